@@ -1,0 +1,55 @@
+/* Copyright Bora contributors
+ * SPDX-License-Identifier: Apache-2.0 */
+/**
+ * The named maximum of everything that input can grow. A module's own private constants stay in the module; what a
+ * client, a peer or a file can push against stands here, so that one page answers "how big can it get?".
+ */
+#ifndef BASE_LIMITS_H
+#define BASE_LIMITS_H
+
+enum {
+    /* --- requests --- */
+    LIMIT_REQUEST_BODY_BYTES_DEFAULT = 4 * 1024 * 1024, /* HTTP body and gRPC message; a setting may lower or raise it */
+    LIMIT_REQUEST_BODY_BYTES_MAX = 64 * 1024 * 1024,
+    LIMIT_HEADER_BYTES = 16 * 1024, /* all request headers together */
+    LIMIT_JSON_DEPTH = 64,          /* nested arrays and objects in a request */
+    LIMIT_PROTO_DEPTH = 64,         /* nested messages in a received protobuf */
+    LIMIT_PROTO_ELEMENTS = 200000,  /* fields in one received protobuf */
+    LIMIT_MESSAGES = 4096,          /* messages in one conversation */
+    LIMIT_CONTENT_PARTS = 1024,     /* parts in one message */
+    LIMIT_STOP_STRINGS = 16,
+    LIMIT_STOP_STRING_BYTES = 256,
+    LIMIT_CHOICES = 16, /* n */
+    LIMIT_LOGIT_BIAS = 1024,
+    LIMIT_TOP_LOGPROBS = 20,
+    LIMIT_TOOLS = 128,
+    LIMIT_MODEL_NAME_BYTES = 128,
+    LIMIT_METADATA_BYTES = 16 * 1024,
+
+    /* --- keys --- */
+    LIMIT_KEY_NAME_BYTES = 255,
+    LIMIT_KEYS_LIST = 1000,
+    LIMIT_KEY_MODEL_LIMITS = 64,
+
+    /* --- streams --- */
+    LIMIT_STREAM_PENDING_BYTES = 64 * 1024, /* text a slow reader may leave waiting before its sequence is paused */
+
+    /* --- model files --- */
+    LIMIT_GGUF_TENSORS = 65536,
+    LIMIT_GGUF_METADATA = 65536,
+    LIMIT_GGUF_STRING_BYTES = 16 * 1024 * 1024,
+    LIMIT_GGUF_ARRAY_ELEMENTS = 16 * 1024 * 1024,
+    LIMIT_VOCABULARY = 1 << 20,
+    LIMIT_CONTEXT_TOKENS = 1 << 20,
+    LIMIT_LAYERS = 1024,
+    LIMIT_MODELS_FILE_BYTES = 1024 * 1024,
+    LIMIT_MODELS = 256,
+    LIMIT_MODEL_ALIASES = 32,
+
+    /* --- processes --- */
+    LIMIT_WORKERS = 1024,
+    LIMIT_LOG_LINE_BYTES = 4096,
+    LIMIT_THREADS = 256,
+};
+
+#endif
