@@ -1,0 +1,135 @@
+/* Copyright Bora contributors
+ * SPDX-License-Identifier: Apache-2.0 */
+/**
+ * Engine: one model on one device, from a conversation to streamed text, in one process, without a network.
+ *
+ *     engine_open ── loads weights, tokenizer, layout; sizes the KV pool; starts the step thread
+ *     engine_tokenize ── messages -> prompt ids (any thread)
+ *     engine_submit ── prompt ids + sampling -> struct generation; its events arrive on the step thread
+ *     engine_cancel / engine_pause / engine_resume ── any thread, take effect within one step
+ *
+ * Inside, the step thread runs scheduler_step() again and again: choose rows (prefill chunks and decodes share one
+ * budget), one forward pass, sample, emit. Nothing here knows protobuf or sockets.
+ *
+ * The random stream of a generation is keyed by (seed, position): nothing else decides a sample.
+ */
+#ifndef ENGINE_ENGINE_H
+#define ENGINE_ENGINE_H
+
+#include "base/bytes.h"
+#include "base/clock.h"
+#include "base/metrics.h"
+#include "base/status.h"
+#include "engine/chat/chat.h"
+#include "engine/sampler/sampler.h"
+#include "engine/tokenizer/tokenizer.h"
+
+struct engine;
+struct generation;
+
+struct engine_options {
+    const char *model_path; /* a GGUF file */
+    const char *device;     /* "cpu" */
+    const char *variant;    /* "auto", "plain", "avx2", "avx512" */
+    int threads;            /* 0: all available */
+    int64_t context_tokens; /* 0: the model file's; never above it */
+    const char *kv_type;    /* "f16" or "f32" */
+    int64_t kv_pool_bytes;  /* 0: enough for `sequences_max` x context, at most a quarter of the machine's memory */
+    int sequences_max;      /* sequences that advance in one step, 1..256 */
+    int step_tokens_max;    /* rows of one step */
+    int queue_max;          /* generations that may wait; one more is STATUS_RESOURCE_EXHAUSTED */
+    struct metrics *metrics; /* may be NULL; borrowed */
+};
+
+/** STATUS_NOT_FOUND, STATUS_INVALID_ARGUMENT (bad file), STATUS_UNIMPLEMENTED (architecture, type, variant), STATUS_RESOURCE_EXHAUSTED
+ *  (memory; the message says needed and available). */
+enum status engine_open(const struct engine_options *options, struct engine **out, struct error *err);
+/** Cancels what runs, joins the step thread, frees everything. */
+void engine_close(struct engine *engine);
+
+struct engine_description {
+    const char *architecture; /* "llama" */
+    const char *device, *variant, *layout;
+    int64_t context_tokens;
+    int64_t parameters;
+    int32_t vocabulary;
+    int64_t kv_pool_tokens; /* positions that fit in the pool */
+    int sequences_max;
+};
+void engine_describe(const struct engine *engine, struct engine_description *out);
+
+struct engine_load {
+    int running, waiting;        /* generations */
+    int64_t kv_tokens_used, kv_tokens_total;
+    uint64_t steps;              /* steps done since start: tests watch it */
+    uint64_t prompt_tokens, completion_tokens; /* since start */
+};
+void engine_load(struct engine *engine, struct engine_load *out);
+
+/** The prompt of a conversation. `out->max_count` bounds it. Any thread. */
+enum status engine_tokenize(const struct engine *engine, const struct chat_message *messages, size_t count, struct token_list *out, struct error *err);
+const struct tokenizer *engine_tokenizer(const struct engine *engine);
+
+enum finish_reason {
+    FINISH_NONE,         /* goes on */
+    FINISH_STOP,         /* end token or stop string */
+    FINISH_LENGTH,       /* max_tokens */
+    FINISH_MODEL_LENGTH, /* context exhausted */
+    FINISH_CANCELLED,
+    FINISH_ERROR, /* `error` says why */
+};
+
+/** One sampled token's log-probabilities, natural log, after temperature-free softmax of the raw logits. */
+struct token_logprob {
+    int32_t id;
+    float logprob;
+};
+struct logprob_entry {
+    struct token_logprob chosen;
+    int top_count;
+    struct token_logprob top[20]; /* descending */
+};
+
+/**
+ * What a step gave one generation. Text is final: valid UTF-8, and no part of a stop string. `ids` are the tokens sampled
+ * since the last event (text may lag behind them). Lent until the callback returns.
+ */
+struct generation_event {
+    struct bytes_view text;
+    const int32_t *ids;
+    size_t id_count;
+    const struct logprob_entry *logprobs; /* id_count entries when asked for, else NULL */
+    enum finish_reason finish;            /* the last event of a generation has one; nothing follows it */
+    int64_t prompt_tokens, completion_tokens; /* exact totals so far */
+    int64_t cached_tokens;                    /* of the prompt, taken from the prefix cache */
+    const char *error;                        /* FINISH_ERROR */
+};
+
+/** Called on the step thread; must not block. It may call engine_cancel, engine_pause and engine_resume. */
+typedef void generation_event_fn(void *context, const struct generation_event *event);
+
+struct generation_request {
+    const int32_t *prompt; /* copied */
+    size_t prompt_count;   /* >= 1 */
+    int64_t max_tokens;    /* >= 0; 0 finishes at once with FINISH_LENGTH */
+    struct sampling sampling; /* pointers inside are copied */
+    const struct bytes_view *stop; /* copied; at most LIMIT_STOP_STRINGS */
+    size_t stop_count;
+    const char *tenant; /* fairness key, may be "" ; copied */
+    int priority;       /* higher first inside a tenant */
+    generation_event_fn *on_event;
+    void *context;
+};
+
+/** STATUS_OUT_OF_RANGE when prompt_count + max_tokens passes the context; STATUS_RESOURCE_EXHAUSTED when the queue is full.
+ *  Events may arrive before this returns. The generation lives until engine_release, which must follow its last event. */
+enum status engine_submit(struct engine *engine, const struct generation_request *request, struct generation **out, struct error *err);
+/** Idempotent. The last event (FINISH_CANCELLED) comes within one step. */
+void engine_cancel(struct engine *engine, struct generation *generation);
+/** A paused generation keeps its cache and takes no part in steps (its reader is slow). */
+void engine_pause(struct engine *engine, struct generation *generation);
+void engine_resume(struct engine *engine, struct generation *generation);
+/** Give the handle back; call once, after the last event (inside it is allowed). */
+void engine_release(struct engine *engine, struct generation *generation);
+
+#endif

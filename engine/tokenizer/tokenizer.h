@@ -1,0 +1,70 @@
+/* Copyright Bora contributors
+ * SPDX-License-Identifier: Apache-2.0 */
+/**
+ * Tokenizer: text to token ids and back, exactly as the model's own.
+ *
+ *     text -> (split: pre-tokeniser rules) -> pieces -> (merges by rank) -> ids
+ *     ids  -> bytes of each -> text
+ *
+ * First kind: byte-level BPE from GGUF metadata ("gpt2" with a named pre-tokeniser). SentencePiece, unigram and tekken
+ * come behind the same interface. Ordinary text never yields control tokens: text that looks like "<|im_end|>" is
+ * encoded as plain bytes; control tokens enter only through tokenizer_special.
+ *
+ * Any bytes are accepted: invalid UTF-8 is encoded byte for byte (byte-level tokens cover all 256), NUL included.
+ * Read-only after load: any thread.
+ */
+#ifndef ENGINE_TOKENIZER_TOKENIZER_H
+#define ENGINE_TOKENIZER_TOKENIZER_H
+
+#include "base/bytes.h"
+#include "base/status.h"
+
+#include <stdint.h>
+
+struct gguf;
+struct tokenizer;
+
+/** Ids collected by tokenizer_encode. Grows by itself up to `max_count`; init with zeros and a max_count. */
+struct token_list {
+    int32_t *ids;
+    size_t count, capacity, max_count;
+};
+void token_list_deinit(struct token_list *list);
+/** STATUS_RESOURCE_EXHAUSTED at max_count or without memory. */
+enum status token_list_append(struct token_list *list, int32_t id);
+
+/** STATUS_UNIMPLEMENTED names a model or pre-tokeniser kind that is not known; STATUS_INVALID_ARGUMENT a damaged vocabulary
+ *  (missing byte tokens, merges of unknown pieces, ids out of range). Copies what it needs: `gguf` may be closed. */
+enum status tokenizer_load_gguf(const struct gguf *gguf, struct tokenizer **out, struct error *err);
+void tokenizer_destroy(struct tokenizer *tokenizer);
+
+int32_t tokenizer_vocabulary(const struct tokenizer *tokenizer); /* V */
+/** Append the ids of `text`. O(n log n) in the length of the longest piece, whatever the text. */
+enum status tokenizer_encode(const struct tokenizer *tokenizer, struct bytes_view text, struct token_list *out, struct error *err);
+/** The bytes that `id` stands for; empty for control tokens and ids outside the vocabulary. Lent. */
+struct bytes_view tokenizer_piece(const struct tokenizer *tokenizer, int32_t id);
+/** The name of a token as the vocabulary writes it ("<|im_end|>"), for control tokens too. */
+struct bytes_view tokenizer_name(const struct tokenizer *tokenizer, int32_t id);
+bool tokenizer_is_control(const struct tokenizer *tokenizer, int32_t id);
+/** The id of a control (special) token by name, or -1. */
+int32_t tokenizer_special(const struct tokenizer *tokenizer, const char *name);
+int32_t tokenizer_bos(const struct tokenizer *tokenizer); /* -1 when none */
+int32_t tokenizer_eos(const struct tokenizer *tokenizer);
+/** True for every token that ends a generation (eos, end of turn, end of message). */
+bool tokenizer_is_end(const struct tokenizer *tokenizer, int32_t id);
+
+/**
+ * Incremental detokenisation: feed ids, take text that is final. A UTF-8 sequence that more tokens could still complete
+ * is held back; bytes that can never become valid turn into U+FFFD, so what comes out is always valid UTF-8.
+ */
+struct detokenizer {
+    const struct tokenizer *tokenizer;
+    uint8_t pending[4];
+    size_t pending_length;
+};
+void detokenizer_init(struct detokenizer *detokenizer, const struct tokenizer *tokenizer);
+enum status detokenizer_push(struct detokenizer *detokenizer, int32_t id, struct bytes *out);
+/** End of text: an unfinished sequence becomes U+FFFD. */
+enum status detokenizer_finish(struct detokenizer *detokenizer, struct bytes *out);
+
+#endif

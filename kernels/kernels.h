@@ -1,0 +1,211 @@
+/* Copyright Bora contributors
+ * SPDX-License-Identifier: Apache-2.0 */
+/**
+ * Kernels: the table of numerical operations behind which every device stands.
+ *
+ * A model, a sampler or a trainer calls only this table; a new device is a new folder. kernels/cpu in plain C is the
+ * definition of each operation; vector variants are chosen at run time from the processor (CPUID), never at build time.
+ *
+ * Letters used in every shape below:
+ *   T  rows of a step: all tokens of all sequences that advance together     D  model width
+ *   N  outputs of a matmul        K  inputs of a matmul                        V  vocabulary
+ *   H  query heads                G  key/value heads (H is a multiple of G)    hd head dimension     F  feed-forward width
+ *   S  sequences in a step
+ * Activations are f32, row-major, on the host for "cpu".
+ *
+ * BATCH INVARIANCE (every operation, every variant): what is computed for one row or one sequence depends on that row
+ * or sequence alone - never on T, S, its place in the batch, the number of threads, or how a prompt was cut into
+ * steps. So the order of every float sum is fixed by position. Two variants may differ from each other (they are
+ * announced by name); one variant never differs from itself.
+ *
+ * Threads: an operation spreads itself over the table's thread team and returns when done (CPU). One caller at a time
+ * per table. Memory: operations borrow their arrays until they return and allocate nothing; scratch is in the table
+ * and sized by kernels_options. Failures are the caller's bugs (shapes) and are reported as STATUS_INVALID_ARGUMENT
+ * by the functions that can fail, or abort in debug builds.
+ */
+#ifndef KERNELS_KERNELS_H
+#define KERNELS_KERNELS_H
+
+#include "base/status.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/** Storage types; the numbers are GGUF's ggml_type. Block types hold 32 (Q4_0..Q8_0) or 256 (K-types) weights.
+ *  A variant says with `supports` which it can multiply. */
+enum tensor_type {
+    TENSOR_F32 = 0,
+    TENSOR_F16 = 1,
+    TENSOR_Q4_0 = 2, /* {f16 d; u8 q[16]}            w = d * (q - 8);  low nibbles are weights 0..15, high 16..31 */
+    TENSOR_Q4_1 = 3, /* {f16 d; f16 m; u8 q[16]}     w = d * q + m */
+    TENSOR_Q5_0 = 6,
+    TENSOR_Q5_1 = 7,
+    TENSOR_Q8_0 = 8, /* {f16 d; i8 q[32]}            w = d * q */
+    TENSOR_Q4_K = 12,
+    TENSOR_Q5_K = 13,
+    TENSOR_Q6_K = 14,
+    TENSOR_BF16 = 30,
+};
+
+const char *tensor_type_name(enum tensor_type type); /* "Q4_1"; NULL when unknown */
+/** Weights per block; 0 when unknown. */
+int tensor_type_block(enum tensor_type type);
+/** Bytes per block; 0 when unknown. */
+size_t tensor_type_block_bytes(enum tensor_type type);
+/** Bytes of one row of `columns` weights; 0 when `columns` is not a multiple of the block or the type is unknown. */
+size_t tensor_type_row_bytes(enum tensor_type type, int64_t columns);
+/** The definition of a storage type: `columns` weights of one row as f32. */
+enum status tensor_dequantise_row(enum tensor_type type, const void *row, int64_t columns, float *out);
+
+/** A matrix as a model file holds it: `rows` (N, outputs) rows of `columns` (K, inputs) weights, rows contiguous. */
+struct tensor_view {
+    const void *data;
+    enum tensor_type type;
+    int64_t rows, columns;
+};
+
+/** A matrix in the device's own layout (repacked, uploaded, or just a view). */
+struct weights;
+
+/** One product of a matmul: y[t][n] (+)= sum_k weights[n][k] * x'[t][k]. */
+struct matmul_output {
+    const struct weights *weights; /* N x K */
+    float *y;                      /* row t starts at y + t*y_stride */
+    int64_t y_stride;              /* floats, >= N */
+    const float *bias;             /* [N] added, or NULL */
+    bool accumulate;               /* add to what y holds (residual) */
+};
+
+enum { MATMUL_OUTPUTS_MAX = 4 };
+
+/** Several products of the same input, so that the input is normalised and quantised once and threads meet once.
+ *  x' = x, or with `norm_weight`: x'[t][k] = norm_weight[k] * x[t][k] / sqrt(mean_k(x[t][k]^2) + norm_eps)   (RMSNorm, arXiv:1910.07467). */
+struct matmul {
+    const float *x; /* row t starts at x + t*x_stride; must not overlap an output */
+    int64_t x_stride;
+    int64_t rows;             /* T >= 1 */
+    const float *norm_weight; /* [K] or NULL */
+    float norm_eps;
+    int output_count; /* 1..MATMUL_OUTPUTS_MAX; all with the same K */
+    struct matmul_output outputs[MATMUL_OUTPUTS_MAX];
+};
+
+enum rope_style {
+    ROPE_INTERLEAVED, /* rotates (x[2i], x[2i+1]): Llama and Mistral weights as GGUF and native files store them */
+    ROPE_HALVES,      /* rotates (x[i], x[i+hd/2]): NeoX, Qwen, Gemma, Hugging Face layout */
+};
+
+/** Rotary embedding in place (Su et al., arXiv:2104.09864): pair i of a head at position p turns by angle p * inverse_frequency[i]. */
+struct rope {
+    float *x; /* [T][heads][hd], row t at x + t*x_stride */
+    int64_t x_stride;
+    int64_t rows;
+    int heads, head_dim;
+    int rotary_dim; /* <= head_dim, even; the rest of a head passes unchanged */
+    enum rope_style style;
+    const int32_t *positions;       /* [T] >= 0 */
+    const float *inverse_frequency; /* [rotary_dim/2]; the model computes it, scalings included */
+    float magnitude;                /* multiplies both cos and sin (YaRN); 1 otherwise */
+};
+
+enum kv_type { KV_F32, KV_F16 };
+size_t kv_type_bytes(enum kv_type type);
+
+/**
+ * One layer's keys and values in a pool of blocks:
+ *
+ *     keys, values:  [block][G][block_tokens][hd]      a sequence's position p lies in block table[p / block_tokens],
+ *                                                      slot p % block_tokens
+ */
+struct kv_layer {
+    void *keys, *values;
+    enum kv_type type;
+    int block_tokens;
+    int kv_heads, head_dim;
+};
+
+/** A sequence's part of a step. Its `row_count` rows are consecutive in the batch and are its positions
+ *  [context - row_count, context). Blocks that hold positions < context are in `blocks`. */
+struct kv_sequence {
+    int64_t first_row, row_count;
+    int64_t context; /* tokens in the cache after this step's are stored */
+    const int32_t *blocks;
+};
+
+/** Store this step's keys and values: row t of sequence s at its position's slot. */
+struct kv_store {
+    const struct kv_layer *layer;
+    const struct kv_sequence *sequences;
+    int64_t sequence_count;
+    const float *keys, *values; /* [T][G][hd], rows at the strides */
+    int64_t key_stride, value_stride;
+};
+
+/**
+ * Causal attention over the cache, for prefill and decode alike:
+ *   out[t][h] = sum_j softmax_j(scale * q[t][h] . K[j][h/(H/G)]) V[j][h/(H/G)],   j over positions <= position(t), and > position(t) - window
+ */
+struct attention {
+    const struct kv_layer *layer;
+    const struct kv_sequence *sequences;
+    int64_t sequence_count;
+    const float *q; /* [T][H][hd] */
+    int64_t q_stride;
+    float *out; /* [T][H][hd]; must not overlap q */
+    int64_t out_stride;
+    int heads;
+    float scale;
+    int64_t window; /* 0 = all */
+};
+
+struct kernels;
+
+/** The operations. Members never NULL unless "(optional)" is said. */
+struct kernels_operations {
+    bool (*supports)(const struct kernels *kernels, enum tensor_type type);
+
+    /** Make `view` usable for embed and matmul. May repack (owning a copy) or only borrow: then `view.data` must outlive the weights. */
+    enum status (*weights_create)(struct kernels *kernels, const struct tensor_view *view, struct weights **out, struct error *err);
+    void (*weights_destroy)(struct kernels *kernels, struct weights *weights);
+
+    /** y[t][:] = weights[ids[t]][:] * scale, dequantised. y [T][D] contiguous. ids in [0, rows). */
+    void (*embed)(struct kernels *kernels, const struct weights *weights, const int32_t *ids, int64_t rows, float scale, float *y);
+    void (*matmul)(struct kernels *kernels, const struct matmul *matmul);
+    /** y[t][i] = weight[i] * x[t][i] / sqrt(mean_i(x[t][i]^2) + eps); y may be x. [T][D] contiguous. */
+    void (*rmsnorm)(struct kernels *kernels, const float *x, const float *weight, float eps, int64_t rows, int64_t width, float *y);
+    void (*rope)(struct kernels *kernels, const struct rope *rope);
+    void (*kv_store)(struct kernels *kernels, const struct kv_store *store);
+    void (*attention)(struct kernels *kernels, const struct attention *attention);
+    /** y[t][f] = silu(gate[t][f]) * up[t][f],  silu(z) = z / (1 + e^-z). Contiguous [T][F]; y may be gate. */
+    void (*swiglu)(struct kernels *kernels, const float *gate, const float *up, int64_t rows, int64_t width, float *y);
+};
+
+struct kernels {
+    const struct kernels_operations *operations;
+    const char *device;  /* "cpu" */
+    const char *variant; /* "plain", "avx2", "avx512" */
+    int threads;
+    void *state; /* the device's own */
+};
+
+struct kernels_options {
+    const char *variant;  /* "auto" (or NULL): the best that the processor has; or a name, refused when the processor lacks it */
+    int threads;          /* 0: all that the process may use */
+    int64_t spin_ns;      /* < 0: the default */
+    int64_t rows_max;     /* T never passes this (scratch is sized by it) */
+    int64_t columns_max;  /* K never passes this */
+    int64_t context_max;  /* positions in a sequence */
+    int heads_max;        /* H */
+};
+
+/** `device`: "cpu". STATUS_NOT_FOUND for an unknown device or variant, STATUS_UNIMPLEMENTED when the processor lacks what the variant needs. */
+enum status kernels_open(const char *device, const struct kernels_options *options, struct kernels **out, struct error *err);
+void kernels_close(struct kernels *kernels);
+
+/** Names of the CPU variants this machine can run, best first, ended by NULL; static. For tests, --help and the worker's announcement. */
+const char *const *kernels_cpu_variants(void);
+/** "AMD EPYC … (avx2 fma f16c avx512f avx512_vnni avx512_bf16)"; static. */
+const char *kernels_cpu_description(void);
+
+#endif
