@@ -1,0 +1,74 @@
+/* Copyright Bora contributors
+ * SPDX-License-Identifier: Apache-2.0 */
+/**
+ * Redis through hiredis: one asynchronous connection per client, served by a thread of its own.
+ *
+ * Commands may be sent from any thread; callbacks come on the client's thread and must not block. The client connects
+ * and reconnects by itself (20 ms to 1 s), gives every command a deadline, and drops a connection that stopped answering. While there is no
+ * connection, commands fail at once with STATUS_UNAVAILABLE: nothing is queued for later, nothing is sent twice.
+ * Knows keys, not policy.
+ */
+#ifndef STORE_REDIS_H
+#define STORE_REDIS_H
+
+#include "base/bytes.h"
+#include "base/status.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct redis_client;
+
+struct redis_options {
+    const char *address;  /* "127.0.0.1:6379" or "unix:/path/to.sock" */
+    const char *password; /* may be NULL */
+    int database;
+    int64_t timeout_ns; /* of one command; 0 = 500 ms */
+    void (*on_connection)(void *context, bool connected); /* may be NULL; on the client's thread, each change */
+    void *context;
+};
+
+/** Starts the thread and the first connection attempt; does not wait for it. */
+enum status redis_client_create(const struct redis_options *options, struct redis_client **out, struct error *err);
+/** Pending commands are called back with STATUS_CANCELLED first. */
+void redis_client_destroy(struct redis_client *client);
+bool redis_client_connected(const struct redis_client *client);
+
+enum redis_reply_type { REDIS_NIL, REDIS_INTEGER, REDIS_STRING, REDIS_STATUS_REPLY, REDIS_ARRAY, REDIS_ERROR };
+/** A reply, lent until the callback returns. */
+struct redis_reply {
+    enum redis_reply_type type;
+    int64_t integer;
+    struct bytes_view string; /* also the text of STATUS and ERROR; NUL-terminated */
+    size_t count;
+    const struct redis_reply *items;
+};
+
+/** `status` OK: `reply` is there and is not an error. Else `reply` is the ERROR reply or NULL, and `message` says what happened. */
+typedef void redis_fn(void *context, enum status status, const struct redis_reply *reply, const char *message);
+
+/** Arguments are copied. `fn` is called exactly once, also on failure - then perhaps before this returns. */
+void redis_command(struct redis_client *client, const struct bytes_view *arguments, size_t count, redis_fn *fn, void *context);
+/** printf-like for constants and simple values: words separated by blanks; %s one word, %lld an integer, %b a `const struct bytes_view *`. */
+void redis_commandf(struct redis_client *client, redis_fn *fn, void *context, const char *format, ...);
+
+/** Blocking forms, for start-up, tools and tests; never on the client's thread. `out` is a deep copy, freed with redis_reply_free. */
+enum status redis_call(struct redis_client *client, const struct bytes_view *arguments, size_t count, struct redis_reply **out, struct error *err);
+enum status redis_callf(struct redis_client *client, struct redis_reply **out, struct error *err, const char *format, ...);
+void redis_reply_free(struct redis_reply *reply);
+
+/** A Lua script, sent as EVALSHA and, when the server does not know it (restart), as EVAL. Static lifetime expected. */
+struct redis_script {
+    const char *source;
+    char sha1[41]; /* filled by redis_script_init */
+};
+void redis_script_init(struct redis_script *script, const char *source);
+void redis_script_run(struct redis_client *client, const struct redis_script *script, const struct bytes_view *keys, size_t key_count,
+                      const struct bytes_view *arguments, size_t argument_count, redis_fn *fn, void *context);
+
+/** Subscribe (a connection of its own, renewed by itself). `on_message` on the client's thread; `on_state` tells when messages may have been
+ *  missed (false: lost, true: subscribed again). For the client's life. */
+enum status redis_subscribe(struct redis_client *client, const char *channel, void (*on_message)(void *context, struct bytes_view message),
+                            void (*on_state)(void *context, bool subscribed), void *context, struct error *err);
+
+#endif
