@@ -113,15 +113,17 @@ enum kv_type { KV_F32, KV_F16 };
 size_t kv_type_bytes(enum kv_type type);
 
 /**
- * One layer's keys and values in a pool of blocks:
+ * One layer's keys and values in a pool of blocks; only kernels look inside:
  *
- *     keys, values:  [block][G][block_tokens][hd]      a sequence's position p lies in block table[p / block_tokens],
- *                                                      slot p % block_tokens
+ *     keys:    [block][G][hd][block_tokens]     transposed inside a block, so that the scores of neighbouring positions
+ *     values:  [block][G][block_tokens][hd]     come from one vector without sums across lanes
+ *
+ * A sequence's position p lies in block table[p / block_tokens], slot p % block_tokens.
  */
 struct kv_layer {
     void *keys, *values;
     enum kv_type type;
-    int block_tokens;
+    int block_tokens; /* a multiple of 16, at most 64 */
     int kv_heads, head_dim;
 };
 

@@ -1,0 +1,243 @@
+/* Copyright Bora contributors
+ * SPDX-License-Identifier: Apache-2.0 */
+/* The CPU device: variants, opening, and the small row-wise operations. */
+#include "kernels/cpu/cpu.h"
+
+#include "kernels/cpu/cpu_features.h"
+
+#include <assert.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { ALIGNMENT = 64, TASK_QUERY_ROWS = 8 };
+static const int64_t SPIN_NS_DEFAULT = 50 * 1000;
+
+static void *allocate(size_t count, size_t bytes) {
+    size_t total;
+    if (__builtin_mul_overflow(count, bytes, &total) || total > SIZE_MAX - ALIGNMENT) return NULL;
+    return aligned_alloc(ALIGNMENT, (total + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT);
+}
+
+/* ---- weights ------------------------------------------------------------------------------------------------------- */
+
+static bool cpu_supports(const struct kernels *kernels, enum tensor_type type) { return (void)kernels, tensor_type_block(type) != 0; }
+
+struct pack_run {
+    const struct tensor_view *view;
+    struct weights *weights;
+};
+
+static void pack_thread(void *context, int index, int size) {
+    struct pack_run *run = context;
+    int64_t first, last;
+    cpu_share((run->view->rows + PACK_ROWS - 1) / PACK_ROWS, index, size, &first, &last);
+    /* Each thread clears its own part, so that its pages are near it. */
+    size_t group = pack_bytes(run->weights->kind, PACK_ROWS, run->view->columns);
+    memset((char *)run->weights->packed + (size_t)first * group, 0, (size_t)(last - first) * group);
+    pack_groups(run->view, run->weights->kind, run->weights->packed, first, last);
+}
+
+static enum status cpu_weights_create(struct kernels *kernels, const struct tensor_view *view, struct weights **out, struct error *err) {
+    struct cpu *cpu = (struct cpu *)kernels;
+    if (tensor_type_block(view->type) == 0) return error_set(err, STATUS_UNIMPLEMENTED, "weights of type %d are not known", (int)view->type);
+    if (view->rows < 1 || view->columns < 1 || tensor_type_row_bytes(view->type, view->columns) == 0) {
+        return error_set(err, STATUS_INVALID_ARGUMENT, "weights of %lld x %lld do not fit blocks of %d (%s)", (long long)view->rows, (long long)view->columns,
+                         tensor_type_block(view->type), tensor_type_name(view->type));
+    }
+    struct weights *weights = calloc(1, sizeof *weights);
+    if (weights == NULL) return error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
+    weights->view = *view;
+    if (cpu->leaves->tile_q4 != NULL) weights->kind = pack_kind_of(view->type);
+    if (weights->kind != PACK_NONE) {
+        size_t bytes = pack_bytes(weights->kind, view->rows, view->columns);
+        weights->packed = allocate(bytes, 1);
+        if (weights->packed == NULL) {
+            free(weights);
+            return error_set(err, STATUS_RESOURCE_EXHAUSTED, "no memory for %zu bytes of packed weights", bytes);
+        }
+        struct pack_run run = {.view = view, .weights = weights};
+        thread_team_run(cpu->team, pack_thread, &run);
+    }
+    *out = weights;
+    return STATUS_OK;
+}
+
+static void cpu_weights_destroy(struct kernels *kernels, struct weights *weights) {
+    (void)kernels;
+    if (weights == NULL) return;
+    free(weights->packed);
+    free(weights);
+}
+
+/* ---- row-wise operations ------------------------------------------------------------------------------------------- */
+
+struct rows_run {
+    struct cpu *cpu;
+    int64_t rows;
+    void (*row)(const struct rows_run *run, int64_t t);
+    const void *arguments;
+};
+
+static void rows_thread(void *context, int index, int size) {
+    const struct rows_run *run = context;
+    int64_t first, last;
+    cpu_share(run->rows, index, size, &first, &last);
+    for (int64_t t = first; t < last; t++) run->row(run, t);
+}
+
+/** Call `row` for every t in [0, rows), spread over the team when that is worth a meeting. */
+static void run_rows(struct kernels *kernels, int64_t rows, void (*row)(const struct rows_run *run, int64_t t), const void *arguments) {
+    struct rows_run run = {.cpu = (struct cpu *)kernels, .rows = rows, .row = row, .arguments = arguments};
+    if (rows < 4) rows_thread(&run, 0, 1);
+    else thread_team_run(run.cpu->team, rows_thread, &run);
+}
+
+struct embed_arguments {
+    const struct tensor_view *view;
+    const int32_t *ids;
+    float scale, *y;
+};
+
+static void embed_row(const struct rows_run *run, int64_t t) {
+    const struct embed_arguments *a = run->arguments;
+    assert(a->ids[t] >= 0 && a->ids[t] < a->view->rows);
+    const char *row = (const char *)a->view->data + (size_t)a->ids[t] * tensor_type_row_bytes(a->view->type, a->view->columns);
+    float *y = a->y + t * a->view->columns;
+    (void)!tensor_dequantise_row(a->view->type, row, a->view->columns, y);
+    if (a->scale == 1.0f) return;
+    for (int64_t i = 0; i < a->view->columns; i++) y[i] *= a->scale;
+}
+
+static void cpu_embed(struct kernels *kernels, const struct weights *weights, const int32_t *ids, int64_t rows, float scale, float *y) {
+    run_rows(kernels, rows, embed_row, &(struct embed_arguments){&weights->view, ids, scale, y});
+}
+
+struct rmsnorm_arguments {
+    const float *x, *weight;
+    float eps, *y;
+    int64_t width;
+};
+
+static void rmsnorm_row(const struct rows_run *run, int64_t t) {
+    const struct rmsnorm_arguments *a = run->arguments;
+    run->cpu->leaves->rmsnorm_row(a->x + t * a->width, a->weight, a->eps, a->width, a->y + t * a->width);
+}
+
+static void cpu_rmsnorm(struct kernels *kernels, const float *x, const float *weight, float eps, int64_t rows, int64_t width, float *y) {
+    run_rows(kernels, rows, rmsnorm_row, &(struct rmsnorm_arguments){x, weight, eps, y, width});
+}
+
+/** Angles are taken in double: at position 8,000 a float product would be off by 5e-4 radians. */
+static void rope_row(const struct rows_run *run, int64_t t) {
+    const struct rope *rope = run->arguments;
+    int pairs = rope->rotary_dim / 2, apart = rope->style == ROPE_HALVES ? pairs : 1, step = rope->style == ROPE_HALVES ? 1 : 2;
+    for (int i = 0; i < pairs; i++) {
+        double sine, cosine, angle = (double)rope->positions[t] * (double)rope->inverse_frequency[i];
+        sincos(angle, &sine, &cosine);
+        float s = (float)sine * rope->magnitude, c = (float)cosine * rope->magnitude;
+        float *x = rope->x + t * rope->x_stride + i * step;
+        for (int head = 0; head < rope->heads; head++, x += rope->head_dim) {
+            float a = x[0], b = x[apart];
+            x[0] = a * c - b * s;
+            x[apart] = a * s + b * c;
+        }
+    }
+}
+
+static void cpu_rope(struct kernels *kernels, const struct rope *rope) {
+    assert(rope->rotary_dim % 2 == 0 && rope->rotary_dim <= rope->head_dim);
+    run_rows(kernels, rope->rows, rope_row, rope);
+}
+
+struct swiglu_arguments {
+    const float *gate, *up;
+    float *y;
+    int64_t width;
+};
+
+static void swiglu_row(const struct rows_run *run, int64_t t) {
+    const struct swiglu_arguments *a = run->arguments;
+    run->cpu->leaves->swiglu_row(a->gate + t * a->width, a->up + t * a->width, a->width, a->y + t * a->width);
+}
+
+static void cpu_swiglu(struct kernels *kernels, const float *gate, const float *up, int64_t rows, int64_t width, float *y) {
+    run_rows(kernels, rows, swiglu_row, &(struct swiglu_arguments){gate, up, y, width});
+}
+
+/* ---- opening ------------------------------------------------------------------------------------------------------- */
+
+static const struct kernels_operations cpu_operations = {.supports = cpu_supports, .weights_create = cpu_weights_create, .weights_destroy = cpu_weights_destroy,
+                                                         .embed = cpu_embed, .matmul = cpu_matmul, .rmsnorm = cpu_rmsnorm, .rope = cpu_rope,
+                                                         .kv_store = cpu_kv_store, .attention = cpu_attention, .swiglu = cpu_swiglu};
+
+static enum status choose_variant(const char *wanted, struct cpu *cpu, struct error *err) {
+    static const struct {
+        const char *name;
+        const struct cpu_leaves *leaves;
+    } variants[] = {{"plain", &cpu_leaves_plain}, {"avx2", &cpu_leaves_avx2}, {"avx512", &cpu_leaves_avx512}};
+    if (wanted == NULL || strcmp(wanted, "auto") == 0) wanted = kernels_cpu_variants()[0];
+    for (size_t i = 0; i < sizeof variants / sizeof variants[0]; i++) {
+        if (strcmp(wanted, variants[i].name) != 0) continue;
+        if (!cpu_variant_runs(wanted)) return error_set(err, STATUS_UNIMPLEMENTED, "this processor cannot run the kernel variant %s: %s", wanted, kernels_cpu_description());
+        cpu->leaves = variants[i].leaves;
+        cpu->kernels.variant = variants[i].name;
+        return STATUS_OK;
+    }
+    return error_set(err, STATUS_NOT_FOUND, "no kernel variant '%.64s' (there are plain, avx2, avx512)", wanted);
+}
+
+static enum status allocate_scratch(struct cpu *cpu, struct error *err) {
+    const struct kernels_options *options = &cpu->options;
+    size_t rows = (size_t)options->rows_max, columns = (size_t)options->columns_max, blocks = rows * (columns / QUANT_BLOCK + 1);
+    size_t stacked = (size_t)options->heads_max * TASK_QUERY_ROWS, block = (size_t)HEAD_DIM_MAX * KV_BLOCK_TOKENS_MAX;
+    cpu->normalised = allocate(rows * columns, sizeof(float));
+    cpu->quantised = (struct quantised){.q = allocate(rows * columns, 1), .d = allocate(blocks, sizeof(float)), .s = allocate(blocks, sizeof(float)), .isum = allocate(blocks, sizeof(int32_t))};
+    cpu->scratch = calloc((size_t)cpu->kernels.threads, sizeof *cpu->scratch);
+    bool failed = cpu->normalised == NULL || cpu->quantised.q == NULL || cpu->quantised.d == NULL || cpu->quantised.s == NULL || cpu->quantised.isum == NULL || cpu->scratch == NULL;
+    for (int i = 0; !failed && i < cpu->kernels.threads; i++) {
+        struct cpu_scratch *scratch = &cpu->scratch[i];
+        *scratch = (struct cpu_scratch){.row = allocate(columns, sizeof(float)), .keys = allocate(block, sizeof(float)), .values = allocate(block, sizeof(float)),
+                                        .accumulators = allocate(stacked * HEAD_DIM_MAX, sizeof(float)), .rows = allocate(stacked, sizeof(struct attention_row))};
+        failed = scratch->row == NULL || scratch->keys == NULL || scratch->values == NULL || scratch->accumulators == NULL || scratch->rows == NULL;
+    }
+    return failed ? error_set(err, STATUS_RESOURCE_EXHAUSTED, "no memory for the kernels' scratch (%zu rows of %zu)", rows, columns) : STATUS_OK;
+}
+
+enum status kernels_open(const char *device, const struct kernels_options *options, struct kernels **out, struct error *err) {
+    if (strcmp(device, "cpu") != 0) return error_set(err, STATUS_NOT_FOUND, "no device '%.64s' (there is cpu)", device);
+    if (options->rows_max < 1 || options->columns_max < 1 || options->heads_max < 1) return error_set(err, STATUS_INVALID_ARGUMENT, "kernels: rows, columns and heads must be at least 1");
+    struct cpu *cpu = calloc(1, sizeof *cpu);
+    if (cpu == NULL) return error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
+    enum status status = STATUS_OK;
+    cpu->options = *options;
+    cpu->kernels = (struct kernels){.operations = &cpu_operations, .device = "cpu", .threads = options->threads > 0 ? options->threads : threads_available()};
+    TRY_CLEANUP(choose_variant(options->variant, cpu, err));
+    TRY_CLEANUP(thread_team_create(cpu->kernels.threads, options->spin_ns < 0 ? SPIN_NS_DEFAULT : options->spin_ns, &cpu->team, err));
+    TRY_CLEANUP(allocate_scratch(cpu, err));
+    *out = &cpu->kernels;
+    return STATUS_OK;
+cleanup:
+    kernels_close(&cpu->kernels);
+    return status;
+}
+
+void kernels_close(struct kernels *kernels) {
+    struct cpu *cpu = (struct cpu *)kernels;
+    if (cpu == NULL) return;
+    thread_team_destroy(cpu->team);
+    for (int i = 0; cpu->scratch != NULL && i < cpu->kernels.threads; i++) {
+        free(cpu->scratch[i].row);
+        free(cpu->scratch[i].keys);
+        free(cpu->scratch[i].values);
+        free(cpu->scratch[i].accumulators);
+        free(cpu->scratch[i].rows);
+    }
+    free(cpu->scratch);
+    free(cpu->normalised);
+    free(cpu->quantised.q);
+    free(cpu->quantised.d);
+    free(cpu->quantised.s);
+    free(cpu->quantised.isum);
+    free(cpu);
+}

@@ -1,0 +1,7 @@
+/* Copyright Bora contributors
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "kernels/cpu/vector_avx2.h"
+
+#include "kernels/cpu/leaves.inc"
+
+const struct cpu_leaves cpu_leaves_avx2 = {FLOAT_LEAVES, .tile_q4 = tile_q4_avx2, .tile_q8 = tile_q8_avx2};
