@@ -24,7 +24,7 @@ struct redis_options {
     const char *password; /* may be NULL */
     int database;
     int64_t timeout_ns; /* of one command; 0 = 500 ms */
-    void (*on_connection)(void *context, bool connected); /* may be NULL; on the client's thread, each change */
+    void (*on_connection)(void *context, bool connected); /* may be NULL; on the client's thread, each change, also during destroy */
     void *context;
 };
 
@@ -33,6 +33,8 @@ enum status redis_client_create(const struct redis_options *options, struct redi
 /** Pending commands are called back with STATUS_CANCELLED first. */
 void redis_client_destroy(struct redis_client *client);
 bool redis_client_connected(const struct redis_client *client);
+/** Wait until it is connected; STATUS_UNAVAILABLE with the reason when it is not after `timeout_ns`. Not on the client's thread. */
+enum status redis_client_wait(struct redis_client *client, int64_t timeout_ns, struct error *err);
 
 enum redis_reply_type { REDIS_NIL, REDIS_INTEGER, REDIS_STRING, REDIS_STATUS_REPLY, REDIS_ARRAY, REDIS_ERROR };
 /** A reply, lent until the callback returns. */
@@ -44,15 +46,22 @@ struct redis_reply {
     const struct redis_reply *items;
 };
 
-/** `status` OK: `reply` is there and is not an error. Else `reply` is the ERROR reply or NULL, and `message` says what happened. */
+/**
+ * `status` OK: `reply` is there and is not an error. Else `reply` is the ERROR reply or NULL, and `message` says what happened:
+ *   UNAVAILABLE        no connection (or it broke: the command may or may not have run), or an error of Redis that will pass
+ *   DEADLINE_EXCEEDED  no answer in time; it may or may not have run
+ *   CANCELLED          the client is being destroyed
+ *   INTERNAL           Redis refused the command (wrong type, wrong arguments, no permission, ...)
+ */
 typedef void redis_fn(void *context, enum status status, const struct redis_reply *reply, const char *message);
 
-/** Arguments are copied. `fn` is called exactly once, also on failure - then perhaps before this returns. */
+/** Arguments are copied. `fn` (may be NULL) is called exactly once, also on failure - then perhaps before this returns, on the caller's thread. */
 void redis_command(struct redis_client *client, const struct bytes_view *arguments, size_t count, redis_fn *fn, void *context);
-/** printf-like for constants and simple values: words separated by blanks; %s one word, %lld an integer, %b a `const struct bytes_view *`. */
+/** printf-like for constants and simple values: words separated by blanks; inside a word %s is text (blanks in it do not split it), %lld an
+ *  integer, %b a `const struct bytes_view *`. At most 64 words and 1 MiB. */
 void redis_commandf(struct redis_client *client, redis_fn *fn, void *context, const char *format, ...);
 
-/** Blocking forms, for start-up, tools and tests; never on the client's thread. `out` is a deep copy, freed with redis_reply_free. */
+/** Blocking forms, for start-up, tools and tests; never on the client's thread. `out` (may be NULL) is a deep copy, freed with redis_reply_free. */
 enum status redis_call(struct redis_client *client, const struct bytes_view *arguments, size_t count, struct redis_reply **out, struct error *err);
 enum status redis_callf(struct redis_client *client, struct redis_reply **out, struct error *err, const char *format, ...);
 void redis_reply_free(struct redis_reply *reply);
@@ -65,6 +74,8 @@ struct redis_script {
 void redis_script_init(struct redis_script *script, const char *source);
 void redis_script_run(struct redis_client *client, const struct redis_script *script, const struct bytes_view *keys, size_t key_count,
                       const struct bytes_view *arguments, size_t argument_count, redis_fn *fn, void *context);
+enum status redis_script_call(struct redis_client *client, const struct redis_script *script, const struct bytes_view *keys, size_t key_count,
+                              const struct bytes_view *arguments, size_t argument_count, struct redis_reply **out, struct error *err);
 
 /** Subscribe (a connection of its own, renewed by itself). `on_message` on the client's thread; `on_state` tells when messages may have been
  *  missed (false: lost, true: subscribed again). For the client's life. */

@@ -1,0 +1,295 @@
+/* Copyright Bora contributors
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "store/redis.h"
+
+#include "base/clock.h"
+#include "store/redis_internal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+/* Commands between submission and callback. A server that is slower than its clients for long shows as refusals, not as memory. */
+enum { COMMANDS_MAX = 65536 };
+static const int64_t TIMEOUT_DEFAULT_NS = 500 * (int64_t)NS_PER_MS;
+
+static int64_t now_ns(void) { return clock_monotonic_ns(clock_system()); }
+
+/* --- the end of a command --------------------------------------------------------------------------------------- */
+
+static void answer(struct redis_command *command, enum status status, const struct redis_reply *reply, const char *message) {
+    atomic_fetch_sub(&command->client->command_count, 1);
+    if (command->fn != NULL) command->fn(command->context, status, reply, message);
+}
+
+/** There is no connection (any more), or there will soon be none. */
+static void fail_unconnected(struct redis_command *command, bool closing, const char *reason) {
+    char message[REDIS_REASON_BYTES + 64];
+    snprintf(message, sizeof message, "Redis cannot be reached: %s", reason);
+    if (closing) answer(command, STATUS_CANCELLED, NULL, "the Redis client is closing");
+    else answer(command, STATUS_UNAVAILABLE, NULL, message);
+}
+
+/** Errors that pass (the server loads, fails over, is full or busy) are UNAVAILABLE; anything else is our own mistake. */
+static enum status status_of_error(struct bytes_view text) {
+    static const char *const passing[] = {"LOADING", "BUSY", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "READONLY", "MISCONF", "NOREPLICAS", "OOM"};
+    for (size_t i = 0; i < sizeof passing / sizeof *passing; i++) {
+        size_t length = strlen(passing[i]);
+        if (text.length > length && memcmp(text.data, passing[i], length) == 0 && text.data[length] == ' ') return STATUS_UNAVAILABLE;
+    }
+    return STATUS_INTERNAL;
+}
+
+static void answer_with_reply(struct redis_command *command, const redisReply *raw) {
+    struct redis_reply reply, *block = NULL;
+    if (!redis_reply_convert(raw, &reply, &block)) {
+        answer(command, STATUS_RESOURCE_EXHAUSTED, NULL, "out of memory");
+        return;
+    }
+    if (reply.type == REDIS_ERROR) answer(command, status_of_error(reply.string), &reply, (const char *)reply.string.data);
+    else answer(command, STATUS_OK, &reply, "");
+    free(block);
+}
+
+/* --- sending and receiving: the loop's thread ------------------------------------------------------------------- */
+
+static void on_reply(redisAsyncContext *context, void *raw, void *privdata);
+
+static void arm_timeout(struct redis_client *client) {
+    const struct redis_command *oldest = TAILQ_FIRST(&client->waiting);
+    if (oldest == NULL || evtimer_pending(client->timeout_timer, NULL)) return;
+    int64_t delay_ns = oldest->deadline_ns - now_ns();
+    if (delay_ns < 0) delay_ns = 0;
+    struct timeval delay = {.tv_sec = delay_ns / NS_PER_S, .tv_usec = delay_ns % NS_PER_S / NS_PER_US + 1};
+    evtimer_add(client->timeout_timer, &delay);
+}
+
+static void send_command(struct redis_client *client, struct redis_command *command) {
+    redisAsyncContext *context = client->connection.up && !client->ended ? client->connection.context : NULL;
+    if (context == NULL || redisAsyncFormattedCommand(context, on_reply, command, command->wire, command->wire_length) != REDIS_OK) {
+        fail_unconnected(command, client->ended, client->connection.reason);
+        redis_command_free(command);
+        return;
+    }
+    command->sent_ns = now_ns();
+    TAILQ_INSERT_TAIL(&client->waiting, command, link);
+    arm_timeout(client);
+}
+
+static void on_reply(redisAsyncContext *context, void *raw, void *privdata) {
+    struct redis_command *command = privdata;
+    struct redis_client *client = command->client;
+    const redisReply *reply = raw;
+    if (reply != NULL) client->last_reply_ns = now_ns();
+    else redis_connection_ended(&client->connection, context);
+
+    if (command->timed_out) {
+        redis_command_free(command);
+        return;
+    }
+    TAILQ_REMOVE(&client->waiting, command, link);
+    if (reply == NULL) {
+        fail_unconnected(command, client->ended, client->connection.reason);
+    } else if (command->script != NULL && reply->type == REDIS_REPLY_ERROR && strncmp(reply->str, "NOSCRIPT", 8) == 0) {
+        /* The script did not run, so sending it again is no repetition. It keeps its deadline. */
+        if (redis_command_use_source(command)) {
+            send_command(client, command);
+            return;
+        }
+        answer(command, STATUS_RESOURCE_EXHAUSTED, NULL, "out of memory");
+    } else {
+        answer_with_reply(command, reply);
+    }
+    redis_command_free(command);
+}
+
+/** Fail what is too late. A server that has said nothing since the late command was sent hangs: drop the connection. */
+static void on_timeout(evutil_socket_t fd, short events, void *argument) {
+    (void)fd, (void)events;
+    struct redis_client *client = argument;
+    bool silent = false;
+    int64_t now = now_ns();
+    for (struct redis_command *command; (command = TAILQ_FIRST(&client->waiting)) != NULL && command->deadline_ns <= now;) {
+        silent = silent || client->last_reply_ns < command->sent_ns;
+        TAILQ_REMOVE(&client->waiting, command, link);
+        command->timed_out = true; /* hiredis still holds it */
+        answer(command, STATUS_DEADLINE_EXCEEDED, NULL, "Redis did not answer in time");
+    }
+    if (silent) redis_connection_drop(&client->connection, "it stopped answering");
+    arm_timeout(client);
+}
+
+static void on_wake(evutil_socket_t fd, short events, void *argument) {
+    (void)events;
+    struct redis_client *client = argument;
+    uint64_t count;
+    if (read(fd, &count, sizeof count) < 0 && errno != EAGAIN) return;
+    struct redis_commands taken = TAILQ_HEAD_INITIALIZER(taken);
+    pthread_mutex_lock(&client->mutex);
+    TAILQ_CONCAT(&taken, &client->inbox, link);
+    struct redis_subscription *subscriptions = client->new_subscriptions;
+    client->new_subscriptions = NULL;
+    bool stopping = client->stopping;
+    pthread_mutex_unlock(&client->mutex);
+    client->ended = stopping;
+    if (subscriptions != NULL) redis_subscriptions_adopt(client, subscriptions);
+    for (struct redis_command *command; (command = TAILQ_FIRST(&taken)) != NULL;) {
+        TAILQ_REMOVE(&taken, command, link);
+        send_command(client, command);
+    }
+    if (stopping) event_base_loopbreak(client->base);
+}
+
+/* --- the state of the connection -------------------------------------------------------------------------------- */
+
+static void publish_state(struct redis_client *client, bool connected) {
+    pthread_mutex_lock(&client->mutex);
+    snprintf(client->reason, sizeof client->reason, "%s", client->connection.reason);
+    atomic_store(&client->connected, connected);
+    pthread_cond_broadcast(&client->changed);
+    pthread_mutex_unlock(&client->mutex);
+}
+
+static void on_up(void *owner) {
+    struct redis_client *client = owner;
+    publish_state(client, true);
+    if (client->on_connection != NULL) client->on_connection(client->context, true);
+}
+
+static void on_down(void *owner) {
+    struct redis_client *client = owner;
+    publish_state(client, false);
+    if (client->on_connection != NULL) client->on_connection(client->context, false);
+}
+
+static void on_refused(void *owner) { publish_state(owner, false); }
+
+/* --- any thread ------------------------------------------------------------------------------------------------- */
+
+void redis_submit(struct redis_client *client, struct redis_command *command) {
+    command->client = client;
+    command->deadline_ns = now_ns() + client->target.timeout_ns;
+    char reason[REDIS_REASON_BYTES] = "too many commands wait for it";
+    int count = atomic_fetch_add(&client->command_count, 1);
+    pthread_mutex_lock(&client->mutex);
+    bool connected = atomic_load(&client->connected), closing = client->stopping;
+    bool accepted = connected && !closing && count < COMMANDS_MAX;
+    bool was_empty = TAILQ_EMPTY(&client->inbox);
+    if (accepted) TAILQ_INSERT_TAIL(&client->inbox, command, link);
+    else if (!connected) memcpy(reason, client->reason, sizeof reason);
+    pthread_mutex_unlock(&client->mutex);
+    if (!accepted) {
+        fail_unconnected(command, closing, reason);
+        redis_command_free(command);
+    } else if (was_empty) {
+        eventfd_write(client->wake_fd, 1);
+    }
+}
+
+bool redis_client_connected(const struct redis_client *client) { return atomic_load(&client->connected); }
+
+enum status redis_client_wait(struct redis_client *client, int64_t timeout_ns, struct error *err) {
+    int64_t until = now_ns() + timeout_ns;
+    struct timespec deadline = {.tv_sec = until / NS_PER_S, .tv_nsec = until % NS_PER_S};
+    int waited = 0;
+    pthread_mutex_lock(&client->mutex);
+    while (!atomic_load(&client->connected) && waited == 0) waited = pthread_cond_timedwait(&client->changed, &client->mutex, &deadline);
+    enum status status = STATUS_OK;
+    if (!atomic_load(&client->connected)) status = error_set(err, STATUS_UNAVAILABLE, "Redis cannot be reached: %s", client->reason);
+    pthread_mutex_unlock(&client->mutex);
+    return status;
+}
+
+/* --- life ------------------------------------------------------------------------------------------------------- */
+
+static void *client_main(void *argument) {
+    struct redis_client *client = argument;
+    pthread_setname_np(pthread_self(), "redis");
+    redis_connection_start(&client->connection);
+    event_base_loop(client->base, EVLOOP_NO_EXIT_ON_EMPTY);
+    redis_subscriptions_deinit(client);
+    redis_connection_deinit(&client->connection); /* cancels what was sent; the inbox was emptied by on_wake */
+    return NULL;
+}
+
+static enum status open_loop(struct redis_client *client, struct error *err) {
+    client->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (client->wake_fd < 0) return error_set_errno(err, STATUS_RESOURCE_EXHAUSTED, errno, "no eventfd for Redis");
+    client->base = event_base_new();
+    if (client->base == NULL) return error_set(err, STATUS_RESOURCE_EXHAUSTED, "no event loop for Redis");
+    client->wake_event = event_new(client->base, client->wake_fd, EV_READ | EV_PERSIST, on_wake, client);
+    client->timeout_timer = evtimer_new(client->base, on_timeout, client);
+    if (client->wake_event == NULL || client->timeout_timer == NULL || event_add(client->wake_event, NULL) != 0)
+        return error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
+    client->connection.owner = client;
+    client->connection.on_up = on_up;
+    client->connection.on_down = on_down;
+    client->connection.on_refused = on_refused;
+    return redis_connection_init(&client->connection, client->base, &client->target, err);
+}
+
+/** The thread takes no signals: they are the program's, and a write to a closed socket must not kill it. */
+static enum status start_thread(struct redis_client *client, struct error *err) {
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    int result = pthread_create(&client->thread, NULL, client_main, client);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return result == 0 ? STATUS_OK : error_set_errno(err, STATUS_RESOURCE_EXHAUSTED, result, "no thread for Redis");
+}
+
+static void free_client(struct redis_client *client) {
+    if (client->timeout_timer != NULL) event_free(client->timeout_timer);
+    if (client->wake_event != NULL) event_free(client->wake_event);
+    if (client->connection.timer != NULL) event_free(client->connection.timer);
+    if (client->base != NULL) event_base_free(client->base);
+    if (client->wake_fd >= 0) close(client->wake_fd);
+    pthread_cond_destroy(&client->changed);
+    pthread_mutex_destroy(&client->mutex);
+    redis_target_deinit(&client->target);
+    free(client);
+}
+
+enum status redis_client_create(const struct redis_options *options, struct redis_client **out, struct error *err) {
+    struct redis_client *client = calloc(1, sizeof *client);
+    if (client == NULL) return error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
+    client->wake_fd = -1;
+    client->on_connection = options->on_connection;
+    client->context = options->context;
+    TAILQ_INIT(&client->inbox);
+    TAILQ_INIT(&client->waiting);
+    pthread_mutex_init(&client->mutex, NULL);
+    pthread_condattr_t monotonic;
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_cond_init(&client->changed, &monotonic);
+    pthread_condattr_destroy(&monotonic);
+    snprintf(client->reason, sizeof client->reason, "not connected yet");
+
+    enum status status = STATUS_OK;
+    TRY_CLEANUP(redis_target_init(&client->target, options->address, options->password, err));
+    client->target.database = options->database;
+    client->target.timeout_ns = options->timeout_ns > 0 ? options->timeout_ns : TIMEOUT_DEFAULT_NS;
+    TRY_CLEANUP(open_loop(client, err));
+    TRY_CLEANUP(start_thread(client, err));
+    *out = client;
+    return STATUS_OK;
+cleanup:
+    free_client(client);
+    return status;
+}
+
+void redis_client_destroy(struct redis_client *client) {
+    if (client == NULL) return;
+    pthread_mutex_lock(&client->mutex);
+    client->stopping = true;
+    pthread_mutex_unlock(&client->mutex);
+    eventfd_write(client->wake_fd, 1);
+    pthread_join(client->thread, NULL);
+    free_client(client);
+}

@@ -1,0 +1,93 @@
+/* Copyright Bora contributors
+ * SPDX-License-Identifier: Apache-2.0 */
+/**
+ * Inside store/redis.h. One thread per client runs the event loop and owns everything but the inbox:
+ *
+ *     any thread: redis_submit ──> inbox (mutex) ──eventfd──> loop: hiredis ──> waiting list ──> reply, time-out or end of the connection
+ *
+ * Files: redis.c (client, thread, time-outs), redis_command.c (arguments to bytes, scripts, blocking calls), redis_reply.c, redis_subscribe.c,
+ * redis_connection.c (connect and renew).
+ */
+#ifndef STORE_REDIS_INTERNAL_H
+#define STORE_REDIS_INTERNAL_H
+
+#include "store/redis.h"
+#include "store/redis_connection.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <sys/queue.h>
+
+/** A command from submission to its callback; if it timed out, until hiredis lets go of it. */
+struct redis_command {
+    TAILQ_ENTRY(redis_command) link; /* in the inbox, then in the waiting list */
+    struct redis_client *client;
+    redis_fn *fn;
+    void *context;
+    int64_t deadline_ns, sent_ns;
+    bool timed_out;                     /* fn was called; the reply will be thrown away */
+    const struct redis_script *script;  /* not NULL: an EVALSHA that may still become an EVAL */
+    size_t script_tail;                 /* where the bytes behind the sha begin */
+    int argument_count;
+    size_t wire_length;
+    char *wire; /* as sent: the RESP array of bulk strings */
+};
+TAILQ_HEAD(redis_commands, redis_command);
+
+struct redis_subscription {
+    struct redis_subscription *next;
+    char *channel;
+    void (*on_message)(void *context, struct bytes_view message);
+    void (*on_state)(void *context, bool subscribed);
+    void *context;
+    bool subscribed;
+};
+
+struct redis_client {
+    struct redis_target target;
+    void (*on_connection)(void *context, bool connected);
+    void *context;
+    pthread_t thread;
+
+    /* any thread, under the mutex */
+    pthread_mutex_t mutex;
+    pthread_cond_t changed; /* connected changed */
+    struct redis_commands inbox;
+    struct redis_subscription *new_subscriptions;
+    bool stopping;
+    char reason[REDIS_REASON_BYTES];
+    atomic_bool connected;
+    atomic_int command_count; /* from submission to callback */
+    int wake_fd;
+
+    /* the loop's */
+    struct event_base *base;
+    struct event *wake_event, *timeout_timer;
+    struct redis_connection connection;
+    struct redis_commands waiting; /* sent and not answered, oldest deadline first */
+    int64_t last_reply_ns;
+    bool ended; /* the loop has left: what is pending is cancelled */
+
+    struct redis_connection subscriber; /* started with the first subscription */
+    struct redis_subscription *subscriptions;
+    struct event *probe_timer;
+    int64_t subscriber_heard_ns, probe_sent_ns;
+};
+
+/** Takes the command. */
+void redis_submit(struct redis_client *client, struct redis_command *command);
+/** An empty command with its RESP bytes; NULL when memory is out. */
+struct redis_command *redis_command_create(const struct bytes_view *arguments, size_t count, redis_fn *fn, void *context);
+void redis_command_free(struct redis_command *command);
+/** Turn a script's EVALSHA into EVAL. False when memory is out. */
+bool redis_command_use_source(struct redis_command *command);
+
+/** hiredis' reply as ours. Strings are lent; `*out_block` holds an array's items and is freed by the caller. False when memory is out. */
+bool redis_reply_convert(const redisReply *raw, struct redis_reply *out, struct redis_reply **out_block);
+struct redis_reply *redis_reply_copy(const struct redis_reply *reply);
+
+/** On the loop's thread. */
+void redis_subscriptions_adopt(struct redis_client *client, struct redis_subscription *list);
+void redis_subscriptions_deinit(struct redis_client *client);
+
+#endif
