@@ -1,0 +1,8 @@
+# Copyright Bora contributors
+# SPDX-License-Identifier: Apache-2.0
+#
+# cmake -DINPUT=file -DOUTPUT=file.c -DNAME=symbol -P embed_text.cmake
+# A text file as `const char symbol[]`, with a NUL behind it.
+file(READ ${INPUT} text HEX)
+string(REGEX REPLACE "(..)" "0x\\1," bytes "${text}")
+file(WRITE ${OUTPUT} "extern const char ${NAME}[];\nconst char ${NAME}[] = {${bytes}0};\n")

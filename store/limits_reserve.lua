@@ -1,0 +1,121 @@
+-- Copyright Bora contributors
+-- SPDX-License-Identifier: Apache-2.0
+--
+-- Check a key and take a request's worst case from its buckets, all or nothing (store/limits.h).
+--
+-- KEYS  record, reservation, usage of the key, usage of the key and model
+-- ARGV  time in ms or 0, tokens, then requests and tokens per minute for the key and for the key and model; -1: unlimited
+-- Gives {outcome, bucket, retry after ms, requests: limit, remaining, tokens: limit, remaining, reserved}, or {outcome} when the key does not stand.
+-- Numbers are written with %.0f: Lua's own conversion turns large ones into 1e+15.
+local WINDOW = 60 -- whole seconds before the current one that count
+
+local now = tonumber(ARGV[1])
+if now == 0 then
+  local time = redis.call('TIME')
+  now = time[1] * 1000 + math.floor(time[2] / 1000)
+end
+local tokens = tonumber(ARGV[2])
+local second = math.floor(now / 1000)
+
+local record = redis.call('HMGET', KEYS[1], 'created_at', 'expires_at', 'revoked_at')
+if not record[1] then return {'unknown'} end
+if record[3] then return {'revoked'} end
+if record[2] and tonumber(record[2]) * 1000 <= now then return {'expired'} end
+
+local function text(number) return string.format('%.0f', number) end
+local function pair(value)
+  local requests, used = string.match(value, '^(%d+):(-?%d+)$')
+  return tonumber(requests), tonumber(used)
+end
+
+-- What is inside the window. Seconds that have left it are only noted: they are deleted when something is admitted.
+local function read(key)
+  local head = redis.call('HMGET', key, 'requests', 'tokens', 'oldest')
+  local usage = {key = key, requests = 0, tokens = 0, oldest = second, gone = {}}
+  if not head[1] then return usage end
+  usage.requests, usage.tokens, usage.oldest = tonumber(head[1]), tonumber(head[2]), tonumber(head[3])
+  local first = second - WINDOW
+  if usage.oldest >= first then return usage end
+  local names = {}
+  for s = usage.oldest, math.min(first - 1, usage.oldest + WINDOW) do names[#names + 1] = text(s) end
+  local values = redis.call('HMGET', key, unpack(names))
+  for i, name in ipairs(names) do
+    if values[i] then
+      local requests, used = pair(values[i])
+      usage.requests, usage.tokens = usage.requests - requests, usage.tokens - used
+      usage.gone[#usage.gone + 1] = name
+    end
+  end
+  usage.oldest = first
+  return usage
+end
+
+-- Milliseconds until `excess` of a kind (1 requests, 2 tokens) has left the window.
+local function wait(usage, kind, excess)
+  local names = {}
+  for s = usage.oldest, usage.oldest + WINDOW do names[#names + 1] = text(s) end
+  for i, value in ipairs(redis.call('HMGET', usage.key, unpack(names))) do
+    if value then
+      excess = excess - select(kind, pair(value))
+      if excess <= 0 then return (usage.oldest + i - 1 + WINDOW + 1) * 1000 - now end
+    end
+  end
+  return (WINDOW + 1) * 1000
+end
+
+local longest, denied_by, never = 0, -1, false
+local room = {{-1, -1}, {-1, -1}} -- tightest limit and what remains, before this request
+local scopes = {}
+for scope = 0, 1 do
+  local limits = {tonumber(ARGV[3 + 2 * scope]), tonumber(ARGV[4 + 2 * scope])}
+  if limits[1] >= 0 or limits[2] >= 0 then
+    local usage = read(KEYS[3 + scope])
+    usage.counts_tokens = limits[2] >= 0
+    scopes[#scopes + 1] = usage
+    local used, cost = {usage.requests, usage.tokens}, {1, tokens}
+    for kind = 1, 2 do
+      local limit = limits[kind]
+      if limit >= 0 then
+        local remaining = limit - used[kind]
+        if room[kind][1] < 0 or remaining < room[kind][2] then room[kind] = {limit, remaining} end
+        if limit == 0 or cost[kind] > limit then
+          if not never then never, denied_by = true, 2 * scope + kind - 1 end
+        elseif cost[kind] > remaining then
+          local delay = wait(usage, kind, cost[kind] - remaining)
+          if not never and delay > longest then longest, denied_by = delay, 2 * scope + kind - 1 end
+        end
+      end
+    end
+  end
+end
+
+local function answer(outcome, reserved)
+  local cost = {0, 0}
+  if outcome == 'admitted' then cost = {1, tokens} end
+  local left = {}
+  for kind = 1, 2 do left[kind] = room[kind][1] < 0 and -1 or math.max(room[kind][2] - cost[kind], 0) end
+  return {outcome, denied_by, longest, room[1][1], left[1], room[2][1], left[2], reserved}
+end
+if never then longest = 0 return answer('never', 0) end
+if denied_by >= 0 then return answer('denied', 0) end
+
+local lifetime = (WINDOW + 2) * 1000
+local reserved = {'-', '-'}
+for _, usage in ipairs(scopes) do
+  -- If the clock was set back, what is admitted now leaves no earlier than the oldest second.
+  local name = text(math.max(second, usage.oldest))
+  local requests, used = 0, 0
+  local value = redis.call('HGET', usage.key, name)
+  if value then requests, used = pair(value) end
+  if usage.counts_tokens then
+    used, usage.tokens = used + tokens, usage.tokens + tokens
+    if tokens > 0 then reserved[usage.key == KEYS[3] and 1 or 2] = name end
+  end
+  if #usage.gone > 0 then redis.call('HDEL', usage.key, unpack(usage.gone)) end
+  redis.call('HSET', usage.key, 'requests', text(usage.requests + 1), 'tokens', text(usage.tokens), 'oldest', text(usage.oldest), name,
+             text(requests + 1) .. ':' .. text(used))
+  redis.call('PEXPIRE', usage.key, lifetime)
+end
+if reserved[1] == '-' and reserved[2] == '-' then return answer('admitted', 0) end
+redis.call('SET', KEYS[2], text(tokens) .. ' ' .. reserved[1] .. ' ' .. reserved[2], 'PX', lifetime)
+return answer('admitted', 1)
