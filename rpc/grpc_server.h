@@ -51,7 +51,6 @@ struct rpc_server_options {
     int64_t message_bytes_max;      /* received; larger is RESOURCE_EXHAUSTED */
     int64_t keepalive_ns;           /* ping idle connections; 0 = gRPC's default */
     int64_t keepalive_timeout_ns;
-    int connections_max;            /* 0: no limit beyond the descriptors' */
     struct rpc_tls tls;
     /* serialised FileDescriptorSet for reflection; borrowed for the server's life; may be empty */
     struct bytes_view descriptors;
