@@ -12,6 +12,9 @@
  * budget), one forward pass, sample, emit. Nothing here knows protobuf or sockets.
  *
  * The random stream of a generation is keyed by (seed, position): nothing else decides a sample.
+ *
+ * After engine_open nothing is allocated but by engine_submit (one piece per generation, freed by engine_release). An
+ * idle engine sleeps.
  */
 #ifndef ENGINE_ENGINE_H
 #define ENGINE_ENGINE_H
@@ -22,6 +25,7 @@
 #include "base/status.h"
 #include "engine/chat/chat.h"
 #include "engine/sampler/sampler.h"
+#include "engine/scheduler/finish.h"
 #include "engine/tokenizer/tokenizer.h"
 
 struct engine;
@@ -37,14 +41,15 @@ struct engine_options {
     int64_t kv_pool_bytes;  /* 0: enough for `sequences_max` x context, at most a quarter of the machine's memory */
     int sequences_max;      /* sequences that advance in one step, 1..256 */
     int step_tokens_max;    /* rows of one step */
-    int queue_max;          /* generations that may wait; one more is STATUS_RESOURCE_EXHAUSTED */
+    int queue_max;          /* generations alive beyond sequences_max; one more is STATUS_RESOURCE_EXHAUSTED */
     struct metrics *metrics; /* may be NULL; borrowed */
 };
 
 /** STATUS_NOT_FOUND, STATUS_INVALID_ARGUMENT (bad file), STATUS_UNIMPLEMENTED (architecture, type, variant), STATUS_RESOURCE_EXHAUSTED
  *  (memory; the message says needed and available). */
 enum status engine_open(const struct engine_options *options, struct engine **out, struct error *err);
-/** Cancels what runs, joins the step thread, frees everything. */
+/** Cancels what runs (last events are delivered), joins the step thread, frees everything, handles that were not released too. No other
+ *  thread may call in any more; callbacks may. */
 void engine_close(struct engine *engine);
 
 struct engine_description {
@@ -70,29 +75,13 @@ void engine_load(struct engine *engine, struct engine_load *out);
 enum status engine_tokenize(const struct engine *engine, const struct chat_message *messages, size_t count, struct token_list *out, struct error *err);
 const struct tokenizer *engine_tokenizer(const struct engine *engine);
 
-enum finish_reason {
-    FINISH_NONE,         /* goes on */
-    FINISH_STOP,         /* end token or stop string */
-    FINISH_LENGTH,       /* max_tokens */
-    FINISH_MODEL_LENGTH, /* context exhausted */
-    FINISH_CANCELLED,
-    FINISH_ERROR, /* `error` says why */
-};
-
-/** One sampled token's log-probabilities, natural log, after temperature-free softmax of the raw logits. */
-struct token_logprob {
-    int32_t id;
-    float logprob;
-};
-struct logprob_entry {
-    struct token_logprob chosen;
-    int top_count;
-    struct token_logprob top[20]; /* descending */
-};
-
 /**
  * What a step gave one generation. Text is final: valid UTF-8, and no part of a stop string. `ids` are the tokens sampled
  * since the last event (text may lag behind them). Lent until the callback returns.
+ *
+ * Every sampled token counts as a completion token: the end token too, which has no text, and those of a stop string.
+ * (llama.cpp and vLLM count the same way.) When a generation ends by a stop string, what was held behind it is never sent; when
+ * it ends by an end token or by length, held text is sent first.
  */
 struct generation_event {
     struct bytes_view text;
@@ -121,8 +110,10 @@ struct generation_request {
     void *context;
 };
 
-/** STATUS_OUT_OF_RANGE when prompt_count + max_tokens passes the context; STATUS_RESOURCE_EXHAUSTED when the queue is full.
- *  Events may arrive before this returns. The generation lives until engine_release, which must follow its last event. */
+/** STATUS_OUT_OF_RANGE when prompt_count + max_tokens passes the context; STATUS_RESOURCE_EXHAUSTED when the queue is full;
+ *  STATUS_INVALID_ARGUMENT names a sampling setting, stop string or prompt id that makes no sense. Events may arrive before this
+ *  returns. The generation lives until engine_release, which must follow its last event. A generation that fills the context ends with
+ *  FINISH_MODEL_LENGTH even when max_tokens would have ended it there as well. */
 enum status engine_submit(struct engine *engine, const struct generation_request *request, struct generation **out, struct error *err);
 /** Idempotent. The last event (FINISH_CANCELLED) comes within one step. */
 void engine_cancel(struct engine *engine, struct generation *generation);

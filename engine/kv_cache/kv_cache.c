@@ -66,6 +66,7 @@ struct kv_layer kv_cache_layer(const struct kv_cache *cache, int layer) {
 
 int64_t kv_cache_block_count(const struct kv_cache *cache) { return cache->options.block_count; }
 int64_t kv_cache_used(const struct kv_cache *cache) { return cache->options.block_count - cache->free_count; }
+int64_t kv_cache_reserved(const struct kv_cache *cache) { return cache->reserved; }
 int64_t kv_cache_available(const struct kv_cache *cache) { return cache->free_count - cache->reserved; }
 
 bool kv_cache_reserve(struct kv_cache *cache, int64_t blocks) {
@@ -91,6 +92,8 @@ void kv_cache_ref(struct kv_cache *cache, int32_t block) {
     assert(cache->references[block] > 0);
     cache->references[block]++;
 }
+
+int32_t kv_cache_references(const struct kv_cache *cache, int32_t block) { return cache->references[block]; }
 
 void kv_cache_unref(struct kv_cache *cache, int32_t block) {
     assert(cache->references[block] > 0);

@@ -44,6 +44,7 @@ struct kv_layer kv_cache_layer(const struct kv_cache *cache, int layer);
 
 int64_t kv_cache_block_count(const struct kv_cache *cache);
 int64_t kv_cache_used(const struct kv_cache *cache);     /* blocks with a reference */
+int64_t kv_cache_reserved(const struct kv_cache *cache);  /* set aside */
 int64_t kv_cache_available(const struct kv_cache *cache); /* neither used nor reserved */
 
 /** Set `blocks` aside; false when fewer are available (then nothing changes). */
@@ -53,6 +54,7 @@ void kv_cache_unreserve(struct kv_cache *cache, int64_t blocks);
 /** Turn one reserved block into a used one with one reference. */
 int32_t kv_cache_take_reserved(struct kv_cache *cache);
 void kv_cache_ref(struct kv_cache *cache, int32_t block);
+int32_t kv_cache_references(const struct kv_cache *cache, int32_t block);
 /** Drop a reference; the last one frees the block. */
 void kv_cache_unref(struct kv_cache *cache, int32_t block);
 

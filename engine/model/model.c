@@ -92,6 +92,16 @@ static enum status allocate_scratch(struct model *model, struct error *err) {
     return STATUS_OK;
 }
 
+/** The tensors of a llama: nine a layer, the embedding, the last norm, and the output matrix when it is not tied. Anything more would be
+ *  left out of the sum in silence. */
+static enum status refuse_extra(const struct loading *loading) {
+    const struct model_config *config = &loading->model->config;
+    int64_t known = 9 * (int64_t)config->layers + (config->tied_embeddings ? 2 : 3), there = gguf_tensor_count(loading->gguf);
+    if (there == known) return STATUS_OK;
+    return error_set(loading->err, STATUS_UNIMPLEMENTED, "%s has %lld tensors; a %s of %d layers has %lld, and more cannot be used yet", gguf_path(loading->gguf), (long long)there,
+                     config->architecture, config->layers, (long long)known);
+}
+
 static enum status load(const struct loading *loading) {
     struct model *model = loading->model;
     const struct model_config *config = &model->config;
@@ -104,6 +114,7 @@ static enum status load(const struct loading *loading) {
     else TRY(load_weights(loading, "output.weight", config->vocabulary, config->width, &model->output));
     TRY(load_vector(loading, "output_norm.weight", config->width, &model->output_norm));
     for (int i = 0; i < config->layers; i++) TRY(load_layer(loading, i));
+    TRY(refuse_extra(loading));
     return allocate_scratch(model, loading->err);
 }
 
@@ -133,6 +144,8 @@ void model_destroy(struct model *model) {
     free(model->layers);
     free(model);
 }
+
+const struct model_config *model_config(const struct model *model) { return &model->config; }
 
 /* ---- forward ------------------------------------------------------------------------------------------------------- */
 

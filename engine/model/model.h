@@ -43,9 +43,11 @@ enum status model_config_read(const struct gguf *gguf, struct model_config *out,
 
 struct model;
 
-/** Check every tensor's shape and prepare the weights. `kernels` and `gguf` are borrowed for the model's life. */
+/** Check every tensor's shape and prepare the weights. A file with tensors that this code does not read (STATUS_UNIMPLEMENTED) is a model that it
+ *  would run wrong. `kernels` and `gguf` are borrowed for the model's life. */
 enum status model_load(const struct gguf *gguf, const struct model_config *config, struct kernels *kernels, int64_t rows_max, int64_t logits_max, struct model **out, struct error *err);
 void model_destroy(struct model *model);
+const struct model_config *model_config(const struct model *model);
 
 /** One step: rows of several sequences, each sequence's rows consecutive. */
 struct model_batch {
@@ -59,6 +61,8 @@ struct model_batch {
     float *logits; /* out [logit_count][V] */
 };
 
+/** Store the batch's keys and values in `cache`, whose blocks the sequences name, and fill batch->logits. Limits (rows_max, logits_max, ids in
+ *  [0, V)) are the caller's to keep; debug builds abort. */
 void model_forward(struct model *model, struct kv_cache *cache, const struct model_batch *batch);
 
 #endif

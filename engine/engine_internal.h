@@ -1,0 +1,76 @@
+/* Copyright Bora contributors
+ * SPDX-License-Identifier: Apache-2.0 */
+/** Shared by engine.c (opening, closing, describing), generation.c (submitting and events) and step_thread.c. */
+#ifndef ENGINE_ENGINE_INTERNAL_H
+#define ENGINE_ENGINE_INTERNAL_H
+
+#include "engine/engine.h"
+#include "engine/kv_cache/kv_cache.h"
+#include "engine/model/model.h"
+#include "engine/scheduler/scheduler.h"
+#include "engine/text_stream/text_stream.h"
+#include "engine/weights/gguf.h"
+#include "kernels/kernels.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+struct engine_metrics {
+    struct metric *running, *waiting, *kv_tokens_used, *kv_tokens_total, *prompt_tokens, *completion_tokens, *step_seconds, *step_rows;
+};
+
+struct engine {
+    struct gguf *gguf;
+    struct model_config config;
+    struct kernels *kernels;
+    struct model *model;
+    struct tokenizer *tokenizer;
+    struct chat_layout *layout;
+    struct kv_cache *cache;
+    struct scheduler *scheduler; /* the step thread's, except for cancel, pause and resume */
+    struct engine_description description;
+    int alive_max;
+    bool has_metrics;
+    struct engine_metrics metrics;
+    struct scheduler_stats counted; /* what the counters already hold; step thread */
+
+    pthread_t thread;
+    bool thread_started;
+    pthread_mutex_t mutex; /* guards all below; never held while an event is delivered */
+    pthread_cond_t wake;
+    bool closing;
+    bool awake;                   /* something may be able to advance */
+    struct generation *inbox, *inbox_last; /* submitted, not yet seen by the step thread */
+    int inbox_count;
+    int alive;                    /* submitted, last event not yet due */
+    struct generation *all;       /* every handle */
+    struct engine_load load;
+};
+
+/** One malloc; the arrays behind it. */
+struct generation {
+    struct sequence sequence; /* first: the scheduler's pointer is ours */
+    struct engine *engine;
+    atomic_int references; /* the caller's, and the engine's until the last event has returned */
+    struct generation *inbox_next;
+    struct generation *previous, *next; /* in engine->all */
+    generation_event_fn *on_event;
+    void *context;
+    struct text_stream text;
+    int64_t reported; /* tokens of the sequence that events have told of */
+    struct logprob_entry logprobs; /* of the one token that a step samples */
+};
+
+/** Drop a reference; the last one frees. Takes the mutex. */
+void generation_unref(struct generation *generation);
+/** Hand a submitted generation to the scheduler. Step thread. */
+void generation_enter(struct generation *generation);
+
+/** Bring engine->load up to date. Step thread. */
+void engine_publish_load(struct engine *engine);
+/** Something may be able to advance again. Any thread. */
+void engine_wake(struct engine *engine);
+/** The step thread; `context` is the engine. */
+void *engine_step_thread(void *context);
+
+#endif

@@ -1,0 +1,188 @@
+/* Copyright Bora contributors
+ * SPDX-License-Identifier: Apache-2.0 */
+/* Generations: copied in by engine_submit, told of by events, freed when caller and engine have both let go. */
+#include "base/limits.h"
+#include "base/text.h"
+#include "engine/engine_internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- checking and copying ------------------------------------------------------------------------------------------ */
+
+static enum status check_request(const struct engine *engine, const struct generation_request *request, struct error *err) {
+    int64_t context = engine->description.context_tokens;
+    if (request->prompt_count < 1 || request->max_tokens < 0) return error_set(err, STATUS_INVALID_ARGUMENT, "a generation needs a prompt and max_tokens of at least 0");
+    if (request->prompt_count > (uint64_t)context || request->max_tokens > context - (int64_t)request->prompt_count) {
+        return error_set(err, STATUS_OUT_OF_RANGE, "a prompt of %zu tokens and max_tokens %lld pass the context of %lld tokens", request->prompt_count,
+                         (long long)request->max_tokens, (long long)context);
+    }
+    for (size_t i = 0; i < request->prompt_count; i++) {
+        if (request->prompt[i] >= 0 && request->prompt[i] < engine->config.vocabulary) continue;
+        return error_set(err, STATUS_INVALID_ARGUMENT, "prompt token %zu is %d; the vocabulary has %d", i, request->prompt[i], engine->config.vocabulary);
+    }
+    if (request->stop_count > LIMIT_STOP_STRINGS) return error_set(err, STATUS_INVALID_ARGUMENT, "%zu stop strings; at most %d", request->stop_count, LIMIT_STOP_STRINGS);
+    for (size_t i = 0; i < request->stop_count; i++) {
+        const struct bytes_view *stop = &request->stop[i];
+        if (stop->length >= 1 && stop->length <= LIMIT_STOP_STRING_BYTES && text_is_utf8(stop->data, stop->length)) continue;
+        return error_set(err, STATUS_INVALID_ARGUMENT, "stop string %zu is not 1..%d bytes of UTF-8", i, LIMIT_STOP_STRING_BYTES);
+    }
+    return sampling_check(&request->sampling, engine->config.vocabulary, err);
+}
+
+/** FNV-1a, 64 bits: who shares turns with whom. Equal hashes of different names would only share them. */
+static uint64_t tenant_key(const char *name) {
+    uint64_t hash = 0xcbf29ce484222325;
+    for (; name != NULL && *name != 0; name++) hash = (hash ^ (uint8_t)*name) * 0x100000001b3;
+    return hash;
+}
+
+/** One piece of memory: [generation][stop views][logit biases][tokens][stop bytes] */
+static struct generation *copy_request(const struct generation_request *request) {
+    size_t tokens = (request->prompt_count + (size_t)request->max_tokens) * sizeof(int32_t), stop_bytes = 0;
+    size_t views = request->stop_count * sizeof *request->stop, biases = request->sampling.logit_bias_count * sizeof *request->sampling.logit_bias;
+    for (size_t i = 0; i < request->stop_count; i++) stop_bytes += request->stop[i].length;
+    struct generation *generation = malloc(sizeof *generation + views + biases + tokens + stop_bytes);
+    if (generation == NULL) return NULL;
+    struct bytes_view *stop = (struct bytes_view *)(generation + 1);
+    struct logit_bias *bias = (struct logit_bias *)((char *)stop + views);
+    int32_t *ids = (int32_t *)((char *)bias + biases);
+    uint8_t *text = (uint8_t *)ids + tokens;
+    *generation = (struct generation){.on_event = request->on_event, .context = request->context};
+    sequence_init(&generation->sequence);
+    memcpy(ids, request->prompt, request->prompt_count * sizeof *ids);
+    if (biases > 0) memcpy(bias, request->sampling.logit_bias, biases);
+    for (size_t i = 0; i < request->stop_count; i++) {
+        memcpy(text, request->stop[i].data, request->stop[i].length);
+        stop[i] = bytes_view_of(text, request->stop[i].length);
+        text += request->stop[i].length;
+    }
+    generation->sequence.tokens = ids;
+    generation->sequence.prompt_count = (int64_t)request->prompt_count;
+    generation->sequence.max_tokens = request->max_tokens;
+    generation->sequence.sampling = request->sampling;
+    generation->sequence.sampling.logit_bias = bias;
+    generation->sequence.tenant_key = tenant_key(request->tenant);
+    generation->sequence.priority = request->priority;
+    generation->text.stop = stop; /* for text_stream_init */
+    return generation;
+}
+
+/* ---- events, on the step thread ------------------------------------------------------------------------------------ */
+
+static enum verdict accept(struct sequence *sequence, int32_t id, const struct logprob_entry *logprobs) {
+    struct generation *generation = (struct generation *)sequence;
+    if (logprobs != NULL) generation->logprobs = *logprobs;
+    if (tokenizer_is_end(generation->engine->tokenizer, id)) return VERDICT_STOP;
+    if (text_stream_push(&generation->text, id) != STATUS_OK) return VERDICT_ERROR;
+    return generation->text.stopped ? VERDICT_STOP : VERDICT_GO_ON;
+}
+
+static void report(struct sequence *sequence, enum finish_reason finish, const char *error) {
+    struct generation *generation = (struct generation *)sequence;
+    struct engine *engine = generation->engine;
+    int64_t told = generation->reported > 0 ? generation->reported : sequence->prompt_count;
+    if (finish != FINISH_NONE && finish != FINISH_CANCELLED && finish != FINISH_ERROR && text_stream_finish(&generation->text) != STATUS_OK) {
+        finish = FINISH_ERROR;
+        error = "out of memory";
+    }
+    struct generation_event event = {.text = text_stream_final(&generation->text),
+                                     .ids = sequence->tokens + told,
+                                     .id_count = (size_t)(sequence->token_count - told),
+                                     .finish = finish,
+                                     .prompt_tokens = sequence->prompt_count,
+                                     .completion_tokens = sequence->token_count - sequence->prompt_count,
+                                     .error = error};
+    if (sequence->sampling.top_logprobs >= 0 && event.id_count > 0) event.logprobs = &generation->logprobs;
+    generation->reported = sequence->token_count;
+    if (finish != FINISH_NONE) {
+        engine_publish_load(engine); /* whoever hears the last event finds the slot free */
+        pthread_mutex_lock(&engine->mutex);
+        engine->alive--;
+        pthread_mutex_unlock(&engine->mutex);
+    }
+    generation->on_event(generation->context, &event);
+    text_stream_consume(&generation->text);
+    if (finish != FINISH_NONE) generation_unref(generation);
+}
+
+static const struct sequence_owner owner = {.accept = accept, .report = report};
+
+void generation_enter(struct generation *generation) {
+    struct error err = {0};
+    enum status status = scheduler_submit(generation->engine->scheduler, &generation->sequence, &err);
+    if (status == STATUS_OK) return;
+    generation->sequence.token_count = generation->sequence.prompt_count;
+    report(&generation->sequence, FINISH_ERROR, err.message);
+}
+
+/* ---- handles, any thread ------------------------------------------------------------------------------------------- */
+
+/** Put it into the inbox and the list of all. `*out` is set first: events may come at once. */
+static enum status enter_inbox(struct engine *engine, struct generation *generation, struct generation **out, struct error *err) {
+    enum status status = STATUS_OK;
+    pthread_mutex_lock(&engine->mutex);
+    if (engine->closing) {
+        status = error_set(err, STATUS_UNAVAILABLE, "the engine is closing");
+    } else if (engine->alive >= engine->alive_max) {
+        status = error_set(err, STATUS_RESOURCE_EXHAUSTED, "the engine's queue is full: %d generations run or wait", engine->alive);
+    } else {
+        *out = generation;
+        engine->alive++;
+        generation->next = engine->all;
+        if (engine->all != NULL) engine->all->previous = generation;
+        engine->all = generation;
+        if (engine->inbox_last != NULL) engine->inbox_last->inbox_next = generation;
+        else engine->inbox = generation;
+        engine->inbox_last = generation;
+        engine->inbox_count++;
+        pthread_cond_signal(&engine->wake);
+    }
+    pthread_mutex_unlock(&engine->mutex);
+    return status;
+}
+
+enum status engine_submit(struct engine *engine, const struct generation_request *request, struct generation **out, struct error *err) {
+    TRY(check_request(engine, request, err));
+    struct generation *generation = copy_request(request);
+    if (generation == NULL) return error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
+    generation->engine = engine;
+    generation->sequence.owner = &owner;
+    atomic_init(&generation->references, 2);
+    enum status status = text_stream_init(&generation->text, engine->tokenizer, generation->text.stop, request->stop_count, err);
+    if (status == STATUS_OK) {
+        status = enter_inbox(engine, generation, out, err);
+        if (status != STATUS_OK) text_stream_deinit(&generation->text);
+    }
+    if (status != STATUS_OK) free(generation);
+    return status;
+}
+
+void engine_cancel(struct engine *engine, struct generation *generation) {
+    scheduler_cancel(engine->scheduler, &generation->sequence);
+    engine_wake(engine);
+}
+
+void engine_pause(struct engine *engine, struct generation *generation) { scheduler_pause(engine->scheduler, &generation->sequence); }
+
+void engine_resume(struct engine *engine, struct generation *generation) {
+    scheduler_resume(engine->scheduler, &generation->sequence);
+    engine_wake(engine);
+}
+
+void generation_unref(struct generation *generation) {
+    if (atomic_fetch_sub(&generation->references, 1) != 1) return;
+    struct engine *engine = generation->engine;
+    pthread_mutex_lock(&engine->mutex);
+    if (generation->previous != NULL) generation->previous->next = generation->next;
+    else engine->all = generation->next;
+    if (generation->next != NULL) generation->next->previous = generation->previous;
+    pthread_mutex_unlock(&engine->mutex);
+    text_stream_deinit(&generation->text);
+    free(generation);
+}
+
+void engine_release(struct engine *engine, struct generation *generation) {
+    (void)engine;
+    generation_unref(generation);
+}
