@@ -7,12 +7,19 @@
  * are options on the .proto fields, described in proto/bora/v1/options.proto; this module reads them from the
  * serialised descriptors by number and knows no message of ours. Messages are protobuf-c's, found by full name.
  *
- * Reading is strict where the contract is: unknown fields, duplicate keys, wrong types, numbers out of range or not whole,
- * invalid UTF-8, lone surrogates, nesting past LIMIT_JSON_DEPTH and trailing bytes are errors. All errors of a body are
- * collected (at most TRANSCODE_ERRORS_MAX) with pydantic's type names, which Mistral's API shows:
- *   missing, extra_forbidden, string_type, int_type, int_from_float, float_type, bool_type, list_type, dict_type, model_attributes_type,
- *   greater_than, greater_than_equal, less_than_equal, string_too_short, string_too_long, too_short, too_long, literal_error,
- *   union_tag_not_found, union_tag_invalid, json_invalid
+ * Reading is strict where the contract is: unknown fields, duplicate names, wrong types, numbers out of range or not whole,
+ * invalid UTF-8, lone surrogates, nesting past LIMIT_JSON_DEPTH and trailing bytes are errors. 3.0 is a whole number; numbers in
+ * strings and booleans are not numbers. NUL characters are refused in string fields (protobuf-c's strings end at one), and stay
+ * escaped inside json_text fields, which keep the order of names and the digits of numbers as they were written.
+ *
+ * All errors of a body are collected (at most TRANSCODE_ERRORS_MAX) in pydantic's words, which Mistral's API shows: of each
+ * object first its fields in the order of their numbers, then unknown names as they come. Types:
+ *   missing, extra_forbidden, string_type, int_type, int_from_float, int_parsing, float_type, finite_number, bool_type, list_type, dict_type,
+ *   model_attributes_type, greater_than, greater_than_equal, less_than_equal, string_too_short, string_too_long, string_unicode, too_short,
+ *   too_long, literal_error, union_tag_not_found, union_tag_invalid, value_error (two members of one oneof), json_invalid
+ * Paths: a tagged union adds its tag (messages, 0, user, name), a union of types adds nothing and gives one error for each type that
+ * would have done, a map's key is a step with "[key]" behind it when the key itself is wrong. json_invalid has the offset in bytes as its
+ * path, or, for a duplicate name, the path of the second one. An empty body is "missing" with an empty path.
  *
  * Memory: messages come from an arena (capped); nothing is freed singly. The registry is read-only after load: any thread.
  */
@@ -61,16 +68,19 @@ struct transcode_options {
  *  when the arena's cap is reached. */
 enum status transcode_read(const struct transcoder *transcoder, const struct transcode_options *options, const ProtobufCMessageDescriptor *descriptor,
                            struct bytes_view json, struct arena *arena, ProtobufCMessage **out, struct transcode_errors *errors);
-/** The same checks (required, ranges, words, dialect, UTF-8) over a message that came by gRPC. */
+/** The same checks (required, ranges, words, dialect, UTF-8, json_text) over a message that came by gRPC, with the paths that its JSON would
+ *  have. Protobuf cannot tell an absent list or plain scalar from an empty one: those count as absent unless `required`. Unknown
+ *  fields are not looked at, as is protobuf's custom. */
 enum status transcode_check(const struct transcoder *transcoder, const struct transcode_options *options, const ProtobufCMessage *message,
                             struct arena *arena, struct transcode_errors *errors);
-/** Message -> compact JSON, appended. Fields in the order of their numbers; absent ones are left out unless `always`. Bytes with invalid UTF-8 in
- *  string fields are written as U+FFFD. */
+/** Message -> compact JSON, appended. Fields in the order of their numbers; absent ones are left out unless `always`; scalars without presence are
+ *  always there. Invalid UTF-8 in string fields is written as U+FFFD, a json_text that is not JSON as null. */
 enum status transcode_write(const struct transcoder *transcoder, const ProtobufCMessage *message, struct bytes *out);
 
-/** Unpack untrusted protobuf bytes: depth, element budget and UTF-8 are checked first, memory is the arena's. */
+/** Unpack untrusted protobuf bytes: depth, number of fields, UTF-8 and NULs in strings are checked first, memory is the arena's.
+ *  STATUS_INVALID_ARGUMENT, or STATUS_RESOURCE_EXHAUSTED when the arena's cap is reached. */
 enum status protobuf_unpack(const ProtobufCMessageDescriptor *descriptor, struct bytes_view data, struct arena *arena, ProtobufCMessage **out, struct error *err);
-/** Pack into `out` (appended). */
+/** Pack into `out` (appended). STATUS_RESOURCE_EXHAUSTED when its maximum is reached. */
 enum status protobuf_pack(const ProtobufCMessage *message, struct bytes *out);
 
 #endif
