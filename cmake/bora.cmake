@@ -78,3 +78,16 @@ function(bora_fuzzer)
     target_link_options(fuzz_${F_NAME} PRIVATE -fsanitize=fuzzer)
   endif()
 endfunction()
+
+# bora_lua(OUT name...) puts into OUT a C file per script: limits_reserve.lua becomes `const char limits_reserve_lua[]`.
+function(bora_lua out)
+  set(outputs)
+  foreach(name IN LISTS ARGN)
+    set(output ${CMAKE_CURRENT_BINARY_DIR}/${name}.lua.c)
+    add_custom_command(OUTPUT ${output} DEPENDS ${name}.lua ${PROJECT_SOURCE_DIR}/cmake/embed_text.cmake
+      COMMAND ${CMAKE_COMMAND} -DINPUT=${CMAKE_CURRENT_SOURCE_DIR}/${name}.lua -DOUTPUT=${output} -DNAME=${name}_lua
+              -P ${PROJECT_SOURCE_DIR}/cmake/embed_text.cmake)
+    list(APPEND outputs ${output})
+  endforeach()
+  set(${out} ${outputs} PARENT_SCOPE)
+endfunction()

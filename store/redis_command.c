@@ -205,19 +205,19 @@ void redis_script_init(struct redis_script *script, const char *source) {
 void redis_script_run(struct redis_client *client, const struct redis_script *script, const struct bytes_view *keys, size_t key_count,
                       const struct bytes_view *arguments, size_t argument_count, redis_fn *fn, void *context) {
     size_t count = 3 + key_count + argument_count;
-    struct bytes_view words[WORDS_MAX];
-    if (count > WORDS_MAX) {
-        if (fn != NULL) fn(context, STATUS_INTERNAL, NULL, "a Redis script with too many arguments");
-        return;
-    }
+    struct bytes_view *words = calloc(count, sizeof *words);
+    struct redis_command *command = NULL;
     char key_count_text[24];
     snprintf(key_count_text, sizeof key_count_text, "%zu", key_count);
-    words[0] = bytes_view_string("EVALSHA");
-    words[1] = bytes_view_string(script->sha1);
-    words[2] = bytes_view_string(key_count_text);
-    for (size_t i = 0; i < key_count; i++) words[3 + i] = keys[i];
-    for (size_t i = 0; i < argument_count; i++) words[3 + key_count + i] = arguments[i];
-    struct redis_command *command = redis_command_create(words, count, fn, context);
+    if (words != NULL) {
+        words[0] = bytes_view_string("EVALSHA");
+        words[1] = bytes_view_string(script->sha1);
+        words[2] = bytes_view_string(key_count_text);
+        for (size_t i = 0; i < key_count; i++) words[3 + i] = keys[i];
+        for (size_t i = 0; i < argument_count; i++) words[3 + key_count + i] = arguments[i];
+        command = redis_command_create(words, count, fn, context);
+    }
+    free(words);
     if (command == NULL) {
         fail_without_memory(fn, context);
         return;
