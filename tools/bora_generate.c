@@ -1,0 +1,223 @@
+/* Copyright Bora contributors
+ * SPDX-License-Identifier: Apache-2.0 */
+/*
+ * bora-generate: the engine without the services, for developers and benches.
+ *
+ *     bora-generate --model-file M.gguf --prompt "Why is the sky blue?"     streams the answer
+ *     bora-generate --model-file M.gguf --stats --streams 8                 and says how fast, eight at a time
+ *     bora-generate --model-file M.gguf --perplexity text.txt               how well the model predicts a text
+ */
+#include "base/limits.h"
+#include "base/settings.h"
+#include "engine/engine.h"
+#include "engine/model/perplexity.h"
+#include "engine/weights/gguf.h"
+
+#include <math.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { STREAMS_MAX = 256, TEXT_FILE_BYTES_MAX = 64 << 20, SCORE_ROWS = 64 };
+
+struct generate_settings {
+    char *model_file, *prompt, *variant, *kv_type, *perplexity_file;
+    int64_t max_tokens, threads, seed, streams, step_tokens, context, window;
+    double temperature, top_p;
+    bool stats;
+};
+
+#define S struct generate_settings
+static const struct setting settings_table[] = {
+    SETTING_STRING(S, model_file, "model-file", NULL, "FILE", "GGUF model"),
+    SETTING_STRING(S, prompt, "prompt", "What is gravity?", "TEXT", "what the user says"),
+    SETTING_INTEGER(S, max_tokens, "max-tokens", "128", 0, LIMIT_CONTEXT_TOKENS, "N", "tokens to generate at most"),
+    SETTING_DOUBLE(S, temperature, "temperature", "0", 0, 100, "T", "0 takes the likeliest token"),
+    SETTING_DOUBLE(S, top_p, "top-p", "1", 1e-9, 1, "P", "share of probability to draw from"),
+    SETTING_INTEGER(S, seed, "seed", "0", 0, 9e15, "N", "of the random stream"),
+    SETTING_INTEGER(S, threads, "threads", "0", 0, LIMIT_THREADS, "N", "0: all processors"),
+    SETTING_CHOICE(S, variant, "kernel-variant", "auto", "auto|plain|avx2|avx512", "instruction set of the CPU kernels"),
+    SETTING_CHOICE(S, kv_type, "kv-type", "f16", "f16|f32", "storage of the KV cache"),
+    SETTING_INTEGER(S, context, "context", "0", 0, LIMIT_CONTEXT_TOKENS, "N", "tokens; 0: the model's own"),
+    SETTING_INTEGER(S, step_tokens, "step-tokens-max", "256", 16, 8192, "N", "rows of one step"),
+    SETTING_INTEGER(S, streams, "streams", "1", 1, STREAMS_MAX, "N", "run the prompt this many times at once; the first is printed"),
+    SETTING_BOOL(S, stats, "stats", "false", "say how fast it was"),
+    SETTING_STRING(S, perplexity_file, "perplexity", NULL, "FILE", "score this text instead of generating"),
+    SETTING_INTEGER(S, window, "window", "512", 2, LIMIT_CONTEXT_TOKENS, "N", "tokens that --perplexity scores in one piece"),
+    {0}};
+#undef S
+
+/* ---- generating ---------------------------------------------------------------------------------------------------- */
+
+struct stream {
+    struct run *run;
+    struct generation *generation;
+    bool printed;
+    int64_t began_ns, first_ns, last_ns;
+    int64_t prompt_tokens, completion_tokens;
+    enum finish_reason finish;
+};
+
+struct run {
+    struct engine *engine;
+    pthread_mutex_t mutex;
+    pthread_cond_t done;
+    int left;
+    struct stream streams[STREAMS_MAX];
+};
+
+static void on_event(void *context, const struct generation_event *event) {
+    struct stream *stream = context;
+    stream->last_ns = clock_monotonic_ns(clock_system());
+    if (stream->first_ns == 0 && event->id_count > 0) stream->first_ns = stream->last_ns;
+    if (stream->printed && event->text.length > 0) {
+        fwrite(event->text.data, 1, event->text.length, stdout);
+        fflush(stdout);
+    }
+    if (event->finish == FINISH_NONE) return;
+    if (event->error != NULL) fprintf(stderr, "bora-generate: %s\n", event->error);
+    pthread_mutex_lock(&stream->run->mutex);
+    stream->prompt_tokens = event->prompt_tokens;
+    stream->completion_tokens = event->completion_tokens;
+    stream->finish = event->finish;
+    stream->run->left--;
+    pthread_cond_signal(&stream->run->done);
+    pthread_mutex_unlock(&stream->run->mutex);
+}
+
+static void print_stats(const struct run *run, int64_t streams) {
+    const struct stream *one = &run->streams[0];
+    int64_t began = one->began_ns, first = one->first_ns, last = one->last_ns, prompt = 0, completion = 0;
+    for (int64_t i = 0; i < streams; i++) {
+        if (run->streams[i].first_ns > first) first = run->streams[i].first_ns;
+        if (run->streams[i].last_ns > last) last = run->streams[i].last_ns;
+        prompt += run->streams[i].prompt_tokens;
+        completion += run->streams[i].completion_tokens;
+    }
+    struct engine_description description;
+    engine_describe(run->engine, &description);
+    double prefill_s = (double)(first - began) / 1e9, decode_s = (double)(last - first) / 1e9;
+    fprintf(stderr, "variant %s: prefill %lld tokens in %.3f s = %.1f tok/s; decode %lld tokens in %.3f s = %.1f tok/s (%lld streams)\n", description.variant,
+            (long long)prompt, prefill_s, (double)prompt / prefill_s, (long long)(completion - streams), decode_s,
+            decode_s > 0 ? (double)(completion - streams) / decode_s : 0, (long long)streams);
+}
+
+static enum status submit_all(struct run *run, const struct generate_settings *settings, const struct token_list *prompt, struct error *err) {
+    struct generation_request request = {.prompt = prompt->ids, .prompt_count = prompt->count, .max_tokens = settings->max_tokens, .tenant = "", .on_event = on_event,
+                                         .sampling = {.temperature = settings->temperature, .top_p = settings->top_p, .seed = (uint64_t)settings->seed, .top_logprobs = -1}};
+    for (int64_t i = 0; i < settings->streams; i++) {
+        struct stream *stream = &run->streams[i];
+        *stream = (struct stream){.run = run, .printed = i == 0, .began_ns = clock_monotonic_ns(clock_system())};
+        request.context = stream;
+        pthread_mutex_lock(&run->mutex);
+        run->left++;
+        pthread_mutex_unlock(&run->mutex);
+        enum status status = engine_submit(run->engine, &request, &stream->generation, err);
+        if (status != STATUS_OK) return status;
+        request.sampling.seed++;
+    }
+    return STATUS_OK;
+}
+
+static enum status generate(const struct generate_settings *settings, struct error *err) {
+    static struct run run = {.mutex = PTHREAD_MUTEX_INITIALIZER, .done = PTHREAD_COND_INITIALIZER};
+    struct token_list prompt = {.max_count = LIMIT_CONTEXT_TOKENS};
+    struct chat_message message = {.role = CHAT_ROLE_USER, .content = bytes_view_string(settings->prompt)};
+    struct engine_options options = {.model_path = settings->model_file, .device = "cpu", .variant = settings->variant, .threads = (int)settings->threads,
+                                     .context_tokens = settings->context, .kv_type = settings->kv_type, .sequences_max = (int)settings->streams,
+                                     .step_tokens_max = (int)settings->step_tokens};
+    enum status status = STATUS_OK;
+    int64_t began = clock_monotonic_ns(clock_system());
+    TRY_CLEANUP(engine_open(&options, &run.engine, err));
+    if (settings->stats) fprintf(stderr, "ready after %.3f s\n", (double)(clock_monotonic_ns(clock_system()) - began) / 1e9);
+    TRY_CLEANUP(engine_tokenize(run.engine, &message, 1, &prompt, err));
+    TRY_CLEANUP(submit_all(&run, settings, &prompt, err));
+    pthread_mutex_lock(&run.mutex);
+    while (run.left > 0) pthread_cond_wait(&run.done, &run.mutex);
+    pthread_mutex_unlock(&run.mutex);
+    printf("\n");
+    if (settings->stats) print_stats(&run, settings->streams);
+cleanup:
+    engine_close(run.engine);
+    token_list_deinit(&prompt);
+    return status;
+}
+
+/* ---- scoring ------------------------------------------------------------------------------------------------------- */
+
+struct scorer {
+    struct gguf *gguf;
+    struct model_config config;
+    struct kernels *kernels;
+    struct model *model;
+    struct tokenizer *tokenizer;
+    struct kv_cache *cache;
+};
+
+static enum status open_scorer(struct scorer *scorer, const struct generate_settings *settings, struct error *err) {
+    TRY(gguf_open(settings->model_file, &scorer->gguf, err));
+    TRY(model_config_read(scorer->gguf, &scorer->config, err));
+    TRY(tokenizer_load_gguf(scorer->gguf, &scorer->tokenizer, err));
+    const struct model_config *config = &scorer->config;
+    int64_t columns = config->width > config->feed_forward ? config->width : config->feed_forward, attended = (int64_t)config->heads * config->head_dim;
+    struct kernels_options kernels = {.variant = settings->variant, .threads = (int)settings->threads, .spin_ns = -1, .rows_max = SCORE_ROWS,
+                                      .columns_max = columns > attended ? columns : attended, .context_max = config->context_tokens, .heads_max = config->heads};
+    TRY(kernels_open("cpu", &kernels, &scorer->kernels, err));
+    TRY(model_load(scorer->gguf, config, scorer->kernels, SCORE_ROWS, SCORE_ROWS, &scorer->model, err));
+    struct kv_cache_options cache = {.layers = config->layers, .kv_heads = config->kv_heads, .head_dim = config->head_dim,
+                                     .type = strcmp(settings->kv_type, "f32") == 0 ? KV_F32 : KV_F16, .block_count = kv_cache_blocks_for(settings->window)};
+    return kv_cache_create(&cache, &scorer->cache, err);
+}
+
+/** Score `ids` window by window, each from an empty cache. */
+static enum status score_windows(const struct scorer *scorer, const struct generate_settings *settings, const struct token_list *ids, struct error *err) {
+    double *scores = calloc((size_t)settings->window, sizeof *scores), sum = 0;
+    size_t scored = 0;
+    enum status status = scores != NULL ? STATUS_OK : error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
+    for (size_t first = 0; status == STATUS_OK && first + 1 < ids->count; first += (size_t)settings->window) {
+        size_t count = ids->count - first < (size_t)settings->window ? ids->count - first : (size_t)settings->window;
+        status = perplexity_score(scorer->model, scorer->cache, SCORE_ROWS, ids->ids + first, count, scores, err);
+        for (size_t i = 1; status == STATUS_OK && i < count; i++, scored++) sum -= scores[i];
+    }
+    if (status == STATUS_OK) printf("perplexity %.4f over %zu tokens in windows of %lld (%s)\n", exp(sum / (double)scored), scored, (long long)settings->window, scorer->kernels->variant);
+    free(scores);
+    return status;
+}
+
+static enum status perplexity(const struct generate_settings *settings, struct error *err) {
+    struct scorer scorer = {0};
+    struct token_list ids = {.max_count = SIZE_MAX};
+    char *text = NULL;
+    size_t length = 0;
+    enum status status = STATUS_OK;
+    TRY_CLEANUP(settings_read_file(settings->perplexity_file, TEXT_FILE_BYTES_MAX, &text, &length, err));
+    TRY_CLEANUP(open_scorer(&scorer, settings, err));
+    TRY_CLEANUP(tokenizer_encode(scorer.tokenizer, bytes_view_of(text, length), &ids, err));
+    if (ids.count < 2) TRY_CLEANUP(error_set(err, STATUS_INVALID_ARGUMENT, "%s has %zu tokens; two are the least", settings->perplexity_file, ids.count));
+    TRY_CLEANUP(score_windows(&scorer, settings, &ids, err));
+cleanup:
+    token_list_deinit(&ids);
+    kv_cache_destroy(scorer.cache);
+    model_destroy(scorer.model);
+    if (scorer.kernels != NULL) kernels_close(scorer.kernels);
+    tokenizer_destroy(scorer.tokenizer);
+    gguf_close(scorer.gguf);
+    free(text);
+    return status;
+}
+
+int main(int argc, char **argv) {
+    struct generate_settings settings = {0};
+    enum settings_outcome outcome;
+    struct error err = {0};
+    enum status status = settings_load(settings_table, "bora-generate", "Runs a model file without the services.", argc, argv, &settings, &outcome, &err);
+    if (status == STATUS_OK && outcome == SETTINGS_RUN) {
+        if (settings.model_file == NULL) status = error_set(&err, STATUS_INVALID_ARGUMENT, "--model-file is needed");
+        else status = settings.perplexity_file != NULL ? perplexity(&settings, &err) : generate(&settings, &err);
+        settings_free(settings_table, &settings);
+    }
+    if (status == STATUS_OK) return 0;
+    fprintf(stderr, "bora-generate: %s\n", err.message);
+    return status == STATUS_INVALID_ARGUMENT ? 2 : 1;
+}
