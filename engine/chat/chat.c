@@ -20,10 +20,13 @@ const char *chat_role_name(enum chat_role role) {
 }
 
 static const char smollm2_template[] =
-    "{% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}{{ '<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained "
-    "by Hugging Face<|im_end|>\n' }}{% endif %}{{'<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n'}}{% endfor %}{% if "
+    "{% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}{{ '<|im_start|>system\nYou "
+    "are a helpful AI assistant named SmolLM, trained "
+    "by Hugging Face<|im_end|>\n' }}{% endif %}{{'<|im_start|>' + message['role'] + '\n' + message['content'] + "
+    "'<|im_end|>' + '\n'}}{% endfor %}{% if "
     "add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}";
-static const char chatml_template[] = "{% for message in messages %}{{'<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n'}}{% endfor %}{% if "
+static const char chatml_template[] = "{% for message in messages %}{{'<|im_start|>' + message['role'] + '\n' + "
+                                      "message['content'] + '<|im_end|>' + '\n'}}{% endfor %}{% if "
                                       "add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}";
 
 /** Templates that are known word for word. They are programs: a guess at one that only looks alike would be a wrong prompt. */
@@ -38,59 +41,78 @@ static const struct {
 static bool same_template(struct bytes_view template, const char *known) {
     size_t at = 0;
     for (; *known != 0 && at < template.length; known++) {
-        if (*known == '\n' && template.data[at] == '\\' && at + 1 < template.length && template.data[at + 1] == 'n') at += 2;
-        else if (template.data[at] == (uint8_t)*known) at++;
-        else return false;
+        if (*known == '\n' && template.data[at] == '\\' && at + 1 < template.length && template.data[at + 1] == 'n')
+            at += 2;
+        else if (template.data[at] == (uint8_t)*known)
+            at++;
+        else
+            return false;
     }
     return *known == 0 && at == template.length;
 }
 
-enum status chat_layout_load_gguf(const struct gguf *gguf, const struct tokenizer *tokenizer, struct chat_layout **out, struct error *err) {
+enum status chat_layout_load_gguf(const struct gguf *gguf, const struct tokenizer *tokenizer, struct chat_layout **out,
+                                  struct error *err) {
     struct bytes_view template = {0};
-    if (!gguf_string(gguf, "tokenizer.chat_template", &template)) return error_set(err, STATUS_UNIMPLEMENTED, "%s has no chat template", gguf_path(gguf));
+    if (!gguf_string(gguf, "tokenizer.chat_template", &template))
+        return error_set(err, STATUS_UNIMPLEMENTED, "%s has no chat template", gguf_path(gguf));
     for (size_t i = 0; i < sizeof templates / sizeof templates[0]; i++) {
         if (!same_template(template, templates[i].text)) continue;
         struct chat_layout *layout = calloc(1, sizeof *layout);
         if (layout == NULL) return error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
-        *layout = (struct chat_layout){.name = templates[i].name, .tokenizer = tokenizer, .default_system = templates[i].default_system,
-                                       .turn_start = tokenizer_special(tokenizer, "<|im_start|>"), .turn_end = tokenizer_special(tokenizer, "<|im_end|>")};
+        *layout = (struct chat_layout){.name = templates[i].name,
+                                       .tokenizer = tokenizer,
+                                       .default_system = templates[i].default_system,
+                                       .turn_start = tokenizer_special(tokenizer, "<|im_start|>"),
+                                       .turn_end = tokenizer_special(tokenizer, "<|im_end|>")};
         if (layout->turn_start < 0 || layout->turn_end < 0) {
             free(layout);
-            return error_set(err, STATUS_INVALID_ARGUMENT, "%s: the chat template needs <|im_start|> and <|im_end|>, which the vocabulary lacks", gguf_path(gguf));
+            return error_set(err, STATUS_INVALID_ARGUMENT,
+                             "%s: the chat template needs <|im_start|> and <|im_end|>, which the vocabulary lacks",
+                             gguf_path(gguf));
         }
         *out = layout;
         return STATUS_OK;
     }
-    return error_set(err, STATUS_UNIMPLEMENTED, "%s: its chat template (%zu bytes, '%.*s...') is not one that is known", gguf_path(gguf), template.length,
-                     (int)(template.length < 40 ? template.length : 40), (const char *)template.data);
+    return error_set(err, STATUS_UNIMPLEMENTED, "%s: its chat template (%zu bytes, '%.*s...') is not one that is known",
+                     gguf_path(gguf), template.length, (int)(template.length < 40 ? template.length : 40),
+                     (const char *)template.data);
 }
 
-void chat_layout_destroy(struct chat_layout *layout) { free(layout); }
+void chat_layout_destroy(struct chat_layout *layout) {
+    free(layout);
+}
 
-const char *chat_layout_name(const struct chat_layout *layout) { return layout->name; }
+const char *chat_layout_name(const struct chat_layout *layout) {
+    return layout->name;
+}
 
 static enum status append_control(int32_t id, struct token_list *out, struct error *err) {
     enum status status = token_list_append(out, id);
-    return status == STATUS_OK ? status : error_set(err, status, "the conversation has more than %zu tokens", out->max_count);
+    return status == STATUS_OK ? status
+                               : error_set(err, status, "the conversation has more than %zu tokens", out->max_count);
 }
 
 /**
  * One turn. The template's text between two control tokens is one string, so role, newline and content are encoded together:
  * a merge may span them.
  */
-static enum status append_turn(const struct chat_layout *layout, const char *role, struct bytes_view content, bool open, struct bytes *scratch, struct token_list *out, struct error *err) {
+static enum status append_turn(const struct chat_layout *layout, const char *role, struct bytes_view content, bool open,
+                               struct bytes *scratch, struct token_list *out, struct error *err) {
     TRY(append_control(layout->turn_start, out, err));
     bytes_reset(scratch);
     (void)!bytes_printf(scratch, "%s\n", role);
     (void)!bytes_append(scratch, content.data, content.length);
-    if (scratch->failed) return error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory for a message of %zu bytes", content.length);
+    if (scratch->failed)
+        return error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory for a message of %zu bytes", content.length);
     TRY(tokenizer_encode(layout->tokenizer, bytes_view(scratch), out, err));
     if (open) return STATUS_OK;
     TRY(append_control(layout->turn_end, out, err));
     return tokenizer_encode(layout->tokenizer, bytes_view_string("\n"), out, err);
 }
 
-static enum status render(const struct chat_layout *layout, const struct chat_message *messages, size_t count, struct bytes *scratch, struct token_list *out, struct error *err) {
+static enum status render(const struct chat_layout *layout, const struct chat_message *messages, size_t count,
+                          struct bytes *scratch, struct token_list *out, struct error *err) {
     if (layout->default_system != NULL && messages[0].role != CHAT_ROLE_SYSTEM) {
         TRY(append_turn(layout, "system", bytes_view_string(layout->default_system), false, scratch, out, err));
     }
@@ -104,7 +126,8 @@ static enum status render(const struct chat_layout *layout, const struct chat_me
     return tokenizer_encode(layout->tokenizer, bytes_view_string("assistant\n"), out, err);
 }
 
-enum status chat_layout_render(const struct chat_layout *layout, const struct chat_message *messages, size_t count, struct token_list *out, struct error *err) {
+enum status chat_layout_render(const struct chat_layout *layout, const struct chat_message *messages, size_t count,
+                               struct token_list *out, struct error *err) {
     if (count == 0) return error_set(err, STATUS_INVALID_ARGUMENT, "the conversation is empty");
     struct bytes scratch;
     bytes_init(&scratch, SIZE_MAX / 2);

@@ -29,12 +29,13 @@ struct gguf;
 
 /** Find the layout of a model file from its metadata (chat template, architecture, control tokens). STATUS_UNIMPLEMENTED when none
  *  is known: the message says what was seen. `tokenizer` is borrowed for the layout's life. */
-enum status chat_layout_load_gguf(const struct gguf *gguf, const struct tokenizer *tokenizer, struct chat_layout **out, struct error *err);
+enum status chat_layout_load_gguf(const struct gguf *gguf, const struct tokenizer *tokenizer, struct chat_layout **out,
+                                  struct error *err);
 void chat_layout_destroy(struct chat_layout *layout);
 const char *chat_layout_name(const struct chat_layout *layout); /* "chatml-smollm2" */
 
 /** Append the prompt's ids. `messages` are in an order the gateway has checked. STATUS_RESOURCE_EXHAUSTED when `out->max_count` is reached. */
-enum status chat_layout_render(const struct chat_layout *layout, const struct chat_message *messages, size_t count, struct token_list *out,
-                               struct error *err);
+enum status chat_layout_render(const struct chat_layout *layout, const struct chat_message *messages, size_t count,
+                               struct token_list *out, struct error *err);
 
 #endif

@@ -103,7 +103,8 @@ static void merge_piece(struct merging *merging, struct bytes_view piece) {
     int32_t count = (int32_t)piece.length;
     struct symbol *symbols = merging->symbols;
     for (int32_t i = 0; i < count; i++) {
-        symbols[i] = (struct symbol){merging->bpe->byte_ids[piece.data[i]], i - 1, i + 1 < count ? i + 1 : -1, NO_RANK, 0};
+        symbols[i] =
+            (struct symbol){merging->bpe->byte_ids[piece.data[i]], i - 1, i + 1 < count ? i + 1 : -1, NO_RANK, 0};
     }
     for (int32_t i = 0; i < count; i++) consider(merging, i);
     while (merging->heap_count > 0) {
@@ -137,8 +138,11 @@ enum status bpe_encode(const struct bpe *bpe, struct bytes_view piece, struct to
         return append_symbols(small_symbols, out);
     }
     size_t free_places = out->max_count - out->count;
-    if (piece.length > PIECE_BYTES_MAX || piece.length / bpe->longest_token_bytes > free_places) return STATUS_RESOURCE_EXHAUSTED;
-    struct merging merging = {.bpe = bpe, .symbols = malloc(piece.length * sizeof *merging.symbols), .heap = malloc(3 * piece.length * sizeof *merging.heap)};
+    if (piece.length > PIECE_BYTES_MAX || piece.length / bpe->longest_token_bytes > free_places)
+        return STATUS_RESOURCE_EXHAUSTED;
+    struct merging merging = {.bpe = bpe,
+                              .symbols = malloc(piece.length * sizeof *merging.symbols),
+                              .heap = malloc(3 * piece.length * sizeof *merging.heap)};
     enum status status = STATUS_RESOURCE_EXHAUSTED;
     if (merging.symbols != NULL && merging.heap != NULL) {
         merge_piece(&merging, piece);

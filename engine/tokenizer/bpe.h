@@ -20,8 +20,8 @@ struct bpe_merge {
 };
 
 struct bpe {
-    int32_t byte_ids[256];      /* -1: the vocabulary lacks this byte, which is then left out, as the reference does */
-    struct bpe_merge *merges;   /* hash table by (left, right), at most half full */
+    int32_t byte_ids[256];    /* -1: the vocabulary lacks this byte, which is then left out, as the reference does */
+    struct bpe_merge *merges; /* hash table by (left, right), at most half full */
     uint32_t merge_mask;
     size_t longest_token_bytes; /* bounds the bytes that the free places of a list can stand for */
 };

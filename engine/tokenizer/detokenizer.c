@@ -5,7 +5,9 @@
 
 #include <string.h>
 
-void detokenizer_init(struct detokenizer *detokenizer, const struct tokenizer *tokenizer) { *detokenizer = (struct detokenizer){.tokenizer = tokenizer}; }
+void detokenizer_init(struct detokenizer *detokenizer, const struct tokenizer *tokenizer) {
+    *detokenizer = (struct detokenizer){.tokenizer = tokenizer};
+}
 
 /** Append `length` bytes that are complete, with U+FFFD for what is not UTF-8. */
 static enum status append_valid(const uint8_t *data, size_t length, struct bytes *out) {
@@ -25,7 +27,8 @@ enum status detokenizer_push(struct detokenizer *detokenizer, int32_t id, struct
     while (piece.length > 0) {
         /* Fill the pending bytes up first; what is complete among them leaves at once. */
         uint8_t joined[64];
-        size_t have = detokenizer->pending_length, room = sizeof joined - have, taken = piece.length < room ? piece.length : room;
+        size_t have = detokenizer->pending_length, room = sizeof joined - have,
+               taken = piece.length < room ? piece.length : room;
         memcpy(joined, detokenizer->pending, have);
         memcpy(joined + have, piece.data, taken);
         size_t total = have + taken, complete = text_complete_prefix(joined, total);

@@ -11,38 +11,27 @@ enum class { CLASS_END, CLASS_LETTER, CLASS_NUMBER, CLASS_SPACE, CLASS_SYMBOL };
 
 /** Unicode's White_Space property. */
 static bool is_white_space(uint32_t c) {
-    return (c >= 0x09 && c <= 0x0D) || c == 0x20 || c == 0x85 || c == 0xA0 || c == 0x1680 || (c >= 0x2000 && c <= 0x200A) ||
-           c == 0x2028 || c == 0x2029 || c == 0x202F || c == 0x205F || c == 0x3000;
+    return (c >= 0x09 && c <= 0x0D) || c == 0x20 || c == 0x85 || c == 0xA0 || c == 0x1680 ||
+           (c >= 0x2000 && c <= 0x200A) || c == 0x2028 || c == 0x2029 || c == 0x202F || c == 0x205F || c == 0x3000;
 }
 
 static enum class class_of_ascii(uint8_t c) {
-    if ((c | 0x20) >= 'a' && (c | 0x20) <= 'z') return CLASS_LETTER;
-    if (c >= '0' && c <= '9') return CLASS_NUMBER;
+    if ((c | 0x20) >= 'a' && (c | 0x20) <= 'z') return CLASS_LETTER; if (c >= '0' && c <= '9') return CLASS_NUMBER;
     return is_white_space(c) ? CLASS_SPACE : CLASS_SYMBOL;
 }
 
 static enum class class_of(uint32_t c) {
-    if (is_white_space(c)) return CLASS_SPACE;
-    switch (utf8proc_category((utf8proc_int32_t)c)) {
-    case UTF8PROC_CATEGORY_LU:
-    case UTF8PROC_CATEGORY_LL:
-    case UTF8PROC_CATEGORY_LT:
-    case UTF8PROC_CATEGORY_LM:
-    case UTF8PROC_CATEGORY_LO: return CLASS_LETTER;
-    case UTF8PROC_CATEGORY_ND:
-    case UTF8PROC_CATEGORY_NL:
-    case UTF8PROC_CATEGORY_NO: return CLASS_NUMBER;
-    default: return CLASS_SYMBOL;
+    if (is_white_space(c)) return CLASS_SPACE; switch (utf8proc_category((utf8proc_int32_t)c)){
+        case UTF8PROC_CATEGORY_LU : case UTF8PROC_CATEGORY_LL : case UTF8PROC_CATEGORY_LT : case
+        UTF8PROC_CATEGORY_LM : case UTF8PROC_CATEGORY_LO : return CLASS_LETTER;
+        case UTF8PROC_CATEGORY_ND : case UTF8PROC_CATEGORY_NL : case UTF8PROC_CATEGORY_NO : return CLASS_NUMBER;
+        default : return CLASS_SYMBOL;
     }
 }
 
 /** Class and length of the character at `at`; CLASS_END behind the last. */
 static enum class look(struct bytes_view text, size_t at, size_t *out_length) {
-    uint32_t code_point;
-    bool valid;
-    *out_length = 0;
-    if (at >= text.length) return CLASS_END;
-    *out_length = 1;
+    uint32_t code_point; bool valid; *out_length = 0; if (at >= text.length) return CLASS_END; *out_length = 1;
     if (text.data[at] < 0x80) return class_of_ascii(text.data[at]);
     *out_length = text_decode(text.data + at, text.length - at, &code_point, &valid);
     return valid ? class_of(code_point) : CLASS_SYMBOL;

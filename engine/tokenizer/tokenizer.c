@@ -73,7 +73,8 @@ static enum status encode(const struct tokenizer *tokenizer, struct bytes_view t
     return STATUS_OK;
 }
 
-enum status tokenizer_encode(const struct tokenizer *tokenizer, struct bytes_view text, struct token_list *out, struct error *err) {
+enum status tokenizer_encode(const struct tokenizer *tokenizer, struct bytes_view text, struct token_list *out,
+                             struct error *err) {
     size_t before = out->count;
     enum status status = encode(tokenizer, text, out);
     if (status == STATUS_OK) return STATUS_OK;
@@ -83,11 +84,19 @@ enum status tokenizer_encode(const struct tokenizer *tokenizer, struct bytes_vie
 
 /* ---- asking -------------------------------------------------------------------------------------------------------- */
 
-static bool in_vocabulary(const struct tokenizer *tokenizer, int32_t id) { return id >= 0 && id < tokenizer->count; }
+static bool in_vocabulary(const struct tokenizer *tokenizer, int32_t id) {
+    return id >= 0 && id < tokenizer->count;
+}
 
-int32_t tokenizer_vocabulary(const struct tokenizer *tokenizer) { return tokenizer->count; }
-int32_t tokenizer_bos(const struct tokenizer *tokenizer) { return tokenizer->bos; }
-int32_t tokenizer_eos(const struct tokenizer *tokenizer) { return tokenizer->eos; }
+int32_t tokenizer_vocabulary(const struct tokenizer *tokenizer) {
+    return tokenizer->count;
+}
+int32_t tokenizer_bos(const struct tokenizer *tokenizer) {
+    return tokenizer->bos;
+}
+int32_t tokenizer_eos(const struct tokenizer *tokenizer) {
+    return tokenizer->eos;
+}
 
 bool tokenizer_is_end(const struct tokenizer *tokenizer, int32_t id) {
     return in_vocabulary(tokenizer, id) && tokenizer->tokens[id].end;
@@ -107,7 +116,8 @@ struct bytes_view tokenizer_name(const struct tokenizer *tokenizer, int32_t id) 
 
 int32_t tokenizer_special(const struct tokenizer *tokenizer, const char *name) {
     for (int32_t id = 0; id < tokenizer->count; id++) {
-        if (tokenizer->tokens[id].type == TOKEN_CONTROL && bytes_view_equal_string(token_name(tokenizer, id), name)) return id;
+        if (tokenizer->tokens[id].type == TOKEN_CONTROL && bytes_view_equal_string(token_name(tokenizer, id), name))
+            return id;
     }
     return -1;
 }

@@ -40,7 +40,8 @@ void tokenizer_destroy(struct tokenizer *tokenizer);
 
 int32_t tokenizer_vocabulary(const struct tokenizer *tokenizer); /* V */
 /** Append the ids of `text`. O(n log n) in the length of the longest piece, whatever the text. */
-enum status tokenizer_encode(const struct tokenizer *tokenizer, struct bytes_view text, struct token_list *out, struct error *err);
+enum status tokenizer_encode(const struct tokenizer *tokenizer, struct bytes_view text, struct token_list *out,
+                             struct error *err);
 /** The bytes that `id` stands for; empty for control tokens and ids outside the vocabulary. Lent. */
 struct bytes_view tokenizer_piece(const struct tokenizer *tokenizer, int32_t id);
 /** The name of a token as the vocabulary writes it ("<|im_end|>"), for control tokens too. */

@@ -41,7 +41,8 @@ struct tokenizer {
 };
 
 static inline struct bytes_view token_piece(const struct tokenizer *tokenizer, int32_t id) {
-    return (struct bytes_view){tokenizer->text + tokenizer->tokens[id].piece_offset, tokenizer->tokens[id].piece_length};
+    return (struct bytes_view){tokenizer->text + tokenizer->tokens[id].piece_offset,
+                               tokenizer->tokens[id].piece_length};
 }
 
 static inline struct bytes_view token_name(const struct tokenizer *tokenizer, int32_t id) {

@@ -71,7 +71,9 @@ static int32_t *name_slot(const struct loader *loader, struct bytes_view a, stru
     }
 }
 
-static int32_t find_name(const struct loader *loader, struct bytes_view a, struct bytes_view b) { return *name_slot(loader, a, b); }
+static int32_t find_name(const struct loader *loader, struct bytes_view a, struct bytes_view b) {
+    return *name_slot(loader, a, b);
+}
 
 static enum status index_names(struct loader *loader, struct error *err) {
     struct tokenizer *tokenizer = loader->tokenizer;
@@ -97,7 +99,8 @@ static enum status load_token(struct loader *loader, int32_t id, uint32_t *used,
     struct bytes_view name = gguf_array_string(&loader->names, id);
     int64_t type = loader->types.count > 0 ? gguf_array_i64(&loader->types, id) : TOKEN_NORMAL;
     if (type < TOKEN_UNDEFINED || type > TOKEN_BYTE) {
-        return error_set(err, STATUS_INVALID_ARGUMENT, "%s: token %d has the unknown type %lld", gguf_path(loader->gguf), id, (long long)type);
+        return error_set(err, STATUS_INVALID_ARGUMENT, "%s: token %d has the unknown type %lld",
+                         gguf_path(loader->gguf), id, (long long)type);
     }
     token->type = type == TOKEN_UNDEFINED ? TOKEN_NORMAL : (uint8_t)type;
     token->name_offset = *used;
@@ -124,12 +127,14 @@ static enum status load_tokens(struct loader *loader, struct error *err) {
     size_t total = 0;
     for (int64_t i = 0; i < loader->names.count; i++) total += 2 * gguf_array_string(&loader->names, i).length;
     if (total > UINT32_MAX) {
-        return error_set(err, STATUS_INVALID_ARGUMENT, "%s: the vocabulary's names have %zu bytes", gguf_path(loader->gguf), total / 2);
+        return error_set(err, STATUS_INVALID_ARGUMENT, "%s: the vocabulary's names have %zu bytes",
+                         gguf_path(loader->gguf), total / 2);
     }
     tokenizer->count = (int32_t)loader->names.count;
     tokenizer->tokens = calloc((size_t)tokenizer->count, sizeof *tokenizer->tokens);
     tokenizer->text = malloc(total + 1);
-    if (tokenizer->tokens == NULL || tokenizer->text == NULL) return error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
+    if (tokenizer->tokens == NULL || tokenizer->text == NULL)
+        return error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
     uint32_t used = 0;
     tokenizer->bpe.longest_token_bytes = 1;
     for (int32_t id = 0; id < tokenizer->count; id++) {
@@ -181,7 +186,8 @@ static enum status load_bytes(struct loader *loader, struct error *err) {
         int32_t id = find_name(loader, bytes_view_of(name, text_encode(character, name)), (struct bytes_view){0});
         loader->tokenizer->bpe.byte_ids[byte] = id;
         if (id < 0 && (byte == '\n' || (byte >= ' ' && byte <= '~'))) {
-            return error_set(err, STATUS_INVALID_ARGUMENT, "%s: the vocabulary has no token for the byte 0x%02x", gguf_path(loader->gguf), byte);
+            return error_set(err, STATUS_INVALID_ARGUMENT, "%s: the vocabulary has no token for the byte 0x%02x",
+                             gguf_path(loader->gguf), byte);
         }
     }
     return STATUS_OK;
@@ -200,7 +206,9 @@ static enum status load_merges(struct loader *loader, struct error *err) {
             result = find_name(loader, left, right);
         }
         if (left_id < 0 || right_id < 0 || result < 0) {
-            return error_set(err, STATUS_INVALID_ARGUMENT, "%s: merge %d joins pieces that the vocabulary does not have", gguf_path(loader->gguf), rank);
+            return error_set(err, STATUS_INVALID_ARGUMENT,
+                             "%s: merge %d joins pieces that the vocabulary does not have", gguf_path(loader->gguf),
+                             rank);
         }
         bpe_add_merge(&loader->tokenizer->bpe, left_id, right_id, rank, result);
     }
@@ -215,16 +223,19 @@ static enum status load_id(const struct loader *loader, const char *key, int32_t
     *out = -1;
     if (!gguf_has(loader->gguf, key)) return STATUS_OK;
     if (!gguf_u64(loader->gguf, key, &id) || id >= (uint64_t)loader->tokenizer->count) {
-        return error_set(err, STATUS_INVALID_ARGUMENT, "%s: %s is not a token of the vocabulary", gguf_path(loader->gguf), key);
+        return error_set(err, STATUS_INVALID_ARGUMENT, "%s: %s is not a token of the vocabulary",
+                         gguf_path(loader->gguf), key);
     }
     *out = (int32_t)id;
     return STATUS_OK;
 }
 
 static enum status load_specials(struct loader *loader, struct error *err) {
-    static const char *const end_keys[] = {"tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id", "tokenizer.ggml.eom_token_id"};
+    static const char *const end_keys[] = {"tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id",
+                                           "tokenizer.ggml.eom_token_id"};
     /* Files name one end token, but models were trained with several; those that only ever end a text count too. */
-    static const char *const end_names[] = {"<|im_end|>", "<|endoftext|>", "<|eot_id|>", "<|eom_id|>", "<|end|>", "<end_of_turn>"};
+    static const char *const end_names[] = {"<|im_end|>", "<|endoftext|>", "<|eot_id|>",
+                                            "<|eom_id|>", "<|end|>",       "<end_of_turn>"};
     struct tokenizer *tokenizer = loader->tokenizer;
     int32_t id;
     TRY(load_id(loader, "tokenizer.ggml.bos_token_id", &tokenizer->bos, err));
@@ -245,37 +256,42 @@ static enum status load_specials(struct loader *loader, struct error *err) {
 static enum status choose_split(struct loader *loader, struct error *err) {
     struct bytes_view model = {0}, pre = {0};
     const char *path = gguf_path(loader->gguf);
-    if (!gguf_string(loader->gguf, "tokenizer.ggml.model", &model)) return error_set(err, STATUS_INVALID_ARGUMENT, "%s holds no tokenizer", path);
+    if (!gguf_string(loader->gguf, "tokenizer.ggml.model", &model))
+        return error_set(err, STATUS_INVALID_ARGUMENT, "%s holds no tokenizer", path);
     (void)!gguf_string(loader->gguf, "tokenizer.ggml.pre", &pre);
     if (!bytes_view_equal_string(model, "gpt2") || !bytes_view_equal_string(pre, "smollm")) {
-        return error_set(err, STATUS_UNIMPLEMENTED, "%s: its tokenizer is '%.*s' with pre-tokeniser '%.*s'; known is gpt2 with smollm", path,
-                         (int)(model.length < 32 ? model.length : 32), (const char *)model.data, (int)(pre.length < 32 ? pre.length : 32),
-                         (const char *)pre.data);
+        return error_set(err, STATUS_UNIMPLEMENTED,
+                         "%s: its tokenizer is '%.*s' with pre-tokeniser '%.*s'; known is gpt2 with smollm", path,
+                         (int)(model.length < 32 ? model.length : 32), (const char *)model.data,
+                         (int)(pre.length < 32 ? pre.length : 32), (const char *)pre.data);
     }
     loader->tokenizer->split = SPLIT_SMOLLM;
     return STATUS_OK;
 }
 
 static bool is_integers(const struct gguf_array *array) {
-    return array->element != GGUF_STRING && array->element != GGUF_F32 && array->element != GGUF_F64 && array->element != GGUF_BOOL;
+    return array->element != GGUF_STRING && array->element != GGUF_F32 && array->element != GGUF_F64 &&
+           array->element != GGUF_BOOL;
 }
 
 static enum status find_arrays(struct loader *loader, struct error *err) {
     const char *path = gguf_path(loader->gguf);
     if (!gguf_array(loader->gguf, "tokenizer.ggml.tokens", &loader->names) || loader->names.element != GGUF_STRING ||
         loader->names.count < VOCABULARY_MIN || loader->names.count > LIMIT_VOCABULARY) {
-        return error_set(err, STATUS_INVALID_ARGUMENT, "%s: tokenizer.ggml.tokens is not a list of %d to %d strings", path, VOCABULARY_MIN,
-                         LIMIT_VOCABULARY);
+        return error_set(err, STATUS_INVALID_ARGUMENT, "%s: tokenizer.ggml.tokens is not a list of %d to %d strings",
+                         path, VOCABULARY_MIN, LIMIT_VOCABULARY);
     }
     if (gguf_has(loader->gguf, "tokenizer.ggml.token_type") &&
-        (!gguf_array(loader->gguf, "tokenizer.ggml.token_type", &loader->types) || loader->types.count != loader->names.count ||
-         !is_integers(&loader->types))) {
-        return error_set(err, STATUS_INVALID_ARGUMENT, "%s: tokenizer.ggml.token_type does not give %lld tokens a type each", path,
+        (!gguf_array(loader->gguf, "tokenizer.ggml.token_type", &loader->types) ||
+         loader->types.count != loader->names.count || !is_integers(&loader->types))) {
+        return error_set(err, STATUS_INVALID_ARGUMENT,
+                         "%s: tokenizer.ggml.token_type does not give %lld tokens a type each", path,
                          (long long)loader->names.count);
     }
     if (!gguf_array(loader->gguf, "tokenizer.ggml.merges", &loader->merges) || loader->merges.element != GGUF_STRING ||
         loader->merges.count > LIMIT_MERGES) {
-        return error_set(err, STATUS_INVALID_ARGUMENT, "%s: tokenizer.ggml.merges is not a list of at most %d strings", path, LIMIT_MERGES);
+        return error_set(err, STATUS_INVALID_ARGUMENT, "%s: tokenizer.ggml.merges is not a list of at most %d strings",
+                         path, LIMIT_MERGES);
     }
     return STATUS_OK;
 }
@@ -299,8 +315,10 @@ enum status tokenizer_load_gguf(const struct gguf *gguf, struct tokenizer **out,
     if (loader.tokenizer == NULL) return error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
     enum status status = load(&loader, err);
     free(loader.by_name);
-    if (status != STATUS_OK) tokenizer_destroy(loader.tokenizer);
-    else *out = loader.tokenizer;
+    if (status != STATUS_OK)
+        tokenizer_destroy(loader.tokenizer);
+    else
+        *out = loader.tokenizer;
     return status;
 }
 

@@ -19,7 +19,7 @@ enum {
     ALIGNMENT_MAX = 1 << 16,
     KEY_BYTES_MAX = 65535,
     TENSOR_NAME_BYTES_MAX = 1024,
-    METADATA_BYTES_MIN = 8 + 1 + 4 + 1,       /* key, type, value: bounds a count by the file before anything is allocated */
+    METADATA_BYTES_MIN = 8 + 1 + 4 + 1, /* key, type, value: bounds a count by the file before anything is allocated */
     TENSOR_BYTES_MIN = 8 + 1 + 4 + 8 + 4 + 8, /* name, dimension count, one dimension, type, offset */
 };
 
@@ -51,7 +51,8 @@ struct cursor {
 /* ---- reading with bounds ------------------------------------------------------------------------------------------- */
 
 static enum status cut(const struct gguf *gguf, const char *what, struct error *err) {
-    return error_set(err, STATUS_INVALID_ARGUMENT, "%s: the file ends inside %s (%zu bytes); is the download complete?", gguf->path, what, gguf->length);
+    return error_set(err, STATUS_INVALID_ARGUMENT, "%s: the file ends inside %s (%zu bytes); is the download complete?",
+                     gguf->path, what, gguf->length);
 }
 
 static enum status take(struct cursor *cursor, size_t bytes, const uint8_t **out, const char *what, struct error *err) {
@@ -79,7 +80,9 @@ static enum status read_string(struct cursor *cursor, struct bytes_view *out, co
     uint64_t length = 0;
     const uint8_t *bytes = NULL;
     TRY(read_u64(cursor, &length, what, err));
-    if (length > LIMIT_GGUF_STRING_BYTES) return error_set(err, STATUS_INVALID_ARGUMENT, "%s: a string of %llu bytes in %s", cursor->gguf->path, (unsigned long long)length, what);
+    if (length > LIMIT_GGUF_STRING_BYTES)
+        return error_set(err, STATUS_INVALID_ARGUMENT, "%s: a string of %llu bytes in %s", cursor->gguf->path,
+                         (unsigned long long)length, what);
     TRY(take(cursor, length, &bytes, what, err));
     *out = bytes_view_of(bytes, length);
     return STATUS_OK;
@@ -91,16 +94,21 @@ static size_t scalar_bytes(enum gguf_type type) {
     switch (type) {
     case GGUF_U8:
     case GGUF_I8:
-    case GGUF_BOOL: return 1;
+    case GGUF_BOOL:
+        return 1;
     case GGUF_U16:
-    case GGUF_I16: return 2;
+    case GGUF_I16:
+        return 2;
     case GGUF_U32:
     case GGUF_I32:
-    case GGUF_F32: return 4;
+    case GGUF_F32:
+        return 4;
     case GGUF_U64:
     case GGUF_I64:
-    case GGUF_F64: return 8;
-    default: return 0;
+    case GGUF_F64:
+        return 8;
+    default:
+        return 0;
     }
 }
 
@@ -133,11 +141,14 @@ static enum status read_array(struct cursor *cursor, struct metadata *entry, str
     TRY(read_u32(cursor, &element, "an array's type", err));
     TRY(read_u64(cursor, &count, "an array's length", err));
     size_t each = scalar_bytes((enum gguf_type)element);
-    if (each == 0 && element != GGUF_STRING) return error_set(err, STATUS_INVALID_ARGUMENT, "%s: '%s' is an array of type %u (nested or unknown)", cursor->gguf->path, printable(entry->key, key), element);
+    if (each == 0 && element != GGUF_STRING)
+        return error_set(err, STATUS_INVALID_ARGUMENT, "%s: '%s' is an array of type %u (nested or unknown)",
+                         cursor->gguf->path, printable(entry->key, key), element);
     /* Every element takes at least `least` bytes, so the count is bounded by the file before anything is allocated. */
     size_t least = element == GGUF_STRING ? 8 : each;
     if (count > LIMIT_GGUF_ARRAY_ELEMENTS || count > (cursor->gguf->length - cursor->at) / least) {
-        return error_set(err, STATUS_INVALID_ARGUMENT, "%s: '%s' claims %llu elements, more than the file holds", cursor->gguf->path, printable(entry->key, key), (unsigned long long)count);
+        return error_set(err, STATUS_INVALID_ARGUMENT, "%s: '%s' claims %llu elements, more than the file holds",
+                         cursor->gguf->path, printable(entry->key, key), (unsigned long long)count);
     }
     entry->array = (struct gguf_array){.element = (enum gguf_type)element, .count = (int64_t)count};
     if (element == GGUF_STRING) return read_string_array(cursor, &entry->array, err);
@@ -145,7 +156,9 @@ static enum status read_array(struct cursor *cursor, struct metadata *entry, str
     TRY(take(cursor, count * each, &bytes, "an array", err));
     entry->array.data = bytes;
     for (uint64_t i = 0; element == GGUF_BOOL && i < count; i++) {
-        if (bytes[i] > 1) return error_set(err, STATUS_INVALID_ARGUMENT, "%s: '%s' holds a boolean of %d", cursor->gguf->path, printable(entry->key, key), bytes[i]);
+        if (bytes[i] > 1)
+            return error_set(err, STATUS_INVALID_ARGUMENT, "%s: '%s' holds a boolean of %d", cursor->gguf->path,
+                             printable(entry->key, key), bytes[i]);
     }
     return STATUS_OK;
 }
@@ -154,8 +167,11 @@ static enum status read_metadata_entry(struct cursor *cursor, struct metadata *e
     char key[65];
     uint32_t type = 0;
     TRY(read_string(cursor, &entry->key, "a metadata key", err));
-    if (entry->key.length == 0 || entry->key.length > KEY_BYTES_MAX || memchr(entry->key.data, 0, entry->key.length) != NULL) {
-        return error_set(err, STATUS_INVALID_ARGUMENT, "%s: a metadata key of %zu bytes is empty, too long or holds a NUL", cursor->gguf->path, entry->key.length);
+    if (entry->key.length == 0 || entry->key.length > KEY_BYTES_MAX ||
+        memchr(entry->key.data, 0, entry->key.length) != NULL) {
+        return error_set(err, STATUS_INVALID_ARGUMENT,
+                         "%s: a metadata key of %zu bytes is empty, too long or holds a NUL", cursor->gguf->path,
+                         entry->key.length);
     }
     TRY(read_u32(cursor, &type, "a metadata type", err));
     entry->type = (enum gguf_type)type;
@@ -164,10 +180,14 @@ static enum status read_metadata_entry(struct cursor *cursor, struct metadata *e
     struct bytes_view string;
     if (type == GGUF_STRING) return read_string(cursor, &string, "a metadata string", err);
     size_t bytes = scalar_bytes(entry->type);
-    if (bytes == 0) return error_set(err, STATUS_INVALID_ARGUMENT, "%s: '%s' has the unknown type %u", cursor->gguf->path, printable(entry->key, key), type);
+    if (bytes == 0)
+        return error_set(err, STATUS_INVALID_ARGUMENT, "%s: '%s' has the unknown type %u", cursor->gguf->path,
+                         printable(entry->key, key), type);
     const uint8_t *value = NULL;
     TRY(take(cursor, bytes, &value, "a metadata value", err));
-    if (type == GGUF_BOOL && *value > 1) return error_set(err, STATUS_INVALID_ARGUMENT, "%s: '%s' is a boolean of %d", cursor->gguf->path, printable(entry->key, key), *value);
+    if (type == GGUF_BOOL && *value > 1)
+        return error_set(err, STATUS_INVALID_ARGUMENT, "%s: '%s' is a boolean of %d", cursor->gguf->path,
+                         printable(entry->key, key), *value);
     return STATUS_OK;
 }
 
@@ -177,7 +197,9 @@ static int compare_views(struct bytes_view a, struct bytes_view b) {
     return order != 0 ? order : (a.length > b.length) - (a.length < b.length);
 }
 
-static int compare_metadata(const void *a, const void *b) { return compare_views(((const struct metadata *)a)->key, ((const struct metadata *)b)->key); }
+static int compare_metadata(const void *a, const void *b) {
+    return compare_views(((const struct metadata *)a)->key, ((const struct metadata *)b)->key);
+}
 
 static enum status read_metadata(struct cursor *cursor, size_t count, struct error *err) {
     struct gguf *gguf = cursor->gguf;
@@ -193,23 +215,31 @@ static enum status read_metadata(struct cursor *cursor, size_t count, struct err
     qsort(gguf->metadata, count, sizeof *gguf->metadata, compare_metadata);
     for (size_t i = 1; i < count; i++) {
         char key[65];
-        if (bytes_view_equal(gguf->metadata[i].key, gguf->metadata[i - 1].key)) return error_set(err, STATUS_INVALID_ARGUMENT, "%s: the key '%s' stands there twice", gguf->path, printable(gguf->metadata[i].key, key));
+        if (bytes_view_equal(gguf->metadata[i].key, gguf->metadata[i - 1].key))
+            return error_set(err, STATUS_INVALID_ARGUMENT, "%s: the key '%s' stands there twice", gguf->path,
+                             printable(gguf->metadata[i].key, key));
     }
     return STATUS_OK;
 }
 
 /* ---- tensors ------------------------------------------------------------------------------------------------------- */
 
-static enum status read_tensor_info(struct cursor *cursor, struct gguf_tensor *tensor, uint64_t *out_offset, struct error *err) {
+static enum status read_tensor_info(struct cursor *cursor, struct gguf_tensor *tensor, uint64_t *out_offset,
+                                    struct error *err) {
     char name[65];
     uint32_t dimensions = 0;
     TRY(read_string(cursor, &tensor->name, "a tensor's name", err));
-    if (tensor->name.length == 0 || tensor->name.length > TENSOR_NAME_BYTES_MAX || memchr(tensor->name.data, 0, tensor->name.length) != NULL) {
-        return error_set(err, STATUS_INVALID_ARGUMENT, "%s: a tensor's name of %zu bytes is empty, too long or holds a NUL", cursor->gguf->path, tensor->name.length);
+    if (tensor->name.length == 0 || tensor->name.length > TENSOR_NAME_BYTES_MAX ||
+        memchr(tensor->name.data, 0, tensor->name.length) != NULL) {
+        return error_set(err, STATUS_INVALID_ARGUMENT,
+                         "%s: a tensor's name of %zu bytes is empty, too long or holds a NUL", cursor->gguf->path,
+                         tensor->name.length);
     }
     printable(tensor->name, name);
     TRY(read_u32(cursor, &dimensions, "a tensor's dimensions", err));
-    if (dimensions < 1 || dimensions > 4) return error_set(err, STATUS_INVALID_ARGUMENT, "%s: tensor '%s' has %u dimensions", cursor->gguf->path, name, dimensions);
+    if (dimensions < 1 || dimensions > 4)
+        return error_set(err, STATUS_INVALID_ARGUMENT, "%s: tensor '%s' has %u dimensions", cursor->gguf->path, name,
+                         dimensions);
     tensor->dimension_count = (int)dimensions;
     int64_t elements = 1;
     for (uint32_t i = 0; i < 4; i++) {
@@ -217,7 +247,8 @@ static enum status read_tensor_info(struct cursor *cursor, struct gguf_tensor *t
         if (i < dimensions) TRY(read_u64(cursor, &size, "a tensor's dimensions", err));
         tensor->dimensions[i] = (int64_t)size;
         if (size == 0 || size > INT64_MAX || __builtin_mul_overflow(elements, (int64_t)size, &elements)) {
-            return error_set(err, STATUS_INVALID_ARGUMENT, "%s: tensor '%s' has an impossible dimension of %llu", cursor->gguf->path, name, (unsigned long long)size);
+            return error_set(err, STATUS_INVALID_ARGUMENT, "%s: tensor '%s' has an impossible dimension of %llu",
+                             cursor->gguf->path, name, (unsigned long long)size);
         }
     }
     TRY(read_u32(cursor, &tensor->type, "a tensor's type", err));
@@ -226,24 +257,34 @@ static enum status read_tensor_info(struct cursor *cursor, struct gguf_tensor *t
 }
 
 /** Size and place of the data. Of a type we do not know only the start is checked: its size is unknown. */
-static enum status place_tensor(const struct gguf *gguf, struct gguf_tensor *tensor, uint64_t offset, size_t data_start, size_t alignment, struct error *err) {
+static enum status place_tensor(const struct gguf *gguf, struct gguf_tensor *tensor, uint64_t offset, size_t data_start,
+                                size_t alignment, struct error *err) {
     char name[65];
     printable(tensor->name, name);
-    if (offset % alignment != 0) return error_set(err, STATUS_INVALID_ARGUMENT, "%s: tensor '%s' starts at %llu, not aligned to %zu", gguf->path, name, (unsigned long long)offset, alignment);
+    if (offset % alignment != 0)
+        return error_set(err, STATUS_INVALID_ARGUMENT, "%s: tensor '%s' starts at %llu, not aligned to %zu", gguf->path,
+                         name, (unsigned long long)offset, alignment);
     if (offset > gguf->length - data_start) {
-        return error_set(err, STATUS_INVALID_ARGUMENT, "%s: tensor '%s' starts %llu bytes after the file's end; is the download complete?", gguf->path, name,
-                         (unsigned long long)(offset - (gguf->length - data_start)));
+        return error_set(err, STATUS_INVALID_ARGUMENT,
+                         "%s: tensor '%s' starts %llu bytes after the file's end; is the download complete?",
+                         gguf->path, name, (unsigned long long)(offset - (gguf->length - data_start)));
     }
     tensor->data = gguf->data + data_start + offset;
     enum tensor_type type = (enum tensor_type)tensor->type;
     if (tensor_type_block(type) == 0) return STATUS_OK;
     size_t row = tensor_type_row_bytes(type, tensor->dimensions[0]), bytes = row;
     bool overflow = row == 0;
-    if (overflow) return error_set(err, STATUS_INVALID_ARGUMENT, "%s: tensor '%s' has rows of %lld, not a multiple of %d (%s)", gguf->path, name, (long long)tensor->dimensions[0], tensor_type_block(type), tensor_type_name(type));
-    for (int i = 1; i < 4; i++) overflow = overflow || __builtin_mul_overflow(bytes, (size_t)tensor->dimensions[i], &bytes);
+    if (overflow)
+        return error_set(err, STATUS_INVALID_ARGUMENT, "%s: tensor '%s' has rows of %lld, not a multiple of %d (%s)",
+                         gguf->path, name, (long long)tensor->dimensions[0], tensor_type_block(type),
+                         tensor_type_name(type));
+    for (int i = 1; i < 4; i++)
+        overflow = overflow || __builtin_mul_overflow(bytes, (size_t)tensor->dimensions[i], &bytes);
     size_t room = gguf->length - data_start - offset;
     if (overflow || bytes > room) {
-        return error_set(err, STATUS_INVALID_ARGUMENT, "%s: tensor '%s' ends %zu bytes after the file; is the download complete?", gguf->path, name, overflow ? SIZE_MAX : bytes - room);
+        return error_set(err, STATUS_INVALID_ARGUMENT,
+                         "%s: tensor '%s' ends %zu bytes after the file; is the download complete?", gguf->path, name,
+                         overflow ? SIZE_MAX : bytes - room);
     }
     tensor->bytes = bytes;
     return STATUS_OK;
@@ -265,15 +306,19 @@ static enum status check_names_and_overlap(struct gguf *gguf, struct error *err)
     for (size_t i = 0; i < gguf->tensor_count; i++) gguf->by_name[i] = i;
     qsort_r(gguf->by_name, gguf->tensor_count, sizeof *gguf->by_name, compare_places, gguf);
     for (size_t i = 1; i < gguf->tensor_count; i++) {
-        const struct gguf_tensor *before = &gguf->tensors[gguf->by_name[i - 1]], *tensor = &gguf->tensors[gguf->by_name[i]];
+        const struct gguf_tensor *before = &gguf->tensors[gguf->by_name[i - 1]],
+                                 *tensor = &gguf->tensors[gguf->by_name[i]];
         if ((const char *)before->data + before->bytes > (const char *)tensor->data) {
-            return error_set(err, STATUS_INVALID_ARGUMENT, "%s: tensors '%s' and '%s' overlap", gguf->path, printable(before->name, name), printable(tensor->name, other));
+            return error_set(err, STATUS_INVALID_ARGUMENT, "%s: tensors '%s' and '%s' overlap", gguf->path,
+                             printable(before->name, name), printable(tensor->name, other));
         }
     }
     qsort_r(gguf->by_name, gguf->tensor_count, sizeof *gguf->by_name, compare_names, gguf);
     for (size_t i = 1; i < gguf->tensor_count; i++) {
         struct bytes_view this = gguf->tensors[gguf->by_name[i]].name;
-        if (bytes_view_equal(this, gguf->tensors[gguf->by_name[i - 1]].name)) return error_set(err, STATUS_INVALID_ARGUMENT, "%s: tensor '%s' stands there twice", gguf->path, printable(this, name));
+        if (bytes_view_equal(this, gguf->tensors[gguf->by_name[i - 1]].name))
+            return error_set(err, STATUS_INVALID_ARGUMENT, "%s: tensor '%s' stands there twice", gguf->path,
+                             printable(this, name));
     }
     return STATUS_OK;
 }
@@ -283,17 +328,21 @@ static enum status read_tensors(struct cursor *cursor, size_t count, struct erro
     enum status status = STATUS_OK;
     uint64_t alignment = ALIGNMENT_DEFAULT;
     if (gguf_has(gguf, "general.alignment") && !gguf_u64(gguf, "general.alignment", &alignment)) alignment = 0;
-    if (alignment < 8 || alignment > ALIGNMENT_MAX || (alignment & (alignment - 1)) != 0) return error_set(err, STATUS_INVALID_ARGUMENT, "%s: general.alignment is not a power of two from 8 to %d", gguf->path, ALIGNMENT_MAX);
+    if (alignment < 8 || alignment > ALIGNMENT_MAX || (alignment & (alignment - 1)) != 0)
+        return error_set(err, STATUS_INVALID_ARGUMENT, "%s: general.alignment is not a power of two from 8 to %d",
+                         gguf->path, ALIGNMENT_MAX);
     gguf->tensors = calloc(count + 1, sizeof *gguf->tensors);
     gguf->by_name = calloc(count + 1, sizeof *gguf->by_name);
     uint64_t *offsets = calloc(count + 1, sizeof *offsets);
-    if (gguf->tensors == NULL || gguf->by_name == NULL || offsets == NULL) status = error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
+    if (gguf->tensors == NULL || gguf->by_name == NULL || offsets == NULL)
+        status = error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
     for (; status == STATUS_OK && gguf->tensor_count < count; gguf->tensor_count++) {
         status = read_tensor_info(cursor, &gguf->tensors[gguf->tensor_count], &offsets[gguf->tensor_count], err);
     }
     size_t data_start = (cursor->at + alignment - 1) / alignment * alignment;
     if (status == STATUS_OK && count > 0 && data_start > gguf->length) status = cut(gguf, "the tensor list", err);
-    for (size_t i = 0; status == STATUS_OK && i < count; i++) status = place_tensor(gguf, &gguf->tensors[i], offsets[i], data_start, alignment, err);
+    for (size_t i = 0; status == STATUS_OK && i < count; i++)
+        status = place_tensor(gguf, &gguf->tensors[i], offsets[i], data_start, alignment, err);
     free(offsets);
     if (status != STATUS_OK) return status;
     return check_names_and_overlap(gguf, err);
@@ -305,21 +354,28 @@ static enum status parse(struct gguf *gguf, struct error *err) {
     struct cursor cursor = {.gguf = gguf};
     uint32_t magic = 0, version = 0;
     uint64_t tensors = 0, metadata = 0;
-    if (gguf->length < 4 || (memcpy(&magic, gguf->data, 4), magic != GGUF_MAGIC)) return error_set(err, STATUS_INVALID_ARGUMENT, "%s is not a GGUF file", gguf->path);
+    if (gguf->length < 4 || (memcpy(&magic, gguf->data, 4), magic != GGUF_MAGIC))
+        return error_set(err, STATUS_INVALID_ARGUMENT, "%s is not a GGUF file", gguf->path);
     cursor.at = 4;
     TRY(read_u32(&cursor, &version, "the header", err));
     if (version != 2 && version != 3) {
         bool swapped = version == 0x02000000 || version == 0x03000000;
-        return error_set(err, STATUS_UNIMPLEMENTED, swapped ? "%s: big-endian GGUF is not supported" : "%s: GGUF version %u is not supported (2 and 3 are)", gguf->path, version);
+        return error_set(err, STATUS_UNIMPLEMENTED,
+                         swapped ? "%s: big-endian GGUF is not supported"
+                                 : "%s: GGUF version %u is not supported (2 and 3 are)",
+                         gguf->path, version);
     }
     TRY(read_u64(&cursor, &tensors, "the header", err));
     TRY(read_u64(&cursor, &metadata, "the header", err));
     if (tensors > LIMIT_GGUF_TENSORS || metadata > LIMIT_GGUF_METADATA) {
-        return error_set(err, STATUS_INVALID_ARGUMENT, "%s claims %llu tensors and %llu metadata entries (at most %d and %d)", gguf->path, (unsigned long long)tensors,
-                         (unsigned long long)metadata, LIMIT_GGUF_TENSORS, LIMIT_GGUF_METADATA);
+        return error_set(err, STATUS_INVALID_ARGUMENT,
+                         "%s claims %llu tensors and %llu metadata entries (at most %d and %d)", gguf->path,
+                         (unsigned long long)tensors, (unsigned long long)metadata, LIMIT_GGUF_TENSORS,
+                         LIMIT_GGUF_METADATA);
     }
     size_t room = gguf->length - cursor.at;
-    if (metadata > room / METADATA_BYTES_MIN || tensors > (room - metadata * METADATA_BYTES_MIN) / TENSOR_BYTES_MIN) return cut(gguf, "the header's lists", err);
+    if (metadata > room / METADATA_BYTES_MIN || tensors > (room - metadata * METADATA_BYTES_MIN) / TENSOR_BYTES_MIN)
+        return cut(gguf, "the header's lists", err);
     TRY(read_metadata(&cursor, metadata, err));
     return read_tensors(&cursor, tensors, err);
 }
@@ -333,14 +389,21 @@ enum status gguf_open_memory(const void *data, size_t length, const char *name, 
     gguf->data = data;
     gguf->length = length;
     enum status status = parse(gguf, err);
-    if (status != STATUS_OK) gguf_close(gguf);
-    else *out = gguf;
+    if (status != STATUS_OK)
+        gguf_close(gguf);
+    else
+        *out = gguf;
     return status;
 }
 
 enum status gguf_open(const char *path, struct gguf **out, struct error *err) {
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a FIFO would wait for a writer for ever */
-    if (fd < 0) return error_set_errno(err, errno == ENOENT ? STATUS_NOT_FOUND : STATUS_INVALID_ARGUMENT, errno, "cannot open %s", path);
+    if (fd < 0) {
+        enum status status = errno == ENOENT   ? STATUS_NOT_FOUND
+                             : errno == EACCES ? STATUS_PERMISSION_DENIED
+                                               : STATUS_INVALID_ARGUMENT;
+        return error_set_errno(err, status, errno, "cannot open %s", path);
+    }
     struct stat facts;
     if (fstat(fd, &facts) != 0 || !S_ISREG(facts.st_mode) || facts.st_size < 4) {
         close(fd);
@@ -364,7 +427,8 @@ enum status gguf_open(const char *path, struct gguf **out, struct error *err) {
 
 void gguf_close(struct gguf *gguf) {
     if (gguf == NULL) return;
-    for (size_t i = 0; gguf->metadata != NULL && i < gguf->metadata_count; i++) free((void *)gguf->metadata[i].array.offsets);
+    for (size_t i = 0; gguf->metadata != NULL && i < gguf->metadata_count; i++)
+        free((void *)gguf->metadata[i].array.offsets);
     free(gguf->metadata);
     free(gguf->tensors);
     free(gguf->by_name);
@@ -375,10 +439,18 @@ void gguf_close(struct gguf *gguf) {
 
 /* ---- asking -------------------------------------------------------------------------------------------------------- */
 
-const char *gguf_path(const struct gguf *gguf) { return gguf->path; }
-size_t gguf_file_bytes(const struct gguf *gguf) { return gguf->length; }
-int64_t gguf_tensor_count(const struct gguf *gguf) { return (int64_t)gguf->tensor_count; }
-const struct gguf_tensor *gguf_tensor_at(const struct gguf *gguf, int64_t index) { return &gguf->tensors[index]; }
+const char *gguf_path(const struct gguf *gguf) {
+    return gguf->path;
+}
+size_t gguf_file_bytes(const struct gguf *gguf) {
+    return gguf->length;
+}
+int64_t gguf_tensor_count(const struct gguf *gguf) {
+    return (int64_t)gguf->tensor_count;
+}
+const struct gguf_tensor *gguf_tensor_at(const struct gguf *gguf, int64_t index) {
+    return &gguf->tensors[index];
+}
 
 const struct gguf_tensor *gguf_tensor(const struct gguf *gguf, const char *name) {
     struct bytes_view wanted = bytes_view_string(name);
@@ -388,8 +460,10 @@ const struct gguf_tensor *gguf_tensor(const struct gguf *gguf, const char *name)
         const struct gguf_tensor *tensor = &gguf->tensors[gguf->by_name[middle]];
         int order = compare_views(tensor->name, wanted);
         if (order == 0) return tensor;
-        if (order < 0) low = middle + 1;
-        else high = middle;
+        if (order < 0)
+            low = middle + 1;
+        else
+            high = middle;
     }
     return NULL;
 }
@@ -412,36 +486,63 @@ static bool integer_at(enum gguf_type type, const uint8_t *at, int64_t *out) {
     memcpy(&value, at, scalar_bytes(type));
     switch (type) {
     case GGUF_BOOL:
-    case GGUF_U8: *out = *at; return true;
-    case GGUF_I8: *out = (int8_t)*at; return true;
-    case GGUF_U16: *out = value.u16; return true;
-    case GGUF_I16: *out = value.i16; return true;
-    case GGUF_U32: *out = value.u32; return true;
-    case GGUF_I32: *out = value.i32; return true;
-    case GGUF_I64: *out = value.i64; return true;
-    case GGUF_U64: *out = value.i64; return value.u64 <= INT64_MAX;
-    default: return false;
+    case GGUF_U8:
+        *out = *at;
+        return true;
+    case GGUF_I8:
+        *out = (int8_t)*at;
+        return true;
+    case GGUF_U16:
+        *out = value.u16;
+        return true;
+    case GGUF_I16:
+        *out = value.i16;
+        return true;
+    case GGUF_U32:
+        *out = value.u32;
+        return true;
+    case GGUF_I32:
+        *out = value.i32;
+        return true;
+    case GGUF_I64:
+        *out = value.i64;
+        return true;
+    case GGUF_U64:
+        *out = value.i64;
+        return value.u64 <= INT64_MAX;
+    default:
+        return false;
     }
 }
 
 static bool double_at(enum gguf_type type, const uint8_t *at, double *out) {
     float single;
     int64_t integer;
-    if (type == GGUF_F64) memcpy(out, at, sizeof *out);
-    else if (type == GGUF_F32) *out = (memcpy(&single, at, sizeof single), single);
-    else if (integer_at(type, at, &integer)) *out = (double)integer;
-    else return false;
+    if (type == GGUF_F64)
+        memcpy(out, at, sizeof *out);
+    else if (type == GGUF_F32)
+        *out = (memcpy(&single, at, sizeof single), single);
+    else if (integer_at(type, at, &integer))
+        *out = (double)integer;
+    else
+        return false;
     return true;
 }
 
-bool gguf_has(const struct gguf *gguf, const char *key) { return find(gguf, key) != NULL; }
+bool gguf_has(const struct gguf *gguf, const char *key) {
+    return find(gguf, key) != NULL;
+}
 
-static bool is_scalar(const struct metadata *entry) { return entry != NULL && scalar_bytes(entry->type) != 0; }
+static bool is_scalar(const struct metadata *entry) {
+    return entry != NULL && scalar_bytes(entry->type) != 0;
+}
 
 bool gguf_u64(const struct gguf *gguf, const char *key, uint64_t *out) {
     const struct metadata *entry = find(gguf, key);
     int64_t value;
-    if (!is_scalar(entry) || entry->type == GGUF_BOOL || !integer_at(entry->type, entry->value, &value) || value < 0) return false;
+    if (entry != NULL && entry->type == GGUF_U64) return memcpy(out, entry->value, sizeof *out), true;
+    if (!is_scalar(entry) || entry->type == GGUF_BOOL || !integer_at(entry->type, entry->value, &value) || value < 0)
+        return false;
     *out = (uint64_t)value;
     return true;
 }
@@ -483,23 +584,35 @@ struct bytes_view gguf_array_string(const struct gguf_array *array, int64_t inde
 
 int64_t gguf_array_i64(const struct gguf_array *array, int64_t index) {
     int64_t value = 0;
-    return integer_at(array->element, (const uint8_t *)array->data + (size_t)index * scalar_bytes(array->element), &value) ? value : 0;
+    return integer_at(array->element, (const uint8_t *)array->data + (size_t)index * scalar_bytes(array->element),
+                      &value)
+               ? value
+               : 0;
 }
 
 double gguf_array_f64(const struct gguf_array *array, int64_t index) {
     double value = 0;
-    return double_at(array->element, (const uint8_t *)array->data + (size_t)index * scalar_bytes(array->element), &value) ? value : 0;
+    return double_at(array->element, (const uint8_t *)array->data + (size_t)index * scalar_bytes(array->element),
+                     &value)
+               ? value
+               : 0;
 }
 
-enum status gguf_matrix(const struct gguf *gguf, const char *name, int64_t rows, int64_t columns, struct tensor_view *out, struct error *err) {
+enum status gguf_matrix(const struct gguf *gguf, const char *name, int64_t rows, int64_t columns,
+                        struct tensor_view *out, struct error *err) {
     const struct gguf_tensor *tensor = gguf_tensor(gguf, name);
     if (tensor == NULL) return error_set(err, STATUS_NOT_FOUND, "%s: tensor '%s' is missing", gguf->path, name);
     int64_t actual_rows = tensor->dimensions[1], wanted = rows == 0 ? 1 : rows;
-    if (tensor->dimensions[0] != columns || actual_rows != wanted || tensor->dimensions[2] != 1 || tensor->dimensions[3] != 1) {
-        return error_set(err, STATUS_INVALID_ARGUMENT, "%s: tensor '%s' is %lld x %lld where %lld x %lld is expected", gguf->path, name, (long long)actual_rows,
-                         (long long)tensor->dimensions[0], (long long)wanted, (long long)columns);
+    if (tensor->dimensions[0] != columns || actual_rows != wanted || tensor->dimensions[2] != 1 ||
+        tensor->dimensions[3] != 1) {
+        return error_set(err, STATUS_INVALID_ARGUMENT, "%s: tensor '%s' is %lld x %lld where %lld x %lld is expected",
+                         gguf->path, name, (long long)actual_rows, (long long)tensor->dimensions[0], (long long)wanted,
+                         (long long)columns);
     }
-    if (tensor_type_block((enum tensor_type)tensor->type) == 0) return error_set(err, STATUS_UNIMPLEMENTED, "%s: tensor '%s' has the unknown type %u", gguf->path, name, tensor->type);
-    *out = (struct tensor_view){.data = tensor->data, .type = (enum tensor_type)tensor->type, .rows = wanted, .columns = columns};
+    if (tensor_type_block((enum tensor_type)tensor->type) == 0)
+        return error_set(err, STATUS_UNIMPLEMENTED, "%s: tensor '%s' has the unknown type %u", gguf->path, name,
+                         tensor->type);
+    *out = (struct tensor_view){
+        .data = tensor->data, .type = (enum tensor_type)tensor->type, .rows = wanted, .columns = columns};
     return STATUS_OK;
 }

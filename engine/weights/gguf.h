@@ -21,7 +21,19 @@
 #include "kernels/kernels.h"
 
 enum gguf_type {
-    GGUF_U8 = 0, GGUF_I8, GGUF_U16, GGUF_I16, GGUF_U32, GGUF_I32, GGUF_F32, GGUF_BOOL, GGUF_STRING, GGUF_ARRAY, GGUF_U64, GGUF_I64, GGUF_F64,
+    GGUF_U8 = 0,
+    GGUF_I8,
+    GGUF_U16,
+    GGUF_I16,
+    GGUF_U32,
+    GGUF_I32,
+    GGUF_F32,
+    GGUF_BOOL,
+    GGUF_STRING,
+    GGUF_ARRAY,
+    GGUF_U64,
+    GGUF_I64,
+    GGUF_F64,
 };
 
 struct gguf;
@@ -35,7 +47,8 @@ struct gguf_tensor {
     size_t bytes;
 };
 
-/** STATUS_NOT_FOUND no such file; STATUS_INVALID_ARGUMENT not a GGUF or a malformed one; STATUS_UNIMPLEMENTED another version or byte order. */
+/** STATUS_NOT_FOUND no such file; STATUS_PERMISSION_DENIED not readable; STATUS_INVALID_ARGUMENT not a GGUF or a malformed one;
+ *  STATUS_UNIMPLEMENTED another version or byte order. The file stays mapped: it must not be cut shorter while it is open. */
 enum status gguf_open(const char *path, struct gguf **out, struct error *err);
 /** The same over memory (for tests and the fuzzer); `data` is borrowed, 32-aligned. `name` is used in errors. */
 enum status gguf_open_memory(const void *data, size_t length, const char *name, struct gguf **out, struct error *err);
@@ -59,16 +72,17 @@ bool gguf_string(const struct gguf *gguf, const char *key, struct bytes_view *ou
 struct gguf_array {
     enum gguf_type element;
     int64_t count;
-    const void *data;          /* numeric elements, packed little-endian, maybe unaligned */
-    const uint64_t *offsets;   /* strings: where each starts, relative to data */
+    const void *data;        /* numeric elements, packed little-endian, maybe unaligned */
+    const uint64_t *offsets; /* strings: where each starts, relative to data */
 };
 bool gguf_array(const struct gguf *gguf, const char *key, struct gguf_array *out);
 struct bytes_view gguf_array_string(const struct gguf_array *array, int64_t index);
-int64_t gguf_array_i64(const struct gguf_array *array, int64_t index);  /* integer and bool elements */
-double gguf_array_f64(const struct gguf_array *array, int64_t index);   /* any numeric element */
+int64_t gguf_array_i64(const struct gguf_array *array, int64_t index); /* integer and bool elements */
+double gguf_array_f64(const struct gguf_array *array, int64_t index);  /* any numeric element */
 
 /** The matrix `name` as the kernels see it: rows x columns. STATUS_NOT_FOUND when absent, STATUS_INVALID_ARGUMENT when its
  *  shape is not rows x columns (the message says both), STATUS_UNIMPLEMENTED when its type is unknown. rows 0 = a vector of `columns`. */
-enum status gguf_matrix(const struct gguf *gguf, const char *name, int64_t rows, int64_t columns, struct tensor_view *out, struct error *err);
+enum status gguf_matrix(const struct gguf *gguf, const char *name, int64_t rows, int64_t columns,
+                        struct tensor_view *out, struct error *err);
 
 #endif
