@@ -276,10 +276,11 @@ enum status redis_client_create(const struct redis_options *options, struct redi
     client->target.database = options->database;
     client->target.timeout_ns = options->timeout_ns > 0 ? options->timeout_ns : TIMEOUT_DEFAULT_NS;
     TRY_CLEANUP(open_loop(client, err));
+    *out = client; /* before the thread starts: its callbacks may want it */
     TRY_CLEANUP(start_thread(client, err));
-    *out = client;
     return STATUS_OK;
 cleanup:
+    *out = NULL;
     free_client(client);
     return status;
 }

@@ -28,7 +28,7 @@ struct redis_options {
     void *context;
 };
 
-/** Starts the thread and the first connection attempt; does not wait for it. */
+/** Starts the thread and the first connection attempt; does not wait for it. `*out` is set before the first callback can come. */
 enum status redis_client_create(const struct redis_options *options, struct redis_client **out, struct error *err);
 /** Pending commands are called back with STATUS_CANCELLED first. */
 void redis_client_destroy(struct redis_client *client);
