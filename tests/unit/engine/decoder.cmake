@@ -1,0 +1,6 @@
+# Copyright Bora contributors
+# SPDX-License-Identifier: Apache-2.0
+#
+# Tests of the decoder: KV cache, model, sampler, text stream, scheduler and the engine around them.
+bora_test(NAME engine/kv_cache SOURCES ${CMAKE_CURRENT_LIST_DIR}/kv_cache_test.c DEPENDS engine_kv_cache base)
+bora_test(NAME engine/sampler SOURCES ${CMAKE_CURRENT_LIST_DIR}/sampler_test.c DEPENDS engine_sampler base LINK m)
