@@ -232,13 +232,13 @@ static enum status read_container(struct reader *reader, struct json_value *cont
 
 static enum json_kind kind_of(uint8_t first) {
     switch (first) {
-    case '{': return JSON_OBJECT;
-    case '[': return JSON_ARRAY;
-    case '"': return JSON_STRING;
+    case '{': return JSON_KIND_OBJECT;
+    case '[': return JSON_KIND_ARRAY;
+    case '"': return JSON_KIND_STRING;
     case 't':
-    case 'f': return JSON_BOOLEAN;
-    case '-': return JSON_NUMBER;
-    default: return first >= '0' && first <= '9' ? JSON_NUMBER : JSON_NULL;
+    case 'f': return JSON_KIND_BOOLEAN;
+    case '-': return JSON_KIND_NUMBER;
+    default: return first >= '0' && first <= '9' ? JSON_KIND_NUMBER : JSON_KIND_NULL;
     }
 }
 
@@ -252,15 +252,15 @@ static enum status read_value(struct reader *reader, struct json_value **out) {
     bool terminated = false;
     enum json_kind kind = kind_of(*from);
     switch (kind) {
-    case JSON_OBJECT:
-    case JSON_ARRAY:
+    case JSON_KIND_OBJECT:
+    case JSON_KIND_ARRAY:
         reader->at++;
-        TRY(read_container(reader, value, kind == JSON_OBJECT));
+        TRY(read_container(reader, value, kind == JSON_KIND_OBJECT));
         break;
-    case JSON_STRING: TRY(read_string(reader, &string, &terminated)); break;
-    case JSON_NUMBER: TRY(read_number(reader)); break;
-    case JSON_BOOLEAN: TRY(read_word(reader, *from == 't' ? "true" : "false")); break;
-    case JSON_NULL: TRY(read_word(reader, "null")); break;
+    case JSON_KIND_STRING: TRY(read_string(reader, &string, &terminated)); break;
+    case JSON_KIND_NUMBER: TRY(read_number(reader)); break;
+    case JSON_KIND_BOOLEAN: TRY(read_word(reader, *from == 't' ? "true" : "false")); break;
+    case JSON_KIND_NULL: TRY(read_word(reader, "null")); break;
     }
     if (value != NULL) {
         value->kind = kind;
@@ -305,7 +305,7 @@ bool json_is_valid(struct bytes_view source, int depth_max, enum json_kind *out_
     struct json_problem problem;
     struct reader reader = reader_of(source, depth_max, INT64_MAX, &problem);
     skip_blanks(&reader);
-    *out_kind = reader.at < reader.end ? kind_of(*reader.at) : JSON_NULL;
+    *out_kind = reader.at < reader.end ? kind_of(*reader.at) : JSON_KIND_NULL;
     struct json_value *none;
     return read_whole(&reader, &none) == STATUS_OK;
 }

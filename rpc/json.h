@@ -16,7 +16,7 @@
 #include "base/arena.h"
 #include "base/bytes.h"
 
-enum json_kind { JSON_NULL, JSON_BOOLEAN, JSON_NUMBER, JSON_STRING, JSON_ARRAY, JSON_OBJECT };
+enum json_kind { JSON_KIND_NULL, JSON_KIND_BOOLEAN, JSON_KIND_NUMBER, JSON_KIND_STRING, JSON_KIND_ARRAY, JSON_KIND_OBJECT };
 
 struct json_value {
     enum json_kind kind;
@@ -24,9 +24,9 @@ struct json_value {
     bool terminated;              /* `string` is in the arena with a NUL behind it (it had escapes), else it is a piece of the source */
     uint32_t count;               /* elements or members */
     struct bytes_view text;       /* the source text of this value */
-    struct bytes_view string;     /* JSON_STRING: decoded; may hold NUL bytes */
+    struct bytes_view string;     /* JSON_KIND_STRING: decoded; may hold NUL bytes */
     struct bytes_view name;       /* a member's name, decoded */
-    struct json_value *first;     /* JSON_ARRAY, JSON_OBJECT: in the order of the source */
+    struct json_value *first;     /* JSON_KIND_ARRAY, JSON_KIND_OBJECT: in the order of the source */
     struct json_value *next;      /* the next sibling */
 };
 

@@ -235,7 +235,7 @@ static enum status build_message(struct builder *builder, const ProtobufCMessage
 static enum status find_kinds(struct builder *builder, struct message_plan *plan, int nesting) {
     if (plan->kinds_known) return STATUS_OK;
     if (nesting == NESTING_MAX) return error_set(builder->err, STATUS_INVALID_ARGUMENT, "transcoder: the JSON value of %s contains itself", plan->descriptor->name);
-    plan->kinds = plan->form == FORM_LIST ? 1u << JSON_ARRAY : 1u << JSON_OBJECT;
+    plan->kinds = plan->form == FORM_LIST ? 1u << JSON_KIND_ARRAY : 1u << JSON_KIND_OBJECT;
     if (plan->form == FORM_VALUE) {
         plan->kinds = 0;
         for (size_t i = 0; i < plan->fields_count; i++) {
@@ -252,15 +252,15 @@ static enum status find_kinds(struct builder *builder, struct message_plan *plan
 }
 
 uint32_t transcode_field_kinds(const struct field_plan *field) {
-    if (field->map) return 1u << JSON_OBJECT;
+    if (field->map) return 1u << JSON_KIND_OBJECT;
     if (field->descriptor->type == PROTOBUF_C_TYPE_MESSAGE) return field->message->kinds;
-    if (field->descriptor->type == PROTOBUF_C_TYPE_BOOL) return 1u << JSON_BOOLEAN;
-    if (field->descriptor->type != PROTOBUF_C_TYPE_STRING) return 1u << JSON_NUMBER;
+    if (field->descriptor->type == PROTOBUF_C_TYPE_BOOL) return 1u << JSON_KIND_BOOLEAN;
+    if (field->descriptor->type != PROTOBUF_C_TYPE_STRING) return 1u << JSON_KIND_NUMBER;
     switch (field->rules.json_text) {
-    case JSON_TEXT_NONE: return 1u << JSON_STRING;
-    case JSON_TEXT_OBJECT: return 1u << JSON_OBJECT;
-    case JSON_TEXT_ARRAY: return 1u << JSON_ARRAY;
-    case JSON_TEXT_ANY: return 1u << JSON_NULL | 1u << JSON_BOOLEAN | 1u << JSON_NUMBER | 1u << JSON_STRING | 1u << JSON_ARRAY | 1u << JSON_OBJECT;
+    case JSON_TEXT_NONE: return 1u << JSON_KIND_STRING;
+    case JSON_TEXT_OBJECT: return 1u << JSON_KIND_OBJECT;
+    case JSON_TEXT_ARRAY: return 1u << JSON_KIND_ARRAY;
+    case JSON_TEXT_ANY: return 1u << JSON_KIND_NULL | 1u << JSON_KIND_BOOLEAN | 1u << JSON_KIND_NUMBER | 1u << JSON_KIND_STRING | 1u << JSON_KIND_ARRAY | 1u << JSON_KIND_OBJECT;
     }
     return 0;
 }

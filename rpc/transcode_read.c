@@ -182,14 +182,14 @@ static void read_map(struct transcode_run *run, const struct field_plan *field, 
 /** A field whose name is in the object. */
 static void read_field(struct transcode_run *run, const struct field_plan *field, const struct json_value *value, ProtobufCMessage *message) {
     const ProtobufCFieldDescriptor *descriptor = field->descriptor;
-    if (value->kind == JSON_NULL && field->rules.nullable) return;
+    if (value->kind == JSON_KIND_NULL && field->rules.nullable) return;
     if (field->map) {
-        if (value->kind == JSON_OBJECT) read_map(run, field, value, message);
+        if (value->kind == JSON_KIND_OBJECT) read_map(run, field, value, message);
         else transcode_fail_type(run, field, input_of(run, value));
         return;
     }
     if (field->repeated) {
-        if (value->kind == JSON_ARRAY) read_list(run, field, value, message);
+        if (value->kind == JSON_KIND_ARRAY) read_list(run, field, value, message);
         else transcode_fail(run, "list_type", "Input should be a valid list", input_of(run, value), NULL);
         return;
     }
@@ -249,8 +249,8 @@ static ProtobufCMessage *read_tagged(struct transcode_run *run, const struct mes
                        transcode_text(run, "{\"discriminator\":\"'%s'\"}", plan->tag));
         return NULL;
     }
-    struct bytes_view chosen = tag == NULL ? bytes_view_string(plan->tag_default) : tag->kind == JSON_STRING ? tag->string : tag->text;
-    const struct field_plan *field = tag == NULL || tag->kind == JSON_STRING ? transcode_find_field(plan, chosen) : NULL;
+    struct bytes_view chosen = tag == NULL ? bytes_view_string(plan->tag_default) : tag->kind == JSON_KIND_STRING ? tag->string : tag->text;
+    const struct field_plan *field = tag == NULL || tag->kind == JSON_KIND_STRING ? transcode_find_field(plan, chosen) : NULL;
     if (field == NULL || transcode_field_refused(run, field)) {
         transcode_fail_tag(run, plan, chosen, input_of(run, object));
         return NULL;
@@ -300,7 +300,7 @@ static void push_path_to(struct transcode_run *run, const struct json_value *fro
         size_t index = 0;
         const struct json_value *child = from->first;
         while (child != to && child->text.data + child->text.length <= to->text.data) child = child->next, index++;
-        if (from->kind == JSON_OBJECT) transcode_push_name(run, transcode_shown(run, child->name));
+        if (from->kind == JSON_KIND_OBJECT) transcode_push_name(run, transcode_shown(run, child->name));
         else transcode_push_index(run, index);
         from = child;
     }

@@ -34,7 +34,7 @@ static void write_double(struct bytes *out, double value) {
     (void)bytes_append(out, text, text_from_double(value, text));
 }
 
-/** The shortest decimal that reads back as the same float. */
+/** The shortest decimal of at least 6 digits, zeros at the end left out, that reads back as the same float. */
 static void write_float(struct bytes *out, float value) {
     if (!isfinite(value)) {
         write_literal(out, "null");

@@ -1,0 +1,4 @@
+# Copyright Bora contributors
+# SPDX-License-Identifier: Apache-2.0
+bora_fuzzer(NAME transcode SOURCES transcode_fuzz.c DEPENDS rpc_transcode proto LINK PkgConfig::jansson)
+bora_fuzzer(NAME protobuf_unpack SOURCES protobuf_unpack_fuzz.c DEPENDS rpc_transcode proto)
