@@ -1,0 +1,80 @@
+/* Copyright Bora contributors
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "services/gateway/admin.h"
+
+#include "base/clock.h"
+#include "bora/v1/error.pb-c.h"
+#include "bora/v1/keys.pb-c.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+static const int64_t ADMIN_TIMEOUT_NS = 10 * NS_PER_S;
+
+static const struct {
+    const char *path;
+    const ProtobufCMessageDescriptor *request, *response;
+} admin_table[ADMIN_METHODS] = {
+    [ADMIN_CREATE_KEY] = {"/bora.v1.KeyService/CreateKey", &bora__v1__create_key_request__descriptor, &bora__v1__create_key_response__descriptor},
+    [ADMIN_LIST_KEYS] = {"/bora.v1.KeyService/ListKeys", &bora__v1__list_keys_request__descriptor, &bora__v1__list_keys_response__descriptor},
+    [ADMIN_REVOKE_KEY] = {"/bora.v1.KeyService/RevokeKey", &bora__v1__revoke_key_request__descriptor, &bora__v1__revoke_key_response__descriptor},
+};
+
+const ProtobufCMessageDescriptor *admin_request_descriptor(enum admin_method method) { return admin_table[method].request; }
+
+struct forwarding {
+    struct request *request;
+    enum admin_method method;
+};
+
+static struct api_error error_of(const struct rpc_result *result) {
+    switch (result->status) {
+    case STATUS_UNAUTHENTICATED:
+    case STATUS_PERMISSION_DENIED: return api_error_unauthorized();
+    case STATUS_NOT_FOUND: return api_error_make(404, STATUS_NOT_FOUND, "not_found", NULL, "%.250s", result->message);
+    case STATUS_INVALID_ARGUMENT: return api_error_bad_request("invalid_request_error", NULL, NULL, "%.250s", result->message);
+    case STATUS_RESOURCE_EXHAUSTED:
+    case STATUS_UNAVAILABLE:
+    case STATUS_DEADLINE_EXCEEDED: return api_error_unavailable("The keys service cannot be reached right now.");
+    default: return api_error_make(500, STATUS_INTERNAL, "server_error", NULL, "The keys service failed.");
+    }
+}
+
+static void on_done(void *context, const struct rpc_result *result, struct bytes_view reply) {
+    struct forwarding *forwarding = context;
+    struct request *request = forwarding->request;
+    ProtobufCMessage *message = NULL;
+    struct error err = {0};
+    struct api_error error;
+    if (result->status != STATUS_OK) {
+        error = error_of(result);
+        request_fail(request, &error);
+    } else if (protobuf_unpack(admin_table[forwarding->method].response, reply, &request->arena, &message, &err) != STATUS_OK) {
+        error = api_error_make(500, STATUS_INTERNAL, "server_error", NULL, "The keys service's answer cannot be read.");
+        request_fail(request, &error);
+    } else {
+        request_answer(request, message);
+    }
+    request_unref(request);
+    free(forwarding);
+}
+
+void admin_forward(struct request *request, enum admin_method method, const char *authorization, const ProtobufCMessage *message) {
+    const char *const metadata[] = {"authorization", authorization, NULL};
+    struct forwarding *forwarding = calloc(1, sizeof *forwarding);
+    struct bytes packed;
+    struct error err = {0};
+    bytes_init(&packed, LIMIT_REQUEST_BODY_BYTES_MAX);
+    bool sent = false;
+    if (forwarding != NULL && protobuf_pack(message, &packed) == STATUS_OK) {
+        *forwarding = (struct forwarding){.request = request, .method = method};
+        request_ref(request);
+        sent = rpc_client_unary_async(request->gateway->keys, admin_table[method].path, authorization != NULL ? metadata : NULL, bytes_view(&packed), ADMIN_TIMEOUT_NS, on_done, forwarding, &err) == STATUS_OK;
+        if (!sent) request_unref(request);
+    }
+    bytes_deinit(&packed);
+    if (sent) return;
+    free(forwarding);
+    struct api_error error = authorization != NULL ? api_error_unauthorized() : api_error_unavailable("The keys service cannot be reached right now.");
+    request_fail(request, &error);
+}

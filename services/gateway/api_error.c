@@ -1,0 +1,173 @@
+/* Copyright Bora contributors
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "services/gateway/api_error.h"
+
+#include "bora/v1/error.pb-c.h"
+#include "rpc/grpc_server.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+enum { ERROR_ARENA_BYTES = 1 << 20 };
+
+static void write_sentence(struct api_error *error, const char *format, va_list arguments) { vsnprintf(error->message, sizeof error->message, format, arguments); }
+
+struct api_error api_error_make(int http_status, enum status status, const char *type, const char *code, const char *format, ...) {
+    struct api_error error = {.http_status = http_status, .status = status, .type = type, .code = code};
+    va_list arguments;
+    va_start(arguments, format);
+    write_sentence(&error, format, arguments);
+    va_end(arguments);
+    return error;
+}
+
+struct api_error api_error_bad_request(const char *type, const char *code, const char *param, const char *format, ...) {
+    struct api_error error = {.http_status = 400, .status = STATUS_INVALID_ARGUMENT, .type = type, .code = code, .param = param};
+    va_list arguments;
+    va_start(arguments, format);
+    write_sentence(&error, format, arguments);
+    va_end(arguments);
+    return error;
+}
+
+struct api_error api_error_unavailable(const char *format, ...) {
+    struct api_error error = {.http_status = 503, .status = STATUS_UNAVAILABLE, .type = "service_unavailable", .retry_after_ms = 1000};
+    va_list arguments;
+    va_start(arguments, format);
+    write_sentence(&error, format, arguments);
+    va_end(arguments);
+    return error;
+}
+
+struct api_error api_error_unauthorized(void) { return api_error_make(401, STATUS_UNAUTHENTICATED, "authentication_error", NULL, "Unauthorized"); }
+
+struct api_error api_error_validation(const struct transcode_errors *errors) {
+    struct api_error error = {.http_status = 422, .status = STATUS_INVALID_ARGUMENT, .type = "invalid_request_error", .validation = errors};
+    const struct transcode_error *first = &errors->items[0];
+    char path[128] = "body";
+    for (size_t i = 0; i < first->path_length; i++) {
+        size_t used = strlen(path);
+        if (first->path[i].name != NULL) snprintf(path + used, sizeof path - used, ".%s", first->path[i].name);
+        else snprintf(path + used, sizeof path - used, ".%lld", (long long)first->path[i].index);
+    }
+    snprintf(error.message, sizeof error.message, "%.127s: %.100s", path, first->message);
+    return error;
+}
+
+/* ---- messages ------------------------------------------------------------------------------------------------------ */
+
+static char *text_or_empty(const char *text) { return (char *)(text != NULL ? text : ""); }
+
+static void fill_api_error(const struct api_error *error, const char *request_id, Bora__V1__ApiError *out) {
+    bora__v1__api_error__init(out);
+    out->object = "error";
+    out->message = (char *)error->message;
+    out->type = text_or_empty(error->type);
+    if (error->param != NULL) {
+        out->_param_case = BORA__V1__API_ERROR___PARAM_PARAM;
+        out->param = (char *)error->param;
+    }
+    if (error->code != NULL) {
+        out->_code_case = BORA__V1__API_ERROR___CODE_CODE;
+        out->code = (char *)error->code;
+    }
+    out->_raw_status_code_case = BORA__V1__API_ERROR___RAW_STATUS_CODE_RAW_STATUS_CODE;
+    out->raw_status_code = error->http_status;
+    out->_request_id_case = BORA__V1__API_ERROR___REQUEST_ID_REQUEST_ID;
+    out->request_id = (char *)request_id;
+}
+
+/** One step of a path; the first is always "body". */
+static Bora__V1__PathStep *make_step(struct arena *arena, const struct transcode_step *step) {
+    Bora__V1__PathStep *out = arena_alloc(arena, sizeof *out);
+    if (out == NULL) return NULL;
+    bora__v1__path_step__init(out);
+    if (step == NULL || step->name != NULL) {
+        out->kind_case = BORA__V1__PATH_STEP__KIND_NAME;
+        out->name = (char *)(step != NULL ? step->name : "body");
+    } else {
+        out->kind_case = BORA__V1__PATH_STEP__KIND_INDEX;
+        out->index = step->index;
+    }
+    return out;
+}
+
+static Bora__V1__ValidationError *make_validation_error(struct arena *arena, const struct transcode_error *error) {
+    Bora__V1__ValidationError *out = arena_alloc(arena, sizeof *out);
+    Bora__V1__PathStep **steps = arena_alloc_array(arena, error->path_length + 1, sizeof *steps);
+    if (out == NULL || steps == NULL) return NULL;
+    bora__v1__validation_error__init(out);
+    out->type = (char *)error->type;
+    out->msg = (char *)error->message;
+    out->loc = steps;
+    out->n_loc = error->path_length + 1;
+    for (size_t i = 0; i <= error->path_length; i++) {
+        steps[i] = make_step(arena, i == 0 ? NULL : &error->path[i - 1]);
+        if (steps[i] == NULL) return NULL;
+    }
+    if (error->input != NULL) {
+        out->_input_case = BORA__V1__VALIDATION_ERROR___INPUT_INPUT;
+        out->input = (char *)error->input;
+    }
+    if (error->context != NULL) {
+        out->_ctx_case = BORA__V1__VALIDATION_ERROR___CTX_CTX;
+        out->ctx = (char *)error->context;
+    }
+    return out;
+}
+
+static enum status fill_validation(const struct transcode_errors *errors, struct arena *arena, Bora__V1__ValidationErrors *out) {
+    bora__v1__validation_errors__init(out);
+    out->detail = arena_alloc_array(arena, errors->count, sizeof *out->detail);
+    if (out->detail == NULL) return STATUS_RESOURCE_EXHAUSTED;
+    for (size_t i = 0; i < errors->count; i++) {
+        out->detail[i] = make_validation_error(arena, &errors->items[i]);
+        if (out->detail[i] == NULL) return STATUS_RESOURCE_EXHAUSTED;
+    }
+    out->n_detail = errors->count;
+    return STATUS_OK;
+}
+
+enum status api_error_write(const struct api_error *error, const struct transcoder *transcoder, const char *request_id, struct bytes *out) {
+    if (error->http_status == 401) return bytes_append_string(out, "{\"detail\":\"Unauthorized\"}");
+    if (error->validation == NULL) {
+        Bora__V1__ApiError message;
+        fill_api_error(error, request_id, &message);
+        return transcode_write(transcoder, &message.base, out);
+    }
+    struct arena arena;
+    Bora__V1__ValidationErrors message;
+    arena_init(&arena, ERROR_ARENA_BYTES);
+    enum status status = fill_validation(error->validation, &arena, &message);
+    if (status == STATUS_OK) status = transcode_write(transcoder, &message.base, out);
+    arena_deinit(&arena);
+    return status;
+}
+
+enum status api_error_details(const struct api_error *error, const char *request_id, struct bytes *out) {
+    struct arena arena;
+    struct bytes packed;
+    Bora__V1__ErrorDetail detail = BORA__V1__ERROR_DETAIL__INIT;
+    Bora__V1__ApiError plain;
+    Bora__V1__ValidationErrors validation;
+    arena_init(&arena, ERROR_ARENA_BYTES);
+    bytes_init(&packed, ERROR_ARENA_BYTES);
+    enum status status = STATUS_OK;
+    if (error->validation != NULL) {
+        TRY_CLEANUP(fill_validation(error->validation, &arena, &validation));
+        detail.kind_case = BORA__V1__ERROR_DETAIL__KIND_VALIDATION;
+        detail.validation = &validation;
+    } else {
+        fill_api_error(error, request_id, &plain);
+        detail.kind_case = BORA__V1__ERROR_DETAIL__KIND_ERROR;
+        detail.error = &plain;
+    }
+    detail.retry_after_ms = error->retry_after_ms;
+    TRY_CLEANUP(protobuf_pack(&detail.base, &packed));
+    status = rpc_status_details(error->status, error->message, "bora.v1.ErrorDetail", bytes_view(&packed), out);
+cleanup:
+    arena_deinit(&arena);
+    bytes_deinit(&packed);
+    return status;
+}

@@ -1,0 +1,453 @@
+/* Copyright Bora contributors
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "services/gateway/chat.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/random.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    ATTEMPTS_MAX = 2,
+    SCRATCH_BYTES = 1 << 20,
+    ANSWER_BYTES_MAX = 64 << 20, /* a whole answer and its log-probabilities, not streamed */
+    SEED_LANE = 7,
+};
+static const double TEMPERATURE_DEFAULT = 1.0;
+
+static void open_streams_locked(struct chat *chat);
+static void on_message(struct rpc_client_call *call, void *context, struct bytes_view message);
+static void on_finished(struct rpc_client_call *call, void *context, const struct rpc_result *result);
+
+/* ---- life ---------------------------------------------------------------------------------------------------------- */
+
+void chat_ref(struct chat *chat) { atomic_fetch_add(&chat->references, 1); }
+
+void chat_unref(struct chat *chat) {
+    if (atomic_fetch_sub(&chat->references, 1) != 1) return;
+    for (int i = 0; i < chat->choice_count; i++) {
+        bytes_deinit(&chat->choices[i].text);
+        free(chat->choices[i].logprobs);
+    }
+    if (chat->worker != NULL) {
+        atomic_fetch_sub(&chat->worker->running, 1);
+        worker_unref(chat->worker);
+    }
+    arena_deinit(&chat->scratch);
+    arena_deinit(&chat->answer);
+    pthread_mutex_destroy(&chat->mutex);
+    free(chat);
+}
+
+static void let_go(struct chat *chat) {
+    struct request *request = chat->request;
+    chat_unref(chat);
+    request_unref(request);
+}
+
+static int64_t tokens_used_locked(const struct chat *chat) {
+    if (chat->proceeded_ns == 0) return 0;
+    int64_t total = chat->choices[0].prompt_tokens; /* counted once, however many answers */
+    for (int i = 0; i < chat->choice_count; i++) total += chat->choices[i].completion_tokens;
+    return total;
+}
+
+static void settle_locked(struct chat *chat) {
+    struct request *request = chat->request;
+    int64_t used = tokens_used_locked(chat);
+    request->prompt_tokens = chat->proceeded_ns != 0 ? chat->choices[0].prompt_tokens : 0;
+    request->completion_tokens = used - request->prompt_tokens;
+    if (used > 0) {
+        metric_add(request->gateway->tokens, (double)request->prompt_tokens, request->model, "prompt");
+        metric_add(request->gateway->tokens, (double)request->completion_tokens, request->model, "completion");
+    }
+    if (!chat->reserved) return;
+    chat->reserved = false;
+    limits_settle(request->gateway->redis, &chat->reservation, used, NULL, NULL);
+}
+
+static void cancel_calls_locked(struct chat *chat) {
+    for (int i = 0; i < chat->choice_count; i++) {
+        if (chat->choices[i].call != NULL) rpc_client_call_cancel(chat->choices[i].call);
+    }
+}
+
+/** The end, for whatever reason. */
+static void done_locked(struct chat *chat) {
+    if (chat->phase == CHAT_DONE) return;
+    chat->phase = CHAT_DONE;
+    settle_locked(chat);
+    cancel_calls_locked(chat);
+}
+
+static void fail_locked(struct chat *chat, const struct api_error *error) {
+    if (chat->phase == CHAT_DONE) return;
+    bool sent = chat->sent;
+    done_locked(chat);
+    if (sent) chat_send_broken(chat);
+    else request_fail(chat->request, error);
+}
+
+void chat_cancel(struct chat *chat) {
+    pthread_mutex_lock(&chat->mutex);
+    done_locked(chat);
+    pthread_mutex_unlock(&chat->mutex);
+}
+
+/* ---- choosing a worker --------------------------------------------------------------------------------------------- */
+
+static bool choose_worker_locked(struct chat *chat, struct api_error *error) {
+    const char *name = chat->plan.request->model;
+    struct worker *before = chat->worker, *worker = NULL;
+    switch (workers_choose(chat->request->gateway->workers, name, before, &worker)) {
+    case WORKERS_CHOSEN: break;
+    case WORKERS_NONE_LIVE: *error = api_error_unavailable("No worker serves the model %.64s right now.", name); return false;
+    case WORKERS_UNKNOWN_MODEL:
+        if (!workers_are_fresh(chat->request->gateway->workers)) *error = api_error_unavailable("The list of models cannot be read.");
+        else *error = api_error_bad_request("invalid_model", "1500", NULL, "Invalid model: %.64s", name);
+        return false;
+    }
+    if (before != NULL) {
+        atomic_fetch_sub(&before->running, 1);
+        worker_unref(before);
+    }
+    atomic_fetch_add(&worker->running, 1);
+    chat->worker = worker;
+    snprintf(chat->request->model, sizeof chat->request->model, "%s", worker->announcement->model->name);
+    return true;
+}
+
+/* ---- streams ------------------------------------------------------------------------------------------------------- */
+
+static enum status pack_start(struct chat *chat, int index, struct bytes *out) {
+    Bora__Internal__V1__Start start = *chat->plan.start;
+    Bora__Internal__V1__Sampling sampling = *chat->plan.start->sampling;
+    const Bora__Internal__V1__ModelDescription *model = chat->worker->announcement->model;
+    bool has_default = model->_default_temperature_case == BORA__INTERNAL__V1__MODEL_DESCRIPTION___DEFAULT_TEMPERATURE_DEFAULT_TEMPERATURE;
+    if (sampling.temperature < 0) sampling.temperature = has_default ? model->default_temperature : TEMPERATURE_DEFAULT;
+    /* The first answer's seed is the client's own; the others' follow from it. */
+    sampling.seed = index == 0 ? chat->plan.seed : random_philox(chat->plan.seed, (uint64_t)index, SEED_LANE);
+    start.request_id = chat->request->id;
+    start.model = model->name;
+    start.sampling = &sampling;
+    start.tenant = chat->request->key->tenant;
+    Bora__Internal__V1__GenerateCommand command = BORA__INTERNAL__V1__GENERATE_COMMAND__INIT;
+    command.kind_case = BORA__INTERNAL__V1__GENERATE_COMMAND__KIND_START;
+    command.start = &start;
+    return protobuf_pack(&command.base, out);
+}
+
+static bool open_stream_locked(struct chat *chat, int index) {
+    struct chat_choice *choice = &chat->choices[index];
+    const char *const metadata[] = {"x-request-id", chat->request->id, NULL};
+    struct rpc_client_call_options options = {.path = "/bora.internal.v1.WorkerService/Generate", .deadline_ns = chat->request->deadline_ns, .metadata = metadata,
+                                              .on_message = on_message, .on_finished = on_finished, .context = choice};
+    struct bytes packed;
+    struct error err = {0};
+    bytes_init(&packed, LIMIT_REQUEST_BODY_BYTES_MAX);
+    choice->prepared = choice->finished = false;
+    bool opened = pack_start(chat, index, &packed) == STATUS_OK && rpc_client_call_start(chat->worker->channel, &options, &choice->call, &err) == STATUS_OK;
+    if (opened) {
+        chat->live_calls++;
+        chat_ref(chat);
+        request_ref(chat->request);
+        (void)!rpc_client_call_write(choice->call, bytes_view(&packed)); /* a refused write shows in the call's status */
+        rpc_client_call_read(choice->call);
+    }
+    bytes_deinit(&packed);
+    return opened;
+}
+
+static void open_streams_locked(struct chat *chat) {
+    struct api_error error;
+    chat->attempts++;
+    chat->phase = CHAT_PREPARING;
+    if (!choose_worker_locked(chat, &error)) {
+        fail_locked(chat, &error);
+        return;
+    }
+    for (int i = 0; i < chat->choice_count; i++) {
+        if (open_stream_locked(chat, i)) continue;
+        error = api_error_unavailable("The worker cannot be reached.");
+        fail_locked(chat, &error);
+        return;
+    }
+}
+
+void chat_start(struct request *request, const struct chat_plan *plan) {
+    struct chat *chat = calloc(1, sizeof *chat + (size_t)plan->choices * sizeof chat->choices[0]);
+    if (chat == NULL) {
+        struct api_error error = api_error_unavailable("Out of memory.");
+        request_fail(request, &error);
+        return;
+    }
+    chat->request = request;
+    chat->plan = *plan;
+    chat->created = clock_unix_ns(clock_system()) / NS_PER_S;
+    atomic_init(&chat->references, 1); /* the request's */
+    pthread_mutex_init(&chat->mutex, NULL);
+    arena_init(&chat->scratch, SCRATCH_BYTES);
+    arena_init(&chat->answer, ANSWER_BYTES_MAX);
+    chat->choice_count = plan->choices;
+    for (int i = 0; i < plan->choices; i++) {
+        chat->choices[i] = (struct chat_choice){.chat = chat, .index = i};
+        bytes_init(&chat->choices[i].text, ANSWER_BYTES_MAX);
+    }
+    pthread_mutex_lock(&request->mutex);
+    bool closed = request->closed;
+    request->chat = chat; /* freed with the request */
+    pthread_mutex_unlock(&request->mutex);
+    pthread_mutex_lock(&chat->mutex);
+    if (closed) done_locked(chat);
+    else open_streams_locked(chat);
+    pthread_mutex_unlock(&chat->mutex);
+}
+
+/* ---- limits -------------------------------------------------------------------------------------------------------- */
+
+static void add_room(struct request *request, const char *limit_name, const char *remaining_name, const char *limit_name_openai, const char *remaining_name_openai, struct limits_room room) {
+    char text[32];
+    if (room.limit == LIMITS_ABSENT) return;
+    snprintf(text, sizeof text, "%lld", (long long)room.limit);
+    request->front->header(request, limit_name, text);
+    request->front->header(request, limit_name_openai, text);
+    snprintf(text, sizeof text, "%lld", (long long)(room.remaining > 0 ? room.remaining : 0));
+    request->front->header(request, remaining_name, text);
+    request->front->header(request, remaining_name_openai, text);
+}
+
+static void add_limit_headers(struct chat *chat, const struct limits_result *result, int64_t cost) {
+    char text[32];
+    add_room(chat->request, "x-ratelimit-limit-req-minute", "x-ratelimit-remaining-req-minute", "x-ratelimit-limit-requests", "x-ratelimit-remaining-requests", result->requests);
+    add_room(chat->request, "x-ratelimit-limit-tokens-minute", "x-ratelimit-remaining-tokens-minute", "x-ratelimit-limit-tokens", "x-ratelimit-remaining-tokens", result->tokens);
+    snprintf(text, sizeof text, "%lld", (long long)cost);
+    chat->request->front->header(chat->request, "x-ratelimit-tokens-query-cost", text);
+}
+
+static int64_t worst_case_locked(const struct chat *chat) {
+    int64_t total = chat->choices[0].prompt_tokens;
+    for (int i = 0; i < chat->choice_count; i++) total += chat->choices[i].max_tokens;
+    return total;
+}
+
+static void proceed_locked(struct chat *chat) {
+    Bora__Internal__V1__Proceed proceed = BORA__INTERNAL__V1__PROCEED__INIT;
+    Bora__Internal__V1__GenerateCommand command = BORA__INTERNAL__V1__GENERATE_COMMAND__INIT;
+    struct bytes packed;
+    command.kind_case = BORA__INTERNAL__V1__GENERATE_COMMAND__KIND_PROCEED;
+    command.proceed = &proceed;
+    bytes_init(&packed, 64);
+    if (protobuf_pack(&command.base, &packed) == STATUS_OK) {
+        chat->phase = CHAT_GENERATING;
+        chat->proceeded_ns = clock_monotonic_ns(clock_system());
+        for (int i = 0; i < chat->choice_count; i++) {
+            if (chat->choices[i].call == NULL) continue; /* ended meanwhile: its on_finished has said so */
+            (void)!rpc_client_call_write(chat->choices[i].call, bytes_view(&packed));
+            rpc_client_call_read(chat->choices[i].call);
+        }
+    }
+    bytes_deinit(&packed);
+}
+
+static struct api_error denied_error(const struct limits_result *result, int64_t cost) {
+    struct api_error error = api_error_make(429, STATUS_RESOURCE_EXHAUSTED, "rate_limited", "1300", "Rate limit exceeded");
+    if (result->outcome == LIMITS_NEVER_FITS) {
+        snprintf(error.message, sizeof error.message, "Rate limit exceeded: this request may use up to %lld tokens, more than the key's limit per minute; lower max_tokens", (long long)cost);
+    }
+    error.retry_after_ms = result->outcome == LIMITS_DENIED ? result->retry_after_ms : 0;
+    return error;
+}
+
+static void on_reserved_locked(struct chat *chat, enum status status, const struct limits_result *result, const char *message) {
+    struct api_error error;
+    if (status != STATUS_OK) {
+        log_warn("the limits cannot be checked", LOG_S("request_id", chat->request->id), LOG_S("error", message));
+        error = api_error_unavailable("The limits of this key cannot be checked right now.");
+        fail_locked(chat, &error);
+        return;
+    }
+    int64_t cost = worst_case_locked(chat);
+    bool live = chat->phase == CHAT_RESERVING;
+    switch (result->outcome) {
+    case LIMITS_ADMITTED:
+        chat->reserved = true;
+        chat->reservation = result->reservation;
+        if (!live) { /* the client left meanwhile */
+            settle_locked(chat);
+            return;
+        }
+        add_limit_headers(chat, result, cost);
+        proceed_locked(chat);
+        return;
+    case LIMITS_DENIED:
+    case LIMITS_NEVER_FITS:
+        if (live) add_limit_headers(chat, result, cost);
+        error = denied_error(result, cost);
+        break;
+    default:
+        authenticate_forget(chat->request->gateway, chat->request->key->key_id);
+        error = api_error_unauthorized();
+        break;
+    }
+    fail_locked(chat, &error);
+}
+
+static void on_reserved(void *context, enum status status, const struct limits_result *result, const char *message) {
+    struct chat *chat = context;
+    pthread_mutex_lock(&chat->mutex);
+    on_reserved_locked(chat, status, result, message);
+    pthread_mutex_unlock(&chat->mutex);
+    let_go(chat);
+}
+
+/** Every stream has said how much it may use. Called without the mutex: the answer may come before limits_reserve returns. */
+static void reserve(struct chat *chat, int64_t cost) {
+    const struct key_info *key = chat->request->key;
+    const char *model = chat->worker->announcement->model->name;
+    struct limits_request wanted = {.key_id = key->key_id, .model = model, .key = key->bounds, .key_and_model = key_info_model_bounds(key, model), .tokens = cost};
+    chat_ref(chat);
+    request_ref(chat->request);
+    limits_reserve(chat->request->gateway->redis, &wanted, on_reserved, chat);
+}
+
+/* ---- events -------------------------------------------------------------------------------------------------------- */
+
+/** Ask for the next message, unless the client has too much waiting already: then when it caught up. */
+static void read_more_locked(struct chat *chat, struct chat_choice *choice) {
+    if (chat->plan.stream && chat->request->front->pending_bytes(chat->request) > LIMIT_STREAM_PENDING_BYTES) choice->credit_owed = true;
+    else if (choice->call != NULL) rpc_client_call_read(choice->call);
+}
+
+void chat_writable(struct chat *chat) {
+    pthread_mutex_lock(&chat->mutex);
+    for (int i = 0; i < chat->choice_count; i++) {
+        struct chat_choice *choice = &chat->choices[i];
+        if (!choice->credit_owed || choice->call == NULL) continue;
+        choice->credit_owed = false;
+        rpc_client_call_read(choice->call);
+    }
+    pthread_mutex_unlock(&chat->mutex);
+}
+
+/** True when this was the last one awaited and the limits are to be asked. */
+static bool on_prepared_locked(struct chat *chat, struct chat_choice *choice, const Bora__Internal__V1__Prepared *prepared) {
+    if (chat->phase != CHAT_PREPARING) return false;
+    choice->prepared = true;
+    choice->prompt_tokens = prepared->prompt_tokens;
+    choice->max_tokens = prepared->max_tokens;
+    for (int i = 0; i < chat->choice_count; i++) {
+        if (!chat->choices[i].prepared) return false;
+    }
+    chat->phase = CHAT_RESERVING;
+    return true;
+}
+
+static void note_first_token_locked(struct chat *chat, const struct chat_choice *choice) {
+    if (choice->completion_tokens != 0) return;
+    metric_observe(chat->request->gateway->first_token_s, (double)(clock_monotonic_ns(clock_system()) - chat->request->started_ns) / 1e9, chat->request->model);
+}
+
+static void on_delta_locked(struct chat *chat, struct chat_choice *choice, const Bora__Internal__V1__Delta *delta) {
+    if (chat->phase != CHAT_GENERATING) return;
+    note_first_token_locked(chat, choice);
+    choice->completion_tokens = delta->completion_tokens;
+    chat_send_delta(chat, choice, delta);
+    if (choice->text.failed) {
+        struct api_error error = api_error_make(500, STATUS_RESOURCE_EXHAUSTED, "server_error", NULL, "The answer is too large to be sent whole; stream it.");
+        fail_locked(chat, &error);
+        return;
+    }
+    read_more_locked(chat, choice);
+}
+
+static void on_end_locked(struct chat *chat, struct chat_choice *choice, const Bora__Internal__V1__Finished *finished) {
+    if (chat->phase != CHAT_GENERATING) return;
+    choice->completion_tokens = finished->completion_tokens;
+    choice->cached_tokens = finished->cached_tokens;
+    choice->reason = finished->reason;
+    choice->finished = true;
+    if (finished->reason == BORA__INTERNAL__V1__FINISHED__REASON__REASON_ERROR) {
+        log_error("generation failed", LOG_S("request_id", chat->request->id), LOG_S("error", finished->error));
+        struct api_error error = api_error_make(500, STATUS_INTERNAL, "server_error", NULL, "The model failed to answer.");
+        fail_locked(chat, &error);
+        return;
+    }
+    bool last = true;
+    for (int i = 0; i < chat->choice_count; i++) last = last && chat->choices[i].finished;
+    if (chat->plan.stream) chat_send_finish(chat, choice, last);
+    else if (last) chat_send_answer(chat);
+    if (last) done_locked(chat);
+}
+
+static void on_message(struct rpc_client_call *call, void *context, struct bytes_view message) {
+    (void)call;
+    struct chat_choice *choice = context;
+    struct chat *chat = choice->chat;
+    ProtobufCMessage *unpacked = NULL;
+    struct error err = {0};
+    bool ask_limits = false;
+    int64_t cost = 0;
+    pthread_mutex_lock(&chat->mutex);
+    arena_reset(&chat->scratch);
+    if (protobuf_unpack(&bora__internal__v1__generate_event__descriptor, message, &chat->scratch, &unpacked, &err) != STATUS_OK) {
+        struct api_error error = api_error_make(500, STATUS_INTERNAL, "server_error", NULL, "The worker's answer cannot be read.");
+        fail_locked(chat, &error);
+    } else {
+        const Bora__Internal__V1__GenerateEvent *event = (const void *)unpacked;
+        if (event->kind_case == BORA__INTERNAL__V1__GENERATE_EVENT__KIND_PREPARED) ask_limits = on_prepared_locked(chat, choice, event->prepared);
+        else if (event->kind_case == BORA__INTERNAL__V1__GENERATE_EVENT__KIND_DELTA) on_delta_locked(chat, choice, event->delta);
+        else if (event->kind_case == BORA__INTERNAL__V1__GENERATE_EVENT__KIND_FINISHED) on_end_locked(chat, choice, event->finished);
+        if (ask_limits) cost = worst_case_locked(chat);
+    }
+    pthread_mutex_unlock(&chat->mutex);
+    if (ask_limits) reserve(chat, cost);
+}
+
+/** A worker's refusal as the client sees it. */
+static struct api_error worker_error(const struct rpc_result *result) {
+    struct api_error error;
+    switch (result->status) {
+    case STATUS_OUT_OF_RANGE: return api_error_bad_request("invalid_request_error", "context_length_exceeded", "messages", "%.250s", result->message);
+    case STATUS_INVALID_ARGUMENT: return api_error_bad_request("invalid_request_error", NULL, NULL, "%.250s", result->message);
+    case STATUS_RESOURCE_EXHAUSTED:
+        error = api_error_unavailable("Service tier capacity exceeded for this model.");
+        error.code = "3505";
+        return error;
+    case STATUS_DEADLINE_EXCEEDED: return api_error_make(504, STATUS_DEADLINE_EXCEEDED, "timeout", NULL, "The request took too long.");
+    case STATUS_UNIMPLEMENTED:
+    case STATUS_INTERNAL: return api_error_make(500, STATUS_INTERNAL, "server_error", NULL, "The model failed to answer.");
+    default: return api_error_unavailable("The worker for this model cannot be reached.");
+    }
+}
+
+/** The stream broke before its end. Tried again elsewhere when nothing is lost by it. */
+static void on_broken_locked(struct chat *chat, const struct rpc_result *result) {
+    if (chat->phase == CHAT_DONE) return;
+    bool lost = result->status == STATUS_UNAVAILABLE || result->status == STATUS_CANCELLED || result->status == STATUS_UNKNOWN || result->status == STATUS_OK;
+    if (lost) atomic_store(&chat->worker->suspect, true);
+    log_warn("a worker's stream broke", LOG_S("request_id", chat->request->id), LOG_S("worker_id", chat->worker->announcement->worker_id), LOG_S("status", status_name(result->status)),
+             LOG_S("error", result->message));
+    bool again = lost && chat->phase == CHAT_PREPARING && chat->attempts < ATTEMPTS_MAX && chat->choice_count == 1;
+    if (again) {
+        open_streams_locked(chat);
+        return;
+    }
+    struct api_error error = worker_error(result);
+    fail_locked(chat, &error);
+}
+
+static void on_finished(struct rpc_client_call *call, void *context, const struct rpc_result *result) {
+    struct chat_choice *choice = context;
+    struct chat *chat = choice->chat;
+    pthread_mutex_lock(&chat->mutex);
+    chat->live_calls--;
+    choice->call = NULL;
+    if (!choice->finished) on_broken_locked(chat, result);
+    pthread_mutex_unlock(&chat->mutex);
+    rpc_client_call_unref(call);
+    let_go(chat);
+}

@@ -1,0 +1,92 @@
+/* Copyright Bora contributors
+ * SPDX-License-Identifier: Apache-2.0 */
+/**
+ * One chat completion on its way: worker, limits, stream, settlement.
+ *
+ *     chat_start ─> choose a worker, open a Generate stream for each choice
+ *         PREPARING    every stream says how many tokens its prompt has and how many it may generate
+ *         RESERVING    one script call takes the request and the worst case of tokens from the key's limits
+ *         GENERATING   Proceed; deltas go to the front as they come, no faster than it takes them
+ *         DONE         what was reserved and not used goes back
+ *
+ * chat_cancel (the client left) ends it from any phase: the worker frees the slot within one step. A worker that dies before
+ * anything was sent is tried again once elsewhere, if there is an elsewhere.
+ */
+#ifndef SERVICES_GATEWAY_CHAT_H
+#define SERVICES_GATEWAY_CHAT_H
+
+#include "bora/v1/chat.pb-c.h"
+#include "bora/internal/v1/worker.pb-c.h"
+#include "rpc/grpc_client.h"
+#include "services/gateway/request.h"
+#include "services/gateway/workers.h"
+#include "store/limits.h"
+
+enum chat_phase { CHAT_PREPARING, CHAT_RESERVING, CHAT_GENERATING, CHAT_DONE };
+
+/** What the checks find out about a request, besides that it is sound. */
+struct chat_plan {
+    const Bora__V1__ChatCompletionRequest *request;
+    bool stream;
+    bool usage_chunk; /* OpenAI's stream_options.include_usage: usage in a chunk of its own */
+    int choices;
+    bool max_tokens_given;
+    uint64_t seed;
+    const char *prefix; /* the assistant text that the answer continues, or NULL */
+    bool logprobs;
+    bool strict;
+    /* The worker's Start without model, seed and tenant, which are filled per stream. */
+    Bora__Internal__V1__Start *start;
+};
+
+/** Check the conversation and translate it. False: `error` says why. `plan` lends from the request and its arena. */
+bool chat_check(struct request *request, const Bora__V1__ChatCompletionRequest *message, bool stream, struct chat_plan *plan, struct api_error *error);
+
+struct chat_choice {
+    struct chat *chat;
+    int index;
+    struct rpc_client_call *call; /* NULL before it starts and after it ended */
+    bool prepared, finished, role_sent, credit_owed;
+    int64_t prompt_tokens, max_tokens, completion_tokens, cached_tokens;
+    Bora__Internal__V1__Finished__Reason reason;
+    struct bytes text;       /* not streaming: the answer so far */
+    size_t logprob_count;    /* not streaming: collected */
+    Bora__V1__TokenLogprob **logprobs;
+    size_t logprob_capacity;
+};
+
+struct chat {
+    struct request *request; /* referenced */
+    atomic_int references;
+    struct chat_plan plan;
+    struct worker *worker;
+    int64_t created;
+    pthread_mutex_t mutex; /* guards what follows */
+    enum chat_phase phase;
+    int attempts;
+    bool sent;             /* something of the answer has gone to the client */
+    bool reserved;
+    struct limits_reservation reservation;
+    int live_calls;        /* streams whose on_finished has not come */
+    int64_t proceeded_ns;
+    struct arena scratch;  /* of one event */
+    struct arena answer;   /* log-probabilities kept until the end */
+    int choice_count;
+    struct chat_choice choices[];
+};
+
+void chat_start(struct request *request, const struct chat_plan *plan);
+void chat_ref(struct chat *chat);
+void chat_unref(struct chat *chat);
+void chat_cancel(struct chat *chat);
+void chat_writable(struct chat *chat);
+
+/* chat_answer.c; the chat's mutex is held */
+void chat_send_delta(struct chat *chat, struct chat_choice *choice, const Bora__Internal__V1__Delta *delta);
+void chat_send_finish(struct chat *chat, struct chat_choice *choice, bool last);
+/** Not streaming: the whole answer. */
+void chat_send_answer(struct chat *chat);
+/** Streaming, after something was sent: a terminal chunk with finish_reason "error". */
+void chat_send_broken(struct chat *chat);
+
+#endif

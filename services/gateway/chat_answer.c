@@ -1,0 +1,273 @@
+/* Copyright Bora contributors
+ * SPDX-License-Identifier: Apache-2.0 */
+/* Worker events as chunks and answers of the public interface. */
+#include "base/text.h"
+#include "services/gateway/chat.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/** Text of a worker as a C string of the arena: a NUL character, which a string cannot hold, becomes U+FFFD, and so does invalid UTF-8. */
+static char *string_of(ProtobufCBinaryData data, struct arena *arena) {
+    if (memchr(data.data, 0, data.len) == NULL && text_is_utf8(data.data, data.len)) return arena_copy(arena, data.data, data.len);
+    char *out = arena_alloc(arena, 3 * data.len + 1), *end = out;
+    if (out == NULL) return NULL;
+    for (size_t at = 0; at < data.len;) {
+        uint32_t code_point;
+        bool valid;
+        size_t used = text_decode(data.data + at, data.len - at, &code_point, &valid);
+        if (!valid || code_point == 0) end = stpcpy(end, "\xEF\xBF\xBD");
+        else end = mempcpy(end, data.data + at, used);
+        at += used;
+    }
+    *end = 0;
+    return out;
+}
+
+/* ---- log-probabilities --------------------------------------------------------------------------------------------- */
+
+static int32_t *bytes_list(ProtobufCBinaryData token, struct arena *arena) {
+    int32_t *list = arena_alloc_array(arena, token.len, sizeof *list);
+    for (size_t i = 0; list != NULL && i < token.len; i++) list[i] = token.data[i];
+    return list;
+}
+
+static Bora__V1__TopLogprob *make_top(const Bora__Internal__V1__Alternative *in, struct arena *arena) {
+    Bora__V1__TopLogprob *out = arena_alloc(arena, sizeof *out);
+    if (out == NULL) return NULL;
+    bora__v1__top_logprob__init(out);
+    out->token = string_of(in->token, arena);
+    out->logprob = in->logprob;
+    out->bytes = bytes_list(in->token, arena);
+    out->n_bytes = in->token.len;
+    return out->token != NULL && out->bytes != NULL ? out : NULL;
+}
+
+static Bora__V1__TokenLogprob *make_logprob(const Bora__Internal__V1__TokenLogprob *in, struct arena *arena) {
+    Bora__V1__TokenLogprob *out = arena_alloc(arena, sizeof *out);
+    Bora__V1__TopLogprob **tops = arena_alloc_array(arena, in->n_alternatives, sizeof *tops);
+    if (out == NULL || tops == NULL) return NULL;
+    bora__v1__token_logprob__init(out);
+    out->token = string_of(in->token, arena);
+    out->logprob = in->logprob;
+    out->bytes = bytes_list(in->token, arena);
+    out->n_bytes = in->token.len;
+    out->top_logprobs = tops;
+    out->n_top_logprobs = in->n_alternatives;
+    for (size_t i = 0; i < in->n_alternatives; i++) {
+        tops[i] = make_top(in->alternatives[i], arena);
+        if (tops[i] == NULL) return NULL;
+    }
+    return out->token != NULL && out->bytes != NULL ? out : NULL;
+}
+
+/** The event's log-probabilities as a list in `arena`; its length, less what did not fit. */
+static size_t make_logprobs(const Bora__Internal__V1__Delta *delta, struct arena *arena, Bora__V1__TokenLogprob ***out) {
+    Bora__V1__TokenLogprob **list = arena_alloc_array(arena, delta->n_logprobs, sizeof *list);
+    size_t count = 0;
+    while (list != NULL && count < delta->n_logprobs && (list[count] = make_logprob(delta->logprobs[count], arena)) != NULL) count++;
+    *out = list;
+    return count;
+}
+
+static void keep_logprobs(struct chat *chat, struct chat_choice *choice, const Bora__Internal__V1__Delta *delta) {
+    Bora__V1__TokenLogprob **list;
+    size_t count = make_logprobs(delta, &chat->answer, &list);
+    if (choice->logprob_count + count > choice->logprob_capacity) {
+        size_t capacity = 2 * (choice->logprob_count + count);
+        Bora__V1__TokenLogprob **grown = realloc(choice->logprobs, capacity * sizeof *grown);
+        if (grown == NULL) return;
+        choice->logprobs = grown;
+        choice->logprob_capacity = capacity;
+    }
+    if (count > 0) memcpy(choice->logprobs + choice->logprob_count, list, count * sizeof *list);
+    choice->logprob_count += count;
+}
+
+/* ---- shared by chunks and answers ---------------------------------------------------------------------------------- */
+
+static char *finish_reason_of(const struct chat *chat, const struct chat_choice *choice) {
+    switch (choice->reason) {
+    case BORA__INTERNAL__V1__FINISHED__REASON__REASON_LENGTH: return "length";
+    /* OpenAI knows no model_length, and Mistral's chunks do not either. */
+    case BORA__INTERNAL__V1__FINISHED__REASON__REASON_MODEL_LENGTH: return chat->plan.strict && !chat->plan.stream ? "model_length" : "length";
+    case BORA__INTERNAL__V1__FINISHED__REASON__REASON_ERROR: return "error";
+    default: return "stop";
+    }
+}
+
+static void fill_usage(const struct chat *chat, Bora__V1__Usage *out, Bora__V1__PromptTokensDetails *details) {
+    bora__v1__usage__init(out);
+    bora__v1__prompt_tokens_details__init(details);
+    out->prompt_tokens = chat->choices[0].prompt_tokens;
+    for (int i = 0; i < chat->choice_count; i++) out->completion_tokens += chat->choices[i].completion_tokens;
+    out->total_tokens = out->prompt_tokens + out->completion_tokens;
+    details->cached_tokens = chat->choices[0].cached_tokens;
+    if (details->cached_tokens > 0) out->prompt_tokens_details = details;
+}
+
+/* ---- chunks -------------------------------------------------------------------------------------------------------- */
+
+/** A chunk with one choice, as parts that lend from each other. */
+struct chunk_parts {
+    Bora__V1__ChatCompletionChunk chunk;
+    Bora__V1__ChunkChoice choice;
+    Bora__V1__ChunkChoice *choices[1];
+    Bora__V1__Delta delta;
+    Bora__V1__Logprobs logprobs;
+};
+
+static void init_chunk(struct chat *chat, const struct chat_choice *choice, struct chunk_parts *parts) {
+    bora__v1__chat_completion_chunk__init(&parts->chunk);
+    bora__v1__chunk_choice__init(&parts->choice);
+    bora__v1__delta__init(&parts->delta);
+    bora__v1__logprobs__init(&parts->logprobs);
+    parts->chunk.id = chat->request->id;
+    parts->chunk.object = "chat.completion.chunk";
+    parts->chunk.created = chat->created;
+    parts->chunk.model = chat->request->model;
+    parts->choices[0] = &parts->choice;
+    parts->chunk.choices = parts->choices;
+    parts->chunk.n_choices = 1;
+    parts->choice.index = choice->index;
+    parts->choice.delta = &parts->delta;
+}
+
+static void set_content(Bora__V1__Delta *delta, char *content) {
+    delta->_content_case = BORA__V1__DELTA___CONTENT_CONTENT;
+    delta->content = content;
+}
+
+static void send_chunk(struct chat *chat, const Bora__V1__ChatCompletionChunk *chunk) {
+    chat->sent = true;
+    chat->request->front->chunk(chat->request, &chunk->base);
+}
+
+/** The first chunk of a choice: its role, and the text it continues. */
+static void send_role(struct chat *chat, struct chat_choice *choice) {
+    if (choice->role_sent) return;
+    choice->role_sent = true;
+    struct chunk_parts parts;
+    init_chunk(chat, choice, &parts);
+    parts.delta._role_case = BORA__V1__DELTA___ROLE_ROLE;
+    parts.delta.role = "assistant";
+    set_content(&parts.delta, "");
+    send_chunk(chat, &parts.chunk);
+    if (chat->plan.prefix == NULL || *chat->plan.prefix == 0) return;
+    init_chunk(chat, choice, &parts);
+    set_content(&parts.delta, (char *)chat->plan.prefix);
+    send_chunk(chat, &parts.chunk);
+}
+
+static void stream_delta(struct chat *chat, struct chat_choice *choice, const Bora__Internal__V1__Delta *delta) {
+    send_role(chat, choice);
+    if (delta->text.len == 0 && delta->n_logprobs == 0) return; /* the token's text is held back */
+    struct chunk_parts parts;
+    init_chunk(chat, choice, &parts);
+    char *text = string_of(delta->text, &chat->scratch);
+    if (text == NULL) return;
+    set_content(&parts.delta, text);
+    if (chat->plan.logprobs) {
+        parts.logprobs.n_content = make_logprobs(delta, &chat->scratch, &parts.logprobs.content);
+        parts.choice.logprobs = &parts.logprobs;
+    }
+    send_chunk(chat, &parts.chunk);
+}
+
+void chat_send_delta(struct chat *chat, struct chat_choice *choice, const Bora__Internal__V1__Delta *delta) {
+    if (chat->plan.stream) {
+        stream_delta(chat, choice, delta);
+        return;
+    }
+    char *text = string_of(delta->text, &chat->scratch);
+    if (text != NULL) (void)!bytes_append_string(&choice->text, text); /* the caller looks at `failed` */
+    if (chat->plan.logprobs) keep_logprobs(chat, choice, delta);
+}
+
+void chat_send_finish(struct chat *chat, struct chat_choice *choice, bool last) {
+    struct chunk_parts parts;
+    Bora__V1__Usage usage;
+    Bora__V1__PromptTokensDetails details;
+    send_role(chat, choice);
+    init_chunk(chat, choice, &parts);
+    set_content(&parts.delta, "");
+    parts.choice._finish_reason_case = BORA__V1__CHUNK_CHOICE___FINISH_REASON_FINISH_REASON;
+    parts.choice.finish_reason = finish_reason_of(chat, choice);
+    fill_usage(chat, &usage, &details);
+    if (last && !chat->plan.usage_chunk) parts.chunk.usage = &usage;
+    send_chunk(chat, &parts.chunk);
+    if (!last) return;
+    if (chat->plan.usage_chunk) {
+        parts.chunk.n_choices = 0;
+        parts.chunk.usage = &usage;
+        send_chunk(chat, &parts.chunk);
+    }
+    chat->request->front->end(chat->request);
+}
+
+void chat_send_broken(struct chat *chat) {
+    for (int i = 0; i < chat->choice_count; i++) {
+        struct chunk_parts parts;
+        if (chat->choices[i].finished && chat->choices[i].reason != BORA__INTERNAL__V1__FINISHED__REASON__REASON_ERROR) continue;
+        init_chunk(chat, &chat->choices[i], &parts);
+        set_content(&parts.delta, "");
+        parts.choice._finish_reason_case = BORA__V1__CHUNK_CHOICE___FINISH_REASON_FINISH_REASON;
+        parts.choice.finish_reason = "error";
+        send_chunk(chat, &parts.chunk);
+    }
+    chat->request->front->end(chat->request);
+}
+
+/* ---- whole answers ------------------------------------------------------------------------------------------------- */
+
+static Bora__V1__Choice *make_choice(struct chat *chat, struct chat_choice *choice) {
+    struct arena *arena = &chat->answer;
+    Bora__V1__Choice *out = arena_alloc(arena, sizeof *out);
+    Bora__V1__ResponseMessage *message = arena_alloc(arena, sizeof *message);
+    Bora__V1__Content *content = arena_alloc(arena, sizeof *content);
+    Bora__V1__Logprobs *logprobs = arena_alloc(arena, sizeof *logprobs);
+    if (out == NULL || message == NULL || content == NULL || logprobs == NULL) return NULL;
+    bora__v1__choice__init(out);
+    bora__v1__response_message__init(message);
+    bora__v1__content__init(content);
+    bora__v1__logprobs__init(logprobs);
+    content->kind_case = BORA__V1__CONTENT__KIND_TEXT;
+    content->text = arena_printf(arena, "%s%s", chat->plan.prefix != NULL ? chat->plan.prefix : "", choice->text.data != NULL ? (const char *)choice->text.data : "");
+    if (content->text == NULL) return NULL;
+    message->role = "assistant";
+    message->content = content;
+    out->index = choice->index;
+    out->message = message;
+    out->_finish_reason_case = BORA__V1__CHOICE___FINISH_REASON_FINISH_REASON;
+    out->finish_reason = finish_reason_of(chat, choice);
+    if (chat->plan.logprobs) {
+        logprobs->content = choice->logprobs;
+        logprobs->n_content = choice->logprob_count;
+        out->logprobs = logprobs;
+    }
+    return out;
+}
+
+void chat_send_answer(struct chat *chat) {
+    Bora__V1__ChatCompletionResponse response = BORA__V1__CHAT_COMPLETION_RESPONSE__INIT;
+    Bora__V1__Usage usage;
+    Bora__V1__PromptTokensDetails details;
+    Bora__V1__Choice *choices[LIMIT_CHOICES];
+    for (int i = 0; i < chat->choice_count; i++) {
+        choices[i] = make_choice(chat, &chat->choices[i]);
+        if (choices[i] != NULL) continue;
+        struct api_error error = api_error_make(500, STATUS_RESOURCE_EXHAUSTED, "server_error", NULL, "The answer is too large to be sent whole; stream it.");
+        request_fail(chat->request, &error);
+        return;
+    }
+    fill_usage(chat, &usage, &details);
+    response.id = chat->request->id;
+    response.object = "chat.completion";
+    response.created = chat->created;
+    response.model = chat->request->model;
+    response.choices = choices;
+    response.n_choices = (size_t)chat->choice_count;
+    response.usage = &usage;
+    chat->sent = true;
+    request_answer(chat->request, &response.base);
+}

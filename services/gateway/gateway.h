@@ -1,0 +1,62 @@
+/* Copyright Bora contributors
+ * SPDX-License-Identifier: Apache-2.0 */
+/**
+ * The gateway: the public face. Two fronts (HTTP and gRPC) turn what arrives into a `struct request`; the rest does not know
+ * which one it came by.
+ *
+ *     http_front.c   routes, bodies, headers, server-sent events     ┐
+ *     grpc_front.c   the same services over gRPC                     ┴─> request.h ─> authenticate.c  the key, cached
+ *                                                                                     chat.c          worker, limits, streaming, settling
+ *     api_error.c    errors as both fronts show them                                  chat_check.c    what a conversation must satisfy
+ *     workers.c      who serves what now, from Redis                                  chat_answer.c   chunks and answers
+ *     models.c       model cards                                                      admin.c         key management, passed on
+ */
+#ifndef SERVICES_GATEWAY_GATEWAY_H
+#define SERVICES_GATEWAY_GATEWAY_H
+
+#include "base/metrics.h"
+#include "rpc/grpc_client.h"
+#include "rpc/grpc_server.h"
+#include "rpc/http_server.h"
+#include "rpc/transcode.h"
+#include "services/gateway/settings.h"
+#include "store/redis.h"
+
+#include <stdatomic.h>
+
+struct key_cache;
+struct workers;
+
+struct gateway {
+    struct gateway_settings settings;
+    struct transcode_options dialect;
+    struct transcoder *transcoder;
+    struct redis_client *redis;
+    struct rpc_client *client;
+    struct rpc_channel *keys;
+    char *service_authorization; /* "Bearer <token>" for VerifyKey; NULL: none */
+    struct key_cache *key_cache;
+    struct workers *workers;
+    struct http_server *http;
+    struct rpc_server *grpc;
+    struct metrics *metrics;
+    struct metric *requests;      /* bora_gateway_requests_total{route,status} */
+    struct metric *request_s;     /* bora_gateway_request_seconds{route} */
+    struct metric *first_token_s; /* bora_gateway_first_token_seconds{model} */
+    struct metric *tokens;        /* bora_gateway_tokens_total{model,kind} */
+    struct metric *running;       /* bora_gateway_requests_running */
+    atomic_bool draining;
+};
+
+/** Answer from the HTTP server's or the gRPC server's callbacks. `context` is the gateway. */
+void http_front_request(struct http_exchange *exchange, void *context);
+void http_front_writable(struct http_exchange *exchange, void *context);
+void http_front_closed(struct http_exchange *exchange, void *context, bool completed);
+void http_front_refused(int http_status, const char *reason, struct bytes *out, void *context);
+extern const struct rpc_method grpc_front_methods[];
+extern const size_t grpc_front_method_count;
+
+/** Ready to serve: Redis, the keys service and at least one worker are there. `reason` says what is missing. */
+bool gateway_is_ready(const struct gateway *gateway, const char **out_reason);
+
+#endif

@@ -1,0 +1,313 @@
+/* Copyright Bora contributors
+ * SPDX-License-Identifier: Apache-2.0 */
+/* HTTP: routes, bodies, headers, server-sent events. */
+#include "bora/v1/keys.pb-c.h"
+#include "services/gateway/admin.h"
+#include "services/gateway/chat.h"
+#include "services/gateway/models.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { BODY_BYTES_MAX = 64 << 20, METRICS_BYTES_MAX = 16 << 20 };
+static const char json_type[] = "application/json";
+static const char event_type[] = "text/event-stream; charset=utf-8";
+
+/* ---- the front ----------------------------------------------------------------------------------------------------- */
+
+static void front_header(struct request *request, const char *name, const char *value) { http_exchange_add_header(request->transport, name, value); }
+
+static void front_message(struct request *request, const ProtobufCMessage *message) {
+    struct bytes body;
+    bytes_init(&body, BODY_BYTES_MAX);
+    if (transcode_write(request->gateway->transcoder, message, &body) == STATUS_OK) http_exchange_respond(request->transport, 200, json_type, bytes_view(&body));
+    else http_exchange_respond(request->transport, 500, json_type, bytes_view_string("{\"object\":\"error\",\"message\":\"The answer cannot be written.\",\"type\":\"server_error\",\"param\":null,\"code\":null}"));
+    bytes_deinit(&body);
+}
+
+/** The first chunk starts the answer. */
+static void start_stream(struct request *request) {
+    pthread_mutex_lock(&request->mutex);
+    bool first = !request->answered;
+    request->answered = true;
+    request->http_status = 200;
+    pthread_mutex_unlock(&request->mutex);
+    if (!first) return;
+    http_exchange_add_header(request->transport, "cache-control", "no-cache");
+    http_exchange_add_header(request->transport, "x-accel-buffering", "no"); /* a proxy in front must pass events on as they come */
+    http_exchange_start(request->transport, 200, event_type);
+}
+
+static void front_chunk(struct request *request, const ProtobufCMessage *message) {
+    struct bytes event;
+    start_stream(request);
+    bytes_init(&event, BODY_BYTES_MAX);
+    (void)!bytes_append_string(&event, "data: ");
+    bool written = transcode_write(request->gateway->transcoder, message, &event) == STATUS_OK && bytes_append_string(&event, "\n\n") == STATUS_OK;
+    enum status status = written ? http_exchange_write(request->transport, bytes_view(&event)) : STATUS_INTERNAL;
+    if (status == STATUS_RESOURCE_EXHAUSTED || status == STATUS_INTERNAL) http_exchange_abort(request->transport);
+    bytes_deinit(&event);
+}
+
+static void front_end(struct request *request) {
+    (void)!http_exchange_write(request->transport, bytes_view_string("data: [DONE]\n\n")); /* a client that left needs none */
+    http_exchange_end(request->transport);
+}
+
+static void front_error(struct request *request, const struct api_error *error) {
+    struct bytes body;
+    char seconds[32];
+    bytes_init(&body, BODY_BYTES_MAX);
+    if (error->retry_after_ms > 0) {
+        snprintf(seconds, sizeof seconds, "%" PRId64, (error->retry_after_ms + 999) / 1000);
+        http_exchange_add_header(request->transport, "retry-after", seconds);
+    }
+    if (error->http_status == 401) http_exchange_add_header(request->transport, "www-authenticate", "Bearer");
+    (void)!api_error_write(error, request->gateway->transcoder, request->id, &body);
+    http_exchange_respond(request->transport, error->http_status, json_type, bytes_view(&body));
+    bytes_deinit(&body);
+}
+
+static size_t front_pending(struct request *request) { return http_exchange_pending_bytes(request->transport); }
+
+static void front_release(struct request *request) { http_exchange_unref(request->transport); }
+
+static const struct front http_front = {.header = front_header, .message = front_message, .chunk = front_chunk, .end = front_end, .error = front_error, .pending_bytes = front_pending,
+                                        .release = front_release};
+
+/* ---- bodies -------------------------------------------------------------------------------------------------------- */
+
+/** The body as a message; false after the error was answered. */
+static bool read_body(struct request *request, const ProtobufCMessageDescriptor *descriptor, struct bytes_view body, ProtobufCMessage **out) {
+    struct transcode_errors *errors = arena_alloc(&request->arena, sizeof *errors);
+    struct api_error error;
+    enum status status = errors == NULL ? STATUS_RESOURCE_EXHAUSTED : transcode_read(request->gateway->transcoder, &request->gateway->dialect, descriptor, body, &request->arena, out, errors);
+    if (status == STATUS_OK) return true;
+    if (status == STATUS_INVALID_ARGUMENT) error = api_error_validation(errors);
+    else error = api_error_make(413, STATUS_RESOURCE_EXHAUSTED, "invalid_request_error", NULL, "The request is too large.");
+    request_fail(request, &error);
+    return false;
+}
+
+/* ---- routes -------------------------------------------------------------------------------------------------------- */
+
+struct route {
+    const char *name, *method, *path; /* a path that ends in '/' takes one more segment */
+    void (*run)(struct request *request, const char *segment);
+    bool admin; /* the keys service looks at the key, not we */
+};
+
+static void run_chat(struct request *request, const char *segment) {
+    (void)segment;
+    struct http_exchange *exchange = request->transport;
+    ProtobufCMessage *message = NULL;
+    struct chat_plan plan;
+    struct api_error error;
+    if (!read_body(request, &bora__v1__chat_completion_request__descriptor, http_exchange_body(exchange), &message)) return;
+    const Bora__V1__ChatCompletionRequest *chat = (const void *)message;
+    bool stream = chat->_stream_case == BORA__V1__CHAT_COMPLETION_REQUEST___STREAM_STREAM && chat->stream;
+    snprintf(request->model, sizeof request->model, "%s", chat->model);
+    if (chat_check(request, chat, stream, &plan, &error)) chat_start(request, &plan);
+    else request_fail(request, &error);
+}
+
+static void on_key_checked(void *context, enum status status, const struct limits_result *result, const char *message) {
+    (void)message;
+    struct request *request = context;
+    const char *path = http_exchange_path(request->transport);
+    struct api_error error;
+    if (status != STATUS_OK) {
+        error = api_error_unavailable("The key cannot be checked right now.");
+        request_fail(request, &error);
+    } else if (result->outcome != LIMITS_ADMITTED) {
+        authenticate_forget(request->gateway, request->key->key_id);
+        error = api_error_unauthorized();
+        request_fail(request, &error);
+    } else if (strcmp(path, "/v1/models") == 0) {
+        models_answer_list(request);
+    } else {
+        models_answer_one(request, path + sizeof "/v1/models/" - 1);
+    }
+    request_unref(request);
+}
+
+static void run_models(struct request *request, const char *segment) {
+    (void)segment;
+    request_ref(request);
+    limits_check_key(request->gateway->redis, request->key->key_id, on_key_checked, request);
+}
+
+static void run_create_key(struct request *request, const char *segment) {
+    (void)segment;
+    ProtobufCMessage *message = NULL;
+    struct http_exchange *exchange = request->transport;
+    if (!read_body(request, admin_request_descriptor(ADMIN_CREATE_KEY), http_exchange_body(exchange), &message)) return;
+    admin_forward(request, ADMIN_CREATE_KEY, http_exchange_header(exchange, "authorization"), message);
+}
+
+static void run_list_keys(struct request *request, const char *segment) {
+    (void)segment;
+    struct http_exchange *exchange = request->transport;
+    const char *limit = http_exchange_query(exchange, "limit"), *after = http_exchange_query(exchange, "after");
+    Bora__V1__ListKeysRequest message = BORA__V1__LIST_KEYS_REQUEST__INIT;
+    if (limit != NULL) {
+        message._limit_case = BORA__V1__LIST_KEYS_REQUEST___LIMIT_LIMIT;
+        message.limit = atoi(limit); /* the keys service checks the range */
+    }
+    if (after != NULL) {
+        message._after_case = BORA__V1__LIST_KEYS_REQUEST___AFTER_AFTER;
+        message.after = (char *)after;
+    }
+    admin_forward(request, ADMIN_LIST_KEYS, http_exchange_header(exchange, "authorization"), &message.base);
+}
+
+static void run_revoke_key(struct request *request, const char *segment) {
+    Bora__V1__RevokeKeyRequest message = BORA__V1__REVOKE_KEY_REQUEST__INIT;
+    message.key_id = (char *)segment;
+    admin_forward(request, ADMIN_REVOKE_KEY, http_exchange_header(request->transport, "authorization"), &message.base);
+}
+
+static const struct route routes[] = {
+    {"chat", "POST", "/v1/chat/completions", run_chat, false},
+    {"models", "GET", "/v1/models", run_models, false},
+    {"models", "GET", "/v1/models/", run_models, false},
+    {"create_key", "POST", "/v1/admin/api-keys", run_create_key, true},
+    {"list_keys", "GET", "/v1/admin/api-keys", run_list_keys, true},
+    {"revoke_key", "DELETE", "/v1/admin/api-keys/", run_revoke_key, true},
+};
+
+static bool path_matches(const struct route *route, const char *path) {
+    size_t length = strlen(route->path);
+    if (route->path[length - 1] != '/') return strcmp(path, route->path) == 0;
+    return strncmp(path, route->path, length) == 0 && path[length] != 0;
+}
+
+/** The route, or NULL; then `*out_other_method` says whether the path exists with another method. */
+static const struct route *find_route(const char *method, const char *path, bool *out_other_method) {
+    *out_other_method = false;
+    for (size_t i = 0; i < sizeof routes / sizeof routes[0]; i++) {
+        if (!path_matches(&routes[i], path)) continue;
+        if (strcmp(method, routes[i].method) == 0) return &routes[i];
+        *out_other_method = true;
+    }
+    return NULL;
+}
+
+struct routed {
+    struct request *request;
+    const struct route *route;
+};
+
+static void on_authenticated(void *context, enum status status, struct key_info *info) {
+    struct routed *routed = context;
+    struct request *request = routed->request;
+    struct api_error error;
+    if (status == STATUS_OK) {
+        key_info_ref(info);
+        request->key = info;
+        routed->route->run(request, NULL);
+    } else {
+        error = status == STATUS_UNAUTHENTICATED ? api_error_unauthorized() : api_error_unavailable("The key cannot be checked right now.");
+        request_fail(request, &error);
+    }
+    request_unref(request);
+    free(routed);
+}
+
+static void run_route(struct request *request, const struct route *route) {
+    struct http_exchange *exchange = request->transport;
+    if (route->admin) {
+        route->run(request, http_exchange_path(exchange) + strlen(route->path));
+        return;
+    }
+    struct routed *routed = calloc(1, sizeof *routed);
+    struct api_error error;
+    if (routed == NULL) {
+        error = api_error_unavailable("Out of memory.");
+        request_fail(request, &error);
+        return;
+    }
+    *routed = (struct routed){.request = request, .route = route};
+    request_ref(request);
+    authenticate(request->gateway, request_bearer(http_exchange_header(exchange, "authorization")), on_authenticated, routed);
+}
+
+/* ---- pages without a key ------------------------------------------------------------------------------------------- */
+
+static void respond_text(struct http_exchange *exchange, int status, const char *text) { http_exchange_respond(exchange, status, "text/plain; charset=utf-8", bytes_view_string(text)); }
+
+static void respond_metrics(struct http_exchange *exchange, struct gateway *gateway) {
+    struct bytes text;
+    bytes_init(&text, METRICS_BYTES_MAX);
+    bool written = metrics_write(gateway->metrics, &text) == STATUS_OK;
+    http_exchange_respond(exchange, written ? 200 : 500, "text/plain; version=0.0.4; charset=utf-8", bytes_view(&text));
+    bytes_deinit(&text);
+}
+
+static bool respond_page(struct http_exchange *exchange, struct gateway *gateway) {
+    const char *path = http_exchange_path(exchange), *reason = NULL;
+    if (strcmp(http_exchange_method(exchange), "GET") != 0 && strcmp(http_exchange_method(exchange), "HEAD") != 0) return false;
+    if (strcmp(path, "/healthz") == 0) {
+        respond_text(exchange, 200, "ok\n");
+    } else if (strcmp(path, "/readyz") == 0) {
+        bool ready = gateway_is_ready(gateway, &reason);
+        respond_text(exchange, ready ? 200 : 503, ready ? "ok\n" : reason);
+    } else if (strcmp(path, "/metrics") == 0) {
+        respond_metrics(exchange, gateway);
+    } else {
+        return false;
+    }
+    return true;
+}
+
+/* ---- the server's callbacks ---------------------------------------------------------------------------------------- */
+
+void http_front_request(struct http_exchange *exchange, void *context) {
+    struct gateway *gateway = context;
+    if (respond_page(exchange, gateway)) return;
+    bool other_method;
+    const struct route *route = find_route(http_exchange_method(exchange), http_exchange_path(exchange), &other_method);
+    struct request *request = request_create(gateway, &http_front, exchange, route != NULL ? route->name : "none");
+    if (request == NULL) {
+        http_exchange_respond(exchange, 503, json_type, bytes_view_string("{\"object\":\"error\",\"message\":\"Out of memory.\",\"type\":\"service_unavailable\",\"param\":null,\"code\":null}"));
+        return;
+    }
+    http_exchange_ref(exchange); /* until the request is freed */
+    http_exchange_set_state(exchange, request);
+    http_exchange_add_header(exchange, "x-request-id", request->id);
+    http_exchange_add_header(exchange, "mistral-correlation-id", request->id);
+    struct api_error error;
+    if (route != NULL) {
+        run_route(request, route);
+    } else {
+        error = other_method ? api_error_make(405, STATUS_UNIMPLEMENTED, "invalid_request_error", NULL, "Method %.16s is not allowed here.", http_exchange_method(exchange))
+                             : api_error_make(404, STATUS_NOT_FOUND, "not_found", NULL, "There is nothing at %.64s.", http_exchange_path(exchange));
+        request_fail(request, &error);
+    }
+}
+
+void http_front_writable(struct http_exchange *exchange, void *context) {
+    (void)context;
+    struct request *request = http_exchange_state(exchange);
+    if (request != NULL) request_writable(request);
+}
+
+void http_front_closed(struct http_exchange *exchange, void *context, bool completed) {
+    (void)context;
+    struct request *request = http_exchange_state(exchange);
+    if (request == NULL) return; /* a page */
+    if (!completed) request->http_status = 499; /* the client left first */
+    request_closed(request);
+}
+
+void http_front_refused(int http_status, const char *reason, struct bytes *out, void *context) {
+    struct gateway *gateway = context;
+    struct api_error error = api_error_make(http_status, STATUS_INVALID_ARGUMENT, "invalid_request_error", NULL, "%.200s", reason);
+    char id[33] = "00000000000000000000000000000000";
+    char status[8];
+    snprintf(status, sizeof status, "%d", http_status);
+    metric_add(gateway->requests, 1, "refused", status);
+    (void)!api_error_write(&error, gateway->transcoder, id, out);
+}

@@ -1,0 +1,192 @@
+/* Copyright Bora contributors
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "base/clock.h"
+#include "base/limits.h"
+#include "base/log.h"
+#include "bora/v1/chat.pb-c.h"
+#include "bora/v1/error.pb-c.h"
+#include "bora/v1/keys.pb-c.h"
+#include "bora/v1/models.pb-c.h"
+#include "proto/descriptors.h"
+#include "services/gateway/authenticate.h"
+#include "services/gateway/gateway.h"
+#include "services/gateway/workers.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { SECRET_BYTES_MAX = 4096 };
+
+bool gateway_is_ready(const struct gateway *gateway, const char **out_reason) {
+    if (atomic_load(&gateway->draining)) *out_reason = "draining\n";
+    else if (!redis_client_connected(gateway->redis)) *out_reason = "Redis cannot be reached\n";
+    else if (!rpc_channel_ready(gateway->keys)) *out_reason = "the keys service cannot be reached\n";
+    else if (workers_count(gateway->workers) == 0) *out_reason = "no worker is there\n";
+    else return true;
+    return false;
+}
+
+/** A file's first line; NULL when `path` is. */
+static enum status read_secret(const char *path, char **out, struct error *err) {
+    size_t length = 0;
+    *out = NULL;
+    if (path == NULL) return STATUS_OK;
+    TRY(settings_read_file(path, SECRET_BYTES_MAX, out, &length, err));
+    (*out)[strcspn(*out, "\r\n")] = 0;
+    return STATUS_OK;
+}
+
+static enum status open_transcoder(struct gateway *gateway, struct error *err) {
+    static const ProtobufCMessageDescriptor *const messages[] = {
+        &bora__v1__chat_completion_request__descriptor, &bora__v1__chat_completion_response__descriptor, &bora__v1__chat_completion_chunk__descriptor,
+        &bora__v1__model_list__descriptor,              &bora__v1__model_card__descriptor,               &bora__v1__list_models_request__descriptor,
+        &bora__v1__get_model_request__descriptor,       &bora__v1__api_error__descriptor,                &bora__v1__validation_errors__descriptor,
+        &bora__v1__create_key_request__descriptor,      &bora__v1__create_key_response__descriptor,      &bora__v1__list_keys_request__descriptor,
+        &bora__v1__list_keys_response__descriptor,      &bora__v1__revoke_key_request__descriptor,       &bora__v1__revoke_key_response__descriptor};
+    gateway->dialect = (struct transcode_options){.strict = strcmp(gateway->settings.dialect, "mistral") == 0};
+    return transcoder_create(bytes_view_of(proto_descriptors, proto_descriptors_length), messages, sizeof messages / sizeof messages[0], &gateway->transcoder, err);
+}
+
+static enum status open_metrics(struct gateway *gateway, struct error *err) {
+    gateway->metrics = metrics_create();
+    if (gateway->metrics == NULL) return error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
+    gateway->requests = metrics_counter(gateway->metrics, "bora_gateway_requests_total", "Requests by route and HTTP status (499: the client left).", "route", "status");
+    gateway->request_s = metrics_histogram(gateway->metrics, "bora_gateway_request_seconds", "From the request to the end of its answer.", METRICS_SECONDS, "route");
+    gateway->first_token_s = metrics_histogram(gateway->metrics, "bora_gateway_first_token_seconds", "From the request to the first token.", METRICS_SECONDS, "model");
+    gateway->tokens = metrics_counter(gateway->metrics, "bora_gateway_tokens_total", "Tokens counted.", "model", "kind");
+    gateway->running = metrics_gauge(gateway->metrics, "bora_gateway_requests_running", "Requests in the house.");
+    return STATUS_OK;
+}
+
+/** Connections to everything behind us. None of them is waited for: the gateway answers 503 until they are there. */
+static enum status open_upstream(struct gateway *gateway, struct error *err) {
+    const struct gateway_settings *settings = &gateway->settings;
+    char *password = NULL, *token = NULL;
+    enum status status = STATUS_OK;
+    TRY_CLEANUP(read_secret(settings->redis_password_file, &password, err));
+    TRY_CLEANUP(read_secret(settings->service_token_file, &token, err));
+    if (token != NULL && asprintf(&gateway->service_authorization, "Bearer %s", token) < 0) TRY_CLEANUP(error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory"));
+    struct redis_options redis = {.address = settings->redis_address, .password = password};
+    TRY_CLEANUP(redis_client_create(&redis, &gateway->redis, err));
+    TRY_CLEANUP(rpc_client_create((int)settings->client_threads, &gateway->client, err));
+    struct rpc_channel_options keys = {.target = settings->keys_address, .keepalive_ns = settings->keepalive_ns, .keepalive_timeout_ns = settings->keepalive_timeout_ns, .use_tls = settings->upstream_tls,
+                                       .tls = {settings->upstream_tls_certificate_file, settings->upstream_tls_key_file, settings->upstream_tls_ca_file, NULL}};
+    TRY_CLEANUP(rpc_channel_open(gateway->client, &keys, &gateway->keys, err));
+    TRY_CLEANUP(key_cache_create(&gateway->key_cache, err));
+    TRY_CLEANUP(workers_create(gateway, &gateway->workers, err));
+cleanup:
+    free(password);
+    free(token);
+    return status;
+}
+
+static enum status open_fronts(struct gateway *gateway, struct error *err) {
+    const struct gateway_settings *settings = &gateway->settings;
+    struct rpc_server_options grpc = {.address = settings->grpc_listen,
+                                      .threads = (int)settings->rpc_threads,
+                                      .message_bytes_max = settings->body_bytes_max,
+                                      .keepalive_ns = settings->keepalive_ns,
+                                      .keepalive_timeout_ns = settings->keepalive_timeout_ns,
+                                      .tls = {settings->tls_certificate_file, settings->tls_key_file, settings->tls_ca_file, NULL},
+                                      .descriptors = bytes_view_of(proto_descriptors, proto_descriptors_length)};
+    TRY(rpc_server_create(&grpc, &gateway->grpc, err));
+    TRY(rpc_server_add(gateway->grpc, grpc_front_methods, grpc_front_method_count, gateway, err));
+    struct http_server_options http = {.address = settings->http_listen,
+                                       .body_bytes_max = settings->body_bytes_max,
+                                       .connections_max = (int)settings->connections_max,
+                                       .idle_timeout_ns = settings->idle_timeout_ns,
+                                       .certificate_file = settings->tls_certificate_file,
+                                       .key_file = settings->tls_key_file,
+                                       .ca_file = settings->tls_ca_file,
+                                       .heartbeat_ns = settings->heartbeat_ns,
+                                       .watermark_bytes = LIMIT_STREAM_PENDING_BYTES,
+                                       .on_request = http_front_request,
+                                       .on_writable = http_front_writable,
+                                       .on_closed = http_front_closed,
+                                       .on_refused = http_front_refused,
+                                       .context = gateway};
+    TRY(http_server_create(&http, &gateway->http, err));
+    return rpc_server_start(gateway->grpc, err);
+}
+
+/** Health follows readiness, so that a load balancer asking gRPC sees what /readyz says. */
+static void follow_health(struct gateway *gateway, const sigset_t *signals) {
+    static const char *const services[] = {"", "bora.v1.ChatService", "bora.v1.ModelService", "bora.v1.KeyService"};
+    const struct timespec step = {.tv_nsec = 200 * NS_PER_MS};
+    bool told = false, first = true;
+    for (;;) {
+        const char *reason = "";
+        bool ready = gateway_is_ready(gateway, &reason);
+        for (size_t i = 0; i < sizeof services / sizeof services[0] && (ready != told || first); i++) rpc_server_set_health(gateway->grpc, services[i], ready);
+        if (ready != told || first) log_info(ready ? "ready" : "not ready", LOG_S("reason", ready ? NULL : reason));
+        told = ready;
+        first = false;
+        int number = sigtimedwait(signals, NULL, &step);
+        if (number < 0) continue;
+        log_info("stopping", LOG_S("signal", number == SIGTERM ? "SIGTERM" : "SIGINT"));
+        return;
+    }
+}
+
+static void close_gateway(struct gateway *gateway) {
+    /* New work stops at both fronts together; running answers get the drain time. */
+    int64_t until = clock_monotonic_ns(clock_system()) + gateway->settings.drain_ns;
+    if (gateway->http != NULL) http_server_stop(gateway->http, gateway->settings.drain_ns);
+    int64_t left = until - clock_monotonic_ns(clock_system());
+    if (gateway->grpc != NULL) rpc_server_stop(gateway->grpc, left > 0 ? left : 0);
+    http_server_destroy(gateway->http);
+    workers_destroy(gateway->workers);
+    rpc_channel_close(gateway->keys);
+    /* The client's queue runs until the last call has ended, and with it the last request. */
+    rpc_client_destroy(gateway->client);
+    if (gateway->redis != NULL) redis_client_destroy(gateway->redis);
+    rpc_server_destroy(gateway->grpc);
+    key_cache_destroy(gateway->key_cache);
+    if (gateway->transcoder != NULL) transcoder_destroy(gateway->transcoder);
+    metrics_destroy(gateway->metrics);
+    free(gateway->service_authorization);
+}
+
+static enum status serve(struct gateway *gateway, const sigset_t *signals, struct error *err) {
+    enum status status = STATUS_OK;
+    TRY_CLEANUP(open_transcoder(gateway, err));
+    TRY_CLEANUP(open_metrics(gateway, err));
+    TRY_CLEANUP(open_upstream(gateway, err));
+    TRY_CLEANUP(open_fronts(gateway, err));
+    log_info("serving", LOG_S("http", gateway->settings.http_listen), LOG_I("http_port", http_server_port(gateway->http)), LOG_S("grpc", gateway->settings.grpc_listen),
+             LOG_I("grpc_port", rpc_server_port(gateway->grpc)), LOG_S("dialect", gateway->settings.dialect), LOG_I("pid", getpid()));
+    follow_health(gateway, signals);
+    atomic_store(&gateway->draining, true);
+cleanup:
+    close_gateway(gateway);
+    return status;
+}
+
+int main(int argc, char **argv) {
+    static struct gateway gateway;
+    struct error err = {0};
+    enum settings_outcome outcome = SETTINGS_RUN;
+    if (gateway_settings_load(argc, argv, &gateway.settings, &outcome, &err) != STATUS_OK) {
+        fprintf(stderr, "bora-gateway: %s\n", err.message);
+        return 2;
+    }
+    if (outcome == SETTINGS_PRINTED) return 0;
+    enum log_level level = LOG_LEVEL_INFO;
+    log_level_parse(gateway.settings.log_level, &level);
+    log_configure("gateway", level, strcmp(gateway.settings.log_format, "text") == 0 ? LOG_FORMAT_TEXT : LOG_FORMAT_JSON, STDERR_FILENO);
+    signal(SIGPIPE, SIG_IGN);
+    sigset_t signals;
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGTERM);
+    sigaddset(&signals, SIGINT);
+    pthread_sigmask(SIG_BLOCK, &signals, NULL);
+
+    enum status status = serve(&gateway, &signals, &err);
+    if (status != STATUS_OK) log_error("gateway failed", LOG_S("status", status_name(status)), LOG_S("error", err.message));
+    else log_info("stopped");
+    gateway_settings_free(&gateway.settings);
+    return status == STATUS_OK ? 0 : 1;
+}

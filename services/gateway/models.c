@@ -1,0 +1,84 @@
+/* Copyright Bora contributors
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "services/gateway/models.h"
+
+#include "services/gateway/workers.h"
+
+#include <string.h>
+
+static bool has_capability(const Bora__Internal__V1__ModelDescription *model, const char *name) {
+    for (size_t i = 0; i < model->n_capabilities; i++) {
+        if (strcmp(model->capabilities[i], name) == 0) return true;
+    }
+    return false;
+}
+
+/** The card lends strings from the worker, which the caller keeps until the answer is written. */
+static Bora__V1__ModelCard *make_card(struct arena *arena, const struct worker *worker) {
+    const Bora__Internal__V1__ModelDescription *model = worker->announcement->model;
+    Bora__V1__ModelCard *card = arena_alloc(arena, sizeof *card);
+    Bora__V1__ModelCapabilities *capabilities = arena_alloc(arena, sizeof *capabilities);
+    if (card == NULL || capabilities == NULL) return NULL;
+    bora__v1__model_card__init(card);
+    bora__v1__model_capabilities__init(capabilities);
+    capabilities->completion_chat = has_capability(model, "completion_chat");
+    capabilities->completion_fim = has_capability(model, "completion_fim");
+    capabilities->function_calling = has_capability(model, "function_calling");
+    capabilities->vision = has_capability(model, "vision");
+    card->id = model->name;
+    card->object = "model";
+    card->created = worker->announcement->started_at;
+    card->owned_by = "bora";
+    card->capabilities = capabilities;
+    card->_name_case = BORA__V1__MODEL_CARD___NAME_NAME;
+    card->name = model->name;
+    if (*model->description != 0) {
+        card->_description_case = BORA__V1__MODEL_CARD___DESCRIPTION_DESCRIPTION;
+        card->description = model->description;
+    }
+    card->max_context_length = model->context_tokens;
+    card->aliases = model->aliases;
+    card->n_aliases = model->n_aliases;
+    if (model->_default_temperature_case == BORA__INTERNAL__V1__MODEL_DESCRIPTION___DEFAULT_TEMPERATURE_DEFAULT_TEMPERATURE) {
+        card->_default_model_temperature_case = BORA__V1__MODEL_CARD___DEFAULT_MODEL_TEMPERATURE_DEFAULT_MODEL_TEMPERATURE;
+        card->default_model_temperature = model->default_temperature;
+    }
+    card->type = "base";
+    card->_tier_case = BORA__V1__MODEL_CARD___TIER_TIER;
+    card->tier = model->tier;
+    return card;
+}
+
+static void fail_out_of_memory(struct request *request) {
+    struct api_error error = api_error_unavailable("Out of memory.");
+    request_fail(request, &error);
+}
+
+void models_answer_list(struct request *request) {
+    struct worker *workers[LIMIT_MODELS];
+    size_t count = workers_list_models(request->gateway->workers, workers, LIMIT_MODELS);
+    Bora__V1__ModelList list = BORA__V1__MODEL_LIST__INIT;
+    list.object = "list";
+    list.data = arena_alloc_array(&request->arena, count, sizeof *list.data);
+    for (size_t i = 0; list.data != NULL && i < count; i++) {
+        list.data[i] = make_card(&request->arena, workers[i]);
+        if (list.data[i] == NULL) list.data = NULL;
+    }
+    list.n_data = count;
+    if (list.data != NULL) request_answer(request, &list.base);
+    else fail_out_of_memory(request);
+    for (size_t i = 0; i < count; i++) worker_unref(workers[i]);
+}
+
+void models_answer_one(struct request *request, const char *name) {
+    struct worker *worker = NULL;
+    if (workers_choose(request->gateway->workers, name, NULL, &worker) != WORKERS_CHOSEN) {
+        struct api_error error = api_error_make(404, STATUS_NOT_FOUND, "invalid_model", "1500", "No model %.64s is served.", name);
+        request_fail(request, &error);
+        return;
+    }
+    Bora__V1__ModelCard *card = make_card(&request->arena, worker);
+    if (card != NULL) request_answer(request, &card->base);
+    else fail_out_of_memory(request);
+    worker_unref(worker);
+}

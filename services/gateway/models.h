@@ -1,0 +1,15 @@
+/* Copyright Bora contributors
+ * SPDX-License-Identifier: Apache-2.0 */
+/** Model cards from the table of live workers. Messages and strings lend from the request's arena. */
+#ifndef SERVICES_GATEWAY_MODELS_H
+#define SERVICES_GATEWAY_MODELS_H
+
+#include "bora/v1/models.pb-c.h"
+#include "services/gateway/request.h"
+
+/** Answer the request with the list of models. */
+void models_answer_list(struct request *request);
+/** Answer with one card, found by name, alias or tier; 404 when nobody serves it. */
+void models_answer_one(struct request *request, const char *name);
+
+#endif

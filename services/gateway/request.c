@@ -1,0 +1,104 @@
+/* Copyright Bora contributors
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "services/gateway/request.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/random.h"
+#include "services/gateway/chat.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { ARENA_BYTES_PER_BODY_BYTE = 8, ARENA_BYTES_MIN = 4 << 20 };
+
+struct request *request_create(struct gateway *gateway, const struct front *front, void *transport, const char *route) {
+    struct request *request = calloc(1, sizeof *request);
+    if (request == NULL) return NULL;
+    request->gateway = gateway;
+    request->front = front;
+    request->transport = transport;
+    request->route = route;
+    atomic_init(&request->references, 1);
+    pthread_mutex_init(&request->mutex, NULL);
+    arena_init(&request->arena, (size_t)gateway->settings.body_bytes_max * ARENA_BYTES_PER_BODY_BYTE + ARENA_BYTES_MIN);
+    random_hex_id(request->id, 32);
+    request->started_ns = clock_monotonic_ns(clock_system());
+    request->deadline_ns = request->started_ns + gateway->settings.request_timeout_ns;
+    metric_add(gateway->running, 1);
+    return request;
+}
+
+void request_ref(struct request *request) { atomic_fetch_add(&request->references, 1); }
+
+void request_unref(struct request *request) {
+    if (atomic_fetch_sub(&request->references, 1) != 1) return;
+    if (request->chat != NULL) chat_unref(request->chat);
+    request->front->release(request);
+    key_info_unref(request->key);
+    arena_deinit(&request->arena);
+    pthread_mutex_destroy(&request->mutex);
+    free(request);
+}
+
+static void log_request(const struct request *request) {
+    char status[8];
+    double seconds = (double)(clock_monotonic_ns(clock_system()) - request->started_ns) / 1e9;
+    snprintf(status, sizeof status, "%d", request->http_status != 0 ? request->http_status : 499);
+    metric_add(request->gateway->requests, 1, request->route, status);
+    metric_observe(request->gateway->request_s, seconds, request->route);
+    metric_add(request->gateway->running, -1);
+    log_info("request done", LOG_S("request_id", request->id), LOG_S("route", request->route), LOG_I("status", request->http_status != 0 ? request->http_status : 499),
+             LOG_S("key_id", request->key != NULL ? request->key->key_id : NULL), LOG_S("model", request->model[0] != 0 ? request->model : NULL),
+             LOG_I("prompt_tokens", request->prompt_tokens), LOG_I("completion_tokens", request->completion_tokens), LOG_F("seconds", seconds));
+}
+
+void request_closed(struct request *request) {
+    pthread_mutex_lock(&request->mutex);
+    request->closed = true;
+    struct chat *chat = request->chat;
+    if (chat != NULL) chat_ref(chat);
+    pthread_mutex_unlock(&request->mutex);
+    if (chat != NULL) {
+        chat_cancel(chat);
+        chat_unref(chat);
+    }
+    log_request(request);
+    request_unref(request);
+}
+
+void request_writable(struct request *request) {
+    pthread_mutex_lock(&request->mutex);
+    struct chat *chat = request->chat;
+    if (chat != NULL) chat_ref(chat);
+    pthread_mutex_unlock(&request->mutex);
+    if (chat == NULL) return;
+    chat_writable(chat);
+    chat_unref(chat);
+}
+
+/** True for the first who answers. */
+static bool take_answer(struct request *request, int http_status) {
+    pthread_mutex_lock(&request->mutex);
+    bool first = !request->answered;
+    request->answered = true;
+    if (first) request->http_status = http_status;
+    pthread_mutex_unlock(&request->mutex);
+    return first;
+}
+
+void request_fail(struct request *request, const struct api_error *error) {
+    if (take_answer(request, error->http_status)) request->front->error(request, error);
+}
+
+void request_answer(struct request *request, const ProtobufCMessage *message) {
+    if (take_answer(request, 200)) request->front->message(request, message);
+}
+
+const char *request_bearer(const char *authorization) {
+    if (authorization == NULL || strncasecmp(authorization, "Bearer", 6) != 0 || authorization[6] != ' ') return NULL;
+    const char *key = authorization + 6;
+    while (*key == ' ') key++;
+    return *key != 0 ? key : NULL;
+}

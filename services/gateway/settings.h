@@ -1,0 +1,26 @@
+/* Copyright Bora contributors
+ * SPDX-License-Identifier: Apache-2.0 */
+/** The gateway's settings: one table in settings.c gives flags, environment names, file keys and --help. */
+#ifndef SERVICES_GATEWAY_SETTINGS_H
+#define SERVICES_GATEWAY_SETTINGS_H
+
+#include "base/settings.h"
+
+struct gateway_settings {
+    char *http_listen, *grpc_listen;
+    char *redis_address, *redis_password_file;
+    char *keys_address, *service_token_file;
+    char *dialect;
+    int64_t body_bytes_max, connections_max, rpc_threads, client_threads;
+    int64_t key_cache_ns, discovery_ns, request_timeout_ns, idle_timeout_ns, heartbeat_ns, drain_ns;
+    int64_t keepalive_ns, keepalive_timeout_ns;
+    char *tls_certificate_file, *tls_key_file, *tls_ca_file;
+    char *upstream_tls_ca_file, *upstream_tls_certificate_file, *upstream_tls_key_file;
+    bool upstream_tls;
+    char *log_level, *log_format;
+};
+
+enum status gateway_settings_load(int argc, char **argv, struct gateway_settings *out, enum settings_outcome *out_outcome, struct error *err);
+void gateway_settings_free(struct gateway_settings *settings);
+
+#endif

@@ -1,0 +1,311 @@
+/* Copyright Bora contributors
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "services/gateway/workers.h"
+
+#include "base/clock.h"
+#include "base/limits.h"
+#include "base/log.h"
+#include "rpc/transcode.h"
+#include "services/gateway/gateway.h"
+#include "store/registry.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { NAMES_MAX = 1024, NAME_SLOTS_PER_MODEL = LIMIT_MODEL_ALIASES + 2, ANNOUNCEMENT_BYTES_MAX = 1 << 20 };
+static const int64_t FRESH_NS = 5 * NS_PER_S, REMEMBER_NS = 3600 * NS_PER_S;
+
+/** A name that was served, so that "nobody serves it now" can be told from "no such model". */
+struct known_name {
+    char name[LIMIT_MODEL_NAME_BYTES + 1];
+    int64_t seen_ns;
+};
+
+struct workers {
+    struct gateway *gateway;
+    pthread_t thread;
+    pthread_mutex_t mutex;
+    pthread_cond_t wake;
+    bool stop, asked; /* asked: a list is on its way */
+    struct worker *list[LIMIT_WORKERS];
+    int count;
+    int64_t refreshed_ns;
+    struct known_name names[NAMES_MAX];
+    int name_count;
+    unsigned turn; /* spreads equal choices */
+};
+
+void worker_ref(struct worker *worker) { atomic_fetch_add(&worker->references, 1); }
+
+void worker_unref(struct worker *worker) {
+    if (worker == NULL || atomic_fetch_sub(&worker->references, 1) != 1) return;
+    rpc_channel_close(worker->channel);
+    arena_deinit(&worker->arena);
+    free(worker);
+}
+
+/* ---- refreshing ---------------------------------------------------------------------------------------------------- */
+
+static void remember_name(struct workers *workers, const char *name, int64_t now_ns) {
+    struct known_name *oldest = &workers->names[0];
+    for (int i = 0; i < workers->name_count; i++) {
+        struct known_name *known = &workers->names[i];
+        if (strcmp(known->name, name) == 0) {
+            known->seen_ns = now_ns;
+            return;
+        }
+        if (known->seen_ns < oldest->seen_ns) oldest = known;
+    }
+    if (workers->name_count < NAMES_MAX) oldest = &workers->names[workers->name_count++];
+    strncpy(oldest->name, name, LIMIT_MODEL_NAME_BYTES);
+    oldest->seen_ns = now_ns;
+}
+
+static void remember_names(struct workers *workers, const Bora__Internal__V1__ModelDescription *model, int64_t now_ns) {
+    remember_name(workers, model->name, now_ns);
+    remember_name(workers, model->tier, now_ns);
+    for (size_t i = 0; i < model->n_aliases; i++) remember_name(workers, model->aliases[i], now_ns);
+}
+
+static struct rpc_channel *open_channel(const struct gateway *gateway, const char *address) {
+    const struct gateway_settings *settings = &gateway->settings;
+    struct rpc_channel_options options = {.target = address, .message_bytes_max = LIMIT_REQUEST_BODY_BYTES_MAX, .keepalive_ns = settings->keepalive_ns,
+                                          .keepalive_timeout_ns = settings->keepalive_timeout_ns, .use_tls = settings->upstream_tls,
+                                          .tls = {settings->upstream_tls_certificate_file, settings->upstream_tls_key_file, settings->upstream_tls_ca_file, NULL}};
+    struct rpc_channel *channel = NULL;
+    struct error err = {0};
+    if (rpc_channel_open(gateway->client, &options, &channel, &err) != STATUS_OK) log_error("no channel to a worker", LOG_S("address", address), LOG_S("error", err.message));
+    return channel;
+}
+
+static struct worker *find_worker(struct worker *const *list, int count, const char *id, const char *address) {
+    for (int i = 0; i < count; i++) {
+        if (list[i] != NULL && strcmp(list[i]->announcement->worker_id, id) == 0 && strcmp(list[i]->announcement->address, address) == 0) return list[i];
+    }
+    return NULL;
+}
+
+/** A worker of the new list: its announcement is new, its channel and counts are those of `before` when it was there. */
+static struct worker *make_worker(struct workers *workers, struct bytes_view announced) {
+    struct worker *worker = calloc(1, sizeof *worker);
+    struct error err = {0};
+    ProtobufCMessage *message = NULL;
+    if (worker == NULL) return NULL;
+    arena_init(&worker->arena, ANNOUNCEMENT_BYTES_MAX);
+    atomic_init(&worker->references, 1);
+    worker->first_seen = clock_unix_ns(clock_system()) / NS_PER_S;
+    enum status status = protobuf_unpack(&bora__internal__v1__worker_announcement__descriptor, announced, &worker->arena, &message, &err);
+    worker->announcement = (const void *)message;
+    if (status == STATUS_OK && worker->announcement->model != NULL && worker->announcement->rank == 0) worker->channel = open_channel(workers->gateway, worker->announcement->address);
+    if (worker->channel != NULL) return worker;
+    if (status != STATUS_OK) log_warn("an announcement cannot be read", LOG_S("error", err.message));
+    arena_deinit(&worker->arena);
+    free(worker);
+    return NULL;
+}
+
+/** The id, address, load and flags of an announcement that is already known as `worker`: only load and draining move while a worker lives. */
+static bool same_announcement(const struct worker *worker, const Bora__Internal__V1__WorkerAnnouncement *fresh) {
+    return strcmp(worker->announcement->worker_id, fresh->worker_id) == 0 && strcmp(worker->announcement->address, fresh->address) == 0;
+}
+
+struct peek {
+    struct arena arena;
+    const Bora__Internal__V1__WorkerAnnouncement *announcement;
+};
+
+static bool peek_announcement(struct bytes_view announced, struct peek *out) {
+    ProtobufCMessage *message = NULL;
+    struct error err = {0};
+    arena_init(&out->arena, ANNOUNCEMENT_BYTES_MAX);
+    bool read = protobuf_unpack(&bora__internal__v1__worker_announcement__descriptor, announced, &out->arena, &message, &err) == STATUS_OK;
+    out->announcement = (const void *)message;
+    return read && out->announcement->model != NULL;
+}
+
+/** Take what moves from a fresh announcement into the known worker. The mutex is held. */
+static void update_worker(struct worker *worker, const Bora__Internal__V1__WorkerAnnouncement *fresh) {
+    Bora__Internal__V1__WorkerAnnouncement *known = (Bora__Internal__V1__WorkerAnnouncement *)worker->announcement;
+    known->draining = fresh->draining;
+    if (known->load != NULL && fresh->load != NULL) {
+        known->load->running = fresh->load->running;
+        known->load->waiting = fresh->load->waiting;
+        known->load->steps = fresh->load->steps;
+    }
+    if (rpc_channel_ready(worker->channel)) atomic_store(&worker->suspect, false);
+}
+
+static void take_list_locked(struct workers *workers, const struct redis_reply *reply) {
+    struct worker *before[LIMIT_WORKERS];
+    int before_count = workers->count;
+    int64_t now = clock_monotonic_ns(clock_system());
+    memcpy(before, workers->list, sizeof before[0] * (size_t)before_count);
+    workers->count = 0;
+    for (size_t i = 0; i < reply->count && workers->count < LIMIT_WORKERS; i++) {
+        struct peek peek;
+        if (peek_announcement(reply->items[i].string, &peek)) {
+            struct worker *worker = find_worker(before, before_count, peek.announcement->worker_id, peek.announcement->address);
+            if (worker != NULL && same_announcement(worker, peek.announcement)) {
+                update_worker(worker, peek.announcement);
+                worker_ref(worker);
+            } else {
+                worker = make_worker(workers, reply->items[i].string);
+                if (worker != NULL) log_info("worker found", LOG_S("worker_id", peek.announcement->worker_id), LOG_S("address", peek.announcement->address), LOG_S("model", peek.announcement->model->name));
+            }
+            if (worker != NULL) {
+                workers->list[workers->count++] = worker;
+                remember_names(workers, worker->announcement->model, now);
+            }
+        }
+        arena_deinit(&peek.arena);
+    }
+    for (int i = 0; i < before_count; i++) {
+        if (find_worker(workers->list, workers->count, before[i]->announcement->worker_id, before[i]->announcement->address) == NULL) {
+            log_info("worker gone", LOG_S("worker_id", before[i]->announcement->worker_id), LOG_S("address", before[i]->announcement->address));
+        }
+        worker_unref(before[i]);
+    }
+    workers->refreshed_ns = now;
+}
+
+static void on_list(void *context, enum status status, const struct redis_reply *reply, const char *message) {
+    (void)message;
+    struct workers *workers = context;
+    pthread_mutex_lock(&workers->mutex);
+    if (status == STATUS_OK && reply->type == REDIS_ARRAY) take_list_locked(workers, reply);
+    workers->asked = false;
+    pthread_cond_signal(&workers->wake);
+    pthread_mutex_unlock(&workers->mutex);
+}
+
+static void *workers_main(void *context) {
+    struct workers *workers = context;
+    pthread_mutex_lock(&workers->mutex);
+    while (!workers->stop) {
+        if (!workers->asked) {
+            workers->asked = true;
+            pthread_mutex_unlock(&workers->mutex);
+            registry_list(workers->gateway->redis, "worker", on_list, workers);
+            pthread_mutex_lock(&workers->mutex);
+        }
+        int64_t until = clock_monotonic_ns(clock_system()) + workers->gateway->settings.discovery_ns;
+        struct timespec deadline = {.tv_sec = until / NS_PER_S, .tv_nsec = until % NS_PER_S};
+        while (!workers->stop && pthread_cond_timedwait(&workers->wake, &workers->mutex, &deadline) == 0) {}
+    }
+    while (workers->asked) pthread_cond_wait(&workers->wake, &workers->mutex);
+    pthread_mutex_unlock(&workers->mutex);
+    return NULL;
+}
+
+enum status workers_create(struct gateway *gateway, struct workers **out, struct error *err) {
+    struct workers *workers = calloc(1, sizeof *workers);
+    if (workers == NULL) return error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
+    workers->gateway = gateway;
+    pthread_mutex_init(&workers->mutex, NULL);
+    pthread_condattr_t attributes;
+    pthread_condattr_init(&attributes);
+    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+    pthread_cond_init(&workers->wake, &attributes);
+    pthread_condattr_destroy(&attributes);
+    int failed = pthread_create(&workers->thread, NULL, workers_main, workers);
+    if (failed != 0) {
+        free(workers);
+        return error_set_errno(err, STATUS_RESOURCE_EXHAUSTED, failed, "no thread for the list of workers");
+    }
+    *out = workers;
+    return STATUS_OK;
+}
+
+void workers_destroy(struct workers *workers) {
+    if (workers == NULL) return;
+    pthread_mutex_lock(&workers->mutex);
+    workers->stop = true;
+    pthread_cond_signal(&workers->wake);
+    pthread_mutex_unlock(&workers->mutex);
+    pthread_join(workers->thread, NULL);
+    for (int i = 0; i < workers->count; i++) worker_unref(workers->list[i]);
+    pthread_cond_destroy(&workers->wake);
+    pthread_mutex_destroy(&workers->mutex);
+    free(workers);
+}
+
+/* ---- choosing ------------------------------------------------------------------------------------------------------ */
+
+static bool serves(const struct worker *worker, const char *name) {
+    const Bora__Internal__V1__ModelDescription *model = worker->announcement->model;
+    if (strcmp(model->name, name) == 0 || strcmp(model->tier, name) == 0) return true;
+    for (size_t i = 0; i < model->n_aliases; i++) {
+        if (strcmp(model->aliases[i], name) == 0) return true;
+    }
+    return false;
+}
+
+/** A model's own name comes before aliases and tiers: 0 best. */
+static int closeness(const struct worker *worker, const char *name) { return strcmp(worker->announcement->model->name, name) == 0 ? 0 : 1; }
+
+static int64_t busyness(const struct worker *worker, const struct worker *except) {
+    const Bora__Internal__V1__Load *load = worker->announcement->load;
+    int64_t announced = load != NULL ? load->running + 2 * (int64_t)load->waiting : 0, ours = atomic_load(&worker->running);
+    /* What we just sent is not in the announcement yet. */
+    return (announced > ours ? announced : ours) + (worker == except ? 1 << 20 : 0) + (atomic_load(&worker->suspect) ? 1 << 24 : 0);
+}
+
+enum workers_choice workers_choose(struct workers *workers, const char *name, const struct worker *except, struct worker **out) {
+    struct worker *best = NULL;
+    enum workers_choice choice = WORKERS_UNKNOWN_MODEL;
+    int64_t now = clock_monotonic_ns(clock_system());
+    pthread_mutex_lock(&workers->mutex);
+    unsigned offset = workers->turn++;
+    for (int i = 0; i < workers->count; i++) {
+        struct worker *worker = workers->list[(offset + (unsigned)i) % (unsigned)workers->count];
+        if (worker->announcement->draining || !serves(worker, name)) continue;
+        bool better = best == NULL || closeness(worker, name) < closeness(best, name) ||
+                      (closeness(worker, name) == closeness(best, name) && busyness(worker, except) < busyness(best, except));
+        if (better) best = worker;
+    }
+    for (int i = 0; best == NULL && i < workers->name_count; i++) {
+        if (strcmp(workers->names[i].name, name) == 0 && now - workers->names[i].seen_ns < REMEMBER_NS) choice = WORKERS_NONE_LIVE;
+    }
+    if (best != NULL) {
+        worker_ref(best);
+        *out = best;
+        choice = WORKERS_CHOSEN;
+    }
+    pthread_mutex_unlock(&workers->mutex);
+    return choice;
+}
+
+static int compare_models(const void *a, const void *b) {
+    const struct worker *const *x = a, *const *y = b;
+    return strcmp((*x)->announcement->model->name, (*y)->announcement->model->name);
+}
+
+size_t workers_list_models(struct workers *workers, struct worker **out, size_t max) {
+    size_t count = 0;
+    pthread_mutex_lock(&workers->mutex);
+    for (int i = 0; i < workers->count && count < max; i++) {
+        bool seen = workers->list[i]->announcement->draining;
+        for (size_t j = 0; j < count && !seen; j++) seen = compare_models(&out[j], &workers->list[i]) == 0;
+        if (seen) continue;
+        worker_ref(workers->list[i]);
+        out[count++] = workers->list[i];
+    }
+    pthread_mutex_unlock(&workers->mutex);
+    qsort(out, count, sizeof *out, compare_models);
+    return count;
+}
+
+int workers_count(struct workers *workers) {
+    pthread_mutex_lock(&workers->mutex);
+    int count = workers->count;
+    pthread_mutex_unlock(&workers->mutex);
+    return count;
+}
+
+bool workers_are_fresh(struct workers *workers) {
+    pthread_mutex_lock(&workers->mutex);
+    bool fresh = workers->refreshed_ns != 0 && clock_monotonic_ns(clock_system()) - workers->refreshed_ns < FRESH_NS;
+    pthread_mutex_unlock(&workers->mutex);
+    return fresh;
+}

@@ -1,0 +1,45 @@
+/* Copyright Bora contributors
+ * SPDX-License-Identifier: Apache-2.0 */
+/**
+ * Who serves what now: a table of live workers, read again and again from Redis (store/registry.h), with a channel to each.
+ * A worker is referenced while a request uses it, so it may leave the table at any time.
+ */
+#ifndef SERVICES_GATEWAY_WORKERS_H
+#define SERVICES_GATEWAY_WORKERS_H
+
+#include "base/arena.h"
+#include "bora/internal/v1/worker.pb-c.h"
+#include "rpc/grpc_client.h"
+
+#include <stdatomic.h>
+
+struct gateway;
+
+struct worker {
+    atomic_int references;
+    atomic_int running;                    /* requests that this gateway has on it */
+    atomic_bool suspect;                   /* its connection broke: not chosen until it announces itself anew */
+    struct arena arena;
+    const Bora__Internal__V1__WorkerAnnouncement *announcement; /* the latest; strings live as long as the worker is referenced */
+    struct rpc_channel *channel;
+    int64_t first_seen; /* Unix seconds */
+};
+void worker_ref(struct worker *worker);
+void worker_unref(struct worker *worker);
+
+struct workers;
+enum status workers_create(struct gateway *gateway, struct workers **out, struct error *err);
+void workers_destroy(struct workers *workers);
+
+enum workers_choice { WORKERS_CHOSEN, WORKERS_UNKNOWN_MODEL, WORKERS_NONE_LIVE };
+/** The least busy worker for a model's name, an alias or a tier's name, but not `except` (may be NULL) if there is another. The caller unrefs it.
+ *  NONE_LIVE: the name was served within the last hour, but nobody serves it now. */
+enum workers_choice workers_choose(struct workers *workers, const char *name, const struct worker *except, struct worker **out);
+
+/** References to one worker of each model, ordered by model name; at most `max`. The caller unrefs each. */
+size_t workers_list_models(struct workers *workers, struct worker **out, size_t max);
+int workers_count(struct workers *workers);
+/** The list was read within the last seconds. */
+bool workers_are_fresh(struct workers *workers);
+
+#endif
