@@ -112,6 +112,9 @@ static void open_metrics(struct engine *engine, struct metrics *metrics) {
 }
 
 enum status engine_open(const struct engine_options *options, struct engine **out, struct error *err) {
+    if (options->sequences_max < 1 || options->step_tokens_max < 1 || options->queue_max < 0) { /* their upper ends are the scheduler's to check */
+        return error_set(err, STATUS_INVALID_ARGUMENT, "an engine of %d sequences, %d rows a step and %d waiting", options->sequences_max, options->step_tokens_max, options->queue_max);
+    }
     struct engine *engine = calloc(1, sizeof *engine);
     if (engine == NULL) return error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
     pthread_mutex_init(&engine->mutex, NULL);

@@ -7,3 +7,4 @@ bora_test(NAME engine/sampler SOURCES ${CMAKE_CURRENT_LIST_DIR}/sampler_test.c D
 bora_test(NAME engine/text_stream SOURCES ${CMAKE_CURRENT_LIST_DIR}/text_stream_test.c DEPENDS engine_text_stream engine_weights test_tiny_model base)
 bora_test(NAME engine/scheduler SOURCES ${CMAKE_CURRENT_LIST_DIR}/scheduler_test.c DEPENDS engine_scheduler base LINK m)
 bora_test(NAME engine/model SOURCES ${CMAKE_CURRENT_LIST_DIR}/model_test.c DEPENDS engine_model engine_weights test_tiny_model base LINK m)
+bora_test(NAME engine/engine SOURCES ${CMAKE_CURRENT_LIST_DIR}/engine_test.c DEPENDS engine test_tiny_model base LINK m)
