@@ -2,6 +2,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "engine/chat/chat.h"
 
+#include "base/text.h"
 #include "engine/weights/gguf.h"
 
 #include <stdlib.h>
@@ -29,7 +30,8 @@ static const char chatml_template[] = "{% for message in messages %}{{'<|im_star
                                       "message['content'] + '<|im_end|>' + '\n'}}{% endfor %}{% if "
                                       "add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}";
 
-/** Templates that are known word for word. They are programs: a guess at one that only looks alike would be a wrong prompt. */
+/** Templates that are known word for word. They are programs: a guess at one that only looks alike would be a wrong
+ *  prompt. Both print whatever role a message has, so a tool's answer is a turn of the role "tool". */
 static const struct {
     const char *name, *text, *default_system;
 } templates[] = {
@@ -74,9 +76,9 @@ enum status chat_layout_load_gguf(const struct gguf *gguf, const struct tokenize
         *out = layout;
         return STATUS_OK;
     }
-    return error_set(err, STATUS_UNIMPLEMENTED, "%s: its chat template (%zu bytes, '%.*s...') is not one that is known",
-                     gguf_path(gguf), template.length, (int)(template.length < 40 ? template.length : 40),
-                     (const char *)template.data);
+    int shown = (int)text_truncate((const char *)template.data, template.length, 64);
+    return error_set(err, STATUS_UNIMPLEMENTED, "%s: its chat template (%zu bytes, '%.*s...') is not a known one",
+                     gguf_path(gguf), template.length, shown, (const char *)template.data);
 }
 
 void chat_layout_destroy(struct chat_layout *layout) {
@@ -89,8 +91,9 @@ const char *chat_layout_name(const struct chat_layout *layout) {
 
 static enum status append_control(int32_t id, struct token_list *out, struct error *err) {
     enum status status = token_list_append(out, id);
-    return status == STATUS_OK ? status
-                               : error_set(err, status, "the conversation has more than %zu tokens", out->max_count);
+    return status == STATUS_OK
+               ? status
+               : error_set(err, status, "the conversation does not fit into %zu tokens", out->max_count);
 }
 
 /**
@@ -131,7 +134,9 @@ enum status chat_layout_render(const struct chat_layout *layout, const struct ch
     if (count == 0) return error_set(err, STATUS_INVALID_ARGUMENT, "the conversation is empty");
     struct bytes scratch;
     bytes_init(&scratch, SIZE_MAX / 2);
+    size_t before = out->count;
     enum status status = render(layout, messages, count, &scratch, out, err);
+    if (status != STATUS_OK) out->count = before;
     bytes_deinit(&scratch);
     return status;
 }

@@ -79,7 +79,7 @@ enum status tokenizer_encode(const struct tokenizer *tokenizer, struct bytes_vie
     enum status status = encode(tokenizer, text, out);
     if (status == STATUS_OK) return STATUS_OK;
     out->count = before;
-    return error_set(err, status, "the text has more than %zu tokens, or memory is short", out->max_count);
+    return error_set(err, status, "the text does not fit into %zu tokens", out->max_count);
 }
 
 /* ---- asking -------------------------------------------------------------------------------------------------------- */

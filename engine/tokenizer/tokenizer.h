@@ -10,7 +10,9 @@
  * come behind the same interface. Ordinary text never yields control tokens: text that looks like "<|im_end|>" is
  * encoded as plain bytes; control tokens enter only through tokenizer_special.
  *
- * Any bytes are accepted: invalid UTF-8 is encoded byte for byte (byte-level tokens cover all 256), NUL included.
+ * Any bytes are accepted, NUL included; invalid UTF-8 is encoded byte for byte. A byte for which the vocabulary has no
+ * token is left out, as the reference implementations do (SmolLM2 lacks 21: six control characters, bytes that never
+ * occur in UTF-8, and the lead bytes of the unassigned planes 4 to 11). With a complete vocabulary decoding gives the text back.
  * Read-only after load: any thread.
  */
 #ifndef ENGINE_TOKENIZER_TOKENIZER_H
@@ -34,12 +36,13 @@ void token_list_deinit(struct token_list *list);
 enum status token_list_append(struct token_list *list, int32_t id);
 
 /** STATUS_UNIMPLEMENTED names a model or pre-tokeniser kind that is not known; STATUS_INVALID_ARGUMENT a damaged vocabulary
- *  (missing byte tokens, merges of unknown pieces, ids out of range). Copies what it needs: `gguf` may be closed. */
+ *  (printable bytes without a token, merges of unknown pieces, ids out of range). Copies what it needs: `gguf` may be closed. */
 enum status tokenizer_load_gguf(const struct gguf *gguf, struct tokenizer **out, struct error *err);
 void tokenizer_destroy(struct tokenizer *tokenizer);
 
 int32_t tokenizer_vocabulary(const struct tokenizer *tokenizer); /* V */
-/** Append the ids of `text`. O(n log n) in the length of the longest piece, whatever the text. */
+/** Append the ids of `text`. O(n log n) in the length of the longest piece, whatever the text. STATUS_RESOURCE_EXHAUSTED when they
+ *  do not fit into `out`, which is then as it was; text that is far too long is refused early. */
 enum status tokenizer_encode(const struct tokenizer *tokenizer, struct bytes_view text, struct token_list *out,
                              struct error *err);
 /** The bytes that `id` stands for; empty for control tokens and ids outside the vocabulary. Lent. */

@@ -260,10 +260,11 @@ static enum status choose_split(struct loader *loader, struct error *err) {
         return error_set(err, STATUS_INVALID_ARGUMENT, "%s holds no tokenizer", path);
     (void)!gguf_string(loader->gguf, "tokenizer.ggml.pre", &pre);
     if (!bytes_view_equal_string(model, "gpt2") || !bytes_view_equal_string(pre, "smollm")) {
+        int model_shown = (int)text_truncate((const char *)model.data, model.length, 32);
+        int pre_shown = (int)text_truncate((const char *)pre.data, pre.length, 32);
         return error_set(err, STATUS_UNIMPLEMENTED,
                          "%s: its tokenizer is '%.*s' with pre-tokeniser '%.*s'; known is gpt2 with smollm", path,
-                         (int)(model.length < 32 ? model.length : 32), (const char *)model.data,
-                         (int)(pre.length < 32 ? pre.length : 32), (const char *)pre.data);
+                         model_shown, (const char *)model.data, pre_shown, (const char *)pre.data);
     }
     loader->tokenizer->split = SPLIT_SMOLLM;
     return STATUS_OK;

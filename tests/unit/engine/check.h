@@ -17,7 +17,7 @@
 #include "base/status.h"
 
 /** For calls that should succeed. Reset it after one that should not. */
-static struct error check_error;
+[[maybe_unused]] static struct error check_error;
 
 #define check_ok(expression)                                                                                           \
     do {                                                                                                               \

@@ -2,3 +2,11 @@
 # SPDX-License-Identifier: Apache-2.0
 # From text to tokens: model files, tokenizer, chat layout.
 bora_test(NAME engine/weights_gguf SOURCES ${CMAKE_CURRENT_LIST_DIR}/weights_gguf_test.c DEPENDS engine_weights base test_support)
+bora_test(NAME engine/split SOURCES ${CMAKE_CURRENT_LIST_DIR}/split_test.c DEPENDS engine_tokenizer base)
+bora_test(NAME engine/bpe SOURCES ${CMAKE_CURRENT_LIST_DIR}/bpe_test.c DEPENDS engine_tokenizer base)
+bora_test(NAME engine/tokenizer_load SOURCES ${CMAKE_CURRENT_LIST_DIR}/tokenizer_load_test.c DEPENDS engine_tokenizer engine_weights base test_support)
+bora_test(NAME engine/detokenizer SOURCES ${CMAKE_CURRENT_LIST_DIR}/detokenizer_test.c DEPENDS engine_tokenizer engine_weights base test_support)
+bora_test(NAME engine/tokenizer SOURCES ${CMAKE_CURRENT_LIST_DIR}/tokenizer_test.c DEPENDS engine_tokenizer engine_weights base test_support
+  LINK PkgConfig::jansson)
+bora_test(NAME engine/chat SOURCES ${CMAKE_CURRENT_LIST_DIR}/chat_test.c DEPENDS engine_chat engine_tokenizer engine_weights base test_support
+  LINK PkgConfig::jansson)
