@@ -33,6 +33,7 @@ enum {
 
     /* --- streams --- */
     LIMIT_STREAM_PENDING_BYTES = 64 * 1024, /* text a slow reader may leave waiting before its sequence is paused */
+    LIMIT_STREAMS_PER_CONNECTION = 4096, /* gRPC calls at once on one connection; further ones wait at the client */
 
     /* --- model files --- */
     LIMIT_GGUF_TENSORS = 65536,

@@ -60,38 +60,39 @@ struct team_member {
 struct thread_team {
     int size;
     int64_t spin_ns;
-    /* What to run: written by the caller before `generation` moves, read by the others after. */
+    /* What to run. Written before `next` is set to 0, read only by those who then took a part: a run with a part taken cannot end. */
     thread_team_fn *fn;
     void *context;
-    bool stop;
+    atomic_bool stop;
+    atomic_int next;        /* part to take; >= size: none is left */
+    atomic_int left;        /* parts not done */
     atomic_uint generation; /* moves when a run begins */
     atomic_int generation_sleepers;
-    atomic_int running; /* members that have not finished the run */
-    atomic_uint done;   /* moves when the last one has */
+    atomic_uint done; /* moves when the last part is done */
     atomic_int done_sleepers;
-    atomic_int arrived; /* at the barrier */
-    atomic_uint barrier;
-    atomic_int barrier_sleepers;
     struct team_member members[];
 };
 
-static void finish_run(struct thread_team *team) {
-    if (atomic_fetch_sub(&team->running, 1) == 1) change(&team->done, &team->done_sleepers);
+static void run_parts(struct thread_team *team) {
+    for (int part; (part = atomic_fetch_add(&team->next, 1)) < team->size;) {
+        team->fn(team->context, part, team->size);
+        if (atomic_fetch_sub(&team->left, 1) == 1) change(&team->done, &team->done_sleepers);
+    }
 }
 
 static void *team_member_main(void *argument) {
     struct team_member *member = argument;
     struct thread_team *team = member->team;
-    for (unsigned seen = 0;; seen++) {
+    for (unsigned seen = 0;;) {
         wait_change(&team->generation, seen, team->spin_ns, &team->generation_sleepers);
-        if (team->stop) return NULL;
-        team->fn(team->context, member->index, team->size);
-        finish_run(team);
+        seen = atomic_load(&team->generation); /* runs that went by meanwhile were done by others */
+        if (atomic_load(&team->stop)) return NULL;
+        run_parts(team);
     }
 }
 
 static void stop_members(struct thread_team *team, int started) {
-    team->stop = true;
+    atomic_store(&team->stop, true);
     change(&team->generation, &team->generation_sleepers);
     for (int i = 1; i < started; i++) pthread_join(team->members[i].thread, NULL);
 }
@@ -102,6 +103,7 @@ enum status thread_team_create(int size, int64_t spin_ns, struct thread_team **o
     if (team == NULL) return error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
     team->size = size;
     team->spin_ns = spin_ns;
+    atomic_init(&team->next, size);
     for (int i = 1; i < size; i++) {
         team->members[i] = (struct team_member){.team = team, .index = i};
         int failed = pthread_create(&team->members[i].thread, NULL, team_member_main, &team->members[i]);
@@ -132,21 +134,11 @@ void thread_team_run(struct thread_team *team, thread_team_fn *fn, void *context
     team->fn = fn;
     team->context = context;
     unsigned done = atomic_load(&team->done);
-    atomic_store(&team->running, team->size - 1);
+    atomic_store(&team->left, team->size);
+    atomic_store(&team->next, 0);
     change(&team->generation, &team->generation_sleepers);
-    fn(context, 0, team->size);
+    run_parts(team);
     wait_change(&team->done, done, team->spin_ns, &team->done_sleepers);
-}
-
-void thread_team_barrier(struct thread_team *team) {
-    if (team->size == 1) return;
-    unsigned round = atomic_load(&team->barrier);
-    if (atomic_fetch_add(&team->arrived, 1) == team->size - 1) {
-        atomic_store(&team->arrived, 0);
-        change(&team->barrier, &team->barrier_sleepers);
-    } else {
-        wait_change(&team->barrier, round, team->spin_ns, &team->barrier_sleepers);
-    }
 }
 
 /* ---- jobs ---------------------------------------------------------------------------------------------------------- */

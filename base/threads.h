@@ -3,8 +3,9 @@
 /**
  * Threads: a pool for data-parallel loops (kernels) and a queue of jobs (services).
  *
- * thread_team: `size` threads (the caller is number 0) that run one function together, then meet. Between runs the
- * others spin for a bounded time and then sleep on a futex, so that an idle or crowded machine is not burnt.
+ * thread_team: the caller and `size` - 1 helpers share the `size` parts of a loop. Whoever is free takes the next part, so a
+ * helper that the system has not woken yet, or has put aside for another process, holds nobody up: the caller does its part too.
+ * Between runs helpers spin for a bounded time and then sleep on a futex, so that an idle or crowded machine is not burnt.
  * job_pool: threads that take jobs from a bounded queue.
  */
 #ifndef BASE_THREADS_H
@@ -18,17 +19,15 @@
 
 struct thread_team;
 
-/** `index` in [0, size). */
+/** Part `index` in [0, size) of a run. Parts may run at once or one after the other, on any thread: they must not wait for each other. */
 typedef void thread_team_fn(void *context, int index, int size);
 
 /** 1 <= size <= LIMIT_THREADS. `spin_ns` >= 0: how long a waiting thread spins before it sleeps. */
 enum status thread_team_create(int size, int64_t spin_ns, struct thread_team **out, struct error *err);
 void thread_team_destroy(struct thread_team *team);
 int thread_team_size(const struct thread_team *team);
-/** Run `fn` on every thread and return when all are done. One caller at a time. Size 1 calls it directly. */
+/** Run every part once and return when all are done. One caller at a time. Size 1 calls it directly. */
 void thread_team_run(struct thread_team *team, thread_team_fn *fn, void *context);
-/** Inside thread_team_run: wait until all threads of the run are here (memory written before is seen after). */
-void thread_team_barrier(struct thread_team *team);
 
 struct job_pool;
 typedef void job_fn(void *context);

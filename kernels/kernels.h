@@ -124,7 +124,7 @@ struct kv_layer {
     void *keys, *values;
     enum kv_type type;
     int block_tokens; /* a multiple of 16, at most 64 */
-    int kv_heads, head_dim;
+    int kv_heads, head_dim; /* G; hd a multiple of 16, at most 256 */
 };
 
 /** A sequence's part of a step. Its `row_count` rows are consecutive in the batch and are its positions
@@ -167,7 +167,8 @@ struct kernels;
 struct kernels_operations {
     bool (*supports)(const struct kernels *kernels, enum tensor_type type);
 
-    /** Make `view` usable for embed and matmul. May repack (owning a copy) or only borrow: then `view.data` must outlive the weights. */
+    /** Make `view` usable for embed and matmul. STATUS_INVALID_ARGUMENT when its columns are not whole blocks or pass columns_max,
+     *  STATUS_UNIMPLEMENTED for an unknown type. May repack (owning a copy) or only borrow: then `view.data` must outlive the weights. */
     enum status (*weights_create)(struct kernels *kernels, const struct tensor_view *view, struct weights **out, struct error *err);
     void (*weights_destroy)(struct kernels *kernels, struct weights *weights);
 

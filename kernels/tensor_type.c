@@ -123,19 +123,25 @@ static void block_q6_k(const uint8_t *block, float *out) {
     }
 }
 
+static void row_16_bits(const uint8_t *row, bool brain, int64_t columns, float *out) {
+    for (int64_t k = 0; k < columns; k++) {
+        uint16_t bits;
+        memcpy(&bits, row + 2 * k, sizeof bits);
+        out[k] = brain ? float_from_bf16(bits) : float_from_f16(bits);
+    }
+}
+
 enum status tensor_dequantise_row(enum tensor_type type, const void *row, int64_t columns, float *out) {
     const struct type_facts *facts = facts_of(type);
     if (facts == NULL || columns < 0 || columns % facts->block != 0) return STATUS_INVALID_ARGUMENT;
+    if (facts->block == 1) {
+        if (type == TENSOR_F32) memcpy(out, row, (size_t)columns * sizeof *out);
+        else row_16_bits(row, type == TENSOR_BF16, columns, out);
+        return STATUS_OK;
+    }
     const uint8_t *at = row;
     for (int64_t k = 0; k < columns; k += facts->block, at += facts->bytes, out += facts->block) {
-        uint16_t bits;
         switch (type) {
-        case TENSOR_F32: memcpy(out, at, sizeof *out); break;
-        case TENSOR_F16: *out = f16_at(at); break;
-        case TENSOR_BF16:
-            memcpy(&bits, at, sizeof bits);
-            *out = float_from_bf16(bits);
-            break;
         case TENSOR_Q4_0: block_q4(at, false, out); break;
         case TENSOR_Q4_1: block_q4(at, true, out); break;
         case TENSOR_Q5_0: block_q5(at, false, out); break;
@@ -144,6 +150,7 @@ enum status tensor_dequantise_row(enum tensor_type type, const void *row, int64_
         case TENSOR_Q4_K: block_q45_k(at, false, out); break;
         case TENSOR_Q5_K: block_q45_k(at, true, out); break;
         case TENSOR_Q6_K: block_q6_k(at, out); break;
+        default: break; /* one weight a block: above */
         }
     }
     return STATUS_OK;

@@ -86,7 +86,7 @@ static void attention_thread(void *context, int index, int size) {
 
 void cpu_attention(struct kernels *kernels, const struct attention *attention) {
     struct cpu *cpu = (struct cpu *)kernels;
-    const struct kv_layer *layer = attention->layer;
+    [[maybe_unused]] const struct kv_layer *layer = attention->layer;
     assert(layer->block_tokens % 16 == 0 && layer->block_tokens <= KV_BLOCK_TOKENS_MAX && layer->head_dim % 16 == 0 && layer->head_dim <= HEAD_DIM_MAX);
     assert(attention->heads <= cpu->options.heads_max && attention->heads % layer->kv_heads == 0);
     struct attention_run run = {.cpu = cpu, .attention = attention};
@@ -101,12 +101,19 @@ struct store_run {
     const struct kv_store *store;
 };
 
-static void put_key(const struct kv_layer *layer, size_t at, float value) {
-    if (layer->type == KV_F32) ((float *)layer->keys)[at] = value;
-    else ((_Float16 *)layer->keys)[at] = (_Float16)value;
+/** A key goes down a column, one element in each of the block's rows. */
+static void store_key(const struct cpu *cpu, const struct kv_layer *layer, size_t column, const float *key) {
+    size_t tokens = (size_t)layer->block_tokens;
+    if (layer->type == KV_F32) {
+        for (int k = 0; k < layer->head_dim; k++) ((float *)layer->keys)[column + (size_t)k * tokens] = key[k];
+        return;
+    }
+    uint16_t halves[HEAD_DIM_MAX];
+    cpu->leaves->store_f16(key, layer->head_dim, halves);
+    for (int k = 0; k < layer->head_dim; k++) ((uint16_t *)layer->keys)[column + (size_t)k * tokens] = halves[k];
 }
 
-/** One position of one head: its key goes down a column, its value into a row. */
+/** One position of one head. */
 static void store_head(const struct store_run *run, int64_t t, int head, int64_t block, int slot) {
     const struct kv_store *store = run->store;
     const struct kv_layer *layer = store->layer;
@@ -114,7 +121,7 @@ static void store_head(const struct store_run *run, int64_t t, int head, int64_t
     size_t base = ((size_t)block * (size_t)layer->kv_heads + (size_t)head) * (size_t)head_dim * (size_t)tokens;
     const float *key = store->keys + t * store->key_stride + (int64_t)head * head_dim;
     const float *value = store->values + t * store->value_stride + (int64_t)head * head_dim;
-    for (int k = 0; k < head_dim; k++) put_key(layer, base + (size_t)k * (size_t)tokens + (size_t)slot, key[k]);
+    store_key(run->cpu, layer, base + (size_t)slot, key);
     size_t row = base + (size_t)slot * (size_t)head_dim;
     if (layer->type == KV_F32) memcpy((float *)layer->values + row, value, (size_t)head_dim * sizeof *value);
     else run->cpu->leaves->store_f16(value, head_dim, (uint16_t *)layer->values + row);
@@ -137,6 +144,8 @@ static void store_thread(void *context, int index, int size) {
 }
 
 void cpu_kv_store(struct kernels *kernels, const struct kv_store *store) {
+    const struct kv_layer *layer = store->layer;
+    assert(layer->block_tokens % 16 == 0 && layer->head_dim % 16 == 0 && layer->head_dim <= HEAD_DIM_MAX);
     struct store_run run = {.cpu = (struct cpu *)kernels, .store = store};
     thread_team_run(run.cpu->team, store_thread, &run);
 }

@@ -45,6 +45,9 @@ static enum status cpu_weights_create(struct kernels *kernels, const struct tens
         return error_set(err, STATUS_INVALID_ARGUMENT, "weights of %lld x %lld do not fit blocks of %d (%s)", (long long)view->rows, (long long)view->columns,
                          tensor_type_block(view->type), tensor_type_name(view->type));
     }
+    if (view->columns > cpu->options.columns_max) {
+        return error_set(err, STATUS_INVALID_ARGUMENT, "weights of %lld columns, and the kernels were opened for %lld", (long long)view->columns, (long long)cpu->options.columns_max);
+    }
     struct weights *weights = calloc(1, sizeof *weights);
     if (weights == NULL) return error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
     weights->view = *view;
@@ -189,8 +192,9 @@ static enum status choose_variant(const char *wanted, struct cpu *cpu, struct er
 
 static enum status allocate_scratch(struct cpu *cpu, struct error *err) {
     const struct kernels_options *options = &cpu->options;
-    size_t rows = (size_t)options->rows_max, columns = (size_t)options->columns_max, blocks = rows * (columns / QUANT_BLOCK + 1);
+    size_t rows = (size_t)options->rows_max, columns = (size_t)options->columns_max, extent, blocks = rows * (columns / QUANT_BLOCK + 1);
     size_t stacked = (size_t)options->heads_max * TASK_QUERY_ROWS, block = (size_t)HEAD_DIM_MAX * KV_BLOCK_TOKENS_MAX;
+    if (__builtin_mul_overflow(rows, columns + QUANT_BLOCK, &extent)) return error_set(err, STATUS_INVALID_ARGUMENT, "kernels: %zu rows of %zu do not fit any memory", rows, columns);
     cpu->normalised = allocate(rows * columns, sizeof(float));
     cpu->quantised = (struct quantised){.q = allocate(rows * columns, 1), .d = allocate(blocks, sizeof(float)), .s = allocate(blocks, sizeof(float)), .isum = allocate(blocks, sizeof(int32_t))};
     cpu->scratch = calloc((size_t)cpu->kernels.threads, sizeof *cpu->scratch);

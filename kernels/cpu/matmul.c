@@ -1,13 +1,14 @@
 /* Copyright Bora contributors
  * SPDX-License-Identifier: Apache-2.0 */
 /*
- * Matmul driver. One team run in two phases: rows of x are normalised and quantised, the threads meet, then each takes
- * its share of the weight rows of all outputs together.
+ * Matmul driver: rows of x are normalised and quantised, then the weight rows of all outputs are shared out together.
  */
 #include "kernels/cpu/cpu.h"
 
 #include <assert.h>
 #include <string.h>
+
+enum { ROWS_WORTH_SHARING = 4 };
 
 struct matmul_run {
     struct cpu *cpu;
@@ -61,17 +62,26 @@ static void multiply_packed(const struct matmul_run *run, const struct matmul_ou
     }
 }
 
+/** A row of the file as f32: in place, or written to `scratch`. */
+static const float *float_row(const struct cpu *cpu, const struct tensor_view *view, const void *row, float *scratch) {
+    if (view->type == TENSOR_F32) return row;
+    int64_t columns = view->columns, vectors = 0;
+    if (view->type == TENSOR_F16) { /* the processor converts sixteen at once, to the same bits */
+        vectors = columns / 16 * 16;
+        cpu->leaves->load_f16(row, vectors, scratch);
+    }
+    const char *rest = (const char *)row + tensor_type_row_bytes(view->type, vectors);
+    (void)!tensor_dequantise_row(view->type, rest, columns - vectors, scratch + vectors);
+    return scratch;
+}
+
 /** Rows [first, last) of unpacked weights, as f32, times every row of x. */
 static void multiply_rows(const struct matmul_run *run, const struct matmul_output *output, int64_t first, int64_t last, float *scratch) {
     const struct tensor_view *view = &output->weights->view;
     size_t row_bytes = tensor_type_row_bytes(view->type, view->columns);
     for (int64_t n = first; n < last; n++) {
         const void *row = (const char *)view->data + (size_t)n * row_bytes;
-        const float *w = row;
-        if (view->type != TENSOR_F32) {
-            (void)!tensor_dequantise_row(view->type, row, view->columns, scratch);
-            w = scratch;
-        }
+        const float *w = float_row(run->cpu, view, row, scratch);
         for (int64_t t = 0; t < run->matmul->rows; t++) store_value(output, t, n, run->cpu->leaves->dot(w, run->x + t * run->x_stride, run->columns));
     }
 }
@@ -94,14 +104,16 @@ static void multiply_share(const struct matmul_run *run, int64_t first, int64_t 
     }
 }
 
-static void matmul_thread(void *context, int index, int size) {
+static void prepare_thread(void *context, int index, int size) {
+    const struct matmul_run *run = context;
+    int64_t first, last;
+    cpu_share(run->matmul->rows, index, size, &first, &last);
+    prepare_rows(run, first, last);
+}
+
+static void multiply_thread(void *context, int index, int size) {
     const struct matmul_run *run = context;
     int64_t first, last, groups = 0;
-    if (run->matmul->norm_weight != NULL || run->quantise) {
-        cpu_share(run->matmul->rows, index, size, &first, &last);
-        prepare_rows(run, first, last);
-        thread_team_barrier(run->cpu->team);
-    }
     for (int i = 0; i < run->matmul->output_count; i++) groups += group_count(&run->matmul->outputs[i]);
     cpu_share(groups, index, size, &first, &last);
     multiply_share(run, first, last, run->cpu->scratch[index].row);
@@ -121,5 +133,10 @@ void cpu_matmul(struct kernels *kernels, const struct matmul *matmul) {
         run.x = cpu->normalised;
         run.x_stride = run.columns;
     }
-    thread_team_run(cpu->team, matmul_thread, &run);
+    /* A few rows are prepared faster by one thread than by a meeting of all. */
+    if (matmul->norm_weight != NULL || run.quantise) {
+        if (matmul->rows < ROWS_WORTH_SHARING) prepare_rows(&run, 0, matmul->rows);
+        else thread_team_run(cpu->team, prepare_thread, &run);
+    }
+    thread_team_run(cpu->team, multiply_thread, &run);
 }

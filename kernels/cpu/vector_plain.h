@@ -37,7 +37,7 @@ static inline f32x16 v_abs(f32x16 a) { LANES(fabsf(a.lane[i])); }
 static inline f32x16 v_madd(f32x16 a, f32x16 b, f32x16 c) { LANES(a.lane[i] * b.lane[i] + c.lane[i]); }
 /** Nearest even. */
 static inline f32x16 v_round(f32x16 a) { LANES(nearbyintf(a.lane[i])); }
-/** 2^n for whole n in [-126, 127]. */
+/** 2^n for whole n in [-126, 127]; infinity for 128. */
 static inline f32x16 v_exp2i(f32x16 n) { LANES(float_from_bits((uint32_t)((int32_t)n.lane[i] + 127) << 23)); }
 static inline f32x16 v_load_f16(const uint16_t *p) { LANES(float_from_f16(p[i])); }
 static inline void v_store_f16(uint16_t *p, f32x16 a) {
