@@ -6,6 +6,7 @@
 #include "base/limits.h"
 #include "base/text.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -19,12 +20,16 @@ static int log_fd = 2;
 
 static const char *const level_names[] = {"debug", "info", "warn", "error"};
 
-/** A line under construction. Room for what must still follow (quotes and the end) is kept back. */
+/** A line under construction. Nothing is put past `limit`. */
 struct line {
     char text[LIMIT_LOG_LINE_BYTES];
-    size_t length;
+    size_t length, limit;
 };
-enum { LINE_RESERVE = 8 };
+
+enum {
+    LINE_END_BYTES = 2,     /* what closes every line: "}" and the line feed */
+    FIELD_LEAST_BYTES = 48, /* besides its name: punctuation with a number, or with the beginning of a string */
+};
 
 void log_configure(const char *service, enum log_level level, enum log_format format, int fd) {
     log_service = service;
@@ -43,9 +48,13 @@ bool log_level_parse(const char *name, enum log_level *out) {
     return false;
 }
 
-bool log_enabled(enum log_level level) { return (int)level >= atomic_load_explicit(&log_least, memory_order_relaxed); }
+bool log_enabled(enum log_level level) {
+    return (int)level >= atomic_load_explicit(&log_least, memory_order_relaxed);
+}
 
-static size_t room(const struct line *line) { return sizeof line->text - LINE_RESERVE - line->length; }
+static size_t room(const struct line *line) {
+    return line->limit - line->length;
+}
 
 static bool put(struct line *line, const char *text, size_t length) {
     if (length > room(line)) return false;
@@ -54,74 +63,126 @@ static bool put(struct line *line, const char *text, size_t length) {
     return true;
 }
 
-static bool put_string(struct line *line, const char *text) { return put(line, text, strlen(text)); }
+static bool put_string(struct line *line, const char *text) {
+    return put(line, text, strlen(text));
+}
 
 /** The inside of a JSON string; stops where the line is full. Invalid UTF-8 becomes U+FFFD. */
 static void put_escaped(struct line *line, const char *text) {
     size_t length = strlen(text);
-    for (size_t at = 0; at < length;) {
+    for (size_t at = 0, used; at < length; at += used) {
         uint32_t code_point;
-        bool valid;
-        size_t used = text_decode((const uint8_t *)text + at, length - at, &code_point, &valid);
+        bool valid, written;
         char escaped[8];
-        bool written;
-        if (!valid) written = put(line, "\xEF\xBF\xBD", 3);
-        else if (code_point == '"' || code_point == '\\') written = (escaped[0] = '\\', escaped[1] = (char)code_point, put(line, escaped, 2));
-        else if (code_point < 0x20 || code_point == 0x7f) written = put(line, escaped, (size_t)snprintf(escaped, sizeof escaped, "\\u%04x", code_point));
-        else written = put(line, text + at, used);
+        used = text_decode((const uint8_t *)text + at, length - at, &code_point, &valid);
+        if (!valid)
+            written = put(line, "\xEF\xBF\xBD", 3);
+        else if (code_point == '"')
+            written = put_string(line, "\\\"");
+        else if (code_point == '\\')
+            written = put_string(line, "\\\\");
+        else if (code_point == '\n')
+            written = put_string(line, "\\n");
+        else if (code_point < 0x20 || code_point == 0x7f)
+            written = put(line, escaped, (size_t)snprintf(escaped, sizeof escaped, "\\u%04x", code_point));
+        else
+            written = put(line, text + at, used);
         if (!written) return;
-        at += used;
     }
 }
 
-static void put_value(struct line *line, const struct log_field *field, bool quote) {
+static void put_quoted(struct line *line, const char *text) {
+    if (room(line) < 2) return;
+    put_string(line, "\"");
+    line->limit--; /* for the closing quote */
+    put_escaped(line, text);
+    line->limit++;
+    put_string(line, "\"");
+}
+
+/** In text form a plain word stands without quotes. */
+static bool is_plain_word(const char *text) {
+    if (*text == 0) return false;
+    for (; *text != 0; text++) {
+        if ((unsigned char)*text <= ' ' || *text == '"' || *text == '=' || *text == 0x7f) return false;
+    }
+    return true;
+}
+
+static void put_value(struct line *line, const struct log_field *field, bool json) {
     char number[40];
     switch (field->kind) {
     case LOG_FIELD_STRING:
-        if (field->value.string == NULL) {
+        if (field->value.string == NULL)
             put_string(line, "null");
-            break;
-        }
-        if (quote && !put_string(line, "\"")) return;
-        put_escaped(line, field->value.string);
-        /* The closing quote takes from the reserve: the string may have filled the line. */
-        if (quote) line->text[line->length++] = '"';
+        else if (!json && is_plain_word(field->value.string))
+            put_escaped(line, field->value.string);
+        else
+            put_quoted(line, field->value.string);
         break;
-    case LOG_FIELD_INTEGER: put(line, number, (size_t)snprintf(number, sizeof number, "%" PRId64, field->value.integer)); break;
-    case LOG_FIELD_DOUBLE: put(line, number, text_from_double(field->value.number, number)); break;
-    case LOG_FIELD_BOOL: put_string(line, field->value.boolean ? "true" : "false"); break;
-    case LOG_FIELD_END: break;
+    case LOG_FIELD_INTEGER:
+        put(line, number, (size_t)snprintf(number, sizeof number, "%" PRId64, field->value.integer));
+        break;
+    case LOG_FIELD_DOUBLE:
+        put(line, number, text_from_double(field->value.number, number));
+        break;
+    case LOG_FIELD_BOOL:
+        put_string(line, field->value.boolean ? "true" : "false");
+        break;
+    case LOG_FIELD_END:
+        break;
     }
+}
+
+static size_t field_least_bytes(const struct log_field *field) {
+    return strlen(field->name) + FIELD_LEAST_BYTES;
 }
 
 /** One more member; left out whole when even its name and a short value do not fit. */
 static void put_field(struct line *line, const struct log_field *field, bool json) {
-    enum { VALUE_LEAST = 48 };
-    if (room(line) < strlen(field->name) + VALUE_LEAST) return;
+    if (room(line) < field_least_bytes(field)) return;
     put_string(line, json ? ",\"" : " ");
     put_string(line, field->name);
     put_string(line, json ? "\":" : "=");
-    bool blank = field->kind == LOG_FIELD_STRING && field->value.string != NULL && strpbrk(field->value.string, " \t\"=") != NULL;
-    put_value(line, field, json || blank);
+    put_value(line, field, json);
+}
+
+/** Let what is put next have all but `later` bytes, and at least half, of what is left of the line. */
+static void set_limit(struct line *line, size_t later) {
+    size_t end = sizeof line->text - LINE_END_BYTES, left = end - line->length;
+    line->limit = end - (later < left / 2 ? later : left / 2);
+}
+
+/** A log that cannot be written is not worth dying for. */
+static void write_line(const struct line *line) {
+    while (write(log_fd, line->text, line->length) < 0 && errno == EINTR) {
+    }
 }
 
 void log_write(enum log_level level, const char *event, const struct log_field *fields) {
     struct line line = {.length = 0};
+    size_t later = 0; /* kept for the fields that follow, so that a long value cannot push the others out */
+    for (const struct log_field *field = fields; field->kind != LOG_FIELD_END; field++)
+        later += field_least_bytes(field);
     char time[32];
     clock_format_rfc3339(clock_unix_ns(clock_system()), time);
     bool json = log_form == LOG_FORMAT_JSON;
+    set_limit(&line, later);
     if (json) {
-        line.length = (size_t)snprintf(line.text, sizeof line.text / 2, "{\"time\":\"%s\",\"level\":\"%s\"", time, level_names[level]);
+        line.length = (size_t)snprintf(line.text, sizeof line.text, "{\"time\":\"%s\",\"level\":\"%s\"", time,
+                                       level_names[level]);
         put_field(&line, &LOG_S("service", log_service), true);
         put_field(&line, &LOG_S("event", event), true);
     } else {
-        line.length = (size_t)snprintf(line.text, sizeof line.text / 2, "%s %-5s ", time, level_names[level]);
+        line.length = (size_t)snprintf(line.text, sizeof line.text, "%s %-5s ", time, level_names[level]);
         put_escaped(&line, event);
     }
-    for (; fields->kind != LOG_FIELD_END; fields++) put_field(&line, fields, json);
+    for (; fields->kind != LOG_FIELD_END; fields++) {
+        later -= field_least_bytes(fields);
+        set_limit(&line, later);
+        put_field(&line, fields, json);
+    }
     if (json) line.text[line.length++] = '}';
     line.text[line.length++] = '\n';
-    /* One write keeps lines of several threads and processes whole; a log that cannot be written is not worth dying for. */
-    ssize_t ignored = write(log_fd, line.text, line.length);
-    (void)ignored;
+    write_line(&line); /* one write keeps lines of several threads and processes whole */
 }
