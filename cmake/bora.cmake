@@ -19,6 +19,9 @@ function(bora_module)
   target_link_libraries(bora_${M_NAME} PUBLIC ${M_LINK})
 endfunction()
 
+# `programs` builds what runs, without the tests
+add_custom_target(programs)
+
 function(bora_program)
   cmake_parse_arguments(P "" "NAME" "SOURCES;DEPENDS;LINK" ${ARGN})
   add_executable(${P_NAME} ${P_SOURCES})
@@ -28,6 +31,7 @@ function(bora_program)
   endforeach()
   target_link_libraries(${P_NAME} PRIVATE ${P_LINK})
   set_target_properties(${P_NAME} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/bin)
+  add_dependencies(programs ${P_NAME})
 endfunction()
 
 function(bora_test)
