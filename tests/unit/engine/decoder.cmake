@@ -8,3 +8,8 @@ bora_test(NAME engine/text_stream SOURCES ${CMAKE_CURRENT_LIST_DIR}/text_stream_
 bora_test(NAME engine/scheduler SOURCES ${CMAKE_CURRENT_LIST_DIR}/scheduler_test.c DEPENDS engine_scheduler base LINK m)
 bora_test(NAME engine/model SOURCES ${CMAKE_CURRENT_LIST_DIR}/model_test.c DEPENDS engine_model engine_weights test_tiny_model base LINK m)
 bora_test(NAME engine/engine SOURCES ${CMAKE_CURRENT_LIST_DIR}/engine_test.c DEPENDS engine test_tiny_model base LINK m)
+# The real model against llama.cpp's answers, one run per kernel variant; a variant that the processor lacks is skipped.
+foreach(variant IN ITEMS plain avx2 avx512)
+  bora_test(NAME engine/golden_${variant} SOURCES ${CMAKE_CURRENT_LIST_DIR}/golden_test.c DEPENDS engine test_support base
+    LINK PkgConfig::jansson m ARGS ${variant} LABELS model TIMEOUT 600)
+endforeach()
