@@ -36,7 +36,7 @@ static enum status bind_unix(struct grpc_acceptor *acceptor, const char *path, s
     if (acceptor->fd < 0) return error_set_errno(err, STATUS_RESOURCE_EXHAUSTED, errno, "cannot open a socket");
     struct stat facts;
     if (connect(acceptor->fd, (struct sockaddr *)&address, sizeof address) == 0) return error_set(err, STATUS_UNAVAILABLE, "%s is in use", path);
-    if (stat(path, &facts) == 0 && S_ISSOCK(facts.st_mode)) unlink(path); /* left by a process that died */
+    if (errno == ECONNREFUSED && stat(path, &facts) == 0 && S_ISSOCK(facts.st_mode)) unlink(path); /* left by a process that died */
     if (bind(acceptor->fd, (struct sockaddr *)&address, sizeof address) != 0) return error_set_errno(err, STATUS_UNAVAILABLE, errno, "cannot listen on %s", path);
     strcpy(acceptor->unix_path, path);
     return STATUS_OK;
@@ -90,6 +90,17 @@ enum status grpc_acceptor_create(const char *address, grpc_server *server, struc
     if (status != STATUS_OK) grpc_acceptor_destroy(acceptor);
     else *out = acceptor;
     return status;
+}
+
+void grpc_acceptor_peer(int fd, char *out, size_t out_bytes) {
+    struct sockaddr_storage peer;
+    socklen_t length = sizeof peer;
+    char host[NI_MAXHOST], port[NI_MAXSERV];
+    snprintf(out, out_bytes, "unknown");
+    if (getpeername(fd, (struct sockaddr *)&peer, &length) != 0) return;
+    if (peer.ss_family == AF_UNIX) snprintf(out, out_bytes, "unix:");
+    else if (getnameinfo((struct sockaddr *)&peer, length, host, sizeof host, port, sizeof port, NI_NUMERICHOST | NI_NUMERICSERV) == 0)
+        snprintf(out, out_bytes, peer.ss_family == AF_INET6 ? "ipv6:[%.54s]:%.6s" : "ipv4:%.54s:%.6s", host, port);
 }
 
 static void hand_over(const struct grpc_acceptor *acceptor, int connection) {

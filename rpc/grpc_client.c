@@ -24,15 +24,18 @@ struct rpc_client {
     int queue_count;
     struct grpc_queue queues[QUEUES_MAX];
     atomic_uint next_queue;
-    atomic_int next_channel;
 };
+
+/* Channels of equal arguments share a connection, and its back-off; so each gets a number, unlike in the whole process. */
+static atomic_int next_channel;
 
 struct rpc_channel {
     struct rpc_client *client;
-    grpc_channel *channel;
+    grpc_channel *channel; /* gone once closing */
     atomic_int references; /* the opener, the watcher, and every call */
-    pthread_mutex_t mutex;
+    pthread_mutex_t mutex; /* guards what follows */
     bool closing;
+    struct rpc_client_call *calls; /* that have not ended; a list, to be cancelled on close */
     struct grpc_tag watch_tag;
     grpc_completion_queue *watch_queue;
     grpc_connectivity_state watched;
@@ -47,6 +50,7 @@ struct outgoing {
 struct rpc_client_call {
     struct grpc_tag start_tag, headers_tag, read_tag, write_tag, half_close_tag, status_tag;
     struct rpc_channel *channel;
+    struct rpc_client_call *next, *previous; /* in the channel's list; its mutex guards them */
     grpc_call *call;
     atomic_int references; /* the starter, and one until on_finished has returned */
     void (*on_message)(struct rpc_client_call *call, void *context, struct bytes_view message);
@@ -96,7 +100,6 @@ void rpc_client_destroy(struct rpc_client *client) {
 
 static void channel_unref(struct rpc_channel *channel) {
     if (atomic_fetch_sub(&channel->references, 1) != 1) return;
-    grpc_channel_destroy(channel->channel);
     pthread_mutex_destroy(&channel->mutex);
     free(channel);
 }
@@ -104,7 +107,7 @@ static void channel_unref(struct rpc_channel *channel) {
 static grpc_arg integer_arg(const char *key, int64_t value) { return (grpc_arg){.type = GRPC_ARG_INTEGER, .key = (char *)key, .value.integer = value > INT32_MAX ? INT32_MAX : (int)value}; }
 
 static grpc_channel *make_channel(const struct rpc_channel_options *options, int number, grpc_channel_credentials *credentials) {
-    grpc_arg list[16];
+    grpc_arg list[20];
     size_t count = 0;
     int64_t reconnect_min = options->reconnect_min_ns > 0 ? options->reconnect_min_ns : 100 * NS_PER_MS, reconnect_max = options->reconnect_max_ns > 0 ? options->reconnect_max_ns : 2 * NS_PER_S;
     list[count++] = integer_arg(GRPC_ARG_MAX_RECEIVE_MESSAGE_LENGTH, options->message_bytes_max > 0 ? options->message_bytes_max : LIMIT_REQUEST_BODY_BYTES_MAX);
@@ -115,7 +118,11 @@ static grpc_channel *make_channel(const struct rpc_channel_options *options, int
     /* A slow reader must stop its sender: without these the window grows to megabytes for each stalled stream. */
     list[count++] = integer_arg("grpc.http2.bdp_probe", 0);
     list[count++] = integer_arg("grpc.http2.lookahead_bytes", 65536);
-    list[count++] = integer_arg("bora.channel", number); /* channels of equal arguments would share one connection */
+    list[count++] = integer_arg("bora.channel", number);
+    list[count++] = integer_arg(GRPC_ARG_MAX_METADATA_SIZE, LIMIT_HEADER_BYTES);
+    list[count++] = integer_arg(GRPC_COMPRESSION_CHANNEL_ENABLED_ALGORITHMS_BITSET, 1u << GRPC_COMPRESS_NONE);
+    list[count++] = integer_arg(GRPC_ARG_ENABLE_HTTP_PROXY, 0); /* http_proxy is for the outside; our services speak to each other */
+    list[count++] = integer_arg(GRPC_ARG_DNS_MIN_TIME_BETWEEN_RESOLUTIONS_MS, 1000); /* 30 s would keep a moved service lost */
     if (options->keepalive_ns > 0) {
         list[count++] = integer_arg(GRPC_ARG_KEEPALIVE_TIME_MS, options->keepalive_ns / NS_PER_MS);
         list[count++] = integer_arg(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, options->keepalive_timeout_ns / NS_PER_MS);
@@ -152,14 +159,14 @@ enum status rpc_channel_open(struct rpc_client *client, const struct rpc_channel
         grpc_channel_credentials_release(credentials);
         return error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
     }
-    int number = atomic_fetch_add(&client->next_channel, 1);
+    unsigned number = (unsigned)atomic_fetch_add(&next_channel, 1);
     channel->client = client;
-    channel->channel = make_channel(options, number, credentials);
+    channel->channel = make_channel(options, (int)(number & INT32_MAX), credentials);
     grpc_channel_credentials_release(credentials);
     atomic_init(&channel->references, 2);
     pthread_mutex_init(&channel->mutex, NULL);
     channel->watch_tag.done = on_watched;
-    channel->watch_queue = client->queues[number % client->queue_count].queue;
+    channel->watch_queue = client->queues[number % (unsigned)client->queue_count].queue;
     pthread_mutex_lock(&channel->mutex);
     watch_next(channel);
     pthread_mutex_unlock(&channel->mutex);
@@ -171,8 +178,10 @@ void rpc_channel_close(struct rpc_channel *channel) {
     if (channel == NULL) return;
     pthread_mutex_lock(&channel->mutex);
     channel->closing = true;
+    for (struct rpc_client_call *call = channel->calls; call != NULL; call = call->next) grpc_call_cancel(call->call, NULL);
+    grpc_channel_destroy(channel->channel); /* the watch comes back with the last state; calls keep what they need of it */
     pthread_mutex_unlock(&channel->mutex);
-    channel_unref(channel); /* the watcher's reference goes within a second, with the next state or time-out */
+    channel_unref(channel);
 }
 
 bool rpc_channel_ready(struct rpc_channel *channel) { return grpc_channel_check_connectivity_state(channel->channel, 1) == GRPC_CHANNEL_READY; }
@@ -216,26 +225,47 @@ static const grpc_metadata *find_trailer(const struct rpc_client_call *call, con
 /** What `struct rpc_result` lends while on_finished runs. */
 struct finishing {
     const struct rpc_client_call *call;
-    char value[1024];
+    char **values; /* of the trailers asked for, as strings */
 };
 
 static const char *result_trailer(const struct rpc_result *result, const char *key) {
     struct finishing *finishing = result->internal;
     const grpc_metadata *entry = find_trailer(finishing->call, key);
     if (entry == NULL) return NULL;
-    struct bytes_view value = grpc_slice_view(&entry->value);
-    snprintf(finishing->value, sizeof finishing->value, "%.*s", (int)(value.length < 1023 ? value.length : 1023), (const char *)value.data);
-    return finishing->value;
+    if (finishing->values == NULL) finishing->values = calloc(finishing->call->trailers.count, sizeof *finishing->values);
+    if (finishing->values == NULL) return NULL;
+    char **value = &finishing->values[entry - finishing->call->trailers.metadata];
+    if (*value == NULL) *value = grpc_slice_to_c_string(entry->value);
+    return *value;
+}
+
+static void enlist(struct rpc_client_call *call) {
+    pthread_mutex_lock(&call->channel->mutex);
+    call->next = call->channel->calls;
+    if (call->next != NULL) call->next->previous = call;
+    call->channel->calls = call;
+    pthread_mutex_unlock(&call->channel->mutex);
+}
+
+static void delist(struct rpc_client_call *call) {
+    pthread_mutex_lock(&call->channel->mutex);
+    if (call->next != NULL) call->next->previous = call->previous;
+    if (call->previous != NULL) call->previous->next = call->next;
+    else call->channel->calls = call->next;
+    pthread_mutex_unlock(&call->channel->mutex);
 }
 
 static void finish(struct rpc_client_call *call) {
     struct finishing finishing = {.call = call};
+    delist(call);
     char *message = grpc_slice_to_c_string(call->status_message);
     struct rpc_result result = {.status = (enum status)call->status, .message = message, .trailer = result_trailer, .internal = &finishing};
     const grpc_metadata *details = find_trailer(call, "grpc-status-details-bin");
     if (details != NULL) result.details = grpc_slice_view(&details->value);
     call->on_finished(call, call->context, &result);
     gpr_free(message);
+    for (size_t i = 0; finishing.values != NULL && i < call->trailers.count; i++) gpr_free(finishing.values[i]);
+    free(finishing.values);
     rpc_client_call_unref(call);
 }
 
@@ -280,6 +310,8 @@ static void on_read_done(struct grpc_tag *tag, bool ok) {
     if (ok && buffer != NULL && grpc_buffer_read(buffer, &slice)) {
         call->on_message(call, call->context, grpc_slice_view(&slice));
         grpc_slice_unref(slice);
+    } else if (ok && buffer != NULL) {
+        grpc_call_cancel_with_status(call->call, GRPC_STATUS_INTERNAL, "a message could not be read", NULL);
     }
     if (buffer != NULL) grpc_byte_buffer_destroy(buffer);
     pthread_mutex_lock(&call->mutex);
@@ -307,7 +339,8 @@ static void write_next_locked(struct rpc_client_call *call) {
         call->sending = message->buffer;
         call->writing = true;
         free(message);
-        grpc_op op = {.op = GRPC_OP_SEND_MESSAGE, .data.send_message.send_message = call->sending};
+        /* More is waiting: let gRPC gather. The headers went before, in a batch of their own. */
+        grpc_op op = {.op = GRPC_OP_SEND_MESSAGE, .flags = call->first != NULL ? GRPC_WRITE_BUFFER_HINT : 0, .data.send_message.send_message = call->sending};
         start_batch_locked(call, &op, 1, &call->write_tag);
     } else if (call->half_close_wanted) {
         call->half_close_sent = true;
@@ -418,6 +451,7 @@ enum status rpc_client_call_start(struct rpc_channel *channel, const struct rpc_
     grpc_metadata_array_init(&call->headers);
     grpc_metadata_array_init(&call->trailers);
     pthread_mutex_init(&call->mutex, NULL);
+    enlist(call);
     *out = call; /* before the first callback can come */
 
     pthread_mutex_lock(&call->mutex);
@@ -433,18 +467,25 @@ struct unary {
     rpc_unary_fn *on_done;
     void *context;
     struct bytes reply;
+    bool replied;
 };
 
 static void on_unary_message(struct rpc_client_call *call, void *context, struct bytes_view message) {
     (void)call;
     struct unary *unary = context;
+    unary->replied = true;
     (void)!bytes_append(&unary->reply, message.data, message.length);
 }
 
 static void on_unary_finished(struct rpc_client_call *call, void *context, const struct rpc_result *result) {
     (void)call;
     struct unary *unary = context;
-    unary->on_done(unary->context, result, bytes_view(&unary->reply));
+    struct rpc_result broken = *result;
+    if (result->status == STATUS_OK && (!unary->replied || unary->reply.failed)) {
+        broken.status = unary->replied ? STATUS_RESOURCE_EXHAUSTED : STATUS_INTERNAL;
+        broken.message = unary->replied ? "no memory for the reply" : "the server sent no reply";
+    }
+    unary->on_done(unary->context, &broken, bytes_view(&unary->reply));
     bytes_deinit(&unary->reply);
     free(unary);
 }
@@ -455,8 +496,9 @@ enum status rpc_client_unary_async(struct rpc_channel *channel, const char *path
     if (unary == NULL) return error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
     unary->on_done = on_done;
     unary->context = context;
-    bytes_init(&unary->reply, LIMIT_REQUEST_BODY_BYTES_MAX);
-    struct rpc_client_call_options options = {.path = path, .deadline_ns = clock_monotonic_ns(clock_system()) + timeout_ns, .metadata = metadata, .on_message = on_unary_message,
+    bytes_init(&unary->reply, SIZE_MAX); /* the channel has the limit */
+    int64_t now_ns = clock_monotonic_ns(clock_system());
+    struct rpc_client_call_options options = {.path = path, .deadline_ns = timeout_ns > INT64_MAX - now_ns ? INT64_MAX : now_ns + timeout_ns, .metadata = metadata, .on_message = on_unary_message,
                                               .on_finished = on_unary_finished, .context = unary};
     struct rpc_client_call *call = NULL;
     enum status status = rpc_client_call_start(channel, &options, &call, err);

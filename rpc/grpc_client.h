@@ -31,7 +31,8 @@ struct rpc_channel_options {
     bool use_tls;
 };
 enum status rpc_channel_open(struct rpc_client *client, const struct rpc_channel_options *options, struct rpc_channel **out, struct error *err);
-void rpc_channel_close(struct rpc_channel *channel); /* running calls end with UNAVAILABLE or CANCELLED */
+/** Running calls end with CANCELLED; their callbacks still come. Nobody else may be using the channel. */
+void rpc_channel_close(struct rpc_channel *channel);
 /** Connected now. Also starts connecting when idle. */
 bool rpc_channel_ready(struct rpc_channel *channel);
 
@@ -39,7 +40,7 @@ struct rpc_result {
     enum status status;
     const char *message;        /* never NULL; lent until on_finished returns */
     struct bytes_view details;  /* grpc-status-details-bin */
-    /* trailing metadata, lent */
+    /* First value of a trailing metadata entry (lower-case key); NULL when absent. Lent until on_finished returns. */
     const char *(*trailer)(const struct rpc_result *result, const char *key);
     void *internal;
 };

@@ -102,6 +102,7 @@ static enum status read_pems(const struct rpc_tls *tls, struct pem *out, struct 
 }
 
 static void free_pems(struct pem *pem) {
+    if (pem->key != NULL) explicit_bzero(pem->key, strlen(pem->key));
     free(pem->certificate);
     free(pem->key);
     free(pem->authorities);

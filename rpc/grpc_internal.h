@@ -19,6 +19,11 @@ struct grpc_tag {
 
 /* TSan does not see the synchronisation inside the (not instrumented) library: what was written before a batch is
  * started is seen by whoever takes its tag from the queue. */
+#if defined(__has_feature)
+#if __has_feature(thread_sanitizer) /* clang's word for it */
+#define __SANITIZE_THREAD__ 1
+#endif
+#endif
 #if defined(__SANITIZE_THREAD__)
 void __tsan_acquire(void *address);
 void __tsan_release(void *address);
@@ -62,6 +67,8 @@ struct grpc_acceptor;
 enum status grpc_acceptor_create(const char *address, grpc_server *server, struct grpc_acceptor **out, int *out_port, struct error *err);
 enum status grpc_acceptor_start(struct grpc_acceptor *acceptor, struct error *err);
 void grpc_acceptor_destroy(struct grpc_acceptor *acceptor);
+/** "ipv4:127.0.0.1:51234", "ipv6:[::1]:51234", "unix:" or "unknown": who is at the other end of an accepted socket. */
+void grpc_acceptor_peer(int fd, char *out, size_t out_bytes);
 
 /** Methods that every server has: health and reflection (grpc_health.c, grpc_reflection.c). */
 struct grpc_health;

@@ -5,9 +5,11 @@
  * for unary and streams, health and reflection, and unknown methods.
  *
  * A call has four batches at most in the air, each with its tag: CLOSE (from start to end; tells cancellation), READ (one
- * message), WRITE (one message, with the initial metadata the first time), FINISH (the status). It ends when FINISH and
- * CLOSE are back and neither READ nor WRITE is out. All tags of a call come from one completion queue, so its callbacks
- * follow one another.
+ * message), WRITE (one message, with the initial metadata the first time, with the status when it is the last), FINISH (the
+ * status alone). It ends when the status and CLOSE are back and neither READ nor WRITE is out. All tags of a call come from
+ * one completion queue, so its callbacks follow one another.
+ *
+ * What a handler writes inside `message` is sent when it returns: a unary answer and its status then go in one batch.
  */
 #include "base/clock.h"
 #include "base/limits.h"
@@ -20,6 +22,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <time.h>
 
 enum {
@@ -27,6 +30,8 @@ enum {
     METHODS_MAX = 64,
     METADATA_MAX = 16,                    /* headers, and trailers, that a handler may add */
     PENDING_BYTES_MAX = 16 * 1024 * 1024, /* hard maximum of one call's waiting messages */
+    DETAILS_BYTES_MAX = 5 * 1024,         /* in base64 and with the message it must fit the 8 KiB that clients accept of metadata */
+    PEER_BYTES = 80,
     QUEUES_MAX = 64,
 };
 
@@ -47,10 +52,10 @@ struct rpc_server {
     struct grpc_health *health;
     struct grpc_reflection *reflection;
     bool started, stopped;
-    pthread_mutex_t mutex;
+    pthread_mutex_t mutex; /* guards what follows */
     pthread_cond_t idle;
-    int64_t calls;
-    bool shutdown_done;
+    int64_t calls, slots; /* live calls; slots that wait for one */
+    bool stopping, shutdown_done;
     struct grpc_tag shutdown_tag;
 };
 
@@ -74,7 +79,7 @@ struct rpc_call {
     grpc_metadata_array metadata;
     const struct method *method;
     void *state;
-    char *peer;
+    char peer[PEER_BYTES];
     char **strings; /* request metadata values made into strings on demand */
     size_t string_count;
     atomic_int references;
@@ -86,11 +91,11 @@ struct rpc_call {
     struct metadata_list headers, trailers;
     bool headers_sent;
     bool reading, read_paused, read_ended;
-    bool writing;
+    bool message_came; /* to a method that takes exactly one */
+    bool writing, held; /* held: `message` is running, and what it writes waits for its end */
     bool finish_wanted, finish_sent, finish_done, closed, ended;
     enum status finish_status;
     grpc_slice finish_message;
-    bool read_again; /* a message was delivered while paused */
     int close_cancelled;
     atomic_bool cancelled;
     grpc_byte_buffer *received;
@@ -121,7 +126,6 @@ static void call_free(struct rpc_call *call) {
     metadata_list_free(&call->trailers);
     for (size_t i = 0; i < call->string_count; i++) free(call->strings[i]);
     free(call->strings);
-    if (call->peer != NULL) gpr_free(call->peer);
     if (call->finish_wanted) grpc_slice_unref(call->finish_message);
     grpc_metadata_array_destroy(&call->metadata);
     grpc_call_details_destroy(&call->details);
@@ -170,29 +174,42 @@ static grpc_op initial_metadata_op(struct rpc_call *call) {
     return (grpc_op){.op = GRPC_OP_SEND_INITIAL_METADATA, .data.send_initial_metadata = {.count = call->headers.count, .metadata = call->headers.items}};
 }
 
+static grpc_op status_op(struct rpc_call *call) {
+    call->finish_sent = true;
+    return (grpc_op){.op = GRPC_OP_SEND_STATUS_FROM_SERVER,
+                     .data.send_status_from_server = {.trailing_metadata_count = call->trailers.count, .trailing_metadata = call->trailers.items,
+                                                      .status = (grpc_status_code)call->finish_status, .status_details = &call->finish_message}};
+}
+
+static struct pending *take_first_locked(struct rpc_call *call) {
+    struct pending *message = call->first;
+    call->first = message->next;
+    if (call->first == NULL) call->last = NULL;
+    call->pending_bytes -= message->bytes;
+    return message;
+}
+
+/** Start the next batch, if nothing is out: the first waiting message (and the status behind the last one), or the status. */
 static void send_next_locked(struct rpc_call *call) {
-    if (call->writing || call->finish_sent) return;
-    grpc_op ops[2];
+    if (call->writing || call->finish_sent || call->held || (call->first == NULL && !call->finish_wanted)) return;
+    grpc_op ops[3];
     size_t count = 0;
-    if (call->first != NULL) {
-        struct pending *message = call->first;
-        call->first = message->next;
-        if (call->first == NULL) call->last = NULL;
-        if (!call->headers_sent) ops[count++] = initial_metadata_op(call);
-        ops[count++] = (grpc_op){.op = GRPC_OP_SEND_MESSAGE, .data.send_message.send_message = message->buffer};
-        call->sending = message->buffer;
-        call->writing = true;
-        call->pending_bytes -= message->bytes;
-        free(message);
-        start_batch(call, ops, count, &call->write_tag);
-    } else if (call->finish_wanted) {
-        if (!call->headers_sent) ops[count++] = initial_metadata_op(call);
-        ops[count++] = (grpc_op){.op = GRPC_OP_SEND_STATUS_FROM_SERVER,
-                                 .data.send_status_from_server = {.trailing_metadata_count = call->trailers.count, .trailing_metadata = call->trailers.items,
-                                                                  .status = (grpc_status_code)call->finish_status, .status_details = &call->finish_message}};
-        call->finish_sent = true;
+    bool headers_were_sent = call->headers_sent;
+    if (!call->headers_sent) ops[count++] = initial_metadata_op(call);
+    if (call->first == NULL) {
+        ops[count++] = status_op(call);
         start_batch(call, ops, count, &call->finish_tag);
+        return;
     }
+    struct pending *message = take_first_locked(call);
+    call->sending = message->buffer;
+    free(message);
+    ops[count++] = (grpc_op){.op = GRPC_OP_SEND_MESSAGE, .data.send_message.send_message = call->sending};
+    /* More is waiting: let gRPC gather (six times the messages per second). Never with the headers, where it would wait for ever, nor on the last one. */
+    if (call->first != NULL && headers_were_sent) ops[count - 1].flags = GRPC_WRITE_BUFFER_HINT;
+    if (call->first == NULL && call->finish_wanted) ops[count++] = status_op(call);
+    call->writing = true;
+    start_batch(call, ops, count, &call->write_tag);
 }
 
 static void drop_pending_locked(struct rpc_call *call) {
@@ -212,6 +229,7 @@ static void on_written(struct grpc_tag *tag, bool ok) {
     grpc_byte_buffer_destroy(call->sending);
     call->sending = NULL;
     call->writing = false;
+    if (call->finish_sent) call->finish_done = true;
     if (!ok) drop_pending_locked(call); /* the stream is broken; CLOSE tells the handler */
     send_next_locked(call);
     bool writable = call->above && call->pending_bytes <= call->watermark / 2 && !call->finish_wanted;
@@ -235,7 +253,8 @@ enum status rpc_call_write(struct rpc_call *call, struct bytes_view message) {
     if (pending == NULL) return STATUS_RESOURCE_EXHAUSTED;
     *pending = (struct pending){.buffer = grpc_buffer_of(message), .bytes = message.length + 1};
     pthread_mutex_lock(&call->mutex);
-    enum status status = call->finish_wanted || call->closed ? STATUS_CANCELLED : call->pending_bytes + pending->bytes > PENDING_BYTES_MAX ? STATUS_RESOURCE_EXHAUSTED : STATUS_OK;
+    bool fits = call->pending_bytes == 0 || call->pending_bytes + pending->bytes <= PENDING_BYTES_MAX; /* one message always does */
+    enum status status = call->finish_wanted || call->closed ? STATUS_CANCELLED : fits ? STATUS_OK : STATUS_RESOURCE_EXHAUSTED;
     if (status == STATUS_OK) {
         if (call->last != NULL) call->last->next = pending;
         else call->first = pending;
@@ -270,7 +289,7 @@ void rpc_call_finish(struct rpc_call *call, enum status status, const char *mess
         call->finish_wanted = true;
         call->finish_status = status;
         call->finish_message = grpc_slice_from_copied_string(message != NULL ? message : "");
-        if (details.length > 0) (void)!add_metadata(&call->trailers, "grpc-status-details-bin", details);
+        if (details.length > 0 && details.length <= DETAILS_BYTES_MAX) (void)!add_metadata(&call->trailers, "grpc-status-details-bin", details);
         send_next_locked(call);
     }
     pthread_mutex_unlock(&call->mutex);
@@ -285,30 +304,44 @@ static void read_next_locked(struct rpc_call *call) {
     start_batch(call, &op, 1, &call->read_tag);
 }
 
-/** Give one message to the handler; false when it cannot be read. */
+static void hold_writes(struct rpc_call *call, bool hold) {
+    pthread_mutex_lock(&call->mutex);
+    call->held = hold;
+    if (!hold) send_next_locked(call);
+    pthread_mutex_unlock(&call->mutex);
+}
+
 static void deliver(struct rpc_call *call, grpc_byte_buffer *buffer) {
     grpc_slice slice;
     if (grpc_buffer_read(buffer, &slice)) {
+        hold_writes(call, true);
         call->method->method->message(call, grpc_slice_view(&slice));
+        hold_writes(call, false);
         grpc_slice_unref(slice);
     } else {
-        rpc_call_finish(call, STATUS_INTERNAL, "the message could not be decompressed", (struct bytes_view){0});
+        rpc_call_finish(call, STATUS_INTERNAL, "the message could not be read", (struct bytes_view){0});
     }
     grpc_byte_buffer_destroy(buffer);
+}
+
+/** The client sends no more, or its call is broken. */
+static void reading_ended(struct rpc_call *call) {
+    if (atomic_load(&call->cancelled)) return;
+    if (call->method->method->half_closed != NULL) call->method->method->half_closed(call);
+    else if (!call->message_came) rpc_call_finish(call, STATUS_UNIMPLEMENTED, "the method takes exactly one message", (struct bytes_view){0});
 }
 
 static void on_read(struct grpc_tag *tag, bool ok) {
     struct rpc_call *call = CALL_OF(tag, read_tag);
     grpc_byte_buffer *buffer = call->received;
     call->received = NULL;
-    if (ok && buffer != NULL) {
-        deliver(call, buffer);
-    } else if (call->method->method->half_closed != NULL && !atomic_load(&call->cancelled)) {
-        call->method->method->half_closed(call);
-    }
+    bool came = ok && buffer != NULL;
+    if (came) deliver(call, buffer);
+    else reading_ended(call);
     pthread_mutex_lock(&call->mutex);
     call->reading = false;
-    if (!ok || buffer == NULL) call->read_ended = true;
+    call->message_came |= came;
+    if (!came || call->method->method->half_closed == NULL) call->read_ended = true;
     read_next_locked(call);
     pthread_mutex_unlock(&call->mutex);
     end_if_done(call);
@@ -369,20 +402,28 @@ static void begin(struct rpc_call *call) {
 
 static void on_new(struct grpc_tag *tag, bool ok) {
     struct rpc_call *call = CALL_OF(tag, new_tag);
-    if (!ok) { /* the server is shutting down */
-        call_free(call);
-        return;
-    }
-    post_slot(call->server, call->queue);
-    pthread_mutex_lock(&call->server->mutex);
-    call->server->calls++;
-    pthread_mutex_unlock(&call->server->mutex);
-    begin(call);
+    struct rpc_server *server = call->server;
+    pthread_mutex_lock(&server->mutex);
+    bool another = ok && !server->stopping;
+    server->slots += another ? 0 : -1;
+    server->calls += ok;
+    if (!another) pthread_cond_broadcast(&server->idle);
+    pthread_mutex_unlock(&server->mutex);
+    if (another) post_slot(server, call->queue);
+    if (ok) begin(call);
+    else call_free(call); /* the server is shutting down */
 }
 
+static void slot_lost(struct rpc_server *server) {
+    pthread_mutex_lock(&server->mutex);
+    server->slots--;
+    pthread_mutex_unlock(&server->mutex);
+}
+
+/** Ask for a call. The slot is already counted. */
 static void post_slot(struct rpc_server *server, int queue) {
     struct rpc_call *call = calloc(1, sizeof *call);
-    if (call == NULL) return; /* fewer calls are taken at a time */
+    if (call == NULL) return slot_lost(server); /* fewer calls are taken at a time */
     call->new_tag.done = on_new;
     call->close_tag.done = on_closed;
     call->read_tag.done = on_read;
@@ -396,7 +437,9 @@ static void post_slot(struct rpc_server *server, int queue) {
     grpc_metadata_array_init(&call->metadata);
     grpc_completion_queue *cq = server->queues[queue].queue;
     TAG_RELEASE(&call->new_tag);
-    if (grpc_server_request_call(server->server, &call->call, &call->details, &call->metadata, cq, cq, &call->new_tag) != GRPC_CALL_OK) call_free(call);
+    if (grpc_server_request_call(server->server, &call->call, &call->details, &call->metadata, cq, cq, &call->new_tag) == GRPC_CALL_OK) return;
+    call_free(call);
+    slot_lost(server);
 }
 
 /* ---- what handlers ask --------------------------------------------------------------------------------------------- */
@@ -429,7 +472,14 @@ const char *rpc_call_metadata(struct rpc_call *call, const char *key) {
 
 const char *rpc_call_peer(struct rpc_call *call) {
     pthread_mutex_lock(&call->mutex);
-    if (call->peer == NULL) call->peer = grpc_call_get_peer(call->call);
+    if (call->peer[0] == 0 && call->closed) snprintf(call->peer, sizeof call->peer, "unknown"); /* its socket may be another's by now */
+    if (call->peer[0] == 0) {
+        char *name = grpc_call_get_peer(call->call);
+        int fd;
+        if (sscanf(name, "fd:%d", &fd) == 1) grpc_acceptor_peer(fd, call->peer, sizeof call->peer); /* all that gRPC knows of a socket that we accepted */
+        else snprintf(call->peer, sizeof call->peer, "%s", name);
+        gpr_free(name);
+    }
     pthread_mutex_unlock(&call->mutex);
     return call->peer;
 }
@@ -474,12 +524,15 @@ static grpc_arg integer_arg(const char *key, int64_t value) {
 }
 
 static grpc_server *make_server(const struct rpc_server_options *options) {
-    grpc_arg list[10];
+    grpc_arg list[12];
     size_t count = 0;
     list[count++] = integer_arg("grpc.so_reuseport", 0); /* else two processes share a port without a word */
     list[count++] = integer_arg(GRPC_ARG_MAX_RECEIVE_MESSAGE_LENGTH, options->message_bytes_max);
     list[count++] = integer_arg(GRPC_ARG_MAX_SEND_MESSAGE_LENGTH, -1);
     list[count++] = integer_arg(GRPC_ARG_MAX_METADATA_SIZE, LIMIT_HEADER_BYTES);
+    list[count++] = integer_arg(GRPC_ARG_MAX_CONCURRENT_STREAMS, LIMIT_STREAMS_PER_CONNECTION);
+    /* A compressed message is checked against the maximum before it grows, and may grow a thousandfold: refuse all but plain ones. */
+    list[count++] = integer_arg(GRPC_COMPRESSION_CHANNEL_ENABLED_ALGORITHMS_BITSET, 1u << GRPC_COMPRESS_NONE);
     list[count++] = integer_arg("grpc.http2.min_ping_interval_without_data_ms", 1000);
     list[count++] = integer_arg(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
     if (options->keepalive_ns > 0) {
@@ -495,7 +548,7 @@ static enum status listen_tls(struct rpc_server *server, struct error *err) {
     TRY(grpc_server_credentials_of(&server->options.tls, &credentials, err));
     server->port = grpc_server_add_http2_port(server->server, server->options.address, credentials);
     grpc_server_credentials_release(credentials);
-    if (server->port == 0) return error_set(err, STATUS_UNAVAILABLE, "cannot listen on %.64s (is the port taken?)", server->options.address);
+    if (server->port == 0) return error_set(err, STATUS_UNAVAILABLE, "cannot listen on %.64s: the port is taken, or the certificate and its key do not fit", server->options.address);
     return STATUS_OK;
 }
 
@@ -556,12 +609,11 @@ enum status rpc_server_add(struct rpc_server *server, const struct rpc_method *m
 }
 
 enum status rpc_server_start(struct rpc_server *server, struct error *err) {
+    for (int i = 0; i < server->queue_count; i++) TRY(grpc_queue_start(&server->queues[i], "grpc-server", err));
     grpc_server_start(server->server);
     server->started = true;
-    for (int i = 0; i < server->queue_count; i++) {
-        for (int slot = 0; slot < SLOTS_PER_QUEUE; slot++) post_slot(server, i);
-        TRY(grpc_queue_start(&server->queues[i], "grpc-server", err));
-    }
+    server->slots = SLOTS_PER_QUEUE * server->queue_count;
+    for (int i = 0; i < SLOTS_PER_QUEUE * server->queue_count; i++) post_slot(server, i % server->queue_count);
     return server->acceptor != NULL ? grpc_acceptor_start(server->acceptor, err) : STATUS_OK;
 }
 
@@ -576,8 +628,9 @@ int64_t rpc_server_calls(const struct rpc_server *server) {
     return calls;
 }
 
-/** Wait until no call is left, or until `deadline_ns` (monotonic). The mutex is held. */
-static void wait_idle_locked(struct rpc_server *server, int64_t deadline_ns) {
+/** Wait until no call is left, or until `grace_ns` from now. The mutex is held. */
+static void wait_idle_locked(struct rpc_server *server, int64_t grace_ns) {
+    int64_t now_ns = clock_monotonic_ns(clock_system()), deadline_ns = grace_ns > INT64_MAX - now_ns ? INT64_MAX : now_ns + grace_ns;
     struct timespec until = {.tv_sec = deadline_ns / NS_PER_S, .tv_nsec = deadline_ns % NS_PER_S};
     while (server->calls > 0) {
         if (pthread_cond_timedwait(&server->idle, &server->mutex, &until) != 0) return;
@@ -587,31 +640,41 @@ static void wait_idle_locked(struct rpc_server *server, int64_t deadline_ns) {
 void rpc_server_stop(struct rpc_server *server, int64_t grace_ns) {
     if (server->stopped) return;
     server->stopped = true;
-    grpc_health_shut(server->health); /* ends the watchers too, which would otherwise use up the grace */
+    if (server->health != NULL) grpc_health_shut(server->health); /* ends the watchers too, which would otherwise use up the grace */
     grpc_acceptor_destroy(server->acceptor);
     server->acceptor = NULL;
     if (!server->started) return;
+    pthread_mutex_lock(&server->mutex);
+    server->stopping = true;
+    pthread_mutex_unlock(&server->mutex);
     TAG_RELEASE(&server->shutdown_tag);
     grpc_server_shutdown_and_notify(server->server, server->queues[0].queue, &server->shutdown_tag);
     pthread_mutex_lock(&server->mutex);
-    wait_idle_locked(server, clock_monotonic_ns(clock_system()) + grace_ns);
+    wait_idle_locked(server, grace_ns);
     pthread_mutex_unlock(&server->mutex);
     grpc_server_cancel_all_calls(server->server);
     pthread_mutex_lock(&server->mutex);
-    while (!server->shutdown_done || server->calls > 0) pthread_cond_wait(&server->idle, &server->mutex);
+    /* The slots too: one filled at the last moment may still stand in another queue, and no handler may run after this. */
+    while (!server->shutdown_done || server->calls > 0 || server->slots > 0) pthread_cond_wait(&server->idle, &server->mutex);
+    pthread_mutex_unlock(&server->mutex);
+}
+
+/** gRPC wants a shutdown even of a server that never ran, or it aborts. The queue's thread may not run either. */
+static void shut_unstarted(struct rpc_server *server) {
+    grpc_completion_queue *queue = server->queues[0].queue;
+    grpc_server_start(server->server);
+    TAG_RELEASE(&server->shutdown_tag);
+    grpc_server_shutdown_and_notify(server->server, queue, &server->shutdown_tag);
+    if (!server->queues[0].started) (void)grpc_completion_queue_next(queue, gpr_inf_future(GPR_CLOCK_REALTIME), NULL);
+    pthread_mutex_lock(&server->mutex);
+    while (server->queues[0].started && !server->shutdown_done) pthread_cond_wait(&server->idle, &server->mutex);
     pthread_mutex_unlock(&server->mutex);
 }
 
 void rpc_server_destroy(struct rpc_server *server) {
     if (server == NULL) return;
-    if (server->server != NULL && !server->started) { /* gRPC wants a shutdown even of a server that never ran */
-        grpc_server_start(server->server);
-        server->started = true;
-        if (grpc_queue_start(&server->queues[0], "grpc-server", NULL) == STATUS_OK) rpc_server_stop(server, 0);
-    } else if (server->server != NULL) {
-        rpc_server_stop(server, 0);
-    }
-    grpc_acceptor_destroy(server->acceptor);
+    rpc_server_stop(server, 0);
+    if (server->server != NULL && !server->started) shut_unstarted(server);
     if (server->server != NULL) grpc_server_destroy(server->server);
     for (int i = 0; i < server->queue_count; i++) grpc_queue_stop(&server->queues[i]);
     grpc_health_destroy(server->health);

@@ -34,7 +34,8 @@ struct rpc_tls {
     const char *server_name; /* client: expect this name instead of the address's host; may be NULL */
 };
 
-/** A method. Unary ones are streams with one message each way: `message` is called once, then write once and finish. */
+/** A method. One without `half_closed` takes exactly one message (unary, server streaming): `message` is called at most once, later
+ *  messages are not read, and a client that sends none gets UNIMPLEMENTED. One with it takes any number. */
 struct rpc_method {
     const char *path; /* "/bora.v1.ChatService/CompleteChat" */
     void (*start)(struct rpc_call *call, void *service);                            /* may be NULL; metadata is there, no message yet */
@@ -48,7 +49,7 @@ struct rpc_method {
 struct rpc_server_options {
     const char *address; /* "127.0.0.1:7001", "[::]:7001" or "unix:/path"; port 0 picks a free one */
     int threads;         /* completion queues; 0: 1 on small machines, else min(4, cores/4) */
-    int64_t message_bytes_max;      /* received; larger is RESOURCE_EXHAUSTED */
+    int64_t message_bytes_max;      /* received; larger is RESOURCE_EXHAUSTED, compressed UNIMPLEMENTED */
     int64_t keepalive_ns;           /* ping idle connections; 0 = gRPC's default */
     int64_t keepalive_timeout_ns;
     struct rpc_tls tls;
@@ -79,7 +80,7 @@ void *rpc_call_service(struct rpc_call *call);
 const char *rpc_call_metadata(struct rpc_call *call, const char *key);
 /** Monotonic ns (base/clock), INT64_MAX when none. */
 int64_t rpc_call_deadline_ns(struct rpc_call *call);
-/** "ipv4:127.0.0.1:51234"; lent. */
+/** "ipv4:127.0.0.1:51234", "ipv6:[::1]:51234", "unix:"; lent. Ask in `start` or `message`: it is "unknown" when first asked after the client left. */
 const char *rpc_call_peer(struct rpc_call *call);
 bool rpc_call_cancelled(struct rpc_call *call);
 
@@ -87,13 +88,15 @@ bool rpc_call_cancelled(struct rpc_call *call);
 enum status rpc_call_add_header(struct rpc_call *call, const char *key, const char *value);
 /** Trailing metadata; before finish. Copied. */
 enum status rpc_call_add_trailer(struct rpc_call *call, const char *key, const char *value);
-/** Queue one message (copied). STATUS_CANCELLED when the call is over; STATUS_RESOURCE_EXHAUSTED past a hard maximum of waiting bytes. Any thread. */
+/** Queue one message (copied). STATUS_CANCELLED when the call is over; STATUS_RESOURCE_EXHAUSTED past a hard maximum of waiting bytes (one message of any size may wait).
+ *  Any thread. */
 enum status rpc_call_write(struct rpc_call *call, struct bytes_view message);
 size_t rpc_call_pending_bytes(struct rpc_call *call);
 void rpc_call_set_watermark(struct rpc_call *call, size_t bytes);
-/** End the call after what is queued. `message` may be NULL. `details` (may be empty) go into grpc-status-details-bin: see rpc_status_details. Idempotent. Any thread. */
+/** End the call after what is queued. `message` may be NULL. `details` (may be empty) go into grpc-status-details-bin: see rpc_status_details. Details over 5 KiB
+ *  are left out, since clients refuse calls with more than 8 KiB of metadata. Idempotent. Any thread. */
 void rpc_call_finish(struct rpc_call *call, enum status status, const char *message, struct bytes_view details);
-/** Messages arrive only while reading is on (default); off stops the client by flow control. Any thread. */
+/** Messages arrive only while reading is on (default); off stops the client by flow control, after the one message that may be on its way. Any thread. */
 void rpc_call_pause_reading(struct rpc_call *call);
 void rpc_call_resume_reading(struct rpc_call *call);
 
