@@ -1,0 +1,232 @@
+/* Copyright Bora contributors
+ * SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The row-wise operations - embed, rmsnorm, rope, swiglu - against their definitions in float64, for every variant.
+ *
+ *   embed     a multiplication by `scale`: to the bit
+ *   rmsnorm   the mean of squares is off by (D/64 + 26) half units in the last place, its root by half of that; 6 more operations
+ *   rope      angles are double; sine and cosine are rounded once, scaled once, multiplied and added: 4 half units of |x|
+ *   swiglu    e^x within 4 half units, then an addition, a division and a multiplication: 8 in all; e^x has no values below 1e-38
+ */
+#include "tests/unit/kernels/fixture.h"
+
+#include <math.h>
+#include <string.h>
+
+/* ---- embed ------------------------------------------------------------------------------------------------------------- */
+
+static void test_embed_is_the_dequantised_row(void **state) {
+    (void)state;
+    enum { V = 50, D = 256, T = 9 };
+    static const enum tensor_type types[] = {TENSOR_F32, TENSOR_F16, TENSOR_BF16, TENSOR_Q4_0, TENSOR_Q4_1, TENSOR_Q5_0, TENSOR_Q5_1, TENSOR_Q8_0, TENSOR_Q4_K, TENSOR_Q5_K, TENSOR_Q6_K};
+    static const int32_t ids[T] = {0, 49, 7, 7, 31, 16, 15, 48, 0};
+    static const float scales[] = {1, 24.0f, 0.3f};
+    for_each_variant(variant) {
+        struct kernels *kernels = fixture_open(variant, 2);
+        struct fixture_random random = {.seed = 10};
+        for (size_t i = 0; i < sizeof types / sizeof types[0]; i++) {
+            struct tensor_view view = fixture_tensor(&random, types[i], V, D);
+            struct weights *weights = NULL;
+            assert_int_equal(kernels->operations->weights_create(kernels, &view, &weights, NULL), STATUS_OK);
+            for (size_t s = 0; s < sizeof scales / sizeof scales[0]; s++) {
+                float y[T * D], want[D];
+                kernels->operations->embed(kernels, weights, ids, T, scales[s], y);
+                for (int t = 0; t < T; t++) {
+                    assert_int_equal(tensor_dequantise_row(types[i], (const char *)view.data + (size_t)ids[t] * tensor_type_row_bytes(types[i], D), D, want), STATUS_OK);
+                    for (int k = 0; k < D; k++) assert_true(y[t * D + k] == want[k] * scales[s]);
+                }
+            }
+            kernels->operations->weights_destroy(kernels, weights);
+            test_free((void *)view.data);
+        }
+        kernels_close(kernels);
+    }
+}
+
+/* ---- rmsnorm ----------------------------------------------------------------------------------------------------------- */
+
+static void check_rmsnorm(struct kernels *kernels, int64_t rows, int64_t width, float magnitude, bool in_place) {
+    const double eps = 1e-5f;
+    struct fixture_random random = {.seed = 11};
+    float *x = fixture_normals(&random, rows * width), *weight = fixture_normals(&random, width), *y = fixture_floats(rows * width, 0);
+    for (int64_t i = 0; i < rows * width; i++) x[i] *= magnitude;
+    if (in_place) memcpy(y, x, (size_t)(rows * width) * sizeof *y);
+    kernels->operations->rmsnorm(kernels, in_place ? y : x, weight, (float)eps, rows, width, y);
+    for (int64_t t = 0; t < rows; t++) {
+        double mean = 0;
+        for (int64_t k = 0; k < width; k++) mean += (double)x[t * width + k] * x[t * width + k] / (double)width;
+        for (int64_t k = 0; k < width; k++) {
+            double want = weight[k] * x[t * width + k] / sqrt(mean + eps), bound = ((double)width / 128 + 13 + 6) * F32_HALF_ULP * fabs(want) + 1e-44;
+            assert_true(fabs(y[t * width + k] - want) <= bound);
+        }
+    }
+    test_free(x);
+    test_free(weight);
+    test_free(y);
+}
+
+static void test_rmsnorm_is_the_definition(void **state) {
+    (void)state;
+    static const int64_t widths[] = {1, 7, 16, 31, 64, 100, 576, 1536, 2048};
+    static const float magnitudes[] = {1, 1e15f, 1e-3f, 1e-15f};
+    for_each_variant(variant) {
+        struct kernels *kernels = fixture_open(variant, 2);
+        for (size_t w = 0; w < sizeof widths / sizeof widths[0]; w++) {
+            for (size_t m = 0; m < sizeof magnitudes / sizeof magnitudes[0]; m++) {
+                check_rmsnorm(kernels, 1, widths[w], magnitudes[m], false);
+                check_rmsnorm(kernels, 9, widths[w], magnitudes[m], true);
+            }
+        }
+        kernels_close(kernels);
+    }
+}
+
+static void test_rmsnorm_of_zeros_is_zeros(void **state) {
+    (void)state;
+    for_each_variant(variant) {
+        struct kernels *kernels = fixture_open(variant, 1);
+        float x[100] = {0}, weight[100], y[100];
+        for (int k = 0; k < 100; k++) weight[k] = (float)(k - 50);
+        kernels->operations->rmsnorm(kernels, x, weight, 1e-6f, 1, 100, y);
+        for (int k = 0; k < 100; k++) assert_true(y[k] == 0);
+        kernels_close(kernels);
+    }
+}
+
+/* ---- rope -------------------------------------------------------------------------------------------------------------- */
+
+struct rope_case {
+    int heads, head_dim, rotary_dim;
+    enum rope_style style;
+    float magnitude;
+};
+
+static void check_rope(struct kernels *kernels, const struct rope_case *c) {
+    enum { T = 7 };
+    static const int32_t positions[T] = {0, 1, 2, 63, 8191, 131071, 1000000};
+    struct fixture_random random = {.seed = 12};
+    int64_t stride = c->heads * c->head_dim + 3;
+    float *x = fixture_normals(&random, T * stride), *before = fixture_floats(T * stride, 0), frequencies[128];
+    memcpy(before, x, (size_t)(T * stride) * sizeof *x);
+    int pairs = c->rotary_dim / 2;
+    for (int i = 0; i < pairs; i++) frequencies[i] = (float)pow(10000, -2.0 * i / c->rotary_dim);
+    struct rope rope = {.x = x, .x_stride = stride, .rows = T, .heads = c->heads, .head_dim = c->head_dim, .rotary_dim = c->rotary_dim, .style = c->style,
+                        .positions = positions, .inverse_frequency = frequencies, .magnitude = c->magnitude};
+    kernels->operations->rope(kernels, &rope);
+    for (int64_t at = 0; at < T * stride; at++) {
+        int64_t t = at / stride, column = at % stride, k = column % c->head_dim;
+        if (column >= c->heads * c->head_dim || k >= c->rotary_dim) {
+            assert_true(x[at] == before[at]); /* the rest of a head, and what lies between rows, passes unchanged */
+            continue;
+        }
+        bool halves = c->style == ROPE_HALVES, first = halves ? k < pairs : k % 2 == 0;
+        int64_t pair = halves ? k % pairs : k / 2, partner = halves ? (first ? at + pairs : at - pairs) : (first ? at + 1 : at - 1);
+        double angle = (double)positions[t] * frequencies[pair], cosine = cos(angle) * c->magnitude, sine = sin(angle) * c->magnitude;
+        double want = first ? before[at] * cosine - before[partner] * sine : before[partner] * sine + before[at] * cosine;
+        double bound = 4 * F32_HALF_ULP * c->magnitude * (fabs((double)before[at]) + fabs((double)before[partner]));
+        assert_true(fabs(x[at] - want) <= bound);
+    }
+    test_free(x);
+    test_free(before);
+}
+
+static void test_rope_is_the_definition(void **state) {
+    (void)state;
+    static const struct rope_case cases[] = {{9, 64, 64, ROPE_INTERLEAVED, 1}, {3, 64, 64, ROPE_HALVES, 1},     {2, 80, 32, ROPE_INTERLEAVED, 1}, {5, 80, 20, ROPE_HALVES, 1},
+                                             {1, 128, 128, ROPE_HALVES, 1.3f}, {1, 16, 2, ROPE_INTERLEAVED, 1}, {4, 256, 256, ROPE_INTERLEAVED, 0.7f}};
+    for_each_variant(variant) {
+        struct kernels *kernels = fixture_open(variant, 2);
+        for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) check_rope(kernels, &cases[i]);
+        kernels_close(kernels);
+    }
+}
+
+static void test_rope_at_position_zero_changes_nothing(void **state) {
+    (void)state;
+    for_each_variant(variant) {
+        struct kernels *kernels = fixture_open(variant, 1);
+        struct fixture_random random = {.seed = 13};
+        float *x = fixture_normals(&random, 128), before[128], frequencies[32];
+        memcpy(before, x, sizeof before);
+        for (int i = 0; i < 32; i++) frequencies[i] = 1;
+        struct rope rope = {.x = x, .x_stride = 128, .rows = 1, .heads = 2, .head_dim = 64, .rotary_dim = 64, .positions = &(int32_t){0}, .inverse_frequency = frequencies, .magnitude = 1};
+        kernels->operations->rope(kernels, &rope);
+        assert_memory_equal(x, before, sizeof before);
+        test_free(x);
+        kernels_close(kernels);
+    }
+}
+
+/* ---- swiglu ------------------------------------------------------------------------------------------------------------ */
+
+static double silu(double z) { return z / (1 + exp(-z)); }
+
+/** 1e-35 |up|: what e^x leaves where it ends, near 1e-38 and 1e38, times a gate of about 90. */
+static void check_swiglu(struct kernels *kernels, const float *gate, const float *up, int64_t rows, int64_t width, bool in_place) {
+    float *y = fixture_floats(rows * width, 0);
+    if (in_place) memcpy(y, gate, (size_t)(rows * width) * sizeof *y);
+    kernels->operations->swiglu(kernels, in_place ? y : gate, up, rows, width, y);
+    for (int64_t i = 0; i < rows * width; i++) {
+        double want = silu(gate[i]) * up[i];
+        if (!(fabs(y[i] - want) <= 8 * F32_HALF_ULP * fabs(want) + 1e-35 * fabs((double)up[i]))) fail_msg("swiglu(%.9g, %.9g) is %.9g, not %.9g", (double)gate[i], (double)up[i], (double)y[i], want);
+    }
+    test_free(y);
+}
+
+static void test_swiglu_is_the_definition(void **state) {
+    (void)state;
+    static const int64_t widths[] = {1, 7, 16, 31, 100, 1536};
+    for_each_variant(variant) {
+        struct kernels *kernels = fixture_open(variant, 2);
+        for (size_t w = 0; w < sizeof widths / sizeof widths[0]; w++) {
+            struct fixture_random random = {.seed = 14};
+            int64_t rows = 5;
+            float *gate = fixture_normals(&random, rows * widths[w]), *up = fixture_normals(&random, rows * widths[w]);
+            for (int64_t i = 0; i < rows * widths[w]; i++) gate[i] *= i % 3 == 0 ? 30 : 3;
+            check_swiglu(kernels, gate, up, rows, widths[w], w % 2 == 0);
+            test_free(gate);
+            test_free(up);
+        }
+        kernels_close(kernels);
+    }
+}
+
+/** A walk over the whole range of e^x, its edges included. */
+static void test_swiglu_over_the_range_of_the_exponential(void **state) {
+    (void)state;
+    enum { COUNT = 40000 };
+    float *gate = fixture_floats(COUNT, 0), *up = fixture_floats(COUNT, 1);
+    for (int i = 0; i < COUNT; i++) gate[i] = -100.0f + 0.005f * (float)i;
+    for_each_variant(variant) {
+        struct kernels *kernels = fixture_open(variant, 1);
+        check_swiglu(kernels, gate, up, 1, COUNT, false);
+        kernels_close(kernels);
+    }
+    test_free(gate);
+    test_free(up);
+}
+
+static void test_swiglu_of_extremes(void **state) {
+    (void)state;
+    static const float gate[] = {0.0f, -0.0f, 1e30f, -1e30f, -3e38f, 3e38f, 1e-42f, -1e-42f, -87.4f, -88.3f, -88.8f, -89};
+    enum { COUNT = sizeof gate / sizeof gate[0] };
+    for_each_variant(variant) {
+        struct kernels *kernels = fixture_open(variant, 1);
+        float up[COUNT], y[COUNT];
+        for (int i = 0; i < COUNT; i++) up[i] = 1;
+        check_swiglu(kernels, gate, up, 1, COUNT, false);
+        kernels->operations->swiglu(kernels, &(float){NAN}, up, 1, 1, y);
+        assert_true(isnan(y[0]));
+        kernels_close(kernels);
+    }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_embed_is_the_dequantised_row),          cmocka_unit_test(test_rmsnorm_is_the_definition), cmocka_unit_test(test_rmsnorm_of_zeros_is_zeros),
+        cmocka_unit_test(test_rope_is_the_definition),                cmocka_unit_test(test_rope_at_position_zero_changes_nothing),
+        cmocka_unit_test(test_swiglu_is_the_definition),              cmocka_unit_test(test_swiglu_over_the_range_of_the_exponential),
+        cmocka_unit_test(test_swiglu_of_extremes),
+    };
+    return cmocka_run_group_tests(tests, fixture_announce, NULL);
+}
