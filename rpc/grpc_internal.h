@@ -80,11 +80,13 @@ void grpc_health_shut(struct grpc_health *health);
 extern const struct rpc_method grpc_health_methods[2];
 
 struct grpc_reflection;
-/** `descriptors`: serialised FileDescriptorSet, borrowed. */
+/** `descriptors`: serialised FileDescriptorSet, borrowed; may be empty. Health's and reflection's own files are added. */
 enum status grpc_reflection_create(struct bytes_view descriptors, struct grpc_reflection **out, struct error *err);
 void grpc_reflection_destroy(struct grpc_reflection *reflection);
 /** Make the service of a method path ("/bora.v1.ChatService/CompleteChat") show in the list. */
 void grpc_reflection_add_path(struct grpc_reflection *reflection, const char *path);
+/** A ServerReflectionRequest's answer, appended. STATUS_INVALID_ARGUMENT when it is malformed, STATUS_RESOURCE_EXHAUSTED past the maximum of `out`. */
+enum status grpc_reflection_answer(const struct grpc_reflection *reflection, struct bytes_view request, struct bytes *out);
 extern const struct rpc_method grpc_reflection_methods[2];
 
 /** Writing the wire format. */

@@ -17,7 +17,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { FILES_MAX = 128, SERVICES_MAX = 32, DEPENDENCIES_MAX = 64, NEST_MAX = 16, SYMBOL_BYTES_MAX = 512, ANSWER_BYTES_MAX = 4 << 20 };
+enum { FILES_MAX = 128, SERVICES_MAX = 32, NEST_MAX = 16, SYMBOL_BYTES_MAX = 512, ANSWER_BYTES_MAX = 4 << 20 };
+
+/* Generated from rpc/proto/: health and reflection themselves. */
+extern const char grpc_standard_protos[];
+extern const unsigned long grpc_standard_protos_length;
 
 struct file {
     struct bytes_view proto, name, package;
@@ -38,20 +42,35 @@ static struct bytes_view first_bytes(struct bytes_view message, uint32_t number)
     return (struct bytes_view){0};
 }
 
+static int find_file(const struct grpc_reflection *reflection, struct bytes_view name) {
+    for (int i = 0; i < reflection->file_count; i++) {
+        if (bytes_view_equal(reflection->files[i].name, name)) return i;
+    }
+    return -1;
+}
+
+/** Take the files of a FileDescriptorSet that are not there yet. */
+static enum status add_files(struct grpc_reflection *reflection, struct bytes_view set, struct error *err) {
+    struct wire_field field;
+    while (wire_next(&set, &field)) {
+        if (field.number != 1 || field.type != WIRE_BYTES) continue;
+        struct file file = {.proto = field.bytes, .name = first_bytes(field.bytes, 1), .package = first_bytes(field.bytes, 2)};
+        if (find_file(reflection, file.name) >= 0) continue;
+        if (reflection->file_count == FILES_MAX) return error_set(err, STATUS_RESOURCE_EXHAUSTED, "reflection takes at most %d .proto files", FILES_MAX);
+        reflection->files[reflection->file_count++] = file;
+    }
+    if (set.length != 0) return error_set(err, STATUS_INVALID_ARGUMENT, "the descriptors for reflection are malformed");
+    return STATUS_OK;
+}
+
 enum status grpc_reflection_create(struct bytes_view descriptors, struct grpc_reflection **out, struct error *err) {
     struct grpc_reflection *reflection = calloc(1, sizeof *reflection);
     if (reflection == NULL) return error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
-    struct wire_field field;
-    while (wire_next(&descriptors, &field)) {
-        if (field.number != 1 || field.type != WIRE_BYTES || reflection->file_count == FILES_MAX) continue;
-        reflection->files[reflection->file_count++] = (struct file){.proto = field.bytes, .name = first_bytes(field.bytes, 1), .package = first_bytes(field.bytes, 2)};
-    }
-    if (descriptors.length != 0) {
-        free(reflection);
-        return error_set(err, STATUS_INVALID_ARGUMENT, "the descriptors for reflection are malformed");
-    }
-    *out = reflection;
-    return STATUS_OK;
+    enum status status = add_files(reflection, descriptors, err);
+    if (status == STATUS_OK) status = add_files(reflection, bytes_view_of(grpc_standard_protos, grpc_standard_protos_length), err);
+    if (status == STATUS_OK) *out = reflection;
+    else free(reflection);
+    return status;
 }
 
 void grpc_reflection_destroy(struct grpc_reflection *reflection) { free(reflection); }
@@ -110,13 +129,6 @@ static bool file_has(const struct file *file, struct bytes_view symbol) {
     return false;
 }
 
-static int find_file(const struct grpc_reflection *reflection, struct bytes_view name) {
-    for (int i = 0; i < reflection->file_count; i++) {
-        if (bytes_view_equal(reflection->files[i].name, name)) return i;
-    }
-    return -1;
-}
-
 /** The file and everything that it imports, each once. */
 static void put_file(const struct grpc_reflection *reflection, int index, bool *sent, struct bytes *out) {
     if (index < 0 || sent[index]) return;
@@ -172,35 +184,47 @@ static void put_answer(const struct grpc_reflection *reflection, const struct wi
         bytes_init(&files, ANSWER_BYTES_MAX);
         put_file(reflection, index, sent, &files);
         wire_put_bytes(answer, 4, bytes_view(&files));
+        answer->failed |= files.failed;
         bytes_deinit(&files);
     }
 }
 
-static void on_request(struct rpc_call *call, struct bytes_view message) {
-    const struct grpc_reflection *reflection = rpc_call_service(call);
+enum status grpc_reflection_answer(const struct grpc_reflection *reflection, struct bytes_view request, struct bytes *out) {
     struct wire_field field, asked = {.number = 0};
-    struct bytes_view cursor = message, host = {0};
+    struct bytes_view cursor = request, host = {0};
     while (wire_next(&cursor, &field)) {
         if (field.type != WIRE_BYTES) continue;
         if (field.number == 1) host = field.bytes;
         else if (field.number >= 3 && field.number <= 7) asked = field;
     }
-    if (cursor.length != 0 || asked.number == 0) {
-        rpc_call_finish(call, STATUS_INVALID_ARGUMENT, "the reflection request is malformed", (struct bytes_view){0});
-        return;
-    }
+    if (cursor.length != 0 || asked.number == 0) return STATUS_INVALID_ARGUMENT;
+    wire_put_bytes(out, 1, host);
+    wire_put_bytes(out, 2, request);
+    put_answer(reflection, &asked, out);
+    return out->failed ? STATUS_RESOURCE_EXHAUSTED : STATUS_OK;
+}
+
+/** One answer waits at most: a client that asks without reading is stopped. */
+static void on_start(struct rpc_call *call, void *service) {
+    (void)service;
+    rpc_call_set_watermark(call, 1);
+}
+
+static void on_request(struct rpc_call *call, struct bytes_view message) {
     struct bytes answer;
     bytes_init(&answer, ANSWER_BYTES_MAX);
-    wire_put_bytes(&answer, 1, host);
-    wire_put_bytes(&answer, 2, message);
-    put_answer(reflection, &asked, &answer);
-    if (answer.failed || rpc_call_write(call, bytes_view(&answer)) != STATUS_OK) rpc_call_finish(call, STATUS_RESOURCE_EXHAUSTED, "the answer is too large", (struct bytes_view){0});
+    enum status status = grpc_reflection_answer(rpc_call_service(call), message, &answer);
+    rpc_call_pause_reading(call); /* until `writable` */
+    if (status == STATUS_OK) status = rpc_call_write(call, bytes_view(&answer));
+    if (status != STATUS_OK) {
+        rpc_call_finish(call, status, status == STATUS_INVALID_ARGUMENT ? "the reflection request is malformed" : "the answer is too large", (struct bytes_view){0});
+    }
     bytes_deinit(&answer);
 }
 
 static void on_half_closed(struct rpc_call *call) { rpc_call_finish(call, STATUS_OK, NULL, (struct bytes_view){0}); }
 
 const struct rpc_method grpc_reflection_methods[2] = {
-    {.path = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", .message = on_request, .half_closed = on_half_closed},
-    {.path = "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", .message = on_request, .half_closed = on_half_closed},
+    {.path = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", .start = on_start, .message = on_request, .half_closed = on_half_closed, .writable = rpc_call_resume_reading},
+    {.path = "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", .start = on_start, .message = on_request, .half_closed = on_half_closed, .writable = rpc_call_resume_reading},
 };
