@@ -1,0 +1,150 @@
+# Copyright Bora contributors
+# SPDX-License-Identifier: Apache-2.0
+"""A house for the tests of one file: its own folder, its own free ports, the real model."""
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+BUILD = Path(os.environ.get("BORA_BUILD_DIR", ROOT / "build/release"))
+PORT_NAMES = ["http", "grpc", "keys", "worker", "redis", "keys-metrics", "worker-metrics"]
+PATIENCE_S = 30
+
+
+def free_ports(count):
+    """Ports below the ephemeral range, so that no client's own socket sits on one between choosing and binding."""
+    found, candidate = [], 20000 + os.getpid() * 37 % 9000
+    while len(found) < count:
+        candidate += 1
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", candidate))
+            except OSError:
+                continue
+        found.append(candidate)
+    return found
+
+
+def until(condition, what, seconds=PATIENCE_S):
+    """Wait for a condition; the only thing that a test may wait for."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        value = condition()
+        if value:
+            return value
+        time.sleep(0.02)
+    raise AssertionError(f"not within {seconds} s: {what}")
+
+
+class House:
+    def __init__(self, state):
+        self.state = state
+        self.ports = dict(zip(PORT_NAMES, free_ports(len(PORT_NAMES))))
+        self.environment = {**os.environ, "BORA_STATE": str(state), "BORA_BUILD_DIR": str(BUILD)}
+        self.up()
+        self.base = f"http://127.0.0.1:{self.ports['http']}"
+        self.admin_key = (state / "secrets/admin-key").read_text().strip()
+        self.key = (state / "secrets/demo-key").read_text().strip()
+        self.model = "smollm2-135m-instruct"
+
+    def command(self, *arguments):
+        return subprocess.run([sys.executable, str(ROOT / "tools/house.py"), *arguments], env=self.environment, capture_output=True, text=True, timeout=300)
+
+    def up(self):
+        flags = [f for name, port in self.ports.items() for f in (f"--{name}-port", str(port))]
+        done = self.command("up", "--no-question", "--threads", "2", *flags)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    def down(self):
+        self.command("down")
+
+    def pid(self, name):
+        return int((self.state / "run" / f"{name}.pid").read_text().split()[0])
+
+    def kill(self, name, how=signal.SIGKILL):
+        pid = self.pid(name)
+        os.kill(pid, how)
+        if how == signal.SIGKILL:
+            until(lambda: not Path(f"/proc/{pid}").exists() or " Z " in Path(f"/proc/{pid}/stat").read_text(), f"{name} is dead")
+
+    def log(self, name):
+        return (self.state / "log" / f"{name}.log").read_text(errors="replace")
+
+    def metric(self, port_name, metric, labels=""):
+        text = urllib.request.urlopen(f"http://127.0.0.1:{self.ports[port_name]}/metrics", timeout=10).read().decode()
+        return sum(float(line.rsplit(" ", 1)[1]) for line in text.splitlines() if line.startswith(metric) and labels in line)
+
+    def resident_bytes(self, name):
+        return int(Path(f"/proc/{self.pid(name)}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+    def send(self, method, path, body=None, key=None, headers=None, base=None):
+        """(status, headers, parsed JSON or text); `body` is bytes or something for JSON."""
+        data = body if isinstance(body, (bytes, type(None))) else json.dumps(body).encode()
+        all_headers = {"Content-Type": "application/json", **(headers or {})}
+        key = self.key if key is None else key
+        if key:
+            all_headers["Authorization"] = f"Bearer {key}"
+        request = urllib.request.Request((base or self.base) + path, data=data, headers=all_headers, method=method)
+        try:
+            with urllib.request.urlopen(request, timeout=120) as answer:
+                return answer.status, answer.headers, parse(answer.read())
+        except urllib.error.HTTPError as error:
+            return error.code, error.headers, parse(error.read())
+
+    def chat(self, messages="Say hi.", key=None, base=None, **fields):
+        if isinstance(messages, str):
+            messages = [{"role": "user", "content": messages}]
+        return self.send("POST", "/v1/chat/completions", {"model": self.model, "messages": messages, "max_tokens": 8, "temperature": 0, **fields}, key=key, base=base)
+
+    def new_key(self, **fields):
+        status, _, body = self.send("POST", "/v1/admin/api-keys", fields, key=self.admin_key)
+        assert status == 200, body
+        return body["key"], body["info"]["key_id"]
+
+    def revoke(self, key_id):
+        status, _, body = self.send("DELETE", f"/v1/admin/api-keys/{key_id}", key=self.admin_key)
+        assert status == 200, body
+
+
+def parse(data):
+    try:
+        return json.loads(data)
+    except ValueError:
+        return data.decode(errors="replace")
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory):
+    house = House(tmp_path_factory.mktemp("house"))
+    yield house
+    house.down()
+
+
+@pytest.fixture(scope="module")
+def grpc_modules(tmp_path_factory):
+    """A Python client generated from proto/, as a user would."""
+    from grpc_tools import protoc
+
+    out = tmp_path_factory.mktemp("generated")
+    files = ["bora/v1/options.proto", "bora/v1/error.proto", "bora/v1/chat.proto", "bora/v1/models.proto", "bora/v1/keys.proto"]
+    well_known = Path(protoc.__file__).parent / "_proto"
+    assert protoc.main(["protoc", f"-I{ROOT / 'proto'}", f"-I{well_known}", f"--python_out={out}", f"--grpc_python_out={out}", *files]) == 0
+    sys.path.insert(0, str(out))
+    from bora.v1 import chat_pb2, chat_pb2_grpc, error_pb2, keys_pb2, keys_pb2_grpc, models_pb2, models_pb2_grpc
+
+    class Modules:
+        pass
+
+    modules = Modules()
+    modules.chat, modules.chat_grpc, modules.error, modules.keys, modules.keys_grpc, modules.models, modules.models_grpc = (
+        chat_pb2, chat_pb2_grpc, error_pb2, keys_pb2, keys_pb2_grpc, models_pb2, models_pb2_grpc)
+    return modules

@@ -1,0 +1,80 @@
+# Copyright Bora contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Limits are exact: not one request over at 64 concurrent; tokens are reserved for the worst case and the rest comes back."""
+import json
+import socket
+import threading
+
+from conftest import until
+
+
+def many(house, key, count, **fields):
+    results, barrier = [], threading.Barrier(count)
+
+    def one():
+        barrier.wait()
+        results.append(house.chat(key=key, max_tokens=1, **fields))
+
+    threads = [threading.Thread(target=one) for _ in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return results
+
+
+def test_not_one_request_over_at_64_concurrent(house):
+    key, _ = house.new_key(limits={"requests_per_minute": 10})
+    results = many(house, key, 64)
+    statuses = [r[0] for r in results]
+    assert statuses.count(200) == 10 and statuses.count(429) == 54, statuses
+    _, headers, body = next(r for r in results if r[0] == 429)
+    assert (body["type"], body["code"], body["message"]) == ("rate_limited", "1300", "Rate limit exceeded")
+    assert 1 <= int(headers["retry-after"]) <= 61
+    _, headers, _ = next(r for r in results if r[0] == 200)
+    assert headers["x-ratelimit-limit-req-minute"] == "10" and 0 <= int(headers["x-ratelimit-remaining-req-minute"]) < 10
+
+
+def test_tokens_are_reserved_and_returned(house):
+    key, _ = house.new_key(limits={"tokens_per_minute": 1000})
+    status, headers, body = house.chat(key=key, max_tokens=500)
+    assert status == 200
+    prompt, used = body["usage"]["prompt_tokens"], body["usage"]["total_tokens"]
+    assert int(headers["x-ratelimit-tokens-query-cost"]) == prompt + 500
+    assert int(headers["x-ratelimit-remaining-tokens-minute"]) == 1000 - prompt - 500
+
+    def settled():
+        _, after, _ = house.chat(key=key, max_tokens=1)
+        return int(after["x-ratelimit-remaining-tokens-minute"]) if "x-ratelimit-remaining-tokens-minute" in after else None
+
+    assert settled() <= 1000 - used
+    status, _, body = house.chat(key=key, max_tokens=2000)
+    assert status == 429 and "2000" not in body["message"] and str(prompt + 2000) in body["message"]
+
+
+def test_model_limits_bind_beside_the_keys_own(house):
+    key, _ = house.new_key(limits={"requests_per_minute": 100}, model_limits=[{"model": house.model, "limits": {"requests_per_minute": 2}}])
+    assert [house.chat(key=key, max_tokens=1)[0] for _ in range(3)] == [200, 200, 429]
+
+
+def test_zero_lets_nothing_pass(house):
+    key, _ = house.new_key(limits={"requests_per_minute": 0})
+    assert house.chat(key=key, max_tokens=1)[0] == 429
+
+
+def test_client_gone_mid_stream_frees_slot_and_reservation(house):
+    """The worker stops within a step, and what was not generated comes back to the key."""
+    key, _ = house.new_key(limits={"tokens_per_minute": 6000})
+    body = json.dumps({"model": house.model, "messages": [{"role": "user", "content": "Count to one million."}], "max_tokens": 4000, "stream": True}).encode()
+    connection = socket.create_connection(("127.0.0.1", house.ports["http"]), timeout=60)
+    connection.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer " + key.encode() + b"\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+    received = b""
+    while received.count(b"data:") < 3:
+        received += connection.recv(65536)
+    assert house.metric("worker-metrics", "bora_engine_running") == 1
+    steps_before = house.metric("worker-metrics", "bora_engine_steps_total")
+    assert house.chat(key=key, max_tokens=4000)[0] == 429  # the reservation holds while the stream runs
+    connection.close()
+    until(lambda: house.metric("worker-metrics", "bora_engine_running") == 0, "the slot is free", 5)
+    print("steps until free:", house.metric("worker-metrics", "bora_engine_steps_total") - steps_before)
+    until(lambda: house.chat(key=key, max_tokens=4000)[0] == 200, "the reservation came back", 10)

@@ -1,0 +1,61 @@
+# Copyright Bora contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Does the public `mistralai` client, unmodified, complete and stream?"""
+import pytest
+
+try:
+    from mistralai.client import Mistral
+    from mistralai.client import errors
+except ImportError:
+    from mistralai import Mistral
+    from mistralai import models as errors
+
+QUESTION = [{"role": "user", "content": "What is the capital of France?"}]
+
+
+@pytest.fixture(scope="module")
+def client(house):
+    with Mistral(api_key=house.key, server_url=house.base) as client:
+        yield client
+
+
+def test_completion_answers(client, house):
+    answer = client.chat.complete(model=house.model, messages=QUESTION, max_tokens=24, temperature=0)
+    assert "Paris" in answer.choices[0].message.content
+    assert answer.usage.total_tokens == answer.usage.prompt_tokens + answer.usage.completion_tokens
+
+
+def test_stream_gives_the_same_text_and_usage_on_the_last_chunk(client, house):
+    whole = client.chat.complete(model=house.model, messages=QUESTION, max_tokens=24, temperature=0)
+    chunks = [event.data for event in client.chat.stream(model=house.model, messages=QUESTION, max_tokens=24, temperature=0)]
+    assert "".join(c.choices[0].delta.content or "" for c in chunks) == whole.choices[0].message.content
+    assert chunks[-1].usage.completion_tokens == whole.usage.completion_tokens
+    assert chunks[-1].choices[0].finish_reason == whole.choices[0].finish_reason
+
+
+def test_random_seed_reproduces(client, house):
+    texts = {client.chat.complete(model=house.model, messages=QUESTION, max_tokens=12, temperature=1.2, random_seed=5).choices[0].message.content for _ in range(2)}
+    assert len(texts) == 1
+
+
+def test_prefix_is_continued_and_contained(client, house):
+    answer = client.chat.complete(model=house.model, messages=[*QUESTION, {"role": "assistant", "content": "The capital city is", "prefix": True}], max_tokens=8, temperature=0)
+    assert answer.choices[0].message.content.startswith("The capital city is")
+    assert "Paris" in answer.choices[0].message.content
+
+
+def test_safe_prompt_lengthens_the_prompt(client, house):
+    plain = client.chat.complete(model=house.model, messages=QUESTION, max_tokens=1)
+    safe = client.chat.complete(model=house.model, messages=QUESTION, max_tokens=1, safe_prompt=True)
+    assert safe.usage.prompt_tokens > plain.usage.prompt_tokens
+
+
+def test_models_list(client, house):
+    assert [m.id for m in client.models.list().data] == [house.model]
+    assert client.models.retrieve(model_id=house.model).max_context_length == 8192
+
+
+def test_validation_error_has_the_path(client, house):
+    with pytest.raises(Exception) as caught:
+        client.chat.complete(model=house.model, messages=QUESTION, temperature=9)
+    assert "422" in str(caught.value) or "temperature" in str(caught.value)

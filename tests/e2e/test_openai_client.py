@@ -1,0 +1,109 @@
+# Copyright Bora contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Does the public `openai` client, unmodified, complete and stream?"""
+import openai
+import pytest
+
+
+@pytest.fixture(scope="module")
+def client(house):
+    return openai.OpenAI(base_url=house.base + "/v1", api_key=house.key, max_retries=0)
+
+
+QUESTION = [{"role": "user", "content": "What is the capital of France?"}]
+
+
+def test_completion_answers_and_counts(client, house):
+    answer = client.chat.completions.create(model=house.model, messages=QUESTION, max_tokens=24, temperature=0)
+    assert "Paris" in answer.choices[0].message.content
+    assert answer.object == "chat.completion" and answer.model == house.model
+    assert answer.choices[0].finish_reason in ("stop", "length")
+    assert answer.usage.total_tokens == answer.usage.prompt_tokens + answer.usage.completion_tokens
+    assert 0 < answer.usage.completion_tokens <= 24
+
+
+def test_stream_gives_the_same_text_in_pieces(client, house):
+    whole = client.chat.completions.create(model=house.model, messages=QUESTION, max_tokens=24, temperature=0)
+    chunks = list(client.chat.completions.create(model=house.model, messages=QUESTION, max_tokens=24, temperature=0, stream=True))
+    assert chunks[0].choices[0].delta.role == "assistant"
+    assert "".join(c.choices[0].delta.content or "" for c in chunks) == whole.choices[0].message.content
+    assert chunks[-1].choices[0].finish_reason == whole.choices[0].finish_reason
+    assert chunks[-1].usage.completion_tokens == whole.usage.completion_tokens
+    assert len(chunks) > 5 and len({c.id for c in chunks}) == 1
+
+
+def test_include_usage_adds_a_last_chunk_without_choices(client, house):
+    chunks = list(client.chat.completions.create(model=house.model, messages=QUESTION, max_tokens=4, stream=True, stream_options={"include_usage": True}))
+    assert chunks[-1].choices == [] and chunks[-1].usage.prompt_tokens > 0
+    assert all(c.usage is None for c in chunks[:-1])
+
+
+def test_seed_reproduces_and_other_seeds_differ(client, house):
+    def text(seed):
+        return client.chat.completions.create(model=house.model, messages=[{"role": "user", "content": "Tell me a story."}], max_tokens=20, temperature=1.2, seed=seed).choices[0].message.content
+
+    assert text(7) == text(7)
+    assert len({text(seed) for seed in range(4)}) > 1
+
+
+def test_n_answers_share_the_prompt(client, house):
+    one = client.chat.completions.create(model=house.model, messages=QUESTION, max_tokens=6, seed=1, temperature=1)
+    three = client.chat.completions.create(model=house.model, messages=QUESTION, max_tokens=6, seed=1, temperature=1, n=3)
+    assert [c.index for c in three.choices] == [0, 1, 2]
+    assert three.choices[0].message.content == one.choices[0].message.content
+    assert three.usage.prompt_tokens == one.usage.prompt_tokens
+
+
+def test_stop_never_shows(client, house):
+    plain = client.chat.completions.create(model=house.model, messages=QUESTION, max_tokens=24, temperature=0).choices[0].message.content
+    word = plain.split()[3]
+    answer = client.chat.completions.create(model=house.model, messages=QUESTION, max_tokens=24, temperature=0, stop=[word]).choices[0]
+    assert word not in answer.message.content and answer.finish_reason == "stop"
+    assert plain.startswith(answer.message.content)
+
+
+def test_logprobs_are_there_and_sorted(client, house):
+    answer = client.chat.completions.create(model=house.model, messages=QUESTION, max_tokens=5, temperature=0, logprobs=True, top_logprobs=3)
+    entries = answer.choices[0].logprobs.content
+    assert len(entries) >= 1
+    for entry in entries:
+        values = [t.logprob for t in entry.top_logprobs]
+        assert len(values) == 3 and values == sorted(values, reverse=True) and values[0] <= 0
+        assert entry.token == entry.top_logprobs[0].token  # greedy takes the likeliest
+
+
+def test_newer_names_are_understood(client, house):
+    answer = client.chat.completions.create(model=house.model, messages=[{"role": "developer", "content": "Answer briefly."}, {"role": "user", "content": "Hi", "name": "ada"}],
+                                            max_completion_tokens=3, user="u1", metadata={"a": "b"}, service_tier="auto", store=False)
+    assert answer.usage.completion_tokens <= 3
+
+
+def test_content_parts_of_text(client, house):
+    answer = client.chat.completions.create(model=house.model, messages=[{"role": "user", "content": [{"type": "text", "text": "What is the capital"}, {"type": "text", "text": "of France?"}]}], max_tokens=16, temperature=0)
+    assert answer.choices[0].message.content
+
+
+def test_alias_and_tier_reach_the_model(client, house):
+    for name in ("smollm2", "small"):
+        assert client.chat.completions.create(model=name, messages=QUESTION, max_tokens=1).model == house.model
+
+
+def test_models_list_and_retrieve(client, house):
+    assert [m.id for m in client.models.list()] == [house.model]
+    assert client.models.retrieve("smollm2").id == house.model
+    with pytest.raises(openai.NotFoundError):
+        client.models.retrieve("nothing")
+
+
+def test_wrong_key_raises_authentication_error(house):
+    stranger = openai.OpenAI(base_url=house.base + "/v1", api_key="bora_aaaaaaaaaaaa_" + "x" * 43, max_retries=0)
+    with pytest.raises(openai.AuthenticationError):
+        stranger.chat.completions.create(model=house.model, messages=QUESTION)
+
+
+def test_unsupported_features_are_refused_by_name(client, house):
+    for fields, word in (({"response_format": {"type": "json_object"}}, "response_format"), ({"store": True}, "store"),
+                         ({"tools": [{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}]}, "tools")):
+        with pytest.raises(openai.BadRequestError) as caught:
+            client.chat.completions.create(model=house.model, messages=QUESTION, **fields)
+        assert caught.value.body["param"] == word

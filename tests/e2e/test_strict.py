@@ -1,0 +1,69 @@
+# Copyright Bora contributors
+# SPDX-License-Identifier: Apache-2.0
+"""The strict dialect (contract 1.18): what only OpenAI names is refused."""
+import subprocess
+
+import pytest
+
+from conftest import BUILD, free_ports, until
+
+
+@pytest.fixture(scope="module")
+def strict(house):
+    http, grpc = free_ports(2)
+    process = subprocess.Popen([str(BUILD / "bin/bora-gateway"), "--dialect", "mistral", "--http-listen", f"127.0.0.1:{http}", "--grpc-listen", f"127.0.0.1:{grpc}", "--keys", f"127.0.0.1:{house.ports['keys']}",
+                                "--service-token-file", str(house.state / "secrets/service-token"), "--redis", f"127.0.0.1:{house.ports['redis']}",
+                                "--redis-password-file", str(house.state / "secrets/redis-password")], stderr=subprocess.DEVNULL)
+    base = f"http://127.0.0.1:{http}"
+
+    def ready():
+        try:
+            return house.send("GET", "/readyz", key=False, base=base)[0] == 200
+        except OSError:
+            return False
+
+    until(ready, "the strict gateway is ready")
+    yield base
+    process.terminate()
+    assert process.wait(30) == 0
+
+
+@pytest.mark.parametrize("fields, name", [({"seed": 1}, "seed"), ({"max_completion_tokens": 5}, "max_completion_tokens"), ({"logprobs": True}, "logprobs"), ({"logit_bias": {"1": 1}}, "logit_bias"),
+                                          ({"user": "u"}, "user"), ({"store": False}, "store"), ({"stream_options": {}}, "stream_options")])
+def test_openai_fields_are_extra(house, strict, fields, name):
+    status, _, body = house.chat(base=strict, **fields)
+    assert status == 422 and body["detail"][0] | {"input": 0, "msg": 0, "ctx": 0} == {"type": "extra_forbidden", "loc": ["body", name], "input": 0, "msg": 0, "ctx": 0}
+
+
+def test_developer_role_and_names_are_refused(house, strict):
+    assert house.chat([{"role": "developer", "content": "a"}, {"role": "user", "content": "a"}], base=strict)[0] == 422
+    status, _, body = house.chat([{"role": "user", "content": "a", "name": "ada"}], base=strict)
+    assert status == 422 and body["detail"][0]["loc"] == ["body", "messages", 0, "user", "name"]
+
+
+def test_temperature_ends_at_one_and_a_half(house, strict):
+    assert house.chat(base=strict, temperature=1.5, max_tokens=1)[0] == 200
+    assert house.chat(base=strict, temperature=1.6)[0] == 422
+
+
+def test_answer_has_the_contract_shape(house, strict):
+    status, headers, body = house.chat(base=strict, random_seed=3)
+    assert status == 200 and len(body["id"]) == 32
+    assert set(body) == {"id", "object", "created", "model", "choices", "usage"}
+    choice = body["choices"][0]
+    assert set(choice) == {"index", "message", "finish_reason"}
+    assert choice["message"]["role"] == "assistant" and choice["message"]["tool_calls"] is None
+    assert headers["mistral-correlation-id"]
+
+
+def test_user_after_tool_is_refused(house, strict):
+    messages = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}, {"role": "tool", "content": "c"}, {"role": "user", "content": "d"}]
+    status, _, body = house.chat(messages, base=strict)
+    assert (status, body["code"], body["message"]) == (400, "3230", "Unexpected role 'user' after role 'tool'")
+
+
+def test_context_filled_is_model_length(house, strict):
+    prompt = "word " * 8150
+    status, _, body = house.send("POST", "/v1/chat/completions", {"model": house.model, "messages": [{"role": "user", "content": prompt}], "temperature": 0}, base=strict)
+    assert status == 200 and body["choices"][0]["finish_reason"] in ("model_length", "stop")
+    assert body["usage"]["total_tokens"] <= 8192
