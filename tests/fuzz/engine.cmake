@@ -1,0 +1,6 @@
+# Copyright Bora contributors
+# SPDX-License-Identifier: Apache-2.0
+bora_fuzzer(NAME gguf SOURCES ${CMAKE_CURRENT_LIST_DIR}/gguf_fuzz.c DEPENDS engine_weights base)
+bora_fuzzer(NAME tokenizer SOURCES ${CMAKE_CURRENT_LIST_DIR}/tokenizer_fuzz.c DEPENDS engine_tokenizer engine_weights base test_support)
+bora_fuzzer(NAME vocabulary SOURCES ${CMAKE_CURRENT_LIST_DIR}/vocabulary_fuzz.c DEPENDS engine_chat engine_tokenizer engine_weights base)
+bora_fuzzer(NAME chat SOURCES ${CMAKE_CURRENT_LIST_DIR}/chat_fuzz.c DEPENDS engine_chat engine_tokenizer engine_weights base test_support)
