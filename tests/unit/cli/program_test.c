@@ -1,0 +1,447 @@
+/* Copyright Bora contributors
+ * SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The program `bora`, argv[1]: its key commands against a real keys service (argv[2]), chat and models against a gateway made
+ * of canned answers.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "base/clock.h"
+#include "bora/v1/chat.pb-c.h"
+#include "bora/v1/error.pb-c.h"
+#include "bora/v1/models.pb-c.h"
+#include "rpc/grpc_server.h"
+#include "rpc/transcode.h"
+#include "tests/support/process.h"
+#include "tests/support/redis_server.h"
+
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#define ADMIN_KEY "test-admin-key-0123456789"
+#define API_KEY "bora_abcdefghijkl_0123456789012345678901234567890123456789abc"
+enum { SECONDS = 60, WORDS_MAX = 24 };
+
+static const char *bora, *bora_keys;
+
+/* --- running the program ----------------------------------------------------------------------------------------- */
+
+struct run {
+    int exit;
+    char *output; /* both streams, in the order they were written; malloc'd */
+};
+
+static void run_end(struct run *run) { free(run->output); }
+
+/** Words are separated by '|'. */
+static struct run run(const char *words) {
+    char copy[1024];
+    snprintf(copy, sizeof copy, "%s", words);
+    const char *arguments[WORDS_MAX + 2] = {bora};
+    int count = 1;
+    for (char *word = copy; word != NULL && count < WORDS_MAX; count++) {
+        char *end = strchr(word, '|');
+        if (end != NULL) *end = 0;
+        arguments[count] = word;
+        word = end != NULL ? end + 1 : NULL;
+    }
+    struct test_process process;
+    test_process_start(&process, arguments);
+    struct run result = {.exit = test_process_wait(&process, SECONDS)};
+    result.output = test_process_output(&process);
+    test_process_stop(&process, SIGKILL, 1);
+    return result;
+}
+
+static void assert_runs(const char *words, int status, const char *says) {
+    struct run result = run(words);
+    if (result.exit != status || (says != NULL && strstr(result.output, says) == NULL)) fail_msg("bora %s: %d\n%s", words, result.exit, result.output);
+    run_end(&result);
+}
+
+/* --- a gateway of canned answers --------------------------------------------------------------------------------- */
+
+struct fake_gateway {
+    struct rpc_server *server;
+    struct bytes last_request;
+    char last_authorization[128];
+    atomic_bool cancelled;
+};
+static struct fake_gateway gateway;
+
+static void send_chunk(struct rpc_call *call, const char *content, const char *finish_reason, bool usage) {
+    Bora__V1__Delta delta = BORA__V1__DELTA__INIT;
+    delta._content_case = BORA__V1__DELTA___CONTENT_CONTENT;
+    delta.content = (char *)content;
+    Bora__V1__ChunkChoice choice = BORA__V1__CHUNK_CHOICE__INIT, *choices[] = {&choice};
+    choice.delta = &delta;
+    if (finish_reason != NULL) choice._finish_reason_case = BORA__V1__CHUNK_CHOICE___FINISH_REASON_FINISH_REASON, choice.finish_reason = (char *)finish_reason;
+    Bora__V1__Usage counts = BORA__V1__USAGE__INIT;
+    counts.prompt_tokens = 11;
+    counts.completion_tokens = 22;
+    Bora__V1__ChatCompletionChunk chunk = BORA__V1__CHAT_COMPLETION_CHUNK__INIT;
+    chunk.choices = choices;
+    chunk.n_choices = 1;
+    if (usage) chunk.usage = &counts;
+    struct bytes packed;
+    bytes_init(&packed, 1 << 20);
+    assert_int_equal(protobuf_pack(&chunk.base, &packed), STATUS_OK);
+    (void)!rpc_call_write(call, bytes_view(&packed));
+    bytes_deinit(&packed);
+}
+
+static void refuse(struct rpc_call *call, enum status status, const char *message, const Bora__V1__ErrorDetail *detail) {
+    struct bytes packed, details;
+    bytes_init(&packed, 1 << 16);
+    bytes_init(&details, 1 << 16);
+    assert_int_equal(protobuf_pack(&detail->base, &packed), STATUS_OK);
+    assert_int_equal(rpc_status_details(status, message, "bora.v1.ErrorDetail", bytes_view(&packed), &details), STATUS_OK);
+    rpc_call_finish(call, status, message, bytes_view(&details));
+    bytes_deinit(&packed);
+    bytes_deinit(&details);
+}
+
+static void refuse_field(struct rpc_call *call) {
+    Bora__V1__PathStep body = BORA__V1__PATH_STEP__INIT, messages = BORA__V1__PATH_STEP__INIT, first = BORA__V1__PATH_STEP__INIT, content = BORA__V1__PATH_STEP__INIT;
+    body.kind_case = messages.kind_case = content.kind_case = BORA__V1__PATH_STEP__KIND_NAME;
+    body.name = (char *)"body", messages.name = (char *)"messages", content.name = (char *)"content";
+    first.kind_case = BORA__V1__PATH_STEP__KIND_INDEX;
+    Bora__V1__PathStep *path[] = {&body, &messages, &first, &content};
+    Bora__V1__ValidationError error = BORA__V1__VALIDATION_ERROR__INIT, *errors[] = {&error};
+    error.msg = (char *)"Input should be shorter";
+    error.loc = path;
+    error.n_loc = 4;
+    Bora__V1__ValidationErrors list = BORA__V1__VALIDATION_ERRORS__INIT;
+    list.detail = errors;
+    list.n_detail = 1;
+    Bora__V1__ErrorDetail detail = BORA__V1__ERROR_DETAIL__INIT;
+    detail.kind_case = BORA__V1__ERROR_DETAIL__KIND_VALIDATION;
+    detail.validation = &list;
+    refuse(call, STATUS_INVALID_ARGUMENT, "the request is not valid", &detail);
+}
+
+static void refuse_limit(struct rpc_call *call) {
+    Bora__V1__ApiError error = BORA__V1__API_ERROR__INIT;
+    error.message = (char *)"Rate limit exceeded";
+    Bora__V1__ErrorDetail detail = BORA__V1__ERROR_DETAIL__INIT;
+    detail.kind_case = BORA__V1__ERROR_DETAIL__KIND_ERROR;
+    detail.error = &error;
+    detail.retry_after_ms = 2500;
+    refuse(call, STATUS_RESOURCE_EXHAUSTED, "Rate limit exceeded", &detail);
+}
+
+/** What happens is the question's choice. */
+static void answer_chat(struct rpc_call *call, struct bytes_view message) {
+    bytes_reset(&gateway.last_request);
+    (void)!bytes_append(&gateway.last_request, message.data, message.length);
+    const char *authorization = rpc_call_metadata(call, "authorization");
+    snprintf(gateway.last_authorization, sizeof gateway.last_authorization, "%s", authorization != NULL ? authorization : "");
+    struct arena arena;
+    arena_init(&arena, 64 << 20);
+    ProtobufCMessage *unpacked = NULL;
+    assert_int_equal(protobuf_unpack(&bora__v1__chat_completion_request__descriptor, message, &arena, &unpacked, NULL), STATUS_OK);
+    const Bora__V1__ChatCompletionRequest *request = (const Bora__V1__ChatCompletionRequest *)unpacked;
+    const char *question = request->messages[request->n_messages - 1]->user->content->text;
+    const struct bytes_view none = {0};
+    if (strcmp(question, "hang") == 0) {
+        send_chunk(call, "waiting", NULL, false);
+        arena_deinit(&arena);
+        return;
+    }
+    if (strcmp(question, "field") == 0) {
+        refuse_field(call);
+    } else if (strcmp(question, "limit") == 0) {
+        refuse_limit(call);
+    } else if (strcmp(question, "break") == 0) {
+        send_chunk(call, "half an ans", NULL, false);
+        rpc_call_finish(call, STATUS_UNAVAILABLE, "the worker died", none);
+    } else if (strcmp(question, "cut") == 0) {
+        send_chunk(call, "too lo", "length", true);
+        rpc_call_finish(call, STATUS_OK, NULL, none);
+    } else {
+        send_chunk(call, "Hello, ", NULL, false);
+        send_chunk(call, "w\xc3\xb6rld\x1b[31m", NULL, false); /* an answer that would colour the terminal */
+        send_chunk(call, "!", "stop", true);
+        rpc_call_finish(call, STATUS_OK, NULL, none);
+    }
+    arena_deinit(&arena);
+}
+
+static void chat_cancelled(struct rpc_call *call) {
+    atomic_store(&gateway.cancelled, true);
+    rpc_call_finish(call, STATUS_CANCELLED, "cancelled", (struct bytes_view){0});
+}
+
+static void answer_models(struct rpc_call *call, struct bytes_view message) {
+    (void)message;
+    char *aliases[] = {(char *)"smollm2", (char *)"latest"};
+    Bora__V1__ModelCard card = BORA__V1__MODEL_CARD__INIT, *cards[] = {&card};
+    card.id = (char *)"smollm2-135m-instruct";
+    card._tier_case = BORA__V1__MODEL_CARD___TIER_TIER;
+    card.tier = (char *)"small";
+    card.max_context_length = 8192;
+    card.aliases = aliases;
+    card.n_aliases = 2;
+    Bora__V1__ModelList list = BORA__V1__MODEL_LIST__INIT;
+    list.object = (char *)"list";
+    list.data = cards;
+    list.n_data = 1;
+    struct bytes packed;
+    bytes_init(&packed, 1 << 16);
+    assert_int_equal(protobuf_pack(&list.base, &packed), STATUS_OK);
+    (void)!rpc_call_write(call, bytes_view(&packed));
+    rpc_call_finish(call, STATUS_OK, NULL, (struct bytes_view){0});
+    bytes_deinit(&packed);
+}
+
+static const struct rpc_method methods[] = {{.path = "/bora.v1.ChatService/StreamChat", .message = answer_chat, .cancelled = chat_cancelled},
+                                            {.path = "/bora.v1.ModelService/ListModels", .message = answer_models}};
+
+static int start_gateway(void **state) {
+    (void)state;
+    bytes_init(&gateway.last_request, 64 << 20);
+    atomic_store(&gateway.cancelled, false);
+    struct rpc_server_options options = {.address = "127.0.0.1:0", .message_bytes_max = 64 << 20};
+    if (rpc_server_create(&options, &gateway.server, NULL) != STATUS_OK || rpc_server_add(gateway.server, methods, 2, NULL, NULL) != STATUS_OK ||
+        rpc_server_start(gateway.server, NULL) != STATUS_OK)
+        return -1;
+    char address[32];
+    snprintf(address, sizeof address, "127.0.0.1:%d", rpc_server_port(gateway.server));
+    setenv("BORA_ADDRESS", address, 1);
+    setenv("BORA_API_KEY", API_KEY, 1);
+    unsetenv("BORA_ADMIN_KEY");
+    return 0;
+}
+
+static int stop_gateway(void **state) {
+    (void)state;
+    rpc_server_stop(gateway.server, 0);
+    rpc_server_destroy(gateway.server);
+    bytes_deinit(&gateway.last_request);
+    return 0;
+}
+
+/* --- chat and models --------------------------------------------------------------------------------------------- */
+
+static void test_answer_is_printed_without_control_characters(void **state) {
+    (void)state;
+    struct run result = run("chat|hi");
+    assert_int_equal(result.exit, 0);
+    assert_string_equal(result.output, "Hello, w\xc3\xb6rld?[31m!\n");
+    assert_string_equal(gateway.last_authorization, "Bearer " API_KEY);
+    run_end(&result);
+}
+
+static void test_options_reach_the_request(void **state) {
+    (void)state;
+    assert_runs("chat|--model|large|--system=be brief|--max-tokens|7|--temperature|0.5|--top-p=0.9|--seed|42|hi", 0, "Hello");
+    struct arena arena;
+    arena_init(&arena, 1 << 20);
+    ProtobufCMessage *unpacked = NULL;
+    assert_int_equal(protobuf_unpack(&bora__v1__chat_completion_request__descriptor, bytes_view(&gateway.last_request), &arena, &unpacked, NULL), STATUS_OK);
+    const Bora__V1__ChatCompletionRequest *request = (const Bora__V1__ChatCompletionRequest *)unpacked;
+    assert_string_equal(request->model, "large");
+    assert_int_equal(request->n_messages, 2);
+    assert_string_equal(request->messages[0]->system->content->text, "be brief");
+    assert_string_equal(request->messages[1]->user->content->text, "hi");
+    assert_int_equal(request->max_tokens, 7);
+    assert_true(request->temperature == 0.5);
+    assert_true(request->top_p == 0.9);
+    assert_int_equal(request->random_seed, 42);
+    arena_deinit(&arena);
+}
+
+static void test_refusals_are_explained(void **state) {
+    (void)state;
+    assert_runs("chat|field", 1, "bora: the request is not valid (INVALID_ARGUMENT)\n  messages[0].content: Input should be shorter\n");
+    assert_runs("chat|limit", 1, "bora: Rate limit exceeded (RESOURCE_EXHAUSTED)\n  try again in 2.5 s\n");
+    assert_runs("chat|break", 1, "half an ans\nbora: ");
+    assert_runs("chat|break", 1, "the worker died (UNAVAILABLE)");
+    assert_runs("chat|cut", 0, "the answer was cut");
+    assert_runs("chat|--usage|hi", 0, "11 prompt tokens, 22 answered");
+}
+
+static void test_json_has_a_line_for_each_chunk(void **state) {
+    (void)state;
+    struct run result = run("chat|--json|hi");
+    assert_int_equal(result.exit, 0);
+    int lines = 0;
+    for (const char *at = result.output; (at = strchr(at, '\n')) != NULL; at++) lines++;
+    assert_int_equal(lines, 3);
+    assert_non_null(strstr(result.output, "\"content\":\"Hello, \""));
+    run_end(&result);
+    assert_runs("models|--json", 0, "\"id\":\"smollm2-135m-instruct\"");
+}
+
+static void test_models_are_a_table(void **state) {
+    (void)state;
+    struct run result = run("models");
+    assert_int_equal(result.exit, 0);
+    assert_non_null(strstr(result.output, "smollm2-135m-instruct"));
+    assert_non_null(strstr(result.output, "8192"));
+    assert_non_null(strstr(result.output, "smollm2, latest"));
+    run_end(&result);
+}
+
+static void test_interrupt_frees_the_model(void **state) {
+    (void)state;
+    const char *const arguments[] = {bora, "chat", "hang", NULL};
+    struct test_process process;
+    test_process_start(&process, arguments);
+    int64_t until = clock_monotonic_ns(clock_system()) + SECONDS * NS_PER_S;
+    for (bool shown = false; !shown;) {
+        char *output = test_process_output(&process);
+        shown = strcmp(output, "waiting") == 0; /* the answer is shown as it comes, not at the end */
+        free(output);
+        assert_true(clock_monotonic_ns(clock_system()) < until);
+    }
+    kill(process.pid, SIGINT);
+    assert_int_equal(test_process_wait(&process, SECONDS), 128 + SIGINT);
+    while (!atomic_load(&gateway.cancelled)) assert_true(clock_monotonic_ns(clock_system()) < until);
+    test_process_stop(&process, SIGKILL, 1);
+}
+
+static void test_timeout_ends_the_answer(void **state) {
+    (void)state;
+    assert_runs("chat|--timeout|200ms|hang", 1, "DEADLINE_EXCEEDED");
+}
+
+static void test_nobody_there_is_one_clear_line(void **state) {
+    (void)state;
+    assert_runs("models|--address|127.0.0.1:1", 1, "127.0.0.1:1 cannot be reached");
+    assert_runs("chat|--address|127.0.0.1:1|hi", 1, "127.0.0.1:1 cannot be reached");
+}
+
+static void test_missing_credentials_are_named(void **state) {
+    (void)state;
+    unsetenv("BORA_API_KEY");
+    assert_runs("models", 1, "no API key");
+    assert_runs("key|list", 1, "no admin key");
+    assert_runs("models|--key-file|/tmp/bora-no-such-file", 1, "/tmp/bora-no-such-file");
+    setenv("BORA_API_KEY", API_KEY, 1);
+}
+
+static void test_wrong_calls_exit_with_2(void **state) {
+    (void)state;
+    static const char *const calls[] = {"nonsense", "key", "key|nonsense", "key|revoke", "key|revoke|a|b", "chat|a|b", "chat|--max-tokens|many|x", "models|extra",
+                                        "key|create|--model-limit|small", "key|create|--model-limit|small::", "key|create|--model-limit|:1:2"};
+    setenv("BORA_ADMIN_KEY", ADMIN_KEY, 1);
+    for (size_t i = 0; i < sizeof calls / sizeof *calls; i++) assert_runs(calls[i], 2, NULL);
+    unsetenv("BORA_ADMIN_KEY");
+    static const char *const helps[] = {"--help", "help", "key|--help", "key|create|--help", "key|list|--help", "key|revoke|--help", "models|--help", "chat|--help"};
+    for (size_t i = 0; i < sizeof helps / sizeof *helps; i++) assert_runs(helps[i], 0, "Usage: bora");
+    assert_runs("--version", 0, "bora ");
+}
+
+/* --- keys, against the real service ------------------------------------------------------------------------------ */
+
+struct keys_fixture {
+    struct redis_server redis;
+    struct test_process keys;
+    char folder[64];
+};
+
+static int start_keys(void **state) {
+    struct keys_fixture *fixture = calloc(1, sizeof *fixture);
+    redis_server_create(&fixture->redis, NULL);
+    snprintf(fixture->folder, sizeof fixture->folder, "/tmp/bora-test-cli-XXXXXX");
+    if (mkdtemp(fixture->folder) == NULL) return -1;
+    char redis[160], secret[128], line[512], address[64];
+    snprintf(redis, sizeof redis, "--redis=%s", fixture->redis.address);
+    snprintf(secret, sizeof secret, "--hash-secret-file=%s/hash-secret", fixture->folder);
+    const char *const arguments[] = {bora_keys, "--listen=127.0.0.1:0", redis, secret, "--admin-key=" ADMIN_KEY, "--service-token=test-service-token-0123456789", NULL};
+    test_process_start(&fixture->keys, arguments);
+    if (!test_process_wait_for(&fixture->keys, "\"event\":\"serving\"", SECONDS, line, sizeof line)) return -1;
+    if (!test_process_wait_for(&fixture->keys, "\"event\":\"ready\"", SECONDS, NULL, 0)) return -1;
+    const char *found = strstr(line, "\"address\":\"") + strlen("\"address\":\"");
+    snprintf(address, sizeof address, "%.*s", (int)strcspn(found, "\""), found);
+    setenv("BORA_ADDRESS", address, 1);
+    setenv("BORA_ADMIN_KEY", ADMIN_KEY, 1);
+    *state = fixture;
+    return 0;
+}
+
+static int stop_keys(void **state) {
+    struct keys_fixture *fixture = *state;
+    int status = test_process_stop(&fixture->keys, SIGTERM, SECONDS);
+    redis_server_destroy(&fixture->redis);
+    char command[128];
+    snprintf(command, sizeof command, "rm -rf %s", fixture->folder);
+    status |= system(command);
+    free(fixture);
+    return status;
+}
+
+static void test_key_is_created_listed_and_revoked(void **state) {
+    (void)state;
+    struct run created = run("key|create|--name=demo \"x\"|--tenant|acme|--requests-per-minute|60|--model-limit|small:v1:5:|--model-limit|large::1000|--expires-in|30d");
+    assert_int_equal(created.exit, 0);
+    assert_memory_equal(created.output, "bora_", 5);
+    assert_int_equal(strcspn(created.output, "\n"), 61);
+    char key_id[16], words[64];
+    snprintf(key_id, sizeof key_id, "%.12s", created.output + 5);
+
+    struct run listed = run("key|list");
+    assert_int_equal(listed.exit, 0);
+    assert_non_null(strstr(listed.output, key_id));
+    assert_non_null(strstr(listed.output, "active"));
+    assert_non_null(strstr(listed.output, "demo \"x\""));
+    assert_null(strstr(listed.output, "bora_")); /* nothing of the key itself */
+    run_end(&listed);
+    struct run json = run("key|list|--json");
+    assert_non_null(strstr(json.output, "\"model\":\"small:v1\",\"limits\":{\"requests_per_minute\":5}"));
+    assert_non_null(strstr(json.output, "\"model\":\"large\",\"limits\":{\"tokens_per_minute\":1000}"));
+    assert_non_null(strstr(json.output, "\"has_more\":false"));
+    run_end(&json);
+
+    snprintf(words, sizeof words, "key|revoke|%s", key_id);
+    assert_runs(words, 0, "is revoked");
+    assert_runs(words, 0, "is revoked"); /* again is fine */
+    assert_runs("key|list", 0, "revoked");
+    run_end(&created);
+}
+
+static void test_keys_service_refusals_are_explained(void **state) {
+    (void)state;
+    assert_runs("key|revoke|abcdefghijkl", 1, "no such key (NOT_FOUND)");
+    assert_runs("key|create|--requests-per-minute|-1", 1, "  limits.requests_per_minute: ");
+    assert_runs("key|create|--expires-in|0", 1, "  expires_at: ");
+    setenv("BORA_ADMIN_KEY", "another-key-0123456789", 1);
+    assert_runs("key|list", 1, "the admin key is missing or wrong (UNAUTHENTICATED)");
+}
+
+int main(int argc, char **argv) {
+    if (argc != 3) {
+        fprintf(stderr, "usage: %s BORA_PROGRAM BORA_KEYS_PROGRAM\n", argv[0]);
+        return 2;
+    }
+    bora = argv[1];
+    bora_keys = argv[2];
+#define GATEWAY_TEST(name) cmocka_unit_test_setup_teardown(name, start_gateway, stop_gateway)
+#define KEYS_TEST(name) cmocka_unit_test_setup_teardown(name, start_keys, stop_keys)
+    const struct CMUnitTest tests[] = {
+        GATEWAY_TEST(test_answer_is_printed_without_control_characters),
+        GATEWAY_TEST(test_options_reach_the_request),
+        GATEWAY_TEST(test_refusals_are_explained),
+        GATEWAY_TEST(test_json_has_a_line_for_each_chunk),
+        GATEWAY_TEST(test_models_are_a_table),
+        GATEWAY_TEST(test_interrupt_frees_the_model),
+        GATEWAY_TEST(test_timeout_ends_the_answer),
+        GATEWAY_TEST(test_nobody_there_is_one_clear_line),
+        GATEWAY_TEST(test_missing_credentials_are_named),
+        GATEWAY_TEST(test_wrong_calls_exit_with_2),
+        KEYS_TEST(test_key_is_created_listed_and_revoked),
+        KEYS_TEST(test_keys_service_refusals_are_explained),
+    };
+    return cmocka_run_group_tests_name("cli/program", tests, NULL, NULL);
+}
