@@ -50,12 +50,13 @@ const char *status_name(enum status status);
 /**
  * Write the formatted sentence into `err` unless one is already there, and return `status`, so that
  * `return error_set(err, STATUS_NOT_FOUND, "no model named %s", name);` is one line. `err` may be NULL.
- * Control characters become '?', an over-long sentence is cut at a UTF-8 boundary.
+ * Control characters and invalid UTF-8 become '?' (so "%.64s" of user text may cut a code point), an over-long sentence
+ * is cut at a UTF-8 boundary.
  */
 enum status error_set(struct error *err, enum status status, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
-/** As error_set with ": strerror(errnum)" behind the sentence. */
+/** As error_set with ": strerror(errnum)" behind the sentence, which is cut so that the reason fits. */
 enum status error_set_errno(struct error *err, enum status status, int errnum, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
 
