@@ -8,6 +8,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Under AddressSanitizer, what is not handed out is poisoned; elsewhere the macros do nothing. */
+#if __has_include(<sanitizer/asan_interface.h>)
+#include <sanitizer/asan_interface.h>
+#else
+#define ASAN_POISON_MEMORY_REGION(address, bytes) ((void)(address), (void)(bytes))
+#define ASAN_UNPOISON_MEMORY_REGION(address, bytes) ((void)(address), (void)(bytes))
+#endif
+
 enum { ARENA_ALIGNMENT = 16, ARENA_BLOCK_BYTES_MIN = 4096 };
 
 struct arena_block {
@@ -16,7 +24,9 @@ struct arena_block {
     _Alignas(ARENA_ALIGNMENT) unsigned char data[];
 };
 
-void arena_init(struct arena *arena, size_t cap_bytes) { *arena = (struct arena){.cap_bytes = cap_bytes}; }
+void arena_init(struct arena *arena, size_t cap_bytes) {
+    *arena = (struct arena){.cap_bytes = cap_bytes};
+}
 
 static void free_blocks(struct arena_block *block) {
     while (block != NULL) {
@@ -44,6 +54,7 @@ void arena_reset(struct arena *arena) {
     if (keep != NULL) {
         keep->next = NULL;
         keep->used = 0;
+        ASAN_POISON_MEMORY_REGION(keep->data, keep->capacity);
     }
     arena->head = keep;
     arena->reserved_bytes = keep != NULL ? keep->capacity : 0;
@@ -52,6 +63,7 @@ void arena_reset(struct arena *arena) {
 
 /** A new block that holds at least `bytes`: twice the last one, as far as the cap allows. */
 static struct arena_block *add_block(struct arena *arena, size_t bytes) {
+    if (arena->used_bytes == 0) arena_deinit(arena); /* the block that a reset kept is too small: do not count it */
     size_t room = arena->cap_bytes - arena->reserved_bytes;
     if (bytes > room) return NULL;
     size_t capacity = arena->head != NULL ? arena->head->capacity * 2 : ARENA_BLOCK_BYTES_MIN;
@@ -62,6 +74,7 @@ static struct arena_block *add_block(struct arena *arena, size_t bytes) {
     block->next = arena->head;
     block->capacity = capacity;
     block->used = 0;
+    ASAN_POISON_MEMORY_REGION(block->data, capacity);
     arena->head = block;
     arena->reserved_bytes += capacity;
     return block;
@@ -79,7 +92,8 @@ void *arena_alloc(struct arena *arena, size_t bytes) {
     void *out = block->data + block->used;
     block->used += rounded;
     arena->used_bytes += rounded;
-    return memset(out, 0, rounded);
+    ASAN_UNPOISON_MEMORY_REGION(out, bytes);
+    return memset(out, 0, bytes);
 }
 
 void *arena_alloc_array(struct arena *arena, size_t count, size_t bytes) {

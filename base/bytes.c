@@ -7,15 +7,25 @@
 #include <stdlib.h>
 #include <string.h>
 
-struct bytes_view bytes_view_of(const void *data, size_t length) { return (struct bytes_view){.data = data, .length = length}; }
+struct bytes_view bytes_view_of(const void *data, size_t length) {
+    return (struct bytes_view){.data = data, .length = length};
+}
 
-struct bytes_view bytes_view_string(const char *string) { return bytes_view_of(string, string != NULL ? strlen(string) : 0); }
+struct bytes_view bytes_view_string(const char *string) {
+    return bytes_view_of(string, string != NULL ? strlen(string) : 0);
+}
 
-bool bytes_view_equal(struct bytes_view a, struct bytes_view b) { return a.length == b.length && (a.length == 0 || memcmp(a.data, b.data, a.length) == 0); }
+bool bytes_view_equal(struct bytes_view a, struct bytes_view b) {
+    return a.length == b.length && (a.length == 0 || memcmp(a.data, b.data, a.length) == 0);
+}
 
-bool bytes_view_equal_string(struct bytes_view view, const char *string) { return bytes_view_equal(view, bytes_view_string(string)); }
+bool bytes_view_equal_string(struct bytes_view view, const char *string) {
+    return bytes_view_equal(view, bytes_view_string(string));
+}
 
-void bytes_init(struct bytes *bytes, size_t max_bytes) { *bytes = (struct bytes){.max_bytes = max_bytes}; }
+void bytes_init(struct bytes *bytes, size_t max_bytes) {
+    *bytes = (struct bytes){.max_bytes = max_bytes};
+}
 
 void bytes_deinit(struct bytes *bytes) {
     free(bytes->data);
@@ -29,13 +39,15 @@ void bytes_reset(struct bytes *bytes) {
 }
 
 enum status bytes_reserve(struct bytes *bytes, size_t extra) {
-    if (bytes->failed || extra > bytes->max_bytes - bytes->length) {
+    enum { CAPACITY_MIN = 64 };
+    if (bytes->failed || extra > bytes->max_bytes - bytes->length || extra == SIZE_MAX - bytes->length) {
         bytes->failed = true;
         return STATUS_RESOURCE_EXHAUSTED;
     }
     size_t needed = bytes->length + extra + 1; /* and the NUL */
     if (needed <= bytes->capacity) return STATUS_OK;
-    size_t capacity = bytes->capacity < 64 ? 64 : bytes->capacity * 2;
+    size_t capacity = bytes->capacity < CAPACITY_MIN ? CAPACITY_MIN : bytes->capacity * 2;
+    if (capacity > bytes->max_bytes) capacity = bytes->max_bytes + 1;
     if (capacity < needed) capacity = needed;
     uint8_t *data = realloc(bytes->data, capacity);
     if (data == NULL) {
@@ -55,16 +67,23 @@ enum status bytes_append(struct bytes *bytes, const void *data, size_t length) {
     return STATUS_OK;
 }
 
-enum status bytes_append_string(struct bytes *bytes, const char *string) { return bytes_append(bytes, string, strlen(string)); }
+enum status bytes_append_string(struct bytes *bytes, const char *string) {
+    return bytes_append(bytes, string, strlen(string));
+}
 
-enum status bytes_append_byte(struct bytes *bytes, uint8_t byte) { return bytes_append(bytes, &byte, 1); }
+enum status bytes_append_byte(struct bytes *bytes, uint8_t byte) {
+    return bytes_append(bytes, &byte, 1);
+}
 
 enum status bytes_printf(struct bytes *bytes, const char *format, ...) {
     va_list arguments;
     va_start(arguments, format);
     int length = vsnprintf(NULL, 0, format, arguments);
     va_end(arguments);
-    if (length < 0) return STATUS_INTERNAL;
+    if (length < 0) {
+        bytes->failed = true;
+        return STATUS_INTERNAL;
+    }
     TRY(bytes_reserve(bytes, (size_t)length));
     va_start(arguments, format);
     vsnprintf((char *)bytes->data + bytes->length, (size_t)length + 1, format, arguments);
@@ -83,7 +102,9 @@ void bytes_consume(struct bytes *bytes, size_t length) {
     if (bytes->data != NULL) bytes->data[bytes->length] = 0;
 }
 
-struct bytes_view bytes_view(const struct bytes *bytes) { return bytes_view_of(bytes->data, bytes->length); }
+struct bytes_view bytes_view(const struct bytes *bytes) {
+    return bytes_view_of(bytes->data, bytes->length);
+}
 
 uint8_t *bytes_take(struct bytes *bytes, size_t *out_length) {
     uint8_t *data = bytes->data != NULL ? bytes->data : calloc(1, 1);
