@@ -34,17 +34,30 @@ void random_hex_id(char *out, size_t digits) {
     out[digits] = 0;
 }
 
-uint64_t random_philox(uint64_t seed, uint64_t position, uint32_t lane) {
-    uint32_t counter[4] = {(uint32_t)position, (uint32_t)(position >> 32), lane, 0};
-    uint32_t key[2] = {(uint32_t)seed, (uint32_t)(seed >> 32)};
+void random_philox_block(const uint32_t counter[4], const uint32_t key[2], uint32_t out[4]) {
+    uint32_t x0 = counter[0], x1 = counter[1], x2 = counter[2], x3 = counter[3], key0 = key[0], key1 = key[1];
     for (int round = 0; round < 10; round++) {
-        uint64_t a = UINT64_C(0xD2511F53) * counter[0], b = UINT64_C(0xCD9E8D57) * counter[2];
-        uint32_t next[4] = {(uint32_t)(b >> 32) ^ counter[1] ^ key[0], (uint32_t)b, (uint32_t)(a >> 32) ^ counter[3] ^ key[1], (uint32_t)a};
-        for (int i = 0; i < 4; i++) counter[i] = next[i];
-        key[0] += UINT32_C(0x9E3779B9);
-        key[1] += UINT32_C(0xBB67AE85);
+        uint64_t a = UINT64_C(0xD2511F53) * x0, b = UINT64_C(0xCD9E8D57) * x2;
+        x0 = (uint32_t)(b >> 32) ^ x1 ^ key0;
+        x1 = (uint32_t)b;
+        x2 = (uint32_t)(a >> 32) ^ x3 ^ key1;
+        x3 = (uint32_t)a;
+        key0 += UINT32_C(0x9E3779B9); /* the golden ratio, and sqrt(3) - 1 below */
+        key1 += UINT32_C(0xBB67AE85);
     }
-    return (uint64_t)counter[1] << 32 | counter[0];
+    out[0] = x0;
+    out[1] = x1;
+    out[2] = x2;
+    out[3] = x3;
 }
 
-double random_uniform(uint64_t seed, uint64_t position, uint32_t lane) { return (double)(random_philox(seed, position, lane) >> 11) * 0x1p-53; }
+uint64_t random_philox(uint64_t seed, uint64_t position, uint32_t lane) {
+    uint32_t key[2] = {(uint32_t)seed, (uint32_t)(seed >> 32)};
+    uint32_t counter[4] = {(uint32_t)position, (uint32_t)(position >> 32), lane, 0}, out[4];
+    random_philox_block(counter, key, out);
+    return (uint64_t)out[1] << 32 | out[0];
+}
+
+double random_uniform(uint64_t seed, uint64_t position, uint32_t lane) {
+    return (double)(random_philox(seed, position, lane) >> 11) * 0x1p-53;
+}
