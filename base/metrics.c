@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "base/text.h"
 
+#include <assert.h>
 #include <ctype.h>
 #include <dirent.h>
 #include <math.h>
@@ -17,16 +18,16 @@
 
 enum { BOUNDS_MAX = 32, METRICS_MAX = 256, LABEL_VALUE_BYTES = 128 };
 
-const double METRICS_SECONDS[] = {0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, NAN};
+const double METRICS_SECONDS[] = {0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25,
+                                  0.5,    1,     2.5,    5,     10,   30,    60,   NAN};
 
 enum metric_kind { METRIC_COUNTER, METRIC_GAUGE, METRIC_HISTOGRAM };
 
 /** One combination of label values. Never freed before the metrics are. */
 struct series {
     char labels[METRICS_LABELS_MAX][LABEL_VALUE_BYTES];
-    _Atomic double value; /* counter, gauge; histogram: sum */
-    atomic_uint_least64_t count;
-    atomic_uint_least64_t buckets[BOUNDS_MAX + 1]; /* not cumulative */
+    _Atomic double value;                          /* counter, gauge; histogram: sum */
+    atomic_uint_least64_t buckets[BOUNDS_MAX + 1]; /* not cumulative; the last one is above every bound */
 };
 
 struct metric {
@@ -36,7 +37,9 @@ struct metric {
     char *label_names[METRICS_LABELS_MAX];
     double bounds[BOUNDS_MAX];
     pthread_mutex_t mutex; /* for adding a series */
-    _Atomic(struct series *) series[METRICS_SERIES_MAX];
+    /* Entries below `series_count` never change, so that readers need no lock. */
+    struct series *series[METRICS_SERIES_MAX];
+    uint64_t hashes[METRICS_SERIES_MAX];
     atomic_int series_count;
 };
 
@@ -56,7 +59,7 @@ struct metrics *metrics_create(void) {
 }
 
 static void metric_destroy(struct metric *metric) {
-    for (int i = 0; i < atomic_load(&metric->series_count); i++) free(atomic_load(&metric->series[i]));
+    for (int i = 0; i < metric->series_count; i++) free(metric->series[i]);
     for (int i = 0; i < metric->label_count; i++) free(metric->label_names[i]);
     free(metric->name);
     free(metric->help);
@@ -71,10 +74,78 @@ void metrics_destroy(struct metrics *metrics) {
     free(metrics);
 }
 
-static bool name_is_valid(const char *name) {
+/** The label values of one update, missing ones "", each cut to what a series keeps. */
+struct label_values {
+    struct bytes_view value[METRICS_LABELS_MAX];
+    uint64_t hash;
+};
+
+static struct label_values read_values(const struct metric *metric, const char *const *values) {
+    struct label_values out = {.hash = UINT64_C(0xcbf29ce484222325)}; /* FNV-1a */
+    for (int i = 0; i < metric->label_count; i++) {
+        const char *text = *values != NULL ? *values++ : "";
+        size_t length = text_truncate(text, strnlen(text, LABEL_VALUE_BYTES), LABEL_VALUE_BYTES - 1);
+        out.value[i] = bytes_view_of(text, length);
+        for (size_t at = 0; at <= length; at++) { /* and a separator that no value holds */
+            out.hash = (out.hash ^ (at < length ? (uint8_t)text[at] : 0)) * UINT64_C(0x100000001b3);
+        }
+    }
+    return out;
+}
+
+static struct series *find_series(const struct metric *metric, const struct label_values *values) {
+    int count = atomic_load_explicit(&metric->series_count, memory_order_acquire);
+    for (int i = 0; i < count; i++) {
+        if (metric->hashes[i] != values->hash) continue;
+        bool equal = true;
+        for (int label = 0; label < metric->label_count && equal; label++) {
+            equal = bytes_view_equal_string(values->value[label], metric->series[i]->labels[label]);
+        }
+        if (equal) return metric->series[i];
+    }
+    return NULL;
+}
+
+/** Under the metric's lock. */
+static struct series *add_series(struct metric *metric, const struct label_values *values) {
+    int count = atomic_load(&metric->series_count);
+    struct series *series = calloc(1, sizeof *series);
+    if (series == NULL) return NULL;
+    for (int i = 0; i < metric->label_count; i++) {
+        memcpy(series->labels[i], values->value[i].data, values->value[i].length);
+    }
+    metric->series[count] = series;
+    metric->hashes[count] = values->hash;
+    atomic_store_explicit(&metric->series_count, count + 1, memory_order_release);
+    return series;
+}
+
+/** The series of these label values, added when new; past the maximum, the one that collects the rest. NULL without memory. */
+static struct series *get_series(struct metric *metric, const char *const *label_values) {
+    static const char *const other[METRICS_LABELS_MAX + 1] = {"other", "other", "other", "other", NULL};
+    struct label_values values = read_values(metric, label_values);
+    struct series *series = find_series(metric, &values);
+    if (series != NULL) return series;
+    if (atomic_load(&metric->series_count) >= METRICS_SERIES_MAX - 1) { /* the last place is kept for it */
+        values = read_values(metric, other);
+        series = find_series(metric, &values);
+        if (series != NULL) return series;
+    }
+    pthread_mutex_lock(&metric->mutex);
+    series = find_series(metric, &values);
+    if (series == NULL && atomic_load(&metric->series_count) >= METRICS_SERIES_MAX - 1) {
+        values = read_values(metric, other);
+        series = find_series(metric, &values);
+    }
+    if (series == NULL) series = add_series(metric, &values);
+    pthread_mutex_unlock(&metric->mutex);
+    return series;
+}
+
+static bool name_is_valid(const char *name, bool colon_allowed) {
     if (!isalpha((unsigned char)name[0]) && name[0] != '_') return false;
     for (const char *c = name; *c != 0; c++) {
-        if (!isalnum((unsigned char)*c) && *c != '_' && *c != ':') return false;
+        if (!isalnum((unsigned char)*c) && *c != '_' && !(colon_allowed && *c == ':')) return false;
     }
     return true;
 }
@@ -84,146 +155,168 @@ _Noreturn static void misuse(const char *what, const char *name) {
     abort();
 }
 
-static struct metric *declare(struct metrics *metrics, enum metric_kind kind, const char *name, const char *help, const char *const *labels) {
-    if (!name_is_valid(name)) misuse("not a metric name", name);
+static char *copy_text(const char *text) {
+    char *copy = strdup(text);
+    if (copy == NULL) misuse("out of memory", text);
+    return copy;
+}
+
+static void set_labels(struct metric *metric, const char *const *labels) {
+    for (; labels[metric->label_count] != NULL; metric->label_count++) {
+        const char *label = labels[metric->label_count];
+        if (metric->label_count == METRICS_LABELS_MAX) misuse("too many labels", metric->name);
+        if (!name_is_valid(label, false)) misuse("not a label name", label);
+        metric->label_names[metric->label_count] = copy_text(label);
+    }
+}
+
+static void set_bounds(struct metric *metric, const double *bounds) {
+    for (; bounds != NULL && !isnan(bounds[metric->bound_count]); metric->bound_count++) {
+        int at = metric->bound_count;
+        if (at == BOUNDS_MAX) misuse("too many bounds", metric->name);
+        if (at > 0 && !(bounds[at] > bounds[at - 1])) misuse("bounds do not ascend", metric->name);
+        metric->bounds[at] = bounds[at];
+    }
+}
+
+static struct metric *create_metric(enum metric_kind kind, const char *name, const char *help,
+                                    const char *const *labels, const double *bounds) {
+    struct metric *metric = calloc(1, sizeof *metric);
+    if (metric == NULL) misuse("out of memory", name);
+    metric->kind = kind;
+    metric->name = copy_text(name);
+    metric->help = copy_text(help);
+    pthread_mutex_init(&metric->mutex, NULL);
+    set_labels(metric, labels);
+    set_bounds(metric, bounds);
+    if (strchr(help, '\n') != NULL) misuse("help of several lines", name);
+    if (metric->label_count == 0) get_series(metric, labels); /* shows its 0 from the start */
+    return metric;
+}
+
+static bool has_labels(const struct metric *metric, const char *const *labels) {
+    int count = 0;
+    for (; labels[count] != NULL; count++) {
+        if (count == metric->label_count || strcmp(labels[count], metric->label_names[count]) != 0) return false;
+    }
+    return count == metric->label_count;
+}
+
+static struct metric *declare(struct metrics *metrics, enum metric_kind kind, const char *name, const char *help,
+                              const char *const *labels, const double *bounds) {
+    if (!name_is_valid(name, true)) misuse("not a metric name", name);
     struct metric *found = NULL;
     pthread_mutex_lock(&metrics->mutex);
     for (int i = 0; i < metrics->count && found == NULL; i++) {
         if (strcmp(metrics->list[i]->name, name) == 0) found = metrics->list[i];
     }
     if (found == NULL) {
-        found = calloc(1, sizeof *found);
-        if (metrics->count == METRICS_MAX || found == NULL) misuse("too many metrics", name);
-        found->kind = kind;
-        found->name = strdup(name);
-        found->help = strdup(help);
-        pthread_mutex_init(&found->mutex, NULL);
-        for (; labels[found->label_count] != NULL; found->label_count++) {
-            if (found->label_count == METRICS_LABELS_MAX || !name_is_valid(labels[found->label_count])) misuse("bad labels", name);
-            found->label_names[found->label_count] = strdup(labels[found->label_count]);
-        }
-        metrics->list[metrics->count++] = found;
+        if (metrics->count == METRICS_MAX) misuse("too many metrics", name);
+        found = metrics->list[metrics->count++] = create_metric(kind, name, help, labels, bounds);
     }
     pthread_mutex_unlock(&metrics->mutex);
-    if (found->kind != kind) misuse("declared twice with different kinds", name);
+    if (found->kind != kind || !has_labels(found, labels))
+        misuse("declared twice with different kinds or labels", name);
     return found;
 }
 
-struct metric *metrics_counter_(struct metrics *metrics, const char *name, const char *help, const char *const *labels) {
-    return declare(metrics, METRIC_COUNTER, name, help, labels);
+struct metric *metrics_counter_(struct metrics *metrics, const char *name, const char *help,
+                                const char *const *labels) {
+    return declare(metrics, METRIC_COUNTER, name, help, labels, NULL);
 }
 
 struct metric *metrics_gauge_(struct metrics *metrics, const char *name, const char *help, const char *const *labels) {
-    return declare(metrics, METRIC_GAUGE, name, help, labels);
+    return declare(metrics, METRIC_GAUGE, name, help, labels, NULL);
 }
 
-struct metric *metrics_histogram_(struct metrics *metrics, const char *name, const char *help, const double *bounds, const char *const *labels) {
-    struct metric *metric = declare(metrics, METRIC_HISTOGRAM, name, help, labels);
-    if (metric->bound_count == 0) {
-        while (!isnan(bounds[metric->bound_count])) {
-            if (metric->bound_count == BOUNDS_MAX) misuse("too many bounds", name);
-            metric->bounds[metric->bound_count] = bounds[metric->bound_count];
-            metric->bound_count++;
-        }
-    }
-    return metric;
-}
-
-static bool series_is(const struct metric *metric, const struct series *series, const char *const *values) {
-    bool ended = false;
-    for (int i = 0; i < metric->label_count; i++) {
-        ended = ended || values[i] == NULL;
-        if (strncmp(series->labels[i], ended ? "" : values[i], LABEL_VALUE_BYTES - 1) != 0) return false;
-    }
-    return true;
-}
-
-static struct series *find_series(const struct metric *metric, const char *const *values, int from) {
-    int count = atomic_load(&metric->series_count);
-    for (int i = from; i < count; i++) {
-        struct series *series = atomic_load(&metric->series[i]);
-        if (series_is(metric, series, values)) return series;
-    }
-    return NULL;
-}
-
-/** The series of these label values, added when new; past the maximum, the one that collects the rest. NULL without memory. */
-static struct series *get_series(struct metric *metric, const char *const *values) {
-    static const char *const other[METRICS_LABELS_MAX + 1] = {"other", "other", "other", "other", NULL};
-    struct series *series = find_series(metric, values, 0);
-    if (series != NULL) return series;
-    pthread_mutex_lock(&metric->mutex);
-    series = find_series(metric, values, 0);
-    int count = atomic_load(&metric->series_count);
-    if (series == NULL && count >= METRICS_SERIES_MAX - 1) {
-        values = other;
-        series = find_series(metric, values, 0);
-    }
-    if (series == NULL && (series = calloc(1, sizeof *series)) != NULL) {
-        for (int i = 0; i < metric->label_count && values[i] != NULL; i++) snprintf(series->labels[i], LABEL_VALUE_BYTES, "%s", values[i]);
-        atomic_store(&metric->series[count], series);
-        atomic_store(&metric->series_count, count + 1);
-    }
-    pthread_mutex_unlock(&metric->mutex);
-    return series;
+struct metric *metrics_histogram_(struct metrics *metrics, const char *name, const char *help, const double *bounds,
+                                  const char *const *labels) {
+    return declare(metrics, METRIC_HISTOGRAM, name, help, labels, bounds);
 }
 
 static void atomic_add_double(_Atomic double *target, double value) {
     double old = atomic_load_explicit(target, memory_order_relaxed);
-    while (!atomic_compare_exchange_weak_explicit(target, &old, old + value, memory_order_relaxed, memory_order_relaxed)) {}
+    while (
+        !atomic_compare_exchange_weak_explicit(target, &old, old + value, memory_order_relaxed, memory_order_relaxed)) {
+    }
 }
 
 void metric_add_(struct metric *metric, double value, const char *const *values) {
+    assert(metric->kind != METRIC_HISTOGRAM);
+    if (isnan(value) || (metric->kind == METRIC_COUNTER && value < 0)) return;
     struct series *series = get_series(metric, values);
     if (series != NULL) atomic_add_double(&series->value, value);
 }
 
 void metric_set_(struct metric *metric, double value, const char *const *values) {
+    assert(metric->kind == METRIC_GAUGE);
     struct series *series = get_series(metric, values);
     if (series != NULL) atomic_store_explicit(&series->value, value, memory_order_relaxed);
 }
 
 void metric_observe_(struct metric *metric, double value, const char *const *values) {
+    assert(metric->kind == METRIC_HISTOGRAM);
+    if (isnan(value)) return; /* it would make the sum NaN for ever */
     struct series *series = get_series(metric, values);
     if (series == NULL) return;
     int bucket = 0;
     while (bucket < metric->bound_count && value > metric->bounds[bucket]) bucket++;
     atomic_fetch_add_explicit(&series->buckets[bucket], 1, memory_order_relaxed);
-    atomic_fetch_add_explicit(&series->count, 1, memory_order_relaxed);
     atomic_add_double(&series->value, value);
 }
 
-double metric_value_(struct metric *metric, const char *const *values) {
-    struct series *series = find_series(metric, values, 0);
-    if (series == NULL) return 0;
-    return metric->kind == METRIC_HISTOGRAM ? (double)atomic_load(&series->count) : atomic_load(&series->value);
+static uint64_t observation_count(const struct metric *metric, const struct series *series) {
+    uint64_t count = 0;
+    for (int i = 0; i <= metric->bound_count; i++) count += atomic_load(&series->buckets[i]);
+    return count;
 }
 
-/* ---- text ---------------------------------------------------------------------------------------------------------- */
+double metric_value_(struct metric *metric, const char *const *values) {
+    struct label_values wanted = read_values(metric, values);
+    const struct series *series = find_series(metric, &wanted);
+    if (series == NULL) return 0;
+    return metric->kind == METRIC_HISTOGRAM ? (double)observation_count(metric, series) : atomic_load(&series->value);
+}
 
 static void write_number(struct bytes *out, double value) {
     char number[40];
-    if (isnan(value)) strcpy(number, "NaN");
-    else if (isinf(value)) strcpy(number, value > 0 ? "+Inf" : "-Inf");
-    else text_from_double(value, number);
+    if (isnan(value))
+        strcpy(number, "NaN");
+    else if (isinf(value))
+        strcpy(number, value > 0 ? "+Inf" : "-Inf");
+    else
+        text_from_double(value, number);
     (void)!bytes_append_string(out, number);
 }
 
-static void write_label_value(struct bytes *out, const char *value) {
-    for (; *value != 0; value++) {
-        if (*value == '\\' || *value == '"') (void)!bytes_append_byte(out, '\\');
-        if (*value == '\n') (void)!bytes_append(out, "\\n", 2);
-        else (void)!bytes_append_byte(out, (uint8_t)*value);
+/** `text` with what the format escapes, and U+FFFD for what is not UTF-8. */
+static void write_escaped(struct bytes *out, const char *text) {
+    size_t length = strlen(text);
+    for (size_t at = 0, used; at < length; at += used) {
+        uint32_t code_point;
+        bool valid;
+        used = text_decode((const uint8_t *)text + at, length - at, &code_point, &valid);
+        if (!valid)
+            (void)!bytes_append_string(out, "\xEF\xBF\xBD");
+        else if (code_point == '\n')
+            (void)!bytes_append_string(out, "\\n");
+        else if (code_point == '\\')
+            (void)!bytes_append_string(out, "\\\\");
+        else if (code_point == '"')
+            (void)!bytes_append_string(out, "\\\"");
+        else
+            (void)!bytes_append(out, text + at, used);
     }
 }
 
 /** name_suffix{labels,le="bound"} value */
-static void write_sample(struct bytes *out, const struct metric *metric, const struct series *series, const char *suffix, const double *bound, double value) {
+static void write_sample(struct bytes *out, const struct metric *metric, const struct series *series,
+                         const char *suffix, const double *bound, double value) {
     (void)!bytes_printf(out, "%s%s", metric->name, suffix);
     if (metric->label_count > 0 || bound != NULL) (void)!bytes_append_byte(out, '{');
     for (int i = 0; i < metric->label_count; i++) {
         (void)!bytes_printf(out, "%s%s=\"", i > 0 ? "," : "", metric->label_names[i]);
-        write_label_value(out, series->labels[i]);
+        write_escaped(out, series->labels[i]);
         (void)!bytes_append_byte(out, '"');
     }
     if (bound != NULL) {
@@ -250,30 +343,43 @@ static void write_histogram(struct bytes *out, const struct metric *metric, cons
 
 static void write_metric(struct bytes *out, const struct metric *metric) {
     static const char *const kinds[] = {"counter", "gauge", "histogram"};
-    (void)!bytes_printf(out, "# HELP %s %s\n# TYPE %s %s\n", metric->name, metric->help, metric->name, kinds[metric->kind]);
-    for (int i = 0; i < atomic_load(&metric->series_count); i++) {
-        const struct series *series = atomic_load(&metric->series[i]);
-        if (metric->kind == METRIC_HISTOGRAM) write_histogram(out, metric, series);
-        else write_sample(out, metric, series, "", NULL, atomic_load(&series->value));
+    (void)!bytes_printf(out, "# HELP %s %s\n# TYPE %s %s\n", metric->name, metric->help, metric->name,
+                        kinds[metric->kind]);
+    int count = atomic_load_explicit(&metric->series_count, memory_order_acquire);
+    for (int i = 0; i < count; i++) {
+        const struct series *series = metric->series[i];
+        if (metric->kind == METRIC_HISTOGRAM)
+            write_histogram(out, metric, series);
+        else
+            write_sample(out, metric, series, "", NULL, atomic_load(&series->value));
     }
 }
 
-static void write_process(struct metrics *metrics, struct bytes *out) {
-    long pages = 0, ignored = 0;
+static long resident_pages(void) {
+    long pages = 0, size = 0;
     FILE *file = fopen("/proc/self/statm", "re");
-    if (file != NULL) {
-        if (fscanf(file, "%ld %ld", &ignored, &pages) != 2) pages = 0;
-        fclose(file);
-    }
-    int descriptors = -3; /* ".", ".." and the folder's own */
+    if (file == NULL) return 0;
+    if (fscanf(file, "%ld %ld", &size, &pages) != 2) pages = 0;
+    fclose(file);
+    return pages;
+}
+
+static int open_descriptors(void) {
     DIR *folder = opendir("/proc/self/fd");
-    if (folder != NULL) {
-        while (readdir(folder) != NULL) descriptors++;
-        closedir(folder);
-    }
-    (void)!bytes_printf(out, "# TYPE process_resident_memory_bytes gauge\nprocess_resident_memory_bytes %ld\n", pages * sysconf(_SC_PAGESIZE));
-    (void)!bytes_printf(out, "# TYPE process_open_fds gauge\nprocess_open_fds %d\n", descriptors);
-    (void)!bytes_printf(out, "# TYPE process_start_time_seconds gauge\nprocess_start_time_seconds %.3f\n", metrics->started);
+    if (folder == NULL) return 0;
+    int count = -3; /* ".", ".." and the folder's own */
+    while (readdir(folder) != NULL) count++;
+    closedir(folder);
+    return count;
+}
+
+static void write_process(const struct metrics *metrics, struct bytes *out) {
+    (void)!bytes_printf(out, "# TYPE process_resident_memory_bytes gauge\nprocess_resident_memory_bytes %ld\n",
+                        resident_pages() * sysconf(_SC_PAGESIZE));
+    (void)!bytes_printf(out, "# TYPE process_open_fds gauge\nprocess_open_fds %d\n", open_descriptors());
+    (void)!bytes_append_string(out, "# TYPE process_start_time_seconds gauge\nprocess_start_time_seconds ");
+    write_number(out, metrics->started);
+    (void)!bytes_append_byte(out, '\n');
 }
 
 enum status metrics_write(struct metrics *metrics, struct bytes *out) {

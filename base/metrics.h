@@ -7,7 +7,7 @@
  *     metric_add(requests, 1, "small", "200");
  *
  * A labelled metric holds at most `METRICS_SERIES_MAX` label combinations; further ones fall into the series whose
- * labels all read "other", so that input cannot grow memory. Any thread.
+ * labels all read "other", so that input cannot grow memory. A metric without labels is shown from the start. Any thread.
  */
 #ifndef BASE_METRICS_H
 #define BASE_METRICS_H
@@ -23,8 +23,8 @@ struct metric;
 struct metrics *metrics_create(void); /* NULL only when memory is out */
 void metrics_destroy(struct metrics *metrics);
 
-/** Up to METRICS_LABELS_MAX label names, ended by NULL (the macros add it). Asking again for a name gives the same metric. Aborts on an
- *  invalid name: a programmer's error. */
+/** Up to METRICS_LABELS_MAX label names, ended by NULL (the macros add it). `help` is one line. Asking again for a name
+ *  gives the same metric. Aborts on an invalid name, or the same name with another kind or labels: a programmer's error. */
 struct metric *metrics_counter_(struct metrics *metrics, const char *name, const char *help, const char *const *labels);
 struct metric *metrics_gauge_(struct metrics *metrics, const char *name, const char *help, const char *const *labels);
 /** `bounds`: ascending upper bounds, ended by NAN, copied; at most 32. */
@@ -36,11 +36,12 @@ struct metric *metrics_histogram_(struct metrics *metrics, const char *name, con
 /** Seconds, 0.5 ms to 60 s. */
 extern const double METRICS_SECONDS[];
 
-/** Counter: value >= 0. Gauge: any. Label values in the order of the names; missing ones read "". */
+/** Counter: value >= 0 (a negative one is dropped). Gauge: any. Label values in the order of the names; missing ones
+ *  read "", long ones are cut to 127 bytes. */
 void metric_add_(struct metric *metric, double value, const char *const *values);
 /** Gauge only. */
 void metric_set_(struct metric *metric, double value, const char *const *values);
-/** Histogram only. */
+/** Histogram only; NaN is dropped. */
 void metric_observe_(struct metric *metric, double value, const char *const *values);
 #define metric_add(metric, value, ...) metric_add_(metric, value, METRICS_LIST_(__VA_ARGS__))
 #define metric_set(metric, value, ...) metric_set_(metric, value, METRICS_LIST_(__VA_ARGS__))
