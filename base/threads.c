@@ -5,10 +5,8 @@
 #include "base/clock.h"
 #include "base/limits.h"
 
-#include <errno.h>
 #include <linux/futex.h>
 #include <pthread.h>
-#include <sched.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,103 +14,106 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-/* ---- waiting: spin, then sleep ------------------------------------------------------------------------------------ */
-
-static void futex_wait(atomic_uint *word, unsigned expected) { syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, expected, NULL, NULL, 0); }
-static void futex_wake_all(atomic_uint *word) { syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, INT32_MAX, NULL, NULL, 0); }
+static void futex_wait(atomic_uint *word, unsigned expected) {
+    syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, expected, NULL, NULL, 0);
+}
+static void futex_wake_all(atomic_uint *word) {
+    syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, INT32_MAX, NULL, NULL, 0);
+}
 
 static void cpu_relax(void) {
 #if defined(__x86_64__)
     __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
 #endif
 }
 
-/** Return when `*word` is no longer `old`. `sleepers` counts those for whom a wake-up is needed. */
-static void wait_change(atomic_uint *word, unsigned old, int64_t spin_ns, atomic_int *sleepers) {
+enum { CACHE_LINE_BYTES = 64 };
+
+/** A number that moves, and the count of those who sleep until it does. On its own cache line: others spin on it. */
+struct turn {
+    _Alignas(CACHE_LINE_BYTES) atomic_uint number;
+    atomic_int sleepers;
+};
+
+/** Return when the turn is no longer `old`: spin for `spin_ns`, then sleep. */
+static void turn_wait(struct turn *turn, unsigned old, int64_t spin_ns) {
     enum { SPINS_PER_CLOCK = 64 };
     if (spin_ns > 0) {
         int64_t until = clock_monotonic_ns(clock_system()) + spin_ns;
         do {
             for (int i = 0; i < SPINS_PER_CLOCK; i++) {
-                if (atomic_load_explicit(word, memory_order_acquire) != old) return;
+                if (atomic_load_explicit(&turn->number, memory_order_acquire) != old) return;
                 cpu_relax();
             }
         } while (clock_monotonic_ns(clock_system()) < until);
     }
-    atomic_fetch_add(sleepers, 1);
-    while (atomic_load(word) == old) futex_wait(word, old);
-    atomic_fetch_sub(sleepers, 1);
+    /* Sequentially consistent: either the mover sees this sleeper, or the sleeper sees the new number. */
+    atomic_fetch_add(&turn->sleepers, 1);
+    while (atomic_load(&turn->number) == old) futex_wait(&turn->number, old);
+    atomic_fetch_sub(&turn->sleepers, 1);
 }
 
-static void change(atomic_uint *word, atomic_int *sleepers) {
-    atomic_fetch_add(word, 1);
-    if (atomic_load(sleepers) > 0) futex_wake_all(word);
+static void turn_move(struct turn *turn) {
+    atomic_fetch_add(&turn->number, 1);
+    if (atomic_load(&turn->sleepers) > 0) futex_wake_all(&turn->number);
 }
-
-/* ---- team ---------------------------------------------------------------------------------------------------------- */
-
-struct team_member {
-    struct thread_team *team;
-    pthread_t thread;
-    int index;
-};
 
 struct thread_team {
     int size;
     int64_t spin_ns;
+    atomic_bool stop;
     /* What to run. Written before `next` is set to 0, read only by those who then took a part: a run with a part taken cannot end. */
     thread_team_fn *fn;
     void *context;
-    atomic_bool stop;
-    atomic_int next;        /* part to take; >= size: none is left */
-    atomic_int left;        /* parts not done */
-    atomic_uint generation; /* moves when a run begins */
-    atomic_int generation_sleepers;
-    atomic_uint done; /* moves when the last part is done */
-    atomic_int done_sleepers;
-    struct team_member members[];
+    struct turn begin;                          /* moves when a run begins */
+    struct turn done;                           /* moves when the last part is done */
+    _Alignas(CACHE_LINE_BYTES) atomic_int next; /* part to take; >= size: none is left */
+    _Alignas(CACHE_LINE_BYTES) atomic_int left; /* parts not done */
+    pthread_t helpers[LIMIT_THREADS - 1];
 };
 
 static void run_parts(struct thread_team *team) {
     for (int part; (part = atomic_fetch_add(&team->next, 1)) < team->size;) {
         team->fn(team->context, part, team->size);
-        if (atomic_fetch_sub(&team->left, 1) == 1) change(&team->done, &team->done_sleepers);
+        if (atomic_fetch_sub(&team->left, 1) == 1) turn_move(&team->done);
     }
 }
 
-static void *team_member_main(void *argument) {
-    struct team_member *member = argument;
-    struct thread_team *team = member->team;
+static void *helper_main(void *argument) {
+    struct thread_team *team = argument;
     for (unsigned seen = 0;;) {
-        wait_change(&team->generation, seen, team->spin_ns, &team->generation_sleepers);
-        seen = atomic_load(&team->generation); /* runs that went by meanwhile were done by others */
+        turn_wait(&team->begin, seen, team->spin_ns);
+        seen = atomic_load(&team->begin.number); /* runs that went by meanwhile were done by others */
         if (atomic_load(&team->stop)) return NULL;
         run_parts(team);
     }
 }
 
-static void stop_members(struct thread_team *team, int started) {
+static void stop_helpers(struct thread_team *team, int started) {
     atomic_store(&team->stop, true);
-    change(&team->generation, &team->generation_sleepers);
-    for (int i = 1; i < started; i++) pthread_join(team->members[i].thread, NULL);
+    turn_move(&team->begin);
+    for (int i = 0; i < started; i++) pthread_join(team->helpers[i], NULL);
 }
 
 enum status thread_team_create(int size, int64_t spin_ns, struct thread_team **out, struct error *err) {
-    if (size < 1 || size > LIMIT_THREADS) return error_set(err, STATUS_INVALID_ARGUMENT, "a team of %d threads (1..%d)", size, LIMIT_THREADS);
-    struct thread_team *team = calloc(1, sizeof *team + (size_t)size * sizeof team->members[0]);
+    if (size < 1 || size > LIMIT_THREADS)
+        return error_set(err, STATUS_INVALID_ARGUMENT, "a team of %d threads (1..%d)", size, LIMIT_THREADS);
+    struct thread_team *team = aligned_alloc(CACHE_LINE_BYTES, sizeof *team);
     if (team == NULL) return error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
+    memset(team, 0, sizeof *team);
     team->size = size;
     team->spin_ns = spin_ns;
     atomic_init(&team->next, size);
-    for (int i = 1; i < size; i++) {
-        team->members[i] = (struct team_member){.team = team, .index = i};
-        int failed = pthread_create(&team->members[i].thread, NULL, team_member_main, &team->members[i]);
+    for (int i = 0; i < size - 1; i++) {
+        int failed = pthread_create(&team->helpers[i], NULL, helper_main, team);
         if (failed != 0) {
-            stop_members(team, i);
+            stop_helpers(team, i);
             free(team);
-            return error_set_errno(err, STATUS_RESOURCE_EXHAUSTED, failed, "cannot start thread %d of %d", i + 1, size);
+            return error_set_errno(err, STATUS_RESOURCE_EXHAUSTED, failed, "cannot start thread %d of %d", i + 2, size);
         }
-        pthread_setname_np(team->members[i].thread, "compute");
+        pthread_setname_np(team->helpers[i], "compute");
     }
     *out = team;
     return STATUS_OK;
@@ -120,11 +121,13 @@ enum status thread_team_create(int size, int64_t spin_ns, struct thread_team **o
 
 void thread_team_destroy(struct thread_team *team) {
     if (team == NULL) return;
-    stop_members(team, team->size);
+    stop_helpers(team, team->size - 1);
     free(team);
 }
 
-int thread_team_size(const struct thread_team *team) { return team->size; }
+int thread_team_size(const struct thread_team *team) {
+    return team->size;
+}
 
 void thread_team_run(struct thread_team *team, thread_team_fn *fn, void *context) {
     if (team->size == 1) {
@@ -133,15 +136,13 @@ void thread_team_run(struct thread_team *team, thread_team_fn *fn, void *context
     }
     team->fn = fn;
     team->context = context;
-    unsigned done = atomic_load(&team->done);
+    unsigned done = atomic_load(&team->done.number);
     atomic_store(&team->left, team->size);
     atomic_store(&team->next, 0);
-    change(&team->generation, &team->generation_sleepers);
+    turn_move(&team->begin);
     run_parts(team);
-    wait_change(&team->done, done, team->spin_ns, &team->done_sleepers);
+    turn_wait(&team->done, done, team->spin_ns);
 }
-
-/* ---- jobs ---------------------------------------------------------------------------------------------------------- */
 
 struct job {
     job_fn *fn;
@@ -176,7 +177,8 @@ static void *job_pool_main(void *argument) {
 }
 
 enum status job_pool_create(int threads, size_t queue_max, const char *name, struct job_pool **out, struct error *err) {
-    if (threads < 1 || threads > LIMIT_THREADS || queue_max < 1) return error_set(err, STATUS_INVALID_ARGUMENT, "a pool of %d threads and %zu jobs", threads, queue_max);
+    if (threads < 1 || threads > LIMIT_THREADS || queue_max < 1)
+        return error_set(err, STATUS_INVALID_ARGUMENT, "a pool of %d threads and %zu jobs", threads, queue_max);
     struct job_pool *pool = calloc(1, sizeof *pool + (size_t)threads * sizeof pool->threads[0]);
     struct job *queue = calloc(queue_max, sizeof *queue);
     if (pool == NULL || queue == NULL) {
@@ -188,13 +190,16 @@ enum status job_pool_create(int threads, size_t queue_max, const char *name, str
     pthread_cond_init(&pool->wake, NULL);
     pool->queue = queue;
     pool->max = queue_max;
+    char short_name[16];
+    snprintf(short_name, sizeof short_name, "%s", name);
     for (; pool->thread_count < threads; pool->thread_count++) {
         int failed = pthread_create(&pool->threads[pool->thread_count], NULL, job_pool_main, pool);
         if (failed != 0) {
             job_pool_destroy(pool);
-            return error_set_errno(err, STATUS_RESOURCE_EXHAUSTED, failed, "cannot start a thread of the pool %s", name);
+            return error_set_errno(err, STATUS_RESOURCE_EXHAUSTED, failed, "cannot start a thread of the pool %s",
+                                   name);
         }
-        pthread_setname_np(pool->threads[pool->thread_count], name);
+        pthread_setname_np(pool->threads[pool->thread_count], short_name);
     }
     *out = pool;
     return STATUS_OK;
@@ -225,25 +230,4 @@ enum status job_pool_submit(struct job_pool *pool, job_fn *fn, void *context) {
     }
     pthread_mutex_unlock(&pool->mutex);
     return status;
-}
-
-/* ---- processors ---------------------------------------------------------------------------------------------------- */
-
-/** CPUs that a cgroup's quota allows (rounded up), or 0 when there is no quota. */
-static int cgroup_cpus(void) {
-    long long quota = 0, period = 0;
-    FILE *file = fopen("/sys/fs/cgroup/cpu.max", "re"); /* version 2: "max 100000" or "150000 100000" */
-    if (file != NULL) {
-        if (fscanf(file, "%lld %lld", &quota, &period) != 2) quota = 0;
-        fclose(file);
-    }
-    return quota > 0 && period > 0 ? (int)((quota + period - 1) / period) : 0;
-}
-
-int threads_available(void) {
-    cpu_set_t set;
-    int cpus = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
-    int quota = cgroup_cpus();
-    if (quota > 0 && quota < cpus) cpus = quota;
-    return cpus < 1 ? 1 : cpus > LIMIT_THREADS ? LIMIT_THREADS : cpus;
 }

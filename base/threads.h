@@ -35,10 +35,13 @@ typedef void job_fn(void *context);
 enum status job_pool_create(int threads, size_t queue_max, const char *name, struct job_pool **out, struct error *err);
 /** Runs what is queued, then joins. */
 void job_pool_destroy(struct job_pool *pool);
-/** STATUS_RESOURCE_EXHAUSTED when the queue is full. Any thread. */
+/** STATUS_RESOURCE_EXHAUSTED when the queue is full, or the pool is being destroyed. Any thread. */
 enum status job_pool_submit(struct job_pool *pool, job_fn *fn, void *context);
 
-/** CPUs this process may use (affinity and cgroup quota considered), at least 1. */
+/** CPUs this process may use (affinity and cgroup quota considered), 1 to LIMIT_THREADS. */
 int threads_available(void);
+/** The tightest CPU quota (rounded up) of the cgroups of either version, mounted at `root`, that `process_file` (as
+ *  /proc/self/cgroup) names, and of those above them; 0 when there is none. */
+int threads_cgroup_quota(const char *root, const char *process_file);
 
 #endif
