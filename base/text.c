@@ -55,11 +55,17 @@ static size_t scan_sequence(const uint8_t *data, size_t length, bool *out_valid,
 size_t text_decode(const uint8_t *data, size_t length, uint32_t *out_code_point, bool *out_valid) {
     bool valid, cut;
     size_t used = scan_sequence(data, length, &valid, &cut);
-    if (!valid) *out_code_point = TEXT_REPLACEMENT;
-    else if (used == 1) *out_code_point = data[0];
-    else if (used == 2) *out_code_point = (uint32_t)(data[0] & 0x1F) << 6 | (data[1] & 0x3F);
-    else if (used == 3) *out_code_point = (uint32_t)(data[0] & 0x0F) << 12 | (uint32_t)(data[1] & 0x3F) << 6 | (data[2] & 0x3F);
-    else *out_code_point = (uint32_t)(data[0] & 0x07) << 18 | (uint32_t)(data[1] & 0x3F) << 12 | (uint32_t)(data[2] & 0x3F) << 6 | (data[3] & 0x3F);
+    if (!valid)
+        *out_code_point = TEXT_REPLACEMENT;
+    else if (used == 1)
+        *out_code_point = data[0];
+    else if (used == 2)
+        *out_code_point = (uint32_t)(data[0] & 0x1F) << 6 | (data[1] & 0x3F);
+    else if (used == 3)
+        *out_code_point = (uint32_t)(data[0] & 0x0F) << 12 | (uint32_t)(data[1] & 0x3F) << 6 | (data[2] & 0x3F);
+    else
+        *out_code_point = (uint32_t)(data[0] & 0x07) << 18 | (uint32_t)(data[1] & 0x3F) << 12 |
+                          (uint32_t)(data[2] & 0x3F) << 6 | (data[3] & 0x3F);
     *out_valid = valid;
     return used;
 }
@@ -141,7 +147,9 @@ bool text_to_i64(const char *text, int64_t *out) {
 
 static locale_t c_locale;
 static pthread_once_t c_locale_once = PTHREAD_ONCE_INIT;
-static void make_c_locale(void) { c_locale = newlocale(LC_ALL_MASK, "C", (locale_t)0); }
+static void make_c_locale(void) {
+    c_locale = newlocale(LC_ALL_MASK, "C", (locale_t)0);
+}
 
 bool text_to_double(const char *text, double *out) {
     pthread_once(&c_locale_once, make_c_locale);
