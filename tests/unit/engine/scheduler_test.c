@@ -429,6 +429,31 @@ static void test_prompts_of_tenants_take_turns(void **state) {
     teardown(&fixture);
 }
 
+static void test_priority_counts_among_prompts_too(void **state) {
+    (void)state;
+    struct fixture fixture;
+    setup(&fixture, 8, 16, 16, 64);
+    struct client *low = submit(&fixture, 100, 2, 1), *high = client_new(&fixture, 100, 2, 1);
+    high->sequence.priority = 1;
+    check_ok(scheduler_submit(fixture.scheduler, &high->sequence, &check_error));
+    run_until_idle(&fixture);
+    assert_true(high->order < low->order);
+    teardown(&fixture);
+}
+
+/** What is kept for prompts and not needed goes to streams. */
+static void test_no_row_is_left_empty(void **state) {
+    (void)state;
+    struct fixture fixture;
+    setup(&fixture, 20, 16, 16, 200);
+    for (int i = 0; i < 16; i++) submit(&fixture, 1, 50, 1);
+    for (int i = 0; i < 4; i++) scheduler_step(fixture.scheduler);
+    submit(&fixture, 2, 2, 2); /* needs two of the four rows */
+    assert_int_equal(scheduler_step(fixture.scheduler), 16);
+    scheduler_cancel_all(fixture.scheduler);
+    teardown(&fixture);
+}
+
 static void test_decodes_go_on_while_a_long_prompt_is_read(void **state) {
     (void)state;
     struct fixture fixture;
@@ -562,6 +587,8 @@ int main(void) {
         cmocka_unit_test(test_tenants_take_turns_at_admission),
         cmocka_unit_test(test_priority_counts_inside_a_tenant),
         cmocka_unit_test(test_prompts_of_tenants_take_turns),
+        cmocka_unit_test(test_priority_counts_among_prompts_too),
+        cmocka_unit_test(test_no_row_is_left_empty),
         cmocka_unit_test(test_decodes_go_on_while_a_long_prompt_is_read),
         cmocka_unit_test(test_nobody_starves_when_streams_outnumber_rows),
         cmocka_unit_test(test_cancel_all_tells_everybody),
