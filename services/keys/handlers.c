@@ -102,12 +102,10 @@ static void refuse_for_record(struct handling *handling, enum status status, con
 
 enum caller { CALLER_ADMIN, CALLER_GATEWAY };
 
-/** NULL when there is nothing (more) to do. The call's state remembers that its message came. */
+/** NULL after a refusal. */
 static struct handling *begin(struct rpc_call *call, const char *method, enum caller caller, const ProtobufCMessageDescriptor *descriptor, struct bytes_view bytes,
                               ProtobufCMessage **out_message) {
     struct keys_service *service = rpc_call_service(call);
-    if (rpc_call_state(call) != NULL) return NULL; /* a second message: not ours to answer */
-    rpc_call_set_state(call, service);
     struct handling *handling = calloc(1, sizeof *handling);
     if (handling == NULL) {
         rpc_call_finish(call, STATUS_RESOURCE_EXHAUSTED, "out of memory", (struct bytes_view){0});
@@ -306,16 +304,12 @@ static void verify_key(struct rpc_call *call, struct bytes_view bytes) {
 
 /* --- the table --------------------------------------------------------------------------------------------------- */
 
-static void half_closed(struct rpc_call *call) {
-    if (rpc_call_state(call) == NULL) rpc_call_finish(call, STATUS_INVALID_ARGUMENT, "the request is missing", (struct bytes_view){0});
-}
-
 #define PATH "/bora.v1.KeyService/"
 const struct rpc_method keys_methods[] = {
-    {.path = PATH "CreateKey", .message = create_key, .half_closed = half_closed},
-    {.path = PATH "ListKeys", .message = list_keys, .half_closed = half_closed},
-    {.path = PATH "RevokeKey", .message = revoke_key, .half_closed = half_closed},
-    {.path = PATH "VerifyKey", .message = verify_key, .half_closed = half_closed},
+    {.path = PATH "CreateKey", .message = create_key},
+    {.path = PATH "ListKeys", .message = list_keys},
+    {.path = PATH "RevokeKey", .message = revoke_key},
+    {.path = PATH "VerifyKey", .message = verify_key},
 };
 const size_t keys_method_count = sizeof keys_methods / sizeof *keys_methods;
 

@@ -5,6 +5,7 @@
  *
  *     main.c        settings -> secrets -> server -> Redis -> wait for SIGTERM -> drain
  *     handlers.c    the four methods: who may call, what is asked, the answer
+ *     status_page.c /metrics, /healthz, /readyz
  *     readiness.c   whether the store can be trusted now; grpc.health.v1 says so
  *     convert.c     messages <-> records, refusals
  *     key_store.c   records in Redis: scripts key_*.lua        key_record.c   one record's fields

@@ -3,6 +3,7 @@
 #include "base/log.h"
 #include "proto/descriptors.h"
 #include "services/keys/keys.h"
+#include "services/keys/status_page.h"
 
 #include <openssl/crypto.h>
 #include <signal.h>
@@ -57,12 +58,12 @@ static enum status open_redis(struct keys_service *service, struct error *err) {
     return status;
 }
 
-static void log_serving(const struct keys_service *service) {
+static void log_serving(const struct keys_service *service, const struct http_server *status_page) {
     const char *listen = service->settings.listen, *colon = strrchr(listen, ':');
     char address[ADDRESS_BYTES];
     if (colon == NULL || strncmp(listen, "unix:", 5) == 0) snprintf(address, sizeof address, "%s", listen);
     else snprintf(address, sizeof address, "%.*s:%d", (int)(colon - listen), listen, rpc_server_port(service->server));
-    log_info("serving", LOG_S("address", address), LOG_I("pid", getpid()));
+    log_info("serving", LOG_S("address", address), LOG_I("metrics_port", status_page != NULL ? http_server_port(status_page) : 0), LOG_I("pid", getpid()));
 }
 
 /** Wait for SIGTERM or SIGINT, which main has blocked in every thread. */
@@ -73,12 +74,14 @@ static void wait_for_signal(const sigset_t *signals) {
 }
 
 static enum status serve(struct keys_service *service, const sigset_t *signals, struct error *err) {
+    struct http_server *status_page = NULL;
     enum status status = STATUS_OK;
     TRY_CLEANUP(prepare(service, err));
     TRY_CLEANUP(open_server(service, err));
     TRY_CLEANUP(open_redis(service, err));
     TRY_CLEANUP(rpc_server_start(service->server, err));
-    log_serving(service);
+    TRY_CLEANUP(status_page_open(service, &status_page, err));
+    log_serving(service, status_page);
 
     wait_for_signal(signals);
     atomic_store(&service->draining, true);
@@ -86,6 +89,10 @@ static enum status serve(struct keys_service *service, const sigset_t *signals, 
     rpc_server_set_health(service->server, "bora.v1.KeyService", false);
 cleanup:
     if (service->server != NULL) rpc_server_stop(service->server, service->settings.drain_ns);
+    if (status_page != NULL) {
+        http_server_stop(status_page, NS_PER_S);
+        http_server_destroy(status_page);
+    }
     redis_client_destroy(service->redis);
     if (service->server != NULL) rpc_server_destroy(service->server);
     if (service->transcoder != NULL) transcoder_destroy(service->transcoder);

@@ -6,7 +6,7 @@
 
 #define S struct keys_settings
 static const struct setting keys_settings_table[] = {
-    SETTING_STRING(S, listen, "listen", "127.0.0.1:7021", "ADDRESS", "gRPC address; port 0 picks a free one"),
+    SETTING_STRING(S, listen, "listen", "127.0.0.1:7010", "ADDRESS", "gRPC address; port 0 picks a free one"),
     SETTING_STRING(S, metrics_listen, "metrics-listen", NULL, "ADDRESS", "HTTP address of /metrics, /healthz and /readyz"),
     SETTING_STRING(S, redis_address, "redis", "127.0.0.1:7379", "ADDRESS", "Redis, where keys are kept"),
     SETTING_STRING(S, redis_password_file, "redis-password-file", NULL, "FILE", "file that holds the Redis password"),

@@ -20,6 +20,7 @@
 #include "tests/support/process.h"
 #include "tests/support/redis_server.h"
 
+#include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -73,11 +74,12 @@ static void assert_runs(const char *words, int status, const char *says) {
 
 struct fake_gateway {
     struct rpc_server *server;
+    pthread_mutex_t mutex; /* guards the next two; the order of things goes through another process */
     struct bytes last_request;
     char last_authorization[128];
     atomic_bool cancelled;
 };
-static struct fake_gateway gateway;
+static struct fake_gateway gateway = {.mutex = PTHREAD_MUTEX_INITIALIZER};
 
 static void send_chunk(struct rpc_call *call, const char *content, const char *finish_reason, bool usage) {
     Bora__V1__Delta delta = BORA__V1__DELTA__INIT;
@@ -142,10 +144,12 @@ static void refuse_limit(struct rpc_call *call) {
 
 /** What happens is the question's choice. */
 static void answer_chat(struct rpc_call *call, struct bytes_view message) {
+    const char *authorization = rpc_call_metadata(call, "authorization");
+    pthread_mutex_lock(&gateway.mutex);
     bytes_reset(&gateway.last_request);
     (void)!bytes_append(&gateway.last_request, message.data, message.length);
-    const char *authorization = rpc_call_metadata(call, "authorization");
     snprintf(gateway.last_authorization, sizeof gateway.last_authorization, "%s", authorization != NULL ? authorization : "");
+    pthread_mutex_unlock(&gateway.mutex);
     struct arena arena;
     arena_init(&arena, 64 << 20);
     ProtobufCMessage *unpacked = NULL;
@@ -238,7 +242,9 @@ static void test_answer_is_printed_without_control_characters(void **state) {
     struct run result = run("chat|hi");
     assert_int_equal(result.exit, 0);
     assert_string_equal(result.output, "Hello, w\xc3\xb6rld?[31m!\n");
+    pthread_mutex_lock(&gateway.mutex);
     assert_string_equal(gateway.last_authorization, "Bearer " API_KEY);
+    pthread_mutex_unlock(&gateway.mutex);
     run_end(&result);
 }
 
@@ -248,7 +254,9 @@ static void test_options_reach_the_request(void **state) {
     struct arena arena;
     arena_init(&arena, 1 << 20);
     ProtobufCMessage *unpacked = NULL;
+    pthread_mutex_lock(&gateway.mutex);
     assert_int_equal(protobuf_unpack(&bora__v1__chat_completion_request__descriptor, bytes_view(&gateway.last_request), &arena, &unpacked, NULL), STATUS_OK);
+    pthread_mutex_unlock(&gateway.mutex);
     const Bora__V1__ChatCompletionRequest *request = (const Bora__V1__ChatCompletionRequest *)unpacked;
     assert_string_equal(request->model, "large");
     assert_int_equal(request->n_messages, 2);

@@ -17,13 +17,14 @@
 #include "tests/support/process.h"
 #include "tests/support/redis_server.h"
 
-#include <ctype.h>
+#include <netinet/in.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -37,6 +38,7 @@ struct fixture {
     struct redis_server redis;
     struct test_process keys;
     char folder[64];
+    int metrics_port;
     struct rpc_client *client;
     struct rpc_channel *channel;
     struct arena arena; /* replies */
@@ -160,13 +162,17 @@ static void start_keys(struct fixture *fixture) {
     snprintf(admin, sizeof admin, "--admin-key-file=%s/admin-key", fixture->folder);
     snprintf(token, sizeof token, "--service-token-file=%s/service-token", fixture->folder);
     snprintf(redis, sizeof redis, "--redis=%s", fixture->redis.address);
-    const char *const arguments[] = {program, "--listen=127.0.0.1:0", redis, hash_secret, admin, token, "--default-tokens-per-minute=5000", "--log-level=debug", NULL};
+    const char *const arguments[] = {program, "--listen=127.0.0.1:0", redis, hash_secret, admin, token, "--default-tokens-per-minute=5000", "--log-level=debug",
+                                     "--metrics-listen=127.0.0.1:0", NULL};
     test_process_start(&fixture->keys, arguments);
     if (!test_process_wait_for(&fixture->keys, "\"event\":\"serving\"", SECONDS, line, sizeof line)) fail_msg("bora-keys does not serve");
     const char *address = strstr(line, "\"address\":\"");
     assert_non_null(address);
     address += strlen("\"address\":\"");
     snprintf(target, sizeof target, "%.*s", (int)strcspn(address, "\""), address);
+    const char *metrics_port = strstr(line, "\"metrics_port\":");
+    assert_non_null(metrics_port);
+    fixture->metrics_port = atoi(metrics_port + strlen("\"metrics_port\":"));
     struct rpc_channel_options options = {.target = target, .message_bytes_max = 16 << 20};
     struct error err = {0};
     if (rpc_channel_open(fixture->client, &options, &fixture->channel, &err) != STATUS_OK) fail_msg("%s", err.message);
@@ -515,7 +521,7 @@ static void test_call_without_a_message_is_answered(void **state) {
     rpc_client_call_read(started);
     while (atomic_load(&status) == -1) nanosleep(&(struct timespec){.tv_nsec = NS_PER_MS}, NULL);
     rpc_client_call_unref(started);
-    assert_int_equal(atomic_load(&status), STATUS_INVALID_ARGUMENT);
+    assert_int_equal(atomic_load(&status), STATUS_UNIMPLEMENTED); /* gRPC's word for it */
 }
 
 /* --- faults ------------------------------------------------------------------------------------------------------ */
@@ -561,6 +567,40 @@ static void test_hung_redis_is_unavailable_not_a_hang(void **state) {
     redis_server_thaw(&fixture->redis);
     wait_for_health(fixture, true);
     assert_int_equal(verify(fixture, created->key).status, STATUS_OK);
+}
+
+/** The whole answer to GET `path` on the status page; lent until the next call. */
+static const char *get(const struct fixture *fixture, const char *path) {
+    static char answer[65536];
+    char request[128];
+    struct sockaddr_in name = {.sin_family = AF_INET, .sin_port = htons((uint16_t)fixture->metrics_port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    int fd = socket(AF_INET, SOCK_STREAM, 0), length = snprintf(request, sizeof request, "GET %s HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", path);
+    assert_int_equal(connect(fd, (struct sockaddr *)&name, sizeof name), 0);
+    assert_int_equal(write(fd, request, (size_t)length), length);
+    size_t received = 0;
+    for (ssize_t got; received < sizeof answer - 1 && (got = read(fd, answer + received, sizeof answer - 1 - received)) > 0;) received += (size_t)got;
+    answer[received] = 0;
+    close(fd);
+    return answer;
+}
+
+static void test_status_page_tells_readiness_and_metrics(void **state) {
+    struct fixture *fixture = *state;
+    create_plain(fixture);
+    assert_non_null(strstr(get(fixture, "/healthz"), "200 OK"));
+    assert_non_null(strstr(get(fixture, "/readyz"), "200 OK"));
+    const char *metrics = get(fixture, "/metrics");
+    assert_non_null(strstr(metrics, "bora_keys_requests_total{method=\"CreateKey\",status=\"OK\"} 1\n"));
+    assert_non_null(strstr(metrics, "bora_keys_ready 1\n"));
+    assert_non_null(strstr(get(fixture, "/keys"), "404 Not Found"));
+    redis_server_kill(&fixture->redis);
+    wait_for_health(fixture, false);
+    assert_non_null(strstr(get(fixture, "/healthz"), "200 OK"));
+    const char *readiness = get(fixture, "/readyz");
+    assert_non_null(strstr(readiness, "503"));
+    assert_non_null(strstr(readiness, "the key store cannot be reached"));
+    redis_server_start(&fixture->redis);
+    wait_for_health(fixture, true);
 }
 
 struct creating {
@@ -740,6 +780,7 @@ int main(int argc, char **argv) {
         KEYS_TEST(test_call_without_a_message_is_answered),
         KEYS_TEST(test_without_redis_calls_fail_quickly_and_it_recovers_by_itself),
         KEYS_TEST(test_hung_redis_is_unavailable_not_a_hang),
+        KEYS_TEST(test_status_page_tells_readiness_and_metrics),
         KEYS_TEST(test_no_acknowledged_key_is_lost_when_redis_is_killed),
         KEYS_TEST(test_keys_and_revocations_survive_a_restart_of_everything),
         KEYS_TEST(test_another_hash_secret_is_refused_loudly),
