@@ -11,8 +11,9 @@
  *     TRY(settings_load(table, "bora-worker", "one line of what it is", argc, argv, &settings, &outcome, &err));
  *
  * Name "models-file" is flag --models-file (or --models-file=V), environment BORA_MODELS_FILE, and key `models-file` in
- * the file given by --config (lines `name = value`, # comments). Later wins: default, file, environment, flag.
+ * the file given by --config or BORA_CONFIG (lines `name = value`, # comments). Later wins: default, file, environment, flag.
  * Boolean flags: --tls, --no-tls, --tls=true. Durations take a unit: 250ms, 5s, 2m; sizes: 4k, 64m, 2g (powers of 1024).
+ * A word that begins with '-' and is no number is never a flag's value; write --name=-x.
  * An unknown flag or key is an error that names it and the nearest known name. Unknown BORA_* variables are no error: several
  * services share an environment. An empty variable counts as not set.
  */
@@ -38,9 +39,9 @@ enum setting_type {
 
 struct setting {
     enum setting_type type;
-    const char *name;     /* lower case with '-' */
+    const char *name;     /* lower case with '-', at most 64 bytes */
     size_t offset;        /* in the service's struct */
-    const char *fallback; /* default as text; NULL for no value */
+    const char *fallback; /* default as text; NULL for no value: NULL, 0, false */
     double minimum, maximum;
     const char *choices;
     const char *value_name; /* for --help: "PORT" */
