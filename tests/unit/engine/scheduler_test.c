@@ -435,6 +435,7 @@ static void test_priority_counts_among_prompts_too(void **state) {
     setup(&fixture, 8, 16, 16, 64);
     struct client *low = submit(&fixture, 100, 2, 1), *high = client_new(&fixture, 100, 2, 1);
     high->sequence.priority = 1;
+    scheduler_step(fixture.scheduler); /* low is at it already */
     check_ok(scheduler_submit(fixture.scheduler, &high->sequence, &check_error));
     run_until_idle(&fixture);
     assert_true(high->order < low->order);
