@@ -519,6 +519,18 @@ static void test_neighbouring_tensors_do_not_overlap(void **state) {
     assert_accepted(&builder);
 }
 
+static void test_tensor_of_unknown_size_may_stand_before_another(void **state) {
+    (void)state;
+    for (int order = 0; order < 2; order++) {
+        struct gguf_builder builder;
+        gguf_builder_init(&builder);
+        gguf_builder_tensor_at(&builder, "first", order == 0 ? F32 : TYPE_UNKNOWN, 1, (int64_t[]){8}, 0);
+        gguf_builder_tensor_at(&builder, "second", order == 0 ? TYPE_UNKNOWN : F32, 1, (int64_t[]){8}, 0);
+        gguf_builder_data(&builder, 64);
+        assert_accepted(&builder);
+    }
+}
+
 static void test_alignment_must_be_a_power_of_two(void **state) {
     (void)state;
     static const uint32_t bad[] = {0, 1, 4, 24, 33, UINT32_MAX, 1u << 31};
@@ -621,6 +633,7 @@ int main(void) {
         cmocka_unit_test(test_misaligned_tensor_is_refused),
         cmocka_unit_test(test_overlapping_tensors_are_refused),
         cmocka_unit_test(test_neighbouring_tensors_do_not_overlap),
+        cmocka_unit_test(test_tensor_of_unknown_size_may_stand_before_another),
         cmocka_unit_test(test_alignment_must_be_a_power_of_two),
         cmocka_unit_test(test_other_alignment_moves_the_data),
         cmocka_unit_test(test_hostile_names_are_made_printable_and_short),
