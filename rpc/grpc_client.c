@@ -77,7 +77,7 @@ struct rpc_client_call {
 enum status rpc_client_create(int threads, struct rpc_client **out, struct error *err) {
     struct rpc_client *client = calloc(1, sizeof *client);
     if (client == NULL) return error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
-    grpc_init();
+    grpc_library_init();
     client->queue_count = threads < 1 ? 1 : threads > QUEUES_MAX ? QUEUES_MAX : threads;
     for (int i = 0; i < client->queue_count; i++) {
         client->queues[i].queue = grpc_completion_queue_create_for_next(NULL);

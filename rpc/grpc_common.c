@@ -1,17 +1,34 @@
 /* Copyright Bora contributors
  * SPDX-License-Identifier: Apache-2.0 */
 #include "base/clock.h"
+#include "base/log.h"
 #include "base/settings.h"
 #include "rpc/grpc_internal.h"
 #include "rpc/protobuf_wire.h"
 
 #include <grpc/byte_buffer_reader.h>
 #include <grpc/support/alloc.h>
+#include <grpc/support/log.h>
 #include <grpc/support/time.h>
 #include <stdlib.h>
 #include <string.h>
 
 enum { PEM_BYTES_MAX = 1 << 20 };
+
+/* ---- the library --------------------------------------------------------------------------------------------------- */
+
+/** A client's mistake makes gRPC write an ERROR line, so these lines are ours to judge: of interest when debugging, all but a failed assertion,
+ *  behind which gRPC aborts. */
+static void on_library_log(gpr_log_func_args *arguments) {
+    bool fatal = strncmp(arguments->message, "assertion failed", 16) == 0;
+    enum log_level level = fatal ? LOG_LEVEL_ERROR : LOG_LEVEL_DEBUG;
+    LOG_AT_(level, "gRPC says", LOG_S("message", arguments->message), LOG_S("file", arguments->file), LOG_I("line", arguments->line));
+}
+
+void grpc_library_init(void) {
+    if (getenv("GRPC_VERBOSITY") == NULL) gpr_set_log_function(on_library_log); /* who sets it wants gRPC's own lines */
+    grpc_init();
+}
 
 /* ---- queues -------------------------------------------------------------------------------------------------------- */
 

@@ -12,6 +12,9 @@
 #include <grpc/grpc_security.h>
 #include <pthread.h>
 
+/** grpc_init, with gRPC's own log lines going to base/log. Every server and client pairs it with grpc_shutdown. */
+void grpc_library_init(void);
+
 /** What a batch was started for; embedded in its call, never allocated by itself. */
 struct grpc_tag {
     void (*done)(struct grpc_tag *tag, bool ok);

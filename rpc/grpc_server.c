@@ -572,7 +572,7 @@ static void init_monotonic_condition(pthread_cond_t *condition) {
 enum status rpc_server_create(const struct rpc_server_options *options, struct rpc_server **out, struct error *err) {
     struct rpc_server *server = calloc(1, sizeof *server);
     if (server == NULL) return error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
-    grpc_init();
+    grpc_library_init();
     enum status status = STATUS_OK;
     server->options = *options;
     server->shutdown_tag.done = on_shutdown;
