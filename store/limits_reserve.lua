@@ -30,8 +30,8 @@ end
 
 -- What is inside the window. Seconds that have left it are only noted: they are deleted when something is admitted.
 local function read(key)
-  local head = redis.call('HMGET', key, 'requests', 'tokens', 'oldest')
-  local usage = {key = key, requests = 0, tokens = 0, oldest = second, gone = {}}
+  local head = redis.call('HMGET', key, 'requests', 'tokens', 'oldest', text(second))
+  local usage = {key = key, requests = 0, tokens = 0, oldest = second, this_second = head[4], gone = {}}
   if not head[1] then return usage end
   usage.requests, usage.tokens, usage.oldest = tonumber(head[1]), tonumber(head[2]), tonumber(head[3])
   local first = second - WINDOW
@@ -102,10 +102,12 @@ if denied_by >= 0 then return answer('denied', 0) end
 local lifetime = (WINDOW + 2) * 1000
 local reserved = {'-', '-'}
 for _, usage in ipairs(scopes) do
-  -- If the clock was set back, what is admitted now leaves no earlier than the oldest second.
-  local name = text(math.max(second, usage.oldest))
+  local name, value = text(second), usage.this_second
+  if usage.oldest > second then -- the clock was set back: what is admitted now leaves no earlier than the oldest second
+    name = text(usage.oldest)
+    value = redis.call('HGET', usage.key, name)
+  end
   local requests, used = 0, 0
-  local value = redis.call('HGET', usage.key, name)
   if value then requests, used = pair(value) end
   if usage.counts_tokens then
     used, usage.tokens = used + tokens, usage.tokens + tokens
@@ -114,7 +116,8 @@ for _, usage in ipairs(scopes) do
   if #usage.gone > 0 then redis.call('HDEL', usage.key, unpack(usage.gone)) end
   redis.call('HSET', usage.key, 'requests', text(usage.requests + 1), 'tokens', text(usage.tokens), 'oldest', text(usage.oldest), name,
              text(requests + 1) .. ':' .. text(used))
-  redis.call('PEXPIRE', usage.key, lifetime)
+  -- Once a second is enough. Twice the window, because a clock that is set back walks through up to a window of seconds that exist already.
+  if not usage.this_second then redis.call('PEXPIRE', usage.key, 2 * lifetime) end
 end
 if reserved[1] == '-' and reserved[2] == '-' then return answer('admitted', 0) end
 redis.call('SET', KEYS[2], text(tokens) .. ' ' .. reserved[1] .. ' ' .. reserved[2], 'PX', lifetime)
