@@ -294,7 +294,13 @@ def redis_answers(port, password):
     try:
         with socket.create_connection(("127.0.0.1", port), timeout=1) as connection:
             connection.sendall(f"AUTH {password}\r\nPING\r\n".encode())
-            return b"PONG" in connection.recv(64) + (connection.recv(64) if True else b"")
+            answer = b""
+            while b"PONG" not in answer:
+                piece = connection.recv(64)
+                if not piece or b"-" in piece[:1]:
+                    return False
+                answer += piece
+            return True
     except OSError:
         return False
 

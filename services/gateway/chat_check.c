@@ -69,8 +69,6 @@ static const char *role_name(const Bora__V1__ChatMessage *message) {
     }
 }
 
-static bool is_system(const char *role) { return strcmp(role, "system") == 0 || strcmp(role, "developer") == 0; }
-
 /** May `role` come after `before` (NULL: first)? The strict table is the contract's (2.2, rule 5, and the hosted API's tool rule). */
 static bool may_follow(const char *before, const char *role, bool strict) {
     bool tool = strcmp(role, "tool") == 0;

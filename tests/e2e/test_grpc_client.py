@@ -24,7 +24,7 @@ def bearer(key):
     return (("authorization", f"Bearer {key}"),)
 
 
-def request(grpc_modules, house, text="What is the capital of France?", **fields):
+def request(grpc_modules, house, text="What is the capital of France? Answer in one sentence.", **fields):
     c = grpc_modules.chat
     message = c.ChatMessage(user=c.UserMessage(content=c.Content(text=text)))
     return c.ChatCompletionRequest(model=house.model, messages=[message], **{"max_tokens": 24, "temperature": 0, **fields})
@@ -36,7 +36,7 @@ def test_complete_and_stream_agree_with_http(chat, grpc_modules, house):
     pieces = list(chat.StreamChat(request(grpc_modules, house), metadata=bearer(house.key)))
     assert "".join(p.choices[0].delta.content for p in pieces) == whole.choices[0].message.content.text
     assert pieces[-1].usage.completion_tokens == whole.usage.completion_tokens
-    _, _, over_http = house.chat("What is the capital of France?", max_tokens=24)
+    _, _, over_http = house.chat("What is the capital of France? Answer in one sentence.", max_tokens=24)
     assert over_http["choices"][0]["message"]["content"] == whole.choices[0].message.content.text
 
 

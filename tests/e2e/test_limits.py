@@ -72,9 +72,9 @@ def test_client_gone_mid_stream_frees_slot_and_reservation(house):
     while received.count(b"data:") < 3:
         received += connection.recv(65536)
     assert house.metric("worker-metrics", "bora_engine_running") == 1
-    steps_before = house.metric("worker-metrics", "bora_engine_steps_total")
+    steps_before = house.metric("worker-metrics", "bora_engine_step_seconds_count")
     assert house.chat(key=key, max_tokens=4000)[0] == 429  # the reservation holds while the stream runs
     connection.close()
     until(lambda: house.metric("worker-metrics", "bora_engine_running") == 0, "the slot is free", 5)
-    print("steps until free:", house.metric("worker-metrics", "bora_engine_steps_total") - steps_before)
+    print("steps until free:", house.metric("worker-metrics", "bora_engine_step_seconds_count") - steps_before)
     until(lambda: house.chat(key=key, max_tokens=4000)[0] == 200, "the reservation came back", 10)

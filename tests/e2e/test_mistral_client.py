@@ -10,7 +10,7 @@ except ImportError:
     from mistralai import Mistral
     from mistralai import models as errors
 
-QUESTION = [{"role": "user", "content": "What is the capital of France?"}]
+QUESTION = [{"role": "user", "content": "What is the capital of France? Answer in one sentence."}]
 
 
 @pytest.fixture(scope="module")

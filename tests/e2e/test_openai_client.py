@@ -10,7 +10,7 @@ def client(house):
     return openai.OpenAI(base_url=house.base + "/v1", api_key=house.key, max_retries=0)
 
 
-QUESTION = [{"role": "user", "content": "What is the capital of France?"}]
+QUESTION = [{"role": "user", "content": "What is the capital of France? Answer in one sentence."}]
 
 
 def test_completion_answers_and_counts(client, house):
@@ -79,7 +79,7 @@ def test_newer_names_are_understood(client, house):
 
 
 def test_content_parts_of_text(client, house):
-    answer = client.chat.completions.create(model=house.model, messages=[{"role": "user", "content": [{"type": "text", "text": "What is the capital"}, {"type": "text", "text": "of France?"}]}], max_tokens=16, temperature=0)
+    answer = client.chat.completions.create(model=house.model, messages=[{"role": "user", "content": [{"type": "text", "text": "What is the capital"}, {"type": "text", "text": "of France? Answer in one sentence."}]}], max_tokens=16, temperature=0)
     assert answer.choices[0].message.content
 
 
