@@ -89,7 +89,7 @@ static enum status read_hash(struct reader *reader, struct bytes_view value) {
 }
 
 static enum status read_last(struct reader *reader, struct bytes_view value) {
-    if (value.length != KEY_LAST_CHARACTERS) return malformed(reader, "last");
+    if (value.length != KEY_LAST_CHARACTERS || memchr(value.data, 0, value.length) != NULL) return malformed(reader, "last");
     memcpy(reader->record->last, value.data, value.length);
     return STATUS_OK;
 }
@@ -147,6 +147,7 @@ enum status key_record_read(const char *key_id, const struct redis_reply *fields
     if (out->created_at == 0) return malformed(&reader, "created_at");
     if (!reader.has_hash) return malformed(&reader, "hash");
     if (out->tenant == NULL) return malformed(&reader, "tenant");
+    if (out->last[0] == 0) return malformed(&reader, "last");
     qsort(out->models, out->model_count, sizeof out->models[0], compare_models);
     return STATUS_OK;
 }

@@ -112,17 +112,18 @@ static void test_damaged_record_is_data_loss_and_named(void **state) {
     };
     for (size_t i = 0; i < sizeof damages / sizeof *damages; i++) {
         struct bytes_view words[] = {bytes_view_string("created_at"), bytes_view_string("1"), bytes_view_string("hash"), bytes_view_string(HASH_HEX),
-                                     bytes_view_string("tenant"), bytes_view_string("t"), bytes_view_string(damages[i].field), bytes_view_string(damages[i].value)};
+                                     bytes_view_string("tenant"), bytes_view_string("t"), bytes_view_string("last"), bytes_view_string("wxyz"),
+                                     bytes_view_string(damages[i].field), bytes_view_string(damages[i].value)};
         struct arena arena;
         arena_init(&arena, 1 << 20);
         struct key_record record;
         struct error err = {0};
         static struct fields fields;
-        fields_of(&fields, words, 8);
+        fields_of(&fields, words, 10);
         /* the damaged field last, as if Redis listed it so: it must win over the good one */
         struct redis_reply first[2] = {fields.items[0], fields.items[1]};
-        memmove(fields.items, fields.items + 2, 6 * sizeof *fields.items);
-        memcpy(fields.items + 6, first, sizeof first);
+        memmove(fields.items, fields.items + 2, 8 * sizeof *fields.items);
+        memcpy(fields.items + 8, first, sizeof first);
         assert_int_equal(key_record_read("abcdefghijkl", &fields.reply, &arena, &record, &err), STATUS_DATA_LOSS);
         assert_non_null(strstr(err.message, "abcdefghijkl"));
         arena_deinit(&arena);
@@ -132,10 +133,10 @@ static void test_damaged_record_is_data_loss_and_named(void **state) {
 static void test_missing_fields_are_data_loss(void **state) {
     (void)state;
     struct bytes_view words[] = {bytes_view_string("created_at"), bytes_view_string("1"), bytes_view_string("hash"), bytes_view_string(HASH_HEX),
-                                 bytes_view_string("tenant"), bytes_view_string("t")};
-    for (int left_out = 0; left_out < 3; left_out++) {
-        struct bytes_view kept[4];
-        for (int i = 0, to = 0; i < 3; i++) {
+                                 bytes_view_string("tenant"), bytes_view_string("t"), bytes_view_string("last"), bytes_view_string("wxyz")};
+    for (int left_out = 0; left_out < 4; left_out++) {
+        struct bytes_view kept[6];
+        for (int i = 0, to = 0; i < 4; i++) {
             if (i == left_out) continue;
             kept[to++] = words[2 * i];
             kept[to++] = words[2 * i + 1];
@@ -144,7 +145,7 @@ static void test_missing_fields_are_data_loss(void **state) {
         arena_init(&arena, 1 << 20);
         static struct fields fields;
         struct key_record record;
-        assert_int_equal(key_record_read("abcdefghijkl", fields_of(&fields, kept, 4), &arena, &record, NULL), STATUS_DATA_LOSS);
+        assert_int_equal(key_record_read("abcdefghijkl", fields_of(&fields, kept, 6), &arena, &record, NULL), STATUS_DATA_LOSS);
         arena_deinit(&arena);
     }
 }
