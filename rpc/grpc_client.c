@@ -1,8 +1,9 @@
 /* Copyright Bora contributors
  * SPDX-License-Identifier: Apache-2.0 */
 /*
- * The client. A call starts with SEND_INITIAL_METADATA and two long-lived batches, RECV_INITIAL_METADATA and
- * RECV_STATUS_ON_CLIENT; messages go and come one batch each. It ends when the status and everything else is back.
+ * The client. A call starts with two batches: SEND_INITIAL_METADATA (with the only request and the half-close, when that is known), and
+ * one that lives as long as the call, RECV_INITIAL_METADATA with RECV_STATUS_ON_CLIENT. Further messages go and come one batch each.
+ * It ends when the status and everything else is back.
  */
 #include "rpc/grpc_client.h"
 
@@ -48,7 +49,7 @@ struct outgoing {
 };
 
 struct rpc_client_call {
-    struct grpc_tag start_tag, headers_tag, read_tag, write_tag, half_close_tag, status_tag;
+    struct grpc_tag start_tag, read_tag, write_tag, half_close_tag, status_tag;
     struct rpc_channel *channel;
     struct rpc_client_call *next, *previous; /* in the channel's list; its mutex guards them */
     grpc_call *call;
@@ -67,7 +68,7 @@ struct rpc_client_call {
     bool writing, half_close_wanted, half_close_sent;
     bool reading, read_ended, status_done, ended;
     int64_t read_credit;
-    grpc_byte_buffer *sending, *received;
+    grpc_byte_buffer *only_request, *sending, *received;
 };
 
 #define CALL_OF(tag, member) ((struct rpc_client_call *)((char *)(tag)-offsetof(struct rpc_client_call, member)))
@@ -279,8 +280,12 @@ static void batch_done(struct rpc_client_call *call) {
     if (done) finish(call);
 }
 
-static void on_start_done(struct grpc_tag *tag, bool ok) { (void)ok, batch_done(CALL_OF(tag, start_tag)); }
-static void on_headers_done(struct grpc_tag *tag, bool ok) { (void)ok, batch_done(CALL_OF(tag, headers_tag)); }
+static void on_start_done(struct grpc_tag *tag, bool ok) {
+    (void)ok; /* the status says why */
+    struct rpc_client_call *call = CALL_OF(tag, start_tag);
+    if (call->only_request != NULL) grpc_byte_buffer_destroy(call->only_request);
+    batch_done(call);
+}
 static void on_half_close_done(struct grpc_tag *tag, bool ok) { (void)ok, batch_done(CALL_OF(tag, half_close_tag)); }
 
 static void on_status_done(struct grpc_tag *tag, bool ok) {
@@ -412,13 +417,21 @@ static enum status fill_metadata(const char *const *list, grpc_metadata out[META
 }
 
 static void start_locked(struct rpc_client_call *call, const struct rpc_client_call_options *options, grpc_metadata *metadata, size_t count) {
-    grpc_op start = {.op = GRPC_OP_SEND_INITIAL_METADATA, .flags = options->wait_for_ready ? GRPC_INITIAL_METADATA_WAIT_FOR_READY | GRPC_INITIAL_METADATA_WAIT_FOR_READY_EXPLICITLY_SET : 0,
-                     .data.send_initial_metadata = {.count = count, .metadata = metadata}};
-    grpc_op headers = {.op = GRPC_OP_RECV_INITIAL_METADATA, .data.recv_initial_metadata.recv_initial_metadata = &call->headers};
-    grpc_op status = {.op = GRPC_OP_RECV_STATUS_ON_CLIENT, .data.recv_status_on_client = {.trailing_metadata = &call->trailers, .status = &call->status, .status_details = &call->status_message}};
-    start_batch_locked(call, &start, 1, &call->start_tag);
-    start_batch_locked(call, &headers, 1, &call->headers_tag);
-    start_batch_locked(call, &status, 1, &call->status_tag);
+    grpc_op send[3] = {{.op = GRPC_OP_SEND_INITIAL_METADATA, .flags = options->wait_for_ready ? GRPC_INITIAL_METADATA_WAIT_FOR_READY | GRPC_INITIAL_METADATA_WAIT_FOR_READY_EXPLICITLY_SET : 0,
+                        .data.send_initial_metadata = {.count = count, .metadata = metadata}}};
+    size_t sends = 1;
+    if (options->only_request != NULL) {
+        call->only_request = grpc_buffer_of(*options->only_request);
+        call->half_close_wanted = call->half_close_sent = true;
+        send[sends++] = (grpc_op){.op = GRPC_OP_SEND_MESSAGE, .data.send_message.send_message = call->only_request};
+        send[sends++] = (grpc_op){.op = GRPC_OP_SEND_CLOSE_FROM_CLIENT};
+    }
+    const grpc_op receive[2] = {
+        {.op = GRPC_OP_RECV_INITIAL_METADATA, .data.recv_initial_metadata.recv_initial_metadata = &call->headers},
+        {.op = GRPC_OP_RECV_STATUS_ON_CLIENT, .data.recv_status_on_client = {.trailing_metadata = &call->trailers, .status = &call->status, .status_details = &call->status_message}},
+    };
+    start_batch_locked(call, send, sends, &call->start_tag);
+    start_batch_locked(call, receive, 2, &call->status_tag);
 }
 
 enum status rpc_client_call_start(struct rpc_channel *channel, const struct rpc_client_call_options *options, struct rpc_client_call **out, struct error *err) {
@@ -436,7 +449,6 @@ enum status rpc_client_call_start(struct rpc_channel *channel, const struct rpc_
     call->call = grpc_channel_create_call(channel->channel, NULL, GRPC_PROPAGATE_DEFAULTS, queue, path, NULL, grpc_deadline_from_ns(options->deadline_ns), NULL);
     grpc_slice_unref(path);
     call->start_tag.done = on_start_done;
-    call->headers_tag.done = on_headers_done;
     call->read_tag.done = on_read_done;
     call->write_tag.done = on_write_done;
     call->half_close_tag.done = on_half_close_done;
@@ -499,15 +511,13 @@ enum status rpc_client_unary_async(struct rpc_channel *channel, const char *path
     bytes_init(&unary->reply, SIZE_MAX); /* the channel has the limit */
     int64_t now_ns = clock_monotonic_ns(clock_system());
     struct rpc_client_call_options options = {.path = path, .deadline_ns = timeout_ns > INT64_MAX - now_ns ? INT64_MAX : now_ns + timeout_ns, .metadata = metadata, .on_message = on_unary_message,
-                                              .on_finished = on_unary_finished, .context = unary};
+                                              .on_finished = on_unary_finished, .context = unary, .only_request = &request};
     struct rpc_client_call *call = NULL;
     enum status status = rpc_client_call_start(channel, &options, &call, err);
     if (status != STATUS_OK) {
         free(unary);
         return status;
     }
-    (void)!rpc_client_call_write(call, request); /* a refused write shows in the call's status */
-    rpc_client_call_half_close(call);
     rpc_client_call_read(call);
     rpc_client_call_unref(call);
     return STATUS_OK;

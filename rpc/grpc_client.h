@@ -49,6 +49,7 @@ struct rpc_client_call_options {
     const char *path;
     int64_t deadline_ns;             /* monotonic (base/clock); INT64_MAX: none */
     const char *const *metadata;     /* key, value, key, value, …, NULL; copied */
+    const struct bytes_view *only_request; /* not NULL: send this (copied) and half-close, all with the call's start, for fewer system calls */
     bool wait_for_ready;             /* wait for a connection instead of failing fast */
     void (*on_message)(struct rpc_client_call *call, void *context, struct bytes_view message); /* lent until it returns */
     void (*on_finished)(struct rpc_client_call *call, void *context, const struct rpc_result *result);
