@@ -163,9 +163,14 @@ void http_exchange_start(struct http_exchange *exchange, int http_status, const 
     enum { BLOCK_BYTES = 4096 };
     pthread_mutex_lock(&exchange->mutex);
     if (exchange->phase == HTTP_WAITING && !exchange->closed) {
-        http_exchange_ref(exchange); /* the response's, until release_reader */
-        struct MHD_Response *response = MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, BLOCK_BYTES, read_pending, exchange, release_reader);
-        if (response == NULL) atomic_fetch_sub(&exchange->references, 1); /* never the last: the caller has one */
+        struct MHD_Response *response = NULL;
+        if (strcmp(exchange->method, "HEAD") == 0) { /* MHD would send the last chunk of a body that HEAD does not have */
+            response = MHD_create_response_from_buffer(0, NULL, MHD_RESPMEM_PERSISTENT);
+        } else {
+            http_exchange_ref(exchange); /* the response's, until release_reader */
+            response = MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, BLOCK_BYTES, read_pending, exchange, release_reader);
+            if (response == NULL) atomic_fetch_sub(&exchange->references, 1); /* never the last: the caller has one */
+        }
         exchange->events = content_type != NULL && strncasecmp(content_type, "text/event-stream", 17) == 0;
         answer(exchange, HTTP_STREAMING, http_status, content_type, response);
     }

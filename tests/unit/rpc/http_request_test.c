@@ -66,7 +66,7 @@ static void test_pipelined_requests_are_answered_in_order(void **state) {
     int fd = client_connect(tester);
     client_send(fd, HEAD("GET /hold HTTP/1.1") "\r\n" HEAD("POST /echo HTTP/1.1") "Content-Length: 3\r\n\r\ntwo" HEAD("GET /hold HTTP/1.1") "\r\n" HEAD("GET /echo HTTP/1.1") "\r\n");
     struct http_exchange *first = tester_held(tester, 0);
-    assert_int_equal(tester->requests, 1); /* the second waits for the first's answer */
+    assert_int_equal(tester_count(tester, &tester->requests), 1); /* the second waits for the first's answer */
     http_exchange_respond(first, 200, NULL, bytes_view_string("one"));
     expect_answer(fd, 200, "one");
     expect_answer(fd, 200, "POST /echo|two");
@@ -194,8 +194,8 @@ static void test_refusals(void **state) {
         bytes_deinit(&rest);
         close(fd);
     }
-    assert_int_equal(tester->requests, 0);
-    assert_int_equal(tester->refused, ours);
+    assert_int_equal(tester_count(tester, &tester->requests), 0);
+    assert_int_equal(tester_count(tester, &tester->refused), ours);
     assert_int_equal(http_server_exchanges(tester->server), 0);
 }
 
@@ -211,7 +211,7 @@ static void test_no_answer_for_what_is_not_http(void **state) {
         bytes_deinit(&text);
         close(fd);
     }
-    assert_int_equal(tester->requests, 0);
+    assert_int_equal(tester_count(tester, &tester->requests), 0);
 }
 
 /** A header of `length` bytes in all. */
@@ -279,7 +279,7 @@ static void test_too_large_a_chunked_body_is_answered_at_its_end(void **state) {
     client_send(fd, "0\r\n\r\n");
     expect_answer(fd, 413, "{\"status\":413,\"reason\":\"request body too large\"}");
     expect_end(fd);
-    assert_int_equal(tester->requests, 0);
+    assert_int_equal(tester_count(tester, &tester->requests), 0);
 }
 
 static void test_an_endless_chunked_body_is_cut_off(void **state) {
@@ -310,7 +310,7 @@ static void test_clients_that_leave_inside_a_request_are_forgotten(void **state)
     int fd = client_connect(tester);
     client_send(fd, HEAD("GET /echo HTTP/1.1") "\r\n");
     expect_answer(fd, 200, "GET /echo|");
-    assert_int_equal(tester->requests, 1);
+    assert_int_equal(tester_count(tester, &tester->requests), 1);
     close(fd);
 }
 
