@@ -1,0 +1,218 @@
+/* Copyright Bora contributors
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "base/bytes.h"
+#include "tests/support/check.h"
+
+static void test_views_compare_by_content(void **state) {
+    (void)state;
+    assert_true(bytes_view_equal(bytes_view_of("abc", 2), bytes_view_of("abd", 2)));
+    assert_false(bytes_view_equal(bytes_view_of("abc", 3), bytes_view_of("abd", 3)));
+    assert_false(bytes_view_equal(bytes_view_of("abc", 3), bytes_view_of("abc", 2)));
+    assert_true(bytes_view_equal_string(bytes_view_of("abc", 2), "ab"));
+    assert_false(bytes_view_equal_string(bytes_view_of("abc", 3), "ab"));
+    assert_true(bytes_view_equal(bytes_view_string(NULL), bytes_view_string("")));
+    assert_false(bytes_view_equal_string(bytes_view_of("a\0b", 3), "a"));
+}
+
+static void test_content_is_nul_terminated(void **state) {
+    (void)state;
+    struct bytes bytes;
+    bytes_init(&bytes, 1000);
+    for (int i = 0; i < 300; i++) {
+        check_ok(bytes_append_byte(&bytes, (uint8_t)('a' + i % 26)));
+        assert_int_equal(bytes.data[bytes.length], 0);
+    }
+    assert_int_equal(bytes.length, 300);
+    for (int i = 0; i < 300; i++) assert_int_equal(bytes.data[i], 'a' + i % 26);
+    bytes_deinit(&bytes);
+}
+
+static void test_empty_append_ends_with_nul(void **state) {
+    (void)state;
+    struct bytes bytes;
+    bytes_init(&bytes, 0);
+    check_ok(bytes_append(&bytes, NULL, 0));
+    assert_string_equal((char *)bytes.data, "");
+    assert_int_equal(bytes_append_byte(&bytes, 'x'), STATUS_RESOURCE_EXHAUSTED);
+    bytes_deinit(&bytes);
+}
+
+static void test_maximum_is_reached_exactly(void **state) {
+    (void)state;
+    struct bytes bytes;
+    bytes_init(&bytes, 10);
+    check_ok(bytes_append_string(&bytes, "0123456789"));
+    assert_true(bytes.capacity <= 11);
+    assert_int_equal(bytes_append_byte(&bytes, 'x'), STATUS_RESOURCE_EXHAUSTED);
+    assert_string_equal((char *)bytes.data, "0123456789");
+    bytes_deinit(&bytes);
+}
+
+static void test_capacity_never_passes_the_maximum(void **state) {
+    (void)state;
+    struct bytes bytes;
+    bytes_init(&bytes, 1000);
+    for (int i = 0; i < 1000; i++) {
+        check_ok(bytes_append_byte(&bytes, 'x'));
+        assert_true(bytes.capacity <= 1001);
+    }
+    assert_int_equal(bytes_append_byte(&bytes, 'x'), STATUS_RESOURCE_EXHAUSTED);
+    bytes_deinit(&bytes);
+}
+
+static void test_failure_stays_until_reset(void **state) {
+    (void)state;
+    struct bytes bytes;
+    bytes_init(&bytes, 10);
+    check_ok(bytes_append_string(&bytes, "abc"));
+    assert_int_equal(bytes_append_string(&bytes, "0123456789"), STATUS_RESOURCE_EXHAUSTED);
+    assert_true(bytes.failed);
+    assert_int_equal(bytes_append_byte(&bytes, 'd'), STATUS_RESOURCE_EXHAUSTED); /* though it would fit */
+    assert_int_equal(bytes_printf(&bytes, "%d", 1), STATUS_RESOURCE_EXHAUSTED);
+    assert_string_equal((char *)bytes.data, "abc");
+    bytes_reset(&bytes);
+    assert_false(bytes.failed);
+    check_ok(bytes_append_byte(&bytes, 'd'));
+    assert_string_equal((char *)bytes.data, "d");
+    bytes_deinit(&bytes);
+}
+
+static void test_lengths_that_wrap_round_are_refused(void **state) {
+    (void)state;
+    struct bytes bytes;
+    bytes_init(&bytes, SIZE_MAX);
+    check_ok(bytes_append_string(&bytes, "abc"));
+    assert_int_equal(bytes_reserve(&bytes, SIZE_MAX - 3), STATUS_RESOURCE_EXHAUSTED);
+    bytes_reset(&bytes);
+    check_ok(bytes_append_string(&bytes, "abc"));
+    assert_int_equal(bytes_reserve(&bytes, SIZE_MAX), STATUS_RESOURCE_EXHAUSTED);
+    bytes_deinit(&bytes);
+}
+
+static void test_reserve_keeps_the_place(void **state) {
+    (void)state;
+    struct bytes bytes;
+    bytes_init(&bytes, 5000);
+    check_ok(bytes_reserve(&bytes, 5000));
+    const uint8_t *before = bytes.data;
+    for (int i = 0; i < 5000; i++) check_ok(bytes_append_byte(&bytes, 'x'));
+    assert_ptr_equal(bytes.data, before);
+    bytes_deinit(&bytes);
+}
+
+static void test_printf_appends(void **state) {
+    (void)state;
+    struct bytes bytes;
+    bytes_init(&bytes, 200);
+    check_ok(bytes_printf(&bytes, "%d,", 7));
+    check_ok(bytes_printf(&bytes, "%0100d", 7));
+    assert_int_equal(bytes.length, 102);
+    assert_memory_equal(bytes.data, "7,000", 5);
+    assert_int_equal(bytes_printf(&bytes, "%0100d", 7), STATUS_RESOURCE_EXHAUSTED);
+    assert_int_equal(bytes.length, 102);
+    bytes_deinit(&bytes);
+}
+
+static void test_consume_takes_from_the_front(void **state) {
+    (void)state;
+    struct bytes bytes;
+    bytes_init(&bytes, 100);
+    bytes_consume(&bytes, 5);
+    check_ok(bytes_append_string(&bytes, "abcdef"));
+    bytes_consume(&bytes, 0);
+    bytes_consume(&bytes, 2);
+    assert_string_equal((char *)bytes.data, "cdef");
+    assert_int_equal(bytes_view(&bytes).length, 4);
+    bytes_consume(&bytes, 100);
+    assert_int_equal(bytes.length, 0);
+    assert_string_equal((char *)bytes.data, "");
+    bytes_deinit(&bytes);
+}
+
+static void test_take_gives_the_memory_away(void **state) {
+    (void)state;
+    struct bytes bytes;
+    bytes_init(&bytes, 100);
+    check_ok(bytes_append_string(&bytes, "abc"));
+    size_t length = 0;
+    uint8_t *data = bytes_take(&bytes, &length);
+    assert_int_equal(length, 3);
+    assert_string_equal((char *)data, "abc");
+    assert_int_equal(bytes.length, 0);
+    check_ok(bytes_append_string(&bytes, "new")); /* the maximum is kept */
+    assert_int_equal(bytes.max_bytes, 100);
+    assert_string_equal((char *)data, "abc");
+    free(data);
+    bytes_deinit(&bytes);
+}
+
+static void test_take_of_nothing_is_an_empty_string(void **state) {
+    (void)state;
+    struct bytes bytes;
+    bytes_init(&bytes, 100);
+    uint8_t *data = bytes_take(&bytes, NULL);
+    assert_string_equal((char *)data, "");
+    free(data);
+}
+
+static void test_constant_time_sees_every_byte(void **state) {
+    (void)state;
+    uint8_t a[40], b[40];
+    for (int i = 0; i < 40; i++) a[i] = b[i] = (uint8_t)(i * 7);
+    assert_true(bytes_equal_constant_time(a, b, 40));
+    for (int i = 0; i < 40; i++) {
+        for (int bit = 0; bit < 8; bit++) {
+            b[i] ^= (uint8_t)(1 << bit);
+            assert_false(bytes_equal_constant_time(a, b, 40));
+            b[i] ^= (uint8_t)(1 << bit);
+        }
+    }
+    assert_true(bytes_equal_constant_time(a, b, 0));
+}
+
+static void test_hex_there_and_back(void **state) {
+    (void)state;
+    uint8_t all[256], back[256];
+    char hex[513];
+    for (int i = 0; i < 256; i++) all[i] = (uint8_t)i;
+    bytes_to_hex(all, 256, hex);
+    assert_int_equal(strlen(hex), 512);
+    assert_memory_equal(hex, "000102", 6);
+    assert_string_equal(hex + 508, "feff");
+    assert_true(bytes_from_hex(hex, 512, back));
+    assert_memory_equal(all, back, 256);
+    assert_true(bytes_from_hex("DEADbeef", 8, back));
+    assert_memory_equal(back, "\xDE\xAD\xBE\xEF", 4);
+}
+
+static void test_hex_of_other_characters_is_refused(void **state) {
+    (void)state;
+    uint8_t out[4];
+    assert_false(bytes_from_hex("abc", 3, out));
+    assert_false(bytes_from_hex("0g", 2, out));
+    assert_false(bytes_from_hex("g0", 2, out));
+    assert_false(bytes_from_hex(" 1", 2, out));
+    assert_false(bytes_from_hex("0x", 2, out));
+    assert_true(bytes_from_hex("", 0, out));
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_views_compare_by_content),
+        cmocka_unit_test(test_content_is_nul_terminated),
+        cmocka_unit_test(test_empty_append_ends_with_nul),
+        cmocka_unit_test(test_maximum_is_reached_exactly),
+        cmocka_unit_test(test_capacity_never_passes_the_maximum),
+        cmocka_unit_test(test_failure_stays_until_reset),
+        cmocka_unit_test(test_lengths_that_wrap_round_are_refused),
+        cmocka_unit_test(test_reserve_keeps_the_place),
+        cmocka_unit_test(test_printf_appends),
+        cmocka_unit_test(test_consume_takes_from_the_front),
+        cmocka_unit_test(test_take_gives_the_memory_away),
+        cmocka_unit_test(test_take_of_nothing_is_an_empty_string),
+        cmocka_unit_test(test_constant_time_sees_every_byte),
+        cmocka_unit_test(test_hex_there_and_back),
+        cmocka_unit_test(test_hex_of_other_characters_is_refused),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
