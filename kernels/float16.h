@@ -19,12 +19,12 @@ static inline uint32_t float_to_bits(float value) {
     return bits;
 }
 
+/** Without branches, so that compilers make vectors of it: an exact multiplication moves the exponent, of subnormal halves too. */
 static inline float float_from_f16(uint16_t half) {
-    uint32_t sign = (uint32_t)(half & 0x8000) << 16, exponent = half >> 10 & 31, fraction = half & 1023;
-    if (exponent == 31) return float_from_bits(sign | 0x7F800000 | fraction << 13);
-    if (exponent != 0) return float_from_bits(sign | (exponent + 112) << 23 | fraction << 13);
-    float subnormal = (float)fraction * 0x1p-24f;
-    return sign != 0 ? -subnormal : subnormal;
+    uint32_t sign = (uint32_t)(half & 0x8000) << 16, magnitude = (uint32_t)(half & 0x7FFF) << 13;
+    uint32_t bits = float_to_bits(float_from_bits(magnitude) * 0x1p112f);
+    uint32_t beyond = magnitude >= 0x0F800000 ? 0x7F800000 : 0; /* infinity and NaN keep their fraction */
+    return float_from_bits(sign | bits | beyond);
 }
 
 static inline uint16_t float_to_f16(float value) {

@@ -144,8 +144,7 @@ static void store_thread(void *context, int index, int size) {
 }
 
 void cpu_kv_store(struct kernels *kernels, const struct kv_store *store) {
-    const struct kv_layer *layer = store->layer;
-    assert(layer->block_tokens % 16 == 0 && layer->head_dim % 16 == 0 && layer->head_dim <= HEAD_DIM_MAX);
+    assert(store->layer->block_tokens % 16 == 0 && store->layer->head_dim % 16 == 0 && store->layer->head_dim <= HEAD_DIM_MAX);
     struct store_run run = {.cpu = (struct cpu *)kernels, .store = store};
     thread_team_run(run.cpu->team, store_thread, &run);
 }
