@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "bora/v1/error.pb-c.h"
 #include "bora/v1/keys.pb-c.h"
+#include "rpc/grpc_server.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -27,12 +28,41 @@ struct forwarding {
     enum admin_method method;
 };
 
-static struct api_error error_of(const struct rpc_result *result) {
+/** The keys service's list of refused fields as ours, in the request's arena. False when it sent none. */
+static bool copy_validation(struct request *request, struct bytes_view details, struct transcode_errors *out) {
+    struct bytes_view packed;
+    ProtobufCMessage *message = NULL;
+    struct error err = {0};
+    if (!rpc_status_details_find(details, "bora.v1.ErrorDetail", &packed)) return false;
+    if (protobuf_unpack(&bora__v1__error_detail__descriptor, packed, &request->arena, &message, &err) != STATUS_OK) return false;
+    const Bora__V1__ErrorDetail *detail = (const void *)message;
+    if (detail->kind_case != BORA__V1__ERROR_DETAIL__KIND_VALIDATION) return false;
+    for (; out->count < detail->validation->n_detail && out->count < TRANSCODE_ERRORS_MAX; out->count++) {
+        const Bora__V1__ValidationError *in = detail->validation->detail[out->count];
+        struct transcode_step *path = arena_alloc_array(&request->arena, in->n_loc, sizeof *path);
+        struct transcode_error *error = &out->items[out->count];
+        if (path == NULL || in->n_loc == 0) return false;
+        for (size_t i = 1; i < in->n_loc; i++) { /* the first is "body" */
+            if (in->loc[i]->kind_case == BORA__V1__PATH_STEP__KIND_NAME) path[i - 1].name = in->loc[i]->name;
+            else path[i - 1].index = in->loc[i]->index;
+        }
+        *error = (struct transcode_error){.type = in->type, .message = in->msg, .path = path, .path_length = in->n_loc - 1};
+        if (in->_input_case == BORA__V1__VALIDATION_ERROR___INPUT_INPUT) error->input = in->input;
+        if (in->_ctx_case == BORA__V1__VALIDATION_ERROR___CTX_CTX) error->context = in->ctx;
+    }
+    return out->count > 0;
+}
+
+static struct api_error error_of(struct request *request, const struct rpc_result *result) {
+    struct transcode_errors *errors;
     switch (result->status) {
     case STATUS_UNAUTHENTICATED:
     case STATUS_PERMISSION_DENIED: return api_error_unauthorized();
     case STATUS_NOT_FOUND: return api_error_make(404, STATUS_NOT_FOUND, "not_found", NULL, "%.250s", result->message);
-    case STATUS_INVALID_ARGUMENT: return api_error_bad_request("invalid_request_error", NULL, NULL, "%.250s", result->message);
+    case STATUS_INVALID_ARGUMENT:
+        errors = arena_alloc(&request->arena, sizeof *errors);
+        if (errors != NULL && copy_validation(request, result->details, errors)) return api_error_validation(errors);
+        return api_error_bad_request("invalid_request_error", NULL, NULL, "%.250s", result->message);
     case STATUS_RESOURCE_EXHAUSTED:
     case STATUS_UNAVAILABLE:
     case STATUS_DEADLINE_EXCEEDED: return api_error_unavailable("The keys service cannot be reached right now.");
@@ -47,7 +77,7 @@ static void on_done(void *context, const struct rpc_result *result, struct bytes
     struct error err = {0};
     struct api_error error;
     if (result->status != STATUS_OK) {
-        error = error_of(result);
+        error = error_of(request, result);
         request_fail(request, &error);
     } else if (protobuf_unpack(admin_table[forwarding->method].response, reply, &request->arena, &message, &err) != STATUS_OK) {
         error = api_error_make(500, STATUS_INTERNAL, "server_error", NULL, "The keys service's answer cannot be read.");

@@ -62,8 +62,24 @@ def test_user_after_tool_is_refused(house, strict):
     assert (status, body["code"], body["message"]) == (400, "3230", "Unexpected role 'user' after role 'tool'")
 
 
-def test_context_filled_is_model_length(house, strict):
-    prompt = "word " * 8150
-    status, _, body = house.send("POST", "/v1/chat/completions", {"model": house.model, "messages": [{"role": "user", "content": prompt}], "temperature": 0}, base=strict)
-    assert status == 200 and body["choices"][0]["finish_reason"] in ("model_length", "stop")
-    assert body["usage"]["total_tokens"] <= 8192
+@pytest.fixture(scope="module")
+def short_model(house, tmp_path_factory):
+    """A second worker: the same file under another name, with a context of 160 tokens."""
+    folder = tmp_path_factory.mktemp("short")
+    path = next(line.split("=", 1)[1].strip() for line in (house.state / "models.ini").read_text().splitlines() if line.startswith("path"))
+    (folder / "models.ini").write_text(f"[short]\npath = {path}\ncontext = 160\ntier = code\n")
+    process = subprocess.Popen([str(BUILD / "bin/bora-worker"), "--models-file", str(folder / "models.ini"), "--listen", "127.0.0.1:0", "--threads", "1", "--redis", f"127.0.0.1:{house.ports['redis']}",
+                                "--redis-password-file", str(house.state / "secrets/redis-password")], stderr=subprocess.DEVNULL)
+    yield "short"
+    process.terminate()
+    assert process.wait(30) == 0
+
+
+def test_context_filled_is_model_length(house, strict, short_model):
+    until(lambda: short_model in [m["id"] for m in house.send("GET", "/v1/models", base=strict)[2]["data"]], "the gateway finds the second worker")
+    body = {"model": short_model, "messages": [{"role": "user", "content": "Write a long story about a dragon."}], "temperature": 0}
+    status, _, answer = house.send("POST", "/v1/chat/completions", body, base=strict)
+    assert status == 200 and answer["choices"][0]["finish_reason"] == "model_length"
+    assert answer["usage"]["total_tokens"] == 160
+    _, _, relaxed = house.send("POST", "/v1/chat/completions", body)
+    assert relaxed["choices"][0]["finish_reason"] == "length"
