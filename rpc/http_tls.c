@@ -31,6 +31,18 @@ static enum status read_pem(const char *path, char **out, struct error *err) {
     return STATUS_OK;
 }
 
+/** MHD takes a CA file without a certificate in it, and then lets nobody in: better said at start. */
+static enum status check_trust(const char *path, const char *text, struct error *err) {
+    gnutls_x509_crt_t *certificates = NULL;
+    unsigned count = 0;
+    gnutls_datum_t pem = {.data = (unsigned char *)(uintptr_t)text, .size = (unsigned)strlen(text)};
+    int code = gnutls_x509_crt_list_import2(&certificates, &count, &pem, GNUTLS_X509_FMT_PEM, 0);
+    for (unsigned i = 0; code >= 0 && i < count; i++) gnutls_x509_crt_deinit(certificates[i]);
+    if (code >= 0) gnutls_free(certificates);
+    if (code >= 0 && count > 0) return STATUS_OK;
+    return error_set(err, STATUS_INVALID_ARGUMENT, "no certificate of an authority in %s", path);
+}
+
 enum status http_tls_load(struct http_server *server, struct error *err) {
     const struct http_server_options *options = &server->options;
     if (options->certificate_file == NULL && options->key_file == NULL && options->ca_file == NULL) return STATUS_OK;
@@ -39,8 +51,9 @@ enum status http_tls_load(struct http_server *server, struct error *err) {
     }
     TRY(read_pem(options->certificate_file, &server->certificate, err));
     TRY(read_pem(options->key_file, &server->key, err));
-    if (options->ca_file != NULL) TRY(read_pem(options->ca_file, &server->trust, err));
-    return STATUS_OK;
+    if (options->ca_file == NULL) return STATUS_OK;
+    TRY(read_pem(options->ca_file, &server->trust, err));
+    return check_trust(options->ca_file, server->trust, err);
 }
 
 void http_tls_unload(struct http_server *server) {
