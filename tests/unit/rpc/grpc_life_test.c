@@ -1,7 +1,7 @@
 /* Copyright Bora contributors
  * SPDX-License-Identifier: Apache-2.0 */
-/* Does a server start, stop and come back as it should, and does it live through what happens to processes? Run with
- * arguments "hold" and a port it is a client that makes one call and waits to be killed. */
+/* Does a server start, stop and come back as it should, and does it live through what happens to processes? Run with the
+ * arguments "hold" and a port it is a client that makes one call and waits to be killed, with "serve" a server that says its port. */
 #include "tests/support/process.h"
 #include "tests/unit/rpc/grpc_fixture.h"
 
@@ -67,6 +67,38 @@ static void test_stop_lets_a_running_call_end(void **state) {
     assert_int_equal(value_of(&cancelled_count), 0);
     rpc_client_call_unref(watching);
     rpc_client_call_unref(call);
+}
+
+enum { FLOOD_CALLS = 400, FLOOD_CHANNELS = 4 };
+
+/** No call is forgotten and no handler runs after the stop, whatever the moment: calls come on several connections to several queues. */
+static void test_stop_in_the_middle_of_many_calls_ends_them_all(void **state) {
+    struct house *house = *state;
+    static struct listener listeners[FLOOD_CALLS];
+    for (int round = 0; round < 5; round++) {
+        struct rpc_server *server = open_server_with(&(struct rpc_server_options){.address = "127.0.0.1:0", .threads = 3, .message_bytes_max = 1 << 20});
+        struct house crowd = {.client = house->client};
+        struct rpc_channel *channels[FLOOD_CHANNELS];
+        memset(listeners, 0, sizeof listeners);
+        for (int i = 0; i < FLOOD_CHANNELS; i++) channels[i] = open_channel(house->client, rpc_server_port(server));
+        assert_int_equal(ask_echo(channels[0], PATIENCE_NS, NULL), STATUS_OK);
+        for (int i = 0; i < FLOOD_CALLS; i++) {
+            listeners[i].credit_each = true;
+            crowd.channel = channels[i % FLOOD_CHANNELS];
+            struct rpc_client_call *call = start(&crowd, i % 2 == 0 ? "/test.Service/Echo" : "/test.Service/Reflect", &listeners[i], NULL, PATIENCE_NS);
+            (void)!rpc_client_call_write(call, bytes_view_string("x")); /* refused where the call is over already */
+            if (i % 2 == 0) rpc_client_call_half_close(call);
+            rpc_client_call_read(call);
+            rpc_client_call_unref(call);
+            if (i == FLOOD_CALLS / 5 * round) rpc_server_stop(server, 0);
+        }
+        rpc_server_destroy(server);
+        for (int i = 0; i < FLOOD_CHANNELS; i++) rpc_channel_close(channels[i]);
+        for (int i = 0; i < FLOOD_CALLS; i++) {
+            assert_true(reaches(&listeners[i].finished, 1));
+            assert_true(i % 2 == 0 || listeners[i].status != STATUS_OK); /* streams never ended by themselves */
+        }
+    }
 }
 
 static void test_server_that_never_started_can_be_destroyed(void **state) {
@@ -203,6 +235,38 @@ static int hold_until_killed(int port) {
     for (;;) pause();
 }
 
+_Noreturn static void serve_until_killed(void) {
+    struct rpc_server *server = open_server("127.0.0.1:0", 1 << 20);
+    printf("port %d\n", rpc_server_port(server));
+    fflush(stdout);
+    for (;;) pause();
+}
+
+static void test_keepalive_finds_a_server_that_hangs(void **state) {
+    struct house *house = *state;
+    struct test_process process = {0};
+    char line[64], target[64];
+    int port;
+    test_process_start(&process, (const char *const[]){"/proc/self/exe", "serve", NULL});
+    assert_true(test_process_wait_for(&process, "port ", 20, line, sizeof line));
+    assert_int_equal(sscanf(line, "port %d", &port), 1);
+    snprintf(target, sizeof target, "127.0.0.1:%d", port);
+    struct house away = {.client = house->client};
+    struct rpc_channel_options options = {.target = target, .keepalive_ns = 200 * NS_PER_MS, .keepalive_timeout_ns = 300 * NS_PER_MS};
+    assert_int_equal(rpc_channel_open(house->client, &options, &away.channel, NULL), STATUS_OK);
+    struct listener listener = {.credit_each = true};
+    struct rpc_client_call *call = start(&away, "/test.Service/Reflect", &listener, NULL, INT64_MAX / 2);
+    rpc_client_call_read(call);
+    assert_int_equal(rpc_client_call_write(call, bytes_view_string("x")), STATUS_OK);
+    assert_true(reaches(&listener.messages, 1));
+    kill(process.pid, SIGSTOP);
+    assert_true(reaches(&listener.finished, 1));
+    assert_int_equal(listener.status, STATUS_UNAVAILABLE);
+    rpc_client_call_unref(call);
+    rpc_channel_close(away.channel);
+    test_process_stop(&process, SIGKILL, 10);
+}
+
 enum { FDS_MAX = 256 };
 
 /** Take file descriptors until there are none. */
@@ -236,10 +300,12 @@ static void test_accepting_goes_on_after_file_descriptors_ran_out(void **state) 
 }
 
 int main(int count, char **arguments) {
+    if (count == 2 && strcmp(arguments[1], "serve") == 0) serve_until_killed();
     if (count == 3 && strcmp(arguments[1], "hold") == 0) return hold_until_killed(atoi(arguments[2]));
     const struct CMUnitTest tests[] = {
         HOUSE_TEST(test_stop_cancels_after_grace_and_new_calls_fail),
         HOUSE_TEST(test_stop_lets_a_running_call_end),
+        HOUSE_TEST(test_stop_in_the_middle_of_many_calls_ends_them_all),
         cmocka_unit_test(test_server_that_never_started_can_be_destroyed),
         HOUSE_TEST(test_channel_finds_restarted_server_by_itself),
         HOUSE_TEST(test_taken_port_is_unavailable_and_named),
@@ -247,6 +313,7 @@ int main(int count, char **arguments) {
         HOUSE_TEST(test_unix_socket_serves_and_is_removed),
         cmocka_unit_test(test_socket_of_a_dead_process_is_replaced_but_a_file_is_not),
         HOUSE_TEST(test_killed_client_cancels_its_call),
+        HOUSE_TEST(test_keepalive_finds_a_server_that_hangs),
         HOUSE_TEST(test_accepting_goes_on_after_file_descriptors_ran_out),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

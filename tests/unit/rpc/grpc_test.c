@@ -88,6 +88,20 @@ static void test_illegal_metadata_is_invalid_argument(void **state) {
     assert_non_null(strstr(err.message, "authorization"));
 }
 
+/** Compressed messages are checked against the limit before they grow, so none is taken. */
+static void test_compressed_call_is_unimplemented(void **state) {
+    struct listener listener = {.credit_each = true};
+    const char *const metadata[] = {"grpc-encoding", "gzip", NULL};
+    struct rpc_client_call *call = start(*state, "/test.Service/Echo", &listener, metadata, PATIENCE_NS);
+    assert_int_equal(rpc_client_call_write(call, bytes_view_string("x")), STATUS_OK);
+    rpc_client_call_half_close(call);
+    rpc_client_call_read(call);
+    assert_true(reaches(&listener.finished, 1));
+    assert_int_equal(listener.status, STATUS_UNIMPLEMENTED);
+    assert_non_null(strstr(listener.message, "gzip"));
+    rpc_client_call_unref(call);
+}
+
 static void test_details_too_large_for_clients_are_left_out(void **state) {
     struct listener listener = {.credit_each = true};
     uint8_t *large = calloc(1, 8000);
@@ -347,6 +361,7 @@ int main(void) {
         HOUSE_TEST(test_unary_handler_gets_only_the_first_message),
         HOUSE_TEST(test_paused_reading_stops_the_client_and_resuming_goes_on),
         HOUSE_TEST(test_peer_is_the_clients_address),
+        HOUSE_TEST(test_compressed_call_is_unimplemented),
         HOUSE_TEST(test_details_too_large_for_clients_are_left_out),
         HOUSE_TEST(test_closing_a_channel_ends_its_calls),
         HOUSE_TEST(test_two_trailers_can_be_held_at_once),
