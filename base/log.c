@@ -147,10 +147,11 @@ static void put_field(struct line *line, const struct log_field *field, bool jso
     put_value(line, field, json);
 }
 
-/** Let what is put next have all but `later` bytes, and at least half, of what is left of the line. */
-static void set_limit(struct line *line, size_t later) {
+/** Keep `later` bytes of the line for what follows, as far as what is put next has `own` bytes. */
+static void set_limit(struct line *line, size_t own, size_t later) {
     size_t end = sizeof line->text - LINE_END_BYTES, left = end - line->length;
-    line->limit = end - (later < left / 2 ? later : left / 2);
+    size_t spare = left > own ? left - own : 0;
+    line->limit = end - (later < spare ? later : spare);
 }
 
 /** A log that cannot be written is not worth dying for. */
@@ -159,27 +160,32 @@ static void write_line(const struct line *line) {
     }
 }
 
+static void put_head(struct line *line, enum log_level level, const char *event, bool json, size_t later) {
+    enum { EVENT_LEAST_BYTES = 512 };
+    char time[32];
+    clock_format_rfc3339(clock_unix_ns(clock_system()), time);
+    line->length = (size_t)snprintf(line->text, sizeof line->text,
+                                    json ? "{\"time\":\"%s\",\"level\":\"%s\"" : "%s %-5s ", time, level_names[level]);
+    set_limit(line, EVENT_LEAST_BYTES, later);
+    if (json) {
+        put_field(line, &LOG_S("service", log_service), true);
+        put_field(line, &LOG_S("event", event), true);
+    } else {
+        put_escaped(line, event);
+    }
+}
+
 void log_write(enum log_level level, const char *event, const struct log_field *fields) {
     struct line line = {.length = 0};
+    bool json = log_form == LOG_FORMAT_JSON;
     size_t later = 0; /* kept for the fields that follow, so that a long value cannot push the others out */
     for (const struct log_field *field = fields; field->kind != LOG_FIELD_END; field++)
         later += field_least_bytes(field);
-    char time[32];
-    clock_format_rfc3339(clock_unix_ns(clock_system()), time);
-    bool json = log_form == LOG_FORMAT_JSON;
-    set_limit(&line, later);
-    if (json) {
-        line.length = (size_t)snprintf(line.text, sizeof line.text, "{\"time\":\"%s\",\"level\":\"%s\"", time,
-                                       level_names[level]);
-        put_field(&line, &LOG_S("service", log_service), true);
-        put_field(&line, &LOG_S("event", event), true);
-    } else {
-        line.length = (size_t)snprintf(line.text, sizeof line.text, "%s %-5s ", time, level_names[level]);
-        put_escaped(&line, event);
-    }
+    put_head(&line, level, event, json, later);
     for (; fields->kind != LOG_FIELD_END; fields++) {
-        later -= field_least_bytes(fields);
-        set_limit(&line, later);
+        size_t own = field_least_bytes(fields);
+        later -= own;
+        set_limit(&line, own, later);
         put_field(&line, fields, json);
     }
     if (json) line.text[line.length++] = '}';

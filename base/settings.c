@@ -62,10 +62,10 @@ static const char *nearest_name(const struct setting *table, const char *name, c
     return nearest;
 }
 
-/** A name of n letters may be off by n/2, at least 1 and at most 3, for a suggestion. */
+/** A name of n letters may be off by n/2, rounded up and at most 3, for a suggestion. */
 static size_t suggestion_distance(const char *name) {
-    size_t half = strlen(name) / 2;
-    return (half < 1 ? 1 : half > 3 ? 3 : half) + 1;
+    size_t half = (strlen(name) + 1) / 2;
+    return (half > 3 ? 3 : half) + 1;
 }
 
 static enum status unknown_flag(const struct setting *table, const char *name, struct error *err) {

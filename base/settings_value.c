@@ -32,7 +32,11 @@ static bool parse_with_unit(const char *text, const struct unit *units, int64_t 
     while (units->name != NULL && strcasecmp(text + digits, units->name) != 0) units++;
     if (units->name == NULL) return false;
     int64_t whole;
-    if (text_to_i64(number, &whole)) return !__builtin_mul_overflow(whole, units->factor, out);
+    if (text_to_i64(number, &whole)) {
+        if (__builtin_mul_overflow(whole, units->factor, &whole)) return false;
+        *out = whole;
+        return true;
+    }
     double value;
     if (!text_to_double(number, &value)) return false;
     value = round(value * (double)units->factor);
