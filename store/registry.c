@@ -10,23 +10,21 @@
 enum { REGISTRY_KEY_BYTES = 256 };
 
 /* A member long dead is dropped from the set by whoever announces next, so the set stays as large as the house. */
-static const char announce_source[] =
-    "local t = redis.call('TIME') local now = t[1] * 1000 + math.floor(t[2] / 1000)\n"
-    "redis.call('SET', KEYS[2], ARGV[2], 'PX', ARGV[3])\n"
-    "redis.call('ZADD', KEYS[1], now + ARGV[3], ARGV[1])\n"
-    "redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now - 60000)\n"
-    "return 1\n";
+static const char announce_source[] = "local t = redis.call('TIME') local now = t[1] * 1000 + math.floor(t[2] / 1000)\n"
+                                      "redis.call('SET', KEYS[2], ARGV[2], 'PX', ARGV[3])\n"
+                                      "redis.call('ZADD', KEYS[1], now + ARGV[3], ARGV[1])\n"
+                                      "redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now - 60000)\n"
+                                      "return 1\n";
 
-static const char list_source[] =
-    "local t = redis.call('TIME') local now = t[1] * 1000 + math.floor(t[2] / 1000)\n"
-    "local ids = redis.call('ZRANGEBYSCORE', KEYS[1], now, '+inf')\n"
-    "table.sort(ids)\n"
-    "local values = {}\n"
-    "for _, id in ipairs(ids) do\n"
-    "  local value = redis.call('GET', ARGV[1] .. id)\n"
-    "  if value then values[#values + 1] = value end\n"
-    "end\n"
-    "return values\n";
+static const char list_source[] = "local t = redis.call('TIME') local now = t[1] * 1000 + math.floor(t[2] / 1000)\n"
+                                  "local ids = redis.call('ZRANGEBYSCORE', KEYS[1], now, '+inf')\n"
+                                  "table.sort(ids)\n"
+                                  "local values = {}\n"
+                                  "for _, id in ipairs(ids) do\n"
+                                  "  local value = redis.call('GET', ARGV[1] .. id)\n"
+                                  "  if value then values[#values + 1] = value end\n"
+                                  "end\n"
+                                  "return values\n";
 
 static struct redis_script announce_script, list_script;
 static pthread_once_t scripts_once = PTHREAD_ONCE_INIT;
@@ -36,7 +34,8 @@ static void init_scripts(void) {
     redis_script_init(&list_script, list_source);
 }
 
-void registry_announce(struct redis_client *client, const char *group, const char *id, struct bytes_view value, int64_t ttl_ns, redis_fn *fn, void *context) {
+void registry_announce(struct redis_client *client, const char *group, const char *id, struct bytes_view value,
+                       int64_t ttl_ns, redis_fn *fn, void *context) {
     pthread_once(&scripts_once, init_scripts);
     char set[REGISTRY_KEY_BYTES], key[REGISTRY_KEY_BYTES], ttl[32];
     snprintf(set, sizeof set, "bora:%ss", group);

@@ -15,7 +15,8 @@
 #include "store/redis.h"
 
 /** `fn` gets STATUS_OK once the announcement stands. `group` is a short word ("worker"). */
-void registry_announce(struct redis_client *client, const char *group, const char *id, struct bytes_view value, int64_t ttl_ns, redis_fn *fn, void *context);
+void registry_announce(struct redis_client *client, const char *group, const char *id, struct bytes_view value,
+                       int64_t ttl_ns, redis_fn *fn, void *context);
 /** Forget `id` at once. */
 void registry_remove(struct redis_client *client, const char *group, const char *id, redis_fn *fn, void *context);
 /** `fn`'s reply is an array of the live members' values, ordered by id. */

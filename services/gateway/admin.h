@@ -11,6 +11,7 @@ enum admin_method { ADMIN_CREATE_KEY, ADMIN_LIST_KEYS, ADMIN_REVOKE_KEY, ADMIN_M
 /** The request's message descriptor. */
 const ProtobufCMessageDescriptor *admin_request_descriptor(enum admin_method method);
 /** Send `message`; the keys service's answer becomes the request's. `authorization` may be NULL. */
-void admin_forward(struct request *request, enum admin_method method, const char *authorization, const ProtobufCMessage *message);
+void admin_forward(struct request *request, enum admin_method method, const char *authorization,
+                   const ProtobufCMessage *message);
 
 #endif

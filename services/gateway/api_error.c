@@ -11,9 +11,12 @@
 
 enum { ERROR_ARENA_BYTES = 1 << 20 };
 
-static void write_sentence(struct api_error *error, const char *format, va_list arguments) { vsnprintf(error->message, sizeof error->message, format, arguments); }
+static void write_sentence(struct api_error *error, const char *format, va_list arguments) {
+    vsnprintf(error->message, sizeof error->message, format, arguments);
+}
 
-struct api_error api_error_make(int http_status, enum status status, const char *type, const char *code, const char *format, ...) {
+struct api_error api_error_make(int http_status, enum status status, const char *type, const char *code,
+                                const char *format, ...) {
     struct api_error error = {.http_status = http_status, .status = status, .type = type, .code = code};
     va_list arguments;
     va_start(arguments, format);
@@ -23,7 +26,8 @@ struct api_error api_error_make(int http_status, enum status status, const char 
 }
 
 struct api_error api_error_bad_request(const char *type, const char *code, const char *param, const char *format, ...) {
-    struct api_error error = {.http_status = 400, .status = STATUS_INVALID_ARGUMENT, .type = type, .code = code, .param = param};
+    struct api_error error = {
+        .http_status = 400, .status = STATUS_INVALID_ARGUMENT, .type = type, .code = code, .param = param};
     va_list arguments;
     va_start(arguments, format);
     write_sentence(&error, format, arguments);
@@ -32,7 +36,8 @@ struct api_error api_error_bad_request(const char *type, const char *code, const
 }
 
 struct api_error api_error_unavailable(const char *format, ...) {
-    struct api_error error = {.http_status = 503, .status = STATUS_UNAVAILABLE, .type = "service_unavailable", .retry_after_ms = 1000};
+    struct api_error error = {
+        .http_status = 503, .status = STATUS_UNAVAILABLE, .type = "service_unavailable", .retry_after_ms = 1000};
     va_list arguments;
     va_start(arguments, format);
     write_sentence(&error, format, arguments);
@@ -40,16 +45,21 @@ struct api_error api_error_unavailable(const char *format, ...) {
     return error;
 }
 
-struct api_error api_error_unauthorized(void) { return api_error_make(401, STATUS_UNAUTHENTICATED, "authentication_error", NULL, "Unauthorized"); }
+struct api_error api_error_unauthorized(void) {
+    return api_error_make(401, STATUS_UNAUTHENTICATED, "authentication_error", NULL, "Unauthorized");
+}
 
 struct api_error api_error_validation(const struct transcode_errors *errors) {
-    struct api_error error = {.http_status = 422, .status = STATUS_INVALID_ARGUMENT, .type = "invalid_request_error", .validation = errors};
+    struct api_error error = {
+        .http_status = 422, .status = STATUS_INVALID_ARGUMENT, .type = "invalid_request_error", .validation = errors};
     const struct transcode_error *first = &errors->items[0];
     char path[128] = "body";
     for (size_t i = 0; i < first->path_length; i++) {
         size_t used = strlen(path);
-        if (first->path[i].name != NULL) snprintf(path + used, sizeof path - used, ".%s", first->path[i].name);
-        else snprintf(path + used, sizeof path - used, ".%lld", (long long)first->path[i].index);
+        if (first->path[i].name != NULL)
+            snprintf(path + used, sizeof path - used, ".%s", first->path[i].name);
+        else
+            snprintf(path + used, sizeof path - used, ".%lld", (long long)first->path[i].index);
     }
     snprintf(error.message, sizeof error.message, "%.127s: %.100s", path, first->message);
     return error;
@@ -57,7 +67,9 @@ struct api_error api_error_validation(const struct transcode_errors *errors) {
 
 /* ---- messages ------------------------------------------------------------------------------------------------------ */
 
-static char *text_or_empty(const char *text) { return (char *)(text != NULL ? text : ""); }
+static char *text_or_empty(const char *text) {
+    return (char *)(text != NULL ? text : "");
+}
 
 static void fill_api_error(const struct api_error *error, const char *request_id, Bora__V1__ApiError *out) {
     bora__v1__api_error__init(out);
@@ -117,7 +129,8 @@ static Bora__V1__ValidationError *make_validation_error(struct arena *arena, con
     return out;
 }
 
-static enum status fill_validation(const struct transcode_errors *errors, struct arena *arena, Bora__V1__ValidationErrors *out) {
+static enum status fill_validation(const struct transcode_errors *errors, struct arena *arena,
+                                   Bora__V1__ValidationErrors *out) {
     bora__v1__validation_errors__init(out);
     out->detail = arena_alloc_array(arena, errors->count, sizeof *out->detail);
     if (out->detail == NULL) return STATUS_RESOURCE_EXHAUSTED;
@@ -129,7 +142,8 @@ static enum status fill_validation(const struct transcode_errors *errors, struct
     return STATUS_OK;
 }
 
-enum status api_error_write(const struct api_error *error, const struct transcoder *transcoder, const char *request_id, struct bytes *out) {
+enum status api_error_write(const struct api_error *error, const struct transcoder *transcoder, const char *request_id,
+                            struct bytes *out) {
     if (error->http_status == 401) return bytes_append_string(out, "{\"detail\":\"Unauthorized\"}");
     if (error->validation == NULL) {
         Bora__V1__ApiError message;

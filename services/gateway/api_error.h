@@ -13,19 +13,22 @@ struct api_error {
     const char *type, *code; /* constants; NULL: null */
     const char *param;       /* constant or NULL */
     char message[ERROR_MESSAGE_BYTES];
-    int64_t retry_after_ms;                       /* > 0: when a retry may succeed */
-    const struct transcode_errors *validation;    /* 422 */
+    int64_t retry_after_ms;                    /* > 0: when a retry may succeed */
+    const struct transcode_errors *validation; /* 422 */
 };
 
 struct api_error api_error_unauthorized(void);
 struct api_error api_error_validation(const struct transcode_errors *errors);
 /** 400 with a type, code and param of ours. */
-struct api_error api_error_bad_request(const char *type, const char *code, const char *param, const char *format, ...) __attribute__((format(printf, 4, 5)));
+struct api_error api_error_bad_request(const char *type, const char *code, const char *param, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
 struct api_error api_error_unavailable(const char *format, ...) __attribute__((format(printf, 1, 2)));
-struct api_error api_error_make(int http_status, enum status status, const char *type, const char *code, const char *format, ...) __attribute__((format(printf, 5, 6)));
+struct api_error api_error_make(int http_status, enum status status, const char *type, const char *code,
+                                const char *format, ...) __attribute__((format(printf, 5, 6)));
 
 /** The HTTP body, appended. */
-enum status api_error_write(const struct api_error *error, const struct transcoder *transcoder, const char *request_id, struct bytes *out);
+enum status api_error_write(const struct api_error *error, const struct transcoder *transcoder, const char *request_id,
+                            struct bytes *out);
 /** The packed bora.v1.ErrorDetail inside google.rpc.Status, appended: what goes into grpc-status-details-bin. */
 enum status api_error_details(const struct api_error *error, const char *request_id, struct bytes *out);
 

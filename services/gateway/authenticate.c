@@ -17,7 +17,9 @@ static const int64_t VERIFY_TIMEOUT_NS = 2 * NS_PER_S;
 
 /* ---- key_info ------------------------------------------------------------------------------------------------------ */
 
-void key_info_ref(struct key_info *info) { atomic_fetch_add(&info->references, 1); }
+void key_info_ref(struct key_info *info) {
+    atomic_fetch_add(&info->references, 1);
+}
 
 void key_info_unref(struct key_info *info) {
     if (info != NULL && atomic_fetch_sub(&info->references, 1) == 1) free(info);
@@ -33,8 +35,10 @@ struct limits_bounds key_info_model_bounds(const struct key_info *info, const ch
 static struct limits_bounds bounds_of(const Bora__V1__Limits *limits) {
     struct limits_bounds bounds = {LIMITS_ABSENT, LIMITS_ABSENT};
     if (limits == NULL) return bounds;
-    if (limits->_requests_per_minute_case == BORA__V1__LIMITS___REQUESTS_PER_MINUTE_REQUESTS_PER_MINUTE) bounds.requests_per_minute = limits->requests_per_minute;
-    if (limits->_tokens_per_minute_case == BORA__V1__LIMITS___TOKENS_PER_MINUTE_TOKENS_PER_MINUTE) bounds.tokens_per_minute = limits->tokens_per_minute;
+    if (limits->_requests_per_minute_case == BORA__V1__LIMITS___REQUESTS_PER_MINUTE_REQUESTS_PER_MINUTE)
+        bounds.requests_per_minute = limits->requests_per_minute;
+    if (limits->_tokens_per_minute_case == BORA__V1__LIMITS___TOKENS_PER_MINUTE_TOKENS_PER_MINUTE)
+        bounds.tokens_per_minute = limits->tokens_per_minute;
     return bounds;
 }
 
@@ -102,21 +106,24 @@ static struct key_info *cache_find(struct key_cache *cache, const uint8_t digest
     pthread_mutex_lock(&cache->mutex);
     for (size_t i = 0; i < PROBES && found == NULL; i++) {
         struct slot *slot = &cache->slots[(home_of(digest) + i) % CACHE_SLOTS];
-        if (slot->info != NULL && slot->until_ns > now && memcmp(slot->digest, digest, sizeof slot->digest) == 0) found = slot->info;
+        if (slot->info != NULL && slot->until_ns > now && memcmp(slot->digest, digest, sizeof slot->digest) == 0)
+            found = slot->info;
     }
     if (found != NULL) key_info_ref(found);
     pthread_mutex_unlock(&cache->mutex);
     return found;
 }
 
-static void cache_put(struct key_cache *cache, const uint8_t digest[SHA256_DIGEST_LENGTH], struct key_info *info, int64_t ttl_ns) {
+static void cache_put(struct key_cache *cache, const uint8_t digest[SHA256_DIGEST_LENGTH], struct key_info *info,
+                      int64_t ttl_ns) {
     if (ttl_ns <= 0) return;
     pthread_mutex_lock(&cache->mutex);
     struct slot *place = NULL;
     for (size_t i = 0; i < PROBES; i++) {
         struct slot *slot = &cache->slots[(home_of(digest) + i) % CACHE_SLOTS];
         bool same = slot->info != NULL && memcmp(slot->digest, digest, sizeof slot->digest) == 0;
-        if (place == NULL || same || slot->info == NULL || (place->info != NULL && slot->until_ns < place->until_ns)) place = slot;
+        if (place == NULL || same || slot->info == NULL || (place->info != NULL && slot->until_ns < place->until_ns))
+            place = slot;
         if (same) break;
     }
     key_info_unref(place->info);
@@ -155,7 +162,8 @@ static enum status read_reply(struct bytes_view reply, struct key_info **out) {
     arena_init(&arena, REPLY_ARENA_BYTES);
     enum status status = protobuf_unpack(&bora__v1__verify_key_response__descriptor, reply, &arena, &message, &err);
     const Bora__V1__VerifyKeyResponse *response = (const void *)message;
-    if (status == STATUS_OK && (response->info == NULL || (*out = make_info(response->info)) == NULL)) status = STATUS_INTERNAL;
+    if (status == STATUS_OK && (response->info == NULL || (*out = make_info(response->info)) == NULL))
+        status = STATUS_INTERNAL;
     arena_deinit(&arena);
     return status;
 }
@@ -164,9 +172,11 @@ static void on_verified(void *context, const struct rpc_result *result, struct b
     struct asking *asking = context;
     struct key_info *info = NULL;
     enum status status = result->status == STATUS_OK ? read_reply(reply, &info) : result->status;
-    if (status == STATUS_OK) cache_put(asking->gateway->key_cache, asking->digest, info, asking->gateway->settings.key_cache_ns);
+    if (status == STATUS_OK)
+        cache_put(asking->gateway->key_cache, asking->digest, info, asking->gateway->settings.key_cache_ns);
     else if (status != STATUS_UNAUTHENTICATED) {
-        log_warn("the keys service cannot be asked", LOG_S("status", status_name(status)), LOG_S("error", result->message));
+        log_warn("the keys service cannot be asked", LOG_S("status", status_name(status)),
+                 LOG_S("error", result->message));
         status = STATUS_UNAVAILABLE;
     }
     asking->fn(asking->context, status, info);
@@ -183,8 +193,9 @@ static enum status ask(struct gateway *gateway, const char *key, struct asking *
     const char *const metadata[] = {"authorization", gateway->service_authorization, NULL};
     enum status status = protobuf_pack(&request.base, &packed);
     if (status == STATUS_OK) {
-        status = rpc_client_unary_async(gateway->keys, "/bora.v1.KeyService/VerifyKey", gateway->service_authorization != NULL ? metadata : NULL, bytes_view(&packed), VERIFY_TIMEOUT_NS,
-                                        on_verified, asking, &err);
+        status = rpc_client_unary_async(gateway->keys, "/bora.v1.KeyService/VerifyKey",
+                                        gateway->service_authorization != NULL ? metadata : NULL, bytes_view(&packed),
+                                        VERIFY_TIMEOUT_NS, on_verified, asking, &err);
     }
     bytes_deinit(&packed);
     return status;

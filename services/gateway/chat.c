@@ -25,7 +25,9 @@ static void on_finished(struct rpc_client_call *call, void *context, const struc
 
 /* ---- life ---------------------------------------------------------------------------------------------------------- */
 
-void chat_ref(struct chat *chat) { atomic_fetch_add(&chat->references, 1); }
+void chat_ref(struct chat *chat) {
+    atomic_fetch_add(&chat->references, 1);
+}
 
 void chat_unref(struct chat *chat) {
     if (atomic_fetch_sub(&chat->references, 1) != 1) return;
@@ -88,8 +90,10 @@ static void fail_locked(struct chat *chat, const struct api_error *error) {
     if (chat->phase == CHAT_DONE) return;
     bool sent = chat->sent;
     done_locked(chat);
-    if (sent) chat_send_broken(chat);
-    else request_fail(chat->request, error);
+    if (sent)
+        chat_send_broken(chat);
+    else
+        request_fail(chat->request, error);
 }
 
 void chat_cancel(struct chat *chat) {
@@ -104,11 +108,16 @@ static bool choose_worker_locked(struct chat *chat, struct api_error *error) {
     const char *name = chat->plan.request->model;
     struct worker *before = chat->worker, *worker = NULL;
     switch (workers_choose(chat->request->gateway->workers, name, before, &worker)) {
-    case WORKERS_CHOSEN: break;
-    case WORKERS_NONE_LIVE: *error = api_error_unavailable("No worker serves the model %.64s right now.", name); return false;
+    case WORKERS_CHOSEN:
+        break;
+    case WORKERS_NONE_LIVE:
+        *error = api_error_unavailable("No worker serves the model %.64s right now.", name);
+        return false;
     case WORKERS_UNKNOWN_MODEL:
-        if (!workers_are_fresh(chat->request->gateway->workers)) *error = api_error_unavailable("The list of models cannot be read.");
-        else *error = api_error_bad_request("invalid_model", "1500", NULL, "Invalid model: %.64s", name);
+        if (!workers_are_fresh(chat->request->gateway->workers))
+            *error = api_error_unavailable("The list of models cannot be read.");
+        else
+            *error = api_error_bad_request("invalid_model", "1500", NULL, "Invalid model: %.64s", name);
         return false;
     }
     if (before != NULL) {
@@ -127,7 +136,8 @@ static enum status pack_start(struct chat *chat, int index, struct bytes *out) {
     Bora__Internal__V1__Start start = *chat->plan.start;
     Bora__Internal__V1__Sampling sampling = *chat->plan.start->sampling;
     const Bora__Internal__V1__ModelDescription *model = chat->worker->announcement->model;
-    bool has_default = model->_default_temperature_case == BORA__INTERNAL__V1__MODEL_DESCRIPTION___DEFAULT_TEMPERATURE_DEFAULT_TEMPERATURE;
+    bool has_default = model->_default_temperature_case ==
+                       BORA__INTERNAL__V1__MODEL_DESCRIPTION___DEFAULT_TEMPERATURE_DEFAULT_TEMPERATURE;
     if (sampling.temperature < 0) sampling.temperature = has_default ? model->default_temperature : TEMPERATURE_DEFAULT;
     /* The first answer's seed is the client's own; the others' follow from it. */
     sampling.seed = index == 0 ? chat->plan.seed : random_philox(chat->plan.seed, (uint64_t)index, SEED_LANE);
@@ -144,18 +154,24 @@ static enum status pack_start(struct chat *chat, int index, struct bytes *out) {
 static bool open_stream_locked(struct chat *chat, int index) {
     struct chat_choice *choice = &chat->choices[index];
     const char *const metadata[] = {"x-request-id", chat->request->id, NULL};
-    struct rpc_client_call_options options = {.path = "/bora.internal.v1.WorkerService/Generate", .deadline_ns = chat->request->deadline_ns, .metadata = metadata,
-                                              .on_message = on_message, .on_finished = on_finished, .context = choice};
+    struct rpc_client_call_options options = {.path = "/bora.internal.v1.WorkerService/Generate",
+                                              .deadline_ns = chat->request->deadline_ns,
+                                              .metadata = metadata,
+                                              .on_message = on_message,
+                                              .on_finished = on_finished,
+                                              .context = choice};
     struct bytes packed;
     struct error err = {0};
     bytes_init(&packed, LIMIT_REQUEST_BODY_BYTES_MAX);
     choice->prepared = choice->finished = false;
-    bool opened = pack_start(chat, index, &packed) == STATUS_OK && rpc_client_call_start(chat->worker->channel, &options, &choice->call, &err) == STATUS_OK;
+    bool opened = pack_start(chat, index, &packed) == STATUS_OK &&
+                  rpc_client_call_start(chat->worker->channel, &options, &choice->call, &err) == STATUS_OK;
     if (opened) {
         chat->live_calls++;
         chat_ref(chat);
         request_ref(chat->request);
-        (void)!rpc_client_call_write(choice->call, bytes_view(&packed)); /* a refused write shows in the call's status */
+        (void)!rpc_client_call_write(choice->call,
+                                     bytes_view(&packed)); /* a refused write shows in the call's status */
         rpc_client_call_read(choice->call);
     }
     bytes_deinit(&packed);
@@ -202,14 +218,17 @@ void chat_start(struct request *request, const struct chat_plan *plan) {
     request->chat = chat; /* freed with the request */
     pthread_mutex_unlock(&request->mutex);
     pthread_mutex_lock(&chat->mutex);
-    if (closed) done_locked(chat);
-    else open_streams_locked(chat);
+    if (closed)
+        done_locked(chat);
+    else
+        open_streams_locked(chat);
     pthread_mutex_unlock(&chat->mutex);
 }
 
 /* ---- limits -------------------------------------------------------------------------------------------------------- */
 
-static void add_room(struct request *request, const char *limit_name, const char *remaining_name, const char *limit_name_openai, const char *remaining_name_openai, struct limits_room room) {
+static void add_room(struct request *request, const char *limit_name, const char *remaining_name,
+                     const char *limit_name_openai, const char *remaining_name_openai, struct limits_room room) {
     char text[32];
     if (room.limit == LIMITS_ABSENT) return;
     snprintf(text, sizeof text, "%lld", (long long)room.limit);
@@ -222,8 +241,10 @@ static void add_room(struct request *request, const char *limit_name, const char
 
 static void add_limit_headers(struct chat *chat, const struct limits_result *result, int64_t cost) {
     char text[32];
-    add_room(chat->request, "x-ratelimit-limit-req-minute", "x-ratelimit-remaining-req-minute", "x-ratelimit-limit-requests", "x-ratelimit-remaining-requests", result->requests);
-    add_room(chat->request, "x-ratelimit-limit-tokens-minute", "x-ratelimit-remaining-tokens-minute", "x-ratelimit-limit-tokens", "x-ratelimit-remaining-tokens", result->tokens);
+    add_room(chat->request, "x-ratelimit-limit-req-minute", "x-ratelimit-remaining-req-minute",
+             "x-ratelimit-limit-requests", "x-ratelimit-remaining-requests", result->requests);
+    add_room(chat->request, "x-ratelimit-limit-tokens-minute", "x-ratelimit-remaining-tokens-minute",
+             "x-ratelimit-limit-tokens", "x-ratelimit-remaining-tokens", result->tokens);
     snprintf(text, sizeof text, "%lld", (long long)cost);
     chat->request->front->header(chat->request, "x-ratelimit-tokens-query-cost", text);
 }
@@ -254,15 +275,20 @@ static void proceed_locked(struct chat *chat) {
 }
 
 static struct api_error denied_error(const struct limits_result *result, int64_t cost) {
-    struct api_error error = api_error_make(429, STATUS_RESOURCE_EXHAUSTED, "rate_limited", "1300", "Rate limit exceeded");
+    struct api_error error =
+        api_error_make(429, STATUS_RESOURCE_EXHAUSTED, "rate_limited", "1300", "Rate limit exceeded");
     if (result->outcome == LIMITS_NEVER_FITS) {
-        snprintf(error.message, sizeof error.message, "Rate limit exceeded: this request may use up to %lld tokens, more than the key's limit per minute; lower max_tokens", (long long)cost);
+        snprintf(error.message, sizeof error.message,
+                 "Rate limit exceeded: this request may use up to %lld tokens, more than the key's limit per minute; "
+                 "lower max_tokens",
+                 (long long)cost);
     }
     error.retry_after_ms = result->outcome == LIMITS_DENIED ? result->retry_after_ms : 0;
     return error;
 }
 
-static void on_reserved_locked(struct chat *chat, enum status status, const struct limits_result *result, const char *message) {
+static void on_reserved_locked(struct chat *chat, enum status status, const struct limits_result *result,
+                               const char *message) {
     struct api_error error;
     if (status != STATUS_OK) {
         log_warn("the limits cannot be checked", LOG_S("request_id", chat->request->id), LOG_S("error", message));
@@ -308,7 +334,11 @@ static void on_reserved(void *context, enum status status, const struct limits_r
 static void reserve(struct chat *chat, int64_t cost) {
     const struct key_info *key = chat->request->key;
     const char *model = chat->worker->announcement->model->name;
-    struct limits_request wanted = {.key_id = key->key_id, .model = model, .key = key->bounds, .key_and_model = key_info_model_bounds(key, model), .tokens = cost};
+    struct limits_request wanted = {.key_id = key->key_id,
+                                    .model = model,
+                                    .key = key->bounds,
+                                    .key_and_model = key_info_model_bounds(key, model),
+                                    .tokens = cost};
     chat_ref(chat);
     request_ref(chat->request);
     limits_reserve(chat->request->gateway->redis, &wanted, on_reserved, chat);
@@ -318,8 +348,10 @@ static void reserve(struct chat *chat, int64_t cost) {
 
 /** Ask for the next message, unless the client has too much waiting already: then when it caught up. */
 static void read_more_locked(struct chat *chat, struct chat_choice *choice) {
-    if (chat->plan.stream && chat->request->front->pending_bytes(chat->request) > LIMIT_STREAM_PENDING_BYTES) choice->credit_owed = true;
-    else if (choice->call != NULL) rpc_client_call_read(choice->call);
+    if (chat->plan.stream && chat->request->front->pending_bytes(chat->request) > LIMIT_STREAM_PENDING_BYTES)
+        choice->credit_owed = true;
+    else if (choice->call != NULL)
+        rpc_client_call_read(choice->call);
 }
 
 void chat_writable(struct chat *chat) {
@@ -334,7 +366,8 @@ void chat_writable(struct chat *chat) {
 }
 
 /** True when this was the last one awaited and the limits are to be asked. */
-static bool on_prepared_locked(struct chat *chat, struct chat_choice *choice, const Bora__Internal__V1__Prepared *prepared) {
+static bool on_prepared_locked(struct chat *chat, struct chat_choice *choice,
+                               const Bora__Internal__V1__Prepared *prepared) {
     if (chat->phase != CHAT_PREPARING) return false;
     choice->prepared = true;
     choice->prompt_tokens = prepared->prompt_tokens;
@@ -348,7 +381,9 @@ static bool on_prepared_locked(struct chat *chat, struct chat_choice *choice, co
 
 static void note_first_token_locked(struct chat *chat, const struct chat_choice *choice) {
     if (choice->completion_tokens != 0) return;
-    metric_observe(chat->request->gateway->first_token_s, (double)(clock_monotonic_ns(clock_system()) - chat->request->started_ns) / 1e9, chat->request->model);
+    metric_observe(chat->request->gateway->first_token_s,
+                   (double)(clock_monotonic_ns(clock_system()) - chat->request->started_ns) / 1e9,
+                   chat->request->model);
 }
 
 static void on_delta_locked(struct chat *chat, struct chat_choice *choice, const Bora__Internal__V1__Delta *delta) {
@@ -357,7 +392,8 @@ static void on_delta_locked(struct chat *chat, struct chat_choice *choice, const
     choice->completion_tokens = delta->completion_tokens;
     chat_send_delta(chat, choice, delta);
     if (choice->text.failed) {
-        struct api_error error = api_error_make(500, STATUS_RESOURCE_EXHAUSTED, "server_error", NULL, "The answer is too large to be sent whole; stream it.");
+        struct api_error error = api_error_make(500, STATUS_RESOURCE_EXHAUSTED, "server_error", NULL,
+                                                "The answer is too large to be sent whole; stream it.");
         fail_locked(chat, &error);
         return;
     }
@@ -372,14 +408,17 @@ static void on_end_locked(struct chat *chat, struct chat_choice *choice, const B
     choice->finished = true;
     if (finished->reason == BORA__INTERNAL__V1__FINISHED__REASON__REASON_ERROR) {
         log_error("generation failed", LOG_S("request_id", chat->request->id), LOG_S("error", finished->error));
-        struct api_error error = api_error_make(500, STATUS_INTERNAL, "server_error", NULL, "The model failed to answer.");
+        struct api_error error =
+            api_error_make(500, STATUS_INTERNAL, "server_error", NULL, "The model failed to answer.");
         fail_locked(chat, &error);
         return;
     }
     bool last = true;
     for (int i = 0; i < chat->choice_count; i++) last = last && chat->choices[i].finished;
-    if (chat->plan.stream) chat_send_finish(chat, choice, last);
-    else if (last) chat_send_answer(chat);
+    if (chat->plan.stream)
+        chat_send_finish(chat, choice, last);
+    else if (last)
+        chat_send_answer(chat);
     if (last) done_locked(chat);
 }
 
@@ -393,14 +432,19 @@ static void on_message(struct rpc_client_call *call, void *context, struct bytes
     int64_t cost = 0;
     pthread_mutex_lock(&chat->mutex);
     arena_reset(&chat->scratch);
-    if (protobuf_unpack(&bora__internal__v1__generate_event__descriptor, message, &chat->scratch, &unpacked, &err) != STATUS_OK) {
-        struct api_error error = api_error_make(500, STATUS_INTERNAL, "server_error", NULL, "The worker's answer cannot be read.");
+    if (protobuf_unpack(&bora__internal__v1__generate_event__descriptor, message, &chat->scratch, &unpacked, &err) !=
+        STATUS_OK) {
+        struct api_error error =
+            api_error_make(500, STATUS_INTERNAL, "server_error", NULL, "The worker's answer cannot be read.");
         fail_locked(chat, &error);
     } else {
         const Bora__Internal__V1__GenerateEvent *event = (const void *)unpacked;
-        if (event->kind_case == BORA__INTERNAL__V1__GENERATE_EVENT__KIND_PREPARED) ask_limits = on_prepared_locked(chat, choice, event->prepared);
-        else if (event->kind_case == BORA__INTERNAL__V1__GENERATE_EVENT__KIND_DELTA) on_delta_locked(chat, choice, event->delta);
-        else if (event->kind_case == BORA__INTERNAL__V1__GENERATE_EVENT__KIND_FINISHED) on_end_locked(chat, choice, event->finished);
+        if (event->kind_case == BORA__INTERNAL__V1__GENERATE_EVENT__KIND_PREPARED)
+            ask_limits = on_prepared_locked(chat, choice, event->prepared);
+        else if (event->kind_case == BORA__INTERNAL__V1__GENERATE_EVENT__KIND_DELTA)
+            on_delta_locked(chat, choice, event->delta);
+        else if (event->kind_case == BORA__INTERNAL__V1__GENERATE_EVENT__KIND_FINISHED)
+            on_end_locked(chat, choice, event->finished);
         if (ask_limits) cost = worst_case_locked(chat);
     }
     pthread_mutex_unlock(&chat->mutex);
@@ -411,25 +455,33 @@ static void on_message(struct rpc_client_call *call, void *context, struct bytes
 static struct api_error worker_error(const struct rpc_result *result) {
     struct api_error error;
     switch (result->status) {
-    case STATUS_OUT_OF_RANGE: return api_error_bad_request("invalid_request_error", "context_length_exceeded", "messages", "%.250s", result->message);
-    case STATUS_INVALID_ARGUMENT: return api_error_bad_request("invalid_request_error", NULL, NULL, "%.250s", result->message);
+    case STATUS_OUT_OF_RANGE:
+        return api_error_bad_request("invalid_request_error", "context_length_exceeded", "messages", "%.250s",
+                                     result->message);
+    case STATUS_INVALID_ARGUMENT:
+        return api_error_bad_request("invalid_request_error", NULL, NULL, "%.250s", result->message);
     case STATUS_RESOURCE_EXHAUSTED:
         error = api_error_unavailable("Service tier capacity exceeded for this model.");
         error.code = "3505";
         return error;
-    case STATUS_DEADLINE_EXCEEDED: return api_error_make(504, STATUS_DEADLINE_EXCEEDED, "timeout", NULL, "The request took too long.");
+    case STATUS_DEADLINE_EXCEEDED:
+        return api_error_make(504, STATUS_DEADLINE_EXCEEDED, "timeout", NULL, "The request took too long.");
     case STATUS_UNIMPLEMENTED:
-    case STATUS_INTERNAL: return api_error_make(500, STATUS_INTERNAL, "server_error", NULL, "The model failed to answer.");
-    default: return api_error_unavailable("The worker for this model cannot be reached.");
+    case STATUS_INTERNAL:
+        return api_error_make(500, STATUS_INTERNAL, "server_error", NULL, "The model failed to answer.");
+    default:
+        return api_error_unavailable("The worker for this model cannot be reached.");
     }
 }
 
 /** The stream broke before its end. Tried again elsewhere when nothing is lost by it. */
 static void on_broken_locked(struct chat *chat, const struct rpc_result *result) {
     if (chat->phase == CHAT_DONE) return;
-    bool lost = result->status == STATUS_UNAVAILABLE || result->status == STATUS_CANCELLED || result->status == STATUS_UNKNOWN || result->status == STATUS_OK;
+    bool lost = result->status == STATUS_UNAVAILABLE || result->status == STATUS_CANCELLED ||
+                result->status == STATUS_UNKNOWN || result->status == STATUS_OK;
     if (lost) atomic_store(&chat->worker->suspect, true);
-    log_warn("a worker's stream broke", LOG_S("request_id", chat->request->id), LOG_S("worker_id", chat->worker->announcement->worker_id), LOG_S("status", status_name(result->status)),
+    log_warn("a worker's stream broke", LOG_S("request_id", chat->request->id),
+             LOG_S("worker_id", chat->worker->announcement->worker_id), LOG_S("status", status_name(result->status)),
              LOG_S("error", result->message));
     bool again = lost && chat->phase == CHAT_PREPARING && chat->attempts < ATTEMPTS_MAX && chat->choice_count == 1;
     if (again) {

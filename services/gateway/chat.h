@@ -15,8 +15,8 @@
 #ifndef SERVICES_GATEWAY_CHAT_H
 #define SERVICES_GATEWAY_CHAT_H
 
-#include "bora/v1/chat.pb-c.h"
 #include "bora/internal/v1/worker.pb-c.h"
+#include "bora/v1/chat.pb-c.h"
 #include "rpc/grpc_client.h"
 #include "services/gateway/request.h"
 #include "services/gateway/workers.h"
@@ -40,7 +40,8 @@ struct chat_plan {
 };
 
 /** Check the conversation and translate it. False: `error` says why. `plan` lends from the request and its arena. */
-bool chat_check(struct request *request, const Bora__V1__ChatCompletionRequest *message, bool stream, struct chat_plan *plan, struct api_error *error);
+bool chat_check(struct request *request, const Bora__V1__ChatCompletionRequest *message, bool stream,
+                struct chat_plan *plan, struct api_error *error);
 
 struct chat_choice {
     struct chat *chat;
@@ -49,8 +50,8 @@ struct chat_choice {
     bool prepared, finished, role_sent, credit_owed;
     int64_t prompt_tokens, max_tokens, completion_tokens, cached_tokens;
     Bora__Internal__V1__Finished__Reason reason;
-    struct bytes text;       /* not streaming: the answer so far */
-    size_t logprob_count;    /* not streaming: collected */
+    struct bytes text;    /* not streaming: the answer so far */
+    size_t logprob_count; /* not streaming: collected */
     Bora__V1__TokenLogprob **logprobs;
     size_t logprob_capacity;
 };
@@ -64,13 +65,13 @@ struct chat {
     pthread_mutex_t mutex; /* guards what follows */
     enum chat_phase phase;
     int attempts;
-    bool sent;             /* something of the answer has gone to the client */
+    bool sent; /* something of the answer has gone to the client */
     bool reserved;
     struct limits_reservation reservation;
-    int live_calls;        /* streams whose on_finished has not come */
+    int live_calls; /* streams whose on_finished has not come */
     int64_t proceeded_ns;
-    struct arena scratch;  /* of one event */
-    struct arena answer;   /* log-probabilities kept until the end */
+    struct arena scratch; /* of one event */
+    struct arena answer;  /* log-probabilities kept until the end */
     int choice_count;
     struct chat_choice choices[];
 };

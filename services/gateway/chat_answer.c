@@ -9,15 +9,18 @@
 
 /** Text of a worker as a C string of the arena: a NUL character, which a string cannot hold, becomes U+FFFD, and so does invalid UTF-8. */
 static char *string_of(ProtobufCBinaryData data, struct arena *arena) {
-    if (memchr(data.data, 0, data.len) == NULL && text_is_utf8(data.data, data.len)) return arena_copy(arena, data.data, data.len);
+    if (memchr(data.data, 0, data.len) == NULL && text_is_utf8(data.data, data.len))
+        return arena_copy(arena, data.data, data.len);
     char *out = arena_alloc(arena, 3 * data.len + 1), *end = out;
     if (out == NULL) return NULL;
     for (size_t at = 0; at < data.len;) {
         uint32_t code_point;
         bool valid;
         size_t used = text_decode(data.data + at, data.len - at, &code_point, &valid);
-        if (!valid || code_point == 0) end = stpcpy(end, "\xEF\xBF\xBD");
-        else end = mempcpy(end, data.data + at, used);
+        if (!valid || code_point == 0)
+            end = stpcpy(end, "\xEF\xBF\xBD");
+        else
+            end = mempcpy(end, data.data + at, used);
         at += used;
     }
     *end = 0;
@@ -62,10 +65,13 @@ static Bora__V1__TokenLogprob *make_logprob(const Bora__Internal__V1__TokenLogpr
 }
 
 /** The event's log-probabilities as a list in `arena`; its length, less what did not fit. */
-static size_t make_logprobs(const Bora__Internal__V1__Delta *delta, struct arena *arena, Bora__V1__TokenLogprob ***out) {
+static size_t make_logprobs(const Bora__Internal__V1__Delta *delta, struct arena *arena,
+                            Bora__V1__TokenLogprob ***out) {
     Bora__V1__TokenLogprob **list = arena_alloc_array(arena, delta->n_logprobs, sizeof *list);
     size_t count = 0;
-    while (list != NULL && count < delta->n_logprobs && (list[count] = make_logprob(delta->logprobs[count], arena)) != NULL) count++;
+    while (list != NULL && count < delta->n_logprobs &&
+           (list[count] = make_logprob(delta->logprobs[count], arena)) != NULL)
+        count++;
     *out = list;
     return count;
 }
@@ -88,11 +94,15 @@ static void keep_logprobs(struct chat *chat, struct chat_choice *choice, const B
 
 static char *finish_reason_of(const struct chat *chat, const struct chat_choice *choice) {
     switch (choice->reason) {
-    case BORA__INTERNAL__V1__FINISHED__REASON__REASON_LENGTH: return "length";
+    case BORA__INTERNAL__V1__FINISHED__REASON__REASON_LENGTH:
+        return "length";
     /* OpenAI knows no model_length, and Mistral's chunks do not either. */
-    case BORA__INTERNAL__V1__FINISHED__REASON__REASON_MODEL_LENGTH: return chat->plan.strict && !chat->plan.stream ? "model_length" : "length";
-    case BORA__INTERNAL__V1__FINISHED__REASON__REASON_ERROR: return "error";
-    default: return "stop";
+    case BORA__INTERNAL__V1__FINISHED__REASON__REASON_MODEL_LENGTH:
+        return chat->plan.strict && !chat->plan.stream ? "model_length" : "length";
+    case BORA__INTERNAL__V1__FINISHED__REASON__REASON_ERROR:
+        return "error";
+    default:
+        return "stop";
     }
 }
 
@@ -208,7 +218,8 @@ void chat_send_finish(struct chat *chat, struct chat_choice *choice, bool last) 
 void chat_send_broken(struct chat *chat) {
     for (int i = 0; i < chat->choice_count; i++) {
         struct chunk_parts parts;
-        if (chat->choices[i].finished && chat->choices[i].reason != BORA__INTERNAL__V1__FINISHED__REASON__REASON_ERROR) continue;
+        if (chat->choices[i].finished && chat->choices[i].reason != BORA__INTERNAL__V1__FINISHED__REASON__REASON_ERROR)
+            continue;
         init_chunk(chat, &chat->choices[i], &parts);
         set_content(&parts.delta, "");
         parts.choice._finish_reason_case = BORA__V1__CHUNK_CHOICE___FINISH_REASON_FINISH_REASON;
@@ -232,7 +243,8 @@ static Bora__V1__Choice *make_choice(struct chat *chat, struct chat_choice *choi
     bora__v1__content__init(content);
     bora__v1__logprobs__init(logprobs);
     content->kind_case = BORA__V1__CONTENT__KIND_TEXT;
-    content->text = arena_printf(arena, "%s%s", chat->plan.prefix != NULL ? chat->plan.prefix : "", choice->text.data != NULL ? (const char *)choice->text.data : "");
+    content->text = arena_printf(arena, "%s%s", chat->plan.prefix != NULL ? chat->plan.prefix : "",
+                                 choice->text.data != NULL ? (const char *)choice->text.data : "");
     if (content->text == NULL) return NULL;
     message->role = "assistant";
     message->content = content;
@@ -256,7 +268,8 @@ void chat_send_answer(struct chat *chat) {
     for (int i = 0; i < chat->choice_count; i++) {
         choices[i] = make_choice(chat, &chat->choices[i]);
         if (choices[i] != NULL) continue;
-        struct api_error error = api_error_make(500, STATUS_RESOURCE_EXHAUSTED, "server_error", NULL, "The answer is too large to be sent whole; stream it.");
+        struct api_error error = api_error_make(500, STATUS_RESOURCE_EXHAUSTED, "server_error", NULL,
+                                                "The answer is too large to be sent whole; stream it.");
         request_fail(chat->request, &error);
         return;
     }

@@ -12,8 +12,10 @@
 #include <string.h>
 
 /* Mistral's published text for safe_prompt (docs, "Guardrailing"). */
-static const char safe_prompt_text[] = "Always assist with care, respect, and truth. Respond with utmost utility yet securely. Avoid harmful, unethical, prejudiced, or negative content. Ensure replies "
-                                       "promote fairness and positivity.";
+static const char safe_prompt_text[] =
+    "Always assist with care, respect, and truth. Respond with utmost utility yet securely. Avoid harmful, unethical, "
+    "prejudiced, or negative content. Ensure replies "
+    "promote fairness and positivity.";
 
 #define REQUEST_HAS(field, FIELD) (m->_##field##_case == BORA__V1__CHAT_COMPLETION_REQUEST___##FIELD##_##FIELD)
 
@@ -25,18 +27,25 @@ static bool refuse(struct api_error *error, const char *param, const char *sente
 /* ---- features ------------------------------------------------------------------------------------------------------ */
 
 static bool check_tools(const Bora__V1__ChatCompletionRequest *m, struct api_error *error) {
-    bool none = m->tool_choice != NULL && m->tool_choice->kind_case == BORA__V1__TOOL_CHOICE__KIND_MODE && strcmp(m->tool_choice->mode, "none") == 0;
-    bool automatic = m->tool_choice == NULL || (m->tool_choice->kind_case == BORA__V1__TOOL_CHOICE__KIND_MODE && strcmp(m->tool_choice->mode, "auto") == 0);
-    if (m->n_tools > 0 && !none) return refuse(error, "tools", "This model does not call tools yet; send tool_choice \"none\" or no tools.");
-    if (m->n_tools == 0 && !none && !automatic) return refuse(error, "tool_choice", "tool_choice asks for a tool, but there are no tools.");
-    if (m->n_functions > 0 || REQUEST_HAS(function_call, FUNCTION_CALL)) return refuse(error, "functions", "functions are not supported; this model does not call tools yet.");
+    bool none = m->tool_choice != NULL && m->tool_choice->kind_case == BORA__V1__TOOL_CHOICE__KIND_MODE &&
+                strcmp(m->tool_choice->mode, "none") == 0;
+    bool automatic = m->tool_choice == NULL || (m->tool_choice->kind_case == BORA__V1__TOOL_CHOICE__KIND_MODE &&
+                                                strcmp(m->tool_choice->mode, "auto") == 0);
+    if (m->n_tools > 0 && !none)
+        return refuse(error, "tools", "This model does not call tools yet; send tool_choice \"none\" or no tools.");
+    if (m->n_tools == 0 && !none && !automatic)
+        return refuse(error, "tool_choice", "tool_choice asks for a tool, but there are no tools.");
+    if (m->n_functions > 0 || REQUEST_HAS(function_call, FUNCTION_CALL))
+        return refuse(error, "functions", "functions are not supported; this model does not call tools yet.");
     return true;
 }
 
 static bool check_format(const Bora__V1__ChatCompletionRequest *m, struct api_error *error) {
     const Bora__V1__ResponseFormat *format = m->response_format;
     bool typed = format != NULL && format->_type_case == BORA__V1__RESPONSE_FORMAT___TYPE_TYPE;
-    if (typed && strcmp(format->type, "text") != 0) return refuse(error, "response_format", "Structured output is not supported yet; response_format must be {\"type\": \"text\"}.");
+    if (typed && strcmp(format->type, "text") != 0)
+        return refuse(error, "response_format",
+                      "Structured output is not supported yet; response_format must be {\"type\": \"text\"}.");
     return true;
 }
 
@@ -47,12 +56,17 @@ static bool check_features(const Bora__V1__ChatCompletionRequest *m, struct api_
         if (strcmp(m->modalities[i], "text") != 0) return refuse(error, "modalities", "Only text is generated.");
     }
     if (REQUEST_HAS(audio, AUDIO)) return refuse(error, "audio", "Audio is not supported.");
-    if (REQUEST_HAS(web_search_options, WEB_SEARCH_OPTIONS)) return refuse(error, "web_search_options", "Web search is not supported.");
-    if (REQUEST_HAS(store, STORE) && m->store) return refuse(error, "store", "Answers are never stored here; store must be false.");
+    if (REQUEST_HAS(web_search_options, WEB_SEARCH_OPTIONS))
+        return refuse(error, "web_search_options", "Web search is not supported.");
+    if (REQUEST_HAS(store, STORE) && m->store)
+        return refuse(error, "store", "Answers are never stored here; store must be false.");
     if (REQUEST_HAS(prompt_mode, PROMPT_MODE)) return refuse(error, "prompt_mode", "This model does not reason.");
-    if (REQUEST_HAS(reasoning_effort, REASONING_EFFORT) && strcmp(m->reasoning_effort, "none") != 0) return refuse(error, "reasoning_effort", "This model does not reason; reasoning_effort must be \"none\".");
-    if (REQUEST_HAS(verbosity, VERBOSITY) && strcmp(m->verbosity, "medium") != 0) return refuse(error, "verbosity", "This model has no verbosity setting; only \"medium\" is accepted.");
-    if (m->prediction != NULL && REQUEST_HAS(n, N) && m->n > 1) return refuse(error, "prediction", "prediction cannot be combined with n above 1.");
+    if (REQUEST_HAS(reasoning_effort, REASONING_EFFORT) && strcmp(m->reasoning_effort, "none") != 0)
+        return refuse(error, "reasoning_effort", "This model does not reason; reasoning_effort must be \"none\".");
+    if (REQUEST_HAS(verbosity, VERBOSITY) && strcmp(m->verbosity, "medium") != 0)
+        return refuse(error, "verbosity", "This model has no verbosity setting; only \"medium\" is accepted.");
+    if (m->prediction != NULL && REQUEST_HAS(n, N) && m->n > 1)
+        return refuse(error, "prediction", "prediction cannot be combined with n above 1.");
     return true;
 }
 
@@ -60,12 +74,18 @@ static bool check_features(const Bora__V1__ChatCompletionRequest *m, struct api_
 
 static const char *role_name(const Bora__V1__ChatMessage *message) {
     switch (message->role_case) {
-    case BORA__V1__CHAT_MESSAGE__ROLE_SYSTEM: return "system";
-    case BORA__V1__CHAT_MESSAGE__ROLE_USER: return "user";
-    case BORA__V1__CHAT_MESSAGE__ROLE_ASSISTANT: return "assistant";
-    case BORA__V1__CHAT_MESSAGE__ROLE_TOOL: return "tool";
-    case BORA__V1__CHAT_MESSAGE__ROLE_DEVELOPER: return "developer";
-    default: return "none";
+    case BORA__V1__CHAT_MESSAGE__ROLE_SYSTEM:
+        return "system";
+    case BORA__V1__CHAT_MESSAGE__ROLE_USER:
+        return "user";
+    case BORA__V1__CHAT_MESSAGE__ROLE_ASSISTANT:
+        return "assistant";
+    case BORA__V1__CHAT_MESSAGE__ROLE_TOOL:
+        return "tool";
+    case BORA__V1__CHAT_MESSAGE__ROLE_DEVELOPER:
+        return "developer";
+    default:
+        return "none";
     }
 }
 
@@ -81,7 +101,9 @@ static bool may_follow(const char *before, const char *role, bool strict) {
 }
 
 static bool is_prefix(const Bora__V1__ChatMessage *message) {
-    return message->role_case == BORA__V1__CHAT_MESSAGE__ROLE_ASSISTANT && message->assistant->_prefix_case == BORA__V1__ASSISTANT_MESSAGE___PREFIX_PREFIX && message->assistant->prefix;
+    return message->role_case == BORA__V1__CHAT_MESSAGE__ROLE_ASSISTANT &&
+           message->assistant->_prefix_case == BORA__V1__ASSISTANT_MESSAGE___PREFIX_PREFIX &&
+           message->assistant->prefix;
 }
 
 static bool check_roles(const Bora__V1__ChatCompletionRequest *m, bool strict, struct api_error *error) {
@@ -89,40 +111,57 @@ static bool check_roles(const Bora__V1__ChatCompletionRequest *m, bool strict, s
     for (size_t i = 0; i < m->n_messages; i++) {
         const char *role = role_name(m->messages[i]);
         if (!may_follow(before, role, strict)) {
-            if (before == NULL) *error = api_error_bad_request("invalid_request_message_order", "3230", NULL, "Unexpected role '%s' at the start of the conversation", role);
-            else *error = api_error_bad_request("invalid_request_message_order", "3230", NULL, "Unexpected role '%s' after role '%s'", role, before);
+            if (before == NULL)
+                *error = api_error_bad_request("invalid_request_message_order", "3230", NULL,
+                                               "Unexpected role '%s' at the start of the conversation", role);
+            else
+                *error = api_error_bad_request("invalid_request_message_order", "3230", NULL,
+                                               "Unexpected role '%s' after role '%s'", role, before);
             return false;
         }
         if (is_prefix(m->messages[i]) && i + 1 < m->n_messages) {
-            *error = api_error_bad_request("invalid_request_message_order", "3230", NULL, "Only the last message may have prefix true");
+            *error = api_error_bad_request("invalid_request_message_order", "3230", NULL,
+                                           "Only the last message may have prefix true");
             return false;
         }
         before = role;
     }
-    bool answerable = strcmp(before, "user") == 0 || strcmp(before, "tool") == 0 || is_prefix(m->messages[m->n_messages - 1]);
-    if (!answerable) *error = api_error_bad_request("invalid_request_message_order", "3230", NULL, "Expected last role User or Tool (or Assistant with prefix True) for serving but got %s", before);
+    bool answerable =
+        strcmp(before, "user") == 0 || strcmp(before, "tool") == 0 || is_prefix(m->messages[m->n_messages - 1]);
+    if (!answerable)
+        *error = api_error_bad_request(
+            "invalid_request_message_order", "3230", NULL,
+            "Expected last role User or Tool (or Assistant with prefix True) for serving but got %s", before);
     return answerable;
 }
 
 /* ---- content ------------------------------------------------------------------------------------------------------- */
 
 /** The text of a list of parts, joined by blank lines (contract 3.4). False when a part is no text. */
-static bool join_parts(const Bora__V1__ContentParts *parts, struct arena *arena, const char **out, struct api_error *error) {
+static bool join_parts(const Bora__V1__ContentParts *parts, struct arena *arena, const char **out,
+                       struct api_error *error) {
     size_t length = 0;
     for (size_t i = 0; i < parts->n_parts; i++) {
         const Bora__V1__ContentPart *part = parts->parts[i];
         switch (part->type_case) {
-        case BORA__V1__CONTENT_PART__TYPE_TEXT: length += strlen(part->text->text) + 2; break;
-        case BORA__V1__CONTENT_PART__TYPE_REFUSAL: length += strlen(part->refusal->refusal) + 2; break;
-        case BORA__V1__CONTENT_PART__TYPE_IMAGE_URL: return refuse(error, "messages", "This model cannot see images.");
-        default: return refuse(error, "messages", "This model reads text only; a message has a part of another type.");
+        case BORA__V1__CONTENT_PART__TYPE_TEXT:
+            length += strlen(part->text->text) + 2;
+            break;
+        case BORA__V1__CONTENT_PART__TYPE_REFUSAL:
+            length += strlen(part->refusal->refusal) + 2;
+            break;
+        case BORA__V1__CONTENT_PART__TYPE_IMAGE_URL:
+            return refuse(error, "messages", "This model cannot see images.");
+        default:
+            return refuse(error, "messages", "This model reads text only; a message has a part of another type.");
         }
     }
     char *text = arena_alloc(arena, length + 1), *end = text;
     if (text == NULL) return refuse(error, "messages", "The request is too large.");
     for (size_t i = 0; i < parts->n_parts; i++) {
         const Bora__V1__ContentPart *part = parts->parts[i];
-        const char *piece = part->type_case == BORA__V1__CONTENT_PART__TYPE_TEXT ? part->text->text : part->refusal->refusal;
+        const char *piece =
+            part->type_case == BORA__V1__CONTENT_PART__TYPE_TEXT ? part->text->text : part->refusal->refusal;
         if (*piece == 0) continue;
         if (end != text) end = stpcpy(end, "\n\n");
         end = stpcpy(end, piece);
@@ -131,21 +170,29 @@ static bool join_parts(const Bora__V1__ContentParts *parts, struct arena *arena,
     return true;
 }
 
-static bool content_text(const Bora__V1__Content *content, struct arena *arena, const char **out, struct api_error *error) {
+static bool content_text(const Bora__V1__Content *content, struct arena *arena, const char **out,
+                         struct api_error *error) {
     *out = "";
     if (content == NULL) return true;
-    if (content->kind_case == BORA__V1__CONTENT__KIND_TEXT) *out = content->text;
-    else if (content->kind_case == BORA__V1__CONTENT__KIND_PARTS) return join_parts(content->parts, arena, out, error);
+    if (content->kind_case == BORA__V1__CONTENT__KIND_TEXT)
+        *out = content->text;
+    else if (content->kind_case == BORA__V1__CONTENT__KIND_PARTS)
+        return join_parts(content->parts, arena, out, error);
     return true;
 }
 
-static bool convert_message(const Bora__V1__ChatMessage *message, struct arena *arena, Bora__Internal__V1__ConversationMessage *out, struct api_error *error) {
+static bool convert_message(const Bora__V1__ChatMessage *message, struct arena *arena,
+                            Bora__Internal__V1__ConversationMessage *out, struct api_error *error) {
     const char *text = "";
     const Bora__V1__Content *content = NULL;
     bora__internal__v1__conversation_message__init(out);
     switch (message->role_case) {
-    case BORA__V1__CHAT_MESSAGE__ROLE_SYSTEM: content = message->system->content; break;
-    case BORA__V1__CHAT_MESSAGE__ROLE_DEVELOPER: content = message->developer->content; break;
+    case BORA__V1__CHAT_MESSAGE__ROLE_SYSTEM:
+        content = message->system->content;
+        break;
+    case BORA__V1__CHAT_MESSAGE__ROLE_DEVELOPER:
+        content = message->developer->content;
+        break;
     case BORA__V1__CHAT_MESSAGE__ROLE_USER:
         out->role = BORA__INTERNAL__V1__CONVERSATION_MESSAGE__ROLE__ROLE_USER;
         content = message->user->content;
@@ -158,7 +205,8 @@ static bool convert_message(const Bora__V1__ChatMessage *message, struct arena *
         out->role = BORA__INTERNAL__V1__CONVERSATION_MESSAGE__ROLE__ROLE_ASSISTANT;
         content = message->assistant->content;
         out->prefix = is_prefix(message);
-        if (message->assistant->n_tool_calls > 0) return refuse(error, "messages", "This model does not know tool calls; an assistant message has some.");
+        if (message->assistant->n_tool_calls > 0)
+            return refuse(error, "messages", "This model does not know tool calls; an assistant message has some.");
         break;
     }
     if (!content_text(content, arena, &text, error)) return false;
@@ -175,7 +223,8 @@ static bool convert_conversation(struct request *request, struct chat_plan *plan
     if (list == NULL || items == NULL) return refuse(error, "messages", "The request is too large.");
     if (safe) {
         bora__internal__v1__conversation_message__init(&items[0]);
-        items[0].content = (ProtobufCBinaryData){.len = sizeof safe_prompt_text - 1, .data = (uint8_t *)safe_prompt_text};
+        items[0].content =
+            (ProtobufCBinaryData){.len = sizeof safe_prompt_text - 1, .data = (uint8_t *)safe_prompt_text};
     }
     for (size_t i = 0; i < m->n_messages; i++) {
         if (!convert_message(m->messages[i], &request->arena, &items[i + safe], error)) return false;
@@ -189,7 +238,8 @@ static bool convert_conversation(struct request *request, struct chat_plan *plan
 
 /* ---- sampling ------------------------------------------------------------------------------------------------------ */
 
-static bool convert_stop(struct request *request, const Bora__V1__StopSequences *stop, Bora__Internal__V1__Start *start, struct api_error *error) {
+static bool convert_stop(struct request *request, const Bora__V1__StopSequences *stop, Bora__Internal__V1__Start *start,
+                         struct api_error *error) {
     if (stop == NULL || stop->kind_case == BORA__V1__STOP_SEQUENCES__KIND__NOT_SET) return true;
     bool one = stop->kind_case == BORA__V1__STOP_SEQUENCES__KIND_ONE;
     size_t count = one ? 1 : stop->many->n_values;
@@ -198,7 +248,8 @@ static bool convert_stop(struct request *request, const Bora__V1__StopSequences 
     for (size_t i = 0; i < count; i++) {
         const char *text = one ? stop->one : stop->many->values[i];
         size_t length = strlen(text);
-        if (length == 0 || length > LIMIT_STOP_STRING_BYTES) return refuse(error, "stop", "A stop text must have 1 to 256 bytes.");
+        if (length == 0 || length > LIMIT_STOP_STRING_BYTES)
+            return refuse(error, "stop", "A stop text must have 1 to 256 bytes.");
         list[i] = (ProtobufCBinaryData){.len = length, .data = (uint8_t *)text};
     }
     start->stop = list;
@@ -206,7 +257,8 @@ static bool convert_stop(struct request *request, const Bora__V1__StopSequences 
     return true;
 }
 
-static bool convert_logit_bias(struct request *request, const Bora__V1__ChatCompletionRequest *m, Bora__Internal__V1__Sampling *out, struct api_error *error) {
+static bool convert_logit_bias(struct request *request, const Bora__V1__ChatCompletionRequest *m,
+                               Bora__Internal__V1__Sampling *out, struct api_error *error) {
     size_t count = m->n_logit_bias;
     int32_t *ids = arena_alloc_array(&request->arena, count, sizeof *ids);
     float *values = arena_alloc_array(&request->arena, count, sizeof *values);
@@ -221,7 +273,8 @@ static bool convert_logit_bias(struct request *request, const Bora__V1__ChatComp
     return true;
 }
 
-static bool convert_logprobs(const Bora__V1__ChatCompletionRequest *m, struct chat_plan *plan, Bora__Internal__V1__Sampling *out, struct api_error *error) {
+static bool convert_logprobs(const Bora__V1__ChatCompletionRequest *m, struct chat_plan *plan,
+                             Bora__Internal__V1__Sampling *out, struct api_error *error) {
     plan->logprobs = REQUEST_HAS(logprobs, LOGPROBS) && m->logprobs;
     bool top = REQUEST_HAS(top_logprobs, TOP_LOGPROBS) && m->top_logprobs > 0;
     if (top && !plan->logprobs) return refuse(error, "top_logprobs", "top_logprobs needs logprobs to be true.");
@@ -231,16 +284,22 @@ static bool convert_logprobs(const Bora__V1__ChatCompletionRequest *m, struct ch
 
 static bool convert_seed(const Bora__V1__ChatCompletionRequest *m, struct chat_plan *plan, struct api_error *error) {
     bool ours = REQUEST_HAS(random_seed, RANDOM_SEED), theirs = REQUEST_HAS(seed, SEED);
-    if (ours && theirs && m->random_seed != m->seed) return refuse(error, "seed", "random_seed and seed are both given and differ.");
+    if (ours && theirs && m->random_seed != m->seed)
+        return refuse(error, "seed", "random_seed and seed are both given and differ.");
     struct error ignored = {0};
-    if (ours || theirs) plan->seed = (uint64_t)(ours ? m->random_seed : m->seed);
-    else if (random_secret(&plan->seed, sizeof plan->seed, &ignored) != STATUS_OK) plan->seed = (uint64_t)m->n_messages;
+    if (ours || theirs)
+        plan->seed = (uint64_t)(ours ? m->random_seed : m->seed);
+    else if (random_secret(&plan->seed, sizeof plan->seed, &ignored) != STATUS_OK)
+        plan->seed = (uint64_t)m->n_messages;
     return true;
 }
 
-static bool convert_max_tokens(const Bora__V1__ChatCompletionRequest *m, struct chat_plan *plan, struct api_error *error) {
+static bool convert_max_tokens(const Bora__V1__ChatCompletionRequest *m, struct chat_plan *plan,
+                               struct api_error *error) {
     bool old = REQUEST_HAS(max_tokens, MAX_TOKENS), fresh = REQUEST_HAS(max_completion_tokens, MAX_COMPLETION_TOKENS);
-    if (old && fresh && m->max_tokens != m->max_completion_tokens) return refuse(error, "max_completion_tokens", "max_tokens and max_completion_tokens are both given and differ.");
+    if (old && fresh && m->max_tokens != m->max_completion_tokens)
+        return refuse(error, "max_completion_tokens",
+                      "max_tokens and max_completion_tokens are both given and differ.");
     plan->max_tokens_given = old || fresh;
     if (!plan->max_tokens_given) return true;
     plan->start->_max_tokens_case = BORA__INTERNAL__V1__START___MAX_TOKENS_MAX_TOKENS;
@@ -254,22 +313,34 @@ static bool convert_sampling(struct request *request, struct chat_plan *plan, st
     if (sampling == NULL) return refuse(error, NULL, "The request is too large.");
     bora__internal__v1__sampling__init(sampling);
     plan->start->sampling = sampling;
-    sampling->temperature = REQUEST_HAS(temperature, TEMPERATURE) ? m->temperature : -1; /* -1: the model's default, filled in when the model is known */
+    sampling->temperature = REQUEST_HAS(temperature, TEMPERATURE)
+                                ? m->temperature
+                                : -1; /* -1: the model's default, filled in when the model is known */
     sampling->top_p = REQUEST_HAS(top_p, TOP_P) ? m->top_p : 1;
     sampling->presence_penalty = REQUEST_HAS(presence_penalty, PRESENCE_PENALTY) ? m->presence_penalty : 0;
     sampling->frequency_penalty = REQUEST_HAS(frequency_penalty, FREQUENCY_PENALTY) ? m->frequency_penalty : 0;
-    return convert_logprobs(m, plan, sampling, error) && convert_logit_bias(request, m, sampling, error) && convert_stop(request, m->stop, plan->start, error) &&
-           convert_seed(m, plan, error) && convert_max_tokens(m, plan, error);
+    return convert_logprobs(m, plan, sampling, error) && convert_logit_bias(request, m, sampling, error) &&
+           convert_stop(request, m->stop, plan->start, error) && convert_seed(m, plan, error) &&
+           convert_max_tokens(m, plan, error);
 }
 
-bool chat_check(struct request *request, const Bora__V1__ChatCompletionRequest *message, bool stream, struct chat_plan *plan, struct api_error *error) {
+bool chat_check(struct request *request, const Bora__V1__ChatCompletionRequest *message, bool stream,
+                struct chat_plan *plan, struct api_error *error) {
     const Bora__V1__ChatCompletionRequest *m = message;
-    *plan = (struct chat_plan){.request = m, .stream = stream, .choices = REQUEST_HAS(n, N) ? m->n : 1, .strict = request->gateway->dialect.strict};
-    plan->usage_chunk = m->stream_options != NULL && m->stream_options->_include_usage_case == BORA__V1__STREAM_OPTIONS___INCLUDE_USAGE_INCLUDE_USAGE && m->stream_options->include_usage;
-    if (m->stream_options != NULL && !stream) return refuse(error, "stream_options", "stream_options needs stream to be true.");
+    *plan = (struct chat_plan){.request = m,
+                               .stream = stream,
+                               .choices = REQUEST_HAS(n, N) ? m->n : 1,
+                               .strict = request->gateway->dialect.strict};
+    plan->usage_chunk =
+        m->stream_options != NULL &&
+        m->stream_options->_include_usage_case == BORA__V1__STREAM_OPTIONS___INCLUDE_USAGE_INCLUDE_USAGE &&
+        m->stream_options->include_usage;
+    if (m->stream_options != NULL && !stream)
+        return refuse(error, "stream_options", "stream_options needs stream to be true.");
     if (m->n_messages == 0) return refuse(error, "messages", "The conversation is empty.");
     plan->start = arena_alloc(&request->arena, sizeof *plan->start);
     if (plan->start == NULL) return refuse(error, NULL, "The request is too large.");
     bora__internal__v1__start__init(plan->start);
-    return check_roles(m, plan->strict, error) && check_features(m, error) && convert_conversation(request, plan, error) && convert_sampling(request, plan, error);
+    return check_roles(m, plan->strict, error) && check_features(m, error) &&
+           convert_conversation(request, plan, error) && convert_sampling(request, plan, error);
 }

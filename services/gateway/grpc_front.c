@@ -15,7 +15,9 @@ enum { MESSAGE_BYTES_MAX = 64 << 20 };
 
 /* ---- the front ----------------------------------------------------------------------------------------------------- */
 
-static void front_header(struct request *request, const char *name, const char *value) { (void)!rpc_call_add_header(request->transport, name, value); }
+static void front_header(struct request *request, const char *name, const char *value) {
+    (void)!rpc_call_add_header(request->transport, name, value);
+}
 
 static bool write_message(struct request *request, const ProtobufCMessage *message) {
     struct bytes packed;
@@ -23,13 +25,16 @@ static bool write_message(struct request *request, const ProtobufCMessage *messa
     enum status status = protobuf_pack(message, &packed);
     if (status == STATUS_OK) status = rpc_call_write(request->transport, bytes_view(&packed));
     bytes_deinit(&packed);
-    if (status == STATUS_RESOURCE_EXHAUSTED) rpc_call_finish(request->transport, status, "the reader is too slow", (struct bytes_view){0});
+    if (status == STATUS_RESOURCE_EXHAUSTED)
+        rpc_call_finish(request->transport, status, "the reader is too slow", (struct bytes_view){0});
     return status == STATUS_OK;
 }
 
 static void front_message(struct request *request, const ProtobufCMessage *message) {
-    if (write_message(request, message)) rpc_call_finish(request->transport, STATUS_OK, NULL, (struct bytes_view){0});
-    else rpc_call_finish(request->transport, STATUS_INTERNAL, "the answer cannot be written", (struct bytes_view){0});
+    if (write_message(request, message))
+        rpc_call_finish(request->transport, STATUS_OK, NULL, (struct bytes_view){0});
+    else
+        rpc_call_finish(request->transport, STATUS_INTERNAL, "the answer cannot be written", (struct bytes_view){0});
 }
 
 static void front_chunk(struct request *request, const ProtobufCMessage *message) {
@@ -40,7 +45,9 @@ static void front_chunk(struct request *request, const ProtobufCMessage *message
     write_message(request, message);
 }
 
-static void front_end(struct request *request) { rpc_call_finish(request->transport, STATUS_OK, NULL, (struct bytes_view){0}); }
+static void front_end(struct request *request) {
+    rpc_call_finish(request->transport, STATUS_OK, NULL, (struct bytes_view){0});
+}
 
 static void front_error(struct request *request, const struct api_error *error) {
     struct bytes details;
@@ -53,15 +60,25 @@ static void front_error(struct request *request, const struct api_error *error) 
     }
     /* Trailers travel in HTTP/2 headers, which have a limit; the sentence matters more than the list. */
     bool fits = details.length <= 6 * 1024;
-    rpc_call_finish(request->transport, error->status, error->message, fits ? bytes_view(&details) : (struct bytes_view){0});
+    rpc_call_finish(request->transport, error->status, error->message,
+                    fits ? bytes_view(&details) : (struct bytes_view){0});
     bytes_deinit(&details);
 }
 
-static size_t front_pending(struct request *request) { return rpc_call_pending_bytes(request->transport); }
+static size_t front_pending(struct request *request) {
+    return rpc_call_pending_bytes(request->transport);
+}
 
-static void front_release(struct request *request) { rpc_call_unref(request->transport); }
+static void front_release(struct request *request) {
+    rpc_call_unref(request->transport);
+}
 
-static const struct front grpc_front = {.header = front_header, .message = front_message, .chunk = front_chunk, .end = front_end, .error = front_error, .pending_bytes = front_pending,
+static const struct front grpc_front = {.header = front_header,
+                                        .message = front_message,
+                                        .chunk = front_chunk,
+                                        .end = front_end,
+                                        .error = front_error,
+                                        .pending_bytes = front_pending,
                                         .release = front_release};
 
 /* ---- a call -------------------------------------------------------------------------------------------------------- */
@@ -85,12 +102,18 @@ static void start(struct rpc_call *call, struct gateway *gateway, const char *ro
 static const ProtobufCMessageDescriptor *descriptor_of(enum method method) {
     switch (method) {
     case COMPLETE_CHAT:
-    case STREAM_CHAT: return &bora__v1__chat_completion_request__descriptor;
-    case LIST_MODELS: return &bora__v1__list_models_request__descriptor;
-    case GET_MODEL: return &bora__v1__get_model_request__descriptor;
-    case CREATE_KEY: return admin_request_descriptor(ADMIN_CREATE_KEY);
-    case LIST_KEYS: return admin_request_descriptor(ADMIN_LIST_KEYS);
-    default: return admin_request_descriptor(ADMIN_REVOKE_KEY);
+    case STREAM_CHAT:
+        return &bora__v1__chat_completion_request__descriptor;
+    case LIST_MODELS:
+        return &bora__v1__list_models_request__descriptor;
+    case GET_MODEL:
+        return &bora__v1__get_model_request__descriptor;
+    case CREATE_KEY:
+        return admin_request_descriptor(ADMIN_CREATE_KEY);
+    case LIST_KEYS:
+        return admin_request_descriptor(ADMIN_LIST_KEYS);
+    default:
+        return admin_request_descriptor(ADMIN_REVOKE_KEY);
     }
 }
 
@@ -99,14 +122,20 @@ static bool read_message(struct request *request, enum method method, struct byt
     struct error err = {0};
     struct api_error error;
     struct transcode_errors *errors = arena_alloc(&request->arena, sizeof *errors);
-    enum status status = errors == NULL ? STATUS_RESOURCE_EXHAUSTED : protobuf_unpack(descriptor_of(method), bytes, &request->arena, out, &err);
+    enum status status = errors == NULL ? STATUS_RESOURCE_EXHAUSTED
+                                        : protobuf_unpack(descriptor_of(method), bytes, &request->arena, out, &err);
     if (status == STATUS_INVALID_ARGUMENT) {
         error = api_error_bad_request("invalid_request_error", NULL, NULL, "%.200s", err.message);
     } else {
-        if (status == STATUS_OK) status = transcode_check(request->gateway->transcoder, &request->gateway->dialect, *out, &request->arena, errors);
+        if (status == STATUS_OK)
+            status = transcode_check(request->gateway->transcoder, &request->gateway->dialect, *out, &request->arena,
+                                     errors);
         if (status == STATUS_OK) return true;
-        if (status == STATUS_INVALID_ARGUMENT) error = api_error_validation(errors);
-        else error = api_error_make(413, STATUS_RESOURCE_EXHAUSTED, "invalid_request_error", NULL, "The request is too large.");
+        if (status == STATUS_INVALID_ARGUMENT)
+            error = api_error_validation(errors);
+        else
+            error = api_error_make(413, STATUS_RESOURCE_EXHAUSTED, "invalid_request_error", NULL,
+                                   "The request is too large.");
     }
     request_fail(request, &error);
     return false;
@@ -130,7 +159,8 @@ static void run_chat(struct request *request, const Bora__V1__ChatCompletionRequ
     bool says_stream = message->_stream_case == BORA__V1__CHAT_COMPLETION_REQUEST___STREAM_STREAM && message->stream;
     snprintf(request->model, sizeof request->model, "%s", message->model);
     if (says_stream && !stream) {
-        error = api_error_bad_request("invalid_request_error", NULL, "stream", "CompleteChat gives one answer; call StreamChat for a stream.");
+        error = api_error_bad_request("invalid_request_error", NULL, "stream",
+                                      "CompleteChat gives one answer; call StreamChat for a stream.");
         request_fail(request, &error);
     } else if (chat_check(request, message, stream, &plan, &error)) {
         chat_start(request, &plan);
@@ -153,8 +183,10 @@ static void on_key_checked(void *context, enum status status, const struct limit
         error = api_error_unauthorized();
         request_fail(request, &error);
     } else if (read_message(request, called->method, bytes_view(&called->bytes), &message)) {
-        if (called->method == LIST_MODELS) models_answer_list(request);
-        else models_answer_one(request, ((const Bora__V1__GetModelRequest *)message)->model);
+        if (called->method == LIST_MODELS)
+            models_answer_list(request);
+        else
+            models_answer_one(request, ((const Bora__V1__GetModelRequest *)message)->model);
     }
     called_free(called);
 }
@@ -164,7 +196,9 @@ static void on_authenticated(void *context, enum status status, struct key_info 
     struct request *request = called->request;
     ProtobufCMessage *message = NULL;
     if (status != STATUS_OK) {
-        struct api_error error = status == STATUS_UNAUTHENTICATED ? api_error_unauthorized() : api_error_unavailable("The key cannot be checked right now.");
+        struct api_error error = status == STATUS_UNAUTHENTICATED
+                                     ? api_error_unauthorized()
+                                     : api_error_unavailable("The key cannot be checked right now.");
         request_fail(request, &error);
         called_free(called);
         return;
@@ -175,7 +209,8 @@ static void on_authenticated(void *context, enum status status, struct key_info 
         limits_check_key(request->gateway->redis, info->key_id, on_key_checked, called);
         return;
     }
-    if (read_message(request, called->method, bytes_view(&called->bytes), &message)) run_chat(request, (const void *)message, called->method == STREAM_CHAT);
+    if (read_message(request, called->method, bytes_view(&called->bytes), &message))
+        run_chat(request, (const void *)message, called->method == STREAM_CHAT);
     called_free(called);
 }
 
@@ -186,7 +221,9 @@ static void run(struct rpc_call *call, enum method method, struct bytes_view byt
     const char *authorization = rpc_call_metadata(call, "authorization");
     if (method >= CREATE_KEY) {
         ProtobufCMessage *message = NULL;
-        enum admin_method admin = method == CREATE_KEY ? ADMIN_CREATE_KEY : method == LIST_KEYS ? ADMIN_LIST_KEYS : ADMIN_REVOKE_KEY;
+        enum admin_method admin = method == CREATE_KEY  ? ADMIN_CREATE_KEY
+                                  : method == LIST_KEYS ? ADMIN_LIST_KEYS
+                                                        : ADMIN_REVOKE_KEY;
         if (read_message(request, method, bytes, &message)) admin_forward(request, admin, authorization, message);
         return;
     }
@@ -235,9 +272,13 @@ static void on_finished(struct rpc_call *call) {
     if (request != NULL) request_closed(request);
 }
 
-#define METHOD(function, method, route)                                                                                \
-    static void function##_start(struct rpc_call *call, void *service) { start(call, service, route); }                \
-    static void function##_message(struct rpc_call *call, struct bytes_view message) { run(call, method, message); }
+#define METHOD(function, method, route)                                                \
+    static void function##_start(struct rpc_call *call, void *service) {               \
+        start(call, service, route);                                                   \
+    }                                                                                  \
+    static void function##_message(struct rpc_call *call, struct bytes_view message) { \
+        run(call, method, message);                                                    \
+    }
 METHOD(complete_chat, COMPLETE_CHAT, "chat")
 METHOD(stream_chat, STREAM_CHAT, "chat")
 METHOD(list_models, LIST_MODELS, "models")
@@ -247,10 +288,15 @@ METHOD(list_keys, LIST_KEYS, "list_keys")
 METHOD(revoke_key, REVOKE_KEY, "revoke_key")
 #undef METHOD
 
-#define ENTRY(path_, function) {.path = path_, .start = function##_start, .message = function##_message, .writable = on_writable, .cancelled = on_cancelled, .finished = on_finished}
+#define ENTRY(path_, function)                                                                            \
+    {                                                                                                     \
+        .path = path_, .start = function##_start, .message = function##_message, .writable = on_writable, \
+        .cancelled = on_cancelled, .finished = on_finished                                                \
+    }
 const struct rpc_method grpc_front_methods[] = {
-    ENTRY("/bora.v1.ChatService/CompleteChat", complete_chat), ENTRY("/bora.v1.ChatService/StreamChat", stream_chat), ENTRY("/bora.v1.ModelService/ListModels", list_models),
-    ENTRY("/bora.v1.ModelService/GetModel", get_model),        ENTRY("/bora.v1.KeyService/CreateKey", create_key),    ENTRY("/bora.v1.KeyService/ListKeys", list_keys),
+    ENTRY("/bora.v1.ChatService/CompleteChat", complete_chat), ENTRY("/bora.v1.ChatService/StreamChat", stream_chat),
+    ENTRY("/bora.v1.ModelService/ListModels", list_models),    ENTRY("/bora.v1.ModelService/GetModel", get_model),
+    ENTRY("/bora.v1.KeyService/CreateKey", create_key),        ENTRY("/bora.v1.KeyService/ListKeys", list_keys),
     ENTRY("/bora.v1.KeyService/RevokeKey", revoke_key),
 };
 #undef ENTRY

@@ -17,13 +17,19 @@ static const char event_type[] = "text/event-stream; charset=utf-8";
 
 /* ---- the front ----------------------------------------------------------------------------------------------------- */
 
-static void front_header(struct request *request, const char *name, const char *value) { http_exchange_add_header(request->transport, name, value); }
+static void front_header(struct request *request, const char *name, const char *value) {
+    http_exchange_add_header(request->transport, name, value);
+}
 
 static void front_message(struct request *request, const ProtobufCMessage *message) {
     struct bytes body;
     bytes_init(&body, BODY_BYTES_MAX);
-    if (transcode_write(request->gateway->transcoder, message, &body) == STATUS_OK) http_exchange_respond(request->transport, 200, json_type, bytes_view(&body));
-    else http_exchange_respond(request->transport, 500, json_type, bytes_view_string("{\"object\":\"error\",\"message\":\"The answer cannot be written.\",\"type\":\"server_error\",\"param\":null,\"code\":null}"));
+    if (transcode_write(request->gateway->transcoder, message, &body) == STATUS_OK)
+        http_exchange_respond(request->transport, 200, json_type, bytes_view(&body));
+    else
+        http_exchange_respond(request->transport, 500, json_type,
+                              bytes_view_string("{\"object\":\"error\",\"message\":\"The answer cannot be "
+                                                "written.\",\"type\":\"server_error\",\"param\":null,\"code\":null}"));
     bytes_deinit(&body);
 }
 
@@ -36,7 +42,8 @@ static void start_stream(struct request *request) {
     pthread_mutex_unlock(&request->mutex);
     if (!first) return;
     http_exchange_add_header(request->transport, "cache-control", "no-cache");
-    http_exchange_add_header(request->transport, "x-accel-buffering", "no"); /* a proxy in front must pass events on as they come */
+    http_exchange_add_header(request->transport, "x-accel-buffering",
+                             "no"); /* a proxy in front must pass events on as they come */
     http_exchange_start(request->transport, 200, event_type);
 }
 
@@ -45,14 +52,16 @@ static void front_chunk(struct request *request, const ProtobufCMessage *message
     start_stream(request);
     bytes_init(&event, BODY_BYTES_MAX);
     (void)!bytes_append_string(&event, "data: ");
-    bool written = transcode_write(request->gateway->transcoder, message, &event) == STATUS_OK && bytes_append_string(&event, "\n\n") == STATUS_OK;
+    bool written = transcode_write(request->gateway->transcoder, message, &event) == STATUS_OK &&
+                   bytes_append_string(&event, "\n\n") == STATUS_OK;
     enum status status = written ? http_exchange_write(request->transport, bytes_view(&event)) : STATUS_INTERNAL;
     if (status == STATUS_RESOURCE_EXHAUSTED || status == STATUS_INTERNAL) http_exchange_abort(request->transport);
     bytes_deinit(&event);
 }
 
 static void front_end(struct request *request) {
-    (void)!http_exchange_write(request->transport, bytes_view_string("data: [DONE]\n\n")); /* a client that left needs none */
+    (void)!http_exchange_write(request->transport,
+                               bytes_view_string("data: [DONE]\n\n")); /* a client that left needs none */
     http_exchange_end(request->transport);
 }
 
@@ -70,23 +79,38 @@ static void front_error(struct request *request, const struct api_error *error) 
     bytes_deinit(&body);
 }
 
-static size_t front_pending(struct request *request) { return http_exchange_pending_bytes(request->transport); }
+static size_t front_pending(struct request *request) {
+    return http_exchange_pending_bytes(request->transport);
+}
 
-static void front_release(struct request *request) { http_exchange_unref(request->transport); }
+static void front_release(struct request *request) {
+    http_exchange_unref(request->transport);
+}
 
-static const struct front http_front = {.header = front_header, .message = front_message, .chunk = front_chunk, .end = front_end, .error = front_error, .pending_bytes = front_pending,
+static const struct front http_front = {.header = front_header,
+                                        .message = front_message,
+                                        .chunk = front_chunk,
+                                        .end = front_end,
+                                        .error = front_error,
+                                        .pending_bytes = front_pending,
                                         .release = front_release};
 
 /* ---- bodies -------------------------------------------------------------------------------------------------------- */
 
 /** The body as a message; false after the error was answered. */
-static bool read_body(struct request *request, const ProtobufCMessageDescriptor *descriptor, struct bytes_view body, ProtobufCMessage **out) {
+static bool read_body(struct request *request, const ProtobufCMessageDescriptor *descriptor, struct bytes_view body,
+                      ProtobufCMessage **out) {
     struct transcode_errors *errors = arena_alloc(&request->arena, sizeof *errors);
     struct api_error error;
-    enum status status = errors == NULL ? STATUS_RESOURCE_EXHAUSTED : transcode_read(request->gateway->transcoder, &request->gateway->dialect, descriptor, body, &request->arena, out, errors);
+    enum status status = errors == NULL ? STATUS_RESOURCE_EXHAUSTED
+                                        : transcode_read(request->gateway->transcoder, &request->gateway->dialect,
+                                                         descriptor, body, &request->arena, out, errors);
     if (status == STATUS_OK) return true;
-    if (status == STATUS_INVALID_ARGUMENT) error = api_error_validation(errors);
-    else error = api_error_make(413, STATUS_RESOURCE_EXHAUSTED, "invalid_request_error", NULL, "The request is too large.");
+    if (status == STATUS_INVALID_ARGUMENT)
+        error = api_error_validation(errors);
+    else
+        error =
+            api_error_make(413, STATUS_RESOURCE_EXHAUSTED, "invalid_request_error", NULL, "The request is too large.");
     request_fail(request, &error);
     return false;
 }
@@ -105,12 +129,15 @@ static void run_chat(struct request *request, const char *segment) {
     ProtobufCMessage *message = NULL;
     struct chat_plan plan;
     struct api_error error;
-    if (!read_body(request, &bora__v1__chat_completion_request__descriptor, http_exchange_body(exchange), &message)) return;
+    if (!read_body(request, &bora__v1__chat_completion_request__descriptor, http_exchange_body(exchange), &message))
+        return;
     const Bora__V1__ChatCompletionRequest *chat = (const void *)message;
     bool stream = chat->_stream_case == BORA__V1__CHAT_COMPLETION_REQUEST___STREAM_STREAM && chat->stream;
     snprintf(request->model, sizeof request->model, "%s", chat->model);
-    if (chat_check(request, chat, stream, &plan, &error)) chat_start(request, &plan);
-    else request_fail(request, &error);
+    if (chat_check(request, chat, stream, &plan, &error))
+        chat_start(request, &plan);
+    else
+        request_fail(request, &error);
 }
 
 static void on_key_checked(void *context, enum status status, const struct limits_result *result, const char *message) {
@@ -209,7 +236,8 @@ static void on_authenticated(void *context, enum status status, struct key_info 
         request->key = info;
         routed->route->run(request, NULL);
     } else {
-        error = status == STATUS_UNAUTHENTICATED ? api_error_unauthorized() : api_error_unavailable("The key cannot be checked right now.");
+        error = status == STATUS_UNAUTHENTICATED ? api_error_unauthorized()
+                                                 : api_error_unavailable("The key cannot be checked right now.");
         request_fail(request, &error);
     }
     request_unref(request);
@@ -231,12 +259,15 @@ static void run_route(struct request *request, const struct route *route) {
     }
     *routed = (struct routed){.request = request, .route = route};
     request_ref(request);
-    authenticate(request->gateway, request_bearer(http_exchange_header(exchange, "authorization")), on_authenticated, routed);
+    authenticate(request->gateway, request_bearer(http_exchange_header(exchange, "authorization")), on_authenticated,
+                 routed);
 }
 
 /* ---- pages without a key ------------------------------------------------------------------------------------------- */
 
-static void respond_text(struct http_exchange *exchange, int status, const char *text) { http_exchange_respond(exchange, status, "text/plain; charset=utf-8", bytes_view_string(text)); }
+static void respond_text(struct http_exchange *exchange, int status, const char *text) {
+    http_exchange_respond(exchange, status, "text/plain; charset=utf-8", bytes_view_string(text));
+}
 
 static void respond_metrics(struct http_exchange *exchange, struct gateway *gateway) {
     struct bytes text;
@@ -248,7 +279,8 @@ static void respond_metrics(struct http_exchange *exchange, struct gateway *gate
 
 static bool respond_page(struct http_exchange *exchange, struct gateway *gateway) {
     const char *path = http_exchange_path(exchange), *reason = NULL;
-    if (strcmp(http_exchange_method(exchange), "GET") != 0 && strcmp(http_exchange_method(exchange), "HEAD") != 0) return false;
+    if (strcmp(http_exchange_method(exchange), "GET") != 0 && strcmp(http_exchange_method(exchange), "HEAD") != 0)
+        return false;
     if (strcmp(path, "/healthz") == 0) {
         respond_text(exchange, 200, "ok\n");
     } else if (strcmp(path, "/readyz") == 0) {
@@ -271,7 +303,10 @@ void http_front_request(struct http_exchange *exchange, void *context) {
     const struct route *route = find_route(http_exchange_method(exchange), http_exchange_path(exchange), &other_method);
     struct request *request = request_create(gateway, &http_front, exchange, route != NULL ? route->name : "none");
     if (request == NULL) {
-        http_exchange_respond(exchange, 503, json_type, bytes_view_string("{\"object\":\"error\",\"message\":\"Out of memory.\",\"type\":\"service_unavailable\",\"param\":null,\"code\":null}"));
+        http_exchange_respond(
+            exchange, 503, json_type,
+            bytes_view_string("{\"object\":\"error\",\"message\":\"Out of "
+                              "memory.\",\"type\":\"service_unavailable\",\"param\":null,\"code\":null}"));
         return;
     }
     http_exchange_ref(exchange); /* until the request is freed */
@@ -282,8 +317,10 @@ void http_front_request(struct http_exchange *exchange, void *context) {
     if (route != NULL) {
         run_route(request, route);
     } else {
-        error = other_method ? api_error_make(405, STATUS_UNIMPLEMENTED, "invalid_request_error", NULL, "Method %.16s is not allowed here.", http_exchange_method(exchange))
-                             : api_error_make(404, STATUS_NOT_FOUND, "not_found", NULL, "There is nothing at %.64s.", http_exchange_path(exchange));
+        error = other_method ? api_error_make(405, STATUS_UNIMPLEMENTED, "invalid_request_error", NULL,
+                                              "Method %.16s is not allowed here.", http_exchange_method(exchange))
+                             : api_error_make(404, STATUS_NOT_FOUND, "not_found", NULL, "There is nothing at %.64s.",
+                                              http_exchange_path(exchange));
         request_fail(request, &error);
     }
 }
@@ -297,14 +334,15 @@ void http_front_writable(struct http_exchange *exchange, void *context) {
 void http_front_closed(struct http_exchange *exchange, void *context, bool completed) {
     (void)context;
     struct request *request = http_exchange_state(exchange);
-    if (request == NULL) return; /* a page */
+    if (request == NULL) return;                /* a page */
     if (!completed) request->http_status = 499; /* the client left first */
     request_closed(request);
 }
 
 void http_front_refused(int http_status, const char *reason, struct bytes *out, void *context) {
     struct gateway *gateway = context;
-    struct api_error error = api_error_make(http_status, STATUS_INVALID_ARGUMENT, "invalid_request_error", NULL, "%.200s", reason);
+    struct api_error error =
+        api_error_make(http_status, STATUS_INVALID_ARGUMENT, "invalid_request_error", NULL, "%.200s", reason);
     char id[33] = "00000000000000000000000000000000";
     char status[8];
     snprintf(status, sizeof status, "%d", http_status);

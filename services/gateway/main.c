@@ -21,11 +21,16 @@
 enum { SECRET_BYTES_MAX = 4096 };
 
 bool gateway_is_ready(const struct gateway *gateway, const char **out_reason) {
-    if (atomic_load(&gateway->draining)) *out_reason = "draining\n";
-    else if (!redis_client_connected(gateway->redis)) *out_reason = "Redis cannot be reached\n";
-    else if (!rpc_channel_ready(gateway->keys)) *out_reason = "the keys service cannot be reached\n";
-    else if (workers_count(gateway->workers) == 0) *out_reason = "no worker is there\n";
-    else return true;
+    if (atomic_load(&gateway->draining))
+        *out_reason = "draining\n";
+    else if (!redis_client_connected(gateway->redis))
+        *out_reason = "Redis cannot be reached\n";
+    else if (!rpc_channel_ready(gateway->keys))
+        *out_reason = "the keys service cannot be reached\n";
+    else if (workers_count(gateway->workers) == 0)
+        *out_reason = "no worker is there\n";
+    else
+        return true;
     return false;
 }
 
@@ -40,23 +45,37 @@ static enum status read_secret(const char *path, char **out, struct error *err) 
 }
 
 static enum status open_transcoder(struct gateway *gateway, struct error *err) {
-    static const ProtobufCMessageDescriptor *const messages[] = {
-        &bora__v1__chat_completion_request__descriptor, &bora__v1__chat_completion_response__descriptor, &bora__v1__chat_completion_chunk__descriptor,
-        &bora__v1__model_list__descriptor,              &bora__v1__model_card__descriptor,               &bora__v1__list_models_request__descriptor,
-        &bora__v1__get_model_request__descriptor,       &bora__v1__api_error__descriptor,                &bora__v1__validation_errors__descriptor,
-        &bora__v1__create_key_request__descriptor,      &bora__v1__create_key_response__descriptor,      &bora__v1__list_keys_request__descriptor,
-        &bora__v1__list_keys_response__descriptor,      &bora__v1__revoke_key_request__descriptor,       &bora__v1__revoke_key_response__descriptor};
+    static const ProtobufCMessageDescriptor *const messages[] = {&bora__v1__chat_completion_request__descriptor,
+                                                                 &bora__v1__chat_completion_response__descriptor,
+                                                                 &bora__v1__chat_completion_chunk__descriptor,
+                                                                 &bora__v1__model_list__descriptor,
+                                                                 &bora__v1__model_card__descriptor,
+                                                                 &bora__v1__list_models_request__descriptor,
+                                                                 &bora__v1__get_model_request__descriptor,
+                                                                 &bora__v1__api_error__descriptor,
+                                                                 &bora__v1__validation_errors__descriptor,
+                                                                 &bora__v1__create_key_request__descriptor,
+                                                                 &bora__v1__create_key_response__descriptor,
+                                                                 &bora__v1__list_keys_request__descriptor,
+                                                                 &bora__v1__list_keys_response__descriptor,
+                                                                 &bora__v1__revoke_key_request__descriptor,
+                                                                 &bora__v1__revoke_key_response__descriptor};
     gateway->dialect = (struct transcode_options){.strict = strcmp(gateway->settings.dialect, "mistral") == 0};
-    return transcoder_create(bytes_view_of(proto_descriptors, proto_descriptors_length), messages, sizeof messages / sizeof messages[0], &gateway->transcoder, err);
+    return transcoder_create(bytes_view_of(proto_descriptors, proto_descriptors_length), messages,
+                             sizeof messages / sizeof messages[0], &gateway->transcoder, err);
 }
 
 static enum status open_metrics(struct gateway *gateway, struct error *err) {
     gateway->metrics = metrics_create();
     if (gateway->metrics == NULL) return error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
-    gateway->requests = metrics_counter(gateway->metrics, "bora_gateway_requests_total", "Requests by route and HTTP status (499: the client left).", "route", "status");
-    gateway->request_s = metrics_histogram(gateway->metrics, "bora_gateway_request_seconds", "From the request to the end of its answer.", METRICS_SECONDS, "route");
-    gateway->first_token_s = metrics_histogram(gateway->metrics, "bora_gateway_first_token_seconds", "From the request to the first token.", METRICS_SECONDS, "model");
-    gateway->tokens = metrics_counter(gateway->metrics, "bora_gateway_tokens_total", "Tokens counted.", "model", "kind");
+    gateway->requests = metrics_counter(gateway->metrics, "bora_gateway_requests_total",
+                                        "Requests by route and HTTP status (499: the client left).", "route", "status");
+    gateway->request_s = metrics_histogram(gateway->metrics, "bora_gateway_request_seconds",
+                                           "From the request to the end of its answer.", METRICS_SECONDS, "route");
+    gateway->first_token_s = metrics_histogram(gateway->metrics, "bora_gateway_first_token_seconds",
+                                               "From the request to the first token.", METRICS_SECONDS, "model");
+    gateway->tokens =
+        metrics_counter(gateway->metrics, "bora_gateway_tokens_total", "Tokens counted.", "model", "kind");
     gateway->running = metrics_gauge(gateway->metrics, "bora_gateway_requests_running", "Requests in the house.");
     return STATUS_OK;
 }
@@ -68,12 +87,17 @@ static enum status open_upstream(struct gateway *gateway, struct error *err) {
     enum status status = STATUS_OK;
     TRY_CLEANUP(read_secret(settings->redis_password_file, &password, err));
     TRY_CLEANUP(read_secret(settings->service_token_file, &token, err));
-    if (token != NULL && asprintf(&gateway->service_authorization, "Bearer %s", token) < 0) TRY_CLEANUP(error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory"));
+    if (token != NULL && asprintf(&gateway->service_authorization, "Bearer %s", token) < 0)
+        TRY_CLEANUP(error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory"));
     struct redis_options redis = {.address = settings->redis_address, .password = password};
     TRY_CLEANUP(redis_client_create(&redis, &gateway->redis, err));
     TRY_CLEANUP(rpc_client_create((int)settings->client_threads, &gateway->client, err));
-    struct rpc_channel_options keys = {.target = settings->keys_address, .keepalive_ns = settings->keepalive_ns, .keepalive_timeout_ns = settings->keepalive_timeout_ns, .use_tls = settings->upstream_tls,
-                                       .tls = {settings->upstream_tls_certificate_file, settings->upstream_tls_key_file, settings->upstream_tls_ca_file, NULL}};
+    struct rpc_channel_options keys = {.target = settings->keys_address,
+                                       .keepalive_ns = settings->keepalive_ns,
+                                       .keepalive_timeout_ns = settings->keepalive_timeout_ns,
+                                       .use_tls = settings->upstream_tls,
+                                       .tls = {settings->upstream_tls_certificate_file, settings->upstream_tls_key_file,
+                                               settings->upstream_tls_ca_file, NULL}};
     TRY_CLEANUP(rpc_channel_open(gateway->client, &keys, &gateway->keys, err));
     TRY_CLEANUP(key_cache_create(&gateway->key_cache, err));
     TRY_CLEANUP(workers_create(gateway, &gateway->workers, err));
@@ -85,13 +109,14 @@ cleanup:
 
 static enum status open_fronts(struct gateway *gateway, struct error *err) {
     const struct gateway_settings *settings = &gateway->settings;
-    struct rpc_server_options grpc = {.address = settings->grpc_listen,
-                                      .threads = (int)settings->rpc_threads,
-                                      .message_bytes_max = settings->body_bytes_max,
-                                      .keepalive_ns = settings->keepalive_ns,
-                                      .keepalive_timeout_ns = settings->keepalive_timeout_ns,
-                                      .tls = {settings->tls_certificate_file, settings->tls_key_file, settings->tls_ca_file, NULL},
-                                      .descriptors = bytes_view_of(proto_descriptors, proto_descriptors_length)};
+    struct rpc_server_options grpc = {
+        .address = settings->grpc_listen,
+        .threads = (int)settings->rpc_threads,
+        .message_bytes_max = settings->body_bytes_max,
+        .keepalive_ns = settings->keepalive_ns,
+        .keepalive_timeout_ns = settings->keepalive_timeout_ns,
+        .tls = {settings->tls_certificate_file, settings->tls_key_file, settings->tls_ca_file, NULL},
+        .descriptors = bytes_view_of(proto_descriptors, proto_descriptors_length)};
     TRY(rpc_server_create(&grpc, &gateway->grpc, err));
     TRY(rpc_server_add(gateway->grpc, grpc_front_methods, grpc_front_method_count, gateway, err));
     struct http_server_options http = {.address = settings->http_listen,
@@ -120,7 +145,8 @@ static void follow_health(struct gateway *gateway, const sigset_t *signals) {
     for (;;) {
         const char *reason = "";
         bool ready = gateway_is_ready(gateway, &reason);
-        for (size_t i = 0; i < sizeof services / sizeof services[0] && (ready != told || first); i++) rpc_server_set_health(gateway->grpc, services[i], ready);
+        for (size_t i = 0; i < sizeof services / sizeof services[0] && (ready != told || first); i++)
+            rpc_server_set_health(gateway->grpc, services[i], ready);
         if (ready != told || first) log_info(ready ? "ready" : "not ready", LOG_S("reason", ready ? NULL : reason));
         told = ready;
         first = false;
@@ -156,8 +182,10 @@ static enum status serve(struct gateway *gateway, const sigset_t *signals, struc
     TRY_CLEANUP(open_metrics(gateway, err));
     TRY_CLEANUP(open_upstream(gateway, err));
     TRY_CLEANUP(open_fronts(gateway, err));
-    log_info("serving", LOG_S("http", gateway->settings.http_listen), LOG_I("http_port", http_server_port(gateway->http)), LOG_S("grpc", gateway->settings.grpc_listen),
-             LOG_I("grpc_port", rpc_server_port(gateway->grpc)), LOG_S("dialect", gateway->settings.dialect), LOG_I("pid", getpid()));
+    log_info("serving", LOG_S("http", gateway->settings.http_listen),
+             LOG_I("http_port", http_server_port(gateway->http)), LOG_S("grpc", gateway->settings.grpc_listen),
+             LOG_I("grpc_port", rpc_server_port(gateway->grpc)), LOG_S("dialect", gateway->settings.dialect),
+             LOG_I("pid", getpid()));
     follow_health(gateway, signals);
     atomic_store(&gateway->draining, true);
 cleanup:
@@ -176,7 +204,8 @@ int main(int argc, char **argv) {
     if (outcome == SETTINGS_PRINTED) return 0;
     enum log_level level = LOG_LEVEL_INFO;
     log_level_parse(gateway.settings.log_level, &level);
-    log_configure("gateway", level, strcmp(gateway.settings.log_format, "text") == 0 ? LOG_FORMAT_TEXT : LOG_FORMAT_JSON, STDERR_FILENO);
+    log_configure("gateway", level,
+                  strcmp(gateway.settings.log_format, "text") == 0 ? LOG_FORMAT_TEXT : LOG_FORMAT_JSON, STDERR_FILENO);
     signal(SIGPIPE, SIG_IGN);
     sigset_t signals;
     sigemptyset(&signals);
@@ -185,8 +214,10 @@ int main(int argc, char **argv) {
     pthread_sigmask(SIG_BLOCK, &signals, NULL);
 
     enum status status = serve(&gateway, &signals, &err);
-    if (status != STATUS_OK) log_error("gateway failed", LOG_S("status", status_name(status)), LOG_S("error", err.message));
-    else log_info("stopped");
+    if (status != STATUS_OK)
+        log_error("gateway failed", LOG_S("status", status_name(status)), LOG_S("error", err.message));
+    else
+        log_info("stopped");
     gateway_settings_free(&gateway.settings);
     return status == STATUS_OK ? 0 : 1;
 }

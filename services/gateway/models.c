@@ -39,8 +39,10 @@ static Bora__V1__ModelCard *make_card(struct arena *arena, const struct worker *
     card->max_context_length = model->context_tokens;
     card->aliases = model->aliases;
     card->n_aliases = model->n_aliases;
-    if (model->_default_temperature_case == BORA__INTERNAL__V1__MODEL_DESCRIPTION___DEFAULT_TEMPERATURE_DEFAULT_TEMPERATURE) {
-        card->_default_model_temperature_case = BORA__V1__MODEL_CARD___DEFAULT_MODEL_TEMPERATURE_DEFAULT_MODEL_TEMPERATURE;
+    if (model->_default_temperature_case ==
+        BORA__INTERNAL__V1__MODEL_DESCRIPTION___DEFAULT_TEMPERATURE_DEFAULT_TEMPERATURE) {
+        card->_default_model_temperature_case =
+            BORA__V1__MODEL_CARD___DEFAULT_MODEL_TEMPERATURE_DEFAULT_MODEL_TEMPERATURE;
         card->default_model_temperature = model->default_temperature;
     }
     card->type = "base";
@@ -65,20 +67,25 @@ void models_answer_list(struct request *request) {
         if (list.data[i] == NULL) list.data = NULL;
     }
     list.n_data = count;
-    if (list.data != NULL) request_answer(request, &list.base);
-    else fail_out_of_memory(request);
+    if (list.data != NULL)
+        request_answer(request, &list.base);
+    else
+        fail_out_of_memory(request);
     for (size_t i = 0; i < count; i++) worker_unref(workers[i]);
 }
 
 void models_answer_one(struct request *request, const char *name) {
     struct worker *worker = NULL;
     if (workers_choose(request->gateway->workers, name, NULL, &worker) != WORKERS_CHOSEN) {
-        struct api_error error = api_error_make(404, STATUS_NOT_FOUND, "invalid_model", "1500", "No model %.64s is served.", name);
+        struct api_error error =
+            api_error_make(404, STATUS_NOT_FOUND, "invalid_model", "1500", "No model %.64s is served.", name);
         request_fail(request, &error);
         return;
     }
     Bora__V1__ModelCard *card = make_card(&request->arena, worker);
-    if (card != NULL) request_answer(request, &card->base);
-    else fail_out_of_memory(request);
+    if (card != NULL)
+        request_answer(request, &card->base);
+    else
+        fail_out_of_memory(request);
     worker_unref(worker);
 }

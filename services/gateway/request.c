@@ -30,7 +30,9 @@ struct request *request_create(struct gateway *gateway, const struct front *fron
     return request;
 }
 
-void request_ref(struct request *request) { atomic_fetch_add(&request->references, 1); }
+void request_ref(struct request *request) {
+    atomic_fetch_add(&request->references, 1);
+}
 
 void request_unref(struct request *request) {
     if (atomic_fetch_sub(&request->references, 1) != 1) return;
@@ -49,9 +51,12 @@ static void log_request(const struct request *request) {
     metric_add(request->gateway->requests, 1, request->route, status);
     metric_observe(request->gateway->request_s, seconds, request->route);
     metric_add(request->gateway->running, -1);
-    log_info("request done", LOG_S("request_id", request->id), LOG_S("route", request->route), LOG_I("status", request->http_status != 0 ? request->http_status : 499),
-             LOG_S("key_id", request->key != NULL ? request->key->key_id : NULL), LOG_S("model", request->model[0] != 0 ? request->model : NULL),
-             LOG_I("prompt_tokens", request->prompt_tokens), LOG_I("completion_tokens", request->completion_tokens), LOG_F("seconds", seconds));
+    log_info("request done", LOG_S("request_id", request->id), LOG_S("route", request->route),
+             LOG_I("status", request->http_status != 0 ? request->http_status : 499),
+             LOG_S("key_id", request->key != NULL ? request->key->key_id : NULL),
+             LOG_S("model", request->model[0] != 0 ? request->model : NULL),
+             LOG_I("prompt_tokens", request->prompt_tokens), LOG_I("completion_tokens", request->completion_tokens),
+             LOG_F("seconds", seconds));
 }
 
 void request_closed(struct request *request) {

@@ -24,8 +24,8 @@ struct front {
     void (*chunk)(struct request *request, const ProtobufCMessage *message);      /* one piece of a stream */
     void (*end)(struct request *request);                                         /* after the last chunk */
     void (*error)(struct request *request, const struct api_error *error);        /* instead of an answer */
-    size_t (*pending_bytes)(struct request *request);                             /* sent but not yet taken by the reader */
-    void (*release)(struct request *request);                                     /* drop the transport: the request is freed */
+    size_t (*pending_bytes)(struct request *request); /* sent but not yet taken by the reader */
+    void (*release)(struct request *request);         /* drop the transport: the request is freed */
 };
 
 struct request {
@@ -34,16 +34,16 @@ struct request {
     void *transport; /* struct http_exchange or struct rpc_call */
     atomic_int references;
     char id[33];
-    const char *route;      /* for logs and metrics: "chat" */
-    struct arena arena;     /* the request's messages */
-    struct key_info *key;   /* after authentication */
+    const char *route;    /* for logs and metrics: "chat" */
+    struct arena arena;   /* the request's messages */
+    struct key_info *key; /* after authentication */
     int64_t started_ns, deadline_ns;
-    pthread_mutex_t mutex;  /* guards what follows */
+    pthread_mutex_t mutex; /* guards what follows */
     struct chat *chat;
-    bool closed;            /* the client is gone, or everything was sent */
+    bool closed; /* the client is gone, or everything was sent */
     bool answered;
-    bool taken;             /* gRPC: the one message of a call was seen */
-    int http_status;        /* what was answered, for the log */
+    bool taken;      /* gRPC: the one message of a call was seen */
+    int http_status; /* what was answered, for the log */
     char model[LIMIT_MODEL_NAME_BYTES + 1];
     int64_t prompt_tokens, completion_tokens;
 };

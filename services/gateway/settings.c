@@ -11,34 +11,49 @@ static const struct setting gateway_settings_table[] = {
     SETTING_STRING(S, redis_address, "redis", "127.0.0.1:7379", "ADDRESS", "Redis: limits and the list of workers"),
     SETTING_STRING(S, redis_password_file, "redis-password-file", NULL, "FILE", "file that holds the Redis password"),
     SETTING_STRING(S, keys_address, "keys", "127.0.0.1:7010", "ADDRESS", "gRPC address of the keys service"),
-    SETTING_STRING(S, service_token_file, "service-token-file", NULL, "FILE", "file with the token that the keys service wants from gateways"),
-    SETTING_CHOICE(S, dialect, "dialect", "openai-mistral", "openai-mistral|mistral", "which documents' fields are accepted; mistral refuses OpenAI's"),
+    SETTING_STRING(S, service_token_file, "service-token-file", NULL, "FILE",
+                   "file with the token that the keys service wants from gateways"),
+    SETTING_CHOICE(S, dialect, "dialect", "openai-mistral", "openai-mistral|mistral",
+                   "which documents' fields are accepted; mistral refuses OpenAI's"),
     SETTING_SIZE(S, body_bytes_max, "body-max", "4m", 1024, LIMIT_REQUEST_BODY_BYTES_MAX, "largest request"),
     SETTING_INTEGER(S, connections_max, "connections-max", "4096", 1, 1000000, "N", "HTTP connections at a time"),
-    SETTING_INTEGER(S, rpc_threads, "rpc-threads", "0", 0, 64, "N", "threads of the gRPC server; 0: chosen from the machine"),
+    SETTING_INTEGER(S, rpc_threads, "rpc-threads", "0", 0, 64, "N",
+                    "threads of the gRPC server; 0: chosen from the machine"),
     SETTING_INTEGER(S, client_threads, "client-threads", "1", 1, 16, "N", "threads that receive from workers"),
-    SETTING_DURATION(S, key_cache_ns, "key-cache", "30s", 0, 3600e9, "how long a verified key is remembered; revocation is instant all the same"),
+    SETTING_DURATION(S, key_cache_ns, "key-cache", "30s", 0, 3600e9,
+                     "how long a verified key is remembered; revocation is instant all the same"),
     SETTING_DURATION(S, discovery_ns, "discovery", "250ms", 20e6, 60e9, "how often the list of workers is read"),
     SETTING_DURATION(S, request_timeout_ns, "request-timeout", "10m", 1e9, 86400e9, "longest time of one request"),
-    SETTING_DURATION(S, idle_timeout_ns, "idle-timeout", "75s", 1e9, 3600e9, "HTTP connections that are silent this long are closed"),
-    SETTING_DURATION(S, heartbeat_ns, "heartbeat", "10s", 0, 600e9, "comment line in a stream that is silent this long; 0: none"),
+    SETTING_DURATION(S, idle_timeout_ns, "idle-timeout", "75s", 1e9, 3600e9,
+                     "HTTP connections that are silent this long are closed"),
+    SETTING_DURATION(S, heartbeat_ns, "heartbeat", "10s", 0, 600e9,
+                     "comment line in a stream that is silent this long; 0: none"),
     SETTING_DURATION(S, drain_ns, "drain", "30s", 0, 3600e9, "time that running requests get after SIGTERM"),
     SETTING_DURATION(S, keepalive_ns, "keepalive", "30s", 1e9, 7200e9, "ping idle gRPC connections this often"),
-    SETTING_DURATION(S, keepalive_timeout_ns, "keepalive-timeout", "10s", 100e6, 600e9, "drop a connection that does not answer a ping for this long"),
-    SETTING_STRING(S, tls_certificate_file, "tls-certificate-file", NULL, "FILE", "PEM certificate; switches TLS on for HTTP and gRPC"),
+    SETTING_DURATION(S, keepalive_timeout_ns, "keepalive-timeout", "10s", 100e6, 600e9,
+                     "drop a connection that does not answer a ping for this long"),
+    SETTING_STRING(S, tls_certificate_file, "tls-certificate-file", NULL, "FILE",
+                   "PEM certificate; switches TLS on for HTTP and gRPC"),
     SETTING_STRING(S, tls_key_file, "tls-key-file", NULL, "FILE", "PEM key of the certificate"),
-    SETTING_STRING(S, tls_ca_file, "tls-ca-file", NULL, "FILE", "PEM authorities; clients must show a certificate of theirs"),
+    SETTING_STRING(S, tls_ca_file, "tls-ca-file", NULL, "FILE",
+                   "PEM authorities; clients must show a certificate of theirs"),
     SETTING_BOOL(S, upstream_tls, "upstream-tls", "false", "speak TLS to workers and the keys service"),
-    SETTING_STRING(S, upstream_tls_ca_file, "upstream-tls-ca-file", NULL, "FILE", "PEM authorities of workers and keys"),
-    SETTING_STRING(S, upstream_tls_certificate_file, "upstream-tls-certificate-file", NULL, "FILE", "PEM certificate shown to them"),
+    SETTING_STRING(S, upstream_tls_ca_file, "upstream-tls-ca-file", NULL, "FILE",
+                   "PEM authorities of workers and keys"),
+    SETTING_STRING(S, upstream_tls_certificate_file, "upstream-tls-certificate-file", NULL, "FILE",
+                   "PEM certificate shown to them"),
     SETTING_STRING(S, upstream_tls_key_file, "upstream-tls-key-file", NULL, "FILE", "PEM key of that certificate"),
     SETTING_CHOICE(S, log_level, "log-level", "info", "debug|info|warn|error", "least level that is logged"),
     SETTING_CHOICE(S, log_format, "log-format", "json", "json|text", "form of a log line"),
     {0}};
 #undef S
 
-enum status gateway_settings_load(int argc, char **argv, struct gateway_settings *out, enum settings_outcome *out_outcome, struct error *err) {
-    return settings_load(gateway_settings_table, "bora-gateway", "The public face: HTTP and gRPC, keys, limits, routing.", argc, argv, out, out_outcome, err);
+enum status gateway_settings_load(int argc, char **argv, struct gateway_settings *out,
+                                  enum settings_outcome *out_outcome, struct error *err) {
+    return settings_load(gateway_settings_table, "bora-gateway",
+                         "The public face: HTTP and gRPC, keys, limits, routing.", argc, argv, out, out_outcome, err);
 }
 
-void gateway_settings_free(struct gateway_settings *settings) { settings_free(gateway_settings_table, settings); }
+void gateway_settings_free(struct gateway_settings *settings) {
+    settings_free(gateway_settings_table, settings);
+}

@@ -20,7 +20,8 @@ struct gateway_settings {
     char *log_level, *log_format;
 };
 
-enum status gateway_settings_load(int argc, char **argv, struct gateway_settings *out, enum settings_outcome *out_outcome, struct error *err);
+enum status gateway_settings_load(int argc, char **argv, struct gateway_settings *out,
+                                  enum settings_outcome *out_outcome, struct error *err);
 void gateway_settings_free(struct gateway_settings *settings);
 
 #endif

@@ -36,7 +36,9 @@ struct workers {
     unsigned turn; /* spreads equal choices */
 };
 
-void worker_ref(struct worker *worker) { atomic_fetch_add(&worker->references, 1); }
+void worker_ref(struct worker *worker) {
+    atomic_fetch_add(&worker->references, 1);
+}
 
 void worker_unref(struct worker *worker) {
     if (worker == NULL || atomic_fetch_sub(&worker->references, 1) != 1) return;
@@ -70,18 +72,26 @@ static void remember_names(struct workers *workers, const Bora__Internal__V1__Mo
 
 static struct rpc_channel *open_channel(const struct gateway *gateway, const char *address) {
     const struct gateway_settings *settings = &gateway->settings;
-    struct rpc_channel_options options = {.target = address, .message_bytes_max = LIMIT_REQUEST_BODY_BYTES_MAX, .keepalive_ns = settings->keepalive_ns,
-                                          .keepalive_timeout_ns = settings->keepalive_timeout_ns, .use_tls = settings->upstream_tls,
-                                          .tls = {settings->upstream_tls_certificate_file, settings->upstream_tls_key_file, settings->upstream_tls_ca_file, NULL}};
+    struct rpc_channel_options options = {.target = address,
+                                          .message_bytes_max = LIMIT_REQUEST_BODY_BYTES_MAX,
+                                          .keepalive_ns = settings->keepalive_ns,
+                                          .keepalive_timeout_ns = settings->keepalive_timeout_ns,
+                                          .use_tls = settings->upstream_tls,
+                                          .tls = {settings->upstream_tls_certificate_file,
+                                                  settings->upstream_tls_key_file, settings->upstream_tls_ca_file,
+                                                  NULL}};
     struct rpc_channel *channel = NULL;
     struct error err = {0};
-    if (rpc_channel_open(gateway->client, &options, &channel, &err) != STATUS_OK) log_error("no channel to a worker", LOG_S("address", address), LOG_S("error", err.message));
+    if (rpc_channel_open(gateway->client, &options, &channel, &err) != STATUS_OK)
+        log_error("no channel to a worker", LOG_S("address", address), LOG_S("error", err.message));
     return channel;
 }
 
 static struct worker *find_worker(struct worker *const *list, int count, const char *id, const char *address) {
     for (int i = 0; i < count; i++) {
-        if (list[i] != NULL && strcmp(list[i]->announcement->worker_id, id) == 0 && strcmp(list[i]->announcement->address, address) == 0) return list[i];
+        if (list[i] != NULL && strcmp(list[i]->announcement->worker_id, id) == 0 &&
+            strcmp(list[i]->announcement->address, address) == 0)
+            return list[i];
     }
     return NULL;
 }
@@ -95,9 +105,11 @@ static struct worker *make_worker(struct workers *workers, struct bytes_view ann
     arena_init(&worker->arena, ANNOUNCEMENT_BYTES_MAX);
     atomic_init(&worker->references, 1);
     worker->first_seen = clock_unix_ns(clock_system()) / NS_PER_S;
-    enum status status = protobuf_unpack(&bora__internal__v1__worker_announcement__descriptor, announced, &worker->arena, &message, &err);
+    enum status status = protobuf_unpack(&bora__internal__v1__worker_announcement__descriptor, announced,
+                                         &worker->arena, &message, &err);
     worker->announcement = (const void *)message;
-    if (status == STATUS_OK && worker->announcement->model != NULL && worker->announcement->rank == 0) worker->channel = open_channel(workers->gateway, worker->announcement->address);
+    if (status == STATUS_OK && worker->announcement->model != NULL && worker->announcement->rank == 0)
+        worker->channel = open_channel(workers->gateway, worker->announcement->address);
     if (worker->channel != NULL) return worker;
     if (status != STATUS_OK) log_warn("an announcement cannot be read", LOG_S("error", err.message));
     arena_deinit(&worker->arena);
@@ -107,7 +119,8 @@ static struct worker *make_worker(struct workers *workers, struct bytes_view ann
 
 /** The id, address, load and flags of an announcement that is already known as `worker`: only load and draining move while a worker lives. */
 static bool same_announcement(const struct worker *worker, const Bora__Internal__V1__WorkerAnnouncement *fresh) {
-    return strcmp(worker->announcement->worker_id, fresh->worker_id) == 0 && strcmp(worker->announcement->address, fresh->address) == 0;
+    return strcmp(worker->announcement->worker_id, fresh->worker_id) == 0 &&
+           strcmp(worker->announcement->address, fresh->address) == 0;
 }
 
 struct peek {
@@ -119,7 +132,8 @@ static bool peek_announcement(struct bytes_view announced, struct peek *out) {
     ProtobufCMessage *message = NULL;
     struct error err = {0};
     arena_init(&out->arena, ANNOUNCEMENT_BYTES_MAX);
-    bool read = protobuf_unpack(&bora__internal__v1__worker_announcement__descriptor, announced, &out->arena, &message, &err) == STATUS_OK;
+    bool read = protobuf_unpack(&bora__internal__v1__worker_announcement__descriptor, announced, &out->arena, &message,
+                                &err) == STATUS_OK;
     out->announcement = (const void *)message;
     return read && out->announcement->model != NULL;
 }
@@ -145,13 +159,17 @@ static void take_list_locked(struct workers *workers, const struct redis_reply *
     for (size_t i = 0; i < reply->count && workers->count < LIMIT_WORKERS; i++) {
         struct peek peek;
         if (peek_announcement(reply->items[i].string, &peek)) {
-            struct worker *worker = find_worker(before, before_count, peek.announcement->worker_id, peek.announcement->address);
+            struct worker *worker =
+                find_worker(before, before_count, peek.announcement->worker_id, peek.announcement->address);
             if (worker != NULL && same_announcement(worker, peek.announcement)) {
                 update_worker(worker, peek.announcement);
                 worker_ref(worker);
             } else {
                 worker = make_worker(workers, reply->items[i].string);
-                if (worker != NULL) log_info("worker found", LOG_S("worker_id", peek.announcement->worker_id), LOG_S("address", peek.announcement->address), LOG_S("model", peek.announcement->model->name));
+                if (worker != NULL)
+                    log_info("worker found", LOG_S("worker_id", peek.announcement->worker_id),
+                             LOG_S("address", peek.announcement->address),
+                             LOG_S("model", peek.announcement->model->name));
             }
             if (worker != NULL) {
                 workers->list[workers->count++] = worker;
@@ -161,8 +179,10 @@ static void take_list_locked(struct workers *workers, const struct redis_reply *
         arena_deinit(&peek.arena);
     }
     for (int i = 0; i < before_count; i++) {
-        if (find_worker(workers->list, workers->count, before[i]->announcement->worker_id, before[i]->announcement->address) == NULL) {
-            log_info("worker gone", LOG_S("worker_id", before[i]->announcement->worker_id), LOG_S("address", before[i]->announcement->address));
+        if (find_worker(workers->list, workers->count, before[i]->announcement->worker_id,
+                        before[i]->announcement->address) == NULL) {
+            log_info("worker gone", LOG_S("worker_id", before[i]->announcement->worker_id),
+                     LOG_S("address", before[i]->announcement->address));
         }
         worker_unref(before[i]);
     }
@@ -191,7 +211,8 @@ static void *workers_main(void *context) {
         }
         int64_t until = clock_monotonic_ns(clock_system()) + workers->gateway->settings.discovery_ns;
         struct timespec deadline = {.tv_sec = until / NS_PER_S, .tv_nsec = until % NS_PER_S};
-        while (!workers->stop && pthread_cond_timedwait(&workers->wake, &workers->mutex, &deadline) == 0) {}
+        while (!workers->stop && pthread_cond_timedwait(&workers->wake, &workers->mutex, &deadline) == 0) {
+        }
     }
     while (workers->asked) pthread_cond_wait(&workers->wake, &workers->mutex);
     pthread_mutex_unlock(&workers->mutex);
@@ -242,16 +263,21 @@ static bool serves(const struct worker *worker, const char *name) {
 }
 
 /** A model's own name comes before aliases and tiers: 0 best. */
-static int closeness(const struct worker *worker, const char *name) { return strcmp(worker->announcement->model->name, name) == 0 ? 0 : 1; }
+static int closeness(const struct worker *worker, const char *name) {
+    return strcmp(worker->announcement->model->name, name) == 0 ? 0 : 1;
+}
 
 static int64_t busyness(const struct worker *worker, const struct worker *except) {
     const Bora__Internal__V1__Load *load = worker->announcement->load;
-    int64_t announced = load != NULL ? load->running + 2 * (int64_t)load->waiting : 0, ours = atomic_load(&worker->running);
+    int64_t announced = load != NULL ? load->running + 2 * (int64_t)load->waiting : 0,
+            ours = atomic_load(&worker->running);
     /* What we just sent is not in the announcement yet. */
-    return (announced > ours ? announced : ours) + (worker == except ? 1 << 20 : 0) + (atomic_load(&worker->suspect) ? 1 << 24 : 0);
+    return (announced > ours ? announced : ours) + (worker == except ? 1 << 20 : 0) +
+           (atomic_load(&worker->suspect) ? 1 << 24 : 0);
 }
 
-enum workers_choice workers_choose(struct workers *workers, const char *name, const struct worker *except, struct worker **out) {
+enum workers_choice workers_choose(struct workers *workers, const char *name, const struct worker *except,
+                                   struct worker **out) {
     struct worker *best = NULL;
     enum workers_choice choice = WORKERS_UNKNOWN_MODEL;
     int64_t now = clock_monotonic_ns(clock_system());
@@ -260,12 +286,14 @@ enum workers_choice workers_choose(struct workers *workers, const char *name, co
     for (int i = 0; i < workers->count; i++) {
         struct worker *worker = workers->list[(offset + (unsigned)i) % (unsigned)workers->count];
         if (worker->announcement->draining || !serves(worker, name)) continue;
-        bool better = best == NULL || closeness(worker, name) < closeness(best, name) ||
-                      (closeness(worker, name) == closeness(best, name) && busyness(worker, except) < busyness(best, except));
+        bool better =
+            best == NULL || closeness(worker, name) < closeness(best, name) ||
+            (closeness(worker, name) == closeness(best, name) && busyness(worker, except) < busyness(best, except));
         if (better) best = worker;
     }
     for (int i = 0; best == NULL && i < workers->name_count; i++) {
-        if (strcmp(workers->names[i].name, name) == 0 && now - workers->names[i].seen_ns < REMEMBER_NS) choice = WORKERS_NONE_LIVE;
+        if (strcmp(workers->names[i].name, name) == 0 && now - workers->names[i].seen_ns < REMEMBER_NS)
+            choice = WORKERS_NONE_LIVE;
     }
     if (best != NULL) {
         worker_ref(best);

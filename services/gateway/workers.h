@@ -17,10 +17,11 @@ struct gateway;
 
 struct worker {
     atomic_int references;
-    atomic_int running;                    /* requests that this gateway has on it */
-    atomic_bool suspect;                   /* its connection broke: not chosen until it announces itself anew */
+    atomic_int running;  /* requests that this gateway has on it */
+    atomic_bool suspect; /* its connection broke: not chosen until it announces itself anew */
     struct arena arena;
-    const Bora__Internal__V1__WorkerAnnouncement *announcement; /* the latest; strings live as long as the worker is referenced */
+    const Bora__Internal__V1__WorkerAnnouncement
+        *announcement; /* the latest; strings live as long as the worker is referenced */
     struct rpc_channel *channel;
     int64_t first_seen; /* Unix seconds */
 };
@@ -34,7 +35,8 @@ void workers_destroy(struct workers *workers);
 enum workers_choice { WORKERS_CHOSEN, WORKERS_UNKNOWN_MODEL, WORKERS_NONE_LIVE };
 /** The least busy worker for a model's name, an alias or a tier's name, but not `except` (may be NULL) if there is another. The caller unrefs it.
  *  NONE_LIVE: the name was served within the last hour, but nobody serves it now. */
-enum workers_choice workers_choose(struct workers *workers, const char *name, const struct worker *except, struct worker **out);
+enum workers_choice workers_choose(struct workers *workers, const char *name, const struct worker *except,
+                                   struct worker **out);
 
 /** References to one worker of each model, ordered by model name; at most `max`. The caller unrefs each. */
 size_t workers_list_models(struct workers *workers, struct worker **out, size_t max);

@@ -51,7 +51,8 @@ enum status worker_announcement(struct worker *worker, struct bytes *out) {
     model.capabilities = worker->model.capabilities;
     model.n_capabilities = (size_t)worker->model.capability_count;
     if (!isnan(worker->model.temperature)) {
-        model._default_temperature_case = BORA__INTERNAL__V1__MODEL_DESCRIPTION___DEFAULT_TEMPERATURE_DEFAULT_TEMPERATURE;
+        model._default_temperature_case =
+            BORA__INTERNAL__V1__MODEL_DESCRIPTION___DEFAULT_TEMPERATURE_DEFAULT_TEMPERATURE;
         model.default_temperature = worker->model.temperature;
     }
     Bora__Internal__V1__Load load;
@@ -77,7 +78,8 @@ static void on_announced(void *context, enum status status, const struct redis_r
     struct announcer *announcer = context;
     bool connected = status == STATUS_OK;
     bool was = atomic_exchange(&announcer->connected, connected);
-    if (connected && (!was || announcer->reported)) log_info("announced", LOG_S("worker_id", announcer->worker->id), LOG_S("address", announcer->worker->address));
+    if (connected && (!was || announcer->reported))
+        log_info("announced", LOG_S("worker_id", announcer->worker->id), LOG_S("address", announcer->worker->address));
     if (!connected && !announcer->reported) log_warn("announcement failed", LOG_S("error", message));
     announcer->reported = !connected;
 }
@@ -156,7 +158,9 @@ static void signal_announcer(struct announcer *announcer, bool stop) {
     pthread_mutex_unlock(&announcer->mutex);
 }
 
-void announcer_drain(struct announcer *announcer) { signal_announcer(announcer, false); }
+void announcer_drain(struct announcer *announcer) {
+    signal_announcer(announcer, false);
+}
 
 static void on_removed(void *context, enum status status, const struct redis_reply *reply, const char *message) {
     (void)status, (void)reply, (void)message;
@@ -182,4 +186,6 @@ void announcer_stop(struct announcer *announcer) {
     free(announcer);
 }
 
-bool announcer_connected(const struct announcer *announcer) { return atomic_load(&announcer->connected); }
+bool announcer_connected(const struct announcer *announcer) {
+    return atomic_load(&announcer->connected);
+}

@@ -7,52 +7,72 @@
 
 #include <math.h>
 
-static struct bytes_view view_of(ProtobufCBinaryData data) { return bytes_view_of(data.data, data.len); }
-static ProtobufCBinaryData data_of(struct bytes_view view) { return (ProtobufCBinaryData){.len = view.length, .data = (uint8_t *)view.data}; }
+static struct bytes_view view_of(ProtobufCBinaryData data) {
+    return bytes_view_of(data.data, data.len);
+}
+static ProtobufCBinaryData data_of(struct bytes_view view) {
+    return (ProtobufCBinaryData){.len = view.length, .data = (uint8_t *)view.data};
+}
 
-enum status convert_messages(const Bora__Internal__V1__Start *start, struct arena *arena, struct chat_message **out, size_t *out_count, struct error *err) {
+enum status convert_messages(const Bora__Internal__V1__Start *start, struct arena *arena, struct chat_message **out,
+                             size_t *out_count, struct error *err) {
     static const enum chat_role roles[] = {CHAT_ROLE_SYSTEM, CHAT_ROLE_USER, CHAT_ROLE_ASSISTANT, CHAT_ROLE_TOOL};
     if (start->n_messages == 0) return error_set(err, STATUS_INVALID_ARGUMENT, "the conversation is empty");
     struct chat_message *messages = arena_alloc_array(arena, start->n_messages, sizeof *messages);
     if (messages == NULL) return error_set(err, STATUS_RESOURCE_EXHAUSTED, "the conversation is too large");
     for (size_t i = 0; i < start->n_messages; i++) {
         const Bora__Internal__V1__ConversationMessage *message = start->messages[i];
-        if ((unsigned)message->role >= sizeof roles / sizeof roles[0]) return error_set(err, STATUS_INVALID_ARGUMENT, "message %zu has an unknown role", i);
-        messages[i] = (struct chat_message){.role = roles[message->role], .content = view_of(message->content), .prefix = message->prefix};
+        if ((unsigned)message->role >= sizeof roles / sizeof roles[0])
+            return error_set(err, STATUS_INVALID_ARGUMENT, "message %zu has an unknown role", i);
+        messages[i] = (struct chat_message){
+            .role = roles[message->role], .content = view_of(message->content), .prefix = message->prefix};
     }
     *out = messages;
     *out_count = start->n_messages;
     return STATUS_OK;
 }
 
-static enum status convert_logit_bias(const Bora__Internal__V1__Sampling *in, struct arena *arena, struct sampling *out, struct error *err) {
+static enum status convert_logit_bias(const Bora__Internal__V1__Sampling *in, struct arena *arena, struct sampling *out,
+                                      struct error *err) {
     if (in->n_logit_bias_ids != in->n_logit_bias_values || in->n_logit_bias_ids > LIMIT_LOGIT_BIAS) {
-        return error_set(err, STATUS_INVALID_ARGUMENT, "logit_bias has %zu ids and %zu values (at most %d)", in->n_logit_bias_ids, in->n_logit_bias_values, LIMIT_LOGIT_BIAS);
+        return error_set(err, STATUS_INVALID_ARGUMENT, "logit_bias has %zu ids and %zu values (at most %d)",
+                         in->n_logit_bias_ids, in->n_logit_bias_values, LIMIT_LOGIT_BIAS);
     }
     struct logit_bias *bias = arena_alloc_array(arena, in->n_logit_bias_ids, sizeof *bias);
     if (bias == NULL) return error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
-    for (size_t i = 0; i < in->n_logit_bias_ids; i++) bias[i] = (struct logit_bias){.id = in->logit_bias_ids[i], .bias = in->logit_bias_values[i]};
+    for (size_t i = 0; i < in->n_logit_bias_ids; i++)
+        bias[i] = (struct logit_bias){.id = in->logit_bias_ids[i], .bias = in->logit_bias_values[i]};
     out->logit_bias = bias;
     out->logit_bias_count = in->n_logit_bias_ids;
     return STATUS_OK;
 }
 
-enum status convert_sampling(const Bora__Internal__V1__Start *start, struct arena *arena, struct generation_request *out, struct error *err) {
+enum status convert_sampling(const Bora__Internal__V1__Start *start, struct arena *arena,
+                             struct generation_request *out, struct error *err) {
     const Bora__Internal__V1__Sampling *in = start->sampling;
     if (in == NULL) return error_set(err, STATUS_INVALID_ARGUMENT, "sampling is missing");
-    bool in_range = in->temperature >= 0 && in->temperature <= 100 && in->top_p > 0 && in->top_p <= 1 && fabs(in->presence_penalty) <= 2 &&
-                    fabs(in->frequency_penalty) <= 2 && in->top_logprobs >= -1 && in->top_logprobs <= LIMIT_TOP_LOGPROBS;
+    bool in_range = in->temperature >= 0 && in->temperature <= 100 && in->top_p > 0 && in->top_p <= 1 &&
+                    fabs(in->presence_penalty) <= 2 && fabs(in->frequency_penalty) <= 2 && in->top_logprobs >= -1 &&
+                    in->top_logprobs <= LIMIT_TOP_LOGPROBS;
     if (!in_range) return error_set(err, STATUS_INVALID_ARGUMENT, "a sampling setting is out of range");
-    out->sampling = (struct sampling){.temperature = in->temperature, .top_p = in->top_p, .presence_penalty = in->presence_penalty,
-                                      .frequency_penalty = in->frequency_penalty, .seed = in->seed, .top_logprobs = in->top_logprobs};
+    out->sampling = (struct sampling){.temperature = in->temperature,
+                                      .top_p = in->top_p,
+                                      .presence_penalty = in->presence_penalty,
+                                      .frequency_penalty = in->frequency_penalty,
+                                      .seed = in->seed,
+                                      .top_logprobs = in->top_logprobs};
     TRY(convert_logit_bias(in, arena, &out->sampling, err));
 
-    if (start->n_stop > LIMIT_STOP_STRINGS) return error_set(err, STATUS_INVALID_ARGUMENT, "%zu stop strings (at most %d)", start->n_stop, LIMIT_STOP_STRINGS);
+    if (start->n_stop > LIMIT_STOP_STRINGS)
+        return error_set(err, STATUS_INVALID_ARGUMENT, "%zu stop strings (at most %d)", start->n_stop,
+                         LIMIT_STOP_STRINGS);
     struct bytes_view *stop = arena_alloc_array(arena, start->n_stop, sizeof *stop);
     if (stop == NULL) return error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
     for (size_t i = 0; i < start->n_stop; i++) {
         stop[i] = view_of(start->stop[i]);
-        if (stop[i].length == 0 || stop[i].length > LIMIT_STOP_STRING_BYTES) return error_set(err, STATUS_INVALID_ARGUMENT, "stop string %zu has %zu bytes (1..%d)", i, stop[i].length, LIMIT_STOP_STRING_BYTES);
+        if (stop[i].length == 0 || stop[i].length > LIMIT_STOP_STRING_BYTES)
+            return error_set(err, STATUS_INVALID_ARGUMENT, "stop string %zu has %zu bytes (1..%d)", i, stop[i].length,
+                             LIMIT_STOP_STRING_BYTES);
     }
     out->stop = stop;
     out->stop_count = start->n_stop;
@@ -61,7 +81,8 @@ enum status convert_sampling(const Bora__Internal__V1__Start *start, struct aren
     return STATUS_OK;
 }
 
-static enum status convert_alternatives(const struct logprob_entry *entry, const struct tokenizer *tokenizer, struct arena *arena, Bora__Internal__V1__TokenLogprob *out) {
+static enum status convert_alternatives(const struct logprob_entry *entry, const struct tokenizer *tokenizer,
+                                        struct arena *arena, Bora__Internal__V1__TokenLogprob *out) {
     Bora__Internal__V1__Alternative **list = arena_alloc_array(arena, (size_t)entry->top_count, sizeof *list);
     Bora__Internal__V1__Alternative *items = arena_alloc_array(arena, (size_t)entry->top_count, sizeof *items);
     if (list == NULL || items == NULL) return STATUS_RESOURCE_EXHAUSTED;
@@ -76,7 +97,8 @@ static enum status convert_alternatives(const struct logprob_entry *entry, const
     return STATUS_OK;
 }
 
-static enum status convert_logprobs(const struct generation_event *event, const struct tokenizer *tokenizer, struct arena *arena, Bora__Internal__V1__Delta *delta) {
+static enum status convert_logprobs(const struct generation_event *event, const struct tokenizer *tokenizer,
+                                    struct arena *arena, Bora__Internal__V1__Delta *delta) {
     Bora__Internal__V1__TokenLogprob **list = arena_alloc_array(arena, event->id_count, sizeof *list);
     Bora__Internal__V1__TokenLogprob *items = arena_alloc_array(arena, event->id_count, sizeof *items);
     if (list == NULL || items == NULL) return STATUS_RESOURCE_EXHAUSTED;
@@ -92,7 +114,8 @@ static enum status convert_logprobs(const struct generation_event *event, const 
     return STATUS_OK;
 }
 
-enum status convert_delta(const struct generation_event *event, const struct tokenizer *tokenizer, struct arena *arena, struct bytes *out) {
+enum status convert_delta(const struct generation_event *event, const struct tokenizer *tokenizer, struct arena *arena,
+                          struct bytes *out) {
     Bora__Internal__V1__Delta delta = BORA__INTERNAL__V1__DELTA__INIT;
     delta.text = data_of(event->text);
     delta.token_ids = (int32_t *)event->ids;
@@ -108,10 +131,18 @@ enum status convert_delta(const struct generation_event *event, const struct tok
 enum status convert_finished(const struct generation_event *event, struct bytes *out) {
     Bora__Internal__V1__Finished finished = BORA__INTERNAL__V1__FINISHED__INIT;
     switch (event->finish) {
-    case FINISH_LENGTH: finished.reason = BORA__INTERNAL__V1__FINISHED__REASON__REASON_LENGTH; break;
-    case FINISH_MODEL_LENGTH: finished.reason = BORA__INTERNAL__V1__FINISHED__REASON__REASON_MODEL_LENGTH; break;
-    case FINISH_ERROR: finished.reason = BORA__INTERNAL__V1__FINISHED__REASON__REASON_ERROR; break;
-    default: finished.reason = BORA__INTERNAL__V1__FINISHED__REASON__REASON_STOP; break;
+    case FINISH_LENGTH:
+        finished.reason = BORA__INTERNAL__V1__FINISHED__REASON__REASON_LENGTH;
+        break;
+    case FINISH_MODEL_LENGTH:
+        finished.reason = BORA__INTERNAL__V1__FINISHED__REASON__REASON_MODEL_LENGTH;
+        break;
+    case FINISH_ERROR:
+        finished.reason = BORA__INTERNAL__V1__FINISHED__REASON__REASON_ERROR;
+        break;
+    default:
+        finished.reason = BORA__INTERNAL__V1__FINISHED__REASON__REASON_STOP;
+        break;
     }
     finished.prompt_tokens = event->prompt_tokens;
     finished.completion_tokens = event->completion_tokens;

@@ -9,11 +9,14 @@
 #include "engine/engine.h"
 
 /** The conversation of `start`, lent from it, in the arena. */
-enum status convert_messages(const Bora__Internal__V1__Start *start, struct arena *arena, struct chat_message **out, size_t *out_count, struct error *err);
+enum status convert_messages(const Bora__Internal__V1__Start *start, struct arena *arena, struct chat_message **out,
+                             size_t *out_count, struct error *err);
 /** Sampling and stop strings into `out` (pointers into the arena and `start`). Checks ranges: the gateway is trusted for policy, not for memory safety. */
-enum status convert_sampling(const Bora__Internal__V1__Start *start, struct arena *arena, struct generation_request *out, struct error *err);
+enum status convert_sampling(const Bora__Internal__V1__Start *start, struct arena *arena,
+                             struct generation_request *out, struct error *err);
 /** The text and tokens of an engine event, as a packed GenerateEvent appended to `out`. */
-enum status convert_delta(const struct generation_event *event, const struct tokenizer *tokenizer, struct arena *arena, struct bytes *out);
+enum status convert_delta(const struct generation_event *event, const struct tokenizer *tokenizer, struct arena *arena,
+                          struct bytes *out);
 /** The end of a generation, likewise. */
 enum status convert_finished(const struct generation_event *event, struct bytes *out);
 enum status convert_prepared(int64_t prompt_tokens, int64_t max_tokens, int64_t context_tokens, struct bytes *out);

@@ -73,13 +73,15 @@ static void on_engine_event(void *context, const struct generation_event *event)
     pthread_mutex_lock(&call->mutex);
     if (!call->first_event && event->id_count > 0) {
         call->first_event = true;
-        metric_observe(call->worker->first_token_s, (double)(clock_monotonic_ns(clock_system()) - call->proceeded_ns) / 1e9);
+        metric_observe(call->worker->first_token_s,
+                       (double)(clock_monotonic_ns(clock_system()) - call->proceeded_ns) / 1e9);
     }
     bool failed = false;
     if (event->text.length > 0 || event->id_count > 0) {
         arena_reset(&call->event_arena);
         bytes_reset(&call->packed);
-        failed = convert_delta(event, engine_tokenizer(call->worker->engine), &call->event_arena, &call->packed) != STATUS_OK;
+        failed = convert_delta(event, engine_tokenizer(call->worker->engine), &call->event_arena, &call->packed) !=
+                 STATUS_OK;
         if (!failed) write_packed_locked(call);
     }
     bool last = event->finish != FINISH_NONE;
@@ -87,8 +89,13 @@ static void on_engine_event(void *context, const struct generation_event *event)
         bytes_reset(&call->packed);
         failed = failed || convert_finished(event, &call->packed) != STATUS_OK;
         if (!failed && event->finish != FINISH_CANCELLED) write_packed_locked(call);
-        enum status status = failed ? STATUS_INTERNAL : event->finish == FINISH_CANCELLED ? STATUS_CANCELLED : STATUS_OK;
-        finish_locked(call, status, failed ? "an event could not be packed" : status == STATUS_CANCELLED ? "cancelled" : NULL);
+        enum status status = failed                              ? STATUS_INTERNAL
+                             : event->finish == FINISH_CANCELLED ? STATUS_CANCELLED
+                                                                 : STATUS_OK;
+        finish_locked(call, status,
+                      failed                       ? "an event could not be packed"
+                      : status == STATUS_CANCELLED ? "cancelled"
+                                                   : NULL);
         engine_release(call->worker->engine, call->generation);
         call->generation = NULL;
     } else if (failed) {
@@ -104,8 +111,11 @@ static void on_engine_event(void *context, const struct generation_event *event)
 
 static void start_generation_locked(struct generate_call *call) {
     struct error err = {0};
-    struct generation_request request = {.prompt = call->prompt.ids, .prompt_count = call->prompt.count, .max_tokens = call->max_tokens,
-                                         .on_event = on_engine_event, .context = call};
+    struct generation_request request = {.prompt = call->prompt.ids,
+                                         .prompt_count = call->prompt.count,
+                                         .max_tokens = call->max_tokens,
+                                         .on_event = on_engine_event,
+                                         .context = call};
     enum status status = convert_sampling(call->start, &call->start_arena, &request, &err);
     if (status == STATUS_OK) {
         call->phase = GENERATING;
@@ -129,9 +139,13 @@ static enum status prepare(struct generate_call *call, struct error *err) {
     int64_t wanted = given ? call->start->max_tokens : context - prompt;
     if (given && wanted < 0) return error_set(err, STATUS_INVALID_ARGUMENT, "max_tokens is negative");
     if (prompt >= context || wanted > context - prompt) {
-        if (!given) return error_set(err, STATUS_OUT_OF_RANGE, "The prompt has %lld tokens; the model's context holds %lld.", (long long)prompt, (long long)context);
-        return error_set(err, STATUS_OUT_OF_RANGE, "The prompt has %lld tokens and max_tokens is %lld; together they pass the model's context of %lld tokens.",
-                         (long long)prompt, (long long)wanted, (long long)context);
+        if (!given)
+            return error_set(err, STATUS_OUT_OF_RANGE, "The prompt has %lld tokens; the model's context holds %lld.",
+                             (long long)prompt, (long long)context);
+        return error_set(
+            err, STATUS_OUT_OF_RANGE,
+            "The prompt has %lld tokens and max_tokens is %lld; together they pass the model's context of %lld tokens.",
+            (long long)prompt, (long long)wanted, (long long)context);
     }
     call->max_tokens = wanted;
     return STATUS_OK;
@@ -145,7 +159,9 @@ static void tokenize_job(void *context) {
     pthread_mutex_lock(&call->mutex);
     if (call->phase == TOKENIZING) {
         bytes_reset(&call->packed);
-        if (status == STATUS_OK) status = convert_prepared((int64_t)call->prompt.count, call->max_tokens, call->worker->description.context_tokens, &call->packed);
+        if (status == STATUS_OK)
+            status = convert_prepared((int64_t)call->prompt.count, call->max_tokens,
+                                      call->worker->description.context_tokens, &call->packed);
         if (status == STATUS_OK) {
             call->phase = AWAIT_PROCEED;
             write_packed_locked(call);
@@ -199,12 +215,20 @@ static void on_message(struct rpc_call *rpc, struct bytes_view message) {
     ProtobufCMessage *unpacked = NULL;
     enum status status = STATUS_OK;
     if (call->phase == AWAIT_START || call->phase == AWAIT_PROCEED) {
-        status = protobuf_unpack(&bora__internal__v1__generate_command__descriptor, message, &call->start_arena, &unpacked, &err);
+        status = protobuf_unpack(&bora__internal__v1__generate_command__descriptor, message, &call->start_arena,
+                                 &unpacked, &err);
         const Bora__Internal__V1__GenerateCommand *command = (const void *)unpacked;
-        if (status != STATUS_OK) finish_locked(call, status, err.message);
-        else if (call->phase == AWAIT_START && command->kind_case == BORA__INTERNAL__V1__GENERATE_COMMAND__KIND_START) take_start_locked(call, command->start);
-        else if (call->phase == AWAIT_PROCEED && command->kind_case == BORA__INTERNAL__V1__GENERATE_COMMAND__KIND_PROCEED) start_generation_locked(call);
-        else finish_locked(call, STATUS_FAILED_PRECONDITION, call->phase == AWAIT_START ? "the first command must be Start" : "the second command must be Proceed");
+        if (status != STATUS_OK)
+            finish_locked(call, status, err.message);
+        else if (call->phase == AWAIT_START && command->kind_case == BORA__INTERNAL__V1__GENERATE_COMMAND__KIND_START)
+            take_start_locked(call, command->start);
+        else if (call->phase == AWAIT_PROCEED &&
+                 command->kind_case == BORA__INTERNAL__V1__GENERATE_COMMAND__KIND_PROCEED)
+            start_generation_locked(call);
+        else
+            finish_locked(call, STATUS_FAILED_PRECONDITION,
+                          call->phase == AWAIT_START ? "the first command must be Start"
+                                                     : "the second command must be Proceed");
     } else if (call->phase != DONE) {
         finish_locked(call, STATUS_FAILED_PRECONDITION, "a command came before the last one was answered");
         if (call->generation != NULL) engine_cancel(call->worker->engine, call->generation);
@@ -216,7 +240,8 @@ static void on_half_closed(struct rpc_call *rpc) {
     struct generate_call *call = rpc_call_state(rpc);
     if (call == NULL) return;
     pthread_mutex_lock(&call->mutex);
-    if (call->phase == AWAIT_START || call->phase == TOKENIZING || call->phase == AWAIT_PROCEED) finish_locked(call, STATUS_CANCELLED, "the gateway did not proceed");
+    if (call->phase == AWAIT_START || call->phase == TOKENIZING || call->phase == AWAIT_PROCEED)
+        finish_locked(call, STATUS_CANCELLED, "the gateway did not proceed");
     pthread_mutex_unlock(&call->mutex);
 }
 
@@ -236,8 +261,10 @@ static void on_cancelled(struct rpc_call *rpc) {
     if (call == NULL) return;
     pthread_mutex_lock(&call->mutex);
     /* A running generation ends by its own last event, which comes within one step. */
-    if (call->generation != NULL) engine_cancel(call->worker->engine, call->generation);
-    else finish_locked(call, STATUS_CANCELLED, "cancelled");
+    if (call->generation != NULL)
+        engine_cancel(call->worker->engine, call->generation);
+    else
+        finish_locked(call, STATUS_CANCELLED, "cancelled");
     pthread_mutex_unlock(&call->mutex);
 }
 
@@ -252,13 +279,19 @@ static void describe(struct rpc_call *rpc, struct bytes_view message) {
     bytes_init(&packed, 1 << 20);
     enum status status = worker_announcement(rpc_call_service(rpc), &packed);
     if (status == STATUS_OK) status = rpc_call_write(rpc, bytes_view(&packed));
-    rpc_call_finish(rpc, status, status == STATUS_OK ? NULL : "the announcement could not be packed", (struct bytes_view){0});
+    rpc_call_finish(rpc, status, status == STATUS_OK ? NULL : "the announcement could not be packed",
+                    (struct bytes_view){0});
     bytes_deinit(&packed);
 }
 
 const struct rpc_method worker_methods[] = {
-    {.path = "/bora.internal.v1.WorkerService/Generate", .start = on_start, .message = on_message, .half_closed = on_half_closed,
-     .writable = on_writable, .cancelled = on_cancelled, .finished = on_finished},
+    {.path = "/bora.internal.v1.WorkerService/Generate",
+     .start = on_start,
+     .message = on_message,
+     .half_closed = on_half_closed,
+     .writable = on_writable,
+     .cancelled = on_cancelled,
+     .finished = on_finished},
     {.path = "/bora.internal.v1.WorkerService/Describe", .message = describe},
 };
 const size_t worker_method_count = sizeof worker_methods / sizeof worker_methods[0];

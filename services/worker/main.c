@@ -32,7 +32,10 @@ static void on_status_request(struct http_exchange *exchange, void *context) {
         respond_text(exchange, 200, "ok\n");
     } else if (strcmp(path, "/readyz") == 0) {
         bool draining = atomic_load(&page->worker->draining), connected = announcer_connected(page->announcer);
-        respond_text(exchange, !draining && connected ? 200 : 503, draining ? "draining\n" : connected ? "ok\n" : "Redis cannot be reached\n");
+        respond_text(exchange, !draining && connected ? 200 : 503,
+                     draining    ? "draining\n"
+                     : connected ? "ok\n"
+                                 : "Redis cannot be reached\n");
     } else if (strcmp(path, "/metrics") == 0) {
         struct bytes text;
         bytes_init(&text, 4 << 20);
@@ -44,7 +47,9 @@ static void on_status_request(struct http_exchange *exchange, void *context) {
     }
 }
 
-static void on_status_closed(struct http_exchange *exchange, void *context, bool completed) { (void)exchange, (void)context, (void)completed; }
+static void on_status_closed(struct http_exchange *exchange, void *context, bool completed) {
+    (void)exchange, (void)context, (void)completed;
+}
 
 static enum status open_engine(struct worker *worker, struct error *err) {
     const struct worker_settings *settings = &worker->settings;
@@ -62,47 +67,64 @@ static enum status open_engine(struct worker *worker, struct error *err) {
     int64_t began = clock_monotonic_ns(clock_system());
     TRY(engine_open(&options, &worker->engine, err));
     engine_describe(worker->engine, &worker->description);
-    log_info("model loaded", LOG_S("model", worker->model.name), LOG_S("path", worker->model.path), LOG_S("architecture", worker->description.architecture),
-             LOG_S("kernel_variant", worker->description.variant), LOG_I("context_tokens", worker->description.context_tokens),
-             LOG_I("kv_pool_tokens", worker->description.kv_pool_tokens), LOG_F("seconds", (double)(clock_monotonic_ns(clock_system()) - began) / 1e9));
+    log_info("model loaded", LOG_S("model", worker->model.name), LOG_S("path", worker->model.path),
+             LOG_S("architecture", worker->description.architecture),
+             LOG_S("kernel_variant", worker->description.variant),
+             LOG_I("context_tokens", worker->description.context_tokens),
+             LOG_I("kv_pool_tokens", worker->description.kv_pool_tokens),
+             LOG_F("seconds", (double)(clock_monotonic_ns(clock_system()) - began) / 1e9));
     return STATUS_OK;
 }
 
 static enum status open_server(struct worker *worker, struct error *err) {
     const struct worker_settings *settings = &worker->settings;
-    struct rpc_server_options options = {.address = settings->listen,
-                                         .threads = (int)settings->rpc_threads,
-                                         .message_bytes_max = settings->message_bytes_max,
-                                         .keepalive_ns = settings->keepalive_ns,
-                                         .keepalive_timeout_ns = settings->keepalive_timeout_ns,
-                                         .tls = {settings->tls_certificate_file, settings->tls_key_file, settings->tls_ca_file, NULL},
-                                         .descriptors = bytes_view_of(proto_descriptors, proto_descriptors_length)};
+    struct rpc_server_options options = {
+        .address = settings->listen,
+        .threads = (int)settings->rpc_threads,
+        .message_bytes_max = settings->message_bytes_max,
+        .keepalive_ns = settings->keepalive_ns,
+        .keepalive_timeout_ns = settings->keepalive_timeout_ns,
+        .tls = {settings->tls_certificate_file, settings->tls_key_file, settings->tls_ca_file, NULL},
+        .descriptors = bytes_view_of(proto_descriptors, proto_descriptors_length)};
     TRY(rpc_server_create(&options, &worker->server, err));
     TRY(rpc_server_add(worker->server, worker_methods, worker_method_count, worker, err));
     const char *colon = strrchr(settings->listen, ':');
-    if (settings->advertise != NULL) snprintf(worker->address, sizeof worker->address, "%s", settings->advertise);
-    else if (strncmp(settings->listen, "unix:", 5) == 0 || colon == NULL) snprintf(worker->address, sizeof worker->address, "%s", settings->listen);
-    else snprintf(worker->address, sizeof worker->address, "%.*s:%d", (int)(colon - settings->listen), settings->listen, rpc_server_port(worker->server));
+    if (settings->advertise != NULL)
+        snprintf(worker->address, sizeof worker->address, "%s", settings->advertise);
+    else if (strncmp(settings->listen, "unix:", 5) == 0 || colon == NULL)
+        snprintf(worker->address, sizeof worker->address, "%s", settings->listen);
+    else
+        snprintf(worker->address, sizeof worker->address, "%.*s:%d", (int)(colon - settings->listen), settings->listen,
+                 rpc_server_port(worker->server));
     return STATUS_OK;
 }
 
 static enum status open_status_page(struct status_page *page, struct http_server **out, struct error *err) {
     if (page->worker->settings.metrics_listen == NULL) return STATUS_OK;
-    struct http_server_options options = {.address = page->worker->settings.metrics_listen, .body_bytes_max = 65536, .connections_max = 64,
-                                          .idle_timeout_ns = 30 * NS_PER_S, .watermark_bytes = 1 << 20, .on_request = on_status_request,
-                                          .on_closed = on_status_closed, .context = page};
+    struct http_server_options options = {.address = page->worker->settings.metrics_listen,
+                                          .body_bytes_max = 65536,
+                                          .connections_max = 64,
+                                          .idle_timeout_ns = 30 * NS_PER_S,
+                                          .watermark_bytes = 1 << 20,
+                                          .on_request = on_status_request,
+                                          .on_closed = on_status_closed,
+                                          .context = page};
     return http_server_create(&options, out, err);
 }
 
 static enum status prepare(struct worker *worker, struct error *err) {
     TRY(models_file_load(worker->settings.models_file, worker->settings.model, &worker->model, err));
-    if (worker->settings.worker_id != NULL) snprintf(worker->id, sizeof worker->id, "%s", worker->settings.worker_id);
-    else random_hex_id(worker->id, 16);
+    if (worker->settings.worker_id != NULL)
+        snprintf(worker->id, sizeof worker->id, "%s", worker->settings.worker_id);
+    else
+        random_hex_id(worker->id, 16);
     worker->started_at = clock_unix_ns(clock_system()) / NS_PER_S;
     worker->metrics = metrics_create();
     if (worker->metrics == NULL) return error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
-    worker->requests = metrics_counter(worker->metrics, "bora_worker_requests_total", "Generate calls by outcome.", "outcome");
-    worker->first_token_s = metrics_histogram(worker->metrics, "bora_worker_first_token_seconds", "From Proceed to the first token.", METRICS_SECONDS);
+    worker->requests =
+        metrics_counter(worker->metrics, "bora_worker_requests_total", "Generate calls by outcome.", "outcome");
+    worker->first_token_s = metrics_histogram(worker->metrics, "bora_worker_first_token_seconds",
+                                              "From Proceed to the first token.", METRICS_SECONDS);
     TRY(job_pool_create(TOKENIZING_THREADS, TOKENIZING_QUEUE_MAX, "tokenize", &worker->tokenizing, err));
     return STATUS_OK;
 }
@@ -110,7 +132,8 @@ static enum status prepare(struct worker *worker, struct error *err) {
 /** Wait for SIGTERM or SIGINT, which main has blocked in every thread. */
 static void wait_for_signal(const sigset_t *signals) {
     int number = 0;
-    while (sigwait(signals, &number) != 0) {}
+    while (sigwait(signals, &number) != 0) {
+    }
     log_info("stopping", LOG_S("signal", number == SIGTERM ? "SIGTERM" : "SIGINT"));
 }
 
@@ -157,7 +180,8 @@ int main(int argc, char **argv) {
     if (outcome == SETTINGS_PRINTED) return 0;
     enum log_level level = LOG_LEVEL_INFO;
     log_level_parse(worker.settings.log_level, &level);
-    log_configure("worker", level, strcmp(worker.settings.log_format, "text") == 0 ? LOG_FORMAT_TEXT : LOG_FORMAT_JSON, STDERR_FILENO);
+    log_configure("worker", level, strcmp(worker.settings.log_format, "text") == 0 ? LOG_FORMAT_TEXT : LOG_FORMAT_JSON,
+                  STDERR_FILENO);
     signal(SIGPIPE, SIG_IGN);
     sigset_t signals;
     sigemptyset(&signals);
@@ -166,8 +190,10 @@ int main(int argc, char **argv) {
     pthread_sigmask(SIG_BLOCK, &signals, NULL);
 
     enum status status = serve(&worker, &signals, &err);
-    if (status != STATUS_OK) log_error("worker failed", LOG_S("status", status_name(status)), LOG_S("error", err.message));
-    else log_info("stopped");
+    if (status != STATUS_OK)
+        log_error("worker failed", LOG_S("status", status_name(status)), LOG_S("error", err.message));
+    else
+        log_info("stopped");
     worker_settings_free(&worker.settings);
     return status == STATUS_OK ? 0 : 1;
 }

@@ -12,11 +12,12 @@
 #include <string.h>
 
 static const char *const model_tiers[] = {"small", "medium", "large", "code", "vision", "embed", NULL};
-static const char *const model_capabilities[] = {"completion_chat", "completion_fim", "function_calling", "vision", "embeddings", NULL};
+static const char *const model_capabilities[] = {"completion_chat", "completion_fim", "function_calling",
+                                                 "vision",          "embeddings",     NULL};
 
 struct reading {
     const char *path;
-    const char *wanted; /* NULL: the first section */
+    const char *wanted;              /* NULL: the first section */
     struct model_entry entry, other; /* `other` takes the sections that are not wanted, so that they are checked too */
     struct model_entry *current;
     char section[LIMIT_MODEL_NAME_BYTES + 1];
@@ -72,46 +73,68 @@ static char *expand_path(const char *models_file, const char *value) {
     int written = -1;
     if (strncmp(value, "{cache}", 7) == 0) {
         const char *cache = getenv("BORA_CACHE"), *xdg = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
-        if (cache != NULL && *cache != 0) written = asprintf(&out, "%s%s", cache, value + 7);
-        else if (xdg != NULL && *xdg != 0) written = asprintf(&out, "%s/bora%s", xdg, value + 7);
-        else written = asprintf(&out, "%s/.cache/bora%s", home != NULL ? home : "", value + 7);
+        if (cache != NULL && *cache != 0)
+            written = asprintf(&out, "%s%s", cache, value + 7);
+        else if (xdg != NULL && *xdg != 0)
+            written = asprintf(&out, "%s/bora%s", xdg, value + 7);
+        else
+            written = asprintf(&out, "%s/.cache/bora%s", home != NULL ? home : "", value + 7);
     } else {
         const char *slash = strrchr(models_file, '/');
-        if (value[0] == '/' || slash == NULL) written = asprintf(&out, "%s", value);
-        else written = asprintf(&out, "%.*s/%s", (int)(slash - models_file), models_file, value);
+        if (value[0] == '/' || slash == NULL)
+            written = asprintf(&out, "%s", value);
+        else
+            written = asprintf(&out, "%.*s/%s", (int)(slash - models_file), models_file, value);
     }
     return written < 0 ? NULL : out;
 }
 
-static enum status set_words(struct reading *reading, const char *name, const char *value, int line, struct error *err) {
+static enum status set_words(struct reading *reading, const char *name, const char *value, int line,
+                             struct error *err) {
     struct model_entry *entry = reading->current;
     if (strcmp(name, "aliases") == 0) {
-        if (entry->alias_count != 0) return error_set(err, STATUS_INVALID_ARGUMENT, "%s:%d: aliases given twice", reading->path, line);
+        if (entry->alias_count != 0)
+            return error_set(err, STATUS_INVALID_ARGUMENT, "%s:%d: aliases given twice", reading->path, line);
         int count = split_words(value, entry->aliases, LIMIT_MODEL_ALIASES);
-        if (count < 0) return error_set(err, STATUS_INVALID_ARGUMENT, "%s:%d: more than %d aliases", reading->path, line, LIMIT_MODEL_ALIASES);
+        if (count < 0)
+            return error_set(err, STATUS_INVALID_ARGUMENT, "%s:%d: more than %d aliases", reading->path, line,
+                             LIMIT_MODEL_ALIASES);
         entry->alias_count = count;
         for (int i = 0; i < count; i++) {
-            if (!name_is_valid(entry->aliases[i])) return error_set(err, STATUS_INVALID_ARGUMENT, "%s:%d: '%.64s' is not a model name", reading->path, line, entry->aliases[i]);
+            if (!name_is_valid(entry->aliases[i]))
+                return error_set(err, STATUS_INVALID_ARGUMENT, "%s:%d: '%.64s' is not a model name", reading->path,
+                                 line, entry->aliases[i]);
         }
         return STATUS_OK;
     }
-    if (entry->capability_count != 0) return error_set(err, STATUS_INVALID_ARGUMENT, "%s:%d: capabilities given twice", reading->path, line);
+    if (entry->capability_count != 0)
+        return error_set(err, STATUS_INVALID_ARGUMENT, "%s:%d: capabilities given twice", reading->path, line);
     int count = split_words(value, entry->capabilities, 16);
-    if (count < 0) return error_set(err, STATUS_INVALID_ARGUMENT, "%s:%d: more than 16 capabilities", reading->path, line);
+    if (count < 0)
+        return error_set(err, STATUS_INVALID_ARGUMENT, "%s:%d: more than 16 capabilities", reading->path, line);
     entry->capability_count = count;
     for (int i = 0; i < count; i++) {
-        if (!word_is_in(entry->capabilities[i], model_capabilities)) return error_set(err, STATUS_INVALID_ARGUMENT, "%s:%d: unknown capability '%.64s'", reading->path, line, entry->capabilities[i]);
+        if (!word_is_in(entry->capabilities[i], model_capabilities))
+            return error_set(err, STATUS_INVALID_ARGUMENT, "%s:%d: unknown capability '%.64s'", reading->path, line,
+                             entry->capabilities[i]);
     }
     return STATUS_OK;
 }
 
-static enum status set_value(struct reading *reading, const char *name, const char *value, int line, struct error *err) {
+static enum status set_value(struct reading *reading, const char *name, const char *value, int line,
+                             struct error *err) {
     struct model_entry *entry = reading->current;
-    char **text = strcmp(name, "path") == 0 ? &entry->path : strcmp(name, "tier") == 0 ? &entry->tier : strcmp(name, "description") == 0 ? &entry->description : NULL;
+    char **text = strcmp(name, "path") == 0          ? &entry->path
+                  : strcmp(name, "tier") == 0        ? &entry->tier
+                  : strcmp(name, "description") == 0 ? &entry->description
+                                                     : NULL;
     if (text != NULL) {
-        if (*text != NULL) return error_set(err, STATUS_INVALID_ARGUMENT, "%s:%d: %s given twice", reading->path, line, name);
+        if (*text != NULL)
+            return error_set(err, STATUS_INVALID_ARGUMENT, "%s:%d: %s given twice", reading->path, line, name);
         if (text == &entry->tier && !word_is_in(value, model_tiers)) {
-            return error_set(err, STATUS_INVALID_ARGUMENT, "%s:%d: tier '%.64s' is none of small, medium, large, code, vision, embed", reading->path, line, value);
+            return error_set(err, STATUS_INVALID_ARGUMENT,
+                             "%s:%d: tier '%.64s' is none of small, medium, large, code, vision, embed", reading->path,
+                             line, value);
         }
         *text = text == &entry->path ? expand_path(reading->path, value) : strdup(value);
         return *text != NULL ? STATUS_OK : error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
@@ -119,37 +142,50 @@ static enum status set_value(struct reading *reading, const char *name, const ch
     if (strcmp(name, "context") == 0) {
         int64_t tokens = 0;
         if (!text_to_i64(value, &tokens) || tokens < 16 || tokens > LIMIT_CONTEXT_TOKENS) {
-            return error_set(err, STATUS_INVALID_ARGUMENT, "%s:%d: context '%.64s' is not 16..%d tokens", reading->path, line, value, LIMIT_CONTEXT_TOKENS);
+            return error_set(err, STATUS_INVALID_ARGUMENT, "%s:%d: context '%.64s' is not 16..%d tokens", reading->path,
+                             line, value, LIMIT_CONTEXT_TOKENS);
         }
         entry->context_tokens = tokens;
         return STATUS_OK;
     }
     if (strcmp(name, "temperature") == 0) {
         if (!text_to_double(value, &entry->temperature) || entry->temperature < 0 || entry->temperature > 2) {
-            return error_set(err, STATUS_INVALID_ARGUMENT, "%s:%d: temperature '%.64s' is not 0..2", reading->path, line, value);
+            return error_set(err, STATUS_INVALID_ARGUMENT, "%s:%d: temperature '%.64s' is not 0..2", reading->path,
+                             line, value);
         }
         return STATUS_OK;
     }
-    if (strcmp(name, "aliases") == 0 || strcmp(name, "capabilities") == 0) return set_words(reading, name, value, line, err);
+    if (strcmp(name, "aliases") == 0 || strcmp(name, "capabilities") == 0)
+        return set_words(reading, name, value, line, err);
     if (strcmp(name, "source") == 0 || strcmp(name, "sha256") == 0) return STATUS_OK;
-    return error_set(err, STATUS_INVALID_ARGUMENT, "%s:%d: unknown key '%.64s' (known: path aliases tier context capabilities temperature description source sha256)", reading->path, line, name);
+    return error_set(err, STATUS_INVALID_ARGUMENT,
+                     "%s:%d: unknown key '%.64s' (known: path aliases tier context capabilities temperature "
+                     "description source sha256)",
+                     reading->path, line, name);
 }
 
 /** The section just read is complete: nothing needed is missing. */
 static enum status finish_section(struct reading *reading, struct error *err) {
     if (reading->current == NULL) return STATUS_OK;
-    if (reading->current->path == NULL) return error_set(err, STATUS_INVALID_ARGUMENT, "%s: model %s has no path", reading->path, reading->section);
+    if (reading->current->path == NULL)
+        return error_set(err, STATUS_INVALID_ARGUMENT, "%s: model %s has no path", reading->path, reading->section);
     if (reading->current == &reading->other) model_entry_deinit(&reading->other);
     return STATUS_OK;
 }
 
 static enum status begin_section(struct reading *reading, const char *section, int line, struct error *err) {
     TRY(finish_section(reading, err));
-    if (!name_is_valid(section)) return error_set(err, STATUS_INVALID_ARGUMENT, "%s:%d: '%.64s' is not a model name (letters, digits, - _ . : / @)", reading->path, line, section);
+    if (!name_is_valid(section))
+        return error_set(err, STATUS_INVALID_ARGUMENT,
+                         "%s:%d: '%.64s' is not a model name (letters, digits, - _ . : / @)", reading->path, line,
+                         section);
     for (int i = 0; i < reading->seen_count; i++) {
-        if (strcmp(reading->seen[i], section) == 0) return error_set(err, STATUS_INVALID_ARGUMENT, "%s:%d: model %s stands there twice", reading->path, line, section);
+        if (strcmp(reading->seen[i], section) == 0)
+            return error_set(err, STATUS_INVALID_ARGUMENT, "%s:%d: model %s stands there twice", reading->path, line,
+                             section);
     }
-    if (reading->seen_count == LIMIT_MODELS) return error_set(err, STATUS_INVALID_ARGUMENT, "%s: more than %d models", reading->path, LIMIT_MODELS);
+    if (reading->seen_count == LIMIT_MODELS)
+        return error_set(err, STATUS_INVALID_ARGUMENT, "%s: more than %d models", reading->path, LIMIT_MODELS);
     snprintf(reading->seen[reading->seen_count++], sizeof reading->seen[0], "%s", section);
     snprintf(reading->section, sizeof reading->section, "%s", section);
     size_t used = strlen(reading->names);
@@ -166,10 +202,14 @@ static enum status begin_section(struct reading *reading, const char *section, i
     return STATUS_OK;
 }
 
-static enum status on_entry(void *context, const char *section, const char *name, const char *value, int line, struct error *err) {
+static enum status on_entry(void *context, const char *section, const char *name, const char *value, int line,
+                            struct error *err) {
     struct reading *reading = context;
-    if (section == NULL || *section == 0) return error_set(err, STATUS_INVALID_ARGUMENT, "%s:%d: '%.64s' stands before any [model name]", reading->path, line, name);
-    if (reading->current == NULL || strcmp(reading->section, section) != 0) TRY(begin_section(reading, section, line, err));
+    if (section == NULL || *section == 0)
+        return error_set(err, STATUS_INVALID_ARGUMENT, "%s:%d: '%.64s' stands before any [model name]", reading->path,
+                         line, name);
+    if (reading->current == NULL || strcmp(reading->section, section) != 0)
+        TRY(begin_section(reading, section, line, err));
     return set_value(reading, name, value, line, err);
 }
 
@@ -183,7 +223,8 @@ enum status models_file_load(const char *path, const char *name, struct model_en
     TRY_CLEANUP(finish_section(reading, err));
     if (!reading->found) {
         status = name == NULL ? error_set(err, STATUS_NOT_FOUND, "%s describes no model", path)
-                              : error_set(err, STATUS_NOT_FOUND, "%s has no model '%.64s' (it has: %s)", path, name, reading->names);
+                              : error_set(err, STATUS_NOT_FOUND, "%s has no model '%.64s' (it has: %s)", path, name,
+                                          reading->names);
         goto cleanup;
     }
     if (reading->entry.tier == NULL) reading->entry.tier = strdup("small");

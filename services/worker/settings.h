@@ -21,7 +21,8 @@ struct worker_settings {
     char *log_level, *log_format;
 };
 
-enum status worker_settings_load(int argc, char **argv, struct worker_settings *out, enum settings_outcome *out_outcome, struct error *err);
+enum status worker_settings_load(int argc, char **argv, struct worker_settings *out, enum settings_outcome *out_outcome,
+                                 struct error *err);
 void worker_settings_free(struct worker_settings *settings);
 
 #endif
