@@ -46,8 +46,7 @@ static int tighter(int a, int b) {
 static int path_quota(const char *mount, const char *path) {
     char folder[CGROUP_PATH_BYTES];
     size_t mount_length = strlen(mount);
-    if (mount_length + strlen(path) >= sizeof folder) return folder_quota(mount);
-    snprintf(folder, sizeof folder, "%s%s", mount, path);
+    if (snprintf(folder, sizeof folder, "%s%s", mount, path) >= (int)sizeof folder) return folder_quota(mount);
     int quota = folder_quota(folder);
     for (char *slash; (slash = strrchr(folder + mount_length, '/')) != NULL;) {
         *slash = 0;
