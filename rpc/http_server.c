@@ -215,10 +215,12 @@ static enum status listen_on(struct http_server *server, struct error *err) {
     struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE}, *found = NULL;
     int failure = getaddrinfo(host[0] != 0 ? host : NULL, port, &hints, &found);
     if (failure != 0) return error_set(err, STATUS_INVALID_ARGUMENT, "HTTP address %.64s: %s", address, gai_strerror(failure));
-    int fd = socket(found->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), off = 0, on = 1;
+    const struct addrinfo *chosen = found; /* "localhost" is often ::1 first: a name means its IPv4 address where it has one */
+    for (const struct addrinfo *each = found; each != NULL && chosen->ai_family != AF_INET; each = each->ai_next) chosen = each->ai_family == AF_INET ? each : chosen;
+    int fd = socket(chosen->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), off = 0, on = 1;
     bool ready = fd >= 0;
-    if (ready && found->ai_family == AF_INET6) ready = setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof off) == 0;
-    ready = ready && setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) == 0 && bind(fd, found->ai_addr, found->ai_addrlen) == 0 && listen(fd, LISTEN_BACKLOG) == 0;
+    if (ready && chosen->ai_family == AF_INET6) ready = setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof off) == 0;
+    ready = ready && setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) == 0 && bind(fd, chosen->ai_addr, chosen->ai_addrlen) == 0 && listen(fd, LISTEN_BACKLOG) == 0;
     int errnum = errno;
     freeaddrinfo(found);
     if (!ready) {

@@ -1,7 +1,7 @@
 /* Copyright Bora contributors
  * SPDX-License-Identifier: Apache-2.0 */
 /**
- * HTTP/1.1 server on libmicrohttpd: keep-alive, bounded bodies, streamed answers (server-sent events).
+ * HTTP/1.1 server on libmicrohttpd: keep-alive, bounded bodies, streamed answers (server-sent events), TLS.
  *
  * A request is handed to `on_request` on the server's thread once its body is whole (or refused); the handler must not
  * block and answers now or later, from any thread, with one of
@@ -9,10 +9,18 @@
  *     http_exchange_respond()                            a whole answer
  *     http_exchange_start(), http_exchange_write()*, http_exchange_end()     a stream
  *
- * `on_closed` comes exactly once per exchange that reached on_request, last: after the answer has been sent or the client
- * has gone, whichever is first (`completed` says which); a client that leaves while the answer is being prepared is
- * noticed at once, also when the connection is idle. Refused before on_request: bodies over the limit (413), both Content-Length and
- * Transfer-Encoding, repeated or malformed Content-Length, unknown Transfer-Encoding (400), headers over LIMIT_HEADER_BYTES (431).
+ * `on_closed` comes exactly once per exchange that reached on_request, last: after the answer has been handed to the network or
+ * the client has gone, whichever is first (`completed` says which). A client that leaves while the answer is being prepared is
+ * noticed at once, also when the connection is idle; one that closes only its sending side counts as gone too, unless
+ * the answer was ready already. All callbacks run on the server's one thread, one at a time.
+ *
+ * Refused before on_request, with the body that `on_refused` writes, and the connection closed behind it:
+ *   413  a body over body_bytes_max: at once by its Content-Length, at its end when chunked (it is read and forgotten; an endless one is cut off)
+ *   400  both Content-Length and Transfer-Encoding, repeated Content-Length, unknown or repeated Transfer-Encoding, no or several Host headers,
+ *        malformed field names or values, blanks, control characters or %00 in the request target
+ *   431  request line and headers over LIMIT_HEADER_BYTES       501  a method that is none of GET HEAD POST PUT PATCH DELETE OPTIONS
+ * What is not even HTTP (a header line without a colon, a Content-Length that is no number, a malformed chunk, headers far too large,
+ * another protocol version) is refused by libmicrohttpd: 400, 413, 431 or 505 with a short page of its own, or a closed connection.
  */
 #ifndef RPC_HTTP_SERVER_H
 #define RPC_HTTP_SERVER_H
@@ -27,26 +35,31 @@ struct http_server;
 struct http_exchange;
 
 struct http_server_options {
-    const char *address; /* "127.0.0.1:8080"; port 0 picks a free one; "[::]:8080" */
-    int64_t body_bytes_max;
-    int connections_max;         /* further ones wait to be accepted */
-    int64_t idle_timeout_ns;     /* of a keep-alive connection, and of a request that arrives too slowly */
-    const char *certificate_file, *key_file, *ca_file; /* TLS, and mutual TLS with ca_file; NULL: plain */
-    int64_t heartbeat_ns;        /* a stream that is silent this long gets an SSE comment line; 0 = off */
-    size_t watermark_bytes;      /* on_writable comes when waiting bytes fall to half of this */
+    const char *address; /* "127.0.0.1:8080"; port 0 picks a free one; "[::]:8080" (IPv4 too); ":8080"; of a name its IPv4 address if it has one */
+    int64_t body_bytes_max;      /* 0..LIMIT_REQUEST_BODY_BYTES_MAX */
+    int connections_max;         /* further ones wait to be accepted; 0: 1024. Each costs 32 KiB and two descriptors' worth of kernel memory */
+    int64_t idle_timeout_ns;     /* of a connection on which nothing moves (not of one that waits for the handler); a request must be whole within this
+                                    time, plus a second per 16 KiB of body. 0: none */
+    const char *certificate_file, *key_file, *ca_file; /* PEM. TLS, and mutual TLS with ca_file (no handshake without its certificate); NULL: plain */
+    int64_t heartbeat_ns;        /* a text/event-stream that is silent this long gets an SSE comment line; 0 = off. It may come between any two
+                                    writes, so each http_exchange_write must hold whole events */
+    size_t watermark_bytes;      /* on_writable comes when waiting bytes, having passed this, fall to half of it; 0: LIMIT_STREAM_PENDING_BYTES */
 
     void (*on_request)(struct http_exchange *exchange, void *context);
     void (*on_writable)(struct http_exchange *exchange, void *context);              /* may be NULL */
     void (*on_closed)(struct http_exchange *exchange, void *context, bool completed); /* free the exchange's state here */
-    /* The body of an error that the server itself answers (413, 400, 431, 404 of a bad method); writes JSON into `out`. May be NULL. */
+    /* The body of a refusal (above); writes JSON into `out`. May be NULL: then it is the reason as plain text. */
     void (*on_refused)(int http_status, const char *reason, struct bytes *out, void *context);
     void *context;
 };
 
+/** Listens and serves from now on. Strings are copied. STATUS_UNAVAILABLE: the address is taken; STATUS_INVALID_ARGUMENT: the address, a file or a number is wrong. */
 enum status http_server_create(const struct http_server_options *options, struct http_server **out, struct error *err);
 int http_server_port(const struct http_server *server);
-/** Stop accepting; finish running exchanges for up to `grace_ns`; then close. Keep-alive connections get "Connection: close". */
+/** Refuse new connections, close idle ones; let running exchanges end for up to `grace_ns` (answers carry "Connection: close"); then drop the rest.
+ *  When it returns every on_closed has been called. Not from a callback. */
 void http_server_stop(struct http_server *server, int64_t grace_ns);
+/** Stops without grace if that was not done. Exchanges that are still referenced stay valid. NULL is allowed. */
 void http_server_destroy(struct http_server *server);
 int64_t http_server_exchanges(const struct http_server *server); /* live now */
 
@@ -69,11 +82,12 @@ void http_exchange_add_header(struct http_exchange *exchange, const char *name, 
 /** `content_type` may be NULL when the body is empty. The body is copied. The first of respond/start wins; later ones are ignored. */
 void http_exchange_respond(struct http_exchange *exchange, int http_status, const char *content_type, struct bytes_view body);
 void http_exchange_start(struct http_exchange *exchange, int http_status, const char *content_type);
-/** Queue bytes (copied). STATUS_CANCELLED when the client has gone; STATUS_RESOURCE_EXHAUSTED past 4 watermarks. */
+/** Queue bytes (copied): all of them, or none. STATUS_CANCELLED when the client has gone or the exchange is over; STATUS_RESOURCE_EXHAUSTED when
+ *  more than 4 watermarks would wait; STATUS_FAILED_PRECONDITION before start and after end. */
 enum status http_exchange_write(struct http_exchange *exchange, struct bytes_view data);
 size_t http_exchange_pending_bytes(const struct http_exchange *exchange);
 void http_exchange_end(struct http_exchange *exchange);
-/** Drop the connection without a proper end (the stream broke after it began). */
+/** Drop the connection without a proper end, so that the client sees the stream broken. on_closed follows with completed false. */
 void http_exchange_abort(struct http_exchange *exchange);
 
 #endif
