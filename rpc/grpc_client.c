@@ -19,7 +19,7 @@
 #include <string.h>
 #include <time.h>
 
-enum { QUEUES_MAX = 16, METADATA_MAX = 16, PENDING_BYTES_MAX = 64 * 1024 * 1024 };
+enum { QUEUES_MAX = 16, METADATA_MAX = 16, PENDING_BYTES_MAX = 64 * 1024 * 1024, CONNECT_ATTEMPT_MS = 2000 };
 
 struct rpc_client {
     int queue_count;
@@ -114,7 +114,8 @@ static grpc_channel *make_channel(const struct rpc_channel_options *options, int
     list[count++] = integer_arg(GRPC_ARG_MAX_RECEIVE_MESSAGE_LENGTH, options->message_bytes_max > 0 ? options->message_bytes_max : LIMIT_REQUEST_BODY_BYTES_MAX);
     list[count++] = integer_arg(GRPC_ARG_MAX_SEND_MESSAGE_LENGTH, -1);
     list[count++] = integer_arg(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, reconnect_min / NS_PER_MS);
-    list[count++] = integer_arg(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, reconnect_min / NS_PER_MS);
+    /* In spite of its name the time that one attempt gets, handshakes included; with less, a busy machine never connects. */
+    list[count++] = integer_arg(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, CONNECT_ATTEMPT_MS);
     list[count++] = integer_arg(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, reconnect_max / NS_PER_MS);
     /* A slow reader must stop its sender: without these the window grows to megabytes for each stalled stream. */
     list[count++] = integer_arg("grpc.http2.bdp_probe", 0);
