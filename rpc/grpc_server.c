@@ -524,13 +524,16 @@ static grpc_arg integer_arg(const char *key, int64_t value) {
 }
 
 static grpc_server *make_server(const struct rpc_server_options *options) {
-    grpc_arg list[12];
+    grpc_arg list[14];
     size_t count = 0;
     list[count++] = integer_arg("grpc.so_reuseport", 0); /* else two processes share a port without a word */
     list[count++] = integer_arg(GRPC_ARG_MAX_RECEIVE_MESSAGE_LENGTH, options->message_bytes_max);
     list[count++] = integer_arg(GRPC_ARG_MAX_SEND_MESSAGE_LENGTH, -1);
     list[count++] = integer_arg(GRPC_ARG_MAX_METADATA_SIZE, LIMIT_HEADER_BYTES);
     list[count++] = integer_arg(GRPC_ARG_MAX_CONCURRENT_STREAMS, LIMIT_STREAMS_PER_CONNECTION);
+    /* What a client may send ahead of being read, for each of its streams; probing would let it grow to megabytes. */
+    list[count++] = integer_arg("grpc.http2.bdp_probe", 0);
+    list[count++] = integer_arg("grpc.http2.lookahead_bytes", 65536);
     /* A compressed message is checked against the maximum before it grows, and may grow a thousandfold: refuse all but plain ones. */
     list[count++] = integer_arg(GRPC_COMPRESSION_CHANNEL_ENABLED_ALGORITHMS_BITSET, 1u << GRPC_COMPRESS_NONE);
     list[count++] = integer_arg("grpc.http2.min_ping_interval_without_data_ms", 1000);

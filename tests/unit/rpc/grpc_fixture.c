@@ -149,10 +149,10 @@ struct rpc_channel *open_channel(struct rpc_client *client, int port) {
 int open_house(void **state) {
     struct house *house = calloc(1, sizeof *house);
     struct error err = {0};
+    held_count = cancelled_count = finished_count = writable_count = half_closed_count = 0;
     house->server = open_server("127.0.0.1:0", 1 << 20);
     assert_int_equal(rpc_client_create(1, &house->client, &err), STATUS_OK);
     house->channel = open_channel(house->client, rpc_server_port(house->server));
-    held_count = cancelled_count = finished_count = writable_count = half_closed_count = 0;
     *state = house;
     return 0;
 }

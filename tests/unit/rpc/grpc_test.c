@@ -224,6 +224,24 @@ static void test_paused_reading_stops_the_client_and_resuming_goes_on(void **sta
     rpc_client_call_unref(call);
 }
 
+/** What the server does not read waits at the client, whose own maximum ends it; little is in between. */
+static void test_client_of_a_server_that_does_not_read_is_bounded(void **state) {
+    enum { MESSAGE_BYTES = 16 * 1024, CLIENT_MAX = 64 << 20 };
+    struct listener listener = {.credit_each = true};
+    struct rpc_client_call *call = start(*state, "/test.Service/Pause", &listener, NULL, PATIENCE_NS);
+    uint8_t *message = calloc(1, MESSAGE_BYTES);
+    enum status status = STATUS_OK;
+    int64_t written = 0;
+    while (written < 2 * (int64_t)CLIENT_MAX && (status = rpc_client_call_write(call, bytes_view_of(message, MESSAGE_BYTES))) == STATUS_OK) written += MESSAGE_BYTES;
+    assert_int_equal(status, STATUS_RESOURCE_EXHAUSTED);
+    assert_true(written < CLIENT_MAX + (1 << 20));
+    assert_int_equal(value_of(&held_count) <= 1, 1); /* one message was read, at most */
+    rpc_client_call_cancel(call);
+    assert_true(reaches(&listener.finished, 1));
+    free(message);
+    rpc_client_call_unref(call);
+}
+
 static void test_peer_is_the_clients_address(void **state) {
     struct house *house = *state;
     assert_int_equal(ask_echo(house->channel, PATIENCE_NS, NULL), STATUS_OK);
@@ -360,6 +378,7 @@ int main(void) {
         HOUSE_TEST(test_unary_without_a_message_is_unimplemented),
         HOUSE_TEST(test_unary_handler_gets_only_the_first_message),
         HOUSE_TEST(test_paused_reading_stops_the_client_and_resuming_goes_on),
+        HOUSE_TEST(test_client_of_a_server_that_does_not_read_is_bounded),
         HOUSE_TEST(test_peer_is_the_clients_address),
         HOUSE_TEST(test_compressed_call_is_unimplemented),
         HOUSE_TEST(test_details_too_large_for_clients_are_left_out),
