@@ -95,16 +95,22 @@ size_t text_encode(uint32_t code_point, uint8_t out[4]) {
     return 4;
 }
 
+/** Eight ASCII bytes at `bytes`. */
+static bool is_ascii_word(const uint8_t *bytes) {
+    uint64_t word;
+    memcpy(&word, bytes, sizeof word);
+    return (word & UINT64_C(0x8080808080808080)) == 0;
+}
+
 bool text_is_utf8(const void *data, size_t length) {
-    const uint8_t *at = data, *end = at + length;
-    while (at < end) {
-        uint64_t eight;
-        if (end - at >= 8 && (memcpy(&eight, at, 8), (eight & UINT64_C(0x8080808080808080)) == 0)) {
+    const uint8_t *bytes = data;
+    for (size_t at = 0; at < length;) {
+        if (length - at >= 8 && is_ascii_word(bytes + at)) {
             at += 8;
             continue;
         }
         bool valid, cut;
-        at += scan_sequence(at, (size_t)(end - at), &valid, &cut);
+        at += scan_sequence(bytes + at, length - at, &valid, &cut);
         if (!valid) return false;
     }
     return true;
