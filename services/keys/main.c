@@ -66,6 +66,13 @@ static void log_serving(const struct keys_service *service, const struct http_se
     log_info("serving", LOG_S("address", address), LOG_I("metrics_port", status_page != NULL ? http_server_port(status_page) : 0), LOG_I("pid", getpid()));
 }
 
+/** Redis may come later; but whoever mistyped its address should read why nothing works. */
+static void report_missing_redis(struct keys_service *service) {
+    struct error reason = {0};
+    if (redis_client_wait(service->redis, NS_PER_S, &reason) == STATUS_OK) return;
+    log_warn("not ready yet", LOG_S("redis", service->settings.redis_address), LOG_S("error", reason.message));
+}
+
 /** Wait for SIGTERM or SIGINT, which main has blocked in every thread. */
 static void wait_for_signal(const sigset_t *signals) {
     int number = 0;
@@ -82,6 +89,7 @@ static enum status serve(struct keys_service *service, const sigset_t *signals, 
     TRY_CLEANUP(rpc_server_start(service->server, err));
     TRY_CLEANUP(status_page_open(service, &status_page, err));
     log_serving(service, status_page);
+    report_missing_redis(service);
 
     wait_for_signal(signals);
     atomic_store(&service->draining, true);

@@ -758,6 +758,21 @@ static void test_wrong_settings_end_with_one_clear_line(void **state) {
     }
 }
 
+static void test_redis_that_never_was_is_named(void **state) {
+    struct fixture *fixture = *state;
+    char secret[128];
+    snprintf(secret, sizeof secret, "--hash-secret-file=%s/hash-secret", fixture->folder);
+    const char *const arguments[] = {program, "--listen=127.0.0.1:0", "--redis=unix:/tmp/bora-no-such-socket", secret, "--admin-key=" ADMIN_KEY,
+                                     "--service-token=" SERVICE_TOKEN, NULL};
+    struct test_process process;
+    char line[512];
+    test_process_start(&process, arguments);
+    assert_true(test_process_wait_for(&process, "not ready yet", SECONDS, line, sizeof line));
+    assert_non_null(strstr(line, "unix:/tmp/bora-no-such-socket"));
+    assert_non_null(strstr(line, "No such file or directory"));
+    assert_int_equal(test_process_stop(&process, SIGTERM, SECONDS), 0);
+}
+
 int main(int argc, char **argv) {
     if (argc != 2) {
         fprintf(stderr, "usage: %s BORA_KEYS_PROGRAM\n", argv[0]);
@@ -786,6 +801,7 @@ int main(int argc, char **argv) {
         KEYS_TEST(test_another_hash_secret_is_refused_loudly),
         KEYS_TEST(test_sigterm_lets_running_calls_end),
         KEYS_TEST(test_wrong_settings_end_with_one_clear_line),
+        KEYS_TEST(test_redis_that_never_was_is_named),
     };
     return cmocka_run_group_tests_name("services/keys_service", tests, NULL, NULL);
 }
