@@ -186,7 +186,7 @@ enum status ask_echo(struct rpc_channel *channel, int64_t timeout_ns, struct err
 
 void on_message(struct rpc_client_call *call, void *context, struct bytes_view message) {
     struct listener *listener = context;
-    if (message.length > 0) listener->last_byte = message.data[message.length - 1];
+    if (message.length > 0) add(&listener->last_byte, message.data[message.length - 1] - value_of(&listener->last_byte));
     add(&listener->bytes, (int)message.length);
     add(&listener->messages, 1);
     if (listener->credit_each) rpc_client_call_read(call);

@@ -55,7 +55,7 @@ enum status ask_echo(struct rpc_channel *channel, int64_t timeout_ns, struct err
 /** The client's side of a stream. */
 struct listener {
     int messages, finished, bytes;
-    uint8_t last_byte; /* of the latest message */
+    int last_byte; /* of the latest message */
     enum status status;
     char message[128], trailer[64];
     bool credit_each; /* ask for the next message when one arrives */

@@ -45,15 +45,15 @@ static void test_watch_of_an_unknown_service_tells_when_it_comes_and_when_the_se
     assert_int_equal(rpc_client_call_write(call, bytes_view_string("\n\x05later")), STATUS_OK);
     rpc_client_call_read(call);
     assert_true(reaches(&listener.messages, 1));
-    assert_int_equal(listener.last_byte, SERVICE_UNKNOWN);
+    assert_int_equal(value_of(&listener.last_byte), SERVICE_UNKNOWN);
     rpc_server_set_health(house->server, "later", true);
     assert_true(reaches(&listener.messages, 2));
-    assert_int_equal(listener.last_byte, SERVING);
+    assert_int_equal(value_of(&listener.last_byte), SERVING);
     rpc_server_set_health(house->server, "other", true); /* nothing to tell */
     rpc_server_stop(house->server, PATIENCE_NS);         /* does not wait for the watcher */
     assert_true(reaches(&listener.finished, 1));
     assert_int_equal(listener.messages, 3);
-    assert_int_equal(listener.last_byte, NOT_SERVING);
+    assert_int_equal(value_of(&listener.last_byte), NOT_SERVING);
     assert_int_equal(listener.status, STATUS_UNAVAILABLE);
     rpc_client_call_unref(call);
 }

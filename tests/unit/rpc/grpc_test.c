@@ -175,7 +175,7 @@ static void test_client_stream_takes_all_and_answers_once(void **state) {
     assert_true(reaches(&listener.finished, 1));
     assert_int_equal(listener.status, STATUS_OK);
     assert_int_equal(listener.messages, 1);
-    assert_int_equal(listener.last_byte, 50);
+    assert_int_equal(value_of(&listener.last_byte), 50);
     assert_int_equal(value_of(&half_closed_count), 1);
     rpc_client_call_unref(call);
 }
