@@ -16,7 +16,8 @@ enum { PENDING_WATERMARKS_MAX = 4 };
 
 static const char heartbeat[] = ": keep-alive\n\n";
 
-struct http_exchange *http_exchange_create(struct http_server *server, struct http_connection *connection, struct MHD_Connection *mhd) {
+struct http_exchange *http_exchange_create(struct http_server *server, struct http_connection *connection,
+                                           struct MHD_Connection *mhd) {
     struct http_exchange *exchange = calloc(1, sizeof *exchange);
     if (exchange == NULL) return NULL;
     atomic_init(&exchange->references, 1); /* MHD's, until http_exchange_finish */
@@ -39,7 +40,9 @@ struct http_exchange *http_exchange_create(struct http_server *server, struct ht
     return exchange;
 }
 
-void http_exchange_ref(struct http_exchange *exchange) { atomic_fetch_add_explicit(&exchange->references, 1, memory_order_relaxed); }
+void http_exchange_ref(struct http_exchange *exchange) {
+    atomic_fetch_add_explicit(&exchange->references, 1, memory_order_relaxed);
+}
 
 void http_exchange_unref(struct http_exchange *exchange) {
     if (atomic_fetch_sub_explicit(&exchange->references, 1, memory_order_acq_rel) != 1) return;
@@ -68,7 +71,8 @@ void http_exchange_finish(struct http_exchange *exchange, bool completed) {
     exchange->pending_taken = 0;
     pthread_mutex_unlock(&exchange->mutex);
     if (unused != NULL) MHD_destroy_response(unused);
-    if (exchange->requested && server->options.on_closed != NULL) server->options.on_closed(exchange, server->options.context, completed);
+    if (exchange->requested && server->options.on_closed != NULL)
+        server->options.on_closed(exchange, server->options.context, completed);
     http_exchange_unref(exchange);
 }
 
@@ -111,9 +115,12 @@ static ssize_t read_pending(void *context, uint64_t position, char *out, size_t 
     struct bytes *pending = &exchange->pending;
     size_t waiting = pending->length - exchange->pending_taken, taken = waiting < max ? waiting : max;
     ssize_t result = (ssize_t)taken;
-    if (exchange->gone || exchange->aborted) result = MHD_CONTENT_READER_END_WITH_ERROR;
-    else if (waiting == 0 && exchange->ended) result = MHD_CONTENT_READER_END_OF_STREAM;
-    else if (waiting == 0) suspend(exchange);
+    if (exchange->gone || exchange->aborted)
+        result = MHD_CONTENT_READER_END_WITH_ERROR;
+    else if (waiting == 0 && exchange->ended)
+        result = MHD_CONTENT_READER_END_OF_STREAM;
+    else if (waiting == 0)
+        suspend(exchange);
     bool writable = false;
     if (result > 0) {
         memcpy(out, pending->data + exchange->pending_taken, taken);
@@ -127,14 +134,18 @@ static ssize_t read_pending(void *context, uint64_t position, char *out, size_t 
         if (writable) exchange->above_mark = false;
     }
     pthread_mutex_unlock(&exchange->mutex);
-    if (writable && exchange->server->options.on_writable != NULL) exchange->server->options.on_writable(exchange, exchange->server->options.context);
+    if (writable && exchange->server->options.on_writable != NULL)
+        exchange->server->options.on_writable(exchange, exchange->server->options.context);
     return result;
 }
 
-static void release_reader(void *context) { http_exchange_unref(context); }
+static void release_reader(void *context) {
+    http_exchange_unref(context);
+}
 
 /** With the mutex held: make `response` the answer. NULL (no memory) drops the connection. */
-static void answer(struct http_exchange *exchange, enum http_phase phase, int status, const char *content_type, struct MHD_Response *response) {
+static void answer(struct http_exchange *exchange, enum http_phase phase, int status, const char *content_type,
+                   struct MHD_Response *response) {
     exchange->phase = phase;
     exchange->status = status;
     exchange->response = response;
@@ -149,10 +160,12 @@ static void answer(struct http_exchange *exchange, enum http_phase phase, int st
     resume(exchange);
 }
 
-void http_exchange_respond(struct http_exchange *exchange, int http_status, const char *content_type, struct bytes_view body) {
+void http_exchange_respond(struct http_exchange *exchange, int http_status, const char *content_type,
+                           struct bytes_view body) {
     pthread_mutex_lock(&exchange->mutex);
     if (exchange->phase == HTTP_WAITING && !exchange->closed) {
-        struct MHD_Response *response = MHD_create_response_from_buffer(body.length, (void *)(uintptr_t)body.data, MHD_RESPMEM_MUST_COPY);
+        struct MHD_Response *response =
+            MHD_create_response_from_buffer(body.length, (void *)(uintptr_t)body.data, MHD_RESPMEM_MUST_COPY);
         answer(exchange, HTTP_ANSWERED, http_status, content_type, response);
     }
     pthread_mutex_unlock(&exchange->mutex);
@@ -164,11 +177,13 @@ void http_exchange_start(struct http_exchange *exchange, int http_status, const 
     pthread_mutex_lock(&exchange->mutex);
     if (exchange->phase == HTTP_WAITING && !exchange->closed) {
         struct MHD_Response *response = NULL;
-        if (strcmp(exchange->method, "HEAD") == 0) { /* MHD would send the last chunk of a body that HEAD does not have */
+        if (strcmp(exchange->method, "HEAD") ==
+            0) { /* MHD would send the last chunk of a body that HEAD does not have */
             response = MHD_create_response_from_buffer(0, NULL, MHD_RESPMEM_PERSISTENT);
         } else {
             http_exchange_ref(exchange); /* the response's, until release_reader */
-            response = MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, BLOCK_BYTES, read_pending, exchange, release_reader);
+            response = MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, BLOCK_BYTES, read_pending, exchange,
+                                                         release_reader);
             if (response == NULL) atomic_fetch_sub(&exchange->references, 1); /* never the last: the caller has one */
         }
         exchange->events = content_type != NULL && strncasecmp(content_type, "text/event-stream", 17) == 0;
@@ -236,7 +251,8 @@ bool http_exchange_receiving(struct http_exchange *exchange) {
 void http_exchange_heartbeat(struct http_exchange *exchange, int64_t now_ns, int64_t silence_ns) {
     pthread_mutex_lock(&exchange->mutex);
     /* Suspended means that all of the last write is sent: the comment can only stand between two writes. */
-    bool due = exchange->phase == HTTP_STREAMING && exchange->events && exchange->suspended && !exchange->ended && now_ns - exchange->last_write_ns >= silence_ns;
+    bool due = exchange->phase == HTTP_STREAMING && exchange->events && exchange->suspended && !exchange->ended &&
+               now_ns - exchange->last_write_ns >= silence_ns;
     if (due && bytes_append_string(&exchange->pending, heartbeat) == STATUS_OK) {
         exchange->last_write_ns = now_ns;
         resume(exchange);
@@ -246,10 +262,18 @@ void http_exchange_heartbeat(struct http_exchange *exchange, int64_t now_ns, int
 
 /* --- what the handler reads --- */
 
-const char *http_exchange_method(const struct http_exchange *exchange) { return exchange->method; }
-const char *http_exchange_path(const struct http_exchange *exchange) { return exchange->path; }
-const char *http_exchange_peer(const struct http_exchange *exchange) { return exchange->peer; }
-struct bytes_view http_exchange_body(const struct http_exchange *exchange) { return bytes_view(&exchange->body); }
+const char *http_exchange_method(const struct http_exchange *exchange) {
+    return exchange->method;
+}
+const char *http_exchange_path(const struct http_exchange *exchange) {
+    return exchange->path;
+}
+const char *http_exchange_peer(const struct http_exchange *exchange) {
+    return exchange->peer;
+}
+struct bytes_view http_exchange_body(const struct http_exchange *exchange) {
+    return bytes_view(&exchange->body);
+}
 
 const char *http_exchange_header(const struct http_exchange *exchange, const char *name) {
     const struct http_field *field = exchange->headers;
@@ -287,7 +311,8 @@ size_t http_exchange_pending_bytes(const struct http_exchange *exchange) {
 
 void http_exchange_add_header(struct http_exchange *exchange, const char *name, const char *value) {
     pthread_mutex_lock(&exchange->mutex);
-    struct http_field *field = exchange->phase == HTTP_WAITING && !exchange->closed ? arena_alloc(&exchange->arena, sizeof *field) : NULL;
+    struct http_field *field =
+        exchange->phase == HTTP_WAITING && !exchange->closed ? arena_alloc(&exchange->arena, sizeof *field) : NULL;
     if (field != NULL) {
         field->name = arena_copy(&exchange->arena, name, strlen(name));
         field->value = arena_copy(&exchange->arena, value, strlen(value));

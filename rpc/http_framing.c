@@ -9,7 +9,9 @@
 /** Digits of a Content-Length; beyond 18 it is too large for any limit. */
 enum { LENGTH_DIGITS_MAX = 18 };
 
-static struct http_framing refuse(int status, const char *reason) { return (struct http_framing){.refuse_status = status, .reason = reason}; }
+static struct http_framing refuse(int status, const char *reason) {
+    return (struct http_framing){.refuse_status = status, .reason = reason};
+}
 
 static bool method_known(const char *method) {
     static const char *const methods[] = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"};
@@ -43,7 +45,8 @@ static struct http_framing check_length(const char *text, int64_t body_bytes_max
     return (struct http_framing){.body_bytes = length};
 }
 
-struct http_framing http_framing_check(const char *method, int minor_version, const struct http_field *headers, int64_t body_bytes_max) {
+struct http_framing http_framing_check(const char *method, int minor_version, const struct http_field *headers,
+                                       int64_t body_bytes_max) {
     const char *length = NULL, *encoding = NULL;
     int hosts = 0, lengths = 0, encodings = 0;
     for (const struct http_field *field = headers; field != NULL; field = field->next) {
@@ -55,7 +58,8 @@ struct http_framing http_framing_check(const char *method, int minor_version, co
     if (hosts > 1 || (hosts == 0 && minor_version >= 1)) return refuse(400, "exactly one Host header is needed");
     if (lengths > 0 && encodings > 0) return refuse(400, "both Content-Length and Transfer-Encoding");
     if (lengths > 1) return refuse(400, "more than one Content-Length");
-    if (encodings > 1 || (encodings == 1 && strcasecmp(encoding, "chunked") != 0)) return refuse(400, "unknown Transfer-Encoding");
+    if (encodings > 1 || (encodings == 1 && strcasecmp(encoding, "chunked") != 0))
+        return refuse(400, "unknown Transfer-Encoding");
     if (encodings == 1 && minor_version < 1) return refuse(400, "Transfer-Encoding in HTTP/1.0");
     if (!method_known(method)) return refuse(501, "unknown method");
     if (encodings == 1) return (struct http_framing){.chunked = true, .body_bytes = -1};

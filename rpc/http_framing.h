@@ -19,14 +19,15 @@ struct http_field {
 };
 
 struct http_framing {
-    int refuse_status;   /* 0: fine; else 400, 413 or 501 */
-    const char *reason;  /* a constant sentence, when refused */
+    int refuse_status;  /* 0: fine; else 400, 413 or 501 */
+    const char *reason; /* a constant sentence, when refused */
     bool chunked;
-    int64_t body_bytes;  /* announced; -1: chunked, 0: no body */
+    int64_t body_bytes; /* announced; -1: chunked, 0: no body */
 };
 
 /** `minor_version`: HTTP/1.x. Any thread; allocates nothing. */
-struct http_framing http_framing_check(const char *method, int minor_version, const struct http_field *headers, int64_t body_bytes_max);
+struct http_framing http_framing_check(const char *method, int minor_version, const struct http_field *headers,
+                                       int64_t body_bytes_max);
 
 /** The target of the request line as it came: no blanks, no control characters, and no encoded NUL (a decoded path would end there, and be
  *  another one than servers in front of us saw). */

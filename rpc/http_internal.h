@@ -63,7 +63,7 @@ struct http_linger {
     struct http_watched watched;
     int fd;
     int64_t until_ns;
-    bool finished;         /* the watcher's own, as the next */
+    bool finished; /* the watcher's own, as the next */
     int64_t drained_bytes;
     struct http_linger *next;
 };
@@ -78,9 +78,9 @@ struct http_server {
     pthread_cond_t drained; /* an exchange ended while stopping */
     struct http_connection *connections;
     struct http_connection *retired;
-    int64_t running;  /* exchanges attached to a connection */
-    int64_t live;     /* those that reached on_request */
-    bool killing;     /* the grace is over */
+    int64_t running; /* exchanges attached to a connection */
+    int64_t live;    /* those that reached on_request */
+    bool killing;    /* the grace is over */
     struct http_linger *lingering;
     int lingering_count;
     atomic_bool stopping;
@@ -93,14 +93,14 @@ struct http_server {
 
 struct http_exchange {
     atomic_int references;
-    struct http_server *server;       /* valid until closed */
+    struct http_server *server; /* valid until closed */
     struct http_connection *connection;
     /* the request; written by MHD's thread before on_request, constant after */
     struct arena arena;
     const char *method, *path;
     struct http_field *headers, *queries;
     struct bytes body;
-    int64_t discarded_bytes; /* of a body that is over the limit */
+    int64_t discarded_bytes;                                   /* of a body that is over the limit */
     bool target_malformed, started, body_too_large, requested; /* MHD's thread only */
     char peer[INET6_ADDRSTRLEN];
 
@@ -109,8 +109,8 @@ struct http_exchange {
     struct MHD_Connection *mhd;
     enum http_phase phase;
     bool suspended, gone, aborted, ended, closed;
-    bool events;       /* text/event-stream: may get heartbeats */
-    bool above_mark;   /* pending passed the watermark: on_writable is owed */
+    bool events;     /* text/event-stream: may get heartbeats */
+    bool above_mark; /* pending passed the watermark: on_writable is owed */
     struct http_field *answer_headers;
     struct MHD_Response *response; /* until it is queued */
     int status;
@@ -120,7 +120,8 @@ struct http_exchange {
 };
 
 /* http_exchange.c */
-struct http_exchange *http_exchange_create(struct http_server *server, struct http_connection *connection, struct MHD_Connection *mhd);
+struct http_exchange *http_exchange_create(struct http_server *server, struct http_connection *connection,
+                                           struct MHD_Connection *mhd);
 /** MHD's thread: the request is over. Calls on_closed if on_request had been called, and drops MHD's reference. */
 void http_exchange_finish(struct http_exchange *exchange, bool completed);
 /** MHD's thread, request whole: queue the answer, or suspend until there is one. */

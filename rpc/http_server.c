@@ -15,8 +15,10 @@
 #include <unistd.h>
 
 enum {
-    POOL_BYTES = 32 * 1024, /* per connection: a request's line and headers, then chunks of its answer. Holds LIMIT_HEADER_BYTES and MHD's own records */
-    LISTEN_BACKLOG = 4096,  /* the kernel cuts it to net.core.somaxconn */
+    POOL_BYTES =
+        32 *
+        1024, /* per connection: a request's line and headers, then chunks of its answer. Holds LIMIT_HEADER_BYTES and MHD's own records */
+    LISTEN_BACKLOG = 4096, /* the kernel cuts it to net.core.somaxconn */
     CONNECTIONS_MAX_DEFAULT = 1024,
     /* Of a chunked body over the limit, whose end MHD must see before it can answer, this much more is read and forgotten. */
     DISCARD_BYTES_MAX = LIMIT_REQUEST_BODY_BYTES_MAX,
@@ -29,12 +31,15 @@ static enum MHD_Result refuse(struct http_exchange *exchange, int status, const 
     const struct http_server_options *options = &exchange->server->options;
     struct bytes body;
     bytes_init(&body, 4096);
-    if (options->on_refused != NULL) options->on_refused(status, reason, &body, options->context);
-    else (void)bytes_printf(&body, "%s\n", reason);
+    if (options->on_refused != NULL)
+        options->on_refused(status, reason, &body, options->context);
+    else
+        (void)bytes_printf(&body, "%s\n", reason);
     struct MHD_Response *response = MHD_create_response_from_buffer(body.length, body.data, MHD_RESPMEM_MUST_COPY);
     bytes_deinit(&body);
     if (response == NULL) return MHD_NO;
-    (void)MHD_add_response_header(response, "Content-Type", options->on_refused != NULL ? "application/json" : "text/plain; charset=utf-8");
+    (void)MHD_add_response_header(response, "Content-Type",
+                                  options->on_refused != NULL ? "application/json" : "text/plain; charset=utf-8");
     (void)MHD_add_response_header(response, "Connection", "close");
     exchange->connection->linger = true;
     enum MHD_Result queued = MHD_queue_response(exchange->mhd, (unsigned)status, response);
@@ -68,8 +73,10 @@ static enum MHD_Result copy_field(void *context, enum MHD_ValueKind kind, const 
 }
 
 static bool copy_request(struct http_exchange *exchange, const char *url, const char *method) {
-    struct field_copier headers = {.arena = &exchange->arena, .tail = &exchange->headers}, queries = {.arena = &exchange->arena, .tail = &exchange->queries};
-    const char *path = arena_copy(&exchange->arena, url, strlen(url)), *name = arena_copy(&exchange->arena, method, strlen(method));
+    struct field_copier headers = {.arena = &exchange->arena, .tail = &exchange->headers},
+                        queries = {.arena = &exchange->arena, .tail = &exchange->queries};
+    const char *path = arena_copy(&exchange->arena, url, strlen(url)),
+               *name = arena_copy(&exchange->arena, method, strlen(method));
     (void)MHD_get_connection_values(exchange->mhd, MHD_HEADER_KIND, copy_field, &headers);
     (void)MHD_get_connection_values(exchange->mhd, MHD_GET_ARGUMENT_KIND, copy_field, &queries);
     if (path == NULL || name == NULL || headers.failed || queries.failed) return false;
@@ -79,12 +86,16 @@ static bool copy_request(struct http_exchange *exchange, const char *url, const 
 }
 
 /** The headers are there. Refuse now, before the body is read, what can be refused now. */
-static enum MHD_Result begin_request(struct http_exchange *exchange, const char *url, const char *method, const char *version) {
-    const union MHD_ConnectionInfo *size = MHD_get_connection_info(exchange->mhd, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE);
-    if (size == NULL || size->header_size > LIMIT_HEADER_BYTES || !copy_request(exchange, url, method)) return refuse(exchange, 431, "request headers too large");
+static enum MHD_Result begin_request(struct http_exchange *exchange, const char *url, const char *method,
+                                     const char *version) {
+    const union MHD_ConnectionInfo *size =
+        MHD_get_connection_info(exchange->mhd, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE);
+    if (size == NULL || size->header_size > LIMIT_HEADER_BYTES || !copy_request(exchange, url, method))
+        return refuse(exchange, 431, "request headers too large");
     if (exchange->target_malformed) return refuse(exchange, 400, "malformed request target");
     int minor_version = strcmp(version, "HTTP/1.0") == 0 ? 0 : 1;
-    struct http_framing framing = http_framing_check(method, minor_version, exchange->headers, exchange->server->options.body_bytes_max);
+    struct http_framing framing =
+        http_framing_check(method, minor_version, exchange->headers, exchange->server->options.body_bytes_max);
     if (framing.refuse_status != 0) return refuse(exchange, framing.refuse_status, framing.reason);
     return MHD_YES;
 }
@@ -126,8 +137,8 @@ static void *on_request_line(void *context, const char *uri, struct MHD_Connecti
 }
 
 /** First with the headers, then with each piece of the body, then (until there is an answer, after each resume) with neither. */
-static enum MHD_Result on_access(void *context, struct MHD_Connection *mhd, const char *url, const char *method, const char *version, const char *data,
-                                 size_t *length, void **request) {
+static enum MHD_Result on_access(void *context, struct MHD_Connection *mhd, const char *url, const char *method,
+                                 const char *version, const char *data, size_t *length, void **request) {
     (void)context, (void)mhd;
     struct http_exchange *exchange = *request;
     if (exchange == NULL) return MHD_NO; /* there was no memory for it */
@@ -145,7 +156,8 @@ static enum MHD_Result on_access(void *context, struct MHD_Connection *mhd, cons
     return http_exchange_proceed(exchange);
 }
 
-static void on_completed(void *context, struct MHD_Connection *mhd, void **request, enum MHD_RequestTerminationCode code) {
+static void on_completed(void *context, struct MHD_Connection *mhd, void **request,
+                         enum MHD_RequestTerminationCode code) {
     (void)context, (void)mhd;
     if (*request != NULL) http_exchange_finish(*request, code == MHD_REQUEST_TERMINATED_COMPLETED_OK);
     *request = NULL;
@@ -158,12 +170,15 @@ static void format_peer(struct MHD_Connection *mhd, char *out) {
         (void)inet_ntop(AF_INET, &((const struct sockaddr_in *)(const void *)address)->sin_addr, out, INET6_ADDRSTRLEN);
     } else if (address != NULL && address->sa_family == AF_INET6) {
         const struct in6_addr *six = &((const struct sockaddr_in6 *)(const void *)address)->sin6_addr;
-        if (IN6_IS_ADDR_V4MAPPED(six)) (void)inet_ntop(AF_INET, &six->s6_addr[12], out, INET6_ADDRSTRLEN);
-        else (void)inet_ntop(AF_INET6, six, out, INET6_ADDRSTRLEN);
+        if (IN6_IS_ADDR_V4MAPPED(six))
+            (void)inet_ntop(AF_INET, &six->s6_addr[12], out, INET6_ADDRSTRLEN);
+        else
+            (void)inet_ntop(AF_INET6, six, out, INET6_ADDRSTRLEN);
     }
 }
 
-static void on_connection(void *context, struct MHD_Connection *mhd, void **slot, enum MHD_ConnectionNotificationCode code) {
+static void on_connection(void *context, struct MHD_Connection *mhd, void **slot,
+                          enum MHD_ConnectionNotificationCode code) {
     struct http_server *server = context;
     if (code == MHD_CONNECTION_NOTIFY_CLOSED) {
         if (*slot != NULL) http_watch_retire(server, *slot);
@@ -187,11 +202,13 @@ static void on_connection(void *context, struct MHD_Connection *mhd, void **slot
 /* --- start --- */
 
 /** "host:port", "[v6]:port", ":port". */
-static enum status split_address(const char *address, char *host, size_t host_bytes, const char **out_port, struct error *err) {
+static enum status split_address(const char *address, char *host, size_t host_bytes, const char **out_port,
+                                 struct error *err) {
     const char *colon = strrchr(address, ':');
     size_t length = colon != NULL ? (size_t)(colon - address) : 0;
     bool bracketed = length >= 2 && address[0] == '[' && address[length - 1] == ']';
-    if (colon == NULL || colon[1] == 0 || length >= host_bytes || (!bracketed && memchr(address, ':', length) != NULL)) {
+    if (colon == NULL || colon[1] == 0 || length >= host_bytes ||
+        (!bracketed && memchr(address, ':', length) != NULL)) {
         return error_set(err, STATUS_INVALID_ARGUMENT, "HTTP address %.64s is not host:port", address);
     }
     memcpy(host, address + bracketed, length - 2 * bracketed);
@@ -214,13 +231,18 @@ static enum status listen_on(struct http_server *server, struct error *err) {
     TRY(split_address(address, host, sizeof host, &port, err));
     struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE}, *found = NULL;
     int failure = getaddrinfo(host[0] != 0 ? host : NULL, port, &hints, &found);
-    if (failure != 0) return error_set(err, STATUS_INVALID_ARGUMENT, "HTTP address %.64s: %s", address, gai_strerror(failure));
-    const struct addrinfo *chosen = found; /* "localhost" is often ::1 first: a name means its IPv4 address where it has one */
-    for (const struct addrinfo *each = found; each != NULL && chosen->ai_family != AF_INET; each = each->ai_next) chosen = each->ai_family == AF_INET ? each : chosen;
+    if (failure != 0)
+        return error_set(err, STATUS_INVALID_ARGUMENT, "HTTP address %.64s: %s", address, gai_strerror(failure));
+    const struct addrinfo *chosen =
+        found; /* "localhost" is often ::1 first: a name means its IPv4 address where it has one */
+    for (const struct addrinfo *each = found; each != NULL && chosen->ai_family != AF_INET; each = each->ai_next)
+        chosen = each->ai_family == AF_INET ? each : chosen;
     int fd = socket(chosen->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), off = 0, on = 1;
     bool ready = fd >= 0;
-    if (ready && chosen->ai_family == AF_INET6) ready = setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof off) == 0;
-    ready = ready && setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) == 0 && bind(fd, chosen->ai_addr, chosen->ai_addrlen) == 0 && listen(fd, LISTEN_BACKLOG) == 0;
+    if (ready && chosen->ai_family == AF_INET6)
+        ready = setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof off) == 0;
+    ready = ready && setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) == 0 &&
+            bind(fd, chosen->ai_addr, chosen->ai_addrlen) == 0 && listen(fd, LISTEN_BACKLOG) == 0;
     int errnum = errno;
     freeaddrinfo(found);
     if (!ready) {
@@ -233,7 +255,9 @@ static enum status listen_on(struct http_server *server, struct error *err) {
 }
 
 /** MHD counts whole seconds; a shorter wish is kept by the watcher. */
-static intptr_t timeout_s(int64_t timeout_ns) { return (intptr_t)((timeout_ns + NS_PER_S - 1) / NS_PER_S); }
+static intptr_t timeout_s(int64_t timeout_ns) {
+    return (intptr_t)((timeout_ns + NS_PER_S - 1) / NS_PER_S);
+}
 
 static enum status start_daemon(struct http_server *server, struct error *err) {
     const struct http_server_options *options = &server->options;
@@ -245,27 +269,30 @@ static enum status start_daemon(struct http_server *server, struct error *err) {
     }
     if (server->trust != NULL) tls[count++] = (struct MHD_OptionItem){MHD_OPTION_HTTPS_MEM_TRUST, 0, server->trust};
     tls[count] = (struct MHD_OptionItem){MHD_OPTION_END, 0, NULL};
-    unsigned flags = MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | (server->certificate != NULL ? MHD_USE_TLS : 0u);
-    server->daemon = MHD_start_daemon(flags, 0, NULL, NULL, on_access, server,                                        //
-                                      MHD_OPTION_LISTEN_SOCKET, server->listen_fd,                                    //
-                                      MHD_OPTION_CONNECTION_LIMIT, (unsigned)options->connections_max,                //
-                                      MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)timeout_s(options->idle_timeout_ns),   //
-                                      MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)POOL_BYTES,                         //
-                                      MHD_OPTION_URI_LOG_CALLBACK, on_request_line, server,                           //
-                                      MHD_OPTION_NOTIFY_CONNECTION, on_connection, server,                            //
-                                      MHD_OPTION_NOTIFY_COMPLETED, on_completed, server,                              //
+    unsigned flags =
+        MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | (server->certificate != NULL ? MHD_USE_TLS : 0u);
+    server->daemon = MHD_start_daemon(flags, 0, NULL, NULL, on_access, server,                                      //
+                                      MHD_OPTION_LISTEN_SOCKET, server->listen_fd,                                  //
+                                      MHD_OPTION_CONNECTION_LIMIT, (unsigned)options->connections_max,              //
+                                      MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)timeout_s(options->idle_timeout_ns), //
+                                      MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)POOL_BYTES,                       //
+                                      MHD_OPTION_URI_LOG_CALLBACK, on_request_line, server,                         //
+                                      MHD_OPTION_NOTIFY_CONNECTION, on_connection, server,                          //
+                                      MHD_OPTION_NOTIFY_COMPLETED, on_completed, server,                            //
                                       MHD_OPTION_ARRAY, tls, MHD_OPTION_END);
     if (server->daemon != NULL) return STATUS_OK;
     if (server->certificate != NULL) {
-        return error_set(err, STATUS_INVALID_ARGUMENT, "HTTPS cannot start with certificate %s and key %s", options->certificate_file, options->key_file);
+        return error_set(err, STATUS_INVALID_ARGUMENT, "HTTPS cannot start with certificate %s and key %s",
+                         options->certificate_file, options->key_file);
     }
     return error_set(err, STATUS_RESOURCE_EXHAUSTED, "the HTTP server on %.64s cannot start", options->address);
 }
 
 static enum status check_options(const struct http_server_options *options, struct error *err) {
-    if (options->address == NULL || options->on_request == NULL) return error_set(err, STATUS_INVALID_ARGUMENT, "HTTP server: address and on_request are needed");
-    if (options->body_bytes_max < 0 || options->body_bytes_max > LIMIT_REQUEST_BODY_BYTES_MAX || options->connections_max < 0 || options->idle_timeout_ns < 0 ||
-        options->heartbeat_ns < 0) {
+    if (options->address == NULL || options->on_request == NULL)
+        return error_set(err, STATUS_INVALID_ARGUMENT, "HTTP server: address and on_request are needed");
+    if (options->body_bytes_max < 0 || options->body_bytes_max > LIMIT_REQUEST_BODY_BYTES_MAX ||
+        options->connections_max < 0 || options->idle_timeout_ns < 0 || options->heartbeat_ns < 0) {
         return error_set(err, STATUS_INVALID_ARGUMENT, "HTTP server: an option is out of range");
     }
     return STATUS_OK;
@@ -303,12 +330,16 @@ enum status http_server_create(const struct http_server_options *options, struct
     if (status == STATUS_OK) status = listen_on(server, err);
     if (status == STATUS_OK) status = http_watch_start(server, err);
     if (status == STATUS_OK) status = start_daemon(server, err);
-    if (status == STATUS_OK) *out = server;
-    else http_server_destroy(server);
+    if (status == STATUS_OK)
+        *out = server;
+    else
+        http_server_destroy(server);
     return status;
 }
 
-int http_server_port(const struct http_server *server) { return server->port; }
+int http_server_port(const struct http_server *server) {
+    return server->port;
+}
 
 int64_t http_server_exchanges(const struct http_server *server) {
     pthread_mutex_t *mutex = (pthread_mutex_t *)(uintptr_t)&server->mutex;
@@ -326,7 +357,8 @@ static void drain_exchanges(struct http_server *server, int64_t grace_ns) {
     struct timespec until = {.tv_sec = until_ns / NS_PER_S, .tv_nsec = until_ns % NS_PER_S};
     pthread_mutex_lock(&server->mutex);
     int waited = 0;
-    while (server->running > 0 && waited == 0) waited = pthread_cond_timedwait(&server->drained, &server->mutex, &until);
+    while (server->running > 0 && waited == 0)
+        waited = pthread_cond_timedwait(&server->drained, &server->mutex, &until);
     server->killing = true; /* from here on no exchange is suspended: new ones are born gone */
     for (struct http_connection *connection = server->connections; connection != NULL; connection = connection->next) {
         if (connection->exchange != NULL) (void)http_exchange_hang_up(connection->exchange);
@@ -338,8 +370,9 @@ void http_server_stop(struct http_server *server, int64_t grace_ns) {
     if (server->daemon == NULL) return;
     atomic_store(&server->stopping, true);
     (void)MHD_quiesce_daemon(server->daemon);
-    shutdown(server->listen_fd, SHUT_RD); /* refuses at once who would else wait in the backlog; closed when MHD's thread is gone */
-    http_watch_wake(server);              /* which closes idle connections */
+    shutdown(server->listen_fd,
+             SHUT_RD);       /* refuses at once who would else wait in the backlog; closed when MHD's thread is gone */
+    http_watch_wake(server); /* which closes idle connections */
     drain_exchanges(server, grace_ns);
     MHD_stop_daemon(server->daemon);
     server->daemon = NULL;

@@ -35,19 +35,25 @@ struct http_server;
 struct http_exchange;
 
 struct http_server_options {
-    const char *address; /* "127.0.0.1:8080"; port 0 picks a free one; "[::]:8080" (IPv4 too); ":8080"; of a name its IPv4 address if it has one */
-    int64_t body_bytes_max;      /* 0..LIMIT_REQUEST_BODY_BYTES_MAX */
-    int connections_max;         /* further ones wait to be accepted; 0: 1024. Each costs 32 KiB and two descriptors' worth of kernel memory */
-    int64_t idle_timeout_ns;     /* of a connection on which nothing moves (not of one that waits for the handler); a request must be whole within this
+    const char *
+        address; /* "127.0.0.1:8080"; port 0 picks a free one; "[::]:8080" (IPv4 too); ":8080"; of a name its IPv4 address if it has one */
+    int64_t body_bytes_max; /* 0..LIMIT_REQUEST_BODY_BYTES_MAX */
+    int connections_max; /* further ones wait to be accepted; 0: 1024. Each costs 32 KiB and two descriptors' worth of kernel memory */
+    int64_t
+        idle_timeout_ns; /* of a connection on which nothing moves (not of one that waits for the handler); a request must be whole within this
                                     time, plus a second per 16 KiB of body. 0: none */
-    const char *certificate_file, *key_file, *ca_file; /* PEM. TLS, and mutual TLS with ca_file (no handshake without its certificate); NULL: plain */
-    int64_t heartbeat_ns;        /* a text/event-stream that is silent this long gets an SSE comment line; 0 = off. It may come between any two
+    const char *certificate_file, *key_file,
+        *ca_file; /* PEM. TLS, and mutual TLS with ca_file (no handshake without its certificate); NULL: plain */
+    int64_t
+        heartbeat_ns; /* a text/event-stream that is silent this long gets an SSE comment line; 0 = off. It may come between any two
                                     writes, so each http_exchange_write must hold whole events */
-    size_t watermark_bytes;      /* on_writable comes when waiting bytes, having passed this, fall to half of it; 0: LIMIT_STREAM_PENDING_BYTES */
+    size_t
+        watermark_bytes; /* on_writable comes when waiting bytes, having passed this, fall to half of it; 0: LIMIT_STREAM_PENDING_BYTES */
 
     void (*on_request)(struct http_exchange *exchange, void *context);
-    void (*on_writable)(struct http_exchange *exchange, void *context);              /* may be NULL */
-    void (*on_closed)(struct http_exchange *exchange, void *context, bool completed); /* free the exchange's state here */
+    void (*on_writable)(struct http_exchange *exchange, void *context); /* may be NULL */
+    void (*on_closed)(struct http_exchange *exchange, void *context,
+                      bool completed); /* free the exchange's state here */
     /* The body of a refusal (above); writes JSON into `out`. May be NULL: then it is the reason as plain text. */
     void (*on_refused)(int http_status, const char *reason, struct bytes *out, void *context);
     void *context;
@@ -80,7 +86,8 @@ void http_exchange_unref(struct http_exchange *exchange);
 /** Add a response header; before respond or start. Copied. */
 void http_exchange_add_header(struct http_exchange *exchange, const char *name, const char *value);
 /** `content_type` may be NULL when the body is empty. The body is copied. The first of respond/start wins; later ones are ignored. */
-void http_exchange_respond(struct http_exchange *exchange, int http_status, const char *content_type, struct bytes_view body);
+void http_exchange_respond(struct http_exchange *exchange, int http_status, const char *content_type,
+                           struct bytes_view body);
 void http_exchange_start(struct http_exchange *exchange, int http_status, const char *content_type);
 /** Queue bytes (copied): all of them, or none. STATUS_CANCELLED when the client has gone or the exchange is over; STATUS_RESOURCE_EXHAUSTED when
  *  more than 4 watermarks would wait; STATUS_FAILED_PRECONDITION before start and after end. */

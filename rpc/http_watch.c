@@ -35,7 +35,8 @@ static void note_hang_up(struct http_server *server, struct http_connection *con
     pthread_mutex_lock(&server->mutex);
     connection->hung_up = true;
     /* An attached exchange means that the socket is still open, and stays so while we hold the mutex. */
-    if (connection->exchange != NULL && http_exchange_hang_up(connection->exchange)) shutdown(connection->fd, SHUT_RDWR);
+    if (connection->exchange != NULL && http_exchange_hang_up(connection->exchange))
+        shutdown(connection->fd, SHUT_RDWR);
     pthread_mutex_unlock(&server->mutex);
 }
 
@@ -77,8 +78,10 @@ void http_watch_retire(struct http_server *server, struct http_connection *conne
         server->lingering_count++;
     }
     if (connection->next != NULL) connection->next->previous = connection->previous;
-    if (connection->previous != NULL) connection->previous->next = connection->next;
-    else server->connections = connection->next;
+    if (connection->previous != NULL)
+        connection->previous->next = connection->next;
+    else
+        server->connections = connection->next;
     connection->next = server->retired;
     server->retired = connection;
     pthread_mutex_unlock(&server->mutex);
@@ -120,7 +123,8 @@ static void end_lingering(struct http_server *server, int64_t now_ns, bool all) 
             continue;
         }
         *at = linger->next;
-        (void)epoll_ctl(server->watch_fd, EPOLL_CTL_DEL, linger->fd, NULL); /* close alone would not: MHD may not have closed its descriptor yet */
+        (void)epoll_ctl(server->watch_fd, EPOLL_CTL_DEL, linger->fd,
+                        NULL); /* close alone would not: MHD may not have closed its descriptor yet */
         close(linger->fd);
         free(linger);
         server->lingering_count--;
@@ -137,7 +141,8 @@ static bool too_slow(const struct http_connection *connection, int64_t now_ns, i
     /* No request yet: MHD closes silent connections after idle_ns; one that is here after twice that sends drops of a first line. */
     if (connection->exchange == NULL) return elapsed_ns > 2 * idle_ns;
     int64_t received = atomic_load_explicit(&connection->received_bytes, memory_order_relaxed);
-    return http_exchange_receiving(connection->exchange) && elapsed_ns - idle_ns > received / RECEIVE_BYTES_PER_S_MIN * NS_PER_S;
+    return http_exchange_receiving(connection->exchange) &&
+           elapsed_ns - idle_ns > received / RECEIVE_BYTES_PER_S_MIN * NS_PER_S;
 }
 
 static void tick(struct http_server *server, int64_t now_ns) {
@@ -145,9 +150,11 @@ static void tick(struct http_server *server, int64_t now_ns) {
     bool stopping = atomic_load(&server->stopping);
     pthread_mutex_lock(&server->mutex);
     for (struct http_connection *connection = server->connections; connection != NULL; connection = connection->next) {
-        if (options->heartbeat_ns > 0 && connection->exchange != NULL) http_exchange_heartbeat(connection->exchange, now_ns, options->heartbeat_ns);
+        if (options->heartbeat_ns > 0 && connection->exchange != NULL)
+            http_exchange_heartbeat(connection->exchange, now_ns, options->heartbeat_ns);
         bool idle = connection->exchange == NULL;
-        if ((stopping && idle) || too_slow(connection, now_ns, options->idle_timeout_ns)) shutdown(connection->fd, SHUT_RDWR);
+        if ((stopping && idle) || too_slow(connection, now_ns, options->idle_timeout_ns))
+            shutdown(connection->fd, SHUT_RDWR);
     }
     pthread_mutex_unlock(&server->mutex);
     end_lingering(server, now_ns, false);
@@ -155,8 +162,10 @@ static void tick(struct http_server *server, int64_t now_ns) {
 
 static int tick_ms(const struct http_server *server) {
     int64_t shortest_ns = (int64_t)TICK_MS_MAX * NS_PER_MS * 4;
-    if (server->options.heartbeat_ns > 0 && server->options.heartbeat_ns < shortest_ns) shortest_ns = server->options.heartbeat_ns;
-    if (server->options.idle_timeout_ns > 0 && server->options.idle_timeout_ns < shortest_ns) shortest_ns = server->options.idle_timeout_ns;
+    if (server->options.heartbeat_ns > 0 && server->options.heartbeat_ns < shortest_ns)
+        shortest_ns = server->options.heartbeat_ns;
+    if (server->options.idle_timeout_ns > 0 && server->options.idle_timeout_ns < shortest_ns)
+        shortest_ns = server->options.idle_timeout_ns;
     int64_t ms = shortest_ns / 4 / NS_PER_MS;
     return ms < TICK_MS_MIN ? TICK_MS_MIN : (int)ms;
 }
@@ -168,7 +177,8 @@ static void *watch(void *context) {
         free_retired(server);
         struct epoll_event events[EVENTS_PER_WAIT];
         int64_t wait_ns = next_ns - clock_monotonic_ns(clock_system());
-        int count = epoll_wait(server->watch_fd, events, EVENTS_PER_WAIT, wait_ns > 0 ? (int)(wait_ns / NS_PER_MS) + 1 : 0);
+        int count =
+            epoll_wait(server->watch_fd, events, EVENTS_PER_WAIT, wait_ns > 0 ? (int)(wait_ns / NS_PER_MS) + 1 : 0);
         for (int i = 0; i < count; i++) {
             struct http_watched *watched = events[i].data.ptr;
             if (watched == NULL) { /* woken: do what is due now */
@@ -191,17 +201,21 @@ static void *watch(void *context) {
     return NULL;
 }
 
-void http_watch_wake(struct http_server *server) { (void)!write(server->wake_fd, &(uint64_t){1}, sizeof(uint64_t)); }
+void http_watch_wake(struct http_server *server) {
+    (void)!write(server->wake_fd, &(uint64_t){1}, sizeof(uint64_t));
+}
 
 enum status http_watch_start(struct http_server *server, struct error *err) {
     server->watch_fd = epoll_create1(EPOLL_CLOEXEC);
     server->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     struct epoll_event event = {.events = EPOLLIN, .data.ptr = NULL};
-    if (server->watch_fd < 0 || server->wake_fd < 0 || epoll_ctl(server->watch_fd, EPOLL_CTL_ADD, server->wake_fd, &event) != 0) {
+    if (server->watch_fd < 0 || server->wake_fd < 0 ||
+        epoll_ctl(server->watch_fd, EPOLL_CTL_ADD, server->wake_fd, &event) != 0) {
         return error_set_errno(err, STATUS_RESOURCE_EXHAUSTED, errno, "HTTP server: cannot create epoll");
     }
     int failure = pthread_create(&server->watcher, NULL, watch, server);
-    if (failure != 0) return error_set_errno(err, STATUS_RESOURCE_EXHAUSTED, failure, "HTTP server: cannot start a thread");
+    if (failure != 0)
+        return error_set_errno(err, STATUS_RESOURCE_EXHAUSTED, failure, "HTTP server: cannot start a thread");
     (void)pthread_setname_np(server->watcher, "http-watch");
     server->watcher_started = true;
     return STATUS_OK;

@@ -27,7 +27,9 @@ static enum status malformed(struct reader *reader, const char *reason) {
 }
 
 static void skip_blanks(struct reader *reader) {
-    while (reader->at < reader->end && (*reader->at == ' ' || *reader->at == '\n' || *reader->at == '\r' || *reader->at == '\t')) reader->at++;
+    while (reader->at < reader->end &&
+           (*reader->at == ' ' || *reader->at == '\n' || *reader->at == '\r' || *reader->at == '\t'))
+        reader->at++;
 }
 
 static bool take(struct reader *reader, uint8_t byte) {
@@ -38,7 +40,8 @@ static bool take(struct reader *reader, uint8_t byte) {
 
 static enum status read_word(struct reader *reader, const char *word) {
     size_t length = strlen(word);
-    if ((size_t)(reader->end - reader->at) < length || memcmp(reader->at, word, length) != 0) return malformed(reader, "expecting a value");
+    if ((size_t)(reader->end - reader->at) < length || memcmp(reader->at, word, length) != 0)
+        return malformed(reader, "expecting a value");
     reader->at += length;
     return STATUS_OK;
 }
@@ -63,7 +66,8 @@ static enum status read_number(struct reader *reader) {
 /** The four hexadecimal digits behind \u. */
 static enum status read_code_unit(struct reader *reader, uint32_t *out) {
     uint8_t unit[2];
-    if (reader->end - reader->at < 4 || !bytes_from_hex((const char *)reader->at, 4, unit)) return malformed(reader, "expecting four hexadecimal digits");
+    if (reader->end - reader->at < 4 || !bytes_from_hex((const char *)reader->at, 4, unit))
+        return malformed(reader, "expecting four hexadecimal digits");
     reader->at += 4;
     *out = (uint32_t)unit[0] << 8 | unit[1];
     return STATUS_OK;
@@ -84,7 +88,8 @@ static enum status read_escape(struct reader *reader, uint32_t *out) {
     TRY(read_code_unit(reader, out));
     if (*out < 0xD800 || *out > 0xDFFF) return STATUS_OK;
     uint32_t low = 0;
-    if (*out > 0xDBFF || reader->end - reader->at < 2 || reader->at[0] != '\\' || reader->at[1] != 'u') return malformed(reader, "lone surrogate in a string");
+    if (*out > 0xDBFF || reader->end - reader->at < 2 || reader->at[0] != '\\' || reader->at[1] != 'u')
+        return malformed(reader, "lone surrogate in a string");
     reader->at += 2;
     TRY(read_code_unit(reader, &low));
     if (low < 0xDC00 || low > 0xDFFF) return malformed(reader, "lone surrogate in a string");
@@ -146,7 +151,8 @@ static enum status read_string(struct reader *reader, struct bytes_view *out, bo
     *out = bytes_view_of(open, (size_t)(close - open));
     if (escaped) {
         uint8_t *decoded = NULL;
-        if (reader->arena != NULL && (decoded = arena_alloc(reader->arena, out->length + 1)) == NULL) return STATUS_RESOURCE_EXHAUSTED;
+        if (reader->arena != NULL && (decoded = arena_alloc(reader->arena, out->length + 1)) == NULL)
+            return STATUS_RESOURCE_EXHAUSTED;
         reader->at = open;
         TRY(decode_string(reader, close, decoded, &out->length));
         if (decoded != NULL) out->data = decoded;
@@ -180,7 +186,8 @@ static enum status find_duplicate(struct reader *reader, const struct json_value
     const struct json_value **sorted = arena_alloc_array(reader->arena, object->count, sizeof *sorted);
     if (sorted == NULL) return STATUS_RESOURCE_EXHAUSTED;
     size_t count = 0;
-    for (const struct json_value *member = object->first; member != NULL; member = member->next) sorted[count++] = member;
+    for (const struct json_value *member = object->first; member != NULL; member = member->next)
+        sorted[count++] = member;
     qsort(sorted, count, sizeof *sorted, compare_names);
     for (size_t i = 1; i < count && reader->duplicate == NULL; i++) {
         if (bytes_view_equal(sorted[i - 1]->name, sorted[i]->name)) reader->duplicate = sorted[i];
@@ -222,7 +229,8 @@ static enum status read_container(struct reader *reader, struct json_value *cont
             }
             skip_blanks(reader);
             if (take(reader, close)) break;
-            if (!take(reader, ',')) return malformed(reader, is_object ? "expecting ',' or '}'" : "expecting ',' or ']'");
+            if (!take(reader, ','))
+                return malformed(reader, is_object ? "expecting ',' or '}'" : "expecting ',' or ']'");
             skip_blanks(reader);
         }
     }
@@ -232,13 +240,19 @@ static enum status read_container(struct reader *reader, struct json_value *cont
 
 static enum json_kind kind_of(uint8_t first) {
     switch (first) {
-    case '{': return JSON_KIND_OBJECT;
-    case '[': return JSON_KIND_ARRAY;
-    case '"': return JSON_KIND_STRING;
+    case '{':
+        return JSON_KIND_OBJECT;
+    case '[':
+        return JSON_KIND_ARRAY;
+    case '"':
+        return JSON_KIND_STRING;
     case 't':
-    case 'f': return JSON_KIND_BOOLEAN;
-    case '-': return JSON_KIND_NUMBER;
-    default: return first >= '0' && first <= '9' ? JSON_KIND_NUMBER : JSON_KIND_NULL;
+    case 'f':
+        return JSON_KIND_BOOLEAN;
+    case '-':
+        return JSON_KIND_NUMBER;
+    default:
+        return first >= '0' && first <= '9' ? JSON_KIND_NUMBER : JSON_KIND_NULL;
     }
 }
 
@@ -247,7 +261,8 @@ static enum status read_value(struct reader *reader, struct json_value **out) {
     if (reader->values_left-- <= 0) return malformed(reader, "too many values");
     const uint8_t *from = reader->at;
     struct json_value *value = NULL;
-    if (reader->arena != NULL && (value = arena_alloc(reader->arena, sizeof *value)) == NULL) return STATUS_RESOURCE_EXHAUSTED;
+    if (reader->arena != NULL && (value = arena_alloc(reader->arena, sizeof *value)) == NULL)
+        return STATUS_RESOURCE_EXHAUSTED;
     struct bytes_view string = {0};
     bool terminated = false;
     enum json_kind kind = kind_of(*from);
@@ -257,10 +272,18 @@ static enum status read_value(struct reader *reader, struct json_value **out) {
         reader->at++;
         TRY(read_container(reader, value, kind == JSON_KIND_OBJECT));
         break;
-    case JSON_KIND_STRING: TRY(read_string(reader, &string, &terminated)); break;
-    case JSON_KIND_NUMBER: TRY(read_number(reader)); break;
-    case JSON_KIND_BOOLEAN: TRY(read_word(reader, *from == 't' ? "true" : "false")); break;
-    case JSON_KIND_NULL: TRY(read_word(reader, "null")); break;
+    case JSON_KIND_STRING:
+        TRY(read_string(reader, &string, &terminated));
+        break;
+    case JSON_KIND_NUMBER:
+        TRY(read_number(reader));
+        break;
+    case JSON_KIND_BOOLEAN:
+        TRY(read_word(reader, *from == 't' ? "true" : "false"));
+        break;
+    case JSON_KIND_NULL:
+        TRY(read_word(reader, "null"));
+        break;
     }
     if (value != NULL) {
         value->kind = kind;
@@ -280,12 +303,19 @@ static enum status read_whole(struct reader *reader, struct json_value **out) {
     return reader->at == reader->end ? STATUS_OK : malformed(reader, "something behind the value");
 }
 
-static struct reader reader_of(struct bytes_view source, int depth_max, int64_t values_max, struct json_problem *problem) {
+static struct reader reader_of(struct bytes_view source, int depth_max, int64_t values_max,
+                               struct json_problem *problem) {
     const uint8_t *start = source.length != 0 ? source.data : (const uint8_t *)"";
-    return (struct reader){.start = start, .at = start, .end = start + source.length, .depth_left = depth_max, .values_left = values_max, .problem = problem};
+    return (struct reader){.start = start,
+                           .at = start,
+                           .end = start + source.length,
+                           .depth_left = depth_max,
+                           .values_left = values_max,
+                           .problem = problem};
 }
 
-enum status json_read(struct bytes_view source, int depth_max, int64_t values_max, struct arena *arena, struct json_value **out, struct json_problem *problem) {
+enum status json_read(struct bytes_view source, int depth_max, int64_t values_max, struct arena *arena,
+                      struct json_value **out, struct json_problem *problem) {
     *problem = (struct json_problem){0};
     struct reader reader = reader_of(source, depth_max, values_max, problem);
     reader.arena = arena;
@@ -318,9 +348,12 @@ bool json_append_compact(struct bytes *out, struct bytes_view text, size_t bytes
         /* One run without blanks, or up to the end of a string. */
         const uint8_t *from = at;
         for (; at < end; at++) {
-            if (in_string && *at == '\\') at++; /* well-formed: something follows */
-            else if (*at == '"') in_string = !in_string;
-            else if (!in_string && (*at == ' ' || *at == '\n' || *at == '\r' || *at == '\t')) break;
+            if (in_string && *at == '\\')
+                at++; /* well-formed: something follows */
+            else if (*at == '"')
+                in_string = !in_string;
+            else if (!in_string && (*at == ' ' || *at == '\n' || *at == '\r' || *at == '\t'))
+                break;
         }
         size_t run = (size_t)(at - from);
         if (run > left) {
@@ -376,8 +409,10 @@ enum status json_append_string(struct bytes *out, struct bytes_view string) {
         uint32_t code_point;
         bool valid;
         size_t used = text_decode(at, (size_t)(end - at), &code_point, &valid);
-        if (valid) (void)bytes_append(out, at, used);
-        else (void)bytes_append_string(out, "\xEF\xBF\xBD");
+        if (valid)
+            (void)bytes_append(out, at, used);
+        else
+            (void)bytes_append_string(out, "\xEF\xBF\xBD");
         at += used;
     }
     return bytes_append_byte(out, '"');

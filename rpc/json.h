@@ -16,25 +16,33 @@
 #include "base/arena.h"
 #include "base/bytes.h"
 
-enum json_kind { JSON_KIND_NULL, JSON_KIND_BOOLEAN, JSON_KIND_NUMBER, JSON_KIND_STRING, JSON_KIND_ARRAY, JSON_KIND_OBJECT };
+enum json_kind {
+    JSON_KIND_NULL,
+    JSON_KIND_BOOLEAN,
+    JSON_KIND_NUMBER,
+    JSON_KIND_STRING,
+    JSON_KIND_ARRAY,
+    JSON_KIND_OBJECT
+};
 
 struct json_value {
     enum json_kind kind;
     bool boolean;
-    bool terminated;              /* `string` is in the arena with a NUL behind it (it had escapes), else it is a piece of the source */
-    uint32_t count;               /* elements or members */
-    struct bytes_view text;       /* the source text of this value */
-    struct bytes_view string;     /* JSON_KIND_STRING: decoded; may hold NUL bytes */
-    struct bytes_view name;       /* a member's name, decoded */
-    struct json_value *first;     /* JSON_KIND_ARRAY, JSON_KIND_OBJECT: in the order of the source */
-    struct json_value *next;      /* the next sibling */
+    bool
+        terminated; /* `string` is in the arena with a NUL behind it (it had escapes), else it is a piece of the source */
+    uint32_t count;           /* elements or members */
+    struct bytes_view text;   /* the source text of this value */
+    struct bytes_view string; /* JSON_KIND_STRING: decoded; may hold NUL bytes */
+    struct bytes_view name;   /* a member's name, decoded */
+    struct json_value *first; /* JSON_KIND_ARRAY, JSON_KIND_OBJECT: in the order of the source */
+    struct json_value *next;  /* the next sibling */
 };
 
 /** What was wrong, and where. */
 struct json_problem {
-    const char *reason;            /* a constant sentence without a full stop; NULL: the arena is exhausted */
-    size_t offset;                 /* bytes into the source */
-    const struct json_value *root; /* duplicate name: the tree so far is whole, and ... */
+    const char *reason;                 /* a constant sentence without a full stop; NULL: the arena is exhausted */
+    size_t offset;                      /* bytes into the source */
+    const struct json_value *root;      /* duplicate name: the tree so far is whole, and ... */
     const struct json_value *duplicate; /* ... this member's name was there before */
 };
 
@@ -45,7 +53,8 @@ struct json_problem {
  * values_max  values in the whole text
  * Fails: STATUS_INVALID_ARGUMENT with `problem` filled; STATUS_RESOURCE_EXHAUSTED when the arena's cap is reached.
  */
-enum status json_read(struct bytes_view source, int depth_max, int64_t values_max, struct arena *arena, struct json_value **out, struct json_problem *problem);
+enum status json_read(struct bytes_view source, int depth_max, int64_t values_max, struct arena *arena,
+                      struct json_value **out, struct json_problem *problem);
 
 /** True when `source` is one well-formed JSON value (duplicate names are not looked for). Allocates nothing. */
 bool json_is_valid(struct bytes_view source, int depth_max, enum json_kind *out_kind);

@@ -15,23 +15,31 @@ struct scan {
     struct error *err;
 };
 
-static enum status scan_message(struct scan *scan, const ProtobufCMessageDescriptor *descriptor, struct bytes_view data, int depth_left) {
-    if (depth_left == 0) return error_set(scan->err, STATUS_INVALID_ARGUMENT, "%s: messages are nested more than %d deep", descriptor->name, LIMIT_PROTO_DEPTH);
+static enum status scan_message(struct scan *scan, const ProtobufCMessageDescriptor *descriptor, struct bytes_view data,
+                                int depth_left) {
+    if (depth_left == 0)
+        return error_set(scan->err, STATUS_INVALID_ARGUMENT, "%s: messages are nested more than %d deep",
+                         descriptor->name, LIMIT_PROTO_DEPTH);
     struct wire_field wire;
     while (wire_next(&data, &wire)) {
-        if (scan->elements_left-- <= 0) return error_set(scan->err, STATUS_INVALID_ARGUMENT, "%s: more than %d fields", descriptor->name, LIMIT_PROTO_ELEMENTS);
+        if (scan->elements_left-- <= 0)
+            return error_set(scan->err, STATUS_INVALID_ARGUMENT, "%s: more than %d fields", descriptor->name,
+                             LIMIT_PROTO_ELEMENTS);
         const ProtobufCFieldDescriptor *field = protobuf_c_message_descriptor_get_field(descriptor, wire.number);
         if (field == NULL || wire.type != WIRE_BYTES) continue;
-        if (field->type == PROTOBUF_C_TYPE_MESSAGE) TRY(scan_message(scan, field->descriptor, wire.bytes, depth_left - 1));
+        if (field->type == PROTOBUF_C_TYPE_MESSAGE)
+            TRY(scan_message(scan, field->descriptor, wire.bytes, depth_left - 1));
         if (field->type != PROTOBUF_C_TYPE_STRING || wire.bytes.length == 0) continue;
         if (!text_is_utf8(wire.bytes.data, wire.bytes.length)) {
             return error_set(scan->err, STATUS_INVALID_ARGUMENT, "%s.%s: invalid UTF-8", descriptor->name, field->name);
         }
         if (memchr(wire.bytes.data, 0, wire.bytes.length) != NULL) {
-            return error_set(scan->err, STATUS_INVALID_ARGUMENT, "%s.%s: NUL characters are not accepted", descriptor->name, field->name);
+            return error_set(scan->err, STATUS_INVALID_ARGUMENT, "%s.%s: NUL characters are not accepted",
+                             descriptor->name, field->name);
         }
     }
-    return data.length == 0 ? STATUS_OK : error_set(scan->err, STATUS_INVALID_ARGUMENT, "%s: malformed protobuf", descriptor->name);
+    return data.length == 0 ? STATUS_OK
+                            : error_set(scan->err, STATUS_INVALID_ARGUMENT, "%s: malformed protobuf", descriptor->name);
 }
 
 struct arena_allocator {
@@ -45,15 +53,21 @@ static void *allocate(void *context, size_t bytes) {
     allocator->exhausted |= out == NULL;
     return out;
 }
-static void forget(void *context, void *pointer) { (void)context, (void)pointer; }
+static void forget(void *context, void *pointer) {
+    (void)context, (void)pointer;
+}
 
-enum status protobuf_unpack(const ProtobufCMessageDescriptor *descriptor, struct bytes_view data, struct arena *arena, ProtobufCMessage **out, struct error *err) {
+enum status protobuf_unpack(const ProtobufCMessageDescriptor *descriptor, struct bytes_view data, struct arena *arena,
+                            ProtobufCMessage **out, struct error *err) {
     struct scan scan = {.elements_left = LIMIT_PROTO_ELEMENTS, .err = err};
     TRY(scan_message(&scan, descriptor, data, LIMIT_PROTO_DEPTH));
     struct arena_allocator context = {.arena = arena};
     ProtobufCAllocator allocator = {.alloc = allocate, .free = forget, .allocator_data = &context};
-    ProtobufCMessage *message = protobuf_c_message_unpack(descriptor, &allocator, data.length, data.length != 0 ? data.data : (const uint8_t *)"");
-    if (context.exhausted) return error_set(err, STATUS_RESOURCE_EXHAUSTED, "%s: the message needs more than %zu bytes of memory", descriptor->name, arena->cap_bytes);
+    ProtobufCMessage *message = protobuf_c_message_unpack(descriptor, &allocator, data.length,
+                                                          data.length != 0 ? data.data : (const uint8_t *)"");
+    if (context.exhausted)
+        return error_set(err, STATUS_RESOURCE_EXHAUSTED, "%s: the message needs more than %zu bytes of memory",
+                         descriptor->name, arena->cap_bytes);
     if (message == NULL) return error_set(err, STATUS_INVALID_ARGUMENT, "%s: malformed protobuf", descriptor->name);
     *out = message;
     return STATUS_OK;

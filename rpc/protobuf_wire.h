@@ -69,7 +69,8 @@ static inline bool wire_next(struct bytes_view *cursor, struct wire_field *out) 
         out->bytes = bytes_view_of(rest.data, (size_t)length);
         rest = bytes_view_of(rest.data + length, rest.length - (size_t)length);
         break;
-    default: return false;
+    default:
+        return false;
     }
     *cursor = rest;
     return true;

@@ -38,8 +38,8 @@ struct transcoder;
 
 /** `descriptors`: serialised FileDescriptorSet, borrowed. `messages`: the protobuf-c descriptors of the messages to be read or
  *  written, with everything they contain found from there. STATUS_INVALID_ARGUMENT names what does not fit. */
-enum status transcoder_create(struct bytes_view descriptors, const ProtobufCMessageDescriptor *const *messages, size_t count,
-                              struct transcoder **out, struct error *err);
+enum status transcoder_create(struct bytes_view descriptors, const ProtobufCMessageDescriptor *const *messages,
+                              size_t count, struct transcoder **out, struct error *err);
 void transcoder_destroy(struct transcoder *transcoder);
 
 struct transcode_step {
@@ -51,7 +51,8 @@ struct transcode_error {
     const char *message; /* "Input should be greater than or equal to 0" */
     size_t path_length;
     const struct transcode_step *path; /* without the leading "body" */
-    const char *input;   /* the refused value as JSON text, cut to TRANSCODE_INPUT_BYTES as a JSON string; NULL when absent */
+    const char
+        *input; /* the refused value as JSON text, cut to TRANSCODE_INPUT_BYTES as a JSON string; NULL when absent */
     const char *context; /* JSON object text, or NULL */
 };
 struct transcode_errors {
@@ -60,26 +61,28 @@ struct transcode_errors {
 };
 
 struct transcode_options {
-    bool strict;          /* the strict dialect: fields, members and words marked OpenAI are refused; maximum_strict applies */
+    bool strict; /* the strict dialect: fields, members and words marked OpenAI are refused; maximum_strict applies */
     int64_t elements_max; /* JSON values in one body; 0: LIMIT_PROTO_ELEMENTS */
 };
 
 /** JSON text -> message of `descriptor`, in `arena`. On STATUS_INVALID_ARGUMENT `errors` says all (memory from the arena); STATUS_RESOURCE_EXHAUSTED
  *  when the arena's cap is reached. */
-enum status transcode_read(const struct transcoder *transcoder, const struct transcode_options *options, const ProtobufCMessageDescriptor *descriptor,
-                           struct bytes_view json, struct arena *arena, ProtobufCMessage **out, struct transcode_errors *errors);
+enum status transcode_read(const struct transcoder *transcoder, const struct transcode_options *options,
+                           const ProtobufCMessageDescriptor *descriptor, struct bytes_view json, struct arena *arena,
+                           ProtobufCMessage **out, struct transcode_errors *errors);
 /** The same checks (required, ranges, words, dialect, UTF-8, json_text) over a message that came by gRPC, with the paths that its JSON would
  *  have. Protobuf cannot tell an absent list or plain scalar from an empty one: those count as absent unless `required`. Unknown
  *  fields are not looked at, as is protobuf's custom. */
-enum status transcode_check(const struct transcoder *transcoder, const struct transcode_options *options, const ProtobufCMessage *message,
-                            struct arena *arena, struct transcode_errors *errors);
+enum status transcode_check(const struct transcoder *transcoder, const struct transcode_options *options,
+                            const ProtobufCMessage *message, struct arena *arena, struct transcode_errors *errors);
 /** Message -> compact JSON, appended. Fields in the order of their numbers; absent ones are left out unless `always`; scalars without presence are
  *  always there. Invalid UTF-8 in string fields is written as U+FFFD, a json_text that is not JSON as null. */
 enum status transcode_write(const struct transcoder *transcoder, const ProtobufCMessage *message, struct bytes *out);
 
 /** Unpack untrusted protobuf bytes: depth, number of fields, UTF-8 and NULs in strings are checked first, memory is the arena's.
  *  STATUS_INVALID_ARGUMENT, or STATUS_RESOURCE_EXHAUSTED when the arena's cap is reached. */
-enum status protobuf_unpack(const ProtobufCMessageDescriptor *descriptor, struct bytes_view data, struct arena *arena, ProtobufCMessage **out, struct error *err);
+enum status protobuf_unpack(const ProtobufCMessageDescriptor *descriptor, struct bytes_view data, struct arena *arena,
+                            ProtobufCMessage **out, struct error *err);
 /** Pack into `out` (appended). STATUS_RESOURCE_EXHAUSTED when its maximum is reached. */
 enum status protobuf_pack(const ProtobufCMessage *message, struct bytes *out);
 

@@ -22,8 +22,12 @@ struct builder {
     struct error *err;
 };
 
-static enum status out_of_memory(struct builder *builder) { return error_set(builder->err, STATUS_RESOURCE_EXHAUSTED, "transcoder: no memory for the descriptors"); }
-static enum status malformed(struct builder *builder) { return error_set(builder->err, STATUS_INVALID_ARGUMENT, "transcoder: the descriptor set is malformed"); }
+static enum status out_of_memory(struct builder *builder) {
+    return error_set(builder->err, STATUS_RESOURCE_EXHAUSTED, "transcoder: no memory for the descriptors");
+}
+static enum status malformed(struct builder *builder) {
+    return error_set(builder->err, STATUS_INVALID_ARGUMENT, "transcoder: the descriptor set is malformed");
+}
 
 /** The last bytes field `number` of a serialised message; empty when absent. */
 static struct bytes_view find_bytes(struct bytes_view message, uint32_t number) {
@@ -44,20 +48,23 @@ static uint64_t find_varint(struct bytes_view message, uint32_t number) {
 }
 
 /** Add a DescriptorProto and those nested in it. */
-static enum status add_source(struct builder *builder, struct bytes_view scope, struct bytes_view descriptor, int nesting) {
+static enum status add_source(struct builder *builder, struct bytes_view scope, struct bytes_view descriptor,
+                              int nesting) {
     if (nesting == NESTING_MAX) return malformed(builder);
     struct arena *arena = &builder->transcoder->arena;
     struct bytes_view name = find_bytes(descriptor, 1);
     struct source_message *source = arena_alloc(arena, sizeof *source);
     if (source == NULL) return out_of_memory(builder);
-    source->name = arena_printf(arena, "%.*s%s%.*s", (int)scope.length, (const char *)scope.data, scope.length != 0 ? "." : "", (int)name.length, (const char *)name.data);
+    source->name = arena_printf(arena, "%.*s%s%.*s", (int)scope.length, (const char *)scope.data,
+                                scope.length != 0 ? "." : "", (int)name.length, (const char *)name.data);
     if (source->name == NULL) return out_of_memory(builder);
     source->descriptor = descriptor;
     source->next = builder->sources;
     builder->sources = source;
     struct wire_field field;
     while (wire_next(&descriptor, &field)) {
-        if (field.number == 3 && field.type == WIRE_BYTES) TRY(add_source(builder, bytes_view_string(source->name), field.bytes, nesting + 1));
+        if (field.number == 3 && field.type == WIRE_BYTES)
+            TRY(add_source(builder, bytes_view_string(source->name), field.bytes, nesting + 1));
     }
     return descriptor.length == 0 ? STATUS_OK : malformed(builder);
 }
@@ -79,7 +86,9 @@ static void set_number(struct optional_number *out, const struct wire_field *fie
     out->given = true;
     memcpy(&out->value, &field->value, sizeof out->value);
 }
-static void set_count(struct optional_count *out, const struct wire_field *field) { *out = (struct optional_count){.given = true, .value = (uint32_t)field->value}; }
+static void set_count(struct optional_count *out, const struct wire_field *field) {
+    *out = (struct optional_count){.given = true, .value = (uint32_t)field->value};
+}
 
 /** The words of both lists: numbers 11 and 12 of FieldRules. */
 static enum status read_words(struct builder *builder, struct bytes_view options, struct field_rules *rules) {
@@ -88,7 +97,8 @@ static enum status read_words(struct builder *builder, struct bytes_view options
         rules->words_count += field.number == 11;
         rules->words_openai_count += field.number == 12;
     }
-    rules->words = arena_alloc_array(&builder->transcoder->arena, rules->words_count + rules->words_openai_count + 1, sizeof *rules->words);
+    rules->words = arena_alloc_array(&builder->transcoder->arena, rules->words_count + rules->words_openai_count + 1,
+                                     sizeof *rules->words);
     if (rules->words == NULL) return out_of_memory(builder);
     size_t at = 0, at_openai = rules->words_count;
     for (struct bytes_view rest = options; wire_next(&rest, &field);) {
@@ -106,26 +116,57 @@ static enum status read_field_rules(struct builder *builder, struct bytes_view o
     struct wire_field field;
     while (wire_next(&options, &field)) {
         switch (field.number) {
-        case 1: rules->required = field.value != 0; break;
-        case 2: rules->nullable = field.value != 0; break;
-        case 3: set_number(&rules->minimum, &field); break;
-        case 4: set_number(&rules->exclusive_minimum, &field); break;
-        case 5: set_number(&rules->maximum, &field); break;
-        case 6: set_number(&rules->maximum_strict, &field); break;
-        case 7: set_count(&rules->min_bytes, &field); break;
-        case 8: set_count(&rules->max_bytes, &field); break;
-        case 9: set_count(&rules->min_items, &field); break;
-        case 10: set_count(&rules->max_items, &field); break;
-        case 13: rules->dialect = (enum dialect)field.value; break;
-        case 14: rules->always = field.value != 0; break;
-        case 15: rules->json_text = (enum json_text)field.value; break;
+        case 1:
+            rules->required = field.value != 0;
+            break;
+        case 2:
+            rules->nullable = field.value != 0;
+            break;
+        case 3:
+            set_number(&rules->minimum, &field);
+            break;
+        case 4:
+            set_number(&rules->exclusive_minimum, &field);
+            break;
+        case 5:
+            set_number(&rules->maximum, &field);
+            break;
+        case 6:
+            set_number(&rules->maximum_strict, &field);
+            break;
+        case 7:
+            set_count(&rules->min_bytes, &field);
+            break;
+        case 8:
+            set_count(&rules->max_bytes, &field);
+            break;
+        case 9:
+            set_count(&rules->min_items, &field);
+            break;
+        case 10:
+            set_count(&rules->max_items, &field);
+            break;
+        case 13:
+            rules->dialect = (enum dialect)field.value;
+            break;
+        case 14:
+            rules->always = field.value != 0;
+            break;
+        case 15:
+            rules->json_text = (enum json_text)field.value;
+            break;
         case 16:
             plan->name = arena_copy(&builder->transcoder->arena, field.bytes.data, field.bytes.length);
             if (plan->name == NULL) return out_of_memory(builder);
             break;
-        case 17: rules->hidden = field.value != 0; break;
-        case 18: rules->empty_as_null = field.value != 0; break;
-        default: break; /* 11 and 12 are read already */
+        case 17:
+            rules->hidden = field.value != 0;
+            break;
+        case 18:
+            rules->empty_as_null = field.value != 0;
+            break;
+        default:
+            break; /* 11 and 12 are read already */
         }
     }
     return options.length == 0 ? STATUS_OK : malformed(builder);
@@ -146,24 +187,29 @@ static const struct source_message *find_source(const struct builder *builder, c
     return source;
 }
 
-static enum status build_message(struct builder *builder, const ProtobufCMessageDescriptor *descriptor, struct message_plan **out);
+static enum status build_message(struct builder *builder, const ProtobufCMessageDescriptor *descriptor,
+                                 struct message_plan **out);
 
-static enum status build_field(struct builder *builder, const struct message_plan *owner, struct bytes_view source, const ProtobufCFieldDescriptor *descriptor,
-                               struct field_plan *plan) {
+static enum status build_field(struct builder *builder, const struct message_plan *owner, struct bytes_view source,
+                               const ProtobufCFieldDescriptor *descriptor, struct field_plan *plan) {
     plan->descriptor = descriptor;
     plan->name = descriptor->name;
     plan->repeated = descriptor->label == PROTOBUF_C_LABEL_REPEATED;
-    plan->presence = !plan->repeated && ((descriptor->flags & PROTOBUF_C_FIELD_FLAG_ONEOF) != 0 || descriptor->type == PROTOBUF_C_TYPE_MESSAGE);
+    plan->presence = !plan->repeated && ((descriptor->flags & PROTOBUF_C_FIELD_FLAG_ONEOF) != 0 ||
+                                         descriptor->type == PROTOBUF_C_TYPE_MESSAGE);
     struct bytes_view field_source = find_field_source(source, descriptor->id);
     if (field_source.length == 0) {
-        return error_set(builder->err, STATUS_INVALID_ARGUMENT, "transcoder: the descriptor set has no field %u of %s", descriptor->id, owner->descriptor->name);
+        return error_set(builder->err, STATUS_INVALID_ARGUMENT, "transcoder: the descriptor set has no field %u of %s",
+                         descriptor->id, owner->descriptor->name);
     }
     TRY(read_field_rules(builder, find_bytes(find_bytes(field_source, 8), OPTION_FIELD_RULES), plan));
     plan->name_length = strlen(plan->name);
     if (plan->rules.hidden) return STATUS_OK;
-    if (descriptor->type == PROTOBUF_C_TYPE_BYTES || descriptor->type == PROTOBUF_C_TYPE_ENUM || descriptor->label == PROTOBUF_C_LABEL_OPTIONAL ||
-        descriptor->label == PROTOBUF_C_LABEL_REQUIRED) {
-        return error_set(builder->err, STATUS_INVALID_ARGUMENT, "transcoder: %s.%s has no JSON form here (bytes, enum or proto2)", owner->descriptor->name, descriptor->name);
+    if (descriptor->type == PROTOBUF_C_TYPE_BYTES || descriptor->type == PROTOBUF_C_TYPE_ENUM ||
+        descriptor->label == PROTOBUF_C_LABEL_OPTIONAL || descriptor->label == PROTOBUF_C_LABEL_REQUIRED) {
+        return error_set(builder->err, STATUS_INVALID_ARGUMENT,
+                         "transcoder: %s.%s has no JSON form here (bytes, enum or proto2)", owner->descriptor->name,
+                         descriptor->name);
     }
     if (descriptor->type != PROTOBUF_C_TYPE_MESSAGE) return STATUS_OK;
     const ProtobufCMessageDescriptor *type = descriptor->descriptor;
@@ -196,22 +242,29 @@ static enum status check_form(struct builder *builder, const struct message_plan
     bool one_oneof = plan->fields_count > 0, messages = true;
     for (size_t i = 0; i < plan->fields_count; i++) {
         const ProtobufCFieldDescriptor *field = plan->fields[i].descriptor;
-        one_oneof &= (field->flags & PROTOBUF_C_FIELD_FLAG_ONEOF) != 0 && field->quantifier_offset == plan->fields[0].descriptor->quantifier_offset;
+        one_oneof &= (field->flags & PROTOBUF_C_FIELD_FLAG_ONEOF) != 0 &&
+                     field->quantifier_offset == plan->fields[0].descriptor->quantifier_offset;
         messages &= field->type == PROTOBUF_C_TYPE_MESSAGE && plan->fields[i].message->form == FORM_OBJECT;
     }
-    bool fits = plan->form == FORM_OBJECT || (plan->form == FORM_TAGGED && one_oneof && messages && plan->tag[0] != 0) || (plan->form == FORM_VALUE && one_oneof) ||
-                (plan->form == FORM_LIST && plan->fields_count == 1 && plan->fields[0].repeated && !plan->fields[0].map);
+    bool fits =
+        plan->form == FORM_OBJECT || (plan->form == FORM_TAGGED && one_oneof && messages && plan->tag[0] != 0) ||
+        (plan->form == FORM_VALUE && one_oneof) ||
+        (plan->form == FORM_LIST && plan->fields_count == 1 && plan->fields[0].repeated && !plan->fields[0].map);
     if (fits) return STATUS_OK;
-    return error_set(builder->err, STATUS_INVALID_ARGUMENT, "transcoder: the fields of %s do not fit its JSON form %d", plan->descriptor->name, (int)plan->form);
+    return error_set(builder->err, STATUS_INVALID_ARGUMENT, "transcoder: the fields of %s do not fit its JSON form %d",
+                     plan->descriptor->name, (int)plan->form);
 }
 
-static enum status build_message(struct builder *builder, const ProtobufCMessageDescriptor *descriptor, struct message_plan **out) {
+static enum status build_message(struct builder *builder, const ProtobufCMessageDescriptor *descriptor,
+                                 struct message_plan **out) {
     struct arena *arena = &builder->transcoder->arena;
     struct message_plan *plan = (struct message_plan *)transcode_find_plan(builder->transcoder, descriptor);
     *out = plan;
     if (plan != NULL) return STATUS_OK;
     const struct source_message *source = find_source(builder, descriptor->name);
-    if (source == NULL) return error_set(builder->err, STATUS_INVALID_ARGUMENT, "transcoder: the descriptor set has no message %s", descriptor->name);
+    if (source == NULL)
+        return error_set(builder->err, STATUS_INVALID_ARGUMENT, "transcoder: the descriptor set has no message %s",
+                         descriptor->name);
     plan = arena_alloc(arena, sizeof *plan);
     if (plan == NULL) return out_of_memory(builder);
     plan->descriptor = descriptor;
@@ -225,7 +278,8 @@ static enum status build_message(struct builder *builder, const ProtobufCMessage
     plan->fields_count = descriptor->n_fields;
     plan->fields = arena_alloc_array(arena, plan->fields_count, sizeof *plan->fields);
     if (plan->tag == NULL || plan->tag_default == NULL || plan->fields == NULL) return out_of_memory(builder);
-    for (size_t i = 0; i < plan->fields_count; i++) TRY(build_field(builder, plan, source->descriptor, &descriptor->fields[i], &plan->fields[i]));
+    for (size_t i = 0; i < plan->fields_count; i++)
+        TRY(build_field(builder, plan, source->descriptor, &descriptor->fields[i], &plan->fields[i]));
     TRY(index_names(builder, plan));
     *out = plan;
     return STATUS_OK;
@@ -234,15 +288,19 @@ static enum status build_message(struct builder *builder, const ProtobufCMessage
 /** Which JSON kinds fit a message. A FORM_VALUE message that contains itself without a bracket between has no answer. */
 static enum status find_kinds(struct builder *builder, struct message_plan *plan, int nesting) {
     if (plan->kinds_known) return STATUS_OK;
-    if (nesting == NESTING_MAX) return error_set(builder->err, STATUS_INVALID_ARGUMENT, "transcoder: the JSON value of %s contains itself", plan->descriptor->name);
+    if (nesting == NESTING_MAX)
+        return error_set(builder->err, STATUS_INVALID_ARGUMENT, "transcoder: the JSON value of %s contains itself",
+                         plan->descriptor->name);
     plan->kinds = plan->form == FORM_LIST ? 1u << JSON_KIND_ARRAY : 1u << JSON_KIND_OBJECT;
     if (plan->form == FORM_VALUE) {
         plan->kinds = 0;
         for (size_t i = 0; i < plan->fields_count; i++) {
-            if (plan->fields[i].message != NULL) TRY(find_kinds(builder, (struct message_plan *)plan->fields[i].message, nesting + 1));
+            if (plan->fields[i].message != NULL)
+                TRY(find_kinds(builder, (struct message_plan *)plan->fields[i].message, nesting + 1));
             uint32_t kinds = transcode_field_kinds(&plan->fields[i]);
             if ((plan->kinds & kinds) != 0) {
-                return error_set(builder->err, STATUS_INVALID_ARGUMENT, "transcoder: two members of %s take the same JSON type", plan->descriptor->name);
+                return error_set(builder->err, STATUS_INVALID_ARGUMENT,
+                                 "transcoder: two members of %s take the same JSON type", plan->descriptor->name);
             }
             plan->kinds |= kinds;
         }
@@ -257,15 +315,21 @@ uint32_t transcode_field_kinds(const struct field_plan *field) {
     if (field->descriptor->type == PROTOBUF_C_TYPE_BOOL) return 1u << JSON_KIND_BOOLEAN;
     if (field->descriptor->type != PROTOBUF_C_TYPE_STRING) return 1u << JSON_KIND_NUMBER;
     switch (field->rules.json_text) {
-    case JSON_TEXT_NONE: return 1u << JSON_KIND_STRING;
-    case JSON_TEXT_OBJECT: return 1u << JSON_KIND_OBJECT;
-    case JSON_TEXT_ARRAY: return 1u << JSON_KIND_ARRAY;
-    case JSON_TEXT_ANY: return 1u << JSON_KIND_NULL | 1u << JSON_KIND_BOOLEAN | 1u << JSON_KIND_NUMBER | 1u << JSON_KIND_STRING | 1u << JSON_KIND_ARRAY | 1u << JSON_KIND_OBJECT;
+    case JSON_TEXT_NONE:
+        return 1u << JSON_KIND_STRING;
+    case JSON_TEXT_OBJECT:
+        return 1u << JSON_KIND_OBJECT;
+    case JSON_TEXT_ARRAY:
+        return 1u << JSON_KIND_ARRAY;
+    case JSON_TEXT_ANY:
+        return 1u << JSON_KIND_NULL | 1u << JSON_KIND_BOOLEAN | 1u << JSON_KIND_NUMBER | 1u << JSON_KIND_STRING |
+               1u << JSON_KIND_ARRAY | 1u << JSON_KIND_OBJECT;
     }
     return 0;
 }
 
-const struct message_plan *transcode_find_plan(const struct transcoder *transcoder, const ProtobufCMessageDescriptor *descriptor) {
+const struct message_plan *transcode_find_plan(const struct transcoder *transcoder,
+                                               const ProtobufCMessageDescriptor *descriptor) {
     const struct message_plan *plan = transcoder->plans;
     while (plan != NULL && plan->descriptor != descriptor) plan = plan->next;
     return plan;
@@ -276,16 +340,19 @@ const struct field_plan *transcode_find_field(const struct message_plan *plan, s
     while (low < high) {
         size_t middle = (low + high) / 2;
         const struct field_plan *field = plan->by_name[middle];
-        int order = field->name_length != name.length ? (field->name_length < name.length ? -1 : 1) : memcmp(field->name, name.data, name.length);
+        int order = field->name_length != name.length ? (field->name_length < name.length ? -1 : 1)
+                                                      : memcmp(field->name, name.data, name.length);
         if (order == 0) return field;
-        if (order < 0) low = middle + 1;
-        else high = middle;
+        if (order < 0)
+            low = middle + 1;
+        else
+            high = middle;
     }
     return NULL;
 }
 
-enum status transcoder_create(struct bytes_view descriptors, const ProtobufCMessageDescriptor *const *messages, size_t count, struct transcoder **out,
-                              struct error *err) {
+enum status transcoder_create(struct bytes_view descriptors, const ProtobufCMessageDescriptor *const *messages,
+                              size_t count, struct transcoder **out, struct error *err) {
     struct transcoder *transcoder = calloc(1, sizeof *transcoder);
     if (transcoder == NULL) return error_set(err, STATUS_RESOURCE_EXHAUSTED, "transcoder: no memory");
     arena_init(&transcoder->arena, PLAN_BYTES_MAX);

@@ -44,7 +44,7 @@ struct field_plan {
     struct field_rules rules;
     const struct message_plan *message; /* of a message field; of a map: its entry */
     bool repeated, map;
-    bool presence;    /* absent can be told from zero: messages and oneof members */
+    bool presence; /* absent can be told from zero: messages and oneof members */
 };
 
 struct message_plan {
@@ -54,10 +54,10 @@ struct message_plan {
     uint32_t kinds;                /* bit per enum json_kind that a JSON value of this message may have */
     bool kinds_known;
     size_t fields_count;
-    struct field_plan *fields;             /* by number */
-    const struct field_plan **by_name;     /* by (length, bytes) of `name`; without hidden ones */
+    struct field_plan *fields;         /* by number */
+    const struct field_plan **by_name; /* by (length, bytes) of `name`; without hidden ones */
     size_t by_name_count;
-    struct message_plan *next;             /* of the transcoder's list */
+    struct message_plan *next; /* of the transcoder's list */
 };
 
 struct transcoder {
@@ -65,7 +65,8 @@ struct transcoder {
     struct message_plan *plans;
 };
 
-const struct message_plan *transcode_find_plan(const struct transcoder *transcoder, const ProtobufCMessageDescriptor *descriptor);
+const struct message_plan *transcode_find_plan(const struct transcoder *transcoder,
+                                               const ProtobufCMessageDescriptor *descriptor);
 const struct field_plan *transcode_find_field(const struct message_plan *plan, struct bytes_view name);
 /** Bits of the JSON kinds that one value of the field may have; 0 for none. */
 uint32_t transcode_field_kinds(const struct field_plan *field);
@@ -97,7 +98,8 @@ char *transcode_copy(struct transcode_run *run, const void *data, size_t length)
 const char *transcode_text(struct transcode_run *run, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /** Add an error at the current path. `input` and `context` may be NULL. */
-void transcode_fail(struct transcode_run *run, const char *type, const char *message, const char *input, const char *context);
+void transcode_fail(struct transcode_run *run, const char *type, const char *message, const char *input,
+                    const char *context);
 /** The `input` of an error: JSON text, cut as transcode.h says. */
 const char *transcode_input_json(struct transcode_run *run, struct bytes_view text);
 const char *transcode_input_string(struct transcode_run *run, struct bytes_view string);
@@ -122,6 +124,7 @@ void transcode_fail_word(struct transcode_run *run, const struct field_plan *fie
 /** "Input should be a valid integer" and its like, for a value of the wrong JSON type. */
 void transcode_fail_type(struct transcode_run *run, const struct field_plan *field, const char *input);
 void transcode_fail_message_type(struct transcode_run *run, const struct message_plan *plan, const char *input);
-void transcode_fail_tag(struct transcode_run *run, const struct message_plan *plan, struct bytes_view tag, const char *input);
+void transcode_fail_tag(struct transcode_run *run, const struct message_plan *plan, struct bytes_view tag,
+                        const char *input);
 
 #endif

@@ -9,11 +9,16 @@
 #include <math.h>
 #include <string.h>
 
-static ProtobufCMessage *read_message(struct transcode_run *run, const struct message_plan *plan, const struct json_value *value);
+static ProtobufCMessage *read_message(struct transcode_run *run, const struct message_plan *plan,
+                                      const struct json_value *value);
 
-static bool kind_fits(uint32_t kinds, const struct json_value *value) { return (kinds >> value->kind & 1) != 0; }
+static bool kind_fits(uint32_t kinds, const struct json_value *value) {
+    return (kinds >> value->kind & 1) != 0;
+}
 
-static const char *input_of(struct transcode_run *run, const struct json_value *value) { return transcode_input_json(run, value->text); }
+static const char *input_of(struct transcode_run *run, const struct json_value *value) {
+    return transcode_input_json(run, value->text);
+}
 
 static ProtobufCMessage *new_message(struct transcode_run *run, const struct message_plan *plan) {
     ProtobufCMessage *message = transcode_alloc(run, 1, plan->descriptor->sizeof_message);
@@ -38,8 +43,10 @@ static struct transcode_number parse_number(struct transcode_run *run, struct by
     if (copy == NULL) return number;
     if (!text_to_double(copy, &number.real)) number.real = negative ? -INFINITY : INFINITY;
     number.whole = number.real == trunc(number.real); /* also infinite */
-    if (fabs(number.real) < 1e37) number.integer = number.whole ? (__int128)number.real : 0;
-    else number.integer = negative ? -((__int128)1 << 120) : (__int128)1 << 120;
+    if (fabs(number.real) < 1e37)
+        number.integer = number.whole ? (__int128)number.real : 0;
+    else
+        number.integer = negative ? -((__int128)1 << 120) : (__int128)1 << 120;
     return number;
 }
 
@@ -47,21 +54,35 @@ static void store_number(const ProtobufCFieldDescriptor *field, struct transcode
     switch (field->type) {
     case PROTOBUF_C_TYPE_INT32:
     case PROTOBUF_C_TYPE_SINT32:
-    case PROTOBUF_C_TYPE_SFIXED32: *(int32_t *)slot = (int32_t)number.integer; break;
+    case PROTOBUF_C_TYPE_SFIXED32:
+        *(int32_t *)slot = (int32_t)number.integer;
+        break;
     case PROTOBUF_C_TYPE_UINT32:
-    case PROTOBUF_C_TYPE_FIXED32: *(uint32_t *)slot = (uint32_t)number.integer; break;
+    case PROTOBUF_C_TYPE_FIXED32:
+        *(uint32_t *)slot = (uint32_t)number.integer;
+        break;
     case PROTOBUF_C_TYPE_UINT64:
-    case PROTOBUF_C_TYPE_FIXED64: *(uint64_t *)slot = (uint64_t)number.integer; break;
-    case PROTOBUF_C_TYPE_FLOAT: *(float *)slot = (float)number.real; break;
-    case PROTOBUF_C_TYPE_DOUBLE: *(double *)slot = number.real; break;
-    default: *(int64_t *)slot = (int64_t)number.integer; break;
+    case PROTOBUF_C_TYPE_FIXED64:
+        *(uint64_t *)slot = (uint64_t)number.integer;
+        break;
+    case PROTOBUF_C_TYPE_FLOAT:
+        *(float *)slot = (float)number.real;
+        break;
+    case PROTOBUF_C_TYPE_DOUBLE:
+        *(double *)slot = number.real;
+        break;
+    default:
+        *(int64_t *)slot = (int64_t)number.integer;
+        break;
     }
 }
 
-static bool read_number(struct transcode_run *run, const struct field_plan *field, const struct json_value *value, void *slot) {
+static bool read_number(struct transcode_run *run, const struct field_plan *field, const struct json_value *value,
+                        void *slot) {
     struct transcode_number number = parse_number(run, value->text);
     if (transcode_is_integer(field->descriptor->type) && !number.whole) {
-        transcode_fail(run, "int_from_float", "Input should be a valid integer, got a number with a fractional part", input_of(run, value), NULL);
+        transcode_fail(run, "int_from_float", "Input should be a valid integer, got a number with a fractional part",
+                       input_of(run, value), NULL);
         return false;
     }
     number.whole = transcode_is_integer(field->descriptor->type);
@@ -71,23 +92,29 @@ static bool read_number(struct transcode_run *run, const struct field_plan *fiel
 }
 
 /** The value as compact JSON text. */
-static bool read_json_text(struct transcode_run *run, const struct field_plan *field, const struct json_value *value, char **slot) {
+static bool read_json_text(struct transcode_run *run, const struct field_plan *field, const struct json_value *value,
+                           char **slot) {
     uint8_t *memory = transcode_alloc(run, value->text.length + 1, 1);
     if (memory == NULL) return false;
-    struct bytes compact = {.data = memory, .capacity = value->text.length + 1, .max_bytes = value->text.length}; /* large enough: never grows */
+    struct bytes compact = {.data = memory,
+                            .capacity = value->text.length + 1,
+                            .max_bytes = value->text.length}; /* large enough: never grows */
     (void)json_append_compact(&compact, value->text, value->text.length);
     *slot = (char *)memory;
     return transcode_check_string(run, field, bytes_view(&compact));
 }
 
-static bool read_string(struct transcode_run *run, const struct field_plan *field, const struct json_value *value, char **slot) {
+static bool read_string(struct transcode_run *run, const struct field_plan *field, const struct json_value *value,
+                        char **slot) {
     if (!transcode_check_string(run, field, value->string)) return false;
-    *slot = value->terminated ? (char *)value->string.data : transcode_copy(run, value->string.data, value->string.length);
+    *slot =
+        value->terminated ? (char *)value->string.data : transcode_copy(run, value->string.data, value->string.length);
     return *slot != NULL;
 }
 
 /** One value of the field's type into `slot`; false when an error was added. */
-static bool read_value(struct transcode_run *run, const struct field_plan *field, const struct json_value *value, void *slot) {
+static bool read_value(struct transcode_run *run, const struct field_plan *field, const struct json_value *value,
+                       void *slot) {
     if (field->descriptor->type == PROTOBUF_C_TYPE_MESSAGE) {
         ProtobufCMessage *message = read_message(run, field->message, value);
         *(ProtobufCMessage **)slot = message;
@@ -113,15 +140,20 @@ size_t transcode_slot_bytes(ProtobufCType type) {
     case PROTOBUF_C_TYPE_SFIXED32:
     case PROTOBUF_C_TYPE_UINT32:
     case PROTOBUF_C_TYPE_FIXED32:
-    case PROTOBUF_C_TYPE_FLOAT: return 4;
-    case PROTOBUF_C_TYPE_BOOL: return sizeof(protobuf_c_boolean);
+    case PROTOBUF_C_TYPE_FLOAT:
+        return 4;
+    case PROTOBUF_C_TYPE_BOOL:
+        return sizeof(protobuf_c_boolean);
     case PROTOBUF_C_TYPE_STRING:
-    case PROTOBUF_C_TYPE_MESSAGE: return sizeof(void *);
-    default: return 8;
+    case PROTOBUF_C_TYPE_MESSAGE:
+        return sizeof(void *);
+    default:
+        return 8;
     }
 }
 
-static void read_list(struct transcode_run *run, const struct field_plan *field, const struct json_value *list, ProtobufCMessage *message) {
+static void read_list(struct transcode_run *run, const struct field_plan *field, const struct json_value *list,
+                      ProtobufCMessage *message) {
     if (!transcode_check_items(run, field, list->count)) return;
     size_t bytes = transcode_slot_bytes(field->descriptor->type), index = 0;
     uint8_t *slots = transcode_alloc(run, list->count, bytes);
@@ -136,7 +168,8 @@ static void read_list(struct transcode_run *run, const struct field_plan *field,
 }
 
 /** A map's key: the text itself, or the integer it spells canonically (so "1" and "01" cannot both be there). */
-static bool read_key(struct transcode_run *run, const struct field_plan *key, const struct json_value *member, ProtobufCMessage *entry) {
+static bool read_key(struct transcode_run *run, const struct field_plan *key, const struct json_value *member,
+                     ProtobufCMessage *entry) {
     void *slot = (uint8_t *)entry + key->descriptor->offset;
     bool fits = false;
     transcode_push_name(run, "[key]");
@@ -149,7 +182,8 @@ static bool read_key(struct transcode_run *run, const struct field_plan *key, co
         bool canonical = name.length > sign && name.length <= 20 && (name.data[sign] != '0' || name.length == 1);
         for (size_t i = sign; i < name.length; i++) canonical &= name.data[i] >= '0' && name.data[i] <= '9';
         if (!canonical) {
-            transcode_fail(run, "int_parsing", "Input should be a valid integer, unable to parse string as an integer", transcode_input_string(run, name), NULL);
+            transcode_fail(run, "int_parsing", "Input should be a valid integer, unable to parse string as an integer",
+                           transcode_input_string(run, name), NULL);
         } else {
             struct transcode_number number = parse_number(run, name);
             fits = transcode_check_number(run, key, number);
@@ -160,7 +194,8 @@ static bool read_key(struct transcode_run *run, const struct field_plan *key, co
     return fits;
 }
 
-static void read_map(struct transcode_run *run, const struct field_plan *field, const struct json_value *object, ProtobufCMessage *message) {
+static void read_map(struct transcode_run *run, const struct field_plan *field, const struct json_value *object,
+                     ProtobufCMessage *message) {
     if (!transcode_check_items(run, field, object->count)) return;
     const struct field_plan *key = &field->message->fields[0];
     struct field_plan value = field->message->fields[1];
@@ -172,7 +207,8 @@ static void read_map(struct transcode_run *run, const struct field_plan *field, 
         if (entries == NULL || entry == NULL) return;
         entries[index++] = entry;
         transcode_push_name(run, transcode_shown(run, member->name));
-        if (read_key(run, key, member, entry)) (void)read_value(run, &value, member, (uint8_t *)entry + value.descriptor->offset);
+        if (read_key(run, key, member, entry))
+            (void)read_value(run, &value, member, (uint8_t *)entry + value.descriptor->offset);
         transcode_pop(run);
     }
     *(void **)((uint8_t *)message + field->descriptor->offset) = entries;
@@ -180,28 +216,35 @@ static void read_map(struct transcode_run *run, const struct field_plan *field, 
 }
 
 /** A field whose name is in the object. */
-static void read_field(struct transcode_run *run, const struct field_plan *field, const struct json_value *value, ProtobufCMessage *message) {
+static void read_field(struct transcode_run *run, const struct field_plan *field, const struct json_value *value,
+                       ProtobufCMessage *message) {
     const ProtobufCFieldDescriptor *descriptor = field->descriptor;
     if (value->kind == JSON_KIND_NULL && field->rules.nullable) return;
     if (field->map) {
-        if (value->kind == JSON_KIND_OBJECT) read_map(run, field, value, message);
-        else transcode_fail_type(run, field, input_of(run, value));
+        if (value->kind == JSON_KIND_OBJECT)
+            read_map(run, field, value, message);
+        else
+            transcode_fail_type(run, field, input_of(run, value));
         return;
     }
     if (field->repeated) {
-        if (value->kind == JSON_KIND_ARRAY) read_list(run, field, value, message);
-        else transcode_fail(run, "list_type", "Input should be a valid list", input_of(run, value), NULL);
+        if (value->kind == JSON_KIND_ARRAY)
+            read_list(run, field, value, message);
+        else
+            transcode_fail(run, "list_type", "Input should be a valid list", input_of(run, value), NULL);
         return;
     }
     uint32_t *which = NULL;
     if ((descriptor->flags & PROTOBUF_C_FIELD_FLAG_ONEOF) != 0) {
         which = (uint32_t *)((uint8_t *)message + descriptor->quantifier_offset);
         if (*which != 0) {
-            transcode_fail(run, "value_error", "Value error, only one member of this group may be given", input_of(run, value), NULL);
+            transcode_fail(run, "value_error", "Value error, only one member of this group may be given",
+                           input_of(run, value), NULL);
             return;
         }
     }
-    if (read_value(run, field, value, (uint8_t *)message + descriptor->offset) && which != NULL) *which = descriptor->id;
+    if (read_value(run, field, value, (uint8_t *)message + descriptor->offset) && which != NULL)
+        *which = descriptor->id;
 }
 
 static void fail_missing(struct transcode_run *run, const char *name, const struct json_value *object) {
@@ -211,14 +254,17 @@ static void fail_missing(struct transcode_run *run, const char *name, const stru
 }
 
 /** The members of `object` into the fields of `message`; `tag` is a name that belongs to the union around it, or empty. */
-static void read_fields(struct transcode_run *run, const struct message_plan *plan, const struct json_value *object, struct bytes_view tag, ProtobufCMessage *message) {
+static void read_fields(struct transcode_run *run, const struct message_plan *plan, const struct json_value *object,
+                        struct bytes_view tag, ProtobufCMessage *message) {
     const struct json_value **members = transcode_alloc(run, plan->fields_count, sizeof *members);
     if (members == NULL) return;
     size_t unknown = 0;
     for (const struct json_value *member = object->first; member != NULL; member = member->next) {
         const struct field_plan *field = transcode_find_field(plan, member->name);
-        if (field != NULL && !transcode_field_refused(run, field)) members[field - plan->fields] = member;
-        else unknown += tag.length == 0 || !bytes_view_equal(member->name, tag);
+        if (field != NULL && !transcode_field_refused(run, field))
+            members[field - plan->fields] = member;
+        else
+            unknown += tag.length == 0 || !bytes_view_equal(member->name, tag);
     }
     for (size_t i = 0; i < plan->fields_count && !run->exhausted; i++) {
         const struct field_plan *field = &plan->fields[i];
@@ -230,9 +276,12 @@ static void read_fields(struct transcode_run *run, const struct message_plan *pl
         read_field(run, field, members[i], message);
         transcode_pop(run);
     }
-    for (const struct json_value *member = object->first; member != NULL && unknown > 0 && run->errors->count < TRANSCODE_ERRORS_MAX; member = member->next) {
+    for (const struct json_value *member = object->first;
+         member != NULL && unknown > 0 && run->errors->count < TRANSCODE_ERRORS_MAX; member = member->next) {
         const struct field_plan *field = transcode_find_field(plan, member->name);
-        if ((field != NULL && !transcode_field_refused(run, field)) || (tag.length != 0 && bytes_view_equal(member->name, tag))) continue;
+        if ((field != NULL && !transcode_field_refused(run, field)) ||
+            (tag.length != 0 && bytes_view_equal(member->name, tag)))
+            continue;
         unknown--;
         transcode_push_name(run, transcode_shown(run, member->name));
         transcode_fail(run, "extra_forbidden", "Extra inputs are not permitted", input_of(run, member), NULL);
@@ -240,17 +289,22 @@ static void read_fields(struct transcode_run *run, const struct message_plan *pl
     }
 }
 
-static ProtobufCMessage *read_tagged(struct transcode_run *run, const struct message_plan *plan, const struct json_value *object) {
+static ProtobufCMessage *read_tagged(struct transcode_run *run, const struct message_plan *plan,
+                                     const struct json_value *object) {
     const struct bytes_view tag_name = bytes_view_string(plan->tag);
     const struct json_value *tag = object->first;
     while (tag != NULL && !bytes_view_equal(tag->name, tag_name)) tag = tag->next;
     if (tag == NULL && plan->tag_default[0] == 0) {
-        transcode_fail(run, "union_tag_not_found", transcode_text(run, "Unable to extract tag using discriminator '%s'", plan->tag), input_of(run, object),
-                       transcode_text(run, "{\"discriminator\":\"'%s'\"}", plan->tag));
+        transcode_fail(run, "union_tag_not_found",
+                       transcode_text(run, "Unable to extract tag using discriminator '%s'", plan->tag),
+                       input_of(run, object), transcode_text(run, "{\"discriminator\":\"'%s'\"}", plan->tag));
         return NULL;
     }
-    struct bytes_view chosen = tag == NULL ? bytes_view_string(plan->tag_default) : tag->kind == JSON_KIND_STRING ? tag->string : tag->text;
-    const struct field_plan *field = tag == NULL || tag->kind == JSON_KIND_STRING ? transcode_find_field(plan, chosen) : NULL;
+    struct bytes_view chosen = tag == NULL                     ? bytes_view_string(plan->tag_default)
+                               : tag->kind == JSON_KIND_STRING ? tag->string
+                                                               : tag->text;
+    const struct field_plan *field =
+        tag == NULL || tag->kind == JSON_KIND_STRING ? transcode_find_field(plan, chosen) : NULL;
     if (field == NULL || transcode_field_refused(run, field)) {
         transcode_fail_tag(run, plan, chosen, input_of(run, object));
         return NULL;
@@ -266,12 +320,16 @@ static ProtobufCMessage *read_tagged(struct transcode_run *run, const struct mes
 }
 
 /** The member that takes this JSON type; check_form made sure that there is one at most. */
-static ProtobufCMessage *read_union(struct transcode_run *run, const struct message_plan *plan, const struct json_value *value) {
+static ProtobufCMessage *read_union(struct transcode_run *run, const struct message_plan *plan,
+                                    const struct json_value *value) {
     for (size_t i = 0; i < plan->fields_count; i++) {
         const struct field_plan *field = &plan->fields[i];
-        if (field->rules.hidden || transcode_field_refused(run, field) || !kind_fits(transcode_field_kinds(field), value)) continue;
+        if (field->rules.hidden || transcode_field_refused(run, field) ||
+            !kind_fits(transcode_field_kinds(field), value))
+            continue;
         ProtobufCMessage *message = new_message(run, plan);
-        if (message == NULL || !read_value(run, field, value, (uint8_t *)message + field->descriptor->offset)) return NULL;
+        if (message == NULL || !read_value(run, field, value, (uint8_t *)message + field->descriptor->offset))
+            return NULL;
         *(uint32_t *)((uint8_t *)message + field->descriptor->quantifier_offset) = field->descriptor->id;
         return message;
     }
@@ -280,7 +338,8 @@ static ProtobufCMessage *read_union(struct transcode_run *run, const struct mess
 }
 
 /** NULL when an error was added or the arena is exhausted. A message may come back although errors were added inside it. */
-static ProtobufCMessage *read_message(struct transcode_run *run, const struct message_plan *plan, const struct json_value *value) {
+static ProtobufCMessage *read_message(struct transcode_run *run, const struct message_plan *plan,
+                                      const struct json_value *value) {
     if (plan->form == FORM_VALUE) return read_union(run, plan, value);
     if (!kind_fits(plan->kinds, value)) {
         transcode_fail_message_type(run, plan, input_of(run, value));
@@ -289,8 +348,10 @@ static ProtobufCMessage *read_message(struct transcode_run *run, const struct me
     if (plan->form == FORM_TAGGED) return read_tagged(run, plan, value);
     ProtobufCMessage *message = new_message(run, plan);
     if (message == NULL) return NULL;
-    if (plan->form == FORM_LIST) read_list(run, &plan->fields[0], value, message);
-    else read_fields(run, plan, value, (struct bytes_view){0}, message);
+    if (plan->form == FORM_LIST)
+        read_list(run, &plan->fields[0], value, message);
+    else
+        read_fields(run, plan, value, (struct bytes_view){0}, message);
     return message;
 }
 
@@ -300,20 +361,26 @@ static void push_path_to(struct transcode_run *run, const struct json_value *fro
         size_t index = 0;
         const struct json_value *child = from->first;
         while (child != to && child->text.data + child->text.length <= to->text.data) child = child->next, index++;
-        if (from->kind == JSON_KIND_OBJECT) transcode_push_name(run, transcode_shown(run, child->name));
-        else transcode_push_index(run, index);
+        if (from->kind == JSON_KIND_OBJECT)
+            transcode_push_name(run, transcode_shown(run, child->name));
+        else
+            transcode_push_index(run, index);
         from = child;
     }
 }
 
 static void fail_malformed(struct transcode_run *run, const struct json_problem *problem) {
-    if (problem->duplicate != NULL) push_path_to(run, problem->root, problem->duplicate);
-    else transcode_push_index(run, problem->offset);
-    transcode_fail(run, "json_invalid", transcode_text(run, "JSON decode error: %s", problem->reason), NULL, transcode_text(run, "{\"error\":\"%s\"}", problem->reason));
+    if (problem->duplicate != NULL)
+        push_path_to(run, problem->root, problem->duplicate);
+    else
+        transcode_push_index(run, problem->offset);
+    transcode_fail(run, "json_invalid", transcode_text(run, "JSON decode error: %s", problem->reason), NULL,
+                   transcode_text(run, "{\"error\":\"%s\"}", problem->reason));
 }
 
-enum status transcode_read(const struct transcoder *transcoder, const struct transcode_options *options, const ProtobufCMessageDescriptor *descriptor,
-                           struct bytes_view json, struct arena *arena, ProtobufCMessage **out, struct transcode_errors *errors) {
+enum status transcode_read(const struct transcoder *transcoder, const struct transcode_options *options,
+                           const ProtobufCMessageDescriptor *descriptor, struct bytes_view json, struct arena *arena,
+                           ProtobufCMessage **out, struct transcode_errors *errors) {
     errors->count = 0;
     const struct message_plan *plan = transcode_find_plan(transcoder, descriptor);
     if (plan == NULL) return STATUS_INTERNAL;
@@ -324,10 +391,15 @@ enum status transcode_read(const struct transcoder *transcoder, const struct tra
     if (json.length == 0) {
         transcode_fail(&run, "missing", "Field required", NULL, NULL);
     } else {
-        enum status status = json_read(json, LIMIT_JSON_DEPTH, options->elements_max > 0 ? options->elements_max : LIMIT_PROTO_ELEMENTS, arena, &root, &problem);
-        if (status == STATUS_OK) message = read_message(&run, plan, root);
-        else if (status == STATUS_INVALID_ARGUMENT) fail_malformed(&run, &problem);
-        else run.exhausted = true;
+        enum status status =
+            json_read(json, LIMIT_JSON_DEPTH, options->elements_max > 0 ? options->elements_max : LIMIT_PROTO_ELEMENTS,
+                      arena, &root, &problem);
+        if (status == STATUS_OK)
+            message = read_message(&run, plan, root);
+        else if (status == STATUS_INVALID_ARGUMENT)
+            fail_malformed(&run, &problem);
+        else
+            run.exhausted = true;
     }
     if (run.exhausted) return STATUS_RESOURCE_EXHAUSTED;
     if (errors->count > 0) return STATUS_INVALID_ARGUMENT;

@@ -14,9 +14,12 @@
 /* Messages nested in messages; received ones are bounded by LIMIT_PROTO_DEPTH already. */
 enum { WRITE_DEPTH_MAX = 2 * LIMIT_PROTO_DEPTH };
 
-static void write_message(struct bytes *out, const struct message_plan *plan, const ProtobufCMessage *message, int depth);
+static void write_message(struct bytes *out, const struct message_plan *plan, const ProtobufCMessage *message,
+                          int depth);
 
-static void write_literal(struct bytes *out, const char *text) { (void)bytes_append_string(out, text); }
+static void write_literal(struct bytes *out, const char *text) {
+    (void)bytes_append_string(out, text);
+}
 
 static void write_unsigned(struct bytes *out, bool negative, uint64_t value) {
     char text[24];
@@ -27,7 +30,9 @@ static void write_unsigned(struct bytes *out, bool negative, uint64_t value) {
     (void)bytes_append(out, text + at, sizeof text - at);
 }
 
-static void write_signed(struct bytes *out, int64_t value) { write_unsigned(out, value < 0, value < 0 ? 0 - (uint64_t)value : (uint64_t)value); }
+static void write_signed(struct bytes *out, int64_t value) {
+    write_unsigned(out, value < 0, value < 0 ? 0 - (uint64_t)value : (uint64_t)value);
+}
 
 static void write_double(struct bytes *out, double value) {
     char text[32];
@@ -56,32 +61,53 @@ static void write_float(struct bytes *out, float value) {
 static void write_json_text(struct bytes *out, const char *text) {
     enum json_kind kind;
     struct bytes_view view = bytes_view_string(text);
-    if (json_is_valid(view, LIMIT_JSON_DEPTH, &kind)) (void)bytes_append(out, view.data, view.length);
-    else write_literal(out, "null"); /* whatever filled the field, the answer around it stays JSON */
+    if (json_is_valid(view, LIMIT_JSON_DEPTH, &kind))
+        (void)bytes_append(out, view.data, view.length);
+    else
+        write_literal(out, "null"); /* whatever filled the field, the answer around it stays JSON */
 }
 
 static void write_value(struct bytes *out, const struct field_plan *field, const void *slot, int depth) {
     switch (field->descriptor->type) {
     case PROTOBUF_C_TYPE_INT32:
     case PROTOBUF_C_TYPE_SINT32:
-    case PROTOBUF_C_TYPE_SFIXED32: write_signed(out, *(const int32_t *)slot); break;
-    case PROTOBUF_C_TYPE_UINT32:
-    case PROTOBUF_C_TYPE_FIXED32: write_unsigned(out, false, *(const uint32_t *)slot); break;
-    case PROTOBUF_C_TYPE_UINT64:
-    case PROTOBUF_C_TYPE_FIXED64: write_unsigned(out, false, *(const uint64_t *)slot); break;
-    case PROTOBUF_C_TYPE_FLOAT: write_float(out, *(const float *)slot); break;
-    case PROTOBUF_C_TYPE_DOUBLE: write_double(out, *(const double *)slot); break;
-    case PROTOBUF_C_TYPE_BOOL: write_literal(out, *(const protobuf_c_boolean *)slot ? "true" : "false"); break;
-    case PROTOBUF_C_TYPE_STRING:
-        if (field->rules.json_text != JSON_TEXT_NONE) write_json_text(out, *(const char *const *)slot);
-        else (void)json_append_string(out, bytes_view_string(*(const char *const *)slot));
+    case PROTOBUF_C_TYPE_SFIXED32:
+        write_signed(out, *(const int32_t *)slot);
         break;
-    case PROTOBUF_C_TYPE_MESSAGE: write_message(out, field->message, *(const ProtobufCMessage *const *)slot, depth + 1); break;
-    default: write_signed(out, *(const int64_t *)slot); break;
+    case PROTOBUF_C_TYPE_UINT32:
+    case PROTOBUF_C_TYPE_FIXED32:
+        write_unsigned(out, false, *(const uint32_t *)slot);
+        break;
+    case PROTOBUF_C_TYPE_UINT64:
+    case PROTOBUF_C_TYPE_FIXED64:
+        write_unsigned(out, false, *(const uint64_t *)slot);
+        break;
+    case PROTOBUF_C_TYPE_FLOAT:
+        write_float(out, *(const float *)slot);
+        break;
+    case PROTOBUF_C_TYPE_DOUBLE:
+        write_double(out, *(const double *)slot);
+        break;
+    case PROTOBUF_C_TYPE_BOOL:
+        write_literal(out, *(const protobuf_c_boolean *)slot ? "true" : "false");
+        break;
+    case PROTOBUF_C_TYPE_STRING:
+        if (field->rules.json_text != JSON_TEXT_NONE)
+            write_json_text(out, *(const char *const *)slot);
+        else
+            (void)json_append_string(out, bytes_view_string(*(const char *const *)slot));
+        break;
+    case PROTOBUF_C_TYPE_MESSAGE:
+        write_message(out, field->message, *(const ProtobufCMessage *const *)slot, depth + 1);
+        break;
+    default:
+        write_signed(out, *(const int64_t *)slot);
+        break;
     }
 }
 
-static void write_map(struct bytes *out, const struct field_plan *field, const ProtobufCMessage *const *entries, size_t count, int depth) {
+static void write_map(struct bytes *out, const struct field_plan *field, const ProtobufCMessage *const *entries,
+                      size_t count, int depth) {
     const struct field_plan *key = &field->message->fields[0];
     struct field_plan value = field->message->fields[1];
     value.rules = field->rules;
@@ -97,7 +123,8 @@ static void write_map(struct bytes *out, const struct field_plan *field, const P
     (void)bytes_append_byte(out, '}');
 }
 
-static void write_repeated(struct bytes *out, const struct field_plan *field, const ProtobufCMessage *message, int depth) {
+static void write_repeated(struct bytes *out, const struct field_plan *field, const ProtobufCMessage *message,
+                           int depth) {
     size_t count = *(const size_t *)((const uint8_t *)message + field->descriptor->quantifier_offset);
     const uint8_t *slots = *(const uint8_t *const *)((const uint8_t *)message + field->descriptor->offset);
     if (field->map) {
@@ -114,7 +141,8 @@ static void write_repeated(struct bytes *out, const struct field_plan *field, co
 }
 
 /** The fields of an object, each behind a comma but the first. */
-static void write_fields(struct bytes *out, const struct message_plan *plan, const ProtobufCMessage *message, bool first, int depth) {
+static void write_fields(struct bytes *out, const struct message_plan *plan, const ProtobufCMessage *message,
+                         bool first, int depth) {
     for (size_t i = 0; i < plan->fields_count; i++) {
         const struct field_plan *field = &plan->fields[i];
         bool present = transcode_is_present(field, message);
@@ -124,14 +152,18 @@ static void write_fields(struct bytes *out, const struct message_plan *plan, con
         (void)bytes_append_byte(out, '"');
         (void)bytes_append(out, field->name, field->name_length); /* an identifier: nothing to escape */
         (void)bytes_append(out, "\":", 2);
-        if (field->repeated && (present || !field->rules.empty_as_null)) write_repeated(out, field, message, depth);
-        else if (!present) write_literal(out, "null");
-        else write_value(out, field, (const uint8_t *)message + field->descriptor->offset, depth);
+        if (field->repeated && (present || !field->rules.empty_as_null))
+            write_repeated(out, field, message, depth);
+        else if (!present)
+            write_literal(out, "null");
+        else
+            write_value(out, field, (const uint8_t *)message + field->descriptor->offset, depth);
     }
     (void)bytes_append_byte(out, '}');
 }
 
-static void write_message(struct bytes *out, const struct message_plan *plan, const ProtobufCMessage *message, int depth) {
+static void write_message(struct bytes *out, const struct message_plan *plan, const ProtobufCMessage *message,
+                          int depth) {
     if (message == NULL || depth > WRITE_DEPTH_MAX) {
         write_literal(out, "null");
         return;
@@ -155,7 +187,9 @@ static void write_message(struct bytes *out, const struct message_plan *plan, co
         (void)json_append_string(out, bytes_view_string(plan->tag));
         (void)bytes_append_byte(out, ':');
         (void)json_append_string(out, bytes_view_string(member->name));
-        write_fields(out, member->message, *(const ProtobufCMessage *const *)((const uint8_t *)message + member->descriptor->offset), false, depth + 1);
+        write_fields(out, member->message,
+                     *(const ProtobufCMessage *const *)((const uint8_t *)message + member->descriptor->offset), false,
+                     depth + 1);
     }
 }
 

@@ -17,7 +17,9 @@ static void must(bool condition) {
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     static const ProtobufCMessageDescriptor *const type = &bora__v1__chat_completion_request__descriptor;
     static struct transcoder *transcoder;
-    if (transcoder == NULL) must(transcoder_create(bytes_view_of(proto_descriptors, proto_descriptors_length), &type, 1, &transcoder, NULL) == STATUS_OK);
+    if (transcoder == NULL)
+        must(transcoder_create(bytes_view_of(proto_descriptors, proto_descriptors_length), &type, 1, &transcoder,
+                               NULL) == STATUS_OK);
     struct arena arena;
     arena_init(&arena, 4 << 20);
     struct bytes text, packed;

@@ -18,12 +18,15 @@ static void must(bool condition) {
     if (!condition) abort();
 }
 
-static const ProtobufCMessageDescriptor *const types[] = {&bora__v1__chat_completion_request__descriptor, &bora__v1__validation_errors__descriptor,
+static const ProtobufCMessageDescriptor *const types[] = {&bora__v1__chat_completion_request__descriptor,
+                                                          &bora__v1__validation_errors__descriptor,
                                                           &bora__v1__create_key_request__descriptor};
 
 static struct transcoder *the_transcoder(void) {
     static struct transcoder *transcoder;
-    if (transcoder == NULL) must(transcoder_create(bytes_view_of(proto_descriptors, proto_descriptors_length), types, sizeof types / sizeof types[0], &transcoder, NULL) == STATUS_OK);
+    if (transcoder == NULL)
+        must(transcoder_create(bytes_view_of(proto_descriptors, proto_descriptors_length), types,
+                               sizeof types / sizeof types[0], &transcoder, NULL) == STATUS_OK);
     return transcoder;
 }
 
@@ -34,7 +37,8 @@ static void check_errors(const struct transcode_errors *errors) {
         const struct transcode_error *error = &errors->items[i];
         must(error->path_length <= TRANSCODE_PATH_MAX);
         must(error->input == NULL || json_is_valid(bytes_view_string(error->input), 64, &kind));
-        must(error->context == NULL || (json_is_valid(bytes_view_string(error->context), 64, &kind) && kind == JSON_KIND_OBJECT));
+        must(error->context == NULL ||
+             (json_is_valid(bytes_view_string(error->context), 64, &kind) && kind == JSON_KIND_OBJECT));
     }
 }
 
@@ -76,12 +80,16 @@ static void compare_with_jansson(struct bytes_view json) {
     struct json_problem problem;
     enum status status = json_read(json, 64, 1 << 20, &arena, &value, &problem);
     json_error_t error;
-    json_t *theirs = json_loadb((const char *)json.data, json.length, JSON_DECODE_ANY | JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL | JSON_DECODE_INT_AS_REAL, &error);
+    json_t *theirs =
+        json_loadb((const char *)json.data, json.length,
+                   JSON_DECODE_ANY | JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL | JSON_DECODE_INT_AS_REAL, &error);
     bool their_limits = theirs == NULL && json_error_code(&error) == json_error_numeric_overflow;
     /* Names with NULs are jansson's own refusal; and it compares names before it has seen the text's end. */
     their_limits |= theirs == NULL && json_error_code(&error) == json_error_null_byte_in_key;
     if (status == STATUS_OK) must(theirs != NULL || their_limits);
-    if (status == STATUS_INVALID_ARGUMENT && strcmp(problem.reason, "nested too deeply") != 0 && strcmp(problem.reason, "too many values") != 0) must(theirs == NULL);
+    if (status == STATUS_INVALID_ARGUMENT && strcmp(problem.reason, "nested too deeply") != 0 &&
+        strcmp(problem.reason, "too many values") != 0)
+        must(theirs == NULL);
     json_decref(theirs);
     arena_deinit(&arena);
 }

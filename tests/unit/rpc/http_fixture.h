@@ -31,7 +31,13 @@
 
 #include <cmocka.h>
 
-enum { PATIENCE_MS = 20000, HELD_MAX = 128, BODY_BYTES_MAX = 2 * 1024 * 1024, WATERMARK = 16 * 1024, TEXT_BYTES_MAX = 8 * 1024 * 1024 };
+enum {
+    PATIENCE_MS = 20000,
+    HELD_MAX = 128,
+    BODY_BYTES_MAX = 2 * 1024 * 1024,
+    WATERMARK = 16 * 1024,
+    TEXT_BYTES_MAX = 8 * 1024 * 1024
+};
 
 struct tester {
     struct http_server *server;
@@ -111,7 +117,9 @@ static inline void tester_open_with(struct tester *tester, const struct http_ser
     if (http_server_create(options, &tester->server, &err) != STATUS_OK) fail_msg("%s", err.message);
 }
 
-static inline struct tester *tester_new(void) { return calloc(1, sizeof(struct tester)); }
+static inline struct tester *tester_new(void) {
+    return calloc(1, sizeof(struct tester));
+}
 
 static inline struct tester *tester_open(void) {
     struct tester *tester = tester_new();
@@ -161,7 +169,9 @@ static inline struct http_exchange *tester_held(struct tester *tester, int index
 
 static inline int client_connect(const struct tester *tester) {
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((uint16_t)http_server_port(tester->server)), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct sockaddr_in address = {.sin_family = AF_INET,
+                                  .sin_port = htons((uint16_t)http_server_port(tester->server)),
+                                  .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     assert_int_equal(connect(fd, (struct sockaddr *)&address, sizeof address), 0);
     return fd;
 }
@@ -175,12 +185,15 @@ static inline void client_send_bytes(int fd, const void *data, size_t length) {
         length -= (size_t)sent;
     }
 }
-static inline void client_send(int fd, const char *text) { client_send_bytes(fd, text, strlen(text)); }
+static inline void client_send(int fd, const char *text) {
+    client_send_bytes(fd, text, strlen(text));
+}
 
 /** Once readable: append what is there. 0 at the end, -1 for a reset. */
 static inline ssize_t client_receive(int fd, struct bytes *into, size_t most) {
     struct pollfd ready = {.fd = fd, .events = POLLIN};
-    if (poll(&ready, 1, PATIENCE_MS) != 1) fail_msg("nothing came; so far: %s", into->data != NULL ? (const char *)into->data : "");
+    if (poll(&ready, 1, PATIENCE_MS) != 1)
+        fail_msg("nothing came; so far: %s", into->data != NULL ? (const char *)into->data : "");
     char block[65536];
     ssize_t got = recv(fd, block, most < sizeof block ? most : sizeof block, 0);
     if (got > 0) (void)bytes_append(into, block, (size_t)got);
@@ -190,14 +203,16 @@ static inline ssize_t client_receive(int fd, struct bytes *into, size_t most) {
 /** Read until `needle` has come. The text is the caller's to bytes_deinit. */
 static inline void client_read_until(int fd, struct bytes *into, const char *needle) {
     while (into->data == NULL || memmem(into->data, into->length, needle, strlen(needle)) == NULL) {
-        if (client_receive(fd, into, 65536) <= 0) fail_msg("the end came before '%s': %s", needle, into->data != NULL ? (const char *)into->data : "");
+        if (client_receive(fd, into, 65536) <= 0)
+            fail_msg("the end came before '%s': %s", needle, into->data != NULL ? (const char *)into->data : "");
     }
 }
 
 /** Read to the end; false when it is a reset. */
 static inline bool client_read_to_end(int fd, struct bytes *into) {
     ssize_t got;
-    while ((got = client_receive(fd, into, 65536)) > 0) {}
+    while ((got = client_receive(fd, into, 65536)) > 0) {
+    }
     return got == 0;
 }
 
@@ -220,7 +235,9 @@ static inline void answer_deinit(struct answer *answer) {
 /** One byte at a time up to the blank line, so that nothing of the next answer is taken. */
 static inline void answer_read_head(struct answer *answer, int fd) {
     while (answer->head.length < 4 || memcmp(answer->head.data + answer->head.length - 4, "\r\n\r\n", 4) != 0) {
-        if (client_receive(fd, &answer->head, 1) <= 0) fail_msg("the end came inside the headers: %s", answer->head.data != NULL ? (const char *)answer->head.data : "");
+        if (client_receive(fd, &answer->head, 1) <= 0)
+            fail_msg("the end came inside the headers: %s",
+                     answer->head.data != NULL ? (const char *)answer->head.data : "");
     }
     assert_int_equal(sscanf((const char *)answer->head.data, "HTTP/1.1 %d", &answer->status), 1);
 }
@@ -274,7 +291,8 @@ static inline void answer_read(struct answer *answer, int fd) {
         }
         answer->whole = true;
     } else {
-        while (answer_read_chunk(answer, fd)) {}
+        while (answer_read_chunk(answer, fd)) {
+        }
     }
 }
 

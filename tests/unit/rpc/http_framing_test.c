@@ -31,7 +31,12 @@ static const struct framing_case cases[] = {
     {"DELETE", 1, {HOST, "X-Some_thing.else", "a\tb \x80"}, 0, NULL, 0},
     {"GET", 1, {0}, 400, "exactly one Host header is needed", 0},
     {"GET", 1, {HOST, HOST}, 400, "exactly one Host header is needed", 0},
-    {"POST", 1, {HOST, "Content-Length", "5", "Transfer-Encoding", "chunked"}, 400, "both Content-Length and Transfer-Encoding", 0},
+    {"POST",
+     1,
+     {HOST, "Content-Length", "5", "Transfer-Encoding", "chunked"},
+     400,
+     "both Content-Length and Transfer-Encoding",
+     0},
     {"POST", 1, {HOST, "Content-Length", "5", "Content-Length", "5"}, 400, "more than one Content-Length", 0},
     {"POST", 1, {HOST, "Content-Length", "5,5"}, 400, "malformed Content-Length", 0},
     {"POST", 1, {HOST, "Content-Length", "+5"}, 400, "malformed Content-Length", 0},
@@ -43,8 +48,20 @@ static const struct framing_case cases[] = {
     {"POST", 1, {HOST, "Content-Length", "18446744073709551617"}, 413, "request body too large", 0},
     {"POST", 1, {HOST, "Transfer-Encoding", "gzip, chunked"}, 400, "unknown Transfer-Encoding", 0},
     {"POST", 1, {HOST, "Transfer-Encoding", "identity"}, 400, "unknown Transfer-Encoding", 0},
-    {"POST", 1, {HOST, "Transfer-Encoding", "\x0b" "chunked"}, 400, "malformed header field", 0},
-    {"POST", 1, {HOST, "Transfer-Encoding", "chunked", "Transfer-Encoding", "chunked"}, 400, "unknown Transfer-Encoding", 0},
+    {"POST",
+     1,
+     {HOST, "Transfer-Encoding",
+      "\x0b"
+      "chunked"},
+     400,
+     "malformed header field",
+     0},
+    {"POST",
+     1,
+     {HOST, "Transfer-Encoding", "chunked", "Transfer-Encoding", "chunked"},
+     400,
+     "unknown Transfer-Encoding",
+     0},
     {"POST", 0, {"Transfer-Encoding", "chunked"}, 400, "Transfer-Encoding in HTTP/1.0", 0},
     {"POST", 1, {HOST, "Content-Length ", "5"}, 400, "malformed header field", 0},
     {"POST", 1, {HOST, "", "5"}, 400, "malformed header field", 0},
@@ -61,13 +78,18 @@ static void test_every_case(void **state) {
         struct http_field fields[4] = {0};
         size_t count = 0;
         for (; count < 4 && cases[i].fields[2 * count] != NULL; count++) {
-            fields[count] = (struct http_field){.name = cases[i].fields[2 * count], .value = cases[i].fields[2 * count + 1]};
+            fields[count] =
+                (struct http_field){.name = cases[i].fields[2 * count], .value = cases[i].fields[2 * count + 1]};
             if (count > 0) fields[count - 1].next = &fields[count];
         }
-        struct http_framing got = http_framing_check(cases[i].method, cases[i].minor_version, count > 0 ? fields : NULL, 1000);
-        if (got.refuse_status != cases[i].status) fail_msg("case %zu: %d %s", i, got.refuse_status, got.reason != NULL ? got.reason : "");
-        if (cases[i].reason != NULL) assert_string_equal(got.reason, cases[i].reason);
-        else assert_int_equal(got.body_bytes, cases[i].body_bytes);
+        struct http_framing got =
+            http_framing_check(cases[i].method, cases[i].minor_version, count > 0 ? fields : NULL, 1000);
+        if (got.refuse_status != cases[i].status)
+            fail_msg("case %zu: %d %s", i, got.refuse_status, got.reason != NULL ? got.reason : "");
+        if (cases[i].reason != NULL)
+            assert_string_equal(got.reason, cases[i].reason);
+        else
+            assert_int_equal(got.body_bytes, cases[i].body_bytes);
         assert_int_equal(got.chunked, cases[i].body_bytes == -1);
     }
 }

@@ -25,7 +25,8 @@ static void test_addresses(void **state) {
     struct http_server_options options = tester_options(tester);
     options.address = taken;
     expect_not_created(options, STATUS_UNAVAILABLE, taken);
-    static const char *const malformed[] = {"", "8080", "127.0.0.1:", "127.0.0.1", "::1:80", "[::1]", "127.0.0.1:http-no-such"};
+    static const char *const malformed[] = {
+        "", "8080", "127.0.0.1:", "127.0.0.1", "::1:80", "[::1]", "127.0.0.1:http-no-such"};
     for (size_t i = 0; i < sizeof malformed / sizeof malformed[0]; i++) {
         options.address = malformed[i];
         expect_not_created(options, STATUS_INVALID_ARGUMENT, "HTTP address");
@@ -93,8 +94,11 @@ static void test_running_out_of_descriptors_is_survived(void **state) {
     int fillers[64], count = 0;
     while (count < 64 && (fillers[count] = dup(first)) >= 0) count++;
     assert_int_equal(errno, EMFILE);
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((uint16_t)http_server_port(tester->server)), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    assert_int_equal(connect(second, (struct sockaddr *)&address, sizeof address), 0); /* the kernel's part; accept fails */
+    struct sockaddr_in address = {.sin_family = AF_INET,
+                                  .sin_port = htons((uint16_t)http_server_port(tester->server)),
+                                  .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    assert_int_equal(connect(second, (struct sockaddr *)&address, sizeof address),
+                     0); /* the kernel's part; accept fails */
     client_send(second, echo);
     client_send(first, echo);
     expect_answer(first, 200, "GET /echo|"); /* those inside are served */
@@ -199,7 +203,9 @@ static void test_stop_lets_running_exchanges_end(void **state) {
     expect_end(idle); /* closed at once */
     /* Nobody new comes in. */
     int late = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((uint16_t)http_server_port(tester->server)), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct sockaddr_in address = {.sin_family = AF_INET,
+                                  .sin_port = htons((uint16_t)http_server_port(tester->server)),
+                                  .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     assert_int_equal(connect(late, (struct sockaddr *)&address, sizeof address), -1);
     assert_int_equal(errno, ECONNREFUSED);
     close(late);
@@ -232,7 +238,8 @@ static void test_stop_ends_what_does_not_end(void **state) {
         (void)tester_held(tester, i);
     }
     char block[1000] = {0};
-    while (http_exchange_write(tester->held[1], bytes_view_of(block, sizeof block)) == STATUS_OK) {} /* one is stuck in writing */
+    while (http_exchange_write(tester->held[1], bytes_view_of(block, sizeof block)) == STATUS_OK) {
+    } /* one is stuck in writing */
     http_server_stop(tester->server, 20 * NS_PER_MS);
     assert_int_equal(tester_count(tester, &tester->closed), CLIENTS);
     assert_int_equal(tester_count(tester, &tester->completed), 0);
@@ -268,8 +275,10 @@ static void *answer_all(void *context) {
     struct tester *tester = context;
     for (int i = 0; i < HELD_MAX; i++) {
         struct http_exchange *exchange = tester_held(tester, i);
-        if (i % 2 == 0) http_exchange_respond(exchange, 200, NULL, bytes_view_string("x"));
-        else http_exchange_abort(exchange);
+        if (i % 2 == 0)
+            http_exchange_respond(exchange, 200, NULL, bytes_view_string("x"));
+        else
+            http_exchange_abort(exchange);
     }
     return NULL;
 }

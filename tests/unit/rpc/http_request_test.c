@@ -19,7 +19,8 @@ static int close_server(void **state) {
 static void test_what_the_handler_sees(void **state) {
     struct tester *tester = *state;
     int fd = client_connect(tester);
-    client_send(fd, "POST /hold?a=1&b=x%20y&c&a=2 HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer k\r\nX-Two: 1\r\nx-two: 2\r\nContent-Length: 4\r\n\r\nbody");
+    client_send(fd, "POST /hold?a=1&b=x%20y&c&a=2 HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer k\r\nX-Two: 1\r\nx-two: "
+                    "2\r\nContent-Length: 4\r\n\r\nbody");
     struct http_exchange *exchange = tester_held(tester, 0);
     assert_string_equal(http_exchange_method(exchange), "POST");
     assert_string_equal(http_exchange_path(exchange), "/hold");
@@ -64,7 +65,8 @@ static void test_a_connection_serves_many_requests(void **state) {
 static void test_pipelined_requests_are_answered_in_order(void **state) {
     struct tester *tester = *state;
     int fd = client_connect(tester);
-    client_send(fd, HEAD("GET /hold HTTP/1.1") "\r\n" HEAD("POST /echo HTTP/1.1") "Content-Length: 3\r\n\r\ntwo" HEAD("GET /hold HTTP/1.1") "\r\n" HEAD("GET /echo HTTP/1.1") "\r\n");
+    client_send(fd, HEAD("GET /hold HTTP/1.1") "\r\n" HEAD("POST /echo HTTP/1.1") "Content-Length: 3\r\n\r\ntwo" HEAD(
+                        "GET /hold HTTP/1.1") "\r\n" HEAD("GET /echo HTTP/1.1") "\r\n");
     struct http_exchange *first = tester_held(tester, 0);
     assert_int_equal(tester_count(tester, &tester->requests), 1); /* the second waits for the first's answer */
     http_exchange_respond(first, 200, NULL, bytes_view_string("one"));
@@ -79,8 +81,10 @@ static void test_pipelined_requests_are_answered_in_order(void **state) {
 static void test_a_request_may_come_byte_by_byte(void **state) {
     int fd = client_connect(*state), on = 1;
     setsockopt(fd, IPPROTO_TCP, 1 /* TCP_NODELAY */, &on, sizeof on);
-    static const char *const requests[] = {HEAD("POST /echo HTTP/1.1") "Content-Length: 5\r\n\r\nhello",
-                                           HEAD("POST /echo HTTP/1.1") "Transfer-Encoding: chunked\r\n\r\n3\r\nhel\r\n2;x=y\r\nlo\r\n0\r\nX-Trailer: 1\r\n\r\n"};
+    static const char *const requests[] = {
+        HEAD("POST /echo HTTP/1.1") "Content-Length: 5\r\n\r\nhello",
+        HEAD("POST /echo HTTP/1.1") "Transfer-Encoding: chunked\r\n\r\n3\r\nhel\r\n2;x=y\r\nlo\r\n0\r\nX-Trailer: "
+                                    "1\r\n\r\n"};
     for (size_t i = 0; i < 2; i++) {
         for (const char *at = requests[i]; *at != 0; at++) client_send_bytes(fd, at, 1);
         expect_answer(fd, 200, "POST /echo|hello");
@@ -140,18 +144,25 @@ struct refusal {
 };
 
 static const struct refusal refusals[] = {
-    {HEAD("POST /echo HTTP/1.1") "Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400, "both Content-Length and Transfer-Encoding"},
-    {HEAD("POST /echo HTTP/1.1") "Transfer-Encoding: chunked\r\nContent-Length: 4\r\n\r\n0\r\n\r\n", 400, "both Content-Length and Transfer-Encoding"},
-    {HEAD("POST /echo HTTP/1.1") "Content-Length: 4\r\nContent-Length: 4\r\n\r\nbody", 400, "more than one Content-Length"},
-    {HEAD("POST /echo HTTP/1.1") "Content-Length: 4\r\nContent-Length: 5\r\n\r\nbody!", 400, "more than one Content-Length"},
+    {HEAD("POST /echo HTTP/1.1") "Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400,
+     "both Content-Length and Transfer-Encoding"},
+    {HEAD("POST /echo HTTP/1.1") "Transfer-Encoding: chunked\r\nContent-Length: 4\r\n\r\n0\r\n\r\n", 400,
+     "both Content-Length and Transfer-Encoding"},
+    {HEAD("POST /echo HTTP/1.1") "Content-Length: 4\r\nContent-Length: 4\r\n\r\nbody", 400,
+     "more than one Content-Length"},
+    {HEAD("POST /echo HTTP/1.1") "Content-Length: 4\r\nContent-Length: 5\r\n\r\nbody!", 400,
+     "more than one Content-Length"},
     {HEAD("POST /echo HTTP/1.1") "Content-Length: 4, 4\r\n\r\nbody", 400, NULL},
     {HEAD("POST /echo HTTP/1.1") "Content-Length: x\r\n\r\nbody", 400, NULL},
     {HEAD("POST /echo HTTP/1.1") "Content-Length: 99999999999999999999999\r\n\r\nbody", 413, NULL},
     {HEAD("POST /echo HTTP/1.1") "Content-Length: 2097153\r\n\r\n", 413, "request body too large"},
-    {HEAD("POST /echo HTTP/1.1") "Content-Length: 2097153\r\nExpect: 100-continue\r\n\r\n", 413, "request body too large"},
+    {HEAD("POST /echo HTTP/1.1") "Content-Length: 2097153\r\nExpect: 100-continue\r\n\r\n", 413,
+     "request body too large"},
     {HEAD("POST /echo HTTP/1.1") "Transfer-Encoding: gzip\r\n\r\n", 400, "unknown Transfer-Encoding"},
-    {HEAD("POST /echo HTTP/1.1") "Transfer-Encoding: identity, chunked\r\n\r\n0\r\n\r\n", 400, "unknown Transfer-Encoding"},
-    {HEAD("POST /echo HTTP/1.1") "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400, "unknown Transfer-Encoding"},
+    {HEAD("POST /echo HTTP/1.1") "Transfer-Encoding: identity, chunked\r\n\r\n0\r\n\r\n", 400,
+     "unknown Transfer-Encoding"},
+    {HEAD("POST /echo HTTP/1.1") "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400,
+     "unknown Transfer-Encoding"},
     {HEAD("POST /echo HTTP/1.1") "Transfer-Encoding: chunked\r\n\r\nxyz\r\n", 400, NULL},
     {HEAD("POST /echo HTTP/1.1") "Transfer-Encoding: chunked\r\n\r\n3\r\nabcd\r\n0\r\n\r\n", 400, NULL},
     {HEAD("POST /echo HTTP/1.1") "Transfer-Encoding: chunked\r\n\r\nfffffffffffffffff\r\n", 413, NULL},
@@ -180,7 +191,8 @@ static void test_refusals(void **state) {
         if (answer.status != refusals[i].status) fail_msg("%s\n gives %d", refusals[i].request, answer.status);
         if (refusals[i].reason != NULL) {
             char expected[200];
-            snprintf(expected, sizeof expected, "{\"status\":%d,\"reason\":\"%s\"}", refusals[i].status, refusals[i].reason);
+            snprintf(expected, sizeof expected, "{\"status\":%d,\"reason\":\"%s\"}", refusals[i].status,
+                     refusals[i].reason);
             assert_string_equal((const char *)answer.body.data, expected);
             assert_string_equal(answer_header(&answer, "Content-Type"), "application/json");
             ours++;
@@ -190,7 +202,8 @@ static void test_refusals(void **state) {
         bytes_init(&rest, TEXT_BYTES_MAX);
         bool ended = client_read_to_end(fd, &rest);
         /* libmicrohttpd writes the headers of its own page twice, and closes over unread bytes */
-        if (refusals[i].reason != NULL && (!ended || rest.length != 0)) fail_msg("%s\n then gives %s", refusals[i].request, (const char *)rest.data);
+        if (refusals[i].reason != NULL && (!ended || rest.length != 0))
+            fail_msg("%s\n then gives %s", refusals[i].request, (const char *)rest.data);
         bytes_deinit(&rest);
         close(fd);
     }
@@ -237,7 +250,8 @@ static void test_headers_are_bounded(void **state) {
     assert_int_equal(status_with_headers_of(*state, LIMIT_HEADER_BYTES), 200);
     assert_int_equal(status_with_headers_of(*state, LIMIT_HEADER_BYTES + 1), 431);
     assert_int_equal(status_with_headers_of(*state, 30000), 431);
-    assert_int_equal(status_with_headers_of(*state, 40000), 431); /* the connection's pool is full: libmicrohttpd's own */
+    assert_int_equal(status_with_headers_of(*state, 40000),
+                     431); /* the connection's pool is full: libmicrohttpd's own */
 }
 
 static void test_many_small_headers_are_bounded(void **state) {
@@ -262,7 +276,8 @@ static void test_too_large_a_body_is_answered_although_it_is_not_read(void **sta
     client_send(fd, HEAD("POST /echo HTTP/1.1") "Content-Length: 6291456\r\n\r\n");
     char block[65536];
     memset(block, 'x', sizeof block);
-    for (int i = 0; i < 96; i++) client_send_bytes(fd, block, sizeof block); /* all of it, although the answer is there: no reset may come */
+    for (int i = 0; i < 96; i++)
+        client_send_bytes(fd, block, sizeof block); /* all of it, although the answer is there: no reset may come */
     expect_answer(fd, 413, "{\"status\":413,\"reason\":\"request body too large\"}");
     expect_end(fd);
 }

@@ -15,7 +15,9 @@ static int close_server(void **state) {
     return 0;
 }
 
-static enum status write_text(struct http_exchange *exchange, const char *text) { return http_exchange_write(exchange, bytes_view_string(text)); }
+static enum status write_text(struct http_exchange *exchange, const char *text) {
+    return http_exchange_write(exchange, bytes_view_string(text));
+}
 
 static void test_a_stream_comes_piece_by_piece(void **state) {
     struct tester *tester = *state;
@@ -105,10 +107,13 @@ static void test_a_client_that_leaves_while_the_handler_thinks_is_noticed(void *
         client_send(fd, hold);
         struct http_exchange *exchange = tester_held(tester, i);
         int64_t left_ns = clock_monotonic_ns(clock_system());
-        if (i == 0) close(fd);
-        else shutdown(fd, SHUT_WR); /* half a hang-up is one */
+        if (i == 0)
+            close(fd);
+        else
+            shutdown(fd, SHUT_WR); /* half a hang-up is one */
         tester_wait(tester, &tester->closed, i + 1);
-        assert_true(clock_monotonic_ns(clock_system()) - left_ns < 5 * NS_PER_S); /* milliseconds, on a machine that is not crowded */
+        assert_true(clock_monotonic_ns(clock_system()) - left_ns <
+                    5 * NS_PER_S); /* milliseconds, on a machine that is not crowded */
         assert_int_equal(tester_count(tester, &tester->completed), 0);
         http_exchange_respond(exchange, 200, NULL, bytes_view_string("late"));
         if (i == 1) close(fd);
@@ -167,7 +172,8 @@ static void test_a_slow_reader_is_bounded_and_loses_nothing(void **state) {
     size_t taken = fill(exchange);
     assert_true(taken < (size_t)64 * 1024 * 1024); /* the sockets' buffers and four watermarks */
     assert_int_equal(http_exchange_write(exchange, (struct bytes_view){0}), STATUS_OK);
-    int told = tester_count(tester, &tester->writable); /* while filling, MHD's own sending may have crossed the mark too */
+    int told =
+        tester_count(tester, &tester->writable); /* while filling, MHD's own sending may have crossed the mark too */
     /* The reader wakes up: the rest flows, and the writer is told that it may go on. */
     struct answer answer;
     answer_init(&answer);
@@ -193,8 +199,10 @@ static void test_a_slow_reader_that_leaves_is_noticed(void **state) {
         client_send(fd, stream);
         struct http_exchange *exchange = tester_held(tester, i);
         (void)fill(exchange);
-        if (i == 0) close(fd); /* unread bytes: a reset */
-        else shutdown(fd, SHUT_WR);
+        if (i == 0)
+            close(fd); /* unread bytes: a reset */
+        else
+            shutdown(fd, SHUT_WR);
         tester_wait(tester, &tester->closed, i + 1);
         assert_int_equal(tester_count(tester, &tester->completed), 0);
         assert_int_equal(write_text(exchange, "x"), STATUS_CANCELLED);
@@ -264,7 +272,8 @@ static void *write_streams(void *context) {
             char text[64];
             snprintf(text, sizeof text, "data: %d of %d\n\n", event, i);
             enum status status;
-            while ((status = write_text(writer->tester->held[i], text)) == STATUS_RESOURCE_EXHAUSTED) {}
+            while ((status = write_text(writer->tester->held[i], text)) == STATUS_RESOURCE_EXHAUSTED) {
+            }
             if (status != STATUS_OK) return writer;
         }
     }
@@ -276,7 +285,8 @@ static void *leave_at_random(void *context) {
     const int *fds = context;
     uint32_t seed = 7;
     for (int i = 0; i < STREAMS; i += 2) {
-        for (int spin = 0; spin < (int)((seed = seed * 1103515245 + 12345) >> 20); spin++) (void)*(volatile const int *)fds;
+        for (int spin = 0; spin < (int)((seed = seed * 1103515245 + 12345) >> 20); spin++)
+            (void)*(volatile const int *)fds;
         shutdown(fds[i], SHUT_RDWR);
     }
     return NULL;
@@ -371,7 +381,8 @@ static void test_a_silent_stream_gets_heartbeats_between_events(void **state) {
     assert_string_equal((const char *)answer.body.data, ": keep-alive\n\n: keep-alive\n\n: keep-alive\n\n");
     assert_int_equal(write_text(exchange, "data: 1\n\n"), STATUS_OK);
     http_exchange_end(exchange);
-    while (answer_read_chunk(&answer, fd)) {}
+    while (answer_read_chunk(&answer, fd)) {
+    }
     assert_true(answer.whole);
     assert_string_equal((const char *)answer.body.data + answer.body.length - 9, "data: 1\n\n");
     answer_deinit(&answer);
@@ -417,8 +428,10 @@ int main(void) {
         TEST(test_many_streams_keep_apart),
         TEST(test_clients_that_leave_at_random_disturb_nobody),
         TEST(test_respond_races_with_hang_up),
-        cmocka_unit_test_setup_teardown(test_a_silent_stream_gets_heartbeats_between_events, open_server_with_heartbeat, close_server),
-        cmocka_unit_test_setup_teardown(test_only_event_streams_get_heartbeats, open_server_with_heartbeat, close_server),
+        cmocka_unit_test_setup_teardown(test_a_silent_stream_gets_heartbeats_between_events, open_server_with_heartbeat,
+                                        close_server),
+        cmocka_unit_test_setup_teardown(test_only_event_streams_get_heartbeats, open_server_with_heartbeat,
+                                        close_server),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

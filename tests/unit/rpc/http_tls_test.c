@@ -98,11 +98,14 @@ struct tls_client {
 };
 
 /** True when a request over this connection is answered as it should; the handshake alone does not tell in TLS 1.3. */
-static bool tls_connect(struct tls_client *client, const struct tester *tester, const struct identity *identity, const char *versions) {
+static bool tls_connect(struct tls_client *client, const struct tester *tester, const struct identity *identity,
+                        const char *versions) {
     client->fd = client_connect(tester);
     must(gnutls_certificate_allocate_credentials(&client->credentials));
     must(gnutls_certificate_set_x509_trust_file(client->credentials, authority.certificate_file, GNUTLS_X509_FMT_PEM));
-    if (identity != NULL) must(gnutls_certificate_set_x509_key_file(client->credentials, identity->certificate_file, identity->key_file, GNUTLS_X509_FMT_PEM));
+    if (identity != NULL)
+        must(gnutls_certificate_set_x509_key_file(client->credentials, identity->certificate_file, identity->key_file,
+                                                  GNUTLS_X509_FMT_PEM));
     must(gnutls_init(&client->session, GNUTLS_CLIENT | GNUTLS_NO_SIGNAL | GNUTLS_FORCE_CLIENT_CERT));
     must(gnutls_priority_set_direct(client->session, versions, NULL));
     must(gnutls_credentials_set(client->session, GNUTLS_CRD_CERTIFICATE, client->credentials));
@@ -122,7 +125,9 @@ static void tls_close(struct tls_client *client) {
     close(client->fd);
 }
 
-static bool tls_send(struct tls_client *client, const char *text) { return gnutls_record_send(client->session, text, strlen(text)) == (ssize_t)strlen(text); }
+static bool tls_send(struct tls_client *client, const char *text) {
+    return gnutls_record_send(client->session, text, strlen(text)) == (ssize_t)strlen(text);
+}
 
 /** Read until `needle` has come; false at an error or the end. */
 static bool tls_read_until(struct tls_client *client, struct bytes *into, const char *needle) {
@@ -140,14 +145,16 @@ static bool request_succeeds(const struct tester *tester, const struct identity 
     struct tls_client client;
     struct bytes text;
     bytes_init(&text, TEXT_BYTES_MAX);
-    bool succeeds = tls_connect(&client, tester, identity, versions) && tls_send(&client, "GET /echo HTTP/1.1\r\nHost: localhost\r\n\r\n") &&
+    bool succeeds = tls_connect(&client, tester, identity, versions) &&
+                    tls_send(&client, "GET /echo HTTP/1.1\r\nHost: localhost\r\n\r\n") &&
                     tls_read_until(&client, &text, "GET /echo|");
     bytes_deinit(&text);
     tls_close(&client);
     return succeeds;
 }
 
-static const char any_version[] = "NORMAL", old_version[] = "NORMAL:-VERS-ALL:+VERS-TLS1.2", new_version[] = "NORMAL:-VERS-ALL:+VERS-TLS1.3";
+static const char any_version[] = "NORMAL", old_version[] = "NORMAL:-VERS-ALL:+VERS-TLS1.2",
+                  new_version[] = "NORMAL:-VERS-ALL:+VERS-TLS1.3";
 
 static void test_https_answers(void **state) {
     (void)state;
@@ -182,7 +189,8 @@ static void test_mutual_tls_wants_a_certificate_of_the_authority(void **state) {
         assert_int_equal(tester_count(tester, &tester->requests), i + 1);
         assert_false(request_succeeds(tester, NULL, versions[i]));
         assert_false(request_succeeds(tester, &strangers_client, versions[i]));
-        assert_false(request_succeeds(tester, &server_identity, versions[i])); /* a server's certificate does not make a client */
+        assert_false(request_succeeds(tester, &server_identity,
+                                      versions[i])); /* a server's certificate does not make a client */
         assert_int_equal(tester_count(tester, &tester->requests), i + 1);
     }
     tester_close(tester);
@@ -231,7 +239,8 @@ static void test_too_large_a_body_is_answered_over_tls(void **state) {
     assert_true(tls_send(&client, "POST /echo HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4194304\r\n\r\n"));
     char block[16384];
     memset(block, 'x', sizeof block);
-    for (int i = 0; i < 256; i++) assert_int_equal(gnutls_record_send(client.session, block, sizeof block), sizeof block);
+    for (int i = 0; i < 256; i++)
+        assert_int_equal(gnutls_record_send(client.session, block, sizeof block), sizeof block);
     assert_true(tls_read_until(&client, &text, "request body too large"));
     assert_int_equal(strncmp((const char *)text.data, "HTTP/1.1 413", 12), 0);
     bytes_deinit(&text);
@@ -259,7 +268,8 @@ static void test_wrong_files_are_told(void **state) {
     expect_not_created(certificate, NULL, NULL, "needs both a certificate file and a key file");
     expect_not_created(NULL, NULL, authority.certificate_file, "needs both a certificate file and a key file");
     expect_not_created(certificate, certificate, NULL, "HTTPS cannot start with certificate");
-    expect_not_created(certificate, client_identity.key_file, NULL, "HTTPS cannot start with certificate"); /* another's key */
+    expect_not_created(certificate, client_identity.key_file, NULL,
+                       "HTTPS cannot start with certificate"); /* another's key */
     expect_not_created(certificate, key, key, "no certificate of an authority in ");
 }
 

@@ -25,18 +25,33 @@ static enum status read_text(const char *text, struct json_value **out, struct j
 }
 
 static void expect_text(struct bytes_view view, const char *expected) {
-    if (!bytes_view_equal_string(view, expected)) fail_msg("'%.*s' instead of '%s'", (int)view.length, (const char *)view.data, expected);
+    if (!bytes_view_equal_string(view, expected))
+        fail_msg("'%.*s' instead of '%s'", (int)view.length, (const char *)view.data, expected);
 }
 
 static void test_well_formed(void **state) {
     (void)state;
-    static const char *const texts[] = {"0", "-0", "-12.5e+3", "1E9", "0.0", "true", "false", "null", "\"\"", "[]", "{}", " [ 1 , { \"a\" : [ ] } ]\r\n\t",
-                                        "\"\\\"\\\\\\/\\b\\f\\n\\r\\t\\u0000\\uD83D\\uDE00\"", "\"\x7F\xC2\x80\xED\x9F\xBF\xEF\xBF\xBD\xF4\x8F\xBF\xBF\"", "[[[[[[[[1]]]]]]]]"};
+    static const char *const texts[] = {"0",
+                                        "-0",
+                                        "-12.5e+3",
+                                        "1E9",
+                                        "0.0",
+                                        "true",
+                                        "false",
+                                        "null",
+                                        "\"\"",
+                                        "[]",
+                                        "{}",
+                                        " [ 1 , { \"a\" : [ ] } ]\r\n\t",
+                                        "\"\\\"\\\\\\/\\b\\f\\n\\r\\t\\u0000\\uD83D\\uDE00\"",
+                                        "\"\x7F\xC2\x80\xED\x9F\xBF\xEF\xBF\xBD\xF4\x8F\xBF\xBF\"",
+                                        "[[[[[[[[1]]]]]]]]"};
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
         struct json_value *value = NULL;
         struct json_problem problem;
         enum json_kind kind;
-        if (read_text(texts[i], &value, &problem) != STATUS_OK) fail_msg("%s: %s at %zu", texts[i], problem.reason, problem.offset);
+        if (read_text(texts[i], &value, &problem) != STATUS_OK)
+            fail_msg("%s: %s at %zu", texts[i], problem.reason, problem.offset);
         assert_true(json_is_valid(bytes_view_string(texts[i]), 8, &kind));
         assert_int_equal(kind, value->kind);
     }
@@ -49,22 +64,46 @@ static void test_malformed(void **state) {
         size_t offset;
         const char *reason;
     } cases[] = {
-        {"", 0, "expecting a value"}, {"tru", 0, "expecting a value"}, {"+1", 0, "expecting a value"}, {"01", 1, "something behind the value"},
-        {"-", 1, "expecting a digit"}, {"1.", 2, "expecting a digit"}, {".5", 0, "expecting a value"}, {"1e", 2, "expecting a digit"}, {"1e+", 3, "expecting a digit"},
-        {"-Infinity", 1, "expecting a digit"}, {"[1,]", 3, "expecting a value"}, {"[1 2]", 3, "expecting ',' or ']'"}, {"[", 1, "expecting a value"},
-        {"{\"a\":1,}", 7, "expecting a name in double quotes"}, {"{\"a\" 1}", 5, "expecting ':'"}, {"{\"a\":1", 6, "expecting ',' or '}'"}, {"{'a':1}", 1, "expecting a name in double quotes"},
-        {"\"", 1, "unterminated string"}, {"\"\\", 2, "unterminated string"}, {"\"\\\"", 3, "unterminated string"}, {"\"\\x\"", 2, "unknown escape in a string"},
-        {"\"\\u12g4\"", 3, "expecting four hexadecimal digits"}, {"\"\\u12\"", 3, "expecting four hexadecimal digits"}, {"\"\n\"", 1, "control character in a string"},
-        {"\"\\ud800\\u0041\"", 13, "lone surrogate in a string"}, {"\"\\udc00\"", 7, "lone surrogate in a string"}, {"\"\xC0\x80\"", 1, "invalid UTF-8 in a string"},
-        {"\"\xED\xA0\x80\"", 1, "invalid UTF-8 in a string"}, {"[[[[[[[[[1]]]]]]]]]", 9, "nested too deeply"}, {"\xEF\xBB\xBF{}", 0, "expecting a value"},
-        {"// x\n1", 0, "expecting a value"}, {"{\"a\":{\"b\":1,\"b\":2}}", 16, "duplicate name"},
+        {"", 0, "expecting a value"},
+        {"tru", 0, "expecting a value"},
+        {"+1", 0, "expecting a value"},
+        {"01", 1, "something behind the value"},
+        {"-", 1, "expecting a digit"},
+        {"1.", 2, "expecting a digit"},
+        {".5", 0, "expecting a value"},
+        {"1e", 2, "expecting a digit"},
+        {"1e+", 3, "expecting a digit"},
+        {"-Infinity", 1, "expecting a digit"},
+        {"[1,]", 3, "expecting a value"},
+        {"[1 2]", 3, "expecting ',' or ']'"},
+        {"[", 1, "expecting a value"},
+        {"{\"a\":1,}", 7, "expecting a name in double quotes"},
+        {"{\"a\" 1}", 5, "expecting ':'"},
+        {"{\"a\":1", 6, "expecting ',' or '}'"},
+        {"{'a':1}", 1, "expecting a name in double quotes"},
+        {"\"", 1, "unterminated string"},
+        {"\"\\", 2, "unterminated string"},
+        {"\"\\\"", 3, "unterminated string"},
+        {"\"\\x\"", 2, "unknown escape in a string"},
+        {"\"\\u12g4\"", 3, "expecting four hexadecimal digits"},
+        {"\"\\u12\"", 3, "expecting four hexadecimal digits"},
+        {"\"\n\"", 1, "control character in a string"},
+        {"\"\\ud800\\u0041\"", 13, "lone surrogate in a string"},
+        {"\"\\udc00\"", 7, "lone surrogate in a string"},
+        {"\"\xC0\x80\"", 1, "invalid UTF-8 in a string"},
+        {"\"\xED\xA0\x80\"", 1, "invalid UTF-8 in a string"},
+        {"[[[[[[[[[1]]]]]]]]]", 9, "nested too deeply"},
+        {"\xEF\xBB\xBF{}", 0, "expecting a value"},
+        {"// x\n1", 0, "expecting a value"},
+        {"{\"a\":{\"b\":1,\"b\":2}}", 16, "duplicate name"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         struct json_value *value = NULL;
         struct json_problem problem = {0};
         enum json_kind kind;
         assert_int_equal(read_text(cases[i].text, &value, &problem), STATUS_INVALID_ARGUMENT);
-        if (strcmp(problem.reason, cases[i].reason) != 0 || problem.offset != cases[i].offset) fail_msg("%s: %s at %zu", cases[i].text, problem.reason, problem.offset);
+        if (strcmp(problem.reason, cases[i].reason) != 0 || problem.offset != cases[i].offset)
+            fail_msg("%s: %s at %zu", cases[i].text, problem.reason, problem.offset);
         if (problem.duplicate == NULL) assert_false(json_is_valid(bytes_view_string(cases[i].text), 8, &kind));
     }
 }

@@ -94,14 +94,14 @@ static void test_strings_must_be_clean(void **state) {
 static void test_malformed_bytes(void **state) {
     (void)state;
     static const char sentence[] = "bora.v1.ChatCompletionRequest: malformed protobuf";
-    expect_invalid("\x0a", 1, sentence);                                        /* a length is missing */
-    expect_invalid("\x0a\x05hi", 4, sentence);                                  /* a length past the end */
+    expect_invalid("\x0a", 1, sentence);                                          /* a length is missing */
+    expect_invalid("\x0a\x05hi", 4, sentence);                                    /* a length past the end */
     expect_invalid("\x0a\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", 11, sentence); /* a length of 2^64 - 1 */
     expect_invalid("\x80\x80\x80\x80\x80\x80\x80\x80\x80\x80\x01", 11, sentence); /* a varint without an end */
-    expect_invalid("\x00\x01", 2, sentence);                                    /* field number 0 */
-    expect_invalid("\x0b\x0c", 2, sentence);                                    /* groups */
-    expect_invalid("\x08\x01", 2, sentence);                                    /* model as a varint */
-    expect_invalid("\x19\x01\x02", 3, sentence);                                /* half a double */
+    expect_invalid("\x00\x01", 2, sentence);                                      /* field number 0 */
+    expect_invalid("\x0b\x0c", 2, sentence);                                      /* groups */
+    expect_invalid("\x08\x01", 2, sentence);                                      /* model as a varint */
+    expect_invalid("\x19\x01\x02", 3, sentence);                                  /* half a double */
 }
 
 static void test_every_truncation_is_told(void **state) {
@@ -131,16 +131,21 @@ static void test_memory_is_bounded_by_the_arena(void **state) {
     uint8_t *empty_messages = malloc(2 * COUNT);
     for (size_t i = 0; i < COUNT; i++) memcpy(empty_messages + 2 * i, "\x12\0", 2);
     assert_int_equal(unpack(empty_messages, (size_t)2 * COUNT, (size_t)64 << 20).status, STATUS_OK);
-    for (size_t cap = 64; cap < 200000; cap = cap * 3 / 2) assert_int_equal(unpack(empty_messages, (size_t)2 * COUNT, cap).status, STATUS_RESOURCE_EXHAUSTED);
+    for (size_t cap = 64; cap < 200000; cap = cap * 3 / 2)
+        assert_int_equal(unpack(empty_messages, (size_t)2 * COUNT, cap).status, STATUS_RESOURCE_EXHAUSTED);
     free(empty_messages);
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_a_message_comes_back),      cmocka_unit_test(test_packing_respects_the_buffer_s_maximum),
-        cmocka_unit_test(test_empty_bytes_are_the_empty_message), cmocka_unit_test(test_strings_must_be_clean),
-        cmocka_unit_test(test_malformed_bytes),           cmocka_unit_test(test_every_truncation_is_told),
-        cmocka_unit_test(test_the_number_of_fields_is_bounded),   cmocka_unit_test(test_memory_is_bounded_by_the_arena),
+        cmocka_unit_test(test_a_message_comes_back),
+        cmocka_unit_test(test_packing_respects_the_buffer_s_maximum),
+        cmocka_unit_test(test_empty_bytes_are_the_empty_message),
+        cmocka_unit_test(test_strings_must_be_clean),
+        cmocka_unit_test(test_malformed_bytes),
+        cmocka_unit_test(test_every_truncation_is_told),
+        cmocka_unit_test(test_the_number_of_fields_is_bounded),
+        cmocka_unit_test(test_memory_is_bounded_by_the_arena),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -16,11 +16,17 @@ static const ProtobufCMessageDescriptor *const request_type = &bora__v1__chat_co
 static int open_transcoder(void **state) {
     (void)state;
     const ProtobufCMessageDescriptor *const messages[] = {
-        &bora__v1__chat_completion_request__descriptor, &bora__v1__chat_completion_response__descriptor, &bora__v1__chat_completion_chunk__descriptor,
-        &bora__v1__validation_errors__descriptor,       &bora__v1__api_error__descriptor,                &bora__v1__model_list__descriptor,
-        &bora__v1__create_key_request__descriptor,      &bora__v1__list_keys_response__descriptor,
+        &bora__v1__chat_completion_request__descriptor,
+        &bora__v1__chat_completion_response__descriptor,
+        &bora__v1__chat_completion_chunk__descriptor,
+        &bora__v1__validation_errors__descriptor,
+        &bora__v1__api_error__descriptor,
+        &bora__v1__model_list__descriptor,
+        &bora__v1__create_key_request__descriptor,
+        &bora__v1__list_keys_response__descriptor,
     };
-    fixture_open(&fixture, bytes_view_of(proto_descriptors, proto_descriptors_length), messages, sizeof messages / sizeof messages[0]);
+    fixture_open(&fixture, bytes_view_of(proto_descriptors, proto_descriptors_length), messages,
+                 sizeof messages / sizeof messages[0]);
     return 0;
 }
 static int close_transcoder(void **state) {
@@ -38,22 +44,29 @@ static void test_requests_come_back_as_they_were(void **state) {
     (void)state;
     static const char *const texts[] = {
         "{\"model\":\"m\",\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]}",
-        MESSAGES("{\"role\":\"system\",\"content\":\"be brief\"},{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"\"}]}"),
+        MESSAGES("{\"role\":\"system\",\"content\":\"be "
+                 "brief\"},{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"\"}]}"),
         MESSAGES("{\"role\":\"assistant\",\"content\":\"x\",\"prefix\":true}"),
         MESSAGES("{\"role\":\"tool\",\"content\":\"42\",\"tool_call_id\":\"abcdefghi\",\"name\":\"f\"}"),
         MESSAGES("{\"role\":\"user\",\"content\":[{\"type\":\"image_url\",\"image_url\":\"https://x/y.png\"},"
                  "{\"type\":\"image_url\",\"image_url\":{\"url\":\"data:,\",\"detail\":\"low\"}}]}"),
-        MESSAGES("{\"role\":\"assistant\",\"tool_calls\":[{\"id\":\"a\",\"type\":\"function\",\"function\":{\"name\":\"f\",\"arguments\":\"{}\"}},"
+        MESSAGES("{\"role\":\"assistant\",\"tool_calls\":[{\"id\":\"a\",\"type\":\"function\",\"function\":{\"name\":"
+                 "\"f\",\"arguments\":\"{}\"}},"
                  "{\"function\":{\"name\":\"g\",\"arguments\":{\"z\":1,\"a\":[1.50,{}]}}}]}"),
-        MESSAGES("{\"role\":\"assistant\",\"content\":[{\"type\":\"thinking\",\"thinking\":[{\"type\":\"text\",\"text\":\"hm\"}],\"closed\":true},{\"type\":\"text\",\"text\":\"x\"}]}"),
-        WITH("\"temperature\":0.7,\"top_p\":1,\"max_tokens\":0,\"stream\":false,\"stop\":\"end\",\"random_seed\":9223372036854775807"),
+        MESSAGES("{\"role\":\"assistant\",\"content\":[{\"type\":\"thinking\",\"thinking\":[{\"type\":\"text\","
+                 "\"text\":\"hm\"}],\"closed\":true},{\"type\":\"text\",\"text\":\"x\"}]}"),
+        WITH("\"temperature\":0.7,\"top_p\":1,\"max_tokens\":0,\"stream\":false,\"stop\":\"end\",\"random_seed\":"
+             "9223372036854775807"),
         WITH("\"stop\":[\"a\",\"b\"],\"presence_penalty\":-2,\"frequency_penalty\":2,\"n\":16"),
         WITH("\"stop\":[]"),
         WITH("\"metadata\":{\"b\":1e400,\"a\":{\"deep\":[null,true]}}"),
-        WITH("\"response_format\":{\"type\":\"json_schema\",\"json_schema\":{\"name\":\"n\",\"schema\":{\"type\":\"object\",\"z\":1,\"a\":2},\"strict\":true}}"),
-        WITH("\"tools\":[{\"type\":\"function\",\"function\":{\"name\":\"f\",\"description\":\"d\",\"strict\":false,\"parameters\":{}}}],\"tool_choice\":\"any\""),
+        WITH("\"response_format\":{\"type\":\"json_schema\",\"json_schema\":{\"name\":\"n\",\"schema\":{\"type\":"
+             "\"object\",\"z\":1,\"a\":2},\"strict\":true}}"),
+        WITH("\"tools\":[{\"type\":\"function\",\"function\":{\"name\":\"f\",\"description\":\"d\",\"strict\":false,"
+             "\"parameters\":{}}}],\"tool_choice\":\"any\""),
         WITH("\"tool_choice\":{\"type\":\"function\",\"function\":{\"name\":\"f\"}}"),
-        WITH("\"prediction\":{\"type\":\"content\",\"content\":\"x\"},\"reasoning_effort\":\"high\",\"prompt_mode\":\"reasoning\",\"safe_prompt\":true"),
+        WITH("\"prediction\":{\"type\":\"content\",\"content\":\"x\"},\"reasoning_effort\":\"high\",\"prompt_mode\":"
+             "\"reasoning\",\"safe_prompt\":true"),
         WITH("\"guardrails\":[{\"block_on_error\":false}]"),
     };
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
@@ -67,33 +80,40 @@ static void test_openai_members_come_back_in_the_default_dialect(void **state) {
     static const char *const texts[] = {
         WITH("\"max_completion_tokens\":5,\"stream_options\":{\"include_usage\":true},\"seed\":-3"),
         WITH("\"logit_bias\":{\"5\":-100,\"7\":0.5},\"logprobs\":true,\"top_logprobs\":20"),
-        WITH("\"user\":\"u\",\"store\":false,\"service_tier\":\"flex\",\"functions\":[{\"name\":\"f\"}],\"function_call\":\"auto\""),
+        WITH("\"user\":\"u\",\"store\":false,\"service_tier\":\"flex\",\"functions\":[{\"name\":\"f\"}],\"function_"
+             "call\":\"auto\""),
         WITH("\"temperature\":2,\"modalities\":[\"text\"],\"verbosity\":\"low\",\"web_search_options\":{}"),
         MESSAGES("{\"role\":\"developer\",\"content\":\"x\",\"name\":\"n\"}"),
         MESSAGES("{\"role\":\"assistant\",\"content\":[{\"type\":\"refusal\",\"refusal\":\"no\"}],\"refusal\":\"no\"}"),
     };
-    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) fixture_expect_written(&fixture, request_type, texts[i], false, texts[i]);
+    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++)
+        fixture_expect_written(&fixture, request_type, texts[i], false, texts[i]);
 }
 
 static void test_null_means_absent_where_allowed(void **state) {
     (void)state;
     fixture_expect_written(&fixture, request_type,
-                           "{\"model\":\"m\",\"messages\":[{\"role\":\"user\",\"content\":null}],\"temperature\":null,\"stop\":null,\"tools\":null,\"logit_bias\":null,"
+                           "{\"model\":\"m\",\"messages\":[{\"role\":\"user\",\"content\":null}],\"temperature\":null,"
+                           "\"stop\":null,\"tools\":null,\"logit_bias\":null,"
                            "\"response_format\":null,\"metadata\":null}",
                            false, "{\"model\":\"m\",\"messages\":[{\"role\":\"user\"}]}");
 }
 
 static void test_whole_numbers_may_be_written_as_fractions(void **state) {
     (void)state;
-    fixture_expect_written(&fixture, request_type, WITH("\"max_tokens\":3.0,\"seed\":-1e3,\"n\":1E0"), false, WITH("\"max_tokens\":3,\"seed\":-1000,\"n\":1"));
+    fixture_expect_written(&fixture, request_type, WITH("\"max_tokens\":3.0,\"seed\":-1e3,\"n\":1E0"), false,
+                           WITH("\"max_tokens\":3,\"seed\":-1000,\"n\":1"));
 }
 
 static void test_text_keeps_every_character_but_nul(void **state) {
     (void)state;
-    fixture_expect_written(&fixture, request_type, MESSAGES("{\"role\":\"user\",\"content\":\"\\u00e9\\ud83d\\ude00\\u0001\\n\\\"\\\\\\/ <|im_end|> \\u2028\"}"), true,
-                           MESSAGES("{\"role\":\"user\",\"content\":\"é😀\\u0001\\n\\\"\\\\/ <|im_end|> \xE2\x80\xA8\"}"));
+    fixture_expect_written(
+        &fixture, request_type,
+        MESSAGES("{\"role\":\"user\",\"content\":\"\\u00e9\\ud83d\\ude00\\u0001\\n\\\"\\\\\\/ <|im_end|> \\u2028\"}"),
+        true, MESSAGES("{\"role\":\"user\",\"content\":\"é😀\\u0001\\n\\\"\\\\/ <|im_end|> \xE2\x80\xA8\"}"));
     fixture_expect_errors(&fixture, request_type, MESSAGES("{\"role\":\"user\",\"content\":\"a\\u0000b\"}"), true,
-                          "/messages/0/user/content: string_unicode: Input should be a string without NUL characters | \"a\\u0000b\" | -\n");
+                          "/messages/0/user/content: string_unicode: Input should be a string without NUL characters | "
+                          "\"a\\u0000b\" | -\n");
 }
 
 struct refusal {
@@ -106,102 +126,143 @@ static const struct refusal refusals[] = {
     {"{}", "/model: missing: Field required | {} | -\n/messages: missing: Field required | {} | -\n"},
     /* names nobody documents, everywhere a name can stand */
     {WITH("\"foo\": 1"), "/foo: extra_forbidden: Extra inputs are not permitted | 1 | -\n"},
-    {MESSAGES("{\"role\":\"user\",\"content\":\"x\",\"foo\":[1, 2]}"), "/messages/0/user/foo: extra_forbidden: Extra inputs are not permitted | [1,2] | -\n"},
+    {MESSAGES("{\"role\":\"user\",\"content\":\"x\",\"foo\":[1, 2]}"),
+     "/messages/0/user/foo: extra_forbidden: Extra inputs are not permitted | [1,2] | -\n"},
     {MESSAGES("{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"x\",\"foo\":{}}]}"),
      "/messages/0/user/content/0/text/foo: extra_forbidden: Extra inputs are not permitted | {} | -\n"},
-    {WITH("\"tools\":[{\"function\":{\"name\":\"f\",\"foo\":null}}]"), "/tools/0/function/foo: extra_forbidden: Extra inputs are not permitted | null | -\n"},
+    {WITH("\"tools\":[{\"function\":{\"name\":\"f\",\"foo\":null}}]"),
+     "/tools/0/function/foo: extra_forbidden: Extra inputs are not permitted | null | -\n"},
     /* types */
     {WITH("\"temperature\":\"0.5\""), "/temperature: float_type: Input should be a valid number | \"0.5\" | -\n"},
     {WITH("\"temperature\":true"), "/temperature: float_type: Input should be a valid number | true | -\n"},
     {WITH("\"max_tokens\":\"5\""), "/max_tokens: int_type: Input should be a valid integer | \"5\" | -\n"},
     {WITH("\"max_tokens\":false"), "/max_tokens: int_type: Input should be a valid integer | false | -\n"},
-    {WITH("\"max_tokens\":3.5"), "/max_tokens: int_from_float: Input should be a valid integer, got a number with a fractional part | 3.5 | -\n"},
+    {WITH("\"max_tokens\":3.5"),
+     "/max_tokens: int_from_float: Input should be a valid integer, got a number with a fractional part | 3.5 | -\n"},
     {WITH("\"stream\":1"), "/stream: bool_type: Input should be a valid boolean | 1 | -\n"},
     {WITH("\"safe_prompt\":null"), "/safe_prompt: bool_type: Input should be a valid boolean | null | -\n"},
     {WITH("\"metadata\":[]"), "/metadata: dict_type: Input should be a valid dictionary | [] | -\n"},
     {WITH("\"tools\":{}"), "/tools: list_type: Input should be a valid list | {} | -\n"},
-    {WITH("\"tools\":[3]"), "/tools/0: model_attributes_type: Input should be a valid dictionary or object to extract fields from | 3 | -\n"},
+    {WITH("\"tools\":[3]"),
+     "/tools/0: model_attributes_type: Input should be a valid dictionary or object to extract fields from | 3 | -\n"},
     {WITH("\"logit_bias\":[]"), "/logit_bias: dict_type: Input should be a valid dictionary | [] | -\n"},
-    {WITH("\"response_format\":\"text\""), "/response_format: model_attributes_type: Input should be a valid dictionary or object to extract fields from | \"text\" | -\n"},
-    {"{\"model\":null,\"messages\":3}", "/model: string_type: Input should be a valid string | null | -\n/messages: list_type: Input should be a valid list | 3 | -\n"},
-    {WITH("\"stop\":3"), "/stop: string_type: Input should be a valid string | 3 | -\n/stop: list_type: Input should be a valid list | 3 | -\n"},
+    {WITH("\"response_format\":\"text\""), "/response_format: model_attributes_type: Input should be a valid "
+                                           "dictionary or object to extract fields from | \"text\" | -\n"},
+    {"{\"model\":null,\"messages\":3}", "/model: string_type: Input should be a valid string | null | -\n/messages: "
+                                        "list_type: Input should be a valid list | 3 | -\n"},
+    {WITH("\"stop\":3"), "/stop: string_type: Input should be a valid string | 3 | -\n/stop: list_type: Input should "
+                         "be a valid list | 3 | -\n"},
     {WITH("\"stop\":[\"a\",1]"), "/stop/1: string_type: Input should be a valid string | 1 | -\n"},
-    {WITH("\"tool_choice\":[]"),
-     "/tool_choice: literal_error: Input should be 'auto', 'none', 'any' or 'required' | [] | {\"expected\":\"'auto', 'none', 'any' or 'required'\"}\n"
-     "/tool_choice: model_attributes_type: Input should be a valid dictionary or object to extract fields from | [] | -\n"},
+    {WITH("\"tool_choice\":[]"), "/tool_choice: literal_error: Input should be 'auto', 'none', 'any' or 'required' | "
+                                 "[] | {\"expected\":\"'auto', 'none', 'any' or 'required'\"}\n"
+                                 "/tool_choice: model_attributes_type: Input should be a valid dictionary or object to "
+                                 "extract fields from | [] | -\n"},
     {MESSAGES("{\"role\":\"assistant\",\"tool_calls\":[{\"function\":{\"name\":\"f\",\"arguments\":1}}]}"),
      "/messages/0/assistant/tool_calls/0/function/arguments: string_type: Input should be a valid string | 1 | -\n"
      "/messages/0/assistant/tool_calls/0/function/arguments: dict_type: Input should be a valid dictionary | 1 | -\n"},
     {MESSAGES("{\"role\":\"system\",\"content\":null}"),
-     "/messages/0/system/content: string_type: Input should be a valid string | null | -\n/messages/0/system/content: list_type: Input should be a valid list | null | -\n"},
+     "/messages/0/system/content: string_type: Input should be a valid string | null | -\n/messages/0/system/content: "
+     "list_type: Input should be a valid list | null | -\n"},
     /* ranges */
-    {WITH("\"temperature\":2.5"), "/temperature: less_than_equal: Input should be less than or equal to 2 | 2.5 | {\"le\":2}\n"},
-    {WITH("\"temperature\":-0.1"), "/temperature: greater_than_equal: Input should be greater than or equal to 0 | -0.1 | {\"ge\":0}\n"},
+    {WITH("\"temperature\":2.5"),
+     "/temperature: less_than_equal: Input should be less than or equal to 2 | 2.5 | {\"le\":2}\n"},
+    {WITH("\"temperature\":-0.1"),
+     "/temperature: greater_than_equal: Input should be greater than or equal to 0 | -0.1 | {\"ge\":0}\n"},
     {WITH("\"temperature\":1e400"), "/temperature: finite_number: Input should be a finite number | - | -\n"},
     {WITH("\"top_p\":0"), "/top_p: greater_than: Input should be greater than 0 | 0 | {\"gt\":0}\n"},
     {WITH("\"n\":0"), "/n: greater_than_equal: Input should be greater than or equal to 1 | 0 | {\"ge\":1}\n"},
     {WITH("\"n\":17"), "/n: less_than_equal: Input should be less than or equal to 16 | 17 | {\"le\":16}\n"},
-    {WITH("\"random_seed\":-1"), "/random_seed: greater_than_equal: Input should be greater than or equal to 0 | -1 | {\"ge\":0}\n"},
+    {WITH("\"random_seed\":-1"),
+     "/random_seed: greater_than_equal: Input should be greater than or equal to 0 | -1 | {\"ge\":0}\n"},
     {WITH("\"random_seed\":9223372036854775808"),
-     "/random_seed: less_than_equal: Input should be less than or equal to 9223372036854775807 | 9223372036854775808 | {\"le\":9223372036854775807}\n"},
+     "/random_seed: less_than_equal: Input should be less than or equal to 9223372036854775807 | 9223372036854775808 | "
+     "{\"le\":9223372036854775807}\n"},
     {WITH("\"seed\":-9223372036854775809"),
-     "/seed: greater_than_equal: Input should be greater than or equal to -9223372036854775808 | -9223372036854775809 | {\"ge\":-9223372036854775808}\n"},
-    {WITH("\"seed\":1e400"), "/seed: less_than_equal: Input should be less than or equal to 9223372036854775807 | 1e400 | {\"le\":9223372036854775807}\n"},
+     "/seed: greater_than_equal: Input should be greater than or equal to -9223372036854775808 | -9223372036854775809 "
+     "| {\"ge\":-9223372036854775808}\n"},
+    {WITH("\"seed\":1e400"), "/seed: less_than_equal: Input should be less than or equal to 9223372036854775807 | "
+                             "1e400 | {\"le\":9223372036854775807}\n"},
     {WITH("\"seed\":123456789012345678901234567890123456789012345678901234567890"),
-     "/seed: less_than_equal: Input should be less than or equal to 9223372036854775807 | 123456789012345678901234567890123456789012345678901234567890 | "
+     "/seed: less_than_equal: Input should be less than or equal to 9223372036854775807 | "
+     "123456789012345678901234567890123456789012345678901234567890 | "
      "{\"le\":9223372036854775807}\n"},
     {WITH("\"logit_bias\":{\"5\":-101,\"x\":1,\"01\":0,\"-0\":0,\"2147483648\":1}"),
      "/logit_bias/5: greater_than_equal: Input should be greater than or equal to -100 | -101 | {\"ge\":-100}\n"
-     "/logit_bias/x/[key]: int_parsing: Input should be a valid integer, unable to parse string as an integer | \"x\" | -\n"
-     "/logit_bias/01/[key]: int_parsing: Input should be a valid integer, unable to parse string as an integer | \"01\" | -\n"
-     "/logit_bias/-0/[key]: int_parsing: Input should be a valid integer, unable to parse string as an integer | \"-0\" | -\n"
-     "/logit_bias/2147483648/[key]: less_than_equal: Input should be less than or equal to 2147483647 | 2147483648 | {\"le\":2147483647}\n"},
+     "/logit_bias/x/[key]: int_parsing: Input should be a valid integer, unable to parse string as an integer | \"x\" "
+     "| -\n"
+     "/logit_bias/01/[key]: int_parsing: Input should be a valid integer, unable to parse string as an integer | "
+     "\"01\" | -\n"
+     "/logit_bias/-0/[key]: int_parsing: Input should be a valid integer, unable to parse string as an integer | "
+     "\"-0\" | -\n"
+     "/logit_bias/2147483648/[key]: less_than_equal: Input should be less than or equal to 2147483647 | 2147483648 | "
+     "{\"le\":2147483647}\n"},
     /* words and lengths */
     {WITH("\"reasoning_effort\":\"huge\""),
-     "/reasoning_effort: literal_error: Input should be 'none', 'minimal', 'low', 'medium', 'high' or 'xhigh' | \"huge\" | "
+     "/reasoning_effort: literal_error: Input should be 'none', 'minimal', 'low', 'medium', 'high' or 'xhigh' | "
+     "\"huge\" | "
      "{\"expected\":\"'none', 'minimal', 'low', 'medium', 'high' or 'xhigh'\"}\n"},
-    {WITH("\"prompt_mode\":1"), "/prompt_mode: literal_error: Input should be 'reasoning' | 1 | {\"expected\":\"'reasoning'\"}\n"},
-    {WITH("\"modalities\":[\"text\",\"smell\"]"), "/modalities/1: literal_error: Input should be 'text' or 'audio' | \"smell\" | {\"expected\":\"'text' or 'audio'\"}\n"},
+    {WITH("\"prompt_mode\":1"),
+     "/prompt_mode: literal_error: Input should be 'reasoning' | 1 | {\"expected\":\"'reasoning'\"}\n"},
+    {WITH("\"modalities\":[\"text\",\"smell\"]"), "/modalities/1: literal_error: Input should be 'text' or 'audio' | "
+                                                  "\"smell\" | {\"expected\":\"'text' or 'audio'\"}\n"},
     {WITH("\"modalities\":[\"text\",\"text\",\"text\"]"),
-     "/modalities: too_long: List should have at most 2 items after validation, not 3 | - | {\"field_type\":\"List\",\"max_length\":2,\"actual_length\":3}\n"},
+     "/modalities: too_long: List should have at most 2 items after validation, not 3 | - | "
+     "{\"field_type\":\"List\",\"max_length\":2,\"actual_length\":3}\n"},
     {"{\"model\":\"\",\"messages\":[]}",
      "/model: string_too_short: String should have at least 1 character | \"\" | {\"min_length\":1}\n"
-     "/messages: too_short: List should have at least 1 item after validation, not 0 | - | {\"field_type\":\"List\",\"min_length\":1,\"actual_length\":0}\n"},
-    {WITH("\"tools\":[{\"function\":{\"name\":\"0123456789012345678901234567890123456789012345678901234567890123x\"}}]"),
+     "/messages: too_short: List should have at least 1 item after validation, not 0 | - | "
+     "{\"field_type\":\"List\",\"min_length\":1,\"actual_length\":0}\n"},
+    {WITH(
+         "\"tools\":[{\"function\":{\"name\":\"0123456789012345678901234567890123456789012345678901234567890123x\"}}]"),
      "/tools/0/function/name: string_too_long: String should have at most 64 characters | "
      "\"0123456789012345678901234567890123456789012345678901234567890123x\" | {\"max_length\":64}\n"},
     {WITH("\"tools\":[{\"function\":{\"name\":\"ééééééééééééééééééééééééééééééééé\"}}]"), /* 33 characters, 66 bytes */
-     "/tools/0/function/name: string_too_long: String should have at most 64 UTF-8 bytes | \"ééééééééééééééééééééééééééééééééé\" | {\"max_length\":64}\n"},
+     "/tools/0/function/name: string_too_long: String should have at most 64 UTF-8 bytes | "
+     "\"ééééééééééééééééééééééééééééééééé\" | {\"max_length\":64}\n"},
     /* tags */
-    {MESSAGES("{\"content\":\"x\"}"),
-     "/messages/0: union_tag_not_found: Unable to extract tag using discriminator 'role' | {\"content\":\"x\"} | {\"discriminator\":\"'role'\"}\n"},
-    {MESSAGES("\"hi\""), "/messages/0: model_attributes_type: Input should be a valid dictionary or object to extract fields from | \"hi\" | -\n"},
+    {MESSAGES("{\"content\":\"x\"}"), "/messages/0: union_tag_not_found: Unable to extract tag using discriminator "
+                                      "'role' | {\"content\":\"x\"} | {\"discriminator\":\"'role'\"}\n"},
+    {MESSAGES("\"hi\""), "/messages/0: model_attributes_type: Input should be a valid dictionary or object to extract "
+                         "fields from | \"hi\" | -\n"},
     {MESSAGES("{\"role\":3}"),
-     "/messages/0: union_tag_invalid: Input tag '3' found using 'role' does not match any of the expected tags: 'system', 'user', 'assistant', 'tool', 'developer' | "
-     "{\"role\":3} | {\"discriminator\":\"'role'\",\"tag\":\"3\",\"expected_tags\":\"'system', 'user', 'assistant', 'tool', 'developer'\"}\n"},
+     "/messages/0: union_tag_invalid: Input tag '3' found using 'role' does not match any of the expected tags: "
+     "'system', 'user', 'assistant', 'tool', 'developer' | "
+     "{\"role\":3} | {\"discriminator\":\"'role'\",\"tag\":\"3\",\"expected_tags\":\"'system', 'user', 'assistant', "
+     "'tool', 'developer'\"}\n"},
     {MESSAGES("{\"role\":\"user\"}"), "/messages/0/user/content: missing: Field required | {\"role\":\"user\"} | -\n"},
     /* every error of a body is told */
     {WITH("\"b\":1,\"a\":2,\"n\":\"x\",\"top_p\":2"),
-     "/top_p: less_than_equal: Input should be less than or equal to 1 | 2 | {\"le\":1}\n/n: int_type: Input should be a valid integer | \"x\" | -\n"
-     "/b: extra_forbidden: Extra inputs are not permitted | 1 | -\n/a: extra_forbidden: Extra inputs are not permitted | 2 | -\n"},
+     "/top_p: less_than_equal: Input should be less than or equal to 1 | 2 | {\"le\":1}\n/n: int_type: Input should be "
+     "a valid integer | \"x\" | -\n"
+     "/b: extra_forbidden: Extra inputs are not permitted | 1 | -\n/a: extra_forbidden: Extra inputs are not permitted "
+     "| 2 | -\n"},
 };
 
 static void test_refusals(void **state) {
     (void)state;
-    for (size_t i = 0; i < sizeof refusals / sizeof refusals[0]; i++) fixture_expect_errors(&fixture, request_type, refusals[i].json, false, refusals[i].errors);
+    for (size_t i = 0; i < sizeof refusals / sizeof refusals[0]; i++)
+        fixture_expect_errors(&fixture, request_type, refusals[i].json, false, refusals[i].errors);
 }
 
 static const struct refusal strict_refusals[] = {
     {WITH("\"seed\":1"), "/seed: extra_forbidden: Extra inputs are not permitted | 1 | -\n"},
-    {WITH("\"max_completion_tokens\":1"), "/max_completion_tokens: extra_forbidden: Extra inputs are not permitted | 1 | -\n"},
+    {WITH("\"max_completion_tokens\":1"),
+     "/max_completion_tokens: extra_forbidden: Extra inputs are not permitted | 1 | -\n"},
     {WITH("\"stream_options\":{}"), "/stream_options: extra_forbidden: Extra inputs are not permitted | {} | -\n"},
-    {WITH("\"temperature\":1.6"), "/temperature: less_than_equal: Input should be less than or equal to 1.5 | 1.6 | {\"le\":1.5}\n"},
-    {WITH("\"service_tier\":\"flex\""), "/service_tier: literal_error: Input should be 'auto' or 'standard_only' | \"flex\" | {\"expected\":\"'auto' or 'standard_only'\"}\n"},
-    {MESSAGES("{\"role\":\"user\",\"content\":\"x\",\"name\":\"n\"}"), "/messages/0/user/name: extra_forbidden: Extra inputs are not permitted | \"n\" | -\n"},
+    {WITH("\"temperature\":1.6"),
+     "/temperature: less_than_equal: Input should be less than or equal to 1.5 | 1.6 | {\"le\":1.5}\n"},
+    {WITH("\"service_tier\":\"flex\""), "/service_tier: literal_error: Input should be 'auto' or 'standard_only' | "
+                                        "\"flex\" | {\"expected\":\"'auto' or 'standard_only'\"}\n"},
+    {MESSAGES("{\"role\":\"user\",\"content\":\"x\",\"name\":\"n\"}"),
+     "/messages/0/user/name: extra_forbidden: Extra inputs are not permitted | \"n\" | -\n"},
     {MESSAGES("{\"role\":\"developer\",\"content\":\"x\"}"),
-     "/messages/0: union_tag_invalid: Input tag 'developer' found using 'role' does not match any of the expected tags: 'system', 'user', 'assistant', 'tool' | "
-     "{\"role\":\"developer\",\"content\":\"x\"} | {\"discriminator\":\"'role'\",\"tag\":\"developer\",\"expected_tags\":\"'system', 'user', 'assistant', 'tool'\"}\n"},
-    {MESSAGES("{\"role\":\"assistant\",\"reasoning_content\":\"x\"}"), "/messages/0/assistant/reasoning_content: extra_forbidden: Extra inputs are not permitted | \"x\" | -\n"},
+     "/messages/0: union_tag_invalid: Input tag 'developer' found using 'role' does not match any of the expected "
+     "tags: 'system', 'user', 'assistant', 'tool' | "
+     "{\"role\":\"developer\",\"content\":\"x\"} | "
+     "{\"discriminator\":\"'role'\",\"tag\":\"developer\",\"expected_tags\":\"'system', 'user', 'assistant', "
+     "'tool'\"}\n"},
+    {MESSAGES("{\"role\":\"assistant\",\"reasoning_content\":\"x\"}"),
+     "/messages/0/assistant/reasoning_content: extra_forbidden: Extra inputs are not permitted | \"x\" | -\n"},
 };
 
 static void test_strict_refusals(void **state) {
@@ -212,23 +273,31 @@ static void test_strict_refusals(void **state) {
 }
 
 static const struct refusal malformed[] = {
-    {"{", "/1: json_invalid: JSON decode error: expecting a name in double quotes | - | {\"error\":\"expecting a name in double quotes\"}\n"},
-    {"{} x", "/3: json_invalid: JSON decode error: something behind the value | - | {\"error\":\"something behind the value\"}\n"},
+    {"{", "/1: json_invalid: JSON decode error: expecting a name in double quotes | - | {\"error\":\"expecting a name "
+          "in double quotes\"}\n"},
+    {"{} x", "/3: json_invalid: JSON decode error: something behind the value | - | {\"error\":\"something behind the "
+             "value\"}\n"},
     {"  ", "/2: json_invalid: JSON decode error: expecting a value | - | {\"error\":\"expecting a value\"}\n"},
-    {"{\"model\":\"\xff\"}", "/10: json_invalid: JSON decode error: invalid UTF-8 in a string | - | {\"error\":\"invalid UTF-8 in a string\"}\n"},
-    {"{\"model\":\"\\ud800\"}", "/16: json_invalid: JSON decode error: lone surrogate in a string | - | {\"error\":\"lone surrogate in a string\"}\n"},
-    {"{\"model\":NaN}", "/9: json_invalid: JSON decode error: expecting a value | - | {\"error\":\"expecting a value\"}\n"},
-    {"{\"model\":1,\"model\":1}", "/model: json_invalid: JSON decode error: duplicate name | - | {\"error\":\"duplicate name\"}\n"},
+    {"{\"model\":\"\xff\"}", "/10: json_invalid: JSON decode error: invalid UTF-8 in a string | - | "
+                             "{\"error\":\"invalid UTF-8 in a string\"}\n"},
+    {"{\"model\":\"\\ud800\"}", "/16: json_invalid: JSON decode error: lone surrogate in a string | - | "
+                                "{\"error\":\"lone surrogate in a string\"}\n"},
+    {"{\"model\":NaN}",
+     "/9: json_invalid: JSON decode error: expecting a value | - | {\"error\":\"expecting a value\"}\n"},
+    {"{\"model\":1,\"model\":1}",
+     "/model: json_invalid: JSON decode error: duplicate name | - | {\"error\":\"duplicate name\"}\n"},
     {"{\"messages\":[1,{\"content\":{\"a\":1,\"\\u0061\":2}}]}",
      "/messages/1/content/a: json_invalid: JSON decode error: duplicate name | - | {\"error\":\"duplicate name\"}\n"},
     /* thirteen members: past the comparing of all pairs */
-    {"{\"m\":{\"a\":1,\"b\":1,\"c\":1,\"d\":1,\"e\":1,\"f\":1,\"g\":1,\"h\":1,\"i\":1,\"j\":1,\"k\":1,\"l\":[],\"c\":2}}",
+    {"{\"m\":{\"a\":1,\"b\":1,\"c\":1,\"d\":1,\"e\":1,\"f\":1,\"g\":1,\"h\":1,\"i\":1,\"j\":1,\"k\":1,\"l\":[],\"c\":2}"
+     "}",
      "/m/c: json_invalid: JSON decode error: duplicate name | - | {\"error\":\"duplicate name\"}\n"},
 };
 
 static void test_malformed_json(void **state) {
     (void)state;
-    for (size_t i = 0; i < sizeof malformed / sizeof malformed[0]; i++) fixture_expect_errors(&fixture, request_type, malformed[i].json, false, malformed[i].errors);
+    for (size_t i = 0; i < sizeof malformed / sizeof malformed[0]; i++)
+        fixture_expect_errors(&fixture, request_type, malformed[i].json, false, malformed[i].errors);
 }
 
 static void test_long_input_is_cut_in_the_error(void **state) {
@@ -260,7 +329,8 @@ static void test_errors_stop_at_the_maximum(void **state) {
 static enum status read_nested(int depth) {
     struct bytes json;
     bytes_init(&json, 1 << 20);
-    (void)bytes_append_string(&json, "{\"model\":\"m\",\"messages\":[{\"role\":\"user\",\"content\":\"x\"}],\"metadata\":{\"a\":");
+    (void)bytes_append_string(
+        &json, "{\"model\":\"m\",\"messages\":[{\"role\":\"user\",\"content\":\"x\"}],\"metadata\":{\"a\":");
     for (int i = 0; i < depth; i++) (void)bytes_append_byte(&json, '[');
     for (int i = 0; i < depth; i++) (void)bytes_append_byte(&json, ']');
     (void)bytes_append_string(&json, "}}");
@@ -284,10 +354,14 @@ static void test_values_are_bounded(void **state) {
     struct transcode_options options = {.elements_max = 5};
     struct bytes_view six = bytes_view_string(MESSAGES("{\"role\":\"user\",\"content\":\"x\"}"));
     arena_reset(&fixture.arena);
-    assert_int_equal(transcode_read(fixture.transcoder, &options, request_type, six, &fixture.arena, &message, &fixture.errors), STATUS_INVALID_ARGUMENT);
+    assert_int_equal(
+        transcode_read(fixture.transcoder, &options, request_type, six, &fixture.arena, &message, &fixture.errors),
+        STATUS_INVALID_ARGUMENT);
     assert_string_equal(fixture.errors.items[0].message, "JSON decode error: too many values");
     options.elements_max = 6;
-    assert_int_equal(transcode_read(fixture.transcoder, &options, request_type, six, &fixture.arena, &message, &fixture.errors), STATUS_OK);
+    assert_int_equal(
+        transcode_read(fixture.transcoder, &options, request_type, six, &fixture.arena, &message, &fixture.errors),
+        STATUS_OK);
 }
 
 static void test_memory_is_bounded_by_the_arena(void **state) {
@@ -304,7 +378,8 @@ static void test_memory_is_bounded_by_the_arena(void **state) {
         arena_init(&arena, cap);
         ProtobufCMessage *message = NULL;
         struct transcode_options options = {0};
-        enum status status = transcode_read(fixture.transcoder, &options, request_type, bytes_view(&json), &arena, &message, &fixture.errors);
+        enum status status = transcode_read(fixture.transcoder, &options, request_type, bytes_view(&json), &arena,
+                                            &message, &fixture.errors);
         assert_true(status == STATUS_OK || status == STATUS_RESOURCE_EXHAUSTED);
         succeeded += status == STATUS_OK;
         assert_true(arena.reserved_bytes <= cap);
@@ -355,7 +430,8 @@ static void test_answers_are_written_as_the_contract_has_them(void **state) {
     response.choices = choices;
     response.usage = &usage;
     assert_string_equal(fixture_write(&fixture, &response.base),
-                        "{\"id\":\"0123\",\"object\":\"chat.completion\",\"created\":1700000000,\"model\":\"m\",\"choices\":[{\"index\":0,\"message\":{\"role\":\"assistant\","
+                        "{\"id\":\"0123\",\"object\":\"chat.completion\",\"created\":1700000000,\"model\":\"m\","
+                        "\"choices\":[{\"index\":0,\"message\":{\"role\":\"assistant\","
                         "\"content\":\"caf\xC3\xA9\\n\xEF\xBF\xBD\",\"tool_calls\":null},\"finish_reason\":\"stop\"}],"
                         "\"usage\":{\"prompt_tokens\":3,\"completion_tokens\":0,\"total_tokens\":3}}");
 }
@@ -370,7 +446,8 @@ static void test_empty_lists_and_absent_fields_in_answers(void **state) {
     api_error.message = (char *)"Invalid model: \"x\"";
     api_error.type = (char *)"invalid_model";
     assert_string_equal(fixture_write(&fixture, &api_error.base),
-                        "{\"object\":\"error\",\"message\":\"Invalid model: \\\"x\\\"\",\"type\":\"invalid_model\",\"param\":null,\"code\":null}");
+                        "{\"object\":\"error\",\"message\":\"Invalid model: "
+                        "\\\"x\\\"\",\"type\":\"invalid_model\",\"param\":null,\"code\":null}");
     Bora__V1__Delta delta = BORA__V1__DELTA__INIT;
     Bora__V1__ChunkChoice choice = BORA__V1__CHUNK_CHOICE__INIT, *choices[] = {&choice};
     choice.delta = &delta;
@@ -379,12 +456,14 @@ static void test_empty_lists_and_absent_fields_in_answers(void **state) {
     chunk.n_choices = 1;
     chunk.choices = choices;
     assert_string_equal(fixture_write(&fixture, &chunk.base),
-                        "{\"id\":\"\",\"object\":\"chat.completion.chunk\",\"created\":0,\"model\":\"\",\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":null}]}");
+                        "{\"id\":\"\",\"object\":\"chat.completion.chunk\",\"created\":0,\"model\":\"\",\"choices\":[{"
+                        "\"index\":0,\"delta\":{},\"finish_reason\":null}]}");
 }
 
 static void test_error_lists_are_messages_too(void **state) {
     (void)state;
-    static const char text[] = "{\"detail\":[{\"type\":\"missing\",\"loc\":[\"body\",\"messages\",0,\"user\",\"name\"],\"msg\":\"Field required\",\"input\":{\"a\":[1]},\"ctx\":{\"ge\":0}}]}";
+    static const char text[] = "{\"detail\":[{\"type\":\"missing\",\"loc\":[\"body\",\"messages\",0,\"user\",\"name\"],"
+                               "\"msg\":\"Field required\",\"input\":{\"a\":[1]},\"ctx\":{\"ge\":0}}]}";
     fixture_expect_written(&fixture, &bora__v1__validation_errors__descriptor, text, false, text);
 }
 
@@ -398,7 +477,8 @@ static void test_json_text_that_is_not_json_is_written_as_null(void **state) {
     Bora__V1__ValidationError *items[] = {&item};
     errors.n_detail = 1;
     errors.detail = items;
-    assert_string_equal(fixture_write(&fixture, &errors.base), "{\"detail\":[{\"type\":\"\",\"msg\":\"\",\"input\":null}]}");
+    assert_string_equal(fixture_write(&fixture, &errors.base),
+                        "{\"detail\":[{\"type\":\"\",\"msg\":\"\",\"input\":null}]}");
 }
 
 int main(void) {

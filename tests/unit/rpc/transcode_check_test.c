@@ -19,7 +19,8 @@ struct sample {
 
 static int open_transcoder(void **state) {
     (void)state;
-    const ProtobufCMessageDescriptor *const messages[] = {&bora__v1__chat_completion_request__descriptor, &bora__v1__get_model_request__descriptor};
+    const ProtobufCMessageDescriptor *const messages[] = {&bora__v1__chat_completion_request__descriptor,
+                                                          &bora__v1__get_model_request__descriptor};
     fixture_open(&fixture, bytes_view_of(proto_descriptors, proto_descriptors_length), messages, 2);
     return 0;
 }
@@ -71,7 +72,8 @@ static void test_what_is_required_must_be_there(void **state) {
     sample.request.n_messages = 0;
     expect(&sample.request.base, false,
            "/model: string_too_short: String should have at least 1 character | \"\" | {\"min_length\":1}\n"
-           "/messages: too_short: List should have at least 1 item after validation, not 0 | - | {\"field_type\":\"List\",\"min_length\":1,\"actual_length\":0}\n");
+           "/messages: too_short: List should have at least 1 item after validation, not 0 | - | "
+           "{\"field_type\":\"List\",\"min_length\":1,\"actual_length\":0}\n");
     init_sample(&sample);
     Bora__V1__SystemMessage system = BORA__V1__SYSTEM_MESSAGE__INIT;
     sample.message.role_case = BORA__V1__CHAT_MESSAGE__ROLE_SYSTEM;
@@ -81,7 +83,9 @@ static void test_what_is_required_must_be_there(void **state) {
     system.content = &unset;
     expect(&sample.request.base, false, "/messages/0/system/content: missing: Field required | - | -\n");
     sample.message.role_case = BORA__V1__CHAT_MESSAGE__ROLE__NOT_SET;
-    expect(&sample.request.base, false, "/messages/0: union_tag_not_found: Unable to extract tag using discriminator 'role' | - | {\"discriminator\":\"'role'\"}\n");
+    expect(&sample.request.base, false,
+           "/messages/0: union_tag_not_found: Unable to extract tag using discriminator 'role' | - | "
+           "{\"discriminator\":\"'role'\"}\n");
 }
 
 static void test_ranges_words_and_lengths(void **state) {
@@ -95,13 +99,16 @@ static void test_ranges_words_and_lengths(void **state) {
     request->n = 17;
     request->_reasoning_effort_case = BORA__V1__CHAT_COMPLETION_REQUEST___REASONING_EFFORT_REASONING_EFFORT;
     request->reasoning_effort = (char *)"huge";
-    static const char words[] = "/reasoning_effort: literal_error: Input should be 'none', 'minimal', 'low', 'medium', 'high' or 'xhigh' | \"huge\" | "
+    static const char words[] = "/reasoning_effort: literal_error: Input should be 'none', 'minimal', 'low', 'medium', "
+                                "'high' or 'xhigh' | \"huge\" | "
                                 "{\"expected\":\"'none', 'minimal', 'low', 'medium', 'high' or 'xhigh'\"}\n";
     static const char n[] = "/n: less_than_equal: Input should be less than or equal to 16 | 17 | {\"le\":16}\n";
     char expected[1000];
     snprintf(expected, sizeof expected, "%s%s", n, words);
     expect(&request->base, false, expected);
-    snprintf(expected, sizeof expected, "/temperature: less_than_equal: Input should be less than or equal to 1.5 | 1.75 | {\"le\":1.5}\n%s%s", n, words);
+    snprintf(expected, sizeof expected,
+             "/temperature: less_than_equal: Input should be less than or equal to 1.5 | 1.75 | {\"le\":1.5}\n%s%s", n,
+             words);
     expect(&request->base, true, expected);
     request->temperature = 0.0 / 0.0;
     request->n = 1;
@@ -113,12 +120,14 @@ static void test_maps_and_their_values(void **state) {
     (void)state;
     struct sample sample;
     init_sample(&sample);
-    Bora__V1__ChatCompletionRequest__LogitBiasEntry entry = BORA__V1__CHAT_COMPLETION_REQUEST__LOGIT_BIAS_ENTRY__INIT, *entries[] = {&entry};
+    Bora__V1__ChatCompletionRequest__LogitBiasEntry entry = BORA__V1__CHAT_COMPLETION_REQUEST__LOGIT_BIAS_ENTRY__INIT,
+                                                    *entries[] = {&entry};
     entry.key = -7;
     entry.value = 101;
     sample.request.n_logit_bias = 1;
     sample.request.logit_bias = entries;
-    expect(&sample.request.base, false, "/logit_bias/-7: less_than_equal: Input should be less than or equal to 100 | 101 | {\"le\":100}\n");
+    expect(&sample.request.base, false,
+           "/logit_bias/-7: less_than_equal: Input should be less than or equal to 100 | 101 | {\"le\":100}\n");
     expect(&sample.request.base, true, "/logit_bias: extra_forbidden: Extra inputs are not permitted | - | -\n");
 }
 
@@ -130,8 +139,10 @@ static void test_strings_must_be_utf8_and_json_texts_json(void **state) {
     sample.request._metadata_case = BORA__V1__CHAT_COMPLETION_REQUEST___METADATA_METADATA;
     sample.request.metadata = (char *)"{\"a\":1,\"a\":2}";
     expect(&sample.request.base, false,
-           "/messages/0/user/content: string_unicode: Input should be a valid string, unable to parse raw data as a unicode string | - | -\n"
-           "/metadata: json_invalid: Invalid JSON: duplicate name | \"{\\\"a\\\":1,\\\"a\\\":2}\" | {\"error\":\"duplicate name\"}\n");
+           "/messages/0/user/content: string_unicode: Input should be a valid string, unable to parse raw data as a "
+           "unicode string | - | -\n"
+           "/metadata: json_invalid: Invalid JSON: duplicate name | \"{\\\"a\\\":1,\\\"a\\\":2}\" | "
+           "{\"error\":\"duplicate name\"}\n");
     sample.content.text = (char *)"x";
     sample.request.metadata = (char *)"[1]";
     expect(&sample.request.base, false, "/metadata: dict_type: Input should be a valid dictionary | [1] | -\n");
@@ -150,8 +161,10 @@ static void test_members_of_the_other_dialect_are_refused(void **state) {
     sample.request._seed_case = BORA__V1__CHAT_COMPLETION_REQUEST___SEED_SEED;
     expect(&sample.request.base, false, "");
     expect(&sample.request.base, true,
-           "/messages/0: union_tag_invalid: Input tag 'developer' found using 'role' does not match any of the expected tags: 'system', 'user', 'assistant', 'tool' | - | "
-           "{\"discriminator\":\"'role'\",\"tag\":\"developer\",\"expected_tags\":\"'system', 'user', 'assistant', 'tool'\"}\n"
+           "/messages/0: union_tag_invalid: Input tag 'developer' found using 'role' does not match any of the "
+           "expected tags: 'system', 'user', 'assistant', 'tool' | - | "
+           "{\"discriminator\":\"'role'\",\"tag\":\"developer\",\"expected_tags\":\"'system', 'user', 'assistant', "
+           "'tool'\"}\n"
            "/seed: extra_forbidden: Extra inputs are not permitted | - | -\n");
 }
 
@@ -169,21 +182,26 @@ static void test_unions_and_lists_inside(void **state) {
     stop.many = &list;
     sample.request.stop = &stop;
     expect(&sample.request.base, true,
-           "/stop: too_long: List should have at most 16 items after validation, not 17 | - | {\"field_type\":\"List\",\"max_length\":16,\"actual_length\":17}\n");
+           "/stop: too_long: List should have at most 16 items after validation, not 17 | - | "
+           "{\"field_type\":\"List\",\"max_length\":16,\"actual_length\":17}\n");
     Bora__V1__ToolChoice choice = BORA__V1__TOOL_CHOICE__INIT;
     choice.kind_case = BORA__V1__TOOL_CHOICE__KIND_MODE;
     choice.mode = (char *)"maybe";
     sample.request.stop = NULL;
     sample.request.tool_choice = &choice;
     expect(&sample.request.base, true,
-           "/tool_choice: literal_error: Input should be 'auto', 'none', 'any' or 'required' | \"maybe\" | {\"expected\":\"'auto', 'none', 'any' or 'required'\"}\n");
+           "/tool_choice: literal_error: Input should be 'auto', 'none', 'any' or 'required' | \"maybe\" | "
+           "{\"expected\":\"'auto', 'none', 'any' or 'required'\"}\n");
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_a_plain_request_passes_in_both_dialects), cmocka_unit_test(test_what_is_required_must_be_there),
-        cmocka_unit_test(test_ranges_words_and_lengths),                cmocka_unit_test(test_maps_and_their_values),
-        cmocka_unit_test(test_strings_must_be_utf8_and_json_texts_json), cmocka_unit_test(test_members_of_the_other_dialect_are_refused),
+        cmocka_unit_test(test_a_plain_request_passes_in_both_dialects),
+        cmocka_unit_test(test_what_is_required_must_be_there),
+        cmocka_unit_test(test_ranges_words_and_lengths),
+        cmocka_unit_test(test_maps_and_their_values),
+        cmocka_unit_test(test_strings_must_be_utf8_and_json_texts_json),
+        cmocka_unit_test(test_members_of_the_other_dialect_are_refused),
         cmocka_unit_test(test_unions_and_lists_inside),
     };
     return cmocka_run_group_tests(tests, open_transcoder, close_transcoder);

@@ -24,10 +24,12 @@ struct fixture {
     struct bytes text; /* of the last rendering or writing */
 };
 
-static inline void fixture_open(struct fixture *fixture, struct bytes_view descriptors, const ProtobufCMessageDescriptor *const *messages, size_t count) {
+static inline void fixture_open(struct fixture *fixture, struct bytes_view descriptors,
+                                const ProtobufCMessageDescriptor *const *messages, size_t count) {
     struct error err = {0};
     *fixture = (struct fixture){0};
-    if (transcoder_create(descriptors, messages, count, &fixture->transcoder, &err) != STATUS_OK) fail_msg("%s", err.message);
+    if (transcoder_create(descriptors, messages, count, &fixture->transcoder, &err) != STATUS_OK)
+        fail_msg("%s", err.message);
     arena_init(&fixture->arena, FIXTURE_ARENA_BYTES);
     bytes_init(&fixture->text, FIXTURE_ARENA_BYTES);
 }
@@ -44,16 +46,19 @@ static inline const char *fixture_errors(struct fixture *fixture) {
     for (size_t i = 0; i < fixture->errors.count; i++) {
         const struct transcode_error *error = &fixture->errors.items[i];
         for (size_t j = 0; j < error->path_length; j++) {
-            if (error->path[j].name != NULL) (void)bytes_printf(&fixture->text, "/%s", error->path[j].name);
-            else (void)bytes_printf(&fixture->text, "/%lld", (long long)error->path[j].index);
+            if (error->path[j].name != NULL)
+                (void)bytes_printf(&fixture->text, "/%s", error->path[j].name);
+            else
+                (void)bytes_printf(&fixture->text, "/%lld", (long long)error->path[j].index);
         }
-        (void)bytes_printf(&fixture->text, ": %s: %s | %s | %s\n", error->type, error->message, error->input != NULL ? error->input : "-",
-                           error->context != NULL ? error->context : "-");
+        (void)bytes_printf(&fixture->text, ": %s: %s | %s | %s\n", error->type, error->message,
+                           error->input != NULL ? error->input : "-", error->context != NULL ? error->context : "-");
     }
     return fixture->text.data != NULL ? (const char *)fixture->text.data : "";
 }
 
-static inline enum status fixture_read(struct fixture *fixture, const ProtobufCMessageDescriptor *descriptor, struct bytes_view json, bool strict, ProtobufCMessage **out) {
+static inline enum status fixture_read(struct fixture *fixture, const ProtobufCMessageDescriptor *descriptor,
+                                       struct bytes_view json, bool strict, ProtobufCMessage **out) {
     arena_reset(&fixture->arena);
     struct transcode_options options = {.strict = strict};
     return transcode_read(fixture->transcoder, &options, descriptor, json, &fixture->arena, out, &fixture->errors);
@@ -66,7 +71,8 @@ static inline const char *fixture_write(struct fixture *fixture, const ProtobufC
 }
 
 /** The text must be refused with exactly these lines. */
-static inline void fixture_expect_errors(struct fixture *fixture, const ProtobufCMessageDescriptor *descriptor, const char *json, bool strict, const char *expected) {
+static inline void fixture_expect_errors(struct fixture *fixture, const ProtobufCMessageDescriptor *descriptor,
+                                         const char *json, bool strict, const char *expected) {
     ProtobufCMessage *message = NULL;
     enum status status = fixture_read(fixture, descriptor, bytes_view_string(json), strict, &message);
     const char *got = fixture_errors(fixture);
@@ -76,7 +82,8 @@ static inline void fixture_expect_errors(struct fixture *fixture, const Protobuf
 }
 
 /** The text must be read, and written back as `expected`. */
-static inline void fixture_expect_written(struct fixture *fixture, const ProtobufCMessageDescriptor *descriptor, const char *json, bool strict, const char *expected) {
+static inline void fixture_expect_written(struct fixture *fixture, const ProtobufCMessageDescriptor *descriptor,
+                                          const char *json, bool strict, const char *expected) {
     ProtobufCMessage *message = NULL;
     enum status status = fixture_read(fixture, descriptor, bytes_view_string(json), strict, &message);
     if (status != STATUS_OK) fail_msg("%s\n gives %s\n%s", json, status_name(status), fixture_errors(fixture));
