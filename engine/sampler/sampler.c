@@ -147,10 +147,22 @@ static int32_t draw_from(const struct candidate *candidates, int32_t count, doub
     return chosen;
 }
 
+/** Move to the front what top_p and min_p could keep; returns how many. All that lie below (1 - top_p) / V of the sum hold at most
+ *  1 - top_p of it together, so the others suffice. top_k alone decides by rank: it needs all. */
+static int32_t drop_hopeless(struct candidate *candidates, int32_t count, const struct sampling *sampling, double total) {
+    if (sampling->top_k > 0) return count;
+    double least = fmax((1 - sampling->top_p) * total / count, sampling->min_p);
+    int32_t left = 0;
+    for (int32_t i = 0; i < count; i++) {
+        if (candidates[i].weight >= least) candidates[left++] = candidates[i];
+    }
+    return left;
+}
+
 /** Draw among what top_k, top_p and min_p keep. The candidates hold every weight; `total` is their sum. */
 static int32_t draw_truncated(struct sampler *sampler, const struct sampling *sampling, double total, double u) {
     struct candidate *heap = sampler->candidates, *likeliest = sampler->likeliest;
-    int32_t left = sampler->vocabulary, taken = 0, kept = 0;
+    int32_t left = drop_hopeless(heap, sampler->vocabulary, sampling, total), taken = 0, kept = 0;
     for (int32_t i = left / 2 - 1; i >= 0; i--) sift_down(heap, left, i);
     if (sampling->top_k > 0) { /* top_p is a share of the best k, so their sum comes first */
         total = 0;
