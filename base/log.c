@@ -91,8 +91,8 @@ static void put_escaped(struct line *line, const char *text) {
     }
 }
 
+/** There is room for FIELD_LEAST_BYTES. */
 static void put_quoted(struct line *line, const char *text) {
-    if (room(line) < 2) return;
     put_string(line, "\"");
     line->limit--; /* for the closing quote */
     put_escaped(line, text);

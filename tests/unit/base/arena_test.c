@@ -109,6 +109,18 @@ static void test_reset_frees_the_kept_block_when_it_is_too_small(void **state) {
     arena_deinit(&arena);
 }
 
+static void test_reset_keeps_the_largest_block(void **state) {
+    (void)state;
+    struct arena arena;
+    arena_init(&arena, 20000);
+    assert_non_null(arena_alloc(&arena, 16000));
+    assert_non_null(arena_alloc(&arena, 4000)); /* the cap makes the last block the smaller one */
+    assert_int_equal(arena.reserved_bytes, 20000);
+    arena_reset(&arena);
+    assert_int_equal(arena.reserved_bytes, 16000);
+    arena_deinit(&arena);
+}
+
 static void test_warm_step_allocates_nothing(void **state) {
     (void)state;
     struct arena arena;
@@ -196,6 +208,7 @@ int main(void) {
         cmocka_unit_test(test_cap_is_never_passed),
         cmocka_unit_test(test_small_allocation_succeeds_after_a_refused_one),
         cmocka_unit_test(test_reset_frees_the_kept_block_when_it_is_too_small),
+        cmocka_unit_test(test_reset_keeps_the_largest_block),
         cmocka_unit_test(test_warm_step_allocates_nothing),
         cmocka_unit_test(test_array_overflow_is_refused),
         cmocka_unit_test(test_copy_ends_with_nul),

@@ -181,8 +181,8 @@ static void test_hex_there_and_back(void **state) {
     assert_string_equal(hex + 508, "feff");
     assert_true(bytes_from_hex(hex, 512, back));
     assert_memory_equal(all, back, 256);
-    assert_true(bytes_from_hex("DEADbeef", 8, back));
-    assert_memory_equal(back, "\xDE\xAD\xBE\xEF", 4);
+    assert_true(bytes_from_hex("DEADFeef", 8, back));
+    assert_memory_equal(back, "\xDE\xAD\xFE\xEF", 4);
 }
 
 static void test_hex_of_other_characters_is_refused(void **state) {

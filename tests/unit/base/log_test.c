@@ -149,6 +149,14 @@ static void test_long_value_is_cut_and_the_line_stays_json(void **state) {
     }
 }
 
+static void test_long_last_value_fills_the_line(void **state) {
+    (void)state;
+    char *text = repeat("a", 9000);
+    log_info("x", LOG_S("value", text));
+    assert_int_equal(strlen(next_line()), LIMIT_LOG_LINE_BYTES - 1);
+    free(text);
+}
+
 static void test_long_value_leaves_room_for_the_others(void **state) {
     (void)state;
     char *text = repeat("a", 9000);
@@ -165,24 +173,23 @@ static void test_long_value_leaves_room_for_the_others(void **state) {
 
 static void test_too_many_fields_are_left_out_whole(void **state) {
     (void)state;
-    struct log_field fields[401];
-    char names[400][8];
-    for (int i = 0; i < 400; i++) {
+    enum { FIELDS = 400 };
+    struct log_field fields[FIELDS + 1];
+    char names[FIELDS][8], event[81] = "";
+    for (int i = 0; i < FIELDS; i++) {
         snprintf(names[i], sizeof names[i], "f%d", i);
-        fields[i] = LOG_S(names[i], "a value of some length that repeats");
+        fields[i] = i % 2 == 0 ? LOG_S(names[i], "a value of some length that repeats") : LOG_I(names[i], i);
     }
-    fields[400] = (struct log_field){LOG_FIELD_END, NULL, {0}};
-    log_write(LOG_LEVEL_INFO, "x", fields);
-    json_t *object = next_object();
-    assert_true(json_object_size(object) > 40 && json_object_size(object) < 404);
-    for (int i = 0; i < 400; i++) {
-        const char *value = text_of(object, names[i]);
-        if (value != NULL) assert_memory_equal(value, fields[i].value.string, strlen(value));
+    fields[FIELDS] = (struct log_field){LOG_FIELD_END, NULL, {0}};
+    for (int length = 0; length < 80; length++) { /* so that the line is full at every place of a field */
+        event[length] = 'e';
+        log_write(LOG_LEVEL_INFO, event, fields);
+        json_t *object = next_object();
+        for (int i = 0; i < 20; i += 2) assert_string_equal(text_of(object, names[i]), fields[i].value.string);
+        assert_int_equal(json_integer_value(json_object_get(object, "f19")), 19);
+        assert_null(json_object_get(object, "f399"));
+        json_decref(object);
     }
-    assert_string_equal(text_of(object, "f0"), fields[0].value.string);
-    assert_string_equal(text_of(object, "f50"), fields[50].value.string);
-    assert_null(json_object_get(object, "f399"));
-    json_decref(object);
 }
 
 static void test_random_bytes_always_give_json(void **state) {
@@ -296,6 +303,7 @@ int main(void) {
         LOG_TEST(test_every_character_reads_back),
         LOG_TEST(test_invalid_utf8_becomes_the_replacement_character),
         LOG_TEST(test_long_value_is_cut_and_the_line_stays_json),
+        LOG_TEST(test_long_last_value_fills_the_line),
         LOG_TEST(test_long_value_leaves_room_for_the_others),
         LOG_TEST(test_too_many_fields_are_left_out_whole),
         LOG_TEST(test_random_bytes_always_give_json),

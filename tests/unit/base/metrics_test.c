@@ -6,6 +6,7 @@
 
 #include <math.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <sys/resource.h>
@@ -343,6 +344,57 @@ static void test_updates_of_many_threads_all_count(void **state) {
     assert_int_equal(count_lines(write_page(), "# TYPE many "), 1);
 }
 
+enum { RACERS = 2 };
+
+struct race {
+    struct metric *counter;
+    atomic_int arrived;
+};
+
+/** Spins, so that all leave within nanoseconds of each other. */
+static void line_up(struct race *race, int round) {
+    atomic_fetch_add(&race->arrived, 1);
+    while (atomic_load(&race->arrived) < RACERS * (round + 1)) sched_yield();
+}
+
+static void *add_new_series(void *context) {
+    struct race *race = context;
+    for (int i = 0; i < METRICS_SERIES_MAX - 1; i++) {
+        char value[16];
+        snprintf(value, sizeof value, "v%d", i);
+        line_up(race, i);
+        metric_add(race->counter, 1, value);
+    }
+    return NULL;
+}
+
+static void test_threads_that_need_the_same_new_series_make_one(void **state) {
+    (void)state;
+    struct race race = {.counter = metrics_counter(metrics, "c", "C.", "a")};
+    pthread_t threads[RACERS];
+    for (int i = 0; i < RACERS; i++) assert_int_equal(pthread_create(&threads[i], NULL, add_new_series, &race), 0);
+    for (int i = 0; i < RACERS; i++) pthread_join(threads[i], NULL);
+    assert_int_equal(count_lines(write_page(), "\nc{"), METRICS_SERIES_MAX - 1);
+    assert_true(metric_value(race.counter, "other") == 0);
+    assert_true(metric_value(race.counter, "v7") == RACERS);
+}
+
+static void *add_often(void *context) {
+    struct race *race = context;
+    line_up(race, 0);
+    for (int i = 0; i < 500000; i++) metric_add(race->counter, 1);
+    return NULL;
+}
+
+static void test_no_increment_is_lost(void **state) {
+    (void)state;
+    struct race race = {.counter = metrics_counter(metrics, "c", "C.")};
+    pthread_t threads[RACERS];
+    for (int i = 0; i < RACERS; i++) assert_int_equal(pthread_create(&threads[i], NULL, add_often, &race), 0);
+    for (int i = 0; i < RACERS; i++) pthread_join(threads[i], NULL);
+    assert_true(metric_value(race.counter) == RACERS * 500000);
+}
+
 #define METRICS_TEST(test) cmocka_unit_test_setup_teardown(test, open_metrics, close_metrics)
 
 int main(void) {
@@ -363,6 +415,8 @@ int main(void) {
         METRICS_TEST(test_page_that_does_not_fit_is_resource_exhausted),
         METRICS_TEST(test_process_is_described),
         METRICS_TEST(test_errors_of_the_programmer_abort),
+        METRICS_TEST(test_threads_that_need_the_same_new_series_make_one),
+        METRICS_TEST(test_no_increment_is_lost),
         METRICS_TEST(test_updates_of_many_threads_all_count),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -130,15 +130,16 @@ static void test_nul_is_valid(void **state) {
 /** The eight-bytes-at-a-time path must see a bad byte at any place. */
 static void test_is_utf8_finds_a_bad_byte_anywhere(void **state) {
     (void)state;
-    char text[40];
-    for (size_t length = 1; length <= sizeof text; length++) {
-        memset(text, 'a', sizeof text);
+    for (size_t length = 1; length <= 40; length++) {
+        char *text = malloc(length); /* exactly: the sanitizer sees a read behind the end */
+        memset(text, 'a', length);
         assert_true(text_is_utf8(text, length));
         for (size_t at = 0; at < length; at++) {
             text[at] = '\x80';
             assert_false(text_is_utf8(text, length));
             text[at] = 'a';
         }
+        free(text);
     }
 }
 
