@@ -9,6 +9,7 @@
 
 /** Text of a worker as a C string of the arena: a NUL character, which a string cannot hold, becomes U+FFFD, and so does invalid UTF-8. */
 static char *string_of(ProtobufCBinaryData data, struct arena *arena) {
+    if (data.len == 0) return arena_copy(arena, "", 0);
     if (memchr(data.data, 0, data.len) == NULL && text_is_utf8(data.data, data.len))
         return arena_copy(arena, data.data, data.len);
     char *out = arena_alloc(arena, 3 * data.len + 1), *end = out;
