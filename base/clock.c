@@ -11,15 +11,21 @@ static int64_t read_clock(clockid_t id) {
     return (int64_t)now.tv_sec * NS_PER_S + now.tv_nsec;
 }
 
-static int64_t system_monotonic(void *context) { return (void)context, read_clock(CLOCK_MONOTONIC); }
-static int64_t system_unix(void *context) { return (void)context, read_clock(CLOCK_REALTIME); }
+static int64_t system_monotonic(void *context) {
+    return (void)context, read_clock(CLOCK_MONOTONIC);
+}
+static int64_t system_unix(void *context) {
+    return (void)context, read_clock(CLOCK_REALTIME);
+}
 
 const struct clock *clock_system(void) {
     static const struct clock system_clock = {.monotonic_ns = system_monotonic, .unix_ns = system_unix};
     return &system_clock;
 }
 
-static int64_t fake_now(void *context) { return ((struct clock_fake *)context)->now_ns; }
+static int64_t fake_now(void *context) {
+    return ((struct clock_fake *)context)->now_ns;
+}
 
 void clock_fake_init(struct clock_fake *fake, int64_t now_ns) {
     fake->now_ns = now_ns;

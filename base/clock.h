@@ -16,8 +16,12 @@ struct clock {
 
 /** The machine's clock. */
 const struct clock *clock_system(void);
-static inline int64_t clock_monotonic_ns(const struct clock *clock) { return clock->monotonic_ns(clock->context); }
-static inline int64_t clock_unix_ns(const struct clock *clock) { return clock->unix_ns(clock->context); }
+static inline int64_t clock_monotonic_ns(const struct clock *clock) {
+    return clock->monotonic_ns(clock->context);
+}
+static inline int64_t clock_unix_ns(const struct clock *clock) {
+    return clock->unix_ns(clock->context);
+}
 
 /** A clock that moves only when told to; both readings share `now_ns`. */
 struct clock_fake {

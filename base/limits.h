@@ -9,7 +9,8 @@
 
 enum {
     /* --- requests --- */
-    LIMIT_REQUEST_BODY_BYTES_DEFAULT = 4 * 1024 * 1024, /* HTTP body and gRPC message; a setting may lower or raise it */
+    LIMIT_REQUEST_BODY_BYTES_DEFAULT =
+        4 * 1024 * 1024, /* HTTP body and gRPC message; a setting may lower or raise it */
     LIMIT_REQUEST_BODY_BYTES_MAX = 64 * 1024 * 1024,
     LIMIT_HEADER_BYTES = 16 * 1024, /* all request headers together */
     LIMIT_JSON_DEPTH = 64,          /* nested arrays and objects in a request */
@@ -33,7 +34,7 @@ enum {
 
     /* --- streams --- */
     LIMIT_STREAM_PENDING_BYTES = 64 * 1024, /* text a slow reader may leave waiting before its sequence is paused */
-    LIMIT_STREAMS_PER_CONNECTION = 4096, /* gRPC calls at once on one connection; further ones wait at the client */
+    LIMIT_STREAMS_PER_CONNECTION = 4096,    /* gRPC calls at once on one connection; further ones wait at the client */
 
     /* --- model files --- */
     LIMIT_GGUF_TENSORS = 65536,

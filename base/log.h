@@ -48,9 +48,9 @@ bool log_enabled(enum log_level level);
 void log_write(enum log_level level, const char *event, const struct log_field *fields);
 
 #define LOG_FIELDS_(...) ((const struct log_field[]){__VA_ARGS__ __VA_OPT__(, ){LOG_FIELD_END, 0, {0}}})
-#define LOG_AT_(level, event, ...)                                                                                     \
-    do {                                                                                                               \
-        if (log_enabled(level)) log_write(level, event, LOG_FIELDS_(__VA_ARGS__));                                     \
+#define LOG_AT_(level, event, ...)                                                 \
+    do {                                                                           \
+        if (log_enabled(level)) log_write(level, event, LOG_FIELDS_(__VA_ARGS__)); \
     } while (0)
 #define log_debug(event, ...) LOG_AT_(LOG_LEVEL_DEBUG, event, __VA_ARGS__)
 #define log_info(event, ...) LOG_AT_(LOG_LEVEL_INFO, event, __VA_ARGS__)

@@ -28,11 +28,13 @@ void metrics_destroy(struct metrics *metrics);
 struct metric *metrics_counter_(struct metrics *metrics, const char *name, const char *help, const char *const *labels);
 struct metric *metrics_gauge_(struct metrics *metrics, const char *name, const char *help, const char *const *labels);
 /** `bounds`: ascending upper bounds, ended by NAN, copied; at most 32. */
-struct metric *metrics_histogram_(struct metrics *metrics, const char *name, const char *help, const double *bounds, const char *const *labels);
+struct metric *metrics_histogram_(struct metrics *metrics, const char *name, const char *help, const double *bounds,
+                                  const char *const *labels);
 #define METRICS_LIST_(...) ((const char *const[]){__VA_ARGS__ __VA_OPT__(, ) 0})
 #define metrics_counter(m, name, help, ...) metrics_counter_(m, name, help, METRICS_LIST_(__VA_ARGS__))
 #define metrics_gauge(m, name, help, ...) metrics_gauge_(m, name, help, METRICS_LIST_(__VA_ARGS__))
-#define metrics_histogram(m, name, help, bounds, ...) metrics_histogram_(m, name, help, bounds, METRICS_LIST_(__VA_ARGS__))
+#define metrics_histogram(m, name, help, bounds, ...) \
+    metrics_histogram_(m, name, help, bounds, METRICS_LIST_(__VA_ARGS__))
 /** Seconds, 0.5 ms to 60 s. */
 extern const double METRICS_SECONDS[];
 

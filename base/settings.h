@@ -49,16 +49,24 @@ struct setting {
     bool secret;            /* never printed, not even by --print-settings */
 };
 
-#define SETTING_STRING(S, field, name, fallback, value_name, help) {SETTING_TYPE_STRING, name, offsetof(S, field), fallback, 0, 0, 0, value_name, help, false}
-#define SETTING_SECRET(S, field, name, value_name, help) {SETTING_TYPE_STRING, name, offsetof(S, field), 0, 0, 0, 0, value_name, help, true}
-#define SETTING_INTEGER(S, field, name, fallback, minimum, maximum, value_name, help) {SETTING_TYPE_INTEGER, name, offsetof(S, field), fallback, minimum, maximum, 0, value_name, help, false}
-#define SETTING_DOUBLE(S, field, name, fallback, minimum, maximum, value_name, help) {SETTING_TYPE_DOUBLE, name, offsetof(S, field), fallback, minimum, maximum, 0, value_name, help, false}
-#define SETTING_BOOL(S, field, name, fallback, help) {SETTING_TYPE_BOOL, name, offsetof(S, field), fallback, 0, 0, 0, 0, help, false}
+#define SETTING_STRING(S, field, name, fallback, value_name, help) \
+    { SETTING_TYPE_STRING, name, offsetof(S, field), fallback, 0, 0, 0, value_name, help, false }
+#define SETTING_SECRET(S, field, name, value_name, help) \
+    { SETTING_TYPE_STRING, name, offsetof(S, field), 0, 0, 0, 0, value_name, help, true }
+#define SETTING_INTEGER(S, field, name, fallback, minimum, maximum, value_name, help) \
+    { SETTING_TYPE_INTEGER, name, offsetof(S, field), fallback, minimum, maximum, 0, value_name, help, false }
+#define SETTING_DOUBLE(S, field, name, fallback, minimum, maximum, value_name, help) \
+    { SETTING_TYPE_DOUBLE, name, offsetof(S, field), fallback, minimum, maximum, 0, value_name, help, false }
+#define SETTING_BOOL(S, field, name, fallback, help) \
+    { SETTING_TYPE_BOOL, name, offsetof(S, field), fallback, 0, 0, 0, 0, help, false }
 /* minimum and maximum in nanoseconds */
-#define SETTING_DURATION(S, field, name, fallback, minimum, maximum, help) {SETTING_TYPE_DURATION, name, offsetof(S, field), fallback, minimum, maximum, 0, "DURATION", help, false}
+#define SETTING_DURATION(S, field, name, fallback, minimum, maximum, help) \
+    { SETTING_TYPE_DURATION, name, offsetof(S, field), fallback, minimum, maximum, 0, "DURATION", help, false }
 /* minimum and maximum in bytes */
-#define SETTING_SIZE(S, field, name, fallback, minimum, maximum, help) {SETTING_TYPE_SIZE, name, offsetof(S, field), fallback, minimum, maximum, 0, "SIZE", help, false}
-#define SETTING_CHOICE(S, field, name, fallback, choices, help) {SETTING_TYPE_CHOICE, name, offsetof(S, field), fallback, 0, 0, choices, 0, help, false}
+#define SETTING_SIZE(S, field, name, fallback, minimum, maximum, help) \
+    { SETTING_TYPE_SIZE, name, offsetof(S, field), fallback, minimum, maximum, 0, "SIZE", help, false }
+#define SETTING_CHOICE(S, field, name, fallback, choices, help) \
+    { SETTING_TYPE_CHOICE, name, offsetof(S, field), fallback, 0, 0, choices, 0, help, false }
 
 enum settings_outcome {
     SETTINGS_RUN,     /* go on */
@@ -75,12 +83,15 @@ void settings_free(const struct setting *table, void *settings_struct);
 /** A reader of `[section]` + `name = value` files, used by --config and by the models file. Values keep inner spaces; `#` or `;` starts a
  *  comment at line start or after white space. Calls `on_entry` in order; a non-OK return stops the reading and is returned.
  *  At most `max_bytes` are read. Errors name file and line. */
-typedef enum status settings_entry_fn(void *context, const char *section, const char *name, const char *value, int line, struct error *err);
-enum status settings_read_ini(const char *path, size_t max_bytes, settings_entry_fn *on_entry, void *context, struct error *err);
+typedef enum status settings_entry_fn(void *context, const char *section, const char *name, const char *value, int line,
+                                      struct error *err);
+enum status settings_read_ini(const char *path, size_t max_bytes, settings_entry_fn *on_entry, void *context,
+                              struct error *err);
 
 enum status settings_parse_duration(const char *text, int64_t *out_ns, struct error *err);
 enum status settings_parse_size(const char *text, int64_t *out_bytes, struct error *err);
 /** Read a whole small file (a key, a certificate) into a NUL-terminated malloc'd string; trailing newline kept. */
-enum status settings_read_file(const char *path, size_t max_bytes, char **out_text, size_t *out_length, struct error *err);
+enum status settings_read_file(const char *path, size_t max_bytes, char **out_text, size_t *out_length,
+                               struct error *err);
 
 #endif

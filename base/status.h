@@ -17,7 +17,7 @@
 #include <stdarg.h>
 
 /** gRPC's numbers, so that a status crosses a process unchanged. */
-enum [[nodiscard]] status {
+enum [[nodiscard]] status{
     STATUS_OK = 0,
     STATUS_CANCELLED = 1,
     STATUS_UNKNOWN = 2,
@@ -60,16 +60,16 @@ enum status error_set(struct error *err, enum status status, const char *format,
 enum status error_set_errno(struct error *err, enum status status, int errnum, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
 
-#define TRY(expression)                                                                                                \
-    do {                                                                                                               \
-        enum status try_status_ = (expression);                                                                        \
-        if (try_status_ != STATUS_OK) return try_status_;                                                              \
+#define TRY(expression)                                   \
+    do {                                                  \
+        enum status try_status_ = (expression);           \
+        if (try_status_ != STATUS_OK) return try_status_; \
     } while (0)
 
-#define TRY_CLEANUP(expression)                                                                                        \
-    do {                                                                                                               \
-        status = (expression);                                                                                         \
-        if (status != STATUS_OK) goto cleanup;                                                                         \
+#define TRY_CLEANUP(expression)                \
+    do {                                       \
+        status = (expression);                 \
+        if (status != STATUS_OK) goto cleanup; \
     } while (0)
 
 #endif

@@ -72,7 +72,8 @@ struct read_run {
 
 static void read_thread(void *context, int index, int size) {
     struct read_run *run = context;
-    size_t first = run->count * (size_t)index / (size_t)size / 32 * 32, last = run->count * (size_t)(index + 1) / (size_t)size / 32 * 32;
+    size_t first = run->count * (size_t)index / (size_t)size / 32 * 32,
+           last = run->count * (size_t)(index + 1) / (size_t)size / 32 * 32;
     uint64_t sums[32] = {0};
     for (size_t i = first; i < last; i += 32) {
         for (size_t j = 0; j < 32; j++) sums[j] += run->words[i + j];
@@ -113,7 +114,8 @@ static void run_matmul(void *context) {
 }
 
 /** Seconds of one matmul of `rows` rows with `weight_rows` x `columns` weights. */
-static double time_matmul(struct kernels *kernels, enum tensor_type type, int64_t weight_rows, int64_t columns, int64_t rows) {
+static double time_matmul(struct kernels *kernels, enum tensor_type type, int64_t weight_rows, int64_t columns,
+                          int64_t rows) {
     struct tensor_view view = make_tensor(type, weight_rows, columns);
     struct weights *weights;
     struct error err = {0};
@@ -122,7 +124,12 @@ static double time_matmul(struct kernels *kernels, enum tensor_type type, int64_
         exit(1);
     }
     float *x = make_floats((size_t)(rows * columns)), *y = must(malloc((size_t)(rows * weight_rows) * sizeof *y));
-    struct matmul_run run = {kernels, {.x = x, .x_stride = columns, .rows = rows, .output_count = 1, .outputs = {{.weights = weights, .y = y, .y_stride = weight_rows}}}};
+    struct matmul_run run = {kernels,
+                             {.x = x,
+                              .x_stride = columns,
+                              .rows = rows,
+                              .output_count = 1,
+                              .outputs = {{.weights = weights, .y = y, .y_stride = weight_rows}}}};
     double seconds = best_of(run_matmul, &run);
     kernels->operations->weights_destroy(kernels, weights);
     free(x);
@@ -145,12 +152,27 @@ static void run_attention(void *context) {
 static double time_attention(struct kernels *kernels, int64_t rows, int64_t context) {
     enum { BLOCKS = CONTEXT / BLOCK_TOKENS };
     size_t elements = (size_t)CONTEXT * KV_HEADS * HEAD_DIM;
-    struct kv_layer layer = {.type = KV_F16, .keys = must(calloc(elements, 2)), .values = must(calloc(elements, 2)), .block_tokens = BLOCK_TOKENS, .kv_heads = KV_HEADS, .head_dim = HEAD_DIM};
+    struct kv_layer layer = {.type = KV_F16,
+                             .keys = must(calloc(elements, 2)),
+                             .values = must(calloc(elements, 2)),
+                             .block_tokens = BLOCK_TOKENS,
+                             .kv_heads = KV_HEADS,
+                             .head_dim = HEAD_DIM};
     int32_t blocks[BLOCKS];
     for (int i = 0; i < BLOCKS; i++) blocks[i] = i;
-    float *q = make_floats((size_t)rows * HEADS * HEAD_DIM), *out = must(malloc((size_t)rows * HEADS * HEAD_DIM * sizeof *out));
+    float *q = make_floats((size_t)rows * HEADS * HEAD_DIM),
+          *out = must(malloc((size_t)rows * HEADS * HEAD_DIM * sizeof *out));
     struct kv_sequence sequence = {.first_row = 0, .row_count = rows, .context = context, .blocks = blocks};
-    struct attention_run run = {kernels, {.layer = &layer, .sequences = &sequence, .sequence_count = 1, .q = q, .q_stride = HEADS * HEAD_DIM, .out = out, .out_stride = HEADS * HEAD_DIM, .heads = HEADS, .scale = 0.125f}};
+    struct attention_run run = {kernels,
+                                {.layer = &layer,
+                                 .sequences = &sequence,
+                                 .sequence_count = 1,
+                                 .q = q,
+                                 .q_stride = HEADS * HEAD_DIM,
+                                 .out = out,
+                                 .out_stride = HEADS * HEAD_DIM,
+                                 .heads = HEADS,
+                                 .scale = 0.125f}};
     double seconds = best_of(run_attention, &run);
     free(layer.keys);
     free(layer.values);
@@ -160,8 +182,15 @@ static double time_attention(struct kernels *kernels, int64_t rows, int64_t cont
 }
 
 static void bench_variant(const char *variant, int threads) {
-    static const enum tensor_type types[] = {TENSOR_F32, TENSOR_F16, TENSOR_BF16, TENSOR_Q4_0, TENSOR_Q4_1, TENSOR_Q8_0};
-    struct kernels_options options = {.variant = variant, .threads = threads, .spin_ns = -1, .rows_max = ROWS, .columns_max = F, .context_max = CONTEXT, .heads_max = HEADS};
+    static const enum tensor_type types[] = {TENSOR_F32,  TENSOR_F16,  TENSOR_BF16,
+                                             TENSOR_Q4_0, TENSOR_Q4_1, TENSOR_Q8_0};
+    struct kernels_options options = {.variant = variant,
+                                      .threads = threads,
+                                      .spin_ns = -1,
+                                      .rows_max = ROWS,
+                                      .columns_max = F,
+                                      .context_max = CONTEXT,
+                                      .heads_max = HEADS};
     struct kernels *kernels;
     struct error err = {0};
     if (kernels_open("cpu", &options, &kernels, &err) != STATUS_OK) {
@@ -171,10 +200,13 @@ static void bench_variant(const char *variant, int threads) {
     for (size_t i = 0; i < sizeof types / sizeof types[0]; i++) {
         size_t row_bytes = tensor_type_row_bytes(types[i], F);
         int64_t decode_rows = (int64_t)(DECODE_BYTES / row_bytes);
-        double decode = time_matmul(kernels, types[i], decode_rows, F, 1), prefill = time_matmul(kernels, types[i], F, D, ROWS);
-        printf("%-7s %-5s decode %6.1f GB/s   prefill %6.1f G products/s\n", variant, tensor_type_name(types[i]), (double)decode_rows * (double)row_bytes / decode * 1e-9, (double)F * D * ROWS / prefill * 1e-9);
+        double decode = time_matmul(kernels, types[i], decode_rows, F, 1),
+               prefill = time_matmul(kernels, types[i], F, D, ROWS);
+        printf("%-7s %-5s decode %6.1f GB/s   prefill %6.1f G products/s\n", variant, tensor_type_name(types[i]),
+               (double)decode_rows * (double)row_bytes / decode * 1e-9, (double)F * D * ROWS / prefill * 1e-9);
     }
-    printf("%-7s attention (a layer, 9 heads): one row over %d positions %.1f us, %d rows over 512 %.1f us\n", variant, CONTEXT, time_attention(kernels, 1, CONTEXT) * 1e6, ROWS, time_attention(kernels, ROWS, 512) * 1e6);
+    printf("%-7s attention (a layer, 9 heads): one row over %d positions %.1f us, %d rows over 512 %.1f us\n", variant,
+           CONTEXT, time_attention(kernels, 1, CONTEXT) * 1e6, ROWS, time_attention(kernels, ROWS, 512) * 1e6);
     kernels_close(kernels);
 }
 
@@ -185,7 +217,9 @@ int main(int argc, char **argv) {
         fprintf(stderr, "usage: bora-bench-kernels [THREADS [SECONDS]]\n");
         return 2;
     }
-    printf("%s\n%d threads; memory reads %.1f GB/s\n", kernels_cpu_description(), threads, read_bandwidth(threads) * 1e-9);
-    for (const char *const *variant = kernels_cpu_variants(); *variant != NULL; variant++) bench_variant(*variant, threads);
+    printf("%s\n%d threads; memory reads %.1f GB/s\n", kernels_cpu_description(), threads,
+           read_bandwidth(threads) * 1e-9);
+    for (const char *const *variant = kernels_cpu_variants(); *variant != NULL; variant++)
+        bench_variant(*variant, threads);
     return 0;
 }

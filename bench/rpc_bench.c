@@ -42,7 +42,8 @@ static void cpu_time(struct rpc_call *call, struct bytes_view message) {
     (void)message;
     struct rusage usage;
     getrusage(RUSAGE_SELF, &usage);
-    int64_t ns = (usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) * NS_PER_S + (usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) * NS_PER_US;
+    int64_t ns = (usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) * NS_PER_S +
+                 (usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) * NS_PER_US;
     enum status status = rpc_call_write(call, bytes_view_of(&ns, sizeof ns));
     rpc_call_finish(call, status, NULL, (struct bytes_view){0});
 }
@@ -50,7 +51,9 @@ static void cpu_time(struct rpc_call *call, struct bytes_view message) {
 static void write_more(struct rpc_call *call) {
     static const char token[16] = "sixteen bytes...";
     int ahead = (int)(intptr_t)rpc_call_state(call);
-    while (!rpc_call_cancelled(call) && rpc_call_pending_bytes(call) < (size_t)ahead && rpc_call_write(call, bytes_view_of(token, sizeof token)) == STATUS_OK) continue;
+    while (!rpc_call_cancelled(call) && rpc_call_pending_bytes(call) < (size_t)ahead &&
+           rpc_call_write(call, bytes_view_of(token, sizeof token)) == STATUS_OK)
+        continue;
 }
 
 /** Sends 16-byte messages until cancelled. The request's first two bytes: how many bytes to keep waiting. */
@@ -70,7 +73,9 @@ static void serve(const char *address, int port_pipe) {
     struct rpc_server *server = NULL;
     struct error err = {0};
     prctl(PR_SET_PDEATHSIG, SIGKILL);
-    must(rpc_server_create(&(struct rpc_server_options){.address = address, .threads = 1, .message_bytes_max = 1 << 20}, &server, &err), &err);
+    must(rpc_server_create(&(struct rpc_server_options){.address = address, .threads = 1, .message_bytes_max = 1 << 20},
+                           &server, &err),
+         &err);
     must(rpc_server_add(server, methods, sizeof methods / sizeof methods[0], NULL, &err), &err);
     must(rpc_server_start(server, &err), &err);
     int port = rpc_server_port(server);
@@ -96,7 +101,9 @@ struct slot {
     int64_t began_ns;
 };
 
-static int64_t now(void) { return clock_monotonic_ns(clock_system()); }
+static int64_t now(void) {
+    return clock_monotonic_ns(clock_system());
+}
 
 static void stopped(struct bench *bench) {
     pthread_mutex_lock(&bench->mutex);
@@ -116,7 +123,9 @@ static void on_echoed(void *context, const struct rpc_result *result, struct byt
 static void ask(struct slot *slot) {
     struct error err = {0};
     slot->began_ns = now();
-    must(rpc_client_unary_async(slot->bench->channel, "/bench.Service/Echo", NULL, slot->bench->payload, 60 * NS_PER_S, on_echoed, slot, &err), &err);
+    must(rpc_client_unary_async(slot->bench->channel, "/bench.Service/Echo", NULL, slot->bench->payload, 60 * NS_PER_S,
+                                on_echoed, slot, &err),
+         &err);
 }
 
 static void on_echoed(void *context, const struct rpc_result *result, struct bytes_view reply) {
@@ -125,9 +134,12 @@ static void on_echoed(void *context, const struct rpc_result *result, struct byt
     struct bench *bench = slot->bench;
     must(result->status, &(struct error){0});
     int64_t ended_ns = now();
-    if (bench->count < SAMPLES_MAX) bench->samples_us[bench->count++] = (uint32_t)((ended_ns - slot->began_ns) / NS_PER_US);
-    if (ended_ns < bench->end_ns) ask(slot);
-    else stopped(bench);
+    if (bench->count < SAMPLES_MAX)
+        bench->samples_us[bench->count++] = (uint32_t)((ended_ns - slot->began_ns) / NS_PER_US);
+    if (ended_ns < bench->end_ns)
+        ask(slot);
+    else
+        stopped(bench);
 }
 
 static int64_t server_cpu_ns(struct rpc_channel *channel) {
@@ -135,13 +147,16 @@ static int64_t server_cpu_ns(struct rpc_channel *channel) {
     struct error err = {0};
     int64_t ns;
     bytes_init(&reply, 64);
-    must(rpc_client_unary(channel, "/bench.Service/CpuTime", NULL, bytes_view_string(""), 10 * NS_PER_S, &reply, &err), &err);
+    must(rpc_client_unary(channel, "/bench.Service/CpuTime", NULL, bytes_view_string(""), 10 * NS_PER_S, &reply, &err),
+         &err);
     memcpy(&ns, reply.data, sizeof ns);
     bytes_deinit(&reply);
     return ns;
 }
 
-static int compare(const void *a, const void *b) { return *(const uint32_t *)a < *(const uint32_t *)b ? -1 : *(const uint32_t *)a > *(const uint32_t *)b; }
+static int compare(const void *a, const void *b) {
+    return *(const uint32_t *)a < *(const uint32_t *)b ? -1 : *(const uint32_t *)a > *(const uint32_t *)b;
+}
 
 static void bench_unary(struct bench *bench, int in_flight, size_t payload_bytes, double seconds) {
     static uint8_t payload[REPLY_BYTES];
@@ -159,16 +174,19 @@ static void bench_unary(struct bench *bench, int in_flight, size_t payload_bytes
     double took = (double)(now() - began_ns) / 1e9;
     cpu_ns = server_cpu_ns(bench->channel) - cpu_ns;
     qsort(bench->samples_us, bench->count, sizeof *bench->samples_us, compare);
-    printf("unary   %5zu B, %3d in flight: %8.0f calls/s     p50 %6u us  p99 %6u us   server %5.1f us/call\n", payload_bytes, in_flight, (double)bench->count / took,
-           bench->samples_us[bench->count / 2], bench->samples_us[bench->count * 99 / 100], (double)cpu_ns / 1e3 / (double)bench->count);
+    printf("unary   %5zu B, %3d in flight: %8.0f calls/s     p50 %6u us  p99 %6u us   server %5.1f us/call\n",
+           payload_bytes, in_flight, (double)bench->count / took, bench->samples_us[bench->count / 2],
+           bench->samples_us[bench->count * 99 / 100], (double)cpu_ns / 1e3 / (double)bench->count);
 }
 
 static void on_token(struct rpc_client_call *call, void *context, struct bytes_view message) {
     (void)message;
     struct bench *bench = context;
     bench->count++;
-    if (now() < bench->end_ns) rpc_client_call_read(call);
-    else rpc_client_call_cancel(call);
+    if (now() < bench->end_ns)
+        rpc_client_call_read(call);
+    else
+        rpc_client_call_cancel(call);
 }
 
 static void on_flood_finished(struct rpc_client_call *call, void *context, const struct rpc_result *result) {
@@ -184,7 +202,11 @@ static void bench_streams(struct bench *bench, int streams, int ahead, double se
     int64_t cpu_ns = server_cpu_ns(bench->channel), began_ns = now();
     bench->end_ns = began_ns + (int64_t)(seconds * 1e9);
     for (int i = 0; i < streams; i++) {
-        struct rpc_client_call_options options = {.path = "/bench.Service/Flood", .deadline_ns = INT64_MAX, .on_message = on_token, .on_finished = on_flood_finished, .context = bench};
+        struct rpc_client_call_options options = {.path = "/bench.Service/Flood",
+                                                  .deadline_ns = INT64_MAX,
+                                                  .on_message = on_token,
+                                                  .on_finished = on_flood_finished,
+                                                  .context = bench};
         struct rpc_client_call *call = NULL;
         struct error err = {0};
         must(rpc_client_call_start(bench->channel, &options, &call, &err), &err);
@@ -196,8 +218,9 @@ static void bench_streams(struct bench *bench, int streams, int ahead, double se
     wait_until_stopped(bench);
     double took = (double)(now() - began_ns) / 1e9;
     cpu_ns = server_cpu_ns(bench->channel) - cpu_ns;
-    printf("stream     16 B, %3d streams%s: %8.0f messages/s                                 server %5.1f us/message\n", streams, ahead > 1 ? ", queued" : "        ",
-           (double)bench->count / took, (double)cpu_ns / 1e3 / (double)bench->count);
+    printf("stream     16 B, %3d streams%s: %8.0f messages/s                                 server %5.1f us/message\n",
+           streams, ahead > 1 ? ", queued" : "        ", (double)bench->count / took,
+           (double)cpu_ns / 1e3 / (double)bench->count);
 }
 
 int main(int argc, char **argv) {
@@ -206,12 +229,15 @@ int main(int argc, char **argv) {
     if (seconds <= 0 || pipe(pipes) != 0) return fprintf(stderr, "usage: bora-bench-rpc [seconds]\n"), 1;
     pid_t child = fork(); /* before gRPC starts: it does not survive a fork */
     if (child == 0) serve("127.0.0.1:0", pipes[1]);
-    if (child < 0 || read(pipes[0], &port, sizeof port) != sizeof port) return fprintf(stderr, "no server: %s\n", strerror(errno)), 1;
+    if (child < 0 || read(pipes[0], &port, sizeof port) != sizeof port)
+        return fprintf(stderr, "no server: %s\n", strerror(errno)), 1;
     char target[32];
     snprintf(target, sizeof target, "127.0.0.1:%d", port);
     struct rpc_client *client = NULL;
     struct error err = {0};
-    struct bench bench = {.mutex = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER, .samples_us = malloc(SAMPLES_MAX * sizeof(uint32_t))};
+    struct bench bench = {.mutex = PTHREAD_MUTEX_INITIALIZER,
+                          .changed = PTHREAD_COND_INITIALIZER,
+                          .samples_us = malloc(SAMPLES_MAX * sizeof(uint32_t))};
     if (bench.samples_us == NULL) return 1;
     must(rpc_client_create(1, &client, &err), &err);
     must(rpc_channel_open(client, &(struct rpc_channel_options){.target = target}, &bench.channel, &err), &err);

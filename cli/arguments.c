@@ -22,13 +22,15 @@ int usage_error(const struct command_usage *usage, const char *format, ...) {
 static void print_table(const struct argument *table) {
     for (; table->type != ARGUMENT_END; table++) {
         char left[64];
-        snprintf(left, sizeof left, "--%s%s%s", table->name, table->value_name != NULL ? " " : "", table->value_name != NULL ? table->value_name : "");
+        snprintf(left, sizeof left, "--%s%s%s", table->name, table->value_name != NULL ? " " : "",
+                 table->value_name != NULL ? table->value_name : "");
         printf("  %-32s %s\n", left, table->help);
     }
 }
 
 static int print_help(const struct command_usage *usage, const struct argument *own, const struct argument *common) {
-    printf("Usage: bora %s%s%s [options]\n\n%s\n\nOptions:\n", usage->words, usage->positionals[0] != 0 ? " " : "", usage->positionals, usage->summary);
+    printf("Usage: bora %s%s%s [options]\n\n%s\n\nOptions:\n", usage->words, usage->positionals[0] != 0 ? " " : "",
+           usage->positionals, usage->summary);
     print_table(own);
     print_table(common);
     printf("  %-32s %s\n", "--help", "show this");
@@ -48,44 +50,55 @@ static int store(const struct command_usage *usage, const struct argument *argum
     struct argument_list *list = argument->target;
     struct error err = {0};
     switch (argument->type) {
-    case ARGUMENT_TEXT: *(const char **)argument->target = value; break;
+    case ARGUMENT_TEXT:
+        *(const char **)argument->target = value;
+        break;
     case ARGUMENT_INTEGER:
-        if (!text_to_i64(value, &integer->value)) return usage_error(usage, "--%s: '%.64s' is not a whole number", argument->name, value);
+        if (!text_to_i64(value, &integer->value))
+            return usage_error(usage, "--%s: '%.64s' is not a whole number", argument->name, value);
         integer->given = true;
         break;
     case ARGUMENT_NUMBER:
-        if (!text_to_double(value, &number->value)) return usage_error(usage, "--%s: '%.64s' is not a number", argument->name, value);
+        if (!text_to_double(value, &number->value))
+            return usage_error(usage, "--%s: '%.64s' is not a number", argument->name, value);
         number->given = true;
         break;
     case ARGUMENT_DURATION:
-        if (settings_parse_duration(value, &integer->value, &err) != STATUS_OK) return usage_error(usage, "--%s: %s", argument->name, err.message);
+        if (settings_parse_duration(value, &integer->value, &err) != STATUS_OK)
+            return usage_error(usage, "--%s: %s", argument->name, err.message);
         integer->given = true;
         break;
     case ARGUMENT_LIST:
-        if (list->count == ARGUMENT_LIST_MAX) return usage_error(usage, "--%s is given more than %d times", argument->name, ARGUMENT_LIST_MAX);
+        if (list->count == ARGUMENT_LIST_MAX)
+            return usage_error(usage, "--%s is given more than %d times", argument->name, ARGUMENT_LIST_MAX);
         list->items[list->count++] = value;
         break;
-    default: *(bool *)argument->target = true; break;
+    default:
+        *(bool *)argument->target = true;
+        break;
     }
     return GO_ON;
 }
 
 /** `word` is "--name" or "--name=value"; `next` may be its value. */
-static int take_option(const struct command_usage *usage, const struct argument *own, const struct argument *common, const char *word, const char *next, int *used) {
+static int take_option(const struct command_usage *usage, const struct argument *own, const struct argument *common,
+                       const char *word, const char *next, int *used) {
     const char *name = word + 2, *equals = strchr(name, '=');
     size_t length = equals != NULL ? (size_t)(equals - name) : strlen(name);
     const struct argument *argument = find(own, name, length);
     if (argument == NULL) argument = find(common, name, length);
     if (argument == NULL) return usage_error(usage, "unknown option --%.*s", (int)(length < 64 ? length : 64), name);
-    if (argument->type == ARGUMENT_FLAG) return equals != NULL ? usage_error(usage, "--%s takes no value", argument->name) : store(usage, argument, NULL);
+    if (argument->type == ARGUMENT_FLAG)
+        return equals != NULL ? usage_error(usage, "--%s takes no value", argument->name)
+                              : store(usage, argument, NULL);
     if (equals != NULL) return store(usage, argument, equals + 1);
     if (next == NULL) return usage_error(usage, "--%s needs %s", argument->name, argument->value_name);
     *used = 2;
     return store(usage, argument, next);
 }
 
-int arguments_parse(const struct command_usage *usage, const struct argument *own, const struct argument *common, int argc, char **argv, const char **positionals,
-                    int *out_count) {
+int arguments_parse(const struct command_usage *usage, const struct argument *own, const struct argument *common,
+                    int argc, char **argv, const char **positionals, int *out_count) {
     bool options_ended = false;
     int count = 0;
     for (int i = 0; i < argc;) {
@@ -101,7 +114,10 @@ int arguments_parse(const struct command_usage *usage, const struct argument *ow
         } else if (!options_ended && word[0] == '-' && word[1] != 0) {
             return usage_error(usage, "unknown option %.64s", word);
         } else if (count == usage->positional_max) {
-            return usage_error(usage, usage->positional_max == 0 ? "unexpected word '%.64s'" : "one word too many: '%.64s' (quote it?)", word);
+            return usage_error(usage,
+                               usage->positional_max == 0 ? "unexpected word '%.64s'"
+                                                          : "one word too many: '%.64s' (quote it?)",
+                               word);
         } else {
             positionals[count++] = word;
         }

@@ -53,8 +53,8 @@ struct command_usage {
  * Fill the tables' targets from argv[0..argc), the words behind the command's own; "--" ends the options. `positionals` has room for
  * usage->positional_max. GO_ON, or how to end: EXIT_OK after --help, EXIT_USAGE after a sentence on stderr.
  */
-int arguments_parse(const struct command_usage *usage, const struct argument *own, const struct argument *common, int argc, char **argv, const char **positionals,
-                    int *out_count);
+int arguments_parse(const struct command_usage *usage, const struct argument *own, const struct argument *common,
+                    int argc, char **argv, const char **positionals, int *out_count);
 /** A sentence on stderr with a hint at --help; EXIT_USAGE. */
 int usage_error(const struct command_usage *usage, const char *format, ...) __attribute__((format(printf, 2, 3)));
 

@@ -14,10 +14,11 @@
 #include <string.h>
 #include <unistd.h>
 
-static const struct command_usage usage = {"chat", "\"QUESTION\"",
-                                           "Ask a model and print its answer as it comes. Without a question, or with -, it is read from standard input.\n"
-                                           "Ctrl-C ends the answer and frees the model.",
-                                           0, 1};
+static const struct command_usage usage = {
+    "chat", "\"QUESTION\"",
+    "Ask a model and print its answer as it comes. Without a question, or with -, it is read from standard input.\n"
+    "Ctrl-C ends the answer and frees the model.",
+    0, 1};
 
 enum { CHUNK_MEMORY_BYTES = 16 << 20 };
 
@@ -50,7 +51,8 @@ static enum status pack_request(const struct chat_options *options, const char *
     Bora__V1__Content system_content = BORA__V1__CONTENT__INIT, user_content = BORA__V1__CONTENT__INIT;
     Bora__V1__SystemMessage system_message = BORA__V1__SYSTEM_MESSAGE__INIT;
     Bora__V1__UserMessage user_message = BORA__V1__USER_MESSAGE__INIT;
-    Bora__V1__ChatMessage messages[2] = {BORA__V1__CHAT_MESSAGE__INIT, BORA__V1__CHAT_MESSAGE__INIT}, *pointers[2] = {0};
+    Bora__V1__ChatMessage messages[2] = {BORA__V1__CHAT_MESSAGE__INIT, BORA__V1__CHAT_MESSAGE__INIT},
+                          *pointers[2] = {0};
     Bora__V1__ChatCompletionRequest request = BORA__V1__CHAT_COMPLETION_REQUEST__INIT;
     size_t count = 0;
     if (options->system != NULL) {
@@ -105,33 +107,40 @@ struct answer {
 };
 
 static void print_choice(struct answer *answer, const Bora__V1__ChunkChoice *choice) {
-    if (choice->delta != NULL && choice->delta->_content_case == BORA__V1__DELTA___CONTENT_CONTENT && choice->delta->content[0] != 0) {
+    if (choice->delta != NULL && choice->delta->_content_case == BORA__V1__DELTA___CONTENT_CONTENT &&
+        choice->delta->content[0] != 0) {
         const char *text = choice->delta->content;
         print_clean(stdout, text);
         answer->line_open = text[strlen(text) - 1] != '\n';
     }
     bool finished = choice->_finish_reason_case == BORA__V1__CHUNK_CHOICE___FINISH_REASON_FINISH_REASON;
-    if (finished && (strcmp(choice->finish_reason, "length") == 0 || strcmp(choice->finish_reason, "model_length") == 0)) answer->cut = true;
+    if (finished &&
+        (strcmp(choice->finish_reason, "length") == 0 || strcmp(choice->finish_reason, "model_length") == 0))
+        answer->cut = true;
 }
 
 static void on_message(struct rpc_client_call *call, void *context, struct bytes_view message) {
     struct answer *answer = context;
     ProtobufCMessage *unpacked = NULL;
     arena_reset(&answer->arena);
-    if (protobuf_unpack(&bora__v1__chat_completion_chunk__descriptor, message, &answer->arena, &unpacked, NULL) == STATUS_OK) {
+    if (protobuf_unpack(&bora__v1__chat_completion_chunk__descriptor, message, &answer->arena, &unpacked, NULL) ==
+        STATUS_OK) {
         const Bora__V1__ChatCompletionChunk *chunk = (const Bora__V1__ChatCompletionChunk *)unpacked;
-        if (answer->json) print_json(unpacked);
+        if (answer->json)
+            print_json(unpacked);
         else
             for (size_t i = 0; i < chunk->n_choices; i++) print_choice(answer, chunk->choices[i]);
         fflush(stdout);
         if (answer->usage && chunk->usage != NULL) {
-            fprintf(stderr, "%s%" PRId64 " prompt tokens, %" PRId64 " answered\n", answer->line_open ? "\n" : "", chunk->usage->prompt_tokens,
-                    chunk->usage->completion_tokens);
+            fprintf(stderr, "%s%" PRId64 " prompt tokens, %" PRId64 " answered\n", answer->line_open ? "\n" : "",
+                    chunk->usage->prompt_tokens, chunk->usage->completion_tokens);
             answer->line_open = false;
         }
     }
-    if (ferror(stdout)) rpc_client_call_cancel(call); /* nobody reads */
-    else rpc_client_call_read(call);
+    if (ferror(stdout))
+        rpc_client_call_cancel(call); /* nobody reads */
+    else
+        rpc_client_call_read(call);
 }
 
 static void on_finished(struct rpc_client_call *call, void *context, const struct rpc_result *result) {
@@ -140,8 +149,10 @@ static void on_finished(struct rpc_client_call *call, void *context, const struc
     pthread_mutex_lock(&answer->mutex);
     if (answer->line_open && !answer->json) printf("\n");
     fflush(stdout);
-    if (result->status != STATUS_OK) connection_explain(answer->connection, result);
-    else if (answer->cut && !answer->json) fprintf(stderr, "bora: the answer was cut: --max-tokens or the model's context is used up\n");
+    if (result->status != STATUS_OK)
+        connection_explain(answer->connection, result);
+    else if (answer->cut && !answer->json)
+        fprintf(stderr, "bora: the answer was cut: --max-tokens or the model's context is used up\n");
     answer->exit = result->status == STATUS_OK && !ferror(stdout) ? EXIT_OK : EXIT_FAILED;
     answer->done = true;
     pthread_cond_signal(&answer->changed);
@@ -149,15 +160,21 @@ static void on_finished(struct rpc_client_call *call, void *context, const struc
 }
 
 static int stream(struct connection *connection, struct bytes_view request, bool json, bool show_usage) {
-    struct answer answer = {.connection = connection, .json = json, .usage = show_usage, .mutex = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
+    struct answer answer = {.connection = connection,
+                            .json = json,
+                            .usage = show_usage,
+                            .mutex = PTHREAD_MUTEX_INITIALIZER,
+                            .changed = PTHREAD_COND_INITIALIZER};
     arena_init(&answer.arena, CHUNK_MEMORY_BYTES);
     const char *const metadata[] = {"authorization", connection->authorization, NULL};
-    struct rpc_client_call_options options = {.path = "/bora.v1.ChatService/StreamChat",
-                                              .deadline_ns = connection->timeout_ns > 0 ? clock_monotonic_ns(clock_system()) + connection->timeout_ns : INT64_MAX,
-                                              .metadata = metadata,
-                                              .on_message = on_message,
-                                              .on_finished = on_finished,
-                                              .context = &answer};
+    struct rpc_client_call_options options = {
+        .path = "/bora.v1.ChatService/StreamChat",
+        .deadline_ns =
+            connection->timeout_ns > 0 ? clock_monotonic_ns(clock_system()) + connection->timeout_ns : INT64_MAX,
+        .metadata = metadata,
+        .on_message = on_message,
+        .on_finished = on_finished,
+        .context = &answer};
     struct rpc_client_call *call = NULL;
     struct error err = {0};
     if (rpc_client_call_start(connection->channel, &options, &call, &err) != STATUS_OK) {
@@ -165,8 +182,10 @@ static int stream(struct connection *connection, struct bytes_view request, bool
         arena_deinit(&answer.arena);
         return EXIT_FAILED;
     }
-    if (rpc_client_call_write(call, request) == STATUS_OK) rpc_client_call_half_close(call);
-    else rpc_client_call_cancel(call);
+    if (rpc_client_call_write(call, request) == STATUS_OK)
+        rpc_client_call_half_close(call);
+    else
+        rpc_client_call_cancel(call);
     rpc_client_call_read(call);
     pthread_mutex_lock(&answer.mutex);
     while (!answer.done) pthread_cond_wait(&answer.changed, &answer.mutex);
@@ -205,8 +224,10 @@ int command_chat(int argc, char **argv) {
     struct connection connection;
     if (result == GO_ON) result = connection_open(&options, CREDENTIAL_API_KEY, &connection);
     if (result == GO_ON) {
-        if (pack_request(&own, question, &request) == STATUS_OK) result = stream(&connection, bytes_view(&request), options.json, own.usage);
-        else fprintf(stderr, "bora: the question is too long\n"), result = EXIT_FAILED;
+        if (pack_request(&own, question, &request) == STATUS_OK)
+            result = stream(&connection, bytes_view(&request), options.json, own.usage);
+        else
+            fprintf(stderr, "bora: the question is too long\n"), result = EXIT_FAILED;
         connection_close(&connection);
     }
     bytes_deinit(&input);

@@ -15,10 +15,11 @@
 
 /* --- key create -------------------------------------------------------------------------------------------------- */
 
-static const struct command_usage create_usage = {"key create", "",
-                                                  "Make an API key. The key is printed on standard output, once; it cannot be shown again.\n"
-                                                  "Limits that are not given are the service's defaults; 0 lets nothing pass.",
-                                                  0, 0};
+static const struct command_usage create_usage = {
+    "key create", "",
+    "Make an API key. The key is printed on standard output, once; it cannot be shown again.\n"
+    "Limits that are not given are the service's defaults; 0 lets nothing pass.",
+    0, 0};
 
 struct create_options {
     const char *name, *tenant;
@@ -60,14 +61,17 @@ static bool parse_model_limit(char *text, Bora__V1__ModelLimits *model, Bora__V1
     return requests[0] != 0 || tokens[0] != 0;
 }
 
-static int fill_model_limits(const struct argument_list *list, struct arena *arena, Bora__V1__CreateKeyRequest *request) {
+static int fill_model_limits(const struct argument_list *list, struct arena *arena,
+                             Bora__V1__CreateKeyRequest *request) {
     request->model_limits = arena_alloc_array(arena, (size_t)list->count, sizeof *request->model_limits);
     for (int i = 0; i < list->count; i++) {
         Bora__V1__ModelLimits *model = arena_alloc(arena, sizeof *model);
         Bora__V1__Limits *limits = arena_alloc(arena, sizeof *limits);
         char *text = arena_copy(arena, list->items[i], strlen(list->items[i]));
         if (!parse_model_limit(text, model, limits))
-            return usage_error(&create_usage, "--model-limit: '%.64s' is not MODEL:REQUESTS:TOKENS (an empty number means no limit)", list->items[i]);
+            return usage_error(&create_usage,
+                               "--model-limit: '%.64s' is not MODEL:REQUESTS:TOKENS (an empty number means no limit)",
+                               list->items[i]);
         request->model_limits[request->n_model_limits++] = model;
     }
     return GO_ON;
@@ -91,7 +95,8 @@ int command_key_create(int argc, char **argv) {
         {ARGUMENT_TEXT, "tenant", "NAME", "whom its use is counted for (default: the key's id)", &own.tenant},
         {ARGUMENT_INTEGER, "requests-per-minute", "N", "limit over all models", &own.requests},
         {ARGUMENT_INTEGER, "tokens-per-minute", "N", "limit over all models, prompt and answer together", &own.tokens},
-        {ARGUMENT_LIST, "model-limit", "MODEL:REQS:TOKENS", "limits for one model; may be given again", &own.model_limits},
+        {ARGUMENT_LIST, "model-limit", "MODEL:REQS:TOKENS", "limits for one model; may be given again",
+         &own.model_limits},
         {ARGUMENT_DURATION, "expires-in", "DURATION", "30d, 12h, ... (default: never)", &own.expires_in_ns},
         {ARGUMENT_END, NULL, NULL, NULL, NULL},
     };
@@ -101,8 +106,10 @@ int command_key_create(int argc, char **argv) {
     struct connection connection;
     Bora__V1__CreateKeyRequest request = BORA__V1__CREATE_KEY_REQUEST__INIT;
     Bora__V1__Limits limits = BORA__V1__LIMITS__INIT;
-    if (own.name != NULL) request._name_case = BORA__V1__CREATE_KEY_REQUEST___NAME_NAME, request.name = (char *)own.name;
-    if (own.tenant != NULL) request._tenant_case = BORA__V1__CREATE_KEY_REQUEST___TENANT_TENANT, request.tenant = (char *)own.tenant;
+    if (own.name != NULL)
+        request._name_case = BORA__V1__CREATE_KEY_REQUEST___NAME_NAME, request.name = (char *)own.name;
+    if (own.tenant != NULL)
+        request._tenant_case = BORA__V1__CREATE_KEY_REQUEST___TENANT_TENANT, request.tenant = (char *)own.tenant;
     if (own.expires_in_ns.given) {
         request._expires_at_case = BORA__V1__CREATE_KEY_REQUEST___EXPIRES_AT_EXPIRES_AT;
         request.expires_at = (clock_unix_ns(clock_system()) + own.expires_in_ns.value) / NS_PER_S;
@@ -113,7 +120,9 @@ int command_key_create(int argc, char **argv) {
     if ((result = connection_open(&options, CREDENTIAL_ADMIN_KEY, &connection)) != GO_ON) return result;
     ProtobufCMessage *reply = NULL;
     result = fill_model_limits(&own.model_limits, &connection.arena, &request);
-    if (result == GO_ON) result = connection_call(&connection, SERVICE "CreateKey", &request.base, &bora__v1__create_key_response__descriptor, &reply);
+    if (result == GO_ON)
+        result = connection_call(&connection, SERVICE "CreateKey", &request.base,
+                                 &bora__v1__create_key_response__descriptor, &reply);
     if (result == GO_ON) result = print_created((const Bora__V1__CreateKeyResponse *)reply, options.json);
     connection_close(&connection);
     return result;
@@ -121,7 +130,8 @@ int command_key_create(int argc, char **argv) {
 
 /* --- key list ---------------------------------------------------------------------------------------------------- */
 
-static const struct command_usage list_usage = {"key list", "", "List API keys, oldest first. The keys themselves are not kept anywhere.", 0, 0};
+static const struct command_usage list_usage = {
+    "key list", "", "List API keys, oldest first. The keys themselves are not kept anywhere.", 0, 0};
 enum { PAGE = 1000 };
 
 /** All pages as one. */
@@ -136,7 +146,8 @@ static int fetch_all(struct connection *connection, Bora__V1__ListKeysResponse *
             request.after = all->keys[all->n_keys - 1]->key_id;
         }
         ProtobufCMessage *reply = NULL;
-        int result = connection_call(connection, SERVICE "ListKeys", &request.base, &bora__v1__list_keys_response__descriptor, &reply);
+        int result = connection_call(connection, SERVICE "ListKeys", &request.base,
+                                     &bora__v1__list_keys_response__descriptor, &reply);
         if (result != GO_ON) return result;
         const Bora__V1__ListKeysResponse *page = (const Bora__V1__ListKeysResponse *)reply;
         if (all->n_keys + page->n_keys > capacity) {
@@ -165,19 +176,24 @@ static const char *state_of(const Bora__V1__ApiKey *key) {
 }
 
 static void print_keys(const Bora__V1__ListKeysResponse *all) {
-    printf("KEY ID        STATE    CREATED           EXPIRES           REQUESTS/MIN   TOKENS/MIN     TENANT            NAME\n");
+    printf("KEY ID        STATE    CREATED           EXPIRES           REQUESTS/MIN   TOKENS/MIN     TENANT            "
+           "NAME\n");
     for (size_t i = 0; i < all->n_keys; i++) {
         const Bora__V1__ApiKey *key = all->keys[i];
         char created[32], expires[32];
         print_time(key->created_at, created, sizeof created);
-        print_time(key->_expires_at_case == BORA__V1__API_KEY___EXPIRES_AT_EXPIRES_AT ? key->expires_at : 0, expires, sizeof expires);
+        print_time(key->_expires_at_case == BORA__V1__API_KEY___EXPIRES_AT_EXPIRES_AT ? key->expires_at : 0, expires,
+                   sizeof expires);
         print_column(stdout, key->key_id, 12);
         print_column(stdout, state_of(key), 7);
         print_column(stdout, created, 16);
         print_column(stdout, expires, 16);
         const Bora__V1__Limits *limits = key->limits;
-        print_limit(limits != NULL && limits->_requests_per_minute_case != BORA__V1__LIMITS___REQUESTS_PER_MINUTE__NOT_SET, limits != NULL ? limits->requests_per_minute : 0);
-        print_limit(limits != NULL && limits->_tokens_per_minute_case != BORA__V1__LIMITS___TOKENS_PER_MINUTE__NOT_SET, limits != NULL ? limits->tokens_per_minute : 0);
+        print_limit(limits != NULL &&
+                        limits->_requests_per_minute_case != BORA__V1__LIMITS___REQUESTS_PER_MINUTE__NOT_SET,
+                    limits != NULL ? limits->requests_per_minute : 0);
+        print_limit(limits != NULL && limits->_tokens_per_minute_case != BORA__V1__LIMITS___TOKENS_PER_MINUTE__NOT_SET,
+                    limits != NULL ? limits->tokens_per_minute : 0);
         print_column(stdout, key->tenant, 16);
         print_column(stdout, key->name, 40);
         printf("\n");
@@ -208,7 +224,9 @@ int command_key_list(int argc, char **argv) {
 
 /* --- key revoke -------------------------------------------------------------------------------------------------- */
 
-static const struct command_usage revoke_usage = {"key revoke", "KEY_ID", "Revoke an API key: the next request with it is refused, on every gateway. There is no way back.", 1, 1};
+static const struct command_usage revoke_usage = {
+    "key revoke", "KEY_ID",
+    "Revoke an API key: the next request with it is refused, on every gateway. There is no way back.", 1, 1};
 
 int command_key_revoke(int argc, char **argv) {
     struct connection_options options = {0};
@@ -223,7 +241,8 @@ int command_key_revoke(int argc, char **argv) {
     Bora__V1__RevokeKeyRequest request = BORA__V1__REVOKE_KEY_REQUEST__INIT;
     request.key_id = (char *)key_id;
     ProtobufCMessage *reply = NULL;
-    result = connection_call(&connection, SERVICE "RevokeKey", &request.base, &bora__v1__revoke_key_response__descriptor, &reply);
+    result = connection_call(&connection, SERVICE "RevokeKey", &request.base,
+                             &bora__v1__revoke_key_response__descriptor, &reply);
     if (result == GO_ON && options.json) {
         result = print_json(reply);
     } else if (result == GO_ON) {

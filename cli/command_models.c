@@ -8,7 +8,8 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-static const struct command_usage usage = {"models", "", "List the models that can be asked now, with their other names.", 0, 0};
+static const struct command_usage usage = {"models", "",
+                                           "List the models that can be asked now, with their other names.", 0, 0};
 
 static void print_models(const Bora__V1__ModelList *list) {
     printf("MODEL                             TIER      CONTEXT    ALIASES\n");
@@ -38,7 +39,8 @@ int command_models(int argc, char **argv) {
     if ((result = connection_open(&options, CREDENTIAL_API_KEY, &connection)) != GO_ON) return result;
     Bora__V1__ListModelsRequest request = BORA__V1__LIST_MODELS_REQUEST__INIT;
     ProtobufCMessage *reply = NULL;
-    result = connection_call(&connection, "/bora.v1.ModelService/ListModels", &request.base, &bora__v1__model_list__descriptor, &reply);
+    result = connection_call(&connection, "/bora.v1.ModelService/ListModels", &request.base,
+                             &bora__v1__model_list__descriptor, &reply);
     if (result == GO_ON && options.json) {
         result = print_json(reply);
     } else if (result == GO_ON) {

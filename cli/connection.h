@@ -35,7 +35,8 @@ struct connection {
 int connection_open(const struct connection_options *options, enum credential credential, struct connection *out);
 void connection_close(struct connection *connection);
 /** One request, one reply (in the connection's arena). GO_ON, or EXIT_FAILED after a sentence on stderr. */
-int connection_call(struct connection *connection, const char *path, const ProtobufCMessage *request, const ProtobufCMessageDescriptor *descriptor, ProtobufCMessage **out);
+int connection_call(struct connection *connection, const char *path, const ProtobufCMessage *request,
+                    const ProtobufCMessageDescriptor *descriptor, ProtobufCMessage **out);
 /** What went wrong, on stderr: the sentence, every field that was refused, when to try again. */
 void connection_explain(const struct connection *connection, const struct rpc_result *result);
 

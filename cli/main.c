@@ -20,14 +20,16 @@ static const struct {
 enum { COMMANDS = sizeof commands / sizeof *commands };
 
 static void print_overview(FILE *file) {
-    fprintf(file, "Usage: bora COMMAND [options]\n\nA client of a Bora gateway. `bora COMMAND --help` tells more.\n\nCommands:\n");
+    fprintf(file, "Usage: bora COMMAND [options]\n\nA client of a Bora gateway. `bora COMMAND --help` tells "
+                  "more.\n\nCommands:\n");
     for (int i = 0; i < COMMANDS; i++) {
         char left[64];
-        snprintf(left, sizeof left, "%s%s%s %s", commands[i].word, commands[i].second != NULL ? " " : "", commands[i].second != NULL ? commands[i].second : "",
-                 commands[i].positionals);
+        snprintf(left, sizeof left, "%s%s%s %s", commands[i].word, commands[i].second != NULL ? " " : "",
+                 commands[i].second != NULL ? commands[i].second : "", commands[i].positionals);
         fprintf(file, "  %-24s %s\n", left, commands[i].help);
     }
-    fprintf(file, "\nEnvironment: BORA_ADDRESS, BORA_API_KEY, BORA_ADMIN_KEY.\nExit status: 0 done, 1 it failed, 2 it was called wrongly.\n");
+    fprintf(file, "\nEnvironment: BORA_ADDRESS, BORA_API_KEY, BORA_ADMIN_KEY.\nExit status: 0 done, 1 it failed, 2 it "
+                  "was called wrongly.\n");
 }
 
 int main(int argc, char **argv) {
@@ -51,9 +53,12 @@ int main(int argc, char **argv) {
         print_overview(stdout);
         return EXIT_OK;
     }
-    if (known && second != NULL) fprintf(stderr, "bora: unknown command '%.64s %.64s'\n\n", word, second);
-    else if (known) fprintf(stderr, "bora: '%.64s' needs one more word\n\n", word);
-    else if (word != NULL) fprintf(stderr, "bora: unknown command '%.64s'\n\n", word);
+    if (known && second != NULL)
+        fprintf(stderr, "bora: unknown command '%.64s %.64s'\n\n", word, second);
+    else if (known)
+        fprintf(stderr, "bora: '%.64s' needs one more word\n\n", word);
+    else if (word != NULL)
+        fprintf(stderr, "bora: unknown command '%.64s'\n\n", word);
     print_overview(stderr);
     return EXIT_USAGE;
 }

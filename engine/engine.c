@@ -28,12 +28,18 @@ static int64_t memory_bytes(void) {
     return bytes;
 }
 
-static enum status open_cache(struct engine *engine, const struct engine_options *options, int64_t context, struct error *err) {
+static enum status open_cache(struct engine *engine, const struct engine_options *options, int64_t context,
+                              struct error *err) {
     const struct model_config *config = &engine->config;
-    struct kv_cache_options cache = {.layers = config->layers, .kv_heads = config->kv_heads, .head_dim = config->head_dim};
-    if (strcmp(options->kv_type, "f16") == 0) cache.type = KV_F16;
-    else if (strcmp(options->kv_type, "f32") == 0) cache.type = KV_F32;
-    else return error_set(err, STATUS_INVALID_ARGUMENT, "no KV cache type '%.16s' (there are f16, f32)", options->kv_type);
+    struct kv_cache_options cache = {
+        .layers = config->layers, .kv_heads = config->kv_heads, .head_dim = config->head_dim};
+    if (strcmp(options->kv_type, "f16") == 0)
+        cache.type = KV_F16;
+    else if (strcmp(options->kv_type, "f32") == 0)
+        cache.type = KV_F32;
+    else
+        return error_set(err, STATUS_INVALID_ARGUMENT, "no KV cache type '%.16s' (there are f16, f32)",
+                         options->kv_type);
     int64_t block = (int64_t)kv_cache_block_bytes(&cache), one_context = kv_cache_blocks_for(context);
     int64_t wanted = one_context * options->sequences_max, allowed = options->kv_pool_bytes / block;
     if (options->kv_pool_bytes == 0) {
@@ -41,9 +47,11 @@ static enum status open_cache(struct engine *engine, const struct engine_options
         if (allowed > wanted) allowed = wanted;
     }
     if (allowed < one_context) {
-        return error_set(err, STATUS_RESOURCE_EXHAUSTED, "the KV cache of one context of %lld tokens needs %lld MiB; %s is %lld MiB. Choose a smaller context.",
-                         (long long)context, (long long)((one_context * block + (1 << 20) - 1) >> 20),
-                         options->kv_pool_bytes == 0 ? "a quarter of the memory" : "the pool", (long long)(allowed * block >> 20));
+        return error_set(
+            err, STATUS_RESOURCE_EXHAUSTED,
+            "the KV cache of one context of %lld tokens needs %lld MiB; %s is %lld MiB. Choose a smaller context.",
+            (long long)context, (long long)((one_context * block + (1 << 20) - 1) >> 20),
+            options->kv_pool_bytes == 0 ? "a quarter of the memory" : "the pool", (long long)(allowed * block >> 20));
     }
     cache.block_count = allowed < INT32_MAX ? allowed : INT32_MAX;
     return kv_cache_create(&cache, &engine->cache, err);
@@ -56,17 +64,25 @@ static enum status open_model(struct engine *engine, const struct engine_options
     TRY(model_config_read(engine->gguf, &engine->config, err));
     TRY(tokenizer_load_gguf(engine->gguf, &engine->tokenizer, err));
     if (tokenizer_vocabulary(engine->tokenizer) > engine->config.vocabulary) {
-        return error_set(err, STATUS_INVALID_ARGUMENT, "%s: %d tokens but an embedding of %d", options->model_path, tokenizer_vocabulary(engine->tokenizer), engine->config.vocabulary);
+        return error_set(err, STATUS_INVALID_ARGUMENT, "%s: %d tokens but an embedding of %d", options->model_path,
+                         tokenizer_vocabulary(engine->tokenizer), engine->config.vocabulary);
     }
     TRY(chat_layout_load_gguf(engine->gguf, engine->tokenizer, &engine->layout, err));
     int64_t columns = engine->config.width, attended = (int64_t)engine->config.heads * engine->config.head_dim;
     if (columns < attended) columns = attended;
     if (columns < engine->config.feed_forward) columns = engine->config.feed_forward;
-    int64_t rows = options->step_tokens_max > options->sequences_max ? options->step_tokens_max : options->sequences_max;
-    struct kernels_options kernels = {.variant = options->variant, .threads = options->threads, .spin_ns = -1, .rows_max = rows, .columns_max = columns,
-                                      .context_max = engine->config.context_tokens, .heads_max = engine->config.heads};
+    int64_t rows =
+        options->step_tokens_max > options->sequences_max ? options->step_tokens_max : options->sequences_max;
+    struct kernels_options kernels = {.variant = options->variant,
+                                      .threads = options->threads,
+                                      .spin_ns = -1,
+                                      .rows_max = rows,
+                                      .columns_max = columns,
+                                      .context_max = engine->config.context_tokens,
+                                      .heads_max = engine->config.heads};
     TRY(kernels_open(options->device, &kernels, &engine->kernels, err));
-    return model_load(engine->gguf, &engine->config, engine->kernels, options->step_tokens_max, options->sequences_max, &engine->model, err);
+    return model_load(engine->gguf, &engine->config, engine->kernels, options->step_tokens_max, options->sequences_max,
+                      &engine->model, err);
 }
 
 static enum status forward(void *context, const struct model_batch *batch, struct error *err) {
@@ -79,19 +95,30 @@ static enum status forward(void *context, const struct model_batch *batch, struc
 static enum status open_scheduler(struct engine *engine, const struct engine_options *options, struct error *err) {
     int64_t context = options->context_tokens != 0 ? options->context_tokens : engine->config.context_tokens;
     if (context < 1 || context > engine->config.context_tokens) {
-        return error_set(err, STATUS_INVALID_ARGUMENT, "a context of %lld tokens was asked for; %s has 1..%lld", (long long)context, options->model_path,
-                         (long long)engine->config.context_tokens);
+        return error_set(err, STATUS_INVALID_ARGUMENT, "a context of %lld tokens was asked for; %s has 1..%lld",
+                         (long long)context, options->model_path, (long long)engine->config.context_tokens);
     }
     TRY(open_cache(engine, options, context, err));
-    struct scheduler_options scheduler = {.cache = engine->cache, .forward = forward, .forward_context = engine, .vocabulary = engine->config.vocabulary,
-                                          .context_tokens = context, .sequences_max = options->sequences_max, .step_tokens_max = options->step_tokens_max,
+    struct scheduler_options scheduler = {.cache = engine->cache,
+                                          .forward = forward,
+                                          .forward_context = engine,
+                                          .vocabulary = engine->config.vocabulary,
+                                          .context_tokens = context,
+                                          .sequences_max = options->sequences_max,
+                                          .step_tokens_max = options->step_tokens_max,
                                           .queue_max = options->queue_max};
     TRY(scheduler_create(&scheduler, &engine->scheduler, err));
     engine->alive_max = options->sequences_max + options->queue_max;
-    engine->description = (struct engine_description){.architecture = engine->config.architecture, .device = engine->kernels->device, .variant = engine->kernels->variant,
-                                                      .layout = chat_layout_name(engine->layout), .context_tokens = context, .parameters = engine->config.parameters,
-                                                      .vocabulary = engine->config.vocabulary,
-                                                      .kv_pool_tokens = kv_cache_block_count(engine->cache) * KV_BLOCK_TOKENS, .sequences_max = options->sequences_max};
+    engine->description =
+        (struct engine_description){.architecture = engine->config.architecture,
+                                    .device = engine->kernels->device,
+                                    .variant = engine->kernels->variant,
+                                    .layout = chat_layout_name(engine->layout),
+                                    .context_tokens = context,
+                                    .parameters = engine->config.parameters,
+                                    .vocabulary = engine->config.vocabulary,
+                                    .kv_pool_tokens = kv_cache_block_count(engine->cache) * KV_BLOCK_TOKENS,
+                                    .sequences_max = options->sequences_max};
     engine->load.kv_tokens_total = engine->description.kv_pool_tokens;
     return STATUS_OK;
 }
@@ -102,18 +129,22 @@ static void open_metrics(struct engine *engine, struct metrics *metrics) {
     engine->metrics = (struct engine_metrics){
         .running = metrics_gauge(metrics, "bora_engine_running", "Generations that take part in steps."),
         .waiting = metrics_gauge(metrics, "bora_engine_waiting", "Generations in the queue."),
-        .kv_tokens_used = metrics_gauge(metrics, "bora_engine_kv_tokens_used", "Positions in the KV blocks that are held."),
+        .kv_tokens_used =
+            metrics_gauge(metrics, "bora_engine_kv_tokens_used", "Positions in the KV blocks that are held."),
         .kv_tokens_total = metrics_gauge(metrics, "bora_engine_kv_tokens_total", "Positions in the KV pool."),
         .prompt_tokens = metrics_counter(metrics, "bora_engine_prompt_tokens_total", "Prompt tokens computed."),
         .completion_tokens = metrics_counter(metrics, "bora_engine_completion_tokens_total", "Tokens sampled."),
-        .step_seconds = metrics_histogram(metrics, "bora_engine_step_seconds", "Time of one step, sampling included.", METRICS_SECONDS),
+        .step_seconds = metrics_histogram(metrics, "bora_engine_step_seconds", "Time of one step, sampling included.",
+                                          METRICS_SECONDS),
         .step_rows = metrics_histogram(metrics, "bora_engine_step_tokens", "Tokens computed in one step.", rows)};
     metric_set(engine->metrics.kv_tokens_total, (double)engine->description.kv_pool_tokens);
 }
 
 enum status engine_open(const struct engine_options *options, struct engine **out, struct error *err) {
-    if (options->sequences_max < 1 || options->step_tokens_max < 1 || options->queue_max < 0) { /* their upper ends are the scheduler's to check */
-        return error_set(err, STATUS_INVALID_ARGUMENT, "an engine of %d sequences, %d rows a step and %d waiting", options->sequences_max, options->step_tokens_max, options->queue_max);
+    if (options->sequences_max < 1 || options->step_tokens_max < 1 ||
+        options->queue_max < 0) { /* their upper ends are the scheduler's to check */
+        return error_set(err, STATUS_INVALID_ARGUMENT, "an engine of %d sequences, %d rows a step and %d waiting",
+                         options->sequences_max, options->step_tokens_max, options->queue_max);
     }
     struct engine *engine = calloc(1, sizeof *engine);
     if (engine == NULL) return error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
@@ -124,11 +155,14 @@ enum status engine_open(const struct engine_options *options, struct engine **ou
     TRY_CLEANUP(open_scheduler(engine, options, err));
     if (options->metrics != NULL) open_metrics(engine, options->metrics);
     int failure = pthread_create(&engine->thread, NULL, engine_step_thread, engine);
-    if (failure != 0) status = error_set_errno(err, STATUS_RESOURCE_EXHAUSTED, failure, "the engine's thread cannot be started");
+    if (failure != 0)
+        status = error_set_errno(err, STATUS_RESOURCE_EXHAUSTED, failure, "the engine's thread cannot be started");
     engine->thread_started = failure == 0;
 cleanup:
-    if (status != STATUS_OK) engine_close(engine);
-    else *out = engine;
+    if (status != STATUS_OK)
+        engine_close(engine);
+    else
+        *out = engine;
     return status;
 }
 
@@ -156,7 +190,9 @@ void engine_close(struct engine *engine) {
 
 /* ---- describing ---------------------------------------------------------------------------------------------------- */
 
-void engine_describe(const struct engine *engine, struct engine_description *out) { *out = engine->description; }
+void engine_describe(const struct engine *engine, struct engine_description *out) {
+    *out = engine->description;
+}
 
 void engine_load(struct engine *engine, struct engine_load *out) {
     pthread_mutex_lock(&engine->mutex);
@@ -165,8 +201,11 @@ void engine_load(struct engine *engine, struct engine_load *out) {
     pthread_mutex_unlock(&engine->mutex);
 }
 
-enum status engine_tokenize(const struct engine *engine, const struct chat_message *messages, size_t count, struct token_list *out, struct error *err) {
+enum status engine_tokenize(const struct engine *engine, const struct chat_message *messages, size_t count,
+                            struct token_list *out, struct error *err) {
     return chat_layout_render(engine->layout, messages, count, out, err);
 }
 
-const struct tokenizer *engine_tokenizer(const struct engine *engine) { return engine->tokenizer; }
+const struct tokenizer *engine_tokenizer(const struct engine *engine) {
+    return engine->tokenizer;
+}

@@ -32,16 +32,16 @@ struct engine;
 struct generation;
 
 struct engine_options {
-    const char *model_path; /* a GGUF file */
-    const char *device;     /* "cpu" */
-    const char *variant;    /* "auto", "plain", "avx2", "avx512" */
-    int threads;            /* 0: all available */
-    int64_t context_tokens; /* 0: the model file's; never above it */
-    const char *kv_type;    /* "f16" or "f32" */
-    int64_t kv_pool_bytes;  /* 0: enough for `sequences_max` x context, at most a quarter of the machine's memory */
-    int sequences_max;      /* sequences that advance in one step, 1..256 */
-    int step_tokens_max;    /* rows of one step */
-    int queue_max;          /* generations alive beyond sequences_max; one more is STATUS_RESOURCE_EXHAUSTED */
+    const char *model_path;  /* a GGUF file */
+    const char *device;      /* "cpu" */
+    const char *variant;     /* "auto", "plain", "avx2", "avx512" */
+    int threads;             /* 0: all available */
+    int64_t context_tokens;  /* 0: the model file's; never above it */
+    const char *kv_type;     /* "f16" or "f32" */
+    int64_t kv_pool_bytes;   /* 0: enough for `sequences_max` x context, at most a quarter of the machine's memory */
+    int sequences_max;       /* sequences that advance in one step, 1..256 */
+    int step_tokens_max;     /* rows of one step */
+    int queue_max;           /* generations alive beyond sequences_max; one more is STATUS_RESOURCE_EXHAUSTED */
     struct metrics *metrics; /* may be NULL; borrowed */
 };
 
@@ -64,15 +64,16 @@ struct engine_description {
 void engine_describe(const struct engine *engine, struct engine_description *out);
 
 struct engine_load {
-    int running, waiting;        /* generations */
+    int running, waiting; /* generations */
     int64_t kv_tokens_used, kv_tokens_total;
-    uint64_t steps;              /* steps done since start: tests watch it */
+    uint64_t steps;                            /* steps done since start: tests watch it */
     uint64_t prompt_tokens, completion_tokens; /* since start */
 };
 void engine_load(struct engine *engine, struct engine_load *out);
 
 /** The prompt of a conversation. `out->max_count` bounds it. Any thread. */
-enum status engine_tokenize(const struct engine *engine, const struct chat_message *messages, size_t count, struct token_list *out, struct error *err);
+enum status engine_tokenize(const struct engine *engine, const struct chat_message *messages, size_t count,
+                            struct token_list *out, struct error *err);
 const struct tokenizer *engine_tokenizer(const struct engine *engine);
 
 /**
@@ -87,8 +88,8 @@ struct generation_event {
     struct bytes_view text;
     const int32_t *ids;
     size_t id_count;
-    const struct logprob_entry *logprobs; /* id_count entries when asked for, else NULL */
-    enum finish_reason finish;            /* the last event of a generation has one; nothing follows it */
+    const struct logprob_entry *logprobs;     /* id_count entries when asked for, else NULL */
+    enum finish_reason finish;                /* the last event of a generation has one; nothing follows it */
     int64_t prompt_tokens, completion_tokens; /* exact totals so far */
     int64_t cached_tokens;                    /* of the prompt, taken from the prefix cache */
     const char *error;                        /* FINISH_ERROR */
@@ -98,10 +99,10 @@ struct generation_event {
 typedef void generation_event_fn(void *context, const struct generation_event *event);
 
 struct generation_request {
-    const int32_t *prompt; /* copied */
-    size_t prompt_count;   /* >= 1 */
-    int64_t max_tokens;    /* >= 0; 0 finishes at once with FINISH_LENGTH */
-    struct sampling sampling; /* pointers inside are copied */
+    const int32_t *prompt;         /* copied */
+    size_t prompt_count;           /* >= 1 */
+    int64_t max_tokens;            /* >= 0; 0 finishes at once with FINISH_LENGTH */
+    struct sampling sampling;      /* pointers inside are copied */
     const struct bytes_view *stop; /* copied; at most LIMIT_STOP_STRINGS */
     size_t stop_count;
     const char *tenant; /* fairness key, may be "" ; copied */
@@ -114,7 +115,8 @@ struct generation_request {
  *  STATUS_INVALID_ARGUMENT names a sampling setting, stop string or prompt id that makes no sense. Events may arrive before this
  *  returns. The generation lives until engine_release, which must follow its last event. A generation that fills the context ends with
  *  FINISH_MODEL_LENGTH even when max_tokens would have ended it there as well. */
-enum status engine_submit(struct engine *engine, const struct generation_request *request, struct generation **out, struct error *err);
+enum status engine_submit(struct engine *engine, const struct generation_request *request, struct generation **out,
+                          struct error *err);
 /** Idempotent. The last event (FINISH_CANCELLED) comes within one step. */
 void engine_cancel(struct engine *engine, struct generation *generation);
 /** A paused generation keeps its cache and takes no part in steps (its reader is slow). */

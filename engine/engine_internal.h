@@ -16,7 +16,8 @@
 #include <stdatomic.h>
 
 struct engine_metrics {
-    struct metric *running, *waiting, *kv_tokens_used, *kv_tokens_total, *prompt_tokens, *completion_tokens, *step_seconds, *step_rows;
+    struct metric *running, *waiting, *kv_tokens_used, *kv_tokens_total, *prompt_tokens, *completion_tokens,
+        *step_seconds, *step_rows;
 };
 
 struct engine {
@@ -39,11 +40,11 @@ struct engine {
     pthread_mutex_t mutex; /* guards all below; never held while an event is delivered */
     pthread_cond_t wake;
     bool closing;
-    bool awake;                   /* something may be able to advance */
+    bool awake;                            /* something may be able to advance */
     struct generation *inbox, *inbox_last; /* submitted, not yet seen by the step thread */
     int inbox_count;
-    int alive;                    /* submitted, last event not yet due */
-    struct generation *all;       /* every handle */
+    int alive;              /* submitted, last event not yet due */
+    struct generation *all; /* every handle */
     struct engine_load load;
 };
 
@@ -57,7 +58,7 @@ struct generation {
     generation_event_fn *on_event;
     void *context;
     struct text_stream text;
-    int64_t reported; /* tokens of the sequence that events have told of */
+    int64_t reported;              /* tokens of the sequence that events have told of */
     struct logprob_entry logprobs; /* of the one token that a step samples */
 };
 

@@ -10,22 +10,30 @@
 
 /* ---- checking and copying ------------------------------------------------------------------------------------------ */
 
-static enum status check_request(const struct engine *engine, const struct generation_request *request, struct error *err) {
+static enum status check_request(const struct engine *engine, const struct generation_request *request,
+                                 struct error *err) {
     int64_t context = engine->description.context_tokens;
-    if (request->prompt_count < 1 || request->max_tokens < 0) return error_set(err, STATUS_INVALID_ARGUMENT, "a generation needs a prompt and max_tokens of at least 0");
+    if (request->prompt_count < 1 || request->max_tokens < 0)
+        return error_set(err, STATUS_INVALID_ARGUMENT, "a generation needs a prompt and max_tokens of at least 0");
     if (request->prompt_count > (uint64_t)context || request->max_tokens > context - (int64_t)request->prompt_count) {
-        return error_set(err, STATUS_OUT_OF_RANGE, "a prompt of %zu tokens and max_tokens %lld pass the context of %lld tokens", request->prompt_count,
-                         (long long)request->max_tokens, (long long)context);
+        return error_set(err, STATUS_OUT_OF_RANGE,
+                         "a prompt of %zu tokens and max_tokens %lld pass the context of %lld tokens",
+                         request->prompt_count, (long long)request->max_tokens, (long long)context);
     }
     for (size_t i = 0; i < request->prompt_count; i++) {
         if (request->prompt[i] >= 0 && request->prompt[i] < engine->config.vocabulary) continue;
-        return error_set(err, STATUS_INVALID_ARGUMENT, "prompt token %zu is %d; the vocabulary has %d", i, request->prompt[i], engine->config.vocabulary);
+        return error_set(err, STATUS_INVALID_ARGUMENT, "prompt token %zu is %d; the vocabulary has %d", i,
+                         request->prompt[i], engine->config.vocabulary);
     }
-    if (request->stop_count > LIMIT_STOP_STRINGS) return error_set(err, STATUS_INVALID_ARGUMENT, "%zu stop strings; at most %d", request->stop_count, LIMIT_STOP_STRINGS);
+    if (request->stop_count > LIMIT_STOP_STRINGS)
+        return error_set(err, STATUS_INVALID_ARGUMENT, "%zu stop strings; at most %d", request->stop_count,
+                         LIMIT_STOP_STRINGS);
     for (size_t i = 0; i < request->stop_count; i++) {
         const struct bytes_view *stop = &request->stop[i];
-        if (stop->length >= 1 && stop->length <= LIMIT_STOP_STRING_BYTES && text_is_utf8(stop->data, stop->length)) continue;
-        return error_set(err, STATUS_INVALID_ARGUMENT, "stop string %zu is not 1..%d bytes of UTF-8", i, LIMIT_STOP_STRING_BYTES);
+        if (stop->length >= 1 && stop->length <= LIMIT_STOP_STRING_BYTES && text_is_utf8(stop->data, stop->length))
+            continue;
+        return error_set(err, STATUS_INVALID_ARGUMENT, "stop string %zu is not 1..%d bytes of UTF-8", i,
+                         LIMIT_STOP_STRING_BYTES);
     }
     return sampling_check(&request->sampling, engine->config.vocabulary, err);
 }
@@ -40,7 +48,8 @@ static uint64_t tenant_key(const char *name) {
 /** One piece of memory: [generation][stop views][logit biases][tokens][stop bytes] */
 static struct generation *copy_request(const struct generation_request *request) {
     size_t tokens = (request->prompt_count + (size_t)request->max_tokens) * sizeof(int32_t), stop_bytes = 0;
-    size_t views = request->stop_count * sizeof *request->stop, biases = request->sampling.logit_bias_count * sizeof *request->sampling.logit_bias;
+    size_t views = request->stop_count * sizeof *request->stop,
+           biases = request->sampling.logit_bias_count * sizeof *request->sampling.logit_bias;
     for (size_t i = 0; i < request->stop_count; i++) stop_bytes += request->stop[i].length;
     struct generation *generation = malloc(sizeof *generation + views + biases + tokens + stop_bytes);
     if (generation == NULL) return NULL;
@@ -82,7 +91,8 @@ static void report(struct sequence *sequence, enum finish_reason finish, const c
     struct generation *generation = (struct generation *)sequence;
     struct engine *engine = generation->engine;
     int64_t told = generation->reported > 0 ? generation->reported : sequence->prompt_count;
-    if (finish != FINISH_NONE && finish != FINISH_CANCELLED && finish != FINISH_ERROR && text_stream_finish(&generation->text) != STATUS_OK) {
+    if (finish != FINISH_NONE && finish != FINISH_CANCELLED && finish != FINISH_ERROR &&
+        text_stream_finish(&generation->text) != STATUS_OK) {
         finish = FINISH_ERROR;
         error = "out of memory";
     }
@@ -119,21 +129,25 @@ void generation_enter(struct generation *generation) {
 /* ---- handles, any thread ------------------------------------------------------------------------------------------- */
 
 /** Put it into the inbox and the list of all. `*out` is set first: events may come at once. */
-static enum status enter_inbox(struct engine *engine, struct generation *generation, struct generation **out, struct error *err) {
+static enum status enter_inbox(struct engine *engine, struct generation *generation, struct generation **out,
+                               struct error *err) {
     enum status status = STATUS_OK;
     pthread_mutex_lock(&engine->mutex);
     if (engine->closing) {
         status = error_set(err, STATUS_UNAVAILABLE, "the engine is closing");
     } else if (engine->alive >= engine->alive_max) {
-        status = error_set(err, STATUS_RESOURCE_EXHAUSTED, "the engine's queue is full: %d generations run or wait", engine->alive);
+        status = error_set(err, STATUS_RESOURCE_EXHAUSTED, "the engine's queue is full: %d generations run or wait",
+                           engine->alive);
     } else {
         *out = generation;
         engine->alive++;
         generation->next = engine->all;
         if (engine->all != NULL) engine->all->previous = generation;
         engine->all = generation;
-        if (engine->inbox_last != NULL) engine->inbox_last->inbox_next = generation;
-        else engine->inbox = generation;
+        if (engine->inbox_last != NULL)
+            engine->inbox_last->inbox_next = generation;
+        else
+            engine->inbox = generation;
         engine->inbox_last = generation;
         engine->inbox_count++;
         pthread_cond_signal(&engine->wake);
@@ -142,14 +156,16 @@ static enum status enter_inbox(struct engine *engine, struct generation *generat
     return status;
 }
 
-enum status engine_submit(struct engine *engine, const struct generation_request *request, struct generation **out, struct error *err) {
+enum status engine_submit(struct engine *engine, const struct generation_request *request, struct generation **out,
+                          struct error *err) {
     TRY(check_request(engine, request, err));
     struct generation *generation = copy_request(request);
     if (generation == NULL) return error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
     generation->engine = engine;
     generation->sequence.owner = &owner;
     atomic_init(&generation->references, 2);
-    enum status status = text_stream_init(&generation->text, engine->tokenizer, generation->text.stop, request->stop_count, err);
+    enum status status =
+        text_stream_init(&generation->text, engine->tokenizer, generation->text.stop, request->stop_count, err);
     if (status == STATUS_OK) {
         status = enter_inbox(engine, generation, out, err);
         if (status != STATUS_OK) text_stream_deinit(&generation->text);
@@ -163,7 +179,9 @@ void engine_cancel(struct engine *engine, struct generation *generation) {
     engine_wake(engine);
 }
 
-void engine_pause(struct engine *engine, struct generation *generation) { scheduler_pause(engine->scheduler, &generation->sequence); }
+void engine_pause(struct engine *engine, struct generation *generation) {
+    scheduler_pause(engine->scheduler, &generation->sequence);
+}
 
 void engine_resume(struct engine *engine, struct generation *generation) {
     scheduler_resume(engine->scheduler, &generation->sequence);
@@ -174,8 +192,10 @@ void generation_unref(struct generation *generation) {
     if (atomic_fetch_sub(&generation->references, 1) != 1) return;
     struct engine *engine = generation->engine;
     pthread_mutex_lock(&engine->mutex);
-    if (generation->previous != NULL) generation->previous->next = generation->next;
-    else engine->all = generation->next;
+    if (generation->previous != NULL)
+        generation->previous->next = generation->next;
+    else
+        engine->all = generation->next;
     if (generation->next != NULL) generation->next->previous = generation->previous;
     pthread_mutex_unlock(&engine->mutex);
     text_stream_deinit(&generation->text);

@@ -37,7 +37,8 @@ void engine_wake(struct engine *engine) {
 /** Sleep until there is something to do. Takes the inbox. False when the engine closes. */
 static bool wait_for_work(struct engine *engine, struct generation **out_inbox) {
     pthread_mutex_lock(&engine->mutex);
-    while (!engine->closing && !engine->awake && engine->inbox == NULL) pthread_cond_wait(&engine->wake, &engine->mutex);
+    while (!engine->closing && !engine->awake && engine->inbox == NULL)
+        pthread_cond_wait(&engine->wake, &engine->mutex);
     *out_inbox = engine->inbox;
     engine->inbox = engine->inbox_last = NULL;
     engine->inbox_count = 0;

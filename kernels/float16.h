@@ -29,9 +29,9 @@ static inline float float_from_f16(uint16_t half) {
 
 static inline uint16_t float_to_f16(float value) {
     uint32_t bits = float_to_bits(value), sign = bits >> 16 & 0x8000, magnitude = bits & 0x7FFFFFFF;
-    if (magnitude > 0x7F800000) return (uint16_t)(sign | 0x7E00); /* NaN */
+    if (magnitude > 0x7F800000) return (uint16_t)(sign | 0x7E00);  /* NaN */
     if (magnitude >= 0x477FF000) return (uint16_t)(sign | 0x7C00); /* rounds to infinity */
-    if (magnitude < 0x38800000) { /* subnormal in f16: let the adder round at 2^-24 */
+    if (magnitude < 0x38800000) {                                  /* subnormal in f16: let the adder round at 2^-24 */
         float shifted = float_from_bits(magnitude) + 0.5f;
         return (uint16_t)(sign | (float_to_bits(shifted) - 0x3F000000));
     }
@@ -39,6 +39,8 @@ static inline uint16_t float_to_f16(float value) {
     return (uint16_t)(sign | (rounded - 0x38000000) >> 13);
 }
 
-static inline float float_from_bf16(uint16_t brain) { return float_from_bits((uint32_t)brain << 16); }
+static inline float float_from_bf16(uint16_t brain) {
+    return float_from_bits((uint32_t)brain << 16);
+}
 
 #endif

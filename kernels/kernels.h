@@ -123,7 +123,7 @@ size_t kv_type_bytes(enum kv_type type);
 struct kv_layer {
     void *keys, *values;
     enum kv_type type;
-    int block_tokens; /* a multiple of 16, at most 64 */
+    int block_tokens;       /* a multiple of 16, at most 64 */
     int kv_heads, head_dim; /* G; hd a multiple of 16, at most 256 */
 };
 
@@ -169,14 +169,17 @@ struct kernels_operations {
 
     /** Make `view` usable for embed and matmul. STATUS_INVALID_ARGUMENT when its columns are not whole blocks or pass columns_max,
      *  STATUS_UNIMPLEMENTED for an unknown type. May repack (owning a copy) or only borrow: then `view.data` must outlive the weights. */
-    enum status (*weights_create)(struct kernels *kernels, const struct tensor_view *view, struct weights **out, struct error *err);
+    enum status (*weights_create)(struct kernels *kernels, const struct tensor_view *view, struct weights **out,
+                                  struct error *err);
     void (*weights_destroy)(struct kernels *kernels, struct weights *weights);
 
     /** y[t][:] = weights[ids[t]][:] * scale, dequantised. y [T][D] contiguous. ids in [0, rows). */
-    void (*embed)(struct kernels *kernels, const struct weights *weights, const int32_t *ids, int64_t rows, float scale, float *y);
+    void (*embed)(struct kernels *kernels, const struct weights *weights, const int32_t *ids, int64_t rows, float scale,
+                  float *y);
     void (*matmul)(struct kernels *kernels, const struct matmul *matmul);
     /** y[t][i] = weight[i] * x[t][i] / sqrt(mean_i(x[t][i]^2) + eps); y may be x. [T][D] contiguous. */
-    void (*rmsnorm)(struct kernels *kernels, const float *x, const float *weight, float eps, int64_t rows, int64_t width, float *y);
+    void (*rmsnorm)(struct kernels *kernels, const float *x, const float *weight, float eps, int64_t rows,
+                    int64_t width, float *y);
     void (*rope)(struct kernels *kernels, const struct rope *rope);
     void (*kv_store)(struct kernels *kernels, const struct kv_store *store);
     void (*attention)(struct kernels *kernels, const struct attention *attention);
@@ -193,17 +196,19 @@ struct kernels {
 };
 
 struct kernels_options {
-    const char *variant;  /* "auto" (or NULL): the best that the processor has; or a name, refused when the processor lacks it */
-    int threads;          /* 0: all that the process may use */
-    int64_t spin_ns;      /* < 0: the default */
-    int64_t rows_max;     /* T never passes this (scratch is sized by it) */
-    int64_t columns_max;  /* K never passes this */
-    int64_t context_max;  /* positions in a sequence */
-    int heads_max;        /* H */
+    const char *
+        variant; /* "auto" (or NULL): the best that the processor has; or a name, refused when the processor lacks it */
+    int threads; /* 0: all that the process may use */
+    int64_t spin_ns;     /* < 0: the default */
+    int64_t rows_max;    /* T never passes this (scratch is sized by it) */
+    int64_t columns_max; /* K never passes this */
+    int64_t context_max; /* positions in a sequence */
+    int heads_max;       /* H */
 };
 
 /** `device`: "cpu". STATUS_NOT_FOUND for an unknown device or variant, STATUS_UNIMPLEMENTED when the processor lacks what the variant needs. */
-enum status kernels_open(const char *device, const struct kernels_options *options, struct kernels **out, struct error *err);
+enum status kernels_open(const char *device, const struct kernels_options *options, struct kernels **out,
+                         struct error *err);
 void kernels_close(struct kernels *kernels);
 
 /** Names of the CPU variants this machine can run, best first, ended by NULL; static. For tests, --help and the worker's announcement. */

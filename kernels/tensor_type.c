@@ -14,9 +14,10 @@ struct type_facts {
 
 static const struct type_facts *facts_of(enum tensor_type type) {
     static const struct type_facts facts[] = {
-        [TENSOR_F32] = {"F32", 1, 4},      [TENSOR_F16] = {"F16", 1, 2},      [TENSOR_Q4_0] = {"Q4_0", 32, 18}, [TENSOR_Q4_1] = {"Q4_1", 32, 20},
-        [TENSOR_Q5_0] = {"Q5_0", 32, 22},  [TENSOR_Q5_1] = {"Q5_1", 32, 24},  [TENSOR_Q8_0] = {"Q8_0", 32, 34}, [TENSOR_Q4_K] = {"Q4_K", 256, 144},
-        [TENSOR_Q5_K] = {"Q5_K", 256, 176}, [TENSOR_Q6_K] = {"Q6_K", 256, 210}, [TENSOR_BF16] = {"BF16", 1, 2},
+        [TENSOR_F32] = {"F32", 1, 4},       [TENSOR_F16] = {"F16", 1, 2},       [TENSOR_Q4_0] = {"Q4_0", 32, 18},
+        [TENSOR_Q4_1] = {"Q4_1", 32, 20},   [TENSOR_Q5_0] = {"Q5_0", 32, 22},   [TENSOR_Q5_1] = {"Q5_1", 32, 24},
+        [TENSOR_Q8_0] = {"Q8_0", 32, 34},   [TENSOR_Q4_K] = {"Q4_K", 256, 144}, [TENSOR_Q5_K] = {"Q5_K", 256, 176},
+        [TENSOR_Q6_K] = {"Q6_K", 256, 210}, [TENSOR_BF16] = {"BF16", 1, 2},
     };
     if ((unsigned)type >= sizeof facts / sizeof facts[0] || facts[type].name == NULL) return NULL;
     return &facts[type];
@@ -114,8 +115,8 @@ static void block_q6_k(const uint8_t *block, float *out) {
         const uint8_t *low = block + half * 64, *high = block + 128 + half * 32;
         const int8_t *scales = (const int8_t *)block + 192 + half * 8;
         for (int i = 0; i < 32; i++) {
-            int values[4] = {(low[i] & 15) | (high[i] & 3) << 4, (low[i + 32] & 15) | (high[i] >> 2 & 3) << 4, low[i] >> 4 | (high[i] >> 4 & 3) << 4,
-                             low[i + 32] >> 4 | (high[i] >> 6 & 3) << 4};
+            int values[4] = {(low[i] & 15) | (high[i] & 3) << 4, (low[i + 32] & 15) | (high[i] >> 2 & 3) << 4,
+                             low[i] >> 4 | (high[i] >> 4 & 3) << 4, low[i + 32] >> 4 | (high[i] >> 6 & 3) << 4};
             for (int part = 0; part < 4; part++) {
                 out[half * 128 + part * 32 + i] = d * (float)scales[part * 2 + i / 16] * (float)(values[part] - 32);
             }
@@ -135,25 +136,46 @@ enum status tensor_dequantise_row(enum tensor_type type, const void *row, int64_
     const struct type_facts *facts = facts_of(type);
     if (facts == NULL || columns < 0 || columns % facts->block != 0) return STATUS_INVALID_ARGUMENT;
     if (facts->block == 1) {
-        if (type == TENSOR_F32) memcpy(out, row, (size_t)columns * sizeof *out);
-        else row_16_bits(row, type == TENSOR_BF16, columns, out);
+        if (type == TENSOR_F32)
+            memcpy(out, row, (size_t)columns * sizeof *out);
+        else
+            row_16_bits(row, type == TENSOR_BF16, columns, out);
         return STATUS_OK;
     }
     const uint8_t *at = row;
     for (int64_t k = 0; k < columns; k += facts->block, at += facts->bytes, out += facts->block) {
         switch (type) {
-        case TENSOR_Q4_0: block_q4(at, false, out); break;
-        case TENSOR_Q4_1: block_q4(at, true, out); break;
-        case TENSOR_Q5_0: block_q5(at, false, out); break;
-        case TENSOR_Q5_1: block_q5(at, true, out); break;
-        case TENSOR_Q8_0: block_q8_0(at, out); break;
-        case TENSOR_Q4_K: block_q45_k(at, false, out); break;
-        case TENSOR_Q5_K: block_q45_k(at, true, out); break;
-        case TENSOR_Q6_K: block_q6_k(at, out); break;
-        default: break; /* one weight a block: above */
+        case TENSOR_Q4_0:
+            block_q4(at, false, out);
+            break;
+        case TENSOR_Q4_1:
+            block_q4(at, true, out);
+            break;
+        case TENSOR_Q5_0:
+            block_q5(at, false, out);
+            break;
+        case TENSOR_Q5_1:
+            block_q5(at, true, out);
+            break;
+        case TENSOR_Q8_0:
+            block_q8_0(at, out);
+            break;
+        case TENSOR_Q4_K:
+            block_q45_k(at, false, out);
+            break;
+        case TENSOR_Q5_K:
+            block_q45_k(at, true, out);
+            break;
+        case TENSOR_Q6_K:
+            block_q6_k(at, out);
+            break;
+        default:
+            break; /* one weight a block: above */
         }
     }
     return STATUS_OK;
 }
 
-size_t kv_type_bytes(enum kv_type type) { return type == KV_F32 ? 4 : 2; }
+size_t kv_type_bytes(enum kv_type type) {
+    return type == KV_F32 ? 4 : 2;
+}

@@ -105,13 +105,20 @@ static void channel_unref(struct rpc_channel *channel) {
     free(channel);
 }
 
-static grpc_arg integer_arg(const char *key, int64_t value) { return (grpc_arg){.type = GRPC_ARG_INTEGER, .key = (char *)key, .value.integer = value > INT32_MAX ? INT32_MAX : (int)value}; }
+static grpc_arg integer_arg(const char *key, int64_t value) {
+    return (grpc_arg){
+        .type = GRPC_ARG_INTEGER, .key = (char *)key, .value.integer = value > INT32_MAX ? INT32_MAX : (int)value};
+}
 
-static grpc_channel *make_channel(const struct rpc_channel_options *options, int number, grpc_channel_credentials *credentials) {
+static grpc_channel *make_channel(const struct rpc_channel_options *options, int number,
+                                  grpc_channel_credentials *credentials) {
     grpc_arg list[20];
     size_t count = 0;
-    int64_t reconnect_min = options->reconnect_min_ns > 0 ? options->reconnect_min_ns : 100 * NS_PER_MS, reconnect_max = options->reconnect_max_ns > 0 ? options->reconnect_max_ns : 2 * NS_PER_S;
-    list[count++] = integer_arg(GRPC_ARG_MAX_RECEIVE_MESSAGE_LENGTH, options->message_bytes_max > 0 ? options->message_bytes_max : LIMIT_REQUEST_BODY_BYTES_MAX);
+    int64_t reconnect_min = options->reconnect_min_ns > 0 ? options->reconnect_min_ns : 100 * NS_PER_MS,
+            reconnect_max = options->reconnect_max_ns > 0 ? options->reconnect_max_ns : 2 * NS_PER_S;
+    list[count++] =
+        integer_arg(GRPC_ARG_MAX_RECEIVE_MESSAGE_LENGTH,
+                    options->message_bytes_max > 0 ? options->message_bytes_max : LIMIT_REQUEST_BODY_BYTES_MAX);
     list[count++] = integer_arg(GRPC_ARG_MAX_SEND_MESSAGE_LENGTH, -1);
     list[count++] = integer_arg(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, reconnect_min / NS_PER_MS);
     /* In spite of its name the time that one attempt gets, handshakes included; with less, a busy machine never connects. */
@@ -123,15 +130,20 @@ static grpc_channel *make_channel(const struct rpc_channel_options *options, int
     list[count++] = integer_arg("bora.channel", number);
     list[count++] = integer_arg(GRPC_ARG_MAX_METADATA_SIZE, LIMIT_HEADER_BYTES);
     list[count++] = integer_arg(GRPC_COMPRESSION_CHANNEL_ENABLED_ALGORITHMS_BITSET, 1u << GRPC_COMPRESS_NONE);
-    list[count++] = integer_arg(GRPC_ARG_ENABLE_HTTP_PROXY, 0); /* http_proxy is for the outside; our services speak to each other */
-    list[count++] = integer_arg(GRPC_ARG_DNS_MIN_TIME_BETWEEN_RESOLUTIONS_MS, 1000); /* 30 s would keep a moved service lost */
+    list[count++] = integer_arg(GRPC_ARG_ENABLE_HTTP_PROXY,
+                                0); /* http_proxy is for the outside; our services speak to each other */
+    list[count++] =
+        integer_arg(GRPC_ARG_DNS_MIN_TIME_BETWEEN_RESOLUTIONS_MS, 1000); /* 30 s would keep a moved service lost */
     if (options->keepalive_ns > 0) {
         list[count++] = integer_arg(GRPC_ARG_KEEPALIVE_TIME_MS, options->keepalive_ns / NS_PER_MS);
         list[count++] = integer_arg(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, options->keepalive_timeout_ns / NS_PER_MS);
         list[count++] = integer_arg(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
         list[count++] = integer_arg("grpc.http2.max_pings_without_data", 0);
     }
-    if (options->tls.server_name != NULL) list[count++] = (grpc_arg){.type = GRPC_ARG_STRING, .key = GRPC_SSL_TARGET_NAME_OVERRIDE_ARG, .value.string = (char *)options->tls.server_name};
+    if (options->tls.server_name != NULL)
+        list[count++] = (grpc_arg){.type = GRPC_ARG_STRING,
+                                   .key = GRPC_SSL_TARGET_NAME_OVERRIDE_ARG,
+                                   .value.string = (char *)options->tls.server_name};
     grpc_channel_args args = {.num_args = count, .args = list};
     return grpc_channel_create(options->target, credentials, &args);
 }
@@ -140,7 +152,9 @@ static grpc_channel *make_channel(const struct rpc_channel_options *options, int
 static void watch_next(struct rpc_channel *channel) {
     channel->watched = grpc_channel_check_connectivity_state(channel->channel, 1);
     TAG_RELEASE(&channel->watch_tag);
-    grpc_channel_watch_connectivity_state(channel->channel, channel->watched, grpc_deadline_from_ns(clock_monotonic_ns(clock_system()) + NS_PER_S), channel->watch_queue, &channel->watch_tag);
+    grpc_channel_watch_connectivity_state(channel->channel, channel->watched,
+                                          grpc_deadline_from_ns(clock_monotonic_ns(clock_system()) + NS_PER_S),
+                                          channel->watch_queue, &channel->watch_tag);
 }
 
 static void on_watched(struct grpc_tag *tag, bool ok) {
@@ -153,7 +167,8 @@ static void on_watched(struct grpc_tag *tag, bool ok) {
     if (closing) channel_unref(channel);
 }
 
-enum status rpc_channel_open(struct rpc_client *client, const struct rpc_channel_options *options, struct rpc_channel **out, struct error *err) {
+enum status rpc_channel_open(struct rpc_client *client, const struct rpc_channel_options *options,
+                             struct rpc_channel **out, struct error *err) {
     grpc_channel_credentials *credentials = NULL;
     TRY(grpc_channel_credentials_of(&options->tls, options->use_tls, &credentials, err));
     struct rpc_channel *channel = calloc(1, sizeof *channel);
@@ -180,13 +195,17 @@ void rpc_channel_close(struct rpc_channel *channel) {
     if (channel == NULL) return;
     pthread_mutex_lock(&channel->mutex);
     channel->closing = true;
-    for (struct rpc_client_call *call = channel->calls; call != NULL; call = call->next) grpc_call_cancel(call->call, NULL);
-    grpc_channel_destroy(channel->channel); /* the watch comes back with the last state; calls keep what they need of it */
+    for (struct rpc_client_call *call = channel->calls; call != NULL; call = call->next)
+        grpc_call_cancel(call->call, NULL);
+    grpc_channel_destroy(
+        channel->channel); /* the watch comes back with the last state; calls keep what they need of it */
     pthread_mutex_unlock(&channel->mutex);
     channel_unref(channel);
 }
 
-bool rpc_channel_ready(struct rpc_channel *channel) { return grpc_channel_check_connectivity_state(channel->channel, 1) == GRPC_CHANNEL_READY; }
+bool rpc_channel_ready(struct rpc_channel *channel) {
+    return grpc_channel_check_connectivity_state(channel->channel, 1) == GRPC_CHANNEL_READY;
+}
 
 /* ---- calls: life --------------------------------------------------------------------------------------------------- */
 
@@ -234,7 +253,8 @@ static const char *result_trailer(const struct rpc_result *result, const char *k
     struct finishing *finishing = result->internal;
     const grpc_metadata *entry = find_trailer(finishing->call, key);
     if (entry == NULL) return NULL;
-    if (finishing->values == NULL) finishing->values = calloc(finishing->call->trailers.count, sizeof *finishing->values);
+    if (finishing->values == NULL)
+        finishing->values = calloc(finishing->call->trailers.count, sizeof *finishing->values);
     if (finishing->values == NULL) return NULL;
     char **value = &finishing->values[entry - finishing->call->trailers.metadata];
     if (*value == NULL) *value = grpc_slice_to_c_string(entry->value);
@@ -252,8 +272,10 @@ static void enlist(struct rpc_client_call *call) {
 static void delist(struct rpc_client_call *call) {
     pthread_mutex_lock(&call->channel->mutex);
     if (call->next != NULL) call->next->previous = call->previous;
-    if (call->previous != NULL) call->previous->next = call->next;
-    else call->channel->calls = call->next;
+    if (call->previous != NULL)
+        call->previous->next = call->next;
+    else
+        call->channel->calls = call->next;
     pthread_mutex_unlock(&call->channel->mutex);
 }
 
@@ -261,7 +283,8 @@ static void finish(struct rpc_client_call *call) {
     struct finishing finishing = {.call = call};
     delist(call);
     char *message = grpc_slice_to_c_string(call->status_message);
-    struct rpc_result result = {.status = (enum status)call->status, .message = message, .trailer = result_trailer, .internal = &finishing};
+    struct rpc_result result = {
+        .status = (enum status)call->status, .message = message, .trailer = result_trailer, .internal = &finishing};
     const grpc_metadata *details = find_trailer(call, "grpc-status-details-bin");
     if (details != NULL) result.details = grpc_slice_view(&details->value);
     call->on_finished(call, call->context, &result);
@@ -287,7 +310,9 @@ static void on_start_done(struct grpc_tag *tag, bool ok) {
     if (call->only_request != NULL) grpc_byte_buffer_destroy(call->only_request);
     batch_done(call);
 }
-static void on_half_close_done(struct grpc_tag *tag, bool ok) { (void)ok, batch_done(CALL_OF(tag, half_close_tag)); }
+static void on_half_close_done(struct grpc_tag *tag, bool ok) {
+    (void)ok, batch_done(CALL_OF(tag, half_close_tag));
+}
 
 static void on_status_done(struct grpc_tag *tag, bool ok) {
     (void)ok;
@@ -346,7 +371,9 @@ static void write_next_locked(struct rpc_client_call *call) {
         call->writing = true;
         free(message);
         /* More is waiting: let gRPC gather. The headers went before, in a batch of their own. */
-        grpc_op op = {.op = GRPC_OP_SEND_MESSAGE, .flags = call->first != NULL ? GRPC_WRITE_BUFFER_HINT : 0, .data.send_message.send_message = call->sending};
+        grpc_op op = {.op = GRPC_OP_SEND_MESSAGE,
+                      .flags = call->first != NULL ? GRPC_WRITE_BUFFER_HINT : 0,
+                      .data.send_message.send_message = call->sending};
         start_batch_locked(call, &op, 1, &call->write_tag);
     } else if (call->half_close_wanted) {
         call->half_close_sent = true;
@@ -361,8 +388,10 @@ static void on_write_done(struct grpc_tag *tag, bool ok) {
     grpc_byte_buffer_destroy(call->sending);
     call->sending = NULL;
     call->writing = false;
-    if (ok) write_next_locked(call);
-    else call->half_close_sent = true; /* the call is over: send nothing more */
+    if (ok)
+        write_next_locked(call);
+    else
+        call->half_close_sent = true; /* the call is over: send nothing more */
     pthread_mutex_unlock(&call->mutex);
     batch_done(call);
 }
@@ -372,10 +401,14 @@ enum status rpc_client_call_write(struct rpc_client_call *call, struct bytes_vie
     if (outgoing == NULL) return STATUS_RESOURCE_EXHAUSTED;
     *outgoing = (struct outgoing){.buffer = grpc_buffer_of(message), .bytes = message.length};
     pthread_mutex_lock(&call->mutex);
-    enum status status = call->ended || call->half_close_wanted || call->status_done ? STATUS_CANCELLED : call->pending_bytes + message.length > PENDING_BYTES_MAX ? STATUS_RESOURCE_EXHAUSTED : STATUS_OK;
+    enum status status = call->ended || call->half_close_wanted || call->status_done ? STATUS_CANCELLED
+                         : call->pending_bytes + message.length > PENDING_BYTES_MAX  ? STATUS_RESOURCE_EXHAUSTED
+                                                                                     : STATUS_OK;
     if (status == STATUS_OK) {
-        if (call->last != NULL) call->last->next = outgoing;
-        else call->first = outgoing;
+        if (call->last != NULL)
+            call->last->next = outgoing;
+        else
+            call->first = outgoing;
         call->last = outgoing;
         call->pending_bytes += message.length;
         write_next_locked(call);
@@ -395,7 +428,9 @@ void rpc_client_call_half_close(struct rpc_client_call *call) {
     pthread_mutex_unlock(&call->mutex);
 }
 
-void rpc_client_call_cancel(struct rpc_client_call *call) { grpc_call_cancel(call->call, NULL); }
+void rpc_client_call_cancel(struct rpc_client_call *call) {
+    grpc_call_cancel(call->call, NULL);
+}
 
 /* ---- calls: start -------------------------------------------------------------------------------------------------- */
 
@@ -406,19 +441,28 @@ static void free_metadata(grpc_metadata *metadata, size_t count) {
     }
 }
 
-static enum status fill_metadata(const char *const *list, grpc_metadata out[METADATA_MAX], size_t *out_count, struct error *err) {
+static enum status fill_metadata(const char *const *list, grpc_metadata out[METADATA_MAX], size_t *out_count,
+                                 struct error *err) {
     *out_count = 0;
     for (; list != NULL && list[0] != NULL; list += 2) {
-        if (*out_count == METADATA_MAX) return error_set(err, STATUS_RESOURCE_EXHAUSTED, "more than %d metadata entries", METADATA_MAX);
+        if (*out_count == METADATA_MAX)
+            return error_set(err, STATUS_RESOURCE_EXHAUSTED, "more than %d metadata entries", METADATA_MAX);
         grpc_metadata *entry = &out[(*out_count)++];
-        *entry = (grpc_metadata){.key = grpc_slice_from_copied_string(list[0]), .value = grpc_slice_from_copied_string(list[1])};
-        if (!grpc_metadata_is_legal(entry)) return error_set(err, STATUS_INVALID_ARGUMENT, "the metadata '%.64s' has a value that HTTP does not allow", list[0]);
+        *entry = (grpc_metadata){.key = grpc_slice_from_copied_string(list[0]),
+                                 .value = grpc_slice_from_copied_string(list[1])};
+        if (!grpc_metadata_is_legal(entry))
+            return error_set(err, STATUS_INVALID_ARGUMENT, "the metadata '%.64s' has a value that HTTP does not allow",
+                             list[0]);
     }
     return STATUS_OK;
 }
 
-static void start_locked(struct rpc_client_call *call, const struct rpc_client_call_options *options, grpc_metadata *metadata, size_t count) {
-    grpc_op send[3] = {{.op = GRPC_OP_SEND_INITIAL_METADATA, .flags = options->wait_for_ready ? GRPC_INITIAL_METADATA_WAIT_FOR_READY | GRPC_INITIAL_METADATA_WAIT_FOR_READY_EXPLICITLY_SET : 0,
+static void start_locked(struct rpc_client_call *call, const struct rpc_client_call_options *options,
+                         grpc_metadata *metadata, size_t count) {
+    grpc_op send[3] = {{.op = GRPC_OP_SEND_INITIAL_METADATA,
+                        .flags = options->wait_for_ready ? GRPC_INITIAL_METADATA_WAIT_FOR_READY |
+                                                               GRPC_INITIAL_METADATA_WAIT_FOR_READY_EXPLICITLY_SET
+                                                         : 0,
                         .data.send_initial_metadata = {.count = count, .metadata = metadata}}};
     size_t sends = 1;
     if (options->only_request != NULL) {
@@ -429,13 +473,17 @@ static void start_locked(struct rpc_client_call *call, const struct rpc_client_c
     }
     const grpc_op receive[2] = {
         {.op = GRPC_OP_RECV_INITIAL_METADATA, .data.recv_initial_metadata.recv_initial_metadata = &call->headers},
-        {.op = GRPC_OP_RECV_STATUS_ON_CLIENT, .data.recv_status_on_client = {.trailing_metadata = &call->trailers, .status = &call->status, .status_details = &call->status_message}},
+        {.op = GRPC_OP_RECV_STATUS_ON_CLIENT,
+         .data.recv_status_on_client = {.trailing_metadata = &call->trailers,
+                                        .status = &call->status,
+                                        .status_details = &call->status_message}},
     };
     start_batch_locked(call, send, sends, &call->start_tag);
     start_batch_locked(call, receive, 2, &call->status_tag);
 }
 
-enum status rpc_client_call_start(struct rpc_channel *channel, const struct rpc_client_call_options *options, struct rpc_client_call **out, struct error *err) {
+enum status rpc_client_call_start(struct rpc_channel *channel, const struct rpc_client_call_options *options,
+                                  struct rpc_client_call **out, struct error *err) {
     grpc_metadata metadata[METADATA_MAX];
     size_t count;
     enum status status = fill_metadata(options->metadata, metadata, &count, err);
@@ -445,9 +493,11 @@ enum status rpc_client_call_start(struct rpc_channel *channel, const struct rpc_
         return error_set(err, status != STATUS_OK ? status : STATUS_RESOURCE_EXHAUSTED, "out of memory");
     }
     struct rpc_client *client = channel->client;
-    grpc_completion_queue *queue = client->queues[atomic_fetch_add(&client->next_queue, 1) % (unsigned)client->queue_count].queue;
+    grpc_completion_queue *queue =
+        client->queues[atomic_fetch_add(&client->next_queue, 1) % (unsigned)client->queue_count].queue;
     grpc_slice path = grpc_slice_from_copied_string(options->path);
-    call->call = grpc_channel_create_call(channel->channel, NULL, GRPC_PROPAGATE_DEFAULTS, queue, path, NULL, grpc_deadline_from_ns(options->deadline_ns), NULL);
+    call->call = grpc_channel_create_call(channel->channel, NULL, GRPC_PROPAGATE_DEFAULTS, queue, path, NULL,
+                                          grpc_deadline_from_ns(options->deadline_ns), NULL);
     grpc_slice_unref(path);
     call->start_tag.done = on_start_done;
     call->read_tag.done = on_read_done;
@@ -503,16 +553,23 @@ static void on_unary_finished(struct rpc_client_call *call, void *context, const
     free(unary);
 }
 
-enum status rpc_client_unary_async(struct rpc_channel *channel, const char *path, const char *const *metadata, struct bytes_view request, int64_t timeout_ns, rpc_unary_fn *on_done,
-                                   void *context, struct error *err) {
+enum status rpc_client_unary_async(struct rpc_channel *channel, const char *path, const char *const *metadata,
+                                   struct bytes_view request, int64_t timeout_ns, rpc_unary_fn *on_done, void *context,
+                                   struct error *err) {
     struct unary *unary = calloc(1, sizeof *unary);
     if (unary == NULL) return error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
     unary->on_done = on_done;
     unary->context = context;
     bytes_init(&unary->reply, SIZE_MAX); /* the channel has the limit */
     int64_t now_ns = clock_monotonic_ns(clock_system());
-    struct rpc_client_call_options options = {.path = path, .deadline_ns = timeout_ns > INT64_MAX - now_ns ? INT64_MAX : now_ns + timeout_ns, .metadata = metadata, .on_message = on_unary_message,
-                                              .on_finished = on_unary_finished, .context = unary, .only_request = &request};
+    struct rpc_client_call_options options = {.path = path,
+                                              .deadline_ns =
+                                                  timeout_ns > INT64_MAX - now_ns ? INT64_MAX : now_ns + timeout_ns,
+                                              .metadata = metadata,
+                                              .on_message = on_unary_message,
+                                              .on_finished = on_unary_finished,
+                                              .context = unary,
+                                              .only_request = &request};
     struct rpc_client_call *call = NULL;
     enum status status = rpc_client_call_start(channel, &options, &call, err);
     if (status != STATUS_OK) {
@@ -537,16 +594,20 @@ static void on_waited(void *context, const struct rpc_result *result, struct byt
     struct waiting *waiting = context;
     pthread_mutex_lock(&waiting->mutex);
     waiting->status = result->status;
-    if (result->status == STATUS_OK) waiting->status = bytes_append(waiting->reply, reply.data, reply.length);
-    else (void)!error_set(waiting->err, result->status, "%s", result->message);
+    if (result->status == STATUS_OK)
+        waiting->status = bytes_append(waiting->reply, reply.data, reply.length);
+    else
+        (void)!error_set(waiting->err, result->status, "%s", result->message);
     waiting->done = true;
     pthread_cond_signal(&waiting->wake);
     pthread_mutex_unlock(&waiting->mutex);
 }
 
-enum status rpc_client_unary(struct rpc_channel *channel, const char *path, const char *const *metadata, struct bytes_view request, int64_t timeout_ns, struct bytes *out_reply,
+enum status rpc_client_unary(struct rpc_channel *channel, const char *path, const char *const *metadata,
+                             struct bytes_view request, int64_t timeout_ns, struct bytes *out_reply,
                              struct error *err) {
-    struct waiting waiting = {.mutex = PTHREAD_MUTEX_INITIALIZER, .wake = PTHREAD_COND_INITIALIZER, .reply = out_reply, .err = err};
+    struct waiting waiting = {
+        .mutex = PTHREAD_MUTEX_INITIALIZER, .wake = PTHREAD_COND_INITIALIZER, .reply = out_reply, .err = err};
     TRY(rpc_client_unary_async(channel, path, metadata, request, timeout_ns, on_waited, &waiting, err));
     pthread_mutex_lock(&waiting.mutex);
     while (!waiting.done) pthread_cond_wait(&waiting.wake, &waiting.mutex);

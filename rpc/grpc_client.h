@@ -30,7 +30,8 @@ struct rpc_channel_options {
     struct rpc_tls tls;
     bool use_tls;
 };
-enum status rpc_channel_open(struct rpc_client *client, const struct rpc_channel_options *options, struct rpc_channel **out, struct error *err);
+enum status rpc_channel_open(struct rpc_client *client, const struct rpc_channel_options *options,
+                             struct rpc_channel **out, struct error *err);
 /** Running calls end with CANCELLED; their callbacks still come. Nobody else may be using the channel. */
 void rpc_channel_close(struct rpc_channel *channel);
 /** Connected now. Also starts connecting when idle. */
@@ -38,8 +39,8 @@ bool rpc_channel_ready(struct rpc_channel *channel);
 
 struct rpc_result {
     enum status status;
-    const char *message;        /* never NULL; lent until on_finished returns */
-    struct bytes_view details;  /* grpc-status-details-bin */
+    const char *message;       /* never NULL; lent until on_finished returns */
+    struct bytes_view details; /* grpc-status-details-bin */
     /* First value of a trailing metadata entry (lower-case key); NULL when absent. Lent until on_finished returns. */
     const char *(*trailer)(const struct rpc_result *result, const char *key);
     void *internal;
@@ -47,16 +48,19 @@ struct rpc_result {
 
 struct rpc_client_call_options {
     const char *path;
-    int64_t deadline_ns;             /* monotonic (base/clock); INT64_MAX: none */
-    const char *const *metadata;     /* key, value, key, value, …, NULL; copied */
-    const struct bytes_view *only_request; /* not NULL: send this (copied) and half-close, all with the call's start, for fewer system calls */
-    bool wait_for_ready;             /* wait for a connection instead of failing fast */
-    void (*on_message)(struct rpc_client_call *call, void *context, struct bytes_view message); /* lent until it returns */
+    int64_t deadline_ns;         /* monotonic (base/clock); INT64_MAX: none */
+    const char *const *metadata; /* key, value, key, value, …, NULL; copied */
+    const struct bytes_view *
+        only_request; /* not NULL: send this (copied) and half-close, all with the call's start, for fewer system calls */
+    bool wait_for_ready; /* wait for a connection instead of failing fast */
+    void (*on_message)(struct rpc_client_call *call, void *context,
+                       struct bytes_view message); /* lent until it returns */
     void (*on_finished)(struct rpc_client_call *call, void *context, const struct rpc_result *result);
     void *context;
 };
 /** The handle is valid until rpc_client_call_unref, which the starter calls once (any time; callbacks still come). */
-enum status rpc_client_call_start(struct rpc_channel *channel, const struct rpc_client_call_options *options, struct rpc_client_call **out, struct error *err);
+enum status rpc_client_call_start(struct rpc_channel *channel, const struct rpc_client_call_options *options,
+                                  struct rpc_client_call **out, struct error *err);
 /** Queue one message (copied). Any thread. */
 enum status rpc_client_call_write(struct rpc_client_call *call, struct bytes_view message);
 void rpc_client_call_half_close(struct rpc_client_call *call);
@@ -67,11 +71,12 @@ void rpc_client_call_cancel(struct rpc_client_call *call);
 void rpc_client_call_unref(struct rpc_client_call *call);
 
 /** One request, one reply, blocking the caller (never a callback's thread). `out_reply` is appended to. On failure `err` holds the server's message. */
-enum status rpc_client_unary(struct rpc_channel *channel, const char *path, const char *const *metadata, struct bytes_view request, int64_t timeout_ns,
-                             struct bytes *out_reply, struct error *err);
+enum status rpc_client_unary(struct rpc_channel *channel, const char *path, const char *const *metadata,
+                             struct bytes_view request, int64_t timeout_ns, struct bytes *out_reply, struct error *err);
 /** The same without blocking: `on_done` once, on the client's thread. */
 typedef void rpc_unary_fn(void *context, const struct rpc_result *result, struct bytes_view reply);
-enum status rpc_client_unary_async(struct rpc_channel *channel, const char *path, const char *const *metadata, struct bytes_view request, int64_t timeout_ns,
-                                   rpc_unary_fn *on_done, void *context, struct error *err);
+enum status rpc_client_unary_async(struct rpc_channel *channel, const char *path, const char *const *metadata,
+                                   struct bytes_view request, int64_t timeout_ns, rpc_unary_fn *on_done, void *context,
+                                   struct error *err);
 
 #endif

@@ -22,7 +22,8 @@ enum { PEM_BYTES_MAX = 1 << 20 };
 static void on_library_log(gpr_log_func_args *arguments) {
     bool fatal = strncmp(arguments->message, "assertion failed", 16) == 0;
     enum log_level level = fatal ? LOG_LEVEL_ERROR : LOG_LEVEL_DEBUG;
-    LOG_AT_(level, "gRPC says", LOG_S("message", arguments->message), LOG_S("file", arguments->file), LOG_I("line", arguments->line));
+    LOG_AT_(level, "gRPC says", LOG_S("message", arguments->message), LOG_S("file", arguments->file),
+            LOG_I("line", arguments->line));
 }
 
 void grpc_library_init(void) {
@@ -55,8 +56,10 @@ enum status grpc_queue_start(struct grpc_queue *queue, const char *name, struct 
 void grpc_queue_stop(struct grpc_queue *queue) {
     if (queue->queue == NULL) return;
     grpc_completion_queue_shutdown(queue->queue);
-    if (queue->started) pthread_join(queue->thread, NULL);
-    else queue_main(queue); /* drain here */
+    if (queue->started)
+        pthread_join(queue->thread, NULL);
+    else
+        queue_main(queue); /* drain here */
     grpc_completion_queue_destroy(queue->queue);
     queue->queue = NULL;
 }
@@ -78,10 +81,13 @@ bool grpc_buffer_read(grpc_byte_buffer *buffer, grpc_slice *out_slice) {
     return true;
 }
 
-struct bytes_view grpc_slice_view(const grpc_slice *slice) { return bytes_view_of(GRPC_SLICE_START_PTR(*slice), GRPC_SLICE_LENGTH(*slice)); }
+struct bytes_view grpc_slice_view(const grpc_slice *slice) {
+    return bytes_view_of(GRPC_SLICE_START_PTR(*slice), GRPC_SLICE_LENGTH(*slice));
+}
 
 bool grpc_metadata_is_legal(const grpc_metadata *entry) {
-    return grpc_header_key_is_legal(entry->key) && (grpc_is_binary_header(entry->key) || grpc_header_nonbin_value_is_legal(entry->value));
+    return grpc_header_key_is_legal(entry->key) &&
+           (grpc_is_binary_header(entry->key) || grpc_header_nonbin_value_is_legal(entry->value));
 }
 
 /* ---- time ---------------------------------------------------------------------------------------------------------- */
@@ -96,7 +102,9 @@ int64_t grpc_deadline_to_ns(gpr_timespec deadline) {
 
 gpr_timespec grpc_deadline_from_ns(int64_t monotonic_ns) {
     if (monotonic_ns == INT64_MAX) return gpr_inf_future(GPR_CLOCK_MONOTONIC);
-    return (gpr_timespec){.tv_sec = monotonic_ns / NS_PER_S, .tv_nsec = (int32_t)(monotonic_ns % NS_PER_S), .clock_type = GPR_CLOCK_MONOTONIC};
+    return (gpr_timespec){.tv_sec = monotonic_ns / NS_PER_S,
+                          .tv_nsec = (int32_t)(monotonic_ns % NS_PER_S),
+                          .clock_type = GPR_CLOCK_MONOTONIC};
 }
 
 /* ---- credentials --------------------------------------------------------------------------------------------------- */
@@ -112,7 +120,8 @@ struct pem {
 };
 
 static enum status read_pems(const struct rpc_tls *tls, struct pem *out, struct error *err) {
-    if ((tls->certificate_file == NULL) != (tls->key_file == NULL)) return error_set(err, STATUS_INVALID_ARGUMENT, "TLS needs a certificate and its key, not one of them");
+    if ((tls->certificate_file == NULL) != (tls->key_file == NULL))
+        return error_set(err, STATUS_INVALID_ARGUMENT, "TLS needs a certificate and its key, not one of them");
     TRY(read_pem(tls->certificate_file, &out->certificate, err));
     TRY(read_pem(tls->key_file, &out->key, err));
     return read_pem(tls->ca_file, &out->authorities, err);
@@ -129,19 +138,27 @@ enum status grpc_server_credentials_of(const struct rpc_tls *tls, grpc_server_cr
     struct pem pem = {0};
     enum status status = read_pems(tls, &pem, err);
     if (status == STATUS_OK && pem.certificate == NULL) {
-        if (pem.authorities != NULL) status = error_set(err, STATUS_INVALID_ARGUMENT, "mutual TLS needs a server certificate");
-        else *out = grpc_insecure_server_credentials_create();
+        if (pem.authorities != NULL)
+            status = error_set(err, STATUS_INVALID_ARGUMENT, "mutual TLS needs a server certificate");
+        else
+            *out = grpc_insecure_server_credentials_create();
     } else if (status == STATUS_OK) {
         grpc_ssl_pem_key_cert_pair pair = {.private_key = pem.key, .cert_chain = pem.certificate};
         *out = grpc_ssl_server_credentials_create_ex(pem.authorities, &pair, 1,
-                                                     pem.authorities != NULL ? GRPC_SSL_REQUEST_AND_REQUIRE_CLIENT_CERTIFICATE_AND_VERIFY : GRPC_SSL_DONT_REQUEST_CLIENT_CERTIFICATE, NULL);
-        if (*out == NULL) status = error_set(err, STATUS_INVALID_ARGUMENT, "%s and %s make no TLS identity", tls->certificate_file, tls->key_file);
+                                                     pem.authorities != NULL
+                                                         ? GRPC_SSL_REQUEST_AND_REQUIRE_CLIENT_CERTIFICATE_AND_VERIFY
+                                                         : GRPC_SSL_DONT_REQUEST_CLIENT_CERTIFICATE,
+                                                     NULL);
+        if (*out == NULL)
+            status = error_set(err, STATUS_INVALID_ARGUMENT, "%s and %s make no TLS identity", tls->certificate_file,
+                               tls->key_file);
     }
     free_pems(&pem);
     return status;
 }
 
-enum status grpc_channel_credentials_of(const struct rpc_tls *tls, bool use_tls, grpc_channel_credentials **out, struct error *err) {
+enum status grpc_channel_credentials_of(const struct rpc_tls *tls, bool use_tls, grpc_channel_credentials **out,
+                                        struct error *err) {
     if (!use_tls) {
         *out = grpc_insecure_credentials_create();
         return STATUS_OK;
@@ -179,7 +196,8 @@ void wire_put_bytes(struct bytes *out, uint32_t number, struct bytes_view value)
 
 static const char type_prefix[] = "type.googleapis.com/";
 
-enum status rpc_status_details(enum status status, const char *message, const char *type_name, struct bytes_view value, struct bytes *out) {
+enum status rpc_status_details(enum status status, const char *message, const char *type_name, struct bytes_view value,
+                               struct bytes *out) {
     struct bytes any, url;
     bytes_init(&any, 1 << 20);
     bytes_init(&url, 1024);

@@ -69,7 +69,8 @@ void grpc_health_set(struct grpc_health *health, const char *service, bool servi
     pthread_mutex_lock(&health->mutex);
     int index = 0;
     while (index < health->count && strcmp(health->services[index].name, service) != 0) index++;
-    if (index == health->count && health->count < SERVICES_MAX && strlen(service) < SERVICE_NAME_BYTES) strcpy(health->services[health->count++].name, service);
+    if (index == health->count && health->count < SERVICES_MAX && strlen(service) < SERVICE_NAME_BYTES)
+        strcpy(health->services[health->count++].name, service);
     if (index < health->count && !health->shut) health->services[index].state = serving ? SERVING : NOT_SERVING;
     tell_watchers_locked(health);
     pthread_mutex_unlock(&health->mutex);
@@ -80,7 +81,8 @@ void grpc_health_shut(struct grpc_health *health) {
     health->shut = true;
     for (int i = 0; i < health->count; i++) health->services[i].state = NOT_SERVING;
     tell_watchers_locked(health);
-    for (struct watcher *watcher = health->watchers; watcher != NULL; watcher = watcher->next) rpc_call_finish(watcher->call, STATUS_UNAVAILABLE, "the server is stopping", (struct bytes_view){0});
+    for (struct watcher *watcher = health->watchers; watcher != NULL; watcher = watcher->next)
+        rpc_call_finish(watcher->call, STATUS_UNAVAILABLE, "the server is stopping", (struct bytes_view){0});
     pthread_mutex_unlock(&health->mutex);
 }
 
@@ -90,7 +92,9 @@ static bool read_request(struct bytes_view message, char out[SERVICE_NAME_BYTES]
     out[0] = 0;
     while (wire_next(&message, &field)) {
         if (field.number != 1) continue;
-        if (field.type != WIRE_BYTES || field.bytes.length >= SERVICE_NAME_BYTES || memchr(field.bytes.data, 0, field.bytes.length) != NULL) return false;
+        if (field.type != WIRE_BYTES || field.bytes.length >= SERVICE_NAME_BYTES ||
+            memchr(field.bytes.data, 0, field.bytes.length) != NULL)
+            return false;
         memcpy(out, field.bytes.data, field.bytes.length);
         out[field.bytes.length] = 0;
     }
@@ -131,7 +135,8 @@ static void watch(struct rpc_call *call, struct bytes_view message) {
     watcher->next = health->watchers;
     health->watchers = watcher;
     enum status status = write_state(call, watcher->told);
-    if (health->shut || status != STATUS_OK) rpc_call_finish(call, STATUS_UNAVAILABLE, "the server is stopping", (struct bytes_view){0});
+    if (health->shut || status != STATUS_OK)
+        rpc_call_finish(call, STATUS_UNAVAILABLE, "the server is stopping", (struct bytes_view){0});
     pthread_mutex_unlock(&health->mutex);
 }
 

@@ -62,12 +62,14 @@ gpr_timespec grpc_deadline_from_ns(int64_t monotonic_ns);
 
 /** Credentials from PEM files; *out_server is insecure when `tls` names no certificate. */
 enum status grpc_server_credentials_of(const struct rpc_tls *tls, grpc_server_credentials **out, struct error *err);
-enum status grpc_channel_credentials_of(const struct rpc_tls *tls, bool use_tls, grpc_channel_credentials **out, struct error *err);
+enum status grpc_channel_credentials_of(const struct rpc_tls *tls, bool use_tls, grpc_channel_credentials **out,
+                                        struct error *err);
 
 /** A listening socket of our own and the thread that accepts on it; connections are handed to `server`.
  *  Why: the listener of gRPC 1.51 stops for good after one EMFILE (CVE-2023-4785); ours waits and goes on. */
 struct grpc_acceptor;
-enum status grpc_acceptor_create(const char *address, grpc_server *server, struct grpc_acceptor **out, int *out_port, struct error *err);
+enum status grpc_acceptor_create(const char *address, grpc_server *server, struct grpc_acceptor **out, int *out_port,
+                                 struct error *err);
 enum status grpc_acceptor_start(struct grpc_acceptor *acceptor, struct error *err);
 void grpc_acceptor_destroy(struct grpc_acceptor *acceptor);
 /** "ipv4:127.0.0.1:51234", "ipv6:[::1]:51234", "unix:" or "unknown": who is at the other end of an accepted socket. */
@@ -89,7 +91,8 @@ void grpc_reflection_destroy(struct grpc_reflection *reflection);
 /** Make the service of a method path ("/bora.v1.ChatService/CompleteChat") show in the list. */
 void grpc_reflection_add_path(struct grpc_reflection *reflection, const char *path);
 /** A ServerReflectionRequest's answer, appended. STATUS_INVALID_ARGUMENT when it is malformed, STATUS_RESOURCE_EXHAUSTED past the maximum of `out`. */
-enum status grpc_reflection_answer(const struct grpc_reflection *reflection, struct bytes_view request, struct bytes *out);
+enum status grpc_reflection_answer(const struct grpc_reflection *reflection, struct bytes_view request,
+                                   struct bytes *out);
 extern const struct rpc_method grpc_reflection_methods[2];
 
 /** Writing the wire format. */

@@ -54,9 +54,11 @@ static enum status add_files(struct grpc_reflection *reflection, struct bytes_vi
     struct wire_field field;
     while (wire_next(&set, &field)) {
         if (field.number != 1 || field.type != WIRE_BYTES) continue;
-        struct file file = {.proto = field.bytes, .name = first_bytes(field.bytes, 1), .package = first_bytes(field.bytes, 2)};
+        struct file file = {
+            .proto = field.bytes, .name = first_bytes(field.bytes, 1), .package = first_bytes(field.bytes, 2)};
         if (find_file(reflection, file.name) >= 0) continue;
-        if (reflection->file_count == FILES_MAX) return error_set(err, STATUS_RESOURCE_EXHAUSTED, "reflection takes at most %d .proto files", FILES_MAX);
+        if (reflection->file_count == FILES_MAX)
+            return error_set(err, STATUS_RESOURCE_EXHAUSTED, "reflection takes at most %d .proto files", FILES_MAX);
         reflection->files[reflection->file_count++] = file;
     }
     if (set.length != 0) return error_set(err, STATUS_INVALID_ARGUMENT, "the descriptors for reflection are malformed");
@@ -67,13 +69,18 @@ enum status grpc_reflection_create(struct bytes_view descriptors, struct grpc_re
     struct grpc_reflection *reflection = calloc(1, sizeof *reflection);
     if (reflection == NULL) return error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
     enum status status = add_files(reflection, descriptors, err);
-    if (status == STATUS_OK) status = add_files(reflection, bytes_view_of(grpc_standard_protos, grpc_standard_protos_length), err);
-    if (status == STATUS_OK) *out = reflection;
-    else free(reflection);
+    if (status == STATUS_OK)
+        status = add_files(reflection, bytes_view_of(grpc_standard_protos, grpc_standard_protos_length), err);
+    if (status == STATUS_OK)
+        *out = reflection;
+    else
+        free(reflection);
     return status;
 }
 
-void grpc_reflection_destroy(struct grpc_reflection *reflection) { free(reflection); }
+void grpc_reflection_destroy(struct grpc_reflection *reflection) {
+    free(reflection);
+}
 
 void grpc_reflection_add_path(struct grpc_reflection *reflection, const char *path) {
     const char *slash = strrchr(path, '/');
@@ -88,7 +95,8 @@ void grpc_reflection_add_path(struct grpc_reflection *reflection, const char *pa
 
 /** `symbol` without the leading "name" and its dot; false when it does not begin so. An empty rest means that it was the name. */
 static bool strip(struct bytes_view *symbol, struct bytes_view name) {
-    if (name.length == 0 || symbol->length < name.length || memcmp(symbol->data, name.data, name.length) != 0) return false;
+    if (name.length == 0 || symbol->length < name.length || memcmp(symbol->data, name.data, name.length) != 0)
+        return false;
     struct bytes_view rest = bytes_view_of(symbol->data + name.length, symbol->length - name.length);
     if (rest.length > 0 && rest.data[0] != '.') return false;
     *symbol = rest.length > 0 ? bytes_view_of(rest.data + 1, rest.length - 1) : rest;
@@ -100,9 +108,13 @@ static bool message_has(struct bytes_view proto, struct bytes_view symbol, int d
     if (symbol.length == 0) return true;
     struct wire_field field;
     while (depth < NEST_MAX && wire_next(&proto, &field)) {
-        if (field.type != WIRE_BYTES || (field.number != 2 && field.number != 3 && field.number != 4 && field.number != 6 && field.number != 8)) continue;
+        if (field.type != WIRE_BYTES ||
+            (field.number != 2 && field.number != 3 && field.number != 4 && field.number != 6 && field.number != 8))
+            continue;
         struct bytes_view rest = symbol;
-        if (strip(&rest, first_bytes(field.bytes, 1)) && message_has(field.number == 3 ? field.bytes : (struct bytes_view){0}, rest, depth + 1)) return true;
+        if (strip(&rest, first_bytes(field.bytes, 1)) &&
+            message_has(field.number == 3 ? field.bytes : (struct bytes_view){0}, rest, depth + 1))
+            return true;
     }
     return false;
 }
@@ -112,7 +124,8 @@ static bool members_have(struct bytes_view proto, struct bytes_view symbol) {
     if (symbol.length == 0) return true;
     struct wire_field field;
     while (wire_next(&proto, &field)) {
-        if (field.number == 2 && field.type == WIRE_BYTES && bytes_view_equal(first_bytes(field.bytes, 1), symbol)) return true;
+        if (field.number == 2 && field.type == WIRE_BYTES && bytes_view_equal(first_bytes(field.bytes, 1), symbol))
+            return true;
     }
     return false;
 }
@@ -123,7 +136,9 @@ static bool file_has(const struct file *file, struct bytes_view symbol) {
     struct wire_field field;
     while (wire_next(&proto, &field)) {
         struct bytes_view rest = symbol;
-        if (field.type != WIRE_BYTES || field.number < 4 || field.number > 7 || !strip(&rest, first_bytes(field.bytes, 1))) continue;
+        if (field.type != WIRE_BYTES || field.number < 4 || field.number > 7 ||
+            !strip(&rest, first_bytes(field.bytes, 1)))
+            continue;
         if (field.number == 4 ? message_has(field.bytes, rest, 0) : members_have(field.bytes, rest)) return true;
     }
     return false;
@@ -137,7 +152,8 @@ static void put_file(const struct grpc_reflection *reflection, int index, bool *
     struct bytes_view proto = reflection->files[index].proto;
     struct wire_field field;
     while (wire_next(&proto, &field)) {
-        if (field.number == 3 && field.type == WIRE_BYTES) put_file(reflection, find_file(reflection, field.bytes), sent, out);
+        if (field.number == 3 && field.type == WIRE_BYTES)
+            put_file(reflection, find_file(reflection, field.bytes), sent, out);
     }
 }
 
@@ -171,7 +187,9 @@ static void put_answer(const struct grpc_reflection *reflection, const struct wi
         return;
     }
     if (asked->number == 3) index = find_file(reflection, asked->bytes);
-    for (int i = 0; asked->number == 4 && asked->bytes.length <= SYMBOL_BYTES_MAX && index < 0 && i < reflection->file_count; i++) {
+    for (int i = 0;
+         asked->number == 4 && asked->bytes.length <= SYMBOL_BYTES_MAX && index < 0 && i < reflection->file_count;
+         i++) {
         if (file_has(&reflection->files[i], asked->bytes)) index = i;
     }
     if (asked->number != 3 && asked->number != 4) {
@@ -189,13 +207,16 @@ static void put_answer(const struct grpc_reflection *reflection, const struct wi
     }
 }
 
-enum status grpc_reflection_answer(const struct grpc_reflection *reflection, struct bytes_view request, struct bytes *out) {
+enum status grpc_reflection_answer(const struct grpc_reflection *reflection, struct bytes_view request,
+                                   struct bytes *out) {
     struct wire_field field, asked = {.number = 0};
     struct bytes_view cursor = request, host = {0};
     while (wire_next(&cursor, &field)) {
         if (field.type != WIRE_BYTES) continue;
-        if (field.number == 1) host = field.bytes;
-        else if (field.number >= 3 && field.number <= 7) asked = field;
+        if (field.number == 1)
+            host = field.bytes;
+        else if (field.number >= 3 && field.number <= 7)
+            asked = field;
     }
     if (cursor.length != 0 || asked.number == 0) return STATUS_INVALID_ARGUMENT;
     wire_put_bytes(out, 1, host);
@@ -217,14 +238,27 @@ static void on_request(struct rpc_call *call, struct bytes_view message) {
     rpc_call_pause_reading(call); /* until `writable` */
     if (status == STATUS_OK) status = rpc_call_write(call, bytes_view(&answer));
     if (status != STATUS_OK) {
-        rpc_call_finish(call, status, status == STATUS_INVALID_ARGUMENT ? "the reflection request is malformed" : "the answer is too large", (struct bytes_view){0});
+        rpc_call_finish(call, status,
+                        status == STATUS_INVALID_ARGUMENT ? "the reflection request is malformed"
+                                                          : "the answer is too large",
+                        (struct bytes_view){0});
     }
     bytes_deinit(&answer);
 }
 
-static void on_half_closed(struct rpc_call *call) { rpc_call_finish(call, STATUS_OK, NULL, (struct bytes_view){0}); }
+static void on_half_closed(struct rpc_call *call) {
+    rpc_call_finish(call, STATUS_OK, NULL, (struct bytes_view){0});
+}
 
 const struct rpc_method grpc_reflection_methods[2] = {
-    {.path = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", .start = on_start, .message = on_request, .half_closed = on_half_closed, .writable = rpc_call_resume_reading},
-    {.path = "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", .start = on_start, .message = on_request, .half_closed = on_half_closed, .writable = rpc_call_resume_reading},
+    {.path = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+     .start = on_start,
+     .message = on_request,
+     .half_closed = on_half_closed,
+     .writable = rpc_call_resume_reading},
+    {.path = "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+     .start = on_start,
+     .message = on_request,
+     .half_closed = on_half_closed,
+     .writable = rpc_call_resume_reading},
 };

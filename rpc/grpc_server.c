@@ -26,11 +26,12 @@
 #include <time.h>
 
 enum {
-    SLOTS_PER_QUEUE = 64,                 /* calls asked for ahead */
+    SLOTS_PER_QUEUE = 64, /* calls asked for ahead */
     METHODS_MAX = 64,
     METADATA_MAX = 16,                    /* headers, and trailers, that a handler may add */
     PENDING_BYTES_MAX = 16 * 1024 * 1024, /* hard maximum of one call's waiting messages */
-    DETAILS_BYTES_MAX = 5 * 1024,         /* in base64 and with the message it must fit the 8 KiB that clients accept of metadata */
+    DETAILS_BYTES_MAX =
+        5 * 1024, /* in base64 and with the message it must fit the 8 KiB that clients accept of metadata */
     PEER_BYTES = 80,
     QUEUES_MAX = 64,
 };
@@ -91,7 +92,7 @@ struct rpc_call {
     struct metadata_list headers, trailers;
     bool headers_sent;
     bool reading, read_paused, read_ended;
-    bool message_came; /* to a method that takes exactly one */
+    bool message_came;  /* to a method that takes exactly one */
     bool writing, held; /* held: `message` is running, and what it writes waits for its end */
     bool finish_wanted, finish_sent, finish_done, closed, ended;
     enum status finish_status;
@@ -134,7 +135,9 @@ static void call_free(struct rpc_call *call) {
     free(call);
 }
 
-void rpc_call_ref(struct rpc_call *call) { atomic_fetch_add(&call->references, 1); }
+void rpc_call_ref(struct rpc_call *call) {
+    atomic_fetch_add(&call->references, 1);
+}
 
 void rpc_call_unref(struct rpc_call *call) {
     if (atomic_fetch_sub(&call->references, 1) != 1) return;
@@ -171,14 +174,17 @@ static void end_if_done(struct rpc_call *call) {
 
 static grpc_op initial_metadata_op(struct rpc_call *call) {
     call->headers_sent = true;
-    return (grpc_op){.op = GRPC_OP_SEND_INITIAL_METADATA, .data.send_initial_metadata = {.count = call->headers.count, .metadata = call->headers.items}};
+    return (grpc_op){.op = GRPC_OP_SEND_INITIAL_METADATA,
+                     .data.send_initial_metadata = {.count = call->headers.count, .metadata = call->headers.items}};
 }
 
 static grpc_op status_op(struct rpc_call *call) {
     call->finish_sent = true;
     return (grpc_op){.op = GRPC_OP_SEND_STATUS_FROM_SERVER,
-                     .data.send_status_from_server = {.trailing_metadata_count = call->trailers.count, .trailing_metadata = call->trailers.items,
-                                                      .status = (grpc_status_code)call->finish_status, .status_details = &call->finish_message}};
+                     .data.send_status_from_server = {.trailing_metadata_count = call->trailers.count,
+                                                      .trailing_metadata = call->trailers.items,
+                                                      .status = (grpc_status_code)call->finish_status,
+                                                      .status_details = &call->finish_message}};
 }
 
 static struct pending *take_first_locked(struct rpc_call *call) {
@@ -235,7 +241,8 @@ static void on_written(struct grpc_tag *tag, bool ok) {
     bool writable = call->above && call->pending_bytes <= call->watermark / 2 && !call->finish_wanted;
     if (writable) call->above = false;
     pthread_mutex_unlock(&call->mutex);
-    if (writable && call->method != NULL && call->method->method->writable != NULL) call->method->method->writable(call);
+    if (writable && call->method != NULL && call->method->method->writable != NULL)
+        call->method->method->writable(call);
     end_if_done(call);
 }
 
@@ -253,11 +260,16 @@ enum status rpc_call_write(struct rpc_call *call, struct bytes_view message) {
     if (pending == NULL) return STATUS_RESOURCE_EXHAUSTED;
     *pending = (struct pending){.buffer = grpc_buffer_of(message), .bytes = message.length + 1};
     pthread_mutex_lock(&call->mutex);
-    bool fits = call->pending_bytes == 0 || call->pending_bytes + pending->bytes <= PENDING_BYTES_MAX; /* one message always does */
-    enum status status = call->finish_wanted || call->closed ? STATUS_CANCELLED : fits ? STATUS_OK : STATUS_RESOURCE_EXHAUSTED;
+    bool fits = call->pending_bytes == 0 ||
+                call->pending_bytes + pending->bytes <= PENDING_BYTES_MAX; /* one message always does */
+    enum status status = call->finish_wanted || call->closed ? STATUS_CANCELLED
+                         : fits                              ? STATUS_OK
+                                                             : STATUS_RESOURCE_EXHAUSTED;
     if (status == STATUS_OK) {
-        if (call->last != NULL) call->last->next = pending;
-        else call->first = pending;
+        if (call->last != NULL)
+            call->last->next = pending;
+        else
+            call->first = pending;
         call->last = pending;
         call->pending_bytes += pending->bytes;
         if (call->watermark > 0 && call->pending_bytes > call->watermark) call->above = true;
@@ -273,7 +285,8 @@ enum status rpc_call_write(struct rpc_call *call, struct bytes_view message) {
 
 static enum status add_metadata(struct metadata_list *list, const char *key, struct bytes_view value) {
     if (list->count == METADATA_MAX) return STATUS_RESOURCE_EXHAUSTED;
-    grpc_metadata entry = {.key = grpc_slice_from_copied_string(key), .value = grpc_slice_from_copied_buffer((const char *)value.data, value.length)};
+    grpc_metadata entry = {.key = grpc_slice_from_copied_string(key),
+                           .value = grpc_slice_from_copied_buffer((const char *)value.data, value.length)};
     if (!grpc_metadata_is_legal(&entry)) {
         grpc_slice_unref(entry.key);
         grpc_slice_unref(entry.value);
@@ -289,7 +302,8 @@ void rpc_call_finish(struct rpc_call *call, enum status status, const char *mess
         call->finish_wanted = true;
         call->finish_status = status;
         call->finish_message = grpc_slice_from_copied_string(message != NULL ? message : "");
-        if (details.length > 0 && details.length <= DETAILS_BYTES_MAX) (void)!add_metadata(&call->trailers, "grpc-status-details-bin", details);
+        if (details.length > 0 && details.length <= DETAILS_BYTES_MAX)
+            (void)!add_metadata(&call->trailers, "grpc-status-details-bin", details);
         send_next_locked(call);
     }
     pthread_mutex_unlock(&call->mutex);
@@ -327,8 +341,10 @@ static void deliver(struct rpc_call *call, grpc_byte_buffer *buffer) {
 /** The client sends no more, or its call is broken. */
 static void reading_ended(struct rpc_call *call) {
     if (atomic_load(&call->cancelled)) return;
-    if (call->method->method->half_closed != NULL) call->method->method->half_closed(call);
-    else if (!call->message_came) rpc_call_finish(call, STATUS_UNIMPLEMENTED, "the method takes exactly one message", (struct bytes_view){0});
+    if (call->method->method->half_closed != NULL)
+        call->method->method->half_closed(call);
+    else if (!call->message_came)
+        rpc_call_finish(call, STATUS_UNIMPLEMENTED, "the method takes exactly one message", (struct bytes_view){0});
 }
 
 static void on_read(struct grpc_tag *tag, bool ok) {
@@ -336,8 +352,10 @@ static void on_read(struct grpc_tag *tag, bool ok) {
     grpc_byte_buffer *buffer = call->received;
     call->received = NULL;
     bool came = ok && buffer != NULL;
-    if (came) deliver(call, buffer);
-    else reading_ended(call);
+    if (came)
+        deliver(call, buffer);
+    else
+        reading_ended(call);
     pthread_mutex_lock(&call->mutex);
     call->reading = false;
     call->message_came |= came;
@@ -369,9 +387,11 @@ static void on_closed(struct grpc_tag *tag, bool ok) {
     bool cancelled = (!ok || call->close_cancelled != 0) && !call->finish_done;
     if (cancelled) atomic_store(&call->cancelled, true);
     pthread_mutex_unlock(&call->mutex);
-    if (cancelled && call->method != NULL && call->method->method->cancelled != NULL) call->method->method->cancelled(call);
+    if (cancelled && call->method != NULL && call->method->method->cancelled != NULL)
+        call->method->method->cancelled(call);
     /* A handler without the callback has nothing to stop: end the call for it. */
-    if (cancelled && (call->method == NULL || call->method->method->cancelled == NULL)) rpc_call_finish(call, STATUS_CANCELLED, "cancelled", (struct bytes_view){0});
+    if (cancelled && (call->method == NULL || call->method->method->cancelled == NULL))
+        rpc_call_finish(call, STATUS_CANCELLED, "cancelled", (struct bytes_view){0});
     end_if_done(call);
 }
 
@@ -390,7 +410,8 @@ static void begin(struct rpc_call *call) {
     if (call->method == NULL) {
         char message[160];
         struct bytes_view path = grpc_slice_view(&call->details.method);
-        snprintf(message, sizeof message, "unknown method %.*s", (int)(path.length < 100 ? path.length : 100), (const char *)path.data);
+        snprintf(message, sizeof message, "unknown method %.*s", (int)(path.length < 100 ? path.length : 100),
+                 (const char *)path.data);
         rpc_call_finish(call, STATUS_UNIMPLEMENTED, message, (struct bytes_view){0});
         return;
     }
@@ -410,8 +431,10 @@ static void on_new(struct grpc_tag *tag, bool ok) {
     if (!another) pthread_cond_broadcast(&server->idle);
     pthread_mutex_unlock(&server->mutex);
     if (another) post_slot(server, call->queue);
-    if (ok) begin(call);
-    else call_free(call); /* the server is shutting down */
+    if (ok)
+        begin(call);
+    else
+        call_free(call); /* the server is shutting down */
 }
 
 static void slot_lost(struct rpc_server *server) {
@@ -437,18 +460,30 @@ static void post_slot(struct rpc_server *server, int queue) {
     grpc_metadata_array_init(&call->metadata);
     grpc_completion_queue *cq = server->queues[queue].queue;
     TAG_RELEASE(&call->new_tag);
-    if (grpc_server_request_call(server->server, &call->call, &call->details, &call->metadata, cq, cq, &call->new_tag) == GRPC_CALL_OK) return;
+    if (grpc_server_request_call(server->server, &call->call, &call->details, &call->metadata, cq, cq,
+                                 &call->new_tag) == GRPC_CALL_OK)
+        return;
     call_free(call);
     slot_lost(server);
 }
 
 /* ---- what handlers ask --------------------------------------------------------------------------------------------- */
 
-void rpc_call_set_state(struct rpc_call *call, void *state) { call->state = state; }
-void *rpc_call_state(struct rpc_call *call) { return call->state; }
-void *rpc_call_service(struct rpc_call *call) { return call->method->service; }
-bool rpc_call_cancelled(struct rpc_call *call) { return atomic_load(&call->cancelled); }
-int64_t rpc_call_deadline_ns(struct rpc_call *call) { return grpc_deadline_to_ns(call->details.deadline); }
+void rpc_call_set_state(struct rpc_call *call, void *state) {
+    call->state = state;
+}
+void *rpc_call_state(struct rpc_call *call) {
+    return call->state;
+}
+void *rpc_call_service(struct rpc_call *call) {
+    return call->method->service;
+}
+bool rpc_call_cancelled(struct rpc_call *call) {
+    return atomic_load(&call->cancelled);
+}
+int64_t rpc_call_deadline_ns(struct rpc_call *call) {
+    return grpc_deadline_to_ns(call->details.deadline);
+}
 
 const char *rpc_call_metadata(struct rpc_call *call, const char *key) {
     for (size_t i = 0; i < call->metadata.count; i++) {
@@ -472,12 +507,16 @@ const char *rpc_call_metadata(struct rpc_call *call, const char *key) {
 
 const char *rpc_call_peer(struct rpc_call *call) {
     pthread_mutex_lock(&call->mutex);
-    if (call->peer[0] == 0 && call->closed) snprintf(call->peer, sizeof call->peer, "unknown"); /* its socket may be another's by now */
+    if (call->peer[0] == 0 && call->closed)
+        snprintf(call->peer, sizeof call->peer, "unknown"); /* its socket may be another's by now */
     if (call->peer[0] == 0) {
         char *name = grpc_call_get_peer(call->call);
         int fd;
-        if (sscanf(name, "fd:%d", &fd) == 1) grpc_acceptor_peer(fd, call->peer, sizeof call->peer); /* all that gRPC knows of a socket that we accepted */
-        else snprintf(call->peer, sizeof call->peer, "%s", name);
+        if (sscanf(name, "fd:%d", &fd) == 1)
+            grpc_acceptor_peer(fd, call->peer,
+                               sizeof call->peer); /* all that gRPC knows of a socket that we accepted */
+        else
+            snprintf(call->peer, sizeof call->peer, "%s", name);
         gpr_free(name);
     }
     pthread_mutex_unlock(&call->mutex);
@@ -486,14 +525,16 @@ const char *rpc_call_peer(struct rpc_call *call) {
 
 enum status rpc_call_add_header(struct rpc_call *call, const char *key, const char *value) {
     pthread_mutex_lock(&call->mutex);
-    enum status status = call->headers_sent ? STATUS_FAILED_PRECONDITION : add_metadata(&call->headers, key, bytes_view_string(value));
+    enum status status =
+        call->headers_sent ? STATUS_FAILED_PRECONDITION : add_metadata(&call->headers, key, bytes_view_string(value));
     pthread_mutex_unlock(&call->mutex);
     return status;
 }
 
 enum status rpc_call_add_trailer(struct rpc_call *call, const char *key, const char *value) {
     pthread_mutex_lock(&call->mutex);
-    enum status status = call->finish_wanted ? STATUS_FAILED_PRECONDITION : add_metadata(&call->trailers, key, bytes_view_string(value));
+    enum status status =
+        call->finish_wanted ? STATUS_FAILED_PRECONDITION : add_metadata(&call->trailers, key, bytes_view_string(value));
     pthread_mutex_unlock(&call->mutex);
     return status;
 }
@@ -520,7 +561,8 @@ static int queue_count_of(int wanted) {
 }
 
 static grpc_arg integer_arg(const char *key, int64_t value) {
-    return (grpc_arg){.type = GRPC_ARG_INTEGER, .key = (char *)key, .value.integer = value > INT32_MAX ? INT32_MAX : (int)value};
+    return (grpc_arg){
+        .type = GRPC_ARG_INTEGER, .key = (char *)key, .value.integer = value > INT32_MAX ? INT32_MAX : (int)value};
 }
 
 static grpc_server *make_server(const struct rpc_server_options *options) {
@@ -551,7 +593,10 @@ static enum status listen_tls(struct rpc_server *server, struct error *err) {
     TRY(grpc_server_credentials_of(&server->options.tls, &credentials, err));
     server->port = grpc_server_add_http2_port(server->server, server->options.address, credentials);
     grpc_server_credentials_release(credentials);
-    if (server->port == 0) return error_set(err, STATUS_UNAVAILABLE, "cannot listen on %.64s: the port is taken, or the certificate and its key do not fit", server->options.address);
+    if (server->port == 0)
+        return error_set(err, STATUS_UNAVAILABLE,
+                         "cannot listen on %.64s: the port is taken, or the certificate and its key do not fit",
+                         server->options.address);
     return STATUS_OK;
 }
 
@@ -591,8 +636,10 @@ enum status rpc_server_create(const struct rpc_server_options *options, struct r
         grpc_server_register_completion_queue(server->server, server->queues[i].queue, NULL);
     }
     bool tls = options->tls.certificate_file != NULL || options->tls.key_file != NULL || options->tls.ca_file != NULL;
-    if (tls) TRY_CLEANUP(listen_tls(server, err));
-    else TRY_CLEANUP(grpc_acceptor_create(options->address, server->server, &server->acceptor, &server->port, err));
+    if (tls)
+        TRY_CLEANUP(listen_tls(server, err));
+    else
+        TRY_CLEANUP(grpc_acceptor_create(options->address, server->server, &server->acceptor, &server->port, err));
     TRY_CLEANUP(rpc_server_add(server, grpc_health_methods, 2, server->health, err));
     TRY_CLEANUP(rpc_server_add(server, grpc_reflection_methods, 2, server->reflection, err));
     *out = server;
@@ -602,9 +649,11 @@ cleanup:
     return status;
 }
 
-enum status rpc_server_add(struct rpc_server *server, const struct rpc_method *methods, size_t count, void *service, struct error *err) {
+enum status rpc_server_add(struct rpc_server *server, const struct rpc_method *methods, size_t count, void *service,
+                           struct error *err) {
     for (size_t i = 0; i < count; i++) {
-        if (server->method_count == METHODS_MAX) return error_set(err, STATUS_RESOURCE_EXHAUSTED, "more than %d gRPC methods", METHODS_MAX);
+        if (server->method_count == METHODS_MAX)
+            return error_set(err, STATUS_RESOURCE_EXHAUSTED, "more than %d gRPC methods", METHODS_MAX);
         server->methods[server->method_count++] = (struct method){.method = &methods[i], .service = service};
         grpc_reflection_add_path(server->reflection, methods[i].path);
     }
@@ -620,8 +669,12 @@ enum status rpc_server_start(struct rpc_server *server, struct error *err) {
     return server->acceptor != NULL ? grpc_acceptor_start(server->acceptor, err) : STATUS_OK;
 }
 
-int rpc_server_port(const struct rpc_server *server) { return server->port; }
-void rpc_server_set_health(struct rpc_server *server, const char *service, bool serving) { grpc_health_set(server->health, service, serving); }
+int rpc_server_port(const struct rpc_server *server) {
+    return server->port;
+}
+void rpc_server_set_health(struct rpc_server *server, const char *service, bool serving) {
+    grpc_health_set(server->health, service, serving);
+}
 
 int64_t rpc_server_calls(const struct rpc_server *server) {
     pthread_mutex_t *mutex = (pthread_mutex_t *)&server->mutex;
@@ -633,7 +686,8 @@ int64_t rpc_server_calls(const struct rpc_server *server) {
 
 /** Wait until no call is left, or until `grace_ns` from now. The mutex is held. */
 static void wait_idle_locked(struct rpc_server *server, int64_t grace_ns) {
-    int64_t now_ns = clock_monotonic_ns(clock_system()), deadline_ns = grace_ns > INT64_MAX - now_ns ? INT64_MAX : now_ns + grace_ns;
+    int64_t now_ns = clock_monotonic_ns(clock_system()),
+            deadline_ns = grace_ns > INT64_MAX - now_ns ? INT64_MAX : now_ns + grace_ns;
     struct timespec until = {.tv_sec = deadline_ns / NS_PER_S, .tv_nsec = deadline_ns % NS_PER_S};
     while (server->calls > 0) {
         if (pthread_cond_timedwait(&server->idle, &server->mutex, &until) != 0) return;
@@ -643,7 +697,8 @@ static void wait_idle_locked(struct rpc_server *server, int64_t grace_ns) {
 void rpc_server_stop(struct rpc_server *server, int64_t grace_ns) {
     if (server->stopped) return;
     server->stopped = true;
-    if (server->health != NULL) grpc_health_shut(server->health); /* ends the watchers too, which would otherwise use up the grace */
+    if (server->health != NULL)
+        grpc_health_shut(server->health); /* ends the watchers too, which would otherwise use up the grace */
     grpc_acceptor_destroy(server->acceptor);
     server->acceptor = NULL;
     if (!server->started) return;
@@ -658,7 +713,8 @@ void rpc_server_stop(struct rpc_server *server, int64_t grace_ns) {
     grpc_server_cancel_all_calls(server->server);
     pthread_mutex_lock(&server->mutex);
     /* The slots too: one filled at the last moment may still stand in another queue, and no handler may run after this. */
-    while (!server->shutdown_done || server->calls > 0 || server->slots > 0) pthread_cond_wait(&server->idle, &server->mutex);
+    while (!server->shutdown_done || server->calls > 0 || server->slots > 0)
+        pthread_cond_wait(&server->idle, &server->mutex);
     pthread_mutex_unlock(&server->mutex);
 }
 

@@ -30,27 +30,29 @@ struct rpc_call;
 /** TLS for a server or a client. All NULL: plain text. Paths to PEM files. */
 struct rpc_tls {
     const char *certificate_file, *key_file;
-    const char *ca_file; /* server: require and verify client certificates (mutual TLS); client: trust this instead of the system's roots */
+    const char *
+        ca_file; /* server: require and verify client certificates (mutual TLS); client: trust this instead of the system's roots */
     const char *server_name; /* client: expect this name instead of the address's host; may be NULL */
 };
 
 /** A method. One without `half_closed` takes exactly one message (unary, server streaming): `message` is called at most once, later
  *  messages are not read, and a client that sends none gets UNIMPLEMENTED. One with it takes any number. */
 struct rpc_method {
-    const char *path; /* "/bora.v1.ChatService/CompleteChat" */
-    void (*start)(struct rpc_call *call, void *service);                            /* may be NULL; metadata is there, no message yet */
-    void (*message)(struct rpc_call *call, struct bytes_view message);              /* lent until it returns */
-    void (*half_closed)(struct rpc_call *call);                                     /* may be NULL; the client sends no more */
-    void (*writable)(struct rpc_call *call);                                        /* may be NULL; pending bytes fell to half the mark set by rpc_call_set_watermark */
-    void (*cancelled)(struct rpc_call *call);                                       /* may be NULL */
-    void (*finished)(struct rpc_call *call);                                        /* may be NULL; free the call's state here */
+    const char *path;                                    /* "/bora.v1.ChatService/CompleteChat" */
+    void (*start)(struct rpc_call *call, void *service); /* may be NULL; metadata is there, no message yet */
+    void (*message)(struct rpc_call *call, struct bytes_view message); /* lent until it returns */
+    void (*half_closed)(struct rpc_call *call);                        /* may be NULL; the client sends no more */
+    void (*writable)(
+        struct rpc_call *call); /* may be NULL; pending bytes fell to half the mark set by rpc_call_set_watermark */
+    void (*cancelled)(struct rpc_call *call); /* may be NULL */
+    void (*finished)(struct rpc_call *call);  /* may be NULL; free the call's state here */
 };
 
 struct rpc_server_options {
-    const char *address; /* "127.0.0.1:7001", "[::]:7001" or "unix:/path"; port 0 picks a free one */
-    int threads;         /* completion queues; 0: 1 on small machines, else min(4, cores/4) */
-    int64_t message_bytes_max;      /* received; larger is RESOURCE_EXHAUSTED, compressed UNIMPLEMENTED */
-    int64_t keepalive_ns;           /* ping idle connections; 0 = gRPC's default */
+    const char *address;       /* "127.0.0.1:7001", "[::]:7001" or "unix:/path"; port 0 picks a free one */
+    int threads;               /* completion queues; 0: 1 on small machines, else min(4, cores/4) */
+    int64_t message_bytes_max; /* received; larger is RESOURCE_EXHAUSTED, compressed UNIMPLEMENTED */
+    int64_t keepalive_ns;      /* ping idle connections; 0 = gRPC's default */
     int64_t keepalive_timeout_ns;
     struct rpc_tls tls;
     /* serialised FileDescriptorSet for reflection; borrowed for the server's life; may be empty */
@@ -60,7 +62,8 @@ struct rpc_server_options {
 /** Bind, listen and prepare; serves nothing until rpc_server_start. STATUS_UNAVAILABLE when the port is taken: the message says which. */
 enum status rpc_server_create(const struct rpc_server_options *options, struct rpc_server **out, struct error *err);
 /** Before start. `methods` (count) and `service` are borrowed. */
-enum status rpc_server_add(struct rpc_server *server, const struct rpc_method *methods, size_t count, void *service, struct error *err);
+enum status rpc_server_add(struct rpc_server *server, const struct rpc_method *methods, size_t count, void *service,
+                           struct error *err);
 enum status rpc_server_start(struct rpc_server *server, struct error *err);
 int rpc_server_port(const struct rpc_server *server);
 /** grpc.health.v1 state of a service name ("" = the whole server). Watchers are told. Any thread. */
@@ -101,7 +104,8 @@ void rpc_call_pause_reading(struct rpc_call *call);
 void rpc_call_resume_reading(struct rpc_call *call);
 
 /** Serialise google.rpc.Status{status, message, [Any{type_name, value}]} into `out`. */
-enum status rpc_status_details(enum status status, const char *message, const char *type_name, struct bytes_view value, struct bytes *out);
+enum status rpc_status_details(enum status status, const char *message, const char *type_name, struct bytes_view value,
+                               struct bytes *out);
 /** The first detail of `type_name` inside a serialised google.rpc.Status; false when absent or malformed. Lent from `details`. */
 bool rpc_status_details_find(struct bytes_view details, const char *type_name, struct bytes_view *out_value);
 

@@ -42,8 +42,9 @@ struct reserving {
 };
 
 static bool outcome_of(struct bytes_view word, enum limits_outcome *out) {
-    static const char *const words[] = {[LIMITS_ADMITTED] = "admitted",   [LIMITS_DENIED] = "denied",       [LIMITS_NEVER_FITS] = "never",
-                                        [LIMITS_KEY_UNKNOWN] = "unknown", [LIMITS_KEY_REVOKED] = "revoked", [LIMITS_KEY_EXPIRED] = "expired"};
+    static const char *const words[] = {
+        [LIMITS_ADMITTED] = "admitted",   [LIMITS_DENIED] = "denied",       [LIMITS_NEVER_FITS] = "never",
+        [LIMITS_KEY_UNKNOWN] = "unknown", [LIMITS_KEY_REVOKED] = "revoked", [LIMITS_KEY_EXPIRED] = "expired"};
     for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
         if (!bytes_view_equal_string(word, words[i])) continue;
         *out = (enum limits_outcome)i;
@@ -52,8 +53,10 @@ static bool outcome_of(struct bytes_view word, enum limits_outcome *out) {
     return false;
 }
 
-static bool read_result(const struct redis_reply *reply, const struct limits_reservation *reservation, struct limits_result *out) {
-    if (reply->type != REDIS_ARRAY || reply->count < 1 || !outcome_of(reply->items[0].string, &out->outcome)) return false;
+static bool read_result(const struct redis_reply *reply, const struct limits_reservation *reservation,
+                        struct limits_result *out) {
+    if (reply->type != REDIS_ARRAY || reply->count < 1 || !outcome_of(reply->items[0].string, &out->outcome))
+        return false;
     out->requests = out->tokens = (struct limits_room){LIMITS_ABSENT, LIMITS_ABSENT};
     if (out->outcome >= LIMITS_KEY_UNKNOWN) return true;
     if (reply->count != RESERVE_REPLY_ITEMS) return false;
@@ -70,18 +73,22 @@ static bool read_result(const struct redis_reply *reply, const struct limits_res
 static void on_reserved(void *context, enum status status, const struct redis_reply *reply, const char *message) {
     struct reserving *reserving = context;
     struct limits_result result = {0};
-    if (status != STATUS_OK) reserving->fn(reserving->context, status, NULL, message);
-    else if (!read_result(reply, &reserving->reservation, &result)) reserving->fn(reserving->context, STATUS_INTERNAL, NULL, "the limits script gave a strange answer");
-    else reserving->fn(reserving->context, STATUS_OK, &result, "");
+    if (status != STATUS_OK)
+        reserving->fn(reserving->context, status, NULL, message);
+    else if (!read_result(reply, &reserving->reservation, &result))
+        reserving->fn(reserving->context, STATUS_INTERNAL, NULL, "the limits script gave a strange answer");
+    else
+        reserving->fn(reserving->context, STATUS_OK, &result, "");
     free(reserving);
 }
 
 static const char *what_is_wrong(const struct limits_request *request) {
-    if (request->key_id[0] == 0 || strlen(request->key_id) > LIMITS_KEY_ID_BYTES) return "limits: the key id is empty or too long";
+    if (request->key_id[0] == 0 || strlen(request->key_id) > LIMITS_KEY_ID_BYTES)
+        return "limits: the key id is empty or too long";
     if (strlen(request->model) > LIMIT_MODEL_NAME_BYTES) return "limits: the model's name is too long";
     if (request->tokens < 0 || request->tokens > LIMITS_MAX) return "limits: tokens out of range";
-    const int64_t limits[] = {request->key.requests_per_minute, request->key.tokens_per_minute, request->key_and_model.requests_per_minute,
-                              request->key_and_model.tokens_per_minute};
+    const int64_t limits[] = {request->key.requests_per_minute, request->key.tokens_per_minute,
+                              request->key_and_model.requests_per_minute, request->key_and_model.tokens_per_minute};
     for (int i = 0; i < 4; i++) {
         if (limits[i] < LIMITS_ABSENT || limits[i] > LIMITS_MAX) return "limits: a limit is out of range";
     }
@@ -93,7 +100,8 @@ void limits_reserve(struct redis_client *client, const struct limits_request *re
     const char *wrong = what_is_wrong(request);
     struct reserving *reserving = wrong == NULL ? calloc(1, sizeof *reserving) : NULL;
     if (reserving == NULL) {
-        fn(context, wrong != NULL ? STATUS_INVALID_ARGUMENT : STATUS_UNAVAILABLE, NULL, wrong != NULL ? wrong : "out of memory");
+        fn(context, wrong != NULL ? STATUS_INVALID_ARGUMENT : STATUS_UNAVAILABLE, NULL,
+           wrong != NULL ? wrong : "out of memory");
         return;
     }
     *reserving = (struct reserving){.fn = fn, .context = context};
@@ -103,10 +111,14 @@ void limits_reserve(struct redis_client *client, const struct limits_request *re
 
     struct names names;
     write_names(&names, &reserving->reservation);
-    struct bytes_view keys[] = {bytes_view_string(names.record), bytes_view_string(names.reservation), bytes_view_string(names.key_usage),
-                                bytes_view_string(names.model_usage)};
-    const int64_t values[RESERVE_ARGUMENTS] = {request->test_time_ms, request->tokens, request->key.requests_per_minute, request->key.tokens_per_minute,
-                                               request->key_and_model.requests_per_minute, request->key_and_model.tokens_per_minute};
+    struct bytes_view keys[] = {bytes_view_string(names.record), bytes_view_string(names.reservation),
+                                bytes_view_string(names.key_usage), bytes_view_string(names.model_usage)};
+    const int64_t values[RESERVE_ARGUMENTS] = {request->test_time_ms,
+                                               request->tokens,
+                                               request->key.requests_per_minute,
+                                               request->key.tokens_per_minute,
+                                               request->key_and_model.requests_per_minute,
+                                               request->key_and_model.tokens_per_minute};
     char texts[RESERVE_ARGUMENTS][NUMBER_BYTES];
     struct bytes_view arguments[RESERVE_ARGUMENTS];
     for (int i = 0; i < RESERVE_ARGUMENTS; i++) {
@@ -122,7 +134,8 @@ void limits_check_key(struct redis_client *client, const char *key_id, limits_fn
     limits_reserve(client, &request, fn, context);
 }
 
-void limits_settle(struct redis_client *client, const struct limits_reservation *reservation, int64_t actual_tokens, redis_fn *fn, void *context) {
+void limits_settle(struct redis_client *client, const struct limits_reservation *reservation, int64_t actual_tokens,
+                   redis_fn *fn, void *context) {
     pthread_once(&scripts_once, init_scripts);
     if (reservation->id[0] == 0) {
         struct redis_reply nothing = {.type = REDIS_INTEGER};
@@ -133,7 +146,8 @@ void limits_settle(struct redis_client *client, const struct limits_reservation 
     if (actual_tokens > LIMITS_MAX) actual_tokens = LIMITS_MAX;
     struct names names;
     write_names(&names, reservation);
-    struct bytes_view keys[] = {bytes_view_string(names.reservation), bytes_view_string(names.key_usage), bytes_view_string(names.model_usage)};
+    struct bytes_view keys[] = {bytes_view_string(names.reservation), bytes_view_string(names.key_usage),
+                                bytes_view_string(names.model_usage)};
     char actual[NUMBER_BYTES];
     snprintf(actual, sizeof actual, "%" PRId64, actual_tokens);
     struct bytes_view argument = bytes_view_string(actual);

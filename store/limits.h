@@ -72,8 +72,8 @@ struct limits_reservation {
 
 struct limits_result {
     enum limits_outcome outcome;
-    enum limits_bucket denied_by; /* DENIED, NEVER_FITS: the bucket that keeps it out longest */
-    int64_t retry_after_ms;       /* DENIED: > 0 */
+    enum limits_bucket denied_by;        /* DENIED, NEVER_FITS: the bucket that keeps it out longest */
+    int64_t retry_after_ms;              /* DENIED: > 0 */
     struct limits_room requests, tokens; /* after this request, if admitted */
     struct limits_reservation reservation;
 };
@@ -89,6 +89,7 @@ void limits_check_key(struct redis_client *client, const char *key_id, limits_fn
 
 /** Give back what was reserved above `actual_tokens`. Once per reservation: repeated calls, and calls after the window has passed, change nothing.
  *  The request itself stays counted. `fn` may be NULL; its reply is 1 when this call settled it, else 0. */
-void limits_settle(struct redis_client *client, const struct limits_reservation *reservation, int64_t actual_tokens, redis_fn *fn, void *context);
+void limits_settle(struct redis_client *client, const struct limits_reservation *reservation, int64_t actual_tokens,
+                   redis_fn *fn, void *context);
 
 #endif

@@ -18,11 +18,14 @@
 enum { COMMANDS_MAX = 65536 };
 static const int64_t TIMEOUT_DEFAULT_NS = 500 * (int64_t)NS_PER_MS;
 
-static int64_t now_ns(void) { return clock_monotonic_ns(clock_system()); }
+static int64_t now_ns(void) {
+    return clock_monotonic_ns(clock_system());
+}
 
 /* --- the end of a command --------------------------------------------------------------------------------------- */
 
-static void answer(struct redis_command *command, enum status status, const struct redis_reply *reply, const char *message) {
+static void answer(struct redis_command *command, enum status status, const struct redis_reply *reply,
+                   const char *message) {
     atomic_fetch_sub(&command->client->command_count, 1);
     if (command->fn != NULL) command->fn(command->context, status, reply, message);
 }
@@ -31,16 +34,20 @@ static void answer(struct redis_command *command, enum status status, const stru
 static void fail_unconnected(struct redis_command *command, bool closing, const char *reason) {
     char message[REDIS_REASON_BYTES + 64];
     snprintf(message, sizeof message, "Redis cannot be reached: %s", reason);
-    if (closing) answer(command, STATUS_CANCELLED, NULL, "the Redis client is closing");
-    else answer(command, STATUS_UNAVAILABLE, NULL, message);
+    if (closing)
+        answer(command, STATUS_CANCELLED, NULL, "the Redis client is closing");
+    else
+        answer(command, STATUS_UNAVAILABLE, NULL, message);
 }
 
 /** Errors that pass (the server loads, fails over, is full or busy) are UNAVAILABLE; anything else is our own mistake. */
 static enum status status_of_error(struct bytes_view text) {
-    static const char *const passing[] = {"LOADING", "BUSY", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "READONLY", "MISCONF", "NOREPLICAS", "OOM"};
+    static const char *const passing[] = {"LOADING",  "BUSY",    "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN",
+                                          "READONLY", "MISCONF", "NOREPLICAS", "OOM"};
     for (size_t i = 0; i < sizeof passing / sizeof *passing; i++) {
         size_t length = strlen(passing[i]);
-        if (text.length > length && memcmp(text.data, passing[i], length) == 0 && text.data[length] == ' ') return STATUS_UNAVAILABLE;
+        if (text.length > length && memcmp(text.data, passing[i], length) == 0 && text.data[length] == ' ')
+            return STATUS_UNAVAILABLE;
     }
     return STATUS_INTERNAL;
 }
@@ -51,8 +58,10 @@ static void answer_with_reply(struct redis_command *command, const redisReply *r
         answer(command, STATUS_RESOURCE_EXHAUSTED, NULL, "out of memory");
         return;
     }
-    if (reply.type == REDIS_ERROR) answer(command, status_of_error(reply.string), &reply, (const char *)reply.string.data);
-    else answer(command, STATUS_OK, &reply, "");
+    if (reply.type == REDIS_ERROR)
+        answer(command, status_of_error(reply.string), &reply, (const char *)reply.string.data);
+    else
+        answer(command, STATUS_OK, &reply, "");
     free(block);
 }
 
@@ -71,7 +80,8 @@ static void arm_timeout(struct redis_client *client) {
 
 static void send_command(struct redis_client *client, struct redis_command *command) {
     redisAsyncContext *context = client->connection.up && !client->ended ? client->connection.context : NULL;
-    if (context == NULL || redisAsyncFormattedCommand(context, on_reply, command, command->wire, command->wire_length) != REDIS_OK) {
+    if (context == NULL ||
+        redisAsyncFormattedCommand(context, on_reply, command, command->wire, command->wire_length) != REDIS_OK) {
         fail_unconnected(command, client->ended, client->connection.reason);
         redis_command_free(command);
         return;
@@ -85,8 +95,10 @@ static void on_reply(redisAsyncContext *context, void *raw, void *privdata) {
     struct redis_command *command = privdata;
     struct redis_client *client = command->client;
     const redisReply *reply = raw;
-    if (reply != NULL) client->last_reply_ns = now_ns();
-    else redis_connection_ended(&client->connection, context);
+    if (reply != NULL)
+        client->last_reply_ns = now_ns();
+    else
+        redis_connection_ended(&client->connection, context);
 
     if (command->timed_out) {
         redis_command_free(command);
@@ -114,7 +126,8 @@ static void on_timeout(evutil_socket_t fd, short events, void *argument) {
     struct redis_client *client = argument;
     bool silent = false;
     int64_t now = now_ns();
-    for (struct redis_command *command; (command = TAILQ_FIRST(&client->waiting)) != NULL && command->deadline_ns <= now;) {
+    for (struct redis_command *command;
+         (command = TAILQ_FIRST(&client->waiting)) != NULL && command->deadline_ns <= now;) {
         silent = silent || client->last_reply_ns < command->sent_ns;
         TAILQ_REMOVE(&client->waiting, command, link);
         command->timed_out = true; /* hiredis still holds it */
@@ -167,7 +180,9 @@ static void on_down(void *owner) {
     if (client->on_connection != NULL) client->on_connection(client->context, false);
 }
 
-static void on_refused(void *owner) { publish_state(owner, false); }
+static void on_refused(void *owner) {
+    publish_state(owner, false);
+}
 
 /* --- any thread ------------------------------------------------------------------------------------------------- */
 
@@ -180,8 +195,10 @@ void redis_submit(struct redis_client *client, struct redis_command *command) {
     bool connected = atomic_load(&client->connected), closing = client->stopping;
     bool accepted = connected && !closing && count < COMMANDS_MAX;
     bool was_empty = TAILQ_EMPTY(&client->inbox);
-    if (accepted) TAILQ_INSERT_TAIL(&client->inbox, command, link);
-    else if (!connected) memcpy(reason, client->reason, sizeof reason);
+    if (accepted)
+        TAILQ_INSERT_TAIL(&client->inbox, command, link);
+    else if (!connected)
+        memcpy(reason, client->reason, sizeof reason);
     pthread_mutex_unlock(&client->mutex);
     if (!accepted) {
         fail_unconnected(command, closing, reason);
@@ -191,16 +208,20 @@ void redis_submit(struct redis_client *client, struct redis_command *command) {
     }
 }
 
-bool redis_client_connected(const struct redis_client *client) { return atomic_load(&client->connected); }
+bool redis_client_connected(const struct redis_client *client) {
+    return atomic_load(&client->connected);
+}
 
 enum status redis_client_wait(struct redis_client *client, int64_t timeout_ns, struct error *err) {
     int64_t until = now_ns() + timeout_ns;
     struct timespec deadline = {.tv_sec = until / NS_PER_S, .tv_nsec = until % NS_PER_S};
     int waited = 0;
     pthread_mutex_lock(&client->mutex);
-    while (!atomic_load(&client->connected) && waited == 0) waited = pthread_cond_timedwait(&client->changed, &client->mutex, &deadline);
+    while (!atomic_load(&client->connected) && waited == 0)
+        waited = pthread_cond_timedwait(&client->changed, &client->mutex, &deadline);
     enum status status = STATUS_OK;
-    if (!atomic_load(&client->connected)) status = error_set(err, STATUS_UNAVAILABLE, "Redis cannot be reached: %s", client->reason);
+    if (!atomic_load(&client->connected))
+        status = error_set(err, STATUS_UNAVAILABLE, "Redis cannot be reached: %s", client->reason);
     pthread_mutex_unlock(&client->mutex);
     return status;
 }

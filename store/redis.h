@@ -24,7 +24,8 @@ struct redis_options {
     const char *password; /* may be NULL */
     int database;
     int64_t timeout_ns; /* of one command; 0 = 500 ms */
-    void (*on_connection)(void *context, bool connected); /* may be NULL; on the client's thread, each change, also during destroy */
+    void (*on_connection)(void *context,
+                          bool connected); /* may be NULL; on the client's thread, each change, also during destroy */
     void *context;
 };
 
@@ -56,14 +57,17 @@ struct redis_reply {
 typedef void redis_fn(void *context, enum status status, const struct redis_reply *reply, const char *message);
 
 /** Arguments are copied. `fn` (may be NULL) is called exactly once, also on failure - then perhaps before this returns, on the caller's thread. */
-void redis_command(struct redis_client *client, const struct bytes_view *arguments, size_t count, redis_fn *fn, void *context);
+void redis_command(struct redis_client *client, const struct bytes_view *arguments, size_t count, redis_fn *fn,
+                   void *context);
 /** printf-like for constants and simple values: words separated by blanks; inside a word %s is text (blanks in it do not split it), %lld an
  *  integer, %b a `const struct bytes_view *`. At most 64 words and 1 MiB. */
 void redis_commandf(struct redis_client *client, redis_fn *fn, void *context, const char *format, ...);
 
 /** Blocking forms, for start-up, tools and tests; never on the client's thread. `out` (may be NULL) is a deep copy, freed with redis_reply_free. */
-enum status redis_call(struct redis_client *client, const struct bytes_view *arguments, size_t count, struct redis_reply **out, struct error *err);
-enum status redis_callf(struct redis_client *client, struct redis_reply **out, struct error *err, const char *format, ...);
+enum status redis_call(struct redis_client *client, const struct bytes_view *arguments, size_t count,
+                       struct redis_reply **out, struct error *err);
+enum status redis_callf(struct redis_client *client, struct redis_reply **out, struct error *err, const char *format,
+                        ...);
 void redis_reply_free(struct redis_reply *reply);
 
 /** A Lua script, sent as EVALSHA and, when the server does not know it (restart), as EVAL. Static lifetime expected. */
@@ -72,14 +76,17 @@ struct redis_script {
     char sha1[41]; /* filled by redis_script_init */
 };
 void redis_script_init(struct redis_script *script, const char *source);
-void redis_script_run(struct redis_client *client, const struct redis_script *script, const struct bytes_view *keys, size_t key_count,
-                      const struct bytes_view *arguments, size_t argument_count, redis_fn *fn, void *context);
-enum status redis_script_call(struct redis_client *client, const struct redis_script *script, const struct bytes_view *keys, size_t key_count,
-                              const struct bytes_view *arguments, size_t argument_count, struct redis_reply **out, struct error *err);
+void redis_script_run(struct redis_client *client, const struct redis_script *script, const struct bytes_view *keys,
+                      size_t key_count, const struct bytes_view *arguments, size_t argument_count, redis_fn *fn,
+                      void *context);
+enum status redis_script_call(struct redis_client *client, const struct redis_script *script,
+                              const struct bytes_view *keys, size_t key_count, const struct bytes_view *arguments,
+                              size_t argument_count, struct redis_reply **out, struct error *err);
 
 /** Subscribe (a connection of its own, renewed by itself). `on_message` on the client's thread; `on_state` tells when messages may have been
  *  missed (false: lost, true: subscribed again). For the client's life. */
-enum status redis_subscribe(struct redis_client *client, const char *channel, void (*on_message)(void *context, struct bytes_view message),
+enum status redis_subscribe(struct redis_client *client, const char *channel,
+                            void (*on_message)(void *context, struct bytes_view message),
                             void (*on_state)(void *context, bool subscribed), void *context, struct error *err);
 
 #endif

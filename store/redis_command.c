@@ -22,7 +22,8 @@ static char *put_bulk(char *to, struct bytes_view argument) {
     return to;
 }
 
-struct redis_command *redis_command_create(const struct bytes_view *arguments, size_t count, redis_fn *fn, void *context) {
+struct redis_command *redis_command_create(const struct bytes_view *arguments, size_t count, redis_fn *fn,
+                                           void *context) {
     size_t bytes = BULK_HEADER_BYTES;
     for (size_t i = 0; i < count; i++) bytes += arguments[i].length + BULK_HEADER_BYTES;
     struct redis_command *command = calloc(1, sizeof *command);
@@ -52,10 +53,13 @@ static void fail_without_memory(redis_fn *fn, void *context) {
     if (fn != NULL) fn(context, STATUS_RESOURCE_EXHAUSTED, NULL, "out of memory");
 }
 
-void redis_command(struct redis_client *client, const struct bytes_view *arguments, size_t count, redis_fn *fn, void *context) {
+void redis_command(struct redis_client *client, const struct bytes_view *arguments, size_t count, redis_fn *fn,
+                   void *context) {
     struct redis_command *command = redis_command_create(arguments, count, fn, context);
-    if (command != NULL) redis_submit(client, command);
-    else fail_without_memory(fn, context);
+    if (command != NULL)
+        redis_submit(client, command);
+    else
+        fail_without_memory(fn, context);
 }
 
 /* --- printf-like ------------------------------------------------------------------------------------------------ */
@@ -91,7 +95,9 @@ static bool split_words(struct words *words, const char *format, va_list *values
         if (*at == 0) break;
         if (words->count == WORDS_MAX) return false;
         for (; *at != 0 && *at != ' '; at++) {
-            if (*at == '%' ? !append_conversion(&words->text, &at, values) : bytes_append_byte(&words->text, (uint8_t)*at) != STATUS_OK) return false;
+            if (*at == '%' ? !append_conversion(&words->text, &at, values)
+                           : bytes_append_byte(&words->text, (uint8_t)*at) != STATUS_OK)
+                return false;
         }
         words->ends[words->count++] = words->text.length;
     }
@@ -117,8 +123,10 @@ static struct redis_command *command_from_format(const char *format, va_list *va
 
 static void commandv(struct redis_client *client, redis_fn *fn, void *context, const char *format, va_list *values) {
     struct redis_command *command = command_from_format(format, values, fn, context);
-    if (command != NULL) redis_submit(client, command);
-    else if (fn != NULL) fn(context, STATUS_INTERNAL, NULL, "the Redis command has a bad format or is too long");
+    if (command != NULL)
+        redis_submit(client, command);
+    else if (fn != NULL)
+        fn(context, STATUS_INTERNAL, NULL, "the Redis command has a bad format or is too long");
 }
 
 void redis_commandf(struct redis_client *client, redis_fn *fn, void *context, const char *format, ...) {
@@ -144,8 +152,10 @@ static void waiter_answer(void *context, enum status status, const struct redis_
     struct redis_reply *copy = status == STATUS_OK ? redis_reply_copy(reply) : NULL;
     pthread_mutex_lock(&waiter->mutex);
     waiter->reply = copy;
-    if (status != STATUS_OK) waiter->status = error_set(waiter->err, status, "%s", message);
-    else if (copy == NULL) waiter->status = error_set(waiter->err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
+    if (status != STATUS_OK)
+        waiter->status = error_set(waiter->err, status, "%s", message);
+    else if (copy == NULL)
+        waiter->status = error_set(waiter->err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
     waiter->done = true;
     pthread_cond_signal(&waiter->done_changed);
     pthread_mutex_unlock(&waiter->mutex);
@@ -158,8 +168,10 @@ static enum status waiter_finish(struct waiter *waiter, struct redis_reply **out
     pthread_mutex_destroy(&waiter->mutex);
     pthread_cond_destroy(&waiter->done_changed);
     if (waiter->status != STATUS_OK) return waiter->status;
-    if (out != NULL) *out = waiter->reply;
-    else redis_reply_free(waiter->reply);
+    if (out != NULL)
+        *out = waiter->reply;
+    else
+        redis_reply_free(waiter->reply);
     return STATUS_OK;
 }
 
@@ -168,14 +180,16 @@ static enum status check_thread(struct redis_client *client, struct error *err) 
     return error_set(err, STATUS_INTERNAL, "a blocking Redis call on the client's own thread");
 }
 
-enum status redis_call(struct redis_client *client, const struct bytes_view *arguments, size_t count, struct redis_reply **out, struct error *err) {
+enum status redis_call(struct redis_client *client, const struct bytes_view *arguments, size_t count,
+                       struct redis_reply **out, struct error *err) {
     TRY(check_thread(client, err));
     struct waiter waiter = {.mutex = PTHREAD_MUTEX_INITIALIZER, .done_changed = PTHREAD_COND_INITIALIZER, .err = err};
     redis_command(client, arguments, count, waiter_answer, &waiter);
     return waiter_finish(&waiter, out);
 }
 
-enum status redis_callf(struct redis_client *client, struct redis_reply **out, struct error *err, const char *format, ...) {
+enum status redis_callf(struct redis_client *client, struct redis_reply **out, struct error *err, const char *format,
+                        ...) {
     TRY(check_thread(client, err));
     struct waiter waiter = {.mutex = PTHREAD_MUTEX_INITIALIZER, .done_changed = PTHREAD_COND_INITIALIZER, .err = err};
     va_list values;
@@ -185,8 +199,9 @@ enum status redis_callf(struct redis_client *client, struct redis_reply **out, s
     return waiter_finish(&waiter, out);
 }
 
-enum status redis_script_call(struct redis_client *client, const struct redis_script *script, const struct bytes_view *keys, size_t key_count,
-                              const struct bytes_view *arguments, size_t argument_count, struct redis_reply **out, struct error *err) {
+enum status redis_script_call(struct redis_client *client, const struct redis_script *script,
+                              const struct bytes_view *keys, size_t key_count, const struct bytes_view *arguments,
+                              size_t argument_count, struct redis_reply **out, struct error *err) {
     TRY(check_thread(client, err));
     struct waiter waiter = {.mutex = PTHREAD_MUTEX_INITIALIZER, .done_changed = PTHREAD_COND_INITIALIZER, .err = err};
     redis_script_run(client, script, keys, key_count, arguments, argument_count, waiter_answer, &waiter);
@@ -202,8 +217,9 @@ void redis_script_init(struct redis_script *script, const char *source) {
     bytes_to_hex(digest, sizeof digest, script->sha1);
 }
 
-void redis_script_run(struct redis_client *client, const struct redis_script *script, const struct bytes_view *keys, size_t key_count,
-                      const struct bytes_view *arguments, size_t argument_count, redis_fn *fn, void *context) {
+void redis_script_run(struct redis_client *client, const struct redis_script *script, const struct bytes_view *keys,
+                      size_t key_count, const struct bytes_view *arguments, size_t argument_count, redis_fn *fn,
+                      void *context) {
     size_t count = 3 + key_count + argument_count;
     struct bytes_view *words = calloc(count, sizeof *words);
     struct redis_command *command = NULL;

@@ -22,18 +22,22 @@ static const int64_t ATTEMPT_MIN_NS = NS_PER_S;
 
 static void try_connecting(struct redis_connection *connection);
 
-enum status redis_target_init(struct redis_target *target, const char *address, const char *password, struct error *err) {
+enum status redis_target_init(struct redis_target *target, const char *address, const char *password,
+                              struct error *err) {
     *target = (struct redis_target){0};
     if (strncmp(address, "unix:", 5) == 0) {
-        if (address[5] == 0) return error_set(err, STATUS_INVALID_ARGUMENT, "Redis address %.64s names no socket", address);
+        if (address[5] == 0)
+            return error_set(err, STATUS_INVALID_ARGUMENT, "Redis address %.64s names no socket", address);
         target->unix_path = strdup(address + 5);
     } else {
         const char *colon = strrchr(address, ':');
         int64_t port = 0;
         if (colon == NULL || colon == address || !text_to_i64(colon + 1, &port) || port < 1 || port > 65535)
-            return error_set(err, STATUS_INVALID_ARGUMENT, "Redis address %.64s is neither host:port nor unix:/path", address);
+            return error_set(err, STATUS_INVALID_ARGUMENT, "Redis address %.64s is neither host:port nor unix:/path",
+                             address);
         bool bracketed = address[0] == '[' && colon[-1] == ']';
-        target->host = bracketed ? strndup(address + 1, (size_t)(colon - address) - 2) : strndup(address, (size_t)(colon - address));
+        target->host = bracketed ? strndup(address + 1, (size_t)(colon - address) - 2)
+                                 : strndup(address, (size_t)(colon - address));
         target->port = (int)port;
     }
     if (password != NULL) target->password = strdup(password);
@@ -61,11 +65,14 @@ static void lose(struct redis_connection *connection, const char *reason) {
     bool was_up = connection->up;
     connection->context = NULL;
     connection->up = false;
-    snprintf(connection->reason, sizeof connection->reason, "%s", reason != NULL && reason[0] != 0 ? reason : "connection lost");
+    snprintf(connection->reason, sizeof connection->reason, "%s",
+             reason != NULL && reason[0] != 0 ? reason : "connection lost");
     arm(connection, connection->backoff_ns);
     connection->backoff_ns = connection->backoff_ns * 2 < BACKOFF_MAX_NS ? connection->backoff_ns * 2 : BACKOFF_MAX_NS;
-    if (was_up) connection->on_down(connection->owner);
-    else connection->on_refused(connection->owner);
+    if (was_up)
+        connection->on_down(connection->owner);
+    else
+        connection->on_refused(connection->owner);
 }
 
 void redis_connection_ended(struct redis_connection *connection, const redisAsyncContext *context) {
@@ -110,7 +117,8 @@ static void on_disconnect(const redisAsyncContext *context, int status) {
 
 static void try_connecting(struct redis_connection *connection) {
     const struct redis_target *target = connection->target;
-    redisAsyncContext *context = target->host != NULL ? redisAsyncConnect(target->host, target->port) : redisAsyncConnectUnix(target->unix_path);
+    redisAsyncContext *context =
+        target->host != NULL ? redisAsyncConnect(target->host, target->port) : redisAsyncConnectUnix(target->unix_path);
     if (context == NULL || context->err != 0) {
         lose(connection, context != NULL ? context->errstr : "out of memory");
         if (context != NULL) redisAsyncFree(context);
@@ -130,11 +138,14 @@ static void try_connecting(struct redis_connection *connection) {
 static void on_timer(evutil_socket_t fd, short events, void *argument) {
     (void)fd, (void)events;
     struct redis_connection *connection = argument;
-    if (connection->context == NULL) try_connecting(connection);
-    else if (!connection->up) redis_connection_drop(connection, "no answer to PING");
+    if (connection->context == NULL)
+        try_connecting(connection);
+    else if (!connection->up)
+        redis_connection_drop(connection, "no answer to PING");
 }
 
-enum status redis_connection_init(struct redis_connection *connection, struct event_base *base, const struct redis_target *target, struct error *err) {
+enum status redis_connection_init(struct redis_connection *connection, struct event_base *base,
+                                  const struct redis_target *target, struct error *err) {
     connection->base = base;
     connection->target = target;
     connection->backoff_ns = BACKOFF_MIN_NS;
@@ -143,7 +154,9 @@ enum status redis_connection_init(struct redis_connection *connection, struct ev
     return connection->timer != NULL ? STATUS_OK : error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
 }
 
-void redis_connection_start(struct redis_connection *connection) { try_connecting(connection); }
+void redis_connection_start(struct redis_connection *connection) {
+    try_connecting(connection);
+}
 
 void redis_connection_deinit(struct redis_connection *connection) {
     if (connection->timer == NULL) return; /* never initialised */

@@ -32,7 +32,8 @@ struct redis_target {
     int database;
     int64_t timeout_ns;
 };
-enum status redis_target_init(struct redis_target *target, const char *address, const char *password, struct error *err);
+enum status redis_target_init(struct redis_target *target, const char *address, const char *password,
+                              struct error *err);
 void redis_target_deinit(struct redis_target *target);
 
 struct redis_connection {
@@ -44,13 +45,14 @@ struct redis_connection {
     int64_t backoff_ns;
     char reason[REDIS_REASON_BYTES]; /* why it is not up */
     void (*on_up)(void *owner);
-    void (*on_down)(void *owner); /* was up and is not; `reason` says why */
+    void (*on_down)(void *owner);    /* was up and is not; `reason` says why */
     void (*on_refused)(void *owner); /* an attempt failed; `reason` says why */
     void *owner;
 };
 
 /** Remembers its arguments (borrowed) and allocates the timer; connects after redis_connection_start. */
-enum status redis_connection_init(struct redis_connection *connection, struct event_base *base, const struct redis_target *target, struct error *err);
+enum status redis_connection_init(struct redis_connection *connection, struct event_base *base,
+                                  const struct redis_target *target, struct error *err);
 void redis_connection_start(struct redis_connection *connection);
 /** Give the connection up and try again after the usual wait. hiredis calls every pending callback with a NULL reply: now,
  *  or, inside one of its callbacks, right after that. */

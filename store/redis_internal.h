@@ -25,9 +25,9 @@ struct redis_command {
     redis_fn *fn;
     void *context;
     int64_t deadline_ns, sent_ns;
-    bool timed_out;                     /* fn was called; the reply will be thrown away */
-    const struct redis_script *script;  /* not NULL: an EVALSHA that may still become an EVAL */
-    size_t script_tail;                 /* where the bytes behind the sha begin */
+    bool timed_out;                    /* fn was called; the reply will be thrown away */
+    const struct redis_script *script; /* not NULL: an EVALSHA that may still become an EVAL */
+    size_t script_tail;                /* where the bytes behind the sha begin */
     int argument_count;
     size_t wire_length;
     char *wire; /* as sent: the RESP array of bulk strings */
@@ -77,7 +77,8 @@ struct redis_client {
 /** Takes the command. */
 void redis_submit(struct redis_client *client, struct redis_command *command);
 /** An empty command with its RESP bytes; NULL when memory is out. */
-struct redis_command *redis_command_create(const struct bytes_view *arguments, size_t count, redis_fn *fn, void *context);
+struct redis_command *redis_command_create(const struct bytes_view *arguments, size_t count, redis_fn *fn,
+                                           void *context);
 void redis_command_free(struct redis_command *command);
 /** Turn a script's EVALSHA into EVAL. False when memory is out. */
 bool redis_command_use_source(struct redis_command *command);

@@ -25,7 +25,9 @@ static void convert(const redisReply *raw, struct redis_reply *out, struct redis
     case REDIS_REPLY_STRING:
     case REDIS_REPLY_STATUS:
     case REDIS_REPLY_ERROR:
-        out->type = raw->type == REDIS_REPLY_STRING ? REDIS_STRING : raw->type == REDIS_REPLY_STATUS ? REDIS_STATUS_REPLY : REDIS_ERROR;
+        out->type = raw->type == REDIS_REPLY_STRING   ? REDIS_STRING
+                    : raw->type == REDIS_REPLY_STATUS ? REDIS_STATUS_REPLY
+                                                      : REDIS_ERROR;
         out->string = bytes_view_of(raw->str, raw->len);
         break;
     case REDIS_REPLY_ARRAY: {
@@ -37,7 +39,8 @@ static void convert(const redisReply *raw, struct redis_reply *out, struct redis
         out->items = items;
         break;
     }
-    default: break;
+    default:
+        break;
     }
 }
 
@@ -60,7 +63,8 @@ static void measure(const struct redis_reply *reply, size_t *nodes, size_t *char
     for (size_t i = 0; i < reply->count; i++) measure(&reply->items[i], nodes, characters);
 }
 
-static void copy(const struct redis_reply *from, struct redis_reply *to, struct redis_reply **free_nodes, char **free_characters) {
+static void copy(const struct redis_reply *from, struct redis_reply *to, struct redis_reply **free_nodes,
+                 char **free_characters) {
     *to = *from;
     if (from->string.length > 0) memcpy(*free_characters, from->string.data, from->string.length);
     (*free_characters)[from->string.length] = 0;
@@ -83,4 +87,6 @@ struct redis_reply *redis_reply_copy(const struct redis_reply *reply) {
     return block;
 }
 
-void redis_reply_free(struct redis_reply *reply) { free(reply); }
+void redis_reply_free(struct redis_reply *reply) {
+    free(reply);
+}

@@ -13,7 +13,9 @@
  * (PING would do as well, but hiredis 0.14 does not recognise its answer on a subscribed connection.) */
 static const struct timeval PROBE_EVERY = {.tv_sec = 2};
 
-static int64_t now_ns(void) { return clock_monotonic_ns(clock_system()); }
+static int64_t now_ns(void) {
+    return clock_monotonic_ns(clock_system());
+}
 
 static void set_state(struct redis_subscription *subscription, bool subscribed) {
     if (subscription->subscribed == subscribed) return;
@@ -33,34 +35,45 @@ static void on_push(redisAsyncContext *context, void *raw, void *privdata) {
         redis_connection_drop(&client->subscriber, reply->str);
         return;
     }
-    if (reply->type != REDIS_REPLY_ARRAY || reply->elements < 3 || reply->element[1]->type != REDIS_REPLY_STRING) return;
-    bool subscribed = strcasecmp(reply->element[0]->str, "subscribe") == 0, message = strcasecmp(reply->element[0]->str, "message") == 0;
+    if (reply->type != REDIS_REPLY_ARRAY || reply->elements < 3 || reply->element[1]->type != REDIS_REPLY_STRING)
+        return;
+    bool subscribed = strcasecmp(reply->element[0]->str, "subscribe") == 0,
+         message = strcasecmp(reply->element[0]->str, "message") == 0;
     const char *channel = reply->element[1]->str;
-    for (struct redis_subscription *subscription = client->subscriptions; subscription != NULL; subscription = subscription->next) {
+    for (struct redis_subscription *subscription = client->subscriptions; subscription != NULL;
+         subscription = subscription->next) {
         if (strcmp(subscription->channel, channel) != 0) continue;
-        if (subscribed) set_state(subscription, true);
-        else if (message) subscription->on_message(subscription->context, bytes_view_of(reply->element[2]->str, reply->element[2]->len));
+        if (subscribed)
+            set_state(subscription, true);
+        else if (message)
+            subscription->on_message(subscription->context,
+                                     bytes_view_of(reply->element[2]->str, reply->element[2]->len));
     }
 }
 
 static void subscribe(struct redis_client *client, const struct redis_subscription *subscription) {
-    if (client->subscriber.up) redisAsyncCommand(client->subscriber.context, on_push, client, "SUBSCRIBE %s", subscription->channel);
+    if (client->subscriber.up)
+        redisAsyncCommand(client->subscriber.context, on_push, client, "SUBSCRIBE %s", subscription->channel);
 }
 
 static void on_up(void *owner) {
     struct redis_client *client = owner;
     client->subscriber_heard_ns = client->probe_sent_ns = now_ns();
-    for (struct redis_subscription *subscription = client->subscriptions; subscription != NULL; subscription = subscription->next)
+    for (struct redis_subscription *subscription = client->subscriptions; subscription != NULL;
+         subscription = subscription->next)
         subscribe(client, subscription);
 }
 
 static void on_down(void *owner) {
     struct redis_client *client = owner;
-    for (struct redis_subscription *subscription = client->subscriptions; subscription != NULL; subscription = subscription->next)
+    for (struct redis_subscription *subscription = client->subscriptions; subscription != NULL;
+         subscription = subscription->next)
         set_state(subscription, false);
 }
 
-static void on_refused(void *owner) { (void)owner; }
+static void on_refused(void *owner) {
+    (void)owner;
+}
 
 static void on_probe(evutil_socket_t fd, short events, void *argument) {
     (void)fd, (void)events;
@@ -113,7 +126,8 @@ void redis_subscriptions_deinit(struct redis_client *client) {
     client->probe_timer = NULL;
 }
 
-enum status redis_subscribe(struct redis_client *client, const char *channel, void (*on_message)(void *context, struct bytes_view message),
+enum status redis_subscribe(struct redis_client *client, const char *channel,
+                            void (*on_message)(void *context, struct bytes_view message),
                             void (*on_state)(void *context, bool subscribed), void *context, struct error *err) {
     struct redis_subscription *subscription = calloc(1, sizeof *subscription);
     char *name = strdup(channel);
@@ -122,7 +136,8 @@ enum status redis_subscribe(struct redis_client *client, const char *channel, vo
         free(name);
         return error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
     }
-    *subscription = (struct redis_subscription){.channel = name, .on_message = on_message, .on_state = on_state, .context = context};
+    *subscription = (struct redis_subscription){
+        .channel = name, .on_message = on_message, .on_state = on_state, .context = context};
     pthread_mutex_lock(&client->mutex);
     subscription->next = client->new_subscriptions;
     client->new_subscriptions = subscription;

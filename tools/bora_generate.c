@@ -37,14 +37,17 @@ static const struct setting settings_table[] = {
     SETTING_DOUBLE(S, top_p, "top-p", "1", 1e-9, 1, "P", "share of probability to draw from"),
     SETTING_INTEGER(S, seed, "seed", "0", 0, 9e15, "N", "of the random stream"),
     SETTING_INTEGER(S, threads, "threads", "0", 0, LIMIT_THREADS, "N", "0: all processors"),
-    SETTING_CHOICE(S, variant, "kernel-variant", "auto", "auto|plain|avx2|avx512", "instruction set of the CPU kernels"),
+    SETTING_CHOICE(S, variant, "kernel-variant", "auto", "auto|plain|avx2|avx512",
+                   "instruction set of the CPU kernels"),
     SETTING_CHOICE(S, kv_type, "kv-type", "f16", "f16|f32", "storage of the KV cache"),
     SETTING_INTEGER(S, context, "context", "0", 0, LIMIT_CONTEXT_TOKENS, "N", "tokens; 0: the model's own"),
     SETTING_INTEGER(S, step_tokens, "step-tokens-max", "256", 16, 8192, "N", "rows of one step"),
-    SETTING_INTEGER(S, streams, "streams", "1", 1, STREAMS_MAX, "N", "run the prompt this many times at once; the first is printed"),
+    SETTING_INTEGER(S, streams, "streams", "1", 1, STREAMS_MAX, "N",
+                    "run the prompt this many times at once; the first is printed"),
     SETTING_BOOL(S, stats, "stats", "false", "say how fast it was"),
     SETTING_STRING(S, perplexity_file, "perplexity", NULL, "FILE", "score this text instead of generating"),
-    SETTING_INTEGER(S, window, "window", "512", 2, LIMIT_CONTEXT_TOKENS, "N", "tokens that --perplexity scores in one piece"),
+    SETTING_INTEGER(S, window, "window", "512", 2, LIMIT_CONTEXT_TOKENS, "N",
+                    "tokens that --perplexity scores in one piece"),
     {0}};
 #undef S
 
@@ -98,14 +101,25 @@ static void print_stats(const struct run *run, int64_t streams) {
     struct engine_description description;
     engine_describe(run->engine, &description);
     double prefill_s = (double)(first - began) / 1e9, decode_s = (double)(last - first) / 1e9;
-    fprintf(stderr, "variant %s: prefill %lld tokens in %.3f s = %.1f tok/s; decode %lld tokens in %.3f s = %.1f tok/s (%lld streams)\n", description.variant,
-            (long long)prompt, prefill_s, (double)prompt / prefill_s, (long long)(completion - streams), decode_s,
-            decode_s > 0 ? (double)(completion - streams) / decode_s : 0, (long long)streams);
+    fprintf(stderr,
+            "variant %s: prefill %lld tokens in %.3f s = %.1f tok/s; decode %lld tokens in %.3f s = %.1f tok/s (%lld "
+            "streams)\n",
+            description.variant, (long long)prompt, prefill_s, (double)prompt / prefill_s,
+            (long long)(completion - streams), decode_s, decode_s > 0 ? (double)(completion - streams) / decode_s : 0,
+            (long long)streams);
 }
 
-static enum status submit_all(struct run *run, const struct generate_settings *settings, const struct token_list *prompt, struct error *err) {
-    struct generation_request request = {.prompt = prompt->ids, .prompt_count = prompt->count, .max_tokens = settings->max_tokens, .tenant = "", .on_event = on_event,
-                                         .sampling = {.temperature = settings->temperature, .top_p = settings->top_p, .seed = (uint64_t)settings->seed, .top_logprobs = -1}};
+static enum status submit_all(struct run *run, const struct generate_settings *settings,
+                              const struct token_list *prompt, struct error *err) {
+    struct generation_request request = {.prompt = prompt->ids,
+                                         .prompt_count = prompt->count,
+                                         .max_tokens = settings->max_tokens,
+                                         .tenant = "",
+                                         .on_event = on_event,
+                                         .sampling = {.temperature = settings->temperature,
+                                                      .top_p = settings->top_p,
+                                                      .seed = (uint64_t)settings->seed,
+                                                      .top_logprobs = -1}};
     for (int64_t i = 0; i < settings->streams; i++) {
         struct stream *stream = &run->streams[i];
         *stream = (struct stream){.run = run, .printed = i == 0, .began_ns = clock_monotonic_ns(clock_system())};
@@ -124,13 +138,19 @@ static enum status generate(const struct generate_settings *settings, struct err
     static struct run run = {.mutex = PTHREAD_MUTEX_INITIALIZER, .done = PTHREAD_COND_INITIALIZER};
     struct token_list prompt = {.max_count = LIMIT_CONTEXT_TOKENS};
     struct chat_message message = {.role = CHAT_ROLE_USER, .content = bytes_view_string(settings->prompt)};
-    struct engine_options options = {.model_path = settings->model_file, .device = "cpu", .variant = settings->variant, .threads = (int)settings->threads,
-                                     .context_tokens = settings->context, .kv_type = settings->kv_type, .sequences_max = (int)settings->streams,
+    struct engine_options options = {.model_path = settings->model_file,
+                                     .device = "cpu",
+                                     .variant = settings->variant,
+                                     .threads = (int)settings->threads,
+                                     .context_tokens = settings->context,
+                                     .kv_type = settings->kv_type,
+                                     .sequences_max = (int)settings->streams,
                                      .step_tokens_max = (int)settings->step_tokens};
     enum status status = STATUS_OK;
     int64_t began = clock_monotonic_ns(clock_system());
     TRY_CLEANUP(engine_open(&options, &run.engine, err));
-    if (settings->stats) fprintf(stderr, "ready after %.3f s\n", (double)(clock_monotonic_ns(clock_system()) - began) / 1e9);
+    if (settings->stats)
+        fprintf(stderr, "ready after %.3f s\n", (double)(clock_monotonic_ns(clock_system()) - began) / 1e9);
     TRY_CLEANUP(engine_tokenize(run.engine, &message, 1, &prompt, err));
     TRY_CLEANUP(submit_all(&run, settings, &prompt, err));
     pthread_mutex_lock(&run.mutex);
@@ -160,18 +180,28 @@ static enum status open_scorer(struct scorer *scorer, const struct generate_sett
     TRY(model_config_read(scorer->gguf, &scorer->config, err));
     TRY(tokenizer_load_gguf(scorer->gguf, &scorer->tokenizer, err));
     const struct model_config *config = &scorer->config;
-    int64_t columns = config->width > config->feed_forward ? config->width : config->feed_forward, attended = (int64_t)config->heads * config->head_dim;
-    struct kernels_options kernels = {.variant = settings->variant, .threads = (int)settings->threads, .spin_ns = -1, .rows_max = SCORE_ROWS,
-                                      .columns_max = columns > attended ? columns : attended, .context_max = config->context_tokens, .heads_max = config->heads};
+    int64_t columns = config->width > config->feed_forward ? config->width : config->feed_forward,
+            attended = (int64_t)config->heads * config->head_dim;
+    struct kernels_options kernels = {.variant = settings->variant,
+                                      .threads = (int)settings->threads,
+                                      .spin_ns = -1,
+                                      .rows_max = SCORE_ROWS,
+                                      .columns_max = columns > attended ? columns : attended,
+                                      .context_max = config->context_tokens,
+                                      .heads_max = config->heads};
     TRY(kernels_open("cpu", &kernels, &scorer->kernels, err));
     TRY(model_load(scorer->gguf, config, scorer->kernels, SCORE_ROWS, SCORE_ROWS, &scorer->model, err));
-    struct kv_cache_options cache = {.layers = config->layers, .kv_heads = config->kv_heads, .head_dim = config->head_dim,
-                                     .type = strcmp(settings->kv_type, "f32") == 0 ? KV_F32 : KV_F16, .block_count = kv_cache_blocks_for(settings->window)};
+    struct kv_cache_options cache = {.layers = config->layers,
+                                     .kv_heads = config->kv_heads,
+                                     .head_dim = config->head_dim,
+                                     .type = strcmp(settings->kv_type, "f32") == 0 ? KV_F32 : KV_F16,
+                                     .block_count = kv_cache_blocks_for(settings->window)};
     return kv_cache_create(&cache, &scorer->cache, err);
 }
 
 /** Score `ids` window by window, each from an empty cache. */
-static enum status score_windows(const struct scorer *scorer, const struct generate_settings *settings, const struct token_list *ids, struct error *err) {
+static enum status score_windows(const struct scorer *scorer, const struct generate_settings *settings,
+                                 const struct token_list *ids, struct error *err) {
     double *scores = calloc((size_t)settings->window, sizeof *scores), sum = 0;
     size_t scored = 0;
     enum status status = scores != NULL ? STATUS_OK : error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
@@ -180,7 +210,9 @@ static enum status score_windows(const struct scorer *scorer, const struct gener
         status = perplexity_score(scorer->model, scorer->cache, SCORE_ROWS, ids->ids + first, count, scores, err);
         for (size_t i = 1; status == STATUS_OK && i < count; i++, scored++) sum -= scores[i];
     }
-    if (status == STATUS_OK) printf("perplexity %.4f over %zu tokens in windows of %lld (%s)\n", exp(sum / (double)scored), scored, (long long)settings->window, scorer->kernels->variant);
+    if (status == STATUS_OK)
+        printf("perplexity %.4f over %zu tokens in windows of %lld (%s)\n", exp(sum / (double)scored), scored,
+               (long long)settings->window, scorer->kernels->variant);
     free(scores);
     return status;
 }
@@ -194,7 +226,9 @@ static enum status perplexity(const struct generate_settings *settings, struct e
     TRY_CLEANUP(settings_read_file(settings->perplexity_file, TEXT_FILE_BYTES_MAX, &text, &length, err));
     TRY_CLEANUP(open_scorer(&scorer, settings, err));
     TRY_CLEANUP(tokenizer_encode(scorer.tokenizer, bytes_view_of(text, length), &ids, err));
-    if (ids.count < 2) TRY_CLEANUP(error_set(err, STATUS_INVALID_ARGUMENT, "%s has %zu tokens; two are the least", settings->perplexity_file, ids.count));
+    if (ids.count < 2)
+        TRY_CLEANUP(error_set(err, STATUS_INVALID_ARGUMENT, "%s has %zu tokens; two are the least",
+                              settings->perplexity_file, ids.count));
     TRY_CLEANUP(score_windows(&scorer, settings, &ids, err));
 cleanup:
     token_list_deinit(&ids);
@@ -211,10 +245,13 @@ int main(int argc, char **argv) {
     struct generate_settings settings = {0};
     enum settings_outcome outcome;
     struct error err = {0};
-    enum status status = settings_load(settings_table, "bora-generate", "Runs a model file without the services.", argc, argv, &settings, &outcome, &err);
+    enum status status = settings_load(settings_table, "bora-generate", "Runs a model file without the services.", argc,
+                                       argv, &settings, &outcome, &err);
     if (status == STATUS_OK && outcome == SETTINGS_RUN) {
-        if (settings.model_file == NULL) status = error_set(&err, STATUS_INVALID_ARGUMENT, "--model-file is needed");
-        else status = settings.perplexity_file != NULL ? perplexity(&settings, &err) : generate(&settings, &err);
+        if (settings.model_file == NULL)
+            status = error_set(&err, STATUS_INVALID_ARGUMENT, "--model-file is needed");
+        else
+            status = settings.perplexity_file != NULL ? perplexity(&settings, &err) : generate(&settings, &err);
         settings_free(settings_table, &settings);
     }
     if (status == STATUS_OK) return 0;

@@ -21,14 +21,20 @@ static size_t half_block_bytes(const struct kv_cache_options *options) {
     return (size_t)options->kv_heads * (size_t)options->head_dim * KV_BLOCK_TOKENS * kv_type_bytes(options->type);
 }
 
-size_t kv_cache_block_bytes(const struct kv_cache_options *options) { return 2 * (size_t)options->layers * half_block_bytes(options); }
+size_t kv_cache_block_bytes(const struct kv_cache_options *options) {
+    return 2 * (size_t)options->layers * half_block_bytes(options);
+}
 
-int64_t kv_cache_blocks_for(int64_t tokens) { return (tokens + KV_BLOCK_TOKENS - 1) / KV_BLOCK_TOKENS; }
+int64_t kv_cache_blocks_for(int64_t tokens) {
+    return (tokens + KV_BLOCK_TOKENS - 1) / KV_BLOCK_TOKENS;
+}
 
 enum status kv_cache_create(const struct kv_cache_options *options, struct kv_cache **out, struct error *err) {
     size_t bytes;
-    bool impossible = options->block_count < 1 || options->block_count > INT32_MAX || __builtin_mul_overflow(kv_cache_block_bytes(options), (size_t)options->block_count, &bytes);
-    if (impossible) return error_set(err, STATUS_INVALID_ARGUMENT, "a KV cache of %lld blocks", (long long)options->block_count);
+    bool impossible = options->block_count < 1 || options->block_count > INT32_MAX ||
+                      __builtin_mul_overflow(kv_cache_block_bytes(options), (size_t)options->block_count, &bytes);
+    if (impossible)
+        return error_set(err, STATUS_INVALID_ARGUMENT, "a KV cache of %lld blocks", (long long)options->block_count);
     struct kv_cache *cache = calloc(1, sizeof *cache);
     if (cache == NULL) return error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
     cache->options = *options;
@@ -40,7 +46,8 @@ enum status kv_cache_create(const struct kv_cache_options *options, struct kv_ca
         int failure = errno;
         if (cache->pool == MAP_FAILED) cache->pool = NULL;
         kv_cache_destroy(cache);
-        return error_set_errno(err, STATUS_RESOURCE_EXHAUSTED, failure, "no memory for a KV cache of %zu MiB", bytes >> 20);
+        return error_set_errno(err, STATUS_RESOURCE_EXHAUSTED, failure, "no memory for a KV cache of %zu MiB",
+                               bytes >> 20);
     }
     madvise(cache->pool, bytes, MADV_HUGEPAGE);
     for (int64_t i = 0; i < options->block_count; i++) cache->free_blocks[i] = (int32_t)(options->block_count - 1 - i);
@@ -60,14 +67,26 @@ void kv_cache_destroy(struct kv_cache *cache) {
 struct kv_layer kv_cache_layer(const struct kv_cache *cache, int layer) {
     size_t half = half_block_bytes(&cache->options) * (size_t)cache->options.block_count;
     char *keys = cache->pool + 2 * half * (size_t)layer;
-    return (struct kv_layer){.keys = keys, .values = keys + half, .type = cache->options.type, .block_tokens = KV_BLOCK_TOKENS,
-                             .kv_heads = cache->options.kv_heads, .head_dim = cache->options.head_dim};
+    return (struct kv_layer){.keys = keys,
+                             .values = keys + half,
+                             .type = cache->options.type,
+                             .block_tokens = KV_BLOCK_TOKENS,
+                             .kv_heads = cache->options.kv_heads,
+                             .head_dim = cache->options.head_dim};
 }
 
-int64_t kv_cache_block_count(const struct kv_cache *cache) { return cache->options.block_count; }
-int64_t kv_cache_used(const struct kv_cache *cache) { return cache->options.block_count - cache->free_count; }
-int64_t kv_cache_reserved(const struct kv_cache *cache) { return cache->reserved; }
-int64_t kv_cache_available(const struct kv_cache *cache) { return cache->free_count - cache->reserved; }
+int64_t kv_cache_block_count(const struct kv_cache *cache) {
+    return cache->options.block_count;
+}
+int64_t kv_cache_used(const struct kv_cache *cache) {
+    return cache->options.block_count - cache->free_count;
+}
+int64_t kv_cache_reserved(const struct kv_cache *cache) {
+    return cache->reserved;
+}
+int64_t kv_cache_available(const struct kv_cache *cache) {
+    return cache->free_count - cache->reserved;
+}
 
 bool kv_cache_reserve(struct kv_cache *cache, int64_t blocks) {
     if (blocks < 0 || blocks > kv_cache_available(cache)) return false;
@@ -93,7 +112,9 @@ void kv_cache_ref(struct kv_cache *cache, int32_t block) {
     cache->references[block]++;
 }
 
-int32_t kv_cache_references(const struct kv_cache *cache, int32_t block) { return cache->references[block]; }
+int32_t kv_cache_references(const struct kv_cache *cache, int32_t block) {
+    return cache->references[block];
+}
 
 void kv_cache_unref(struct kv_cache *cache, int32_t block) {
     assert(cache->references[block] > 0);
@@ -103,15 +124,21 @@ void kv_cache_unref(struct kv_cache *cache, int32_t block) {
 enum status kv_cache_check(const struct kv_cache *cache, struct error *err) {
     int64_t referenced = 0;
     for (int64_t i = 0; i < cache->options.block_count; i++) {
-        if (cache->references[i] < 0) return error_set(err, STATUS_INTERNAL, "KV block %lld has %d references", (long long)i, cache->references[i]);
+        if (cache->references[i] < 0)
+            return error_set(err, STATUS_INTERNAL, "KV block %lld has %d references", (long long)i,
+                             cache->references[i]);
         referenced += cache->references[i] > 0;
     }
-    if (referenced + cache->free_count != cache->options.block_count || cache->reserved < 0 || cache->reserved > cache->free_count) {
-        return error_set(err, STATUS_INTERNAL, "KV blocks do not add up: %lld used, %lld free, %lld reserved, %lld in all", (long long)referenced, (long long)cache->free_count,
-                         (long long)cache->reserved, (long long)cache->options.block_count);
+    if (referenced + cache->free_count != cache->options.block_count || cache->reserved < 0 ||
+        cache->reserved > cache->free_count) {
+        return error_set(err, STATUS_INTERNAL,
+                         "KV blocks do not add up: %lld used, %lld free, %lld reserved, %lld in all",
+                         (long long)referenced, (long long)cache->free_count, (long long)cache->reserved,
+                         (long long)cache->options.block_count);
     }
     for (int64_t i = 0; i < cache->free_count; i++) {
-        if (cache->references[cache->free_blocks[i]] != 0) return error_set(err, STATUS_INTERNAL, "KV block %d is free and used", cache->free_blocks[i]);
+        if (cache->references[cache->free_blocks[i]] != 0)
+            return error_set(err, STATUS_INTERNAL, "KV block %d is free and used", cache->free_blocks[i]);
     }
     return STATUS_OK;
 }

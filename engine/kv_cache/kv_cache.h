@@ -43,7 +43,7 @@ int64_t kv_cache_blocks_for(int64_t tokens);
 struct kv_layer kv_cache_layer(const struct kv_cache *cache, int layer);
 
 int64_t kv_cache_block_count(const struct kv_cache *cache);
-int64_t kv_cache_used(const struct kv_cache *cache);     /* blocks with a reference */
+int64_t kv_cache_used(const struct kv_cache *cache);      /* blocks with a reference */
 int64_t kv_cache_reserved(const struct kv_cache *cache);  /* set aside */
 int64_t kv_cache_available(const struct kv_cache *cache); /* neither used nor reserved */
 

@@ -25,11 +25,11 @@ struct gguf;
 struct model_config {
     char architecture[32]; /* "llama" */
     int layers;
-    int64_t width;        /* D */
-    int64_t feed_forward; /* F */
+    int64_t width;                 /* D */
+    int64_t feed_forward;          /* F */
     int heads, kv_heads, head_dim; /* H, G, hd */
-    int32_t vocabulary;   /* V */
-    int64_t context_tokens; /* what the model was trained for */
+    int32_t vocabulary;            /* V */
+    int64_t context_tokens;        /* what the model was trained for */
     float norm_eps;
     double rope_base;
     int rotary_dim;
@@ -45,7 +45,8 @@ struct model;
 
 /** Check every tensor's shape and prepare the weights. A file with tensors that this code does not read (STATUS_UNIMPLEMENTED) is a model that it
  *  would run wrong. `kernels` and `gguf` are borrowed for the model's life. */
-enum status model_load(const struct gguf *gguf, const struct model_config *config, struct kernels *kernels, int64_t rows_max, int64_t logits_max, struct model **out, struct error *err);
+enum status model_load(const struct gguf *gguf, const struct model_config *config, struct kernels *kernels,
+                       int64_t rows_max, int64_t logits_max, struct model **out, struct error *err);
 void model_destroy(struct model *model);
 const struct model_config *model_config(const struct model *model);
 

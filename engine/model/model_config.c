@@ -8,7 +8,8 @@
 #include <string.h>
 
 /** "<architecture>.<name>" as a whole number in [minimum, maximum]; `fallback` < 0: it must be there. */
-static enum status read_number(const struct gguf *gguf, const char *architecture, const char *name, int64_t minimum, int64_t maximum, int64_t fallback, int64_t *out, struct error *err) {
+static enum status read_number(const struct gguf *gguf, const char *architecture, const char *name, int64_t minimum,
+                               int64_t maximum, int64_t fallback, int64_t *out, struct error *err) {
     char key[128];
     uint64_t value;
     snprintf(key, sizeof key, "%s.%s", architecture, name);
@@ -16,20 +17,25 @@ static enum status read_number(const struct gguf *gguf, const char *architecture
         *out = fallback;
         return STATUS_OK;
     }
-    if (!gguf_u64(gguf, key, &value)) return error_set(err, STATUS_INVALID_ARGUMENT, "%s: %s is missing or not a whole number", gguf_path(gguf), key);
+    if (!gguf_u64(gguf, key, &value))
+        return error_set(err, STATUS_INVALID_ARGUMENT, "%s: %s is missing or not a whole number", gguf_path(gguf), key);
     if (value < (uint64_t)minimum || value > (uint64_t)maximum) {
-        return error_set(err, STATUS_INVALID_ARGUMENT, "%s: %s is %llu, not in %lld..%lld", gguf_path(gguf), key, (unsigned long long)value, (long long)minimum, (long long)maximum);
+        return error_set(err, STATUS_INVALID_ARGUMENT, "%s: %s is %llu, not in %lld..%lld", gguf_path(gguf), key,
+                         (unsigned long long)value, (long long)minimum, (long long)maximum);
     }
     *out = (int64_t)value;
     return STATUS_OK;
 }
 
-static enum status read_double(const struct gguf *gguf, const char *architecture, const char *name, double minimum, double maximum, double fallback, double *out, struct error *err) {
+static enum status read_double(const struct gguf *gguf, const char *architecture, const char *name, double minimum,
+                               double maximum, double fallback, double *out, struct error *err) {
     char key[128];
     snprintf(key, sizeof key, "%s.%s", architecture, name);
     *out = fallback;
     if (!gguf_has(gguf, key) && fallback > 0) return STATUS_OK;
-    if (!gguf_f64(gguf, key, out) || !(*out >= minimum && *out <= maximum)) return error_set(err, STATUS_INVALID_ARGUMENT, "%s: %s is missing or not in %g..%g", gguf_path(gguf), key, minimum, maximum);
+    if (!gguf_f64(gguf, key, out) || !(*out >= minimum && *out <= maximum))
+        return error_set(err, STATUS_INVALID_ARGUMENT, "%s: %s is missing or not in %g..%g", gguf_path(gguf), key,
+                         minimum, maximum);
     return STATUS_OK;
 }
 
@@ -40,8 +46,13 @@ static enum status read_heads(const struct gguf *gguf, struct model_config *conf
     TRY(read_number(gguf, a, "attention.head_count_kv", 1, heads, heads, &kv_heads, err));
     TRY(read_number(gguf, a, "attention.key_length", 16, 256, config->width / heads, &head_dim, err));
     TRY(read_number(gguf, a, "rope.dimension_count", 2, head_dim, head_dim, &rotary, err));
-    if (heads % kv_heads != 0) return error_set(err, STATUS_INVALID_ARGUMENT, "%s: %lld query heads are no multiple of %lld key heads", gguf_path(gguf), (long long)heads, (long long)kv_heads);
-    if (head_dim % 16 != 0 || head_dim < 16 || head_dim > 256 || rotary % 2 != 0) return error_set(err, STATUS_UNIMPLEMENTED, "%s: heads of %lld (rotary %lld) are not supported (multiples of 16 up to 256)", gguf_path(gguf), (long long)head_dim, (long long)rotary);
+    if (heads % kv_heads != 0)
+        return error_set(err, STATUS_INVALID_ARGUMENT, "%s: %lld query heads are no multiple of %lld key heads",
+                         gguf_path(gguf), (long long)heads, (long long)kv_heads);
+    if (head_dim % 16 != 0 || head_dim < 16 || head_dim > 256 || rotary % 2 != 0)
+        return error_set(err, STATUS_UNIMPLEMENTED,
+                         "%s: heads of %lld (rotary %lld) are not supported (multiples of 16 up to 256)",
+                         gguf_path(gguf), (long long)head_dim, (long long)rotary);
     config->heads = (int)heads;
     config->kv_heads = (int)kv_heads;
     config->head_dim = (int)head_dim;
@@ -51,25 +62,33 @@ static enum status read_heads(const struct gguf *gguf, struct model_config *conf
 
 /** What would change the numbers and is not built yet must not be passed over in silence. */
 static enum status refuse_unknown(const struct gguf *gguf, const char *architecture, struct error *err) {
-    static const char *const refused[] = {"rope.scaling.type", "rope.scaling.factor", "expert_count", "attention.sliding_window", "logit_scale", "residual_scale", "embedding_scale", "attention.scale"};
+    static const char *const refused[] = {"rope.scaling.type",        "rope.scaling.factor", "expert_count",
+                                          "attention.sliding_window", "logit_scale",         "residual_scale",
+                                          "embedding_scale",          "attention.scale"};
     char key[128];
     for (size_t i = 0; i < sizeof refused / sizeof refused[0]; i++) {
         snprintf(key, sizeof key, "%s.%s", architecture, refused[i]);
         struct bytes_view word;
         double number;
-        bool neutral = (gguf_string(gguf, key, &word) && bytes_view_equal_string(word, "none")) || (gguf_f64(gguf, key, &number) && number == 0);
-        if (gguf_has(gguf, key) && !neutral) return error_set(err, STATUS_UNIMPLEMENTED, "%s: %s is not supported yet", gguf_path(gguf), key);
+        bool neutral = (gguf_string(gguf, key, &word) && bytes_view_equal_string(word, "none")) ||
+                       (gguf_f64(gguf, key, &number) && number == 0);
+        if (gguf_has(gguf, key) && !neutral)
+            return error_set(err, STATUS_UNIMPLEMENTED, "%s: %s is not supported yet", gguf_path(gguf), key);
     }
-    if (gguf_tensor(gguf, "rope_freqs.weight") != NULL) return error_set(err, STATUS_UNIMPLEMENTED, "%s: rope_freqs.weight (RoPE scaling) is not supported yet", gguf_path(gguf));
+    if (gguf_tensor(gguf, "rope_freqs.weight") != NULL)
+        return error_set(err, STATUS_UNIMPLEMENTED, "%s: rope_freqs.weight (RoPE scaling) is not supported yet",
+                         gguf_path(gguf));
     return STATUS_OK;
 }
 
 enum status model_config_read(const struct gguf *gguf, struct model_config *out, struct error *err) {
     struct model_config config = {.rope_style = ROPE_INTERLEAVED};
     struct bytes_view architecture;
-    if (!gguf_string(gguf, "general.architecture", &architecture)) return error_set(err, STATUS_INVALID_ARGUMENT, "%s does not say its architecture", gguf_path(gguf));
+    if (!gguf_string(gguf, "general.architecture", &architecture))
+        return error_set(err, STATUS_INVALID_ARGUMENT, "%s does not say its architecture", gguf_path(gguf));
     if (!bytes_view_equal_string(architecture, "llama")) {
-        return error_set(err, STATUS_UNIMPLEMENTED, "%s: the architecture '%.*s' is not supported yet (there is llama)", gguf_path(gguf), (int)(architecture.length < 32 ? architecture.length : 32),
+        return error_set(err, STATUS_UNIMPLEMENTED, "%s: the architecture '%.*s' is not supported yet (there is llama)",
+                         gguf_path(gguf), (int)(architecture.length < 32 ? architecture.length : 32),
                          (const char *)architecture.data);
     }
     memcpy(config.architecture, architecture.data, architecture.length);
@@ -93,7 +112,8 @@ enum status model_config_read(const struct gguf *gguf, struct model_config *out,
     config.tied_embeddings = gguf_tensor(gguf, "output.weight") == NULL;
     for (int64_t i = 0; i < gguf_tensor_count(gguf); i++) {
         const struct gguf_tensor *tensor = gguf_tensor_at(gguf, i);
-        config.parameters += tensor->dimensions[0] * tensor->dimensions[1] * tensor->dimensions[2] * tensor->dimensions[3];
+        config.parameters +=
+            tensor->dimensions[0] * tensor->dimensions[1] * tensor->dimensions[2] * tensor->dimensions[3];
     }
     *out = config;
     return STATUS_OK;

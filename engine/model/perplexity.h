@@ -17,6 +17,7 @@
 /** out_scores[i] = ln p(ids[i] | ids[0..i)) for 1 <= i < count, computed in one sequence, `rows` positions a step (at most the model's
  *  rows_max and logits_max); out_scores[0] = 0. STATUS_INVALID_ARGUMENT for an id outside the vocabulary; STATUS_RESOURCE_EXHAUSTED when the
  *  cache has no room for `count` tokens. */
-enum status perplexity_score(struct model *model, struct kv_cache *cache, int64_t rows, const int32_t *ids, size_t count, double *out_scores, struct error *err);
+enum status perplexity_score(struct model *model, struct kv_cache *cache, int64_t rows, const int32_t *ids,
+                             size_t count, double *out_scores, struct error *err);
 
 #endif

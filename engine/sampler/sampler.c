@@ -43,19 +43,27 @@ enum status sampling_check(const struct sampling *sampling, int32_t vocabulary, 
     }
     for (size_t i = 0; i < sampling->logit_bias_count; i++) {
         const struct logit_bias *bias = &sampling->logit_bias[i];
-        if (bias->id < 0 || bias->id >= vocabulary) return error_set(err, STATUS_INVALID_ARGUMENT, "logit_bias names token %d of a vocabulary of %d", bias->id, vocabulary);
-        if (!(fabsf(bias->bias) <= 100)) return error_set(err, STATUS_INVALID_ARGUMENT, "logit_bias of token %d is %g; it must be -100..100", bias->id, (double)bias->bias);
+        if (bias->id < 0 || bias->id >= vocabulary)
+            return error_set(err, STATUS_INVALID_ARGUMENT, "logit_bias names token %d of a vocabulary of %d", bias->id,
+                             vocabulary);
+        if (!(fabsf(bias->bias) <= 100))
+            return error_set(err, STATUS_INVALID_ARGUMENT, "logit_bias of token %d is %g; it must be -100..100",
+                             bias->id, (double)bias->bias);
     }
     return STATUS_OK;
 }
 
 enum status sampler_create(int32_t vocabulary, struct sampler **out, struct error *err) {
-    if (vocabulary < 1 || vocabulary > LIMIT_VOCABULARY) return error_set(err, STATUS_INVALID_ARGUMENT, "a vocabulary of %d cannot be sampled", vocabulary);
+    if (vocabulary < 1 || vocabulary > LIMIT_VOCABULARY)
+        return error_set(err, STATUS_INVALID_ARGUMENT, "a vocabulary of %d cannot be sampled", vocabulary);
     struct sampler *sampler = calloc(1, sizeof *sampler);
     if (sampler == NULL) return error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
     size_t count = (size_t)vocabulary;
-    *sampler = (struct sampler){.vocabulary = vocabulary, .counts = calloc(count, sizeof *sampler->counts), .raw = calloc(count, sizeof *sampler->raw),
-                                .candidates = calloc(count, sizeof *sampler->candidates), .likeliest = calloc(count, sizeof *sampler->likeliest)};
+    *sampler = (struct sampler){.vocabulary = vocabulary,
+                                .counts = calloc(count, sizeof *sampler->counts),
+                                .raw = calloc(count, sizeof *sampler->raw),
+                                .candidates = calloc(count, sizeof *sampler->candidates),
+                                .likeliest = calloc(count, sizeof *sampler->likeliest)};
     if (sampler->counts == NULL || sampler->raw == NULL || sampler->candidates == NULL || sampler->likeliest == NULL) {
         sampler_destroy(sampler);
         return error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
@@ -78,16 +86,20 @@ void sampler_destroy(struct sampler *sampler) {
 /** Make every logit a number or -inf. */
 static void clean(float *logits, int32_t vocabulary) {
     for (int32_t i = 0; i < vocabulary; i++) {
-        if (isnan(logits[i])) logits[i] = -INFINITY;
-        else if (logits[i] > FLT_MAX) logits[i] = FLT_MAX;
+        if (isnan(logits[i]))
+            logits[i] = -INFINITY;
+        else if (logits[i] > FLT_MAX)
+            logits[i] = FLT_MAX;
     }
 }
 
 static void add_bias(const struct sampling *sampling, float *logits) {
-    for (size_t i = 0; i < sampling->logit_bias_count; i++) logits[sampling->logit_bias[i].id] += sampling->logit_bias[i].bias;
+    for (size_t i = 0; i < sampling->logit_bias_count; i++)
+        logits[sampling->logit_bias[i].id] += sampling->logit_bias[i].bias;
 }
 
-static void subtract_penalties(struct sampler *sampler, const struct sampling *sampling, float *logits, const int32_t *generated, size_t count) {
+static void subtract_penalties(struct sampler *sampler, const struct sampling *sampling, float *logits,
+                               const int32_t *generated, size_t count) {
     if (sampling->presence_penalty == 0 && sampling->frequency_penalty == 0) return;
     for (size_t i = 0; i < count; i++) {
         if (generated[i] >= 0 && generated[i] < sampler->vocabulary) sampler->counts[generated[i]]++;
@@ -116,7 +128,9 @@ static int32_t best_of(const float *logits, int32_t vocabulary) {
 
 /* ---- drawing ------------------------------------------------------------------------------------------------------- */
 
-static bool is_likelier(struct candidate a, struct candidate b) { return a.weight != b.weight ? a.weight > b.weight : a.id < b.id; }
+static bool is_likelier(struct candidate a, struct candidate b) {
+    return a.weight != b.weight ? a.weight > b.weight : a.id < b.id;
+}
 
 static void sift_down(struct candidate *heap, int32_t count, int32_t at) {
     struct candidate moved = heap[at];
@@ -149,7 +163,8 @@ static int32_t draw_from(const struct candidate *candidates, int32_t count, doub
 
 /** Move to the front what top_p and min_p could keep; returns how many. All that lie below (1 - top_p) / V of the sum hold at most
  *  1 - top_p of it together, so the others suffice. top_k alone decides by rank: it needs all. */
-static int32_t drop_hopeless(struct candidate *candidates, int32_t count, const struct sampling *sampling, double total) {
+static int32_t drop_hopeless(struct candidate *candidates, int32_t count, const struct sampling *sampling,
+                             double total) {
     if (sampling->top_k > 0) return count;
     double least = fmax((1 - sampling->top_p) * total / count, sampling->min_p);
     int32_t left = 0;
@@ -181,15 +196,18 @@ static int32_t draw_truncated(struct sampler *sampler, const struct sampling *sa
     return draw_from(likeliest, kept, sum, u);
 }
 
-static int32_t draw(struct sampler *sampler, const struct sampling *sampling, const float *logits, float maximum, double u) {
+static int32_t draw(struct sampler *sampler, const struct sampling *sampling, const float *logits, float maximum,
+                    double u) {
     double total = 0;
     for (int32_t i = 0; i < sampler->vocabulary; i++) {
         float weight = expf((float)(((double)logits[i] - maximum) / sampling->temperature));
         sampler->candidates[i] = (struct candidate){.weight = weight, .id = i};
         total += weight;
     }
-    bool truncated = (sampling->top_k > 0 && sampling->top_k < sampler->vocabulary) || sampling->top_p < 1 || sampling->min_p > 0;
-    return truncated ? draw_truncated(sampler, sampling, total, u) : draw_from(sampler->candidates, sampler->vocabulary, total, u);
+    bool truncated =
+        (sampling->top_k > 0 && sampling->top_k < sampler->vocabulary) || sampling->top_p < 1 || sampling->min_p > 0;
+    return truncated ? draw_truncated(sampler, sampling, total, u)
+                     : draw_from(sampler->candidates, sampler->vocabulary, total, u);
 }
 
 /* ---- log-probabilities --------------------------------------------------------------------------------------------- */
@@ -206,11 +224,13 @@ static struct token_logprob logprob_of(const float *raw, int32_t id, double norm
 }
 
 /** Fill `entry` from the logits as they came, one of which is above -inf. */
-static void fill_logprobs(const float *raw, int32_t vocabulary, int32_t chosen, int wanted, struct logprob_entry *entry) {
+static void fill_logprobs(const float *raw, int32_t vocabulary, int32_t chosen, int wanted,
+                          struct logprob_entry *entry) {
     double normaliser = log_sum_exp(raw, vocabulary);
     *entry = (struct logprob_entry){.chosen = logprob_of(raw, chosen, normaliser)};
     struct token_logprob *top = entry->top;
-    for (int32_t i = 0; i < vocabulary && wanted > 0; i++) { /* insertion into a short sorted list; only better ones move anything */
+    for (int32_t i = 0; i < vocabulary && wanted > 0;
+         i++) { /* insertion into a short sorted list; only better ones move anything */
         if (entry->top_count == wanted && raw[i] <= raw[top[wanted - 1].id]) continue;
         int place = entry->top_count < wanted ? entry->top_count++ : wanted - 1;
         for (; place > 0 && raw[i] > raw[top[place - 1].id]; place--) top[place] = top[place - 1];
@@ -219,8 +239,8 @@ static void fill_logprobs(const float *raw, int32_t vocabulary, int32_t chosen, 
     for (int i = 0; i < entry->top_count; i++) top[i] = logprob_of(raw, top[i].id, normaliser);
 }
 
-int32_t sampler_draw(struct sampler *sampler, const struct sampling *sampling, float *logits, const int32_t *generated, size_t generated_count,
-                     uint64_t position, struct logprob_entry *out_logprobs) {
+int32_t sampler_draw(struct sampler *sampler, const struct sampling *sampling, float *logits, const int32_t *generated,
+                     size_t generated_count, uint64_t position, struct logprob_entry *out_logprobs) {
     bool logprobs = out_logprobs != NULL && sampling->top_logprobs >= 0;
     clean(logits, sampler->vocabulary);
     if (logprobs) memcpy(sampler->raw, logits, (size_t)sampler->vocabulary * sizeof *logits);
@@ -228,7 +248,8 @@ int32_t sampler_draw(struct sampler *sampler, const struct sampling *sampling, f
     subtract_penalties(sampler, sampling, logits, generated, generated_count);
     int32_t id = best_of(logits, sampler->vocabulary);
     if (id == SAMPLER_NO_TOKEN) return SAMPLER_NO_TOKEN;
-    if (sampling->temperature > 0) id = draw(sampler, sampling, logits, logits[id], random_uniform(sampling->seed, position, 0));
+    if (sampling->temperature > 0)
+        id = draw(sampler, sampling, logits, logits[id], random_uniform(sampling->seed, position, 0));
     if (logprobs) fill_logprobs(sampler->raw, sampler->vocabulary, id, sampling->top_logprobs, out_logprobs);
     return id;
 }

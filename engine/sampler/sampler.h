@@ -35,10 +35,10 @@ struct logit_bias {
 };
 
 struct sampling {
-    double temperature; /* >= 0 */
-    double top_p;       /* (0, 1]; 1 = off */
-    int top_k;          /* 0 = off */
-    double min_p;       /* 0..1; 0 = off */
+    double temperature;                         /* >= 0 */
+    double top_p;                               /* (0, 1]; 1 = off */
+    int top_k;                                  /* 0 = off */
+    double min_p;                               /* 0..1; 0 = off */
     double presence_penalty, frequency_penalty; /* -2..2; 0 = off */
     uint64_t seed;
     const struct logit_bias *logit_bias; /* an id twice counts twice */
@@ -78,7 +78,7 @@ void sampler_destroy(struct sampler *sampler);
  *
  * `out_logprobs` may be NULL; it is filled when top_logprobs >= 0. SAMPLER_NO_TOKEN when no logit is above -inf.
  */
-int32_t sampler_draw(struct sampler *sampler, const struct sampling *sampling, float *logits, const int32_t *generated, size_t generated_count,
-                     uint64_t position, struct logprob_entry *out_logprobs);
+int32_t sampler_draw(struct sampler *sampler, const struct sampling *sampling, float *logits, const int32_t *generated,
+                     size_t generated_count, uint64_t position, struct logprob_entry *out_logprobs);
 
 #endif

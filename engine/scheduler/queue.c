@@ -6,7 +6,8 @@
 
 enum status queue_init(struct queue *queue, size_t alive_max, struct error *err) {
     *queue = (struct queue){.pool = calloc(alive_max, sizeof *queue->pool)};
-    if (queue->pool == NULL) return error_set(err, STATUS_RESOURCE_EXHAUSTED, "no memory for a queue of %zu", alive_max);
+    if (queue->pool == NULL)
+        return error_set(err, STATUS_RESOURCE_EXHAUSTED, "no memory for a queue of %zu", alive_max);
     for (size_t i = alive_max; i-- > 0;) {
         queue->pool[i].next = queue->free;
         queue->free = &queue->pool[i];
@@ -38,10 +39,14 @@ void queue_add(struct queue *queue, struct sequence *sequence) {
     sequence->tenant = tenant;
     sequence->previous = before;
     sequence->next = before != NULL ? before->next : tenant->first;
-    if (before != NULL) before->next = sequence;
-    else tenant->first = sequence;
-    if (sequence->next != NULL) sequence->next->previous = sequence;
-    else tenant->last = sequence;
+    if (before != NULL)
+        before->next = sequence;
+    else
+        tenant->first = sequence;
+    if (sequence->next != NULL)
+        sequence->next->previous = sequence;
+    else
+        tenant->last = sequence;
     tenant->alive++;
     queue->waiting++;
 }
@@ -58,10 +63,14 @@ struct sequence *queue_head(const struct queue *queue) {
 
 void queue_remove(struct queue *queue, struct sequence *sequence) {
     struct tenant *tenant = sequence->tenant;
-    if (sequence->previous != NULL) sequence->previous->next = sequence->next;
-    else tenant->first = sequence->next;
-    if (sequence->next != NULL) sequence->next->previous = sequence->previous;
-    else tenant->last = sequence->previous;
+    if (sequence->previous != NULL)
+        sequence->previous->next = sequence->next;
+    else
+        tenant->first = sequence->next;
+    if (sequence->next != NULL)
+        sequence->next->previous = sequence->previous;
+    else
+        tenant->last = sequence->previous;
     sequence->previous = sequence->next = NULL;
     queue->waiting--;
 }
@@ -70,8 +79,10 @@ void queue_forget(struct queue *queue, struct sequence *sequence) {
     struct tenant *tenant = sequence->tenant;
     sequence->tenant = NULL;
     if (--tenant->alive > 0) return;
-    if (tenant->previous != NULL) tenant->previous->next = tenant->next;
-    else queue->first = tenant->next;
+    if (tenant->previous != NULL)
+        tenant->previous->next = tenant->next;
+    else
+        queue->first = tenant->next;
     if (tenant->next != NULL) tenant->next->previous = tenant->previous;
     tenant->next = queue->free;
     queue->free = tenant;
@@ -82,7 +93,9 @@ static struct sequence *first_from(const struct tenant *tenant) {
     return tenant != NULL ? tenant->first : NULL;
 }
 
-struct sequence *queue_first(const struct queue *queue) { return first_from(queue->first); }
+struct sequence *queue_first(const struct queue *queue) {
+    return first_from(queue->first);
+}
 
 struct sequence *queue_next(const struct queue *queue, const struct sequence *sequence) {
     (void)queue;
@@ -95,11 +108,17 @@ enum status queue_check(const struct queue *queue, struct error *err) {
         int of_tenant = 0;
         for (const struct sequence *sequence = tenant->first; sequence != NULL; sequence = sequence->next) {
             of_tenant++;
-            bool ordered = sequence->next == NULL ? tenant->last == sequence : sequence->next->previous == sequence && sequence->next->priority <= sequence->priority;
-            if (sequence->tenant != tenant || !ordered) return error_set(err, STATUS_INTERNAL, "a tenant's queue is out of order");
+            bool ordered = sequence->next == NULL
+                               ? tenant->last == sequence
+                               : sequence->next->previous == sequence && sequence->next->priority <= sequence->priority;
+            if (sequence->tenant != tenant || !ordered)
+                return error_set(err, STATUS_INTERNAL, "a tenant's queue is out of order");
         }
-        if (tenant->alive < of_tenant || tenant->alive < 1) return error_set(err, STATUS_INTERNAL, "a tenant counts %d sequences; %d wait", tenant->alive, of_tenant);
+        if (tenant->alive < of_tenant || tenant->alive < 1)
+            return error_set(err, STATUS_INTERNAL, "a tenant counts %d sequences; %d wait", tenant->alive, of_tenant);
         waiting += of_tenant;
     }
-    return waiting == queue->waiting ? STATUS_OK : error_set(err, STATUS_INTERNAL, "%d sequences wait; the queue says %d", waiting, queue->waiting);
+    return waiting == queue->waiting
+               ? STATUS_OK
+               : error_set(err, STATUS_INTERNAL, "%d sequences wait; the queue says %d", waiting, queue->waiting);
 }

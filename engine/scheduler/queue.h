@@ -17,8 +17,8 @@
 
 struct tenant {
     uint64_t key;
-    uint64_t admitted, served; /* tickets: lower had its turn longer ago */
-    int alive;                 /* its sequences, waiting and running */
+    uint64_t admitted, served;     /* tickets: lower had its turn longer ago */
+    int alive;                     /* its sequences, waiting and running */
     struct sequence *first, *last; /* waiting */
     struct tenant *previous, *next;
 };

@@ -9,7 +9,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { STEP_TOKENS_MAX = 65536, SEQUENCES_MAX = 4096, QUEUE_MAX = 1 << 20, PROMPT_SHARE = 4 /* a quarter of the step */ };
+enum {
+    STEP_TOKENS_MAX = 65536,
+    SEQUENCES_MAX = 4096,
+    QUEUE_MAX = 1 << 20,
+    PROMPT_SHARE = 4 /* a quarter of the step */
+};
 
 struct scheduler {
     struct scheduler_options options;
@@ -21,7 +26,7 @@ struct scheduler {
     int free_slot_count;
     int32_t *block_tables; /* [sequences_max][table_blocks] */
     int64_t table_blocks;
-    int turn; /* where in `running` the next step's decodes begin, when not all fit */
+    int turn;           /* where in `running` the next step's decodes begin, when not all fit */
     atomic_int cancels; /* cancellations since the last sweep */
     uint64_t step, ticket;
     struct scheduler_stats stats;
@@ -36,14 +41,18 @@ struct scheduler {
 /* ---- life ---------------------------------------------------------------------------------------------------------- */
 
 static enum status check_options(const struct scheduler_options *options, struct error *err) {
-    if (options->sequences_max < 1 || options->sequences_max > SEQUENCES_MAX || options->step_tokens_max < 1 || options->step_tokens_max > STEP_TOKENS_MAX ||
-        options->queue_max < 0 || options->queue_max > QUEUE_MAX || options->context_tokens < 1 || options->context_tokens > LIMIT_CONTEXT_TOKENS) {
-        return error_set(err, STATUS_INVALID_ARGUMENT, "a scheduler of %d sequences, %d rows a step, %d waiting and %lld tokens of context", options->sequences_max,
-                         options->step_tokens_max, options->queue_max, (long long)options->context_tokens);
+    if (options->sequences_max < 1 || options->sequences_max > SEQUENCES_MAX || options->step_tokens_max < 1 ||
+        options->step_tokens_max > STEP_TOKENS_MAX || options->queue_max < 0 || options->queue_max > QUEUE_MAX ||
+        options->context_tokens < 1 || options->context_tokens > LIMIT_CONTEXT_TOKENS) {
+        return error_set(err, STATUS_INVALID_ARGUMENT,
+                         "a scheduler of %d sequences, %d rows a step, %d waiting and %lld tokens of context",
+                         options->sequences_max, options->step_tokens_max, options->queue_max,
+                         (long long)options->context_tokens);
     }
     if (kv_cache_blocks_for(options->context_tokens) > kv_cache_block_count(options->cache)) {
         return error_set(err, STATUS_INVALID_ARGUMENT, "the KV cache holds %lld tokens, less than one context of %lld",
-                         (long long)kv_cache_block_count(options->cache) * KV_BLOCK_TOKENS, (long long)options->context_tokens);
+                         (long long)kv_cache_block_count(options->cache) * KV_BLOCK_TOKENS,
+                         (long long)options->context_tokens);
     }
     return STATUS_OK;
 }
@@ -60,13 +69,16 @@ static enum status allocate(struct scheduler *scheduler, struct error *err) {
     scheduler->kv_sequences = calloc(sequences, sizeof *scheduler->kv_sequences);
     scheduler->planned = calloc(sequences, sizeof *scheduler->planned);
     scheduler->logits = calloc(sequences * (size_t)scheduler->options.vocabulary, sizeof *scheduler->logits);
-    if (scheduler->running == NULL || scheduler->free_slots == NULL || scheduler->block_tables == NULL || scheduler->ids == NULL || scheduler->positions == NULL ||
-        scheduler->logit_rows == NULL || scheduler->kv_sequences == NULL || scheduler->planned == NULL || scheduler->logits == NULL) {
+    if (scheduler->running == NULL || scheduler->free_slots == NULL || scheduler->block_tables == NULL ||
+        scheduler->ids == NULL || scheduler->positions == NULL || scheduler->logit_rows == NULL ||
+        scheduler->kv_sequences == NULL || scheduler->planned == NULL || scheduler->logits == NULL) {
         return error_set(err, STATUS_RESOURCE_EXHAUSTED, "no memory for a scheduler of %zu sequences", sequences);
     }
-    for (int i = 0; i < scheduler->options.sequences_max; i++) scheduler->free_slots[i] = scheduler->options.sequences_max - 1 - i;
+    for (int i = 0; i < scheduler->options.sequences_max; i++)
+        scheduler->free_slots[i] = scheduler->options.sequences_max - 1 - i;
     scheduler->free_slot_count = scheduler->options.sequences_max;
-    TRY(queue_init(&scheduler->queue, (size_t)scheduler->options.sequences_max + (size_t)scheduler->options.queue_max, err));
+    TRY(queue_init(&scheduler->queue, (size_t)scheduler->options.sequences_max + (size_t)scheduler->options.queue_max,
+                   err));
     return sampler_create(scheduler->options.vocabulary, &scheduler->sampler, err);
 }
 
@@ -76,8 +88,10 @@ enum status scheduler_create(const struct scheduler_options *options, struct sch
     if (scheduler == NULL) return error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
     scheduler->options = *options;
     enum status status = allocate(scheduler, err);
-    if (status != STATUS_OK) scheduler_destroy(scheduler);
-    else *out = scheduler;
+    if (status != STATUS_OK)
+        scheduler_destroy(scheduler);
+    else
+        *out = scheduler;
     return status;
 }
 
@@ -106,13 +120,18 @@ void sequence_init(struct sequence *sequence) {
 }
 
 enum status scheduler_submit(struct scheduler *scheduler, struct sequence *sequence, struct error *err) {
-    if (sequence->prompt_count < 1 || sequence->max_tokens < 0 || sequence->prompt_count > scheduler->options.context_tokens ||
+    if (sequence->prompt_count < 1 || sequence->max_tokens < 0 ||
+        sequence->prompt_count > scheduler->options.context_tokens ||
         sequence->max_tokens > scheduler->options.context_tokens - sequence->prompt_count) {
-        return error_set(err, STATUS_OUT_OF_RANGE, "a prompt of %lld tokens and max_tokens %lld do not fit a context of %lld", (long long)sequence->prompt_count,
-                         (long long)sequence->max_tokens, (long long)scheduler->options.context_tokens);
+        return error_set(err, STATUS_OUT_OF_RANGE,
+                         "a prompt of %lld tokens and max_tokens %lld do not fit a context of %lld",
+                         (long long)sequence->prompt_count, (long long)sequence->max_tokens,
+                         (long long)scheduler->options.context_tokens);
     }
-    if (scheduler->running_count + scheduler->queue.waiting >= scheduler->options.sequences_max + scheduler->options.queue_max) {
-        return error_set(err, STATUS_RESOURCE_EXHAUSTED, "the queue is full: %d run and %d wait", scheduler->running_count, scheduler->queue.waiting);
+    if (scheduler->running_count + scheduler->queue.waiting >=
+        scheduler->options.sequences_max + scheduler->options.queue_max) {
+        return error_set(err, STATUS_RESOURCE_EXHAUSTED, "the queue is full: %d run and %d wait",
+                         scheduler->running_count, scheduler->queue.waiting);
     }
     sequence->token_count = sequence->prompt_count;
     sequence->computed = 0;
@@ -122,7 +141,8 @@ enum status scheduler_submit(struct scheduler *scheduler, struct sequence *seque
         return STATUS_OK;
     }
     queue_add(&scheduler->queue, sequence);
-    if (atomic_load(&sequence->cancelled)) atomic_fetch_add(&scheduler->cancels, 1); /* it was cancelled before it was ours */
+    if (atomic_load(&sequence->cancelled))
+        atomic_fetch_add(&scheduler->cancels, 1); /* it was cancelled before it was ours */
     return STATUS_OK;
 }
 
@@ -142,20 +162,23 @@ void scheduler_resume(struct scheduler *scheduler, struct sequence *sequence) {
 
 static void release_blocks(struct scheduler *scheduler, struct sequence *sequence) {
     /* From the end, so that the first blocks, whose pages are surely there, are handed out first. */
-    while (sequence->block_count > 0) kv_cache_unref(scheduler->options.cache, sequence->blocks[--sequence->block_count]);
+    while (sequence->block_count > 0)
+        kv_cache_unref(scheduler->options.cache, sequence->blocks[--sequence->block_count]);
     kv_cache_unreserve(scheduler->options.cache, sequence->reserved);
     sequence->reserved = 0;
     sequence->blocks = NULL;
 }
 
 /** Take a sequence out, wherever it is, and tell its owner. It may be gone afterwards. */
-static void finish(struct scheduler *scheduler, struct sequence *sequence, enum finish_reason reason, const char *error) {
+static void finish(struct scheduler *scheduler, struct sequence *sequence, enum finish_reason reason,
+                   const char *error) {
     if (sequence->slot < 0) {
         queue_remove(&scheduler->queue, sequence);
     } else {
         int at = 0;
         while (scheduler->running[at] != sequence) at++;
-        memmove(scheduler->running + at, scheduler->running + at + 1, (size_t)(scheduler->running_count - at - 1) * sizeof *scheduler->running);
+        memmove(scheduler->running + at, scheduler->running + at + 1,
+                (size_t)(scheduler->running_count - at - 1) * sizeof *scheduler->running);
         scheduler->running_count--;
         if (scheduler->turn > at) scheduler->turn--;
         release_blocks(scheduler, sequence);
@@ -169,7 +192,8 @@ static void finish(struct scheduler *scheduler, struct sequence *sequence, enum 
 static void sweep_cancelled(struct scheduler *scheduler) {
     if (atomic_exchange(&scheduler->cancels, 0) == 0) return;
     for (int i = scheduler->running_count - 1; i >= 0; i--) {
-        if (atomic_load(&scheduler->running[i]->cancelled)) finish(scheduler, scheduler->running[i], FINISH_CANCELLED, NULL);
+        if (atomic_load(&scheduler->running[i]->cancelled))
+            finish(scheduler, scheduler->running[i], FINISH_CANCELLED, NULL);
     }
     for (struct sequence *sequence = queue_first(&scheduler->queue), *next; sequence != NULL; sequence = next) {
         next = queue_next(&scheduler->queue, sequence);
@@ -178,8 +202,10 @@ static void sweep_cancelled(struct scheduler *scheduler) {
 }
 
 void scheduler_cancel_all(struct scheduler *scheduler) {
-    while (scheduler->running_count > 0) finish(scheduler, scheduler->running[scheduler->running_count - 1], FINISH_CANCELLED, NULL);
-    for (struct sequence *sequence; (sequence = queue_first(&scheduler->queue)) != NULL;) finish(scheduler, sequence, FINISH_CANCELLED, NULL);
+    while (scheduler->running_count > 0)
+        finish(scheduler, scheduler->running[scheduler->running_count - 1], FINISH_CANCELLED, NULL);
+    for (struct sequence *sequence; (sequence = queue_first(&scheduler->queue)) != NULL;)
+        finish(scheduler, sequence, FINISH_CANCELLED, NULL);
 }
 
 /** Let waiting sequences in, while slots and memory last. */
@@ -200,7 +226,9 @@ static void admit(struct scheduler *scheduler) {
 
 /* ---- rows ---------------------------------------------------------------------------------------------------------- */
 
-static int64_t missing(const struct sequence *sequence) { return sequence->token_count - sequence->computed; }
+static int64_t missing(const struct sequence *sequence) {
+    return sequence->token_count - sequence->computed;
+}
 
 static bool is_ready(const struct scheduler *scheduler, const struct sequence *sequence) {
     return sequence->planned != scheduler->step && !atomic_load(&sequence->paused);
@@ -214,8 +242,8 @@ static void plan_rows(struct scheduler *scheduler, struct sequence *sequence, in
         sequence->blocks[sequence->block_count++] = kv_cache_take_reserved(scheduler->options.cache);
         sequence->reserved--;
     }
-    scheduler->kv_sequences[batch->sequence_count] =
-        (struct kv_sequence){.first_row = batch->rows, .row_count = count, .context = context, .blocks = sequence->blocks};
+    scheduler->kv_sequences[batch->sequence_count] = (struct kv_sequence){
+        .first_row = batch->rows, .row_count = count, .context = context, .blocks = sequence->blocks};
     scheduler->planned[batch->sequence_count++] = sequence;
     for (int64_t i = 0; i < count; i++) {
         scheduler->ids[batch->rows] = sequence->tokens[sequence->computed + i];
@@ -252,8 +280,11 @@ static struct sequence *next_prompt(const struct scheduler *scheduler) {
 
 static void plan(struct scheduler *scheduler) {
     int64_t budget = scheduler->options.step_tokens_max;
-    scheduler->batch = (struct model_batch){.ids = scheduler->ids, .positions = scheduler->positions, .sequences = scheduler->kv_sequences,
-                                            .logit_rows = scheduler->logit_rows, .logits = scheduler->logits};
+    scheduler->batch = (struct model_batch){.ids = scheduler->ids,
+                                            .positions = scheduler->positions,
+                                            .sequences = scheduler->kv_sequences,
+                                            .logit_rows = scheduler->logit_rows,
+                                            .logits = scheduler->logits};
     scheduler->step++;
     struct sequence *prompt = next_prompt(scheduler);
     plan_decodes(scheduler, prompt != NULL ? budget - (budget + PROMPT_SHARE - 1) / PROMPT_SHARE : budget);
@@ -268,12 +299,14 @@ static void plan(struct scheduler *scheduler) {
 /* ---- tokens -------------------------------------------------------------------------------------------------------- */
 
 /** Sample the token that follows the last known one. Returns why the sequence ends, or FINISH_NONE. */
-static enum finish_reason sample(struct scheduler *scheduler, struct sequence *sequence, float *logits, const char **error) {
+static enum finish_reason sample(struct scheduler *scheduler, struct sequence *sequence, float *logits,
+                                 const char **error) {
     struct logprob_entry logprobs;
     const struct sampling *sampling = &sequence->sampling;
     const int32_t *generated = sequence->tokens + sequence->prompt_count;
-    int32_t id = sampler_draw(scheduler->sampler, sampling, logits, generated, (size_t)(sequence->token_count - sequence->prompt_count),
-                              (uint64_t)sequence->token_count, &logprobs);
+    int32_t id = sampler_draw(scheduler->sampler, sampling, logits, generated,
+                              (size_t)(sequence->token_count - sequence->prompt_count), (uint64_t)sequence->token_count,
+                              &logprobs);
     if (id == SAMPLER_NO_TOKEN) {
         *error = "the model gave no usable logits";
         return FINISH_ERROR;
@@ -281,9 +314,13 @@ static enum finish_reason sample(struct scheduler *scheduler, struct sequence *s
     sequence->tokens[sequence->token_count++] = id;
     scheduler->stats.completion_tokens++;
     switch (sequence->owner->accept(sequence, id, sampling->top_logprobs >= 0 ? &logprobs : NULL)) {
-    case VERDICT_STOP: return FINISH_STOP;
-    case VERDICT_ERROR: *error = "the text of a token could not be kept"; return FINISH_ERROR;
-    case VERDICT_GO_ON: break;
+    case VERDICT_STOP:
+        return FINISH_STOP;
+    case VERDICT_ERROR:
+        *error = "the text of a token could not be kept";
+        return FINISH_ERROR;
+    case VERDICT_GO_ON:
+        break;
     }
     if (sequence->token_count == scheduler->options.context_tokens) return FINISH_MODEL_LENGTH;
     return sequence->token_count == sequence->prompt_count + sequence->max_tokens ? FINISH_LENGTH : FINISH_NONE;
@@ -299,9 +336,12 @@ static void take_results(struct scheduler *scheduler) {
         sequence->computed += rows;
         if (sequence->computed < sequence->token_count) continue;
         const char *error = NULL;
-        enum finish_reason reason = sample(scheduler, sequence, scheduler->logits + logit++ * scheduler->options.vocabulary, &error);
-        if (reason == FINISH_NONE) sequence->owner->report(sequence, FINISH_NONE, NULL);
-        else finish(scheduler, sequence, reason, error);
+        enum finish_reason reason =
+            sample(scheduler, sequence, scheduler->logits + logit++ * scheduler->options.vocabulary, &error);
+        if (reason == FINISH_NONE)
+            sequence->owner->report(sequence, FINISH_NONE, NULL);
+        else
+            finish(scheduler, sequence, reason, error);
     }
 }
 
@@ -316,7 +356,8 @@ int64_t scheduler_step(struct scheduler *scheduler) {
     if (status == STATUS_OK) {
         take_results(scheduler);
     } else {
-        for (int64_t i = 0; i < scheduler->batch.sequence_count; i++) finish(scheduler, scheduler->planned[i], FINISH_ERROR, err.message);
+        for (int64_t i = 0; i < scheduler->batch.sequence_count; i++)
+            finish(scheduler, scheduler->planned[i], FINISH_ERROR, err.message);
     }
     return scheduler->batch.rows;
 }
@@ -332,18 +373,22 @@ enum status scheduler_check(const struct scheduler *scheduler, struct error *err
     TRY(kv_cache_check(scheduler->options.cache, err));
     TRY(queue_check(&scheduler->queue, err));
     if (scheduler->running_count + scheduler->free_slot_count != scheduler->options.sequences_max) {
-        return error_set(err, STATUS_INTERNAL, "%d sequences run but %d slots are free of %d", scheduler->running_count, scheduler->free_slot_count, scheduler->options.sequences_max);
+        return error_set(err, STATUS_INTERNAL, "%d sequences run but %d slots are free of %d", scheduler->running_count,
+                         scheduler->free_slot_count, scheduler->options.sequences_max);
     }
     for (int i = 0; i < scheduler->running_count; i++) {
         const struct sequence *sequence = scheduler->running[i];
         int64_t blocks = sequence->block_count;
-        if (blocks < kv_cache_blocks_for(sequence->computed) || blocks + sequence->reserved != kv_cache_blocks_for(sequence->prompt_count + sequence->max_tokens)) {
-            return error_set(err, STATUS_INTERNAL, "a sequence of %lld computed tokens holds %lld blocks and reserves %lld", (long long)sequence->computed, (long long)blocks,
-                             (long long)sequence->reserved);
+        if (blocks < kv_cache_blocks_for(sequence->computed) ||
+            blocks + sequence->reserved != kv_cache_blocks_for(sequence->prompt_count + sequence->max_tokens)) {
+            return error_set(err, STATUS_INTERNAL,
+                             "a sequence of %lld computed tokens holds %lld blocks and reserves %lld",
+                             (long long)sequence->computed, (long long)blocks, (long long)sequence->reserved);
         }
         for (int64_t b = 0; b < blocks; b++) {
             if (kv_cache_references(scheduler->options.cache, sequence->blocks[b]) != 1) {
-                return error_set(err, STATUS_INTERNAL, "KV block %d of one sequence has %d references", sequence->blocks[b],
+                return error_set(err, STATUS_INTERNAL, "KV block %d of one sequence has %d references",
+                                 sequence->blocks[b],
                                  kv_cache_references(scheduler->options.cache, sequence->blocks[b]));
             }
         }
@@ -351,8 +396,10 @@ enum status scheduler_check(const struct scheduler *scheduler, struct error *err
         held += blocks;
     }
     if (reserved != kv_cache_reserved(scheduler->options.cache) || held != kv_cache_used(scheduler->options.cache)) {
-        return error_set(err, STATUS_INTERNAL, "sequences hold %lld KV blocks and reserve %lld; the cache says %lld and %lld", (long long)held, (long long)reserved,
-                         (long long)kv_cache_used(scheduler->options.cache), (long long)kv_cache_reserved(scheduler->options.cache));
+        return error_set(err, STATUS_INTERNAL,
+                         "sequences hold %lld KV blocks and reserve %lld; the cache says %lld and %lld",
+                         (long long)held, (long long)reserved, (long long)kv_cache_used(scheduler->options.cache),
+                         (long long)kv_cache_reserved(scheduler->options.cache));
     }
     return STATUS_OK;
 }

@@ -61,9 +61,9 @@ struct sequence_owner {
 struct sequence {
     /* Set by the owner before scheduler_submit; lent until the finish is reported. */
     const struct sequence_owner *owner;
-    int32_t *tokens; /* the prompt, then what is sampled: room for prompt_count + max_tokens */
-    int64_t prompt_count; /* >= 1 */
-    int64_t max_tokens;   /* >= 0; prompt_count + max_tokens <= the context */
+    int32_t *tokens;          /* the prompt, then what is sampled: room for prompt_count + max_tokens */
+    int64_t prompt_count;     /* >= 1 */
+    int64_t max_tokens;       /* >= 0; prompt_count + max_tokens <= the context */
     struct sampling sampling; /* checked */
     uint64_t tenant_key;      /* equal keys share turns */
     int priority;             /* higher first inside a tenant */
@@ -73,11 +73,11 @@ struct sequence {
 
     /* The scheduler's own. */
     atomic_bool cancelled, paused;
-    int64_t computed; /* tokens whose keys and values are in the cache */
-    int slot;         /* while running, else -1 */
-    int32_t *blocks;  /* its block table, while running */
+    int64_t computed;              /* tokens whose keys and values are in the cache */
+    int slot;                      /* while running, else -1 */
+    int32_t *blocks;               /* its block table, while running */
     int64_t block_count, reserved; /* blocks held; blocks set aside and not taken yet */
-    uint64_t planned; /* the step that has rows for it */
+    uint64_t planned;              /* the step that has rows for it */
     struct tenant *tenant;
     struct sequence *previous, *next; /* in its tenant's queue */
 };

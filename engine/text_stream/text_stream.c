@@ -7,21 +7,26 @@
 /* Far above what one step adds: the largest token of any vocabulary known is a few hundred bytes. */
 enum { TEXT_BYTES_MAX = 1 << 20, TEXT_BYTES_RESERVED = 1024 };
 
-enum status text_stream_init(struct text_stream *stream, const struct tokenizer *tokenizer, const struct bytes_view *stop, size_t stop_count, struct error *err) {
+enum status text_stream_init(struct text_stream *stream, const struct tokenizer *tokenizer,
+                             const struct bytes_view *stop, size_t stop_count, struct error *err) {
     *stream = (struct text_stream){.stop = stop, .stop_count = stop_count};
     detokenizer_init(&stream->detokenizer, tokenizer);
     bytes_init(&stream->text, TEXT_BYTES_MAX);
-    if (bytes_reserve(&stream->text, TEXT_BYTES_RESERVED) != STATUS_OK) return error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
+    if (bytes_reserve(&stream->text, TEXT_BYTES_RESERVED) != STATUS_OK)
+        return error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
     return STATUS_OK;
 }
 
-void text_stream_deinit(struct text_stream *stream) { bytes_deinit(&stream->text); }
+void text_stream_deinit(struct text_stream *stream) {
+    bytes_deinit(&stream->text);
+}
 
 /** Find the match that ends first (the longest of those) and cut the text before it. */
 static void cut_at_stop(struct text_stream *stream) {
     size_t best_start = 0, best_end = SIZE_MAX;
     for (size_t i = 0; i < stream->stop_count; i++) {
-        const uint8_t *found = memmem(stream->text.data, stream->text.length, stream->stop[i].data, stream->stop[i].length);
+        const uint8_t *found =
+            memmem(stream->text.data, stream->text.length, stream->stop[i].data, stream->stop[i].length);
         if (found == NULL) continue;
         size_t start = (size_t)(found - stream->text.data), end = start + stream->stop[i].length;
         if (end < best_end || (end == best_end && start < best_start)) {
@@ -41,7 +46,8 @@ static size_t held_length(const struct text_stream *stream) {
         size_t longest = stream->stop[i].length - 1;
         if (longest > stream->text.length) longest = stream->text.length;
         for (size_t length = longest; length > held; length--) {
-            if (memcmp(stream->text.data + stream->text.length - length, stream->stop[i].data, length) == 0) held = length;
+            if (memcmp(stream->text.data + stream->text.length - length, stream->stop[i].data, length) == 0)
+                held = length;
         }
     }
     return held;
@@ -67,7 +73,9 @@ enum status text_stream_finish(struct text_stream *stream) {
     return STATUS_OK;
 }
 
-struct bytes_view text_stream_final(const struct text_stream *stream) { return bytes_view_of(stream->text.data, stream->final_length); }
+struct bytes_view text_stream_final(const struct text_stream *stream) {
+    return bytes_view_of(stream->text.data, stream->final_length);
+}
 
 void text_stream_consume(struct text_stream *stream) {
     bytes_consume(&stream->text, stream->final_length);

@@ -33,7 +33,8 @@ struct text_stream {
 
 /** `stop`: non-empty valid UTF-8 strings, lent until deinit. Reserves what a usual stream needs, so that pushing allocates only for
  *  extraordinary tokens. STATUS_RESOURCE_EXHAUSTED without memory (nothing to deinit then). */
-enum status text_stream_init(struct text_stream *stream, const struct tokenizer *tokenizer, const struct bytes_view *stop, size_t stop_count, struct error *err);
+enum status text_stream_init(struct text_stream *stream, const struct tokenizer *tokenizer,
+                             const struct bytes_view *stop, size_t stop_count, struct error *err);
 void text_stream_deinit(struct text_stream *stream);
 
 /** Add a token's text. `stream->stopped` is true once a stop string is complete; later pushes change nothing. */

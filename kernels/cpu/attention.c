@@ -22,8 +22,10 @@ struct attention_run {
 };
 
 /** Pointers to one block's keys and values of one head as f32: in place, or converted into scratch. */
-static void load_block(const struct cpu *cpu, const struct kv_layer *layer, int64_t block, int head, const struct cpu_scratch *scratch, const float **keys, const float **values) {
-    size_t count = (size_t)layer->head_dim * (size_t)layer->block_tokens, at = ((size_t)block * (size_t)layer->kv_heads + (size_t)head) * count;
+static void load_block(const struct cpu *cpu, const struct kv_layer *layer, int64_t block, int head,
+                       const struct cpu_scratch *scratch, const float **keys, const float **values) {
+    size_t count = (size_t)layer->head_dim * (size_t)layer->block_tokens,
+           at = ((size_t)block * (size_t)layer->kv_heads + (size_t)head) * count;
     if (layer->type == KV_F32) {
         *keys = (const float *)layer->keys + at;
         *values = (const float *)layer->values + at;
@@ -36,7 +38,8 @@ static void load_block(const struct cpu *cpu, const struct kv_layer *layer, int6
 }
 
 /** Rows [first, last) of a sequence (counted in its part of the step) for one key/value head. */
-static void attend(const struct attention_run *run, const struct kv_sequence *sequence, int head, int64_t first, int64_t last, const struct cpu_scratch *scratch) {
+static void attend(const struct attention_run *run, const struct kv_sequence *sequence, int head, int64_t first,
+                   int64_t last, const struct cpu_scratch *scratch) {
     const struct attention *attention = run->attention;
     const struct kv_layer *layer = attention->layer;
     int group = attention->heads / layer->kv_heads, head_dim = layer->head_dim, tokens = layer->block_tokens;
@@ -46,28 +49,37 @@ static void attend(const struct attention_run *run, const struct kv_sequence *se
         int64_t t = sequence->first_row + first + r / group;
         float *accumulator = scratch->accumulators + (size_t)r * (size_t)head_dim;
         memset(accumulator, 0, (size_t)head_dim * sizeof *accumulator);
-        scratch->rows[r] = (struct attention_row){.q = attention->q + t * attention->q_stride + (head * group + r % group) * head_dim,
-                                                  .accumulator = accumulator, .maximum = -INFINITY};
+        scratch->rows[r] =
+            (struct attention_row){.q = attention->q + t * attention->q_stride + (head * group + r % group) * head_dim,
+                                   .accumulator = accumulator,
+                                   .maximum = -INFINITY};
     }
     int64_t lowest = attention->window > 0 ? start + first - attention->window + 1 : 0;
     for (int64_t block = (lowest > 0 ? lowest : 0) / tokens; block * tokens < start + last; block++) {
         const float *keys, *values;
         load_block(run->cpu, layer, sequence->blocks[block], head, scratch, &keys, &values);
         for (int r = 0; r < row_count; r++) {
-            int64_t position = start + first + r / group, from = attention->window > 0 ? position - attention->window + 1 : 0;
+            int64_t position = start + first + r / group,
+                    from = attention->window > 0 ? position - attention->window + 1 : 0;
             int64_t begin = from - block * tokens, end = position + 1 - block * tokens;
             if (begin < 0) begin = 0;
             if (end > tokens) end = tokens;
-            if (begin < end) run->cpu->leaves->attention_block(&scratch->rows[r], keys, values, tokens, head_dim, (int)begin, (int)end, attention->scale);
+            if (begin < end)
+                run->cpu->leaves->attention_block(&scratch->rows[r], keys, values, tokens, head_dim, (int)begin,
+                                                  (int)end, attention->scale);
         }
     }
     for (int r = 0; r < row_count; r++) {
         int64_t t = sequence->first_row + first + r / group;
-        run->cpu->leaves->attention_finish(&scratch->rows[r], head_dim, attention->out + t * attention->out_stride + (head * group + r % group) * head_dim);
+        run->cpu->leaves->attention_finish(&scratch->rows[r], head_dim,
+                                           attention->out + t * attention->out_stride +
+                                               (head * group + r % group) * head_dim);
     }
 }
 
-static int64_t chunks_of(const struct kv_sequence *sequence) { return (sequence->row_count + TASK_ROWS - 1) / TASK_ROWS; }
+static int64_t chunks_of(const struct kv_sequence *sequence) {
+    return (sequence->row_count + TASK_ROWS - 1) / TASK_ROWS;
+}
 
 /** Task number `task`: sequences in order, in each the heads, in each the chunks. */
 static void run_task(const struct attention_run *run, int64_t task, const struct cpu_scratch *scratch) {
@@ -75,22 +87,26 @@ static void run_task(const struct attention_run *run, int64_t task, const struct
     int heads = run->attention->layer->kv_heads;
     while (task >= chunks_of(sequence) * heads) task -= chunks_of(sequence++) * heads;
     int64_t chunk = task % chunks_of(sequence), first = chunk * TASK_ROWS, last = first + TASK_ROWS;
-    attend(run, sequence, (int)(task / chunks_of(sequence)), first, last < sequence->row_count ? last : sequence->row_count, scratch);
+    attend(run, sequence, (int)(task / chunks_of(sequence)), first,
+           last < sequence->row_count ? last : sequence->row_count, scratch);
 }
 
 static void attention_thread(void *context, int index, int size) {
     (void)size;
     struct attention_run *run = context;
-    for (int64_t task; (task = atomic_fetch_add(&run->next, 1)) < run->tasks;) run_task(run, task, &run->cpu->scratch[index]);
+    for (int64_t task; (task = atomic_fetch_add(&run->next, 1)) < run->tasks;)
+        run_task(run, task, &run->cpu->scratch[index]);
 }
 
 void cpu_attention(struct kernels *kernels, const struct attention *attention) {
     struct cpu *cpu = (struct cpu *)kernels;
     [[maybe_unused]] const struct kv_layer *layer = attention->layer;
-    assert(layer->block_tokens % 16 == 0 && layer->block_tokens <= KV_BLOCK_TOKENS_MAX && layer->head_dim % 16 == 0 && layer->head_dim <= HEAD_DIM_MAX);
+    assert(layer->block_tokens % 16 == 0 && layer->block_tokens <= KV_BLOCK_TOKENS_MAX && layer->head_dim % 16 == 0 &&
+           layer->head_dim <= HEAD_DIM_MAX);
     assert(attention->heads <= cpu->options.heads_max && attention->heads % layer->kv_heads == 0);
     struct attention_run run = {.cpu = cpu, .attention = attention};
-    for (int64_t s = 0; s < attention->sequence_count; s++) run.tasks += chunks_of(&attention->sequences[s]) * layer->kv_heads;
+    for (int64_t s = 0; s < attention->sequence_count; s++)
+        run.tasks += chunks_of(&attention->sequences[s]) * layer->kv_heads;
     thread_team_run(cpu->team, attention_thread, &run);
 }
 
@@ -123,8 +139,10 @@ static void store_head(const struct store_run *run, int64_t t, int head, int64_t
     const float *value = store->values + t * store->value_stride + (int64_t)head * head_dim;
     store_key(run->cpu, layer, base + (size_t)slot, key);
     size_t row = base + (size_t)slot * (size_t)head_dim;
-    if (layer->type == KV_F32) memcpy((float *)layer->values + row, value, (size_t)head_dim * sizeof *value);
-    else run->cpu->leaves->store_f16(value, head_dim, (uint16_t *)layer->values + row);
+    if (layer->type == KV_F32)
+        memcpy((float *)layer->values + row, value, (size_t)head_dim * sizeof *value);
+    else
+        run->cpu->leaves->store_f16(value, head_dim, (uint16_t *)layer->values + row);
 }
 
 static void store_thread(void *context, int index, int size) {
@@ -137,14 +155,16 @@ static void store_thread(void *context, int index, int size) {
         for (int64_t i = first; i < last; i++) {
             int64_t position = sequence->context - sequence->row_count + i;
             for (int head = 0; head < layer->kv_heads; head++) {
-                store_head(run, sequence->first_row + i, head, sequence->blocks[position / layer->block_tokens], (int)(position % layer->block_tokens));
+                store_head(run, sequence->first_row + i, head, sequence->blocks[position / layer->block_tokens],
+                           (int)(position % layer->block_tokens));
             }
         }
     }
 }
 
 void cpu_kv_store(struct kernels *kernels, const struct kv_store *store) {
-    assert(store->layer->block_tokens % 16 == 0 && store->layer->head_dim % 16 == 0 && store->layer->head_dim <= HEAD_DIM_MAX);
+    assert(store->layer->block_tokens % 16 == 0 && store->layer->head_dim % 16 == 0 &&
+           store->layer->head_dim <= HEAD_DIM_MAX);
     struct store_run run = {.cpu = (struct cpu *)kernels, .store = store};
     thread_team_run(run.cpu->team, store_thread, &run);
 }

@@ -21,7 +21,9 @@ static void *allocate(size_t count, size_t bytes) {
 
 /* ---- weights ------------------------------------------------------------------------------------------------------- */
 
-static bool cpu_supports(const struct kernels *kernels, enum tensor_type type) { return (void)kernels, tensor_type_block(type) != 0; }
+static bool cpu_supports(const struct kernels *kernels, enum tensor_type type) {
+    return (void)kernels, tensor_type_block(type) != 0;
+}
 
 struct pack_run {
     const struct tensor_view *view;
@@ -38,15 +40,19 @@ static void pack_thread(void *context, int index, int size) {
     pack_groups(run->view, run->weights->kind, run->weights->packed, first, last);
 }
 
-static enum status cpu_weights_create(struct kernels *kernels, const struct tensor_view *view, struct weights **out, struct error *err) {
+static enum status cpu_weights_create(struct kernels *kernels, const struct tensor_view *view, struct weights **out,
+                                      struct error *err) {
     struct cpu *cpu = (struct cpu *)kernels;
-    if (tensor_type_block(view->type) == 0) return error_set(err, STATUS_UNIMPLEMENTED, "weights of type %d are not known", (int)view->type);
+    if (tensor_type_block(view->type) == 0)
+        return error_set(err, STATUS_UNIMPLEMENTED, "weights of type %d are not known", (int)view->type);
     if (view->rows < 1 || view->columns < 1 || tensor_type_row_bytes(view->type, view->columns) == 0) {
-        return error_set(err, STATUS_INVALID_ARGUMENT, "weights of %lld x %lld do not fit blocks of %d (%s)", (long long)view->rows, (long long)view->columns,
-                         tensor_type_block(view->type), tensor_type_name(view->type));
+        return error_set(err, STATUS_INVALID_ARGUMENT, "weights of %lld x %lld do not fit blocks of %d (%s)",
+                         (long long)view->rows, (long long)view->columns, tensor_type_block(view->type),
+                         tensor_type_name(view->type));
     }
     if (view->columns > cpu->options.columns_max) {
-        return error_set(err, STATUS_INVALID_ARGUMENT, "weights of %lld columns, and the kernels were opened for %lld", (long long)view->columns, (long long)cpu->options.columns_max);
+        return error_set(err, STATUS_INVALID_ARGUMENT, "weights of %lld columns, and the kernels were opened for %lld",
+                         (long long)view->columns, (long long)cpu->options.columns_max);
     }
     struct weights *weights = calloc(1, sizeof *weights);
     if (weights == NULL) return error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
@@ -90,10 +96,13 @@ static void rows_thread(void *context, int index, int size) {
 }
 
 /** Call `row` for every t in [0, rows), spread over the team when that is worth a meeting. */
-static void run_rows(struct kernels *kernels, int64_t rows, void (*row)(const struct rows_run *run, int64_t t), const void *arguments) {
+static void run_rows(struct kernels *kernels, int64_t rows, void (*row)(const struct rows_run *run, int64_t t),
+                     const void *arguments) {
     struct rows_run run = {.cpu = (struct cpu *)kernels, .rows = rows, .row = row, .arguments = arguments};
-    if (rows < 4) rows_thread(&run, 0, 1);
-    else thread_team_run(run.cpu->team, rows_thread, &run);
+    if (rows < 4)
+        rows_thread(&run, 0, 1);
+    else
+        thread_team_run(run.cpu->team, rows_thread, &run);
 }
 
 struct embed_arguments {
@@ -105,14 +114,16 @@ struct embed_arguments {
 static void embed_row(const struct rows_run *run, int64_t t) {
     const struct embed_arguments *a = run->arguments;
     assert(a->ids[t] >= 0 && a->ids[t] < a->view->rows);
-    const char *row = (const char *)a->view->data + (size_t)a->ids[t] * tensor_type_row_bytes(a->view->type, a->view->columns);
+    const char *row =
+        (const char *)a->view->data + (size_t)a->ids[t] * tensor_type_row_bytes(a->view->type, a->view->columns);
     float *y = a->y + t * a->view->columns;
     (void)!tensor_dequantise_row(a->view->type, row, a->view->columns, y);
     if (a->scale == 1.0f) return;
     for (int64_t i = 0; i < a->view->columns; i++) y[i] *= a->scale;
 }
 
-static void cpu_embed(struct kernels *kernels, const struct weights *weights, const int32_t *ids, int64_t rows, float scale, float *y) {
+static void cpu_embed(struct kernels *kernels, const struct weights *weights, const int32_t *ids, int64_t rows,
+                      float scale, float *y) {
     run_rows(kernels, rows, embed_row, &(struct embed_arguments){&weights->view, ids, scale, y});
 }
 
@@ -127,14 +138,16 @@ static void rmsnorm_row(const struct rows_run *run, int64_t t) {
     run->cpu->leaves->rmsnorm_row(a->x + t * a->width, a->weight, a->eps, a->width, a->y + t * a->width);
 }
 
-static void cpu_rmsnorm(struct kernels *kernels, const float *x, const float *weight, float eps, int64_t rows, int64_t width, float *y) {
+static void cpu_rmsnorm(struct kernels *kernels, const float *x, const float *weight, float eps, int64_t rows,
+                        int64_t width, float *y) {
     run_rows(kernels, rows, rmsnorm_row, &(struct rmsnorm_arguments){x, weight, eps, y, width});
 }
 
 /** Angles are taken in double: at position 8,000 a float product would be off by 5e-4 radians. */
 static void rope_row(const struct rows_run *run, int64_t t) {
     const struct rope *rope = run->arguments;
-    int pairs = rope->rotary_dim / 2, apart = rope->style == ROPE_HALVES ? pairs : 1, step = rope->style == ROPE_HALVES ? 1 : 2;
+    int pairs = rope->rotary_dim / 2, apart = rope->style == ROPE_HALVES ? pairs : 1,
+        step = rope->style == ROPE_HALVES ? 1 : 2;
     for (int i = 0; i < pairs; i++) {
         double sine, cosine, angle = (double)rope->positions[t] * (double)rope->inverse_frequency[i];
         sincos(angle, &sine, &cosine);
@@ -164,15 +177,23 @@ static void swiglu_row(const struct rows_run *run, int64_t t) {
     run->cpu->leaves->swiglu_row(a->gate + t * a->width, a->up + t * a->width, a->width, a->y + t * a->width);
 }
 
-static void cpu_swiglu(struct kernels *kernels, const float *gate, const float *up, int64_t rows, int64_t width, float *y) {
+static void cpu_swiglu(struct kernels *kernels, const float *gate, const float *up, int64_t rows, int64_t width,
+                       float *y) {
     run_rows(kernels, rows, swiglu_row, &(struct swiglu_arguments){gate, up, y, width});
 }
 
 /* ---- opening ------------------------------------------------------------------------------------------------------- */
 
-static const struct kernels_operations cpu_operations = {.supports = cpu_supports, .weights_create = cpu_weights_create, .weights_destroy = cpu_weights_destroy,
-                                                         .embed = cpu_embed, .matmul = cpu_matmul, .rmsnorm = cpu_rmsnorm, .rope = cpu_rope,
-                                                         .kv_store = cpu_kv_store, .attention = cpu_attention, .swiglu = cpu_swiglu};
+static const struct kernels_operations cpu_operations = {.supports = cpu_supports,
+                                                         .weights_create = cpu_weights_create,
+                                                         .weights_destroy = cpu_weights_destroy,
+                                                         .embed = cpu_embed,
+                                                         .matmul = cpu_matmul,
+                                                         .rmsnorm = cpu_rmsnorm,
+                                                         .rope = cpu_rope,
+                                                         .kv_store = cpu_kv_store,
+                                                         .attention = cpu_attention,
+                                                         .swiglu = cpu_swiglu};
 
 static enum status choose_variant(const char *wanted, struct cpu *cpu, struct error *err) {
     static const struct {
@@ -182,7 +203,9 @@ static enum status choose_variant(const char *wanted, struct cpu *cpu, struct er
     if (wanted == NULL || strcmp(wanted, "auto") == 0) wanted = kernels_cpu_variants()[0];
     for (size_t i = 0; i < sizeof variants / sizeof variants[0]; i++) {
         if (strcmp(wanted, variants[i].name) != 0) continue;
-        if (!cpu_variant_runs(wanted)) return error_set(err, STATUS_UNIMPLEMENTED, "this processor cannot run the kernel variant %s: %s", wanted, kernels_cpu_description());
+        if (!cpu_variant_runs(wanted))
+            return error_set(err, STATUS_UNIMPLEMENTED, "this processor cannot run the kernel variant %s: %s", wanted,
+                             kernels_cpu_description());
         cpu->leaves = variants[i].leaves;
         cpu->kernels.variant = variants[i].name;
         return STATUS_OK;
@@ -192,32 +215,49 @@ static enum status choose_variant(const char *wanted, struct cpu *cpu, struct er
 
 static enum status allocate_scratch(struct cpu *cpu, struct error *err) {
     const struct kernels_options *options = &cpu->options;
-    size_t rows = (size_t)options->rows_max, columns = (size_t)options->columns_max, extent, blocks = rows * (columns / QUANT_BLOCK + 1);
+    size_t rows = (size_t)options->rows_max, columns = (size_t)options->columns_max, extent,
+           blocks = rows * (columns / QUANT_BLOCK + 1);
     size_t stacked = (size_t)options->heads_max * TASK_QUERY_ROWS, block = (size_t)HEAD_DIM_MAX * KV_BLOCK_TOKENS_MAX;
-    if (__builtin_mul_overflow(rows, columns + QUANT_BLOCK, &extent)) return error_set(err, STATUS_INVALID_ARGUMENT, "kernels: %zu rows of %zu do not fit any memory", rows, columns);
+    if (__builtin_mul_overflow(rows, columns + QUANT_BLOCK, &extent))
+        return error_set(err, STATUS_INVALID_ARGUMENT, "kernels: %zu rows of %zu do not fit any memory", rows, columns);
     cpu->normalised = allocate(rows * columns, sizeof(float));
-    cpu->quantised = (struct quantised){.q = allocate(rows * columns, 1), .d = allocate(blocks, sizeof(float)), .s = allocate(blocks, sizeof(float)), .isum = allocate(blocks, sizeof(int32_t))};
+    cpu->quantised = (struct quantised){.q = allocate(rows * columns, 1),
+                                        .d = allocate(blocks, sizeof(float)),
+                                        .s = allocate(blocks, sizeof(float)),
+                                        .isum = allocate(blocks, sizeof(int32_t))};
     cpu->scratch = calloc((size_t)cpu->kernels.threads, sizeof *cpu->scratch);
-    bool failed = cpu->normalised == NULL || cpu->quantised.q == NULL || cpu->quantised.d == NULL || cpu->quantised.s == NULL || cpu->quantised.isum == NULL || cpu->scratch == NULL;
+    bool failed = cpu->normalised == NULL || cpu->quantised.q == NULL || cpu->quantised.d == NULL ||
+                  cpu->quantised.s == NULL || cpu->quantised.isum == NULL || cpu->scratch == NULL;
     for (int i = 0; !failed && i < cpu->kernels.threads; i++) {
         struct cpu_scratch *scratch = &cpu->scratch[i];
-        *scratch = (struct cpu_scratch){.row = allocate(columns, sizeof(float)), .keys = allocate(block, sizeof(float)), .values = allocate(block, sizeof(float)),
-                                        .accumulators = allocate(stacked * HEAD_DIM_MAX, sizeof(float)), .rows = allocate(stacked, sizeof(struct attention_row))};
-        failed = scratch->row == NULL || scratch->keys == NULL || scratch->values == NULL || scratch->accumulators == NULL || scratch->rows == NULL;
+        *scratch = (struct cpu_scratch){.row = allocate(columns, sizeof(float)),
+                                        .keys = allocate(block, sizeof(float)),
+                                        .values = allocate(block, sizeof(float)),
+                                        .accumulators = allocate(stacked * HEAD_DIM_MAX, sizeof(float)),
+                                        .rows = allocate(stacked, sizeof(struct attention_row))};
+        failed = scratch->row == NULL || scratch->keys == NULL || scratch->values == NULL ||
+                 scratch->accumulators == NULL || scratch->rows == NULL;
     }
-    return failed ? error_set(err, STATUS_RESOURCE_EXHAUSTED, "no memory for the kernels' scratch (%zu rows of %zu)", rows, columns) : STATUS_OK;
+    return failed ? error_set(err, STATUS_RESOURCE_EXHAUSTED, "no memory for the kernels' scratch (%zu rows of %zu)",
+                              rows, columns)
+                  : STATUS_OK;
 }
 
-enum status kernels_open(const char *device, const struct kernels_options *options, struct kernels **out, struct error *err) {
+enum status kernels_open(const char *device, const struct kernels_options *options, struct kernels **out,
+                         struct error *err) {
     if (strcmp(device, "cpu") != 0) return error_set(err, STATUS_NOT_FOUND, "no device '%.64s' (there is cpu)", device);
-    if (options->rows_max < 1 || options->columns_max < 1 || options->heads_max < 1) return error_set(err, STATUS_INVALID_ARGUMENT, "kernels: rows, columns and heads must be at least 1");
+    if (options->rows_max < 1 || options->columns_max < 1 || options->heads_max < 1)
+        return error_set(err, STATUS_INVALID_ARGUMENT, "kernels: rows, columns and heads must be at least 1");
     struct cpu *cpu = calloc(1, sizeof *cpu);
     if (cpu == NULL) return error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
     enum status status = STATUS_OK;
     cpu->options = *options;
-    cpu->kernels = (struct kernels){.operations = &cpu_operations, .device = "cpu", .threads = options->threads > 0 ? options->threads : threads_available()};
+    cpu->kernels = (struct kernels){.operations = &cpu_operations,
+                                    .device = "cpu",
+                                    .threads = options->threads > 0 ? options->threads : threads_available()};
     TRY_CLEANUP(choose_variant(options->variant, cpu, err));
-    TRY_CLEANUP(thread_team_create(cpu->kernels.threads, options->spin_ns < 0 ? SPIN_NS_DEFAULT : options->spin_ns, &cpu->team, err));
+    TRY_CLEANUP(thread_team_create(cpu->kernels.threads, options->spin_ns < 0 ? SPIN_NS_DEFAULT : options->spin_ns,
+                                   &cpu->team, err));
     TRY_CLEANUP(allocate_scratch(cpu, err));
     *out = &cpu->kernels;
     return STATUS_OK;

@@ -74,20 +74,27 @@ struct cpu_leaves {
     void (*load_f16)(const uint16_t *in, int64_t count, float *out); /* count a multiple of 16 */
     void (*store_f16)(const float *in, int64_t count, uint16_t *out);
     /** Add keys [first, last) of a block to the row: keys [hd][tokens], values [tokens][hd], f32. */
-    void (*attention_block)(struct attention_row *row, const float *keys, const float *values, int tokens, int head_dim, int first, int last, float scale);
+    void (*attention_block)(struct attention_row *row, const float *keys, const float *values, int tokens, int head_dim,
+                            int first, int last, float scale);
     void (*attention_finish)(const struct attention_row *row, int head_dim, float *out);
     /** y[c][0..16) of `columns` activation rows c0.. for one packed group; NULL when the variant packs nothing. */
-    void (*tile_q4)(const struct packed_q4 *group, int64_t blocks, const struct quantised *x, int64_t first_row, int64_t rows, float *out);
-    void (*tile_q8)(const struct packed_q8 *group, int64_t blocks, const struct quantised *x, int64_t first_row, int64_t rows, float *out);
+    void (*tile_q4)(const struct packed_q4 *group, int64_t blocks, const struct quantised *x, int64_t first_row,
+                    int64_t rows, float *out);
+    void (*tile_q8)(const struct packed_q8 *group, int64_t blocks, const struct quantised *x, int64_t first_row,
+                    int64_t rows, float *out);
 };
 
 enum { TILE_ROWS_MAX = 8 }; /* activation rows that one call of a tile takes: 1..8; out is [rows][16] */
 
 extern const struct cpu_leaves cpu_leaves_plain, cpu_leaves_avx2, cpu_leaves_avx512;
-void tile_q4_avx2(const struct packed_q4 *group, int64_t blocks, const struct quantised *x, int64_t first_row, int64_t rows, float *out);
-void tile_q8_avx2(const struct packed_q8 *group, int64_t blocks, const struct quantised *x, int64_t first_row, int64_t rows, float *out);
-void tile_q4_avx512(const struct packed_q4 *group, int64_t blocks, const struct quantised *x, int64_t first_row, int64_t rows, float *out);
-void tile_q8_avx512(const struct packed_q8 *group, int64_t blocks, const struct quantised *x, int64_t first_row, int64_t rows, float *out);
+void tile_q4_avx2(const struct packed_q4 *group, int64_t blocks, const struct quantised *x, int64_t first_row,
+                  int64_t rows, float *out);
+void tile_q8_avx2(const struct packed_q8 *group, int64_t blocks, const struct quantised *x, int64_t first_row,
+                  int64_t rows, float *out);
+void tile_q4_avx512(const struct packed_q4 *group, int64_t blocks, const struct quantised *x, int64_t first_row,
+                    int64_t rows, float *out);
+void tile_q8_avx512(const struct packed_q8 *group, int64_t blocks, const struct quantised *x, int64_t first_row,
+                    int64_t rows, float *out);
 
 /** The kind that `type` is packed to. */
 enum pack_kind pack_kind_of(enum tensor_type type);
@@ -109,10 +116,10 @@ struct cpu {
     struct kernels_options options;
     const struct cpu_leaves *leaves;
     struct thread_team *team;
-    float *normalised;          /* [rows_max][columns_max] */
-    struct quantised quantised; /* the same extent */
+    float *normalised;           /* [rows_max][columns_max] */
+    struct quantised quantised;  /* the same extent */
     struct cpu_scratch *scratch; /* one per thread */
-    int attention_rows_max;     /* query rows stacked in one attention task */
+    int attention_rows_max;      /* query rows stacked in one attention task */
 };
 
 void cpu_matmul(struct kernels *kernels, const struct matmul *matmul);

@@ -15,7 +15,8 @@ static pthread_once_t once = PTHREAD_ONCE_INIT;
 
 static void read_brand(char brand[49]) {
     unsigned words[12] = {0};
-    for (unsigned i = 0; i < 3; i++) __get_cpuid(0x80000002u + i, &words[4 * i], &words[4 * i + 1], &words[4 * i + 2], &words[4 * i + 3]);
+    for (unsigned i = 0; i < 3; i++)
+        __get_cpuid(0x80000002u + i, &words[4 * i], &words[4 * i + 1], &words[4 * i + 2], &words[4 * i + 3]);
     memcpy(brand, words, 48);
     brand[48] = 0;
 }
@@ -29,16 +30,19 @@ static bool has_f16c(void) {
 static void probe(void) {
     __builtin_cpu_init();
     bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c();
-    bool avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
-                  __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vnni");
+    bool avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                  __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
+                  __builtin_cpu_supports("avx512vnni");
     int count = 0;
     if (avx512) variants[count++] = "avx512";
     if (avx2) variants[count++] = "avx2";
     variants[count] = "plain";
     char brand[49];
     read_brand(brand);
-    snprintf(description, sizeof description, "%s (%s%s%s%s)", brand, avx2 ? "avx2 fma f16c" : "no avx2", __builtin_cpu_supports("avx512f") ? " avx512f" : "",
-             __builtin_cpu_supports("avx512vnni") ? " avx512_vnni" : "", __builtin_cpu_supports("avx512bf16") ? " avx512_bf16" : "");
+    snprintf(description, sizeof description, "%s (%s%s%s%s)", brand, avx2 ? "avx2 fma f16c" : "no avx2",
+             __builtin_cpu_supports("avx512f") ? " avx512f" : "",
+             __builtin_cpu_supports("avx512vnni") ? " avx512_vnni" : "",
+             __builtin_cpu_supports("avx512bf16") ? " avx512_bf16" : "");
 }
 
 const char *const *kernels_cpu_variants(void) {

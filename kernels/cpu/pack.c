@@ -8,9 +8,12 @@
 enum pack_kind pack_kind_of(enum tensor_type type) {
     switch (type) {
     case TENSOR_Q4_0:
-    case TENSOR_Q4_1: return PACK_Q4;
-    case TENSOR_Q8_0: return PACK_Q8;
-    default: return PACK_NONE;
+    case TENSOR_Q4_1:
+        return PACK_Q4;
+    case TENSOR_Q8_0:
+        return PACK_Q8;
+    default:
+        return PACK_NONE;
     }
 }
 
@@ -38,15 +41,18 @@ static void pack_q8_block(const uint8_t *block, int lane, struct packed_q8 *out)
 }
 
 void pack_groups(const struct tensor_view *view, enum pack_kind kind, void *packed, int64_t first, int64_t last) {
-    size_t row_bytes = tensor_type_row_bytes(view->type, view->columns), block_bytes = tensor_type_block_bytes(view->type);
+    size_t row_bytes = tensor_type_row_bytes(view->type, view->columns),
+           block_bytes = tensor_type_block_bytes(view->type);
     int64_t blocks = view->columns / QUANT_BLOCK;
     for (int64_t row = first * PACK_ROWS; row < last * PACK_ROWS && row < view->rows; row++) {
         const uint8_t *in = (const uint8_t *)view->data + (size_t)row * row_bytes;
         for (int64_t b = 0; b < blocks; b++, in += block_bytes) {
             int64_t at = row / PACK_ROWS * blocks + b;
             int lane = (int)(row % PACK_ROWS);
-            if (kind == PACK_Q4) pack_q4_block(view->type, in, lane, (struct packed_q4 *)packed + at);
-            else pack_q8_block(in, lane, (struct packed_q8 *)packed + at);
+            if (kind == PACK_Q4)
+                pack_q4_block(view->type, in, lane, (struct packed_q4 *)packed + at);
+            else
+                pack_q8_block(in, lane, (struct packed_q8 *)packed + at);
         }
     }
 }

@@ -15,9 +15,13 @@ static inline __attribute__((always_inline)) __m512i four_bytes(const int8_t *at
     return _mm512_set1_epi32(four);
 }
 
-static inline __attribute__((always_inline)) __m512 sixteen_halves(const uint16_t *at) { return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)at)); }
+static inline __attribute__((always_inline)) __m512 sixteen_halves(const uint16_t *at) {
+    return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)at));
+}
 
-static inline __attribute__((always_inline)) void tile_q4(const struct packed_q4 *group, int64_t blocks, const struct quantised *x, int64_t row, float *out, const int C) {
+static inline __attribute__((always_inline)) void tile_q4(const struct packed_q4 *group, int64_t blocks,
+                                                          const struct quantised *x, int64_t row, float *out,
+                                                          const int C) {
     __m512 sum[TILE_ROWS_MAX];
     for (int c = 0; c < C; c++) sum[c] = _mm512_setzero_ps();
     const __m512i low = _mm512_set1_epi8(15);
@@ -46,7 +50,9 @@ static inline __attribute__((always_inline)) void tile_q4(const struct packed_q4
 }
 
 /** vpdpbusd wants unsigned weights: q + 128, and 128 times the activations' sum is taken off again, exactly. */
-static inline __attribute__((always_inline)) void tile_q8(const struct packed_q8 *group, int64_t blocks, const struct quantised *x, int64_t row, float *out, const int C) {
+static inline __attribute__((always_inline)) void tile_q8(const struct packed_q8 *group, int64_t blocks,
+                                                          const struct quantised *x, int64_t row, float *out,
+                                                          const int C) {
     __m512 sum[TILE_ROWS_MAX];
     for (int c = 0; c < C; c++) sum[c] = _mm512_setzero_ps();
     const __m512i flip = _mm512_set1_epi8((char)0x80);
@@ -69,14 +75,16 @@ static inline __attribute__((always_inline)) void tile_q8(const struct packed_q8
     for (int c = 0; c < C; c++) _mm512_storeu_ps(out + PACK_ROWS * c, sum[c]);
 }
 
-void tile_q4_avx512(const struct packed_q4 *group, int64_t blocks, const struct quantised *x, int64_t first_row, int64_t rows, float *out) {
+void tile_q4_avx512(const struct packed_q4 *group, int64_t blocks, const struct quantised *x, int64_t first_row,
+                    int64_t rows, float *out) {
     for (; rows >= 8; rows -= 8, first_row += 8, out += 8 * PACK_ROWS) tile_q4(group, blocks, x, first_row, out, 8);
     for (; rows >= 4; rows -= 4, first_row += 4, out += 4 * PACK_ROWS) tile_q4(group, blocks, x, first_row, out, 4);
     for (; rows >= 2; rows -= 2, first_row += 2, out += 2 * PACK_ROWS) tile_q4(group, blocks, x, first_row, out, 2);
     if (rows > 0) tile_q4(group, blocks, x, first_row, out, 1);
 }
 
-void tile_q8_avx512(const struct packed_q8 *group, int64_t blocks, const struct quantised *x, int64_t first_row, int64_t rows, float *out) {
+void tile_q8_avx512(const struct packed_q8 *group, int64_t blocks, const struct quantised *x, int64_t first_row,
+                    int64_t rows, float *out) {
     for (; rows >= 8; rows -= 8, first_row += 8, out += 8 * PACK_ROWS) tile_q8(group, blocks, x, first_row, out, 8);
     for (; rows >= 4; rows -= 4, first_row += 4, out += 4 * PACK_ROWS) tile_q8(group, blocks, x, first_row, out, 4);
     for (; rows >= 2; rows -= 2, first_row += 2, out += 2 * PACK_ROWS) tile_q8(group, blocks, x, first_row, out, 2);

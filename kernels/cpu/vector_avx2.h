@@ -13,30 +13,54 @@ typedef struct {
 
 #define BOTH(function, a, b) ((f32x16){function((a).low, (b).low), function((a).high, (b).high)})
 
-static inline f32x16 v_set1(float x) { return (f32x16){_mm256_set1_ps(x), _mm256_set1_ps(x)}; }
-static inline f32x16 v_load(const float *p) { return (f32x16){_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)}; }
+static inline f32x16 v_set1(float x) {
+    return (f32x16){_mm256_set1_ps(x), _mm256_set1_ps(x)};
+}
+static inline f32x16 v_load(const float *p) {
+    return (f32x16){_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)};
+}
 static inline void v_store(float *p, f32x16 a) {
     _mm256_storeu_ps(p, a.low);
     _mm256_storeu_ps(p + 8, a.high);
 }
-static inline f32x16 v_add(f32x16 a, f32x16 b) { return BOTH(_mm256_add_ps, a, b); }
-static inline f32x16 v_sub(f32x16 a, f32x16 b) { return BOTH(_mm256_sub_ps, a, b); }
-static inline f32x16 v_mul(f32x16 a, f32x16 b) { return BOTH(_mm256_mul_ps, a, b); }
-static inline f32x16 v_div(f32x16 a, f32x16 b) { return BOTH(_mm256_div_ps, a, b); }
-static inline f32x16 v_max(f32x16 a, f32x16 b) { return BOTH(_mm256_max_ps, a, b); }
-static inline f32x16 v_min(f32x16 a, f32x16 b) { return BOTH(_mm256_min_ps, a, b); }
+static inline f32x16 v_add(f32x16 a, f32x16 b) {
+    return BOTH(_mm256_add_ps, a, b);
+}
+static inline f32x16 v_sub(f32x16 a, f32x16 b) {
+    return BOTH(_mm256_sub_ps, a, b);
+}
+static inline f32x16 v_mul(f32x16 a, f32x16 b) {
+    return BOTH(_mm256_mul_ps, a, b);
+}
+static inline f32x16 v_div(f32x16 a, f32x16 b) {
+    return BOTH(_mm256_div_ps, a, b);
+}
+static inline f32x16 v_max(f32x16 a, f32x16 b) {
+    return BOTH(_mm256_max_ps, a, b);
+}
+static inline f32x16 v_min(f32x16 a, f32x16 b) {
+    return BOTH(_mm256_min_ps, a, b);
+}
 static inline f32x16 v_abs(f32x16 a) {
     __m256 mask = _mm256_castsi256_ps(_mm256_set1_epi32(0x7FFFFFFF));
     return (f32x16){_mm256_and_ps(a.low, mask), _mm256_and_ps(a.high, mask)};
 }
-static inline f32x16 v_madd(f32x16 a, f32x16 b, f32x16 c) { return (f32x16){_mm256_fmadd_ps(a.low, b.low, c.low), _mm256_fmadd_ps(a.high, b.high, c.high)}; }
-static inline f32x16 v_round(f32x16 a) {
-    return (f32x16){_mm256_round_ps(a.low, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC), _mm256_round_ps(a.high, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)};
+static inline f32x16 v_madd(f32x16 a, f32x16 b, f32x16 c) {
+    return (f32x16){_mm256_fmadd_ps(a.low, b.low, c.low), _mm256_fmadd_ps(a.high, b.high, c.high)};
 }
-static inline __m256 v_exp2i_half(__m256 n) { return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127)), 23)); }
-static inline f32x16 v_exp2i(f32x16 n) { return (f32x16){v_exp2i_half(n.low), v_exp2i_half(n.high)}; }
+static inline f32x16 v_round(f32x16 a) {
+    return (f32x16){_mm256_round_ps(a.low, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC),
+                    _mm256_round_ps(a.high, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)};
+}
+static inline __m256 v_exp2i_half(__m256 n) {
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127)), 23));
+}
+static inline f32x16 v_exp2i(f32x16 n) {
+    return (f32x16){v_exp2i_half(n.low), v_exp2i_half(n.high)};
+}
 static inline f32x16 v_load_f16(const uint16_t *p) {
-    return (f32x16){_mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)p)), _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(p + 8)))};
+    return (f32x16){_mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)p)),
+                    _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(p + 8)))};
 }
 static inline void v_store_f16(uint16_t *p, f32x16 a) {
     _mm_storeu_si128((__m128i *)p, _mm256_cvtps_ph(a.low, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));

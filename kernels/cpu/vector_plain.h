@@ -16,30 +16,56 @@ typedef struct {
     float lane[16];
 } f32x16;
 
-#define LANES(expression)                                                                                              \
-    f32x16 r;                                                                                                          \
-    for (int i = 0; i < 16; i++) r.lane[i] = (expression);                                                             \
+#define LANES(expression)                                  \
+    f32x16 r;                                              \
+    for (int i = 0; i < 16; i++) r.lane[i] = (expression); \
     return r
 
-static inline f32x16 v_set1(float x) { LANES(x); }
-static inline f32x16 v_load(const float *p) { LANES(p[i]); }
+static inline f32x16 v_set1(float x) {
+    LANES(x);
+}
+static inline f32x16 v_load(const float *p) {
+    LANES(p[i]);
+}
 static inline void v_store(float *p, f32x16 a) {
     for (int i = 0; i < 16; i++) p[i] = a.lane[i];
 }
-static inline f32x16 v_add(f32x16 a, f32x16 b) { LANES(a.lane[i] + b.lane[i]); }
-static inline f32x16 v_sub(f32x16 a, f32x16 b) { LANES(a.lane[i] - b.lane[i]); }
-static inline f32x16 v_mul(f32x16 a, f32x16 b) { LANES(a.lane[i] * b.lane[i]); }
-static inline f32x16 v_div(f32x16 a, f32x16 b) { LANES(a.lane[i] / b.lane[i]); }
-static inline f32x16 v_max(f32x16 a, f32x16 b) { LANES(a.lane[i] > b.lane[i] ? a.lane[i] : b.lane[i]); }
-static inline f32x16 v_min(f32x16 a, f32x16 b) { LANES(a.lane[i] < b.lane[i] ? a.lane[i] : b.lane[i]); }
-static inline f32x16 v_abs(f32x16 a) { LANES(fabsf(a.lane[i])); }
+static inline f32x16 v_add(f32x16 a, f32x16 b) {
+    LANES(a.lane[i] + b.lane[i]);
+}
+static inline f32x16 v_sub(f32x16 a, f32x16 b) {
+    LANES(a.lane[i] - b.lane[i]);
+}
+static inline f32x16 v_mul(f32x16 a, f32x16 b) {
+    LANES(a.lane[i] * b.lane[i]);
+}
+static inline f32x16 v_div(f32x16 a, f32x16 b) {
+    LANES(a.lane[i] / b.lane[i]);
+}
+static inline f32x16 v_max(f32x16 a, f32x16 b) {
+    LANES(a.lane[i] > b.lane[i] ? a.lane[i] : b.lane[i]);
+}
+static inline f32x16 v_min(f32x16 a, f32x16 b) {
+    LANES(a.lane[i] < b.lane[i] ? a.lane[i] : b.lane[i]);
+}
+static inline f32x16 v_abs(f32x16 a) {
+    LANES(fabsf(a.lane[i]));
+}
 /** a*b + c; fused where the variant has it. */
-static inline f32x16 v_madd(f32x16 a, f32x16 b, f32x16 c) { LANES(a.lane[i] * b.lane[i] + c.lane[i]); }
+static inline f32x16 v_madd(f32x16 a, f32x16 b, f32x16 c) {
+    LANES(a.lane[i] * b.lane[i] + c.lane[i]);
+}
 /** Nearest even. */
-static inline f32x16 v_round(f32x16 a) { LANES(nearbyintf(a.lane[i])); }
+static inline f32x16 v_round(f32x16 a) {
+    LANES(nearbyintf(a.lane[i]));
+}
 /** 2^n for whole n in [-126, 127]; infinity for 128. */
-static inline f32x16 v_exp2i(f32x16 n) { LANES(float_from_bits((uint32_t)((int32_t)n.lane[i] + 127) << 23)); }
-static inline f32x16 v_load_f16(const uint16_t *p) { LANES(float_from_f16(p[i])); }
+static inline f32x16 v_exp2i(f32x16 n) {
+    LANES(float_from_bits((uint32_t)((int32_t)n.lane[i] + 127) << 23));
+}
+static inline f32x16 v_load_f16(const uint16_t *p) {
+    LANES(float_from_f16(p[i]));
+}
 static inline void v_store_f16(uint16_t *p, f32x16 a) {
     for (int i = 0; i < 16; i++) p[i] = float_to_f16(a.lane[i]);
 }

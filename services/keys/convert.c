@@ -62,35 +62,42 @@ Bora__V1__ApiKey *convert_record(const struct key_record *record, struct arena *
 static struct key_limits read_limits(const Bora__V1__Limits *limits) {
     bool requests = limits->_requests_per_minute_case == BORA__V1__LIMITS___REQUESTS_PER_MINUTE_REQUESTS_PER_MINUTE;
     bool tokens = limits->_tokens_per_minute_case == BORA__V1__LIMITS___TOKENS_PER_MINUTE_TOKENS_PER_MINUTE;
-    return (struct key_limits){requests ? limits->requests_per_minute : KEY_UNLIMITED, tokens ? limits->tokens_per_minute : KEY_UNLIMITED};
+    return (struct key_limits){requests ? limits->requests_per_minute : KEY_UNLIMITED,
+                               tokens ? limits->tokens_per_minute : KEY_UNLIMITED};
 }
 
-static void read_model_limits(const Bora__V1__CreateKeyRequest *request, struct key_record *out, struct convert_problem *out_problem) {
+static void read_model_limits(const Bora__V1__CreateKeyRequest *request, struct key_record *out,
+                              struct convert_problem *out_problem) {
     for (size_t i = 0; i < request->n_model_limits; i++) {
         const char *model = request->model_limits[i]->model;
         struct key_limits limits = read_limits(request->model_limits[i]->limits);
         for (size_t j = 0; j < i; j++) {
             if (strcmp(request->model_limits[j]->model, model) != 0) continue;
-            *out_problem = (struct convert_problem){"value_error", "Value error, the model is listed twice", "model_limits", (int64_t)i};
+            *out_problem = (struct convert_problem){"value_error", "Value error, the model is listed twice",
+                                                    "model_limits", (int64_t)i};
             return;
         }
         if (limits.requests_per_minute == KEY_UNLIMITED && limits.tokens_per_minute == KEY_UNLIMITED) {
-            *out_problem = (struct convert_problem){"value_error", "Value error, requests_per_minute or tokens_per_minute is needed", "model_limits", (int64_t)i};
+            *out_problem = (struct convert_problem){"value_error",
+                                                    "Value error, requests_per_minute or tokens_per_minute is needed",
+                                                    "model_limits", (int64_t)i};
             return;
         }
         out->models[out->model_count++] = (struct key_model_limits){model, limits};
     }
 }
 
-void convert_create_request(const Bora__V1__CreateKeyRequest *request, const struct key_limits *default_limits, int64_t now, struct key_record *out,
-                            struct convert_problem *out_problem) {
+void convert_create_request(const Bora__V1__CreateKeyRequest *request, const struct key_limits *default_limits,
+                            int64_t now, struct key_record *out, struct convert_problem *out_problem) {
     *out = (struct key_record){.name = "", .tenant = ""};
     *out_problem = (struct convert_problem){.index = -1};
     if (request->_name_case == BORA__V1__CREATE_KEY_REQUEST___NAME_NAME) out->name = request->name;
     if (request->_tenant_case == BORA__V1__CREATE_KEY_REQUEST___TENANT_TENANT) out->tenant = request->tenant;
     if (request->_expires_at_case == BORA__V1__CREATE_KEY_REQUEST___EXPIRES_AT_EXPIRES_AT) {
         out->expires_at = request->expires_at;
-        if (request->expires_at <= now) *out_problem = (struct convert_problem){"value_error", "Value error, the time has passed already", "expires_at", -1};
+        if (request->expires_at <= now)
+            *out_problem =
+                (struct convert_problem){"value_error", "Value error, the time has passed already", "expires_at", -1};
     }
     out->limits = request->limits != NULL ? read_limits(request->limits) : *default_limits;
     if (out_problem->type == NULL) read_model_limits(request, out, out_problem);
@@ -118,8 +125,10 @@ static Bora__V1__PathStep **convert_path(const struct transcode_step *steps, siz
         struct transcode_step step = i == 0 ? (struct transcode_step){.name = "body"} : steps[i - 1];
         bora__v1__path_step__init(&all[i]);
         all[i].kind_case = step.name != NULL ? BORA__V1__PATH_STEP__KIND_NAME : BORA__V1__PATH_STEP__KIND_INDEX;
-        if (step.name != NULL) all[i].name = (char *)step.name;
-        else all[i].index = step.index;
+        if (step.name != NULL)
+            all[i].name = (char *)step.name;
+        else
+            all[i].index = step.index;
         path[i] = &all[i];
     }
     return path;
@@ -160,6 +169,7 @@ enum status convert_validation(const struct transcode_errors *errors, struct are
 enum status convert_problem(const struct convert_problem *problem, struct arena *arena, struct bytes *out) {
     struct transcode_step path[] = {{.name = problem->field}, {.index = problem->index}};
     struct transcode_errors errors = {.count = 1};
-    errors.items[0] = (struct transcode_error){.type = problem->type, .message = problem->message, .path = path, .path_length = problem->index >= 0 ? 2 : 1};
+    errors.items[0] = (struct transcode_error){
+        .type = problem->type, .message = problem->message, .path = path, .path_length = problem->index >= 0 ? 2 : 1};
     return convert_validation(&errors, arena, out);
 }

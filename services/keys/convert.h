@@ -20,8 +20,8 @@ struct convert_problem {
 };
 /** Everything of the record that the request decides: name, tenant (empty when not given), expiry, limits. Strings are lent from the request, which passed
  *  transcode_check. */
-void convert_create_request(const Bora__V1__CreateKeyRequest *request, const struct key_limits *default_limits, int64_t now, struct key_record *out,
-                            struct convert_problem *out_problem);
+void convert_create_request(const Bora__V1__CreateKeyRequest *request, const struct key_limits *default_limits,
+                            int64_t now, struct key_record *out, struct convert_problem *out_problem);
 
 /** The detail of a refusal, packed, appended to `out`. `type`: "authentication_error", "invalid_request_error", "server_error". */
 enum status convert_error(const char *type, const char *message, struct bytes *out);

@@ -28,7 +28,9 @@ struct handling {
     int attempts;             /* create */
 };
 
-static int64_t unix_now(void) { return clock_unix_ns(clock_system()) / NS_PER_S; }
+static int64_t unix_now(void) {
+    return clock_unix_ns(clock_system()) / NS_PER_S;
+}
 
 /* --- the end of a call ------------------------------------------------------------------------------------------- */
 
@@ -44,16 +46,18 @@ static void finish(struct handling *handling, enum status status, const char *me
 static void refuse_with(struct handling *handling, enum status status, const char *message, struct bytes *detail) {
     struct bytes details;
     bytes_init(&details, REPLY_BYTES_MAX);
-    if (!detail->failed && rpc_status_details(status, message, "bora.v1.ErrorDetail", bytes_view(detail), &details) != STATUS_OK) bytes_reset(&details);
+    if (!detail->failed &&
+        rpc_status_details(status, message, "bora.v1.ErrorDetail", bytes_view(detail), &details) != STATUS_OK)
+        bytes_reset(&details);
     finish(handling, status, message, bytes_view(&details));
     bytes_deinit(&details);
     bytes_deinit(detail);
 }
 
 static void refuse(struct handling *handling, enum status status, const char *message) {
-    const char *type = status == STATUS_UNAUTHENTICATED                                      ? "authentication_error"
+    const char *type = status == STATUS_UNAUTHENTICATED                                  ? "authentication_error"
                        : status == STATUS_INVALID_ARGUMENT || status == STATUS_NOT_FOUND ? "invalid_request_error"
-                                                                                           : "server_error";
+                                                                                         : "server_error";
     struct bytes detail;
     bytes_init(&detail, REPLY_BYTES_MAX);
     if (convert_error(type, message, &detail) != STATUS_OK) detail.failed = true;
@@ -89,12 +93,16 @@ static void reply_with(struct handling *handling, const ProtobufCMessage *messag
 /** Redis did not do it. What passes is told as such; the rest is a fault of ours and worth a line. */
 static void refuse_for_store(struct handling *handling, enum status status, const char *message) {
     bool passing = status == STATUS_UNAVAILABLE || status == STATUS_DEADLINE_EXCEEDED || status == STATUS_CANCELLED;
-    if (!passing) log_error("the store refused", LOG_S("method", handling->method), LOG_S("status", status_name(status)), LOG_S("error", message));
-    refuse(handling, passing ? STATUS_UNAVAILABLE : STATUS_INTERNAL, passing ? "the key store cannot be reached" : "the key store refused the request");
+    if (!passing)
+        log_error("the store refused", LOG_S("method", handling->method), LOG_S("status", status_name(status)),
+                  LOG_S("error", message));
+    refuse(handling, passing ? STATUS_UNAVAILABLE : STATUS_INTERNAL,
+           passing ? "the key store cannot be reached" : "the key store refused the request");
 }
 
 static void refuse_for_record(struct handling *handling, enum status status, const struct error *err) {
-    log_error("a record cannot be read", LOG_S("method", handling->method), LOG_S("status", status_name(status)), LOG_S("error", err->message));
+    log_error("a record cannot be read", LOG_S("method", handling->method), LOG_S("status", status_name(status)),
+              LOG_S("error", err->message));
     refuse(handling, status, status == STATUS_DATA_LOSS ? "a record in the key store is damaged" : "out of memory");
 }
 
@@ -103,7 +111,8 @@ static void refuse_for_record(struct handling *handling, enum status status, con
 enum caller { CALLER_ADMIN, CALLER_GATEWAY };
 
 /** NULL after a refusal. */
-static struct handling *begin(struct rpc_call *call, const char *method, enum caller caller, const ProtobufCMessageDescriptor *descriptor, struct bytes_view bytes,
+static struct handling *begin(struct rpc_call *call, const char *method, enum caller caller,
+                              const ProtobufCMessageDescriptor *descriptor, struct bytes_view bytes,
                               ProtobufCMessage **out_message) {
     struct keys_service *service = rpc_call_service(call);
     struct handling *handling = calloc(1, sizeof *handling);
@@ -121,14 +130,20 @@ static struct handling *begin(struct rpc_call *call, const char *method, enum ca
     struct error err = {0};
     enum status status = STATUS_OK;
     if (!keys_secrets_match(&service->secrets, expected, rpc_call_metadata(call, "authorization"))) {
-        refuse(handling, STATUS_UNAUTHENTICATED, caller == CALLER_ADMIN ? "the admin key is missing or wrong" : "the service token is missing or wrong");
+        refuse(handling, STATUS_UNAUTHENTICATED,
+               caller == CALLER_ADMIN ? "the admin key is missing or wrong" : "the service token is missing or wrong");
     } else if ((status = protobuf_unpack(descriptor, bytes, &handling->arena, out_message, &err)) != STATUS_OK) {
         refuse(handling, status, err.message);
-    } else if ((status = transcode_check(service->transcoder, &options, *out_message, &handling->arena, &errors)) != STATUS_OK) {
-        if (status == STATUS_INVALID_ARGUMENT) refuse_fields(handling, &errors);
-        else refuse(handling, status, "the request needs too much memory");
+    } else if ((status = transcode_check(service->transcoder, &options, *out_message, &handling->arena, &errors)) !=
+               STATUS_OK) {
+        if (status == STATUS_INVALID_ARGUMENT)
+            refuse_fields(handling, &errors);
+        else
+            refuse(handling, status, "the request needs too much memory");
     } else if (atomic_load(&service->readiness) != KEYS_READY) {
-        refuse(handling, atomic_load(&service->readiness) == KEYS_AWAY ? STATUS_UNAVAILABLE : STATUS_FAILED_PRECONDITION, keys_readiness_text(service));
+        refuse(handling,
+               atomic_load(&service->readiness) == KEYS_AWAY ? STATUS_UNAVAILABLE : STATUS_FAILED_PRECONDITION,
+               keys_readiness_text(service));
     } else {
         return handling;
     }
@@ -146,8 +161,10 @@ static void on_created(void *context, enum status status, const struct redis_rep
         return;
     }
     if (reply->integer != 1) { /* the id is taken */
-        if (++handling->attempts < CREATE_ATTEMPTS) try_creating(handling);
-        else refuse(handling, STATUS_INTERNAL, "no free key id was found");
+        if (++handling->attempts < CREATE_ATTEMPTS)
+            try_creating(handling);
+        else
+            refuse(handling, STATUS_INTERNAL, "no free key id was found");
         return;
     }
     Bora__V1__CreateKeyResponse response = BORA__V1__CREATE_KEY_RESPONSE__INIT;
@@ -174,34 +191,42 @@ static void try_creating(struct handling *handling) {
         if (record->tenant[0] == 0) record->tenant = record->id;
         status = key_record_write(record, &handling->arena, &words, &count, &err);
     }
-    if (status != STATUS_OK) refuse(handling, status, err.message);
-    else key_store_create(handling->service->redis, record->id, words, count, on_created, handling);
+    if (status != STATUS_OK)
+        refuse(handling, status, err.message);
+    else
+        key_store_create(handling->service->redis, record->id, words, count, on_created, handling);
 }
 
 static void create_key(struct rpc_call *call, struct bytes_view bytes) {
     ProtobufCMessage *message = NULL;
-    struct handling *handling = begin(call, "CreateKey", CALLER_ADMIN, &bora__v1__create_key_request__descriptor, bytes, &message);
+    struct handling *handling =
+        begin(call, "CreateKey", CALLER_ADMIN, &bora__v1__create_key_request__descriptor, bytes, &message);
     if (handling == NULL) return;
     const struct keys_settings *settings = &handling->service->settings;
     struct key_limits default_limits = {settings->default_requests_per_minute, settings->default_tokens_per_minute};
     struct convert_problem problem;
-    convert_create_request((const Bora__V1__CreateKeyRequest *)message, &default_limits, unix_now(), &handling->record, &problem);
+    convert_create_request((const Bora__V1__CreateKeyRequest *)message, &default_limits, unix_now(), &handling->record,
+                           &problem);
     handling->record.created_at = unix_now();
-    if (problem.type != NULL) refuse_problem(handling, &problem);
-    else try_creating(handling);
+    if (problem.type != NULL)
+        refuse_problem(handling, &problem);
+    else
+        try_creating(handling);
 }
 
 /* --- ListKeys ---------------------------------------------------------------------------------------------------- */
 
 /** `reply`: {more, id, fields, id, fields...} */
-static enum status read_page(struct handling *handling, const struct redis_reply *reply, Bora__V1__ListKeysResponse *out, struct error *err) {
+static enum status read_page(struct handling *handling, const struct redis_reply *reply,
+                             Bora__V1__ListKeysResponse *out, struct error *err) {
     size_t count = (reply->count - 1) / 2;
     out->has_more = reply->items[0].integer == 1;
     out->keys = arena_alloc_array(&handling->arena, count, sizeof *out->keys);
     if (out->keys == NULL) return error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
     for (size_t i = 0; i < count; i++) {
         struct key_record record;
-        TRY(key_record_read((const char *)reply->items[1 + 2 * i].string.data, &reply->items[2 + 2 * i], &handling->arena, &record, err));
+        TRY(key_record_read((const char *)reply->items[1 + 2 * i].string.data, &reply->items[2 + 2 * i],
+                            &handling->arena, &record, err));
         out->keys[i] = convert_record(&record, &handling->arena);
         if (out->keys[i] == NULL) return error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
         out->n_keys++;
@@ -214,19 +239,26 @@ static void on_listed(void *context, enum status status, const struct redis_repl
     Bora__V1__ListKeysResponse response = BORA__V1__LIST_KEYS_RESPONSE__INIT;
     struct convert_problem unknown = {"value_error", "Value error, no such key", "after", -1};
     struct error err = {0};
-    if (status != STATUS_OK) refuse_for_store(handling, status, message);
-    else if (reply->count == 0) refuse_problem(handling, &unknown);
-    else if ((status = read_page(handling, reply, &response, &err)) != STATUS_OK) refuse_for_record(handling, status, &err);
-    else reply_with(handling, &response.base);
+    if (status != STATUS_OK)
+        refuse_for_store(handling, status, message);
+    else if (reply->count == 0)
+        refuse_problem(handling, &unknown);
+    else if ((status = read_page(handling, reply, &response, &err)) != STATUS_OK)
+        refuse_for_record(handling, status, &err);
+    else
+        reply_with(handling, &response.base);
 }
 
 static void list_keys(struct rpc_call *call, struct bytes_view bytes) {
     ProtobufCMessage *message = NULL;
-    struct handling *handling = begin(call, "ListKeys", CALLER_ADMIN, &bora__v1__list_keys_request__descriptor, bytes, &message);
+    struct handling *handling =
+        begin(call, "ListKeys", CALLER_ADMIN, &bora__v1__list_keys_request__descriptor, bytes, &message);
     if (handling == NULL) return;
     const Bora__V1__ListKeysRequest *request = (const Bora__V1__ListKeysRequest *)message;
-    bool after = request->_after_case == BORA__V1__LIST_KEYS_REQUEST___AFTER_AFTER, limit = request->_limit_case == BORA__V1__LIST_KEYS_REQUEST___LIMIT_LIMIT;
-    key_store_list(handling->service->redis, after ? request->after : NULL, limit ? request->limit : LIST_LIMIT_DEFAULT, on_listed, handling);
+    bool after = request->_after_case == BORA__V1__LIST_KEYS_REQUEST___AFTER_AFTER,
+         limit = request->_limit_case == BORA__V1__LIST_KEYS_REQUEST___LIMIT_LIMIT;
+    key_store_list(handling->service->redis, after ? request->after : NULL, limit ? request->limit : LIST_LIMIT_DEFAULT,
+                   on_listed, handling);
 }
 
 /* --- RevokeKey --------------------------------------------------------------------------------------------------- */
@@ -252,7 +284,8 @@ static void on_revoked(void *context, enum status status, const struct redis_rep
 
 static void revoke_key(struct rpc_call *call, struct bytes_view bytes) {
     ProtobufCMessage *message = NULL;
-    struct handling *handling = begin(call, "RevokeKey", CALLER_ADMIN, &bora__v1__revoke_key_request__descriptor, bytes, &message);
+    struct handling *handling =
+        begin(call, "RevokeKey", CALLER_ADMIN, &bora__v1__revoke_key_request__descriptor, bytes, &message);
     if (handling == NULL) return;
     const char *key_id = ((const Bora__V1__RevokeKeyRequest *)message)->key_id;
     if (!key_id_is_valid(key_id)) {
@@ -266,7 +299,9 @@ static void revoke_key(struct rpc_call *call, struct bytes_view bytes) {
 /* --- VerifyKey --------------------------------------------------------------------------------------------------- */
 
 /** One sentence for everything that does not match, so that nobody learns which ids exist. */
-static void refuse_key(struct handling *handling) { refuse(handling, STATUS_UNAUTHENTICATED, "the key is not valid"); }
+static void refuse_key(struct handling *handling) {
+    refuse(handling, STATUS_UNAUTHENTICATED, "the key is not valid");
+}
 
 static void on_found(void *context, enum status status, const struct redis_reply *reply, const char *message) {
     struct handling *handling = context;
@@ -296,10 +331,13 @@ static void on_found(void *context, enum status status, const struct redis_reply
 
 static void verify_key(struct rpc_call *call, struct bytes_view bytes) {
     ProtobufCMessage *message = NULL;
-    struct handling *handling = begin(call, "VerifyKey", CALLER_GATEWAY, &bora__v1__verify_key_request__descriptor, bytes, &message);
+    struct handling *handling =
+        begin(call, "VerifyKey", CALLER_GATEWAY, &bora__v1__verify_key_request__descriptor, bytes, &message);
     if (handling == NULL) return;
-    if (key_text_parse(((const Bora__V1__VerifyKeyRequest *)message)->key, &handling->key)) key_store_get(handling->service->redis, handling->key.id, on_found, handling);
-    else refuse_key(handling);
+    if (key_text_parse(((const Bora__V1__VerifyKeyRequest *)message)->key, &handling->key))
+        key_store_get(handling->service->redis, handling->key.id, on_found, handling);
+    else
+        refuse_key(handling);
 }
 
 /* --- the table --------------------------------------------------------------------------------------------------- */
@@ -314,7 +352,9 @@ const struct rpc_method keys_methods[] = {
 const size_t keys_method_count = sizeof keys_methods / sizeof *keys_methods;
 
 enum status keys_transcoder_create(struct transcoder **out, struct error *err) {
-    const ProtobufCMessageDescriptor *const messages[] = {&bora__v1__create_key_request__descriptor, &bora__v1__list_keys_request__descriptor,
-                                                          &bora__v1__revoke_key_request__descriptor, &bora__v1__verify_key_request__descriptor};
-    return transcoder_create(bytes_view_of(proto_descriptors, proto_descriptors_length), messages, sizeof messages / sizeof *messages, out, err);
+    const ProtobufCMessageDescriptor *const messages[] = {
+        &bora__v1__create_key_request__descriptor, &bora__v1__list_keys_request__descriptor,
+        &bora__v1__revoke_key_request__descriptor, &bora__v1__verify_key_request__descriptor};
+    return transcoder_create(bytes_view_of(proto_descriptors, proto_descriptors_length), messages,
+                             sizeof messages / sizeof *messages, out, err);
 }

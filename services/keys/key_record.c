@@ -27,17 +27,22 @@ static void put_text(struct writer *writer, const char *field, const char *value
     writer->words[writer->count++] = bytes_view_string(value);
 }
 
-static void put_number(struct writer *writer, const char *field, int64_t value) { put_text(writer, field, arena_printf(writer->arena, "%" PRId64, value)); }
+static void put_number(struct writer *writer, const char *field, int64_t value) {
+    put_text(writer, field, arena_printf(writer->arena, "%" PRId64, value));
+}
 
 static void put_limits(struct writer *writer, const struct key_limits *limits, const char *model) {
     const char *fields[] = {requests_field, tokens_field};
     const int64_t values[] = {limits->requests_per_minute, limits->tokens_per_minute};
     for (int i = 0; i < 2; i++) {
-        if (values[i] != KEY_UNLIMITED) put_number(writer, model != NULL ? arena_printf(writer->arena, "%s:%s", fields[i], model) : fields[i], values[i]);
+        if (values[i] != KEY_UNLIMITED)
+            put_number(writer, model != NULL ? arena_printf(writer->arena, "%s:%s", fields[i], model) : fields[i],
+                       values[i]);
     }
 }
 
-enum status key_record_write(const struct key_record *record, struct arena *arena, struct bytes_view **out_words, size_t *out_count, struct error *err) {
+enum status key_record_write(const struct key_record *record, struct arena *arena, struct bytes_view **out_words,
+                             size_t *out_count, struct error *err) {
     struct writer writer = {.arena = arena, .words = arena_alloc_array(arena, WORDS_MAX, sizeof *writer.words)};
     char *hash = arena_alloc(arena, 2 * KEY_HASH_BYTES + 1);
     if (writer.words == NULL || hash == NULL) return error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
@@ -50,7 +55,8 @@ enum status key_record_write(const struct key_record *record, struct arena *aren
     put_text(&writer, "hash", hash);
     put_text(&writer, "last", record->last);
     put_limits(&writer, &record->limits, NULL);
-    for (size_t i = 0; i < record->model_count; i++) put_limits(&writer, &record->models[i].limits, record->models[i].model);
+    for (size_t i = 0; i < record->model_count; i++)
+        put_limits(&writer, &record->models[i].limits, record->models[i].model);
     if (writer.failed) return error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
     *out_words = writer.words;
     *out_count = writer.count;
@@ -67,7 +73,8 @@ struct reader {
 };
 
 static enum status malformed(const struct reader *reader, const char *field) {
-    return error_set(reader->err, STATUS_DATA_LOSS, "the record of key %s has no proper %.64s", reader->record->id, field);
+    return error_set(reader->err, STATUS_DATA_LOSS, "the record of key %s has no proper %.64s", reader->record->id,
+                     field);
 }
 
 static enum status read_number(const struct reader *reader, const char *field, struct bytes_view value, int64_t *out) {
@@ -83,13 +90,16 @@ static enum status read_text(const struct reader *reader, struct bytes_view valu
 }
 
 static enum status read_hash(struct reader *reader, struct bytes_view value) {
-    if (value.length != 2 * KEY_HASH_BYTES || !bytes_from_hex((const char *)value.data, value.length, reader->record->hash)) return malformed(reader, "hash");
+    if (value.length != 2 * KEY_HASH_BYTES ||
+        !bytes_from_hex((const char *)value.data, value.length, reader->record->hash))
+        return malformed(reader, "hash");
     reader->has_hash = true;
     return STATUS_OK;
 }
 
 static enum status read_last(struct reader *reader, struct bytes_view value) {
-    if (value.length != KEY_LAST_CHARACTERS || memchr(value.data, 0, value.length) != NULL) return malformed(reader, "last");
+    if (value.length != KEY_LAST_CHARACTERS || memchr(value.data, 0, value.length) != NULL)
+        return malformed(reader, "last");
     memcpy(reader->record->last, value.data, value.length);
     return STATUS_OK;
 }
@@ -133,15 +143,19 @@ static enum status read_field(struct reader *reader, const char *field, struct b
     return STATUS_OK;
 }
 
-static int compare_models(const void *a, const void *b) { return strcmp(((const struct key_model_limits *)a)->model, ((const struct key_model_limits *)b)->model); }
+static int compare_models(const void *a, const void *b) {
+    return strcmp(((const struct key_model_limits *)a)->model, ((const struct key_model_limits *)b)->model);
+}
 
-enum status key_record_read(const char *key_id, const struct redis_reply *fields, struct arena *arena, struct key_record *out, struct error *err) {
+enum status key_record_read(const char *key_id, const struct redis_reply *fields, struct arena *arena,
+                            struct key_record *out, struct error *err) {
     *out = (struct key_record){.name = "", .limits = {KEY_UNLIMITED, KEY_UNLIMITED}};
     struct reader reader = {.record = out, .arena = arena, .err = err};
     if (!key_id_is_valid(key_id)) return error_set(err, STATUS_DATA_LOSS, "%.64s is no key id", key_id);
     memcpy(out->id, key_id, sizeof out->id);
     for (size_t i = 0; i + 1 < fields->count; i += 2) {
-        if (fields->items[i].type != REDIS_STRING || fields->items[i + 1].type != REDIS_STRING) return malformed(&reader, "fields");
+        if (fields->items[i].type != REDIS_STRING || fields->items[i + 1].type != REDIS_STRING)
+            return malformed(&reader, "fields");
         TRY(read_field(&reader, (const char *)fields->items[i].string.data, fields->items[i + 1].string));
     }
     if (out->created_at == 0) return malformed(&reader, "created_at");

@@ -43,9 +43,11 @@ struct key_record {
 };
 
 /** Field, value, field, value... as HSET takes them, in the arena. */
-enum status key_record_write(const struct key_record *record, struct arena *arena, struct bytes_view **out_words, size_t *out_count, struct error *err);
+enum status key_record_write(const struct key_record *record, struct arena *arena, struct bytes_view **out_words,
+                             size_t *out_count, struct error *err);
 /** From HGETALL's reply: field, value... Models come sorted by name. Strings are copied into the arena. STATUS_DATA_LOSS names the key and what is missing
  *  or malformed. */
-enum status key_record_read(const char *key_id, const struct redis_reply *fields, struct arena *arena, struct key_record *out, struct error *err);
+enum status key_record_read(const char *key_id, const struct redis_reply *fields, struct arena *arena,
+                            struct key_record *out, struct error *err);
 
 #endif

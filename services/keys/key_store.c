@@ -31,10 +31,12 @@ static struct bytes_view record_name(const char *key_id, char out[NAME_BYTES]) {
     return bytes_view_string(out);
 }
 
-void key_store_create(struct redis_client *redis, const char *key_id, const struct bytes_view *words, size_t word_count, redis_fn *fn, void *context) {
+void key_store_create(struct redis_client *redis, const char *key_id, const struct bytes_view *words, size_t word_count,
+                      redis_fn *fn, void *context) {
     pthread_once(&scripts_once, init_scripts);
     char name[NAME_BYTES];
-    struct bytes_view keys[] = {record_name(key_id, name), bytes_view_string(LIST_NAME), bytes_view_string(COUNTER_NAME)};
+    struct bytes_view keys[] = {record_name(key_id, name), bytes_view_string(LIST_NAME),
+                                bytes_view_string(COUNTER_NAME)};
     struct bytes_view *arguments = calloc(word_count + 1, sizeof *arguments);
     if (arguments == NULL) {
         fn(context, STATUS_UNAVAILABLE, NULL, "out of memory");
@@ -65,7 +67,8 @@ void key_store_list(struct redis_client *redis, const char *after, int64_t limit
     char size[NAME_BYTES];
     snprintf(size, sizeof size, "%" PRId64, limit);
     struct bytes_view key = bytes_view_string(LIST_NAME);
-    struct bytes_view arguments[] = {bytes_view_string(after), bytes_view_string(size), bytes_view_string(RECORD_PREFIX), bytes_view_string(RECORD_SUFFIX)};
+    struct bytes_view arguments[] = {bytes_view_string(after), bytes_view_string(size),
+                                     bytes_view_string(RECORD_PREFIX), bytes_view_string(RECORD_SUFFIX)};
     redis_script_run(redis, &list_script, &key, 1, arguments, 4, fn, context);
 }
 

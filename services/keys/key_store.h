@@ -12,7 +12,8 @@
 #include "services/keys/key_record.h"
 
 /** Reply: integer 1, or 0 when the id is taken. `words` from key_record_write. */
-void key_store_create(struct redis_client *redis, const char *key_id, const struct bytes_view *words, size_t word_count, redis_fn *fn, void *context);
+void key_store_create(struct redis_client *redis, const char *key_id, const struct bytes_view *words, size_t word_count,
+                      redis_fn *fn, void *context);
 /** Reply: the record's fields, empty when there is none. */
 void key_store_get(struct redis_client *redis, const char *key_id, redis_fn *fn, void *context);
 /** Reply: as key_store_get, after the change. */

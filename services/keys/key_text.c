@@ -37,7 +37,8 @@ static enum status write_id(char *out, struct error *err) {
         uint8_t random[RANDOM_BYTES];
         TRY(random_secret(random, sizeof random, err));
         for (int i = 0; i < RANDOM_BYTES && written < KEY_ID_CHARACTERS; i++) {
-            if (random[i] < 252) out[written++] = id_alphabet[random[i] % 36]; /* 252 = 7 * 36: no character is likelier */
+            if (random[i] < 252)
+                out[written++] = id_alphabet[random[i] % 36]; /* 252 = 7 * 36: no character is likelier */
         }
     }
     out[KEY_ID_CHARACTERS] = 0;
@@ -55,11 +56,15 @@ enum status key_text_create(struct key_text *out, struct error *err) {
     return STATUS_OK;
 }
 
-bool key_id_is_valid(const char *id) { return strlen(id) == KEY_ID_CHARACTERS && strspn(id, id_alphabet) == KEY_ID_CHARACTERS; }
+bool key_id_is_valid(const char *id) {
+    return strlen(id) == KEY_ID_CHARACTERS && strspn(id, id_alphabet) == KEY_ID_CHARACTERS;
+}
 
 bool key_text_parse(const char *text, struct key_text *out) {
     const size_t prefix_length = sizeof prefix - 1;
-    if (strlen(text) != KEY_TEXT_CHARACTERS || strncmp(text, prefix, prefix_length) != 0 || text[prefix_length + KEY_ID_CHARACTERS] != '_') return false;
+    if (strlen(text) != KEY_TEXT_CHARACTERS || strncmp(text, prefix, prefix_length) != 0 ||
+        text[prefix_length + KEY_ID_CHARACTERS] != '_')
+        return false;
     const char *secret = text + prefix_length + KEY_ID_CHARACTERS + 1;
     if (strspn(secret, secret_alphabet) != KEY_SECRET_CHARACTERS) return false;
     memcpy(out->whole, text, KEY_TEXT_CHARACTERS + 1);

@@ -16,24 +16,29 @@ enum { PASSWORD_BYTES_MAX = 4096, ADDRESS_BYTES = 160 };
 
 static enum status prepare(struct keys_service *service, struct error *err) {
     TRY(keys_secrets_load(&service->settings, &service->secrets, err));
-    if (service->secrets.hash_secret_created) log_info("a new hash secret was made; keep a copy", LOG_S("file", service->settings.hash_secret_file));
-    if (service->secrets.hash_secret_exposed) log_warn("others can read the hash secret; chmod 600 is enough for us", LOG_S("file", service->settings.hash_secret_file));
+    if (service->secrets.hash_secret_created)
+        log_info("a new hash secret was made; keep a copy", LOG_S("file", service->settings.hash_secret_file));
+    if (service->secrets.hash_secret_exposed)
+        log_warn("others can read the hash secret; chmod 600 is enough for us",
+                 LOG_S("file", service->settings.hash_secret_file));
     service->metrics = metrics_create();
     if (service->metrics == NULL) return error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
-    service->requests = metrics_counter(service->metrics, "bora_keys_requests_total", "Calls by method and status.", "method", "status");
+    service->requests = metrics_counter(service->metrics, "bora_keys_requests_total", "Calls by method and status.",
+                                        "method", "status");
     service->ready = metrics_gauge(service->metrics, "bora_keys_ready", "1 while keys can be made and verified.");
     return keys_transcoder_create(&service->transcoder, err);
 }
 
 static enum status open_server(struct keys_service *service, struct error *err) {
     const struct keys_settings *settings = &service->settings;
-    struct rpc_server_options options = {.address = settings->listen,
-                                         .threads = (int)settings->rpc_threads,
-                                         .message_bytes_max = settings->message_bytes_max,
-                                         .keepalive_ns = settings->keepalive_ns,
-                                         .keepalive_timeout_ns = settings->keepalive_timeout_ns,
-                                         .tls = {settings->tls_certificate_file, settings->tls_key_file, settings->tls_ca_file, NULL},
-                                         .descriptors = bytes_view_of(proto_descriptors, proto_descriptors_length)};
+    struct rpc_server_options options = {
+        .address = settings->listen,
+        .threads = (int)settings->rpc_threads,
+        .message_bytes_max = settings->message_bytes_max,
+        .keepalive_ns = settings->keepalive_ns,
+        .keepalive_timeout_ns = settings->keepalive_timeout_ns,
+        .tls = {settings->tls_certificate_file, settings->tls_key_file, settings->tls_ca_file, NULL},
+        .descriptors = bytes_view_of(proto_descriptors, proto_descriptors_length)};
     TRY(rpc_server_create(&options, &service->server, err));
     TRY(rpc_server_add(service->server, keys_methods, keys_method_count, service, err));
     rpc_server_set_health(service->server, "", false);
@@ -50,8 +55,11 @@ static enum status open_redis(struct keys_service *service, struct error *err) {
         TRY(settings_read_file(settings->redis_password_file, PASSWORD_BYTES_MAX, &password, &length, err));
         password[strcspn(password, "\r\n")] = 0;
     }
-    struct redis_options options = {.address = settings->redis_address, .password = password, .timeout_ns = settings->redis_timeout_ns,
-                                    .on_connection = keys_on_connection, .context = service};
+    struct redis_options options = {.address = settings->redis_address,
+                                    .password = password,
+                                    .timeout_ns = settings->redis_timeout_ns,
+                                    .on_connection = keys_on_connection,
+                                    .context = service};
     enum status status = redis_client_create(&options, &service->redis, err);
     if (password != NULL) OPENSSL_cleanse(password, length);
     free(password);
@@ -61,9 +69,12 @@ static enum status open_redis(struct keys_service *service, struct error *err) {
 static void log_serving(const struct keys_service *service, const struct http_server *status_page) {
     const char *listen = service->settings.listen, *colon = strrchr(listen, ':');
     char address[ADDRESS_BYTES];
-    if (colon == NULL || strncmp(listen, "unix:", 5) == 0) snprintf(address, sizeof address, "%s", listen);
-    else snprintf(address, sizeof address, "%.*s:%d", (int)(colon - listen), listen, rpc_server_port(service->server));
-    log_info("serving", LOG_S("address", address), LOG_I("metrics_port", status_page != NULL ? http_server_port(status_page) : 0), LOG_I("pid", getpid()));
+    if (colon == NULL || strncmp(listen, "unix:", 5) == 0)
+        snprintf(address, sizeof address, "%s", listen);
+    else
+        snprintf(address, sizeof address, "%.*s:%d", (int)(colon - listen), listen, rpc_server_port(service->server));
+    log_info("serving", LOG_S("address", address),
+             LOG_I("metrics_port", status_page != NULL ? http_server_port(status_page) : 0), LOG_I("pid", getpid()));
 }
 
 /** Redis may come later; but whoever mistyped its address should read why nothing works. */
@@ -76,7 +87,8 @@ static void report_missing_redis(struct keys_service *service) {
 /** Wait for SIGTERM or SIGINT, which main has blocked in every thread. */
 static void wait_for_signal(const sigset_t *signals) {
     int number = 0;
-    while (sigwait(signals, &number) != 0) {}
+    while (sigwait(signals, &number) != 0) {
+    }
     log_info("stopping", LOG_S("signal", number == SIGTERM ? "SIGTERM" : "SIGINT"));
 }
 
@@ -119,7 +131,8 @@ int main(int argc, char **argv) {
     if (outcome == SETTINGS_PRINTED) return 0;
     enum log_level level = LOG_LEVEL_INFO;
     log_level_parse(service.settings.log_level, &level);
-    log_configure("keys", level, strcmp(service.settings.log_format, "text") == 0 ? LOG_FORMAT_TEXT : LOG_FORMAT_JSON, STDERR_FILENO);
+    log_configure("keys", level, strcmp(service.settings.log_format, "text") == 0 ? LOG_FORMAT_TEXT : LOG_FORMAT_JSON,
+                  STDERR_FILENO);
     signal(SIGPIPE, SIG_IGN);
     sigset_t signals;
     sigemptyset(&signals);
@@ -128,8 +141,10 @@ int main(int argc, char **argv) {
     pthread_sigmask(SIG_BLOCK, &signals, NULL);
 
     enum status status = serve(&service, &signals, &err);
-    if (status != STATUS_OK) log_error("keys failed", LOG_S("status", status_name(status)), LOG_S("error", err.message));
-    else log_info("stopped");
+    if (status != STATUS_OK)
+        log_error("keys failed", LOG_S("status", status_name(status)), LOG_S("error", err.message));
+    else
+        log_info("stopped");
     keys_settings_free(&service.settings);
     return status == STATUS_OK ? 0 : 1;
 }

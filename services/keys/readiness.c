@@ -23,7 +23,8 @@ static void on_mark(void *context, enum status status, const struct redis_reply 
         /* A lost connection comes again and asks again; anything else is Redis refusing us and stays so. */
         log_warn("the store does not answer", LOG_S("status", status_name(status)), LOG_S("error", message));
     } else if (!bytes_view_equal_string(reply->string, mark)) {
-        log_error("the keys in this store were made with another hash secret: nothing can be verified; give --hash-secret-file the right one");
+        log_error("the keys in this store were made with another hash secret: nothing can be verified; give "
+                  "--hash-secret-file the right one");
         set_readiness(service, KEYS_WRONG_SECRET);
     } else {
         log_info("ready");
@@ -36,12 +37,14 @@ static void on_configuration(void *context, enum status status, const struct red
     (void)context, (void)message;
     const char *append_only = "unknown", *sync = "unknown";
     for (size_t i = 0; status == STATUS_OK && i + 1 < reply->count; i += 2) {
-        const char *name = (const char *)reply->items[i].string.data, *value = (const char *)reply->items[i + 1].string.data;
+        const char *name = (const char *)reply->items[i].string.data,
+                   *value = (const char *)reply->items[i + 1].string.data;
         if (strcmp(name, "appendonly") == 0) append_only = value;
         if (strcmp(name, "appendfsync") == 0) sync = value;
     }
     if (strcmp(append_only, "yes") != 0 || strcmp(sync, "always") != 0)
-        log_warn("Redis may lose acknowledged keys when it crashes; set appendonly yes, appendfsync always", LOG_S("appendonly", append_only), LOG_S("appendfsync", sync));
+        log_warn("Redis may lose acknowledged keys when it crashes; set appendonly yes, appendfsync always",
+                 LOG_S("appendonly", append_only), LOG_S("appendfsync", sync));
 }
 
 void keys_on_connection(void *context, bool connected) {
@@ -60,8 +63,11 @@ void keys_on_connection(void *context, bool connected) {
 const char *keys_readiness_text(const struct keys_service *service) {
     if (atomic_load(&service->draining)) return "draining";
     switch (atomic_load(&service->readiness)) {
-    case KEYS_READY: return "ok";
-    case KEYS_WRONG_SECRET: return "the keys in the store were made with another hash secret";
-    default: return "the key store cannot be reached";
+    case KEYS_READY:
+        return "ok";
+    case KEYS_WRONG_SECRET:
+        return "the keys in the store were made with another hash secret";
+    default:
+        return "the key store cannot be reached";
     }
 }

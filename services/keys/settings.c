@@ -7,22 +7,30 @@
 #define S struct keys_settings
 static const struct setting keys_settings_table[] = {
     SETTING_STRING(S, listen, "listen", "127.0.0.1:7010", "ADDRESS", "gRPC address; port 0 picks a free one"),
-    SETTING_STRING(S, metrics_listen, "metrics-listen", NULL, "ADDRESS", "HTTP address of /metrics, /healthz and /readyz"),
+    SETTING_STRING(S, metrics_listen, "metrics-listen", NULL, "ADDRESS",
+                   "HTTP address of /metrics, /healthz and /readyz"),
     SETTING_STRING(S, redis_address, "redis", "127.0.0.1:7379", "ADDRESS", "Redis, where keys are kept"),
     SETTING_STRING(S, redis_password_file, "redis-password-file", NULL, "FILE", "file that holds the Redis password"),
     SETTING_DURATION(S, redis_timeout_ns, "redis-timeout", "1s", 10e6, 60e9, "longest wait for one answer of Redis"),
-    SETTING_STRING(S, hash_secret_file, "hash-secret-file", NULL, "FILE", "secret that keys are hashed with; made when missing; without it all keys are lost"),
-    SETTING_SECRET(S, admin_key, "admin-key", "KEY", "may create, list and revoke keys; better given by file or environment"),
+    SETTING_STRING(S, hash_secret_file, "hash-secret-file", NULL, "FILE",
+                   "secret that keys are hashed with; made when missing; without it all keys are lost"),
+    SETTING_SECRET(S, admin_key, "admin-key", "KEY",
+                   "may create, list and revoke keys; better given by file or environment"),
     SETTING_STRING(S, admin_key_file, "admin-key-file", NULL, "FILE", "file that holds the admin key"),
-    SETTING_SECRET(S, service_token, "service-token", "TOKEN", "gateways show it to verify keys; better given by file or environment"),
+    SETTING_SECRET(S, service_token, "service-token", "TOKEN",
+                   "gateways show it to verify keys; better given by file or environment"),
     SETTING_STRING(S, service_token_file, "service-token-file", NULL, "FILE", "file that holds the service token"),
-    SETTING_INTEGER(S, default_requests_per_minute, "default-requests-per-minute", "-1", -1, 1e9, "N", "limit of keys made without limits; -1: none"),
-    SETTING_INTEGER(S, default_tokens_per_minute, "default-tokens-per-minute", "-1", -1, 1e12, "N", "limit of keys made without limits; -1: none"),
+    SETTING_INTEGER(S, default_requests_per_minute, "default-requests-per-minute", "-1", -1, 1e9, "N",
+                    "limit of keys made without limits; -1: none"),
+    SETTING_INTEGER(S, default_tokens_per_minute, "default-tokens-per-minute", "-1", -1, 1e12, "N",
+                    "limit of keys made without limits; -1: none"),
     SETTING_INTEGER(S, rpc_threads, "rpc-threads", "0", 0, 64, "N", "gRPC threads; 0: chosen from the machine"),
-    SETTING_SIZE(S, message_bytes_max, "message-max", "256k", 4096, LIMIT_REQUEST_BODY_BYTES_MAX, "largest gRPC message"),
+    SETTING_SIZE(S, message_bytes_max, "message-max", "256k", 4096, LIMIT_REQUEST_BODY_BYTES_MAX,
+                 "largest gRPC message"),
     SETTING_DURATION(S, drain_ns, "drain", "10s", 0, 3600e9, "time that running requests get after SIGTERM"),
     SETTING_DURATION(S, keepalive_ns, "keepalive", "30s", 1e9, 7200e9, "ping idle connections this often"),
-    SETTING_DURATION(S, keepalive_timeout_ns, "keepalive-timeout", "10s", 100e6, 600e9, "drop a connection that does not answer a ping for this long"),
+    SETTING_DURATION(S, keepalive_timeout_ns, "keepalive-timeout", "10s", 100e6, 600e9,
+                     "drop a connection that does not answer a ping for this long"),
     SETTING_STRING(S, tls_certificate_file, "tls-certificate-file", NULL, "FILE", "PEM certificate; switches TLS on"),
     SETTING_STRING(S, tls_key_file, "tls-key-file", NULL, "FILE", "PEM key of the certificate"),
     SETTING_STRING(S, tls_ca_file, "tls-ca-file", NULL, "FILE", "PEM authorities; switches mutual TLS on"),
@@ -31,8 +39,12 @@ static const struct setting keys_settings_table[] = {
     {0}};
 #undef S
 
-enum status keys_settings_load(int argc, char **argv, struct keys_settings *out, enum settings_outcome *out_outcome, struct error *err) {
-    return settings_load(keys_settings_table, "bora-keys", "Makes, lists, revokes and verifies API keys.", argc, argv, out, out_outcome, err);
+enum status keys_settings_load(int argc, char **argv, struct keys_settings *out, enum settings_outcome *out_outcome,
+                               struct error *err) {
+    return settings_load(keys_settings_table, "bora-keys", "Makes, lists, revokes and verifies API keys.", argc, argv,
+                         out, out_outcome, err);
 }
 
-void keys_settings_free(struct keys_settings *settings) { settings_free(keys_settings_table, settings); }
+void keys_settings_free(struct keys_settings *settings) {
+    settings_free(keys_settings_table, settings);
+}

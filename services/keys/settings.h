@@ -21,7 +21,8 @@ struct keys_settings {
     char *log_level, *log_format;
 };
 
-enum status keys_settings_load(int argc, char **argv, struct keys_settings *out, enum settings_outcome *out_outcome, struct error *err);
+enum status keys_settings_load(int argc, char **argv, struct keys_settings *out, enum settings_outcome *out_outcome,
+                               struct error *err);
 void keys_settings_free(struct keys_settings *settings);
 
 #endif

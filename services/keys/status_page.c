@@ -25,18 +25,29 @@ static void respond_metrics(struct http_exchange *exchange, struct metrics *metr
 static void on_request(struct http_exchange *exchange, void *context) {
     struct keys_service *service = context;
     const char *path = http_exchange_path(exchange), *readiness = keys_readiness_text(service);
-    if (strcmp(path, "/healthz") == 0) respond_text(exchange, 200, "ok", "\n");
-    else if (strcmp(path, "/readyz") == 0) respond_text(exchange, strcmp(readiness, "ok") == 0 ? 200 : 503, readiness, "\n");
-    else if (strcmp(path, "/metrics") == 0) respond_metrics(exchange, service->metrics);
-    else respond_text(exchange, 404, "not found", "\n");
+    if (strcmp(path, "/healthz") == 0)
+        respond_text(exchange, 200, "ok", "\n");
+    else if (strcmp(path, "/readyz") == 0)
+        respond_text(exchange, strcmp(readiness, "ok") == 0 ? 200 : 503, readiness, "\n");
+    else if (strcmp(path, "/metrics") == 0)
+        respond_metrics(exchange, service->metrics);
+    else
+        respond_text(exchange, 404, "not found", "\n");
 }
 
-static void on_closed(struct http_exchange *exchange, void *context, bool completed) { (void)exchange, (void)context, (void)completed; }
+static void on_closed(struct http_exchange *exchange, void *context, bool completed) {
+    (void)exchange, (void)context, (void)completed;
+}
 
 enum status status_page_open(struct keys_service *service, struct http_server **out, struct error *err) {
     if (service->settings.metrics_listen == NULL) return STATUS_OK;
-    struct http_server_options options = {.address = service->settings.metrics_listen, .body_bytes_max = BODY_BYTES_MAX, .connections_max = CONNECTIONS_MAX,
-                                          .idle_timeout_ns = 30 * NS_PER_S, .watermark_bytes = WATERMARK_BYTES, .on_request = on_request, .on_closed = on_closed,
+    struct http_server_options options = {.address = service->settings.metrics_listen,
+                                          .body_bytes_max = BODY_BYTES_MAX,
+                                          .connections_max = CONNECTIONS_MAX,
+                                          .idle_timeout_ns = 30 * NS_PER_S,
+                                          .watermark_bytes = WATERMARK_BYTES,
+                                          .on_request = on_request,
+                                          .on_closed = on_closed,
                                           .context = service};
     return http_server_create(&options, out, err);
 }

@@ -11,11 +11,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t length);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t length) {
     if (length < 2) return 0;
     size_t split = (length - 2) * data[0] / 255;
-    struct bytes_view descriptors = bytes_view_of(data + 2, split), request = bytes_view_of(data + 2 + split, length - 2 - split), found;
+    struct bytes_view descriptors = bytes_view_of(data + 2, split),
+                      request = bytes_view_of(data + 2 + split, length - 2 - split), found;
     (void)rpc_status_details_find(request, "a", &found);
 
     struct grpc_reflection *reflection = NULL;
-    if (grpc_reflection_create(data[1] & 1 ? descriptors : (struct bytes_view){0}, &reflection, NULL) != STATUS_OK) return 0;
+    if (grpc_reflection_create(data[1] & 1 ? descriptors : (struct bytes_view){0}, &reflection, NULL) != STATUS_OK)
+        return 0;
     struct bytes answer;
     bytes_init(&answer, 4 << 20);
     if (grpc_reflection_answer(reflection, request, &answer) == STATUS_OK) {

@@ -20,10 +20,14 @@ static bool same_limits(const struct key_limits *a, const struct key_limits *b) 
 }
 
 static void check_same(const struct key_record *a, const struct key_record *b) {
-    check(strcmp(a->name, b->name) == 0 && strcmp(a->tenant, b->tenant) == 0 && memcmp(a->last, b->last, sizeof a->last) == 0);
-    check(memcmp(a->hash, b->hash, sizeof a->hash) == 0 && a->created_at == b->created_at && a->expires_at == b->expires_at && a->revoked_at == b->revoked_at);
+    check(strcmp(a->name, b->name) == 0 && strcmp(a->tenant, b->tenant) == 0 &&
+          memcmp(a->last, b->last, sizeof a->last) == 0);
+    check(memcmp(a->hash, b->hash, sizeof a->hash) == 0 && a->created_at == b->created_at &&
+          a->expires_at == b->expires_at && a->revoked_at == b->revoked_at);
     check(same_limits(&a->limits, &b->limits) && a->model_count == b->model_count);
-    for (size_t i = 0; i < a->model_count; i++) check(strcmp(a->models[i].model, b->models[i].model) == 0 && same_limits(&a->models[i].limits, &b->models[i].limits));
+    for (size_t i = 0; i < a->model_count; i++)
+        check(strcmp(a->models[i].model, b->models[i].model) == 0 &&
+              same_limits(&a->models[i].limits, &b->models[i].limits));
 }
 
 static struct redis_reply strings(const struct bytes_view *words, size_t count, struct redis_reply *items) {

@@ -20,20 +20,24 @@
 /** For calls that should succeed. Reset it after one that should not. */
 [[maybe_unused]] static struct error check_error;
 
-#define check_ok(expression)                                                                                           \
-    do {                                                                                                               \
-        enum status check_status_ = (expression);                                                                      \
-        if (check_status_ != STATUS_OK) fail_msg("%s: %s: %s", #expression, status_name(check_status_), check_error.message); \
+#define check_ok(expression)                                                                      \
+    do {                                                                                          \
+        enum status check_status_ = (expression);                                                 \
+        if (check_status_ != STATUS_OK)                                                           \
+            fail_msg("%s: %s: %s", #expression, status_name(check_status_), check_error.message); \
     } while (0)
 
 /** The call fails with `status`, and its message names `word`. */
-#define check_fails(expression, expected, word)                                                                        \
-    do {                                                                                                               \
-        check_error = (struct error){0};                                                                               \
-        enum status check_status_ = (expression);                                                                      \
-        if (check_status_ != (expected)) fail_msg("%s: %s where %s is due: %s", #expression, status_name(check_status_), status_name(expected), check_error.message); \
-        if (strstr(check_error.message, (word)) == NULL) fail_msg("%s: '%s' does not name '%s'", #expression, check_error.message, (word)); \
-        check_error = (struct error){0};                                                                               \
+#define check_fails(expression, expected, word)                                                                    \
+    do {                                                                                                           \
+        check_error = (struct error){0};                                                                           \
+        enum status check_status_ = (expression);                                                                  \
+        if (check_status_ != (expected))                                                                           \
+            fail_msg("%s: %s where %s is due: %s", #expression, status_name(check_status_), status_name(expected), \
+                     check_error.message);                                                                         \
+        if (strstr(check_error.message, (word)) == NULL)                                                           \
+            fail_msg("%s: '%s' does not name '%s'", #expression, check_error.message, (word));                     \
+        check_error = (struct error){0};                                                                           \
     } while (0)
 
 #endif

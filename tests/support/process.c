@@ -21,7 +21,9 @@ static void give_up(const char *what) {
     abort();
 }
 
-static void nap(void) { nanosleep(&(struct timespec){.tv_nsec = POLL_MS * 1000000L}, NULL); }
+static void nap(void) {
+    nanosleep(&(struct timespec){.tv_nsec = POLL_MS * 1000000L}, NULL);
+}
 
 void test_process_start(struct test_process *process, const char *const *arguments) {
     snprintf(process->output, sizeof process->output, "/tmp/bora-test-output-XXXXXX");
@@ -72,10 +74,12 @@ static bool reap(struct test_process *process, int *out_exit) {
     return true;
 }
 
-bool test_process_wait_for(struct test_process *process, const char *text, int seconds, char *out_line, size_t line_bytes) {
+bool test_process_wait_for(struct test_process *process, const char *text, int seconds, char *out_line,
+                           size_t line_bytes) {
     for (int i = 0; i < seconds * 1000 / POLL_MS; i++) {
         siginfo_t info = {0};
-        bool ended = process->pid == 0 || (waitid(P_PID, (id_t)process->pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid != 0);
+        bool ended = process->pid == 0 ||
+                     (waitid(P_PID, (id_t)process->pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid != 0);
         char *output = test_process_output(process);
         bool found = find_line(output, text, out_line, line_bytes);
         if (!found && ended) fprintf(stderr, "process: ended without \"%s\":\n%s", text, output);

@@ -9,14 +9,15 @@
 #include <sys/types.h>
 
 struct test_process {
-    pid_t pid;        /* 0: not running */
-    char output[64];  /* file with all that it wrote, both streams; removed by test_process_stop */
+    pid_t pid;       /* 0: not running */
+    char output[64]; /* file with all that it wrote, both streams; removed by test_process_stop */
 };
 
 /** `arguments[0]` is the program; NULL-ended. */
 void test_process_start(struct test_process *process, const char *const *arguments);
 /** Wait until a whole line contains `text`, and copy that line. False when the process ends first or `seconds` pass. */
-bool test_process_wait_for(struct test_process *process, const char *text, int seconds, char *out_line, size_t line_bytes);
+bool test_process_wait_for(struct test_process *process, const char *text, int seconds, char *out_line,
+                           size_t line_bytes);
 /** All output so far, NUL-terminated, malloc'd. */
 char *test_process_output(const struct test_process *process);
 /** Wait for its end; the exit status, or 128 + signal; -1 after `seconds`. */

@@ -33,8 +33,9 @@ static bool answers(const struct redis_server *server) {
     if (fd < 0) give_up("socket");
     char reply[64] = {0};
     const char ping[] = "PING\r\n";
-    bool ok = connect(fd, (struct sockaddr *)&name, sizeof name) == 0 && send(fd, ping, sizeof ping - 1, MSG_NOSIGNAL) > 0 &&
-              read(fd, reply, sizeof reply - 1) > 0 && (strncmp(reply, "+PONG", 5) == 0 || strncmp(reply, "-NOAUTH", 7) == 0);
+    bool ok = connect(fd, (struct sockaddr *)&name, sizeof name) == 0 &&
+              send(fd, ping, sizeof ping - 1, MSG_NOSIGNAL) > 0 && read(fd, reply, sizeof reply - 1) > 0 &&
+              (strncmp(reply, "+PONG", 5) == 0 || strncmp(reply, "-NOAUTH", 7) == 0);
     close(fd);
     return ok;
 }
@@ -42,9 +43,26 @@ static bool answers(const struct redis_server *server) {
 static void run_server(const struct redis_server *server) {
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     const char *socket_path = server->address + strlen("unix:");
-    const char *arguments[] = {"redis-server", "--port", "0", "--unixsocket", socket_path, "--dir", server->folder, "--appendonly", "yes",
-                               "--appendfsync", "always", "--save", "", "--daemonize", "no", "--logfile", "server.log",
-                               server->password[0] != 0 ? "--requirepass" : NULL, server->password, NULL};
+    const char *arguments[] = {"redis-server",
+                               "--port",
+                               "0",
+                               "--unixsocket",
+                               socket_path,
+                               "--dir",
+                               server->folder,
+                               "--appendonly",
+                               "yes",
+                               "--appendfsync",
+                               "always",
+                               "--save",
+                               "",
+                               "--daemonize",
+                               "no",
+                               "--logfile",
+                               "server.log",
+                               server->password[0] != 0 ? "--requirepass" : NULL,
+                               server->password,
+                               NULL};
     execvp("redis-server", (char *const *)arguments);
     fprintf(stderr, "redis_server: cannot run redis-server (Debian package redis-server): %s\n", strerror(errno));
     _exit(127);
@@ -94,7 +112,9 @@ void redis_server_freeze(struct redis_server *server) {
     waitpid(server->pid, NULL, WUNTRACED); /* it is stopped, not about to be */
 }
 
-void redis_server_thaw(struct redis_server *server) { kill(server->pid, SIGCONT); }
+void redis_server_thaw(struct redis_server *server) {
+    kill(server->pid, SIGCONT);
+}
 
 static bool file_contains(const char *path, const char *text) {
     FILE *file = fopen(path, "rb");

@@ -12,7 +12,7 @@
 
 struct redis_server {
     char folder[64];
-    char address[96]; /* "unix:/tmp/.../redis.sock" */
+    char address[96];  /* "unix:/tmp/.../redis.sock" */
     char password[32]; /* empty: none */
     pid_t pid;         /* 0: not running */
 };

@@ -14,9 +14,10 @@
 
 enum { MERGES = TINY_VOCABULARY - 256 - 3 };
 
-static const char *const merges[MERGES] = {"t h", "h e", "i n", "e r", "a n", "r e", "o n", "a t", "e n", "n d", "t i", "e s", "o r", "t e",
-                                           "o f", "e d", "i s", "i t", "a l", "a r", "s t", "t o", "n t", "n g", "s e", "h a", "a s", "o u",
-                                           "i o", "l e", "v e", "c o", "m e", "d e", "h i", "r i", "r o", "i c", "n e", "e a", "r a"};
+static const char *const merges[MERGES] = {"t h", "h e", "i n", "e r", "a n", "r e", "o n", "a t", "e n", "n d", "t i",
+                                           "e s", "o r", "t e", "o f", "e d", "i s", "i t", "a l", "a r", "s t", "t o",
+                                           "n t", "n g", "s e", "h a", "a s", "o u", "i o", "l e", "v e", "c o", "m e",
+                                           "d e", "h i", "r i", "r o", "i c", "n e", "e a", "r a"};
 
 struct writer {
     struct tiny_model_options options;
@@ -24,7 +25,9 @@ struct writer {
     uint64_t random_at;
 };
 
-static bool same(const char *a, const char *b) { return a != NULL && b != NULL && strcmp(a, b) == 0; }
+static bool same(const char *a, const char *b) {
+    return a != NULL && b != NULL && strcmp(a, b) == 0;
+}
 
 static void key_number(struct writer *writer, const char *suffix, uint32_t value) {
     char key[128];
@@ -41,7 +44,8 @@ static void key_float(struct writer *writer, const char *suffix, float value) {
 
 static void write_metadata(struct writer *writer) {
     const struct tiny_model_options *options = &writer->options;
-    if (!same("general.architecture", options->without_key)) gguf_builder_string(&writer->builder, "general.architecture", options->architecture);
+    if (!same("general.architecture", options->without_key))
+        gguf_builder_string(&writer->builder, "general.architecture", options->architecture);
     key_number(writer, "block_count", (uint32_t)options->layers);
     key_number(writer, "embedding_length", (uint32_t)options->width);
     key_number(writer, "feed_forward_length", (uint32_t)options->feed_forward);
@@ -52,14 +56,17 @@ static void write_metadata(struct writer *writer) {
     key_float(writer, "rope.freq_base", 10000);
     gguf_builder_tokenizer(&writer->builder, merges, MERGES);
     gguf_builder_string(&writer->builder, "tokenizer.chat_template",
-                        "{% for message in messages %}{{'<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n'}}{% endfor %}"
+                        "{% for message in messages %}{{'<|im_start|>' + message['role'] + '\n' + message['content'] + "
+                        "'<|im_end|>' + '\n'}}{% endfor %}"
                         "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}");
     if (options->number_key != NULL) gguf_builder_u32(&writer->builder, options->number_key, options->number);
     if (options->string_key != NULL) gguf_builder_string(&writer->builder, options->string_key, options->string);
 }
 
 /** Uniform in [-1, 1). */
-static float draw(struct writer *writer) { return (float)(2 * random_uniform(writer->options.seed, writer->random_at++, 7) - 1); }
+static float draw(struct writer *writer) {
+    return (float)(2 * random_uniform(writer->options.seed, writer->random_at++, 7) - 1);
+}
 
 static void put(struct bytes *out, const void *data, size_t length) {
     if (bytes_append(out, data, length) != STATUS_OK) abort();
@@ -94,14 +101,18 @@ static void tensor(struct writer *writer, const char *name, int64_t rows, int64_
     if (same(name, options->without_tensor)) return;
     bool vector = rows == 0, embedding = same(name, "token_embd.weight");
     if (same(name, options->wrong_rows)) {
-        if (vector) columns++;
-        else rows++;
+        if (vector)
+            columns++;
+        else
+            rows++;
     }
     enum tensor_type type = vector ? TENSOR_F32 : options->type;
     struct bytes data;
     bytes_init(&data, 64 << 20);
-    put_weights(writer, type, vector ? columns : rows * columns, vector || embedding ? 1.0f : 2.5f / sqrtf((float)columns), &data);
-    gguf_builder_tensor(&writer->builder, name, type, vector ? 1 : 2, (const int64_t[]){columns, rows}, data.data, data.length);
+    put_weights(writer, type, vector ? columns : rows * columns,
+                vector || embedding ? 1.0f : 2.5f / sqrtf((float)columns), &data);
+    gguf_builder_tensor(&writer->builder, name, type, vector ? 1 : 2, (const int64_t[]){columns, rows}, data.data,
+                        data.length);
     bytes_deinit(&data);
 }
 
@@ -113,9 +124,15 @@ static void write_tensors(struct writer *writer) {
         const struct {
             const char *name;
             int64_t rows, columns;
-        } tensors[] = {{"attn_norm", 0, o->width}, {"attn_q", o->width, o->width}, {"attn_k", keys, o->width}, {"attn_v", keys, o->width},
-                       {"attn_output", o->width, o->width}, {"ffn_norm", 0, o->width}, {"ffn_gate", o->feed_forward, o->width},
-                       {"ffn_up", o->feed_forward, o->width}, {"ffn_down", o->width, o->feed_forward}};
+        } tensors[] = {{"attn_norm", 0, o->width},
+                       {"attn_q", o->width, o->width},
+                       {"attn_k", keys, o->width},
+                       {"attn_v", keys, o->width},
+                       {"attn_output", o->width, o->width},
+                       {"ffn_norm", 0, o->width},
+                       {"ffn_gate", o->feed_forward, o->width},
+                       {"ffn_up", o->feed_forward, o->width},
+                       {"ffn_down", o->width, o->feed_forward}};
         for (size_t t = 0; t < sizeof tensors / sizeof tensors[0]; t++) {
             char name[64];
             snprintf(name, sizeof name, "blk.%d.%s.weight", i, tensors[t].name);
@@ -127,12 +144,15 @@ static void write_tensors(struct writer *writer) {
     if (o->extra_tensor != NULL) tensor(writer, o->extra_tensor, 0, o->width);
 }
 
-static int given(int value, int fallback) { return value != 0 ? value : fallback; }
+static int given(int value, int fallback) {
+    return value != 0 ? value : fallback;
+}
 
 uint8_t *tiny_model_build(const struct tiny_model_options *options, size_t *out_length) {
     struct writer writer = {.options = *options};
     struct tiny_model_options *o = &writer.options;
-    o->layers = given(o->layers, 2), o->width = given(o->width, 64), o->heads = given(o->heads, 4), o->kv_heads = given(o->kv_heads, 2);
+    o->layers = given(o->layers, 2), o->width = given(o->width, 64), o->heads = given(o->heads, 4),
+    o->kv_heads = given(o->kv_heads, 2);
     o->feed_forward = given(o->feed_forward, 96), o->context = given(o->context, 256);
     if (o->architecture == NULL) o->architecture = "llama";
     gguf_builder_init(&writer.builder);

@@ -15,8 +15,8 @@ enum { TINY_VOCABULARY = 300, TINY_END_OF_TEXT = 297, TINY_END_OF_TURN = 299 };
 
 struct tiny_model_options {
     int layers, width, heads, kv_heads, feed_forward, context; /* 0: 2, 64, 4, 2, 96, 256 */
-    enum tensor_type type; /* of all matrices: F32, Q4_1 or Q8_0 */
-    bool untied;           /* with an output.weight of its own */
+    enum tensor_type type;                                     /* of all matrices: F32, Q4_1 or Q8_0 */
+    bool untied;                                               /* with an output.weight of its own */
     uint64_t seed;
     /* Damage, for tests of what is refused. */
     const char *architecture;   /* NULL: "llama" */

@@ -26,7 +26,8 @@ static const struct argument own[] = {{ARGUMENT_TEXT, "text", "T", "a text", &va
                                       {ARGUMENT_DURATION, "duration", "D", "a time", &values.duration},
                                       {ARGUMENT_LIST, "item", "I", "several", &values.list},
                                       {ARGUMENT_END, NULL, NULL, NULL, NULL}};
-static const struct argument common[] = {{ARGUMENT_TEXT, "shared", "S", "of all commands", &values.shared}, {ARGUMENT_END, NULL, NULL, NULL, NULL}};
+static const struct argument common[] = {{ARGUMENT_TEXT, "shared", "S", "of all commands", &values.shared},
+                                         {ARGUMENT_END, NULL, NULL, NULL, NULL}};
 static const struct command_usage usage = {"test", "WORD", "A test.", 1, 2};
 
 static const char *positionals[2];
@@ -43,7 +44,9 @@ static int parse(const char *const *words) {
 
 static void test_values_come_from_both_tables_in_both_forms(void **state) {
     (void)state;
-    assert_int_equal(PARSE("one", "--text", "a b", "--shared=x=y", "--flag", "--integer=-5", "--number", "0.25", "--duration", "30d", "two"), GO_ON);
+    assert_int_equal(PARSE("one", "--text", "a b", "--shared=x=y", "--flag", "--integer=-5", "--number", "0.25",
+                           "--duration", "30d", "two"),
+                     GO_ON);
     assert_string_equal(values.text, "a b");
     assert_string_equal(values.shared, "x=y");
     assert_true(values.flag);

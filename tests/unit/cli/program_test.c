@@ -42,7 +42,9 @@ struct run {
     char *output; /* both streams, in the order they were written; malloc'd */
 };
 
-static void run_end(struct run *run) { free(run->output); }
+static void run_end(struct run *run) {
+    free(run->output);
+}
 
 /** Words are separated by '|'. */
 static struct run run(const char *words) {
@@ -66,7 +68,8 @@ static struct run run(const char *words) {
 
 static void assert_runs(const char *words, int status, const char *says) {
     struct run result = run(words);
-    if (result.exit != status || (says != NULL && strstr(result.output, says) == NULL)) fail_msg("bora %s: %d\n%s", words, result.exit, result.output);
+    if (result.exit != status || (says != NULL && strstr(result.output, says) == NULL))
+        fail_msg("bora %s: %d\n%s", words, result.exit, result.output);
     run_end(&result);
 }
 
@@ -87,7 +90,9 @@ static void send_chunk(struct rpc_call *call, const char *content, const char *f
     delta.content = (char *)content;
     Bora__V1__ChunkChoice choice = BORA__V1__CHUNK_CHOICE__INIT, *choices[] = {&choice};
     choice.delta = &delta;
-    if (finish_reason != NULL) choice._finish_reason_case = BORA__V1__CHUNK_CHOICE___FINISH_REASON_FINISH_REASON, choice.finish_reason = (char *)finish_reason;
+    if (finish_reason != NULL)
+        choice._finish_reason_case = BORA__V1__CHUNK_CHOICE___FINISH_REASON_FINISH_REASON,
+        choice.finish_reason = (char *)finish_reason;
     Bora__V1__Usage counts = BORA__V1__USAGE__INIT;
     counts.prompt_tokens = 11;
     counts.completion_tokens = 22;
@@ -102,19 +107,22 @@ static void send_chunk(struct rpc_call *call, const char *content, const char *f
     bytes_deinit(&packed);
 }
 
-static void refuse(struct rpc_call *call, enum status status, const char *message, const Bora__V1__ErrorDetail *detail) {
+static void refuse(struct rpc_call *call, enum status status, const char *message,
+                   const Bora__V1__ErrorDetail *detail) {
     struct bytes packed, details;
     bytes_init(&packed, 1 << 16);
     bytes_init(&details, 1 << 16);
     assert_int_equal(protobuf_pack(&detail->base, &packed), STATUS_OK);
-    assert_int_equal(rpc_status_details(status, message, "bora.v1.ErrorDetail", bytes_view(&packed), &details), STATUS_OK);
+    assert_int_equal(rpc_status_details(status, message, "bora.v1.ErrorDetail", bytes_view(&packed), &details),
+                     STATUS_OK);
     rpc_call_finish(call, status, message, bytes_view(&details));
     bytes_deinit(&packed);
     bytes_deinit(&details);
 }
 
 static void refuse_field(struct rpc_call *call) {
-    Bora__V1__PathStep body = BORA__V1__PATH_STEP__INIT, messages = BORA__V1__PATH_STEP__INIT, first = BORA__V1__PATH_STEP__INIT, content = BORA__V1__PATH_STEP__INIT;
+    Bora__V1__PathStep body = BORA__V1__PATH_STEP__INIT, messages = BORA__V1__PATH_STEP__INIT,
+                       first = BORA__V1__PATH_STEP__INIT, content = BORA__V1__PATH_STEP__INIT;
     body.kind_case = messages.kind_case = content.kind_case = BORA__V1__PATH_STEP__KIND_NAME;
     body.name = (char *)"body", messages.name = (char *)"messages", content.name = (char *)"content";
     first.kind_case = BORA__V1__PATH_STEP__KIND_INDEX;
@@ -148,12 +156,14 @@ static void answer_chat(struct rpc_call *call, struct bytes_view message) {
     pthread_mutex_lock(&gateway.mutex);
     bytes_reset(&gateway.last_request);
     (void)!bytes_append(&gateway.last_request, message.data, message.length);
-    snprintf(gateway.last_authorization, sizeof gateway.last_authorization, "%s", authorization != NULL ? authorization : "");
+    snprintf(gateway.last_authorization, sizeof gateway.last_authorization, "%s",
+             authorization != NULL ? authorization : "");
     pthread_mutex_unlock(&gateway.mutex);
     struct arena arena;
     arena_init(&arena, 64 << 20);
     ProtobufCMessage *unpacked = NULL;
-    assert_int_equal(protobuf_unpack(&bora__v1__chat_completion_request__descriptor, message, &arena, &unpacked, NULL), STATUS_OK);
+    assert_int_equal(protobuf_unpack(&bora__v1__chat_completion_request__descriptor, message, &arena, &unpacked, NULL),
+                     STATUS_OK);
     const Bora__V1__ChatCompletionRequest *request = (const Bora__V1__ChatCompletionRequest *)unpacked;
     const char *question = request->messages[request->n_messages - 1]->user->content->text;
     const struct bytes_view none = {0};
@@ -208,15 +218,17 @@ static void answer_models(struct rpc_call *call, struct bytes_view message) {
     bytes_deinit(&packed);
 }
 
-static const struct rpc_method methods[] = {{.path = "/bora.v1.ChatService/StreamChat", .message = answer_chat, .cancelled = chat_cancelled},
-                                            {.path = "/bora.v1.ModelService/ListModels", .message = answer_models}};
+static const struct rpc_method methods[] = {
+    {.path = "/bora.v1.ChatService/StreamChat", .message = answer_chat, .cancelled = chat_cancelled},
+    {.path = "/bora.v1.ModelService/ListModels", .message = answer_models}};
 
 static int start_gateway(void **state) {
     (void)state;
     bytes_init(&gateway.last_request, 64 << 20);
     atomic_store(&gateway.cancelled, false);
     struct rpc_server_options options = {.address = "127.0.0.1:0", .message_bytes_max = 64 << 20};
-    if (rpc_server_create(&options, &gateway.server, NULL) != STATUS_OK || rpc_server_add(gateway.server, methods, 2, NULL, NULL) != STATUS_OK ||
+    if (rpc_server_create(&options, &gateway.server, NULL) != STATUS_OK ||
+        rpc_server_add(gateway.server, methods, 2, NULL, NULL) != STATUS_OK ||
         rpc_server_start(gateway.server, NULL) != STATUS_OK)
         return -1;
     char address[32];
@@ -250,12 +262,15 @@ static void test_answer_is_printed_without_control_characters(void **state) {
 
 static void test_options_reach_the_request(void **state) {
     (void)state;
-    assert_runs("chat|--model|large|--system=be brief|--max-tokens|7|--temperature|0.5|--top-p=0.9|--seed|42|hi", 0, "Hello");
+    assert_runs("chat|--model|large|--system=be brief|--max-tokens|7|--temperature|0.5|--top-p=0.9|--seed|42|hi", 0,
+                "Hello");
     struct arena arena;
     arena_init(&arena, 1 << 20);
     ProtobufCMessage *unpacked = NULL;
     pthread_mutex_lock(&gateway.mutex);
-    assert_int_equal(protobuf_unpack(&bora__v1__chat_completion_request__descriptor, bytes_view(&gateway.last_request), &arena, &unpacked, NULL), STATUS_OK);
+    assert_int_equal(protobuf_unpack(&bora__v1__chat_completion_request__descriptor, bytes_view(&gateway.last_request),
+                                     &arena, &unpacked, NULL),
+                     STATUS_OK);
     pthread_mutex_unlock(&gateway.mutex);
     const Bora__V1__ChatCompletionRequest *request = (const Bora__V1__ChatCompletionRequest *)unpacked;
     assert_string_equal(request->model, "large");
@@ -271,7 +286,8 @@ static void test_options_reach_the_request(void **state) {
 
 static void test_refusals_are_explained(void **state) {
     (void)state;
-    assert_runs("chat|field", 1, "bora: the request is not valid (INVALID_ARGUMENT)\n  messages[0].content: Input should be shorter\n");
+    assert_runs("chat|field", 1,
+                "bora: the request is not valid (INVALID_ARGUMENT)\n  messages[0].content: Input should be shorter\n");
     assert_runs("chat|limit", 1, "bora: Rate limit exceeded (RESOURCE_EXHAUSTED)\n  try again in 2.5 s\n");
     assert_runs("chat|break", 1, "half an ans\nbora: ");
     assert_runs("chat|break", 1, "the worker died (UNAVAILABLE)");
@@ -341,12 +357,23 @@ static void test_missing_credentials_are_named(void **state) {
 
 static void test_wrong_calls_exit_with_2(void **state) {
     (void)state;
-    static const char *const calls[] = {"nonsense", "key", "key|nonsense", "key|revoke", "key|revoke|a|b", "chat|a|b", "chat|--max-tokens|many|x", "models|extra",
-                                        "key|create|--model-limit|small", "key|create|--model-limit|small::", "key|create|--model-limit|:1:2"};
+    static const char *const calls[] = {"nonsense",
+                                        "key",
+                                        "key|nonsense",
+                                        "key|revoke",
+                                        "key|revoke|a|b",
+                                        "chat|a|b",
+                                        "chat|--max-tokens|many|x",
+                                        "models|extra",
+                                        "key|create|--model-limit|small",
+                                        "key|create|--model-limit|small::",
+                                        "key|create|--model-limit|:1:2"};
     setenv("BORA_ADMIN_KEY", ADMIN_KEY, 1);
     for (size_t i = 0; i < sizeof calls / sizeof *calls; i++) assert_runs(calls[i], 2, NULL);
     unsetenv("BORA_ADMIN_KEY");
-    static const char *const helps[] = {"--help", "help", "key|--help", "key|create|--help", "key|list|--help", "key|revoke|--help", "models|--help", "chat|--help"};
+    static const char *const helps[] = {
+        "--help",        "help",       "key|--help", "key|create|--help", "key|list|--help", "key|revoke|--help",
+        "models|--help", "chat|--help"};
     for (size_t i = 0; i < sizeof helps / sizeof *helps; i++) assert_runs(helps[i], 0, "Usage: bora");
     assert_runs("--version", 0, "bora ");
 }
@@ -367,7 +394,10 @@ static int start_keys(void **state) {
     char redis[160], secret[128], line[512], address[64];
     snprintf(redis, sizeof redis, "--redis=%s", fixture->redis.address);
     snprintf(secret, sizeof secret, "--hash-secret-file=%s/hash-secret", fixture->folder);
-    const char *const arguments[] = {bora_keys, "--listen=127.0.0.1:0", redis, secret, "--admin-key=" ADMIN_KEY, "--service-token=test-service-token-0123456789", NULL};
+    const char *const arguments[] = {
+        bora_keys, "--listen=127.0.0.1:0",   redis,
+        secret,    "--admin-key=" ADMIN_KEY, "--service-token=test-service-token-0123456789",
+        NULL};
     test_process_start(&fixture->keys, arguments);
     if (!test_process_wait_for(&fixture->keys, "\"event\":\"serving\"", SECONDS, line, sizeof line)) return -1;
     if (!test_process_wait_for(&fixture->keys, "\"event\":\"ready\"", SECONDS, NULL, 0)) return -1;
@@ -392,7 +422,9 @@ static int stop_keys(void **state) {
 
 static void test_key_is_created_listed_and_revoked(void **state) {
     (void)state;
-    struct run created = run("key|create|--name=demo \"x\"|--tenant|acme|--requests-per-minute|60|--model-limit|small:v1:5:|--model-limit|large::1000|--expires-in|30d");
+    struct run created = run("key|create|--name=demo "
+                             "\"x\"|--tenant|acme|--requests-per-minute|60|--model-limit|small:v1:5:|--model-limit|"
+                             "large::1000|--expires-in|30d");
     assert_int_equal(created.exit, 0);
     assert_memory_equal(created.output, "bora_", 5);
     assert_int_equal(strcspn(created.output, "\n"), 61);

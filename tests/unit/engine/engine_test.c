@@ -1,10 +1,10 @@
 /* Copyright Bora contributors
  * SPDX-License-Identifier: Apache-2.0 */
 /* The engine as its callers see it, on tiny random models: events, pauses, cancellation, closing, from several threads. */
-#include "engine/engine.h"
 #include "base/limits.h"
 #include "base/random.h"
 #include "base/text.h"
+#include "engine/engine.h"
 #include "tests/support/tiny_model.h"
 #include "tests/unit/engine/check.h"
 
@@ -30,7 +30,14 @@ static int remove_model(void **state) {
 }
 
 static struct engine_options default_options(void) {
-    return (struct engine_options){.model_path = model_path, .device = "cpu", .variant = "auto", .threads = 1, .kv_type = "f16", .sequences_max = 8, .step_tokens_max = 32, .queue_max = 64};
+    return (struct engine_options){.model_path = model_path,
+                                   .device = "cpu",
+                                   .variant = "auto",
+                                   .threads = 1,
+                                   .kv_type = "f16",
+                                   .sequences_max = 8,
+                                   .step_tokens_max = 32,
+                                   .queue_max = 64};
 }
 
 static struct engine *open_engine(const struct engine_options *options) {
@@ -100,9 +107,17 @@ static void on_event(void *context, const struct generation_event *event) {
 /** End tokens banned, so that a generation lasts as long as it may. */
 static const struct logit_bias endless[] = {{TINY_END_OF_TEXT, -100}, {TINY_END_OF_TURN, -100}};
 
-static struct generation_request request_of(struct client *client, const int32_t *prompt, size_t count, int64_t max_tokens) {
-    return (struct generation_request){.prompt = prompt, .prompt_count = count, .max_tokens = max_tokens, .tenant = "t", .on_event = on_event, .context = client,
-                                       .sampling = {.temperature = 1, .top_p = 1, .seed = 5, .top_logprobs = -1, .logit_bias = endless, .logit_bias_count = 2}};
+static struct generation_request request_of(struct client *client, const int32_t *prompt, size_t count,
+                                            int64_t max_tokens) {
+    return (struct generation_request){
+        .prompt = prompt,
+        .prompt_count = count,
+        .max_tokens = max_tokens,
+        .tenant = "t",
+        .on_event = on_event,
+        .context = client,
+        .sampling = {
+            .temperature = 1, .top_p = 1, .seed = 5, .top_logprobs = -1, .logit_bias = endless, .logit_bias_count = 2}};
 }
 
 static enum status submit(struct client *client, const struct generation_request *request) {
@@ -119,7 +134,9 @@ static void wait_for_events(struct client *client, int events) {
     pthread_mutex_unlock(&client->mutex);
 }
 
-static void wait_done(struct client *client) { wait_for_events(client, INT32_MAX); }
+static void wait_done(struct client *client) {
+    wait_for_events(client, INT32_MAX);
+}
 
 static void client_deinit(struct client *client) {
     if (client->generation != NULL && !client->release_in_event) engine_release(client->engine, client->generation);
@@ -127,7 +144,8 @@ static void client_deinit(struct client *client) {
     pthread_mutex_destroy(&client->mutex);
 }
 
-static const int32_t prompt[40] = {298, 'u', 's', 'e', 'r', 10, 'h', 'e', 'l', 'l', 'o', 299, 10, 298, 'a', 's', 's', 'i', 's', 't', 'a', 'n', 't', 10};
+static const int32_t prompt[40] = {298, 'u', 's', 'e', 'r', 10,  'h', 'e', 'l', 'l', 'o', 299,
+                                   10,  298, 'a', 's', 's', 'i', 's', 't', 'a', 'n', 't', 10};
 
 /** Run one generation to its end. */
 static void run(struct engine *engine, struct client *client, const struct generation_request *request) {
@@ -268,7 +286,8 @@ static void test_logprobs_come_with_every_token(void **state) {
     for (size_t i = 0; i < client.id_count; i++) {
         assert_int_equal(client.logprobs[i].chosen.id, client.ids[i]);
         assert_int_equal(client.logprobs[i].top_count, 3);
-        assert_true(client.logprobs[i].top[0].logprob >= client.logprobs[i].top[1].logprob && client.logprobs[i].top[0].logprob <= 0);
+        assert_true(client.logprobs[i].top[0].logprob >= client.logprobs[i].top[1].logprob &&
+                    client.logprobs[i].top[0].logprob <= 0);
     }
     client_deinit(&client);
     engine_close(engine);
@@ -449,8 +468,13 @@ static void test_metrics_count(void **state) {
     struct bytes text;
     bytes_init(&text, 1 << 20);
     check_ok(metrics_write(options.metrics, &text));
-    static const char *const lines[] = {"bora_engine_prompt_tokens_total 24\n", "bora_engine_completion_tokens_total 30\n", "bora_engine_running 0\n",
-                                        "bora_engine_waiting 0\n", "bora_engine_kv_tokens_used 0\n", "bora_engine_step_seconds_count 30\n", "bora_engine_step_tokens_sum 53\n"};
+    static const char *const lines[] = {"bora_engine_prompt_tokens_total 24\n",
+                                        "bora_engine_completion_tokens_total 30\n",
+                                        "bora_engine_running 0\n",
+                                        "bora_engine_waiting 0\n",
+                                        "bora_engine_kv_tokens_used 0\n",
+                                        "bora_engine_step_seconds_count 30\n",
+                                        "bora_engine_step_tokens_sum 53\n"};
     for (size_t i = 0; i < sizeof lines / sizeof lines[0]; i++) {
         if (strstr((char *)text.data, lines[i]) == NULL) fail_msg("no line '%s' in:\n%s", lines[i], (char *)text.data);
     }
@@ -463,7 +487,8 @@ static void run_many(const struct engine_options *options, struct client *client
     struct engine *engine = open_engine(options);
     for (int i = 0; i < count; i++) {
         client_init(&clients[i], engine);
-        struct generation_request request = request_of(&clients[i], prompt, 3 + (size_t)(i * 5) % 37, 20 + (i * 13) % 80);
+        struct generation_request request =
+            request_of(&clients[i], prompt, 3 + (size_t)(i * 5) % 37, 20 + (i * 13) % 80);
         request.sampling.seed = (uint64_t)i;
         request.sampling.temperature = i % 3;
         request.sampling.top_p = i % 2 == 0 ? 1 : 0.9;
@@ -514,12 +539,14 @@ static void *submit_and_disturb(void *context) {
         client_init(&client, storm->engine);
         uint64_t draw = random_philox(storm->seed, round, 0);
         client.release_in_event = draw % 2 == 0;
-        struct generation_request request = request_of(&client, prompt, 1 + draw / 2 % 39, (int64_t)(1 + draw / 128 % 40));
+        struct generation_request request =
+            request_of(&client, prompt, 1 + draw / 2 % 39, (int64_t)(1 + draw / 128 % 40));
         request.tenant = (const char *[]){"a", "b", "c"}[draw % 3];
         request.priority = (int)(draw / 8192 % 3);
         check_ok(submit(&client, &request));
         wait_for_events(&client, 1 + (int)(draw / 32768 % 5));
-        pthread_mutex_lock(&client.mutex); /* a handle that is released in its last event may only be touched before it */
+        pthread_mutex_lock(
+            &client.mutex); /* a handle that is released in its last event may only be touched before it */
         if (!client.done && draw / 262144 % 3 == 0) engine_cancel(storm->engine, client.generation);
         if (!client.done && draw / 262144 % 3 == 1) engine_pause(storm->engine, client.generation);
         pthread_mutex_unlock(&client.mutex);

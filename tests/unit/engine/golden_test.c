@@ -39,15 +39,21 @@ static struct extent extent;
 
 static const char *variant;
 
-static bool is_plain(void) { return strcmp(variant, "plain") == 0; }
+static bool is_plain(void) {
+    return strcmp(variant, "plain") == 0;
+}
 static struct extent choose_extent(void) {
     if (SANITIZED) return (struct extent){200, 200, 8, 4, 512, "first_512"};
     if (is_plain()) return (struct extent){2000, 1000, CONTINUATION, 24, 512, "first_512"};
     return (struct extent){2000, 2000, CONTINUATION, 24, 0, "all"};
 }
 
-static const char *reference(void) { return is_plain() ? "f32" : "file"; }
-static double gap_limit(void) { return is_plain() ? 0.02 : 0.4; }
+static const char *reference(void) {
+    return is_plain() ? "f32" : "file";
+}
+static double gap_limit(void) {
+    return is_plain() ? 0.02 : 0.4;
+}
 
 static json_t *load_golden(const char *name) {
     char path[512];
@@ -58,7 +64,9 @@ static json_t *load_golden(const char *name) {
     return json;
 }
 
-static int32_t id_of(const json_t *ids, size_t index) { return (int32_t)json_integer_value(json_array_get(ids, index)); }
+static int32_t id_of(const json_t *ids, size_t index) {
+    return (int32_t)json_integer_value(json_array_get(ids, index));
+}
 
 /* ---- conversations ---------------------------------------------------------------------------------------------------- */
 
@@ -89,8 +97,13 @@ static void on_event(void *context, const struct generation_event *event) {
 }
 
 static void ask(struct engine *engine, struct answer *answer, int64_t max_tokens) {
-    struct generation_request request = {.prompt = answer->prompt.ids, .prompt_count = answer->prompt.count, .max_tokens = max_tokens, .tenant = "", .on_event = on_event,
-                                         .context = answer, .sampling = {.top_p = 1, .top_logprobs = -1}};
+    struct generation_request request = {.prompt = answer->prompt.ids,
+                                         .prompt_count = answer->prompt.count,
+                                         .max_tokens = max_tokens,
+                                         .tenant = "",
+                                         .on_event = on_event,
+                                         .context = answer,
+                                         .sampling = {.top_p = 1, .top_logprobs = -1}};
     answer->done = false;
     answer->id_count = answer->text_length = 0;
     pthread_mutex_lock(&answer->mutex);
@@ -116,13 +129,15 @@ static enum chat_role role_of(const char *name) {
 /** The conversation's prompt, laid out by the engine; it must be the reference's, id by id. */
 static void lay_out(const struct engine *engine, const json_t *conversation, struct answer *answer) {
     struct chat_message messages[16];
-    const json_t *list = json_object_get(conversation, "messages"), *expected = json_object_get(conversation, "prompt_ids");
+    const json_t *list = json_object_get(conversation, "messages"),
+                 *expected = json_object_get(conversation, "prompt_ids");
     size_t count = json_array_size(list);
     assert_in_range(count, 1, 16);
     for (size_t i = 0; i < count; i++) {
         const json_t *content = json_object_get(json_array_get(list, i), "content");
-        messages[i] = (struct chat_message){.role = role_of(json_string_value(json_object_get(json_array_get(list, i), "role"))),
-                                            .content = bytes_view_of(json_string_value(content), json_string_length(content))};
+        messages[i] =
+            (struct chat_message){.role = role_of(json_string_value(json_object_get(json_array_get(list, i), "role"))),
+                                  .content = bytes_view_of(json_string_value(content), json_string_length(content))};
     }
     pthread_mutex_init(&answer->mutex, NULL);
     pthread_cond_init(&answer->done_changed, NULL);
@@ -135,7 +150,8 @@ static void lay_out(const struct engine *engine, const json_t *conversation, str
 /** Token for token, or a first difference where the reference itself was undecided; returns whether all was equal. */
 static bool compare(const json_t *conversation, const struct answer *answer) {
     const char *name = json_string_value(json_object_get(conversation, "name"));
-    const json_t *golden = json_object_get(conversation, reference()), *ids = json_object_get(golden, "ids"), *text = json_object_get(golden, "text");
+    const json_t *golden = json_object_get(conversation, reference()), *ids = json_object_get(golden, "ids"),
+                 *text = json_object_get(golden, "text");
     size_t count = json_array_size(ids) < extent.continued ? json_array_size(ids) : extent.continued, same = 0;
     while (same < count && same < answer->id_count && answer->ids[same] == id_of(ids, same)) same++;
     if (same == count && same == answer->id_count) {
@@ -147,8 +163,10 @@ static bool compare(const json_t *conversation, const struct answer *answer) {
         return true;
     }
     double gap = same < count ? json_number_value(json_array_get(json_object_get(golden, "gaps"), same)) : INFINITY;
-    print_message("  %-16s %3zu tokens equal, then %d for %d, gap %.4f\n", name, same, same < answer->id_count ? answer->ids[same] : -1, id_of(ids, same), gap);
-    if (!(gap < gap_limit())) fail_msg("%s: token %zu differs where the reference's gap is %.4f (limit %.2f)", name, same, gap, gap_limit());
+    print_message("  %-16s %3zu tokens equal, then %d for %d, gap %.4f\n", name, same,
+                  same < answer->id_count ? answer->ids[same] : -1, id_of(ids, same), gap);
+    if (!(gap < gap_limit()))
+        fail_msg("%s: token %zu differs where the reference's gap is %.4f (limit %.2f)", name, same, gap, gap_limit());
     return false;
 }
 
@@ -157,9 +175,15 @@ static void test_conversations_agree_with_llama_cpp(void **state) {
     static struct answer answers[CONVERSATIONS];
     json_t *golden = load_golden("conversations.json"), *list = json_object_get(golden, "conversations");
     assert_int_equal(json_array_size(list), CONVERSATIONS);
-    assert_int_equal(json_integer_value(json_object_get(json_object_get(golden, "settings"), "continuation_tokens")), CONTINUATION);
-    struct engine_options options = {.model_path = test_model_path(), .device = "cpu", .variant = variant, .kv_type = is_plain() ? "f32" : "f16",
-                                     .context_tokens = 2048, .sequences_max = CONVERSATIONS, .step_tokens_max = 256};
+    assert_int_equal(json_integer_value(json_object_get(json_object_get(golden, "settings"), "continuation_tokens")),
+                     CONTINUATION);
+    struct engine_options options = {.model_path = test_model_path(),
+                                     .device = "cpu",
+                                     .variant = variant,
+                                     .kv_type = is_plain() ? "f32" : "f16",
+                                     .context_tokens = 2048,
+                                     .sequences_max = CONVERSATIONS,
+                                     .step_tokens_max = 256};
     struct engine *engine = NULL;
     check_ok(engine_open(&options, &engine, &check_error));
     for (int i = 0; i < CONVERSATIONS; i++) lay_out(engine, json_array_get(list, (size_t)i), &answers[i]);
@@ -206,17 +230,26 @@ static void open_scorer(struct scorer *scorer, int64_t tokens) {
     struct model_config config;
     check_ok(gguf_open(test_model_path(), &scorer->gguf, &check_error));
     check_ok(model_config_read(scorer->gguf, &config, &check_error));
-    struct kernels_options kernels = {.variant = variant, .spin_ns = -1, .rows_max = SCORE_ROWS, .columns_max = config.feed_forward, .context_max = tokens, .heads_max = config.heads};
+    struct kernels_options kernels = {.variant = variant,
+                                      .spin_ns = -1,
+                                      .rows_max = SCORE_ROWS,
+                                      .columns_max = config.feed_forward,
+                                      .context_max = tokens,
+                                      .heads_max = config.heads};
     check_ok(kernels_open("cpu", &kernels, &scorer->kernels, &check_error));
     check_ok(model_load(scorer->gguf, &config, scorer->kernels, SCORE_ROWS, SCORE_ROWS, &scorer->model, &check_error));
-    struct kv_cache_options cache = {.layers = config.layers, .kv_heads = config.kv_heads, .head_dim = config.head_dim, .type = is_plain() ? KV_F32 : KV_F16,
+    struct kv_cache_options cache = {.layers = config.layers,
+                                     .kv_heads = config.kv_heads,
+                                     .head_dim = config.head_dim,
+                                     .type = is_plain() ? KV_F32 : KV_F16,
                                      .block_count = kv_cache_blocks_for(tokens)};
     check_ok(kv_cache_create(&cache, &scorer->cache, &check_error));
 }
 
 static void test_perplexity_is_no_worse_than_llama_cpp(void **state) {
     (void)state;
-    json_t *golden = load_golden("perplexity.json"), *ids = json_object_get(golden, "ids"), *losses = json_object_get(golden, "nll_f32");
+    json_t *golden = load_golden("perplexity.json"), *ids = json_object_get(golden, "ids"),
+           *losses = json_object_get(golden, "nll_f32");
     size_t count = extent.scored != 0 ? extent.scored : json_array_size(ids);
     json_t *peer = json_object_get(json_object_get(json_object_get(golden, "results"), "file"), extent.scored_part);
     double limit = json_number_value(json_object_get(peer, "mean_nll"));
@@ -231,7 +264,9 @@ static void test_perplexity_is_no_worse_than_llama_cpp(void **state) {
         worst = fmax(worst, fabs(-scores[i] - json_number_value(json_array_get(losses, i - 1))));
     }
     double mean = sum / (double)(count - 1);
-    print_message("  perplexity %.4f, llama.cpp on the same file %.4f; largest distance of a token's loss to f32: %.5f\n", exp(mean), exp(limit), worst);
+    print_message(
+        "  perplexity %.4f, llama.cpp on the same file %.4f; largest distance of a token's loss to f32: %.5f\n",
+        exp(mean), exp(limit), worst);
     assert_true(mean <= limit);
     if (is_plain()) assert_true(worst < 0.001); /* both are f32, summed in another order: 0.00007 was seen */
     kv_cache_destroy(scorer.cache);

@@ -1,11 +1,12 @@
 /* Copyright Bora contributors
  * SPDX-License-Identifier: Apache-2.0 */
-#include "engine/kv_cache/kv_cache.h"
 #include "base/random.h"
+#include "engine/kv_cache/kv_cache.h"
 #include "tests/unit/engine/check.h"
 
 static struct kv_cache *open_cache(int64_t blocks) {
-    struct kv_cache_options options = {.layers = 3, .kv_heads = 2, .head_dim = 16, .type = KV_F16, .block_count = blocks};
+    struct kv_cache_options options = {
+        .layers = 3, .kv_heads = 2, .head_dim = 16, .type = KV_F16, .block_count = blocks};
     struct kv_cache *cache = NULL;
     check_ok(kv_cache_create(&options, &cache, &check_error));
     return cache;
@@ -38,10 +39,12 @@ static void test_no_blocks_is_invalid_argument(void **state) {
 
 static void test_impossible_pool_is_resource_exhausted(void **state) {
     (void)state;
-    struct kv_cache_options options = {.layers = 1024, .kv_heads = 1024, .head_dim = 256, .type = KV_F32, .block_count = INT32_MAX};
+    struct kv_cache_options options = {
+        .layers = 1024, .kv_heads = 1024, .head_dim = 256, .type = KV_F32, .block_count = INT32_MAX};
     struct kv_cache *cache = NULL;
     enum status status = kv_cache_create(&options, &cache, &check_error);
-    assert_true(status == STATUS_RESOURCE_EXHAUSTED || status == STATUS_INVALID_ARGUMENT); /* by the machine, or past 64 bits */
+    assert_true(status == STATUS_RESOURCE_EXHAUSTED ||
+                status == STATUS_INVALID_ARGUMENT); /* by the machine, or past 64 bits */
     assert_null(cache);
     check_error = (struct error){0};
 }
@@ -130,8 +133,10 @@ static void test_books_agree_with_a_model(void **state) {
         for (int b = 0; b < BLOCKS; b++) distinct += references[b] > 0;
         switch (draw % 4) {
         case 0:
-            if (kv_cache_reserve(cache, 1)) reserved++;
-            else assert_int_equal(distinct + reserved, BLOCKS);
+            if (kv_cache_reserve(cache, 1))
+                reserved++;
+            else
+                assert_int_equal(distinct + reserved, BLOCKS);
             break;
         case 1:
             if (reserved > 0 && count < BLOCKS * 4) {

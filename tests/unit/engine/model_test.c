@@ -1,8 +1,8 @@
 /* Copyright Bora contributors
  * SPDX-License-Identifier: Apache-2.0 */
 /* The forward pass on tiny random models: against a plain double-precision one, and against itself cut and mixed in every way. */
-#include "engine/model/model.h"
 #include "base/random.h"
+#include "engine/model/model.h"
 #include "engine/model/perplexity.h"
 #include "engine/weights/gguf.h"
 #include "tests/support/tiny_model.h"
@@ -21,15 +21,27 @@ struct fixture {
     struct kv_cache *cache;
 };
 
-static enum status try_open(struct fixture *fixture, const struct tiny_model_options *options, const char *variant, int threads, enum kv_type type) {
+static enum status try_open(struct fixture *fixture, const struct tiny_model_options *options, const char *variant,
+                            int threads, enum kv_type type) {
     size_t length;
     *fixture = (struct fixture){.file = tiny_model_build(options, &length)};
     TRY(gguf_open_memory(fixture->file, length, "tiny", &fixture->gguf, &check_error));
     TRY(model_config_read(fixture->gguf, &fixture->config, &check_error));
-    struct kernels_options kernels = {.variant = variant, .threads = threads, .spin_ns = 0, .rows_max = ROWS_MAX, .columns_max = 256, .context_max = 256, .heads_max = 8};
+    struct kernels_options kernels = {.variant = variant,
+                                      .threads = threads,
+                                      .spin_ns = 0,
+                                      .rows_max = ROWS_MAX,
+                                      .columns_max = 256,
+                                      .context_max = 256,
+                                      .heads_max = 8};
     TRY(kernels_open("cpu", &kernels, &fixture->kernels, &check_error));
-    TRY(model_load(fixture->gguf, &fixture->config, fixture->kernels, ROWS_MAX, LOGITS_MAX, &fixture->model, &check_error));
-    struct kv_cache_options cache = {.layers = fixture->config.layers, .kv_heads = fixture->config.kv_heads, .head_dim = fixture->config.head_dim, .type = type, .block_count = BLOCKS};
+    TRY(model_load(fixture->gguf, &fixture->config, fixture->kernels, ROWS_MAX, LOGITS_MAX, &fixture->model,
+                   &check_error));
+    struct kv_cache_options cache = {.layers = fixture->config.layers,
+                                     .kv_heads = fixture->config.kv_heads,
+                                     .head_dim = fixture->config.head_dim,
+                                     .type = type,
+                                     .block_count = BLOCKS};
     return kv_cache_create(&cache, &fixture->cache, &check_error);
 }
 
@@ -41,11 +53,14 @@ static void teardown(struct fixture *fixture) {
     free(fixture->file);
 }
 
-static void setup(struct fixture *fixture, const struct tiny_model_options *options, const char *variant, int threads, enum kv_type type) {
+static void setup(struct fixture *fixture, const struct tiny_model_options *options, const char *variant, int threads,
+                  enum kv_type type) {
     check_ok(try_open(fixture, options, variant, threads, type));
 }
 
-static int32_t id_at(int sequence, int64_t position) { return (int32_t)(random_philox(77, (uint64_t)position, (uint32_t)sequence) % V); }
+static int32_t id_at(int sequence, int64_t position) {
+    return (int32_t)(random_philox(77, (uint64_t)position, (uint32_t)sequence) % V);
+}
 
 /** Sequences that grow step by step; sequence s has the blocks 8 s .. 8 s + 7, backwards. */
 struct part {
@@ -60,23 +75,36 @@ static void step(struct fixture *fixture, const struct part *parts, int part_cou
     int64_t rows = 0;
     for (int p = 0; p < part_count; p++) {
         for (int b = 0; b < 8; b++) blocks[p][b] = 8 * parts[p].sequence + 7 - b;
-        sequences[p] = (struct kv_sequence){.first_row = rows, .row_count = parts[p].count, .context = parts[p].first + parts[p].count, .blocks = blocks[p]};
+        sequences[p] = (struct kv_sequence){.first_row = rows,
+                                            .row_count = parts[p].count,
+                                            .context = parts[p].first + parts[p].count,
+                                            .blocks = blocks[p]};
         for (int64_t i = 0; i < parts[p].count; i++, rows++) {
             ids[rows] = id_at(parts[p].sequence, parts[p].first + i);
             positions[rows] = (int32_t)(parts[p].first + i);
             logit_rows[rows] = (int32_t)rows;
         }
     }
-    struct model_batch batch = {.rows = rows, .ids = ids, .positions = positions, .sequences = sequences, .sequence_count = part_count,
-                                .logit_rows = logit_rows, .logit_count = rows, .logits = logits};
+    struct model_batch batch = {.rows = rows,
+                                .ids = ids,
+                                .positions = positions,
+                                .sequences = sequences,
+                                .sequence_count = part_count,
+                                .logit_rows = logit_rows,
+                                .logit_count = rows,
+                                .logits = logits};
     model_forward(fixture->model, fixture->cache, &batch);
 }
 
-static float *new_logits(int64_t rows) { return calloc((size_t)rows * V, sizeof(float)); }
+static float *new_logits(int64_t rows) {
+    return calloc((size_t)rows * V, sizeof(float));
+}
 
 /* ---- a second forward pass, in double and without any cleverness ----------------------------------------------------- */
 
-static double weight(const struct gguf_tensor *tensor, int64_t row, int64_t column) { return ((const float *)tensor->data)[row * tensor->dimensions[0] + column]; }
+static double weight(const struct gguf_tensor *tensor, int64_t row, int64_t column) {
+    return ((const float *)tensor->data)[row * tensor->dimensions[0] + column];
+}
 
 /** layer < 0: `name` is the whole name. */
 static const struct gguf_tensor *tensor_of(const struct gguf *gguf, const char *name, int layer) {
@@ -104,7 +132,8 @@ static void normalise(const struct gguf *gguf, const char *name, int layer, cons
 static void turn(double *x, int heads, int head_dim, int64_t position) {
     for (int h = 0; h < heads; h++) {
         for (int i = 0; i < head_dim; i += 2) {
-            double angle = (double)position * pow(10000, -(double)i / head_dim), a = x[h * head_dim + i], b = x[h * head_dim + i + 1];
+            double angle = (double)position * pow(10000, -(double)i / head_dim), a = x[h * head_dim + i],
+                   b = x[h * head_dim + i + 1];
             x[h * head_dim + i] = a * cos(angle) - b * sin(angle);
             x[h * head_dim + i + 1] = a * sin(angle) + b * cos(angle);
         }
@@ -135,7 +164,8 @@ static void reference(const struct gguf *gguf, int sequence, double logits[LENGT
                 }
                 for (int i = 0; i < HD; i++) {
                     attended[h * HD + i] = 0;
-                    for (int64_t j = 0; j <= t; j++) attended[h * HD + i] += p[j] / sum * values[l][j][h / (H / G) * HD + i];
+                    for (int64_t j = 0; j <= t; j++)
+                        attended[h * HD + i] += p[j] / sum * values[l][j][h / (H / G) * HD + i];
                 }
             }
             multiply(gguf, "attn_output.weight", l, attended, y);
@@ -227,10 +257,12 @@ static void batch_equals_alone(const char *variant, enum tensor_type type, int t
         /* Every step another mixture: sequence s is at position at + s, some decode, some take two or three rows. */
         struct part parts[8];
         int64_t taken = 1 + at % 3 < 20 - at ? 1 + at % 3 : 20 - at;
-        for (int s = 0; s < 8; s++) parts[s] = (struct part){.sequence = (s * 3 + (int)at) % 8, .first = at, .count = taken};
+        for (int s = 0; s < 8; s++)
+            parts[s] = (struct part){.sequence = (s * 3 + (int)at) % 8, .first = at, .count = taken};
         step(&fixture, parts, 8, logits);
         for (int p = 0; p < 8; p++) {
-            assert_memory_equal(logits + p * taken * V, expected[parts[p].sequence] + at * V, (size_t)taken * V * sizeof *logits);
+            assert_memory_equal(logits + p * taken * V, expected[parts[p].sequence] + at * V,
+                                (size_t)taken * V * sizeof *logits);
         }
         at += taken;
     }
@@ -250,7 +282,8 @@ static void poison_does_not_matter(const char *variant, enum tensor_type type, i
     setup(&fixture, &(struct tiny_model_options){.type = type, .seed = 9}, variant, threads, KV_F16);
     for (int i = 0; i < fixture.config.layers; i++) {
         struct kv_layer layer = kv_cache_layer(fixture.cache, i);
-        size_t bytes = (size_t)BLOCKS * KV_BLOCK_TOKENS * (size_t)(layer.kv_heads * layer.head_dim) * kv_type_bytes(layer.type);
+        size_t bytes =
+            (size_t)BLOCKS * KV_BLOCK_TOKENS * (size_t)(layer.kv_heads * layer.head_dim) * kv_type_bytes(layer.type);
         memset(layer.keys, 0x7E, bytes);
         memset(layer.values, 0x7E, bytes);
     }
@@ -276,8 +309,14 @@ static void test_only_chosen_rows_give_logits(void **state) {
     int32_t ids[10], positions[10], blocks[1] = {4};
     for (int i = 0; i < 10; i++) ids[i] = id_at(0, i), positions[i] = i;
     struct kv_sequence sequence = {.row_count = 10, .context = 10, .blocks = blocks};
-    struct model_batch batch = {.rows = 10, .ids = ids, .positions = positions, .sequences = &sequence, .sequence_count = 1,
-                                .logit_rows = (const int32_t[]){2, 9}, .logit_count = 2, .logits = logits};
+    struct model_batch batch = {.rows = 10,
+                                .ids = ids,
+                                .positions = positions,
+                                .sequences = &sequence,
+                                .sequence_count = 1,
+                                .logit_rows = (const int32_t[]){2, 9},
+                                .logit_count = 2,
+                                .logits = logits};
     logits[2 * V] = 1234;
     model_forward(fixture.model, fixture.cache, &batch);
     assert_memory_equal(logits, expected + 2 * V, V * sizeof *logits);
@@ -308,7 +347,8 @@ static void test_perplexity_scores_each_token(void **state) {
     assert_int_equal(kv_cache_used(fixture.cache), 0);
     assert_int_equal(kv_cache_available(fixture.cache), BLOCKS);
     ids[7] = V;
-    check_fails(perplexity_score(fixture.model, fixture.cache, 16, ids, 50, scores, &check_error), STATUS_INVALID_ARGUMENT, "token 7");
+    check_fails(perplexity_score(fixture.model, fixture.cache, 16, ids, 50, scores, &check_error),
+                STATUS_INVALID_ARGUMENT, "token 7");
     free(logits);
     teardown(&fixture);
 }
@@ -325,14 +365,17 @@ static void refused(struct tiny_model_options options, enum status status, const
 static void test_other_architecture_is_unimplemented(void **state) {
     (void)state;
     refused((struct tiny_model_options){.architecture = "gemma"}, STATUS_UNIMPLEMENTED, "gemma");
-    refused((struct tiny_model_options){.without_key = "general.architecture"}, STATUS_INVALID_ARGUMENT, "architecture");
+    refused((struct tiny_model_options){.without_key = "general.architecture"}, STATUS_INVALID_ARGUMENT,
+            "architecture");
 }
 
 static void test_missing_keys_are_named(void **state) {
     (void)state;
-    static const char *const keys[] = {"llama.block_count", "llama.embedding_length", "llama.feed_forward_length", "llama.context_length",
+    static const char *const keys[] = {"llama.block_count",          "llama.embedding_length",
+                                       "llama.feed_forward_length",  "llama.context_length",
                                        "llama.attention.head_count", "llama.attention.layer_norm_rms_epsilon"};
-    for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++) refused((struct tiny_model_options){.without_key = keys[i]}, STATUS_INVALID_ARGUMENT, keys[i]);
+    for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++)
+        refused((struct tiny_model_options){.without_key = keys[i]}, STATUS_INVALID_ARGUMENT, keys[i]);
 }
 
 static void test_impossible_numbers_are_named(void **state) {
@@ -340,34 +383,51 @@ static void test_impossible_numbers_are_named(void **state) {
     static const struct {
         const char *key;
         uint32_t value;
-    } bad[] = {{"llama.block_count", 0}, {"llama.block_count", 100000}, {"llama.embedding_length", 0}, {"llama.embedding_length", UINT32_MAX},
-               {"llama.feed_forward_length", UINT32_MAX}, {"llama.context_length", 0}, {"llama.context_length", UINT32_MAX},
-               {"llama.attention.head_count", 0}, {"llama.attention.head_count", UINT32_MAX}, {"llama.attention.head_count_kv", 5},
-               {"llama.rope.dimension_count", 4096}, {"llama.vocab_size", UINT32_MAX}};
-    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) refused((struct tiny_model_options){.number_key = bad[i].key, .number = bad[i].value}, STATUS_INVALID_ARGUMENT, bad[i].key);
-    refused((struct tiny_model_options){.number_key = "llama.attention.head_count_kv", .number = 3}, STATUS_INVALID_ARGUMENT, "heads");
+    } bad[] = {{"llama.block_count", 0},
+               {"llama.block_count", 100000},
+               {"llama.embedding_length", 0},
+               {"llama.embedding_length", UINT32_MAX},
+               {"llama.feed_forward_length", UINT32_MAX},
+               {"llama.context_length", 0},
+               {"llama.context_length", UINT32_MAX},
+               {"llama.attention.head_count", 0},
+               {"llama.attention.head_count", UINT32_MAX},
+               {"llama.attention.head_count_kv", 5},
+               {"llama.rope.dimension_count", 4096},
+               {"llama.vocab_size", UINT32_MAX}};
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
+        refused((struct tiny_model_options){.number_key = bad[i].key, .number = bad[i].value}, STATUS_INVALID_ARGUMENT,
+                bad[i].key);
+    refused((struct tiny_model_options){.number_key = "llama.attention.head_count_kv", .number = 3},
+            STATUS_INVALID_ARGUMENT, "heads");
 }
 
 /** Metadata and tensors that contradict each other: the tensor is named. */
 static void test_contradictions_name_the_tensor(void **state) {
     (void)state;
-    refused((struct tiny_model_options){.number_key = "llama.vocab_size", .number = 400}, STATUS_INVALID_ARGUMENT, "token_embd.weight");
-    refused((struct tiny_model_options){.number_key = "llama.embedding_length", .number = 128}, STATUS_INVALID_ARGUMENT, "token_embd.weight");
-    refused((struct tiny_model_options){.number_key = "llama.feed_forward_length", .number = 128}, STATUS_INVALID_ARGUMENT, "ffn_");
+    refused((struct tiny_model_options){.number_key = "llama.vocab_size", .number = 400}, STATUS_INVALID_ARGUMENT,
+            "token_embd.weight");
+    refused((struct tiny_model_options){.number_key = "llama.embedding_length", .number = 128}, STATUS_INVALID_ARGUMENT,
+            "token_embd.weight");
+    refused((struct tiny_model_options){.number_key = "llama.feed_forward_length", .number = 128},
+            STATUS_INVALID_ARGUMENT, "ffn_");
     refused((struct tiny_model_options){.number_key = "llama.block_count", .number = 3}, STATUS_NOT_FOUND, "blk.2.");
-    refused((struct tiny_model_options){.number_key = "llama.block_count", .number = 1}, STATUS_UNIMPLEMENTED, "tensors");
+    refused((struct tiny_model_options){.number_key = "llama.block_count", .number = 1}, STATUS_UNIMPLEMENTED,
+            "tensors");
 }
 
 static void test_missing_and_misshapen_tensors_are_named(void **state) {
     (void)state;
-    static const char *const names[] = {"token_embd.weight", "blk.0.attn_norm.weight", "blk.1.attn_q.weight", "blk.0.attn_k.weight", "blk.0.attn_v.weight",
-                                        "blk.1.attn_output.weight", "blk.1.ffn_norm.weight", "blk.0.ffn_gate.weight", "blk.0.ffn_up.weight", "blk.1.ffn_down.weight",
-                                        "output_norm.weight"};
+    static const char *const names[] = {"token_embd.weight",     "blk.0.attn_norm.weight", "blk.1.attn_q.weight",
+                                        "blk.0.attn_k.weight",   "blk.0.attn_v.weight",    "blk.1.attn_output.weight",
+                                        "blk.1.ffn_norm.weight", "blk.0.ffn_gate.weight",  "blk.0.ffn_up.weight",
+                                        "blk.1.ffn_down.weight", "output_norm.weight"};
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         refused((struct tiny_model_options){.without_tensor = names[i]}, STATUS_NOT_FOUND, names[i]);
         refused((struct tiny_model_options){.wrong_rows = names[i]}, STATUS_INVALID_ARGUMENT, names[i]);
     }
-    refused((struct tiny_model_options){.untied = true, .wrong_rows = "output.weight"}, STATUS_INVALID_ARGUMENT, "output.weight");
+    refused((struct tiny_model_options){.untied = true, .wrong_rows = "output.weight"}, STATUS_INVALID_ARGUMENT,
+            "output.weight");
 }
 
 static void test_what_would_change_the_sum_is_unimplemented(void **state) {
@@ -375,22 +435,30 @@ static void test_what_would_change_the_sum_is_unimplemented(void **state) {
     refused((struct tiny_model_options){.extra_tensor = "rope_freqs.weight"}, STATUS_UNIMPLEMENTED, "rope_freqs");
     refused((struct tiny_model_options){.extra_tensor = "blk.0.attn_q.bias"}, STATUS_UNIMPLEMENTED, "attn_q.bias");
     refused((struct tiny_model_options){.extra_tensor = "blk.0.attn_q_norm.weight"}, STATUS_UNIMPLEMENTED, "tensors");
-    refused((struct tiny_model_options){.number_key = "llama.expert_count", .number = 8}, STATUS_UNIMPLEMENTED, "expert_count");
-    refused((struct tiny_model_options){.number_key = "llama.attention.sliding_window", .number = 512}, STATUS_UNIMPLEMENTED, "sliding_window");
-    refused((struct tiny_model_options){.string_key = "llama.rope.scaling.type", .string = "yarn"}, STATUS_UNIMPLEMENTED, "rope.scaling");
+    refused((struct tiny_model_options){.number_key = "llama.expert_count", .number = 8}, STATUS_UNIMPLEMENTED,
+            "expert_count");
+    refused((struct tiny_model_options){.number_key = "llama.attention.sliding_window", .number = 512},
+            STATUS_UNIMPLEMENTED, "sliding_window");
+    refused((struct tiny_model_options){.string_key = "llama.rope.scaling.type", .string = "yarn"},
+            STATUS_UNIMPLEMENTED, "rope.scaling");
 }
 
 static void test_neutral_settings_are_accepted(void **state) {
     (void)state;
     struct fixture fixture;
-    setup(&fixture, &(struct tiny_model_options){.string_key = "llama.rope.scaling.type", .string = "none", .number_key = "llama.expert_count", .number = 0}, "plain", 1, KV_F16);
+    setup(
+        &fixture,
+        &(struct tiny_model_options){
+            .string_key = "llama.rope.scaling.type", .string = "none", .number_key = "llama.expert_count", .number = 0},
+        "plain", 1, KV_F16);
     teardown(&fixture);
 }
 
 static void test_odd_heads_are_unimplemented(void **state) {
     (void)state;
     refused((struct tiny_model_options){.width = 96, .heads = 4, .kv_heads = 4}, STATUS_UNIMPLEMENTED, "heads of 24");
-    refused((struct tiny_model_options){.number_key = "llama.rope.dimension_count", .number = 7}, STATUS_UNIMPLEMENTED, "rotary 7");
+    refused((struct tiny_model_options){.number_key = "llama.rope.dimension_count", .number = 7}, STATUS_UNIMPLEMENTED,
+            "rotary 7");
 }
 
 int main(void) {

@@ -1,7 +1,7 @@
 /* Copyright Bora contributors
  * SPDX-License-Identifier: Apache-2.0 */
-#include "engine/sampler/sampler.h"
 #include "base/random.h"
+#include "engine/sampler/sampler.h"
 #include "tests/unit/engine/check.h"
 
 #include <math.h>
@@ -10,7 +10,8 @@ enum { V = 8, LARGE = 49152 };
 
 static const struct sampling greedy = {.top_p = 1, .top_logprobs = -1};
 
-static int32_t draw_at(const struct sampling *sampling, const float *logits, int32_t vocabulary, uint64_t position, struct logprob_entry *entry) {
+static int32_t draw_at(const struct sampling *sampling, const float *logits, int32_t vocabulary, uint64_t position,
+                       struct logprob_entry *entry) {
     struct sampler *sampler = NULL;
     check_ok(sampler_create(vocabulary, &sampler, &check_error));
     float *copy = malloc((size_t)vocabulary * sizeof *copy);
@@ -136,7 +137,8 @@ static void test_tiny_top_p_keeps_one(void **state) {
     struct sampling sampling = greedy;
     sampling.temperature = 50;
     sampling.top_p = 1e-12;
-    for (uint64_t position = 0; position < 50; position++) assert_int_equal(draw_at(&sampling, logits, V, position, NULL), 2);
+    for (uint64_t position = 0; position < 50; position++)
+        assert_int_equal(draw_at(&sampling, logits, V, position, NULL), 2);
 }
 
 static int by_descending(const void *a, const void *b) {
@@ -307,11 +309,11 @@ static void test_check_names_what_is_out_of_range(void **state) {
     (void)state;
     struct sampling sampling = greedy;
     check_ok(sampling_check(&sampling, V, &check_error));
-#define REFUSED(field, bad)                                                                                            \
-    do {                                                                                                               \
-        struct sampling one = greedy;                                                                                  \
-        one.field = (bad);                                                                                             \
-        check_fails(sampling_check(&one, V, &check_error), STATUS_INVALID_ARGUMENT, #field);                           \
+#define REFUSED(field, bad)                                                                  \
+    do {                                                                                     \
+        struct sampling one = greedy;                                                        \
+        one.field = (bad);                                                                   \
+        check_fails(sampling_check(&one, V, &check_error), STATUS_INVALID_ARGUMENT, #field); \
     } while (0)
     REFUSED(temperature, -0.1);
     REFUSED(temperature, NAN);

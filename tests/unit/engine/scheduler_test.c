@@ -1,8 +1,8 @@
 /* Copyright Bora contributors
  * SPDX-License-Identifier: Apache-2.0 */
 /* The scheduler alone: a fake forward pass, no thread. The fake checks each batch against what it was told before. */
-#include "engine/scheduler/scheduler.h"
 #include "base/random.h"
+#include "engine/scheduler/scheduler.h"
 #include "tests/unit/engine/check.h"
 
 #include <math.h>
@@ -65,10 +65,11 @@ static int32_t next_token(const int32_t *tokens, int64_t count) {
 
 static struct client *owner_of(const struct kv_sequence *part) {
     for (int i = 0; i < current->client_count; i++) {
-        if (current->clients[i]->sequence.blocks == part->blocks && current->clients[i]->sequence.slot >= 0) return current->clients[i];
+        if (current->clients[i]->sequence.blocks == part->blocks && current->clients[i]->sequence.slot >= 0)
+            return current->clients[i];
     }
     fail_msg("a batch names blocks of nobody");
-    return NULL;
+    abort(); /* not reached; gcc does not know that fail_msg() does not return */
 }
 
 static enum status forward(void *context, const struct model_batch *batch, struct error *err) {
@@ -108,8 +109,14 @@ static void setup(struct fixture *fixture, int sequences_max, int step_tokens_ma
     first_tokens = 0;
     struct kv_cache_options cache = {.layers = 1, .kv_heads = 1, .head_dim = 16, .type = KV_F16, .block_count = blocks};
     check_ok(kv_cache_create(&cache, &fixture->cache, &check_error));
-    struct scheduler_options options = {.cache = fixture->cache, .forward = forward, .forward_context = fixture, .vocabulary = V, .context_tokens = CONTEXT,
-                                        .sequences_max = sequences_max, .step_tokens_max = step_tokens_max, .queue_max = queue_max};
+    struct scheduler_options options = {.cache = fixture->cache,
+                                        .forward = forward,
+                                        .forward_context = fixture,
+                                        .vocabulary = V,
+                                        .context_tokens = CONTEXT,
+                                        .sequences_max = sequences_max,
+                                        .step_tokens_max = step_tokens_max,
+                                        .queue_max = queue_max};
     check_ok(scheduler_create(&options, &fixture->scheduler, &check_error));
 }
 
@@ -149,7 +156,8 @@ static void run_until_idle(struct fixture *fixture) {
 }
 
 static void check_tokens(const struct client *client) {
-    for (int64_t i = client->sequence.prompt_count; i < client->sequence.token_count; i++) assert_int_equal(client->tokens[i], next_token(client->tokens, i));
+    for (int64_t i = client->sequence.prompt_count; i < client->sequence.token_count; i++)
+        assert_int_equal(client->tokens[i], next_token(client->tokens, i));
 }
 
 static void test_sequence_runs_to_max_tokens(void **state) {
@@ -233,7 +241,8 @@ static void test_beyond_the_context_is_out_of_range(void **state) {
     static const int64_t bad[][2] = {{CONTEXT - 3, 4}, {CONTEXT + 1, 0}, {0, 4}, {1, -1}, {1, INT64_MAX}};
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         struct client *client = client_new(&fixture, bad[i][0], bad[i][1], 0);
-        check_fails(scheduler_submit(fixture.scheduler, &client->sequence, &check_error), STATUS_OUT_OF_RANGE, "context");
+        check_fails(scheduler_submit(fixture.scheduler, &client->sequence, &check_error), STATUS_OUT_OF_RANGE,
+                    "context");
         assert_int_equal(client->reports, 0);
     }
     teardown(&fixture);
@@ -280,7 +289,8 @@ static void test_failed_step_ends_its_sequences_alone(void **state) {
     (void)state;
     struct fixture fixture;
     setup(&fixture, 4, 64, 0, 32);
-    struct client *one = submit(&fixture, 4, 50, 0), *two = submit(&fixture, 4, 50, 0), *paused = submit(&fixture, 4, 5, 0);
+    struct client *one = submit(&fixture, 4, 50, 0), *two = submit(&fixture, 4, 50, 0),
+                  *paused = submit(&fixture, 4, 5, 0);
     scheduler_pause(fixture.scheduler, &paused->sequence);
     fixture.forward_fails = true;
     assert_true(scheduler_step(fixture.scheduler) > 0);
@@ -299,7 +309,8 @@ static void test_queue_is_bounded(void **state) {
     setup(&fixture, 2, 64, 3, 16);
     for (int i = 0; i < 5; i++) submit(&fixture, 4, 2, 0);
     struct client *client = client_new(&fixture, 4, 2, 0);
-    check_fails(scheduler_submit(fixture.scheduler, &client->sequence, &check_error), STATUS_RESOURCE_EXHAUSTED, "queue");
+    check_fails(scheduler_submit(fixture.scheduler, &client->sequence, &check_error), STATUS_RESOURCE_EXHAUSTED,
+                "queue");
     run_until_idle(&fixture);
     check_ok(scheduler_submit(fixture.scheduler, &client->sequence, &check_error));
     run_until_idle(&fixture);
@@ -311,7 +322,8 @@ static void test_cancel_frees_within_one_step(void **state) {
     (void)state;
     struct fixture fixture;
     setup(&fixture, 2, 32, 8, 16);
-    struct client *decoding = submit(&fixture, 4, 100, 0), *prefilling = submit(&fixture, 150, 50, 0), *waiting = submit(&fixture, 4, 4, 0);
+    struct client *decoding = submit(&fixture, 4, 100, 0), *prefilling = submit(&fixture, 150, 50, 0),
+                  *waiting = submit(&fixture, 4, 4, 0);
     scheduler_step(fixture.scheduler);
     assert_int_equal(decoding->accepted, 1);
     assert_true(prefilling->sequence.computed > 0 && prefilling->sequence.computed < 150);
@@ -397,7 +409,8 @@ static void test_tenants_take_turns_at_admission(void **state) {
     run_until_idle(&fixture);
     assert_true(late->order <= 2);
     assert_true(later->order <= 4);
-    for (int i = 1; i < 6; i++) assert_true(fixture.clients[i]->order > fixture.clients[i - 1]->order); /* first come, first served inside */
+    for (int i = 1; i < 6; i++)
+        assert_true(fixture.clients[i]->order > fixture.clients[i - 1]->order); /* first come, first served inside */
     teardown(&fixture);
 }
 
@@ -405,7 +418,8 @@ static void test_priority_counts_inside_a_tenant(void **state) {
     (void)state;
     struct fixture fixture;
     setup(&fixture, 1, 64, 16, 16);
-    struct client *low = submit(&fixture, 4, 2, 1), *high = client_new(&fixture, 4, 2, 1), *other = client_new(&fixture, 4, 2, 1);
+    struct client *low = submit(&fixture, 4, 2, 1), *high = client_new(&fixture, 4, 2, 1),
+                  *other = client_new(&fixture, 4, 2, 1);
     high->sequence.priority = 5;
     other->sequence.priority = 5;
     check_ok(scheduler_submit(fixture.scheduler, &high->sequence, &check_error));
@@ -509,9 +523,15 @@ static void test_cancel_all_tells_everybody(void **state) {
 static void test_pool_smaller_than_a_context_is_refused(void **state) {
     (void)state;
     struct kv_cache *cache = NULL;
-    struct kv_cache_options options = {.layers = 1, .kv_heads = 1, .head_dim = 16, .type = KV_F16, .block_count = CONTEXT / KV_BLOCK_TOKENS - 1};
+    struct kv_cache_options options = {
+        .layers = 1, .kv_heads = 1, .head_dim = 16, .type = KV_F16, .block_count = CONTEXT / KV_BLOCK_TOKENS - 1};
     check_ok(kv_cache_create(&options, &cache, &check_error));
-    struct scheduler_options scheduler = {.cache = cache, .forward = forward, .vocabulary = V, .context_tokens = CONTEXT, .sequences_max = 1, .step_tokens_max = 1};
+    struct scheduler_options scheduler = {.cache = cache,
+                                          .forward = forward,
+                                          .vocabulary = V,
+                                          .context_tokens = CONTEXT,
+                                          .sequences_max = 1,
+                                          .step_tokens_max = 1};
     struct scheduler *out = NULL;
     check_fails(scheduler_create(&scheduler, &out, &check_error), STATUS_INVALID_ARGUMENT, "context");
     assert_null(out);
@@ -530,9 +550,11 @@ static void test_random_life(void **state) {
         int finished[FINISH_ERROR + 1] = {0};
         for (uint64_t round = 0; round < ROUNDS; round++) {
             uint64_t draw = random_philox(seeds[s], round, 0), detail = random_philox(seeds[s], round, 1);
-            struct client *some = fixture.client_count > 0 ? fixture.clients[detail % (uint64_t)fixture.client_count] : NULL;
+            struct client *some =
+                fixture.client_count > 0 ? fixture.clients[detail % (uint64_t)fixture.client_count] : NULL;
             if (draw % 8 < 2 && fixture.client_count < SLOTS) {
-                struct client *client = client_new(&fixture, 1 + (int64_t)(detail % 120), 1 + (int64_t)(detail / 128 % 100), detail / 65536 % 4);
+                struct client *client = client_new(&fixture, 1 + (int64_t)(detail % 120),
+                                                   1 + (int64_t)(detail / 128 % 100), detail / 65536 % 4);
                 client->sequence.priority = (int)(detail / (1 << 20) % 3);
                 client->stop_after = detail / (1 << 24) % 2 == 0 ? 0 : 1 + (int)(detail / (1 << 25) % 40);
                 check_ok(scheduler_submit(fixture.scheduler, &client->sequence, &check_error));
@@ -541,7 +563,8 @@ static void test_random_life(void **state) {
             } else if (draw % 8 == 3 && some != NULL) {
                 scheduler_pause(fixture.scheduler, &some->sequence);
             } else if (draw % 8 == 4 && some != NULL) {
-                for (int i = 0; i < fixture.client_count; i++) scheduler_resume(fixture.scheduler, &fixture.clients[i]->sequence);
+                for (int i = 0; i < fixture.client_count; i++)
+                    scheduler_resume(fixture.scheduler, &fixture.clients[i]->sequence);
             } else {
                 assert_in_range(scheduler_step(fixture.scheduler), 0, 24);
                 check_ok(scheduler_check(fixture.scheduler, &check_error));
@@ -557,7 +580,8 @@ static void test_random_life(void **state) {
                 fixture.clients[i] = fixture.clients[--fixture.client_count];
             }
         }
-        for (int i = 0; i < fixture.client_count; i++) scheduler_resume(fixture.scheduler, &fixture.clients[i]->sequence);
+        for (int i = 0; i < fixture.client_count; i++)
+            scheduler_resume(fixture.scheduler, &fixture.clients[i]->sequence);
         run_until_idle(&fixture);
         for (int i = 0; i < fixture.client_count; i++) assert_true(fixture.clients[i]->finish != FINISH_NONE);
         assert_true(finished[FINISH_LENGTH] > 5 && finished[FINISH_STOP] > 5 && finished[FINISH_CANCELLED] > 5);

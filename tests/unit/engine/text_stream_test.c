@@ -1,9 +1,9 @@
 /* Copyright Bora contributors
  * SPDX-License-Identifier: Apache-2.0 */
-#include "engine/text_stream/text_stream.h"
 #include "base/limits.h"
 #include "base/random.h"
 #include "base/text.h"
+#include "engine/text_stream/text_stream.h"
 #include "engine/weights/gguf.h"
 #include "tests/support/tiny_model.h"
 #include "tests/unit/engine/check.h"
@@ -48,9 +48,10 @@ static void take(struct text_stream *stream, struct result *result) {
 /** Push `text` byte by byte; every byte is a token. */
 static struct result push_bytes(const char *text, size_t length, const char *const *stops, bool finish) {
     struct result result = {0};
-    struct bytes_view stop[LIMIT_STOP_STRINGS];
+    struct bytes_view stop[LIMIT_STOP_STRINGS] = {0};
     size_t stop_count = 0;
-    for (; stops != NULL && stops[stop_count] != NULL; stop_count++) stop[stop_count] = bytes_view_string(stops[stop_count]);
+    for (; stops != NULL && stops[stop_count] != NULL; stop_count++)
+        stop[stop_count] = bytes_view_string(stops[stop_count]);
     struct text_stream stream;
     check_ok(text_stream_init(&stream, tokenizer, stop, stop_count, &check_error));
     for (size_t i = 0; i < length; i++) {
@@ -67,7 +68,9 @@ static struct result push_bytes(const char *text, size_t length, const char *con
     return result;
 }
 
-static struct result push_text(const char *text, const char *const *stops) { return push_bytes(text, strlen(text), stops, true); }
+static struct result push_text(const char *text, const char *const *stops) {
+    return push_bytes(text, strlen(text), stops, true);
+}
 
 static void test_text_passes_unchanged(void **state) {
     (void)state;
@@ -86,7 +89,12 @@ static void test_character_is_held_until_complete(void **state) {
 static void test_cut_character_becomes_a_replacement(void **state) {
     (void)state;
     assert_string_equal(push_bytes("a\xF0\x9F\x98", 4, NULL, true).text, "a\xEF\xBF\xBD");
-    assert_string_equal(push_bytes("a\xFF" "b", 3, NULL, true).text, "a\xEF\xBF\xBD" "b");
+    assert_string_equal(push_bytes("a\xFF"
+                                   "b",
+                                   3, NULL, true)
+                            .text,
+                        "a\xEF\xBF\xBD"
+                        "b");
 }
 
 static void test_stop_string_never_comes_out(void **state) {
@@ -113,7 +121,8 @@ static void test_held_text_comes_out_at_the_end(void **state) {
 static void test_first_to_end_wins(void **state) {
     (void)state;
     assert_string_equal(push_text("xabcy", (const char *[]){"abcd", "b", NULL}).text, "xa");
-    assert_string_equal(push_text("xabcy", (const char *[]){"c", "abc", NULL}).text, "x"); /* both end there: the longest */
+    assert_string_equal(push_text("xabcy", (const char *[]){"c", "abc", NULL}).text,
+                        "x"); /* both end there: the longest */
 }
 
 static void test_stop_string_of_many_bytes(void **state) {

@@ -10,7 +10,8 @@
 /** Blocks are dealt from a shuffled pack, one pool for all sequences; there are a few more than needed. */
 static int deal_blocks(struct pool *pool) {
     int total = 3, order[POOL_SEQUENCES_MAX * POOL_BLOCKS_MAX];
-    for (int s = 0; s < pool->sequence_count; s++) total += (int)((pool->contexts[s] + pool->shape.block_tokens - 1) / pool->shape.block_tokens);
+    for (int s = 0; s < pool->sequence_count; s++)
+        total += (int)((pool->contexts[s] + pool->shape.block_tokens - 1) / pool->shape.block_tokens);
     struct fixture_random random = {.seed = 77};
     for (int i = 0; i < total; i++) {
         int other = fixture_integer(&random, 0, i);
@@ -19,12 +20,14 @@ static int deal_blocks(struct pool *pool) {
     }
     int next = 0;
     for (int s = 0; s < pool->sequence_count; s++) {
-        for (int b = 0; b < POOL_BLOCKS_MAX; b++) pool->blocks[s][b] = b * pool->shape.block_tokens < pool->contexts[s] ? order[next++] : -1;
+        for (int b = 0; b < POOL_BLOCKS_MAX; b++)
+            pool->blocks[s][b] = b * pool->shape.block_tokens < pool->contexts[s] ? order[next++] : -1;
     }
     return total;
 }
 
-void pool_init(struct pool *pool, const struct pool_shape *shape, int sequence_count, const int64_t *contexts, const uint64_t *seeds) {
+void pool_init(struct pool *pool, const struct pool_shape *shape, int sequence_count, const int64_t *contexts,
+               const uint64_t *seeds) {
     *pool = (struct pool){.shape = *shape, .sequence_count = sequence_count};
     for (int s = 0; s < sequence_count; s++) {
         assert_true(contexts[s] <= (int64_t)POOL_BLOCKS_MAX * shape->block_tokens);
@@ -35,9 +38,14 @@ void pool_init(struct pool *pool, const struct pool_shape *shape, int sequence_c
         pool->queries[s] = fixture_normals(&random, contexts[s] * shape->heads * shape->head_dim);
         pool->out[s] = fixture_floats(contexts[s] * shape->heads * shape->head_dim, 0);
     }
-    size_t bytes = (size_t)deal_blocks(pool) * (size_t)(shape->kv_heads * shape->head_dim * shape->block_tokens) * kv_type_bytes(shape->type);
-    pool->layer = (struct kv_layer){.keys = test_malloc(bytes), .values = test_malloc(bytes), .type = shape->type, .block_tokens = shape->block_tokens,
-                                    .kv_heads = shape->kv_heads, .head_dim = shape->head_dim};
+    size_t bytes = (size_t)deal_blocks(pool) * (size_t)(shape->kv_heads * shape->head_dim * shape->block_tokens) *
+                   kv_type_bytes(shape->type);
+    pool->layer = (struct kv_layer){.keys = test_malloc(bytes),
+                                    .values = test_malloc(bytes),
+                                    .type = shape->type,
+                                    .block_tokens = shape->block_tokens,
+                                    .kv_heads = shape->kv_heads,
+                                    .head_dim = shape->head_dim};
     memset(pool->layer.keys, 0xFF, bytes); /* NaN in f16 and in f32 */
     memset(pool->layer.values, 0xFF, bytes);
 }
@@ -58,26 +66,44 @@ static void gather(float *step, int64_t stride, const float *sequence, int64_t w
     for (int64_t i = 0; i < rows; i++) memcpy(step + i * stride, sequence + i * width, (size_t)width * sizeof *step);
 }
 
-void pool_step(struct pool *pool, struct kernels *kernels, const int64_t *from, const int64_t *to, float scale, int64_t window) {
-    int64_t key = pool->shape.kv_heads * pool->shape.head_dim, query = pool->shape.heads * pool->shape.head_dim, rows = 0;
+void pool_step(struct pool *pool, struct kernels *kernels, const int64_t *from, const int64_t *to, float scale,
+               int64_t window) {
+    int64_t key = pool->shape.kv_heads * pool->shape.head_dim, query = pool->shape.heads * pool->shape.head_dim,
+            rows = 0;
     for (int s = 0; s < pool->sequence_count; s++) rows += to[s] - from[s];
     int64_t key_stride = key + 1, value_stride = key + 2, q_stride = query + 3, out_stride = query + 4;
-    float *keys = fixture_floats(rows * key_stride, NAN), *values = fixture_floats(rows * value_stride, NAN), *q = fixture_floats(rows * q_stride, NAN), *out = fixture_floats(rows * out_stride, -7);
+    float *keys = fixture_floats(rows * key_stride, NAN), *values = fixture_floats(rows * value_stride, NAN),
+          *q = fixture_floats(rows * q_stride, NAN), *out = fixture_floats(rows * out_stride, -7);
     struct kv_sequence sequences[POOL_SEQUENCES_MAX];
     int64_t count = 0, row = 0;
     for (int s = 0; s < pool->sequence_count; s++) {
         int64_t taken = to[s] - from[s];
         if (taken == 0) continue;
-        sequences[count++] = (struct kv_sequence){.first_row = row, .row_count = taken, .context = to[s], .blocks = pool->blocks[s]};
+        sequences[count++] =
+            (struct kv_sequence){.first_row = row, .row_count = taken, .context = to[s], .blocks = pool->blocks[s]};
         gather(keys + row * key_stride, key_stride, pool->keys[s] + from[s] * key, key, taken);
         gather(values + row * value_stride, value_stride, pool->values[s] + from[s] * key, key, taken);
         gather(q + row * q_stride, q_stride, pool->queries[s] + from[s] * query, query, taken);
         row += taken;
     }
-    struct kv_store store = {.layer = &pool->layer, .sequences = sequences, .sequence_count = count, .keys = keys, .values = values, .key_stride = key_stride, .value_stride = value_stride};
+    struct kv_store store = {.layer = &pool->layer,
+                             .sequences = sequences,
+                             .sequence_count = count,
+                             .keys = keys,
+                             .values = values,
+                             .key_stride = key_stride,
+                             .value_stride = value_stride};
     kernels->operations->kv_store(kernels, &store);
-    struct attention attention = {.layer = &pool->layer, .sequences = sequences, .sequence_count = count, .q = q, .q_stride = q_stride, .out = out, .out_stride = out_stride,
-                                  .heads = pool->shape.heads, .scale = scale, .window = window};
+    struct attention attention = {.layer = &pool->layer,
+                                  .sequences = sequences,
+                                  .sequence_count = count,
+                                  .q = q,
+                                  .q_stride = q_stride,
+                                  .out = out,
+                                  .out_stride = out_stride,
+                                  .heads = pool->shape.heads,
+                                  .scale = scale,
+                                  .window = window};
     kernels->operations->attention(kernels, &attention);
     row = 0;
     for (int s = 0; s < pool->sequence_count; s++) {
@@ -92,4 +118,6 @@ void pool_step(struct pool *pool, struct kernels *kernels, const int64_t *from, 
     test_free(out);
 }
 
-double pool_stored(const struct pool *pool, float value) { return pool->shape.type == KV_F32 ? value : float_from_f16(float_to_f16(value)); }
+double pool_stored(const struct pool *pool, float value) {
+    return pool->shape.type == KV_F32 ? value : float_from_f16(float_to_f16(value));
+}

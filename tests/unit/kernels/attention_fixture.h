@@ -25,12 +25,14 @@ struct pool {
     float *out[POOL_SEQUENCES_MAX];                               /* [context][H][hd], filled by pool_step */
 };
 
-void pool_init(struct pool *pool, const struct pool_shape *shape, int sequence_count, const int64_t *contexts, const uint64_t *seeds);
+void pool_init(struct pool *pool, const struct pool_shape *shape, int sequence_count, const int64_t *contexts,
+               const uint64_t *seeds);
 void pool_deinit(struct pool *pool);
 
 /** A step of the model: for every sequence s store keys and values of the positions [from[s], to[s]), then attend with their queries;
  *  the results go into pool->out. from == to leaves a sequence out. */
-void pool_step(struct pool *pool, struct kernels *kernels, const int64_t *from, const int64_t *to, float scale, int64_t window);
+void pool_step(struct pool *pool, struct kernels *kernels, const int64_t *from, const int64_t *to, float scale,
+               int64_t window);
 
 /** What is stored of an element: itself, or rounded to f16. */
 double pool_stored(const struct pool *pool, float value);

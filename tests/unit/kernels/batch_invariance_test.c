@@ -9,12 +9,14 @@
 #include <math.h>
 #include <string.h>
 
-static const enum tensor_type TYPES[] = {TENSOR_F32, TENSOR_F16, TENSOR_BF16, TENSOR_Q4_0, TENSOR_Q4_1, TENSOR_Q5_1, TENSOR_Q8_0, TENSOR_Q6_K};
+static const enum tensor_type TYPES[] = {TENSOR_F32,  TENSOR_F16,  TENSOR_BF16, TENSOR_Q4_0,
+                                         TENSOR_Q4_1, TENSOR_Q5_1, TENSOR_Q8_0, TENSOR_Q6_K};
 enum { TYPE_COUNT = sizeof TYPES / sizeof TYPES[0], T = 33, K = 768, N = 53 };
 
 static void expect_same(const float *a, const float *b, int64_t count, const char *what, const char *variant) {
     for (int64_t i = 0; i < count; i++) {
-        if (memcmp(&a[i], &b[i], sizeof *a) != 0) fail_msg("%s, %s: element %lld is %.9g and %.9g", variant, what, (long long)i, (double)a[i], (double)b[i]);
+        if (memcmp(&a[i], &b[i], sizeof *a) != 0)
+            fail_msg("%s, %s: element %lld is %.9g and %.9g", variant, what, (long long)i, (double)a[i], (double)b[i]);
     }
 }
 
@@ -31,7 +33,9 @@ static void product_init(struct product *product, const char *variant, int threa
     struct fixture_random random = {.seed = 31};
     product->kernels = fixture_open(variant, threads);
     product->view = fixture_tensor(&random, type, N, K);
-    assert_int_equal(product->kernels->operations->weights_create(product->kernels, &product->view, &product->weights, NULL), STATUS_OK);
+    assert_int_equal(
+        product->kernels->operations->weights_create(product->kernels, &product->view, &product->weights, NULL),
+        STATUS_OK);
     product->x = fixture_normals(&random, T * K);
     product->norm = fixture_normals(&random, K);
     product->y = fixture_floats(T * N, 0);
@@ -48,14 +52,20 @@ static void product_deinit(struct product *product) {
 
 /** Rows [first, last) of x as one matmul. */
 static void multiply(struct product *product, bool norm, int64_t first, int64_t last) {
-    struct matmul matmul = {.x = product->x + first * K, .x_stride = K, .rows = last - first, .norm_weight = norm ? product->norm : NULL, .norm_eps = 1e-5f, .output_count = 1,
+    struct matmul matmul = {.x = product->x + first * K,
+                            .x_stride = K,
+                            .rows = last - first,
+                            .norm_weight = norm ? product->norm : NULL,
+                            .norm_eps = 1e-5f,
+                            .output_count = 1,
                             .outputs = {{.weights = product->weights, .y = product->y + first * N, .y_stride = N}}};
     product->kernels->operations->matmul(product->kernels, &matmul);
 }
 
 /** x cut into matmuls of `size` rows. */
 static void multiply_cut(struct product *product, bool norm, int64_t size) {
-    for (int64_t first = 0; first < T; first += size) multiply(product, norm, first, first + size < T ? first + size : T);
+    for (int64_t first = 0; first < T; first += size)
+        multiply(product, norm, first, first + size < T ? first + size : T);
 }
 
 static void test_matmul_rows_do_not_know_their_batch(void **state) {
@@ -112,8 +122,10 @@ static void test_matmul_outputs_do_not_know_each_other(void **state) {
             together[i] = fixture_floats(T * N, 0);
         }
         struct matmul matmul = {.x_stride = K, .rows = T, .norm_eps = 1e-5f, .output_count = 4};
-        for (int i = 0; i < 4; i++) matmul.outputs[i] = (struct matmul_output){.weights = alone[i].weights, .y = together[i], .y_stride = N};
-        for (int i = 0; i < 4; i++) { /* each type's fixture drew its own x: four runs, of which each decides one output */
+        for (int i = 0; i < 4; i++)
+            matmul.outputs[i] = (struct matmul_output){.weights = alone[i].weights, .y = together[i], .y_stride = N};
+        for (int i = 0; i < 4;
+             i++) { /* each type's fixture drew its own x: four runs, of which each decides one output */
             matmul.x = alone[i].x;
             matmul.norm_weight = alone[i].norm;
             alone[0].kernels->operations->matmul(alone[0].kernels, &matmul);
@@ -133,7 +145,8 @@ static float *row_wise(const char *variant, int threads, bool together) {
     struct kernels *kernels = fixture_open(variant, threads);
     const struct kernels_operations *op = kernels->operations;
     struct fixture_random random = {.seed = 32};
-    float *x = fixture_normals(&random, T * K), *up = fixture_normals(&random, T * K), *weight = fixture_normals(&random, K), *y = fixture_floats(3 * T * K, 0), frequencies[32];
+    float *x = fixture_normals(&random, T * K), *up = fixture_normals(&random, T * K),
+          *weight = fixture_normals(&random, K), *y = fixture_floats(3 * T * K, 0), frequencies[32];
     int32_t positions[T];
     for (int t = 0; t < T; t++) positions[t] = 17 * t;
     for (int i = 0; i < 32; i++) frequencies[i] = (float)pow(10000, -i / 32.0);
@@ -141,7 +154,15 @@ static float *row_wise(const char *variant, int threads, bool together) {
     for (int64_t t = 0, rows = together ? T : 1; t < T; t += rows) {
         op->rmsnorm(kernels, x + t * K, weight, 1e-5f, rows, K, y + t * K);
         op->swiglu(kernels, x + t * K, up + t * K, rows, K, y + (T + t) * K);
-        struct rope rope = {.x = y + (2 * T + t) * K, .x_stride = K, .rows = rows, .heads = K / 64, .head_dim = 64, .rotary_dim = 64, .positions = positions + t, .inverse_frequency = frequencies, .magnitude = 1};
+        struct rope rope = {.x = y + (2 * T + t) * K,
+                            .x_stride = K,
+                            .rows = rows,
+                            .heads = K / 64,
+                            .head_dim = 64,
+                            .rotary_dim = 64,
+                            .positions = positions + t,
+                            .inverse_frequency = frequencies,
+                            .magnitude = 1};
         op->rope(kernels, &rope);
     }
     test_free(x);
@@ -171,11 +192,13 @@ static const int64_t WINDOWS[] = {0, 20};
 static const float SCALE = 0.125f;
 
 /** One sequence of `context` tokens alone, its prompt cut into steps of `chunk`; returns out [context][H][hd]. */
-static float *attend_alone(const char *variant, int threads, const struct pool_shape *shape, int64_t context, uint64_t seed, int64_t chunk, int64_t window) {
+static float *attend_alone(const char *variant, int threads, const struct pool_shape *shape, int64_t context,
+                           uint64_t seed, int64_t chunk, int64_t window) {
     struct kernels *kernels = fixture_open(variant, threads);
     struct pool pool;
     pool_init(&pool, shape, 1, &context, &seed);
-    for (int64_t at = 0; at < context; at += chunk) pool_step(&pool, kernels, &at, &(int64_t){at + chunk < context ? at + chunk : context}, SCALE, window);
+    for (int64_t at = 0; at < context; at += chunk)
+        pool_step(&pool, kernels, &at, &(int64_t){at + chunk < context ? at + chunk : context}, SCALE, window);
     int64_t count = context * shape->heads * shape->head_dim;
     float *out = fixture_floats(count, 0);
     memcpy(out, pool.out[0], (size_t)count * sizeof *out);
@@ -273,7 +296,8 @@ static void test_avx2_and_avx512_give_the_same_bits(void **state) {
     expect_same(rows[1], rows[0], 3 * T * K, "rmsnorm, swiglu, rope", "avx512 and avx2");
     for (int c = 0; c < 4; c++) {
         const struct pool_shape *shape = &POOL_SHAPES[c % 2];
-        float *outs[2] = {attend_alone("avx2", 1, shape, 77, 43, 77, WINDOWS[c / 2]), attend_alone("avx512", 1, shape, 77, 43, 77, WINDOWS[c / 2])};
+        float *outs[2] = {attend_alone("avx2", 1, shape, 77, 43, 77, WINDOWS[c / 2]),
+                          attend_alone("avx512", 1, shape, 77, 43, 77, WINDOWS[c / 2])};
         expect_same(outs[1], outs[0], 77 * shape->heads * shape->head_dim, "attention", "avx512 and avx2");
         test_free(outs[0]);
         test_free(outs[1]);

@@ -13,7 +13,8 @@
 #include <string.h>
 
 /** out[k] for one query row in float64; returns the bound of its error. */
-static double define_attention(const struct pool *pool, int s, int64_t position, int head, float scale, int64_t window, double *out) {
+static double define_attention(const struct pool *pool, int s, int64_t position, int head, float scale, int64_t window,
+                               double *out) {
     int hd = pool->shape.head_dim, G = pool->shape.kv_heads, kv_head = head / (pool->shape.heads / G);
     const float *q = pool->queries[s] + (position * pool->shape.heads + head) * hd;
     int64_t first = window > 0 && position - window + 1 > 0 ? position - window + 1 : 0;
@@ -41,11 +42,13 @@ static double define_attention(const struct pool *pool, int s, int64_t position,
         }
     }
     for (int k = 0; k < hd; k++) out[k] /= sum;
-    double blocks = (double)(position / pool->shape.block_tokens + 1), weight_error = 2 * (hd / 2.0 + 3) * magnitude + fmin(maximum - minimum, 90) + 4;
+    double blocks = (double)(position / pool->shape.block_tokens + 1),
+           weight_error = 2 * (hd / 2.0 + 3) * magnitude + fmin(maximum - minimum, 90) + 4;
     return F32_HALF_ULP * largest * (2 * weight_error + 3 * blocks + pool->shape.block_tokens);
 }
 
-static void check_out(const struct pool *pool, const char *variant, int s, int64_t from, int64_t to, float scale, int64_t window) {
+static void check_out(const struct pool *pool, const char *variant, int s, int64_t from, int64_t to, float scale,
+                      int64_t window) {
     int hd = pool->shape.head_dim;
     double want[256];
     for (int64_t position = from; position < to; position++) {
@@ -54,8 +57,10 @@ static void check_out(const struct pool *pool, const char *variant, int s, int64
             const float *out = pool->out[s] + (position * pool->shape.heads + head) * hd;
             for (int k = 0; k < hd; k++) {
                 if (!(fabs(out[k] - want[k]) <= bound)) {
-                    fail_msg("%s H %d G %d hd %d block %d window %lld: sequence %d position %lld head %d [%d] is %.9g, not %.9g (bound %.3g)", variant, pool->shape.heads, pool->shape.kv_heads,
-                             hd, pool->shape.block_tokens, (long long)window, s, (long long)position, head, k, (double)out[k], want[k], bound);
+                    fail_msg("%s H %d G %d hd %d block %d window %lld: sequence %d position %lld head %d [%d] is %.9g, "
+                             "not %.9g (bound %.3g)",
+                             variant, pool->shape.heads, pool->shape.kv_heads, hd, pool->shape.block_tokens,
+                             (long long)window, s, (long long)position, head, k, (double)out[k], want[k], bound);
                 }
             }
         }
@@ -63,8 +68,8 @@ static void check_out(const struct pool *pool, const char *variant, int s, int64
 }
 
 static const struct pool_shape SHAPES[] = {
-    {9, 3, 64, 16, KV_F16},  {9, 3, 64, 64, KV_F32}, {8, 8, 80, 32, KV_F16}, {4, 1, 128, 16, KV_F32},
-    {16, 2, 16, 48, KV_F16}, {2, 2, 256, 16, KV_F16}, {1, 1, 64, 16, KV_F32},  {32, 4, 32, 64, KV_F16},
+    {9, 3, 64, 16, KV_F16},  {9, 3, 64, 64, KV_F32},  {8, 8, 80, 32, KV_F16}, {4, 1, 128, 16, KV_F32},
+    {16, 2, 16, 48, KV_F16}, {2, 2, 256, 16, KV_F16}, {1, 1, 64, 16, KV_F32}, {32, 4, 32, 64, KV_F16},
 };
 enum { SHAPE_COUNT = sizeof SHAPES / sizeof SHAPES[0] };
 
@@ -104,7 +109,8 @@ static void test_long_contexts_are_the_definition(void **state) {
         for (int w = 0; w < 3; w++) {
             struct pool pool;
             pool_init(&pool, &shape, 1, &context, &seed);
-            for (int64_t at = 0; at < context; at += 100) pool_step(&pool, kernels, &at, &(int64_t){at + 100}, 0.125f, windows[w]);
+            for (int64_t at = 0; at < context; at += 100)
+                pool_step(&pool, kernels, &at, &(int64_t){at + 100}, 0.125f, windows[w]);
             check_out(&pool, variant, 0, 990, 1000, 0.125f, windows[w]);
             pool_deinit(&pool);
         }
@@ -175,21 +181,28 @@ static void test_store_puts_every_element_in_its_place(void **state) {
             pool_step(&pool, kernels, zeros, contexts, 0.125f, 0);
             for (int s = 0; s < 2; s++) {
                 for (int64_t i = 0; i < contexts[s] * 2 * 48; i++) {
-                    int64_t position = i / 96, head = i / 48 % 2, k = i % 48, slot = position % 16, base = (pool.blocks[s][position / 16] * 2 + head) * 48 * 16;
+                    int64_t position = i / 96, head = i / 48 % 2, k = i % 48, slot = position % 16,
+                            base = (pool.blocks[s][position / 16] * 2 + head) * 48 * 16;
                     int64_t key_at = base + k * 16 + slot, value_at = base + slot * 48 + k;
                     float key, value;
                     if (type == KV_F32) {
                         key = ((float *)pool.layer.keys)[key_at];
                         value = ((float *)pool.layer.values)[value_at];
                     } else {
-                        assert_int_equal(tensor_dequantise_row(TENSOR_F16, (uint16_t *)pool.layer.keys + key_at, 1, &key), STATUS_OK);
-                        assert_int_equal(tensor_dequantise_row(TENSOR_F16, (uint16_t *)pool.layer.values + value_at, 1, &value), STATUS_OK);
+                        assert_int_equal(
+                            tensor_dequantise_row(TENSOR_F16, (uint16_t *)pool.layer.keys + key_at, 1, &key),
+                            STATUS_OK);
+                        assert_int_equal(
+                            tensor_dequantise_row(TENSOR_F16, (uint16_t *)pool.layer.values + value_at, 1, &value),
+                            STATUS_OK);
                     }
                     assert_true(key == pool_stored(&pool, pool.keys[s][i]));
                     assert_true(value == pool_stored(&pool, pool.values[s][i]));
                 }
             }
-            uint8_t *unused = (uint8_t *)pool.layer.keys + ((size_t)pool.blocks[1][1] * 2 * 48 * 16 + 5) * kv_type_bytes(shape.type); /* slot 5 of positions 16..31 of 20 */
+            uint8_t *unused =
+                (uint8_t *)pool.layer.keys + ((size_t)pool.blocks[1][1] * 2 * 48 * 16 + 5) *
+                                                 kv_type_bytes(shape.type); /* slot 5 of positions 16..31 of 20 */
             assert_int_equal(unused[0], 0xFF);
             pool_deinit(&pool);
             kernels_close(kernels);
@@ -199,8 +212,11 @@ static void test_store_puts_every_element_in_its_place(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_mixed_batches_are_the_definition), cmocka_unit_test(test_long_contexts_are_the_definition), cmocka_unit_test(test_scores_of_any_size),
-        cmocka_unit_test(test_one_position_gives_its_value),     cmocka_unit_test(test_store_puts_every_element_in_its_place),
+        cmocka_unit_test(test_mixed_batches_are_the_definition),
+        cmocka_unit_test(test_long_contexts_are_the_definition),
+        cmocka_unit_test(test_scores_of_any_size),
+        cmocka_unit_test(test_one_position_gives_its_value),
+        cmocka_unit_test(test_store_puts_every_element_in_its_place),
     };
     return cmocka_run_group_tests(tests, fixture_announce, NULL);
 }

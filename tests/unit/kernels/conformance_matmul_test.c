@@ -15,19 +15,22 @@
 #include <stdio.h>
 #include <string.h>
 
-static const enum tensor_type TYPES[] = {TENSOR_F32, TENSOR_F16, TENSOR_BF16, TENSOR_Q4_0, TENSOR_Q4_1, TENSOR_Q5_0, TENSOR_Q5_1, TENSOR_Q8_0, TENSOR_Q4_K, TENSOR_Q5_K, TENSOR_Q6_K};
+static const enum tensor_type TYPES[] = {TENSOR_F32,  TENSOR_F16,  TENSOR_BF16, TENSOR_Q4_0, TENSOR_Q4_1, TENSOR_Q5_0,
+                                         TENSOR_Q5_1, TENSOR_Q8_0, TENSOR_Q4_K, TENSOR_Q5_K, TENSOR_Q6_K};
 enum { TYPE_COUNT = sizeof TYPES / sizeof TYPES[0] };
 
 static const struct shape {
     int64_t N, K;
-} SHAPES[] = {{1, 32}, {7, 32}, {16, 64}, {17, 96}, {100, 96}, {33, 576}, {5, 1536}, {9, 256}, {20, 768}, {3, 1}, {15, 31}, {6, 100}, {4, 579}};
+} SHAPES[] = {{1, 32},  {7, 32},   {16, 64}, {17, 96}, {100, 96}, {33, 576}, {5, 1536},
+              {9, 256}, {20, 768}, {3, 1},   {15, 31}, {6, 100},  {4, 579}};
 enum { SHAPE_COUNT = sizeof SHAPES / sizeof SHAPES[0] };
 
 static const int64_t BATCHES[] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 12, 15, 16, 17, 31, 33};
 enum { BATCH_COUNT = sizeof BATCHES / sizeof BATCHES[0] };
 /** Only tiles of packed weights see more than one row of x at once; for the others a few batches do. */
 static bool batch_matters(enum tensor_type type, int64_t rows) {
-    return type == TENSOR_F32 || type == TENSOR_Q4_0 || type == TENSOR_Q4_1 || type == TENSOR_Q8_0 || rows == 1 || rows == 5;
+    return type == TENSOR_F32 || type == TENSOR_Q4_0 || type == TENSOR_Q4_1 || type == TENSOR_Q8_0 || rows == 1 ||
+           rows == 5;
 }
 
 static const float SENTINEL = -12345.5f;
@@ -55,7 +58,8 @@ static float *make_input(struct fixture_random *random, enum input input, int64_
 }
 
 /** The bound of |y - definition| without the norm's part; `error_square` takes the variance that rounding x to 8 bits gives. */
-static double bound_of(const char *variant, enum tensor_type type, enum input input, int64_t K, const double *w, const double *span, const double *x, double *error_square) {
+static double bound_of(const char *variant, enum tensor_type type, enum input input, int64_t K, const double *w,
+                       const double *span, const double *x, double *error_square) {
     double products = 0, spans = 0, rounding = 0;
     *error_square = 0;
     for (int64_t k = 0; k < K; k++) {
@@ -92,17 +96,23 @@ static void check_product(const struct matmul_case *c, struct fixture_random *ra
     int64_t N = c->shape.N, K = c->shape.K, x_stride = K + 3, y_stride = N + 5;
     float *x = make_input(random, c->input, rows, x_stride), *y = fixture_floats(rows * y_stride, SENTINEL);
     double *wide = test_malloc((size_t)K * sizeof *wide), squares = 0, expected_squares = 0;
-    struct matmul matmul = {.x = x, .x_stride = x_stride, .rows = rows, .output_count = 1, .outputs = {{.weights = c->weights, .y = y, .y_stride = y_stride}}};
+    struct matmul matmul = {.x = x,
+                            .x_stride = x_stride,
+                            .rows = rows,
+                            .output_count = 1,
+                            .outputs = {{.weights = c->weights, .y = y, .y_stride = y_stride}}};
     c->kernels->operations->matmul(c->kernels, &matmul);
     for (int64_t t = 0; t < rows; t++) {
         for (int64_t k = 0; k < K; k++) wide[k] = x[t * x_stride + k];
         for (int64_t n = 0; n < N; n++) {
-            double want = 0, variance, bound = bound_of(c->variant, c->type, c->input, K, c->w + n * K, c->span + n * K, wide, &variance);
+            double want = 0, variance,
+                   bound = bound_of(c->variant, c->type, c->input, K, c->w + n * K, c->span + n * K, wide, &variance);
             for (int64_t k = 0; k < K; k++) want += c->w[n * K + k] * wide[k];
             double off = y[t * y_stride + n] - want;
             if (!(fabs(off) <= bound)) {
-                fail_msg("%s %s N %lld K %lld T %lld: y[%lld][%lld] is %.9g, not %.9g (bound %.3g)", c->variant, tensor_type_name(c->type), (long long)N, (long long)K,
-                         (long long)rows, (long long)t, (long long)n, (double)y[t * y_stride + n], want, bound);
+                fail_msg("%s %s N %lld K %lld T %lld: y[%lld][%lld] is %.9g, not %.9g (bound %.3g)", c->variant,
+                         tensor_type_name(c->type), (long long)N, (long long)K, (long long)rows, (long long)t,
+                         (long long)n, (double)y[t * y_stride + n], want, bound);
             }
             squares += off * off;
             expected_squares += variance;
@@ -116,7 +126,8 @@ static void check_product(const struct matmul_case *c, struct fixture_random *ra
     test_free(y);
 }
 
-static void check_shape(const char *variant, struct kernels *kernels, enum tensor_type type, struct shape shape, struct fixture_random *random) {
+static void check_shape(const char *variant, struct kernels *kernels, enum tensor_type type, struct shape shape,
+                        struct fixture_random *random) {
     if (tensor_type_row_bytes(type, shape.K) == 0) return; /* not whole blocks: open_test.c */
     struct tensor_view view = fixture_tensor(random, type, shape.N, shape.K);
     size_t bytes = (size_t)(shape.N * shape.K) * sizeof(double);
@@ -142,7 +153,8 @@ static void test_every_type_and_shape_is_the_definition(void **state) {
         struct kernels *kernels = fixture_open(variant, 2);
         struct fixture_random random = {.seed = 1};
         for (int type = 0; type < TYPE_COUNT; type++) {
-            for (int shape = 0; shape < SHAPE_COUNT; shape++) check_shape(variant, kernels, TYPES[type], SHAPES[shape], &random);
+            for (int shape = 0; shape < SHAPE_COUNT; shape++)
+                check_shape(variant, kernels, TYPES[type], SHAPES[shape], &random);
         }
         kernels_close(kernels);
     }
@@ -159,7 +171,12 @@ static void test_outputs_share_a_normalised_input(void **state) {
         struct kernels *kernels = fixture_open(variant, 2);
         struct fixture_random random = {.seed = 2};
         float *x = fixture_normals(&random, T * K), *norm = fixture_normals(&random, K);
-        struct matmul matmul = {.x = x, .x_stride = K, .rows = T, .norm_weight = norm, .norm_eps = (float)eps, .output_count = MATMUL_OUTPUTS_MAX};
+        struct matmul matmul = {.x = x,
+                                .x_stride = K,
+                                .rows = T,
+                                .norm_weight = norm,
+                                .norm_eps = (float)eps,
+                                .output_count = MATMUL_OUTPUTS_MAX};
         struct tensor_view views[MATMUL_OUTPUTS_MAX];
         struct weights *weights[MATMUL_OUTPUTS_MAX];
         float *ys[MATMUL_OUTPUTS_MAX], *before[MATMUL_OUTPUTS_MAX], *biases[MATMUL_OUTPUTS_MAX];
@@ -170,7 +187,8 @@ static void test_outputs_share_a_normalised_input(void **state) {
             before[i] = fixture_floats(T * widths[i], 0);
             memcpy(before[i], ys[i], (size_t)(T * widths[i]) * sizeof(float));
             biases[i] = fixture_normals(&random, widths[i]);
-            matmul.outputs[i] = (struct matmul_output){weights[i], ys[i], widths[i], i % 2 == 0 ? biases[i] : NULL, i >= 1};
+            matmul.outputs[i] =
+                (struct matmul_output){weights[i], ys[i], widths[i], i % 2 == 0 ? biases[i] : NULL, i >= 1};
         }
         kernels->operations->matmul(kernels, &matmul);
         for (int i = 0; i < MATMUL_OUTPUTS_MAX; i++) {
@@ -182,7 +200,8 @@ static void test_outputs_share_a_normalised_input(void **state) {
                 for (int k = 0; k < K; k++) mean += (double)x[t * K + k] * x[t * K + k] / K;
                 for (int k = 0; k < K; k++) normalised[k] = norm[k] * x[t * K + k] / sqrt(mean + eps);
                 for (int64_t n = 0; n < widths[i]; n++) {
-                    double want = 0, magnitude = 0, variance, bound = bound_of(variant, types[i], FREE, K, w + n * K, span + n * K, normalised, &variance);
+                    double want = 0, magnitude = 0, variance,
+                           bound = bound_of(variant, types[i], FREE, K, w + n * K, span + n * K, normalised, &variance);
                     for (int k = 0; k < K; k++) want += w[n * K + k] * normalised[k];
                     for (int k = 0; k < K; k++) magnitude += fabs(w[n * K + k] * normalised[k]);
                     bound += (K / 128.0 + 13 + 6) * F32_HALF_ULP * magnitude;
@@ -217,7 +236,11 @@ static float *extreme_product(const char *variant, enum tensor_type type, const 
     struct weights *weights = NULL;
     assert_int_equal(kernels->operations->weights_create(kernels, &view, &weights, NULL), STATUS_OK);
     float *y = fixture_floats(EXTREME_T * EXTREME_N, SENTINEL);
-    struct matmul matmul = {.x = x, .x_stride = EXTREME_K, .rows = EXTREME_T, .output_count = 1, .outputs = {{.weights = weights, .y = y, .y_stride = EXTREME_N}}};
+    struct matmul matmul = {.x = x,
+                            .x_stride = EXTREME_K,
+                            .rows = EXTREME_T,
+                            .output_count = 1,
+                            .outputs = {{.weights = weights, .y = y, .y_stride = EXTREME_N}}};
     kernels->operations->matmul(kernels, &matmul);
     kernels->operations->weights_destroy(kernels, weights);
     kernels_close(kernels);
@@ -225,7 +248,8 @@ static float *extreme_product(const char *variant, enum tensor_type type, const 
     return y;
 }
 
-static const enum tensor_type EXTREME_TYPES[] = {TENSOR_F32, TENSOR_F16, TENSOR_Q4_0, TENSOR_Q4_1, TENSOR_Q8_0, TENSOR_Q5_1};
+static const enum tensor_type EXTREME_TYPES[] = {TENSOR_F32,  TENSOR_F16,  TENSOR_Q4_0,
+                                                 TENSOR_Q4_1, TENSOR_Q8_0, TENSOR_Q5_1};
 enum { EXTREME_TYPE_COUNT = sizeof EXTREME_TYPES / sizeof EXTREME_TYPES[0] };
 
 #define for_each_extreme(variant, type) for_each_variant(variant) for (int type = 0; type < EXTREME_TYPE_COUNT; type++)
@@ -322,7 +346,11 @@ static void test_extreme_integers_do_not_overflow(void **state) {
             for (int k = 0; k < K; k++) x[k] = c >= 12 ? -127 : 127;
             struct weights *weights = NULL;
             assert_int_equal(kernels->operations->weights_create(kernels, &view, &weights, NULL), STATUS_OK);
-            struct matmul matmul = {.x = x, .x_stride = K, .rows = 1, .output_count = 1, .outputs = {{.weights = weights, .y = y, .y_stride = N}}};
+            struct matmul matmul = {.x = x,
+                                    .x_stride = K,
+                                    .rows = 1,
+                                    .output_count = 1,
+                                    .outputs = {{.weights = weights, .y = y, .y_stride = N}}};
             kernels->operations->matmul(kernels, &matmul);
             for (int n = 0; n < N; n++) {
                 double want = 0, span = 0;
@@ -339,9 +367,12 @@ static void test_extreme_integers_do_not_overflow(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_every_type_and_shape_is_the_definition), cmocka_unit_test(test_outputs_share_a_normalised_input),
-        cmocka_unit_test(test_zeros_give_zeros),                       cmocka_unit_test(test_magnitudes_scale_exactly),
-        cmocka_unit_test(test_subnormals_stay_small),                  cmocka_unit_test(test_not_a_number_stays_in_its_row),
+        cmocka_unit_test(test_every_type_and_shape_is_the_definition),
+        cmocka_unit_test(test_outputs_share_a_normalised_input),
+        cmocka_unit_test(test_zeros_give_zeros),
+        cmocka_unit_test(test_magnitudes_scale_exactly),
+        cmocka_unit_test(test_subnormals_stay_small),
+        cmocka_unit_test(test_not_a_number_stays_in_its_row),
         cmocka_unit_test(test_extreme_integers_do_not_overflow),
     };
     return cmocka_run_group_tests(tests, fixture_announce, NULL);

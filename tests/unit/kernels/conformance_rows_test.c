@@ -18,7 +18,9 @@
 static void test_embed_is_the_dequantised_row(void **state) {
     (void)state;
     enum { V = 50, D = 256, T = 9 };
-    static const enum tensor_type types[] = {TENSOR_F32, TENSOR_F16, TENSOR_BF16, TENSOR_Q4_0, TENSOR_Q4_1, TENSOR_Q5_0, TENSOR_Q5_1, TENSOR_Q8_0, TENSOR_Q4_K, TENSOR_Q5_K, TENSOR_Q6_K};
+    static const enum tensor_type types[] = {TENSOR_F32,  TENSOR_F16,  TENSOR_BF16, TENSOR_Q4_0,
+                                             TENSOR_Q4_1, TENSOR_Q5_0, TENSOR_Q5_1, TENSOR_Q8_0,
+                                             TENSOR_Q4_K, TENSOR_Q5_K, TENSOR_Q6_K};
     static const int32_t ids[T] = {0, 49, 7, 7, 31, 16, 15, 48, 0};
     static const float scales[] = {1, 24.0f, 0.3f};
     for_each_variant(variant) {
@@ -32,7 +34,11 @@ static void test_embed_is_the_dequantised_row(void **state) {
                 float y[T * D], want[D];
                 kernels->operations->embed(kernels, weights, ids, T, scales[s], y);
                 for (int t = 0; t < T; t++) {
-                    assert_int_equal(tensor_dequantise_row(types[i], (const char *)view.data + (size_t)ids[t] * tensor_type_row_bytes(types[i], D), D, want), STATUS_OK);
+                    assert_int_equal(tensor_dequantise_row(types[i],
+                                                           (const char *)view.data +
+                                                               (size_t)ids[t] * tensor_type_row_bytes(types[i], D),
+                                                           D, want),
+                                     STATUS_OK);
                     for (int k = 0; k < D; k++) assert_true(y[t * D + k] == want[k] * scales[s]);
                 }
             }
@@ -48,7 +54,8 @@ static void test_embed_is_the_dequantised_row(void **state) {
 static void check_rmsnorm(struct kernels *kernels, int64_t rows, int64_t width, float magnitude, bool in_place) {
     const double eps = 1e-5f;
     struct fixture_random random = {.seed = 11};
-    float *x = fixture_normals(&random, rows * width), *weight = fixture_normals(&random, width), *y = fixture_floats(rows * width, 0);
+    float *x = fixture_normals(&random, rows * width), *weight = fixture_normals(&random, width),
+          *y = fixture_floats(rows * width, 0);
     for (int64_t i = 0; i < rows * width; i++) x[i] *= magnitude;
     if (in_place) memcpy(y, x, (size_t)(rows * width) * sizeof *y);
     kernels->operations->rmsnorm(kernels, in_place ? y : x, weight, (float)eps, rows, width, y);
@@ -56,7 +63,8 @@ static void check_rmsnorm(struct kernels *kernels, int64_t rows, int64_t width, 
         double mean = 0;
         for (int64_t k = 0; k < width; k++) mean += (double)x[t * width + k] * x[t * width + k] / (double)width;
         for (int64_t k = 0; k < width; k++) {
-            double want = weight[k] * x[t * width + k] / sqrt(mean + eps), bound = ((double)width / 128 + 13 + 6) * F32_HALF_ULP * fabs(want) + 1e-44;
+            double want = weight[k] * x[t * width + k] / sqrt(mean + eps),
+                   bound = ((double)width / 128 + 13 + 6) * F32_HALF_ULP * fabs(want) + 1e-44;
             assert_true(fabs(y[t * width + k] - want) <= bound);
         }
     }
@@ -110,8 +118,16 @@ static void check_rope(struct kernels *kernels, const struct rope_case *c) {
     memcpy(before, x, (size_t)(T * stride) * sizeof *x);
     int pairs = c->rotary_dim / 2;
     for (int i = 0; i < pairs; i++) frequencies[i] = (float)pow(10000, -2.0 * i / c->rotary_dim);
-    struct rope rope = {.x = x, .x_stride = stride, .rows = T, .heads = c->heads, .head_dim = c->head_dim, .rotary_dim = c->rotary_dim, .style = c->style,
-                        .positions = positions, .inverse_frequency = frequencies, .magnitude = c->magnitude};
+    struct rope rope = {.x = x,
+                        .x_stride = stride,
+                        .rows = T,
+                        .heads = c->heads,
+                        .head_dim = c->head_dim,
+                        .rotary_dim = c->rotary_dim,
+                        .style = c->style,
+                        .positions = positions,
+                        .inverse_frequency = frequencies,
+                        .magnitude = c->magnitude};
     kernels->operations->rope(kernels, &rope);
     for (int64_t at = 0; at < T * stride; at++) {
         int64_t t = at / stride, column = at % stride, k = column % c->head_dim;
@@ -120,9 +136,12 @@ static void check_rope(struct kernels *kernels, const struct rope_case *c) {
             continue;
         }
         bool halves = c->style == ROPE_HALVES, first = halves ? k < pairs : k % 2 == 0;
-        int64_t pair = halves ? k % pairs : k / 2, partner = halves ? (first ? at + pairs : at - pairs) : (first ? at + 1 : at - 1);
-        double angle = (double)positions[t] * frequencies[pair], cosine = cos(angle) * c->magnitude, sine = sin(angle) * c->magnitude;
-        double want = first ? before[at] * cosine - before[partner] * sine : before[partner] * sine + before[at] * cosine;
+        int64_t pair = halves ? k % pairs : k / 2,
+                partner = halves ? (first ? at + pairs : at - pairs) : (first ? at + 1 : at - 1);
+        double angle = (double)positions[t] * frequencies[pair], cosine = cos(angle) * c->magnitude,
+               sine = sin(angle) * c->magnitude;
+        double want =
+            first ? before[at] * cosine - before[partner] * sine : before[partner] * sine + before[at] * cosine;
         double bound = 4 * F32_HALF_ULP * c->magnitude * (fabs((double)before[at]) + fabs((double)before[partner]));
         assert_true(fabs(x[at] - want) <= bound);
     }
@@ -132,8 +151,10 @@ static void check_rope(struct kernels *kernels, const struct rope_case *c) {
 
 static void test_rope_is_the_definition(void **state) {
     (void)state;
-    static const struct rope_case cases[] = {{9, 64, 64, ROPE_INTERLEAVED, 1}, {3, 64, 64, ROPE_HALVES, 1},     {2, 80, 32, ROPE_INTERLEAVED, 1}, {5, 80, 20, ROPE_HALVES, 1},
-                                             {1, 128, 128, ROPE_HALVES, 1.3f}, {1, 16, 2, ROPE_INTERLEAVED, 1}, {4, 256, 256, ROPE_INTERLEAVED, 0.7f}};
+    static const struct rope_case cases[] = {{9, 64, 64, ROPE_INTERLEAVED, 1},     {3, 64, 64, ROPE_HALVES, 1},
+                                             {2, 80, 32, ROPE_INTERLEAVED, 1},     {5, 80, 20, ROPE_HALVES, 1},
+                                             {1, 128, 128, ROPE_HALVES, 1.3f},     {1, 16, 2, ROPE_INTERLEAVED, 1},
+                                             {4, 256, 256, ROPE_INTERLEAVED, 0.7f}};
     for_each_variant(variant) {
         struct kernels *kernels = fixture_open(variant, 2);
         for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) check_rope(kernels, &cases[i]);
@@ -149,7 +170,15 @@ static void test_rope_at_position_zero_changes_nothing(void **state) {
         float *x = fixture_normals(&random, 128), before[128], frequencies[32];
         memcpy(before, x, sizeof before);
         for (int i = 0; i < 32; i++) frequencies[i] = 1;
-        struct rope rope = {.x = x, .x_stride = 128, .rows = 1, .heads = 2, .head_dim = 64, .rotary_dim = 64, .positions = &(int32_t){0}, .inverse_frequency = frequencies, .magnitude = 1};
+        struct rope rope = {.x = x,
+                            .x_stride = 128,
+                            .rows = 1,
+                            .heads = 2,
+                            .head_dim = 64,
+                            .rotary_dim = 64,
+                            .positions = &(int32_t){0},
+                            .inverse_frequency = frequencies,
+                            .magnitude = 1};
         kernels->operations->rope(kernels, &rope);
         assert_memory_equal(x, before, sizeof before);
         test_free(x);
@@ -159,16 +188,20 @@ static void test_rope_at_position_zero_changes_nothing(void **state) {
 
 /* ---- swiglu ------------------------------------------------------------------------------------------------------------ */
 
-static double silu(double z) { return z / (1 + exp(-z)); }
+static double silu(double z) {
+    return z / (1 + exp(-z));
+}
 
 /** 1e-35 |up|: what e^x leaves where it ends, near 1e-38 and 1e38, times a gate of about 90. */
-static void check_swiglu(struct kernels *kernels, const float *gate, const float *up, int64_t rows, int64_t width, bool in_place) {
+static void check_swiglu(struct kernels *kernels, const float *gate, const float *up, int64_t rows, int64_t width,
+                         bool in_place) {
     float *y = fixture_floats(rows * width, 0);
     if (in_place) memcpy(y, gate, (size_t)(rows * width) * sizeof *y);
     kernels->operations->swiglu(kernels, in_place ? y : gate, up, rows, width, y);
     for (int64_t i = 0; i < rows * width; i++) {
         double want = silu(gate[i]) * up[i];
-        if (!(fabs(y[i] - want) <= 8 * F32_HALF_ULP * fabs(want) + 1e-35 * fabs((double)up[i]))) fail_msg("swiglu(%.9g, %.9g) is %.9g, not %.9g", (double)gate[i], (double)up[i], (double)y[i], want);
+        if (!(fabs(y[i] - want) <= 8 * F32_HALF_ULP * fabs(want) + 1e-35 * fabs((double)up[i])))
+            fail_msg("swiglu(%.9g, %.9g) is %.9g, not %.9g", (double)gate[i], (double)up[i], (double)y[i], want);
     }
     test_free(y);
 }
@@ -208,7 +241,8 @@ static void test_swiglu_over_the_range_of_the_exponential(void **state) {
 
 static void test_swiglu_of_extremes(void **state) {
     (void)state;
-    static const float gate[] = {0.0f, -0.0f, 1e30f, -1e30f, -3e38f, 3e38f, 1e-42f, -1e-42f, -87.4f, -88.3f, -88.8f, -89};
+    static const float gate[] = {0.0f,   -0.0f,   1e30f,  -1e30f, -3e38f, 3e38f,
+                                 1e-42f, -1e-42f, -87.4f, -88.3f, -88.8f, -89};
     enum { COUNT = sizeof gate / sizeof gate[0] };
     for_each_variant(variant) {
         struct kernels *kernels = fixture_open(variant, 1);
@@ -223,9 +257,13 @@ static void test_swiglu_of_extremes(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_embed_is_the_dequantised_row),          cmocka_unit_test(test_rmsnorm_is_the_definition), cmocka_unit_test(test_rmsnorm_of_zeros_is_zeros),
-        cmocka_unit_test(test_rope_is_the_definition),                cmocka_unit_test(test_rope_at_position_zero_changes_nothing),
-        cmocka_unit_test(test_swiglu_is_the_definition),              cmocka_unit_test(test_swiglu_over_the_range_of_the_exponential),
+        cmocka_unit_test(test_embed_is_the_dequantised_row),
+        cmocka_unit_test(test_rmsnorm_is_the_definition),
+        cmocka_unit_test(test_rmsnorm_of_zeros_is_zeros),
+        cmocka_unit_test(test_rope_is_the_definition),
+        cmocka_unit_test(test_rope_at_position_zero_changes_nothing),
+        cmocka_unit_test(test_swiglu_is_the_definition),
+        cmocka_unit_test(test_swiglu_over_the_range_of_the_exponential),
         cmocka_unit_test(test_swiglu_of_extremes),
     };
     return cmocka_run_group_tests(tests, fixture_announce, NULL);

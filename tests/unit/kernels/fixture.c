@@ -24,17 +24,26 @@ int fixture_announce(void **state) {
 }
 
 struct kernels *fixture_open(const char *variant, int threads) {
-    struct kernels_options options = {.variant = variant, .threads = threads, .spin_ns = -1, .rows_max = FIXTURE_ROWS_MAX, .columns_max = FIXTURE_COLUMNS_MAX,
-                                      .context_max = 8192, .heads_max = FIXTURE_HEADS_MAX};
+    struct kernels_options options = {.variant = variant,
+                                      .threads = threads,
+                                      .spin_ns = -1,
+                                      .rows_max = FIXTURE_ROWS_MAX,
+                                      .columns_max = FIXTURE_COLUMNS_MAX,
+                                      .context_max = 8192,
+                                      .heads_max = FIXTURE_HEADS_MAX};
     struct kernels *kernels = NULL;
     struct error err = {0};
     if (kernels_open("cpu", &options, &kernels, &err) != STATUS_OK) fail_msg("%s: %s", variant, err.message);
     return kernels;
 }
 
-double fixture_uniform(struct fixture_random *random) { return random_uniform(random->seed, random->position++, 0); }
+double fixture_uniform(struct fixture_random *random) {
+    return random_uniform(random->seed, random->position++, 0);
+}
 
-int fixture_integer(struct fixture_random *random, int low, int high) { return low + (int)(fixture_uniform(random) * (high - low + 1)); }
+int fixture_integer(struct fixture_random *random, int low, int high) {
+    return low + (int)(fixture_uniform(random) * (high - low + 1));
+}
 
 float fixture_normal(struct fixture_random *random) {
     double radius = sqrt(-2 * log(1 - fixture_uniform(random)));
@@ -81,7 +90,9 @@ struct tensor_view fixture_tensor(struct fixture_random *random, enum tensor_typ
         } else {
             int places[3];
             scale_places(type, places);
-            for (int i = 0; places[i] >= 0; i++) put_f16(block + places[i], fixture_integer(random, 0, 1), fixture_integer(random, -8, -6), fixture_integer(random, 0, 1023));
+            for (int i = 0; places[i] >= 0; i++)
+                put_f16(block + places[i], fixture_integer(random, 0, 1), fixture_integer(random, -8, -6),
+                        fixture_integer(random, 0, 1023));
         }
     }
     return (struct tensor_view){.data = data, .type = type, .rows = rows, .columns = columns};
@@ -117,11 +128,14 @@ static double small_block(enum tensor_type type, const uint8_t *block, int i, do
 
 void fixture_dequantise(const struct tensor_view *view, double *out, double *out_span) {
     float *row = fixture_floats(view->columns, 0);
-    size_t row_bytes = tensor_type_row_bytes(view->type, view->columns), block_bytes = tensor_type_block_bytes(view->type);
+    size_t row_bytes = tensor_type_row_bytes(view->type, view->columns),
+           block_bytes = tensor_type_block_bytes(view->type);
     for (int64_t n = 0; n < view->rows; n++) {
         const uint8_t *data = (const uint8_t *)view->data + (size_t)n * row_bytes;
         bool small = view->type == TENSOR_Q4_0 || view->type == TENSOR_Q4_1 || view->type == TENSOR_Q8_0;
-        if (!small) assert_int_equal(tensor_dequantise_row(view->type, data, view->columns, row), STATUS_OK); /* tensor_type_test.c checks these */
+        if (!small)
+            assert_int_equal(tensor_dequantise_row(view->type, data, view->columns, row),
+                             STATUS_OK); /* tensor_type_test.c checks these */
         for (int64_t k = 0; k < view->columns; k++) {
             double span = fabs((double)row[k]), value = row[k];
             if (small) value = small_block(view->type, data + (size_t)(k / 32) * block_bytes, (int)(k % 32), &span);

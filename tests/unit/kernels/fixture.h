@@ -28,9 +28,9 @@ struct kernels *fixture_open(const char *variant, int threads);
 struct fixture_random {
     uint64_t seed, position;
 };
-double fixture_uniform(struct fixture_random *random);              /* [0, 1) */
+double fixture_uniform(struct fixture_random *random);                 /* [0, 1) */
 int fixture_integer(struct fixture_random *random, int low, int high); /* [low, high] */
-float fixture_normal(struct fixture_random *random);                /* mean 0, deviation 1 */
+float fixture_normal(struct fixture_random *random);                   /* mean 0, deviation 1 */
 float *fixture_normals(struct fixture_random *random, int64_t count);
 /** Memory that lasts until the test frees it with test_free; aligned as malloc does. */
 float *fixture_floats(int64_t count, float value);
@@ -42,6 +42,7 @@ struct tensor_view fixture_tensor(struct fixture_random *random, enum tensor_typ
 void fixture_dequantise(const struct tensor_view *view, double *out, double *out_span);
 
 /** For every variant of the machine: `for_each_variant(name)`. */
-#define for_each_variant(name) for (const char *const *name##_at = kernels_cpu_variants(), *name = *name##_at; name != NULL; name = *++name##_at)
+#define for_each_variant(name) \
+    for (const char *const *name##_at = kernels_cpu_variants(), *name = *name##_at; name != NULL; name = *++name##_at)
 
 #endif

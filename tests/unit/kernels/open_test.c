@@ -5,7 +5,8 @@
 
 #include <string.h>
 
-static const struct kernels_options SMALL = {.threads = 1, .spin_ns = -1, .rows_max = 4, .columns_max = 64, .context_max = 64, .heads_max = 2};
+static const struct kernels_options SMALL = {
+    .threads = 1, .spin_ns = -1, .rows_max = 4, .columns_max = 64, .context_max = 64, .heads_max = 2};
 
 /** Open with `options` and expect `status` and a sentence that contains `part`. */
 static void expect_refused(const char *device, struct kernels_options options, enum status status, const char *part) {
@@ -124,16 +125,21 @@ static void test_unknown_type_is_unimplemented(void **state) {
 static void test_columns_not_whole_blocks_are_refused(void **state) {
     (void)state;
     char data[64] = {0};
-    expect_weights_refused((struct tensor_view){.data = data, .type = TENSOR_Q4_1, .rows = 1, .columns = 33}, STATUS_INVALID_ARGUMENT, "blocks of 32 (Q4_1)");
-    expect_weights_refused((struct tensor_view){.data = data, .type = TENSOR_Q8_0, .rows = 1, .columns = 31}, STATUS_INVALID_ARGUMENT, "blocks of 32 (Q8_0)");
-    expect_weights_refused((struct tensor_view){.data = data, .type = TENSOR_F32, .rows = 0, .columns = 8}, STATUS_INVALID_ARGUMENT, "0 x 8");
-    expect_weights_refused((struct tensor_view){.data = data, .type = TENSOR_F32, .rows = 1, .columns = 0}, STATUS_INVALID_ARGUMENT, "1 x 0");
+    expect_weights_refused((struct tensor_view){.data = data, .type = TENSOR_Q4_1, .rows = 1, .columns = 33},
+                           STATUS_INVALID_ARGUMENT, "blocks of 32 (Q4_1)");
+    expect_weights_refused((struct tensor_view){.data = data, .type = TENSOR_Q8_0, .rows = 1, .columns = 31},
+                           STATUS_INVALID_ARGUMENT, "blocks of 32 (Q8_0)");
+    expect_weights_refused((struct tensor_view){.data = data, .type = TENSOR_F32, .rows = 0, .columns = 8},
+                           STATUS_INVALID_ARGUMENT, "0 x 8");
+    expect_weights_refused((struct tensor_view){.data = data, .type = TENSOR_F32, .rows = 1, .columns = 0},
+                           STATUS_INVALID_ARGUMENT, "1 x 0");
 }
 
 static void test_columns_beyond_the_scratch_are_refused(void **state) {
     (void)state;
     float data[96] = {0};
-    expect_weights_refused((struct tensor_view){.data = data, .type = TENSOR_F32, .rows = 1, .columns = 65}, STATUS_INVALID_ARGUMENT, "65 columns");
+    expect_weights_refused((struct tensor_view){.data = data, .type = TENSOR_F32, .rows = 1, .columns = 65},
+                           STATUS_INVALID_ARGUMENT, "65 columns");
 }
 
 static void test_destroy_of_nothing_is_harmless(void **state) {

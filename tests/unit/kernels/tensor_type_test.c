@@ -9,7 +9,9 @@
 
 static const uint16_t ONE = 0x3C00, TWO = 0x4000, HALF = 0x3800, MINUS_ONE = 0xBC00; /* f16 */
 
-static void put(uint8_t *at, uint16_t half) { memcpy(at, &half, 2); }
+static void put(uint8_t *at, uint16_t half) {
+    memcpy(at, &half, 2);
+}
 
 static void test_sizes_are_ggufs(void **state) {
     (void)state;
@@ -18,8 +20,10 @@ static void test_sizes_are_ggufs(void **state) {
         const char *name;
         int block;
         size_t bytes;
-    } facts[] = {{TENSOR_F32, "F32", 1, 4},    {TENSOR_F16, "F16", 1, 2},    {TENSOR_BF16, "BF16", 1, 2},     {TENSOR_Q4_0, "Q4_0", 32, 18},   {TENSOR_Q4_1, "Q4_1", 32, 20},  {TENSOR_Q5_0, "Q5_0", 32, 22},
-                 {TENSOR_Q5_1, "Q5_1", 32, 24}, {TENSOR_Q8_0, "Q8_0", 32, 34}, {TENSOR_Q4_K, "Q4_K", 256, 144}, {TENSOR_Q5_K, "Q5_K", 256, 176}, {TENSOR_Q6_K, "Q6_K", 256, 210}};
+    } facts[] = {{TENSOR_F32, "F32", 1, 4},       {TENSOR_F16, "F16", 1, 2},      {TENSOR_BF16, "BF16", 1, 2},
+                 {TENSOR_Q4_0, "Q4_0", 32, 18},   {TENSOR_Q4_1, "Q4_1", 32, 20},  {TENSOR_Q5_0, "Q5_0", 32, 22},
+                 {TENSOR_Q5_1, "Q5_1", 32, 24},   {TENSOR_Q8_0, "Q8_0", 32, 34},  {TENSOR_Q4_K, "Q4_K", 256, 144},
+                 {TENSOR_Q5_K, "Q5_K", 256, 176}, {TENSOR_Q6_K, "Q6_K", 256, 210}};
     for (size_t i = 0; i < sizeof facts / sizeof facts[0]; i++) {
         assert_string_equal(tensor_type_name(facts[i].type), facts[i].name);
         assert_int_equal(tensor_type_block(facts[i].type), facts[i].block);
@@ -57,7 +61,9 @@ static void test_hostile_column_counts_are_refused(void **state) {
 }
 
 /** Dequantise one block of `columns` weights. */
-static void dequantise(enum tensor_type type, const uint8_t *block, int columns, float *out) { assert_int_equal(tensor_dequantise_row(type, block, columns, out), STATUS_OK); }
+static void dequantise(enum tensor_type type, const uint8_t *block, int columns, float *out) {
+    assert_int_equal(tensor_dequantise_row(type, block, columns, out), STATUS_OK);
+}
 
 static void test_q4_blocks(void **state) {
     (void)state;
@@ -71,7 +77,8 @@ static void test_q4_blocks(void **state) {
     put(block, HALF);
     put(block + 2, MINUS_ONE);
     dequantise(TENSOR_Q4_1, block, 32, out);
-    for (int i = 0; i < 16; i++) assert_true(out[i] == 0.5f * (float)i - 1 && out[16 + i] == 0.5f * (float)(15 - i) - 1);
+    for (int i = 0; i < 16; i++)
+        assert_true(out[i] == 0.5f * (float)i - 1 && out[16 + i] == 0.5f * (float)(15 - i) - 1);
 }
 
 static void test_q5_blocks(void **state) {
@@ -83,12 +90,16 @@ static void test_q5_blocks(void **state) {
     memcpy(block + 2, &high, 4);
     for (int i = 0; i < 16; i++) block[6 + i] = (uint8_t)(i | (15 - i) << 4);
     dequantise(TENSOR_Q5_0, block, 32, out);
-    for (int i = 0; i < 16; i++) assert_true(out[i] == (float)(i + (i == 0 ? 16 : 0) - 16) && out[16 + i] == (float)(15 - i + (i == 15 ? 16 : 0) - 16));
+    for (int i = 0; i < 16; i++)
+        assert_true(out[i] == (float)(i + (i == 0 ? 16 : 0) - 16) &&
+                    out[16 + i] == (float)(15 - i + (i == 15 ? 16 : 0) - 16));
     put(block + 2, TWO);
     memcpy(block + 4, &high, 4);
     for (int i = 0; i < 16; i++) block[8 + i] = (uint8_t)(i | (15 - i) << 4);
     dequantise(TENSOR_Q5_1, block, 32, out);
-    for (int i = 0; i < 16; i++) assert_true(out[i] == (float)(i + (i == 0 ? 16 : 0) + 2) && out[16 + i] == (float)(15 - i + (i == 15 ? 16 : 0) + 2));
+    for (int i = 0; i < 16; i++)
+        assert_true(out[i] == (float)(i + (i == 0 ? 16 : 0) + 2) &&
+                    out[16 + i] == (float)(15 - i + (i == 15 ? 16 : 0) + 2));
 }
 
 static void test_q8_0_block(void **state) {
@@ -162,7 +173,9 @@ static void test_q6_k_block(void **state) {
 /** A row of several blocks takes its blocks one after another. */
 static void test_rows_are_their_blocks(void **state) {
     (void)state;
-    static const enum tensor_type types[] = {TENSOR_F32, TENSOR_F16, TENSOR_BF16, TENSOR_Q4_0, TENSOR_Q4_1, TENSOR_Q5_0, TENSOR_Q5_1, TENSOR_Q8_0, TENSOR_Q4_K, TENSOR_Q5_K, TENSOR_Q6_K};
+    static const enum tensor_type types[] = {TENSOR_F32,  TENSOR_F16,  TENSOR_BF16, TENSOR_Q4_0,
+                                             TENSOR_Q4_1, TENSOR_Q5_0, TENSOR_Q5_1, TENSOR_Q8_0,
+                                             TENSOR_Q4_K, TENSOR_Q5_K, TENSOR_Q6_K};
     struct fixture_random random = {.seed = 61};
     for (size_t i = 0; i < sizeof types / sizeof types[0]; i++) {
         int block = tensor_type_block(types[i]);
@@ -170,7 +183,8 @@ static void test_rows_are_their_blocks(void **state) {
         float whole[768], part[256];
         assert_int_equal(tensor_dequantise_row(types[i], view.data, 3 * block, whole), STATUS_OK);
         for (int b = 0; b < 3; b++) {
-            dequantise(types[i], (const uint8_t *)view.data + (size_t)b * tensor_type_block_bytes(types[i]), block, part);
+            dequantise(types[i], (const uint8_t *)view.data + (size_t)b * tensor_type_block_bytes(types[i]), block,
+                       part);
             assert_memory_equal(part, whole + b * block, (size_t)block * sizeof *part);
         }
         test_free((void *)view.data);
@@ -193,8 +207,10 @@ static void test_every_f16_is_its_value_and_comes_back(void **state) {
             assert_true(isnan(value) && isnan(float_from_f16(float_to_f16(value))));
             continue;
         }
-        if ((bits & 0x7FFF) == 0x7C00) assert_true(isinf(value) && (signbit(value) != 0) == (bits > 0x8000));
-        else assert_true(value == half_value((uint16_t)bits) && (signbit(value) != 0) == (bits >= 0x8000));
+        if ((bits & 0x7FFF) == 0x7C00)
+            assert_true(isinf(value) && (signbit(value) != 0) == (bits > 0x8000));
+        else
+            assert_true(value == half_value((uint16_t)bits) && (signbit(value) != 0) == (bits >= 0x8000));
         assert_int_equal(float_to_f16(value), bits);
     }
 }

@@ -64,7 +64,8 @@ static void echo(struct rpc_call *call, struct bytes_view message) {
 static void refuse(struct rpc_call *call, struct bytes_view message) {
     struct bytes details;
     bytes_init(&details, 64 * 1024);
-    assert_int_equal(rpc_status_details(STATUS_NOT_FOUND, "nothing here, für wahr", "test.Detail", message, &details), STATUS_OK);
+    assert_int_equal(rpc_status_details(STATUS_NOT_FOUND, "nothing here, für wahr", "test.Detail", message, &details),
+                     STATUS_OK);
     rpc_call_finish(call, STATUS_NOT_FOUND, "nothing here, für wahr", bytes_view(&details));
     bytes_deinit(&details);
 }
@@ -78,8 +79,12 @@ static void count_up(struct rpc_call *call, struct bytes_view message) {
     rpc_call_finish(call, STATUS_OK, NULL, (struct bytes_view){0});
 }
 
-static void reflect(struct rpc_call *call, struct bytes_view message) { (void)!rpc_call_write(call, message); }
-static void reflect_end(struct rpc_call *call) { rpc_call_finish(call, STATUS_OK, NULL, (struct bytes_view){0}); }
+static void reflect(struct rpc_call *call, struct bytes_view message) {
+    (void)!rpc_call_write(call, message);
+}
+static void reflect_end(struct rpc_call *call) {
+    rpc_call_finish(call, STATUS_OK, NULL, (struct bytes_view){0});
+}
 
 /** Client streaming: the number of messages so far is in the call's state. */
 static void sum(struct rpc_call *call, struct bytes_view message) {
@@ -110,8 +115,12 @@ static void hold_cancelled(struct rpc_call *call) {
     rpc_call_finish(call, STATUS_CANCELLED, "cancelled", (struct bytes_view){0});
     add(&cancelled_count, 1);
 }
-static void hold_writable(struct rpc_call *call) { (void)call, add(&writable_count, 1); }
-static void hold_finished(struct rpc_call *call) { (void)call, add(&finished_count, 1); }
+static void hold_writable(struct rpc_call *call) {
+    (void)call, add(&writable_count, 1);
+}
+static void hold_finished(struct rpc_call *call) {
+    (void)call, add(&finished_count, 1);
+}
 
 static const struct rpc_method methods[] = {
     {.path = "/test.Service/Echo", .message = echo},
@@ -120,7 +129,11 @@ static const struct rpc_method methods[] = {
     {.path = "/test.Service/Reflect", .message = reflect, .half_closed = reflect_end},
     {.path = "/test.Service/Sum", .message = sum, .half_closed = sum_end},
     {.path = "/test.Service/Pause", .message = pause_each, .half_closed = reflect_end},
-    {.path = "/test.Service/Hold", .message = hold, .writable = hold_writable, .cancelled = hold_cancelled, .finished = hold_finished},
+    {.path = "/test.Service/Hold",
+     .message = hold,
+     .writable = hold_writable,
+     .cancelled = hold_cancelled,
+     .finished = hold_finished},
 };
 
 struct rpc_server *open_server_with(const struct rpc_server_options *options) {
@@ -167,7 +180,8 @@ int close_house(void **state) {
     return 0;
 }
 
-enum status ask(struct house *house, const char *path, struct bytes_view request, struct bytes *reply, struct error *err) {
+enum status ask(struct house *house, const char *path, struct bytes_view request, struct bytes *reply,
+                struct error *err) {
     enum status status = rpc_client_unary(house->channel, path, NULL, request, PATIENCE_NS, reply, err);
     if (status != STATUS_OK) print_message("%s: %s: %s\n", path, status_name(status), err->message);
     return status;
@@ -176,7 +190,8 @@ enum status ask(struct house *house, const char *path, struct bytes_view request
 enum status ask_echo(struct rpc_channel *channel, int64_t timeout_ns, struct error *err) {
     struct bytes reply;
     bytes_init(&reply, 1024);
-    enum status status = rpc_client_unary(channel, "/test.Service/Echo", NULL, bytes_view_string("hello"), timeout_ns, &reply, err);
+    enum status status =
+        rpc_client_unary(channel, "/test.Service/Echo", NULL, bytes_view_string("hello"), timeout_ns, &reply, err);
     if (status == STATUS_OK) assert_true(bytes_view_equal_string(bytes_view(&reply), "hello"));
     bytes_deinit(&reply);
     return status;
@@ -186,7 +201,8 @@ enum status ask_echo(struct rpc_channel *channel, int64_t timeout_ns, struct err
 
 void on_message(struct rpc_client_call *call, void *context, struct bytes_view message) {
     struct listener *listener = context;
-    if (message.length > 0) add(&listener->last_byte, message.data[message.length - 1] - value_of(&listener->last_byte));
+    if (message.length > 0)
+        add(&listener->last_byte, message.data[message.length - 1] - value_of(&listener->last_byte));
     add(&listener->bytes, (int)message.length);
     add(&listener->messages, 1);
     if (listener->credit_each) rpc_client_call_read(call);
@@ -200,13 +216,19 @@ void on_finished(struct rpc_client_call *call, void *context, const struct rpc_r
     snprintf(listener->message, sizeof listener->message, "%s", result->message);
     const char *trailer = result->trailer(result, "x-answer");
     if (trailer != NULL) snprintf(listener->trailer, sizeof listener->trailer, "%s", trailer);
-    listener->detail_found = rpc_status_details_find(result->details, "test.Detail", &detail) && bytes_view_equal_string(detail, "why");
+    listener->detail_found =
+        rpc_status_details_find(result->details, "test.Detail", &detail) && bytes_view_equal_string(detail, "why");
     add(&listener->finished, 1);
 }
 
-struct rpc_client_call *start(struct house *house, const char *path, struct listener *listener, const char *const *metadata, int64_t timeout_ns) {
-    struct rpc_client_call_options options = {.path = path, .deadline_ns = clock_monotonic_ns(clock_system()) + timeout_ns, .metadata = metadata, .on_message = on_message,
-                                              .on_finished = on_finished, .context = listener};
+struct rpc_client_call *start(struct house *house, const char *path, struct listener *listener,
+                              const char *const *metadata, int64_t timeout_ns) {
+    struct rpc_client_call_options options = {.path = path,
+                                              .deadline_ns = clock_monotonic_ns(clock_system()) + timeout_ns,
+                                              .metadata = metadata,
+                                              .on_message = on_message,
+                                              .on_finished = on_finished,
+                                              .context = listener};
     struct rpc_client_call *call = NULL;
     struct error err = {0};
     assert_int_equal(rpc_client_call_start(house->channel, &options, &call, &err), STATUS_OK);

@@ -29,10 +29,11 @@ int value_of(const int *counter);
 /** Wait until the counter reaches `least`; false when patience ends. */
 bool reaches(const int *counter, int least);
 
-extern int held_count, cancelled_count, finished_count, writable_count, half_closed_count; /* of Hold's and Sum's callbacks; zero in each new house */
-extern struct rpc_call *held;              /* the latest */
-extern _Atomic int64_t seen_deadline_ns;   /* by Echo */
-extern char seen_peer[128];                /* by Echo */
+extern int held_count, cancelled_count, finished_count, writable_count,
+    half_closed_count;                   /* of Hold's and Sum's callbacks; zero in each new house */
+extern struct rpc_call *held;            /* the latest */
+extern _Atomic int64_t seen_deadline_ns; /* by Echo */
+extern char seen_peer[128];              /* by Echo */
 
 struct house {
     struct rpc_server *server;
@@ -48,7 +49,8 @@ int close_house(void **state);
 #define HOUSE_TEST(name) cmocka_unit_test_setup_teardown(name, open_house, close_house)
 
 /** A unary call with patience; what failed is printed. */
-enum status ask(struct house *house, const char *path, struct bytes_view request, struct bytes *reply, struct error *err);
+enum status ask(struct house *house, const char *path, struct bytes_view request, struct bytes *reply,
+                struct error *err);
 /** Is Echo answered? */
 enum status ask_echo(struct rpc_channel *channel, int64_t timeout_ns, struct error *err);
 
@@ -63,6 +65,7 @@ struct listener {
 };
 void on_message(struct rpc_client_call *call, void *context, struct bytes_view message);
 void on_finished(struct rpc_client_call *call, void *context, const struct rpc_result *result);
-struct rpc_client_call *start(struct house *house, const char *path, struct listener *listener, const char *const *metadata, int64_t timeout_ns);
+struct rpc_client_call *start(struct house *house, const char *path, struct listener *listener,
+                              const char *const *metadata, int64_t timeout_ns);
 
 #endif

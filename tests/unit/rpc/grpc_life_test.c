@@ -76,7 +76,8 @@ static void test_stop_in_the_middle_of_many_calls_ends_them_all(void **state) {
     struct house *house = *state;
     static struct listener listeners[FLOOD_CALLS];
     for (int round = 0; round < 5; round++) {
-        struct rpc_server *server = open_server_with(&(struct rpc_server_options){.address = "127.0.0.1:0", .threads = 3, .message_bytes_max = 1 << 20});
+        struct rpc_server *server = open_server_with(
+            &(struct rpc_server_options){.address = "127.0.0.1:0", .threads = 3, .message_bytes_max = 1 << 20});
         struct house crowd = {.client = house->client};
         struct rpc_channel *channels[FLOOD_CHANNELS];
         memset(listeners, 0, sizeof listeners);
@@ -85,7 +86,8 @@ static void test_stop_in_the_middle_of_many_calls_ends_them_all(void **state) {
         for (int i = 0; i < FLOOD_CALLS; i++) {
             listeners[i].credit_each = true;
             crowd.channel = channels[i % FLOOD_CHANNELS];
-            struct rpc_client_call *call = start(&crowd, i % 2 == 0 ? "/test.Service/Echo" : "/test.Service/Reflect", &listeners[i], NULL, PATIENCE_NS);
+            struct rpc_client_call *call = start(&crowd, i % 2 == 0 ? "/test.Service/Echo" : "/test.Service/Reflect",
+                                                 &listeners[i], NULL, PATIENCE_NS);
             (void)!rpc_client_call_write(call, bytes_view_string("x")); /* refused where the call is over already */
             if (i % 2 == 0) rpc_client_call_half_close(call);
             rpc_client_call_read(call);
@@ -120,7 +122,8 @@ static void test_channel_finds_restarted_server_by_itself(void **state) {
     house->server = open_server(address, 1 << 20);
     int64_t began = clock_monotonic_ns(clock_system());
     enum status status = STATUS_UNAVAILABLE;
-    while (status != STATUS_OK && clock_monotonic_ns(clock_system()) - began < PATIENCE_NS) status = ask_echo(house->channel, PATIENCE_NS, NULL);
+    while (status != STATUS_OK && clock_monotonic_ns(clock_system()) - began < PATIENCE_NS)
+        status = ask_echo(house->channel, PATIENCE_NS, NULL);
     int64_t took_ns = clock_monotonic_ns(clock_system()) - began;
     assert_int_equal(status, STATUS_OK);
     print_message("reconnected after %lld ms\n", (long long)(took_ns / NS_PER_MS));
@@ -170,7 +173,9 @@ static void test_unix_socket_serves_and_is_removed(void **state) {
     struct socket_place place = make_place();
     struct rpc_server *server = open_server(place.address, 1 << 20);
     struct rpc_channel *channel = NULL;
-    assert_int_equal(rpc_channel_open(house->client, &(struct rpc_channel_options){.target = place.address}, &channel, NULL), STATUS_OK);
+    assert_int_equal(
+        rpc_channel_open(house->client, &(struct rpc_channel_options){.target = place.address}, &channel, NULL),
+        STATUS_OK);
     assert_int_equal(ask_echo(channel, PATIENCE_NS, NULL), STATUS_OK);
     assert_string_equal(seen_peer, "unix:");
 
@@ -252,7 +257,8 @@ static void test_keepalive_finds_a_server_that_hangs(void **state) {
     assert_int_equal(sscanf(line, "port %d", &port), 1);
     snprintf(target, sizeof target, "127.0.0.1:%d", port);
     struct house away = {.client = house->client};
-    struct rpc_channel_options options = {.target = target, .keepalive_ns = 200 * NS_PER_MS, .keepalive_timeout_ns = 300 * NS_PER_MS};
+    struct rpc_channel_options options = {
+        .target = target, .keepalive_ns = 200 * NS_PER_MS, .keepalive_timeout_ns = 300 * NS_PER_MS};
     assert_int_equal(rpc_channel_open(house->client, &options, &away.channel, NULL), STATUS_OK);
     struct listener listener = {.credit_each = true};
     struct rpc_client_call *call = start(&away, "/test.Service/Reflect", &listener, NULL, INT64_MAX / 2);
@@ -286,8 +292,11 @@ static void test_accepting_goes_on_after_file_descriptors_ran_out(void **state) 
     assert_int_equal(ask_echo(house->channel, PATIENCE_NS, NULL), STATUS_OK);
     int peer = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), fds[FDS_MAX], count = take_all_fds(fds);
     assert_true(peer >= 0 && count > 0 && count < FDS_MAX);
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((uint16_t)rpc_server_port(house->server)), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    assert_int_equal(connect(peer, (struct sockaddr *)&address, sizeof address), 0); /* by the kernel; the server cannot accept it */
+    struct sockaddr_in address = {.sin_family = AF_INET,
+                                  .sin_port = htons((uint16_t)rpc_server_port(house->server)),
+                                  .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    assert_int_equal(connect(peer, (struct sockaddr *)&address, sizeof address),
+                     0); /* by the kernel; the server cannot accept it */
     struct pollfd greeting = {.fd = peer, .events = POLLIN};
     assert_int_equal(poll(&greeting, 1, 200), 0); /* long enough for it to try several times */
     while (count > 0) close(fds[--count]);

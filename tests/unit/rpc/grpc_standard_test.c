@@ -17,11 +17,14 @@ static void test_health_check_and_watch_follow_the_state(void **state) {
     struct error err = {0};
     bytes_init(&reply, 1024);
     rpc_server_set_health(house->server, "test.Service", true);
-    assert_int_equal(ask(house, "/grpc.health.v1.Health/Check", bytes_view_string("\n\x0ctest.Service"), &reply, &err), STATUS_OK);
+    assert_int_equal(ask(house, "/grpc.health.v1.Health/Check", bytes_view_string("\n\x0ctest.Service"), &reply, &err),
+                     STATUS_OK);
     assert_int_equal(reply.length, 2);
     assert_memory_equal(reply.data, "\x08\x01", 2);
-    assert_int_equal(ask(house, "/grpc.health.v1.Health/Check", bytes_view_string("\n\x04none"), &reply, &err), STATUS_NOT_FOUND);
-    assert_int_equal(ask(house, "/grpc.health.v1.Health/Check", bytes_view_string("\xff\xff"), &reply, &err), STATUS_INVALID_ARGUMENT);
+    assert_int_equal(ask(house, "/grpc.health.v1.Health/Check", bytes_view_string("\n\x04none"), &reply, &err),
+                     STATUS_NOT_FOUND);
+    assert_int_equal(ask(house, "/grpc.health.v1.Health/Check", bytes_view_string("\xff\xff"), &reply, &err),
+                     STATUS_INVALID_ARGUMENT);
     bytes_deinit(&reply);
 
     struct listener listener = {.credit_each = true};
@@ -60,9 +63,19 @@ static void test_watch_of_an_unknown_service_tells_when_it_comes_and_when_the_se
 
 /* ---- reflection ---------------------------------------------------------------------------------------------------- */
 
-enum { REQUEST_FILE = 3, REQUEST_SYMBOL = 4, REQUEST_EXTENSION_NUMBERS = 6, REQUEST_LIST = 7, ANSWER_FILES = 4, ANSWER_SERVICES = 6, ANSWER_ERROR = 7 };
+enum {
+    REQUEST_FILE = 3,
+    REQUEST_SYMBOL = 4,
+    REQUEST_EXTENSION_NUMBERS = 6,
+    REQUEST_LIST = 7,
+    ANSWER_FILES = 4,
+    ANSWER_SERVICES = 6,
+    ANSWER_ERROR = 7
+};
 
-static void put_text(struct bytes *out, uint32_t number, const char *text) { wire_put_bytes(out, number, bytes_view_string(text)); }
+static void put_text(struct bytes *out, uint32_t number, const char *text) {
+    wire_put_bytes(out, number, bytes_view_string(text));
+}
 
 static void put_inner(struct bytes *out, uint32_t number, struct bytes *inner) {
     wire_put_bytes(out, number, bytes_view(inner));
@@ -131,7 +144,8 @@ static struct bytes_view reflect(struct reflecting *reflecting, uint32_t number,
     put_text(&request, 1, "a host");
     put_text(&request, number, text);
     bytes_reset(&reflecting->answer);
-    assert_int_equal(grpc_reflection_answer(reflecting->reflection, bytes_view(&request), &reflecting->answer), STATUS_OK);
+    assert_int_equal(grpc_reflection_answer(reflecting->reflection, bytes_view(&request), &reflecting->answer),
+                     STATUS_OK);
     struct bytes_view cursor = bytes_view(&reflecting->answer), found = {0};
     struct wire_field field;
     while (wire_next(&cursor, &field)) {
@@ -146,13 +160,14 @@ static struct bytes_view reflect(struct reflecting *reflecting, uint32_t number,
 
 /** Names of the files of an answer, joined by spaces. */
 static void file_names(struct bytes_view files, char *out, size_t out_bytes) {
-    struct wire_field file, field;
+    struct wire_field file, field = {0};
     out[0] = 0;
     while (wire_next(&files, &file)) {
         struct bytes_view cursor = file.bytes;
         while (wire_next(&cursor, &field) && field.number != 1) continue;
         size_t used = strlen(out);
-        snprintf(out + used, out_bytes - used, "%s%.*s", used > 0 ? " " : "", (int)field.bytes.length, (const char *)field.bytes.data);
+        snprintf(out + used, out_bytes - used, "%s%.*s", used > 0 ? " " : "", (int)field.bytes.length,
+                 (const char *)field.bytes.data);
     }
 }
 
@@ -165,7 +180,8 @@ static void test_file_comes_with_what_it_imports(void **state) {
 }
 
 static void test_symbols_are_found_at_every_depth(void **state) {
-    const char *const in_a[] = {"p.q.Outer", "p.q.Outer.Inner", "p.q.Outer.Inner.leaf", "p.q.Outer.Kind", "p.q.Desk", "p.q.Desk.Ask"};
+    const char *const in_a[] = {"p.q.Outer",      "p.q.Outer.Inner", "p.q.Outer.Inner.leaf",
+                                "p.q.Outer.Kind", "p.q.Desk",        "p.q.Desk.Ask"};
     char names[256];
     for (size_t i = 0; i < sizeof in_a / sizeof in_a[0]; i++) {
         file_names(reflect(*state, REQUEST_SYMBOL, in_a[i], ANSWER_FILES), names, sizeof names);
@@ -175,27 +191,35 @@ static void test_symbols_are_found_at_every_depth(void **state) {
     assert_string_equal(names, "b.proto");
     file_names(reflect(*state, REQUEST_SYMBOL, "grpc.health.v1.Health.Check", ANSWER_FILES), names, sizeof names);
     assert_string_equal(names, "grpc/health/v1/health.proto");
-    file_names(reflect(*state, REQUEST_SYMBOL, "grpc.reflection.v1.ServerReflection", ANSWER_FILES), names, sizeof names);
+    file_names(reflect(*state, REQUEST_SYMBOL, "grpc.reflection.v1.ServerReflection", ANSWER_FILES), names,
+               sizeof names);
     assert_string_equal(names, "grpc/reflection/v1/reflection.proto");
 }
 
 static void test_what_is_not_there_is_not_found(void **state) {
-    const char *const absent[] = {"p.q", "p", "", "p.q.", "p.q.Out", "p.q.OuterX", "p.q.Outer.Nothing", "q.Outer", "Outer", "p.q.Desk.Ask.More"};
+    const char *const absent[] = {
+        "p.q", "p", "", "p.q.", "p.q.Out", "p.q.OuterX", "p.q.Outer.Nothing", "q.Outer", "Outer", "p.q.Desk.Ask.More"};
     for (size_t i = 0; i < sizeof absent / sizeof absent[0]; i++) {
         struct bytes_view error = reflect(*state, REQUEST_SYMBOL, absent[i], ANSWER_ERROR);
         assert_true(error.length > 2);
         assert_int_equal(error.data[1], STATUS_NOT_FOUND);
     }
     assert_int_equal(reflect(*state, REQUEST_FILE, "c.proto", ANSWER_ERROR).data[1], STATUS_NOT_FOUND);
-    assert_int_equal(reflect(*state, REQUEST_EXTENSION_NUMBERS, "p.q.Outer", ANSWER_ERROR).data[1], STATUS_UNIMPLEMENTED);
+    assert_int_equal(reflect(*state, REQUEST_EXTENSION_NUMBERS, "p.q.Outer", ANSWER_ERROR).data[1],
+                     STATUS_UNIMPLEMENTED);
 }
 
 static void test_malformed_reflection_request_is_invalid_argument(void **state) {
     struct reflecting *reflecting = *state;
-    const char *const requests[] = {"", "\xff", "\x1a\x7f" "a", "\x0a\x01h"};
+    const char *const requests[] = {"", "\xff",
+                                    "\x1a\x7f"
+                                    "a",
+                                    "\x0a\x01h"};
     for (size_t i = 0; i < sizeof requests / sizeof requests[0]; i++) {
         bytes_reset(&reflecting->answer);
-        assert_int_equal(grpc_reflection_answer(reflecting->reflection, bytes_view_string(requests[i]), &reflecting->answer), STATUS_INVALID_ARGUMENT);
+        assert_int_equal(
+            grpc_reflection_answer(reflecting->reflection, bytes_view_string(requests[i]), &reflecting->answer),
+            STATUS_INVALID_ARGUMENT);
     }
     struct grpc_reflection *none = NULL;
     assert_int_equal(grpc_reflection_create(bytes_view_string("\x0a\x7fshort"), &none, NULL), STATUS_INVALID_ARGUMENT);
@@ -204,17 +228,20 @@ static void test_malformed_reflection_request_is_invalid_argument(void **state) 
 
 /** Each answer is waited for before the next request is read, and the stream ends when the client's does. */
 static void test_both_reflections_list_the_services_over_the_wire(void **state) {
-    const char *const paths[] = {"/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"};
+    const char *const paths[] = {"/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+                                 "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"};
     for (int i = 0; i < 2; i++) {
         struct listener listener = {.credit_each = true};
         struct rpc_client_call *call = start(*state, paths[i], &listener, NULL, PATIENCE_NS);
-        for (int k = 0; k < 20; k++) assert_int_equal(rpc_client_call_write(call, bytes_view_of("\x3a\0", 2)), STATUS_OK);
+        for (int k = 0; k < 20; k++)
+            assert_int_equal(rpc_client_call_write(call, bytes_view_of("\x3a\0", 2)), STATUS_OK);
         rpc_client_call_half_close(call);
         rpc_client_call_read(call);
         assert_true(reaches(&listener.finished, 1));
         assert_int_equal(listener.status, STATUS_OK);
         assert_int_equal(listener.messages, 20);
-        assert_true((size_t)listener.bytes > 20 * strlen("test.Service grpc.health.v1.Health grpc.reflection.v1.ServerReflection"));
+        assert_true((size_t)listener.bytes >
+                    20 * strlen("test.Service grpc.health.v1.Health grpc.reflection.v1.ServerReflection"));
         rpc_client_call_unref(call);
     }
 }
@@ -226,12 +253,14 @@ static void test_details_are_found_by_type_and_malformed_ones_are_not(void **sta
     struct bytes details;
     struct bytes_view found;
     bytes_init(&details, 4096);
-    assert_int_equal(rpc_status_details(STATUS_NOT_FOUND, "no", "a.B", bytes_view_string("value"), &details), STATUS_OK);
+    assert_int_equal(rpc_status_details(STATUS_NOT_FOUND, "no", "a.B", bytes_view_string("value"), &details),
+                     STATUS_OK);
     assert_true(rpc_status_details_find(bytes_view(&details), "a.B", &found));
     assert_true(bytes_view_equal_string(found, "value"));
     assert_false(rpc_status_details_find(bytes_view(&details), "a.C", &found));
     assert_false(rpc_status_details_find(bytes_view(&details), "B", &found));
-    for (size_t length = 0; length < details.length; length++) assert_false(rpc_status_details_find(bytes_view_of(details.data, length), "a.B", &found));
+    for (size_t length = 0; length < details.length; length++)
+        assert_false(rpc_status_details_find(bytes_view_of(details.data, length), "a.B", &found));
     bytes_deinit(&details);
 }
 

@@ -40,7 +40,8 @@ static void test_message_at_limit_passes_and_over_limit_is_resource_exhausted(vo
     assert_int_equal(ask(*state, "/test.Service/Echo", bytes_view_of(data, 1 << 20), &reply, &err), STATUS_OK);
     assert_int_equal(reply.length, 1 << 20);
     bytes_reset(&reply);
-    assert_int_equal(ask(*state, "/test.Service/Echo", bytes_view_of(data, (1 << 20) + 1), &reply, &err), STATUS_RESOURCE_EXHAUSTED);
+    assert_int_equal(ask(*state, "/test.Service/Echo", bytes_view_of(data, (1 << 20) + 1), &reply, &err),
+                     STATUS_RESOURCE_EXHAUSTED);
     free(data);
     bytes_deinit(&reply);
 }
@@ -81,7 +82,12 @@ static void test_illegal_metadata_is_invalid_argument(void **state) {
     struct house *house = *state;
     struct listener listener = {0};
     const char *const metadata[] = {"authorization", "Bearer a\nb", NULL};
-    struct rpc_client_call_options options = {.path = "/test.Service/Echo", .deadline_ns = INT64_MAX, .metadata = metadata, .on_message = on_message, .on_finished = on_finished, .context = &listener};
+    struct rpc_client_call_options options = {.path = "/test.Service/Echo",
+                                              .deadline_ns = INT64_MAX,
+                                              .metadata = metadata,
+                                              .on_message = on_message,
+                                              .on_finished = on_finished,
+                                              .context = &listener};
     struct rpc_client_call *call = NULL;
     struct error err = {0};
     assert_int_equal(rpc_client_call_start(house->channel, &options, &call, &err), STATUS_INVALID_ARGUMENT);
@@ -132,8 +138,10 @@ static void test_closing_a_channel_ends_its_calls(void **state) {
 static void on_finished_with_two(struct rpc_client_call *call, void *context, const struct rpc_result *result) {
     (void)call;
     struct listener *listener = context;
-    const char *answer = result->trailer(result, "x-answer"), *details = result->trailer(result, "x-more"), *absent = result->trailer(result, "x-none");
-    listener->detail_found = answer != NULL && details != NULL && absent == NULL && strcmp(answer, "one") == 0 && strcmp(details, "more") == 0;
+    const char *answer = result->trailer(result, "x-answer"), *details = result->trailer(result, "x-more"),
+               *absent = result->trailer(result, "x-none");
+    listener->detail_found = answer != NULL && details != NULL && absent == NULL && strcmp(answer, "one") == 0 &&
+                             strcmp(details, "more") == 0;
     add(&listener->finished, 1);
 }
 
@@ -141,8 +149,12 @@ static void test_two_trailers_can_be_held_at_once(void **state) {
     struct house *house = *state;
     struct listener listener = {0};
     const char *const metadata[] = {"x-question", "one", NULL};
-    struct rpc_client_call_options options = {.path = "/test.Service/Echo", .deadline_ns = INT64_MAX, .metadata = metadata, .on_message = on_message,
-                                              .on_finished = on_finished_with_two, .context = &listener};
+    struct rpc_client_call_options options = {.path = "/test.Service/Echo",
+                                              .deadline_ns = INT64_MAX,
+                                              .metadata = metadata,
+                                              .on_message = on_message,
+                                              .on_finished = on_finished_with_two,
+                                              .context = &listener};
     struct rpc_client_call *call = NULL;
     assert_int_equal(rpc_client_call_start(house->channel, &options, &call, NULL), STATUS_OK);
     assert_int_equal(rpc_client_call_write(call, bytes_view_string("x")), STATUS_OK);
@@ -232,7 +244,9 @@ static void test_client_of_a_server_that_does_not_read_is_bounded(void **state) 
     uint8_t *message = calloc(1, MESSAGE_BYTES);
     enum status status = STATUS_OK;
     int64_t written = 0;
-    while (written < 2 * (int64_t)CLIENT_MAX && (status = rpc_client_call_write(call, bytes_view_of(message, MESSAGE_BYTES))) == STATUS_OK) written += MESSAGE_BYTES;
+    while (written < 2 * (int64_t)CLIENT_MAX &&
+           (status = rpc_client_call_write(call, bytes_view_of(message, MESSAGE_BYTES))) == STATUS_OK)
+        written += MESSAGE_BYTES;
     assert_int_equal(status, STATUS_RESOURCE_EXHAUSTED);
     assert_true(written < CLIENT_MAX + (1 << 20));
     assert_int_equal(value_of(&held_count) <= 1, 1); /* one message was read, at most */
@@ -317,7 +331,8 @@ static void test_slow_reader_is_bounded_and_does_not_stop_others(void **state) {
 
     test_unary_echo_returns_request(state);
 
-    int writable_before = value_of(&writable_count); /* not always 0: the writer may pause before the windows are full */
+    int writable_before =
+        value_of(&writable_count); /* not always 0: the writer may pause before the windows are full */
     listener.credit_each = true;
     rpc_client_call_read(call);
     assert_true(reaches(&writable_count, writable_before + 1));

@@ -18,7 +18,8 @@ static const char make_certificates[] =
     "for authority in ours theirs; do\n"
     "  openssl req -x509 $key -subj /CN=$authority -keyout $authority.key -out $authority.pem\n"
     "  for who in server client; do\n"
-    "    openssl req -x509 $key -subj /CN=$who -addext subjectAltName=DNS:bora.test -addext basicConstraints=CA:FALSE \\\n"
+    "    openssl req -x509 $key -subj /CN=$who -addext subjectAltName=DNS:bora.test -addext basicConstraints=CA:FALSE "
+    "\\\n"
     "      -CA $authority.pem -CAkey $authority.key -keyout $authority-$who.key -out $authority-$who.pem\n"
     "  done\n"
     "done\n";
@@ -60,8 +61,11 @@ struct tls_house {
 };
 
 static struct tls_house open_tls_house(bool mutual) {
-    struct rpc_server_options options = {.address = "127.0.0.1:0", .message_bytes_max = 1 << 20,
-                                         .tls = {.certificate_file = file_of("ours-server.pem"), .key_file = file_of("ours-server.key"), .ca_file = mutual ? file_of("ours.pem") : NULL}};
+    struct rpc_server_options options = {.address = "127.0.0.1:0",
+                                         .message_bytes_max = 1 << 20,
+                                         .tls = {.certificate_file = file_of("ours-server.pem"),
+                                                 .key_file = file_of("ours-server.key"),
+                                                 .ca_file = mutual ? file_of("ours.pem") : NULL}};
     struct tls_house house = {.server = open_server_with(&options)};
     assert_int_equal(rpc_client_create(1, &house.client, NULL), STATUS_OK);
     return house;
@@ -88,7 +92,8 @@ static enum status visit(struct tls_house *house, bool use_tls, struct rpc_tls t
 static void test_client_that_trusts_the_authority_is_served(void **state) {
     (void)state;
     struct tls_house house = open_tls_house(false);
-    assert_int_equal(visit(&house, true, (struct rpc_tls){.ca_file = file_of("ours.pem"), .server_name = "bora.test"}), STATUS_OK);
+    assert_int_equal(visit(&house, true, (struct rpc_tls){.ca_file = file_of("ours.pem"), .server_name = "bora.test"}),
+                     STATUS_OK);
     assert_true(strncmp(seen_peer, "ipv4:127.0.0.1:", 15) == 0);
     close_tls_house(&house);
 }
@@ -96,9 +101,13 @@ static void test_client_that_trusts_the_authority_is_served(void **state) {
 static void test_client_refuses_another_authority_and_another_name(void **state) {
     (void)state;
     struct tls_house house = open_tls_house(false);
-    assert_int_equal(visit(&house, true, (struct rpc_tls){.ca_file = file_of("theirs.pem"), .server_name = "bora.test"}), STATUS_UNAVAILABLE);
-    assert_int_equal(visit(&house, true, (struct rpc_tls){.ca_file = file_of("ours.pem"), .server_name = "other.test"}), STATUS_UNAVAILABLE);
-    assert_int_equal(visit(&house, true, (struct rpc_tls){.ca_file = file_of("ours.pem")}), STATUS_UNAVAILABLE); /* 127.0.0.1 is not in it */
+    assert_int_equal(
+        visit(&house, true, (struct rpc_tls){.ca_file = file_of("theirs.pem"), .server_name = "bora.test"}),
+        STATUS_UNAVAILABLE);
+    assert_int_equal(visit(&house, true, (struct rpc_tls){.ca_file = file_of("ours.pem"), .server_name = "other.test"}),
+                     STATUS_UNAVAILABLE);
+    assert_int_equal(visit(&house, true, (struct rpc_tls){.ca_file = file_of("ours.pem")}),
+                     STATUS_UNAVAILABLE); /* 127.0.0.1 is not in it */
     close_tls_house(&house);
 }
 
@@ -130,13 +139,18 @@ static void test_files_that_do_not_fit_are_an_error_at_start(void **state) {
         enum status status;
         const char *says;
     } cases[] = {
-        {{.certificate_file = file_of("none.pem"), .key_file = file_of("ours-server.key")}, STATUS_NOT_FOUND, "none.pem"},
+        {{.certificate_file = file_of("none.pem"), .key_file = file_of("ours-server.key")},
+         STATUS_NOT_FOUND,
+         "none.pem"},
         {{.certificate_file = file_of("ours-server.pem")}, STATUS_INVALID_ARGUMENT, "key"},
         {{.ca_file = file_of("ours.pem")}, STATUS_INVALID_ARGUMENT, "certificate"},
-        {{.certificate_file = file_of("ours-server.pem"), .key_file = file_of("theirs-server.key")}, STATUS_UNAVAILABLE, "do not fit"},
+        {{.certificate_file = file_of("ours-server.pem"), .key_file = file_of("theirs-server.key")},
+         STATUS_UNAVAILABLE,
+         "do not fit"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        struct rpc_server_options options = {.address = "127.0.0.1:0", .message_bytes_max = 1 << 20, .tls = cases[i].tls};
+        struct rpc_server_options options = {
+            .address = "127.0.0.1:0", .message_bytes_max = 1 << 20, .tls = cases[i].tls};
         struct rpc_server *server = NULL;
         struct error err = {0};
         assert_int_equal(rpc_server_create(&options, &server, &err), cases[i].status);

@@ -31,8 +31,14 @@ static const struct redis_reply *fields_of(struct fields *fields, const struct b
 #define HASH_HEX "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f"
 
 static struct key_record sample(void) {
-    struct key_record record = {.id = "abcdefghijkl", .name = "a \"quoted\" n\xc3\xa4me\nline\x01", .tenant = "acme", .last = "wxyz", .created_at = 1764000000,
-                                .expires_at = 1800000000, .revoked_at = 1764000001, .limits = {60, 1000000000000}};
+    struct key_record record = {.id = "abcdefghijkl",
+                                .name = "a \"quoted\" n\xc3\xa4me\nline\x01",
+                                .tenant = "acme",
+                                .last = "wxyz",
+                                .created_at = 1764000000,
+                                .expires_at = 1800000000,
+                                .revoked_at = 1764000001,
+                                .limits = {60, 1000000000000}};
     for (int i = 0; i < KEY_HASH_BYTES; i++) record.hash[i] = (uint8_t)i;
     record.models[record.model_count++] = (struct key_model_limits){"a:model/with \xe2\x82\xac", {0, KEY_UNLIMITED}};
     record.models[record.model_count++] = (struct key_model_limits){"small", {KEY_UNLIMITED, 5}};
@@ -67,7 +73,8 @@ static void round_trip(const struct key_record *record, const struct bytes_view 
     static struct fields fields;
     struct key_record back;
     struct error err = {0};
-    if (key_record_read(record->id, fields_of(&fields, all, count + extra_count), &arena, &back, &err) != STATUS_OK) fail_msg("%s", err.message);
+    if (key_record_read(record->id, fields_of(&fields, all, count + extra_count), &arena, &back, &err) != STATUS_OK)
+        fail_msg("%s", err.message);
     assert_records_equal(record, &back);
     arena_deinit(&arena);
 }
@@ -80,7 +87,12 @@ static void test_record_comes_back_as_it_was_written(void **state) {
 
 static void test_absent_things_stay_absent(void **state) {
     (void)state;
-    struct key_record record = {.id = "abcdefghijkl", .name = "", .tenant = "abcdefghijkl", .last = "wxyz", .created_at = 1, .limits = {KEY_UNLIMITED, KEY_UNLIMITED}};
+    struct key_record record = {.id = "abcdefghijkl",
+                                .name = "",
+                                .tenant = "abcdefghijkl",
+                                .last = "wxyz",
+                                .created_at = 1,
+                                .limits = {KEY_UNLIMITED, KEY_UNLIMITED}};
     round_trip(&record, NULL, 0);
 }
 
@@ -90,7 +102,8 @@ static void test_sixty_four_models_come_back(void **state) {
     static char names[LIMIT_KEY_MODEL_LIMITS][16];
     for (record.model_count = 0; record.model_count < LIMIT_KEY_MODEL_LIMITS; record.model_count++) {
         snprintf(names[record.model_count], sizeof names[0], "model-%02zu", record.model_count);
-        record.models[record.model_count] = (struct key_model_limits){names[record.model_count], {(int64_t)record.model_count, 7}};
+        record.models[record.model_count] =
+            (struct key_model_limits){names[record.model_count], {(int64_t)record.model_count, 7}};
     }
     round_trip(&record, NULL, 0);
 }
@@ -98,21 +111,36 @@ static void test_sixty_four_models_come_back(void **state) {
 static void test_unknown_fields_are_ignored(void **state) {
     (void)state;
     struct key_record record = sample();
-    struct bytes_view extra[] = {bytes_view_string("tokens_per_month"), bytes_view_string("any"), bytes_view_string("requests_per_minutes"), bytes_view_string("x"),
-                                 bytes_view_string(""), bytes_view_of("\0\xff", 2)};
+    struct bytes_view extra[] = {bytes_view_string("tokens_per_month"),
+                                 bytes_view_string("any"),
+                                 bytes_view_string("requests_per_minutes"),
+                                 bytes_view_string("x"),
+                                 bytes_view_string(""),
+                                 bytes_view_of("\0\xff", 2)};
     round_trip(&record, extra, 6);
 }
 
 static void test_damaged_record_is_data_loss_and_named(void **state) {
     (void)state;
-    static const struct { const char *field, *value; } damages[] = {
-        {"created_at", "soon"}, {"created_at", "-5"}, {"created_at", "0"}, {"expires_at", "1e9"}, {"revoked_at", ""}, {"hash", "00"},
-        {"hash", "zz0102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f"}, {"last", "xyz"}, {"requests_per_minute", "many"},
+    static const struct {
+        const char *field, *value;
+    } damages[] = {
+        {"created_at", "soon"},
+        {"created_at", "-5"},
+        {"created_at", "0"},
+        {"expires_at", "1e9"},
+        {"revoked_at", ""},
+        {"hash", "00"},
+        {"hash", "zz0102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f"},
+        {"last", "xyz"},
+        {"requests_per_minute", "many"},
         {"tokens_per_minute:small", "99999999999999999999"},
     };
     for (size_t i = 0; i < sizeof damages / sizeof *damages; i++) {
-        struct bytes_view words[] = {bytes_view_string("created_at"), bytes_view_string("1"), bytes_view_string("hash"), bytes_view_string(HASH_HEX),
-                                     bytes_view_string("tenant"), bytes_view_string("t"), bytes_view_string("last"), bytes_view_string("wxyz"),
+        struct bytes_view words[] = {bytes_view_string("created_at"),     bytes_view_string("1"),
+                                     bytes_view_string("hash"),           bytes_view_string(HASH_HEX),
+                                     bytes_view_string("tenant"),         bytes_view_string("t"),
+                                     bytes_view_string("last"),           bytes_view_string("wxyz"),
                                      bytes_view_string(damages[i].field), bytes_view_string(damages[i].value)};
         struct arena arena;
         arena_init(&arena, 1 << 20);
@@ -132,8 +160,9 @@ static void test_damaged_record_is_data_loss_and_named(void **state) {
 
 static void test_missing_fields_are_data_loss(void **state) {
     (void)state;
-    struct bytes_view words[] = {bytes_view_string("created_at"), bytes_view_string("1"), bytes_view_string("hash"), bytes_view_string(HASH_HEX),
-                                 bytes_view_string("tenant"), bytes_view_string("t"), bytes_view_string("last"), bytes_view_string("wxyz")};
+    struct bytes_view words[] = {
+        bytes_view_string("created_at"), bytes_view_string("1"), bytes_view_string("hash"), bytes_view_string(HASH_HEX),
+        bytes_view_string("tenant"),     bytes_view_string("t"), bytes_view_string("last"), bytes_view_string("wxyz")};
     for (int left_out = 0; left_out < 4; left_out++) {
         struct bytes_view kept[6];
         for (int i = 0, to = 0; i < 4; i++) {
@@ -145,16 +174,20 @@ static void test_missing_fields_are_data_loss(void **state) {
         arena_init(&arena, 1 << 20);
         static struct fields fields;
         struct key_record record;
-        assert_int_equal(key_record_read("abcdefghijkl", fields_of(&fields, kept, 6), &arena, &record, NULL), STATUS_DATA_LOSS);
+        assert_int_equal(key_record_read("abcdefghijkl", fields_of(&fields, kept, 6), &arena, &record, NULL),
+                         STATUS_DATA_LOSS);
         arena_deinit(&arena);
     }
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_record_comes_back_as_it_was_written), cmocka_unit_test(test_absent_things_stay_absent),
-        cmocka_unit_test(test_sixty_four_models_come_back),         cmocka_unit_test(test_unknown_fields_are_ignored),
-        cmocka_unit_test(test_damaged_record_is_data_loss_and_named), cmocka_unit_test(test_missing_fields_are_data_loss),
+        cmocka_unit_test(test_record_comes_back_as_it_was_written),
+        cmocka_unit_test(test_absent_things_stay_absent),
+        cmocka_unit_test(test_sixty_four_models_come_back),
+        cmocka_unit_test(test_unknown_fields_are_ignored),
+        cmocka_unit_test(test_damaged_record_is_data_loss_and_named),
+        cmocka_unit_test(test_missing_fields_are_data_loss),
     };
     return cmocka_run_group_tests_name("services/keys_key_record", tests, NULL, NULL);
 }

@@ -1,7 +1,7 @@
 /* Copyright Bora contributors
  * SPDX-License-Identifier: Apache-2.0 */
-#include "services/keys/key_text.h"
 #include "base/bytes.h"
+#include "services/keys/key_text.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -25,7 +25,9 @@ static void test_new_key_has_the_documented_form(void **state) {
     assert_string_equal(parsed.whole, key.whole);
 }
 
-static int compare(const void *a, const void *b) { return strcmp(a, b); }
+static int compare(const void *a, const void *b) {
+    return strcmp(a, b);
+}
 
 static void test_ten_thousand_keys_differ_in_id_and_secret(void **state) {
     (void)state;

@@ -1,7 +1,7 @@
 /* Copyright Bora contributors
  * SPDX-License-Identifier: Apache-2.0 */
-#include "services/keys/secrets.h"
 #include "base/bytes.h"
+#include "services/keys/secrets.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -81,7 +81,8 @@ static void test_many_that_start_together_agree_on_one_secret(void **state) {
 
 static void test_file_that_is_no_secret_is_refused_and_left_alone(void **state) {
     (void)state;
-    static const char *const bad[] = {"", "\n", "abc", "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1g\n",
+    static const char *const bad[] = {"", "\n", "abc",
+                                      "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1g\n",
                                       "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f\nmore"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         write_file(bad[i]);
@@ -117,9 +118,17 @@ static void test_only_the_whole_bearer_text_matches(void **state) {
     key_text_hash(secrets.hash_secret, "a long enough admin key", secrets.admin_hash);
     assert_true(keys_secrets_match(&secrets, secrets.admin_hash, "Bearer a long enough admin key"));
     assert_true(keys_secrets_match(&secrets, secrets.admin_hash, "bearer a long enough admin key"));
-    static const char *const wrong[] = {"", "Bearer", "Bearer ", "Bearer a long enough admin ke", "Bearer a long enough admin keyy", "Bearer A long enough admin key",
-                                        "a long enough admin key", "Basic a long enough admin key", "Bearer  a long enough admin key"};
-    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) assert_false(keys_secrets_match(&secrets, secrets.admin_hash, wrong[i]));
+    static const char *const wrong[] = {"",
+                                        "Bearer",
+                                        "Bearer ",
+                                        "Bearer a long enough admin ke",
+                                        "Bearer a long enough admin keyy",
+                                        "Bearer A long enough admin key",
+                                        "a long enough admin key",
+                                        "Basic a long enough admin key",
+                                        "Bearer  a long enough admin key"};
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)
+        assert_false(keys_secrets_match(&secrets, secrets.admin_hash, wrong[i]));
     assert_false(keys_secrets_match(&secrets, secrets.admin_hash, NULL));
 }
 

@@ -50,8 +50,8 @@ struct fixture {
 struct outcome {
     enum status status;
     char message[256];
-    ProtobufCMessage *reply;          /* when OK */
-    Bora__V1__ErrorDetail *detail;    /* when there was one */
+    ProtobufCMessage *reply;       /* when OK */
+    Bora__V1__ErrorDetail *detail; /* when there was one */
 };
 
 struct waiting {
@@ -72,9 +72,11 @@ static void on_done(void *context, const struct rpc_result *result, struct bytes
     struct bytes_view value;
     ProtobufCMessage *detail = NULL;
     if (result->status == STATUS_OK) {
-        if (protobuf_unpack(waiting->descriptor, reply, &waiting->fixture->arena, &outcome->reply, NULL) != STATUS_OK) outcome->status = STATUS_DATA_LOSS;
+        if (protobuf_unpack(waiting->descriptor, reply, &waiting->fixture->arena, &outcome->reply, NULL) != STATUS_OK)
+            outcome->status = STATUS_DATA_LOSS;
     } else if (rpc_status_details_find(result->details, "bora.v1.ErrorDetail", &value) &&
-               protobuf_unpack(&bora__v1__error_detail__descriptor, value, &waiting->fixture->arena, &detail, NULL) == STATUS_OK) {
+               protobuf_unpack(&bora__v1__error_detail__descriptor, value, &waiting->fixture->arena, &detail, NULL) ==
+                   STATUS_OK) {
         outcome->detail = (Bora__V1__ErrorDetail *)detail;
     }
     waiting->done = true;
@@ -82,21 +84,28 @@ static void on_done(void *context, const struct rpc_result *result, struct bytes
     pthread_mutex_unlock(&waiting->mutex);
 }
 
-static struct outcome call_bytes(struct fixture *fixture, const char *method, const char *bearer, struct bytes_view request, const ProtobufCMessageDescriptor *reply) {
+static struct outcome call_bytes(struct fixture *fixture, const char *method, const char *bearer,
+                                 struct bytes_view request, const ProtobufCMessageDescriptor *reply) {
     char path[64], authorization[128];
     snprintf(path, sizeof path, "/bora.v1.KeyService/%s", method);
     snprintf(authorization, sizeof authorization, "Bearer %s", bearer != NULL ? bearer : "");
     const char *const metadata[] = {bearer != NULL ? "authorization" : NULL, authorization, NULL};
-    struct waiting waiting = {.mutex = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER, .fixture = fixture, .descriptor = reply};
+    struct waiting waiting = {.mutex = PTHREAD_MUTEX_INITIALIZER,
+                              .changed = PTHREAD_COND_INITIALIZER,
+                              .fixture = fixture,
+                              .descriptor = reply};
     struct error err = {0};
-    if (rpc_client_unary_async(fixture->channel, path, metadata, request, SECONDS * NS_PER_S, on_done, &waiting, &err) != STATUS_OK) fail_msg("%s", err.message);
+    if (rpc_client_unary_async(fixture->channel, path, metadata, request, SECONDS * NS_PER_S, on_done, &waiting,
+                               &err) != STATUS_OK)
+        fail_msg("%s", err.message);
     pthread_mutex_lock(&waiting.mutex);
     while (!waiting.done) pthread_cond_wait(&waiting.changed, &waiting.mutex);
     pthread_mutex_unlock(&waiting.mutex);
     return waiting.outcome;
 }
 
-static struct outcome call(struct fixture *fixture, const char *method, const char *bearer, const ProtobufCMessage *request, const ProtobufCMessageDescriptor *reply) {
+static struct outcome call(struct fixture *fixture, const char *method, const char *bearer,
+                           const ProtobufCMessage *request, const ProtobufCMessageDescriptor *reply) {
     struct bytes packed;
     bytes_init(&packed, 1 << 20);
     assert_int_equal(protobuf_pack(request, &packed), STATUS_OK);
@@ -162,10 +171,19 @@ static void start_keys(struct fixture *fixture) {
     snprintf(admin, sizeof admin, "--admin-key-file=%s/admin-key", fixture->folder);
     snprintf(token, sizeof token, "--service-token-file=%s/service-token", fixture->folder);
     snprintf(redis, sizeof redis, "--redis=%s", fixture->redis.address);
-    const char *const arguments[] = {program, "--listen=127.0.0.1:0", redis, hash_secret, admin, token, "--default-tokens-per-minute=5000", "--log-level=debug",
-                                     "--metrics-listen=127.0.0.1:0", NULL};
+    const char *const arguments[] = {program,
+                                     "--listen=127.0.0.1:0",
+                                     redis,
+                                     hash_secret,
+                                     admin,
+                                     token,
+                                     "--default-tokens-per-minute=5000",
+                                     "--log-level=debug",
+                                     "--metrics-listen=127.0.0.1:0",
+                                     NULL};
     test_process_start(&fixture->keys, arguments);
-    if (!test_process_wait_for(&fixture->keys, "\"event\":\"serving\"", SECONDS, line, sizeof line)) fail_msg("bora-keys does not serve");
+    if (!test_process_wait_for(&fixture->keys, "\"event\":\"serving\"", SECONDS, line, sizeof line))
+        fail_msg("bora-keys does not serve");
     const char *address = strstr(line, "\"address\":\"");
     assert_non_null(address);
     address += strlen("\"address\":\"");
@@ -289,7 +307,8 @@ static void test_everything_given_comes_back(void **state) {
         assert_in_range(info->created_at, now, now + SECONDS);
         assert_int_equal(info->expires_at, now + 3600);
         assert_int_equal(info->_revoked_at_case, BORA__V1__API_KEY___REVOKED_AT__NOT_SET);
-        assert_int_equal(info->limits->_requests_per_minute_case, BORA__V1__LIMITS___REQUESTS_PER_MINUTE_REQUESTS_PER_MINUTE);
+        assert_int_equal(info->limits->_requests_per_minute_case,
+                         BORA__V1__LIMITS___REQUESTS_PER_MINUTE_REQUESTS_PER_MINUTE);
         assert_int_equal(info->limits->requests_per_minute, 0);
         assert_int_equal(info->limits->_tokens_per_minute_case, BORA__V1__LIMITS___TOKENS_PER_MINUTE__NOT_SET);
         assert_int_equal(info->n_model_limits, 1);
@@ -326,14 +345,22 @@ static void test_only_the_admin_key_administers_and_only_the_token_verifies(void
         struct outcome outcome = create(fixture, wrong[i], &create_request);
         assert_int_equal(outcome.status, STATUS_UNAUTHENTICATED);
         assert_string_equal(outcome.detail->error->type, "authentication_error");
-        assert_int_equal(call(fixture, "ListKeys", wrong[i], &list_request.base, &bora__v1__list_keys_response__descriptor).status, STATUS_UNAUTHENTICATED);
-        assert_int_equal(call(fixture, "RevokeKey", wrong[i], &revoke_request.base, &bora__v1__revoke_key_response__descriptor).status, STATUS_UNAUTHENTICATED);
+        assert_int_equal(
+            call(fixture, "ListKeys", wrong[i], &list_request.base, &bora__v1__list_keys_response__descriptor).status,
+            STATUS_UNAUTHENTICATED);
+        assert_int_equal(
+            call(fixture, "RevokeKey", wrong[i], &revoke_request.base, &bora__v1__revoke_key_response__descriptor)
+                .status,
+            STATUS_UNAUTHENTICATED);
     }
     Bora__V1__VerifyKeyRequest verify_request = BORA__V1__VERIFY_KEY_REQUEST__INIT;
     verify_request.key = created->key;
     const char *const wrong_tokens[] = {NULL, ADMIN_KEY, created->key};
     for (size_t i = 0; i < 3; i++)
-        assert_int_equal(call(fixture, "VerifyKey", wrong_tokens[i], &verify_request.base, &bora__v1__verify_key_response__descriptor).status, STATUS_UNAUTHENTICATED);
+        assert_int_equal(call(fixture, "VerifyKey", wrong_tokens[i], &verify_request.base,
+                              &bora__v1__verify_key_response__descriptor)
+                             .status,
+                         STATUS_UNAUTHENTICATED);
     assert_int_equal(verify(fixture, created->key).status, STATUS_OK);
     assert_int_equal(list_ok(fixture, 0, NULL)->n_keys, 1);
 }
@@ -358,7 +385,8 @@ static void test_revoked_key_is_refused_at_once_and_twice_is_once(void **state) 
 static void test_revoking_what_never_was_is_not_found(void **state) {
     struct fixture *fixture = *state;
     static const char *const ids[] = {"abcdefghijkl", "ABCDEFGHIJKL", "x", "} bora:keys {", "\xc3\xa9"};
-    for (size_t i = 0; i < sizeof ids / sizeof *ids; i++) assert_int_equal(revoke_id(fixture, ids[i]).status, STATUS_NOT_FOUND);
+    for (size_t i = 0; i < sizeof ids / sizeof *ids; i++)
+        assert_int_equal(revoke_id(fixture, ids[i]).status, STATUS_NOT_FOUND);
     assert_int_equal(list_ok(fixture, 0, NULL)->n_keys, 0);
     assert_int_equal(revoke_id(fixture, "").status, STATUS_INVALID_ARGUMENT);
 }
@@ -375,7 +403,8 @@ static void test_changed_and_foreign_keys_do_not_verify(void **state) {
     struct outcome mixed = verify(fixture, text);
     assert_int_equal(mixed.status, STATUS_UNAUTHENTICATED);
     assert_string_equal(mixed.detail->error->message, "the key is not valid");
-    assert_int_equal(verify(fixture, "bora_abcdefghijkl_0123456789012345678901234567890123456789abc").status, STATUS_UNAUTHENTICATED);
+    assert_int_equal(verify(fixture, "bora_abcdefghijkl_0123456789012345678901234567890123456789abc").status,
+                     STATUS_UNAUTHENTICATED);
     assert_int_equal(verify(fixture, "sk-something").status, STATUS_UNAUTHENTICATED);
     assert_int_equal(verify(fixture, created->info->key_id).status, STATUS_UNAUTHENTICATED);
 }
@@ -388,7 +417,8 @@ static void test_expired_key_is_refused(void **state) {
     Bora__V1__CreateKeyResponse *created = create_ok(fixture, &request);
     struct outcome outcome = verify(fixture, created->key);
     if (outcome.status == STATUS_OK) { /* or this machine was very slow */
-        while (clock_unix_ns(clock_system()) / NS_PER_S < request.expires_at) nanosleep(&(struct timespec){.tv_nsec = 20 * NS_PER_MS}, NULL);
+        while (clock_unix_ns(clock_system()) / NS_PER_S < request.expires_at)
+            nanosleep(&(struct timespec){.tv_nsec = 20 * NS_PER_MS}, NULL);
         outcome = verify(fixture, created->key);
     }
     assert_int_equal(outcome.status, STATUS_UNAUTHENTICATED);
@@ -420,7 +450,8 @@ static void test_pages_go_from_the_oldest_to_the_newest(void **state) {
 
 /* --- wrong requests ---------------------------------------------------------------------------------------------- */
 
-static void assert_refused_at(const struct outcome *outcome, const char *type, const char *field, int64_t index, const char *inner) {
+static void assert_refused_at(const struct outcome *outcome, const char *type, const char *field, int64_t index,
+                              const char *inner) {
     assert_int_equal(outcome->status, STATUS_INVALID_ARGUMENT);
     assert_non_null(outcome->detail);
     assert_int_equal(outcome->detail->kind_case, BORA__V1__ERROR_DETAIL__KIND_VALIDATION);
@@ -488,22 +519,32 @@ static void test_fields_out_of_range_are_named_with_their_path(void **state) {
 
 static void test_malformed_messages_are_invalid_argument(void **state) {
     struct fixture *fixture = *state;
-    static const struct { const char *bytes; size_t length; } messages[] = {
-        {"\x0a\xff", 2},             /* a string that ends before it begins */
-        {"\x0a\x02\xff\xfe", 4},     /* no UTF-8 */
-        {"\x0a\x03""a\0b", 5},       /* NUL inside */
+    static const struct {
+        const char *bytes;
+        size_t length;
+    } messages[] = {
+        {"\x0a\xff", 2},         /* a string that ends before it begins */
+        {"\x0a\x02\xff\xfe", 4}, /* no UTF-8 */
+        {"\x0a\x03"
+         "a\0b",
+         5}, /* NUL inside */
         {"\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff", 11},
     };
     for (size_t i = 0; i < sizeof messages / sizeof *messages; i++) {
         struct bytes_view view = bytes_view_of(messages[i].bytes, messages[i].length);
-        assert_int_equal(call_bytes(fixture, "CreateKey", ADMIN_KEY, view, &bora__v1__create_key_response__descriptor).status, STATUS_INVALID_ARGUMENT);
+        assert_int_equal(
+            call_bytes(fixture, "CreateKey", ADMIN_KEY, view, &bora__v1__create_key_response__descriptor).status,
+            STATUS_INVALID_ARGUMENT);
     }
     static uint8_t large[300 * 1024];
-    struct outcome outcome = call_bytes(fixture, "CreateKey", ADMIN_KEY, bytes_view_of(large, sizeof large), &bora__v1__create_key_response__descriptor);
+    struct outcome outcome = call_bytes(fixture, "CreateKey", ADMIN_KEY, bytes_view_of(large, sizeof large),
+                                        &bora__v1__create_key_response__descriptor);
     assert_int_equal(outcome.status, STATUS_RESOURCE_EXHAUSTED);
 }
 
-static void no_message(struct rpc_client_call *started, void *context, struct bytes_view message) { (void)started, (void)context, (void)message; }
+static void no_message(struct rpc_client_call *started, void *context, struct bytes_view message) {
+    (void)started, (void)context, (void)message;
+}
 static void keep_status(struct rpc_client_call *started, void *context, const struct rpc_result *result) {
     (void)started;
     atomic_store((atomic_int *)context, (int)result->status);
@@ -513,8 +554,12 @@ static void test_call_without_a_message_is_answered(void **state) {
     struct fixture *fixture = *state;
     atomic_int status = -1;
     const char *const metadata[] = {"authorization", "Bearer " ADMIN_KEY, NULL};
-    struct rpc_client_call_options options = {.path = "/bora.v1.KeyService/ListKeys", .deadline_ns = clock_monotonic_ns(clock_system()) + SECONDS * NS_PER_S,
-                                              .metadata = metadata, .on_message = no_message, .on_finished = keep_status, .context = &status};
+    struct rpc_client_call_options options = {.path = "/bora.v1.KeyService/ListKeys",
+                                              .deadline_ns = clock_monotonic_ns(clock_system()) + SECONDS * NS_PER_S,
+                                              .metadata = metadata,
+                                              .on_message = no_message,
+                                              .on_finished = keep_status,
+                                              .context = &status};
     struct rpc_client_call *started = NULL;
     assert_int_equal(rpc_client_call_start(fixture->channel, &options, &started, NULL), STATUS_OK);
     rpc_client_call_half_close(started);
@@ -530,7 +575,9 @@ static bool health_is_serving(struct fixture *fixture) {
     struct bytes reply;
     bytes_init(&reply, 64);
     struct error err = {0};
-    assert_int_equal(rpc_client_unary(fixture->channel, "/grpc.health.v1.Health/Check", NULL, (struct bytes_view){0}, SECONDS * NS_PER_S, &reply, &err), STATUS_OK);
+    assert_int_equal(rpc_client_unary(fixture->channel, "/grpc.health.v1.Health/Check", NULL, (struct bytes_view){0},
+                                      SECONDS * NS_PER_S, &reply, &err),
+                     STATUS_OK);
     bool serving = reply.length == 2 && reply.data[0] == 8 && reply.data[1] == 1;
     bytes_deinit(&reply);
     return serving;
@@ -573,12 +620,17 @@ static void test_hung_redis_is_unavailable_not_a_hang(void **state) {
 static const char *get(const struct fixture *fixture, const char *path) {
     static char answer[65536];
     char request[128];
-    struct sockaddr_in name = {.sin_family = AF_INET, .sin_port = htons((uint16_t)fixture->metrics_port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    int fd = socket(AF_INET, SOCK_STREAM, 0), length = snprintf(request, sizeof request, "GET %s HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", path);
+    struct sockaddr_in name = {.sin_family = AF_INET,
+                               .sin_port = htons((uint16_t)fixture->metrics_port),
+                               .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    int fd = socket(AF_INET, SOCK_STREAM, 0),
+        length = snprintf(request, sizeof request, "GET %s HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", path);
     assert_int_equal(connect(fd, (struct sockaddr *)&name, sizeof name), 0);
     assert_int_equal(write(fd, request, (size_t)length), length);
     size_t received = 0;
-    for (ssize_t got; received < sizeof answer - 1 && (got = read(fd, answer + received, sizeof answer - 1 - received)) > 0;) received += (size_t)got;
+    for (ssize_t got;
+         received < sizeof answer - 1 && (got = read(fd, answer + received, sizeof answer - 1 - received)) > 0;)
+        received += (size_t)got;
     answer[received] = 0;
     close(fd);
     return answer;
@@ -622,13 +674,17 @@ static void *create_many(void *context) {
     while (!atomic_load(&creating->stop)) {
         bytes_reset(&reply);
         struct error err = {0};
-        if (rpc_client_unary(creating->fixture->channel, "/bora.v1.KeyService/CreateKey", metadata, bytes_view(&packed), SECONDS * NS_PER_S, &reply, &err) != STATUS_OK) continue;
+        if (rpc_client_unary(creating->fixture->channel, "/bora.v1.KeyService/CreateKey", metadata, bytes_view(&packed),
+                             SECONDS * NS_PER_S, &reply, &err) != STATUS_OK)
+            continue;
         struct arena arena;
         arena_init(&arena, 1 << 16);
         ProtobufCMessage *message = NULL;
-        if (protobuf_unpack(&bora__v1__create_key_response__descriptor, bytes_view(&reply), &arena, &message, NULL) == STATUS_OK) {
+        if (protobuf_unpack(&bora__v1__create_key_response__descriptor, bytes_view(&reply), &arena, &message, NULL) ==
+            STATUS_OK) {
             pthread_mutex_lock(&creating->mutex);
-            if (creating->count < 4000) snprintf(creating->keys[creating->count++], 64, "%s", ((Bora__V1__CreateKeyResponse *)message)->key);
+            if (creating->count < 4000)
+                snprintf(creating->keys[creating->count++], 64, "%s", ((Bora__V1__CreateKeyResponse *)message)->key);
             pthread_mutex_unlock(&creating->mutex);
         }
         arena_deinit(&arena);
@@ -710,7 +766,9 @@ static void test_another_hash_secret_is_refused_loudly(void **state) {
 static void test_sigterm_lets_running_calls_end(void **state) {
     struct fixture *fixture = *state;
     Bora__V1__CreateKeyResponse *created = create_plain(fixture);
-    struct waiting waiting = {.mutex = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER, .fixture = fixture,
+    struct waiting waiting = {.mutex = PTHREAD_MUTEX_INITIALIZER,
+                              .changed = PTHREAD_COND_INITIALIZER,
+                              .fixture = fixture,
                               .descriptor = &bora__v1__verify_key_response__descriptor};
     Bora__V1__VerifyKeyRequest request = BORA__V1__VERIFY_KEY_REQUEST__INIT;
     request.key = created->key;
@@ -719,7 +777,8 @@ static void test_sigterm_lets_running_calls_end(void **state) {
     assert_int_equal(protobuf_pack(&request.base, &packed), STATUS_OK);
     const char *const metadata[] = {"authorization", "Bearer " SERVICE_TOKEN, NULL};
     redis_server_freeze(&fixture->redis);
-    assert_int_equal(rpc_client_unary_async(fixture->channel, "/bora.v1.KeyService/VerifyKey", metadata, bytes_view(&packed), SECONDS * NS_PER_S, on_done, &waiting, NULL),
+    assert_int_equal(rpc_client_unary_async(fixture->channel, "/bora.v1.KeyService/VerifyKey", metadata,
+                                            bytes_view(&packed), SECONDS * NS_PER_S, on_done, &waiting, NULL),
                      STATUS_OK);
     bytes_deinit(&packed);
     nanosleep(&(struct timespec){.tv_nsec = 100 * NS_PER_MS}, NULL); /* the call is on its way to Redis */
@@ -742,11 +801,18 @@ static void test_wrong_settings_end_with_one_clear_line(void **state) {
     snprintf(redis, sizeof redis, "--redis=%s", fixture->redis.address);
     snprintf(secret, sizeof secret, "--hash-secret-file=%s/hash-secret", fixture->folder);
     snprintf(taken, sizeof taken, "--listen=nowhere");
-    const struct { const char *arguments[8]; const char *says; int exit; } cases[] = {
+    const struct {
+        const char *arguments[8];
+        const char *says;
+        int exit;
+    } cases[] = {
         {{program, redis, NULL}, "hash-secret-file", 1},
         {{program, redis, secret, NULL}, "admin-key", 1},
         {{program, redis, secret, "--admin-key=short", NULL}, "admin-key is shorter", 1},
-        {{program, "--redis=nothing", secret, "--admin-key=" ADMIN_KEY, "--service-token=" SERVICE_TOKEN, "--listen=127.0.0.1:0", NULL}, "nothing", 1},
+        {{program, "--redis=nothing", secret, "--admin-key=" ADMIN_KEY, "--service-token=" SERVICE_TOKEN,
+          "--listen=127.0.0.1:0", NULL},
+         "nothing",
+         1},
         {{program, "--liste=1", NULL}, "listen", 2},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -762,8 +828,9 @@ static void test_redis_that_never_was_is_named(void **state) {
     struct fixture *fixture = *state;
     char secret[128];
     snprintf(secret, sizeof secret, "--hash-secret-file=%s/hash-secret", fixture->folder);
-    const char *const arguments[] = {program, "--listen=127.0.0.1:0", "--redis=unix:/tmp/bora-no-such-socket", secret, "--admin-key=" ADMIN_KEY,
-                                     "--service-token=" SERVICE_TOKEN, NULL};
+    const char *const arguments[] = {program, "--listen=127.0.0.1:0",   "--redis=unix:/tmp/bora-no-such-socket",
+                                     secret,  "--admin-key=" ADMIN_KEY, "--service-token=" SERVICE_TOKEN,
+                                     NULL};
     struct test_process process;
     char line[512];
     test_process_start(&process, arguments);

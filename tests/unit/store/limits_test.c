@@ -1,7 +1,7 @@
 /* Copyright Bora contributors
  * SPDX-License-Identifier: Apache-2.0 */
-#include "store/limits.h"
 #include "base/random.h"
+#include "store/limits.h"
 #include "tests/unit/store/redis_fixture.h"
 
 #include <inttypes.h>
@@ -54,7 +54,11 @@ static void make_key(struct redis_client *client, const char *key_id, const char
 }
 
 static struct limits_request request_of(int64_t key_requests, int64_t key_tokens, int64_t tokens) {
-    return (struct limits_request){.key_id = KEY, .model = "small", .key = {key_requests, key_tokens}, .key_and_model = UNLIMITED, .tokens = tokens};
+    return (struct limits_request){.key_id = KEY,
+                                   .model = "small",
+                                   .key = {key_requests, key_tokens},
+                                   .key_and_model = UNLIMITED,
+                                   .tokens = tokens};
 }
 
 static void test_without_limits_everything_passes_and_nothing_is_kept(void **state) {
@@ -77,8 +81,13 @@ static void test_key_must_stand(void **state) {
     make_key(client, "revoked", "revoked_at 1700000001");
     make_key(client, "expired", "expires_at 1700000001");
     make_key(client, "lasting", "expires_at 1800000001");
-    static const struct { const char *key_id; enum limits_outcome outcome; } cases[] = {
-        {"nosuchkey", LIMITS_KEY_UNKNOWN}, {"revoked", LIMITS_KEY_REVOKED}, {"expired", LIMITS_KEY_EXPIRED}, {"lasting", LIMITS_ADMITTED}};
+    static const struct {
+        const char *key_id;
+        enum limits_outcome outcome;
+    } cases[] = {{"nosuchkey", LIMITS_KEY_UNKNOWN},
+                 {"revoked", LIMITS_KEY_REVOKED},
+                 {"expired", LIMITS_KEY_EXPIRED},
+                 {"lasting", LIMITS_ADMITTED}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct limits_request request = request_of(10, 10, 1);
         request.key_id = cases[i].key_id;
@@ -143,7 +152,8 @@ static void test_denied_request_passes_after_retry_after_and_not_before(void **s
 static void test_zero_and_too_small_limits_never_fit(void **state) {
     struct redis_client *client = ((struct redis_fixture *)*state)->client;
     make_key(client, KEY, "");
-    struct limits_request no_requests = request_of(0, LIMITS_ABSENT, 0), no_tokens = request_of(5, 0, 0), too_large = request_of(5, 99, 100);
+    struct limits_request no_requests = request_of(0, LIMITS_ABSENT, 0), no_tokens = request_of(5, 0, 0),
+                          too_large = request_of(5, 99, 100);
     struct limits_result result = reserve(client, &no_requests);
     assert_int_equal(result.outcome, LIMITS_NEVER_FITS);
     assert_int_equal(result.denied_by, LIMITS_KEY_REQUESTS);
@@ -251,8 +261,10 @@ static void test_unsettled_reservation_leaves_by_itself(void **state) {
     for (size_t i = 0; i < reply->count; i++) {
         const char *name = (const char *)reply->items[i].string.data;
         int64_t left_ms = call_integer(client, "PTTL %s", name);
-        if (strncmp(name, "bora:key:", 9) == 0) assert_int_equal(left_ms, -1);
-        else assert_in_range(left_ms, 1, 124000);
+        if (strncmp(name, "bora:key:", 9) == 0)
+            assert_int_equal(left_ms, -1);
+        else
+            assert_in_range(left_ms, 1, 124000);
     }
     redis_reply_free(reply);
 }
@@ -293,7 +305,8 @@ static void test_largest_numbers_stay_exact(void **state) {
 
 static void test_numbers_out_of_range_are_refused_before_redis(void **state) {
     struct redis_client *client = ((struct redis_fixture *)*state)->client;
-    struct limits_request bad[] = {request_of(-2, 1, 1), request_of(1, LIMITS_MAX + 1, 1), request_of(1, 1, -1), request_of(1, 1, LIMITS_MAX + 1), request_of(1, 1, 1)};
+    struct limits_request bad[] = {request_of(-2, 1, 1), request_of(1, LIMITS_MAX + 1, 1), request_of(1, 1, -1),
+                                   request_of(1, 1, LIMITS_MAX + 1), request_of(1, 1, 1)};
     bad[4].key_id = "";
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         struct answer answer = {.tally = TALLY_INIT};
@@ -318,7 +331,10 @@ static void *crowd_main(void *context) {
     pthread_barrier_wait(&crowd->start);
     for (int i = 0; i < crowd->per_thread; i++) {
         struct limits_result result = reserve(crowd->client, &crowd->request);
-        atomic_fetch_add(result.outcome == LIMITS_ADMITTED ? &crowd->admitted : result.outcome == LIMITS_DENIED ? &crowd->denied : &crowd->other, 1);
+        atomic_fetch_add(result.outcome == LIMITS_ADMITTED ? &crowd->admitted
+                         : result.outcome == LIMITS_DENIED ? &crowd->denied
+                                                           : &crowd->other,
+                         1);
     }
     return NULL;
 }
@@ -381,24 +397,31 @@ static void test_random_traffic_matches_the_definition(void **state) {
     for (uint64_t step = 0; step < 3000; step++) {
         uint64_t draw = random_philox(seed, step, 0);
         /* Mostly close together, sometimes after a pause, rarely after a long one. */
-        now += draw % 100 < 90 ? (int64_t)(random_philox(seed, step, 1) % 2500) : draw % 100 < 98 ? (int64_t)(random_philox(seed, step, 1) % 30000) : 200000;
-        struct limits_request request = request_of(requests_limit, tokens_limit, (int64_t)(random_philox(seed, step, 2) % 1200));
+        now += draw % 100 < 90   ? (int64_t)(random_philox(seed, step, 1) % 2500)
+               : draw % 100 < 98 ? (int64_t)(random_philox(seed, step, 1) % 30000)
+                                 : 200000;
+        struct limits_request request =
+            request_of(requests_limit, tokens_limit, (int64_t)(random_philox(seed, step, 2) % 1200));
         request.test_time_ms = now;
-        int64_t first = now / 1000 - 60, used_requests = sum(past, count, first, now / 1000, true), used_tokens = sum(past, count, first, now / 1000, false);
+        int64_t first = now / 1000 - 60, used_requests = sum(past, count, first, now / 1000, true),
+                used_tokens = sum(past, count, first, now / 1000, false);
         bool fits = used_requests + 1 <= requests_limit && used_tokens + request.tokens <= tokens_limit;
         struct limits_result result = reserve(client, &request);
         assert_int_equal(result.outcome, fits ? LIMITS_ADMITTED : LIMITS_DENIED);
         assert_int_equal(result.requests.remaining, requests_limit - used_requests - (fits ? 1 : 0));
         assert_int_equal(result.tokens.remaining, tokens_limit - used_tokens - (fits ? request.tokens : 0));
-        if (fits) past[count++] = (struct past){now, request.tokens, result.reservation, false};
+        if (fits)
+            past[count++] = (struct past){now, request.tokens, result.reservation, false};
         else {
             denied++;
             assert_in_range(result.retry_after_ms, 1, 61000);
         }
         /* Now and then somebody finishes: a few seconds or a few minutes after it began. */
         if (count > 0 && random_philox(seed, step, 3) % 2 == 0) {
-            struct past *done = &past[(uint64_t)count - 1 - random_philox(seed, step, 4) % (count < 60 ? (uint64_t)count : 60)];
-            int64_t actual = done->tokens > 0 ? (int64_t)(random_philox(seed, step, 5) % (uint64_t)(done->tokens + 1)) : 0;
+            struct past *done =
+                &past[(uint64_t)count - 1 - random_philox(seed, step, 4) % (count < 60 ? (uint64_t)count : 60)];
+            int64_t actual =
+                done->tokens > 0 ? (int64_t)(random_philox(seed, step, 5) % (uint64_t)(done->tokens + 1)) : 0;
             settle(client, &done->reservation, actual);
             if (!done->settled) done->tokens = actual; /* past the window it makes no difference */
             done->settled = true;

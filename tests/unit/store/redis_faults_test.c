@@ -9,7 +9,9 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-static int64_t now_ns(void) { return clock_monotonic_ns(clock_system()); }
+static int64_t now_ns(void) {
+    return clock_monotonic_ns(clock_system());
+}
 
 static void wait_until_disconnected(const struct redis_client *client) {
     int64_t until = now_ns() + CONNECT_NS;
@@ -22,7 +24,9 @@ static void wait_until_disconnected(const struct redis_client *client) {
 static struct redis_client *connect_client(const struct redis_options *options) {
     struct redis_client *client = NULL;
     struct error err = {0};
-    if (redis_client_create(options, &client, &err) != STATUS_OK || redis_client_wait(client, CONNECT_NS, &err) != STATUS_OK) fail_msg("%s", err.message);
+    if (redis_client_create(options, &client, &err) != STATUS_OK ||
+        redis_client_wait(client, CONNECT_NS, &err) != STATUS_OK)
+        fail_msg("%s", err.message);
     return client;
 }
 
@@ -61,7 +65,8 @@ static void test_without_a_connection_commands_fail_at_once(void **state) {
 
 static void test_acknowledged_writes_survive_kill_9(void **state) {
     struct redis_fixture *fixture = *state;
-    for (int i = 0; i < 100; i++) assert_int_equal(redis_callf(fixture->client, NULL, NULL, "RPUSH list %lld", (long long)i), STATUS_OK);
+    for (int i = 0; i < 100; i++)
+        assert_int_equal(redis_callf(fixture->client, NULL, NULL, "RPUSH list %lld", (long long)i), STATUS_OK);
     redis_server_kill(&fixture->server);
     wait_until_disconnected(fixture->client);
     redis_server_start(&fixture->server);
@@ -112,8 +117,9 @@ static void test_slow_server_that_answers_is_kept(void **state) {
     struct redis_client *client = connect_client(&options);
     /* The first command takes most of the time-out, the second the rest and more: it is late though the server is alive. (Sent together they would
      * be answered together.) */
-    struct bytes_view busy = bytes_view_string("local t = redis.call('TIME') local s = t[1] * 1000000 + t[2] "
-                                               "repeat t = redis.call('TIME') until t[1] * 1000000 + t[2] - s > 700000 return 1");
+    struct bytes_view busy =
+        bytes_view_string("local t = redis.call('TIME') local s = t[1] * 1000000 + t[2] "
+                          "repeat t = redis.call('TIME') until t[1] * 1000000 + t[2] - s > 700000 return 1");
     struct tally tally = TALLY_INIT;
     redis_commandf(client, tally_count, &tally, "EVAL %b 0", &busy);
     nanosleep(&(struct timespec){.tv_nsec = 100 * NS_PER_MS}, NULL);
@@ -181,7 +187,10 @@ static void count_states(void *context, bool connected) {
 static void test_each_change_of_the_connection_is_told(void **state) {
     struct redis_fixture *fixture = *state;
     struct states states = {0};
-    struct redis_options options = {.address = fixture->server.address, .timeout_ns = PATIENT_NS, .on_connection = count_states, .context = &states};
+    struct redis_options options = {.address = fixture->server.address,
+                                    .timeout_ns = PATIENT_NS,
+                                    .on_connection = count_states,
+                                    .context = &states};
     struct redis_client *client = connect_client(&options);
     redis_server_kill(&fixture->server);
     wait_until_disconnected(client);
@@ -229,7 +238,8 @@ static void test_under_fire_and_kills_every_command_is_answered_once(void **stat
     }
     atomic_store(&storm.stop, true);
     for (int i = 0; i < 4; i++) pthread_join(threads[i], NULL);
-    int64_t counted = call_integer(fixture->client, "INCRBY %s 0", "storm"); /* also: everything before has been answered */
+    int64_t counted =
+        call_integer(fixture->client, "INCRBY %s 0", "storm"); /* also: everything before has been answered */
     assert_int_equal(atomic_load(&storm.answered), atomic_load(&storm.sent));
     /* Every success was counted, and nothing was counted twice. */
     assert_true(counted >= atomic_load(&storm.succeeded));

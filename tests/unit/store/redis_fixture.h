@@ -34,7 +34,8 @@ struct redis_fixture {
     redis_server_create(&fixture->server, NULL);
     struct error err = {0};
     struct redis_options options = {.address = fixture->server.address, .timeout_ns = PATIENT_NS};
-    if (redis_client_create(&options, &fixture->client, &err) != STATUS_OK || redis_client_wait(fixture->client, CONNECT_NS, &err) != STATUS_OK) {
+    if (redis_client_create(&options, &fixture->client, &err) != STATUS_OK ||
+        redis_client_wait(fixture->client, CONNECT_NS, &err) != STATUS_OK) {
         print_error("%s\n", err.message);
         return -1;
     }
@@ -58,9 +59,11 @@ struct tally {
     int by_status[17];
     char message[256];
 };
-#define TALLY_INIT {.mutex = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER}
+#define TALLY_INIT \
+    { .mutex = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER }
 
-[[maybe_unused]] static void tally_count(void *context, enum status status, const struct redis_reply *reply, const char *message) {
+[[maybe_unused]] static void tally_count(void *context, enum status status, const struct redis_reply *reply,
+                                         const char *message) {
     (void)reply;
     struct tally *tally = context;
     pthread_mutex_lock(&tally->mutex);
@@ -77,7 +80,8 @@ struct tally {
     clock_gettime(CLOCK_REALTIME, &deadline);
     deadline.tv_sec += 60;
     pthread_mutex_lock(&tally->mutex);
-    while (tally->total < total && pthread_cond_timedwait(&tally->changed, &tally->mutex, &deadline) == 0) {}
+    while (tally->total < total && pthread_cond_timedwait(&tally->changed, &tally->mutex, &deadline) == 0) {
+    }
     int came = tally->total;
     pthread_mutex_unlock(&tally->mutex);
     assert_int_equal(came, total);

@@ -13,7 +13,8 @@ struct ear {
     char last[64];
     size_t last_length;
 };
-#define EAR_INIT {.mutex = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER}
+#define EAR_INIT \
+    { .mutex = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER }
 
 static void hear(void *context, struct bytes_view message) {
     struct ear *ear = context;
@@ -29,8 +30,10 @@ static void note_state(void *context, bool subscribed) {
     struct ear *ear = context;
     pthread_mutex_lock(&ear->mutex);
     ear->subscribed = subscribed;
-    if (subscribed) ear->ups++;
-    else ear->downs++;
+    if (subscribed)
+        ear->ups++;
+    else
+        ear->downs++;
     pthread_cond_signal(&ear->changed);
     pthread_mutex_unlock(&ear->mutex);
 }
@@ -41,7 +44,8 @@ static void wait_for(struct ear *ear, const int *count, int least) {
     clock_gettime(CLOCK_REALTIME, &deadline);
     deadline.tv_sec += 30;
     pthread_mutex_lock(&ear->mutex);
-    while (*count < least && pthread_cond_timedwait(&ear->changed, &ear->mutex, &deadline) == 0) {}
+    while (*count < least && pthread_cond_timedwait(&ear->changed, &ear->mutex, &deadline) == 0) {
+    }
     int reached = *count;
     pthread_mutex_unlock(&ear->mutex);
     assert_true(reached >= least);
@@ -55,7 +59,8 @@ static void test_messages_of_the_channel_arrive_whole(void **state) {
     wait_for(&ear, &ear.ups, 1);
     wait_for(&other, &other.ups, 1);
     struct bytes_view message = bytes_view_of("a\0b", 3);
-    assert_int_equal(redis_callf(fixture->client, NULL, NULL, "PUBLISH news %b", &message), STATUS_OK); /* ordinary commands go on */
+    assert_int_equal(redis_callf(fixture->client, NULL, NULL, "PUBLISH news %b", &message),
+                     STATUS_OK); /* ordinary commands go on */
     wait_for(&ear, &ear.messages, 1);
     assert_int_equal(ear.last_length, 3);
     assert_memory_equal(ear.last, "a\0b", 3);

@@ -29,7 +29,8 @@ static void test_every_reply_type_is_converted(void **state) {
     struct redis_client *client = ((struct redis_fixture *)*state)->client;
     struct error err = {0};
     struct redis_reply *reply = NULL;
-    struct bytes_view source = bytes_view_string("return {1, 'two', {3, {'four'}, false}, redis.status_reply('FINE'), {}}");
+    struct bytes_view source =
+        bytes_view_string("return {1, 'two', {3, {'four'}, false}, redis.status_reply('FINE'), {}}");
     assert_int_equal(redis_callf(client, &reply, &err, "EVAL %b 0", &source), STATUS_OK);
     assert_int_equal(reply->type, REDIS_ARRAY);
     assert_int_equal(reply->count, 5);
@@ -51,7 +52,8 @@ static void test_format_writes_integers_and_refuses_unknown_conversions(void **s
     struct redis_client *client = ((struct redis_fixture *)*state)->client;
     struct error err = {0};
     struct redis_reply *reply = NULL;
-    assert_int_equal(redis_callf(client, &reply, &err, "  INCRBY   counter:%lld  %lld ", -7LL, 9007199254740993LL), STATUS_OK);
+    assert_int_equal(redis_callf(client, &reply, &err, "  INCRBY   counter:%lld  %lld ", -7LL, 9007199254740993LL),
+                     STATUS_OK);
     assert_int_equal(reply->integer, 9007199254740993LL);
     redis_reply_free(reply);
     assert_int_equal(call_integer(client, "EXISTS %s", "counter:-7"), 1);
@@ -70,7 +72,8 @@ static void test_error_reply_is_internal_with_redis_words(void **state) {
 static void test_passing_error_reply_is_unavailable(void **state) {
     struct redis_client *client = ((struct redis_fixture *)*state)->client;
     struct error err = {0};
-    struct bytes_view source = bytes_view_string("return redis.error_reply('LOADING Redis is loading the dataset in memory')");
+    struct bytes_view source =
+        bytes_view_string("return redis.error_reply('LOADING Redis is loading the dataset in memory')");
     assert_int_equal(redis_callf(client, NULL, &err, "EVAL %b 0", &source), STATUS_UNAVAILABLE);
     struct bytes_view close = bytes_view_string("return redis.error_reply('LOADINGS is another word')");
     struct error other = {0};
@@ -82,7 +85,8 @@ static void test_script_runs_before_and_after_the_server_forgot_it(void **state)
     struct redis_script script;
     redis_script_init(&script, "redis.call('INCRBY', KEYS[1], ARGV[1]) return {KEYS[1], ARGV[2]}\n");
     assert_int_equal(strlen(script.sha1), 40);
-    struct bytes_view keys[] = {bytes_view_string("sum")}, arguments[] = {bytes_view_string("5"), bytes_view_of("x\0y", 3)};
+    struct bytes_view keys[] = {bytes_view_string("sum")},
+                      arguments[] = {bytes_view_string("5"), bytes_view_of("x\0y", 3)};
     struct error err = {0};
     for (int i = 1; i <= 4; i++) {
         if (i == 3) assert_int_equal(redis_callf(client, NULL, &err, "SCRIPT FLUSH"), STATUS_OK);
@@ -133,12 +137,18 @@ static void test_many_threads_share_one_client(void **state) {
 
 static void call_in_callback(void *context, enum status status, const struct redis_reply *reply, const char *message) {
     (void)status, (void)reply, (void)message;
-    struct { struct redis_client *client; atomic_int result; } *call = context;
+    struct {
+        struct redis_client *client;
+        atomic_int result;
+    } *call = context;
     atomic_store(&call->result, redis_callf(call->client, NULL, NULL, "PING"));
 }
 
 static void test_blocking_call_on_the_clients_thread_is_refused(void **state) {
-    struct { struct redis_client *client; atomic_int result; } call = {((struct redis_fixture *)*state)->client, -1};
+    struct {
+        struct redis_client *client;
+        atomic_int result;
+    } call = {((struct redis_fixture *)*state)->client, -1};
     redis_commandf(call.client, call_in_callback, &call, "PING");
     assert_int_equal(redis_callf(call.client, NULL, NULL, "PING"), STATUS_OK); /* answered after the first */
     assert_int_equal(atomic_load(&call.result), STATUS_INTERNAL);
@@ -161,7 +171,8 @@ static void test_destroy_cancels_what_is_pending(void **state) {
 
 static void test_address_must_be_host_and_port_or_a_socket(void **state) {
     (void)state;
-    static const char *const bad[] = {"", "localhost", ":6379", "host:", "host:0", "host:65536", "host:port", "unix:", "host:1x"};
+    static const char *const bad[] = {"",           "localhost", ":6379", "host:",  "host:0",
+                                      "host:65536", "host:port", "unix:", "host:1x"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         struct redis_client *client = NULL;
         struct error err = {0};
@@ -175,7 +186,8 @@ static void test_password_and_database_are_used(void **state) {
     (void)state;
     struct redis_server server;
     redis_server_create(&server, "sesame");
-    struct redis_options options = {.address = server.address, .password = "sesame", .database = 3, .timeout_ns = PATIENT_NS};
+    struct redis_options options = {
+        .address = server.address, .password = "sesame", .database = 3, .timeout_ns = PATIENT_NS};
     struct redis_client *client = NULL;
     struct error err = {0};
     assert_int_equal(redis_client_create(&options, &client, &err), STATUS_OK);
