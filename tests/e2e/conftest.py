@@ -17,6 +17,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 BUILD = Path(os.environ.get("BORA_BUILD_DIR", ROOT / "build/release"))
 PORT_NAMES = ["http", "grpc", "keys", "worker", "redis", "keys-metrics", "worker-metrics"]
+PACE = float(os.environ.get("BORA_TEST_PACE", "1"))  # how much slower this build may be (sanitizers)
 PATIENCE_S = 30
 
 
@@ -36,13 +37,13 @@ def free_ports(count):
 
 def until(condition, what, seconds=PATIENCE_S):
     """Wait for a condition; the only thing that a test may wait for."""
-    end = time.monotonic() + seconds
+    end = time.monotonic() + seconds * PACE
     while time.monotonic() < end:
         value = condition()
         if value:
             return value
         time.sleep(0.02)
-    raise AssertionError(f"not within {seconds} s: {what}")
+    raise AssertionError(f"not within {seconds * PACE} s: {what}")
 
 
 class House:
