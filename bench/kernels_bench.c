@@ -151,13 +151,10 @@ static void run_attention(void *context) {
 /** Seconds of one layer's attention: `rows` rows that end at `context`. */
 static double time_attention(struct kernels *kernels, int64_t rows, int64_t context) {
     enum { BLOCKS = CONTEXT / BLOCK_TOKENS };
-    size_t elements = (size_t)CONTEXT * KV_HEADS * HEAD_DIM;
-    struct kv_layer layer = {.type = KV_F16,
-                             .keys = must(calloc(elements, 2)),
-                             .values = must(calloc(elements, 2)),
-                             .block_tokens = BLOCK_TOKENS,
-                             .kv_heads = KV_HEADS,
-                             .head_dim = HEAD_DIM};
+    struct kv_layer layer = {.type = KV_F16, .block_tokens = BLOCK_TOKENS, .kv_heads = KV_HEADS, .head_dim = HEAD_DIM};
+    layer.block_stride = kv_layer_bytes(&layer);
+    layer.base = must(aligned_alloc(64, BLOCKS * layer.block_stride));
+    memset(layer.base, 0, BLOCKS * layer.block_stride);
     int32_t blocks[BLOCKS];
     for (int i = 0; i < BLOCKS; i++) blocks[i] = i;
     float *q = make_floats((size_t)rows * HEADS * HEAD_DIM),
@@ -174,8 +171,7 @@ static double time_attention(struct kernels *kernels, int64_t rows, int64_t cont
                                  .heads = HEADS,
                                  .scale = 0.125f}};
     double seconds = best_of(run_attention, &run);
-    free(layer.keys);
-    free(layer.values);
+    free(layer.base);
     free(q);
     free(out);
     return seconds;

@@ -113,19 +113,22 @@ enum kv_type { KV_F32, KV_F16 };
 size_t kv_type_bytes(enum kv_type type);
 
 /**
- * One layer's keys and values in a pool of blocks; only kernels look inside:
- *
- *     keys:    [block][G][hd][block_tokens]     transposed inside a block, so that the scores of neighbouring positions
- *     values:  [block][G][block_tokens][hd]     come from one vector without sums across lanes
+ * One layer's keys and values in a pool of blocks. A block holds `block_tokens` positions of one sequence (or of several that share
+ * them); this layer's part of block b is the kv_layer_bytes() bytes at base + b * block_stride, so that a block of all layers can be one
+ * piece of memory: it is touched, copied and dropped as one. What lies inside, only kernels know (kernels/kv_layout.h).
  *
  * A sequence's position p lies in block table[p / block_tokens], slot p % block_tokens.
  */
 struct kv_layer {
-    void *keys, *values;
+    void *base;          /* this layer's part of block 0; 64-byte aligned */
+    size_t block_stride; /* bytes from a block to the next; a multiple of 64 */
     enum kv_type type;
     int block_tokens;       /* a multiple of 16, at most 64 */
     int kv_heads, head_dim; /* G; hd a multiple of 16, at most 256 */
 };
+
+/** Bytes of one layer's part of one block; a multiple of 64. Looks at type, block_tokens, kv_heads and head_dim. */
+size_t kv_layer_bytes(const struct kv_layer *layer);
 
 /** A sequence's part of a step. Its `row_count` rows are consecutive in the batch and are its positions
  *  [context - row_count, context). Blocks that hold positions < context are in `blocks`. */

@@ -175,7 +175,3 @@ enum status tensor_dequantise_row(enum tensor_type type, const void *row, int64_
     }
     return STATUS_OK;
 }
-
-size_t kv_type_bytes(enum kv_type type) {
-    return type == KV_F32 ? 4 : 2;
-}

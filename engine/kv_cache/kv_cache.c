@@ -5,6 +5,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 
 struct kv_cache {
@@ -16,13 +17,17 @@ struct kv_cache {
     int32_t *references; /* [block_count] */
 };
 
-/** Bytes of one layer's keys (or values) of one block. */
-static size_t half_block_bytes(const struct kv_cache_options *options) {
-    return (size_t)options->kv_heads * (size_t)options->head_dim * KV_BLOCK_TOKENS * kv_type_bytes(options->type);
+/** A layer's view, but for where it lies. */
+static struct kv_layer layer_shape(const struct kv_cache_options *options) {
+    return (struct kv_layer){.type = options->type,
+                             .block_tokens = KV_BLOCK_TOKENS,
+                             .kv_heads = options->kv_heads,
+                             .head_dim = options->head_dim};
 }
 
 size_t kv_cache_block_bytes(const struct kv_cache_options *options) {
-    return 2 * (size_t)options->layers * half_block_bytes(options);
+    struct kv_layer layer = layer_shape(options);
+    return (size_t)options->layers * kv_layer_bytes(&layer);
 }
 
 int64_t kv_cache_blocks_for(int64_t tokens) {
@@ -64,15 +69,17 @@ void kv_cache_destroy(struct kv_cache *cache) {
     free(cache);
 }
 
-struct kv_layer kv_cache_layer(const struct kv_cache *cache, int layer) {
-    size_t half = half_block_bytes(&cache->options) * (size_t)cache->options.block_count;
-    char *keys = cache->pool + 2 * half * (size_t)layer;
-    return (struct kv_layer){.keys = keys,
-                             .values = keys + half,
-                             .type = cache->options.type,
-                             .block_tokens = KV_BLOCK_TOKENS,
-                             .kv_heads = cache->options.kv_heads,
-                             .head_dim = cache->options.head_dim};
+struct kv_layer kv_cache_layer(const struct kv_cache *cache, int index) {
+    struct kv_layer layer = layer_shape(&cache->options);
+    layer.base = cache->pool + (size_t)index * kv_layer_bytes(&layer);
+    layer.block_stride = kv_cache_block_bytes(&cache->options);
+    return layer;
+}
+
+void kv_cache_copy_block(struct kv_cache *cache, int32_t from, int32_t to) {
+    assert(from != to);
+    size_t bytes = kv_cache_block_bytes(&cache->options);
+    memcpy(cache->pool + (size_t)to * bytes, cache->pool + (size_t)from * bytes, bytes);
 }
 
 int64_t kv_cache_block_count(const struct kv_cache *cache) {

@@ -3,7 +3,7 @@
 /**
  * KV cache: a pool of equal blocks that hold keys and values of all layers.
  *
- *     pool       [layer][keys | values][block][G][...]      one mapping, touched page by page as blocks are used
+ *     pool       [block][layer][G]{keys, values}            one mapping, touched block by block
  *     sequence   block table: position p is in table[p / block_tokens]
  *
  * Blocks are counted, not moved. A reference count per block is there from the start: prefix sharing, beams and
@@ -41,6 +41,8 @@ int64_t kv_cache_blocks_for(int64_t tokens);
 
 /** What kernels read and write. */
 struct kv_layer kv_cache_layer(const struct kv_cache *cache, int layer);
+/** Keys and values of all layers, for copy-on-write: `to` becomes equal to `from`. */
+void kv_cache_copy_block(struct kv_cache *cache, int32_t from, int32_t to);
 
 int64_t kv_cache_block_count(const struct kv_cache *cache);
 int64_t kv_cache_used(const struct kv_cache *cache);      /* blocks with a reference */

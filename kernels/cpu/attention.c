@@ -6,6 +6,7 @@
  * way however the prompt was cut into steps and whatever else is in the batch.
  */
 #include "kernels/cpu/cpu.h"
+#include "kernels/kv_layout.h"
 
 #include <assert.h>
 #include <math.h>
@@ -22,17 +23,17 @@ struct attention_run {
 };
 
 /** Pointers to one block's keys and values of one head as f32: in place, or converted into scratch. */
-static void load_block(const struct cpu *cpu, const struct kv_layer *layer, int64_t block, int head,
+static void load_block(const struct cpu *cpu, const struct kv_layer *layer, int32_t block, int head,
                        const struct cpu_scratch *scratch, const float **keys, const float **values) {
-    size_t count = (size_t)layer->head_dim * (size_t)layer->block_tokens,
-           at = ((size_t)block * (size_t)layer->kv_heads + (size_t)head) * count;
+    struct kv_head at = kv_head_at(layer, block, head);
     if (layer->type == KV_F32) {
-        *keys = (const float *)layer->keys + at;
-        *values = (const float *)layer->values + at;
+        *keys = at.keys;
+        *values = at.values;
         return;
     }
-    cpu->leaves->load_f16((const uint16_t *)layer->keys + at, (int64_t)count, scratch->keys);
-    cpu->leaves->load_f16((const uint16_t *)layer->values + at, (int64_t)count, scratch->values);
+    int64_t count = (int64_t)layer->head_dim * layer->block_tokens;
+    cpu->leaves->load_f16(at.keys, count, scratch->keys);
+    cpu->leaves->load_f16(at.values, count, scratch->values);
     *keys = scratch->keys;
     *values = scratch->values;
 }
@@ -118,31 +119,30 @@ struct store_run {
 };
 
 /** A key goes down a column, one element in each of the block's rows. */
-static void store_key(const struct cpu *cpu, const struct kv_layer *layer, size_t column, const float *key) {
-    size_t tokens = (size_t)layer->block_tokens;
+static void store_key(const struct cpu *cpu, const struct kv_layer *layer, void *keys, int slot, const float *key) {
+    int tokens = layer->block_tokens;
     if (layer->type == KV_F32) {
-        for (int k = 0; k < layer->head_dim; k++) ((float *)layer->keys)[column + (size_t)k * tokens] = key[k];
+        for (int k = 0; k < layer->head_dim; k++) ((float *)keys)[slot + k * tokens] = key[k];
         return;
     }
     uint16_t halves[HEAD_DIM_MAX];
     cpu->leaves->store_f16(key, layer->head_dim, halves);
-    for (int k = 0; k < layer->head_dim; k++) ((uint16_t *)layer->keys)[column + (size_t)k * tokens] = halves[k];
+    for (int k = 0; k < layer->head_dim; k++) ((uint16_t *)keys)[slot + k * tokens] = halves[k];
 }
 
 /** One position of one head. */
-static void store_head(const struct store_run *run, int64_t t, int head, int64_t block, int slot) {
+static void store_head(const struct store_run *run, int64_t t, int head, int32_t block, int slot) {
     const struct kv_store *store = run->store;
     const struct kv_layer *layer = store->layer;
-    int head_dim = layer->head_dim, tokens = layer->block_tokens;
-    size_t base = ((size_t)block * (size_t)layer->kv_heads + (size_t)head) * (size_t)head_dim * (size_t)tokens;
+    int head_dim = layer->head_dim;
+    struct kv_head at = kv_head_at(layer, block, head);
     const float *key = store->keys + t * store->key_stride + (int64_t)head * head_dim;
     const float *value = store->values + t * store->value_stride + (int64_t)head * head_dim;
-    store_key(run->cpu, layer, base + (size_t)slot, key);
-    size_t row = base + (size_t)slot * (size_t)head_dim;
+    store_key(run->cpu, layer, at.keys, slot, key);
     if (layer->type == KV_F32)
-        memcpy((float *)layer->values + row, value, (size_t)head_dim * sizeof *value);
+        memcpy((float *)at.values + slot * head_dim, value, (size_t)head_dim * sizeof *value);
     else
-        run->cpu->leaves->store_f16(value, head_dim, (uint16_t *)layer->values + row);
+        run->cpu->leaves->store_f16(value, head_dim, (uint16_t *)at.values + slot * head_dim);
 }
 
 static void store_thread(void *context, int index, int size) {

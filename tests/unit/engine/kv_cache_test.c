@@ -49,22 +49,40 @@ static void test_impossible_pool_is_resource_exhausted(void **state) {
     check_error = (struct error){0};
 }
 
-static void test_layers_do_not_overlap(void **state) {
+/** [block][layer]: every layer's part of every block is memory of its own, and a block's parts are one piece. */
+static void test_parts_lie_side_by_side(void **state) {
     (void)state;
-    struct kv_cache *cache = open_cache(5);
-    size_t plane = 5 * 2 * 16 * KV_BLOCK_TOKENS * 2;
-    char *expected = kv_cache_layer(cache, 0).keys;
-    for (int i = 0; i < 3; i++) {
-        struct kv_layer layer = kv_cache_layer(cache, i);
-        assert_ptr_equal(layer.keys, expected);
-        assert_ptr_equal(layer.values, expected + plane);
-        memset(layer.keys, i + 1, plane);
-        memset(layer.values, i + 11, plane);
-        expected += 2 * plane;
+    enum { BLOCKS = 5, PART = 2 * 2 * 16 * KV_BLOCK_TOKENS * 2 };
+    struct kv_cache *cache = open_cache(BLOCKS);
+    char *expected = kv_cache_layer(cache, 0).base;
+    for (int block = 0; block < BLOCKS; block++) {
+        for (int i = 0; i < 3; i++, expected += PART) {
+            struct kv_layer layer = kv_cache_layer(cache, i);
+            assert_int_equal(kv_layer_bytes(&layer), PART);
+            assert_ptr_equal((char *)layer.base + (size_t)block * layer.block_stride, expected);
+            memset(expected, 3 * block + i, PART);
+        }
     }
-    for (int i = 0; i < 3; i++) {
-        assert_int_equal(((char *)kv_cache_layer(cache, i).keys)[plane - 1], i + 1);
-        assert_int_equal(((char *)kv_cache_layer(cache, i).values)[plane - 1], i + 11);
+    kv_cache_destroy(cache);
+}
+
+static void test_copied_block_equals_its_source_in_every_layer(void **state) {
+    (void)state;
+    struct kv_cache *cache = open_cache(4);
+    for (int block = 0; block < 4; block++) {
+        for (int i = 0; i < 3; i++) {
+            struct kv_layer layer = kv_cache_layer(cache, i);
+            memset((char *)layer.base + (size_t)block * layer.block_stride, 16 * block + i, kv_layer_bytes(&layer));
+        }
+    }
+    kv_cache_copy_block(cache, 2, 1);
+    for (int block = 0; block < 4; block++) {
+        for (int i = 0; i < 3; i++) {
+            struct kv_layer layer = kv_cache_layer(cache, i);
+            const char *part = (char *)layer.base + (size_t)block * layer.block_stride;
+            int expected = 16 * (block == 1 ? 2 : block) + i;
+            for (size_t at = 0; at < kv_layer_bytes(&layer); at++) assert_int_equal(part[at], expected);
+        }
     }
     kv_cache_destroy(cache);
 }
@@ -172,7 +190,8 @@ int main(void) {
         cmocka_unit_test(test_blocks_for_rounds_up),
         cmocka_unit_test(test_no_blocks_is_invalid_argument),
         cmocka_unit_test(test_impossible_pool_is_resource_exhausted),
-        cmocka_unit_test(test_layers_do_not_overlap),
+        cmocka_unit_test(test_parts_lie_side_by_side),
+        cmocka_unit_test(test_copied_block_equals_its_source_in_every_layer),
         cmocka_unit_test(test_reserve_beyond_the_pool_changes_nothing),
         cmocka_unit_test(test_block_is_free_after_its_last_reference),
         cmocka_unit_test(test_freed_block_is_taken_first),

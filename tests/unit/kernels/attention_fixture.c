@@ -5,7 +5,10 @@
 #include "kernels/float16.h"
 
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
+
+enum { POOL_GAP = 192 }; /* bytes between a layer's parts of two blocks: other layers' */
 
 /** Blocks are dealt from a shuffled pack, one pool for all sequences; there are a few more than needed. */
 static int deal_blocks(struct pool *pool) {
@@ -38,16 +41,15 @@ void pool_init(struct pool *pool, const struct pool_shape *shape, int sequence_c
         pool->queries[s] = fixture_normals(&random, contexts[s] * shape->heads * shape->head_dim);
         pool->out[s] = fixture_floats(contexts[s] * shape->heads * shape->head_dim, 0);
     }
-    size_t bytes = (size_t)deal_blocks(pool) * (size_t)(shape->kv_heads * shape->head_dim * shape->block_tokens) *
-                   kv_type_bytes(shape->type);
-    pool->layer = (struct kv_layer){.keys = test_malloc(bytes),
-                                    .values = test_malloc(bytes),
-                                    .type = shape->type,
+    pool->layer = (struct kv_layer){.type = shape->type,
                                     .block_tokens = shape->block_tokens,
                                     .kv_heads = shape->kv_heads,
                                     .head_dim = shape->head_dim};
-    memset(pool->layer.keys, 0xFF, bytes); /* NaN in f16 and in f32 */
-    memset(pool->layer.values, 0xFF, bytes);
+    pool->layer.block_stride = kv_layer_bytes(&pool->layer) + POOL_GAP;
+    size_t bytes = (size_t)deal_blocks(pool) * pool->layer.block_stride;
+    pool->layer.base = aligned_alloc(64, bytes);
+    assert_non_null(pool->layer.base);
+    memset(pool->layer.base, 0xFF, bytes); /* NaN in f16 and in f32 */
 }
 
 void pool_deinit(struct pool *pool) {
@@ -57,8 +59,7 @@ void pool_deinit(struct pool *pool) {
         test_free(pool->queries[s]);
         test_free(pool->out[s]);
     }
-    test_free(pool->layer.keys);
-    test_free(pool->layer.values);
+    free(pool->layer.base);
 }
 
 /** Copy rows of `width` floats between a sequence's array and the step's, whose rows are `stride` apart. */

@@ -7,6 +7,8 @@
  *   a weight    e^(score - maximum): the errors of both scores, plus |score - maximum| half units from the range reduction, plus 4
  *   the output  the weights' relative error twice (above and below the fraction), plus (blocks * 3 + block_tokens) half units; of max |v|
  */
+#include "kernels/float16.h"
+#include "kernels/kv_layout.h"
 #include "tests/unit/kernels/attention_fixture.h"
 
 #include <math.h>
@@ -163,7 +165,12 @@ static void test_one_position_gives_its_value(void **state) {
 
 /* ---- storing ----------------------------------------------------------------------------------------------------------- */
 
-/** Every element lies where kernels.h says, rounded as f16 rounds, and nothing else was written. */
+static float stored_at(const struct pool *pool, const void *array, int64_t index) {
+    if (pool->shape.type == KV_F32) return ((const float *)array)[index];
+    return float_from_f16(((const uint16_t *)array)[index]);
+}
+
+/** Every element lies where kv_layout.h says, rounded as f16 rounds, and nothing else was written. */
 static void test_store_puts_every_element_in_its_place(void **state) {
     (void)state;
     static const uint64_t seeds[] = {27, 28};
@@ -181,29 +188,16 @@ static void test_store_puts_every_element_in_its_place(void **state) {
             pool_step(&pool, kernels, zeros, contexts, 0.125f, 0);
             for (int s = 0; s < 2; s++) {
                 for (int64_t i = 0; i < contexts[s] * 2 * 48; i++) {
-                    int64_t position = i / 96, head = i / 48 % 2, k = i % 48, slot = position % 16,
-                            base = (pool.blocks[s][position / 16] * 2 + head) * 48 * 16;
-                    int64_t key_at = base + k * 16 + slot, value_at = base + slot * 48 + k;
-                    float key, value;
-                    if (type == KV_F32) {
-                        key = ((float *)pool.layer.keys)[key_at];
-                        value = ((float *)pool.layer.values)[value_at];
-                    } else {
-                        assert_int_equal(
-                            tensor_dequantise_row(TENSOR_F16, (uint16_t *)pool.layer.keys + key_at, 1, &key),
-                            STATUS_OK);
-                        assert_int_equal(
-                            tensor_dequantise_row(TENSOR_F16, (uint16_t *)pool.layer.values + value_at, 1, &value),
-                            STATUS_OK);
-                    }
+                    int64_t position = i / 96, head = i / 48 % 2, k = i % 48, slot = position % 16;
+                    struct kv_head at = kv_head_at(&pool.layer, pool.blocks[s][position / 16], (int)head);
+                    float key = stored_at(&pool, at.keys, k * 16 + slot),
+                          value = stored_at(&pool, at.values, slot * 48 + k);
                     assert_true(key == pool_stored(&pool, pool.keys[s][i]));
                     assert_true(value == pool_stored(&pool, pool.values[s][i]));
                 }
             }
-            uint8_t *unused =
-                (uint8_t *)pool.layer.keys + ((size_t)pool.blocks[1][1] * 2 * 48 * 16 + 5) *
-                                                 kv_type_bytes(shape.type); /* slot 5 of positions 16..31 of 20 */
-            assert_int_equal(unused[0], 0xFF);
+            uint8_t *unused = kv_head_at(&pool.layer, pool.blocks[1][1], 0).keys; /* position 21 of 20 is not there */
+            assert_int_equal(unused[5 * kv_type_bytes(shape.type)], 0xFF);
             pool_deinit(&pool);
             kernels_close(kernels);
         }
