@@ -12,6 +12,7 @@
  */
 #include "base/clock.h"
 #include "base/threads.h"
+#include "bench/read_bandwidth.h"
 #include "kernels/kernels.h"
 
 #include <math.h>
@@ -59,46 +60,6 @@ static float *make_floats(size_t count) {
     float *out = must(malloc(count * sizeof *out));
     for (size_t i = 0; i < count; i++) out[i] = (float)(i * 40503u % 1000) / 500 - 1;
     return out;
-}
-
-/* ---- memory ------------------------------------------------------------------------------------------------------------ */
-
-struct read_run {
-    struct thread_team *team;
-    const uint64_t *words;
-    size_t count;
-    uint64_t sums[256];
-};
-
-static void read_thread(void *context, int index, int size) {
-    struct read_run *run = context;
-    size_t first = run->count * (size_t)index / (size_t)size / 32 * 32,
-           last = run->count * (size_t)(index + 1) / (size_t)size / 32 * 32;
-    uint64_t sums[32] = {0};
-    for (size_t i = first; i < last; i += 32) {
-        for (size_t j = 0; j < 32; j++) sums[j] += run->words[i + j];
-    }
-    for (size_t j = 0; j < 32; j++) run->sums[index] += sums[j];
-}
-
-static void read_all(void *context) {
-    struct read_run *run = context;
-    thread_team_run(run->team, read_thread, run);
-}
-
-/** Bytes a second that `threads` read from a memory no cache holds. */
-static double read_bandwidth(int threads) {
-    struct read_run run = {.count = 2 * DECODE_BYTES / sizeof(uint64_t)};
-    uint64_t *words = must(malloc(run.count * sizeof *words));
-    for (size_t i = 0; i < run.count; i++) words[i] = i;
-    run.words = words;
-    if (thread_team_create(threads, 50000, &run.team, NULL) != STATUS_OK) exit(1);
-    double seconds = best_of(read_all, &run);
-    thread_team_destroy(run.team);
-    volatile uint64_t keep = run.sums[0];
-    (void)keep;
-    free(words);
-    return (double)(run.count * sizeof *words) / seconds;
 }
 
 /* ---- operations -------------------------------------------------------------------------------------------------------- */
@@ -214,7 +175,7 @@ int main(int argc, char **argv) {
         return 2;
     }
     printf("%s\n%d threads; memory reads %.1f GB/s\n", kernels_cpu_description(), threads,
-           read_bandwidth(threads) * 1e-9);
+           read_bandwidth(threads, bench_seconds) * 1e-9);
     for (const char *const *variant = kernels_cpu_variants(); *variant != NULL; variant++)
         bench_variant(*variant, threads);
     return 0;
