@@ -1,0 +1,168 @@
+# Copyright Bora contributors
+# SPDX-License-Identifier: Apache-2.0
+"""The two things that are asked over HTTP: a house of our own under a private folder and free ports, and llama-server.
+
+Both have a `port`, a `client()` and a `body()` that asks for exactly so many tokens.
+"""
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import client
+import peer
+from places import BIN, CACHE, ROOT, clean_environment
+
+sys.path.insert(0, str(ROOT / "tools"))
+import house  # noqa: E402
+
+SLOTS, SLOT_TOKENS = 16, 4096
+END_TOKENS = (0, 2)  # <|endoftext|> and <|im_end|> of SmolLM2: the ones at which an answer would end
+READY_SECONDS = 120
+PORT_NAMES = list(house.PORTS)
+
+
+def free_ports(count):
+    """Below the ephemeral range, so that no client's own socket sits on one between choosing and binding."""
+    found, candidate = [], 20000 + os.getpid() * 37 % 9000
+    while len(found) < count:
+        candidate += 1
+        if house.port_is_free(candidate):
+            found.append(candidate)
+    return found
+
+
+def messages(text, system=None):
+    return ([{"role": "system", "content": system}] if system else []) + [{"role": "user", "content": text}]
+
+
+def answers(port, path):
+    with socket.create_connection(("127.0.0.1", port), timeout=1) as connection:
+        connection.sendall(f"GET {path} HTTP/1.0\r\nHost: 127.0.0.1\r\n\r\n".encode())
+        return b" 200 " in connection.recv(64)
+
+
+def wait_ready(process_alive, port, path, what):
+    until = time.perf_counter() + READY_SECONDS
+    while time.perf_counter() < until:
+        try:
+            if answers(port, path):
+                return
+        except OSError:
+            pass
+        if not process_alive():
+            sys.exit(f"bench: {what} stopped while it started")
+        time.sleep(0.001)
+    sys.exit(f"bench: {what} was not ready within {READY_SECONDS} s")
+
+
+class House:
+    """Redis, keys, one worker and a gateway, as `./dev up` starts them."""
+
+    name = "bora"
+
+    def __init__(self, model, threads, variant):
+        self.folder = Path(tempfile.mkdtemp(prefix="bora-bench-"))
+        house.STATE, house.BIN, house.CACHE = self.folder, BIN, CACHE
+        self.ports = dict(zip(PORT_NAMES, free_ports(len(PORT_NAMES))))
+        self.port = self.ports["http"]
+        self.model_file, self.threads, self.variant = model, threads, variant
+        self.models_file, self.model = house.write_models_file(model)
+
+    def __enter__(self):
+        try:
+            house.start_redis(self.ports)
+            house.start_keys(self.ports)
+            self.start_worker()
+            house.start_gateway(self.ports)
+            house.wait_for("gateway", lambda: house.http_status(f"http://127.0.0.1:{self.port}/readyz")[0] == 200, "everything behind it is ready")
+            self.key = self.new_key("bench")
+        except house.Failure as failure:
+            self.__exit__()
+            sys.exit(f"bench: {failure}")
+        return self
+
+    def __exit__(self, *_):
+        for name in reversed(house.NAMES):
+            house.stop(name)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def start_worker(self):
+        """Seconds from exec to ready."""
+        began = time.perf_counter()
+        house.start("worker", [BIN / "bora-worker", "--models-file", self.models_file, "--model", self.model, "--listen", f"127.0.0.1:{self.ports['worker']}", "--metrics-listen",
+                               f"127.0.0.1:{self.ports['worker_metrics']}", "--threads", self.threads, "--kernel-variant", self.variant, *house.common_flags(self.ports)])
+        wait_ready(lambda: house.running_pid("worker") is not None, self.ports["worker_metrics"], "/readyz", f"the worker ({self.folder}/log/worker.log)")
+        return time.perf_counter() - began
+
+    def stop_worker(self):
+        house.stop("worker")
+
+    def new_key(self, tenant):
+        """A key whose limits nobody reaches."""
+        admin = house.secret_file("admin-key", "bora_admin_").read_text().strip()
+        body = {"name": tenant, "tenant": tenant, "limits": {"requests_per_minute": 1000000, "tokens_per_minute": 1000000000}}
+        request = urllib.request.Request(f"http://127.0.0.1:{self.port}/v1/admin/api-keys", data=json.dumps(body).encode(), headers={"Authorization": f"Bearer {admin}", "Content-Type": "application/json"})
+        try:
+            with urllib.request.urlopen(request, timeout=10) as answer:
+                return json.load(answer)["key"]
+        except urllib.error.HTTPError as error:
+            sys.exit(f"bench: no key could be made: {error.read().decode(errors='replace')}")
+
+    def client(self):
+        return client.Client(self.port, self.key)
+
+    def body(self, text, tokens, system=None):
+        return {"model": self.model, "messages": messages(text, system), "max_tokens": tokens, "temperature": 0, "stream": True, "stream_options": {"include_usage": True},
+                "logit_bias": {str(token): -100 for token in END_TOKENS}}
+
+    def metric(self, name):
+        return house.metric(house.http_status(f"http://127.0.0.1:{self.ports['worker_metrics']}/metrics")[1], name)
+
+
+class PeerServer:
+    name = "llama.cpp"
+
+    def __init__(self, model, threads, variant):
+        self.model, self.threads, self.variant = model, threads, variant
+        self.port = free_ports(len(PORT_NAMES) + 1)[-1]
+        self.process = None
+        peer.programs(variant)
+
+    def start(self):
+        """Seconds from exec to ready."""
+        began = time.perf_counter()
+        command = peer.server_command(self.model, self.threads, self.port, SLOTS, SLOTS * SLOT_TOKENS, self.variant)
+        self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=clean_environment())
+        wait_ready(lambda: self.process.poll() is None, self.port, "/health", "llama-server")
+        return time.perf_counter() - began
+
+    def stop(self):
+        if self.process is not None:
+            self.process.send_signal(signal.SIGINT)
+            try:
+                self.process.wait(20)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+
+    def __enter__(self):
+        self.start()
+        return self
+
+    def __exit__(self, *_):
+        self.stop()
+
+    def client(self):
+        return client.Client(self.port)
+
+    def body(self, text, tokens, system=None):
+        return {"messages": messages(text, system), "max_tokens": tokens, "temperature": 0, "stream": True, "stream_options": {"include_usage": True}, "ignore_eos": True}
