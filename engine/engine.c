@@ -11,6 +11,8 @@
 #include <string.h>
 #include <unistd.h>
 
+enum { DRAFTS_MAX = 48 /* guesses in one step, over all sequences */ };
+
 /* ---- the size of the KV pool --------------------------------------------------------------------------------------- */
 
 /** Bytes of memory that this process may use: the machine's, or less when its control group says so. */
@@ -71,8 +73,8 @@ static enum status open_model(struct engine *engine, const struct engine_options
     int64_t columns = engine->config.width, attended = (int64_t)engine->config.heads * engine->config.head_dim;
     if (columns < attended) columns = attended;
     if (columns < engine->config.feed_forward) columns = engine->config.feed_forward;
-    int64_t rows =
-        options->step_tokens_max > options->sequences_max ? options->step_tokens_max : options->sequences_max;
+    int64_t logits = options->sequences_max + (options->speculation ? DRAFTS_MAX : 0),
+            rows = options->step_tokens_max > logits ? options->step_tokens_max : logits;
     struct kernels_options kernels = {.variant = options->variant,
                                       .threads = options->threads,
                                       .spin_ns = -1,
@@ -81,15 +83,14 @@ static enum status open_model(struct engine *engine, const struct engine_options
                                       .context_max = engine->config.context_tokens,
                                       .heads_max = engine->config.heads};
     TRY(kernels_open(options->device, &kernels, &engine->kernels, err));
-    return model_load(engine->gguf, &engine->config, engine->kernels, options->step_tokens_max, options->sequences_max,
-                      &engine->model, err);
+    return model_load(engine->gguf, &engine->config, engine->kernels, options->step_tokens_max, logits, &engine->model,
+                      err);
 }
 
 static enum status forward(void *context, const struct model_batch *batch, struct error *err) {
     (void)err; /* a CPU cannot fail; a device that can lose its memory will */
     struct engine *engine = context;
-    model_forward(engine->model, engine->cache, batch);
-    return STATUS_OK;
+    return model_forward(engine->model, engine->cache, batch) ? STATUS_OK : STATUS_CANCELLED;
 }
 
 static enum status open_scheduler(struct engine *engine, const struct engine_options *options, struct error *err) {
@@ -106,7 +107,10 @@ static enum status open_scheduler(struct engine *engine, const struct engine_opt
                                           .context_tokens = context,
                                           .sequences_max = options->sequences_max,
                                           .step_tokens_max = options->step_tokens_max,
-                                          .queue_max = options->queue_max};
+                                          .queue_max = options->queue_max,
+                                          .clock = clock_system(),
+                                          .step_ns = options->step_ns,
+                                          .drafts_max = options->speculation ? DRAFTS_MAX : 0};
     TRY(scheduler_create(&scheduler, &engine->scheduler, err));
     engine->alive_max = options->sequences_max + options->queue_max;
     engine->description =
@@ -134,6 +138,15 @@ static void open_metrics(struct engine *engine, struct metrics *metrics) {
         .kv_tokens_total = metrics_gauge(metrics, "bora_engine_kv_tokens_total", "Positions in the KV pool."),
         .prompt_tokens = metrics_counter(metrics, "bora_engine_prompt_tokens_total", "Prompt tokens computed."),
         .completion_tokens = metrics_counter(metrics, "bora_engine_completion_tokens_total", "Tokens sampled."),
+        .cached_tokens = metrics_counter(metrics, "bora_engine_cached_tokens_total",
+                                         "Prompt tokens taken over from the prefix cache."),
+        .draft_tokens = metrics_counter(metrics, "bora_engine_draft_tokens_total", "Tokens guessed by prompt lookup."),
+        .draft_accepted =
+            metrics_counter(metrics, "bora_engine_draft_accepted_tokens_total", "Guessed tokens that were right."),
+        .preemptions = metrics_counter(metrics, "bora_engine_preemptions_total",
+                                       "Generations that gave up their memory or slot and started over."),
+        .repairs = metrics_counter(metrics, "bora_engine_repairs_total",
+                                   "Times that the idle check found KV blocks unaccounted for, and mended it."),
         .step_seconds = metrics_histogram(metrics, "bora_engine_step_seconds", "Time of one step, sampling included.",
                                           METRICS_SECONDS),
         .step_rows = metrics_histogram(metrics, "bora_engine_step_tokens", "Tokens computed in one step.", rows)};
@@ -150,6 +163,8 @@ enum status engine_open(const struct engine_options *options, struct engine **ou
     if (engine == NULL) return error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
     pthread_mutex_init(&engine->mutex, NULL);
     pthread_cond_init(&engine->wake, NULL);
+    engine->on_fault = options->on_fault;
+    engine->on_fault_context = options->on_fault_context;
     enum status status = STATUS_OK;
     TRY_CLEANUP(open_model(engine, options, err));
     TRY_CLEANUP(open_scheduler(engine, options, err));

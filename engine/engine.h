@@ -32,17 +32,23 @@ struct engine;
 struct generation;
 
 struct engine_options {
-    const char *model_path;  /* a GGUF file */
-    const char *device;      /* "cpu" */
-    const char *variant;     /* "auto", "plain", "avx2", "avx512" */
-    int threads;             /* 0: all available */
-    int64_t context_tokens;  /* 0: the model file's; never above it */
-    const char *kv_type;     /* "f16" or "f32" */
-    int64_t kv_pool_bytes;   /* 0: enough for `sequences_max` x context, at most a quarter of the machine's memory */
-    int sequences_max;       /* sequences that advance in one step, 1..256 */
-    int step_tokens_max;     /* rows of one step */
-    int queue_max;           /* generations alive beyond sequences_max; one more is STATUS_RESOURCE_EXHAUSTED */
+    const char *model_path; /* a GGUF file */
+    const char *device;     /* "cpu" */
+    const char *variant;    /* "auto", "plain", "avx2", "avx512" */
+    int threads;            /* 0: all available */
+    int64_t context_tokens; /* 0: the model file's; never above it */
+    const char *kv_type;    /* "f16" or "f32" */
+    int64_t kv_pool_bytes;  /* 0: enough for `sequences_max` x context, at most a quarter of the machine's memory */
+    int sequences_max;      /* sequences that advance in one step, 1..256 */
+    int step_tokens_max;    /* rows of one step */
+    int queue_max;          /* generations alive beyond sequences_max; one more is STATUS_RESOURCE_EXHAUSTED */
+    int64_t
+        step_ns; /* how long a step that carries decodes may take; 0: chosen, a small multiple of the decodes alone */
+    bool speculation;        /* guess tokens by prompt lookup where it pays; changes no output */
     struct metrics *metrics; /* may be NULL; borrowed */
+    /** The idle check found books that do not add up, and mended them: `message` says what. Step thread. May be NULL. */
+    void (*on_fault)(void *context, const char *message);
+    void *on_fault_context;
 };
 
 /** STATUS_NOT_FOUND, STATUS_INVALID_ARGUMENT (bad file), STATUS_UNIMPLEMENTED (architecture, type, variant), STATUS_RESOURCE_EXHAUSTED

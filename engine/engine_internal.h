@@ -17,7 +17,7 @@
 
 struct engine_metrics {
     struct metric *running, *waiting, *kv_tokens_used, *kv_tokens_total, *prompt_tokens, *completion_tokens,
-        *step_seconds, *step_rows;
+        *step_seconds, *step_rows, *cached_tokens, *draft_tokens, *draft_accepted, *preemptions, *repairs;
 };
 
 struct engine {
@@ -31,6 +31,9 @@ struct engine {
     struct scheduler *scheduler; /* the step thread's, except for cancel, pause and resume */
     struct engine_description description;
     int alive_max;
+    void (*on_fault)(void *context, const char *message);
+    void *on_fault_context;
+    bool checked; /* the books, since the last step; step thread */
     bool has_metrics;
     struct engine_metrics metrics;
     struct scheduler_stats counted; /* what the counters already hold; step thread */

@@ -45,13 +45,14 @@ static uint64_t tenant_key(const char *name) {
     return hash;
 }
 
-/** One piece of memory: [generation][stop views][logit biases][tokens][stop bytes] */
+/** One piece of memory: [generation][stop views][logit biases][tokens][stop bytes][salt] */
 static struct generation *copy_request(const struct generation_request *request) {
     size_t tokens = (request->prompt_count + (size_t)request->max_tokens) * sizeof(int32_t), stop_bytes = 0;
+    size_t salt_bytes = request->tenant != NULL ? strlen(request->tenant) : 0;
     size_t views = request->stop_count * sizeof *request->stop,
            biases = request->sampling.logit_bias_count * sizeof *request->sampling.logit_bias;
     for (size_t i = 0; i < request->stop_count; i++) stop_bytes += request->stop[i].length;
-    struct generation *generation = malloc(sizeof *generation + views + biases + tokens + stop_bytes);
+    struct generation *generation = malloc(sizeof *generation + views + biases + tokens + stop_bytes + salt_bytes);
     if (generation == NULL) return NULL;
     struct bytes_view *stop = (struct bytes_view *)(generation + 1);
     struct logit_bias *bias = (struct logit_bias *)((char *)stop + views);
@@ -66,6 +67,9 @@ static struct generation *copy_request(const struct generation_request *request)
         stop[i] = bytes_view_of(text, request->stop[i].length);
         text += request->stop[i].length;
     }
+    memcpy(text, request->tenant != NULL ? request->tenant : "", salt_bytes);
+    generation->sequence.salt = text;
+    generation->sequence.salt_bytes = salt_bytes;
     generation->sequence.tokens = ids;
     generation->sequence.prompt_count = (int64_t)request->prompt_count;
     generation->sequence.max_tokens = request->max_tokens;
@@ -102,6 +106,7 @@ static void report(struct sequence *sequence, enum finish_reason finish, const c
                                      .finish = finish,
                                      .prompt_tokens = sequence->prompt_count,
                                      .completion_tokens = sequence->token_count - sequence->prompt_count,
+                                     .cached_tokens = sequence->cached_tokens,
                                      .error = error};
     if (sequence->sampling.top_logprobs >= 0 && event.id_count > 0) event.logprobs = &generation->logprobs;
     generation->reported = sequence->token_count;

@@ -10,6 +10,10 @@ static void count_metrics(struct engine *engine, const struct scheduler_stats *s
     metric_set(metrics->kv_tokens_used, (double)(kv_cache_used(engine->cache) * KV_BLOCK_TOKENS));
     metric_add(metrics->prompt_tokens, (double)(stats->prompt_tokens - engine->counted.prompt_tokens));
     metric_add(metrics->completion_tokens, (double)(stats->completion_tokens - engine->counted.completion_tokens));
+    metric_add(metrics->cached_tokens, (double)(stats->cached_tokens - engine->counted.cached_tokens));
+    metric_add(metrics->draft_tokens, (double)(stats->draft_tokens - engine->counted.draft_tokens));
+    metric_add(metrics->draft_accepted, (double)(stats->draft_accepted - engine->counted.draft_accepted));
+    metric_add(metrics->preemptions, (double)(stats->preemptions - engine->counted.preemptions));
     engine->counted = *stats;
 }
 
@@ -48,14 +52,27 @@ static bool wait_for_work(struct engine *engine, struct generation **out_inbox) 
     return goes_on;
 }
 
+/** Nobody can advance: time to see whether every KV block is accounted for. Counts, tells and mends. */
+static void check_books(struct engine *engine) {
+    struct error err = {0};
+    if (engine->checked) return;
+    engine->checked = true;
+    if (scheduler_check(engine->scheduler, &err) == STATUS_OK) return;
+    if (engine->has_metrics) metric_add(engine->metrics.repairs, 1);
+    if (engine->on_fault != NULL) engine->on_fault(engine->on_fault_context, err.message);
+    scheduler_repair(engine->scheduler);
+}
+
 static void step(struct engine *engine) {
     int64_t began = clock_monotonic_ns(clock_system());
     int64_t rows = scheduler_step(engine->scheduler);
     if (rows > 0) {
+        engine->checked = false;
         pthread_mutex_lock(&engine->mutex);
         engine->awake = true;
         pthread_mutex_unlock(&engine->mutex);
     }
+    if (rows == 0) check_books(engine);
     if (rows > 0 && engine->has_metrics) {
         metric_observe(engine->metrics.step_seconds, (double)(clock_monotonic_ns(clock_system()) - began) / 1e9);
         metric_observe(engine->metrics.step_rows, (double)rows);

@@ -25,7 +25,7 @@ struct generate_settings {
     char *model_file, *prompt, *variant, *kv_type, *perplexity_file;
     int64_t max_tokens, threads, seed, streams, step_tokens, context, window;
     double temperature, top_p;
-    bool stats;
+    bool stats, speculation;
 };
 
 #define S struct generate_settings
@@ -44,6 +44,7 @@ static const struct setting settings_table[] = {
     SETTING_INTEGER(S, step_tokens, "step-tokens-max", "256", 16, 8192, "N", "rows of one step"),
     SETTING_INTEGER(S, streams, "streams", "1", 1, STREAMS_MAX, "N",
                     "run the prompt this many times at once; the first is printed"),
+    SETTING_BOOL(S, speculation, "speculation", "false", "guess tokens by prompt lookup; changes no output"),
     SETTING_BOOL(S, stats, "stats", "false", "say how fast it was"),
     SETTING_STRING(S, perplexity_file, "perplexity", NULL, "FILE", "score this text instead of generating"),
     SETTING_INTEGER(S, window, "window", "512", 2, LIMIT_CONTEXT_TOKENS, "N",
@@ -145,7 +146,8 @@ static enum status generate(const struct generate_settings *settings, struct err
                                      .context_tokens = settings->context,
                                      .kv_type = settings->kv_type,
                                      .sequences_max = (int)settings->streams,
-                                     .step_tokens_max = (int)settings->step_tokens};
+                                     .step_tokens_max = (int)settings->step_tokens,
+                                     .speculation = settings->speculation};
     enum status status = STATUS_OK;
     int64_t began = clock_monotonic_ns(clock_system());
     TRY_CLEANUP(engine_open(&options, &run.engine, err));

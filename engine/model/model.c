@@ -264,18 +264,19 @@ static void feed_forward(struct model *model, const struct layer *layer, const s
     op->matmul(model->kernels, &contract);
 }
 
-void model_forward(struct model *model, struct kv_cache *cache, const struct model_batch *batch) {
+bool model_forward(struct model *model, struct kv_cache *cache, const struct model_batch *batch) {
     const struct model_config *config = &model->config;
     const struct kernels_operations *op = model->kernels->operations;
     int64_t D = config->width;
     assert(batch->rows >= 1 && batch->rows <= model->rows_max && batch->logit_count <= model->logits_max);
     op->embed(model->kernels, model->embedding, batch->ids, batch->rows, 1.0f, model->x);
     for (int i = 0; i < config->layers; i++) {
+        if (batch->abandoned != NULL && batch->abandoned(batch->abandoned_context)) return false;
         struct kv_layer kv = kv_cache_layer(cache, i);
         attend(model, &model->layers[i], &kv, batch);
         feed_forward(model, &model->layers[i], batch);
     }
-    if (batch->logit_count == 0) return;
+    if (batch->logit_count == 0) return true;
     for (int64_t i = 0; i < batch->logit_count; i++)
         memcpy(model->chosen + i * D, model->x + batch->logit_rows[i] * D, (size_t)D * sizeof *model->x);
     struct matmul output = {.x = model->chosen,
@@ -286,4 +287,5 @@ void model_forward(struct model *model, struct kv_cache *cache, const struct mod
                             .output_count = 1,
                             .outputs = {{model->output, batch->logits, config->vocabulary, NULL, false}}};
     op->matmul(model->kernels, &output);
+    return true;
 }

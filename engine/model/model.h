@@ -59,11 +59,14 @@ struct model_batch {
     int64_t sequence_count;
     const int32_t *logit_rows; /* [logit_count] rows whose logits are wanted, ascending */
     int64_t logit_count;
-    float *logits; /* out [logit_count][V] */
+    float *logits;                    /* out [logit_count][V] */
+    bool (*abandoned)(void *context); /* asked between layers; true: the step is given up. NULL: never */
+    void *abandoned_context;
 };
 
 /** Store the batch's keys and values in `cache`, whose blocks the sequences name, and fill batch->logits. Limits (rows_max, logits_max, ids in
- *  [0, V)) are the caller's to keep; debug builds abort. */
-void model_forward(struct model *model, struct kv_cache *cache, const struct model_batch *batch);
+ *  [0, V)) are the caller's to keep; debug builds abort. False when the batch was abandoned: then the logits and its rows' keys and values
+ *  are undefined. */
+bool model_forward(struct model *model, struct kv_cache *cache, const struct model_batch *batch);
 
 #endif

@@ -54,7 +54,7 @@ enum status perplexity_score(struct model *model, struct kv_cache *cache, int64_
                              vocabulary);
     }
     int64_t blocks = kv_cache_blocks_for((int64_t)count), taken = 0;
-    if (!kv_cache_reserve(cache, blocks))
+    if (kv_cache_free(cache) < blocks)
         return error_set(err, STATUS_RESOURCE_EXHAUSTED, "the KV cache has no room for %zu tokens", count);
     struct scoring scoring = {.model = model,
                               .cache = cache,
@@ -70,14 +70,13 @@ enum status perplexity_score(struct model *model, struct kv_cache *cache, int64_
         TRY_CLEANUP(
             error_set(err, STATUS_RESOURCE_EXHAUSTED, "no memory for the logits of %lld positions", (long long)rows));
     }
-    while (taken < blocks) scoring.blocks[taken++] = kv_cache_take_reserved(cache);
+    while (taken < blocks) scoring.blocks[taken++] = kv_cache_take(cache);
     for (int64_t i = 0; i < rows; i++) scoring.logit_rows[i] = (int32_t)i;
     out_scores[0] = 0;
     for (int64_t first = 0; first < (int64_t)count; first += rows) {
         score_chunk(&scoring, first, first + rows < (int64_t)count ? rows : (int64_t)count - first, out_scores);
     }
 cleanup:
-    kv_cache_unreserve(cache, blocks - taken);
     while (taken > 0) kv_cache_unref(cache, scoring.blocks[--taken]);
     free(scoring.blocks);
     free(scoring.positions);

@@ -2,15 +2,38 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "engine/scheduler/queue.h"
 
+#include <math.h>
 #include <stdlib.h>
 
+static void list_push(struct tenant_list *list, struct tenant *tenant) {
+    tenant->previous = NULL;
+    tenant->next = list->first;
+    if (list->first != NULL)
+        list->first->previous = tenant;
+    else
+        list->last = tenant;
+    list->first = tenant;
+}
+
+static void list_remove(struct tenant_list *list, struct tenant *tenant) {
+    if (tenant->previous != NULL)
+        tenant->previous->next = tenant->next;
+    else
+        list->first = tenant->next;
+    if (tenant->next != NULL)
+        tenant->next->previous = tenant->previous;
+    else
+        list->last = tenant->previous;
+}
+
 enum status queue_init(struct queue *queue, size_t alive_max, struct error *err) {
-    *queue = (struct queue){.pool = calloc(alive_max, sizeof *queue->pool)};
+    size_t records = alive_max + QUEUE_TENANTS_KEPT;
+    *queue = (struct queue){.pool = calloc(records, sizeof *queue->pool)};
     if (queue->pool == NULL)
         return error_set(err, STATUS_RESOURCE_EXHAUSTED, "no memory for a queue of %zu", alive_max);
-    for (size_t i = alive_max; i-- > 0;) {
-        queue->pool[i].next = queue->free;
-        queue->free = &queue->pool[i];
+    for (size_t i = 0; i < records; i++) {
+        queue->pool[i].served = -INFINITY;
+        list_push(&queue->idle, &queue->pool[i]);
     }
     return STATUS_OK;
 }
@@ -20,23 +43,39 @@ void queue_deinit(struct queue *queue) {
     *queue = (struct queue){0};
 }
 
-static struct tenant *tenant_of(struct queue *queue, uint64_t key) {
-    for (struct tenant *tenant = queue->first; tenant != NULL; tenant = tenant->next) {
-        if (tenant->key == key) return tenant;
+/** The counter of the least served tenant there is. */
+static double least_served(const struct queue *queue) {
+    if (queue->active.first == NULL) return queue->floor;
+    double least = queue->active.first->served;
+    for (const struct tenant *tenant = queue->active.first; tenant != NULL; tenant = tenant->next) {
+        if (tenant->served < least) least = tenant->served;
     }
-    struct tenant *tenant = queue->free; /* never NULL: there are as many records as sequences */
-    queue->free = tenant->next;
-    *tenant = (struct tenant){.key = key, .next = queue->first};
-    if (queue->first != NULL) queue->first->previous = tenant;
-    queue->first = tenant;
+    return least;
+}
+
+static struct tenant *find(const struct tenant_list *list, uint64_t key) {
+    for (struct tenant *tenant = list->first; tenant != NULL; tenant = tenant->next) {
+        if (tenant->key == key && tenant->served > -INFINITY) return tenant;
+    }
+    return NULL;
+}
+
+static struct tenant *tenant_of(struct queue *queue, uint64_t key) {
+    struct tenant *tenant = find(&queue->active, key);
+    if (tenant != NULL) return tenant;
+    tenant = find(&queue->idle, key);
+    double served = tenant != NULL ? tenant->served : -INFINITY, least = least_served(queue) - QUEUE_CREDIT;
+    if (tenant == NULL) tenant = queue->idle.last; /* never NULL: there are more records than sequences */
+    list_remove(&queue->idle, tenant);
+    *tenant = (struct tenant){.key = key, .served = served > least ? served : least};
+    list_push(&queue->active, tenant);
+    queue->tenants++;
     return tenant;
 }
 
-void queue_add(struct queue *queue, struct sequence *sequence) {
-    struct tenant *tenant = tenant_of(queue, sequence->tenant_key);
-    struct sequence *before = tenant->last;
-    while (before != NULL && before->priority < sequence->priority) before = before->previous;
-    sequence->tenant = tenant;
+/** Put `sequence` behind `before` (NULL: at the front) in its tenant's list. */
+static void insert(struct queue *queue, struct sequence *sequence, struct sequence *before) {
+    struct tenant *tenant = sequence->tenant;
     sequence->previous = before;
     sequence->next = before != NULL ? before->next : tenant->first;
     if (before != NULL)
@@ -47,18 +86,47 @@ void queue_add(struct queue *queue, struct sequence *sequence) {
         sequence->next->previous = sequence;
     else
         tenant->last = sequence;
-    tenant->alive++;
     queue->waiting++;
 }
 
-struct sequence *queue_head(const struct queue *queue) {
-    const struct tenant *best = NULL;
-    for (const struct tenant *tenant = queue->first; tenant != NULL; tenant = tenant->next) {
-        if (tenant->first == NULL) continue;
-        /* Tenants are listed newest first, so <= gives the older one among those that never had a turn. */
-        if (best == NULL || tenant->admitted <= best->admitted) best = tenant;
+void queue_add(struct queue *queue, struct sequence *sequence) {
+    sequence->tenant = tenant_of(queue, sequence->tenant_key);
+    sequence->tenant->alive++;
+    struct sequence *before = sequence->tenant->last;
+    while (before != NULL && before->priority < sequence->priority) before = before->previous;
+    insert(queue, sequence, before);
+}
+
+void queue_return(struct queue *queue, struct sequence *sequence) {
+    struct sequence *before = NULL, *next = sequence->tenant->first;
+    for (; next != NULL && next->priority > sequence->priority; next = next->next) before = next;
+    insert(queue, sequence, before);
+}
+
+/** A tenant's best waiting sequence that is not held. */
+static struct sequence *best_of(const struct tenant *tenant, int64_t now_ns, queue_held_fn *held, void *context) {
+    struct sequence *best = NULL;
+    int64_t best_rank = 0;
+    int looks = 0;
+    for (struct sequence *at = tenant->first; at != NULL && looks < QUEUE_LOOKS; at = at->next, looks++) {
+        int64_t rank = at->priority + (now_ns - at->arrived_ns) / QUEUE_AGEING_NS;
+        if ((best != NULL && rank <= best_rank) || held(context, at)) continue;
+        best = at;
+        best_rank = rank;
     }
-    return best != NULL ? best->first : NULL;
+    return best;
+}
+
+struct sequence *queue_head(const struct queue *queue, int64_t now_ns, queue_held_fn *held, void *context) {
+    struct sequence *best = NULL;
+    for (const struct tenant *tenant = queue->active.first; tenant != NULL; tenant = tenant->next) {
+        /* Tenants are listed newest first, so that the older one wins among equals. */
+        if (tenant->first == NULL || (best != NULL && tenant->served > best->tenant->served)) continue;
+        if (best != NULL && tenant->served == best->tenant->served && tenant->running > best->tenant->running) continue;
+        struct sequence *candidate = best_of(tenant, now_ns, held, context);
+        if (candidate != NULL) best = candidate;
+    }
+    return best;
 }
 
 void queue_remove(struct queue *queue, struct sequence *sequence) {
@@ -79,13 +147,10 @@ void queue_forget(struct queue *queue, struct sequence *sequence) {
     struct tenant *tenant = sequence->tenant;
     sequence->tenant = NULL;
     if (--tenant->alive > 0) return;
-    if (tenant->previous != NULL)
-        tenant->previous->next = tenant->next;
-    else
-        queue->first = tenant->next;
-    if (tenant->next != NULL) tenant->next->previous = tenant->previous;
-    tenant->next = queue->free;
-    queue->free = tenant;
+    list_remove(&queue->active, tenant);
+    list_push(&queue->idle, tenant);
+    queue->tenants--;
+    queue->floor = tenant->served;
 }
 
 static struct sequence *first_from(const struct tenant *tenant) {
@@ -94,7 +159,7 @@ static struct sequence *first_from(const struct tenant *tenant) {
 }
 
 struct sequence *queue_first(const struct queue *queue) {
-    return first_from(queue->first);
+    return first_from(queue->active.first);
 }
 
 struct sequence *queue_next(const struct queue *queue, const struct sequence *sequence) {
@@ -104,7 +169,7 @@ struct sequence *queue_next(const struct queue *queue, const struct sequence *se
 
 enum status queue_check(const struct queue *queue, struct error *err) {
     int waiting = 0;
-    for (const struct tenant *tenant = queue->first; tenant != NULL; tenant = tenant->next) {
+    for (const struct tenant *tenant = queue->active.first; tenant != NULL; tenant = tenant->next) {
         int of_tenant = 0;
         for (const struct sequence *sequence = tenant->first; sequence != NULL; sequence = sequence->next) {
             of_tenant++;

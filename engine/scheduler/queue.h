@@ -3,12 +3,17 @@
 /**
  * The waiting sequences: one queue per tenant, higher priority first and older first inside it.
  *
- *     tenant a -> [s1] <-> [s4]        admitted, served: when the tenant last had a turn (a ticket number)
+ *     tenant a -> [s1] <-> [s4]        served: virtual tokens that it was given
  *     tenant b -> [s2]
  *
- * A tenant's record lives from its first sequence's arrival to its last one's end, so a tenant's turn survives between
- * its requests only while it has some. Records come from a pool that is as large as the number of sequences alive.
- * The scheduler's own part; one thread.
+ * FAIRNESS is by virtual token counters (Sheng et al., "Fairness in Serving Large Language Models", OSDI 2024): every computed
+ * prompt token and every generated token is charged to its tenant, and the tenant that was charged least comes next, for
+ * admission and for prompt rows. Who comes back after a pause keeps its own counter, but is never more than QUEUE_CREDIT
+ * below the least served who is there: a small head start, which lets those who ask for little be answered at once, and no
+ * more credit can be saved up than that.
+ *
+ * Records come from a pool that is somewhat larger than the number of sequences alive; those of tenants with nothing alive are
+ * kept until they are needed for others. The scheduler's own part; one thread.
  */
 #ifndef ENGINE_SCHEDULER_QUEUE_H
 #define ENGINE_SCHEDULER_QUEUE_H
@@ -17,27 +22,42 @@
 
 struct tenant {
     uint64_t key;
-    uint64_t admitted, served;     /* tickets: lower had its turn longer ago */
-    int alive;                     /* its sequences, waiting and running */
+    double served;                 /* virtual tokens */
+    int alive, running;            /* its sequences */
+    int64_t blocks;                /* KV blocks in the tables of those that run */
     struct sequence *first, *last; /* waiting */
     struct tenant *previous, *next;
 };
 
+struct tenant_list {
+    struct tenant *first, *last;
+};
+
 struct queue {
     struct tenant *pool;
-    struct tenant *free;  /* linked by next */
-    struct tenant *first; /* those alive */
-    int waiting;
+    struct tenant_list active; /* with sequences alive, the newest first */
+    struct tenant_list idle;   /* without, the last that had some first; fresh records last */
+    int tenants, waiting;      /* active; sequences that wait */
+    double floor;              /* what the last tenant that left was charged */
 };
+
+#define QUEUE_CREDIT 1024.0 /* virtual tokens: about a second of a small model on two cores */
+enum { QUEUE_TENANTS_KEPT = 256 };
 
 /** Room for `alive_max` sequences, each of a tenant of its own. */
 enum status queue_init(struct queue *queue, size_t alive_max, struct error *err);
 void queue_deinit(struct queue *queue);
 
-/** Queue a sequence and set its tenant. */
+/** Queue a sequence that has just arrived and set its tenant. */
 void queue_add(struct queue *queue, struct sequence *sequence);
-/** Who is next: of the tenant admitted longest ago. NULL when nobody waits. */
-struct sequence *queue_head(const struct queue *queue);
+/** Queue a sequence again that has lost its place: before its equals. */
+void queue_return(struct queue *queue, struct sequence *sequence);
+/** Who is next: of the least served tenant, the highest priority - it rises by one in QUEUE_AGEING_NS of waiting -, then the oldest; without
+ *  those that `held` says must wait. NULL when nobody is left. */
+enum { QUEUE_LOOKS = 64 /* that are considered of one tenant */ };
+#define QUEUE_AGEING_NS (10 * NS_PER_S)
+typedef bool queue_held_fn(void *context, struct sequence *sequence);
+struct sequence *queue_head(const struct queue *queue, int64_t now_ns, queue_held_fn *held, void *context);
 /** Take a waiting sequence out of its queue; it keeps its tenant. */
 void queue_remove(struct queue *queue, struct sequence *sequence);
 /** The sequence, already out of its queue, has ended: its tenant may go. */

@@ -3,35 +3,50 @@
 /**
  * Scheduler: which rows the next step computes, for whom.
  *
- *     submit -> waiting (a queue per tenant) -> admitted: a slot and its memory -> running -> report(finish)
+ *     submit -> waiting (a queue per tenant) -> admitted: a slot -> running -> report(finish)
+ *                   ^                                       |
+ *                   +------------- preempted ---------------+
  *
  * There are no phases. A sequence has `token_count` known tokens of which `computed` are in the cache; a step gives it rows
- * for the next ones, and where the last known token is computed its logits give one more. A prompt's chunk, a decode and
- * a sequence that starts over after losing its blocks differ only in how many tokens are missing.
+ * for the next ones, and where the last known token is computed its logits give one more. A prompt's chunk, a decode, a
+ * prompt whose beginning was found in the cache and a sequence that starts over after losing its blocks differ only in how
+ * many tokens are missing.
  *
  * One step:
- *   1. cancelled sequences leave, wherever they are
- *   2. waiting ones are admitted while a slot is free and the cache can promise blocks for prompt + max_tokens. The tenant
- *      admitted longest ago comes first; inside a tenant the higher priority, then the older. Who cannot be promised its
- *      memory is not overtaken.
- *   3. rows: sequences that miss one token first, in turn; then prompt chunks, the tenant served longest ago first. When a
- *      prompt waits, a quarter of the step is kept for prompts, so that neither side starves.
- *   4. one forward pass, then sampling, accept() for every token, report() for every sequence that got one
+ *   1. Cancelled sequences leave, wherever they are.
+ *   2. ADMISSION, while a slot is free and memory is likely to last. The least served tenant comes first (queue.h); who cannot have
+ *      its memory yet is not overtaken. What the cache holds of a prompt is taken over. A sequence whose prompt begins like one
+ *      that is just being computed is held back until it can take that beginning over. A tenant with less than its share of
+ *      slots gets one from the tenant furthest above its share.
+ *   3. DECODES: every sequence that misses one token gets a row, and rows for guesses of what follows (draft.h) where they pay.
+ *   4. PROMPTS: rows until the step is as long as it may be. Time is what is shared out, not rows: a step that carries decodes may take
+ *      `stretch` times what the decodes alone would (or step_ns); the cost model (cost_model.h) says how many rows that is.
+ *      The least served tenant comes first, chunk by chunk.
+ *   5. One forward pass, then sampling, accept() and report() for every token.
  *
- * Memory is promised in full at admission, so nothing can run out midway. (The next step in this room's life is to promise
- * less - an estimate of growth - and to take blocks back from the youngest, which then starts over: `computed` = 0.)
+ * MEMORY is taken block by block. Admission counts on sequences ending before max_tokens: each is expected to grow by `growth` of
+ * what it may, a share that falls while that goes well and rises when it did not. When it did not - a decode finds no block -
+ * the sequence that weighs least (paused ones first, then the tenant furthest above its share, the lowest priority, the
+ * youngest) gives up its blocks, goes back to the front of its queue and is computed again later, from the cache as far as
+ * that still has it.
  *
- * The core has no thread, no clock and no text: whoever owns it calls scheduler_step, and the forward pass is a function it is
- * given. So tests and simulations drive it directly. scheduler_cancel, _pause and _resume may be called from any thread; all
- * else from one thread at a time.
+ * SPECULATION changes no token: a guess is kept when it is the token that was sampled there, and samples depend on (seed, position)
+ * alone.
+ *
+ * The core has no thread and no text; time comes from options.clock and the forward pass is a function it is given. So tests and
+ * simulations drive it directly. scheduler_cancel, _pause and _resume may be called from any thread; all else from one thread
+ * at a time.
+ * After: vLLM's step with one token budget; Sarathi-Serve (Agrawal et al., arXiv:2403.02310) for stall-free batches; VTC for fairness.
  */
 #ifndef ENGINE_SCHEDULER_SCHEDULER_H
 #define ENGINE_SCHEDULER_SCHEDULER_H
 
+#include "base/clock.h"
 #include "base/status.h"
 #include "engine/kv_cache/kv_cache.h"
 #include "engine/model/model.h"
 #include "engine/sampler/sampler.h"
+#include "engine/scheduler/draft.h"
 #include "engine/scheduler/finish.h"
 
 #include <stdatomic.h>
@@ -68,21 +83,37 @@ struct sequence {
     uint64_t tenant_key;      /* equal keys share turns */
     int priority;             /* higher first inside a tenant */
 
+    const void *
+        salt; /* who may share this sequence's keys and values: those with the same bytes here; lent until submit returns */
+    size_t salt_bytes;
+
     /* For the owner to read. */
-    int64_t token_count; /* prompt and sampled */
+    int64_t token_count;   /* prompt and sampled */
+    int64_t cached_tokens; /* of the prompt, that were in the cache when it was first admitted */
 
     /* The scheduler's own. */
     atomic_bool cancelled, paused;
     int64_t computed;              /* tokens whose keys and values are in the cache */
     int slot;                      /* while running, else -1 */
     int32_t *blocks;               /* its block table, while running */
-    int64_t block_count, reserved; /* blocks held; blocks set aside and not taken yet */
+    int64_t block_count;           /* blocks held */
+    struct kv_prefix root, prefix; /* of its salt; behind its full recorded blocks */
+    int64_t recorded;              /* positions that the cache knows the contents of */
+    uint64_t order;                /* of its last admission: 1, 2, ... */
     uint64_t planned;              /* the step that has rows for it */
+    int64_t arrived_ns;
+    uint64_t leader;       /* `order` of the sequence whose prompt it waits for, 0: nobody's */
+    int64_t leader_tokens; /* until that one has computed so many */
+    bool was_admitted;
+    struct draft_record drafts;
+    int64_t chunk;   /* rows of its prompt in this step */
+    int draft_count; /* guesses among its rows of this step */
     struct tenant *tenant;
     struct sequence *previous, *next; /* in its tenant's queue */
 };
 
-/** Compute one batch into batch->logits; as model_forward. A failure ends the batch's sequences with FINISH_ERROR and its message. */
+/** Compute one batch into batch->logits; as model_forward. STATUS_CANCELLED when it was given up (batch->abandoned); another failure ends
+ *  the batch's sequences with FINISH_ERROR and its message. */
 typedef enum status scheduler_forward_fn(void *context, const struct model_batch *batch, struct error *err);
 
 struct scheduler_options {
@@ -94,13 +125,24 @@ struct scheduler_options {
     int sequences_max;   /* that run at a time */
     int step_tokens_max; /* rows of a step */
     int queue_max;       /* sequences beyond sequences_max that may be alive */
+    const struct clock *clock;
+    int64_t step_ns; /* how long a step with decodes may take; 0: SCHEDULER_STRETCH times the decodes alone */
+    int drafts_max; /* guesses in a step, over all sequences; 0: no speculation. batch->logit_count never passes sequences_max + drafts_max */
 };
+
+#define SCHEDULER_STRETCH 2.0
+/* ... and so many times for the prompt of a tenant that has no decode among them: it waits for its first word. */
+#define SCHEDULER_STRETCH_NEWCOMER 2.5
 
 struct scheduler_stats {
     int running, waiting;
-    uint64_t steps;             /* that computed something */
-    uint64_t prompt_tokens;     /* computed, since start */
-    uint64_t completion_tokens; /* sampled, since start */
+    uint64_t steps;                        /* that computed something */
+    uint64_t prompt_tokens;                /* computed, since start; those of preempted sequences again */
+    uint64_t cached_tokens;                /* of prompts, taken over from the cache */
+    uint64_t completion_tokens;            /* sampled, since start */
+    uint64_t draft_tokens, draft_accepted; /* guessed; right */
+    uint64_t preemptions;
+    int64_t retry_ns; /* when somebody who finds the queue full may come again: until a few have ended */
 };
 
 /** STATUS_INVALID_ARGUMENT for options that make no sense - a cache that cannot hold one whole context among them, for then a long
@@ -132,5 +174,7 @@ void scheduler_stats(const struct scheduler *scheduler, struct scheduler_stats *
 
 /** The scheduler's books agree with themselves and with the cache's. STATUS_INTERNAL names what does not. For tests and idle moments. */
 enum status scheduler_check(const struct scheduler *scheduler, struct error *err);
+/** Make the cache's books agree with the tables of those that run. */
+void scheduler_repair(struct scheduler *scheduler);
 
 #endif

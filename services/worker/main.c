@@ -51,6 +51,11 @@ static void on_status_closed(struct http_exchange *exchange, void *context, bool
     (void)exchange, (void)context, (void)completed;
 }
 
+static void on_engine_fault(void *context, const char *message) {
+    (void)context;
+    log_error("engine books repaired", LOG_S("message", message));
+}
+
 static enum status open_engine(struct worker *worker, struct error *err) {
     const struct worker_settings *settings = &worker->settings;
     struct engine_options options = {.model_path = worker->model.path,
@@ -63,7 +68,10 @@ static enum status open_engine(struct worker *worker, struct error *err) {
                                      .sequences_max = (int)settings->sequences_max,
                                      .step_tokens_max = (int)settings->step_tokens_max,
                                      .queue_max = (int)settings->queue_max,
-                                     .metrics = worker->metrics};
+                                     .step_ns = settings->step_ns,
+                                     .speculation = settings->speculation,
+                                     .metrics = worker->metrics,
+                                     .on_fault = on_engine_fault};
     int64_t began = clock_monotonic_ns(clock_system());
     TRY(engine_open(&options, &worker->engine, err));
     engine_describe(worker->engine, &worker->description);

@@ -5,7 +5,10 @@
 bora_test(NAME engine/kv_cache SOURCES ${CMAKE_CURRENT_LIST_DIR}/kv_cache_test.c DEPENDS engine_kv_cache base)
 bora_test(NAME engine/sampler SOURCES ${CMAKE_CURRENT_LIST_DIR}/sampler_test.c DEPENDS engine_sampler base LINK m)
 bora_test(NAME engine/text_stream SOURCES ${CMAKE_CURRENT_LIST_DIR}/text_stream_test.c DEPENDS engine_text_stream engine_weights test_tiny_model base)
-bora_test(NAME engine/scheduler SOURCES ${CMAKE_CURRENT_LIST_DIR}/scheduler_test.c DEPENDS engine_scheduler base LINK m)
+foreach(question IN ITEMS scheduler scheduler_memory scheduler_time scheduler_simulation)
+  bora_test(NAME engine/${question} SOURCES ${CMAKE_CURRENT_LIST_DIR}/${question}_test.c ${CMAKE_CURRENT_LIST_DIR}/scheduler_fixture.c
+    DEPENDS engine_scheduler base LINK m)
+endforeach()
 bora_test(NAME engine/model SOURCES ${CMAKE_CURRENT_LIST_DIR}/model_test.c DEPENDS engine_model engine_weights test_tiny_model base LINK m)
 bora_test(NAME engine/engine SOURCES ${CMAKE_CURRENT_LIST_DIR}/engine_test.c DEPENDS engine test_tiny_model base LINK m)
 # The real model against llama.cpp's answers, one run per kernel variant; a variant that the processor lacks is skipped.

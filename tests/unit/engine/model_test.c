@@ -340,7 +340,7 @@ static void test_perplexity_scores_each_token(void **state) {
         assert_float_equal(scores[i], logits[(i - 1) * V + ids[i]] - log(sum), 1e-5);
     }
     assert_int_equal(kv_cache_used(fixture.cache), 0);
-    assert_int_equal(kv_cache_available(fixture.cache), BLOCKS);
+    assert_int_equal(kv_cache_free(fixture.cache), BLOCKS);
     ids[7] = V;
     check_fails(perplexity_score(fixture.model, fixture.cache, 16, ids, 50, scores, &check_error),
                 STATUS_INVALID_ARGUMENT, "token 7");

@@ -1,164 +1,9 @@
 /* Copyright Bora contributors
  * SPDX-License-Identifier: Apache-2.0 */
-/* The scheduler alone: a fake forward pass, no thread. The fake checks each batch against what it was told before. */
+/* The scheduler's steps, one behaviour at a time. */
+#include "tests/unit/engine/scheduler_fixture.h"
+
 #include "base/random.h"
-#include "engine/scheduler/scheduler.h"
-#include "tests/unit/engine/check.h"
-
-#include <math.h>
-
-enum { V = 16, CONTEXT = 256, TOKENS_MAX = CONTEXT, LIVE_MAX = 64 };
-
-struct client {
-    struct sequence sequence; /* first */
-    int32_t tokens[TOKENS_MAX];
-    int accepted, reports;
-    enum finish_reason finish;
-    char error[64];
-    int stop_after; /* accept says stop at this token; 0: never */
-    bool fail;      /* accept says error */
-    int64_t finish_step;
-    uint64_t order; /* of its first token, over all clients */
-};
-
-struct fixture {
-    struct kv_cache *cache;
-    struct scheduler *scheduler;
-    int64_t rows_of_step, steps;
-    int64_t decodes_of_step;
-    bool forward_fails, nan_logits;
-    struct client *clients[LIVE_MAX];
-    int client_count;
-};
-
-static struct fixture *current;
-static uint64_t first_tokens;
-
-static enum verdict accept(struct sequence *sequence, int32_t id, const struct logprob_entry *logprobs) {
-    struct client *client = (struct client *)sequence;
-    (void)logprobs;
-    assert_int_equal(sequence->tokens[sequence->token_count - 1], id);
-    assert_int_equal(client->finish, FINISH_NONE);
-    if (client->accepted++ == 0) client->order = ++first_tokens;
-    if (client->fail) return VERDICT_ERROR;
-    return client->accepted == client->stop_after ? VERDICT_STOP : VERDICT_GO_ON;
-}
-
-static void report(struct sequence *sequence, enum finish_reason finish, const char *error) {
-    struct client *client = (struct client *)sequence;
-    assert_int_equal(client->finish, FINISH_NONE); /* nothing after the last */
-    client->reports++;
-    client->finish = finish;
-    client->finish_step = current->steps;
-    if (error != NULL) snprintf(client->error, sizeof client->error, "%s", error);
-    assert_int_equal(error != NULL, finish == FINISH_ERROR);
-}
-
-static const struct sequence_owner owner = {accept, report};
-
-/** The token that the fake model continues a sequence with: a function of all tokens before. */
-static int32_t next_token(const int32_t *tokens, int64_t count) {
-    uint64_t hash = (uint64_t)count;
-    for (int64_t i = 0; i < count; i++) hash = random_philox(hash, (uint64_t)tokens[i], 0);
-    return (int32_t)(hash % V);
-}
-
-static struct client *owner_of(const struct kv_sequence *part) {
-    for (int i = 0; i < current->client_count; i++) {
-        if (current->clients[i]->sequence.blocks == part->blocks && current->clients[i]->sequence.slot >= 0)
-            return current->clients[i];
-    }
-    fail_msg("a batch names blocks of nobody");
-    abort(); /* not reached; gcc does not know that fail_msg() does not return */
-}
-
-static enum status forward(void *context, const struct model_batch *batch, struct error *err) {
-    struct fixture *fixture = context;
-    int64_t row = 0, logit = 0;
-    fixture->steps++;
-    fixture->rows_of_step = batch->rows;
-    fixture->decodes_of_step = 0;
-    if (fixture->forward_fails) return error_set(err, STATUS_UNAVAILABLE, "the device is gone");
-    for (int64_t s = 0; s < batch->sequence_count; s++) {
-        const struct kv_sequence *part = &batch->sequences[s];
-        struct client *client = owner_of(part);
-        assert_int_equal(part->first_row, row);
-        assert_true(part->row_count >= 1);
-        assert_false(atomic_load(&client->sequence.paused));
-        assert_int_equal(part->context - part->row_count, client->sequence.computed);
-        assert_true(client->sequence.block_count >= kv_cache_blocks_for(part->context));
-        for (int64_t i = 0; i < part->row_count; i++, row++) {
-            assert_int_equal(batch->positions[row], client->sequence.computed + i);
-            assert_int_equal(batch->ids[row], client->tokens[client->sequence.computed + i]);
-        }
-        if (part->context < client->sequence.token_count) continue;
-        if (part->row_count == 1) fixture->decodes_of_step++;
-        assert_int_equal(batch->logit_rows[logit], row - 1);
-        int32_t token = next_token(client->tokens, client->sequence.token_count);
-        for (int32_t i = 0; i < V; i++) batch->logits[logit * V + i] = fixture->nan_logits ? NAN : i == token ? 1 : 0;
-        logit++;
-    }
-    assert_int_equal(row, batch->rows);
-    assert_int_equal(logit, batch->logit_count);
-    return STATUS_OK;
-}
-
-static void setup(struct fixture *fixture, int sequences_max, int step_tokens_max, int queue_max, int64_t blocks) {
-    *fixture = (struct fixture){0};
-    current = fixture;
-    first_tokens = 0;
-    struct kv_cache_options cache = {.layers = 1, .kv_heads = 1, .head_dim = 16, .type = KV_F16, .block_count = blocks};
-    check_ok(kv_cache_create(&cache, &fixture->cache, &check_error));
-    struct scheduler_options options = {.cache = fixture->cache,
-                                        .forward = forward,
-                                        .forward_context = fixture,
-                                        .vocabulary = V,
-                                        .context_tokens = CONTEXT,
-                                        .sequences_max = sequences_max,
-                                        .step_tokens_max = step_tokens_max,
-                                        .queue_max = queue_max};
-    check_ok(scheduler_create(&options, &fixture->scheduler, &check_error));
-}
-
-static void teardown(struct fixture *fixture) {
-    check_ok(scheduler_check(fixture->scheduler, &check_error));
-    scheduler_destroy(fixture->scheduler);
-    kv_cache_destroy(fixture->cache);
-    for (int i = 0; i < fixture->client_count; i++) free(fixture->clients[i]);
-}
-
-static struct client *client_new(struct fixture *fixture, int64_t prompt, int64_t max_tokens, uint64_t tenant) {
-    struct client *client = calloc(1, sizeof *client);
-    assert_true(fixture->client_count < LIVE_MAX);
-    fixture->clients[fixture->client_count++] = client;
-    sequence_init(&client->sequence);
-    for (int64_t i = 0; i < prompt && i < TOKENS_MAX; i++) client->tokens[i] = (int32_t)((i * 7 + prompt) % V);
-    client->sequence.owner = &owner;
-    client->sequence.tokens = client->tokens;
-    client->sequence.prompt_count = prompt;
-    client->sequence.max_tokens = max_tokens;
-    client->sequence.sampling = (struct sampling){.top_p = 1, .top_logprobs = -1};
-    client->sequence.tenant_key = tenant;
-    return client;
-}
-
-static struct client *submit(struct fixture *fixture, int64_t prompt, int64_t max_tokens, uint64_t tenant) {
-    struct client *client = client_new(fixture, prompt, max_tokens, tenant);
-    check_ok(scheduler_submit(fixture->scheduler, &client->sequence, &check_error));
-    return client;
-}
-
-static void run_until_idle(struct fixture *fixture) {
-    for (int i = 0; scheduler_step(fixture->scheduler) > 0; i++) {
-        check_ok(scheduler_check(fixture->scheduler, &check_error));
-        assert_true(i < 100000);
-    }
-}
-
-static void check_tokens(const struct client *client) {
-    for (int64_t i = client->sequence.prompt_count; i < client->sequence.token_count; i++)
-        assert_int_equal(client->tokens[i], next_token(client->tokens, i));
-}
 
 static void test_sequence_runs_to_max_tokens(void **state) {
     (void)state;
@@ -337,7 +182,6 @@ static void test_cancel_frees_within_one_step(void **state) {
     assert_int_equal(prefilling->finish, FINISH_CANCELLED);
     assert_int_equal(waiting->finish, FINISH_CANCELLED);
     assert_int_equal(kv_cache_used(fixture.cache), 0);
-    assert_int_equal(kv_cache_reserved(fixture.cache), 0);
     teardown(&fixture);
 }
 
@@ -370,20 +214,6 @@ static void test_paused_keeps_its_cache_and_takes_no_part(void **state) {
     run_until_idle(&fixture);
     assert_int_equal(client->finish, FINISH_LENGTH);
     check_tokens(client);
-    teardown(&fixture);
-}
-
-static void test_memory_is_promised_in_full(void **state) {
-    (void)state;
-    struct fixture fixture;
-    setup(&fixture, 4, 64, 8, 8); /* 8 blocks of 32: one context */
-    struct client *large = submit(&fixture, 100, 100, 0), *second = submit(&fixture, 10, 60, 1); /* 7 and 3 blocks */
-    scheduler_step(fixture.scheduler);
-    assert_true(large->sequence.slot >= 0);
-    assert_int_equal(second->sequence.slot, -1);
-    run_until_idle(&fixture);
-    assert_int_equal(second->finish, FINISH_LENGTH);
-    assert_true(second->order > large->order);
     teardown(&fixture);
 }
 
@@ -526,12 +356,8 @@ static void test_pool_smaller_than_a_context_is_refused(void **state) {
     struct kv_cache_options options = {
         .layers = 1, .kv_heads = 1, .head_dim = 16, .type = KV_F16, .block_count = CONTEXT / KV_BLOCK_TOKENS - 1};
     check_ok(kv_cache_create(&options, &cache, &check_error));
-    struct scheduler_options scheduler = {.cache = cache,
-                                          .forward = forward,
-                                          .vocabulary = V,
-                                          .context_tokens = CONTEXT,
-                                          .sequences_max = 1,
-                                          .step_tokens_max = 1};
+    struct scheduler_options scheduler = {
+        .cache = cache, .vocabulary = V, .context_tokens = CONTEXT, .sequences_max = 1, .step_tokens_max = 1};
     struct scheduler *out = NULL;
     check_fails(scheduler_create(&scheduler, &out, &check_error), STATUS_INVALID_ARGUMENT, "context");
     assert_null(out);
@@ -607,7 +433,6 @@ int main(void) {
         cmocka_unit_test(test_cancel_frees_within_one_step),
         cmocka_unit_test(test_cancel_before_submit_counts),
         cmocka_unit_test(test_paused_keeps_its_cache_and_takes_no_part),
-        cmocka_unit_test(test_memory_is_promised_in_full),
         cmocka_unit_test(test_who_waits_for_memory_is_not_overtaken),
         cmocka_unit_test(test_tenants_take_turns_at_admission),
         cmocka_unit_test(test_priority_counts_inside_a_tenant),

@@ -1,0 +1,172 @@
+/* Copyright Bora contributors
+ * SPDX-License-Identifier: Apache-2.0 */
+/* Who gets a slot, who waits for whose prompt, and who gives up what it has. */
+#include "engine/scheduler/scheduler_internal.h"
+
+enum {
+    HOLD_TOKENS_MIN = KV_BLOCK_TOKENS, /* a common beginning shorter than this is not worth waiting for */
+    GROWTH_TOKENS_MAX = 4096,          /* more than this is not expected of anybody */
+    FAIR_PREEMPTIONS_MAX = 1           /* in one step, for another tenant's sake */
+};
+
+/* ---- holding back -------------------------------------------------------------------------------------------------- */
+
+static const struct sequence *running_with_order(const struct scheduler *scheduler, uint64_t order) {
+    for (int i = 0; i < scheduler->running_count; i++) {
+        if (scheduler->running[i]->order == order) return scheduler->running[i];
+    }
+    return NULL;
+}
+
+static bool same_root(const struct sequence *a, const struct sequence *b) {
+    return a->root.words[0] == b->root.words[0] && a->root.words[1] == b->root.words[1];
+}
+
+/** How many of the first tokens of `sequence` (the last excepted) are the first of the leader's prompt. */
+static int64_t common_tokens(const struct sequence *sequence, const struct sequence *leader) {
+    int64_t most = sequence->token_count - 1, common = 0;
+    if (most > leader->prompt_count) most = leader->prompt_count;
+    while (common < most && sequence->tokens[common] == leader->tokens[common]) common++;
+    return common;
+}
+
+/** Must it wait until another has computed the beginning that they share? Remembers whom it waits for. */
+static bool is_held(void *context, struct sequence *sequence) {
+    const struct scheduler *scheduler = context;
+    if (sequence->leader != 0) {
+        const struct sequence *leader = running_with_order(scheduler, sequence->leader);
+        if (leader != NULL && leader->computed < sequence->leader_tokens && !atomic_load(&leader->paused)) return true;
+        sequence->leader = 0;
+    }
+    int64_t cached = -1;
+    for (int i = 0; i < scheduler->running_count; i++) {
+        const struct sequence *leader = scheduler->running[i];
+        if (leader->computed >= leader->prompt_count || atomic_load(&leader->paused) || !same_root(leader, sequence))
+            continue;
+        int64_t common = common_tokens(sequence, leader);
+        if (common < HOLD_TOKENS_MIN || common <= leader->computed) continue;
+        if (cached < 0)
+            cached =
+                kv_cache_peek(scheduler->options.cache, sequence->root, sequence->tokens, sequence->token_count - 1);
+        if (common - cached < HOLD_TOKENS_MIN) continue;
+        sequence->leader = leader->order;
+        sequence->leader_tokens = common;
+        return true;
+    }
+    return false;
+}
+
+/* ---- giving up ----------------------------------------------------------------------------------------------------- */
+
+/** Does `a` weigh less than `b`? */
+static bool weighs_less(const struct sequence *a, const struct sequence *b) {
+    bool a_paused = atomic_load(&a->paused), b_paused = atomic_load(&b->paused);
+    if (a_paused != b_paused) return a_paused;
+    if (a->tenant->blocks != b->tenant->blocks) return a->tenant->blocks > b->tenant->blocks;
+    if (a->priority != b->priority) return a->priority < b->priority;
+    return a->order > b->order;
+}
+
+bool scheduler_preempt(struct scheduler *scheduler, const struct tenant *tenant) {
+    struct sequence *victim = NULL;
+    for (int i = 0; i < scheduler->running_count; i++) {
+        struct sequence *candidate = scheduler->running[i];
+        if (tenant != NULL && candidate->tenant != tenant) continue;
+        if (victim == NULL || weighs_less(candidate, victim)) victim = candidate;
+    }
+    if (victim == NULL) return false;
+    scheduler_stop_running(scheduler, victim);
+    victim->computed = 0;
+    victim->leader = 0;
+    queue_return(&scheduler->queue, victim);
+    scheduler->stats.preemptions++;
+    return true;
+}
+
+/** The tenant with most running sequences above an equal share of the slots. NULL when nobody is above. */
+static const struct tenant *furthest_above_share(const struct scheduler *scheduler) {
+    const struct tenant *most = NULL;
+    int share = scheduler->options.sequences_max / scheduler->queue.tenants;
+    for (const struct tenant *tenant = scheduler->queue.active.first; tenant != NULL; tenant = tenant->next) {
+        if (tenant->running > (share > 1 ? share : 1) && (most == NULL || tenant->running > most->running))
+            most = tenant;
+    }
+    return most;
+}
+
+/** Take a slot (and its memory) from a tenant that has more than its share for one that has less. */
+static bool make_room(struct scheduler *scheduler, const struct tenant *tenant) {
+    const struct tenant *above = furthest_above_share(scheduler);
+    if (above == NULL || above == tenant || tenant->running + 1 >= above->running) return false;
+    return scheduler_preempt(scheduler, above);
+}
+
+/* ---- letting in ---------------------------------------------------------------------------------------------------- */
+
+/** Blocks that the sequence is expected to take beyond `tokens`. */
+static double expected_growth(const struct scheduler *scheduler, const struct sequence *sequence, int64_t tokens) {
+    int64_t left = sequence_limit(sequence) - tokens;
+    if (left > GROWTH_TOKENS_MAX) left = GROWTH_TOKENS_MAX;
+    return left > 0 ? (double)left * scheduler->growth / KV_BLOCK_TOKENS : 0;
+}
+
+/** Is memory likely to last for `sequence` and all that run? */
+static bool fits(const struct scheduler *scheduler, const struct sequence *sequence) {
+    if (scheduler->running_count == 0) return true; /* the pool holds one whole context */
+    double expected = (double)kv_cache_blocks_for(sequence->token_count + 1) +
+                      expected_growth(scheduler, sequence, sequence->token_count);
+    for (int i = 0; i < scheduler->running_count; i++) {
+        const struct sequence *other = scheduler->running[i];
+        int64_t known = kv_cache_blocks_for(other->token_count + 1) - other->block_count;
+        expected += (double)(known > 0 ? known : 0) + expected_growth(scheduler, other, other->token_count);
+    }
+    return expected <= (double)kv_cache_free(scheduler->options.cache);
+}
+
+/** Take over what the cache holds of its tokens; the last one must be computed, for its logits. */
+static void take_cached(struct scheduler *scheduler, struct sequence *sequence) {
+    struct kv_cache *cache = scheduler->options.cache;
+    struct kv_match match;
+    kv_cache_match(cache, sequence->root, sequence->tokens, sequence->token_count - 1, sequence->blocks, &match);
+    sequence->block_count = match.block_count;
+    sequence->computed = sequence->recorded = match.block_count * KV_BLOCK_TOKENS;
+    sequence->prefix = match.prefix;
+    if (match.partial_block >= 0) {
+        int32_t block = kv_cache_take(cache);
+        if (block >= 0) {
+            kv_cache_copy_block(cache, match.partial_block, block);
+            sequence->blocks[sequence->block_count++] = block;
+            sequence->computed += match.partial_tokens;
+            scheduler_record(scheduler, sequence);
+        }
+        kv_cache_unref(cache, match.partial_block);
+    }
+    sequence->tenant->blocks += sequence->block_count;
+    int64_t of_prompt = sequence->computed < sequence->prompt_count ? sequence->computed : sequence->prompt_count;
+    if (!sequence->was_admitted) sequence->cached_tokens = of_prompt;
+    if (!sequence->was_admitted) scheduler->stats.cached_tokens += (uint64_t)of_prompt;
+    sequence->was_admitted = true;
+}
+
+static void enter(struct scheduler *scheduler, struct sequence *sequence) {
+    queue_remove(&scheduler->queue, sequence);
+    sequence->order = ++scheduler->order;
+    sequence->slot = scheduler->free_slots[--scheduler->free_slot_count];
+    sequence->blocks = scheduler->block_tables + (size_t)sequence->slot * (size_t)scheduler->table_blocks;
+    sequence->tenant->running++;
+    scheduler->running[scheduler->running_count++] = sequence;
+    take_cached(scheduler, sequence);
+}
+
+void scheduler_admit(struct scheduler *scheduler) {
+    int taken_back = 0;
+    for (;;) {
+        struct sequence *sequence = queue_head(&scheduler->queue, scheduler_now(scheduler), is_held, scheduler);
+        if (sequence == NULL) return;
+        if (scheduler->free_slot_count == 0 || !fits(scheduler, sequence)) {
+            if (taken_back++ >= FAIR_PREEMPTIONS_MAX || !make_room(scheduler, sequence->tenant)) return;
+            continue;
+        }
+        enter(scheduler, sequence);
+    }
+}

@@ -1,0 +1,262 @@
+/* Copyright Bora contributors
+ * SPDX-License-Identifier: Apache-2.0 */
+/* Which rows the step computes: decodes with their guesses, then prompts for as long as the step may take. */
+#include "engine/scheduler/scheduler_internal.h"
+
+enum {
+    CHUNK_MIN = 8,      /* rows that a prompt gets however long the step is: it must go on */
+    CHUNK_QUANTUM = 64, /* rows of one tenant's turn, when several wait */
+    STEP_ROWS_ANY = 1 << 30
+};
+/* A step without decodes keeps nobody waiting, but those that arrive meanwhile and those who cancel. */
+static const int64_t STEP_ALONE_NS = 150 * (int64_t)NS_PER_MS;
+/* A generated token is charged as so many prompt tokens: about what it costs in time when few are generated at once. */
+static const double DECODE_CHARGE = 2;
+
+static bool is_ready(const struct scheduler *scheduler, const struct sequence *sequence) {
+    return sequence->planned != scheduler->step && !atomic_load(&sequence->paused);
+}
+
+/** Blocks for positions [0, tokens), as far as there are any. */
+static bool grow(struct scheduler *scheduler, struct sequence *sequence, int64_t tokens) {
+    while (sequence->block_count < kv_cache_blocks_for(tokens)) {
+        int32_t block = kv_cache_take(scheduler->options.cache);
+        if (block < 0) return false;
+        sequence->blocks[sequence->block_count++] = block;
+        sequence->tenant->blocks++;
+    }
+    return true;
+}
+
+/** Sum of the contexts that `count` rows from position `first` on look back on. */
+static int64_t positions_of(int64_t first, int64_t count) {
+    return count * first + count * (count + 1) / 2;
+}
+
+/** The step will look at `count` more rows from position `first` on. */
+static void count_rows(struct scheduler *scheduler, int64_t first, int64_t count) {
+    scheduler->shape.rows += count;
+    scheduler->shape.positions += positions_of(first, count);
+}
+
+/** Give `sequence` rows for its next `count` tokens and for `drafts` guesses behind them; its blocks are there, the rows are counted. */
+static void plan_rows(struct scheduler *scheduler, struct sequence *sequence, int64_t count, const int32_t *guesses,
+                      int drafts) {
+    struct model_batch *batch = &scheduler->batch;
+    int64_t first = sequence->computed, context = first + count;
+    scheduler->kv_sequences[batch->sequence_count] = (struct kv_sequence){
+        .first_row = batch->rows, .row_count = count + drafts, .context = context + drafts, .blocks = sequence->blocks};
+    scheduler->planned[batch->sequence_count++] = sequence;
+    for (int64_t i = 0; i < count + drafts; i++) {
+        scheduler->ids[batch->rows] = i < count ? sequence->tokens[first + i] : guesses[i - count];
+        scheduler->positions[batch->rows++] = (int32_t)(first + i);
+    }
+    if (context == sequence->token_count) {
+        for (int64_t i = drafts; i >= 0; i--)
+            scheduler->logit_rows[batch->logit_count++] = (int32_t)(batch->rows - 1 - i);
+    }
+    sequence->planned = scheduler->step;
+    sequence->draft_count = drafts;
+    scheduler->draft_count += drafts;
+    scheduler->shape.logits = batch->logit_count;
+}
+
+/* ---- decodes ------------------------------------------------------------------------------------------------------- */
+
+/** Memory did not last: whoever weighs least gives up its own. */
+static bool take_back(struct scheduler *scheduler) {
+    scheduler->memory_ran_out = true;
+    return scheduler_preempt(scheduler, NULL);
+}
+
+/** Every decode gets the block that it needs, at the cost of who weighs least. */
+static void secure_decodes(struct scheduler *scheduler) {
+    for (int i = 0; i < scheduler->running_count;) {
+        struct sequence *sequence = scheduler->running[i];
+        bool waits = sequence_missing(sequence) == 1 && is_ready(scheduler, sequence);
+        if (!waits || grow(scheduler, sequence, sequence->token_count)) {
+            i++;
+            continue;
+        }
+        take_back(scheduler);
+        i = 0; /* whoever went, all are looked at again; those that have their blocks cost nothing */
+    }
+}
+
+/** Guesses for a decode: as many as pay, as its limit, the step and its blocks allow. */
+static int draft(struct scheduler *scheduler, struct sequence *sequence, double token_ns, int32_t *guesses) {
+    int64_t left = sequence_limit(sequence) - sequence->token_count - 1,
+            rows = scheduler->options.step_tokens_max - scheduler->batch.rows - 1;
+    int most = scheduler->options.drafts_max - scheduler->draft_count,
+        length = draft_length(&sequence->drafts, cost_model_logit_row(&scheduler->cost, sequence->computed), token_ns);
+    if (most > length) most = length;
+    if (most > left) most = (int)left;
+    if (most > rows) most = (int)rows;
+    if (most < 1) return 0;
+    most = draft_lookup(sequence->tokens, sequence->token_count, most, guesses);
+    while (most > 0 && !grow(scheduler, sequence, sequence->token_count + most)) most--;
+    return most;
+}
+
+/** Count the decodes that are ready and expect what they will take alone. */
+static int expect_decodes(struct scheduler *scheduler) {
+    int decodes = 0;
+    struct step_shape shape = {0};
+    for (int i = 0; i < scheduler->running_count; i++) {
+        const struct sequence *sequence = scheduler->running[i];
+        if (sequence_missing(sequence) != 1 || !is_ready(scheduler, sequence)) continue;
+        decodes++;
+        shape.positions += sequence->computed + 1;
+    }
+    shape.rows = shape.logits = decodes;
+    scheduler->decode_ns = decodes > 0 ? cost_model_predict(&scheduler->cost, &shape) : 0;
+    return decodes;
+}
+
+/** Sequences that miss one token, in turn, up to `budget` rows; with guesses when a token's time is given. */
+static void plan_decodes(struct scheduler *scheduler, int64_t budget, double token_ns) {
+    int count = scheduler->running_count, first = scheduler->turn < count ? scheduler->turn : 0;
+    for (int i = 0; i < count && scheduler->batch.rows < budget; i++) {
+        int at = (first + i) % count;
+        struct sequence *sequence = scheduler->running[at];
+        if (sequence_missing(sequence) != 1 || !is_ready(scheduler, sequence)) continue;
+        int32_t guesses[DRAFT_TOKENS_MAX];
+        int drafts = token_ns > 0 ? draft(scheduler, sequence, token_ns, guesses) : 0;
+        count_rows(scheduler, sequence->computed, 1 + drafts);
+        plan_rows(scheduler, sequence, 1, guesses, drafts);
+        sequence->tenant->served += DECODE_CHARGE;
+        scheduler->turn = at + 1;
+    }
+}
+
+/* ---- prompts ------------------------------------------------------------------------------------------------------- */
+
+/** Does it miss more tokens than it was granted rows for? */
+static bool wants_rows(const struct scheduler *scheduler, const struct sequence *sequence) {
+    return sequence_missing(sequence) >= 2 && sequence_missing(sequence) > sequence->chunk &&
+           is_ready(scheduler, sequence);
+}
+
+/** The prompt that goes on: of the least served tenant, the highest priority, then the oldest. NULL when none waits. */
+static struct sequence *next_prompt(const struct scheduler *scheduler) {
+    struct sequence *best = NULL;
+    for (int i = 0; i < scheduler->running_count; i++) {
+        struct sequence *sequence = scheduler->running[i];
+        if (!wants_rows(scheduler, sequence)) continue;
+        bool better = best == NULL || sequence->tenant->served < best->tenant->served ||
+                      (sequence->tenant->served == best->tenant->served && sequence->priority > best->priority);
+        if (better) best = sequence;
+    }
+    return best;
+}
+
+static bool several_tenants(const struct scheduler *scheduler) {
+    const struct tenant *first = NULL;
+    for (int i = 0; i < scheduler->running_count; i++) {
+        const struct sequence *sequence = scheduler->running[i];
+        if (!wants_rows(scheduler, sequence)) continue;
+        if (first != NULL && sequence->tenant != first) return true;
+        first = sequence->tenant;
+    }
+    return false;
+}
+
+static bool has_decodes(const struct scheduler *scheduler, const struct tenant *tenant) {
+    for (int64_t i = 0; i < scheduler->batch.sequence_count; i++) {
+        if (scheduler->planned[i]->tenant == tenant) return true;
+    }
+    return false;
+}
+
+/** Time that this step may still take for the sake of `prompt`. */
+static double time_left(const struct scheduler *scheduler, const struct sequence *prompt) {
+    double allowed = (double)STEP_ALONE_NS;
+    if (scheduler->options.step_ns > 0)
+        allowed = (double)scheduler->options.step_ns;
+    else if (scheduler->decode_ns > 0)
+        allowed = scheduler->decode_ns *
+                  (has_decodes(scheduler, prompt->tenant) ? SCHEDULER_STRETCH : SCHEDULER_STRETCH_NEWCOMER);
+    return allowed - cost_model_predict(&scheduler->cost, &scheduler->shape);
+}
+
+/** How many of its `missing` rows from position `first` on fit into `left_ns`. */
+static int64_t affordable_rows(const struct scheduler *scheduler, int64_t first, int64_t missing, double left_ns) {
+    int64_t rows = missing;
+    for (int round = 0; round < 3; round++) { /* the price of a row grows with the context: settle on it */
+        double row_ns = cost_model_row(&scheduler->cost, first + rows / 2);
+        if (row_ns <= 0) return missing;
+        double fit = left_ns / row_ns;
+        rows = fit < 0 ? 0 : fit < (double)missing ? (int64_t)fit : missing;
+    }
+    return rows;
+}
+
+/** Grant `prompt` rows in `left` rows; at least a few when nobody else has any. Returns how many; 0: no time, or no memory. */
+static int64_t grant(struct scheduler *scheduler, struct sequence *prompt, int64_t left, int64_t quantum, bool first) {
+    int64_t position = prompt->computed + prompt->chunk, missing = sequence_missing(prompt) - prompt->chunk,
+            rows = affordable_rows(scheduler, position, missing, time_left(scheduler, prompt));
+    if (first && rows < CHUNK_MIN) rows = missing < CHUNK_MIN ? missing : CHUNK_MIN;
+    if (rows > left) rows = left;
+    if (rows > quantum) rows = quantum;
+    if (!grow(scheduler, prompt, position + rows)) rows = prompt->block_count * KV_BLOCK_TOKENS - position;
+    if (rows < 1) return 0;
+    prompt->chunk += rows;
+    prompt->tenant->served += (double)rows;
+    count_rows(scheduler, position, rows);
+    return rows;
+}
+
+static void plan_prompts(struct scheduler *scheduler, int64_t budget) {
+    int64_t left = budget - scheduler->batch.rows, granted = 0;
+    for (struct sequence *prompt; granted < left && (prompt = next_prompt(scheduler)) != NULL;) {
+        int64_t rows = grant(scheduler, prompt, left - granted,
+                             several_tenants(scheduler) ? CHUNK_QUANTUM : STEP_ROWS_ANY, granted == 0);
+        granted += rows;
+        if (rows > 0) continue;
+        if (granted > 0) break;
+        prompt->planned = scheduler->step; /* no memory: not looked at again in this step */
+        prompt->draft_count = 0;
+    }
+    for (int i = 0; i < scheduler->running_count; i++) {
+        struct sequence *sequence = scheduler->running[i];
+        if (sequence->chunk > 0) plan_rows(scheduler, sequence, sequence->chunk, NULL, 0);
+    }
+}
+
+static void begin_batch(struct scheduler *scheduler) {
+    scheduler->batch = (struct model_batch){.ids = scheduler->ids,
+                                            .positions = scheduler->positions,
+                                            .sequences = scheduler->kv_sequences,
+                                            .logit_rows = scheduler->logit_rows,
+                                            .logits = scheduler->logits};
+    scheduler->shape = (struct step_shape){0};
+    scheduler->draft_count = 0;
+    scheduler->step++;
+    for (int i = 0; i < scheduler->running_count; i++) scheduler->running[i]->chunk = 0;
+}
+
+static bool somebody_waits_for_memory(const struct scheduler *scheduler) {
+    for (int i = 0; i < scheduler->running_count; i++) {
+        const struct sequence *sequence = scheduler->running[i];
+        if (sequence_missing(sequence) > 0 && !atomic_load(&sequence->paused)) return true;
+    }
+    return false;
+}
+
+void scheduler_plan(struct scheduler *scheduler) {
+    int64_t budget = scheduler->options.step_tokens_max;
+    for (;;) {
+        begin_batch(scheduler);
+        secure_decodes(scheduler);
+        int decodes = expect_decodes(scheduler);
+        bool prompts = next_prompt(scheduler) != NULL;
+        /* When decodes alone could fill the step, a quarter of it is kept for prompts. Guesses are for when nobody's prompt needs the time. */
+        int64_t kept = prompts ? (budget + 3) / 4 : 0;
+        plan_decodes(scheduler, budget - kept, prompts || decodes == 0 ? 0 : scheduler->decode_ns / decodes);
+        plan_prompts(scheduler, budget);
+        plan_decodes(scheduler, budget, 0); /* what prompts left over */
+        /* Prompts alone, and each waits for blocks that another holds: one must go. */
+        if (scheduler->batch.rows > 0 || !somebody_waits_for_memory(scheduler)) return;
+        if (!take_back(scheduler)) return;
+    }
+}

@@ -1,0 +1,89 @@
+/* Copyright Bora contributors
+ * SPDX-License-Identifier: Apache-2.0 */
+/* What the step's logits give: samples, guesses that were right, and what blocks hold now. */
+#include "engine/scheduler/scheduler_internal.h"
+
+void scheduler_record(struct scheduler *scheduler, struct sequence *sequence) {
+    while (sequence->recorded < sequence->computed) {
+        int64_t block = sequence->recorded / KV_BLOCK_TOKENS, first = block * KV_BLOCK_TOKENS,
+                count = sequence->computed - first;
+        if (count > KV_BLOCK_TOKENS) count = KV_BLOCK_TOKENS;
+        sequence->prefix = kv_cache_record(scheduler->options.cache, sequence->blocks[block], sequence->prefix,
+                                           sequence->tokens + first, count);
+        sequence->recorded = first + count;
+    }
+}
+
+/** Sample the token that follows the last known one. Returns why the sequence ends, or FINISH_NONE. */
+static enum finish_reason sample(struct scheduler *scheduler, struct sequence *sequence, float *logits,
+                                 const char **error) {
+    struct logprob_entry logprobs;
+    const struct sampling *sampling = &sequence->sampling;
+    const int32_t *generated = sequence->tokens + sequence->prompt_count;
+    int32_t id = sampler_draw(scheduler->sampler, sampling, logits, generated,
+                              (size_t)(sequence->token_count - sequence->prompt_count), (uint64_t)sequence->token_count,
+                              &logprobs);
+    if (id == SAMPLER_NO_TOKEN) {
+        *error = "the model gave no usable logits";
+        return FINISH_ERROR;
+    }
+    sequence->tokens[sequence->token_count++] = id;
+    scheduler->stats.completion_tokens++;
+    switch (sequence->owner->accept(sequence, id, sampling->top_logprobs >= 0 ? &logprobs : NULL)) {
+    case VERDICT_STOP:
+        return FINISH_STOP;
+    case VERDICT_ERROR:
+        *error = "the text of a token could not be kept";
+        return FINISH_ERROR;
+    case VERDICT_GO_ON:
+        break;
+    }
+    if (sequence->token_count == scheduler->options.context_tokens) return FINISH_MODEL_LENGTH;
+    return sequence->token_count == sequence_limit(sequence) ? FINISH_LENGTH : FINISH_NONE;
+}
+
+/** Samples of one sequence: one, and one more behind every guess that was right. `guesses` are the ids of its rows behind the first sample. */
+static void take_samples(struct scheduler *scheduler, struct sequence *sequence, float *logits,
+                         const int32_t *guesses) {
+    int guessed = sequence->draft_count, right = 0;
+    const char *error = NULL;
+    for (;; right++) {
+        enum finish_reason reason =
+            sample(scheduler, sequence, logits + (int64_t)right * scheduler->options.vocabulary, &error);
+        if (reason != FINISH_NONE) {
+            scheduler_record(scheduler, sequence);
+            scheduler_finish(scheduler, sequence, reason, error);
+            break;
+        }
+        sequence->owner->report(sequence, FINISH_NONE, NULL);
+        bool goes_on = right < guessed && guesses[right] == sequence->tokens[sequence->token_count - 1];
+        if (!goes_on) {
+            if (guessed > 0) draft_learn(&sequence->drafts, guessed, right);
+            scheduler_record(scheduler, sequence);
+            break;
+        }
+        sequence->computed++;
+    }
+    scheduler->stats.draft_tokens += (uint64_t)guessed;
+    scheduler->stats.draft_accepted += (uint64_t)right;
+}
+
+void scheduler_take_results(struct scheduler *scheduler) {
+    const struct model_batch *batch = &scheduler->batch;
+    float *logits = scheduler->logits;
+    for (int64_t i = 0; i < batch->sequence_count; i++) {
+        struct sequence *sequence = scheduler->planned[i];
+        const struct kv_sequence *part = &batch->sequences[i];
+        int drafts = sequence->draft_count;
+        int64_t rows = part->row_count - drafts, prompt_left = sequence->prompt_count - sequence->computed;
+        if (prompt_left > 0) scheduler->stats.prompt_tokens += (uint64_t)(rows < prompt_left ? rows : prompt_left);
+        sequence->computed += rows;
+        if (sequence->computed < sequence->token_count) {
+            scheduler_record(scheduler, sequence);
+            continue;
+        }
+        float *mine = logits;
+        logits += (int64_t)(drafts + 1) * scheduler->options.vocabulary;
+        take_samples(scheduler, sequence, mine, scheduler->ids + part->first_row + rows);
+    }
+}

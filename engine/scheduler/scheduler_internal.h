@@ -1,0 +1,77 @@
+/* Copyright Bora contributors
+ * SPDX-License-Identifier: Apache-2.0 */
+/** Shared by scheduler.c (life, entering and leaving, the step), admission.c, plan.c and results.c. */
+#ifndef ENGINE_SCHEDULER_SCHEDULER_INTERNAL_H
+#define ENGINE_SCHEDULER_SCHEDULER_INTERNAL_H
+
+#include "engine/scheduler/cost_model.h"
+#include "engine/scheduler/queue.h"
+#include "engine/scheduler/scheduler.h"
+
+struct scheduler {
+    struct scheduler_options options;
+    struct sampler *sampler;
+    struct queue queue;
+    struct sequence **running; /* [sequences_max] in order of admission */
+    int running_count;
+    int *free_slots; /* a stack */
+    int free_slot_count;
+    int32_t *block_tables; /* [sequences_max][table_blocks] */
+    int64_t table_blocks;
+    int turn;           /* where in `running` the next step's decodes begin, when not all fit */
+    atomic_int cancels; /* cancellations since the last sweep */
+    uint64_t step, order;
+    double growth;       /* expected share of what running sequences may still generate */
+    bool memory_ran_out; /* in this step */
+    struct cost_model cost;
+    double decode_ns;  /* expected time of this step's decodes alone */
+    int64_t ended_ns;  /* when a sequence last ended */
+    double end_gap_ns; /* time between two ends, smoothed */
+    struct scheduler_stats stats;
+    /* the step's batch */
+    struct model_batch batch;
+    struct step_shape shape;
+    int draft_count;
+    int32_t *ids, *positions, *logit_rows;
+    struct kv_sequence *kv_sequences;
+    struct sequence **planned; /* whose rows they are, as kv_sequences */
+    float *logits;             /* [sequences_max + drafts_max][V] */
+    int32_t *check_references; /* [blocks of the cache] for scheduler_check and _repair */
+};
+
+/** Tokens known but not computed. */
+static inline int64_t sequence_missing(const struct sequence *sequence) {
+    return sequence->token_count - sequence->computed;
+}
+/** Tokens it may hold in the end. */
+static inline int64_t sequence_limit(const struct sequence *sequence) {
+    return sequence->prompt_count + sequence->max_tokens;
+}
+static inline int64_t scheduler_now(const struct scheduler *scheduler) {
+    return clock_monotonic_ns(scheduler->options.clock);
+}
+
+/* scheduler.c */
+/** Take a sequence out, wherever it is, and tell its owner. It may be gone afterwards. */
+void scheduler_finish(struct scheduler *scheduler, struct sequence *sequence, enum finish_reason reason,
+                      const char *error);
+/** Take a running sequence's slot and blocks. */
+void scheduler_stop_running(struct scheduler *scheduler, struct sequence *sequence);
+
+/* admission.c */
+/** Let waiting sequences in, while slots and memory last. */
+void scheduler_admit(struct scheduler *scheduler);
+/** Send the running sequence that weighs least back to its queue, of `tenant` only unless that is NULL. False when nobody runs. */
+bool scheduler_preempt(struct scheduler *scheduler, const struct tenant *tenant);
+
+/* plan.c */
+/** Fill the step's batch. */
+void scheduler_plan(struct scheduler *scheduler);
+
+/* results.c */
+/** Sample, tell the owners, record what blocks hold. */
+void scheduler_take_results(struct scheduler *scheduler);
+/** Tell the cache what the sequence's blocks hold up to `computed`. */
+void scheduler_record(struct scheduler *scheduler, struct sequence *sequence);
+
+#endif

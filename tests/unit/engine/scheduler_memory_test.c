@@ -1,0 +1,249 @@
+/* Copyright Bora contributors
+ * SPDX-License-Identifier: Apache-2.0 */
+/* Memory: what is shared, who waits for whom, who gives up its blocks, and books that are mended. */
+#include "tests/unit/engine/scheduler_fixture.h"
+
+#include "base/random.h"
+
+/** A client whose prompt is `common` tokens that all of `salt` share, then `own` of its own. */
+static struct client *submit_sharing(struct fixture *fixture, uint64_t salt, int64_t common, int64_t own,
+                                     int64_t max_tokens) {
+    struct client *client = client_new(fixture, common + own, max_tokens, salt);
+    for (int64_t i = 0; i < common; i++) client->tokens[i] = (int32_t)(random_philox(99, (uint64_t)i, 0) % V);
+    for (int64_t i = common; i < common + own; i++)
+        client->tokens[i] = (int32_t)(random_philox(client->salt, (uint64_t)i, 0) % V);
+    client->salt = salt;
+    submit_client(fixture, client);
+    return client;
+}
+
+static struct scheduler_stats stats_of(const struct fixture *fixture) {
+    struct scheduler_stats stats;
+    scheduler_stats(fixture->scheduler, &stats);
+    return stats;
+}
+
+/* ---- sharing ------------------------------------------------------------------------------------------------------- */
+
+static void test_second_prompt_computes_only_what_differs(void **state) {
+    (void)state;
+    struct fixture fixture;
+    setup(&fixture, 4, 256, 4, 32);
+    submit_sharing(&fixture, 5, 100, 3, 4);
+    run_until_idle(&fixture);
+    assert_int_equal(stats_of(&fixture).prompt_tokens, 103);
+    struct client *second = submit_sharing(&fixture, 5, 100, 7, 4);
+    run_until_idle(&fixture);
+    assert_int_equal(stats_of(&fixture).prompt_tokens, 103 + 7); /* 100 is no multiple of a block */
+    assert_int_equal(second->sequence.cached_tokens, 100);
+    assert_int_equal(stats_of(&fixture).cached_tokens, 100);
+    check_tokens(second);
+    teardown(&fixture);
+}
+
+static void test_same_prompt_computes_its_last_token_again(void **state) {
+    (void)state;
+    struct fixture fixture;
+    setup(&fixture, 4, 256, 4, 32);
+    struct client *clients[2];
+    for (int i = 0; i < 2; i++) {
+        clients[i] = submit_sharing(&fixture, 5, 64, 0, 4);
+        run_until_idle(&fixture);
+        check_tokens(clients[i]);
+    }
+    assert_int_equal(clients[1]->sequence.cached_tokens, 63);
+    teardown(&fixture);
+}
+
+static void test_answer_is_found_when_the_conversation_goes_on(void **state) {
+    (void)state;
+    struct fixture fixture;
+    setup(&fixture, 4, 256, 4, 32);
+    struct client *first = submit_sharing(&fixture, 5, 40, 0, 30);
+    run_until_idle(&fixture);
+    struct client *second = client_new(&fixture, 80, 4, 5);
+    memcpy(second->tokens, first->tokens, 70 * sizeof(int32_t)); /* its question and its answer */
+    second->salt = 5;
+    submit_client(&fixture, second);
+    run_until_idle(&fixture);
+    assert_int_equal(second->sequence.cached_tokens, 69); /* the last sampled token was never computed */
+    check_tokens(second);
+    teardown(&fixture);
+}
+
+static void test_other_salt_shares_nothing(void **state) {
+    (void)state;
+    struct fixture fixture;
+    setup(&fixture, 4, 256, 4, 32);
+    submit_sharing(&fixture, 5, 100, 0, 4);
+    run_until_idle(&fixture);
+    struct client *other = submit_sharing(&fixture, 6, 100, 0, 4);
+    run_until_idle(&fixture);
+    assert_int_equal(other->sequence.cached_tokens, 0);
+    teardown(&fixture);
+}
+
+/** 16 prompts with one long beginning, at once: one computes it, the others wait and take it over. */
+static void test_common_beginning_of_a_burst_is_computed_once(void **state) {
+    (void)state;
+    struct fixture fixture;
+    setup(&fixture, 16, 32, 16, 200);
+    struct client *clients[16];
+    for (int i = 0; i < 16; i++) clients[i] = submit_sharing(&fixture, 5, 150, 4, 5);
+    run_until_idle(&fixture);
+    assert_int_equal(stats_of(&fixture).prompt_tokens, 154 + 15 * 4);
+    for (int i = 0; i < 16; i++) {
+        assert_int_equal(clients[i]->finish, FINISH_LENGTH);
+        check_tokens(clients[i]);
+    }
+    teardown(&fixture);
+}
+
+static void test_who_is_held_back_does_not_hold_back_others(void **state) {
+    (void)state;
+    struct fixture fixture;
+    setup(&fixture, 4, 16, 16, 64);
+    submit_sharing(&fixture, 5, 200, 0, 2);
+    struct client *held = submit_sharing(&fixture, 5, 200, 1, 2), *other = client_new(&fixture, 10, 2, 5);
+    submit_client(&fixture, other);
+    scheduler_step(fixture.scheduler);
+    assert_int_equal(held->sequence.slot, -1);
+    assert_true(other->sequence.slot >= 0);
+    run_until_idle(&fixture);
+    assert_int_equal(held->finish, FINISH_LENGTH);
+    assert_int_equal(held->sequence.cached_tokens, 200);
+    teardown(&fixture);
+}
+
+static void test_held_goes_on_when_its_leader_is_cancelled_or_paused(void **state) {
+    (void)state;
+    for (int pause = 0; pause < 2; pause++) {
+        struct fixture fixture;
+        setup(&fixture, 4, 16, 16, 64);
+        struct client *leader = submit_sharing(&fixture, 5, 200, 0, 2), *held = submit_sharing(&fixture, 5, 200, 1, 2);
+        scheduler_step(fixture.scheduler);
+        scheduler_step(fixture.scheduler);
+        assert_int_equal(held->sequence.slot, -1);
+        if (pause)
+            scheduler_pause(fixture.scheduler, &leader->sequence);
+        else
+            scheduler_cancel(fixture.scheduler, &leader->sequence);
+        run_until_idle(&fixture);
+        assert_int_equal(held->finish, FINISH_LENGTH);
+        assert_int_equal(held->sequence.cached_tokens, 32); /* what the leader left */
+        check_tokens(held);
+        scheduler_cancel_all(fixture.scheduler);
+        teardown(&fixture);
+    }
+}
+
+/* ---- preemption ---------------------------------------------------------------------------------------------------- */
+
+static void test_growth_beyond_the_pool_preempts_and_everybody_ends(void **state) {
+    (void)state;
+    struct fixture fixture;
+    setup(&fixture, 8, 64, 16, 8); /* one context of memory */
+    struct client *clients[8];
+    for (int i = 0; i < 8; i++) clients[i] = submit(&fixture, 20, 80, (uint64_t)(i % 2)); /* 4 blocks each in the end */
+    run_until_idle(&fixture);
+    assert_true(stats_of(&fixture).preemptions > 0);
+    for (int i = 0; i < 8; i++) {
+        assert_int_equal(clients[i]->finish, FINISH_LENGTH);
+        assert_int_equal(clients[i]->accepted, 80);
+        check_tokens(clients[i]);
+    }
+    assert_int_equal(kv_cache_used(fixture.cache), 0);
+    teardown(&fixture);
+}
+
+static void test_paused_gives_up_its_memory_first(void **state) {
+    (void)state;
+    struct fixture fixture;
+    setup(&fixture, 2, 64, 16, 8);
+    struct client *paused = submit(&fixture, 100, 10, 1), *runs = submit(&fixture, 60, 150, 2);
+    scheduler_step(fixture.scheduler);
+    scheduler_step(fixture.scheduler);
+    assert_true(paused->sequence.slot >= 0 && runs->sequence.slot >= 0);
+    scheduler_pause(fixture.scheduler, &paused->sequence);
+    run_until_idle(&fixture);
+    assert_int_equal(runs->finish, FINISH_LENGTH);
+    assert_int_equal(stats_of(&fixture).preemptions, 1);
+    scheduler_resume(fixture.scheduler, &paused->sequence);
+    run_until_idle(&fixture);
+    assert_int_equal(paused->finish, FINISH_LENGTH);
+    check_tokens(paused);
+    teardown(&fixture);
+}
+
+/** Several prompts that fill the pool half-way: one of them gets through, then the others. */
+static void test_prompts_do_not_lock_each_other_out(void **state) {
+    (void)state;
+    struct fixture fixture;
+    setup(&fixture, 4, 32, 16, 8);
+    struct client *clients[4];
+    for (int i = 0; i < 4; i++) clients[i] = submit(&fixture, 120, 100, (uint64_t)i);
+    run_until_idle(&fixture);
+    for (int i = 0; i < 4; i++) {
+        assert_int_equal(clients[i]->finish, FINISH_LENGTH);
+        check_tokens(clients[i]);
+    }
+    teardown(&fixture);
+}
+
+static void test_tenant_above_its_share_gives_up_a_slot(void **state) {
+    (void)state;
+    struct fixture fixture;
+    setup(&fixture, 4, 64, 16, 64);
+    for (int i = 0; i < 8; i++) submit(&fixture, 10, 100, 1);
+    for (int i = 0; i < 3; i++) scheduler_step(fixture.scheduler);
+    struct client *other = submit(&fixture, 10, 5, 2);
+    scheduler_step(fixture.scheduler);
+    assert_true(other->sequence.slot >= 0);
+    assert_int_equal(other->accepted, 1);
+    run_until_idle(&fixture);
+    for (int i = 0; i < 8; i++) {
+        assert_int_equal(fixture.clients[i]->finish, FINISH_LENGTH);
+        check_tokens(fixture.clients[i]);
+    }
+    teardown(&fixture);
+}
+
+/* ---- books --------------------------------------------------------------------------------------------------------- */
+
+static void test_books_that_do_not_add_up_are_found_and_mended(void **state) {
+    (void)state;
+    struct fixture fixture;
+    setup(&fixture, 4, 64, 16, 32);
+    struct client *client = submit(&fixture, 70, 20, 1);
+    scheduler_step(fixture.scheduler);
+    scheduler_step(fixture.scheduler);
+    kv_cache_ref(fixture.cache, client->sequence.blocks[1]); /* a reference that nobody will drop */
+    int32_t lost = kv_cache_take(fixture.cache);
+    check_fails(scheduler_check(fixture.scheduler, &check_error), STATUS_INTERNAL, "references");
+    scheduler_repair(fixture.scheduler);
+    check_ok(scheduler_check(fixture.scheduler, &check_error));
+    assert_int_equal(kv_cache_references(fixture.cache, lost), 0);
+    run_until_idle(&fixture);
+    assert_int_equal(client->finish, FINISH_LENGTH);
+    check_tokens(client);
+    assert_int_equal(kv_cache_used(fixture.cache), 0);
+    teardown(&fixture);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_second_prompt_computes_only_what_differs),
+        cmocka_unit_test(test_same_prompt_computes_its_last_token_again),
+        cmocka_unit_test(test_answer_is_found_when_the_conversation_goes_on),
+        cmocka_unit_test(test_other_salt_shares_nothing),
+        cmocka_unit_test(test_common_beginning_of_a_burst_is_computed_once),
+        cmocka_unit_test(test_who_is_held_back_does_not_hold_back_others),
+        cmocka_unit_test(test_held_goes_on_when_its_leader_is_cancelled_or_paused),
+        cmocka_unit_test(test_growth_beyond_the_pool_preempts_and_everybody_ends),
+        cmocka_unit_test(test_paused_gives_up_its_memory_first),
+        cmocka_unit_test(test_prompts_do_not_lock_each_other_out),
+        cmocka_unit_test(test_tenant_above_its_share_gives_up_a_slot),
+        cmocka_unit_test(test_books_that_do_not_add_up_are_found_and_mended),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,247 @@
+/* Copyright Bora contributors
+ * SPDX-License-Identifier: Apache-2.0 */
+/* Time: what a step may take, what guesses save, steps that are given up, and the model of costs behind it. */
+#include "tests/unit/engine/scheduler_fixture.h"
+
+#include "base/random.h"
+#include "engine/scheduler/cost_model.h"
+#include "engine/scheduler/draft.h"
+
+#include <math.h>
+
+enum { MS = NS_PER_MS };
+
+static const struct scheduler_options roomy = {.sequences_max = 8, .step_tokens_max = 256, .queue_max = 56};
+
+/* ---- the cost model ------------------------------------------------------------------------------------------------ */
+
+static void test_cost_model_learns_the_prices(void **state) {
+    (void)state;
+    struct cost_model model;
+    cost_model_init(&model);
+    static const double prices[] = {3e6, 4e5, 2e5, 1e5};
+    for (uint64_t i = 0; i < 200; i++) {
+        struct step_shape shape = {.rows = 1 + (int64_t)(random_philox(1, i, 0) % 200),
+                                   .logits = 1 + (int64_t)(random_philox(1, i, 1) % 16),
+                                   .positions = (int64_t)(random_philox(1, i, 2) % 100000)};
+        double took = prices[0] + prices[1] * (double)shape.rows + prices[2] * (double)shape.logits +
+                      prices[3] * (double)shape.positions / 1024;
+        if (i > 150) assert_true(fabs(cost_model_predict(&model, &shape) - took) < 0.1 * took);
+        /* Every tenth step the machine was elsewhere for a while. */
+        double noise = 0.95 + 0.1 * random_uniform(2, i, 0);
+        cost_model_learn(&model, &shape,
+                         (int64_t)(took * (i > 20 && i < 100 && i % 10 == 0 ? 5
+                                           : i > 100                        ? 1
+                                                                            : noise)));
+    }
+    assert_true(fabs(cost_model_row(&model, 0) - prices[1]) < 0.1 * prices[1]);
+}
+
+static void test_cost_model_without_lessons_expects_nothing(void **state) {
+    (void)state;
+    struct cost_model model;
+    cost_model_init(&model);
+    assert_true(cost_model_predict(&model, &(struct step_shape){.rows = 10, .logits = 1, .positions = 55}) == 0);
+}
+
+/* ---- steps --------------------------------------------------------------------------------------------------------- */
+
+/** Four streams run; a long prompt arrives: no step takes more than three times a usual one, and it is read all the same. */
+static void test_gap_of_streams_is_bounded_when_a_prompt_arrives(void **state) {
+    (void)state;
+    struct fixture fixture = {.base_ns = 4 * MS, .row_ns = MS / 2};
+    setup_with(&fixture, &roomy, 100);
+    for (int i = 0; i < 4; i++) submit(&fixture, 10, 240, 1);
+    for (int i = 0; i < 40; i++) scheduler_step(fixture.scheduler);
+    int64_t before = fixture.clock.now_ns;
+    scheduler_step(fixture.scheduler);
+    int64_t usual = fixture.clock.now_ns - before, longest = 0, steps = 0;
+    struct client *prompt = submit(&fixture, 250, 2, 2);
+    while (prompt->accepted == 0) {
+        before = fixture.clock.now_ns;
+        assert_true(scheduler_step(fixture.scheduler) > 0);
+        if (fixture.clock.now_ns - before > longest) longest = fixture.clock.now_ns - before;
+        steps++;
+    }
+    assert_true(longest <= 3 * usual);
+    assert_true(10 * longest >= 18 * usual); /* and the time is used */
+    assert_true(steps < 25);
+    scheduler_cancel_all(fixture.scheduler);
+    teardown(&fixture);
+}
+
+static void test_step_time_can_be_set(void **state) {
+    (void)state;
+    struct fixture fixture = {.base_ns = 4 * MS, .row_ns = MS / 2};
+    struct scheduler_options options = roomy;
+    options.step_ns = 40 * MS;
+    setup_with(&fixture, &options, 100);
+    for (int i = 0; i < 4; i++) submit(&fixture, 10, 240, 1);
+    for (int i = 0; i < 40; i++) scheduler_step(fixture.scheduler);
+    submit(&fixture, 250, 2, 2);
+    int64_t before = fixture.clock.now_ns;
+    scheduler_step(fixture.scheduler);
+    assert_in_range(fixture.clock.now_ns - before, 30 * MS, 41 * MS);
+    scheduler_cancel_all(fixture.scheduler);
+    teardown(&fixture);
+}
+
+/** A tenant floods long prompts; another's short request is answered within twice what it takes alone. */
+static void test_flooding_tenant_does_not_delay_others(void **state) {
+    (void)state;
+    int64_t took[2];
+    for (int flood = 0; flood < 2; flood++) {
+        struct fixture fixture = {.base_ns = 4 * MS, .row_ns = MS / 2};
+        setup_with(&fixture, &roomy, 100);
+        submit(&fixture, 100, 20, 1); /* lessons for the cost model */
+        run_until_idle(&fixture);
+        for (int i = 0; flood && i < 40; i++) submit(&fixture, 200, 40, 1);
+        for (int i = 0; flood && i < 30; i++) scheduler_step(fixture.scheduler);
+        struct client *other = submit(&fixture, 100, 2, 2);
+        int64_t before = fixture.clock.now_ns;
+        for (int i = 0; i < 1000 && other->accepted == 0; i++) scheduler_step(fixture.scheduler);
+        took[flood] = other->first_ns - before;
+        scheduler_cancel_all(fixture.scheduler);
+        teardown(&fixture);
+    }
+    print_message("first token after %.1f ms alone, %.1f ms beside the flood\n", (double)took[0] / MS,
+                  (double)took[1] / MS);
+    assert_true(took[1] <= 2 * took[0]);
+}
+
+static void cancel_the_long_one(struct fixture *fixture) {
+    scheduler_cancel(fixture->scheduler, &fixture->clients[0]->sequence);
+}
+
+static void test_step_of_cancelled_rows_is_given_up(void **state) {
+    (void)state;
+    struct fixture fixture;
+    setup(&fixture, 4, 256, 4, 64);
+    struct client *cancelled = submit(&fixture, 200, 10, 1), *other = submit(&fixture, 20, 10, 2);
+    fixture.in_step = cancel_the_long_one;
+    scheduler_step(fixture.scheduler);
+    assert_int_equal(fixture.abandoned_steps, 1);
+    assert_int_equal(other->accepted, 0);
+    fixture.in_step = NULL;
+    run_until_idle(&fixture);
+    assert_int_equal(cancelled->finish, FINISH_CANCELLED);
+    assert_int_equal(cancelled->accepted, 0);
+    assert_int_equal(other->finish, FINISH_LENGTH);
+    check_tokens(other);
+    teardown(&fixture);
+}
+
+static void test_step_goes_on_for_those_who_stay(void **state) {
+    (void)state;
+    struct fixture fixture;
+    setup(&fixture, 4, 256, 4, 64);
+    struct client *cancelled = submit(&fixture, 20, 10, 1), *other = submit(&fixture, 200, 10, 2);
+    fixture.in_step = cancel_the_long_one;
+    scheduler_step(fixture.scheduler);
+    assert_int_equal(fixture.abandoned_steps, 0);
+    assert_int_equal(other->accepted, 1);
+    fixture.in_step = NULL;
+    run_until_idle(&fixture);
+    assert_int_equal(cancelled->finish, FINISH_CANCELLED);
+    teardown(&fixture);
+}
+
+static void test_retry_hint_follows_the_ends(void **state) {
+    (void)state;
+    struct fixture fixture = {.base_ns = 10 * MS};
+    setup_with(&fixture, &roomy, 100);
+    for (int i = 0; i < 40; i++) {
+        submit(&fixture, 5, 10, 1);
+        run_until_idle(&fixture);
+    }
+    struct scheduler_stats stats;
+    scheduler_stats(fixture.scheduler, &stats);
+    assert_in_range(stats.retry_ns, 150 * MS, 250 * MS); /* two ends, 100 ms apart */
+    teardown(&fixture);
+}
+
+/* ---- guesses ------------------------------------------------------------------------------------------------------- */
+
+static void test_lookup_takes_the_longest_then_the_latest_match(void **state) {
+    (void)state;
+    int32_t out[DRAFT_TOKENS_MAX];
+    static const int32_t text[] = {1, 2, 3, 4, 50, 9, 2, 3, 4, 60, 9, 1, 2, 3, 4};
+    assert_int_equal(draft_lookup(text, 15, 3, out), 3);
+    assert_int_equal(out[0], 50); /* 1 2 3 4 is longer than 2 3 4 */
+    assert_int_equal(out[2], 2);
+    static const int32_t equal[] = {2, 3, 4, 50, 9, 2, 3, 4, 60, 7, 2, 3, 4};
+    assert_int_equal(draft_lookup(equal, 13, 2, out), 2);
+    assert_int_equal(out[0], 60);
+    static const int32_t fresh[] = {1, 2, 3, 4, 5, 6};
+    assert_int_equal(draft_lookup(fresh, 6, 4, out), 0);
+    assert_int_equal(draft_lookup(fresh, 1, 4, out), 0);
+    static const int32_t short_match[] = {1, 2, 9, 1, 2};
+    assert_int_equal(draft_lookup(short_match, 5, 4, out), 0);
+}
+
+static void test_guesses_stop_at_the_known_text(void **state) {
+    (void)state;
+    int32_t out[DRAFT_TOKENS_MAX];
+    static const int32_t text[] = {7, 7, 7, 7, 7};
+    assert_int_equal(draft_lookup(text, 5, 8, out), 1);
+    assert_int_equal(out[0], 7);
+}
+
+static void test_length_follows_what_pays(void **state) {
+    (void)state;
+    struct draft_record record;
+    draft_record_init(&record);
+    assert_int_equal(draft_length(&record, 10, 5), 0);
+    for (int i = 0; i < 50; i++) draft_learn(&record, 4, 4);
+    assert_int_equal(draft_length(&record, 1, 10), DRAFT_TOKENS_MAX);
+    for (int i = 0; i < 50; i++) draft_learn(&record, 4, 0);
+    int tries = 0;
+    for (int i = 0; i < 100; i++) tries += draft_length(&record, 1, 10) > 0;
+    assert_in_range(tries, 2, 4); /* now and then */
+}
+
+/** A model that repeats itself: guesses cut the steps; one that does not: they cost next to nothing. The tokens stay the same. */
+static void test_guesses_save_steps_and_change_nothing(void **state) {
+    (void)state;
+    int64_t steps[2][2];
+    for (int echo = 0; echo < 2; echo++) {
+        int32_t first[TOKENS_MAX];
+        for (int drafts = 0; drafts < 2; drafts++) {
+            struct fixture fixture = {.base_ns = 5 * MS, .row_ns = MS / 2};
+            struct scheduler_options options = roomy;
+            options.drafts_max = drafts ? 16 : 0;
+            setup_with(&fixture, &options, 64);
+            fixture.echo = echo ? 7 : 0;
+            struct client *client = submit(&fixture, 30, 200, 1);
+            run_until_idle(&fixture);
+            assert_int_equal(client->finish, FINISH_LENGTH);
+            assert_int_equal(client->accepted, 200);
+            check_tokens(client);
+            if (drafts == 0) memcpy(first, client->tokens, sizeof first);
+            assert_memory_equal(first, client->tokens, sizeof first);
+            steps[echo][drafts] = fixture.steps;
+            teardown(&fixture);
+        }
+    }
+    assert_int_equal(steps[0][0], 200);
+    assert_true(steps[1][1] < 80);
+    assert_true(steps[0][1] <= 200);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_cost_model_learns_the_prices),
+        cmocka_unit_test(test_cost_model_without_lessons_expects_nothing),
+        cmocka_unit_test(test_gap_of_streams_is_bounded_when_a_prompt_arrives),
+        cmocka_unit_test(test_step_time_can_be_set),
+        cmocka_unit_test(test_flooding_tenant_does_not_delay_others),
+        cmocka_unit_test(test_step_of_cancelled_rows_is_given_up),
+        cmocka_unit_test(test_step_goes_on_for_those_who_stay),
+        cmocka_unit_test(test_retry_hint_follows_the_ends),
+        cmocka_unit_test(test_lookup_takes_the_longest_then_the_latest_match),
+        cmocka_unit_test(test_guesses_stop_at_the_known_text),
+        cmocka_unit_test(test_length_follows_what_pays),
+        cmocka_unit_test(test_guesses_save_steps_and_change_nothing),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
