@@ -212,9 +212,9 @@ static void test_sigterm_lets_running_calls_end(void **state) {
     struct keys_fixture *fixture = *state;
     Bora__V1__CreateKeyResponse *created = keys_create_plain(fixture);
     struct keys_waiting waiting = {.mutex = PTHREAD_MUTEX_INITIALIZER,
-                              .changed = PTHREAD_COND_INITIALIZER,
-                              .fixture = fixture,
-                              .descriptor = &bora__v1__verify_key_response__descriptor};
+                                   .changed = PTHREAD_COND_INITIALIZER,
+                                   .fixture = fixture,
+                                   .descriptor = &bora__v1__verify_key_response__descriptor};
     Bora__V1__VerifyKeyRequest request = BORA__V1__VERIFY_KEY_REQUEST__INIT;
     request.key = created->key;
     struct bytes packed;
@@ -274,7 +274,7 @@ static void test_redis_that_never_was_is_named(void **state) {
     char secret[128];
     snprintf(secret, sizeof secret, "--hash-secret-file=%s/hash-secret", fixture->folder);
     const char *const arguments[] = {keys_program, "--listen=127.0.0.1:0",   "--redis=unix:/tmp/bora-no-such-socket",
-                                     secret,  "--admin-key=" ADMIN_KEY, "--service-token=" SERVICE_TOKEN,
+                                     secret,       "--admin-key=" ADMIN_KEY, "--service-token=" SERVICE_TOKEN,
                                      NULL};
     struct test_process process;
     char line[512];

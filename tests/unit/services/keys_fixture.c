@@ -39,18 +39,18 @@ void keys_waiting_done(void *context, const struct rpc_result *result, struct by
 }
 
 struct keys_outcome keys_call_bytes(struct keys_fixture *fixture, const char *method, const char *bearer,
-                                 struct bytes_view request, const ProtobufCMessageDescriptor *reply) {
+                                    struct bytes_view request, const ProtobufCMessageDescriptor *reply) {
     char path[64], authorization[128];
     snprintf(path, sizeof path, "/bora.v1.KeyService/%s", method);
     snprintf(authorization, sizeof authorization, "Bearer %s", bearer != NULL ? bearer : "");
     const char *const metadata[] = {bearer != NULL ? "authorization" : NULL, authorization, NULL};
     struct keys_waiting waiting = {.mutex = PTHREAD_MUTEX_INITIALIZER,
-                              .changed = PTHREAD_COND_INITIALIZER,
-                              .fixture = fixture,
-                              .descriptor = reply};
+                                   .changed = PTHREAD_COND_INITIALIZER,
+                                   .fixture = fixture,
+                                   .descriptor = reply};
     struct error err = {0};
-    if (rpc_client_unary_async(fixture->channel, path, metadata, request, SECONDS * NS_PER_S, keys_waiting_done, &waiting,
-                               &err) != STATUS_OK)
+    if (rpc_client_unary_async(fixture->channel, path, metadata, request, SECONDS * NS_PER_S, keys_waiting_done,
+                               &waiting, &err) != STATUS_OK)
         fail_msg("%s", err.message);
     pthread_mutex_lock(&waiting.mutex);
     while (!waiting.done) pthread_cond_wait(&waiting.changed, &waiting.mutex);
@@ -59,7 +59,7 @@ struct keys_outcome keys_call_bytes(struct keys_fixture *fixture, const char *me
 }
 
 struct keys_outcome keys_call(struct keys_fixture *fixture, const char *method, const char *bearer,
-                           const ProtobufCMessage *request, const ProtobufCMessageDescriptor *reply) {
+                              const ProtobufCMessage *request, const ProtobufCMessageDescriptor *reply) {
     struct bytes packed;
     bytes_init(&packed, 1 << 20);
     assert_int_equal(protobuf_pack(request, &packed), STATUS_OK);
@@ -68,7 +68,8 @@ struct keys_outcome keys_call(struct keys_fixture *fixture, const char *method, 
     return outcome;
 }
 
-struct keys_outcome keys_create(struct keys_fixture *fixture, const char *bearer, const Bora__V1__CreateKeyRequest *request) {
+struct keys_outcome keys_create(struct keys_fixture *fixture, const char *bearer,
+                                const Bora__V1__CreateKeyRequest *request) {
     return keys_call(fixture, "CreateKey", bearer, &request->base, &bora__v1__create_key_response__descriptor);
 }
 
