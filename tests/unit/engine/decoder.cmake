@@ -10,7 +10,10 @@ foreach(question IN ITEMS scheduler scheduler_memory scheduler_time scheduler_si
     DEPENDS engine_scheduler base LINK m)
 endforeach()
 bora_test(NAME engine/model SOURCES ${CMAKE_CURRENT_LIST_DIR}/model_test.c DEPENDS engine_model engine_weights test_tiny_model base LINK m)
-bora_test(NAME engine/engine SOURCES ${CMAKE_CURRENT_LIST_DIR}/engine_test.c DEPENDS engine test_tiny_model base LINK m)
+foreach(question IN ITEMS engine engine_invariance)
+  bora_test(NAME engine/${question} SOURCES ${CMAKE_CURRENT_LIST_DIR}/${question}_test.c ${CMAKE_CURRENT_LIST_DIR}/engine_fixture.c
+    DEPENDS engine test_tiny_model base LINK m TIMEOUT 300)
+endforeach()
 # The real model against llama.cpp's answers, one run per kernel variant; a variant that the processor lacks is skipped.
 foreach(variant IN ITEMS plain avx2 avx512)
   bora_test(NAME engine/golden_${variant} SOURCES ${CMAKE_CURRENT_LIST_DIR}/golden_test.c DEPENDS engine test_support base
