@@ -6,7 +6,8 @@
  *   decode    one row of x times 64 MiB of weights that no cache holds: GB/s of the model file's bytes, beside the memory's own
  *             read bandwidth, which bounds it
  *   prefill   64 rows of x times a matrix of 1536 x 576: billions of products a second
- *   attention one row of 9 heads over 2,048 positions; 64 rows over 512
+ *   attention a layer of 9 heads of 64 over 3 key/value heads, per storage type of the cache: decode (one row a sequence) and prefill
+ *             (the last rows of a prompt); billions of products a second, and for decode GB/s of the cache
  *
  * Each figure is the best of repeated runs within SECONDS (default 0.3), because neighbours on a machine only ever slow a run down.
  */
@@ -20,7 +21,17 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { D = 576, F = 1536, ROWS = 64, HEADS = 9, KV_HEADS = 3, HEAD_DIM = 64, BLOCK_TOKENS = 32, CONTEXT = 2048 };
+enum {
+    D = 576,
+    F = 1536,
+    ROWS = 64,
+    HEADS = 9,
+    KV_HEADS = 3,
+    HEAD_DIM = 64,
+    BLOCK_TOKENS = 32,
+    CONTEXT = 8192,
+    SEQUENCES = 8
+};
 static const size_t DECODE_BYTES = 64u << 20;
 
 static double bench_seconds = 0.3;
@@ -109,33 +120,67 @@ static void run_attention(void *context) {
     run->kernels->operations->attention(run->kernels, &run->attention);
 }
 
-/** Seconds of one layer's attention: `rows` rows that end at `context`. */
-static double time_attention(struct kernels *kernels, int64_t rows, int64_t context) {
+struct attention_case {
+    int64_t sequences, rows, context; /* rows of each sequence, that end at `context` */
+};
+
+/** Seconds of one layer's attention. */
+static double time_attention(struct kernels *kernels, enum kv_type type, const struct attention_case *shape) {
     enum { BLOCKS = CONTEXT / BLOCK_TOKENS };
-    struct kv_layer layer = {.type = KV_F16, .block_tokens = BLOCK_TOKENS, .kv_heads = KV_HEADS, .head_dim = HEAD_DIM};
+    struct kv_layer layer = {.type = type, .block_tokens = BLOCK_TOKENS, .kv_heads = KV_HEADS, .head_dim = HEAD_DIM};
     layer.block_stride = kv_layer_bytes(&layer);
-    layer.base = must(aligned_alloc(64, BLOCKS * layer.block_stride));
-    memset(layer.base, 0, BLOCKS * layer.block_stride);
-    int32_t blocks[BLOCKS];
-    for (int i = 0; i < BLOCKS; i++) blocks[i] = i;
-    float *q = make_floats((size_t)rows * HEADS * HEAD_DIM),
-          *out = must(malloc((size_t)rows * HEADS * HEAD_DIM * sizeof *out));
-    struct kv_sequence sequence = {.first_row = 0, .row_count = rows, .context = context, .blocks = blocks};
+    size_t pool = (size_t)shape->sequences * BLOCKS * layer.block_stride;
+    layer.base = must(aligned_alloc(64, pool));
+    memset(layer.base, 0x11, pool); /* small numbers of any type */
+    int32_t *blocks = must(calloc((size_t)shape->sequences * BLOCKS, sizeof *blocks));
+    for (int i = 0; i < shape->sequences * BLOCKS; i++) blocks[i] = i;
+    size_t width = HEADS * HEAD_DIM, rows = (size_t)(shape->sequences * shape->rows);
+    float *q = make_floats(rows * width), *out = must(malloc(rows * width * sizeof *out));
+    struct kv_sequence sequences[SEQUENCES];
+    for (int64_t s = 0; s < shape->sequences; s++) {
+        sequences[s] = (struct kv_sequence){.first_row = s * shape->rows,
+                                            .row_count = shape->rows,
+                                            .context = shape->context,
+                                            .blocks = blocks + s * BLOCKS};
+    }
     struct attention_run run = {kernels,
                                 {.layer = &layer,
-                                 .sequences = &sequence,
-                                 .sequence_count = 1,
+                                 .sequences = sequences,
+                                 .sequence_count = shape->sequences,
                                  .q = q,
-                                 .q_stride = HEADS * HEAD_DIM,
+                                 .q_stride = (int64_t)width,
                                  .out = out,
-                                 .out_stride = HEADS * HEAD_DIM,
+                                 .out_stride = (int64_t)width,
                                  .heads = HEADS,
                                  .scale = 0.125f}};
     double seconds = best_of(run_attention, &run);
     free(layer.base);
+    free(blocks);
     free(q);
     free(out);
     return seconds;
+}
+
+static void bench_attention(struct kernels *kernels) {
+    static const struct attention_case cases[] = {{1, 1, 256},  {1, 1, 2048}, {1, 1, 8192},  {8, 1, 1024},
+                                                  {1, 8, 2048}, {1, 64, 512}, {1, 64, 2048}, {1, 64, 8192}};
+    for (int type = KV_F32; type <= KV_INT8; type++) {
+        for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+            const struct attention_case *shape = &cases[i];
+            struct kv_layer layer = {
+                .type = (enum kv_type)type, .block_tokens = BLOCK_TOKENS, .kv_heads = KV_HEADS, .head_dim = HEAD_DIM};
+            double seconds = time_attention(kernels, (enum kv_type)type, shape),
+                   seen = (double)shape->context - (double)(shape->rows - 1) / 2, /* by a row, on average */
+                products = (double)(shape->sequences * shape->rows) * seen * 2 * HEADS * HEAD_DIM,
+                   bytes = (double)shape->sequences * (double)shape->context / BLOCK_TOKENS *
+                           (double)kv_layer_bytes(&layer);
+            printf("%-7s attention %-4s %lld x %2lld rows over %4lld: %7.1f us, %5.1f G products/s", kernels->variant,
+                   kv_type_name((enum kv_type)type), (long long)shape->sequences, (long long)shape->rows,
+                   (long long)shape->context, seconds * 1e6, products / seconds * 1e-9);
+            if (shape->rows == 1) printf(", %5.1f GB/s", bytes / seconds * 1e-9);
+            printf("\n");
+        }
+    }
 }
 
 static void bench_variant(const char *variant, int threads) {
@@ -162,8 +207,7 @@ static void bench_variant(const char *variant, int threads) {
         printf("%-7s %-5s decode %6.1f GB/s   prefill %6.1f G products/s\n", variant, tensor_type_name(types[i]),
                (double)decode_rows * (double)row_bytes / decode * 1e-9, (double)F * D * ROWS / prefill * 1e-9);
     }
-    printf("%-7s attention (a layer, 9 heads): one row over %d positions %.1f us, %d rows over 512 %.1f us\n", variant,
-           CONTEXT, time_attention(kernels, 1, CONTEXT) * 1e6, ROWS, time_attention(kernels, ROWS, 512) * 1e6);
+    bench_attention(kernels);
     kernels_close(kernels);
 }
 

@@ -35,12 +35,8 @@ static enum status open_cache(struct engine *engine, const struct engine_options
     const struct model_config *config = &engine->config;
     struct kv_cache_options cache = {
         .layers = config->layers, .kv_heads = config->kv_heads, .head_dim = config->head_dim};
-    if (strcmp(options->kv_type, "f16") == 0)
-        cache.type = KV_F16;
-    else if (strcmp(options->kv_type, "f32") == 0)
-        cache.type = KV_F32;
-    else
-        return error_set(err, STATUS_INVALID_ARGUMENT, "no KV cache type '%.16s' (there are f16, f32)",
+    if (!kv_type_parse(options->kv_type, &cache.type))
+        return error_set(err, STATUS_INVALID_ARGUMENT, "no KV cache type '%.16s' (there are f32, f16, bf16, int8)",
                          options->kv_type);
     int64_t block = (int64_t)kv_cache_block_bytes(&cache), one_context = kv_cache_blocks_for(context);
     int64_t wanted = one_context * options->sequences_max, allowed = options->kv_pool_bytes / block;

@@ -37,7 +37,7 @@ struct engine_options {
     const char *variant;    /* "auto", "plain", "avx2", "avx512" */
     int threads;            /* 0: all available */
     int64_t context_tokens; /* 0: the model file's; never above it */
-    const char *kv_type;    /* "f16" or "f32" */
+    const char *kv_type;    /* "f32", "f16", "bf16" or "int8" */
     int64_t kv_pool_bytes;  /* 0: enough for `sequences_max` x context, at most a quarter of the machine's memory */
     int sequences_max;      /* sequences that advance in one step, 1..256 */
     int step_tokens_max;    /* rows of one step */

@@ -39,6 +39,12 @@ static inline uint16_t float_to_f16(float value) {
     return (uint16_t)(sign | (rounded - 0x38000000) >> 13);
 }
 
+/** Without branches, as above. */
+static inline uint16_t float_to_bf16(float value) {
+    uint32_t bits = float_to_bits(value), rounded = bits + 0x7FFF + (bits >> 16 & 1);
+    return (uint16_t)(((bits & 0x7FFFFFFF) > 0x7F800000 ? bits | 0x400000 : rounded) >> 16);
+}
+
 static inline float float_from_bf16(uint16_t brain) {
     return float_from_bits((uint32_t)brain << 16);
 }

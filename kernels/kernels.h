@@ -109,8 +109,14 @@ struct rope {
     float magnitude;                /* multiplies both cos and sin (YaRN); 1 otherwise */
 };
 
-enum kv_type { KV_F32, KV_F16 };
+/** How keys and values are stored. KV_INT8 rounds each head of each position to 8 bits with one scale of its own. */
+enum kv_type { KV_F32, KV_F16, KV_BF16, KV_INT8 };
+/** Bytes of an element, without scales. */
 size_t kv_type_bytes(enum kv_type type);
+/** "f32", "f16", "bf16", "int8" */
+const char *kv_type_name(enum kv_type type);
+/** False when there is none of that name. */
+bool kv_type_parse(const char *name, enum kv_type *out);
 
 /**
  * One layer's keys and values in a pool of blocks. A block holds `block_tokens` positions of one sequence (or of several that share
@@ -123,7 +129,7 @@ struct kv_layer {
     void *base;          /* this layer's part of block 0; 64-byte aligned */
     size_t block_stride; /* bytes from a block to the next; a multiple of 64 */
     enum kv_type type;
-    int block_tokens;       /* a multiple of 16, at most 64 */
+    int block_tokens;       /* a multiple of 32, at most 64 */
     int kv_heads, head_dim; /* G; hd a multiple of 16, at most 256 */
 };
 

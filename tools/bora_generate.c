@@ -39,7 +39,7 @@ static const struct setting settings_table[] = {
     SETTING_INTEGER(S, threads, "threads", "0", 0, LIMIT_THREADS, "N", "0: all processors"),
     SETTING_CHOICE(S, variant, "kernel-variant", "auto", "auto|plain|avx2|avx512",
                    "instruction set of the CPU kernels"),
-    SETTING_CHOICE(S, kv_type, "kv-type", "f16", "f16|f32", "storage of the KV cache"),
+    SETTING_CHOICE(S, kv_type, "kv-type", "f16", "f32|f16|bf16|int8", "storage of the KV cache"),
     SETTING_INTEGER(S, context, "context", "0", 0, LIMIT_CONTEXT_TOKENS, "N", "tokens; 0: the model's own"),
     SETTING_INTEGER(S, step_tokens, "step-tokens-max", "256", 16, 8192, "N", "rows of one step"),
     SETTING_INTEGER(S, streams, "streams", "1", 1, STREAMS_MAX, "N",
@@ -196,8 +196,8 @@ static enum status open_scorer(struct scorer *scorer, const struct generate_sett
     struct kv_cache_options cache = {.layers = config->layers,
                                      .kv_heads = config->kv_heads,
                                      .head_dim = config->head_dim,
-                                     .type = strcmp(settings->kv_type, "f32") == 0 ? KV_F32 : KV_F16,
                                      .block_count = kv_cache_blocks_for(settings->window)};
+    (void)!kv_type_parse(settings->kv_type, &cache.type); /* settings let only these through */
     return kv_cache_create(&cache, &scorer->cache, err);
 }
 

@@ -10,10 +10,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { ALIGNMENT = 64, TASK_QUERY_ROWS = 8 };
+enum { ALIGNMENT = 64 };
 static const int64_t SPIN_NS_DEFAULT = 50 * 1000;
 
-static void *allocate(size_t count, size_t bytes) {
+void *cpu_allocate(size_t count, size_t bytes) {
     size_t total;
     if (__builtin_mul_overflow(count, bytes, &total) || total > SIZE_MAX - ALIGNMENT) return NULL;
     return aligned_alloc(ALIGNMENT, (total + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT);
@@ -60,7 +60,7 @@ static enum status cpu_weights_create(struct kernels *kernels, const struct tens
     if (cpu->leaves->tile_q4 != NULL) weights->kind = pack_kind_of(view->type);
     if (weights->kind != PACK_NONE) {
         size_t bytes = pack_bytes(weights->kind, view->rows, view->columns);
-        weights->packed = allocate(bytes, 1);
+        weights->packed = cpu_allocate(bytes, 1);
         if (weights->packed == NULL) {
             free(weights);
             return error_set(err, STATUS_RESOURCE_EXHAUSTED, "no memory for %zu bytes of packed weights", bytes);
@@ -217,26 +217,23 @@ static enum status allocate_scratch(struct cpu *cpu, struct error *err) {
     const struct kernels_options *options = &cpu->options;
     size_t rows = (size_t)options->rows_max, columns = (size_t)options->columns_max, extent,
            blocks = rows * (columns / QUANT_BLOCK + 1);
-    size_t stacked = (size_t)options->heads_max * TASK_QUERY_ROWS, block = (size_t)HEAD_DIM_MAX * KV_BLOCK_TOKENS_MAX;
     if (__builtin_mul_overflow(rows, columns + QUANT_BLOCK, &extent))
         return error_set(err, STATUS_INVALID_ARGUMENT, "kernels: %zu rows of %zu do not fit any memory", rows, columns);
-    cpu->normalised = allocate(rows * columns, sizeof(float));
-    cpu->quantised = (struct quantised){.q = allocate(rows * columns, 1),
-                                        .d = allocate(blocks, sizeof(float)),
-                                        .s = allocate(blocks, sizeof(float)),
-                                        .isum = allocate(blocks, sizeof(int32_t))};
+    cpu->normalised = cpu_allocate(rows * columns, sizeof(float));
+    cpu->quantised = (struct quantised){.q = cpu_allocate(rows * columns, 1),
+                                        .d = cpu_allocate(blocks, sizeof(float)),
+                                        .s = cpu_allocate(blocks, sizeof(float)),
+                                        .isum = cpu_allocate(blocks, sizeof(int32_t))};
     cpu->scratch = calloc((size_t)cpu->kernels.threads, sizeof *cpu->scratch);
+    cpu->attention = attention_shared_create(options);
     bool failed = cpu->normalised == NULL || cpu->quantised.q == NULL || cpu->quantised.d == NULL ||
-                  cpu->quantised.s == NULL || cpu->quantised.isum == NULL || cpu->scratch == NULL;
+                  cpu->quantised.s == NULL || cpu->quantised.isum == NULL || cpu->scratch == NULL ||
+                  cpu->attention == NULL;
     for (int i = 0; !failed && i < cpu->kernels.threads; i++) {
         struct cpu_scratch *scratch = &cpu->scratch[i];
-        *scratch = (struct cpu_scratch){.row = allocate(columns, sizeof(float)),
-                                        .keys = allocate(block, sizeof(float)),
-                                        .values = allocate(block, sizeof(float)),
-                                        .accumulators = allocate(stacked * HEAD_DIM_MAX, sizeof(float)),
-                                        .rows = allocate(stacked, sizeof(struct attention_row))};
-        failed = scratch->row == NULL || scratch->keys == NULL || scratch->values == NULL ||
-                 scratch->accumulators == NULL || scratch->rows == NULL;
+        scratch->row = cpu_allocate(columns, sizeof(float));
+        scratch->attention = attention_scratch_create(options);
+        failed = scratch->row == NULL || scratch->attention == NULL;
     }
     return failed ? error_set(err, STATUS_RESOURCE_EXHAUSTED, "no memory for the kernels' scratch (%zu rows of %zu)",
                               rows, columns)
@@ -246,8 +243,8 @@ static enum status allocate_scratch(struct cpu *cpu, struct error *err) {
 enum status kernels_open(const char *device, const struct kernels_options *options, struct kernels **out,
                          struct error *err) {
     if (strcmp(device, "cpu") != 0) return error_set(err, STATUS_NOT_FOUND, "no device '%.64s' (there is cpu)", device);
-    if (options->rows_max < 1 || options->columns_max < 1 || options->heads_max < 1)
-        return error_set(err, STATUS_INVALID_ARGUMENT, "kernels: rows, columns and heads must be at least 1");
+    if (options->rows_max < 1 || options->columns_max < 1 || options->heads_max < 1 || options->context_max < 1)
+        return error_set(err, STATUS_INVALID_ARGUMENT, "kernels: rows, columns, heads and context must be at least 1");
     struct cpu *cpu = calloc(1, sizeof *cpu);
     if (cpu == NULL) return error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
     enum status status = STATUS_OK;
@@ -272,12 +269,10 @@ void kernels_close(struct kernels *kernels) {
     thread_team_destroy(cpu->team);
     for (int i = 0; cpu->scratch != NULL && i < cpu->kernels.threads; i++) {
         free(cpu->scratch[i].row);
-        free(cpu->scratch[i].keys);
-        free(cpu->scratch[i].values);
-        free(cpu->scratch[i].accumulators);
-        free(cpu->scratch[i].rows);
+        attention_scratch_destroy(cpu->scratch[i].attention);
     }
     free(cpu->scratch);
+    attention_shared_destroy(cpu->attention);
     free(cpu->normalised);
     free(cpu->quantised.q);
     free(cpu->quantised.d);

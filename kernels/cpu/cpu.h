@@ -58,12 +58,8 @@ struct quantised {
     int32_t *isum; /* [T][K/32] */
 };
 
-/** One query row's running softmax over key blocks. */
-struct attention_row {
-    const float *q;
-    float *accumulator; /* [hd] */
-    float maximum, sum;
-};
+struct attention_part;
+struct attention_stack;
 
 /** The functions of one instruction set. */
 struct cpu_leaves {
@@ -73,10 +69,11 @@ struct cpu_leaves {
     void (*quantise_row)(const float *x, int64_t columns, int8_t *q, float *d, float *s, int32_t *isum);
     void (*load_f16)(const uint16_t *in, int64_t count, float *out); /* count a multiple of 16 */
     void (*store_f16)(const float *in, int64_t count, uint16_t *out);
-    /** Add keys [first, last) of a block to the row: keys [hd][tokens], values [tokens][hd], f32. */
-    void (*attention_block)(struct attention_row *row, const float *keys, const float *values, int tokens, int head_dim,
-                            int first, int last, float scale);
-    void (*attention_finish)(const struct attention_row *row, int head_dim, float *out);
+    /** See attention.h. */
+    void (*kv_round)(const float *in, int count, enum kv_type type, void *out, float *scale);
+    void (*attention_range)(const struct attention_stack *stack);
+    void (*attention_merge)(struct attention_part *into, const struct attention_part *from, int head_dim);
+    void (*attention_finish)(const struct attention_part *part, int head_dim, float *out);
     /** y[c][0..16) of `columns` activation rows c0.. for one packed group; NULL when the variant packs nothing. */
     void (*tile_q4)(const struct packed_q4 *group, int64_t blocks, const struct quantised *x, int64_t first_row,
                     int64_t rows, float *out);
@@ -104,11 +101,8 @@ void pack_groups(const struct tensor_view *view, enum pack_kind kind, void *pack
 
 /** Scratch of one thread. */
 struct cpu_scratch {
-    float *row;    /* [columns_max]: a dequantised weight row */
-    float *keys;   /* [HEAD_DIM_MAX][KV_BLOCK_TOKENS_MAX] */
-    float *values; /* the same */
-    float *accumulators;
-    struct attention_row *rows;
+    float *row; /* [columns_max]: a dequantised weight row */
+    struct attention_scratch *attention;
 };
 
 struct cpu {
@@ -119,12 +113,21 @@ struct cpu {
     float *normalised;           /* [rows_max][columns_max] */
     struct quantised quantised;  /* the same extent */
     struct cpu_scratch *scratch; /* one per thread */
-    int attention_rows_max;      /* query rows stacked in one attention task */
+    struct attention_shared *attention;
 };
+
+/** Aligned to 64 bytes; for free(). NULL when there is no memory, or count * bytes is past any. */
+void *cpu_allocate(size_t count, size_t bytes);
 
 void cpu_matmul(struct kernels *kernels, const struct matmul *matmul);
 void cpu_kv_store(struct kernels *kernels, const struct kv_store *store);
 void cpu_attention(struct kernels *kernels, const struct attention *attention);
+
+/** Memory of attention: of a thread, and of all threads together. NULL when there is none. */
+struct attention_scratch *attention_scratch_create(const struct kernels_options *options);
+void attention_scratch_destroy(struct attention_scratch *scratch);
+struct attention_shared *attention_shared_create(const struct kernels_options *options);
+void attention_shared_destroy(struct attention_shared *shared);
 
 /** The part [first, last) of `count` items that falls to thread `index` of `size`. */
 static inline void cpu_share(int64_t count, int index, int size, int64_t *first, int64_t *last) {

@@ -13,6 +13,8 @@ typedef struct {
 
 #define BOTH(function, a, b) ((f32x16){function((a).low, (b).low), function((a).high, (b).high)})
 
+#define TILE_VECTORS(rows) ((rows) == 1 ? 4 : (rows) <= 3 ? 2 : 1)
+
 static inline f32x16 v_set1(float x) {
     return (f32x16){_mm256_set1_ps(x), _mm256_set1_ps(x)};
 }
@@ -65,6 +67,18 @@ static inline f32x16 v_load_f16(const uint16_t *p) {
 static inline void v_store_f16(uint16_t *p, f32x16 a) {
     _mm_storeu_si128((__m128i *)p, _mm256_cvtps_ph(a.low, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
     _mm_storeu_si128((__m128i *)(p + 8), _mm256_cvtps_ph(a.high, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+}
+static inline f32x16 v_load_bf16(const uint16_t *p) {
+    __m256i low = _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)p)),
+            high = _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)(p + 8)));
+    return (f32x16){_mm256_castsi256_ps(_mm256_slli_epi32(low, 16)), _mm256_castsi256_ps(_mm256_slli_epi32(high, 16))};
+}
+static inline f32x16 v_load_i8(const int8_t *p) {
+    return (f32x16){_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)p))),
+                    _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(p + 8))))};
+}
+static inline f32x16 v_swap_pairs(f32x16 a) {
+    return (f32x16){_mm256_permute_ps(a.low, 0xB1), _mm256_permute_ps(a.high, 0xB1)};
 }
 static inline void v_store_i8(int8_t *p, f32x16 a) {
     __m256i words = _mm256_packs_epi32(_mm256_cvtps_epi32(a.low), _mm256_cvtps_epi32(a.high));

@@ -9,6 +9,8 @@
 
 typedef __m512 f32x16;
 
+#define TILE_VECTORS(rows) 4
+
 static inline f32x16 v_set1(float x) {
     return _mm512_set1_ps(x);
 }
@@ -53,6 +55,15 @@ static inline f32x16 v_load_f16(const uint16_t *p) {
 }
 static inline void v_store_f16(uint16_t *p, f32x16 a) {
     _mm256_storeu_si256((__m256i *)p, _mm512_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+}
+static inline f32x16 v_load_bf16(const uint16_t *p) {
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)p)), 16));
+}
+static inline f32x16 v_load_i8(const int8_t *p) {
+    return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)p)));
+}
+static inline f32x16 v_swap_pairs(f32x16 a) {
+    return _mm512_permute_ps(a, 0xB1);
 }
 static inline void v_store_i8(int8_t *p, f32x16 a) {
     _mm_storeu_si128((__m128i *)p, _mm512_cvtsepi32_epi8(_mm512_cvtps_epi32(a)));

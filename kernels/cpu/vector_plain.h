@@ -21,6 +21,10 @@ typedef struct {
     for (int i = 0; i < 16; i++) r.lane[i] = (expression); \
     return r
 
+/** Vectors beside each other in a tile of so many rows, such that its sums stay in registers: 4, 2 or 1. */
+#define TILE_VECTORS(rows) 1
+#define V_IN_MEMORY
+
 static inline f32x16 v_set1(float x) {
     LANES(x);
 }
@@ -68,6 +72,16 @@ static inline f32x16 v_load_f16(const uint16_t *p) {
 }
 static inline void v_store_f16(uint16_t *p, f32x16 a) {
     for (int i = 0; i < 16; i++) p[i] = float_to_f16(a.lane[i]);
+}
+static inline f32x16 v_load_bf16(const uint16_t *p) {
+    LANES(float_from_bf16(p[i]));
+}
+static inline f32x16 v_load_i8(const int8_t *p) {
+    LANES((float)p[i]);
+}
+/** Lanes 2i and 2i+1 change places. */
+static inline f32x16 v_swap_pairs(f32x16 a) {
+    LANES(a.lane[i ^ 1]);
 }
 /** Whole values in [-128, 127]. */
 static inline void v_store_i8(int8_t *p, f32x16 a) {

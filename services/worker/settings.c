@@ -21,7 +21,7 @@ static const struct setting worker_settings_table[] = {
     SETTING_CHOICE(S, device, "device", "cpu", "cpu", "where the model runs"),
     SETTING_CHOICE(S, kernel_variant, "kernel-variant", "auto", "auto|plain|avx2|avx512",
                    "instruction set of the CPU kernels"),
-    SETTING_CHOICE(S, kv_type, "kv-type", "f16", "f16|f32", "storage of the KV cache"),
+    SETTING_CHOICE(S, kv_type, "kv-type", "f16", "f32|f16|bf16|int8", "storage of the KV cache"),
     SETTING_INTEGER(S, threads, "threads", "0", 0, LIMIT_THREADS, "N", "compute threads; 0: all processors"),
     SETTING_INTEGER(S, sequences_max, "sequences-max", "32", 1, 256, "N", "sequences that advance together"),
     SETTING_INTEGER(S, step_tokens_max, "step-tokens-max", "256", 16, 8192, "N", "rows of one step"),

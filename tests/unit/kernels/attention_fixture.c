@@ -3,6 +3,7 @@
 #include "tests/unit/kernels/attention_fixture.h"
 
 #include "kernels/float16.h"
+#include "kernels/kv_layout.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -49,7 +50,7 @@ void pool_init(struct pool *pool, const struct pool_shape *shape, int sequence_c
     size_t bytes = (size_t)deal_blocks(pool) * pool->layer.block_stride;
     pool->layer.base = aligned_alloc(64, bytes);
     assert_non_null(pool->layer.base);
-    memset(pool->layer.base, 0xFF, bytes); /* NaN in f16 and in f32 */
+    memset(pool->layer.base, 0xFF, bytes); /* NaN in f32, f16 and bf16, and as int8's scale */
 }
 
 void pool_deinit(struct pool *pool) {
@@ -119,6 +120,27 @@ void pool_step(struct pool *pool, struct kernels *kernels, const int64_t *from, 
     test_free(out);
 }
 
-double pool_stored(const struct pool *pool, float value) {
-    return pool->shape.type == KV_F32 ? value : float_from_f16(float_to_f16(value));
+static double stored(enum kv_type type, const void *array, int64_t at, const float *scale) {
+    switch (type) {
+    case KV_F32:
+        return ((const float *)array)[at];
+    case KV_F16:
+        return float_from_f16(((const uint16_t *)array)[at]);
+    case KV_BF16:
+        return float_from_bf16(((const uint16_t *)array)[at]);
+    default:
+        return (double)*scale * ((const int8_t *)array)[at];
+    }
+}
+
+double pool_key(const struct pool *pool, int s, int64_t position, int kv_head, int k) {
+    int64_t tokens = pool->shape.block_tokens, slot = position % tokens;
+    struct kv_head head = kv_head_at(&pool->layer, pool->blocks[s][position / tokens], kv_head);
+    return stored(pool->shape.type, head.keys, k * tokens + slot, &head.key_scales[slot]);
+}
+
+double pool_value(const struct pool *pool, int s, int64_t position, int kv_head, int k) {
+    int64_t tokens = pool->shape.block_tokens, slot = position % tokens;
+    struct kv_head head = kv_head_at(&pool->layer, pool->blocks[s][position / tokens], kv_head);
+    return stored(pool->shape.type, head.values, slot * pool->shape.head_dim + k, &head.value_scales[slot]);
 }

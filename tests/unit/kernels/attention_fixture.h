@@ -34,7 +34,8 @@ void pool_deinit(struct pool *pool);
 void pool_step(struct pool *pool, struct kernels *kernels, const int64_t *from, const int64_t *to, float scale,
                int64_t window);
 
-/** What is stored of an element: itself, or rounded to f16. */
-double pool_stored(const struct pool *pool, float value);
+/** Element k of a stored key or value: what the cache holds, without error. */
+double pool_key(const struct pool *pool, int s, int64_t position, int kv_head, int k);
+double pool_value(const struct pool *pool, int s, int64_t position, int kv_head, int k);
 
 #endif

@@ -187,8 +187,11 @@ static void test_row_wise_operations_do_not_know_their_batch(void **state) {
 
 /* ---- attention --------------------------------------------------------------------------------------------------------- */
 
-static const struct pool_shape POOL_SHAPES[] = {{9, 3, 64, 16, KV_F16}, {4, 2, 80, 32, KV_F32}};
-static const int64_t WINDOWS[] = {0, 20};
+static const struct pool_shape POOL_SHAPES[] = {
+    {9, 3, 64, 32, KV_F16}, {4, 2, 80, 32, KV_F32}, {7, 1, 64, 64, KV_INT8}, {8, 8, 48, 32, KV_BF16}};
+enum { POOL_SHAPE_COUNT = sizeof POOL_SHAPES / sizeof POOL_SHAPES[0] };
+static const int64_t WINDOWS[] = {0, 20, 280};
+enum { CASES = POOL_SHAPE_COUNT * 3 }; /* a shape and a window */
 static const float SCALE = 0.125f;
 
 /** One sequence of `context` tokens alone, its prompt cut into steps of `chunk`; returns out [context][H][hd]. */
@@ -209,14 +212,14 @@ static float *attend_alone(const char *variant, int threads, const struct pool_s
 
 static void test_attention_does_not_know_how_the_prompt_was_cut(void **state) {
     (void)state;
-    static const int64_t chunks[] = {1, 3, 8, 16, 17, 50};
-    int64_t context = 77;
+    static const int64_t chunks[] = {1, 3, 17, 48, 255, 256, 300};
+    int64_t context = 530; /* three ranges */
     for_each_variant(variant) {
-        for (int c = 0; c < 4; c++) {
-            const struct pool_shape *shape = &POOL_SHAPES[c % 2];
-            float *whole = attend_alone(variant, 1, shape, context, 41, context, WINDOWS[c / 2]);
+        for (int c = 0; c < CASES; c++) {
+            const struct pool_shape *shape = &POOL_SHAPES[c % POOL_SHAPE_COUNT];
+            float *whole = attend_alone(variant, 1, shape, context, 41, context, WINDOWS[c / POOL_SHAPE_COUNT]);
             for (size_t i = 0; i < sizeof chunks / sizeof chunks[0]; i++) {
-                float *cut = attend_alone(variant, 2, shape, context, 41, chunks[i], WINDOWS[c / 2]);
+                float *cut = attend_alone(variant, 2, shape, context, 41, chunks[i], WINDOWS[c / POOL_SHAPE_COUNT]);
                 expect_same(cut, whole, context * shape->heads * shape->head_dim, "cut prompt", variant);
                 test_free(cut);
             }
@@ -227,26 +230,29 @@ static void test_attention_does_not_know_how_the_prompt_was_cut(void **state) {
 
 static void test_attention_does_not_know_its_threads(void **state) {
     (void)state;
-    int64_t context = 77;
+    int64_t context = 530;
     for_each_variant(variant) {
-        float *one = attend_alone(variant, 1, &POOL_SHAPES[0], context, 42, context, 0);
-        for (int threads = 2; threads <= 5; threads++) {
-            float *more = attend_alone(variant, threads, &POOL_SHAPES[0], context, 42, context, 0);
-            expect_same(more, one, context * 9 * 64, "threads", variant);
-            test_free(more);
+        for (int c = 0; c < CASES; c++) { /* steps of 5 rows: few enough that their ranges are shared out */
+            const struct pool_shape *shape = &POOL_SHAPES[c % POOL_SHAPE_COUNT];
+            float *one = attend_alone(variant, 1, shape, context, 42, 5, WINDOWS[c / POOL_SHAPE_COUNT]);
+            for (int threads = 2; threads <= 5; threads++) {
+                float *more = attend_alone(variant, threads, shape, context, 42, 5, WINDOWS[c / POOL_SHAPE_COUNT]);
+                expect_same(more, one, context * shape->heads * shape->head_dim, "threads", variant);
+                test_free(more);
+            }
+            test_free(one);
         }
-        test_free(one);
     }
 }
 
 /** Eight sequences in one pool, in steps that mix prefill and decode, against each of them alone. */
 static void test_attention_sequences_do_not_know_each_other(void **state) {
     (void)state;
-    static const int64_t contexts[8] = {1, 5, 16, 17, 40, 33, 64, 70};
+    static const int64_t contexts[8] = {1, 5, 300, 17, 40, 33, 270, 70};
     static const uint64_t seeds[8] = {51, 52, 53, 54, 55, 56, 57, 58};
     for_each_variant(variant) {
-        for (int c = 0; c < 4; c++) {
-            const struct pool_shape *shape = &POOL_SHAPES[c % 2];
+        for (int c = 0; c < CASES; c++) {
+            const struct pool_shape *shape = &POOL_SHAPES[c % POOL_SHAPE_COUNT];
             struct kernels *kernels = fixture_open(variant, 2);
             struct pool pool;
             pool_init(&pool, shape, 8, contexts, seeds);
@@ -258,11 +264,12 @@ static void test_attention_sequences_do_not_know_each_other(void **state) {
                     to[s] = from[s] + step < contexts[s] ? from[s] + step : contexts[s];
                     more = more || to[s] < contexts[s];
                 }
-                pool_step(&pool, kernels, from, to, SCALE, WINDOWS[c / 2]);
+                pool_step(&pool, kernels, from, to, SCALE, WINDOWS[c / POOL_SHAPE_COUNT]);
                 memcpy(from, to, sizeof from);
             }
             for (int s = 0; s < 8; s++) {
-                float *alone = attend_alone(variant, 1, shape, contexts[s], seeds[s], contexts[s], WINDOWS[c / 2]);
+                float *alone =
+                    attend_alone(variant, 1, shape, contexts[s], seeds[s], contexts[s], WINDOWS[c / POOL_SHAPE_COUNT]);
                 expect_same(pool.out[s], alone, contexts[s] * shape->heads * shape->head_dim, "batch", variant);
                 test_free(alone);
             }
@@ -294,11 +301,11 @@ static void test_avx2_and_avx512_give_the_same_bits(void **state) {
     }
     float *rows[2] = {row_wise("avx2", 1, true), row_wise("avx512", 1, true)};
     expect_same(rows[1], rows[0], 3 * T * K, "rmsnorm, swiglu, rope", "avx512 and avx2");
-    for (int c = 0; c < 4; c++) {
-        const struct pool_shape *shape = &POOL_SHAPES[c % 2];
-        float *outs[2] = {attend_alone("avx2", 1, shape, 77, 43, 77, WINDOWS[c / 2]),
-                          attend_alone("avx512", 1, shape, 77, 43, 77, WINDOWS[c / 2])};
-        expect_same(outs[1], outs[0], 77 * shape->heads * shape->head_dim, "attention", "avx512 and avx2");
+    for (int c = 0; c < CASES; c++) {
+        const struct pool_shape *shape = &POOL_SHAPES[c % POOL_SHAPE_COUNT];
+        float *outs[2] = {attend_alone("avx2", 1, shape, 530, 43, 530, WINDOWS[c / POOL_SHAPE_COUNT]),
+                          attend_alone("avx512", 1, shape, 530, 43, 530, WINDOWS[c / POOL_SHAPE_COUNT])};
+        expect_same(outs[1], outs[0], 530 * shape->heads * shape->head_dim, "attention", "avx512 and avx2");
         test_free(outs[0]);
         test_free(outs[1]);
     }
