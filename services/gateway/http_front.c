@@ -1,6 +1,7 @@
 /* Copyright Bora contributors
  * SPDX-License-Identifier: Apache-2.0 */
 /* HTTP: routes, bodies, headers, server-sent events. */
+#include "base/text.h"
 #include "bora/v1/keys.pb-c.h"
 #include "services/gateway/admin.h"
 #include "services/gateway/chat.h"
@@ -181,7 +182,8 @@ static void run_list_keys(struct request *request, const char *segment) {
     Bora__V1__ListKeysRequest message = BORA__V1__LIST_KEYS_REQUEST__INIT;
     if (limit != NULL) {
         message._limit_case = BORA__V1__LIST_KEYS_REQUEST___LIMIT_LIMIT;
-        message.limit = atoi(limit); /* the keys service checks the range */
+        int64_t number = 0; /* which the keys service refuses, as every number out of range */
+        message.limit = text_to_i64(limit, &number) && number <= INT32_MAX ? (int32_t)number : 0;
     }
     if (after != NULL) {
         message._after_case = BORA__V1__LIST_KEYS_REQUEST___AFTER_AFTER;
