@@ -183,7 +183,7 @@ static void run_list_keys(struct request *request, const char *segment) {
     if (limit != NULL) {
         message._limit_case = BORA__V1__LIST_KEYS_REQUEST___LIMIT_LIMIT;
         int64_t number = 0; /* which the keys service refuses, as every number out of range */
-        message.limit = text_to_i64(limit, &number) && number <= INT32_MAX ? (int32_t)number : 0;
+        message.limit = text_to_i64(limit, &number) && number >= 0 && number <= INT32_MAX ? (int32_t)number : 0;
     }
     if (after != NULL) {
         message._after_case = BORA__V1__LIST_KEYS_REQUEST___AFTER_AFTER;
