@@ -3,6 +3,8 @@
 #include "engine/sampler/sampler.h"
 
 #include "base/random.h"
+#include "engine/sampler/candidates.h"
+#include "engine/sampler/softmax.h"
 
 #include <float.h>
 #include <math.h>
@@ -12,17 +14,16 @@
 
 static const double LOGPROB_LEAST = -9999; /* what OpenAI's API writes for "very unlikely"; JSON has no -infinity */
 
-struct candidate {
-    float weight; /* p relative to the best one's: exp((logit - maximum) / temperature) */
-    int32_t id;
-};
-
 struct sampler {
     int32_t vocabulary;
-    int32_t *counts;              /* [V] zero between draws */
-    float *raw;                   /* [V] the logits as they came, for log-probabilities */
-    struct candidate *candidates; /* [V] by id, then a heap */
-    struct candidate *likeliest;  /* [V] taken from the heap, in order */
+    int32_t *counts; /* [V] zero between draws */
+    uint64_t *
+        seen; /* [V / 64] a bit per token; zero between draws: small enough for the nearest cache, however long the prompt */
+    float *raw;         /* [V] the logits as they came, for log-probabilities */
+    float *weights;     /* [V] p relative to the likeliest one's: exp((logit - maximum) / temperature) */
+    double *block_sums; /* of the weights */
+    float *block_maxima;
+    struct candidates candidates; /* room for V */
 };
 
 enum status sampling_check(const struct sampling *sampling, int32_t vocabulary, struct error *err) {
@@ -33,6 +34,8 @@ enum status sampling_check(const struct sampling *sampling, int32_t vocabulary, 
                   {"top_p", sampling->top_p, DBL_MIN, 1},
                   {"top_k", sampling->top_k, 0, INT32_MAX},
                   {"min_p", sampling->min_p, 0, 1},
+                  {"typical_p", sampling->typical_p, 0, 1},
+                  {"repetition_penalty", sampling->repetition_penalty, 0, SAMPLER_REPETITION_PENALTY_MAX},
                   {"presence_penalty", sampling->presence_penalty, -2, 2},
                   {"frequency_penalty", sampling->frequency_penalty, -2, 2},
                   {"top_logprobs", sampling->top_logprobs, -1, LIMIT_TOP_LOGPROBS},
@@ -58,16 +61,22 @@ enum status sampler_create(int32_t vocabulary, struct sampler **out, struct erro
         return error_set(err, STATUS_INVALID_ARGUMENT, "a vocabulary of %d cannot be sampled", vocabulary);
     struct sampler *sampler = calloc(1, sizeof *sampler);
     if (sampler == NULL) return error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
-    size_t count = (size_t)vocabulary;
+    size_t count = (size_t)vocabulary, blocks = (size_t)softmax_blocks(vocabulary);
+    struct candidate *items = calloc(2 * count, sizeof *items);
     *sampler = (struct sampler){.vocabulary = vocabulary,
                                 .counts = calloc(count, sizeof *sampler->counts),
+                                .seen = calloc(count / 64 + 1, sizeof *sampler->seen),
                                 .raw = calloc(count, sizeof *sampler->raw),
-                                .candidates = calloc(count, sizeof *sampler->candidates),
-                                .likeliest = calloc(count, sizeof *sampler->likeliest)};
-    if (sampler->counts == NULL || sampler->raw == NULL || sampler->candidates == NULL || sampler->likeliest == NULL) {
+                                .weights = calloc(count, sizeof *sampler->weights),
+                                .block_sums = calloc(blocks, sizeof *sampler->block_sums),
+                                .block_maxima = calloc(blocks, sizeof *sampler->block_maxima),
+                                .candidates = {.items = items}};
+    if (sampler->counts == NULL || sampler->seen == NULL || sampler->raw == NULL || sampler->weights == NULL ||
+        sampler->block_sums == NULL || sampler->block_maxima == NULL || items == NULL) {
         sampler_destroy(sampler);
         return error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
     }
+    sampler->candidates.scratch = items + count;
     *out = sampler;
     return STATUS_OK;
 }
@@ -75,181 +84,244 @@ enum status sampler_create(int32_t vocabulary, struct sampler **out, struct erro
 void sampler_destroy(struct sampler *sampler) {
     if (sampler == NULL) return;
     free(sampler->counts);
+    free(sampler->seen);
     free(sampler->raw);
-    free(sampler->candidates);
-    free(sampler->likeliest);
+    free(sampler->weights);
+    free(sampler->block_sums);
+    free(sampler->block_maxima);
+    free(sampler->candidates.items);
     free(sampler);
 }
 
-/* ---- preparing the logits ------------------------------------------------------------------------------------------ */
-
-/** Make every logit a number or -inf. */
-static void clean(float *logits, int32_t vocabulary) {
-    for (int32_t i = 0; i < vocabulary; i++) {
-        if (isnan(logits[i]))
-            logits[i] = -INFINITY;
-        else if (logits[i] > FLT_MAX)
-            logits[i] = FLT_MAX;
-    }
-}
+/* ---- bias and penalties -------------------------------------------------------------------------------------------- */
 
 static void add_bias(const struct sampling *sampling, float *logits) {
     for (size_t i = 0; i < sampling->logit_bias_count; i++)
         logits[sampling->logit_bias[i].id] += sampling->logit_bias[i].bias;
 }
 
-static void subtract_penalties(struct sampler *sampler, const struct sampling *sampling, float *logits,
-                               const int32_t *generated, size_t count) {
-    if (sampling->presence_penalty == 0 && sampling->frequency_penalty == 0) return;
-    for (size_t i = 0; i < count; i++) {
-        if (generated[i] >= 0 && generated[i] < sampler->vocabulary) sampler->counts[generated[i]]++;
+static bool in_vocabulary(const struct sampler *sampler, int32_t id) {
+    return id >= 0 && id < sampler->vocabulary;
+}
+
+/** Nearer to zero from above, further from it below. A number stays one. */
+static float scale_logit(float logit, double penalty) {
+    if (isinf(logit)) return logit;
+    double scaled = logit > 0 ? logit / penalty : logit * penalty;
+    return scaled > FLT_MAX ? FLT_MAX : scaled < -FLT_MAX ? -FLT_MAX : (float)scaled;
+}
+
+static void penalise_repetition(struct sampler *sampler, double penalty, float *logits,
+                                const struct token_history *history) {
+    if (penalty == 0 || penalty == 1) return;
+    for (size_t i = 0; i < history->count; i++) {
+        int32_t id = history->tokens[i];
+        if (!in_vocabulary(sampler, id)) continue;
+        uint64_t *word = &sampler->seen[id / 64], bit = (uint64_t)1 << id % 64;
+        if (*word & bit) continue;
+        *word |= bit;
+        logits[id] = scale_logit(logits[id], penalty);
     }
-    for (size_t i = 0; i < count; i++) {
-        if (generated[i] < 0 || generated[i] >= sampler->vocabulary) continue;
-        int32_t *seen = &sampler->counts[generated[i]];
-        if (*seen == 0) continue; /* done at its first place */
-        logits[generated[i]] -= (float)(sampling->presence_penalty + sampling->frequency_penalty * *seen);
-        *seen = 0;
+    memset(sampler->seen, 0, ((size_t)sampler->vocabulary / 64 + 1) * sizeof *sampler->seen);
+}
+
+static void subtract_penalties(struct sampler *sampler, const struct sampling *sampling, float *logits,
+                               const struct token_history *history) {
+    if (sampling->presence_penalty == 0 && sampling->frequency_penalty == 0) return;
+    for (size_t i = history->prompt_count; i < history->count; i++) {
+        if (in_vocabulary(sampler, history->tokens[i])) sampler->counts[history->tokens[i]]++;
+    }
+    for (size_t i = history->prompt_count; i < history->count; i++) {
+        int32_t id = history->tokens[i];
+        if (!in_vocabulary(sampler, id) || sampler->counts[id] == 0) continue; /* done at its first place */
+        logits[id] -= (float)(sampling->presence_penalty + sampling->frequency_penalty * sampler->counts[id]);
+        sampler->counts[id] = 0;
     }
 }
 
-/** The likeliest id, the lowest among equals; SAMPLER_NO_TOKEN when all are -inf. */
-static int32_t best_of(const float *logits, int32_t vocabulary) {
-    int32_t best = SAMPLER_NO_TOKEN;
-    float maximum = -INFINITY;
-    for (int32_t i = 0; i < vocabulary; i++) {
-        if (logits[i] > maximum) {
-            maximum = logits[i];
-            best = i;
+/** Everything before temperature. The likeliest id, or SAMPLER_NO_TOKEN. */
+static int32_t prepare(struct sampler *sampler, const struct sampling *sampling, float *logits,
+                       const struct token_history *history) {
+    add_bias(sampling, logits);
+    penalise_repetition(sampler, sampling->repetition_penalty, logits, history);
+    subtract_penalties(sampler, sampling, logits, history);
+    return softmax_clean(logits, sampler->vocabulary);
+}
+
+/* ---- filters ------------------------------------------------------------------------------------------------------- */
+
+/** Those with a weight above 0 of at least `least`. */
+static void gather(struct sampler *sampler, float least) {
+    struct candidates *candidates = &sampler->candidates;
+    const float *weights = sampler->weights;
+    candidates->count = 0;
+    if (least < FLT_MIN) least = FLT_MIN; /* weights are 0 or normal */
+    for (int32_t block = 0; block < softmax_blocks(sampler->vocabulary); block++) {
+        if (sampler->block_maxima[block] < least) continue;
+        int32_t first = block * SOFTMAX_BLOCK, end = first + SOFTMAX_BLOCK;
+        for (int32_t id = first; id < end && id < sampler->vocabulary; id++) {
+            candidates->items[candidates->count] =
+                (struct candidate){.key = candidate_key(weights[id]), .weight = weights[id], .id = id};
+            candidates->count += weights[id] >= least;
         }
     }
-    return best;
+}
+
+/** A weight that at least `k` tokens reach: that of the k-th best block's best. */
+static float reached_by(struct sampler *sampler, int32_t k) {
+    struct candidates *blocks = &sampler->candidates;
+    int32_t count = softmax_blocks(sampler->vocabulary);
+    if (k > count) return 0;
+    for (int32_t i = 0; i < count; i++) {
+        blocks->items[i] =
+            (struct candidate){.key = candidate_key(sampler->block_maxima[i]), .weight = sampler->block_maxima[i]};
+    }
+    blocks->count = count;
+    candidates_keep(blocks, k, INFINITY);
+    float least = blocks->items[0].weight;
+    for (int32_t i = 1; i < blocks->count; i++) least = fminf(least, blocks->items[i].weight);
+    return least;
+}
+
+/** Gather what top_k, top_p and min_p leave. `total` is the sum of all weights. */
+static void keep_likely(struct sampler *sampler, const struct sampling *sampling, double total) {
+    struct candidates *candidates = &sampler->candidates;
+    if (sampling->top_k > 0 && sampling->top_k < sampler->vocabulary) {
+        gather(sampler, reached_by(sampler, sampling->top_k));
+        candidates_keep(candidates, sampling->top_k, INFINITY);
+        total = candidates_sum(candidates);
+    } else {
+        /* All that lie below (1 - top_p) / V of the sum hold at most 1 - top_p of it together: the others suffice. */
+        gather(sampler, (float)fmax((1 - sampling->top_p) * total / sampler->vocabulary * (1 - 1e-6), sampling->min_p));
+    }
+    if (sampling->top_p < 1) candidates_keep(candidates, INT32_MAX, sampling->top_p * total);
+    int32_t kept = 0;
+    for (int32_t i = 0; i < candidates->count && sampling->min_p > 0; i++) {
+        candidates->items[kept] = candidates->items[i];
+        kept += candidates->items[i].weight >= sampling->min_p; /* the likeliest one's weight is 1 */
+    }
+    if (sampling->min_p > 0) candidates->count = kept;
+}
+
+/**
+ * With x_i = ln weight_i, ln p_i = x_i - ln sum, so the distance of the surprise from the entropy is
+ *     |-ln p_i + sum_j p_j ln p_j| = |x_i - sum_j p_j x_j|.
+ */
+static void keep_typical(struct candidates *candidates, double typical_p, const float *logits, float maximum,
+                         float inverse_temperature) {
+    double total = candidates_sum(candidates), mean = 0;
+    for (int32_t i = 0; i < candidates->count; i++) {
+        const struct candidate *item = &candidates->items[i];
+        mean += item->weight * (double)((logits[item->id] - maximum) * inverse_temperature);
+    }
+    mean /= total;
+    for (int32_t i = 0; i < candidates->count; i++) {
+        struct candidate *item = &candidates->items[i];
+        double distance = fabs((double)((logits[item->id] - maximum) * inverse_temperature) - mean);
+        item->key = ~candidate_key((float)distance); /* the nearest is the best */
+    }
+    candidates_keep(candidates, INT32_MAX, typical_p * total);
 }
 
 /* ---- drawing ------------------------------------------------------------------------------------------------------- */
 
-static bool is_likelier(struct candidate a, struct candidate b) {
-    return a.weight != b.weight ? a.weight > b.weight : a.id < b.id;
-}
-
-static void sift_down(struct candidate *heap, int32_t count, int32_t at) {
-    struct candidate moved = heap[at];
-    for (int32_t child; (child = 2 * at + 1) < count; at = child) {
-        if (child + 1 < count && is_likelier(heap[child + 1], heap[child])) child++;
-        if (!is_likelier(heap[child], moved)) break;
-        heap[at] = heap[child];
+/** The lowest id at which the running sum passes `u` of the sum. */
+static int32_t draw_candidate(const struct candidates *candidates, double u) {
+    double sum = 0, target = u * candidates_sum(candidates);
+    int32_t at = 0;
+    for (; at < candidates->count - 1; at++) {
+        sum += candidates->items[at].weight;
+        if (sum > target) break;
     }
-    heap[at] = moved;
+    return candidates->items[at].id;
 }
 
-static struct candidate take_likeliest(struct candidate *heap, int32_t *count) {
-    struct candidate best = heap[0];
-    heap[0] = heap[--*count];
-    if (*count > 0) sift_down(heap, *count, 0);
-    return best;
-}
-
-/** The id at which the running sum of weights passes `u` times `total`, which is the sum over these same candidates. */
-static int32_t draw_from(const struct candidate *candidates, int32_t count, double total, double u) {
+/** The same over everything: the block first. */
+static int32_t draw_any(const struct sampler *sampler, double total, double u) {
     double sum = 0, target = u * total;
-    int32_t chosen = candidates[0].id;
-    for (int32_t i = 0; i < count && sum <= target; i++) {
-        if (candidates[i].weight == 0) continue;
-        sum += candidates[i].weight;
-        chosen = candidates[i].id;
+    int32_t block = 0, blocks = softmax_blocks(sampler->vocabulary), chosen = SAMPLER_NO_TOKEN;
+    while (block < blocks - 1 && !(sum + sampler->block_sums[block] > target)) sum += sampler->block_sums[block++];
+    while (sampler->block_sums[block] == 0) block--; /* a target that rounding put behind the last */
+    for (int32_t id = block * SOFTMAX_BLOCK; id < sampler->vocabulary && id < (block + 1) * SOFTMAX_BLOCK; id++) {
+        if (sampler->weights[id] == 0) continue;
+        chosen = id;
+        sum += sampler->weights[id];
+        if (sum > target) break;
     }
     return chosen;
 }
 
-/** Move to the front what top_p and min_p could keep; returns how many. All that lie below (1 - top_p) / V of the sum hold at most
- *  1 - top_p of it together, so the others suffice. top_k alone decides by rank: it needs all. */
-static int32_t drop_hopeless(struct candidate *candidates, int32_t count, const struct sampling *sampling,
-                             double total) {
-    if (sampling->top_k > 0) return count;
-    double least = fmax((1 - sampling->top_p) * total / count, sampling->min_p);
-    int32_t left = 0;
-    for (int32_t i = 0; i < count; i++) {
-        if (candidates[i].weight >= least) candidates[left++] = candidates[i];
-    }
-    return left;
-}
-
-/** Draw among what top_k, top_p and min_p keep. The candidates hold every weight; `total` is their sum. */
-static int32_t draw_truncated(struct sampler *sampler, const struct sampling *sampling, double total, double u) {
-    struct candidate *heap = sampler->candidates, *likeliest = sampler->likeliest;
-    int32_t left = drop_hopeless(heap, sampler->vocabulary, sampling, total), taken = 0, kept = 0;
-    for (int32_t i = left / 2 - 1; i >= 0; i--) sift_down(heap, left, i);
-    if (sampling->top_k > 0) { /* top_p is a share of the best k, so their sum comes first */
-        total = 0;
-        while (left > 0 && taken < sampling->top_k) {
-            likeliest[taken] = take_likeliest(heap, &left);
-            total += likeliest[taken++].weight;
-        }
-        left = 0;
-    }
-    double sum = 0;
-    while (kept == 0 || sum < sampling->top_p * total) {
-        if (kept == taken && left > 0) likeliest[taken++] = take_likeliest(heap, &left);
-        if (kept == taken || (kept > 0 && likeliest[kept].weight < sampling->min_p)) break;
-        sum += likeliest[kept++].weight;
-    }
-    return draw_from(likeliest, kept, sum, u);
-}
-
 static int32_t draw(struct sampler *sampler, const struct sampling *sampling, const float *logits, float maximum,
                     double u) {
-    double total = 0;
-    for (int32_t i = 0; i < sampler->vocabulary; i++) {
-        float weight = expf((float)(((double)logits[i] - maximum) / sampling->temperature));
-        sampler->candidates[i] = (struct candidate){.weight = weight, .id = i};
-        total += weight;
-    }
-    bool truncated =
+    float inverse = (float)fmin(1 / sampling->temperature, FLT_MAX);
+    double total = softmax_weights(logits, sampler->vocabulary, maximum, inverse, sampler->weights, sampler->block_sums,
+                                   sampler->block_maxima);
+    bool likely =
         (sampling->top_k > 0 && sampling->top_k < sampler->vocabulary) || sampling->top_p < 1 || sampling->min_p > 0;
-    return truncated ? draw_truncated(sampler, sampling, total, u)
-                     : draw_from(sampler->candidates, sampler->vocabulary, total, u);
+    bool typical = sampling->typical_p > 0 && sampling->typical_p < 1;
+    if (!likely && !typical) return draw_any(sampler, total, u);
+    keep_likely(sampler, sampling, total);
+    if (typical) keep_typical(&sampler->candidates, sampling->typical_p, logits, maximum, inverse);
+    return draw_candidate(&sampler->candidates, u);
 }
 
 /* ---- log-probabilities --------------------------------------------------------------------------------------------- */
 
-static double log_sum_exp(const float *logits, int32_t vocabulary) {
-    float maximum = logits[best_of(logits, vocabulary)];
-    double sum = 0;
-    for (int32_t i = 0; i < vocabulary; i++) sum += expf(logits[i] - maximum);
-    return (double)maximum + log(sum);
-}
-
-static struct token_logprob logprob_of(const float *raw, int32_t id, double normaliser) {
-    return (struct token_logprob){.id = id, .logprob = (float)fmax((double)raw[id] - normaliser, LOGPROB_LEAST)};
-}
-
-/** Fill `entry` from the logits as they came, one of which is above -inf. */
-static void fill_logprobs(const float *raw, int32_t vocabulary, int32_t chosen, int wanted,
-                          struct logprob_entry *entry) {
-    double normaliser = log_sum_exp(raw, vocabulary);
-    *entry = (struct logprob_entry){.chosen = logprob_of(raw, chosen, normaliser)};
-    struct token_logprob *top = entry->top;
-    for (int32_t i = 0; i < vocabulary && wanted > 0;
-         i++) { /* insertion into a short sorted list; only better ones move anything */
-        if (entry->top_count == wanted && raw[i] <= raw[top[wanted - 1].id]) continue;
-        int place = entry->top_count < wanted ? entry->top_count++ : wanted - 1;
-        for (; place > 0 && raw[i] > raw[top[place - 1].id]; place--) top[place] = top[place - 1];
-        top[place].id = i;
+/** Fill `out` with the ids of the `wanted` largest values, descending. How many there are. */
+static int find_largest(const float *values, int32_t count, struct token_logprob *out, int wanted) {
+    int found = 0;
+    float least = -INFINITY;
+    for (int32_t i = 0; i < count; i++) { /* insertion into a short sorted list; only better ones move anything */
+        if (found == wanted && !(values[i] > least)) continue;
+        int place = found < wanted ? found++ : wanted - 1;
+        for (; place > 0 && values[i] > values[out[place - 1].id]; place--) out[place] = out[place - 1];
+        out[place].id = i;
+        least = values[out[found - 1].id];
     }
-    for (int i = 0; i < entry->top_count; i++) top[i] = logprob_of(raw, top[i].id, normaliser);
+    return found;
 }
 
-int32_t sampler_draw(struct sampler *sampler, const struct sampling *sampling, float *logits, const int32_t *generated,
-                     size_t generated_count, uint64_t position, struct logprob_entry *out_logprobs) {
+/** Keep a clean copy of the logits as they came; ln sum_i exp(logit_i). -inf when all are. */
+static double keep_raw(struct sampler *sampler, const float *logits) {
+    memcpy(sampler->raw, logits, (size_t)sampler->vocabulary * sizeof *logits);
+    int32_t best = softmax_clean(sampler->raw, sampler->vocabulary);
+    if (best == SAMPLER_NO_TOKEN) return -INFINITY;
+    float maximum = sampler->raw[best];
+    return (double)maximum +
+           log(softmax_weights(sampler->raw, sampler->vocabulary, maximum, 1, sampler->weights, NULL, NULL));
+}
+
+static struct token_logprob logprob_of(int32_t id, float logit, double normaliser) {
+    return (struct token_logprob){.id = id, .logprob = (float)fmax((double)logit - normaliser, LOGPROB_LEAST)};
+}
+
+static void fill_logprobs(const struct sampler *sampler, int32_t chosen, int wanted, double normaliser,
+                          struct logprob_entry *entry) {
+    const float *raw = sampler->raw;
+    *entry = (struct logprob_entry){.chosen = logprob_of(chosen, raw[chosen], normaliser)};
+    if (wanted > 0) entry->top_count = find_largest(raw, sampler->vocabulary, entry->top, wanted);
+    for (int i = 0; i < entry->top_count; i++)
+        entry->top[i] = logprob_of(entry->top[i].id, raw[entry->top[i].id], normaliser);
+}
+
+int32_t sampler_draw(struct sampler *sampler, const struct sampling *sampling, float *logits,
+                     const struct token_history *history, struct logprob_entry *out_logprobs) {
     bool logprobs = out_logprobs != NULL && sampling->top_logprobs >= 0;
-    clean(logits, sampler->vocabulary);
-    if (logprobs) memcpy(sampler->raw, logits, (size_t)sampler->vocabulary * sizeof *logits);
-    add_bias(sampling, logits);
-    subtract_penalties(sampler, sampling, logits, generated, generated_count);
-    int32_t id = best_of(logits, sampler->vocabulary);
+    double normaliser = logprobs ? keep_raw(sampler, logits) : 0;
+    int32_t id = prepare(sampler, sampling, logits, history);
     if (id == SAMPLER_NO_TOKEN) return SAMPLER_NO_TOKEN;
     if (sampling->temperature > 0)
-        id = draw(sampler, sampling, logits, logits[id], random_uniform(sampling->seed, position, 0));
-    if (logprobs) fill_logprobs(sampler->raw, sampler->vocabulary, id, sampling->top_logprobs, out_logprobs);
+        id = draw(sampler, sampling, logits, logits[id], random_uniform(sampling->seed, history->count, 0));
+    if (logprobs) fill_logprobs(sampler, id, sampling->top_logprobs, normaliser, out_logprobs);
     return id;
+}
+
+int sampler_likeliest(struct sampler *sampler, const struct sampling *sampling, float *logits,
+                      const struct token_history *history, struct token_logprob *out, int count) {
+    double normaliser = keep_raw(sampler, logits);
+    if (prepare(sampler, sampling, logits, history) == SAMPLER_NO_TOKEN) return 0;
+    int found = find_largest(logits, sampler->vocabulary, out, count);
+    while (found > 0 && logits[out[found - 1].id] == -INFINITY) found--;
+    for (int i = 0; i < found; i++) out[i] = logprob_of(out[i].id, logits[out[i].id], normaliser);
+    return found;
 }

@@ -19,10 +19,10 @@ static enum finish_reason sample(struct scheduler *scheduler, struct sequence *s
                                  const char **error) {
     struct logprob_entry logprobs;
     const struct sampling *sampling = &sequence->sampling;
-    const int32_t *generated = sequence->tokens + sequence->prompt_count;
-    int32_t id = sampler_draw(scheduler->sampler, sampling, logits, generated,
-                              (size_t)(sequence->token_count - sequence->prompt_count), (uint64_t)sequence->token_count,
-                              &logprobs);
+    struct token_history history = {.tokens = sequence->tokens,
+                                    .prompt_count = (size_t)sequence->prompt_count,
+                                    .count = (size_t)sequence->token_count};
+    int32_t id = sampler_draw(scheduler->sampler, sampling, logits, &history, &logprobs);
     if (id == SAMPLER_NO_TOKEN) {
         *error = "the model gave no usable logits";
         return FINISH_ERROR;

@@ -4,6 +4,7 @@
 #include "engine/sampler/sampler.h"
 #include "tests/unit/engine/check.h"
 
+#include <float.h>
 #include <math.h>
 
 enum { V = 8, LARGE = 49152 };
@@ -16,7 +17,7 @@ static int32_t draw_at(const struct sampling *sampling, const float *logits, int
     check_ok(sampler_create(vocabulary, &sampler, &check_error));
     float *copy = malloc((size_t)vocabulary * sizeof *copy);
     memcpy(copy, logits, (size_t)vocabulary * sizeof *copy);
-    int32_t id = sampler_draw(sampler, sampling, copy, NULL, 0, position, entry);
+    int32_t id = sampler_draw(sampler, sampling, copy, &(struct token_history){.count = position}, entry);
     free(copy);
     sampler_destroy(sampler);
     return id;
@@ -30,7 +31,7 @@ static void histogram(const struct sampling *sampling, const float *logits, int 
     for (int i = 0; i < draws; i++) {
         float copy[V];
         memcpy(copy, logits, sizeof copy);
-        int32_t id = sampler_draw(sampler, sampling, copy, NULL, 0, (uint64_t)i, NULL);
+        int32_t id = sampler_draw(sampler, sampling, copy, &(struct token_history){.count = (size_t)i}, NULL);
         assert_in_range(id, 0, V - 1);
         counts[id]++;
     }
@@ -184,17 +185,20 @@ static void test_penalties_count_generated_tokens(void **state) {
     (void)state;
     struct sampler *sampler = NULL;
     check_ok(sampler_create(V, &sampler, &check_error));
-    int32_t generated[] = {1, 1, 1, 2};
+    int32_t tokens[] = {3, 3, 1, 1, 1, 2}; /* the prompt's two do not count */
+    struct token_history history = {.tokens = tokens, .prompt_count = 2, .count = 6};
     struct sampling sampling = greedy;
     sampling.presence_penalty = 0.5;
     sampling.frequency_penalty = 0.25;
     /* token 1 loses 0.5 + 0.75, token 2 loses 0.5 + 0.25 */
     float logits[V] = {0, 3, 2.6f, 1.8f};
-    assert_int_equal(sampler_draw(sampler, &sampling, logits, generated, 4, 0, NULL), 2);
+    assert_int_equal(sampler_draw(sampler, &sampling, logits, &history, NULL), 2);
     float again[V] = {0, 3, 2.6f, 1.8f};
-    assert_int_equal(sampler_draw(sampler, &sampling, again, NULL, 0, 0, NULL), 1); /* counts do not stay */
+    assert_int_equal(sampler_draw(sampler, &sampling, again, &(struct token_history){0}, NULL),
+                     1); /* counts do not stay */
     assert_float_equal(logits[1], 1.75, 1e-6);
     assert_float_equal(logits[2], 1.85, 1e-6);
+    assert_float_equal(logits[3], 1.8, 1e-6);
     sampler_destroy(sampler);
 }
 
@@ -202,11 +206,13 @@ static void test_ids_outside_the_vocabulary_are_not_counted(void **state) {
     (void)state;
     struct sampler *sampler = NULL;
     check_ok(sampler_create(V, &sampler, &check_error));
-    int32_t generated[] = {-1, V, INT32_MAX, 1};
+    int32_t tokens[] = {-1, V, INT32_MAX, 1};
+    struct token_history history = {.tokens = tokens, .count = 4};
     struct sampling sampling = greedy;
     sampling.presence_penalty = 2;
+    sampling.repetition_penalty = 1.1;
     float logits[V] = {1, 2};
-    assert_int_equal(sampler_draw(sampler, &sampling, logits, generated, 4, 0, NULL), 0);
+    assert_int_equal(sampler_draw(sampler, &sampling, logits, &history, NULL), 0);
     sampler_destroy(sampler);
 }
 
@@ -305,6 +311,171 @@ static void test_extreme_temperatures_end(void **state) {
     assert_in_range(draw_at(&sampling, logits, V, 0, NULL), 0, V - 1);
 }
 
+static void test_repetition_counts_prompt_and_output_once(void **state) {
+    (void)state;
+    struct sampler *sampler = NULL;
+    check_ok(sampler_create(V, &sampler, &check_error));
+    int32_t tokens[] = {1, 1, 2, 2, 3}; /* 1 and 2 in the prompt, 2 and 3 generated */
+    struct token_history history = {.tokens = tokens, .prompt_count = 3, .count = 5};
+    struct sampling sampling = greedy;
+    sampling.repetition_penalty = 2;
+    const float before[V] = {1.5f, 3, -1, 2.5f, 0, -INFINITY};
+    float logits[V];
+    memcpy(logits, before, sizeof logits);
+    assert_int_equal(sampler_draw(sampler, &sampling, logits, &history, NULL), 0); /* 1.5 and 1.5: the lower id */
+    const float after[V] = {1.5f, 1.5f, -2, 1.25f, 0, -INFINITY};
+    assert_memory_equal(logits, after, sizeof after);
+    for (int off = 0; off < 2; off++) { /* 0 and 1 leave everything as it is; nothing is remembered */
+        sampling.repetition_penalty = off;
+        memcpy(logits, before, sizeof logits);
+        assert_int_equal(sampler_draw(sampler, &sampling, logits, &history, NULL), 1);
+        assert_memory_equal(logits, before, sizeof before);
+    }
+    sampler_destroy(sampler);
+}
+
+static void test_extreme_repetition_stays_finite(void **state) {
+    (void)state;
+    struct sampler *sampler = NULL;
+    check_ok(sampler_create(V, &sampler, &check_error));
+    int32_t tokens[] = {0, 1, 2, 3};
+    struct token_history history = {.tokens = tokens, .prompt_count = 4, .count = 4};
+    struct sampling sampling = greedy;
+    sampling.repetition_penalty = 5e-324;
+    float logits[V] = {1, -1, INFINITY, NAN, 0, 0, 0, 0};
+    assert_int_equal(sampler_draw(sampler, &sampling, logits, &history, NULL),
+                     0); /* as large as the infinite one */
+    assert_true(logits[0] == FLT_MAX && logits[2] == FLT_MAX && logits[3] == -INFINITY);
+    sampling.repetition_penalty = 10;
+    float low[V] = {-FLT_MAX, -INFINITY, -INFINITY, -INFINITY, -INFINITY, -INFINITY, -INFINITY, -INFINITY};
+    assert_int_equal(sampler_draw(sampler, &sampling, low, &history, NULL), 0); /* a number stays one */
+    sampler_destroy(sampler);
+}
+
+static void test_typical_keeps_the_least_surprising_surprise(void **state) {
+    (void)state;
+    /* p = 0.5, then 0.1 five times: entropy 1.498, surprises 0.693 and 2.303. Both are 0.805 away but for rounding; a sixth part moves it. */
+    float logits[V] = {logf(0.5f), logf(0.1f), logf(0.1f), logf(0.1f), logf(0.1f), logf(0.05f), logf(0.05f), -INFINITY};
+    /* entropy 1.567: surprises 0.693 (0.874 away), 2.303 (0.736 away), 2.996 (1.429 away) */
+    struct sampling sampling = greedy;
+    sampling.temperature = 1;
+    sampling.typical_p = 0.35; /* 0.3 is not enough, 0.4 is: the likeliest is left out */
+    int counts[V];
+    histogram(&sampling, logits, 4000, counts);
+    for (int i = 0; i < V; i++) assert_int_equal(counts[i] > 0, i >= 1 && i <= 4);
+    sampling.typical_p = 0.25; /* three of four equal ones: the lower ids */
+    histogram(&sampling, logits, 4000, counts);
+    for (int i = 0; i < V; i++) assert_int_equal(counts[i] > 0, i >= 1 && i <= 3);
+    sampling.typical_p = 0.85;
+    histogram(&sampling, logits, 4000, counts);
+    for (int i = 0; i < V; i++) assert_int_equal(counts[i] > 0, i <= 4);
+    sampling.top_p = 0.5; /* typical_p is a share of what top_p left */
+    histogram(&sampling, logits, 1000, counts);
+    assert_int_equal(counts[0], 1000);
+}
+
+static void test_neutral_settings_are_off(void **state) {
+    (void)state;
+    float logits[V] = {0, 1, 2, 3, -1, 0.5f, -20, 1.5f};
+    struct sampling plain = greedy, neutral = greedy;
+    plain.temperature = neutral.temperature = 0.9;
+    neutral.top_k = V;
+    neutral.typical_p = 1;
+    neutral.repetition_penalty = 1;
+    for (uint64_t position = 0; position < 500; position++)
+        assert_int_equal(draw_at(&plain, logits, V, position, NULL), draw_at(&neutral, logits, V, position, NULL));
+}
+
+/** What a sampler did before does not show: other rows, other settings, other histories. */
+static void test_nothing_is_left_from_other_draws(void **state) {
+    (void)state;
+    enum { ROWS = 300, COUNT = 3000 };
+    float *logits = malloc(COUNT * sizeof *logits), *copy = malloc(COUNT * sizeof *copy);
+    int32_t tokens[50], alone[ROWS];
+    for (int i = 0; i < COUNT; i++) logits[i] = (float)(9 * random_uniform(5, (uint64_t)i, 1));
+    for (int i = 0; i < 50; i++) tokens[i] = i * 7;
+    struct sampler *shared = NULL, *own = NULL;
+    struct sampling sampling = greedy;
+    struct logprob_entry entry;
+    check_ok(sampler_create(COUNT, &shared, &check_error));
+    for (int together = 0; together < 2; together++) {
+        for (int row = 0; row < ROWS; row++) {
+            sampling.temperature = 0.5 + 0.25 * (row % 3);
+            sampling.top_k = row % 2 * 40;
+            sampling.top_p = row % 5 == 0 ? 0.8 : 1;
+            sampling.typical_p = row % 7 == 0 ? 0.6 : 1;
+            sampling.repetition_penalty = row % 4 == 0 ? 1.3 : 0;
+            sampling.frequency_penalty = row % 6 == 0 ? 0.5 : 0;
+            sampling.top_logprobs = row % 11 == 0 ? 5 : -1;
+            struct token_history history = {.tokens = tokens, .prompt_count = 20, .count = 50};
+            if (!together) check_ok(sampler_create(COUNT, &own, &check_error));
+            memcpy(copy, logits, COUNT * sizeof *copy);
+            int32_t id = sampler_draw(together ? shared : own, &sampling, copy, &history, &entry);
+            if (together)
+                assert_int_equal(id, alone[row]);
+            else
+                alone[row] = id;
+            if (!together) sampler_destroy(own);
+        }
+    }
+    sampler_destroy(shared);
+    free(logits);
+    free(copy);
+}
+
+static void test_all_filters_survive_nan_and_infinity(void **state) {
+    (void)state;
+    struct sampling sampling = greedy;
+    sampling.temperature = 0.7;
+    sampling.top_k = 5;
+    sampling.top_p = 0.9;
+    sampling.min_p = 0.01;
+    sampling.typical_p = 0.9;
+    float odd[V] = {NAN, 1, -INFINITY, 2, NAN, 0, -NAN, 1.5f};
+    int counts[V];
+    histogram(&sampling, odd, 2000, counts);
+    assert_int_equal(counts[0] + counts[2] + counts[4] + counts[6], 0);
+    float infinite[V] = {INFINITY, 1, NAN, INFINITY, 2, 3, 4, 5};
+    histogram(&sampling, infinite, 2000, counts);
+    assert_int_equal(counts[0] + counts[3], 2000);
+    float lowest[V] = {-FLT_MAX, -FLT_MAX, -INFINITY, NAN, -INFINITY, NAN, NAN, NAN};
+    histogram(&sampling, lowest, 2000, counts);
+    assert_int_equal(counts[0] + counts[1], 2000);
+}
+
+static void test_likeliest_are_the_models_and_what_was_added(void **state) {
+    (void)state;
+    struct sampler *sampler = NULL;
+    check_ok(sampler_create(V, &sampler, &check_error));
+    struct logit_bias bias[] = {{0, 2}};
+    int32_t tokens[] = {3};
+    struct token_history history = {.tokens = tokens, .count = 1};
+    struct sampling sampling = greedy;
+    sampling.logit_bias = bias;
+    sampling.logit_bias_count = 1;
+    sampling.presence_penalty = 1.5;
+    const float before[V] = {0, 1, 2, 3, 2, -INFINITY, NAN, -5};
+    float logits[V];
+    double sum = 0;
+    for (int i = 0; i < V; i++) sum += isfinite(before[i]) ? exp(before[i]) : 0;
+    struct token_logprob out[V];
+    memcpy(logits, before, sizeof logits);
+    assert_int_equal(sampler_likeliest(sampler, &sampling, logits, &history, out, 3), 3);
+    const struct token_logprob three[] = {{0, 2}, {2, 2}, {4, 2}};
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(out[i].id, three[i].id);
+        assert_float_equal(out[i].logprob, three[i].logprob - log(sum), 1e-6);
+    }
+    memcpy(logits, before, sizeof logits);
+    assert_int_equal(sampler_likeliest(sampler, &sampling, logits, &history, out, V), 6); /* two are -inf */
+    assert_int_equal(out[3].id, 3);
+    assert_float_equal(out[3].logprob, 1.5 - log(sum), 1e-6);
+    assert_int_equal(out[5].id, 7);
+    for (int i = 0; i < V; i++) logits[i] = NAN;
+    assert_int_equal(sampler_likeliest(sampler, &sampling, logits, &history, out, V), 0);
+    sampler_destroy(sampler);
+}
+
 static void test_check_names_what_is_out_of_range(void **state) {
     (void)state;
     struct sampling sampling = greedy;
@@ -322,6 +493,11 @@ static void test_check_names_what_is_out_of_range(void **state) {
     REFUSED(top_p, 1.01);
     REFUSED(top_k, -1);
     REFUSED(min_p, 1.5);
+    REFUSED(typical_p, -0.1);
+    REFUSED(typical_p, 1.01);
+    REFUSED(repetition_penalty, -1);
+    REFUSED(repetition_penalty, 10.5);
+    REFUSED(repetition_penalty, NAN);
     REFUSED(presence_penalty, 2.1);
     REFUSED(frequency_penalty, NAN);
     REFUSED(top_logprobs, 21);
@@ -357,6 +533,13 @@ int main(void) {
         cmocka_unit_test(test_no_usable_logit_gives_no_token),
         cmocka_unit_test(test_infinite_logits_share_the_draw),
         cmocka_unit_test(test_extreme_temperatures_end),
+        cmocka_unit_test(test_repetition_counts_prompt_and_output_once),
+        cmocka_unit_test(test_extreme_repetition_stays_finite),
+        cmocka_unit_test(test_typical_keeps_the_least_surprising_surprise),
+        cmocka_unit_test(test_neutral_settings_are_off),
+        cmocka_unit_test(test_nothing_is_left_from_other_draws),
+        cmocka_unit_test(test_all_filters_survive_nan_and_infinity),
+        cmocka_unit_test(test_likeliest_are_the_models_and_what_was_added),
         cmocka_unit_test(test_check_names_what_is_out_of_range),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
