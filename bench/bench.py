@@ -7,13 +7,15 @@ docs/BENCHMARKS.md says what is measured and keeps the results.
 """
 import argparse
 import os
+import signal
 import subprocess
 import sys
 
 import engine
 import peer
 import serve
-from places import load, processor, program, say
+from machine import load, processor
+from places import program, say
 from report import Report
 
 
@@ -34,7 +36,7 @@ def bench_program(name):
     return run
 
 
-# name: (what it does, is it part of `all`)
+# name: (what runs it, what it measures)
 BENCHES = {
     "engine": (engine.bench_engine, engine.bench_engine.__doc__),
     "decode": (only({"decode"}, engine.bench_engine), "the decode half of engine"),
@@ -46,6 +48,7 @@ BENCHES = {
     "tenants": (serve.bench_tenants, serve.bench_tenants.__doc__),
     "start": (serve.bench_start, serve.bench_start.__doc__),
     "kernels": (bench_program("kernels"), "every kernel variant, no peer: weights read a second, products a second, attention"),
+    "sampler": (bench_program("sampler"), "one sample, by settings and vocabulary, no peer"),
     "rpc": (bench_program("rpc"), "gRPC server and client over loopback, no peer"),
     "base": (bench_program("base"), "settings, text, clocks and locks, no peer"),
 }
@@ -60,10 +63,11 @@ def parse_arguments(arguments=None):
     parser.add_argument("names", nargs="*", metavar="NAME", help="which benches, in this order")
     parser.add_argument("--quick", action="store_true", help="3 rounds, all threads only, 135M models only")
     parser.add_argument("--rounds", type=int, metavar="N", help="of each side (default 5)")
-    parser.add_argument("--threads", metavar="N,N", help="thread counts of engine, decode and prefill (default: 1 and all processors)")
+    parser.add_argument("--threads", metavar="N,N", help="thread counts (default: 1 and all processors; what goes over HTTP has the largest)")
     parser.add_argument("--models", metavar="NAME,NAME", help="of engine, decode and prefill: 135M, 1.1B, Q4_1, '1.1B Q4_0', ... (default: all)")
     parser.add_argument("--variant", default="auto", choices=["auto", "plain", "avx2", "avx512"], help="instruction set of our side")
     parser.add_argument("--peer-variant", default="native", choices=list(peer.VARIANTS), help="build of the peer; avx2 is another twelve minutes")
+    parser.add_argument("--no-peer", dest="peer", action="store_false", help="our side only")
     parser.add_argument("--json", metavar="FILE", help="write every round there too")
     options = parser.parse_args(arguments)
     options.names = [name for given in options.names or ["all"] for name in (ALL if given == "all" else [given])]
@@ -79,14 +83,20 @@ def parse_arguments(arguments=None):
 
 def main():
     options = parse_arguments()
-    facts = {"processor": processor(), "load": load(), "peer": f"{peer.PACKAGE} {peer.VERSION} ({options.peer_variant})", "variant": options.variant, "rounds": options.rounds}
+    facts = {"processor": processor(), "load": load(), "peer": f"{peer.PACKAGE} {peer.VERSION} ({options.peer_variant})" if options.peer else None, "variant": options.variant, "rounds": options.rounds}
     say(f"{facts['processor']}; load {facts['load']:.1f}")
     if facts["load"] > BUSY_LOAD:
         say(f"other programs are running (load {facts['load']:.1f}): look at these figures, do not publish them")
     report = Report()
-    for name in options.names:
-        BENCHES[name][0](options, report)
-    report.finish(options.json, facts)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what was started is stopped
+    try:
+        for name in options.names:
+            BENCHES[name][0](options, report)
+    except KeyboardInterrupt:
+        return 130
+    finally:
+        report.finish(options.json, facts)
+    return 0
 
 
 if __name__ == "__main__":

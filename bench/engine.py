@@ -48,17 +48,20 @@ def decode_bar(kind, weight_bytes, read_bytes_s, peer_tok_s):
 def bench_workload(workload, threads, options, report):
     model, mine, theirs = workload.path(), [], []
     prefill, decode = (PREFILL if "prefill" in options.tests else 0), (DECODE if "decode" in options.tests else 0)
+    steps = [lambda: mine.append(ours(model, threads, prefill, decode, options.variant))]
+    if options.peer:
+        steps.append(lambda: theirs.append(peer.bench(model, threads, prefill, decode, options.peer_variant)))
+    report.measure()
     for number in range(options.rounds):
-        steps = [lambda: mine.append(ours(model, threads, prefill, decode, options.variant)), lambda: theirs.append(peer.bench(model, threads, prefill, decode, options.peer_variant))]
         for step in steps if number % 2 == 0 else reversed(steps):
             step()
     label = f"{workload.name}, {threads} thread{'s' if threads > 1 else ''}"
     read, weight_bytes = max(m["read_bytes_s"] for m in mine), mine[0]["weight_bytes"]
     if decode:
         a, b = [m["decode_tok_s"] for m in mine], [t["decode"] for t in theirs]
-        shares = [100 * statistics.median(rates) * weight_bytes / read for rates in (a, b)]
-        ratio = report.row(f"decode {label}", a, b, "tok/s", f"{shares[0]:.0f} % and {shares[1]:.0f} % of {read / 1e9:.1f} GB/s")
-        bar, why = decode_bar(workload.kind, weight_bytes, read, statistics.median(b))
+        shares = [f"{100 * statistics.median(rates) * weight_bytes / read:.0f} %" for rates in (a, b) if rates]
+        ratio = report.row(f"decode {label}", a, b, "tok/s", f"{' and '.join(shares)} of {read / 1e9:.1f} GB/s")
+        bar, why = decode_bar(workload.kind, weight_bytes, read, statistics.median(b)) if b else (None, "")
         report.ratio(f"decode {label}", ratio, bar, note=why)
     if prefill:
         ratio = report.row(f"prefill {PREFILL} {label}", [m["prefill_tok_s"] for m in mine], [t["prefill"] for t in theirs], "tok/s")
@@ -91,21 +94,19 @@ def bench_neighbour(options, report):
     """decode with all threads while a spinning process shares the processors: share of the speed that is kept"""
     model, threads = workloads.SMALL[0].path(), os.cpu_count()
 
-    def measure_ours():
-        return ours(model, threads, 0, DECODE, options.variant)["decode_tok_s"]
-
-    def measure_theirs():
-        return peer.bench(model, threads, 0, DECODE, options.peer_variant)["decode"]
-
-    samples = {"ours": ([], []), "theirs": ([], [])}
+    measures = {"bora": lambda: ours(model, threads, 0, DECODE, options.variant)["decode_tok_s"]}
+    if options.peer:
+        measures["llama.cpp"] = lambda: peer.bench(model, threads, 0, DECODE, options.peer_variant)["decode"]
+    alone, busy = {side: [] for side in ("bora", "llama.cpp")}, {side: [] for side in ("bora", "llama.cpp")}
+    report.measure()
     for _ in range(options.rounds):
-        for side, measure in (("ours", measure_ours), ("theirs", measure_theirs)):
-            samples[side][0].append(measure())
+        for side, measure in measures.items():
+            alone[side].append(measure())
             with busy_neighbour():
-                samples[side][1].append(measure())
-    kept = {side: 100 * statistics.median(busy) / statistics.median(alone) for side, (alone, busy) in samples.items()}
+                busy[side].append(measure())
+    kept = {side: 100 * statistics.median(busy[side]) / statistics.median(alone[side]) for side in measures}
     label = f"135M Q4_1, {threads} threads"
-    report.row(f"decode alone {label}", samples["ours"][0], samples["theirs"][0], "tok/s")
-    report.row(f"decode, busy neighbour {label}", samples["ours"][1], samples["theirs"][1], "tok/s", f"keeps {kept['ours']:.0f} % and {kept['theirs']:.0f} %")
-    report.ratio("speed kept beside a busy neighbour", kept["ours"], NEIGHBOUR_BAR, unit=" %")
-    report.ratio("speed kept beside a busy neighbour, peer", kept["theirs"], unit=" %")
+    report.row(f"decode alone {label}", alone["bora"], alone["llama.cpp"], "tok/s")
+    report.row(f"decode, busy neighbour {label}", busy["bora"], busy["llama.cpp"], "tok/s", f"keeps {' and '.join(f'{k:.0f} %' for k in kept.values())}")
+    report.ratio("speed kept beside a busy neighbour", kept["bora"], NEIGHBOUR_BAR, unit=" %")
+    report.ratio("speed kept beside a busy neighbour, peer", kept.get("llama.cpp"), unit=" %")

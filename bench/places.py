@@ -1,8 +1,7 @@
 # Copyright Bora contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Where things lie, and what every bench needs of the operating system."""
+"""Where things lie, and how programs are found and started."""
 import os
-import re
 import sys
 from pathlib import Path
 
@@ -25,16 +24,3 @@ def program(name):
     if not path.exists():
         sys.exit(f"bench: {path} is not built; run ./dev build")
     return path
-
-
-def processor():
-    text = Path("/proc/cpuinfo").read_text()
-    name = re.search(r"model name\s*: (.*)", text)[1]
-    flags = set(re.search(r"flags\s*: (.*)", text)[1].split())
-    shown = [f for f in ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_int8") if f in flags]
-    return f"{name}, {os.cpu_count()} CPUs, {' '.join(shown)}"
-
-
-def load():
-    """Processes that ran or wanted to, on average over the last minute."""
-    return os.getloadavg()[0]

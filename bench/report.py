@@ -6,6 +6,10 @@ import math
 import statistics
 from dataclasses import asdict, dataclass
 
+from machine import Others
+
+OTHERS_MAX = 0.1  # processors that others may use before a row says so
+
 
 def percentile(values, share):
     """The smallest value that at least `share` of all do not pass (nearest rank)."""
@@ -45,25 +49,35 @@ class Ratio:
 class Report:
     """Rows are printed as they come; `finish` prints the ratios."""
 
-    WIDTHS = (44, 30, 30, 8)
+    WIDTHS = (52, 30, 30, 8)
 
     def __init__(self):
         self.rows, self.ratios = [], []
+        self.others = Others()
+
+    def measure(self):
+        """The rows to come are measured from here on: what others use of the processors meanwhile is said in their notes."""
+        self.others.start()
 
     def row(self, what, ours, theirs, unit, note="", digits=1):
         """One line of the table; both sides' rounds. Returns the ratio of medians, None where the peer has none."""
         if not self.rows:
             print(self.format("what", "bora", "llama.cpp", "ratio", ""))
+        others = self.others.processors()
+        if others > OTHERS_MAX:
+            note += f"{', ' if note else ''}others used {others:.1f} processors"
         ratio = statistics.median(ours) / statistics.median(theirs) if ours and theirs and statistics.median(theirs) else None
         print(self.format(f"{what}, {unit}", spread(ours, digits), spread(theirs, digits), f"{ratio:.2f}" if ratio is not None else "-", note), flush=True)
-        self.rows.append({"what": what, "unit": unit, "bora": list(ours), "peer": list(theirs), "ratio": ratio, "note": note})
+        self.rows.append({"what": what, "unit": unit, "bora": list(ours), "peer": list(theirs), "ratio": ratio, "note": note, "others": round(others, 2)})
         return ratio
 
     def format(self, *cells):
         return "".join(f"{cell:<{width}}" for cell, width in zip(cells, self.WIDTHS)) + cells[-1]
 
-    def ratio(self, *arguments, **fields):
-        self.ratios.append(Ratio(*arguments, **fields))
+    def ratio(self, name, value, *arguments, **fields):
+        """A last line; none where there is no value because a side was not measured."""
+        if value is not None:
+            self.ratios.append(Ratio(name, value, *arguments, **fields))
 
     def finish(self, json_file=None, facts=None):
         if self.ratios:

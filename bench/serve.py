@@ -5,9 +5,11 @@
 Both sides get the same prompts and the same max_tokens at temperature 0, and both are kept from ending early: llama-server by ignore_eos, ours
 by a logit_bias of -100 on the two end tokens. An answer that is not exactly max_tokens long ends the bench. Every round has prompts of
 its own, so that nobody's prompt cache answers for an earlier round.
+
+Our worker guesses ahead by prompt lookup (llama-server does not unless told to), and greedy text that may not end repeats itself sooner
+or later. The rows `no guessing` have it switched off: they say what the batching is worth.
 """
 import contextlib
-import os
 import statistics
 import sys
 
@@ -15,23 +17,42 @@ import workloads
 from report import percentile
 from servers import House, PeerServer
 
+PEER = PeerServer.name
+PLAIN = ("bora, no guessing", ("--no-speculation",))
 STREAM_COUNTS, STREAM_TOKENS, PROMPT_WORDS = (1, 4, 8, 16), 128, 32
 STREAM_BARS = {8: 3.0, 16: 4.0}
 GAP_STREAMS, GAP_WARM_PIECES, GAP_TOKENS, LONG_WORDS, GAP_BAR = 4, 48, 1500, 2000, 3.0
-PREFIX_REQUESTS, SYSTEM_WORDS, PREFIX_TOKENS, PREFIX_BAR = 64, 1000, 16, 1.1
+PREFIX_REQUESTS, SYSTEM_WORDS, USER_WORDS, PREFIX_TOKENS, PREFIX_BAR = 64, 1000, 16, 16, 1.1
 TAIL_TOKENS = 5  # <|im_end|> \n <|im_start|> assistant \n: behind what the user says
 TENANT_BAR, FLOOD_STREAMS, FLOOD_WORDS, FLOOD_TOKENS, ASK_TOKENS = 2.0, 8, 1500, 32, 4
 START_BAR = 1.0
 
 
 @contextlib.contextmanager
-def both(options):
-    """(our house, the peer's server) with the real model and all threads."""
-    model, threads = workloads.REAL, os.cpu_count()
-    with House(model, threads, options.variant) as ours, PeerServer(model, threads, options.peer_variant) as theirs:
-        for side in (ours, theirs):
+def sides(options, *more):
+    """Our house, further houses (name, flags of the worker), and the peer's server unless it is left out; warm, with the real model."""
+    threads = options.thread_counts[-1]
+    with contextlib.ExitStack() as stack:
+        opened = [stack.enter_context(House(workloads.REAL, threads, options.variant, name, flags)) for name, flags in (("bora", ()), *more)]
+        if options.peer:
+            opened.append(stack.enter_context(PeerServer(workloads.REAL, threads, options.peer_variant)))
+        for side in opened:
             run_streams(side, 2, 8, "warm")
-        yield ours, theirs
+        yield opened
+
+
+def in_rounds(opened, rounds, measure):
+    """{side: [measure(side, round), ...]}: in turn, every other round the other way round; [] for a side that is left out."""
+    samples = {"bora": [], PEER: []} | {side.name: [] for side in opened}
+    for number in range(rounds):
+        for side in opened if number % 2 == 0 else opened[::-1]:
+            samples[side.name].append(measure(side, number))
+    return samples
+
+
+def median_of(samples, value):
+    """The median of value(sample); None without samples."""
+    return statistics.median(map(value, samples)) if samples else None
 
 
 def complete(streams, tokens):
@@ -40,10 +61,6 @@ def complete(streams, tokens):
         answer = stream.answer()
         if answer.error or answer.tokens() != tokens:
             sys.exit(f"bench: an answer has {answer.tokens()} tokens instead of {tokens} (HTTP {answer.status}) {answer.error or ''}")
-
-
-def in_turn(sides, number):
-    return sides if number % 2 == 0 else sides[::-1]
 
 
 # ---- streams -----------------------------------------------------------------------------------------------------------
@@ -59,16 +76,14 @@ def run_streams(side, count, tokens, *seed):
 
 
 def bench_streams(options, report):
-    """1, 4, 8, 16 concurrent streams: tokens a second of all together"""
-    with both(options) as sides:
+    """1, 4, 8, 16 concurrent streams: tokens a second of all together, as shipped and without guessing ahead"""
+    with sides(options, PLAIN) as opened:
         for count in STREAM_COUNTS:
-            rates = {side.name: [] for side in sides}
-            for number in range(options.rounds):
-                for side in in_turn(sides, number):
-                    rates[side.name].append(run_streams(side, count, STREAM_TOKENS, "streams", count, number))
-            label = f"{count} stream{'s' if count > 1 else ''} over HTTP, 135M Q4_1"
-            ratio = report.row(label, rates["bora"], rates["llama.cpp"], "tok/s")
-            report.ratio(label, ratio, STREAM_BARS.get(count))
+            report.measure()
+            rates = in_rounds(opened, options.rounds, lambda side, number: run_streams(side, count, STREAM_TOKENS, "streams", count, number))
+            for name, note in (("bora", ""), (PLAIN[0], ", no guessing")):
+                label = f"{count} stream{'s' if count > 1 else ''} over HTTP{note}"
+                report.ratio(label, report.row(label, rates[name], rates[PEER], "tok/s"), STREAM_BARS.get(count))
 
 
 # ---- a long prompt arrives ---------------------------------------------------------------------------------------------
@@ -101,17 +116,14 @@ def measure_gap(side, *seed):
 
 def bench_gap(options, report):
     """4 running streams when a prompt of 2,000 tokens arrives: their longest gap over their usual one"""
-    with both(options) as sides:
-        measured = {side.name: [] for side in sides}
-        for number in range(options.rounds):
-            for side in in_turn(sides, number):
-                measured[side.name].append(measure_gap(side, number))
-    ours, theirs = measured["bora"], measured["llama.cpp"]
-    report.row("usual gap of 4 streams", [1e3 * m[0] for m in ours], [1e3 * m[0] for m in theirs], "ms")
-    report.row("longest gap, long prompt arrives", [1e3 * m[1] for m in ours], [1e3 * m[1] for m in theirs], "ms", f"the prompt has {ours[0][3]} and {theirs[0][3]} tokens")
-    report.row("the long prompt's time to first token", [1e3 * m[2] for m in ours], [1e3 * m[2] for m in theirs], "ms")
-    report.ratio("longest gap over usual gap", statistics.median(m[1] / m[0] for m in ours), GAP_BAR, at_least=False)
-    report.ratio("longest gap over usual gap, peer", statistics.median(m[1] / m[0] for m in theirs))
+    with sides(options) as opened:
+        report.measure()
+        measured = in_rounds(opened, options.rounds, lambda side, number: measure_gap(side, number))
+    a, b = measured["bora"], measured[PEER]
+    for place, what in enumerate(("usual gap of 4 streams", "longest gap, long prompt arrives", "the long prompt's time to first token")):
+        report.row(what, [1e3 * m[place] for m in a], [1e3 * m[place] for m in b], "ms", f"the prompt has {a[0][3]} tokens" if place == 1 else "")
+    report.ratio("longest gap over usual gap", median_of(a, lambda m: m[1] / m[0]), GAP_BAR, at_least=False)
+    report.ratio("longest gap over usual gap, peer", median_of(b, lambda m: m[1] / m[0]))
 
 
 # ---- one system prompt -------------------------------------------------------------------------------------------------
@@ -123,39 +135,39 @@ def ideal_prefill(prompt_tokens, prompt_tokens_without_user):
     return common + sum(tokens - common for tokens in prompt_tokens)
 
 
-def run_prefix(side, number):
-    """The answers of 64 requests that begin together, and the size of the prompt without what the user says."""
+def computed_prefill(side, answers, before):
+    """Prompt tokens that were computed: our worker counts them, llama-server says it in each answer."""
+    if side.name == PEER:
+        return sum(answer.timings["prompt_n"] for answer in answers)
+    return side.metric("bora_engine_prompt_tokens_total") - before
+
+
+def measure_prefix(side, number):
+    """(prefill computed over the ideal, seconds until all 64 were answered, the ideal)"""
     system, client = workloads.text(SYSTEM_WORDS, "system", number), side.client()
-    streams = [client.send(side.body(workloads.text(16, "user", number, i), PREFIX_TOKENS, system)) for i in range(PREFIX_REQUESTS)]
+    before = side.metric("bora_engine_prompt_tokens_total") if side.name != PEER else 0
+    streams = [client.send(side.body(workloads.text(USER_WORDS, "user", number, i), PREFIX_TOKENS, system)) for i in range(PREFIX_REQUESTS)]
     client.wait(streams)
     complete(streams, PREFIX_TOKENS)
-    seconds = max(s.answer().times[-1] for s in streams) - streams[0].began
+    answers = [s.answer() for s in streams]
+    computed, seconds = computed_prefill(side, answers, before), max(a.times[-1] for a in answers) - streams[0].began
     empty = client.send(side.body("", 1, system))
     client.wait([empty])
     complete([empty], 1)
-    return [s.answer() for s in streams], empty.answer().usage["prompt_tokens"], seconds
+    ideal = ideal_prefill([a.usage["prompt_tokens"] for a in answers], empty.answer().usage["prompt_tokens"])
+    return computed / ideal, seconds, ideal
 
 
 def bench_prefix(options, report):
     """64 requests at once with one system prompt of 1,000 tokens: prefill computed over the ideal"""
-    results = {"bora": [], "llama.cpp": []}
-    with both(options) as (ours, theirs):
-        for number in range(min(options.rounds, 3)):
-            before = ours.metric("bora_engine_prompt_tokens_total")
-            system = workloads.text(SYSTEM_WORDS, "system", number)
-            answers, empty, seconds = run_prefix(ours, number)
-            computed = ours.metric("bora_engine_prompt_tokens_total") - before
-            ideal = ideal_prefill([a.usage["prompt_tokens"] for a in answers], empty)
-            # The request with an empty message came last and finds everything but its tail.
-            results["bora"].append(((computed - TAIL_TOKENS) / ideal, seconds, ideal))
-            answers, empty, seconds = run_prefix(theirs, number)
-            ideal = ideal_prefill([a.usage["prompt_tokens"] for a in answers], empty)
-            results["llama.cpp"].append((sum(a.timings["prompt_n"] for a in answers) / ideal, seconds, ideal))
-    a, b = results["bora"], results["llama.cpp"]
-    report.row("prefill computed over ideal, 64 requests", [r[0] for r in a], [r[0] for r in b], "x", f"ideal {a[0][2]:.0f} tokens", digits=2)
-    report.row("all 64 answered (16 tokens each)", [r[1] for r in a], [r[1] for r in b], "s", digits=2)
-    report.ratio("prefill tokens computed over ideal", statistics.median(r[0] for r in a), PREFIX_BAR, at_least=False)
-    report.ratio("prefill tokens computed over ideal, peer", statistics.median(r[0] for r in b))
+    with sides(options) as opened:
+        report.measure()
+        measured = in_rounds(opened, options.rounds, measure_prefix)
+    a, b = measured["bora"], measured[PEER]
+    report.row("prefill computed over ideal, 64 requests", [m[0] for m in a], [m[0] for m in b], "x", f"ideal {a[0][2]:.0f} tokens", digits=2)
+    report.row(f"all 64 answered ({PREFIX_TOKENS} tokens each)", [m[1] for m in a], [m[1] for m in b], "s", digits=2)
+    report.ratio("prefill tokens computed over ideal", median_of(a, lambda m: m[0]), PREFIX_BAR, at_least=False)
+    report.ratio("prefill tokens computed over ideal, peer", median_of(b, lambda m: m[0]))
 
 
 # ---- tenants -----------------------------------------------------------------------------------------------------------
@@ -194,32 +206,36 @@ def ask_in_turn(side, client, key, count, seed, between):
     return times
 
 
-def measure_tenants(side, keys, asks, rounds):
+def measure_tenants(side, keys, asks, number):
     """(alone, beside the flood): times to first token, seconds."""
-    alone, flooded = [], []
-    for number in range(rounds):
-        client = side.client()
-        alone += ask_in_turn(side, client, keys[0], asks, ("alone", number), lambda: None)
-        flood = Flood(side, client, keys[1], number)
-        client.pause(1.0)
-        flooded += ask_in_turn(side, client, keys[0], asks, ("flooded", number), flood.refill)
-        client.cancel_all()
-        client.pause(0.5)
+    client = side.client()
+    alone = ask_in_turn(side, client, keys[0], asks, ("alone", number), lambda: None)
+    flood = Flood(side, client, keys[1], number)
+    client.pause(1.0)
+    flooded = ask_in_turn(side, client, keys[0], asks, ("flooded", number), flood.refill)
+    client.cancel_all()
+    client.pause(0.5)
     return alone, flooded
 
 
 def bench_tenants(options, report):
     """one tenant floods long prompts: the 99th percentile of another's time to first token over its time alone"""
-    asks = 10 if options.quick else 20
-    with both(options) as (ours, theirs):
-        alone, flooded = measure_tenants(ours, [ours.new_key("quiet"), ours.new_key("loud")], asks, options.rounds)
-        # The peer knows no tenants; few requests show what that means.
-        peer_alone, peer_flooded = measure_tenants(theirs, [None, None], 5, 1)
-    p99 = [percentile(times, 0.99) for times in (alone, flooded, peer_alone, peer_flooded)]
-    report.row("time to first token alone", [1e3 * t for t in alone], [1e3 * t for t in peer_alone], "ms", f"p99 {1e3 * p99[0]:.0f} of {len(alone)}, {1e3 * p99[2]:.0f} of {len(peer_alone)}")
-    report.row("time to first token beside a flood", [1e3 * t for t in flooded], [1e3 * t for t in peer_flooded], "ms", f"p99 {1e3 * p99[1]:.0f} of {len(flooded)}, {1e3 * p99[3]:.0f} of {len(peer_flooded)}")
-    report.ratio("p99 time to first token, flooded over alone", p99[1] / p99[0], TENANT_BAR, at_least=False)
-    report.ratio("p99 time to first token, flooded over alone, peer (no tenants)", p99[3] / p99[2])
+    times = {"bora": ([], []), PEER: ([], [])}
+    with sides(options) as opened:
+        report.measure()
+        for side in opened:
+            # The peer knows no tenants; a few requests show what that means.
+            keys, asks, rounds = ([None, None], 5, 1) if side.name == PEER else ([side.new_key("quiet"), side.new_key("loud")], 20, options.rounds)
+            for number in range(rounds):
+                for kept, new in zip(times[side.name], measure_tenants(side, keys, asks, number)):
+                    kept += new
+    for place, what in enumerate(("alone", "beside a flood")):
+        a, b = times["bora"][place], times[PEER][place]
+        p99 = [f"{1e3 * percentile(t, 0.99):.0f} of {len(t)}" for t in (a, b) if t]
+        report.row(f"time to first token {what}", [1e3 * t for t in a], [1e3 * t for t in b], "ms", f"p99 {', '.join(p99)}")
+    for side, (alone, flooded) in times.items():
+        over = percentile(flooded, 0.99) / percentile(alone, 0.99) if alone else None
+        report.ratio(f"p99 time to first token, flooded over alone{', peer (no tenants)' if side == PEER else ''}", over, TENANT_BAR if side == "bora" else None, at_least=False)
 
 
 # ---- start -------------------------------------------------------------------------------------------------------------
@@ -227,13 +243,15 @@ def bench_tenants(options, report):
 
 def bench_start(options, report):
     """from exec to ready with a warm page cache"""
-    ours_s, theirs_s = [], []
-    theirs = PeerServer(workloads.REAL, os.cpu_count(), options.peer_variant)
-    with House(workloads.REAL, os.cpu_count(), options.variant) as ours:
+    seconds = {"bora": [], PEER: []}
+    theirs = PeerServer(workloads.REAL, options.thread_counts[-1], options.peer_variant) if options.peer else None
+    with House(workloads.REAL, options.thread_counts[-1], options.variant) as ours:
+        report.measure()
         for _ in range(options.rounds):
             ours.stop_worker()
-            ours_s.append(ours.start_worker())
-            theirs_s.append(theirs.start())
-            theirs.stop()
-    report.row("start to ready, 135M Q4_1", ours_s, theirs_s, "s", digits=3)
-    report.ratio("start to ready", statistics.median(ours_s), START_BAR, at_least=False, unit=" s")
+            seconds["bora"].append(ours.start_worker())
+            if theirs:
+                seconds[PEER].append(theirs.start())
+                theirs.stop()
+    report.row("start to ready, 135M Q4_1", seconds["bora"], seconds[PEER], "s", digits=3)
+    report.ratio("start to ready", statistics.median(seconds["bora"]), START_BAR, at_least=False, unit=" s")

@@ -27,6 +27,7 @@ import house  # noqa: E402
 SLOTS, SLOT_TOKENS = 16, 4096
 END_TOKENS = (0, 2)  # <|endoftext|> and <|im_end|> of SmolLM2: the ones at which an answer would end
 READY_SECONDS = 120
+PREFIX = "bora-bench-"
 PORT_NAMES = list(house.PORTS)
 
 
@@ -64,20 +65,40 @@ def wait_ready(process_alive, port, path, what):
     sys.exit(f"bench: {what} was not ready within {READY_SECONDS} s")
 
 
+def stop_house(folder):
+    """Whatever runs of the house in `folder`; then the folder goes."""
+    house.STATE = folder
+    for name in reversed(house.NAMES):
+        house.stop(name)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def sweep():
+    """Stop houses of benches that were killed: a folder's name holds the pid of its bench."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*-*"):
+        owner = folder.name.removeprefix(PREFIX).split("-")[0]
+        if owner.isdigit() and not Path(f"/proc/{owner}").exists():
+            stop_house(folder)
+
+
 class House:
     """Redis, keys, one worker and a gateway, as `./dev up` starts them."""
 
-    name = "bora"
-
-    def __init__(self, model, threads, variant):
-        self.folder = Path(tempfile.mkdtemp(prefix="bora-bench-"))
-        house.STATE, house.BIN, house.CACHE = self.folder, BIN, CACHE
+    def __init__(self, model, threads, variant, name="bora", flags=()):
+        sweep()
+        self.name, self.threads, self.variant, self.flags = name, threads, variant, flags
+        self.folder = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-"))
         self.ports = dict(zip(PORT_NAMES, free_ports(len(PORT_NAMES))))
         self.port = self.ports["http"]
-        self.model_file, self.threads, self.variant = model, threads, variant
+        self.use()
         self.models_file, self.model = house.write_models_file(model)
 
+    def use(self):
+        """tools/house.py keeps the folder of its house in a variable; several houses take turns."""
+        house.STATE, house.BIN, house.CACHE = self.folder, BIN, CACHE
+
     def __enter__(self):
+        self.use()
         try:
             house.start_redis(self.ports)
             house.start_keys(self.ports)
@@ -91,23 +112,24 @@ class House:
         return self
 
     def __exit__(self, *_):
-        for name in reversed(house.NAMES):
-            house.stop(name)
-        shutil.rmtree(self.folder, ignore_errors=True)
+        stop_house(self.folder)
 
     def start_worker(self):
         """Seconds from exec to ready."""
+        self.use()
         began = time.perf_counter()
         house.start("worker", [BIN / "bora-worker", "--models-file", self.models_file, "--model", self.model, "--listen", f"127.0.0.1:{self.ports['worker']}", "--metrics-listen",
-                               f"127.0.0.1:{self.ports['worker_metrics']}", "--threads", self.threads, "--kernel-variant", self.variant, *house.common_flags(self.ports)])
+                               f"127.0.0.1:{self.ports['worker_metrics']}", "--threads", self.threads, "--kernel-variant", self.variant, *self.flags, *house.common_flags(self.ports)])
         wait_ready(lambda: house.running_pid("worker") is not None, self.ports["worker_metrics"], "/readyz", f"the worker ({self.folder}/log/worker.log)")
         return time.perf_counter() - began
 
     def stop_worker(self):
+        self.use()
         house.stop("worker")
 
     def new_key(self, tenant):
         """A key whose limits nobody reaches."""
+        self.use()
         admin = house.secret_file("admin-key", "bora_admin_").read_text().strip()
         body = {"name": tenant, "tenant": tenant, "limits": {"requests_per_minute": 1000000, "tokens_per_minute": 1000000000}}
         request = urllib.request.Request(f"http://127.0.0.1:{self.port}/v1/admin/api-keys", data=json.dumps(body).encode(), headers={"Authorization": f"Bearer {admin}", "Content-Type": "application/json"})

@@ -1,0 +1,56 @@
+# Copyright Bora contributors
+# SPDX-License-Identifier: Apache-2.0
+"""The machine: what processor it has, and how much of it others used while something was measured."""
+import os
+import re
+import resource
+import time
+from pathlib import Path
+
+TICK_S = 1 / os.sysconf("SC_CLK_TCK")
+
+
+def processor():
+    text = Path("/proc/cpuinfo").read_text()
+    name = re.search(r"model name\s*: (.*)", text)[1]
+    flags = set(re.search(r"flags\s*: (.*)", text)[1].split())
+    shown = [f for f in ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_int8") if f in flags]
+    return f"{name}, {os.cpu_count()} CPUs, {' '.join(shown)}"
+
+
+def load():
+    """Processes that ran or wanted to, on average over the last minute."""
+    return os.getloadavg()[0]
+
+
+def busy_seconds(stat):
+    """Seconds of all processors that were not idle, from the text of /proc/stat; what a hypervisor took away counts as busy."""
+    user, nice, system, _idle, _iowait, irq, softirq, steal = map(int, stat.split("\n", 1)[0].split()[1:9])
+    return (user + nice + system + irq + softirq + steal) * TICK_S
+
+
+def own_seconds():
+    """Processor time of this process, its children that ended, and its children that run."""
+    mine = sum(u.ru_utime + u.ru_stime for u in map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)))
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = path.read_text().rsplit(")", 1)[1].split()
+        except OSError:
+            continue  # it ended just now
+        if int(fields[1]) == os.getpid():
+            mine += (int(fields[11]) + int(fields[12])) * TICK_S
+    return mine
+
+
+class Others:
+    """How many processors other programs used since `start`."""
+
+    def __init__(self):
+        self.start()
+
+    def start(self):
+        self.began, self.busy, self.own = time.perf_counter(), busy_seconds(Path("/proc/stat").read_text()), own_seconds()
+
+    def processors(self):
+        busy, own = busy_seconds(Path("/proc/stat").read_text()) - self.busy, own_seconds() - self.own
+        return max(busy - own, 0.0) / max(time.perf_counter() - self.began, 1e-3)
