@@ -14,7 +14,7 @@
 #include "rpc/transcode.h"
 
 /* Numbers of proto/bora/v1/options.proto. */
-enum dialect { DIALECT_ANY = 0, DIALECT_MISTRAL = 1, DIALECT_OPENAI = 2 };
+enum dialect { DIALECT_ANY = 0, DIALECT_MISTRAL = 1, DIALECT_OPENAI = 2, DIALECT_EXTENSION = 3 };
 enum json_text { JSON_TEXT_NONE = 0, JSON_TEXT_ANY = 1, JSON_TEXT_OBJECT = 2, JSON_TEXT_ARRAY = 3 };
 enum json_form { FORM_OBJECT = 0, FORM_TAGGED = 1, FORM_VALUE = 2, FORM_LIST = 3 };
 

@@ -100,7 +100,7 @@ const char *transcode_shown(struct transcode_run *run, struct bytes_view string)
 }
 
 bool transcode_field_refused(const struct transcode_run *run, const struct field_plan *field) {
-    return run->strict && field->rules.dialect == DIALECT_OPENAI;
+    return run->strict && (field->rules.dialect == DIALECT_OPENAI || field->rules.dialect == DIALECT_EXTENSION);
 }
 
 bool transcode_is_integer(ProtobufCType type) {

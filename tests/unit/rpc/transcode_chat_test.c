@@ -83,6 +83,8 @@ static void test_openai_members_come_back_in_the_default_dialect(void **state) {
         WITH("\"user\":\"u\",\"store\":false,\"service_tier\":\"flex\",\"functions\":[{\"name\":\"f\"}],\"function_"
              "call\":\"auto\""),
         WITH("\"temperature\":2,\"modalities\":[\"text\"],\"verbosity\":\"low\",\"web_search_options\":{}"),
+        WITH("\"top_k\":-1,\"min_p\":0.05,\"typical_p\":1,\"repetition_penalty\":10,\"best_of\":16"),
+        WITH("\"use_beam_search\":true,\"length_penalty\":-0.5,\"early_stopping\":false"),
         MESSAGES("{\"role\":\"developer\",\"content\":\"x\",\"name\":\"n\"}"),
         MESSAGES("{\"role\":\"assistant\",\"content\":[{\"type\":\"refusal\",\"refusal\":\"no\"}],\"refusal\":\"no\"}"),
     };
@@ -248,6 +250,9 @@ static const struct refusal strict_refusals[] = {
     {WITH("\"seed\":1"), "/seed: extra_forbidden: Extra inputs are not permitted | 1 | -\n"},
     {WITH("\"max_completion_tokens\":1"),
      "/max_completion_tokens: extra_forbidden: Extra inputs are not permitted | 1 | -\n"},
+    {WITH("\"top_k\":1,\"use_beam_search\":false"),
+     "/top_k: extra_forbidden: Extra inputs are not permitted | 1 | -\n/use_beam_search: extra_forbidden: Extra inputs "
+     "are not permitted | false | -\n"},
     {WITH("\"stream_options\":{}"), "/stream_options: extra_forbidden: Extra inputs are not permitted | {} | -\n"},
     {WITH("\"temperature\":1.6"),
      "/temperature: less_than_equal: Input should be less than or equal to 1.5 | 1.6 | {\"le\":1.5}\n"},
