@@ -165,6 +165,7 @@ enum status engine_open(const struct engine_options *options, struct engine **ou
     TRY_CLEANUP(open_model(engine, options, err));
     TRY_CLEANUP(open_scheduler(engine, options, err));
     if (options->metrics != NULL) open_metrics(engine, options->metrics);
+    engine_publish_load(engine);
     int failure = pthread_create(&engine->thread, NULL, engine_step_thread, engine);
     if (failure != 0)
         status = error_set_errno(err, STATUS_RESOURCE_EXHAUSTED, failure, "the engine's thread cannot be started");

@@ -74,6 +74,8 @@ struct engine_load {
     int64_t kv_tokens_used, kv_tokens_total;
     uint64_t steps;                            /* steps done since start: tests watch it */
     uint64_t prompt_tokens, completion_tokens; /* since start */
+    int64_t
+        retry_after_ms; /* when somebody whom engine_submit refused for a full queue may find room: an estimate, 100 ms .. 1 min */
 };
 void engine_load(struct engine *engine, struct engine_load *out);
 
@@ -98,11 +100,26 @@ struct generation_event {
     enum finish_reason finish;                /* the last event of a generation has one; nothing follows it */
     int64_t prompt_tokens, completion_tokens; /* exact totals so far */
     int64_t cached_tokens;                    /* of the prompt, taken from the prefix cache */
+    int answer;                               /* of a beam search: which, 0 the best; else 0 */
     const char *error;                        /* FINISH_ERROR */
 };
 
 /** Called on the step thread; must not block. It may call engine_cancel, engine_pause and engine_resume. */
 typedef void generation_event_fn(void *context, const struct generation_event *event);
+
+/**
+ * Beam search: the `width` likeliest continuations are kept at every step, and the best that ended are the answers. An answer's score
+ * is the sum of its log-probabilities (sampler_likeliest) over its length to the power `length_penalty`.
+ *
+ * Nothing is told before the search has ended; then, for each answer from the best on, one event with its whole text, ids and finish. The
+ * generation ends with the event of the last one.
+ */
+struct beam_options {
+    int width;   /* 0: no beam search; 1..LIMIT_BEAMS */
+    int answers; /* 1..width; 0 means 1 */
+    float length_penalty;
+    bool early_stopping; /* end as soon as `width` answers have ended; else when no running one can beat them */
+};
 
 struct generation_request {
     const int32_t *prompt;         /* copied */
@@ -111,13 +128,15 @@ struct generation_request {
     struct sampling sampling;      /* pointers inside are copied */
     const struct bytes_view *stop; /* copied; at most LIMIT_STOP_STRINGS */
     size_t stop_count;
-    const char *tenant; /* fairness key, may be "" ; copied */
+    const char *tenant; /* shares turns with its equals, and cached prompts with nobody else; may be ""; copied */
     int priority;       /* higher first inside a tenant */
+    struct beam_options beam;
     generation_event_fn *on_event;
     void *context;
 };
 
-/** STATUS_OUT_OF_RANGE when prompt_count + max_tokens passes the context; STATUS_RESOURCE_EXHAUSTED when the queue is full;
+/** STATUS_OUT_OF_RANGE when prompt_count + max_tokens passes the context; STATUS_RESOURCE_EXHAUSTED when the queue is full (engine_load says when
+ *  there may be room again); STATUS_UNIMPLEMENTED for a beam search, which is not there yet;
  *  STATUS_INVALID_ARGUMENT names a sampling setting, stop string or prompt id that makes no sense. Events may arrive before this
  *  returns. The generation lives until engine_release, which must follow its last event. A generation that fills the context ends with
  *  FINISH_MODEL_LENGTH even when max_tokens would have ended it there as well. */

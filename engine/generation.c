@@ -5,10 +5,21 @@
 #include "base/text.h"
 #include "engine/engine_internal.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 /* ---- checking and copying ------------------------------------------------------------------------------------------ */
+
+static enum status check_beam(const struct beam_options *beam, struct error *err) {
+    if (beam->width == 0) return STATUS_OK;
+    if (beam->width < 0 || beam->width > LIMIT_BEAMS || beam->answers < 0 || beam->answers > beam->width ||
+        !isfinite(beam->length_penalty)) {
+        return error_set(err, STATUS_INVALID_ARGUMENT, "a beam search of width %d for %d answers, length penalty %g",
+                         beam->width, beam->answers, (double)beam->length_penalty);
+    }
+    return error_set(err, STATUS_UNIMPLEMENTED, "this engine does not search by beams");
+}
 
 static enum status check_request(const struct engine *engine, const struct generation_request *request,
                                  struct error *err) {
@@ -35,6 +46,7 @@ static enum status check_request(const struct engine *engine, const struct gener
         return error_set(err, STATUS_INVALID_ARGUMENT, "stop string %zu is not 1..%d bytes of UTF-8", i,
                          LIMIT_STOP_STRING_BYTES);
     }
+    TRY(check_beam(&request->beam, err));
     return sampling_check(&request->sampling, engine->config.vocabulary, err);
 }
 

@@ -6,6 +6,7 @@
 #include "base/random.h"
 #include "base/text.h"
 
+#include <math.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -197,11 +198,33 @@ static void test_queue_is_bounded(void **state) {
     }
     struct generation_request request = request_of(&clients[3], prompt, 24, 10);
     check_fails(submit(&clients[3], &request), STATUS_RESOURCE_EXHAUSTED, "queue");
+    struct engine_load load;
+    engine_load(engine, &load);
+    assert_in_range(load.retry_after_ms, 100, 60000);
     for (int i = 0; i < 3; i++) engine_cancel(engine, clients[i].generation);
     for (int i = 0; i < 3; i++) wait_done(&clients[i]);
     run(engine, &clients[3], &request);
     assert_int_equal(clients[3].finish, FINISH_LENGTH);
     for (int i = 0; i < 4; i++) client_deinit(&clients[i]);
+    engine_close(engine);
+}
+
+static void test_beam_search_is_refused_not_ignored(void **state) {
+    (void)state;
+    struct engine_options options = default_options();
+    struct engine *engine = open_engine(&options);
+    struct client client;
+    client_init(&client, engine);
+    struct generation_request request = request_of(&client, prompt, 24, 10);
+    request.beam = (struct beam_options){.width = 4, .length_penalty = 1};
+    check_fails(submit(&client, &request), STATUS_UNIMPLEMENTED, "beams");
+    const struct beam_options bad[] = {
+        {.width = -1}, {.width = LIMIT_BEAMS + 1}, {.width = 2, .answers = 3}, {.width = 2, .length_penalty = NAN}};
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        request.beam = bad[i];
+        check_fails(submit(&client, &request), STATUS_INVALID_ARGUMENT, "beam");
+    }
+    client_deinit(&client);
     engine_close(engine);
 }
 
@@ -520,6 +543,7 @@ int main(void) {
         cmocka_unit_test(test_logprobs_come_with_every_token),
         cmocka_unit_test(test_bad_requests_are_named),
         cmocka_unit_test(test_queue_is_bounded),
+        cmocka_unit_test(test_beam_search_is_refused_not_ignored),
         cmocka_unit_test(test_cancel_frees_the_slot_within_one_step),
         cmocka_unit_test(test_paused_takes_no_part_and_goes_on_unchanged),
         cmocka_unit_test(test_idle_engine_uses_no_processor),
