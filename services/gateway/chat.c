@@ -52,7 +52,7 @@ static void let_go(struct chat *chat) {
 }
 
 static int64_t tokens_used_locked(const struct chat *chat) {
-    if (chat->proceeded_ns == 0) return 0;
+    if (chat->proceeded_ns == 0 || chat->refused) return 0;
     int64_t total = chat->choices[0].prompt_tokens; /* counted once, however many answers */
     for (int i = 0; i < chat->choice_count; i++) total += chat->choices[i].completion_tokens;
     return total;
@@ -61,7 +61,7 @@ static int64_t tokens_used_locked(const struct chat *chat) {
 static void settle_locked(struct chat *chat) {
     struct request *request = chat->request;
     int64_t used = tokens_used_locked(chat);
-    request->prompt_tokens = chat->proceeded_ns != 0 ? chat->choices[0].prompt_tokens : 0;
+    request->prompt_tokens = used > 0 ? chat->choices[0].prompt_tokens : 0;
     request->completion_tokens = used - request->prompt_tokens;
     if (used > 0) {
         metric_add(request->gateway->tokens, (double)request->prompt_tokens, request->model, "prompt");
@@ -186,7 +186,7 @@ static void open_streams_locked(struct chat *chat) {
         fail_locked(chat, &error);
         return;
     }
-    for (int i = 0; i < chat->choice_count; i++) {
+    for (int i = 0; i < chat->plan.streams; i++) {
         if (open_stream_locked(chat, i)) continue;
         error = api_error_unavailable("The worker cannot be reached.");
         fail_locked(chat, &error);
@@ -369,9 +369,11 @@ void chat_writable(struct chat *chat) {
 static bool on_prepared_locked(struct chat *chat, struct chat_choice *choice,
                                const Bora__Internal__V1__Prepared *prepared) {
     if (chat->phase != CHAT_PREPARING) return false;
-    choice->prepared = true;
-    choice->prompt_tokens = prepared->prompt_tokens;
-    choice->max_tokens = prepared->max_tokens;
+    for (int i = choice->index, last = chat->plan.streams == 1 ? chat->choice_count - 1 : i; i <= last; i++) {
+        chat->choices[i].prepared = true;
+        chat->choices[i].prompt_tokens = prepared->prompt_tokens;
+        chat->choices[i].max_tokens = prepared->max_tokens;
+    }
     for (int i = 0; i < chat->choice_count; i++) {
         if (!chat->choices[i].prepared) return false;
     }
@@ -422,6 +424,13 @@ static void on_end_locked(struct chat *chat, struct chat_choice *choice, const B
     if (last) done_locked(chat);
 }
 
+/** Whose event it is, of those that share a stream. */
+static struct chat_choice *choice_of(struct chat_choice *choice, int32_t answer) {
+    struct chat *chat = choice->chat;
+    bool shared = chat->plan.streams == 1 && answer > 0 && answer < chat->choice_count;
+    return shared ? &chat->choices[answer] : choice;
+}
+
 static void on_message(struct rpc_client_call *call, void *context, struct bytes_view message) {
     (void)call;
     struct chat_choice *choice = context;
@@ -442,17 +451,37 @@ static void on_message(struct rpc_client_call *call, void *context, struct bytes
         if (event->kind_case == BORA__INTERNAL__V1__GENERATE_EVENT__KIND_PREPARED)
             ask_limits = on_prepared_locked(chat, choice, event->prepared);
         else if (event->kind_case == BORA__INTERNAL__V1__GENERATE_EVENT__KIND_DELTA)
-            on_delta_locked(chat, choice, event->delta);
+            on_delta_locked(chat, choice_of(choice, event->delta->answer), event->delta);
         else if (event->kind_case == BORA__INTERNAL__V1__GENERATE_EVENT__KIND_FINISHED)
-            on_end_locked(chat, choice, event->finished);
+            on_end_locked(chat, choice_of(choice, event->finished->answer), event->finished);
         if (ask_limits) cost = worst_case_locked(chat);
     }
     pthread_mutex_unlock(&chat->mutex);
     if (ask_limits) reserve(chat, cost);
 }
 
+/** When the worker thinks that there will be room; a second where it does not say. */
+static int64_t retry_hint_ms(struct chat *chat, const struct rpc_result *result) {
+    enum { UNKNOWN_MS = 1000 };
+    struct bytes_view packed;
+    ProtobufCMessage *unpacked = NULL;
+    arena_reset(&chat->scratch);
+    if (!rpc_status_details_find(result->details, bora__internal__v1__worker_error__descriptor.name, &packed) ||
+        protobuf_unpack(&bora__internal__v1__worker_error__descriptor, packed, &chat->scratch, &unpacked, NULL) !=
+            STATUS_OK)
+        return UNKNOWN_MS;
+    int64_t hint = ((const Bora__Internal__V1__WorkerError *)(const void *)unpacked)->retry_after_ms;
+    return hint > 0 ? hint : UNKNOWN_MS;
+}
+
+/** Before anything was computed: such an answer costs nothing. */
+static bool is_refusal(enum status status) {
+    return status == STATUS_RESOURCE_EXHAUSTED || status == STATUS_UNIMPLEMENTED || status == STATUS_INVALID_ARGUMENT ||
+           status == STATUS_OUT_OF_RANGE;
+}
+
 /** A worker's refusal as the client sees it. */
-static struct api_error worker_error(const struct rpc_result *result) {
+static struct api_error worker_error(struct chat *chat, const struct rpc_result *result) {
     struct api_error error;
     switch (result->status) {
     case STATUS_OUT_OF_RANGE:
@@ -461,12 +490,17 @@ static struct api_error worker_error(const struct rpc_result *result) {
     case STATUS_INVALID_ARGUMENT:
         return api_error_bad_request("invalid_request_error", NULL, NULL, "%.250s", result->message);
     case STATUS_RESOURCE_EXHAUSTED:
-        error = api_error_unavailable("Service tier capacity exceeded for this model.");
-        error.code = "3505";
+        error = api_error_make(429, STATUS_RESOURCE_EXHAUSTED, "service_tier_capacity_exceeded", "3505",
+                               "Service tier capacity exceeded for this model.");
+        error.retry_after_ms = retry_hint_ms(chat, result);
         return error;
     case STATUS_DEADLINE_EXCEEDED:
         return api_error_make(504, STATUS_DEADLINE_EXCEEDED, "timeout", NULL, "The request took too long.");
     case STATUS_UNIMPLEMENTED:
+        if (chat->plan.start->beam != NULL)
+            return api_error_bad_request("invalid_request_error", NULL, "use_beam_search",
+                                         "The worker of this model does not search by beams.");
+        return api_error_make(500, STATUS_INTERNAL, "server_error", NULL, "The model failed to answer.");
     case STATUS_INTERNAL:
         return api_error_make(500, STATUS_INTERNAL, "server_error", NULL, "The model failed to answer.");
     default:
@@ -483,12 +517,15 @@ static void on_broken_locked(struct chat *chat, const struct rpc_result *result)
     log_warn("a worker's stream broke", LOG_S("request_id", chat->request->id),
              LOG_S("worker_id", chat->worker->announcement->worker_id), LOG_S("status", status_name(result->status)),
              LOG_S("error", result->message));
-    bool again = lost && chat->phase == CHAT_PREPARING && chat->attempts < ATTEMPTS_MAX && chat->choice_count == 1;
+    bool again = lost && chat->phase == CHAT_PREPARING && chat->attempts < ATTEMPTS_MAX && chat->plan.streams == 1;
     if (again) {
         open_streams_locked(chat);
         return;
     }
-    struct api_error error = worker_error(result);
+    bool idle = true;
+    for (int i = 0; i < chat->choice_count; i++) idle = idle && chat->choices[i].completion_tokens == 0;
+    chat->refused = idle && is_refusal(result->status);
+    struct api_error error = worker_error(chat, result);
     fail_locked(chat, &error);
 }
 
@@ -498,7 +535,9 @@ static void on_finished(struct rpc_client_call *call, void *context, const struc
     pthread_mutex_lock(&chat->mutex);
     chat->live_calls--;
     choice->call = NULL;
-    if (!choice->finished) on_broken_locked(chat, result);
+    bool whole = choice->finished;
+    for (int i = 0; i < chat->choice_count && chat->plan.streams == 1; i++) whole = whole && chat->choices[i].finished;
+    if (!whole) on_broken_locked(chat, result);
     pthread_mutex_unlock(&chat->mutex);
     rpc_client_call_unref(call);
     let_go(chat);

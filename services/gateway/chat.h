@@ -9,6 +9,9 @@
  *         GENERATING   Proceed; deltas go to the front as they come, no faster than it takes them
  *         DONE         what was reserved and not used goes back
  *
+ * With best_of there are more choices than answers: the whole answer has the best of them. A beam search is one stream whose events say
+ * which of the choices they belong to.
+ *
  * chat_cancel (the client left) ends it from any phase: the worker frees the slot within one step. A worker that dies before
  * anything was sent is tried again once elsewhere, if there is an elsewhere.
  */
@@ -29,7 +32,9 @@ struct chat_plan {
     const Bora__V1__ChatCompletionRequest *request;
     bool stream;
     bool usage_chunk; /* OpenAI's stream_options.include_usage: usage in a chunk of its own */
-    int choices;
+    int answers;      /* n */
+    int choices;      /* candidates: best_of where that is more */
+    int streams;      /* Generate calls: one for each choice, but a beam search's answers all come on one */
     bool max_tokens_given;
     uint64_t seed;
     const char *prefix; /* the assistant text that the answer continues, or NULL */
@@ -50,6 +55,8 @@ struct chat_choice {
     bool prepared, finished, role_sent, credit_owed;
     int64_t prompt_tokens, max_tokens, completion_tokens, cached_tokens;
     Bora__Internal__V1__Finished__Reason reason;
+    double logprob_sum; /* best_of: of the tokens so far */
+    int64_t logprob_tokens;
     struct bytes text;    /* not streaming: the answer so far */
     size_t logprob_count; /* not streaming: collected */
     Bora__V1__TokenLogprob **logprobs;
@@ -65,14 +72,15 @@ struct chat {
     pthread_mutex_t mutex; /* guards what follows */
     enum chat_phase phase;
     int attempts;
-    bool sent; /* something of the answer has gone to the client */
+    bool sent;    /* something of the answer has gone to the client */
+    bool refused; /* by the worker, before it computed anything */
     bool reserved;
     struct limits_reservation reservation;
     int live_calls; /* streams whose on_finished has not come */
     int64_t proceeded_ns;
     struct arena scratch; /* of one event */
     struct arena answer;  /* log-probabilities kept until the end */
-    int choice_count;
+    int choice_count;     /* plan.choices */
     struct chat_choice choices[];
 };
 

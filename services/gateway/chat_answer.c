@@ -4,6 +4,7 @@
 #include "base/text.h"
 #include "services/gateway/chat.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -193,6 +194,8 @@ void chat_send_delta(struct chat *chat, struct chat_choice *choice, const Bora__
     char *text = string_of(delta->text, &chat->scratch);
     if (text != NULL) (void)!bytes_append_string(&choice->text, text); /* the caller looks at `failed` */
     if (chat->plan.logprobs) keep_logprobs(chat, choice, delta);
+    for (size_t i = 0; i < delta->n_logprobs; i++) choice->logprob_sum += delta->logprobs[i]->logprob;
+    choice->logprob_tokens += (int64_t)delta->n_logprobs;
 }
 
 void chat_send_finish(struct chat *chat, struct chat_choice *choice, bool last) {
@@ -232,7 +235,7 @@ void chat_send_broken(struct chat *chat) {
 
 /* ---- whole answers ------------------------------------------------------------------------------------------------- */
 
-static Bora__V1__Choice *make_choice(struct chat *chat, struct chat_choice *choice) {
+static Bora__V1__Choice *make_choice(struct chat *chat, struct chat_choice *choice, int index) {
     struct arena *arena = &chat->answer;
     Bora__V1__Choice *out = arena_alloc(arena, sizeof *out);
     Bora__V1__ResponseMessage *message = arena_alloc(arena, sizeof *message);
@@ -249,7 +252,7 @@ static Bora__V1__Choice *make_choice(struct chat *chat, struct chat_choice *choi
     if (content->text == NULL) return NULL;
     message->role = "assistant";
     message->content = content;
-    out->index = choice->index;
+    out->index = index;
     out->message = message;
     out->_finish_reason_case = BORA__V1__CHOICE___FINISH_REASON_FINISH_REASON;
     out->finish_reason = finish_reason_of(chat, choice);
@@ -261,13 +264,31 @@ static Bora__V1__Choice *make_choice(struct chat *chat, struct chat_choice *choi
     return out;
 }
 
+/** Mean log-probability of a token; without tokens, below every other. */
+static double score(const struct chat_choice *choice) {
+    return choice->logprob_tokens > 0 ? choice->logprob_sum / (double)choice->logprob_tokens : -INFINITY;
+}
+
+/** All choices: in their order, or with best_of the likeliest first, the earlier first among equals. */
+static void rank_choices(struct chat *chat, struct chat_choice *out[LIMIT_CHOICES]) {
+    for (int i = 0; i < chat->choice_count; i++) {
+        int place = i;
+        if (chat->choice_count > chat->plan.answers) {
+            for (; place > 0 && score(&chat->choices[i]) > score(out[place - 1]); place--) out[place] = out[place - 1];
+        }
+        out[place] = &chat->choices[i];
+    }
+}
+
 void chat_send_answer(struct chat *chat) {
     Bora__V1__ChatCompletionResponse response = BORA__V1__CHAT_COMPLETION_RESPONSE__INIT;
     Bora__V1__Usage usage;
     Bora__V1__PromptTokensDetails details;
     Bora__V1__Choice *choices[LIMIT_CHOICES];
-    for (int i = 0; i < chat->choice_count; i++) {
-        choices[i] = make_choice(chat, &chat->choices[i]);
+    struct chat_choice *best[LIMIT_CHOICES];
+    rank_choices(chat, best);
+    for (int i = 0; i < chat->plan.answers; i++) {
+        choices[i] = make_choice(chat, best[i], i);
         if (choices[i] != NULL) continue;
         struct api_error error = api_error_make(500, STATUS_RESOURCE_EXHAUSTED, "server_error", NULL,
                                                 "The answer is too large to be sent whole; stream it.");
@@ -280,7 +301,7 @@ void chat_send_answer(struct chat *chat) {
     response.created = chat->created;
     response.model = chat->request->model;
     response.choices = choices;
-    response.n_choices = (size_t)chat->choice_count;
+    response.n_choices = (size_t)chat->plan.answers;
     response.usage = &usage;
     chat->sent = true;
     request_answer(chat->request, &response.base);

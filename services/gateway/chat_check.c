@@ -65,8 +65,28 @@ static bool check_features(const Bora__V1__ChatCompletionRequest *m, struct api_
         return refuse(error, "reasoning_effort", "This model does not reason; reasoning_effort must be \"none\".");
     if (REQUEST_HAS(verbosity, VERBOSITY) && strcmp(m->verbosity, "medium") != 0)
         return refuse(error, "verbosity", "This model has no verbosity setting; only \"medium\" is accepted.");
-    if (m->prediction != NULL && REQUEST_HAS(n, N) && m->n > 1)
-        return refuse(error, "prediction", "prediction cannot be combined with n above 1.");
+    if (m->prediction != NULL && ((REQUEST_HAS(n, N) && m->n > 1) || (REQUEST_HAS(best_of, BEST_OF) && m->best_of > 1)))
+        return refuse(error, "prediction", "prediction cannot be combined with n or best_of above 1.");
+    return true;
+}
+
+/* ---- how many ------------------------------------------------------------------------------------------------------ */
+
+static bool wants_beams(const Bora__V1__ChatCompletionRequest *m) {
+    return REQUEST_HAS(use_beam_search, USE_BEAM_SEARCH) && m->use_beam_search;
+}
+
+/** n answers out of best_of candidates. */
+static bool plan_choices(const Bora__V1__ChatCompletionRequest *m, struct chat_plan *plan, struct api_error *error) {
+    int candidates = REQUEST_HAS(best_of, BEST_OF) ? m->best_of : plan->answers;
+    bool beams = wants_beams(m);
+    if (candidates < plan->answers) return refuse(error, "best_of", "best_of must not be below n.");
+    if (plan->stream && candidates > plan->answers)
+        return refuse(error, "best_of", "What is best is known at the end: best_of above n cannot be streamed.");
+    if (plan->stream && beams)
+        return refuse(error, "use_beam_search", "What is best is known at the end: a beam search cannot be streamed.");
+    plan->choices = beams ? plan->answers : candidates;
+    plan->streams = beams ? 1 : candidates;
     return true;
 }
 
@@ -278,7 +298,8 @@ static bool convert_logprobs(const Bora__V1__ChatCompletionRequest *m, struct ch
     plan->logprobs = REQUEST_HAS(logprobs, LOGPROBS) && m->logprobs;
     bool top = REQUEST_HAS(top_logprobs, TOP_LOGPROBS) && m->top_logprobs > 0;
     if (top && !plan->logprobs) return refuse(error, "top_logprobs", "top_logprobs needs logprobs to be true.");
-    out->top_logprobs = !plan->logprobs ? -1 : top ? m->top_logprobs : 0;
+    bool needed = plan->logprobs || plan->choices > plan->answers; /* to find the best of them */
+    out->top_logprobs = !needed ? -1 : top ? m->top_logprobs : 0;
     return true;
 }
 
@@ -307,6 +328,40 @@ static bool convert_max_tokens(const Bora__V1__ChatCompletionRequest *m, struct 
     return true;
 }
 
+/** Settings of drawing, which a search does not do: one that would change the answer must not be passed over. */
+static const char *drawing_setting(const Bora__V1__ChatCompletionRequest *m) {
+    if (REQUEST_HAS(temperature, TEMPERATURE) && m->temperature > 0) return "temperature";
+    if (REQUEST_HAS(top_p, TOP_P) && m->top_p < 1) return "top_p";
+    if (REQUEST_HAS(top_k, TOP_K) && m->top_k > 0) return "top_k";
+    if (REQUEST_HAS(min_p, MIN_P) && m->min_p > 0) return "min_p";
+    if (REQUEST_HAS(typical_p, TYPICAL_P) && m->typical_p < 1) return "typical_p";
+    return NULL;
+}
+
+static bool convert_beam(struct request *request, struct chat_plan *plan, struct api_error *error) {
+    const Bora__V1__ChatCompletionRequest *m = plan->request;
+    bool penalty = REQUEST_HAS(length_penalty, LENGTH_PENALTY), search = wants_beams(m);
+    if (!search && penalty && m->length_penalty != 1)
+        return refuse(error, "length_penalty", "length_penalty needs use_beam_search to be true.");
+    if (!search && REQUEST_HAS(early_stopping, EARLY_STOPPING) && m->early_stopping)
+        return refuse(error, "early_stopping", "early_stopping needs use_beam_search to be true.");
+    if (!search) return true;
+    const char *drawing = drawing_setting(m);
+    if (drawing != NULL)
+        return refuse(error, drawing,
+                      "A beam search draws nothing: temperature must be 0, and filters off, or absent.");
+    Bora__Internal__V1__BeamSearch *beam = arena_alloc(&request->arena, sizeof *beam);
+    if (beam == NULL) return refuse(error, NULL, "The request is too large.");
+    bora__internal__v1__beam_search__init(beam);
+    beam->width = REQUEST_HAS(best_of, BEST_OF) ? m->best_of : plan->answers;
+    beam->answers = plan->answers;
+    beam->length_penalty = penalty ? m->length_penalty : 1;
+    beam->early_stopping = m->early_stopping;
+    plan->start->beam = beam;
+    plan->start->sampling->temperature = 0;
+    return true;
+}
+
 static bool convert_sampling(struct request *request, struct chat_plan *plan, struct api_error *error) {
     const Bora__V1__ChatCompletionRequest *m = plan->request;
     Bora__Internal__V1__Sampling *sampling = arena_alloc(&request->arena, sizeof *sampling);
@@ -319,9 +374,13 @@ static bool convert_sampling(struct request *request, struct chat_plan *plan, st
     sampling->top_p = REQUEST_HAS(top_p, TOP_P) ? m->top_p : 1;
     sampling->presence_penalty = REQUEST_HAS(presence_penalty, PRESENCE_PENALTY) ? m->presence_penalty : 0;
     sampling->frequency_penalty = REQUEST_HAS(frequency_penalty, FREQUENCY_PENALTY) ? m->frequency_penalty : 0;
-    return convert_logprobs(m, plan, sampling, error) && convert_logit_bias(request, m, sampling, error) &&
-           convert_stop(request, m->stop, plan->start, error) && convert_seed(m, plan, error) &&
-           convert_max_tokens(m, plan, error);
+    sampling->top_k = REQUEST_HAS(top_k, TOP_K) && m->top_k > 0 ? m->top_k : 0; /* -1 is vLLM's word for off */
+    sampling->min_p = m->min_p; /* absent: 0, which is off, as in the next two */
+    sampling->typical_p = m->typical_p;
+    sampling->repetition_penalty = m->repetition_penalty;
+    return convert_beam(request, plan, error) && convert_logprobs(m, plan, sampling, error) &&
+           convert_logit_bias(request, m, sampling, error) && convert_stop(request, m->stop, plan->start, error) &&
+           convert_seed(m, plan, error) && convert_max_tokens(m, plan, error);
 }
 
 bool chat_check(struct request *request, const Bora__V1__ChatCompletionRequest *message, bool stream,
@@ -329,7 +388,7 @@ bool chat_check(struct request *request, const Bora__V1__ChatCompletionRequest *
     const Bora__V1__ChatCompletionRequest *m = message;
     *plan = (struct chat_plan){.request = m,
                                .stream = stream,
-                               .choices = REQUEST_HAS(n, N) ? m->n : 1,
+                               .answers = REQUEST_HAS(n, N) ? m->n : 1,
                                .strict = request->gateway->dialect.strict};
     plan->usage_chunk =
         m->stream_options != NULL &&
@@ -341,6 +400,6 @@ bool chat_check(struct request *request, const Bora__V1__ChatCompletionRequest *
     plan->start = arena_alloc(&request->arena, sizeof *plan->start);
     if (plan->start == NULL) return refuse(error, NULL, "The request is too large.");
     bora__internal__v1__start__init(plan->start);
-    return check_roles(m, plan->strict, error) && check_features(m, error) &&
+    return check_roles(m, plan->strict, error) && check_features(m, error) && plan_choices(m, plan, error) &&
            convert_conversation(request, plan, error) && convert_sampling(request, plan, error);
 }

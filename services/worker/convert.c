@@ -3,6 +3,7 @@
 #include "services/worker/convert.h"
 
 #include "base/limits.h"
+#include "rpc/grpc_server.h"
 #include "rpc/transcode.h"
 
 #include <math.h>
@@ -47,16 +48,37 @@ static enum status convert_logit_bias(const Bora__Internal__V1__Sampling *in, st
     return STATUS_OK;
 }
 
+static enum status convert_beam(const Bora__Internal__V1__BeamSearch *in, struct generation_request *out,
+                                struct error *err) {
+    if (in == NULL) return STATUS_OK;
+    if (in->width < 1 || in->width > LIMIT_BEAMS || in->answers < 1 || in->answers > in->width ||
+        !(fabs(in->length_penalty) <= 10)) {
+        return error_set(err, STATUS_INVALID_ARGUMENT, "a beam search of width %d (1..%d) for %d answers", in->width,
+                         LIMIT_BEAMS, in->answers);
+    }
+    out->beam = (struct beam_options){.width = in->width,
+                                      .answers = in->answers,
+                                      .length_penalty = (float)in->length_penalty,
+                                      .early_stopping = in->early_stopping};
+    return STATUS_OK;
+}
+
 enum status convert_sampling(const Bora__Internal__V1__Start *start, struct arena *arena,
                              struct generation_request *out, struct error *err) {
     const Bora__Internal__V1__Sampling *in = start->sampling;
     if (in == NULL) return error_set(err, STATUS_INVALID_ARGUMENT, "sampling is missing");
     bool in_range = in->temperature >= 0 && in->temperature <= 100 && in->top_p > 0 && in->top_p <= 1 &&
+                    in->top_k >= 0 && in->min_p >= 0 && in->min_p <= 1 && in->typical_p >= 0 && in->typical_p <= 1 &&
+                    in->repetition_penalty >= 0 && in->repetition_penalty <= SAMPLER_REPETITION_PENALTY_MAX &&
                     fabs(in->presence_penalty) <= 2 && fabs(in->frequency_penalty) <= 2 && in->top_logprobs >= -1 &&
                     in->top_logprobs <= LIMIT_TOP_LOGPROBS;
     if (!in_range) return error_set(err, STATUS_INVALID_ARGUMENT, "a sampling setting is out of range");
     out->sampling = (struct sampling){.temperature = in->temperature,
                                       .top_p = in->top_p,
+                                      .top_k = in->top_k,
+                                      .min_p = in->min_p,
+                                      .typical_p = in->typical_p,
+                                      .repetition_penalty = in->repetition_penalty,
                                       .presence_penalty = in->presence_penalty,
                                       .frequency_penalty = in->frequency_penalty,
                                       .seed = in->seed,
@@ -78,7 +100,7 @@ enum status convert_sampling(const Bora__Internal__V1__Start *start, struct aren
     out->stop_count = start->n_stop;
     out->tenant = start->tenant;
     out->priority = start->priority;
-    return STATUS_OK;
+    return convert_beam(start->beam, out, err);
 }
 
 static enum status convert_alternatives(const struct logprob_entry *entry, const struct tokenizer *tokenizer,
@@ -121,6 +143,7 @@ enum status convert_delta(const struct generation_event *event, const struct tok
     delta.token_ids = (int32_t *)event->ids;
     delta.n_token_ids = event->id_count;
     delta.completion_tokens = event->completion_tokens;
+    delta.answer = event->answer;
     if (event->logprobs != NULL) TRY(convert_logprobs(event, tokenizer, arena, &delta));
     Bora__Internal__V1__GenerateEvent message = BORA__INTERNAL__V1__GENERATE_EVENT__INIT;
     message.kind_case = BORA__INTERNAL__V1__GENERATE_EVENT__KIND_DELTA;
@@ -147,11 +170,24 @@ enum status convert_finished(const struct generation_event *event, struct bytes 
     finished.prompt_tokens = event->prompt_tokens;
     finished.completion_tokens = event->completion_tokens;
     finished.cached_tokens = event->cached_tokens;
+    finished.answer = event->answer;
     if (event->error != NULL) finished.error = (char *)event->error;
     Bora__Internal__V1__GenerateEvent message = BORA__INTERNAL__V1__GENERATE_EVENT__INIT;
     message.kind_case = BORA__INTERNAL__V1__GENERATE_EVENT__KIND_FINISHED;
     message.finished = &finished;
     return protobuf_pack(&message.base, out);
+}
+
+enum status convert_refusal(enum status reason, const char *message, int64_t retry_after_ms, struct bytes *out) {
+    Bora__Internal__V1__WorkerError detail = BORA__INTERNAL__V1__WORKER_ERROR__INIT;
+    struct bytes packed;
+    detail.retry_after_ms = retry_after_ms;
+    bytes_init(&packed, 64);
+    enum status status = protobuf_pack(&detail.base, &packed);
+    if (status == STATUS_OK)
+        status = rpc_status_details(reason, message, detail.base.descriptor->name, bytes_view(&packed), out);
+    bytes_deinit(&packed);
+    return status;
 }
 
 enum status convert_prepared(int64_t prompt_tokens, int64_t max_tokens, int64_t context_tokens, struct bytes *out) {

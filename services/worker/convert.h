@@ -11,7 +11,7 @@
 /** The conversation of `start`, lent from it, in the arena. */
 enum status convert_messages(const Bora__Internal__V1__Start *start, struct arena *arena, struct chat_message **out,
                              size_t *out_count, struct error *err);
-/** Sampling and stop strings into `out` (pointers into the arena and `start`). Checks ranges: the gateway is trusted for policy, not for memory safety. */
+/** Sampling, stop strings, tenant and beam search into `out` (pointers into the arena and `start`). Checks ranges: the gateway is trusted for policy, not for memory safety. */
 enum status convert_sampling(const Bora__Internal__V1__Start *start, struct arena *arena,
                              struct generation_request *out, struct error *err);
 /** The text and tokens of an engine event, as a packed GenerateEvent appended to `out`. */
@@ -19,6 +19,8 @@ enum status convert_delta(const struct generation_event *event, const struct tok
                           struct bytes *out);
 /** The end of a generation, likewise. */
 enum status convert_finished(const struct generation_event *event, struct bytes *out);
+/** What a call that is refused for want of room says besides: google.rpc.Status with a WorkerError, appended to `out`. */
+enum status convert_refusal(enum status reason, const char *message, int64_t retry_after_ms, struct bytes *out);
 enum status convert_prepared(int64_t prompt_tokens, int64_t max_tokens, int64_t context_tokens, struct bytes *out);
 
 #endif

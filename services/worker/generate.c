@@ -53,12 +53,20 @@ static void call_unref(struct generate_call *call) {
     free(call);
 }
 
-/** End the call. The mutex is held. */
+/** End the call. A lack of room comes with a hint when there may be some. The mutex is held. */
 static void finish_locked(struct generate_call *call, enum status status, const char *message) {
     if (call->phase == DONE) return;
     call->phase = DONE;
     metric_add(call->worker->requests, 1, status == STATUS_OK ? "ok" : status_name(status));
-    rpc_call_finish(call->rpc, status, message, (struct bytes_view){0});
+    struct bytes_view details = {0};
+    bytes_reset(&call->packed);
+    if (status == STATUS_RESOURCE_EXHAUSTED) {
+        struct engine_load load;
+        engine_load(call->worker->engine, &load);
+        if (convert_refusal(status, message, load.retry_after_ms, &call->packed) == STATUS_OK)
+            details = bytes_view(&call->packed);
+    }
+    rpc_call_finish(call->rpc, status, message, details);
 }
 
 static void write_packed_locked(struct generate_call *call) {
@@ -66,6 +74,12 @@ static void write_packed_locked(struct generate_call *call) {
     if (rpc_call_write(call->rpc, bytes_view(&call->packed)) != STATUS_OK && call->generation != NULL) {
         engine_cancel(call->worker->engine, call->generation);
     }
+}
+
+/** A beam search has several answers; what goes wrong ends it at once. */
+static bool is_last_answer(const struct generate_call *call, const struct generation_event *event) {
+    if (event->finish == FINISH_CANCELLED || event->finish == FINISH_ERROR || call->start->beam == NULL) return true;
+    return event->answer == call->start->beam->answers - 1;
 }
 
 static void on_engine_event(void *context, const struct generation_event *event) {
@@ -84,11 +98,13 @@ static void on_engine_event(void *context, const struct generation_event *event)
                  STATUS_OK;
         if (!failed) write_packed_locked(call);
     }
-    bool last = event->finish != FINISH_NONE;
-    if (last) {
+    bool ended = event->finish != FINISH_NONE, last = ended && is_last_answer(call, event);
+    if (ended) {
         bytes_reset(&call->packed);
         failed = failed || convert_finished(event, &call->packed) != STATUS_OK;
         if (!failed && event->finish != FINISH_CANCELLED) write_packed_locked(call);
+    }
+    if (last) {
         enum status status = failed                              ? STATUS_INTERNAL
                              : event->finish == FINISH_CANCELLED ? STATUS_CANCELLED
                                                                  : STATUS_OK;
