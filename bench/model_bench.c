@@ -3,8 +3,10 @@
 /*
  * bora-bench-model: how fast the model itself is, measured as llama.cpp's llama-bench does it, so that the two can be compared.
  *
- *   prefill   `--prefill` random tokens in one step into an empty cache, logits of the last one
- *   decode    `--decode` random tokens one by one from an empty cache, logits of each
+ *   prefill   `--prefill` random tokens in steps of `--step-rows`, logits of the last one of each
+ *   decode    `--decode` random tokens one by one, logits of each
+ *
+ * Both begin with `--depth` tokens in the cache (llama-bench -d), which is empty by default.
  *
  * No sampling, no text, no speculation. Each test is warmed up and then run once. One line, numbers only:
  *
@@ -23,11 +25,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { ROWS_MAX = 4096, WARM_DECODES = 4 };
+enum { ROWS_MAX = 4096, TOKENS_MAX = 1 << 17, WARM_DECODES = 4 };
 
 struct bench_settings {
-    char *model_file, *variant;
-    int64_t threads, prefill, decode;
+    char *model_file, *variant, *kv_type;
+    int64_t threads, prefill, decode, depth, step_rows;
 };
 
 #define S struct bench_settings
@@ -36,8 +38,11 @@ static const struct setting settings_table[] = {
     SETTING_CHOICE(S, variant, "kernel-variant", "auto", "auto|plain|avx2|avx512",
                    "instruction set of the CPU kernels"),
     SETTING_INTEGER(S, threads, "threads", "0", 0, LIMIT_THREADS, "N", "0: all processors"),
-    SETTING_INTEGER(S, prefill, "prefill", "512", 0, ROWS_MAX, "N", "tokens of the prompt; 0 leaves the test out"),
-    SETTING_INTEGER(S, decode, "decode", "128", 0, ROWS_MAX, "N", "tokens one by one; 0 leaves the test out"),
+    SETTING_CHOICE(S, kv_type, "kv-type", "f16", "f32|f16|bf16|int8", "storage of the KV cache"),
+    SETTING_INTEGER(S, depth, "depth", "0", 0, TOKENS_MAX, "N", "tokens in the cache before each test"),
+    SETTING_INTEGER(S, step_rows, "step-rows", "4096", 1, ROWS_MAX, "N", "rows of one step at most"),
+    SETTING_INTEGER(S, prefill, "prefill", "512", 0, TOKENS_MAX, "N", "tokens of the prompt; 0 leaves the test out"),
+    SETTING_INTEGER(S, decode, "decode", "128", 0, TOKENS_MAX, "N", "tokens one by one; 0 leaves the test out"),
     {0}};
 #undef S
 
@@ -47,8 +52,8 @@ struct bench {
     struct kernels *kernels;
     struct model *model;
     struct kv_cache *cache;
-    int64_t rows_max;
-    int32_t *ids, *positions, *blocks; /* [rows_max], [rows_max], [blocks of rows_max] */
+    int64_t step_rows;
+    int32_t *ids, *positions, *blocks; /* [tokens], [tokens], [blocks of tokens] */
     float *logits;                     /* [V] */
 };
 
@@ -60,27 +65,26 @@ static enum status open_bench(struct bench *bench, const struct bench_settings *
     TRY(gguf_open(settings->model_file, &bench->gguf, err));
     TRY(model_config_read(bench->gguf, &bench->config, err));
     const struct model_config *config = &bench->config;
-    int64_t rows = larger(larger(settings->prefill, settings->decode), WARM_DECODES);
-    bench->rows_max = rows;
+    int64_t tokens = settings->depth + larger(larger(settings->prefill, settings->decode), WARM_DECODES);
+    int64_t rows = tokens < settings->step_rows ? tokens : settings->step_rows;
+    bench->step_rows = rows;
     struct kernels_options kernels = {
         .variant = settings->variant,
         .threads = (int)settings->threads,
         .spin_ns = -1,
         .rows_max = rows,
         .columns_max = larger(larger(config->width, config->feed_forward), (int64_t)config->heads * config->head_dim),
-        .context_max = rows,
+        .context_max = tokens,
         .heads_max = config->heads};
     TRY(kernels_open("cpu", &kernels, &bench->kernels, err));
     TRY(model_load(bench->gguf, config, bench->kernels, rows, 1, &bench->model, err));
-    int64_t blocks = kv_cache_blocks_for(rows);
-    struct kv_cache_options cache = {.layers = config->layers,
-                                     .kv_heads = config->kv_heads,
-                                     .head_dim = config->head_dim,
-                                     .type = KV_F16,
-                                     .block_count = blocks};
+    int64_t blocks = kv_cache_blocks_for(tokens);
+    struct kv_cache_options cache = {
+        .layers = config->layers, .kv_heads = config->kv_heads, .head_dim = config->head_dim, .block_count = blocks};
+    (void)!kv_type_parse(settings->kv_type, &cache.type); /* the settings' table lets only these through */
     TRY(kv_cache_create(&cache, &bench->cache, err));
-    bench->ids = calloc((size_t)rows, sizeof *bench->ids);
-    bench->positions = calloc((size_t)rows, sizeof *bench->positions);
+    bench->ids = calloc((size_t)tokens, sizeof *bench->ids);
+    bench->positions = calloc((size_t)tokens, sizeof *bench->positions);
     bench->blocks = calloc((size_t)blocks, sizeof *bench->blocks);
     bench->logits = calloc((size_t)config->vocabulary, sizeof *bench->logits);
     if (bench->ids == NULL || bench->positions == NULL || bench->blocks == NULL || bench->logits == NULL)
@@ -88,7 +92,7 @@ static enum status open_bench(struct bench *bench, const struct bench_settings *
     /* The cache is this program's alone: its blocks are used in order and its books are left as they are. */
     for (int64_t i = 0; i < blocks; i++) bench->blocks[i] = (int32_t)i;
     uint32_t random = 1;
-    for (int64_t i = 0; i < rows; i++) {
+    for (int64_t i = 0; i < tokens; i++) {
         random = random * 1664525u + 1013904223u;
         bench->ids[i] = (int32_t)((random >> 8) % (uint32_t)config->vocabulary);
         bench->positions[i] = (int32_t)i;
@@ -122,10 +126,10 @@ static void forward(struct bench *bench, int64_t first, int64_t rows) {
     model_forward(bench->model, bench->cache, &batch);
 }
 
-/** Seconds of `steps` steps of `rows` tokens from an empty cache. */
-static double time_steps(struct bench *bench, int64_t steps, int64_t rows) {
+/** Seconds of the tokens [first, first + count) in steps of `rows` at most. */
+static double time_steps(struct bench *bench, int64_t first, int64_t count, int64_t rows) {
     int64_t began = clock_monotonic_ns(clock_system());
-    for (int64_t i = 0; i < steps; i++) forward(bench, i * rows, rows);
+    for (int64_t at = 0; at < count; at += rows) forward(bench, first + at, count - at < rows ? count - at : rows);
     return (double)(clock_monotonic_ns(clock_system()) - began) * 1e-9;
 }
 
@@ -144,13 +148,15 @@ static enum status run(const struct bench_settings *settings, struct error *err)
     TRY_CLEANUP(open_bench(&bench, settings, err));
     printf("variant=%s threads=%d weight_bytes=%.0f", bench.kernels->variant, bench.kernels->threads,
            weight_bytes(bench.gguf));
+    int64_t depth = settings->depth, rows = bench.step_rows;
+    time_steps(&bench, 0, depth, rows);
     if (settings->prefill > 0) {
-        time_steps(&bench, 1, settings->prefill);
-        printf(" prefill_tok_s=%.2f", (double)settings->prefill / time_steps(&bench, 1, settings->prefill));
+        time_steps(&bench, depth, settings->prefill < rows ? settings->prefill : rows, rows); /* warm */
+        printf(" prefill_tok_s=%.2f", (double)settings->prefill / time_steps(&bench, depth, settings->prefill, rows));
     }
     if (settings->decode > 0) {
-        time_steps(&bench, WARM_DECODES, 1);
-        printf(" decode_tok_s=%.2f", (double)settings->decode / time_steps(&bench, settings->decode, 1));
+        time_steps(&bench, depth, WARM_DECODES, 1);
+        printf(" decode_tok_s=%.2f", (double)settings->decode / time_steps(&bench, depth, settings->decode, 1));
     }
     printf(" read_bytes_s=%.4g\n", read_bandwidth(bench.kernels->threads, 0.2));
 cleanup:

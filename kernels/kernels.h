@@ -96,15 +96,10 @@ enum rope_style {
     ROPE_HALVES,      /* rotates (x[i], x[i+hd/2]): NeoX, Qwen, Gemma, Hugging Face layout */
 };
 
-/** Rotary embedding in place (Su et al., arXiv:2104.09864): pair i of a head at position p turns by angle p * inverse_frequency[i]. */
+/** Rotary embedding (Su et al., arXiv:2104.09864): pair i of a head at position p turns by the angle p * inverse_frequency[i]. */
 struct rope {
-    float *x; /* [T][heads][hd], row t at x + t*x_stride */
-    int64_t x_stride;
-    int64_t rows;
-    int heads, head_dim;
     int rotary_dim; /* <= head_dim, even; the rest of a head passes unchanged */
     enum rope_style style;
-    const int32_t *positions;       /* [T] >= 0 */
     const float *inverse_frequency; /* [rotary_dim/2]; the model computes it, scalings included */
     float magnitude;                /* multiplies both cos and sin (YaRN); 1 otherwise */
 };
@@ -144,13 +139,18 @@ struct kv_sequence {
     const int32_t *blocks;
 };
 
-/** Store this step's keys and values: row t of sequence s at its position's slot. */
+/** Store this step's keys and values: row t of sequence s at its position's slot. Keys are rotated on their way, queries in place. */
 struct kv_store {
     const struct kv_layer *layer;
     const struct kv_sequence *sequences;
     int64_t sequence_count;
     const float *keys, *values; /* [T][G][hd], rows at the strides */
     int64_t key_stride, value_stride;
+    const struct rope *rope; /* NULL: nothing is rotated, and the rest is not read */
+    const float *rope_table; /* [T][2][rotary_dim], by rope_table for the positions of these rows */
+    float *queries;          /* [T][heads][hd] */
+    int64_t query_stride;
+    int heads;
 };
 
 /**
@@ -189,7 +189,10 @@ struct kernels_operations {
     /** y[t][i] = weight[i] * x[t][i] / sqrt(mean_i(x[t][i]^2) + eps); y may be x. [T][D] contiguous. */
     void (*rmsnorm)(struct kernels *kernels, const float *x, const float *weight, float eps, int64_t rows,
                     int64_t width, float *y);
-    void (*rope)(struct kernels *kernels, const struct rope *rope);
+    /** The sines and cosines of a step, once for all layers, for queries and keys:
+     *  y[k] = x[k] * table[t][0][k] + x[k's partner] * table[t][1][k]. positions [T] >= 0. */
+    void (*rope_table)(struct kernels *kernels, const struct rope *rope, const int32_t *positions, int64_t rows,
+                       float *table);
     void (*kv_store)(struct kernels *kernels, const struct kv_store *store);
     void (*attention)(struct kernels *kernels, const struct attention *attention);
     /** y[t][f] = silu(gate[t][f]) * up[t][f],  silu(z) = z / (1 + e^-z). Contiguous [T][F]; y may be gate. */

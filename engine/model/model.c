@@ -22,9 +22,10 @@ struct model {
     const float *output_norm;
     struct layer *layers;
     float *inverse_frequency; /* [rotary_dim/2] */
+    struct rope rope;
     int64_t rows_max, logits_max;
     /* scratch of a step, [rows_max][...] */
-    float *x, *q, *k, *v, *attended, *gate, *up, *chosen;
+    float *x, *q, *k, *v, *attended, *gate, *up, *chosen, *rope_table;
 };
 
 /* ---- loading ------------------------------------------------------------------------------------------------------- */
@@ -101,7 +102,8 @@ static enum status allocate_scratch(struct model *model, struct error *err) {
                   {&model->attended, T * query},
                   {&model->gate, T * (size_t)c->feed_forward},
                   {&model->up, T * (size_t)c->feed_forward},
-                  {&model->chosen, (size_t)model->logits_max * (size_t)c->width}};
+                  {&model->chosen, (size_t)model->logits_max * (size_t)c->width},
+                  {&model->rope_table, 2 * T * (size_t)c->rotary_dim}};
     for (size_t i = 0; i < sizeof arrays / sizeof arrays[0]; i++) {
         *arrays[i].out = aligned_alloc(64, (arrays[i].floats * sizeof(float) + 63) / 64 * 64);
         if (*arrays[i].out == NULL)
@@ -132,6 +134,10 @@ static enum status load(const struct loading *loading) {
         return error_set(loading->err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
     for (int i = 0; i < config->rotary_dim / 2; i++)
         model->inverse_frequency[i] = (float)pow(config->rope_base, -2.0 * i / config->rotary_dim);
+    model->rope = (struct rope){.rotary_dim = config->rotary_dim,
+                                .style = config->rope_style,
+                                .inverse_frequency = model->inverse_frequency,
+                                .magnitude = 1};
     TRY(load_weights(loading, "token_embd.weight", config->vocabulary, config->width, &model->embedding));
     if (config->tied_embeddings)
         model->output = model->embedding;
@@ -167,9 +173,8 @@ void model_destroy(struct model *model) {
     }
     if (model->output != model->embedding) destroy(kernels, model->output);
     destroy(kernels, model->embedding);
-    float *scratch[] = {model->x,  model->q,        model->k,
-                        model->v,  model->attended, model->gate,
-                        model->up, model->chosen,   model->inverse_frequency};
+    float *scratch[] = {model->x,    model->q,  model->k,      model->v,          model->attended,
+                        model->gate, model->up, model->chosen, model->rope_table, model->inverse_frequency};
     for (size_t i = 0; i < sizeof scratch / sizeof scratch[0]; i++) free(scratch[i]);
     free(model->layers);
     free(model);
@@ -180,21 +185,6 @@ const struct model_config *model_config(const struct model *model) {
 }
 
 /* ---- forward ------------------------------------------------------------------------------------------------------- */
-
-static void rotate(const struct model *model, const struct model_batch *batch, float *x, int heads) {
-    const struct model_config *config = &model->config;
-    struct rope rope = {.x = x,
-                        .x_stride = (int64_t)heads * config->head_dim,
-                        .rows = batch->rows,
-                        .heads = heads,
-                        .head_dim = config->head_dim,
-                        .rotary_dim = config->rotary_dim,
-                        .style = config->rope_style,
-                        .positions = batch->positions,
-                        .inverse_frequency = model->inverse_frequency,
-                        .magnitude = 1};
-    model->kernels->operations->rope(model->kernels, &rope);
-}
 
 /** x += attention(rope(norm(x) W_q, W_k), norm(x) W_v) W_o */
 static void attend(struct model *model, const struct layer *layer, const struct kv_layer *kv,
@@ -213,15 +203,18 @@ static void attend(struct model *model, const struct layer *layer, const struct 
                                          {layer->k, model->k, key, NULL, false},
                                          {layer->v, model->v, key, NULL, false}}};
     op->matmul(model->kernels, &project);
-    rotate(model, batch, model->q, config->heads);
-    rotate(model, batch, model->k, config->kv_heads);
     struct kv_store store = {.layer = kv,
                              .sequences = batch->sequences,
                              .sequence_count = batch->sequence_count,
                              .keys = model->k,
                              .values = model->v,
                              .key_stride = key,
-                             .value_stride = key};
+                             .value_stride = key,
+                             .rope = &model->rope,
+                             .rope_table = model->rope_table,
+                             .queries = model->q,
+                             .query_stride = query,
+                             .heads = config->heads};
     op->kv_store(model->kernels, &store);
     struct attention attention = {.layer = kv,
                                   .sequences = batch->sequences,
@@ -270,6 +263,7 @@ bool model_forward(struct model *model, struct kv_cache *cache, const struct mod
     int64_t D = config->width;
     assert(batch->rows >= 1 && batch->rows <= model->rows_max && batch->logit_count <= model->logits_max);
     op->embed(model->kernels, model->embedding, batch->ids, batch->rows, 1.0f, model->x);
+    op->rope_table(model->kernels, &model->rope, batch->positions, batch->rows, model->rope_table);
     for (int i = 0; i < config->layers; i++) {
         if (batch->abandoned != NULL && batch->abandoned(batch->abandoned_context)) return false;
         struct kv_layer kv = kv_cache_layer(cache, i);

@@ -4,7 +4,7 @@
  * Model: a decoder as a straight list of kernel calls, driven by a config.
  *
  *     x = embed(ids)
- *     every layer:   q, k, v = norm(x) W_q, W_k, W_v;  rope(q, k);  store(k, v);  x += attention(q) W_o
+ *     every layer:   q, k, v = norm(x) W_q, W_k, W_v;  store(rope(k), v);  x += attention(rope(q)) W_o
  *                    gate, up = norm(x) W_gate, W_up;  x += swiglu(gate, up) W_down
  *     logits = norm(x[chosen rows]) W_output
  *

@@ -143,27 +143,32 @@ static void cpu_rmsnorm(struct kernels *kernels, const float *x, const float *we
     run_rows(kernels, rows, rmsnorm_row, &(struct rmsnorm_arguments){x, weight, eps, y, width});
 }
 
+struct rope_arguments {
+    const struct rope *rope;
+    const int32_t *positions;
+    float *table;
+};
+
 /** Angles are taken in double: at position 8,000 a float product would be off by 5e-4 radians. */
-static void rope_row(const struct rows_run *run, int64_t t) {
-    const struct rope *rope = run->arguments;
+static void rope_table_row(const struct rows_run *run, int64_t t) {
+    const struct rope_arguments *a = run->arguments;
+    const struct rope *rope = a->rope;
     int pairs = rope->rotary_dim / 2, apart = rope->style == ROPE_HALVES ? pairs : 1,
         step = rope->style == ROPE_HALVES ? 1 : 2;
+    float *cosines = a->table + 2 * t * rope->rotary_dim, *sines = cosines + rope->rotary_dim;
     for (int i = 0; i < pairs; i++) {
-        double sine, cosine, angle = (double)rope->positions[t] * (double)rope->inverse_frequency[i];
+        double sine, cosine, angle = (double)a->positions[t] * (double)rope->inverse_frequency[i];
         sincos(angle, &sine, &cosine);
-        float s = (float)sine * rope->magnitude, c = (float)cosine * rope->magnitude;
-        float *x = rope->x + t * rope->x_stride + i * step;
-        for (int head = 0; head < rope->heads; head++, x += rope->head_dim) {
-            float a = x[0], b = x[apart];
-            x[0] = a * c - b * s;
-            x[apart] = a * s + b * c;
-        }
+        int k = i * step;
+        cosines[k] = cosines[k + apart] = (float)cosine * rope->magnitude;
+        sines[k + apart] = (float)sine * rope->magnitude;
+        sines[k] = -sines[k + apart];
     }
 }
 
-static void cpu_rope(struct kernels *kernels, const struct rope *rope) {
-    assert(rope->rotary_dim % 2 == 0 && rope->rotary_dim <= rope->head_dim);
-    run_rows(kernels, rope->rows, rope_row, rope);
+static void cpu_rope_table(struct kernels *kernels, const struct rope *rope, const int32_t *positions, int64_t rows,
+                           float *table) {
+    run_rows(kernels, rows, rope_table_row, &(struct rope_arguments){rope, positions, table});
 }
 
 struct swiglu_arguments {
@@ -190,7 +195,7 @@ static const struct kernels_operations cpu_operations = {.supports = cpu_support
                                                          .embed = cpu_embed,
                                                          .matmul = cpu_matmul,
                                                          .rmsnorm = cpu_rmsnorm,
-                                                         .rope = cpu_rope,
+                                                         .rope_table = cpu_rope_table,
                                                          .kv_store = cpu_kv_store,
                                                          .attention = cpu_attention,
                                                          .swiglu = cpu_swiglu};

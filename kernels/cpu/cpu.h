@@ -69,6 +69,9 @@ struct cpu_leaves {
     void (*quantise_row)(const float *x, int64_t columns, int8_t *q, float *d, float *s, int32_t *isum);
     void (*load_f16)(const uint16_t *in, int64_t count, float *out); /* count a multiple of 16 */
     void (*store_f16)(const float *in, int64_t count, uint16_t *out);
+    /** One head by a row of the table that kernels.h describes; y may be x. */
+    void (*rope_head)(const float *x, const float *table, int rotary_dim, int head_dim, enum rope_style style,
+                      float *y);
     /** See attention.h. */
     void (*kv_round)(const float *in, int count, enum kv_type type, void *out, float *scale);
     void (*attention_range)(const struct attention_stack *stack);

@@ -1,11 +1,10 @@
 /* Copyright Bora contributors
  * SPDX-License-Identifier: Apache-2.0 */
-/* Storing a step's keys and values into their blocks. */
+/* Storing a step's keys and values into their blocks; a row's rotation happens on the way. */
 #include "kernels/cpu/cpu.h"
 #include "kernels/kv_layout.h"
 
 #include <assert.h>
-#include <string.h>
 
 struct store_run {
     struct cpu *cpu;
@@ -27,41 +26,70 @@ static void put_column(const struct kv_layer *layer, const void *column, void *k
     }
 }
 
-/** One position of one head. */
-static void store_head(const struct store_run *run, int64_t t, int head, int32_t block, int slot) {
-    const struct kv_store *store = run->store;
-    const struct kv_layer *layer = store->layer;
+/** One position of one head; keys and values of a row are at `key` and `value`. */
+static void store_head(const struct store_run *run, const float *table, const float *key, const float *value, int head,
+                       int32_t block, int slot) {
+    const struct kv_layer *layer = run->store->layer;
+    const struct cpu_leaves *leaves = run->cpu->leaves;
+    const struct rope *rope = run->store->rope;
     int head_dim = layer->head_dim;
     struct kv_head at = kv_head_at(layer, block, head);
-    const float *key = store->keys + t * store->key_stride + (int64_t)head * head_dim;
-    const float *value = store->values + t * store->value_stride + (int64_t)head * head_dim;
-    float column[HEAD_DIM_MAX];
-    run->cpu->leaves->kv_round(key, head_dim, layer->type, column, at.key_scales + slot);
+    float rotated[HEAD_DIM_MAX], column[HEAD_DIM_MAX];
+    key += head * head_dim;
+    if (rope != NULL) {
+        leaves->rope_head(key, table, rope->rotary_dim, head_dim, rope->style, rotated);
+        key = rotated;
+    }
+    leaves->kv_round(key, head_dim, layer->type, column, at.key_scales + slot);
     put_column(layer, column, at.keys, slot);
     char *row = (char *)at.values + (size_t)(slot * head_dim) * kv_type_bytes(layer->type);
-    run->cpu->leaves->kv_round(value, head_dim, layer->type, row, at.value_scales + slot);
+    leaves->kv_round(value + head * head_dim, head_dim, layer->type, row, at.value_scales + slot);
 }
 
+static void store_row(const struct store_run *run, int64_t t, int32_t block, int slot) {
+    const struct kv_store *store = run->store;
+    const struct rope *rope = store->rope;
+    const float *table = rope != NULL ? store->rope_table + 2 * t * rope->rotary_dim : NULL;
+    for (int head = 0; head < store->layer->kv_heads; head++) {
+        store_head(run, table, store->keys + t * store->key_stride, store->values + t * store->value_stride, head,
+                   block, slot);
+    }
+    if (rope == NULL) return;
+    float *query = store->queries + t * store->query_stride;
+    for (int head = 0; head < store->heads; head++, query += store->layer->head_dim)
+        run->cpu->leaves->rope_head(query, table, rope->rotary_dim, store->layer->head_dim, rope->style, query);
+}
+
+static int64_t count_rows(const struct kv_store *store) {
+    int64_t rows = 0;
+    for (int64_t s = 0; s < store->sequence_count; s++) rows += store->sequences[s].row_count;
+    return rows;
+}
+
+/** The rows of all sequences are shared out together. */
 static void store_thread(void *context, int index, int size) {
     const struct store_run *run = context;
-    const struct kv_layer *layer = run->store->layer;
-    for (int64_t s = 0; s < run->store->sequence_count; s++) {
-        const struct kv_sequence *sequence = &run->store->sequences[s];
-        int64_t first, last;
-        cpu_share(sequence->row_count, index, size, &first, &last);
-        for (int64_t i = first; i < last; i++) {
+    const struct kv_store *store = run->store;
+    int64_t first, last, number = 0, tokens = store->layer->block_tokens; /* number of the sequence's first row */
+    cpu_share(count_rows(store), index, size, &first, &last);
+    for (int64_t s = 0; s < store->sequence_count && number < last; number += store->sequences[s++].row_count) {
+        const struct kv_sequence *sequence = &store->sequences[s];
+        int64_t begin = first > number ? first - number : 0,
+                end = last - number < sequence->row_count ? last - number : sequence->row_count;
+        for (int64_t i = begin; i < end; i++) {
             int64_t position = sequence->context - sequence->row_count + i;
-            for (int head = 0; head < layer->kv_heads; head++) {
-                store_head(run, sequence->first_row + i, head, sequence->blocks[position / layer->block_tokens],
-                           (int)(position % layer->block_tokens));
-            }
+            store_row(run, sequence->first_row + i, sequence->blocks[position / tokens], (int)(position % tokens));
         }
     }
 }
 
 void cpu_kv_store(struct kernels *kernels, const struct kv_store *store) {
-    assert(store->layer->block_tokens % 32 == 0 && store->layer->head_dim % 16 == 0 &&
-           store->layer->head_dim <= HEAD_DIM_MAX);
+    [[maybe_unused]] const struct kv_layer *layer = store->layer;
+    assert(layer->block_tokens % 32 == 0 && layer->head_dim % 16 == 0 && layer->head_dim <= HEAD_DIM_MAX);
+    assert(store->rope == NULL || (store->rope->rotary_dim % 2 == 0 && store->rope->rotary_dim <= layer->head_dim));
     struct store_run run = {.cpu = (struct cpu *)kernels, .store = store};
-    thread_team_run(run.cpu->team, store_thread, &run);
+    if (count_rows(store) < 4) /* shorter than a meeting of threads */
+        store_thread(&run, 0, 1);
+    else
+        thread_team_run(run.cpu->team, store_thread, &run);
 }

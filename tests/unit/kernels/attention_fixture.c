@@ -144,3 +144,38 @@ double pool_value(const struct pool *pool, int s, int64_t position, int kv_head,
     struct kv_head head = kv_head_at(&pool->layer, pool->blocks[s][position / tokens], kv_head);
     return stored(pool->shape.type, head.values, slot * pool->shape.head_dim + k, &head.value_scales[slot]);
 }
+
+void fixture_rope(struct kernels *kernels, const struct rope *rope, const int32_t *positions, int64_t rows, float *x,
+                  int64_t stride, int heads, int head_dim, float *keys) {
+    static const int32_t blocks[] = {0, 1};
+    struct kv_layer layer = {.type = KV_F32, .block_tokens = 32, .kv_heads = 1, .head_dim = head_dim};
+    layer.block_stride = kv_layer_bytes(&layer);
+    layer.base = aligned_alloc(64, 2 * layer.block_stride);
+    assert_non_null(layer.base);
+    assert_true(rows <= 64);
+    float *table = fixture_floats(rows * 2 * rope->rotary_dim, NAN), *before = fixture_floats(rows * stride, 0);
+    memcpy(before, x, (size_t)(rows * stride) * sizeof *x);
+    struct kv_sequence sequence = {.row_count = rows, .context = rows, .blocks = blocks};
+    struct kv_store store = {.layer = &layer,
+                             .sequences = &sequence,
+                             .sequence_count = 1,
+                             .keys = before,
+                             .values = before,
+                             .key_stride = stride,
+                             .value_stride = stride,
+                             .rope = rope,
+                             .rope_table = table,
+                             .queries = x,
+                             .query_stride = stride,
+                             .heads = heads};
+    kernels->operations->rope_table(kernels, rope, positions, rows, table);
+    kernels->operations->kv_store(kernels, &store);
+    for (int64_t i = 0; keys != NULL && i < rows * head_dim; i++) {
+        int64_t t = i / head_dim, k = i % head_dim;
+        const float *stored_keys = kv_head_at(&layer, blocks[t / 32], 0).keys;
+        keys[i] = stored_keys[k * 32 + t % 32];
+    }
+    free(layer.base);
+    test_free(table);
+    test_free(before);
+}

@@ -38,4 +38,9 @@ void pool_step(struct pool *pool, struct kernels *kernels, const int64_t *from, 
 double pool_key(const struct pool *pool, int s, int64_t position, int kv_head, int k);
 double pool_value(const struct pool *pool, int s, int64_t position, int kv_head, int k);
 
+/** Rotate the rows of x [rows][heads][hd] in place, as queries. If `keys` is not NULL, head 0 of each row goes through the cache as a key as
+ *  well, and what is stored comes back there, [rows][hd]. */
+void fixture_rope(struct kernels *kernels, const struct rope *rope, const int32_t *positions, int64_t rows, float *x,
+                  int64_t stride, int heads, int head_dim, float *keys);
+
 #endif

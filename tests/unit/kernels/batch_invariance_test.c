@@ -154,16 +154,8 @@ static float *row_wise(const char *variant, int threads, bool together) {
     for (int64_t t = 0, rows = together ? T : 1; t < T; t += rows) {
         op->rmsnorm(kernels, x + t * K, weight, 1e-5f, rows, K, y + t * K);
         op->swiglu(kernels, x + t * K, up + t * K, rows, K, y + (T + t) * K);
-        struct rope rope = {.x = y + (2 * T + t) * K,
-                            .x_stride = K,
-                            .rows = rows,
-                            .heads = K / 64,
-                            .head_dim = 64,
-                            .rotary_dim = 64,
-                            .positions = positions + t,
-                            .inverse_frequency = frequencies,
-                            .magnitude = 1};
-        op->rope(kernels, &rope);
+        struct rope rope = {.rotary_dim = 64, .inverse_frequency = frequencies, .magnitude = 1};
+        fixture_rope(kernels, &rope, positions + t, rows, y + (2 * T + t) * K, K, K / 64, 64, NULL);
     }
     test_free(x);
     test_free(up);
@@ -212,7 +204,7 @@ static float *attend_alone(const char *variant, int threads, const struct pool_s
 
 static void test_attention_does_not_know_how_the_prompt_was_cut(void **state) {
     (void)state;
-    static const int64_t chunks[] = {1, 3, 17, 48, 255, 256, 300};
+    static const int64_t chunks[] = {1, 17, 255, 300};
     int64_t context = 530; /* three ranges */
     for_each_variant(variant) {
         for (int c = 0; c < CASES; c++) {
@@ -235,7 +227,7 @@ static void test_attention_does_not_know_its_threads(void **state) {
         for (int c = 0; c < CASES; c++) { /* steps of 5 rows: few enough that their ranges are shared out */
             const struct pool_shape *shape = &POOL_SHAPES[c % POOL_SHAPE_COUNT];
             float *one = attend_alone(variant, 1, shape, context, 42, 5, WINDOWS[c / POOL_SHAPE_COUNT]);
-            for (int threads = 2; threads <= 5; threads++) {
+            for (int threads = 2; threads <= 5; threads += 3) {
                 float *more = attend_alone(variant, threads, shape, context, 42, 5, WINDOWS[c / POOL_SHAPE_COUNT]);
                 expect_same(more, one, context * shape->heads * shape->head_dim, "threads", variant);
                 test_free(more);

@@ -8,7 +8,7 @@
  *   rope      angles are double; sine and cosine are rounded once, scaled once, multiplied and added: 4 half units of |x|
  *   swiglu    e^x within 4 half units, then an addition, a division and a multiplication: 8 in all; e^x has no values below 1e-38
  */
-#include "tests/unit/kernels/fixture.h"
+#include "tests/unit/kernels/attention_fixture.h"
 
 #include <math.h>
 #include <string.h>
@@ -118,17 +118,13 @@ static void check_rope(struct kernels *kernels, const struct rope_case *c) {
     memcpy(before, x, (size_t)(T * stride) * sizeof *x);
     int pairs = c->rotary_dim / 2;
     for (int i = 0; i < pairs; i++) frequencies[i] = (float)pow(10000, -2.0 * i / c->rotary_dim);
-    struct rope rope = {.x = x,
-                        .x_stride = stride,
-                        .rows = T,
-                        .heads = c->heads,
-                        .head_dim = c->head_dim,
-                        .rotary_dim = c->rotary_dim,
-                        .style = c->style,
-                        .positions = positions,
-                        .inverse_frequency = frequencies,
-                        .magnitude = c->magnitude};
-    kernels->operations->rope(kernels, &rope);
+    struct rope rope = {
+        .rotary_dim = c->rotary_dim, .style = c->style, .inverse_frequency = frequencies, .magnitude = c->magnitude};
+    float *keys = fixture_floats(T * c->head_dim, 0);
+    fixture_rope(kernels, &rope, positions, T, x, stride, c->heads, c->head_dim, keys);
+    for (int t = 0; t < T; t++) /* keys turn as queries do, to the bit */
+        assert_memory_equal(keys + t * c->head_dim, x + t * stride, (size_t)c->head_dim * sizeof *x);
+    test_free(keys);
     for (int64_t at = 0; at < T * stride; at++) {
         int64_t t = at / stride, column = at % stride, k = column % c->head_dim;
         if (column >= c->heads * c->head_dim || k >= c->rotary_dim) {
@@ -170,16 +166,8 @@ static void test_rope_at_position_zero_changes_nothing(void **state) {
         float *x = fixture_normals(&random, 128), before[128], frequencies[32];
         memcpy(before, x, sizeof before);
         for (int i = 0; i < 32; i++) frequencies[i] = 1;
-        struct rope rope = {.x = x,
-                            .x_stride = 128,
-                            .rows = 1,
-                            .heads = 2,
-                            .head_dim = 64,
-                            .rotary_dim = 64,
-                            .positions = &(int32_t){0},
-                            .inverse_frequency = frequencies,
-                            .magnitude = 1};
-        kernels->operations->rope(kernels, &rope);
+        struct rope rope = {.rotary_dim = 64, .inverse_frequency = frequencies, .magnitude = 1};
+        fixture_rope(kernels, &rope, &(int32_t){0}, 1, x, 128, 2, 64, NULL);
         assert_memory_equal(x, before, sizeof before);
         test_free(x);
         kernels_close(kernels);
