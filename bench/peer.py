@@ -102,9 +102,9 @@ def run_ninja(folder, log):
 
 
 def quantize(source, target, kind, variant="native"):
-    """`source` with every matrix in `kind`. The source is quantised already, so its rounding is in both: fit for speed, not for quality."""
+    """`source` in the peer's mix of types for `kind`. The source is quantised already, so its rounding is in both: fit for speed, not for quality."""
     part = target.with_suffix(".part")
-    done = subprocess.run([str(programs(variant)["llama-quantize"]), "--allow-requantize", "--pure", str(source), str(part), kind], capture_output=True, text=True, errors="replace")
+    done = subprocess.run([str(programs(variant)["llama-quantize"]), "--allow-requantize", str(source), str(part), kind], capture_output=True, text=True, errors="replace")
     if done.returncode != 0:
         part.unlink(missing_ok=True)
         sys.exit(f"bench: llama-quantize could not make {target.name}: {(done.stdout + done.stderr).strip().splitlines()[-1]}")
