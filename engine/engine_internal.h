@@ -7,6 +7,7 @@
 #include "engine/engine.h"
 #include "engine/kv_cache/kv_cache.h"
 #include "engine/model/model.h"
+#include "engine/scheduler/beam.h"
 #include "engine/scheduler/scheduler.h"
 #include "engine/text_stream/text_stream.h"
 #include "engine/weights/gguf.h"
@@ -63,6 +64,8 @@ struct generation {
     struct text_stream text;
     int64_t reported;              /* tokens of the sequence that events have told of */
     struct logprob_entry logprobs; /* of the one token that a step samples */
+    void *beam_memory;             /* of a beam search, or NULL */
+    int answers;                   /* that a beam search is to give */
 };
 
 /** Drop a reference; the last one frees. Takes the mutex. */

@@ -11,14 +11,18 @@
 
 /* ---- checking and copying ------------------------------------------------------------------------------------------ */
 
-static enum status check_beam(const struct beam_options *beam, struct error *err) {
+static enum status check_beam(const struct engine *engine, const struct beam_options *beam, struct error *err) {
     if (beam->width == 0) return STATUS_OK;
     if (beam->width < 0 || beam->width > LIMIT_BEAMS || beam->answers < 0 || beam->answers > beam->width ||
         !isfinite(beam->length_penalty)) {
         return error_set(err, STATUS_INVALID_ARGUMENT, "a beam search of width %d for %d answers, length penalty %g",
                          beam->width, beam->answers, (double)beam->length_penalty);
     }
-    return error_set(err, STATUS_UNIMPLEMENTED, "this engine does not search by beams");
+    if (beam->width > engine->description.sequences_max) {
+        return error_set(err, STATUS_INVALID_ARGUMENT, "a beam search of width %d; this engine advances %d sequences",
+                         beam->width, engine->description.sequences_max);
+    }
+    return STATUS_OK;
 }
 
 static enum status check_request(const struct engine *engine, const struct generation_request *request,
@@ -46,7 +50,7 @@ static enum status check_request(const struct engine *engine, const struct gener
         return error_set(err, STATUS_INVALID_ARGUMENT, "stop string %zu is not 1..%d bytes of UTF-8", i,
                          LIMIT_STOP_STRING_BYTES);
     }
-    TRY(check_beam(&request->beam, err));
+    TRY(check_beam(engine, &request->beam, err));
     return sampling_check(&request->sampling, engine->config.vocabulary, err);
 }
 
@@ -93,6 +97,21 @@ static struct generation *copy_request(const struct generation_request *request)
     return generation;
 }
 
+/** Memory for a beam search; none when it is not one. */
+static enum status add_beams(const struct engine *engine, const struct generation_request *request,
+                             struct generation *generation, struct error *err) {
+    const struct beam_options *beam = &request->beam;
+    if (beam->width == 0) return STATUS_OK;
+    int64_t limit = (int64_t)request->prompt_count + request->max_tokens;
+    generation->beam_memory = malloc(beam_search_bytes(beam->width, limit, engine->description.context_tokens));
+    if (generation->beam_memory == NULL) return error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
+    generation->answers = beam->answers > 0 ? beam->answers : 1;
+    struct beam_settings settings = {
+        .width = beam->width, .length_penalty = (double)beam->length_penalty, .early_stopping = beam->early_stopping};
+    beam_search_init(generation->beam_memory, &settings, &generation->sequence, engine->description.context_tokens);
+    return STATUS_OK;
+}
+
 /* ---- events, on the step thread ------------------------------------------------------------------------------------ */
 
 static enum verdict accept(struct sequence *sequence, int32_t id, const struct logprob_entry *logprobs) {
@@ -103,9 +122,68 @@ static enum verdict accept(struct sequence *sequence, int32_t id, const struct l
     return generation->text.stopped ? VERDICT_STOP : VERDICT_GO_ON;
 }
 
+static bool is_end(const struct sequence *sequence, int32_t id) {
+    return tokenizer_is_end(((const struct generation *)sequence)->engine->tokenizer, id);
+}
+
+/** Before the last event: whoever hears it finds the slot free. */
+static void count_end(struct engine *engine) {
+    engine_publish_load(engine);
+    pthread_mutex_lock(&engine->mutex);
+    engine->alive--;
+    pthread_mutex_unlock(&engine->mutex);
+}
+
+/** The text of an answer, cut at the first stop string. */
+static enum status write_answer(struct generation *generation, const struct hypothesis *answer,
+                                struct generation_event *event) {
+    struct text_stream *text = &generation->text;
+    text_stream_reset(text);
+    for (int64_t i = generation->sequence.prompt_count; i < answer->count && !text->stopped; i++) {
+        if (!is_end(&generation->sequence, answer->tokens[i])) TRY(text_stream_push(text, answer->tokens[i]));
+    }
+    if (text->stopped) event->finish = FINISH_STOP;
+    return text_stream_finish(text);
+}
+
+/** A search has ended: an event for each answer. */
+static void report_answers(struct generation *generation, enum finish_reason finish, const char *error) {
+    const struct beam_search *beams = generation->sequence.beams;
+    static const struct hypothesis nothing = {.finish = FINISH_LENGTH};
+    int64_t prompt = generation->sequence.prompt_count;
+    bool failed = finish == FINISH_CANCELLED || finish == FINISH_ERROR;
+    count_end(generation->engine);
+    for (int i = 0; i < generation->answers; i++) {
+        bool found = !failed && i < beams->finished_count;
+        const struct hypothesis *answer = found ? &beams->finished[i] : &nothing;
+        struct generation_event event = {.finish = failed ? finish : answer->finish,
+                                         .prompt_tokens = prompt,
+                                         .cached_tokens = generation->sequence.cached_tokens,
+                                         .answer = i,
+                                         .error = error};
+        if (found) {
+            event.ids = answer->tokens + prompt;
+            event.id_count = (size_t)(answer->count - prompt);
+            event.completion_tokens = answer->count - prompt;
+            if (write_answer(generation, answer, &event) != STATUS_OK) {
+                failed = true;
+                event = (struct generation_event){
+                    .finish = FINISH_ERROR, .prompt_tokens = prompt, .answer = i, .error = "out of memory"};
+            }
+            event.text = text_stream_final(&generation->text);
+        }
+        generation->on_event(generation->context, &event);
+        if (failed) break;
+    }
+    generation_unref(generation);
+}
+
 static void report(struct sequence *sequence, enum finish_reason finish, const char *error) {
     struct generation *generation = (struct generation *)sequence;
-    struct engine *engine = generation->engine;
+    if (sequence->beams != NULL) {
+        report_answers(generation, finish, error);
+        return;
+    }
     int64_t told = generation->reported > 0 ? generation->reported : sequence->prompt_count;
     if (finish != FINISH_NONE && finish != FINISH_CANCELLED && finish != FINISH_ERROR &&
         text_stream_finish(&generation->text) != STATUS_OK) {
@@ -122,18 +200,13 @@ static void report(struct sequence *sequence, enum finish_reason finish, const c
                                      .error = error};
     if (sequence->sampling.top_logprobs >= 0 && event.id_count > 0) event.logprobs = &generation->logprobs;
     generation->reported = sequence->token_count;
-    if (finish != FINISH_NONE) {
-        engine_publish_load(engine); /* whoever hears the last event finds the slot free */
-        pthread_mutex_lock(&engine->mutex);
-        engine->alive--;
-        pthread_mutex_unlock(&engine->mutex);
-    }
+    if (finish != FINISH_NONE) count_end(generation->engine);
     generation->on_event(generation->context, &event);
     text_stream_consume(&generation->text);
     if (finish != FINISH_NONE) generation_unref(generation);
 }
 
-static const struct sequence_owner owner = {.accept = accept, .report = report};
+static const struct sequence_owner owner = {.accept = accept, .report = report, .is_end = is_end};
 
 void generation_enter(struct generation *generation) {
     struct error err = {0};
@@ -141,6 +214,12 @@ void generation_enter(struct generation *generation) {
     if (status == STATUS_OK) return;
     generation->sequence.token_count = generation->sequence.prompt_count;
     report(&generation->sequence, FINISH_ERROR, err.message);
+}
+
+static void generation_free(struct generation *generation) {
+    text_stream_deinit(&generation->text);
+    free(generation->beam_memory);
+    free(generation);
 }
 
 /* ---- handles, any thread ------------------------------------------------------------------------------------------- */
@@ -183,11 +262,9 @@ enum status engine_submit(struct engine *engine, const struct generation_request
     atomic_init(&generation->references, 2);
     enum status status =
         text_stream_init(&generation->text, engine->tokenizer, generation->text.stop, request->stop_count, err);
-    if (status == STATUS_OK) {
-        status = enter_inbox(engine, generation, out, err);
-        if (status != STATUS_OK) text_stream_deinit(&generation->text);
-    }
-    if (status != STATUS_OK) free(generation);
+    if (status == STATUS_OK) status = add_beams(engine, request, generation, err);
+    if (status == STATUS_OK) status = enter_inbox(engine, generation, out, err);
+    if (status != STATUS_OK) generation_free(generation);
     return status;
 }
 
@@ -215,8 +292,7 @@ void generation_unref(struct generation *generation) {
         engine->all = generation->next;
     if (generation->next != NULL) generation->next->previous = generation->previous;
     pthread_mutex_unlock(&engine->mutex);
-    text_stream_deinit(&generation->text);
-    free(generation);
+    generation_free(generation);
 }
 
 void engine_release(struct engine *engine, struct generation *generation) {

@@ -59,8 +59,8 @@ static bool is_held(void *context, struct sequence *sequence) {
 /* ---- giving up ----------------------------------------------------------------------------------------------------- */
 
 /** Does `a` weigh less than `b`? */
-static bool weighs_less(const struct sequence *a, const struct sequence *b) {
-    bool a_paused = atomic_load(&a->paused), b_paused = atomic_load(&b->paused);
+static bool weighs_less(struct sequence *a, struct sequence *b) {
+    bool a_paused = atomic_load(&sequence_leader(a)->paused), b_paused = atomic_load(&sequence_leader(b)->paused);
     if (a_paused != b_paused) return a_paused;
     if (a->tenant->blocks != b->tenant->blocks) return a->tenant->blocks > b->tenant->blocks;
     if (a->priority != b->priority) return a->priority < b->priority;
@@ -75,8 +75,8 @@ bool scheduler_preempt(struct scheduler *scheduler, const struct tenant *tenant)
         if (victim == NULL || weighs_less(candidate, victim)) victim = candidate;
     }
     if (victim == NULL) return false;
+    victim = sequence_leader(victim);
     scheduler_stop_running(scheduler, victim);
-    victim->computed = 0;
     victim->leader = 0;
     queue_return(&scheduler->queue, victim);
     scheduler->stats.preemptions++;
@@ -114,7 +114,7 @@ static double expected_growth(const struct scheduler *scheduler, const struct se
 static bool fits(const struct scheduler *scheduler, const struct sequence *sequence) {
     if (scheduler->running_count == 0) return true; /* the pool holds one whole context */
     double expected = (double)kv_cache_blocks_for(sequence->token_count + 1) +
-                      expected_growth(scheduler, sequence, sequence->token_count);
+                      expected_growth(scheduler, sequence, sequence->token_count) * sequence_width(sequence);
     for (int i = 0; i < scheduler->running_count; i++) {
         const struct sequence *other = scheduler->running[i];
         int64_t known = kv_cache_blocks_for(other->token_count + 1) - other->block_count;
@@ -149,13 +149,19 @@ static void take_cached(struct scheduler *scheduler, struct sequence *sequence) 
 }
 
 static void enter(struct scheduler *scheduler, struct sequence *sequence) {
+    struct beam_search *beams = sequence->beams;
     queue_remove(&scheduler->queue, sequence);
     sequence->order = ++scheduler->order;
-    sequence->slot = scheduler->free_slots[--scheduler->free_slot_count];
-    sequence->blocks = scheduler->block_tables + (size_t)sequence->slot * (size_t)scheduler->table_blocks;
-    sequence->tenant->running++;
-    scheduler->running[scheduler->running_count++] = sequence;
+    scheduler_give_slot(scheduler, sequence, scheduler->free_slots[--scheduler->free_slot_count]);
     take_cached(scheduler, sequence);
+    if (beams == NULL) return;
+    while (beams->slot_count < beams->options.width - 1)
+        beams->slots[beams->slot_count++] = scheduler->free_slots[--scheduler->free_slot_count];
+    for (int i = 1; i < beams->branch_count; i++) { /* it lost its place; its branches go on where they were */
+        scheduler_give_slot(scheduler, beams->branches[i], beams->slots[--beams->slot_count]);
+        beams->branches[i]->order = sequence->order;
+        take_cached(scheduler, beams->branches[i]);
+    }
 }
 
 void scheduler_admit(struct scheduler *scheduler) {
@@ -163,7 +169,7 @@ void scheduler_admit(struct scheduler *scheduler) {
     for (;;) {
         struct sequence *sequence = queue_head(&scheduler->queue, scheduler_now(scheduler), is_held, scheduler);
         if (sequence == NULL) return;
-        if (scheduler->free_slot_count == 0 || !fits(scheduler, sequence)) {
+        if (scheduler->free_slot_count < sequence_width(sequence) || !fits(scheduler, sequence)) {
             if (taken_back++ >= FAIR_PREEMPTIONS_MAX || !make_room(scheduler, sequence->tenant)) return;
             continue;
         }

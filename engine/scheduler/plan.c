@@ -13,8 +13,14 @@ static const int64_t STEP_ALONE_NS = 150 * (int64_t)NS_PER_MS;
 /* A generated token is charged as so many prompt tokens: about what it costs in time when few are generated at once. */
 static const double DECODE_CHARGE = 2;
 
-static bool is_ready(const struct scheduler *scheduler, const struct sequence *sequence) {
-    return sequence->planned != scheduler->step && !atomic_load(&sequence->paused);
+static bool is_ready(const struct scheduler *scheduler, struct sequence *sequence) {
+    return sequence->planned != scheduler->step && !atomic_load(&sequence_leader(sequence)->paused);
+}
+
+/** Does it miss one token and may have it? A branch only together with all others of its search. */
+static bool is_decode(const struct scheduler *scheduler, struct sequence *sequence) {
+    if (sequence_missing(sequence) != 1 || !is_ready(scheduler, sequence)) return false;
+    return sequence->beams == NULL || sequence->beams->branch_count == 0 || beams_are_ready(sequence->beams);
 }
 
 /** Blocks for positions [0, tokens), as far as there are any. */
@@ -69,12 +75,26 @@ static bool take_back(struct scheduler *scheduler) {
     return scheduler_preempt(scheduler, NULL);
 }
 
+/** The block that its next position lies in is nobody else's: branches that part copy it. */
+static bool own_last_block(struct scheduler *scheduler, struct sequence *sequence) {
+    struct kv_cache *cache = scheduler->options.cache;
+    int64_t at = sequence->computed / KV_BLOCK_TOKENS;
+    if (at >= sequence->block_count || kv_cache_references(cache, sequence->blocks[at]) == 1) return true;
+    int32_t own = kv_cache_take(cache);
+    if (own < 0) return false;
+    kv_cache_copy_block(cache, sequence->blocks[at], own);
+    kv_cache_unref(cache, sequence->blocks[at]);
+    sequence->blocks[at] = own;
+    if (sequence->recorded > at * KV_BLOCK_TOKENS) sequence->recorded = at * KV_BLOCK_TOKENS;
+    return true;
+}
+
 /** Every decode gets the block that it needs, at the cost of who weighs least. */
 static void secure_decodes(struct scheduler *scheduler) {
     for (int i = 0; i < scheduler->running_count;) {
         struct sequence *sequence = scheduler->running[i];
-        bool waits = sequence_missing(sequence) == 1 && is_ready(scheduler, sequence);
-        if (!waits || grow(scheduler, sequence, sequence->token_count)) {
+        if (!is_decode(scheduler, sequence) ||
+            (own_last_block(scheduler, sequence) && grow(scheduler, sequence, sequence->token_count))) {
             i++;
             continue;
         }
@@ -103,8 +123,8 @@ static int expect_decodes(struct scheduler *scheduler) {
     int decodes = 0;
     struct step_shape shape = {0};
     for (int i = 0; i < scheduler->running_count; i++) {
-        const struct sequence *sequence = scheduler->running[i];
-        if (sequence_missing(sequence) != 1 || !is_ready(scheduler, sequence)) continue;
+        struct sequence *sequence = scheduler->running[i];
+        if (!is_decode(scheduler, sequence)) continue;
         decodes++;
         shape.positions += sequence->computed + 1;
     }
@@ -113,28 +133,47 @@ static int expect_decodes(struct scheduler *scheduler) {
     return decodes;
 }
 
+/** A row for every branch of a search, or for none when they do not fit. */
+static void plan_branches(struct scheduler *scheduler, struct beam_search *beams, int64_t budget) {
+    if (scheduler->batch.rows + beams->branch_count > budget) return;
+    for (int i = 0; i < beams->branch_count; i++) {
+        struct sequence *branch = beams->branches[i];
+        count_rows(scheduler, branch->computed, 1);
+        plan_rows(scheduler, branch, 1, NULL, 0);
+        branch->tenant->served += DECODE_CHARGE;
+    }
+}
+
 /** Sequences that miss one token, in turn, up to `budget` rows; with guesses when a token's time is given. */
 static void plan_decodes(struct scheduler *scheduler, int64_t budget, double token_ns) {
     int count = scheduler->running_count, first = scheduler->turn < count ? scheduler->turn : 0;
     for (int i = 0; i < count && scheduler->batch.rows < budget; i++) {
         int at = (first + i) % count;
         struct sequence *sequence = scheduler->running[at];
-        if (sequence_missing(sequence) != 1 || !is_ready(scheduler, sequence)) continue;
+        if (!is_decode(scheduler, sequence)) continue;
+        scheduler->turn = at + 1;
+        if (sequence->beams != NULL && sequence->beams->branch_count > 0) {
+            plan_branches(scheduler, sequence->beams, budget);
+            continue;
+        }
         int32_t guesses[DRAFT_TOKENS_MAX];
-        int drafts = token_ns > 0 ? draft(scheduler, sequence, token_ns, guesses) : 0;
+        int drafts = token_ns > 0 && sequence->beams == NULL ? draft(scheduler, sequence, token_ns, guesses) : 0;
         count_rows(scheduler, sequence->computed, 1 + drafts);
         plan_rows(scheduler, sequence, 1, guesses, drafts);
         sequence->tenant->served += DECODE_CHARGE;
-        scheduler->turn = at + 1;
     }
 }
 
 /* ---- prompts ------------------------------------------------------------------------------------------------------- */
 
-/** Does it miss more tokens than it was granted rows for? */
-static bool wants_rows(const struct scheduler *scheduler, const struct sequence *sequence) {
-    return sequence_missing(sequence) >= 2 && sequence_missing(sequence) > sequence->chunk &&
-           is_ready(scheduler, sequence);
+/** Tokens that it may be granted rows for, beyond those it was. A branch that starts over waits for the others before its last. */
+static int64_t wanted_rows(const struct sequence *sequence) {
+    bool branch = sequence->beams != NULL && sequence->beams->branch_count > 0;
+    return sequence_missing(sequence) < 2 ? 0 : sequence_missing(sequence) - sequence->chunk - (branch ? 1 : 0);
+}
+
+static bool wants_rows(const struct scheduler *scheduler, struct sequence *sequence) {
+    return wanted_rows(sequence) > 0 && is_ready(scheduler, sequence);
 }
 
 /** The prompt that goes on: of the least served tenant, the highest priority, then the oldest. NULL when none waits. */
@@ -153,7 +192,7 @@ static struct sequence *next_prompt(const struct scheduler *scheduler) {
 static bool several_tenants(const struct scheduler *scheduler) {
     const struct tenant *first = NULL;
     for (int i = 0; i < scheduler->running_count; i++) {
-        const struct sequence *sequence = scheduler->running[i];
+        struct sequence *sequence = scheduler->running[i];
         if (!wants_rows(scheduler, sequence)) continue;
         if (first != NULL && sequence->tenant != first) return true;
         first = sequence->tenant;
@@ -193,7 +232,7 @@ static int64_t affordable_rows(const struct scheduler *scheduler, int64_t first,
 
 /** Grant `prompt` rows in `left` rows; at least a few when nobody else has any. Returns how many; 0: no time, or no memory. */
 static int64_t grant(struct scheduler *scheduler, struct sequence *prompt, int64_t left, int64_t quantum, bool first) {
-    int64_t position = prompt->computed + prompt->chunk, missing = sequence_missing(prompt) - prompt->chunk,
+    int64_t position = prompt->computed + prompt->chunk, missing = wanted_rows(prompt),
             rows = affordable_rows(scheduler, position, missing, time_left(scheduler, prompt));
     if (first && rows < CHUNK_MIN) rows = missing < CHUNK_MIN ? missing : CHUNK_MIN;
     if (rows > left) rows = left;
@@ -237,8 +276,8 @@ static void begin_batch(struct scheduler *scheduler) {
 
 static bool somebody_waits_for_memory(const struct scheduler *scheduler) {
     for (int i = 0; i < scheduler->running_count; i++) {
-        const struct sequence *sequence = scheduler->running[i];
-        if (sequence_missing(sequence) > 0 && !atomic_load(&sequence->paused)) return true;
+        struct sequence *sequence = scheduler->running[i];
+        if (sequence_missing(sequence) > 0 && !atomic_load(&sequence_leader(sequence)->paused)) return true;
     }
     return false;
 }

@@ -68,6 +68,16 @@ static void take_samples(struct scheduler *scheduler, struct sequence *sequence,
     scheduler->stats.draft_accepted += (uint64_t)right;
 }
 
+/** A branch's logits wait for those of the others, which come right behind it. */
+static void take_branch(struct scheduler *scheduler, struct sequence *branch, float *logits) {
+    struct beam_search *beams = branch->beams;
+    int last = beams->branch_count > 0 ? beams->branch_count - 1 : 0, at = 0;
+    scheduler_record(scheduler, branch);
+    while (beams->branches[at] != branch) at++;
+    beams->logits[at] = logits;
+    if (at == last) beam_advance(scheduler, beams);
+}
+
 void scheduler_take_results(struct scheduler *scheduler) {
     const struct model_batch *batch = &scheduler->batch;
     float *logits = scheduler->logits;
@@ -84,6 +94,10 @@ void scheduler_take_results(struct scheduler *scheduler) {
         }
         float *mine = logits;
         logits += (int64_t)(drafts + 1) * scheduler->options.vocabulary;
+        if (sequence->beams != NULL) {
+            take_branch(scheduler, sequence, mine);
+            continue;
+        }
         take_samples(scheduler, sequence, mine, scheduler->ids + part->first_row + rows);
     }
 }

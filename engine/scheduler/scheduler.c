@@ -116,6 +116,9 @@ enum status scheduler_submit(struct scheduler *scheduler, struct sequence *seque
                          (long long)sequence->prompt_count, (long long)sequence->max_tokens,
                          (long long)scheduler->options.context_tokens);
     }
+    if (sequence_width(sequence) > scheduler->options.sequences_max)
+        return error_set(err, STATUS_OUT_OF_RANGE, "a beam search of width %d; %d sequences run at a time",
+                         sequence_width(sequence), scheduler->options.sequences_max);
     if (scheduler->running_count + scheduler->queue.waiting >=
         scheduler->options.sequences_max + scheduler->options.queue_max) {
         return error_set(err, STATUS_RESOURCE_EXHAUSTED, "the queue is full: %d run and %d wait",
@@ -154,22 +157,51 @@ void scheduler_resume(struct scheduler *scheduler, struct sequence *sequence) {
     atomic_store(&sequence->paused, false);
 }
 
-void scheduler_stop_running(struct scheduler *scheduler, struct sequence *sequence) {
-    int at = 0;
+void scheduler_give_slot(struct scheduler *scheduler, struct sequence *sequence, int slot) {
+    sequence->slot = slot;
+    sequence->blocks = scheduler->block_tables + (size_t)slot * (size_t)scheduler->table_blocks;
+    sequence->tenant->running++;
+    scheduler->running[scheduler->running_count++] = sequence;
+}
+
+int scheduler_take_slot(struct scheduler *scheduler, struct sequence *sequence) {
+    int at = 0, slot = sequence->slot;
     while (scheduler->running[at] != sequence) at++;
     memmove(scheduler->running + at, scheduler->running + at + 1,
             (size_t)(scheduler->running_count - at - 1) * sizeof *scheduler->running);
     scheduler->running_count--;
     if (scheduler->turn > at) scheduler->turn--;
     sequence->tenant->running--;
+    sequence->blocks = NULL;
+    sequence->slot = -1;
+    return slot;
+}
+
+void scheduler_release_blocks(struct scheduler *scheduler, struct sequence *sequence) {
     sequence->tenant->blocks -= sequence->block_count;
     /* From the end, so that the ends of prefixes are forgotten before their beginnings. */
     while (sequence->block_count > 0)
         kv_cache_unref(scheduler->options.cache, sequence->blocks[--sequence->block_count]);
     sequence->recorded = 0;
-    sequence->blocks = NULL;
-    scheduler->free_slots[scheduler->free_slot_count++] = sequence->slot;
-    sequence->slot = -1;
+}
+
+static void stop_one(struct scheduler *scheduler, struct sequence *sequence) {
+    scheduler_release_blocks(scheduler, sequence);
+    sequence->computed = 0;
+    scheduler->free_slots[scheduler->free_slot_count++] = scheduler_take_slot(scheduler, sequence);
+}
+
+void scheduler_stop_running(struct scheduler *scheduler, struct sequence *sequence) {
+    struct beam_search *beams = sequence->beams;
+    if (beams == NULL) {
+        stop_one(scheduler, sequence);
+        return;
+    }
+    for (int i = beams->options.width - 1; i >= 0; i--) {
+        if (beams->branches[i]->slot >= 0) stop_one(scheduler, beams->branches[i]);
+    }
+    while (beams->slot_count > 0)
+        scheduler->free_slots[scheduler->free_slot_count++] = beams->slots[--beams->slot_count];
 }
 
 /** Ends tell how fast others get their turn, and how much of what they may take sequences really take. */
@@ -198,8 +230,8 @@ void scheduler_finish(struct scheduler *scheduler, struct sequence *sequence, en
 
 static void sweep_cancelled(struct scheduler *scheduler) {
     if (atomic_exchange(&scheduler->cancels, 0) == 0) return;
-    for (int i = scheduler->running_count - 1; i >= 0; i--) {
-        if (atomic_load(&scheduler->running[i]->cancelled))
+    for (int i = scheduler->running_count - 1; i >= 0; i--) { /* a search takes several out at once */
+        if (i < scheduler->running_count && atomic_load(&scheduler->running[i]->cancelled))
             scheduler_finish(scheduler, scheduler->running[i], FINISH_CANCELLED, NULL);
     }
     for (struct sequence *sequence = queue_first(&scheduler->queue), *next; sequence != NULL; sequence = next) {
@@ -210,7 +242,8 @@ static void sweep_cancelled(struct scheduler *scheduler) {
 
 void scheduler_cancel_all(struct scheduler *scheduler) {
     while (scheduler->running_count > 0)
-        scheduler_finish(scheduler, scheduler->running[scheduler->running_count - 1], FINISH_CANCELLED, NULL);
+        scheduler_finish(scheduler, sequence_leader(scheduler->running[scheduler->running_count - 1]), FINISH_CANCELLED,
+                         NULL);
     for (struct sequence *sequence; (sequence = queue_first(&scheduler->queue)) != NULL;)
         scheduler_finish(scheduler, sequence, FINISH_CANCELLED, NULL);
 }
@@ -223,7 +256,8 @@ static bool abandoned(void *context) {
     if (atomic_load_explicit(&scheduler->cancels, memory_order_relaxed) == 0) return false;
     int64_t useless = 0;
     for (int64_t i = 0; i < scheduler->batch.sequence_count; i++) {
-        if (atomic_load(&scheduler->planned[i]->cancelled)) useless += scheduler->kv_sequences[i].row_count;
+        if (atomic_load(&sequence_leader(scheduler->planned[i])->cancelled))
+            useless += scheduler->kv_sequences[i].row_count;
     }
     return useless * ABANDON_SHARE >= scheduler->batch.rows;
 }
@@ -255,8 +289,14 @@ int64_t scheduler_step(struct scheduler *scheduler) {
     if (status == STATUS_OK) {
         scheduler_take_results(scheduler);
     } else if (status != STATUS_CANCELLED) { /* given up: who cancelled leaves at the next step, the others go on */
-        for (int64_t i = 0; i < scheduler->batch.sequence_count; i++)
-            scheduler_finish(scheduler, scheduler->planned[i], FINISH_ERROR, err.message);
+        for (int64_t i = 0; i < scheduler->batch.sequence_count; i++) {
+            /* The branches of a search stand side by side, and end with the first. */
+            struct sequence *leader = sequence_leader(scheduler->planned[i]);
+            for (const struct beam_search *beams = leader->beams;
+                 i + 1 < scheduler->batch.sequence_count && beams != NULL && scheduler->planned[i + 1]->beams == beams;)
+                i++;
+            scheduler_finish(scheduler, leader, FINISH_ERROR, err.message);
+        }
     }
     return scheduler->batch.rows;
 }
@@ -279,7 +319,12 @@ static void count_references(const struct scheduler *scheduler, int32_t *referen
 }
 
 static enum status check_sequences(const struct scheduler *scheduler, struct error *err) {
-    if (scheduler->running_count + scheduler->free_slot_count != scheduler->options.sequences_max) {
+    int aside = 0;
+    for (int i = 0; i < scheduler->running_count; i++) {
+        const struct beam_search *beams = scheduler->running[i]->beams;
+        if (beams != NULL && beams->leader == scheduler->running[i]) aside += beams->slot_count;
+    }
+    if (scheduler->running_count + scheduler->free_slot_count + aside != scheduler->options.sequences_max) {
         return error_set(err, STATUS_INTERNAL, "%d sequences run but %d slots are free of %d", scheduler->running_count,
                          scheduler->free_slot_count, scheduler->options.sequences_max);
     }

@@ -56,6 +56,7 @@
 struct scheduler;
 struct sequence;
 struct tenant;
+struct beam_search;
 
 enum verdict {
     VERDICT_GO_ON,
@@ -71,6 +72,9 @@ struct sequence_owner {
     /** Once after every step that gave the sequence tokens, and once with a finish: by then its slot and its blocks are free, and
      *  the scheduler has forgotten it (the owner may free it). `error` belongs to FINISH_ERROR. */
     void (*report)(struct sequence *sequence, enum finish_reason finish, const char *error);
+    /** Would `id` end the sequence? Asked in beam searches only, which call accept never and report once: then the hypotheses are in
+     *  sequence->beams. NULL: nothing ends but by length. */
+    bool (*is_end)(const struct sequence *sequence, int32_t id);
 };
 
 struct sequence {
@@ -86,6 +90,7 @@ struct sequence {
     const void *
         salt; /* who may share this sequence's keys and values: those with the same bytes here; lent until submit returns */
     size_t salt_bytes;
+    struct beam_search *beams; /* NULL, or a search (beam.h) */
 
     /* For the owner to read. */
     int64_t token_count;   /* prompt and sampled */
@@ -155,7 +160,7 @@ void scheduler_destroy(struct scheduler *scheduler);
 void sequence_init(struct sequence *sequence);
 
 /** Queue a sequence. With max_tokens 0 it is finished before this returns. STATUS_OUT_OF_RANGE when prompt_count + max_tokens passes the
- *  context or prompt_count < 1, STATUS_RESOURCE_EXHAUSTED when sequences_max + queue_max are alive. */
+ *  context or prompt_count < 1 or a beam search is wider than sequences_max, STATUS_RESOURCE_EXHAUSTED when sequences_max + queue_max are alive. */
 enum status scheduler_submit(struct scheduler *scheduler, struct sequence *sequence, struct error *err);
 
 /** Any thread, from sequence_init until the finish is reported. Idempotent; done at the start of the next step. */

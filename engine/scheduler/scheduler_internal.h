@@ -4,6 +4,7 @@
 #ifndef ENGINE_SCHEDULER_SCHEDULER_INTERNAL_H
 #define ENGINE_SCHEDULER_SCHEDULER_INTERNAL_H
 
+#include "engine/scheduler/beam.h"
 #include "engine/scheduler/cost_model.h"
 #include "engine/scheduler/queue.h"
 #include "engine/scheduler/scheduler.h"
@@ -47,6 +48,14 @@ static inline int64_t sequence_missing(const struct sequence *sequence) {
 static inline int64_t sequence_limit(const struct sequence *sequence) {
     return sequence->prompt_count + sequence->max_tokens;
 }
+/** Whom the owner knows: the sequence itself, or the one whose branch it is. */
+static inline struct sequence *sequence_leader(struct sequence *sequence) {
+    return sequence->beams != NULL ? sequence->beams->leader : sequence;
+}
+/** Slots that it takes. */
+static inline int sequence_width(const struct sequence *sequence) {
+    return sequence->beams != NULL ? sequence->beams->options.width : 1;
+}
 static inline int64_t scheduler_now(const struct scheduler *scheduler) {
     return clock_monotonic_ns(scheduler->options.clock);
 }
@@ -55,8 +64,19 @@ static inline int64_t scheduler_now(const struct scheduler *scheduler) {
 /** Take a sequence out, wherever it is, and tell its owner. It may be gone afterwards. */
 void scheduler_finish(struct scheduler *scheduler, struct sequence *sequence, enum finish_reason reason,
                       const char *error);
-/** Take a running sequence's slot and blocks. */
+/** Take a running sequence's slot and blocks; those of all branches when it is one of a beam search. */
 void scheduler_stop_running(struct scheduler *scheduler, struct sequence *sequence);
+/** Put a sequence among those that run. */
+void scheduler_give_slot(struct scheduler *scheduler, struct sequence *sequence, int slot);
+/** Take it out again; its blocks are released already. Returns the slot, which is the caller's now. */
+int scheduler_take_slot(struct scheduler *scheduler, struct sequence *sequence);
+void scheduler_release_blocks(struct scheduler *scheduler, struct sequence *sequence);
+
+/* beam.c */
+/** Take in the logits of all branches (or of the prompt): the search goes on or ends. */
+void beam_advance(struct scheduler *scheduler, struct beam_search *beams);
+/** Do all branches run and miss one token each? */
+bool beams_are_ready(const struct beam_search *beams);
 
 /* admission.c */
 /** Let waiting sequences in, while slots and memory last. */

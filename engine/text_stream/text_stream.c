@@ -17,6 +17,13 @@ enum status text_stream_init(struct text_stream *stream, const struct tokenizer 
     return STATUS_OK;
 }
 
+void text_stream_reset(struct text_stream *stream) {
+    detokenizer_init(&stream->detokenizer, stream->detokenizer.tokenizer);
+    bytes_reset(&stream->text);
+    stream->final_length = 0;
+    stream->stopped = false;
+}
+
 void text_stream_deinit(struct text_stream *stream) {
     bytes_deinit(&stream->text);
 }

@@ -37,6 +37,8 @@ enum status text_stream_init(struct text_stream *stream, const struct tokenizer 
                              const struct bytes_view *stop, size_t stop_count, struct error *err);
 void text_stream_deinit(struct text_stream *stream);
 
+/** Begin anew, with the same stop strings. */
+void text_stream_reset(struct text_stream *stream);
 /** Add a token's text. `stream->stopped` is true once a stop string is complete; later pushes change nothing. */
 enum status text_stream_push(struct text_stream *stream, int32_t id);
 /** No more tokens come: what was held becomes final, a cut UTF-8 sequence becomes U+FFFD. */

@@ -209,17 +209,127 @@ static void test_queue_is_bounded(void **state) {
     engine_close(engine);
 }
 
-static void test_beam_search_is_refused_not_ignored(void **state) {
+/** Collects the answers of a search. */
+struct answers {
+    pthread_mutex_t mutex;
+    pthread_cond_t changed;
+    int count, expected;
+    char text[8][256];
+    int32_t ids[8][64];
+    size_t id_count[8];
+    enum finish_reason finish[8];
+};
+
+static void on_answer(void *context, const struct generation_event *event) {
+    struct answers *answers = context;
+    pthread_mutex_lock(&answers->mutex);
+    assert_int_equal(event->answer, answers->count);
+    assert_int_equal(event->completion_tokens, event->id_count);
+    snprintf(answers->text[answers->count], 256, "%.*s", (int)event->text.length, (const char *)event->text.data);
+    memcpy(answers->ids[answers->count], event->ids, event->id_count * sizeof *event->ids);
+    answers->id_count[answers->count] = event->id_count;
+    answers->finish[answers->count++] = event->finish;
+    pthread_cond_signal(&answers->changed);
+    pthread_mutex_unlock(&answers->mutex);
+}
+
+static void search(struct engine *engine, const struct beam_options *beam, const struct bytes_view *stop,
+                   struct answers *answers) {
+    *answers = (struct answers){.mutex = PTHREAD_MUTEX_INITIALIZER,
+                                .changed = PTHREAD_COND_INITIALIZER,
+                                .expected = beam->answers > 0 ? beam->answers : 1};
+    struct generation_request request = request_of(NULL, prompt, 24, 20);
+    struct generation *generation = NULL;
+    request.beam = *beam;
+    request.on_event = on_answer;
+    request.context = answers;
+    request.stop = stop;
+    request.stop_count = stop != NULL ? 1 : 0;
+    check_ok(engine_submit(engine, &request, &generation, &check_error));
+    pthread_mutex_lock(&answers->mutex);
+    while (answers->count < answers->expected) pthread_cond_wait(&answers->changed, &answers->mutex);
+    pthread_mutex_unlock(&answers->mutex);
+    engine_release(engine, generation);
+}
+
+static void test_beam_search_answers_the_best_first(void **state) {
     (void)state;
     struct engine_options options = default_options();
+    struct engine *engine = open_engine(&options);
+    struct answers five, two, cut;
+    search(engine, &(struct beam_options){.width = 5, .answers = 5, .length_penalty = 1}, NULL, &five);
+    search(engine, &(struct beam_options){.width = 5, .answers = 2, .length_penalty = 1}, NULL, &two);
+    for (int i = 0; i < 5; i++) {
+        assert_int_equal(five.finish[i], FINISH_LENGTH); /* end tokens are banned */
+        assert_int_equal(five.id_count[i], 20);
+        for (int j = 0; j < i; j++) assert_memory_not_equal(five.ids[i], five.ids[j], 20 * sizeof(int32_t));
+    }
+    for (int i = 0; i < 2; i++) assert_memory_equal(two.ids[i], five.ids[i], 20 * sizeof(int32_t));
+    /* A stop string cuts the text that was found. */
+    size_t at = 1; /* an ASCII character behind the first */
+    while (five.text[0][at] != 0 && (five.text[0][at] & 0x80) != 0) at++;
+    char stop[2] = {five.text[0][at], 0};
+    assert_true(stop[0] != 0);
+    size_t until = strcspn(five.text[0], stop);
+    struct bytes_view view = bytes_view_string(stop);
+    search(engine, &(struct beam_options){.width = 5, .length_penalty = 1}, &view, &cut);
+    assert_int_equal(cut.finish[0], FINISH_STOP);
+    assert_int_equal(strlen(cut.text[0]), until);
+    assert_memory_equal(cut.text[0], five.text[0], until);
+    engine_close(engine);
+}
+
+static void test_beam_search_of_width_one_is_greedy(void **state) {
+    (void)state;
+    struct engine_options options = default_options();
+    struct engine *engine = open_engine(&options);
+    struct client greedy;
+    client_init(&greedy, engine);
+    struct generation_request request = request_of(&greedy, prompt, 24, 20);
+    request.sampling.temperature = 0;
+    run(engine, &greedy, &request);
+    struct answers one;
+    search(engine, &(struct beam_options){.width = 1, .length_penalty = 1}, NULL, &one);
+    assert_memory_equal(one.ids[0], greedy.ids, 20 * sizeof(int32_t));
+    assert_string_equal(one.text[0], greedy.text);
+    client_deinit(&greedy);
+    engine_close(engine);
+}
+
+static void test_beam_search_cancelled_or_closed_ends_once(void **state) {
+    (void)state;
+    struct engine_options options = default_options();
+    struct engine *engine = open_engine(&options);
+    for (int i = 0; i < 2; i++) {
+        struct client client;
+        client_init(&client, engine);
+        struct generation_request request = request_of(&client, prompt, 24, 200);
+        request.beam = (struct beam_options){.width = 6, .answers = 6};
+        check_ok(submit(&client, &request));
+        if (i == 0) engine_cancel(engine, client.generation);
+        if (i == 0) wait_done(&client);
+        if (i == 1) engine_release(engine, client.generation);
+        if (i == 1) engine_close(engine);
+        assert_true(client.done);
+        assert_int_equal(client.events, 1);
+        assert_int_equal(client.finish, FINISH_CANCELLED);
+        if (i == 0) client_deinit(&client);
+    }
+}
+
+static void test_bad_beam_search_is_refused(void **state) {
+    (void)state;
+    struct engine_options options = default_options();
+    options.sequences_max = 4;
     struct engine *engine = open_engine(&options);
     struct client client;
     client_init(&client, engine);
     struct generation_request request = request_of(&client, prompt, 24, 10);
-    request.beam = (struct beam_options){.width = 4, .length_penalty = 1};
-    check_fails(submit(&client, &request), STATUS_UNIMPLEMENTED, "beams");
-    const struct beam_options bad[] = {
-        {.width = -1}, {.width = LIMIT_BEAMS + 1}, {.width = 2, .answers = 3}, {.width = 2, .length_penalty = NAN}};
+    const struct beam_options bad[] = {{.width = -1},
+                                       {.width = LIMIT_BEAMS + 1},
+                                       {.width = 2, .answers = 3},
+                                       {.width = 2, .length_penalty = NAN},
+                                       {.width = 5}};
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         request.beam = bad[i];
         check_fails(submit(&client, &request), STATUS_INVALID_ARGUMENT, "beam");
@@ -543,7 +653,10 @@ int main(void) {
         cmocka_unit_test(test_logprobs_come_with_every_token),
         cmocka_unit_test(test_bad_requests_are_named),
         cmocka_unit_test(test_queue_is_bounded),
-        cmocka_unit_test(test_beam_search_is_refused_not_ignored),
+        cmocka_unit_test(test_beam_search_answers_the_best_first),
+        cmocka_unit_test(test_beam_search_of_width_one_is_greedy),
+        cmocka_unit_test(test_beam_search_cancelled_or_closed_ends_once),
+        cmocka_unit_test(test_bad_beam_search_is_refused),
         cmocka_unit_test(test_cancel_frees_the_slot_within_one_step),
         cmocka_unit_test(test_paused_takes_no_part_and_goes_on_unchanged),
         cmocka_unit_test(test_idle_engine_uses_no_processor),

@@ -32,7 +32,12 @@ static void report(struct sequence *sequence, enum finish_reason finish, const c
     assert_int_equal(error != NULL, finish == FINISH_ERROR);
 }
 
-static const struct sequence_owner owner = {accept, report};
+static bool is_end(const struct sequence *sequence, int32_t id) {
+    (void)sequence;
+    return id < current->end_tokens;
+}
+
+static const struct sequence_owner owner = {accept, report, is_end};
 
 /* ---- the fake model: a position's "keys and values" are a hash of all tokens up to it -------------------------------- */
 
@@ -44,9 +49,18 @@ static int32_t continuation(uint64_t hash) {
     return (int32_t)(hash % V);
 }
 
-int32_t next_token(const int32_t *tokens, int64_t count) {
+uint64_t hash_of(const int32_t *tokens, int64_t count) {
     uint64_t hash = 0;
     for (int64_t i = 0; i < count; i++) hash = hash_next(hash, tokens[i]);
+    return hash;
+}
+
+void rich_logits(uint64_t hash, float *logits) {
+    for (uint32_t v = 0; v < V; v++) logits[v] = (float)(4 * random_uniform(hash, 0, v + 1));
+}
+
+int32_t next_token(const int32_t *tokens, int64_t count) {
+    uint64_t hash = hash_of(tokens, count);
     return current->echo > 0 ? tokens[count >= current->echo ? count - current->echo : 0] : continuation(hash);
 }
 
@@ -57,10 +71,14 @@ static uint64_t *cell(const struct kv_sequence *part, int64_t position) {
     return (uint64_t *)block + position % KV_BLOCK_TOKENS;
 }
 
-static struct client *owner_of(const struct kv_sequence *part) {
+static const struct sequence *owner_of(const struct kv_sequence *part) {
     for (int i = 0; i < current->client_count; i++) {
-        if (current->clients[i]->sequence.blocks == part->blocks && current->clients[i]->sequence.slot >= 0)
-            return current->clients[i];
+        const struct sequence *sequence = &current->clients[i]->sequence;
+        if (sequence->blocks == part->blocks && sequence->slot >= 0) return sequence;
+        for (int b = 0; sequence->beams != NULL && b < sequence->beams->branch_count; b++) {
+            const struct sequence *branch = sequence->beams->branches[b];
+            if (branch->blocks == part->blocks && branch->slot >= 0) return branch;
+        }
     }
     fail_msg("a batch names blocks of nobody");
     abort(); /* not reached; gcc does not know that fail_msg() does not return */
@@ -69,13 +87,12 @@ static struct client *owner_of(const struct kv_sequence *part) {
 /** Compute a part's rows in the pool, and the logits of those that are wanted. Returns how many. */
 static int64_t compute(struct fixture *fixture, const struct model_batch *batch, const struct kv_sequence *part,
                        int64_t logit) {
-    const struct client *client = owner_of(part);
-    const struct sequence *sequence = &client->sequence;
+    const struct sequence *sequence = owner_of(part);
     int64_t first = part->context - part->row_count, known = part->row_count - sequence->draft_count, given = 0;
     for (int64_t i = 0; i < part->row_count; i++) {
         int64_t row = part->first_row + i, position = first + i;
         assert_int_equal(batch->positions[row], position);
-        if (i < known) assert_int_equal(batch->ids[row], client->tokens[position]);
+        if (i < known) assert_int_equal(batch->ids[row], sequence->tokens[position]);
         assert_int_equal(kv_cache_references(fixture->cache, part->blocks[position / KV_BLOCK_TOKENS]), 1);
         uint64_t before = position > 0 ? *cell(part, position - 1) : 0, hash = hash_next(before, batch->ids[row]);
         *cell(part, position) = hash;
@@ -84,12 +101,13 @@ static int64_t compute(struct fixture *fixture, const struct model_batch *batch,
         int32_t token = continuation(hash);
         if (fixture->echo > 0) { /* the model repeats what it said `echo` tokens ago */
             int64_t back = position + 1 - fixture->echo;
-            token = back < 0       ? client->tokens[0]
-                    : back < first ? client->tokens[back]
+            token = back < 0       ? sequence->tokens[0]
+                    : back < first ? sequence->tokens[back]
                                    : batch->ids[part->first_row + back - first];
         }
         float *logits = batch->logits + (logit + given++) * V;
         for (int32_t v = 0; v < V; v++) logits[v] = fixture->nan_logits ? NAN : v == token ? 1 : 0;
+        if (fixture->rich) rich_logits(hash, logits);
     }
     return given;
 }
@@ -108,10 +126,10 @@ static enum status forward(void *context, const struct model_batch *batch, struc
     }
     for (int64_t s = 0; s < batch->sequence_count; s++) {
         const struct kv_sequence *part = &batch->sequences[s];
-        const struct sequence *sequence = &owner_of(part)->sequence;
+        const struct sequence *sequence = owner_of(part);
         assert_int_equal(part->first_row, row);
         assert_true(part->row_count >= 1);
-        assert_false(atomic_load(&sequence->paused));
+        assert_false(atomic_load(&(sequence->beams != NULL ? sequence->beams->leader : sequence)->paused));
         assert_int_equal(part->context - part->row_count, sequence->computed);
         assert_true(sequence->block_count >= kv_cache_blocks_for(part->context));
         if (sequence->token_count - sequence->computed == 1) fixture->decodes_of_step++;
@@ -156,7 +174,10 @@ void teardown(struct fixture *fixture) {
     check_ok(scheduler_check(fixture->scheduler, &check_error));
     scheduler_destroy(fixture->scheduler);
     kv_cache_destroy(fixture->cache);
-    for (int i = 0; i < fixture->client_count; i++) free(fixture->clients[i]);
+    for (int i = 0; i < fixture->client_count; i++) {
+        free(fixture->clients[i]->beam_memory);
+        free(fixture->clients[i]);
+    }
 }
 
 struct client *client_new(struct fixture *fixture, int64_t prompt, int64_t max_tokens, uint64_t tenant) {
@@ -179,6 +200,15 @@ struct client *client_new(struct fixture *fixture, int64_t prompt, int64_t max_t
 
 struct client *submit(struct fixture *fixture, int64_t prompt, int64_t max_tokens, uint64_t tenant) {
     struct client *client = client_new(fixture, prompt, max_tokens, tenant);
+    submit_client(fixture, client);
+    return client;
+}
+
+struct client *submit_search(struct fixture *fixture, int64_t prompt, int64_t max_tokens,
+                             const struct beam_settings *beams) {
+    struct client *client = client_new(fixture, prompt, max_tokens, 1);
+    client->beam_memory = malloc(beam_search_bytes(beams->width, prompt + max_tokens, CONTEXT));
+    beam_search_init(client->beam_memory, beams, &client->sequence, CONTEXT);
     submit_client(fixture, client);
     return client;
 }

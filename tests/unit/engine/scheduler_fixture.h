@@ -11,6 +11,7 @@
 
 #include "tests/unit/engine/check.h"
 
+#include "engine/scheduler/beam.h"
 #include "engine/scheduler/scheduler.h"
 
 enum { V = 16, CONTEXT = 256, TOKENS_MAX = CONTEXT, LIVE_MAX = 64 };
@@ -19,6 +20,7 @@ struct client {
     struct sequence sequence; /* first */
     int32_t tokens[TOKENS_MAX];
     uint64_t salt;
+    void *beam_memory;
     int accepted, reports;
     enum finish_reason finish;
     char error[64];
@@ -37,6 +39,8 @@ struct fixture {
     int64_t rows_of_step, steps, abandoned_steps;
     int64_t decodes_of_step;
     bool forward_fails, nan_logits;
+    bool rich;                                /* every token has a logit of its own, 0..4 */
+    int32_t end_tokens;                       /* ids below this end a hypothesis */
     int echo;                                 /* the model repeats its token from so many before; 0: it does not */
     void (*in_step)(struct fixture *fixture); /* called inside the forward pass */
     struct client *clients[LIVE_MAX];
@@ -55,9 +59,14 @@ void teardown(struct fixture *fixture);
 /** A client whose cache nobody shares, not yet submitted. */
 struct client *client_new(struct fixture *fixture, int64_t prompt, int64_t max_tokens, uint64_t tenant);
 struct client *submit(struct fixture *fixture, int64_t prompt, int64_t max_tokens, uint64_t tenant);
+struct client *submit_search(struct fixture *fixture, int64_t prompt, int64_t max_tokens,
+                             const struct beam_settings *beams);
 void submit_client(struct fixture *fixture, struct client *client);
 void run_until_idle(struct fixture *fixture);
 
+/** What the fake model keeps of tokens, and the logits it makes of that when the fixture is rich. */
+uint64_t hash_of(const int32_t *tokens, int64_t count);
+void rich_logits(uint64_t hash, float *logits);
 /** What the fake model continues with: a function of all tokens before. */
 int32_t next_token(const int32_t *tokens, int64_t count);
 void check_tokens(const struct client *client);

@@ -1,0 +1,240 @@
+/* Copyright Bora contributors
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "engine/scheduler/beam.h"
+
+#include "engine/scheduler/scheduler_internal.h"
+
+#include <math.h>
+#include <string.h>
+
+/** A continuation of one branch by one token. */
+struct candidate {
+    double logprob; /* of the whole continuation */
+    int branch;
+    int32_t id;
+};
+
+enum { CANDIDATES_MAX = 2 * BEAM_WIDTH_MAX };
+
+/* ---- memory -------------------------------------------------------------------------------------------------------- */
+
+static size_t aligned(size_t bytes) {
+    return (bytes + 63) / 64 * 64;
+}
+
+size_t beam_search_bytes(int width, int64_t limit, int64_t context_tokens) {
+    size_t tokens = aligned((size_t)limit * sizeof(int32_t)), count = (size_t)width;
+    size_t table = aligned((size_t)kv_cache_blocks_for(context_tokens) * sizeof(int32_t));
+    /* The search; all branches but the leader, and their tokens; every branch's next tokens and table; the finished ones' tokens. */
+    return 64 + aligned(sizeof(struct beam_search)) + (count - 1) * (aligned(sizeof(struct sequence)) + tokens) +
+           count * (tokens + table) + count * tokens;
+}
+
+static void *take_memory(char **at, size_t bytes) {
+    void *taken = *at;
+    *at += aligned(bytes);
+    return taken;
+}
+
+struct beam_search *beam_search_init(void *memory, const struct beam_settings *options, struct sequence *leader,
+                                     int64_t context_tokens) {
+    char *at = (char *)(((uintptr_t)memory + 63) / 64 * 64);
+    size_t tokens = (size_t)(leader->prompt_count + leader->max_tokens) * sizeof(int32_t);
+    struct beam_search *beams = take_memory(&at, sizeof *beams);
+    *beams = (struct beam_search){.options = *options, .leader = leader, .branches = {leader}};
+    for (int i = 1; i < options->width; i++) {
+        beams->branches[i] = take_memory(&at, sizeof(struct sequence));
+        sequence_init(beams->branches[i]);
+        beams->branches[i]->tokens = take_memory(&at, tokens);
+        beams->branches[i]->beams = beams;
+    }
+    for (int i = 0; i < options->width; i++) {
+        beams->next_tokens[i] = take_memory(&at, tokens);
+        beams->next_tables[i] = take_memory(&at, (size_t)kv_cache_blocks_for(context_tokens) * sizeof(int32_t));
+        beams->finished[i].tokens = take_memory(&at, tokens);
+    }
+    leader->beams = beams;
+    return beams;
+}
+
+/* ---- finished ------------------------------------------------------------------------------------------------------ */
+
+static double score_of(const struct beam_search *beams, double logprob, int64_t count) {
+    return logprob / pow((double)(count - beams->leader->prompt_count), beams->options.length_penalty);
+}
+
+/** Keep tokens[0..count) among the `width` best, if it is one of them. Earlier ones win a tie. */
+static void keep_finished(struct beam_search *beams, const int32_t *tokens, int64_t count, double logprob,
+                          enum finish_reason reason) {
+    double score = score_of(beams, logprob, count);
+    int width = beams->options.width, at = beams->finished_count;
+    if (at == width && score <= beams->finished[width - 1].score) return;
+    if (at < width)
+        beams->finished_count++;
+    else
+        at--;
+    struct hypothesis free_one = beams->finished[at];
+    for (; at > 0 && beams->finished[at - 1].score < score; at--) beams->finished[at] = beams->finished[at - 1];
+    memcpy(free_one.tokens, tokens, (size_t)count * sizeof *tokens);
+    beams->finished[at] =
+        (struct hypothesis){.tokens = free_one.tokens, .count = count, .score = score, .finish = reason};
+}
+
+/** Can no branch pass the worst of the finished ones? */
+static bool is_over(const struct beam_search *beams) {
+    if (beams->branch_count == 0) return true;
+    if (beams->finished_count < beams->options.width) return false;
+    if (beams->options.early_stopping) return true;
+    double best = beams->logprobs[0]; /* branches are in order */
+    return score_of(beams, best, beams->branches[0]->token_count) <= beams->finished[beams->options.width - 1].score;
+}
+
+/* ---- candidates ---------------------------------------------------------------------------------------------------- */
+
+static bool is_better(const struct candidate *a, const struct candidate *b) {
+    if (a->logprob != b->logprob) return a->logprob > b->logprob;
+    return a->branch != b->branch ? a->branch < b->branch : a->id < b->id;
+}
+
+/** Put `candidate` into the list of the `most` best, best first. */
+static void keep_best(struct candidate *list, int *count, int most, const struct candidate *candidate) {
+    if (*count == most && !is_better(candidate, &list[most - 1])) return;
+    int at = *count < most ? (*count)++ : most - 1;
+    for (; at > 0 && is_better(candidate, &list[at - 1]); at--) list[at] = list[at - 1];
+    list[at] = *candidate;
+}
+
+/** The best continuations of all parents. */
+static int find_candidates(struct scheduler *scheduler, struct beam_search *beams, int parents,
+                           struct candidate *list) {
+    struct token_logprob likeliest[CANDIDATES_MAX];
+    int count = 0, most = 2 * beams->options.width,
+        of_one = most < scheduler->options.vocabulary ? most : scheduler->options.vocabulary;
+    for (int b = 0; b < parents; b++) {
+        const struct sequence *branch = beams->branches[b];
+        struct token_history history = {.tokens = branch->tokens,
+                                        .prompt_count = (size_t)branch->prompt_count,
+                                        .count = (size_t)branch->token_count};
+        int found = sampler_likeliest(scheduler->sampler, &beams->leader->sampling, beams->logits[b], &history,
+                                      likeliest, of_one);
+        for (int i = 0; i < found; i++) {
+            struct candidate candidate = {
+                .logprob = beams->logprobs[b] + likeliest[i].logprob, .branch = b, .id = likeliest[i].id};
+            keep_best(list, &count, most, &candidate);
+        }
+    }
+    return count;
+}
+
+/* ---- branches ------------------------------------------------------------------------------------------------------ */
+
+/** Give a branch that was not there a slot and a place among those that run. */
+static void revive(struct scheduler *scheduler, struct beam_search *beams, struct sequence *branch) {
+    const struct sequence *leader = beams->leader;
+    branch->prompt_count = leader->prompt_count;
+    branch->max_tokens = leader->max_tokens;
+    branch->sampling = leader->sampling;
+    branch->priority = leader->priority;
+    branch->tenant = leader->tenant;
+    branch->tenant_key = leader->tenant_key;
+    branch->root = leader->root;
+    branch->was_admitted = true;
+    branch->order = leader->order;
+    branch->block_count = 0;
+    scheduler_give_slot(scheduler, branch, beams->slots[--beams->slot_count]);
+}
+
+/** What a continuation takes over. */
+struct parent {
+    const int32_t *tokens;
+    int64_t token_count, block_count, computed, recorded;
+    struct kv_prefix prefix;
+};
+
+static struct parent parent_of(const struct sequence *branch) {
+    return (struct parent){.tokens = branch->tokens,
+                           .token_count = branch->token_count,
+                           .block_count = branch->block_count,
+                           .computed = branch->computed,
+                           .recorded = branch->recorded,
+                           .prefix = branch->prefix};
+}
+
+/** Branch i of the next step is `next[i]`, a continuation of today's branches. */
+static void continue_with(struct scheduler *scheduler, struct beam_search *beams, int parents,
+                          const struct candidate *next, int count) {
+    struct kv_cache *cache = scheduler->options.cache;
+    struct parent before[BEAM_WIDTH_MAX];
+    for (int b = 0; b < parents; b++) before[b] = parent_of(beams->branches[b]);
+    for (int i = 0; i < count; i++) {
+        const struct parent *parent = &before[next[i].branch];
+        memcpy(beams->next_tokens[i], parent->tokens, (size_t)parent->token_count * sizeof *parent->tokens);
+        beams->next_tokens[i][parent->token_count] = next[i].id;
+        const int32_t *table = beams->branches[next[i].branch]->blocks;
+        memcpy(beams->next_tables[i], table, (size_t)parent->block_count * sizeof *table);
+        for (int64_t k = 0; k < parent->block_count; k++) kv_cache_ref(cache, table[k]);
+    }
+    for (int b = parents - 1; b >= 0; b--) scheduler_release_blocks(scheduler, beams->branches[b]);
+    for (int b = parents - 1; b >= count; b--) {
+        beams->slots[beams->slot_count++] = scheduler_take_slot(scheduler, beams->branches[b]);
+    }
+    for (int i = 0; i < count; i++) {
+        const struct parent *parent = &before[next[i].branch];
+        struct sequence *branch = beams->branches[i];
+        if (i >= parents) revive(scheduler, beams, branch);
+        int32_t *mine = branch->tokens;
+        branch->tokens = beams->next_tokens[i];
+        beams->next_tokens[i] = mine;
+        memcpy(branch->blocks, beams->next_tables[i], (size_t)parent->block_count * sizeof *branch->blocks);
+        branch->block_count = parent->block_count;
+        branch->tenant->blocks += parent->block_count;
+        branch->token_count = parent->token_count + 1;
+        branch->computed = parent->computed;
+        branch->recorded = parent->recorded;
+        branch->prefix = parent->prefix;
+        branch->planned = scheduler->step;
+        beams->logprobs[i] = next[i].logprob;
+    }
+    beams->branch_count = count;
+}
+
+/** The search is over: branches that live are hypotheses too when they could not go on. */
+static void finish_search(struct scheduler *scheduler, struct beam_search *beams) {
+    struct sequence *leader = beams->leader;
+    const char *error = beams->finished_count == 0 ? "the model gave no usable logits" : NULL;
+    scheduler_finish(scheduler, leader, error != NULL ? FINISH_ERROR : beams->finished[0].finish, error);
+}
+
+void beam_advance(struct scheduler *scheduler, struct beam_search *beams) {
+    struct candidate list[CANDIDATES_MAX], next[BEAM_WIDTH_MAX];
+    int parents = beams->branch_count > 0 ? beams->branch_count : 1,
+        found = find_candidates(scheduler, beams, parents, list), count = 0;
+    const struct sequence *leader = beams->leader;
+    int64_t length = beams->branches[0]->token_count + 1;
+    bool full = length == scheduler->options.context_tokens, last = length == sequence_limit(leader) || full;
+    for (int i = 0; i < found && count < beams->options.width; i++) {
+        const struct sequence *parent = beams->branches[list[i].branch];
+        bool ends = leader->owner->is_end != NULL && leader->owner->is_end(leader, list[i].id);
+        if (!ends && !last) {
+            next[count++] = list[i];
+            continue;
+        }
+        int32_t *tokens = beams->next_tokens[0];
+        memcpy(tokens, parent->tokens, (size_t)parent->token_count * sizeof *tokens);
+        tokens[parent->token_count] = list[i].id;
+        keep_finished(beams, tokens, length, list[i].logprob,
+                      ends   ? FINISH_STOP
+                      : full ? FINISH_MODEL_LENGTH
+                             : FINISH_LENGTH);
+    }
+    scheduler->stats.completion_tokens += (uint64_t)(last ? parents : count);
+    if (count > 0) continue_with(scheduler, beams, parents, next, count);
+    if (count == 0 || is_over(beams)) finish_search(scheduler, beams);
+}
+
+bool beams_are_ready(const struct beam_search *beams) {
+    for (int i = 0; i < beams->branch_count; i++) {
+        if (beams->branches[i]->slot < 0 || sequence_missing(beams->branches[i]) != 1) return false;
+    }
+    return beams->branch_count > 0;
+}
