@@ -89,7 +89,8 @@ static enum status open_upstream(struct gateway *gateway, struct error *err) {
     TRY_CLEANUP(read_secret(settings->service_token_file, &token, err));
     if (token != NULL && asprintf(&gateway->service_authorization, "Bearer %s", token) < 0)
         TRY_CLEANUP(error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory"));
-    struct redis_options redis = {.address = settings->redis_address, .password = password};
+    struct redis_options redis = {
+        .address = settings->redis_address, .password = password, .timeout_ns = settings->redis_timeout_ns};
     TRY_CLEANUP(redis_client_create(&redis, &gateway->redis, err));
     TRY_CLEANUP(rpc_client_create((int)settings->client_threads, &gateway->client, err));
     struct rpc_channel_options keys = {.target = settings->keys_address,

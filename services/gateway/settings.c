@@ -10,6 +10,8 @@ static const struct setting gateway_settings_table[] = {
     SETTING_STRING(S, grpc_listen, "grpc-listen", "127.0.0.1:8081", "ADDRESS", "gRPC address"),
     SETTING_STRING(S, redis_address, "redis", "127.0.0.1:7379", "ADDRESS", "Redis: limits and the list of workers"),
     SETTING_STRING(S, redis_password_file, "redis-password-file", NULL, "FILE", "file that holds the Redis password"),
+    SETTING_DURATION(S, redis_timeout_ns, "redis-timeout", "2s", 10e6, 60e9,
+                     "longest wait for one answer of Redis; then requests are refused (503)"),
     SETTING_STRING(S, keys_address, "keys", "127.0.0.1:7010", "ADDRESS", "gRPC address of the keys service"),
     SETTING_STRING(S, service_token_file, "service-token-file", NULL, "FILE",
                    "file with the token that the keys service wants from gateways"),
