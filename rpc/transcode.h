@@ -61,7 +61,8 @@ struct transcode_errors {
 };
 
 struct transcode_options {
-    bool strict; /* the strict dialect: fields, members and words marked OpenAI or extension are refused; maximum_strict applies */
+    bool
+        strict; /* the strict dialect: fields, members and words marked OpenAI or extension are refused; maximum_strict applies */
     int64_t elements_max; /* JSON values in one body; 0: LIMIT_PROTO_ELEMENTS */
 };
 

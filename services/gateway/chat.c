@@ -348,6 +348,7 @@ static void reserve(struct chat *chat, int64_t cost) {
 
 /** Ask for the next message, unless the client has too much waiting already: then when it caught up. */
 static void read_more_locked(struct chat *chat, struct chat_choice *choice) {
+    if (chat->plan.streams == 1) choice = &chat->choices[0]; /* whose call all of them share */
     if (chat->plan.stream && chat->request->front->pending_bytes(chat->request) > LIMIT_STREAM_PENDING_BYTES)
         choice->credit_owed = true;
     else if (choice->call != NULL)
@@ -421,7 +422,10 @@ static void on_end_locked(struct chat *chat, struct chat_choice *choice, const B
         chat_send_finish(chat, choice, last);
     else if (last)
         chat_send_answer(chat);
-    if (last) done_locked(chat);
+    if (last)
+        done_locked(chat);
+    else if (chat->plan.streams == 1)
+        read_more_locked(chat, choice);
 }
 
 /** Whose event it is, of those that share a stream. */

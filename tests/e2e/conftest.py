@@ -123,6 +123,20 @@ def parse(data):
         return data.decode(errors="replace")
 
 
+def error_detail(grpc_modules, error):
+    """The ErrorDetail inside grpc-status-details-bin, found without knowing google.rpc."""
+    blob = dict(error.trailing_metadata())["grpc-status-details-bin"]
+    at = blob.index(b"type.googleapis.com/bora.v1.ErrorDetail") + len(b"type.googleapis.com/bora.v1.ErrorDetail")
+    assert blob[at] == 0x12
+    length, shift, at = 0, 0, at + 1
+    while True:
+        length |= (blob[at] & 0x7F) << shift
+        shift, at = shift + 7, at + 1
+        if not blob[at - 1] & 0x80:
+            break
+    return grpc_modules.error.ErrorDetail.FromString(blob[at:at + length])
+
+
 @pytest.fixture(scope="module")
 def house(tmp_path_factory):
     house = House(tmp_path_factory.mktemp("house"))

@@ -6,7 +6,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
-from conftest import until
+from conftest import error_detail, until
 
 
 @pytest.fixture(scope="module")
@@ -40,18 +40,14 @@ def test_complete_and_stream_agree_with_http(chat, grpc_modules, house):
     assert over_http["choices"][0]["message"]["content"] == whole.choices[0].message.content.text
 
 
-def detail(grpc_modules, error):
-    """The ErrorDetail inside grpc-status-details-bin, found without knowing google.rpc."""
-    blob = dict(error.trailing_metadata())["grpc-status-details-bin"]
-    at = blob.index(b"type.googleapis.com/bora.v1.ErrorDetail") + len(b"type.googleapis.com/bora.v1.ErrorDetail")
-    assert blob[at] == 0x12
-    length, shift, at = 0, 0, at + 1
-    while True:
-        length |= (blob[at] & 0x7F) << shift
-        shift, at = shift + 7, at + 1
-        if not blob[at - 1] & 0x80:
-            break
-    return grpc_modules.error.ErrorDetail.FromString(blob[at:at + length])
+def test_sampling_extensions_work_and_are_checked(chat, grpc_modules, house):
+    def text(**fields):
+        return chat.CompleteChat(request(grpc_modules, house, "Tell me a story.", max_tokens=12, **fields), metadata=bearer(house.key)).choices[0].message.content.text
+
+    assert text(temperature=1.3, top_k=1, seed=3) == text(temperature=0) != text(temperature=1.3, seed=3)
+    with pytest.raises(grpc.RpcError) as caught:
+        text(typical_p=0, best_of=17)
+    assert [[step.name for step in e.loc] for e in error_detail(grpc_modules, caught.value).validation.detail] == [["body", "typical_p"], ["body", "best_of"]]
 
 
 def test_no_key_and_wrong_key_are_unauthenticated(chat, grpc_modules, house):
@@ -65,7 +61,7 @@ def test_out_of_range_names_the_path(chat, grpc_modules, house):
     with pytest.raises(grpc.RpcError) as caught:
         chat.CompleteChat(request(grpc_modules, house, temperature=3), metadata=bearer(house.key))
     assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT
-    error = detail(grpc_modules, caught.value).validation.detail[0]
+    error = error_detail(grpc_modules, caught.value).validation.detail[0]
     assert [step.name or step.index for step in error.loc] == ["body", "temperature"] and error.type == "less_than_equal"
 
 
@@ -75,7 +71,7 @@ def test_unknown_model_has_the_code(chat, grpc_modules, house):
     with pytest.raises(grpc.RpcError) as caught:
         chat.CompleteChat(bad, metadata=bearer(house.key))
     assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT
-    assert detail(grpc_modules, caught.value).error.code == "1500"
+    assert error_detail(grpc_modules, caught.value).error.code == "1500"
 
 
 def test_deadline_ends_the_call_and_frees_the_slot(chat, grpc_modules, house):

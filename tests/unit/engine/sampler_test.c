@@ -343,8 +343,7 @@ static void test_extreme_repetition_stays_finite(void **state) {
     struct sampling sampling = greedy;
     sampling.repetition_penalty = 5e-324;
     float logits[V] = {1, -1, INFINITY, NAN, 0, 0, 0, 0};
-    assert_int_equal(sampler_draw(sampler, &sampling, logits, &history, NULL),
-                     0); /* as large as the infinite one */
+    assert_int_equal(sampler_draw(sampler, &sampling, logits, &history, NULL), 0); /* as large as the infinite one */
     assert_true(logits[0] == FLT_MAX && logits[2] == FLT_MAX && logits[3] == -INFINITY);
     sampling.repetition_penalty = 10;
     float low[V] = {-FLT_MAX, -INFINITY, -INFINITY, -INFINITY, -INFINITY, -INFINITY, -INFINITY, -INFINITY};

@@ -1,0 +1,220 @@
+# Copyright Bora contributors
+# SPDX-License-Identifier: Apache-2.0
+"""What the gateway asks of a worker, and what it makes of the answers: a scripted worker beside the house's own."""
+import grpc
+import openai
+import pytest
+
+from conftest import error_detail, until
+from scripted_worker import Refusal, ScriptedWorker
+
+
+@pytest.fixture(scope="module")
+def worker(house, tmp_path_factory):
+    worker = ScriptedWorker(house, tmp_path_factory.mktemp("worker_protocol"))
+    until(lambda: house.send("GET", f"/v1/models/{worker.MODEL}")[0] == 200, "the gateway knows the scripted worker")
+    yield worker
+    worker.stop()
+
+
+def ask(house, worker, key=None, **fields):
+    return house.chat(key=key, **{"model": worker.MODEL, "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 20, **fields})
+
+
+# ---- settings ----
+
+
+def test_every_setting_reaches_the_worker(house, worker):
+    worker.reset(lambda start, index: worker.text("ok", [-1]))
+    status, _, body = ask(house, worker, temperature=0.7, top_p=0.9, top_k=40, min_p=0.05, typical_p=0.8, repetition_penalty=1.2, presence_penalty=-0.5, frequency_penalty=0.5, random_seed=11, logit_bias={"5": -3})
+    assert status == 200, body
+    sampling = worker.starts[0].sampling
+    assert (sampling.temperature, sampling.top_p, sampling.top_k, sampling.min_p, sampling.typical_p) == (0.7, 0.9, 40, 0.05, 0.8)
+    assert (sampling.repetition_penalty, sampling.presence_penalty, sampling.frequency_penalty, sampling.seed) == (1.2, -0.5, 0.5, 11)
+    assert (list(sampling.logit_bias_ids), list(sampling.logit_bias_values), sampling.top_logprobs) == ([5], [-3], -1)
+    assert not worker.starts[0].HasField("beam")
+
+
+@pytest.mark.parametrize("fields", [{}, {"top_k": -1}, {"top_k": 0, "min_p": 0, "typical_p": None, "repetition_penalty": None, "best_of": None, "use_beam_search": None}])
+def test_absent_and_off_are_zero(house, worker, fields):
+    worker.reset(lambda start, index: worker.text("ok", [-1]))
+    assert ask(house, worker, **fields)[0] == 200
+    sampling = worker.starts[0].sampling
+    assert (sampling.top_k, sampling.min_p, sampling.typical_p, sampling.repetition_penalty) == (0, 0, 0, 0)
+
+
+# ---- tenants ----
+
+
+def test_the_tenant_is_the_keys_and_nothing_in_the_body_changes_it(house, worker):
+    worker.reset(lambda start, index: worker.text("ok", [-1]))
+    named, _ = house.new_key(tenant="acme")
+    plain, plain_id = house.new_key()
+    for key in (named, plain):
+        assert ask(house, worker, key=key, user="acme2", prompt_cache_key="acme3", metadata={"tenant": "acme4"}, safety_identifier="acme5")[0] == 200
+    assert [start.tenant for start in worker.starts] == ["acme", plain_id]
+    for name in ("tenant", "cache_salt", "priority"):
+        status, _, body = ask(house, worker, **{name: "acme"})
+        assert status == 422 and body["detail"][0]["type"] == "extra_forbidden" and body["detail"][0]["loc"] == ["body", name]
+
+
+# ---- best_of ----
+
+CANDIDATES = [("a", [-3, -1]), ("b", [-0.5, -0.5, -4]), ("c", [-1, -1]), ("d", [-0.9])]  # means -2, -1.67, -1, -0.9
+
+
+def candidates(worker):
+    """By seed, for calls come in any order: the first candidate has the client's own."""
+    seen = {}
+
+    def script(start, index):
+        with worker.mutex:
+            place = seen.setdefault(start.sampling.seed, len(seen))
+        yield from worker.text(*CANDIDATES[place])
+
+    return script
+
+
+def test_best_of_answers_with_the_highest_mean(house, worker):
+    worker.reset(candidates(worker))
+    status, _, body = ask(house, worker, best_of=4, n=2, temperature=1, seed=5)
+    assert status == 200, body
+    assert [(c["index"], c["message"]["content"]) for c in body["choices"]] == [(0, "d"), (1, "c")]
+    assert all("logprobs" not in c for c in body["choices"])
+    assert body["usage"] == {"prompt_tokens": 10, "completion_tokens": 8, "total_tokens": 18}
+    seeds = {start.sampling.seed for start in worker.starts}
+    assert len(seeds) == 4 and 5 in seeds and all(start.sampling.top_logprobs == 0 for start in worker.starts)
+
+
+def test_best_of_returns_the_log_probabilities_of_its_choice(house, worker):
+    worker.reset(candidates(worker))
+    status, _, body = ask(house, worker, best_of=4, temperature=1, logprobs=True)
+    assert status == 200, body
+    assert [t["logprob"] for t in body["choices"][0]["logprobs"]["content"]] == pytest.approx([-0.9])
+
+
+def test_best_of_like_n_is_n(house, worker):
+    worker.reset(candidates(worker))
+    status, _, body = ask(house, worker, best_of=4, n=4, temperature=1)
+    assert status == 200 and sorted(c["message"]["content"] for c in body["choices"]) == ["a", "b", "c", "d"]
+    assert [c["index"] for c in body["choices"]] == [0, 1, 2, 3]
+    assert all(start.sampling.top_logprobs == -1 for start in worker.starts)
+
+
+def test_best_of_without_tokens_loses(house, worker):
+    def script(start, index):
+        yield from worker.text("" if index == 0 else "something", [] if index == 0 else [-50])
+
+    worker.reset(script)
+    status, _, body = ask(house, worker, best_of=2)
+    assert status == 200 and body["choices"][0]["message"]["content"] == "something"
+
+
+def test_best_of_reserves_for_every_candidate(house, worker):
+    worker.reset(candidates(worker))
+    key, _ = house.new_key(limits={"tokens_per_minute": 1000})
+    status, headers, _ = ask(house, worker, key=key, best_of=4, max_tokens=100)
+    assert status == 200 and int(headers["x-ratelimit-tokens-query-cost"]) == 10 + 400
+    assert ask(house, worker, key=key, best_of=10, max_tokens=100)[0] == 429
+
+
+# ---- beam search ----
+
+
+def test_beam_search_is_one_call_with_several_answers(house, worker):
+    def script(start, index):
+        for answer, (text, logprobs) in enumerate(CANDIDATES[:3]):
+            yield from worker.text(text, logprobs, answer)
+
+    worker.reset(script)
+    status, _, body = ask(house, worker, use_beam_search=True, best_of=6, n=3, length_penalty=0.5, early_stopping=True)
+    assert status == 200, body
+    assert [(c["index"], c["message"]["content"]) for c in body["choices"]] == [(0, "a"), (1, "b"), (2, "c")]
+    assert body["usage"]["completion_tokens"] == 7
+    assert len(worker.starts) == 1
+    beam = worker.starts[0].beam
+    assert (beam.width, beam.answers, beam.length_penalty, beam.early_stopping) == (6, 3, 0.5, True)
+    assert worker.starts[0].sampling.temperature == 0
+
+
+def test_beam_width_is_n_without_best_of(house, worker):
+    worker.reset(lambda start, index: (event for answer in range(4) for event in worker.text("x", [-1], answer)))
+    status, _, body = ask(house, worker, use_beam_search=True, n=4)
+    assert status == 200 and len(body["choices"]) == 4
+    assert (worker.starts[0].beam.width, worker.starts[0].beam.answers, worker.starts[0].beam.length_penalty) == (4, 4, 1)
+
+
+def test_beam_search_that_ends_early_is_an_error_not_half_an_answer(house, worker):
+    worker.reset(lambda start, index: worker.text("only one", [-1]))
+    assert ask(house, worker, use_beam_search=True, n=2)[0] == 503
+
+
+def test_a_worker_without_beam_search_is_a_400_that_costs_nothing(house, worker):
+    def script(start, index):
+        raise Refusal(grpc.StatusCode.UNIMPLEMENTED, "no beams")
+        yield
+
+    worker.reset(script)
+    key, _ = house.new_key(limits={"tokens_per_minute": 1000})
+    for _ in range(3):  # each reserves 910
+        status, _, body = ask(house, worker, key=key, use_beam_search=True, best_of=2, max_tokens=900)
+        assert (status, body["param"]) == (400, "use_beam_search"), body
+
+
+# ---- a full queue ----
+
+
+@pytest.mark.parametrize("milliseconds, seconds", [(2500, "3"), (1, "1"), (None, "1")])
+def test_a_full_queue_is_429_with_the_workers_hint(house, worker, milliseconds, seconds):
+    def script(start, index):
+        raise worker.full(milliseconds)
+        yield
+
+    worker.reset(script)
+    key, _ = house.new_key(limits={"tokens_per_minute": 1000})
+    for stream in (False, True):
+        for _ in range(2):  # a refusal costs nothing: each reserves 910
+            status, headers, body = ask(house, worker, key=key, max_tokens=900, stream=stream)
+            assert (status, body["code"], body["type"]) == (429, "3505", "service_tier_capacity_exceeded"), body
+            assert body["message"] == "Service tier capacity exceeded for this model." and headers["retry-after"] == seconds
+
+
+def test_a_full_queue_by_grpc_keeps_its_status_and_hint(house, worker, grpc_modules):
+    def script(start, index):
+        raise worker.full(2500)
+        yield
+
+    worker.reset(script)
+    with grpc.insecure_channel(f"127.0.0.1:{house.ports['grpc']}") as channel:
+        stub = grpc_modules.chat_grpc.ChatServiceStub(channel)
+        request = grpc_modules.chat.ChatCompletionRequest(model=worker.MODEL, messages=[grpc_modules.chat.ChatMessage(user=grpc_modules.chat.UserMessage(content=grpc_modules.chat.Content(text="Hi")))], max_tokens=5)
+        with pytest.raises(grpc.RpcError) as caught:
+            stub.CompleteChat(request, metadata=[("authorization", f"Bearer {house.key}")])
+    assert caught.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert error_detail(grpc_modules, caught.value).retry_after_ms == 2500
+
+
+def test_public_clients_see_a_rate_limit(house, worker):
+    def script(start, index):
+        raise worker.full(1500)
+        yield
+
+    worker.reset(script)
+    client = openai.OpenAI(base_url=house.base + "/v1", api_key=house.key, max_retries=0)
+    with pytest.raises(openai.RateLimitError) as caught:
+        client.chat.completions.create(model=worker.MODEL, messages=[{"role": "user", "content": "Hi"}])
+    assert caught.value.response.headers["retry-after"] == "2"
+
+
+def test_a_client_that_retries_gets_through(house, worker):
+    """The public client's own retries, by our Retry-After."""
+
+    def script(start, index):
+        if index == 0:
+            raise worker.full(200)
+        yield from worker.text("there", [-1])
+
+    worker.reset(script)
+    client = openai.OpenAI(base_url=house.base + "/v1", api_key=house.key, max_retries=2)
+    answer = client.chat.completions.create(model=worker.MODEL, messages=[{"role": "user", "content": "Hi"}])
+    assert answer.choices[0].message.content == "there" and worker.count == 2
