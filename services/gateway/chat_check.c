@@ -346,6 +346,8 @@ static bool convert_beam(struct request *request, struct chat_plan *plan, struct
     if (!search && REQUEST_HAS(early_stopping, EARLY_STOPPING) && m->early_stopping)
         return refuse(error, "early_stopping", "early_stopping needs use_beam_search to be true.");
     if (!search) return true;
+    if (REQUEST_HAS(logprobs, LOGPROBS) && m->logprobs)
+        return refuse(error, "logprobs", "A beam search gives no log-probabilities.");
     const char *drawing = drawing_setting(m);
     if (drawing != NULL)
         return refuse(error, drawing,

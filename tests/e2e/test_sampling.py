@@ -70,6 +70,37 @@ def test_best_of_like_n_streams(client, house):
     assert {c.choices[0].index for c in chunks} == {0, 1}
 
 
+def test_one_beam_is_greedy(client, house):
+    greedy = create(client, house, {}, temperature=0)
+    beam = create(client, house, {"use_beam_search": True}, temperature=0)
+    assert beam.choices[0].message.content == greedy.choices[0].message.content and beam.choices[0].finish_reason == greedy.choices[0].finish_reason
+    assert beam.usage.completion_tokens == greedy.usage.completion_tokens
+
+
+def test_beam_search_gives_the_n_best_of_its_beams(client, house):
+    extra = {"use_beam_search": True, "best_of": 6, "length_penalty": 1.0}
+    three = create(client, house, extra, n=3, temperature=0)
+    texts = [c.message.content for c in three.choices]
+    assert [c.index for c in three.choices] == [0, 1, 2] and len(set(texts)) == 3 and all(texts)
+    assert 0 < three.usage.completion_tokens <= 3 * 16
+    assert [c.message.content for c in create(client, house, extra, n=3, temperature=0).choices] == texts
+    assert create(client, house, extra, n=1, temperature=0).choices[0].message.content == texts[0]
+    width_by_n = create(client, house, {"use_beam_search": True}, n=6, temperature=0)
+    assert [c.message.content for c in width_by_n.choices][:3] == texts
+
+
+def test_a_beam_search_obeys_stop(client, house):
+    plain = create(client, house, {"use_beam_search": True, "best_of": 3}, temperature=0).choices[0].message.content
+    word = plain.split()[3]
+    stopped = create(client, house, {"use_beam_search": True, "best_of": 3}, temperature=0, stop=[word]).choices[0]
+    assert word not in stopped.message.content
+
+
+def test_a_beam_search_wider_than_the_worker_is_a_400(house, small_worker):
+    status, _, body = house.chat(model=small_worker, use_beam_search=True, best_of=2)
+    assert status == 400 and "2" in body["message"], body
+
+
 @pytest.mark.parametrize("extra, kind", [
     ({"top_k": -2}, "greater_than_equal"), ({"top_k": 1048577}, "less_than_equal"), ({"top_k": 1.5}, "int_from_float"), ({"min_p": -0.1}, "greater_than_equal"), ({"min_p": 1.1}, "less_than_equal"),
     ({"typical_p": 0}, "greater_than"), ({"typical_p": 1.1}, "less_than_equal"), ({"repetition_penalty": 0}, "greater_than"), ({"repetition_penalty": 11}, "less_than_equal"),
@@ -85,7 +116,7 @@ def test_outside_a_range_is_422_with_the_path(client, house, extra, kind):
 @pytest.mark.parametrize("extra, fields, param", [
     ({"best_of": 2}, {"n": 3}, "best_of"), ({"best_of": 3}, {"stream": True}, "best_of"), ({"length_penalty": 2}, {}, "length_penalty"), ({"early_stopping": True}, {}, "early_stopping"),
     ({"use_beam_search": True}, {"stream": True, "temperature": 0}, "use_beam_search"), ({"use_beam_search": True}, {}, "temperature"), ({"use_beam_search": True, "top_k": 5}, {"temperature": 0}, "top_k"),
-    ({"use_beam_search": True}, {"temperature": 0, "top_p": 0.5}, "top_p"), ({"best_of": 2, "prediction": {"type": "content", "content": "x"}}, {}, "prediction")])
+    ({"use_beam_search": True}, {"temperature": 0, "top_p": 0.5}, "top_p"), ({"use_beam_search": True}, {"temperature": 0, "logprobs": True}, "logprobs"), ({"best_of": 2, "prediction": {"type": "content", "content": "x"}}, {}, "prediction")])
 def test_what_cannot_go_together_is_a_400_by_name(client, house, extra, fields, param):
     with pytest.raises(openai.BadRequestError) as caught:
         create(client, house, extra, **fields)
