@@ -68,6 +68,7 @@ def parse_arguments(arguments=None):
     parser.add_argument("--variant", default="auto", choices=["auto", "plain", "avx2", "avx512"], help="instruction set of our side")
     parser.add_argument("--peer-variant", default="native", choices=list(peer.VARIANTS), help="build of the peer; avx2 is another twelve minutes")
     parser.add_argument("--no-peer", dest="peer", action="store_false", help="our side only")
+    parser.add_argument("--patience", type=float, default=0, metavar="SECONDS", help="per group of rows: wait for others to leave the processors alone, and repeat disturbed rounds")
     parser.add_argument("--json", metavar="FILE", help="write every round there too")
     options = parser.parse_args(arguments)
     options.names = [name for given in options.names or ["all"] for name in (ALL if given == "all" else [given])]

@@ -6,7 +6,6 @@ prefill: 512 random tokens at once into an empty cache. decode: 128 random token
 nothing is guessed ahead on either side.
 """
 import contextlib
-import os
 import statistics
 import subprocess
 import sys
@@ -15,6 +14,7 @@ import peer
 import workloads
 from places import clean_environment, program
 
+PEER = peer.NAME
 PREFILL, DECODE = 512, 128
 BANDWIDTH_SHARE = 0.8  # decode of a type other than Q4_1 may stop here instead of at its bar
 DECODE_BARS = {"Q4_1": 2.0}
@@ -37,6 +37,14 @@ def ours(model, threads, prefill, decode, variant):
     return parse_model_bench(done.stdout)
 
 
+def sides(model, threads, prefill, decode, options):
+    """{side: what measures one round}"""
+    measures = {"bora": lambda _: ours(model, threads, prefill, decode, options.variant)}
+    if options.peer:
+        measures[PEER] = lambda _: peer.bench(model, threads, prefill, decode, options.peer_variant)
+    return measures
+
+
 def decode_bar(kind, weight_bytes, read_bytes_s, peer_tok_s):
     """(bar, why): the type's own ratio, or BANDWIDTH_SHARE of what memory allows where that is less."""
     if kind in DECODE_BARS:
@@ -46,15 +54,10 @@ def decode_bar(kind, weight_bytes, read_bytes_s, peer_tok_s):
 
 
 def bench_workload(workload, threads, options, report):
-    model, mine, theirs = workload.path(), [], []
+    model = workload.path()
     prefill, decode = (PREFILL if "prefill" in options.tests else 0), (DECODE if "decode" in options.tests else 0)
-    steps = [lambda: mine.append(ours(model, threads, prefill, decode, options.variant))]
-    if options.peer:
-        steps.append(lambda: theirs.append(peer.bench(model, threads, prefill, decode, options.peer_variant)))
-    report.measure()
-    for number in range(options.rounds):
-        for step in steps if number % 2 == 0 else reversed(steps):
-            step()
+    samples = report.interleave(sides(model, threads, prefill, decode, options), options.rounds, options.patience)
+    mine, theirs = samples["bora"], samples.get(PEER, [])
     label = f"{workload.name}, {threads} thread{'s' if threads > 1 else ''}"
     read, weight_bytes = max(m["read_bytes_s"] for m in mine), mine[0]["weight_bytes"]
     if decode:
@@ -92,21 +95,20 @@ def busy_neighbour():
 
 def bench_neighbour(options, report):
     """decode with all threads while a spinning process shares the processors: share of the speed that is kept"""
-    model, threads = workloads.SMALL[0].path(), os.cpu_count()
+    model, threads = workloads.SMALL[0].path(), options.thread_counts[-1]
+    measures = sides(model, threads, 0, DECODE, options)
 
-    measures = {"bora": lambda: ours(model, threads, 0, DECODE, options.variant)["decode_tok_s"]}
-    if options.peer:
-        measures["llama.cpp"] = lambda: peer.bench(model, threads, 0, DECODE, options.peer_variant)["decode"]
-    alone, busy = {side: [] for side in ("bora", "llama.cpp")}, {side: [] for side in ("bora", "llama.cpp")}
-    report.measure()
-    for _ in range(options.rounds):
-        for side, measure in measures.items():
-            alone[side].append(measure())
-            with busy_neighbour():
-                busy[side].append(measure())
+    def alone_and_busy(measure):
+        alone = measure(0)
+        with busy_neighbour():
+            return alone, measure(0)
+
+    samples = report.interleave({side: lambda _, measure=measure: alone_and_busy(measure) for side, measure in measures.items()}, options.rounds, options.patience)
+    rate = {"bora": lambda m: m["decode_tok_s"], PEER: lambda m: m["decode"]}
+    alone, busy = ({side: [rate[side](pair[place]) for pair in samples.get(side, [])] for side in rate} for place in (0, 1))
     kept = {side: 100 * statistics.median(busy[side]) / statistics.median(alone[side]) for side in measures}
     label = f"135M Q4_1, {threads} threads"
-    report.row(f"decode alone {label}", alone["bora"], alone["llama.cpp"], "tok/s")
-    report.row(f"decode, busy neighbour {label}", busy["bora"], busy["llama.cpp"], "tok/s", f"keeps {' and '.join(f'{k:.0f} %' for k in kept.values())}")
+    report.row(f"decode alone {label}", alone["bora"], alone[PEER], "tok/s")
+    report.row(f"decode, busy neighbour {label}", busy["bora"], busy[PEER], "tok/s", f"keeps {' and '.join(f'{k:.0f} %' for k in kept.values())}")
     report.ratio("speed kept beside a busy neighbour", kept["bora"], NEIGHBOUR_BAR, unit=" %")
-    report.ratio("speed kept beside a busy neighbour, peer", kept.get("llama.cpp"), unit=" %")
+    report.ratio("speed kept beside a busy neighbour, peer", kept.get(PEER), unit=" %")

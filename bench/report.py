@@ -4,11 +4,12 @@
 import json
 import math
 import statistics
+import time
 from dataclasses import asdict, dataclass
 
-from machine import Others
+from machine import Others, wait_calm
 
-OTHERS_MAX = 0.1  # processors that others may use before a row says so
+OTHERS_MAX = 0.1  # processors that others may use before a round counts as disturbed and a row says so
 
 
 def percentile(values, share):
@@ -53,22 +54,31 @@ class Report:
 
     def __init__(self):
         self.rows, self.ratios = [], []
-        self.others = Others()
+        self.others_used = 0.0  # processors, while the latest rounds were made
 
-    def measure(self):
-        """The rows to come are measured from here on: what others use of the processors meanwhile is said in their notes."""
-        self.others.start()
+    def interleave(self, sides, rounds, patience_s=0.0):
+        """{side: [sides[side](round), ...]}: every side once a round, every other round the other way round. For `patience_s` at most, rounds
+        wait until others leave the processors alone, and more are made in place of those that were disturbed; the least disturbed count."""
+        made, until = [], time.perf_counter() + patience_s
+        while sum(used <= OTHERS_MAX for used, _ in made) < rounds and (len(made) < rounds or time.perf_counter() < until):
+            wait_calm(OTHERS_MAX, until)
+            others, order = Others(), list(sides) if len(made) % 2 == 0 else list(sides)[::-1]
+            samples = {side: sides[side](len(made)) for side in order}
+            made.append((others.processors(), samples))
+        chosen = sorted(range(len(made)), key=lambda number: max(made[number][0], OTHERS_MAX))[:rounds]
+        kept = [made[number] for number in sorted(chosen)]
+        self.others_used = statistics.mean(used for used, _ in kept)
+        return {side: [samples[side] for _, samples in kept] for side in sides}
 
     def row(self, what, ours, theirs, unit, note="", digits=1):
         """One line of the table; both sides' rounds. Returns the ratio of medians, None where the peer has none."""
         if not self.rows:
             print(self.format("what", "bora", "llama.cpp", "ratio", ""))
-        others = self.others.processors()
-        if others > OTHERS_MAX:
-            note += f"{', ' if note else ''}others used {others:.1f} processors"
+        if self.others_used > OTHERS_MAX:
+            note += f"{', ' if note else ''}others used {self.others_used:.1f} processors"
         ratio = statistics.median(ours) / statistics.median(theirs) if ours and theirs and statistics.median(theirs) else None
         print(self.format(f"{what}, {unit}", spread(ours, digits), spread(theirs, digits), f"{ratio:.2f}" if ratio is not None else "-", note), flush=True)
-        self.rows.append({"what": what, "unit": unit, "bora": list(ours), "peer": list(theirs), "ratio": ratio, "note": note, "others": round(others, 2)})
+        self.rows.append({"what": what, "unit": unit, "bora": list(ours), "peer": list(theirs), "ratio": ratio, "note": note, "others": round(self.others_used, 2)})
         return ratio
 
     def format(self, *cells):

@@ -41,13 +41,10 @@ def sides(options, *more):
         yield opened
 
 
-def in_rounds(opened, rounds, measure):
-    """{side: [measure(side, round), ...]}: in turn, every other round the other way round; [] for a side that is left out."""
-    samples = {"bora": [], PEER: []} | {side.name: [] for side in opened}
-    for number in range(rounds):
-        for side in opened if number % 2 == 0 else opened[::-1]:
-            samples[side.name].append(measure(side, number))
-    return samples
+def in_rounds(opened, options, report, measure):
+    """{side: [measure(side, round), ...]}; [] for a side that is left out."""
+    measures = {side.name: lambda number, side=side: measure(side, number) for side in opened}
+    return {"bora": [], PEER: []} | report.interleave(measures, options.rounds, options.patience)
 
 
 def median_of(samples, value):
@@ -79,8 +76,7 @@ def bench_streams(options, report):
     """1, 4, 8, 16 concurrent streams: tokens a second of all together, as shipped and without guessing ahead"""
     with sides(options, PLAIN) as opened:
         for count in STREAM_COUNTS:
-            report.measure()
-            rates = in_rounds(opened, options.rounds, lambda side, number: run_streams(side, count, STREAM_TOKENS, "streams", count, number))
+            rates = in_rounds(opened, options, report, lambda side, number: run_streams(side, count, STREAM_TOKENS, "streams", count, number))
             for name, note in (("bora", ""), (PLAIN[0], ", no guessing")):
                 label = f"{count} stream{'s' if count > 1 else ''} over HTTP{note}"
                 report.ratio(label, report.row(label, rates[name], rates[PEER], "tok/s"), STREAM_BARS.get(count))
@@ -117,8 +113,7 @@ def measure_gap(side, *seed):
 def bench_gap(options, report):
     """4 running streams when a prompt of 2,000 tokens arrives: their longest gap over their usual one"""
     with sides(options) as opened:
-        report.measure()
-        measured = in_rounds(opened, options.rounds, lambda side, number: measure_gap(side, number))
+        measured = in_rounds(opened, options, report, measure_gap)
     a, b = measured["bora"], measured[PEER]
     for place, what in enumerate(("usual gap of 4 streams", "longest gap, long prompt arrives", "the long prompt's time to first token")):
         report.row(what, [1e3 * m[place] for m in a], [1e3 * m[place] for m in b], "ms", f"the prompt has {a[0][3]} tokens" if place == 1 else "")
@@ -161,8 +156,7 @@ def measure_prefix(side, number):
 def bench_prefix(options, report):
     """64 requests at once with one system prompt of 1,000 tokens: prefill computed over the ideal"""
     with sides(options) as opened:
-        report.measure()
-        measured = in_rounds(opened, options.rounds, measure_prefix)
+        measured = in_rounds(opened, options, report, measure_prefix)
     a, b = measured["bora"], measured[PEER]
     report.row("prefill computed over ideal, 64 requests", [m[0] for m in a], [m[0] for m in b], "x", f"ideal {a[0][2]:.0f} tokens", digits=2)
     report.row(f"all 64 answered ({PREFIX_TOKENS} tokens each)", [m[1] for m in a], [m[1] for m in b], "s", digits=2)
@@ -220,15 +214,12 @@ def measure_tenants(side, keys, asks, number):
 
 def bench_tenants(options, report):
     """one tenant floods long prompts: the 99th percentile of another's time to first token over its time alone"""
-    times = {"bora": ([], []), PEER: ([], [])}
     with sides(options) as opened:
-        report.measure()
-        for side in opened:
-            # The peer knows no tenants; a few requests show what that means.
-            keys, asks, rounds = ([None, None], 5, 1) if side.name == PEER else ([side.new_key("quiet"), side.new_key("loud")], 20, options.rounds)
-            for number in range(rounds):
-                for kept, new in zip(times[side.name], measure_tenants(side, keys, asks, number)):
-                    kept += new
+        keys = [opened[0].new_key("quiet"), opened[0].new_key("loud")]
+        rounds = in_rounds(opened[:1], options, report, lambda side, number: measure_tenants(side, keys, 20, number))["bora"]
+        # The peer knows no tenants; a few requests show what that means.
+        peer_rounds = [measure_tenants(side, (None, None), 5, 0) for side in opened[1:]]
+    times = {name: [sum((r[place] for r in made), []) for place in (0, 1)] for name, made in (("bora", rounds), (PEER, peer_rounds))}
     for place, what in enumerate(("alone", "beside a flood")):
         a, b = times["bora"][place], times[PEER][place]
         p99 = [f"{1e3 * percentile(t, 0.99):.0f} of {len(t)}" for t in (a, b) if t]
@@ -243,15 +234,9 @@ def bench_tenants(options, report):
 
 def bench_start(options, report):
     """from exec to ready with a warm page cache"""
-    seconds = {"bora": [], PEER: []}
-    theirs = PeerServer(workloads.REAL, options.thread_counts[-1], options.peer_variant) if options.peer else None
+    theirs = PeerServer(workloads.REAL, options.thread_counts[-1], options.peer_variant)
     with House(workloads.REAL, options.thread_counts[-1], options.variant) as ours:
-        report.measure()
-        for _ in range(options.rounds):
-            ours.stop_worker()
-            seconds["bora"].append(ours.start_worker())
-            if theirs:
-                seconds[PEER].append(theirs.start())
-                theirs.stop()
+        measures = {"bora": lambda _: ours.restart_worker()} | ({PEER: lambda _: theirs.start_and_stop()} if options.peer else {})
+        seconds = {PEER: []} | report.interleave(measures, options.rounds, options.patience)
     report.row("start to ready, 135M Q4_1", seconds["bora"], seconds[PEER], "s", digits=3)
     report.ratio("start to ready", statistics.median(seconds["bora"]), START_BAR, at_least=False, unit=" s")

@@ -123,9 +123,11 @@ class House:
         wait_ready(lambda: house.running_pid("worker") is not None, self.ports["worker_metrics"], "/readyz", f"the worker ({self.folder}/log/worker.log)")
         return time.perf_counter() - began
 
-    def stop_worker(self):
+    def restart_worker(self):
+        """Seconds from exec to ready."""
         self.use()
         house.stop("worker")
+        return self.start_worker()
 
     def new_key(self, tenant):
         """A key whose limits nobody reaches."""
@@ -133,11 +135,16 @@ class House:
         admin = house.secret_file("admin-key", "bora_admin_").read_text().strip()
         body = {"name": tenant, "tenant": tenant, "limits": {"requests_per_minute": 1000000, "tokens_per_minute": 1000000000}}
         request = urllib.request.Request(f"http://127.0.0.1:{self.port}/v1/admin/api-keys", data=json.dumps(body).encode(), headers={"Authorization": f"Bearer {admin}", "Content-Type": "application/json"})
-        try:
-            with urllib.request.urlopen(request, timeout=10) as answer:
-                return json.load(answer)["key"]
-        except urllib.error.HTTPError as error:
-            sys.exit(f"bench: no key could be made: {error.read().decode(errors='replace')}")
+        until = time.perf_counter() + READY_SECONDS
+        while True:
+            try:
+                with urllib.request.urlopen(request, timeout=10) as answer:
+                    return json.load(answer)["key"]
+            except urllib.error.HTTPError as error:
+                # On a busy machine the gateway may not have reached the keys service yet.
+                if error.code != 503 or time.perf_counter() > until:
+                    sys.exit(f"bench: no key could be made: {error.read().decode(errors='replace')}")
+            time.sleep(0.1)
 
     def client(self):
         return client.Client(self.port, self.key)
@@ -151,18 +158,17 @@ class House:
 
 
 class PeerServer:
-    name = "llama.cpp"
+    name = peer.NAME
 
     def __init__(self, model, threads, variant):
         self.model, self.threads, self.variant = model, threads, variant
         self.port = free_ports(len(PORT_NAMES) + 1)[-1]
         self.process = None
-        peer.programs(variant)
 
     def start(self):
         """Seconds from exec to ready."""
-        began = time.perf_counter()
         command = peer.server_command(self.model, self.threads, self.port, SLOTS, SLOTS * SLOT_TOKENS, self.variant)
+        began = time.perf_counter()
         self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=clean_environment())
         wait_ready(lambda: self.process.poll() is None, self.port, "/health", "llama-server")
         return time.perf_counter() - began
@@ -176,8 +182,17 @@ class PeerServer:
                 self.process.kill()
                 self.process.wait()
 
+    def start_and_stop(self):
+        seconds = self.start()
+        self.stop()
+        return seconds
+
     def __enter__(self):
-        self.start()
+        try:
+            self.start()
+        except BaseException:
+            self.stop()
+            raise
         return self
 
     def __exit__(self, *_):

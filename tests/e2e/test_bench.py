@@ -192,3 +192,41 @@ def test_a_seed_gives_the_same_bytes(tmp_path):
         return (tmp_path / name).read_bytes()
 
     assert made("a", "3") == made("b", "3") != made("c", "4")
+
+
+# ---- rounds ------------------------------------------------------------------------------------------------------------
+
+
+class Disturbance:
+    """Stands for machine.Others: what others used beside each round."""
+
+    def __init__(self, used):
+        self.used = iter(used)
+
+    def __call__(self):
+        return self
+
+    def processors(self):
+        return next(self.used)
+
+
+def interleaved(monkeypatch, used, rounds, patience_s):
+    calls = []
+    monkeypatch.setattr(report, "Others", Disturbance(used))
+    monkeypatch.setattr(report, "wait_calm", lambda most, until: None)
+    table = report.Report()
+    sides = {name: lambda number, name=name: calls.append(name) or number for name in "ab"}
+    return table.interleave(sides, rounds, patience_s), "".join(calls), table.others_used
+
+
+def test_rounds_alternate_and_are_all_kept_without_patience(monkeypatch):
+    samples, calls, used = interleaved(monkeypatch, [0.0, 0.6, 0.0], 3, 0)
+    assert samples == {"a": [0, 1, 2], "b": [0, 1, 2]}
+    assert calls == "abbaab"
+    assert used == pytest.approx(0.2)
+
+
+def test_patience_repeats_disturbed_rounds(monkeypatch):
+    samples, _, used = interleaved(monkeypatch, [0.0, 0.6, 0.05, 0.9, 0.02], 3, 60)
+    assert samples["a"] == [0, 2, 4]
+    assert used < report.OTHERS_MAX
