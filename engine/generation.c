@@ -156,7 +156,9 @@ static void report_answers(struct generation *generation, enum finish_reason fin
     for (int i = 0; i < generation->answers; i++) {
         bool found = !failed && i < beams->finished_count;
         const struct hypothesis *answer = found ? &beams->finished[i] : &nothing;
-        struct generation_event event = {.finish = failed ? finish : answer->finish,
+        struct generation_event event = {.text = bytes_view_string(""),
+                                         .ids = generation->sequence.tokens,
+                                         .finish = failed ? finish : answer->finish,
                                          .prompt_tokens = prompt,
                                          .cached_tokens = generation->sequence.cached_tokens,
                                          .answer = i,
