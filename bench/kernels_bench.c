@@ -162,7 +162,7 @@ static double time_attention(struct kernels *kernels, enum kv_type type, const s
 }
 
 static void bench_attention(struct kernels *kernels) {
-    static const struct attention_case cases[] = {{1, 1, 256},  {1, 1, 2048}, {1, 1, 8192},  {8, 1, 1024},
+    static const struct attention_case cases[] = {{1, 1, 256},  {1, 1, 2048}, {1, 1, 8192},  {8, 1, 1024}, {8, 1, 8192},
                                                   {1, 8, 2048}, {1, 64, 512}, {1, 64, 2048}, {1, 64, 8192}};
     for (int type = KV_F32; type <= KV_INT8; type++) {
         for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {

@@ -293,7 +293,7 @@ struct attention_scratch *attention_scratch_create(const struct kernels_options 
     *scratch =
         (struct attention_scratch){.q = cpu_allocate(rows * HEAD_DIM_MAX, sizeof(float)),
                                    .scores = cpu_allocate(rows * ATTENTION_RANGE, sizeof(float)),
-                                   .converted = cpu_allocate((size_t)HEAD_DIM_MAX * KV_BLOCK_TOKENS_MAX, sizeof(float)),
+                                   .converted = cpu_allocate((size_t)HEAD_DIM_MAX * ATTENTION_CONVERTED, sizeof(float)),
                                    .accumulators = cpu_allocate(2 * rows * HEAD_DIM_MAX, sizeof(float)),
                                    .begin = calloc(rows, sizeof(int)),
                                    .end = calloc(rows, sizeof(int)),

@@ -18,7 +18,7 @@
  *     accumulators of a tile x hd     sum over the keys in ascending order of weight[r][j] * values[j][k]
  *
  * Every sum has one accumulator, so that a tile's height changes no bit. f16, bf16 and int8 become f32 in registers, or, when more
- * than two tiles read a block, once in `converted`; both are exact.
+ * than two tiles read it, once in `converted`; both are exact.
  *
  * A row never multiplies a position that it may not see, not even by zero: what lies there may be stale, or NaN.
  */
@@ -28,8 +28,9 @@
 #include "kernels/kv_layout.h"
 
 enum {
-    ATTENTION_RANGE = 256,    /* positions; a multiple of every block_tokens */
-    ATTENTION_STACK_ROWS = 48 /* a stack has this many rows at most, or one token's group if that is more */
+    ATTENTION_RANGE = 256,     /* positions; a multiple of every block_tokens */
+    ATTENTION_STACK_ROWS = 96, /* a stack has this many rows at most, or one token's group if that is more */
+    ATTENTION_CONVERTED = 64   /* positions converted at a time */
 };
 
 /** One row's softmax over some positions. Nothing seen: sum is 0 and the rest is not read. */
@@ -46,7 +47,7 @@ struct attention_stack {
     const int *begin, *end;                      /* [rows] the positions a row sees, counted from the range's first */
     struct kv_head blocks[ATTENTION_RANGE / 32]; /* of the range; the ones that nobody sees are not read */
     float *scores;                               /* [rows][ATTENTION_RANGE] scratch */
-    float *converted;                            /* [block_tokens * hd] scratch */
+    float *converted;                            /* [ATTENTION_CONVERTED * hd] scratch */
     struct attention_part *parts;                /* [rows] out */
 };
 

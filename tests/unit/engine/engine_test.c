@@ -584,6 +584,25 @@ static void refused(struct engine_options options, enum status status, const cha
     assert_null(engine);
 }
 
+/** From the options' name to the kernels. */
+static void test_every_kv_type_generates(void **state) {
+    (void)state;
+    static const char *const types[] = {"f32", "f16", "bf16", "int8"};
+    for (size_t i = 0; i < sizeof types / sizeof types[0]; i++) {
+        struct engine_options options = default_options();
+        options.kv_type = types[i];
+        struct engine *engine = open_engine(&options);
+        struct client client;
+        client_init(&client, engine);
+        struct generation_request request = request_of(&client, prompt, 40, 20);
+        run(engine, &client, &request);
+        assert_int_equal(client.finish, FINISH_LENGTH);
+        assert_int_equal(client.id_count, 20);
+        client_deinit(&client);
+        engine_close(engine);
+    }
+}
+
 static void test_opening_says_what_is_wrong(void **state) {
     (void)state;
     struct engine_options good = default_options(), bad;
@@ -664,6 +683,7 @@ int main(void) {
         cmocka_unit_test(test_metrics_count),
         cmocka_unit_test(test_many_at_once_equal_one_by_one),
         cmocka_unit_test(test_many_threads_submit_pause_and_cancel),
+        cmocka_unit_test(test_every_kv_type_generates),
         cmocka_unit_test(test_opening_says_what_is_wrong),
         cmocka_unit_test(test_description_and_smaller_context),
         cmocka_unit_test(test_tokenize_lays_out_the_conversation),
