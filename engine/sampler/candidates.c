@@ -7,9 +7,14 @@
 enum { DIGIT_BITS = 8, BUCKETS = 1 << DIGIT_BITS, KEY_BITS = 32 };
 
 double candidates_sum(const struct candidates *candidates) {
-    double sum = 0;
-    for (int32_t i = 0; i < candidates->count; i++) sum += candidates->items[i].weight;
-    return sum;
+    enum { LANES = 4 }; /* an addition waits for the last one: four chains take a quarter of the time */
+    double sums[LANES] = {0};
+    int32_t i = 0;
+    for (; i + LANES <= candidates->count; i += LANES) {
+        for (int lane = 0; lane < LANES; lane++) sums[lane] += candidates->items[i + lane].weight;
+    }
+    for (; i < candidates->count; i++) sums[0] += candidates->items[i].weight;
+    return (sums[0] + sums[1]) + (sums[2] + sums[3]);
 }
 
 /** What is kept so far: everything in better buckets. */

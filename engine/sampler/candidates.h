@@ -33,7 +33,7 @@ static inline uint32_t candidate_key(float value) {
     return bits;
 }
 
-/** Sum of all weights, in order. */
+/** Sum of all weights, in a fixed order. */
 double candidates_sum(const struct candidates *candidates);
 
 /** Keep the best until they number `most` or hold `mass`, whichever comes first; at least one. All, when neither is reached. The order

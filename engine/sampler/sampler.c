@@ -150,12 +150,20 @@ static int32_t prepare(struct sampler *sampler, const struct sampling *sampling,
 
 /* ---- filters ------------------------------------------------------------------------------------------------------- */
 
-/** Those with a weight above 0 of at least `least`. */
-static void gather(struct sampler *sampler, float least) {
+/** The draw's settings and its distribution, as the filters see them. */
+struct distribution {
+    const float *logits;
+    float maximum, inverse_temperature;
+    double total; /* of the weights */
+};
+
+/** Those with a weight above 0 of at least `share`. */
+static void gather(struct sampler *sampler, double share) {
     struct candidates *candidates = &sampler->candidates;
     const float *weights = sampler->weights;
     candidates->count = 0;
-    if (least < FLT_MIN) least = FLT_MIN; /* weights are 0 or normal */
+    float least = (float)fmax(share, FLT_MIN); /* weights are 0 or normal */
+    if (least < share) least = nextafterf(least, INFINITY);
     for (int32_t block = 0; block < softmax_blocks(sampler->vocabulary); block++) {
         if (sampler->block_maxima[block] < least) continue;
         int32_t first = block * SOFTMAX_BLOCK, end = first + SOFTMAX_BLOCK;
@@ -183,44 +191,66 @@ static float reached_by(struct sampler *sampler, int32_t k) {
     return least;
 }
 
-/** Gather what top_k, top_p and min_p leave. `total` is the sum of all weights. */
+/** Of a share of the mass, the rest: all that weigh less than this hold no more together. Less a little, for rounding. */
+static double rest_of(const struct sampler *sampler, double share, double total) {
+    return (1 - share) * total / sampler->vocabulary * (1 - 1e-6);
+}
+
+/** Gather what top_k, top_p and min_p leave. */
 static void keep_likely(struct sampler *sampler, const struct sampling *sampling, double total) {
     struct candidates *candidates = &sampler->candidates;
-    if (sampling->top_k > 0 && sampling->top_k < sampler->vocabulary) {
+    bool top_k = sampling->top_k > 0 && sampling->top_k < sampler->vocabulary;
+    if (top_k) {
         gather(sampler, reached_by(sampler, sampling->top_k));
         candidates_keep(candidates, sampling->top_k, INFINITY);
         total = candidates_sum(candidates);
     } else {
-        /* All that lie below (1 - top_p) / V of the sum hold at most 1 - top_p of it together: the others suffice. */
-        gather(sampler, (float)fmax((1 - sampling->top_p) * total / sampler->vocabulary * (1 - 1e-6), sampling->min_p));
+        gather(sampler, fmax(rest_of(sampler, sampling->top_p, total), sampling->min_p));
     }
     if (sampling->top_p < 1) candidates_keep(candidates, INT32_MAX, sampling->top_p * total);
+    if (!top_k || sampling->min_p == 0) return; /* or min_p was done while gathering */
     int32_t kept = 0;
-    for (int32_t i = 0; i < candidates->count && sampling->min_p > 0; i++) {
+    for (int32_t i = 0; i < candidates->count; i++) {
         candidates->items[kept] = candidates->items[i];
         kept += candidates->items[i].weight >= sampling->min_p; /* the likeliest one's weight is 1 */
     }
-    if (sampling->min_p > 0) candidates->count = kept;
+    candidates->count = kept;
+}
+
+/** Keep candidates by the distance of x_i = ln weight_i from `mean`, until they hold `mass`. */
+static void keep_nearest(struct candidates *candidates, const struct distribution *from, double mean, double mass) {
+    for (int32_t i = 0; i < candidates->count; i++) {
+        struct candidate *item = &candidates->items[i];
+        float x = (from->logits[item->id] - from->maximum) * from->inverse_temperature;
+        item->key = ~candidate_key((float)fabs((double)x - mean)); /* the nearest is the best */
+    }
+    candidates_keep(candidates, INT32_MAX, mass);
 }
 
 /**
  * With x_i = ln weight_i, ln p_i = x_i - ln sum, so the distance of the surprise from the entropy is
- *     |-ln p_i + sum_j p_j ln p_j| = |x_i - sum_j p_j x_j|.
+ *     |-ln p_i + sum_j p_j ln p_j| = |x_i - mean|,  mean = sum_j p_j x_j.
+ * Of what other filters left.
  */
-static void keep_typical(struct candidates *candidates, double typical_p, const float *logits, float maximum,
-                         float inverse_temperature) {
-    double total = candidates_sum(candidates), mean = 0;
+static void keep_typical(struct candidates *candidates, double typical_p, const struct distribution *from) {
+    double total = candidates_sum(candidates), moment = 0;
     for (int32_t i = 0; i < candidates->count; i++) {
         const struct candidate *item = &candidates->items[i];
-        mean += item->weight * (double)((logits[item->id] - maximum) * inverse_temperature);
+        moment += item->weight * (double)((from->logits[item->id] - from->maximum) * from->inverse_temperature);
     }
-    mean /= total;
-    for (int32_t i = 0; i < candidates->count; i++) {
-        struct candidate *item = &candidates->items[i];
-        double distance = fabs((double)((logits[item->id] - maximum) * inverse_temperature) - mean);
-        item->key = ~candidate_key((float)distance); /* the nearest is the best */
-    }
-    candidates_keep(candidates, INT32_MAX, typical_p * total);
+    keep_nearest(candidates, from, moment / total, typical_p * total);
+}
+
+/**
+ * The same over everything. Most tokens are hopeless: those below `rest` hold at most what typical_p leaves out, and those below
+ * e^(2 mean) are farther from the mean than the likeliest one, x = 0, so that a token below both comes after all others.
+ */
+static void keep_typical_of_all(struct sampler *sampler, double typical_p, const struct distribution *from) {
+    double mean =
+        softmax_moment(from->logits, sampler->vocabulary, from->maximum, from->inverse_temperature, sampler->weights) /
+        from->total;
+    gather(sampler, fmin(rest_of(sampler, typical_p, from->total), exp(2 * mean) * (1 - 1e-6)));
+    keep_nearest(&sampler->candidates, from, mean, typical_p * from->total);
 }
 
 /* ---- drawing ------------------------------------------------------------------------------------------------------- */
@@ -253,15 +283,17 @@ static int32_t draw_any(const struct sampler *sampler, double total, double u) {
 
 static int32_t draw(struct sampler *sampler, const struct sampling *sampling, const float *logits, float maximum,
                     double u) {
-    float inverse = (float)fmin(1 / sampling->temperature, FLT_MAX);
-    double total = softmax_weights(logits, sampler->vocabulary, maximum, inverse, sampler->weights, sampler->block_sums,
-                                   sampler->block_maxima);
+    struct distribution from = {
+        .logits = logits, .maximum = maximum, .inverse_temperature = (float)fmin(1 / sampling->temperature, FLT_MAX)};
+    from.total = softmax_weights(logits, sampler->vocabulary, maximum, from.inverse_temperature, sampler->weights,
+                                 sampler->block_sums, sampler->block_maxima);
     bool likely =
         (sampling->top_k > 0 && sampling->top_k < sampler->vocabulary) || sampling->top_p < 1 || sampling->min_p > 0;
     bool typical = sampling->typical_p > 0 && sampling->typical_p < 1;
-    if (!likely && !typical) return draw_any(sampler, total, u);
-    keep_likely(sampler, sampling, total);
-    if (typical) keep_typical(&sampler->candidates, sampling->typical_p, logits, maximum, inverse);
+    if (!likely && !typical) return draw_any(sampler, from.total, u);
+    if (likely) keep_likely(sampler, sampling, from.total);
+    if (typical && likely) keep_typical(&sampler->candidates, sampling->typical_p, &from);
+    if (typical && !likely) keep_typical_of_all(sampler, sampling->typical_p, &from);
     return draw_candidate(&sampler->candidates, u);
 }
 

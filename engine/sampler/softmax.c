@@ -92,24 +92,28 @@ struct exp_sum {
     float maximum;
 };
 
+static inline floats weigh(floats logits, float maximum, float inverse) {
+    /* -inf * 0 is NaN and gives 0 too; a difference that overflows gives -inf */
+    floats w = exp_lanes((logits - maximum) * inverse);
+    return pick(logits > -INFINITY, w, all(0));
+}
+
 /** One block; `count` <= SOFTMAX_BLOCK. */
 static struct exp_sum weigh_block(const float *logits, int32_t count, float maximum, float inverse, float *weights) {
     doubles sum = {0, 0, 0, 0};
     floats largest = all(0);
-    for (int32_t i = 0; i < count; i += LANES) {
-        int32_t left = count - i < LANES ? count - i : LANES;
+    int32_t i = 0;
+    for (; i + LANES <= count; i += LANES) {
+        floats w = weigh(load(logits + i), maximum, inverse);
+        store(weights + i, w);
+        sum += __builtin_convertvector(w, doubles);
+        largest = pick(w > largest, w, largest);
+    }
+    if (i < count) {
         floats v = all(-INFINITY);
-        if (left == LANES)
-            v = load(logits + i);
-        else
-            memcpy(&v, logits + i, (size_t)left * sizeof *logits);
-        /* -inf * 0 is NaN and gives 0 too; a difference that overflows gives -inf */
-        floats w = exp_lanes((v - maximum) * inverse);
-        w = pick(v > -INFINITY, w, all(0));
-        if (left == LANES)
-            store(weights + i, w);
-        else
-            memcpy(weights + i, &w, (size_t)left * sizeof *weights);
+        memcpy(&v, logits + i, (size_t)(count - i) * sizeof *logits);
+        floats w = weigh(v, maximum, inverse);
+        memcpy(weights + i, &w, (size_t)(count - i) * sizeof *weights);
         sum += __builtin_convertvector(w, doubles);
         largest = pick(w > largest, w, largest);
     }
@@ -128,6 +132,21 @@ double softmax_weights(const float *logits, int32_t count, float maximum, float 
         if (sums == NULL) continue;
         sums[block] = part.sum;
         maxima[block] = part.maximum;
+    }
+    return total;
+}
+
+double softmax_moment(const float *logits, int32_t count, float maximum, float inverse_temperature,
+                      const float *weights) {
+    doubles sum = {0, 0, 0, 0};
+    int32_t i = 0;
+    for (; i + LANES <= count; i += LANES) {
+        floats w = load(weights + i), x = (load(logits + i) - maximum) * inverse_temperature;
+        sum += __builtin_convertvector(pick(w > 0, w * x, all(0)), doubles);
+    }
+    double total = (sum[0] + sum[1]) + (sum[2] + sum[3]);
+    for (; i < count; i++) {
+        if (weights[i] > 0) total += weights[i] * ((logits[i] - maximum) * inverse_temperature);
     }
     return total;
 }

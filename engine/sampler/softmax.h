@@ -43,4 +43,8 @@ int32_t softmax_clean(float *logits, int32_t count);
 double softmax_weights(const float *logits, int32_t count, float maximum, float inverse_temperature, float *weights,
                        double *sums, float *maxima);
 
+/** sum_i weights[i] * x_i with x_i = (logits[i] - maximum) * inverse_temperature, of the same arguments. */
+double softmax_moment(const float *logits, int32_t count, float maximum, float inverse_temperature,
+                      const float *weights);
+
 #endif

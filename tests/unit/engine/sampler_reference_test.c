@@ -125,8 +125,11 @@ static void test_draws_agree_with_the_definition(void **state) {
         check_ok(sampler_create(vocabulary, &sampler, &check_error));
         for (int c = 0; c < cases; c++) {
             double spread = CHOOSE(0.5, 4, 12, 30), step = CHOOSE(0, 0, 0.5); /* with a step: many ties */
+            bool plateaus =
+                CHOOSE(0, 0, 0, 1) > 0; /* one far above many, and some below: the likeliest is not typical */
             for (int i = 0; i < vocabulary; i++) {
                 double logit = spread * (uniform(&counter) + uniform(&counter) - 1);
+                if (plateaus) logit = (i == vocabulary / 2 ? 5 : i % 3 > 0 ? 0 : -3) + 0.01 * logit;
                 logits[i] = (float)(step > 0 ? round(logit / step) * step : logit);
             }
             int32_t tokens[HISTORY];

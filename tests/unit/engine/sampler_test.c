@@ -373,6 +373,26 @@ static void test_typical_keeps_the_least_surprising_surprise(void **state) {
     assert_int_equal(counts[0], 1000);
 }
 
+/** One token far above 1,500 equal ones, and 500 below: the likeliest is the least typical, and unlikely ones come before it. */
+static void test_the_likeliest_may_be_the_least_typical(void **state) {
+    (void)state;
+    enum { PLATEAU = 1500, ALL = 2001 };
+    /* masses 0.0887, 0.8966, 0.0149; distances 4.60, 0.40, 3.40 */
+    float *logits = malloc(ALL * sizeof *logits);
+    for (int i = 0; i < ALL; i++) logits[i] = i == 0 ? 0 : i <= PLATEAU ? -5 : -8;
+    struct sampling sampling = greedy;
+    sampling.temperature = 1;
+    sampling.typical_p = 0.905;
+    int below = 0;
+    for (uint64_t position = 0; position < 2000; position++) {
+        int32_t id = draw_at(&sampling, logits, ALL, position, NULL);
+        assert_int_not_equal(id, 0);
+        below += id > PLATEAU;
+    }
+    assert_in_range(below, 5, 60); /* 18 are expected */
+    free(logits);
+}
+
 static void test_neutral_settings_are_off(void **state) {
     (void)state;
     float logits[V] = {0, 1, 2, 3, -1, 0.5f, -20, 1.5f};
@@ -535,6 +555,7 @@ int main(void) {
         cmocka_unit_test(test_repetition_counts_prompt_and_output_once),
         cmocka_unit_test(test_extreme_repetition_stays_finite),
         cmocka_unit_test(test_typical_keeps_the_least_surprising_surprise),
+        cmocka_unit_test(test_the_likeliest_may_be_the_least_typical),
         cmocka_unit_test(test_neutral_settings_are_off),
         cmocka_unit_test(test_nothing_is_left_from_other_draws),
         cmocka_unit_test(test_all_filters_survive_nan_and_infinity),
