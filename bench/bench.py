@@ -7,9 +7,11 @@ docs/BENCHMARKS.md says what is measured and keeps the results.
 """
 import argparse
 import os
+import shlex
 import signal
 import subprocess
 import sys
+import time
 
 import engine
 import peer
@@ -70,6 +72,7 @@ def parse_arguments(arguments=None):
     parser.add_argument("--no-peer", dest="peer", action="store_false", help="our side only")
     parser.add_argument("--patience", type=float, default=0, metavar="SECONDS", help="per group of rows: wait for others to leave the processors alone, and repeat disturbed rounds")
     parser.add_argument("--json", metavar="FILE", help="write every round there too")
+    parser.add_argument("--markdown", metavar="FILE", help="write the table there too, as docs/BENCHMARKS.md has it")
     options = parser.parse_args(arguments)
     options.names = [name for given in options.names or ["all"] for name in (ALL if given == "all" else [given])]
     for name in options.names:
@@ -82,9 +85,20 @@ def parse_arguments(arguments=None):
     return options
 
 
+def command_line(arguments):
+    """What to type for the same run; where its output goes is left out."""
+    kept, words = [], iter(arguments)
+    for word in words:
+        if word in ("--json", "--markdown"):
+            next(words, None)
+        else:
+            kept.append(word)
+    return shlex.join(["./dev", "bench", *kept])
+
+
 def main():
     options = parse_arguments()
-    facts = {"processor": processor(), "load": load(), "peer": f"{peer.PACKAGE} {peer.VERSION} ({options.peer_variant})" if options.peer else None, "variant": options.variant, "rounds": options.rounds}
+    facts = {"date": time.strftime("%Y-%m-%d"), "command": command_line(sys.argv[1:]), "processor": processor(), "load": load(), "peer": f"{peer.PACKAGE} {peer.VERSION} ({options.peer_variant})" if options.peer else None, "variant": options.variant, "rounds": options.rounds}
     say(f"{facts['processor']}; load {facts['load']:.1f}")
     if facts["load"] > BUSY_LOAD:
         say(f"other programs are running (load {facts['load']:.1f}): look at these figures, do not publish them")
@@ -96,7 +110,7 @@ def main():
     except KeyboardInterrupt:
         return 130
     finally:
-        report.finish(options.json, facts)
+        report.finish(options.json, options.markdown, facts)
     return 0
 
 

@@ -21,6 +21,7 @@ DECODE_BARS = {"Q4_1": 2.0}
 DECODE_BAR = 1.5
 PREFILL_BARS = {"Q4_1": 3.5, "Q4_0": 2.0, "Q8_0": 2.0, "BF16": 1.5}
 NEIGHBOUR_BAR = 50.0
+LARGE_ROUNDS = 3  # a round takes the peer a minute
 
 
 def parse_model_bench(text):
@@ -53,10 +54,10 @@ def decode_bar(kind, weight_bytes, read_bytes_s, peer_tok_s):
     return (allowed, "80 % of read bandwidth") if allowed < DECODE_BAR else (DECODE_BAR, "")
 
 
-def bench_workload(workload, threads, options, report):
+def bench_workload(workload, threads, rounds, options, report):
     model = workload.path()
     prefill, decode = (PREFILL if "prefill" in options.tests else 0), (DECODE if "decode" in options.tests else 0)
-    samples = report.interleave(sides(model, threads, prefill, decode, options), options.rounds, options.patience)
+    samples = report.interleave(sides(model, threads, prefill, decode, options), rounds, options.patience)
     mine, theirs = samples["bora"], samples.get(PEER, [])
     label = f"{workload.name}, {threads} thread{'s' if threads > 1 else ''}"
     read, weight_bytes = max(m["read_bytes_s"] for m in mine), mine[0]["weight_bytes"]
@@ -72,10 +73,11 @@ def bench_workload(workload, threads, options, report):
 
 
 def bench_engine(options, report):
-    """decode and prefill of one stream, every type, 1 thread and all"""
+    """decode and prefill of one stream, every type; 1 thread and all, the large models with all"""
     for workload in workloads.chosen(options):
-        for threads in options.thread_counts:
-            bench_workload(workload, threads, options, report)
+        large = workload in workloads.LARGE
+        for threads in options.thread_counts[-1:] if large and not options.threads else options.thread_counts:
+            bench_workload(workload, threads, min(options.rounds, LARGE_ROUNDS) if large else options.rounds, options, report)
 
 
 # ---- a busy neighbour --------------------------------------------------------------------------------------------------

@@ -78,7 +78,7 @@ class Report:
             note += f"{', ' if note else ''}others used {self.others_used:.1f} processors"
         ratio = statistics.median(ours) / statistics.median(theirs) if ours and theirs and statistics.median(theirs) else None
         print(self.format(f"{what}, {unit}", spread(ours, digits), spread(theirs, digits), f"{ratio:.2f}" if ratio is not None else "-", note), flush=True)
-        self.rows.append({"what": what, "unit": unit, "bora": list(ours), "peer": list(theirs), "ratio": ratio, "note": note, "others": round(self.others_used, 2)})
+        self.rows.append({"what": what, "unit": unit, "bora": list(ours), "peer": list(theirs), "ratio": ratio, "digits": digits, "note": note, "others": round(self.others_used, 2)})
         return ratio
 
     def format(self, *cells):
@@ -89,7 +89,7 @@ class Report:
         if value is not None:
             self.ratios.append(Ratio(name, value, *arguments, **fields))
 
-    def finish(self, json_file=None, facts=None):
+    def finish(self, json_file=None, markdown_file=None, facts=None):
         if self.ratios:
             print()
         for ratio in self.ratios:
@@ -97,3 +97,16 @@ class Report:
         if json_file:
             with open(json_file, "w") as file:
                 json.dump({"facts": facts or {}, "rows": self.rows, "ratios": [asdict(r) | {"met": r.met()} for r in self.ratios]}, file, indent=1)
+        if markdown_file:
+            with open(markdown_file, "w") as file:
+                file.write(self.markdown(facts or {}))
+
+    def markdown(self, facts):
+        """The section of docs/BENCHMARKS.md that this run makes."""
+        lines = [f"## {facts.get('date')} · {facts.get('processor')}", "", f"`{facts.get('command')}`; variant {facts.get('variant')}, {facts.get('rounds')} rounds, load at the start {facts.get('load', 0):.1f}; peer {facts.get('peer')}", "",
+                 "| What | Bora | llama.cpp | Ratio | |", "|---|---|---|---|---|"]
+        for row in self.rows:
+            ratio = f"{row['ratio']:.2f}" if row["ratio"] is not None else "-"
+            lines.append(f"| {row['what']}, {row['unit']} | {spread(row['bora'], row['digits'])} | {spread(row['peer'], row['digits'])} | {ratio} | {row['note']} |")
+        lines += ["", *(f"    {ratio.line()}" for ratio in self.ratios), ""]
+        return "\n".join(lines)

@@ -23,6 +23,7 @@ STREAM_COUNTS, STREAM_TOKENS, PROMPT_WORDS = (1, 4, 8, 16), 128, 32
 STREAM_BARS = {8: 3.0, 16: 4.0}
 GAP_STREAMS, GAP_WARM_PIECES, GAP_TOKENS, LONG_WORDS, GAP_BAR = 4, 48, 1500, 2000, 3.0
 PREFIX_REQUESTS, SYSTEM_WORDS, USER_WORDS, PREFIX_TOKENS, PREFIX_BAR = 64, 1000, 16, 16, 1.1
+PREFIX_ROUNDS = 3  # a count hardly varies
 TAIL_TOKENS = 5  # <|im_end|> \n <|im_start|> assistant \n: behind what the user says
 TENANT_BAR, FLOOD_STREAMS, FLOOD_WORDS, FLOOD_TOKENS, ASK_TOKENS = 2.0, 8, 1500, 32, 4
 START_BAR = 1.0
@@ -41,10 +42,10 @@ def sides(options, *more):
         yield opened
 
 
-def in_rounds(opened, options, report, measure):
+def in_rounds(opened, options, report, measure, rounds=None):
     """{side: [measure(side, round), ...]}; [] for a side that is left out."""
     measures = {side.name: lambda number, side=side: measure(side, number) for side in opened}
-    return {"bora": [], PEER: []} | report.interleave(measures, options.rounds, options.patience)
+    return {"bora": [], PEER: []} | report.interleave(measures, rounds or options.rounds, options.patience)
 
 
 def median_of(samples, value):
@@ -156,7 +157,7 @@ def measure_prefix(side, number):
 def bench_prefix(options, report):
     """64 requests at once with one system prompt of 1,000 tokens: prefill computed over the ideal"""
     with sides(options) as opened:
-        measured = in_rounds(opened, options, report, measure_prefix)
+        measured = in_rounds(opened, options, report, measure_prefix, min(options.rounds, PREFIX_ROUNDS))
     a, b = measured["bora"], measured[PEER]
     report.row("prefill computed over ideal, 64 requests", [m[0] for m in a], [m[0] for m in b], "x", f"ideal {a[0][2]:.0f} tokens", digits=2)
     report.row(f"all 64 answered ({PREFIX_TOKENS} tokens each)", [m[1] for m in a], [m[1] for m in b], "s", digits=2)

@@ -58,7 +58,7 @@ def test_last_lines_say_which_bars_are_missed(capsys, tmp_path):
     table.ratio("start", 0.5, 1.0, at_least=False, unit=" s")
     table.ratio("peer alone", 7.0)
     table.ratio("not measured", None, 2.0)
-    table.finish(tmp_path / "out.json", {"load": 0.1})
+    table.finish(tmp_path / "out.json", facts={"load": 0.1})
     assert capsys.readouterr().out.splitlines() == [
         "",
         "decode: 2.50x (bar >= 2.00x)",
@@ -68,6 +68,15 @@ def test_last_lines_say_which_bars_are_missed(capsys, tmp_path):
         "peer alone: 7.00x",
     ]
     assert [r["met"] for r in json.loads((tmp_path / "out.json").read_text())["ratios"]] == [True, False, False, True, True]
+
+
+def test_markdown_holds_the_rows_and_the_last_lines():
+    table = report.Report()
+    table.ratio("decode", table.row("decode", [4.0, 5.0, 6.0], [2.0], "tok/s"), 2.0)
+    text = table.markdown({"date": "2026-01-02", "processor": "P"})
+    assert text.startswith("## 2026-01-02 · P\n")
+    assert "| decode, tok/s | 5.0 (4.0..6.0) | 2.0 (2.0..2.0) | 2.50 |  |\n" in text
+    assert "    decode: 2.50x (bar >= 2.00x)\n" in text
 
 
 def test_decode_bar_is_the_lower_of_ratio_and_bandwidth():
@@ -149,6 +158,10 @@ def test_options_choose_benches_rounds_and_models():
     assert [w.name for w in workloads.chosen(Namespace(models="1.1B Q4_0,135M Q4_1", quick=True))] == ["135M Q4_1", "1.1B Q4_0"]
     with pytest.raises(SystemExit):
         bench.parse_arguments(["nonsense"])
+
+
+def test_the_command_is_told_without_its_output_files():
+    assert bench.command_line(["gap", "--models", "1.1B Q4_0", "--json", "x.json", "--quick"]) == "./dev bench gap --models '1.1B Q4_0' --quick"
 
 
 def test_texts_repeat_for_a_seed_only():
