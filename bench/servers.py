@@ -4,6 +4,7 @@
 
 Both have a `port`, a `client()` and a `body()` that asks for exactly so many tokens.
 """
+import ctypes
 import json
 import os
 import shutil
@@ -91,11 +92,11 @@ class House:
         self.ports = dict(zip(PORT_NAMES, free_ports(len(PORT_NAMES))))
         self.port = self.ports["http"]
         self.use()
-        self.models_file, self.model = house.write_models_file(model)
+        self.models_file, self.model = house.section_for_file(Path(model), self.folder)
 
     def use(self):
         """tools/house.py keeps the folder of its house in a variable; several houses take turns."""
-        house.STATE, house.BIN, house.CACHE = self.folder, BIN, CACHE
+        house.STATE, house.BIN = self.folder, BIN
 
     def __enter__(self):
         self.use()
@@ -104,7 +105,7 @@ class House:
             house.start_keys(self.ports)
             self.start_worker()
             house.start_gateway(self.ports)
-            house.wait_for("gateway", lambda: house.http_status(f"http://127.0.0.1:{self.port}/readyz")[0] == 200, "everything behind it is ready")
+            house.wait_for("gateway", lambda: house.http_status(f"http://127.0.0.1:{self.port}/readyz")[0] == 200, "reaches everything behind it")
             self.key = self.new_key("bench")
         except house.Failure as failure:
             self.__exit__()
@@ -157,6 +158,11 @@ class House:
         return house.metric(house.http_status(f"http://127.0.0.1:{self.ports['worker_metrics']}/metrics")[1], name)
 
 
+def end_with_parent():
+    """In a child: be terminated when the bench is killed (prctl PR_SET_PDEATHSIG)."""
+    ctypes.CDLL(None).prctl(1, signal.SIGTERM)
+
+
 class PeerServer:
     name = peer.NAME
 
@@ -169,7 +175,7 @@ class PeerServer:
         """Seconds from exec to ready."""
         command = peer.server_command(self.model, self.threads, self.port, SLOTS, SLOTS * SLOT_TOKENS, self.variant)
         began = time.perf_counter()
-        self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=clean_environment())
+        self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=clean_environment(), preexec_fn=end_with_parent)
         wait_ready(lambda: self.process.poll() is None, self.port, "/health", "llama-server")
         return time.perf_counter() - began
 
@@ -177,7 +183,7 @@ class PeerServer:
         if self.process is not None:
             self.process.send_signal(signal.SIGINT)
             try:
-                self.process.wait(20)
+                self.process.wait(5)
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()
