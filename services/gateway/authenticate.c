@@ -25,11 +25,29 @@ void key_info_unref(struct key_info *info) {
     if (info != NULL && atomic_fetch_sub(&info->references, 1) == 1) free(info);
 }
 
-struct limits_bounds key_info_model_bounds(const struct key_info *info, const char *model) {
-    for (int i = 0; i < info->model_count; i++) {
-        if (strcmp(info->models[i].model, model) == 0) return info->models[i].bounds;
+static bool is_named(const Bora__Internal__V1__ModelDescription *model, const char *name) {
+    if (strcmp(model->name, name) == 0 || strcmp(model->tier, name) == 0) return true;
+    for (size_t i = 0; i < model->n_aliases; i++) {
+        if (strcmp(model->aliases[i], name) == 0) return true;
     }
-    return (struct limits_bounds){LIMITS_ABSENT, LIMITS_ABSENT};
+    return false;
+}
+
+static int64_t tighter(int64_t a, int64_t b) {
+    if (a == LIMITS_ABSENT || b == LIMITS_ABSENT) return a == LIMITS_ABSENT ? b : a;
+    return a < b ? a : b;
+}
+
+struct limits_bounds key_info_model_bounds(const struct key_info *info,
+                                           const Bora__Internal__V1__ModelDescription *model) {
+    struct limits_bounds bounds = {LIMITS_ABSENT, LIMITS_ABSENT};
+    for (int i = 0; i < info->model_count; i++) {
+        if (!is_named(model, info->models[i].model)) continue;
+        const struct limits_bounds *other = &info->models[i].bounds;
+        bounds.requests_per_minute = tighter(bounds.requests_per_minute, other->requests_per_minute);
+        bounds.tokens_per_minute = tighter(bounds.tokens_per_minute, other->tokens_per_minute);
+    }
+    return bounds;
 }
 
 static struct limits_bounds bounds_of(const Bora__V1__Limits *limits) {

@@ -10,6 +10,7 @@
 
 #include "base/limits.h"
 #include "base/status.h"
+#include "bora/internal/v1/worker.pb-c.h"
 #include "store/limits.h"
 
 #include <stdatomic.h>
@@ -28,8 +29,9 @@ struct key_info {
 };
 void key_info_ref(struct key_info *info);
 void key_info_unref(struct key_info *info); /* NULL is nothing */
-/** The bounds of (key, model); absent when the key has none for it. */
-struct limits_bounds key_info_model_bounds(const struct key_info *info, const char *model);
+/** The bounds of (key, model), given under any of the model's names; of several the tightest; absent when the key has none for it. */
+struct limits_bounds key_info_model_bounds(const struct key_info *info,
+                                           const Bora__Internal__V1__ModelDescription *model);
 
 struct key_cache;
 enum status key_cache_create(struct key_cache **out, struct error *err);

@@ -218,10 +218,9 @@ void chat_start(struct request *request, const struct chat_plan *plan) {
     request->chat = chat; /* freed with the request */
     pthread_mutex_unlock(&request->mutex);
     pthread_mutex_lock(&chat->mutex);
-    if (closed)
-        done_locked(chat);
-    else
-        open_streams_locked(chat);
+    if (closed) done_locked(chat);
+    if (chat->phase != CHAT_DONE)
+        open_streams_locked(chat); /* the client may have left in between: chat_cancel said so */
     pthread_mutex_unlock(&chat->mutex);
 }
 
@@ -274,10 +273,20 @@ static void proceed_locked(struct chat *chat) {
     bytes_deinit(&packed);
 }
 
-static struct api_error denied_error(const struct limits_result *result, int64_t cost) {
+/** Does a bound of 0 let nothing pass? */
+static bool is_shut(const struct chat *chat) {
+    const struct key_info *key = chat->request->key;
+    struct limits_bounds model = key_info_model_bounds(key, chat->worker->announcement->model);
+    return key->bounds.requests_per_minute == 0 || model.requests_per_minute == 0;
+}
+
+static struct api_error denied_error(const struct chat *chat, const struct limits_result *result, int64_t cost) {
     struct api_error error =
         api_error_make(429, STATUS_RESOURCE_EXHAUSTED, "rate_limited", "1300", "Rate limit exceeded");
-    if (result->outcome == LIMITS_NEVER_FITS) {
+    if (result->outcome == LIMITS_NEVER_FITS && is_shut(chat)) {
+        snprintf(error.message, sizeof error.message,
+                 "Rate limit exceeded: the key may make 0 requests per minute to this model");
+    } else if (result->outcome == LIMITS_NEVER_FITS) {
         snprintf(error.message, sizeof error.message,
                  "Rate limit exceeded: this request may use up to %lld tokens, more than the key's limit per minute; "
                  "lower max_tokens",
@@ -312,7 +321,7 @@ static void on_reserved_locked(struct chat *chat, enum status status, const stru
     case LIMITS_DENIED:
     case LIMITS_NEVER_FITS:
         if (live) add_limit_headers(chat, result, cost);
-        error = denied_error(result, cost);
+        error = denied_error(chat, result, cost);
         break;
     default:
         authenticate_forget(chat->request->gateway, chat->request->key->key_id);
@@ -337,7 +346,7 @@ static void reserve(struct chat *chat, int64_t cost) {
     struct limits_request wanted = {.key_id = key->key_id,
                                     .model = model,
                                     .key = key->bounds,
-                                    .key_and_model = key_info_model_bounds(key, model),
+                                    .key_and_model = key_info_model_bounds(key, chat->worker->announcement->model),
                                     .tokens = cost};
     chat_ref(chat);
     request_ref(chat->request);

@@ -1,6 +1,7 @@
 /* Copyright Bora contributors
  * SPDX-License-Identifier: Apache-2.0 */
 /* HTTP: routes, bodies, headers, server-sent events. */
+#include "base/random.h"
 #include "base/text.h"
 #include "bora/v1/keys.pb-c.h"
 #include "services/gateway/admin.h"
@@ -249,6 +250,11 @@ static void on_authenticated(void *context, enum status status, struct key_info 
 static void run_route(struct request *request, const struct route *route) {
     struct http_exchange *exchange = request->transport;
     if (route->admin) {
+        if (request_bearer(http_exchange_header(exchange, "authorization")) == NULL) {
+            struct api_error refused = api_error_unauthorized();
+            request_fail(request, &refused);
+            return;
+        }
         route->run(request, http_exchange_path(exchange) + strlen(route->path));
         return;
     }
@@ -345,8 +351,8 @@ void http_front_refused(int http_status, const char *reason, struct bytes *out, 
     struct gateway *gateway = context;
     struct api_error error =
         api_error_make(http_status, STATUS_INVALID_ARGUMENT, "invalid_request_error", NULL, "%.200s", reason);
-    char id[33] = "00000000000000000000000000000000";
-    char status[8];
+    char id[33], status[8];
+    random_hex_id(id, 32);
     snprintf(status, sizeof status, "%d", http_status);
     metric_add(gateway->requests, 1, "refused", status);
     (void)!api_error_write(&error, gateway->transcoder, id, out);

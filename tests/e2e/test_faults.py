@@ -13,8 +13,8 @@ from pathlib import Path
 from conftest import BUILD, PACE, until
 
 
-def open_stream(house, max_tokens=3000, receive_buffer=None):
-    body = json.dumps({"model": house.model, "messages": [{"role": "user", "content": "Write a very long story."}], "max_tokens": max_tokens, "stream": True, "temperature": 1}).encode()
+def open_stream(house, max_tokens=3000, receive_buffer=None, **fields):
+    body = json.dumps({"model": house.model, "messages": [{"role": "user", "content": "Write a very long story."}], "max_tokens": max_tokens, "stream": True, "temperature": 1, **fields}).encode()
     connection = socket.socket()
     if receive_buffer:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
@@ -102,14 +102,24 @@ def test_slow_reader_holds_bounded_memory_and_stops_its_generation(house):
     """Eight clients that read nothing: their generations pause, the house's memory does not grow, others are served."""
     house.chat(max_tokens=1)
     before = {name: house.resident_bytes(name) for name in ("gateway", "worker")}
-    slow = [open_stream(house, receive_buffer=4096) for _ in range(8)]
+    # Twenty log-probabilities make two kilobytes of every token, so that what lies in sockets and queues is soon full.
+    slow = [open_stream(house, receive_buffer=4096, logprobs=True, top_logprobs=20) for _ in range(8)]
     until(lambda: house.metric("worker-metrics", "bora_engine_running") >= 8, "they run", 20)
+    generated = lambda: house.metric("worker-metrics", "bora_engine_completion_tokens_total")
+
+    def nothing_more():
+        before = generated()
+        time.sleep(1)
+        return generated() == before
+
+    until(nothing_more, "their generations pause", 60)
+    assert house.metric("worker-metrics", "bora_engine_running") >= 8  # paused, not ended
     began = time.monotonic()
     status, _, _ = house.chat("Hello", max_tokens=4)
     assert status == 200 and time.monotonic() - began < 30 * PACE
     grown = {name: (house.resident_bytes(name) - before[name]) / 2**20 for name in before}
     print("grown by MiB:", grown)
-    assert grown["gateway"] < 64
+    assert grown["gateway"] < 16
     for connection in slow:
         connection.close()
     until(lambda: house.metric("worker-metrics", "bora_engine_running") == 0, "all slots are free", 10)
@@ -145,6 +155,25 @@ def test_second_up_is_quick_and_harmless(house):
     house.up()
     assert time.monotonic() - began < 5 * PACE
     assert pids == [house.pid(name) for name in ("redis", "keys", "worker", "gateway")]
+
+
+def test_mistakes_leave_a_running_house_alone(house, tmp_path):
+    """A taken port, a bad file, a number out of range: one line that says so, and everything still runs and serves."""
+    pids = [house.pid(name) for name in ("redis", "keys", "worker", "gateway")]
+    bad = tmp_path / "bad.gguf"
+    bad.write_bytes(b"GGUF" + b"\xff" * 100)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        for arguments, says in ((("--http-port", str(port)), f"port {port} (http) is taken"), (("--model", str(bad)), "bad.gguf"), (("--model", "nothing"), "nothing"),
+                                (("--threads", "-3"), "0..256"), (("--http-port", "99999"), "1..65535"), (("--redis-port", str(house.ports["http"])), "the same")):
+            done = house.command("up", "--no-question", *arguments)
+            assert done.returncode != 0 and says in done.stderr and "Traceback" not in done.stderr, done.stderr
+    assert pids == [house.pid(name) for name in ("redis", "keys", "worker", "gateway")]
+    house.up()  # none of it is remembered
+    assert pids == [house.pid(name) for name in ("redis", "keys", "worker", "gateway")]
+    assert house.chat(max_tokens=1)[0] == 200
 
 
 def test_status_for_scripts(house):

@@ -57,9 +57,17 @@ def test_model_limits_bind_beside_the_keys_own(house):
     assert [house.chat(key=key, max_tokens=1)[0] for _ in range(3)] == [200, 200, 429]
 
 
+def test_model_limits_may_use_any_name_of_the_model(house):
+    """A limit under an alias or a tier binds all that the name means, whichever name the request uses; the tightest counts."""
+    for name in ("smollm2", "small"):
+        key, _ = house.new_key(model_limits=[{"model": name, "limits": {"requests_per_minute": 2}}, {"model": house.model, "limits": {"requests_per_minute": 50}}])
+        assert [house.chat(key=key, max_tokens=1, model=asked)[0] for asked in (house.model, "smollm2", "small")] == [200, 200, 429]
+
+
 def test_zero_lets_nothing_pass(house):
     key, _ = house.new_key(limits={"requests_per_minute": 0})
-    assert house.chat(key=key, max_tokens=1)[0] == 429
+    status, _, body = house.chat(key=key, max_tokens=1)
+    assert status == 429 and "0 requests per minute" in body["message"] and "max_tokens" not in body["message"]
 
 
 def test_client_gone_mid_stream_frees_slot_and_reservation(house):
