@@ -20,7 +20,7 @@ from pathlib import Path
 
 import client
 import peer
-from places import BIN, CACHE, ROOT, clean_environment
+from places import BIN, ROOT, clean_environment
 
 sys.path.insert(0, str(ROOT / "tools"))
 import house  # noqa: E402

@@ -11,7 +11,6 @@ import random
 import subprocess
 import sys
 from dataclasses import dataclass
-from pathlib import Path
 
 import peer
 from places import CACHE, ROOT, say
