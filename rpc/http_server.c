@@ -9,6 +9,8 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -177,6 +179,12 @@ static void format_peer(struct MHD_Connection *mhd, char *out) {
     }
 }
 
+/** Without this the kernel takes up to 4 MiB (net.ipv4.tcp_wmem) for every reader that reads nothing, and we would never learn that it is slow. */
+static void bound_unsent(int fd) {
+    const int unsent_bytes_max = 64 << 10;
+    setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &unsent_bytes_max, sizeof unsent_bytes_max);
+}
+
 static void on_connection(void *context, struct MHD_Connection *mhd, void **slot,
                           enum MHD_ConnectionNotificationCode code) {
     struct http_server *server = context;
@@ -193,6 +201,7 @@ static void on_connection(void *context, struct MHD_Connection *mhd, void **slot
     }
     connection->server = server;
     connection->fd = info->connect_fd;
+    bound_unsent(connection->fd);
     format_peer(mhd, connection->peer);
     http_tls_prepare(server, mhd);
     http_watch_add(server, connection);

@@ -102,8 +102,8 @@ def test_slow_reader_holds_bounded_memory_and_stops_its_generation(house):
     """Eight clients that read nothing: their generations pause, the house's memory does not grow, others are served."""
     house.chat(max_tokens=1)
     before = {name: house.resident_bytes(name) for name in ("gateway", "worker")}
-    # Twenty log-probabilities make two kilobytes of every token, so that what lies in sockets and queues is soon full.
-    slow = [open_stream(house, receive_buffer=4096, logprobs=True, top_logprobs=20) for _ in range(8)]
+    # Twenty log-probabilities make two kilobytes of every token, so that what lies in sockets and queues is soon full; no story ends by itself.
+    slow = [open_stream(house, receive_buffer=4096, logprobs=True, top_logprobs=20, logit_bias={"0": -100, "2": -100}) for _ in range(8)]
     until(lambda: house.metric("worker-metrics", "bora_engine_running") >= 8, "they run", 20)
     generated = lambda: house.metric("worker-metrics", "bora_engine_completion_tokens_total")
 
