@@ -164,6 +164,7 @@ enum status engine_open(const struct engine_options *options, struct engine **ou
     enum status status = STATUS_OK;
     TRY_CLEANUP(open_model(engine, options, err));
     TRY_CLEANUP(open_scheduler(engine, options, err));
+    scheduler_calibrate(engine->scheduler);
     if (options->metrics != NULL) open_metrics(engine, options->metrics);
     engine_publish_load(engine);
     int failure = pthread_create(&engine->thread, NULL, engine_step_thread, engine);

@@ -4,62 +4,90 @@
 
 #include <math.h>
 
-/* A step's weight falls to a half after about 70 more. */
+/* A lesson's weight falls to a half after about 70 more. */
 static const double FORGETTING = 0.99;
-/* Nanoseconds squared: prices may be anything to begin with. */
-static const double COVARIANCE_START = 1e16, COVARIANCE_MAX = 1e18;
+/* Nanoseconds squared: prices may be anything to begin with. What is not asked about for long is not forgotten beyond this. */
+static const double COVARIANCE_START = 1e14;
 /* Once this many steps are known, one that errs by more than a share of what was expected counts as one that errs by that. */
-enum { WARM_STEPS = 16 };
-static const double ERROR_SHARE_MAX = 0.3;
+enum { WARM_LESSONS = 16, PROMPT_ROWS_MIN = 4 /* fewer tell nothing of a row's price */ };
+static const double ERROR_SHARE_MAX = 0.3, PROMPT_ROW_GUESS = 0.25;
+
+/* ---- least squares ------------------------------------------------------------------------------------------------- */
+
+static void least_squares_init(struct least_squares *fit, int count) {
+    *fit = (struct least_squares){.count = count};
+    for (int i = 0; i < count; i++) fit->covariance[i][i] = COVARIANCE_START;
+}
+
+static double price(const struct least_squares *fit, int which) {
+    return fit->price[which] > 0 ? fit->price[which] : 0;
+}
+
+/** `wrong` is what the features' time was more than expected. */
+static void least_squares_learn(struct least_squares *fit, const double *features, double wrong) {
+    double gain[COST_PRICES_MAX], trace = 0, keep = FORGETTING;
+    for (int i = 0; i < fit->count; i++) trace += fit->covariance[i][i];
+    if (trace > COVARIANCE_START * fit->count) keep = 1;
+    double scale = keep;
+    for (int i = 0; i < fit->count; i++) {
+        gain[i] = 0;
+        for (int j = 0; j < fit->count; j++) gain[i] += fit->covariance[i][j] * features[j];
+        scale += features[i] * gain[i];
+    }
+    for (int i = 0; i < fit->count; i++) {
+        fit->price[i] += gain[i] / scale * wrong;
+        for (int j = 0; j < fit->count; j++)
+            fit->covariance[i][j] = (fit->covariance[i][j] - gain[i] * gain[j] / scale) / keep;
+    }
+    fit->lessons++;
+}
+
+/* ---- the model ----------------------------------------------------------------------------------------------------- */
 
 void cost_model_init(struct cost_model *model) {
-    *model = (struct cost_model){0};
-    for (int i = 0; i < COST_PRICES; i++) model->covariance[i][i] = COVARIANCE_START;
-}
-
-static void features_of(const struct step_shape *shape, double features[COST_PRICES]) {
-    features[0] = 1;
-    features[1] = (double)shape->rows;
-    features[2] = (double)shape->logits;
-    features[3] = (double)shape->positions / 1024;
-}
-
-static double price(const struct cost_model *model, int which) {
-    return model->price[which] > 0 ? model->price[which] : 0;
-}
-
-double cost_model_predict(const struct cost_model *model, const struct step_shape *shape) {
-    double features[COST_PRICES], sum = 0;
-    features_of(shape, features);
-    for (int i = 0; i < COST_PRICES; i++) sum += price(model, i) * features[i];
-    return sum;
+    least_squares_init(&model->decodes, 3);
+    least_squares_init(&model->prompts, 2);
 }
 
 double cost_model_row(const struct cost_model *model, int64_t context) {
-    return price(model, 1) + price(model, 3) * (double)context / 1024;
+    return price(&model->decodes, 1) + price(&model->decodes, 2) * (double)context / 1024;
 }
 
-double cost_model_logit_row(const struct cost_model *model, int64_t context) {
-    return cost_model_row(model, context) + price(model, 2);
+double cost_model_prompt_row(const struct cost_model *model, int64_t context) {
+    if (model->prompts.lessons == 0) return PROMPT_ROW_GUESS * (price(&model->decodes, 0) + price(&model->decodes, 1));
+    return price(&model->prompts, 0) + price(&model->prompts, 1) * (double)context / 1024;
+}
+
+static double expected_decodes(const struct cost_model *model, const struct step_shape *shape) {
+    return price(&model->decodes, 0) + price(&model->decodes, 1) * (double)shape->rows +
+           price(&model->decodes, 2) * (double)shape->positions / 1024;
+}
+
+double cost_model_predict(const struct cost_model *model, const struct step_shape *shape) {
+    double expected = expected_decodes(model, shape);
+    if (shape->prompt_rows > 0) {
+        int64_t context = shape->prompt_positions / shape->prompt_rows;
+        expected += (double)shape->prompt_rows * cost_model_prompt_row(model, context);
+    }
+    return expected;
+}
+
+/** What the fit itself expects, negative prices and all: learning must see its own errors. */
+static double raw_expectation(const struct least_squares *fit, const double *features) {
+    double sum = 0;
+    for (int i = 0; i < fit->count; i++) sum += fit->price[i] * features[i];
+    return sum;
 }
 
 void cost_model_learn(struct cost_model *model, const struct step_shape *shape, int64_t took_ns) {
-    double features[COST_PRICES], gain[COST_PRICES], expected = 0, scale = FORGETTING;
-    features_of(shape, features);
-    for (int i = 0; i < COST_PRICES; i++) {
-        gain[i] = 0;
-        for (int j = 0; j < COST_PRICES; j++) gain[i] += model->covariance[i][j] * features[j];
-        scale += features[i] * gain[i];
-        expected += model->price[i] * features[i];
-    }
-    double wrong = (double)took_ns - expected;
-    double most = ERROR_SHARE_MAX * expected;
-    if (model->steps++ >= WARM_STEPS && most > 0) wrong = fmin(fmax(wrong, -most), most);
-    for (int i = 0; i < COST_PRICES; i++) {
-        model->price[i] += gain[i] / scale * wrong;
-        for (int j = 0; j < COST_PRICES; j++) {
-            double next = (model->covariance[i][j] - gain[i] * gain[j] / scale) / FORGETTING;
-            model->covariance[i][j] = fmin(fmax(next, -COVARIANCE_MAX), COVARIANCE_MAX);
-        }
-    }
+    bool prompts = shape->prompt_rows > 0;
+    if (prompts && shape->prompt_rows < PROMPT_ROWS_MIN) return;
+    struct least_squares *fit = prompts ? &model->prompts : &model->decodes;
+    double decodes[] = {1, (double)shape->rows, (double)shape->positions / 1024},
+           rows[] = {(double)shape->prompt_rows, (double)shape->prompt_positions / 1024};
+    const double *features = prompts ? rows : decodes;
+    double rest = prompts ? expected_decodes(model, shape) : 0, expected = rest + raw_expectation(fit, features),
+           wrong = (double)took_ns - expected, most = ERROR_SHARE_MAX * expected;
+    if (fit->lessons >= WARM_LESSONS && most > 0) wrong = fmin(fmax(wrong, -most), most);
+    least_squares_learn(fit, features, wrong);
 }

@@ -3,41 +3,48 @@
 /**
  * Cost model: how long will a step take?
  *
- *     time = base + row * rows + logit * logits + position * positions
+ *     time = base + row * rows + position * positions              rows whose logits are wanted: decodes and guesses
+ *          + prompt_row * prompt_rows + prompt_position * prompt_positions
  *
- * rows       rows of the batch
- * logits     rows whose logits are wanted (the output matrix is a good part of a small model)
- * positions  sum over the rows of the context that each looks back on
- *
- * The four prices are learnt from the steps that were made: recursive least squares with forgetting, so that they follow the
- * machine as it gets busy or free. A step that took many times what was expected (the machine slept, not the model) teaches
- * little. Prices are never negative.
+ * positions: sum over the rows of the context that each looks back on. The first three prices are learnt from steps without
+ * prompts, the last two from what prompts add to that, each by recursive least squares with forgetting, so that they follow the
+ * machine as it gets busy or free. They are apart because the two kinds of steps come in long runs: hours of decodes must not
+ * wash out what a prompt's row costs. A step that took much longer than expected (the machine slept, not the model) teaches
+ * little. Prices are never negative, and while nothing is known of prompts, a row is taken to cost a quarter of a decode.
  * Source: recursive least squares as in Haykin, Adaptive Filter Theory, 4th edition, chapter 9.
  */
 #ifndef ENGINE_SCHEDULER_COST_MODEL_H
 #define ENGINE_SCHEDULER_COST_MODEL_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
-enum { COST_PRICES = 4 };
-
 struct step_shape {
-    int64_t rows, logits, positions;
+    int64_t rows, positions;               /* decodes and guesses */
+    int64_t prompt_rows, prompt_positions; /* chunks */
+};
+
+enum { COST_PRICES_MAX = 3 };
+
+struct least_squares {
+    int count;
+    double price[COST_PRICES_MAX];
+    double covariance[COST_PRICES_MAX][COST_PRICES_MAX];
+    int64_t lessons;
 };
 
 struct cost_model {
-    double price[COST_PRICES]; /* ns: base, row, logit, 1,024 positions */
-    double covariance[COST_PRICES][COST_PRICES];
-    int64_t steps; /* learnt from */
+    struct least_squares decodes; /* base, row, 1,024 positions; ns */
+    struct least_squares prompts; /* row, 1,024 positions; ns */
 };
 
 void cost_model_init(struct cost_model *model);
 /** Expected time of a step in ns, >= 0; 0 for as long as nothing was learnt. */
 double cost_model_predict(const struct cost_model *model, const struct step_shape *shape);
-/** What one more row costs that looks back on `context` positions, without logits. */
-double cost_model_row(const struct cost_model *model, int64_t context);
+/** What one more row of a prompt costs that looks back on `context` positions. */
+double cost_model_prompt_row(const struct cost_model *model, int64_t context);
 /** What one more row costs whose logits are wanted. */
-double cost_model_logit_row(const struct cost_model *model, int64_t context);
+double cost_model_row(const struct cost_model *model, int64_t context);
 void cost_model_learn(struct cost_model *model, const struct step_shape *shape, int64_t took_ns);
 
 #endif

@@ -39,10 +39,15 @@ static int64_t positions_of(int64_t first, int64_t count) {
     return count * first + count * (count + 1) / 2;
 }
 
-/** The step will look at `count` more rows from position `first` on. */
+/** The step will look at `count` more decodes or guesses from position `first` on. */
 static void count_rows(struct scheduler *scheduler, int64_t first, int64_t count) {
     scheduler->shape.rows += count;
     scheduler->shape.positions += positions_of(first, count);
+}
+
+static void count_prompt_rows(struct scheduler *scheduler, int64_t first, int64_t count) {
+    scheduler->shape.prompt_rows += count;
+    scheduler->shape.prompt_positions += positions_of(first, count);
 }
 
 /** Give `sequence` rows for its next `count` tokens and for `drafts` guesses behind them; its blocks are there, the rows are counted. */
@@ -64,7 +69,6 @@ static void plan_rows(struct scheduler *scheduler, struct sequence *sequence, in
     sequence->planned = scheduler->step;
     sequence->draft_count = drafts;
     scheduler->draft_count += drafts;
-    scheduler->shape.logits = batch->logit_count;
 }
 
 /* ---- decodes ------------------------------------------------------------------------------------------------------- */
@@ -108,7 +112,7 @@ static int draft(struct scheduler *scheduler, struct sequence *sequence, double 
     int64_t left = sequence_limit(sequence) - sequence->token_count - 1,
             rows = scheduler->options.step_tokens_max - scheduler->batch.rows - 1;
     int most = scheduler->options.drafts_max - scheduler->draft_count,
-        length = draft_length(&sequence->drafts, cost_model_logit_row(&scheduler->cost, sequence->computed), token_ns);
+        length = draft_length(&sequence->drafts, cost_model_row(&scheduler->cost, sequence->computed), token_ns);
     if (most > length) most = length;
     if (most > left) most = (int)left;
     if (most > rows) most = (int)rows;
@@ -128,7 +132,7 @@ static int expect_decodes(struct scheduler *scheduler) {
         decodes++;
         shape.positions += sequence->computed + 1;
     }
-    shape.rows = shape.logits = decodes;
+    shape.rows = decodes;
     scheduler->decode_ns = decodes > 0 ? cost_model_predict(&scheduler->cost, &shape) : 0;
     return decodes;
 }
@@ -222,7 +226,7 @@ static double time_left(const struct scheduler *scheduler, const struct sequence
 static int64_t affordable_rows(const struct scheduler *scheduler, int64_t first, int64_t missing, double left_ns) {
     int64_t rows = missing;
     for (int round = 0; round < 3; round++) { /* the price of a row grows with the context: settle on it */
-        double row_ns = cost_model_row(&scheduler->cost, first + rows / 2);
+        double row_ns = cost_model_prompt_row(&scheduler->cost, first + rows / 2);
         if (row_ns <= 0) return missing;
         double fit = left_ns / row_ns;
         rows = fit < 0 ? 0 : fit < (double)missing ? (int64_t)fit : missing;
@@ -241,7 +245,7 @@ static int64_t grant(struct scheduler *scheduler, struct sequence *prompt, int64
     if (rows < 1) return 0;
     prompt->chunk += rows;
     prompt->tenant->served += (double)rows;
-    count_rows(scheduler, position, rows);
+    count_prompt_rows(scheduler, position, rows);
     return rows;
 }
 

@@ -301,6 +301,60 @@ int64_t scheduler_step(struct scheduler *scheduler) {
     return scheduler->batch.rows;
 }
 
+/* ---- calibration --------------------------------------------------------------------------------------------------- */
+
+/** A step of `sequences` sequences with `rows` rows each from position `first` on, in blocks of its own. Their tokens mean nothing. */
+static void calibrate_step(struct scheduler *scheduler, int sequences, int64_t first, int64_t rows) {
+    struct model_batch batch = {.ids = scheduler->ids,
+                                .positions = scheduler->positions,
+                                .sequences = scheduler->kv_sequences,
+                                .logit_rows = scheduler->logit_rows,
+                                .logits = scheduler->logits};
+    struct kv_cache *cache = scheduler->options.cache;
+    struct step_shape shape = {0};
+    int64_t blocks = kv_cache_blocks_for(first + rows), taken = 0;
+    for (int s = 0; s < sequences; s++) {
+        int32_t *table = scheduler->block_tables + (size_t)s * (size_t)scheduler->table_blocks;
+        for (int64_t b = 0; b < blocks; b++, taken++) table[b] = kv_cache_take(cache);
+        scheduler->kv_sequences[s] =
+            (struct kv_sequence){.first_row = batch.rows, .row_count = rows, .context = first + rows, .blocks = table};
+        for (int64_t i = 0; i < rows; i++) {
+            scheduler->ids[batch.rows] = 0;
+            scheduler->positions[batch.rows++] = (int32_t)(first + i);
+        }
+        if (rows == 1) scheduler->logit_rows[batch.logit_count++] = (int32_t)(batch.rows - 1);
+    }
+    batch.sequence_count = sequences;
+    *(rows == 1 ? &shape.rows : &shape.prompt_rows) = batch.rows;
+    *(rows == 1 ? &shape.positions : &shape.prompt_positions) = batch.rows * (first + rows);
+    struct error err = {0};
+    int64_t began = scheduler_now(scheduler);
+    if (scheduler->options.forward(scheduler->options.forward_context, &batch, &err) == STATUS_OK)
+        cost_model_learn(&scheduler->cost, &shape, scheduler_now(scheduler) - began);
+    for (int s = 0; s < sequences; s++) {
+        for (int64_t b = 0; b < blocks; b++)
+            kv_cache_unref(cache, scheduler->block_tables[(size_t)s * (size_t)scheduler->table_blocks + (size_t)b]);
+    }
+}
+
+void scheduler_calibrate(struct scheduler *scheduler) {
+    /* The first touches memory that no later step touches first: its time is not taken to heart for long. */
+    static const struct {
+        int sequences;
+        int64_t first, rows;
+    } steps[] = {{1, 0, 1}, {1, 0, 1}, {1, 0, 16}, {4, 0, 1}, {1, 0, 1}, {1, 16, 32}, {2, 200, 1}};
+    int64_t began = scheduler_now(scheduler);
+    for (size_t i = 0; i < sizeof steps / sizeof steps[0]; i++) {
+        bool fits = steps[i].sequences <= scheduler->options.sequences_max &&
+                    steps[i].rows * steps[i].sequences <= scheduler->options.step_tokens_max &&
+                    steps[i].first + steps[i].rows <= scheduler->options.context_tokens &&
+                    steps[i].sequences * kv_cache_blocks_for(steps[i].first + steps[i].rows) <=
+                        kv_cache_free(scheduler->options.cache);
+        if (fits) calibrate_step(scheduler, steps[i].sequences, steps[i].first, steps[i].rows);
+        if (scheduler_now(scheduler) - began > SCHEDULER_CALIBRATION_NS) break;
+    }
+}
+
 void scheduler_stats(const struct scheduler *scheduler, struct scheduler_stats *out) {
     *out = scheduler->stats;
     out->running = scheduler->running_count;

@@ -156,6 +156,11 @@ enum status scheduler_create(const struct scheduler_options *options, struct sch
 /** Nobody may be waiting or running (scheduler_cancel_all). */
 void scheduler_destroy(struct scheduler *scheduler);
 
+/** Make a few short steps that serve nobody, so that the first that does is planned with some idea of what it will take. Takes about as long
+ *  as a prompt of 50 tokens, and at most little more than SCHEDULER_CALIBRATION_NS. Before the first submit. */
+void scheduler_calibrate(struct scheduler *scheduler);
+#define SCHEDULER_CALIBRATION_NS (150 * (int64_t)NS_PER_MS)
+
 /** Make `sequence` ready for use before its owner shares it with other threads. */
 void sequence_init(struct sequence *sequence);
 

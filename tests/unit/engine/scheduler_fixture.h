@@ -39,6 +39,7 @@ struct fixture {
     int64_t rows_of_step, steps, abandoned_steps;
     int64_t decodes_of_step;
     bool forward_fails, nan_logits;
+    bool calibrating;                         /* steps of nobody: they take their time and compute nothing */
     bool rich;                                /* every token has a logit of its own, 0..4 */
     int32_t end_tokens;                       /* ids below this end a hypothesis */
     int echo;                                 /* the model repeats its token from so many before; 0: it does not */

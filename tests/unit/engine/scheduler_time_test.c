@@ -15,33 +15,86 @@ static const struct scheduler_options roomy = {.sequences_max = 8, .step_tokens_
 
 /* ---- the cost model ------------------------------------------------------------------------------------------------ */
 
+static const double prices[] = {3e6, 2e5, 1e5, 4e5, 5e4};
+
+static double time_of(const struct step_shape *shape) {
+    return prices[0] + prices[1] * (double)shape->rows + prices[2] * (double)shape->positions / 1024 +
+           prices[3] * (double)shape->prompt_rows + prices[4] * (double)shape->prompt_positions / 1024;
+}
+
+/** Decodes, and a prompt's chunk beside them now and then. */
+static struct step_shape shape_of(uint64_t i, bool prompt) {
+    struct step_shape shape = {.rows = 1 + (int64_t)(random_philox(1, i, 0) % 16)};
+    shape.positions = shape.rows * (int64_t)(random_philox(1, i, 2) % 4000);
+    if (prompt) shape.prompt_rows = 8 + (int64_t)(random_philox(1, i, 3) % 200);
+    shape.prompt_positions = shape.prompt_rows * (int64_t)(random_philox(1, i, 4) % 6000);
+    return shape;
+}
+
 static void test_cost_model_learns_the_prices(void **state) {
     (void)state;
     struct cost_model model;
     cost_model_init(&model);
-    static const double prices[] = {3e6, 4e5, 2e5, 1e5};
-    for (uint64_t i = 0; i < 200; i++) {
-        struct step_shape shape = {.rows = 1 + (int64_t)(random_philox(1, i, 0) % 200),
-                                   .logits = 1 + (int64_t)(random_philox(1, i, 1) % 16),
-                                   .positions = (int64_t)(random_philox(1, i, 2) % 100000)};
-        double took = prices[0] + prices[1] * (double)shape.rows + prices[2] * (double)shape.logits +
-                      prices[3] * (double)shape.positions / 1024;
-        if (i > 150) assert_true(fabs(cost_model_predict(&model, &shape) - took) < 0.1 * took);
+    for (uint64_t i = 0; i < 400; i++) {
+        struct step_shape shape = shape_of(i, i % 3 == 0);
+        double took = time_of(&shape), noise = 0.95 + 0.1 * random_uniform(2, i, 0);
+        if (i > 200) assert_true(fabs(cost_model_predict(&model, &shape) - took) < 0.1 * took);
         /* Every tenth step the machine was elsewhere for a while. */
-        double noise = 0.95 + 0.1 * random_uniform(2, i, 0);
-        cost_model_learn(&model, &shape,
-                         (int64_t)(took * (i > 20 && i < 100 && i % 10 == 0 ? 5
-                                           : i > 100                        ? 1
-                                                                            : noise)));
+        cost_model_learn(&model, &shape, (int64_t)(took * noise * (i > 40 && i % 10 == 7 ? 5 : 1)));
     }
-    assert_true(fabs(cost_model_row(&model, 0) - prices[1]) < 0.1 * prices[1]);
+    assert_true(fabs(cost_model_prompt_row(&model, 0) - prices[3]) < 0.1 * prices[3]);
 }
 
-static void test_cost_model_without_lessons_expects_nothing(void **state) {
+/** Thousands of steps of the same four decodes: what a prompt's row costs is still known. */
+static void test_cost_model_remembers_prompts_through_long_decodes(void **state) {
     (void)state;
     struct cost_model model;
     cost_model_init(&model);
-    assert_true(cost_model_predict(&model, &(struct step_shape){.rows = 10, .logits = 1, .positions = 55}) == 0);
+    for (uint64_t i = 0; i < 60; i++) {
+        struct step_shape shape = shape_of(i, i % 2 == 0);
+        cost_model_learn(&model, &shape, (int64_t)time_of(&shape));
+    }
+    for (uint64_t i = 0; i < 5000; i++) {
+        struct step_shape shape = {.rows = 4, .positions = 4 * (int64_t)(100 + i % 2000)};
+        cost_model_learn(&model, &shape, (int64_t)(time_of(&shape) * (0.8 + 0.4 * random_uniform(3, i, 0))));
+    }
+    struct step_shape mixed = {.rows = 4, .positions = 4000, .prompt_rows = 16, .prompt_positions = 16 * 1000};
+    assert_true(fabs(cost_model_predict(&model, &mixed) - time_of(&mixed)) < 0.2 * time_of(&mixed));
+}
+
+static void test_cost_model_guesses_before_it_knows(void **state) {
+    (void)state;
+    struct cost_model model;
+    cost_model_init(&model);
+    assert_true(cost_model_predict(&model, &(struct step_shape){.rows = 10, .positions = 55}) == 0);
+    for (int i = 0; i < 20; i++) cost_model_learn(&model, &(struct step_shape){.rows = 1, .positions = 10}, 8 * MS);
+    double row = cost_model_prompt_row(&model, 0);
+    assert_true(row > MS && row < 3 * MS); /* a quarter of a decode */
+}
+
+/** After a calibration the first prompt beside streams is cut to size already, and nothing is left behind. */
+static void test_calibration_knows_before_the_first_prompt(void **state) {
+    (void)state;
+    struct fixture fixture = {.base_ns = 4 * MS, .row_ns = MS / 2};
+    setup_with(&fixture, &roomy, 100);
+    fixture.calibrating = true;
+    scheduler_calibrate(fixture.scheduler);
+    fixture.calibrating = false;
+    assert_int_equal(kv_cache_used(fixture.cache), 0);
+    struct scheduler_stats stats;
+    scheduler_stats(fixture.scheduler, &stats);
+    assert_int_equal(stats.steps, 0);
+    for (int i = 0; i < 4; i++) submit(&fixture, 2, 240, 1);
+    for (int i = 0; i < 3; i++) scheduler_step(fixture.scheduler);
+    int64_t before = fixture.clock.now_ns;
+    scheduler_step(fixture.scheduler);
+    int64_t usual = fixture.clock.now_ns - before;
+    submit(&fixture, 250, 2, 2);
+    before = fixture.clock.now_ns;
+    scheduler_step(fixture.scheduler);
+    assert_in_range(fixture.clock.now_ns - before, usual + MS, 3 * usual);
+    scheduler_cancel_all(fixture.scheduler);
+    teardown(&fixture);
 }
 
 /* ---- steps --------------------------------------------------------------------------------------------------------- */
@@ -231,7 +284,9 @@ static void test_guesses_save_steps_and_change_nothing(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_cost_model_learns_the_prices),
-        cmocka_unit_test(test_cost_model_without_lessons_expects_nothing),
+        cmocka_unit_test(test_cost_model_remembers_prompts_through_long_decodes),
+        cmocka_unit_test(test_cost_model_guesses_before_it_knows),
+        cmocka_unit_test(test_calibration_knows_before_the_first_prompt),
         cmocka_unit_test(test_gap_of_streams_is_bounded_when_a_prompt_arrives),
         cmocka_unit_test(test_step_time_can_be_set),
         cmocka_unit_test(test_flooding_tenant_does_not_delay_others),
