@@ -6,7 +6,8 @@
  *   prefill   `--prefill` random tokens in steps of `--step-rows`, logits of the last one of each
  *   decode    `--decode` random tokens one by one, logits of each
  *
- * Both begin with `--depth` tokens in the cache (llama-bench -d), which is empty by default.
+ * Both begin with `--depth` tokens in the cache (llama-bench -d), which is empty by default. Their keys and values are random, because
+ * only their number matters.
  *
  * No sampling, no text, no speculation. Each test is warmed up and then run once. One line, numbers only:
  *
@@ -126,6 +127,31 @@ static void forward(struct bench *bench, int64_t first, int64_t rows) {
     model_forward(bench->model, bench->cache, &batch);
 }
 
+/** Random keys and values for the positions before `depth` of all layers. */
+static enum status fill_cache(struct bench *bench, int64_t depth, struct error *err) {
+    int64_t width = (int64_t)bench->config.kv_heads * bench->config.head_dim, rows = bench->step_rows;
+    float *random = calloc((size_t)((rows + 1) * width), sizeof *random);
+    if (random == NULL) return error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
+    for (int64_t i = 0; i < (rows + 1) * width; i++) random[i] = (float)(i * 40503 % 1009) / 500 - 1;
+    for (int64_t at = 0; at < depth; at += rows) {
+        int64_t count = depth - at < rows ? depth - at : rows;
+        struct kv_sequence sequence = {.row_count = count, .context = at + count, .blocks = bench->blocks};
+        for (int i = 0; i < bench->config.layers; i++) {
+            struct kv_layer layer = kv_cache_layer(bench->cache, i);
+            struct kv_store store = {.layer = &layer,
+                                     .sequences = &sequence,
+                                     .sequence_count = 1,
+                                     .keys = random,
+                                     .values = random + width,
+                                     .key_stride = width,
+                                     .value_stride = width};
+            bench->kernels->operations->kv_store(bench->kernels, &store);
+        }
+    }
+    free(random);
+    return STATUS_OK;
+}
+
 /** Seconds of the tokens [first, first + count) in steps of `rows` at most. */
 static double time_steps(struct bench *bench, int64_t first, int64_t count, int64_t rows) {
     int64_t began = clock_monotonic_ns(clock_system());
@@ -149,7 +175,7 @@ static enum status run(const struct bench_settings *settings, struct error *err)
     printf("variant=%s threads=%d weight_bytes=%.0f", bench.kernels->variant, bench.kernels->threads,
            weight_bytes(bench.gguf));
     int64_t depth = settings->depth, rows = bench.step_rows;
-    time_steps(&bench, 0, depth, rows);
+    TRY_CLEANUP(fill_cache(&bench, depth, err));
     if (settings->prefill > 0) {
         time_steps(&bench, depth, settings->prefill < rows ? settings->prefill : rows, rows); /* warm */
         printf(" prefill_tok_s=%.2f", (double)settings->prefill / time_steps(&bench, depth, settings->prefill, rows));

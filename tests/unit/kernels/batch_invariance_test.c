@@ -179,11 +179,12 @@ static void test_row_wise_operations_do_not_know_their_batch(void **state) {
 
 /* ---- attention --------------------------------------------------------------------------------------------------------- */
 
-static const struct pool_shape POOL_SHAPES[] = {
-    {9, 3, 64, 32, KV_F16}, {4, 2, 80, 32, KV_F32}, {7, 1, 64, 64, KV_INT8}, {8, 8, 48, 32, KV_BF16}};
-enum { POOL_SHAPE_COUNT = sizeof POOL_SHAPES / sizeof POOL_SHAPES[0] };
-static const int64_t WINDOWS[] = {0, 20, 280};
-enum { CASES = POOL_SHAPE_COUNT * 3 }; /* a shape and a window */
+static const struct {
+    struct pool_shape shape;
+    int64_t window;
+} CASES[] = {{{9, 3, 64, 32, KV_F16}, 0},  {{4, 2, 80, 32, KV_F32}, 20},  {{7, 1, 64, 64, KV_INT8}, 280},
+             {{8, 8, 48, 32, KV_BF16}, 0}, {{9, 3, 64, 32, KV_F16}, 280}, {{7, 1, 64, 64, KV_INT8}, 0}};
+enum { CASE_COUNT = sizeof CASES / sizeof CASES[0] };
 static const float SCALE = 0.125f;
 
 /** One sequence of `context` tokens alone, its prompt cut into steps of `chunk`; returns out [context][H][hd]. */
@@ -207,11 +208,11 @@ static void test_attention_does_not_know_how_the_prompt_was_cut(void **state) {
     static const int64_t chunks[] = {1, 17, 255, 300};
     int64_t context = 530; /* three ranges */
     for_each_variant(variant) {
-        for (int c = 0; c < CASES; c++) {
-            const struct pool_shape *shape = &POOL_SHAPES[c % POOL_SHAPE_COUNT];
-            float *whole = attend_alone(variant, 1, shape, context, 41, context, WINDOWS[c / POOL_SHAPE_COUNT]);
+        for (int c = 0; c < CASE_COUNT; c++) {
+            const struct pool_shape *shape = &CASES[c].shape;
+            float *whole = attend_alone(variant, 1, shape, context, 41, context, CASES[c].window);
             for (size_t i = 0; i < sizeof chunks / sizeof chunks[0]; i++) {
-                float *cut = attend_alone(variant, 2, shape, context, 41, chunks[i], WINDOWS[c / POOL_SHAPE_COUNT]);
+                float *cut = attend_alone(variant, 2, shape, context, 41, chunks[i], CASES[c].window);
                 expect_same(cut, whole, context * shape->heads * shape->head_dim, "cut prompt", variant);
                 test_free(cut);
             }
@@ -224,11 +225,11 @@ static void test_attention_does_not_know_its_threads(void **state) {
     (void)state;
     int64_t context = 530;
     for_each_variant(variant) {
-        for (int c = 0; c < CASES; c++) { /* steps of 5 rows: few enough that their ranges are shared out */
-            const struct pool_shape *shape = &POOL_SHAPES[c % POOL_SHAPE_COUNT];
-            float *one = attend_alone(variant, 1, shape, context, 42, 5, WINDOWS[c / POOL_SHAPE_COUNT]);
+        for (int c = 0; c < CASE_COUNT; c++) { /* steps of 5 rows: few enough that their ranges are shared out */
+            const struct pool_shape *shape = &CASES[c].shape;
+            float *one = attend_alone(variant, 1, shape, context, 42, 5, CASES[c].window);
             for (int threads = 2; threads <= 5; threads += 3) {
-                float *more = attend_alone(variant, threads, shape, context, 42, 5, WINDOWS[c / POOL_SHAPE_COUNT]);
+                float *more = attend_alone(variant, threads, shape, context, 42, 5, CASES[c].window);
                 expect_same(more, one, context * shape->heads * shape->head_dim, "threads", variant);
                 test_free(more);
             }
@@ -243,8 +244,8 @@ static void test_attention_sequences_do_not_know_each_other(void **state) {
     static const int64_t contexts[8] = {1, 5, 300, 17, 40, 33, 270, 70};
     static const uint64_t seeds[8] = {51, 52, 53, 54, 55, 56, 57, 58};
     for_each_variant(variant) {
-        for (int c = 0; c < CASES; c++) {
-            const struct pool_shape *shape = &POOL_SHAPES[c % POOL_SHAPE_COUNT];
+        for (int c = 0; c < CASE_COUNT; c++) {
+            const struct pool_shape *shape = &CASES[c].shape;
             struct kernels *kernels = fixture_open(variant, 2);
             struct pool pool;
             pool_init(&pool, shape, 8, contexts, seeds);
@@ -256,12 +257,11 @@ static void test_attention_sequences_do_not_know_each_other(void **state) {
                     to[s] = from[s] + step < contexts[s] ? from[s] + step : contexts[s];
                     more = more || to[s] < contexts[s];
                 }
-                pool_step(&pool, kernels, from, to, SCALE, WINDOWS[c / POOL_SHAPE_COUNT]);
+                pool_step(&pool, kernels, from, to, SCALE, CASES[c].window);
                 memcpy(from, to, sizeof from);
             }
             for (int s = 0; s < 8; s++) {
-                float *alone =
-                    attend_alone(variant, 1, shape, contexts[s], seeds[s], contexts[s], WINDOWS[c / POOL_SHAPE_COUNT]);
+                float *alone = attend_alone(variant, 1, shape, contexts[s], seeds[s], contexts[s], CASES[c].window);
                 expect_same(pool.out[s], alone, contexts[s] * shape->heads * shape->head_dim, "batch", variant);
                 test_free(alone);
             }
@@ -293,10 +293,10 @@ static void test_avx2_and_avx512_give_the_same_bits(void **state) {
     }
     float *rows[2] = {row_wise("avx2", 1, true), row_wise("avx512", 1, true)};
     expect_same(rows[1], rows[0], 3 * T * K, "rmsnorm, swiglu, rope", "avx512 and avx2");
-    for (int c = 0; c < CASES; c++) {
-        const struct pool_shape *shape = &POOL_SHAPES[c % POOL_SHAPE_COUNT];
-        float *outs[2] = {attend_alone("avx2", 1, shape, 530, 43, 530, WINDOWS[c / POOL_SHAPE_COUNT]),
-                          attend_alone("avx512", 1, shape, 530, 43, 530, WINDOWS[c / POOL_SHAPE_COUNT])};
+    for (int c = 0; c < CASE_COUNT; c++) {
+        const struct pool_shape *shape = &CASES[c].shape;
+        float *outs[2] = {attend_alone("avx2", 1, shape, 530, 43, 530, CASES[c].window),
+                          attend_alone("avx512", 1, shape, 530, 43, 530, CASES[c].window)};
         expect_same(outs[1], outs[0], 530 * shape->heads * shape->head_dim, "attention", "avx512 and avx2");
         test_free(outs[0]);
         test_free(outs[1]);
