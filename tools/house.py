@@ -447,7 +447,7 @@ def status(options):
         print(json.dumps({
             "processes": {e["name"]: e for e in entries},
             "addresses": {"http": f"http://127.0.0.1:{ports['http']}/v1", "grpc": f"127.0.0.1:{ports['grpc']}", "keys": f"127.0.0.1:{ports['keys']}", "worker": f"127.0.0.1:{ports['worker']}", "redis": f"127.0.0.1:{ports['redis']}"},
-            "files": {"demo_key": str(STATE / "secrets/demo-key"), "admin_key": str(STATE / "secrets/admin-key"), "redis_password": str(STATE / "secrets/redis-password"), "models": str(STATE / "models.ini")},
+            "files": {"demo_key": str(STATE / "secrets/demo-key"), "admin_key": str(STATE / "secrets/admin-key"), "redis_password": str(STATE / "secrets/redis-password"), "models": config.get("models_file", str(MODELS_FILE))},
             "logs": {name: str(STATE / "log" / f"{name}.log") for name in NAMES},
             "model": config.get("model"),
         }, indent=2))

@@ -309,6 +309,7 @@ static void on_reserved_locked(struct chat *chat, enum status status, const stru
     bool live = chat->phase == CHAT_RESERVING;
     switch (result->outcome) {
     case LIMITS_ADMITTED:
+        chat->request->key_stands = true;
         chat->reserved = true;
         chat->reservation = result->reservation;
         if (!live) { /* the client left meanwhile */

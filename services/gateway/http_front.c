@@ -214,13 +214,13 @@ static bool path_matches(const struct route *route, const char *path) {
     return strncmp(path, route->path, length) == 0 && path[length] != 0;
 }
 
-/** The route, or NULL; then `*out_other_method` says whether the path exists with another method. */
-static const struct route *find_route(const char *method, const char *path, bool *out_other_method) {
-    *out_other_method = false;
+/** The route, or NULL; then `*out_other_method` is a method that the path has, or NULL. */
+static const struct route *find_route(const char *method, const char *path, const char **out_other_method) {
+    *out_other_method = NULL;
     for (size_t i = 0; i < sizeof routes / sizeof routes[0]; i++) {
         if (!path_matches(&routes[i], path)) continue;
         if (strcmp(method, routes[i].method) == 0) return &routes[i];
-        *out_other_method = true;
+        *out_other_method = routes[i].method;
     }
     return NULL;
 }
@@ -307,7 +307,7 @@ static bool respond_page(struct http_exchange *exchange, struct gateway *gateway
 void http_front_request(struct http_exchange *exchange, void *context) {
     struct gateway *gateway = context;
     if (respond_page(exchange, gateway)) return;
-    bool other_method;
+    const char *other_method;
     const struct route *route = find_route(http_exchange_method(exchange), http_exchange_path(exchange), &other_method);
     struct request *request = request_create(gateway, &http_front, exchange, route != NULL ? route->name : "none");
     if (request == NULL) {
@@ -325,10 +325,12 @@ void http_front_request(struct http_exchange *exchange, void *context) {
     if (route != NULL) {
         run_route(request, route);
     } else {
-        error = other_method ? api_error_make(405, STATUS_UNIMPLEMENTED, "invalid_request_error", NULL,
-                                              "Method %.16s is not allowed here.", http_exchange_method(exchange))
-                             : api_error_make(404, STATUS_NOT_FOUND, "not_found", NULL, "There is nothing at %.64s.",
-                                              http_exchange_path(exchange));
+        if (other_method != NULL) http_exchange_add_header(exchange, "allow", other_method);
+        error = other_method != NULL
+                    ? api_error_make(405, STATUS_UNIMPLEMENTED, "invalid_request_error", NULL,
+                                     "Method %.16s is not allowed here.", http_exchange_method(exchange))
+                    : api_error_make(404, STATUS_NOT_FOUND, "not_found", NULL, "There is nothing at %.64s.",
+                                     http_exchange_path(exchange));
         request_fail(request, &error);
     }
 }

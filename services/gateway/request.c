@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/random.h"
+#include "services/gateway/authenticate.h"
 #include "services/gateway/chat.h"
 
 #include <stdio.h>
@@ -93,8 +94,43 @@ static bool take_answer(struct request *request, int http_status) {
     return first;
 }
 
-void request_fail(struct request *request, const struct api_error *error) {
+static void fail_now(struct request *request, const struct api_error *error) {
     if (take_answer(request, error->http_status)) request->front->error(request, error);
+}
+
+/** A failure that waits to hear whether the key still stands. */
+struct failing {
+    struct request *request;
+    struct api_error error;
+};
+
+static void on_key_looked_at(void *context, enum status status, const struct limits_result *result,
+                             const char *message) {
+    (void)message;
+    struct failing *failing = context;
+    struct request *request = failing->request;
+    if (status == STATUS_OK && result->outcome != LIMITS_ADMITTED) {
+        authenticate_forget(request->gateway, request->key->key_id);
+        failing->error = api_error_unauthorized();
+    }
+    fail_now(request, &failing->error);
+    request_unref(request);
+    free(failing);
+}
+
+/** Whoever is told what is wrong with a request must hold a key that stands; requests that get as far as the limits are looked at there. */
+void request_fail(struct request *request, const struct api_error *error) {
+    bool tells = request->key != NULL && !request->key_stands &&
+                 (error->http_status == 400 || error->http_status == 404 || error->http_status == 413 ||
+                  error->http_status == 422);
+    struct failing *failing = tells ? malloc(sizeof *failing) : NULL;
+    if (failing == NULL) {
+        fail_now(request, error);
+        return;
+    }
+    *failing = (struct failing){.request = request, .error = *error};
+    request_ref(request);
+    limits_check_key(request->gateway->redis, request->key->key_id, on_key_looked_at, failing);
 }
 
 void request_answer(struct request *request, const ProtobufCMessage *message) {

@@ -37,6 +37,7 @@ struct request {
     const char *route;    /* for logs and metrics: "chat" */
     struct arena arena;   /* the request's messages */
     struct key_info *key; /* after authentication */
+    bool key_stands;      /* the limits' script has just said so */
     int64_t started_ns, deadline_ns;
     pthread_mutex_t mutex; /* guards what follows */
     struct chat *chat;

@@ -32,6 +32,8 @@ def test_revoked_key_is_401_at_once(house):
     house.revoke(key_id)
     assert house.chat(key=key, max_tokens=1)[0] == 401
     assert house.send("GET", "/v1/models", key=key)[0] == 401
+    assert house.chat(key=key, model="nothing")[0] == 401  # nor is it told what else is wrong
+    assert house.chat(key=key, temperature=9)[0] == 401
 
 
 def test_expired_key_is_401(house):
@@ -145,7 +147,8 @@ def test_nul_in_content_is_refused_clearly(house):
 
 def test_unknown_path_and_method(house):
     assert house.send("GET", "/v1/nothing")[0] == 404
-    assert house.send("GET", "/v1/chat/completions")[0] == 405
+    status, headers, _ = house.send("GET", "/v1/chat/completions")
+    assert status == 405 and headers["allow"] == "POST"
     assert house.send("GET", "/healthz", key=False)[0] == 200
     assert house.send("GET", "/readyz", key=False)[0] == 200
     assert "bora_gateway_requests_total" in house.send("GET", "/metrics", key=False)[2]
