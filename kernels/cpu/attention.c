@@ -21,6 +21,7 @@
 #include <string.h>
 
 enum { PIECES_PER_THREAD = 4, SPLIT_ROWS = 8, SERIAL_PRODUCTS = 1 << 16 };
+static const size_t PARTS_MAX = 1 << 17;
 
 /** Of one thread. */
 struct attention_scratch {
@@ -324,11 +325,13 @@ void attention_scratch_destroy(struct attention_scratch *scratch) {
     free(scratch);
 }
 
-/** Room to split SPLIT_ROWS token rows of the longest context, or more of shorter ones. Memory that is never written is never there. */
+/** Room to split SPLIT_ROWS token rows of the longest context, or more of shorter ones; what finds no room is not split. Memory that is
+ *  never written is never there. */
 struct attention_shared *attention_shared_create(const struct kernels_options *options) {
     struct attention_shared *shared = calloc(1, sizeof *shared);
     if (shared == NULL) return NULL;
     size_t parts = (size_t)SPLIT_ROWS * (size_t)options->heads_max * (size_t)ranges_until(options->context_max);
+    if (parts > PARTS_MAX) parts = PARTS_MAX;
     shared->parts_max = (int64_t)parts;
     shared->plans = calloc((size_t)options->rows_max, sizeof *shared->plans);
     shared->parts = calloc(parts, sizeof *shared->parts);

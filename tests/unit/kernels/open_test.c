@@ -86,6 +86,9 @@ static void test_impossible_sizes_are_refused(void **state) {
     options.heads_max = 0;
     expect_refused("cpu", options, STATUS_INVALID_ARGUMENT, "at least 1");
     options = SMALL;
+    options.context_max = 0;
+    expect_refused("cpu", options, STATUS_INVALID_ARGUMENT, "at least 1");
+    options = SMALL;
     options.rows_max = options.columns_max = INT64_MAX;
     expect_refused("cpu", options, STATUS_INVALID_ARGUMENT, "do not fit");
     options = SMALL;
