@@ -53,8 +53,17 @@ void http_exchange_unref(struct http_exchange *exchange) {
     free(exchange);
 }
 
+void http_exchange_drop_body(struct http_exchange *exchange) {
+    bytes_deinit(&exchange->body);
+    atomic_fetch_sub(&exchange->server->bodies_bytes, exchange->body_bytes);
+    exchange->body_bytes = 0;
+}
+
 void http_exchange_finish(struct http_exchange *exchange, bool completed) {
     struct http_server *server = exchange->server;
+    /* Whoever still refers to the exchange may read the body; it is no longer the server's to count. */
+    atomic_fetch_sub(&server->bodies_bytes, exchange->body_bytes);
+    exchange->body_bytes = 0;
     pthread_mutex_lock(&server->mutex);
     exchange->connection->exchange = NULL;
     exchange->connection->since_ns = clock_monotonic_ns(clock_system());

@@ -84,6 +84,7 @@ struct http_server {
     struct http_linger *lingering;
     int lingering_count;
     atomic_bool stopping;
+    _Atomic int64_t bodies_bytes; /* in the bodies of exchanges that MHD still knows */
 
     pthread_t watcher;
     int watch_fd, wake_fd; /* epoll and eventfd */
@@ -100,8 +101,8 @@ struct http_exchange {
     const char *method, *path;
     struct http_field *headers, *queries;
     struct bytes body;
-    int64_t discarded_bytes;                                   /* of a body that is over the limit */
-    bool target_malformed, started, body_too_large, requested; /* MHD's thread only */
+    int64_t body_bytes, discarded_bytes; /* counted in the server's sum; of a body that is over a limit */
+    bool target_malformed, started, body_too_large, bodies_too_large, requested; /* MHD's thread only */
     char peer[INET6_ADDRSTRLEN];
 
     pthread_mutex_t mutex;
@@ -123,6 +124,8 @@ struct http_exchange {
 struct http_exchange *http_exchange_create(struct http_server *server, struct http_connection *connection,
                                            struct MHD_Connection *mhd);
 /** MHD's thread: the request is over. Calls on_closed if on_request had been called, and drops MHD's reference. */
+/** Forget the body, which is over a limit. MHD's thread. */
+void http_exchange_drop_body(struct http_exchange *exchange);
 void http_exchange_finish(struct http_exchange *exchange, bool completed);
 /** MHD's thread, request whole: queue the answer, or suspend until there is one. */
 enum MHD_Result http_exchange_proceed(struct http_exchange *exchange);

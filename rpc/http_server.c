@@ -28,6 +28,8 @@ enum {
 
 /* --- refusals --- */
 
+static const char bodies_refusal[] = "too many large requests at once; try again later";
+
 /** Answer by ourselves; the connection ends with it. */
 static enum MHD_Result refuse(struct http_exchange *exchange, int status, const char *reason) {
     const struct http_server_options *options = &exchange->server->options;
@@ -43,6 +45,7 @@ static enum MHD_Result refuse(struct http_exchange *exchange, int status, const 
     (void)MHD_add_response_header(response, "Content-Type",
                                   options->on_refused != NULL ? "application/json" : "text/plain; charset=utf-8");
     (void)MHD_add_response_header(response, "Connection", "close");
+    if (status == 401) (void)MHD_add_response_header(response, "WWW-Authenticate", "Bearer");
     exchange->connection->linger = true;
     enum MHD_Result queued = MHD_queue_response(exchange->mhd, (unsigned)status, response);
     MHD_destroy_response(response);
@@ -99,14 +102,28 @@ static enum MHD_Result begin_request(struct http_exchange *exchange, const char 
     struct http_framing framing =
         http_framing_check(method, minor_version, exchange->headers, exchange->server->options.body_bytes_max);
     if (framing.refuse_status != 0) return refuse(exchange, framing.refuse_status, framing.reason);
-    return MHD_YES;
+    const struct http_server_options *options = &exchange->server->options;
+    if (framing.body_bytes > 0 &&
+        atomic_load(&exchange->server->bodies_bytes) + framing.body_bytes > options->bodies_bytes_max)
+        return refuse(exchange, 503, bodies_refusal);
+    const char *reason = "refused";
+    int refused = options->on_headers != NULL ? options->on_headers(exchange, options->context, &reason) : 0;
+    return refused != 0 ? refuse(exchange, refused, reason) : MHD_YES;
 }
 
 static enum MHD_Result receive_body(struct http_exchange *exchange, const char *data, size_t length) {
     atomic_fetch_add_explicit(&exchange->connection->received_bytes, (int64_t)length, memory_order_relaxed);
-    if (!exchange->body_too_large && bytes_append(&exchange->body, data, length) == STATUS_OK) return MHD_YES;
-    if (!exchange->body_too_large) bytes_deinit(&exchange->body);
-    exchange->body_too_large = true;
+    struct http_server *server = exchange->server;
+    bool dropped = exchange->body_too_large || exchange->bodies_too_large;
+    if (!dropped) {
+        exchange->body_bytes += (int64_t)length;
+        int64_t all = atomic_fetch_add(&server->bodies_bytes, (int64_t)length) + (int64_t)length;
+        exchange->bodies_too_large = all > server->options.bodies_bytes_max;
+        exchange->body_too_large =
+            !exchange->bodies_too_large && bytes_append(&exchange->body, data, length) != STATUS_OK;
+        if (!exchange->bodies_too_large && !exchange->body_too_large) return MHD_YES;
+        http_exchange_drop_body(exchange);
+    }
     exchange->discarded_bytes += (int64_t)length;
     return exchange->discarded_bytes <= DISCARD_BYTES_MAX ? MHD_YES : MHD_NO;
 }
@@ -154,6 +171,7 @@ static enum MHD_Result on_access(void *context, struct MHD_Connection *mhd, cons
         return receive_body(exchange, data, received);
     }
     if (exchange->body_too_large) return refuse(exchange, 413, "request body too large");
+    if (exchange->bodies_too_large) return refuse(exchange, 503, bodies_refusal);
     if (!exchange->requested) submit_request(exchange);
     return http_exchange_proceed(exchange);
 }
@@ -301,7 +319,8 @@ static enum status check_options(const struct http_server_options *options, stru
     if (options->address == NULL || options->on_request == NULL)
         return error_set(err, STATUS_INVALID_ARGUMENT, "HTTP server: address and on_request are needed");
     if (options->body_bytes_max < 0 || options->body_bytes_max > LIMIT_REQUEST_BODY_BYTES_MAX ||
-        options->connections_max < 0 || options->idle_timeout_ns < 0 || options->heartbeat_ns < 0) {
+        options->bodies_bytes_max < 0 || options->connections_max < 0 || options->idle_timeout_ns < 0 ||
+        options->heartbeat_ns < 0) {
         return error_set(err, STATUS_INVALID_ARGUMENT, "HTTP server: an option is out of range");
     }
     return STATUS_OK;
@@ -332,6 +351,7 @@ enum status http_server_create(const struct http_server_options *options, struct
     pthread_cond_init(&server->drained, &monotonic);
     pthread_condattr_destroy(&monotonic);
     if (server->options.connections_max == 0) server->options.connections_max = CONNECTIONS_MAX_DEFAULT;
+    if (server->options.bodies_bytes_max == 0) server->options.bodies_bytes_max = 64 * server->options.body_bytes_max;
     if (server->options.watermark_bytes == 0) server->options.watermark_bytes = LIMIT_STREAM_PENDING_BYTES;
     enum status status = STATUS_OK;
     if (!copy_strings(&server->options)) status = error_set(err, STATUS_RESOURCE_EXHAUSTED, "HTTP server: no memory");

@@ -15,6 +15,8 @@
  * the answer was ready already. All callbacks run on the server's one thread, one at a time.
  *
  * Refused before on_request, with the body that `on_refused` writes, and the connection closed behind it:
+ *   what on_headers says, before the body is read
+ *   503  bodies of all requests together over bodies_bytes_max: at once when its Content-Length would pass it, else at its end
  *   413  a body over body_bytes_max: at once by its Content-Length, at its end when chunked (it is read and forgotten; an endless one is cut off)
  *   400  both Content-Length and Transfer-Encoding, repeated Content-Length, unknown or repeated Transfer-Encoding, no or several Host headers,
  *        malformed field names or values, blanks, control characters or %00 in the request target
@@ -38,6 +40,7 @@ struct http_server_options {
     const char *
         address; /* "127.0.0.1:8080"; port 0 picks a free one; "[::]:8080" (IPv4 too); ":8080"; of a name its IPv4 address if it has one */
     int64_t body_bytes_max; /* 0..LIMIT_REQUEST_BODY_BYTES_MAX */
+    int64_t bodies_bytes_max; /* of all requests that are being received or answered; 0: 64 times body_bytes_max */
     int connections_max; /* further ones wait to be accepted; 0: 1024. Each costs 32 KiB and two descriptors' worth of kernel memory */
     int64_t
         idle_timeout_ns; /* of a connection on which nothing moves (not of one that waits for the handler); a request must be whole within this
@@ -50,6 +53,9 @@ struct http_server_options {
     size_t
         watermark_bytes; /* on_writable comes when waiting bytes, having passed this, fall to half of it; 0: LIMIT_STREAM_PENDING_BYTES */
 
+    /** The headers are there, the body is not: 0 to go on, or the status to refuse with and `*out_reason` for on_refused. On the server's
+     *  thread: must be quick. May be NULL. */
+    int (*on_headers)(struct http_exchange *exchange, void *context, const char **out_reason);
     void (*on_request)(struct http_exchange *exchange, void *context);
     void (*on_writable)(struct http_exchange *exchange, void *context); /* may be NULL */
     void (*on_closed)(struct http_exchange *exchange, void *context,

@@ -29,8 +29,35 @@ void chat_ref(struct chat *chat) {
     atomic_fetch_add(&chat->references, 1);
 }
 
+static void list_add(struct gateway *gateway, struct chat *chat) {
+    pthread_mutex_lock(&gateway->chats_mutex);
+    chat->next = gateway->chats;
+    if (chat->next != NULL) chat->next->previous = chat;
+    gateway->chats = chat;
+    pthread_mutex_unlock(&gateway->chats_mutex);
+}
+
+static void list_remove(struct gateway *gateway, struct chat *chat) {
+    pthread_mutex_lock(&gateway->chats_mutex);
+    if (chat->previous != NULL)
+        chat->previous->next = chat->next;
+    else
+        gateway->chats = chat->next;
+    if (chat->next != NULL) chat->next->previous = chat->previous;
+    pthread_mutex_unlock(&gateway->chats_mutex);
+}
+
+int chats_count(struct gateway *gateway) {
+    int count = 0;
+    pthread_mutex_lock(&gateway->chats_mutex);
+    for (const struct chat *chat = gateway->chats; chat != NULL; chat = chat->next) count++;
+    pthread_mutex_unlock(&gateway->chats_mutex);
+    return count;
+}
+
 void chat_unref(struct chat *chat) {
     if (atomic_fetch_sub(&chat->references, 1) != 1) return;
+    list_remove(chat->gateway, chat);
     for (int i = 0; i < chat->choice_count; i++) {
         bytes_deinit(&chat->choices[i].text);
         free(chat->choices[i].logprobs);
@@ -94,6 +121,34 @@ static void fail_locked(struct chat *chat, const struct api_error *error) {
         chat_send_broken(chat);
     else
         request_fail(chat->request, error);
+}
+
+void chats_end(struct gateway *gateway) {
+    enum { AT_ONCE = 64 };
+    struct api_error error = api_error_unavailable("The gateway is stopping.");
+    for (;;) { /* some at a time: nothing of a chat may be done under the list's mutex */
+        struct chat *some[AT_ONCE];
+        struct request *requests[AT_ONCE];
+        int count = 0;
+        pthread_mutex_lock(&gateway->chats_mutex);
+        for (struct chat *chat = gateway->chats; chat != NULL && count < AT_ONCE; chat = chat->next) {
+            /* A request that is being freed is still there: freeing its chat, which nobody else holds then, waits for this mutex. */
+            if (chat->ended || !request_try_ref(chat->request)) continue;
+            chat->ended = true;
+            chat_ref(chat);
+            requests[count] = chat->request;
+            some[count++] = chat;
+        }
+        pthread_mutex_unlock(&gateway->chats_mutex);
+        if (count == 0) return;
+        for (int i = 0; i < count; i++) {
+            pthread_mutex_lock(&some[i]->mutex);
+            fail_locked(some[i], &error);
+            pthread_mutex_unlock(&some[i]->mutex);
+            chat_unref(some[i]);
+            request_unref(requests[i]);
+        }
+    }
 }
 
 void chat_cancel(struct chat *chat) {
@@ -167,7 +222,6 @@ static bool open_stream_locked(struct chat *chat, int index) {
     bool opened = pack_start(chat, index, &packed) == STATUS_OK &&
                   rpc_client_call_start(chat->worker->channel, &options, &choice->call, &err) == STATUS_OK;
     if (opened) {
-        chat->live_calls++;
         chat_ref(chat);
         request_ref(chat->request);
         (void)!rpc_client_call_write(choice->call,
@@ -201,6 +255,7 @@ void chat_start(struct request *request, const struct chat_plan *plan) {
         request_fail(request, &error);
         return;
     }
+    chat->gateway = request->gateway;
     chat->request = request;
     chat->plan = *plan;
     chat->created = clock_unix_ns(clock_system()) / NS_PER_S;
@@ -213,6 +268,7 @@ void chat_start(struct request *request, const struct chat_plan *plan) {
         chat->choices[i] = (struct chat_choice){.chat = chat, .index = i};
         bytes_init(&chat->choices[i].text, ANSWER_BYTES_MAX);
     }
+    list_add(chat->gateway, chat);
     pthread_mutex_lock(&request->mutex);
     bool closed = request->closed;
     request->chat = chat; /* freed with the request */
@@ -547,7 +603,6 @@ static void on_finished(struct rpc_client_call *call, void *context, const struc
     struct chat_choice *choice = context;
     struct chat *chat = choice->chat;
     pthread_mutex_lock(&chat->mutex);
-    chat->live_calls--;
     choice->call = NULL;
     bool whole = choice->finished;
     for (int i = 0; i < chat->choice_count && chat->plan.streams == 1; i++) whole = whole && chat->choices[i].finished;

@@ -64,8 +64,11 @@ struct chat_choice {
 };
 
 struct chat {
+    struct gateway *gateway;
     struct request *request; /* referenced */
     atomic_int references;
+    struct chat *previous, *next; /* in the gateway's list; its mutex */
+    bool ended;                   /* chats_end has been there; likewise */
     struct chat_plan plan;
     struct worker *worker;
     int64_t created;
@@ -76,7 +79,6 @@ struct chat {
     bool refused; /* by the worker, before it computed anything */
     bool reserved;
     struct limits_reservation reservation;
-    int live_calls; /* streams whose on_finished has not come */
     int64_t proceeded_ns;
     struct arena scratch; /* of one event */
     struct arena answer;  /* log-probabilities kept until the end */
@@ -89,6 +91,10 @@ void chat_ref(struct chat *chat);
 void chat_unref(struct chat *chat);
 void chat_cancel(struct chat *chat);
 void chat_writable(struct chat *chat);
+/** The gateway's time is over: every chat that runs ends now, with an error event or 503. */
+void chats_end(struct gateway *gateway);
+/** How many there are. */
+int chats_count(struct gateway *gateway);
 
 /* chat_answer.c; the chat's mutex is held */
 void chat_send_delta(struct chat *chat, struct chat_choice *choice, const Bora__Internal__V1__Delta *delta);

@@ -22,8 +22,10 @@
 #include "services/gateway/settings.h"
 #include "store/redis.h"
 
+#include <pthread.h>
 #include <stdatomic.h>
 
+struct chat;
 struct key_cache;
 struct workers;
 
@@ -46,9 +48,12 @@ struct gateway {
     struct metric *tokens;        /* bora_gateway_tokens_total{model,kind} */
     struct metric *running;       /* bora_gateway_requests_running */
     atomic_bool draining;
+    pthread_mutex_t chats_mutex;
+    struct chat *chats; /* that are not freed; guarded by the mutex */
 };
 
 /** Answer from the HTTP server's or the gRPC server's callbacks. `context` is the gateway. */
+int http_front_headers(struct http_exchange *exchange, void *context, const char **out_reason);
 void http_front_request(struct http_exchange *exchange, void *context);
 void http_front_writable(struct http_exchange *exchange, void *context);
 void http_front_closed(struct http_exchange *exchange, void *context, bool completed);

@@ -302,6 +302,17 @@ static bool respond_page(struct http_exchange *exchange, struct gateway *gateway
     return true;
 }
 
+/** Who shows no key at all is refused before its body is read. */
+int http_front_headers(struct http_exchange *exchange, void *context, const char **out_reason) {
+    (void)context;
+    const char *other_method;
+    if (find_route(http_exchange_method(exchange), http_exchange_path(exchange), &other_method) == NULL ||
+        request_bearer(http_exchange_header(exchange, "authorization")) != NULL)
+        return 0;
+    *out_reason = "Unauthorized";
+    return 401;
+}
+
 /* ---- the server's callbacks ---------------------------------------------------------------------------------------- */
 
 void http_front_request(struct http_exchange *exchange, void *context) {
@@ -351,8 +362,11 @@ void http_front_closed(struct http_exchange *exchange, void *context, bool compl
 
 void http_front_refused(int http_status, const char *reason, struct bytes *out, void *context) {
     struct gateway *gateway = context;
-    struct api_error error =
-        api_error_make(http_status, STATUS_INVALID_ARGUMENT, "invalid_request_error", NULL, "%.200s", reason);
+    struct api_error error = http_status == 401
+                                 ? api_error_unauthorized()
+                                 : api_error_make(http_status, STATUS_INVALID_ARGUMENT,
+                                                  http_status == 503 ? "service_unavailable" : "invalid_request_error",
+                                                  NULL, "%.200s", reason);
     char id[33], status[8];
     random_hex_id(id, 32);
     snprintf(status, sizeof status, "%d", http_status);

@@ -9,6 +9,7 @@
 #include "bora/v1/models.pb-c.h"
 #include "proto/descriptors.h"
 #include "services/gateway/authenticate.h"
+#include "services/gateway/chat.h"
 #include "services/gateway/gateway.h"
 #include "services/gateway/workers.h"
 
@@ -129,6 +130,8 @@ static enum status open_fronts(struct gateway *gateway, struct error *err) {
                                        .ca_file = settings->tls_ca_file,
                                        .heartbeat_ns = settings->heartbeat_ns,
                                        .watermark_bytes = LIMIT_STREAM_PENDING_BYTES,
+                                       .bodies_bytes_max = settings->bodies_bytes_max,
+                                       .on_headers = http_front_headers,
                                        .on_request = http_front_request,
                                        .on_writable = http_front_writable,
                                        .on_closed = http_front_closed,
@@ -138,16 +141,19 @@ static enum status open_fronts(struct gateway *gateway, struct error *err) {
     return rpc_server_start(gateway->grpc, err);
 }
 
+/* What the last events of answers that are cut need to reach their readers. */
+static const int64_t LAST_WORDS_NS = 2 * NS_PER_S;
+static const char *const health_services[] = {"", "bora.v1.ChatService", "bora.v1.ModelService", "bora.v1.KeyService"};
+
 /** Health follows readiness, so that a load balancer asking gRPC sees what /readyz says. */
 static void follow_health(struct gateway *gateway, const sigset_t *signals) {
-    static const char *const services[] = {"", "bora.v1.ChatService", "bora.v1.ModelService", "bora.v1.KeyService"};
     const struct timespec step = {.tv_nsec = 200 * NS_PER_MS};
     bool told = false, first = true;
     for (;;) {
         const char *reason = "";
         bool ready = gateway_is_ready(gateway, &reason);
-        for (size_t i = 0; i < sizeof services / sizeof services[0] && (ready != told || first); i++)
-            rpc_server_set_health(gateway->grpc, services[i], ready);
+        for (size_t i = 0; i < sizeof health_services / sizeof health_services[0] && (ready != told || first); i++)
+            rpc_server_set_health(gateway->grpc, health_services[i], ready);
         if (ready != told || first) log_info(ready ? "ready" : "not ready", LOG_S("reason", ready ? NULL : reason));
         told = ready;
         first = false;
@@ -158,12 +164,51 @@ static void follow_health(struct gateway *gateway, const sigset_t *signals) {
     }
 }
 
-static void close_gateway(struct gateway *gateway) {
-    /* New work stops at both fronts together; running answers get the drain time. */
+struct stopping {
+    struct gateway *gateway;
+    int64_t grace_ns;
+};
+
+static void *stop_http(void *context) {
+    const struct stopping *stopping = context;
+    http_server_stop(stopping->gateway->http, stopping->grace_ns);
+    return NULL;
+}
+
+static void *stop_grpc(void *context) {
+    const struct stopping *stopping = context;
+    rpc_server_stop(stopping->gateway->grpc, stopping->grace_ns);
+    return NULL;
+}
+
+/** Both fronts take nothing new from now on; running answers get the drain time. What runs longer is told so, and then cut. */
+static void drain(struct gateway *gateway) {
+    const struct timespec step = {.tv_nsec = 20 * NS_PER_MS};
+    struct stopping stopping = {.gateway = gateway, .grace_ns = gateway->settings.drain_ns + LAST_WORDS_NS};
     int64_t until = clock_monotonic_ns(clock_system()) + gateway->settings.drain_ns;
-    if (gateway->http != NULL) http_server_stop(gateway->http, gateway->settings.drain_ns);
-    int64_t left = until - clock_monotonic_ns(clock_system());
-    if (gateway->grpc != NULL) rpc_server_stop(gateway->grpc, left > 0 ? left : 0);
+    pthread_t http, grpc;
+    for (size_t i = 0; i < sizeof health_services / sizeof health_services[0]; i++)
+        rpc_server_set_health(gateway->grpc, health_services[i], false);
+    bool http_stops = pthread_create(&http, NULL, stop_http, &stopping) == 0,
+         grpc_stops = pthread_create(&grpc, NULL, stop_grpc, &stopping) == 0;
+    while (chats_count(gateway) > 0 && clock_monotonic_ns(clock_system()) < until) nanosleep(&step, NULL);
+    chats_end(gateway);
+    if (http_stops)
+        pthread_join(http, NULL);
+    else
+        http_server_stop(gateway->http, LAST_WORDS_NS);
+    if (grpc_stops)
+        pthread_join(grpc, NULL);
+    else
+        rpc_server_stop(gateway->grpc, LAST_WORDS_NS);
+}
+
+static void close_gateway(struct gateway *gateway) {
+    if (gateway->http != NULL && gateway->grpc != NULL) {
+        drain(gateway);
+    } else if (gateway->grpc != NULL) { /* it never served */
+        rpc_server_stop(gateway->grpc, 0);
+    }
     http_server_destroy(gateway->http);
     workers_destroy(gateway->workers);
     rpc_channel_close(gateway->keys);
@@ -179,6 +224,7 @@ static void close_gateway(struct gateway *gateway) {
 
 static enum status serve(struct gateway *gateway, const sigset_t *signals, struct error *err) {
     enum status status = STATUS_OK;
+    pthread_mutex_init(&gateway->chats_mutex, NULL);
     TRY_CLEANUP(open_transcoder(gateway, err));
     TRY_CLEANUP(open_metrics(gateway, err));
     TRY_CLEANUP(open_upstream(gateway, err));

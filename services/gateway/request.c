@@ -35,6 +35,14 @@ void request_ref(struct request *request) {
     atomic_fetch_add(&request->references, 1);
 }
 
+bool request_try_ref(struct request *request) {
+    int references = atomic_load(&request->references);
+    while (references > 0) {
+        if (atomic_compare_exchange_weak(&request->references, &references, references + 1)) return true;
+    }
+    return false;
+}
+
 void request_unref(struct request *request) {
     if (atomic_fetch_sub(&request->references, 1) != 1) return;
     if (request->chat != NULL) chat_unref(request->chat);

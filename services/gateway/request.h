@@ -53,6 +53,8 @@ struct request {
 struct request *request_create(struct gateway *gateway, const struct front *front, void *transport, const char *route);
 void request_ref(struct request *request);
 void request_unref(struct request *request);
+/** False when it is just being freed. */
+bool request_try_ref(struct request *request);
 
 /** The transport is closed: stop the work behind it, write the log line. Drops the front's reference. */
 void request_closed(struct request *request);

@@ -18,6 +18,8 @@ static const struct setting gateway_settings_table[] = {
     SETTING_CHOICE(S, dialect, "dialect", "openai-mistral", "openai-mistral|mistral",
                    "which documents' fields are accepted; mistral refuses OpenAI's"),
     SETTING_SIZE(S, body_bytes_max, "body-max", "4m", 1024, LIMIT_REQUEST_BODY_BYTES_MAX, "largest request"),
+    SETTING_SIZE(S, bodies_bytes_max, "bodies-max", "256m", 1024, 1e12,
+                 "bodies of all HTTP requests together; more are refused (503)"),
     SETTING_INTEGER(S, connections_max, "connections-max", "4096", 1, 1000000, "N", "HTTP connections at a time"),
     SETTING_INTEGER(S, rpc_threads, "rpc-threads", "0", 0, 64, "N",
                     "threads of the gRPC server; 0: chosen from the machine"),

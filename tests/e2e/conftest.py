@@ -1,6 +1,7 @@
 # Copyright Bora contributors
 # SPDX-License-Identifier: Apache-2.0
 """A house for the tests of one file: its own folder, its own free ports, the real model."""
+import contextlib
 import json
 import os
 import signal
@@ -8,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+import types
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -44,6 +46,29 @@ def until(condition, what, seconds=PATIENCE_S):
             return value
         time.sleep(0.02)
     raise AssertionError(f"not within {seconds * PACE} s: {what}")
+
+
+@contextlib.contextmanager
+def another_gateway(house, *flags):
+    """A second gateway of the house, with settings of its own. Has `base`, `http`, `grpc` (ports) and `process`."""
+    http, grpc = free_ports(2)
+    process = subprocess.Popen([str(BUILD / "bin/bora-gateway"), *flags, "--http-listen", f"127.0.0.1:{http}", "--grpc-listen", f"127.0.0.1:{grpc}", "--keys", f"127.0.0.1:{house.ports['keys']}",
+                                "--service-token-file", str(house.state / "secrets/service-token"), "--redis", f"127.0.0.1:{house.ports['redis']}",
+                                "--redis-password-file", str(house.state / "secrets/redis-password")], stderr=subprocess.DEVNULL)
+    gateway = types.SimpleNamespace(base=f"http://127.0.0.1:{http}", http=http, grpc=grpc, process=process)
+
+    def ready():
+        try:
+            return house.send("GET", "/readyz", key=False, base=gateway.base)[0] == 200
+        except OSError:
+            return False
+
+    try:
+        until(ready, "the second gateway is ready")
+        yield gateway
+    finally:
+        process.terminate()
+        assert process.wait(60 * PACE) == 0
 
 
 class House:

@@ -5,27 +5,13 @@ import subprocess
 
 import pytest
 
-from conftest import BUILD, free_ports, until
+from conftest import BUILD, ROOT, another_gateway, until
 
 
 @pytest.fixture(scope="module")
 def strict(house):
-    http, grpc = free_ports(2)
-    process = subprocess.Popen([str(BUILD / "bin/bora-gateway"), "--dialect", "mistral", "--http-listen", f"127.0.0.1:{http}", "--grpc-listen", f"127.0.0.1:{grpc}", "--keys", f"127.0.0.1:{house.ports['keys']}",
-                                "--service-token-file", str(house.state / "secrets/service-token"), "--redis", f"127.0.0.1:{house.ports['redis']}",
-                                "--redis-password-file", str(house.state / "secrets/redis-password")], stderr=subprocess.DEVNULL)
-    base = f"http://127.0.0.1:{http}"
-
-    def ready():
-        try:
-            return house.send("GET", "/readyz", key=False, base=base)[0] == 200
-        except OSError:
-            return False
-
-    until(ready, "the strict gateway is ready")
-    yield base
-    process.terminate()
-    assert process.wait(30) == 0
+    with another_gateway(house, "--dialect", "mistral") as gateway:
+        yield gateway.base
 
 
 @pytest.mark.parametrize("fields, name", [({"seed": 1}, "seed"), ({"max_completion_tokens": 5}, "max_completion_tokens"), ({"logprobs": True}, "logprobs"), ({"logit_bias": {"1": 1}}, "logit_bias"),
