@@ -370,7 +370,8 @@ def up(options):
             raise Failure(f"{BIN / program} is not there; run ./dev build")
     if shutil.which("redis-server") is None:
         raise Failure("redis-server is not installed (Debian package redis-server)")
-    check_room(STATE, 100 << 20, "the house's state")
+    if any(running_pid(name) is None for name in NAMES):
+        check_room(STATE, 100 << 20, "the house's state", "BORA_STATE")
     before = load_config()
     config = chosen_config(options, before)
     check_ports(config["ports"], {**PORTS, **before.get("ports", {})})

