@@ -39,7 +39,7 @@ struct http_exchange;
 struct http_server_options {
     const char *
         address; /* "127.0.0.1:8080"; port 0 picks a free one; "[::]:8080" (IPv4 too); ":8080"; of a name its IPv4 address if it has one */
-    int64_t body_bytes_max; /* 0..LIMIT_REQUEST_BODY_BYTES_MAX */
+    int64_t body_bytes_max;   /* 0..LIMIT_REQUEST_BODY_BYTES_MAX */
     int64_t bodies_bytes_max; /* of all requests that are being received or answered; 0: 64 times body_bytes_max */
     int connections_max; /* further ones wait to be accepted; 0: 1024. Each costs 32 KiB and two descriptors' worth of kernel memory */
     int64_t
