@@ -96,7 +96,10 @@ struct generation_event {
     struct bytes_view text;
     const int32_t *ids;
     size_t id_count;
-    const struct logprob_entry *logprobs;     /* id_count entries when asked for, else NULL */
+    /* When asked for: of the tokens whose text is given out by this event or an earlier one, in order, each once. So they keep the
+     * promise that the text keeps: nothing of a stop string, nothing of an end token. */
+    const struct logprob_entry *logprobs;
+    size_t logprob_count;
     enum finish_reason finish;                /* the last event of a generation has one; nothing follows it */
     int64_t prompt_tokens, completion_tokens; /* exact totals so far */
     int64_t cached_tokens;                    /* of the prompt, taken from the prefix cache */

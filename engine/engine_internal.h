@@ -52,6 +52,13 @@ struct engine {
     struct engine_load load;
 };
 
+/** Log-probabilities that wait for their text. */
+struct held_logprobs {
+    struct logprob_entry *entries;
+    int64_t *ends;                /* where in the text each token ends */
+    size_t count, capacity, told; /* `told` at the front were in the last event */
+};
+
 /** One malloc; the arrays behind it. */
 struct generation {
     struct sequence sequence; /* first: the scheduler's pointer is ours */
@@ -62,10 +69,11 @@ struct generation {
     generation_event_fn *on_event;
     void *context;
     struct text_stream text;
-    int64_t reported;              /* tokens of the sequence that events have told of */
-    struct logprob_entry logprobs; /* of the one token that a step samples */
-    void *beam_memory;             /* of a beam search, or NULL */
-    int answers;                   /* that a beam search is to give */
+    int64_t reported;           /* tokens of the sequence that events have told of */
+    struct held_logprobs *held; /* when log-probabilities are wanted */
+    int64_t text_given;         /* bytes that events have given out */
+    void *beam_memory;          /* of a beam search, or NULL */
+    int answers;                /* that a beam search is to give */
 };
 
 /** Drop a reference; the last one frees. Takes the mutex. */

@@ -114,11 +114,43 @@ static enum status add_beams(const struct engine *engine, const struct generatio
 
 /* ---- events, on the step thread ------------------------------------------------------------------------------------ */
 
+/** Keep a token's log-probabilities until its text, which ends at `end`, is given out. */
+static bool hold_logprobs(struct held_logprobs *held, const struct logprob_entry *entry, int64_t end) {
+    if (held->count == held->capacity) {
+        size_t capacity = held->capacity > 0 ? 2 * held->capacity : 16;
+        struct logprob_entry *entries = realloc(held->entries, capacity * sizeof *entries);
+        if (entries != NULL) held->entries = entries;
+        int64_t *ends = realloc(held->ends, capacity * sizeof *ends);
+        if (ends != NULL) held->ends = ends;
+        if (entries == NULL || ends == NULL) return false;
+        held->capacity = capacity;
+    }
+    held->entries[held->count] = *entry;
+    held->ends[held->count++] = end;
+    return true;
+}
+
+/** Put those whose text ends at `given` or before into the event. */
+static void tell_logprobs(struct held_logprobs *held, int64_t given, struct generation_event *event) {
+    while (held->told < held->count && held->ends[held->told] <= given) held->told++;
+    event->logprobs = held->told > 0 ? held->entries : NULL;
+    event->logprob_count = held->told;
+}
+
+static void drop_told(struct held_logprobs *held) {
+    held->count -= held->told;
+    memmove(held->entries, held->entries + held->told, held->count * sizeof *held->entries);
+    memmove(held->ends, held->ends + held->told, held->count * sizeof *held->ends);
+    held->told = 0;
+}
+
 static enum verdict accept(struct sequence *sequence, int32_t id, const struct logprob_entry *logprobs) {
     struct generation *generation = (struct generation *)sequence;
-    if (logprobs != NULL) generation->logprobs = *logprobs;
     if (tokenizer_is_end(generation->engine->tokenizer, id)) return VERDICT_STOP;
     if (text_stream_push(&generation->text, id) != STATUS_OK) return VERDICT_ERROR;
+    int64_t end = generation->text_given + (int64_t)generation->text.text.length;
+    if (logprobs != NULL && !generation->text.stopped && !hold_logprobs(generation->held, logprobs, end))
+        return VERDICT_ERROR;
     return generation->text.stopped ? VERDICT_STOP : VERDICT_GO_ON;
 }
 
@@ -200,11 +232,14 @@ static void report(struct sequence *sequence, enum finish_reason finish, const c
                                      .completion_tokens = sequence->token_count - sequence->prompt_count,
                                      .cached_tokens = sequence->cached_tokens,
                                      .error = error};
-    if (sequence->sampling.top_logprobs >= 0 && event.id_count > 0) event.logprobs = &generation->logprobs;
+    int64_t given = generation->text_given + (int64_t)event.text.length;
+    if (generation->held != NULL) tell_logprobs(generation->held, given, &event);
     generation->reported = sequence->token_count;
     if (finish != FINISH_NONE) count_end(generation->engine);
     generation->on_event(generation->context, &event);
     text_stream_consume(&generation->text);
+    generation->text_given = given;
+    if (generation->held != NULL && generation->held->told > 0) drop_told(generation->held);
     if (finish != FINISH_NONE) generation_unref(generation);
 }
 
@@ -221,6 +256,11 @@ void generation_enter(struct generation *generation) {
 static void generation_free(struct generation *generation) {
     text_stream_deinit(&generation->text);
     free(generation->beam_memory);
+    if (generation->held != NULL) {
+        free(generation->held->entries);
+        free(generation->held->ends);
+        free(generation->held);
+    }
     free(generation);
 }
 
@@ -264,6 +304,10 @@ enum status engine_submit(struct engine *engine, const struct generation_request
     atomic_init(&generation->references, 2);
     enum status status =
         text_stream_init(&generation->text, engine->tokenizer, generation->text.stop, request->stop_count, err);
+    if (status == STATUS_OK && request->sampling.top_logprobs >= 0) {
+        generation->held = calloc(1, sizeof *generation->held);
+        if (generation->held == NULL) status = error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
+    }
     if (status == STATUS_OK) status = add_beams(engine, request, generation, err);
     if (status == STATUS_OK) status = enter_inbox(engine, generation, out, err);
     if (status != STATUS_OK) generation_free(generation);

@@ -12,8 +12,8 @@
  * With best_of there are more choices than answers: the whole answer has the best of them. A beam search is one stream whose events say
  * which of the choices they belong to.
  *
- * chat_cancel (the client left) ends it from any phase: the worker frees the slot within one step. A worker that dies before
- * anything was sent is tried again once elsewhere, if there is an elsewhere.
+ * chat_cancel (the client left) ends it from any phase: the worker frees the slot within one step. A worker that dies while a single
+ * stream is PREPARING is tried again once elsewhere, if there is an elsewhere; later, its death is a 503 or a terminal event.
  */
 #ifndef SERVICES_GATEWAY_CHAT_H
 #define SERVICES_GATEWAY_CHAT_H

@@ -121,10 +121,10 @@ static enum status convert_alternatives(const struct logprob_entry *entry, const
 
 static enum status convert_logprobs(const struct generation_event *event, const struct tokenizer *tokenizer,
                                     struct arena *arena, Bora__Internal__V1__Delta *delta) {
-    Bora__Internal__V1__TokenLogprob **list = arena_alloc_array(arena, event->id_count, sizeof *list);
-    Bora__Internal__V1__TokenLogprob *items = arena_alloc_array(arena, event->id_count, sizeof *items);
+    Bora__Internal__V1__TokenLogprob **list = arena_alloc_array(arena, event->logprob_count, sizeof *list);
+    Bora__Internal__V1__TokenLogprob *items = arena_alloc_array(arena, event->logprob_count, sizeof *items);
     if (list == NULL || items == NULL) return STATUS_RESOURCE_EXHAUSTED;
-    for (size_t i = 0; i < event->id_count; i++) {
+    for (size_t i = 0; i < event->logprob_count; i++) {
         bora__internal__v1__token_logprob__init(&items[i]);
         items[i].token = data_of(tokenizer_piece(tokenizer, event->logprobs[i].chosen.id));
         items[i].logprob = event->logprobs[i].chosen.logprob;
@@ -132,7 +132,7 @@ static enum status convert_logprobs(const struct generation_event *event, const 
         list[i] = &items[i];
     }
     delta->logprobs = list;
-    delta->n_logprobs = event->id_count;
+    delta->n_logprobs = event->logprob_count;
     return STATUS_OK;
 }
 

@@ -91,7 +91,7 @@ static void on_engine_event(void *context, const struct generation_event *event)
                        (double)(clock_monotonic_ns(clock_system()) - call->proceeded_ns) / 1e9);
     }
     bool failed = false;
-    if (event->text.length > 0 || event->id_count > 0) {
+    if (event->text.length > 0 || event->id_count > 0 || event->logprob_count > 0) {
         arena_reset(&call->event_arena);
         bytes_reset(&call->packed);
         failed = convert_delta(event, engine_tokenizer(call->worker->engine), &call->event_arena, &call->packed) !=

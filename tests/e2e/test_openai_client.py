@@ -107,3 +107,15 @@ def test_unsupported_features_are_refused_by_name(client, house):
         with pytest.raises(openai.BadRequestError) as caught:
             client.chat.completions.create(model=house.model, messages=QUESTION, **fields)
         assert caught.value.body["param"] == word
+
+
+def test_logprobs_end_where_the_text_ends(client, house):
+    """No token of a stop string or of the end shows in the log-probabilities, whole or streamed."""
+    asked = {"model": house.model, "messages": QUESTION, "max_tokens": 24, "temperature": 0, "logprobs": True, "top_logprobs": 2}
+    whole = client.chat.completions.create(**asked).choices[0]
+    assert "".join(t.token for t in whole.logprobs.content) == whole.message.content and "Paris" in whole.message.content
+    cut = client.chat.completions.create(**asked, stop=["Paris"]).choices[0]
+    assert "Paris" not in cut.message.content and "".join(t.token for t in cut.logprobs.content).strip() == cut.message.content.strip()
+    pieces = [c.choices[0] for c in client.chat.completions.create(**asked, stop=["Paris"], stream=True) if c.choices]
+    tokens = [t.token for p in pieces if p.logprobs for t in p.logprobs.content]
+    assert "Paris" not in "".join(tokens) and tokens == [t.token for t in cut.logprobs.content]

@@ -7,7 +7,7 @@ import threading
 import openai
 import pytest
 
-from conftest import BUILD, PACE, free_ports, until
+from conftest import BUILD, PACE, ROOT, free_ports, until
 
 STORY = [{"role": "user", "content": "Tell me a story."}]
 
@@ -135,7 +135,7 @@ def test_a_shared_prompt_is_cached_for_its_tenant_only(house):
 @pytest.fixture
 def small_worker(house, tmp_path):
     """A second worker with the same model under another name, one slot and a queue of one."""
-    section = next(line for line in (house.state / "models.ini").read_text().split("[") if line.startswith(house.model))
+    section = next(line for line in (ROOT / "models.ini").read_text().split("[") if line.startswith(house.model))
     lines = [line for line in section.splitlines()[1:] if not line.strip().startswith(("aliases", "tier"))]
     (tmp_path / "models.ini").write_text("[crowded]\n" + "\n".join(lines) + "\n")
     (port,) = free_ports(1)

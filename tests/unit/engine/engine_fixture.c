@@ -50,13 +50,13 @@ static void on_event(void *context, const struct generation_event *event) {
     assert_false(client->done);
     assert_true(text_is_utf8(event->text.data, event->text.length));
     assert_true(client->text_length + event->text.length < TEXT_MAX && client->id_count + event->id_count <= IDS_MAX);
-    assert_int_equal(client->want_logprobs && event->id_count > 0, event->logprobs != NULL);
+    if (!client->want_logprobs) assert_null(event->logprobs);
     memcpy(client->text + client->text_length, event->text.data, event->text.length);
     client->text_length += event->text.length;
     for (size_t i = 0; i < event->id_count; i++) {
-        if (event->logprobs != NULL) client->logprobs[client->id_count] = event->logprobs[i];
         client->ids[client->id_count++] = event->ids[i];
     }
+    for (size_t i = 0; i < event->logprob_count; i++) client->logprobs[client->logprob_count++] = event->logprobs[i];
     assert_int_equal(event->completion_tokens, client->id_count);
     client->events++;
     if (event->error != NULL) snprintf(client->error, sizeof client->error, "%s", event->error);

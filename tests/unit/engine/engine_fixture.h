@@ -29,6 +29,7 @@ struct client {
     int64_t prompt_tokens, completion_tokens;
     char error[ERROR_MESSAGE_BYTES];
     struct logprob_entry logprobs[IDS_MAX];
+    size_t logprob_count;
     bool want_logprobs, release_in_event;
     int pause_at, cancel_at; /* events; 0: never */
     struct engine_load load_at_end;

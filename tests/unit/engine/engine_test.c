@@ -149,6 +149,46 @@ static void test_logprobs_come_with_every_token(void **state) {
     engine_close(engine);
 }
 
+/** Log-probabilities keep the promise of the text: no token of a stop string, and none whose text is held back. */
+static void test_logprobs_end_where_the_text_ends(void **state) {
+    (void)state;
+    struct engine_options options = default_options();
+    struct engine *engine = open_engine(&options);
+    struct client whole, cut;
+    client_init(&whole, engine);
+    struct generation_request request = request_of(&whole, prompt, 24, 40);
+    request.sampling.top_logprobs = 0;
+    run(engine, &whole, &request);
+    assert_int_equal(whole.logprob_count, 40);
+    /* A stop string of three bytes from the middle of the text. */
+    size_t at = whole.text_length / 2;
+    while (at + 3 < whole.text_length && !text_is_utf8((const uint8_t *)whole.text + at, 3)) at++;
+    struct bytes_view stop = bytes_view_of(whole.text + at, 3);
+    size_t first = (size_t)((const char *)memmem(whole.text, whole.text_length, stop.data, 3) - whole.text);
+    client_init(&cut, engine);
+    request = request_of(&cut, prompt, 24, 40);
+    request.sampling.top_logprobs = 0;
+    request.stop = &stop;
+    request.stop_count = 1;
+    run(engine, &cut, &request);
+    assert_int_equal(cut.finish, FINISH_STOP);
+    assert_int_equal(cut.text_length, first);
+    assert_true(cut.logprob_count < cut.id_count);
+    struct bytes text;
+    struct detokenizer detokenizer;
+    bytes_init(&text, TEXT_MAX);
+    detokenizer_init(&detokenizer, engine_tokenizer(engine));
+    for (size_t i = 0; i < cut.logprob_count; i++) {
+        assert_int_equal(cut.logprobs[i].chosen.id, whole.ids[i]);
+        check_ok(detokenizer_push(&detokenizer, cut.logprobs[i].chosen.id, &text));
+    }
+    assert_true(text.length <= first);
+    bytes_deinit(&text);
+    client_deinit(&whole);
+    client_deinit(&cut);
+    engine_close(engine);
+}
+
 static void test_bad_requests_are_named(void **state) {
     (void)state;
     struct engine_options options = default_options();
@@ -670,6 +710,7 @@ int main(void) {
         cmocka_unit_test(test_full_context_is_model_length),
         cmocka_unit_test(test_max_tokens_zero_finishes_at_once),
         cmocka_unit_test(test_logprobs_come_with_every_token),
+        cmocka_unit_test(test_logprobs_end_where_the_text_ends),
         cmocka_unit_test(test_bad_requests_are_named),
         cmocka_unit_test(test_queue_is_bounded),
         cmocka_unit_test(test_beam_search_answers_the_best_first),
