@@ -84,6 +84,12 @@ typedef void limits_fn(void *context, enum status status, const struct limits_re
 
 void limits_reserve(struct redis_client *client, const struct limits_request *request, limits_fn *fn, void *context);
 
+/** The smaller of two bounds, of which LIMITS_ABSENT is none. */
+static inline int64_t limits_tighter(int64_t a, int64_t b) {
+    if (a == LIMITS_ABSENT || b == LIMITS_ABSENT) return a == LIMITS_ABSENT ? b : a;
+    return a < b ? a : b;
+}
+
 /** Only whether the key stands; takes nothing. */
 void limits_check_key(struct redis_client *client, const char *key_id, limits_fn *fn, void *context);
 

@@ -33,19 +33,14 @@ static bool is_named(const Bora__Internal__V1__ModelDescription *model, const ch
     return false;
 }
 
-static int64_t tighter(int64_t a, int64_t b) {
-    if (a == LIMITS_ABSENT || b == LIMITS_ABSENT) return a == LIMITS_ABSENT ? b : a;
-    return a < b ? a : b;
-}
-
 struct limits_bounds key_info_model_bounds(const struct key_info *info,
                                            const Bora__Internal__V1__ModelDescription *model) {
     struct limits_bounds bounds = {LIMITS_ABSENT, LIMITS_ABSENT};
     for (int i = 0; i < info->model_count; i++) {
         if (!is_named(model, info->models[i].model)) continue;
         const struct limits_bounds *other = &info->models[i].bounds;
-        bounds.requests_per_minute = tighter(bounds.requests_per_minute, other->requests_per_minute);
-        bounds.tokens_per_minute = tighter(bounds.tokens_per_minute, other->tokens_per_minute);
+        bounds.requests_per_minute = limits_tighter(bounds.requests_per_minute, other->requests_per_minute);
+        bounds.tokens_per_minute = limits_tighter(bounds.tokens_per_minute, other->tokens_per_minute);
     }
     return bounds;
 }

@@ -200,6 +200,13 @@ static enum status pack_start(struct chat *chat, int index, struct bytes *out) {
     start.model = model->name;
     start.sampling = &sampling;
     start.tenant = chat->request->key->tenant;
+    if (!chat->plan.max_tokens_given) { /* what its limits could never let pass is not asked for */
+        const struct limits_bounds *key = &chat->request->key->bounds,
+                                   of_model = key_info_model_bounds(chat->request->key, model);
+        int64_t most = limits_tighter(key->tokens_per_minute, of_model.tokens_per_minute);
+        start.tokens_in_all_max = most != LIMITS_ABSENT ? most : 0;
+        start.answers_together = chat->choice_count;
+    }
     Bora__Internal__V1__GenerateCommand command = BORA__INTERNAL__V1__GENERATE_COMMAND__INIT;
     command.kind_case = BORA__INTERNAL__V1__GENERATE_COMMAND__KIND_START;
     command.start = &start;

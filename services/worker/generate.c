@@ -152,7 +152,10 @@ static enum status prepare(struct generate_call *call, struct error *err) {
     TRY(engine_tokenize(call->worker->engine, messages, count, &call->prompt, err));
     int64_t context = call->worker->description.context_tokens, prompt = (int64_t)call->prompt.count;
     bool given = call->start->_max_tokens_case == BORA__INTERNAL__V1__START___MAX_TOKENS_MAX_TOKENS;
-    int64_t wanted = given ? call->start->max_tokens : context - prompt;
+    int64_t wanted = given ? call->start->max_tokens : context - prompt,
+            answers = call->start->answers_together > 0 ? call->start->answers_together : 1,
+            share = (call->start->tokens_in_all_max - prompt) / answers;
+    if (!given && share >= 1 && share < wanted) wanted = share;
     if (given && wanted < 0) return error_set(err, STATUS_INVALID_ARGUMENT, "max_tokens is negative");
     if (prompt >= context || wanted > context - prompt) {
         if (!given)

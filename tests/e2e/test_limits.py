@@ -63,6 +63,13 @@ def test_model_limits_may_use_any_name_of_the_model(house):
         assert [house.chat(key=key, max_tokens=1, model=asked)[0] for asked in (house.model, "smollm2", "small")] == [200, 200, 429]
 
 
+def test_request_without_max_tokens_fits_the_keys_limit(house):
+    """The default of both public clients: it may use what the key may use, not the whole context, which would never be let pass."""
+    key, _ = house.new_key(limits={"tokens_per_minute": 200})
+    status, headers, body = house.send("POST", "/v1/chat/completions", {"model": house.model, "messages": [{"role": "user", "content": "Say hi"}], "n": 2, "temperature": 0}, key=key)
+    assert status == 200 and 150 < int(headers["x-ratelimit-tokens-query-cost"]) <= 200 and body["usage"]["total_tokens"] <= 200
+
+
 def test_zero_lets_nothing_pass(house):
     key, _ = house.new_key(limits={"requests_per_minute": 0})
     status, _, body = house.chat(key=key, max_tokens=1)
