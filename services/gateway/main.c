@@ -95,8 +95,8 @@ static enum status open_upstream(struct gateway *gateway, struct error *err) {
     TRY_CLEANUP(redis_client_create(&redis, &gateway->redis, err));
     TRY_CLEANUP(rpc_client_create((int)settings->client_threads, &gateway->client, err));
     struct rpc_channel_options keys = {.target = settings->keys_address,
-                                       .keepalive_ns = settings->keepalive_ns,
-                                       .keepalive_timeout_ns = settings->keepalive_timeout_ns,
+                                       .keepalive_ns = settings->upstream_keepalive_ns,
+                                       .keepalive_timeout_ns = settings->upstream_keepalive_timeout_ns,
                                        .use_tls = settings->upstream_tls,
                                        .tls = {settings->upstream_tls_certificate_file, settings->upstream_tls_key_file,
                                                settings->upstream_tls_ca_file, NULL}};

@@ -74,8 +74,8 @@ static struct rpc_channel *open_channel(const struct gateway *gateway, const cha
     const struct gateway_settings *settings = &gateway->settings;
     struct rpc_channel_options options = {.target = address,
                                           .message_bytes_max = LIMIT_REQUEST_BODY_BYTES_MAX,
-                                          .keepalive_ns = settings->keepalive_ns,
-                                          .keepalive_timeout_ns = settings->keepalive_timeout_ns,
+                                          .keepalive_ns = settings->upstream_keepalive_ns,
+                                          .keepalive_timeout_ns = settings->upstream_keepalive_timeout_ns,
                                           .use_tls = settings->upstream_tls,
                                           .tls = {settings->upstream_tls_certificate_file,
                                                   settings->upstream_tls_key_file, settings->upstream_tls_ca_file,

@@ -1,11 +1,12 @@
 # Copyright Bora contributors
 # SPDX-License-Identifier: Apache-2.0
-"""How a gateway goes, and what a crowd of strangers may cost it."""
+"""How a gateway goes, what it does when a worker hangs, and what a crowd of strangers may cost it."""
 import contextlib
 import json
 import signal
 import socket
 import threading
+import time
 from pathlib import Path
 
 import grpc
@@ -67,6 +68,22 @@ def test_both_fronts_take_nothing_new_while_answers_end(house, grpc_modules):
         assert b"data:" in read_until(connection, lambda r: r.count(b"data:") > 20)
         connection.close()
         assert gateway.process.wait(20 * PACE) == 0
+
+
+def test_stream_of_a_hung_worker_ends_with_an_event(house):
+    """Nothing closes the connection of a process that hangs: pings that nobody answers do."""
+    with another_gateway(house, "--upstream-keepalive", "5s", "--upstream-keepalive-timeout", "2s") as gateway:
+        connection = open_stream(house, gateway)
+        read_until(connection, lambda r: r.count(b"data:") > 3)
+        house.kill("worker", signal.SIGSTOP)
+        try:
+            began = time.monotonic()
+            rest = read_until(connection, lambda r: b"[DONE]" in r)
+            assert b'"finish_reason":"error"' in rest and b"data: [DONE]" in rest
+            assert time.monotonic() - began < 15 * PACE
+        finally:
+            house.kill("worker", signal.SIGCONT)
+    until(lambda: house.metric("worker-metrics", "bora_engine_running") == 0, "the worker is free")
 
 
 def resident_mib(process):
