@@ -31,6 +31,8 @@ const ProtobufCMessageDescriptor *admin_request_descriptor(enum admin_method met
 struct forwarding {
     struct request *request;
     enum admin_method method;
+    struct api_error
+        *refusal; /* admin_refuse: what to answer when the caller is an administrator; in the request's arena */
 };
 
 /** The keys service's list of refused fields as ours, in the request's arena. False when it sent none. */
@@ -92,6 +94,8 @@ static void on_done(void *context, const struct rpc_result *result, struct bytes
     if (result->status != STATUS_OK) {
         error = error_of(request, result);
         request_fail(request, &error);
+    } else if (forwarding->refusal != NULL) {
+        request_fail(request, forwarding->refusal);
     } else if (protobuf_unpack(admin_table[forwarding->method].response, reply, &request->arena, &message, &err) !=
                STATUS_OK) {
         error = api_error_make(500, STATUS_INTERNAL, "server_error", NULL, "The keys service's answer cannot be read.");
@@ -103,8 +107,8 @@ static void on_done(void *context, const struct rpc_result *result, struct bytes
     free(forwarding);
 }
 
-void admin_forward(struct request *request, enum admin_method method, const char *authorization,
-                   const ProtobufCMessage *message) {
+static void forward(struct request *request, enum admin_method method, const char *authorization,
+                    const ProtobufCMessage *message, struct api_error *refusal) {
     const char *const metadata[] = {"authorization", authorization, NULL};
     struct forwarding *forwarding = calloc(1, sizeof *forwarding);
     struct bytes packed;
@@ -112,7 +116,7 @@ void admin_forward(struct request *request, enum admin_method method, const char
     bytes_init(&packed, LIMIT_REQUEST_BODY_BYTES_MAX);
     bool sent = false;
     if (forwarding != NULL && protobuf_pack(message, &packed) == STATUS_OK) {
-        *forwarding = (struct forwarding){.request = request, .method = method};
+        *forwarding = (struct forwarding){.request = request, .method = method, .refusal = refusal};
         request_ref(request);
         sent = rpc_client_unary_async(request->gateway->keys, admin_table[method].path,
                                       authorization != NULL ? metadata : NULL, bytes_view(&packed), ADMIN_TIMEOUT_NS,
@@ -122,8 +126,24 @@ void admin_forward(struct request *request, enum admin_method method, const char
     bytes_deinit(&packed);
     if (sent) return;
     free(forwarding);
-    struct api_error error = authorization != NULL
-                                 ? api_error_unauthorized()
-                                 : api_error_unavailable("The keys service cannot be reached right now.");
+    struct api_error error = api_error_unavailable("The keys service cannot be reached right now.");
     request_fail(request, &error);
+}
+
+void admin_forward(struct request *request, enum admin_method method, const char *authorization,
+                   const ProtobufCMessage *message) {
+    forward(request, method, authorization, message, NULL);
+}
+
+void admin_refuse(struct request *request, const char *authorization, const struct api_error *error) {
+    struct api_error *refusal = arena_alloc(&request->arena, sizeof *refusal);
+    Bora__V1__ListKeysRequest list = BORA__V1__LIST_KEYS_REQUEST__INIT;
+    list._limit_case = BORA__V1__LIST_KEYS_REQUEST___LIMIT_LIMIT;
+    list.limit = 1;
+    if (refusal == NULL) {
+        request_fail(request, error);
+        return;
+    }
+    *refusal = *error;
+    forward(request, ADMIN_LIST_KEYS, authorization, &list.base, refusal);
 }

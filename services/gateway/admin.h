@@ -14,4 +14,7 @@ const ProtobufCMessageDescriptor *admin_request_descriptor(enum admin_method met
 void admin_forward(struct request *request, enum admin_method method, const char *authorization,
                    const ProtobufCMessage *message);
 
+/** Answer `error`, unless the caller is no administrator: then 401, for nobody else is told what is wrong with a request. */
+void admin_refuse(struct request *request, const char *authorization, const struct api_error *error);
+
 #endif

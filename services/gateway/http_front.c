@@ -99,21 +99,19 @@ static const struct front http_front = {.header = front_header,
 
 /* ---- bodies -------------------------------------------------------------------------------------------------------- */
 
-/** The body as a message; false after the error was answered. */
+/** The body as a message; else false and the error to answer. */
 static bool read_body(struct request *request, const ProtobufCMessageDescriptor *descriptor, struct bytes_view body,
-                      ProtobufCMessage **out) {
+                      ProtobufCMessage **out, struct api_error *error) {
     struct transcode_errors *errors = arena_alloc(&request->arena, sizeof *errors);
-    struct api_error error;
     enum status status = errors == NULL ? STATUS_RESOURCE_EXHAUSTED
                                         : transcode_read(request->gateway->transcoder, &request->gateway->dialect,
                                                          descriptor, body, &request->arena, out, errors);
     if (status == STATUS_OK) return true;
     if (status == STATUS_INVALID_ARGUMENT)
-        error = api_error_validation(errors);
+        *error = api_error_validation(errors);
     else
-        error =
+        *error =
             api_error_make(413, STATUS_RESOURCE_EXHAUSTED, "invalid_request_error", NULL, "The request is too large.");
-    request_fail(request, &error);
     return false;
 }
 
@@ -131,8 +129,11 @@ static void run_chat(struct request *request, const char *segment) {
     ProtobufCMessage *message = NULL;
     struct chat_plan plan;
     struct api_error error;
-    if (!read_body(request, &bora__v1__chat_completion_request__descriptor, http_exchange_body(exchange), &message))
+    if (!read_body(request, &bora__v1__chat_completion_request__descriptor, http_exchange_body(exchange), &message,
+                   &error)) {
+        request_fail(request, &error);
         return;
+    }
     const Bora__V1__ChatCompletionRequest *chat = (const void *)message;
     bool stream = chat->_stream_case == BORA__V1__CHAT_COMPLETION_REQUEST___STREAM_STREAM && chat->stream;
     snprintf(request->model, sizeof request->model, "%s", chat->model);
@@ -172,8 +173,12 @@ static void run_create_key(struct request *request, const char *segment) {
     (void)segment;
     ProtobufCMessage *message = NULL;
     struct http_exchange *exchange = request->transport;
-    if (!read_body(request, admin_request_descriptor(ADMIN_CREATE_KEY), http_exchange_body(exchange), &message)) return;
-    admin_forward(request, ADMIN_CREATE_KEY, http_exchange_header(exchange, "authorization"), message);
+    const char *authorization = http_exchange_header(exchange, "authorization");
+    struct api_error error;
+    if (read_body(request, admin_request_descriptor(ADMIN_CREATE_KEY), http_exchange_body(exchange), &message, &error))
+        admin_forward(request, ADMIN_CREATE_KEY, authorization, message);
+    else
+        admin_refuse(request, authorization, &error);
 }
 
 static void run_list_keys(struct request *request, const char *segment) {

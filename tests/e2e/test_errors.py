@@ -36,6 +36,13 @@ def test_revoked_key_is_401_at_once(house):
     assert house.chat(key=key, temperature=9)[0] == 401
 
 
+@pytest.mark.parametrize("key", [False, "bora_admin_nobody", "demo"])
+def test_only_administrators_are_told_what_is_wrong_with_their_requests(house, key):
+    status, _, body = house.send("POST", "/v1/admin/api-keys", {"nonsense": 1}, key=house.key if key == "demo" else key)
+    assert (status, body) == (401, {"detail": "Unauthorized"})
+    assert house.send("POST", "/v1/admin/api-keys", {"nonsense": 1}, key=house.admin_key)[0] == 422
+
+
 def test_expired_key_is_401(house):
     key, _ = house.new_key(expires_at=int(time.time()) + 3)
     assert house.chat(key=key, max_tokens=1)[0] == 200
