@@ -15,6 +15,9 @@
 
 enum { NAMES_MAX = 1024, NAME_SLOTS_PER_MODEL = LIMIT_MODEL_ALIASES + 2, ANNOUNCEMENT_BYTES_MAX = 1 << 20 };
 static const int64_t FRESH_NS = 5 * NS_PER_S, REMEMBER_NS = 3600 * NS_PER_S;
+/* A worker that is missing from the list but connected is kept for so long: announcements expire while Redis hangs or starts anew,
+ * and that is no reason to refuse requests until the next heartbeat. */
+static const int64_t LINGER_NS = 5 * NS_PER_S;
 
 /** A name that was served, so that "nobody serves it now" can be told from "no such model". */
 struct known_name {
@@ -148,6 +151,18 @@ static void update_worker(struct worker *worker, const Bora__Internal__V1__Worke
         known->load->steps = fresh->load->steps;
     }
     if (rpc_channel_ready(worker->channel)) atomic_store(&worker->suspect, false);
+    worker->missing_since_ns = 0;
+}
+
+/** Keep `worker`, which the list now taken does not name? The mutex is held. */
+static bool lingers(const struct workers *workers, struct worker *worker, int64_t now_ns) {
+    if (worker->announcement->draining || atomic_load(&worker->suspect) || !rpc_channel_ready(worker->channel))
+        return false;
+    for (int i = 0; i < workers->count; i++) { /* another process has taken its place */
+        if (strcmp(workers->list[i]->announcement->address, worker->announcement->address) == 0) return false;
+    }
+    if (worker->missing_since_ns == 0) worker->missing_since_ns = now_ns;
+    return now_ns - worker->missing_since_ns < LINGER_NS && workers->count < LIMIT_WORKERS;
 }
 
 static void take_list_locked(struct workers *workers, const struct redis_reply *reply) {
@@ -179,11 +194,15 @@ static void take_list_locked(struct workers *workers, const struct redis_reply *
         arena_deinit(&peek.arena);
     }
     for (int i = 0; i < before_count; i++) {
-        if (find_worker(workers->list, workers->count, before[i]->announcement->worker_id,
-                        before[i]->announcement->address) == NULL) {
+        bool listed = find_worker(workers->list, workers->count, before[i]->announcement->worker_id,
+                                  before[i]->announcement->address) != NULL;
+        if (!listed && lingers(workers, before[i], now)) {
+            workers->list[workers->count++] = before[i]; /* the reference goes with it */
+            continue;
+        }
+        if (!listed)
             log_info("worker gone", LOG_S("worker_id", before[i]->announcement->worker_id),
                      LOG_S("address", before[i]->announcement->address));
-        }
         worker_unref(before[i]);
     }
     workers->refreshed_ns = now;
@@ -273,7 +292,7 @@ static int64_t busyness(const struct worker *worker, const struct worker *except
             ours = atomic_load(&worker->running);
     /* What we just sent is not in the announcement yet. */
     return (announced > ours ? announced : ours) + (worker == except ? 1 << 20 : 0) +
-           (atomic_load(&worker->suspect) ? 1 << 24 : 0);
+           (worker->missing_since_ns != 0 ? 1 << 22 : 0) + (atomic_load(&worker->suspect) ? 1 << 24 : 0);
 }
 
 enum workers_choice workers_choose(struct workers *workers, const char *name, const struct worker *except,

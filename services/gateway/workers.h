@@ -2,6 +2,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 /**
  * Who serves what now: a table of live workers, read again and again from Redis (store/registry.h), with a channel to each.
+ * Who is no longer announced leaves the table: at once when its connection is broken too, else within seconds.
  * A worker is referenced while a request uses it, so it may leave the table at any time.
  */
 #ifndef SERVICES_GATEWAY_WORKERS_H
@@ -23,7 +24,8 @@ struct worker {
     const Bora__Internal__V1__WorkerAnnouncement
         *announcement; /* the latest; strings live as long as the worker is referenced */
     struct rpc_channel *channel;
-    int64_t first_seen; /* Unix seconds */
+    int64_t first_seen;       /* Unix seconds */
+    int64_t missing_since_ns; /* not announced since then, but connected; 0 while it is announced */
 };
 void worker_ref(struct worker *worker);
 void worker_unref(struct worker *worker);

@@ -125,8 +125,13 @@ def test_bodies_together_are_bounded(house):
         for thread in threads:
             thread.join()
         assert resident_mib(gateway.process) - before < 80
-        refused = read_until(half_sent(gateway, 4 << 20, b"Authorization: Bearer bora_nobody_gave_this_out\r\n"), lambda r: b"}" in r)
-        assert refused.startswith(b"HTTP/1.1 503") and b"too many large requests" in refused
         for connection in connections:
             connection.close()
         until(lambda: house.chat(base=gateway.base, max_tokens=1)[0] == 200, "requests are served again", 10)
+
+
+def test_body_that_cannot_fit_is_refused_at_once(house):
+    with another_gateway(house, "--bodies-max", "1m") as gateway:
+        connection = half_sent(gateway, 2 << 20, b"Authorization: Bearer bora_nobody_gave_this_out\r\n")
+        refused = read_until(connection, lambda r: b"}" in r)
+        assert refused.startswith(b"HTTP/1.1 503") and b"too many large requests" in refused
