@@ -87,6 +87,9 @@ struct matmul {
     int64_t rows;             /* T >= 1 */
     const float *norm_weight; /* [K] or NULL */
     float norm_eps;
+    /** Two outputs of the same N, gate and up: outputs[0].y gets silu(gate) * up as swiglu below defines it, and
+     *  outputs[1].y is not written. No biases, no accumulate. */
+    bool swiglu;
     int output_count; /* 1..MATMUL_OUTPUTS_MAX; all with the same K */
     struct matmul_output outputs[MATMUL_OUTPUTS_MAX];
 };

@@ -25,7 +25,7 @@ struct model {
     struct rope rope;
     int64_t rows_max, logits_max;
     /* scratch of a step, [rows_max][...] */
-    float *x, *q, *k, *v, *attended, *gate, *up, *chosen, *rope_table;
+    float *x, *q, *k, *v, *attended, *gate, *chosen, *rope_table;
 };
 
 /* ---- loading ------------------------------------------------------------------------------------------------------- */
@@ -101,7 +101,6 @@ static enum status allocate_scratch(struct model *model, struct error *err) {
                   {&model->v, T * key},
                   {&model->attended, T * query},
                   {&model->gate, T * (size_t)c->feed_forward},
-                  {&model->up, T * (size_t)c->feed_forward},
                   {&model->chosen, (size_t)model->logits_max * (size_t)c->width},
                   {&model->rope_table, 2 * T * (size_t)c->rotary_dim}};
     for (size_t i = 0; i < sizeof arrays / sizeof arrays[0]; i++) {
@@ -173,8 +172,9 @@ void model_destroy(struct model *model) {
     }
     if (model->output != model->embedding) destroy(kernels, model->output);
     destroy(kernels, model->embedding);
-    float *scratch[] = {model->x,    model->q,  model->k,      model->v,          model->attended,
-                        model->gate, model->up, model->chosen, model->rope_table, model->inverse_frequency};
+    float *scratch[] = {model->x,      model->q,          model->k,
+                        model->v,      model->attended,   model->gate,
+                        model->chosen, model->rope_table, model->inverse_frequency};
     for (size_t i = 0; i < sizeof scratch / sizeof scratch[0]; i++) free(scratch[i]);
     free(model->layers);
     free(model);
@@ -239,16 +239,15 @@ static void feed_forward(struct model *model, const struct layer *layer, const s
     const struct model_config *config = &model->config;
     const struct kernels_operations *op = model->kernels->operations;
     int64_t D = config->width, F = config->feed_forward;
-    struct matmul expand = {
-        .x = model->x,
-        .x_stride = D,
-        .rows = batch->rows,
-        .norm_weight = layer->feed_forward_norm,
-        .norm_eps = config->norm_eps,
-        .output_count = 2,
-        .outputs = {{layer->gate, model->gate, F, NULL, false}, {layer->up, model->up, F, NULL, false}}};
+    struct matmul expand = {.x = model->x,
+                            .x_stride = D,
+                            .rows = batch->rows,
+                            .norm_weight = layer->feed_forward_norm,
+                            .norm_eps = config->norm_eps,
+                            .swiglu = true,
+                            .output_count = 2,
+                            .outputs = {{layer->gate, model->gate, F, NULL, false}, {layer->up, NULL, F, NULL, false}}};
     op->matmul(model->kernels, &expand);
-    op->swiglu(model->kernels, model->gate, model->up, batch->rows, F, model->gate);
     struct matmul contract = {.x = model->gate,
                               .x_stride = F,
                               .rows = batch->rows,

@@ -33,11 +33,8 @@ struct pack_run {
 static void pack_thread(void *context, int index, int size) {
     struct pack_run *run = context;
     int64_t first, last;
-    cpu_share((run->view->rows + PACK_ROWS - 1) / PACK_ROWS, index, size, &first, &last);
-    /* Each thread clears its own part, so that its pages are near it. */
-    size_t group = pack_bytes(run->weights->kind, PACK_ROWS, run->view->columns);
-    memset((char *)run->weights->packed + (size_t)first * group, 0, (size_t)(last - first) * group);
-    pack_groups(run->view, run->weights->kind, run->weights->packed, first, last);
+    cpu_share(pack_groups(run->view->rows), index, size, &first, &last);
+    pack(run->view, run->weights->packed, first, last);
 }
 
 static enum status cpu_weights_create(struct kernels *kernels, const struct tensor_view *view, struct weights **out,
@@ -57,10 +54,10 @@ static enum status cpu_weights_create(struct kernels *kernels, const struct tens
     struct weights *weights = calloc(1, sizeof *weights);
     if (weights == NULL) return error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
     weights->view = *view;
-    if (cpu->leaves->tile_q4 != NULL) weights->kind = pack_kind_of(view->type);
-    if (weights->kind != PACK_NONE) {
-        size_t bytes = pack_bytes(weights->kind, view->rows, view->columns);
-        weights->packed = cpu_allocate(bytes, 1);
+    if (cpu->leaves->tiles != NULL) {
+        weights->group_bytes = pack_group_bytes(view->type, view->columns);
+        size_t bytes = (size_t)pack_groups(view->rows) * weights->group_bytes;
+        weights->packed = slab_take(&cpu->slabs, (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT, &weights->slab);
         if (weights->packed == NULL) {
             free(weights);
             return error_set(err, STATUS_RESOURCE_EXHAUSTED, "no memory for %zu bytes of packed weights", bytes);
@@ -73,9 +70,8 @@ static enum status cpu_weights_create(struct kernels *kernels, const struct tens
 }
 
 static void cpu_weights_destroy(struct kernels *kernels, struct weights *weights) {
-    (void)kernels;
     if (weights == NULL) return;
-    free(weights->packed);
+    slab_give_back(&((struct cpu *)kernels)->slabs, weights->slab);
     free(weights);
 }
 
@@ -221,24 +217,23 @@ static enum status choose_variant(const char *wanted, struct cpu *cpu, struct er
 static enum status allocate_scratch(struct cpu *cpu, struct error *err) {
     const struct kernels_options *options = &cpu->options;
     size_t rows = (size_t)options->rows_max, columns = (size_t)options->columns_max, extent,
-           blocks = rows * (columns / QUANT_BLOCK + 1);
+           blocks = columns / QUANT_BLOCK + 1, alone = ROWS_PREPARED_ALONE;
     if (__builtin_mul_overflow(rows, columns + QUANT_BLOCK, &extent))
         return error_set(err, STATUS_INVALID_ARGUMENT, "kernels: %zu rows of %zu do not fit any memory", rows, columns);
     cpu->normalised = cpu_allocate(rows * columns, sizeof(float));
-    cpu->quantised = (struct quantised){.q = cpu_allocate(rows * columns, 1),
-                                        .d = cpu_allocate(blocks, sizeof(float)),
-                                        .s = cpu_allocate(blocks, sizeof(float)),
-                                        .isum = cpu_allocate(blocks, sizeof(int32_t))};
+    cpu->quantised = cpu_allocate(rows * blocks, sizeof *cpu->quantised);
     cpu->scratch = calloc((size_t)cpu->kernels.threads, sizeof *cpu->scratch);
     cpu->attention = attention_shared_create(options);
-    bool failed = cpu->normalised == NULL || cpu->quantised.q == NULL || cpu->quantised.d == NULL ||
-                  cpu->quantised.s == NULL || cpu->quantised.isum == NULL || cpu->scratch == NULL ||
-                  cpu->attention == NULL;
+    bool failed = cpu->normalised == NULL || cpu->quantised == NULL || cpu->scratch == NULL || cpu->attention == NULL;
     for (int i = 0; !failed && i < cpu->kernels.threads; i++) {
         struct cpu_scratch *scratch = &cpu->scratch[i];
         scratch->row = cpu_allocate(columns, sizeof(float));
+        scratch->tiles = cpu_allocate(2 * TILE_ROWS_MAX * PACK_ROWS, sizeof(float));
+        scratch->normalised = cpu_allocate(alone * columns, sizeof(float));
+        scratch->quantised = cpu_allocate(alone * blocks, sizeof *scratch->quantised);
         scratch->attention = attention_scratch_create(options);
-        failed = scratch->row == NULL || scratch->attention == NULL;
+        failed = scratch->row == NULL || scratch->tiles == NULL || scratch->normalised == NULL ||
+                 scratch->quantised == NULL || scratch->attention == NULL;
     }
     return failed ? error_set(err, STATUS_RESOURCE_EXHAUSTED, "no memory for the kernels' scratch (%zu rows of %zu)",
                               rows, columns)
@@ -274,14 +269,14 @@ void kernels_close(struct kernels *kernels) {
     thread_team_destroy(cpu->team);
     for (int i = 0; cpu->scratch != NULL && i < cpu->kernels.threads; i++) {
         free(cpu->scratch[i].row);
+        free(cpu->scratch[i].tiles);
+        free(cpu->scratch[i].normalised);
+        free(cpu->scratch[i].quantised);
         attention_scratch_destroy(cpu->scratch[i].attention);
     }
     free(cpu->scratch);
     attention_shared_destroy(cpu->attention);
     free(cpu->normalised);
-    free(cpu->quantised.q);
-    free(cpu->quantised.d);
-    free(cpu->quantised.s);
-    free(cpu->quantised.isum);
+    free(cpu->quantised);
     free(cpu);
 }

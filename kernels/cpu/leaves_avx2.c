@@ -4,4 +4,4 @@
 
 #include "kernels/cpu/leaves.inc"
 
-const struct cpu_leaves cpu_leaves_avx2 = {FLOAT_LEAVES, .tile_q4 = tile_q4_avx2, .tile_q8 = tile_q8_avx2};
+const struct cpu_leaves cpu_leaves_avx2 = {FLOAT_LEAVES, .tiles = tiles_avx2};

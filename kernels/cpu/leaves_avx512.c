@@ -4,4 +4,4 @@
 
 #include "kernels/cpu/leaves.inc"
 
-const struct cpu_leaves cpu_leaves_avx512 = {FLOAT_LEAVES, .tile_q4 = tile_q4_avx512, .tile_q8 = tile_q8_avx512};
+const struct cpu_leaves cpu_leaves_avx512 = {FLOAT_LEAVES, .tiles = tiles_avx512};

@@ -1,73 +1,80 @@
 /* Copyright Bora contributors
  * SPDX-License-Identifier: Apache-2.0 */
 /*
- * Matmul driver: rows of x are normalised and quantised, then the weight rows of all outputs are shared out together.
+ * Matmul driver. Rows of x are prepared (normalised, rounded to 8 bits where packed weights want that), then the weight rows of all
+ * outputs are shared out together in units of sixteen. A thread takes its units for as many rows of x at a time as stay in its first
+ * cache, so that weights are unpacked rarely and x is read from near.
  */
 #include "kernels/cpu/cpu.h"
 
 #include <assert.h>
 #include <string.h>
 
-enum { ROWS_WORTH_SHARING = 4 };
+enum { NEAR_BYTES = 24 * 1024, TILE_ROWS_MIN = 8 };
 
 struct matmul_run {
     struct cpu *cpu;
     const struct matmul *matmul;
     int64_t columns;
-    bool quantise;  /* some output has packed weights */
-    const float *x; /* what float paths multiply: the input or its normalised copy */
-    int64_t x_stride;
+    bool quantise;   /* some output's tiles read 8-bit rows */
+    bool alone;      /* each thread prepares all rows for itself */
+    int64_t units;   /* of work: groups of weight rows, or pairs of them (swiglu) */
+    int64_t at_once; /* rows of x */
 };
 
-static void prepare_rows(const struct matmul_run *run, int64_t first, int64_t last) {
-    struct cpu *cpu = run->cpu;
+/** What tiles read: prepared by this thread or by all. */
+struct prepared {
+    const float *x;
+    int64_t x_stride;
+    float *normalised;                 /* [T][K] */
+    struct quantised_block *quantised; /* [T][K / QUANT_BLOCK] */
+};
+
+static bool is_float(enum tensor_type type) {
+    return tensor_type_block(type) == 1;
+}
+
+static bool reads_quantised(const struct weights *weights) {
+    return weights->packed != NULL && !is_float(weights->view.type);
+}
+
+/* ---- preparing x ---------------------------------------------------------------------------------------------------- */
+
+static struct prepared prepared_of(const struct matmul_run *run, const struct cpu_scratch *scratch) {
     const struct matmul *matmul = run->matmul;
-    int64_t blocks = run->columns / QUANT_BLOCK;
-    for (int64_t t = first; t < last; t++) {
-        const float *x = matmul->x + t * matmul->x_stride;
-        if (matmul->norm_weight != NULL) {
-            float *normalised = cpu->normalised + t * run->columns;
-            cpu->leaves->rmsnorm_row(x, matmul->norm_weight, matmul->norm_eps, run->columns, normalised);
-            x = normalised;
-        }
-        if (run->quantise) {
-            const struct quantised *q = &cpu->quantised;
-            cpu->leaves->quantise_row(x, run->columns, q->q + t * run->columns, q->d + t * blocks, q->s + t * blocks,
-                                      q->isum + t * blocks);
-        }
+    struct prepared prepared = {.x = matmul->x,
+                                .x_stride = matmul->x_stride,
+                                .normalised = run->alone ? scratch->normalised : run->cpu->normalised,
+                                .quantised = run->alone ? scratch->quantised : run->cpu->quantised};
+    if (matmul->norm_weight != NULL) {
+        prepared.x = prepared.normalised;
+        prepared.x_stride = run->columns;
     }
+    return prepared;
 }
 
-static void store_value(const struct matmul_output *output, int64_t t, int64_t n, float value) {
-    float *y = output->y + t * output->y_stride + n;
-    if (output->bias != NULL) value += output->bias[n];
-    *y = output->accumulate ? *y + value : value;
-}
-
-/** Groups [first, last) of packed weights times every row of x. */
-static void multiply_packed(const struct matmul_run *run, const struct matmul_output *output, int64_t first,
-                            int64_t last) {
-    const struct weights *weights = output->weights;
+static void prepare_rows(const struct matmul_run *run, const struct prepared *prepared, int64_t first, int64_t last) {
+    const struct matmul *matmul = run->matmul;
     const struct cpu_leaves *leaves = run->cpu->leaves;
-    int64_t blocks = run->columns / QUANT_BLOCK, rows = run->matmul->rows;
-    float tile[TILE_ROWS_MAX * PACK_ROWS];
-    for (int64_t group = first; group < last; group++) {
-        int64_t n0 = group * PACK_ROWS,
-                count = weights->view.rows - n0 < PACK_ROWS ? weights->view.rows - n0 : PACK_ROWS;
-        for (int64_t t0 = 0; t0 < rows; t0 += TILE_ROWS_MAX) {
-            int64_t taken = rows - t0 < TILE_ROWS_MAX ? rows - t0 : TILE_ROWS_MAX;
-            if (weights->kind == PACK_Q4)
-                leaves->tile_q4((const struct packed_q4 *)weights->packed + group * blocks, blocks,
-                                &run->cpu->quantised, t0, taken, tile);
-            else
-                leaves->tile_q8((const struct packed_q8 *)weights->packed + group * blocks, blocks,
-                                &run->cpu->quantised, t0, taken, tile);
-            for (int64_t t = 0; t < taken; t++) {
-                for (int64_t n = 0; n < count; n++) store_value(output, t0 + t, n0 + n, tile[t * PACK_ROWS + n]);
-            }
-        }
+    for (int64_t t = first; t < last; t++) {
+        if (matmul->norm_weight != NULL)
+            leaves->rmsnorm_row(matmul->x + t * matmul->x_stride, matmul->norm_weight, matmul->norm_eps, run->columns,
+                                prepared->normalised + t * run->columns);
+        if (run->quantise)
+            leaves->quantise_row(prepared->x + t * prepared->x_stride, run->columns,
+                                 prepared->quantised + t * (run->columns / QUANT_BLOCK));
     }
 }
+
+static void prepare_thread(void *context, int index, int size) {
+    const struct matmul_run *run = context;
+    struct prepared prepared = prepared_of(run, &run->cpu->scratch[index]);
+    int64_t first, last;
+    cpu_share(run->matmul->rows, index, size, &first, &last);
+    prepare_rows(run, &prepared, first, last);
+}
+
+/* ---- tiles ---------------------------------------------------------------------------------------------------------- */
 
 /** A row of the file as f32: in place, or written to `scratch`. */
 static const float *float_row(const struct cpu *cpu, const struct tensor_view *view, const void *row, float *scratch) {
@@ -82,79 +89,101 @@ static const float *float_row(const struct cpu *cpu, const struct tensor_view *v
     return scratch;
 }
 
-/** Rows [first, last) of unpacked weights, as f32, times every row of x. */
-static void multiply_rows(const struct matmul_run *run, const struct matmul_output *output, int64_t first, int64_t last,
-                          float *scratch) {
-    const struct tensor_view *view = &output->weights->view;
+/** A tile of weights that are not packed, in plain f32. */
+static void multiply_rows(const struct matmul_run *run, const struct weights *weights, int64_t group,
+                          const struct tile *tile, float *scratch) {
+    const struct tensor_view *view = &weights->view;
     size_t row_bytes = tensor_type_row_bytes(view->type, view->columns);
-    for (int64_t n = first; n < last; n++) {
-        const void *row = (const char *)view->data + (size_t)n * row_bytes;
-        const float *w = float_row(run->cpu, view, row, scratch);
-        for (int64_t t = 0; t < run->matmul->rows; t++)
-            store_value(output, t, n, run->cpu->leaves->dot(w, run->x + t * run->x_stride, run->columns));
+    for (int64_t lane = 0, n = group * PACK_ROWS; lane < PACK_ROWS && n < view->rows; lane++, n++) {
+        const float *w = float_row(run->cpu, view, (const char *)view->data + (size_t)n * row_bytes, scratch);
+        for (int64_t t = 0; t < tile->rows; t++)
+            tile->out[t * PACK_ROWS + lane] = run->cpu->leaves->dot(w, tile->x + t * tile->x_stride, run->columns);
     }
 }
 
-/** The work of an output in units of sixteen rows, packed or not. */
-static int64_t group_count(const struct matmul_output *output) {
-    return (output->weights->view.rows + PACK_ROWS - 1) / PACK_ROWS;
+/** Rows [t0, t0 + rows) of x times one group; out [rows][PACK_ROWS]. */
+static void multiply_group(const struct matmul_run *run, const struct prepared *prepared, const struct weights *weights,
+                           int64_t group, int64_t t0, int64_t rows, struct cpu_scratch *scratch, float *out) {
+    struct tile tile = {.group = (const char *)weights->packed + (size_t)group * weights->group_bytes,
+                        .columns = run->columns,
+                        .q = prepared->quantised + t0 * (run->columns / QUANT_BLOCK),
+                        .x = prepared->x + t0 * prepared->x_stride,
+                        .x_stride = prepared->x_stride,
+                        .rows = rows,
+                        .out = out};
+    if (weights->packed != NULL)
+        run->cpu->leaves->tiles[weights->view.type](&tile);
+    else
+        multiply_rows(run, weights, group, &tile, scratch->row);
 }
 
-static void multiply_share(const struct matmul_run *run, int64_t first, int64_t last, float *scratch) {
-    int64_t begin = 0;
-    for (int i = 0; i < run->matmul->output_count; i++) {
-        const struct matmul_output *output = &run->matmul->outputs[i];
-        int64_t count = group_count(output), from = first > begin ? first - begin : 0,
-                to = last - begin < count ? last - begin : count;
-        if (from < to && output->weights->kind != PACK_NONE) {
-            multiply_packed(run, output, from, to);
-        } else if (from < to) {
-            int64_t rows = output->weights->view.rows;
-            multiply_rows(run, output, from * PACK_ROWS, to * PACK_ROWS < rows ? to * PACK_ROWS : rows, scratch);
-        }
-        begin += count;
+static void store_tile(const struct matmul_run *run, const struct matmul_output *output, int64_t group, int64_t t0,
+                       int64_t rows, const float *tile) {
+    int64_t n0 = group * PACK_ROWS, left = output->weights->view.rows - n0;
+    const float *bias = output->bias != NULL ? output->bias + n0 : NULL;
+    for (int64_t t = 0; t < rows; t++)
+        run->cpu->leaves->store_tile_row(tile + t * PACK_ROWS, left < PACK_ROWS ? (int)left : PACK_ROWS, bias,
+                                         output->accumulate, output->y + (t0 + t) * output->y_stride + n0);
+}
+
+/** The unit of a swiglu: the same group of both outputs. */
+static void multiply_pair(const struct matmul_run *run, const struct prepared *prepared, int64_t group, int64_t t0,
+                          int64_t rows, struct cpu_scratch *scratch) {
+    const struct matmul_output *gate = &run->matmul->outputs[0], *up = &run->matmul->outputs[1];
+    float *gates = scratch->tiles, *ups = scratch->tiles + TILE_ROWS_MAX * PACK_ROWS;
+    multiply_group(run, prepared, gate->weights, group, t0, rows, scratch, gates);
+    multiply_group(run, prepared, up->weights, group, t0, rows, scratch, ups);
+    run->cpu->leaves->swiglu_row(gates, ups, rows * PACK_ROWS, gates);
+    store_tile(run, gate, group, t0, rows, gates);
+}
+
+static void multiply_unit(const struct matmul_run *run, const struct prepared *prepared, int64_t unit, int64_t t0,
+                          int64_t rows, struct cpu_scratch *scratch) {
+    if (run->matmul->swiglu) {
+        multiply_pair(run, prepared, unit, t0, rows, scratch);
+        return;
     }
-}
-
-static void prepare_thread(void *context, int index, int size) {
-    const struct matmul_run *run = context;
-    int64_t first, last;
-    cpu_share(run->matmul->rows, index, size, &first, &last);
-    prepare_rows(run, first, last);
+    const struct matmul_output *output = run->matmul->outputs;
+    for (int64_t groups; unit >= (groups = pack_groups(output->weights->view.rows)); output++) unit -= groups;
+    multiply_group(run, prepared, output->weights, unit, t0, rows, scratch, scratch->tiles);
+    store_tile(run, output, unit, t0, rows, scratch->tiles);
 }
 
 static void multiply_thread(void *context, int index, int size) {
     const struct matmul_run *run = context;
-    int64_t first, last, groups = 0;
-    for (int i = 0; i < run->matmul->output_count; i++) groups += group_count(&run->matmul->outputs[i]);
-    cpu_share(groups, index, size, &first, &last);
-    multiply_share(run, first, last, run->cpu->scratch[index].row);
+    struct cpu_scratch *scratch = &run->cpu->scratch[index];
+    struct prepared prepared = prepared_of(run, scratch);
+    int64_t first, last, rows = run->matmul->rows;
+    if (run->alone) prepare_rows(run, &prepared, 0, rows);
+    cpu_share(run->units, index, size, &first, &last);
+    for (int64_t t0 = 0; t0 < rows; t0 += run->at_once) {
+        int64_t taken = rows - t0 < run->at_once ? rows - t0 : run->at_once;
+        for (int64_t unit = first; unit < last; unit++) multiply_unit(run, &prepared, unit, t0, taken, scratch);
+    }
+}
+
+/** Rows of x that a tile takes: what stays near, but enough to make unpacking weights cheap. */
+static int64_t rows_at_once(const struct matmul_run *run) {
+    int64_t bytes = run->columns / QUANT_BLOCK * (int64_t)sizeof(struct quantised_block), rows = TILE_ROWS_MAX;
+    if (run->quantise && bytes > 0) rows = NEAR_BYTES / bytes;
+    return rows > TILE_ROWS_MAX ? TILE_ROWS_MAX : rows < TILE_ROWS_MIN ? TILE_ROWS_MIN : rows;
 }
 
 void cpu_matmul(struct kernels *kernels, const struct matmul *matmul) {
     struct cpu *cpu = (struct cpu *)kernels;
-    struct matmul_run run = {.cpu = cpu,
-                             .matmul = matmul,
-                             .columns = matmul->outputs[0].weights->view.columns,
-                             .x = matmul->x,
-                             .x_stride = matmul->x_stride};
+    struct matmul_run run = {.cpu = cpu, .matmul = matmul, .columns = matmul->outputs[0].weights->view.columns};
     assert(matmul->rows <= cpu->options.rows_max && run.columns <= cpu->options.columns_max);
     assert(matmul->output_count >= 1 && matmul->output_count <= MATMUL_OUTPUTS_MAX);
+    assert(!matmul->swiglu || (matmul->output_count == 2 &&
+                               matmul->outputs[0].weights->view.rows == matmul->outputs[1].weights->view.rows));
     for (int i = 0; i < matmul->output_count; i++) {
         assert(matmul->outputs[i].weights->view.columns == run.columns);
-        run.quantise = run.quantise || matmul->outputs[i].weights->kind != PACK_NONE;
+        run.quantise = run.quantise || reads_quantised(matmul->outputs[i].weights);
+        if (i == 0 || !matmul->swiglu) run.units += pack_groups(matmul->outputs[i].weights->view.rows);
     }
     if (matmul->rows == 0) return;
-    if (matmul->norm_weight != NULL) {
-        run.x = cpu->normalised;
-        run.x_stride = run.columns;
-    }
-    /* A few rows are prepared faster by one thread than by a meeting of all. */
-    if (matmul->norm_weight != NULL || run.quantise) {
-        if (matmul->rows < ROWS_WORTH_SHARING)
-            prepare_rows(&run, 0, matmul->rows);
-        else
-            thread_team_run(cpu->team, prepare_thread, &run);
-    }
+    run.at_once = rows_at_once(&run);
+    run.alone = matmul->rows <= ROWS_PREPARED_ALONE;
+    if (!run.alone && (matmul->norm_weight != NULL || run.quantise)) thread_team_run(cpu->team, prepare_thread, &run);
     thread_team_run(cpu->team, multiply_thread, &run);
 }

@@ -1,116 +1,373 @@
 /* Copyright Bora contributors
  * SPDX-License-Identifier: Apache-2.0 */
 /*
- * Integer tiles with AVX2: the two halves of a packed group one after the other, eight weight rows in the lanes. The integer
- * sums are exact, and the float operations are those of tile_avx512.c lane for lane, so both give the same bits.
+ * Tiles with AVX2 (tile.h says what they compute). Quantised types take the two halves of a group one after the other, eight weight
+ * rows in the lanes: a block's weights are unpacked into eight registers once, and all rows of x pass by; their sums wait in `out`, which
+ * stays in the first cache. So any number of rows is served alike, and the inner step is one broadcast, one multiplication and one
+ * addition of 32 products.
  */
-#include "kernels/cpu/cpu.h"
+#include "kernels/cpu/tile.h"
 
 #include <immintrin.h>
 #include <string.h>
 
-static inline __attribute__((always_inline)) __m256i four_bytes(const int8_t *at) {
+#define INLINE static inline __attribute__((always_inline))
+/** The compiler reorders integer sums, which only makes it run out of registers. */
+#define AS_WRITTEN(v) __asm__("" : "+x"(v))
+
+INLINE __m256i four_bytes(const int8_t *at) {
     int32_t four;
     memcpy(&four, at, sizeof four);
     return _mm256_set1_epi32(four);
 }
 
-static inline __attribute__((always_inline)) __m256 eight_halves(const uint16_t *at) {
+INLINE __m256 eight_halves(const uint16_t *at) {
     return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)at));
 }
 
-/** Eight pairs of products fit 16 bits: 8 * 2 * 15 * 127 = 30,480. */
-static inline __attribute__((always_inline)) void tile_q4(const struct packed_q4 *group, int64_t blocks, int half,
-                                                          const struct quantised *x, int64_t row, float *out,
-                                                          const int C) {
-    __m256 sum[4];
-    for (int c = 0; c < C; c++) sum[c] = _mm256_setzero_ps();
-    const __m256i low = _mm256_set1_epi8(15), ones = _mm256_set1_epi16(1);
-    for (int64_t b = 0; b < blocks; b++) {
-        __m256i w[8];
-        for (int i = 0; i < 4; i++) {
-            __m256i q = _mm256_loadu_si256((const __m256i *)(group[b].q + 64 * i + 32 * half));
-            w[i] = _mm256_and_si256(q, low);
-            w[i + 4] = _mm256_and_si256(_mm256_srli_epi16(q, 4), low);
-        }
-        __m256 d = eight_halves(group[b].d + 8 * half), m = eight_halves(group[b].m + 8 * half);
-        for (int c = 0; c < C; c++) {
-            const int64_t at = (row + c) * blocks + b;
-            const int8_t *q = x->q + at * QUANT_BLOCK;
-            __m256i first = _mm256_maddubs_epi16(w[0], four_bytes(q)),
-                    second = _mm256_maddubs_epi16(w[4], four_bytes(q + 16));
-            for (int i = 1; i < 4; i++) {
-                first = _mm256_add_epi16(first, _mm256_maddubs_epi16(w[i], four_bytes(q + 4 * i)));
-                second = _mm256_add_epi16(second, _mm256_maddubs_epi16(w[i + 4], four_bytes(q + 16 + 4 * i)));
-            }
-            __m256 products = _mm256_cvtepi32_ps(_mm256_madd_epi16(_mm256_add_epi16(first, second), ones));
-            sum[c] = _mm256_fmadd_ps(_mm256_mul_ps(d, _mm256_set1_ps(x->d[at])), products, sum[c]);
-            sum[c] = _mm256_fmadd_ps(m, _mm256_set1_ps(x->s[at]), sum[c]);
-        }
-    }
-    for (int c = 0; c < C; c++) _mm256_storeu_ps(out + PACK_ROWS * c + 8 * half, sum[c]);
+INLINE __m256 eight_bytes(const uint8_t *at) {
+    return _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)at)));
 }
 
-/** maddubs wants one unsigned side: |w| times a with w's sign. A pair is at most 2 * 128 * 127 = 32,512, so each pair is widened before it is added. */
-static inline __attribute__((always_inline)) void tile_q8(const struct packed_q8 *group, int64_t blocks, int half,
-                                                          const struct quantised *x, int64_t row, float *out,
-                                                          const int C) {
-    __m256 sum[4];
-    for (int c = 0; c < C; c++) sum[c] = _mm256_setzero_ps();
+/** Half of a block's weights: eight rows x 32 k. */
+struct half_block {
+    __m256i w[8];     /* w[i]: byte 4*row + j is weight k = 4i + j */
+    __m256i scale[2]; /* Q6_K: of the first and the second 16 k, 16 bits each */
+    __m256i offsets;  /* what half[] is multiplied by, so that the offset is taken off; pairs of 16 bits */
+    float d[8], m[8] __attribute__((aligned(32)));
+};
+
+/** How a block's integers are summed. `pairs`: products of w[i] and x that fit 16 bits together. */
+struct shape {
+    int pairs;                    /* 8: q < 16, 4: q < 32, 2: q < 64; 1: signed 8 bits */
+    bool offset, scales, minimum; /* see half_block */
+};
+
+/** The sum of eight rows' 32 products, for one row of x. */
+INLINE __m256i integers(const struct half_block *w, const int8_t *q, const struct shape shape) {
     const __m256i ones = _mm256_set1_epi16(1);
+    __m256i total, sum = _mm256_setzero_si256();
+    for (int i = 0; i < 8; i++) {
+        __m256i products = _mm256_maddubs_epi16(w->w[i], four_bytes(q + 4 * i));
+        sum = i % shape.pairs == 0 ? products : _mm256_add_epi16(sum, products);
+        AS_WRITTEN(sum);
+        if (i % shape.pairs != shape.pairs - 1) continue;
+        __m256i wide = _mm256_madd_epi16(sum, shape.scales ? w->scale[i / 4] : ones);
+        total = i < shape.pairs ? wide : _mm256_add_epi32(total, wide);
+    }
+    return total;
+}
+
+/** Signed by signed: |w| times x with w's sign. A pair is at most 2 * 128 * 127 = 32,512, so each is widened before it is added. */
+INLINE __m256i integers_signed(const __m256i w[4], const __m256i magnitude[4], const int8_t *q, __m256i total) {
+    const __m256i ones = _mm256_set1_epi16(1);
+    for (int i = 0; i < 4; i++) {
+        __m256i pairs = _mm256_maddubs_epi16(magnitude[i], _mm256_sign_epi8(four_bytes(q + 4 * i), w[i]));
+        total = _mm256_add_epi32(total, _mm256_madd_epi16(pairs, ones));
+        AS_WRITTEN(total);
+    }
+    return total;
+}
+
+INLINE void add_block(const struct half_block *w, const struct quantised_block *x, __m256i total, float *out,
+                      const struct shape shape) {
+    if (shape.offset) {
+        int32_t both;
+        memcpy(&both, x->half, sizeof both);
+        total = _mm256_add_epi32(total, _mm256_madd_epi16(_mm256_set1_epi32(both), w->offsets));
+    }
+    __m256 scale = _mm256_mul_ps(_mm256_load_ps(w->d), _mm256_set1_ps(x->d)), sum = _mm256_load_ps(out);
+    sum = _mm256_fmadd_ps(scale, _mm256_cvtepi32_ps(total), sum);
+    if (shape.minimum) sum = _mm256_fmadd_ps(_mm256_load_ps(w->m), _mm256_set1_ps(x->s), sum);
+    _mm256_store_ps(out, sum);
+}
+
+/** All rows of x past half a block. `blocks`: blocks of a row of x. */
+INLINE void pass_rows(const struct half_block *w, const struct quantised_block *x, int64_t blocks, int64_t rows,
+                      float *out, const struct shape shape) {
+    for (int64_t t = 0; t < rows; t++, x += blocks, out += PACK_ROWS)
+        add_block(w, x, integers(w, x->q, shape), out, shape);
+}
+
+/** The eight vectors of four bits of half `half`. */
+INLINE void unpack_nibbles(const uint8_t *q, int half, struct half_block *out) {
+    const __m256i low = _mm256_set1_epi8(15);
+    for (int i = 0; i < 4; i++) {
+        __m256i both = _mm256_loadu_si256((const __m256i *)(q + 64 * i + 32 * half));
+        out->w[i] = _mm256_and_si256(both, low);
+        out->w[i + 4] = _mm256_and_si256(_mm256_srli_epi16(both, 4), low);
+    }
+}
+
+INLINE void add_fifth_bits(const uint8_t *high, int half, struct half_block *out) {
+    const __m256i bit = _mm256_set1_epi8(16), bits = _mm256_loadu_si256((const __m256i *)(high + 32 * half));
+    for (int i = 0; i < 8; i++) {
+        __m256i moved = i < 4 ? _mm256_slli_epi16(bits, 4 - i) : _mm256_srli_epi16(bits, i - 4);
+        out->w[i] = _mm256_or_si256(out->w[i], _mm256_and_si256(moved, bit));
+    }
+}
+
+INLINE void add_upper_bits(const uint8_t *high, int half, struct half_block *out) {
+    const __m256i two = _mm256_set1_epi8(48);
+    for (int i = 0; i < 8; i++) {
+        __m256i bits = _mm256_loadu_si256((const __m256i *)(high + 64 * (i / 4) + 32 * half));
+        int place = 2 * (i % 4); /* to 4 and 5 */
+        __m256i moved = place < 4 ? _mm256_slli_epi16(bits, 4 - place) : _mm256_srli_epi16(bits, place - 4);
+        out->w[i] = _mm256_or_si256(out->w[i], _mm256_and_si256(moved, two));
+    }
+}
+
+/** A K type's d * scale and -(dmin * minimum). */
+INLINE void scale_part(const uint16_t *d, const uint16_t *dmin, const uint8_t *scale, const uint8_t *minimum, int half,
+                       struct half_block *out) {
+    const __m256 sign = _mm256_set1_ps(-0.0f);
+    _mm256_store_ps(out->d, _mm256_mul_ps(eight_halves(d + 8 * half), eight_bytes(scale + 8 * half)));
+    __m256 m = _mm256_mul_ps(eight_halves(dmin + 8 * half), eight_bytes(minimum + 8 * half));
+    _mm256_store_ps(out->m, _mm256_xor_ps(m, sign));
+}
+
+/* ---- quantised types ------------------------------------------------------------------------------------------------ */
+
+INLINE void clear(const struct tile *tile) {
+    memset(tile->out, 0, (size_t)tile->rows * PACK_ROWS * sizeof *tile->out);
+}
+
+INLINE void tile_4_5_bits(const struct tile *tile, const bool five, const bool minimum) {
+    const struct shape shape = {.pairs = five ? 4 : 8, .offset = !minimum, .minimum = minimum};
+    const size_t scales = minimum ? 64 : 32, unit = scales + 256 + (five ? 64 : 0);
+    int64_t blocks = tile->columns / QUANT_BLOCK;
+    const uint8_t *at = tile->group;
+    struct half_block w = {.offsets = _mm256_set1_epi16(five ? -16 : -8)};
+    clear(tile);
+    for (int64_t b = 0; b < blocks; b++, at += unit) {
+        for (int half = 0; half < 2; half++) {
+            unpack_nibbles(at + scales, half, &w);
+            if (five) add_fifth_bits(at + scales + 256, half, &w);
+            _mm256_store_ps(w.d, eight_halves((const uint16_t *)(const void *)at + 8 * half));
+            if (minimum) _mm256_store_ps(w.m, eight_halves((const uint16_t *)(const void *)(at + 32) + 8 * half));
+            pass_rows(&w, tile->q + b, blocks, tile->rows, tile->out + 8 * half, shape);
+        }
+    }
+}
+
+static void tile_q4_0(const struct tile *tile) {
+    tile_4_5_bits(tile, false, false);
+}
+static void tile_q4_1(const struct tile *tile) {
+    tile_4_5_bits(tile, false, true);
+}
+static void tile_q5_0(const struct tile *tile) {
+    tile_4_5_bits(tile, true, false);
+}
+static void tile_q5_1(const struct tile *tile) {
+    tile_4_5_bits(tile, true, true);
+}
+
+static void tile_q4_k(const struct tile *tile) {
+    const struct shape shape = {.pairs = 8, .minimum = true};
+    const struct packed_q4_k *unit = tile->group;
+    int64_t blocks = tile->columns / QUANT_BLOCK;
+    struct half_block w;
+    clear(tile);
     for (int64_t b = 0; b < blocks; b++) {
-        __m256i total[4];
-        for (int c = 0; c < C; c++) total[c] = _mm256_setzero_si256();
-        for (int i = 0; i < 8; i++) {
-            __m256i w = _mm256_loadu_si256((const __m256i *)(group[b].q + 64 * i + 32 * half)),
-                    magnitude = _mm256_abs_epi8(w);
-            for (int c = 0; c < C; c++) {
-                const int8_t *q = x->q + ((row + c) * blocks + b) * QUANT_BLOCK + 4 * i;
-                __m256i pairs = _mm256_maddubs_epi16(magnitude, _mm256_sign_epi8(four_bytes(q), w));
-                total[c] = _mm256_add_epi32(total[c], _mm256_madd_epi16(pairs, ones));
+        const struct packed_q4_k *block = unit + b / 8;
+        for (int half = 0; half < 2; half++) {
+            unpack_nibbles(block->part[b % 8].q, half, &w);
+            scale_part(block->d, block->dmin, block->part[b % 8].scale, block->part[b % 8].minimum, half, &w);
+            pass_rows(&w, tile->q + b, blocks, tile->rows, tile->out + 8 * half, shape);
+        }
+    }
+}
+
+static void tile_q5_k(const struct tile *tile) {
+    const struct shape shape = {.pairs = 4, .minimum = true};
+    const struct packed_q5_k *unit = tile->group;
+    int64_t blocks = tile->columns / QUANT_BLOCK;
+    struct half_block w;
+    clear(tile);
+    for (int64_t b = 0; b < blocks; b++) {
+        const struct packed_q5_k *block = unit + b / 8;
+        for (int half = 0; half < 2; half++) {
+            unpack_nibbles(block->part[b % 8].q, half, &w);
+            add_fifth_bits(block->part[b % 8].high, half, &w);
+            scale_part(block->d, block->dmin, block->part[b % 8].scale, block->part[b % 8].minimum, half, &w);
+            pass_rows(&w, tile->q + b, blocks, tile->rows, tile->out + 8 * half, shape);
+        }
+    }
+}
+
+static void tile_q6_k(const struct tile *tile) {
+    const struct shape shape = {.pairs = 2, .offset = true, .scales = true};
+    const struct packed_q6_k *unit = tile->group;
+    int64_t blocks = tile->columns / QUANT_BLOCK;
+    struct half_block w;
+    clear(tile);
+    for (int64_t b = 0; b < blocks; b++) {
+        const struct packed_q6_k *block = unit + b / 8;
+        for (int half = 0; half < 2; half++) {
+            unpack_nibbles(block->part[b % 8].q, half, &w);
+            add_upper_bits(block->part[b % 8].high, half, &w);
+            __m256i first = _mm256_cvtepi8_epi32(
+                        _mm_loadl_epi64((const __m128i *)(block->part[b % 8].scale[0] + 8 * half))),
+                    second = _mm256_cvtepi8_epi32(
+                        _mm_loadl_epi64((const __m128i *)(block->part[b % 8].scale[1] + 8 * half)));
+            const __m256i lower = _mm256_set1_epi32(0xFFFF);
+            first = _mm256_and_si256(first, lower);
+            second = _mm256_and_si256(second, lower);
+            w.scale[0] = _mm256_or_si256(first, _mm256_slli_epi32(first, 16));
+            w.scale[1] = _mm256_or_si256(second, _mm256_slli_epi32(second, 16));
+            w.offsets =
+                _mm256_mullo_epi16(_mm256_or_si256(first, _mm256_slli_epi32(second, 16)), _mm256_set1_epi16(-32));
+            _mm256_store_ps(w.d, eight_halves(block->d + 8 * half));
+            pass_rows(&w, tile->q + b, blocks, tile->rows, tile->out + 8 * half, shape);
+        }
+    }
+}
+
+/** Two passes of 16 k, so that the weights and their magnitudes are eight registers. */
+static void tile_q8_0(const struct tile *tile) {
+    const struct packed_q8_0 *block = tile->group;
+    int64_t blocks = tile->columns / QUANT_BLOCK;
+    __m256i first[TILE_ROWS_MAX];
+    struct half_block w;
+    clear(tile);
+    for (int64_t b = 0; b < blocks; b++, block++) {
+        for (int half = 0; half < 2; half++) {
+            _mm256_store_ps(w.d, eight_halves(block->d + 8 * half));
+            for (int pass = 0; pass < 2; pass++) {
+                const struct quantised_block *x = tile->q + b;
+                __m256i weights[4], magnitude[4];
+                for (int i = 0; i < 4; i++) {
+                    weights[i] = _mm256_loadu_si256((const __m256i *)(block->q + 64 * (4 * pass + i) + 32 * half));
+                    magnitude[i] = _mm256_abs_epi8(weights[i]);
+                }
+                for (int64_t t = 0; t < tile->rows; t++, x += blocks) {
+                    __m256i sum = pass == 0 ? _mm256_setzero_si256() : first[t];
+                    sum = integers_signed(weights, magnitude, x->q + 16 * pass, sum);
+                    if (pass == 0)
+                        first[t] = sum;
+                    else
+                        add_block(&w, x, sum, tile->out + PACK_ROWS * t + 8 * half, (struct shape){.pairs = 1});
+                }
             }
         }
-        __m256 d = eight_halves(group[b].d + 8 * half);
-        for (int c = 0; c < C; c++) {
-            __m256 scale = _mm256_mul_ps(d, _mm256_set1_ps(x->d[(row + c) * blocks + b]));
-            sum[c] = _mm256_fmadd_ps(scale, _mm256_cvtepi32_ps(total[c]), sum[c]);
-        }
-    }
-    for (int c = 0; c < C; c++) _mm256_storeu_ps(out + PACK_ROWS * c + 8 * half, sum[c]);
-}
-
-void tile_q4_avx2(const struct packed_q4 *group, int64_t blocks, const struct quantised *x, int64_t first_row,
-                  int64_t rows, float *out) {
-    for (; rows > 0;) {
-        int64_t taken = rows >= 4 ? 4 : rows >= 2 ? 2 : 1;
-        for (int half = 0; half < 2; half++) {
-            if (taken == 4)
-                tile_q4(group, blocks, half, x, first_row, out, 4);
-            else if (taken == 2)
-                tile_q4(group, blocks, half, x, first_row, out, 2);
-            else
-                tile_q4(group, blocks, half, x, first_row, out, 1);
-        }
-        rows -= taken;
-        first_row += taken;
-        out += taken * PACK_ROWS;
     }
 }
 
-void tile_q8_avx2(const struct packed_q8 *group, int64_t blocks, const struct quantised *x, int64_t first_row,
-                  int64_t rows, float *out) {
-    for (; rows > 0;) {
-        int64_t taken = rows >= 4 ? 4 : rows >= 2 ? 2 : 1;
-        for (int half = 0; half < 2; half++) {
-            if (taken == 4)
-                tile_q8(group, blocks, half, x, first_row, out, 4);
-            else if (taken == 2)
-                tile_q8(group, blocks, half, x, first_row, out, 2);
-            else
-                tile_q8(group, blocks, half, x, first_row, out, 1);
+/* ---- float types ---------------------------------------------------------------------------------------------------- */
+
+/** Sixteen weights of one k. */
+INLINE void float_weights(const char *at, const enum tensor_type type, __m256 out[2]) {
+    for (int i = 0; i < 2; i++) {
+        if (type == TENSOR_F32) {
+            out[i] = _mm256_loadu_ps((const float *)(const void *)at + 8 * i);
+        } else {
+            __m128i halves = _mm_loadu_si128((const __m128i *)(const void *)(at + 16 * i));
+            out[i] = type == TENSOR_F16 ? _mm256_cvtph_ps(halves)
+                                        : _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(halves), 16));
         }
-        rows -= taken;
-        first_row += taken;
-        out += taken * PACK_ROWS;
     }
 }
+
+INLINE void add_part(float *out, __m256 part) {
+    _mm256_store_ps(out, _mm256_add_ps(_mm256_load_ps(out), part));
+}
+
+/** `rows` rows of x times a run of `count` k; `step`: bytes of a k's weights. */
+INLINE void float_run(const char *weights, const float *x, int64_t x_stride, int count, float *out,
+                      const enum tensor_type type, const int rows) {
+    const int step = type == TENSOR_F32 ? 64 : 32;
+    __m256 part[6][2];
+    for (int t = 0; t < rows; t++) part[t][0] = part[t][1] = _mm256_setzero_ps();
+    for (int k = 0; k < count; k++, weights += step) {
+        __m256 w[2];
+        float_weights(weights, type, w);
+        for (int t = 0; t < rows; t++) {
+            __m256 element = _mm256_broadcast_ss(x + t * x_stride + k);
+            part[t][0] = _mm256_fmadd_ps(w[0], element, part[t][0]);
+            part[t][1] = _mm256_fmadd_ps(w[1], element, part[t][1]);
+        }
+    }
+    for (int t = 0; t < rows; t++) {
+        add_part(out + PACK_ROWS * t, part[t][0]);
+        add_part(out + PACK_ROWS * t + 8, part[t][1]);
+    }
+}
+
+/** One row of x: two runs at once, because a run's sum waits for itself. */
+INLINE void float_row(const struct tile *tile, const enum tensor_type type) {
+    const int step = type == TENSOR_F32 ? 64 : 32;
+    const char *weights = tile->group;
+    int64_t k = 0;
+    for (; k + 2 * FLOAT_RUN <= tile->columns; k += 2 * FLOAT_RUN) {
+        __m256 part[2][2] = {{_mm256_setzero_ps(), _mm256_setzero_ps()}, {_mm256_setzero_ps(), _mm256_setzero_ps()}};
+        for (int i = 0; i < FLOAT_RUN; i++) {
+            for (int run = 0; run < 2; run++) {
+                __m256 w[2], element = _mm256_broadcast_ss(tile->x + k + run * FLOAT_RUN + i);
+                float_weights(weights + (k + run * FLOAT_RUN + i) * step, type, w);
+                part[run][0] = _mm256_fmadd_ps(w[0], element, part[run][0]);
+                part[run][1] = _mm256_fmadd_ps(w[1], element, part[run][1]);
+            }
+        }
+        for (int run = 0; run < 2; run++) {
+            add_part(tile->out, part[run][0]);
+            add_part(tile->out + 8, part[run][1]);
+        }
+    }
+    for (; k < tile->columns; k += FLOAT_RUN) {
+        int count = tile->columns - k < FLOAT_RUN ? (int)(tile->columns - k) : FLOAT_RUN;
+        float_run(weights + k * step, tile->x + k, 0, count, tile->out, type, 1);
+    }
+}
+
+INLINE void tile_float(const struct tile *tile, const enum tensor_type type) {
+    const int step = type == TENSOR_F32 ? 64 : 32;
+    clear(tile);
+    if (tile->rows == 1) {
+        float_row(tile, type);
+        return;
+    }
+    for (int64_t k = 0; k < tile->columns; k += FLOAT_RUN) {
+        int count = tile->columns - k < FLOAT_RUN ? (int)(tile->columns - k) : FLOAT_RUN;
+        const char *weights = (const char *)tile->group + k * step;
+        const float *x = tile->x + k;
+        float *out = tile->out;
+        int64_t left = tile->rows, stride = tile->x_stride;
+        for (; left >= 6; left -= 6, x += 6 * stride, out += 6 * PACK_ROWS)
+            float_run(weights, x, stride, count, out, type, 6);
+        switch (left) {
+        case 5:
+            float_run(weights, x, stride, count, out, type, 5);
+            break;
+        case 4:
+            float_run(weights, x, stride, count, out, type, 4);
+            break;
+        case 3:
+            float_run(weights, x, stride, count, out, type, 3);
+            break;
+        case 2:
+            float_run(weights, x, stride, count, out, type, 2);
+            break;
+        case 1:
+            float_run(weights, x, stride, count, out, type, 1);
+            break;
+        default:
+            break;
+        }
+    }
+}
+
+static void tile_f32(const struct tile *tile) {
+    tile_float(tile, TENSOR_F32);
+}
+static void tile_f16(const struct tile *tile) {
+    tile_float(tile, TENSOR_F16);
+}
+static void tile_bf16(const struct tile *tile) {
+    tile_float(tile, TENSOR_BF16);
+}
+
+tile_fn *const tiles_avx2[TILE_TYPES] = {
+    [TENSOR_F32] = tile_f32,   [TENSOR_F16] = tile_f16,   [TENSOR_BF16] = tile_bf16, [TENSOR_Q4_0] = tile_q4_0,
+    [TENSOR_Q4_1] = tile_q4_1, [TENSOR_Q5_0] = tile_q5_0, [TENSOR_Q5_1] = tile_q5_1, [TENSOR_Q8_0] = tile_q8_0,
+    [TENSOR_Q4_K] = tile_q4_k, [TENSOR_Q5_K] = tile_q5_k, [TENSOR_Q6_K] = tile_q6_k};

@@ -9,8 +9,8 @@
 #include <math.h>
 #include <string.h>
 
-static const enum tensor_type TYPES[] = {TENSOR_F32,  TENSOR_F16,  TENSOR_BF16, TENSOR_Q4_0,
-                                         TENSOR_Q4_1, TENSOR_Q5_1, TENSOR_Q8_0, TENSOR_Q6_K};
+static const enum tensor_type TYPES[] = {TENSOR_F32,  TENSOR_F16,  TENSOR_BF16, TENSOR_Q4_0, TENSOR_Q4_1, TENSOR_Q5_0,
+                                         TENSOR_Q5_1, TENSOR_Q8_0, TENSOR_Q4_K, TENSOR_Q5_K, TENSOR_Q6_K};
 enum { TYPE_COUNT = sizeof TYPES / sizeof TYPES[0], T = 33, K = 768, N = 53 };
 
 static void expect_same(const float *a, const float *b, int64_t count, const char *what, const char *variant) {

@@ -3,9 +3,10 @@
 /*
  * matmul against its definition in float64, for every variant, type and shape. Every tolerance is a bound that is derived, not measured:
  *
- *   f32 products   a sum of K products in 64 interleaved parts loses at most (K/64 + 26) half units in the last place of sum |w x|
+ *   plain          a sum of K products in 64 interleaved parts loses at most (K/64 + 26) half units in the last place of sum |w x|
  *                  (K/64 in a lane, 3 whole vectors behind, 6 for the tree, 15 for the tail, 2 for the product and the store).
- *   packed         two fused additions per block of 32: at most (2 K/32 + 8) half units of sum span |x|  (span: fixture.h)
+ *   float tiles    runs of 32 k, then a sum of K/32 of them: (K/32 + 34) half units of sum |w x|
+ *   quantised      two fused additions per block of 32: at most (2 K/32 + 8) half units of sum span |x|  (span: fixture.h)
  *   8-bit x        |x - d q| <= d/2, d = max|x| / 127 of the block: at most sum over blocks of d/2 sum |w|; nothing when x lies on the grid
  *   norm           the mean of squares is off by (K/64 + 26) half units, its root by half of that; 6 more operations
  */
@@ -21,23 +22,21 @@ enum { TYPE_COUNT = sizeof TYPES / sizeof TYPES[0] };
 
 static const struct shape {
     int64_t N, K;
-} SHAPES[] = {{1, 32},  {7, 32},   {16, 64}, {17, 96}, {100, 96}, {33, 576}, {5, 1536},
-              {9, 256}, {20, 768}, {3, 1},   {15, 31}, {6, 100},  {4, 579}};
+} SHAPES[] = {{1, 32},  {7, 32},   {16, 64},  {17, 96}, {100, 96}, {33, 576}, {5, 1536},
+              {9, 256}, {20, 768}, {37, 512}, {3, 1},   {15, 31},  {6, 100},  {4, 579}};
 enum { SHAPE_COUNT = sizeof SHAPES / sizeof SHAPES[0] };
 
-static const int64_t BATCHES[] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 12, 15, 16, 17, 31, 33};
+static const int64_t BATCHES[] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 12, 16, 17, 23, 24, 25, 33};
 enum { BATCH_COUNT = sizeof BATCHES / sizeof BATCHES[0] };
-/** Only tiles of packed weights see more than one row of x at once; for the others a few batches do. */
-static bool batch_matters(enum tensor_type type, int64_t rows) {
-    return type == TENSOR_F32 || type == TENSOR_Q4_0 || type == TENSOR_Q4_1 || type == TENSOR_Q8_0 || rows == 1 ||
-           rows == 5;
-}
-
 static const float SENTINEL = -12345.5f;
 
+static bool is_plain(const char *variant) {
+    return strcmp(variant, "plain") == 0;
+}
+
 /** Whether a variant multiplies this type in 8-bit integers. */
-static bool is_packed(const char *variant, enum tensor_type type) {
-    return strcmp(variant, "plain") != 0 && (type == TENSOR_Q4_0 || type == TENSOR_Q4_1 || type == TENSOR_Q8_0);
+static bool is_quantised(const char *variant, enum tensor_type type) {
+    return !is_plain(variant) && tensor_type_block(type) > 1;
 }
 
 enum input { ON_GRID, FREE };
@@ -66,7 +65,8 @@ static double bound_of(const char *variant, enum tensor_type type, enum input in
         products += fabs(w[k] * x[k]);
         spans += span[k] * fabs(x[k]);
     }
-    if (!is_packed(variant, type)) return ((double)K / 64 + 26) * F32_HALF_ULP * products;
+    if (is_plain(variant)) return ((double)K / 64 + 26) * F32_HALF_ULP * products;
+    if (!is_quantised(variant, type)) return ((double)K / 32 + 34) * F32_HALF_ULP * products;
     for (int64_t block = 0; input == FREE && block < K / 32; block++) {
         double largest = 0, weights = 0, squares = 0;
         for (int64_t k = block * 32; k < block * 32 + 32; k++) {
@@ -136,7 +136,7 @@ static void check_shape(const char *variant, struct kernels *kernels, enum tenso
     struct weights *weights = NULL;
     assert_int_equal(kernels->operations->weights_create(kernels, &view, &weights, NULL), STATUS_OK);
     for (int i = 0; i < BATCH_COUNT; i++) {
-        for (int input = ON_GRID; input <= FREE && batch_matters(type, BATCHES[i]); input++) {
+        for (int input = ON_GRID; input <= FREE; input++) {
             struct matmul_case c = {variant, kernels, type, (enum input)input, shape, w, span, weights};
             check_product(&c, random, BATCHES[i]);
         }
@@ -248,8 +248,8 @@ static float *extreme_product(const char *variant, enum tensor_type type, const 
     return y;
 }
 
-static const enum tensor_type EXTREME_TYPES[] = {TENSOR_F32,  TENSOR_F16,  TENSOR_Q4_0,
-                                                 TENSOR_Q4_1, TENSOR_Q8_0, TENSOR_Q5_1};
+static const enum tensor_type EXTREME_TYPES[] = {TENSOR_F32,  TENSOR_F16,  TENSOR_BF16, TENSOR_Q4_0,
+                                                 TENSOR_Q4_1, TENSOR_Q8_0, TENSOR_Q5_0, TENSOR_Q5_1};
 enum { EXTREME_TYPE_COUNT = sizeof EXTREME_TYPES / sizeof EXTREME_TYPES[0] };
 
 #define for_each_extreme(variant, type) for_each_variant(variant) for (int type = 0; type < EXTREME_TYPE_COUNT; type++)
@@ -324,42 +324,91 @@ static void test_not_a_number_stays_in_its_row(void **state) {
     test_free(x);
 }
 
-/** The extremes of the quantised weights (-128, 15) with the extremes of 8-bit activations: no integer sum may overflow. */
+/** The extremes of the quantised weights (-128, 15, 31, 63; scales of 63 and -128) with the extremes of 8-bit activations: no integer sum may
+ *  overflow. */
+static void check_extreme_integers(struct kernels *kernels, enum tensor_type type, uint8_t fill, float element) {
+    enum { K = 512, N = 17, T = 2 };
+    struct fixture_random random = {.seed = 6};
+    struct tensor_view view = fixture_tensor(&random, type, N, K);
+    size_t block = tensor_type_block_bytes(type), d = type == TENSOR_Q6_K ? 208 : 0;
+    bool minimum = type == TENSOR_Q4_1 || type == TENSOR_Q5_1 || type == TENSOR_Q4_K || type == TENSOR_Q5_K;
+    for (size_t at = 0; at < N * tensor_type_row_bytes(type, K); at++) {
+        size_t place = at % block;
+        bool scale = place == d || place == d + 1 || (minimum && (place == 2 || place == 3));
+        if (!scale) ((uint8_t *)view.data)[at] = fill;
+    }
+    double *w = test_malloc(sizeof *w * N * K), *span = test_malloc(sizeof *span * N * K);
+    fixture_dequantise(&view, w, span);
+    float x[T * K], y[T * N];
+    for (int k = 0; k < T * K; k++) x[k] = element;
+    struct weights *weights = NULL;
+    assert_int_equal(kernels->operations->weights_create(kernels, &view, &weights, NULL), STATUS_OK);
+    struct matmul matmul = {
+        .x = x, .x_stride = K, .rows = T, .output_count = 1, .outputs = {{.weights = weights, .y = y, .y_stride = N}}};
+    kernels->operations->matmul(kernels, &matmul);
+    for (int n = 0; n < N; n++) {
+        double want = 0, spans = 0;
+        for (int k = 0; k < K; k++) want += w[n * K + k] * x[k];
+        for (int k = 0; k < K; k++) spans += span[n * K + k] * fabsf(x[k]);
+        for (int t = 0; t < T; t++) assert_true(fabs(y[t * N + n] - want) <= (2 * K / 32.0 + 8) * F32_HALF_ULP * spans);
+    }
+    kernels->operations->weights_destroy(kernels, weights);
+    test_free((void *)view.data);
+    test_free(w);
+    test_free(span);
+}
+
 static void test_extreme_integers_do_not_overflow(void **state) {
     (void)state;
-    static const enum tensor_type types[] = {TENSOR_Q4_0, TENSOR_Q4_1, TENSOR_Q8_0};
     static const uint8_t fills[] = {0x00, 0xFF, 0x80, 0x7F};
-    enum { K = 64, N = 17 };
     for_each_variant(variant) {
         struct kernels *kernels = fixture_open(variant, 1);
-        for (int c = 0; c < 3 * 4 * 2; c++) {
-            enum tensor_type type = types[c % 3];
-            struct fixture_random random = {.seed = 6};
-            struct tensor_view view = fixture_tensor(&random, type, N, K);
-            size_t block = tensor_type_block_bytes(type), scales = type == TENSOR_Q4_1 ? 4 : 2;
-            for (size_t at = 0; at < N * tensor_type_row_bytes(type, K); at++) {
-                if (at % block >= scales) ((uint8_t *)view.data)[at] = fills[c / 3 % 4];
+        for (int c = 0; c < TYPE_COUNT * 8; c++) {
+            if (tensor_type_block(TYPES[c / 8]) > 1)
+                check_extreme_integers(kernels, TYPES[c / 8], fills[c % 4], c % 8 < 4 ? 127 : -127);
+        }
+        kernels_close(kernels);
+    }
+}
+
+/** silu(gate) * up from the product itself is, to the bit, what the two products and swiglu give. */
+static void test_swiglu_of_a_product_is_the_product_and_swiglu(void **state) {
+    (void)state;
+    enum { K = 256, N = 37, T = 27 };
+    for_each_variant(variant) {
+        struct kernels *kernels = fixture_open(variant, 2);
+        for (int type = 0; type < TYPE_COUNT; type++) {
+            struct fixture_random random = {.seed = 8};
+            struct tensor_view views[2] = {fixture_tensor(&random, TYPES[type], N, K),
+                                           fixture_tensor(&random, TYPES[(type + 1) % TYPE_COUNT], N, K)};
+            struct weights *weights[2];
+            float *x = fixture_normals(&random, T * K), *norm = fixture_normals(&random, K), *y[3];
+            for (int i = 0; i < 3; i++) y[i] = fixture_floats(T * N, SENTINEL);
+            for (int i = 0; i < 2; i++)
+                assert_int_equal(kernels->operations->weights_create(kernels, &views[i], &weights[i], NULL), STATUS_OK);
+            struct matmul apart = {.x = x,
+                                   .x_stride = K,
+                                   .rows = T,
+                                   .norm_weight = norm,
+                                   .norm_eps = 1e-5f,
+                                   .output_count = 2,
+                                   .outputs = {{.weights = weights[0], .y = y[0], .y_stride = N},
+                                               {.weights = weights[1], .y = y[1], .y_stride = N}}},
+                          fused = apart;
+            kernels->operations->matmul(kernels, &apart);
+            kernels->operations->swiglu(kernels, y[0], y[1], T, N, y[0]);
+            fused.swiglu = true;
+            fused.outputs[0].y = y[2];
+            fused.outputs[1].y = NULL;
+            kernels->operations->matmul(kernels, &fused);
+            assert_memory_equal(y[2], y[0], sizeof(float) * T * N);
+            for (int i = 0; i < 3; i++) test_free(y[i]);
+            for (int i = 0; i < 2; i++) {
+                kernels->operations->weights_destroy(kernels, weights[i]);
+                test_free((void *)views[i].data);
             }
-            double w[N * K];
-            fixture_dequantise(&view, w, NULL);
-            float x[K], y[N];
-            for (int k = 0; k < K; k++) x[k] = c >= 12 ? -127 : 127;
-            struct weights *weights = NULL;
-            assert_int_equal(kernels->operations->weights_create(kernels, &view, &weights, NULL), STATUS_OK);
-            struct matmul matmul = {.x = x,
-                                    .x_stride = K,
-                                    .rows = 1,
-                                    .output_count = 1,
-                                    .outputs = {{.weights = weights, .y = y, .y_stride = N}}};
-            kernels->operations->matmul(kernels, &matmul);
-            for (int n = 0; n < N; n++) {
-                double want = 0, span = 0;
-                for (int k = 0; k < K; k++) want += w[n * K + k] * x[k];
-                for (int k = 0; k < K; k++) span += 128 * 0.032 * 127; /* no scale of the fixture is above 2^-5 */
-                assert_true(fabs(y[n] - want) <= 30 * F32_HALF_ULP * span);
-            }
-            kernels->operations->weights_destroy(kernels, weights);
-            test_free((void *)view.data);
+            test_free(x);
+            test_free(norm);
         }
         kernels_close(kernels);
     }
@@ -374,6 +423,7 @@ int main(void) {
         cmocka_unit_test(test_subnormals_stay_small),
         cmocka_unit_test(test_not_a_number_stays_in_its_row),
         cmocka_unit_test(test_extreme_integers_do_not_overflow),
+        cmocka_unit_test(test_swiglu_of_a_product_is_the_product_and_swiglu),
     };
     return cmocka_run_group_tests(tests, fixture_announce, NULL);
 }

@@ -106,22 +106,24 @@ static double f16_value(const uint8_t *at) {
     return half & 0x8000 ? -magnitude : magnitude;
 }
 
-/** Weight `i` of a block of 32; `out_span` as in the header. */
-static double small_block(enum tensor_type type, const uint8_t *block, int i, double *out_span) {
-    double d = f16_value(block), m = 0;
-    int nibble;
+/** |minimum| of weight `i` of a block: what is added to d * q, and may cancel it. */
+static double minimum_of(enum tensor_type type, const uint8_t *block, int i) {
+    if (type == TENSOR_Q4_1 || type == TENSOR_Q5_1) return fabs(f16_value(block + 2));
+    if (type != TENSOR_Q4_K && type != TENSOR_Q5_K) return 0;
+    const uint8_t *packed = block + 4; /* twelve bytes of 6-bit scales and minima */
+    int part = i / 32, minimum = part < 4 ? packed[part + 4] & 63 : packed[part + 4] >> 4 | (packed[part] >> 6) << 4;
+    return fabs(f16_value(block + 2)) * minimum;
+}
+
+/** Weight `i` of a block of 32 of Q4_0, Q4_1 or Q8_0, in double. */
+static double small_block(enum tensor_type type, const uint8_t *block, int i) {
+    double d = f16_value(block);
     switch (type) {
     case TENSOR_Q4_0:
-        nibble = i < 16 ? block[2 + i] & 15 : block[2 + i - 16] >> 4;
-        *out_span = fabs(d) * 23; /* q up to 15, and a minimum of -8 d */
-        return d * (nibble - 8);
+        return d * ((i < 16 ? block[2 + i] & 15 : block[2 + i - 16] >> 4) - 8);
     case TENSOR_Q4_1:
-        m = f16_value(block + 2);
-        nibble = i < 16 ? block[4 + i] & 15 : block[4 + i - 16] >> 4;
-        *out_span = fabs(d) * 15 + fabs(m);
-        return d * nibble + m;
+        return d * (i < 16 ? block[4 + i] & 15 : block[4 + i - 16] >> 4) + f16_value(block + 2);
     default: /* Q8_0 */
-        *out_span = fabs(d) * 128;
         return d * (int8_t)block[2 + i];
     }
 }
@@ -136,11 +138,14 @@ void fixture_dequantise(const struct tensor_view *view, double *out, double *out
         if (!small)
             assert_int_equal(tensor_dequantise_row(view->type, data, view->columns, row),
                              STATUS_OK); /* tensor_type_test.c checks these */
+        int block = tensor_type_block(view->type);
         for (int64_t k = 0; k < view->columns; k++) {
-            double span = fabs((double)row[k]), value = row[k];
-            if (small) value = small_block(view->type, data + (size_t)(k / 32) * block_bytes, (int)(k % 32), &span);
+            const uint8_t *at = data + (size_t)(k / block) * block_bytes;
+            int inside = (int)(k % block);
+            double value = small ? small_block(view->type, at, inside) : row[k];
             out[n * view->columns + k] = value;
-            if (out_span != NULL) out_span[n * view->columns + k] = span;
+            if (out_span != NULL)
+                out_span[n * view->columns + k] = fabs(value) + 2 * minimum_of(view->type, at, inside);
         }
     }
     test_free(row);

@@ -37,8 +37,8 @@ float *fixture_floats(int64_t count, float value);
 
 /** Random blocks of `type`, with scales around 0.01: whatever bits a file may hold, NaN and infinity apart. Owned by the caller (test_free). */
 struct tensor_view fixture_tensor(struct fixture_random *random, enum tensor_type type, int64_t rows, int64_t columns);
-/** The weights in float64 [rows][columns], from the format's definition, written again here. `out_span` (or NULL) takes for each weight the largest
- *  magnitude that an intermediate of its block can have (|d| * max q + |m|), which bounds rounding errors. */
+/** The weights in float64 [rows][columns], from the format's definition, written again here. `out_span` (or NULL) takes for each weight what its
+ *  parts, d * q and the minimum, may reach before they cancel: |w| + 2 |minimum|. */
 void fixture_dequantise(const struct tensor_view *view, double *out, double *out_span);
 
 /** For every variant of the machine: `for_each_variant(name)`. */

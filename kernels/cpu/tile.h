@@ -1,0 +1,51 @@
+/* Copyright Bora contributors
+ * SPDX-License-Identifier: Apache-2.0 */
+/**
+ * Tiles: one group of packed weights times a few rows of x. What a row gets depends on that row only, and avx2 and avx512 give the same
+ * bits: integer sums are exact, and every float sum is fixed here.
+ *
+ * QUANTISED TYPES. x is rounded to 8 bits in blocks of 32 (struct quantised_block). A row's result is
+ *
+ *     sum = 0;  for each block, ascending:   sum = fma(d_w * d_x, (float)I, sum);   [sum = fma(m_w, s_x, sum)]
+ *
+ *     I    the exact integer sum of q_w * q_x over the block, the type's offset (8, 16, 32) taken off and Q6_K's scales multiplied in
+ *     d_w  the file's scale; d * scale in the K types (exact in f32)           m_w  m, or -(dmin * minimum) (exact), where the type has one
+ *
+ * FLOAT TYPES. x stays f32. k is cut in runs of FLOAT_RUN; a run's sum is part = fma(w[k], x[k], part), ascending from 0, and
+ * sum = sum + part, ascending from 0.
+ */
+#ifndef KERNELS_CPU_TILE_H
+#define KERNELS_CPU_TILE_H
+
+#include "kernels/cpu/pack.h"
+
+enum {
+    TILE_ROWS_MAX = 24, /* rows of x in a call */
+    FLOAT_RUN = 32
+};
+
+/** 32 values of a row of x: x = d * q. */
+struct quantised_block {
+    int8_t q[QUANT_BLOCK];
+    float d;         /* max |x| / 127 */
+    float s;         /* d * sum of q */
+    int16_t half[2]; /* sum of the first 16 q, of the second */
+    int32_t unused;
+};
+
+struct tile {
+    const void *group;               /* packed weights */
+    int64_t columns;                 /* K */
+    const struct quantised_block *q; /* row t at q + t * (K / QUANT_BLOCK); the quantised types read it */
+    const float *x;                  /* row t at x + t * x_stride; the float types read it */
+    int64_t x_stride;
+    int64_t rows; /* 1..TILE_ROWS_MAX */
+    float *out;   /* [rows][PACK_ROWS], 64-byte aligned */
+};
+typedef void tile_fn(const struct tile *tile);
+
+enum { TILE_TYPES = TENSOR_BF16 + 1 };
+/** By type; NULL: there is no such type. */
+extern tile_fn *const tiles_avx2[TILE_TYPES], *const tiles_avx512[TILE_TYPES];
+
+#endif
