@@ -42,8 +42,9 @@ struct cpu_leaves {
     void (*quantise_row)(const float *x, int64_t columns, struct quantised_block *out); /* whole blocks */
     void (*load_f16)(const uint16_t *in, int64_t count, float *out);                    /* count a multiple of 16 */
     void (*store_f16)(const float *in, int64_t count, uint16_t *out);
-    /** y[0..count) = tile[0..count) [+ bias] [+ y], count <= 16. */
-    void (*store_tile_row)(const float *tile, int count, const float *bias, bool accumulate, float *y);
+    /** y[t][0..count) = tile[t][0..count) [+ bias] [+ y], count <= PACK_ROWS; rows of y at y_stride. */
+    void (*store_tile)(const float *tile, int64_t rows, int count, const float *bias, bool accumulate, float *y,
+                       int64_t y_stride);
     /** One head by a row of the table that kernels.h describes; y may be x. */
     void (*rope_head)(const float *x, const float *table, int rotary_dim, int head_dim, enum rope_style style,
                       float *y);

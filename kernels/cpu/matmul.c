@@ -121,9 +121,8 @@ static void store_tile(const struct matmul_run *run, const struct matmul_output 
                        int64_t rows, const float *tile) {
     int64_t n0 = group * PACK_ROWS, left = output->weights->view.rows - n0;
     const float *bias = output->bias != NULL ? output->bias + n0 : NULL;
-    for (int64_t t = 0; t < rows; t++)
-        run->cpu->leaves->store_tile_row(tile + t * PACK_ROWS, left < PACK_ROWS ? (int)left : PACK_ROWS, bias,
-                                         output->accumulate, output->y + (t0 + t) * output->y_stride + n0);
+    run->cpu->leaves->store_tile(tile, rows, left < PACK_ROWS ? (int)left : PACK_ROWS, bias, output->accumulate,
+                                 output->y + t0 * output->y_stride + n0, output->y_stride);
 }
 
 /** The unit of a swiglu: the same group of both outputs. */

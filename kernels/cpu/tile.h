@@ -8,8 +8,9 @@
  *
  *     sum = 0;  for each block, ascending:   sum = fma(d_w * d_x, (float)I, sum);   [sum = fma(m_w, s_x, sum)]
  *
- *     I    the exact integer sum of q_w * q_x over the block, the type's offset (8, 16, 32) taken off and Q6_K's scales multiplied in
- *     d_w  the file's scale; d * scale in the K types (exact in f32)           m_w  m, or -(dmin * minimum) (exact), where the type has one
+ *     I    the exact integer sum of q_w * q_x over the block; Q6_K: its offset taken off and its scales multiplied in
+ *     d_w  the file's scale; d * scale in the K types (exact in f32)
+ *     m_w  m; -8 d in Q4_0 and -16 d in Q5_0; -(dmin * minimum) (exact) in Q4_K and Q5_K; Q8_0 and Q6_K have none
  *
  * FLOAT TYPES. x stays f32. k is cut in runs of FLOAT_RUN; a run's sum is part = fma(w[k], x[k], part), ascending from 0, and
  * sum = sum + part, ascending from 0.

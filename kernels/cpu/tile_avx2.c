@@ -133,18 +133,20 @@ INLINE void clear(const struct tile *tile) {
 }
 
 INLINE void tile_4_5_bits(const struct tile *tile, const bool five, const bool minimum) {
-    const struct shape shape = {.pairs = five ? 4 : 8, .offset = !minimum, .minimum = minimum};
+    const struct shape shape = {.pairs = five ? 4 : 8, .minimum = true};
     const size_t scales = minimum ? 64 : 32, unit = scales + 256 + (five ? 64 : 0);
     int64_t blocks = tile->columns / QUANT_BLOCK;
     const uint8_t *at = tile->group;
-    struct half_block w = {.offsets = _mm256_set1_epi16(five ? -16 : -8)};
+    struct half_block w;
     clear(tile);
     for (int64_t b = 0; b < blocks; b++, at += unit) {
         for (int half = 0; half < 2; half++) {
             unpack_nibbles(at + scales, half, &w);
             if (five) add_fifth_bits(at + scales + 256, half, &w);
-            _mm256_store_ps(w.d, eight_halves((const uint16_t *)(const void *)at + 8 * half));
-            if (minimum) _mm256_store_ps(w.m, eight_halves((const uint16_t *)(const void *)(at + 32) + 8 * half));
+            __m256 d = eight_halves((const uint16_t *)(const void *)at + 8 * half);
+            _mm256_store_ps(w.d, d);
+            _mm256_store_ps(w.m, minimum ? eight_halves((const uint16_t *)(const void *)(at + 32) + 8 * half)
+                                         : _mm256_mul_ps(d, _mm256_set1_ps(five ? -16 : -8)));
             pass_rows(&w, tile->q + b, blocks, tile->rows, tile->out + 8 * half, shape);
         }
     }

@@ -107,17 +107,18 @@ INLINE void clear(const struct tile *tile) {
 }
 
 INLINE void tile_4_5_bits(const struct tile *tile, const bool five, const bool minimum) {
-    const struct shape shape = {.offset = !minimum, .minimum = minimum};
+    const struct shape shape = {.minimum = true};
     const size_t scales = minimum ? 64 : 32, unit = scales + 256 + (five ? 64 : 0);
     int64_t blocks = tile->columns / QUANT_BLOCK;
     const uint8_t *at = tile->group;
-    struct block w = {.offsets = _mm512_set1_epi16(five ? -16 : -8)};
+    struct block w;
     clear(tile);
     for (int64_t b = 0; b < blocks; b++, at += unit) {
         unpack_nibbles(at + scales, &w);
         if (five) add_fifth_bits(at + scales + 256, &w);
         w.d = sixteen_halves((const uint16_t *)(const void *)at);
-        if (minimum) w.m = sixteen_halves((const uint16_t *)(const void *)(at + 32));
+        w.m = minimum ? sixteen_halves((const uint16_t *)(const void *)(at + 32))
+                      : _mm512_mul_ps(w.d, _mm512_set1_ps(five ? -16 : -8));
         pass_rows(&w, tile->q + b, blocks, tile->rows, tile->out, shape);
     }
 }

@@ -109,6 +109,7 @@ static double f16_value(const uint8_t *at) {
 /** |minimum| of weight `i` of a block: what is added to d * q, and may cancel it. */
 static double minimum_of(enum tensor_type type, const uint8_t *block, int i) {
     if (type == TENSOR_Q4_1 || type == TENSOR_Q5_1) return fabs(f16_value(block + 2));
+    if (type == TENSOR_Q4_0 || type == TENSOR_Q5_0) return fabs(f16_value(block)) * (type == TENSOR_Q4_0 ? 8 : 16);
     if (type != TENSOR_Q4_K && type != TENSOR_Q5_K) return 0;
     const uint8_t *packed = block + 4; /* twelve bytes of 6-bit scales and minima */
     int part = i / 32, minimum = part < 4 ? packed[part + 4] & 63 : packed[part + 4] >> 4 | (packed[part] >> 6) << 4;
