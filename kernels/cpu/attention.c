@@ -162,14 +162,34 @@ static int64_t row_offset(const struct attention *attention, const struct piece 
            (int64_t)(piece->head * group + row % group) * attention->layer->head_dim;
 }
 
+/** One tile: packed[k][r] = rows[r][k] * scale. `tile` is a constant where it is inlined. */
+static inline __attribute__((always_inline)) void pack_tile(const float *const *rows, int head_dim, float scale,
+                                                            float *packed, const int tile) {
+    for (int k = 0; k < head_dim; k++, packed += tile) {
+        for (int r = 0; r < tile; r++) packed[r] = rows[r][k] * scale;
+    }
+}
+
 /** The stack's queries, tile after tile, transposed and scaled. */
 static void pack_queries(const struct attention *attention, const struct piece *piece, int rows, float *packed) {
     int head_dim = attention->layer->head_dim;
+    float scale = attention->scale;
     for (int row = 0, tile; row < rows; row += tile, packed += tile * head_dim) {
+        const float *q[6];
         tile = attention_tile_rows(rows - row);
-        for (int r = 0; r < tile; r++) {
-            const float *q = attention->q + row_offset(attention, piece, row + r, attention->q_stride);
-            for (int k = 0; k < head_dim; k++) packed[k * tile + r] = q[k] * attention->scale;
+        for (int r = 0; r < tile; r++) q[r] = attention->q + row_offset(attention, piece, row + r, attention->q_stride);
+        switch (tile) {
+        case 6:
+            pack_tile(q, head_dim, scale, packed, 6);
+            break;
+        case 4:
+            pack_tile(q, head_dim, scale, packed, 4);
+            break;
+        case 3:
+            pack_tile(q, head_dim, scale, packed, 3);
+            break;
+        default:
+            pack_tile(q, head_dim, scale, packed, tile);
         }
     }
 }
