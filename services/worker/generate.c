@@ -148,9 +148,17 @@ static enum status prepare(struct generate_call *call, struct error *err) {
     struct chat_message *messages = NULL;
     size_t count = 0;
     TRY(convert_messages(call->start, &call->start_arena, &messages, &count, err));
-    call->prompt.max_count = LIMIT_CONTEXT_TOKENS;
-    TRY(engine_tokenize(call->worker->engine, messages, count, &call->prompt, err));
-    int64_t context = call->worker->description.context_tokens, prompt = (int64_t)call->prompt.count;
+    /* What does not fit into the context is refused as soon as that shows, so counting costs no more than a context does. */
+    int64_t context = call->worker->description.context_tokens;
+    call->prompt.max_count = (size_t)context;
+    enum status status = engine_tokenize(call->worker->engine, messages, count, &call->prompt, err);
+    if (status == STATUS_OUT_OF_RANGE) { /* said in the words that a client knows */
+        *err = (struct error){0};
+        return error_set(err, status, "The prompt has more than %lld tokens; the model's context holds %lld.",
+                         (long long)context, (long long)context);
+    }
+    if (status != STATUS_OK) return status;
+    int64_t prompt = (int64_t)call->prompt.count;
     bool given = call->start->_max_tokens_case == BORA__INTERNAL__V1__START___MAX_TOKENS_MAX_TOKENS;
     int64_t wanted = given ? call->start->max_tokens : context - prompt,
             answers = call->start->answers_together > 0 ? call->start->answers_together : 1,
@@ -173,8 +181,11 @@ static enum status prepare(struct generate_call *call, struct error *err) {
 static void tokenize_job(void *context) {
     struct generate_call *call = context;
     struct error err = {0};
+    pthread_mutex_lock(&call->mutex);
+    bool wanted = call->phase == TOKENIZING; /* else the client left while this waited for its turn */
+    pthread_mutex_unlock(&call->mutex);
     /* In this phase nobody else touches start and prompt. */
-    enum status status = prepare(call, &err);
+    enum status status = wanted ? prepare(call, &err) : STATUS_CANCELLED;
     pthread_mutex_lock(&call->mutex);
     if (call->phase == TOKENIZING) {
         bytes_reset(&call->packed);

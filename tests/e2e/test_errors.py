@@ -114,9 +114,12 @@ def test_malformed_json_is_422(house, body):
     assert answer["detail"][0]["type"], answer
 
 
-def test_a_megabyte_string_is_answered(house):
-    status, _, body = house.chat("a" * (1 << 20), max_tokens=1)
-    assert status == 400 and "context" in body["message"]
+@pytest.mark.parametrize("text", ["a", "1", "\N{grinning face}", "a b ", "="])
+@pytest.mark.parametrize("fields", [{"max_tokens": 1}, {"max_tokens": None}])
+def test_a_megabyte_string_is_answered(house, text, fields):
+    """However its characters become tokens: each its own (digits), or many one."""
+    status, _, body = house.chat(text * ((1 << 20) // len(text.encode())), **fields)
+    assert (status, body["code"], body["param"]) == (400, "context_length_exceeded", "messages") and "context" in body["message"], body
 
 
 def test_body_over_the_limit_is_413(house):
