@@ -125,8 +125,9 @@ static void on_engine_event(void *context, const struct generation_event *event)
     if (last) call_unref(call);
 }
 
-static void start_generation_locked(struct generate_call *call) {
+static void start_generation_locked(struct generate_call *call, const Bora__Internal__V1__Proceed *proceed) {
     struct error err = {0};
+    if (proceed->max_tokens > 0 && proceed->max_tokens < call->max_tokens) call->max_tokens = proceed->max_tokens;
     struct generation_request request = {.prompt = call->prompt.ids,
                                          .prompt_count = call->prompt.count,
                                          .max_tokens = call->max_tokens,
@@ -160,10 +161,7 @@ static enum status prepare(struct generate_call *call, struct error *err) {
     if (status != STATUS_OK) return status;
     int64_t prompt = (int64_t)call->prompt.count;
     bool given = call->start->_max_tokens_case == BORA__INTERNAL__V1__START___MAX_TOKENS_MAX_TOKENS;
-    int64_t wanted = given ? call->start->max_tokens : context - prompt,
-            answers = call->start->answers_together > 0 ? call->start->answers_together : 1,
-            share = (call->start->tokens_in_all_max - prompt) / answers;
-    if (!given && share >= 1 && share < wanted) wanted = share;
+    int64_t wanted = given ? call->start->max_tokens : context - prompt;
     if (given && wanted < 0) return error_set(err, STATUS_INVALID_ARGUMENT, "max_tokens is negative");
     if (prompt >= context || wanted > context - prompt) {
         if (!given)
@@ -254,7 +252,7 @@ static void on_message(struct rpc_call *rpc, struct bytes_view message) {
             take_start_locked(call, command->start);
         else if (call->phase == AWAIT_PROCEED &&
                  command->kind_case == BORA__INTERNAL__V1__GENERATE_COMMAND__KIND_PROCEED)
-            start_generation_locked(call);
+            start_generation_locked(call, command->proceed);
         else
             finish_locked(call, STATUS_FAILED_PRECONDITION,
                           call->phase == AWAIT_START ? "the first command must be Start"

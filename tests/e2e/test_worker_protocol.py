@@ -58,6 +58,37 @@ def test_the_tenant_is_the_keys_and_nothing_in_the_body_changes_it(house, worker
         assert status == 422 and body["detail"][0]["type"] == "extra_forbidden" and body["detail"][0]["loc"] == ["body", name]
 
 
+# ---- limits ----
+
+
+def test_a_key_without_room_reaches_no_worker(house, worker):
+    """Nobody counts the tokens of a prompt that cannot pass anyhow."""
+    worker.reset(lambda start, index: worker.text("ok", [-1]))
+    spent, _ = house.new_key(limits={"tokens_per_minute": 11})
+    once, _ = house.new_key(limits={"requests_per_minute": 1})
+    revoked, revoked_id = house.new_key()
+    assert [ask(house, worker, key=key, max_tokens=1)[0] for key in (spent, once, revoked)] == [200, 200, 200]
+    house.revoke(revoked_id)
+    closed, _ = house.new_key(limits={"requests_per_minute": 0})
+    for key, expected in ((spent, 429), (once, 429), (closed, 429), (revoked, 401)):
+        assert ask(house, worker, key=key, max_tokens=1)[0] == expected
+    assert len(worker.starts) == 3
+
+
+def test_without_max_tokens_the_worker_is_told_what_remains(house, worker):
+    worker.reset(lambda start, index: worker.text("ok", [-1, -1]))
+    key, _ = house.new_key(limits={"tokens_per_minute": 101})
+    status, headers, _ = ask(house, worker, key=key, max_tokens=None, n=2)
+    assert status == 200 and headers["x-ratelimit-tokens-query-cost"] == "101"
+    assert [proceed.max_tokens for proceed in worker.proceeds] == [45, 45]
+    until(lambda: house.metric("http", "bora_gateway_requests_running") == 0, "it has settled")
+    worker.reset(lambda start, index: worker.text("ok", [-1]))
+    for fields, bound in (({"max_tokens": 20}, 0), ({"max_tokens": None}, 101 - 14 - 11 - 10)):
+        assert ask(house, worker, key=key, **fields)[0] == 200
+        assert worker.proceeds[-1].max_tokens == bound
+        until(lambda: house.metric("http", "bora_gateway_requests_running") == 0, "it has settled")
+
+
 # ---- best_of ----
 
 CANDIDATES = [("a", [-3, -1]), ("b", [-0.5, -0.5, -4]), ("c", [-1, -1]), ("d", [-0.9])]  # means -2, -1.67, -1, -0.9
