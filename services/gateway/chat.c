@@ -163,7 +163,8 @@ static bool choose_worker_locked(struct chat *chat, struct api_error *error) {
     struct worker *before = chat->worker, *worker = NULL;
     /* A second worker must have the model whose limits have let the request pass, whatever the name that was asked for. */
     const char *name = before != NULL ? before->announcement->model->name : chat->plan.request->model;
-    enum workers_choice choice = workers_choose(chat->request->gateway->workers, name, before, &worker);
+    enum workers_choice choice =
+        workers_choose(chat->request->gateway->workers, name, "completion_chat", before, &worker);
     if (choice == WORKERS_CHOSEN && before != NULL && strcmp(worker->announcement->model->name, name) != 0) {
         worker_unref(worker);
         choice = WORKERS_NONE_LIVE;
@@ -171,6 +172,10 @@ static bool choose_worker_locked(struct chat *chat, struct api_error *error) {
     switch (choice) {
     case WORKERS_CHOSEN:
         break;
+    case WORKERS_INCAPABLE:
+        *error =
+            api_error_bad_request("invalid_model", "1500", "model", "The model %.64s does not complete chats.", name);
+        return false;
     case WORKERS_NONE_LIVE:
         *error = api_error_unavailable("No worker serves the model %.64s right now.", name);
         return false;
@@ -644,8 +649,9 @@ static struct api_error worker_error(struct chat *chat, const struct rpc_result 
 static void on_broken_locked(struct chat *chat, const struct rpc_result *result) {
     if (chat->phase == CHAT_DONE) return;
     struct api_error error;
+    /* NOT_FOUND: another process has taken its place, which the list does not say yet. */
     bool lost = result->status == STATUS_UNAVAILABLE || result->status == STATUS_CANCELLED ||
-                result->status == STATUS_UNKNOWN || result->status == STATUS_OK;
+                result->status == STATUS_UNKNOWN || result->status == STATUS_OK || result->status == STATUS_NOT_FOUND;
     if (lost) atomic_store(&chat->worker->suspect, true);
     log_warn("a worker's stream broke", LOG_S("request_id", chat->request->id),
              LOG_S("worker_id", chat->worker->announcement->worker_id), LOG_S("status", status_name(result->status)),

@@ -16,6 +16,7 @@
 
 #include <pthread.h>
 #include <stdlib.h>
+#include <string.h>
 
 enum phase { AWAIT_START, TOKENIZING, AWAIT_PROCEED, GENERATING, DONE };
 
@@ -227,6 +228,10 @@ static void on_start(struct rpc_call *rpc, void *service) {
 
 static void take_start_locked(struct generate_call *call, const Bora__Internal__V1__Start *start) {
     call->start = start;
+    if (strcmp(start->model, call->worker->model.name) != 0) { /* a gateway that still knows who was here before */
+        finish_locked(call, STATUS_NOT_FOUND, "this worker does not serve that model");
+        return;
+    }
     call->phase = TOKENIZING;
     atomic_fetch_add(&call->references, 1); /* the job's */
     if (job_pool_submit(call->worker->tokenizing, tokenize_job, call) != STATUS_OK) {

@@ -249,3 +249,45 @@ def test_a_client_that_retries_gets_through(house, worker):
     client = openai.OpenAI(base_url=house.base + "/v1", api_key=house.key, max_retries=2)
     answer = client.chat.completions.create(model=worker.MODEL, messages=[{"role": "user", "content": "Hi"}])
     assert answer.choices[0].message.content == "there" and worker.count == 2
+
+
+# ---- another process under the same id ----
+
+
+def test_a_worker_started_anew_with_another_model_is_noticed(house, worker):
+    worker.reset(lambda start, index: worker.text("ok", [-1]))
+    try:
+        worker.announce(started_at=1, name="ma")
+        until(lambda: house.chat(model="ma")[0] == 200, "ma is served")
+        worker.announce(started_at=2, name="mb")
+        until(lambda: house.chat(model="mb")[0] == 200, "mb is served")
+        status, _, body = house.chat(model="ma")
+        assert status == 503 and "ma" in body["message"], body
+        assert {start.model for start in worker.starts} == {"ma", "mb"}
+    finally:
+        worker.announce()
+        until(lambda: ask(house, worker)[0] == 200, "it is itself again")
+
+
+def test_a_worker_refuses_a_model_that_it_does_not_serve(house, worker):
+    start = worker.pb.Start(model="another", messages=[worker.pb.ConversationMessage(content=b"Hi", role=1)])
+    with grpc.insecure_channel(f"127.0.0.1:{house.ports['worker']}") as channel:
+        with pytest.raises(grpc.RpcError) as caught:
+            next(worker.code.WorkerServiceStub(channel).Generate(iter([worker.pb.GenerateCommand(start=start)])))
+    assert caught.value.code() == grpc.StatusCode.NOT_FOUND
+
+
+# ---- capabilities ----
+
+
+def test_a_model_that_cannot_chat_is_not_asked_to(house, worker):
+    worker.reset(lambda start, index: worker.text("ok", [-1]))
+    try:
+        worker.announce(started_at=3, capabilities=["completion_fim"])
+        card = until(lambda: next((m for m in house.send("GET", "/v1/models")[2]["data"] if m["id"] == worker.MODEL and m["capabilities"]["completion_fim"]), None), "the gateway knows")
+        assert not card["capabilities"]["completion_chat"]
+        status, _, body = ask(house, worker)
+        assert (status, body["type"], body["param"]) == (400, "invalid_model", "model") and worker.starts == [], body
+    finally:
+        worker.announce()
+        until(lambda: ask(house, worker)[0] == 200, "it chats again")
