@@ -283,7 +283,8 @@ void chat_start(struct request *request, const struct chat_plan *plan) {
     pthread_mutex_lock(&chat->mutex);
     if (closed) done_locked(chat);
     bool wanted = chat->phase != CHAT_DONE; /* the client may have left in between: chat_cancel said so */
-    if (wanted && !choose_worker_locked(chat, &error)) {
+    if (wanted && !(choose_worker_locked(chat, &error) &&
+                    chat_check_model(request, plan->request, chat->worker->announcement->model, &error))) {
         fail_locked(chat, &error);
         wanted = false;
     }
