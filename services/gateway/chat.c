@@ -521,7 +521,7 @@ static void on_delta_locked(struct chat *chat, struct chat_choice *choice, const
     note_first_token_locked(chat, choice);
     choice->completion_tokens = delta->completion_tokens;
     chat_send_delta(chat, choice, delta);
-    if (choice->text.failed) {
+    if (choice->failed) {
         struct api_error error = api_error_make(500, STATUS_RESOURCE_EXHAUSTED, "server_error", NULL,
                                                 "The answer is too large to be sent whole; stream it.");
         fail_locked(chat, &error);
@@ -646,6 +646,18 @@ static struct api_error worker_error(struct chat *chat, const struct rpc_result 
     }
 }
 
+/** A refusal is an answer, and mostly the client's own doing: nobody needs to be woken for it. */
+static void log_end(const struct chat *chat, const struct rpc_result *result) {
+    if (is_refusal(result->status))
+        log_info("a worker refused a request", LOG_S("request_id", chat->request->id),
+                 LOG_S("worker_id", chat->worker->announcement->worker_id),
+                 LOG_S("status", status_name(result->status)), LOG_S("reason", result->message));
+    else
+        log_warn("a worker's stream broke", LOG_S("request_id", chat->request->id),
+                 LOG_S("worker_id", chat->worker->announcement->worker_id),
+                 LOG_S("status", status_name(result->status)), LOG_S("error", result->message));
+}
+
 /** The stream broke before its end. Tried again elsewhere when nothing is lost by it. */
 static void on_broken_locked(struct chat *chat, const struct rpc_result *result) {
     if (chat->phase == CHAT_DONE) return;
@@ -654,9 +666,7 @@ static void on_broken_locked(struct chat *chat, const struct rpc_result *result)
     bool lost = result->status == STATUS_UNAVAILABLE || result->status == STATUS_CANCELLED ||
                 result->status == STATUS_UNKNOWN || result->status == STATUS_OK || result->status == STATUS_NOT_FOUND;
     if (lost) atomic_store(&chat->worker->suspect, true);
-    log_warn("a worker's stream broke", LOG_S("request_id", chat->request->id),
-             LOG_S("worker_id", chat->worker->announcement->worker_id), LOG_S("status", status_name(result->status)),
-             LOG_S("error", result->message));
+    log_end(chat, result);
     bool again = lost && chat->phase == CHAT_PREPARING && chat->attempts < ATTEMPTS_MAX && chat->plan.streams == 1;
     if (again) {
         if (choose_worker_locked(chat, &error))

@@ -62,6 +62,7 @@ struct chat_choice {
     Bora__Internal__V1__Finished__Reason reason;
     double logprob_sum; /* best_of: of the tokens so far */
     int64_t logprob_tokens;
+    bool failed;          /* a piece of the answer did not fit */
     struct bytes text;    /* not streaming: the answer so far */
     size_t logprob_count; /* not streaming: collected */
     Bora__V1__TokenLogprob **logprobs;

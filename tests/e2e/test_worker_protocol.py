@@ -251,6 +251,48 @@ def test_a_client_that_retries_gets_through(house, worker):
     assert answer.choices[0].message.content == "there" and worker.count == 2
 
 
+# ---- pieces that do not fit ----
+
+
+def wide(worker, deltas, tokens, count=20, size=200):
+    """Log-probabilities with `count` alternatives of `size` bytes, five times as many as the public interface shows them."""
+    alternatives = [worker.pb.Alternative(token=b"x" * size, logprob=-2) for _ in range(count)]
+    token = worker.pb.TokenLogprob(token=b"t", logprob=-1, alternatives=alternatives)
+    for i in range(deltas):
+        yield worker.pb.GenerateEvent(delta=worker.pb.Delta(text=b"t" * tokens, token_ids=[1] * tokens, logprobs=[token] * tokens, completion_tokens=(i + 1) * tokens))
+    yield worker.pb.GenerateEvent(finished=worker.pb.Finished(prompt_tokens=worker.PROMPT_TOKENS, completion_tokens=deltas * tokens))
+
+
+def test_log_probabilities_that_do_not_fit_are_an_error_not_left_out(house, worker):
+    worker.reset(lambda start, index: wide(worker, 100, 10, count=1, size=16000))  # 80 MB
+    status, _, body = ask(house, worker, logprobs=True, top_logprobs=20)
+    assert status == 500 and "stream it" in body["message"], status
+    worker.reset(lambda start, index: wide(worker, 1, 2))
+    status, _, body = ask(house, worker, logprobs=True, top_logprobs=20)
+    assert status == 200 and [len(t["top_logprobs"]) for t in body["choices"][0]["logprobs"]["content"]] == [20, 20]
+
+
+def test_streamed_log_probabilities_that_do_not_fit_end_the_stream(house, worker):
+    def script(start, index):
+        yield next(wide(worker, 1, 1))
+        yield from wide(worker, 1, 60)
+
+    worker.reset(script)
+    status, _, text = ask(house, worker, logprobs=True, top_logprobs=20, stream=True)
+    assert status == 200 and '"finish_reason":"error"' in text and '"finish_reason":"stop"' not in text
+
+
+def test_a_clients_own_mistake_is_no_warning(house, worker):
+    def script(start, index):
+        raise Refusal(grpc.StatusCode.INVALID_ARGUMENT, "a setting is out of range")
+        yield
+
+    worker.reset(script)
+    assert ask(house, worker)[0] == 400
+    line = until(lambda: next((line for line in house.log("gateway").splitlines() if "a setting is out of range" in line), None), "it is in the log")
+    assert '"level":"info"' in line and "a worker refused a request" in line
+
+
 # ---- another process under the same id ----
 
 
