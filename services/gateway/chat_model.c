@@ -15,13 +15,12 @@ static bool add_bad_id(struct arena *arena, int32_t id, int32_t vocabulary, stru
     path[0] = (struct transcode_step){.name = "logit_bias"};
     path[1] = (struct transcode_step){.name = text};
     path[2] = (struct transcode_step){.name = "[key]"};
-    errors->items[errors->count++] =
-        (struct transcode_error){.type = id < 0 ? "greater_than_equal" : "less_than",
-                                 .message = message,
-                                 .path_length = 3,
-                                 .path = path,
-                                 .input = input,
-                                 .context = limit};
+    errors->items[errors->count++] = (struct transcode_error){.type = id < 0 ? "greater_than_equal" : "less_than",
+                                                              .message = message,
+                                                              .path_length = 3,
+                                                              .path = path,
+                                                              .input = input,
+                                                              .context = limit};
     return true;
 }
 

@@ -29,8 +29,7 @@ enum status rpc_client_unary_async(struct rpc_channel *channel, const char *path
                                    struct error *err) {
     (void)channel, (void)metadata, (void)timeout_ns, (void)err;
     assert_string_equal(path, "/bora.v1.KeyService/VerifyKey");
-    Bora__V1__VerifyKeyRequest *asking =
-        bora__v1__verify_key_request__unpack(NULL, request.length, request.data);
+    Bora__V1__VerifyKeyRequest *asking = bora__v1__verify_key_request__unpack(NULL, request.length, request.data);
     assert_non_null(asking);
     asked++;
     Bora__V1__ApiKey key = BORA__V1__API_KEY__INIT;
@@ -176,8 +175,7 @@ static void test_full_places_give_up_the_one_that_runs_out_first(void **state) {
     assert_int_equal(asked, PLACES); /* all fit */
     assert_int_equal(try_key(keys[PLACES]), STATUS_OK);
     verdict = STATUS_UNAUTHENTICATED;
-    for (int i = 0; i <= PLACES; i++)
-        assert_int_equal(try_key(keys[i]), i == 3 ? STATUS_UNAUTHENTICATED : STATUS_OK);
+    for (int i = 0; i <= PLACES; i++) assert_int_equal(try_key(keys[i]), i == 3 ? STATUS_UNAUTHENTICATED : STATUS_OK);
     verdict = STATUS_OK;
     assert_int_equal(try_key(keys[PLACES + 1]), STATUS_OK);
     verdict = STATUS_UNAUTHENTICATED;

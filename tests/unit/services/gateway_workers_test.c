@@ -134,10 +134,10 @@ static void set_list(const struct announced *list, size_t count) {
     for (size_t i = 0; i < count; i++) announce(&list[i]);
     refresh(STATUS_OK);
 }
-#define SET_LIST(...)                                          \
-    do {                                                       \
-        const struct announced list_[] = {__VA_ARGS__};        \
-        set_list(list_, sizeof list_ / sizeof list_[0]);       \
+#define SET_LIST(...)                                    \
+    do {                                                 \
+        const struct announced list_[] = {__VA_ARGS__};  \
+        set_list(list_, sizeof list_ / sizeof list_[0]); \
     } while (0)
 
 /* ---- the table ----------------------------------------------------------------------------------------------------- */
