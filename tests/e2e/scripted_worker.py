@@ -89,6 +89,7 @@ class ScriptedWorker:
     def reset(self, script):
         with self.mutex:
             self.script, self.starts, self.proceeds, self.count = script, [], [], 0
+            self.refusals = {}  # index -> status: calls that end before Prepared
 
     def generate(self, commands, context):
         start = next(commands).start
@@ -96,6 +97,8 @@ class ScriptedWorker:
             script, index = self.script, self.count
             self.starts.append(start)
             self.count += 1
+        if index in self.refusals:
+            context.abort(self.refusals[index], "not now")
         most = start.max_tokens if start.HasField("max_tokens") else self.CONTEXT_TOKENS - self.PROMPT_TOKENS
         yield self.pb.GenerateEvent(prepared=self.pb.Prepared(prompt_tokens=self.PROMPT_TOKENS, max_tokens=most, context_tokens=self.CONTEXT_TOKENS))
         command = next(commands, None)

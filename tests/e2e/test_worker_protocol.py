@@ -89,6 +89,16 @@ def test_without_max_tokens_the_worker_is_told_what_remains(house, worker):
         until(lambda: house.metric("http", "bora_gateway_requests_running") == 0, "it has settled")
 
 
+@pytest.mark.parametrize("code", [grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.NOT_FOUND])
+def test_a_start_that_is_lost_is_tried_again_once_and_counts_once(house, worker, code):
+    key, _ = house.new_key(limits={"requests_per_minute": 3, "tokens_per_minute": 1000})
+    for refused, expected, left in ({0}, 200, "2"), ({0, 1}, 503, None), (set(), 200, "0"):
+        worker.reset(lambda start, index: worker.text("ok", [-1]))
+        worker.refusals = dict.fromkeys(refused, code)
+        status, headers, body = ask(house, worker, key=key)
+        assert (status, headers.get("x-ratelimit-remaining-req-minute"), worker.count) == (expected, left, min(len(refused) + 1, 2)), body
+
+
 # ---- best_of ----
 
 CANDIDATES = [("a", [-3, -1]), ("b", [-0.5, -0.5, -4]), ("c", [-1, -1]), ("d", [-0.9])]  # means -2, -1.67, -1, -0.9
