@@ -327,7 +327,10 @@ static int64_t worst_case_locked(const struct chat *chat) {
 
 /** What must have room. Who does not say how much may be generated takes what there is, if that is a token for each answer. */
 static int64_t least_locked(const struct chat *chat) {
-    if (chat->phase == CHAT_ADMITTING) return 1 + chat->choice_count; /* a prompt has a token at least */
+    if (chat->phase == CHAT_ADMITTING) { /* a prompt has a token at least */
+        bool none = chat->plan.max_tokens_given && chat->plan.start->max_tokens == 0;
+        return 1 + (none ? 0 : chat->choice_count);
+    }
     return chat->plan.max_tokens_given ? worst_case_locked(chat) : chat->choices[0].prompt_tokens + chat->choice_count;
 }
 

@@ -89,6 +89,12 @@ def test_without_max_tokens_the_worker_is_told_what_remains(house, worker):
         until(lambda: house.metric("http", "bora_gateway_requests_running") == 0, "it has settled")
 
 
+def test_no_tokens_need_no_room_beside_the_prompts(house, worker):
+    worker.reset(lambda start, index: worker.text("", []))
+    key, _ = house.new_key(limits={"tokens_per_minute": worker.PROMPT_TOKENS})
+    assert [ask(house, worker, key=key, max_tokens=0, n=16)[0] for _ in range(2)] == [200, 429]
+
+
 @pytest.mark.parametrize("code", [grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.NOT_FOUND])
 def test_a_start_that_is_lost_is_tried_again_once_and_counts_once(house, worker, code):
     key, _ = house.new_key(limits={"requests_per_minute": 3, "tokens_per_minute": 1000})

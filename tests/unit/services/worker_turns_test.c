@@ -14,7 +14,8 @@ struct gate {
     pthread_cond_t changed;
     bool reached, open;
 };
-#define GATE_INIT {.mutex = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER}
+#define GATE_INIT \
+    { .mutex = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER }
 
 static void wait_at_gate(void *context) {
     struct gate *gate = context;
