@@ -12,7 +12,7 @@
 
 extern const char limits_reserve_lua[], limits_settle_lua[]; /* store/limits_*.lua */
 
-enum { NAME_BYTES = 320, NUMBER_BYTES = 24, RESERVE_ARGUMENTS = 6, RESERVE_REPLY_ITEMS = 8 };
+enum { NAME_BYTES = 320, NUMBER_BYTES = 24, RESERVE_ARGUMENTS = 9, RESERVE_REPLY_ITEMS = 9 };
 
 static struct redis_script reserve_script, settle_script;
 static pthread_once_t scripts_once = PTHREAD_ONCE_INIT;
@@ -67,6 +67,7 @@ static bool read_result(const struct redis_reply *reply, const struct limits_res
     out->tokens = (struct limits_room){items[5].integer, items[6].integer};
     out->reservation = *reservation;
     if (items[7].integer == 0) out->reservation.id[0] = 0;
+    out->tokens_taken = items[8].integer;
     return true;
 }
 
@@ -86,7 +87,9 @@ static const char *what_is_wrong(const struct limits_request *request) {
     if (request->key_id[0] == 0 || strlen(request->key_id) > LIMITS_KEY_ID_BYTES)
         return "limits: the key id is empty or too long";
     if (strlen(request->model) > LIMIT_MODEL_NAME_BYTES) return "limits: the model's name is too long";
-    if (request->tokens < 0 || request->tokens > LIMITS_MAX) return "limits: tokens out of range";
+    if (request->tokens < 0 || request->tokens > LIMITS_MAX || request->tokens_optional < 0 ||
+        request->tokens_optional > request->tokens || request->tokens_ahead < 0 || request->tokens_ahead > LIMITS_MAX)
+        return "limits: tokens out of range";
     const int64_t limits[] = {request->key.requests_per_minute, request->key.tokens_per_minute,
                               request->key_and_model.requests_per_minute, request->key_and_model.tokens_per_minute};
     for (int i = 0; i < 4; i++) {
@@ -107,14 +110,20 @@ void limits_reserve(struct redis_client *client, const struct limits_request *re
     *reserving = (struct reserving){.fn = fn, .context = context};
     snprintf(reserving->reservation.key_id, sizeof reserving->reservation.key_id, "%s", request->key_id);
     snprintf(reserving->reservation.model, sizeof reserving->reservation.model, "%s", request->model);
-    random_hex_id(reserving->reservation.id, LIMITS_RESERVATION_ID_BYTES);
+    if (request->taken != NULL && request->taken->id[0] != 0)
+        reserving->reservation = *request->taken;
+    else
+        random_hex_id(reserving->reservation.id, LIMITS_RESERVATION_ID_BYTES);
 
     struct names names;
     write_names(&names, &reserving->reservation);
     struct bytes_view keys[] = {bytes_view_string(names.record), bytes_view_string(names.reservation),
                                 bytes_view_string(names.key_usage), bytes_view_string(names.model_usage)};
     const int64_t values[RESERVE_ARGUMENTS] = {request->test_time_ms,
+                                               request->taken == NULL,
                                                request->tokens,
+                                               request->tokens_optional,
+                                               request->tokens_ahead,
                                                request->key.requests_per_minute,
                                                request->key.tokens_per_minute,
                                                request->key_and_model.requests_per_minute,

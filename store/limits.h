@@ -13,15 +13,23 @@
  * one script, atomic in Redis, and one round trip; the same script checks that the key still stands, so that a revocation holds for the next
  * request on every gateway without a message to any.
  *
- *     reserve (the worst case: prompt + max_tokens) ──> work ──> settle (what was used): the rest goes back to the second it was taken from
+ * A request goes through in two steps, so that nothing is done for a key that may do nothing, and that tokens are exact:
  *
- * A reservation that nobody settles (the gateway died) leaves the window like everything else, after a minute.
+ *     reserve 1 request ──> count its tokens ──> reserve the worst case: prompt + max_tokens ──> work ──> settle (what was used):
+ *       and look whether      (the worker)         on the same reservation; denied: the            the rest goes back to the
+ *       a token is left                            request goes back too                           second it was taken from
+ *
+ * Whoever does not say how many tokens may be generated gets what remains: such tokens are optional, and the script says how many it took.
+ *
+ * A reservation that nobody settles (the gateway died, or Redis was away at that moment) leaves the window like everything else, after a minute:
+ * meanwhile the key has less room, never more. So settling is not tried again: what a retry could give back leaves by itself at the latest
+ * LIMITS_WINDOW_S after it was taken, and a list of things to settle would be state that a gateway does not have otherwise.
  *
  * In Redis, all under one hash tag:
  *     bora:key:{<key id>}                      the key's record (services/keys): only created_at, expires_at, revoked_at are read here
  *     bora:usage:{<key id>}                    hash: requests, tokens (sums), oldest (second), <second> = "requests:tokens"; expires by itself
  *     bora:usage:{<key id>}:<model>            the same for one model
- *     bora:reservation:{<key id>}:<id>         "tokens second second" until settled; expires by itself
+ *     bora:reservation:{<key id>}:<id>         "tokens, seconds (key, model) of the tokens, of the request" until settled; expires by itself
  */
 #ifndef STORE_LIMITS_H
 #define STORE_LIMITS_H
@@ -31,7 +39,7 @@
 
 #define LIMITS_KEY_RECORD_FORMAT "bora:key:{%s}"
 
-enum { LIMITS_ABSENT = -1, LIMITS_KEY_ID_BYTES = 64, LIMITS_RESERVATION_ID_BYTES = 32 };
+enum { LIMITS_WINDOW_S = 61, LIMITS_ABSENT = -1, LIMITS_KEY_ID_BYTES = 64, LIMITS_RESERVATION_ID_BYTES = 32 };
 /** The largest limit and the largest number of tokens of one request: sums stay exact in Lua's doubles. */
 #define LIMITS_MAX INT64_C(1000000000000)
 
@@ -40,12 +48,17 @@ struct limits_bounds {
     int64_t requests_per_minute, tokens_per_minute;
 };
 
+struct limits_reservation;
 struct limits_request {
     const char *key_id;
     const char *model; /* the model's own name */
     struct limits_bounds key, key_and_model;
-    int64_t tokens;       /* the most this request can use, 0..LIMITS_MAX */
-    int64_t test_time_ms; /* 0: Redis' clock. Tests bring their own time */
+    const struct limits_reservation
+        *taken;     /* the second step: what the first reserved, with the same bounds. NULL: one request is taken */
+    int64_t tokens; /* the most this request can use, 0..LIMITS_MAX */
+    int64_t tokens_optional; /* of which so many are taken only as far as there is room, 0..tokens */
+    int64_t tokens_ahead;    /* for which there must be room besides, but which are not taken yet */
+    int64_t test_time_ms;    /* 0: Redis' clock. Tests bring their own time */
 };
 
 enum limits_outcome {
@@ -63,7 +76,7 @@ struct limits_room {
     int64_t limit, remaining;
 };
 
-/** What limits_settle needs. A plain value, may be copied. `id` is empty when no tokens were reserved: settling is then nothing. */
+/** What the second step and limits_settle need. A plain value, may be copied. `id` is empty when there are no limits: settling is then nothing. */
 struct limits_reservation {
     char key_id[LIMITS_KEY_ID_BYTES + 1];
     char model[LIMIT_MODEL_NAME_BYTES + 1];
@@ -75,6 +88,7 @@ struct limits_result {
     enum limits_bucket denied_by;        /* DENIED, NEVER_FITS: the bucket that keeps it out longest */
     int64_t retry_after_ms;              /* DENIED: > 0 */
     struct limits_room requests, tokens; /* after this request, if admitted */
+    int64_t tokens_taken;                /* ADMITTED: tokens less the optional ones for which there was no room */
     struct limits_reservation reservation;
 };
 

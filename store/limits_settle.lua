@@ -8,7 +8,7 @@
 -- Gives 1, or 0 when there was nothing (any more) to settle.
 local reservation = redis.call('GETDEL', KEYS[1])
 if not reservation then return 0 end
-local tokens, key_second, model_second = string.match(reservation, '^(%d+) (%S+) (%S+)$')
+local tokens, key_second, model_second = string.match(reservation, '^(%d+) (%S+) (%S+) ')
 local unused = tonumber(tokens) - tonumber(ARGV[1])
 local function refund(key, second)
   if second == '-' then return end

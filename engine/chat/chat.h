@@ -34,7 +34,7 @@ enum status chat_layout_load_gguf(const struct gguf *gguf, const struct tokenize
 void chat_layout_destroy(struct chat_layout *layout);
 const char *chat_layout_name(const struct chat_layout *layout); /* "chatml-smollm2" */
 
-/** Append the prompt's ids. `messages` are in an order the gateway has checked. STATUS_RESOURCE_EXHAUSTED when `out->max_count` is reached. */
+/** Append the prompt's ids. `messages` are in an order the gateway has checked. STATUS_OUT_OF_RANGE when `out->max_count` is reached. */
 enum status chat_layout_render(const struct chat_layout *layout, const struct chat_message *messages, size_t count,
                                struct token_list *out, struct error *err);
 

@@ -139,7 +139,7 @@ enum status bpe_encode(const struct bpe *bpe, struct bytes_view piece, struct to
     }
     size_t free_places = out->max_count - out->count;
     if (piece.length > PIECE_BYTES_MAX || piece.length / bpe->longest_token_bytes > free_places)
-        return STATUS_RESOURCE_EXHAUSTED;
+        return STATUS_OUT_OF_RANGE;
     struct merging merging = {.bpe = bpe,
                               .symbols = malloc(piece.length * sizeof *merging.symbols),
                               .heap = malloc(3 * piece.length * sizeof *merging.heap)};

@@ -34,7 +34,7 @@ void bpe_add_merge(struct bpe *bpe, int32_t left, int32_t right, int32_t rank, i
 
 /**
  * Append the ids of one piece. O(n log n) time and 44 bytes of memory per byte of the piece, on the stack up to 256 bytes.
- * STATUS_RESOURCE_EXHAUSTED when `out` cannot hold them; a piece far too long for `out` is refused before any work.
+ * STATUS_OUT_OF_RANGE when `out` cannot hold them; a piece far too long for `out` is refused before any work.
  */
 enum status bpe_encode(const struct bpe *bpe, struct bytes_view piece, struct token_list *out);
 

@@ -13,7 +13,7 @@ void token_list_deinit(struct token_list *list) {
 }
 
 enum status token_list_append(struct token_list *list, int32_t id) {
-    if (list->count >= list->max_count) return STATUS_RESOURCE_EXHAUSTED;
+    if (list->count >= list->max_count) return STATUS_OUT_OF_RANGE;
     if (list->count == list->capacity) {
         size_t capacity = list->capacity < 64 ? 64 : list->capacity * 2;
         int32_t *ids = realloc(list->ids, capacity * sizeof *ids);
@@ -79,6 +79,7 @@ enum status tokenizer_encode(const struct tokenizer *tokenizer, struct bytes_vie
     enum status status = encode(tokenizer, text, out);
     if (status == STATUS_OK) return STATUS_OK;
     out->count = before;
+    if (status != STATUS_OUT_OF_RANGE) return error_set(err, status, "out of memory for the tokens of a text");
     return error_set(err, status, "the text does not fit into %zu tokens", out->max_count);
 }
 

@@ -32,7 +32,7 @@ struct token_list {
     size_t count, capacity, max_count;
 };
 void token_list_deinit(struct token_list *list);
-/** STATUS_RESOURCE_EXHAUSTED at max_count or without memory. */
+/** STATUS_OUT_OF_RANGE at max_count, STATUS_RESOURCE_EXHAUSTED without memory. */
 enum status token_list_append(struct token_list *list, int32_t id);
 
 /** STATUS_UNIMPLEMENTED names a model or pre-tokeniser kind that is not known; STATUS_INVALID_ARGUMENT a damaged vocabulary
@@ -41,7 +41,7 @@ enum status tokenizer_load_gguf(const struct gguf *gguf, struct tokenizer **out,
 void tokenizer_destroy(struct tokenizer *tokenizer);
 
 int32_t tokenizer_vocabulary(const struct tokenizer *tokenizer); /* V */
-/** Append the ids of `text`. O(n log n) in the length of the longest piece, whatever the text. STATUS_RESOURCE_EXHAUSTED when they
+/** Append the ids of `text`. O(n log n) in the length of the longest piece, whatever the text. STATUS_OUT_OF_RANGE when they
  *  do not fit into `out`, which is then as it was; text that is far too long is refused early. */
 enum status tokenizer_encode(const struct tokenizer *tokenizer, struct bytes_view text, struct token_list *out,
                              struct error *err);

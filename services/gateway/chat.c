@@ -19,7 +19,7 @@ enum {
 };
 static const double TEMPERATURE_DEFAULT = 1.0;
 
-static void open_streams_locked(struct chat *chat);
+static void admit(struct chat *chat);
 static void on_message(struct rpc_client_call *call, void *context, struct bytes_view message);
 static void on_finished(struct rpc_client_call *call, void *context, const struct rpc_result *result);
 
@@ -160,11 +160,22 @@ void chat_cancel(struct chat *chat) {
 /* ---- choosing a worker --------------------------------------------------------------------------------------------- */
 
 static bool choose_worker_locked(struct chat *chat, struct api_error *error) {
-    const char *name = chat->plan.request->model;
     struct worker *before = chat->worker, *worker = NULL;
-    switch (workers_choose(chat->request->gateway->workers, name, before, &worker)) {
+    /* A second worker must have the model whose limits have let the request pass, whatever the name that was asked for. */
+    const char *name = before != NULL ? before->announcement->model->name : chat->plan.request->model;
+    enum workers_choice choice =
+        workers_choose(chat->request->gateway->workers, name, "completion_chat", before, &worker);
+    if (choice == WORKERS_CHOSEN && before != NULL && strcmp(worker->announcement->model->name, name) != 0) {
+        worker_unref(worker);
+        choice = WORKERS_NONE_LIVE;
+    }
+    switch (choice) {
     case WORKERS_CHOSEN:
         break;
+    case WORKERS_INCAPABLE:
+        *error =
+            api_error_bad_request("invalid_model", "1500", "model", "The model %.64s does not complete chats.", name);
+        return false;
     case WORKERS_NONE_LIVE:
         *error = api_error_unavailable("No worker serves the model %.64s right now.", name);
         return false;
@@ -200,13 +211,6 @@ static enum status pack_start(struct chat *chat, int index, struct bytes *out) {
     start.model = model->name;
     start.sampling = &sampling;
     start.tenant = chat->request->key->tenant;
-    if (!chat->plan.max_tokens_given) { /* what its limits could never let pass is not asked for */
-        const struct limits_bounds *key = &chat->request->key->bounds,
-                                   of_model = key_info_model_bounds(chat->request->key, model);
-        int64_t most = limits_tighter(key->tokens_per_minute, of_model.tokens_per_minute);
-        start.tokens_in_all_max = most != LIMITS_ABSENT ? most : 0;
-        start.answers_together = chat->choice_count;
-    }
     Bora__Internal__V1__GenerateCommand command = BORA__INTERNAL__V1__GENERATE_COMMAND__INIT;
     command.kind_case = BORA__INTERNAL__V1__GENERATE_COMMAND__KIND_START;
     command.start = &start;
@@ -240,16 +244,11 @@ static bool open_stream_locked(struct chat *chat, int index) {
 }
 
 static void open_streams_locked(struct chat *chat) {
-    struct api_error error;
     chat->attempts++;
     chat->phase = CHAT_PREPARING;
-    if (!choose_worker_locked(chat, &error)) {
-        fail_locked(chat, &error);
-        return;
-    }
     for (int i = 0; i < chat->plan.streams; i++) {
         if (open_stream_locked(chat, i)) continue;
-        error = api_error_unavailable("The worker cannot be reached.");
+        struct api_error error = api_error_unavailable("The worker cannot be reached.");
         fail_locked(chat, &error);
         return;
     }
@@ -280,11 +279,17 @@ void chat_start(struct request *request, const struct chat_plan *plan) {
     bool closed = request->closed;
     request->chat = chat; /* freed with the request */
     pthread_mutex_unlock(&request->mutex);
+    struct api_error error;
     pthread_mutex_lock(&chat->mutex);
     if (closed) done_locked(chat);
-    if (chat->phase != CHAT_DONE)
-        open_streams_locked(chat); /* the client may have left in between: chat_cancel said so */
+    bool wanted = chat->phase != CHAT_DONE; /* the client may have left in between: chat_cancel said so */
+    if (wanted && !(choose_worker_locked(chat, &error) &&
+                    chat_check_model(request, plan->request, chat->worker->announcement->model, &error))) {
+        fail_locked(chat, &error);
+        wanted = false;
+    }
     pthread_mutex_unlock(&chat->mutex);
+    if (wanted) admit(chat);
 }
 
 /* ---- limits -------------------------------------------------------------------------------------------------------- */
@@ -301,28 +306,50 @@ static void add_room(struct request *request, const char *limit_name, const char
     request->front->header(request, remaining_name_openai, text);
 }
 
+/** `cost`: tokens; 0: not known yet. */
 static void add_limit_headers(struct chat *chat, const struct limits_result *result, int64_t cost) {
     char text[32];
     add_room(chat->request, "x-ratelimit-limit-req-minute", "x-ratelimit-remaining-req-minute",
              "x-ratelimit-limit-requests", "x-ratelimit-remaining-requests", result->requests);
     add_room(chat->request, "x-ratelimit-limit-tokens-minute", "x-ratelimit-remaining-tokens-minute",
              "x-ratelimit-limit-tokens", "x-ratelimit-remaining-tokens", result->tokens);
+    if (cost == 0) return;
     snprintf(text, sizeof text, "%lld", (long long)cost);
     chat->request->front->header(chat->request, "x-ratelimit-tokens-query-cost", text);
 }
 
+/** The most that the request may use. */
 static int64_t worst_case_locked(const struct chat *chat) {
     int64_t total = chat->choices[0].prompt_tokens;
     for (int i = 0; i < chat->choice_count; i++) total += chat->choices[i].max_tokens;
     return total;
 }
 
-static void proceed_locked(struct chat *chat) {
+/** What must have room. Who does not say how much may be generated takes what there is, if that is a token for each answer. */
+static int64_t least_locked(const struct chat *chat) {
+    if (chat->phase == CHAT_ADMITTING) { /* a prompt has a token at least */
+        bool none = chat->plan.max_tokens_given && chat->plan.start->max_tokens == 0;
+        return 1 + (none ? 0 : chat->choice_count);
+    }
+    return chat->plan.max_tokens_given ? worst_case_locked(chat) : chat->choices[0].prompt_tokens + chat->choice_count;
+}
+
+/** Share out what the limits gave. The answers' bound where that is less than the worker named, else 0. */
+static int64_t share_locked(struct chat *chat, int64_t taken) {
+    int64_t each = (taken - chat->choices[0].prompt_tokens) / chat->choice_count, bound = 0;
+    for (int i = 0; i < chat->choice_count; i++) {
+        if (each < chat->choices[i].max_tokens) chat->choices[i].max_tokens = bound = each;
+    }
+    return bound;
+}
+
+static void proceed_locked(struct chat *chat, int64_t max_tokens) {
     Bora__Internal__V1__Proceed proceed = BORA__INTERNAL__V1__PROCEED__INIT;
     Bora__Internal__V1__GenerateCommand command = BORA__INTERNAL__V1__GENERATE_COMMAND__INIT;
     struct bytes packed;
     command.kind_case = BORA__INTERNAL__V1__GENERATE_COMMAND__KIND_PROCEED;
     command.proceed = &proceed;
+    proceed.max_tokens = max_tokens;
     bytes_init(&packed, 64);
     if (protobuf_pack(&command.base, &packed) == STATUS_OK) {
         chat->phase = CHAT_GENERATING;
@@ -336,85 +363,115 @@ static void proceed_locked(struct chat *chat) {
     bytes_deinit(&packed);
 }
 
-/** Does a bound of 0 let nothing pass? */
-static bool is_shut(const struct chat *chat) {
+static int64_t limit_of(const struct chat *chat, enum limits_bucket bucket) {
     const struct key_info *key = chat->request->key;
     struct limits_bounds model = key_info_model_bounds(key, chat->worker->announcement->model);
-    return key->bounds.requests_per_minute == 0 || model.requests_per_minute == 0;
+    switch (bucket) {
+    case LIMITS_KEY_REQUESTS:
+        return key->bounds.requests_per_minute;
+    case LIMITS_KEY_TOKENS:
+        return key->bounds.tokens_per_minute;
+    case LIMITS_MODEL_REQUESTS:
+        return model.requests_per_minute;
+    default:
+        return model.tokens_per_minute;
+    }
 }
 
-static struct api_error denied_error(const struct chat *chat, const struct limits_result *result, int64_t cost) {
+static struct api_error denied_error(const struct chat *chat, const struct limits_result *result) {
     struct api_error error =
         api_error_make(429, STATUS_RESOURCE_EXHAUSTED, "rate_limited", "1300", "Rate limit exceeded");
-    if (result->outcome == LIMITS_NEVER_FITS && is_shut(chat)) {
-        snprintf(error.message, sizeof error.message,
-                 "Rate limit exceeded: the key may make 0 requests per minute to this model");
-    } else if (result->outcome == LIMITS_NEVER_FITS) {
+    error.retry_after_ms = result->retry_after_ms;
+    if (result->outcome == LIMITS_DENIED) return error;
+    /* No wait helps, but every 429 has a Retry-After (contract 1.17): a whole window, so that a client which obeys it does no harm. */
+    error.retry_after_ms = LIMITS_WINDOW_S * 1000;
+    bool requests = result->denied_by == LIMITS_KEY_REQUESTS || result->denied_by == LIMITS_MODEL_REQUESTS;
+    if (limit_of(chat, result->denied_by) == 0)
+        snprintf(error.message, sizeof error.message, "Rate limit exceeded: the key may %s per minute %s this model",
+                 requests ? "make 0 requests" : "use 0 tokens", requests ? "to" : "with");
+    else if (chat->phase == CHAT_RESERVING && chat->plan.max_tokens_given)
         snprintf(error.message, sizeof error.message,
                  "Rate limit exceeded: this request may use up to %lld tokens, more than the key's limit per minute; "
                  "lower max_tokens",
-                 (long long)cost);
-    }
-    error.retry_after_ms = result->outcome == LIMITS_DENIED ? result->retry_after_ms : 0;
+                 (long long)least_locked(chat));
+    else
+        snprintf(error.message, sizeof error.message,
+                 "Rate limit exceeded: this request uses at least %lld tokens, more than the key's limit per minute",
+                 (long long)least_locked(chat));
     return error;
 }
 
-static void on_reserved_locked(struct chat *chat, enum status status, const struct limits_result *result,
-                               const char *message) {
+/** Do the limits let the chat go on? If not, it was failed. */
+static bool passes_locked(struct chat *chat, enum status status, const struct limits_result *result,
+                          const char *message) {
     struct api_error error;
     if (status != STATUS_OK) {
         log_warn("the limits cannot be checked", LOG_S("request_id", chat->request->id), LOG_S("error", message));
         error = api_error_unavailable("The limits of this key cannot be checked right now.");
-        fail_locked(chat, &error);
-        return;
-    }
-    int64_t cost = worst_case_locked(chat);
-    bool live = chat->phase == CHAT_RESERVING;
-    switch (result->outcome) {
-    case LIMITS_ADMITTED:
+    } else if (result->outcome == LIMITS_ADMITTED) {
         chat->request->key_stands = true;
-        chat->reserved = true;
         chat->reservation = result->reservation;
-        if (!live) { /* the client left meanwhile */
-            settle_locked(chat);
-            return;
-        }
-        add_limit_headers(chat, result, cost);
-        proceed_locked(chat);
-        return;
-    case LIMITS_DENIED:
-    case LIMITS_NEVER_FITS:
-        if (live) add_limit_headers(chat, result, cost);
-        error = denied_error(chat, result, cost);
-        break;
-    default:
+        return true;
+    } else if (result->outcome == LIMITS_DENIED || result->outcome == LIMITS_NEVER_FITS) {
+        chat->request->key_stands = true;
+        if (chat->phase != CHAT_DONE)
+            add_limit_headers(chat, result, chat->phase == CHAT_RESERVING ? least_locked(chat) : 0);
+        error = denied_error(chat, result);
+    } else {
         authenticate_forget(chat->request->gateway, chat->request->key->key_id);
         error = api_error_unauthorized();
-        break;
     }
     fail_locked(chat, &error);
+    return false;
+}
+
+static struct limits_request limits_request_of(const struct chat *chat) {
+    const struct key_info *key = chat->request->key;
+    const Bora__Internal__V1__ModelDescription *model = chat->worker->announcement->model;
+    return (struct limits_request){.key_id = key->key_id,
+                                   .model = model->name,
+                                   .key = key->bounds,
+                                   .key_and_model = key_info_model_bounds(key, model)};
+}
+
+static void on_admitted(void *context, enum status status, const struct limits_result *result, const char *message) {
+    struct chat *chat = context;
+    pthread_mutex_lock(&chat->mutex);
+    if (passes_locked(chat, status, result, message) && chat->phase == CHAT_ADMITTING) open_streams_locked(chat);
+    pthread_mutex_unlock(&chat->mutex);
+    let_go(chat);
+}
+
+/** The first step: nobody counts tokens for a key that may do nothing. Called without the mutex, as the answer may come before this returns. */
+static void admit(struct chat *chat) {
+    struct limits_request wanted = limits_request_of(chat);
+    wanted.tokens_ahead = least_locked(chat);
+    chat_ref(chat);
+    request_ref(chat->request);
+    limits_reserve(chat->request->gateway->redis, &wanted, on_admitted, chat);
 }
 
 static void on_reserved(void *context, enum status status, const struct limits_result *result, const char *message) {
     struct chat *chat = context;
     pthread_mutex_lock(&chat->mutex);
-    on_reserved_locked(chat, status, result, message);
+    if (passes_locked(chat, status, result, message)) {
+        chat->reserved = true;
+        if (chat->phase == CHAT_RESERVING) {
+            add_limit_headers(chat, result, result->tokens_taken);
+            proceed_locked(chat, share_locked(chat, result->tokens_taken));
+        } else { /* the client left meanwhile */
+            settle_locked(chat);
+        }
+    }
     pthread_mutex_unlock(&chat->mutex);
     let_go(chat);
 }
 
-/** Every stream has said how much it may use. Called without the mutex: the answer may come before limits_reserve returns. */
-static void reserve(struct chat *chat, int64_t cost) {
-    const struct key_info *key = chat->request->key;
-    const char *model = chat->worker->announcement->model->name;
-    struct limits_request wanted = {.key_id = key->key_id,
-                                    .model = model,
-                                    .key = key->bounds,
-                                    .key_and_model = key_info_model_bounds(key, chat->worker->announcement->model),
-                                    .tokens = cost};
+/** The second step: every stream has said how much it may use. Called without the mutex, like admit. */
+static void reserve(struct chat *chat, const struct limits_request *wanted) {
     chat_ref(chat);
     request_ref(chat->request);
-    limits_reserve(chat->request->gateway->redis, &wanted, on_reserved, chat);
+    limits_reserve(chat->request->gateway->redis, wanted, on_reserved, chat);
 }
 
 /* ---- events -------------------------------------------------------------------------------------------------------- */
@@ -467,7 +524,7 @@ static void on_delta_locked(struct chat *chat, struct chat_choice *choice, const
     note_first_token_locked(chat, choice);
     choice->completion_tokens = delta->completion_tokens;
     chat_send_delta(chat, choice, delta);
-    if (choice->text.failed) {
+    if (choice->failed) {
         struct api_error error = api_error_make(500, STATUS_RESOURCE_EXHAUSTED, "server_error", NULL,
                                                 "The answer is too large to be sent whole; stream it.");
         fail_locked(chat, &error);
@@ -515,7 +572,8 @@ static void on_message(struct rpc_client_call *call, void *context, struct bytes
     ProtobufCMessage *unpacked = NULL;
     struct error err = {0};
     bool ask_limits = false;
-    int64_t cost = 0;
+    struct limits_request wanted;
+    struct limits_reservation taken;
     pthread_mutex_lock(&chat->mutex);
     arena_reset(&chat->scratch);
     if (protobuf_unpack(&bora__internal__v1__generate_event__descriptor, message, &chat->scratch, &unpacked, &err) !=
@@ -531,10 +589,16 @@ static void on_message(struct rpc_client_call *call, void *context, struct bytes
             on_delta_locked(chat, choice_of(choice, event->delta->answer), event->delta);
         else if (event->kind_case == BORA__INTERNAL__V1__GENERATE_EVENT__KIND_FINISHED)
             on_end_locked(chat, choice_of(choice, event->finished->answer), event->finished);
-        if (ask_limits) cost = worst_case_locked(chat);
+        if (ask_limits) {
+            wanted = limits_request_of(chat);
+            wanted.taken = &taken;
+            wanted.tokens = worst_case_locked(chat);
+            wanted.tokens_optional = wanted.tokens - least_locked(chat);
+            taken = chat->reservation;
+        }
     }
     pthread_mutex_unlock(&chat->mutex);
-    if (ask_limits) reserve(chat, cost);
+    if (ask_limits) reserve(chat, &wanted);
 }
 
 /** When the worker thinks that there will be room; a second where it does not say. */
@@ -585,24 +649,39 @@ static struct api_error worker_error(struct chat *chat, const struct rpc_result 
     }
 }
 
+/** A refusal is an answer, and mostly the client's own doing: nobody needs to be woken for it. */
+static void log_end(const struct chat *chat, const struct rpc_result *result) {
+    if (is_refusal(result->status))
+        log_info("a worker refused a request", LOG_S("request_id", chat->request->id),
+                 LOG_S("worker_id", chat->worker->announcement->worker_id),
+                 LOG_S("status", status_name(result->status)), LOG_S("reason", result->message));
+    else
+        log_warn("a worker's stream broke", LOG_S("request_id", chat->request->id),
+                 LOG_S("worker_id", chat->worker->announcement->worker_id),
+                 LOG_S("status", status_name(result->status)), LOG_S("error", result->message));
+}
+
 /** The stream broke before its end. Tried again elsewhere when nothing is lost by it. */
 static void on_broken_locked(struct chat *chat, const struct rpc_result *result) {
     if (chat->phase == CHAT_DONE) return;
+    struct api_error error;
+    /* NOT_FOUND: another process has taken its place, which the list does not say yet. */
     bool lost = result->status == STATUS_UNAVAILABLE || result->status == STATUS_CANCELLED ||
-                result->status == STATUS_UNKNOWN || result->status == STATUS_OK;
+                result->status == STATUS_UNKNOWN || result->status == STATUS_OK || result->status == STATUS_NOT_FOUND;
     if (lost) atomic_store(&chat->worker->suspect, true);
-    log_warn("a worker's stream broke", LOG_S("request_id", chat->request->id),
-             LOG_S("worker_id", chat->worker->announcement->worker_id), LOG_S("status", status_name(result->status)),
-             LOG_S("error", result->message));
+    log_end(chat, result);
     bool again = lost && chat->phase == CHAT_PREPARING && chat->attempts < ATTEMPTS_MAX && chat->plan.streams == 1;
     if (again) {
-        open_streams_locked(chat);
+        if (choose_worker_locked(chat, &error))
+            open_streams_locked(chat);
+        else
+            fail_locked(chat, &error);
         return;
     }
     bool idle = true;
     for (int i = 0; i < chat->choice_count; i++) idle = idle && chat->choices[i].completion_tokens == 0;
     chat->refused = idle && is_refusal(result->status);
-    struct api_error error = worker_error(chat, result);
+    error = worker_error(chat, result);
     fail_locked(chat, &error);
 }
 

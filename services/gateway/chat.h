@@ -3,9 +3,10 @@
 /**
  * One chat completion on its way: worker, limits, stream, settlement.
  *
- *     chat_start ─> choose a worker, open a Generate stream for each choice
- *         PREPARING    every stream says how many tokens its prompt has and how many it may generate
- *         RESERVING    one script call takes the request and the worst case of tokens from the key's limits
+ *     chat_start ─> choose a worker
+ *         ADMITTING    one script call takes the request from the key's limits, and looks whether a token is left
+ *         PREPARING    a Generate stream for each choice says how many tokens its prompt has and how many it may generate
+ *         RESERVING    another one takes the worst case of tokens; without max_tokens, what there is of it
  *         GENERATING   Proceed; deltas go to the front as they come, no faster than it takes them
  *         DONE         what was reserved and not used goes back
  *
@@ -13,7 +14,7 @@
  * which of the choices they belong to.
  *
  * chat_cancel (the client left) ends it from any phase: the worker frees the slot within one step. A worker that dies while a single
- * stream is PREPARING is tried again once elsewhere, if there is an elsewhere; later, its death is a 503 or a terminal event.
+ * stream is PREPARING is replaced once by another one of the same model, if there is one; later, its death is a 503 or a terminal event.
  */
 #ifndef SERVICES_GATEWAY_CHAT_H
 #define SERVICES_GATEWAY_CHAT_H
@@ -25,7 +26,7 @@
 #include "services/gateway/workers.h"
 #include "store/limits.h"
 
-enum chat_phase { CHAT_PREPARING, CHAT_RESERVING, CHAT_GENERATING, CHAT_DONE };
+enum chat_phase { CHAT_ADMITTING, CHAT_PREPARING, CHAT_RESERVING, CHAT_GENERATING, CHAT_DONE };
 
 /** What the checks find out about a request, besides that it is sound. */
 struct chat_plan {
@@ -48,6 +49,10 @@ struct chat_plan {
 bool chat_check(struct request *request, const Bora__V1__ChatCompletionRequest *message, bool stream,
                 struct chat_plan *plan, struct api_error *error);
 
+/** The same for what depends on the model that was chosen: token ids inside its vocabulary. */
+bool chat_check_model(struct request *request, const Bora__V1__ChatCompletionRequest *message,
+                      const Bora__Internal__V1__ModelDescription *model, struct api_error *error);
+
 struct chat_choice {
     struct chat *chat;
     int index;
@@ -57,6 +62,7 @@ struct chat_choice {
     Bora__Internal__V1__Finished__Reason reason;
     double logprob_sum; /* best_of: of the tokens so far */
     int64_t logprob_tokens;
+    bool failed;          /* a piece of the answer did not fit */
     struct bytes text;    /* not streaming: the answer so far */
     size_t logprob_count; /* not streaming: collected */
     Bora__V1__TokenLogprob **logprobs;

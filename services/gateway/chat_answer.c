@@ -66,27 +66,30 @@ static Bora__V1__TokenLogprob *make_logprob(const Bora__Internal__V1__TokenLogpr
     return out->token != NULL && out->bytes != NULL ? out : NULL;
 }
 
-/** The event's log-probabilities as a list in `arena`; its length, less what did not fit. */
-static size_t make_logprobs(const Bora__Internal__V1__Delta *delta, struct arena *arena,
-                            Bora__V1__TokenLogprob ***out) {
+/** The event's log-probabilities as a list in `arena`, or NULL when they do not fit. */
+static Bora__V1__TokenLogprob **make_logprobs(const Bora__Internal__V1__Delta *delta, struct arena *arena) {
     Bora__V1__TokenLogprob **list = arena_alloc_array(arena, delta->n_logprobs, sizeof *list);
-    size_t count = 0;
-    while (list != NULL && count < delta->n_logprobs &&
-           (list[count] = make_logprob(delta->logprobs[count], arena)) != NULL)
-        count++;
-    *out = list;
-    return count;
+    for (size_t i = 0; list != NULL && i < delta->n_logprobs; i++) {
+        list[i] = make_logprob(delta->logprobs[i], arena);
+        if (list[i] == NULL) return NULL;
+    }
+    return list;
 }
 
 static void keep_logprobs(struct chat *chat, struct chat_choice *choice, const Bora__Internal__V1__Delta *delta) {
-    Bora__V1__TokenLogprob **list;
-    size_t count = make_logprobs(delta, &chat->answer, &list);
-    if (choice->logprob_count + count > choice->logprob_capacity) {
+    size_t count = delta->n_logprobs;
+    Bora__V1__TokenLogprob **list = make_logprobs(delta, &chat->answer);
+    if (list != NULL && choice->logprob_count + count > choice->logprob_capacity) {
         size_t capacity = 2 * (choice->logprob_count + count);
         Bora__V1__TokenLogprob **grown = realloc(choice->logprobs, capacity * sizeof *grown);
-        if (grown == NULL) return;
-        choice->logprobs = grown;
-        choice->logprob_capacity = capacity;
+        if (grown != NULL) {
+            choice->logprobs = grown;
+            choice->logprob_capacity = capacity;
+        }
+    }
+    if (list == NULL || choice->logprob_count + count > choice->logprob_capacity) {
+        choice->failed = true;
+        return;
     }
     if (count > 0) memcpy(choice->logprobs + choice->logprob_count, list, count * sizeof *list);
     choice->logprob_count += count;
@@ -177,11 +180,15 @@ static void stream_delta(struct chat *chat, struct chat_choice *choice, const Bo
     struct chunk_parts parts;
     init_chunk(chat, choice, &parts);
     char *text = string_of(delta->text, &chat->scratch);
-    if (text == NULL) return;
     set_content(&parts.delta, text);
     if (chat->plan.logprobs) {
-        parts.logprobs.n_content = make_logprobs(delta, &chat->scratch, &parts.logprobs.content);
+        parts.logprobs.content = make_logprobs(delta, &chat->scratch);
+        parts.logprobs.n_content = delta->n_logprobs;
         parts.choice.logprobs = &parts.logprobs;
+    }
+    if (text == NULL || (chat->plan.logprobs && parts.logprobs.content == NULL)) {
+        choice->failed = true;
+        return;
     }
     send_chunk(chat, &parts.chunk);
 }
@@ -192,7 +199,8 @@ void chat_send_delta(struct chat *chat, struct chat_choice *choice, const Bora__
         return;
     }
     char *text = string_of(delta->text, &chat->scratch);
-    if (text != NULL) (void)!bytes_append_string(&choice->text, text); /* the caller looks at `failed` */
+    if (text == NULL || bytes_append_string(&choice->text, text) != STATUS_OK)
+        choice->failed = true; /* at which the caller looks */
     if (chat->plan.logprobs) keep_logprobs(chat, choice, delta);
     for (size_t i = 0; i < delta->n_logprobs; i++) choice->logprob_sum += delta->logprobs[i]->logprob;
     choice->logprob_tokens += (int64_t)delta->n_logprobs;

@@ -9,6 +9,7 @@
  *                                                                                     chat.c          worker, limits, streaming, settling
  *     api_error.c    errors as both fronts show them                                  chat_check.c    what a conversation must satisfy
  *     workers.c      who serves what now, from Redis                                  chat_answer.c   chunks and answers
+ *                                                                                     chat_model.c    what the chosen model must be able to do with it
  *     models.c       model cards                                                      admin.c         key management, passed on
  */
 #ifndef SERVICES_GATEWAY_GATEWAY_H

@@ -117,27 +117,26 @@ static const ProtobufCMessageDescriptor *descriptor_of(enum method method) {
     }
 }
 
-/** Bytes to a message that satisfies the field rules; false after the error was answered. */
-static bool read_message(struct request *request, enum method method, struct bytes_view bytes, ProtobufCMessage **out) {
+/** Bytes to a message that satisfies the field rules; else `error` says why not. */
+static bool read_message(struct request *request, enum method method, struct bytes_view bytes, ProtobufCMessage **out,
+                         struct api_error *error) {
     struct error err = {0};
-    struct api_error error;
     struct transcode_errors *errors = arena_alloc(&request->arena, sizeof *errors);
     enum status status = errors == NULL ? STATUS_RESOURCE_EXHAUSTED
                                         : protobuf_unpack(descriptor_of(method), bytes, &request->arena, out, &err);
     if (status == STATUS_INVALID_ARGUMENT) {
-        error = api_error_bad_request("invalid_request_error", NULL, NULL, "%.200s", err.message);
+        *error = api_error_bad_request("invalid_request_error", NULL, NULL, "%.200s", err.message);
     } else {
         if (status == STATUS_OK)
             status = transcode_check(request->gateway->transcoder, &request->gateway->dialect, *out, &request->arena,
                                      errors);
         if (status == STATUS_OK) return true;
         if (status == STATUS_INVALID_ARGUMENT)
-            error = api_error_validation(errors);
+            *error = api_error_validation(errors);
         else
-            error = api_error_make(413, STATUS_RESOURCE_EXHAUSTED, "invalid_request_error", NULL,
-                                   "The request is too large.");
+            *error = api_error_make(413, STATUS_RESOURCE_EXHAUSTED, "invalid_request_error", NULL,
+                                    "The request is too large.");
     }
-    request_fail(request, &error);
     return false;
 }
 
@@ -182,11 +181,12 @@ static void on_key_checked(void *context, enum status status, const struct limit
         authenticate_forget(request->gateway, request->key->key_id);
         error = api_error_unauthorized();
         request_fail(request, &error);
-    } else if (read_message(request, called->method, bytes_view(&called->bytes), &message)) {
-        if (called->method == LIST_MODELS)
-            models_answer_list(request);
-        else
-            models_answer_one(request, ((const Bora__V1__GetModelRequest *)message)->model);
+    } else if (!read_message(request, called->method, bytes_view(&called->bytes), &message, &error)) {
+        request_fail(request, &error);
+    } else if (called->method == LIST_MODELS) {
+        models_answer_list(request);
+    } else {
+        models_answer_one(request, ((const Bora__V1__GetModelRequest *)message)->model);
     }
     called_free(called);
 }
@@ -195,10 +195,10 @@ static void on_authenticated(void *context, enum status status, struct key_info 
     struct called *called = context;
     struct request *request = called->request;
     ProtobufCMessage *message = NULL;
+    struct api_error error;
     if (status != STATUS_OK) {
-        struct api_error error = status == STATUS_UNAUTHENTICATED
-                                     ? api_error_unauthorized()
-                                     : api_error_unavailable("The key cannot be checked right now.");
+        error = status == STATUS_UNAUTHENTICATED ? api_error_unauthorized()
+                                                 : api_error_unavailable("The key cannot be checked right now.");
         request_fail(request, &error);
         called_free(called);
         return;
@@ -209,9 +209,24 @@ static void on_authenticated(void *context, enum status status, struct key_info 
         limits_check_key(request->gateway->redis, info->key_id, on_key_checked, called);
         return;
     }
-    if (read_message(request, called->method, bytes_view(&called->bytes), &message))
+    if (read_message(request, called->method, bytes_view(&called->bytes), &message, &error))
         run_chat(request, (const void *)message, called->method == STREAM_CHAT);
+    else
+        request_fail(request, &error);
     called_free(called);
+}
+
+/** Only administrators are told what is wrong with their requests, as over HTTP. */
+static void run_admin(struct request *request, enum method method, const char *authorization, struct bytes_view bytes) {
+    ProtobufCMessage *message = NULL;
+    struct api_error error;
+    enum admin_method admin = method == CREATE_KEY  ? ADMIN_CREATE_KEY
+                              : method == LIST_KEYS ? ADMIN_LIST_KEYS
+                                                    : ADMIN_REVOKE_KEY;
+    if (read_message(request, method, bytes, &message, &error))
+        admin_forward(request, admin, authorization, message);
+    else
+        admin_refuse(request, authorization, &error);
 }
 
 static void run(struct rpc_call *call, enum method method, struct bytes_view bytes) {
@@ -220,11 +235,7 @@ static void run(struct rpc_call *call, enum method method, struct bytes_view byt
     request->taken = true;
     const char *authorization = rpc_call_metadata(call, "authorization");
     if (method >= CREATE_KEY) {
-        ProtobufCMessage *message = NULL;
-        enum admin_method admin = method == CREATE_KEY  ? ADMIN_CREATE_KEY
-                                  : method == LIST_KEYS ? ADMIN_LIST_KEYS
-                                                        : ADMIN_REVOKE_KEY;
-        if (read_message(request, method, bytes, &message)) admin_forward(request, admin, authorization, message);
+        run_admin(request, method, authorization, bytes);
         return;
     }
     struct called *called = calloc(1, sizeof *called);

@@ -76,7 +76,7 @@ void models_answer_list(struct request *request) {
 
 void models_answer_one(struct request *request, const char *name) {
     struct worker *worker = NULL;
-    if (workers_choose(request->gateway->workers, name, NULL, &worker) != WORKERS_CHOSEN) {
+    if (workers_choose(request->gateway->workers, name, NULL, NULL, &worker) != WORKERS_CHOSEN) {
         struct api_error error =
             api_error_make(404, STATUS_NOT_FOUND, "invalid_model", "1500", "No model %.64s is served.", name);
         request_fail(request, &error);

@@ -117,7 +117,9 @@ static void on_key_looked_at(void *context, enum status status, const struct lim
     (void)message;
     struct failing *failing = context;
     struct request *request = failing->request;
-    if (status == STATUS_OK && result->outcome != LIMITS_ADMITTED) {
+    if (status != STATUS_OK) { /* fails closed: nobody knows whether the key was revoked */
+        failing->error = api_error_unavailable("The key cannot be checked right now.");
+    } else if (result->outcome != LIMITS_ADMITTED) {
         authenticate_forget(request->gateway, request->key->key_id);
         failing->error = api_error_unauthorized();
     }

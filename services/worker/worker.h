@@ -5,6 +5,7 @@
  *
  *     main.c         settings -> engine -> server -> announce -> wait for SIGTERM -> drain
  *     generate.c     the Generate call, a small state machine per call
+ *     turns.c        whose conversation becomes tokens next
  *     announce.c     tells gateways in Redis what is served here, where, and how busy it is
  *     convert.c      messages <-> the engine's structs
  *     models_file.c  what to serve
@@ -13,11 +14,11 @@
 #define SERVICES_WORKER_WORKER_H
 
 #include "base/metrics.h"
-#include "base/threads.h"
 #include "engine/engine.h"
 #include "rpc/grpc_server.h"
 #include "services/worker/models_file.h"
 #include "services/worker/settings.h"
+#include "services/worker/turns.h"
 
 #include <stdatomic.h>
 
@@ -27,7 +28,8 @@ struct worker {
     struct engine *engine;
     struct engine_description description;
     struct rpc_server *server;
-    struct job_pool *tokenizing; /* turns conversations into tokens, so that no completion-queue thread waits */
+    struct turns
+        *tokenizing; /* turns conversations into tokens, so that no completion-queue thread waits; tenant by tenant */
     struct metrics *metrics;
     struct metric *requests;      /* bora_worker_requests_total{outcome} */
     struct metric *first_token_s; /* bora_worker_first_token_seconds */

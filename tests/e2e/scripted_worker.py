@@ -63,28 +63,33 @@ class ScriptedWorker:
     CONTEXT_TOKENS = 1000
 
     def __init__(self, house, folder):
-        self.pb, grpc_code = generate_modules(folder)
+        self.pb, self.code = generate_modules(folder)
         self.mutex = threading.Lock()
         self.reset(lambda start, index: iter(()))
         outer = self
 
-        class Service(grpc_code.WorkerServiceServicer):
+        class Service(self.code.WorkerServiceServicer):
             def Generate(self, commands, context):
                 return outer.generate(commands, context)
 
         self.server = grpc.server(futures.ThreadPoolExecutor(32))
-        grpc_code.add_WorkerServiceServicer_to_server(Service(), self.server)
-        port = self.server.add_insecure_port("127.0.0.1:0")
+        self.code.add_WorkerServiceServicer_to_server(Service(), self.server)
+        self.port = self.server.add_insecure_port("127.0.0.1:0")
         self.server.start()
         self.redis = Redis(house.ports["redis"], (house.state / "secrets/redis-password").read_text().strip())
-        model = self.pb.ModelDescription(name=self.MODEL, context_tokens=self.CONTEXT_TOKENS, capabilities=["completion_chat"])
-        announcement = self.pb.WorkerAnnouncement(worker_id="scripted", address=f"127.0.0.1:{port}", model=model, load=self.pb.Load(sequences_max=8), rank_count=1)
-        self.redis.command("SET", "bora:worker:scripted", announcement.SerializeToString())
+        self.announce()
         self.redis.command("ZADD", "bora:workers", 10**15, "scripted")
+
+    def announce(self, started_at=0, **model):
+        """As a process that began at `started_at` and serves a model like MODEL but for what is given."""
+        model = self.pb.ModelDescription(**{"name": self.MODEL, "context_tokens": self.CONTEXT_TOKENS, "capabilities": ["completion_chat"], **model})
+        announcement = self.pb.WorkerAnnouncement(worker_id="scripted", address=f"127.0.0.1:{self.port}", model=model, load=self.pb.Load(sequences_max=8), rank_count=1, started_at=started_at)
+        self.redis.command("SET", "bora:worker:scripted", announcement.SerializeToString())
 
     def reset(self, script):
         with self.mutex:
-            self.script, self.starts, self.count = script, [], 0
+            self.script, self.starts, self.proceeds, self.count = script, [], [], 0
+            self.refusals = {}  # index -> status: calls that end before Prepared
 
     def generate(self, commands, context):
         start = next(commands).start
@@ -92,10 +97,14 @@ class ScriptedWorker:
             script, index = self.script, self.count
             self.starts.append(start)
             self.count += 1
+        if index in self.refusals:
+            context.abort(self.refusals[index], "not now")
         most = start.max_tokens if start.HasField("max_tokens") else self.CONTEXT_TOKENS - self.PROMPT_TOKENS
         yield self.pb.GenerateEvent(prepared=self.pb.Prepared(prompt_tokens=self.PROMPT_TOKENS, max_tokens=most, context_tokens=self.CONTEXT_TOKENS))
-        if next(commands, None) is None:
+        command = next(commands, None)
+        if command is None:
             return
+        self.proceeds.append(command.proceed)
         try:
             yield from script(start, index)
         except Refusal as refusal:

@@ -66,6 +66,10 @@ def test_bad_key_request_names_the_field(house, fields, path):
     ({"n": 0}, ["body", "n"], "greater_than_equal"),
     ({"stream": "yes"}, ["body", "stream"], "bool_type"),
     ({"stop": [1]}, ["body", "stop", 0], "string_type"),
+    ({"stop": ""}, ["body", "stop"], "string_too_short"),
+    ({"stop": ["a", "b" * 257]}, ["body", "stop", 1], "string_too_long"),
+    ({"logit_bias": {"0": 1, "50000": 1}}, ["body", "logit_bias", "50000", "[key]"], "less_than"),
+    ({"logit_bias": {"-1": 1}}, ["body", "logit_bias", "-1", "[key]"], "greater_than_equal"),
     ({"messages": 5}, ["body", "messages"], "list_type"),
     ({"messages": []}, ["body", "messages"], "too_short"),
     ({"messages": [{"role": "user"}]}, ["body", "messages", 0, "user", "content"], "missing"),
@@ -114,9 +118,12 @@ def test_malformed_json_is_422(house, body):
     assert answer["detail"][0]["type"], answer
 
 
-def test_a_megabyte_string_is_answered(house):
-    status, _, body = house.chat("a" * (1 << 20), max_tokens=1)
-    assert status == 400 and "context" in body["message"]
+@pytest.mark.parametrize("text", ["a", "1", "\N{grinning face}", "a b ", "="])
+@pytest.mark.parametrize("fields", [{"max_tokens": 1}, {"max_tokens": None}])
+def test_a_megabyte_string_is_answered(house, text, fields):
+    """However its characters become tokens: each its own (digits), or many one."""
+    status, _, body = house.chat(text * ((1 << 20) // len(text.encode())), **fields)
+    assert (status, body["code"], body["param"]) == (400, "context_length_exceeded", "messages") and "context" in body["message"], body
 
 
 def test_body_over_the_limit_is_413(house):

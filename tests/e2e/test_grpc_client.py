@@ -112,6 +112,18 @@ def test_keys_are_made_listed_and_revoked(channel, chat, grpc_modules, house):
     assert caught.value.code() == grpc.StatusCode.UNAUTHENTICATED
 
 
+@pytest.mark.parametrize("who", ["nobody", "stranger", "demo", "admin"])
+def test_only_administrators_are_told_what_is_wrong_with_their_requests(channel, grpc_modules, house, who):
+    stub, k = grpc_modules.keys_grpc.KeyServiceStub(channel), grpc_modules.keys
+    metadata = {"nobody": (), "stranger": bearer("bora_admin_nobody"), "demo": bearer(house.key), "admin": bearer(house.admin_key)}[who]
+    garbage = channel.unary_unary("/bora.v1.KeyService/CreateKey", request_serializer=bytes, response_deserializer=bytes)
+    for call in (lambda: stub.CreateKey(k.CreateKeyRequest(name="x" * 300), metadata=metadata), lambda: stub.ListKeys(k.ListKeysRequest(limit=-1), metadata=metadata), lambda: garbage(b"\xff\xff", metadata=metadata)):
+        with pytest.raises(grpc.RpcError) as caught:
+            call()
+        told = grpc.StatusCode.INVALID_ARGUMENT if who == "admin" else grpc.StatusCode.UNAUTHENTICATED
+        assert caught.value.code() == told, caught.value.details()
+
+
 def test_foreign_health_client(channel, house):
     stub = health_pb2_grpc.HealthStub(channel)
     for service in ("", "bora.v1.ChatService"):

@@ -5,17 +5,27 @@ import json
 import socket
 import threading
 
-from conftest import PACE, until
+import pytest
+
+from conftest import PACE, another_gateway, until
 
 
-def many(house, key, count, **fields):
+@pytest.fixture(scope="module")
+def second(house):
+    """Another gateway, which shares nothing but Redis and the keys service."""
+    with another_gateway(house) as gateway:
+        yield gateway
+
+
+def many(house, key, count, bases=(None,), **fields):
+    """`count` requests at once, in turns over the gateways of `bases`."""
     results, barrier = [], threading.Barrier(count)
 
-    def one():
+    def one(base):
         barrier.wait()
-        results.append(house.chat(key=key, max_tokens=1, **fields))
+        results.append(house.chat(key=key, base=base, **{"max_tokens": 1, **fields}))
 
-    threads = [threading.Thread(target=one) for _ in range(count)]
+    threads = [threading.Thread(target=one, args=(bases[i % len(bases)],)) for i in range(count)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -33,6 +43,47 @@ def test_not_one_request_over_at_64_concurrent(house):
     assert 1 <= int(headers["retry-after"]) <= 61
     _, headers, _ = next(r for r in results if r[0] == 200)
     assert headers["x-ratelimit-limit-req-minute"] == "10" and 0 <= int(headers["x-ratelimit-remaining-req-minute"]) < 10
+
+
+def test_not_one_request_over_with_two_gateways(house, second):
+    key, _ = house.new_key(limits={"requests_per_minute": 10})
+    statuses = [r[0] for r in many(house, key, 64, bases=(house.base, second.base))]
+    assert statuses.count(200) == 10 and statuses.count(429) == 54, statuses
+
+
+@pytest.mark.parametrize("gateways", [1, 2])
+def test_not_one_token_over_at_64_concurrent(house, second, gateways):
+    """All reserve their worst case at once, and nobody has settled: an answer of 1 token uses all that it reserved."""
+    prompt = house.chat(max_tokens=1)[2]["usage"]["prompt_tokens"]
+    key, _ = house.new_key(limits={"tokens_per_minute": 7 * (prompt + 1) + prompt})
+    results = many(house, key, 64, bases=(house.base, second.base)[:gateways])
+    assert sorted(r[0] for r in results) == [200] * 7 + [429] * 57
+    assert sum(r[2]["usage"]["total_tokens"] for r in results if r[0] == 200) == 7 * (prompt + 1)
+
+
+def test_a_request_denied_for_its_tokens_takes_no_request(house):
+    key, _ = house.new_key(limits={"requests_per_minute": 2, "tokens_per_minute": 200})
+    for _ in range(3):
+        status, headers, _ = house.chat(key=key, max_tokens=190)
+        assert status == 429 and headers["x-ratelimit-remaining-req-minute"] == "2"
+    assert [house.chat(key=key, max_tokens=1)[0] for _ in range(3)] == [200, 200, 429]
+
+
+def test_prompts_that_are_too_long_count_as_requests(house):
+    """Counting their tokens is work."""
+    key, _ = house.new_key(limits={"requests_per_minute": 2})
+    assert [house.chat("word " * 20000, key=key)[0] for _ in range(3)] == [400, 400, 429]
+
+
+def test_revocation_is_seen_by_the_other_gateway_at_once(house, second):
+    """Both know the key; one hears of its end, the other looks at the record."""
+    key, key_id = house.new_key()
+    assert [house.chat(key=key, base=base, max_tokens=1)[0] for base in (house.base, second.base)] == [200, 200]
+    house.revoke(key_id)
+    for base in (second.base, house.base):
+        assert house.chat(key=key, base=base, max_tokens=1)[0] == 401
+        assert house.chat(key=key, base=base, max_tokens=-1)[0] == 401
+        assert house.send("GET", "/v1/models", key=key, base=base)[0] == 401
 
 
 def test_tokens_are_reserved_and_returned(house):
@@ -70,10 +121,29 @@ def test_request_without_max_tokens_fits_the_keys_limit(house):
     assert status == 200 and 150 < int(headers["x-ratelimit-tokens-query-cost"]) <= 200 and body["usage"]["total_tokens"] <= 200
 
 
-def test_zero_lets_nothing_pass(house):
-    key, _ = house.new_key(limits={"requests_per_minute": 0})
-    status, _, body = house.chat(key=key, max_tokens=1)
-    assert status == 429 and "0 requests per minute" in body["message"] and "max_tokens" not in body["message"]
+def test_request_without_max_tokens_takes_what_remains(house):
+    """One after the other, all pass within a minute, until there is no room for a prompt and a token."""
+    key, _ = house.new_key(limits={"tokens_per_minute": 300})
+    used = 0
+    for _ in range(3):
+        status, headers, body = house.chat("Say only: hi", key=key, max_tokens=None, stop=["i", "I", " "])
+        assert status == 200 and int(headers["x-ratelimit-tokens-query-cost"]) == 300 - used, body
+        used += body["usage"]["total_tokens"]
+        until(lambda: house.metric("http", "bora_gateway_requests_running") == 0, "it has settled")
+    status, _, body = house.chat("Count to one million.", key=key, max_tokens=None)
+    assert status == 200 and body["choices"][0]["finish_reason"] == "length" and used + body["usage"]["total_tokens"] == 300, body
+    status, headers, body = house.chat("And on", key=key, max_tokens=None)
+    assert status == 429 and 1 <= int(headers["retry-after"]) <= 61, body
+
+
+@pytest.mark.parametrize("limits, sentence", [({"requests_per_minute": 0}, "make 0 requests per minute"), ({"tokens_per_minute": 0}, "use 0 tokens per minute"), ({"tokens_per_minute": 1}, "at least 2 tokens"), ({"tokens_per_minute": 5}, "lower max_tokens")])
+def test_what_never_fits_says_why_and_when_to_come_back(house, limits, sentence):
+    """No wait helps, but clients obey Retry-After, which every 429 has."""
+    for where in ({"limits": limits}, {"model_limits": [{"model": house.model, "limits": limits}]}):
+        key, _ = house.new_key(**where)
+        status, headers, body = house.chat(key=key, max_tokens=1)
+        assert status == 429 and sentence in body["message"] and ("max_tokens" in sentence or "max_tokens" not in body["message"]), body
+        assert headers["retry-after"] == "61"
 
 
 def test_client_gone_mid_stream_frees_slot_and_reservation(house):

@@ -58,6 +58,53 @@ def test_the_tenant_is_the_keys_and_nothing_in_the_body_changes_it(house, worker
         assert status == 422 and body["detail"][0]["type"] == "extra_forbidden" and body["detail"][0]["loc"] == ["body", name]
 
 
+# ---- limits ----
+
+
+def test_a_key_without_room_reaches_no_worker(house, worker):
+    """Nobody counts the tokens of a prompt that cannot pass anyhow."""
+    worker.reset(lambda start, index: worker.text("ok", [-1]))
+    spent, _ = house.new_key(limits={"tokens_per_minute": 11})
+    once, _ = house.new_key(limits={"requests_per_minute": 1})
+    revoked, revoked_id = house.new_key()
+    assert [ask(house, worker, key=key, max_tokens=1)[0] for key in (spent, once, revoked)] == [200, 200, 200]
+    house.revoke(revoked_id)
+    closed, _ = house.new_key(limits={"requests_per_minute": 0})
+    for key, expected in ((spent, 429), (once, 429), (closed, 429), (revoked, 401)):
+        assert ask(house, worker, key=key, max_tokens=1)[0] == expected
+    assert len(worker.starts) == 3
+
+
+def test_without_max_tokens_the_worker_is_told_what_remains(house, worker):
+    worker.reset(lambda start, index: worker.text("ok", [-1, -1]))
+    key, _ = house.new_key(limits={"tokens_per_minute": 101})
+    status, headers, _ = ask(house, worker, key=key, max_tokens=None, n=2)
+    assert status == 200 and headers["x-ratelimit-tokens-query-cost"] == "101"
+    assert [proceed.max_tokens for proceed in worker.proceeds] == [45, 45]
+    until(lambda: house.metric("http", "bora_gateway_requests_running") == 0, "it has settled")
+    worker.reset(lambda start, index: worker.text("ok", [-1]))
+    for fields, bound in (({"max_tokens": 20}, 0), ({"max_tokens": None}, 101 - 14 - 11 - 10)):
+        assert ask(house, worker, key=key, **fields)[0] == 200
+        assert worker.proceeds[-1].max_tokens == bound
+        until(lambda: house.metric("http", "bora_gateway_requests_running") == 0, "it has settled")
+
+
+def test_no_tokens_need_no_room_beside_the_prompts(house, worker):
+    worker.reset(lambda start, index: worker.text("", []))
+    key, _ = house.new_key(limits={"tokens_per_minute": worker.PROMPT_TOKENS})
+    assert [ask(house, worker, key=key, max_tokens=0, n=16)[0] for _ in range(2)] == [200, 429]
+
+
+@pytest.mark.parametrize("code", [grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.NOT_FOUND])
+def test_a_start_that_is_lost_is_tried_again_once_and_counts_once(house, worker, code):
+    key, _ = house.new_key(limits={"requests_per_minute": 3, "tokens_per_minute": 1000})
+    for refused, expected, left in ({0}, 200, "2"), ({0, 1}, 503, None), (set(), 200, "0"):
+        worker.reset(lambda start, index: worker.text("ok", [-1]))
+        worker.refusals = dict.fromkeys(refused, code)
+        status, headers, body = ask(house, worker, key=key)
+        assert (status, headers.get("x-ratelimit-remaining-req-minute"), worker.count) == (expected, left, min(len(refused) + 1, 2)), body
+
+
 # ---- best_of ----
 
 CANDIDATES = [("a", [-3, -1]), ("b", [-0.5, -0.5, -4]), ("c", [-1, -1]), ("d", [-0.9])]  # means -2, -1.67, -1, -0.9
@@ -218,3 +265,87 @@ def test_a_client_that_retries_gets_through(house, worker):
     client = openai.OpenAI(base_url=house.base + "/v1", api_key=house.key, max_retries=2)
     answer = client.chat.completions.create(model=worker.MODEL, messages=[{"role": "user", "content": "Hi"}])
     assert answer.choices[0].message.content == "there" and worker.count == 2
+
+
+# ---- pieces that do not fit ----
+
+
+def wide(worker, deltas, tokens, count=20, size=200):
+    """Log-probabilities with `count` alternatives of `size` bytes, five times as many as the public interface shows them."""
+    alternatives = [worker.pb.Alternative(token=b"x" * size, logprob=-2) for _ in range(count)]
+    token = worker.pb.TokenLogprob(token=b"t", logprob=-1, alternatives=alternatives)
+    for i in range(deltas):
+        yield worker.pb.GenerateEvent(delta=worker.pb.Delta(text=b"t" * tokens, token_ids=[1] * tokens, logprobs=[token] * tokens, completion_tokens=(i + 1) * tokens))
+    yield worker.pb.GenerateEvent(finished=worker.pb.Finished(prompt_tokens=worker.PROMPT_TOKENS, completion_tokens=deltas * tokens))
+
+
+def test_log_probabilities_that_do_not_fit_are_an_error_not_left_out(house, worker):
+    worker.reset(lambda start, index: wide(worker, 100, 10, count=1, size=16000))  # 80 MB
+    status, _, body = ask(house, worker, logprobs=True, top_logprobs=20)
+    assert status == 500 and "stream it" in body["message"], status
+    worker.reset(lambda start, index: wide(worker, 1, 2))
+    status, _, body = ask(house, worker, logprobs=True, top_logprobs=20)
+    assert status == 200 and [len(t["top_logprobs"]) for t in body["choices"][0]["logprobs"]["content"]] == [20, 20]
+
+
+def test_streamed_log_probabilities_that_do_not_fit_end_the_stream(house, worker):
+    def script(start, index):
+        yield next(wide(worker, 1, 1))
+        yield from wide(worker, 1, 60)
+
+    worker.reset(script)
+    status, _, text = ask(house, worker, logprobs=True, top_logprobs=20, stream=True)
+    assert status == 200 and '"finish_reason":"error"' in text and '"finish_reason":"stop"' not in text
+
+
+def test_a_clients_own_mistake_is_no_warning(house, worker):
+    def script(start, index):
+        raise Refusal(grpc.StatusCode.INVALID_ARGUMENT, "a setting is out of range")
+        yield
+
+    worker.reset(script)
+    assert ask(house, worker)[0] == 400
+    line = until(lambda: next((line for line in house.log("gateway").splitlines() if "a setting is out of range" in line), None), "it is in the log")
+    assert '"level":"info"' in line and "a worker refused a request" in line
+
+
+# ---- another process under the same id ----
+
+
+def test_a_worker_started_anew_with_another_model_is_noticed(house, worker):
+    worker.reset(lambda start, index: worker.text("ok", [-1]))
+    try:
+        worker.announce(started_at=1, name="ma")
+        until(lambda: house.chat(model="ma")[0] == 200, "ma is served")
+        worker.announce(started_at=2, name="mb")
+        until(lambda: house.chat(model="mb")[0] == 200, "mb is served")
+        status, _, body = house.chat(model="ma")
+        assert status == 503 and "ma" in body["message"], body
+        assert {start.model for start in worker.starts} == {"ma", "mb"}
+    finally:
+        worker.announce()
+        until(lambda: ask(house, worker)[0] == 200, "it is itself again")
+
+
+def test_a_worker_refuses_a_model_that_it_does_not_serve(house, worker):
+    start = worker.pb.Start(model="another", messages=[worker.pb.ConversationMessage(content=b"Hi", role=1)])
+    with grpc.insecure_channel(f"127.0.0.1:{house.ports['worker']}") as channel:
+        with pytest.raises(grpc.RpcError) as caught:
+            next(worker.code.WorkerServiceStub(channel).Generate(iter([worker.pb.GenerateCommand(start=start)])))
+    assert caught.value.code() == grpc.StatusCode.NOT_FOUND
+
+
+# ---- capabilities ----
+
+
+def test_a_model_that_cannot_chat_is_not_asked_to(house, worker):
+    worker.reset(lambda start, index: worker.text("ok", [-1]))
+    try:
+        worker.announce(started_at=3, capabilities=["completion_fim"])
+        card = until(lambda: next((m for m in house.send("GET", "/v1/models")[2]["data"] if m["id"] == worker.MODEL and m["capabilities"]["completion_fim"]), None), "the gateway knows")
+        assert not card["capabilities"]["completion_chat"]
+        status, _, body = ask(house, worker)
+        assert (status, body["type"], body["param"]) == (400, "invalid_model", "model") and worker.starts == [], body
+    finally:
+        worker.announce()
+        until(lambda: ask(house, worker)[0] == 200, "it chats again")

@@ -169,7 +169,7 @@ static void test_prompt_is_appended_or_nothing_is(void **state) {
         ids.count = 0;
         check_ok(token_list_append(&ids, 7));
         enum status status = chat_layout_render(layout, messages, 1, &ids, NULL);
-        assert_int_equal(status, maximum < whole.count ? STATUS_RESOURCE_EXHAUSTED : STATUS_OK);
+        assert_int_equal(status, maximum < whole.count ? STATUS_OUT_OF_RANGE : STATUS_OK);
         assert_int_equal(ids.count, maximum < whole.count ? 1 : 1 + whole.count);
         assert_int_equal(ids.ids[0], 7);
     }

@@ -219,6 +219,130 @@ static void test_unused_tokens_come_back_once(void **state) {
     assert_int_equal(reserve(client, &request).outcome, LIMITS_ADMITTED);
 }
 
+/* --- in two steps ------------------------------------------------------------------------------------------------ */
+
+static void test_second_step_takes_tokens_and_no_second_request(void **state) {
+    struct redis_client *client = ((struct redis_fixture *)*state)->client;
+    make_key(client, KEY, "");
+    struct limits_request request = request_of(1, 1000, 0);
+    request.key_and_model = (struct limits_bounds){1, 800};
+    request.tokens_ahead = 2;
+    request.test_time_ms = START_MS;
+    struct limits_result first = reserve(client, &request);
+    assert_int_equal(first.outcome, LIMITS_ADMITTED);
+    assert_int_equal(first.requests.remaining, 0);
+    assert_int_equal(first.tokens.remaining, 800); /* looked at, not taken */
+    assert_int_equal(reserve(client, &request).denied_by, LIMITS_KEY_REQUESTS);
+    request.taken = &first.reservation;
+    request.tokens = 700;
+    request.tokens_ahead = 0;
+    request.test_time_ms = START_MS + 2000;
+    struct limits_result second = reserve(client, &request);
+    assert_int_equal(second.outcome, LIMITS_ADMITTED);
+    assert_string_equal(second.reservation.id, first.reservation.id);
+    assert_int_equal(second.tokens_taken, 700);
+    assert_int_equal(second.requests.remaining, 0);
+    assert_int_equal(second.tokens.remaining, 100);
+    assert_int_equal(settle(client, &second.reservation, 300), 1);
+    /* The request leaves a minute after its own second, the tokens after theirs. */
+    request.taken = NULL;
+    request.tokens = 501;
+    request.test_time_ms = START_MS + 61000;
+    struct limits_result later = reserve(client, &request);
+    assert_int_equal(later.outcome, LIMITS_DENIED);
+    assert_int_equal(later.denied_by, LIMITS_MODEL_TOKENS);
+    request.tokens = 500;
+    assert_int_equal(reserve(client, &request).outcome, LIMITS_ADMITTED);
+}
+
+static void test_denied_second_step_gives_the_request_back(void **state) {
+    struct redis_client *client = ((struct redis_fixture *)*state)->client;
+    make_key(client, KEY, "");
+    static const int64_t tokens[] = {900, 1001}; /* not now, and never */
+    static const enum limits_outcome outcomes[] = {LIMITS_DENIED, LIMITS_NEVER_FITS};
+    struct limits_request request = request_of(3, 1000, 200);
+    request.key_and_model = (struct limits_bounds){2, LIMITS_ABSENT};
+    request.test_time_ms = START_MS;
+    assert_int_equal(reserve(client, &request).outcome, LIMITS_ADMITTED);
+    for (int i = 0; i < 2; i++) {
+        request.taken = NULL;
+        request.tokens = 0;
+        request.test_time_ms = START_MS + 1000 + 1000 * i;
+        struct limits_result first = reserve(client, &request);
+        assert_int_equal(first.outcome, LIMITS_ADMITTED);
+        assert_int_equal(first.requests.remaining, 0);
+        request.taken = &first.reservation;
+        request.tokens = tokens[i];
+        request.test_time_ms += 5000;
+        struct limits_result second = reserve(client, &request);
+        assert_int_equal(second.outcome, outcomes[i]);
+        assert_int_equal(second.requests.remaining, 1);
+        assert_int_equal(second.tokens.remaining, 800);
+        assert_int_equal(settle(client, &first.reservation, 0), 0); /* nothing is left to settle */
+    }
+    request.taken = NULL;
+    request.tokens = 800;
+    assert_int_equal(reserve(client, &request).outcome, LIMITS_ADMITTED);
+    request.tokens = 0;
+    assert_int_equal(reserve(client, &request).denied_by, LIMITS_MODEL_REQUESTS);
+}
+
+static void test_request_given_back_after_it_left_the_window_counts_once(void **state) {
+    struct redis_client *client = ((struct redis_fixture *)*state)->client;
+    make_key(client, KEY, "");
+    struct limits_request request = request_of(1, 1000, 0);
+    request.test_time_ms = START_MS;
+    struct limits_result first = reserve(client, &request), other;
+    request.test_time_ms = START_MS + 61000;
+    other = reserve(client, &request);
+    assert_int_equal(other.outcome, LIMITS_ADMITTED);
+    request.taken = &first.reservation;
+    request.tokens = 1001;
+    assert_int_equal(reserve(client, &request).outcome, LIMITS_NEVER_FITS);
+    request.taken = NULL;
+    request.tokens = 0;
+    assert_int_equal(reserve(client, &request).outcome, LIMITS_DENIED); /* the other's is still there */
+}
+
+static void test_optional_tokens_are_what_remains(void **state) {
+    struct redis_client *client = ((struct redis_fixture *)*state)->client;
+    make_key(client, KEY, "");
+    struct limits_request request = request_of(LIMITS_ABSENT, 1000, 5000);
+    request.key_and_model = (struct limits_bounds){LIMITS_ABSENT, 900};
+    request.tokens_optional = 4900;
+    struct limits_result first = reserve(client, &request);
+    assert_int_equal(first.outcome, LIMITS_ADMITTED);
+    assert_int_equal(first.tokens_taken, 900);
+    assert_int_equal(first.tokens.remaining, 0);
+    assert_int_equal(settle(client, &first.reservation, 750), 1);
+    struct limits_result second = reserve(client, &request);
+    assert_int_equal(second.outcome, LIMITS_ADMITTED);
+    assert_int_equal(second.tokens_taken, 150);
+    assert_int_equal(settle(client, &second.reservation, 51), 1);
+    struct limits_result third = reserve(client, &request); /* 99 remain of the 100 that must be there */
+    assert_int_equal(third.outcome, LIMITS_DENIED);
+    assert_int_equal(third.tokens.remaining, 99);
+    assert_int_equal(third.tokens_taken, 0);
+    request.model = "other";
+    request.key = request.key_and_model = UNLIMITED;
+    assert_int_equal(reserve(client, &request).tokens_taken, 5000);
+}
+
+static void test_exhausted_tokens_deny_the_first_step(void **state) {
+    struct redis_client *client = ((struct redis_fixture *)*state)->client;
+    make_key(client, KEY, "");
+    struct limits_request request = request_of(5, 100, 99);
+    assert_int_equal(reserve(client, &request).outcome, LIMITS_ADMITTED);
+    request.tokens = 0;
+    request.tokens_ahead = 2;
+    struct limits_result result = reserve(client, &request);
+    assert_int_equal(result.outcome, LIMITS_DENIED);
+    assert_int_equal(result.denied_by, LIMITS_KEY_TOKENS);
+    assert_int_equal(result.requests.remaining, 4);
+    request.tokens_ahead = 101;
+    assert_int_equal(reserve(client, &request).outcome, LIMITS_NEVER_FITS);
+}
+
 static void test_use_above_the_reservation_is_charged(void **state) {
     struct redis_client *client = ((struct redis_fixture *)*state)->client;
     make_key(client, KEY, "");
@@ -461,6 +585,11 @@ int main(void) {
         REDIS_TEST(test_zero_and_too_small_limits_never_fit),
         REDIS_TEST(test_buckets_are_all_or_nothing),
         REDIS_TEST(test_unused_tokens_come_back_once),
+        REDIS_TEST(test_second_step_takes_tokens_and_no_second_request),
+        REDIS_TEST(test_denied_second_step_gives_the_request_back),
+        REDIS_TEST(test_request_given_back_after_it_left_the_window_counts_once),
+        REDIS_TEST(test_optional_tokens_are_what_remains),
+        REDIS_TEST(test_exhausted_tokens_deny_the_first_step),
         REDIS_TEST(test_use_above_the_reservation_is_charged),
         REDIS_TEST(test_settling_after_the_window_gives_nothing_back),
         REDIS_TEST(test_unsettled_reservation_leaves_by_itself),

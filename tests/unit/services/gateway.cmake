@@ -1,0 +1,6 @@
+# The gateway's parts that can be asked alone; the tests stand in for Redis, gRPC and the clock.
+set(gateway ${PROJECT_SOURCE_DIR}/services/gateway)
+bora_test(NAME services/gateway_workers SOURCES gateway_workers_test.c ${gateway}/workers.c
+  DEPENDS rpc_transcode proto base LINK -Wl,--wrap=clock_system)
+bora_test(NAME services/gateway_authenticate SOURCES gateway_authenticate_test.c ${gateway}/authenticate.c
+  DEPENDS rpc_transcode proto base LINK PkgConfig::crypto -Wl,--wrap=clock_system)
