@@ -1,12 +1,14 @@
 # Copyright Bora contributors
 # SPDX-License-Identifier: Apache-2.0
 """What somebody new meets: the lines that `up` prints work as they stand, mistakes stop nothing, and every state says what to do."""
+import json
 import os
 import re
 import shlex
 import subprocess
 import sys
 
+import openai
 import pytest
 
 from conftest import ROOT, free_ports, until
@@ -148,3 +150,43 @@ def test_reader_that_leaves_is_no_traceback(house):
 def test_unknown_command_points_at_the_help():
     done = subprocess.run(["bash", str(ROOT / "dev"), "frob"], capture_output=True, text=True, timeout=60)
     assert done.returncode == 2 and done.stderr == "dev: unknown command 'frob'; ./dev help lists them\n"
+
+
+@pytest.mark.parametrize("change, status, says", [({"extra_body": {"min_tokens": 4}}, 422, "body.min_tokens: Extra inputs"), ({"temperature": 5}, 422, "body.temperature: "), ({"messages": []}, 422, "body.messages: ")])
+def test_openai_client_shows_why(house, change, status, says):
+    client = openai.OpenAI(base_url=house.base + "/v1", api_key=house.key, max_retries=0)
+    with pytest.raises(openai.APIStatusError) as caught:
+        client.chat.completions.create(**{"model": house.model, "messages": [{"role": "user", "content": "a"}], **change})
+    assert caught.value.status_code == status and says in caught.value.response.json()["message"] and says in str(caught.value)
+
+
+def test_openai_client_shows_that_the_key_is_wrong(house):
+    with pytest.raises(openai.AuthenticationError) as caught:
+        openai.OpenAI(base_url=house.base + "/v1", api_key="bora_wrong", max_retries=0).models.list()
+    assert "Unauthorized" in str(caught.value)
+
+
+def refusal_logged(house, headers):
+    def found():
+        return next((event for event in map(json.loads, house.log("gateway").splitlines()) if event.get("request_id") == headers["x-request-id"]), None)
+
+    return until(found, "the request is in the gateway's log")
+
+
+@pytest.mark.parametrize("fields, reason", [({"temperature": 5}, "body.temperature: less_than_equal"), ({"min_tokens": 4}, "body.min_tokens: extra_forbidden"), ({"model": "gpt"}, "Invalid model: gpt")])
+def test_log_says_why_a_request_was_refused(house, fields, reason):
+    assert refusal_logged(house, house.chat(**fields)[1])["reason"] == reason
+
+
+@pytest.mark.parametrize("fields, reason", [({"secret" * 50: "confidential"}, "body." + ("secret" * 50)[:59] + ": extra_forbidden"),
+                                            ({"messages": [{"role": "confidential", "content": "confidential"}]}, "body.messages.0: union_tag_invalid")])
+def test_log_keeps_little_of_what_the_client_wrote(house, fields, reason):
+    event = refusal_logged(house, house.chat(**fields)[1])
+    assert event["reason"] == reason and "confidential" not in json.dumps(event)
+
+
+def test_healthy_start_warns_of_nothing(house):
+    house.down()
+    logs = {name: len(house.log(name)) for name in ("keys", "worker", "gateway")}
+    house.up()
+    assert not [line for name, length in logs.items() for line in house.log(name)[length:].splitlines() if '"level":"warn"' in line or "\\n" in line]
