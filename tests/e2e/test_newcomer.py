@@ -190,3 +190,12 @@ def test_healthy_start_warns_of_nothing(house):
     logs = {name: len(house.log(name)) for name in ("keys", "worker", "gateway")}
     house.up()
     assert not [line for name, length in logs.items() for line in house.log(name)[length:].splitlines() if '"level":"warn"' in line or "\\n" in line]
+
+
+def test_readme_makes_a_key(house):
+    """The curl lines of the README, for this house's port and folder."""
+    text = (ROOT / "README.md").read_text()
+    line = re.search(r"^    (curl .*\\\n.*)$", text, re.MULTILINE).group(1)
+    done = run_line(line.replace("127.0.0.1:8080", f"127.0.0.1:{house.ports['http']}").replace(".bora/", f"{house.state}/"))
+    assert done.returncode == 0, done
+    assert house.chat(key=json.loads(done.stdout)["key"])[1]["x-ratelimit-limit-tokens-minute"] == "20000"
