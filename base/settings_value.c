@@ -50,7 +50,7 @@ static bool parse_duration(const char *text, int64_t *out_ns) {
     return parse_with_unit(text, duration_units, out_ns);
 }
 
-#define A_DURATION "a duration such as 250ms, 5s, 2m or 1h"
+#define A_DURATION "a duration such as 250ms, 5s, 2m, 1h or 30d"
 #define A_SIZE "a size such as 4096, 64k, 8m or 2g"
 
 enum status settings_parse_duration(const char *text, int64_t *out_ns, struct error *err) {

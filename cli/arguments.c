@@ -44,6 +44,10 @@ static const struct argument *find(const struct argument *table, const char *nam
     return NULL;
 }
 
+static bool is_digits(const char *text) {
+    return text[0] != 0 && text[strspn(text, "0123456789")] == 0;
+}
+
 static int store(const struct command_usage *usage, const struct argument *argument, const char *value) {
     struct argument_integer *integer = argument->target;
     struct argument_number *number = argument->target;
@@ -55,7 +59,8 @@ static int store(const struct command_usage *usage, const struct argument *argum
         break;
     case ARGUMENT_INTEGER:
         if (!text_to_i64(value, &integer->value))
-            return usage_error(usage, "--%s: '%.64s' is not a whole number", argument->name, value);
+            return usage_error(usage, "--%s: '%.64s' is %s", argument->name, value,
+                               is_digits(value + (value[0] == '-')) ? "out of range" : "not a whole number");
         integer->given = true;
         break;
     case ARGUMENT_NUMBER:

@@ -6,6 +6,7 @@
 #include "cli/commands.h"
 #include "cli/connection.h"
 #include "cli/print.h"
+#include "cli/served.h"
 #include "rpc/transcode.h"
 
 #include <inttypes.h>
@@ -103,6 +104,7 @@ struct answer {
     pthread_mutex_t mutex;
     pthread_cond_t changed;
     bool done;
+    bool model_missing; /* perhaps */
     int exit;
 };
 
@@ -132,9 +134,11 @@ static void on_message(struct rpc_client_call *call, void *context, struct bytes
             for (size_t i = 0; i < chunk->n_choices; i++) print_choice(answer, chunk->choices[i]);
         fflush(stdout);
         if (answer->usage && chunk->usage != NULL) {
-            fprintf(stderr, "%s%" PRId64 " prompt tokens, %" PRId64 " answered\n", answer->line_open ? "\n" : "",
-                    chunk->usage->prompt_tokens, chunk->usage->completion_tokens);
+            if (answer->line_open && !answer->json) printf("\n");
+            fflush(stdout);
             answer->line_open = false;
+            fprintf(stderr, "%" PRId64 " prompt tokens, %" PRId64 " answered\n", chunk->usage->prompt_tokens,
+                    chunk->usage->completion_tokens);
         }
     }
     if (ferror(stdout))
@@ -150,13 +154,42 @@ static void on_finished(struct rpc_client_call *call, void *context, const struc
     if (answer->line_open && !answer->json) printf("\n");
     fflush(stdout);
     if (result->status != STATUS_OK)
-        connection_explain(answer->connection, result);
+        answer->model_missing = connection_explain(answer->connection, result);
     else if (answer->cut && !answer->json)
         fprintf(stderr, "bora: the answer was cut: --max-tokens or the model's context is used up\n");
     answer->exit = result->status == STATUS_OK && !ferror(stdout) ? EXIT_OK : EXIT_FAILED;
     answer->done = true;
     pthread_cond_signal(&answer->changed);
     pthread_mutex_unlock(&answer->mutex);
+}
+
+/** After a refusal, when it helps: what could be asked instead. */
+static void print_served(struct connection *connection) {
+    const Bora__V1__ModelList *list = NULL;
+    connection->quiet = true;
+    if (served_fetch(connection, &list) != GO_ON) return;
+    fputs("  served now: ", stderr);
+    served_print_names(stderr, list);
+    fputs("\n", stderr);
+}
+
+/** Without --model: the only one there is. */
+static int choose_model(struct connection *connection, const char **out) {
+    const Bora__V1__ModelList *list = NULL;
+    int result = served_fetch(connection, &list);
+    if (result != GO_ON) return result;
+    if (list->n_data == 1) {
+        *out = list->data[0]->id;
+        return GO_ON;
+    }
+    if (list->n_data == 0) {
+        fputs("bora: no model is served right now\n", stderr);
+    } else {
+        fputs("bora: choose one with --model: ", stderr);
+        served_print_names(stderr, list);
+        fputs("\n", stderr);
+    }
+    return EXIT_FAILED;
 }
 
 static int stream(struct connection *connection, struct bytes_view request, bool json, bool show_usage) {
@@ -192,16 +225,17 @@ static int stream(struct connection *connection, struct bytes_view request, bool
     pthread_mutex_unlock(&answer.mutex);
     rpc_client_call_unref(call);
     arena_deinit(&answer.arena);
+    if (answer.model_missing) print_served(connection);
     return answer.exit;
 }
 
 int command_chat(int argc, char **argv) {
     struct connection_options options = {0};
-    struct chat_options own = {.model = "small"};
+    struct chat_options own = {0};
     struct argument common[CONNECTION_ARGUMENTS];
     connection_arguments(&options, common);
     const struct argument table[] = {
-        {ARGUMENT_TEXT, "model", "NAME", "model, alias or tier (small)", &own.model},
+        {ARGUMENT_TEXT, "model", "NAME", "model, alias or tier (default: the only one that is served)", &own.model},
         {ARGUMENT_TEXT, "system", "TEXT", "instructions for the whole conversation", &own.system},
         {ARGUMENT_INTEGER, "max-tokens", "N", "longest answer", &own.max_tokens},
         {ARGUMENT_NUMBER, "temperature", "X", "0: always the likeliest token; higher: more varied", &own.temperature},
@@ -223,13 +257,14 @@ int command_chat(int argc, char **argv) {
     }
     struct connection connection;
     if (result == GO_ON) result = connection_open(&options, CREDENTIAL_API_KEY, &connection);
-    if (result == GO_ON) {
-        if (pack_request(&own, question, &request) == STATUS_OK)
-            result = stream(&connection, bytes_view(&request), options.json, own.usage);
-        else
-            fprintf(stderr, "bora: the question is too long\n"), result = EXIT_FAILED;
-        connection_close(&connection);
+    bool opened = result == GO_ON;
+    if (result == GO_ON && own.model == NULL) result = choose_model(&connection, &own.model);
+    if (result == GO_ON && pack_request(&own, question, &request) != STATUS_OK) {
+        fprintf(stderr, "bora: the question is too long\n");
+        result = EXIT_FAILED;
     }
+    if (result == GO_ON) result = stream(&connection, bytes_view(&request), options.json, own.usage);
+    if (opened) connection_close(&connection);
     bytes_deinit(&input);
     bytes_deinit(&request);
     return result;

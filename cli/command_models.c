@@ -1,9 +1,9 @@
 /* Copyright Bora contributors
  * SPDX-License-Identifier: Apache-2.0 */
-#include "bora/v1/models.pb-c.h"
 #include "cli/commands.h"
 #include "cli/connection.h"
 #include "cli/print.h"
+#include "cli/served.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -37,14 +37,12 @@ int command_models(int argc, char **argv) {
     if (result != GO_ON) return result;
     struct connection connection;
     if ((result = connection_open(&options, CREDENTIAL_API_KEY, &connection)) != GO_ON) return result;
-    Bora__V1__ListModelsRequest request = BORA__V1__LIST_MODELS_REQUEST__INIT;
-    ProtobufCMessage *reply = NULL;
-    result = connection_call(&connection, "/bora.v1.ModelService/ListModels", &request.base,
-                             &bora__v1__model_list__descriptor, &reply);
+    const Bora__V1__ModelList *list = NULL;
+    result = served_fetch(&connection, &list);
     if (result == GO_ON && options.json) {
-        result = print_json(reply);
+        result = print_json(&list->base);
     } else if (result == GO_ON) {
-        print_models((const Bora__V1__ModelList *)reply);
+        print_models(list);
         result = EXIT_OK;
     }
     connection_close(&connection);

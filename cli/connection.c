@@ -73,7 +73,8 @@ int connection_open(const struct connection_options *options, enum credential cr
     arena_init(&out->arena, ARENA_BYTES);
     if (credential == CREDENTIAL_ADMIN_KEY) {
         out->authorization = authorization_of(NULL, options->admin_key_file, "BORA_ADMIN_KEY",
-                                              "no admin key: give --admin-key-file or BORA_ADMIN_KEY");
+                                              "no admin key: give --admin-key-file or BORA_ADMIN_KEY (./dev up keeps "
+                                              "it in .bora/secrets/admin-key)");
     } else {
         out->authorization = authorization_of(options->key, options->key_file, "BORA_API_KEY",
                                               "no API key: give --key-file, BORA_API_KEY or --key");
@@ -121,7 +122,7 @@ static void explain_fields(const Bora__V1__ValidationErrors *errors) {
     }
 }
 
-void connection_explain(const struct connection *connection, const struct rpc_result *result) {
+bool connection_explain(const struct connection *connection, const struct rpc_result *result) {
     struct bytes_view value;
     ProtobufCMessage *message = NULL;
     struct arena arena;
@@ -131,16 +132,23 @@ void connection_explain(const struct connection *connection, const struct rpc_re
         protobuf_unpack(&bora__v1__error_detail__descriptor, value, &arena, &message, NULL) == STATUS_OK) {
         detail = (const Bora__V1__ErrorDetail *)message;
     }
+    bool fields = detail != NULL && detail->kind_case == BORA__V1__ERROR_DETAIL__KIND_VALIDATION &&
+                  detail->validation->n_detail > 0;
     fputs("bora: ", stderr);
     if (detail == NULL && result->status == STATUS_UNAVAILABLE)
         fprintf(stderr, "%s cannot be reached: ", connection->address);
-    print_clean(stderr, result->message[0] != 0 ? result->message : "the call failed");
+    print_clean(stderr, fields ? "the request is not valid" /* the sentence would say the first field twice */
+                        : result->message[0] != 0 ? result->message
+                                                  : "the call failed");
     fprintf(stderr, " (%s)\n", status_name(result->status));
-    if (detail != NULL && detail->kind_case == BORA__V1__ERROR_DETAIL__KIND_VALIDATION)
-        explain_fields(detail->validation);
+    if (fields) explain_fields(detail->validation);
     if (detail != NULL && detail->retry_after_ms > 0)
         fprintf(stderr, "  try again in %.1f s\n", (double)detail->retry_after_ms / 1000);
+    const char *type =
+        detail != NULL && detail->kind_case == BORA__V1__ERROR_DETAIL__KIND_ERROR ? detail->error->type : "";
+    bool model_missing = strcmp(type, "invalid_model") == 0 || strcmp(type, "service_unavailable") == 0;
     arena_deinit(&arena);
+    return model_missing;
 }
 
 /* --- unary calls ------------------------------------------------------------------------------------------------- */
@@ -161,7 +169,7 @@ static void on_done(void *context, const struct rpc_result *result, struct bytes
     pthread_mutex_lock(&wait->mutex);
     wait->exit = GO_ON;
     if (result->status != STATUS_OK) {
-        connection_explain(wait->connection, result);
+        if (!wait->connection->quiet) connection_explain(wait->connection, result);
         wait->exit = EXIT_FAILED;
     } else if (protobuf_unpack(wait->descriptor, reply, &wait->connection->arena, &wait->reply, &err) != STATUS_OK) {
         wait->exit = fail(err.message);

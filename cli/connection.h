@@ -29,6 +29,7 @@ struct connection {
     char *authorization;
     int64_t timeout_ns; /* 0: the command's own choice */
     const char *address;
+    bool quiet; /* calls that fail say nothing */
 };
 
 /** GO_ON, or EXIT_FAILED after a sentence on stderr. Does not wait for the connection. */
@@ -37,7 +38,8 @@ void connection_close(struct connection *connection);
 /** One request, one reply (in the connection's arena). GO_ON, or EXIT_FAILED after a sentence on stderr. */
 int connection_call(struct connection *connection, const char *path, const ProtobufCMessage *request,
                     const ProtobufCMessageDescriptor *descriptor, ProtobufCMessage **out);
-/** What went wrong, on stderr: the sentence, every field that was refused, when to try again. */
-void connection_explain(const struct connection *connection, const struct rpc_result *result);
+/** What went wrong, on stderr: the sentence, every field that was refused, when to try again. True when it may be that nobody serves the model
+ *  asked for. */
+bool connection_explain(const struct connection *connection, const struct rpc_result *result);
 
 #endif

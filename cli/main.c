@@ -19,23 +19,28 @@ static const struct {
 };
 enum { COMMANDS = sizeof commands / sizeof *commands };
 
-static void print_overview(FILE *file) {
-    fprintf(file, "Usage: bora COMMAND [options]\n\nA client of a Bora gateway. `bora COMMAND --help` tells "
-                  "more.\n\nCommands:\n");
+/** All commands, or those that begin with `word`. */
+static void print_overview(FILE *file, const char *word) {
+    fprintf(file,
+            "Usage: bora %s%sCOMMAND [options]\n\nA client of a Bora gateway. `bora %s%sCOMMAND --help` tells "
+            "more.\n\nCommands:\n",
+            word != NULL ? word : "", word != NULL ? " " : "", word != NULL ? word : "", word != NULL ? " " : "");
     for (int i = 0; i < COMMANDS; i++) {
+        if (word != NULL && strcmp(word, commands[i].word) != 0) continue;
         char left[64];
         snprintf(left, sizeof left, "%s%s%s %s", commands[i].word, commands[i].second != NULL ? " " : "",
                  commands[i].second != NULL ? commands[i].second : "", commands[i].positionals);
         fprintf(file, "  %-24s %s\n", left, commands[i].help);
     }
-    fprintf(file, "\nEnvironment: BORA_ADDRESS, BORA_API_KEY, BORA_ADMIN_KEY.\nExit status: 0 done, 1 it failed, 2 it "
-                  "was called wrongly.\n");
+    fprintf(file,
+            "\nEnvironment: BORA_ADDRESS, the gateway's gRPC address (127.0.0.1:8081); BORA_API_KEY; BORA_ADMIN_KEY."
+            "\nExit status: 0 done, 1 it failed, 2 it was called wrongly.\n");
 }
 
 int main(int argc, char **argv) {
     const char *word = argc > 1 ? argv[1] : NULL, *second = argc > 2 ? argv[2] : NULL;
     if (word != NULL && (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0 || strcmp(word, "help") == 0)) {
-        print_overview(stdout);
+        print_overview(stdout, NULL);
         return EXIT_OK;
     }
     if (word != NULL && strcmp(word, "--version") == 0) {
@@ -50,15 +55,17 @@ int main(int argc, char **argv) {
         if (second != NULL && strcmp(commands[i].second, second) == 0) return commands[i].run(argc - 3, argv + 3);
     }
     if (known && second != NULL && (strcmp(second, "--help") == 0 || strcmp(second, "-h") == 0)) {
-        print_overview(stdout);
+        print_overview(stdout, word);
         return EXIT_OK;
     }
     if (known && second != NULL)
         fprintf(stderr, "bora: unknown command '%.64s %.64s'\n\n", word, second);
     else if (known)
         fprintf(stderr, "bora: '%.64s' needs one more word\n\n", word);
+    else if (word != NULL && word[0] == '-')
+        fprintf(stderr, "bora: options come behind the command: '%.64s'\n\n", word);
     else if (word != NULL)
         fprintf(stderr, "bora: unknown command '%.64s'\n\n", word);
-    print_overview(stderr);
+    print_overview(stderr, known ? word : NULL);
     return EXIT_USAGE;
 }

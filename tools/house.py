@@ -13,6 +13,7 @@ import json
 import os
 import re
 import secrets
+import shlex
 import shutil
 import signal
 import socket
@@ -23,13 +24,14 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-from house_models import MODELS_FILE, ROOT, SMALL_MODEL, Failure, check_memory, check_model, check_room, fetch_model, find_section, models, say, section_for_file
+from house_models import MODELS_FILE, ROOT, SMALL_MODEL, Failure, check_memory, check_model, check_models_file, check_room, fetch_model, find_section, models, say, section_for_file, section_of_file
 
 STATE = Path(os.environ.get("BORA_STATE", ROOT / ".bora")).absolute()
 BIN = Path(os.environ.get("BORA_BUILD_DIR", ROOT / "build/release")) / "bin"
 NAMES = ["redis", "keys", "worker", "gateway"]  # in the order in which they start
 PORTS = {"http": 8080, "grpc": 8081, "keys": 7010, "worker": 7011, "redis": 7379, "keys_metrics": 7020, "worker_metrics": 7021}
 QUESTION = "What is the capital of France? Answer in one sentence."
+DEMO_LIMITS = {"requests_per_minute": 600, "tokens_per_minute": 1000000}
 START_SECONDS = 60
 
 
@@ -78,8 +80,11 @@ def stop(name, grace_s=35):
         pid_file(name).unlink(missing_ok=True)
         return False
     os.kill(pid, signal.SIGTERM)
-    until = time.monotonic() + grace_s
-    while running_pid(name) == pid and time.monotonic() < until:
+    began, told = time.monotonic(), False
+    while running_pid(name) == pid and time.monotonic() < began + grace_s:
+        if not told and time.monotonic() > began + 1:
+            say(f"{name} may take up to {grace_s} s for what it is answering")
+            told = True
         with contextlib.suppress(ChildProcessError):
             os.waitpid(pid, os.WNOHANG)
         time.sleep(0.02)
@@ -158,14 +163,15 @@ def port_is_free(port):
     return True
 
 
-OWNERS = {"http": "gateway", "grpc": "gateway", "keys": "keys", "keys_metrics": "keys", "worker": "worker", "worker_metrics": "worker", "redis": "redis"}
+# Who is told of a port when it starts; the first listens on it. Workers tell gateways theirs by Redis.
+USERS = {"http": ["gateway"], "grpc": ["gateway"], "keys": ["keys", "gateway"], "keys_metrics": ["keys"], "worker": ["worker"], "worker_metrics": ["worker"], "redis": NAMES}
 
 
 def check_ports(ports, before):
     """Before anything is stopped: every port is ours already, or free."""
     if len(set(ports.values())) != len(ports):
         raise Failure(f"two of the ports are the same: {', '.join(f'{k} {v}' for k, v in ports.items())}")
-    ours = {port for name, port in before.items() if running_pid(OWNERS[name]) is not None}
+    ours = {port for name, port in before.items() if running_pid(USERS[name][0]) is not None}
     for name, port in ports.items():
         if port not in ours and not port_is_free(port):
             flag = f"--{name}-port" if "_" not in name else f"--{name.split('_')[0]}-metrics-port"
@@ -235,7 +241,7 @@ def demo_key(ports):
         with contextlib.suppress(OSError), urllib.request.urlopen(request, timeout=10):
             return path, path.read_text().strip()
     admin = secret_file("admin-key", "bora_admin_").read_text().strip()
-    body = json.dumps({"name": "demo", "tenant": "demo", "limits": {"requests_per_minute": 600, "tokens_per_minute": 1000000}}).encode()
+    body = json.dumps({"name": "demo", "tenant": "demo", "limits": DEMO_LIMITS}).encode()
     request = urllib.request.Request(f"http://127.0.0.1:{ports['http']}/v1/admin/api-keys", data=body, headers={"Authorization": f"Bearer {admin}", "Content-Type": "application/json"})
     try:
         with urllib.request.urlopen(request, timeout=10) as answer:
@@ -248,41 +254,57 @@ def demo_key(ports):
 
 
 def ask(ports, key, model):
-    body = json.dumps({"model": model, "messages": [{"role": "user", "content": QUESTION}], "stream": True, "max_tokens": 80, "temperature": 0}).encode()
+    body = json.dumps({"model": model, "messages": [{"role": "user", "content": QUESTION}], "stream": True, "stream_options": {"include_usage": True}, "max_tokens": 80, "temperature": 0}).encode()
     request = urllib.request.Request(f"http://127.0.0.1:{ports['http']}/v1/chat/completions", data=body, headers={"Authorization": f"Bearer {key}", "Content-Type": "application/json"})
     print(f"\n    > {QUESTION}\n    ", end="", flush=True)
+    usage = {}
     try:
         with urllib.request.urlopen(request, timeout=120) as answer:
+            limits = [int(answer.headers.get(f"x-ratelimit-limit-{what}-minute", 0)) for what in ("req", "tokens")]
             for line in answer:
                 if not line.startswith(b"data: ") or line.startswith(b"data: [DONE]"):
                     continue
-                for choice in json.loads(line[6:])["choices"]:
+                chunk = json.loads(line[6:])
+                usage = chunk.get("usage") or usage
+                for choice in chunk["choices"]:
                     print(choice["delta"].get("content", ""), end="", flush=True)
     except urllib.error.HTTPError as error:
         raise Failure(f"the question was refused ({error.code}): {error.read().decode(errors='replace')}") from error
-    print("\n")
+    counted = f"1 request of {limits[0]:,} and {usage.get('total_tokens', 0)} tokens of {limits[1]:,} a minute"
+    print(f"\n\n    counted against the key: {counted} ({usage.get('prompt_tokens', 0)} tokens read, {usage.get('completion_tokens', 0)} answered)\n")
+
+
+def shown(path):
+    """As the person at the terminal would write it, fit for a shell."""
+    with contextlib.suppress(ValueError):
+        path = Path(path).relative_to(os.environ.get("BORA_CALLER_FOLDER", "/nowhere"))
+    return shlex.quote(str(path))
 
 
 def print_addresses(ports, key, key_path, model):
-    origin = f"http://127.0.0.1:{ports['http']}"
+    origin, grpc, program, python = f"http://127.0.0.1:{ports['http']}", f"127.0.0.1:{ports['grpc']}", shown(BIN / "bora"), shown(STATE / "venv/bin/python")
     base = f"{origin}/v1"
-    question = json.dumps({"model": model, "stream": True, "messages": [{"role": "user", "content": "Hello!"}]})
+    question = json.dumps({"model": model, "stream": True, "temperature": 0, "messages": [{"role": "user", "content": QUESTION}]})
+    asking = f'model="{model}", temperature=0, messages=[{{"role": "user", "content": "{QUESTION}"}}]'
     others = [name for name in models().sections() if name != model]
     print(f"""
     HTTP   {base}
-    gRPC   127.0.0.1:{ports['grpc']}
+    gRPC   {grpc}
     model  {model}{f"      (models.ini also describes {', '.join(others)}: ./dev up --model NAME)" if others else ""}
-    key    {key}      (kept in {key_path})
+    key    {key}      (kept in {shown(key_path)}; {DEMO_LIMITS['requests_per_minute']:,} requests and {DEMO_LIMITS['tokens_per_minute']:,} tokens a minute)
 
-    curl -N {base}/chat/completions -H "Authorization: Bearer {key}" -H "Content-Type: application/json" -d '{question}'
+    curl -i -N {base}/chat/completions -H "Authorization: Bearer {key}" -H "Content-Type: application/json" -d '{question}'
 
-    # pip install openai
-    python3 -c 'from openai import OpenAI; print(OpenAI(base_url="{base}", api_key="{key}").chat.completions.create(model="{model}", messages=[{{"role": "user", "content": "Hello!"}}]).choices[0].message.content)'
+    # the public clients, once; then each (the address for mistralai has no /v1)
+    python3 -m venv {shown(STATE / "venv")} && {shown(STATE / "venv/bin/pip")} install openai mistralai
+    {python} -c 'from openai import OpenAI; print(OpenAI(base_url="{base}", api_key="{key}").chat.completions.create({asking}).choices[0].message.content)'
+    {python} -c 'from mistralai.client import Mistral; print(Mistral(server_url="{origin}", api_key="{key}").chat.complete({asking}).choices[0].message.content)'
 
-    # pip install mistralai (its address has no /v1)
-    python3 -c 'from mistralai.client import Mistral; print(Mistral(server_url="{origin}", api_key="{key}").chat.complete(model="{model}", messages=[{{"role": "user", "content": "Hello!"}}]).choices[0].message.content)'
+    # the program of this house
+    BORA_ADDRESS={grpc} BORA_API_KEY={key} {program} chat --model {model} --temperature 0 '{QUESTION}'
 
-    BORA_ADDRESS=127.0.0.1:{ports['grpc']} BORA_API_KEY={key} {BIN / "bora"} chat 'Hello!'
+    # a key of your own, with limits of its own
+    {program} key create --address {grpc} --admin-key-file {shown(STATE / "secrets/admin-key")} --name me --requests-per-minute 60 --tokens-per-minute 100000
 
     ./dev status     ./dev logs gateway     ./dev down""")
 
@@ -303,14 +325,22 @@ def chosen_model(options, before):
     if section is not None:
         return section.name, None
     file = Path(os.environ.get("BORA_CALLER_FOLDER", "."), Path(wanted).expanduser()).resolve()
+    if file.is_dir():
+        raise Failure(f"--model {wanted}: {file} is a folder; a GGUF file is wanted")
     if not file.is_file():
         raise Failure(f"--model {wanted}: there is no file {file}, and models.ini describes only {', '.join(models().sections())}")
+    section = section_of_file(file)
+    if section is not None:  # with its aliases, temperature and so on
+        say(f"{file.name} is the model {section.name} of models.ini")
+        return section.name, None
     return None, file
 
 
 def chosen_config(options, before):
     """What was asked for now, over what the house was started with before."""
     ports = {**PORTS, **before.get("ports", {})}
+    if options.port_base is not None:
+        ports = {name: options.port_base + i for i, name in enumerate(PORTS)}
     for name in PORTS:
         value = getattr(options, f"{name}_port")
         if value is not None:
@@ -320,13 +350,18 @@ def chosen_config(options, before):
             "model_file": str(file) if file else None, "threads": options.threads if options.threads is not None else before.get("threads")}
 
 
-def stop_what_changed(before, config):
-    """A running process whose settings are no longer the wanted ones is started anew."""
-    names = []
-    if before and before.get("ports") != config["ports"]:
-        names = NAMES
-    elif before and any(before.get(k) != config[k] for k in ("section", "section_text", "model_file", "threads")):
-        names = ["worker"]
+def what_changed(before, config):
+    """The processes whose settings are no longer the wanted ones, in the order in which they start."""
+    if not before:
+        return []
+    ports = {**PORTS, **before.get("ports", {})}
+    names = {name for port in PORTS if ports[port] != config["ports"][port] for name in USERS[port]}
+    if any(before.get(k) != config[k] for k in ("section", "section_text", "model_file", "threads")):
+        names.add("worker")
+    return [name for name in NAMES if name in names]
+
+
+def stop_what_changed(names):
     names = [name for name in names if running_pid(name) is not None]
     if names:
         say(f"settings have changed: stopping {', '.join(names)}")
@@ -340,6 +375,8 @@ def write_config(config):
 
 def start_missing(config):
     ports = config["ports"]
+    if all(running_pid(name) is not None for name in NAMES):
+        say("everything runs already")
     steps = {"redis": start_redis, "keys": start_keys, "worker": lambda p: start_worker(p, config), "gateway": start_gateway}
     for name in NAMES:
         if running_pid(name) is not None:
@@ -364,6 +401,21 @@ def alone():
         yield
 
 
+def check_what_starts(before, config, changed):
+    """Adds models_file and model to `config`. Every mistake is found here, before anything is stopped."""
+    file = Path(config["model_file"]) if config["model_file"] else None
+    models_file, model = section_for_file(file, STATE) if file else (MODELS_FILE, config["section"])
+    config.update(models_file=str(models_file), model=model)
+    worker_starts = "worker" in changed or running_pid("worker") is None
+    if worker_starts:
+        check_models_file(BIN, models_file, model)
+    path = file or fetch_model(config["section"])
+    same_model = before and all(before.get(k) == config[k] for k in ("section", "section_text", "model_file"))
+    if worker_starts and not (same_model and running_pid("worker")):
+        check_memory(path)
+        check_model(BIN, path, "64" if file else find_section(model).get("context", "64"))
+
+
 def up(options):
     for program in ("bora-keys", "bora-worker", "bora-gateway", "bora-generate"):
         if not (BIN / program).exists():
@@ -375,14 +427,9 @@ def up(options):
     before = load_config()
     config = chosen_config(options, before)
     check_ports(config["ports"], {**PORTS, **before.get("ports", {})})
-    path = Path(config["model_file"]) if config["model_file"] else fetch_model(config["section"])
-    same_model = before and all(before.get(k) == config[k] for k in ("section", "section_text", "model_file"))
-    if not same_model or running_pid("worker") is None:
-        check_memory(path)
-        check_model(BIN, path)
-    stop_what_changed(before, config)
-    models_file, model = section_for_file(path, STATE) if config["model_file"] else (MODELS_FILE, config["section"])
-    config.update(models_file=str(models_file), model=model)
+    changed = what_changed(before, config)
+    check_what_starts(before, config, changed)
+    stop_what_changed(changed)
     write_config(config)
     try:
         start_missing(config)
@@ -392,9 +439,9 @@ def up(options):
             write_config({**before, "ports": config["ports"]})
         raise
     key_path, key = demo_key(config["ports"])
-    print_addresses(config["ports"], key, key_path, model)
+    print_addresses(config["ports"], key, key_path, config["model"])
     if not options.no_question:
-        ask(config["ports"], key, model)
+        ask(config["ports"], key, config["model"])
 
 
 # ---- down, status, logs ------------------------------------------------------------------------------------------------
@@ -458,7 +505,22 @@ def status(options):
             health = e["health"] if e["health"] in ("ok", "stopped") else "not ready"
             more = [f"grpc {e['grpc_address']}" if "grpc_address" in e else "", e.get("model") or "", load, e["health"] if health == "not ready" else ""]
             print(f"{e['name']:8} {health:10} pid {e['pid'] or '-':<8} {e.get('memory_mib', '-'):>6} MiB  {e.get('address', ''):22} {'  '.join(m for m in more if m)}".rstrip())
+        advice = what_to_do(entries)
+        if advice:
+            print(f"\n{advice}")
     return 0 if all(e["health"] == "ok" for e in entries) else 1
+
+
+def what_to_do(entries):
+    """A sentence for a house that is not well; None for one that is."""
+    stopped = [e["name"] for e in entries if e["pid"] is None]
+    ended = [name for name in stopped if pid_file(name).exists()]  # `down` takes that file away
+    if ended:
+        return f"ended without ./dev down: {', '.join(ended)} (why: ./dev logs {ended[0]}). Start what is missing: ./dev up"
+    if stopped:
+        return "start it: ./dev up"
+    unwell = [e["name"] for e in entries if e["health"] != "ok"]
+    return f"why: ./dev logs {unwell[0]}" if unwell else None
 
 
 def logs(options):
@@ -485,6 +547,7 @@ def parser():
     up_parser.add_argument("--threads", type=number(0, 256), metavar="N", help="compute threads of the worker; 0: all processors")
     up_parser.add_argument("--no-question", action="store_true", help="do not ask the demo question")
     up_parser.add_argument("--yes", action="store_true", help="install packages without asking")
+    up_parser.add_argument("--port-base", type=number(1, 65536 - len(PORTS)), metavar="N", help=f"{', '.join(n.replace('_', '-') for n in PORTS)} listen on N, N + 1, ...; the flags below say otherwise for one")
     for name, port in PORTS.items():
         up_parser.add_argument(f"--{name.replace('_', '-')}-port", type=number(1, 65535), metavar="N", help=f"default {port}")
     up_parser.add_argument("--parse-only", action="store_true", help=argparse.SUPPRESS)
@@ -503,7 +566,9 @@ def main():
         return 0
     try:
         with alone() if options.command in ("up", "down") else contextlib.nullcontext():
-            return {"up": up, "down": down, "status": status, "logs": logs, "fetch": lambda _: fetch_model() and None}[options.command](options) or 0
+            result = {"up": up, "down": down, "status": status, "logs": logs, "fetch": lambda _: fetch_model() and None}[options.command](options) or 0
+        sys.stdout.flush()  # where a pipe that nobody reads shows
+        return result
     except Failure as failure:
         print(f"dev: {failure}", file=sys.stderr)
         return 1

@@ -55,6 +55,15 @@ def find_section(name):
     return None
 
 
+def section_of_file(file):
+    """The section that describes this very file; None when there is none."""
+    for section in (models()[n] for n in models().sections()):
+        with contextlib.suppress(OSError, Failure):
+            if model_path(section).samefile(file):
+                return section
+    return None
+
+
 def sha256_of(path):
     digest = hashlib.sha256()
     with open(path, "rb") as file:
@@ -141,13 +150,23 @@ def fetch_model(name=SMALL_MODEL):
     return path
 
 
-def check_model(bin_folder, path):
-    """Open it as the worker will, before a worker that runs is stopped for it."""
-    done = subprocess.run([str(bin_folder / "bora-generate"), "--model-file", str(path), "--prompt", "a", "--max-tokens", "1", "--context", "64"],
-                          capture_output=True, text=True, env={k: v for k, v in os.environ.items() if not k.startswith("BORA_")})
+def run_check(command, what):
+    """Without BORA_* variables, as the house starts its processes."""
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("BORA_") or k == "BORA_CACHE"}
+    done = subprocess.run([str(word) for word in command], capture_output=True, text=True, env=environment)
     if done.returncode != 0:
         lines = done.stderr.strip().splitlines()
-        raise Failure((lines[-1] if lines else f"{path} cannot be served").removeprefix("bora-generate: "))
+        raise Failure((lines[-1] if lines else f"{what} cannot be served").removeprefix(f"{Path(command[0]).name}: "))
+
+
+def check_models_file(bin_folder, file, name):
+    """Read it as the worker will, all of it, before a worker that runs is stopped for it."""
+    run_check([bin_folder / "bora-worker", "--check", "--models-file", file, "--model", name], file)
+
+
+def check_model(bin_folder, path, context="64"):
+    """Open the weights as the worker will, likewise."""
+    run_check([bin_folder / "bora-generate", "--model-file", path, "--prompt", "a", "--max-tokens", "1", "--context", context], path)
 
 
 def check_memory(path):

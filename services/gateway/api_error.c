@@ -49,18 +49,34 @@ struct api_error api_error_unauthorized(void) {
     return api_error_make(401, STATUS_UNAUTHENTICATED, "authentication_error", NULL, "Unauthorized");
 }
 
+/** "body.messages.0.content", cut to what fits. */
+static void write_path(const struct transcode_error *error, char *out, size_t out_bytes) {
+    snprintf(out, out_bytes, "body");
+    for (size_t i = 0; i < error->path_length; i++) {
+        size_t used = strlen(out);
+        if (error->path[i].name != NULL)
+            snprintf(out + used, out_bytes - used, ".%s", error->path[i].name);
+        else
+            snprintf(out + used, out_bytes - used, ".%lld", (long long)error->path[i].index);
+    }
+}
+
+void api_error_reason(const struct api_error *error, char out[API_ERROR_REASON_BYTES]) {
+    if (error->validation == NULL) {
+        snprintf(out, API_ERROR_REASON_BYTES, "%s", error->message);
+        return;
+    }
+    char path[65];
+    write_path(&error->validation->items[0], path, sizeof path);
+    snprintf(out, API_ERROR_REASON_BYTES, "%s: %s", path, error->validation->items[0].type);
+}
+
 struct api_error api_error_validation(const struct transcode_errors *errors) {
     struct api_error error = {
         .http_status = 422, .status = STATUS_INVALID_ARGUMENT, .type = "invalid_request_error", .validation = errors};
     const struct transcode_error *first = &errors->items[0];
-    char path[128] = "body";
-    for (size_t i = 0; i < first->path_length; i++) {
-        size_t used = strlen(path);
-        if (first->path[i].name != NULL)
-            snprintf(path + used, sizeof path - used, ".%s", first->path[i].name);
-        else
-            snprintf(path + used, sizeof path - used, ".%lld", (long long)first->path[i].index);
-    }
+    char path[128];
+    write_path(first, path, sizeof path);
     snprintf(error.message, sizeof error.message, "%.127s: %.100s", path, first->message);
     return error;
 }
@@ -142,9 +158,11 @@ static enum status fill_validation(const struct transcode_errors *errors, struct
     return STATUS_OK;
 }
 
-enum status api_error_write(const struct api_error *error, const struct transcoder *transcoder, const char *request_id,
-                            struct bytes *out) {
-    if (error->http_status == 401) return bytes_append_string(out, "{\"detail\":\"Unauthorized\"}");
+enum status api_error_write(const struct api_error *error, const struct transcoder *transcoder, bool strict,
+                            const char *request_id, struct bytes *out) {
+    if (error->http_status == 401)
+        return bytes_append_string(out, strict ? "{\"detail\":\"Unauthorized\"}"
+                                               : "{\"detail\":\"Unauthorized\",\"message\":\"Unauthorized\"}");
     if (error->validation == NULL) {
         Bora__V1__ApiError message;
         fill_api_error(error, request_id, &message);
@@ -154,6 +172,10 @@ enum status api_error_write(const struct api_error *error, const struct transcod
     Bora__V1__ValidationErrors message;
     arena_init(&arena, ERROR_ARENA_BYTES);
     enum status status = fill_validation(error->validation, &arena, &message);
+    if (!strict) {
+        message._message_case = BORA__V1__VALIDATION_ERRORS___MESSAGE_MESSAGE;
+        message.message = (char *)error->message;
+    }
     if (status == STATUS_OK) status = transcode_write(transcoder, &message.base, out);
     arena_deinit(&arena);
     return status;

@@ -26,9 +26,12 @@ struct api_error api_error_unavailable(const char *format, ...) __attribute__((f
 struct api_error api_error_make(int http_status, enum status status, const char *type, const char *code,
                                 const char *format, ...) __attribute__((format(printf, 5, 6)));
 
-/** The HTTP body, appended. */
-enum status api_error_write(const struct api_error *error, const struct transcoder *transcoder, const char *request_id,
-                            struct bytes *out);
+/** The HTTP body, appended. `strict`: as Mistral's, without what the relaxed dialect adds. */
+enum status api_error_write(const struct api_error *error, const struct transcoder *transcoder, bool strict,
+                            const char *request_id, struct bytes *out);
+enum { API_ERROR_REASON_BYTES = 256 };
+/** The reason for a log: of what the client wrote at most 64 characters, the path of a field. */
+void api_error_reason(const struct api_error *error, char out[API_ERROR_REASON_BYTES]);
 /** The packed bora.v1.ErrorDetail inside google.rpc.Status, appended: what goes into grpc-status-details-bin. */
 enum status api_error_details(const struct api_error *error, const char *request_id, struct bytes *out);
 

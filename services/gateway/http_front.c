@@ -76,7 +76,7 @@ static void front_error(struct request *request, const struct api_error *error) 
         http_exchange_add_header(request->transport, "retry-after", seconds);
     }
     if (error->http_status == 401) http_exchange_add_header(request->transport, "www-authenticate", "Bearer");
-    (void)!api_error_write(error, request->gateway->transcoder, request->id, &body);
+    (void)!api_error_write(error, request->gateway->transcoder, request->gateway->dialect.strict, request->id, &body);
     http_exchange_respond(request->transport, error->http_status, json_type, bytes_view(&body));
     bytes_deinit(&body);
 }
@@ -376,5 +376,5 @@ void http_front_refused(int http_status, const char *reason, struct bytes *out, 
     random_hex_id(id, 32);
     snprintf(status, sizeof status, "%d", http_status);
     metric_add(gateway->requests, 1, "refused", status);
-    (void)!api_error_write(&error, gateway->transcoder, id, out);
+    (void)!api_error_write(&error, gateway->transcoder, gateway->dialect.strict, id, out);
 }

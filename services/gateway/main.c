@@ -152,9 +152,11 @@ static void follow_health(struct gateway *gateway, const sigset_t *signals) {
     for (;;) {
         const char *reason = "";
         bool ready = gateway_is_ready(gateway, &reason);
+        char line[64];
+        snprintf(line, sizeof line, "%.*s", (int)strcspn(reason, "\n"), reason);
         for (size_t i = 0; i < sizeof health_services / sizeof health_services[0] && (ready != told || first); i++)
             rpc_server_set_health(gateway->grpc, health_services[i], ready);
-        if (ready != told || first) log_info(ready ? "ready" : "not ready", LOG_S("reason", ready ? NULL : reason));
+        if (ready != told || first) log_info(ready ? "ready" : "not ready", LOG_S("reason", ready ? NULL : line));
         told = ready;
         first = false;
         int number = sigtimedwait(signals, NULL, &step);

@@ -53,8 +53,11 @@ void request_unref(struct request *request) {
     free(request);
 }
 
-static void log_request(const struct request *request) {
-    char status[8];
+static void log_request(struct request *request) {
+    char status[8], reason[API_ERROR_REASON_BYTES];
+    pthread_mutex_lock(&request->mutex); /* who answers may be doing so just now, to a client that has left */
+    memcpy(reason, request->reason, sizeof reason);
+    pthread_mutex_unlock(&request->mutex);
     double seconds = (double)(clock_monotonic_ns(clock_system()) - request->started_ns) / 1e9;
     snprintf(status, sizeof status, "%d", request->http_status != 0 ? request->http_status : 499);
     metric_add(request->gateway->requests, 1, request->route, status);
@@ -64,8 +67,8 @@ static void log_request(const struct request *request) {
              LOG_I("status", request->http_status != 0 ? request->http_status : 499),
              LOG_S("key_id", request->key != NULL ? request->key->key_id : NULL),
              LOG_S("model", request->model[0] != 0 ? request->model : NULL),
-             LOG_I("prompt_tokens", request->prompt_tokens), LOG_I("completion_tokens", request->completion_tokens),
-             LOG_F("seconds", seconds));
+             LOG_S("reason", reason[0] != 0 ? reason : NULL), LOG_I("prompt_tokens", request->prompt_tokens),
+             LOG_I("completion_tokens", request->completion_tokens), LOG_F("seconds", seconds));
 }
 
 void request_closed(struct request *request) {
@@ -92,18 +95,19 @@ void request_writable(struct request *request) {
     chat_unref(chat);
 }
 
-/** True for the first who answers. */
-static bool take_answer(struct request *request, int http_status) {
+/** True for the first who answers; `error` is NULL for an answer. */
+static bool take_answer(struct request *request, int http_status, const struct api_error *error) {
     pthread_mutex_lock(&request->mutex);
     bool first = !request->answered;
     request->answered = true;
     if (first) request->http_status = http_status;
+    if (first && error != NULL) api_error_reason(error, request->reason);
     pthread_mutex_unlock(&request->mutex);
     return first;
 }
 
 static void fail_now(struct request *request, const struct api_error *error) {
-    if (take_answer(request, error->http_status)) request->front->error(request, error);
+    if (take_answer(request, error->http_status, error)) request->front->error(request, error);
 }
 
 /** A failure that waits to hear whether the key still stands. */
@@ -144,7 +148,7 @@ void request_fail(struct request *request, const struct api_error *error) {
 }
 
 void request_answer(struct request *request, const ProtobufCMessage *message) {
-    if (take_answer(request, 200)) request->front->message(request, message);
+    if (take_answer(request, 200, NULL)) request->front->message(request, message);
 }
 
 const char *request_bearer(const char *authorization) {

@@ -43,8 +43,9 @@ struct request {
     struct chat *chat;
     bool closed; /* the client is gone, or everything was sent */
     bool answered;
-    bool taken;      /* gRPC: the one message of a call was seen */
-    int http_status; /* what was answered, for the log */
+    bool taken;                          /* gRPC: the one message of a call was seen */
+    int http_status;                     /* what was answered, for the log */
+    char reason[API_ERROR_REASON_BYTES]; /* why it was refused, likewise */
     char model[LIMIT_MODEL_NAME_BYTES + 1];
     int64_t prompt_tokens, completion_tokens;
 };

@@ -23,6 +23,7 @@ struct announcer {
     pthread_cond_t wake;
     bool stop, now;
     atomic_bool connected;
+    bool tried;    /* to announce, whatever came of it */
     bool reported; /* an outage is logged once */
 };
 
@@ -81,8 +82,14 @@ static void on_announced(void *context, enum status status, const struct redis_r
     bool was = atomic_exchange(&announcer->connected, connected);
     if (connected && (!was || announcer->reported))
         log_info("announced", LOG_S("worker_id", announcer->worker->id), LOG_S("address", announcer->worker->address));
-    if (!connected && !announcer->reported) log_warn("announcement failed", LOG_S("error", message));
-    announcer->reported = !connected;
+    bool first = !announcer->tried; /* which comes before the connection is made */
+    announcer->tried = true;
+    if (connected || first) {
+        announcer->reported = false;
+    } else if (!announcer->reported) {
+        log_warn("announcement failed", LOG_S("error", message));
+        announcer->reported = true;
+    }
 }
 
 static void announce_now(struct announcer *announcer) {

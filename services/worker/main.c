@@ -178,6 +178,18 @@ cleanup:
     return status;
 }
 
+/** What can be found out without touching what runs: the whole models file, and whether it has the model. */
+static int check(const struct worker_settings *settings) {
+    struct model_entry entry = {0};
+    struct error err = {0};
+    if (models_file_load(settings->models_file, settings->model, &entry, &err) != STATUS_OK) {
+        fprintf(stderr, "bora-worker: %s\n", err.message);
+        return 1;
+    }
+    model_entry_deinit(&entry);
+    return 0;
+}
+
 int main(int argc, char **argv) {
     struct worker worker = {0};
     struct error err = {0};
@@ -187,6 +199,11 @@ int main(int argc, char **argv) {
         return 2;
     }
     if (outcome == SETTINGS_PRINTED) return 0;
+    if (worker.settings.check) {
+        int wrong = check(&worker.settings);
+        worker_settings_free(&worker.settings);
+        return wrong;
+    }
     enum log_level level = LOG_LEVEL_INFO;
     log_level_parse(worker.settings.log_level, &level);
     log_configure("worker", level, strcmp(worker.settings.log_format, "text") == 0 ? LOG_FORMAT_TEXT : LOG_FORMAT_JSON,

@@ -46,6 +46,7 @@ static const struct setting worker_settings_table[] = {
     SETTING_STRING(S, tls_ca_file, "tls-ca-file", NULL, "FILE", "PEM authorities; switches mutual TLS on"),
     SETTING_CHOICE(S, log_level, "log-level", "info", "debug|info|warn|error", "least level that is logged"),
     SETTING_CHOICE(S, log_format, "log-format", "json", "json|text", "form of a log line"),
+    SETTING_BOOL(S, check, "check", "false", "only read the settings and the models file and say what is wrong"),
     {0}};
 #undef S
 

@@ -21,6 +21,7 @@ struct worker_settings {
     int64_t heartbeat_ns, drain_ns, keepalive_ns, keepalive_timeout_ns;
     char *tls_certificate_file, *tls_key_file, *tls_ca_file;
     char *log_level, *log_format;
+    bool check; /* read the settings and the models file, say what is wrong, and end */
 };
 
 enum status worker_settings_load(int argc, char **argv, struct worker_settings *out, enum settings_outcome *out_outcome,

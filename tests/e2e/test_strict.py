@@ -29,6 +29,12 @@ def test_developer_role_and_names_are_refused(house, strict):
     assert status == 422 and body["detail"][0]["loc"] == ["body", "messages", 0, "user", "name"]
 
 
+def test_refusals_have_nothing_that_mistral_has_not(house, strict):
+    assert set(house.chat(base=strict, temperature=9)[2]) == {"detail"}
+    assert house.chat(base=strict, key="bora_wrong")[2] == {"detail": "Unauthorized"}
+    assert house.send("GET", "/v1/models", key=False, base=strict)[2] == {"detail": "Unauthorized"}
+
+
 def test_temperature_ends_at_one_and_a_half(house, strict):
     assert house.chat(base=strict, temperature=1.5, max_tokens=1)[0] == 200
     assert house.chat(base=strict, temperature=1.6)[0] == 422

@@ -258,9 +258,9 @@ static void test_errors_name_flag_value_and_range(void **state) {
     load_refused("--port: '99999999999999999999' is not a whole number in 0..65535", "--port=99999999999999999999");
     load_refused("--ratio: '1.01' is not a number in 0..1", "--ratio=1.01");
     load_refused("--ratio: 'nan' is not a number in 0..1", "--ratio=nan");
-    load_refused("--timeout: '5' is not a duration such as 250ms, 5s, 2m or 1h in 1ms..1h", "--timeout=5");
-    load_refused("--timeout: '2h' is not a duration such as 250ms, 5s, 2m or 1h in 1ms..1h", "--timeout=2h");
-    load_refused("--timeout: '0' is not a duration such as 250ms, 5s, 2m or 1h in 1ms..1h", "--timeout=0");
+    load_refused("--timeout: '5' is not a duration such as 250ms, 5s, 2m, 1h or 30d in 1ms..1h", "--timeout=5");
+    load_refused("--timeout: '2h' is not a duration such as 250ms, 5s, 2m, 1h or 30d in 1ms..1h", "--timeout=2h");
+    load_refused("--timeout: '0' is not a duration such as 250ms, 5s, 2m, 1h or 30d in 1ms..1h", "--timeout=0");
     load_refused("--body-max: '1023' is not a size such as 4096, 64k, 8m or 2g in 1k..64m", "--body-max=1023");
     load_refused("--body-max: '65m' is not a size such as 4096, 64k, 8m or 2g in 1k..64m", "--body-max=65m");
     load_refused("--log-level: 'loud' is none of debug|info|warn", "--log-level=loud");

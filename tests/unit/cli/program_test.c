@@ -14,6 +14,7 @@
 #include "base/clock.h"
 #include "bora/v1/chat.pb-c.h"
 #include "bora/v1/error.pb-c.h"
+#include "bora/v1/keys.pb-c.h"
 #include "bora/v1/models.pb-c.h"
 #include "rpc/grpc_server.h"
 #include "rpc/transcode.h"
@@ -81,6 +82,7 @@ struct fake_gateway {
     struct bytes last_request;
     char last_authorization[128];
     atomic_bool cancelled;
+    atomic_int models; /* how many it serves, at most 2 */
 };
 static struct fake_gateway gateway = {.mutex = PTHREAD_MUTEX_INITIALIZER};
 
@@ -150,6 +152,15 @@ static void refuse_limit(struct rpc_call *call) {
     refuse(call, STATUS_RESOURCE_EXHAUSTED, "Rate limit exceeded", &detail);
 }
 
+static void refuse_model(struct rpc_call *call) {
+    Bora__V1__ApiError error = BORA__V1__API_ERROR__INIT;
+    error.type = (char *)"invalid_model";
+    Bora__V1__ErrorDetail detail = BORA__V1__ERROR_DETAIL__INIT;
+    detail.kind_case = BORA__V1__ERROR_DETAIL__KIND_ERROR;
+    detail.error = &error;
+    refuse(call, STATUS_INVALID_ARGUMENT, "Invalid model: gpt", &detail);
+}
+
 /** What happens is the question's choice. */
 static void answer_chat(struct rpc_call *call, struct bytes_view message) {
     const char *authorization = rpc_call_metadata(call, "authorization");
@@ -176,6 +187,8 @@ static void answer_chat(struct rpc_call *call, struct bytes_view message) {
         refuse_field(call);
     } else if (strcmp(question, "limit") == 0) {
         refuse_limit(call);
+    } else if (strcmp(question, "model") == 0) {
+        refuse_model(call);
     } else if (strcmp(question, "break") == 0) {
         send_chunk(call, "half an ans", NULL, false);
         rpc_call_finish(call, STATUS_UNAVAILABLE, "the worker died", none);
@@ -196,10 +209,21 @@ static void chat_cancelled(struct rpc_call *call) {
     rpc_call_finish(call, STATUS_CANCELLED, "cancelled", (struct bytes_view){0});
 }
 
+static void answer_with(struct rpc_call *call, const ProtobufCMessage *message) {
+    struct bytes packed;
+    bytes_init(&packed, 1 << 16);
+    assert_int_equal(protobuf_pack(message, &packed), STATUS_OK);
+    (void)!rpc_call_write(call, bytes_view(&packed));
+    rpc_call_finish(call, STATUS_OK, NULL, (struct bytes_view){0});
+    bytes_deinit(&packed);
+}
+
 static void answer_models(struct rpc_call *call, struct bytes_view message) {
     (void)message;
     char *aliases[] = {(char *)"smollm2", (char *)"latest"};
-    Bora__V1__ModelCard card = BORA__V1__MODEL_CARD__INIT, *cards[] = {&card};
+    Bora__V1__ModelCard card = BORA__V1__MODEL_CARD__INIT, second = BORA__V1__MODEL_CARD__INIT,
+                        *cards[] = {&card, &second};
+    second.id = (char *)"mine";
     card.id = (char *)"smollm2-135m-instruct";
     card._tier_case = BORA__V1__MODEL_CARD___TIER_TIER;
     card.tier = (char *)"small";
@@ -209,26 +233,43 @@ static void answer_models(struct rpc_call *call, struct bytes_view message) {
     Bora__V1__ModelList list = BORA__V1__MODEL_LIST__INIT;
     list.object = (char *)"list";
     list.data = cards;
-    list.n_data = 1;
-    struct bytes packed;
-    bytes_init(&packed, 1 << 16);
-    assert_int_equal(protobuf_pack(&list.base, &packed), STATUS_OK);
-    (void)!rpc_call_write(call, bytes_view(&packed));
-    rpc_call_finish(call, STATUS_OK, NULL, (struct bytes_view){0});
-    bytes_deinit(&packed);
+    list.n_data = (size_t)atomic_load(&gateway.models);
+    answer_with(call, &list.base);
+}
+
+/** A key with the limits that were asked for. */
+static void answer_create_key(struct rpc_call *call, struct bytes_view message) {
+    struct arena arena;
+    arena_init(&arena, 1 << 20);
+    ProtobufCMessage *unpacked = NULL;
+    assert_int_equal(protobuf_unpack(&bora__v1__create_key_request__descriptor, message, &arena, &unpacked, NULL),
+                     STATUS_OK);
+    const Bora__V1__CreateKeyRequest *request = (const Bora__V1__CreateKeyRequest *)unpacked;
+    Bora__V1__ApiKey info = BORA__V1__API_KEY__INIT;
+    info.key_id = (char *)"abcdefghijkl";
+    info.limits = request->limits;
+    info.model_limits = request->model_limits;
+    info.n_model_limits = request->n_model_limits;
+    Bora__V1__CreateKeyResponse response = BORA__V1__CREATE_KEY_RESPONSE__INIT;
+    response.key = (char *)API_KEY;
+    response.info = &info;
+    answer_with(call, &response.base);
+    arena_deinit(&arena);
 }
 
 static const struct rpc_method methods[] = {
     {.path = "/bora.v1.ChatService/StreamChat", .message = answer_chat, .cancelled = chat_cancelled},
-    {.path = "/bora.v1.ModelService/ListModels", .message = answer_models}};
+    {.path = "/bora.v1.ModelService/ListModels", .message = answer_models},
+    {.path = "/bora.v1.KeyService/CreateKey", .message = answer_create_key}};
 
 static int start_gateway(void **state) {
     (void)state;
     bytes_init(&gateway.last_request, 64 << 20);
     atomic_store(&gateway.cancelled, false);
+    atomic_store(&gateway.models, 1);
     struct rpc_server_options options = {.address = "127.0.0.1:0", .message_bytes_max = 64 << 20};
     if (rpc_server_create(&options, &gateway.server, NULL) != STATUS_OK ||
-        rpc_server_add(gateway.server, methods, 2, NULL, NULL) != STATUS_OK ||
+        rpc_server_add(gateway.server, methods, sizeof methods / sizeof *methods, NULL, NULL) != STATUS_OK ||
         rpc_server_start(gateway.server, NULL) != STATUS_OK)
         return -1;
     char address[32];
@@ -282,6 +323,50 @@ static void test_options_reach_the_request(void **state) {
     assert_true(request->top_p == 0.9);
     assert_int_equal(request->random_seed, 42);
     arena_deinit(&arena);
+}
+
+static void test_model_that_is_not_named_is_the_only_one(void **state) {
+    (void)state;
+    assert_runs("chat|hi", 0, "Hello");
+    pthread_mutex_lock(&gateway.mutex);
+    assert_non_null(memmem(gateway.last_request.data, gateway.last_request.length, "smollm2-135m-instruct", 21));
+    pthread_mutex_unlock(&gateway.mutex);
+    atomic_store(&gateway.models, 2);
+    assert_runs("chat|hi", 1, "bora: choose one with --model: smollm2-135m-instruct, mine\n");
+    assert_runs("chat|--model|mine|hi", 0, "Hello");
+    atomic_store(&gateway.models, 0);
+    assert_runs("chat|hi", 1, "bora: no model is served right now\n");
+}
+
+static void test_refused_model_is_answered_with_what_there_is(void **state) {
+    (void)state;
+    assert_runs("chat|--model|gpt|model", 1,
+                "bora: Invalid model: gpt (INVALID_ARGUMENT)\n  served now: smollm2-135m-instruct\n");
+    atomic_store(&gateway.models, 0);
+    assert_runs("chat|--model|gpt|model", 1, "  served now: none\n");
+}
+
+static void test_limit_for_a_name_that_nobody_serves_is_doubted(void **state) {
+    (void)state;
+    setenv("BORA_ADMIN_KEY", ADMIN_KEY, 1);
+    assert_runs("key|create|--model-limit|smollm2:1:1|--model-limit|nope:1:1", 0,
+                "bora: warning: no model is served as 'nope' now");
+    struct run known = run("key|create|--requests-per-minute|60|--model-limit|smollm2:1:1|--model-limit|latest:1:1|--"
+                           "model-limit|small:1:1");
+    assert_null(strstr(known.output, "warning"));
+    assert_non_null(strstr(known.output, "(-: none): 60 requests and - tokens a minute"));
+    run_end(&known);
+    unsetenv("BORA_ADMIN_KEY");
+}
+
+/** What is asked for goes to standard output, what is told about it to standard error. */
+static void test_lines_end_on_their_own_stream(void **state) {
+    (void)state;
+    char command[256];
+    snprintf(command, sizeof command,
+             "test \"$('%s' chat --usage hi 2>/dev/null; echo x)\" = \"$(printf 'Hello, w\xc3\xb6rld?[31m!\nx')\"",
+             bora);
+    assert_int_equal(system(command), 0);
 }
 
 static void test_refusals_are_explained(void **state) {
@@ -350,7 +435,7 @@ static void test_missing_credentials_are_named(void **state) {
     (void)state;
     unsetenv("BORA_API_KEY");
     assert_runs("models", 1, "no API key");
-    assert_runs("key|list", 1, "no admin key");
+    assert_runs("key|list", 1, ".bora/secrets/admin-key");
     assert_runs("models|--key-file|/tmp/bora-no-such-file", 1, "/tmp/bora-no-such-file");
     setenv("BORA_API_KEY", API_KEY, 1);
 }
@@ -367,7 +452,9 @@ static void test_wrong_calls_exit_with_2(void **state) {
                                         "models|extra",
                                         "key|create|--model-limit|small",
                                         "key|create|--model-limit|small::",
-                                        "key|create|--model-limit|:1:2"};
+                                        "key|create|--model-limit|:1:2",
+                                        "key|create|--model-limit|small:-1:",
+                                        "key|revoke|" API_KEY};
     setenv("BORA_ADMIN_KEY", ADMIN_KEY, 1);
     for (size_t i = 0; i < sizeof calls / sizeof *calls; i++) assert_runs(calls[i], 2, NULL);
     unsetenv("BORA_ADMIN_KEY");
@@ -376,6 +463,17 @@ static void test_wrong_calls_exit_with_2(void **state) {
         "models|--help", "chat|--help"};
     for (size_t i = 0; i < sizeof helps / sizeof *helps; i++) assert_runs(helps[i], 0, "Usage: bora");
     assert_runs("--version", 0, "bora ");
+    assert_runs("--help", 0, "127.0.0.1:8081");
+    assert_runs("--address|x|models", 2, "options come behind the command");
+    assert_runs("key|create|--requests-per-minute|-1", 2, "--requests-per-minute must be 0 or more");
+    assert_runs("key|create|--expires-in|0", 2, "--expires-in must be 1s or more");
+    assert_runs("key|create|--expires-in|banana", 2, "30d");
+    assert_runs("key|create|--requests-per-minute|99999999999999999999", 2, "is out of range");
+    assert_runs("key|revoke|" API_KEY, 2, "two underscores: abcdefghijkl\n");
+    struct run keys = run("key|--help");
+    assert_non_null(strstr(keys.output, "key revoke KEY_ID"));
+    assert_null(strstr(keys.output, "ask a model"));
+    run_end(&keys);
 }
 
 /* --- keys, against the real service ------------------------------------------------------------------------------ */
@@ -436,6 +534,8 @@ static void test_key_is_created_listed_and_revoked(void **state) {
     assert_non_null(strstr(listed.output, key_id));
     assert_non_null(strstr(listed.output, "active"));
     assert_non_null(strstr(listed.output, "demo \"x\""));
+    assert_non_null(strstr(listed.output, " 5              -              to small:v1\n"));
+    assert_non_null(strstr(listed.output, " -              1000           to large\n"));
     assert_null(strstr(listed.output, "bora_")); /* nothing of the key itself */
     run_end(&listed);
     struct run json = run("key|list|--json");
@@ -454,8 +554,8 @@ static void test_key_is_created_listed_and_revoked(void **state) {
 static void test_keys_service_refusals_are_explained(void **state) {
     (void)state;
     assert_runs("key|revoke|abcdefghijkl", 1, "no such key (NOT_FOUND)");
-    assert_runs("key|create|--requests-per-minute|-1", 1, "  limits.requests_per_minute: ");
-    assert_runs("key|create|--expires-in|0", 1, "  expires_at: ");
+    assert_runs("key|create|--requests-per-minute|9999999999", 1,
+                "bora: the request is not valid (INVALID_ARGUMENT)\n  limits.requests_per_minute: ");
     setenv("BORA_ADMIN_KEY", "another-key-0123456789", 1);
     assert_runs("key|list", 1, "the admin key is missing or wrong (UNAUTHENTICATED)");
 }
@@ -472,6 +572,10 @@ int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
         GATEWAY_TEST(test_answer_is_printed_without_control_characters),
         GATEWAY_TEST(test_options_reach_the_request),
+        GATEWAY_TEST(test_model_that_is_not_named_is_the_only_one),
+        GATEWAY_TEST(test_refused_model_is_answered_with_what_there_is),
+        GATEWAY_TEST(test_limit_for_a_name_that_nobody_serves_is_doubted),
+        GATEWAY_TEST(test_lines_end_on_their_own_stream),
         GATEWAY_TEST(test_refusals_are_explained),
         GATEWAY_TEST(test_json_has_a_line_for_each_chunk),
         GATEWAY_TEST(test_models_are_a_table),

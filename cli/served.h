@@ -1,0 +1,19 @@
+/* Copyright Bora contributors
+ * SPDX-License-Identifier: Apache-2.0 */
+/** Which models are served now: to choose one, to name them after a refusal, to doubt a name. */
+#ifndef CLI_SERVED_H
+#define CLI_SERVED_H
+
+#include "bora/v1/models.pb-c.h"
+#include "cli/connection.h"
+
+#include <stdio.h>
+
+/** The list, in the connection's arena. GO_ON, or EXIT_FAILED after a sentence on stderr. */
+int served_fetch(struct connection *connection, const Bora__V1__ModelList **out);
+/** By its own name, an alias or a tier. */
+bool served_has(const Bora__V1__ModelList *list, const char *name);
+/** "a, b" or "none". */
+void served_print_names(FILE *file, const Bora__V1__ModelList *list);
+
+#endif
