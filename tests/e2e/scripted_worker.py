@@ -78,7 +78,8 @@ class ScriptedWorker:
         self.server.start()
         self.redis = Redis(house.ports["redis"], (house.state / "secrets/redis-password").read_text().strip())
         model = self.pb.ModelDescription(name=self.MODEL, context_tokens=self.CONTEXT_TOKENS, capabilities=["completion_chat"])
-        announcement = self.pb.WorkerAnnouncement(worker_id="scripted", address=f"127.0.0.1:{port}", model=model, load=self.pb.Load(sequences_max=8), rank_count=1)
+        self.address = f"127.0.0.1:{port}"
+        announcement = self.pb.WorkerAnnouncement(worker_id="scripted", address=self.address, model=model, load=self.pb.Load(sequences_max=8), rank_count=1)
         self.redis.command("SET", "bora:worker:scripted", announcement.SerializeToString())
         self.redis.command("ZADD", "bora:workers", 10**15, "scripted")
 

@@ -13,7 +13,7 @@ def many(house, key, count, **fields):
 
     def one():
         barrier.wait()
-        results.append(house.chat(key=key, max_tokens=1, **fields))
+        results.append(house.chat(key=key, **{"max_tokens": 1, **fields}))
 
     threads = [threading.Thread(target=one) for _ in range(count)]
     for thread in threads:
@@ -33,6 +33,20 @@ def test_not_one_request_over_at_64_concurrent(house):
     assert 1 <= int(headers["retry-after"]) <= 61
     _, headers, _ = next(r for r in results if r[0] == 200)
     assert headers["x-ratelimit-limit-req-minute"] == "10" and 0 <= int(headers["x-ratelimit-remaining-req-minute"]) < 10
+
+
+def test_not_one_token_over_at_64_concurrent(house):
+    """Each reserves its prompt and 40 tokens at once; the limit holds ten of them."""
+    prompt = house.chat(max_tokens=1)[2]["usage"]["prompt_tokens"]
+    key, _ = house.new_key(limits={"tokens_per_minute": 10 * (prompt + 40) + 39})
+    results = many(house, key, 64, max_tokens=40, logit_bias={"0": -100, "2": -100})  # without an end: what is reserved is used
+    admitted = [body["usage"] for status, _, body in results if status == 200]
+    assert {r[0] for r in results} == {200, 429} and len(admitted) == 10, [r[0] for r in results]
+    assert all(usage["total_tokens"] == prompt + 40 for usage in admitted)
+    for status, headers, body in results:
+        if status == 429:
+            assert (body["type"], body["code"]) == ("rate_limited", "1300") and 1 <= int(headers["retry-after"]) <= 61
+        assert int(headers["x-ratelimit-remaining-tokens-minute"]) >= 0
 
 
 def test_tokens_are_reserved_and_returned(house):
