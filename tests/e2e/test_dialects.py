@@ -4,6 +4,7 @@
 import collections.abc
 import typing
 
+import openai
 import pytest
 import typing_extensions
 
@@ -194,3 +195,16 @@ def test_n_goes_to_128(house, worker):
 def test_out_of_range_is_422_with_the_path(house, worker, fields, where):
     status, _, body = ask(house, worker, fields)
     assert status == 422 and body["detail"][0]["loc"] == ["body", *where], body
+
+
+@pytest.mark.parametrize("n", [1, 3])
+def test_a_prefix_larger_than_the_output_window_is_streamed(house, worker, n):
+    """It comes back as one event for each answer, however little of a stream may wait."""
+    worker.reset(lambda start, index: worker.text("!", [-1]))
+    prefix = " " * 300000
+    client = openai.OpenAI(base_url=house.base + "/v1", api_key=house.key, max_retries=0)
+    texts = [""] * n
+    for chunk in client.chat.completions.create(model=worker.MODEL, messages=[USER, {"role": "assistant", "content": prefix, "prefix": True}], n=n, max_tokens=4, stream=True):
+        for choice in chunk.choices:
+            texts[choice.index] += choice.delta.content or ""
+    assert texts == [prefix + "!"] * n
