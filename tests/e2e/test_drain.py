@@ -140,10 +140,13 @@ def large(house, gateway):
 
 
 def test_strangers_shut_nobody_out(house):
-    """Sixty-four half-sent bodies under a key that nobody gave out: large and small requests of others are served meanwhile."""
+    """Bodies under a key that nobody gave out, sent up to the last byte, one after the other until there is no room: large and small requests of
+    others are served meanwhile."""
     with another_gateway(house, "--bodies-max", "16m") as gateway:
-        connections = [half_sent(gateway, 4 << 20, INVENTED) for _ in range(64)]
-        fill(connections, 4 << 20)
+        connections = []
+        for _ in range(8):
+            connections.append(half_sent(gateway, 4 << 20, INVENTED))
+            fill(connections[-1:], 4 << 20)
         for _ in range(3):
             assert house.chat(base=gateway.base, max_tokens=1)[0] == 200
             assert large(house, gateway)[0] == 422
