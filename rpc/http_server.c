@@ -446,6 +446,15 @@ int64_t http_server_exchanges(const struct http_server *server) {
     return live;
 }
 
+int http_server_connections(const struct http_server *server) {
+    pthread_mutex_t *mutex = (pthread_mutex_t *)(uintptr_t)&server->mutex;
+    int count = 0;
+    pthread_mutex_lock(mutex);
+    for (const struct http_connection *each = server->connections; each != NULL; each = each->next) count++;
+    pthread_mutex_unlock(mutex);
+    return count;
+}
+
 /* --- stop --- */
 
 /** Wait until no exchange runs, or `grace_ns` is over; then tell all that remain to end. */

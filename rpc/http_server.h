@@ -87,6 +87,7 @@ void http_server_stop(struct http_server *server, int64_t grace_ns);
 /** Stops without grace if that was not done. Exchanges that are still referenced stay valid. NULL is allowed. */
 void http_server_destroy(struct http_server *server);
 int64_t http_server_exchanges(const struct http_server *server); /* live now */
+int http_server_connections(const struct http_server *server);   /* open now */
 
 /** Any thread, once, after on_headers returned HTTP_HEADERS_LATER or before it does: 0 to go on, or the status to refuse with; `reason` is a constant. */
 void http_exchange_headers_done(struct http_exchange *exchange, int refuse_status, const char *reason);

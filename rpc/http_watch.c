@@ -158,6 +158,10 @@ static void tick(struct http_server *server, int64_t now_ns) {
         if (options->heartbeat_ns > 0 && connection->exchange != NULL)
             http_exchange_heartbeat(connection->exchange, now_ns, options->heartbeat_ns);
         bool idle = connection->exchange == NULL;
+        /* Data and the end that come at once are one event of an edge-triggered epoll, and MHD, having read the data, does not look for the end:
+         * it would keep a half-received body until its time is over. This wakes it again; what is unread stays readable. */
+        if (connection->hung_up && (idle || http_exchange_receiving(connection->exchange)))
+            shutdown(connection->fd, SHUT_RD);
         if ((stopping && idle) || too_slow(connection, now_ns, options)) shutdown(connection->fd, SHUT_RDWR);
     }
     pthread_mutex_unlock(&server->mutex);

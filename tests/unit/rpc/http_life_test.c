@@ -216,6 +216,31 @@ static void test_small_bodies_pass_when_large_ones_fill_the_room(void **state) {
     }
 }
 
+static void test_bodies_of_clients_that_left_are_not_kept(void **state) {
+    (void)state;
+    enum { CLIENTS = 64, LARGE = 1000 * 1000 };
+    static char body[LARGE];
+    struct tester *tester = tester_new();
+    struct http_server_options options = tester_options(tester);
+    options.bodies_bytes_max = (int64_t)CLIENTS * LARGE;
+    tester_open_with(tester, &options);
+    int fds[CLIENTS];
+    for (int i = 0; i < CLIENTS; i++) {
+        fds[i] = client_connect(tester);
+        client_send(fds[i], "POST /echo HTTP/1.1\r\nHost: h\r\nContent-Length: 1000000\r\n\r\n");
+    }
+    for (int i = 0; i < CLIENTS; i++) {
+        client_send_bytes(fds[i], body, LARGE - 1);
+        close(fds[i]);
+    }
+    int64_t until_ns = clock_monotonic_ns(clock_system()) + (int64_t)PATIENCE_MS * NS_PER_MS;
+    while (http_server_connections(tester->server) > 0) {
+        if (clock_monotonic_ns(clock_system()) > until_ns)
+            fail_msg("%d connections are kept", http_server_connections(tester->server));
+    }
+    tester_close(tester);
+}
+
 /* --- headers that take time --- */
 
 static int ask_later(struct http_exchange *exchange, void *context, const char **out_reason) {
@@ -496,6 +521,7 @@ int main(void) {
         cmocka_unit_test(test_one_peer_does_not_get_every_connection),
         cmocka_unit_test(test_headers_have_a_time_of_their_own),
         cmocka_unit_test(test_small_bodies_pass_when_large_ones_fill_the_room),
+        cmocka_unit_test(test_bodies_of_clients_that_left_are_not_kept),
         cmocka_unit_test(test_headers_may_be_decided_later),
         cmocka_unit_test(test_a_client_that_leaves_before_the_headers_are_decided_is_forgotten),
         cmocka_unit_test(test_idle_connections_are_closed),
