@@ -20,7 +20,7 @@ enum {
     LIMIT_CONTENT_PARTS = 1024,     /* parts in one message */
     LIMIT_STOP_STRINGS = 16,
     LIMIT_STOP_STRING_BYTES = 256,
-    LIMIT_CHOICES = 16, /* n, best_of */
+    LIMIT_CHOICES = 128, /* n; best_of goes to 16 */
     LIMIT_BEAMS = 16,
     LIMIT_LOGIT_BIAS = 1024,
     LIMIT_TOP_LOGPROBS = 20,

@@ -11,8 +11,9 @@
 
 /* A request's line and headers live in here, copied: MHD's own memory goes with the connection. Also the answer's headers. */
 enum { EXCHANGE_ARENA_BYTES = 256 * 1024 };
-/* A handler that reads faster than the watermark allows is refused at this many watermarks. */
-enum { PENDING_WATERMARKS_MAX = 4 };
+/* A handler that writes faster than the watermark allows is refused at this many watermarks; a message that is above the watermark by
+ * itself goes all the same, as over gRPC, up to PENDING_BYTES_MAX of everything that waits. */
+enum { PENDING_WATERMARKS_MAX = 4, PENDING_BYTES_MAX = 128 << 20 };
 
 static const char heartbeat[] = ": keep-alive\n\n";
 
@@ -28,11 +29,13 @@ struct http_exchange *http_exchange_create(struct http_server *server, struct ht
     memcpy(exchange->peer, connection->peer, sizeof exchange->peer);
     arena_init(&exchange->arena, EXCHANGE_ARENA_BYTES);
     bytes_init(&exchange->body, (size_t)server->options.body_bytes_max);
-    bytes_init(&exchange->pending, (PENDING_WATERMARKS_MAX + 1) * server->options.watermark_bytes + sizeof heartbeat);
+    bytes_init(&exchange->pending, PENDING_BYTES_MAX);
     exchange->method = exchange->path = "";
     atomic_store_explicit(&connection->received_bytes, 0, memory_order_relaxed);
+    atomic_store_explicit(&connection->headers_whole, false, memory_order_relaxed);
     pthread_mutex_lock(&server->mutex);
     connection->exchange = exchange;
+    connection->served = true;
     connection->since_ns = clock_monotonic_ns(clock_system());
     server->running++;
     exchange->gone = connection->hung_up || server->killing;
@@ -53,17 +56,21 @@ void http_exchange_unref(struct http_exchange *exchange) {
     free(exchange);
 }
 
+static void uncount_body(struct http_exchange *exchange) {
+    atomic_fetch_sub(&exchange->server->bodies_bytes, exchange->body_bytes);
+    exchange->connection->from->body_bytes -= exchange->body_bytes;
+    exchange->body_bytes = 0;
+}
+
 void http_exchange_drop_body(struct http_exchange *exchange) {
     bytes_deinit(&exchange->body);
-    atomic_fetch_sub(&exchange->server->bodies_bytes, exchange->body_bytes);
-    exchange->body_bytes = 0;
+    uncount_body(exchange);
 }
 
 void http_exchange_finish(struct http_exchange *exchange, bool completed) {
     struct http_server *server = exchange->server;
     /* Whoever still refers to the exchange may read the body; it is no longer the server's to count. */
-    atomic_fetch_sub(&server->bodies_bytes, exchange->body_bytes);
-    exchange->body_bytes = 0;
+    uncount_body(exchange);
     pthread_mutex_lock(&server->mutex);
     exchange->connection->exchange = NULL;
     exchange->connection->since_ns = clock_monotonic_ns(clock_system());
@@ -96,6 +103,25 @@ static void resume(struct http_exchange *exchange) {
     if (!exchange->suspended) return;
     exchange->suspended = false;
     MHD_resume_connection(exchange->mhd);
+}
+
+bool http_exchange_headers_settled(struct http_exchange *exchange) {
+    pthread_mutex_lock(&exchange->mutex);
+    bool settled = exchange->headers_decided || exchange->gone;
+    if (!settled) suspend(exchange);
+    pthread_mutex_unlock(&exchange->mutex);
+    return settled;
+}
+
+void http_exchange_headers_done(struct http_exchange *exchange, int refuse_status, const char *reason) {
+    pthread_mutex_lock(&exchange->mutex);
+    if (!exchange->headers_decided && !exchange->closed) {
+        exchange->headers_decided = true;
+        exchange->headers_status = refuse_status;
+        exchange->headers_reason = reason;
+        resume(exchange);
+    }
+    pthread_mutex_unlock(&exchange->mutex);
 }
 
 enum MHD_Result http_exchange_proceed(struct http_exchange *exchange) {
@@ -211,7 +237,11 @@ enum status http_exchange_write(struct http_exchange *exchange, struct bytes_vie
         status = STATUS_FAILED_PRECONDITION;
     } else {
         size_t watermark = exchange->server->options.watermark_bytes;
-        bool full = data.length > PENDING_WATERMARKS_MAX * watermark - waiting;
+        bool large = data.length > watermark;
+        if (waiting == 0) exchange->large_bytes = 0;
+        size_t counted = waiting > exchange->large_bytes ? waiting - exchange->large_bytes : 0;
+        bool full = !large && counted + data.length > PENDING_WATERMARKS_MAX * watermark;
+        if (large) exchange->large_bytes += data.length;
         status = full ? STATUS_RESOURCE_EXHAUSTED : bytes_append(&exchange->pending, data.data, data.length);
         if (status == STATUS_OK) {
             exchange->above_mark |= waiting + data.length > watermark;
@@ -282,6 +312,14 @@ const char *http_exchange_peer(const struct http_exchange *exchange) {
 }
 struct bytes_view http_exchange_body(const struct http_exchange *exchange) {
     return bytes_view(&exchange->body);
+}
+
+int64_t http_exchange_announced_bytes(const struct http_exchange *exchange) {
+    return exchange->announced_bytes;
+}
+
+void http_exchange_limit_body(struct http_exchange *exchange, int64_t bytes_max) {
+    exchange->body.max_bytes = (size_t)bytes_max;
 }
 
 const char *http_exchange_header(const struct http_exchange *exchange, const char *name) {

@@ -47,13 +47,15 @@ static struct http_framing check_length(const char *text, int64_t body_bytes_max
 
 struct http_framing http_framing_check(const char *method, int minor_version, const struct http_field *headers,
                                        int64_t body_bytes_max) {
-    const char *length = NULL, *encoding = NULL;
-    int hosts = 0, lengths = 0, encodings = 0;
+    const char *length = NULL, *encoding = NULL, *coding = NULL;
+    int hosts = 0, lengths = 0, encodings = 0, codings = 0, credentials = 0;
     for (const struct http_field *field = headers; field != NULL; field = field->next) {
         if (!field_well_formed(field)) return refuse(400, "malformed header field");
         if (strcasecmp(field->name, "Host") == 0) hosts++;
         if (strcasecmp(field->name, "Content-Length") == 0) lengths++, length = field->value;
         if (strcasecmp(field->name, "Transfer-Encoding") == 0) encodings++, encoding = field->value;
+        if (strcasecmp(field->name, "Content-Encoding") == 0) codings++, coding = field->value;
+        if (strcasecmp(field->name, "Authorization") == 0) credentials++;
     }
     if (hosts > 1 || (hosts == 0 && minor_version >= 1)) return refuse(400, "exactly one Host header is needed");
     if (lengths > 0 && encodings > 0) return refuse(400, "both Content-Length and Transfer-Encoding");
@@ -61,7 +63,10 @@ struct http_framing http_framing_check(const char *method, int minor_version, co
     if (encodings > 1 || (encodings == 1 && strcasecmp(encoding, "chunked") != 0))
         return refuse(400, "unknown Transfer-Encoding");
     if (encodings == 1 && minor_version < 1) return refuse(400, "Transfer-Encoding in HTTP/1.0");
+    if (credentials > 1) return refuse(400, "more than one Authorization header");
     if (!method_known(method)) return refuse(501, "unknown method");
+    if (codings > 1 || (codings == 1 && strcasecmp(coding, "identity") != 0))
+        return refuse(415, "a request with Content-Encoding is not supported");
     if (encodings == 1) return (struct http_framing){.chunked = true, .body_bytes = -1};
     return length != NULL ? check_length(length, body_bytes_max) : (struct http_framing){0};
 }

@@ -1,8 +1,8 @@
 /* Copyright Bora contributors
  * SPDX-License-Identifier: Apache-2.0 */
 /**
- * Where does a request end? Refuses every request whose headers answer that twice, or in a way that another server
- * on the path could read differently (request smuggling). libmicrohttpd takes some of these; see docs/design/http.md.
+ * Where does a request end, and whose is it? Refuses every request whose headers answer that twice, or in a way that another server
+ * on the path could read differently (request smuggling), and bodies that are coded. libmicrohttpd takes some of these; see docs/design/http.md.
  *
  * Source: RFC 9112, sections 3.2 (Host), 6.1 (Transfer-Encoding), 6.3 (message body length); RFC 9110, 5.5 and 5.6.2 (names and values).
  */
@@ -19,7 +19,7 @@ struct http_field {
 };
 
 struct http_framing {
-    int refuse_status;  /* 0: fine; else 400, 413 or 501 */
+    int refuse_status;  /* 0: fine; else 400, 413, 415 or 501 */
     const char *reason; /* a constant sentence, when refused */
     bool chunked;
     int64_t body_bytes; /* announced; -1: chunked, 0: no body */

@@ -44,16 +44,28 @@ struct http_watched {
     bool is_linger; /* struct http_linger, else struct http_connection */
 };
 
+/** Who the connections of one address belong to; of IPv6 the first 64 bits. MHD's thread only. */
+struct http_peer {
+    struct http_peer *next; /* in its bucket */
+    uint8_t address[16];    /* IPv4 as ::ffff:a.b.c.d */
+    int connections;
+    int64_t body_bytes; /* in the bodies of its exchanges that MHD still knows */
+};
+enum { HTTP_PEER_BUCKETS = 1024 };
+
 struct http_connection {
     struct http_watched watched;
     struct http_server *server;
+    struct http_peer *from;
     int fd;
     char peer[INET6_ADDRSTRLEN];
     _Atomic int64_t received_bytes; /* body bytes of the running request */
+    atomic_bool headers_whole;      /* of the running request */
     /* below: the server's mutex */
     struct http_connection *next, *previous; /* of the server's list; `next` also of the retired ones */
     struct http_exchange *exchange;          /* running now */
     int64_t since_ns;                        /* accepted, or last request ended, or running request begun */
+    bool served;                             /* a request line has come */
     bool hung_up;                            /* the client sends no more */
     bool linger;                             /* MHD's thread: unread bytes may come, drain after the close */
 };
@@ -85,6 +97,7 @@ struct http_server {
     int lingering_count;
     atomic_bool stopping;
     _Atomic int64_t bodies_bytes; /* in the bodies of exchanges that MHD still knows */
+    struct http_peer *peers[HTTP_PEER_BUCKETS];
 
     pthread_t watcher;
     int watch_fd, wake_fd; /* epoll and eventfd */
@@ -101,8 +114,11 @@ struct http_exchange {
     const char *method, *path;
     struct http_field *headers, *queries;
     struct bytes body;
-    int64_t body_bytes, discarded_bytes; /* counted in the server's sum; of a body that is over a limit */
-    bool target_malformed, started, body_too_large, bodies_too_large, requested; /* MHD's thread only */
+    int64_t announced_bytes; /* by the headers; -1: chunked */
+    int64_t body_bytes,
+        discarded_bytes; /* counted in the server's and the peer's sum; of a body that is over a limit */
+    /* MHD's thread only */
+    bool target_malformed, started, headers_asked, body_too_large, bodies_too_large, requested;
     char peer[INET6_ADDRSTRLEN];
 
     pthread_mutex_t mutex;
@@ -110,6 +126,9 @@ struct http_exchange {
     struct MHD_Connection *mhd;
     enum http_phase phase;
     bool suspended, gone, aborted, ended, closed;
+    bool headers_decided; /* the answer to on_headers' "later" is there: */
+    int headers_status;
+    const char *headers_reason;
     bool events;     /* text/event-stream: may get heartbeats */
     bool above_mark; /* pending passed the watermark: on_writable is owed */
     struct http_field *answer_headers;
@@ -117,15 +136,19 @@ struct http_exchange {
     int status;
     struct bytes pending;
     size_t pending_taken; /* bytes at its front that are sent already */
+    size_t large_bytes;   /* of messages above a watermark, since nothing waited */
     int64_t last_write_ns;
 };
 
 /* http_exchange.c */
 struct http_exchange *http_exchange_create(struct http_server *server, struct http_connection *connection,
                                            struct MHD_Connection *mhd);
-/** MHD's thread: the request is over. Calls on_closed if on_request had been called, and drops MHD's reference. */
+/** MHD's thread: the user said "later" to the headers. True when the decision is there, or the client has gone (then `gone` is set); else
+ *  the connection sleeps until one of them. */
+bool http_exchange_headers_settled(struct http_exchange *exchange);
 /** Forget the body, which is over a limit. MHD's thread. */
 void http_exchange_drop_body(struct http_exchange *exchange);
+/** MHD's thread: the request is over. Calls on_closed if on_request had been called, and drops MHD's reference. */
 void http_exchange_finish(struct http_exchange *exchange, bool completed);
 /** MHD's thread, request whole: queue the answer, or suspend until there is one. */
 enum MHD_Result http_exchange_proceed(struct http_exchange *exchange);
@@ -134,6 +157,13 @@ bool http_exchange_hang_up(struct http_exchange *exchange);
 bool http_exchange_receiving(struct http_exchange *exchange); /* not yet handed to the user */
 /** Queue a comment line when nothing was sent for `silence_ns`. */
 void http_exchange_heartbeat(struct http_exchange *exchange, int64_t now_ns, int64_t silence_ns);
+
+/* http_peer.c: MHD's thread only */
+/** NULL when nobody of this address is connected. */
+struct http_peer *http_peer_find(struct http_server *server, const struct sockaddr *address);
+/** Count one more connection. NULL when memory is out. */
+struct http_peer *http_peer_join(struct http_server *server, const struct sockaddr *address);
+void http_peer_leave(struct http_server *server, struct http_peer *peer); /* NULL is nothing */
 
 /* http_watch.c */
 enum status http_watch_start(struct http_server *server, struct error *err);

@@ -46,6 +46,7 @@ static enum MHD_Result refuse(struct http_exchange *exchange, int status, const 
                                   options->on_refused != NULL ? "application/json" : "text/plain; charset=utf-8");
     (void)MHD_add_response_header(response, "Connection", "close");
     if (status == 401) (void)MHD_add_response_header(response, "WWW-Authenticate", "Bearer");
+    if (status == 503) (void)MHD_add_response_header(response, "Retry-After", "1");
     exchange->connection->linger = true;
     enum MHD_Result queued = MHD_queue_response(exchange->mhd, (unsigned)status, response);
     MHD_destroy_response(response);
@@ -90,6 +91,46 @@ static bool copy_request(struct http_exchange *exchange, const char *url, const 
     return true;
 }
 
+/** Blanks around a value are no part of it (RFC 9110, 5.5); MHD leaves those behind it. The framing was checked with them: MHD reads it so. */
+static void trim_values(struct http_field *headers) {
+    for (struct http_field *field = headers; field != NULL; field = field->next) {
+        char *value = (char *)(uintptr_t)field->value + strspn(field->value, " \t");
+        size_t length = strlen(value);
+        while (length > 0 && (value[length - 1] == ' ' || value[length - 1] == '\t')) length--;
+        if (value[length] != 0) value[length] = 0; /* "" may be a constant */
+        field->value = value;
+    }
+}
+
+/** Would so many bytes more be too many, of all or of this peer? */
+static bool bodies_full(const struct http_exchange *exchange, int64_t more) {
+    const struct http_server *server = exchange->server;
+    return atomic_load(&server->bodies_bytes) + more > server->options.bodies_bytes_max ||
+           exchange->connection->from->body_bytes + more > server->options.peer_bodies_bytes_max;
+}
+
+/** The headers pass, as far as the user is concerned: does the body? */
+static enum MHD_Result accept_headers(struct http_exchange *exchange) {
+    if (exchange->announced_bytes > (int64_t)exchange->body.max_bytes)
+        return refuse(exchange, 413, "request body too large");
+    if (exchange->announced_bytes > HTTP_SMALL_BODY_BYTES && bodies_full(exchange, exchange->announced_bytes))
+        return refuse(exchange, 503, bodies_refusal);
+    return MHD_YES;
+}
+
+/** The user asked for time. */
+static enum MHD_Result await_headers(struct http_exchange *exchange) {
+    if (!http_exchange_headers_settled(exchange)) return MHD_YES;
+    exchange->headers_asked = false;
+    pthread_mutex_lock(&exchange->mutex);
+    bool decided = exchange->headers_decided;
+    int status = exchange->headers_status;
+    const char *reason = exchange->headers_reason;
+    pthread_mutex_unlock(&exchange->mutex);
+    if (!decided) return MHD_NO; /* the client has gone */
+    return status != 0 ? refuse(exchange, status, reason) : accept_headers(exchange);
+}
+
 /** The headers are there. Refuse now, before the body is read, what can be refused now. */
 static enum MHD_Result begin_request(struct http_exchange *exchange, const char *url, const char *method,
                                      const char *version) {
@@ -102,13 +143,15 @@ static enum MHD_Result begin_request(struct http_exchange *exchange, const char 
     struct http_framing framing =
         http_framing_check(method, minor_version, exchange->headers, exchange->server->options.body_bytes_max);
     if (framing.refuse_status != 0) return refuse(exchange, framing.refuse_status, framing.reason);
+    trim_values(exchange->headers);
+    exchange->announced_bytes = framing.body_bytes;
+    atomic_store_explicit(&exchange->connection->headers_whole, true, memory_order_relaxed);
     const struct http_server_options *options = &exchange->server->options;
-    if (framing.body_bytes > 0 &&
-        atomic_load(&exchange->server->bodies_bytes) + framing.body_bytes > options->bodies_bytes_max)
-        return refuse(exchange, 503, bodies_refusal);
     const char *reason = "refused";
     int refused = options->on_headers != NULL ? options->on_headers(exchange, options->context, &reason) : 0;
-    return refused != 0 ? refuse(exchange, refused, reason) : MHD_YES;
+    exchange->headers_asked = refused == HTTP_HEADERS_LATER;
+    if (exchange->headers_asked) return await_headers(exchange);
+    return refused != 0 ? refuse(exchange, refused, reason) : accept_headers(exchange);
 }
 
 static enum MHD_Result receive_body(struct http_exchange *exchange, const char *data, size_t length) {
@@ -117,8 +160,9 @@ static enum MHD_Result receive_body(struct http_exchange *exchange, const char *
     bool dropped = exchange->body_too_large || exchange->bodies_too_large;
     if (!dropped) {
         exchange->body_bytes += (int64_t)length;
-        int64_t all = atomic_fetch_add(&server->bodies_bytes, (int64_t)length) + (int64_t)length;
-        exchange->bodies_too_large = all > server->options.bodies_bytes_max;
+        exchange->connection->from->body_bytes += (int64_t)length;
+        atomic_fetch_add(&server->bodies_bytes, (int64_t)length);
+        exchange->bodies_too_large = exchange->body_bytes > HTTP_SMALL_BODY_BYTES && bodies_full(exchange, 0);
         exchange->body_too_large =
             !exchange->bodies_too_large && bytes_append(&exchange->body, data, length) != STATUS_OK;
         if (!exchange->bodies_too_large && !exchange->body_too_large) return MHD_YES;
@@ -165,6 +209,8 @@ static enum MHD_Result on_access(void *context, struct MHD_Connection *mhd, cons
         exchange->started = true;
         return begin_request(exchange, url, method, version);
     }
+    if (exchange->headers_asked)
+        return await_headers(exchange); /* awake again: MHD repeats the call with the headers */
     if (*length > 0) {
         size_t received = *length;
         *length = 0;
@@ -197,6 +243,14 @@ static void format_peer(struct MHD_Connection *mhd, char *out) {
     }
 }
 
+/** A peer with as many connections as it may have gets no more. */
+static enum MHD_Result on_accept(void *context, const struct sockaddr *address, socklen_t length) {
+    (void)length;
+    struct http_server *server = context;
+    const struct http_peer *peer = http_peer_find(server, address);
+    return peer != NULL && peer->connections >= server->options.peer_connections_max ? MHD_NO : MHD_YES;
+}
+
 /** Without this the kernel takes up to 4 MiB (net.ipv4.tcp_wmem) for every reader that reads nothing, and we would never learn that it is slow. */
 static void bound_unsent(int fd) {
     const int unsent_bytes_max = 64 << 10;
@@ -207,13 +261,19 @@ static void on_connection(void *context, struct MHD_Connection *mhd, void **slot
                           enum MHD_ConnectionNotificationCode code) {
     struct http_server *server = context;
     if (code == MHD_CONNECTION_NOTIFY_CLOSED) {
-        if (*slot != NULL) http_watch_retire(server, *slot);
+        if (*slot != NULL) {
+            http_peer_leave(server, ((struct http_connection *)*slot)->from);
+            http_watch_retire(server, *slot);
+        }
         *slot = NULL;
         return;
     }
     struct http_connection *connection = calloc(1, sizeof *connection);
     const union MHD_ConnectionInfo *info = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CONNECTION_FD);
-    if (connection == NULL || info == NULL) {
+    const union MHD_ConnectionInfo *client = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
+    if (connection != NULL && info != NULL && client != NULL)
+        connection->from = http_peer_join(server, client->client_addr);
+    if (connection == NULL || connection->from == NULL) {
         free(connection);
         return; /* its requests are dropped: no connection, no exchange */
     }
@@ -298,7 +358,7 @@ static enum status start_daemon(struct http_server *server, struct error *err) {
     tls[count] = (struct MHD_OptionItem){MHD_OPTION_END, 0, NULL};
     unsigned flags =
         MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | (server->certificate != NULL ? MHD_USE_TLS : 0u);
-    server->daemon = MHD_start_daemon(flags, 0, NULL, NULL, on_access, server,                                      //
+    server->daemon = MHD_start_daemon(flags, 0, on_accept, server, on_access, server,                               //
                                       MHD_OPTION_LISTEN_SOCKET, server->listen_fd,                                  //
                                       MHD_OPTION_CONNECTION_LIMIT, (unsigned)options->connections_max,              //
                                       MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)timeout_s(options->idle_timeout_ns), //
@@ -320,6 +380,7 @@ static enum status check_options(const struct http_server_options *options, stru
         return error_set(err, STATUS_INVALID_ARGUMENT, "HTTP server: address and on_request are needed");
     if (options->body_bytes_max < 0 || options->body_bytes_max > LIMIT_REQUEST_BODY_BYTES_MAX ||
         options->bodies_bytes_max < 0 || options->connections_max < 0 || options->idle_timeout_ns < 0 ||
+        options->peer_bodies_bytes_max < 0 || options->peer_connections_max < 0 || options->header_timeout_ns < 0 ||
         options->heartbeat_ns < 0) {
         return error_set(err, STATUS_INVALID_ARGUMENT, "HTTP server: an option is out of range");
     }
@@ -338,6 +399,15 @@ static bool copy_strings(struct http_server_options *options) {
     return complete;
 }
 
+static void set_defaults(struct http_server_options *options) {
+    if (options->connections_max == 0) options->connections_max = CONNECTIONS_MAX_DEFAULT;
+    if (options->bodies_bytes_max == 0) options->bodies_bytes_max = 64 * options->body_bytes_max;
+    if (options->watermark_bytes == 0) options->watermark_bytes = LIMIT_STREAM_PENDING_BYTES;
+    if (options->peer_connections_max == 0) options->peer_connections_max = options->connections_max;
+    if (options->peer_bodies_bytes_max == 0) options->peer_bodies_bytes_max = options->bodies_bytes_max;
+    if (options->header_timeout_ns == 0) options->header_timeout_ns = options->idle_timeout_ns;
+}
+
 enum status http_server_create(const struct http_server_options *options, struct http_server **out, struct error *err) {
     TRY(check_options(options, err));
     struct http_server *server = calloc(1, sizeof *server);
@@ -350,9 +420,7 @@ enum status http_server_create(const struct http_server_options *options, struct
     pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
     pthread_cond_init(&server->drained, &monotonic);
     pthread_condattr_destroy(&monotonic);
-    if (server->options.connections_max == 0) server->options.connections_max = CONNECTIONS_MAX_DEFAULT;
-    if (server->options.bodies_bytes_max == 0) server->options.bodies_bytes_max = 64 * server->options.body_bytes_max;
-    if (server->options.watermark_bytes == 0) server->options.watermark_bytes = LIMIT_STREAM_PENDING_BYTES;
+    set_defaults(&server->options);
     enum status status = STATUS_OK;
     if (!copy_strings(&server->options)) status = error_set(err, STATUS_RESOURCE_EXHAUSTED, "HTTP server: no memory");
     if (status == STATUS_OK) status = http_tls_load(server, err);
@@ -376,6 +444,15 @@ int64_t http_server_exchanges(const struct http_server *server) {
     int64_t live = server->live;
     pthread_mutex_unlock(mutex);
     return live;
+}
+
+int http_server_connections(const struct http_server *server) {
+    pthread_mutex_t *mutex = (pthread_mutex_t *)(uintptr_t)&server->mutex;
+    int count = 0;
+    pthread_mutex_lock(mutex);
+    for (const struct http_connection *each = server->connections; each != NULL; each = each->next) count++;
+    pthread_mutex_unlock(mutex);
+    return count;
 }
 
 /* --- stop --- */

@@ -12,17 +12,20 @@
  * `on_closed` comes exactly once per exchange that reached on_request, last: after the answer has been handed to the network or
  * the client has gone, whichever is first (`completed` says which). A client that leaves while the answer is being prepared is
  * noticed at once, also when the connection is idle; one that closes only its sending side counts as gone too, unless
- * the answer was ready already. All callbacks run on the server's one thread, one at a time.
+ * the answer was ready already (docs/design/http.md says why). All callbacks run on the server's one thread, one at a time.
  *
  * Refused before on_request, with the body that `on_refused` writes, and the connection closed behind it:
  *   what on_headers says, before the body is read
- *   503  bodies of all requests together over bodies_bytes_max: at once when its Content-Length would pass it, else at its end
+ *   503  bodies of all requests together over bodies_bytes_max, or of one peer over peer_bodies_bytes_max: at once when its Content-Length would
+ *        pass it, else at its end. A body up to HTTP_SMALL_BODY_BYTES is never refused so: they are bounded by connections_max
  *   413  a body over body_bytes_max: at once by its Content-Length, at its end when chunked (it is read and forgotten; an endless one is cut off)
+ *   415  a Content-Encoding other than identity
  *   400  both Content-Length and Transfer-Encoding, repeated Content-Length, unknown or repeated Transfer-Encoding, no or several Host headers,
- *        malformed field names or values, blanks, control characters or %00 in the request target
+ *        more than one Authorization, malformed field names or values, blanks, control characters or %00 in the request target
  *   431  request line and headers over LIMIT_HEADER_BYTES       501  a method that is none of GET HEAD POST PUT PATCH DELETE OPTIONS
  * What is not even HTTP (a header line without a colon, a Content-Length that is no number, a malformed chunk, headers far too large,
  * another protocol version) is refused by libmicrohttpd: 400, 413, 431 or 505 with a short page of its own, or a closed connection.
+ * Further connections of a peer that has peer_connections_max are closed without an answer.
  */
 #ifndef RPC_HTTP_SERVER_H
 #define RPC_HTTP_SERVER_H
@@ -33,14 +36,23 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+enum {
+    HTTP_SMALL_BODY_BYTES = 64 * 1024,
+    HTTP_HEADERS_LATER = -1 /* what on_headers returns when http_exchange_headers_done will say it */
+};
+
 struct http_server;
 struct http_exchange;
 
 struct http_server_options {
     const char *
         address; /* "127.0.0.1:8080"; port 0 picks a free one; "[::]:8080" (IPv4 too); ":8080"; of a name its IPv4 address if it has one */
-    int64_t body_bytes_max;   /* 0..LIMIT_REQUEST_BODY_BYTES_MAX */
-    int64_t bodies_bytes_max; /* of all requests that are being received or answered; 0: 64 times body_bytes_max */
+    int64_t body_bytes_max;        /* 0..LIMIT_REQUEST_BODY_BYTES_MAX */
+    int64_t bodies_bytes_max;      /* of all requests that are being received or answered; 0: 64 times body_bytes_max */
+    int64_t peer_bodies_bytes_max; /* those of one address (of IPv6: the first 64 bits); 0: bodies_bytes_max */
+    int peer_connections_max;      /* of one address; 0: connections_max */
+    int64_t
+        header_timeout_ns; /* until the first request's headers are whole, and those of any later one; 0: idle_timeout_ns */
     int connections_max; /* further ones wait to be accepted; 0: 1024. Each costs 32 KiB and two descriptors' worth of kernel memory */
     int64_t
         idle_timeout_ns; /* of a connection on which nothing moves (not of one that waits for the handler); a request must be whole within this
@@ -53,8 +65,9 @@ struct http_server_options {
     size_t
         watermark_bytes; /* on_writable comes when waiting bytes, having passed this, fall to half of it; 0: LIMIT_STREAM_PENDING_BYTES */
 
-    /** The headers are there, the body is not: 0 to go on, or the status to refuse with and `*out_reason` for on_refused. On the server's
-     *  thread: must be quick. May be NULL. */
+    /** The headers are there, the body is not: 0 to go on, the status to refuse with and `*out_reason` for on_refused, or HTTP_HEADERS_LATER: then
+     *  the connection waits for http_exchange_headers_done, and the user holds a reference until then. On the server's thread: must be
+     *  quick. May be NULL. */
     int (*on_headers)(struct http_exchange *exchange, void *context, const char **out_reason);
     void (*on_request)(struct http_exchange *exchange, void *context);
     void (*on_writable)(struct http_exchange *exchange, void *context); /* may be NULL */
@@ -74,10 +87,17 @@ void http_server_stop(struct http_server *server, int64_t grace_ns);
 /** Stops without grace if that was not done. Exchanges that are still referenced stay valid. NULL is allowed. */
 void http_server_destroy(struct http_server *server);
 int64_t http_server_exchanges(const struct http_server *server); /* live now */
+int http_server_connections(const struct http_server *server);   /* open now */
+
+/** Any thread, once, after on_headers returned HTTP_HEADERS_LATER or before it does: 0 to go on, or the status to refuse with; `reason` is a constant. */
+void http_exchange_headers_done(struct http_exchange *exchange, int refuse_status, const char *reason);
+/** Inside on_headers: this request's body may have so many bytes at most (413). */
+void http_exchange_limit_body(struct http_exchange *exchange, int64_t bytes_max);
+int64_t http_exchange_announced_bytes(const struct http_exchange *exchange); /* of the body; -1: chunked */
 
 const char *http_exchange_method(const struct http_exchange *exchange); /* "POST" */
 const char *http_exchange_path(const struct http_exchange *exchange);   /* decoded, without the query */
-/** First value of a header, any case; NULL when absent. Lent for the exchange's life. */
+/** First value of a header, any case, without blanks around it; NULL when absent. Lent for the exchange's life. */
 const char *http_exchange_header(const struct http_exchange *exchange, const char *name);
 /** First value of a query parameter, decoded; NULL when absent. */
 const char *http_exchange_query(const struct http_exchange *exchange, const char *name);
@@ -96,7 +116,8 @@ void http_exchange_respond(struct http_exchange *exchange, int http_status, cons
                            struct bytes_view body);
 void http_exchange_start(struct http_exchange *exchange, int http_status, const char *content_type);
 /** Queue bytes (copied): all of them, or none. STATUS_CANCELLED when the client has gone or the exchange is over; STATUS_RESOURCE_EXHAUSTED when
- *  more than 4 watermarks would wait; STATUS_FAILED_PRECONDITION before start and after end. */
+ *  more than 4 watermarks would wait, not counting messages that are larger than a watermark, or 128 MiB in all; STATUS_FAILED_PRECONDITION
+ *  before start and after end. */
 enum status http_exchange_write(struct http_exchange *exchange, struct bytes_view data);
 size_t http_exchange_pending_bytes(const struct http_exchange *exchange);
 void http_exchange_end(struct http_exchange *exchange);

@@ -135,8 +135,13 @@ static void end_lingering(struct http_server *server, int64_t now_ns, bool all) 
 /* --- the clock --- */
 
 /** Has this connection had more time than its request deserves? */
-static bool too_slow(const struct http_connection *connection, int64_t now_ns, int64_t idle_ns) {
-    int64_t elapsed_ns = now_ns - connection->since_ns;
+static bool too_slow(const struct http_connection *connection, int64_t now_ns,
+                     const struct http_server_options *options) {
+    int64_t elapsed_ns = now_ns - connection->since_ns, idle_ns = options->idle_timeout_ns;
+    bool heading = connection->exchange != NULL
+                       ? !atomic_load_explicit(&connection->headers_whole, memory_order_relaxed)
+                       : !connection->served;
+    if (heading && options->header_timeout_ns > 0 && elapsed_ns > options->header_timeout_ns) return true;
     if (idle_ns == 0 || elapsed_ns <= idle_ns) return false;
     /* No request yet: MHD closes silent connections after idle_ns; one that is here after twice that sends drops of a first line. */
     if (connection->exchange == NULL) return elapsed_ns > 2 * idle_ns;
@@ -153,8 +158,11 @@ static void tick(struct http_server *server, int64_t now_ns) {
         if (options->heartbeat_ns > 0 && connection->exchange != NULL)
             http_exchange_heartbeat(connection->exchange, now_ns, options->heartbeat_ns);
         bool idle = connection->exchange == NULL;
-        if ((stopping && idle) || too_slow(connection, now_ns, options->idle_timeout_ns))
-            shutdown(connection->fd, SHUT_RDWR);
+        /* Data and the end that come at once are one event of an edge-triggered epoll, and MHD, having read the data, does not look for the end:
+         * it would keep a half-received body until its time is over. This wakes it again; what is unread stays readable. */
+        if (connection->hung_up && (idle || http_exchange_receiving(connection->exchange)))
+            shutdown(connection->fd, SHUT_RD);
+        if ((stopping && idle) || too_slow(connection, now_ns, options)) shutdown(connection->fd, SHUT_RDWR);
     }
     pthread_mutex_unlock(&server->mutex);
     end_lingering(server, now_ns, false);
@@ -166,6 +174,8 @@ static int tick_ms(const struct http_server *server) {
         shortest_ns = server->options.heartbeat_ns;
     if (server->options.idle_timeout_ns > 0 && server->options.idle_timeout_ns < shortest_ns)
         shortest_ns = server->options.idle_timeout_ns;
+    if (server->options.header_timeout_ns > 0 && server->options.header_timeout_ns < shortest_ns)
+        shortest_ns = server->options.header_timeout_ns;
     int64_t ms = shortest_ns / 4 / NS_PER_MS;
     return ms < TICK_MS_MIN ? TICK_MS_MIN : (int)ms;
 }

@@ -149,11 +149,23 @@ static bool is_zero(const struct field_plan *field, const void *slot) {
     }
 }
 
+/** FORM_OBJECT: the string that the tag's field holds; empty without one. */
+static struct bytes_view tag_of(const struct message_plan *plan, const ProtobufCMessage *message) {
+    const struct field_plan *field = plan->form == FORM_OBJECT && plan->tag[0] != 0
+                                         ? transcode_find_field(plan, bytes_view_string(plan->tag))
+                                         : NULL;
+    if (field == NULL || !transcode_is_present(field, message)) return (struct bytes_view){0};
+    return bytes_view_string(
+        *(const char *const *)(const void *)((const uint8_t *)message + field->descriptor->offset));
+}
+
 static void check_fields(struct transcode_run *run, const struct message_plan *plan, const ProtobufCMessage *message) {
+    const struct field_plan *tagged = transcode_required_by_tag(run, plan, tag_of(plan, message));
     for (size_t i = 0; i < plan->fields_count && !run->exhausted && run->errors->count < TRANSCODE_ERRORS_MAX; i++) {
         const struct field_plan *field = &plan->fields[i];
         const void *slot = (const uint8_t *)message + field->descriptor->offset;
-        bool present = transcode_is_present(field, message), required = field->rules.required && !field->rules.nullable;
+        bool present = transcode_is_present(field, message),
+             required = (field->rules.required && !field->rules.nullable) || field == tagged;
         if (field->rules.hidden) continue;
         transcode_push_name(run, field->name);
         if (field->repeated) {

@@ -165,6 +165,12 @@ static enum status read_field_rules(struct builder *builder, struct bytes_view o
         case 18:
             rules->empty_as_null = field.value != 0;
             break;
+        case 19:
+            set_number(&rules->exclusive_minimum_strict, &field);
+            break;
+        case 20:
+            rules->identifier = field.value != 0;
+            break;
         default:
             break; /* 11 and 12 are read already */
         }

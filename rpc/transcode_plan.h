@@ -28,8 +28,8 @@ struct optional_count {
 };
 
 struct field_rules {
-    bool required, nullable, always, empty_as_null, hidden;
-    struct optional_number minimum, exclusive_minimum, maximum, maximum_strict;
+    bool required, nullable, always, empty_as_null, hidden, identifier;
+    struct optional_number minimum, exclusive_minimum, maximum, maximum_strict, exclusive_minimum_strict;
     struct optional_count min_bytes, max_bytes, min_items, max_items;
     const char **words; /* words_count of them are anyone's, then words_openai_count more are OpenAI's */
     size_t words_count, words_openai_count;
@@ -50,7 +50,7 @@ struct field_plan {
 struct message_plan {
     const ProtobufCMessageDescriptor *descriptor;
     enum json_form form;
-    const char *tag, *tag_default; /* FORM_TAGGED */
+    const char *tag, *tag_default; /* FORM_TAGGED, FORM_OBJECT; "" for none */
     uint32_t kinds;                /* bit per enum json_kind that a JSON value of this message may have */
     bool kinds_known;
     size_t fields_count;
@@ -120,6 +120,9 @@ bool transcode_is_integer(ProtobufCType type);
 bool transcode_check_string(struct transcode_run *run, const struct field_plan *field, struct bytes_view string);
 bool transcode_check_number(struct transcode_run *run, const struct field_plan *field, struct transcode_number number);
 bool transcode_check_items(struct transcode_run *run, const struct field_plan *field, size_t count);
+/** FORM_OBJECT with a tag: the field that this case requires, or NULL. `chosen` is the tag's value, empty when it is absent. */
+const struct field_plan *transcode_required_by_tag(const struct transcode_run *run, const struct message_plan *plan,
+                                                   struct bytes_view chosen);
 void transcode_fail_word(struct transcode_run *run, const struct field_plan *field, const char *input);
 /** "Input should be a valid integer" and its like, for a value of the wrong JSON type. */
 void transcode_fail_type(struct transcode_run *run, const struct field_plan *field, const char *input);

@@ -253,6 +253,15 @@ static void fail_missing(struct transcode_run *run, const char *name, const stru
     transcode_pop(run);
 }
 
+/** FORM_OBJECT: the string that the tag's field holds; empty without one. */
+static struct bytes_view tag_of(const struct message_plan *plan, const struct json_value *const *members) {
+    const struct field_plan *field = plan->form == FORM_OBJECT && plan->tag[0] != 0
+                                         ? transcode_find_field(plan, bytes_view_string(plan->tag))
+                                         : NULL;
+    const struct json_value *member = field != NULL ? members[field - plan->fields] : NULL;
+    return member != NULL && member->kind == JSON_KIND_STRING ? member->string : (struct bytes_view){0};
+}
+
 /** The members of `object` into the fields of `message`; `tag` is a name that belongs to the union around it, or empty. */
 static void read_fields(struct transcode_run *run, const struct message_plan *plan, const struct json_value *object,
                         struct bytes_view tag, ProtobufCMessage *message) {
@@ -266,10 +275,12 @@ static void read_fields(struct transcode_run *run, const struct message_plan *pl
         else
             unknown += tag.length == 0 || !bytes_view_equal(member->name, tag);
     }
+    const struct field_plan *tagged = transcode_required_by_tag(run, plan, tag_of(plan, members));
     for (size_t i = 0; i < plan->fields_count && !run->exhausted; i++) {
         const struct field_plan *field = &plan->fields[i];
-        if (members[i] == NULL) {
-            if (field->rules.required && !field->rules.hidden) fail_missing(run, field->name, object);
+        if (members[i] == NULL || (field == tagged && members[i]->kind == JSON_KIND_NULL)) {
+            if ((field->rules.required || field == tagged) && !field->rules.hidden)
+                fail_missing(run, field->name, object);
             continue;
         }
         transcode_push_name(run, field->name);

@@ -163,6 +163,23 @@ static void fail_too_long(struct transcode_run *run, const struct field_plan *fi
                    transcode_input_string(run, string), context);
 }
 
+static bool is_identifier(struct bytes_view string) {
+    for (size_t i = 0; i < string.length; i++) {
+        uint8_t c = string.data[i];
+        bool fits = (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || c == '_' || c == '-';
+        if (!fits) return false;
+    }
+    return true;
+}
+
+const struct field_plan *transcode_required_by_tag(const struct transcode_run *run, const struct message_plan *plan,
+                                                   struct bytes_view chosen) {
+    if (plan->form != FORM_OBJECT || plan->tag[0] == 0) return NULL;
+    const struct field_plan *field =
+        transcode_find_field(plan, chosen.length != 0 ? chosen : bytes_view_string(plan->tag_default));
+    return field != NULL && !transcode_field_refused(run, field) ? field : NULL;
+}
+
 bool transcode_check_string(struct transcode_run *run, const struct field_plan *field, struct bytes_view string) {
     const struct field_rules *rules = &field->rules;
     if (string.length != 0 && memchr(string.data, 0, string.length) != NULL) {
@@ -183,6 +200,11 @@ bool transcode_check_string(struct transcode_run *run, const struct field_plan *
     }
     if (rules->max_bytes.given && string.length > rules->max_bytes.value) {
         fail_too_long(run, field, string);
+        return false;
+    }
+    if (rules->identifier && !is_identifier(string)) {
+        transcode_fail(run, "string_pattern_mismatch", "String should match pattern '^[a-zA-Z0-9_-]*$'",
+                       transcode_input_string(run, string), "{\"pattern\":\"^[a-zA-Z0-9_-]*$\"}");
         return false;
     }
     return true;
@@ -262,17 +284,18 @@ static const char *bound_text(double bound, char out[32]) {
 bool transcode_check_number(struct transcode_run *run, const struct field_plan *field, struct transcode_number number) {
     const struct field_rules *rules = &field->rules;
     struct optional_number maximum =
-        run->strict && rules->maximum_strict.given ? rules->maximum_strict : rules->maximum;
+                               run->strict && rules->maximum_strict.given ? rules->maximum_strict : rules->maximum,
+                           above = run->strict && rules->exclusive_minimum_strict.given
+                                       ? rules->exclusive_minimum_strict
+                                       : rules->exclusive_minimum;
     bool finite = number.whole || isfinite(number.real);
     char bound[32];
     if (finite && rules->minimum.given && bound_broken(number, rules->minimum.value, false, false)) {
         return out_of_range(run, number, "greater_than_equal", "greater than or equal to", "ge",
                             bound_text(rules->minimum.value, bound));
     }
-    if (finite && rules->exclusive_minimum.given && bound_broken(number, rules->exclusive_minimum.value, false, true)) {
-        return out_of_range(run, number, "greater_than", "greater than", "gt",
-                            bound_text(rules->exclusive_minimum.value, bound));
-    }
+    if (finite && above.given && bound_broken(number, above.value, false, true))
+        return out_of_range(run, number, "greater_than", "greater than", "gt", bound_text(above.value, bound));
     if (finite && maximum.given && bound_broken(number, maximum.value, true, false)) {
         return out_of_range(run, number, "less_than_equal", "less than or equal to", "le",
                             bound_text(maximum.value, bound));

@@ -5,7 +5,12 @@
 
     ./dev lint            everything
     ./dev lint includes   one check: includes, licences, sizes, words, format
+
+The test `lint` runs it too, so CI does. It needs neither git nor clang-format: without them it looks at the folder's files, and says that
+the formatting was not looked at. --root DIR looks at another tree.
 """
+import contextlib
+import os
 import re
 import shutil
 import subprocess
@@ -34,13 +39,26 @@ MAY_INCLUDE = {
 # Inside engine/ the order is: text and files, then the model, then who drives it.
 ENGINE_ORDER = ["weights", "tokenizer", "chat", "kv_cache", "sampler", "text_stream", "model", "scheduler", "engine"]
 FUNCTION_LINES_MAX, FILE_LINES_MAX = 70, 800
+NOT_SOURCES = {"build", ".git", ".bora", "__pycache__"}
+FORMATTER_MAJOR = 14  # Debian 12's; others lay out the same rules otherwise
 # Found by line so that the list of exceptions can only shrink.
 LONG_FUNCTIONS_ALLOWED = set()
 
 
+def listed():
+    """Paths of what belongs to the tree: what git knows, or all there is where git is not."""
+    with contextlib.suppress(OSError, subprocess.CalledProcessError):
+        found = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True).stdout.decode().split("\0")
+        return [f for f in found if f and (ROOT / f).exists()]
+    found = []
+    for folder, folders, names in os.walk(ROOT):
+        folders[:] = [f for f in folders if f not in NOT_SOURCES]
+        found += [os.path.relpath(os.path.join(folder, name), ROOT) for name in names]
+    return found
+
+
 def files(*suffixes):
-    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True).stdout.decode().split("\0")
-    return [Path(f) for f in listed if f and f.endswith(suffixes) and (ROOT / f).exists()]
+    return [Path(f) for f in sorted(listed()) if f.endswith(suffixes)]
 
 
 def room_of(path):
@@ -52,6 +70,10 @@ def included_room(include):
     if include.startswith(GENERATED) or include.startswith("proto/"):
         return "proto"
     return room_of(Path(include))
+
+
+class Skipped(Exception):
+    """A check that cannot be made here; the sentence says why."""
 
 
 def check_includes():
@@ -127,9 +149,9 @@ def check_words():
 
 def check_format():
     tool = shutil.which("clang-format")
-    if tool is None:
-        yield "clang-format is not installed"
-        return
+    version = re.search(r"version (\d+)", subprocess.run([tool, "--version"], capture_output=True, text=True).stdout) if tool else None
+    if version is None or int(version[1]) != FORMATTER_MAJOR:
+        raise Skipped(f"clang-format {FORMATTER_MAJOR} is not installed")
     sources = [str(f) for f in files(".c", ".h", ".inc")]
     done = subprocess.run([tool, "--dry-run", *sources], cwd=ROOT, capture_output=True, text=True)
     changed = sorted({line.split(":")[0] for line in done.stderr.splitlines() if "warning:" in line})
@@ -141,13 +163,23 @@ CHECKS = {"includes": check_includes, "licences": check_licences, "sizes": check
 
 
 def main():
-    wanted = sys.argv[1:] or list(CHECKS)
+    global ROOT
+    wanted = sys.argv[1:]
+    if wanted[:1] == ["--root"]:
+        ROOT, wanted = Path(wanted[1]).absolute(), wanted[2:]
+    wanted = wanted or list(CHECKS)
     unknown = [w for w in wanted if w not in CHECKS]
     if unknown:
         sys.exit(f"lint: unknown check '{unknown[0]}' (there are {', '.join(CHECKS)})")
+    if not files(".c", ".h"):
+        sys.exit(f"lint: there are no sources in {ROOT}")
     problems = 0
     for name in wanted:
-        found = list(CHECKS[name]())
+        try:
+            found = list(CHECKS[name]())
+        except Skipped as skipped:
+            print(f"lint {name}: skipped: {skipped}")
+            continue
         problems += len(found)
         for line in found:
             print(line)

@@ -17,11 +17,21 @@ static const char safe_prompt_text[] =
     "prejudiced, or negative content. Ensure replies "
     "promote fairness and positivity.";
 
+/* What the engine is told for top_p = 0: less than the likeliest of any vocabulary has, so it leaves that one. */
+static const double TOP_P_LEAST = 1e-9;
+
 #define REQUEST_HAS(field, FIELD) (m->_##field##_case == BORA__V1__CHAT_COMPLETION_REQUEST___##FIELD##_##FIELD)
 
 static bool refuse(struct api_error *error, const char *param, const char *sentence) {
     *error = api_error_bad_request("invalid_request_error", NULL, param, "%s", sentence);
     return false;
+}
+
+/** At a place in the conversation: "messages.3.tool_calls". */
+static bool refuse_at(struct arena *arena, struct api_error *error, size_t message, const char *field,
+                      const char *sentence) {
+    const char *param = arena_printf(arena, "messages.%zu%s%s", message, *field != 0 ? "." : "", field);
+    return refuse(error, param != NULL ? param : "messages", sentence);
 }
 
 /* ---- features ------------------------------------------------------------------------------------------------------ */
@@ -49,8 +59,25 @@ static bool check_format(const Bora__V1__ChatCompletionRequest *m, struct api_er
     return true;
 }
 
+/** Settings that are known and not served: anything but the neutral value. */
+static bool check_unserved(const Bora__V1__ChatCompletionRequest *m, struct api_error *error) {
+    if (REQUEST_HAS(moderation, MODERATION)) return refuse(error, "moderation", "Moderation is not supported.");
+    if (REQUEST_HAS(min_tokens, MIN_TOKENS) && m->min_tokens > 0)
+        return refuse(error, "min_tokens", "min_tokens is not supported; it must be 0 or absent.");
+    if (REQUEST_HAS(prompt_logprobs, PROMPT_LOGPROBS) && m->prompt_logprobs)
+        return refuse(error, "prompt_logprobs", "Log-probabilities of the prompt are not supported.");
+    if (REQUEST_HAS(top_prompt_logprobs, TOP_PROMPT_LOGPROBS) && m->top_prompt_logprobs > 0)
+        return refuse(error, "top_prompt_logprobs", "Log-probabilities of the prompt are not supported.");
+    const Bora__V1__PromptCacheOptions *cache = m->prompt_cache_options;
+    if (cache != NULL && cache->_mode_case == BORA__V1__PROMPT_CACHE_OPTIONS___MODE_MODE &&
+        strcmp(cache->mode, "explicit") == 0)
+        return refuse(error, "prompt_cache_options.mode",
+                      "What is kept of a prompt is not chosen by breakpoints here; mode must be \"implicit\".");
+    return true;
+}
+
 static bool check_features(const Bora__V1__ChatCompletionRequest *m, struct api_error *error) {
-    if (!check_tools(m, error) || !check_format(m, error)) return false;
+    if (!check_tools(m, error) || !check_format(m, error) || !check_unserved(m, error)) return false;
     if (m->n_guardrails > 0) return refuse(error, "guardrails", "Guardrails are not supported.");
     for (size_t i = 0; i < m->n_modalities; i++) {
         if (strcmp(m->modalities[i], "text") != 0) return refuse(error, "modalities", "Only text is generated.");
@@ -80,7 +107,9 @@ static bool wants_beams(const Bora__V1__ChatCompletionRequest *m) {
 static bool plan_choices(const Bora__V1__ChatCompletionRequest *m, struct chat_plan *plan, struct api_error *error) {
     int candidates = REQUEST_HAS(best_of, BEST_OF) ? m->best_of : plan->answers;
     bool beams = wants_beams(m);
-    if (candidates < plan->answers) return refuse(error, "best_of", "best_of must not be below n.");
+    if (candidates < plan->answers && REQUEST_HAS(best_of, BEST_OF))
+        return refuse(error, "best_of", "best_of must not be below n.");
+    if (beams && plan->answers > LIMIT_BEAMS) return refuse(error, "n", "A beam search gives 16 answers at most.");
     if (plan->stream && candidates > plan->answers)
         return refuse(error, "best_of", "What is best is known at the end: best_of above n cannot be streamed.");
     if (plan->stream && beams)
@@ -104,6 +133,8 @@ static const char *role_name(const Bora__V1__ChatMessage *message) {
         return "tool";
     case BORA__V1__CHAT_MESSAGE__ROLE_DEVELOPER:
         return "developer";
+    case BORA__V1__CHAT_MESSAGE__ROLE_FUNCTION:
+        return "function";
     default:
         return "none";
     }
@@ -111,9 +142,9 @@ static const char *role_name(const Bora__V1__ChatMessage *message) {
 
 /** May `role` come after `before` (NULL: first)? The strict table is the contract's (2.2, rule 5, and the hosted API's tool rule). */
 static bool may_follow(const char *before, const char *role, bool strict) {
-    bool tool = strcmp(role, "tool") == 0;
+    bool tool = strcmp(role, "tool") == 0 || strcmp(role, "function") == 0;
     if (before == NULL) return !tool;
-    if (tool) return strcmp(before, "assistant") == 0 || strcmp(before, "tool") == 0;
+    if (tool) return strcmp(before, "assistant") == 0 || strcmp(before, role) == 0;
     if (!strict) return true;
     if (strcmp(before, "tool") == 0) return strcmp(role, "assistant") == 0;
     if (strcmp(before, "assistant") == 0) return strcmp(role, "user") == 0 || strcmp(role, "assistant") == 0;
@@ -146,8 +177,8 @@ static bool check_roles(const Bora__V1__ChatCompletionRequest *m, bool strict, s
         }
         before = role;
     }
-    bool answerable =
-        strcmp(before, "user") == 0 || strcmp(before, "tool") == 0 || is_prefix(m->messages[m->n_messages - 1]);
+    bool answerable = strcmp(before, "user") == 0 || strcmp(before, "tool") == 0 || strcmp(before, "function") == 0 ||
+                      is_prefix(m->messages[m->n_messages - 1]);
     if (!answerable)
         *error = api_error_bad_request(
             "invalid_request_message_order", "3230", NULL,
@@ -157,81 +188,107 @@ static bool check_roles(const Bora__V1__ChatCompletionRequest *m, bool strict, s
 
 /* ---- content ------------------------------------------------------------------------------------------------------- */
 
-/** The text of a list of parts, joined by blank lines (contract 3.4). False when a part is no text. */
-static bool join_parts(const Bora__V1__ContentParts *parts, struct arena *arena, const char **out,
-                       struct api_error *error) {
-    size_t length = 0;
-    for (size_t i = 0; i < parts->n_parts; i++) {
-        const Bora__V1__ContentPart *part = parts->parts[i];
-        switch (part->type_case) {
-        case BORA__V1__CONTENT_PART__TYPE_TEXT:
-            length += strlen(part->text->text) + 2;
-            break;
-        case BORA__V1__CONTENT_PART__TYPE_REFUSAL:
-            length += strlen(part->refusal->refusal) + 2;
-            break;
-        case BORA__V1__CONTENT_PART__TYPE_IMAGE_URL:
-            return refuse(error, "messages", "This model cannot see images.");
-        default:
-            return refuse(error, "messages", "This model reads text only; a message has a part of another type.");
-        }
+/** Is the part a text? `out` is it; else false and the error. */
+static bool part_text(const Bora__V1__ContentPart *part, size_t message, size_t index, struct arena *arena,
+                      const char **out, struct api_error *error) {
+    const char *field = arena_printf(arena, "content.%zu", index);
+    if (field == NULL) field = "content";
+    const Bora__V1__PromptCacheBreakpoint *mark = NULL;
+    switch (part->type_case) {
+    case BORA__V1__CONTENT_PART__TYPE_TEXT:
+        *out = part->text->text;
+        mark = part->text->prompt_cache_breakpoint;
+        break;
+    case BORA__V1__CONTENT_PART__TYPE_REFUSAL:
+        *out = part->refusal->refusal;
+        break;
+    case BORA__V1__CONTENT_PART__TYPE_IMAGE_URL:
+        return refuse_at(arena, error, message, field, "This model cannot see images.");
+    default:
+        return refuse_at(arena, error, message, field, "This model reads text only; this part is of another type.");
     }
-    char *text = arena_alloc(arena, length + 1), *end = text;
-    if (text == NULL) return refuse(error, "messages", "The request is too large.");
-    for (size_t i = 0; i < parts->n_parts; i++) {
-        const Bora__V1__ContentPart *part = parts->parts[i];
-        const char *piece =
-            part->type_case == BORA__V1__CONTENT_PART__TYPE_TEXT ? part->text->text : part->refusal->refusal;
-        if (*piece == 0) continue;
-        if (end != text) end = stpcpy(end, "\n\n");
-        end = stpcpy(end, piece);
-    }
-    *out = text;
-    return true;
+    if (mark == NULL || mark->_ttl_case != BORA__V1__PROMPT_CACHE_BREAKPOINT___TTL_TTL || strcmp(mark->ttl, "30m") == 0)
+        return true;
+    return refuse_at(arena, error, message, field,
+                     "No such lifetime of a cached prompt is promised; ttl must be \"30m\".");
 }
 
-static bool content_text(const Bora__V1__Content *content, struct arena *arena, const char **out,
+/** Texts joined by blank lines (contract 3.4). NULL when memory is out. */
+static const char *join_texts(const char *const *texts, size_t count, struct arena *arena) {
+    size_t length = 0;
+    for (size_t i = 0; i < count; i++) length += strlen(texts[i]) + 2;
+    char *text = arena_alloc(arena, length + 1), *end = text;
+    for (size_t i = 0; text != NULL && i < count; i++) {
+        if (*texts[i] == 0) continue;
+        if (end != text) end = stpcpy(end, "\n\n");
+        end = stpcpy(end, texts[i]);
+    }
+    return text;
+}
+
+/** The text of a content. False when a part is no text. */
+static bool content_text(const Bora__V1__Content *content, size_t message, struct arena *arena, const char **out,
                          struct api_error *error) {
     *out = "";
     if (content == NULL) return true;
-    if (content->kind_case == BORA__V1__CONTENT__KIND_TEXT)
-        *out = content->text;
-    else if (content->kind_case == BORA__V1__CONTENT__KIND_PARTS)
-        return join_parts(content->parts, arena, out, error);
-    return true;
+    if (content->kind_case == BORA__V1__CONTENT__KIND_TEXT) *out = content->text;
+    if (content->kind_case != BORA__V1__CONTENT__KIND_PARTS) return true;
+    const Bora__V1__ContentParts *parts = content->parts;
+    const char **texts = arena_alloc_array(arena, parts->n_parts, sizeof *texts);
+    if (texts == NULL) return refuse(error, "messages", "The request is too large.");
+    for (size_t i = 0; i < parts->n_parts; i++) {
+        if (!part_text(parts->parts[i], message, i, arena, &texts[i], error)) return false;
+    }
+    *out = join_texts(texts, parts->n_parts, arena);
+    return *out != NULL || refuse(error, "messages", "The request is too large.");
 }
 
-static bool convert_message(const Bora__V1__ChatMessage *message, struct arena *arena,
+/** What an assistant message may have besides content. */
+static bool assistant_text(const Bora__V1__AssistantMessage *message, size_t index, struct arena *arena,
+                           const char **out, struct api_error *error) {
+    if (message->n_tool_calls > 0)
+        return refuse_at(arena, error, index, "tool_calls", "This model does not know tool calls.");
+    if (message->_function_call_case == BORA__V1__ASSISTANT_MESSAGE___FUNCTION_CALL_FUNCTION_CALL)
+        return refuse_at(arena, error, index, "function_call", "This model does not know function calls.");
+    if (message->_audio_case == BORA__V1__ASSISTANT_MESSAGE___AUDIO_AUDIO)
+        return refuse_at(arena, error, index, "audio", "Audio is not supported.");
+    if (!content_text(message->content, index, arena, out, error)) return false;
+    if (message->_refusal_case != BORA__V1__ASSISTANT_MESSAGE___REFUSAL_REFUSAL) return true;
+    *out = join_texts((const char *const[]){*out, message->refusal}, 2, arena);
+    return *out != NULL || refuse(error, "messages", "The request is too large.");
+}
+
+static bool convert_message(const Bora__V1__ChatMessage *message, size_t index, struct arena *arena,
                             Bora__Internal__V1__ConversationMessage *out, struct api_error *error) {
     const char *text = "";
-    const Bora__V1__Content *content = NULL;
+    bool converted = false;
     bora__internal__v1__conversation_message__init(out);
     switch (message->role_case) {
     case BORA__V1__CHAT_MESSAGE__ROLE_SYSTEM:
-        content = message->system->content;
+        converted = content_text(message->system->content, index, arena, &text, error);
         break;
     case BORA__V1__CHAT_MESSAGE__ROLE_DEVELOPER:
-        content = message->developer->content;
+        converted = content_text(message->developer->content, index, arena, &text, error);
         break;
     case BORA__V1__CHAT_MESSAGE__ROLE_USER:
         out->role = BORA__INTERNAL__V1__CONVERSATION_MESSAGE__ROLE__ROLE_USER;
-        content = message->user->content;
+        converted = content_text(message->user->content, index, arena, &text, error);
         break;
     case BORA__V1__CHAT_MESSAGE__ROLE_TOOL:
         out->role = BORA__INTERNAL__V1__CONVERSATION_MESSAGE__ROLE__ROLE_TOOL;
-        content = message->tool->content;
+        converted = content_text(message->tool->content, index, arena, &text, error);
         break;
+    case BORA__V1__CHAT_MESSAGE__ROLE_FUNCTION:
+        return refuse_at(arena, error, index, "",
+                         "The role \"function\" is not supported; this model does not call any.");
     default:
         out->role = BORA__INTERNAL__V1__CONVERSATION_MESSAGE__ROLE__ROLE_ASSISTANT;
-        content = message->assistant->content;
         out->prefix = is_prefix(message);
-        if (message->assistant->n_tool_calls > 0)
-            return refuse(error, "messages", "This model does not know tool calls; an assistant message has some.");
+        converted = assistant_text(message->assistant, index, arena, &text, error);
         break;
     }
-    if (!content_text(content, arena, &text, error)) return false;
     out->content = (ProtobufCBinaryData){.len = strlen(text), .data = (uint8_t *)text};
-    return true;
+    return converted;
 }
 
 static bool convert_conversation(struct request *request, struct chat_plan *plan, struct api_error *error) {
@@ -247,7 +304,7 @@ static bool convert_conversation(struct request *request, struct chat_plan *plan
             (ProtobufCBinaryData){.len = sizeof safe_prompt_text - 1, .data = (uint8_t *)safe_prompt_text};
     }
     for (size_t i = 0; i < m->n_messages; i++) {
-        if (!convert_message(m->messages[i], &request->arena, &items[i + safe], error)) return false;
+        if (!convert_message(m->messages[i], i, &request->arena, &items[i + safe], error)) return false;
     }
     for (size_t i = 0; i < count; i++) list[i] = &items[i];
     plan->start->messages = list;
@@ -267,14 +324,29 @@ static bool convert_stop(struct request *request, const Bora__V1__StopSequences 
     if (list == NULL) return refuse(error, "stop", "The request is too large.");
     for (size_t i = 0; i < count; i++) {
         const char *text = one ? stop->one : stop->many->values[i];
-        size_t length = strlen(text);
-        if (length == 0 || length > LIMIT_STOP_STRING_BYTES)
-            return refuse(error, "stop", "A stop text must have 1 to 256 bytes.");
-        list[i] = (ProtobufCBinaryData){.len = length, .data = (uint8_t *)text};
+        list[i] = (ProtobufCBinaryData){.len = strlen(text), .data = (uint8_t *)text};
     }
     start->stop = list;
     start->n_stop = count;
     return true;
+}
+
+/** 422 at the id, as the field rules would say it if maps had rules for their keys. */
+static bool invalid_bias(struct arena *arena, int32_t id, struct api_error *error) {
+    struct transcode_errors *errors = arena_alloc(arena, sizeof *errors);
+    struct transcode_step *path = arena_alloc_array(arena, 3, sizeof *path);
+    const char *name = arena_printf(arena, "%d", id);
+    if (errors == NULL || path == NULL || name == NULL) return refuse(error, "logit_bias", "The request is too large.");
+    path[0].name = "logit_bias", path[1].name = name, path[2].name = "[key]";
+    errors->count = 1;
+    errors->items[0] = (struct transcode_error){.type = "greater_than_equal",
+                                                .message = "Input should be greater than or equal to 0",
+                                                .path_length = 3,
+                                                .path = path,
+                                                .input = name,
+                                                .context = "{\"ge\":0}"};
+    *error = api_error_validation(errors);
+    return false;
 }
 
 static bool convert_logit_bias(struct request *request, const Bora__V1__ChatCompletionRequest *m,
@@ -284,6 +356,7 @@ static bool convert_logit_bias(struct request *request, const Bora__V1__ChatComp
     float *values = arena_alloc_array(&request->arena, count, sizeof *values);
     if (ids == NULL || values == NULL) return refuse(error, "logit_bias", "The request is too large.");
     for (size_t i = 0; i < count; i++) {
+        if (m->logit_bias[i]->key < 0) return invalid_bias(&request->arena, m->logit_bias[i]->key, error);
         ids[i] = m->logit_bias[i]->key;
         values[i] = (float)m->logit_bias[i]->value;
     }
@@ -373,7 +446,7 @@ static bool convert_sampling(struct request *request, struct chat_plan *plan, st
     sampling->temperature = REQUEST_HAS(temperature, TEMPERATURE)
                                 ? m->temperature
                                 : -1; /* -1: the model's default, filled in when the model is known */
-    sampling->top_p = REQUEST_HAS(top_p, TOP_P) ? m->top_p : 1;
+    sampling->top_p = !REQUEST_HAS(top_p, TOP_P) ? 1 : m->top_p > 0 ? m->top_p : TOP_P_LEAST;
     sampling->presence_penalty = REQUEST_HAS(presence_penalty, PRESENCE_PENALTY) ? m->presence_penalty : 0;
     sampling->frequency_penalty = REQUEST_HAS(frequency_penalty, FREQUENCY_PENALTY) ? m->frequency_penalty : 0;
     sampling->top_k = REQUEST_HAS(top_k, TOP_K) && m->top_k > 0 ? m->top_k : 0; /* -1 is vLLM's word for off */

@@ -213,20 +213,31 @@ static const struct route routes[] = {
     {"revoke_key", "DELETE", "/v1/admin/api-keys/", run_revoke_key, true},
 };
 
+/* Without a key, by GET and HEAD: respond_page. */
+static const char *const pages[] = {"/healthz", "/readyz", "/metrics"};
+enum { ROUTES_PER_PATH = 4, ALLOWED_BYTES = 64 };
+
 static bool path_matches(const struct route *route, const char *path) {
     size_t length = strlen(route->path);
     if (route->path[length - 1] != '/') return strcmp(path, route->path) == 0;
     return strncmp(path, route->path, length) == 0 && path[length] != 0;
 }
 
-/** The route, or NULL; then `*out_other_method` is a method that the path has, or NULL. */
-static const struct route *find_route(const char *method, const char *path, const char **out_other_method) {
-    *out_other_method = NULL;
+/** The route, or NULL; then `allowed` is the list of methods that the path has, "" for none. */
+static const struct route *find_route(const char *method, const char *path, char allowed[ALLOWED_BYTES]) {
+    const char *methods[ROUTES_PER_PATH] = {0};
+    size_t count = 0;
+    allowed[0] = 0;
     for (size_t i = 0; i < sizeof routes / sizeof routes[0]; i++) {
         if (!path_matches(&routes[i], path)) continue;
         if (strcmp(method, routes[i].method) == 0) return &routes[i];
-        *out_other_method = routes[i].method;
+        if (count < ROUTES_PER_PATH) methods[count++] = routes[i].method;
     }
+    for (size_t i = 0; i < sizeof pages / sizeof pages[0] && count == 0; i++) {
+        if (strcmp(path, pages[i]) == 0) methods[count++] = "GET, HEAD";
+    }
+    for (size_t i = 0; i < count; i++)
+        snprintf(allowed + strlen(allowed), ALLOWED_BYTES - strlen(allowed), "%s%s", i > 0 ? ", " : "", methods[i]);
     return NULL;
 }
 
@@ -307,15 +318,38 @@ static bool respond_page(struct http_exchange *exchange, struct gateway *gateway
     return true;
 }
 
-/** Who shows no key at all is refused before its body is read. */
+static void on_large_body_key(void *context, enum status status, struct key_info *info) {
+    (void)info;
+    struct http_exchange *exchange = context;
+    if (status == STATUS_OK)
+        http_exchange_headers_done(exchange, 0, NULL);
+    else if (status == STATUS_UNAUTHENTICATED)
+        http_exchange_headers_done(exchange, 401, "Unauthorized");
+    else
+        http_exchange_headers_done(exchange, 503, "The key cannot be checked right now.");
+    http_exchange_unref(exchange);
+}
+
+/** Who shows no key at all is refused before its body is read, and so is whose key is not good when the body may be a large one: a stranger
+ *  cannot make us hold more than a small body. Administrators, whose keys the keys service looks at, send small ones. */
 int http_front_headers(struct http_exchange *exchange, void *context, const char **out_reason) {
-    (void)context;
-    const char *other_method;
-    if (find_route(http_exchange_method(exchange), http_exchange_path(exchange), &other_method) == NULL ||
-        request_bearer(http_exchange_header(exchange, "authorization")) != NULL)
+    struct gateway *gateway = context;
+    char allowed[ALLOWED_BYTES];
+    const struct route *route = find_route(http_exchange_method(exchange), http_exchange_path(exchange), allowed);
+    const char *key = request_bearer(http_exchange_header(exchange, "authorization"));
+    if (route != NULL && key == NULL) {
+        *out_reason = "Unauthorized";
+        return 401;
+    }
+    int64_t announced = http_exchange_announced_bytes(exchange);
+    if (announced >= 0 && announced <= HTTP_SMALL_BODY_BYTES) return 0;
+    if (route == NULL || route->admin) {
+        http_exchange_limit_body(exchange, HTTP_SMALL_BODY_BYTES);
         return 0;
-    *out_reason = "Unauthorized";
-    return 401;
+    }
+    http_exchange_ref(exchange);
+    authenticate(gateway, key, on_large_body_key, exchange);
+    return HTTP_HEADERS_LATER;
 }
 
 /* ---- the server's callbacks ---------------------------------------------------------------------------------------- */
@@ -323,8 +357,8 @@ int http_front_headers(struct http_exchange *exchange, void *context, const char
 void http_front_request(struct http_exchange *exchange, void *context) {
     struct gateway *gateway = context;
     if (respond_page(exchange, gateway)) return;
-    const char *other_method;
-    const struct route *route = find_route(http_exchange_method(exchange), http_exchange_path(exchange), &other_method);
+    char allowed[ALLOWED_BYTES];
+    const struct route *route = find_route(http_exchange_method(exchange), http_exchange_path(exchange), allowed);
     struct request *request = request_create(gateway, &http_front, exchange, route != NULL ? route->name : "none");
     if (request == NULL) {
         http_exchange_respond(
@@ -341,12 +375,11 @@ void http_front_request(struct http_exchange *exchange, void *context) {
     if (route != NULL) {
         run_route(request, route);
     } else {
-        if (other_method != NULL) http_exchange_add_header(exchange, "allow", other_method);
-        error = other_method != NULL
-                    ? api_error_make(405, STATUS_UNIMPLEMENTED, "invalid_request_error", NULL,
-                                     "Method %.16s is not allowed here.", http_exchange_method(exchange))
-                    : api_error_make(404, STATUS_NOT_FOUND, "not_found", NULL, "There is nothing at %.64s.",
-                                     http_exchange_path(exchange));
+        if (allowed[0] != 0) http_exchange_add_header(exchange, "allow", allowed);
+        error = allowed[0] != 0 ? api_error_make(405, STATUS_UNIMPLEMENTED, "invalid_request_error", NULL,
+                                                 "Method %.16s is not allowed here.", http_exchange_method(exchange))
+                                : api_error_make(404, STATUS_NOT_FOUND, "not_found", NULL, "There is nothing at %.64s.",
+                                                 http_exchange_path(exchange));
         request_fail(request, &error);
     }
 }

@@ -20,6 +20,11 @@ static const struct setting gateway_settings_table[] = {
     SETTING_SIZE(S, body_bytes_max, "body-max", "4m", 1024, LIMIT_REQUEST_BODY_BYTES_MAX, "largest request"),
     SETTING_SIZE(S, bodies_bytes_max, "bodies-max", "256m", 1024, 1e12,
                  "bodies of all HTTP requests together; more are refused (503)"),
+    SETTING_SIZE(
+        S, peer_bodies_bytes_max, "peer-bodies-max", "64m", 1024, 1e12,
+        "those of one address; more are refused (503). Raise it behind a proxy, whose requests all come from one"),
+    SETTING_INTEGER(S, peer_connections_max, "peer-connections-max", "1024", 1, 1000000, "N",
+                    "HTTP connections of one address; further ones are closed. Raise it behind a proxy"),
     SETTING_INTEGER(S, connections_max, "connections-max", "4096", 1, 1000000, "N", "HTTP connections at a time"),
     SETTING_INTEGER(S, rpc_threads, "rpc-threads", "0", 0, 64, "N",
                     "threads of the gRPC server; 0: chosen from the machine"),
@@ -30,6 +35,9 @@ static const struct setting gateway_settings_table[] = {
     SETTING_DURATION(S, request_timeout_ns, "request-timeout", "10m", 1e9, 86400e9, "longest time of one request"),
     SETTING_DURATION(S, idle_timeout_ns, "idle-timeout", "75s", 1e9, 3600e9,
                      "HTTP connections that are silent this long are closed"),
+    SETTING_DURATION(
+        S, header_timeout_ns, "header-timeout", "10s", 100e6, 3600e9,
+        "HTTP connections whose first request has not begun, or whose headers are not whole, by then are closed"),
     SETTING_DURATION(S, heartbeat_ns, "heartbeat", "10s", 0, 600e9,
                      "comment line in a stream that is silent this long; 0: none"),
     SETTING_DURATION(S, drain_ns, "drain", "30s", 0, 3600e9, "time that running requests get after SIGTERM"),

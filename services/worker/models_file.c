@@ -60,7 +60,10 @@ static int split_words(const char *text, char **out, int max) {
         at += strspn(at, ", \t");
         size_t length = strcspn(at, ", \t");
         if (length == 0) break;
-        if (count == max) return -1;
+        if (count == max) {
+            while (count > 0) free(out[--count]);
+            return -1;
+        }
         out[count++] = strndup(at, length);
         at += length;
     }

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import grpc
+import pytest
 
 from conftest import PACE, another_gateway, until
 
@@ -102,36 +103,94 @@ def half_sent(gateway, size, authorization=b""):
     return connection
 
 
-def test_strangers_bodies_are_not_read(house):
+INVENTED = b"Authorization: Bearer bora_aaaaaaaaaaaa_" + b"x" * 43 + b"\r\n"
+
+
+@pytest.mark.parametrize("authorization", [b"", INVENTED])
+def test_strangers_bodies_are_not_read(house, authorization):
     with another_gateway(house) as gateway:
-        connection = half_sent(gateway, 1 << 20)
+        connection = half_sent(gateway, 1 << 20, authorization)
         answer = read_until(connection, lambda r: b"Unauthorized" in r)
         assert answer.startswith(b"HTTP/1.1 401") and b'{"detail":"Unauthorized",' in answer
+        assert b"\r\nWWW-Authenticate: Bearer\r\n" in answer
 
 
-def test_bodies_together_are_bounded(house):
-    """Sixty half-sent bodies of 2 MiB under keys that nobody gave out: 16 MiB are kept, the rest is dropped or refused, and requests are served when they have gone."""
+@pytest.mark.parametrize("path", ["/v1/admin/api-keys", "/v1/nothing", "/healthz"])
+def test_large_bodies_are_read_only_where_they_belong(house, path):
+    assert house.send("POST", path, b" " * 70000, key="bora_admin_nobody")[0] == 413
+
+
+def fill(connections, size):
+    """All but the last byte of each body, from a thread each; whoever is refused stops."""
+
+    def send(connection):
+        with contextlib.suppress(OSError):
+            connection.sendall(b"x" * (size - 1))
+
+    threads = [threading.Thread(target=send, args=(c,)) for c in connections]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+def large(house, gateway):
+    """A request of 3 MiB that is 422 when it was read."""
+    return house.chat("x" * (3 << 20), base=gateway.base, temperature=9)
+
+
+def test_strangers_shut_nobody_out(house):
+    """Bodies under a key that nobody gave out, sent up to the last byte, one after the other until there is no room: large and small requests of
+    others are served meanwhile."""
     with another_gateway(house, "--bodies-max", "16m") as gateway:
-        before = resident_mib(gateway.process)
-        connections = [half_sent(gateway, 2 << 20, b"Authorization: Bearer bora_nobody_gave_this_out\r\n") for _ in range(60)]
-
-        def send(connection):
-            with contextlib.suppress(OSError):  # refused already
-                connection.sendall(b"x" * ((2 << 20) - 1))
-
-        threads = [threading.Thread(target=send, args=(c,)) for c in connections]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        assert resident_mib(gateway.process) - before < 80
+        connections = []
+        for _ in range(8):
+            connections.append(half_sent(gateway, 4 << 20, INVENTED))
+            fill(connections[-1:], 4 << 20)
+        for _ in range(3):
+            assert house.chat(base=gateway.base, max_tokens=1)[0] == 200
+            assert large(house, gateway)[0] == 422
         for connection in connections:
             connection.close()
-        until(lambda: house.chat(base=gateway.base, max_tokens=1)[0] == 200, "requests are served again", 10)
+
+
+@pytest.mark.parametrize("setting", ["--bodies-max", "--peer-bodies-max"])
+def test_bodies_together_are_bounded(house, setting):
+    """Sixty half-sent bodies of 2 MiB: 16 MiB are kept, the rest is dropped or refused; small requests are served while they stay, large ones when they have gone."""
+    with another_gateway(house, setting, "16m") as gateway:
+        before = resident_mib(gateway.process)
+        connections = [half_sent(gateway, 2 << 20, b"Authorization: Bearer " + house.key.encode() + b"\r\n") for _ in range(60)]
+        fill(connections, 2 << 20)
+        assert resident_mib(gateway.process) - before < 80
+        assert house.chat(base=gateway.base, max_tokens=1)[0] == 200
+        status, headers, body = large(house, gateway)
+        assert (status, headers["retry-after"], body["type"]) == (503, "1", "service_unavailable")
+        for connection in connections:
+            connection.close()
+        until(lambda: large(house, gateway)[0] == 422, "large requests are read again", 10)
 
 
 def test_body_that_cannot_fit_is_refused_at_once(house):
     with another_gateway(house, "--bodies-max", "1m") as gateway:
-        connection = half_sent(gateway, 2 << 20, b"Authorization: Bearer bora_nobody_gave_this_out\r\n")
+        connection = half_sent(gateway, 2 << 20, b"Authorization: Bearer " + house.key.encode() + b"\r\n")
         refused = read_until(connection, lambda r: b"}" in r)
         assert refused.startswith(b"HTTP/1.1 503") and b"too many large requests" in refused
+
+
+def connect_from(gateway, address):
+    connection = socket.socket()
+    connection.settimeout(30 * PACE)
+    connection.bind((address, 0))
+    connection.connect(("127.0.0.1", gateway.http))
+    return connection
+
+
+def test_idle_connections_of_one_address_do_not_hide_the_health(house):
+    with another_gateway(house, "--connections-max", "64", "--peer-connections-max", "32", "--header-timeout", "2s") as gateway:
+        idle = [connect_from(gateway, "127.0.0.2") for _ in range(100)]
+        for _ in range(10):
+            assert house.send("GET", "/healthz", key=False, base=gateway.base)[0] == 200
+        assert all(connection.recv(1) == b"" for connection in idle)  # beyond 32 at once, the others after header-timeout
+        again = connect_from(gateway, "127.0.0.2")
+        again.sendall(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert read_until(again, lambda r: b"ok\n" in r).startswith(b"HTTP/1.1 200")

@@ -86,6 +86,20 @@ def test_revocation_is_seen_by_the_other_gateway_at_once(house, second):
         assert house.send("GET", "/v1/models", key=key, base=base)[0] == 401
 
 
+def test_not_one_token_over_when_answers_use_all_they_reserved(house):
+    """Each reserves its prompt and 40 tokens at once; the limit holds ten of them."""
+    prompt = house.chat(max_tokens=1)[2]["usage"]["prompt_tokens"]
+    key, _ = house.new_key(limits={"tokens_per_minute": 10 * (prompt + 40) + 39})
+    results = many(house, key, 64, max_tokens=40, logit_bias={"0": -100, "2": -100})  # without an end: what is reserved is used
+    admitted = [body["usage"] for status, _, body in results if status == 200]
+    assert {r[0] for r in results} == {200, 429} and len(admitted) == 10, [r[0] for r in results]
+    assert all(usage["total_tokens"] == prompt + 40 for usage in admitted)
+    for status, headers, body in results:
+        if status == 429:
+            assert (body["type"], body["code"]) == ("rate_limited", "1300") and 1 <= int(headers["retry-after"]) <= 61
+        assert int(headers["x-ratelimit-remaining-tokens-minute"]) >= 0
+
+
 def test_tokens_are_reserved_and_returned(house):
     key, _ = house.new_key(limits={"tokens_per_minute": 1000})
     status, headers, body = house.chat(key=key, max_tokens=500, temperature=0)

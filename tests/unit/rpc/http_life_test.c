@@ -110,6 +110,217 @@ static void test_running_out_of_descriptors_is_survived(void **state) {
     tester_close(tester);
 }
 
+static void test_one_peer_does_not_get_every_connection(void **state) {
+    (void)state;
+    enum { LIMIT = 4 };
+    struct tester *tester = tester_new();
+    struct http_server_options options = tester_options(tester);
+    options.peer_connections_max = LIMIT;
+    tester_open_with(tester, &options);
+    int fds[LIMIT];
+    for (int i = 0; i < LIMIT; i++) {
+        fds[i] = client_connect(tester);
+        client_send(fds[i], echo);
+        expect_answer(fds[i], 200, "GET /echo|");
+    }
+    for (int i = 0; i < 3; i++) expect_end(client_connect(tester)); /* closed at once */
+    int other = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    struct sockaddr_in elsewhere = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK + 1)},
+                       address = {.sin_family = AF_INET,
+                                  .sin_port = htons((uint16_t)http_server_port(tester->server)),
+                                  .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    assert_int_equal(bind(other, (struct sockaddr *)&elsewhere, sizeof elsewhere), 0);
+    assert_int_equal(connect(other, (struct sockaddr *)&address, sizeof address), 0);
+    client_send(other, echo);
+    expect_answer(other, 200, "GET /echo|"); /* of another address */
+    close(other);
+    for (int i = 0; i < LIMIT; i++) close(fds[i]);
+    struct answer answer;
+    do { /* whoever comes after they have left is served */
+        answer_init(&answer);
+        int fd = client_connect(tester);
+        (void)send(fd, echo, strlen(echo), MSG_NOSIGNAL);
+        (void)client_receive(fd, &answer.head, 1000);
+        close(fd);
+        answer.status = answer.head.length > 0 ? 200 : 0;
+        answer_deinit(&answer);
+    } while (answer.status == 0);
+    tester_close(tester);
+}
+
+static void test_headers_have_a_time_of_their_own(void **state) {
+    (void)state;
+    struct tester *tester = tester_new();
+    struct http_server_options options = tester_options(tester);
+    options.header_timeout_ns = 300 * NS_PER_MS; /* idle: 60 s */
+    tester_open_with(tester, &options);
+    int silent = client_connect(tester), half = client_connect(tester), kept = client_connect(tester),
+        body = client_connect(tester), later = client_connect(tester);
+    client_send(half, "GET /echo HTTP/1.1\r\nHost:");
+    client_send(kept, echo);
+    expect_answer(kept, 200, "GET /echo|");
+    client_send(body, "POST /echo HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\n");
+    client_send(later, echo);
+    expect_answer(later, 200, "GET /echo|");
+    client_send(later, "GET /echo HTTP/1.1\r\nHo");
+    expect_end(silent);
+    expect_end(half);
+    expect_end(later);       /* also of a later request */
+    client_send(body, "hi"); /* bodies and pauses between requests are not headers */
+    expect_answer(body, 200, "POST /echo|hi");
+    client_send(kept, echo);
+    expect_answer(kept, 200, "GET /echo|");
+    close(kept);
+    close(body);
+    tester_close(tester);
+}
+
+/* --- bodies together --- */
+
+enum { BODY = 100 * 1000 };
+
+/** Announces a body of BODY bytes and sends all but the last. */
+static int half_body(const struct tester *tester) {
+    static char body[BODY];
+    int fd = client_connect(tester);
+    client_send(fd, "POST /echo HTTP/1.1\r\nHost: h\r\nContent-Length: 100000\r\n\r\n");
+    client_send_bytes(fd, body, BODY - 1);
+    return fd;
+}
+
+static void test_small_bodies_pass_when_large_ones_fill_the_room(void **state) {
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        struct tester *tester = tester_new();
+        struct http_server_options options = tester_options(tester);
+        *(i == 0 ? &options.bodies_bytes_max : &options.peer_bodies_bytes_max) = BODY * 3 / 2;
+        tester_open_with(tester, &options);
+        int first = half_body(tester), second = client_connect(tester), small = client_connect(tester);
+        struct answer answer;
+        do { /* the first body's bytes are counted as they come */
+            close(second);
+            second = client_connect(tester);
+            client_send(second,
+                        "POST /echo HTTP/1.1\r\nHost: h\r\nContent-Length: 100000\r\nExpect: 100-continue\r\n\r\n");
+            answer_init(&answer);
+            answer_read_head(&answer, second);
+            answer_deinit(&answer);
+        } while (answer.status == 100);
+        assert_int_equal(answer.status, 503);
+        client_send(small, "POST /echo HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\nhi");
+        expect_answer(small, 200, "POST /echo|hi");
+        close(second);
+        close(small);
+        close(first);
+        tester_close(tester);
+    }
+}
+
+static void test_bodies_of_clients_that_left_are_not_kept(void **state) {
+    (void)state;
+    enum { CLIENTS = 64, LARGE = 1000 * 1000 };
+    static char body[LARGE];
+    struct tester *tester = tester_new();
+    struct http_server_options options = tester_options(tester);
+    options.bodies_bytes_max = (int64_t)CLIENTS * LARGE;
+    tester_open_with(tester, &options);
+    int fds[CLIENTS];
+    for (int i = 0; i < CLIENTS; i++) {
+        fds[i] = client_connect(tester);
+        client_send(fds[i], "POST /echo HTTP/1.1\r\nHost: h\r\nContent-Length: 1000000\r\n\r\n");
+    }
+    for (int i = 0; i < CLIENTS; i++) {
+        client_send_bytes(fds[i], body, LARGE - 1);
+        close(fds[i]);
+    }
+    int64_t until_ns = clock_monotonic_ns(clock_system()) + (int64_t)PATIENCE_MS * NS_PER_MS;
+    while (http_server_connections(tester->server) > 0) {
+        if (clock_monotonic_ns(clock_system()) > until_ns)
+            fail_msg("%d connections are kept", http_server_connections(tester->server));
+    }
+    tester_close(tester);
+}
+
+/* --- headers that take time --- */
+
+static int ask_later(struct http_exchange *exchange, void *context, const char **out_reason) {
+    (void)out_reason;
+    struct tester *tester = context;
+    http_exchange_ref(exchange);
+    if (strcmp(http_exchange_path(exchange), "/now") == 0) { /* decided before "later" is said */
+        http_exchange_headers_done(exchange, 0, NULL);
+        http_exchange_unref(exchange);
+        return HTTP_HEADERS_LATER;
+    }
+    if (strcmp(http_exchange_path(exchange), "/short") == 0) http_exchange_limit_body(exchange, 3);
+    pthread_mutex_lock(&tester->mutex);
+    tester->held[tester->held_count++] = exchange;
+    pthread_cond_broadcast(&tester->changed);
+    pthread_mutex_unlock(&tester->mutex);
+    return HTTP_HEADERS_LATER;
+}
+
+static struct tester *open_asking(void) {
+    struct tester *tester = tester_new();
+    struct http_server_options options = tester_options(tester);
+    options.on_headers = ask_later;
+    tester_open_with(tester, &options);
+    return tester;
+}
+
+static void test_headers_may_be_decided_later(void **state) {
+    (void)state;
+    static const char *const heads[] = {
+        "POST /echo HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nhello",
+        "POST /echo HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"};
+    struct tester *tester = open_asking();
+    int fd = client_connect(tester), asked = 0;
+    for (size_t i = 0; i < 2; i++) {
+        client_send(fd, heads[i]);
+        struct http_exchange *exchange = tester_held(tester, asked++);
+        assert_int_equal(http_exchange_announced_bytes(exchange), i == 0 ? 5 : -1);
+        assert_int_equal(tester_count(tester, &tester->requests), (int)i);
+        http_exchange_headers_done(exchange, 0, NULL);
+        http_exchange_headers_done(exchange, 500, "the first word counts");
+        expect_answer(fd, 200, "POST /echo|hello");
+    }
+    client_send(fd, "POST /now HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\nhi");
+    expect_answer(fd, 200, "POST /now|hi");
+    client_send(fd, "POST /short HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\n\r\n");
+    http_exchange_headers_done(tester_held(tester, asked++), 0, NULL);
+    expect_answer(fd, 413, "{\"status\":413,\"reason\":\"request body too large\"}");
+    close(fd);
+    fd = client_connect(tester);
+    client_send(fd, "POST /echo HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n");
+    http_exchange_headers_done(tester_held(tester, asked++), 401, "not you");
+    expect_answer(fd, 401, "{\"status\":401,\"reason\":\"not you\"}");
+    expect_end(fd);
+    assert_int_equal(tester_count(tester, &tester->requests), 3);
+    tester_close(tester);
+}
+
+static void test_a_client_that_leaves_before_the_headers_are_decided_is_forgotten(void **state) {
+    (void)state;
+    struct tester *tester = open_asking();
+    int fd = client_connect(tester), stays = client_connect(tester);
+    client_send(fd, "POST /echo HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\n");
+    struct http_exchange *gone = tester_held(tester, 0);
+    close(fd);
+    client_send(stays, "POST /echo HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nhello");
+    http_exchange_headers_done(tester_held(tester, 1), 0, NULL);
+    expect_answer(stays, 200, "POST /echo|hello");
+    http_exchange_headers_done(gone, 0, NULL);
+    fd = client_connect(tester); /* one is undecided when the server stops */
+    client_send(fd, "POST /echo HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\n");
+    (void)tester_held(tester, 2);
+    http_server_stop(tester->server, 0);
+    http_exchange_headers_done(tester->held[2], 0, NULL);
+    assert_int_equal(tester_count(tester, &tester->requests), 1);
+    close(fd);
+    close(stays);
+    tester_close(tester);
+}
+
 static struct tester *open_impatient(void) {
     struct tester *tester = tester_new();
     struct http_server_options options = tester_options(tester);
@@ -307,6 +518,12 @@ int main(void) {
         cmocka_unit_test(test_addresses),
         cmocka_unit_test(test_more_connections_than_allowed_wait_their_turn),
         cmocka_unit_test(test_running_out_of_descriptors_is_survived),
+        cmocka_unit_test(test_one_peer_does_not_get_every_connection),
+        cmocka_unit_test(test_headers_have_a_time_of_their_own),
+        cmocka_unit_test(test_small_bodies_pass_when_large_ones_fill_the_room),
+        cmocka_unit_test(test_bodies_of_clients_that_left_are_not_kept),
+        cmocka_unit_test(test_headers_may_be_decided_later),
+        cmocka_unit_test(test_a_client_that_leaves_before_the_headers_are_decided_is_forgotten),
         cmocka_unit_test(test_idle_connections_are_closed),
         cmocka_unit_test(test_requests_that_drip_in_are_cut_off),
         cmocka_unit_test(test_a_waiting_client_is_not_idle),

@@ -51,6 +51,16 @@ static void test_what_the_handler_sees(void **state) {
     close(fd);
 }
 
+static void test_blanks_around_a_value_are_no_part_of_it(void **state) {
+    struct tester *tester = *state;
+    int fd = client_connect(tester);
+    client_send(fd, HEAD("GET /hold HTTP/1.1") "Authorization:  \t Bearer k e y \t \r\nX-Empty:   \r\n\r\n");
+    struct http_exchange *exchange = tester_held(tester, 0);
+    assert_string_equal(http_exchange_header(exchange, "authorization"), "Bearer k e y");
+    assert_string_equal(http_exchange_header(exchange, "x-empty"), "");
+    close(fd);
+}
+
 static void test_a_connection_serves_many_requests(void **state) {
     int fd = client_connect(*state);
     for (int i = 0; i < 50; i++) {
@@ -172,6 +182,10 @@ static const struct refusal refusals[] = {
     {HEAD("POST /echo HTTP/1.1") "X\x01Y: 4\r\n\r\n", 400, "malformed header field"},
     {"GET /echo HTTP/1.1\r\n\r\n", 400, "exactly one Host header is needed"},
     {HEAD("GET /echo /x HTTP/1.1") "\r\n", 400, "malformed request target"},
+    {HEAD("GET /echo HTTP/1.1") "Authorization: Bearer a\r\nAuthorization: Bearer b\r\n\r\n", 400,
+     "more than one Authorization header"},
+    {HEAD("POST /echo HTTP/1.1") "Content-Encoding: gzip\r\nContent-Length: 2\r\n\r\nhi", 415,
+     "a request with Content-Encoding is not supported"},
     {HEAD("BREW /echo HTTP/1.1") "\r\n", 501, "unknown method"},
     {HEAD("TRACE /echo HTTP/1.1") "\r\n", 501, "unknown method"},
     {HEAD("GET /echo%00/x HTTP/1.1") "\r\n", 400, "malformed request target"},
@@ -334,6 +348,7 @@ static void test_clients_that_leave_inside_a_request_are_forgotten(void **state)
 int main(void) {
     const struct CMUnitTest tests[] = {
         TEST(test_what_the_handler_sees),
+        TEST(test_blanks_around_a_value_are_no_part_of_it),
         TEST(test_a_connection_serves_many_requests),
         TEST(test_pipelined_requests_are_answered_in_order),
         TEST(test_a_request_may_come_byte_by_byte),

@@ -160,7 +160,7 @@ static size_t fill(struct http_exchange *exchange) {
         if (status == STATUS_RESOURCE_EXHAUSTED) return taken;
         assert_int_equal(status, STATUS_OK);
         taken += sizeof block;
-        assert_true(http_exchange_pending_bytes(exchange) <= 4 * WATERMARK);
+        assert_true(http_exchange_pending_bytes(exchange) <= 100 * WATERMARK);
     }
 }
 
@@ -171,6 +171,7 @@ static void test_a_slow_reader_is_bounded_and_loses_nothing(void **state) {
     struct http_exchange *exchange = tester_held(tester, 0);
     size_t taken = fill(exchange);
     assert_true(taken < (size_t)64 * 1024 * 1024); /* the sockets' buffers and four watermarks */
+    assert_true(http_exchange_pending_bytes(exchange) <= 4 * WATERMARK);
     assert_int_equal(http_exchange_write(exchange, (struct bytes_view){0}), STATUS_OK);
     int told =
         tester_count(tester, &tester->writable); /* while filling, MHD's own sending may have crossed the mark too */
@@ -189,6 +190,37 @@ static void test_a_slow_reader_is_bounded_and_loses_nothing(void **state) {
     assert_false(answer_read_chunk(&answer, fd));
     assert_true(answer.whole);
     answer_deinit(&answer);
+    close(fd);
+}
+
+static void test_one_large_message_goes_whole_and_small_ones_after_it(void **state) {
+    enum { LARGE = 40 * WATERMARK };
+    struct tester *tester = *state;
+    int fd = client_connect(tester);
+    client_send(fd, stream);
+    struct http_exchange *exchange = tester_held(tester, 0);
+    char *large = malloc(LARGE + 1);
+    memset(large, 'x', LARGE);
+    large[LARGE] = 0;
+    assert_int_equal(write_text(exchange, "first|"), STATUS_OK);
+    assert_int_equal(write_text(exchange, large), STATUS_OK);
+    assert_int_equal(write_text(exchange, "|between|"), STATUS_OK);
+    assert_int_equal(write_text(exchange, large), STATUS_OK);
+    assert_int_equal(write_text(exchange, "|last"), STATUS_OK);
+    assert_true(fill(exchange) < (size_t)64 * 1024 * 1024); /* whoever goes on is stopped all the same */
+    http_exchange_end(exchange);
+    struct answer answer;
+    answer_init(&answer);
+    answer_read(&answer, fd);
+    assert_true(answer.whole);
+    const char *text = (const char *)answer.body.data;
+    assert_memory_equal(text, "first|", 6);
+    assert_memory_equal(text + 6, large, LARGE);
+    assert_memory_equal(text + 6 + LARGE, "|between|", 9);
+    assert_memory_equal(text + 15 + LARGE, large, LARGE);
+    assert_memory_equal(text + 15 + 2 * LARGE, "|last", 5);
+    answer_deinit(&answer);
+    free(large);
     close(fd);
 }
 
@@ -421,6 +453,7 @@ int main(void) {
         TEST(test_a_client_that_resets_is_noticed),
         TEST(test_a_client_that_leaves_in_mid_stream_stops_the_writer),
         TEST(test_a_slow_reader_is_bounded_and_loses_nothing),
+        TEST(test_one_large_message_goes_whole_and_small_ones_after_it),
         TEST(test_a_slow_reader_that_leaves_is_noticed),
         TEST(test_an_abort_breaks_the_stream_visibly),
         TEST(test_an_abort_before_the_answer_drops_the_connection),

@@ -84,6 +84,18 @@ static void test_openai_members_come_back_in_the_default_dialect(void **state) {
              "call\":\"auto\""),
         WITH("\"temperature\":2,\"modalities\":[\"text\"],\"verbosity\":\"low\",\"web_search_options\":{}"),
         WITH("\"top_k\":-1,\"min_p\":0.05,\"typical_p\":1,\"repetition_penalty\":10,\"best_of\":16"),
+        WITH("\"top_p\":0,\"n\":128,\"service_tier\":\"fast\",\"reasoning_effort\":\"max\",\"prompt_cache_options\":{"
+             "\"mode\":\"explicit\",\"ttl\":\"30m\"}"),
+        WITH("\"min_tokens\":1,\"prompt_logprobs\":true,\"top_prompt_logprobs\":3,\"moderation\":{\"model\":\"m\"}"),
+        WITH("\"tools\":[{\"type\":\"custom\",\"custom\":{\"name\":\"f\",\"format\":{\"type\":\"text\"}}}],\"tool_"
+             "choice\":{"
+             "\"type\":\"allowed_tools\",\"allowed_tools\":{\"mode\":\"auto\",\"tools\":[{\"type\":\"function\"}]}}"),
+        MESSAGES("{\"role\":\"assistant\",\"tool_calls\":[{\"id\":\"a\",\"type\":\"custom\",\"custom\":{\"name\":\"f\","
+                 "\"input\":\"x\"}}]},{\"role\":\"function\",\"content\":\"42\",\"name\":\"f\"}"),
+        MESSAGES(
+            "{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"x\",\"prompt_cache_breakpoint\":{\"mode\":"
+            "\"explicit\",\"ttl\":\"12h\"}},{\"type\":\"image_url\",\"image_url\":{\"url\":\"data:,\",\"detail\":"
+            "\"original\"}},{\"type\":\"resource_link\",\"uri\":\"u\"}]}"),
         WITH("\"use_beam_search\":true,\"length_penalty\":-0.5,\"early_stopping\":false"),
         MESSAGES("{\"role\":\"developer\",\"content\":\"x\",\"name\":\"n\"}"),
         MESSAGES("{\"role\":\"assistant\",\"content\":[{\"type\":\"refusal\",\"refusal\":\"no\"}],\"refusal\":\"no\"}"),
@@ -171,9 +183,10 @@ static const struct refusal refusals[] = {
     {WITH("\"temperature\":-0.1"),
      "/temperature: greater_than_equal: Input should be greater than or equal to 0 | -0.1 | {\"ge\":0}\n"},
     {WITH("\"temperature\":1e400"), "/temperature: finite_number: Input should be a finite number | - | -\n"},
-    {WITH("\"top_p\":0"), "/top_p: greater_than: Input should be greater than 0 | 0 | {\"gt\":0}\n"},
+    {WITH("\"top_p\":-0.1"),
+     "/top_p: greater_than_equal: Input should be greater than or equal to 0 | -0.1 | {\"ge\":0}\n"},
     {WITH("\"n\":0"), "/n: greater_than_equal: Input should be greater than or equal to 1 | 0 | {\"ge\":1}\n"},
-    {WITH("\"n\":17"), "/n: less_than_equal: Input should be less than or equal to 16 | 17 | {\"le\":16}\n"},
+    {WITH("\"n\":129"), "/n: less_than_equal: Input should be less than or equal to 128 | 129 | {\"le\":128}\n"},
     {WITH("\"random_seed\":-1"),
      "/random_seed: greater_than_equal: Input should be greater than or equal to 0 | -1 | {\"ge\":0}\n"},
     {WITH("\"random_seed\":9223372036854775808"),
@@ -200,9 +213,31 @@ static const struct refusal refusals[] = {
      "{\"le\":2147483647}\n"},
     /* words and lengths */
     {WITH("\"reasoning_effort\":\"huge\""),
-     "/reasoning_effort: literal_error: Input should be 'none', 'minimal', 'low', 'medium', 'high' or 'xhigh' | "
+     "/reasoning_effort: literal_error: Input should be 'none', 'minimal', 'low', 'medium', 'high', 'xhigh' or 'max' | "
      "\"huge\" | "
-     "{\"expected\":\"'none', 'minimal', 'low', 'medium', 'high' or 'xhigh'\"}\n"},
+     "{\"expected\":\"'none', 'minimal', 'low', 'medium', 'high', 'xhigh' or 'max'\"}\n"},
+    {WITH("\"stop\":\"\""),
+     "/stop: string_too_short: String should have at least 1 character | \"\" | {\"min_length\":1}\n"},
+    {WITH("\"stop\":[\"a\",\"\"]"),
+     "/stop/1: string_too_short: String should have at least 1 character | \"\" | {\"min_length\":1}\n"},
+    /* functions and tools */
+    {WITH("\"tools\":[{}]"), "/tools/0/function: missing: Field required | {} | -\n"},
+    {WITH("\"tools\":[{\"type\":\"function\",\"function\":null}]"),
+     "/tools/0/function: missing: Field required | {\"type\":\"function\",\"function\":null} | -\n"},
+    {WITH("\"tools\":[{\"type\":\"custom\",\"function\":{\"name\":\"f\"}}]"),
+     "/tools/0/custom: missing: Field required | {\"type\":\"custom\",\"function\":{\"name\":\"f\"}} | -\n"},
+    {WITH("\"tools\":[{\"function\":{\"name\":\"bad name!\"}}],\"tool_choice\":{\"function\":{\"name\":\"\"}}"),
+     "/tools/0/function/name: string_pattern_mismatch: String should match pattern '^[a-zA-Z0-9_-]*$' | \"bad name!\" "
+     "| "
+     "{\"pattern\":\"^[a-zA-Z0-9_-]*$\"}\n"
+     "/tool_choice/function/name: string_too_short: String should have at least 1 character | \"\" | "
+     "{\"min_length\":1}\n"},
+    {WITH("\"tool_choice\":{\"type\":\"allowed_tools\"}"),
+     "/tool_choice/allowed_tools: missing: Field required | {\"type\":\"allowed_tools\"} | -\n"},
+    {WITH("\"tool_choice\":{}"), "/tool_choice/function: missing: Field required | {} | -\n"},
+    {MESSAGES("{\"role\":\"assistant\",\"tool_calls\":[{\"type\":\"custom\"},{\"id\":\"x\"}]}"),
+     "/messages/0/assistant/tool_calls/0/custom: missing: Field required | {\"type\":\"custom\"} | -\n"
+     "/messages/0/assistant/tool_calls/1/function: missing: Field required | {\"id\":\"x\"} | -\n"},
     {WITH("\"prompt_mode\":1"),
      "/prompt_mode: literal_error: Input should be 'reasoning' | 1 | {\"expected\":\"'reasoning'\"}\n"},
     {WITH("\"modalities\":[\"text\",\"smell\"]"), "/modalities/1: literal_error: Input should be 'text' or 'audio' | "
@@ -228,9 +263,9 @@ static const struct refusal refusals[] = {
                          "fields from | \"hi\" | -\n"},
     {MESSAGES("{\"role\":3}"),
      "/messages/0: union_tag_invalid: Input tag '3' found using 'role' does not match any of the expected tags: "
-     "'system', 'user', 'assistant', 'tool', 'developer' | "
+     "'system', 'user', 'assistant', 'tool', 'developer', 'function' | "
      "{\"role\":3} | {\"discriminator\":\"'role'\",\"tag\":\"3\",\"expected_tags\":\"'system', 'user', 'assistant', "
-     "'tool', 'developer'\"}\n"},
+     "'tool', 'developer', 'function'\"}\n"},
     {MESSAGES("{\"role\":\"user\"}"), "/messages/0/user/content: missing: Field required | {\"role\":\"user\"} | -\n"},
     /* every error of a body is told */
     {WITH("\"b\":1,\"a\":2,\"n\":\"x\",\"top_p\":2"),
@@ -256,6 +291,12 @@ static const struct refusal strict_refusals[] = {
     {WITH("\"stream_options\":{}"), "/stream_options: extra_forbidden: Extra inputs are not permitted | {} | -\n"},
     {WITH("\"temperature\":1.6"),
      "/temperature: less_than_equal: Input should be less than or equal to 1.5 | 1.6 | {\"le\":1.5}\n"},
+    {WITH("\"top_p\":0"), "/top_p: greater_than: Input should be greater than 0 | 0 | {\"gt\":0}\n"},
+    {WITH("\"min_tokens\":1,\"prompt_logprobs\":false"),
+     "/min_tokens: extra_forbidden: Extra inputs are not permitted | 1 | -\n/prompt_logprobs: extra_forbidden: Extra "
+     "inputs are not permitted | false | -\n"},
+    {WITH("\"tool_choice\":{\"type\":\"custom\",\"function\":{\"name\":\"f\"}}"),
+     "/tool_choice/type: literal_error: Input should be 'function' | \"custom\" | {\"expected\":\"'function'\"}\n"},
     {WITH("\"service_tier\":\"flex\""), "/service_tier: literal_error: Input should be 'auto' or 'standard_only' | "
                                         "\"flex\" | {\"expected\":\"'auto' or 'standard_only'\"}\n"},
     {MESSAGES("{\"role\":\"user\",\"content\":\"x\",\"name\":\"n\"}"),

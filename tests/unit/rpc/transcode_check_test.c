@@ -96,15 +96,18 @@ static void test_ranges_words_and_lengths(void **state) {
     request->_temperature_case = BORA__V1__CHAT_COMPLETION_REQUEST___TEMPERATURE_TEMPERATURE;
     request->temperature = 1.75;
     request->_n_case = BORA__V1__CHAT_COMPLETION_REQUEST___N_N;
-    request->n = 17;
+    request->n = 129;
     request->_reasoning_effort_case = BORA__V1__CHAT_COMPLETION_REQUEST___REASONING_EFFORT_REASONING_EFFORT;
     request->reasoning_effort = (char *)"huge";
     static const char words[] = "/reasoning_effort: literal_error: Input should be 'none', 'minimal', 'low', 'medium', "
                                 "'high' or 'xhigh' | \"huge\" | "
                                 "{\"expected\":\"'none', 'minimal', 'low', 'medium', 'high' or 'xhigh'\"}\n";
-    static const char n[] = "/n: less_than_equal: Input should be less than or equal to 16 | 17 | {\"le\":16}\n";
+    static const char more[] = "/reasoning_effort: literal_error: Input should be 'none', 'minimal', 'low', 'medium', "
+                               "'high', 'xhigh' or 'max' | \"huge\" | "
+                               "{\"expected\":\"'none', 'minimal', 'low', 'medium', 'high', 'xhigh' or 'max'\"}\n";
+    static const char n[] = "/n: less_than_equal: Input should be less than or equal to 128 | 129 | {\"le\":128}\n";
     char expected[1000];
-    snprintf(expected, sizeof expected, "%s%s", n, words);
+    snprintf(expected, sizeof expected, "%s%s", n, more);
     expect(&request->base, false, expected);
     snprintf(expected, sizeof expected,
              "/temperature: less_than_equal: Input should be less than or equal to 1.5 | 1.75 | {\"le\":1.5}\n%s%s", n,
@@ -194,6 +197,30 @@ static void test_unions_and_lists_inside(void **state) {
            "{\"expected\":\"'auto', 'none', 'any' or 'required'\"}\n");
 }
 
+static void test_a_tools_type_says_what_it_must_have(void **state) {
+    (void)state;
+    struct sample sample;
+    init_sample(&sample);
+    Bora__V1__Tool tool = BORA__V1__TOOL__INIT, *tools[] = {&tool};
+    Bora__V1__FunctionDefinition function = BORA__V1__FUNCTION_DEFINITION__INIT;
+    function.name = (char *)"bad name!";
+    sample.request.n_tools = 1;
+    sample.request.tools = tools;
+    expect(&sample.request.base, true, "/tools/0/function: missing: Field required | - | -\n");
+    tool.function = &function;
+    expect(&sample.request.base, true,
+           "/tools/0/function/name: string_pattern_mismatch: String should match pattern '^[a-zA-Z0-9_-]*$' | \"bad "
+           "name!\" | {\"pattern\":\"^[a-zA-Z0-9_-]*$\"}\n");
+    function.name = (char *)"good_Name-1";
+    expect(&sample.request.base, true, "");
+    tool._type_case = BORA__V1__TOOL___TYPE_TYPE;
+    tool.type = (char *)"custom";
+    expect(&sample.request.base, false, "/tools/0/custom: missing: Field required | - | -\n");
+    tool.type = (char *)"web_search";
+    tool.function = NULL;
+    expect(&sample.request.base, true, "");
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_plain_request_passes_in_both_dialects),
@@ -203,6 +230,7 @@ int main(void) {
         cmocka_unit_test(test_strings_must_be_utf8_and_json_texts_json),
         cmocka_unit_test(test_members_of_the_other_dialect_are_refused),
         cmocka_unit_test(test_unions_and_lists_inside),
+        cmocka_unit_test(test_a_tools_type_says_what_it_must_have),
     };
     return cmocka_run_group_tests(tests, open_transcoder, close_transcoder);
 }
