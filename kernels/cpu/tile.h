@@ -45,6 +45,16 @@ struct tile {
 };
 typedef void tile_fn(const struct tile *tile);
 
+/**
+ * Ask memory for the `bytes` of weights that come some units later: a thread's groups lie one after another. The processor's own prefetching
+ * stops at every page and brings a decode to three quarters of what memory can do (Zen 3). With many rows of x the time to come is shorter in
+ * bytes, and what waits takes the place of x in the first cache. Past the last group nothing is asked for that is not mapped: a prefetch never faults.
+ */
+static inline void tile_prefetch(const struct tile *tile, const void *unit, size_t bytes) {
+    const char *at = (const char *)unit + (tile->rows <= 4 ? 8192 : 2048);
+    for (size_t line = 0; line < bytes; line += 64) __builtin_prefetch(at + line);
+}
+
 enum { TILE_TYPES = TENSOR_BF16 + 1 };
 /** By type; NULL: there is no such type. */
 extern tile_fn *const tiles_avx2[TILE_TYPES], *const tiles_avx512[TILE_TYPES];

@@ -140,6 +140,7 @@ INLINE void tile_4_5_bits(const struct tile *tile, const bool five, const bool m
     struct half_block w;
     clear(tile);
     for (int64_t b = 0; b < blocks; b++, at += unit) {
+        tile_prefetch(tile, at, unit);
         for (int half = 0; half < 2; half++) {
             unpack_nibbles(at + scales, half, &w);
             if (five) add_fifth_bits(at + scales + 256, half, &w);
@@ -173,6 +174,7 @@ static void tile_q4_k(const struct tile *tile) {
     clear(tile);
     for (int64_t b = 0; b < blocks; b++) {
         const struct packed_q4_k *block = unit + b / 8;
+        tile_prefetch(tile, &block->part[b % 8], sizeof block->part[0]);
         for (int half = 0; half < 2; half++) {
             unpack_nibbles(block->part[b % 8].q, half, &w);
             scale_part(block->d, block->dmin, block->part[b % 8].scale, block->part[b % 8].minimum, half, &w);
@@ -189,6 +191,7 @@ static void tile_q5_k(const struct tile *tile) {
     clear(tile);
     for (int64_t b = 0; b < blocks; b++) {
         const struct packed_q5_k *block = unit + b / 8;
+        tile_prefetch(tile, &block->part[b % 8], sizeof block->part[0]);
         for (int half = 0; half < 2; half++) {
             unpack_nibbles(block->part[b % 8].q, half, &w);
             add_fifth_bits(block->part[b % 8].high, half, &w);
@@ -206,6 +209,7 @@ static void tile_q6_k(const struct tile *tile) {
     clear(tile);
     for (int64_t b = 0; b < blocks; b++) {
         const struct packed_q6_k *block = unit + b / 8;
+        tile_prefetch(tile, &block->part[b % 8], sizeof block->part[0]);
         for (int half = 0; half < 2; half++) {
             unpack_nibbles(block->part[b % 8].q, half, &w);
             add_upper_bits(block->part[b % 8].high, half, &w);
@@ -234,6 +238,7 @@ static void tile_q8_0(const struct tile *tile) {
     struct half_block w;
     clear(tile);
     for (int64_t b = 0; b < blocks; b++, block++) {
+        tile_prefetch(tile, block, sizeof *block);
         for (int half = 0; half < 2; half++) {
             _mm256_store_ps(w.d, eight_halves(block->d + 8 * half));
             for (int pass = 0; pass < 2; pass++) {
@@ -302,6 +307,7 @@ INLINE void float_row(const struct tile *tile, const enum tensor_type type) {
     const char *weights = tile->group;
     int64_t k = 0;
     for (; k + 2 * FLOAT_RUN <= tile->columns; k += 2 * FLOAT_RUN) {
+        tile_prefetch(tile, weights + k * step, 2 * FLOAT_RUN * (size_t)step);
         __m256 part[2][2] = {{_mm256_setzero_ps(), _mm256_setzero_ps()}, {_mm256_setzero_ps(), _mm256_setzero_ps()}};
         for (int i = 0; i < FLOAT_RUN; i++) {
             for (int run = 0; run < 2; run++) {
@@ -332,6 +338,7 @@ INLINE void tile_float(const struct tile *tile, const enum tensor_type type) {
     for (int64_t k = 0; k < tile->columns; k += FLOAT_RUN) {
         int count = tile->columns - k < FLOAT_RUN ? (int)(tile->columns - k) : FLOAT_RUN;
         const char *weights = (const char *)tile->group + k * step;
+        tile_prefetch(tile, weights, (size_t)(count * step));
         const float *x = tile->x + k;
         float *out = tile->out;
         int64_t left = tile->rows, stride = tile->x_stride;

@@ -114,6 +114,7 @@ INLINE void tile_4_5_bits(const struct tile *tile, const bool five, const bool m
     struct block w;
     clear(tile);
     for (int64_t b = 0; b < blocks; b++, at += unit) {
+        tile_prefetch(tile, at, unit);
         unpack_nibbles(at + scales, &w);
         if (five) add_fifth_bits(at + scales + 256, &w);
         w.d = sixteen_halves((const uint16_t *)(const void *)at);
@@ -143,6 +144,7 @@ static void tile_q4_k(const struct tile *tile) {
     clear(tile);
     for (int64_t b = 0; b < blocks; b++) {
         const struct packed_q4_k *block = unit + b / 8;
+        tile_prefetch(tile, &block->part[b % 8], sizeof block->part[0]);
         unpack_nibbles(block->part[b % 8].q, &w);
         scale_part(block->d, block->dmin, block->part[b % 8].scale, block->part[b % 8].minimum, &w);
         pass_rows(&w, tile->q + b, blocks, tile->rows, tile->out, (struct shape){.minimum = true});
@@ -156,6 +158,7 @@ static void tile_q5_k(const struct tile *tile) {
     clear(tile);
     for (int64_t b = 0; b < blocks; b++) {
         const struct packed_q5_k *block = unit + b / 8;
+        tile_prefetch(tile, &block->part[b % 8], sizeof block->part[0]);
         unpack_nibbles(block->part[b % 8].q, &w);
         add_fifth_bits(block->part[b % 8].high, &w);
         scale_part(block->d, block->dmin, block->part[b % 8].scale, block->part[b % 8].minimum, &w);
@@ -171,6 +174,7 @@ static void tile_q6_k(const struct tile *tile) {
     clear(tile);
     for (int64_t b = 0; b < blocks; b++) {
         const struct packed_q6_k *block = unit + b / 8;
+        tile_prefetch(tile, &block->part[b % 8], sizeof block->part[0]);
         unpack_nibbles(block->part[b % 8].q, &w);
         add_upper_bits(block->part[b % 8].high, &w);
         w.scale[0] = _mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)block->part[b % 8].scale[0]));
@@ -191,6 +195,7 @@ static void tile_q8_0(const struct tile *tile) {
     struct block w = {.offsets = _mm512_set1_epi16(-128)};
     clear(tile);
     for (int64_t b = 0; b < blocks; b++, block++) {
+        tile_prefetch(tile, block, sizeof *block);
         for (int i = 0; i < 8; i++) w.w[i] = _mm512_xor_si512(_mm512_loadu_si512(block->q + 64 * i), flip);
         w.d = sixteen_halves(block->d);
         pass_rows(&w, tile->q + b, blocks, tile->rows, tile->out, (struct shape){.offset = true});
@@ -230,6 +235,7 @@ INLINE void float_row(const struct tile *tile, const enum tensor_type type) {
     const char *weights = tile->group;
     int64_t k = 0;
     for (; k + 4 * FLOAT_RUN <= tile->columns; k += 4 * FLOAT_RUN) {
+        tile_prefetch(tile, weights + k * step, 4 * FLOAT_RUN * (size_t)step);
         __m512 part[4];
         for (int run = 0; run < 4; run++) part[run] = _mm512_setzero_ps();
         for (int i = 0; i < FLOAT_RUN; i++) {
@@ -257,6 +263,7 @@ INLINE void tile_float(const struct tile *tile, const enum tensor_type type) {
     for (int64_t k = 0; k < tile->columns; k += FLOAT_RUN) {
         int count = tile->columns - k < FLOAT_RUN ? (int)(tile->columns - k) : FLOAT_RUN;
         const char *weights = (const char *)tile->group + k * step;
+        tile_prefetch(tile, weights, (size_t)(count * step));
         const float *x = tile->x + k;
         float *out = tile->out;
         int64_t left = tile->rows, stride = tile->x_stride;
