@@ -50,9 +50,13 @@ typedef void tile_fn(const struct tile *tile);
  * stops at every page and brings a decode to three quarters of what memory can do (Zen 3). With many rows of x the time to come is shorter in
  * bytes, and what waits takes the place of x in the first cache. Past the last group nothing is asked for that is not mapped: a prefetch never faults.
  */
-static inline void tile_prefetch(const struct tile *tile, const void *unit, size_t bytes) {
-    const char *at = (const char *)unit + (tile->rows <= 4 ? 8192 : 2048);
-    for (size_t line = 0; line < bytes; line += 64) __builtin_prefetch(at + line);
+static inline ptrdiff_t tile_ahead(int64_t rows) {
+    ptrdiff_t ahead = rows <= 4 ? 8192 : 2048;
+    __asm__("" : "+r"(ahead)); /* the compiler would choose anew for every line */
+    return ahead;
+}
+static inline void tile_prefetch(const void *unit, ptrdiff_t ahead, size_t bytes) {
+    for (size_t line = 0; line < bytes; line += 64) __builtin_prefetch((const char *)unit + ahead + line);
 }
 
 enum { TILE_TYPES = TENSOR_BF16 + 1 };
