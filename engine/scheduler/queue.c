@@ -43,14 +43,13 @@ void queue_deinit(struct queue *queue) {
     *queue = (struct queue){0};
 }
 
-/** The counter of the least served tenant there is. */
-static double least_served(const struct queue *queue) {
-    if (queue->active.first == NULL) return queue->floor;
-    double least = queue->active.first->served;
-    for (const struct tenant *tenant = queue->active.first; tenant != NULL; tenant = tenant->next) {
-        if (tenant->served < least) least = tenant->served;
+/** The counter of the least served tenant there is beside `tenant`. */
+static double least_served_beside(const struct queue *queue, const struct tenant *tenant) {
+    double least = INFINITY;
+    for (const struct tenant *other = queue->active.first; other != NULL; other = other->next) {
+        if (other != tenant) least = fmin(least, other->served);
     }
-    return least;
+    return least < INFINITY ? least : queue->floor;
 }
 
 static struct tenant *find(const struct tenant_list *list, uint64_t key) {
@@ -64,10 +63,10 @@ static struct tenant *tenant_of(struct queue *queue, uint64_t key) {
     struct tenant *tenant = find(&queue->active, key);
     if (tenant != NULL) return tenant;
     tenant = find(&queue->idle, key);
-    double served = tenant != NULL ? tenant->served : -INFINITY, least = least_served(queue) - QUEUE_CREDIT;
+    double served = tenant != NULL ? tenant->served : -INFINITY;
     if (tenant == NULL) tenant = queue->idle.last; /* never NULL: there are more records than sequences */
     list_remove(&queue->idle, tenant);
-    *tenant = (struct tenant){.key = key, .served = served > least ? served : least};
+    *tenant = (struct tenant){.key = key, .served = served};
     list_push(&queue->active, tenant);
     queue->tenants++;
     return tenant;
@@ -90,8 +89,11 @@ static void insert(struct queue *queue, struct sequence *sequence, struct sequen
 }
 
 void queue_add(struct queue *queue, struct sequence *sequence) {
-    sequence->tenant = tenant_of(queue, sequence->tenant_key);
-    sequence->tenant->alive++;
+    struct tenant *tenant = tenant_of(queue, sequence->tenant_key);
+    sequence->tenant = tenant;
+    /* Who has nothing that waits does not use its turn: that is not saved up. */
+    if (tenant->first == NULL) tenant->served = fmax(tenant->served, least_served_beside(queue, tenant) - QUEUE_CREDIT);
+    tenant->alive++;
     struct sequence *before = sequence->tenant->last;
     while (before != NULL && before->priority < sequence->priority) before = before->previous;
     insert(queue, sequence, before);
@@ -150,7 +152,7 @@ void queue_forget(struct queue *queue, struct sequence *sequence) {
     list_remove(&queue->active, tenant);
     list_push(&queue->idle, tenant);
     queue->tenants--;
-    queue->floor = tenant->served;
+    queue->floor = fmax(queue->floor, tenant->served);
 }
 
 static struct sequence *first_from(const struct tenant *tenant) {

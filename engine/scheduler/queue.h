@@ -8,9 +8,9 @@
  *
  * FAIRNESS is by virtual token counters (Sheng et al., "Fairness in Serving Large Language Models", OSDI 2024): every computed
  * prompt token and every generated token is charged to its tenant, and the tenant that was charged least comes next, for
- * admission and for prompt rows. Who comes back after a pause keeps its own counter, but is never more than QUEUE_CREDIT
- * below the least served who is there: a small head start, which lets those who ask for little be answered at once, and no
- * more credit can be saved up than that.
+ * admission and for prompt rows. Who asks while nothing of its own waits keeps its counter, but is never more than QUEUE_CREDIT
+ * below the least served of the others who are there: a small head start, which lets those who ask for little be answered at once,
+ * and no more credit can be saved up than that, by a pause or by a stream that is kept alive.
  *
  * Records come from a pool that is somewhat larger than the number of sequences alive; those of tenants with nothing alive are
  * kept until they are needed for others. The scheduler's own part; one thread.
@@ -38,7 +38,7 @@ struct queue {
     struct tenant_list active; /* with sequences alive, the newest first */
     struct tenant_list idle;   /* without, the last that had some first; fresh records last */
     int tenants, waiting;      /* active; sequences that wait */
-    double floor;              /* what the last tenant that left was charged */
+    double floor;              /* the most that a tenant was charged that left */
 };
 
 #define QUEUE_CREDIT 1024.0 /* virtual tokens: about a second of a small model on two cores */

@@ -14,7 +14,7 @@
 #include "engine/scheduler/beam.h"
 #include "engine/scheduler/scheduler.h"
 
-enum { V = 16, CONTEXT = 256, TOKENS_MAX = CONTEXT, LIVE_MAX = 64 };
+enum { V = 16, CONTEXT = 256, TOKENS_MAX = CONTEXT, LIVE_MAX = 128 };
 
 struct client {
     struct sequence sequence; /* first */

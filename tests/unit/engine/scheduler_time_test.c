@@ -162,6 +162,36 @@ static void test_flooding_tenant_does_not_delay_others(void **state) {
     assert_true(took[1] <= 2 * took[0]);
 }
 
+/** Tenant 2 holds a stream at all times and asks for no more, while tenant 1 computes 10,000 prompt tokens; then tenant 2 floods. What it did
+ *  not use is not saved up: tenant 1's next question is answered within twice what it takes alone. */
+static void test_a_kept_stream_saves_no_credit(void **state) {
+    (void)state;
+    int64_t took[2];
+    for (int flood = 0; flood < 2; flood++) {
+        struct fixture fixture = {.base_ns = 4 * MS, .row_ns = MS / 2};
+        setup_with(&fixture, &roomy, 100);
+        struct client *stream = submit(&fixture, 2, 250, 2);
+        for (int i = 0; flood && i < 50; i++) {
+            struct client *prompt = submit(&fixture, 200, 1, 1);
+            while (prompt->finish == FINISH_NONE) {
+                if (stream->accepted == 200) stream = submit(&fixture, 2, 250, 2);
+                scheduler_step(fixture.scheduler);
+            }
+        }
+        for (int i = 0; flood && i < 40; i++) submit(&fixture, 200, 40, 2);
+        for (int i = 0; flood && i < 30; i++) scheduler_step(fixture.scheduler);
+        struct client *next = submit(&fixture, 100, 2, 1);
+        int64_t before = fixture.clock.now_ns;
+        for (int i = 0; i < 2000 && next->accepted == 0; i++) scheduler_step(fixture.scheduler);
+        took[flood] = next->first_ns - before;
+        scheduler_cancel_all(fixture.scheduler);
+        teardown(&fixture);
+    }
+    print_message("first token after %.1f ms alone, %.1f ms beside the flood\n", (double)took[0] / MS,
+                  (double)took[1] / MS);
+    assert_true(took[1] > 0 && took[1] <= 2 * took[0]);
+}
+
 static void cancel_the_long_one(struct fixture *fixture) {
     scheduler_cancel(fixture->scheduler, &fixture->clients[0]->sequence);
 }
@@ -290,6 +320,7 @@ int main(void) {
         cmocka_unit_test(test_gap_of_streams_is_bounded_when_a_prompt_arrives),
         cmocka_unit_test(test_step_time_can_be_set),
         cmocka_unit_test(test_flooding_tenant_does_not_delay_others),
+        cmocka_unit_test(test_a_kept_stream_saves_no_credit),
         cmocka_unit_test(test_step_of_cancelled_rows_is_given_up),
         cmocka_unit_test(test_step_goes_on_for_those_who_stay),
         cmocka_unit_test(test_retry_hint_follows_the_ends),
