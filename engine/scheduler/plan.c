@@ -10,8 +10,6 @@ enum {
 };
 /* A step without decodes keeps nobody waiting, but those that arrive meanwhile and those who cancel. */
 static const int64_t STEP_ALONE_NS = 150 * (int64_t)NS_PER_MS;
-/* A generated token is charged as so many prompt tokens: about what it costs in time when few are generated at once. */
-static const double DECODE_CHARGE = 2;
 
 static bool is_ready(const struct scheduler *scheduler, struct sequence *sequence) {
     return sequence->planned != scheduler->step && !atomic_load(&sequence_leader(sequence)->paused);
@@ -144,7 +142,7 @@ static void plan_branches(struct scheduler *scheduler, struct beam_search *beams
         struct sequence *branch = beams->branches[i];
         count_rows(scheduler, branch->computed, 1);
         plan_rows(scheduler, branch, 1, NULL, 0);
-        branch->tenant->served += DECODE_CHARGE;
+        branch->tenant->served += SCHEDULER_DECODE_CHARGE;
     }
 }
 
@@ -164,7 +162,7 @@ static void plan_decodes(struct scheduler *scheduler, int64_t budget, double tok
         int drafts = token_ns > 0 && sequence->beams == NULL ? draft(scheduler, sequence, token_ns, guesses) : 0;
         count_rows(scheduler, sequence->computed, 1 + drafts);
         plan_rows(scheduler, sequence, 1, guesses, drafts);
-        sequence->tenant->served += DECODE_CHARGE;
+        sequence->tenant->served += SCHEDULER_DECODE_CHARGE;
     }
 }
 

@@ -250,14 +250,18 @@ void scheduler_cancel_all(struct scheduler *scheduler) {
 
 /* ---- the step ------------------------------------------------------------------------------------------------------ */
 
-/** Is so much of the running step of no use any more that it had better begin anew? Called inside the forward pass. */
+/** Is so much of the running step of no use any more that it had better begin anew? Not when a decode among it goes on - such a step is short -
+ *  and never twice in a row: others who cancel must not keep anybody from its tokens. Called inside the forward pass. */
 static bool abandoned(void *context) {
     const struct scheduler *scheduler = context;
-    if (atomic_load_explicit(&scheduler->cancels, memory_order_relaxed) == 0) return false;
+    if (scheduler->gave_up || atomic_load_explicit(&scheduler->cancels, memory_order_relaxed) == 0) return false;
     int64_t useless = 0;
     for (int64_t i = 0; i < scheduler->batch.sequence_count; i++) {
-        if (atomic_load(&sequence_leader(scheduler->planned[i])->cancelled))
+        struct sequence *sequence = scheduler->planned[i];
+        if (atomic_load(&sequence_leader(sequence)->cancelled))
             useless += scheduler->kv_sequences[i].row_count;
+        else if (sequence_missing(sequence) == 1)
+            return false;
     }
     return useless * ABANDON_SHARE >= scheduler->batch.rows;
 }
@@ -267,11 +271,31 @@ static enum status run_batch(struct scheduler *scheduler, struct error *err) {
     scheduler->batch.abandoned = abandoned;
     scheduler->batch.abandoned_context = scheduler;
     enum status status = scheduler->options.forward(scheduler->options.forward_context, &scheduler->batch, err);
+    scheduler->gave_up = status == STATUS_CANCELLED;
     if (status == STATUS_OK) {
         cost_model_learn(&scheduler->cost, &scheduler->shape, scheduler_now(scheduler) - began);
         scheduler->stats.steps++;
     }
     return status;
+}
+
+/** The step was given up: its rows will be computed again, and are charged then. */
+static void refund(struct scheduler *scheduler) {
+    for (int64_t i = 0; i < scheduler->batch.sequence_count; i++) {
+        const struct sequence *sequence = scheduler->planned[i];
+        sequence->tenant->served -= sequence->chunk > 0 ? (double)sequence->chunk : SCHEDULER_DECODE_CHARGE;
+    }
+}
+
+static void fail_batch(struct scheduler *scheduler, const char *message) {
+    for (int64_t i = 0; i < scheduler->batch.sequence_count; i++) {
+        /* The branches of a search stand side by side, and end with the first. */
+        struct sequence *leader = sequence_leader(scheduler->planned[i]);
+        for (const struct beam_search *beams = leader->beams;
+             i + 1 < scheduler->batch.sequence_count && beams != NULL && scheduler->planned[i + 1]->beams == beams;)
+            i++;
+        scheduler_finish(scheduler, leader, FINISH_ERROR, message);
+    }
 }
 
 int64_t scheduler_step(struct scheduler *scheduler) {
@@ -286,18 +310,12 @@ int64_t scheduler_step(struct scheduler *scheduler) {
     if (scheduler->batch.rows == 0) return 0;
     struct error err = {0};
     enum status status = run_batch(scheduler, &err);
-    if (status == STATUS_OK) {
+    if (status == STATUS_OK)
         scheduler_take_results(scheduler);
-    } else if (status != STATUS_CANCELLED) { /* given up: who cancelled leaves at the next step, the others go on */
-        for (int64_t i = 0; i < scheduler->batch.sequence_count; i++) {
-            /* The branches of a search stand side by side, and end with the first. */
-            struct sequence *leader = sequence_leader(scheduler->planned[i]);
-            for (const struct beam_search *beams = leader->beams;
-                 i + 1 < scheduler->batch.sequence_count && beams != NULL && scheduler->planned[i + 1]->beams == beams;)
-                i++;
-            scheduler_finish(scheduler, leader, FINISH_ERROR, err.message);
-        }
-    }
+    else if (status == STATUS_CANCELLED) /* who cancelled leaves at the next step, the others go on */
+        refund(scheduler);
+    else
+        fail_batch(scheduler, err.message);
     return scheduler->batch.rows;
 }
 

@@ -9,6 +9,9 @@
 #include "engine/scheduler/queue.h"
 #include "engine/scheduler/scheduler.h"
 
+/* A generated token is charged as so many prompt tokens: about what it costs in time when few are generated at once. */
+#define SCHEDULER_DECODE_CHARGE 2.0
+
 struct scheduler {
     struct scheduler_options options;
     struct sampler *sampler;
@@ -24,6 +27,7 @@ struct scheduler {
     uint64_t step, order;
     double growth;       /* expected share of what running sequences may still generate */
     bool memory_ran_out; /* in this step */
+    bool gave_up;        /* the last step */
     struct cost_model cost;
     double decode_ns;  /* expected time of this step's decodes alone */
     int64_t ended_ns;  /* when a sequence last ended */

@@ -6,6 +6,7 @@
 #include "base/random.h"
 #include "engine/scheduler/cost_model.h"
 #include "engine/scheduler/draft.h"
+#include "engine/scheduler/queue.h"
 
 #include <math.h>
 
@@ -229,6 +230,47 @@ static void test_step_goes_on_for_those_who_stay(void **state) {
     teardown(&fixture);
 }
 
+static void cancel_the_last(struct fixture *fixture) {
+    scheduler_cancel(fixture->scheduler, &fixture->clients[fixture->client_count - 1]->sequence);
+}
+
+/** Prompts come and are cancelled while they are computed, again and again: a stream beside them goes on. */
+static void test_cancels_do_not_starve_a_stream(void **state) {
+    (void)state;
+    struct fixture fixture;
+    setup(&fixture, 4, 256, 4, 64);
+    struct client *stream = submit(&fixture, 3, 200, 1);
+    scheduler_step(fixture.scheduler);
+    int before = stream->accepted;
+    fixture.in_step = cancel_the_last;
+    for (int i = 0; i < 20; i++) {
+        submit(&fixture, 200, 10, 2);
+        scheduler_step(fixture.scheduler);
+    }
+    assert_true(stream->accepted - before >= 10);
+    scheduler_cancel_all(fixture.scheduler);
+    teardown(&fixture);
+}
+
+/** ... and a prompt beside them is read: no two steps in a row are given up. Nobody is charged for rows that were given up. */
+static void test_cancels_do_not_starve_a_prompt(void **state) {
+    (void)state;
+    struct fixture fixture;
+    setup(&fixture, 4, 64, 4, 64);
+    struct client *prompt = submit(&fixture, 200, 2, 1);
+    fixture.in_step = cancel_the_last;
+    for (int i = 0; i < 60 && prompt->accepted == 0; i++) {
+        submit(&fixture, 200, 10, 2);
+        double before = prompt->sequence.tenant->served;
+        int64_t computed = prompt->sequence.computed;
+        scheduler_step(fixture.scheduler);
+        assert_true(prompt->sequence.tenant->served - before == (double)(prompt->sequence.computed - computed));
+    }
+    assert_true(prompt->accepted > 0);
+    scheduler_cancel_all(fixture.scheduler);
+    teardown(&fixture);
+}
+
 static void test_retry_hint_follows_the_ends(void **state) {
     (void)state;
     struct fixture fixture = {.base_ns = 10 * MS};
@@ -323,6 +365,8 @@ int main(void) {
         cmocka_unit_test(test_a_kept_stream_saves_no_credit),
         cmocka_unit_test(test_step_of_cancelled_rows_is_given_up),
         cmocka_unit_test(test_step_goes_on_for_those_who_stay),
+        cmocka_unit_test(test_cancels_do_not_starve_a_stream),
+        cmocka_unit_test(test_cancels_do_not_starve_a_prompt),
         cmocka_unit_test(test_retry_hint_follows_the_ends),
         cmocka_unit_test(test_lookup_takes_the_longest_then_the_latest_match),
         cmocka_unit_test(test_guesses_stop_at_the_known_text),
