@@ -147,7 +147,7 @@ enum status engine_submit(struct engine *engine, const struct generation_request
                           struct error *err);
 /** Idempotent. The last event (FINISH_CANCELLED) comes within one step. */
 void engine_cancel(struct engine *engine, struct generation *generation);
-/** A paused generation keeps its cache and takes no part in steps (its reader is slow). */
+/** A paused generation takes no part in steps (its reader is slow). It keeps its cache while nobody else needs the room. */
 void engine_pause(struct engine *engine, struct generation *generation);
 void engine_resume(struct engine *engine, struct generation *generation);
 /** Give the handle back; call once, after the last event (inside it is allowed). */

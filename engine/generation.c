@@ -321,6 +321,7 @@ void engine_cancel(struct engine *engine, struct generation *generation) {
 
 void engine_pause(struct engine *engine, struct generation *generation) {
     scheduler_pause(engine->scheduler, &generation->sequence);
+    engine_wake(engine); /* somebody may be waiting for its place */
 }
 
 void engine_resume(struct engine *engine, struct generation *generation) {

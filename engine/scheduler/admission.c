@@ -30,9 +30,10 @@ static int64_t common_tokens(const struct sequence *sequence, const struct seque
     return common;
 }
 
-/** Must it wait until another has computed the beginning that they share? Remembers whom it waits for. */
+/** Must it wait: for its reader, or until another has computed the beginning that they share? Remembers whom it waits for. */
 static bool is_held(void *context, struct sequence *sequence) {
     const struct scheduler *scheduler = context;
+    if (atomic_load(&sequence->paused)) return true;
     if (sequence->leader != 0) {
         const struct sequence *leader = running_with_order(scheduler, sequence->leader);
         if (leader != NULL && leader->computed < sequence->leader_tokens && !atomic_load(&leader->paused)) return true;
@@ -67,6 +68,14 @@ static bool weighs_less(struct sequence *a, struct sequence *b) {
     return a->order > b->order;
 }
 
+static void preempt(struct scheduler *scheduler, struct sequence *victim) {
+    victim = sequence_leader(victim);
+    scheduler_stop_running(scheduler, victim);
+    victim->leader = 0;
+    queue_return(&scheduler->queue, victim);
+    scheduler->stats.preemptions++;
+}
+
 bool scheduler_preempt(struct scheduler *scheduler, const struct tenant *tenant) {
     struct sequence *victim = NULL;
     for (int i = 0; i < scheduler->running_count; i++) {
@@ -74,13 +83,20 @@ bool scheduler_preempt(struct scheduler *scheduler, const struct tenant *tenant)
         if (tenant != NULL && candidate->tenant != tenant) continue;
         if (victim == NULL || weighs_less(candidate, victim)) victim = candidate;
     }
-    if (victim == NULL) return false;
-    victim = sequence_leader(victim);
-    scheduler_stop_running(scheduler, victim);
-    victim->leader = 0;
-    queue_return(&scheduler->queue, victim);
-    scheduler->stats.preemptions++;
-    return true;
+    if (victim != NULL) preempt(scheduler, victim);
+    return victim != NULL;
+}
+
+/** Whose reader is slow keeps its place only while nobody else wants it. */
+static bool preempt_paused(struct scheduler *scheduler) {
+    struct sequence *victim = NULL;
+    for (int i = 0; i < scheduler->running_count; i++) {
+        struct sequence *candidate = scheduler->running[i];
+        if (!atomic_load(&sequence_leader(candidate)->paused)) continue;
+        if (victim == NULL || weighs_less(candidate, victim)) victim = candidate;
+    }
+    if (victim != NULL) preempt(scheduler, victim);
+    return victim != NULL;
 }
 
 /** The tenant with most running sequences above an equal share of the slots. NULL when nobody is above. */
@@ -170,6 +186,7 @@ void scheduler_admit(struct scheduler *scheduler) {
         struct sequence *sequence = queue_head(&scheduler->queue, scheduler_now(scheduler), is_held, scheduler);
         if (sequence == NULL) return;
         if (scheduler->free_slot_count < sequence_width(sequence) || !fits(scheduler, sequence)) {
+            if (preempt_paused(scheduler)) continue;
             if (taken_back++ >= FAIR_PREEMPTIONS_MAX || !make_room(scheduler, sequence->tenant)) return;
             continue;
         }

@@ -71,9 +71,24 @@ static void plan_rows(struct scheduler *scheduler, struct sequence *sequence, in
 
 /* ---- decodes ------------------------------------------------------------------------------------------------------- */
 
-/** Memory did not last: whoever weighs least gives up its own. */
+/** The search whose branches are all that run; NULL. */
+static struct sequence *lonely_search(const struct scheduler *scheduler) {
+    const struct beam_search *beams = scheduler->running_count > 0 ? scheduler->running[0]->beams : NULL;
+    for (int i = 1; i < scheduler->running_count; i++) {
+        if (scheduler->running[i]->beams != beams) return NULL;
+    }
+    return beams != NULL ? beams->leader : NULL;
+}
+
+/** Memory did not last: whoever weighs least gives up its own. The pool holds one whole context, but maybe not a whole search. */
 static bool take_back(struct scheduler *scheduler) {
     scheduler->memory_ran_out = true;
+    struct sequence *search = lonely_search(scheduler);
+    if (search != NULL) {
+        scheduler_finish(scheduler, search, FINISH_ERROR,
+                         "the branches of the beam search need more memory than there is");
+        return true;
+    }
     return scheduler_preempt(scheduler, NULL);
 }
 

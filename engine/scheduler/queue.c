@@ -88,11 +88,19 @@ static void insert(struct queue *queue, struct sequence *sequence, struct sequen
     queue->waiting++;
 }
 
+/** Does something of the tenant wait for its turn? What waits for its reader does not. */
+static bool wants_a_turn(const struct tenant *tenant) {
+    for (const struct sequence *at = tenant->first; at != NULL; at = at->next) {
+        if (!atomic_load(&at->paused)) return true;
+    }
+    return false;
+}
+
 void queue_add(struct queue *queue, struct sequence *sequence) {
     struct tenant *tenant = tenant_of(queue, sequence->tenant_key);
     sequence->tenant = tenant;
     /* Who has nothing that waits does not use its turn: that is not saved up. */
-    if (tenant->first == NULL) tenant->served = fmax(tenant->served, least_served_beside(queue, tenant) - QUEUE_CREDIT);
+    if (!wants_a_turn(tenant)) tenant->served = fmax(tenant->served, least_served_beside(queue, tenant) - QUEUE_CREDIT);
     tenant->alive++;
     struct sequence *before = sequence->tenant->last;
     while (before != NULL && before->priority < sequence->priority) before = before->previous;

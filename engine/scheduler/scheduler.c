@@ -119,10 +119,9 @@ enum status scheduler_submit(struct scheduler *scheduler, struct sequence *seque
     if (sequence_width(sequence) > scheduler->options.sequences_max)
         return error_set(err, STATUS_OUT_OF_RANGE, "a beam search of width %d; %d sequences run at a time",
                          sequence_width(sequence), scheduler->options.sequences_max);
-    if (scheduler->running_count + scheduler->queue.waiting >=
-        scheduler->options.sequences_max + scheduler->options.queue_max) {
+    if (scheduler->alive >= scheduler->options.sequences_max + scheduler->options.queue_max) {
         return error_set(err, STATUS_RESOURCE_EXHAUSTED, "the queue is full: %d run and %d wait",
-                         scheduler->running_count, scheduler->queue.waiting);
+                         scheduler->alive - scheduler->queue.waiting, scheduler->queue.waiting);
     }
     sequence->token_count = sequence->prompt_count;
     sequence->cached_tokens = 0;
@@ -137,6 +136,7 @@ enum status scheduler_submit(struct scheduler *scheduler, struct sequence *seque
         sequence->owner->report(sequence, FINISH_LENGTH, NULL);
         return STATUS_OK;
     }
+    scheduler->alive++;
     queue_add(&scheduler->queue, sequence);
     if (atomic_load(&sequence->cancelled))
         atomic_fetch_add(&scheduler->cancels, 1); /* it was cancelled before it was ours */
@@ -225,6 +225,7 @@ void scheduler_finish(struct scheduler *scheduler, struct sequence *sequence, en
         learn_from_end(scheduler);
     }
     queue_forget(&scheduler->queue, sequence);
+    scheduler->alive--;
     sequence->owner->report(sequence, reason, error);
 }
 
@@ -301,8 +302,15 @@ static void fail_batch(struct scheduler *scheduler, const char *message) {
 int64_t scheduler_step(struct scheduler *scheduler) {
     sweep_cancelled(scheduler);
     scheduler->memory_ran_out = false;
-    scheduler_admit(scheduler);
-    scheduler_plan(scheduler);
+    for (bool changed = true; changed;) {
+        uint64_t preemptions = scheduler->stats.preemptions;
+        int alive = scheduler->alive;
+        scheduler_admit(scheduler);
+        scheduler_plan(scheduler);
+        /* Who lost its place may have left nobody who can go on: then others get theirs in the same step. */
+        changed =
+            scheduler->batch.rows == 0 && (scheduler->stats.preemptions != preemptions || scheduler->alive != alive);
+    }
     if (scheduler->memory_ran_out) {
         scheduler->growth += GROWTH_RISE;
         if (scheduler->growth > 1) scheduler->growth = 1;
@@ -375,7 +383,7 @@ void scheduler_calibrate(struct scheduler *scheduler) {
 
 void scheduler_stats(const struct scheduler *scheduler, struct scheduler_stats *out) {
     *out = scheduler->stats;
-    out->running = scheduler->running_count;
+    out->running = scheduler->alive - scheduler->queue.waiting;
     out->waiting = scheduler->queue.waiting;
     out->retry_ns = (int64_t)(scheduler->end_gap_ns * RETRY_ENDS);
 }

@@ -140,7 +140,7 @@ struct scheduler_options {
 #define SCHEDULER_STRETCH_NEWCOMER 2.5
 
 struct scheduler_stats {
-    int running, waiting;
+    int running, waiting;                  /* a search is one */
     uint64_t steps;                        /* that computed something */
     uint64_t prompt_tokens;                /* computed, since start; those of preempted sequences again */
     uint64_t cached_tokens;                /* of prompts, taken over from the cache */
@@ -165,16 +165,18 @@ void scheduler_calibrate(struct scheduler *scheduler);
 void sequence_init(struct sequence *sequence);
 
 /** Queue a sequence. With max_tokens 0 it is finished before this returns. STATUS_OUT_OF_RANGE when prompt_count + max_tokens passes the
- *  context or prompt_count < 1 or a beam search is wider than sequences_max, STATUS_RESOURCE_EXHAUSTED when sequences_max + queue_max are alive. */
+ *  context or prompt_count < 1 or a beam search is wider than sequences_max, STATUS_RESOURCE_EXHAUSTED when sequences_max + queue_max are alive
+ *  (a search counts as one). */
 enum status scheduler_submit(struct scheduler *scheduler, struct sequence *sequence, struct error *err);
 
 /** Any thread, from sequence_init until the finish is reported. Idempotent; done at the start of the next step. */
 void scheduler_cancel(struct scheduler *scheduler, struct sequence *sequence);
-/** A paused sequence keeps its slot and its cache and takes no part in steps. */
+/** A paused sequence takes no part in steps. It keeps its slot and its cache until somebody else has no room; then it waits, and is let in again
+ *  once it was resumed. */
 void scheduler_pause(struct scheduler *scheduler, struct sequence *sequence);
 void scheduler_resume(struct scheduler *scheduler, struct sequence *sequence);
 
-/** One step. Returns the rows that were computed; 0 means that nothing can advance before a submit, cancel or resume. */
+/** One step. Returns the rows that were computed; 0 means that nothing can advance before a submit, cancel, pause or resume. */
 int64_t scheduler_step(struct scheduler *scheduler);
 
 /** Report FINISH_CANCELLED to everybody. */

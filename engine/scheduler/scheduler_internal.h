@@ -18,6 +18,7 @@ struct scheduler {
     struct queue queue;
     struct sequence **running; /* [sequences_max] in order of admission */
     int running_count;
+    int alive;       /* sequences between submit and finish; a search is one */
     int *free_slots; /* a stack */
     int free_slot_count;
     int32_t *block_tables; /* [sequences_max][table_blocks] */

@@ -261,6 +261,42 @@ static void test_search_wider_than_the_step_is_refused(void **state) {
     teardown(&fixture);
 }
 
+/** Branches that part need more blocks than there are, and nobody else is there to give up any. */
+static void test_search_that_outgrows_the_pool_is_an_error(void **state) {
+    (void)state;
+    struct fixture fixture;
+    setup(&fixture, 8, 64, 8, 8);
+    fixture.rich = true;
+    struct client *search = submit_search(&fixture, 60, 190, &(struct beam_settings){.width = 8}),
+                  *other = submit(&fixture, 20, 10, 2);
+    run_until_idle(&fixture);
+    assert_int_equal(search->finish, FINISH_ERROR);
+    assert_non_null(strstr(search->error, "memory"));
+    assert_int_equal(other->finish, FINISH_LENGTH);
+    assert_int_equal(kv_cache_used(fixture.cache), 0);
+    teardown(&fixture);
+}
+
+static void test_search_counts_as_one_in_the_queue(void **state) {
+    (void)state;
+    struct fixture fixture;
+    setup(&fixture, 8, 64, 1, 64);
+    fixture.rich = true;
+    submit_search(&fixture, 20, 30, &(struct beam_settings){.width = 6});
+    for (int i = 0; i < 4; i++) scheduler_step(fixture.scheduler);
+    for (int i = 0; i < 8; i++) submit(&fixture, 10, 10, 1);
+    struct scheduler_stats stats;
+    scheduler_stats(fixture.scheduler, &stats);
+    assert_int_equal(stats.running, 1);
+    assert_int_equal(stats.waiting, 8);
+    struct client *client = client_new(&fixture, 4, 2, 0);
+    check_fails(scheduler_submit(fixture.scheduler, &client->sequence, &check_error), STATUS_RESOURCE_EXHAUSTED,
+                "queue");
+    run_until_idle(&fixture);
+    for (int i = 0; i < 9; i++) assert_int_equal(fixture.clients[i]->finish, FINISH_LENGTH);
+    teardown(&fixture);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_search_finds_what_the_definition_finds),
@@ -271,6 +307,8 @@ int main(void) {
         cmocka_unit_test(test_paused_search_takes_no_part),
         cmocka_unit_test(test_failed_step_ends_the_search_once),
         cmocka_unit_test(test_unusable_logits_are_an_error),
+        cmocka_unit_test(test_search_that_outgrows_the_pool_is_an_error),
+        cmocka_unit_test(test_search_counts_as_one_in_the_queue),
         cmocka_unit_test(test_search_wider_than_the_step_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -175,6 +175,37 @@ static void test_paused_gives_up_its_memory_first(void **state) {
     teardown(&fixture);
 }
 
+/** Slow readers hold slots (or memory) that somebody else wants: they give way, whoever's they are, and go on when they are resumed. */
+static void test_paused_do_not_keep_others_out(void **state) {
+    (void)state;
+    for (int memory = 0; memory < 2; memory++) {
+        struct fixture fixture;
+        setup(&fixture, memory ? 4 : 2, 64, 16, 8);
+        struct client *paused[2];
+        for (int i = 0; i < 2; i++) paused[i] = submit(&fixture, 60, 40, 1);
+        for (int i = 0; i < 4; i++) scheduler_step(fixture.scheduler);
+        for (int i = 0; i < 2; i++) {
+            assert_true(paused[i]->accepted > 0);
+            scheduler_pause(fixture.scheduler, &paused[i]->sequence);
+        }
+        struct client *other = submit(&fixture, memory ? 200 : 20, 20, (uint64_t)(1 + memory));
+        run_until_idle(&fixture);
+        assert_int_equal(other->finish, FINISH_LENGTH);
+        assert_int_equal(stats_of(&fixture).waiting, memory ? 2 : 1);
+        submit(&fixture, 20, 20, 3);
+        run_until_idle(&fixture);
+        assert_int_equal(stats_of(&fixture).waiting,
+                         memory ? 2 : 1); /* nobody wanted more room; and who waits for its reader stays out */
+        for (int i = 0; i < 2; i++) scheduler_resume(fixture.scheduler, &paused[i]->sequence);
+        run_until_idle(&fixture);
+        for (int i = 0; i < 2; i++) {
+            assert_int_equal(paused[i]->finish, FINISH_LENGTH);
+            check_tokens(paused[i]);
+        }
+        teardown(&fixture);
+    }
+}
+
 /** Several prompts that fill the pool half-way: one of them gets through, then the others. */
 static void test_prompts_do_not_lock_each_other_out(void **state) {
     (void)state;
@@ -241,6 +272,7 @@ int main(void) {
         cmocka_unit_test(test_held_goes_on_when_its_leader_is_cancelled_or_paused),
         cmocka_unit_test(test_growth_beyond_the_pool_preempts_and_everybody_ends),
         cmocka_unit_test(test_paused_gives_up_its_memory_first),
+        cmocka_unit_test(test_paused_do_not_keep_others_out),
         cmocka_unit_test(test_prompts_do_not_lock_each_other_out),
         cmocka_unit_test(test_tenant_above_its_share_gives_up_a_slot),
         cmocka_unit_test(test_books_that_do_not_add_up_are_found_and_mended),
