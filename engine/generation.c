@@ -148,7 +148,9 @@ static enum verdict accept(struct sequence *sequence, int32_t id, const struct l
     struct generation *generation = (struct generation *)sequence;
     if (tokenizer_is_end(generation->engine->tokenizer, id)) return VERDICT_STOP;
     if (text_stream_push(&generation->text, id) != STATUS_OK) return VERDICT_ERROR;
-    int64_t end = generation->text_given + (int64_t)generation->text.text.length;
+    /* Bytes that are no whole character yet have no text, but will. */
+    int64_t end = generation->text_given + (int64_t)generation->text.text.length +
+                  (generation->text.detokenizer.pending_length > 0);
     if (logprobs != NULL && !generation->text.stopped && !hold_logprobs(generation->held, logprobs, end))
         return VERDICT_ERROR;
     return generation->text.stopped ? VERDICT_STOP : VERDICT_GO_ON;

@@ -189,6 +189,36 @@ static void test_logprobs_end_where_the_text_ends(void **state) {
     engine_close(engine);
 }
 
+/** A stop string of one character that comes as two tokens: the first has no text yet, and its log-probability is not given out either. */
+static void test_logprobs_do_not_leak_half_a_character(void **state) {
+    (void)state;
+    struct engine_options options = default_options();
+    struct engine *engine = open_engine(&options);
+    /* Greedy: C3, then - as C3 is penalised now - A9. */
+    static const struct logit_bias bias[] = {{0xC3, 100}, {0xA9, 80}};
+    struct bytes_view stop = bytes_view_string("\xC3\xA9");
+    for (int stops = 0; stops < 2; stops++) {
+        struct client client;
+        client_init(&client, engine);
+        struct generation_request request = request_of(&client, prompt, 24, 2);
+        request.sampling.temperature = 0;
+        request.sampling.top_logprobs = 0;
+        request.sampling.repetition_penalty = 2;
+        request.sampling.logit_bias = bias;
+        request.sampling.logit_bias_count = 2;
+        request.stop = &stop;
+        request.stop_count = (size_t)stops;
+        run(engine, &client, &request);
+        assert_int_equal(client.finish, stops ? FINISH_STOP : FINISH_LENGTH);
+        assert_int_equal(client.ids[0], 0xC3);
+        assert_int_equal(client.ids[1], 0xA9);
+        assert_int_equal(client.text_length, stops ? 0 : 2);
+        assert_int_equal(client.logprob_count, stops ? 0 : 2);
+        client_deinit(&client);
+    }
+    engine_close(engine);
+}
+
 static void test_bad_requests_are_named(void **state) {
     (void)state;
     struct engine_options options = default_options();
@@ -711,6 +741,7 @@ int main(void) {
         cmocka_unit_test(test_max_tokens_zero_finishes_at_once),
         cmocka_unit_test(test_logprobs_come_with_every_token),
         cmocka_unit_test(test_logprobs_end_where_the_text_ends),
+        cmocka_unit_test(test_logprobs_do_not_leak_half_a_character),
         cmocka_unit_test(test_bad_requests_are_named),
         cmocka_unit_test(test_queue_is_bounded),
         cmocka_unit_test(test_beam_search_answers_the_best_first),
