@@ -75,7 +75,7 @@ struct engine_load {
     uint64_t steps;                            /* steps done since start: tests watch it */
     uint64_t prompt_tokens, completion_tokens; /* since start */
     int64_t
-        retry_after_ms; /* when somebody whom engine_submit refused for a full queue may find room: an estimate, 100 ms .. 1 min */
+        retry_after_ms; /* when somebody whom engine_submit refused for a full queue may find room: an estimate from how fast generations end and how many wait, another one at every call; 100 ms .. 1 min */
 };
 void engine_load(struct engine *engine, struct engine_load *out);
 

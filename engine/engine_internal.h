@@ -50,6 +50,8 @@ struct engine {
     int alive;              /* submitted, last event not yet due */
     struct generation *all; /* every handle */
     struct engine_load load;
+    int64_t end_gap_ns; /* as scheduler_stats has it */
+    uint64_t hints;     /* given of when to come again */
 };
 
 /** Log-probabilities that wait for their text. */

@@ -14,9 +14,8 @@ enum {
     DRAFTS_MAX = 4096,
     ABANDON_SHARE = 2 /* a step is given up when one row in so many is of no use any more */
 };
+static const double END_GAP_LEARNING = 0.1;
 /* The share of what they may generate that sequences are expected to generate. */
-/* Who finds the queue full may come again when so many have ended. */
-static const double RETRY_ENDS = 2;
 static const double GROWTH_START = 0.3, GROWTH_MIN = 0.05, GROWTH_FALL = 0.99, GROWTH_RISE = 0.2;
 
 /* ---- life ---------------------------------------------------------------------------------------------------------- */
@@ -136,7 +135,7 @@ enum status scheduler_submit(struct scheduler *scheduler, struct sequence *seque
         sequence->owner->report(sequence, FINISH_LENGTH, NULL);
         return STATUS_OK;
     }
-    scheduler->alive++;
+    if (scheduler->alive++ == 0) scheduler->busy_ns = sequence->arrived_ns;
     queue_add(&scheduler->queue, sequence);
     if (atomic_load(&sequence->cancelled))
         atomic_fetch_add(&scheduler->cancels, 1); /* it was cancelled before it was ours */
@@ -204,13 +203,13 @@ void scheduler_stop_running(struct scheduler *scheduler, struct sequence *sequen
         scheduler->free_slots[scheduler->free_slot_count++] = beams->slots[--beams->slot_count];
 }
 
-/** Ends tell how fast others get their turn, and how much of what they may take sequences really take. */
+/** Ends tell how fast others get their turn - time in which nobody was there tells nothing -, and how much of what they may take sequences
+ *  really take. */
 static void learn_from_end(struct scheduler *scheduler) {
-    int64_t now = scheduler_now(scheduler);
-    if (scheduler->ended_ns > 0) {
-        double gap = (double)(now - scheduler->ended_ns);
-        scheduler->end_gap_ns += scheduler->end_gap_ns > 0 ? 0.1 * (gap - scheduler->end_gap_ns) : gap;
-    }
+    int64_t now = scheduler_now(scheduler), since = scheduler->ended_ns;
+    if (since < scheduler->busy_ns) since = scheduler->busy_ns;
+    double gap = (double)(now - since);
+    scheduler->end_gap_ns += scheduler->end_gap_ns > 0 ? END_GAP_LEARNING * (gap - scheduler->end_gap_ns) : gap;
     scheduler->ended_ns = now;
     scheduler->growth *= GROWTH_FALL;
     if (scheduler->growth < GROWTH_MIN) scheduler->growth = GROWTH_MIN;
@@ -385,7 +384,7 @@ void scheduler_stats(const struct scheduler *scheduler, struct scheduler_stats *
     *out = scheduler->stats;
     out->running = scheduler->alive - scheduler->queue.waiting;
     out->waiting = scheduler->queue.waiting;
-    out->retry_ns = (int64_t)(scheduler->end_gap_ns * RETRY_ENDS);
+    out->end_gap_ns = (int64_t)scheduler->end_gap_ns;
 }
 
 /* ---- checking ------------------------------------------------------------------------------------------------------ */

@@ -147,8 +147,14 @@ struct scheduler_stats {
     uint64_t completion_tokens;            /* sampled, since start */
     uint64_t draft_tokens, draft_accepted; /* guessed; right */
     uint64_t preemptions;
-    int64_t retry_ns; /* when somebody who finds the queue full may come again: until a few have ended */
+    int64_t
+        end_gap_ns; /* between two ends of sequences that run, lately, while somebody was there; 0: none has ended yet */
 };
+
+/** When somebody who finds the queue full with `waiting` in it may come again: until it is half empty, for others come back too. */
+static inline int64_t scheduler_retry_ns(int64_t end_gap_ns, int waiting) {
+    return end_gap_ns * (2 + waiting / 2);
+}
 
 /** STATUS_INVALID_ARGUMENT for options that make no sense - a cache that cannot hold one whole context among them, for then a long
  *  request would wait for ever - and STATUS_RESOURCE_EXHAUSTED without memory. */

@@ -31,7 +31,8 @@ struct scheduler {
     bool gave_up;        /* the last step */
     struct cost_model cost;
     double decode_ns;  /* expected time of this step's decodes alone */
-    int64_t ended_ns;  /* when a sequence last ended */
+    int64_t busy_ns;   /* since when somebody has been there */
+    int64_t ended_ns;  /* when a sequence last ended that ran */
     double end_gap_ns; /* time between two ends, smoothed */
     struct scheduler_stats stats;
     /* the step's batch */

@@ -281,7 +281,25 @@ static void test_retry_hint_follows_the_ends(void **state) {
     }
     struct scheduler_stats stats;
     scheduler_stats(fixture.scheduler, &stats);
-    assert_in_range(stats.retry_ns, 150 * MS, 250 * MS); /* two ends, 100 ms apart */
+    assert_in_range(stats.end_gap_ns, 99 * MS, 101 * MS);
+    assert_int_equal(scheduler_retry_ns(stats.end_gap_ns, 0), 2 * stats.end_gap_ns);
+    assert_int_equal(scheduler_retry_ns(stats.end_gap_ns, 40), 22 * stats.end_gap_ns);
+    teardown(&fixture);
+}
+
+/** An hour in which nobody came says nothing of how fast the queue empties. */
+static void test_retry_hint_forgets_idle_time(void **state) {
+    (void)state;
+    struct fixture fixture = {.base_ns = 10 * MS};
+    setup_with(&fixture, &roomy, 100);
+    for (int i = 0; i < 10; i++) {
+        submit(&fixture, 5, 10, 1);
+        run_until_idle(&fixture);
+        fixture.clock.now_ns += 3600 * NS_PER_S;
+    }
+    struct scheduler_stats stats;
+    scheduler_stats(fixture.scheduler, &stats);
+    assert_in_range(stats.end_gap_ns, 99 * MS, 101 * MS);
     teardown(&fixture);
 }
 
@@ -368,6 +386,7 @@ int main(void) {
         cmocka_unit_test(test_cancels_do_not_starve_a_stream),
         cmocka_unit_test(test_cancels_do_not_starve_a_prompt),
         cmocka_unit_test(test_retry_hint_follows_the_ends),
+        cmocka_unit_test(test_retry_hint_forgets_idle_time),
         cmocka_unit_test(test_lookup_takes_the_longest_then_the_latest_match),
         cmocka_unit_test(test_guesses_stop_at_the_known_text),
         cmocka_unit_test(test_length_follows_what_pays),
