@@ -11,7 +11,7 @@ enum {
 
 /* ---- holding back -------------------------------------------------------------------------------------------------- */
 
-static const struct sequence *running_with_order(const struct scheduler *scheduler, uint64_t order) {
+static struct sequence *running_with_order(const struct scheduler *scheduler, uint64_t order) {
     for (int i = 0; i < scheduler->running_count; i++) {
         if (scheduler->running[i]->order == order) return scheduler->running[i];
     }
@@ -20,6 +20,12 @@ static const struct sequence *running_with_order(const struct scheduler *schedul
 
 static bool same_root(const struct sequence *a, const struct sequence *b) {
     return a->root.words[0] == b->root.words[0] && a->root.words[1] == b->root.words[1];
+}
+
+/** `sequence` waits for `leader`, which therefore must not wait for anybody that `sequence` comes before. */
+static void hold(struct sequence *sequence, struct sequence *leader) {
+    sequence->leader = leader->order;
+    if (sequence_due(sequence) < leader->lent_due) leader->lent_due = sequence_due(sequence);
 }
 
 /** How many of the first tokens of `sequence` (the last excepted) are the first of the leader's prompt. */
@@ -35,13 +41,13 @@ static bool is_held(void *context, struct sequence *sequence) {
     const struct scheduler *scheduler = context;
     if (atomic_load(&sequence->paused)) return true;
     if (sequence->leader != 0) {
-        const struct sequence *leader = running_with_order(scheduler, sequence->leader);
+        struct sequence *leader = running_with_order(scheduler, sequence->leader);
         if (leader != NULL && leader->computed < sequence->leader_tokens && !atomic_load(&leader->paused)) return true;
         sequence->leader = 0;
     }
     int64_t cached = -1;
     for (int i = 0; i < scheduler->running_count; i++) {
-        const struct sequence *leader = scheduler->running[i];
+        struct sequence *leader = scheduler->running[i];
         if (leader->computed >= leader->prompt_count || atomic_load(&leader->paused) || !same_root(leader, sequence))
             continue;
         int64_t common = common_tokens(sequence, leader);
@@ -50,7 +56,7 @@ static bool is_held(void *context, struct sequence *sequence) {
             cached =
                 kv_cache_peek(scheduler->options.cache, sequence->root, sequence->tokens, sequence->token_count - 1);
         if (common - cached < HOLD_TOKENS_MIN) continue;
-        sequence->leader = leader->order;
+        hold(sequence, leader);
         sequence->leader_tokens = common;
         return true;
     }
@@ -64,7 +70,7 @@ static bool weighs_less(struct sequence *a, struct sequence *b) {
     bool a_paused = atomic_load(&sequence_leader(a)->paused), b_paused = atomic_load(&sequence_leader(b)->paused);
     if (a_paused != b_paused) return a_paused;
     if (a->tenant->blocks != b->tenant->blocks) return a->tenant->blocks > b->tenant->blocks;
-    if (a->priority != b->priority) return a->priority < b->priority;
+    if (sequence_due(a) != sequence_due(b)) return sequence_due(a) > sequence_due(b);
     return a->order > b->order;
 }
 
@@ -72,6 +78,7 @@ static void preempt(struct scheduler *scheduler, struct sequence *victim) {
     victim = sequence_leader(victim);
     scheduler_stop_running(scheduler, victim);
     victim->leader = 0;
+    victim->lent_due = INT64_MAX;
     queue_return(&scheduler->queue, victim);
     scheduler->stats.preemptions++;
 }
@@ -183,7 +190,7 @@ static void enter(struct scheduler *scheduler, struct sequence *sequence) {
 void scheduler_admit(struct scheduler *scheduler) {
     int taken_back = 0;
     for (;;) {
-        struct sequence *sequence = queue_head(&scheduler->queue, scheduler_now(scheduler), is_held, scheduler);
+        struct sequence *sequence = queue_head(&scheduler->queue, is_held, scheduler);
         if (sequence == NULL) return;
         if (scheduler->free_slot_count < sequence_width(sequence) || !fits(scheduler, sequence)) {
             if (preempt_paused(scheduler)) continue;

@@ -193,14 +193,14 @@ static bool wants_rows(const struct scheduler *scheduler, struct sequence *seque
     return wanted_rows(sequence) > 0 && is_ready(scheduler, sequence);
 }
 
-/** The prompt that goes on: of the least served tenant, the highest priority, then the oldest. NULL when none waits. */
+/** The prompt that goes on: of the least served tenant, who is due first. NULL when none waits. */
 static struct sequence *next_prompt(const struct scheduler *scheduler) {
     struct sequence *best = NULL;
     for (int i = 0; i < scheduler->running_count; i++) {
         struct sequence *sequence = scheduler->running[i];
         if (!wants_rows(scheduler, sequence)) continue;
         bool better = best == NULL || sequence->tenant->served < best->tenant->served ||
-                      (sequence->tenant->served == best->tenant->served && sequence->priority > best->priority);
+                      (sequence->tenant->served == best->tenant->served && sequence_due(sequence) < sequence_due(best));
         if (better) best = sequence;
     }
     return best;

@@ -103,37 +103,32 @@ void queue_add(struct queue *queue, struct sequence *sequence) {
     if (!wants_a_turn(tenant)) tenant->served = fmax(tenant->served, least_served_beside(queue, tenant) - QUEUE_CREDIT);
     tenant->alive++;
     struct sequence *before = sequence->tenant->last;
-    while (before != NULL && before->priority < sequence->priority) before = before->previous;
+    while (before != NULL && sequence_due(before) > sequence_due(sequence)) before = before->previous;
     insert(queue, sequence, before);
 }
 
 void queue_return(struct queue *queue, struct sequence *sequence) {
     struct sequence *before = NULL, *next = sequence->tenant->first;
-    for (; next != NULL && next->priority > sequence->priority; next = next->next) before = next;
+    for (; next != NULL && sequence_due(next) < sequence_due(sequence); next = next->next) before = next;
     insert(queue, sequence, before);
 }
 
-/** A tenant's best waiting sequence that is not held. */
-static struct sequence *best_of(const struct tenant *tenant, int64_t now_ns, queue_held_fn *held, void *context) {
-    struct sequence *best = NULL;
-    int64_t best_rank = 0;
+/** A tenant's first waiting sequence that is not held. */
+static struct sequence *first_of(const struct tenant *tenant, queue_held_fn *held, void *context) {
     int looks = 0;
     for (struct sequence *at = tenant->first; at != NULL && looks < QUEUE_LOOKS; at = at->next, looks++) {
-        int64_t rank = at->priority + (now_ns - at->arrived_ns) / QUEUE_AGEING_NS;
-        if ((best != NULL && rank <= best_rank) || held(context, at)) continue;
-        best = at;
-        best_rank = rank;
+        if (!held(context, at)) return at;
     }
-    return best;
+    return NULL;
 }
 
-struct sequence *queue_head(const struct queue *queue, int64_t now_ns, queue_held_fn *held, void *context) {
+struct sequence *queue_head(const struct queue *queue, queue_held_fn *held, void *context) {
     struct sequence *best = NULL;
     for (const struct tenant *tenant = queue->active.first; tenant != NULL; tenant = tenant->next) {
         /* Tenants are listed newest first, so that the older one wins among equals. */
         if (tenant->first == NULL || (best != NULL && tenant->served > best->tenant->served)) continue;
         if (best != NULL && tenant->served == best->tenant->served && tenant->running > best->tenant->running) continue;
-        struct sequence *candidate = best_of(tenant, now_ns, held, context);
+        struct sequence *candidate = first_of(tenant, held, context);
         if (candidate != NULL) best = candidate;
     }
     return best;
@@ -183,9 +178,9 @@ enum status queue_check(const struct queue *queue, struct error *err) {
         int of_tenant = 0;
         for (const struct sequence *sequence = tenant->first; sequence != NULL; sequence = sequence->next) {
             of_tenant++;
-            bool ordered = sequence->next == NULL
-                               ? tenant->last == sequence
-                               : sequence->next->previous == sequence && sequence->next->priority <= sequence->priority;
+            bool ordered = sequence->next == NULL ? tenant->last == sequence
+                                                  : sequence->next->previous == sequence &&
+                                                        sequence_due(sequence->next) >= sequence_due(sequence);
             if (sequence->tenant != tenant || !ordered)
                 return error_set(err, STATUS_INTERNAL, "a tenant's queue is out of order");
         }

@@ -1,7 +1,7 @@
 /* Copyright Bora contributors
  * SPDX-License-Identifier: Apache-2.0 */
 /**
- * The waiting sequences: one queue per tenant, higher priority first and older first inside it.
+ * The waiting sequences: one queue per tenant, in the order of sequence_due inside it.
  *
  *     tenant a -> [s1] <-> [s4]        served: virtual tokens that it was given
  *     tenant b -> [s2]
@@ -42,22 +42,31 @@ struct queue {
 };
 
 #define QUEUE_CREDIT 1024.0 /* virtual tokens: about a second of a small model on two cores */
-enum { QUEUE_TENANTS_KEPT = 256 };
+#define QUEUE_AGEING_NS (10 * NS_PER_S)
+enum { QUEUE_TENANTS_KEPT = 256, QUEUE_PRIORITY_MAX = 1000000 /* more counts as that */ };
 
 /** Room for `alive_max` sequences, each of a tenant of its own. */
 enum status queue_init(struct queue *queue, size_t alive_max, struct error *err);
 void queue_deinit(struct queue *queue);
 
+/** Inside a tenant who is due first comes first, everywhere: in the queue, for prompt rows, and last when somebody must give up its place.
+ *  A priority is worth QUEUE_AGEING_NS of waiting, so nobody waits for ever below others; and as all age alike, the order of two never changes. Who computes a beginning that others wait for is due when the first of them is. */
+static inline int64_t sequence_due(const struct sequence *sequence) {
+    int64_t priority = sequence->priority < -QUEUE_PRIORITY_MAX  ? -QUEUE_PRIORITY_MAX
+                       : sequence->priority > QUEUE_PRIORITY_MAX ? QUEUE_PRIORITY_MAX
+                                                                 : sequence->priority;
+    int64_t own = sequence->arrived_ns - priority * QUEUE_AGEING_NS;
+    return own < sequence->lent_due ? own : sequence->lent_due;
+}
+
 /** Queue a sequence that has just arrived and set its tenant. */
 void queue_add(struct queue *queue, struct sequence *sequence);
 /** Queue a sequence again that has lost its place: before its equals. */
 void queue_return(struct queue *queue, struct sequence *sequence);
-/** Who is next: of the least served tenant, the highest priority - it rises by one in QUEUE_AGEING_NS of waiting -, then the oldest; without
- *  those that `held` says must wait. NULL when nobody is left. */
-enum { QUEUE_LOOKS = 64 /* that are considered of one tenant */ };
-#define QUEUE_AGEING_NS (10 * NS_PER_S)
+/** Who is next: of the least served tenant, who is due first; without those that `held` says must wait. NULL when nobody is left. */
+enum { QUEUE_LOOKS = 64 /* that are asked about of one tenant */ };
 typedef bool queue_held_fn(void *context, struct sequence *sequence);
-struct sequence *queue_head(const struct queue *queue, int64_t now_ns, queue_held_fn *held, void *context);
+struct sequence *queue_head(const struct queue *queue, queue_held_fn *held, void *context);
 /** Take a waiting sequence out of its queue; it keeps its tenant. */
 void queue_remove(struct queue *queue, struct sequence *sequence);
 /** The sequence, already out of its queue, has ended: its tenant may go. */

@@ -26,8 +26,8 @@
  *
  * MEMORY is taken block by block. Admission counts on sequences ending before max_tokens: each is expected to grow by `growth` of
  * what it may, a share that falls while that goes well and rises when it did not. When it did not - a decode finds no block -
- * the sequence that weighs least (paused ones first, then the tenant furthest above its share, the lowest priority, the
- * youngest) gives up its blocks, goes back to the front of its queue and is computed again later, from the cache as far as
+ * the sequence that weighs least (paused ones first, then of the tenant furthest above its share the one that is due last) gives
+ * up its blocks, goes back to its queue and is computed again later, from the cache as far as
  * that still has it.
  *
  * SPECULATION changes no token: a guess is kept when it is the token that was sampled there, and samples depend on (seed, position)
@@ -85,7 +85,7 @@ struct sequence {
     int64_t max_tokens;       /* >= 0; prompt_count + max_tokens <= the context */
     struct sampling sampling; /* checked */
     uint64_t tenant_key;      /* equal keys share turns */
-    int priority;             /* higher first inside a tenant */
+    int priority;             /* inside a tenant: one more is worth ten seconds of waiting */
 
     const void *
         salt; /* who may share this sequence's keys and values: those with the same bytes here; lent until submit returns */
@@ -109,6 +109,7 @@ struct sequence {
     int64_t arrived_ns;
     uint64_t leader;       /* `order` of the sequence whose prompt it waits for, 0: nobody's */
     int64_t leader_tokens; /* until that one has computed so many */
+    int64_t lent_due;      /* when the first of those is due that wait for this one's prompt */
     bool was_admitted;
     struct draft_record drafts;
     int64_t chunk;   /* rows of its prompt in this step */
