@@ -204,6 +204,7 @@ static void find(const struct kv_cache *cache, struct kv_prefix root, const int3
         if (block < 0) break;
         if (blocks != NULL) blocks[out->block_count] = block;
         out->block_count++;
+        out->held_blocks += cache->blocks[block].references > 0;
         out->prefix = key;
     }
     out->partial_block = prefix_index_longest(&cache->index, out->prefix, tokens + out->tokens, count - out->tokens,
@@ -218,10 +219,11 @@ void kv_cache_match(struct kv_cache *cache, struct kv_prefix root, const int32_t
     if (out->partial_block >= 0) kv_cache_ref(cache, out->partial_block);
 }
 
-int64_t kv_cache_peek(const struct kv_cache *cache, struct kv_prefix root, const int32_t *tokens, int64_t count) {
+struct kv_match kv_cache_peek(const struct kv_cache *cache, struct kv_prefix root, const int32_t *tokens,
+                              int64_t count) {
     struct kv_match match;
     find(cache, root, tokens, count, NULL, &match);
-    return match.tokens;
+    return match;
 }
 
 void kv_cache_forget(struct kv_cache *cache) {

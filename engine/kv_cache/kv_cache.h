@@ -85,6 +85,7 @@ struct kv_prefix kv_cache_record(struct kv_cache *cache, int32_t block, struct k
 struct kv_match {
     int64_t tokens;          /* positions found: full blocks * 32 + partial_tokens */
     int64_t block_count;     /* full blocks, in `blocks`; each got a reference */
+    int64_t held_blocks;     /* so many of these had one already */
     int32_t partial_block;   /* holds the next `partial_tokens` positions, to be copied; it got a reference; -1: none */
     int64_t partial_tokens;  /* 1..31, or 0 */
     struct kv_prefix prefix; /* behind the full blocks */
@@ -93,8 +94,9 @@ struct kv_match {
 /** Find what is there of tokens[0..count) after `root`; `blocks` has room for count / 32. The caller owns the references. */
 void kv_cache_match(struct kv_cache *cache, struct kv_prefix root, const int32_t *tokens, int64_t count,
                     int32_t *blocks, struct kv_match *out);
-/** As kv_cache_match, but takes nothing: how many positions would be found. */
-int64_t kv_cache_peek(const struct kv_cache *cache, struct kv_prefix root, const int32_t *tokens, int64_t count);
+/** As kv_cache_match, but takes nothing: what would be found. */
+struct kv_match kv_cache_peek(const struct kv_cache *cache, struct kv_prefix root, const int32_t *tokens,
+                              int64_t count);
 
 /** Forget the contents of all free blocks. */
 void kv_cache_forget(struct kv_cache *cache);

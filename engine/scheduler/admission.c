@@ -6,7 +6,8 @@
 enum {
     HOLD_TOKENS_MIN = KV_BLOCK_TOKENS, /* a common beginning shorter than this is not worth waiting for */
     GROWTH_TOKENS_MAX = 4096,          /* more than this is not expected of anybody */
-    FAIR_PREEMPTIONS_MAX = 1           /* in one step, for another tenant's sake */
+    FAIR_PREEMPTIONS_MAX = 1,          /* in one step, for another tenant's sake */
+    OVERTAKEN_MAX = 8                  /* so many of other tenants get in before one that has no room */
 };
 
 /* ---- holding back -------------------------------------------------------------------------------------------------- */
@@ -54,7 +55,8 @@ static bool is_held(void *context, struct sequence *sequence) {
         if (common < HOLD_TOKENS_MIN || common <= leader->computed) continue;
         if (cached < 0)
             cached =
-                kv_cache_peek(scheduler->options.cache, sequence->root, sequence->tokens, sequence->token_count - 1);
+                kv_cache_peek(scheduler->options.cache, sequence->root, sequence->tokens, sequence->token_count - 1)
+                    .tokens;
         if (common - cached < HOLD_TOKENS_MIN) continue;
         hold(sequence, leader);
         sequence->leader_tokens = common;
@@ -106,21 +108,28 @@ static bool preempt_paused(struct scheduler *scheduler) {
     return victim != NULL;
 }
 
-/** The tenant with most running sequences above an equal share of the slots. NULL when nobody is above. */
-static const struct tenant *furthest_above_share(const struct scheduler *scheduler) {
+/** What of the slots, or of the blocks, a tenant has. */
+static int64_t holding(const struct tenant *tenant, bool memory) {
+    return memory ? tenant->blocks : tenant->running;
+}
+
+/** The tenant with most slots (or blocks) above an equal share, and with more than one sequence. NULL when nobody is above. */
+static const struct tenant *furthest_above_share(const struct scheduler *scheduler, bool memory) {
     const struct tenant *most = NULL;
-    int share = scheduler->options.sequences_max / scheduler->queue.tenants;
+    int64_t all = memory ? kv_cache_block_count(scheduler->options.cache) : scheduler->options.sequences_max,
+            share = all / scheduler->queue.tenants;
     for (const struct tenant *tenant = scheduler->queue.active.first; tenant != NULL; tenant = tenant->next) {
-        if (tenant->running > (share > 1 ? share : 1) && (most == NULL || tenant->running > most->running))
-            most = tenant;
+        bool above = tenant->running > 1 && holding(tenant, memory) > share;
+        if (above && (most == NULL || holding(tenant, memory) > holding(most, memory))) most = tenant;
     }
     return most;
 }
 
-/** Take a slot (and its memory) from a tenant that has more than its share for one that has less. */
-static bool make_room(struct scheduler *scheduler, const struct tenant *tenant) {
-    const struct tenant *above = furthest_above_share(scheduler);
-    if (above == NULL || above == tenant || tenant->running + 1 >= above->running) return false;
+/** Take a slot (and its memory) from a tenant that has more than its share for one that has less, and will have. */
+static bool make_room(struct scheduler *scheduler, const struct sequence *sequence, bool memory) {
+    const struct tenant *above = furthest_above_share(scheduler, memory), *tenant = sequence->tenant;
+    int64_t wanted = memory ? kv_cache_blocks_for(sequence->token_count + 1) : 1;
+    if (above == NULL || above == tenant || holding(tenant, memory) + wanted >= holding(above, memory)) return false;
     return scheduler_preempt(scheduler, above);
 }
 
@@ -135,15 +144,21 @@ static double expected_growth(const struct scheduler *scheduler, const struct se
 
 /** Is memory likely to last for `sequence` and all that run? */
 static bool fits(const struct scheduler *scheduler, const struct sequence *sequence) {
+    const struct kv_cache *cache = scheduler->options.cache;
     if (scheduler->running_count == 0) return true; /* the pool holds one whole context */
+    int64_t full = (sequence->token_count - 1) / KV_BLOCK_TOKENS;
     double expected = (double)kv_cache_blocks_for(sequence->token_count + 1) +
-                      expected_growth(scheduler, sequence, sequence->token_count) * sequence_width(sequence);
+                      expected_growth(scheduler, sequence, sequence->token_count) * sequence_width(sequence),
+           free = (double)kv_cache_free(cache);
     for (int i = 0; i < scheduler->running_count; i++) {
         const struct sequence *other = scheduler->running[i];
         int64_t known = kv_cache_blocks_for(other->token_count + 1) - other->block_count;
         expected += (double)(known > 0 ? known : 0) + expected_growth(scheduler, other, other->token_count);
     }
-    return expected <= (double)kv_cache_free(scheduler->options.cache);
+    if (expected <= free) return true;
+    if (expected - (double)full > free) return false; /* whatever it shares */
+    struct kv_match match = kv_cache_peek(cache, sequence->root, sequence->tokens, sequence->token_count - 1);
+    return expected - (double)match.held_blocks <= free;
 }
 
 /** Take over what the cache holds of its tokens; the last one must be computed, for its logits. */
@@ -173,8 +188,10 @@ static void take_cached(struct scheduler *scheduler, struct sequence *sequence) 
 
 static void enter(struct scheduler *scheduler, struct sequence *sequence) {
     struct beam_search *beams = sequence->beams;
+    queue_serve(&scheduler->queue, sequence->tenant);
     queue_remove(&scheduler->queue, sequence);
     sequence->order = ++scheduler->order;
+    sequence->overtaken = 0;
     scheduler_give_slot(scheduler, sequence, scheduler->free_slots[--scheduler->free_slot_count]);
     take_cached(scheduler, sequence);
     if (beams == NULL) return;
@@ -187,16 +204,43 @@ static void enter(struct scheduler *scheduler, struct sequence *sequence) {
     }
 }
 
+/** Could a slot be had, if somebody asked for one? Looking for who is next costs more. */
+static bool slots_can_be_had(const struct scheduler *scheduler) {
+    if (scheduler->free_slot_count > 0) return true;
+    if (scheduler->queue.waiting == 0) return false;
+    for (int i = 0; i < scheduler->running_count; i++) {
+        if (atomic_load(&sequence_leader(scheduler->running[i])->paused)) return true;
+    }
+    return furthest_above_share(scheduler, false) != NULL;
+}
+
+/** Somebody got in before those who have no room. */
+static void overtake(struct scheduler *scheduler) {
+    for (struct tenant *tenant = scheduler->queue.active.first; tenant != NULL; tenant = tenant->next) {
+        if (tenant->blocked != NULL) tenant->blocked->overtaken++;
+    }
+}
+
 void scheduler_admit(struct scheduler *scheduler) {
     int taken_back = 0;
-    for (;;) {
+    for (struct tenant *tenant = scheduler->queue.active.first; tenant != NULL; tenant = tenant->next)
+        tenant->blocked = NULL;
+    while (slots_can_be_had(scheduler)) {
         struct sequence *sequence = queue_head(&scheduler->queue, is_held, scheduler);
         if (sequence == NULL) return;
-        if (scheduler->free_slot_count < sequence_width(sequence) || !fits(scheduler, sequence)) {
-            if (preempt_paused(scheduler)) continue;
-            if (taken_back++ >= FAIR_PREEMPTIONS_MAX || !make_room(scheduler, sequence->tenant)) return;
+        bool no_slot = scheduler->free_slot_count < sequence_width(sequence);
+        if (!no_slot && fits(scheduler, sequence)) {
+            enter(scheduler, sequence);
+            overtake(scheduler);
             continue;
         }
-        enter(scheduler, sequence);
+        if (preempt_paused(scheduler)) continue;
+        if (taken_back < FAIR_PREEMPTIONS_MAX && make_room(scheduler, sequence, !no_slot)) {
+            taken_back++;
+            if (!no_slot) sequence->overtaken = OVERTAKEN_MAX; /* memory that was given up for it is for nobody else */
+            continue;
+        }
+        if (sequence->overtaken >= OVERTAKEN_MAX) return;
+        sequence->tenant->blocked = sequence;
     }
 }

@@ -256,6 +256,7 @@ static int64_t grant(struct scheduler *scheduler, struct sequence *prompt, int64
     if (rows > quantum) rows = quantum;
     if (!grow(scheduler, prompt, position + rows)) rows = prompt->block_count * KV_BLOCK_TOKENS - position;
     if (rows < 1) return 0;
+    if (first) queue_serve(&scheduler->queue, prompt->tenant);
     prompt->chunk += rows;
     prompt->tenant->served += (double)rows;
     count_prompt_rows(scheduler, position, rows);

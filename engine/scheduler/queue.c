@@ -43,15 +43,6 @@ void queue_deinit(struct queue *queue) {
     *queue = (struct queue){0};
 }
 
-/** The counter of the least served tenant there is beside `tenant`. */
-static double least_served_beside(const struct queue *queue, const struct tenant *tenant) {
-    double least = INFINITY;
-    for (const struct tenant *other = queue->active.first; other != NULL; other = other->next) {
-        if (other != tenant) least = fmin(least, other->served);
-    }
-    return least < INFINITY ? least : queue->floor;
-}
-
 static struct tenant *find(const struct tenant_list *list, uint64_t key) {
     for (struct tenant *tenant = list->first; tenant != NULL; tenant = tenant->next) {
         if (tenant->key == key && tenant->served > -INFINITY) return tenant;
@@ -88,7 +79,7 @@ static void insert(struct queue *queue, struct sequence *sequence, struct sequen
     queue->waiting++;
 }
 
-/** Does something of the tenant wait for its turn? What waits for its reader does not. */
+/** Does something of the tenant wait for its turn? Who is paused does not. */
 static bool wants_a_turn(const struct tenant *tenant) {
     for (const struct sequence *at = tenant->first; at != NULL; at = at->next) {
         if (!atomic_load(&at->paused)) return true;
@@ -99,12 +90,21 @@ static bool wants_a_turn(const struct tenant *tenant) {
 void queue_add(struct queue *queue, struct sequence *sequence) {
     struct tenant *tenant = tenant_of(queue, sequence->tenant_key);
     sequence->tenant = tenant;
-    /* Who has nothing that waits does not use its turn: that is not saved up. */
-    if (!wants_a_turn(tenant)) tenant->served = fmax(tenant->served, least_served_beside(queue, tenant) - QUEUE_CREDIT);
+    /* Who has nothing that waits does not use its turns: they are not saved up. Who was away owes nothing either. */
+    if (!wants_a_turn(tenant)) tenant->served = fmax(tenant->served, queue->time - QUEUE_CREDIT);
+    if (tenant->alive == 0) tenant->served = fmin(tenant->served, queue->time);
     tenant->alive++;
     struct sequence *before = sequence->tenant->last;
     while (before != NULL && sequence_due(before) > sequence_due(sequence)) before = before->previous;
     insert(queue, sequence, before);
+}
+
+void queue_serve(struct queue *queue, const struct tenant *tenant) {
+    double least = tenant->served;
+    for (const struct tenant *other = queue->active.first; other != NULL; other = other->next) {
+        if (other->served < least && wants_a_turn(other)) least = other->served;
+    }
+    queue->time = fmax(queue->time, least);
 }
 
 void queue_return(struct queue *queue, struct sequence *sequence) {
@@ -126,7 +126,8 @@ struct sequence *queue_head(const struct queue *queue, queue_held_fn *held, void
     struct sequence *best = NULL;
     for (const struct tenant *tenant = queue->active.first; tenant != NULL; tenant = tenant->next) {
         /* Tenants are listed newest first, so that the older one wins among equals. */
-        if (tenant->first == NULL || (best != NULL && tenant->served > best->tenant->served)) continue;
+        if (tenant->first == NULL || tenant->blocked != NULL) continue;
+        if (best != NULL && tenant->served > best->tenant->served) continue;
         if (best != NULL && tenant->served == best->tenant->served && tenant->running > best->tenant->running) continue;
         struct sequence *candidate = first_of(tenant, held, context);
         if (candidate != NULL) best = candidate;
@@ -155,7 +156,7 @@ void queue_forget(struct queue *queue, struct sequence *sequence) {
     list_remove(&queue->active, tenant);
     list_push(&queue->idle, tenant);
     queue->tenants--;
-    queue->floor = fmax(queue->floor, tenant->served);
+    if (queue->tenants == 0) queue->time = fmax(queue->time, tenant->served);
 }
 
 static struct sequence *first_from(const struct tenant *tenant) {

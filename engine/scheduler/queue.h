@@ -8,9 +8,10 @@
  *
  * FAIRNESS is by virtual token counters (Sheng et al., "Fairness in Serving Large Language Models", OSDI 2024): every computed
  * prompt token and every generated token is charged to its tenant, and the tenant that was charged least comes next, for
- * admission and for prompt rows. Who asks while nothing of its own waits keeps its counter, but is never more than QUEUE_CREDIT
- * below the least served of the others who are there: a small head start, which lets those who ask for little be answered at once,
- * and no more credit can be saved up than that, by a pause or by a stream that is kept alive.
+ * admission and for prompt rows. The counter at which the least served of those who want a turn stands is the virtual time. Who asks
+ * while nothing of its own waits keeps its counter, but is never more than QUEUE_CREDIT behind that time: a small head start, which
+ * lets those who ask for little be answered at once, and no more can be saved up than that, by a pause or by a stream that is kept
+ * alive. Who was away is not ahead of it either: what it used while others did not ask is not held against it.
  *
  * Records come from a pool that is somewhat larger than the number of sequences alive; those of tenants with nothing alive are
  * kept until they are needed for others. The scheduler's own part; one thread.
@@ -26,6 +27,7 @@ struct tenant {
     int alive, running;            /* its sequences */
     int64_t blocks;                /* KV blocks in the tables of those that run */
     struct sequence *first, *last; /* waiting */
+    struct sequence *blocked; /* the one of these that cannot have its place now: nobody of the tenant is asked about */
     struct tenant *previous, *next;
 };
 
@@ -38,7 +40,7 @@ struct queue {
     struct tenant_list active; /* with sequences alive, the newest first */
     struct tenant_list idle;   /* without, the last that had some first; fresh records last */
     int tenants, waiting;      /* active; sequences that wait */
-    double floor;              /* the most that a tenant was charged that left */
+    double time;               /* virtual time: never falls */
 };
 
 #define QUEUE_CREDIT 1024.0 /* virtual tokens: about a second of a small model on two cores */
@@ -61,9 +63,12 @@ static inline int64_t sequence_due(const struct sequence *sequence) {
 
 /** Queue a sequence that has just arrived and set its tenant. */
 void queue_add(struct queue *queue, struct sequence *sequence);
+/** `tenant` gets a turn: the virtual time is what it, or one that waits, was charged. */
+void queue_serve(struct queue *queue, const struct tenant *tenant);
 /** Queue a sequence again that has lost its place: before its equals. */
 void queue_return(struct queue *queue, struct sequence *sequence);
-/** Who is next: of the least served tenant, who is due first; without those that `held` says must wait. NULL when nobody is left. */
+/** Who is next: of the least served tenant, who is due first; without those that `held` says must wait and tenants that are blocked. NULL when
+ *  nobody is left. */
 enum { QUEUE_LOOKS = 64 /* that are asked about of one tenant */ };
 typedef bool queue_held_fn(void *context, struct sequence *sequence);
 struct sequence *queue_head(const struct queue *queue, queue_held_fn *held, void *context);

@@ -128,6 +128,7 @@ enum status scheduler_submit(struct scheduler *scheduler, struct sequence *seque
     sequence->slot = -1;
     sequence->was_admitted = false;
     sequence->leader = 0;
+    sequence->overtaken = 0;
     sequence->lent_due = INT64_MAX;
     sequence->arrived_ns = scheduler_now(scheduler);
     sequence->root = kv_prefix_root(scheduler->options.cache, sequence->salt, sequence->salt_bytes);

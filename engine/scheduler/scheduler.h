@@ -15,9 +15,10 @@
  * One step:
  *   1. Cancelled sequences leave, wherever they are.
  *   2. ADMISSION, while a slot is free and memory is likely to last. The least served tenant comes first (queue.h); who cannot have
- *      its memory yet is not overtaken. What the cache holds of a prompt is taken over. A sequence whose prompt begins like one
+ *      its place yet is overtaken by a few of other tenants, then what becomes free is kept for it. What the cache holds of a prompt is
+ *      taken over. A sequence whose prompt begins like one
  *      that is just being computed is held back until it can take that beginning over. A tenant with less than its share of
- *      slots gets one from the tenant furthest above its share.
+ *      slots or memory gets some from the tenant furthest above its share.
  *   3. DECODES: every sequence that misses one token gets a row, and rows for guesses of what follows (draft.h) where they pay.
  *   4. PROMPTS: rows until the step is as long as it may be. Time is what is shared out, not rows: a step that carries decodes may take
  *      `stretch` times what the decodes alone would (or step_ns); the cost model (cost_model.h) says how many rows that is.
@@ -111,6 +112,7 @@ struct sequence {
     int64_t leader_tokens; /* until that one has computed so many */
     int64_t lent_due;      /* when the first of those is due that wait for this one's prompt */
     bool was_admitted;
+    int overtaken; /* by others, while it was first and had no room */
     struct draft_record drafts;
     int64_t chunk;   /* rows of its prompt in this step */
     int draft_count; /* guesses among its rows of this step */

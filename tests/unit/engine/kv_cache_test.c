@@ -149,7 +149,7 @@ static void test_match_finds_full_blocks_and_the_start_of_the_next(void **state)
     assert_int_equal(match.partial_tokens, 3);
     assert_int_equal(kv_cache_references(cache, blocks[0]), 2);
     assert_int_equal(kv_cache_references(cache, blocks[3]), 2);
-    assert_int_equal(kv_cache_peek(cache, root, tokens_of(1), 40), 40);
+    assert_int_equal(kv_cache_peek(cache, root, tokens_of(1), 40).tokens, 40);
     assert_int_equal(kv_cache_references(cache, blocks[0]), 2);
     kv_cache_destroy(cache);
 }
@@ -163,7 +163,7 @@ static void test_match_ends_where_the_tokens_differ(void **state) {
     for (int differs = 0; differs < 100; differs++) {
         memcpy(other, tokens_of(1), sizeof other);
         other[differs] = 5000;
-        assert_int_equal(kv_cache_peek(cache, root, other, 100), differs);
+        assert_int_equal(kv_cache_peek(cache, root, other, 100).tokens, differs);
     }
     kv_cache_destroy(cache);
 }
@@ -173,9 +173,9 @@ static void test_other_salt_finds_nothing(void **state) {
     struct kv_cache *cache = open_cache(16);
     int32_t blocks[8];
     fill(cache, kv_prefix_root(cache, "a", 1), tokens_of(1), 100, blocks);
-    assert_int_equal(kv_cache_peek(cache, kv_prefix_root(cache, "b", 1), tokens_of(1), 100), 0);
-    assert_int_equal(kv_cache_peek(cache, kv_prefix_root(cache, "", 0), tokens_of(1), 100), 0);
-    assert_int_equal(kv_cache_peek(cache, kv_prefix_root(cache, "a", 1), tokens_of(1), 100), 100);
+    assert_int_equal(kv_cache_peek(cache, kv_prefix_root(cache, "b", 1), tokens_of(1), 100).tokens, 0);
+    assert_int_equal(kv_cache_peek(cache, kv_prefix_root(cache, "", 0), tokens_of(1), 100).tokens, 0);
+    assert_int_equal(kv_cache_peek(cache, kv_prefix_root(cache, "a", 1), tokens_of(1), 100).tokens, 100);
     kv_cache_destroy(cache);
 }
 
@@ -186,7 +186,7 @@ static void test_position_is_part_of_the_name(void **state) {
     struct kv_prefix root = kv_prefix_root(cache, "a", 1);
     int32_t blocks[8];
     fill(cache, root, tokens_of(1), 64, blocks);
-    assert_int_equal(kv_cache_peek(cache, root, tokens_of(1) + KV_BLOCK_TOKENS, 32), 0);
+    assert_int_equal(kv_cache_peek(cache, root, tokens_of(1) + KV_BLOCK_TOKENS, 32).tokens, 0);
     kv_cache_destroy(cache);
 }
 
@@ -205,11 +205,11 @@ static void test_free_block_is_found_until_it_is_taken(void **state) {
     check_ok(kv_cache_check(cache, &check_error));
     drop(cache, found, 2);
     /* The one that never held anything goes first, then the end of the prefix, its beginning last. */
-    assert_int_equal(kv_cache_peek(cache, root, tokens_of(1), 96), 96);
+    assert_int_equal(kv_cache_peek(cache, root, tokens_of(1), 96).tokens, 96);
     static const int64_t left[] = {96, 64, 32, 0};
     for (int i = 0; i < 4; i++) {
         assert_true(kv_cache_take(cache) >= 0);
-        assert_int_equal(kv_cache_peek(cache, root, tokens_of(1), 96), left[i]);
+        assert_int_equal(kv_cache_peek(cache, root, tokens_of(1), 96).tokens, left[i]);
     }
     kv_cache_destroy(cache);
 }
@@ -221,7 +221,7 @@ static void test_record_grows_with_its_block(void **state) {
     int32_t block = kv_cache_take(cache);
     for (int64_t count = 1; count <= KV_BLOCK_TOKENS; count++) {
         behind = kv_cache_record(cache, block, root, tokens_of(1), count);
-        assert_int_equal(kv_cache_peek(cache, root, tokens_of(1), 64), count);
+        assert_int_equal(kv_cache_peek(cache, root, tokens_of(1), 64).tokens, count);
         assert_int_equal(memcmp(&behind, &root, sizeof root) == 0, count < KV_BLOCK_TOKENS);
     }
     kv_cache_destroy(cache);
@@ -236,8 +236,8 @@ static void test_forget_spares_what_is_used(void **state) {
     fill(cache, root, tokens_of(2), 64, unused);
     drop(cache, unused, 2);
     kv_cache_forget(cache);
-    assert_int_equal(kv_cache_peek(cache, root, tokens_of(1), 64), 64);
-    assert_int_equal(kv_cache_peek(cache, root, tokens_of(2), 64), 0);
+    assert_int_equal(kv_cache_peek(cache, root, tokens_of(1), 64).tokens, 64);
+    assert_int_equal(kv_cache_peek(cache, root, tokens_of(2), 64).tokens, 0);
     check_ok(kv_cache_check(cache, &check_error));
     kv_cache_destroy(cache);
 }

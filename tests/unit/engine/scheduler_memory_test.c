@@ -239,6 +239,59 @@ static void test_tenant_above_its_share_gives_up_a_slot(void **state) {
     teardown(&fixture);
 }
 
+static void test_tenant_above_its_share_gives_up_memory(void **state) {
+    (void)state;
+    struct fixture fixture;
+    setup(&fixture, 8, 64, 16, 16);
+    for (int i = 0; i < 4; i++) submit(&fixture, 70, 100, 1);
+    for (int i = 0; i < 20; i++) scheduler_step(fixture.scheduler);
+    struct client *other = submit(&fixture, 120, 5, 2);
+    for (int i = 0; i < 6; i++) scheduler_step(fixture.scheduler);
+    assert_true(other->accepted > 0);
+    run_until_idle(&fixture);
+    for (int i = 0; i < 5; i++) {
+        assert_int_equal(fixture.clients[i]->finish, FINISH_LENGTH);
+        check_tokens(fixture.clients[i]);
+    }
+    teardown(&fixture);
+}
+
+/** One has no room: small ones of another tenant get in meanwhile, but not for ever. */
+static void test_who_has_no_room_is_overtaken_a_few_times(void **state) {
+    (void)state;
+    struct fixture fixture;
+    setup(&fixture, 4, 64, 100, 8);
+    submit(&fixture, 150, 100, 1);
+    for (int i = 0; i < 8; i++) scheduler_step(fixture.scheduler);
+    struct client *large = submit(&fixture, 120, 20, 2), *small = submit(&fixture, 3, 3, 3);
+    for (int i = 0; i < 30; i++) submit(&fixture, 3, 100, 3);
+    for (int i = 0; i < 6; i++) scheduler_step(fixture.scheduler);
+    assert_int_equal(small->finish, FINISH_LENGTH);
+    assert_int_equal(large->accepted, 0);
+    run_until_idle(&fixture);
+    assert_true(large->order > small->order);
+    assert_in_range(large->order, 2, 2 + 8);
+    check_tokens(large);
+    teardown(&fixture);
+}
+
+/** A prompt that shares its blocks with one that runs needs no memory for them. */
+static void test_what_is_shared_needs_no_room(void **state) {
+    (void)state;
+    struct fixture fixture;
+    setup(&fixture, 4, 256, 16, 9);
+    struct client *first = submit_sharing(&fixture, 5, 192, 2, 40);
+    scheduler_step(fixture.scheduler);
+    assert_int_equal(first->accepted, 1);
+    struct client *second = submit_sharing(&fixture, 5, 192, 3, 4);
+    scheduler_step(fixture.scheduler);
+    assert_int_equal(second->accepted, 1);
+    run_until_idle(&fixture);
+    check_tokens(first);
+    check_tokens(second);
+    teardown(&fixture);
+}
+
 /* ---- books --------------------------------------------------------------------------------------------------------- */
 
 static void test_books_that_do_not_add_up_are_found_and_mended(void **state) {
@@ -275,6 +328,9 @@ int main(void) {
         cmocka_unit_test(test_paused_do_not_keep_others_out),
         cmocka_unit_test(test_prompts_do_not_lock_each_other_out),
         cmocka_unit_test(test_tenant_above_its_share_gives_up_a_slot),
+        cmocka_unit_test(test_tenant_above_its_share_gives_up_memory),
+        cmocka_unit_test(test_who_has_no_room_is_overtaken_a_few_times),
+        cmocka_unit_test(test_what_is_shared_needs_no_room),
         cmocka_unit_test(test_books_that_do_not_add_up_are_found_and_mended),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

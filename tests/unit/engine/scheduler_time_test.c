@@ -193,6 +193,38 @@ static void test_a_kept_stream_saves_no_credit(void **state) {
     assert_true(took[1] > 0 && took[1] <= 2 * took[0]);
 }
 
+/** The reverse: who had the house to itself for a while is answered as soon as anybody when another floods later. */
+static void test_what_nobody_else_wanted_is_no_debt(void **state) {
+    (void)state;
+    struct fixture fixture = {.base_ns = 4 * MS, .row_ns = MS / 2};
+    setup_with(&fixture, &roomy, 100);
+    submit(&fixture, 2, 250, 2);
+    for (int i = 0; i < 7; i++) submit(&fixture, 2, 240, 1); /* charged for 3,360 */
+    for (int i = 0; i < 245; i++) scheduler_step(fixture.scheduler);
+    for (int i = 0; i < 40; i++) submit(&fixture, 200, 40, 2);
+    for (int i = 0; i < 100; i++) scheduler_step(fixture.scheduler); /* its head start is used up */
+    struct client *next = submit(&fixture, 100, 2, 1);
+    int64_t before = fixture.clock.now_ns;
+    for (int i = 0; i < 2000 && next->accepted == 0; i++) scheduler_step(fixture.scheduler);
+    assert_true(next->accepted > 0 &&
+                next->first_ns - before <= 4 * 54 * MS); /* in equal shares with the flood; 54 ms alone */
+    scheduler_cancel_all(fixture.scheduler);
+    teardown(&fixture);
+}
+
+static void test_newcomers_start_alike(void **state) {
+    (void)state;
+    struct fixture fixture;
+    setup(&fixture, 2, 64, 16, 64);
+    for (int i = 0; i < 10; i++) {
+        submit(&fixture, 20, 2, (uint64_t)i);
+        assert_true(fixture.clients[i]->sequence.tenant->served ==
+                    -QUEUE_CREDIT); /* not ahead of those that came just before */
+    }
+    run_until_idle(&fixture);
+    teardown(&fixture);
+}
+
 static void cancel_the_long_one(struct fixture *fixture) {
     scheduler_cancel(fixture->scheduler, &fixture->clients[0]->sequence);
 }
@@ -381,6 +413,8 @@ int main(void) {
         cmocka_unit_test(test_step_time_can_be_set),
         cmocka_unit_test(test_flooding_tenant_does_not_delay_others),
         cmocka_unit_test(test_a_kept_stream_saves_no_credit),
+        cmocka_unit_test(test_what_nobody_else_wanted_is_no_debt),
+        cmocka_unit_test(test_newcomers_start_alike),
         cmocka_unit_test(test_step_of_cancelled_rows_is_given_up),
         cmocka_unit_test(test_step_goes_on_for_those_who_stay),
         cmocka_unit_test(test_cancels_do_not_starve_a_stream),
