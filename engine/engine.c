@@ -109,6 +109,8 @@ static enum status open_scheduler(struct engine *engine, const struct engine_opt
                                           .step_ns = options->step_ns,
                                           .drafts_max = options->speculation ? DRAFTS_MAX : 0};
     TRY(scheduler_create(&scheduler, &engine->scheduler, err));
+    engine->width_max =
+        options->sequences_max < options->step_tokens_max ? options->sequences_max : options->step_tokens_max;
     engine->alive_max = options->sequences_max + options->queue_max;
     engine->description =
         (struct engine_description){.architecture = engine->config.architecture,

@@ -139,7 +139,7 @@ struct generation_request {
 };
 
 /** STATUS_OUT_OF_RANGE when prompt_count + max_tokens passes the context; STATUS_RESOURCE_EXHAUSTED when the queue is full (engine_load says when
- *  there may be room again); STATUS_INVALID_ARGUMENT for a beam search that is wider than sequences_max;
+ *  there may be room again); STATUS_INVALID_ARGUMENT for a beam search that is wider than sequences_max or step_tokens_max;
  *  STATUS_INVALID_ARGUMENT names a sampling setting, stop string or prompt id that makes no sense. Events may arrive before this
  *  returns. The generation lives until engine_release, which must follow its last event. A generation that fills the context ends with
  *  FINISH_MODEL_LENGTH even when max_tokens would have ended it there as well. */

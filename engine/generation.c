@@ -18,9 +18,9 @@ static enum status check_beam(const struct engine *engine, const struct beam_opt
         return error_set(err, STATUS_INVALID_ARGUMENT, "a beam search of width %d for %d answers, length penalty %g",
                          beam->width, beam->answers, (double)beam->length_penalty);
     }
-    if (beam->width > engine->description.sequences_max) {
+    if (beam->width > engine->width_max) {
         return error_set(err, STATUS_INVALID_ARGUMENT, "a beam search of width %d; this engine advances %d sequences",
-                         beam->width, engine->description.sequences_max);
+                         beam->width, engine->width_max);
     }
     return STATUS_OK;
 }

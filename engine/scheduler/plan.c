@@ -151,34 +151,44 @@ static int expect_decodes(struct scheduler *scheduler) {
 }
 
 /** A row for every branch of a search, or for none when they do not fit. */
-static void plan_branches(struct scheduler *scheduler, struct beam_search *beams, int64_t budget) {
-    if (scheduler->batch.rows + beams->branch_count > budget) return;
+static bool plan_branches(struct scheduler *scheduler, struct beam_search *beams, int64_t budget) {
+    /* Who was left out by the last step comes first, and may have the rows that are kept for prompts too. */
+    if (scheduler->batch.rows == 0 && scheduler->search_first) budget = scheduler->options.step_tokens_max;
+    if (scheduler->batch.rows + beams->branch_count > budget) return false;
     for (int i = 0; i < beams->branch_count; i++) {
         struct sequence *branch = beams->branches[i];
         count_rows(scheduler, branch->computed, 1);
         plan_rows(scheduler, branch, 1, NULL, 0);
         branch->tenant->served += SCHEDULER_DECODE_CHARGE;
     }
+    return true;
 }
 
-/** Sequences that miss one token, in turn, up to `budget` rows; with guesses when a token's time is given. */
+/** Sequences that miss one token, in turn, up to `budget` rows; with guesses when a token's time is given. The next step begins behind the
+ *  last of them, or with a search that did not fit. */
 static void plan_decodes(struct scheduler *scheduler, int64_t budget, double token_ns) {
-    int count = scheduler->running_count, first = scheduler->turn < count ? scheduler->turn : 0;
+    int count = scheduler->running_count, first = scheduler->turn < count ? scheduler->turn : 0, left_out = -1;
     for (int i = 0; i < count && scheduler->batch.rows < budget; i++) {
         int at = (first + i) % count;
         struct sequence *sequence = scheduler->running[at];
         if (!is_decode(scheduler, sequence)) continue;
-        scheduler->turn = at + 1;
         if (sequence->beams != NULL && sequence->beams->branch_count > 0) {
-            plan_branches(scheduler, sequence->beams, budget);
+            if (plan_branches(scheduler, sequence->beams, budget))
+                scheduler->turn = at + 1;
+            else if (left_out < 0)
+                left_out = at;
             continue;
         }
+        scheduler->turn = at + 1;
         int32_t guesses[DRAFT_TOKENS_MAX];
         int drafts = token_ns > 0 && sequence->beams == NULL ? draft(scheduler, sequence, token_ns, guesses) : 0;
         count_rows(scheduler, sequence->computed, 1 + drafts);
         plan_rows(scheduler, sequence, 1, guesses, drafts);
         sequence->tenant->served += SCHEDULER_DECODE_CHARGE;
     }
+    if (left_out < 0) return;
+    scheduler->turn = left_out;
+    scheduler->search_left_out = true;
 }
 
 /* ---- prompts ------------------------------------------------------------------------------------------------------- */
@@ -302,6 +312,8 @@ static bool somebody_waits_for_memory(const struct scheduler *scheduler) {
 
 void scheduler_plan(struct scheduler *scheduler) {
     int64_t budget = scheduler->options.step_tokens_max;
+    scheduler->search_first = scheduler->search_left_out;
+    scheduler->search_left_out = false;
     for (;;) {
         begin_batch(scheduler);
         secure_decodes(scheduler);

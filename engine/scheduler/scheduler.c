@@ -115,9 +115,12 @@ enum status scheduler_submit(struct scheduler *scheduler, struct sequence *seque
                          (long long)sequence->prompt_count, (long long)sequence->max_tokens,
                          (long long)scheduler->options.context_tokens);
     }
-    if (sequence_width(sequence) > scheduler->options.sequences_max)
-        return error_set(err, STATUS_OUT_OF_RANGE, "a beam search of width %d; %d sequences run at a time",
-                         sequence_width(sequence), scheduler->options.sequences_max);
+    if (sequence_width(sequence) > scheduler->options.sequences_max ||
+        sequence_width(sequence) > scheduler->options.step_tokens_max) {
+        return error_set(err, STATUS_OUT_OF_RANGE, "a beam search of width %d; %d sequences run at a time, in %d rows",
+                         sequence_width(sequence), scheduler->options.sequences_max,
+                         scheduler->options.step_tokens_max);
+    }
     if (scheduler->alive >= scheduler->options.sequences_max + scheduler->options.queue_max) {
         return error_set(err, STATUS_RESOURCE_EXHAUSTED, "the queue is full: %d run and %d wait",
                          scheduler->alive - scheduler->queue.waiting, scheduler->queue.waiting);

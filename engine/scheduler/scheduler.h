@@ -174,7 +174,7 @@ void scheduler_calibrate(struct scheduler *scheduler);
 void sequence_init(struct sequence *sequence);
 
 /** Queue a sequence. With max_tokens 0 it is finished before this returns. STATUS_OUT_OF_RANGE when prompt_count + max_tokens passes the
- *  context or prompt_count < 1 or a beam search is wider than sequences_max, STATUS_RESOURCE_EXHAUSTED when sequences_max + queue_max are alive
+ *  context or prompt_count < 1 or a beam search is wider than sequences_max or step_tokens_max, STATUS_RESOURCE_EXHAUSTED when sequences_max + queue_max are alive
  *  (a search counts as one). */
 enum status scheduler_submit(struct scheduler *scheduler, struct sequence *sequence, struct error *err);
 

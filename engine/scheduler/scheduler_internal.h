@@ -23,8 +23,9 @@ struct scheduler {
     int free_slot_count;
     int32_t *block_tables; /* [sequences_max][table_blocks] */
     int64_t table_blocks;
-    int turn;           /* where in `running` the next step's decodes begin, when not all fit */
-    atomic_int cancels; /* cancellations since the last sweep */
+    int turn;                           /* where in `running` the next step's decodes begin, when not all fit */
+    bool search_left_out, search_first; /* a search did not fit into this step's rows; into the last one's */
+    atomic_int cancels;                 /* cancellations since the last sweep */
     uint64_t step, order;
     double growth;       /* expected share of what running sequences may still generate */
     bool memory_ran_out; /* in this step */

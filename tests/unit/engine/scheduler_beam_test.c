@@ -251,13 +251,39 @@ static void test_unusable_logits_are_an_error(void **state) {
 
 static void test_search_wider_than_the_step_is_refused(void **state) {
     (void)state;
+    for (int rows = 0; rows < 2; rows++) {
+        struct fixture fixture;
+        setup(&fixture, rows ? 8 : 3, rows ? 3 : 64, 8, 64);
+        struct client *client = client_new(&fixture, 10, 5, 1);
+        struct beam_settings options = {.width = 4};
+        client->beam_memory = malloc(beam_search_bytes(4, 15, CONTEXT));
+        beam_search_init(client->beam_memory, &options, &client->sequence, CONTEXT);
+        check_fails(scheduler_submit(fixture.scheduler, &client->sequence, &check_error), STATUS_OUT_OF_RANGE, "width");
+        teardown(&fixture);
+    }
+}
+
+/** As wide as a step has rows, beside streams and prompts that never end: it goes on, and so do they. */
+static void test_wide_search_gets_its_turn(void **state) {
+    (void)state;
     struct fixture fixture;
-    setup(&fixture, 3, 64, 8, 64);
-    struct client *client = client_new(&fixture, 10, 5, 1);
-    struct beam_settings options = {.width = 4};
-    client->beam_memory = malloc(beam_search_bytes(4, 15, CONTEXT));
-    beam_search_init(client->beam_memory, &options, &client->sequence, CONTEXT);
-    check_fails(scheduler_submit(fixture.scheduler, &client->sequence, &check_error), STATUS_OUT_OF_RANGE, "width");
+    setup(&fixture, 24, 8, 60, 200);
+    fixture.rich = true;
+    for (int i = 0; i < 10; i++) submit(&fixture, 1, 250, 2);
+    for (int i = 0; i < 4; i++) scheduler_step(fixture.scheduler);
+    struct client *search = submit_search(&fixture, 10, 20, &(struct beam_settings){.width = 8}), *prompt = NULL;
+    int prompts = 0, before = fixture.clients[0]->accepted;
+    for (int i = 0; i < 120 && search->finish == FINISH_NONE; i++) {
+        if (prompt == NULL || prompt->finish != FINISH_NONE) {
+            prompts += prompt != NULL;
+            prompt = submit(&fixture, 12, 1, 3);
+        }
+        scheduler_step(fixture.scheduler);
+    }
+    assert_int_equal(search->finish, FINISH_LENGTH);
+    assert_true(prompts >= 3);
+    assert_true(fixture.clients[0]->accepted - before >= 10);
+    scheduler_cancel_all(fixture.scheduler);
     teardown(&fixture);
 }
 
@@ -309,6 +335,7 @@ int main(void) {
         cmocka_unit_test(test_unusable_logits_are_an_error),
         cmocka_unit_test(test_search_that_outgrows_the_pool_is_an_error),
         cmocka_unit_test(test_search_counts_as_one_in_the_queue),
+        cmocka_unit_test(test_wide_search_gets_its_turn),
         cmocka_unit_test(test_search_wider_than_the_step_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
