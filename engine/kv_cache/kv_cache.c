@@ -262,7 +262,8 @@ enum status kv_cache_check(const struct kv_cache *cache, struct error *err) {
         return error_set(err, STATUS_INTERNAL, "KV blocks do not add up: %lld used, %lld free, %lld in all",
                          (long long)referenced, (long long)cache->free_count, (long long)cache->options.block_count);
     }
-    return check_free_list(cache, err);
+    TRY(check_free_list(cache, err));
+    return prefix_index_check(&cache->index, err);
 }
 
 void kv_cache_repair(struct kv_cache *cache, const int32_t *references) {

@@ -80,7 +80,7 @@ void prefix_index_deinit(struct prefix_index *index) {
 
 /* ---- chains -------------------------------------------------------------------------------------------------------- */
 
-static struct prefix_links *links_of(struct prefix_index *index, int32_t block, bool by_key) {
+static struct prefix_links *links_of(const struct prefix_index *index, int32_t block, bool by_key) {
     return by_key ? &index->entries[block].by_key : &index->entries[block].by_prefix;
 }
 
@@ -166,4 +166,38 @@ int32_t prefix_index_longest(const struct prefix_index *index, struct kv_prefix 
         *out_common = common;
     }
     return best;
+}
+
+/* ---- checking ------------------------------------------------------------------------------------------------------ */
+
+/** Entries in the chains of one kind; -1 when a chain is broken. */
+static int64_t count_chained(const struct prefix_index *index, bool by_key) {
+    int64_t chained = 0;
+    for (size_t bucket = 0; bucket < index->buckets; bucket++) {
+        int32_t previous = -1, block = (by_key ? index->by_key : index->by_prefix)[bucket];
+        for (; block >= 0; previous = block, block = links_of(index, block, by_key)->next) {
+            if (block >= index->block_count || ++chained > index->block_count) return -1;
+            const struct prefix_entry *entry = &index->entries[block];
+            struct kv_prefix name = by_key ? entry->key : entry->prefix;
+            bool belongs = by_key ? entry->count == KV_BLOCK_TOKENS : entry->count > 0;
+            if (!belongs || (name.words[0] & (index->buckets - 1)) != bucket ||
+                links_of(index, block, by_key)->previous != previous)
+                return -1;
+        }
+    }
+    return chained;
+}
+
+enum status prefix_index_check(const struct prefix_index *index, struct error *err) {
+    int64_t held = 0, full = 0;
+    for (int64_t i = 0; i < index->block_count; i++) {
+        held += index->entries[i].count > 0;
+        full += index->entries[i].count == KV_BLOCK_TOKENS;
+    }
+    int64_t by_prefix = count_chained(index, false), by_key = count_chained(index, true);
+    return by_prefix == held && by_key == full
+               ? STATUS_OK
+               : error_set(err, STATUS_INTERNAL,
+                           "the index of KV blocks has chains of %lld and %lld; %lld hold something, %lld are full",
+                           (long long)by_prefix, (long long)by_key, (long long)held, (long long)full);
 }

@@ -54,4 +54,7 @@ int32_t prefix_index_find(const struct prefix_index *index, struct kv_prefix pre
 int32_t prefix_index_longest(const struct prefix_index *index, struct kv_prefix prefix, const int32_t *tokens,
                              int64_t count, int64_t *out_common);
 
+/** Every entry that holds something is in its chains, once, and nothing else is: STATUS_INTERNAL and a sentence when not. */
+enum status prefix_index_check(const struct prefix_index *index, struct error *err);
+
 #endif

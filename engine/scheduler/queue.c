@@ -28,7 +28,7 @@ static void list_remove(struct tenant_list *list, struct tenant *tenant) {
 
 enum status queue_init(struct queue *queue, size_t alive_max, struct error *err) {
     size_t records = alive_max + QUEUE_TENANTS_KEPT;
-    *queue = (struct queue){.pool = calloc(records, sizeof *queue->pool)};
+    *queue = (struct queue){.pool = calloc(records, sizeof *queue->pool), .records = records};
     if (queue->pool == NULL)
         return error_set(err, STATUS_RESOURCE_EXHAUSTED, "no memory for a queue of %zu", alive_max);
     for (size_t i = 0; i < records; i++) {
@@ -87,6 +87,13 @@ static bool wants_a_turn(const struct tenant *tenant) {
     return false;
 }
 
+/** Put `sequence` where its turn is, behind its equals. */
+static void place(struct queue *queue, struct sequence *sequence) {
+    struct sequence *before = sequence->tenant->last;
+    while (before != NULL && sequence_due(before) > sequence_due(sequence)) before = before->previous;
+    insert(queue, sequence, before);
+}
+
 void queue_add(struct queue *queue, struct sequence *sequence) {
     struct tenant *tenant = tenant_of(queue, sequence->tenant_key);
     sequence->tenant = tenant;
@@ -94,9 +101,7 @@ void queue_add(struct queue *queue, struct sequence *sequence) {
     if (!wants_a_turn(tenant)) tenant->served = fmax(tenant->served, queue->time - QUEUE_CREDIT);
     if (tenant->alive == 0) tenant->served = fmin(tenant->served, queue->time);
     tenant->alive++;
-    struct sequence *before = sequence->tenant->last;
-    while (before != NULL && sequence_due(before) > sequence_due(sequence)) before = before->previous;
-    insert(queue, sequence, before);
+    place(queue, sequence);
 }
 
 void queue_serve(struct queue *queue, const struct tenant *tenant) {
@@ -174,22 +179,44 @@ struct sequence *queue_next(const struct queue *queue, const struct sequence *se
 }
 
 enum status queue_check(const struct queue *queue, struct error *err) {
-    int waiting = 0;
-    for (const struct tenant *tenant = queue->active.first; tenant != NULL; tenant = tenant->next) {
+    int waiting = 0, tenants = 0;
+    const struct tenant *before = NULL;
+    for (const struct tenant *tenant = queue->active.first; tenant != NULL; before = tenant, tenant = tenant->next) {
         int of_tenant = 0;
+        if (++tenants > queue->tenants || tenant->previous != before)
+            return error_set(err, STATUS_INTERNAL, "the list of %d tenants is broken", queue->tenants);
         for (const struct sequence *sequence = tenant->first; sequence != NULL; sequence = sequence->next) {
             of_tenant++;
             bool ordered = sequence->next == NULL ? tenant->last == sequence
                                                   : sequence->next->previous == sequence &&
                                                         sequence_due(sequence->next) >= sequence_due(sequence);
-            if (sequence->tenant != tenant || !ordered)
+            if (sequence->tenant != tenant || !ordered || of_tenant > queue->waiting)
                 return error_set(err, STATUS_INTERNAL, "a tenant's queue is out of order");
         }
         if (tenant->alive < of_tenant || tenant->alive < 1)
             return error_set(err, STATUS_INTERNAL, "a tenant counts %d sequences; %d wait", tenant->alive, of_tenant);
         waiting += of_tenant;
     }
+    if (tenants != queue->tenants || queue->active.last != before)
+        return error_set(err, STATUS_INTERNAL, "%d tenants are listed; the queue says %d", tenants, queue->tenants);
     return waiting == queue->waiting
                ? STATUS_OK
                : error_set(err, STATUS_INTERNAL, "%d sequences wait; the queue says %d", waiting, queue->waiting);
+}
+
+void queue_repair(struct queue *queue) {
+    struct tenant *before = NULL;
+    queue->waiting = queue->tenants = 0;
+    for (struct tenant *tenant = queue->active.first; tenant != NULL; before = tenant, tenant = tenant->next) {
+        struct sequence *at = tenant->first, *next;
+        tenant->previous = before;
+        tenant->first = tenant->last = NULL;
+        queue->tenants++;
+        for (; at != NULL && (size_t)queue->waiting < queue->records; at = next) { /* a ring has no end */
+            next = at->next;
+            at->tenant = tenant;
+            place(queue, at);
+        }
+    }
+    queue->active.last = before;
 }

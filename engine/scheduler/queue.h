@@ -37,6 +37,7 @@ struct tenant_list {
 
 struct queue {
     struct tenant *pool;
+    size_t records;            /* in the pool: more than sequences that may be alive */
     struct tenant_list active; /* with sequences alive, the newest first */
     struct tenant_list idle;   /* without, the last that had some first; fresh records last */
     int tenants, waiting;      /* active; sequences that wait */
@@ -81,5 +82,7 @@ struct sequence *queue_first(const struct queue *queue);
 struct sequence *queue_next(const struct queue *queue, const struct sequence *sequence);
 
 enum status queue_check(const struct queue *queue, struct error *err);
+/** Make links, order and counts agree with who follows whom. A tenant's `alive` and what runs are the scheduler's to count. */
+void queue_repair(struct queue *queue);
 
 #endif

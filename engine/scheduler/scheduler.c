@@ -51,11 +51,12 @@ static enum status allocate(struct scheduler *scheduler, struct error *err) {
     scheduler->kv_sequences = calloc(sequences, sizeof *scheduler->kv_sequences);
     scheduler->planned = calloc(sequences, sizeof *scheduler->planned);
     scheduler->check_references = calloc((size_t)kv_cache_block_count(scheduler->options.cache), sizeof(int32_t));
+    scheduler->check_slots = calloc(sequences, sizeof *scheduler->check_slots);
     scheduler->logits = calloc(logits * (size_t)scheduler->options.vocabulary, sizeof *scheduler->logits);
     if (scheduler->running == NULL || scheduler->free_slots == NULL || scheduler->block_tables == NULL ||
         scheduler->ids == NULL || scheduler->positions == NULL || scheduler->logit_rows == NULL ||
         scheduler->kv_sequences == NULL || scheduler->planned == NULL || scheduler->logits == NULL ||
-        scheduler->check_references == NULL) {
+        scheduler->check_references == NULL || scheduler->check_slots == NULL) {
         return error_set(err, STATUS_RESOURCE_EXHAUSTED, "no memory for a scheduler of %zu sequences", sequences);
     }
     for (int i = 0; i < scheduler->options.sequences_max; i++)
@@ -95,6 +96,7 @@ void scheduler_destroy(struct scheduler *scheduler) {
     free(scheduler->planned);
     free(scheduler->logits);
     free(scheduler->check_references);
+    free(scheduler->check_slots);
     free(scheduler);
 }
 
@@ -390,68 +392,4 @@ void scheduler_stats(const struct scheduler *scheduler, struct scheduler_stats *
     out->running = scheduler->alive - scheduler->queue.waiting;
     out->waiting = scheduler->queue.waiting;
     out->end_gap_ns = (int64_t)scheduler->end_gap_ns;
-}
-
-/* ---- checking ------------------------------------------------------------------------------------------------------ */
-
-/** Count the tables that name each block. */
-static void count_references(const struct scheduler *scheduler, int32_t *references) {
-    for (int i = 0; i < scheduler->running_count; i++) {
-        const struct sequence *sequence = scheduler->running[i];
-        for (int64_t b = 0; b < sequence->block_count; b++) references[sequence->blocks[b]]++;
-    }
-}
-
-static enum status check_sequences(const struct scheduler *scheduler, struct error *err) {
-    int aside = 0;
-    for (int i = 0; i < scheduler->running_count; i++) {
-        const struct beam_search *beams = scheduler->running[i]->beams;
-        if (beams != NULL && beams->leader == scheduler->running[i]) aside += beams->slot_count;
-    }
-    if (scheduler->running_count + scheduler->free_slot_count + aside != scheduler->options.sequences_max) {
-        return error_set(err, STATUS_INTERNAL, "%d sequences run but %d slots are free of %d", scheduler->running_count,
-                         scheduler->free_slot_count, scheduler->options.sequences_max);
-    }
-    for (int i = 0; i < scheduler->running_count; i++) {
-        const struct sequence *sequence = scheduler->running[i];
-        bool sound = sequence->block_count >= kv_cache_blocks_for(sequence->computed) &&
-                     sequence->block_count <= kv_cache_blocks_for(sequence_limit(sequence)) &&
-                     sequence->computed < sequence->token_count && sequence->recorded <= sequence->computed;
-        if (!sound) {
-            return error_set(err, STATUS_INTERNAL,
-                             "a sequence of %lld tokens, %lld computed and %lld recorded, holds %lld blocks",
-                             (long long)sequence->token_count, (long long)sequence->computed,
-                             (long long)sequence->recorded, (long long)sequence->block_count);
-        }
-    }
-    return STATUS_OK;
-}
-
-enum status scheduler_check(const struct scheduler *scheduler, struct error *err) {
-    TRY(kv_cache_check(scheduler->options.cache, err));
-    TRY(queue_check(&scheduler->queue, err));
-    TRY(check_sequences(scheduler, err));
-    int32_t *references = scheduler->check_references;
-    int64_t count = kv_cache_block_count(scheduler->options.cache);
-    memset(references, 0, (size_t)count * sizeof *references);
-    count_references(scheduler, references);
-    for (int32_t b = 0; b < count; b++) {
-        if (references[b] == kv_cache_references(scheduler->options.cache, b)) continue;
-        return error_set(err, STATUS_INTERNAL, "KV block %d is in %d tables and has %d references", b, references[b],
-                         kv_cache_references(scheduler->options.cache, b));
-    }
-    return STATUS_OK;
-}
-
-void scheduler_repair(struct scheduler *scheduler) {
-    int64_t count = kv_cache_block_count(scheduler->options.cache);
-    memset(scheduler->check_references, 0, (size_t)count * sizeof *scheduler->check_references);
-    count_references(scheduler, scheduler->check_references);
-    kv_cache_repair(scheduler->options.cache, scheduler->check_references);
-    for (int i = 0; i < scheduler->running_count; i++) {
-        struct sequence *sequence = scheduler->running[i];
-        sequence->prefix = sequence->root;
-        sequence->recorded = 0;
-        scheduler_record(scheduler, sequence);
-    }
 }

@@ -195,7 +195,7 @@ void scheduler_stats(const struct scheduler *scheduler, struct scheduler_stats *
 
 /** The scheduler's books agree with themselves and with the cache's. STATUS_INTERNAL names what does not. For tests and idle moments. */
 enum status scheduler_check(const struct scheduler *scheduler, struct error *err);
-/** Make the cache's books agree with the tables of those that run. */
+/** Make the books agree with what runs and waits. Where they still do not, all that runs ends with FINISH_ERROR and its slots and blocks are free. */
 void scheduler_repair(struct scheduler *scheduler);
 
 #endif

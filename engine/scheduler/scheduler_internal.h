@@ -1,6 +1,6 @@
 /* Copyright Bora contributors
  * SPDX-License-Identifier: Apache-2.0 */
-/** Shared by scheduler.c (life, entering and leaving, the step), admission.c, plan.c and results.c. */
+/** Shared by scheduler.c (life, entering and leaving, the step), admission.c, plan.c, results.c and check.c. */
 #ifndef ENGINE_SCHEDULER_SCHEDULER_INTERNAL_H
 #define ENGINE_SCHEDULER_SCHEDULER_INTERNAL_H
 
@@ -45,6 +45,7 @@ struct scheduler {
     struct sequence **planned; /* whose rows they are, as kv_sequences */
     float *logits;             /* [sequences_max + drafts_max][V] */
     int32_t *check_references; /* [blocks of the cache] for scheduler_check and _repair */
+    bool *check_slots;         /* [sequences_max], for them too */
 };
 
 /** Tokens known but not computed. */

@@ -517,34 +517,6 @@ static void test_close_cancels_what_runs_and_waits(void **state) {
     }
 }
 
-static void test_metrics_count(void **state) {
-    (void)state;
-    struct engine_options options = default_options();
-    options.metrics = metrics_create();
-    struct engine *engine = open_engine(&options);
-    struct client client;
-    client_init(&client, engine);
-    struct generation_request request = request_of(&client, prompt, 24, 30);
-    run(engine, &client, &request);
-    client_deinit(&client);
-    engine_close(engine);
-    struct bytes text;
-    bytes_init(&text, 1 << 20);
-    check_ok(metrics_write(options.metrics, &text));
-    static const char *const lines[] = {"bora_engine_prompt_tokens_total 24\n",
-                                        "bora_engine_completion_tokens_total 30\n",
-                                        "bora_engine_running 0\n",
-                                        "bora_engine_waiting 0\n",
-                                        "bora_engine_kv_tokens_used 0\n",
-                                        "bora_engine_step_seconds_count 30\n",
-                                        "bora_engine_step_tokens_sum 53\n"};
-    for (size_t i = 0; i < sizeof lines / sizeof lines[0]; i++) {
-        if (strstr((char *)text.data, lines[i]) == NULL) fail_msg("no line '%s' in:\n%s", lines[i], (char *)text.data);
-    }
-    bytes_deinit(&text);
-    metrics_destroy(options.metrics);
-}
-
 /** `count` prompts of different lengths, seeds and settings, all at once or one after another. */
 static void run_many(const struct engine_options *options, struct client *clients, int count, bool at_once) {
     struct engine *engine = open_engine(options);
@@ -757,7 +729,6 @@ int main(void) {
         cmocka_unit_test(test_paused_takes_no_part_and_goes_on_unchanged),
         cmocka_unit_test(test_idle_engine_uses_no_processor),
         cmocka_unit_test(test_close_cancels_what_runs_and_waits),
-        cmocka_unit_test(test_metrics_count),
         cmocka_unit_test(test_many_at_once_equal_one_by_one),
         cmocka_unit_test(test_many_threads_submit_pause_and_cancel),
         cmocka_unit_test(test_every_kv_type_generates),

@@ -2,6 +2,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "base/random.h"
 #include "engine/kv_cache/kv_cache.h"
+#include "engine/kv_cache/prefix_index.h"
 #include "tests/unit/engine/check.h"
 
 static struct kv_cache *open_cache(int64_t blocks) {
@@ -336,8 +337,28 @@ static void test_books_agree_with_a_model(void **state) {
     kv_cache_destroy(cache);
 }
 
+/** Links that name the wrong neighbour, chains that miss a block: the check says so. */
+static void test_broken_index_is_found(void **state) {
+    (void)state;
+    struct prefix_index index;
+    check_ok(prefix_index_init(&index, 4, &check_error));
+    struct kv_prefix root = prefix_index_root(&index, "a", 1);
+    for (int32_t i = 0; i < 3; i++) prefix_index_set(&index, i, root, tokens_of((uint64_t)i), i == 2 ? 32 : 10);
+    check_ok(prefix_index_check(&index, &check_error));
+    int32_t *next = &index.entries[2].by_prefix.next, kept = *next;
+    *next = -1;
+    check_fails(prefix_index_check(&index, &check_error), STATUS_INTERNAL, "chains");
+    *next = kept;
+    index.entries[1].by_prefix.previous = 3;
+    check_fails(prefix_index_check(&index, &check_error), STATUS_INTERNAL, "chains");
+    prefix_index_forget(&index);
+    check_ok(prefix_index_check(&index, &check_error));
+    prefix_index_deinit(&index);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_broken_index_is_found),
         cmocka_unit_test(test_block_bytes_cover_keys_and_values_of_all_layers),
         cmocka_unit_test(test_blocks_for_rounds_up),
         cmocka_unit_test(test_no_blocks_is_invalid_argument),

@@ -4,6 +4,7 @@
 #include "tests/unit/engine/scheduler_fixture.h"
 
 #include "base/random.h"
+#include "engine/scheduler/scheduler_internal.h"
 
 /** A client whose prompt is `common` tokens that all of `salt` share, then `own` of its own. */
 static struct client *submit_sharing(struct fixture *fixture, uint64_t salt, int64_t common, int64_t own,
@@ -314,6 +315,98 @@ static void test_books_that_do_not_add_up_are_found_and_mended(void **state) {
     teardown(&fixture);
 }
 
+enum fault {
+    FAULT_TENANT_BLOCKS,
+    FAULT_TENANT_SLOTS,
+    FAULT_TENANT_ALIVE,
+    FAULT_ALIVE,
+    FAULT_WAITING,
+    FAULT_TENANTS,
+    FAULT_QUEUE_LINK,
+    FAULT_QUEUE_ORDER,
+    FAULT_SLOT_LOST,
+    FAULT_SLOT_TWICE,
+    FAULT_SEQUENCE, /* from here on only giving up helps */
+    FAULT_BLOCK,
+    FAULTS
+};
+
+static void damage(struct scheduler *scheduler, enum fault fault, struct sequence *runs, struct sequence *waits) {
+    switch (fault) {
+    case FAULT_TENANT_BLOCKS:
+        runs->tenant->blocks++;
+        break;
+    case FAULT_TENANT_SLOTS:
+        runs->tenant->running--;
+        break;
+    case FAULT_TENANT_ALIVE:
+        runs->tenant->alive++;
+        break;
+    case FAULT_ALIVE:
+        scheduler->alive--;
+        break;
+    case FAULT_WAITING:
+        scheduler->queue.waiting += 2;
+        break;
+    case FAULT_TENANTS:
+        scheduler->queue.tenants++;
+        break;
+    case FAULT_QUEUE_LINK:
+        waits->tenant->last->previous = NULL;
+        break;
+    case FAULT_QUEUE_ORDER:
+        waits->tenant->last->priority = 3;
+        break;
+    case FAULT_SLOT_LOST:
+        scheduler->free_slot_count--;
+        break;
+    case FAULT_SLOT_TWICE:
+        scheduler->free_slots[0] = runs->slot;
+        break;
+    case FAULT_SEQUENCE:
+        runs->computed = runs->token_count;
+        break;
+    case FAULT_BLOCK:
+        runs->blocks[1] = 1 << 20;
+        break;
+    case FAULTS:
+        break;
+    }
+}
+
+/** Whatever is wrong is found; what can be counted anew is mended and everybody goes on; else what runs ends, and what waits goes on. */
+static void test_every_fault_is_found_and_mended(void **state) {
+    (void)state;
+    for (int fault = 0; fault < FAULTS; fault++) {
+        struct fixture fixture;
+        setup(&fixture, 6, 64, 16, 8);
+        struct client *runs = submit(&fixture, 180, 40, 1);
+        for (int i = 0; i < 6; i++) scheduler_step(fixture.scheduler);
+        struct client *waits[2];
+        for (int i = 0; i < 2; i++) waits[i] = submit(&fixture, 100 + i, 5, 2);
+        scheduler_step(fixture.scheduler);
+        check_ok(scheduler_check(fixture.scheduler, &check_error));
+        assert_true(waits[1]->sequence.slot < 0);
+        damage(fixture.scheduler, (enum fault)fault, &runs->sequence, &waits[1]->sequence);
+        assert_int_equal(scheduler_check(fixture.scheduler, &check_error), STATUS_INTERNAL);
+        scheduler_repair(fixture.scheduler);
+        check_ok(scheduler_check(fixture.scheduler, &check_error));
+        if (fault < FAULT_SEQUENCE) {
+            assert_int_equal(runs->finish, FINISH_NONE);
+        } else {
+            assert_int_equal(runs->finish, FINISH_ERROR);
+            assert_int_equal(kv_cache_used(fixture.cache), 0);
+        }
+        run_until_idle(&fixture);
+        assert_true(runs->finish != FINISH_NONE);
+        for (int i = 0; i < 2; i++) {
+            assert_int_equal(waits[i]->finish, FINISH_LENGTH);
+            check_tokens(waits[i]);
+        }
+        teardown(&fixture);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_second_prompt_computes_only_what_differs),
@@ -332,6 +425,7 @@ int main(void) {
         cmocka_unit_test(test_who_has_no_room_is_overtaken_a_few_times),
         cmocka_unit_test(test_what_is_shared_needs_no_room),
         cmocka_unit_test(test_books_that_do_not_add_up_are_found_and_mended),
+        cmocka_unit_test(test_every_fault_is_found_and_mended),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
