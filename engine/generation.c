@@ -114,10 +114,34 @@ static enum status add_beams(const struct engine *engine, const struct generatio
 
 /* ---- events, on the step thread ------------------------------------------------------------------------------------ */
 
+static void held_destroy(struct held_logprobs *held) {
+    if (held == NULL) return;
+    free(held->entries);
+    free(held->ends);
+    free(held);
+}
+
+/** Room for what one step gives and what a stop string may hold back, so that steps allocate only when tokens without text come on top. */
+static struct held_logprobs *held_create(const struct generation_request *request) {
+    enum { MORE = 16 /* of a character that is not whole */ };
+    struct held_logprobs *held = calloc(1, sizeof *held);
+    if (held == NULL) return NULL;
+    held->capacity = DRAFT_TOKENS_MAX + MORE;
+    for (size_t i = 0; i < request->stop_count; i++) {
+        if (held->capacity < request->stop[i].length + DRAFT_TOKENS_MAX + MORE)
+            held->capacity = request->stop[i].length + DRAFT_TOKENS_MAX + MORE;
+    }
+    held->entries = malloc(held->capacity * sizeof *held->entries);
+    held->ends = malloc(held->capacity * sizeof *held->ends);
+    if (held->entries != NULL && held->ends != NULL) return held;
+    held_destroy(held);
+    return NULL;
+}
+
 /** Keep a token's log-probabilities until its text, which ends at `end`, is given out. */
 static bool hold_logprobs(struct held_logprobs *held, const struct logprob_entry *entry, int64_t end) {
     if (held->count == held->capacity) {
-        size_t capacity = held->capacity > 0 ? 2 * held->capacity : 16;
+        size_t capacity = 2 * held->capacity;
         struct logprob_entry *entries = realloc(held->entries, capacity * sizeof *entries);
         if (entries != NULL) held->entries = entries;
         int64_t *ends = realloc(held->ends, capacity * sizeof *ends);
@@ -258,11 +282,7 @@ void generation_enter(struct generation *generation) {
 static void generation_free(struct generation *generation) {
     text_stream_deinit(&generation->text);
     free(generation->beam_memory);
-    if (generation->held != NULL) {
-        free(generation->held->entries);
-        free(generation->held->ends);
-        free(generation->held);
-    }
+    held_destroy(generation->held);
     free(generation);
 }
 
@@ -307,7 +327,7 @@ enum status engine_submit(struct engine *engine, const struct generation_request
     enum status status =
         text_stream_init(&generation->text, engine->tokenizer, generation->text.stop, request->stop_count, err);
     if (status == STATUS_OK && request->sampling.top_logprobs >= 0) {
-        generation->held = calloc(1, sizeof *generation->held);
+        generation->held = held_create(request);
         if (generation->held == NULL) status = error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
     }
     if (status == STATUS_OK) status = add_beams(engine, request, generation, err);

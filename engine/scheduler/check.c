@@ -64,11 +64,11 @@ static bool mark_used_slots(const struct scheduler *scheduler) {
 
 /** Every slot is somebody's or free, and one of these only. */
 static enum status check_slots(const struct scheduler *scheduler, struct error *err) {
-    bool sound = mark_used_slots(scheduler) &&
-                 mark_slots(scheduler, scheduler->free_slots, scheduler->free_slot_count);
+    bool sound = mark_used_slots(scheduler) && mark_slots(scheduler, scheduler->free_slots, scheduler->free_slot_count);
     for (int i = 0; sound && i < scheduler->options.sequences_max; i++) sound = scheduler->check_slots[i];
     return sound ? STATUS_OK
-                 : error_set(err, STATUS_INTERNAL, "%d sequences run and %d slots are free of %d, but not every slot once",
+                 : error_set(err, STATUS_INTERNAL,
+                             "%d sequences run and %d slots are free of %d, but not every slot once",
                              scheduler->running_count, scheduler->free_slot_count, scheduler->options.sequences_max);
 }
 
@@ -95,14 +95,16 @@ static enum status check_tenants(const struct scheduler *scheduler, struct error
     for (const struct tenant *tenant = scheduler->queue.active.first; tenant != NULL; tenant = tenant->next) {
         struct tenant_books books = count_tenant(scheduler, tenant);
         alive += books.alive;
-        if (books.alive == tenant->alive && books.running == tenant->running && books.blocks == tenant->blocks) continue;
-        return error_set(err, STATUS_INTERNAL, "a tenant has %d sequences, %d slots and %lld blocks; its books say %d, %d, %lld",
-                         books.alive, books.running, (long long)books.blocks, tenant->alive, tenant->running,
+        if (books.alive == tenant->alive && books.running == tenant->running && books.blocks == tenant->blocks)
+            continue;
+        return error_set(err, STATUS_INTERNAL,
+                         "a tenant has %d sequences, %d slots and %lld blocks; its books say %d, %d, %lld", books.alive,
+                         books.running, (long long)books.blocks, tenant->alive, tenant->running,
                          (long long)tenant->blocks);
     }
-    return alive == scheduler->alive ? STATUS_OK
-                                     : error_set(err, STATUS_INTERNAL, "%d sequences are there; the books say %d", alive,
-                                                 scheduler->alive);
+    return alive == scheduler->alive
+               ? STATUS_OK
+               : error_set(err, STATUS_INTERNAL, "%d sequences are there; the books say %d", alive, scheduler->alive);
 }
 
 /** Count the tables that name each block. */
@@ -181,7 +183,8 @@ static void give_up(struct scheduler *scheduler, const char *message) {
     }
     repair_tenants(scheduler); /* they count those that are about to go */
     scheduler->running_count = scheduler->turn = 0;
-    for (struct tenant *tenant = scheduler->queue.active.first; tenant != NULL; tenant = tenant->next) tenant->running = 0;
+    for (struct tenant *tenant = scheduler->queue.active.first; tenant != NULL; tenant = tenant->next)
+        tenant->running = 0;
     repair_slots(scheduler);
     repair_cache(scheduler);
     scheduler->batch.rows = scheduler->batch.sequence_count = 0;

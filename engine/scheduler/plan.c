@@ -120,10 +120,11 @@ static void secure_decodes(struct scheduler *scheduler) {
     }
 }
 
-/** Guesses for a decode: as many as pay, as its limit, the step and its blocks allow. */
-static int draft(struct scheduler *scheduler, struct sequence *sequence, double token_ns, int32_t *guesses) {
+/** Guesses for a decode: as many as pay, as its limit, its blocks and the step allow, in which `to_come` more decodes need rows. */
+static int draft(struct scheduler *scheduler, struct sequence *sequence, double token_ns, int to_come,
+                 int32_t *guesses) {
     int64_t left = sequence_limit(sequence) - sequence->token_count - 1,
-            rows = scheduler->options.step_tokens_max - scheduler->batch.rows - 1;
+            rows = scheduler->options.step_tokens_max - scheduler->batch.rows - 1 - to_come;
     int most = scheduler->options.drafts_max - scheduler->draft_count,
         length = draft_length(&sequence->drafts, cost_model_row(&scheduler->cost, sequence->computed), token_ns);
     if (most > length) most = length;
@@ -131,6 +132,7 @@ static int draft(struct scheduler *scheduler, struct sequence *sequence, double 
     if (most > rows) most = (int)rows;
     if (most < 1) return 0;
     most = draft_lookup(sequence->tokens, sequence->token_count, most, guesses);
+    draft_looked(&sequence->drafts, sequence->token_count, most > 0);
     while (most > 0 && !grow(scheduler, sequence, sequence->token_count + most)) most--;
     return most;
 }
@@ -164,9 +166,10 @@ static bool plan_branches(struct scheduler *scheduler, struct beam_search *beams
     return true;
 }
 
-/** Sequences that miss one token, in turn, up to `budget` rows; with guesses when a token's time is given. The next step begins behind the
+/** Sequences that miss one token, in turn, up to `budget` rows; when a token's time is given, with guesses, which leave rows for all `decodes`.
+ *  The next step begins behind the
  *  last of them, or with a search that did not fit. */
-static void plan_decodes(struct scheduler *scheduler, int64_t budget, double token_ns) {
+static void plan_decodes(struct scheduler *scheduler, int64_t budget, int decodes, double token_ns) {
     int count = scheduler->running_count, first = scheduler->turn < count ? scheduler->turn : 0, left_out = -1;
     for (int i = 0; i < count && scheduler->batch.rows < budget; i++) {
         int at = (first + i) % count;
@@ -181,7 +184,9 @@ static void plan_decodes(struct scheduler *scheduler, int64_t budget, double tok
         }
         scheduler->turn = at + 1;
         int32_t guesses[DRAFT_TOKENS_MAX];
-        int drafts = token_ns > 0 && sequence->beams == NULL ? draft(scheduler, sequence, token_ns, guesses) : 0;
+        bool guess = token_ns > 0 && sequence->beams == NULL;
+        int to_come = decodes - (int)(scheduler->batch.rows - scheduler->draft_count) - 1,
+            drafts = guess ? draft(scheduler, sequence, token_ns, to_come, guesses) : 0;
         count_rows(scheduler, sequence->computed, 1 + drafts);
         plan_rows(scheduler, sequence, 1, guesses, drafts);
         sequence->tenant->served += SCHEDULER_DECODE_CHARGE;
@@ -321,9 +326,9 @@ void scheduler_plan(struct scheduler *scheduler) {
         bool prompts = next_prompt(scheduler) != NULL;
         /* When decodes alone could fill the step, a quarter of it is kept for prompts. Guesses are for when nobody's prompt needs the time. */
         int64_t kept = prompts ? (budget + 3) / 4 : 0;
-        plan_decodes(scheduler, budget - kept, prompts || decodes == 0 ? 0 : scheduler->decode_ns / decodes);
+        plan_decodes(scheduler, budget - kept, decodes, prompts || decodes == 0 ? 0 : scheduler->decode_ns / decodes);
         plan_prompts(scheduler, budget);
-        plan_decodes(scheduler, budget, 0); /* what prompts left over */
+        plan_decodes(scheduler, budget, 0, 0); /* what prompts left over */
         /* Prompts alone, and each waits for blocks that another holds: one must go. */
         if (scheduler->batch.rows > 0 || !somebody_waits_for_memory(scheduler)) return;
         if (!take_back(scheduler)) return;

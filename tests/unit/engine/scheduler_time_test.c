@@ -403,6 +403,69 @@ static void test_guesses_save_steps_and_change_nothing(void **state) {
     assert_true(steps[0][1] <= 200);
 }
 
+/** Guesses take what rows are left when every stream has its own. */
+static void test_guesses_leave_rows_for_others(void **state) {
+    (void)state;
+    struct fixture fixture = {.base_ns = 5 * MS, .row_ns = MS / 10};
+    setup_with(&fixture,
+               &(struct scheduler_options){.sequences_max = 6, .step_tokens_max = 10, .queue_max = 8, .drafts_max = 16},
+               100);
+    fixture.echo = 3;
+    for (int i = 0; i < 6; i++) submit(&fixture, 10, 200, 1);
+    for (int i = 0; i < 20; i++) scheduler_step(fixture.scheduler);
+    for (int i = 0; i < 30; i++) {
+        int before[6];
+        for (int c = 0; c < 6; c++) before[c] = fixture.clients[c]->accepted;
+        scheduler_step(fixture.scheduler);
+        for (int c = 0; c < 6; c++) assert_true(fixture.clients[c]->accepted > before[c]);
+    }
+    struct scheduler_stats stats;
+    scheduler_stats(fixture.scheduler, &stats);
+    assert_true(stats.draft_accepted > 30);
+    scheduler_cancel_all(fixture.scheduler);
+    teardown(&fixture);
+}
+
+/** What a step gives is told once, however many guesses were right; and the blocks of those that were wrong are free again. */
+static void test_guesses_are_told_once_and_leave_no_blocks(void **state) {
+    (void)state;
+    struct fixture fixture = {.base_ns = 5 * MS, .row_ns = MS / 10};
+    struct scheduler_options options = roomy;
+    options.drafts_max = 16;
+    setup_with(&fixture, &options, 64);
+    struct client *client = submit(&fixture, 30, 220, 1);
+    for (int i = 0; client->finish == FINISH_NONE; i++) {
+        fixture.echo = i % 7 < 5 ? 5 : 0; /* it repeats itself for a while, then it does not */
+        scheduler_step(fixture.scheduler);
+        if (client->finish == FINISH_NONE)
+            assert_true(client->sequence.block_count <= kv_cache_blocks_for(client->sequence.token_count));
+    }
+    struct scheduler_stats stats;
+    scheduler_stats(fixture.scheduler, &stats);
+    assert_true(stats.draft_accepted > 10 && stats.draft_tokens > stats.draft_accepted + 10);
+    assert_int_equal(client->reports, fixture.steps);
+    teardown(&fixture);
+}
+
+/** In a long text that never repeats itself looks become rare; where there is something to find they are not. */
+static void test_looks_in_vain_become_rare_in_long_texts(void **state) {
+    (void)state;
+    static const int64_t counts[] = {100, 100000};
+    for (int found = 0; found < 2; found++) {
+        for (int c = 0; c < 2; c++) {
+            struct draft_record record;
+            draft_record_init(&record);
+            int looks = 0;
+            for (int i = 0; i < 1000; i++) {
+                if (draft_length(&record, 1, 10) == 0) continue;
+                draft_looked(&record, counts[c], found);
+                looks++;
+            }
+            assert_in_range(looks, found || c == 0 ? 1000 : 10, found || c == 0 ? 1000 : 20);
+        }
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_cost_model_learns_the_prices),
@@ -425,6 +488,9 @@ int main(void) {
         cmocka_unit_test(test_guesses_stop_at_the_known_text),
         cmocka_unit_test(test_length_follows_what_pays),
         cmocka_unit_test(test_guesses_save_steps_and_change_nothing),
+        cmocka_unit_test(test_guesses_leave_rows_for_others),
+        cmocka_unit_test(test_guesses_are_told_once_and_leave_no_blocks),
+        cmocka_unit_test(test_looks_in_vain_become_rare_in_long_texts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
