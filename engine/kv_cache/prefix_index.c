@@ -15,19 +15,23 @@ struct prefix_hash {
     EVP_MD *algorithm;
     EVP_MD_CTX *context;
     uint8_t secret[SECRET_BYTES];
+    uint64_t failures;
 };
 
 static struct kv_prefix digest(struct prefix_hash *hash, char kind, const void *a, size_t a_bytes, const void *b,
                                size_t b_bytes) {
-    uint8_t out[EVP_MAX_MD_SIZE] = {0};
-    EVP_DigestInit_ex2(hash->context, hash->algorithm, NULL);
-    EVP_DigestUpdate(hash->context, &kind, 1);
-    EVP_DigestUpdate(hash->context, hash->secret, sizeof hash->secret);
-    EVP_DigestUpdate(hash->context, a, a_bytes);
-    EVP_DigestUpdate(hash->context, b, b_bytes);
-    EVP_DigestFinal_ex(hash->context, out, NULL);
-    struct kv_prefix prefix;
-    memcpy(&prefix, out, sizeof prefix);
+    uint8_t out[EVP_MAX_MD_SIZE];
+    bool hashed = EVP_DigestInit_ex2(hash->context, hash->algorithm, NULL) == 1 &&
+                  EVP_DigestUpdate(hash->context, &kind, 1) == 1 &&
+                  EVP_DigestUpdate(hash->context, hash->secret, sizeof hash->secret) == 1 &&
+                  EVP_DigestUpdate(hash->context, a, a_bytes) == 1 &&
+                  EVP_DigestUpdate(hash->context, b, b_bytes) == 1 && EVP_DigestFinal_ex(hash->context, out, NULL) == 1;
+    /* Without a hash the name is one that nobody else has: nothing is shared by mistake. */
+    struct kv_prefix prefix = {.words = {UINT64_MAX, hash->failures}};
+    if (hashed)
+        memcpy(&prefix, out, sizeof prefix);
+    else
+        hash->failures++;
     return prefix;
 }
 

@@ -5,6 +5,15 @@
 #include "engine/kv_cache/prefix_index.h"
 #include "tests/unit/engine/check.h"
 
+#include <openssl/evp.h>
+
+static bool hash_fails;
+int __real_EVP_DigestFinal_ex(EVP_MD_CTX *context, unsigned char *out, unsigned int *length);
+int __wrap_EVP_DigestFinal_ex(EVP_MD_CTX *context, unsigned char *out, unsigned int *length);
+int __wrap_EVP_DigestFinal_ex(EVP_MD_CTX *context, unsigned char *out, unsigned int *length) {
+    return hash_fails ? 0 : __real_EVP_DigestFinal_ex(context, out, length);
+}
+
 static struct kv_cache *open_cache(int64_t blocks) {
     struct kv_cache_options options = {
         .layers = 3, .kv_heads = 2, .head_dim = 16, .type = KV_F16, .block_count = blocks};
@@ -337,6 +346,17 @@ static void test_books_agree_with_a_model(void **state) {
     kv_cache_destroy(cache);
 }
 
+/** When libcrypto fails, two tenants must not get one name. */
+static void test_failed_hash_shares_nothing(void **state) {
+    (void)state;
+    struct kv_cache *cache = open_cache(8);
+    hash_fails = true;
+    struct kv_prefix a = kv_prefix_root(cache, "a", 1), b = kv_prefix_root(cache, "b", 1);
+    hash_fails = false;
+    assert_memory_not_equal(&a, &b, sizeof a);
+    kv_cache_destroy(cache);
+}
+
 /** Links that name the wrong neighbour, chains that miss a block: the check says so. */
 static void test_broken_index_is_found(void **state) {
     (void)state;
@@ -358,6 +378,7 @@ static void test_broken_index_is_found(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_failed_hash_shares_nothing),
         cmocka_unit_test(test_broken_index_is_found),
         cmocka_unit_test(test_block_bytes_cover_keys_and_values_of_all_layers),
         cmocka_unit_test(test_blocks_for_rounds_up),
