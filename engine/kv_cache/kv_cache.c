@@ -183,8 +183,8 @@ void kv_cache_unref(struct kv_cache *cache, int32_t block) {
 
 /* ---- sharing ------------------------------------------------------------------------------------------------------- */
 
-struct kv_prefix kv_prefix_root(const struct kv_cache *cache, const void *salt, size_t salt_bytes) {
-    return prefix_index_root(&cache->index, salt, salt_bytes);
+struct kv_prefix kv_prefix_root(const struct kv_cache *cache, const struct kv_owner *owner) {
+    return prefix_index_root(&cache->index, owner);
 }
 
 struct kv_prefix kv_cache_record(struct kv_cache *cache, int32_t block, struct kv_prefix prefix, const int32_t *tokens,

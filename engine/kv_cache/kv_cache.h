@@ -13,7 +13,7 @@
  *
  *     (prefix, tokens)     prefix: names everything before the block; tokens: 1..32 of them, in order
  *
- * A prefix is a 128-bit keyed hash of a chain: root(salt), then one link per full block. The salt separates those who must not
+ * A prefix is a 128-bit keyed hash of a chain: root(salt, adapter), then one link per full block. The salt separates those who must not
  * learn of each other (tenants, adapters); the key is random in every process, so nobody can search for collisions.
  * kv_cache_match finds the blocks of a prompt: full blocks are shared; the first that is held only in part is copied
  * (copy-on-write at the granularity of a token), so that a common beginning is never computed twice whatever its length.
@@ -74,8 +74,15 @@ struct kv_prefix {
     uint64_t words[2];
 };
 
-/** The empty prefix of those who share `salt` (any bytes; at most 256 are read). */
-struct kv_prefix kv_prefix_root(const struct kv_cache *cache, const void *salt, size_t salt_bytes);
+/** Whose keys and values they are: shared with equals only. */
+struct kv_owner {
+    const void *salt; /* of a tenant: any bytes; at most 256 are read; lent */
+    size_t salt_bytes;
+    uint64_t adapter; /* weights that are added to the model's; 0: none (there are none yet) */
+};
+
+/** The empty prefix of those who are `owner`. */
+struct kv_prefix kv_prefix_root(const struct kv_cache *cache, const struct kv_owner *owner);
 
 /** `block` now holds tokens[0..count) after `prefix`, their keys and values are stored, and the tokens of an earlier record of the
  *  same block are a part of them. Returns the prefix behind the block when it is full, else `prefix`. */

@@ -35,8 +35,9 @@ static struct kv_prefix digest(struct prefix_hash *hash, char kind, const void *
     return prefix;
 }
 
-struct kv_prefix prefix_index_root(const struct prefix_index *index, const void *salt, size_t salt_bytes) {
-    return digest(index->hash, 'r', salt, salt_bytes < SALT_BYTES_MAX ? salt_bytes : SALT_BYTES_MAX, NULL, 0);
+struct kv_prefix prefix_index_root(const struct prefix_index *index, const struct kv_owner *owner) {
+    size_t salt_bytes = owner->salt_bytes < SALT_BYTES_MAX ? owner->salt_bytes : SALT_BYTES_MAX;
+    return digest(index->hash, 'r', &owner->adapter, sizeof owner->adapter, owner->salt, salt_bytes);
 }
 
 struct kv_prefix prefix_index_link(const struct prefix_index *index, struct kv_prefix prefix, const int32_t *tokens) {

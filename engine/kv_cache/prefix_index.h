@@ -36,7 +36,7 @@ struct prefix_index {
 enum status prefix_index_init(struct prefix_index *index, int64_t block_count, struct error *err);
 void prefix_index_deinit(struct prefix_index *index);
 
-struct kv_prefix prefix_index_root(const struct prefix_index *index, const void *salt, size_t salt_bytes);
+struct kv_prefix prefix_index_root(const struct prefix_index *index, const struct kv_owner *owner);
 /** The prefix behind a full block. */
 struct kv_prefix prefix_index_link(const struct prefix_index *index, struct kv_prefix prefix, const int32_t *tokens);
 

@@ -136,7 +136,8 @@ enum status scheduler_submit(struct scheduler *scheduler, struct sequence *seque
     sequence->overtaken = 0;
     sequence->lent_due = INT64_MAX;
     sequence->arrived_ns = scheduler_now(scheduler);
-    sequence->root = kv_prefix_root(scheduler->options.cache, sequence->salt, sequence->salt_bytes);
+    struct kv_owner owner = {.salt = sequence->salt, .salt_bytes = sequence->salt_bytes, .adapter = sequence->adapter};
+    sequence->root = kv_prefix_root(scheduler->options.cache, &owner);
     draft_record_init(&sequence->drafts);
     if (sequence->max_tokens == 0) {
         sequence->owner->report(sequence, FINISH_LENGTH, NULL);

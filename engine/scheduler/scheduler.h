@@ -91,6 +91,7 @@ struct sequence {
     const void *
         salt; /* who may share this sequence's keys and values: those with the same bytes here; lent until submit returns */
     size_t salt_bytes;
+    uint64_t adapter;          /* ... and the same number here; 0: the model's weights alone */
     struct beam_search *beams; /* NULL, or a search (beam.h) */
 
     /* For the owner to read. */

@@ -22,6 +22,10 @@ static struct kv_cache *open_cache(int64_t blocks) {
     return cache;
 }
 
+static struct kv_prefix root_of(const struct kv_cache *cache, const char *salt, uint64_t adapter) {
+    return kv_prefix_root(cache, &(struct kv_owner){.salt = salt, .salt_bytes = strlen(salt), .adapter = adapter});
+}
+
 static void test_block_bytes_cover_keys_and_values_of_all_layers(void **state) {
     (void)state;
     struct kv_cache_options options = {.layers = 3, .kv_heads = 2, .head_dim = 16, .type = KV_F16};
@@ -147,7 +151,7 @@ static void drop(struct kv_cache *cache, const int32_t *blocks, int64_t count) {
 static void test_match_finds_full_blocks_and_the_start_of_the_next(void **state) {
     (void)state;
     struct kv_cache *cache = open_cache(16);
-    struct kv_prefix root = kv_prefix_root(cache, "a", 1);
+    struct kv_prefix root = root_of(cache, "a", 0);
     int32_t blocks[8], found[8];
     fill(cache, root, tokens_of(1), 100, blocks);
     struct kv_match match;
@@ -167,7 +171,7 @@ static void test_match_finds_full_blocks_and_the_start_of_the_next(void **state)
 static void test_match_ends_where_the_tokens_differ(void **state) {
     (void)state;
     struct kv_cache *cache = open_cache(16);
-    struct kv_prefix root = kv_prefix_root(cache, "a", 1);
+    struct kv_prefix root = root_of(cache, "a", 0);
     int32_t blocks[8], other[100];
     fill(cache, root, tokens_of(1), 100, blocks);
     for (int differs = 0; differs < 100; differs++) {
@@ -178,14 +182,15 @@ static void test_match_ends_where_the_tokens_differ(void **state) {
     kv_cache_destroy(cache);
 }
 
-static void test_other_salt_finds_nothing(void **state) {
+static void test_other_salt_or_adapter_finds_nothing(void **state) {
     (void)state;
     struct kv_cache *cache = open_cache(16);
     int32_t blocks[8];
-    fill(cache, kv_prefix_root(cache, "a", 1), tokens_of(1), 100, blocks);
-    assert_int_equal(kv_cache_peek(cache, kv_prefix_root(cache, "b", 1), tokens_of(1), 100).tokens, 0);
-    assert_int_equal(kv_cache_peek(cache, kv_prefix_root(cache, "", 0), tokens_of(1), 100).tokens, 0);
-    assert_int_equal(kv_cache_peek(cache, kv_prefix_root(cache, "a", 1), tokens_of(1), 100).tokens, 100);
+    fill(cache, root_of(cache, "a", 0), tokens_of(1), 100, blocks);
+    assert_int_equal(kv_cache_peek(cache, root_of(cache, "b", 0), tokens_of(1), 100).tokens, 0);
+    assert_int_equal(kv_cache_peek(cache, root_of(cache, "", 0), tokens_of(1), 100).tokens, 0);
+    assert_int_equal(kv_cache_peek(cache, root_of(cache, "a", 1), tokens_of(1), 100).tokens, 0); /* another adapter */
+    assert_int_equal(kv_cache_peek(cache, root_of(cache, "a", 0), tokens_of(1), 100).tokens, 100);
     kv_cache_destroy(cache);
 }
 
@@ -193,7 +198,7 @@ static void test_other_salt_finds_nothing(void **state) {
 static void test_position_is_part_of_the_name(void **state) {
     (void)state;
     struct kv_cache *cache = open_cache(16);
-    struct kv_prefix root = kv_prefix_root(cache, "a", 1);
+    struct kv_prefix root = root_of(cache, "a", 0);
     int32_t blocks[8];
     fill(cache, root, tokens_of(1), 64, blocks);
     assert_int_equal(kv_cache_peek(cache, root, tokens_of(1) + KV_BLOCK_TOKENS, 32).tokens, 0);
@@ -203,7 +208,7 @@ static void test_position_is_part_of_the_name(void **state) {
 static void test_free_block_is_found_until_it_is_taken(void **state) {
     (void)state;
     struct kv_cache *cache = open_cache(4);
-    struct kv_prefix root = kv_prefix_root(cache, "a", 1);
+    struct kv_prefix root = root_of(cache, "a", 0);
     int32_t blocks[4], found[4];
     fill(cache, root, tokens_of(1), 96, blocks);
     drop(cache, blocks, 3);
@@ -227,7 +232,7 @@ static void test_free_block_is_found_until_it_is_taken(void **state) {
 static void test_record_grows_with_its_block(void **state) {
     (void)state;
     struct kv_cache *cache = open_cache(4);
-    struct kv_prefix root = kv_prefix_root(cache, "a", 1), behind = root;
+    struct kv_prefix root = root_of(cache, "a", 0), behind = root;
     int32_t block = kv_cache_take(cache);
     for (int64_t count = 1; count <= KV_BLOCK_TOKENS; count++) {
         behind = kv_cache_record(cache, block, root, tokens_of(1), count);
@@ -240,7 +245,7 @@ static void test_record_grows_with_its_block(void **state) {
 static void test_forget_spares_what_is_used(void **state) {
     (void)state;
     struct kv_cache *cache = open_cache(8);
-    struct kv_prefix root = kv_prefix_root(cache, "a", 1);
+    struct kv_prefix root = root_of(cache, "a", 0);
     int32_t used[4], unused[4];
     fill(cache, root, tokens_of(1), 64, used);
     fill(cache, root, tokens_of(2), 64, unused);
@@ -276,7 +281,7 @@ static void test_matches_agree_with_a_model(void **state) {
         int64_t count;
     } held[HELD] = {0};
     int32_t holds[BLOCKS][KV_BLOCK_TOKENS] = {0};
-    struct kv_prefix root = kv_prefix_root(cache, "x", 1);
+    struct kv_prefix root = root_of(cache, "x", 0);
     for (uint64_t i = 0; i < STEPS; i++) {
         int at = (int)(random_philox(3, i, 0) % HELD);
         if (held[at].count > 0) {
@@ -351,7 +356,7 @@ static void test_failed_hash_shares_nothing(void **state) {
     (void)state;
     struct kv_cache *cache = open_cache(8);
     hash_fails = true;
-    struct kv_prefix a = kv_prefix_root(cache, "a", 1), b = kv_prefix_root(cache, "b", 1);
+    struct kv_prefix a = root_of(cache, "a", 0), b = root_of(cache, "b", 0);
     hash_fails = false;
     assert_memory_not_equal(&a, &b, sizeof a);
     kv_cache_destroy(cache);
@@ -362,7 +367,7 @@ static void test_broken_index_is_found(void **state) {
     (void)state;
     struct prefix_index index;
     check_ok(prefix_index_init(&index, 4, &check_error));
-    struct kv_prefix root = prefix_index_root(&index, "a", 1);
+    struct kv_prefix root = prefix_index_root(&index, &(struct kv_owner){.salt = "a", .salt_bytes = 1});
     for (int32_t i = 0; i < 3; i++) prefix_index_set(&index, i, root, tokens_of((uint64_t)i), i == 2 ? 32 : 10);
     check_ok(prefix_index_check(&index, &check_error));
     int32_t *next = &index.entries[2].by_prefix.next, kept = *next;
@@ -390,7 +395,7 @@ int main(void) {
         cmocka_unit_test(test_take_from_an_empty_pool_is_none),
         cmocka_unit_test(test_match_finds_full_blocks_and_the_start_of_the_next),
         cmocka_unit_test(test_match_ends_where_the_tokens_differ),
-        cmocka_unit_test(test_other_salt_finds_nothing),
+        cmocka_unit_test(test_other_salt_or_adapter_finds_nothing),
         cmocka_unit_test(test_position_is_part_of_the_name),
         cmocka_unit_test(test_free_block_is_found_until_it_is_taken),
         cmocka_unit_test(test_record_grows_with_its_block),
