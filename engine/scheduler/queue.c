@@ -97,8 +97,8 @@ static void place(struct queue *queue, struct sequence *sequence) {
 void queue_add(struct queue *queue, struct sequence *sequence) {
     struct tenant *tenant = tenant_of(queue, sequence->tenant_key);
     sequence->tenant = tenant;
-    /* Who has nothing that waits does not use its turns: they are not saved up. Who was away owes nothing either. */
-    if (!wants_a_turn(tenant)) tenant->served = fmax(tenant->served, queue->time - QUEUE_CREDIT);
+    bool little = sequence->prompt_count <= QUEUE_HEAD_START_MAX && !wants_a_turn(tenant);
+    tenant->served = fmax(tenant->served, queue->time - (little ? (double)sequence->prompt_count : 0));
     if (tenant->alive == 0) tenant->served = fmin(tenant->served, queue->time);
     tenant->alive++;
     place(queue, sequence);

@@ -8,10 +8,10 @@
  *
  * FAIRNESS is by virtual token counters (Sheng et al., "Fairness in Serving Large Language Models", OSDI 2024): every computed
  * prompt token and every generated token is charged to its tenant, and the tenant that was charged least comes next, for
- * admission and for prompt rows. The counter at which the least served of those who want a turn stands is the virtual time. Who asks
- * while nothing of its own waits keeps its counter, but is never more than QUEUE_CREDIT behind that time: a small head start, which
- * lets those who ask for little be answered at once, and no more can be saved up than that, by a pause or by a stream that is kept
- * alive. Who was away is not ahead of it either: what it used while others did not ask is not held against it.
+ * admission and for prompt rows. The counter at which the least served of those who want a turn stands is the virtual time. Nobody is
+ * behind that time, by a pause or by a stream that is kept alive - but for a head start of the length of its prompt, if that is at
+ * most QUEUE_HEAD_START_MAX, for who asks while nothing else of its own waits: those who ask for little are answered at once, a
+ * flood is not. Who was away is not ahead of the time either: what it used while others did not ask is not held against it.
  *
  * Records come from a pool that is somewhat larger than the number of sequences alive; those of tenants with nothing alive are
  * kept until they are needed for others. The scheduler's own part; one thread.
@@ -44,7 +44,7 @@ struct queue {
     double time;               /* virtual time: never falls */
 };
 
-#define QUEUE_CREDIT 1024.0 /* virtual tokens: about a second of a small model on two cores */
+#define QUEUE_HEAD_START_MAX 1024 /* virtual tokens: about a second of a small model on two cores */
 #define QUEUE_AGEING_NS (10 * NS_PER_S)
 enum { QUEUE_TENANTS_KEPT = 256, QUEUE_PRIORITY_MAX = 1000000 /* more counts as that */ };
 

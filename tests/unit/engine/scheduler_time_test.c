@@ -212,14 +212,32 @@ static void test_what_nobody_else_wanted_is_no_debt(void **state) {
     teardown(&fixture);
 }
 
+/** A flood of long prompts has no head start: who asked last has its next answer at once. */
+static void test_flood_has_no_head_start(void **state) {
+    (void)state;
+    struct fixture fixture = {.base_ns = 4 * MS, .row_ns = MS / 2};
+    setup_with(&fixture, &roomy, 100);
+    for (int i = 0; i < 5; i++) {
+        submit(&fixture, 100, 10, 1);
+        run_until_idle(&fixture);
+    }
+    for (int i = 0; i < 40; i++) submit(&fixture, i == 0 ? 60 : 200, 40, 2);
+    scheduler_step(fixture.scheduler);
+    struct client *next = submit(&fixture, 100, 10, 1);
+    int64_t before = fixture.clock.now_ns;
+    for (int i = 0; i < 2000 && next->accepted == 0; i++) scheduler_step(fixture.scheduler);
+    assert_true(next->accepted > 0 && next->first_ns - before <= 3 * 54 * MS);
+    scheduler_cancel_all(fixture.scheduler);
+    teardown(&fixture);
+}
+
 static void test_newcomers_start_alike(void **state) {
     (void)state;
     struct fixture fixture;
     setup(&fixture, 2, 64, 16, 64);
     for (int i = 0; i < 10; i++) {
         submit(&fixture, 20, 2, (uint64_t)i);
-        assert_true(fixture.clients[i]->sequence.tenant->served ==
-                    -QUEUE_CREDIT); /* not ahead of those that came just before */
+        assert_true(fixture.clients[i]->sequence.tenant->served == -20); /* not ahead of those that came just before */
     }
     run_until_idle(&fixture);
     teardown(&fixture);
@@ -477,6 +495,7 @@ int main(void) {
         cmocka_unit_test(test_flooding_tenant_does_not_delay_others),
         cmocka_unit_test(test_a_kept_stream_saves_no_credit),
         cmocka_unit_test(test_what_nobody_else_wanted_is_no_debt),
+        cmocka_unit_test(test_flood_has_no_head_start),
         cmocka_unit_test(test_newcomers_start_alike),
         cmocka_unit_test(test_step_of_cancelled_rows_is_given_up),
         cmocka_unit_test(test_step_goes_on_for_those_who_stay),
