@@ -453,7 +453,7 @@ static void test_guesses_are_told_once_and_leave_no_blocks(void **state) {
     setup_with(&fixture, &options, 64);
     struct client *client = submit(&fixture, 30, 220, 1);
     for (int i = 0; client->finish == FINISH_NONE; i++) {
-        fixture.echo = i % 7 < 5 ? 5 : 0; /* it repeats itself for a while, then it does not */
+        client->echo = i % 7 < 5 ? 5 : 0; /* it repeats itself for a while, then it does not */
         scheduler_step(fixture.scheduler);
         if (client->finish == FINISH_NONE)
             assert_true(client->sequence.block_count <= kv_cache_blocks_for(client->sequence.token_count));
