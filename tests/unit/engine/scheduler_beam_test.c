@@ -3,6 +3,8 @@
 /* Beam search, against a plain one over whole token lists that knows nothing of slots, blocks and batches. */
 #include "tests/unit/engine/scheduler_fixture.h"
 
+#include "base/random.h"
+
 #include <math.h>
 
 enum { LENGTH_MAX = 128 };
@@ -146,20 +148,30 @@ static void test_wide_search_finds_the_likeliest_text(void **state) {
 
 static void test_width_one_is_greedy(void **state) {
     (void)state;
-    struct fixture fixture;
-    setup(&fixture, 4, 64, 8, 64);
-    fixture.rich = true;
-    struct client *greedy = submit(&fixture, 50, 60, 1);
-    run_until_idle(&fixture);
-    for (int early = 0; early < 2; early++) {
-        struct client *search = submit_search(
-            &fixture, 50, 60, &(struct beam_settings){.width = 1, .length_penalty = 1, .early_stopping = early == 1});
+    for (uint64_t seed = 0; seed < 32; seed++) {
+        struct fixture fixture;
+        setup(&fixture, 4, 64, 8, 64);
+        fixture.rich = true;
+        int64_t prompt = 1 + (int64_t)(random_philox(seed, 0, 0) % 120),
+                max_tokens = 1 + (int64_t)(random_philox(seed, 0, 1) % 90);
+        struct client *clients[3];
+        for (int i = 0; i < 3; i++) {
+            clients[i] = client_new(&fixture, prompt, max_tokens, 1);
+            for (int64_t t = 0; t < prompt; t++)
+                clients[i]->tokens[t] = (int32_t)(random_philox(seed, (uint64_t)t, 2) % V);
+            if (i > 0)
+                make_search(clients[i],
+                            &(struct beam_settings){.width = 1, .length_penalty = 1, .early_stopping = i == 2});
+            submit_client(&fixture, clients[i]);
+        }
         run_until_idle(&fixture);
-        const struct hypothesis *found = &search->sequence.beams->finished[0];
-        assert_int_equal(found->count, greedy->sequence.token_count);
-        assert_memory_equal(found->tokens, greedy->tokens, (size_t)found->count * sizeof(int32_t));
+        for (int i = 1; i < 3; i++) {
+            const struct hypothesis *found = &clients[i]->sequence.beams->finished[0];
+            assert_int_equal(found->count, clients[0]->sequence.token_count);
+            assert_memory_equal(found->tokens, clients[0]->tokens, (size_t)found->count * sizeof(int32_t));
+        }
+        teardown(&fixture);
     }
-    teardown(&fixture);
 }
 
 /** Beside others, in chunks, and in so little memory that everybody starts over now and then: the same answers. */
