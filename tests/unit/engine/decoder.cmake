@@ -14,7 +14,7 @@ endforeach()
 bora_test(NAME engine/model SOURCES ${CMAKE_CURRENT_LIST_DIR}/model_test.c DEPENDS engine_model engine_weights test_tiny_model base LINK m)
 foreach(question IN ITEMS engine engine_books engine_invariance)
   bora_test(NAME engine/${question} SOURCES ${CMAKE_CURRENT_LIST_DIR}/${question}_test.c ${CMAKE_CURRENT_LIST_DIR}/engine_fixture.c
-    DEPENDS engine test_tiny_model base LINK m TIMEOUT 300)
+    DEPENDS engine test_tiny_model base LINK m TIMEOUT 600)
 endforeach()
 # The real model against llama.cpp's answers, one run per kernel variant; a variant that the processor lacks is skipped.
 foreach(variant IN ITEMS plain avx2 avx512)
