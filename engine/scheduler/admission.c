@@ -37,10 +37,9 @@ static int64_t common_tokens(const struct sequence *sequence, const struct seque
     return common;
 }
 
-/** Must it wait: for its reader, or until another has computed the beginning that they share? Remembers whom it waits for. */
+/** Must it wait until another has computed the beginning that they share? Remembers whom it waits for. */
 static bool is_held(void *context, struct sequence *sequence) {
     const struct scheduler *scheduler = context;
-    if (atomic_load(&sequence->paused)) return true;
     if (sequence->leader != 0) {
         struct sequence *leader = running_with_order(scheduler, sequence->leader);
         if (leader != NULL && leader->computed < sequence->leader_tokens && !atomic_load(&leader->paused)) return true;

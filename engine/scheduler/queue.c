@@ -118,11 +118,13 @@ void queue_return(struct queue *queue, struct sequence *sequence) {
     insert(queue, sequence, before);
 }
 
-/** A tenant's first waiting sequence that is not held. */
+/** A tenant's first waiting sequence that is neither paused nor held. */
 static struct sequence *first_of(const struct tenant *tenant, queue_held_fn *held, void *context) {
     int looks = 0;
-    for (struct sequence *at = tenant->first; at != NULL && looks < QUEUE_LOOKS; at = at->next, looks++) {
+    for (struct sequence *at = tenant->first; at != NULL && looks < QUEUE_LOOKS; at = at->next) {
+        if (atomic_load(&at->paused)) continue;
         if (!held(context, at)) return at;
+        looks++;
     }
     return NULL;
 }

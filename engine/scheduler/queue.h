@@ -68,7 +68,7 @@ void queue_add(struct queue *queue, struct sequence *sequence);
 void queue_serve(struct queue *queue, const struct tenant *tenant);
 /** Queue a sequence again that has lost its place: before its equals. */
 void queue_return(struct queue *queue, struct sequence *sequence);
-/** Who is next: of the least served tenant, who is due first; without those that `held` says must wait and tenants that are blocked. NULL when
+/** Who is next: of the least served tenant, who is due first; without those that are paused or that `held` says must wait, and tenants that are blocked. NULL when
  *  nobody is left. */
 enum { QUEUE_LOOKS = 64 /* that are asked about of one tenant */ };
 typedef bool queue_held_fn(void *context, struct sequence *sequence);

@@ -207,6 +207,19 @@ static void test_paused_do_not_keep_others_out(void **state) {
     }
 }
 
+/** However many of a tenant wait for their readers, its next question is found behind them. */
+static void test_many_paused_do_not_hide_the_next(void **state) {
+    (void)state;
+    struct fixture fixture;
+    setup(&fixture, 2, 64, 100, 16);
+    for (int i = 0; i < 80; i++) scheduler_pause(fixture.scheduler, &submit(&fixture, 10, 10, 1)->sequence);
+    struct client *next = submit(&fixture, 10, 10, 1);
+    run_until_idle(&fixture);
+    assert_int_equal(next->finish, FINISH_LENGTH);
+    scheduler_cancel_all(fixture.scheduler);
+    teardown(&fixture);
+}
+
 /** Several prompts that fill the pool half-way: one of them gets through, then the others. */
 static void test_prompts_do_not_lock_each_other_out(void **state) {
     (void)state;
@@ -419,6 +432,7 @@ int main(void) {
         cmocka_unit_test(test_growth_beyond_the_pool_preempts_and_everybody_ends),
         cmocka_unit_test(test_paused_gives_up_its_memory_first),
         cmocka_unit_test(test_paused_do_not_keep_others_out),
+        cmocka_unit_test(test_many_paused_do_not_hide_the_next),
         cmocka_unit_test(test_prompts_do_not_lock_each_other_out),
         cmocka_unit_test(test_tenant_above_its_share_gives_up_a_slot),
         cmocka_unit_test(test_tenant_above_its_share_gives_up_memory),
