@@ -35,7 +35,9 @@ enum {
 
     /* --- streams --- */
     LIMIT_STREAM_PENDING_BYTES = 64 * 1024, /* text a slow reader may leave waiting before its sequence is paused */
-    LIMIT_STREAMS_PER_CONNECTION = 4096,    /* gRPC calls at once on one connection; further ones wait at the client */
+    LIMIT_ANSWER_BYTES =
+        256 * 1024 * 1024, /* text of one answer that waits to be given out: a beam search gives it whole */
+    LIMIT_STREAMS_PER_CONNECTION = 4096, /* gRPC calls at once on one connection; further ones wait at the client */
 
     /* --- model files --- */
     LIMIT_GGUF_TENSORS = 65536,

@@ -25,7 +25,8 @@ GAP_STREAMS, GAP_WARM_PIECES, GAP_TOKENS, LONG_WORDS, GAP_BAR = 4, 48, 1500, 200
 PREFIX_REQUESTS, SYSTEM_WORDS, USER_WORDS, PREFIX_TOKENS, PREFIX_BAR = 64, 1000, 16, 16, 1.1
 PREFIX_ROUNDS = 3  # a count hardly varies
 TAIL_TOKENS = 5  # <|im_end|> \n <|im_start|> assistant \n: behind what the user says
-TENANT_BAR, FLOOD_STREAMS, FLOOD_WORDS, FLOOD_TOKENS, ASK_TOKENS = 2.0, 8, 1500, 32, 4
+TENANT_BAR, FLOOD_STREAMS, FLOOD_WORDS, FLOOD_TOKENS, ASK_TOKENS = 2.0, 64, 1500, 32, 4
+PEER_FLOOD_STREAMS = 8  # it answers in order: behind 64 long prompts one request waits for minutes
 START_BAR = 1.0
 
 
@@ -169,11 +170,11 @@ def bench_prefix(options, report):
 
 
 class Flood:
-    """Keeps FLOOD_STREAMS long prompts of one key in the house: one that ends is followed by the next."""
+    """Keeps long prompts of one key in the house: one that ends is followed by the next."""
 
     def __init__(self, side, client, key, seed):
         self.side, self.client, self.key, self.seed, self.sent = side, client, key, seed, 0
-        self.streams = [self.send() for _ in range(FLOOD_STREAMS)]
+        self.streams = [self.send() for _ in range(PEER_FLOOD_STREAMS if side.name == PEER else FLOOD_STREAMS)]
 
     def send(self):
         self.sent += 1
@@ -201,33 +202,39 @@ def ask_in_turn(side, client, key, count, seed, between):
     return times
 
 
-def measure_tenants(side, keys, asks, number):
-    """(alone, beside the flood): times to first token, seconds."""
-    client = side.client()
-    alone = ask_in_turn(side, client, keys[0], asks, ("alone", number), lambda: None)
-    flood = Flood(side, client, keys[1], number)
+def ask_beside_flood(side, client, asking, flooding, asks, *seed):
+    """Times to first token of short requests of one key beside a flood of another."""
+    flood = Flood(side, client, flooding, seed)
     client.pause(1.0)
-    flooded = ask_in_turn(side, client, keys[0], asks, ("flooded", number), flood.refill)
+    times = ask_in_turn(side, client, asking, asks, seed, flood.refill)
     client.cancel_all()
     client.pause(0.5)
-    return alone, flooded
+    return times
+
+
+def measure_tenants(side, keys, asks, number):
+    """Times to first token, seconds: alone, beside the other's flood, and the reverse - the quiet one floods, and who flooded asks."""
+    client = side.client()
+    alone = ask_in_turn(side, client, keys[0], asks, ("alone", number), lambda: None)
+    return alone, ask_beside_flood(side, client, keys[0], keys[1], asks, "flooded", number), ask_beside_flood(side, client, keys[1], keys[0], asks, "reverse", number)
 
 
 def bench_tenants(options, report):
-    """one tenant floods long prompts: the 99th percentile of another's time to first token over its time alone"""
+    """one tenant floods 64 long prompts: the 99th percentile of another's time to first token over its time alone, and in exchanged roles"""
     with sides(options) as opened:
         keys = [opened[0].new_key("quiet"), opened[0].new_key("loud")]
         rounds = in_rounds(opened[:1], options, report, lambda side, number: measure_tenants(side, keys, 20, number))["bora"]
         # The peer knows no tenants; a few requests show what that means.
         peer_rounds = [measure_tenants(side, (None, None), 5, 0) for side in opened[1:]]
-    times = {name: [sum((r[place] for r in made), []) for place in (0, 1)] for name, made in (("bora", rounds), (PEER, peer_rounds))}
-    for place, what in enumerate(("alone", "beside a flood")):
+    times = {name: [sum((r[place] for r in made), []) for place in (0, 1, 2)] for name, made in (("bora", rounds), (PEER, peer_rounds))}
+    for place, what in enumerate(("alone", "beside a flood", "roles exchanged")):
         a, b = times["bora"][place], times[PEER][place]
         p99 = [f"{1e3 * percentile(t, 0.99):.0f} of {len(t)}" for t in (a, b) if t]
         report.row(f"time to first token {what}", [1e3 * t for t in a], [1e3 * t for t in b], "ms", f"p99 {', '.join(p99)}")
-    for side, (alone, flooded) in times.items():
-        over = percentile(flooded, 0.99) / percentile(alone, 0.99) if alone else None
-        report.ratio(f"p99 time to first token, flooded over alone{', peer (no tenants)' if side == PEER else ''}", over, TENANT_BAR if side == "bora" else None, at_least=False)
+    for side, (alone, *flooded) in times.items():
+        for which, beside in zip(("flooded", "roles exchanged"), flooded):
+            over = percentile(beside, 0.99) / percentile(alone, 0.99) if alone else None
+            report.ratio(f"p99 time to first token, {which} over alone{', peer (no tenants)' if side == PEER else ''}", over, TENANT_BAR if side == "bora" else None, at_least=False)
 
 
 # ---- start -------------------------------------------------------------------------------------------------------------

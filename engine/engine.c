@@ -2,6 +2,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "engine/engine.h"
 
+#include "base/random.h"
 #include "base/settings.h"
 #include "base/text.h"
 #include "engine/engine_internal.h"
@@ -108,6 +109,8 @@ static enum status open_scheduler(struct engine *engine, const struct engine_opt
                                           .step_ns = options->step_ns,
                                           .drafts_max = options->speculation ? DRAFTS_MAX : 0};
     TRY(scheduler_create(&scheduler, &engine->scheduler, err));
+    engine->width_max =
+        options->sequences_max < options->step_tokens_max ? options->sequences_max : options->step_tokens_max;
     engine->alive_max = options->sequences_max + options->queue_max;
     engine->description =
         (struct engine_description){.architecture = engine->config.architecture,
@@ -207,10 +210,20 @@ void engine_describe(const struct engine *engine, struct engine_description *out
     *out = engine->description;
 }
 
+/** A second where nothing has ended yet; up to a quarter more or less, so that those who are refused together do not all come back together;
+ *  never at once, never so long that a client gives up. */
+static int64_t retry_after_ms(int64_t end_gap_ns, int waiting, uint64_t hint) {
+    enum { UNKNOWN_MS = 1000, LEAST_MS = 100, MOST_MS = 60000 };
+    double ms = end_gap_ns > 0 ? (double)scheduler_retry_ns(end_gap_ns, waiting) / NS_PER_MS : UNKNOWN_MS;
+    ms *= 0.75 + 0.5 * random_uniform(0, hint, 0);
+    return ms < LEAST_MS ? LEAST_MS : ms > MOST_MS ? MOST_MS : (int64_t)ms;
+}
+
 void engine_load(struct engine *engine, struct engine_load *out) {
     pthread_mutex_lock(&engine->mutex);
     *out = engine->load;
     out->waiting += engine->inbox_count;
+    out->retry_after_ms = retry_after_ms(engine->end_gap_ns, out->waiting, engine->hints++);
     pthread_mutex_unlock(&engine->mutex);
 }
 

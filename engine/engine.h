@@ -75,7 +75,7 @@ struct engine_load {
     uint64_t steps;                            /* steps done since start: tests watch it */
     uint64_t prompt_tokens, completion_tokens; /* since start */
     int64_t
-        retry_after_ms; /* when somebody whom engine_submit refused for a full queue may find room: an estimate, 100 ms .. 1 min */
+        retry_after_ms; /* when somebody whom engine_submit refused for a full queue may find room: an estimate from how fast generations end and how many wait, another one at every call; 100 ms .. 1 min */
 };
 void engine_load(struct engine *engine, struct engine_load *out);
 
@@ -139,7 +139,7 @@ struct generation_request {
 };
 
 /** STATUS_OUT_OF_RANGE when prompt_count + max_tokens passes the context; STATUS_RESOURCE_EXHAUSTED when the queue is full (engine_load says when
- *  there may be room again); STATUS_INVALID_ARGUMENT for a beam search that is wider than sequences_max;
+ *  there may be room again); STATUS_INVALID_ARGUMENT for a beam search that is wider than sequences_max or step_tokens_max;
  *  STATUS_INVALID_ARGUMENT names a sampling setting, stop string or prompt id that makes no sense. Events may arrive before this
  *  returns. The generation lives until engine_release, which must follow its last event. A generation that fills the context ends with
  *  FINISH_MODEL_LENGTH even when max_tokens would have ended it there as well. */
@@ -147,7 +147,7 @@ enum status engine_submit(struct engine *engine, const struct generation_request
                           struct error *err);
 /** Idempotent. The last event (FINISH_CANCELLED) comes within one step. */
 void engine_cancel(struct engine *engine, struct generation *generation);
-/** A paused generation keeps its cache and takes no part in steps (its reader is slow). */
+/** A paused generation takes no part in steps (its reader is slow). It keeps its cache while nobody else needs the room. */
 void engine_pause(struct engine *engine, struct generation *generation);
 void engine_resume(struct engine *engine, struct generation *generation);
 /** Give the handle back; call once, after the last event (inside it is allowed). */

@@ -31,7 +31,7 @@ struct engine {
     struct kv_cache *cache;
     struct scheduler *scheduler; /* the step thread's, except for cancel, pause and resume */
     struct engine_description description;
-    int alive_max;
+    int alive_max, width_max; /* generations; branches of a search */
     void (*on_fault)(void *context, const char *message);
     void *on_fault_context;
     bool checked; /* the books, since the last step; step thread */
@@ -50,6 +50,8 @@ struct engine {
     int alive;              /* submitted, last event not yet due */
     struct generation *all; /* every handle */
     struct engine_load load;
+    int64_t end_gap_ns; /* as scheduler_stats has it */
+    uint64_t hints;     /* given of when to come again */
 };
 
 /** Log-probabilities that wait for their text. */

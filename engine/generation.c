@@ -18,9 +18,9 @@ static enum status check_beam(const struct engine *engine, const struct beam_opt
         return error_set(err, STATUS_INVALID_ARGUMENT, "a beam search of width %d for %d answers, length penalty %g",
                          beam->width, beam->answers, (double)beam->length_penalty);
     }
-    if (beam->width > engine->description.sequences_max) {
+    if (beam->width > engine->width_max) {
         return error_set(err, STATUS_INVALID_ARGUMENT, "a beam search of width %d; this engine advances %d sequences",
-                         beam->width, engine->description.sequences_max);
+                         beam->width, engine->width_max);
     }
     return STATUS_OK;
 }
@@ -114,10 +114,34 @@ static enum status add_beams(const struct engine *engine, const struct generatio
 
 /* ---- events, on the step thread ------------------------------------------------------------------------------------ */
 
+static void held_destroy(struct held_logprobs *held) {
+    if (held == NULL) return;
+    free(held->entries);
+    free(held->ends);
+    free(held);
+}
+
+/** Room for what one step gives and what a stop string may hold back, so that steps allocate only when tokens without text come on top. */
+static struct held_logprobs *held_create(const struct generation_request *request) {
+    enum { MORE = 16 /* of a character that is not whole */ };
+    struct held_logprobs *held = calloc(1, sizeof *held);
+    if (held == NULL) return NULL;
+    held->capacity = DRAFT_TOKENS_MAX + MORE;
+    for (size_t i = 0; i < request->stop_count; i++) {
+        if (held->capacity < request->stop[i].length + DRAFT_TOKENS_MAX + MORE)
+            held->capacity = request->stop[i].length + DRAFT_TOKENS_MAX + MORE;
+    }
+    held->entries = malloc(held->capacity * sizeof *held->entries);
+    held->ends = malloc(held->capacity * sizeof *held->ends);
+    if (held->entries != NULL && held->ends != NULL) return held;
+    held_destroy(held);
+    return NULL;
+}
+
 /** Keep a token's log-probabilities until its text, which ends at `end`, is given out. */
 static bool hold_logprobs(struct held_logprobs *held, const struct logprob_entry *entry, int64_t end) {
     if (held->count == held->capacity) {
-        size_t capacity = held->capacity > 0 ? 2 * held->capacity : 16;
+        size_t capacity = 2 * held->capacity;
         struct logprob_entry *entries = realloc(held->entries, capacity * sizeof *entries);
         if (entries != NULL) held->entries = entries;
         int64_t *ends = realloc(held->ends, capacity * sizeof *ends);
@@ -148,7 +172,9 @@ static enum verdict accept(struct sequence *sequence, int32_t id, const struct l
     struct generation *generation = (struct generation *)sequence;
     if (tokenizer_is_end(generation->engine->tokenizer, id)) return VERDICT_STOP;
     if (text_stream_push(&generation->text, id) != STATUS_OK) return VERDICT_ERROR;
-    int64_t end = generation->text_given + (int64_t)generation->text.text.length;
+    /* Bytes that are no whole character yet have no text, but will. */
+    int64_t end = generation->text_given + (int64_t)generation->text.text.length +
+                  (generation->text.detokenizer.pending_length > 0);
     if (logprobs != NULL && !generation->text.stopped && !hold_logprobs(generation->held, logprobs, end))
         return VERDICT_ERROR;
     return generation->text.stopped ? VERDICT_STOP : VERDICT_GO_ON;
@@ -256,11 +282,7 @@ void generation_enter(struct generation *generation) {
 static void generation_free(struct generation *generation) {
     text_stream_deinit(&generation->text);
     free(generation->beam_memory);
-    if (generation->held != NULL) {
-        free(generation->held->entries);
-        free(generation->held->ends);
-        free(generation->held);
-    }
+    held_destroy(generation->held);
     free(generation);
 }
 
@@ -305,7 +327,7 @@ enum status engine_submit(struct engine *engine, const struct generation_request
     enum status status =
         text_stream_init(&generation->text, engine->tokenizer, generation->text.stop, request->stop_count, err);
     if (status == STATUS_OK && request->sampling.top_logprobs >= 0) {
-        generation->held = calloc(1, sizeof *generation->held);
+        generation->held = held_create(request);
         if (generation->held == NULL) status = error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
     }
     if (status == STATUS_OK) status = add_beams(engine, request, generation, err);
@@ -321,6 +343,7 @@ void engine_cancel(struct engine *engine, struct generation *generation) {
 
 void engine_pause(struct engine *engine, struct generation *generation) {
     scheduler_pause(engine->scheduler, &generation->sequence);
+    engine_wake(engine); /* somebody may be waiting for its place */
 }
 
 void engine_resume(struct engine *engine, struct generation *generation) {

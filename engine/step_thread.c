@@ -17,13 +17,6 @@ static void count_metrics(struct engine *engine, const struct scheduler_stats *s
     engine->counted = *stats;
 }
 
-/** A second where nothing has ended yet; never at once, never so long that a client gives up. */
-static int64_t retry_after_ms(int64_t retry_ns) {
-    enum { UNKNOWN_MS = 1000, LEAST_MS = 100, MOST_MS = 60000 };
-    int64_t ms = retry_ns > 0 ? retry_ns / NS_PER_MS : UNKNOWN_MS;
-    return ms < LEAST_MS ? LEAST_MS : ms > MOST_MS ? MOST_MS : ms;
-}
-
 void engine_publish_load(struct engine *engine) {
     struct scheduler_stats stats;
     scheduler_stats(engine->scheduler, &stats);
@@ -35,7 +28,7 @@ void engine_publish_load(struct engine *engine) {
     engine->load.steps = stats.steps;
     engine->load.prompt_tokens = stats.prompt_tokens;
     engine->load.completion_tokens = stats.completion_tokens;
-    engine->load.retry_after_ms = retry_after_ms(stats.retry_ns);
+    engine->end_gap_ns = stats.end_gap_ns;
     pthread_mutex_unlock(&engine->mutex);
 }
 

@@ -183,8 +183,8 @@ void kv_cache_unref(struct kv_cache *cache, int32_t block) {
 
 /* ---- sharing ------------------------------------------------------------------------------------------------------- */
 
-struct kv_prefix kv_prefix_root(const struct kv_cache *cache, const void *salt, size_t salt_bytes) {
-    return prefix_index_root(&cache->index, salt, salt_bytes);
+struct kv_prefix kv_prefix_root(const struct kv_cache *cache, const struct kv_owner *owner) {
+    return prefix_index_root(&cache->index, owner);
 }
 
 struct kv_prefix kv_cache_record(struct kv_cache *cache, int32_t block, struct kv_prefix prefix, const int32_t *tokens,
@@ -204,6 +204,7 @@ static void find(const struct kv_cache *cache, struct kv_prefix root, const int3
         if (block < 0) break;
         if (blocks != NULL) blocks[out->block_count] = block;
         out->block_count++;
+        out->held_blocks += cache->blocks[block].references > 0;
         out->prefix = key;
     }
     out->partial_block = prefix_index_longest(&cache->index, out->prefix, tokens + out->tokens, count - out->tokens,
@@ -218,10 +219,11 @@ void kv_cache_match(struct kv_cache *cache, struct kv_prefix root, const int32_t
     if (out->partial_block >= 0) kv_cache_ref(cache, out->partial_block);
 }
 
-int64_t kv_cache_peek(const struct kv_cache *cache, struct kv_prefix root, const int32_t *tokens, int64_t count) {
+struct kv_match kv_cache_peek(const struct kv_cache *cache, struct kv_prefix root, const int32_t *tokens,
+                              int64_t count) {
     struct kv_match match;
     find(cache, root, tokens, count, NULL, &match);
-    return match.tokens;
+    return match;
 }
 
 void kv_cache_forget(struct kv_cache *cache) {
@@ -260,7 +262,8 @@ enum status kv_cache_check(const struct kv_cache *cache, struct error *err) {
         return error_set(err, STATUS_INTERNAL, "KV blocks do not add up: %lld used, %lld free, %lld in all",
                          (long long)referenced, (long long)cache->free_count, (long long)cache->options.block_count);
     }
-    return check_free_list(cache, err);
+    TRY(check_free_list(cache, err));
+    return prefix_index_check(&cache->index, err);
 }
 
 void kv_cache_repair(struct kv_cache *cache, const int32_t *references) {

@@ -13,7 +13,7 @@
  *
  *     (prefix, tokens)     prefix: names everything before the block; tokens: 1..32 of them, in order
  *
- * A prefix is a 128-bit keyed hash of a chain: root(salt), then one link per full block. The salt separates those who must not
+ * A prefix is a 128-bit keyed hash of a chain: root(salt, adapter), then one link per full block. The salt separates those who must not
  * learn of each other (tenants, adapters); the key is random in every process, so nobody can search for collisions.
  * kv_cache_match finds the blocks of a prompt: full blocks are shared; the first that is held only in part is copied
  * (copy-on-write at the granularity of a token), so that a common beginning is never computed twice whatever its length.
@@ -74,8 +74,15 @@ struct kv_prefix {
     uint64_t words[2];
 };
 
-/** The empty prefix of those who share `salt` (any bytes; at most 256 are read). */
-struct kv_prefix kv_prefix_root(const struct kv_cache *cache, const void *salt, size_t salt_bytes);
+/** Whose keys and values they are: shared with equals only. */
+struct kv_owner {
+    const void *salt; /* of a tenant: any bytes; at most 256 are read; lent */
+    size_t salt_bytes;
+    uint64_t adapter; /* weights that are added to the model's; 0: none (there are none yet) */
+};
+
+/** The empty prefix of those who are `owner`. */
+struct kv_prefix kv_prefix_root(const struct kv_cache *cache, const struct kv_owner *owner);
 
 /** `block` now holds tokens[0..count) after `prefix`, their keys and values are stored, and the tokens of an earlier record of the
  *  same block are a part of them. Returns the prefix behind the block when it is full, else `prefix`. */
@@ -85,6 +92,7 @@ struct kv_prefix kv_cache_record(struct kv_cache *cache, int32_t block, struct k
 struct kv_match {
     int64_t tokens;          /* positions found: full blocks * 32 + partial_tokens */
     int64_t block_count;     /* full blocks, in `blocks`; each got a reference */
+    int64_t held_blocks;     /* so many of these had one already */
     int32_t partial_block;   /* holds the next `partial_tokens` positions, to be copied; it got a reference; -1: none */
     int64_t partial_tokens;  /* 1..31, or 0 */
     struct kv_prefix prefix; /* behind the full blocks */
@@ -93,8 +101,9 @@ struct kv_match {
 /** Find what is there of tokens[0..count) after `root`; `blocks` has room for count / 32. The caller owns the references. */
 void kv_cache_match(struct kv_cache *cache, struct kv_prefix root, const int32_t *tokens, int64_t count,
                     int32_t *blocks, struct kv_match *out);
-/** As kv_cache_match, but takes nothing: how many positions would be found. */
-int64_t kv_cache_peek(const struct kv_cache *cache, struct kv_prefix root, const int32_t *tokens, int64_t count);
+/** As kv_cache_match, but takes nothing: what would be found. */
+struct kv_match kv_cache_peek(const struct kv_cache *cache, struct kv_prefix root, const int32_t *tokens,
+                              int64_t count);
 
 /** Forget the contents of all free blocks. */
 void kv_cache_forget(struct kv_cache *cache);

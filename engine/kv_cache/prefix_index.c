@@ -15,24 +15,29 @@ struct prefix_hash {
     EVP_MD *algorithm;
     EVP_MD_CTX *context;
     uint8_t secret[SECRET_BYTES];
+    uint64_t failures;
 };
 
 static struct kv_prefix digest(struct prefix_hash *hash, char kind, const void *a, size_t a_bytes, const void *b,
                                size_t b_bytes) {
-    uint8_t out[EVP_MAX_MD_SIZE] = {0};
-    EVP_DigestInit_ex2(hash->context, hash->algorithm, NULL);
-    EVP_DigestUpdate(hash->context, &kind, 1);
-    EVP_DigestUpdate(hash->context, hash->secret, sizeof hash->secret);
-    EVP_DigestUpdate(hash->context, a, a_bytes);
-    EVP_DigestUpdate(hash->context, b, b_bytes);
-    EVP_DigestFinal_ex(hash->context, out, NULL);
-    struct kv_prefix prefix;
-    memcpy(&prefix, out, sizeof prefix);
+    uint8_t out[EVP_MAX_MD_SIZE];
+    bool hashed = EVP_DigestInit_ex2(hash->context, hash->algorithm, NULL) == 1 &&
+                  EVP_DigestUpdate(hash->context, &kind, 1) == 1 &&
+                  EVP_DigestUpdate(hash->context, hash->secret, sizeof hash->secret) == 1 &&
+                  EVP_DigestUpdate(hash->context, a, a_bytes) == 1 &&
+                  EVP_DigestUpdate(hash->context, b, b_bytes) == 1 && EVP_DigestFinal_ex(hash->context, out, NULL) == 1;
+    /* Without a hash the name is one that nobody else has: nothing is shared by mistake. */
+    struct kv_prefix prefix = {.words = {UINT64_MAX, hash->failures}};
+    if (hashed)
+        memcpy(&prefix, out, sizeof prefix);
+    else
+        hash->failures++;
     return prefix;
 }
 
-struct kv_prefix prefix_index_root(const struct prefix_index *index, const void *salt, size_t salt_bytes) {
-    return digest(index->hash, 'r', salt, salt_bytes < SALT_BYTES_MAX ? salt_bytes : SALT_BYTES_MAX, NULL, 0);
+struct kv_prefix prefix_index_root(const struct prefix_index *index, const struct kv_owner *owner) {
+    size_t salt_bytes = owner->salt_bytes < SALT_BYTES_MAX ? owner->salt_bytes : SALT_BYTES_MAX;
+    return digest(index->hash, 'r', &owner->adapter, sizeof owner->adapter, owner->salt, salt_bytes);
 }
 
 struct kv_prefix prefix_index_link(const struct prefix_index *index, struct kv_prefix prefix, const int32_t *tokens) {
@@ -80,7 +85,7 @@ void prefix_index_deinit(struct prefix_index *index) {
 
 /* ---- chains -------------------------------------------------------------------------------------------------------- */
 
-static struct prefix_links *links_of(struct prefix_index *index, int32_t block, bool by_key) {
+static struct prefix_links *links_of(const struct prefix_index *index, int32_t block, bool by_key) {
     return by_key ? &index->entries[block].by_key : &index->entries[block].by_prefix;
 }
 
@@ -166,4 +171,38 @@ int32_t prefix_index_longest(const struct prefix_index *index, struct kv_prefix 
         *out_common = common;
     }
     return best;
+}
+
+/* ---- checking ------------------------------------------------------------------------------------------------------ */
+
+/** Entries in the chains of one kind; -1 when a chain is broken. */
+static int64_t count_chained(const struct prefix_index *index, bool by_key) {
+    int64_t chained = 0;
+    for (size_t bucket = 0; bucket < index->buckets; bucket++) {
+        int32_t previous = -1, block = (by_key ? index->by_key : index->by_prefix)[bucket];
+        for (; block >= 0; previous = block, block = links_of(index, block, by_key)->next) {
+            if (block >= index->block_count || ++chained > index->block_count) return -1;
+            const struct prefix_entry *entry = &index->entries[block];
+            struct kv_prefix name = by_key ? entry->key : entry->prefix;
+            bool belongs = by_key ? entry->count == KV_BLOCK_TOKENS : entry->count > 0;
+            if (!belongs || (name.words[0] & (index->buckets - 1)) != bucket ||
+                links_of(index, block, by_key)->previous != previous)
+                return -1;
+        }
+    }
+    return chained;
+}
+
+enum status prefix_index_check(const struct prefix_index *index, struct error *err) {
+    int64_t held = 0, full = 0;
+    for (int64_t i = 0; i < index->block_count; i++) {
+        held += index->entries[i].count > 0;
+        full += index->entries[i].count == KV_BLOCK_TOKENS;
+    }
+    int64_t by_prefix = count_chained(index, false), by_key = count_chained(index, true);
+    return by_prefix == held && by_key == full
+               ? STATUS_OK
+               : error_set(err, STATUS_INTERNAL,
+                           "the index of KV blocks has chains of %lld and %lld; %lld hold something, %lld are full",
+                           (long long)by_prefix, (long long)by_key, (long long)held, (long long)full);
 }

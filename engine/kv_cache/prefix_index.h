@@ -36,7 +36,7 @@ struct prefix_index {
 enum status prefix_index_init(struct prefix_index *index, int64_t block_count, struct error *err);
 void prefix_index_deinit(struct prefix_index *index);
 
-struct kv_prefix prefix_index_root(const struct prefix_index *index, const void *salt, size_t salt_bytes);
+struct kv_prefix prefix_index_root(const struct prefix_index *index, const struct kv_owner *owner);
 /** The prefix behind a full block. */
 struct kv_prefix prefix_index_link(const struct prefix_index *index, struct kv_prefix prefix, const int32_t *tokens);
 
@@ -53,5 +53,8 @@ int32_t prefix_index_find(const struct prefix_index *index, struct kv_prefix pre
 /** The block after `prefix` that begins with most of tokens[0..count), and how many; -1 and 0. Looks at the last 64 recorded. */
 int32_t prefix_index_longest(const struct prefix_index *index, struct kv_prefix prefix, const int32_t *tokens,
                              int64_t count, int64_t *out_common);
+
+/** Every entry that holds something is in its chains, once, and nothing else is: STATUS_INTERNAL and a sentence when not. */
+enum status prefix_index_check(const struct prefix_index *index, struct error *err);
 
 #endif

@@ -135,6 +135,8 @@ static void revive(struct scheduler *scheduler, struct beam_search *beams, struc
     branch->max_tokens = leader->max_tokens;
     branch->sampling = leader->sampling;
     branch->priority = leader->priority;
+    branch->arrived_ns = leader->arrived_ns;
+    branch->lent_due = INT64_MAX;
     branch->tenant = leader->tenant;
     branch->tenant_key = leader->tenant_key;
     branch->root = leader->root;

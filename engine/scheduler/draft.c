@@ -27,11 +27,22 @@ void draft_record_init(struct draft_record *record) {
 
 int draft_length(struct draft_record *record, double row_ns, double token_ns) {
     int length = 0;
+    if (record->pause > 0) {
+        record->pause--;
+        return 0;
+    }
     double worth = record->accepted * token_ns;
     for (; length < DRAFT_TOKENS_MAX && worth > row_ns; length++) worth *= record->accepted;
     if (length == 0 && row_ns < token_ns && ++record->silent >= RETRY_STEPS) length = 1;
     if (length > 0) record->silent = 0;
     return length;
+}
+
+void draft_looked(struct draft_record *record, int64_t count, bool found) {
+    enum { MISSES_MAX = 30 };
+    record->misses = found ? 0 : record->misses < MISSES_MAX ? record->misses + 1 : MISSES_MAX;
+    int64_t most = count / DRAFT_SCAN_TOKENS, wait = (INT64_C(1) << record->misses) - 1;
+    record->pause = wait < most ? wait : most;
 }
 
 void draft_learn(struct draft_record *record, int guessed, int right) {

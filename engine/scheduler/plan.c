@@ -10,8 +10,6 @@ enum {
 };
 /* A step without decodes keeps nobody waiting, but those that arrive meanwhile and those who cancel. */
 static const int64_t STEP_ALONE_NS = 150 * (int64_t)NS_PER_MS;
-/* A generated token is charged as so many prompt tokens: about what it costs in time when few are generated at once. */
-static const double DECODE_CHARGE = 2;
 
 static bool is_ready(const struct scheduler *scheduler, struct sequence *sequence) {
     return sequence->planned != scheduler->step && !atomic_load(&sequence_leader(sequence)->paused);
@@ -73,9 +71,24 @@ static void plan_rows(struct scheduler *scheduler, struct sequence *sequence, in
 
 /* ---- decodes ------------------------------------------------------------------------------------------------------- */
 
-/** Memory did not last: whoever weighs least gives up its own. */
+/** The search whose branches are all that run; NULL. */
+static struct sequence *lonely_search(const struct scheduler *scheduler) {
+    const struct beam_search *beams = scheduler->running_count > 0 ? scheduler->running[0]->beams : NULL;
+    for (int i = 1; i < scheduler->running_count; i++) {
+        if (scheduler->running[i]->beams != beams) return NULL;
+    }
+    return beams != NULL ? beams->leader : NULL;
+}
+
+/** Memory did not last: whoever weighs least gives up its own. The pool holds one whole context, but maybe not a whole search. */
 static bool take_back(struct scheduler *scheduler) {
     scheduler->memory_ran_out = true;
+    struct sequence *search = lonely_search(scheduler);
+    if (search != NULL) {
+        scheduler_finish(scheduler, search, FINISH_ERROR,
+                         "the branches of the beam search need more memory than there is");
+        return true;
+    }
     return scheduler_preempt(scheduler, NULL);
 }
 
@@ -107,10 +120,11 @@ static void secure_decodes(struct scheduler *scheduler) {
     }
 }
 
-/** Guesses for a decode: as many as pay, as its limit, the step and its blocks allow. */
-static int draft(struct scheduler *scheduler, struct sequence *sequence, double token_ns, int32_t *guesses) {
+/** Guesses for a decode: as many as pay, as its limit, its blocks and the step allow, in which `to_come` more decodes need rows. */
+static int draft(struct scheduler *scheduler, struct sequence *sequence, double token_ns, int to_come,
+                 int32_t *guesses) {
     int64_t left = sequence_limit(sequence) - sequence->token_count - 1,
-            rows = scheduler->options.step_tokens_max - scheduler->batch.rows - 1;
+            rows = scheduler->options.step_tokens_max - scheduler->batch.rows - 1 - to_come;
     int most = scheduler->options.drafts_max - scheduler->draft_count,
         length = draft_length(&sequence->drafts, cost_model_row(&scheduler->cost, sequence->computed), token_ns);
     if (most > length) most = length;
@@ -118,6 +132,7 @@ static int draft(struct scheduler *scheduler, struct sequence *sequence, double 
     if (most > rows) most = (int)rows;
     if (most < 1) return 0;
     most = draft_lookup(sequence->tokens, sequence->token_count, most, guesses);
+    draft_looked(&sequence->drafts, sequence->token_count, most > 0);
     while (most > 0 && !grow(scheduler, sequence, sequence->token_count + most)) most--;
     return most;
 }
@@ -138,34 +153,47 @@ static int expect_decodes(struct scheduler *scheduler) {
 }
 
 /** A row for every branch of a search, or for none when they do not fit. */
-static void plan_branches(struct scheduler *scheduler, struct beam_search *beams, int64_t budget) {
-    if (scheduler->batch.rows + beams->branch_count > budget) return;
+static bool plan_branches(struct scheduler *scheduler, struct beam_search *beams, int64_t budget) {
+    /* Who was left out by the last step comes first, and may have the rows that are kept for prompts too. */
+    if (scheduler->batch.rows == 0 && scheduler->search_first) budget = scheduler->options.step_tokens_max;
+    if (scheduler->batch.rows + beams->branch_count > budget) return false;
     for (int i = 0; i < beams->branch_count; i++) {
         struct sequence *branch = beams->branches[i];
         count_rows(scheduler, branch->computed, 1);
         plan_rows(scheduler, branch, 1, NULL, 0);
-        branch->tenant->served += DECODE_CHARGE;
+        branch->tenant->served += SCHEDULER_DECODE_CHARGE;
     }
+    return true;
 }
 
-/** Sequences that miss one token, in turn, up to `budget` rows; with guesses when a token's time is given. */
-static void plan_decodes(struct scheduler *scheduler, int64_t budget, double token_ns) {
-    int count = scheduler->running_count, first = scheduler->turn < count ? scheduler->turn : 0;
+/** Sequences that miss one token, in turn, up to `budget` rows; when a token's time is given, with guesses, which leave rows for all `decodes`.
+ *  The next step begins behind the
+ *  last of them, or with a search that did not fit. */
+static void plan_decodes(struct scheduler *scheduler, int64_t budget, int decodes, double token_ns) {
+    int count = scheduler->running_count, first = scheduler->turn < count ? scheduler->turn : 0, left_out = -1;
     for (int i = 0; i < count && scheduler->batch.rows < budget; i++) {
         int at = (first + i) % count;
         struct sequence *sequence = scheduler->running[at];
         if (!is_decode(scheduler, sequence)) continue;
-        scheduler->turn = at + 1;
         if (sequence->beams != NULL && sequence->beams->branch_count > 0) {
-            plan_branches(scheduler, sequence->beams, budget);
+            if (plan_branches(scheduler, sequence->beams, budget))
+                scheduler->turn = at + 1;
+            else if (left_out < 0)
+                left_out = at;
             continue;
         }
+        scheduler->turn = at + 1;
         int32_t guesses[DRAFT_TOKENS_MAX];
-        int drafts = token_ns > 0 && sequence->beams == NULL ? draft(scheduler, sequence, token_ns, guesses) : 0;
+        bool guess = token_ns > 0 && sequence->beams == NULL;
+        int to_come = decodes - (int)(scheduler->batch.rows - scheduler->draft_count) - 1,
+            drafts = guess ? draft(scheduler, sequence, token_ns, to_come, guesses) : 0;
         count_rows(scheduler, sequence->computed, 1 + drafts);
         plan_rows(scheduler, sequence, 1, guesses, drafts);
-        sequence->tenant->served += DECODE_CHARGE;
+        sequence->tenant->served += SCHEDULER_DECODE_CHARGE;
     }
+    if (left_out < 0) return;
+    scheduler->turn = left_out;
+    scheduler->search_left_out = true;
 }
 
 /* ---- prompts ------------------------------------------------------------------------------------------------------- */
@@ -180,14 +208,14 @@ static bool wants_rows(const struct scheduler *scheduler, struct sequence *seque
     return wanted_rows(sequence) > 0 && is_ready(scheduler, sequence);
 }
 
-/** The prompt that goes on: of the least served tenant, the highest priority, then the oldest. NULL when none waits. */
+/** The prompt that goes on: of the least served tenant, who is due first. NULL when none waits. */
 static struct sequence *next_prompt(const struct scheduler *scheduler) {
     struct sequence *best = NULL;
     for (int i = 0; i < scheduler->running_count; i++) {
         struct sequence *sequence = scheduler->running[i];
         if (!wants_rows(scheduler, sequence)) continue;
         bool better = best == NULL || sequence->tenant->served < best->tenant->served ||
-                      (sequence->tenant->served == best->tenant->served && sequence->priority > best->priority);
+                      (sequence->tenant->served == best->tenant->served && sequence_due(sequence) < sequence_due(best));
         if (better) best = sequence;
     }
     return best;
@@ -243,6 +271,7 @@ static int64_t grant(struct scheduler *scheduler, struct sequence *prompt, int64
     if (rows > quantum) rows = quantum;
     if (!grow(scheduler, prompt, position + rows)) rows = prompt->block_count * KV_BLOCK_TOKENS - position;
     if (rows < 1) return 0;
+    if (first) queue_serve(&scheduler->queue, prompt->tenant);
     prompt->chunk += rows;
     prompt->tenant->served += (double)rows;
     count_prompt_rows(scheduler, position, rows);
@@ -288,6 +317,8 @@ static bool somebody_waits_for_memory(const struct scheduler *scheduler) {
 
 void scheduler_plan(struct scheduler *scheduler) {
     int64_t budget = scheduler->options.step_tokens_max;
+    scheduler->search_first = scheduler->search_left_out;
+    scheduler->search_left_out = false;
     for (;;) {
         begin_batch(scheduler);
         secure_decodes(scheduler);
@@ -295,9 +326,9 @@ void scheduler_plan(struct scheduler *scheduler) {
         bool prompts = next_prompt(scheduler) != NULL;
         /* When decodes alone could fill the step, a quarter of it is kept for prompts. Guesses are for when nobody's prompt needs the time. */
         int64_t kept = prompts ? (budget + 3) / 4 : 0;
-        plan_decodes(scheduler, budget - kept, prompts || decodes == 0 ? 0 : scheduler->decode_ns / decodes);
+        plan_decodes(scheduler, budget - kept, decodes, prompts || decodes == 0 ? 0 : scheduler->decode_ns / decodes);
         plan_prompts(scheduler, budget);
-        plan_decodes(scheduler, budget, 0); /* what prompts left over */
+        plan_decodes(scheduler, budget, 0, 0); /* what prompts left over */
         /* Prompts alone, and each waits for blocks that another holds: one must go. */
         if (scheduler->batch.rows > 0 || !somebody_waits_for_memory(scheduler)) return;
         if (!take_back(scheduler)) return;

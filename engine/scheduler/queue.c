@@ -28,7 +28,7 @@ static void list_remove(struct tenant_list *list, struct tenant *tenant) {
 
 enum status queue_init(struct queue *queue, size_t alive_max, struct error *err) {
     size_t records = alive_max + QUEUE_TENANTS_KEPT;
-    *queue = (struct queue){.pool = calloc(records, sizeof *queue->pool)};
+    *queue = (struct queue){.pool = calloc(records, sizeof *queue->pool), .records = records};
     if (queue->pool == NULL)
         return error_set(err, STATUS_RESOURCE_EXHAUSTED, "no memory for a queue of %zu", alive_max);
     for (size_t i = 0; i < records; i++) {
@@ -43,16 +43,6 @@ void queue_deinit(struct queue *queue) {
     *queue = (struct queue){0};
 }
 
-/** The counter of the least served tenant there is. */
-static double least_served(const struct queue *queue) {
-    if (queue->active.first == NULL) return queue->floor;
-    double least = queue->active.first->served;
-    for (const struct tenant *tenant = queue->active.first; tenant != NULL; tenant = tenant->next) {
-        if (tenant->served < least) least = tenant->served;
-    }
-    return least;
-}
-
 static struct tenant *find(const struct tenant_list *list, uint64_t key) {
     for (struct tenant *tenant = list->first; tenant != NULL; tenant = tenant->next) {
         if (tenant->key == key && tenant->served > -INFINITY) return tenant;
@@ -64,10 +54,10 @@ static struct tenant *tenant_of(struct queue *queue, uint64_t key) {
     struct tenant *tenant = find(&queue->active, key);
     if (tenant != NULL) return tenant;
     tenant = find(&queue->idle, key);
-    double served = tenant != NULL ? tenant->served : -INFINITY, least = least_served(queue) - QUEUE_CREDIT;
+    double served = tenant != NULL ? tenant->served : -INFINITY;
     if (tenant == NULL) tenant = queue->idle.last; /* never NULL: there are more records than sequences */
     list_remove(&queue->idle, tenant);
-    *tenant = (struct tenant){.key = key, .served = served > least ? served : least};
+    *tenant = (struct tenant){.key = key, .served = served};
     list_push(&queue->active, tenant);
     queue->tenants++;
     return tenant;
@@ -89,41 +79,64 @@ static void insert(struct queue *queue, struct sequence *sequence, struct sequen
     queue->waiting++;
 }
 
-void queue_add(struct queue *queue, struct sequence *sequence) {
-    sequence->tenant = tenant_of(queue, sequence->tenant_key);
-    sequence->tenant->alive++;
+/** Does something of the tenant wait for its turn? Who is paused does not. */
+static bool wants_a_turn(const struct tenant *tenant) {
+    for (const struct sequence *at = tenant->first; at != NULL; at = at->next) {
+        if (!atomic_load(&at->paused)) return true;
+    }
+    return false;
+}
+
+/** Put `sequence` where its turn is, behind its equals. */
+static void place(struct queue *queue, struct sequence *sequence) {
     struct sequence *before = sequence->tenant->last;
-    while (before != NULL && before->priority < sequence->priority) before = before->previous;
+    while (before != NULL && sequence_due(before) > sequence_due(sequence)) before = before->previous;
     insert(queue, sequence, before);
+}
+
+void queue_add(struct queue *queue, struct sequence *sequence) {
+    struct tenant *tenant = tenant_of(queue, sequence->tenant_key);
+    sequence->tenant = tenant;
+    bool little = sequence->prompt_count <= QUEUE_HEAD_START_MAX && !wants_a_turn(tenant);
+    tenant->served = fmax(tenant->served, queue->time - (little ? (double)sequence->prompt_count : 0));
+    if (tenant->alive == 0) tenant->served = fmin(tenant->served, queue->time);
+    tenant->alive++;
+    place(queue, sequence);
+}
+
+void queue_serve(struct queue *queue, const struct tenant *tenant) {
+    double least = tenant->served;
+    for (const struct tenant *other = queue->active.first; other != NULL; other = other->next) {
+        if (other->served < least && wants_a_turn(other)) least = other->served;
+    }
+    queue->time = fmax(queue->time, least);
 }
 
 void queue_return(struct queue *queue, struct sequence *sequence) {
     struct sequence *before = NULL, *next = sequence->tenant->first;
-    for (; next != NULL && next->priority > sequence->priority; next = next->next) before = next;
+    for (; next != NULL && sequence_due(next) < sequence_due(sequence); next = next->next) before = next;
     insert(queue, sequence, before);
 }
 
-/** A tenant's best waiting sequence that is not held. */
-static struct sequence *best_of(const struct tenant *tenant, int64_t now_ns, queue_held_fn *held, void *context) {
-    struct sequence *best = NULL;
-    int64_t best_rank = 0;
+/** A tenant's first waiting sequence that is neither paused nor held. */
+static struct sequence *first_of(const struct tenant *tenant, queue_held_fn *held, void *context) {
     int looks = 0;
-    for (struct sequence *at = tenant->first; at != NULL && looks < QUEUE_LOOKS; at = at->next, looks++) {
-        int64_t rank = at->priority + (now_ns - at->arrived_ns) / QUEUE_AGEING_NS;
-        if ((best != NULL && rank <= best_rank) || held(context, at)) continue;
-        best = at;
-        best_rank = rank;
+    for (struct sequence *at = tenant->first; at != NULL && looks < QUEUE_LOOKS; at = at->next) {
+        if (atomic_load(&at->paused)) continue;
+        if (!held(context, at)) return at;
+        looks++;
     }
-    return best;
+    return NULL;
 }
 
-struct sequence *queue_head(const struct queue *queue, int64_t now_ns, queue_held_fn *held, void *context) {
+struct sequence *queue_head(const struct queue *queue, queue_held_fn *held, void *context) {
     struct sequence *best = NULL;
     for (const struct tenant *tenant = queue->active.first; tenant != NULL; tenant = tenant->next) {
         /* Tenants are listed newest first, so that the older one wins among equals. */
-        if (tenant->first == NULL || (best != NULL && tenant->served > best->tenant->served)) continue;
+        if (tenant->first == NULL || tenant->blocked != NULL) continue;
+        if (best != NULL && tenant->served > best->tenant->served) continue;
         if (best != NULL && tenant->served == best->tenant->served && tenant->running > best->tenant->running) continue;
-        struct sequence *candidate = best_of(tenant, now_ns, held, context);
+        struct sequence *candidate = first_of(tenant, held, context);
         if (candidate != NULL) best = candidate;
     }
     return best;
@@ -150,7 +163,7 @@ void queue_forget(struct queue *queue, struct sequence *sequence) {
     list_remove(&queue->active, tenant);
     list_push(&queue->idle, tenant);
     queue->tenants--;
-    queue->floor = tenant->served;
+    if (queue->tenants == 0) queue->time = fmax(queue->time, tenant->served);
 }
 
 static struct sequence *first_from(const struct tenant *tenant) {
@@ -168,22 +181,44 @@ struct sequence *queue_next(const struct queue *queue, const struct sequence *se
 }
 
 enum status queue_check(const struct queue *queue, struct error *err) {
-    int waiting = 0;
-    for (const struct tenant *tenant = queue->active.first; tenant != NULL; tenant = tenant->next) {
+    int waiting = 0, tenants = 0;
+    const struct tenant *before = NULL;
+    for (const struct tenant *tenant = queue->active.first; tenant != NULL; before = tenant, tenant = tenant->next) {
         int of_tenant = 0;
+        if (++tenants > queue->tenants || tenant->previous != before)
+            return error_set(err, STATUS_INTERNAL, "the list of %d tenants is broken", queue->tenants);
         for (const struct sequence *sequence = tenant->first; sequence != NULL; sequence = sequence->next) {
             of_tenant++;
-            bool ordered = sequence->next == NULL
-                               ? tenant->last == sequence
-                               : sequence->next->previous == sequence && sequence->next->priority <= sequence->priority;
-            if (sequence->tenant != tenant || !ordered)
+            bool ordered = sequence->next == NULL ? tenant->last == sequence
+                                                  : sequence->next->previous == sequence &&
+                                                        sequence_due(sequence->next) >= sequence_due(sequence);
+            if (sequence->tenant != tenant || !ordered || of_tenant > queue->waiting)
                 return error_set(err, STATUS_INTERNAL, "a tenant's queue is out of order");
         }
         if (tenant->alive < of_tenant || tenant->alive < 1)
             return error_set(err, STATUS_INTERNAL, "a tenant counts %d sequences; %d wait", tenant->alive, of_tenant);
         waiting += of_tenant;
     }
+    if (tenants != queue->tenants || queue->active.last != before)
+        return error_set(err, STATUS_INTERNAL, "%d tenants are listed; the queue says %d", tenants, queue->tenants);
     return waiting == queue->waiting
                ? STATUS_OK
                : error_set(err, STATUS_INTERNAL, "%d sequences wait; the queue says %d", waiting, queue->waiting);
+}
+
+void queue_repair(struct queue *queue) {
+    struct tenant *before = NULL;
+    queue->waiting = queue->tenants = 0;
+    for (struct tenant *tenant = queue->active.first; tenant != NULL; before = tenant, tenant = tenant->next) {
+        struct sequence *at = tenant->first, *next;
+        tenant->previous = before;
+        tenant->first = tenant->last = NULL;
+        queue->tenants++;
+        for (; at != NULL && (size_t)queue->waiting < queue->records; at = next) { /* a ring has no end */
+            next = at->next;
+            at->tenant = tenant;
+            place(queue, at);
+        }
+    }
+    queue->active.last = before;
 }

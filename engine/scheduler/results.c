@@ -42,30 +42,37 @@ static enum finish_reason sample(struct scheduler *scheduler, struct sequence *s
     return sequence->token_count == sequence_limit(sequence) ? FINISH_LENGTH : FINISH_NONE;
 }
 
+/** Blocks that were taken for guesses that were wrong are others' again. */
+static void give_back_blocks(struct scheduler *scheduler, struct sequence *sequence) {
+    while (sequence->block_count > kv_cache_blocks_for(sequence->token_count)) {
+        kv_cache_unref(scheduler->options.cache, sequence->blocks[--sequence->block_count]);
+        sequence->tenant->blocks--;
+    }
+}
+
 /** Samples of one sequence: one, and one more behind every guess that was right. `guesses` are the ids of its rows behind the first sample. */
 static void take_samples(struct scheduler *scheduler, struct sequence *sequence, float *logits,
                          const int32_t *guesses) {
     int guessed = sequence->draft_count, right = 0;
     const char *error = NULL;
+    enum finish_reason reason = FINISH_NONE;
     for (;; right++) {
-        enum finish_reason reason =
-            sample(scheduler, sequence, logits + (int64_t)right * scheduler->options.vocabulary, &error);
-        if (reason != FINISH_NONE) {
-            scheduler_record(scheduler, sequence);
-            scheduler_finish(scheduler, sequence, reason, error);
-            break;
-        }
-        sequence->owner->report(sequence, FINISH_NONE, NULL);
-        bool goes_on = right < guessed && guesses[right] == sequence->tokens[sequence->token_count - 1];
-        if (!goes_on) {
-            if (guessed > 0) draft_learn(&sequence->drafts, guessed, right);
-            scheduler_record(scheduler, sequence);
-            break;
-        }
+        reason = sample(scheduler, sequence, logits + (int64_t)right * scheduler->options.vocabulary, &error);
+        bool goes_on =
+            reason == FINISH_NONE && right < guessed && guesses[right] == sequence->tokens[sequence->token_count - 1];
+        if (!goes_on) break;
         sequence->computed++;
     }
     scheduler->stats.draft_tokens += (uint64_t)guessed;
     scheduler->stats.draft_accepted += (uint64_t)right;
+    scheduler_record(scheduler, sequence);
+    if (reason != FINISH_NONE) {
+        scheduler_finish(scheduler, sequence, reason, error);
+        return;
+    }
+    if (guessed > 0) draft_learn(&sequence->drafts, guessed, right);
+    give_back_blocks(scheduler, sequence);
+    sequence->owner->report(sequence, FINISH_NONE, NULL);
 }
 
 /** A branch's logits wait for those of the others, which come right behind it. */

@@ -14,9 +14,8 @@ enum {
     DRAFTS_MAX = 4096,
     ABANDON_SHARE = 2 /* a step is given up when one row in so many is of no use any more */
 };
+static const double END_GAP_LEARNING = 0.1;
 /* The share of what they may generate that sequences are expected to generate. */
-/* Who finds the queue full may come again when so many have ended. */
-static const double RETRY_ENDS = 2;
 static const double GROWTH_START = 0.3, GROWTH_MIN = 0.05, GROWTH_FALL = 0.99, GROWTH_RISE = 0.2;
 
 /* ---- life ---------------------------------------------------------------------------------------------------------- */
@@ -52,11 +51,12 @@ static enum status allocate(struct scheduler *scheduler, struct error *err) {
     scheduler->kv_sequences = calloc(sequences, sizeof *scheduler->kv_sequences);
     scheduler->planned = calloc(sequences, sizeof *scheduler->planned);
     scheduler->check_references = calloc((size_t)kv_cache_block_count(scheduler->options.cache), sizeof(int32_t));
+    scheduler->check_slots = calloc(sequences, sizeof *scheduler->check_slots);
     scheduler->logits = calloc(logits * (size_t)scheduler->options.vocabulary, sizeof *scheduler->logits);
     if (scheduler->running == NULL || scheduler->free_slots == NULL || scheduler->block_tables == NULL ||
         scheduler->ids == NULL || scheduler->positions == NULL || scheduler->logit_rows == NULL ||
         scheduler->kv_sequences == NULL || scheduler->planned == NULL || scheduler->logits == NULL ||
-        scheduler->check_references == NULL) {
+        scheduler->check_references == NULL || scheduler->check_slots == NULL) {
         return error_set(err, STATUS_RESOURCE_EXHAUSTED, "no memory for a scheduler of %zu sequences", sequences);
     }
     for (int i = 0; i < scheduler->options.sequences_max; i++)
@@ -96,6 +96,7 @@ void scheduler_destroy(struct scheduler *scheduler) {
     free(scheduler->planned);
     free(scheduler->logits);
     free(scheduler->check_references);
+    free(scheduler->check_slots);
     free(scheduler);
 }
 
@@ -116,13 +117,15 @@ enum status scheduler_submit(struct scheduler *scheduler, struct sequence *seque
                          (long long)sequence->prompt_count, (long long)sequence->max_tokens,
                          (long long)scheduler->options.context_tokens);
     }
-    if (sequence_width(sequence) > scheduler->options.sequences_max)
-        return error_set(err, STATUS_OUT_OF_RANGE, "a beam search of width %d; %d sequences run at a time",
-                         sequence_width(sequence), scheduler->options.sequences_max);
-    if (scheduler->running_count + scheduler->queue.waiting >=
-        scheduler->options.sequences_max + scheduler->options.queue_max) {
+    if (sequence_width(sequence) > scheduler->options.sequences_max ||
+        sequence_width(sequence) > scheduler->options.step_tokens_max) {
+        return error_set(err, STATUS_OUT_OF_RANGE, "a beam search of width %d; %d sequences run at a time, in %d rows",
+                         sequence_width(sequence), scheduler->options.sequences_max,
+                         scheduler->options.step_tokens_max);
+    }
+    if (scheduler->alive >= scheduler->options.sequences_max + scheduler->options.queue_max) {
         return error_set(err, STATUS_RESOURCE_EXHAUSTED, "the queue is full: %d run and %d wait",
-                         scheduler->running_count, scheduler->queue.waiting);
+                         scheduler->alive - scheduler->queue.waiting, scheduler->queue.waiting);
     }
     sequence->token_count = sequence->prompt_count;
     sequence->cached_tokens = 0;
@@ -130,13 +133,17 @@ enum status scheduler_submit(struct scheduler *scheduler, struct sequence *seque
     sequence->slot = -1;
     sequence->was_admitted = false;
     sequence->leader = 0;
+    sequence->overtaken = 0;
+    sequence->lent_due = INT64_MAX;
     sequence->arrived_ns = scheduler_now(scheduler);
-    sequence->root = kv_prefix_root(scheduler->options.cache, sequence->salt, sequence->salt_bytes);
+    struct kv_owner owner = {.salt = sequence->salt, .salt_bytes = sequence->salt_bytes, .adapter = sequence->adapter};
+    sequence->root = kv_prefix_root(scheduler->options.cache, &owner);
     draft_record_init(&sequence->drafts);
     if (sequence->max_tokens == 0) {
         sequence->owner->report(sequence, FINISH_LENGTH, NULL);
         return STATUS_OK;
     }
+    if (scheduler->alive++ == 0) scheduler->busy_ns = sequence->arrived_ns;
     queue_add(&scheduler->queue, sequence);
     if (atomic_load(&sequence->cancelled))
         atomic_fetch_add(&scheduler->cancels, 1); /* it was cancelled before it was ours */
@@ -204,13 +211,13 @@ void scheduler_stop_running(struct scheduler *scheduler, struct sequence *sequen
         scheduler->free_slots[scheduler->free_slot_count++] = beams->slots[--beams->slot_count];
 }
 
-/** Ends tell how fast others get their turn, and how much of what they may take sequences really take. */
+/** Ends tell how fast others get their turn - time in which nobody was there tells nothing -, and how much of what they may take sequences
+ *  really take. */
 static void learn_from_end(struct scheduler *scheduler) {
-    int64_t now = scheduler_now(scheduler);
-    if (scheduler->ended_ns > 0) {
-        double gap = (double)(now - scheduler->ended_ns);
-        scheduler->end_gap_ns += scheduler->end_gap_ns > 0 ? 0.1 * (gap - scheduler->end_gap_ns) : gap;
-    }
+    int64_t now = scheduler_now(scheduler), since = scheduler->ended_ns;
+    if (since < scheduler->busy_ns) since = scheduler->busy_ns;
+    double gap = (double)(now - since);
+    scheduler->end_gap_ns += scheduler->end_gap_ns > 0 ? END_GAP_LEARNING * (gap - scheduler->end_gap_ns) : gap;
     scheduler->ended_ns = now;
     scheduler->growth *= GROWTH_FALL;
     if (scheduler->growth < GROWTH_MIN) scheduler->growth = GROWTH_MIN;
@@ -225,6 +232,7 @@ void scheduler_finish(struct scheduler *scheduler, struct sequence *sequence, en
         learn_from_end(scheduler);
     }
     queue_forget(&scheduler->queue, sequence);
+    scheduler->alive--;
     sequence->owner->report(sequence, reason, error);
 }
 
@@ -250,14 +258,18 @@ void scheduler_cancel_all(struct scheduler *scheduler) {
 
 /* ---- the step ------------------------------------------------------------------------------------------------------ */
 
-/** Is so much of the running step of no use any more that it had better begin anew? Called inside the forward pass. */
+/** Is so much of the running step of no use any more that it had better begin anew? Not when a decode among it goes on - such a step is short -
+ *  and never twice in a row: others who cancel must not keep anybody from its tokens. Called inside the forward pass. */
 static bool abandoned(void *context) {
     const struct scheduler *scheduler = context;
-    if (atomic_load_explicit(&scheduler->cancels, memory_order_relaxed) == 0) return false;
+    if (scheduler->gave_up || atomic_load_explicit(&scheduler->cancels, memory_order_relaxed) == 0) return false;
     int64_t useless = 0;
     for (int64_t i = 0; i < scheduler->batch.sequence_count; i++) {
-        if (atomic_load(&sequence_leader(scheduler->planned[i])->cancelled))
+        struct sequence *sequence = scheduler->planned[i];
+        if (atomic_load(&sequence_leader(sequence)->cancelled))
             useless += scheduler->kv_sequences[i].row_count;
+        else if (sequence_missing(sequence) == 1)
+            return false;
     }
     return useless * ABANDON_SHARE >= scheduler->batch.rows;
 }
@@ -267,6 +279,7 @@ static enum status run_batch(struct scheduler *scheduler, struct error *err) {
     scheduler->batch.abandoned = abandoned;
     scheduler->batch.abandoned_context = scheduler;
     enum status status = scheduler->options.forward(scheduler->options.forward_context, &scheduler->batch, err);
+    scheduler->gave_up = status == STATUS_CANCELLED;
     if (status == STATUS_OK) {
         cost_model_learn(&scheduler->cost, &scheduler->shape, scheduler_now(scheduler) - began);
         scheduler->stats.steps++;
@@ -274,11 +287,37 @@ static enum status run_batch(struct scheduler *scheduler, struct error *err) {
     return status;
 }
 
+/** The step was given up: its rows will be computed again, and are charged then. */
+static void refund(struct scheduler *scheduler) {
+    for (int64_t i = 0; i < scheduler->batch.sequence_count; i++) {
+        const struct sequence *sequence = scheduler->planned[i];
+        sequence->tenant->served -= sequence->chunk > 0 ? (double)sequence->chunk : SCHEDULER_DECODE_CHARGE;
+    }
+}
+
+static void fail_batch(struct scheduler *scheduler, const char *message) {
+    for (int64_t i = 0; i < scheduler->batch.sequence_count; i++) {
+        /* The branches of a search stand side by side, and end with the first. */
+        struct sequence *leader = sequence_leader(scheduler->planned[i]);
+        for (const struct beam_search *beams = leader->beams;
+             i + 1 < scheduler->batch.sequence_count && beams != NULL && scheduler->planned[i + 1]->beams == beams;)
+            i++;
+        scheduler_finish(scheduler, leader, FINISH_ERROR, message);
+    }
+}
+
 int64_t scheduler_step(struct scheduler *scheduler) {
     sweep_cancelled(scheduler);
     scheduler->memory_ran_out = false;
-    scheduler_admit(scheduler);
-    scheduler_plan(scheduler);
+    for (bool changed = true; changed;) {
+        uint64_t preemptions = scheduler->stats.preemptions;
+        int alive = scheduler->alive;
+        scheduler_admit(scheduler);
+        scheduler_plan(scheduler);
+        /* Who lost its place may have left nobody who can go on: then others get theirs in the same step. */
+        changed =
+            scheduler->batch.rows == 0 && (scheduler->stats.preemptions != preemptions || scheduler->alive != alive);
+    }
     if (scheduler->memory_ran_out) {
         scheduler->growth += GROWTH_RISE;
         if (scheduler->growth > 1) scheduler->growth = 1;
@@ -286,18 +325,12 @@ int64_t scheduler_step(struct scheduler *scheduler) {
     if (scheduler->batch.rows == 0) return 0;
     struct error err = {0};
     enum status status = run_batch(scheduler, &err);
-    if (status == STATUS_OK) {
+    if (status == STATUS_OK)
         scheduler_take_results(scheduler);
-    } else if (status != STATUS_CANCELLED) { /* given up: who cancelled leaves at the next step, the others go on */
-        for (int64_t i = 0; i < scheduler->batch.sequence_count; i++) {
-            /* The branches of a search stand side by side, and end with the first. */
-            struct sequence *leader = sequence_leader(scheduler->planned[i]);
-            for (const struct beam_search *beams = leader->beams;
-                 i + 1 < scheduler->batch.sequence_count && beams != NULL && scheduler->planned[i + 1]->beams == beams;)
-                i++;
-            scheduler_finish(scheduler, leader, FINISH_ERROR, err.message);
-        }
-    }
+    else if (status == STATUS_CANCELLED) /* who cancelled leaves at the next step, the others go on */
+        refund(scheduler);
+    else
+        fail_batch(scheduler, err.message);
     return scheduler->batch.rows;
 }
 
@@ -357,71 +390,7 @@ void scheduler_calibrate(struct scheduler *scheduler) {
 
 void scheduler_stats(const struct scheduler *scheduler, struct scheduler_stats *out) {
     *out = scheduler->stats;
-    out->running = scheduler->running_count;
+    out->running = scheduler->alive - scheduler->queue.waiting;
     out->waiting = scheduler->queue.waiting;
-    out->retry_ns = (int64_t)(scheduler->end_gap_ns * RETRY_ENDS);
-}
-
-/* ---- checking ------------------------------------------------------------------------------------------------------ */
-
-/** Count the tables that name each block. */
-static void count_references(const struct scheduler *scheduler, int32_t *references) {
-    for (int i = 0; i < scheduler->running_count; i++) {
-        const struct sequence *sequence = scheduler->running[i];
-        for (int64_t b = 0; b < sequence->block_count; b++) references[sequence->blocks[b]]++;
-    }
-}
-
-static enum status check_sequences(const struct scheduler *scheduler, struct error *err) {
-    int aside = 0;
-    for (int i = 0; i < scheduler->running_count; i++) {
-        const struct beam_search *beams = scheduler->running[i]->beams;
-        if (beams != NULL && beams->leader == scheduler->running[i]) aside += beams->slot_count;
-    }
-    if (scheduler->running_count + scheduler->free_slot_count + aside != scheduler->options.sequences_max) {
-        return error_set(err, STATUS_INTERNAL, "%d sequences run but %d slots are free of %d", scheduler->running_count,
-                         scheduler->free_slot_count, scheduler->options.sequences_max);
-    }
-    for (int i = 0; i < scheduler->running_count; i++) {
-        const struct sequence *sequence = scheduler->running[i];
-        bool sound = sequence->block_count >= kv_cache_blocks_for(sequence->computed) &&
-                     sequence->block_count <= kv_cache_blocks_for(sequence_limit(sequence)) &&
-                     sequence->computed < sequence->token_count && sequence->recorded <= sequence->computed;
-        if (!sound) {
-            return error_set(err, STATUS_INTERNAL,
-                             "a sequence of %lld tokens, %lld computed and %lld recorded, holds %lld blocks",
-                             (long long)sequence->token_count, (long long)sequence->computed,
-                             (long long)sequence->recorded, (long long)sequence->block_count);
-        }
-    }
-    return STATUS_OK;
-}
-
-enum status scheduler_check(const struct scheduler *scheduler, struct error *err) {
-    TRY(kv_cache_check(scheduler->options.cache, err));
-    TRY(queue_check(&scheduler->queue, err));
-    TRY(check_sequences(scheduler, err));
-    int32_t *references = scheduler->check_references;
-    int64_t count = kv_cache_block_count(scheduler->options.cache);
-    memset(references, 0, (size_t)count * sizeof *references);
-    count_references(scheduler, references);
-    for (int32_t b = 0; b < count; b++) {
-        if (references[b] == kv_cache_references(scheduler->options.cache, b)) continue;
-        return error_set(err, STATUS_INTERNAL, "KV block %d is in %d tables and has %d references", b, references[b],
-                         kv_cache_references(scheduler->options.cache, b));
-    }
-    return STATUS_OK;
-}
-
-void scheduler_repair(struct scheduler *scheduler) {
-    int64_t count = kv_cache_block_count(scheduler->options.cache);
-    memset(scheduler->check_references, 0, (size_t)count * sizeof *scheduler->check_references);
-    count_references(scheduler, scheduler->check_references);
-    kv_cache_repair(scheduler->options.cache, scheduler->check_references);
-    for (int i = 0; i < scheduler->running_count; i++) {
-        struct sequence *sequence = scheduler->running[i];
-        sequence->prefix = sequence->root;
-        sequence->recorded = 0;
-        scheduler_record(scheduler, sequence);
-    }
+    out->end_gap_ns = (int64_t)scheduler->end_gap_ns;
 }

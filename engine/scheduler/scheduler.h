@@ -15,9 +15,10 @@
  * One step:
  *   1. Cancelled sequences leave, wherever they are.
  *   2. ADMISSION, while a slot is free and memory is likely to last. The least served tenant comes first (queue.h); who cannot have
- *      its memory yet is not overtaken. What the cache holds of a prompt is taken over. A sequence whose prompt begins like one
+ *      its place yet is overtaken by a few of other tenants, then what becomes free is kept for it. What the cache holds of a prompt is
+ *      taken over. A sequence whose prompt begins like one
  *      that is just being computed is held back until it can take that beginning over. A tenant with less than its share of
- *      slots gets one from the tenant furthest above its share.
+ *      slots or memory gets some from the tenant furthest above its share.
  *   3. DECODES: every sequence that misses one token gets a row, and rows for guesses of what follows (draft.h) where they pay.
  *   4. PROMPTS: rows until the step is as long as it may be. Time is what is shared out, not rows: a step that carries decodes may take
  *      `stretch` times what the decodes alone would (or step_ns); the cost model (cost_model.h) says how many rows that is.
@@ -26,8 +27,8 @@
  *
  * MEMORY is taken block by block. Admission counts on sequences ending before max_tokens: each is expected to grow by `growth` of
  * what it may, a share that falls while that goes well and rises when it did not. When it did not - a decode finds no block -
- * the sequence that weighs least (paused ones first, then the tenant furthest above its share, the lowest priority, the
- * youngest) gives up its blocks, goes back to the front of its queue and is computed again later, from the cache as far as
+ * the sequence that weighs least (paused ones first, then of the tenant furthest above its share the one that is due last) gives
+ * up its blocks, goes back to its queue and is computed again later, from the cache as far as
  * that still has it.
  *
  * SPECULATION changes no token: a guess is kept when it is the token that was sampled there, and samples depend on (seed, position)
@@ -85,11 +86,12 @@ struct sequence {
     int64_t max_tokens;       /* >= 0; prompt_count + max_tokens <= the context */
     struct sampling sampling; /* checked */
     uint64_t tenant_key;      /* equal keys share turns */
-    int priority;             /* higher first inside a tenant */
+    int priority;             /* inside a tenant: one more is worth ten seconds of waiting */
 
     const void *
         salt; /* who may share this sequence's keys and values: those with the same bytes here; lent until submit returns */
     size_t salt_bytes;
+    uint64_t adapter;          /* ... and the same number here; 0: the model's weights alone */
     struct beam_search *beams; /* NULL, or a search (beam.h) */
 
     /* For the owner to read. */
@@ -109,7 +111,9 @@ struct sequence {
     int64_t arrived_ns;
     uint64_t leader;       /* `order` of the sequence whose prompt it waits for, 0: nobody's */
     int64_t leader_tokens; /* until that one has computed so many */
+    int64_t lent_due;      /* when the first of those is due that wait for this one's prompt */
     bool was_admitted;
+    int overtaken; /* by others, while it was first and had no room */
     struct draft_record drafts;
     int64_t chunk;   /* rows of its prompt in this step */
     int draft_count; /* guesses among its rows of this step */
@@ -140,15 +144,21 @@ struct scheduler_options {
 #define SCHEDULER_STRETCH_NEWCOMER 2.5
 
 struct scheduler_stats {
-    int running, waiting;
+    int running, waiting;                  /* a search is one */
     uint64_t steps;                        /* that computed something */
     uint64_t prompt_tokens;                /* computed, since start; those of preempted sequences again */
     uint64_t cached_tokens;                /* of prompts, taken over from the cache */
     uint64_t completion_tokens;            /* sampled, since start */
     uint64_t draft_tokens, draft_accepted; /* guessed; right */
     uint64_t preemptions;
-    int64_t retry_ns; /* when somebody who finds the queue full may come again: until a few have ended */
+    int64_t
+        end_gap_ns; /* between two ends of sequences that run, lately, while somebody was there; 0: none has ended yet */
 };
+
+/** When somebody who finds the queue full with `waiting` in it may come again: until it is half empty, for others come back too. */
+static inline int64_t scheduler_retry_ns(int64_t end_gap_ns, int waiting) {
+    return end_gap_ns * (2 + waiting / 2);
+}
 
 /** STATUS_INVALID_ARGUMENT for options that make no sense - a cache that cannot hold one whole context among them, for then a long
  *  request would wait for ever - and STATUS_RESOURCE_EXHAUSTED without memory. */
@@ -165,16 +175,18 @@ void scheduler_calibrate(struct scheduler *scheduler);
 void sequence_init(struct sequence *sequence);
 
 /** Queue a sequence. With max_tokens 0 it is finished before this returns. STATUS_OUT_OF_RANGE when prompt_count + max_tokens passes the
- *  context or prompt_count < 1 or a beam search is wider than sequences_max, STATUS_RESOURCE_EXHAUSTED when sequences_max + queue_max are alive. */
+ *  context or prompt_count < 1 or a beam search is wider than sequences_max or step_tokens_max, STATUS_RESOURCE_EXHAUSTED when sequences_max + queue_max are alive
+ *  (a search counts as one). */
 enum status scheduler_submit(struct scheduler *scheduler, struct sequence *sequence, struct error *err);
 
 /** Any thread, from sequence_init until the finish is reported. Idempotent; done at the start of the next step. */
 void scheduler_cancel(struct scheduler *scheduler, struct sequence *sequence);
-/** A paused sequence keeps its slot and its cache and takes no part in steps. */
+/** A paused sequence takes no part in steps. It keeps its slot and its cache until somebody else has no room; then it waits, and is let in again
+ *  once it was resumed. */
 void scheduler_pause(struct scheduler *scheduler, struct sequence *sequence);
 void scheduler_resume(struct scheduler *scheduler, struct sequence *sequence);
 
-/** One step. Returns the rows that were computed; 0 means that nothing can advance before a submit, cancel or resume. */
+/** One step. Returns the rows that were computed; 0 means that nothing can advance before a submit, cancel, pause or resume. */
 int64_t scheduler_step(struct scheduler *scheduler);
 
 /** Report FINISH_CANCELLED to everybody. */
@@ -184,7 +196,7 @@ void scheduler_stats(const struct scheduler *scheduler, struct scheduler_stats *
 
 /** The scheduler's books agree with themselves and with the cache's. STATUS_INTERNAL names what does not. For tests and idle moments. */
 enum status scheduler_check(const struct scheduler *scheduler, struct error *err);
-/** Make the cache's books agree with the tables of those that run. */
+/** Make the books agree with what runs and waits. Where they still do not, all that runs ends with FINISH_ERROR and its slots and blocks are free. */
 void scheduler_repair(struct scheduler *scheduler);
 
 #endif

@@ -1,6 +1,6 @@
 /* Copyright Bora contributors
  * SPDX-License-Identifier: Apache-2.0 */
-/** Shared by scheduler.c (life, entering and leaving, the step), admission.c, plan.c and results.c. */
+/** Shared by scheduler.c (life, entering and leaving, the step), admission.c, plan.c, results.c and check.c. */
 #ifndef ENGINE_SCHEDULER_SCHEDULER_INTERNAL_H
 #define ENGINE_SCHEDULER_SCHEDULER_INTERNAL_H
 
@@ -9,24 +9,31 @@
 #include "engine/scheduler/queue.h"
 #include "engine/scheduler/scheduler.h"
 
+/* A generated token is charged as so many prompt tokens: about what it costs in time when few are generated at once. */
+#define SCHEDULER_DECODE_CHARGE 2.0
+
 struct scheduler {
     struct scheduler_options options;
     struct sampler *sampler;
     struct queue queue;
     struct sequence **running; /* [sequences_max] in order of admission */
     int running_count;
+    int alive;       /* sequences between submit and finish; a search is one */
     int *free_slots; /* a stack */
     int free_slot_count;
     int32_t *block_tables; /* [sequences_max][table_blocks] */
     int64_t table_blocks;
-    int turn;           /* where in `running` the next step's decodes begin, when not all fit */
-    atomic_int cancels; /* cancellations since the last sweep */
+    int turn;                           /* where in `running` the next step's decodes begin, when not all fit */
+    bool search_left_out, search_first; /* a search did not fit into this step's rows; into the last one's */
+    atomic_int cancels;                 /* cancellations since the last sweep */
     uint64_t step, order;
     double growth;       /* expected share of what running sequences may still generate */
     bool memory_ran_out; /* in this step */
+    bool gave_up;        /* the last step */
     struct cost_model cost;
     double decode_ns;  /* expected time of this step's decodes alone */
-    int64_t ended_ns;  /* when a sequence last ended */
+    int64_t busy_ns;   /* since when somebody has been there */
+    int64_t ended_ns;  /* when a sequence last ended that ran */
     double end_gap_ns; /* time between two ends, smoothed */
     struct scheduler_stats stats;
     /* the step's batch */
@@ -38,6 +45,7 @@ struct scheduler {
     struct sequence **planned; /* whose rows they are, as kv_sequences */
     float *logits;             /* [sequences_max + drafts_max][V] */
     int32_t *check_references; /* [blocks of the cache] for scheduler_check and _repair */
+    bool *check_slots;         /* [sequences_max], for them too */
 };
 
 /** Tokens known but not computed. */

@@ -2,16 +2,17 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "engine/text_stream/text_stream.h"
 
+#include "base/limits.h"
+
 #include <string.h>
 
-/* Far above what one step adds: the largest token of any vocabulary known is a few hundred bytes. */
-enum { TEXT_BYTES_MAX = 1 << 20, TEXT_BYTES_RESERVED = 1024 };
+enum { TEXT_BYTES_RESERVED = 1024 };
 
 enum status text_stream_init(struct text_stream *stream, const struct tokenizer *tokenizer,
                              const struct bytes_view *stop, size_t stop_count, struct error *err) {
     *stream = (struct text_stream){.stop = stop, .stop_count = stop_count};
     detokenizer_init(&stream->detokenizer, tokenizer);
-    bytes_init(&stream->text, TEXT_BYTES_MAX);
+    bytes_init(&stream->text, LIMIT_ANSWER_BYTES);
     if (bytes_reserve(&stream->text, TEXT_BYTES_RESERVED) != STATUS_OK)
         return error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
     return STATUS_OK;
@@ -20,7 +21,7 @@ enum status text_stream_init(struct text_stream *stream, const struct tokenizer 
 void text_stream_reset(struct text_stream *stream) {
     detokenizer_init(&stream->detokenizer, stream->detokenizer.tokenizer);
     bytes_reset(&stream->text);
-    stream->final_length = 0;
+    stream->final_length = stream->searched = 0;
     stream->stopped = false;
 }
 
@@ -28,12 +29,15 @@ void text_stream_deinit(struct text_stream *stream) {
     bytes_deinit(&stream->text);
 }
 
-/** Find the match that ends first (the longest of those) and cut the text before it. */
+/** Find the match that ends first (the longest of those) and cut the text before it. None ends in what was searched before. */
 static void cut_at_stop(struct text_stream *stream) {
-    size_t best_start = 0, best_end = SIZE_MAX;
+    size_t best_start = 0, best_end = SIZE_MAX, searched = stream->searched;
+    stream->searched = stream->text.length;
     for (size_t i = 0; i < stream->stop_count; i++) {
+        size_t back = stream->stop[i].length - 1, from = searched > back ? searched - back : 0;
+        if (stream->text.length - from < stream->stop[i].length) continue;
         const uint8_t *found =
-            memmem(stream->text.data, stream->text.length, stream->stop[i].data, stream->stop[i].length);
+            memmem(stream->text.data + from, stream->text.length - from, stream->stop[i].data, stream->stop[i].length);
         if (found == NULL) continue;
         size_t start = (size_t)(found - stream->text.data), end = start + stream->stop[i].length;
         if (end < best_end || (end == best_end && start < best_start)) {
@@ -86,5 +90,6 @@ struct bytes_view text_stream_final(const struct text_stream *stream) {
 
 void text_stream_consume(struct text_stream *stream) {
     bytes_consume(&stream->text, stream->final_length);
+    stream->searched -= stream->searched < stream->final_length ? stream->searched : stream->final_length;
     stream->final_length = 0;
 }

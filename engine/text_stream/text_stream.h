@@ -28,6 +28,7 @@ struct text_stream {
     size_t stop_count;
     struct bytes text;   /* not given out yet */
     size_t final_length; /* the part of it that may go out */
+    size_t searched;     /* the part of it that no stop string ends in */
     bool stopped;
 };
 

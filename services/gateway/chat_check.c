@@ -458,6 +458,12 @@ static bool convert_sampling(struct request *request, struct chat_plan *plan, st
            convert_seed(m, plan, error) && convert_max_tokens(m, plan, error);
 }
 
+/** Among the requests of one tenant; tiers mean nothing else here. */
+static int32_t priority_of(const char *service_tier) {
+    if (service_tier == NULL) return 0;
+    return strcmp(service_tier, "priority") == 0 ? 1 : strcmp(service_tier, "flex") == 0 ? -1 : 0;
+}
+
 bool chat_check(struct request *request, const Bora__V1__ChatCompletionRequest *message, bool stream,
                 struct chat_plan *plan, struct api_error *error) {
     const Bora__V1__ChatCompletionRequest *m = message;
@@ -475,6 +481,7 @@ bool chat_check(struct request *request, const Bora__V1__ChatCompletionRequest *
     plan->start = arena_alloc(&request->arena, sizeof *plan->start);
     if (plan->start == NULL) return refuse(error, NULL, "The request is too large.");
     bora__internal__v1__start__init(plan->start);
+    plan->start->priority = priority_of(m->service_tier);
     return check_roles(m, plan->strict, error) && check_features(m, error) && plan_choices(m, plan, error) &&
            convert_conversation(request, plan, error) && convert_sampling(request, plan, error);
 }

@@ -105,6 +105,17 @@ def test_a_start_that_is_lost_is_tried_again_once_and_counts_once(house, worker,
         assert (status, headers.get("x-ratelimit-remaining-req-minute"), worker.count) == (expected, left, min(len(refused) + 1, 2)), body
 
 
+# ---- priority ----
+
+
+@pytest.mark.parametrize("tier, priority", [(None, 0), ("auto", 0), ("default", 0), ("priority", 1), ("flex", -1)])
+def test_the_service_tier_is_a_priority_among_the_tenants_own(house, worker, tier, priority):
+    worker.reset(lambda start, index: worker.text("ok", [-1]))
+    status, _, body = ask(house, worker, service_tier=tier)
+    assert status == 200, body
+    assert worker.starts[0].priority == priority
+
+
 # ---- best_of ----
 
 CANDIDATES = [("a", [-3, -1]), ("b", [-0.5, -0.5, -4]), ("c", [-1, -1]), ("d", [-0.9])]  # means -2, -1.67, -1, -0.9

@@ -2,7 +2,17 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "base/random.h"
 #include "engine/kv_cache/kv_cache.h"
+#include "engine/kv_cache/prefix_index.h"
 #include "tests/unit/engine/check.h"
+
+#include <openssl/evp.h>
+
+static bool hash_fails;
+int __real_EVP_DigestFinal_ex(EVP_MD_CTX *context, unsigned char *out, unsigned int *length);
+int __wrap_EVP_DigestFinal_ex(EVP_MD_CTX *context, unsigned char *out, unsigned int *length);
+int __wrap_EVP_DigestFinal_ex(EVP_MD_CTX *context, unsigned char *out, unsigned int *length) {
+    return hash_fails ? 0 : __real_EVP_DigestFinal_ex(context, out, length);
+}
 
 static struct kv_cache *open_cache(int64_t blocks) {
     struct kv_cache_options options = {
@@ -10,6 +20,10 @@ static struct kv_cache *open_cache(int64_t blocks) {
     struct kv_cache *cache = NULL;
     check_ok(kv_cache_create(&options, &cache, &check_error));
     return cache;
+}
+
+static struct kv_prefix root_of(const struct kv_cache *cache, const char *salt, uint64_t adapter) {
+    return kv_prefix_root(cache, &(struct kv_owner){.salt = salt, .salt_bytes = strlen(salt), .adapter = adapter});
 }
 
 static void test_block_bytes_cover_keys_and_values_of_all_layers(void **state) {
@@ -137,7 +151,7 @@ static void drop(struct kv_cache *cache, const int32_t *blocks, int64_t count) {
 static void test_match_finds_full_blocks_and_the_start_of_the_next(void **state) {
     (void)state;
     struct kv_cache *cache = open_cache(16);
-    struct kv_prefix root = kv_prefix_root(cache, "a", 1);
+    struct kv_prefix root = root_of(cache, "a", 0);
     int32_t blocks[8], found[8];
     fill(cache, root, tokens_of(1), 100, blocks);
     struct kv_match match;
@@ -149,7 +163,7 @@ static void test_match_finds_full_blocks_and_the_start_of_the_next(void **state)
     assert_int_equal(match.partial_tokens, 3);
     assert_int_equal(kv_cache_references(cache, blocks[0]), 2);
     assert_int_equal(kv_cache_references(cache, blocks[3]), 2);
-    assert_int_equal(kv_cache_peek(cache, root, tokens_of(1), 40), 40);
+    assert_int_equal(kv_cache_peek(cache, root, tokens_of(1), 40).tokens, 40);
     assert_int_equal(kv_cache_references(cache, blocks[0]), 2);
     kv_cache_destroy(cache);
 }
@@ -157,25 +171,26 @@ static void test_match_finds_full_blocks_and_the_start_of_the_next(void **state)
 static void test_match_ends_where_the_tokens_differ(void **state) {
     (void)state;
     struct kv_cache *cache = open_cache(16);
-    struct kv_prefix root = kv_prefix_root(cache, "a", 1);
+    struct kv_prefix root = root_of(cache, "a", 0);
     int32_t blocks[8], other[100];
     fill(cache, root, tokens_of(1), 100, blocks);
     for (int differs = 0; differs < 100; differs++) {
         memcpy(other, tokens_of(1), sizeof other);
         other[differs] = 5000;
-        assert_int_equal(kv_cache_peek(cache, root, other, 100), differs);
+        assert_int_equal(kv_cache_peek(cache, root, other, 100).tokens, differs);
     }
     kv_cache_destroy(cache);
 }
 
-static void test_other_salt_finds_nothing(void **state) {
+static void test_other_salt_or_adapter_finds_nothing(void **state) {
     (void)state;
     struct kv_cache *cache = open_cache(16);
     int32_t blocks[8];
-    fill(cache, kv_prefix_root(cache, "a", 1), tokens_of(1), 100, blocks);
-    assert_int_equal(kv_cache_peek(cache, kv_prefix_root(cache, "b", 1), tokens_of(1), 100), 0);
-    assert_int_equal(kv_cache_peek(cache, kv_prefix_root(cache, "", 0), tokens_of(1), 100), 0);
-    assert_int_equal(kv_cache_peek(cache, kv_prefix_root(cache, "a", 1), tokens_of(1), 100), 100);
+    fill(cache, root_of(cache, "a", 0), tokens_of(1), 100, blocks);
+    assert_int_equal(kv_cache_peek(cache, root_of(cache, "b", 0), tokens_of(1), 100).tokens, 0);
+    assert_int_equal(kv_cache_peek(cache, root_of(cache, "", 0), tokens_of(1), 100).tokens, 0);
+    assert_int_equal(kv_cache_peek(cache, root_of(cache, "a", 1), tokens_of(1), 100).tokens, 0); /* another adapter */
+    assert_int_equal(kv_cache_peek(cache, root_of(cache, "a", 0), tokens_of(1), 100).tokens, 100);
     kv_cache_destroy(cache);
 }
 
@@ -183,17 +198,17 @@ static void test_other_salt_finds_nothing(void **state) {
 static void test_position_is_part_of_the_name(void **state) {
     (void)state;
     struct kv_cache *cache = open_cache(16);
-    struct kv_prefix root = kv_prefix_root(cache, "a", 1);
+    struct kv_prefix root = root_of(cache, "a", 0);
     int32_t blocks[8];
     fill(cache, root, tokens_of(1), 64, blocks);
-    assert_int_equal(kv_cache_peek(cache, root, tokens_of(1) + KV_BLOCK_TOKENS, 32), 0);
+    assert_int_equal(kv_cache_peek(cache, root, tokens_of(1) + KV_BLOCK_TOKENS, 32).tokens, 0);
     kv_cache_destroy(cache);
 }
 
 static void test_free_block_is_found_until_it_is_taken(void **state) {
     (void)state;
     struct kv_cache *cache = open_cache(4);
-    struct kv_prefix root = kv_prefix_root(cache, "a", 1);
+    struct kv_prefix root = root_of(cache, "a", 0);
     int32_t blocks[4], found[4];
     fill(cache, root, tokens_of(1), 96, blocks);
     drop(cache, blocks, 3);
@@ -205,11 +220,11 @@ static void test_free_block_is_found_until_it_is_taken(void **state) {
     check_ok(kv_cache_check(cache, &check_error));
     drop(cache, found, 2);
     /* The one that never held anything goes first, then the end of the prefix, its beginning last. */
-    assert_int_equal(kv_cache_peek(cache, root, tokens_of(1), 96), 96);
+    assert_int_equal(kv_cache_peek(cache, root, tokens_of(1), 96).tokens, 96);
     static const int64_t left[] = {96, 64, 32, 0};
     for (int i = 0; i < 4; i++) {
         assert_true(kv_cache_take(cache) >= 0);
-        assert_int_equal(kv_cache_peek(cache, root, tokens_of(1), 96), left[i]);
+        assert_int_equal(kv_cache_peek(cache, root, tokens_of(1), 96).tokens, left[i]);
     }
     kv_cache_destroy(cache);
 }
@@ -217,11 +232,11 @@ static void test_free_block_is_found_until_it_is_taken(void **state) {
 static void test_record_grows_with_its_block(void **state) {
     (void)state;
     struct kv_cache *cache = open_cache(4);
-    struct kv_prefix root = kv_prefix_root(cache, "a", 1), behind = root;
+    struct kv_prefix root = root_of(cache, "a", 0), behind = root;
     int32_t block = kv_cache_take(cache);
     for (int64_t count = 1; count <= KV_BLOCK_TOKENS; count++) {
         behind = kv_cache_record(cache, block, root, tokens_of(1), count);
-        assert_int_equal(kv_cache_peek(cache, root, tokens_of(1), 64), count);
+        assert_int_equal(kv_cache_peek(cache, root, tokens_of(1), 64).tokens, count);
         assert_int_equal(memcmp(&behind, &root, sizeof root) == 0, count < KV_BLOCK_TOKENS);
     }
     kv_cache_destroy(cache);
@@ -230,14 +245,14 @@ static void test_record_grows_with_its_block(void **state) {
 static void test_forget_spares_what_is_used(void **state) {
     (void)state;
     struct kv_cache *cache = open_cache(8);
-    struct kv_prefix root = kv_prefix_root(cache, "a", 1);
+    struct kv_prefix root = root_of(cache, "a", 0);
     int32_t used[4], unused[4];
     fill(cache, root, tokens_of(1), 64, used);
     fill(cache, root, tokens_of(2), 64, unused);
     drop(cache, unused, 2);
     kv_cache_forget(cache);
-    assert_int_equal(kv_cache_peek(cache, root, tokens_of(1), 64), 64);
-    assert_int_equal(kv_cache_peek(cache, root, tokens_of(2), 64), 0);
+    assert_int_equal(kv_cache_peek(cache, root, tokens_of(1), 64).tokens, 64);
+    assert_int_equal(kv_cache_peek(cache, root, tokens_of(2), 64).tokens, 0);
     check_ok(kv_cache_check(cache, &check_error));
     kv_cache_destroy(cache);
 }
@@ -266,7 +281,7 @@ static void test_matches_agree_with_a_model(void **state) {
         int64_t count;
     } held[HELD] = {0};
     int32_t holds[BLOCKS][KV_BLOCK_TOKENS] = {0};
-    struct kv_prefix root = kv_prefix_root(cache, "x", 1);
+    struct kv_prefix root = root_of(cache, "x", 0);
     for (uint64_t i = 0; i < STEPS; i++) {
         int at = (int)(random_philox(3, i, 0) % HELD);
         if (held[at].count > 0) {
@@ -336,8 +351,40 @@ static void test_books_agree_with_a_model(void **state) {
     kv_cache_destroy(cache);
 }
 
+/** When libcrypto fails, two tenants must not get one name. */
+static void test_failed_hash_shares_nothing(void **state) {
+    (void)state;
+    struct kv_cache *cache = open_cache(8);
+    hash_fails = true;
+    struct kv_prefix a = root_of(cache, "a", 0), b = root_of(cache, "b", 0);
+    hash_fails = false;
+    assert_memory_not_equal(&a, &b, sizeof a);
+    kv_cache_destroy(cache);
+}
+
+/** Links that name the wrong neighbour, chains that miss a block: the check says so. */
+static void test_broken_index_is_found(void **state) {
+    (void)state;
+    struct prefix_index index;
+    check_ok(prefix_index_init(&index, 4, &check_error));
+    struct kv_prefix root = prefix_index_root(&index, &(struct kv_owner){.salt = "a", .salt_bytes = 1});
+    for (int32_t i = 0; i < 3; i++) prefix_index_set(&index, i, root, tokens_of((uint64_t)i), i == 2 ? 32 : 10);
+    check_ok(prefix_index_check(&index, &check_error));
+    int32_t *next = &index.entries[2].by_prefix.next, kept = *next;
+    *next = -1;
+    check_fails(prefix_index_check(&index, &check_error), STATUS_INTERNAL, "chains");
+    *next = kept;
+    index.entries[1].by_prefix.previous = 3;
+    check_fails(prefix_index_check(&index, &check_error), STATUS_INTERNAL, "chains");
+    prefix_index_forget(&index);
+    check_ok(prefix_index_check(&index, &check_error));
+    prefix_index_deinit(&index);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_failed_hash_shares_nothing),
+        cmocka_unit_test(test_broken_index_is_found),
         cmocka_unit_test(test_block_bytes_cover_keys_and_values_of_all_layers),
         cmocka_unit_test(test_blocks_for_rounds_up),
         cmocka_unit_test(test_no_blocks_is_invalid_argument),
@@ -348,7 +395,7 @@ int main(void) {
         cmocka_unit_test(test_take_from_an_empty_pool_is_none),
         cmocka_unit_test(test_match_finds_full_blocks_and_the_start_of_the_next),
         cmocka_unit_test(test_match_ends_where_the_tokens_differ),
-        cmocka_unit_test(test_other_salt_finds_nothing),
+        cmocka_unit_test(test_other_salt_or_adapter_finds_nothing),
         cmocka_unit_test(test_position_is_part_of_the_name),
         cmocka_unit_test(test_free_block_is_found_until_it_is_taken),
         cmocka_unit_test(test_record_grows_with_its_block),

@@ -10,7 +10,7 @@
 
 #include <math.h>
 
-enum { ROWS_MAX = 64, LOGITS_MAX = 64, BLOCKS = 64, V = TINY_VOCABULARY };
+enum { ROWS_MAX = 64, LOGITS_MAX = 64, SEQUENCES = 32, TABLE = 2, BLOCKS = SEQUENCES * TABLE, V = TINY_VOCABULARY };
 
 struct fixture {
     uint8_t *file;
@@ -62,19 +62,24 @@ static int32_t id_at(int sequence, int64_t position) {
     return (int32_t)(random_philox(77, (uint64_t)position, (uint32_t)sequence) % V);
 }
 
-/** Sequences that grow step by step; sequence s has the blocks 8 s .. 8 s + 7, backwards. */
+static bool is_over(void *context) {
+    int *left = context;
+    return (*left)-- == 0;
+}
+
+/** Sequences that grow step by step; sequence s has the blocks 2 s and 2 s + 1, backwards. */
 struct part {
     int sequence;
     int64_t first, count; /* positions */
 };
 
-/** One step over `parts`; logits of all rows into `logits` [rows][V]. */
-static void step(struct fixture *fixture, const struct part *parts, int part_count, float *logits) {
-    int32_t ids[ROWS_MAX], positions[ROWS_MAX], logit_rows[ROWS_MAX], blocks[8][8];
-    struct kv_sequence sequences[8];
+/** One step over `parts`; logits of all rows into `logits` [rows][V]. It is given up before layer `layers`, if that is not negative. */
+static bool step_before(struct fixture *fixture, const struct part *parts, int part_count, float *logits, int layers) {
+    int32_t ids[ROWS_MAX], positions[ROWS_MAX], logit_rows[ROWS_MAX], blocks[SEQUENCES][TABLE];
+    struct kv_sequence sequences[SEQUENCES];
     int64_t rows = 0;
     for (int p = 0; p < part_count; p++) {
-        for (int b = 0; b < 8; b++) blocks[p][b] = 8 * parts[p].sequence + 7 - b;
+        for (int b = 0; b < TABLE; b++) blocks[p][b] = TABLE * parts[p].sequence + TABLE - 1 - b;
         sequences[p] = (struct kv_sequence){.first_row = rows,
                                             .row_count = parts[p].count,
                                             .context = parts[p].first + parts[p].count,
@@ -92,8 +97,14 @@ static void step(struct fixture *fixture, const struct part *parts, int part_cou
                                 .sequence_count = part_count,
                                 .logit_rows = logit_rows,
                                 .logit_count = rows,
-                                .logits = logits};
-    model_forward(fixture->model, fixture->cache, &batch);
+                                .logits = logits,
+                                .abandoned = layers >= 0 ? is_over : NULL,
+                                .abandoned_context = &layers};
+    return model_forward(fixture->model, fixture->cache, &batch);
+}
+
+static void step(struct fixture *fixture, const struct part *parts, int part_count, float *logits) {
+    assert_true(step_before(fixture, parts, part_count, logits, -1));
 }
 
 static float *new_logits(int64_t rows) {
@@ -248,32 +259,86 @@ static void test_chunked_prompt_equals_whole_prompt(void **state) {
     for_all(chunks_equal_whole);
 }
 
+/** Another mixture every step: some wait, some decode, some take a few rows, each from where it is, in another order. 0: all are done. */
+static int draw_parts(int steps, const int64_t *at, const int64_t *length, struct part *parts) {
+    int part_count = 0, left = -1;
+    int64_t rows = 0;
+    for (int i = 0; i < SEQUENCES; i++) {
+        int s = (i * 5 + steps * 11) % SEQUENCES;
+        uint64_t random = random_philox(4, (uint64_t)steps, (uint32_t)s);
+        int64_t count = random % 3 == 0 ? 0 : random % 3 == 1 ? 1 : 1 + (int64_t)(random / 3 % 6);
+        if (at[s] < length[s]) left = s;
+        if (count > length[s] - at[s]) count = length[s] - at[s];
+        if (count > ROWS_MAX - rows) count = ROWS_MAX - rows;
+        if (count == 0) continue;
+        parts[part_count++] = (struct part){.sequence = s, .first = at[s], .count = count};
+        rows += count;
+    }
+    if (part_count == 0 && left >= 0)
+        parts[part_count++] = (struct part){.sequence = left, .first = at[left], .count = 1};
+    return part_count;
+}
+
 static void batch_equals_alone(const char *variant, enum tensor_type type, int threads) {
     struct fixture fixture;
-    setup(&fixture, &(struct tiny_model_options){.type = type, .seed = 9}, variant, threads, KV_F16);
-    float *expected[8], *logits = new_logits(ROWS_MAX);
-    for (int s = 0; s < 8; s++) expected[s] = whole(variant, type, s, 20);
-    for (int64_t at = 0; at < 20;) {
-        /* Every step another mixture: sequence s is at position at + s, some decode, some take two or three rows. */
-        struct part parts[8];
-        int64_t taken = 1 + at % 3 < 20 - at ? 1 + at % 3 : 20 - at;
-        for (int s = 0; s < 8; s++)
-            parts[s] = (struct part){.sequence = (s * 3 + (int)at) % 8, .first = at, .count = taken};
-        step(&fixture, parts, 8, logits);
-        for (int p = 0; p < 8; p++) {
-            assert_memory_equal(logits + p * taken * V, expected[parts[p].sequence] + at * V,
-                                (size_t)taken * V * sizeof *logits);
-        }
-        at += taken;
+    float *expected[SEQUENCES], *logits = new_logits(ROWS_MAX);
+    int64_t length[SEQUENCES], at[SEQUENCES] = {0};
+    setup(&fixture, &(struct tiny_model_options){.type = type, .seed = 9}, variant, 1, KV_F16);
+    for (int s = 0; s < SEQUENCES; s++) {
+        length[s] = 10 + (int64_t)(random_philox(3, (uint64_t)s, 0) % 30);
+        expected[s] = new_logits(length[s]);
+        step(&fixture, &(struct part){.sequence = s, .count = length[s]}, 1, expected[s]);
     }
-    for (int s = 0; s < 8; s++) free(expected[s]);
+    teardown(&fixture);
+    setup(&fixture, &(struct tiny_model_options){.type = type, .seed = 9}, variant, threads, KV_F16);
+    struct part parts[SEQUENCES];
+    for (int steps = 0, part_count; (part_count = draw_parts(steps, at, length, parts)) > 0; steps++) {
+        step(&fixture, parts, part_count, logits);
+        int64_t row = 0;
+        for (int p = 0; p < part_count; row += parts[p++].count) {
+            int s = parts[p].sequence;
+            assert_memory_equal(logits + row * V, expected[s] + at[s] * V, (size_t)parts[p].count * V * sizeof *logits);
+            at[s] += parts[p].count;
+        }
+    }
+    for (int s = 0; s < SEQUENCES; s++) {
+        assert_int_equal(at[s], length[s]);
+        free(expected[s]);
+    }
     free(logits);
     teardown(&fixture);
 }
 
-static void test_batch_of_eight_equals_one_by_one(void **state) {
+static void test_mixed_batches_of_32_equal_one_by_one(void **state) {
     (void)state;
     for_all(batch_equals_alone);
+}
+
+/** A step that was given up after any layer leaves nothing behind: run again it gives the same bits. */
+static void abandoned_leaves_nothing(const char *variant, enum tensor_type type, int threads) {
+    struct tiny_model_options options = {.type = type, .seed = 9, .layers = 3};
+    struct fixture fixture;
+    float *expected = new_logits(40), *logits = new_logits(40);
+    setup(&fixture, &options, variant, 1, KV_F16);
+    step(&fixture, &(struct part){.count = 40}, 1, expected);
+    teardown(&fixture);
+    setup(&fixture, &options, variant, threads, KV_F16);
+    for (int layer = 0; layer < 3; layer++) {
+        step(&fixture, &(struct part){.count = 25}, 1, logits);
+        assert_false(step_before(&fixture,
+                                 (const struct part[]){{.first = 25, .count = 15}, {.sequence = 1, .count = 9}}, 2,
+                                 logits + 25 * V, layer));
+        step(&fixture, &(struct part){.first = 25, .count = 15}, 1, logits + 25 * V);
+        assert_memory_equal(logits, expected, 40 * V * sizeof *logits);
+    }
+    free(logits);
+    free(expected);
+    teardown(&fixture);
+}
+
+static void test_step_that_was_given_up_leaves_nothing(void **state) {
+    (void)state;
+    for_all(abandoned_leaves_nothing);
 }
 
 /** What lies in unused slots and in blocks of others must not matter, be it NaN. */
@@ -460,7 +525,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_plain_agrees_with_double_precision),
         cmocka_unit_test(test_chunked_prompt_equals_whole_prompt),
-        cmocka_unit_test(test_batch_of_eight_equals_one_by_one),
+        cmocka_unit_test(test_mixed_batches_of_32_equal_one_by_one),
+        cmocka_unit_test(test_step_that_was_given_up_leaves_nothing),
         cmocka_unit_test(test_nan_in_unused_slots_does_not_matter),
         cmocka_unit_test(test_only_chosen_rows_give_logits),
         cmocka_unit_test(test_perplexity_scores_each_token),

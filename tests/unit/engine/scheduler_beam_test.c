@@ -3,6 +3,8 @@
 /* Beam search, against a plain one over whole token lists that knows nothing of slots, blocks and batches. */
 #include "tests/unit/engine/scheduler_fixture.h"
 
+#include "base/random.h"
+
 #include <math.h>
 
 enum { LENGTH_MAX = 128 };
@@ -146,20 +148,30 @@ static void test_wide_search_finds_the_likeliest_text(void **state) {
 
 static void test_width_one_is_greedy(void **state) {
     (void)state;
-    struct fixture fixture;
-    setup(&fixture, 4, 64, 8, 64);
-    fixture.rich = true;
-    struct client *greedy = submit(&fixture, 50, 60, 1);
-    run_until_idle(&fixture);
-    for (int early = 0; early < 2; early++) {
-        struct client *search = submit_search(
-            &fixture, 50, 60, &(struct beam_settings){.width = 1, .length_penalty = 1, .early_stopping = early == 1});
+    for (uint64_t seed = 0; seed < 32; seed++) {
+        struct fixture fixture;
+        setup(&fixture, 4, 64, 8, 64);
+        fixture.rich = true;
+        int64_t prompt = 1 + (int64_t)(random_philox(seed, 0, 0) % 120),
+                max_tokens = 1 + (int64_t)(random_philox(seed, 0, 1) % 90);
+        struct client *clients[3];
+        for (int i = 0; i < 3; i++) {
+            clients[i] = client_new(&fixture, prompt, max_tokens, 1);
+            for (int64_t t = 0; t < prompt; t++)
+                clients[i]->tokens[t] = (int32_t)(random_philox(seed, (uint64_t)t, 2) % V);
+            if (i > 0)
+                make_search(clients[i],
+                            &(struct beam_settings){.width = 1, .length_penalty = 1, .early_stopping = i == 2});
+            submit_client(&fixture, clients[i]);
+        }
         run_until_idle(&fixture);
-        const struct hypothesis *found = &search->sequence.beams->finished[0];
-        assert_int_equal(found->count, greedy->sequence.token_count);
-        assert_memory_equal(found->tokens, greedy->tokens, (size_t)found->count * sizeof(int32_t));
+        for (int i = 1; i < 3; i++) {
+            const struct hypothesis *found = &clients[i]->sequence.beams->finished[0];
+            assert_int_equal(found->count, clients[0]->sequence.token_count);
+            assert_memory_equal(found->tokens, clients[0]->tokens, (size_t)found->count * sizeof(int32_t));
+        }
+        teardown(&fixture);
     }
-    teardown(&fixture);
 }
 
 /** Beside others, in chunks, and in so little memory that everybody starts over now and then: the same answers. */
@@ -251,13 +263,75 @@ static void test_unusable_logits_are_an_error(void **state) {
 
 static void test_search_wider_than_the_step_is_refused(void **state) {
     (void)state;
+    for (int rows = 0; rows < 2; rows++) {
+        struct fixture fixture;
+        setup(&fixture, rows ? 8 : 3, rows ? 3 : 64, 8, 64);
+        struct client *client = client_new(&fixture, 10, 5, 1);
+        struct beam_settings options = {.width = 4};
+        client->beam_memory = malloc(beam_search_bytes(4, 15, CONTEXT));
+        beam_search_init(client->beam_memory, &options, &client->sequence, CONTEXT);
+        check_fails(scheduler_submit(fixture.scheduler, &client->sequence, &check_error), STATUS_OUT_OF_RANGE, "width");
+        teardown(&fixture);
+    }
+}
+
+/** As wide as a step has rows, beside streams and prompts that never end: it goes on, and so do they. */
+static void test_wide_search_gets_its_turn(void **state) {
+    (void)state;
     struct fixture fixture;
-    setup(&fixture, 3, 64, 8, 64);
-    struct client *client = client_new(&fixture, 10, 5, 1);
-    struct beam_settings options = {.width = 4};
-    client->beam_memory = malloc(beam_search_bytes(4, 15, CONTEXT));
-    beam_search_init(client->beam_memory, &options, &client->sequence, CONTEXT);
-    check_fails(scheduler_submit(fixture.scheduler, &client->sequence, &check_error), STATUS_OUT_OF_RANGE, "width");
+    setup(&fixture, 24, 8, 60, 200);
+    fixture.rich = true;
+    for (int i = 0; i < 10; i++) submit(&fixture, 1, 250, 2);
+    for (int i = 0; i < 4; i++) scheduler_step(fixture.scheduler);
+    struct client *search = submit_search(&fixture, 10, 20, &(struct beam_settings){.width = 8}), *prompt = NULL;
+    int prompts = 0, before = fixture.clients[0]->accepted;
+    for (int i = 0; i < 120 && search->finish == FINISH_NONE; i++) {
+        if (prompt == NULL || prompt->finish != FINISH_NONE) {
+            prompts += prompt != NULL;
+            prompt = submit(&fixture, 12, 1, 3);
+        }
+        scheduler_step(fixture.scheduler);
+    }
+    assert_int_equal(search->finish, FINISH_LENGTH);
+    assert_true(prompts >= 3);
+    assert_true(fixture.clients[0]->accepted - before >= 10);
+    scheduler_cancel_all(fixture.scheduler);
+    teardown(&fixture);
+}
+
+/** Branches that part need more blocks than there are, and nobody else is there to give up any. */
+static void test_search_that_outgrows_the_pool_is_an_error(void **state) {
+    (void)state;
+    struct fixture fixture;
+    setup(&fixture, 8, 64, 8, 8);
+    fixture.rich = true;
+    struct client *search = submit_search(&fixture, 60, 190, &(struct beam_settings){.width = 8}),
+                  *other = submit(&fixture, 20, 10, 2);
+    run_until_idle(&fixture);
+    assert_int_equal(search->finish, FINISH_ERROR);
+    assert_non_null(strstr(search->error, "memory"));
+    assert_int_equal(other->finish, FINISH_LENGTH);
+    assert_int_equal(kv_cache_used(fixture.cache), 0);
+    teardown(&fixture);
+}
+
+static void test_search_counts_as_one_in_the_queue(void **state) {
+    (void)state;
+    struct fixture fixture;
+    setup(&fixture, 8, 64, 1, 64);
+    fixture.rich = true;
+    submit_search(&fixture, 20, 30, &(struct beam_settings){.width = 6});
+    for (int i = 0; i < 4; i++) scheduler_step(fixture.scheduler);
+    for (int i = 0; i < 8; i++) submit(&fixture, 10, 10, 1);
+    struct scheduler_stats stats;
+    scheduler_stats(fixture.scheduler, &stats);
+    assert_int_equal(stats.running, 1);
+    assert_int_equal(stats.waiting, 8);
+    struct client *client = client_new(&fixture, 4, 2, 0);
+    check_fails(scheduler_submit(fixture.scheduler, &client->sequence, &check_error), STATUS_RESOURCE_EXHAUSTED,
+                "queue");
+    run_until_idle(&fixture);
+    for (int i = 0; i < 9; i++) assert_int_equal(fixture.clients[i]->finish, FINISH_LENGTH);
     teardown(&fixture);
 }
 
@@ -271,6 +345,9 @@ int main(void) {
         cmocka_unit_test(test_paused_search_takes_no_part),
         cmocka_unit_test(test_failed_step_ends_the_search_once),
         cmocka_unit_test(test_unusable_logits_are_an_error),
+        cmocka_unit_test(test_search_that_outgrows_the_pool_is_an_error),
+        cmocka_unit_test(test_search_counts_as_one_in_the_queue),
+        cmocka_unit_test(test_wide_search_gets_its_turn),
         cmocka_unit_test(test_search_wider_than_the_step_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -59,9 +59,9 @@ void rich_logits(uint64_t hash, float *logits) {
     for (uint32_t v = 0; v < V; v++) logits[v] = (float)(4 * random_uniform(hash, 0, v + 1));
 }
 
-int32_t next_token(const int32_t *tokens, int64_t count) {
-    uint64_t hash = hash_of(tokens, count);
-    return current->echo > 0 ? tokens[count >= current->echo ? count - current->echo : 0] : continuation(hash);
+int32_t next_token(const struct client *client, const int32_t *tokens, int64_t count) {
+    return client->echo > 0 ? tokens[count >= client->echo ? count - client->echo : 0]
+                            : continuation(hash_of(tokens, count));
 }
 
 /** Where the pool keeps a position's hash. */
@@ -69,6 +69,10 @@ static uint64_t *cell(const struct kv_sequence *part, int64_t position) {
     struct kv_layer layer = kv_cache_layer(current->cache, 0);
     char *block = (char *)layer.base + (size_t)part->blocks[position / KV_BLOCK_TOKENS] * layer.block_stride;
     return (uint64_t *)block + position % KV_BLOCK_TOKENS;
+}
+
+static int echo_of(const struct sequence *sequence) {
+    return ((const struct client *)(sequence->beams != NULL ? sequence->beams->leader : sequence))->echo;
 }
 
 static const struct sequence *owner_of(const struct kv_sequence *part) {
@@ -99,8 +103,9 @@ static int64_t compute(struct fixture *fixture, const struct model_batch *batch,
         if (first + known < sequence->token_count || i + 1 < known) continue;
         assert_int_equal(batch->logit_rows[logit + given], row);
         int32_t token = continuation(hash);
-        if (fixture->echo > 0) { /* the model repeats what it said `echo` tokens ago */
-            int64_t back = position + 1 - fixture->echo;
+        int echo = echo_of(sequence);
+        if (echo > 0) { /* the model repeats what it said `echo` tokens ago */
+            int64_t back = position + 1 - echo;
             token = back < 0       ? sequence->tokens[0]
                     : back < first ? sequence->tokens[back]
                                    : batch->ids[part->first_row + back - first];
@@ -121,7 +126,7 @@ static enum status forward(void *context, const struct model_batch *batch, struc
     }
     fixture->steps++;
     fixture->rows_of_step = batch->rows;
-    fixture->decodes_of_step = 0;
+    fixture->decodes_of_step = fixture->decode_positions_of_step = 0;
     if (fixture->forward_fails) return error_set(err, STATUS_UNAVAILABLE, "the device is gone");
     if (fixture->in_step != NULL) fixture->in_step(fixture);
     if (batch->abandoned != NULL && batch->abandoned(batch->abandoned_context)) {
@@ -136,7 +141,10 @@ static enum status forward(void *context, const struct model_batch *batch, struc
         assert_false(atomic_load(&(sequence->beams != NULL ? sequence->beams->leader : sequence)->paused));
         assert_int_equal(part->context - part->row_count, sequence->computed);
         assert_true(sequence->block_count >= kv_cache_blocks_for(part->context));
-        if (sequence->token_count - sequence->computed == 1) fixture->decodes_of_step++;
+        if (sequence->token_count - sequence->computed == 1) {
+            fixture->decodes_of_step++;
+            fixture->decode_positions_of_step += sequence->token_count;
+        }
         for (int64_t i = 0; i < part->row_count; i++) positions += part->context - i;
         row += part->row_count;
         logit += compute(fixture, batch, part, logit);
@@ -199,6 +207,7 @@ struct client *client_new(struct fixture *fixture, int64_t prompt, int64_t max_t
     client->sequence.max_tokens = max_tokens;
     client->sequence.sampling = (struct sampling){.top_p = 1, .top_logprobs = -1};
     client->sequence.tenant_key = tenant;
+    client->echo = fixture->echo;
     return client;
 }
 
@@ -208,11 +217,16 @@ struct client *submit(struct fixture *fixture, int64_t prompt, int64_t max_token
     return client;
 }
 
+void make_search(struct client *client, const struct beam_settings *beams) {
+    int64_t limit = client->sequence.prompt_count + client->sequence.max_tokens;
+    client->beam_memory = malloc(beam_search_bytes(beams->width, limit, CONTEXT));
+    beam_search_init(client->beam_memory, beams, &client->sequence, CONTEXT);
+}
+
 struct client *submit_search(struct fixture *fixture, int64_t prompt, int64_t max_tokens,
                              const struct beam_settings *beams) {
     struct client *client = client_new(fixture, prompt, max_tokens, 1);
-    client->beam_memory = malloc(beam_search_bytes(beams->width, prompt + max_tokens, CONTEXT));
-    beam_search_init(client->beam_memory, beams, &client->sequence, CONTEXT);
+    make_search(client, beams);
     submit_client(fixture, client);
     return client;
 }
@@ -230,5 +244,5 @@ void run_until_idle(struct fixture *fixture) {
 
 void check_tokens(const struct client *client) {
     for (int64_t i = client->sequence.prompt_count; i < client->sequence.token_count; i++)
-        assert_int_equal(client->tokens[i], next_token(client->tokens, i));
+        assert_int_equal(client->tokens[i], next_token(client, client->tokens, i));
 }

@@ -14,7 +14,7 @@
 #include "engine/scheduler/beam.h"
 #include "engine/scheduler/scheduler.h"
 
-enum { V = 16, CONTEXT = 256, TOKENS_MAX = CONTEXT, LIVE_MAX = 64 };
+enum { V = 16, CONTEXT = 256, TOKENS_MAX = CONTEXT, LIVE_MAX = 128 };
 
 struct client {
     struct sequence sequence; /* first */
@@ -26,6 +26,7 @@ struct client {
     char error[64];
     int stop_after; /* accept says stop at this token; 0: never */
     bool fail;      /* accept says error */
+    int echo;       /* its model repeats the token from so many before; 0: it does not */
     int64_t finish_step;
     int64_t submitted_ns, first_ns; /* of its first token */
     uint64_t order;                 /* of its first token, over all clients */
@@ -37,12 +38,12 @@ struct fixture {
     struct clock_fake clock;
     int64_t base_ns, row_ns, position_ns; /* what a step takes */
     int64_t rows_of_step, steps, abandoned_steps;
-    int64_t decodes_of_step;
+    int64_t decodes_of_step, decode_positions_of_step;
     bool forward_fails, nan_logits;
     bool calibrating;                         /* steps of nobody: they take their time and compute nothing */
     bool rich;                                /* every token has a logit of its own, 0..4 */
     int32_t end_tokens;                       /* ids below this end a hypothesis */
-    int echo;                                 /* the model repeats its token from so many before; 0: it does not */
+    int echo;                                 /* of new clients */
     void (*in_step)(struct fixture *fixture); /* called inside the forward pass */
     struct client *clients[LIVE_MAX];
     int client_count;
@@ -60,6 +61,8 @@ void teardown(struct fixture *fixture);
 /** A client whose cache nobody shares, not yet submitted. */
 struct client *client_new(struct fixture *fixture, int64_t prompt, int64_t max_tokens, uint64_t tenant);
 struct client *submit(struct fixture *fixture, int64_t prompt, int64_t max_tokens, uint64_t tenant);
+/** Make a search of a client that was not submitted yet. */
+void make_search(struct client *client, const struct beam_settings *beams);
 struct client *submit_search(struct fixture *fixture, int64_t prompt, int64_t max_tokens,
                              const struct beam_settings *beams);
 void submit_client(struct fixture *fixture, struct client *client);
@@ -68,8 +71,8 @@ void run_until_idle(struct fixture *fixture);
 /** What the fake model keeps of tokens, and the logits it makes of that when the fixture is rich. */
 uint64_t hash_of(const int32_t *tokens, int64_t count);
 void rich_logits(uint64_t hash, float *logits);
-/** What the fake model continues with: a function of all tokens before. */
-int32_t next_token(const int32_t *tokens, int64_t count);
+/** What a client's fake model continues with: a function of all tokens before. */
+int32_t next_token(const struct client *client, const int32_t *tokens, int64_t count);
 void check_tokens(const struct client *client);
 
 #endif

@@ -273,6 +273,62 @@ static void test_prompts_of_tenants_take_turns(void **state) {
     teardown(&fixture);
 }
 
+/** A low one comes before what arrived ten seconds later with one more priority, however many of those wait. */
+static void test_low_priority_is_not_passed_over_for_ever(void **state) {
+    (void)state;
+    struct fixture fixture;
+    setup(&fixture, 1, 64, 100, 16);
+    struct client *low = client_new(&fixture, 4, 2, 1);
+    low->sequence.priority = -1;
+    submit(&fixture, 4, 100, 1);
+    scheduler_step(fixture.scheduler);
+    submit_client(&fixture, low);
+    fixture.clock.now_ns += 11 * NS_PER_S;
+    for (int i = 0; i < 80; i++) submit(&fixture, 4, 2, 1);
+    run_until_idle(&fixture);
+    assert_int_equal(low->order, 2);
+    teardown(&fixture);
+}
+
+/** ... nor are its prompt's rows, when it is in. */
+static void test_low_priority_prompt_is_read_in_the_end(void **state) {
+    (void)state;
+    struct fixture fixture;
+    setup(&fixture, 8, 16, 100, 64);
+    struct client *low = client_new(&fixture, 200, 2, 1);
+    low->sequence.priority = -1;
+    submit_client(&fixture, low);
+    scheduler_step(fixture.scheduler);
+    for (int i = 0; i < 60 && low->accepted == 0; i++) {
+        submit(&fixture, 60, 1, 1);
+        scheduler_step(fixture.scheduler);
+        fixture.clock.now_ns += NS_PER_S;
+    }
+    assert_true(low->accepted > 0);
+    scheduler_cancel_all(fixture.scheduler);
+    teardown(&fixture);
+}
+
+/** A high one waits for a beginning that a low one computes: meanwhile the low one is as urgent. */
+static void test_leader_has_the_rank_of_who_waits_for_it(void **state) {
+    (void)state;
+    struct fixture fixture;
+    setup(&fixture, 8, 16, 100, 64);
+    struct client *low = client_new(&fixture, 200, 2, 1), *middle = client_new(&fixture, 200, 2, 1),
+                  *high = client_new(&fixture, 200, 2, 1);
+    low->salt = high->salt;
+    low->sequence.priority = -1;
+    high->sequence.priority = 1;
+    submit_client(&fixture, low);
+    scheduler_step(fixture.scheduler);
+    submit_client(&fixture, middle);
+    submit_client(&fixture, high);
+    run_until_idle(&fixture);
+    assert_true(high->order < middle->order);
+    assert_int_equal(high->sequence.cached_tokens, 199);
+    teardown(&fixture);
+}
+
 static void test_priority_counts_among_prompts_too(void **state) {
     (void)state;
     struct fixture fixture;
@@ -438,6 +494,9 @@ int main(void) {
         cmocka_unit_test(test_priority_counts_inside_a_tenant),
         cmocka_unit_test(test_prompts_of_tenants_take_turns),
         cmocka_unit_test(test_priority_counts_among_prompts_too),
+        cmocka_unit_test(test_low_priority_is_not_passed_over_for_ever),
+        cmocka_unit_test(test_low_priority_prompt_is_read_in_the_end),
+        cmocka_unit_test(test_leader_has_the_rank_of_who_waits_for_it),
         cmocka_unit_test(test_no_row_is_left_empty),
         cmocka_unit_test(test_decodes_go_on_while_a_long_prompt_is_read),
         cmocka_unit_test(test_nobody_starves_when_streams_outnumber_rows),

@@ -6,6 +6,7 @@
 #include "base/random.h"
 #include "engine/scheduler/cost_model.h"
 #include "engine/scheduler/draft.h"
+#include "engine/scheduler/queue.h"
 
 #include <math.h>
 
@@ -162,6 +163,86 @@ static void test_flooding_tenant_does_not_delay_others(void **state) {
     assert_true(took[1] <= 2 * took[0]);
 }
 
+/** Tenant 2 holds a stream at all times and asks for no more, while tenant 1 computes 10,000 prompt tokens; then tenant 2 floods. What it did
+ *  not use is not saved up: tenant 1's next question is answered within twice what it takes alone. */
+static void test_a_kept_stream_saves_no_credit(void **state) {
+    (void)state;
+    int64_t took[2];
+    for (int flood = 0; flood < 2; flood++) {
+        struct fixture fixture = {.base_ns = 4 * MS, .row_ns = MS / 2};
+        setup_with(&fixture, &roomy, 100);
+        struct client *stream = submit(&fixture, 2, 250, 2);
+        for (int i = 0; flood && i < 50; i++) {
+            struct client *prompt = submit(&fixture, 200, 1, 1);
+            while (prompt->finish == FINISH_NONE) {
+                if (stream->accepted == 200) stream = submit(&fixture, 2, 250, 2);
+                scheduler_step(fixture.scheduler);
+            }
+        }
+        for (int i = 0; flood && i < 40; i++) submit(&fixture, 200, 40, 2);
+        for (int i = 0; flood && i < 30; i++) scheduler_step(fixture.scheduler);
+        struct client *next = submit(&fixture, 100, 2, 1);
+        int64_t before = fixture.clock.now_ns;
+        for (int i = 0; i < 2000 && next->accepted == 0; i++) scheduler_step(fixture.scheduler);
+        took[flood] = next->first_ns - before;
+        scheduler_cancel_all(fixture.scheduler);
+        teardown(&fixture);
+    }
+    print_message("first token after %.1f ms alone, %.1f ms beside the flood\n", (double)took[0] / MS,
+                  (double)took[1] / MS);
+    assert_true(took[1] > 0 && took[1] <= 2 * took[0]);
+}
+
+/** The reverse: who had the house to itself for a while is answered as soon as anybody when another floods later. */
+static void test_what_nobody_else_wanted_is_no_debt(void **state) {
+    (void)state;
+    struct fixture fixture = {.base_ns = 4 * MS, .row_ns = MS / 2};
+    setup_with(&fixture, &roomy, 100);
+    submit(&fixture, 2, 250, 2);
+    for (int i = 0; i < 7; i++) submit(&fixture, 2, 240, 1); /* charged for 3,360 */
+    for (int i = 0; i < 245; i++) scheduler_step(fixture.scheduler);
+    for (int i = 0; i < 40; i++) submit(&fixture, 200, 40, 2);
+    for (int i = 0; i < 100; i++) scheduler_step(fixture.scheduler); /* its head start is used up */
+    struct client *next = submit(&fixture, 100, 2, 1);
+    int64_t before = fixture.clock.now_ns;
+    for (int i = 0; i < 2000 && next->accepted == 0; i++) scheduler_step(fixture.scheduler);
+    assert_true(next->accepted > 0 &&
+                next->first_ns - before <= 4 * 54 * MS); /* in equal shares with the flood; 54 ms alone */
+    scheduler_cancel_all(fixture.scheduler);
+    teardown(&fixture);
+}
+
+/** A flood of long prompts has no head start: who asked last has its next answer at once. */
+static void test_flood_has_no_head_start(void **state) {
+    (void)state;
+    struct fixture fixture = {.base_ns = 4 * MS, .row_ns = MS / 2};
+    setup_with(&fixture, &roomy, 100);
+    for (int i = 0; i < 5; i++) {
+        submit(&fixture, 100, 10, 1);
+        run_until_idle(&fixture);
+    }
+    for (int i = 0; i < 40; i++) submit(&fixture, i == 0 ? 60 : 200, 40, 2);
+    scheduler_step(fixture.scheduler);
+    struct client *next = submit(&fixture, 100, 10, 1);
+    int64_t before = fixture.clock.now_ns;
+    for (int i = 0; i < 2000 && next->accepted == 0; i++) scheduler_step(fixture.scheduler);
+    assert_true(next->accepted > 0 && next->first_ns - before <= 3 * 54 * MS);
+    scheduler_cancel_all(fixture.scheduler);
+    teardown(&fixture);
+}
+
+static void test_newcomers_start_alike(void **state) {
+    (void)state;
+    struct fixture fixture;
+    setup(&fixture, 2, 64, 16, 64);
+    for (int i = 0; i < 10; i++) {
+        submit(&fixture, 20, 2, (uint64_t)i);
+        assert_true(fixture.clients[i]->sequence.tenant->served == -20); /* not ahead of those that came just before */
+    }
+    run_until_idle(&fixture);
+    teardown(&fixture);
+}
+
 static void cancel_the_long_one(struct fixture *fixture) {
     scheduler_cancel(fixture->scheduler, &fixture->clients[0]->sequence);
 }
@@ -199,6 +280,47 @@ static void test_step_goes_on_for_those_who_stay(void **state) {
     teardown(&fixture);
 }
 
+static void cancel_the_last(struct fixture *fixture) {
+    scheduler_cancel(fixture->scheduler, &fixture->clients[fixture->client_count - 1]->sequence);
+}
+
+/** Prompts come and are cancelled while they are computed, again and again: a stream beside them goes on. */
+static void test_cancels_do_not_starve_a_stream(void **state) {
+    (void)state;
+    struct fixture fixture;
+    setup(&fixture, 4, 256, 4, 64);
+    struct client *stream = submit(&fixture, 3, 200, 1);
+    scheduler_step(fixture.scheduler);
+    int before = stream->accepted;
+    fixture.in_step = cancel_the_last;
+    for (int i = 0; i < 20; i++) {
+        submit(&fixture, 200, 10, 2);
+        scheduler_step(fixture.scheduler);
+    }
+    assert_true(stream->accepted - before >= 10);
+    scheduler_cancel_all(fixture.scheduler);
+    teardown(&fixture);
+}
+
+/** ... and a prompt beside them is read: no two steps in a row are given up. Nobody is charged for rows that were given up. */
+static void test_cancels_do_not_starve_a_prompt(void **state) {
+    (void)state;
+    struct fixture fixture;
+    setup(&fixture, 4, 64, 4, 64);
+    struct client *prompt = submit(&fixture, 200, 2, 1);
+    fixture.in_step = cancel_the_last;
+    for (int i = 0; i < 60 && prompt->accepted == 0; i++) {
+        submit(&fixture, 200, 10, 2);
+        double before = prompt->sequence.tenant->served;
+        int64_t computed = prompt->sequence.computed;
+        scheduler_step(fixture.scheduler);
+        assert_true(prompt->sequence.tenant->served - before == (double)(prompt->sequence.computed - computed));
+    }
+    assert_true(prompt->accepted > 0);
+    scheduler_cancel_all(fixture.scheduler);
+    teardown(&fixture);
+}
+
 static void test_retry_hint_follows_the_ends(void **state) {
     (void)state;
     struct fixture fixture = {.base_ns = 10 * MS};
@@ -209,7 +331,25 @@ static void test_retry_hint_follows_the_ends(void **state) {
     }
     struct scheduler_stats stats;
     scheduler_stats(fixture.scheduler, &stats);
-    assert_in_range(stats.retry_ns, 150 * MS, 250 * MS); /* two ends, 100 ms apart */
+    assert_in_range(stats.end_gap_ns, 99 * MS, 101 * MS);
+    assert_int_equal(scheduler_retry_ns(stats.end_gap_ns, 0), 2 * stats.end_gap_ns);
+    assert_int_equal(scheduler_retry_ns(stats.end_gap_ns, 40), 22 * stats.end_gap_ns);
+    teardown(&fixture);
+}
+
+/** An hour in which nobody came says nothing of how fast the queue empties. */
+static void test_retry_hint_forgets_idle_time(void **state) {
+    (void)state;
+    struct fixture fixture = {.base_ns = 10 * MS};
+    setup_with(&fixture, &roomy, 100);
+    for (int i = 0; i < 10; i++) {
+        submit(&fixture, 5, 10, 1);
+        run_until_idle(&fixture);
+        fixture.clock.now_ns += 3600 * NS_PER_S;
+    }
+    struct scheduler_stats stats;
+    scheduler_stats(fixture.scheduler, &stats);
+    assert_in_range(stats.end_gap_ns, 99 * MS, 101 * MS);
     teardown(&fixture);
 }
 
@@ -281,6 +421,69 @@ static void test_guesses_save_steps_and_change_nothing(void **state) {
     assert_true(steps[0][1] <= 200);
 }
 
+/** Guesses take what rows are left when every stream has its own. */
+static void test_guesses_leave_rows_for_others(void **state) {
+    (void)state;
+    struct fixture fixture = {.base_ns = 5 * MS, .row_ns = MS / 10};
+    setup_with(&fixture,
+               &(struct scheduler_options){.sequences_max = 6, .step_tokens_max = 10, .queue_max = 8, .drafts_max = 16},
+               100);
+    fixture.echo = 3;
+    for (int i = 0; i < 6; i++) submit(&fixture, 10, 200, 1);
+    for (int i = 0; i < 20; i++) scheduler_step(fixture.scheduler);
+    for (int i = 0; i < 30; i++) {
+        int before[6];
+        for (int c = 0; c < 6; c++) before[c] = fixture.clients[c]->accepted;
+        scheduler_step(fixture.scheduler);
+        for (int c = 0; c < 6; c++) assert_true(fixture.clients[c]->accepted > before[c]);
+    }
+    struct scheduler_stats stats;
+    scheduler_stats(fixture.scheduler, &stats);
+    assert_true(stats.draft_accepted > 30);
+    scheduler_cancel_all(fixture.scheduler);
+    teardown(&fixture);
+}
+
+/** What a step gives is told once, however many guesses were right; and the blocks of those that were wrong are free again. */
+static void test_guesses_are_told_once_and_leave_no_blocks(void **state) {
+    (void)state;
+    struct fixture fixture = {.base_ns = 5 * MS, .row_ns = MS / 10};
+    struct scheduler_options options = roomy;
+    options.drafts_max = 16;
+    setup_with(&fixture, &options, 64);
+    struct client *client = submit(&fixture, 30, 220, 1);
+    for (int i = 0; client->finish == FINISH_NONE; i++) {
+        client->echo = i % 7 < 5 ? 5 : 0; /* it repeats itself for a while, then it does not */
+        scheduler_step(fixture.scheduler);
+        if (client->finish == FINISH_NONE)
+            assert_true(client->sequence.block_count <= kv_cache_blocks_for(client->sequence.token_count));
+    }
+    struct scheduler_stats stats;
+    scheduler_stats(fixture.scheduler, &stats);
+    assert_true(stats.draft_accepted > 10 && stats.draft_tokens > stats.draft_accepted + 10);
+    assert_int_equal(client->reports, fixture.steps);
+    teardown(&fixture);
+}
+
+/** In a long text that never repeats itself looks become rare; where there is something to find they are not. */
+static void test_looks_in_vain_become_rare_in_long_texts(void **state) {
+    (void)state;
+    static const int64_t counts[] = {100, 100000};
+    for (int found = 0; found < 2; found++) {
+        for (int c = 0; c < 2; c++) {
+            struct draft_record record;
+            draft_record_init(&record);
+            int looks = 0;
+            for (int i = 0; i < 1000; i++) {
+                if (draft_length(&record, 1, 10) == 0) continue;
+                draft_looked(&record, counts[c], found);
+                looks++;
+            }
+            assert_in_range(looks, found || c == 0 ? 1000 : 10, found || c == 0 ? 1000 : 20);
+        }
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_cost_model_learns_the_prices),
@@ -290,13 +493,23 @@ int main(void) {
         cmocka_unit_test(test_gap_of_streams_is_bounded_when_a_prompt_arrives),
         cmocka_unit_test(test_step_time_can_be_set),
         cmocka_unit_test(test_flooding_tenant_does_not_delay_others),
+        cmocka_unit_test(test_a_kept_stream_saves_no_credit),
+        cmocka_unit_test(test_what_nobody_else_wanted_is_no_debt),
+        cmocka_unit_test(test_flood_has_no_head_start),
+        cmocka_unit_test(test_newcomers_start_alike),
         cmocka_unit_test(test_step_of_cancelled_rows_is_given_up),
         cmocka_unit_test(test_step_goes_on_for_those_who_stay),
+        cmocka_unit_test(test_cancels_do_not_starve_a_stream),
+        cmocka_unit_test(test_cancels_do_not_starve_a_prompt),
         cmocka_unit_test(test_retry_hint_follows_the_ends),
+        cmocka_unit_test(test_retry_hint_forgets_idle_time),
         cmocka_unit_test(test_lookup_takes_the_longest_then_the_latest_match),
         cmocka_unit_test(test_guesses_stop_at_the_known_text),
         cmocka_unit_test(test_length_follows_what_pays),
         cmocka_unit_test(test_guesses_save_steps_and_change_nothing),
+        cmocka_unit_test(test_guesses_leave_rows_for_others),
+        cmocka_unit_test(test_guesses_are_told_once_and_leave_no_blocks),
+        cmocka_unit_test(test_looks_in_vain_become_rare_in_long_texts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

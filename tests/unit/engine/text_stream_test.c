@@ -198,7 +198,7 @@ static void test_text_does_not_depend_on_tokens(void **state) {
             check_ok(tokenizer_encode(tokenizer, bytes_view_of(text + i, pair), &ids, &check_error));
             for (size_t t = 0; t < ids.count; t++) {
                 check_ok(text_stream_push(&stream, ids.ids[t]));
-                take(&stream, &result);
+                if (random_philox(5, at++, 0) % 3 > 0) take(&stream, &result);
                 assert_true(result.length <= expected);
             }
             token_list_deinit(&ids);
@@ -212,6 +212,23 @@ static void test_text_does_not_depend_on_tokens(void **state) {
         text_stream_deinit(&stream);
     }
     assert_true(stopped > 1000 && stopped < 3000);
+}
+
+/** The answer of a beam search is taken whole: megabytes of it, with many stop strings, take time in proportion (minutes else). */
+static void test_long_text_is_searched_once(void **state) {
+    (void)state;
+    enum { BYTES = 1500020 };
+    static const char *const stops[] = {"END", "a b c", "aab", "zzz"};
+    struct bytes_view views[4];
+    for (int s = 0; s < 4; s++) views[s] = bytes_view_string(stops[s]);
+    struct text_stream stream;
+    check_ok(text_stream_init(&stream, tokenizer, views, 4, &check_error));
+    for (int i = 0; i < BYTES; i++) check_ok(text_stream_push(&stream, i % 40 == 39 ? ' ' : 'a'));
+    assert_false(stream.stopped);
+    check_ok(text_stream_push(&stream, 'b'));
+    assert_true(stream.stopped);
+    assert_int_equal(text_stream_final(&stream).length, BYTES - 2);
+    text_stream_deinit(&stream);
 }
 
 int main(void) {
@@ -228,6 +245,7 @@ int main(void) {
         cmocka_unit_test(test_nothing_after_the_stop),
         cmocka_unit_test(test_control_token_has_no_text),
         cmocka_unit_test(test_text_does_not_depend_on_tokens),
+        cmocka_unit_test(test_long_text_is_searched_once),
     };
     return cmocka_run_group_tests(tests, open_tokenizer, close_tokenizer);
 }
