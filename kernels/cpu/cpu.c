@@ -222,7 +222,8 @@ static enum status allocate_scratch(struct cpu *cpu, struct error *err) {
         return error_set(err, STATUS_INVALID_ARGUMENT, "kernels: %zu rows of %zu do not fit any memory", rows, columns);
     cpu->normalised = cpu_allocate(rows * columns, sizeof(float));
     cpu->quantised = cpu_allocate(rows * blocks, sizeof *cpu->quantised);
-    cpu->scratch = calloc((size_t)cpu->kernels.threads, sizeof *cpu->scratch);
+    cpu->scratch = cpu_allocate((size_t)cpu->kernels.threads, sizeof *cpu->scratch); /* cache lines of their own */
+    if (cpu->scratch != NULL) memset(cpu->scratch, 0, (size_t)cpu->kernels.threads * sizeof *cpu->scratch);
     cpu->attention = attention_shared_create(options);
     bool failed = cpu->normalised == NULL || cpu->quantised == NULL || cpu->scratch == NULL || cpu->attention == NULL;
     for (int i = 0; !failed && i < cpu->kernels.threads; i++) {

@@ -18,6 +18,8 @@
 #include "kernels/cpu/tile.h"
 #include "kernels/kernels.h"
 
+#include <stdatomic.h>
+
 enum {
     KV_BLOCK_TOKENS_MAX = 64,
     HEAD_DIM_MAX = 256,
@@ -67,6 +69,7 @@ void slab_give_back(struct slab **slabs, struct slab *slab);
 
 /** Scratch of one thread. */
 struct cpu_scratch {
+    _Alignas(64) atomic_llong next;    /* matmul: what was taken of this thread's region */
     float *row;                        /* [columns_max]: a dequantised weight row */
     float *tiles;                      /* [2][TILE_ROWS_MAX][PACK_ROWS] */
     float *normalised;                 /* [ROWS_PREPARED_ALONE][columns_max] */

@@ -2,15 +2,17 @@
  * SPDX-License-Identifier: Apache-2.0 */
 /*
  * Matmul driver. Rows of x are prepared (normalised, rounded to 8 bits where packed weights want that), then the weight rows of all
- * outputs are shared out together in units of sixteen. A thread takes its units for as many rows of x at a time as stay in its first
- * cache, so that weights are unpacked rarely and x is read from near.
+ * outputs are shared out together in units of sixteen: a region of neighbouring units for each thread, which it takes chunk by chunk.
+ * Who is done helps in the others' regions, so that a thread that memory or another process holds up does not hold up the rest. A chunk's
+ * weights stay in the second cache while all rows of x pass by, as many at a time as stay in the first, so that weights are unpacked rarely.
  */
 #include "kernels/cpu/cpu.h"
 
 #include <assert.h>
+#include <stdatomic.h>
 #include <string.h>
 
-enum { NEAR_BYTES = 24 * 1024, TILE_ROWS_MIN = 8 };
+enum { NEAR_BYTES = 24 * 1024, CHUNK_BYTES = 160 * 1024, TILE_ROWS_MIN = 8, CHUNKS_PER_THREAD = 8 };
 
 struct matmul_run {
     struct cpu *cpu;
@@ -19,6 +21,7 @@ struct matmul_run {
     bool quantise;   /* some output's tiles read 8-bit rows */
     bool alone;      /* each thread prepares all rows for itself */
     int64_t units;   /* of work: groups of weight rows, or pairs of them (swiglu) */
+    int64_t chunk;   /* units taken at a time */
     int64_t at_once; /* rows of x */
 };
 
@@ -148,17 +151,43 @@ static void multiply_unit(const struct matmul_run *run, const struct prepared *p
     store_tile(run, output, unit, t0, rows, scratch->tiles);
 }
 
+/** Units [first, last) times all rows of x. */
+static void multiply_chunk(const struct matmul_run *run, const struct prepared *prepared, int64_t first, int64_t last,
+                           struct cpu_scratch *scratch) {
+    int64_t rows = run->matmul->rows;
+    for (int64_t t0 = 0; t0 < rows; t0 += run->at_once) {
+        int64_t taken = rows - t0 < run->at_once ? rows - t0 : run->at_once;
+        for (int64_t unit = first; unit < last; unit++) multiply_unit(run, prepared, unit, t0, taken, scratch);
+    }
+}
+
 static void multiply_thread(void *context, int index, int size) {
     const struct matmul_run *run = context;
     struct cpu_scratch *scratch = &run->cpu->scratch[index];
     struct prepared prepared = prepared_of(run, scratch);
-    int64_t first, last, rows = run->matmul->rows;
-    if (run->alone) prepare_rows(run, &prepared, 0, rows);
-    cpu_share(run->units, index, size, &first, &last);
-    for (int64_t t0 = 0; t0 < rows; t0 += run->at_once) {
-        int64_t taken = rows - t0 < run->at_once ? rows - t0 : run->at_once;
-        for (int64_t unit = first; unit < last; unit++) multiply_unit(run, &prepared, unit, t0, taken, scratch);
+    bool ready = !run->alone;
+    for (int i = 0; i < size; i++) { /* its own region, then those after it */
+        int region = (index + i) % size;
+        int64_t begin, end, taken;
+        cpu_share(run->units, region, size, &begin, &end);
+        atomic_llong *next = &run->cpu->scratch[region].next;
+        while (atomic_load_explicit(next, memory_order_relaxed) < end - begin &&
+               (taken = atomic_fetch_add(next, run->chunk)) < end - begin) {
+            if (!ready) prepare_rows(run, &prepared, 0, run->matmul->rows);
+            ready = true;
+            int64_t first = begin + taken, last = first + run->chunk < end ? first + run->chunk : end;
+            multiply_chunk(run, &prepared, first, last, scratch);
+        }
     }
+}
+
+/** Large enough that taking one costs nothing, small enough to share well and to lie in the second cache. */
+static int64_t chunk_of(const struct matmul_run *run, int threads) {
+    int64_t bytes = 0, most = run->units / ((int64_t)threads * CHUNKS_PER_THREAD);
+    for (int i = 0; i < (run->matmul->swiglu ? 2 : 1); i++)
+        bytes += (int64_t)run->matmul->outputs[i].weights->group_bytes;
+    if (bytes > 0 && most > CHUNK_BYTES / bytes) most = CHUNK_BYTES / bytes;
+    return threads == 1 && run->matmul->rows <= run->at_once ? run->units : most > 1 ? most : 1;
 }
 
 /** Rows of x that a tile takes: what stays near, but enough to make unpacking weights cheap. */
@@ -182,6 +211,9 @@ void cpu_matmul(struct kernels *kernels, const struct matmul *matmul) {
     }
     if (matmul->rows == 0) return;
     run.at_once = rows_at_once(&run);
+    run.chunk = chunk_of(&run, cpu->kernels.threads);
+    for (int i = 0; i < cpu->kernels.threads; i++)
+        atomic_store_explicit(&cpu->scratch[i].next, 0, memory_order_relaxed);
     run.alone = matmul->rows <= ROWS_PREPARED_ALONE;
     if (!run.alone && (matmul->norm_weight != NULL || run.quantise)) thread_team_run(cpu->team, prepare_thread, &run);
     thread_team_run(cpu->team, multiply_thread, &run);

@@ -46,17 +46,13 @@ struct tile {
 typedef void tile_fn(const struct tile *tile);
 
 /**
- * Ask memory for the `bytes` of weights that come some units later: a thread's groups lie one after another. The processor's own prefetching
- * stops at every page and brings a decode to three quarters of what memory can do (Zen 3). With many rows of x the time to come is shorter in
- * bytes, and what waits takes the place of x in the first cache. Past the last group nothing is asked for that is not mapped: a prefetch never faults.
+ * Ask memory for the `bytes` of weights that come TILE_AHEAD later: a thread's groups lie one after another. The processor's own prefetching
+ * stops at every page, and brings a decode to three quarters of what memory can do (Zen 3). What lies behind the last group may be another
+ * thread's, or not mapped: a prefetch never faults.
  */
-static inline ptrdiff_t tile_ahead(int64_t rows) {
-    ptrdiff_t ahead = rows <= 4 ? 8192 : 2048;
-    __asm__("" : "+r"(ahead)); /* the compiler would choose anew for every line */
-    return ahead;
-}
-static inline void tile_prefetch(const void *unit, ptrdiff_t ahead, size_t bytes) {
-    for (size_t line = 0; line < bytes; line += 64) __builtin_prefetch((const char *)unit + ahead + line);
+static inline void tile_prefetch(const void *unit, size_t bytes) {
+    enum { TILE_AHEAD = 2048 };
+    for (size_t line = 0; line < bytes; line += 64) __builtin_prefetch((const char *)unit + TILE_AHEAD + line);
 }
 
 enum { TILE_TYPES = TENSOR_BF16 + 1 };

@@ -135,13 +135,12 @@ INLINE void clear(const struct tile *tile) {
 INLINE void tile_4_5_bits(const struct tile *tile, const bool five, const bool minimum) {
     const struct shape shape = {.pairs = five ? 4 : 8, .minimum = true};
     const size_t scales = minimum ? 64 : 32, unit = scales + 256 + (five ? 64 : 0);
-    const ptrdiff_t ahead = tile_ahead(tile->rows);
     int64_t blocks = tile->columns / QUANT_BLOCK;
     const uint8_t *at = tile->group;
     struct half_block w;
     clear(tile);
     for (int64_t b = 0; b < blocks; b++, at += unit) {
-        tile_prefetch(at, ahead, unit);
+        tile_prefetch(at, unit);
         for (int half = 0; half < 2; half++) {
             unpack_nibbles(at + scales, half, &w);
             if (five) add_fifth_bits(at + scales + 256, half, &w);
@@ -170,13 +169,12 @@ static void tile_q5_1(const struct tile *tile) {
 static void tile_q4_k(const struct tile *tile) {
     const struct shape shape = {.pairs = 8, .minimum = true};
     const struct packed_q4_k *unit = tile->group;
-    const ptrdiff_t ahead = tile_ahead(tile->rows);
     int64_t blocks = tile->columns / QUANT_BLOCK;
     struct half_block w;
     clear(tile);
     for (int64_t b = 0; b < blocks; b++) {
         const struct packed_q4_k *block = unit + b / 8;
-        tile_prefetch(&block->part[b % 8], ahead, sizeof block->part[0]);
+        tile_prefetch(&block->part[b % 8], sizeof block->part[0]);
         for (int half = 0; half < 2; half++) {
             unpack_nibbles(block->part[b % 8].q, half, &w);
             scale_part(block->d, block->dmin, block->part[b % 8].scale, block->part[b % 8].minimum, half, &w);
@@ -188,13 +186,12 @@ static void tile_q4_k(const struct tile *tile) {
 static void tile_q5_k(const struct tile *tile) {
     const struct shape shape = {.pairs = 4, .minimum = true};
     const struct packed_q5_k *unit = tile->group;
-    const ptrdiff_t ahead = tile_ahead(tile->rows);
     int64_t blocks = tile->columns / QUANT_BLOCK;
     struct half_block w;
     clear(tile);
     for (int64_t b = 0; b < blocks; b++) {
         const struct packed_q5_k *block = unit + b / 8;
-        tile_prefetch(&block->part[b % 8], ahead, sizeof block->part[0]);
+        tile_prefetch(&block->part[b % 8], sizeof block->part[0]);
         for (int half = 0; half < 2; half++) {
             unpack_nibbles(block->part[b % 8].q, half, &w);
             add_fifth_bits(block->part[b % 8].high, half, &w);
@@ -207,13 +204,12 @@ static void tile_q5_k(const struct tile *tile) {
 static void tile_q6_k(const struct tile *tile) {
     const struct shape shape = {.pairs = 2, .offset = true, .scales = true};
     const struct packed_q6_k *unit = tile->group;
-    const ptrdiff_t ahead = tile_ahead(tile->rows);
     int64_t blocks = tile->columns / QUANT_BLOCK;
     struct half_block w;
     clear(tile);
     for (int64_t b = 0; b < blocks; b++) {
         const struct packed_q6_k *block = unit + b / 8;
-        tile_prefetch(&block->part[b % 8], ahead, sizeof block->part[0]);
+        tile_prefetch(&block->part[b % 8], sizeof block->part[0]);
         for (int half = 0; half < 2; half++) {
             unpack_nibbles(block->part[b % 8].q, half, &w);
             add_upper_bits(block->part[b % 8].high, half, &w);
@@ -237,13 +233,12 @@ static void tile_q6_k(const struct tile *tile) {
 /** Two passes of 16 k, so that the weights and their magnitudes are eight registers. */
 static void tile_q8_0(const struct tile *tile) {
     const struct packed_q8_0 *block = tile->group;
-    const ptrdiff_t ahead = tile_ahead(tile->rows);
     int64_t blocks = tile->columns / QUANT_BLOCK;
     __m256i first[TILE_ROWS_MAX];
     struct half_block w;
     clear(tile);
     for (int64_t b = 0; b < blocks; b++, block++) {
-        tile_prefetch(block, ahead, sizeof *block);
+        tile_prefetch(block, sizeof *block);
         for (int half = 0; half < 2; half++) {
             _mm256_store_ps(w.d, eight_halves(block->d + 8 * half));
             for (int pass = 0; pass < 2; pass++) {
@@ -309,11 +304,10 @@ INLINE void float_run(const char *weights, const float *x, int64_t x_stride, int
 /** One row of x: two runs at once, because a run's sum waits for itself. */
 INLINE void float_row(const struct tile *tile, const enum tensor_type type) {
     const int step = type == TENSOR_F32 ? 64 : 32;
-    const ptrdiff_t ahead = tile_ahead(1);
     const char *weights = tile->group;
     int64_t k = 0;
     for (; k + 2 * FLOAT_RUN <= tile->columns; k += 2 * FLOAT_RUN) {
-        tile_prefetch(weights + k * step, ahead, 2 * FLOAT_RUN * (size_t)step);
+        tile_prefetch(weights + k * step, 2 * FLOAT_RUN * (size_t)step);
         __m256 part[2][2] = {{_mm256_setzero_ps(), _mm256_setzero_ps()}, {_mm256_setzero_ps(), _mm256_setzero_ps()}};
         for (int i = 0; i < FLOAT_RUN; i++) {
             for (int run = 0; run < 2; run++) {
@@ -341,11 +335,10 @@ INLINE void tile_float(const struct tile *tile, const enum tensor_type type) {
         float_row(tile, type);
         return;
     }
-    const ptrdiff_t ahead = tile_ahead(tile->rows);
     for (int64_t k = 0; k < tile->columns; k += FLOAT_RUN) {
         int count = tile->columns - k < FLOAT_RUN ? (int)(tile->columns - k) : FLOAT_RUN;
         const char *weights = (const char *)tile->group + k * step;
-        tile_prefetch(weights, ahead, (size_t)(count * step));
+        tile_prefetch(weights, (size_t)(count * step));
         const float *x = tile->x + k;
         float *out = tile->out;
         int64_t left = tile->rows, stride = tile->x_stride;

@@ -109,13 +109,12 @@ INLINE void clear(const struct tile *tile) {
 INLINE void tile_4_5_bits(const struct tile *tile, const bool five, const bool minimum) {
     const struct shape shape = {.minimum = true};
     const size_t scales = minimum ? 64 : 32, unit = scales + 256 + (five ? 64 : 0);
-    const ptrdiff_t ahead = tile_ahead(tile->rows);
     int64_t blocks = tile->columns / QUANT_BLOCK;
     const uint8_t *at = tile->group;
     struct block w;
     clear(tile);
     for (int64_t b = 0; b < blocks; b++, at += unit) {
-        tile_prefetch(at, ahead, unit);
+        tile_prefetch(at, unit);
         unpack_nibbles(at + scales, &w);
         if (five) add_fifth_bits(at + scales + 256, &w);
         w.d = sixteen_halves((const uint16_t *)(const void *)at);
@@ -140,13 +139,12 @@ static void tile_q5_1(const struct tile *tile) {
 
 static void tile_q4_k(const struct tile *tile) {
     const struct packed_q4_k *unit = tile->group;
-    const ptrdiff_t ahead = tile_ahead(tile->rows);
     int64_t blocks = tile->columns / QUANT_BLOCK;
     struct block w;
     clear(tile);
     for (int64_t b = 0; b < blocks; b++) {
         const struct packed_q4_k *block = unit + b / 8;
-        tile_prefetch(&block->part[b % 8], ahead, sizeof block->part[0]);
+        tile_prefetch(&block->part[b % 8], sizeof block->part[0]);
         unpack_nibbles(block->part[b % 8].q, &w);
         scale_part(block->d, block->dmin, block->part[b % 8].scale, block->part[b % 8].minimum, &w);
         pass_rows(&w, tile->q + b, blocks, tile->rows, tile->out, (struct shape){.minimum = true});
@@ -155,13 +153,12 @@ static void tile_q4_k(const struct tile *tile) {
 
 static void tile_q5_k(const struct tile *tile) {
     const struct packed_q5_k *unit = tile->group;
-    const ptrdiff_t ahead = tile_ahead(tile->rows);
     int64_t blocks = tile->columns / QUANT_BLOCK;
     struct block w;
     clear(tile);
     for (int64_t b = 0; b < blocks; b++) {
         const struct packed_q5_k *block = unit + b / 8;
-        tile_prefetch(&block->part[b % 8], ahead, sizeof block->part[0]);
+        tile_prefetch(&block->part[b % 8], sizeof block->part[0]);
         unpack_nibbles(block->part[b % 8].q, &w);
         add_fifth_bits(block->part[b % 8].high, &w);
         scale_part(block->d, block->dmin, block->part[b % 8].scale, block->part[b % 8].minimum, &w);
@@ -172,13 +169,12 @@ static void tile_q5_k(const struct tile *tile) {
 static void tile_q6_k(const struct tile *tile) {
     const struct shape shape = {.offset = true, .scales = true};
     const struct packed_q6_k *unit = tile->group;
-    const ptrdiff_t ahead = tile_ahead(tile->rows);
     int64_t blocks = tile->columns / QUANT_BLOCK;
     struct block w;
     clear(tile);
     for (int64_t b = 0; b < blocks; b++) {
         const struct packed_q6_k *block = unit + b / 8;
-        tile_prefetch(&block->part[b % 8], ahead, sizeof block->part[0]);
+        tile_prefetch(&block->part[b % 8], sizeof block->part[0]);
         unpack_nibbles(block->part[b % 8].q, &w);
         add_upper_bits(block->part[b % 8].high, &w);
         w.scale[0] = _mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)block->part[b % 8].scale[0]));
@@ -195,12 +191,11 @@ static void tile_q6_k(const struct tile *tile) {
 static void tile_q8_0(const struct tile *tile) {
     const struct packed_q8_0 *block = tile->group;
     const __m512i flip = _mm512_set1_epi8((char)0x80);
-    const ptrdiff_t ahead = tile_ahead(tile->rows);
     int64_t blocks = tile->columns / QUANT_BLOCK;
     struct block w = {.offsets = _mm512_set1_epi16(-128)};
     clear(tile);
     for (int64_t b = 0; b < blocks; b++, block++) {
-        tile_prefetch(block, ahead, sizeof *block);
+        tile_prefetch(block, sizeof *block);
         for (int i = 0; i < 8; i++) w.w[i] = _mm512_xor_si512(_mm512_loadu_si512(block->q + 64 * i), flip);
         w.d = sixteen_halves(block->d);
         pass_rows(&w, tile->q + b, blocks, tile->rows, tile->out, (struct shape){.offset = true});
@@ -237,11 +232,10 @@ INLINE void float_run(const char *weights, const float *x, int64_t x_stride, int
 /** One row of x: four runs at once, because a run's sum waits for itself. */
 INLINE void float_row(const struct tile *tile, const enum tensor_type type) {
     const int step = type == TENSOR_F32 ? 64 : 32;
-    const ptrdiff_t ahead = tile_ahead(1);
     const char *weights = tile->group;
     int64_t k = 0;
     for (; k + 4 * FLOAT_RUN <= tile->columns; k += 4 * FLOAT_RUN) {
-        tile_prefetch(weights + k * step, ahead, 4 * FLOAT_RUN * (size_t)step);
+        tile_prefetch(weights + k * step, 4 * FLOAT_RUN * (size_t)step);
         __m512 part[4];
         for (int run = 0; run < 4; run++) part[run] = _mm512_setzero_ps();
         for (int i = 0; i < FLOAT_RUN; i++) {
@@ -266,11 +260,10 @@ INLINE void tile_float(const struct tile *tile, const enum tensor_type type) {
         float_row(tile, type);
         return;
     }
-    const ptrdiff_t ahead = tile_ahead(tile->rows);
     for (int64_t k = 0; k < tile->columns; k += FLOAT_RUN) {
         int count = tile->columns - k < FLOAT_RUN ? (int)(tile->columns - k) : FLOAT_RUN;
         const char *weights = (const char *)tile->group + k * step;
-        tile_prefetch(weights, ahead, (size_t)(count * step));
+        tile_prefetch(weights, (size_t)(count * step));
         const float *x = tile->x + k;
         float *out = tile->out;
         int64_t left = tile->rows, stride = tile->x_stride;
