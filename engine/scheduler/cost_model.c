@@ -45,12 +45,12 @@ static void least_squares_learn(struct least_squares *fit, const double *feature
 /* ---- the model ----------------------------------------------------------------------------------------------------- */
 
 void cost_model_init(struct cost_model *model) {
-    least_squares_init(&model->decodes, 3);
+    least_squares_init(&model->decodes, 2);
     least_squares_init(&model->prompts, 2);
 }
 
 double cost_model_row(const struct cost_model *model, int64_t context) {
-    return price(&model->decodes, 1) + price(&model->decodes, 2) * (double)context / 1024;
+    return price(&model->decodes, 1) + price(&model->prompts, 1) * (double)context / 1024;
 }
 
 double cost_model_prompt_row(const struct cost_model *model, int64_t context) {
@@ -60,7 +60,7 @@ double cost_model_prompt_row(const struct cost_model *model, int64_t context) {
 
 static double expected_decodes(const struct cost_model *model, const struct step_shape *shape) {
     return price(&model->decodes, 0) + price(&model->decodes, 1) * (double)shape->rows +
-           price(&model->decodes, 2) * (double)shape->positions / 1024;
+           price(&model->prompts, 1) * (double)shape->positions / 1024;
 }
 
 double cost_model_predict(const struct cost_model *model, const struct step_shape *shape) {
@@ -83,10 +83,10 @@ void cost_model_learn(struct cost_model *model, const struct step_shape *shape, 
     bool prompts = shape->prompt_rows > 0;
     if (prompts && shape->prompt_rows < PROMPT_ROWS_MIN) return;
     struct least_squares *fit = prompts ? &model->prompts : &model->decodes;
-    double decodes[] = {1, (double)shape->rows, (double)shape->positions / 1024},
+    double seen = price(&model->prompts, 1) * (double)shape->positions / 1024, decodes[] = {1, (double)shape->rows},
            rows[] = {(double)shape->prompt_rows, (double)shape->prompt_positions / 1024};
     const double *features = prompts ? rows : decodes;
-    double rest = prompts ? expected_decodes(model, shape) : 0, expected = rest + raw_expectation(fit, features),
+    double rest = prompts ? expected_decodes(model, shape) : seen, expected = rest + raw_expectation(fit, features),
            wrong = (double)took_ns - expected, most = ERROR_SHARE_MAX * expected;
     if (fit->lessons >= WARM_LESSONS && most > 0) wrong = fmin(fmax(wrong, -most), most);
     least_squares_learn(fit, features, wrong);

@@ -3,13 +3,15 @@
 /**
  * Cost model: how long will a step take?
  *
- *     time = base + row * rows + position * positions              rows whose logits are wanted: decodes and guesses
- *          + prompt_row * prompt_rows + prompt_position * prompt_positions
+ *     time = base + row * rows                       rows whose logits are wanted: decodes and guesses
+ *          + prompt_row * prompt_rows
+ *          + position * (positions + prompt_positions)
  *
- * positions: sum over the rows of the context that each looks back on. The first three prices are learnt from steps without
- * prompts, the last two from what prompts add to that, each by recursive least squares with forgetting, so that they follow the
- * machine as it gets busy or free. They are apart because the two kinds of steps come in long runs: hours of decodes must not
- * wash out what a prompt's row costs. A step that took much longer than expected (the machine slept, not the model) teaches
+ * positions: sum over the rows of the context that each looks back on; attention costs the same for both kinds of rows. Base and row are
+ * learnt from steps without prompts, prompt_row and position from what prompts add to that, each by recursive least squares with
+ * forgetting, so that they follow the machine as it gets busy or free. They are apart because the two kinds of steps come in long runs:
+ * hours of decodes must not wash out what a prompt's row costs. And decodes cannot tell what a position costs: their contexts grow step by
+ * step, so that whatever else changes with time would look like it. A step that took much longer than expected (the machine slept, not the model) teaches
  * little. Prices are never negative, and while nothing is known of prompts, a row is taken to cost a quarter of a decode.
  * Source: recursive least squares as in Haykin, Adaptive Filter Theory, 4th edition, chapter 9.
  */
@@ -24,7 +26,7 @@ struct step_shape {
     int64_t prompt_rows, prompt_positions; /* chunks */
 };
 
-enum { COST_PRICES_MAX = 3 };
+enum { COST_PRICES_MAX = 2 };
 
 struct least_squares {
     int count;
@@ -34,8 +36,8 @@ struct least_squares {
 };
 
 struct cost_model {
-    struct least_squares decodes; /* base, row, 1,024 positions; ns */
-    struct least_squares prompts; /* row, 1,024 positions; ns */
+    struct least_squares decodes; /* base, row; ns */
+    struct least_squares prompts; /* row, 1,024 positions of any row; ns */
 };
 
 void cost_model_init(struct cost_model *model);

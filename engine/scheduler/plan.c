@@ -4,7 +4,7 @@
 #include "engine/scheduler/scheduler_internal.h"
 
 enum {
-    CHUNK_MIN = 8,      /* rows that a prompt gets however long the step is: it must go on */
+    CHUNK_MIN = 4,      /* rows that a prompt gets however long the step is: it must go on */
     CHUNK_QUANTUM = 64, /* rows of one tenant's turn, when several wait */
     STEP_ROWS_ANY = 1 << 30
 };

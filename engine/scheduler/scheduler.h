@@ -139,7 +139,7 @@ struct scheduler_options {
     int drafts_max; /* guesses in a step, over all sequences; 0: no speculation. batch->logit_count never passes sequences_max + drafts_max */
 };
 
-#define SCHEDULER_STRETCH 2.0
+#define SCHEDULER_STRETCH 1.75
 /* ... and so many times for the prompt of a tenant that has no decode among them: it waits for its first word. */
 #define SCHEDULER_STRETCH_NEWCOMER 2.5
 

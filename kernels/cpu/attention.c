@@ -20,7 +20,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { PIECES_PER_THREAD = 4, SPLIT_ROWS = 8, SERIAL_PRODUCTS = 1 << 16 };
+enum { PIECES_PER_THREAD = 8, SPLIT_ROWS = 8, SERIAL_PRODUCTS = 1 << 16 };
 static const size_t PARTS_MAX = 1 << 17;
 
 /** Of one thread. */

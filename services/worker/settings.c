@@ -25,9 +25,10 @@ static const struct setting worker_settings_table[] = {
     SETTING_INTEGER(S, threads, "threads", "0", 0, LIMIT_THREADS, "N", "compute threads; 0: all processors"),
     SETTING_INTEGER(S, sequences_max, "sequences-max", "32", 1, 256, "N", "sequences that advance together"),
     SETTING_INTEGER(S, step_tokens_max, "step-tokens-max", "256", 16, 8192, "N", "rows of one step"),
-    SETTING_DURATION(S, step_ns, "step-time", "0s", 0, 60e9,
-                     "how long a step that also reads prompts may take; 0: 2 times a step that only generates, 2.5 for "
-                     "who has none in it"),
+    SETTING_DURATION(
+        S, step_ns, "step-time", "0s", 0, 60e9,
+        "how long a step that also reads prompts may take; 0: 1.75 times a step that only generates, 2.5 for "
+        "who has none in it"),
     SETTING_BOOL(S, speculation, "speculation", "true",
                  "guess tokens by prompt lookup where it pays; changes no output"),
     SETTING_INTEGER(S, queue_max, "queue-max", "256", 0, 100000, "N", "requests that may wait; one more is refused"),
