@@ -9,7 +9,9 @@ enum {
     STEP_ROWS_ANY = 1 << 30
 };
 /* A step without decodes keeps nobody waiting, but those that arrive meanwhile and those who cancel. */
-static const int64_t STEP_ALONE_NS = 150 * (int64_t)NS_PER_MS;
+static const int64_t STEP_ALONE_NS =
+    50 * (int64_t)NS_PER_MS; /* a step of prompts only: who comes now waits for its end */
+enum { STEP_ALONE_DECODES = 6 /* ... but weights that take long to read are to be read for many rows */ };
 
 static bool is_ready(const struct scheduler *scheduler, struct sequence *sequence) {
     return sequence->planned != scheduler->step && !atomic_load(&sequence_leader(sequence)->paused);
@@ -241,7 +243,9 @@ static bool has_decodes(const struct scheduler *scheduler, const struct tenant *
 
 /** Time that this step may still take for the sake of `prompt`. */
 static double time_left(const struct scheduler *scheduler, const struct sequence *prompt) {
-    double allowed = (double)STEP_ALONE_NS;
+    double allowed = (double)STEP_ALONE_NS,
+           decode_ns = cost_model_predict(&scheduler->cost, &(struct step_shape){.rows = 1});
+    if (allowed < STEP_ALONE_DECODES * decode_ns) allowed = STEP_ALONE_DECODES * decode_ns;
     if (scheduler->options.step_ns > 0)
         allowed = (double)scheduler->options.step_ns;
     else if (scheduler->decode_ns > 0)
@@ -280,10 +284,14 @@ static int64_t grant(struct scheduler *scheduler, struct sequence *prompt, int64
 
 static void plan_prompts(struct scheduler *scheduler, int64_t budget) {
     int64_t left = budget - scheduler->batch.rows, granted = 0;
+    const struct tenant *complete =
+        NULL; /* whose prompt ends in this step: its first word does not wait for others' prompts */
     for (struct sequence *prompt; granted < left && (prompt = next_prompt(scheduler)) != NULL;) {
+        if (complete != NULL && prompt->tenant != complete) break;
         int64_t rows = grant(scheduler, prompt, left - granted,
                              several_tenants(scheduler) ? CHUNK_QUANTUM : STEP_ROWS_ANY, granted == 0);
         granted += rows;
+        if (rows > 0 && wanted_rows(prompt) == 0) complete = prompt->tenant;
         if (rows > 0) continue;
         if (granted > 0) break;
         prompt->planned = scheduler->step; /* no memory: not looked at again in this step */

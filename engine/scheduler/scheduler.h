@@ -141,7 +141,7 @@ struct scheduler_options {
 
 #define SCHEDULER_STRETCH 1.75
 /* ... and so many times for the prompt of a tenant that has no decode among them: it waits for its first word. */
-#define SCHEDULER_STRETCH_NEWCOMER 2.5
+#define SCHEDULER_STRETCH_NEWCOMER 3.0
 
 struct scheduler_stats {
     int running, waiting;                  /* a search is one */

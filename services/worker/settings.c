@@ -27,7 +27,7 @@ static const struct setting worker_settings_table[] = {
     SETTING_INTEGER(S, step_tokens_max, "step-tokens-max", "256", 16, 8192, "N", "rows of one step"),
     SETTING_DURATION(
         S, step_ns, "step-time", "0s", 0, 60e9,
-        "how long a step that also reads prompts may take; 0: 1.75 times a step that only generates, 2.5 for "
+        "how long a step that also reads prompts may take; 0: 1.75 times a step that only generates, 3 for "
         "who has none in it"),
     SETTING_BOOL(S, speculation, "speculation", "true",
                  "guess tokens by prompt lookup where it pays; changes no output"),

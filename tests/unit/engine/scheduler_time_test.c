@@ -298,7 +298,7 @@ static void test_step_goes_on_for_those_who_stay(void **state) {
     (void)state;
     struct fixture fixture;
     setup(&fixture, 4, 256, 4, 64);
-    struct client *cancelled = submit(&fixture, 20, 10, 1), *other = submit(&fixture, 200, 10, 2);
+    struct client *cancelled = submit(&fixture, 20, 10, 1), *other = submit(&fixture, 200, 10, 1);
     fixture.in_step = cancel_the_long_one;
     scheduler_step(fixture.scheduler);
     assert_int_equal(fixture.abandoned_steps, 0);
