@@ -12,6 +12,13 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+/* A combination of variant and storage type takes 3 s, and more than a minute under sanitizers: there one does, for it runs the same code of ours. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+enum { COMBINATIONS_MAX = 1 };
+#else
+enum { COMBINATIONS_MAX = 64 };
+#endif
+
 enum {
     COUNT = 64,
     PROMPT_MAX = 400,
@@ -141,10 +148,11 @@ static void answers_depend_on_the_request_alone(const char *variant, const char 
 
 static void test_answers_depend_on_the_request_alone(void **state) {
     (void)state;
-    static const char *const kv_types[] = {"f32", "f16", "bf16", "int8"};
+    static const char *const kv_types[] = {"f16", "f32", "bf16", "int8"};
+    int left = COMBINATIONS_MAX;
     write_questions();
     for (const char *const *variant = kernels_cpu_variants(); *variant != NULL; variant++) {
-        for (size_t k = 0; k < sizeof kv_types / sizeof kv_types[0]; k++)
+        for (size_t k = 0; k < sizeof kv_types / sizeof kv_types[0] && left > 0; k++, left--)
             answers_depend_on_the_request_alone(*variant, kv_types[k]);
     }
     print_message("%.0f tokens from the cache, %.0f guesses right, %.0f preemptions\n", easy.cached, guessing.accepted,
