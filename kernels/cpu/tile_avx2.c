@@ -166,39 +166,34 @@ static void tile_q5_1(const struct tile *tile) {
     tile_4_5_bits(tile, true, true);
 }
 
-static void tile_q4_k(const struct tile *tile) {
-    const struct shape shape = {.pairs = 8, .minimum = true};
-    const struct packed_q4_k *unit = tile->group;
+/** Q4_K, Q5_K: units of d and dmin, then eight parts of scales, minima, nibbles and fifth bits. */
+INLINE void tile_k(const struct tile *tile, const bool five) {
+    const struct shape shape = {.pairs = five ? 4 : 8, .minimum = true};
+    const size_t part = 32 + 256 + (five ? 64 : 0), unit = 64 + 8 * part;
+    _Static_assert(sizeof(struct packed_q4_k) == 64 + 8 * 288 && sizeof(struct packed_q5_k) == 64 + 8 * 352,
+                   "parts lie as tile_k walks them");
     int64_t blocks = tile->columns / QUANT_BLOCK;
     struct half_block w;
     clear(tile);
     for (int64_t b = 0; b < blocks; b++) {
-        const struct packed_q4_k *block = unit + b / 8;
-        tile_prefetch(&block->part[b % 8], sizeof block->part[0]);
+        const uint8_t *start = (const uint8_t *)tile->group + (size_t)(b / 8) * unit,
+                      *at = start + 64 + (size_t)(b % 8) * part;
+        const uint16_t *d = (const uint16_t *)(const void *)start;
+        tile_prefetch(at, part);
         for (int half = 0; half < 2; half++) {
-            unpack_nibbles(block->part[b % 8].q, half, &w);
-            scale_part(block->d, block->dmin, block->part[b % 8].scale, block->part[b % 8].minimum, half, &w);
+            unpack_nibbles(at + 32, half, &w);
+            if (five) add_fifth_bits(at + 32 + 256, half, &w);
+            scale_part(d, d + PACK_ROWS, at, at + 16, half, &w);
             pass_rows(&w, tile->q + b, blocks, tile->rows, tile->out + 8 * half, shape);
         }
     }
 }
 
+static void tile_q4_k(const struct tile *tile) {
+    tile_k(tile, false);
+}
 static void tile_q5_k(const struct tile *tile) {
-    const struct shape shape = {.pairs = 4, .minimum = true};
-    const struct packed_q5_k *unit = tile->group;
-    int64_t blocks = tile->columns / QUANT_BLOCK;
-    struct half_block w;
-    clear(tile);
-    for (int64_t b = 0; b < blocks; b++) {
-        const struct packed_q5_k *block = unit + b / 8;
-        tile_prefetch(&block->part[b % 8], sizeof block->part[0]);
-        for (int half = 0; half < 2; half++) {
-            unpack_nibbles(block->part[b % 8].q, half, &w);
-            add_fifth_bits(block->part[b % 8].high, half, &w);
-            scale_part(block->d, block->dmin, block->part[b % 8].scale, block->part[b % 8].minimum, half, &w);
-            pass_rows(&w, tile->q + b, blocks, tile->rows, tile->out + 8 * half, shape);
-        }
-    }
+    tile_k(tile, true);
 }
 
 static void tile_q6_k(const struct tile *tile) {

@@ -137,33 +137,32 @@ static void tile_q5_1(const struct tile *tile) {
     tile_4_5_bits(tile, true, true);
 }
 
-static void tile_q4_k(const struct tile *tile) {
-    const struct packed_q4_k *unit = tile->group;
+/** Q4_K, Q5_K: units of d and dmin, then eight parts of scales, minima, nibbles and fifth bits. */
+INLINE void tile_k(const struct tile *tile, const bool five) {
+    const struct shape shape = {.minimum = true};
+    const size_t part = 32 + 256 + (five ? 64 : 0), unit = 64 + 8 * part;
+    _Static_assert(sizeof(struct packed_q4_k) == 64 + 8 * 288 && sizeof(struct packed_q5_k) == 64 + 8 * 352,
+                   "parts lie as tile_k walks them");
     int64_t blocks = tile->columns / QUANT_BLOCK;
     struct block w;
     clear(tile);
     for (int64_t b = 0; b < blocks; b++) {
-        const struct packed_q4_k *block = unit + b / 8;
-        tile_prefetch(&block->part[b % 8], sizeof block->part[0]);
-        unpack_nibbles(block->part[b % 8].q, &w);
-        scale_part(block->d, block->dmin, block->part[b % 8].scale, block->part[b % 8].minimum, &w);
-        pass_rows(&w, tile->q + b, blocks, tile->rows, tile->out, (struct shape){.minimum = true});
+        const uint8_t *start = (const uint8_t *)tile->group + (size_t)(b / 8) * unit,
+                      *at = start + 64 + (size_t)(b % 8) * part;
+        const uint16_t *d = (const uint16_t *)(const void *)start;
+        tile_prefetch(at, part);
+        unpack_nibbles(at + 32, &w);
+        if (five) add_fifth_bits(at + 32 + 256, &w);
+        scale_part(d, d + PACK_ROWS, at, at + 16, &w);
+        pass_rows(&w, tile->q + b, blocks, tile->rows, tile->out, shape);
     }
 }
 
+static void tile_q4_k(const struct tile *tile) {
+    tile_k(tile, false);
+}
 static void tile_q5_k(const struct tile *tile) {
-    const struct packed_q5_k *unit = tile->group;
-    int64_t blocks = tile->columns / QUANT_BLOCK;
-    struct block w;
-    clear(tile);
-    for (int64_t b = 0; b < blocks; b++) {
-        const struct packed_q5_k *block = unit + b / 8;
-        tile_prefetch(&block->part[b % 8], sizeof block->part[0]);
-        unpack_nibbles(block->part[b % 8].q, &w);
-        add_fifth_bits(block->part[b % 8].high, &w);
-        scale_part(block->d, block->dmin, block->part[b % 8].scale, block->part[b % 8].minimum, &w);
-        pass_rows(&w, tile->q + b, blocks, tile->rows, tile->out, (struct shape){.minimum = true});
-    }
+    tile_k(tile, true);
 }
 
 static void tile_q6_k(const struct tile *tile) {
