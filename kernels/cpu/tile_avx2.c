@@ -1,10 +1,10 @@
 /* Copyright Bora contributors
  * SPDX-License-Identifier: Apache-2.0 */
 /*
- * Tiles with AVX2 (tile.h says what they compute). Quantised types take the two halves of a group one after the other, eight weight
- * rows in the lanes: a block's weights are unpacked into eight registers once, and all rows of x pass by; their sums wait in `out`, which
- * stays in the first cache. So any number of rows is served alike, and the inner step is one broadcast, one multiplication and one
- * addition of 32 products.
+ * Tiles with AVX2 (tile.h says what they compute). A block's weights are unpacked into sixteen vectors of eight rows each once, and all
+ * rows of x pass by, four at a time: their integer sums are registers, a vector of weights is loaded for four rows, and four bytes of x
+ * are broadcast for sixteen weight rows. So 32 products are one multiplication, one addition and three quarters of a load. Their float
+ * sums wait in `out`, which stays in the first cache.
  */
 #include "kernels/cpu/tile.h"
 
@@ -12,6 +12,11 @@
 #include <string.h>
 
 #define INLINE static inline __attribute__((always_inline))
+#ifdef __clang__
+#define UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define UNROLL _Pragma("GCC unroll 8")
+#endif
 /** The compiler reorders integer sums, which only makes it run out of registers. */
 #define AS_WRITTEN(v) __asm__("" : "+x"(v))
 
@@ -29,101 +34,113 @@ INLINE __m256 eight_bytes(const uint8_t *at) {
     return _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)at)));
 }
 
-/** Half of a block's weights: eight rows x 32 k. */
-struct half_block {
-    __m256i w[8];     /* w[i]: byte 4*row + j is weight k = 4i + j */
-    __m256i scale[2]; /* Q6_K: of the first and the second 16 k, 16 bits each */
-    __m256i offsets;  /* what half[] is multiplied by, so that the offset is taken off; pairs of 16 bits */
-    float d[8], m[8] __attribute__((aligned(32)));
+/** Sixteen rows x 32 k of weights. [2]: of the first eight rows, of the second. */
+struct block {
+    __m256i w[8][2];     /* byte 4*row + j of w[i] is weight k = 4i + j */
+    __m256i scale[2][2]; /* Q6_K: of the first 16 k and of the second, 16 bits each */
+    __m256i offsets[2];  /* what half[] is multiplied by, so that the offset is taken off; pairs of 16 bits */
+    __m256 d[2], m[2];
 };
 
 /** How a block's integers are summed. `pairs`: products of w[i] and x that fit 16 bits together. */
 struct shape {
-    int pairs;                    /* 8: q < 16, 4: q < 32, 2: q < 64; 1: signed 8 bits */
-    bool offset, scales, minimum; /* see half_block */
+    int pairs;                    /* 8: q < 16, 4: q < 32, 2: q < 64 */
+    bool offset, scales, minimum; /* see struct block */
 };
 
-/** The sum of eight rows' 32 products, for one row of x. */
-INLINE __m256i integers(const struct half_block *w, const int8_t *q, const struct shape shape) {
-    const __m256i ones = _mm256_set1_epi16(1);
-    __m256i total, sum = _mm256_setzero_si256();
-    for (int i = 0; i < 8; i++) {
-        __m256i products = _mm256_maddubs_epi16(w->w[i], four_bytes(q + 4 * i));
-        sum = i % shape.pairs == 0 ? products : _mm256_add_epi16(sum, products);
-        AS_WRITTEN(sum);
-        if (i % shape.pairs != shape.pairs - 1) continue;
-        __m256i wide = _mm256_madd_epi16(sum, shape.scales ? w->scale[i / 4] : ones);
-        total = i < shape.pairs ? wide : _mm256_add_epi32(total, wide);
-    }
-    return total;
-}
-
-/** Signed by signed: |w| times x with w's sign. A pair is at most 2 * 128 * 127 = 32,512, so each is widened before it is added. */
-INLINE __m256i integers_signed(const __m256i w[4], const __m256i magnitude[4], const int8_t *q, __m256i total) {
-    const __m256i ones = _mm256_set1_epi16(1);
-    for (int i = 0; i < 4; i++) {
-        __m256i pairs = _mm256_maddubs_epi16(magnitude[i], _mm256_sign_epi8(four_bytes(q + 4 * i), w[i]));
-        total = _mm256_add_epi32(total, _mm256_madd_epi16(pairs, ones));
-        AS_WRITTEN(total);
-    }
-    return total;
-}
-
-INLINE void add_block(const struct half_block *w, const struct quantised_block *x, __m256i total, float *out,
+INLINE void add_block(const struct block *w, const struct quantised_block *x, const __m256i totals[2], float *out,
                       const struct shape shape) {
-    if (shape.offset) {
-        int32_t both;
-        memcpy(&both, x->half, sizeof both);
-        total = _mm256_add_epi32(total, _mm256_madd_epi16(_mm256_set1_epi32(both), w->offsets));
+    UNROLL for (int half = 0; half < 2; half++) {
+        __m256i total = totals[half];
+        if (shape.offset) {
+            int32_t both;
+            memcpy(&both, x->half, sizeof both);
+            total = _mm256_add_epi32(total, _mm256_madd_epi16(_mm256_set1_epi32(both), w->offsets[half]));
+        }
+        __m256 scale = _mm256_mul_ps(w->d[half], _mm256_set1_ps(x->d)), sum = _mm256_load_ps(out + 8 * half);
+        sum = _mm256_fmadd_ps(scale, _mm256_cvtepi32_ps(total), sum);
+        if (shape.minimum) sum = _mm256_fmadd_ps(w->m[half], _mm256_set1_ps(x->s), sum);
+        _mm256_store_ps(out + 8 * half, sum);
     }
-    __m256 scale = _mm256_mul_ps(_mm256_load_ps(w->d), _mm256_set1_ps(x->d)), sum = _mm256_load_ps(out);
-    sum = _mm256_fmadd_ps(scale, _mm256_cvtepi32_ps(total), sum);
-    if (shape.minimum) sum = _mm256_fmadd_ps(_mm256_load_ps(w->m), _mm256_set1_ps(x->s), sum);
-    _mm256_store_ps(out, sum);
 }
 
-/** All rows of x past half a block. `blocks`: blocks of a row of x. */
-INLINE void pass_rows(const struct half_block *w, const struct quantised_block *x, int64_t blocks, int64_t rows,
-                      float *out, const struct shape shape) {
-    for (int64_t t = 0; t < rows; t++, x += blocks, out += PACK_ROWS)
-        add_block(w, x, integers(w, x->q, shape), out, shape);
+/** `rows` rows of x, `stride` apart. Their sums are registers: a vector of weights serves all rows, and four bytes of x serve sixteen weights. */
+INLINE void multiply_block(const struct block *w, const struct quantised_block *x, int64_t stride, float *out,
+                           const struct shape shape, const int rows) {
+    const __m256i ones = _mm256_set1_epi16(1);
+    __m256i sum[4][2], total[4][2];
+    UNROLL for (int i = 0; i < 8; i++) {
+        __m256i weights[2] = {w->w[i][0], w->w[i][1]};
+        AS_WRITTEN(weights[0]);
+        AS_WRITTEN(weights[1]);
+        UNROLL for (int r = 0; r < rows; r++) {
+            __m256i four = four_bytes(x[r * stride].q + 4 * i);
+            UNROLL for (int half = 0; half < 2; half++) {
+                __m256i products = _mm256_maddubs_epi16(weights[half], four);
+                sum[r][half] = i % shape.pairs == 0 ? products : _mm256_add_epi16(sum[r][half], products);
+                AS_WRITTEN(sum[r][half]);
+            }
+        }
+        if (i % shape.pairs != shape.pairs - 1) continue;
+        UNROLL for (int r = 0; r < rows; r++) {
+            UNROLL for (int half = 0; half < 2; half++) {
+                __m256i wide = _mm256_madd_epi16(sum[r][half], shape.scales ? w->scale[i / 4][half] : ones);
+                total[r][half] = i < shape.pairs ? wide : _mm256_add_epi32(total[r][half], wide);
+            }
+        }
+    }
+    UNROLL for (int r = 0; r < rows; r++) add_block(w, x + r * stride, total[r], out + r * PACK_ROWS, shape);
 }
 
-/** The eight vectors of four bits of half `half`. */
-INLINE void unpack_nibbles(const uint8_t *q, int half, struct half_block *out) {
+/** All rows of x past a block. */
+INLINE void pass_rows(const struct block *w, const struct quantised_block *x, int64_t stride, int64_t rows, float *out,
+                      const struct shape shape) {
+    for (; rows >= 4; rows -= 4, x += 4 * stride, out += 4 * PACK_ROWS) multiply_block(w, x, stride, out, shape, 4);
+    if (rows == 3) multiply_block(w, x, stride, out, shape, 3);
+    if (rows == 2) multiply_block(w, x, stride, out, shape, 2);
+    if (rows == 1) multiply_block(w, x, stride, out, shape, 1);
+}
+
+INLINE void unpack_nibbles(const uint8_t *q, struct block *out) {
     const __m256i low = _mm256_set1_epi8(15);
-    for (int i = 0; i < 4; i++) {
-        __m256i both = _mm256_loadu_si256((const __m256i *)(q + 64 * i + 32 * half));
-        out->w[i] = _mm256_and_si256(both, low);
-        out->w[i + 4] = _mm256_and_si256(_mm256_srli_epi16(both, 4), low);
-    }
-}
-
-INLINE void add_fifth_bits(const uint8_t *high, int half, struct half_block *out) {
-    const __m256i bit = _mm256_set1_epi8(16), bits = _mm256_loadu_si256((const __m256i *)(high + 32 * half));
     for (int i = 0; i < 8; i++) {
-        __m256i moved = i < 4 ? _mm256_slli_epi16(bits, 4 - i) : _mm256_srli_epi16(bits, i - 4);
-        out->w[i] = _mm256_or_si256(out->w[i], _mm256_and_si256(moved, bit));
+        __m256i both = _mm256_loadu_si256((const __m256i *)(q + 32 * i));
+        out->w[i / 2][i % 2] = _mm256_and_si256(both, low);
+        out->w[i / 2 + 4][i % 2] = _mm256_and_si256(_mm256_srli_epi16(both, 4), low);
     }
 }
 
-INLINE void add_upper_bits(const uint8_t *high, int half, struct half_block *out) {
+INLINE void add_fifth_bits(const uint8_t *high, struct block *out) {
+    const __m256i bit = _mm256_set1_epi8(16);
+    for (int half = 0; half < 2; half++) {
+        __m256i bits = _mm256_loadu_si256((const __m256i *)(high + 32 * half));
+        for (int i = 0; i < 8; i++) {
+            __m256i moved = i < 4 ? _mm256_slli_epi16(bits, 4 - i) : _mm256_srli_epi16(bits, i - 4);
+            out->w[i][half] = _mm256_or_si256(out->w[i][half], _mm256_and_si256(moved, bit));
+        }
+    }
+}
+
+INLINE void add_upper_bits(const uint8_t *high, struct block *out) {
     const __m256i two = _mm256_set1_epi8(48);
-    for (int i = 0; i < 8; i++) {
-        __m256i bits = _mm256_loadu_si256((const __m256i *)(high + 64 * (i / 4) + 32 * half));
-        int place = 2 * (i % 4); /* to 4 and 5 */
-        __m256i moved = place < 4 ? _mm256_slli_epi16(bits, 4 - place) : _mm256_srli_epi16(bits, place - 4);
-        out->w[i] = _mm256_or_si256(out->w[i], _mm256_and_si256(moved, two));
+    for (int half = 0; half < 2; half++) {
+        for (int i = 0; i < 8; i++) {
+            __m256i bits = _mm256_loadu_si256((const __m256i *)(high + 64 * (i / 4) + 32 * half));
+            int place = 2 * (i % 4); /* to 4 and 5 */
+            __m256i moved = place < 4 ? _mm256_slli_epi16(bits, 4 - place) : _mm256_srli_epi16(bits, place - 4);
+            out->w[i][half] = _mm256_or_si256(out->w[i][half], _mm256_and_si256(moved, two));
+        }
     }
 }
 
 /** A K type's d * scale and -(dmin * minimum). */
-INLINE void scale_part(const uint16_t *d, const uint16_t *dmin, const uint8_t *scale, const uint8_t *minimum, int half,
-                       struct half_block *out) {
-    const __m256 sign = _mm256_set1_ps(-0.0f);
-    _mm256_store_ps(out->d, _mm256_mul_ps(eight_halves(d + 8 * half), eight_bytes(scale + 8 * half)));
-    __m256 m = _mm256_mul_ps(eight_halves(dmin + 8 * half), eight_bytes(minimum + 8 * half));
-    _mm256_store_ps(out->m, _mm256_xor_ps(m, sign));
+INLINE void scale_part(const uint16_t *d, const uint16_t *dmin, const uint8_t *scale, const uint8_t *minimum,
+                       struct block *out) {
+    for (int half = 0; half < 2; half++) {
+        out->d[half] = _mm256_mul_ps(eight_halves(d + 8 * half), eight_bytes(scale + 8 * half));
+        __m256 m = _mm256_mul_ps(eight_halves(dmin + 8 * half), eight_bytes(minimum + 8 * half));
+        out->m[half] = _mm256_xor_ps(m, _mm256_set1_ps(-0.0f));
+    }
 }
 
 /* ---- quantised types ------------------------------------------------------------------------------------------------ */
@@ -137,19 +154,18 @@ INLINE void tile_4_5_bits(const struct tile *tile, const bool five, const bool m
     const size_t scales = minimum ? 64 : 32, unit = scales + 256 + (five ? 64 : 0);
     int64_t blocks = tile->columns / QUANT_BLOCK;
     const uint8_t *at = tile->group;
-    struct half_block w;
+    struct block w;
     clear(tile);
     for (int64_t b = 0; b < blocks; b++, at += unit) {
         tile_prefetch(at, unit);
+        unpack_nibbles(at + scales, &w);
+        if (five) add_fifth_bits(at + scales + 256, &w);
         for (int half = 0; half < 2; half++) {
-            unpack_nibbles(at + scales, half, &w);
-            if (five) add_fifth_bits(at + scales + 256, half, &w);
-            __m256 d = eight_halves((const uint16_t *)(const void *)at + 8 * half);
-            _mm256_store_ps(w.d, d);
-            _mm256_store_ps(w.m, minimum ? eight_halves((const uint16_t *)(const void *)(at + 32) + 8 * half)
-                                         : _mm256_mul_ps(d, _mm256_set1_ps(five ? -16 : -8)));
-            pass_rows(&w, tile->q + b, blocks, tile->rows, tile->out + 8 * half, shape);
+            w.d[half] = eight_halves((const uint16_t *)(const void *)at + 8 * half);
+            w.m[half] = minimum ? eight_halves((const uint16_t *)(const void *)(at + 32) + 8 * half)
+                                : _mm256_mul_ps(w.d[half], _mm256_set1_ps(five ? -16 : -8));
         }
+        pass_rows(&w, tile->q + b, blocks, tile->rows, tile->out, shape);
     }
 }
 
@@ -173,19 +189,17 @@ INLINE void tile_k(const struct tile *tile, const bool five) {
     _Static_assert(sizeof(struct packed_q4_k) == 64 + 8 * 288 && sizeof(struct packed_q5_k) == 64 + 8 * 352,
                    "parts lie as tile_k walks them");
     int64_t blocks = tile->columns / QUANT_BLOCK;
-    struct half_block w;
+    struct block w;
     clear(tile);
     for (int64_t b = 0; b < blocks; b++) {
         const uint8_t *start = (const uint8_t *)tile->group + (size_t)(b / 8) * unit,
                       *at = start + 64 + (size_t)(b % 8) * part;
         const uint16_t *d = (const uint16_t *)(const void *)start;
         tile_prefetch(at, part);
-        for (int half = 0; half < 2; half++) {
-            unpack_nibbles(at + 32, half, &w);
-            if (five) add_fifth_bits(at + 32 + 256, half, &w);
-            scale_part(d, d + PACK_ROWS, at, at + 16, half, &w);
-            pass_rows(&w, tile->q + b, blocks, tile->rows, tile->out + 8 * half, shape);
-        }
+        unpack_nibbles(at + 32, &w);
+        if (five) add_fifth_bits(at + 32 + 256, &w);
+        scale_part(d, d + PACK_ROWS, at, at + 16, &w);
+        pass_rows(&w, tile->q + b, blocks, tile->rows, tile->out, shape);
     }
 }
 
@@ -200,58 +214,72 @@ static void tile_q6_k(const struct tile *tile) {
     const struct shape shape = {.pairs = 2, .offset = true, .scales = true};
     const struct packed_q6_k *unit = tile->group;
     int64_t blocks = tile->columns / QUANT_BLOCK;
-    struct half_block w;
+    const __m256i lower = _mm256_set1_epi32(0xFFFF);
+    struct block w;
     clear(tile);
     for (int64_t b = 0; b < blocks; b++) {
         const struct packed_q6_k *block = unit + b / 8;
+        const int8_t(*scale)[PACK_ROWS] = block->part[b % 8].scale;
         tile_prefetch(&block->part[b % 8], sizeof block->part[0]);
+        unpack_nibbles(block->part[b % 8].q, &w);
+        add_upper_bits(block->part[b % 8].high, &w);
         for (int half = 0; half < 2; half++) {
-            unpack_nibbles(block->part[b % 8].q, half, &w);
-            add_upper_bits(block->part[b % 8].high, half, &w);
-            __m256i first = _mm256_cvtepi8_epi32(
-                        _mm_loadl_epi64((const __m128i *)(block->part[b % 8].scale[0] + 8 * half))),
-                    second = _mm256_cvtepi8_epi32(
-                        _mm_loadl_epi64((const __m128i *)(block->part[b % 8].scale[1] + 8 * half)));
-            const __m256i lower = _mm256_set1_epi32(0xFFFF);
+            __m256i first = _mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(scale[0] + 8 * half))),
+                    second = _mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(scale[1] + 8 * half)));
             first = _mm256_and_si256(first, lower);
             second = _mm256_and_si256(second, lower);
-            w.scale[0] = _mm256_or_si256(first, _mm256_slli_epi32(first, 16));
-            w.scale[1] = _mm256_or_si256(second, _mm256_slli_epi32(second, 16));
-            w.offsets =
+            w.scale[0][half] = _mm256_or_si256(first, _mm256_slli_epi32(first, 16));
+            w.scale[1][half] = _mm256_or_si256(second, _mm256_slli_epi32(second, 16));
+            w.offsets[half] =
                 _mm256_mullo_epi16(_mm256_or_si256(first, _mm256_slli_epi32(second, 16)), _mm256_set1_epi16(-32));
-            _mm256_store_ps(w.d, eight_halves(block->d + 8 * half));
-            pass_rows(&w, tile->q + b, blocks, tile->rows, tile->out + 8 * half, shape);
+            w.d[half] = eight_halves(block->d + 8 * half);
         }
+        pass_rows(&w, tile->q + b, blocks, tile->rows, tile->out, shape);
     }
 }
 
-/** Two passes of 16 k, so that the weights and their magnitudes are eight registers. */
+/** Eight weight rows, signed by signed: |w| times x with w's sign. A pair is at most 2 * 128 * 127 = 32,512, so each is widened before it is
+ *  added. With four operations for 32 products nothing is gained by unpacking: the weights are read where they lie. */
+INLINE void multiply_signed(const int8_t *weights, __m256 d, const struct quantised_block *x, int64_t stride,
+                            float *out, const int rows) {
+    const __m256i ones = _mm256_set1_epi16(1);
+    __m256i total[8];
+    UNROLL for (int i = 0; i < 8; i++) {
+        __m256i w = _mm256_loadu_si256((const __m256i *)(weights + 64 * i)), magnitude = _mm256_abs_epi8(w);
+        AS_WRITTEN(w);
+        UNROLL for (int r = 0; r < rows; r++) {
+            __m256i moved = _mm256_sign_epi8(four_bytes(x[r * stride].q + 4 * i), w);
+            __m256i wide = _mm256_madd_epi16(_mm256_maddubs_epi16(magnitude, moved), ones);
+            total[r] = i == 0 ? wide : _mm256_add_epi32(total[r], wide);
+            AS_WRITTEN(total[r]);
+        }
+    }
+    UNROLL for (int r = 0; r < rows; r++) {
+        __m256 scale = _mm256_mul_ps(d, _mm256_set1_ps(x[r * stride].d));
+        float *sum = out + r * PACK_ROWS;
+        _mm256_store_ps(sum, _mm256_fmadd_ps(scale, _mm256_cvtepi32_ps(total[r]), _mm256_load_ps(sum)));
+    }
+}
+
 static void tile_q8_0(const struct tile *tile) {
     const struct packed_q8_0 *block = tile->group;
     int64_t blocks = tile->columns / QUANT_BLOCK;
-    __m256i first[TILE_ROWS_MAX];
-    struct half_block w;
     clear(tile);
     for (int64_t b = 0; b < blocks; b++, block++) {
         tile_prefetch(block, sizeof *block);
         for (int half = 0; half < 2; half++) {
-            _mm256_store_ps(w.d, eight_halves(block->d + 8 * half));
-            for (int pass = 0; pass < 2; pass++) {
-                const struct quantised_block *x = tile->q + b;
-                __m256i weights[4], magnitude[4];
-                for (int i = 0; i < 4; i++) {
-                    weights[i] = _mm256_loadu_si256((const __m256i *)(block->q + 64 * (4 * pass + i) + 32 * half));
-                    magnitude[i] = _mm256_abs_epi8(weights[i]);
-                }
-                for (int64_t t = 0; t < tile->rows; t++, x += blocks) {
-                    __m256i sum = pass == 0 ? _mm256_setzero_si256() : first[t];
-                    sum = integers_signed(weights, magnitude, x->q + 16 * pass, sum);
-                    if (pass == 0)
-                        first[t] = sum;
-                    else
-                        add_block(&w, x, sum, tile->out + PACK_ROWS * t + 8 * half, (struct shape){.pairs = 1});
-                }
-            }
+            const int8_t *w = block->q + 32 * half;
+            __m256 d = eight_halves(block->d + 8 * half);
+            const struct quantised_block *x = tile->q + b;
+            float *out = tile->out + 8 * half;
+            int64_t rows = tile->rows;
+            for (; rows >= 8; rows -= 8, x += 8 * blocks, out += 8 * PACK_ROWS)
+                multiply_signed(w, d, x, blocks, out, 8);
+            for (; rows >= 4; rows -= 4, x += 4 * blocks, out += 4 * PACK_ROWS)
+                multiply_signed(w, d, x, blocks, out, 4);
+            if (rows == 3) multiply_signed(w, d, x, blocks, out, 3);
+            if (rows == 2) multiply_signed(w, d, x, blocks, out, 2);
+            if (rows == 1) multiply_signed(w, d, x, blocks, out, 1);
         }
     }
 }
