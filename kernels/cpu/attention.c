@@ -162,36 +162,13 @@ static int64_t row_offset(const struct attention *attention, const struct piece 
            (int64_t)(piece->head * group + row % group) * attention->layer->head_dim;
 }
 
-/** One tile: packed[k][r] = rows[r][k] * scale. `tile` is a constant where it is inlined. */
-static inline __attribute__((always_inline)) void pack_tile(const float *const *rows, int head_dim, float scale,
-                                                            float *packed, const int tile) {
-    for (int k = 0; k < head_dim; k++, packed += tile) {
-        for (int r = 0; r < tile; r++) packed[r] = rows[r][k] * scale;
-    }
-}
-
-/** The stack's queries, tile after tile, transposed and scaled. */
-static void pack_queries(const struct attention *attention, const struct piece *piece, int rows, float *packed) {
+/** The stack's queries side by side, scaled. */
+static void gather_queries(const struct attention_run *run, const struct piece *piece, int rows, float *out) {
+    const struct attention *attention = run->attention;
     int head_dim = attention->layer->head_dim;
-    float scale = attention->scale;
-    for (int row = 0, tile; row < rows; row += tile, packed += tile * head_dim) {
-        const float *q[6];
-        tile = attention_tile_rows(rows - row);
-        for (int r = 0; r < tile; r++) q[r] = attention->q + row_offset(attention, piece, row + r, attention->q_stride);
-        switch (tile) {
-        case 6:
-            pack_tile(q, head_dim, scale, packed, 6);
-            break;
-        case 4:
-            pack_tile(q, head_dim, scale, packed, 4);
-            break;
-        case 3:
-            pack_tile(q, head_dim, scale, packed, 3);
-            break;
-        default:
-            pack_tile(q, head_dim, scale, packed, tile);
-        }
-    }
+    for (int r = 0; r < rows; r++)
+        run->cpu->leaves->scale_row(attention->q + row_offset(attention, piece, r, attention->q_stride),
+                                    attention->scale, head_dim, out + r * head_dim);
 }
 
 /** What each row of the stack sees of a range, and the range's blocks. */
@@ -261,7 +238,7 @@ static void run_piece(const struct attention_run *run, const struct piece *piece
                                     .end = scratch->end,
                                     .scores = scratch->scores,
                                     .converted = scratch->converted};
-    pack_queries(attention, piece, rows, scratch->q);
+    gather_queries(run, piece, rows, scratch->q);
     for (int64_t range = piece->first_range; range < piece->last_range; range++) {
         bool first = range == piece->first_range;
         aim(attention, piece, range, &stack, scratch->begin, scratch->end);

@@ -43,7 +43,7 @@ struct attention_part {
 struct attention_stack {
     enum kv_type type;
     int block_tokens, head_dim, rows;
-    const float *q;                              /* tile after tile, each [hd][tile's rows], times scale */
+    const float *q;                              /* [rows][hd], times scale */
     const int *begin, *end;                      /* [rows] the positions a row sees, counted from the range's first */
     struct kv_head blocks[ATTENTION_RANGE / 32]; /* of the range; the ones that nobody sees are not read */
     float *scores;                               /* [rows][ATTENTION_RANGE] scratch */

@@ -50,6 +50,8 @@ struct cpu_leaves {
     /** One head by a row of the table that kernels.h describes; y may be x. */
     void (*rope_head)(const float *x, const float *table, int rotary_dim, int head_dim, enum rope_style style,
                       float *y);
+    /** y = x * factor; count a multiple of 16. */
+    void (*scale_row)(const float *x, float factor, int count, float *y);
     /** See attention.h. */
     void (*kv_round)(const float *in, int count, enum kv_type type, void *out, float *scale);
     void (*attention_range)(const struct attention_stack *stack);
