@@ -22,6 +22,7 @@
 
 enum { PIECES_PER_THREAD = 8, SPLIT_ROWS = 8, SERIAL_PRODUCTS = 1 << 16 };
 static const size_t PARTS_MAX = 1 << 17;
+static const float LOG2_E = 1.44269504f;
 
 /** Of one thread. */
 struct attention_scratch {
@@ -162,13 +163,13 @@ static int64_t row_offset(const struct attention *attention, const struct piece 
            (int64_t)(piece->head * group + row % group) * attention->layer->head_dim;
 }
 
-/** The stack's queries side by side, scaled. */
+/** The stack's queries side by side, scaled such that scores are powers of two. */
 static void gather_queries(const struct attention_run *run, const struct piece *piece, int rows, float *out) {
     const struct attention *attention = run->attention;
     int head_dim = attention->layer->head_dim;
     for (int r = 0; r < rows; r++)
         run->cpu->leaves->scale_row(attention->q + row_offset(attention, piece, r, attention->q_stride),
-                                    attention->scale, head_dim, out + r * head_dim);
+                                    attention->scale * LOG2_E, head_dim, out + r * head_dim);
 }
 
 /** What each row of the stack sees of a range, and the range's blocks. */

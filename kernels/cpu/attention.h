@@ -4,9 +4,9 @@
  * Inside attention on the CPU.
  *
  * RANGES. Positions are cut into ranges of 256: [0, 256), [256, 512), ... whoever asks. What a query row sees of one range is one
- * small softmax,
+ * small softmax; scores are counted in units of log 2, so that e^score is 2^score,
  *
- *     part = { maximum m, sum s = sum_j e^(score_j - m), accumulator a = sum_j e^(score_j - m) V_j }      j ascending
+ *     part = { maximum m, sum s = sum_j 2^(score_j - m), accumulator a = sum_j 2^(score_j - m) V_j }      j ascending
  *
  * and a row's parts are merged in ascending order of their ranges. Both are the same arithmetic whether one thread walks all ranges
  * or several threads share them, however long the step is, and whoever stands beside the row: that is batch invariance.
@@ -43,7 +43,7 @@ struct attention_part {
 struct attention_stack {
     enum kv_type type;
     int block_tokens, head_dim, rows;
-    const float *q;                              /* [rows][hd], times scale */
+    const float *q;                              /* [rows][hd], times scale / log 2 */
     const int *begin, *end;                      /* [rows] the positions a row sees, counted from the range's first */
     struct kv_head blocks[ATTENTION_RANGE / 32]; /* of the range; the ones that nobody sees are not read */
     float *scores;                               /* [rows][ATTENTION_RANGE] scratch */

@@ -60,6 +60,22 @@ static inline __m256 v_exp2i_half(__m256 n) {
 static inline f32x16 v_exp2i(f32x16 n) {
     return (f32x16){v_exp2i_half(n.low), v_exp2i_half(n.high)};
 }
+static inline __m256 v_times_exp2i_half(__m256 p, __m256 n) {
+    return _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(p), _mm256_slli_epi32(_mm256_cvtps_epi32(n), 23)));
+}
+static inline f32x16 v_times_exp2i(f32x16 p, f32x16 n) {
+    return BOTH(v_times_exp2i_half, p, n);
+}
+static inline __m256 v_between_half(__m256 a, __m256i lanes, int first, int last, float other) {
+    __m256i outside = _mm256_or_si256(_mm256_cmpgt_epi32(_mm256_set1_epi32(first), lanes),
+                                      _mm256_cmpgt_epi32(lanes, _mm256_set1_epi32(last - 1)));
+    return _mm256_blendv_ps(a, _mm256_set1_ps(other), _mm256_castsi256_ps(outside));
+}
+static inline f32x16 v_between(f32x16 a, int first, int last, float other) {
+    const __m256i low = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7), eight = _mm256_set1_epi32(8);
+    return (f32x16){v_between_half(a.low, low, first, last, other),
+                    v_between_half(a.high, _mm256_add_epi32(low, eight), first, last, other)};
+}
 static inline f32x16 v_load_f16(const uint16_t *p) {
     return (f32x16){_mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)p)),
                     _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(p + 8)))};

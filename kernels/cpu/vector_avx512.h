@@ -50,6 +50,18 @@ static inline f32x16 v_round(f32x16 a) {
 static inline f32x16 v_exp2i(f32x16 n) {
     return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_add_epi32(_mm512_cvtps_epi32(n), _mm512_set1_epi32(127)), 23));
 }
+static inline f32x16 v_times_exp2i(f32x16 p, f32x16 n) {
+    return _mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(p), _mm512_slli_epi32(_mm512_cvtps_epi32(n), 23)));
+}
+static inline f32x16 v_between(f32x16 a, int first, int last, float other) {
+    unsigned until = last >= 16  ? 0xFFFF
+                     : last <= 0 ? 0
+                                 : (1u << last) - 1,
+             before = first >= 16  ? 0xFFFF
+                      : first <= 0 ? 0
+                                   : (1u << first) - 1;
+    return _mm512_mask_mov_ps(_mm512_set1_ps(other), (__mmask16)(until & ~before), a);
+}
 static inline f32x16 v_load_f16(const uint16_t *p) {
     return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)p));
 }

@@ -67,6 +67,14 @@ static inline f32x16 v_round(f32x16 a) {
 static inline f32x16 v_exp2i(f32x16 n) {
     LANES(float_from_bits((uint32_t)((int32_t)n.lane[i] + 127) << 23));
 }
+/** p * 2^n for p in [0.5, 2) and whole n in [-125, 126]: added to the exponent. */
+static inline f32x16 v_times_exp2i(f32x16 p, f32x16 n) {
+    LANES(float_from_bits(float_to_bits(p.lane[i]) + ((uint32_t)(int32_t)n.lane[i] << 23)));
+}
+/** Lanes first to last - 1 of `a`, and `other` before and after them. */
+static inline f32x16 v_between(f32x16 a, int first, int last, float other) {
+    LANES(i >= first && i < last ? a.lane[i] : other);
+}
 static inline f32x16 v_load_f16(const uint16_t *p) {
     LANES(float_from_f16(p[i]));
 }

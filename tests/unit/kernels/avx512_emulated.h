@@ -77,6 +77,15 @@ EMULATED emulated_i emulated_castps_si512(emulated_ps a) {
 EMULATED emulated_ps emulated_cvtepi32_ps(emulated_i a) {
     return (emulated_ps){_mm256_cvtepi32_ps(a.low), _mm256_cvtepi32_ps(a.high)};
 }
+EMULATED __m256 emulated_mask_mov_half(__m256 other, unsigned mask, __m256 a) {
+    const __m256i bits = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
+    __m256i chosen = _mm256_cmpeq_epi32(_mm256_and_si256(_mm256_set1_epi32((int)mask), bits), bits);
+    return _mm256_blendv_ps(other, a, _mm256_castsi256_ps(chosen));
+}
+EMULATED emulated_ps emulated_mask_mov_ps(emulated_ps other, unsigned short mask, emulated_ps a) {
+    return (emulated_ps){emulated_mask_mov_half(other.low, mask, a.low),
+                         emulated_mask_mov_half(other.high, mask >> 8, a.high)};
+}
 EMULATED emulated_i emulated_cvtps_epi32(emulated_ps a) {
     return (emulated_i){_mm256_cvtps_epi32(a.low), _mm256_cvtps_epi32(a.high)};
 }
@@ -164,6 +173,7 @@ EMULATED emulated_i emulated_dpbusd_epi32(emulated_i sum, emulated_i a, emulated
 #define _mm512_cvtps_ph(a, how) \
     _mm256_inserti128_si256(_mm256_castsi128_si256(_mm256_cvtps_ph((a).low, how)), _mm256_cvtps_ph((a).high, how), 1)
 #define _mm512_cvtepi32_ps emulated_cvtepi32_ps
+#define _mm512_mask_mov_ps emulated_mask_mov_ps
 #define _mm512_cvtps_epi32 emulated_cvtps_epi32
 #define _mm512_cvtph_ps emulated_cvtph_ps
 #define _mm512_cvtepi8_epi32 emulated_cvtepi8_epi32
