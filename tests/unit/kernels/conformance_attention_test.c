@@ -258,6 +258,27 @@ static void test_what_is_not_finite_shows(void **state) {
     }
 }
 
+/** A key that is not a number makes a NaN of all that see it: its score may not pass for a small one. */
+static void test_a_broken_key_shows(void **state) {
+    (void)state;
+    static const uint64_t seed = 31;
+    int64_t context = 300, zero = 0, at = 270;
+    for_each_variant(variant) {
+        struct kernels *kernels = fixture_open(variant, 1);
+        for (int i = 0; i < 4; i++) {
+            const struct pool_shape shape = {3, 1, 64, 32, TYPES[i]};
+            struct pool pool;
+            pool_init(&pool, &shape, 1, &context, &seed);
+            pool.keys[0][at * 64 + 7] = NAN;
+            pool_step(&pool, kernels, &zero, &context, 0.125f, 0);
+            for (int64_t j = 0; j < context * 3 * 64; j++)
+                assert_int_equal(isfinite(pool.out[0][j]), j / (3 * 64) < at);
+            pool_deinit(&pool);
+        }
+        kernels_close(kernels);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_mixed_batches_are_the_definition),
@@ -266,6 +287,7 @@ int main(void) {
         cmocka_unit_test(test_one_position_gives_its_value),
         cmocka_unit_test(test_store_puts_every_element_in_its_place),
         cmocka_unit_test(test_what_is_not_finite_shows),
+        cmocka_unit_test(test_a_broken_key_shows),
     };
     return cmocka_run_group_tests(tests, fixture_announce, NULL);
 }
