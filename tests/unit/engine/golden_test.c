@@ -27,6 +27,11 @@ enum { SANITIZED = 1 };
 #else
 enum { SANITIZED = 0 };
 #endif
+#ifdef __SANITIZE_THREAD__
+enum { THREADS_WATCHED = 1 };
+#else
+enum { THREADS_WATCHED = 0 };
+#endif
 
 /** How much of it is run. plain is slow by design, and sanitizers make everything five to ten times slower. */
 struct extent {
@@ -312,8 +317,8 @@ int main(int argc, char **argv) {
     };
     variant = argc > 1 ? argv[1] : "plain";
     extent = choose_extent();
-    if (SANITIZED && is_plain()) {
-        fprintf(stderr, "skipped: under sanitizers plain takes minutes; model_test runs all its code on tiny models\n");
+    if (THREADS_WATCHED || (SANITIZED && is_plain())) {
+        fprintf(stderr, "skipped: takes many minutes here; the engine's tests run all its code and threads on tiny models\n");
         return 77;
     }
     for (const char *const *known = kernels_cpu_variants(); *known != NULL; known++) {
