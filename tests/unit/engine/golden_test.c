@@ -318,7 +318,8 @@ int main(int argc, char **argv) {
     variant = argc > 1 ? argv[1] : "plain";
     extent = choose_extent();
     if (THREADS_WATCHED || (SANITIZED && is_plain())) {
-        fprintf(stderr, "skipped: takes many minutes here; the engine's tests run all its code and threads on tiny models\n");
+        fprintf(stderr,
+                "skipped: takes many minutes here; the engine's tests run all its code and threads on tiny models\n");
         return 77;
     }
     for (const char *const *known = kernels_cpu_variants(); *known != NULL; known++) {
