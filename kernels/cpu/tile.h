@@ -4,11 +4,12 @@
  * Tiles: one group of packed weights times a few rows of x. What a row gets depends on that row only, and avx2 and avx512 give the same
  * bits: integer sums are exact, and every float sum is fixed here.
  *
- * QUANTISED TYPES. x is rounded to 8 bits in blocks of 32 (struct quantised_block). A row's result is
+ * QUANTISED TYPES. x is rounded to 8 bits in blocks of 32 whose halves have a scale each (struct quantised_block): half of the error that
+ * one scale for 32 makes. A row's result is
  *
  *     sum = 0;  for each block, ascending:   sum = fma(d_w * d_x, (float)I, sum);   [sum = fma(m_w, s_x, sum)]
  *
- *     I    the exact integer sum of q_w * q_x over the block; Q6_K: its offset taken off and its scales multiplied in
+ *     I    the exact integer sum of q_w * q_x * factor_x over the block, below 2^24; Q6_K: its offset taken off and its scales multiplied in
  *     d_w  the file's scale; d * scale in the K types (exact in f32)
  *     m_w  m; -8 d in Q4_0 and -16 d in Q5_0; -(dmin * minimum) (exact) in Q4_K and Q5_K; Q8_0 and Q6_K have none
  *
@@ -25,13 +26,16 @@ enum {
     FLOAT_RUN = 32
 };
 
-/** 32 values of a row of x: x = d * q. */
+enum { QUANT_FACTOR_MAX = 16 };
+/** 32 values of a row of x: x[k] = d * factor[k / 16] * q[k]. */
 struct quantised_block {
     int8_t q[QUANT_BLOCK];
-    float d;         /* max |x| / 127 */
-    float s;         /* d * sum of q */
-    int16_t half[2]; /* sum of the first 16 q, of the second */
-    int32_t unused;
+    float d;         /* max |x| / (127 * QUANT_FACTOR_MAX) */
+    float s;         /* sum of x as rounded */
+    int16_t half[2]; /* factor * sum of the first 16 q, of the second */
+    int16_t factor
+        [2]
+        [2]; /* of the first 16 and of the second, twice each: the least whole number of 1..QUANT_FACTOR_MAX that reaches max |x| */
 };
 
 struct tile {

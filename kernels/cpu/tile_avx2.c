@@ -20,7 +20,7 @@
 /** The compiler reorders integer sums, which only makes it run out of registers. */
 #define AS_WRITTEN(v) __asm__("" : "+x"(v))
 
-INLINE __m256i four_bytes(const int8_t *at) {
+INLINE __m256i four_bytes(const void *at) {
     int32_t four;
     memcpy(&four, at, sizeof four);
     return _mm256_set1_epi32(four);
@@ -44,7 +44,7 @@ struct block {
 
 /** How a block's integers are summed. `pairs`: products of w[i] and x that fit 16 bits together. */
 struct shape {
-    int pairs;                    /* 8: q < 16, 4: q < 32, 2: q < 64 */
+    int pairs;                    /* 4: q < 32, 2: q < 64 */
     bool offset, scales, minimum; /* see struct block */
 };
 
@@ -52,11 +52,7 @@ INLINE void add_block(const struct block *w, const struct quantised_block *x, co
                       const struct shape shape) {
     UNROLL for (int half = 0; half < 2; half++) {
         __m256i total = totals[half];
-        if (shape.offset) {
-            int32_t both;
-            memcpy(&both, x->half, sizeof both);
-            total = _mm256_add_epi32(total, _mm256_madd_epi16(_mm256_set1_epi32(both), w->offsets[half]));
-        }
+        if (shape.offset) total = _mm256_add_epi32(total, _mm256_madd_epi16(four_bytes(x->half), w->offsets[half]));
         __m256 scale = _mm256_mul_ps(w->d[half], _mm256_set1_ps(x->d)), sum = _mm256_load_ps(out + 8 * half);
         sum = _mm256_fmadd_ps(scale, _mm256_cvtepi32_ps(total), sum);
         if (shape.minimum) sum = _mm256_fmadd_ps(w->m[half], _mm256_set1_ps(x->s), sum);
@@ -67,7 +63,6 @@ INLINE void add_block(const struct block *w, const struct quantised_block *x, co
 /** `rows` rows of x, `stride` apart. Their sums are registers: a vector of weights serves all rows, and four bytes of x serve sixteen weights. */
 INLINE void multiply_block(const struct block *w, const struct quantised_block *x, int64_t stride, float *out,
                            const struct shape shape, const int rows) {
-    const __m256i ones = _mm256_set1_epi16(1);
     __m256i sum[4][2], total[4][2];
     UNROLL for (int i = 0; i < 8; i++) {
         __m256i weights[2] = {w->w[i][0], w->w[i][1]};
@@ -83,8 +78,10 @@ INLINE void multiply_block(const struct block *w, const struct quantised_block *
         }
         if (i % shape.pairs != shape.pairs - 1) continue;
         UNROLL for (int r = 0; r < rows; r++) {
+            __m256i factor = four_bytes(x[r * stride].factor[i / 4]);
             UNROLL for (int half = 0; half < 2; half++) {
-                __m256i wide = _mm256_madd_epi16(sum[r][half], shape.scales ? w->scale[i / 4][half] : ones);
+                __m256i by = shape.scales ? _mm256_mullo_epi16(w->scale[i / 4][half], factor) : factor,
+                        wide = _mm256_madd_epi16(sum[r][half], by);
                 total[r][half] = i < shape.pairs ? wide : _mm256_add_epi32(total[r][half], wide);
             }
         }
@@ -150,7 +147,7 @@ INLINE void clear(const struct tile *tile) {
 }
 
 INLINE void tile_4_5_bits(const struct tile *tile, const bool five, const bool minimum) {
-    const struct shape shape = {.pairs = five ? 4 : 8, .minimum = true};
+    const struct shape shape = {.pairs = 4, .minimum = true};
     const size_t scales = minimum ? 64 : 32, unit = scales + 256 + (five ? 64 : 0);
     int64_t blocks = tile->columns / QUANT_BLOCK;
     const uint8_t *at = tile->group;
@@ -184,7 +181,7 @@ static void tile_q5_1(const struct tile *tile) {
 
 /** Q4_K, Q5_K: units of d and dmin, then eight parts of scales, minima, nibbles and fifth bits. */
 INLINE void tile_k(const struct tile *tile, const bool five) {
-    const struct shape shape = {.pairs = five ? 4 : 8, .minimum = true};
+    const struct shape shape = {.pairs = 4, .minimum = true};
     const size_t part = 32 + 256 + (five ? 64 : 0), unit = 64 + 8 * part;
     _Static_assert(sizeof(struct packed_q4_k) == 64 + 8 * 288 && sizeof(struct packed_q5_k) == 64 + 8 * 352,
                    "parts lie as tile_k walks them");
@@ -242,14 +239,14 @@ static void tile_q6_k(const struct tile *tile) {
  *  added. With four operations for 32 products nothing is gained by unpacking: the weights are read where they lie. */
 INLINE void multiply_signed(const int8_t *weights, __m256 d, const struct quantised_block *x, int64_t stride,
                             float *out, const int rows) {
-    const __m256i ones = _mm256_set1_epi16(1);
     __m256i total[8];
     UNROLL for (int i = 0; i < 8; i++) {
         __m256i w = _mm256_loadu_si256((const __m256i *)(weights + 64 * i)), magnitude = _mm256_abs_epi8(w);
         AS_WRITTEN(w);
         UNROLL for (int r = 0; r < rows; r++) {
             __m256i moved = _mm256_sign_epi8(four_bytes(x[r * stride].q + 4 * i), w);
-            __m256i wide = _mm256_madd_epi16(_mm256_maddubs_epi16(magnitude, moved), ones);
+            __m256i wide =
+                _mm256_madd_epi16(_mm256_maddubs_epi16(magnitude, moved), four_bytes(x[r * stride].factor[i / 4]));
             total[r] = i == 0 ? wide : _mm256_add_epi32(total[r], wide);
             AS_WRITTEN(total[r]);
         }

@@ -35,25 +35,25 @@ struct block {
 
 struct shape {
     bool offset, scales, minimum; /* see struct block */
+    bool wide;                    /* the sums of 16 k may need more than 16 bits */
 };
+
+/** sums * factor, for each half of a block. */
+INLINE __m512i times_factor(__m512i sums, const struct block *w, const struct quantised_block *x, int half,
+                            const struct shape shape) {
+    __m512i factor = _mm512_srli_epi32(four_bytes(x->factor[half]), 16);
+    if (shape.scales) factor = _mm512_madd_epi16(w->scale[half], factor);
+    return shape.wide ? _mm512_mullo_epi32(sums, factor) : _mm512_madd_epi16(sums, factor);
+}
 
 INLINE void add_block(const struct block *w, const struct quantised_block *x, float *out, const struct shape shape) {
     __m512i first = _mm512_setzero_si512(), second = first;
-    if (shape.offset) first = _mm512_madd_epi16(four_bytes(x->half), w->offsets);
-    __m512i offset = first;
-    if (shape.scales) first = _mm512_setzero_si512();
     for (int i = 0; i < 4; i++) {
         first = _mm512_dpbusd_epi32(first, w->w[i], four_bytes(x->q + 4 * i));
         second = _mm512_dpbusd_epi32(second, w->w[i + 4], four_bytes(x->q + 16 + 4 * i));
     }
-    __m512i total;
-    if (shape.scales) {
-        first = _mm512_mullo_epi32(first, w->scale[0]);
-        second = _mm512_mullo_epi32(second, w->scale[1]);
-        total = _mm512_add_epi32(_mm512_add_epi32(first, second), offset);
-    } else {
-        total = _mm512_add_epi32(first, second);
-    }
+    __m512i total = _mm512_add_epi32(times_factor(first, w, x, 0, shape), times_factor(second, w, x, 1, shape));
+    if (shape.offset) total = _mm512_add_epi32(total, _mm512_madd_epi16(four_bytes(x->half), w->offsets));
     __m512 sum = _mm512_load_ps(out);
     sum = _mm512_fmadd_ps(_mm512_mul_ps(w->d, _mm512_set1_ps(x->d)), _mm512_cvtepi32_ps(total), sum);
     if (shape.minimum) sum = _mm512_fmadd_ps(w->m, _mm512_set1_ps(x->s), sum);
@@ -107,7 +107,7 @@ INLINE void clear(const struct tile *tile) {
 }
 
 INLINE void tile_4_5_bits(const struct tile *tile, const bool five, const bool minimum) {
-    const struct shape shape = {.minimum = true};
+    const struct shape shape = {.minimum = true, .wide = five};
     const size_t scales = minimum ? 64 : 32, unit = scales + 256 + (five ? 64 : 0);
     int64_t blocks = tile->columns / QUANT_BLOCK;
     const uint8_t *at = tile->group;
@@ -139,7 +139,7 @@ static void tile_q5_1(const struct tile *tile) {
 
 /** Q4_K, Q5_K: units of d and dmin, then eight parts of scales, minima, nibbles and fifth bits. */
 INLINE void tile_k(const struct tile *tile, const bool five) {
-    const struct shape shape = {.minimum = true};
+    const struct shape shape = {.minimum = true, .wide = five};
     const size_t part = 32 + 256 + (five ? 64 : 0), unit = 64 + 8 * part;
     _Static_assert(sizeof(struct packed_q4_k) == 64 + 8 * 288 && sizeof(struct packed_q5_k) == 64 + 8 * 352,
                    "parts lie as tile_k walks them");
@@ -166,7 +166,7 @@ static void tile_q5_k(const struct tile *tile) {
 }
 
 static void tile_q6_k(const struct tile *tile) {
-    const struct shape shape = {.offset = true, .scales = true};
+    const struct shape shape = {.offset = true, .scales = true, .wide = true};
     const struct packed_q6_k *unit = tile->group;
     int64_t blocks = tile->columns / QUANT_BLOCK;
     struct block w;
@@ -197,7 +197,7 @@ static void tile_q8_0(const struct tile *tile) {
         tile_prefetch(block, sizeof *block);
         for (int i = 0; i < 8; i++) w.w[i] = _mm512_xor_si512(_mm512_loadu_si512(block->q + 64 * i), flip);
         w.d = sixteen_halves(block->d);
-        pass_rows(&w, tile->q + b, blocks, tile->rows, tile->out, (struct shape){.offset = true});
+        pass_rows(&w, tile->q + b, blocks, tile->rows, tile->out, (struct shape){.offset = true, .wide = true});
     }
 }
 

@@ -130,6 +130,9 @@ EMULATED emulated_i emulated_slli_epi16(emulated_i a, int n) {
 EMULATED emulated_i emulated_srli_epi16(emulated_i a, int n) {
     return (emulated_i){_mm256_srli_epi16(a.low, n), _mm256_srli_epi16(a.high, n)};
 }
+EMULATED emulated_i emulated_srli_epi32(emulated_i a, int n) {
+    return (emulated_i){_mm256_srli_epi32(a.low, n), _mm256_srli_epi32(a.high, n)};
+}
 EMULATED emulated_i emulated_slli_epi32(emulated_i a, int n) {
     return (emulated_i){_mm256_slli_epi32(a.low, n), _mm256_slli_epi32(a.high, n)};
 }
@@ -195,6 +198,7 @@ EMULATED emulated_i emulated_dpbusd_epi32(emulated_i sum, emulated_i a, emulated
 #define _mm512_slli_epi16 emulated_slli_epi16
 #define _mm512_srli_epi16 emulated_srli_epi16
 #define _mm512_slli_epi32 emulated_slli_epi32
+#define _mm512_srli_epi32 emulated_srli_epi32
 #define _mm512_dpbusd_epi32 emulated_dpbusd_epi32
 
 #endif

@@ -7,7 +7,7 @@
  *                  (K/64 in a lane, 3 whole vectors behind, 6 for the tree, 15 for the tail, 2 for the product and the store).
  *   float tiles    runs of 32 k, then a sum of K/32 of them: (K/32 + 34) half units of sum |w x|
  *   quantised      two fused additions per block of 32: at most (2 K/32 + 8) half units of sum span |x|  (span: fixture.h)
- *   8-bit x        |x - d q| <= d/2, d = max|x| / 127 of the block: at most sum over blocks of d/2 sum |w|; nothing when x lies on the grid
+ *   8-bit x        |x - s q| <= s/2, s the scale of 16 neighbours (scale_of): at most sum of s/2 |w|; nothing when x lies on the grid
  *   norm           the mean of squares is off by (K/64 + 26) half units, its root by half of that; 6 more operations
  */
 #include "tests/unit/kernels/fixture.h"
@@ -41,7 +41,7 @@ static bool is_quantised(const char *variant, enum tensor_type type) {
 
 enum input { ON_GRID, FREE };
 
-/** On the grid every block of 32 has a largest magnitude of 127 * 2^e and whole multiples of 2^e elsewhere, so that 8 bits hold it exactly. */
+/** On the grid every half block has a largest magnitude of 127 * 2^e and whole multiples of 2^e elsewhere, so that 8 bits hold it exactly. */
 static float *make_input(struct fixture_random *random, enum input input, int64_t rows, int64_t stride) {
     float *x = fixture_normals(random, rows * stride);
     if (input == FREE) return x;
@@ -49,11 +49,21 @@ static float *make_input(struct fixture_random *random, enum input input, int64_
         float unit = 0;
         for (int64_t k = 0; k < stride; k++) {
             if (k % 32 == 0) unit = ldexpf(1, fixture_integer(random, -12, 3));
-            int value = k % 32 == 7 ? 127 - 254 * fixture_integer(random, 0, 1) : fixture_integer(random, -127, 127);
+            int value = k % 16 == 7 ? 127 - 254 * fixture_integer(random, 0, 1) : fixture_integer(random, -127, 127);
             x[t * stride + k] = unit * (float)value;
         }
     }
     return x;
+}
+
+/** 127 times the scale that tile.h gives to one half of a block: a whole number of sixteenths of the block's largest magnitude. */
+static double scale_of(const double *block, int half) {
+    double largest = 0, own = 0;
+    for (int k = 0; k < 32; k++) {
+        if (fabs(block[k]) > largest) largest = fabs(block[k]);
+        if (k / 16 == half && fabs(block[k]) > own) own = fabs(block[k]);
+    }
+    return largest == 0 ? 0 : fmax(ceil(16 * own / largest), 1) / 16 * largest;
 }
 
 /** The bound of |y - definition| without the norm's part; `error_square` takes the variance that rounding x to 8 bits gives. */
@@ -67,14 +77,13 @@ static double bound_of(const char *variant, enum tensor_type type, enum input in
     }
     if (is_plain(variant)) return ((double)K / 64 + 26) * F32_HALF_ULP * products;
     if (!is_quantised(variant, type)) return ((double)K / 32 + 34) * F32_HALF_ULP * products;
-    for (int64_t block = 0; input == FREE && block < K / 32; block++) {
-        double largest = 0, weights = 0, squares = 0;
-        for (int64_t k = block * 32; k < block * 32 + 32; k++) {
-            if (fabs(x[k]) > largest) largest = fabs(x[k]);
+    for (int64_t half = 0; input == FREE && half < K / 16; half++) {
+        double weights = 0, squares = 0;
+        for (int64_t k = half * 16; k < half * 16 + 16; k++) {
             weights += fabs(w[k]);
             squares += w[k] * w[k];
         }
-        double step = largest / 127;
+        double step = scale_of(x + half / 2 * 32, half % 2) / 127;
         rounding += step / 2 * weights * 1.0001;
         *error_square += step * step / 12 * squares;
     }
