@@ -23,6 +23,7 @@ struct announcer {
     pthread_cond_t wake;
     bool stop, now;
     atomic_bool connected;
+    /* Under the mutex: an announcement that cannot be sent is answered by the announcing thread, others by the client's. */
     bool tried;    /* to announce, whatever came of it */
     bool reported; /* an outage is logged once */
 };
@@ -79,6 +80,7 @@ static void on_announced(void *context, enum status status, const struct redis_r
     (void)reply;
     struct announcer *announcer = context;
     bool connected = status == STATUS_OK;
+    pthread_mutex_lock(&announcer->mutex);
     bool was = atomic_exchange(&announcer->connected, connected);
     if (connected && (!was || announcer->reported))
         log_info("announced", LOG_S("worker_id", announcer->worker->id), LOG_S("address", announcer->worker->address));
@@ -90,6 +92,7 @@ static void on_announced(void *context, enum status status, const struct redis_r
         log_warn("announcement failed", LOG_S("error", message));
         announcer->reported = true;
     }
+    pthread_mutex_unlock(&announcer->mutex);
 }
 
 static void announce_now(struct announcer *announcer) {
