@@ -6,6 +6,7 @@
  *     bora-generate --model-file M.gguf --prompt "Why is the sky blue?"     streams the answer
  *     bora-generate --model-file M.gguf --stats --streams 8                 and says how fast, eight at a time
  *     bora-generate --model-file M.gguf --perplexity text.txt               how well the model predicts a text
+ *     bora-generate --model-file M.gguf --perplexity text.txt --against F32.gguf     and how far it is from another
  */
 #include "base/limits.h"
 #include "base/settings.h"
@@ -22,7 +23,7 @@
 enum { STREAMS_MAX = 256, TEXT_FILE_BYTES_MAX = 64 << 20, SCORE_ROWS = 64 };
 
 struct generate_settings {
-    char *model_file, *prompt, *variant, *kv_type, *perplexity_file;
+    char *model_file, *prompt, *variant, *kv_type, *perplexity_file, *against;
     int64_t max_tokens, threads, seed, streams, step_tokens, context, window, scored_from;
     double temperature, top_p;
     bool stats, speculation;
@@ -47,6 +48,8 @@ static const struct setting settings_table[] = {
     SETTING_BOOL(S, speculation, "speculation", "false", "guess tokens by prompt lookup; changes no output"),
     SETTING_BOOL(S, stats, "stats", "false", "say how fast it was"),
     SETTING_STRING(S, perplexity_file, "perplexity", NULL, "FILE", "score this text instead of generating"),
+    SETTING_STRING(S, against, "against", NULL, "FILE",
+                   "with --perplexity: mean divergence from this model's predictions, too"),
     SETTING_INTEGER(S, window, "window", "512", 2, LIMIT_CONTEXT_TOKENS, "N",
                     "tokens that --perplexity scores in one piece"),
     SETTING_INTEGER(
@@ -180,8 +183,9 @@ struct scorer {
     struct kv_cache *cache;
 };
 
-static enum status open_scorer(struct scorer *scorer, const struct generate_settings *settings, struct error *err) {
-    TRY(gguf_open(settings->model_file, &scorer->gguf, err));
+static enum status open_scorer(struct scorer *scorer, const char *model_file, const struct generate_settings *settings,
+                               struct error *err) {
+    TRY(gguf_open(model_file, &scorer->gguf, err));
     TRY(model_config_read(scorer->gguf, &scorer->config, err));
     TRY(tokenizer_load_gguf(scorer->gguf, &scorer->tokenizer, err));
     const struct model_config *config = &scorer->config;
@@ -204,49 +208,73 @@ static enum status open_scorer(struct scorer *scorer, const struct generate_sett
     return kv_cache_create(&cache, &scorer->cache, err);
 }
 
+static void close_scorer(struct scorer *scorer) {
+    kv_cache_destroy(scorer->cache);
+    model_destroy(scorer->model);
+    if (scorer->kernels != NULL) kernels_close(scorer->kernels);
+    tokenizer_destroy(scorer->tokenizer);
+    gguf_close(scorer->gguf);
+}
+
+/** What has been scored of a text. */
+struct tally {
+    double scores, divergences;
+    size_t tokens;
+};
+
+static void print_tally(const struct tally *tally, const struct generate_settings *settings, const char *variant) {
+    double tokens = (double)tally->tokens;
+    printf("perplexity %.4f over %zu tokens in windows of %lld (%s)", exp(-tally->scores / tokens), tally->tokens,
+           (long long)settings->window, variant);
+    if (settings->against != NULL) printf(", divergence %.6f from %s", tally->divergences / tokens, settings->against);
+    printf("\n");
+}
+
 /** Score `ids` window by window, each from an empty cache. */
-static enum status score_windows(const struct scorer *scorer, const struct generate_settings *settings,
-                                 const struct token_list *ids, struct error *err) {
-    double *scores = calloc((size_t)settings->window, sizeof *scores), sum = 0;
-    size_t scored = 0;
+static enum status score_windows(const struct scorer *scorer, const struct scorer *against,
+                                 const struct generate_settings *settings, const struct token_list *ids,
+                                 struct error *err) {
+    size_t window = (size_t)settings->window;
+    double *scores = calloc(2 * window, sizeof *scores), *divergences = scores + window;
+    struct predictor model = {scorer->model, scorer->cache}, reference = {against->model, against->cache};
+    struct tally tally = {0};
     enum status status = scores != NULL ? STATUS_OK : error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
-    for (size_t first = 0; status == STATUS_OK && first + 1 < ids->count; first += (size_t)settings->window) {
-        size_t count = ids->count - first < (size_t)settings->window ? ids->count - first : (size_t)settings->window;
-        status = perplexity_score(scorer->model, scorer->cache, SCORE_ROWS, ids->ids + first, count, scores, err);
-        if (settings->scored_from > 1 && count < (size_t)settings->window) break;
-        for (size_t i = (size_t)settings->scored_from; status == STATUS_OK && i < count; i++, scored++)
-            sum -= scores[i];
+    for (size_t first = 0; status == STATUS_OK && first + 1 < ids->count; first += window) {
+        size_t count = ids->count - first < window ? ids->count - first : window;
+        if (settings->scored_from > 1 && count < window) break;
+        status = perplexity_compare(&model, reference.model != NULL ? &reference : NULL, SCORE_ROWS, ids->ids + first,
+                                    count, scores, divergences, err);
+        for (size_t i = (size_t)settings->scored_from; status == STATUS_OK && i < count; i++, tally.tokens++) {
+            tally.scores += scores[i];
+            tally.divergences += divergences[i];
+        }
     }
-    if (status == STATUS_OK && scored == 0)
+    if (status == STATUS_OK && tally.tokens == 0)
         status = error_set(err, STATUS_INVALID_ARGUMENT, "--scored-from %lld leaves nothing of %zu tokens",
                            (long long)settings->scored_from, ids->count);
-    if (status == STATUS_OK)
-        printf("perplexity %.4f over %zu tokens in windows of %lld (%s)\n", exp(sum / (double)scored), scored,
-               (long long)settings->window, scorer->kernels->variant);
+    if (status == STATUS_OK) print_tally(&tally, settings, scorer->kernels->variant);
     free(scores);
     return status;
 }
 
 static enum status perplexity(const struct generate_settings *settings, struct error *err) {
-    struct scorer scorer = {0};
+    struct scorer scorer = {0}, against = {0};
     struct token_list ids = {.max_count = SIZE_MAX};
     char *text = NULL;
     size_t length = 0;
     enum status status = STATUS_OK;
     TRY_CLEANUP(settings_read_file(settings->perplexity_file, TEXT_FILE_BYTES_MAX, &text, &length, err));
-    TRY_CLEANUP(open_scorer(&scorer, settings, err));
+    TRY_CLEANUP(open_scorer(&scorer, settings->model_file, settings, err));
+    if (settings->against != NULL) TRY_CLEANUP(open_scorer(&against, settings->against, settings, err));
     TRY_CLEANUP(tokenizer_encode(scorer.tokenizer, bytes_view_of(text, length), &ids, err));
     if (ids.count < 2)
         TRY_CLEANUP(error_set(err, STATUS_INVALID_ARGUMENT, "%s has %zu tokens; two are the least",
                               settings->perplexity_file, ids.count));
-    TRY_CLEANUP(score_windows(&scorer, settings, &ids, err));
+    TRY_CLEANUP(score_windows(&scorer, &against, settings, &ids, err));
 cleanup:
     token_list_deinit(&ids);
-    kv_cache_destroy(scorer.cache);
-    model_destroy(scorer.model);
-    if (scorer.kernels != NULL) kernels_close(scorer.kernels);
-    tokenizer_destroy(scorer.tokenizer);
-    gguf_close(scorer.gguf);
+    close_scorer(&scorer);
+    close_scorer(&against);
     free(text);
     return status;
 }

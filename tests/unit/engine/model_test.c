@@ -413,6 +413,42 @@ static void test_perplexity_scores_each_token(void **state) {
     teardown(&fixture);
 }
 
+/** ln p of every token behind the first seven. */
+static void predictions(const struct predictor *predictor, double out[V]) {
+    int32_t ids[8];
+    double scores[8];
+    for (int i = 0; i < 7; i++) ids[i] = id_at(0, i);
+    for (ids[7] = 0; ids[7] < V; ids[7]++) {
+        check_ok(perplexity_score(predictor->model, predictor->cache, 16, ids, 8, scores, &check_error));
+        out[ids[7]] = scores[7];
+    }
+}
+
+/** Against itself a model diverges by nothing; against another by the definition. */
+static void test_divergence_is_the_definition(void **state) {
+    (void)state;
+    struct fixture one, other;
+    setup(&one, &(struct tiny_model_options){.seed = 9}, "plain", 1, KV_F16);
+    setup(&other, &(struct tiny_model_options){.seed = 10}, "plain", 1, KV_F16);
+    struct predictor model = {one.model, one.cache}, reference = {other.model, other.cache};
+    int32_t ids[50];
+    double alone[50], scores[50], divergences[50], p[V], q[V], want = 0;
+    for (int i = 0; i < 50; i++) ids[i] = id_at(0, i);
+    check_ok(perplexity_score(one.model, one.cache, 16, ids, 50, alone, &check_error));
+    check_ok(perplexity_compare(&model, &reference, 16, ids, 50, scores, divergences, &check_error));
+    assert_memory_equal(scores, alone, sizeof scores);
+    assert_int_equal(kv_cache_used(one.cache) + kv_cache_used(other.cache), 0);
+    predictions(&model, p);
+    predictions(&reference, q);
+    for (int v = 0; v < V; v++) want += exp(q[v]) * (q[v] - p[v]);
+    assert_true(want > 1e-4);
+    assert_float_equal(divergences[7], want, 1e-6);
+    check_ok(perplexity_compare(&model, &model, 16, ids, 50, scores, divergences, &check_error));
+    for (int i = 0; i < 50; i++) assert_true(divergences[i] == 0);
+    teardown(&one);
+    teardown(&other);
+}
+
 /* ---- files that are refused ------------------------------------------------------------------------------------------ */
 
 static void refused(struct tiny_model_options options, enum status status, const char *word) {
@@ -530,6 +566,7 @@ int main(void) {
         cmocka_unit_test(test_nan_in_unused_slots_does_not_matter),
         cmocka_unit_test(test_only_chosen_rows_give_logits),
         cmocka_unit_test(test_perplexity_scores_each_token),
+        cmocka_unit_test(test_divergence_is_the_definition),
         cmocka_unit_test(test_other_architecture_is_unimplemented),
         cmocka_unit_test(test_missing_keys_are_named),
         cmocka_unit_test(test_impossible_numbers_are_named),
