@@ -108,7 +108,7 @@ def run_ninja(folder, log):
 
 
 def quantize(source, target, kind, variant="native"):
-    """`source` in the peer's mix of types for `kind`. The source is quantised already, so its rounding is in both: fit for speed, not for quality."""
+    """`source` in the peer's mix of types for `kind`; a source that is quantised has its own rounding, which stays: fit to compare both sides, not to judge a type."""
     part = target.with_suffix(".part")
     done = subprocess.run([str(programs(variant)["llama-quantize"]), "--allow-requantize", str(source), str(part), kind], capture_output=True, text=True, errors="replace")
     if done.returncode != 0:
@@ -135,14 +135,19 @@ def bench(model, threads, prefill, decode, variant="native"):
     return parse_bench(done.stdout)
 
 
-def perplexity(model, text_file, window, threads, variant="native"):
-    """llama-perplexity: windows of `window` tokens, of which the second half is scored; the last window only if it is whole."""
+def perplexity(model, text_file, window, threads, variant="native", write=None, against=None):
+    """llama-perplexity: windows of `window` tokens, of which the second half is scored; the last window only if it is whole. Returns (perplexity,
+    None); `write`: a file for all predictions; `against`: such a file, from which the mean divergence is the second value."""
     command = [str(programs(variant)["llama-perplexity"]), "-m", str(model), "-f", str(text_file), "-c", str(window), "-t", str(threads)]
+    command += ["--kl-divergence-base", str(write or against)] if write or against else []
+    command += ["--kl-divergence"] if against else []
     done = subprocess.run(command, capture_output=True, text=True, errors="replace", env=clean_environment())
-    found = re.search(r"Final estimate: PPL = ([\d.]+)", done.stdout + done.stderr)
-    if done.returncode != 0 or not found:
+    output = done.stdout + done.stderr
+    found = re.search(r"Mean PPL\(Q\)\s*:\s*([\d.]+)" if against else r"Final estimate: PPL = ([\d.]+)", output)
+    divergence = re.search(r"Mean\s+KLD:\s*(-?[\d.]+)", output) if against else None
+    if done.returncode != 0 or not found or (against and not divergence):
         sys.exit(f"bench: llama-perplexity failed on {Path(model).name}: {(done.stderr.strip().splitlines() or ['no estimate'])[-1]}")
-    return float(found[1])
+    return float(found[1]), float(divergence[1]) if divergence else None
 
 
 def server_command(model, threads, port, slots, context, variant="native"):

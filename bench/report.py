@@ -19,9 +19,11 @@ def percentile(values, share):
 
 
 def spread(values, digits=1):
-    """Median, smallest and largest: '135.0 (128.1..140.2)'."""
+    """Median, smallest and largest: '135.0 (128.1..140.2)'; a single value by itself."""
     if not values:
         return "-"
+    if len(values) == 1:
+        return f"{values[0]:.{digits}f}"
     return f"{statistics.median(values):.{digits}f} ({min(values):.{digits}f}..{max(values):.{digits}f})"
 
 
@@ -35,12 +37,13 @@ class Ratio:
     at_least: bool = True
     unit: str = "x"
     note: str = ""
+    digits: int = 2
 
     def met(self):
         return self.bar is None or (self.value >= self.bar if self.at_least else self.value <= self.bar)
 
     def line(self):
-        text = f"{self.name}: {self.value:.2f}{self.unit}"
+        text = f"{self.name}: {self.value:.{self.digits}f}{self.unit}"
         if self.bar is not None:
             text += f" (bar {'>=' if self.at_least else '<='} {self.bar:.2f}{self.unit}{', ' + self.note if self.note else ''})"
             text += "" if self.met() else "  BELOW THE BAR" if self.at_least else "  ABOVE THE BAR"
@@ -70,15 +73,15 @@ class Report:
         self.others_used = statistics.mean(used for used, _ in kept)
         return {side: [samples[side] for _, samples in kept] for side in sides}
 
-    def row(self, what, ours, theirs, unit, note="", digits=1):
+    def row(self, what, ours, theirs, unit, note="", digits=1, ratio_digits=2):
         """One line of the table; both sides' rounds. Returns the ratio of medians, None where the peer has none."""
         if not self.rows:
             print(self.format("what", "bora", "llama.cpp", "ratio", ""))
         if self.others_used > OTHERS_MAX:
             note += f"{', ' if note else ''}others used {self.others_used:.1f} processors"
         ratio = statistics.median(ours) / statistics.median(theirs) if ours and theirs and statistics.median(theirs) else None
-        print(self.format(f"{what}, {unit}", spread(ours, digits), spread(theirs, digits), f"{ratio:.2f}" if ratio is not None else "-", note), flush=True)
-        self.rows.append({"what": what, "unit": unit, "bora": list(ours), "peer": list(theirs), "ratio": ratio, "digits": digits, "note": note, "others": round(self.others_used, 2)})
+        print(self.format(f"{what}, {unit}" if unit else what, spread(ours, digits), spread(theirs, digits), f"{ratio:.{ratio_digits}f}" if ratio is not None else "-", note), flush=True)
+        self.rows.append({"what": what, "unit": unit, "bora": list(ours), "peer": list(theirs), "ratio": ratio, "digits": digits, "ratio_digits": ratio_digits, "note": note, "others": round(self.others_used, 2)})
         return ratio
 
     def format(self, *cells):
@@ -106,7 +109,7 @@ class Report:
         lines = [f"## {facts.get('date')} · {facts.get('processor')}", "", f"`{facts.get('command')}`; variant {facts.get('variant')}, {facts.get('rounds')} rounds, load at the start {facts.get('load', 0):.1f}; peer {facts.get('peer')}", "",
                  "| What | Bora | llama.cpp | Ratio | |", "|---|---|---|---|---|"]
         for row in self.rows:
-            ratio = f"{row['ratio']:.2f}" if row["ratio"] is not None else "-"
-            lines.append(f"| {row['what']}, {row['unit']} | {spread(row['bora'], row['digits'])} | {spread(row['peer'], row['digits'])} | {ratio} | {row['note']} |")
+            ratio = f"{row['ratio']:.{row['ratio_digits']}f}" if row["ratio"] is not None else "-"
+            lines.append(f"| {row['what']}{', ' if row['unit'] else ''}{row['unit']} | {spread(row['bora'], row['digits'])} | {spread(row['peer'], row['digits'])} | {ratio} | {row['note']} |")
         lines += ["", *(f"    {ratio.line()}" for ratio in self.ratios), ""]
         return "\n".join(lines)

@@ -34,6 +34,7 @@ REAL = places.CACHE / "models/SmolLM2-135M-Instruct.Q4_1.gguf"
 def test_spread_is_median_smallest_and_largest():
     assert report.spread([3.0, 1.0, 2.0]) == "2.0 (1.0..3.0)"
     assert report.spread([]) == "-"
+    assert report.spread([4.0], 2) == "4.00"
 
 
 def test_percentile_is_the_nearest_rank():
@@ -75,7 +76,7 @@ def test_markdown_holds_the_rows_and_the_last_lines():
     table.ratio("decode", table.row("decode", [4.0, 5.0, 6.0], [2.0], "tok/s"), 2.0)
     text = table.markdown({"date": "2026-01-02", "processor": "P"})
     assert text.startswith("## 2026-01-02 · P\n")
-    assert "| decode, tok/s | 5.0 (4.0..6.0) | 2.0 (2.0..2.0) | 2.50 |  |\n" in text
+    assert "| decode, tok/s | 5.0 (4.0..6.0) | 2.0 | 2.50 |  |\n" in text
     assert "    decode: 2.50x (bar >= 2.00x)\n" in text
 
 
