@@ -4,8 +4,8 @@
  * Tiles: one group of packed weights times a few rows of x. What a row gets depends on that row only, and avx2 and avx512 give the same
  * bits: integer sums are exact, and every float sum is fixed here.
  *
- * QUANTISED TYPES. x is rounded to 8 bits in blocks of 32 whose halves have a scale each (struct quantised_block): half of the error that
- * one scale for 32 makes. A row's result is
+ * QUANTISED TYPES. x is rounded to 8 bits in blocks of 32 whose halves have a scale each (struct quantised_block), which makes
+ * half of the mean square error of one scale for 32. A row's result is
  *
  *     sum = 0;  for each block, ascending:   sum = fma(d_w * d_x, (float)I, sum);   [sum = fma(m_w, s_x, sum)]
  *
