@@ -91,20 +91,16 @@ static bool is_over(const struct beam_search *beams) {
 
 /* ---- candidates ---------------------------------------------------------------------------------------------------- */
 
-static bool is_better(const struct candidate *a, const struct candidate *b) {
-    if (a->logprob != b->logprob) return a->logprob > b->logprob;
-    return a->branch != b->branch ? a->branch < b->branch : a->id < b->id;
-}
-
-/** Put `candidate` into the list of the `most` best, best first. */
+/** Put `candidate` into the list of the `most` best, best first. Earlier ones win a tie. */
 static void keep_best(struct candidate *list, int *count, int most, const struct candidate *candidate) {
-    if (*count == most && !is_better(candidate, &list[most - 1])) return;
+    if (*count == most && candidate->logprob <= list[most - 1].logprob) return;
     int at = *count < most ? (*count)++ : most - 1;
-    for (; at > 0 && is_better(candidate, &list[at - 1]); at--) list[at] = list[at - 1];
+    for (; at > 0 && candidate->logprob > list[at - 1].logprob; at--) list[at] = list[at - 1];
     list[at] = *candidate;
 }
 
-/** The best continuations of all parents. */
+/** The best continuations of all parents. They come in the order in which ties are decided: the likelier parent's first, and of one parent by their
+ *  logits, which may differ where log-probabilities do not. */
 static int find_candidates(struct scheduler *scheduler, struct beam_search *beams, int parents,
                            struct candidate *list) {
     struct token_logprob likeliest[CANDIDATES_MAX];

@@ -13,8 +13,8 @@
  *
  * SCORE of a hypothesis = sum of its tokens' log-probabilities / (its tokens)^length_penalty; the prompt counts in neither.
  * The search ends at max_tokens (branches that live then are hypotheses too), when early_stopping is set and `width` are
- * finished, or when no branch could pass the worst of the `width` best as it stands now. Ties go to the likelier parent, then the
- * lower id: the same request always gives the same answer. Width 1 is greedy.
+ * finished, or when no branch could pass the worst of the `width` best as it stands now. Ties go to the likelier parent, then to the
+ * larger logit, then to the lower id: the same request always gives the same answer. Width 1 is greedy.
  *
  * The scheduler's own part; the owner provides the memory (beam_search_bytes) and reads the results when the finish is reported.
  * Source: transformers' generate() and its BeamSearchScorer, vLLM's use_beam_search.

@@ -174,6 +174,26 @@ static void test_width_one_is_greedy(void **state) {
     }
 }
 
+/** Logits that differ by less than their log-probabilities can: greedy sees it, and so does a search. */
+static void test_width_one_is_greedy_at_float_ties(void **state) {
+    (void)state;
+    float logits[V];
+    for (int v = 0; v < V; v++) logits[v] = 0.1f;
+    logits[3] = 0.3f;
+    logits[9] = 0.30000004f;
+    struct fixture fixture;
+    setup(&fixture, 4, 64, 8, 64);
+    fixture.fixed = logits;
+    struct client *greedy = submit(&fixture, 10, 5, 1),
+                  *search = submit_search(&fixture, 10, 5, &(struct beam_settings){.width = 1, .length_penalty = 1});
+    run_until_idle(&fixture);
+    const struct hypothesis *found = &search->sequence.beams->finished[0];
+    assert_int_equal(found->count, 15);
+    for (int i = 10; i < 15; i++) assert_int_equal(greedy->tokens[i], 9);
+    assert_memory_equal(found->tokens, greedy->tokens, 15 * sizeof(int32_t));
+    teardown(&fixture);
+}
+
 /** Beside others, in chunks, and in so little memory that everybody starts over now and then: the same answers. */
 static void test_search_is_the_same_in_company_and_in_need(void **state) {
     (void)state;
@@ -340,6 +360,7 @@ int main(void) {
         cmocka_unit_test(test_search_finds_what_the_definition_finds),
         cmocka_unit_test(test_wide_search_finds_the_likeliest_text),
         cmocka_unit_test(test_width_one_is_greedy),
+        cmocka_unit_test(test_width_one_is_greedy_at_float_ties),
         cmocka_unit_test(test_search_is_the_same_in_company_and_in_need),
         cmocka_unit_test(test_cancelled_search_frees_everything),
         cmocka_unit_test(test_paused_search_takes_no_part),

@@ -113,6 +113,7 @@ static int64_t compute(struct fixture *fixture, const struct model_batch *batch,
         float *logits = batch->logits + (logit + given++) * V;
         for (int32_t v = 0; v < V; v++) logits[v] = fixture->nan_logits ? NAN : v == token ? 1 : 0;
         if (fixture->rich) rich_logits(hash, logits);
+        if (fixture->fixed != NULL) memcpy(logits, fixture->fixed, V * sizeof *logits);
     }
     return given;
 }

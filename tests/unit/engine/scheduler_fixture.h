@@ -42,6 +42,7 @@ struct fixture {
     bool forward_fails, nan_logits;
     bool calibrating;                         /* steps of nobody: they take their time and compute nothing */
     bool rich;                                /* every token has a logit of its own, 0..4 */
+    const float *fixed;                       /* [V] the logits of every position; NULL: as above */
     int32_t end_tokens;                       /* ids below this end a hypothesis */
     int echo;                                 /* of new clients */
     void (*in_step)(struct fixture *fixture); /* called inside the forward pass */
