@@ -90,10 +90,20 @@ def test_beam_search_gives_the_n_best_of_its_beams(client, house):
 
 
 def test_a_beam_search_obeys_stop(client, house):
-    plain = create(client, house, {"use_beam_search": True, "best_of": 3}, temperature=0).choices[0].message.content
-    word = plain.split()[3]
-    stopped = create(client, house, {"use_beam_search": True, "best_of": 3}, temperature=0, stop=[word]).choices[0]
-    assert word not in stopped.message.content
+    """It ends where the stop string does, and counts no token behind that."""
+    greedy = create(client, house, {}, temperature=0).choices[0].message.content
+    stop = [greedy[12:15]]  # of several tokens, or ends inside one
+    plain = create(client, house, {}, temperature=0, stop=stop)
+    assert plain.choices[0].finish_reason == "stop" and plain.usage.completion_tokens < 16
+    one = create(client, house, {"use_beam_search": True}, temperature=0, stop=stop)
+    assert one.choices[0].message.content == plain.choices[0].message.content and one.choices[0].finish_reason == "stop"
+    assert one.usage.completion_tokens == plain.usage.completion_tokens
+    letters = [" ", "e", "a"]
+    for n in (1, 3):
+        some = create(client, house, {"use_beam_search": True, "best_of": 3}, temperature=0, stop=letters, n=n)
+        for choice in some.choices:
+            assert choice.finish_reason == "stop" and not any(letter in choice.message.content for letter in letters)
+        assert n <= some.usage.completion_tokens < n * 16
 
 
 def test_a_beam_search_wider_than_the_worker_is_a_400(house, small_worker):
