@@ -70,6 +70,17 @@ def test_best_of_like_n_streams(client, house):
     assert {c.choices[0].index for c in chunks} == {0, 1}
 
 
+def test_a_long_burst_of_log_probabilities_comes_whole(client, house):
+    """Letters that a stop string holds back, and tokens without text between them, come all at once in the end: a megabyte of log-probabilities."""
+    letter, mark = "81", "3"  # "a" and a control token of this model's
+    chunks = create(client, house, {}, temperature=0, frequency_penalty=0.2, logit_bias={letter: 100, mark: 100}, stop=["a" * 255 + "b"], max_tokens=340, stream=True, logprobs=True, top_logprobs=20)
+    choices = [c.choices[0] for c in chunks]
+    tokens = [t for c in choices if c.logprobs for t in c.logprobs.content]
+    assert choices[-1].finish_reason == "length" and len(tokens) == 340
+    assert "".join(c.delta.content or "" for c in choices) == "".join(t.token for t in tokens) and 100 < sum(t.token == "a" for t in tokens) < 256
+    assert all(len(t.top_logprobs) == 20 for t in tokens)
+
+
 def test_one_beam_is_greedy(client, house):
     greedy = create(client, house, {}, temperature=0)
     beam = create(client, house, {"use_beam_search": True}, temperature=0)
