@@ -37,6 +37,8 @@ enum {
     LIMIT_STREAM_PENDING_BYTES = 64 * 1024, /* text a slow reader may leave waiting before its sequence is paused */
     LIMIT_ANSWER_BYTES =
         256 * 1024 * 1024, /* text of one answer that waits to be given out: a beam search gives it whole */
+    LIMIT_DELTA_BYTES =
+        64 * 1024, /* text, and log-probabilities, in one message of a worker: longer events take several */
     LIMIT_STREAMS_PER_CONNECTION = 4096, /* gRPC calls at once on one connection; further ones wait at the client */
 
     /* --- model files --- */

@@ -111,8 +111,9 @@ struct generation_event {
 typedef void generation_event_fn(void *context, const struct generation_event *event);
 
 /**
- * Beam search: the `width` likeliest continuations are kept at every step, and the best that ended are the answers. An answer's score
- * is the sum of its log-probabilities (sampler_likeliest) over its length to the power `length_penalty`.
+ * Beam search: the `width` likeliest continuations are kept at every step, and the best that ended are the answers. They end as other
+ * generations do - by an end token, a stop string or length - and count the same tokens. An answer's score is the sum of its
+ * log-probabilities (sampler_likeliest) over its length to the power `length_penalty`.
  *
  * Nothing is told before the search has ended; then, for each answer from the best on, one event with its whole text, ids and finish. The
  * generation ends with the event of the last one.

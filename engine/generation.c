@@ -103,11 +103,13 @@ static enum status add_beams(const struct engine *engine, const struct generatio
     const struct beam_options *beam = &request->beam;
     if (beam->width == 0) return STATUS_OK;
     int64_t limit = (int64_t)request->prompt_count + request->max_tokens;
-    generation->beam_memory = malloc(beam_search_bytes(beam->width, limit, engine->description.context_tokens));
+    struct beam_settings settings = {.width = beam->width,
+                                     .length_penalty = (double)beam->length_penalty,
+                                     .early_stopping = beam->early_stopping,
+                                     .state_bytes = request->stop_count > 0 ? sizeof(struct text_state) : 0};
+    generation->beam_memory = malloc(beam_search_bytes(&settings, limit, engine->description.context_tokens));
     if (generation->beam_memory == NULL) return error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
     generation->answers = beam->answers > 0 ? beam->answers : 1;
-    struct beam_settings settings = {
-        .width = beam->width, .length_penalty = (double)beam->length_penalty, .early_stopping = beam->early_stopping};
     beam_search_init(generation->beam_memory, &settings, &generation->sequence, engine->description.context_tokens);
     return STATUS_OK;
 }
@@ -180,8 +182,16 @@ static enum verdict accept(struct sequence *sequence, int32_t id, const struct l
     return generation->text.stopped ? VERDICT_STOP : VERDICT_GO_ON;
 }
 
-static bool is_end(const struct sequence *sequence, int32_t id) {
-    return tokenizer_is_end(((const struct generation *)sequence)->engine->tokenizer, id);
+/** A branch ends where a generation would. The stream, which a search needs for its answers only, takes up the branch's text where that stands. */
+static enum verdict extend(struct sequence *leader, const void *before, int32_t id, void *after) {
+    struct generation *generation = (struct generation *)leader;
+    struct text_stream *text = &generation->text;
+    if (tokenizer_is_end(generation->engine->tokenizer, id)) return VERDICT_STOP;
+    if (text->stop_count == 0) return VERDICT_GO_ON;
+    if (text_stream_restore(text, before) != STATUS_OK || text_stream_push(text, id) != STATUS_OK) return VERDICT_ERROR;
+    if (text->stopped) return VERDICT_STOP;
+    text_stream_save(text, after);
+    return VERDICT_GO_ON;
 }
 
 /** Before the last event: whoever hears it finds the slot free. */
@@ -192,15 +202,14 @@ static void count_end(struct engine *engine) {
     pthread_mutex_unlock(&engine->mutex);
 }
 
-/** The text of an answer, cut at the first stop string. */
-static enum status write_answer(struct generation *generation, const struct hypothesis *answer,
-                                struct generation_event *event) {
+/** The text of an answer, without the stop string that it ends with. */
+static enum status write_answer(struct generation *generation, const struct hypothesis *answer) {
     struct text_stream *text = &generation->text;
     text_stream_reset(text);
-    for (int64_t i = generation->sequence.prompt_count; i < answer->count && !text->stopped; i++) {
-        if (!is_end(&generation->sequence, answer->tokens[i])) TRY(text_stream_push(text, answer->tokens[i]));
+    for (int64_t i = generation->sequence.prompt_count; i < answer->count; i++) {
+        if (!tokenizer_is_end(generation->engine->tokenizer, answer->tokens[i]))
+            TRY(text_stream_push(text, answer->tokens[i]));
     }
-    if (text->stopped) event->finish = FINISH_STOP;
     return text_stream_finish(text);
 }
 
@@ -225,7 +234,7 @@ static void report_answers(struct generation *generation, enum finish_reason fin
             event.ids = answer->tokens + prompt;
             event.id_count = (size_t)(answer->count - prompt);
             event.completion_tokens = answer->count - prompt;
-            if (write_answer(generation, answer, &event) != STATUS_OK) {
+            if (write_answer(generation, answer) != STATUS_OK) {
                 failed = true;
                 event = (struct generation_event){
                     .finish = FINISH_ERROR, .prompt_tokens = prompt, .answer = i, .error = "out of memory"};
@@ -269,7 +278,7 @@ static void report(struct sequence *sequence, enum finish_reason finish, const c
     if (finish != FINISH_NONE) generation_unref(generation);
 }
 
-static const struct sequence_owner owner = {.accept = accept, .report = report, .is_end = is_end};
+static const struct sequence_owner owner = {.accept = accept, .report = report, .extend = extend};
 
 void generation_enter(struct generation *generation) {
     struct error err = {0};

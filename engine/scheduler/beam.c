@@ -22,12 +22,12 @@ static size_t aligned(size_t bytes) {
     return (bytes + 63) / 64 * 64;
 }
 
-size_t beam_search_bytes(int width, int64_t limit, int64_t context_tokens) {
-    size_t tokens = aligned((size_t)limit * sizeof(int32_t)), count = (size_t)width;
+size_t beam_search_bytes(const struct beam_settings *options, int64_t limit, int64_t context_tokens) {
+    size_t tokens = aligned((size_t)limit * sizeof(int32_t)), count = (size_t)options->width;
     size_t table = aligned((size_t)kv_cache_blocks_for(context_tokens) * sizeof(int32_t));
-    /* The search; all branches but the leader, and their tokens; every branch's next tokens and table; the finished ones' tokens. */
+    /* The search; all branches but the leader, and their tokens; every branch's next tokens and table; the finished ones' tokens; states. */
     return 64 + aligned(sizeof(struct beam_search)) + (count - 1) * (aligned(sizeof(struct sequence)) + tokens) +
-           count * (tokens + table) + count * tokens;
+           count * (tokens + table) + count * tokens + 2 * count * aligned(options->state_bytes);
 }
 
 static void *take_memory(char **at, size_t bytes) {
@@ -52,7 +52,10 @@ struct beam_search *beam_search_init(void *memory, const struct beam_settings *o
         beams->next_tokens[i] = take_memory(&at, tokens);
         beams->next_tables[i] = take_memory(&at, (size_t)kv_cache_blocks_for(context_tokens) * sizeof(int32_t));
         beams->finished[i].tokens = take_memory(&at, tokens);
+        beams->states[i] = take_memory(&at, options->state_bytes);
+        beams->next_states[i] = take_memory(&at, options->state_bytes);
     }
+    memset(beams->states[0], 0, options->state_bytes);
     leader->beams = beams;
     return beams;
 }
@@ -91,20 +94,16 @@ static bool is_over(const struct beam_search *beams) {
 
 /* ---- candidates ---------------------------------------------------------------------------------------------------- */
 
-static bool is_better(const struct candidate *a, const struct candidate *b) {
-    if (a->logprob != b->logprob) return a->logprob > b->logprob;
-    return a->branch != b->branch ? a->branch < b->branch : a->id < b->id;
-}
-
-/** Put `candidate` into the list of the `most` best, best first. */
+/** Put `candidate` into the list of the `most` best, best first. Earlier ones win a tie. */
 static void keep_best(struct candidate *list, int *count, int most, const struct candidate *candidate) {
-    if (*count == most && !is_better(candidate, &list[most - 1])) return;
+    if (*count == most && candidate->logprob <= list[most - 1].logprob) return;
     int at = *count < most ? (*count)++ : most - 1;
-    for (; at > 0 && is_better(candidate, &list[at - 1]); at--) list[at] = list[at - 1];
+    for (; at > 0 && candidate->logprob > list[at - 1].logprob; at--) list[at] = list[at - 1];
     list[at] = *candidate;
 }
 
-/** The best continuations of all parents. */
+/** The best continuations of all parents. They come in the order in which ties are decided: the likelier parent's first, and of one parent by their
+ *  logits, which may differ where log-probabilities do not. */
 static int find_candidates(struct scheduler *scheduler, struct beam_search *beams, int parents,
                            struct candidate *list) {
     struct token_logprob likeliest[CANDIDATES_MAX];
@@ -187,6 +186,9 @@ static void continue_with(struct scheduler *scheduler, struct beam_search *beams
         int32_t *mine = branch->tokens;
         branch->tokens = beams->next_tokens[i];
         beams->next_tokens[i] = mine;
+        void *state = beams->states[i];
+        beams->states[i] = beams->next_states[i];
+        beams->next_states[i] = state;
         memcpy(branch->blocks, beams->next_tables[i], (size_t)parent->block_count * sizeof *branch->blocks);
         branch->block_count = parent->block_count;
         branch->tenant->blocks += parent->block_count;
@@ -207,17 +209,28 @@ static void finish_search(struct scheduler *scheduler, struct beam_search *beams
     scheduler_finish(scheduler, leader, error != NULL ? FINISH_ERROR : beams->finished[0].finish, error);
 }
 
+/** What the owner says of a continuation; the state of one that goes on is in `after`. */
+static enum verdict extend(const struct beam_search *beams, const struct candidate *candidate, void *after) {
+    const struct sequence_owner *owner = beams->leader->owner;
+    if (owner->extend == NULL) return VERDICT_GO_ON;
+    return owner->extend(beams->leader, beams->states[candidate->branch], candidate->id, after);
+}
+
 void beam_advance(struct scheduler *scheduler, struct beam_search *beams) {
     struct candidate list[CANDIDATES_MAX], next[BEAM_WIDTH_MAX];
     int parents = beams->branch_count > 0 ? beams->branch_count : 1,
         found = find_candidates(scheduler, beams, parents, list), count = 0;
-    const struct sequence *leader = beams->leader;
+    struct sequence *leader = beams->leader;
     int64_t length = beams->branches[0]->token_count + 1;
     bool full = length == scheduler->options.context_tokens, last = length == sequence_limit(leader) || full;
     for (int i = 0; i < found && count < beams->options.width; i++) {
         const struct sequence *parent = beams->branches[list[i].branch];
-        bool ends = leader->owner->is_end != NULL && leader->owner->is_end(leader, list[i].id);
-        if (!ends && !last) {
+        enum verdict verdict = extend(beams, &list[i], beams->next_states[count]);
+        if (verdict == VERDICT_ERROR) {
+            scheduler_finish(scheduler, leader, FINISH_ERROR, "the text of a token could not be kept");
+            return;
+        }
+        if (verdict == VERDICT_GO_ON && !last) {
             next[count++] = list[i];
             continue;
         }
@@ -225,9 +238,9 @@ void beam_advance(struct scheduler *scheduler, struct beam_search *beams) {
         memcpy(tokens, parent->tokens, (size_t)parent->token_count * sizeof *tokens);
         tokens[parent->token_count] = list[i].id;
         keep_finished(beams, tokens, length, list[i].logprob,
-                      ends   ? FINISH_STOP
-                      : full ? FINISH_MODEL_LENGTH
-                             : FINISH_LENGTH);
+                      verdict == VERDICT_STOP ? FINISH_STOP
+                      : full                  ? FINISH_MODEL_LENGTH
+                                              : FINISH_LENGTH);
     }
     scheduler->stats.completion_tokens += (uint64_t)(last ? parents : count);
     if (count > 0) continue_with(scheduler, beams, parents, next, count);

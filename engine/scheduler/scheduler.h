@@ -73,9 +73,11 @@ struct sequence_owner {
     /** Once after every step that gave the sequence tokens, and once with a finish: by then its slot and its blocks are free, and
      *  the scheduler has forgotten it (the owner may free it). `error` belongs to FINISH_ERROR. */
     void (*report)(struct sequence *sequence, enum finish_reason finish, const char *error);
-    /** Would `id` end the sequence? Asked in beam searches only, which call accept never and report once: then the hypotheses are in
-     *  sequence->beams. NULL: nothing ends but by length. */
-    bool (*is_end)(const struct sequence *sequence, int32_t id);
+    /** Asked in beam searches, which call accept never and report once: then the hypotheses are in sequence->beams. What becomes of a branch that
+     *  `id` continues? `before` is what the owner keeps of the branch (beam_settings.state_bytes; zeros: nothing behind the prompt). What it
+     *  keeps of the longer one goes into `after` - elsewhere, as others may continue the same branch -, unless that has ended. NULL: nothing
+     *  ends but by length. */
+    enum verdict (*extend)(struct sequence *leader, const void *before, int32_t id, void *after);
 };
 
 struct sequence {

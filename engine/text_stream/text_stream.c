@@ -2,8 +2,6 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "engine/text_stream/text_stream.h"
 
-#include "base/limits.h"
-
 #include <string.h>
 
 enum { TEXT_BYTES_RESERVED = 1024 };
@@ -23,6 +21,23 @@ void text_stream_reset(struct text_stream *stream) {
     bytes_reset(&stream->text);
     stream->final_length = stream->searched = 0;
     stream->stopped = false;
+}
+
+void text_stream_save(const struct text_stream *stream, struct text_state *out) {
+    size_t held = stream->text.length - stream->final_length, pending = stream->detokenizer.pending_length;
+    out->held_length = (uint8_t)held;
+    out->pending_length = (uint8_t)pending;
+    if (held > 0) memcpy(out->held, stream->text.data + stream->final_length, held);
+    memcpy(out->pending, stream->detokenizer.pending, pending);
+}
+
+enum status text_stream_restore(struct text_stream *stream, const struct text_state *state) {
+    text_stream_reset(stream);
+    TRY(bytes_append(&stream->text, state->held, state->held_length));
+    stream->searched = state->held_length;
+    stream->detokenizer.pending_length = state->pending_length;
+    memcpy(stream->detokenizer.pending, state->pending, state->pending_length);
+    return STATUS_OK;
 }
 
 void text_stream_deinit(struct text_stream *stream) {

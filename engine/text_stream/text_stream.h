@@ -16,6 +16,7 @@
 #define ENGINE_TEXT_STREAM_TEXT_STREAM_H
 
 #include "base/bytes.h"
+#include "base/limits.h"
 #include "base/status.h"
 #include "engine/tokenizer/tokenizer.h"
 
@@ -32,6 +33,13 @@ struct text_stream {
     bool stopped;
 };
 
+/** Where a stream stands: all of its past that decides what later tokens do. Small and without pointers, so that a search keeps one for each of
+ *  its branches. Zeros: the beginning. */
+struct text_state {
+    uint8_t held[LIMIT_STOP_STRING_BYTES - 1], held_length;
+    uint8_t pending[4], pending_length; /* the detokenizer's */
+};
+
 /** `stop`: non-empty valid UTF-8 strings, lent until deinit. Reserves what a usual stream needs, so that pushing allocates only for
  *  extraordinary tokens. STATUS_RESOURCE_EXHAUSTED without memory (nothing to deinit then). */
 enum status text_stream_init(struct text_stream *stream, const struct tokenizer *tokenizer,
@@ -42,6 +50,10 @@ void text_stream_deinit(struct text_stream *stream);
 void text_stream_reset(struct text_stream *stream);
 /** Add a token's text. `stream->stopped` is true once a stop string is complete; later pushes change nothing. */
 enum status text_stream_push(struct text_stream *stream, int32_t id);
+/** Where the stream, which has not stopped, stands. */
+void text_stream_save(const struct text_stream *stream, struct text_state *out);
+/** Begin anew from there, with the same stop strings: text that was final is not there any more. STATUS_RESOURCE_EXHAUSTED without memory. */
+enum status text_stream_restore(struct text_stream *stream, const struct text_state *state);
 /** No more tokens come: what was held becomes final, a cut UTF-8 sequence becomes U+FFFD. */
 enum status text_stream_finish(struct text_stream *stream);
 /** Text that may go out; lent until the next call on the stream. */

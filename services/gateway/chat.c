@@ -13,7 +13,7 @@
 
 enum {
     ATTEMPTS_MAX = 2,
-    SCRATCH_BYTES = 1 << 20,
+    SCRATCH_BYTES = 1 << 20,     /* a worker's message and what is made of it: some ten times LIMIT_DELTA_BYTES */
     ANSWER_BYTES_MAX = 64 << 20, /* a whole answer and its log-probabilities, not streamed */
     SEED_LANE = 7,
 };

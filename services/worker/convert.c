@@ -3,6 +3,7 @@
 #include "services/worker/convert.h"
 
 #include "base/limits.h"
+#include "base/text.h"
 #include "rpc/grpc_server.h"
 #include "rpc/transcode.h"
 
@@ -136,15 +137,52 @@ static enum status convert_logprobs(const struct generation_event *event, const 
     return STATUS_OK;
 }
 
-enum status convert_delta(const struct generation_event *event, const struct tokenizer *tokenizer, struct arena *arena,
+/** About what a token's log-probabilities take in a message. */
+static size_t logprob_bytes(const struct logprob_entry *entry, const struct tokenizer *tokenizer) {
+    enum { MORE = 32 /* than its name, each */ };
+    size_t bytes = MORE + tokenizer_piece(tokenizer, entry->chosen.id).length;
+    for (int i = 0; i < entry->top_count; i++) bytes += MORE + tokenizer_piece(tokenizer, entry->top[i].id).length;
+    return bytes;
+}
+
+/** Of the event's log-probabilities, how many go into one message: one at least, if there are any. */
+static size_t logprobs_of_message(const struct generation_event *event, const struct tokenizer *tokenizer) {
+    size_t count = 0, bytes = 0;
+    while (count < event->logprob_count) {
+        bytes += logprob_bytes(&event->logprobs[count], tokenizer);
+        if (count > 0 && bytes > LIMIT_DELTA_BYTES) break;
+        count++;
+    }
+    return count;
+}
+
+/** Take what goes into one message from the front of `rest`. */
+static struct generation_event take_message(struct generation_event *rest, const struct tokenizer *tokenizer) {
+    enum { IDS_MAX = LIMIT_DELTA_BYTES / sizeof(int32_t) };
+    struct generation_event taken = *rest;
+    taken.text.length = text_truncate((const char *)rest->text.data, rest->text.length, LIMIT_DELTA_BYTES);
+    taken.id_count = rest->id_count < IDS_MAX ? rest->id_count : IDS_MAX;
+    bool text_is_whole = taken.text.length == rest->text.length;
+    taken.logprob_count = text_is_whole ? logprobs_of_message(rest, tokenizer) : 0;
+    if (taken.text.length > 0) rest->text.data += taken.text.length;
+    if (taken.id_count > 0) rest->ids += taken.id_count;
+    if (taken.logprob_count > 0) rest->logprobs += taken.logprob_count;
+    rest->text.length -= taken.text.length;
+    rest->id_count -= taken.id_count;
+    rest->logprob_count -= taken.logprob_count;
+    return taken;
+}
+
+enum status convert_delta(struct generation_event *rest, const struct tokenizer *tokenizer, struct arena *arena,
                           struct bytes *out) {
+    struct generation_event event = take_message(rest, tokenizer);
     Bora__Internal__V1__Delta delta = BORA__INTERNAL__V1__DELTA__INIT;
-    delta.text = data_of(event->text);
-    delta.token_ids = (int32_t *)event->ids;
-    delta.n_token_ids = event->id_count;
-    delta.completion_tokens = event->completion_tokens;
-    delta.answer = event->answer;
-    if (event->logprobs != NULL) TRY(convert_logprobs(event, tokenizer, arena, &delta));
+    delta.text = data_of(event.text);
+    delta.token_ids = (int32_t *)event.ids;
+    delta.n_token_ids = event.id_count;
+    delta.completion_tokens = event.completion_tokens;
+    delta.answer = event.answer;
+    if (event.logprob_count > 0) TRY(convert_logprobs(&event, tokenizer, arena, &delta));
     Bora__Internal__V1__GenerateEvent message = BORA__INTERNAL__V1__GENERATE_EVENT__INIT;
     message.kind_case = BORA__INTERNAL__V1__GENERATE_EVENT__KIND_DELTA;
     message.delta = &delta;

@@ -14,8 +14,9 @@ enum status convert_messages(const Bora__Internal__V1__Start *start, struct aren
 /** Sampling, stop strings, tenant and beam search into `out` (pointers into the arena and `start`). Checks ranges: the gateway is trusted for policy, not for memory safety. */
 enum status convert_sampling(const Bora__Internal__V1__Start *start, struct arena *arena,
                              struct generation_request *out, struct error *err);
-/** The text and tokens of an engine event, as a packed GenerateEvent appended to `out`. */
-enum status convert_delta(const struct generation_event *event, const struct tokenizer *tokenizer, struct arena *arena,
+/** The text and tokens of an engine event, or as much of them as one message may hold (LIMIT_DELTA_BYTES), as a packed GenerateEvent appended
+ *  to `out`. `rest` is what is left of the event: call again until that is nothing. Log-probabilities follow the text. */
+enum status convert_delta(struct generation_event *rest, const struct tokenizer *tokenizer, struct arena *arena,
                           struct bytes *out);
 /** The end of a generation, likewise. */
 enum status convert_finished(const struct generation_event *event, struct bytes *out);

@@ -22,7 +22,7 @@ enum phase { AWAIT_START, TOKENIZING, AWAIT_PROCEED, GENERATING, DONE };
 
 enum {
     START_ARENA_BYTES_FACTOR = 4, /* an unpacked Start may take this many times the largest message */
-    EVENT_ARENA_BYTES = 1 << 20,
+    EVENT_ARENA_BYTES = 1 << 20,  /* one message holds little: LIMIT_DELTA_BYTES */
 };
 
 struct generate_call {
@@ -83,6 +83,19 @@ static bool is_last_answer(const struct generate_call *call, const struct genera
     return event->answer == call->start->beam->answers - 1;
 }
 
+/** Text and tokens of an event, in as many messages as that takes. */
+static enum status write_deltas_locked(struct generate_call *call, const struct generation_event *event) {
+    const struct tokenizer *tokenizer = engine_tokenizer(call->worker->engine);
+    struct generation_event rest = *event;
+    while (rest.text.length > 0 || rest.id_count > 0 || rest.logprob_count > 0) {
+        arena_reset(&call->event_arena);
+        bytes_reset(&call->packed);
+        TRY(convert_delta(&rest, tokenizer, &call->event_arena, &call->packed));
+        write_packed_locked(call);
+    }
+    return STATUS_OK;
+}
+
 static void on_engine_event(void *context, const struct generation_event *event) {
     struct generate_call *call = context;
     pthread_mutex_lock(&call->mutex);
@@ -91,14 +104,7 @@ static void on_engine_event(void *context, const struct generation_event *event)
         metric_observe(call->worker->first_token_s,
                        (double)(clock_monotonic_ns(clock_system()) - call->proceeded_ns) / 1e9);
     }
-    bool failed = false;
-    if (event->text.length > 0 || event->id_count > 0 || event->logprob_count > 0) {
-        arena_reset(&call->event_arena);
-        bytes_reset(&call->packed);
-        failed = convert_delta(event, engine_tokenizer(call->worker->engine), &call->event_arena, &call->packed) !=
-                 STATUS_OK;
-        if (!failed) write_packed_locked(call);
-    }
+    bool failed = write_deltas_locked(call, event) != STATUS_OK;
     bool ended = event->finish != FINISH_NONE, last = ended && is_last_answer(call, event);
     if (ended) {
         bytes_reset(&call->packed);

@@ -70,6 +70,17 @@ def test_best_of_like_n_streams(client, house):
     assert {c.choices[0].index for c in chunks} == {0, 1}
 
 
+def test_a_long_burst_of_log_probabilities_comes_whole(client, house):
+    """Letters that a stop string holds back, and tokens without text between them, come all at once in the end: a megabyte of log-probabilities."""
+    letter, mark = "81", "3"  # "a" and a control token of this model's
+    chunks = create(client, house, {}, temperature=0, frequency_penalty=0.2, logit_bias={letter: 100, mark: 100}, stop=["a" * 255 + "b"], max_tokens=340, stream=True, logprobs=True, top_logprobs=20)
+    choices = [c.choices[0] for c in chunks]
+    tokens = [t for c in choices if c.logprobs for t in c.logprobs.content]
+    assert choices[-1].finish_reason == "length" and len(tokens) == 340
+    assert "".join(c.delta.content or "" for c in choices) == "".join(t.token for t in tokens) and 100 < sum(t.token == "a" for t in tokens) < 256
+    assert all(len(t.top_logprobs) == 20 for t in tokens)
+
+
 def test_one_beam_is_greedy(client, house):
     greedy = create(client, house, {}, temperature=0)
     beam = create(client, house, {"use_beam_search": True}, temperature=0)
@@ -90,10 +101,20 @@ def test_beam_search_gives_the_n_best_of_its_beams(client, house):
 
 
 def test_a_beam_search_obeys_stop(client, house):
-    plain = create(client, house, {"use_beam_search": True, "best_of": 3}, temperature=0).choices[0].message.content
-    word = plain.split()[3]
-    stopped = create(client, house, {"use_beam_search": True, "best_of": 3}, temperature=0, stop=[word]).choices[0]
-    assert word not in stopped.message.content
+    """It ends where the stop string does, and counts no token behind that."""
+    greedy = create(client, house, {}, temperature=0).choices[0].message.content
+    stop = [greedy[12:15]]  # of several tokens, or ends inside one
+    plain = create(client, house, {}, temperature=0, stop=stop)
+    assert plain.choices[0].finish_reason == "stop" and plain.usage.completion_tokens < 16
+    one = create(client, house, {"use_beam_search": True}, temperature=0, stop=stop)
+    assert one.choices[0].message.content == plain.choices[0].message.content and one.choices[0].finish_reason == "stop"
+    assert one.usage.completion_tokens == plain.usage.completion_tokens
+    letters = [" ", "e", "a"]
+    for n in (1, 3):
+        some = create(client, house, {"use_beam_search": True, "best_of": 3}, temperature=0, stop=letters, n=n)
+        for choice in some.choices:
+            assert choice.finish_reason == "stop" and not any(letter in choice.message.content for letter in letters)
+        assert n <= some.usage.completion_tokens < n * 16
 
 
 def test_a_beam_search_wider_than_the_worker_is_a_400(house, small_worker):

@@ -12,9 +12,12 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-/* A combination of variant and storage type takes 3 s, and more than a minute under sanitizers: there one does, for it runs the same code of ours. */
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+/* A combination of variant and storage type takes 2 s; under AddressSanitizer 8, where int8, whose kernels are its own, follows f16; under
+ * ThreadSanitizer 45. */
+#if defined(__SANITIZE_THREAD__)
 enum { COMBINATIONS_MAX = 1 };
+#elif defined(__SANITIZE_ADDRESS__)
+enum { COMBINATIONS_MAX = 2 };
 #else
 enum { COMBINATIONS_MAX = 64 };
 #endif
@@ -148,7 +151,7 @@ static void answers_depend_on_the_request_alone(const char *variant, const char 
 
 static void test_answers_depend_on_the_request_alone(void **state) {
     (void)state;
-    static const char *const kv_types[] = {"f16", "f32", "bf16", "int8"};
+    static const char *const kv_types[] = {"f16", "int8", "f32", "bf16"};
     int left = COMBINATIONS_MAX;
     write_questions();
     for (const char *const *variant = kernels_cpu_variants(); *variant != NULL; variant++) {

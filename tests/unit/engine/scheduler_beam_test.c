@@ -35,9 +35,14 @@ static int by_score(const void *a, const void *b) {
     return x < y ? 1 : x > y ? -1 : 0;
 }
 
+static bool ends(const struct text *text, int64_t answered) {
+    const int32_t *last = text->tokens + text->count - 1;
+    return *last < current->end_tokens || (current->stops && answered > 1 && ends_by_pair(last[-1], *last));
+}
+
 /** The `width` best texts, best first. Returns how many. */
 static int search(const struct text *prompt, int64_t max_tokens, const struct beam_settings *options,
-                  int32_t end_tokens, struct text *best) {
+                  struct text *best) {
     static struct text live[BEAM_WIDTH_MAX], all[BEAM_WIDTH_MAX * V], done[4096];
     int live_count = 1, done_count = 0;
     live[0] = *prompt;
@@ -54,7 +59,7 @@ static int search(const struct text *prompt, int64_t max_tokens, const struct be
         }
         qsort(all, (size_t)count, sizeof *all, by_logprob);
         for (int i = 0; i < 2 * options->width && i < count && next < options->width; i++) {
-            if (all[i].tokens[all[i].count - 1] >= end_tokens && step < max_tokens) {
+            if (!ends(&all[i], step) && step < max_tokens) {
                 live[next++] = all[i];
                 continue;
             }
@@ -95,27 +100,30 @@ static void test_search_finds_what_the_definition_finds(void **state) {
     (void)state;
     static const int widths[] = {1, 2, 3, 5, 8, 16};
     static const double penalties[] = {0, 1, -1, 2};
+    int stopped = 0; /* by the pair */
     for (size_t w = 0; w < sizeof widths / sizeof widths[0]; w++) {
-        for (int variant = 0; variant < 16; variant++) {
+        for (int variant = 0; variant < 32; variant++) {
             struct fixture fixture;
             setup(&fixture, 20, 64, 8, 200);
             fixture.rich = true;
             fixture.end_tokens = variant % 4;
+            fixture.stops = variant >= 16;
             struct beam_settings options = {
-                .width = widths[w], .length_penalty = penalties[variant / 4], .early_stopping = variant % 2 == 1};
+                .width = widths[w], .length_penalty = penalties[variant / 4 % 4], .early_stopping = variant % 2 == 1};
             int64_t prompt = 5 + 9 * variant % 70, max_tokens = 40;
             struct client *client = submit_search(&fixture, prompt, max_tokens, &options);
             struct text start = prompt_of(client, prompt), best[BEAM_WIDTH_MAX];
-            int count = search(&start, max_tokens, &options, fixture.end_tokens, best);
+            int count = search(&start, max_tokens, &options, best);
             run_until_idle(&fixture);
             assert_int_equal(client->reports, 1);
-            assert_int_equal(client->finish,
-                             best[0].tokens[best[0].count - 1] < fixture.end_tokens ? FINISH_STOP : FINISH_LENGTH);
+            assert_int_equal(client->finish, ends(&best[0], best[0].count - prompt) ? FINISH_STOP : FINISH_LENGTH);
             assert_found(client, best, count);
+            stopped += fixture.end_tokens == 0 && fixture.stops && client->finish == FINISH_STOP;
             assert_int_equal(kv_cache_used(fixture.cache), 0);
             teardown(&fixture);
         }
     }
+    assert_true(stopped > 0);
 }
 
 /** As wide as the vocabulary and two tokens long: nothing is missed, so the first is the likeliest of all 256 texts. */
@@ -174,6 +182,26 @@ static void test_width_one_is_greedy(void **state) {
     }
 }
 
+/** Logits that differ by less than their log-probabilities can: greedy sees it, and so does a search. */
+static void test_width_one_is_greedy_at_float_ties(void **state) {
+    (void)state;
+    float logits[V];
+    for (int v = 0; v < V; v++) logits[v] = 0.1f;
+    logits[3] = 0.3f;
+    logits[9] = 0.30000004f;
+    struct fixture fixture;
+    setup(&fixture, 4, 64, 8, 64);
+    fixture.fixed = logits;
+    struct client *greedy = submit(&fixture, 10, 5, 1),
+                  *search = submit_search(&fixture, 10, 5, &(struct beam_settings){.width = 1, .length_penalty = 1});
+    run_until_idle(&fixture);
+    const struct hypothesis *found = &search->sequence.beams->finished[0];
+    assert_int_equal(found->count, 15);
+    for (int i = 10; i < 15; i++) assert_int_equal(greedy->tokens[i], 9);
+    assert_memory_equal(found->tokens, greedy->tokens, 15 * sizeof(int32_t));
+    teardown(&fixture);
+}
+
 /** Beside others, in chunks, and in so little memory that everybody starts over now and then: the same answers. */
 static void test_search_is_the_same_in_company_and_in_need(void **state) {
     (void)state;
@@ -183,6 +211,7 @@ static void test_search_is_the_same_in_company_and_in_need(void **state) {
         setup(&fixture, 10, 20, 32, blocks[need]);
         fixture.rich = true;
         fixture.end_tokens = 1;
+        fixture.stops = true;
         struct beam_settings options = {.width = 4, .length_penalty = 1};
         struct client *clients[3];
         struct text best[3][BEAM_WIDTH_MAX];
@@ -191,7 +220,7 @@ static void test_search_is_the_same_in_company_and_in_need(void **state) {
         for (int i = 0; i < 3; i++) {
             clients[i] = submit_search(&fixture, 40 + 10 * i, 50, &options);
             struct text start = prompt_of(clients[i], 40 + 10 * i);
-            counts[i] = search(&start, 50, &options, 1, best[i]);
+            counts[i] = search(&start, 50, &options, best[i]);
         }
         run_until_idle(&fixture);
         for (int i = 0; i < 3; i++) assert_found(clients[i], best[i], counts[i]);
@@ -250,6 +279,22 @@ static void test_failed_step_ends_the_search_once(void **state) {
     teardown(&fixture);
 }
 
+static void test_text_that_cannot_be_kept_is_an_error(void **state) {
+    (void)state;
+    struct fixture fixture;
+    setup(&fixture, 8, 64, 8, 64);
+    fixture.rich = true;
+    struct client *client = submit_search(&fixture, 20, 10, &(struct beam_settings){.width = 4});
+    for (int i = 0; i < 4; i++) scheduler_step(fixture.scheduler);
+    fixture.extend_fails = true;
+    run_until_idle(&fixture);
+    assert_int_equal(client->reports, 1);
+    assert_int_equal(client->finish, FINISH_ERROR);
+    assert_non_null(strstr(client->error, "text"));
+    assert_int_equal(kv_cache_used(fixture.cache), 0);
+    teardown(&fixture);
+}
+
 static void test_unusable_logits_are_an_error(void **state) {
     (void)state;
     struct fixture fixture;
@@ -268,7 +313,7 @@ static void test_search_wider_than_the_step_is_refused(void **state) {
         setup(&fixture, rows ? 8 : 3, rows ? 3 : 64, 8, 64);
         struct client *client = client_new(&fixture, 10, 5, 1);
         struct beam_settings options = {.width = 4};
-        client->beam_memory = malloc(beam_search_bytes(4, 15, CONTEXT));
+        client->beam_memory = malloc(beam_search_bytes(&options, 15, CONTEXT));
         beam_search_init(client->beam_memory, &options, &client->sequence, CONTEXT);
         check_fails(scheduler_submit(fixture.scheduler, &client->sequence, &check_error), STATUS_OUT_OF_RANGE, "width");
         teardown(&fixture);
@@ -340,10 +385,12 @@ int main(void) {
         cmocka_unit_test(test_search_finds_what_the_definition_finds),
         cmocka_unit_test(test_wide_search_finds_the_likeliest_text),
         cmocka_unit_test(test_width_one_is_greedy),
+        cmocka_unit_test(test_width_one_is_greedy_at_float_ties),
         cmocka_unit_test(test_search_is_the_same_in_company_and_in_need),
         cmocka_unit_test(test_cancelled_search_frees_everything),
         cmocka_unit_test(test_paused_search_takes_no_part),
         cmocka_unit_test(test_failed_step_ends_the_search_once),
+        cmocka_unit_test(test_text_that_cannot_be_kept_is_an_error),
         cmocka_unit_test(test_unusable_logits_are_an_error),
         cmocka_unit_test(test_search_that_outgrows_the_pool_is_an_error),
         cmocka_unit_test(test_search_counts_as_one_in_the_queue),

@@ -32,12 +32,16 @@ static void report(struct sequence *sequence, enum finish_reason finish, const c
     assert_int_equal(error != NULL, finish == FINISH_ERROR);
 }
 
-static bool is_end(const struct sequence *sequence, int32_t id) {
-    (void)sequence;
-    return id < current->end_tokens;
+/** What it keeps of a branch is the last token behind the prompt; 0 is as good as none. */
+static enum verdict extend(struct sequence *leader, const void *before, int32_t id, void *after) {
+    (void)leader;
+    const int32_t *last = before;
+    bool ends = id < current->end_tokens || (current->stops && ends_by_pair(*last, id));
+    *(int32_t *)after = id;
+    return current->extend_fails ? VERDICT_ERROR : ends ? VERDICT_STOP : VERDICT_GO_ON;
 }
 
-static const struct sequence_owner owner = {accept, report, is_end};
+static const struct sequence_owner owner = {accept, report, extend};
 
 /* ---- the fake model: a position's "keys and values" are a hash of all tokens up to it -------------------------------- */
 
@@ -113,6 +117,7 @@ static int64_t compute(struct fixture *fixture, const struct model_batch *batch,
         float *logits = batch->logits + (logit + given++) * V;
         for (int32_t v = 0; v < V; v++) logits[v] = fixture->nan_logits ? NAN : v == token ? 1 : 0;
         if (fixture->rich) rich_logits(hash, logits);
+        if (fixture->fixed != NULL) memcpy(logits, fixture->fixed, V * sizeof *logits);
     }
     return given;
 }
@@ -218,9 +223,11 @@ struct client *submit(struct fixture *fixture, int64_t prompt, int64_t max_token
 }
 
 void make_search(struct client *client, const struct beam_settings *beams) {
-    int64_t limit = client->sequence.prompt_count + client->sequence.max_tokens;
-    client->beam_memory = malloc(beam_search_bytes(beams->width, limit, CONTEXT));
-    beam_search_init(client->beam_memory, beams, &client->sequence, CONTEXT);
+    struct beam_settings settings = *beams;
+    settings.state_bytes = sizeof(int32_t);
+    client->beam_memory =
+        malloc(beam_search_bytes(&settings, client->sequence.prompt_count + client->sequence.max_tokens, CONTEXT));
+    beam_search_init(client->beam_memory, &settings, &client->sequence, CONTEXT);
 }
 
 struct client *submit_search(struct fixture *fixture, int64_t prompt, int64_t max_tokens,

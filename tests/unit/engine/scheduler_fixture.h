@@ -39,10 +39,12 @@ struct fixture {
     int64_t base_ns, row_ns, position_ns; /* what a step takes */
     int64_t rows_of_step, steps, abandoned_steps;
     int64_t decodes_of_step, decode_positions_of_step;
-    bool forward_fails, nan_logits;
+    bool forward_fails, nan_logits, extend_fails;
     bool calibrating;                         /* steps of nobody: they take their time and compute nothing */
     bool rich;                                /* every token has a logit of its own, 0..4 */
+    const float *fixed;                       /* [V] the logits of every position; NULL: as above */
     int32_t end_tokens;                       /* ids below this end a hypothesis */
+    bool stops;                               /* so does ends_by_pair() */
     int echo;                                 /* of new clients */
     void (*in_step)(struct fixture *fixture); /* called inside the forward pass */
     struct client *clients[LIVE_MAX];
@@ -71,6 +73,10 @@ void run_until_idle(struct fixture *fixture);
 /** What the fake model keeps of tokens, and the logits it makes of that when the fixture is rich. */
 uint64_t hash_of(const int32_t *tokens, int64_t count);
 void rich_logits(uint64_t hash, float *logits);
+/** The fake stop string, which takes two tokens. */
+static inline bool ends_by_pair(int32_t before, int32_t id) {
+    return before % 4 == 1 && id % 4 == 2;
+}
 /** What a client's fake model continues with: a function of all tokens before. */
 int32_t next_token(const struct client *client, const int32_t *tokens, int64_t count);
 void check_tokens(const struct client *client);

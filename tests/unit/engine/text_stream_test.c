@@ -231,6 +231,39 @@ static void test_long_text_is_searched_once(void **state) {
     text_stream_deinit(&stream);
 }
 
+/** A text that is put aside behind every token stops where one stops that is not, whatever was in the stream meanwhile. */
+static void test_text_put_aside_goes_on_as_it_was(void **state) {
+    (void)state;
+    static const char *const stops[] = {"aab", "\xC3\xA9\xC3\xA9",
+                                        "\xEF\xBF\xBD"
+                                        "b",
+                                        "bbbbb"};
+    static const uint8_t alphabet[] = {'a', 'a', 'b', 0xC3, 0xA9, 'c'};
+    struct bytes_view views[4];
+    int stopped = 0;
+    for (int s = 0; s < 4; s++) views[s] = bytes_view_string(stops[s]);
+    for (uint64_t seed = 0; seed < 300; seed++) {
+        struct text_stream whole, shared;
+        struct text_state aside[2] = {0};
+        check_ok(text_stream_init(&whole, tokenizer, views, 4, &check_error));
+        check_ok(text_stream_init(&shared, tokenizer, views, 4, &check_error));
+        for (uint64_t i = 0; i < 40 && !whole.stopped; i++) {
+            int32_t id = alphabet[random_philox(seed, i, 0) % sizeof alphabet];
+            check_ok(text_stream_push(&whole, id));
+            check_ok(text_stream_restore(&shared, &aside[i % 2]));
+            check_ok(text_stream_push(&shared, id));
+            assert_int_equal(shared.stopped, whole.stopped);
+            if (!shared.stopped) text_stream_save(&shared, &aside[(i + 1) % 2]);
+            check_ok(text_stream_restore(&shared, &(struct text_state){0})); /* another branch's text */
+            check_ok(text_stream_push(&shared, 'b'));
+        }
+        stopped += whole.stopped;
+        text_stream_deinit(&whole);
+        text_stream_deinit(&shared);
+    }
+    assert_true(stopped > 200 && stopped < 300);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_text_passes_unchanged),
@@ -246,6 +279,7 @@ int main(void) {
         cmocka_unit_test(test_control_token_has_no_text),
         cmocka_unit_test(test_text_does_not_depend_on_tokens),
         cmocka_unit_test(test_long_text_is_searched_once),
+        cmocka_unit_test(test_text_put_aside_goes_on_as_it_was),
     };
     return cmocka_run_group_tests(tests, open_tokenizer, close_tokenizer);
 }

@@ -4,7 +4,11 @@
 #include "services/worker/convert.h"
 
 #include "base/limits.h"
+#include "base/text.h"
+#include "engine/weights/gguf.h"
+#include "rpc/transcode.h"
 #include "tests/support/check.h"
+#include "tests/support/tiny_model.h"
 
 #include <math.h>
 #include <string.h>
@@ -174,6 +178,100 @@ static void test_conversations(void **state) {
                      STATUS_INVALID_ARGUMENT);
 }
 
+/* ---- events, which the gateway takes apart again in an arena of a megabyte -------------------------------------------- */
+
+static struct tokenizer *tokenizer;
+
+static int open_tokenizer(void **state) {
+    (void)state;
+    struct gguf *gguf = NULL;
+    size_t length;
+    uint8_t *file = tiny_model_build(&(struct tiny_model_options){0}, &length);
+    check_ok(gguf_open_memory(file, length, "tiny", &gguf, &check_error));
+    check_ok(tokenizer_load_gguf(gguf, &tokenizer, &check_error)); /* copies what it needs */
+    gguf_close(gguf);
+    free(file);
+    return 0;
+}
+
+static int close_tokenizer(void **state) {
+    (void)state;
+    tokenizer_destroy(tokenizer);
+    return 0;
+}
+
+/** The next message of an event, unpacked into the sample's arena. */
+static const Bora__Internal__V1__Delta *next_delta(struct generation_event *rest) {
+    struct bytes packed;
+    struct arena arena;
+    ProtobufCMessage *unpacked = NULL;
+    bytes_init(&packed, 1 << 20);
+    arena_init(&arena, 1 << 20);
+    check_ok(convert_delta(rest, tokenizer, &arena, &packed));
+    assert_true(packed.length < 4 * LIMIT_DELTA_BYTES);
+    arena_reset(&sample.arena);
+    check_ok(protobuf_unpack(&bora__internal__v1__generate_event__descriptor, bytes_view(&packed), &sample.arena,
+                             &unpacked, &check_error));
+    arena_deinit(&arena);
+    bytes_deinit(&packed);
+    const Bora__Internal__V1__GenerateEvent *event = (const void *)unpacked;
+    assert_int_equal(event->kind_case, BORA__INTERNAL__V1__GENERATE_EVENT__KIND_DELTA);
+    return event->delta;
+}
+
+/** The answer of a search that fills the longest context: none of its messages is long, and they hold all of it. */
+static void test_long_answer_takes_several_messages(void **state) {
+    (void)state;
+    enum { COUNT = LIMIT_CONTEXT_TOKENS, BYTES = 3 * COUNT + 1 };
+    int32_t *ids = malloc(COUNT * sizeof *ids);
+    uint8_t *text = malloc(BYTES);
+    for (int32_t i = 0; i < COUNT; i++) {
+        ids[i] = INT32_MAX - i; /* five bytes each */
+        memcpy(text + 1 + 3 * i, "\xE2\x82\xAC", 3);
+    }
+    text[0] = 'a';
+    struct generation_event rest = {
+        .text = bytes_view_of(text, BYTES), .ids = ids, .id_count = COUNT, .completion_tokens = COUNT, .answer = 3};
+    size_t id_count = 0, length = 0;
+    while (rest.text.length > 0 || rest.id_count > 0) {
+        const Bora__Internal__V1__Delta *delta = next_delta(&rest);
+        assert_true(text_is_utf8(delta->text.data, delta->text.len));
+        assert_memory_equal(delta->text.data, text + length, delta->text.len);
+        assert_memory_equal(delta->token_ids, ids + id_count, delta->n_token_ids * sizeof *ids);
+        assert_int_equal(delta->completion_tokens, COUNT);
+        assert_int_equal(delta->answer, 3);
+        length += delta->text.len;
+        id_count += delta->n_token_ids;
+    }
+    assert_int_equal(length, BYTES);
+    assert_int_equal(id_count, COUNT);
+    free(ids);
+    free(text);
+}
+
+static void test_many_log_probabilities_take_several_messages(void **state) {
+    (void)state;
+    enum { COUNT = 4000 };
+    struct logprob_entry *entries = calloc(COUNT, sizeof *entries);
+    for (int i = 0; i < COUNT; i++) {
+        entries[i].chosen = (struct token_logprob){.id = i % TINY_VOCABULARY, .logprob = (float)-i};
+        entries[i].top_count = LIMIT_TOP_LOGPROBS;
+    }
+    struct generation_event rest = {.text = bytes_view_string("held"), .logprobs = entries, .logprob_count = COUNT};
+    size_t count = 0;
+    for (bool first = true; rest.logprob_count > 0; first = false) {
+        const Bora__Internal__V1__Delta *delta = next_delta(&rest);
+        assert_int_equal(delta->text.len, first ? 4 : 0);
+        assert_true(delta->n_logprobs > 0);
+        for (size_t i = 0; i < delta->n_logprobs; i++) {
+            assert_true(delta->logprobs[i]->logprob == (float)-(int)count++);
+            assert_int_equal(delta->logprobs[i]->n_alternatives, LIMIT_TOP_LOGPROBS);
+        }
+    }
+    assert_int_equal(count, COUNT);
+    free(entries);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, open_sample, close_sample)
 
 int main(void) {
@@ -183,6 +281,8 @@ int main(void) {
         TEST(test_lists_are_bounded_and_of_one_length),
         TEST(test_beams_are_bounded),
         TEST(test_conversations),
+        TEST(test_long_answer_takes_several_messages),
+        TEST(test_many_log_probabilities_take_several_messages),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests(tests, open_tokenizer, close_tokenizer);
 }
