@@ -39,7 +39,7 @@ struct engine_options {
     int64_t context_tokens; /* 0: the model file's; never above it */
     const char *kv_type;    /* "f32", "f16", "bf16" or "int8" */
     int64_t kv_pool_bytes;  /* 0: enough for `sequences_max` x context, at most a quarter of the machine's memory */
-    int sequences_max;      /* sequences that advance in one step, 1..256 */
+    int sequences_max;      /* generations that advance at a time, 1..256; a beam search is one */
     int step_tokens_max;    /* rows of one step */
     int queue_max;          /* generations alive beyond sequences_max; one more is STATUS_RESOURCE_EXHAUSTED */
     int64_t

@@ -195,13 +195,12 @@ static void enter(struct scheduler *scheduler, struct sequence *sequence) {
     queue_remove(&scheduler->queue, sequence);
     sequence->order = ++scheduler->order;
     sequence->overtaken = 0;
-    scheduler_give_slot(scheduler, sequence, scheduler->free_slots[--scheduler->free_slot_count]);
+    int slot = scheduler->free_slots[--scheduler->free_slot_count];
+    scheduler_run(scheduler, sequence, slot, scheduler->block_tables + (size_t)slot * (size_t)scheduler->table_blocks);
+    sequence->tenant->running++;
     take_cached(scheduler, sequence);
-    if (beams == NULL) return;
-    while (beams->slot_count < beams->options.width - 1)
-        beams->slots[beams->slot_count++] = scheduler->free_slots[--scheduler->free_slot_count];
-    for (int i = 1; i < beams->branch_count; i++) { /* it lost its place; its branches go on where they were */
-        scheduler_give_slot(scheduler, beams->branches[i], beams->slots[--beams->slot_count]);
+    for (int i = 1; beams != NULL && i < beams->branch_count; i++) { /* it lost its place; its branches go on */
+        scheduler_run(scheduler, beams->branches[i], slot, beams->tables[i]);
         beams->branches[i]->order = sequence->order;
         take_cached(scheduler, beams->branches[i]);
     }
@@ -231,7 +230,7 @@ void scheduler_admit(struct scheduler *scheduler) {
     while (slots_can_be_had(scheduler)) {
         struct sequence *sequence = queue_head(&scheduler->queue, is_held, scheduler);
         if (sequence == NULL) return;
-        bool no_slot = scheduler->free_slot_count < sequence_width(sequence);
+        bool no_slot = scheduler->free_slot_count == 0;
         if (!no_slot && fits(scheduler, sequence)) {
             enter(scheduler, sequence);
             overtake(scheduler);

@@ -24,9 +24,10 @@
 struct tenant {
     uint64_t key;
     double served;                 /* virtual tokens */
-    int alive, running;            /* its sequences */
+    int alive, running;            /* its sequences; a search is one */
     int64_t blocks;                /* KV blocks in the tables of those that run */
     struct sequence *first, *last; /* waiting */
+    uint64_t search_turn;          /* the last step in which one of its searches had its turn */
     struct sequence *blocked; /* the one of these that cannot have its place now: nobody of the tenant is asked about */
     struct tenant *previous, *next;
 };

@@ -19,7 +19,8 @@
  *      taken over. A sequence whose prompt begins like one
  *      that is just being computed is held back until it can take that beginning over. A tenant with less than its share of
  *      slots or memory gets some from the tenant furthest above its share.
- *   3. DECODES: every sequence that misses one token gets a row, and rows for guesses of what follows (draft.h) where they pay.
+ *   3. DECODES: every sequence that misses one token gets a row, and rows for guesses of what follows (draft.h) where they pay; searches
+ *      get a row for each branch, in turn.
  *   4. PROMPTS: rows until the step is as long as it may be. Time is what is shared out, not rows: a step that carries decodes may take
  *      `stretch` times what the decodes alone would (or step_ns); the cost model (cost_model.h) says how many rows that is.
  *      The least served tenant comes first, chunk by chunk.
@@ -30,6 +31,11 @@
  * the sequence that weighs least (paused ones first, then of the tenant furthest above its share the one that is due last) gives
  * up its blocks, goes back to its queue and is computed again later, from the cache as far as
  * that still has it.
+ *
+ * SEARCHES (beam.h) take one slot each and count as one in every share, so they wait for no others' slots and keep none empty. The rows of their
+ * branches come on top: a step carries, beyond one sequence for each slot, as many branches as the widest search has (and one for each slot that
+ * is free). Where more want rows, searches take turns, first by tenant, then inside it. So streams are in every step whoever searches (while its
+ * rows last: then everybody takes turns), and of n searches each is in one of n steps at least.
  *
  * SPECULATION changes no token: a guess is kept when it is the token that was sampled there, and samples depend on (seed, position)
  * alone.
@@ -101,7 +107,7 @@ struct sequence {
     /* The scheduler's own. */
     atomic_bool cancelled, paused;
     int64_t computed;              /* tokens whose keys and values are in the cache */
-    int slot;                      /* while running, else -1 */
+    int slot;                      /* while running, else -1; a branch has its leader's */
     int32_t *blocks;               /* its block table, while running */
     int64_t block_count;           /* blocks held */
     struct kv_prefix root, prefix; /* of its salt; behind its full recorded blocks */
@@ -131,13 +137,18 @@ struct scheduler_options {
     void *forward_context;
     int32_t vocabulary;
     int64_t context_tokens;
-    int sequences_max;   /* that run at a time */
+    int sequences_max;   /* that run at a time; a search is one */
     int step_tokens_max; /* rows of a step */
     int queue_max;       /* sequences beyond sequences_max that may be alive */
     const struct clock *clock;
     int64_t step_ns; /* how long a step with decodes may take; 0: SCHEDULER_STRETCH times the decodes alone */
-    int drafts_max; /* guesses in a step, over all sequences; 0: no speculation. batch->logit_count never passes sequences_max + drafts_max */
+    int drafts_max;  /* guesses in a step, over all sequences; 0: no speculation */
 };
+
+/** Branches of searches that a step may carry beyond one sequence in each slot: those of one search, as wide as may be. */
+int scheduler_branches_beside(int sequences_max);
+/** batch->logit_count never passes this: a token for each slot, those branches, and guesses. */
+int scheduler_logits_max(int sequences_max, int drafts_max);
 
 #define SCHEDULER_STRETCH 1.75
 /* ... and so many times for the prompt of a tenant that has no decode among them: it waits for its first word. */

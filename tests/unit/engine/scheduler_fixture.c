@@ -151,6 +151,7 @@ static enum status forward(void *context, const struct model_batch *batch, struc
     }
     assert_int_equal(row, batch->rows);
     assert_int_equal(logit, batch->logit_count);
+    assert_true(logit <= fixture->logits_max);
     fixture->clock.now_ns += fixture->base_ns + fixture->row_ns * batch->rows + fixture->position_ns * positions;
     return STATUS_OK;
 }
@@ -172,6 +173,7 @@ void setup_with(struct fixture *fixture, const struct scheduler_options *wanted,
     options.vocabulary = V;
     options.context_tokens = CONTEXT;
     options.clock = &fixture->clock.clock;
+    fixture->logits_max = scheduler_logits_max(options.sequences_max, options.drafts_max);
     check_ok(scheduler_create(&options, &fixture->scheduler, &check_error));
 }
 

@@ -38,6 +38,7 @@ struct fixture {
     struct clock_fake clock;
     int64_t base_ns, row_ns, position_ns; /* what a step takes */
     int64_t rows_of_step, steps, abandoned_steps;
+    int64_t logits_max;
     int64_t decodes_of_step, decode_positions_of_step;
     bool forward_fails, nan_logits;
     bool calibrating;                         /* steps of nobody: they take their time and compute nothing */
