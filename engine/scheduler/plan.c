@@ -14,7 +14,8 @@ static const int64_t STEP_ALONE_NS =
 enum { STEP_ALONE_DECODES = 6 /* ... but weights that take long to read are to be read for many rows */ };
 
 static bool is_ready(const struct scheduler *scheduler, struct sequence *sequence) {
-    return sequence->planned != scheduler->step && !atomic_load(&sequence_leader(sequence)->paused);
+    return sequence->planned != scheduler->step && sequence->origin == NULL &&
+           !atomic_load(&sequence_leader(sequence)->paused);
 }
 
 /** Does it miss one token and may have it? A branch only together with all others of its search. */

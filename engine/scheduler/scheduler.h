@@ -30,7 +30,7 @@
  * what it may, a share that falls while that goes well and rises when it did not. When it did not - a decode finds no block -
  * the sequence that weighs least (paused ones first, then of the tenant furthest above its share the one that is due last) gives
  * up its blocks, goes back to its queue and is computed again later, from the cache as far as
- * that still has it.
+ * that still has it. A search then computes what its branches share once, and holds it once, as before: what fits alone ends in any company.
  *
  * SEARCHES (beam.h) take one slot each and count as one in every share, so they wait for no others' slots and keep none empty. The rows of their
  * branches come on top: a step carries, beyond one sequence for each slot, as many branches as the widest search has (and one for each slot that
@@ -115,9 +115,10 @@ struct sequence {
     uint64_t order;                /* of its last admission: 1, 2, ... */
     uint64_t planned;              /* the step that has rows for it */
     int64_t arrived_ns;
-    uint64_t leader;       /* `order` of the sequence whose prompt it waits for, 0: nobody's */
-    int64_t leader_tokens; /* until that one has computed so many */
-    int64_t lent_due;      /* when the first of those is due that wait for this one's prompt */
+    uint64_t leader;         /* `order` of the sequence whose prompt it waits for, 0: nobody's */
+    int64_t leader_tokens;   /* until that one has computed so many; of a branch that starts over, until `origin` has */
+    struct sequence *origin; /* the branch whose beginning it will take over; NULL: it has begun */
+    int64_t lent_due;        /* when the first of those is due that wait for this one's prompt */
     bool was_admitted;
     int overtaken; /* by others, while it was first and had no room */
     struct draft_record drafts;

@@ -38,6 +38,79 @@ static void throw_out(struct fixture *fixture) {
     kv_cache_forget(fixture->cache);
 }
 
+/* ---- memory --------------------------------------------------------------------------------------------------------- */
+
+/** What branches share is computed once and held once when a search starts over, as it was before. */
+static void test_search_that_starts_over_computes_everything_once(void **state) {
+    (void)state;
+    static const int64_t steps_before[] = {6, 20, 50};
+    for (size_t s = 0; s < sizeof steps_before / sizeof steps_before[0]; s++) {
+        struct fixture fixture;
+        setup(&fixture, 20, 64, 8, 400);
+        fixture.rich = true;
+        struct client *search = submit_search_of(&fixture, 200, 55, 16, 1);
+        for (int64_t i = 0; i < steps_before[s]; i++) scheduler_step(fixture.scheduler);
+        int64_t blocks = kv_cache_used(fixture.cache), steps = fixture.steps;
+        struct scheduler_stats before, after;
+        scheduler_stats(fixture.scheduler, &before);
+        throw_out(&fixture);
+        int64_t rows = 0, tokens = search->sequence.token_count;
+        while (search->sequence.token_count == tokens) rows += scheduler_step(fixture.scheduler);
+        scheduler_stats(fixture.scheduler, &after);
+        assert_int_equal(after.prompt_tokens - before.prompt_tokens, 200);
+        assert_true(rows <= 200 + 16 * (tokens - 200));
+        assert_true(fixture.steps - steps <= 4 + 16);
+        assert_true(kv_cache_used(fixture.cache) <= blocks + 16); /* a step's copies */
+        run_until_idle(&fixture);
+        assert_int_equal(search->finish, FINISH_LENGTH);
+        teardown(&fixture);
+    }
+}
+
+/** Run a search of tenant 1 in a pool of `blocks`, beside `company` others that come when it has begun. Returns how it ends. */
+static enum finish_reason run_in_company(int64_t blocks, int64_t prompt, int64_t max_tokens, int width, int company,
+                                         int32_t *answer) {
+    struct fixture fixture;
+    setup(&fixture, 16, 64, 16, blocks);
+    fixture.rich = true;
+    struct client *search = submit_search_of(&fixture, prompt, max_tokens, width, 1);
+    for (int i = 0; i < 6; i++) scheduler_step(fixture.scheduler);
+    for (int i = 0; i < company; i++) {
+        struct client *other = client_new(&fixture, 60 - 5 * i, 125, (uint64_t)(2 + i));
+        if (i == 4) make_search(other, &(struct beam_settings){.width = 2});
+        submit_client(&fixture, other);
+    }
+    run_until_idle(&fixture);
+    enum finish_reason finish = search->finish;
+    if (finish == FINISH_LENGTH)
+        memcpy(answer, search->sequence.beams->finished[0].tokens, (size_t)(prompt + max_tokens) * sizeof *answer);
+    for (int i = 1; i < fixture.client_count; i++) assert_int_equal(fixture.clients[i]->finish, FINISH_LENGTH);
+    assert_int_equal(kv_cache_used(fixture.cache), 0);
+    teardown(&fixture);
+    return finish;
+}
+
+/** An answer depends on its request alone: in as little memory as a search ends in alone, it ends with the same answer beside others. */
+static void test_search_that_fits_alone_ends_in_any_company(void **state) {
+    (void)state;
+    static const struct {
+        int64_t prompt, max_tokens;
+        int width;
+    } searches[] = {{200, 20, 4}, {60, 100, 4}, {150, 60, 8}, {100, 56, 16}};
+    for (size_t s = 0; s < sizeof searches / sizeof searches[0]; s++) {
+        int64_t prompt = searches[s].prompt, max_tokens = searches[s].max_tokens, least = 8;
+        int32_t alone[TOKENS_MAX], beside[TOKENS_MAX];
+        while (run_in_company(least, prompt, max_tokens, searches[s].width, 0, alone) != FINISH_LENGTH) least++;
+        for (int64_t blocks = least; blocks < least + 4; blocks++) {
+            for (int company = 1; company <= 7; company++) {
+                assert_int_equal(run_in_company(blocks, prompt, max_tokens, searches[s].width, company, beside),
+                                 FINISH_LENGTH);
+                assert_memory_equal(alone, beside, (size_t)(prompt + max_tokens) * sizeof *alone);
+            }
+        }
+    }
+}
+
 /* ---- pauses ---------------------------------------------------------------------------------------------------------- */
 
 /** Nobody waits for a beginning that a paused search does not go on with. */
@@ -175,6 +248,8 @@ int main(void) {
         cmocka_unit_test(test_wide_search_keeps_nobody_waiting),
         cmocka_unit_test(test_wide_search_leaves_no_slot_empty),
         cmocka_unit_test(test_searches_take_turns_and_streams_do_not),
+        cmocka_unit_test(test_search_that_starts_over_computes_everything_once),
+        cmocka_unit_test(test_search_that_fits_alone_ends_in_any_company),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
