@@ -117,6 +117,18 @@ void sequence_init(struct sequence *sequence) {
     atomic_init(&sequence->paused, false);
 }
 
+/** A full house has room for who has less in it than somebody else. */
+static enum status make_room(struct scheduler *scheduler, const struct sequence *newcomer, struct error *err) {
+    if (scheduler->alive < scheduler->options.sequences_max + scheduler->options.queue_max) return STATUS_OK;
+    struct sequence *last = queue_yielding(&scheduler->queue, newcomer->tenant_key);
+    if (last == NULL) {
+        return error_set(err, STATUS_RESOURCE_EXHAUSTED, "the queue is full: %d run and %d wait",
+                         scheduler->alive - scheduler->queue.waiting, scheduler->queue.waiting);
+    }
+    scheduler_finish(scheduler, last, FINISH_REFUSED, "the queue is full, and a tenant that has less in it came");
+    return STATUS_OK;
+}
+
 enum status scheduler_submit(struct scheduler *scheduler, struct sequence *sequence, struct error *err) {
     if (sequence->prompt_count < 1 || sequence->max_tokens < 0 ||
         sequence->prompt_count > scheduler->options.context_tokens ||
@@ -132,10 +144,7 @@ enum status scheduler_submit(struct scheduler *scheduler, struct sequence *seque
                          sequence_width(sequence), scheduler->options.sequences_max,
                          scheduler->options.step_tokens_max);
     }
-    if (scheduler->alive >= scheduler->options.sequences_max + scheduler->options.queue_max) {
-        return error_set(err, STATUS_RESOURCE_EXHAUSTED, "the queue is full: %d run and %d wait",
-                         scheduler->alive - scheduler->queue.waiting, scheduler->queue.waiting);
-    }
+    if (sequence->max_tokens > 0) TRY(make_room(scheduler, sequence, err));
     sequence->token_count = sequence->prompt_count;
     sequence->cached_tokens = 0;
     sequence->computed = sequence->recorded = sequence->block_count = 0;

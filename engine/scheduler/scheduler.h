@@ -77,7 +77,7 @@ struct sequence_owner {
     /** `id` was sampled and is already in `tokens`. `logprobs` is NULL unless wanted. */
     enum verdict (*accept)(struct sequence *sequence, int32_t id, const struct logprob_entry *logprobs);
     /** Once after every step that gave the sequence tokens, and once with a finish: by then its slot and its blocks are free, and
-     *  the scheduler has forgotten it (the owner may free it). `error` belongs to FINISH_ERROR. */
+     *  the scheduler has forgotten it (the owner may free it). `error` belongs to FINISH_ERROR and FINISH_REFUSED. */
     void (*report)(struct sequence *sequence, enum finish_reason finish, const char *error);
     /** Would `id` end the sequence? Asked in beam searches only, which call accept never and report once: then the hypotheses are in
      *  sequence->beams. NULL: nothing ends but by length. */
@@ -188,7 +188,8 @@ void sequence_init(struct sequence *sequence);
 
 /** Queue a sequence. With max_tokens 0 it is finished before this returns. STATUS_OUT_OF_RANGE when prompt_count + max_tokens passes the
  *  context or prompt_count < 1 or a beam search is wider than sequences_max or step_tokens_max, STATUS_RESOURCE_EXHAUSTED when sequences_max + queue_max are alive
- *  (a search counts as one). */
+ *  (a search counts as one) - unless another tenant has at least two more there than this one's: then the last that waits of the tenant with the most
+ *  ends with FINISH_REFUSED (queue.h, ROOM). */
 enum status scheduler_submit(struct scheduler *scheduler, struct sequence *sequence, struct error *err);
 
 /** Any thread, from sequence_init until the finish is reported. Idempotent; done at the start of the next step. */

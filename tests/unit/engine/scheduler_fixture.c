@@ -29,7 +29,7 @@ static void report(struct sequence *sequence, enum finish_reason finish, const c
     client->finish = finish;
     client->finish_step = current->steps;
     if (error != NULL) snprintf(client->error, sizeof client->error, "%s", error);
-    assert_int_equal(error != NULL, finish == FINISH_ERROR);
+    assert_int_equal(error != NULL, finish == FINISH_ERROR || finish == FINISH_REFUSED);
 }
 
 static bool is_end(const struct sequence *sequence, int32_t id) {

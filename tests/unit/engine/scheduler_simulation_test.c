@@ -79,23 +79,6 @@ static void forget(struct fixture *fixture, int at) {
     progress[at] = progress[fixture->client_count];
 }
 
-/** One more than may be alive is refused, and only that. */
-static void arrive(struct simulation *simulation) {
-    struct fixture *fixture = &simulation->fixture;
-    bool full = fixture->client_count == SLOTS + QUEUE;
-    struct client *client = draw_client(simulation);
-    progress[fixture->client_count - 1] = (struct progress){.done = -1};
-    simulation->arrivals++;
-    if (!full) {
-        submit_client(fixture, client);
-        return;
-    }
-    check_fails(scheduler_submit(fixture->scheduler, &client->sequence, &check_error), STATUS_RESOURCE_EXHAUSTED,
-                "queue");
-    simulation->refused++;
-    forget(fixture, fixture->client_count - 1);
-}
-
 static void disturb(struct simulation *simulation) {
     struct fixture *fixture = &simulation->fixture;
     uint64_t kind = draw(simulation, 100);
@@ -210,6 +193,57 @@ static void collect(struct simulation *simulation) {
     }
 }
 
+/** Whom a full house may do without: of each tenant, how many are there and when the last is due that waits and has not begun. */
+struct house {
+    int alive[TENANTS], most; /* of those that have such a one */
+    int64_t due[TENANTS];
+};
+
+static struct house survey(const struct fixture *fixture) {
+    struct house house = {0};
+    for (int t = 0; t < TENANTS; t++) house.due[t] = INT64_MIN;
+    for (int i = 0; i < fixture->client_count; i++) {
+        const struct sequence *sequence = &fixture->clients[i]->sequence;
+        house.alive[sequence->tenant_key]++;
+        bool fresh = sequence->slot < 0 && !sequence->was_admitted;
+        if (fresh && sequence_due(sequence) > house.due[sequence->tenant_key])
+            house.due[sequence->tenant_key] = sequence_due(sequence);
+    }
+    for (int t = 0; t < TENANTS; t++) {
+        if (house.due[t] > INT64_MIN && house.alive[t] > house.most) house.most = house.alive[t];
+    }
+    return house;
+}
+
+/** In a full house the newcomer is refused, or the last of a tenant that has at least two more; else nobody is. */
+static void arrive(struct simulation *simulation) {
+    struct fixture *fixture = &simulation->fixture;
+    struct house house = survey(fixture);
+    bool full = fixture->client_count == SLOTS + QUEUE;
+    struct client *client = draw_client(simulation);
+    progress[fixture->client_count - 1] = (struct progress){.done = -1};
+    simulation->arrivals++;
+    if (full && house.most < house.alive[client->sequence.tenant_key] + 2) {
+        check_fails(scheduler_submit(fixture->scheduler, &client->sequence, &check_error), STATUS_RESOURCE_EXHAUSTED,
+                    "queue");
+        simulation->refused++;
+        forget(fixture, fixture->client_count - 1);
+        return;
+    }
+    submit_client(fixture, client);
+    int gone = 0;
+    for (int i = 0; i < fixture->client_count; i++) {
+        const struct sequence *other = &fixture->clients[i]->sequence;
+        if (fixture->clients[i]->finish != FINISH_REFUSED) continue;
+        gone++;
+        assert_int_equal(house.alive[other->tenant_key], house.most);
+        assert_true(sequence_due(other) == house.due[other->tenant_key]);
+        assert_int_equal(fixture->clients[i]->accepted, 0);
+    }
+    assert_int_equal(gone, full);
+    collect(simulation);
+}
+
 static void drain(struct simulation *simulation) {
     struct fixture *fixture = &simulation->fixture;
     for (int i = 0; i < fixture->client_count; i++)
@@ -224,20 +258,21 @@ static void drain(struct simulation *simulation) {
 static void judge(const struct simulation *simulation, bool long_enough) {
     struct scheduler_stats stats;
     scheduler_stats(simulation->fixture.scheduler, &stats);
-    print_message("%" PRIu64 " steps, %d refused, %d searches, %" PRIu64 " preemptions, %" PRIu64
-                  " prompt tokens computed and %" PRIu64 " cached, %" PRIu64 " of %" PRIu64 " guesses right, %" PRId64
-                  " steps given up; longest wait %.2f s, stall %.2f s of %.0f s; %" PRId64 " of %" PRId64
-                  " steps too long; service apart by %.0f more in %" PRId64 " windows\n",
-                  stats.steps, simulation->refused, simulation->searches, stats.preemptions, stats.prompt_tokens,
-                  stats.cached_tokens, stats.draft_accepted, stats.draft_tokens, simulation->fixture.abandoned_steps,
-                  (double)simulation->longest_wait_ns / 1e9, (double)simulation->longest_stall_ns / 1e9,
-                  (double)simulation->fixture.clock.now_ns / 1e9, simulation->long_steps, simulation->decode_steps,
-                  simulation->spread_most, simulation->windows);
+    print_message("%" PRIu64 " steps, %d refused at once and %d while they waited, %d searches, %" PRIu64
+                  " preemptions, %" PRIu64 " prompt tokens computed and %" PRIu64 " cached, %" PRIu64 " of %" PRIu64
+                  " guesses right, %" PRId64 " steps given up; longest wait %.2f s, stall %.2f s of %.0f s; %" PRId64
+                  " of %" PRId64 " steps too long; service apart by %.0f more in %" PRId64 " windows\n",
+                  stats.steps, simulation->refused, simulation->finished[FINISH_REFUSED], simulation->searches,
+                  stats.preemptions, stats.prompt_tokens, stats.cached_tokens, stats.draft_accepted, stats.draft_tokens,
+                  simulation->fixture.abandoned_steps, (double)simulation->longest_wait_ns / 1e9,
+                  (double)simulation->longest_stall_ns / 1e9, (double)simulation->fixture.clock.now_ns / 1e9,
+                  simulation->long_steps, simulation->decode_steps, simulation->spread_most, simulation->windows);
     if (long_enough) {
         assert_true(stats.preemptions > 0 && stats.cached_tokens > 0 && stats.draft_accepted > 1000);
         assert_true(simulation->finished[FINISH_LENGTH] > 100 && simulation->finished[FINISH_CANCELLED] > 100);
         assert_true(simulation->finished[FINISH_STOP] > 100 && simulation->searches > 100);
-        assert_true(simulation->refused > 10 && simulation->fixture.abandoned_steps > 0 && simulation->windows > 10);
+        assert_true(simulation->refused > 10 && simulation->finished[FINISH_REFUSED] > 10);
+        assert_true(simulation->fixture.abandoned_steps > 0 && simulation->windows > 10);
     }
     assert_int_equal(simulation->finished[FINISH_ERROR], 0);
     assert_int_equal(kv_cache_used(simulation->fixture.cache), 0);
