@@ -140,20 +140,17 @@ static int draft(struct scheduler *scheduler, struct sequence *sequence, double 
     return most;
 }
 
-/** Count the decodes that are ready, of branches only those that can have rows, and expect what they will take alone. */
+/** Count the decodes that are ready and those of searches that have their rows, and expect what they will take alone. */
 static int expect_decodes(struct scheduler *scheduler) {
-    int decodes = 0, branches = 0;
-    struct step_shape shape = {0};
+    struct step_shape shape = scheduler->shape;
     for (int i = 0; i < scheduler->running_count; i++) {
         struct sequence *sequence = scheduler->running[i];
-        if (!is_decode(scheduler, sequence)) continue;
-        if (!sequence_leads(sequence) && branches++ >= scheduler->branches_beside) continue;
-        decodes++;
+        if (sequence_is_branch(sequence) || !is_decode(scheduler, sequence)) continue;
+        shape.rows++;
         shape.positions += sequence->computed + 1;
     }
-    shape.rows = decodes;
-    scheduler->decode_ns = decodes > 0 ? cost_model_predict(&scheduler->cost, &shape) : 0;
-    return decodes;
+    scheduler->decode_ns = shape.rows > 0 ? cost_model_predict(&scheduler->cost, &shape) : 0;
+    return (int)shape.rows;
 }
 
 /** Sequences that miss one token and are not searched with, in turn, up to `budget` rows; when a token's time is given, with guesses, which
@@ -363,14 +360,13 @@ void scheduler_plan(struct scheduler *scheduler) {
     for (;;) {
         begin_batch(scheduler);
         secure_decodes(scheduler);
-        int decodes = expect_decodes(scheduler);
-        /* Who was left out by the last step comes first, and may have the rows that are kept for prompts too. */
-        if (scheduler->search_first) plan_searches(scheduler, budget);
         bool prompts = has_prompts(scheduler);
-        /* When decodes alone could fill the step, a quarter of it is kept for prompts. Guesses are for when nobody's prompt needs the time. */
+        /* When decodes alone could fill the step, a quarter of it is kept for prompts. A search that was left out by the last step comes first,
+         * and may have those too. Guesses are for when nobody's prompt needs the time. */
         int64_t kept = prompts ? (budget + 3) / 4 : 0;
+        plan_searches(scheduler, scheduler->search_first ? budget : budget - kept - expect_decodes(scheduler));
+        int decodes = expect_decodes(scheduler);
         plan_decodes(scheduler, budget - kept, decodes, prompts || decodes == 0 ? 0 : scheduler->decode_ns / decodes);
-        plan_searches(scheduler, budget - kept);
         plan_prompts(scheduler, budget);
         plan_decodes(scheduler, budget, 0, 0); /* what prompts left over */
         plan_searches(scheduler, budget);
