@@ -30,6 +30,9 @@ struct client {
     int64_t finish_step;
     int64_t submitted_ns, first_ns; /* of its first token */
     uint64_t order;                 /* of its first token, over all clients */
+    bool decodes;                   /* its rows of this step are no prompt's */
+    int64_t
+        given; /* what it was given, counted here: 1 for a prompt's row, 2 for a token (but the one that comes with a prompt) */
 };
 
 struct fixture {
