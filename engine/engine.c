@@ -70,7 +70,7 @@ static enum status open_model(struct engine *engine, const struct engine_options
     int64_t columns = engine->config.width, attended = (int64_t)engine->config.heads * engine->config.head_dim;
     if (columns < attended) columns = attended;
     if (columns < engine->config.feed_forward) columns = engine->config.feed_forward;
-    int64_t logits = options->sequences_max + (options->speculation ? DRAFTS_MAX : 0),
+    int64_t logits = scheduler_logits_max(options->sequences_max, options->speculation ? DRAFTS_MAX : 0),
             rows = options->step_tokens_max > logits ? options->step_tokens_max : logits;
     struct kernels_options kernels = {.variant = options->variant,
                                       .threads = options->threads,

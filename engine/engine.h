@@ -39,9 +39,9 @@ struct engine_options {
     int64_t context_tokens; /* 0: the model file's; never above it */
     const char *kv_type;    /* "f32", "f16", "bf16" or "int8" */
     int64_t kv_pool_bytes;  /* 0: enough for `sequences_max` x context, at most a quarter of the machine's memory */
-    int sequences_max;      /* sequences that advance in one step, 1..256 */
+    int sequences_max;      /* generations that advance at a time, 1..256; a beam search is one */
     int step_tokens_max;    /* rows of one step */
-    int queue_max;          /* generations alive beyond sequences_max; one more is STATUS_RESOURCE_EXHAUSTED */
+    int queue_max; /* generations alive beyond sequences_max, then engine_submit refuses or somebody who waits is */
     int64_t
         step_ns; /* how long a step that carries decodes may take; 0: chosen, a small multiple of the decodes alone */
     bool speculation;        /* guess tokens by prompt lookup where it pays; changes no output */
@@ -104,7 +104,7 @@ struct generation_event {
     int64_t prompt_tokens, completion_tokens; /* exact totals so far */
     int64_t cached_tokens;                    /* of the prompt, taken from the prefix cache */
     int answer;                               /* of a beam search: which, 0 the best; else 0 */
-    const char *error;                        /* FINISH_ERROR */
+    const char *error;                        /* FINISH_ERROR, FINISH_REFUSED */
 };
 
 /** Called on the step thread; must not block. It may call engine_cancel, engine_pause and engine_resume. */
@@ -140,7 +140,9 @@ struct generation_request {
 };
 
 /** STATUS_OUT_OF_RANGE when prompt_count + max_tokens passes the context; STATUS_RESOURCE_EXHAUSTED when the queue is full (engine_load says when
- *  there may be room again); STATUS_INVALID_ARGUMENT for a beam search that is wider than sequences_max or step_tokens_max;
+ *  there may be room again). A full queue has room for tenants that have less in it than others: then a generation of the tenant with the most ends with
+ *  FINISH_REFUSED before it has begun, and nobody else notices; so may the new one when others come first. Both mean the same, and the same hint holds;
+ *  STATUS_INVALID_ARGUMENT for a beam search that is wider than sequences_max or step_tokens_max;
  *  STATUS_INVALID_ARGUMENT names a sampling setting, stop string or prompt id that makes no sense. Events may arrive before this
  *  returns. The generation lives until engine_release, which must follow its last event. A generation that fills the context ends with
  *  FINISH_MODEL_LENGTH even when max_tokens would have ended it there as well. */

@@ -47,7 +47,7 @@ struct engine {
     bool awake;                            /* something may be able to advance */
     struct generation *inbox, *inbox_last; /* submitted, not yet seen by the step thread */
     int inbox_count;
-    int alive;              /* submitted, last event not yet due */
+    int alive; /* submitted, last event not yet due: at most twice alive_max, the second half in the inbox */
     struct generation *all; /* every handle */
     struct engine_load load;
     int64_t end_gap_ns; /* as scheduler_stats has it */
@@ -68,6 +68,7 @@ struct generation {
     atomic_int references; /* the caller's, and the engine's until the last event has returned */
     struct generation *inbox_next;
     struct generation *previous, *next; /* in engine->all */
+    bool ended;                         /* its last event is due; under the engine's mutex */
     generation_event_fn *on_event;
     void *context;
     struct text_stream text;

@@ -195,11 +195,18 @@ static enum verdict extend(struct sequence *leader, const void *before, int32_t 
 }
 
 /** Before the last event: whoever hears it finds the slot free. */
-static void count_end(struct engine *engine) {
+static void count_end(struct generation *generation) {
+    struct engine *engine = generation->engine;
     engine_publish_load(engine);
     pthread_mutex_lock(&engine->mutex);
     engine->alive--;
+    generation->ended = true;
     pthread_mutex_unlock(&engine->mutex);
+}
+
+/** Has it ended without an answer? */
+static bool is_failure(enum finish_reason finish) {
+    return finish == FINISH_CANCELLED || finish == FINISH_REFUSED || finish == FINISH_ERROR;
 }
 
 /** The text of an answer, without the stop string that it ends with. */
@@ -218,8 +225,8 @@ static void report_answers(struct generation *generation, enum finish_reason fin
     const struct beam_search *beams = generation->sequence.beams;
     static const struct hypothesis nothing = {.finish = FINISH_LENGTH};
     int64_t prompt = generation->sequence.prompt_count;
-    bool failed = finish == FINISH_CANCELLED || finish == FINISH_ERROR;
-    count_end(generation->engine);
+    bool failed = is_failure(finish);
+    count_end(generation);
     for (int i = 0; i < generation->answers; i++) {
         bool found = !failed && i < beams->finished_count;
         const struct hypothesis *answer = found ? &beams->finished[i] : &nothing;
@@ -254,8 +261,7 @@ static void report(struct sequence *sequence, enum finish_reason finish, const c
         return;
     }
     int64_t told = generation->reported > 0 ? generation->reported : sequence->prompt_count;
-    if (finish != FINISH_NONE && finish != FINISH_CANCELLED && finish != FINISH_ERROR &&
-        text_stream_finish(&generation->text) != STATUS_OK) {
+    if (finish != FINISH_NONE && !is_failure(finish) && text_stream_finish(&generation->text) != STATUS_OK) {
         finish = FINISH_ERROR;
         error = "out of memory";
     }
@@ -270,7 +276,7 @@ static void report(struct sequence *sequence, enum finish_reason finish, const c
     int64_t given = generation->text_given + (int64_t)event.text.length;
     if (generation->held != NULL) tell_logprobs(generation->held, given, &event);
     generation->reported = sequence->token_count;
-    if (finish != FINISH_NONE) count_end(generation->engine);
+    if (finish != FINISH_NONE) count_end(generation);
     generation->on_event(generation->context, &event);
     text_stream_consume(&generation->text);
     generation->text_given = given;
@@ -285,7 +291,7 @@ void generation_enter(struct generation *generation) {
     enum status status = scheduler_submit(generation->engine->scheduler, &generation->sequence, &err);
     if (status == STATUS_OK) return;
     generation->sequence.token_count = generation->sequence.prompt_count;
-    report(&generation->sequence, FINISH_ERROR, err.message);
+    report(&generation->sequence, status == STATUS_RESOURCE_EXHAUSTED ? FINISH_REFUSED : FINISH_ERROR, err.message);
 }
 
 static void generation_free(struct generation *generation) {
@@ -297,6 +303,17 @@ static void generation_free(struct generation *generation) {
 
 /* ---- handles, any thread ------------------------------------------------------------------------------------------- */
 
+/** May it go to the scheduler? It decides who has a place in a full house, but whose tenant has half of it already has no claim to more
+ *  (queue.h, ROOM): it need not wait for the step's end to be told. The mutex is held. */
+static bool may_enter(const struct engine *engine, const struct generation *generation) {
+    if (engine->alive < engine->alive_max) return true;
+    if (engine->alive >= 2 * engine->alive_max) return false;
+    int of_tenant = 0;
+    for (const struct generation *other = engine->all; other != NULL; other = other->next)
+        of_tenant += !other->ended && other->sequence.tenant_key == generation->sequence.tenant_key;
+    return 2 * of_tenant < engine->alive_max;
+}
+
 /** Put it into the inbox and the list of all. `*out` is set first: events may come at once. */
 static enum status enter_inbox(struct engine *engine, struct generation *generation, struct generation **out,
                                struct error *err) {
@@ -304,7 +321,7 @@ static enum status enter_inbox(struct engine *engine, struct generation *generat
     pthread_mutex_lock(&engine->mutex);
     if (engine->closing) {
         status = error_set(err, STATUS_UNAVAILABLE, "the engine is closing");
-    } else if (engine->alive >= engine->alive_max) {
+    } else if (!may_enter(engine, generation)) {
         status = error_set(err, STATUS_RESOURCE_EXHAUSTED, "the engine's queue is full: %d generations run or wait",
                            engine->alive);
     } else {

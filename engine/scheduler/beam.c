@@ -25,9 +25,10 @@ static size_t aligned(size_t bytes) {
 size_t beam_search_bytes(const struct beam_settings *options, int64_t limit, int64_t context_tokens) {
     size_t tokens = aligned((size_t)limit * sizeof(int32_t)), count = (size_t)options->width;
     size_t table = aligned((size_t)kv_cache_blocks_for(context_tokens) * sizeof(int32_t));
-    /* The search; all branches but the leader, and their tokens; every branch's next tokens and table; the finished ones' tokens; states. */
-    return 64 + aligned(sizeof(struct beam_search)) + (count - 1) * (aligned(sizeof(struct sequence)) + tokens) +
-           count * (tokens + table) + count * tokens + 2 * count * aligned(options->state_bytes);
+    /* The search; all branches but the leader, their tokens and tables; every branch's next tokens and table; the finished ones' tokens; states. */
+    return 64 + aligned(sizeof(struct beam_search)) +
+           (count - 1) * (aligned(sizeof(struct sequence)) + tokens + table) + count * (tokens + table) +
+           count * tokens + 2 * count * aligned(options->state_bytes);
 }
 
 static void *take_memory(char **at, size_t bytes) {
@@ -39,7 +40,8 @@ static void *take_memory(char **at, size_t bytes) {
 struct beam_search *beam_search_init(void *memory, const struct beam_settings *options, struct sequence *leader,
                                      int64_t context_tokens) {
     char *at = (char *)(((uintptr_t)memory + 63) / 64 * 64);
-    size_t tokens = (size_t)(leader->prompt_count + leader->max_tokens) * sizeof(int32_t);
+    size_t tokens = (size_t)(leader->prompt_count + leader->max_tokens) * sizeof(int32_t),
+           table = (size_t)kv_cache_blocks_for(context_tokens) * sizeof(int32_t);
     struct beam_search *beams = take_memory(&at, sizeof *beams);
     *beams = (struct beam_search){.options = *options, .leader = leader, .branches = {leader}};
     for (int i = 1; i < options->width; i++) {
@@ -47,10 +49,11 @@ struct beam_search *beam_search_init(void *memory, const struct beam_settings *o
         sequence_init(beams->branches[i]);
         beams->branches[i]->tokens = take_memory(&at, tokens);
         beams->branches[i]->beams = beams;
+        beams->tables[i] = take_memory(&at, table);
     }
     for (int i = 0; i < options->width; i++) {
         beams->next_tokens[i] = take_memory(&at, tokens);
-        beams->next_tables[i] = take_memory(&at, (size_t)kv_cache_blocks_for(context_tokens) * sizeof(int32_t));
+        beams->next_tables[i] = take_memory(&at, table);
         beams->finished[i].tokens = take_memory(&at, tokens);
         beams->states[i] = take_memory(&at, options->state_bytes);
         beams->next_states[i] = take_memory(&at, options->state_bytes);
@@ -127,9 +130,10 @@ static int find_candidates(struct scheduler *scheduler, struct beam_search *beam
 
 /* ---- branches ------------------------------------------------------------------------------------------------------ */
 
-/** Give a branch that was not there a slot and a place among those that run. */
-static void revive(struct scheduler *scheduler, struct beam_search *beams, struct sequence *branch) {
+/** Put branch i, which was not there, among those that run. */
+static void revive(struct scheduler *scheduler, struct beam_search *beams, int i) {
     const struct sequence *leader = beams->leader;
+    struct sequence *branch = beams->branches[i];
     branch->prompt_count = leader->prompt_count;
     branch->max_tokens = leader->max_tokens;
     branch->sampling = leader->sampling;
@@ -142,7 +146,7 @@ static void revive(struct scheduler *scheduler, struct beam_search *beams, struc
     branch->was_admitted = true;
     branch->order = leader->order;
     branch->block_count = 0;
-    scheduler_give_slot(scheduler, branch, beams->slots[--beams->slot_count]);
+    scheduler_run(scheduler, branch, leader->slot, beams->tables[i]);
 }
 
 /** What a continuation takes over. */
@@ -176,13 +180,11 @@ static void continue_with(struct scheduler *scheduler, struct beam_search *beams
         for (int64_t k = 0; k < parent->block_count; k++) kv_cache_ref(cache, table[k]);
     }
     for (int b = parents - 1; b >= 0; b--) scheduler_release_blocks(scheduler, beams->branches[b]);
-    for (int b = parents - 1; b >= count; b--) {
-        beams->slots[beams->slot_count++] = scheduler_take_slot(scheduler, beams->branches[b]);
-    }
+    for (int b = parents - 1; b >= count; b--) scheduler_stop(scheduler, beams->branches[b]);
     for (int i = 0; i < count; i++) {
         const struct parent *parent = &before[next[i].branch];
         struct sequence *branch = beams->branches[i];
-        if (i >= parents) revive(scheduler, beams, branch);
+        if (i >= parents) revive(scheduler, beams, i);
         int32_t *mine = branch->tokens;
         branch->tokens = beams->next_tokens[i];
         beams->next_tokens[i] = mine;

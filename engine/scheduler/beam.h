@@ -3,13 +3,14 @@
 /**
  * Beam search: not one continuation that is drawn, but the `width` likeliest ones side by side.
  *
- *     prompt -> its logits -> `width` branches        each a sequence of its own in the step: slot, block table, tokens
+ *     prompt -> its logits -> `width` branches        each a sequence of its own in the step: rows, block table, tokens
  *     every step:  all branches' likeliest next tokens, 2 * width of each
  *                  -> the 2 * width likeliest continuations over all branches, in order
  *                       ends with an end token or a stop string, as the owner says: a hypothesis is finished
  *                       else: a branch of the next step, until there are `width`
  *
- * Branches that come from one share its blocks; the last, partly filled one is copied before somebody writes into it.
+ * Branches that come from one share its blocks; the last, partly filled one is copied before somebody writes into it. All of them run in
+ * the one slot of the search.
  *
  * SCORE of a hypothesis = sum of its tokens' log-probabilities / (its tokens)^length_penalty; the prompt counts in neither.
  * The search ends at max_tokens (branches that live then are hypotheses too), when early_stopping is set and `width` are
@@ -52,9 +53,9 @@ struct beam_search {
     /* memory of the next step's branches */
     int32_t *next_tokens[BEAM_WIDTH_MAX], *next_tables[BEAM_WIDTH_MAX];
     void *next_states[BEAM_WIDTH_MAX];
-    float *logits[BEAM_WIDTH_MAX]; /* of the branches, in the step that is being taken in */
-    int slots[BEAM_WIDTH_MAX];     /* set aside at admission, for branches that are not there yet */
-    int slot_count;
+    int32_t *tables[BEAM_WIDTH_MAX]; /* block tables of all branches but the leader, which has its slot's */
+    float *logits[BEAM_WIDTH_MAX];   /* of the branches, in the step that is being taken in */
+    uint64_t turn;                   /* the last step in which it could have rows for all its branches */
 };
 
 /** Bytes of a beam search over sequences of up to `limit` tokens, in a context of `context_tokens`. */

@@ -7,10 +7,19 @@
 
 /* ---- checking ------------------------------------------------------------------------------------------------------ */
 
+/** Where its block table must lie. */
+static const int32_t *table_of(const struct scheduler *scheduler, const struct sequence *sequence) {
+    const struct beam_search *beams = sequence->beams;
+    for (int i = 1; !sequence_leads(sequence) && i < beams->branch_count; i++) {
+        if (beams->branches[i] == sequence) return beams->tables[i];
+    }
+    return scheduler->block_tables + (size_t)sequence->slot * (size_t)scheduler->table_blocks;
+}
+
 /** Can its numbers be true, and its block table be read? */
 static bool is_sound(const struct scheduler *scheduler, const struct sequence *sequence) {
     if (sequence->slot < 0 || sequence->slot >= scheduler->options.sequences_max || sequence->tenant == NULL ||
-        sequence->blocks != scheduler->block_tables + (size_t)sequence->slot * (size_t)scheduler->table_blocks)
+        sequence->blocks != table_of(scheduler, sequence))
         return false;
     if (sequence->block_count < kv_cache_blocks_for(sequence->computed) ||
         sequence->block_count > kv_cache_blocks_for(sequence_limit(sequence)) ||
@@ -45,19 +54,12 @@ static bool mark_slots(const struct scheduler *scheduler, const int *slots, int 
     return true;
 }
 
-static bool leads(const struct sequence *sequence) {
-    return sequence->beams == NULL || sequence->beams->leader == sequence;
-}
-
-/** Mark the slots of those that run, and those that searches have set aside. */
+/** Mark the slots of those that run. */
 static bool mark_used_slots(const struct scheduler *scheduler) {
     memset(scheduler->check_slots, 0, (size_t)scheduler->options.sequences_max * sizeof *scheduler->check_slots);
     for (int i = 0; i < scheduler->running_count; i++) {
         const struct sequence *sequence = scheduler->running[i];
-        if (!mark_slots(scheduler, &sequence->slot, 1)) return false;
-        if (sequence->beams != NULL && leads(sequence) &&
-            !mark_slots(scheduler, sequence->beams->slots, sequence->beams->slot_count))
-            return false;
+        if (sequence_leads(sequence) && !mark_slots(scheduler, &sequence->slot, 1)) return false;
     }
     return true;
 }
@@ -83,8 +85,8 @@ static struct tenant_books count_tenant(const struct scheduler *scheduler, const
     for (int i = 0; i < scheduler->running_count; i++) {
         const struct sequence *sequence = scheduler->running[i];
         if (sequence->tenant != tenant) continue;
-        books.running++;
-        books.alive += leads(sequence);
+        books.running += sequence_leads(sequence);
+        books.alive += sequence_leads(sequence);
         books.blocks += sequence->block_count;
     }
     return books;
@@ -177,8 +179,7 @@ static void give_up(struct scheduler *scheduler, const char *message) {
         sequence->slot = -1;
         sequence->blocks = NULL;
         sequence->block_count = sequence->computed = sequence->recorded = 0;
-        if (!leads(sequence) || sequence->tenant == NULL) continue;
-        if (sequence->beams != NULL) sequence->beams->slot_count = 0;
+        if (!sequence_leads(sequence) || sequence->tenant == NULL) continue;
         leaders[count++] = sequence;
     }
     repair_tenants(scheduler); /* they count those that are about to go */

@@ -10,6 +10,7 @@ enum finish_reason {
     FINISH_LENGTH,       /* max_tokens */
     FINISH_MODEL_LENGTH, /* context exhausted */
     FINISH_CANCELLED,
+    FINISH_REFUSED, /* it had waited in a full queue, and nothing was done for it yet: another tenant's, which has less there, came */
     FINISH_ERROR, /* `error` says why */
 };
 

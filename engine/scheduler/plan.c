@@ -14,13 +14,14 @@ static const int64_t STEP_ALONE_NS =
 enum { STEP_ALONE_DECODES = 6 /* ... but weights that take long to read are to be read for many rows */ };
 
 static bool is_ready(const struct scheduler *scheduler, struct sequence *sequence) {
-    return sequence->planned != scheduler->step && !atomic_load(&sequence_leader(sequence)->paused);
+    return sequence->planned != scheduler->step && sequence->origin == NULL &&
+           !atomic_load(&sequence_leader(sequence)->paused);
 }
 
 /** Does it miss one token and may have it? A branch only together with all others of its search. */
 static bool is_decode(const struct scheduler *scheduler, struct sequence *sequence) {
     if (sequence_missing(sequence) != 1 || !is_ready(scheduler, sequence)) return false;
-    return sequence->beams == NULL || sequence->beams->branch_count == 0 || beams_are_ready(sequence->beams);
+    return !sequence_is_branch(sequence) || beams_are_ready(sequence->beams);
 }
 
 /** Blocks for positions [0, tokens), as far as there are any. */
@@ -139,51 +140,27 @@ static int draft(struct scheduler *scheduler, struct sequence *sequence, double 
     return most;
 }
 
-/** Count the decodes that are ready and expect what they will take alone. */
+/** Count the decodes that are ready and those of searches that have their rows, and expect what they will take alone. */
 static int expect_decodes(struct scheduler *scheduler) {
-    int decodes = 0;
-    struct step_shape shape = {0};
+    struct step_shape shape = scheduler->shape;
     for (int i = 0; i < scheduler->running_count; i++) {
         struct sequence *sequence = scheduler->running[i];
-        if (!is_decode(scheduler, sequence)) continue;
-        decodes++;
+        if (sequence_is_branch(sequence) || !is_decode(scheduler, sequence)) continue;
+        shape.rows++;
         shape.positions += sequence->computed + 1;
     }
-    shape.rows = decodes;
-    scheduler->decode_ns = decodes > 0 ? cost_model_predict(&scheduler->cost, &shape) : 0;
-    return decodes;
+    scheduler->decode_ns = shape.rows > 0 ? cost_model_predict(&scheduler->cost, &shape) : 0;
+    return (int)shape.rows;
 }
 
-/** A row for every branch of a search, or for none when they do not fit. */
-static bool plan_branches(struct scheduler *scheduler, struct beam_search *beams, int64_t budget) {
-    /* Who was left out by the last step comes first, and may have the rows that are kept for prompts too. */
-    if (scheduler->batch.rows == 0 && scheduler->search_first) budget = scheduler->options.step_tokens_max;
-    if (scheduler->batch.rows + beams->branch_count > budget) return false;
-    for (int i = 0; i < beams->branch_count; i++) {
-        struct sequence *branch = beams->branches[i];
-        count_rows(scheduler, branch->computed, 1);
-        plan_rows(scheduler, branch, 1, NULL, 0);
-        branch->tenant->served += SCHEDULER_DECODE_CHARGE;
-    }
-    return true;
-}
-
-/** Sequences that miss one token, in turn, up to `budget` rows; when a token's time is given, with guesses, which leave rows for all `decodes`.
- *  The next step begins behind the
- *  last of them, or with a search that did not fit. */
+/** Sequences that miss one token and are not searched with, in turn, up to `budget` rows; when a token's time is given, with guesses, which
+ *  leave rows for all `decodes`. The next step begins behind the last of them. */
 static void plan_decodes(struct scheduler *scheduler, int64_t budget, int decodes, double token_ns) {
-    int count = scheduler->running_count, first = scheduler->turn < count ? scheduler->turn : 0, left_out = -1;
+    int count = scheduler->running_count, first = scheduler->turn < count ? scheduler->turn : 0;
     for (int i = 0; i < count && scheduler->batch.rows < budget; i++) {
         int at = (first + i) % count;
         struct sequence *sequence = scheduler->running[at];
-        if (!is_decode(scheduler, sequence)) continue;
-        if (sequence->beams != NULL && sequence->beams->branch_count > 0) {
-            if (plan_branches(scheduler, sequence->beams, budget))
-                scheduler->turn = at + 1;
-            else if (left_out < 0)
-                left_out = at;
-            continue;
-        }
+        if (sequence_is_branch(sequence) || !is_decode(scheduler, sequence)) continue;
         scheduler->turn = at + 1;
         int32_t guesses[DRAFT_TOKENS_MAX];
         bool guess = token_ns > 0 && sequence->beams == NULL;
@@ -193,21 +170,71 @@ static void plan_decodes(struct scheduler *scheduler, int64_t budget, int decode
         plan_rows(scheduler, sequence, 1, guesses, drafts);
         sequence->tenant->served += SCHEDULER_DECODE_CHARGE;
     }
-    if (left_out < 0) return;
-    scheduler->turn = left_out;
-    scheduler->search_left_out = true;
+}
+
+/* ---- searches ------------------------------------------------------------------------------------------------------ */
+
+/** The search whose turn it is: of the tenant whose searches had theirs longest ago, the one that had. NULL when all had it in this step. */
+static struct beam_search *next_search(const struct scheduler *scheduler) {
+    struct sequence *best = NULL;
+    for (int i = 0; i < scheduler->running_count; i++) {
+        struct sequence *sequence = scheduler->running[i];
+        if (!sequence_is_branch(sequence) || !sequence_leads(sequence) || sequence->beams->turn == scheduler->step ||
+            atomic_load(&sequence->paused))
+            continue;
+        uint64_t turn = sequence->tenant->search_turn;
+        if (best == NULL || turn < best->tenant->search_turn ||
+            (turn == best->tenant->search_turn && sequence->beams->turn < best->beams->turn))
+            best = sequence;
+    }
+    return best != NULL ? best->beams : NULL;
+}
+
+/** A row for every branch. */
+static void plan_branches(struct scheduler *scheduler, struct beam_search *beams) {
+    for (int i = 0; i < beams->branch_count; i++) {
+        struct sequence *branch = beams->branches[i];
+        count_rows(scheduler, branch->computed, 1);
+        plan_rows(scheduler, branch, 1, NULL, 0);
+        branch->tenant->served += SCHEDULER_DECODE_CHARGE;
+    }
+}
+
+/** Searches in turn, each with all its branches or not at all, up to `budget` rows and as many branches as may be beside others: those of one
+ *  search always may. One that starts over has its rows as a prompt. */
+static void plan_searches(struct scheduler *scheduler, int64_t budget) {
+    for (struct beam_search *beams; (beams = next_search(scheduler)) != NULL;) {
+        bool advances = beams_are_ready(beams);
+        if (beams->branch_count - 1 > scheduler->branches_beside) return;
+        if (advances && scheduler->batch.rows + beams->branch_count > budget) {
+            scheduler->search_left_out = true;
+            return;
+        }
+        scheduler->branches_beside -= beams->branch_count - 1;
+        beams->turn = beams->leader->tenant->search_turn = scheduler->step;
+        if (advances) plan_branches(scheduler, beams);
+    }
 }
 
 /* ---- prompts ------------------------------------------------------------------------------------------------------- */
 
 /** Tokens that it may be granted rows for, beyond those it was. A branch that starts over waits for the others before its last. */
 static int64_t wanted_rows(const struct sequence *sequence) {
-    bool branch = sequence->beams != NULL && sequence->beams->branch_count > 0;
+    bool branch = sequence_is_branch(sequence);
     return sequence_missing(sequence) < 2 ? 0 : sequence_missing(sequence) - sequence->chunk - (branch ? 1 : 0);
 }
 
+static bool has_prompts(const struct scheduler *scheduler) {
+    for (int i = 0; i < scheduler->running_count; i++) {
+        struct sequence *sequence = scheduler->running[i];
+        if (wanted_rows(sequence) > 0 && is_ready(scheduler, sequence)) return true;
+    }
+    return false;
+}
+
 static bool wants_rows(const struct scheduler *scheduler, struct sequence *sequence) {
-    return wanted_rows(sequence) > 0 && is_ready(scheduler, sequence);
+    bool has_turn = !sequence_is_branch(sequence) || sequence->beams->turn == scheduler->step;
+    return has_turn && wanted_rows(sequence) > 0 && is_ready(scheduler, sequence);
 }
 
 /** The prompt that goes on: of the least served tenant, who is due first. NULL when none waits. */
@@ -311,8 +338,11 @@ static void begin_batch(struct scheduler *scheduler) {
                                             .logits = scheduler->logits};
     scheduler->shape = (struct step_shape){0};
     scheduler->draft_count = 0;
+    scheduler->search_left_out = false;
     scheduler->step++;
     for (int i = 0; i < scheduler->running_count; i++) scheduler->running[i]->chunk = 0;
+    scheduler->branches_beside =
+        scheduler_branches_beside(scheduler->options.sequences_max) + scheduler->free_slot_count;
 }
 
 static bool somebody_waits_for_memory(const struct scheduler *scheduler) {
@@ -325,18 +355,21 @@ static bool somebody_waits_for_memory(const struct scheduler *scheduler) {
 
 void scheduler_plan(struct scheduler *scheduler) {
     int64_t budget = scheduler->options.step_tokens_max;
-    scheduler->search_first = scheduler->search_left_out;
-    scheduler->search_left_out = false;
+    scheduler->search_first =
+        scheduler->search_left_out && !scheduler->search_first; /* every other step is for others */
     for (;;) {
         begin_batch(scheduler);
         secure_decodes(scheduler);
-        int decodes = expect_decodes(scheduler);
-        bool prompts = next_prompt(scheduler) != NULL;
-        /* When decodes alone could fill the step, a quarter of it is kept for prompts. Guesses are for when nobody's prompt needs the time. */
+        bool prompts = has_prompts(scheduler);
+        /* When decodes alone could fill the step, a quarter of it is kept for prompts. A search that was left out by the last step comes first,
+         * and may have those too. Guesses are for when nobody's prompt needs the time. */
         int64_t kept = prompts ? (budget + 3) / 4 : 0;
+        plan_searches(scheduler, scheduler->search_first ? budget : budget - kept - expect_decodes(scheduler));
+        int decodes = expect_decodes(scheduler);
         plan_decodes(scheduler, budget - kept, decodes, prompts || decodes == 0 ? 0 : scheduler->decode_ns / decodes);
         plan_prompts(scheduler, budget);
         plan_decodes(scheduler, budget, 0, 0); /* what prompts left over */
+        plan_searches(scheduler, budget);
         /* Prompts alone, and each waits for blocks that another holds: one must go. */
         if (scheduler->batch.rows > 0 || !somebody_waits_for_memory(scheduler)) return;
         if (!take_back(scheduler)) return;

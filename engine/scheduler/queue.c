@@ -142,6 +142,26 @@ struct sequence *queue_head(const struct queue *queue, queue_held_fn *held, void
     return best;
 }
 
+/** The last of the tenant's that waits and for which nothing was done yet. */
+static struct sequence *last_fresh(const struct tenant *tenant) {
+    struct sequence *at = tenant->last;
+    while (at != NULL && at->was_admitted) at = at->previous;
+    return at;
+}
+
+struct sequence *queue_yielding(const struct queue *queue, uint64_t key) {
+    const struct tenant *newcomer = find(&queue->active, key);
+    int most = newcomer != NULL ? newcomer->alive + 1 : 1;
+    struct sequence *last = NULL;
+    for (const struct tenant *tenant = queue->active.first; tenant != NULL; tenant = tenant->next) {
+        struct sequence *candidate = tenant->alive > most ? last_fresh(tenant) : NULL;
+        if (candidate == NULL) continue;
+        most = tenant->alive;
+        last = candidate;
+    }
+    return last;
+}
+
 void queue_remove(struct queue *queue, struct sequence *sequence) {
     struct tenant *tenant = sequence->tenant;
     if (sequence->previous != NULL)

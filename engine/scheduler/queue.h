@@ -13,6 +13,11 @@
  * most QUEUE_HEAD_START_MAX, for who asks while nothing else of its own waits: those who ask for little are answered at once, a
  * flood is not. Who was away is not ahead of the time either: what it used while others did not ask is not held against it.
  *
+ * ROOM. A full house ends the last that waits of the tenant with the most alive, for a newcomer whose tenant has at least two less - so that
+ * afterwards it has no more than the other. So shares of a full house become equal whoever filled it first, and a tenant that asks for
+ * less than an equal share is never refused, as long as somebody who has more waits and has not begun. (The longest queue drops:
+ * Suter et al., "Design Considerations for Supporting TCP with Per-flow Queueing", INFOCOM 1998.)
+ *
  * Records come from a pool that is somewhat larger than the number of sequences alive; those of tenants with nothing alive are
  * kept until they are needed for others. The scheduler's own part; one thread.
  */
@@ -24,9 +29,10 @@
 struct tenant {
     uint64_t key;
     double served;                 /* virtual tokens */
-    int alive, running;            /* its sequences */
+    int alive, running;            /* its sequences; a search is one */
     int64_t blocks;                /* KV blocks in the tables of those that run */
     struct sequence *first, *last; /* waiting */
+    uint64_t search_turn;          /* the last step in which one of its searches had its turn */
     struct sequence *blocked; /* the one of these that cannot have its place now: nobody of the tenant is asked about */
     struct tenant *previous, *next;
 };
@@ -73,6 +79,9 @@ void queue_return(struct queue *queue, struct sequence *sequence);
 enum { QUEUE_LOOKS = 64 /* that are asked about of one tenant */ };
 typedef bool queue_held_fn(void *context, struct sequence *sequence);
 struct sequence *queue_head(const struct queue *queue, queue_held_fn *held, void *context);
+/** Who must go from a full house for a newcomer of the tenant `key`: of the tenant with most alive that has one which waits and never had a slot,
+ *  the last such. NULL when the newcomer's has no less. */
+struct sequence *queue_yielding(const struct queue *queue, uint64_t key);
 /** Take a waiting sequence out of its queue; it keeps its tenant. */
 void queue_remove(struct queue *queue, struct sequence *sequence);
 /** The sequence, already out of its queue, has ended: its tenant may go. */

@@ -65,6 +65,7 @@ static void take_samples(struct scheduler *scheduler, struct sequence *sequence,
     }
     scheduler->stats.draft_tokens += (uint64_t)guessed;
     scheduler->stats.draft_accepted += (uint64_t)right;
+    sequence->tenant->served += SCHEDULER_DECODE_CHARGE * right; /* the first token was charged with its row */
     scheduler_record(scheduler, sequence);
     if (reason != FINISH_NONE) {
         scheduler_finish(scheduler, sequence, reason, error);

@@ -40,16 +40,17 @@ static enum status check_options(const struct scheduler_options *options, struct
 
 static enum status allocate(struct scheduler *scheduler, struct error *err) {
     size_t sequences = (size_t)scheduler->options.sequences_max, rows = (size_t)scheduler->options.step_tokens_max,
-           logits = sequences + (size_t)scheduler->options.drafts_max;
+           in_step = sequences + (size_t)scheduler_branches_beside(scheduler->options.sequences_max),
+           logits = (size_t)scheduler_logits_max(scheduler->options.sequences_max, scheduler->options.drafts_max);
     scheduler->table_blocks = kv_cache_blocks_for(scheduler->options.context_tokens);
-    scheduler->running = calloc(sequences, sizeof *scheduler->running);
+    scheduler->running = calloc(sequences * BEAM_WIDTH_MAX, sizeof *scheduler->running);
     scheduler->free_slots = calloc(sequences, sizeof *scheduler->free_slots);
     scheduler->block_tables = calloc(sequences * (size_t)scheduler->table_blocks, sizeof *scheduler->block_tables);
     scheduler->ids = calloc(rows, sizeof *scheduler->ids);
     scheduler->positions = calloc(rows, sizeof *scheduler->positions);
     scheduler->logit_rows = calloc(logits, sizeof *scheduler->logit_rows);
-    scheduler->kv_sequences = calloc(sequences, sizeof *scheduler->kv_sequences);
-    scheduler->planned = calloc(sequences, sizeof *scheduler->planned);
+    scheduler->kv_sequences = calloc(in_step, sizeof *scheduler->kv_sequences);
+    scheduler->planned = calloc(in_step, sizeof *scheduler->planned);
     scheduler->check_references = calloc((size_t)kv_cache_block_count(scheduler->options.cache), sizeof(int32_t));
     scheduler->check_slots = calloc(sequences, sizeof *scheduler->check_slots);
     scheduler->logits = calloc(logits * (size_t)scheduler->options.vocabulary, sizeof *scheduler->logits);
@@ -65,6 +66,14 @@ static enum status allocate(struct scheduler *scheduler, struct error *err) {
     TRY(queue_init(&scheduler->queue, (size_t)scheduler->options.sequences_max + (size_t)scheduler->options.queue_max,
                    err));
     return sampler_create(scheduler->options.vocabulary, &scheduler->sampler, err);
+}
+
+int scheduler_branches_beside(int sequences_max) {
+    return (sequences_max < BEAM_WIDTH_MAX ? sequences_max : BEAM_WIDTH_MAX) - 1;
+}
+
+int scheduler_logits_max(int sequences_max, int drafts_max) {
+    return sequences_max + scheduler_branches_beside(sequences_max) + drafts_max;
 }
 
 enum status scheduler_create(const struct scheduler_options *options, struct scheduler **out, struct error *err) {
@@ -108,6 +117,18 @@ void sequence_init(struct sequence *sequence) {
     atomic_init(&sequence->paused, false);
 }
 
+/** A full house has room for who has less in it than somebody else. */
+static enum status make_room(struct scheduler *scheduler, const struct sequence *newcomer, struct error *err) {
+    if (scheduler->alive < scheduler->options.sequences_max + scheduler->options.queue_max) return STATUS_OK;
+    struct sequence *last = queue_yielding(&scheduler->queue, newcomer->tenant_key);
+    if (last == NULL) {
+        return error_set(err, STATUS_RESOURCE_EXHAUSTED, "the queue is full: %d run and %d wait",
+                         scheduler->alive - scheduler->queue.waiting, scheduler->queue.waiting);
+    }
+    scheduler_finish(scheduler, last, FINISH_REFUSED, "the queue is full, and a tenant that has less in it came");
+    return STATUS_OK;
+}
+
 enum status scheduler_submit(struct scheduler *scheduler, struct sequence *sequence, struct error *err) {
     if (sequence->prompt_count < 1 || sequence->max_tokens < 0 ||
         sequence->prompt_count > scheduler->options.context_tokens ||
@@ -123,10 +144,7 @@ enum status scheduler_submit(struct scheduler *scheduler, struct sequence *seque
                          sequence_width(sequence), scheduler->options.sequences_max,
                          scheduler->options.step_tokens_max);
     }
-    if (scheduler->alive >= scheduler->options.sequences_max + scheduler->options.queue_max) {
-        return error_set(err, STATUS_RESOURCE_EXHAUSTED, "the queue is full: %d run and %d wait",
-                         scheduler->alive - scheduler->queue.waiting, scheduler->queue.waiting);
-    }
+    if (sequence->max_tokens > 0) TRY(make_room(scheduler, sequence, err));
     sequence->token_count = sequence->prompt_count;
     sequence->cached_tokens = 0;
     sequence->computed = sequence->recorded = sequence->block_count = 0;
@@ -164,24 +182,21 @@ void scheduler_resume(struct scheduler *scheduler, struct sequence *sequence) {
     atomic_store(&sequence->paused, false);
 }
 
-void scheduler_give_slot(struct scheduler *scheduler, struct sequence *sequence, int slot) {
+void scheduler_run(struct scheduler *scheduler, struct sequence *sequence, int slot, int32_t *blocks) {
     sequence->slot = slot;
-    sequence->blocks = scheduler->block_tables + (size_t)slot * (size_t)scheduler->table_blocks;
-    sequence->tenant->running++;
+    sequence->blocks = blocks;
     scheduler->running[scheduler->running_count++] = sequence;
 }
 
-int scheduler_take_slot(struct scheduler *scheduler, struct sequence *sequence) {
-    int at = 0, slot = sequence->slot;
+void scheduler_stop(struct scheduler *scheduler, struct sequence *sequence) {
+    int at = 0;
     while (scheduler->running[at] != sequence) at++;
     memmove(scheduler->running + at, scheduler->running + at + 1,
             (size_t)(scheduler->running_count - at - 1) * sizeof *scheduler->running);
     scheduler->running_count--;
     if (scheduler->turn > at) scheduler->turn--;
-    sequence->tenant->running--;
     sequence->blocks = NULL;
     sequence->slot = -1;
-    return slot;
 }
 
 void scheduler_release_blocks(struct scheduler *scheduler, struct sequence *sequence) {
@@ -195,20 +210,16 @@ void scheduler_release_blocks(struct scheduler *scheduler, struct sequence *sequ
 static void stop_one(struct scheduler *scheduler, struct sequence *sequence) {
     scheduler_release_blocks(scheduler, sequence);
     sequence->computed = 0;
-    scheduler->free_slots[scheduler->free_slot_count++] = scheduler_take_slot(scheduler, sequence);
+    scheduler_stop(scheduler, sequence);
 }
 
 void scheduler_stop_running(struct scheduler *scheduler, struct sequence *sequence) {
-    struct beam_search *beams = sequence->beams;
-    if (beams == NULL) {
-        stop_one(scheduler, sequence);
-        return;
-    }
-    for (int i = beams->options.width - 1; i >= 0; i--) {
-        if (beams->branches[i]->slot >= 0) stop_one(scheduler, beams->branches[i]);
-    }
-    while (beams->slot_count > 0)
-        scheduler->free_slots[scheduler->free_slot_count++] = beams->slots[--beams->slot_count];
+    const struct beam_search *beams = sequence->beams;
+    struct sequence *leader = sequence_leader(sequence);
+    for (int i = beams != NULL ? beams->branch_count - 1 : 0; i > 0; i--) stop_one(scheduler, beams->branches[i]);
+    scheduler->free_slots[scheduler->free_slot_count++] = leader->slot;
+    leader->tenant->running--;
+    stop_one(scheduler, leader);
 }
 
 /** Ends tell how fast others get their turn - time in which nobody was there tells nothing -, and how much of what they may take sequences

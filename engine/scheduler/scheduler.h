@@ -19,7 +19,8 @@
  *      taken over. A sequence whose prompt begins like one
  *      that is just being computed is held back until it can take that beginning over. A tenant with less than its share of
  *      slots or memory gets some from the tenant furthest above its share.
- *   3. DECODES: every sequence that misses one token gets a row, and rows for guesses of what follows (draft.h) where they pay.
+ *   3. DECODES: every sequence that misses one token gets a row, and rows for guesses of what follows (draft.h) where they pay; searches
+ *      get a row for each branch, in turn.
  *   4. PROMPTS: rows until the step is as long as it may be. Time is what is shared out, not rows: a step that carries decodes may take
  *      `stretch` times what the decodes alone would (or step_ns); the cost model (cost_model.h) says how many rows that is.
  *      The least served tenant comes first, chunk by chunk.
@@ -29,7 +30,12 @@
  * what it may, a share that falls while that goes well and rises when it did not. When it did not - a decode finds no block -
  * the sequence that weighs least (paused ones first, then of the tenant furthest above its share the one that is due last) gives
  * up its blocks, goes back to its queue and is computed again later, from the cache as far as
- * that still has it.
+ * that still has it. A search then computes what its branches share once, and holds it once, as before: what fits alone ends in any company.
+ *
+ * SEARCHES (beam.h) take one slot each and count as one in every share, so they wait for no others' slots and keep none empty. The rows of their
+ * branches come on top: a step carries, beyond one sequence for each slot, as many branches as the widest search has (and one for each slot that
+ * is free). Where more want rows, searches take turns, first by tenant, then inside it. So streams are in every step whoever searches (while its
+ * rows last: then everybody takes turns), and of n searches each is in one of n steps at least.
  *
  * SPECULATION changes no token: a guess is kept when it is the token that was sampled there, and samples depend on (seed, position)
  * alone.
@@ -71,7 +77,7 @@ struct sequence_owner {
     /** `id` was sampled and is already in `tokens`. `logprobs` is NULL unless wanted. */
     enum verdict (*accept)(struct sequence *sequence, int32_t id, const struct logprob_entry *logprobs);
     /** Once after every step that gave the sequence tokens, and once with a finish: by then its slot and its blocks are free, and
-     *  the scheduler has forgotten it (the owner may free it). `error` belongs to FINISH_ERROR. */
+     *  the scheduler has forgotten it (the owner may free it). `error` belongs to FINISH_ERROR and FINISH_REFUSED. */
     void (*report)(struct sequence *sequence, enum finish_reason finish, const char *error);
     /** Asked in beam searches, which call accept never and report once: then the hypotheses are in sequence->beams. What becomes of a branch that
      *  `id` continues? `before` is what the owner keeps of the branch (beam_settings.state_bytes; zeros: nothing behind the prompt). What it
@@ -103,7 +109,7 @@ struct sequence {
     /* The scheduler's own. */
     atomic_bool cancelled, paused;
     int64_t computed;              /* tokens whose keys and values are in the cache */
-    int slot;                      /* while running, else -1 */
+    int slot;                      /* while running, else -1; a branch has its leader's */
     int32_t *blocks;               /* its block table, while running */
     int64_t block_count;           /* blocks held */
     struct kv_prefix root, prefix; /* of its salt; behind its full recorded blocks */
@@ -111,9 +117,10 @@ struct sequence {
     uint64_t order;                /* of its last admission: 1, 2, ... */
     uint64_t planned;              /* the step that has rows for it */
     int64_t arrived_ns;
-    uint64_t leader;       /* `order` of the sequence whose prompt it waits for, 0: nobody's */
-    int64_t leader_tokens; /* until that one has computed so many */
-    int64_t lent_due;      /* when the first of those is due that wait for this one's prompt */
+    uint64_t leader;         /* `order` of the sequence whose prompt it waits for, 0: nobody's */
+    int64_t leader_tokens;   /* until that one has computed so many; of a branch that starts over, until `origin` has */
+    struct sequence *origin; /* the branch whose beginning it will take over; NULL: it has begun */
+    int64_t lent_due;        /* when the first of those is due that wait for this one's prompt */
     bool was_admitted;
     int overtaken; /* by others, while it was first and had no room */
     struct draft_record drafts;
@@ -133,13 +140,18 @@ struct scheduler_options {
     void *forward_context;
     int32_t vocabulary;
     int64_t context_tokens;
-    int sequences_max;   /* that run at a time */
+    int sequences_max;   /* that run at a time; a search is one */
     int step_tokens_max; /* rows of a step */
     int queue_max;       /* sequences beyond sequences_max that may be alive */
     const struct clock *clock;
     int64_t step_ns; /* how long a step with decodes may take; 0: SCHEDULER_STRETCH times the decodes alone */
-    int drafts_max; /* guesses in a step, over all sequences; 0: no speculation. batch->logit_count never passes sequences_max + drafts_max */
+    int drafts_max;  /* guesses in a step, over all sequences; 0: no speculation */
 };
+
+/** Branches of searches that a step may carry beyond one sequence in each slot: those of one search, as wide as may be. */
+int scheduler_branches_beside(int sequences_max);
+/** batch->logit_count never passes this: a token for each slot, those branches, and guesses. */
+int scheduler_logits_max(int sequences_max, int drafts_max);
 
 #define SCHEDULER_STRETCH 1.75
 /* ... and so many times for the prompt of a tenant that has no decode among them: it waits for its first word. */
@@ -178,7 +190,8 @@ void sequence_init(struct sequence *sequence);
 
 /** Queue a sequence. With max_tokens 0 it is finished before this returns. STATUS_OUT_OF_RANGE when prompt_count + max_tokens passes the
  *  context or prompt_count < 1 or a beam search is wider than sequences_max or step_tokens_max, STATUS_RESOURCE_EXHAUSTED when sequences_max + queue_max are alive
- *  (a search counts as one). */
+ *  (a search counts as one) - unless another tenant has at least two more there than this one's: then the last that waits of the tenant with the most
+ *  ends with FINISH_REFUSED (queue.h, ROOM). */
 enum status scheduler_submit(struct scheduler *scheduler, struct sequence *sequence, struct error *err);
 
 /** Any thread, from sequence_init until the finish is reported. Idempotent; done at the start of the next step. */

@@ -16,7 +16,7 @@ struct scheduler {
     struct scheduler_options options;
     struct sampler *sampler;
     struct queue queue;
-    struct sequence **running; /* [sequences_max] in order of admission */
+    struct sequence **running; /* in order of admission, branches of searches among them */
     int running_count;
     int alive;       /* sequences between submit and finish; a search is one */
     int *free_slots; /* a stack */
@@ -24,7 +24,8 @@ struct scheduler {
     int32_t *block_tables; /* [sequences_max][table_blocks] */
     int64_t table_blocks;
     int turn;                           /* where in `running` the next step's decodes begin, when not all fit */
-    bool search_left_out, search_first; /* a search did not fit into this step's rows; into the last one's */
+    bool search_left_out, search_first; /* a search did not fit into this step's rows; one has them before others */
+    int branches_beside;                /* in this step, beyond one for every search: so many may still have rows */
     atomic_int cancels;                 /* cancellations since the last sweep */
     uint64_t step, order;
     double growth;       /* expected share of what running sequences may still generate */
@@ -42,8 +43,9 @@ struct scheduler {
     int draft_count;
     int32_t *ids, *positions, *logit_rows;
     struct kv_sequence *kv_sequences;
-    struct sequence **planned; /* whose rows they are, as kv_sequences */
-    float *logits;             /* [sequences_max + drafts_max][V] */
+    struct sequence *
+        *planned;  /* whose rows they are, as kv_sequences: at most sequences_max and scheduler_branches_beside() */
+    float *logits; /* [scheduler_logits_max()][V] */
     int32_t *check_references; /* [blocks of the cache] for scheduler_check and _repair */
     bool *check_slots;         /* [sequences_max], for them too */
 };
@@ -60,9 +62,17 @@ static inline int64_t sequence_limit(const struct sequence *sequence) {
 static inline struct sequence *sequence_leader(struct sequence *sequence) {
     return sequence->beams != NULL ? sequence->beams->leader : sequence;
 }
-/** Slots that it takes. */
+/** The most sequences that it is in a step. */
 static inline int sequence_width(const struct sequence *sequence) {
     return sequence->beams != NULL ? sequence->beams->options.width : 1;
+}
+/** Does it, or will it, go on as several that advance together? Not while it is a prompt. */
+static inline bool sequence_is_branch(const struct sequence *sequence) {
+    return sequence->beams != NULL && sequence->beams->branch_count > 0;
+}
+/** Is it what the owner knows, which has the slot? */
+static inline bool sequence_leads(const struct sequence *sequence) {
+    return sequence->beams == NULL || sequence->beams->leader == sequence;
 }
 static inline int64_t scheduler_now(const struct scheduler *scheduler) {
     return clock_monotonic_ns(scheduler->options.clock);
@@ -74,10 +84,10 @@ void scheduler_finish(struct scheduler *scheduler, struct sequence *sequence, en
                       const char *error);
 /** Take a running sequence's slot and blocks; those of all branches when it is one of a beam search. */
 void scheduler_stop_running(struct scheduler *scheduler, struct sequence *sequence);
-/** Put a sequence among those that run. */
-void scheduler_give_slot(struct scheduler *scheduler, struct sequence *sequence, int slot);
-/** Take it out again; its blocks are released already. Returns the slot, which is the caller's now. */
-int scheduler_take_slot(struct scheduler *scheduler, struct sequence *sequence);
+/** Put a sequence among those that run, in a slot (a branch: in its leader's) and with the block table `blocks`. */
+void scheduler_run(struct scheduler *scheduler, struct sequence *sequence, int slot, int32_t *blocks);
+/** Take it out again; its blocks are released already. */
+void scheduler_stop(struct scheduler *scheduler, struct sequence *sequence);
 void scheduler_release_blocks(struct scheduler *scheduler, struct sequence *sequence);
 
 /* beam.c */

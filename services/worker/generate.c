@@ -79,7 +79,9 @@ static void write_packed_locked(struct generate_call *call) {
 
 /** A beam search has several answers; what goes wrong ends it at once. */
 static bool is_last_answer(const struct generate_call *call, const struct generation_event *event) {
-    if (event->finish == FINISH_CANCELLED || event->finish == FINISH_ERROR || call->start->beam == NULL) return true;
+    if (event->finish == FINISH_CANCELLED || event->finish == FINISH_REFUSED || event->finish == FINISH_ERROR ||
+        call->start->beam == NULL)
+        return true;
     return event->answer == call->start->beam->answers - 1;
 }
 
@@ -96,6 +98,21 @@ static enum status write_deltas_locked(struct generate_call *call, const struct 
     return STATUS_OK;
 }
 
+/** End the call as its generation ended: a refusal is what the gateway would have got when it asked. The mutex is held. */
+static void finish_as_locked(struct generate_call *call, const struct generation_event *event) {
+    switch (event->finish) {
+    case FINISH_CANCELLED:
+        finish_locked(call, STATUS_CANCELLED, "cancelled");
+        break;
+    case FINISH_REFUSED:
+        finish_locked(call, STATUS_RESOURCE_EXHAUSTED, event->error);
+        break;
+    default: /* its Finished says the rest */
+        finish_locked(call, STATUS_OK, NULL);
+        break;
+    }
+}
+
 static void on_engine_event(void *context, const struct generation_event *event) {
     struct generate_call *call = context;
     pthread_mutex_lock(&call->mutex);
@@ -109,16 +126,12 @@ static void on_engine_event(void *context, const struct generation_event *event)
     if (ended) {
         bytes_reset(&call->packed);
         failed = failed || convert_finished(event, &call->packed) != STATUS_OK;
-        if (!failed && event->finish != FINISH_CANCELLED) write_packed_locked(call);
+        bool told = event->finish != FINISH_CANCELLED && event->finish != FINISH_REFUSED;
+        if (!failed && told) write_packed_locked(call);
     }
     if (last) {
-        enum status status = failed                              ? STATUS_INTERNAL
-                             : event->finish == FINISH_CANCELLED ? STATUS_CANCELLED
-                                                                 : STATUS_OK;
-        finish_locked(call, status,
-                      failed                       ? "an event could not be packed"
-                      : status == STATUS_CANCELLED ? "cancelled"
-                                                   : NULL);
+        if (failed) finish_locked(call, STATUS_INTERNAL, "an event could not be packed");
+        finish_as_locked(call, event); /* nothing when it is over */
         engine_release(call->worker->engine, call->generation);
         call->generation = NULL;
     } else if (failed) {

@@ -3,6 +3,7 @@
 """The sampling settings that other open servers know, through the public `openai` client's extra_body, on the real model."""
 import subprocess
 import threading
+import time
 
 import openai
 import pytest
@@ -153,9 +154,10 @@ def test_a_shared_prompt_is_cached_for_its_tenant_only(house):
     assert cached[0] == 0 and cached[1] >= 64 and cached[2] == 0 and cached[3] >= 64
 
 
-@pytest.fixture
-def small_worker(house, tmp_path):
+@pytest.fixture(scope="module")
+def small_worker(house, tmp_path_factory):
     """A second worker with the same model under another name, one slot and a queue of one."""
+    tmp_path = tmp_path_factory.mktemp("crowded")
     section = next(line for line in (ROOT / "models.ini").read_text().split("[") if line.startswith(house.model))
     lines = [line for line in section.splitlines()[1:] if not line.strip().startswith(("aliases", "tier"))]
     (tmp_path / "models.ini").write_text("[crowded]\n" + "\n".join(lines) + "\n")
@@ -184,3 +186,28 @@ def test_a_full_engine_says_when_to_come_again(house, small_worker):
     for status, headers, body in results:
         if status == 429:
             assert body["code"] == "3505" and 1 <= int(headers["retry-after"]) <= 60
+
+
+def test_a_tenant_that_keeps_an_engine_full_does_not_shut_others_out(house, small_worker):
+    """Its waiting request goes, with the answer of a full queue; nobody of another tenant is refused."""
+    (many, _), (few, _) = house.new_key(), house.new_key()
+    results, over = [], threading.Event()
+
+    def one():
+        while not over.is_set():
+            results.append(house.chat("Count to one hundred.", key=many, model=small_worker, max_tokens=60))
+            if results[-1][0] == 429:
+                time.sleep(0.05)
+
+    threads = [threading.Thread(target=one) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    try:
+        until(lambda: any(status == 429 for status, _, _ in results), "the engine is full")
+        assert [house.chat("Say hi.", key=few, model=small_worker, max_tokens=2)[0] for _ in range(5)] == [200] * 5
+    finally:
+        over.set()
+        for thread in threads:
+            thread.join()
+    for status, headers, body in results:
+        assert status == 200 or (status, body["code"]) == (429, "3505") and 1 <= int(headers["retry-after"]) <= 60

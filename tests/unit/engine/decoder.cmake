@@ -7,7 +7,7 @@ bora_test(NAME engine/kv_cache SOURCES ${CMAKE_CURRENT_LIST_DIR}/kv_cache_test.c
 bora_test(NAME engine/sampler SOURCES ${CMAKE_CURRENT_LIST_DIR}/sampler_test.c DEPENDS engine_sampler base LINK m)
 bora_test(NAME engine/sampler_reference SOURCES ${CMAKE_CURRENT_LIST_DIR}/sampler_reference_test.c DEPENDS engine_sampler base LINK m)
 bora_test(NAME engine/text_stream SOURCES ${CMAKE_CURRENT_LIST_DIR}/text_stream_test.c DEPENDS engine_text_stream engine_weights test_tiny_model base)
-foreach(question IN ITEMS scheduler scheduler_memory scheduler_time scheduler_beam scheduler_simulation)
+foreach(question IN ITEMS scheduler scheduler_memory scheduler_time scheduler_beam scheduler_search scheduler_simulation)
   bora_test(NAME engine/${question} SOURCES ${CMAKE_CURRENT_LIST_DIR}/${question}_test.c ${CMAKE_CURRENT_LIST_DIR}/scheduler_fixture.c
     DEPENDS engine_scheduler base LINK m)
 endforeach()

@@ -284,6 +284,39 @@ static void test_queue_is_bounded(void **state) {
     engine_close(engine);
 }
 
+/** One tenant fills the queue; another's generation takes the place of its newest, which is told as if it had been refused when it came. */
+static void test_full_queue_has_room_for_a_tenant_with_less(void **state) {
+    (void)state;
+    struct engine_options options = default_options();
+    options.sequences_max = 1;
+    options.queue_max = 3;
+    struct engine *engine = open_engine(&options);
+    struct client clients[5], more;
+    for (int i = 0; i < 5; i++) client_init(&clients[i], engine);
+    client_init(&more, engine);
+    for (int i = 0; i < 5; i++) {
+        if (i == 0) clients[i].pause_at = 1;
+        struct generation_request request = request_of(&clients[i], prompt, 24, 10);
+        request.tenant = i < 4 ? "many" : "few";
+        check_ok(submit(&clients[i], &request));
+    }
+    struct generation_request request = request_of(&more, prompt, 24, 10);
+    request.tenant = "many";
+    check_fails(submit(&more, &request), STATUS_RESOURCE_EXHAUSTED, "queue");
+    wait_done(&clients[3]);
+    assert_int_equal(clients[3].finish, FINISH_REFUSED);
+    assert_int_equal(clients[3].events, 1);
+    assert_int_equal(clients[3].completion_tokens, 0);
+    wait_done(&clients[4]);
+    assert_int_equal(clients[4].finish, FINISH_LENGTH);
+    engine_cancel(engine, clients[0].generation);
+    for (int i = 0; i < 3; i++) wait_done(&clients[i]);
+    assert_int_equal(clients[2].finish, FINISH_LENGTH);
+    for (int i = 0; i < 5; i++) client_deinit(&clients[i]);
+    client_deinit(&more);
+    engine_close(engine);
+}
+
 static void test_cancel_frees_the_slot_within_one_step(void **state) {
     (void)state;
     struct engine_options options = default_options();
@@ -592,6 +625,7 @@ int main(void) {
         cmocka_unit_test(test_logprobs_do_not_leak_half_a_character),
         cmocka_unit_test(test_bad_requests_are_named),
         cmocka_unit_test(test_queue_is_bounded),
+        cmocka_unit_test(test_full_queue_has_room_for_a_tenant_with_less),
         cmocka_unit_test(test_cancel_frees_the_slot_within_one_step),
         cmocka_unit_test(test_paused_takes_no_part_and_goes_on_unchanged),
         cmocka_unit_test(test_idle_engine_uses_no_processor),

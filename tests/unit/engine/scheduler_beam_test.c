@@ -372,7 +372,7 @@ static void test_search_counts_as_one_in_the_queue(void **state) {
     scheduler_stats(fixture.scheduler, &stats);
     assert_int_equal(stats.running, 1);
     assert_int_equal(stats.waiting, 8);
-    struct client *client = client_new(&fixture, 4, 2, 0);
+    struct client *client = client_new(&fixture, 4, 2, 1);
     check_fails(scheduler_submit(fixture.scheduler, &client->sequence, &check_error), STATUS_RESOURCE_EXHAUSTED,
                 "queue");
     run_until_idle(&fixture);

@@ -14,6 +14,7 @@ static enum verdict accept(struct sequence *sequence, int32_t id, const struct l
     (void)logprobs;
     assert_int_equal(sequence->tokens[sequence->token_count - 1], id);
     assert_int_equal(client->finish, FINISH_NONE);
+    if (client->decodes) client->given += 2;
     if (client->accepted++ == 0) {
         client->order = ++first_tokens;
         client->first_ns = current->clock.now_ns;
@@ -29,7 +30,7 @@ static void report(struct sequence *sequence, enum finish_reason finish, const c
     client->finish = finish;
     client->finish_step = current->steps;
     if (error != NULL) snprintf(client->error, sizeof client->error, "%s", error);
-    assert_int_equal(error != NULL, finish == FINISH_ERROR);
+    assert_int_equal(error != NULL, finish == FINISH_ERROR || finish == FINISH_REFUSED);
 }
 
 /** What it keeps of a branch is the last token behind the prompt; 0 is as good as none. */
@@ -79,12 +80,12 @@ static int echo_of(const struct sequence *sequence) {
     return ((const struct client *)(sequence->beams != NULL ? sequence->beams->leader : sequence))->echo;
 }
 
-static const struct sequence *owner_of(const struct kv_sequence *part) {
+static struct sequence *owner_of(const struct kv_sequence *part) {
     for (int i = 0; i < current->client_count; i++) {
-        const struct sequence *sequence = &current->clients[i]->sequence;
+        struct sequence *sequence = &current->clients[i]->sequence;
         if (sequence->blocks == part->blocks && sequence->slot >= 0) return sequence;
         for (int b = 0; sequence->beams != NULL && b < sequence->beams->branch_count; b++) {
-            const struct sequence *branch = sequence->beams->branches[b];
+            struct sequence *branch = sequence->beams->branches[b];
             if (branch->blocks == part->blocks && branch->slot >= 0) return branch;
         }
     }
@@ -140,13 +141,17 @@ static enum status forward(void *context, const struct model_batch *batch, struc
     }
     for (int64_t s = 0; s < batch->sequence_count; s++) {
         const struct kv_sequence *part = &batch->sequences[s];
-        const struct sequence *sequence = owner_of(part);
+        struct sequence *sequence = owner_of(part);
         assert_int_equal(part->first_row, row);
         assert_true(part->row_count >= 1);
         assert_false(atomic_load(&(sequence->beams != NULL ? sequence->beams->leader : sequence)->paused));
         assert_int_equal(part->context - part->row_count, sequence->computed);
         assert_true(sequence->block_count >= kv_cache_blocks_for(part->context));
-        if (sequence->token_count - sequence->computed == 1) {
+        struct client *client = (struct client *)(sequence->beams != NULL ? sequence->beams->leader : sequence);
+        client->decodes = sequence->token_count - sequence->computed == 1;
+        if (!client->decodes) client->given += part->row_count;
+        if (client->decodes && sequence->beams != NULL) client->given += 2; /* of searches nothing is accepted */
+        if (client->decodes) {
             fixture->decodes_of_step++;
             fixture->decode_positions_of_step += sequence->token_count;
         }
@@ -156,6 +161,7 @@ static enum status forward(void *context, const struct model_batch *batch, struc
     }
     assert_int_equal(row, batch->rows);
     assert_int_equal(logit, batch->logit_count);
+    assert_true(logit <= fixture->logits_max);
     fixture->clock.now_ns += fixture->base_ns + fixture->row_ns * batch->rows + fixture->position_ns * positions;
     return STATUS_OK;
 }
@@ -177,6 +183,7 @@ void setup_with(struct fixture *fixture, const struct scheduler_options *wanted,
     options.vocabulary = V;
     options.context_tokens = CONTEXT;
     options.clock = &fixture->clock.clock;
+    fixture->logits_max = scheduler_logits_max(options.sequences_max, options.drafts_max);
     check_ok(scheduler_create(&options, &fixture->scheduler, &check_error));
 }
 

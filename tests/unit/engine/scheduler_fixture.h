@@ -30,6 +30,9 @@ struct client {
     int64_t finish_step;
     int64_t submitted_ns, first_ns; /* of its first token */
     uint64_t order;                 /* of its first token, over all clients */
+    bool decodes;                   /* its rows of this step are no prompt's */
+    int64_t
+        given; /* what it was given, counted here: 1 for a prompt's row, 2 for a token (but the one that comes with a prompt) */
 };
 
 struct fixture {
@@ -38,6 +41,7 @@ struct fixture {
     struct clock_fake clock;
     int64_t base_ns, row_ns, position_ns; /* what a step takes */
     int64_t rows_of_step, steps, abandoned_steps;
+    int64_t logits_max;
     int64_t decodes_of_step, decode_positions_of_step;
     bool forward_fails, nan_logits, extend_fails;
     bool calibrating;                         /* steps of nobody: they take their time and compute nothing */

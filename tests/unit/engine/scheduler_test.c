@@ -163,6 +163,84 @@ static void test_queue_is_bounded(void **state) {
     teardown(&fixture);
 }
 
+static int alive_of(const struct fixture *fixture, uint64_t tenant) {
+    int alive = 0;
+    for (int i = 0; i < fixture->client_count; i++)
+        alive += fixture->clients[i]->finish == FINISH_NONE && fixture->clients[i]->sequence.tenant_key == tenant;
+    return alive;
+}
+
+/** Tenant 1 keeps the house full: whoever is answered or refused asks again at once. Tenant 2's short questions get in all the same. */
+static void test_tenant_that_fills_the_queue_keeps_nobody_out(void **state) {
+    (void)state;
+    struct fixture fixture = {.base_ns = 10 * NS_PER_MS, .row_ns = NS_PER_MS / 2};
+    setup_with(&fixture, &(struct scheduler_options){.sequences_max = 8, .step_tokens_max = 64, .queue_max = 32}, 400);
+    int answered = 0;
+    for (int step = 0; step < 600; step++) {
+        for (int i = fixture.client_count - 1; i >= 0; i--) {
+            struct client *client = fixture.clients[i];
+            if (client->finish == FINISH_NONE) continue;
+            if (client->finish == FINISH_REFUSED) assert_int_equal(client->sequence.tenant_key, 1);
+            answered += client->sequence.tenant_key == 2;
+            free(client);
+            fixture.clients[i] = fixture.clients[--fixture.client_count];
+        }
+        while (fixture.client_count < 40) submit(&fixture, 100, 30, 1);
+        if (step % 10 == 5) submit(&fixture, 8, 2, 2);
+        scheduler_step(fixture.scheduler);
+        check_ok(scheduler_check(fixture.scheduler, &check_error));
+    }
+    assert_int_equal(answered, 60);
+    scheduler_cancel_all(fixture.scheduler);
+    teardown(&fixture);
+}
+
+/** In a full house the newest that waits of the tenant with the most goes, and nothing that has begun; shares become equal and stay. */
+static void test_full_house_is_shared_alike(void **state) {
+    (void)state;
+    struct fixture fixture;
+    setup(&fixture, 4, 64, 20, 64);
+    for (int i = 0; i < 24; i++) submit(&fixture, 10, 100, 1);
+    for (int i = 0; i < 3; i++) scheduler_step(fixture.scheduler);
+    for (int i = 0; i < 12; i++) {
+        submit(&fixture, 10, 100, 2);
+        assert_int_equal(fixture.clients[23 - i]->finish, FINISH_REFUSED);
+        assert_int_equal(fixture.clients[23 - i]->reports, 1);
+        check_ok(scheduler_check(fixture.scheduler, &check_error));
+    }
+    for (uint64_t tenant = 1; tenant <= 2; tenant++) {
+        struct client *more = client_new(&fixture, 10, 100, tenant);
+        check_fails(scheduler_submit(fixture.scheduler, &more->sequence, &check_error), STATUS_RESOURCE_EXHAUSTED,
+                    "queue");
+        assert_int_equal(more->reports, 0);
+        free(fixture.clients[--fixture.client_count]);
+    }
+    for (int i = 0; i < 8; i++) submit(&fixture, 10, 100, 3);
+    for (uint64_t tenant = 1; tenant <= 3; tenant++) assert_int_equal(alive_of(&fixture, tenant), 8);
+    run_until_idle(&fixture);
+    for (int i = 0; i < fixture.client_count; i++) {
+        if (fixture.clients[i]->finish == FINISH_REFUSED) assert_int_equal(fixture.clients[i]->accepted, 0);
+        if (fixture.clients[i]->finish == FINISH_LENGTH) check_tokens(fixture.clients[i]);
+    }
+    teardown(&fixture);
+}
+
+/** Who has begun keeps its place, even when it lost its slot and waits again. */
+static void test_who_has_begun_is_not_refused(void **state) {
+    (void)state;
+    struct fixture fixture;
+    setup(&fixture, 2, 64, 2, 64);
+    for (int i = 0; i < 2; i++) submit(&fixture, 10, 100, 1);
+    for (int i = 0; i < 3; i++) scheduler_step(fixture.scheduler);
+    for (int i = 0; i < 2; i++) submit(&fixture, 10, 5, (uint64_t)(2 + i));
+    scheduler_step(fixture.scheduler); /* one of tenant 1 gives up its slot */
+    struct client *more = client_new(&fixture, 10, 5, 4);
+    check_fails(scheduler_submit(fixture.scheduler, &more->sequence, &check_error), STATUS_RESOURCE_EXHAUSTED, "queue");
+    run_until_idle(&fixture);
+    for (int i = 0; i < 4; i++) assert_int_equal(fixture.clients[i]->finish, FINISH_LENGTH);
+    teardown(&fixture);
+}
+
 static void test_cancel_frees_within_one_step(void **state) {
     (void)state;
     struct fixture fixture;
@@ -486,6 +564,9 @@ int main(void) {
         cmocka_unit_test(test_unusable_logits_are_an_error),
         cmocka_unit_test(test_failed_step_ends_its_sequences_alone),
         cmocka_unit_test(test_queue_is_bounded),
+        cmocka_unit_test(test_tenant_that_fills_the_queue_keeps_nobody_out),
+        cmocka_unit_test(test_full_house_is_shared_alike),
+        cmocka_unit_test(test_who_has_begun_is_not_refused),
         cmocka_unit_test(test_cancel_frees_within_one_step),
         cmocka_unit_test(test_cancel_before_submit_counts),
         cmocka_unit_test(test_paused_keeps_its_cache_and_takes_no_part),

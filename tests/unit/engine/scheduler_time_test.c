@@ -450,6 +450,31 @@ static void test_guesses_save_steps_and_change_nothing(void **state) {
     assert_true(steps[0][1] <= 200);
 }
 
+/** A tenant pays for the tokens that it gets, not for the steps that they take. */
+static void test_guessed_tokens_are_charged_like_others(void **state) {
+    (void)state;
+    double charged[2];
+    for (int drafts = 0; drafts < 2; drafts++) {
+        struct fixture fixture = {.base_ns = 3 * MS, .row_ns = MS / 4};
+        struct scheduler_options options = roomy;
+        options.drafts_max = drafts ? 16 : 0;
+        setup_with(&fixture, &options, 64);
+        fixture.echo = 4;
+        struct client *client = submit(&fixture, 40, 200, 1), *last = submit(&fixture, 40, 210, 1);
+        const struct tenant *tenant = client->sequence.tenant;
+        double before = tenant->served;
+        while (client->finish == FINISH_NONE) scheduler_step(fixture.scheduler);
+        /* Of each, the first token came with its prompt. */
+        charged[drafts] = tenant->served - before - 2 * (client->accepted + last->accepted - 2);
+        struct scheduler_stats stats;
+        scheduler_stats(fixture.scheduler, &stats);
+        assert_true(drafts ? stats.draft_accepted > 100 : stats.draft_accepted == 0);
+        scheduler_cancel_all(fixture.scheduler);
+        teardown(&fixture);
+    }
+    assert_true(charged[0] == 80 && charged[1] == 80);
+}
+
 /** Guesses take what rows are left when every stream has its own. */
 static void test_guesses_leave_rows_for_others(void **state) {
     (void)state;
@@ -537,6 +562,7 @@ int main(void) {
         cmocka_unit_test(test_guesses_stop_at_the_known_text),
         cmocka_unit_test(test_length_follows_what_pays),
         cmocka_unit_test(test_guesses_save_steps_and_change_nothing),
+        cmocka_unit_test(test_guessed_tokens_are_charged_like_others),
         cmocka_unit_test(test_guesses_leave_rows_for_others),
         cmocka_unit_test(test_guesses_are_told_once_and_leave_no_blocks),
         cmocka_unit_test(test_looks_in_vain_become_rare_in_long_texts),
