@@ -5,7 +5,7 @@
  * one block or one tile by one thread.
  *
  *     leaves.inc          all float leaves, written once over sixteen floats (vector_*.h); compiled per instruction set
- *     tile_avx2.c, tile_avx512.c     tiles over packed weights (tile.h)
+ *     tile_avx2.c, tile_avx512.c     tiles over packed weights (tile.h; what they have in common: tile_walks.inc)
  *     pack.c              model file's blocks -> packed weights (pack.h)
  *
  * The avx2 and avx512 variants give the same bits: the same operations on the same lanes in the same order, and integer

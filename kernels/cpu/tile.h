@@ -21,6 +21,8 @@
 
 #include "kernels/cpu/pack.h"
 
+#include <string.h>
+
 enum {
     TILE_ROWS_MAX = 24, /* rows of x in a call */
     FLOAT_RUN = 32
@@ -48,6 +50,10 @@ struct tile {
     float *out;   /* [rows][PACK_ROWS], 64-byte aligned */
 };
 typedef void tile_fn(const struct tile *tile);
+
+static inline void tile_clear(const struct tile *tile) {
+    memset(tile->out, 0, (size_t)tile->rows * PACK_ROWS * sizeof *tile->out);
+}
 
 /**
  * Ask memory for the `bytes` of weights that come TILE_AHEAD later: a thread's groups lie one after another. The processor's own prefetching

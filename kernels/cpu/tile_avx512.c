@@ -100,77 +100,26 @@ INLINE void scale_part(const uint16_t *d, const uint16_t *dmin, const uint8_t *s
     out->m = _mm512_castsi512_ps(_mm512_xor_si512(_mm512_castps_si512(out->m), _mm512_set1_epi32(INT32_MIN)));
 }
 
+/** Scales as they lie; where there are no minima, they are `offset` times the scale. */
+INLINE void load_scales(const uint16_t *d, const uint16_t *m, float offset, struct block *out) {
+    out->d = sixteen_halves(d);
+    out->m = m != NULL ? sixteen_halves(m) : _mm512_mul_ps(out->d, _mm512_set1_ps(offset));
+}
+
+INLINE struct shape shape_of(bool five) {
+    return (struct shape){.minimum = true, .wide = five};
+}
+
 /* ---- quantised types ------------------------------------------------------------------------------------------------ */
 
-INLINE void clear(const struct tile *tile) {
-    memset(tile->out, 0, (size_t)tile->rows * PACK_ROWS * sizeof *tile->out);
-}
-
-INLINE void tile_4_5_bits(const struct tile *tile, const bool five, const bool minimum) {
-    const struct shape shape = {.minimum = true, .wide = five};
-    const size_t scales = minimum ? 64 : 32, unit = scales + 256 + (five ? 64 : 0);
-    int64_t blocks = tile->columns / QUANT_BLOCK;
-    const uint8_t *at = tile->group;
-    struct block w;
-    clear(tile);
-    for (int64_t b = 0; b < blocks; b++, at += unit) {
-        tile_prefetch(at, unit);
-        unpack_nibbles(at + scales, &w);
-        if (five) add_fifth_bits(at + scales + 256, &w);
-        w.d = sixteen_halves((const uint16_t *)(const void *)at);
-        w.m = minimum ? sixteen_halves((const uint16_t *)(const void *)(at + 32))
-                      : _mm512_mul_ps(w.d, _mm512_set1_ps(five ? -16 : -8));
-        pass_rows(&w, tile->q + b, blocks, tile->rows, tile->out, shape);
-    }
-}
-
-static void tile_q4_0(const struct tile *tile) {
-    tile_4_5_bits(tile, false, false);
-}
-static void tile_q4_1(const struct tile *tile) {
-    tile_4_5_bits(tile, false, true);
-}
-static void tile_q5_0(const struct tile *tile) {
-    tile_4_5_bits(tile, true, false);
-}
-static void tile_q5_1(const struct tile *tile) {
-    tile_4_5_bits(tile, true, true);
-}
-
-/** Q4_K, Q5_K: units of d and dmin, then eight parts of scales, minima, nibbles and fifth bits. */
-INLINE void tile_k(const struct tile *tile, const bool five) {
-    const struct shape shape = {.minimum = true, .wide = five};
-    const size_t part = 32 + 256 + (five ? 64 : 0), unit = 64 + 8 * part;
-    _Static_assert(sizeof(struct packed_q4_k) == 64 + 8 * 288 && sizeof(struct packed_q5_k) == 64 + 8 * 352,
-                   "parts lie as tile_k walks them");
-    int64_t blocks = tile->columns / QUANT_BLOCK;
-    struct block w;
-    clear(tile);
-    for (int64_t b = 0; b < blocks; b++) {
-        const uint8_t *start = (const uint8_t *)tile->group + (size_t)(b / 8) * unit,
-                      *at = start + 64 + (size_t)(b % 8) * part;
-        const uint16_t *d = (const uint16_t *)(const void *)start;
-        tile_prefetch(at, part);
-        unpack_nibbles(at + 32, &w);
-        if (five) add_fifth_bits(at + 32 + 256, &w);
-        scale_part(d, d + PACK_ROWS, at, at + 16, &w);
-        pass_rows(&w, tile->q + b, blocks, tile->rows, tile->out, shape);
-    }
-}
-
-static void tile_q4_k(const struct tile *tile) {
-    tile_k(tile, false);
-}
-static void tile_q5_k(const struct tile *tile) {
-    tile_k(tile, true);
-}
+#include "kernels/cpu/tile_walks.inc"
 
 static void tile_q6_k(const struct tile *tile) {
     const struct shape shape = {.offset = true, .scales = true, .wide = true};
     const struct packed_q6_k *unit = tile->group;
     int64_t blocks = tile->columns / QUANT_BLOCK;
     struct block w;
-    clear(tile);
+    tile_clear(tile);
     for (int64_t b = 0; b < blocks; b++) {
         const struct packed_q6_k *block = unit + b / 8;
         tile_prefetch(&block->part[b % 8], sizeof block->part[0]);
@@ -192,7 +141,7 @@ static void tile_q8_0(const struct tile *tile) {
     const __m512i flip = _mm512_set1_epi8((char)0x80);
     int64_t blocks = tile->columns / QUANT_BLOCK;
     struct block w = {.offsets = _mm512_set1_epi16(-128)};
-    clear(tile);
+    tile_clear(tile);
     for (int64_t b = 0; b < blocks; b++, block++) {
         tile_prefetch(block, sizeof *block);
         for (int i = 0; i < 8; i++) w.w[i] = _mm512_xor_si512(_mm512_loadu_si512(block->q + 64 * i), flip);
@@ -254,7 +203,7 @@ INLINE void float_row(const struct tile *tile, const enum tensor_type type) {
 
 INLINE void tile_float(const struct tile *tile, const enum tensor_type type) {
     const int step = type == TENSOR_F32 ? 64 : 32;
-    clear(tile);
+    tile_clear(tile);
     if (tile->rows == 1) {
         float_row(tile, type);
         return;
