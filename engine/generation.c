@@ -204,11 +204,6 @@ static void count_end(struct generation *generation) {
     pthread_mutex_unlock(&engine->mutex);
 }
 
-/** Has it ended without an answer? */
-static bool is_failure(enum finish_reason finish) {
-    return finish == FINISH_CANCELLED || finish == FINISH_REFUSED || finish == FINISH_ERROR;
-}
-
 /** The text of an answer, without the stop string that it ends with. */
 static enum status write_answer(struct generation *generation, const struct hypothesis *answer) {
     struct text_stream *text = &generation->text;
@@ -225,7 +220,7 @@ static void report_answers(struct generation *generation, enum finish_reason fin
     const struct beam_search *beams = generation->sequence.beams;
     static const struct hypothesis nothing = {.finish = FINISH_LENGTH};
     int64_t prompt = generation->sequence.prompt_count;
-    bool failed = is_failure(finish);
+    bool failed = finish_is_failure(finish);
     count_end(generation);
     for (int i = 0; i < generation->answers; i++) {
         bool found = !failed && i < beams->finished_count;
@@ -261,7 +256,7 @@ static void report(struct sequence *sequence, enum finish_reason finish, const c
         return;
     }
     int64_t told = generation->reported > 0 ? generation->reported : sequence->prompt_count;
-    if (finish != FINISH_NONE && !is_failure(finish) && text_stream_finish(&generation->text) != STATUS_OK) {
+    if (finish != FINISH_NONE && !finish_is_failure(finish) && text_stream_finish(&generation->text) != STATUS_OK) {
         finish = FINISH_ERROR;
         error = "out of memory";
     }

@@ -10,11 +10,6 @@ enum {
     OVERTAKEN_MAX = 8                  /* so many of other tenants get in before one that has no room */
 };
 
-/** A search is paused as a whole, by its leader. */
-static bool is_paused(struct sequence *sequence) {
-    return atomic_load(&sequence_leader(sequence)->paused);
-}
-
 /* ---- holding back -------------------------------------------------------------------------------------------------- */
 
 static struct sequence *running_with_order(const struct scheduler *scheduler, uint64_t order) {
@@ -47,13 +42,14 @@ static bool is_held(void *context, struct sequence *sequence) {
     const struct scheduler *scheduler = context;
     if (sequence->leader != 0) {
         struct sequence *leader = running_with_order(scheduler, sequence->leader);
-        if (leader != NULL && leader->computed < sequence->leader_tokens && !is_paused(leader)) return true;
+        if (leader != NULL && leader->computed < sequence->leader_tokens && !sequence_is_paused(leader)) return true;
         sequence->leader = 0;
     }
     int64_t cached = -1;
     for (int i = 0; i < scheduler->running_count; i++) {
         struct sequence *leader = scheduler->running[i];
-        if (leader->computed >= leader->prompt_count || is_paused(leader) || !same_root(leader, sequence)) continue;
+        if (leader->computed >= leader->prompt_count || sequence_is_paused(leader) || !same_root(leader, sequence))
+            continue;
         int64_t common = common_tokens(sequence, leader, leader->prompt_count);
         if (common < HOLD_TOKENS_MIN || common <= leader->computed) continue;
         if (cached < 0)
@@ -72,7 +68,7 @@ static bool is_held(void *context, struct sequence *sequence) {
 
 /** Does `a` weigh less than `b`? */
 static bool weighs_less(struct sequence *a, struct sequence *b) {
-    bool a_paused = is_paused(a), b_paused = is_paused(b);
+    bool a_paused = sequence_is_paused(a), b_paused = sequence_is_paused(b);
     if (a_paused != b_paused) return a_paused;
     if (a->tenant->blocks != b->tenant->blocks) return a->tenant->blocks > b->tenant->blocks;
     if (sequence_due(a) != sequence_due(b)) return sequence_due(a) > sequence_due(b);
@@ -120,7 +116,7 @@ static bool preempt_paused(struct scheduler *scheduler) {
     struct sequence *victim = NULL;
     for (int i = 0; i < scheduler->running_count; i++) {
         struct sequence *candidate = scheduler->running[i];
-        if (!is_paused(candidate)) continue;
+        if (!sequence_is_paused(candidate)) continue;
         if (victim == NULL || weighs_less(candidate, victim)) victim = candidate;
     }
     if (victim != NULL) preempt(scheduler, victim);
@@ -258,7 +254,7 @@ static bool slots_can_be_had(const struct scheduler *scheduler) {
     if (scheduler->free_slot_count > 0) return true;
     if (scheduler->queue.waiting == 0) return false;
     for (int i = 0; i < scheduler->running_count; i++) {
-        if (is_paused(scheduler->running[i])) return true;
+        if (sequence_is_paused(scheduler->running[i])) return true;
     }
     return furthest_above_share(scheduler, false) != NULL;
 }
@@ -274,7 +270,7 @@ void scheduler_admit(struct scheduler *scheduler) {
     int taken_back = 0;
     for (int i = 0; i < scheduler->running_count; i++) {
         struct beam_search *beams = scheduler->running[i]->beams;
-        if (beams != NULL && beams->leader == scheduler->running[i]) begin_branches(scheduler, beams);
+        if (beams != NULL && sequence_leads(scheduler->running[i])) begin_branches(scheduler, beams);
     }
     for (struct tenant *tenant = scheduler->queue.active.first; tenant != NULL; tenant = tenant->next)
         tenant->blocked = NULL;

@@ -4,6 +4,8 @@
 #ifndef ENGINE_SCHEDULER_FINISH_H
 #define ENGINE_SCHEDULER_FINISH_H
 
+#include <stdbool.h>
+
 enum finish_reason {
     FINISH_NONE,         /* goes on */
     FINISH_STOP,         /* end token or stop string */
@@ -13,5 +15,10 @@ enum finish_reason {
     FINISH_REFUSED, /* it had waited in a full queue, and nothing was done for it yet: another tenant's, which has less there, came */
     FINISH_ERROR, /* `error` says why */
 };
+
+/** Has it ended without an answer? */
+static inline bool finish_is_failure(enum finish_reason finish) {
+    return finish == FINISH_CANCELLED || finish == FINISH_REFUSED || finish == FINISH_ERROR;
+}
 
 #endif

@@ -8,14 +8,13 @@ enum {
     CHUNK_QUANTUM = 64, /* rows of one tenant's turn, when several wait */
     STEP_ROWS_ANY = 1 << 30
 };
-/* A step without decodes keeps nobody waiting, but those that arrive meanwhile and those who cancel. */
-static const int64_t STEP_ALONE_NS =
-    50 * (int64_t)NS_PER_MS; /* a step of prompts only: who comes now waits for its end */
-enum { STEP_ALONE_DECODES = 6 /* ... but weights that take long to read are to be read for many rows */ };
+/* A step without decodes keeps nobody waiting, but those that arrive meanwhile and those who cancel. Weights that take long to read are to be
+ * read for many rows: it may take so many decodes' time, if that is more. */
+static const int64_t STEP_ALONE_NS = 50 * (int64_t)NS_PER_MS;
+enum { STEP_ALONE_DECODES = 6 };
 
 static bool is_ready(const struct scheduler *scheduler, struct sequence *sequence) {
-    return sequence->planned != scheduler->step && sequence->origin == NULL &&
-           !atomic_load(&sequence_leader(sequence)->paused);
+    return sequence->planned != scheduler->step && sequence->origin == NULL && !sequence_is_paused(sequence);
 }
 
 /** Does it miss one token and may have it? A branch only together with all others of its search. */
@@ -180,7 +179,7 @@ static struct beam_search *next_search(const struct scheduler *scheduler) {
     for (int i = 0; i < scheduler->running_count; i++) {
         struct sequence *sequence = scheduler->running[i];
         if (!sequence_is_branch(sequence) || !sequence_leads(sequence) || sequence->beams->turn == scheduler->step ||
-            atomic_load(&sequence->paused))
+            sequence_is_paused(sequence))
             continue;
         uint64_t turn = sequence->tenant->search_turn;
         if (best == NULL || turn < best->tenant->search_turn ||
@@ -224,17 +223,21 @@ static int64_t wanted_rows(const struct sequence *sequence) {
     return sequence_missing(sequence) < 2 ? 0 : sequence_missing(sequence) - sequence->chunk - (branch ? 1 : 0);
 }
 
+/** Has it a prompt to go on with? A search that starts over needs its turn, too. */
+static bool is_prompt(const struct scheduler *scheduler, struct sequence *sequence) {
+    return wanted_rows(sequence) > 0 && is_ready(scheduler, sequence);
+}
+
 static bool has_prompts(const struct scheduler *scheduler) {
     for (int i = 0; i < scheduler->running_count; i++) {
-        struct sequence *sequence = scheduler->running[i];
-        if (wanted_rows(sequence) > 0 && is_ready(scheduler, sequence)) return true;
+        if (is_prompt(scheduler, scheduler->running[i])) return true;
     }
     return false;
 }
 
 static bool wants_rows(const struct scheduler *scheduler, struct sequence *sequence) {
     bool has_turn = !sequence_is_branch(sequence) || sequence->beams->turn == scheduler->step;
-    return has_turn && wanted_rows(sequence) > 0 && is_ready(scheduler, sequence);
+    return has_turn && is_prompt(scheduler, sequence);
 }
 
 /** The prompt that goes on: of the least served tenant, who is due first. NULL when none waits. */
@@ -348,7 +351,7 @@ static void begin_batch(struct scheduler *scheduler) {
 static bool somebody_waits_for_memory(const struct scheduler *scheduler) {
     for (int i = 0; i < scheduler->running_count; i++) {
         struct sequence *sequence = scheduler->running[i];
-        if (sequence_missing(sequence) > 0 && !atomic_load(&sequence_leader(sequence)->paused)) return true;
+        if (sequence_missing(sequence) > 0 && !sequence_is_paused(sequence)) return true;
     }
     return false;
 }

@@ -62,6 +62,10 @@ static inline int64_t sequence_limit(const struct sequence *sequence) {
 static inline struct sequence *sequence_leader(struct sequence *sequence) {
     return sequence->beams != NULL ? sequence->beams->leader : sequence;
 }
+/** A search is paused as a whole, by its leader. */
+static inline bool sequence_is_paused(struct sequence *sequence) {
+    return atomic_load(&sequence_leader(sequence)->paused);
+}
 /** The most sequences that it is in a step. */
 static inline int sequence_width(const struct sequence *sequence) {
     return sequence->beams != NULL ? sequence->beams->options.width : 1;

@@ -79,9 +79,7 @@ static void write_packed_locked(struct generate_call *call) {
 
 /** A beam search has several answers; what goes wrong ends it at once. */
 static bool is_last_answer(const struct generate_call *call, const struct generation_event *event) {
-    if (event->finish == FINISH_CANCELLED || event->finish == FINISH_REFUSED || event->finish == FINISH_ERROR ||
-        call->start->beam == NULL)
-        return true;
+    if (finish_is_failure(event->finish) || call->start->beam == NULL) return true;
     return event->answer == call->start->beam->answers - 1;
 }
 
