@@ -20,6 +20,7 @@
 #include "base/settings.h"
 #include "bench/read_bandwidth.h"
 #include "engine/model/model.h"
+#include "engine/weights/checkpoint.h"
 #include "engine/weights/gguf.h"
 
 #include <stdio.h>
@@ -48,7 +49,7 @@ static const struct setting settings_table[] = {
 #undef S
 
 struct bench {
-    struct gguf *gguf;
+    struct checkpoint *checkpoint;
     struct model_config config;
     struct kernels *kernels;
     struct model *model;
@@ -63,22 +64,21 @@ static int64_t larger(int64_t a, int64_t b) {
 }
 
 static enum status open_bench(struct bench *bench, const struct bench_settings *settings, struct error *err) {
-    TRY(gguf_open(settings->model_file, &bench->gguf, err));
-    TRY(model_config_read(bench->gguf, &bench->config, err));
+    TRY(checkpoint_open(settings->model_file, &bench->checkpoint, err));
+    TRY(model_config_read(bench->checkpoint, &bench->config, err));
     const struct model_config *config = &bench->config;
     int64_t tokens = settings->depth + larger(larger(settings->prefill, settings->decode), WARM_DECODES);
     int64_t rows = tokens < settings->step_rows ? tokens : settings->step_rows;
     bench->step_rows = rows;
-    struct kernels_options kernels = {
-        .variant = settings->variant,
-        .threads = (int)settings->threads,
-        .spin_ns = -1,
-        .rows_max = rows,
-        .columns_max = larger(larger(config->width, config->feed_forward), (int64_t)config->heads * config->head_dim),
-        .context_max = tokens,
-        .heads_max = config->heads};
+    struct kernels_options kernels = {.variant = settings->variant,
+                                      .threads = (int)settings->threads,
+                                      .spin_ns = -1,
+                                      .rows_max = rows,
+                                      .columns_max = model_config_columns_max(config),
+                                      .context_max = tokens,
+                                      .heads_max = config->heads};
     TRY(kernels_open("cpu", &kernels, &bench->kernels, err));
-    TRY(model_load(bench->gguf, config, bench->kernels, rows, 1, &bench->model, err));
+    TRY(model_load(bench->checkpoint, config, bench->kernels, rows, 1, &bench->model, err));
     int64_t blocks = kv_cache_blocks_for(tokens);
     struct kv_cache_options cache = {
         .layers = config->layers, .kv_heads = config->kv_heads, .head_dim = config->head_dim, .block_count = blocks};
@@ -105,7 +105,7 @@ static void close_bench(struct bench *bench) {
     kv_cache_destroy(bench->cache);
     model_destroy(bench->model);
     if (bench->kernels != NULL) kernels_close(bench->kernels);
-    gguf_close(bench->gguf);
+    checkpoint_close(bench->checkpoint);
     free(bench->ids);
     free(bench->positions);
     free(bench->blocks);
@@ -173,7 +173,7 @@ static enum status run(const struct bench_settings *settings, struct error *err)
     enum status status = STATUS_OK;
     TRY_CLEANUP(open_bench(&bench, settings, err));
     printf("variant=%s threads=%d weight_bytes=%.0f", bench.kernels->variant, bench.kernels->threads,
-           weight_bytes(bench.gguf));
+           weight_bytes(checkpoint_gguf(bench.checkpoint)));
     int64_t depth = settings->depth, rows = bench.step_rows;
     TRY_CLEANUP(fill_cache(&bench, depth, err));
     if (settings->prefill > 0) {

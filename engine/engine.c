@@ -59,29 +59,26 @@ static enum status open_cache(struct engine *engine, const struct engine_options
 /* ---- opening ------------------------------------------------------------------------------------------------------- */
 
 static enum status open_model(struct engine *engine, const struct engine_options *options, struct error *err) {
-    TRY(gguf_open(options->model_path, &engine->gguf, err));
-    TRY(model_config_read(engine->gguf, &engine->config, err));
-    TRY(tokenizer_load_gguf(engine->gguf, &engine->tokenizer, err));
+    TRY(checkpoint_open(options->model_path, &engine->checkpoint, err));
+    TRY(model_config_read(engine->checkpoint, &engine->config, err));
+    TRY(tokenizer_load(engine->checkpoint, &engine->tokenizer, err));
     if (tokenizer_vocabulary(engine->tokenizer) > engine->config.vocabulary) {
         return error_set(err, STATUS_INVALID_ARGUMENT, "%s: %d tokens but an embedding of %d", options->model_path,
                          tokenizer_vocabulary(engine->tokenizer), engine->config.vocabulary);
     }
-    TRY(chat_layout_load_gguf(engine->gguf, engine->tokenizer, &engine->layout, err));
-    int64_t columns = engine->config.width, attended = (int64_t)engine->config.heads * engine->config.head_dim;
-    if (columns < attended) columns = attended;
-    if (columns < engine->config.feed_forward) columns = engine->config.feed_forward;
+    TRY(chat_layout_load(engine->checkpoint, engine->tokenizer, &engine->layout, err));
     int64_t logits = scheduler_logits_max(options->sequences_max, options->speculation ? DRAFTS_MAX : 0),
             rows = options->step_tokens_max > logits ? options->step_tokens_max : logits;
     struct kernels_options kernels = {.variant = options->variant,
                                       .threads = options->threads,
                                       .spin_ns = -1,
                                       .rows_max = rows,
-                                      .columns_max = columns,
+                                      .columns_max = model_config_columns_max(&engine->config),
                                       .context_max = engine->config.context_tokens,
                                       .heads_max = engine->config.heads};
     TRY(kernels_open(options->device, &kernels, &engine->kernels, err));
-    return model_load(engine->gguf, &engine->config, engine->kernels, options->step_tokens_max, logits, &engine->model,
-                      err);
+    return model_load(engine->checkpoint, &engine->config, engine->kernels, options->step_tokens_max, logits,
+                      &engine->model, err);
 }
 
 static enum status forward(void *context, const struct model_batch *batch, struct error *err) {
@@ -198,7 +195,7 @@ void engine_close(struct engine *engine) {
     kernels_close(engine->kernels);
     chat_layout_destroy(engine->layout);
     tokenizer_destroy(engine->tokenizer);
-    gguf_close(engine->gguf);
+    checkpoint_close(engine->checkpoint);
     pthread_cond_destroy(&engine->wake);
     pthread_mutex_destroy(&engine->mutex);
     free(engine);

@@ -10,7 +10,7 @@
 #include "engine/scheduler/beam.h"
 #include "engine/scheduler/scheduler.h"
 #include "engine/text_stream/text_stream.h"
-#include "engine/weights/gguf.h"
+#include "engine/weights/checkpoint.h"
 #include "kernels/kernels.h"
 
 #include <pthread.h>
@@ -22,7 +22,7 @@ struct engine_metrics {
 };
 
 struct engine {
-    struct gguf *gguf;
+    struct checkpoint *checkpoint;
     struct model_config config;
     struct kernels *kernels;
     struct model *model;

@@ -10,7 +10,7 @@
 #ifndef RPC_TRANSCODE_PLAN_H
 #define RPC_TRANSCODE_PLAN_H
 
-#include "rpc/json.h"
+#include "base/json.h"
 #include "rpc/transcode.h"
 
 /* Numbers of proto/bora/v1/options.proto. */

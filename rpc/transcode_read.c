@@ -1,6 +1,6 @@
 /* Copyright Bora contributors
  * SPDX-License-Identifier: Apache-2.0 */
-/* JSON -> message: the tree of rpc/json.h is laid over the plans, field by field in the order of their numbers. */
+/* JSON -> message: the tree of base/json.h is laid over the plans, field by field in the order of their numbers. */
 #include "rpc/transcode_plan.h"
 
 #include "base/limits.h"

@@ -12,7 +12,7 @@
 #include "base/settings.h"
 #include "engine/engine.h"
 #include "engine/model/perplexity.h"
-#include "engine/weights/gguf.h"
+#include "engine/weights/checkpoint.h"
 
 #include <math.h>
 #include <pthread.h>
@@ -175,7 +175,7 @@ cleanup:
 /* ---- scoring ------------------------------------------------------------------------------------------------------- */
 
 struct scorer {
-    struct gguf *gguf;
+    struct checkpoint *checkpoint;
     struct model_config config;
     struct kernels *kernels;
     struct model *model;
@@ -185,21 +185,19 @@ struct scorer {
 
 static enum status open_scorer(struct scorer *scorer, const char *model_file, const struct generate_settings *settings,
                                struct error *err) {
-    TRY(gguf_open(model_file, &scorer->gguf, err));
-    TRY(model_config_read(scorer->gguf, &scorer->config, err));
-    TRY(tokenizer_load_gguf(scorer->gguf, &scorer->tokenizer, err));
+    TRY(checkpoint_open(model_file, &scorer->checkpoint, err));
+    TRY(model_config_read(scorer->checkpoint, &scorer->config, err));
+    TRY(tokenizer_load(scorer->checkpoint, &scorer->tokenizer, err));
     const struct model_config *config = &scorer->config;
-    int64_t columns = config->width > config->feed_forward ? config->width : config->feed_forward,
-            attended = (int64_t)config->heads * config->head_dim;
     struct kernels_options kernels = {.variant = settings->variant,
                                       .threads = (int)settings->threads,
                                       .spin_ns = -1,
                                       .rows_max = SCORE_ROWS,
-                                      .columns_max = columns > attended ? columns : attended,
+                                      .columns_max = model_config_columns_max(config),
                                       .context_max = config->context_tokens,
                                       .heads_max = config->heads};
     TRY(kernels_open("cpu", &kernels, &scorer->kernels, err));
-    TRY(model_load(scorer->gguf, config, scorer->kernels, SCORE_ROWS, SCORE_ROWS, &scorer->model, err));
+    TRY(model_load(scorer->checkpoint, config, scorer->kernels, SCORE_ROWS, SCORE_ROWS, &scorer->model, err));
     struct kv_cache_options cache = {.layers = config->layers,
                                      .kv_heads = config->kv_heads,
                                      .head_dim = config->head_dim,
@@ -213,7 +211,7 @@ static void close_scorer(struct scorer *scorer) {
     model_destroy(scorer->model);
     if (scorer->kernels != NULL) kernels_close(scorer->kernels);
     tokenizer_destroy(scorer->tokenizer);
-    gguf_close(scorer->gguf);
+    checkpoint_close(scorer->checkpoint);
 }
 
 /** What has been scored of a text. */

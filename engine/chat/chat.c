@@ -3,6 +3,7 @@
 #include "engine/chat/chat.h"
 
 #include "base/text.h"
+#include "engine/weights/checkpoint.h"
 #include "engine/weights/gguf.h"
 
 #include <stdlib.h>
@@ -79,6 +80,14 @@ enum status chat_layout_load_gguf(const struct gguf *gguf, const struct tokenize
     int shown = (int)text_truncate((const char *)template.data, template.length, 64);
     return error_set(err, STATUS_UNIMPLEMENTED, "%s: its chat template (%zu bytes, '%.*s...') is not a known one",
                      gguf_path(gguf), template.length, shown, (const char *)template.data);
+}
+
+enum status chat_layout_load(const struct checkpoint *checkpoint, const struct tokenizer *tokenizer,
+                             struct chat_layout **out, struct error *err) {
+    const struct gguf *gguf = checkpoint_gguf(checkpoint);
+    if (gguf != NULL) return chat_layout_load_gguf(gguf, tokenizer, out, err);
+    return error_set(err, STATUS_UNIMPLEMENTED, "%s: chat layouts are read from GGUF only",
+                     checkpoint_path(checkpoint));
 }
 
 void chat_layout_destroy(struct chat_layout *layout) {

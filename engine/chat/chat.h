@@ -26,9 +26,12 @@ struct chat_message {
 
 struct chat_layout;
 struct gguf;
+struct checkpoint;
 
 /** Find the layout of a model file from its metadata (chat template, architecture, control tokens). STATUS_UNIMPLEMENTED when none
  *  is known: the message says what was seen. `tokenizer` is borrowed for the layout's life. */
+enum status chat_layout_load(const struct checkpoint *checkpoint, const struct tokenizer *tokenizer,
+                             struct chat_layout **out, struct error *err);
 enum status chat_layout_load_gguf(const struct gguf *gguf, const struct tokenizer *tokenizer, struct chat_layout **out,
                                   struct error *err);
 void chat_layout_destroy(struct chat_layout *layout);

@@ -2,7 +2,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "engine/model/model.h"
 
-#include "engine/weights/gguf.h"
+#include "engine/weights/checkpoint.h"
 
 #include <assert.h>
 #include <math.h>
@@ -32,7 +32,7 @@ struct model {
 
 struct loading {
     struct model *model;
-    const struct gguf *gguf;
+    const struct checkpoint *checkpoint;
     struct error *err;
 };
 
@@ -40,11 +40,11 @@ static enum status load_weights(const struct loading *loading, const char *name,
                                 struct weights **out) {
     struct tensor_view view;
     struct kernels *kernels = loading->model->kernels;
-    TRY(gguf_matrix(loading->gguf, name, rows, columns, &view, loading->err));
+    TRY(checkpoint_matrix(loading->checkpoint, name, rows, columns, &view, loading->err));
     if (!kernels->operations->supports(kernels, view.type)) {
         return error_set(loading->err, STATUS_UNIMPLEMENTED,
-                         "%s: tensor '%s' has type %s, which the device %s cannot multiply", gguf_path(loading->gguf),
-                         name, tensor_type_name(view.type), kernels->device);
+                         "%s: tensor '%s' has type %s, which the device %s cannot multiply",
+                         checkpoint_path(loading->checkpoint), name, tensor_type_name(view.type), kernels->device);
     }
     return kernels->operations->weights_create(kernels, &view, out, loading->err);
 }
@@ -52,10 +52,10 @@ static enum status load_weights(const struct loading *loading, const char *name,
 /** A vector of f32 that stays in the file. */
 static enum status load_vector(const struct loading *loading, const char *name, int64_t length, const float **out) {
     struct tensor_view view;
-    TRY(gguf_matrix(loading->gguf, name, 0, length, &view, loading->err));
+    TRY(checkpoint_matrix(loading->checkpoint, name, 0, length, &view, loading->err));
     if (view.type != TENSOR_F32)
         return error_set(loading->err, STATUS_UNIMPLEMENTED, "%s: tensor '%s' is %s; norms must be F32",
-                         gguf_path(loading->gguf), name, tensor_type_name(view.type));
+                         checkpoint_path(loading->checkpoint), name, tensor_type_name(view.type));
     *out = view.data;
     return STATUS_OK;
 }
@@ -76,9 +76,9 @@ static enum status load_layer(const struct loading *loading, int index) {
     char name[64];
     for (size_t i = 0; i < sizeof matrices / sizeof matrices[0]; i++) {
         snprintf(name, sizeof name, "blk.%d.%s.bias", index, matrices[i].name);
-        if (gguf_tensor(loading->gguf, name) != NULL)
+        if (checkpoint_has(loading->checkpoint, name))
             return error_set(loading->err, STATUS_UNIMPLEMENTED, "%s: '%s' (biases) is not supported yet",
-                             gguf_path(loading->gguf), name);
+                             checkpoint_path(loading->checkpoint), name);
         snprintf(name, sizeof name, "blk.%d.%s.weight", index, matrices[i].name);
         TRY(load_weights(loading, name, matrices[i].rows, matrices[i].columns, matrices[i].out));
     }
@@ -116,11 +116,11 @@ static enum status allocate_scratch(struct model *model, struct error *err) {
 static enum status refuse_extra(const struct loading *loading) {
     const struct model_config *config = &loading->model->config;
     int64_t known = 9 * (int64_t)config->layers + (config->tied_embeddings ? 2 : 3),
-            there = gguf_tensor_count(loading->gguf);
+            there = checkpoint_tensor_count(loading->checkpoint);
     if (there == known) return STATUS_OK;
     return error_set(loading->err, STATUS_UNIMPLEMENTED,
                      "%s has %lld tensors; a %s of %d layers has %lld, and more cannot be used yet",
-                     gguf_path(loading->gguf), (long long)there, config->architecture, config->layers,
+                     checkpoint_path(loading->checkpoint), (long long)there, config->architecture, config->layers,
                      (long long)known);
 }
 
@@ -148,12 +148,12 @@ static enum status load(const struct loading *loading) {
     return allocate_scratch(model, loading->err);
 }
 
-enum status model_load(const struct gguf *gguf, const struct model_config *config, struct kernels *kernels,
+enum status model_load(const struct checkpoint *checkpoint, const struct model_config *config, struct kernels *kernels,
                        int64_t rows_max, int64_t logits_max, struct model **out, struct error *err) {
     struct model *model = calloc(1, sizeof *model);
     if (model == NULL) return error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
     *model = (struct model){.config = *config, .kernels = kernels, .rows_max = rows_max, .logits_max = logits_max};
-    enum status status = load(&(struct loading){.model = model, .gguf = gguf, .err = err});
+    enum status status = load(&(struct loading){.model = model, .checkpoint = checkpoint, .err = err});
     if (status != STATUS_OK)
         model_destroy(model);
     else

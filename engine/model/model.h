@@ -20,7 +20,7 @@
 #include "engine/kv_cache/kv_cache.h"
 #include "kernels/kernels.h"
 
-struct gguf;
+struct checkpoint;
 
 struct model_config {
     char architecture[32]; /* "llama" */
@@ -39,13 +39,16 @@ struct model_config {
 };
 
 /** Read and check the config. STATUS_UNIMPLEMENTED names the architecture or feature that is not supported; STATUS_INVALID_ARGUMENT an impossible value. */
-enum status model_config_read(const struct gguf *gguf, struct model_config *out, struct error *err);
+enum status model_config_read(const struct checkpoint *checkpoint, struct model_config *out, struct error *err);
+
+/** The longest row of weights (K) that a model of this config multiplies: for kernels_options. */
+int64_t model_config_columns_max(const struct model_config *config);
 
 struct model;
 
 /** Check every tensor's shape and prepare the weights. A file with tensors that this code does not read (STATUS_UNIMPLEMENTED) is a model that it
- *  would run wrong. `kernels` and `gguf` are borrowed for the model's life. */
-enum status model_load(const struct gguf *gguf, const struct model_config *config, struct kernels *kernels,
+ *  would run wrong. `kernels` and `checkpoint` are borrowed for the model's life. */
+enum status model_load(const struct checkpoint *checkpoint, const struct model_config *config, struct kernels *kernels,
                        int64_t rows_max, int64_t logits_max, struct model **out, struct error *err);
 void model_destroy(struct model *model);
 const struct model_config *model_config(const struct model *model);

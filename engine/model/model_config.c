@@ -2,6 +2,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "base/limits.h"
 #include "engine/model/model.h"
+#include "engine/weights/checkpoint.h"
 #include "engine/weights/gguf.h"
 
 #include <stdio.h>
@@ -81,7 +82,16 @@ static enum status refuse_unknown(const struct gguf *gguf, const char *architect
     return STATUS_OK;
 }
 
-enum status model_config_read(const struct gguf *gguf, struct model_config *out, struct error *err) {
+int64_t model_config_columns_max(const struct model_config *config) {
+    int64_t columns = config->width, attended = (int64_t)config->heads * config->head_dim;
+    if (columns < attended) columns = attended;
+    return columns < config->feed_forward ? config->feed_forward : columns;
+}
+
+enum status model_config_read(const struct checkpoint *checkpoint, struct model_config *out, struct error *err) {
+    const struct gguf *gguf = checkpoint_gguf(checkpoint);
+    if (gguf == NULL)
+        return error_set(err, STATUS_UNIMPLEMENTED, "%s: configs are read from GGUF only", checkpoint_path(checkpoint));
     struct model_config config = {.rope_style = ROPE_INTERLEAVED};
     struct bytes_view architecture;
     if (!gguf_string(gguf, "general.architecture", &architecture))
@@ -110,11 +120,7 @@ enum status model_config_read(const struct gguf *gguf, struct model_config *out,
     config.vocabulary = (int32_t)vocabulary;
     config.norm_eps = (float)eps;
     config.tied_embeddings = gguf_tensor(gguf, "output.weight") == NULL;
-    for (int64_t i = 0; i < gguf_tensor_count(gguf); i++) {
-        const struct gguf_tensor *tensor = gguf_tensor_at(gguf, i);
-        config.parameters +=
-            tensor->dimensions[0] * tensor->dimensions[1] * tensor->dimensions[2] * tensor->dimensions[3];
-    }
+    config.parameters = checkpoint_parameters(checkpoint);
     *out = config;
     return STATUS_OK;
 }

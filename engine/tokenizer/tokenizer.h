@@ -24,6 +24,7 @@
 #include <stdint.h>
 
 struct gguf;
+struct checkpoint;
 struct tokenizer;
 
 /** Ids collected by tokenizer_encode. Grows by itself up to `max_count`; init with zeros and a max_count. */
@@ -36,7 +37,8 @@ void token_list_deinit(struct token_list *list);
 enum status token_list_append(struct token_list *list, int32_t id);
 
 /** STATUS_UNIMPLEMENTED names a model or pre-tokeniser kind that is not known; STATUS_INVALID_ARGUMENT a damaged vocabulary
- *  (printable bytes without a token, merges of unknown pieces, ids out of range). Copies what it needs: `gguf` may be closed. */
+ *  (printable bytes without a token, merges of unknown pieces, ids out of range). Copies what it needs: the model file may be closed. */
+enum status tokenizer_load(const struct checkpoint *checkpoint, struct tokenizer **out, struct error *err);
 enum status tokenizer_load_gguf(const struct gguf *gguf, struct tokenizer **out, struct error *err);
 void tokenizer_destroy(struct tokenizer *tokenizer);
 

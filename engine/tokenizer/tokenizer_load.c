@@ -8,6 +8,7 @@
 #include "base/limits.h"
 #include "base/text.h"
 #include "engine/tokenizer/tokenizer_internal.h"
+#include "engine/weights/checkpoint.h"
 #include "engine/weights/gguf.h"
 
 #include <stdlib.h>
@@ -321,6 +322,12 @@ enum status tokenizer_load_gguf(const struct gguf *gguf, struct tokenizer **out,
     else
         *out = loader.tokenizer;
     return status;
+}
+
+enum status tokenizer_load(const struct checkpoint *checkpoint, struct tokenizer **out, struct error *err) {
+    const struct gguf *gguf = checkpoint_gguf(checkpoint);
+    if (gguf != NULL) return tokenizer_load_gguf(gguf, out, err);
+    return error_set(err, STATUS_UNIMPLEMENTED, "%s: tokenizers are read from GGUF only", checkpoint_path(checkpoint));
 }
 
 void tokenizer_destroy(struct tokenizer *tokenizer) {

@@ -3,6 +3,7 @@
 /* A hostile model file up to its first logits: whatever model_config_read and model_load accept must also run. Every variant of this
  * machine, for packing reads the blocks in its own way. */
 #include "engine/model/model.h"
+#include "engine/weights/checkpoint.h"
 #include "engine/weights/gguf.h"
 
 #include <stdlib.h>
@@ -52,26 +53,28 @@ static void run(struct model *model, const struct model_config *config) {
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     if (size > FILE_BYTES_MAX) return 0;
     struct gguf *gguf = NULL;
+    struct checkpoint *checkpoint = NULL;
     struct model_config config;
     struct error err = {0};
     uint8_t *copy = aligned_alloc(64, (size + 64) / 64 * 64);
     if (copy == NULL) return 0;
     memcpy(copy, data, size);
     bool fits = gguf_open_memory(copy, size, "fuzz", &gguf, &err) == STATUS_OK &&
-                model_config_read(gguf, &config, &err) == STATUS_OK && config.width <= COLUMNS_MAX &&
-                config.feed_forward <= COLUMNS_MAX && config.heads * config.head_dim <= COLUMNS_MAX &&
-                config.heads <= 64;
+                checkpoint_of_gguf(gguf, &checkpoint, &err) == STATUS_OK &&
+                model_config_read(checkpoint, &config, &err) == STATUS_OK &&
+                model_config_columns_max(&config) <= COLUMNS_MAX && config.heads <= 64;
     const char *const *variants = kernels_cpu_variants();
     for (int i = 0; fits && variants[i] != NULL && i < VARIANTS_MAX; i++) {
         struct model *model = NULL;
         err = (struct error){0};
-        enum status status = model_load(gguf, &config, kernels_of(i, variants[i]), ROWS, 1, &model, &err);
+        enum status status = model_load(checkpoint, &config, kernels_of(i, variants[i]), ROWS, 1, &model, &err);
         if (status == STATUS_OK)
             run(model, &config);
         else if (err.message[0] == 0)
             abort(); /* a refusal says why */
         model_destroy(model);
     }
+    checkpoint_close(checkpoint);
     gguf_close(gguf);
     free(copy);
     return 0;

@@ -1,9 +1,9 @@
 /* Copyright Bora contributors
  * SPDX-License-Identifier: Apache-2.0 */
 /* Untrusted protobuf bytes: unpacked within the arena or refused; what is unpacked can be checked, written as JSON and packed. */
+#include "base/json.h"
 #include "bora/v1/chat.pb-c.h"
 #include "proto/descriptors.h"
-#include "rpc/json.h"
 #include "rpc/transcode.h"
 
 #include <stdlib.h>

@@ -1,11 +1,11 @@
 /* Copyright Bora contributors
  * SPDX-License-Identifier: Apache-2.0 */
 /* JSON -> message over the real descriptors. What is read must come back the same; and the JSON reader must agree with jansson. */
+#include "base/json.h"
 #include "bora/v1/chat.pb-c.h"
 #include "bora/v1/error.pb-c.h"
 #include "bora/v1/keys.pb-c.h"
 #include "proto/descriptors.h"
-#include "rpc/json.h"
 #include "rpc/transcode.h"
 
 #include <jansson.h>

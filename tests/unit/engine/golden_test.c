@@ -12,7 +12,7 @@
  */
 #include "engine/engine.h"
 #include "engine/model/perplexity.h"
-#include "engine/weights/gguf.h"
+#include "engine/weights/checkpoint.h"
 #include "tests/support/test_model.h"
 #include "tests/unit/engine/check.h"
 
@@ -225,7 +225,7 @@ static void test_conversations_agree_with_llama_cpp(void **state) {
 /* ---- perplexity -------------------------------------------------------------------------------------------------------- */
 
 struct scorer {
-    struct gguf *gguf;
+    struct checkpoint *checkpoint;
     struct kernels *kernels;
     struct model *model;
     struct kv_cache *cache;
@@ -233,8 +233,8 @@ struct scorer {
 
 static void open_scorer(struct scorer *scorer, int64_t tokens, enum kv_type type) {
     struct model_config config;
-    check_ok(gguf_open(test_model_path(), &scorer->gguf, &check_error));
-    check_ok(model_config_read(scorer->gguf, &config, &check_error));
+    check_ok(checkpoint_open(test_model_path(), &scorer->checkpoint, &check_error));
+    check_ok(model_config_read(scorer->checkpoint, &config, &check_error));
     struct kernels_options kernels = {.variant = variant,
                                       .spin_ns = -1,
                                       .rows_max = SCORE_ROWS,
@@ -242,7 +242,8 @@ static void open_scorer(struct scorer *scorer, int64_t tokens, enum kv_type type
                                       .context_max = tokens,
                                       .heads_max = config.heads};
     check_ok(kernels_open("cpu", &kernels, &scorer->kernels, &check_error));
-    check_ok(model_load(scorer->gguf, &config, scorer->kernels, SCORE_ROWS, SCORE_ROWS, &scorer->model, &check_error));
+    check_ok(
+        model_load(scorer->checkpoint, &config, scorer->kernels, SCORE_ROWS, SCORE_ROWS, &scorer->model, &check_error));
     struct kv_cache_options cache = {.layers = config.layers,
                                      .kv_heads = config.kv_heads,
                                      .head_dim = config.head_dim,
@@ -261,7 +262,7 @@ static double mean_loss(const int32_t *text, size_t count, enum kv_type type, do
     kv_cache_destroy(scorer.cache);
     model_destroy(scorer.model);
     kernels_close(scorer.kernels);
-    gguf_close(scorer.gguf);
+    checkpoint_close(scorer.checkpoint);
     return sum / (double)(count - 1);
 }
 

@@ -4,6 +4,7 @@
 #include "base/random.h"
 #include "engine/model/model.h"
 #include "engine/model/perplexity.h"
+#include "engine/weights/checkpoint.h"
 #include "engine/weights/gguf.h"
 #include "tests/support/tiny_model.h"
 #include "tests/unit/engine/check.h"
@@ -15,6 +16,7 @@ enum { ROWS_MAX = 64, LOGITS_MAX = 64, SEQUENCES = 32, TABLE = 2, BLOCKS = SEQUE
 struct fixture {
     uint8_t *file;
     struct gguf *gguf;
+    struct checkpoint *checkpoint;
     struct model_config config;
     struct kernels *kernels;
     struct model *model;
@@ -26,7 +28,8 @@ static enum status try_open(struct fixture *fixture, const struct tiny_model_opt
     size_t length;
     *fixture = (struct fixture){.file = tiny_model_build(options, &length)};
     TRY(gguf_open_memory(fixture->file, length, "tiny", &fixture->gguf, &check_error));
-    TRY(model_config_read(fixture->gguf, &fixture->config, &check_error));
+    TRY(checkpoint_of_gguf(fixture->gguf, &fixture->checkpoint, &check_error));
+    TRY(model_config_read(fixture->checkpoint, &fixture->config, &check_error));
     struct kernels_options kernels = {.variant = variant,
                                       .threads = threads,
                                       .spin_ns = 0,
@@ -35,7 +38,7 @@ static enum status try_open(struct fixture *fixture, const struct tiny_model_opt
                                       .context_max = 256,
                                       .heads_max = 8};
     TRY(kernels_open("cpu", &kernels, &fixture->kernels, &check_error));
-    TRY(model_load(fixture->gguf, &fixture->config, fixture->kernels, ROWS_MAX, LOGITS_MAX, &fixture->model,
+    TRY(model_load(fixture->checkpoint, &fixture->config, fixture->kernels, ROWS_MAX, LOGITS_MAX, &fixture->model,
                    &check_error));
     struct kv_cache_options cache = {.layers = fixture->config.layers,
                                      .kv_heads = fixture->config.kv_heads,
@@ -49,6 +52,7 @@ static void teardown(struct fixture *fixture) {
     kv_cache_destroy(fixture->cache);
     model_destroy(fixture->model);
     if (fixture->kernels != NULL) kernels_close(fixture->kernels);
+    checkpoint_close(fixture->checkpoint);
     gguf_close(fixture->gguf);
     free(fixture->file);
 }

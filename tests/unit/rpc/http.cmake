@@ -1,6 +1,5 @@
 # Copyright Bora contributors
 # SPDX-License-Identifier: Apache-2.0
-bora_test(NAME rpc/json SOURCES json_test.c DEPENDS rpc_transcode)
 bora_test(NAME rpc/transcode_chat SOURCES transcode_chat_test.c DEPENDS rpc_transcode proto)
 bora_test(NAME rpc/transcode_check SOURCES transcode_check_test.c DEPENDS rpc_transcode proto)
 bora_test(NAME rpc/protobuf_check SOURCES protobuf_check_test.c DEPENDS rpc_transcode proto)

@@ -10,8 +10,8 @@
  * Why not a library: the packaged ones either allocate every node on the heap and lose number texts, or let
  * duplicate names and bad UTF-8 through (docs/design/http.md). The fuzzer compares this reader with jansson.
  */
-#ifndef RPC_JSON_H
-#define RPC_JSON_H
+#ifndef BASE_JSON_H
+#define BASE_JSON_H
 
 #include "base/arena.h"
 #include "base/bytes.h"

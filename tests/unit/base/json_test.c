@@ -1,7 +1,7 @@
 /* Copyright Bora contributors
  * SPDX-License-Identifier: Apache-2.0 */
 /* The JSON reader by itself: grammar, kinds, source texts, limits; and the writer of strings. */
-#include "rpc/json.h"
+#include "base/json.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,6 +1,6 @@
 /* Copyright Bora contributors
  * SPDX-License-Identifier: Apache-2.0 */
-#include "rpc/json.h"
+#include "base/json.h"
 
 #include "base/text.h"
 
