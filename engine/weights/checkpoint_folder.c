@@ -93,7 +93,8 @@ static enum status open_named(struct checkpoint *checkpoint, const char *path, c
             return error_set(err, STATUS_INVALID_ARGUMENT, "%s: '%.*s' is in no .safetensors file of this folder", path,
                              (int)(entry->name.length < 64 ? entry->name.length : 64), (const char *)entry->name.data);
         number = shard_number(names, &count, number, entry->string);
-        if (number < 0) return error_set(err, STATUS_INVALID_ARGUMENT, "%s names more than %d files", path, LIMIT_SHARDS);
+        if (number < 0)
+            return error_set(err, STATUS_INVALID_ARGUMENT, "%s names more than %d files", path, LIMIT_SHARDS);
     }
     TRY(reserve_files(checkpoint, count + 1, err));
     for (size_t i = 0; i < count; i++) {
@@ -238,9 +239,8 @@ static enum status add_tensor(struct checkpoint *checkpoint, const char *path, c
     enum name_kind kind = checkpoint->form == CHECKPOINT_MISTRAL
                               ? name_from_mistral(from->name, &canonical)
                               : name_from_hugging_face(from->name, sandwich_norms, tied, &canonical);
-    struct checkpoint_piece piece = {.expert = kind == NAME_KNOWN ? canonical.expert : -1,
-                                     .left_out = kind == NAME_LEFT_OUT,
-                                     .data = from->data};
+    struct checkpoint_piece piece = {
+        .expert = kind == NAME_KNOWN ? canonical.expert : -1, .left_out = kind == NAME_LEFT_OUT, .data = from->data};
     const char *name = kind == NAME_KNOWN ? arena_copy(&checkpoint->arena, canonical.text, strlen(canonical.text))
                                           : arena_copy(&checkpoint->arena, from->name.data, from->name.length);
     if (name == NULL) return out_of_memory(err);
@@ -278,8 +278,7 @@ static enum status add_tensors(struct checkpoint *checkpoint, struct error *err)
 
 enum status checkpoint_open_folder(struct checkpoint *checkpoint, struct error *err) {
     TRY(open_files(checkpoint, err));
-    const char *config =
-        path_in(checkpoint, checkpoint->form == CHECKPOINT_MISTRAL ? "params.json" : "config.json");
+    const char *config = path_in(checkpoint, checkpoint->form == CHECKPOINT_MISTRAL ? "params.json" : "config.json");
     if (config == NULL) return out_of_memory(err);
     TRY(checkpoint_read_json(config, &checkpoint->arena, &checkpoint->config_map, &checkpoint->config, err));
     TRY(add_tensors(checkpoint, err));

@@ -11,10 +11,10 @@
 
 static const char *type_name(struct checkpoint *checkpoint, uint32_t type) {
     static const char *const others[] = {
-        [9] = "Q8_1",    [10] = "Q2_K",  [11] = "Q3_K",  [15] = "Q8_K",   [16] = "IQ2_XXS", [17] = "IQ2_XS",
+        [9] = "Q8_1",     [10] = "Q2_K",  [11] = "Q3_K",   [15] = "Q8_K",  [16] = "IQ2_XXS", [17] = "IQ2_XS",
         [18] = "IQ3_XXS", [19] = "IQ1_S", [20] = "IQ4_NL", [21] = "IQ3_S", [22] = "IQ2_S",   [23] = "IQ4_XS",
-        [24] = "I8",     [25] = "I16",   [26] = "I32",   [27] = "I64",    [28] = "F64",     [29] = "IQ1_M",
-        [34] = "TQ1_0",  [35] = "TQ2_0", [39] = "MXFP4"};
+        [24] = "I8",      [25] = "I16",   [26] = "I32",    [27] = "I64",   [28] = "F64",     [29] = "IQ1_M",
+        [34] = "TQ1_0",   [35] = "TQ2_0", [39] = "MXFP4"};
     const char *known = tensor_type_name((enum tensor_type)type);
     if (known != NULL) return known;
     if (type < sizeof others / sizeof others[0] && others[type] != NULL) return others[type];
@@ -66,8 +66,9 @@ static enum status check_part(const struct gguf *gguf, uint64_t number, uint64_t
     if (!gguf_u64(gguf, "split.no", &its_number) || !gguf_u64(gguf, "split.count", &its_count))
         return error_set(err, STATUS_INVALID_ARGUMENT, "%s does not say which part it is", gguf_path(gguf));
     if (number == 0 && its_number != 0)
-        return error_set(err, STATUS_INVALID_ARGUMENT, "%s is part %llu of %llu: name the first (…-00001-of-%05llu.gguf)",
-                         gguf_path(gguf), (unsigned long long)its_number + 1, (unsigned long long)its_count,
+        return error_set(err, STATUS_INVALID_ARGUMENT,
+                         "%s is part %llu of %llu: name the first (…-00001-of-%05llu.gguf)", gguf_path(gguf),
+                         (unsigned long long)its_number + 1, (unsigned long long)its_count,
                          (unsigned long long)its_count);
     if (its_number != number || its_count != count)
         return error_set(err, STATUS_INVALID_ARGUMENT, "%s says that it is part %llu of %llu, not %llu of %llu",

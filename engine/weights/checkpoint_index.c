@@ -54,8 +54,8 @@ static enum status make_entry(struct checkpoint *checkpoint, const struct checkp
     *out = (struct checkpoint_entry){first->tensor, first->order, first->data, first->expert_stride, NULL};
     if (first->expert < 0) {
         if (count == 1) return STATUS_OK;
-        return error_set(err, STATUS_INVALID_ARGUMENT, "%s: '%.64s' stands there twice (also in %s)", first->tensor.file,
-                         first->tensor.name, pieces[1].tensor.file);
+        return error_set(err, STATUS_INVALID_ARGUMENT, "%s: '%.64s' stands there twice (also in %s)",
+                         first->tensor.file, first->tensor.name, pieces[1].tensor.file);
     }
     out->experts = arena_alloc_array(&checkpoint->arena, count, sizeof *out->experts);
     if (out->experts == NULL) return error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");

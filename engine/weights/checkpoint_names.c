@@ -51,8 +51,13 @@ static const struct stem sandwich_layer[] = {
 };
 
 static const struct stem hugging_face_expert[] = {
-    {"gate_proj", "ffn_gate_exps"}, {"up_proj", "ffn_up_exps"}, {"down_proj", "ffn_down_exps"}, {"w1", "ffn_gate_exps"},
-    {"w3", "ffn_up_exps"},          {"w2", "ffn_down_exps"},    {NULL, NULL},
+    {"gate_proj", "ffn_gate_exps"},
+    {"up_proj", "ffn_up_exps"},
+    {"down_proj", "ffn_down_exps"},
+    {"w1", "ffn_gate_exps"},
+    {"w3", "ffn_up_exps"},
+    {"w2", "ffn_down_exps"},
+    {NULL, NULL},
 };
 
 static const struct stem mistral_layer[] = {
@@ -173,10 +178,19 @@ bool name_is_sandwich_norm(struct bytes_view stored) {
 
 enum name_kind name_from_hugging_face(struct bytes_view stored, bool sandwich_norms, bool tied,
                                       struct canonical_name *out) {
-    static const char *const others[] = {
-        "vision_tower.",       "model.vision_tower.",          "vision_model.",  "model.vision_model.",
-        "vision_encoder.",     "model.vision_encoder.",        "visual.",        "model.visual.",
-        "multi_modal_projector.", "model.multi_modal_projector.", "audio_tower.", "model.audio_tower.", NULL};
+    static const char *const others[] = {"vision_tower.",
+                                         "model.vision_tower.",
+                                         "vision_model.",
+                                         "model.vision_model.",
+                                         "vision_encoder.",
+                                         "model.vision_encoder.",
+                                         "visual.",
+                                         "model.visual.",
+                                         "multi_modal_projector.",
+                                         "model.multi_modal_projector.",
+                                         "audio_tower.",
+                                         "model.audio_tower.",
+                                         NULL};
     struct bytes_view rest = stored;
     *out = (struct canonical_name){.expert = -1, .part = NAME_WHOLE};
     if (starts_with_any(stored, others)) return NAME_LEFT_OUT;

@@ -20,7 +20,10 @@ enum name_kind {
 enum { CANONICAL_NAME_BYTES = 96 };
 
 /** Which part of the stored tensor a canonical one is. */
-enum name_part { NAME_WHOLE, NAME_GATE_AND_UP /* `text` is the gate, the first half of the rows of each expert; up is the second */ };
+enum name_part {
+    NAME_WHOLE,
+    NAME_GATE_AND_UP /* `text` is the gate, the first half of the rows of each expert; up is the second */
+};
 
 struct canonical_name {
     char text[CANONICAL_NAME_BYTES];

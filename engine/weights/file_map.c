@@ -24,8 +24,8 @@ enum status file_map_open(const char *path, size_t bytes_max, struct bytes_view 
     size_t length = (size_t)facts.st_size;
     if (length > bytes_max) {
         close(fd);
-        return error_set(err, STATUS_INVALID_ARGUMENT, "%s has %zu bytes, more than the %zu that are read", path, length,
-                         bytes_max);
+        return error_set(err, STATUS_INVALID_ARGUMENT, "%s has %zu bytes, more than the %zu that are read", path,
+                         length, bytes_max);
     }
     void *data = length == 0 ? NULL : mmap(NULL, length, PROT_READ, MAP_PRIVATE, fd, 0);
     int failure = errno;

@@ -10,9 +10,9 @@
 #include <string.h>
 
 enum {
-    HEADER_DEPTH = 3,         /* the header's object, a tensor's, its arrays */
-    VALUES_PER_TENSOR = 16,   /* its object, dtype, two arrays and what is in them */
-    HEADER_BYTES_START = 8,   /* the length */
+    HEADER_DEPTH = 3,           /* the header's object, a tensor's, its arrays */
+    VALUES_PER_TENSOR = 16,     /* its object, dtype, two arrays and what is in them */
+    HEADER_BYTES_START = 8,     /* the length */
     ARENA_PER_HEADER_BYTE = 80, /* a value takes at least two bytes of text */
     TENSOR_NAME_BYTES_MAX = 1024,
 };
@@ -92,8 +92,9 @@ static enum status read_tensor(const struct safetensors *file, const struct json
     tensor->name = info->name;
     if (tensor->name.length == 0 || tensor->name.length > TENSOR_NAME_BYTES_MAX ||
         memchr(tensor->name.data, 0, tensor->name.length) != NULL) {
-        return error_set(err, STATUS_INVALID_ARGUMENT, "%s: a tensor's name of %zu bytes is empty, too long or holds a NUL",
-                         file->path, tensor->name.length);
+        return error_set(err, STATUS_INVALID_ARGUMENT,
+                         "%s: a tensor's name of %zu bytes is empty, too long or holds a NUL", file->path,
+                         tensor->name.length);
     }
     if (info->kind != JSON_KIND_OBJECT) return bad(file, tensor, "is not described by an object", err);
     const struct dtype *dtype = dtype_of(json_member(info, "dtype"));

@@ -28,7 +28,7 @@ struct safetensors_tensor {
     const char *dtype; /* "BF16", "F8_E4M3"…; static */
     bool known;        /* kernels know the type: it is `type` */
     enum tensor_type type;
-    int dimension_count;                           /* 0: a scalar */
+    int dimension_count;                            /* 0: a scalar */
     int64_t dimensions[SAFETENSORS_DIMENSIONS_MAX]; /* slowest first, as the file has them: [rows, columns]; may be 0 */
     const void *data;
     size_t bytes;
