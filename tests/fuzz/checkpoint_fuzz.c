@@ -54,10 +54,10 @@ static void read_all(const struct checkpoint *checkpoint) {
         if (checkpoint_tensor(checkpoint, tensor->name) != tensor) abort();
         if (!tensor->known_type || d[3] != 1 || d[0] == 0 || d[1] == 0) continue;
         for (int64_t e = 0; e < d[2] && e < 64; e++) {
-            enum status status = tensor->dimension_count > 2 ? checkpoint_expert(checkpoint, tensor->name, (int)e,
-                                                                                 (int)d[2], d[1], d[0], &view, &err)
-                                                             : checkpoint_matrix(checkpoint, tensor->name, d[1], d[0],
-                                                                                 &view, &err);
+            enum status status =
+                tensor->dimension_count > 2
+                    ? checkpoint_expert(checkpoint, tensor->name, (int)e, (int)d[2], d[1], d[0], &view, &err)
+                    : checkpoint_matrix(checkpoint, tensor->name, d[1], d[0], &view, &err);
             if (status != STATUS_OK) continue;
             size_t bytes = tensor_type_row_bytes(view.type, view.columns) * (size_t)view.rows;
             for (size_t j = 0; j < bytes; j++) sink += ((const uint8_t *)view.data)[j];

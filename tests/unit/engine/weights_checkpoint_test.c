@@ -96,9 +96,9 @@ static void test_hugging_face_names(void **state) {
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         struct canonical_name name;
-        assert_int_equal(name_from_hugging_face(bytes_view_string(cases[i].stored), cases[i].flags & SANDWICH, false,
-                                                &name),
-                         NAME_KNOWN);
+        assert_int_equal(
+            name_from_hugging_face(bytes_view_string(cases[i].stored), cases[i].flags & SANDWICH, false, &name),
+            NAME_KNOWN);
         assert_string_equal(name.text, cases[i].canonical);
         assert_int_equal(name.expert, cases[i].expert);
     }
@@ -124,7 +124,8 @@ static void test_hugging_face_names_that_are_none(void **state) {
                  {"model.layers.0.self_attn.rotary_emb.inv_freq", NAME_LEFT_OUT}};
     struct canonical_name name;
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
-        assert_int_equal(name_from_hugging_face(bytes_view_string(cases[i].stored), false, false, &name), cases[i].kind);
+        assert_int_equal(name_from_hugging_face(bytes_view_string(cases[i].stored), false, false, &name),
+                         cases[i].kind);
     assert_int_equal(name_from_hugging_face(bytes_view_string("lm_head.weight"), false, true, &name), NAME_LEFT_OUT);
 }
 
@@ -364,7 +365,8 @@ static void test_folders_that_hold_no_model(void **state) {
     safetensors_builder_text(in_folder("pytorch_model.bin"), "x");
     check_fails(checkpoint_open(folder, &checkpoint, &check_error), STATUS_UNIMPLEMENTED, "only as pickle");
     write_model("[1]", (const char *[]){"model.norm.weight", NULL});
-    check_fails(checkpoint_open(folder, &checkpoint, &check_error), STATUS_INVALID_ARGUMENT, "config.json is no JSON object");
+    check_fails(checkpoint_open(folder, &checkpoint, &check_error), STATUS_INVALID_ARGUMENT,
+                "config.json is no JSON object");
     check_fails(checkpoint_open(in_folder("missing"), &checkpoint, &check_error), STATUS_NOT_FOUND, "missing");
 }
 

@@ -51,8 +51,8 @@ static void refused(const char *header, size_t data_bytes, enum status status, c
     struct safetensors *file = NULL;
     memcpy(bytes, &claimed, 8);
     memcpy(bytes + 8, header, length);
-    check_fails(safetensors_open_memory(bytes, 8 + length + data_bytes, "hand.safetensors", &file, &check_error), status,
-                word);
+    check_fails(safetensors_open_memory(bytes, 8 + length + data_bytes, "hand.safetensors", &file, &check_error),
+                status, word);
     assert_null(file);
     free(bytes);
 }
