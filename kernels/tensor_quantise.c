@@ -46,18 +46,29 @@ struct fit {
     float error;
 };
 
+/** Sums go in LANES strands that are added in one order: fixed, and a shape that compilers make vectors of. Counts are multiples of LANES. */
+enum { LANES = 8 };
+
+static inline float total(const float strands[LANES]) {
+    return ((strands[0] + strands[4]) + (strands[1] + strands[5])) +
+           ((strands[2] + strands[6]) + (strands[3] + strands[7]));
+}
+
 /** The error with scale d, and the scale that fits the integers which d gives. */
 static inline float scale_error(const float *x, const float *weight, int count, float d, float low, float high,
                                 float *out_fitted) {
-    float inverse = d != 0 ? 1 / d : 0, error = 0, xq = 0, qq = 0;
-    for (int i = 0; i < count; i++) {
-        float q = clamp(nearest(x[i] * inverse), low, high), rest = x[i] - d * q;
-        error += weight[i] * rest * rest;
-        xq += weight[i] * x[i] * q;
-        qq += weight[i] * q * q;
+    float inverse = d != 0 ? 1 / d : 0, error[LANES] = {0}, xq[LANES] = {0}, qq[LANES] = {0};
+    for (int i = 0; i < count; i += LANES) {
+        for (int j = 0; j < LANES; j++) {
+            float q = clamp(nearest(x[i + j] * inverse), low, high), rest = x[i + j] - d * q, wq = weight[i + j] * q;
+            error[j] += weight[i + j] * rest * rest;
+            xq[j] += wq * x[i + j];
+            qq[j] += wq * q;
+        }
     }
-    *out_fitted = qq > 0 ? xq / qq : 0;
-    return error;
+    float squares = total(qq);
+    *out_fitted = squares > 0 ? total(xq) / squares : 0;
+    return total(error);
 }
 
 static float largest(const float *x, int count) {
@@ -94,19 +105,22 @@ struct sums {
 
 static inline float affine_error(const float *x, const float *weight, int count, float d, float m, float high,
                                  struct sums *out) {
-    float inverse = d != 0 ? 1 / d : 0, error = 0;
-    struct sums sums = {0};
-    for (int i = 0; i < count; i++) {
-        float q = clamp(nearest((x[i] - m) * inverse), 0, high), rest = x[i] - (d * q + m), wq = weight[i] * q;
-        error += weight[i] * rest * rest;
-        sums.w += weight[i];
-        sums.x += weight[i] * x[i];
-        sums.q += wq;
-        sums.qq += wq * q;
-        sums.xq += wq * x[i];
+    float inverse = d != 0 ? 1 / d : 0;
+    float error[LANES] = {0}, w[LANES] = {0}, wx[LANES] = {0}, wq[LANES] = {0}, wqq[LANES] = {0}, wxq[LANES] = {0};
+    for (int i = 0; i < count; i += LANES) {
+        for (int j = 0; j < LANES; j++) {
+            float q = clamp(nearest((x[i + j] - m) * inverse), 0, high), rest = x[i + j] - (d * q + m),
+                  weighted = weight[i + j] * q;
+            error[j] += weight[i + j] * rest * rest;
+            w[j] += weight[i + j];
+            wx[j] += weight[i + j] * x[i + j];
+            wq[j] += weighted;
+            wqq[j] += weighted * q;
+            wxq[j] += weighted * x[i + j];
+        }
     }
-    *out = sums;
-    return error;
+    *out = (struct sums){total(w), total(wx), total(wq), total(wqq), total(wxq)};
+    return total(error);
 }
 
 /** The line through (q, x); with `below` only one that starts at or under zero. False when there is none. */
@@ -348,8 +362,8 @@ static void choose_q6_scales(const float *x, const float *weight, const struct f
         int near = choice->d != 0 ? (int)clamp(nearest(wanted[g].d / choice->d), -128, 127) : 0;
         float best = INFINITY;
         for (int s = near > -128 ? near - 1 : -128; s <= near + 1 && s <= 127; s++) {
-            float error = scale_error(x + g * Q6_GROUP, weight + g * Q6_GROUP, Q6_GROUP, choice->d * (float)s, -32, 31,
-                                      &ignored);
+            float error =
+                scale_error(x + g * Q6_GROUP, weight + g * Q6_GROUP, Q6_GROUP, choice->d * (float)s, -32, 31, &ignored);
             if (error >= best) continue;
             best = error;
             choice->scale[g] = s;

@@ -67,6 +67,14 @@ const struct gguf_tensor *gguf_tensor_at(const struct gguf *gguf, int64_t index)
     return &gguf->tensors[index];
 }
 
+int64_t gguf_metadata_count(const struct gguf *gguf) {
+    return (int64_t)gguf->metadata_count;
+}
+struct gguf_metadata_entry gguf_metadata_at(const struct gguf *gguf, int64_t index) {
+    const struct gguf_entry *entry = &gguf->metadata[index];
+    return (struct gguf_metadata_entry){entry->key, entry->type, bytes_view_of(entry->value, entry->value_bytes)};
+}
+
 const struct gguf_tensor *gguf_tensor(const struct gguf *gguf, const char *name) {
     struct bytes_view wanted = bytes_view_string(name);
     size_t low = 0, high = gguf->tensor_count;
