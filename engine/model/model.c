@@ -244,7 +244,7 @@ static void feed_forward(struct model *model, const struct layer *layer, const s
                             .rows = batch->rows,
                             .norm_weight = layer->feed_forward_norm,
                             .norm_eps = config->norm_eps,
-                            .swiglu = true,
+                            .gated = true,
                             .output_count = 2,
                             .outputs = {{layer->gate, model->gate, F, NULL, false}, {layer->up, NULL, F, NULL, false}}};
     op->matmul(model->kernels, &expand);
