@@ -58,6 +58,11 @@ size_t tensor_type_row_bytes(enum tensor_type type, int64_t columns);
 /** The definition of a storage type: `columns` weights of one row as f32. */
 enum status tensor_dequantise_row(enum tensor_type type, const void *row, int64_t columns, float *out);
 
+/** The other direction: `columns` weights as one row of `type`, as near as it allows (least squares, large weights counting somewhat more; the same
+ *  input gives the same bytes). STATUS_INVALID_ARGUMENT when the columns are not whole blocks; STATUS_OUT_OF_RANGE when a weight is not
+ *  finite or too large for the type (block types hold up to 60000), and `out` is then undefined. */
+enum status tensor_quantise_row(enum tensor_type type, const float *weights, int64_t columns, void *out);
+
 /** A matrix as a model file holds it: `rows` (N, outputs) rows of `columns` (K, inputs) weights, rows contiguous. */
 struct tensor_view {
     const void *data;
