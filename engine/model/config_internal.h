@@ -7,6 +7,7 @@
 #ifndef ENGINE_MODEL_CONFIG_INTERNAL_H
 #define ENGINE_MODEL_CONFIG_INTERNAL_H
 
+#include "base/bytes.h"
 #include "engine/model/model.h"
 
 struct checkpoint;
