@@ -12,6 +12,7 @@
 #include "engine/convert/convert.h"
 #include "engine/convert/gguf_metadata.h"
 #include "engine/convert/output_file.h"
+#include "engine/model/model.h"
 
 /** What the numbers of a model's config say about its tensors. */
 struct convert_facts {
@@ -49,6 +50,7 @@ struct converting {
     const struct checkpoint *checkpoint;
     const struct convert_options *options;
     struct convert_facts facts;
+    struct model_config config; /* not when GGUF becomes GGUF */
     struct convert_plan plan;
     struct bytes *notes;
     struct thread_team *team;
@@ -57,11 +59,15 @@ struct converting {
     struct error *err;
 };
 
-/* ---- convert_facts.c ---- */
-/** Fill `facts` from the checkpoint's config. */
+/* ---- convert_metadata.c ---- */
+/** Fill `facts`, and `config` unless GGUF becomes GGUF. */
 enum status convert_read_facts(struct converting *converting);
-/** All metadata but the tokenizer's and the file type, from a config that is no GGUF. */
+/** All metadata but the tokenizer's and the file type, from `config`. */
 enum status convert_metadata_of_config(struct converting *converting, struct gguf_metadata *metadata);
+/** rope_freqs.weight where the config needs it. */
+enum status convert_plan_rope_factors(struct converting *converting);
+/** In what two configs compute differently; NULL when in nothing. */
+const char *convert_difference(const struct model_config *a, const struct model_config *b);
 
 /* ---- convert_plan.c ---- */
 enum status convert_plan_add(struct converting *converting, const struct convert_tensor *tensor);
