@@ -48,7 +48,7 @@ static enum tensor_type main_type(const struct converting *converting) {
 
 static void copy_metadata(const struct converting *converting, const struct gguf *gguf,
                           struct gguf_metadata *metadata) {
-    static const char *const own[] = {"general.alignment", "split.no",          "split.count",
+    static const char *const own[] = {"general.alignment",   "split.no",          "split.count",
                                       "split.tensors.count", "general.file_type", "general.quantization_version"};
     bool keep = converting->options->keep;
     for (int64_t i = 0; i < gguf_metadata_count(gguf); i++) {

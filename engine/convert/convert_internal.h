@@ -26,16 +26,16 @@ enum convert_rotary { ROTARY_AS_IT_IS, ROTARY_TO_NEIGHBOURS, ROTARY_TO_HALVES };
 
 /** One tensor of the output. */
 struct convert_tensor {
-    char *name;                            /* in the output */
-    const struct checkpoint_tensor *from;  /* NULL: `values` */
+    char *name;                           /* in the output */
+    const struct checkpoint_tensor *from; /* NULL: `values` */
     const float *values;
-    int expert;                            /* -1: all; else this expert alone */
+    int expert; /* -1: all; else this expert alone */
     int dimension_count;
     int64_t dimensions[4]; /* of the output, row length first; 1 beyond the count */
     enum tensor_type type;
     enum convert_rotary rotary;
-    int64_t heads;  /* of the rotary rows */
-    float plus;     /* added to every weight */
+    int64_t heads; /* of the rotary rows */
+    float plus;    /* added to every weight */
     size_t bytes;
 };
 
@@ -74,6 +74,9 @@ enum status convert_plan_add(struct converting *converting, const struct convert
 /** All tensors of the checkpoint under GGUF names. */
 enum status convert_plan_gguf(struct converting *converting);
 
+/** All tensors of a GGUF under Hugging Face names, experts apart. */
+enum status convert_plan_folder(struct converting *converting);
+
 /* ---- convert_rows.c ---- */
 /** Compute and write all of one tensor. */
 enum status convert_write_tensor(struct converting *converting, const struct convert_tensor *tensor,
@@ -81,5 +84,10 @@ enum status convert_write_tensor(struct converting *converting, const struct con
 
 /* ---- convert_gguf.c ---- */
 enum status convert_to_gguf(struct converting *converting, const char *path);
+
+/* ---- convert_folder.c, hugging_face_config.c ---- */
+enum status convert_to_folder(struct converting *converting, const char *path);
+/** config.json of `config`; `type` is what the weights are in. */
+enum status convert_write_config(const struct converting *converting, enum tensor_type type, struct bytes *out);
 
 #endif

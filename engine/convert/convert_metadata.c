@@ -88,7 +88,8 @@ static void put_experts(const struct model_config *config, struct gguf_metadata 
         gguf_metadata_u32(metadata, ".expert_feed_forward_length", (uint32_t)config->expert_feed_forward);
     if (config->shared_feed_forward > 0)
         gguf_metadata_u32(metadata, ".expert_shared_feed_forward_length", (uint32_t)config->shared_feed_forward);
-    if (config->normalise_experts == two) gguf_metadata_bool(metadata, ".expert_weights_norm", config->normalise_experts);
+    if (config->normalise_experts == two)
+        gguf_metadata_bool(metadata, ".expert_weights_norm", config->normalise_experts);
     if (config->expert_scale != 1) gguf_metadata_f32(metadata, ".expert_weights_scale", config->expert_scale);
 }
 
