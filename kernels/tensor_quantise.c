@@ -348,8 +348,8 @@ static void choose_q6_scales(const float *x, const float *weight, const struct f
         int near = choice->d != 0 ? (int)clamp(nearest(wanted[g].d / choice->d), -128, 127) : 0;
         float best = INFINITY;
         for (int s = near > -128 ? near - 1 : -128; s <= near + 1 && s <= 127; s++) {
-            float error = scale_error(x + g * Q6_GROUP, weight + g * Q6_GROUP, Q6_GROUP, choice->d * (float)s, -32, 31,
-                                      &ignored);
+            float error =
+                scale_error(x + g * Q6_GROUP, weight + g * Q6_GROUP, Q6_GROUP, choice->d * (float)s, -32, 31, &ignored);
             if (error >= best) continue;
             best = error;
             choice->scale[g] = s;
