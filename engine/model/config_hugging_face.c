@@ -241,7 +241,7 @@ static enum status read_windows(struct reading *reading, struct model_config *co
     TRY(config_take_integer(object, "max_window_layers", 0, LIMIT_LAYERS, false, 28, &whole_layers, reading->err));
     TRY(config_take_integer(object, "sliding_window_pattern", 1, LIMIT_LAYERS, false, 6, &pattern, reading->err));
     int64_t unsaid = kind == WINDOWS_BY_DEFAULT && !config_says(object, "sliding_window") ? 4096 : 0; /* null: none */
-    TRY(config_take_integer(object, "sliding_window", 1, CONFIG_WINDOW_MAX, false, unsaid, &window, reading->err));
+    TRY(config_take_integer(object, "sliding_window", 0, CONFIG_WINDOW_MAX, false, unsaid, &window, reading->err));
     if (!used) window = 0;
     if (types != NULL && reading->family->windows_listed) return read_layer_types(reading, types, window, config);
     if (window == 0) return STATUS_OK;
