@@ -35,9 +35,10 @@ static enum status find_llama3_scaling(struct converting *converting) {
         for (int j = 0; j < pairs; j++) same = same && fabsf(plain[j] / scaled[j] - factors[j]) <= 1e-3f * factors[j];
         if (same) return *rope = candidate, STATUS_OK;
     }
-    return error_set(converting->err, STATUS_UNIMPLEMENTED,
-                     "%s: rope_freqs.weight is none of the scalings that Llama 3 models have, and config.json has no words for it",
-                     checkpoint_path(converting->checkpoint));
+    return error_set(
+        converting->err, STATUS_UNIMPLEMENTED,
+        "%s: rope_freqs.weight is none of the scalings that Llama 3 models have, and config.json has no words for it",
+        checkpoint_path(converting->checkpoint));
 }
 
 /* ---- safetensors --------------------------------------------------------------------------------------------------- */
@@ -58,7 +59,8 @@ static enum status write_header(const struct convert_plan *plan, struct output_f
     (void)bytes_append_string(&header, "{\"__metadata__\":{\"format\":\"pt\"}");
     for (int64_t i = 0; i < plan->count; i++) {
         const struct convert_tensor *tensor = &plan->tensors[i];
-        (void)bytes_printf(&header, ",\"%s\":{\"dtype\":\"%s\",\"shape\":[", tensor->name, tensor_type_name(tensor->type));
+        (void)bytes_printf(&header, ",\"%s\":{\"dtype\":\"%s\",\"shape\":[", tensor->name,
+                           tensor_type_name(tensor->type));
         for (int j = tensor->dimension_count - 1; j >= 0; j--)
             (void)bytes_printf(&header, "%lld%s", (long long)tensor->dimensions[j], j > 0 ? "," : "");
         (void)bytes_printf(&header, "],\"data_offsets\":[%llu,%llu]}", (unsigned long long)offset,
@@ -82,8 +84,7 @@ static enum status write_weights(struct converting *converting, const char *path
     TRY_CLEANUP(output_file_open(path, converting->options->force, &file, converting->err));
     qsort(plan->tensors, (size_t)plan->count, sizeof *plan->tensors, compare_types);
     TRY_CLEANUP(write_header(plan, &file, converting->err));
-    for (int64_t i = 0; i < plan->count; i++)
-        TRY_CLEANUP(convert_write_tensor(converting, &plan->tensors[i], &file));
+    for (int64_t i = 0; i < plan->count; i++) TRY_CLEANUP(convert_write_tensor(converting, &plan->tensors[i], &file));
     status = output_file_finish(&file, converting->err);
 cleanup:
     output_file_abandon(&file);
@@ -113,7 +114,8 @@ static bool is_empty(const char *path) {
 static enum status make_folder(const struct converting *converting, const char *path, bool *out_made) {
     if (mkdir(path, 0777) == 0) return *out_made = true, STATUS_OK;
     struct stat facts;
-    if (errno != EEXIST) return error_set_errno(converting->err, STATUS_PERMISSION_DENIED, errno, "cannot make %s", path);
+    if (errno != EEXIST)
+        return error_set_errno(converting->err, STATUS_PERMISSION_DENIED, errno, "cannot make %s", path);
     if (stat(path, &facts) != 0 || !S_ISDIR(facts.st_mode))
         return error_set(converting->err, STATUS_ALREADY_EXISTS, "%s is there and no folder", path);
     if (!converting->options->force && !is_empty(path))
@@ -127,8 +129,8 @@ static enum status read_back(const struct converting *converting, const char *pa
     struct checkpoint *written = NULL;
     struct model_config *config = malloc(sizeof *config);
     const char *difference = NULL;
-    enum status status = config != NULL ? STATUS_OK
-                                        : error_set(converting->err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
+    enum status status =
+        config != NULL ? STATUS_OK : error_set(converting->err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
     if (status == STATUS_OK) status = checkpoint_open(path, &written, converting->err);
     if (status == STATUS_OK) status = model_config_read(written, config, converting->err);
     if (status == STATUS_OK && (difference = convert_difference(&converting->config, config)) != NULL)
@@ -147,7 +149,8 @@ enum status convert_to_folder(struct converting *converting, const char *path) {
     char *weights = arena_printf(&converting->plan.arena, "%s/model.safetensors", path),
          *json = arena_printf(&converting->plan.arena, "%s/config.json", path);
     bytes_init(&config, CONFIG_BYTES_MAX);
-    if (weights == NULL || json == NULL) TRY_CLEANUP(error_set(converting->err, STATUS_RESOURCE_EXHAUSTED, "out of memory"));
+    if (weights == NULL || json == NULL)
+        TRY_CLEANUP(error_set(converting->err, STATUS_RESOURCE_EXHAUSTED, "out of memory"));
     if (checkpoint_form(converting->checkpoint) != CHECKPOINT_GGUF)
         TRY_CLEANUP(error_set(converting->err, STATUS_UNIMPLEMENTED,
                               "%s is safetensors already; a folder is made from a GGUF only",
@@ -157,6 +160,9 @@ enum status convert_to_folder(struct converting *converting, const char *path) {
                               tensor_type_name(converting->options->type)));
     TRY_CLEANUP(find_llama3_scaling(converting));
     TRY_CLEANUP(convert_plan_folder(converting));
+    if (converting->plan.count == 0)
+        TRY_CLEANUP(error_set(converting->err, STATUS_INVALID_ARGUMENT, "%s holds no tensors",
+                              checkpoint_path(converting->checkpoint)));
     TRY_CLEANUP(convert_write_config(converting, converting->plan.tensors[0].type, &config));
     TRY_CLEANUP(make_folder(converting, path, &made));
     TRY_CLEANUP(write_weights(converting, weights));

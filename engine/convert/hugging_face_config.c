@@ -128,8 +128,7 @@ static void put_rope(const struct model_config *config, const char *type, struct
         return;
     }
     put_number(out, "rope_theta", rope->base);
-    if (strcmp(type, "gemma3_text") == 0)
-        put_number(out, "rope_local_base_freq", config->ropes[MODEL_ROPE_LOCAL].base);
+    if (strcmp(type, "gemma3_text") == 0) put_number(out, "rope_local_base_freq", config->ropes[MODEL_ROPE_LOCAL].base);
     if (rope->scaling == ROPE_SCALING_NONE) return;
     put_name(out, "rope_scaling");
     append_scaling(out, rope);
@@ -209,7 +208,8 @@ enum status convert_write_config(const struct converting *converting, enum tenso
     const struct gguf *gguf = checkpoint_gguf(converting->checkpoint);
     const struct class *class = class_of(config);
     if (class == NULL)
-        return error_set(converting->err, STATUS_UNIMPLEMENTED, "%s: the architecture %s has no Hugging Face class here",
+        return error_set(converting->err, STATUS_UNIMPLEMENTED,
+                         "%s: the architecture %s has no Hugging Face class here",
                          checkpoint_path(converting->checkpoint), config->architecture);
     (void)bytes_append_string(out, "{");
     put_name(out, "architectures");

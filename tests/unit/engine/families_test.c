@@ -25,9 +25,23 @@ static const double BOUND = 2e-4;
 /** A peculiarity that is switched off moves some logit by more than this. */
 static const double SEEN = 1e-2;
 
-static const char *const FAMILIES[] = {"llama3",    "llama_linear",  "mistral",   "mistral_native",    "nemo",      "ministral",
-                                       "ministral_native", "ministral3", "ministral3_native", "mixtral", "mixtral_native",
-                                       "qwen2",     "qwen3",         "qwen2_moe", "qwen3_moe",         "gemma2",    "gemma3",
+static const char *const FAMILIES[] = {"llama3",
+                                       "llama_linear",
+                                       "mistral",
+                                       "mistral_native",
+                                       "nemo",
+                                       "ministral",
+                                       "ministral_native",
+                                       "ministral3",
+                                       "ministral3_native",
+                                       "mixtral",
+                                       "mixtral_native",
+                                       "qwen2",
+                                       "qwen3",
+                                       "qwen2_moe",
+                                       "qwen3_moe",
+                                       "gemma2",
+                                       "gemma3",
                                        "smollm3"};
 enum { FAMILY_COUNT = sizeof FAMILIES / sizeof FAMILIES[0] };
 

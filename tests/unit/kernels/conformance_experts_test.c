@@ -22,10 +22,8 @@ struct room {
 
 static struct routed *room_init(struct room *room) {
     memset(room, 0xFF, sizeof *room);
-    room->routed = (struct routed){.weights = room->weights,
-                                   .slots = room->slots,
-                                   .slot_rows = room->slot_rows,
-                                   .first_slot = room->first_slot};
+    room->routed = (struct routed){
+        .weights = room->weights, .slots = room->slots, .slot_rows = room->slot_rows, .first_slot = room->first_slot};
     return &room->routed;
 }
 
@@ -102,7 +100,7 @@ static void test_choices_and_weights_are_the_definition(void **state) {
         struct fixture_random random = {.seed = 61};
         float *logits = fixture_normals(&random, T * E);
         for (int i = 0; i < T * E; i++) logits[i] *= i % 5 == 0 ? 20 : 1;
-        for (int e = 0; e < E; e++) logits[e] = 1;    /* all equal: the first ones */
+        for (int e = 0; e < E; e++) logits[e] = 1;               /* all equal: the first ones */
         for (int e = 0; e < E; e++) logits[E + e] = (float)(-e); /* descending */
         for (int c = 0; c < 16; c++) {
             struct room room;
@@ -163,8 +161,9 @@ static void experts_init(struct experts *experts, struct kernels *kernels, enum 
     experts->x = fixture_normals(&random, SLOTS_MAX * K);
     experts->norm = fixture_normals(&random, K);
     float *logits = fixture_normals(&random, T * E);
-    for (int t = 0; t < T; t++) logits[t * E + 3] = t < T - 2 ? -50 : 50; /* an expert that two rows ask for, or nobody */
-    for (int t = 0; t < T; t++) logits[t * E + 5] += 2;                   /* and one that most do */
+    for (int t = 0; t < T; t++)
+        logits[t * E + 3] = t < T - 2 ? -50 : 50;       /* an expert that two rows ask for, or nobody */
+    for (int t = 0; t < T; t++) logits[t * E + 5] += 2; /* and one that most do */
     struct routing routing = {.logits = logits, .rows = rows, .experts = E, .used = used, .scale = 1};
     kernels->operations->route(kernels, &routing, room_init(&experts->room));
     test_free(logits);
