@@ -34,7 +34,7 @@ struct vocabulary {
     size_t count;
     struct bytes_view *tokens;
     int32_t *types;
-    float *scores; /* NULL: none */
+    float *scores;             /* NULL: none */
     struct bytes_view *merges; /* "left right" */
     size_t merge_count;
     int64_t bos, eos, unknown, padding; /* -1: none */
