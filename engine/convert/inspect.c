@@ -180,8 +180,9 @@ static void put_gguf_tokenizer(struct writer *writer, const struct gguf *gguf) {
 }
 
 static void put_folder_tokenizer(struct writer *writer, const struct checkpoint *checkpoint) {
-    static const char *const names[] = {"tokenizer.json", "tokenizer.model", "tokenizer.model.v1", "tokenizer.model.v2",
-                                        "tokenizer.model.v3", "tokenizer.model.v7", "tekken.json"};
+    static const char *const names[] = {"tokenizer.json",     "tokenizer.model",    "tokenizer.model.v1",
+                                        "tokenizer.model.v2", "tokenizer.model.v3", "tokenizer.model.v7",
+                                        "tekken.json"};
     struct bytes_view text;
     bool found = false;
     begin(writer, "tokenizer");
@@ -193,7 +194,8 @@ static void put_folder_tokenizer(struct writer *writer, const struct checkpoint 
     if (!found) put_text(writer, "kind", "none");
     end(writer);
     if (checkpoint_file(checkpoint, "chat_template.jinja", &text, NULL) == STATUS_OK ||
-        (checkpoint_file(checkpoint, "tokenizer_config.json", &text, NULL) == STATUS_OK && contains(text, "chat_template")))
+        (checkpoint_file(checkpoint, "tokenizer_config.json", &text, NULL) == STATUS_OK &&
+         contains(text, "chat_template")))
         put_text(writer, "chat_template", template_kind(text));
 }
 
@@ -201,7 +203,10 @@ static void put_folder_tokenizer(struct writer *writer, const struct checkpoint 
 
 static void append_shape(struct writer *writer, const struct checkpoint_tensor *tensor) {
     for (int i = tensor->dimension_count - 1; i >= 0; i--)
-        (void)bytes_printf(writer->out, "%" PRId64 "%s", tensor->dimensions[i], i == 0 ? "" : writer->json ? "," : " x ");
+        (void)bytes_printf(writer->out, "%" PRId64 "%s", tensor->dimensions[i],
+                           i == 0         ? ""
+                           : writer->json ? ","
+                                          : " x ");
 }
 
 static void put_tensor(struct writer *writer, const struct checkpoint_tensor *tensor, bool first) {
@@ -227,7 +232,8 @@ static void put_tensor(struct writer *writer, const struct checkpoint_tensor *te
 
 typedef const struct checkpoint_tensor *at_fn(const struct checkpoint *checkpoint, int64_t index);
 
-static void put_tensors(struct writer *writer, const char *text, const struct checkpoint *checkpoint, int64_t count, at_fn *at) {
+static void put_tensors(struct writer *writer, const char *text, const struct checkpoint *checkpoint, int64_t count,
+                        at_fn *at) {
     if (writer->json) {
         name(writer, text);
         (void)bytes_append_byte(writer->out, '[');
@@ -297,8 +303,7 @@ static void put_checkpoint(struct writer *writer, const struct checkpoint *check
     else
         put_folder_tokenizer(writer, checkpoint);
     put_types(writer, checkpoint);
-    if (tensors)
-        put_tensors(writer, "tensors", checkpoint, checkpoint_tensor_count(checkpoint), checkpoint_tensor_at);
+    if (tensors) put_tensors(writer, "tensors", checkpoint, checkpoint_tensor_count(checkpoint), checkpoint_tensor_at);
     if (tensors && checkpoint_left_out_count(checkpoint) > 0)
         put_tensors(writer, "left_out", checkpoint, checkpoint_left_out_count(checkpoint), checkpoint_left_out_at);
     else if (checkpoint_left_out_count(checkpoint) > 0)
