@@ -91,8 +91,10 @@ static void test_edges_stay_finite_and_near(void **state) {
         for (int kind = 0; kind < 8; kind++) {
             double bound = 0;
             for (int i = 0; i < COLUMNS; i++) {
-                float values[] = {0,     3.5f,   -3.5f, i == 77 ? 1000.0f : 0.001f, 1e-30f, i % 2 == 0 ? 59000.0f : -59000.0f,
-                                  1e-7f, i % 32 == 0 ? -1.0f : 0};
+                float values[] = {0,      3.5f,
+                                  -3.5f,  i == 77 ? 1000.0f : 0.001f,
+                                  1e-30f, i % 2 == 0 ? 59000.0f : -59000.0f,
+                                  1e-7f,  i % 32 == 0 ? -1.0f : 0};
                 x[i] = values[kind];
                 bound = fabs((double)x[i]) > bound ? fabs((double)x[i]) : bound;
             }
