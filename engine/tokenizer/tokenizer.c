@@ -83,6 +83,54 @@ enum status tokenizer_encode(const struct tokenizer *tokenizer, struct bytes_vie
     return error_set(err, status, "the text does not fit into %zu tokens", out->max_count);
 }
 
+static bool is_untrusted(const uint8_t *untrusted, size_t begin, size_t end) {
+    for (size_t i = begin; untrusted != NULL && i < end; i++) {
+        if (untrusted[i / 8] >> i % 8 & 1) return true;
+    }
+    return false;
+}
+
+/** The longest control token whose name stands at `at`, all of it trusted, or -1. */
+static int32_t control_token_at(const struct tokenizer *tokenizer, struct bytes_view text, size_t at,
+                                const uint8_t *untrusted) {
+    int32_t best = -1;
+    for (int32_t id = 0; id < tokenizer->count; id++) {
+        struct bytes_view name = token_name(tokenizer, id);
+        if (tokenizer->tokens[id].type != TOKEN_CONTROL || name.length == 0 || name.length > text.length - at ||
+            memcmp(name.data, text.data + at, name.length) != 0 || is_untrusted(untrusted, at, at + name.length))
+            continue;
+        if (best < 0 || name.length > token_name(tokenizer, best).length) best = id;
+    }
+    return best;
+}
+
+enum status tokenizer_encode_template(const struct tokenizer *tokenizer, struct bytes_view text,
+                                      const uint8_t *untrusted, struct token_list *out, struct error *err) {
+    size_t before = out->count, done = 0;
+    for (size_t at = 0; at < text.length;) {
+        int32_t id =
+            text.data[at] == '<' || text.data[at] == '[' ? control_token_at(tokenizer, text, at, untrusted) : -1;
+        if (id < 0) {
+            at++;
+            continue;
+        }
+        enum status status = tokenizer_encode(tokenizer, bytes_view_of(text.data + done, at - done), out, err);
+        if (status == STATUS_OK && (status = token_list_append(out, id)) != STATUS_OK)
+            (void)error_set(err, status, "the text does not fit into %zu tokens", out->max_count);
+        if (status != STATUS_OK) {
+            out->count = before;
+            return status;
+        }
+        at = done = at + token_name(tokenizer, id).length;
+    }
+    return tokenizer_encode(tokenizer, bytes_view_of(text.data + done, text.length - done), out, err);
+}
+
+bool tokenizer_adds_bos(const struct tokenizer *tokenizer) {
+    (void)tokenizer;
+    return false;
+}
+
 /* ---- asking -------------------------------------------------------------------------------------------------------- */
 
 static bool in_vocabulary(const struct tokenizer *tokenizer, int32_t id) {

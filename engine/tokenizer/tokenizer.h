@@ -47,6 +47,15 @@ int32_t tokenizer_vocabulary(const struct tokenizer *tokenizer); /* V */
  *  do not fit into `out`, which is then as it was; text that is far too long is refused early. */
 enum status tokenizer_encode(const struct tokenizer *tokenizer, struct bytes_view text, struct token_list *out,
                              struct error *err);
+/**
+ * The same for a whole prompt that a chat template has written: the name of a control token in `text` becomes that token where none of its
+ * bytes came from a user. Bit i % 8 of untrusted[i / 8] set: byte i came from a user; NULL: all of it is trusted. A name that a user wrote,
+ * wholly or in part, is text as in tokenizer_encode.
+ */
+enum status tokenizer_encode_template(const struct tokenizer *tokenizer, struct bytes_view text,
+                                      const uint8_t *untrusted, struct token_list *out, struct error *err);
+/** True when a prompt of plain text begins with the token tokenizer_bos (a template writes it itself). */
+bool tokenizer_adds_bos(const struct tokenizer *tokenizer);
 /** The bytes that `id` stands for; empty for control tokens and ids outside the vocabulary. Lent. */
 struct bytes_view tokenizer_piece(const struct tokenizer *tokenizer, int32_t id);
 /** The name of a token as the vocabulary writes it ("<|im_end|>"), for control tokens too. */
