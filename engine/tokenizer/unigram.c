@@ -34,7 +34,8 @@ static double score_of(const struct unigram *unigram, int32_t id, size_t length)
 
 static void offer(const struct unigram *unigram, struct best *best, double score, size_t begin, int32_t id) {
     if (best->reached && !(score > best->score)) return;
-    if (unigram->flavor == UNIGRAM_SENTENCEPIECE) score = (float)score; /* it keeps sums in f32, and compares new ones in f64 */
+    if (unigram->flavor == UNIGRAM_SENTENCEPIECE)
+        score = (float)score; /* it keeps sums in f32, and compares new ones in f64 */
     *best = (struct best){score, (uint32_t)begin, id, true};
 }
 
