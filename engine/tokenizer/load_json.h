@@ -13,7 +13,7 @@ struct json_loader {
     struct tokenizer *tokenizer;
     const char *file;
     const struct json_value *root;
-    bool byte_level;  /* the vocabulary's names are bytes in GPT-2's disguise */
+    bool byte_level; /* the vocabulary's names are bytes in GPT-2's disguise */
     bool has_metaspace;
 };
 

@@ -104,7 +104,8 @@ static enum status read_bpe_settings(struct json_loader *loader, const struct js
         return json_unsupported(loader, "model setting", bytes_view_string("dropout"), err);
     struct bytes_view unknown = loader_string(model, "unk_token");
     bpe->unknown = unknown.length > 0 ? name_index_find(all, unknown, (struct bytes_view){0}) : -1;
-    if (unknown.length > 0 && bpe->unknown < 0) return bad(loader, "model.unk_token is no token of the vocabulary", err);
+    if (unknown.length > 0 && bpe->unknown < 0)
+        return bad(loader, "model.unk_token is no token of the vocabulary", err);
     bpe->fuse_unknown = loader_bool(model, "fuse_unk", false);
     bpe->by_characters = !loader->byte_level;
     bpe->drop_missing = true;
@@ -148,8 +149,8 @@ static enum status read_bpe(struct json_loader *loader, const struct json_value 
     TRY_CLEANUP(read_bpe_settings(loader, model, &all, err));
     if (loader->byte_level) bpe_build_disguised_bytes(&tokenizer->bpe, &index);
     TRY_CLEANUP(read_merges(loader, merges, &index, &all, err));
-    status = finish_bpe(loader, loader_bool(model, "byte_fallback", false), loader_bool(model, "ignore_merges", false),
-                        err);
+    status =
+        finish_bpe(loader, loader_bool(model, "byte_fallback", false), loader_bool(model, "ignore_merges", false), err);
 cleanup:
     name_index_deinit(&index);
     name_index_deinit(&all);
@@ -192,7 +193,8 @@ static enum status read_unigram(struct json_loader *loader, const struct json_va
     unigram->unknown = loader_integer(loader_member(model, "unk_id"), pieces - 1, &unknown) ? (int32_t)unknown : -1;
     unigram->byte_fallback = loader_bool(model, "byte_fallback", false);
     TRY(json_read_pre_tokenizer(loader, loader_member(loader->root, "pre_tokenizer"), 0, err));
-    if (loader->byte_level) return json_unsupported(loader, "pre_tokenizer", bytes_view_string("ByteLevel for Unigram"), err);
+    if (loader->byte_level)
+        return json_unsupported(loader, "pre_tokenizer", bytes_view_string("ByteLevel for Unigram"), err);
     TRY(read_added(loader, err));
     TRY(tokenizer_set_marked_pieces(tokenizer, unigram->byte_ids, err));
     for (int32_t id = 0; id < pieces; id++) bytes += tokenizer->tokens[id].name_length;
@@ -200,8 +202,7 @@ static enum status read_unigram(struct json_loader *loader, const struct json_va
     if (unigram->user_scored == NULL || trie_init(&unigram->pieces, bytes) != STATUS_OK)
         return error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory for %zu bytes of pieces", bytes);
     for (int32_t id = 0; id < pieces; id++) {
-        if (MERGEABLE >> tokenizer->tokens[id].type & 1)
-            trie_add(&unigram->pieces, token_name(tokenizer, id), id);
+        if (MERGEABLE >> tokenizer->tokens[id].type & 1) trie_add(&unigram->pieces, token_name(tokenizer, id), id);
     }
     return STATUS_OK;
 }

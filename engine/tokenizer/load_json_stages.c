@@ -33,8 +33,7 @@ static enum status add_step(struct json_loader *loader, enum normalizer_kind kin
 
 static enum status read_replace(struct json_loader *loader, const struct json_value *value, struct error *err) {
     struct bytes_view from = loader_string(loader_member(value, "pattern"), "String");
-    if (from.length == 0)
-        return json_unsupported(loader, "normalizer", bytes_view_string("Replace of a pattern"), err);
+    if (from.length == 0) return json_unsupported(loader, "normalizer", bytes_view_string("Replace of a pattern"), err);
     return add_step(loader, NORMALIZE_REPLACE, from, loader_string(value, "content"), err);
 }
 
@@ -86,8 +85,8 @@ static enum status read_byte_level(struct json_loader *loader, const struct json
     loader->byte_level = true;
     if (loader_bool(value, "add_prefix_space", true)) {
         if (tokenizer->split_count > 0)
-            return json_unsupported(loader, "pre_tokenizer", bytes_view_string("ByteLevel with add_prefix_space, not first"),
-                                    err);
+            return json_unsupported(loader, "pre_tokenizer",
+                                    bytes_view_string("ByteLevel with add_prefix_space, not first"), err);
         tokenizer->prefix = PREFIX_SPACE_EACH;
         tokenizer->prefix_only_if_missing = true;
     }
