@@ -49,6 +49,10 @@ int64_t vocabulary_find(const struct vocabulary *vocabulary, struct bytes_view t
 /** Tokens and types for `count` ids. STATUS_RESOURCE_EXHAUSTED. */
 enum status vocabulary_reserve(struct vocabulary *vocabulary, size_t count, struct error *err);
 
+enum { VOCABULARY_PATTERN_BYTES = 512 };
+/** The regular expression by which the split that GGUF calls `pre` cuts text; false when it is none that is one expression. */
+bool vocabulary_pattern(const char *pre, char out[VOCABULARY_PATTERN_BYTES]);
+
 /** `file`: a name for errors. `source` outlives the vocabulary. */
 enum status vocabulary_of_tokenizer_json(const struct json_value *root, const char *file, struct vocabulary *out,
                                          struct error *err);

@@ -4,6 +4,7 @@
 #include "base/limits.h"
 #include "engine/convert/vocabulary.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -46,30 +47,35 @@ static void note_split(const struct json_value *object, void *context) {
         splits->pattern = regex->string;
 }
 
-/** llama.cpp's name of a split, NULL when it is none of those. */
-static const char *pre_of(const struct splits *splits) {
-    static const char contractions[] = "(?i:'s|'t|'re|'ve|'m|'ll|'d)|", words[] = "[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|",
+bool vocabulary_pattern(const char *pre, char out[VOCABULARY_PATTERN_BYTES]) {
+    static const char words[] = "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|",
                       rest[] = "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+",
                       tekken[] =
                           "[^\\r\\n\\p{L}\\p{N}]?[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]*[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]+|"
                           "[^\\r\\n\\p{L}\\p{N}]?[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]+[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]*|"
                           "\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+";
-    static const struct { const char *digits, *name; } kinds[] = {{"\\p{N}{1,3}", "llama-bpe"}, {"\\p{N}", "qwen2"}};
+    if (strcmp(pre, "tekken") == 0)
+        snprintf(out, VOCABULARY_PATTERN_BYTES, "%s", tekken);
+    else if (strcmp(pre, "llama-bpe") == 0)
+        snprintf(out, VOCABULARY_PATTERN_BYTES, "%s\\p{N}{1,3}%s", words, rest);
+    else if (strcmp(pre, "qwen2") == 0)
+        snprintf(out, VOCABULARY_PATTERN_BYTES, "%s\\p{N}%s", words, rest);
+    else
+        return false;
+    return true;
+}
+
+/** llama.cpp's name of a split, NULL when it is none of those. */
+static const char *pre_of(const struct splits *splits) {
+    static const char *const names[] = {"tekken", "llama-bpe", "qwen2"};
+    char pattern[VOCABULARY_PATTERN_BYTES];
     if (splits->pattern.length == 0) {
         if (!splits->byte_level_regex) return NULL;
         return splits->single_digits ? "smollm" : "gpt-2";
     }
     if (splits->byte_level_regex) return NULL;
-    if (bytes_view_equal_string(splits->pattern, tekken)) return "tekken";
-    for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
-        char pattern[256];
-        size_t length = 0;
-        const char *const parts[] = {contractions, words, kinds[i].digits, rest};
-        for (size_t j = 0; j < sizeof parts / sizeof parts[0]; j++) {
-            memcpy(pattern + length, parts[j], strlen(parts[j]));
-            length += strlen(parts[j]);
-        }
-        if (bytes_view_equal(splits->pattern, bytes_view_of(pattern, length))) return kinds[i].name;
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        if (vocabulary_pattern(names[i], pattern) && bytes_view_equal_string(splits->pattern, pattern)) return names[i];
     }
     return NULL;
 }
