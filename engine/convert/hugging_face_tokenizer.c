@@ -158,11 +158,13 @@ static bool append_sentencepiece(struct bytes *out, const struct gguf *gguf, con
     append_number(&part, 3, 2); /* BPE */
     append_number(&part, 4, lists->tokens.count);
     append_number(&part, 35, 1); /* byte fallback */
-    int64_t unknown = id_of(gguf, "tokenizer.ggml.unknown_token_id");
-    append_number(&part, 40, unknown < 0 ? 0 : unknown);
-    append_number(&part, 41, id_of(gguf, "tokenizer.ggml.bos_token_id"));
-    append_number(&part, 42, id_of(gguf, "tokenizer.ggml.eos_token_id"));
-    append_number(&part, 43, id_of(gguf, "tokenizer.ggml.padding_token_id"));
+    static const char *const keys[] = {"tokenizer.ggml.unknown_token_id", "tokenizer.ggml.bos_token_id",
+                                       "tokenizer.ggml.eos_token_id", "tokenizer.ggml.padding_token_id"};
+    for (uint32_t i = 0; i < 4; i++) { /* by id and by name */
+        int64_t id = id_of(gguf, keys[i]);
+        append_number(&part, 40 + i, id < 0 && i == 0 ? 0 : id);
+        if (id >= 0 && id < lists->tokens.count) append_block(&part, 45 + i, gguf_array_string(&lists->tokens, id));
+    }
     append_block(out, 2, bytes_view(&part));
     bytes_reset(&part);
     append_block(&part, 1, bytes_view_string("identity"));
