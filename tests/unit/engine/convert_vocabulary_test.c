@@ -36,17 +36,19 @@ static void assert_token(size_t id, const char *text, enum vocabulary_type type)
 #define BYTE_LEVEL(regex) "{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"use_regex\":" regex "}"
 #define WORDS "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\\\r\\\\n\\\\p{L}\\\\p{N}]?\\\\p{L}+|"
 #define REST "| ?[^\\\\s\\\\p{L}\\\\p{N}]+[\\\\r\\\\n]*|\\\\s*[\\\\r\\\\n]+|\\\\s+(?!\\\\S)|\\\\s+"
-#define SPLIT(pattern)                                                                                          \
-    "{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Split\",\"pattern\":{\"Regex\":\"" pattern "\"}}," BYTE_LEVEL( \
-        "false") "]}"
+#define SPLIT(pattern)                                                                                \
+    "{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Split\",\"pattern\":{\"Regex\":\"" pattern \
+    "\"}}," BYTE_LEVEL("false") "]}"
 #define SMALL "\"vocab\":{\"a\":0,\"b\":1,\"ab\":2},\"merges\":[\"a b\"]"
 
 static void test_byte_level_bpe(void **state) {
     (void)state;
     check_ok(vocabulary_of_tokenizer_json(
-        parsed("{\"added_tokens\":[{\"id\":3,\"content\":\"<s>\",\"special\":true},{\"id\":4,\"content\":\"yes\",\"special\":false}],"
-               "\"pre_tokenizer\":" BYTE_LEVEL("true") ",\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0,\"b\":1,\"ab\":2},"
-               "\"merges\":[\"a b\",[\"ab\",\"a\"]]}}"),
+        parsed(
+            "{\"added_tokens\":[{\"id\":3,\"content\":\"<s>\",\"special\":true},{\"id\":4,\"content\":\"yes\","
+            "\"special\":false}],"
+            "\"pre_tokenizer\":" BYTE_LEVEL("true") ",\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0,\"b\":1,\"ab\":2},"
+                                                    "\"merges\":[\"a b\",[\"ab\",\"a\"]]}}"),
         "tokenizer.json", &vocabulary, &check_error));
     assert_string_equal(vocabulary.model, "gpt2");
     assert_string_equal(vocabulary.pre, "gpt-2");
@@ -66,13 +68,15 @@ static void test_splits_are_found_by_their_pattern(void **state) {
     } cases[] = {
         {SPLIT(WORDS "\\\\p{N}" REST), "qwen2"},
         {SPLIT(WORDS "\\\\p{N}{1,3}" REST), "llama-bpe"},
-        {"{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Digits\",\"individual_digits\":true}," BYTE_LEVEL("true") "]}",
+        {"{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Digits\",\"individual_digits\":true}," BYTE_LEVEL(
+             "true") "]}",
          "smollm"},
         {SPLIT("\\\\w+"), NULL},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         char text[1024];
-        snprintf(text, sizeof text, "{\"pre_tokenizer\":%s,\"model\":{\"type\":\"BPE\"," SMALL "}}", cases[i].pre_tokenizer);
+        snprintf(text, sizeof text, "{\"pre_tokenizer\":%s,\"model\":{\"type\":\"BPE\"," SMALL "}}",
+                 cases[i].pre_tokenizer);
         if (cases[i].name == NULL) {
             check_fails(vocabulary_of_tokenizer_json(parsed(text), "tokenizer.json", &vocabulary, &check_error),
                         STATUS_UNIMPLEMENTED, "a rule that has no name");
@@ -86,10 +90,11 @@ static void test_splits_are_found_by_their_pattern(void **state) {
 
 static void test_bpe_with_bytes_gets_scores_of_its_merges(void **state) {
     (void)state;
-    check_ok(vocabulary_of_tokenizer_json(
-        parsed("{\"normalizer\":{\"type\":\"Prepend\",\"prepend\":\"_\"},\"model\":{\"type\":\"BPE\",\"byte_fallback\":true,\"unk_token\":\"<unk>\","
-               "\"vocab\":{\"<unk>\":0,\"<0x0A>\":1,\"a\":2,\"b\":3,\"ab\":4,\"ba\":5,\"aba\":6},\"merges\":[\"b a\",\"a b\",\"a ba\",\"ab a\"]}}"),
-        "tokenizer.json", &vocabulary, &check_error));
+    check_ok(vocabulary_of_tokenizer_json(parsed("{\"normalizer\":{\"type\":\"Prepend\",\"prepend\":\"_\"},\"model\":{"
+                                                 "\"type\":\"BPE\",\"byte_fallback\":true,\"unk_token\":\"<unk>\","
+                                                 "\"vocab\":{\"<unk>\":0,\"<0x0A>\":1,\"a\":2,\"b\":3,\"ab\":4,\"ba\":"
+                                                 "5,\"aba\":6},\"merges\":[\"b a\",\"a b\",\"a ba\",\"ab a\"]}}"),
+                                          "tokenizer.json", &vocabulary, &check_error));
     assert_string_equal(vocabulary.model, "llama");
     assert_token(0, "<unk>", VOCABULARY_UNKNOWN);
     assert_token(1, "<0x0A>", VOCABULARY_BYTE);
@@ -101,9 +106,10 @@ static void test_bpe_with_bytes_gets_scores_of_its_merges(void **state) {
 
 static void test_unigram_keeps_its_scores(void **state) {
     (void)state;
-    check_ok(vocabulary_of_tokenizer_json(
-        parsed("{\"pre_tokenizer\":{\"type\":\"Metaspace\",\"prepend_scheme\":\"never\"},\"model\":{\"type\":\"Unigram\",\"vocab\":[[\"<unk>\",0],[\"a\",-1.5]]}}"),
-        "tokenizer.json", &vocabulary, &check_error));
+    check_ok(
+        vocabulary_of_tokenizer_json(parsed("{\"pre_tokenizer\":{\"type\":\"Metaspace\",\"prepend_scheme\":\"never\"},"
+                                            "\"model\":{\"type\":\"Unigram\",\"vocab\":[[\"<unk>\",0],[\"a\",-1.5]]}}"),
+                                     "tokenizer.json", &vocabulary, &check_error));
     assert_string_equal(vocabulary.model, "t5");
     assert_true(vocabulary.scores[1] == -1.5f && !vocabulary.space_prefix);
 }
@@ -114,19 +120,22 @@ static void test_bad_vocabularies_are_refused(void **state) {
         const char *model;
         enum status status;
         const char *word;
-    } cases[] = {{"{\"type\":\"WordPiece\",\"vocab\":{}}", STATUS_UNIMPLEMENTED, "neither BPE nor unigram"},
-                 {"{\"type\":\"BPE\",\"vocab\":{\"a\":0,\"b\":0},\"merges\":[]}", STATUS_INVALID_ARGUMENT, "one id to two tokens"},
-                 {"{\"type\":\"BPE\",\"vocab\":{\"a\":-1},\"merges\":[]}", STATUS_INVALID_ARGUMENT, "impossible token id"},
-                 {"{\"type\":\"BPE\",\"vocab\":{\"a\":99999999999},\"merges\":[]}", STATUS_INVALID_ARGUMENT, "impossible token id"},
-                 {"{\"type\":\"BPE\",\"vocab\":{\"a\":0},\"merges\":[7]}", STATUS_INVALID_ARGUMENT, "no pair"},
-                 {"{\"type\":\"BPE\",\"vocab\":{\"a\":0}}", STATUS_INVALID_ARGUMENT, "no merges"},
-                 {"{\"type\":\"BPE\",\"vocab\":[]}", STATUS_INVALID_ARGUMENT, "no vocabulary"},
-                 {"{\"type\":\"Unigram\",\"vocab\":[[\"a\"]]}", STATUS_INVALID_ARGUMENT, "no pair of text and score"}};
+    } cases[] = {
+        {"{\"type\":\"WordPiece\",\"vocab\":{}}", STATUS_UNIMPLEMENTED, "neither BPE nor unigram"},
+        {"{\"type\":\"BPE\",\"vocab\":{\"a\":0,\"b\":0},\"merges\":[]}", STATUS_INVALID_ARGUMENT,
+         "one id to two tokens"},
+        {"{\"type\":\"BPE\",\"vocab\":{\"a\":-1},\"merges\":[]}", STATUS_INVALID_ARGUMENT, "impossible token id"},
+        {"{\"type\":\"BPE\",\"vocab\":{\"a\":99999999999},\"merges\":[]}", STATUS_INVALID_ARGUMENT,
+         "impossible token id"},
+        {"{\"type\":\"BPE\",\"vocab\":{\"a\":0},\"merges\":[7]}", STATUS_INVALID_ARGUMENT, "no pair"},
+        {"{\"type\":\"BPE\",\"vocab\":{\"a\":0}}", STATUS_INVALID_ARGUMENT, "no merges"},
+        {"{\"type\":\"BPE\",\"vocab\":[]}", STATUS_INVALID_ARGUMENT, "no vocabulary"},
+        {"{\"type\":\"Unigram\",\"vocab\":[[\"a\"]]}", STATUS_INVALID_ARGUMENT, "no pair of text and score"}};
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         char text[512];
         snprintf(text, sizeof text, "{\"pre_tokenizer\":" BYTE_LEVEL("true") ",\"model\":%s}", cases[i].model);
-        check_fails(vocabulary_of_tokenizer_json(parsed(text), "tokenizer.json", &vocabulary, &check_error), cases[i].status,
-                    cases[i].word);
+        check_fails(vocabulary_of_tokenizer_json(parsed(text), "tokenizer.json", &vocabulary, &check_error),
+                    cases[i].status, cases[i].word);
         assert_int_equal(tear_down(NULL) | set_up(NULL), 0);
     }
 }
@@ -134,12 +143,14 @@ static void test_bad_vocabularies_are_refused(void **state) {
 static void test_tekken_gets_merges_of_its_ranks(void **state) {
     (void)state;
     /* "a", "b", " ", "ab", "abab", and a byte that GPT-2 writes with another letter */
-    check_ok(vocabulary_of_tekken(
-        parsed("{\"config\":{\"default_num_special_tokens\":20,\"default_vocab_size\":25},\"special_tokens\":[{\"rank\":1,\"token_str\":\"<s>\"},"
-               "{\"rank\":11,\"token_str\":\"<pad>\"}],\"vocab\":[{\"rank\":0,\"token_bytes\":\"YQ==\"},{\"rank\":1,\"token_bytes\":\"Yg==\"},"
-               "{\"rank\":2,\"token_bytes\":\"IA==\"},{\"rank\":3,\"token_bytes\":\"YWI=\"},{\"rank\":4,\"token_bytes\":\"YWJhYg==\"},"
-               "{\"rank\":5,\"token_bytes\":\"Ynk=\"}]}"),
-        "tekken.json", &vocabulary, &check_error));
+    check_ok(vocabulary_of_tekken(parsed("{\"config\":{\"default_num_special_tokens\":20,\"default_vocab_size\":25},"
+                                         "\"special_tokens\":[{\"rank\":1,\"token_str\":\"<s>\"},"
+                                         "{\"rank\":11,\"token_str\":\"<pad>\"}],\"vocab\":[{\"rank\":0,\"token_"
+                                         "bytes\":\"YQ==\"},{\"rank\":1,\"token_bytes\":\"Yg==\"},"
+                                         "{\"rank\":2,\"token_bytes\":\"IA==\"},{\"rank\":3,\"token_bytes\":\"YWI=\"},{"
+                                         "\"rank\":4,\"token_bytes\":\"YWJhYg==\"},"
+                                         "{\"rank\":5,\"token_bytes\":\"Ynk=\"}]}"),
+                                  "tekken.json", &vocabulary, &check_error));
     assert_string_equal(vocabulary.pre, "tekken");
     assert_int_equal(vocabulary.count, 25); /* the sixth is beyond default_vocab_size */
     assert_token(1, "<s>", VOCABULARY_CONTROL);
@@ -159,10 +170,16 @@ static void test_bad_tekken_files_are_refused(void **state) {
     static const struct {
         const char *text, *word;
     } cases[] = {{"{}", "no vocab"},
-                 {"{\"config\":{\"default_num_special_tokens\":20,\"default_vocab_size\":30},\"vocab\":[]}", "impossible vocabulary size"},
-                 {"{\"config\":{\"default_num_special_tokens\":20,\"default_vocab_size\":21},\"vocab\":[{\"rank\":1,\"token_bytes\":\"YQ==\"}]}", "out of the order"},
-                 {"{\"config\":{\"default_num_special_tokens\":20,\"default_vocab_size\":21},\"vocab\":[{\"rank\":0,\"token_bytes\":\"YQ=a\"}]}", "no base64"},
-                 {"{\"config\":{\"default_num_special_tokens\":20,\"default_vocab_size\":21},\"special_tokens\":[{\"rank\":20,\"token_str\":\"x\"}],"
+                 {"{\"config\":{\"default_num_special_tokens\":20,\"default_vocab_size\":30},\"vocab\":[]}",
+                  "impossible vocabulary size"},
+                 {"{\"config\":{\"default_num_special_tokens\":20,\"default_vocab_size\":21},\"vocab\":[{\"rank\":1,"
+                  "\"token_bytes\":\"YQ==\"}]}",
+                  "out of the order"},
+                 {"{\"config\":{\"default_num_special_tokens\":20,\"default_vocab_size\":21},\"vocab\":[{\"rank\":0,"
+                  "\"token_bytes\":\"YQ=a\"}]}",
+                  "no base64"},
+                 {"{\"config\":{\"default_num_special_tokens\":20,\"default_vocab_size\":21},\"special_tokens\":[{"
+                  "\"rank\":20,\"token_str\":\"x\"}],"
                   "\"vocab\":[{\"rank\":0,\"token_bytes\":\"YQ==\"}]}",
                   "impossible rank"}};
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
@@ -213,8 +230,9 @@ static void test_sentencepiece(void **state) {
     assert_int_equal(vocabulary.padding, 3);
     assert_false(vocabulary.space_prefix);
     for (size_t cut = 0; cut < 14; cut++)
-        assert_int_equal(vocabulary_of_sentencepiece(bytes_view_of(file.data, cut), "tokenizer.model", &vocabulary, NULL),
-                         STATUS_INVALID_ARGUMENT);
+        assert_int_equal(
+            vocabulary_of_sentencepiece(bytes_view_of(file.data, cut), "tokenizer.model", &vocabulary, NULL),
+            STATUS_INVALID_ARGUMENT);
     file.length = pieces; /* without a trainer it is unigram, the format's default */
     check_ok(vocabulary_of_sentencepiece(bytes_view(&file), "tokenizer.model", &vocabulary, &check_error));
     assert_string_equal(vocabulary.model, "t5");
