@@ -124,6 +124,14 @@ static enum status make_folder(const struct converting *converting, const char *
     return STATUS_OK;
 }
 
+/** Of the first matrix: what torch_dtype says. */
+static enum tensor_type main_type(const struct convert_plan *plan) {
+    for (int64_t i = 0; i < plan->count; i++) {
+        if (plan->tensors[i].dimension_count > 1) return plan->tensors[i].type;
+    }
+    return TENSOR_F32;
+}
+
 /** config.json must say what the GGUF does. */
 static enum status read_back(const struct converting *converting, const char *path) {
     struct checkpoint *written = NULL;
@@ -163,7 +171,7 @@ enum status convert_to_folder(struct converting *converting, const char *path) {
     if (converting->plan.count == 0)
         TRY_CLEANUP(error_set(converting->err, STATUS_INVALID_ARGUMENT, "%s holds no tensors",
                               checkpoint_path(converting->checkpoint)));
-    TRY_CLEANUP(convert_write_config(converting, converting->plan.tensors[0].type, &config));
+    TRY_CLEANUP(convert_write_config(converting, main_type(&converting->plan), &config));
     TRY_CLEANUP(make_folder(converting, path, &made));
     TRY_CLEANUP(write_weights(converting, weights));
     TRY_CLEANUP(convert_write_text(converting, json, bytes_view(&config)));

@@ -186,9 +186,15 @@ static void put_unrotated(const struct model_config *config, struct bytes *out) 
     (void)bytes_append_string(out, "]");
 }
 
+/** null where the GGUF says nothing: classes have defaults of their own. */
 static void put_token(const struct gguf *gguf, const char *key, const char *name, struct bytes *out) {
     uint64_t id;
-    if (gguf != NULL && gguf_u64(gguf, key, &id)) put_integer(out, name, (int64_t)id);
+    if (gguf != NULL && gguf_u64(gguf, key, &id) && id <= INT32_MAX) {
+        put_integer(out, name, (int64_t)id);
+    } else {
+        put_name(out, name);
+        (void)bytes_append_string(out, "null");
+    }
 }
 
 static void put_sizes(const struct model_config *config, const char *type, struct bytes *out) {
