@@ -34,6 +34,7 @@ TIER_PORTS = {"worker_medium": 7012, "worker_medium_metrics": 7022, "worker_larg
 QUESTION = "What is the capital of France? Answer in one sentence."
 DEMO_LIMITS = {"requests_per_minute": 600, "tokens_per_minute": 1000000}
 START_SECONDS = 60
+KNOWN_VARIABLES = {"BORA_CACHE", "BORA_STATE", "BORA_BUILD_DIR", "BORA_CALLER_FOLDER", "BORA_ADDRESS", "BORA_API_KEY", "BORA_TEST_PYTHON", "BORA_TEST_PACE"}
 
 
 # ---- processes -------------------------------------------------------------------------------------------------------
@@ -236,7 +237,7 @@ def start_worker(name, config):
     ports, port = config["ports"], name.replace("-", "_")
     flags = ["--threads", config["threads"]] if config.get("threads") else []
     start(name, [BIN / "bora-worker", "--models-file", config["models_file"], "--model", config["models"][name], "--listen", f"127.0.0.1:{ports[port]}",
-                 "--metrics-listen", f"127.0.0.1:{ports[f'{port}_metrics']}", *flags, *common_flags(ports)])
+                 "--metrics-listen", f"127.0.0.1:{ports[f'{port}_metrics']}", *flags, *(config.get("worker_flags") or []), *common_flags(ports)])
     wait_for(name, lambda: http_status(f"http://127.0.0.1:{ports[f'{port}_metrics']}/readyz")[0] == 200, "is ready")
 
 
@@ -380,7 +381,8 @@ def chosen_config(options, before):
         value = getattr(options, f"{name}_port")
         if value is not None:
             ports[name] = value
-    return {"ports": ports, "tiers": tiers, "workers": chosen_workers(options, before, tiers), "threads": options.threads if options.threads is not None else before.get("threads")}
+    return {"ports": ports, "tiers": tiers, "workers": chosen_workers(options, before, tiers), "threads": options.threads if options.threads is not None else before.get("threads"),
+            "worker_flags": options.worker_flags if options.worker_flags is not None else before.get("worker_flags", [])}
 
 
 def what_changed(before, config):
@@ -389,7 +391,8 @@ def what_changed(before, config):
         return []
     ports = ports_of(before)
     names = {name for port, number in ports.items() if number != config["ports"].get(port) for name in USERS[port]}
-    names |= {name for name in TIERS if before.get("workers", {}).get(name) != config["workers"].get(name) or before.get("threads") != config["threads"]}
+    of_all = before.get("threads") != config["threads"] or before.get("worker_flags", []) != config.get("worker_flags", [])
+    names |= {name for name in TIERS if of_all or before.get("workers", {}).get(name) != config["workers"].get(name)}
     return [name for name in NAMES if name in names and name in (*names_of(before), *names_of(config))]
 
 
@@ -451,7 +454,7 @@ def check_what_starts(before, config, changed):
     config.update(models_file=str(models_file), model=model, models={name: model if name == "worker" else worker["section"] for name, worker in config["workers"].items()})
     starting = [name for name in config["models"] if name in changed or running_pid(name) is None]
     for name in starting:
-        check_models_file(BIN, models_file, config["models"][name])
+        check_models_file(BIN, models_file, config["models"][name], config["worker_flags"])
     check_memory(sum(check_worker(name, before, config, models_file, config["models"][name]) for name in starting), config["models"].values())
 
 
@@ -463,6 +466,9 @@ def up(options):
         raise Failure("redis-server is not installed (Debian package redis-server)")
     if running_pid("gateway") is None:
         check_room(STATE, 100 << 20, "the house's state", "BORA_STATE")
+    ignored = sorted(k for k in os.environ if k.startswith("BORA_") and k not in KNOWN_VARIABLES)
+    if ignored:
+        say(f"{', '.join(ignored)}: not used here, as settings of the house are given to ./dev up; those of the worker behind --, as in ./dev up -- --kv-type int8")
     before = load_config()
     config = chosen_config(options, before)
     config["accepted"] = options.accept_licence
@@ -586,7 +592,9 @@ def number(least, most):
 def parser():
     parser = argparse.ArgumentParser(prog="./dev", allow_abbrev=False)
     commands = parser.add_subparsers(dest="command", required=True, metavar="up|down|status|logs")
-    up_parser = commands.add_parser("up", allow_abbrev=False, description="Start what does not run yet. Ports, model and threads are remembered until others are given.")
+    up_parser = commands.add_parser("up", allow_abbrev=False, usage="./dev up [OPTIONS] [-- WORKER OPTIONS]", description="Start what does not run yet. Ports, model, threads and worker options are remembered until others are given.",
+                                    epilog="Behind -- stand options of bora-worker (build/release/bin/bora-worker --help): KV cache type and pool, kernel variant, speculation, queue...: ./dev up -- --kv-type int8 --kv-pool 2g. "
+                                           "A -- with nothing behind it takes them back.")
     up_parser.add_argument("--model", metavar="NAME|FILE.gguf|FOLDER", help=f"serve this model of models.ini, or this file or folder (to begin with: {SMALL_MODEL})")
     up_parser.add_argument("--tiers", action="store_true", help="serve a model of each tier, small, medium and large, each by its own worker")
     up_parser.add_argument("--accept-licence", action="append", default=[], metavar="NAME", help="accept the licence of this model, which is shown otherwise")
@@ -597,6 +605,7 @@ def parser():
                            help=f"{', '.join(n.replace('_', '-') for n in PORTS)} (with --tiers also {', '.join(n.replace('_', '-') for n in TIER_PORTS)}) listen on N, N + 1, ...; the flags below say otherwise for one")
     for name, port in {**PORTS, **TIER_PORTS}.items():
         up_parser.add_argument(f"--{name.replace('_', '-')}-port", type=number(1, 65535), metavar="N", help=f"default {port}")
+    up_parser.set_defaults(worker_flags=None)
     up_parser.add_argument("--parse-only", action="store_true", help=argparse.SUPPRESS)
     commands.add_parser("down", description="Stop what up started, and nothing else.")
     commands.add_parser("fetch", description="Fetch the small model only.")
@@ -608,7 +617,11 @@ def parser():
 
 
 def main():
-    options = parser().parse_args()
+    words = sys.argv[1:]
+    behind = words.index("--") if words[:1] == ["up"] and "--" in words else None
+    options = parser().parse_args(words[:behind])
+    if behind is not None:
+        options.worker_flags = words[behind + 1:]
     if getattr(options, "parse_only", False):
         return 0
     try:

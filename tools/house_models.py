@@ -246,9 +246,9 @@ def run_check(command, what):
         raise Failure((lines[-1] if lines else f"{what} cannot be served").removeprefix(f"{Path(command[0]).name}: "))
 
 
-def check_models_file(bin_folder, file, name):
+def check_models_file(bin_folder, file, name, flags=()):
     """Read it as the worker will, all of it, before a worker that runs is stopped for it."""
-    run_check([bin_folder / "bora-worker", "--check", "--models-file", file, "--model", name], file)
+    run_check([bin_folder / "bora-worker", "--check", "--models-file", file, "--model", name, *flags], file)
 
 
 def check_model(bin_folder, path, context="64"):

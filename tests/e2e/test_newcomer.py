@@ -147,6 +147,21 @@ def test_tiers_are_workers_of_their_own(monkeypatch, tmp_path):
         house_program.chosen_config(house_program.parser().parse_args(["up", "--tiers", "--model", "small-model"]), {})
 
 
+def test_worker_options_come_behind_two_dashes(house):
+    before = house.pid("gateway")
+    done = house.command("up", "--no-question", "--", "--kv-type", "int8", "--queue-max", "3")
+    assert done.returncode == 0 and "stopping worker" in done.stdout and house.pid("gateway") == before, done.stderr
+    assert b"--kv-type\x00int8" in open(f"/proc/{house.pid('worker')}/cmdline", "rb").read()
+    assert house.metric("worker-metrics", "bora_engine_waiting_max") == 3 and house.metric("worker-metrics", "bora_engine_running_max") == 32
+    wrong = house.command("up", "--no-question", "--", "--kv-type", "int7")
+    assert wrong.returncode == 1 and "int7" in wrong.stderr and house.chat(max_tokens=1)[0] == 200
+    worker = house.pid("worker")
+    assert house.command("up", "--no-question").returncode == 0 and house.pid("worker") == worker  # remembered
+    assert house.command("up", "--no-question", "--").returncode == 0 and house.pid("worker") != worker
+    done = subprocess.run([sys.executable, str(ROOT / "tools/house.py"), "up", "--no-question"], env={**house.environment, "BORA_KV_TYPE": "int8"}, capture_output=True, text=True)
+    assert done.returncode == 0 and "BORA_KV_TYPE: not used here" in done.stdout
+
+
 def test_killed_process_is_named_with_what_to_do(house):
     assert "./dev up" not in house.command("status").stdout
     house.kill("worker")
