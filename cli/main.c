@@ -13,6 +13,7 @@ static const struct {
 } commands[] = {
     {"chat", NULL, command_chat, "\"QUESTION\"", "ask a model and print its answer as it comes"},
     {"models", NULL, command_models, "", "list the models that can be asked now"},
+    {"model", "convert", command_model_convert, "IN OUT", "write a model in another form, with other weight types"},
     {"key", "create", command_key_create, "", "make an API key (admin)"},
     {"key", "list", command_key_list, "", "list API keys (admin)"},
     {"key", "revoke", command_key_revoke, "KEY_ID", "revoke an API key, everywhere at once (admin)"},

@@ -61,6 +61,16 @@ const struct gguf_tensor *gguf_tensor(const struct gguf *gguf, const char *name)
 int64_t gguf_tensor_count(const struct gguf *gguf);
 const struct gguf_tensor *gguf_tensor_at(const struct gguf *gguf, int64_t index);
 
+/** One metadata entry as it is written; for copying and listing. */
+struct gguf_metadata_entry {
+    struct bytes_view key;
+    enum gguf_type type;
+    struct bytes_view value; /* behind the type; of an array with its element type and count */
+};
+int64_t gguf_metadata_count(const struct gguf *gguf);
+/** In the order of the keys. */
+struct gguf_metadata_entry gguf_metadata_at(const struct gguf *gguf, int64_t index);
+
 /** Scalars: false when absent or of another kind (integers of any width convert when they fit). */
 bool gguf_has(const struct gguf *gguf, const char *key);
 bool gguf_u64(const struct gguf *gguf, const char *key, uint64_t *out);

@@ -11,7 +11,8 @@
 struct gguf_entry {
     struct bytes_view key;
     enum gguf_type type;
-    const uint8_t *value; /* scalar: its bytes; string: its u64 length */
+    const uint8_t *value; /* scalar: its bytes; string: its u64 length; array: its type and count */
+    size_t value_bytes;
     struct gguf_array array;
 };
 

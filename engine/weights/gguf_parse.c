@@ -180,7 +180,9 @@ static enum status read_metadata(struct cursor *cursor, size_t count, struct err
     gguf->metadata = calloc(count + 1, sizeof *gguf->metadata);
     if (gguf->metadata == NULL) return error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
     for (; gguf->metadata_count < count; gguf->metadata_count++) {
-        enum status status = read_metadata_entry(cursor, &gguf->metadata[gguf->metadata_count], err);
+        struct gguf_entry *entry = &gguf->metadata[gguf->metadata_count];
+        enum status status = read_metadata_entry(cursor, entry, err);
+        if (status == STATUS_OK) entry->value_bytes = (size_t)(gguf->data + cursor->at - entry->value);
         if (status != STATUS_OK) {
             gguf->metadata_count++; /* so that its array's index is freed */
             return status;

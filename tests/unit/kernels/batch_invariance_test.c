@@ -152,8 +152,8 @@ static float *row_wise(const char *variant, int threads, bool together) {
     for (int i = 0; i < 32; i++) frequencies[i] = (float)pow(10000, -i / 32.0);
     memcpy(y + 2 * T * K, x, (size_t)(T * K) * sizeof *y);
     for (int64_t t = 0, rows = together ? T : 1; t < T; t += rows) {
-        op->rmsnorm(kernels, x + t * K, weight, 1e-5f, rows, K, y + t * K);
-        op->swiglu(kernels, x + t * K, up + t * K, rows, K, y + (T + t) * K);
+        op->rmsnorm(kernels, x + t * K, weight, 1e-5f, rows, K, false, y + t * K);
+        op->gate(kernels, ACTIVATION_SILU, x + t * K, up + t * K, rows, K, y + (T + t) * K);
         struct rope rope = {.rotary_dim = 64, .inverse_frequency = frequencies, .magnitude = 1};
         fixture_rope(kernels, &rope, positions + t, rows, y + (2 * T + t) * K, K, K / 64, 64, NULL);
     }

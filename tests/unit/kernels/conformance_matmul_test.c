@@ -405,8 +405,8 @@ static void test_swiglu_of_a_product_is_the_product_and_swiglu(void **state) {
                                                {.weights = weights[1], .y = y[1], .y_stride = N}}},
                           fused = apart;
             kernels->operations->matmul(kernels, &apart);
-            kernels->operations->swiglu(kernels, y[0], y[1], T, N, y[0]);
-            fused.swiglu = true;
+            kernels->operations->gate(kernels, ACTIVATION_SILU, y[0], y[1], T, N, y[0]);
+            fused.gated = true;
             fused.outputs[0].y = y[2];
             fused.outputs[1].y = NULL;
             kernels->operations->matmul(kernels, &fused);

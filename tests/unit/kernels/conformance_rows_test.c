@@ -58,7 +58,7 @@ static void check_rmsnorm(struct kernels *kernels, int64_t rows, int64_t width, 
           *y = fixture_floats(rows * width, 0);
     for (int64_t i = 0; i < rows * width; i++) x[i] *= magnitude;
     if (in_place) memcpy(y, x, (size_t)(rows * width) * sizeof *y);
-    kernels->operations->rmsnorm(kernels, in_place ? y : x, weight, (float)eps, rows, width, y);
+    kernels->operations->rmsnorm(kernels, in_place ? y : x, weight, (float)eps, rows, width, false, y);
     for (int64_t t = 0; t < rows; t++) {
         double mean = 0;
         for (int64_t k = 0; k < width; k++) mean += (double)x[t * width + k] * x[t * width + k] / (double)width;
@@ -95,7 +95,7 @@ static void test_rmsnorm_of_zeros_is_zeros(void **state) {
         struct kernels *kernels = fixture_open(variant, 1);
         float x[100] = {0}, weight[100], y[100];
         for (int k = 0; k < 100; k++) weight[k] = (float)(k - 50);
-        kernels->operations->rmsnorm(kernels, x, weight, 1e-6f, 1, 100, y);
+        kernels->operations->rmsnorm(kernels, x, weight, 1e-6f, 1, 100, false, y);
         for (int k = 0; k < 100; k++) assert_true(y[k] == 0);
         kernels_close(kernels);
     }
@@ -185,7 +185,7 @@ static void check_swiglu(struct kernels *kernels, const float *gate, const float
                          bool in_place) {
     float *y = fixture_floats(rows * width, 0);
     if (in_place) memcpy(y, gate, (size_t)(rows * width) * sizeof *y);
-    kernels->operations->swiglu(kernels, in_place ? y : gate, up, rows, width, y);
+    kernels->operations->gate(kernels, ACTIVATION_SILU, in_place ? y : gate, up, rows, width, y);
     for (int64_t i = 0; i < rows * width; i++) {
         double want = silu(gate[i]) * up[i];
         if (!(fabs(y[i] - want) <= 8 * F32_HALF_ULP * fabs(want) + 1e-35 * fabs((double)up[i])))
@@ -237,7 +237,7 @@ static void test_swiglu_of_extremes(void **state) {
         float up[COUNT], y[COUNT];
         for (int i = 0; i < COUNT; i++) up[i] = 1;
         check_swiglu(kernels, gate, up, 1, COUNT, false);
-        kernels->operations->swiglu(kernels, &(float){NAN}, up, 1, 1, y);
+        kernels->operations->gate(kernels, ACTIVATION_SILU, &(float){NAN}, up, 1, 1, y);
         assert_true(isnan(y[0]));
         kernels_close(kernels);
     }

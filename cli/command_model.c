@@ -1,0 +1,105 @@
+/* Copyright Bora contributors
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "cli/arguments.h"
+#include "cli/commands.h"
+#include "engine/convert/convert.h"
+
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+static volatile bool stopped;
+static void stop(int signal_number) {
+    (void)signal_number;
+    stopped = true;
+}
+
+/* ---- progress ------------------------------------------------------------------------------------------------------ */
+
+/** A bar that is drawn again on a terminal; a line now and then elsewhere. */
+struct shown {
+    bool terminal;
+    int percent; /* last shown; -1: none */
+};
+
+static void show_progress(void *context, const struct convert_progress *progress) {
+    enum { WIDTH = 30, LINE_STEP = 10 };
+    struct shown *shown = context;
+    int percent = progress->bytes > 0 ? (int)(100 * progress->bytes_done / progress->bytes) : 100;
+    double mega = 1.0 / (1 << 20);
+    if (percent == shown->percent || (!shown->terminal && shown->percent >= 0 && percent < shown->percent + LINE_STEP))
+        return;
+    shown->percent = percent;
+    if (!shown->terminal) {
+        fprintf(stderr, "%3d %%  %" PRId64 " of %" PRId64 " tensors, %.0f of %.0f MiB\n", percent, progress->tensors_done,
+                progress->tensors, (double)progress->bytes_done * mega, (double)progress->bytes * mega);
+        return;
+    }
+    char bar[WIDTH + 1];
+    for (int i = 0; i < WIDTH; i++) bar[i] = i * 100 < percent * WIDTH ? '#' : '.';
+    bar[WIDTH] = 0;
+    fprintf(stderr, "\r[%s] %3d %%  %.0f of %.0f MiB  %-40.40s", bar, percent, (double)progress->bytes_done * mega,
+            (double)progress->bytes * mega, progress->tensor);
+    fflush(stderr);
+}
+
+/* ---- convert ------------------------------------------------------------------------------------------------------- */
+
+static const struct command_usage convert_usage = {
+    "model convert", "IN OUT",
+    "Write a model anew: GGUF from a Hugging Face or native Mistral folder or another GGUF, or a Hugging Face folder\n"
+    "(safetensors) from a GGUF. IN is a .gguf file or a folder. OUT appears only when it is whole.\n\n"
+    "Types: keep, f32, f16, bf16, q8_0, q4_0, q4_1, q5_0, q5_1, q4_k, q5_k, q6_k. Vectors and routers stay F32; the\n"
+    "output matrix gets Q6_K where the type has fewer bits; q4_k and q5_k are mixes as llama.cpp's _M.",
+    2, 2};
+
+static int convert(const char *in, const char *out, const struct convert_options *options) {
+    struct checkpoint *checkpoint = NULL;
+    struct error err = {0};
+    struct bytes notes;
+    bytes_init(&notes, 1 << 16);
+    enum status status = checkpoint_open(in, &checkpoint, &err);
+    if (status == STATUS_OK) status = convert_model(checkpoint, out, options, &notes, &err);
+    const struct shown *shown = options->progress_context;
+    if (shown->terminal && shown->percent >= 0) fprintf(stderr, "\n");
+    if (notes.length > 0) fputs((const char *)notes.data, stderr);
+    if (status != STATUS_OK) fprintf(stderr, "bora: %s\n", err.message);
+    checkpoint_close(checkpoint);
+    bytes_deinit(&notes);
+    return status == STATUS_OK ? EXIT_OK : EXIT_FAILED;
+}
+
+int command_model_convert(int argc, char **argv) {
+    const char *words[2], *type = "keep", *to = "gguf";
+    struct argument_integer threads = {0};
+    struct shown shown = {.terminal = isatty(STDERR_FILENO) != 0, .percent = -1};
+    struct convert_options options = {
+        .progress = show_progress, .progress_context = &shown, .stop = &stopped, .to = CONVERT_TO_GGUF};
+    const struct argument own[] = {
+        {ARGUMENT_TEXT, "type", "TYPE", "type of the matrices (keep)", &type},
+        {ARGUMENT_TEXT, "to", "FORM", "gguf or safetensors (gguf)", &to},
+        {ARGUMENT_FLAG, "force", NULL, "replace OUT if it is there", &options.force},
+        {ARGUMENT_INTEGER, "threads", "N", "threads (all)", &threads},
+        {ARGUMENT_END, NULL, NULL, NULL, NULL},
+    };
+    const struct argument none[] = {{ARGUMENT_END, NULL, NULL, NULL, NULL}};
+    int count = 0, result = arguments_parse(&convert_usage, own, none, argc, argv, words, &count);
+    if (result != GO_ON) return result;
+    options.keep = strcmp(type, "keep") == 0;
+    if (!options.keep && !convert_type_parse(type, &options.type))
+        return usage_error(&convert_usage, "--type: there is no type '%.64s'", type);
+    if (strcmp(to, "safetensors") == 0)
+        options.to = CONVERT_TO_HUGGING_FACE;
+    else if (strcmp(to, "gguf") != 0)
+        return usage_error(&convert_usage, "--to: '%.64s' is neither gguf nor safetensors", to);
+    if (threads.given && (threads.value < 1 || threads.value > 256))
+        return usage_error(&convert_usage, "--threads: from 1 to 256");
+    options.threads = (int)threads.value;
+    const struct sigaction action = {.sa_handler = stop};
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+    return convert(words[0], words[1], &options);
+}

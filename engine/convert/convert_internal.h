@@ -1,0 +1,79 @@
+/* Copyright Bora contributors
+ * SPDX-License-Identifier: Apache-2.0 */
+/**
+ * How a conversion goes; for the files of this folder. convert.c decides the way, convert_plan.c which tensor becomes what,
+ * convert_rows.c computes and writes them, convert_gguf.c and convert_folder.c write the files around them.
+ */
+#ifndef ENGINE_CONVERT_CONVERT_INTERNAL_H
+#define ENGINE_CONVERT_CONVERT_INTERNAL_H
+
+#include "base/arena.h"
+#include "base/threads.h"
+#include "engine/convert/convert.h"
+#include "engine/convert/gguf_metadata.h"
+#include "engine/convert/output_file.h"
+
+/** What the numbers of a model's config say about its tensors. */
+struct convert_facts {
+    char architecture[32]; /* llama.cpp's name */
+    int64_t heads, kv_heads, layers;
+    bool rotary_by_neighbours; /* llama.cpp's order of rows for this architecture */
+    bool norms_less_one;       /* Hugging Face stores norms less one (Gemma) */
+};
+
+enum convert_rotary { ROTARY_AS_IT_IS, ROTARY_TO_NEIGHBOURS, ROTARY_TO_HALVES };
+
+/** One tensor of the output. */
+struct convert_tensor {
+    char *name;                            /* in the output */
+    const struct checkpoint_tensor *from;  /* NULL: `values` */
+    const float *values;
+    int expert;                            /* -1: all; else this expert alone */
+    int dimension_count;
+    int64_t dimensions[4]; /* of the output, row length first; 1 beyond the count */
+    enum tensor_type type;
+    enum convert_rotary rotary;
+    int64_t heads;  /* of the rotary rows */
+    float plus;     /* added to every weight */
+    size_t bytes;
+};
+
+struct convert_plan {
+    struct arena arena;
+    struct convert_tensor *tensors;
+    int64_t count, capacity;
+    uint64_t bytes;
+};
+
+struct converting {
+    const struct checkpoint *checkpoint;
+    const struct convert_options *options;
+    struct convert_facts facts;
+    struct convert_plan plan;
+    struct bytes *notes;
+    struct thread_team *team;
+    uint64_t bytes_done;
+    int64_t tensors_done;
+    struct error *err;
+};
+
+/* ---- convert_facts.c ---- */
+/** Fill `facts` from the checkpoint's config. */
+enum status convert_read_facts(struct converting *converting);
+/** All metadata but the tokenizer's and the file type, from a config that is no GGUF. */
+enum status convert_metadata_of_config(struct converting *converting, struct gguf_metadata *metadata);
+
+/* ---- convert_plan.c ---- */
+enum status convert_plan_add(struct converting *converting, const struct convert_tensor *tensor);
+/** All tensors of the checkpoint under GGUF names. */
+enum status convert_plan_gguf(struct converting *converting);
+
+/* ---- convert_rows.c ---- */
+/** Compute and write all of one tensor. */
+enum status convert_write_tensor(struct converting *converting, const struct convert_tensor *tensor,
+                                 struct output_file *file);
+
+/* ---- convert_gguf.c ---- */
+enum status convert_to_gguf(struct converting *converting, const char *path);
+
+#endif
