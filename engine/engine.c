@@ -232,9 +232,10 @@ void engine_load(struct engine *engine, struct engine_load *out) {
     pthread_mutex_unlock(&engine->mutex);
 }
 
-enum status engine_tokenize(const struct engine *engine, const struct chat_message *messages, size_t count,
-                            struct token_list *out, struct error *err) {
-    return chat_layout_render(engine->layout, messages, count, out, err);
+enum status engine_tokenize(const struct engine *engine, const struct chat_conversation *conversation,
+                            struct chat_window *window, struct token_list *out, struct error *err) {
+    if (window != NULL) return chat_layout_render_window(engine->layout, conversation, window, out, err);
+    return chat_layout_render(engine->layout, conversation, out, err);
 }
 
 const struct tokenizer *engine_tokenizer(const struct engine *engine) {

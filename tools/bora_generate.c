@@ -145,6 +145,7 @@ static enum status generate(const struct generate_settings *settings, struct err
     static struct run run = {.mutex = PTHREAD_MUTEX_INITIALIZER, .done = PTHREAD_COND_INITIALIZER};
     struct token_list prompt = {.max_count = LIMIT_CONTEXT_TOKENS};
     struct chat_message message = {.role = CHAT_ROLE_USER, .content = bytes_view_string(settings->prompt)};
+    struct chat_conversation conversation = {.messages = &message, .message_count = 1};
     struct engine_options options = {.model_path = settings->model_file,
                                      .device = "cpu",
                                      .variant = settings->variant,
@@ -159,7 +160,7 @@ static enum status generate(const struct generate_settings *settings, struct err
     TRY_CLEANUP(engine_open(&options, &run.engine, err));
     if (settings->stats)
         fprintf(stderr, "ready after %.3f s\n", (double)(clock_monotonic_ns(clock_system()) - began) / 1e9);
-    TRY_CLEANUP(engine_tokenize(run.engine, &message, 1, &prompt, err));
+    TRY_CLEANUP(engine_tokenize(run.engine, &conversation, NULL, &prompt, err));
     TRY_CLEANUP(submit_all(&run, settings, &prompt, err));
     pthread_mutex_lock(&run.mutex);
     while (run.left > 0) pthread_cond_wait(&run.done, &run.mutex);

@@ -169,8 +169,9 @@ static enum status prepare(struct generate_call *call, struct error *err) {
     TRY(convert_messages(call->start, &call->start_arena, &messages, &count, err));
     /* What does not fit into the context is refused as soon as that shows, so counting costs no more than a context does. */
     int64_t context = call->worker->description.context_tokens;
+    struct chat_conversation conversation = {.messages = messages, .message_count = count};
     call->prompt.max_count = (size_t)context;
-    enum status status = engine_tokenize(call->worker->engine, messages, count, &call->prompt, err);
+    enum status status = engine_tokenize(call->worker->engine, &conversation, NULL, &call->prompt, err);
     if (status == STATUS_OUT_OF_RANGE) { /* said in the words that a client knows */
         *err = (struct error){0};
         return error_set(err, status, "The prompt has more than %lld tokens; the model's context holds %lld.",

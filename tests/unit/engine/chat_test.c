@@ -40,7 +40,8 @@ static struct chat_message message(enum chat_role role, const char *content) {
 
 static struct token_list render(const struct chat_message *messages, size_t count) {
     struct token_list ids = {.max_count = 100000};
-    check_ok(chat_layout_render(layout, messages, count, &ids, &check_error));
+    struct chat_conversation conversation = {.messages = messages, .message_count = count};
+    check_ok(chat_layout_render(layout, &conversation, &ids, &check_error));
     return ids;
 }
 
@@ -163,12 +164,13 @@ static void test_content_never_becomes_a_control_token(void **state) {
 static void test_prompt_is_appended_or_nothing_is(void **state) {
     (void)state;
     struct chat_message messages[] = {message(CHAT_ROLE_USER, "What is the capital of France?")};
+    struct chat_conversation conversation = {.messages = messages, .message_count = 1};
     struct token_list whole = render(messages, 1), ids = {0};
     for (size_t maximum = 1; maximum <= whole.count; maximum++) {
         ids.max_count = maximum + 1;
         ids.count = 0;
         check_ok(token_list_append(&ids, 7));
-        enum status status = chat_layout_render(layout, messages, 1, &ids, NULL);
+        enum status status = chat_layout_render(layout, &conversation, &ids, NULL);
         assert_int_equal(status, maximum < whole.count ? STATUS_OUT_OF_RANGE : STATUS_OK);
         assert_int_equal(ids.count, maximum < whole.count ? 1 : 1 + whole.count);
         assert_int_equal(ids.ids[0], 7);
@@ -181,7 +183,8 @@ static void test_prompt_is_appended_or_nothing_is(void **state) {
 static void test_empty_conversation_is_refused(void **state) {
     (void)state;
     struct token_list ids = {.max_count = 10};
-    check_fails(chat_layout_render(layout, NULL, 0, &ids, &check_error), STATUS_INVALID_ARGUMENT, "empty");
+    check_fails(chat_layout_render(layout, &(struct chat_conversation){0}, &ids, &check_error), STATUS_INVALID_ARGUMENT,
+                "empty");
     assert_int_equal(ids.count, 0);
 }
 

@@ -12,3 +12,6 @@ bora_test(NAME engine/tokenizer SOURCES ${CMAKE_CURRENT_LIST_DIR}/tokenizer_test
   LINK PkgConfig::jansson)
 bora_test(NAME engine/chat SOURCES ${CMAKE_CURRENT_LIST_DIR}/chat_test.c DEPENDS engine_chat engine_tokenizer engine_weights base test_support
   LINK PkgConfig::jansson)
+bora_test(NAME engine/mistral_layout SOURCES ${CMAKE_CURRENT_LIST_DIR}/mistral_layout_test.c DEPENDS engine_chat engine_tokenizer engine_weights base test_support test_conversation
+  LINK PkgConfig::jansson)
+bora_test(NAME engine/python_json SOURCES ${CMAKE_CURRENT_LIST_DIR}/python_json_test.c DEPENDS engine_chat base)

@@ -1,0 +1,191 @@
+/* Copyright Bora contributors
+ * SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Which layout a model has. In this order:
+ *
+ *     tekken.json, tokenizer.model.vN beside the weights       Mistral's, of that version
+ *     a chat template with Mistral's control tokens in it      Mistral's, of the version whose control tokens it writes
+ *     a chat template                                          that program
+ *     no template, but control tokens                          Mistral's by those tokens, ChatML
+ */
+#include "engine/chat/chat_internal.h"
+
+#include "base/text.h"
+#include "engine/weights/checkpoint.h"
+#include "engine/weights/gguf.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/** What there is to decide by. */
+struct evidence {
+    const char *file; /* for messages */
+    bool has_template, has_tekken;
+    struct bytes_view template, tekken;
+    int model_version; /* of tokenizer.model.vN; 0: no such file */
+    bool model_images; /* … m1 */
+};
+
+static bool mentions(struct bytes_view template, const char *word) {
+    return template.length > 0 && memmem(template.data, template.length, word, strlen(word)) != NULL;
+}
+
+static bool has_token(const struct chat_layout *layout, const char *name) {
+    return tokenizer_special(layout->tokenizer, name) >= 0;
+}
+
+/** The version that writes these control tokens: those of the template, or without one those of the vocabulary. */
+static int guess_version(const struct chat_layout *layout, const struct evidence *evidence) {
+    bool template = evidence->has_template;
+#define WRITES(token) (template ? mentions(evidence->template, (token)) : has_token(layout, (token)))
+    if (WRITES("[MODEL_SETTINGS]")) return 15;
+    if (WRITES("[ARGS]")) {
+        bool thinks = !template && has_token(layout, "[THINK]");
+        return WRITES("[CALL_ID]") && !thinks ? 11 : 13;
+    }
+    if (WRITES("[SYSTEM_PROMPT]")) return 7;
+#undef WRITES
+    return 3;
+}
+
+static enum status set_mistral(struct chat_layout *layout, const struct evidence *evidence, struct error *err) {
+    struct mistral_layout *mistral = &layout->mistral;
+    if (evidence->has_tekken) {
+        TRY(mistral_layout_read_tekken(evidence->tekken, mistral, err));
+    } else {
+        mistral->version = evidence->model_version != 0 ? evidence->model_version : guess_version(layout, evidence);
+        if (evidence->model_images) {
+            mistral->image_patch = 16;
+            mistral->image_side = 1024;
+            mistral->image_merge = 1;
+        }
+        if (mistral->version == 15) { /* what such models publish in their tekken.json */
+            mistral->effort_count = 2;
+            strcpy(mistral->efforts[0], "none");
+            strcpy(mistral->efforts[1], "high");
+            strcpy(mistral->default_effort, "none");
+        }
+    }
+    return mistral_layout_bind(layout, err);
+}
+
+/** Mistral's own: by its files, or by [INST] as a control token that the template, if there is one, writes. */
+static bool is_mistral(const struct chat_layout *layout, const struct evidence *evidence) {
+    if (evidence->has_tekken || evidence->model_version != 0) return true;
+    if (!has_token(layout, "[INST]") || !has_token(layout, "[/INST]")) return false;
+    return !evidence->has_template || mentions(evidence->template, "[INST]");
+}
+
+static enum status choose(struct chat_layout *layout, const struct evidence *evidence, struct error *err) {
+    if (is_mistral(layout, evidence)) return set_mistral(layout, evidence, err);
+    if (!evidence->has_template) return error_set(err, STATUS_UNIMPLEMENTED, "%s has no chat template", evidence->file);
+    if (chatml_layout_knows(evidence->template, layout)) return chatml_layout_bind(layout, evidence->file, err);
+    int shown = (int)text_truncate((const char *)evidence->template.data, evidence->template.length, 64);
+    return error_set(err, STATUS_UNIMPLEMENTED, "%s: its chat template (%zu bytes, '%.*s...') is not a known one",
+                     evidence->file, evidence->template.length, shown, (const char *)evidence->template.data);
+}
+
+static enum status load(const struct evidence *evidence, const struct tokenizer *tokenizer, struct chat_layout **out,
+                        struct error *err) {
+    struct chat_layout *layout = calloc(1, sizeof *layout);
+    if (layout == NULL) return error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
+    layout->tokenizer = tokenizer;
+    enum status status = choose(layout, evidence, err);
+    if (status != STATUS_OK) {
+        chat_layout_destroy(layout);
+        return status;
+    }
+    *out = layout;
+    return STATUS_OK;
+}
+
+enum status chat_layout_load_gguf(const struct gguf *gguf, const struct tokenizer *tokenizer, struct chat_layout **out,
+                                  struct error *err) {
+    struct evidence evidence = {.file = gguf_path(gguf)};
+    evidence.has_template = gguf_string(gguf, "tokenizer.chat_template", &evidence.template);
+    return load(&evidence, tokenizer, out, err);
+}
+
+/** tokenizer.model.v7m1: the version, and the images' sizes. */
+static enum status find_model_file(const struct checkpoint *checkpoint, struct evidence *evidence, struct error *err) {
+    static const struct {
+        const char *name;
+        int version;
+        bool images;
+    } names[] = {{"tokenizer.model.v1", 1, false},
+                 {"tokenizer.model.v2", 2, false},
+                 {"tokenizer.model.v3", 3, false},
+                 {"tokenizer.model.v7", 7, false},
+                 {"tokenizer.model.v7m1", 7, true}};
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        struct bytes_view file;
+        struct error missing = {0};
+        enum status status = checkpoint_file(checkpoint, names[i].name, &file, &missing);
+        if (status == STATUS_NOT_FOUND) continue;
+        if (status != STATUS_OK) return error_set(err, status, "%s", missing.message);
+        evidence->model_version = names[i].version;
+        evidence->model_images = names[i].images;
+    }
+    return STATUS_OK;
+}
+
+static enum status find_file(const struct checkpoint *checkpoint, const char *name, bool *out_found,
+                             struct bytes_view *out, struct error *err) {
+    struct error missing = {0};
+    enum status status = checkpoint_file(checkpoint, name, out, &missing);
+    *out_found = status == STATUS_OK;
+    return status == STATUS_OK || status == STATUS_NOT_FOUND ? STATUS_OK
+                                                             : error_set(err, status, "%s", missing.message);
+}
+
+/** chat_template.jinja, else the entry of tokenizer_config.json: a text, or a list of {name, template} of which "default" is meant. */
+static enum status find_template(const struct checkpoint *checkpoint, struct arena *arena, struct evidence *evidence,
+                                 struct error *err) {
+    enum { CONFIG_DEPTH = 32, CONFIG_VALUES = 1 << 20 };
+    TRY(find_file(checkpoint, "chat_template.jinja", &evidence->has_template, &evidence->template, err));
+    if (evidence->has_template) return STATUS_OK;
+    struct bytes_view file;
+    bool found;
+    TRY(find_file(checkpoint, "tokenizer_config.json", &found, &file, err));
+    if (!found) return STATUS_OK;
+    struct json_value *config = NULL;
+    struct json_problem problem;
+    enum status status = json_read(file, CONFIG_DEPTH, CONFIG_VALUES, arena, &config, &problem);
+    if (status != STATUS_OK)
+        return error_set(err, status, "%s: tokenizer_config.json: %s", evidence->file,
+                         problem.reason != NULL ? problem.reason : "too large");
+    const struct json_value *template = NULL;
+    for (const struct json_value *child = config->first; child != NULL; child = child->next) {
+        if (bytes_view_equal_string(child->name, "chat_template")) template = child;
+    }
+    for (const struct json_value *item = template != NULL && template->kind == JSON_KIND_ARRAY ? template->first : NULL;
+         item != NULL; item = item->next) {
+        const struct json_value *name = NULL, *text = NULL;
+        for (const struct json_value *child = item->first; child != NULL; child = child->next) {
+            if (bytes_view_equal_string(child->name, "name")) name = child;
+            if (bytes_view_equal_string(child->name, "template")) text = child;
+        }
+        if (name != NULL && text != NULL && bytes_view_equal_string(name->string, "default")) template = text;
+    }
+    evidence->has_template = template != NULL && template->kind == JSON_KIND_STRING;
+    if (evidence->has_template) evidence->template = template->string;
+    return STATUS_OK;
+}
+
+enum status chat_layout_load(const struct checkpoint *checkpoint, const struct tokenizer *tokenizer,
+                             struct chat_layout **out, struct error *err) {
+    const struct gguf *gguf = checkpoint_gguf(checkpoint);
+    if (gguf != NULL) return chat_layout_load_gguf(gguf, tokenizer, out, err);
+    enum { CONFIG_ARENA_BYTES = 256 << 20 };
+    struct evidence evidence = {.file = checkpoint_path(checkpoint)};
+    struct arena arena;
+    enum status status;
+    arena_init(&arena, CONFIG_ARENA_BYTES);
+    TRY_CLEANUP(find_file(checkpoint, "tekken.json", &evidence.has_tekken, &evidence.tekken, err));
+    if (!evidence.has_tekken) TRY_CLEANUP(find_model_file(checkpoint, &evidence, err));
+    TRY_CLEANUP(find_template(checkpoint, &arena, &evidence, err));
+    TRY_CLEANUP(load(&evidence, tokenizer, out, err));
+cleanup:
+    arena_deinit(&arena);
+    return status;
+}
