@@ -34,8 +34,9 @@ static void show_progress(void *context, const struct convert_progress *progress
         return;
     shown->percent = percent;
     if (!shown->terminal) {
-        fprintf(stderr, "%3d %%  %" PRId64 " of %" PRId64 " tensors, %.0f of %.0f MiB\n", percent, progress->tensors_done,
-                progress->tensors, (double)progress->bytes_done * mega, (double)progress->bytes * mega);
+        fprintf(stderr, "%3d %%  %" PRId64 " of %" PRId64 " tensors, %.0f of %.0f MiB\n", percent,
+                progress->tensors_done, progress->tensors, (double)progress->bytes_done * mega,
+                (double)progress->bytes * mega);
         return;
     }
     char bar[WIDTH + 1];

@@ -79,7 +79,8 @@ static enum status open_model(struct engine *engine, const struct engine_options
                                       .rows_max = rows,
                                       .columns_max = model_config_columns_max(&engine->config),
                                       .context_max = engine->config.context_tokens,
-                                      .heads_max = engine->config.heads};
+                                      .heads_max = engine->config.heads,
+                                      .experts_used_max = engine->config.experts_used};
     TRY(kernels_open(options->device, &kernels, &engine->kernels, err));
     return model_load(engine->checkpoint, &engine->config, engine->kernels, options->step_tokens_max, logits,
                       &engine->model, err);

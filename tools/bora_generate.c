@@ -196,7 +196,8 @@ static enum status open_scorer(struct scorer *scorer, const char *model_file, co
                                       .rows_max = SCORE_ROWS,
                                       .columns_max = model_config_columns_max(config),
                                       .context_max = config->context_tokens,
-                                      .heads_max = config->heads};
+                                      .heads_max = config->heads,
+                                      .experts_used_max = config->experts_used};
     TRY(kernels_open("cpu", &kernels, &scorer->kernels, err));
     TRY(model_load(scorer->checkpoint, config, scorer->kernels, SCORE_ROWS, SCORE_ROWS, &scorer->model, err));
     struct kv_cache_options cache = {.layers = config->layers,

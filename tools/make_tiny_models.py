@@ -88,7 +88,7 @@ def randomise(model, generator):
         elif "embed_tokens" in name:
             value = noise * (0.2 if model.config.tie_word_embeddings else 1.0)
         else:
-            spread = {"q_proj": 2.5, "k_proj": 2.5, "gate.weight": 3.0}
+            spread = {"q_proj": 1.6, "k_proj": 1.6, "gate.weight": 3.0}
             value = noise * next((s for part, s in spread.items() if part in name), 1.5) / shape[-1] ** 0.5
         parameter.data.copy_(value.to(torch.bfloat16).to(torch.float32))
 

@@ -9,8 +9,9 @@
 #include <string.h>
 
 bool convert_type_parse(const char *name, enum tensor_type *out) {
-    static const enum tensor_type types[] = {TENSOR_F32,  TENSOR_F16,  TENSOR_BF16, TENSOR_Q8_0, TENSOR_Q4_0, TENSOR_Q4_1,
-                                             TENSOR_Q5_0, TENSOR_Q5_1, TENSOR_Q4_K, TENSOR_Q5_K, TENSOR_Q6_K};
+    static const enum tensor_type types[] = {TENSOR_F32,  TENSOR_F16,  TENSOR_BF16, TENSOR_Q8_0,
+                                             TENSOR_Q4_0, TENSOR_Q4_1, TENSOR_Q5_0, TENSOR_Q5_1,
+                                             TENSOR_Q4_K, TENSOR_Q5_K, TENSOR_Q6_K};
     for (size_t i = 0; i < sizeof types / sizeof types[0]; i++) {
         if (strcasecmp(name, tensor_type_name(types[i])) == 0) return *out = types[i], true;
     }
@@ -26,8 +27,7 @@ enum status convert_model(const struct checkpoint *checkpoint, const char *path,
     TRY_CLEANUP(convert_read_facts(&converting));
     TRY_CLEANUP(thread_team_create(options->threads > 0 ? options->threads : threads_available(), SPIN_NS,
                                    &converting.team, err));
-    status = options->to == CONVERT_TO_GGUF ? convert_to_gguf(&converting, path)
-                                            : error_set(err, STATUS_UNIMPLEMENTED, "not yet");
+    status = options->to == CONVERT_TO_GGUF ? convert_to_gguf(&converting, path) : convert_to_folder(&converting, path);
 cleanup:
     if (converting.team != NULL) thread_team_destroy(converting.team);
     free(converting.plan.tensors);

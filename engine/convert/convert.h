@@ -33,10 +33,10 @@ typedef void convert_progress_fn(void *context, const struct convert_progress *p
 
 struct convert_options {
     enum convert_form to;
-    bool keep;             /* types stay as they are; `type` is not read */
-    enum tensor_type type; /* of the matrices */
-    bool force;            /* replace an output that is there */
-    int threads;           /* 0: all that the process may use */
+    bool keep;                     /* types stay as they are; `type` is not read */
+    enum tensor_type type;         /* of the matrices */
+    bool force;                    /* replace an output that is there */
+    int threads;                   /* 0: all that the process may use */
     convert_progress_fn *progress; /* may be NULL; called now and then, from the calling thread */
     void *progress_context;
     volatile const bool *stop; /* may be NULL; true: STATUS_CANCELLED */

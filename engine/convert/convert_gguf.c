@@ -48,7 +48,7 @@ static enum tensor_type main_type(const struct converting *converting) {
 
 static void copy_metadata(const struct converting *converting, const struct gguf *gguf,
                           struct gguf_metadata *metadata) {
-    static const char *const own[] = {"general.alignment", "split.no",          "split.count",
+    static const char *const own[] = {"general.alignment",   "split.no",          "split.count",
                                       "split.tensors.count", "general.file_type", "general.quantization_version"};
     bool keep = converting->options->keep;
     for (int64_t i = 0; i < gguf_metadata_count(gguf); i++) {
@@ -94,6 +94,24 @@ static enum status write_all(struct converting *converting, struct gguf_metadata
     return output_file_align(file, ALIGNMENT, err);
 }
 
+/** A config that GGUF cannot say in full must not become a model that computes something else. */
+static enum status read_back(const struct converting *converting, struct output_file *file) {
+    struct checkpoint *written = NULL;
+    struct model_config *config = malloc(sizeof *config);
+    const char *difference = NULL;
+    enum status status = config != NULL ? output_file_flush(file, converting->err)
+                                        : error_set(converting->err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
+    if (status == STATUS_OK) status = checkpoint_open(file->part, &written, converting->err);
+    if (status == STATUS_OK) status = model_config_read(written, config, converting->err);
+    if (status == STATUS_OK && (difference = convert_difference(&converting->config, config)) != NULL)
+        status = error_set(converting->err, STATUS_UNIMPLEMENTED,
+                           "%s: GGUF of the architecture %s has no way to say %s of this model",
+                           checkpoint_path(converting->checkpoint), config->architecture, difference);
+    checkpoint_close(written);
+    free(config);
+    return status;
+}
+
 enum status convert_to_gguf(struct converting *converting, const char *path) {
     struct output_file file = {0};
     struct gguf_metadata metadata;
@@ -102,6 +120,7 @@ enum status convert_to_gguf(struct converting *converting, const char *path) {
     gguf_metadata_init(&metadata);
     TRY_CLEANUP(output_file_open(path, converting->options->force, &file, converting->err));
     TRY_CLEANUP(convert_plan_gguf(converting));
+    if (gguf == NULL) TRY_CLEANUP(convert_plan_rope_factors(converting));
     if (gguf != NULL)
         copy_metadata(converting, gguf, &metadata);
     else
@@ -111,6 +130,7 @@ enum status convert_to_gguf(struct converting *converting, const char *path) {
         gguf_metadata_u32(&metadata, "general.quantization_version", QUANTIZATION_VERSION);
     }
     TRY_CLEANUP(write_all(converting, &metadata, &file));
+    if (gguf == NULL) TRY_CLEANUP(read_back(converting, &file));
     status = output_file_finish(&file, converting->err);
 cleanup:
     output_file_abandon(&file);

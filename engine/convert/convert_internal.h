@@ -12,6 +12,7 @@
 #include "engine/convert/convert.h"
 #include "engine/convert/gguf_metadata.h"
 #include "engine/convert/output_file.h"
+#include "engine/model/model.h"
 
 /** What the numbers of a model's config say about its tensors. */
 struct convert_facts {
@@ -25,16 +26,16 @@ enum convert_rotary { ROTARY_AS_IT_IS, ROTARY_TO_NEIGHBOURS, ROTARY_TO_HALVES };
 
 /** One tensor of the output. */
 struct convert_tensor {
-    char *name;                            /* in the output */
-    const struct checkpoint_tensor *from;  /* NULL: `values` */
+    char *name;                           /* in the output */
+    const struct checkpoint_tensor *from; /* NULL: `values` */
     const float *values;
-    int expert;                            /* -1: all; else this expert alone */
+    int expert; /* -1: all; else this expert alone */
     int dimension_count;
     int64_t dimensions[4]; /* of the output, row length first; 1 beyond the count */
     enum tensor_type type;
     enum convert_rotary rotary;
-    int64_t heads;  /* of the rotary rows */
-    float plus;     /* added to every weight */
+    int64_t heads; /* of the rotary rows */
+    float plus;    /* added to every weight */
     size_t bytes;
 };
 
@@ -49,6 +50,7 @@ struct converting {
     const struct checkpoint *checkpoint;
     const struct convert_options *options;
     struct convert_facts facts;
+    struct model_config config; /* not when GGUF becomes GGUF */
     struct convert_plan plan;
     struct bytes *notes;
     struct thread_team *team;
@@ -57,16 +59,23 @@ struct converting {
     struct error *err;
 };
 
-/* ---- convert_facts.c ---- */
-/** Fill `facts` from the checkpoint's config. */
+/* ---- convert_metadata.c ---- */
+/** Fill `facts`, and `config` unless GGUF becomes GGUF. */
 enum status convert_read_facts(struct converting *converting);
-/** All metadata but the tokenizer's and the file type, from a config that is no GGUF. */
+/** All metadata but the tokenizer's and the file type, from `config`. */
 enum status convert_metadata_of_config(struct converting *converting, struct gguf_metadata *metadata);
+/** rope_freqs.weight where the config needs it. */
+enum status convert_plan_rope_factors(struct converting *converting);
+/** In what two configs compute differently; NULL when in nothing. */
+const char *convert_difference(const struct model_config *a, const struct model_config *b);
 
 /* ---- convert_plan.c ---- */
 enum status convert_plan_add(struct converting *converting, const struct convert_tensor *tensor);
 /** All tensors of the checkpoint under GGUF names. */
 enum status convert_plan_gguf(struct converting *converting);
+
+/** All tensors of a GGUF under Hugging Face names, experts apart. */
+enum status convert_plan_folder(struct converting *converting);
 
 /* ---- convert_rows.c ---- */
 /** Compute and write all of one tensor. */
@@ -75,5 +84,10 @@ enum status convert_write_tensor(struct converting *converting, const struct con
 
 /* ---- convert_gguf.c ---- */
 enum status convert_to_gguf(struct converting *converting, const char *path);
+
+/* ---- convert_folder.c, hugging_face_config.c ---- */
+enum status convert_to_folder(struct converting *converting, const char *path);
+/** config.json of `config`; `type` is what the weights are in. */
+enum status convert_write_config(const struct converting *converting, enum tensor_type type, struct bytes *out);
 
 #endif

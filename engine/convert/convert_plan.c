@@ -2,6 +2,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 /* Which tensor of the output is what tensor of the input, and of which type. */
 #include "engine/convert/convert_internal.h"
+#include "engine/weights/checkpoint_names.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -72,8 +73,8 @@ static enum tensor_type type_of(const struct converting *converting, const char 
         return TENSOR_F32;
     if (options->keep) return stored;
     enum tensor_type type = options->type;
-    bool output = strcmp(name, "output.weight") == 0 || (strcmp(name, "token_embd.weight") == 0 &&
-                                                         !checkpoint_has(converting->checkpoint, "output.weight"));
+    bool output = strcmp(name, "output.weight") == 0 ||
+                  (strcmp(name, "token_embd.weight") == 0 && !checkpoint_has(converting->checkpoint, "output.weight"));
     int layer = layer_of(name);
     if (output && is_coarser(type, TENSOR_Q6_K)) return that_fits(TENSOR_Q6_K, columns);
     if ((type == TENSOR_Q4_K || type == TENSOR_Q5_K) && layer >= 0 &&
@@ -111,8 +112,8 @@ static enum status plan_tensor(struct converting *converting, const struct check
         return error_set(converting->err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
     /* GGUF to GGUF keeps what is there, whatever it is. */
     bool same = form == CHECKPOINT_GGUF && converting->options->keep;
-    tensor.type = same ? from->type
-                       : type_of(converting, from->name, tensor.dimension_count, tensor.dimensions[0], from->type);
+    tensor.type =
+        same ? from->type : type_of(converting, from->name, tensor.dimension_count, tensor.dimensions[0], from->type);
     bool halves = form == CHECKPOINT_HUGGING_FACE && facts->rotary_by_neighbours;
     bool query = strstr(from->name, ".attn_q.") != NULL, key = strstr(from->name, ".attn_k.") != NULL;
     if (halves && (query || key)) {
@@ -127,5 +128,55 @@ static enum status plan_tensor(struct converting *converting, const struct check
 enum status convert_plan_gguf(struct converting *converting) {
     for (int64_t i = 0; i < checkpoint_tensor_count(converting->checkpoint); i++)
         TRY(plan_tensor(converting, checkpoint_tensor_at(converting->checkpoint, i)));
+    return STATUS_OK;
+}
+
+/* ---- to Hugging Face ------------------------------------------------------------------------------------------------- */
+
+/** What there is in safetensors: the three types of one weight each. */
+static enum tensor_type folder_type(const struct converting *converting, enum tensor_type stored) {
+    if (!converting->options->keep) return converting->options->type;
+    return tensor_type_block(stored) == 1 ? stored : TENSOR_F32;
+}
+
+static enum status plan_folder_tensor(struct converting *converting, const struct checkpoint_tensor *from, int expert) {
+    const struct convert_facts *facts = &converting->facts;
+    struct name_style style = {.sandwich_norms = strncmp(facts->architecture, "gemma", 5) == 0,
+                               .mixtral = strcmp(facts->architecture, "llama") == 0};
+    char name[CANONICAL_NAME_BYTES];
+    if (!name_to_hugging_face(from->name, expert, style, name) || from->dimension_count > 3)
+        return error_set(converting->err, STATUS_UNIMPLEMENTED, "%s: tensor '%.96s' has no Hugging Face name",
+                         from->file, from->name);
+    if (!from->known_type)
+        return error_set(converting->err, STATUS_UNIMPLEMENTED, "%s: tensor '%.96s' is %s, which is not read",
+                         from->file, from->name, from->type_name);
+    struct convert_tensor tensor = {.from = from,
+                                    .expert = expert,
+                                    .dimension_count = from->dimension_count < 2 ? 1 : 2,
+                                    .dimensions = {from->dimensions[0], from->dimensions[1], 1, 1},
+                                    .type = folder_type(converting, from->type)};
+    if (ends_with(name, "shared_expert_gate.weight")) tensor.dimension_count = 2; /* 1 x width there */
+    bool query = strstr(from->name, ".attn_q.") != NULL, key = strstr(from->name, ".attn_k.") != NULL;
+    if (facts->rotary_by_neighbours && (query || key)) {
+        tensor.rotary = ROTARY_TO_HALVES;
+        tensor.heads = query ? facts->heads : facts->kv_heads;
+    }
+    if (facts->norms_less_one && ends_with(from->name, "_norm.weight")) tensor.plus = -1;
+    if ((tensor.name = arena_printf(&converting->plan.arena, "%s", name)) == NULL)
+        return error_set(converting->err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
+    return convert_plan_add(converting, &tensor);
+}
+
+enum status convert_plan_folder(struct converting *converting) {
+    for (int64_t i = 0; i < checkpoint_tensor_count(converting->checkpoint); i++) {
+        const struct checkpoint_tensor *from = checkpoint_tensor_at(converting->checkpoint, i);
+        if (strcmp(from->name, "rope_freqs.weight") == 0) continue; /* the config says it */
+        if (from->dimension_count < 3) {
+            TRY(plan_folder_tensor(converting, from, -1));
+        } else {
+            for (int64_t expert = 0; expert < from->dimensions[2]; expert++)
+                TRY(plan_folder_tensor(converting, from, (int)expert));
+        }
+    }
     return STATUS_OK;
 }

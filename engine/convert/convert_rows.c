@@ -68,7 +68,8 @@ static enum status find_experts(const struct converting *converting, const struc
     int64_t experts = from->dimension_count > 2 ? from->dimensions[2] : 1;
     struct tensor_view view;
     const void **places = calloc((size_t)experts, sizeof *places);
-    enum status status = places != NULL ? STATUS_OK : error_set(converting->err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
+    enum status status =
+        places != NULL ? STATUS_OK : error_set(converting->err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
     for (int64_t i = 0; status == STATUS_OK && i < experts; i++) {
         status = from->dimension_count > 2
                      ? checkpoint_expert(converting->checkpoint, from->name, (int)i, (int)experts, from->dimensions[1],
@@ -103,8 +104,9 @@ static enum status write_piece(struct converting *converting, struct piece *piec
     thread_team_run(converting->team, compute_rows, piece);
     enum status status = (enum status)atomic_load(&piece->status);
     if (status != STATUS_OK)
-        return error_set(converting->err, status, "%s: tensor '%.96s' holds a weight that %s cannot (or that is no number)",
-                         tensor->from->file, tensor->from->name, tensor_type_name(tensor->type));
+        return error_set(converting->err, status,
+                         "%s: tensor '%.96s' holds a weight that %s cannot (or that is no number)", tensor->from->file,
+                         tensor->from->name, tensor_type_name(tensor->type));
     return output_file_write(file, piece->out, (size_t)piece->count * piece->out_bytes, converting->err);
 }
 

@@ -77,6 +77,11 @@ void gguf_metadata_f32s(struct gguf_metadata *metadata, const char *key, const f
     if (count > 0) (void)bytes_append(&metadata->bytes, values, count * sizeof *values);
 }
 
+void gguf_metadata_bools(struct gguf_metadata *metadata, const char *key, const bool *values, size_t count) {
+    put_array(metadata, key, GGUF_BOOL, count);
+    for (size_t i = 0; i < count; i++) (void)bytes_append_byte(&metadata->bytes, values[i]);
+}
+
 void gguf_metadata_strings(struct gguf_metadata *metadata, const char *key, const struct bytes_view *values,
                            size_t count) {
     put_array(metadata, key, GGUF_STRING, count);

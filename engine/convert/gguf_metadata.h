@@ -24,6 +24,7 @@ void gguf_metadata_text(struct gguf_metadata *metadata, const char *key, const c
 void gguf_metadata_i32s(struct gguf_metadata *metadata, const char *key, const int32_t *values, size_t count);
 void gguf_metadata_u32s(struct gguf_metadata *metadata, const char *key, const uint32_t *values, size_t count);
 void gguf_metadata_f32s(struct gguf_metadata *metadata, const char *key, const float *values, size_t count);
+void gguf_metadata_bools(struct gguf_metadata *metadata, const char *key, const bool *values, size_t count);
 void gguf_metadata_strings(struct gguf_metadata *metadata, const char *key, const struct bytes_view *values,
                            size_t count);
 /** As another file has it. */

@@ -66,6 +66,10 @@ enum status output_file_align(struct output_file *file, size_t alignment, struct
     return STATUS_OK;
 }
 
+enum status output_file_flush(struct output_file *file, struct error *err) {
+    return fflush(file->file) == 0 ? STATUS_OK : failed(file, "write", err);
+}
+
 enum status output_file_finish(struct output_file *file, struct error *err) {
     enum status status = STATUS_OK;
     if (fflush(file->file) != 0 || fsync(fileno(file->file)) != 0) status = failed(file, "write", err);

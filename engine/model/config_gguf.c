@@ -72,7 +72,7 @@ static enum status read_double(const struct reading *reading, const char *name, 
 struct family {
     const char *name;
     enum rope_style style;
-    bool biases;            /* of q, k and v: always; the others have them where the file has */
+    bool biases; /* of q, k and v: always; the others have them where the file has */
     bool query_key_norms;
     bool gemma;             /* scaled embeddings, GELU, norms behind as well */
     bool experts;           /* always */
@@ -129,7 +129,8 @@ static enum status read_heads(const struct reading *reading, struct model_config
 static enum status read_yarn(const struct reading *reading, struct rope_config *rope) {
     double attention, logarithm;
     rope->scaling = ROPE_SCALING_YARN;
-    TRY(read_double(reading, "rope.scaling.yarn_beta_fast", CONFIG_FACTOR_MIN, CONFIG_FACTOR_MAX, 32, &rope->beta_fast));
+    TRY(read_double(reading, "rope.scaling.yarn_beta_fast", CONFIG_FACTOR_MIN, CONFIG_FACTOR_MAX, 32,
+                    &rope->beta_fast));
     TRY(read_double(reading, "rope.scaling.yarn_beta_slow", CONFIG_FACTOR_MIN, CONFIG_FACTOR_MAX, 1, &rope->beta_slow));
     TRY(read_double(reading, "rope.scaling.attn_factor", CONFIG_FACTOR_MIN, CONFIG_FACTOR_MAX, 1, &attention));
     TRY(read_double(reading, "rope.scaling.yarn_log_multiplier", 0, CONFIG_FACTOR_MAX, 0, &logarithm));
@@ -158,9 +159,9 @@ static enum status read_rope(const struct reading *reading, const struct family 
     else if (bytes_view_equal_string(type, "linear"))
         rope->scaling = rope->factor != 1 ? ROPE_SCALING_LINEAR : ROPE_SCALING_NONE;
     else if (!bytes_view_equal_string(type, "none"))
-        return error_set(reading->err, STATUS_UNIMPLEMENTED, "%s: %s '%.*s' is not supported (there are linear and yarn)",
-                         gguf_path(reading->gguf), key, type.length < 32 ? (int)type.length : 32,
-                         (const char *)type.data);
+        return error_set(reading->err, STATUS_UNIMPLEMENTED,
+                         "%s: %s '%.*s' is not supported (there are linear and yarn)", gguf_path(reading->gguf), key,
+                         type.length < 32 ? (int)type.length : 32, (const char *)type.data);
     if (strcmp(family->name, "gemma3") != 0) /* gemma3's windows have a base of their own and no scaling */
         *local = *rope;
     double base = strcmp(family->name, "gemma3") == 0 ? 10000 : rope->base;

@@ -66,50 +66,16 @@ static const struct family families[] = {
     {"mixtral", "llama", WINDOWS_IF_SAID, .experts = true, .rope_base = 1e6, .norm_eps = 1e-5},
     {"smollm3", "smollm3", WINDOWS_IF_SAID, true, .tied = true, .rope_base = 2e6, .norm_eps = 1e-6},
     {"qwen2", "qwen2", WINDOWS_BY_DEFAULT, true, .biases = true, .rope_base = 10000, .norm_eps = 1e-6},
-    {"qwen3",
-     "qwen3",
-     WINDOWS_BY_DEFAULT,
-     true,
-     .query_key_norms = true,
-     .rope_base = 10000,
-     .norm_eps = 1e-6,
+    {"qwen3", "qwen3", WINDOWS_BY_DEFAULT, true, .query_key_norms = true, .rope_base = 10000, .norm_eps = 1e-6,
      .head_dim = 128},
     {"qwen2_moe", "qwen2moe", WINDOWS_BY_DEFAULT, true, .experts = true, .rope_base = 10000, .norm_eps = 1e-6},
-    {"qwen3_moe",
-     "qwen3moe",
-     WINDOWS_BY_DEFAULT,
-     .query_key_norms = true,
-     .experts = true,
-     .rope_base = 10000,
+    {"qwen3_moe", "qwen3moe", WINDOWS_BY_DEFAULT, .query_key_norms = true, .experts = true, .rope_base = 10000,
      .norm_eps = 1e-6},
-    {"gemma2",
-     "gemma2",
-     WINDOWS_BY_DEFAULT,
-     true,
-     .gemma = true,
-     .tied = true,
-     .rope_base = 10000,
-     .norm_eps = 1e-6,
-     .heads = 8,
-     .kv_heads = 4,
-     .head_dim = 256,
-     .vocabulary = 256000,
-     .context = 8192,
-     .attention_softcap = 50,
+    {"gemma2", "gemma2", WINDOWS_BY_DEFAULT, true, .gemma = true, .tied = true, .rope_base = 10000, .norm_eps = 1e-6,
+     .heads = 8, .kv_heads = 4, .head_dim = 256, .vocabulary = 256000, .context = 8192, .attention_softcap = 50,
      .output_softcap = 30},
-    {"gemma3_text",
-     "gemma3",
-     WINDOWS_BY_DEFAULT,
-     true,
-     .gemma = true,
-     .query_key_norms = true,
-     .tied = true,
-     .rope_base = 1e6,
-     .norm_eps = 1e-6,
-     .heads = 8,
-     .kv_heads = 4,
-     .head_dim = 256,
-     .vocabulary = 262208,
+    {"gemma3_text", "gemma3", WINDOWS_BY_DEFAULT, true, .gemma = true, .query_key_norms = true, .tied = true,
+     .rope_base = 1e6, .norm_eps = 1e-6, .heads = 8, .kv_heads = 4, .head_dim = 256, .vocabulary = 262208,
      .context = 131072},
 };
 
@@ -131,7 +97,8 @@ static enum status read_yarn(struct config_object *object, struct rope_config *r
     bool truncate;
     TRY(config_take_number(object, "beta_fast", 0, CONFIG_FACTOR_MAX, false, 32, &rope->beta_fast, err));
     TRY(config_take_number(object, "beta_slow", 0, CONFIG_FACTOR_MAX, false, 1, &rope->beta_slow, err));
-    TRY(config_take_number(object, "attention_factor", CONFIG_FACTOR_MIN, CONFIG_FACTOR_MAX, false, 0, &attention, err));
+    TRY(config_take_number(object, "attention_factor", CONFIG_FACTOR_MIN, CONFIG_FACTOR_MAX, false, 0, &attention,
+                           err));
     TRY(config_take_number(object, "mscale", 0, CONFIG_FACTOR_MAX, false, 0, &scale, err));
     TRY(config_take_number(object, "mscale_all_dim", 0, CONFIG_FACTOR_MAX, false, 0, &scale_all, err));
     TRY(config_take_flag(object, "truncate", true, &truncate, err));
@@ -139,10 +106,10 @@ static enum status read_yarn(struct config_object *object, struct rope_config *r
     if (rope->beta_slow == 0) rope->beta_slow = 1;
     rope->scaling = ROPE_SCALING_YARN;
     rope->untruncated = !truncate;
-    rope->magnitude = attention != 0 ? attention
-                      : scale != 0 && scale_all != 0
-                          ? model_config_yarn_scale(rope->factor, scale) / model_config_yarn_scale(rope->factor, scale_all)
-                          : model_config_yarn_scale(rope->factor, 1);
+    rope->magnitude = attention != 0                 ? attention
+                      : scale != 0 && scale_all != 0 ? model_config_yarn_scale(rope->factor, scale) /
+                                                           model_config_yarn_scale(rope->factor, scale_all)
+                                                     : model_config_yarn_scale(rope->factor, 1);
     return STATUS_OK;
 }
 
@@ -251,8 +218,7 @@ static enum status read_layer_types(struct reading *reading, const struct json_v
                          reading->object.file, config->layers);
     for (int i = 0; i < config->layers; i++, type = type->next) {
         bool sliding = type->kind == JSON_KIND_STRING && bytes_view_equal_string(type->string, "sliding_attention");
-        if (!sliding &&
-            !(type->kind == JSON_KIND_STRING && bytes_view_equal_string(type->string, "full_attention")))
+        if (!sliding && !(type->kind == JSON_KIND_STRING && bytes_view_equal_string(type->string, "full_attention")))
             return error_set(reading->err, STATUS_UNIMPLEMENTED,
                              "%s: layer_types has %.*s (there are full_attention and sliding_attention)",
                              reading->object.file, type->text.length < 32 ? (int)type->text.length : 32,
@@ -275,7 +241,7 @@ static enum status read_windows(struct reading *reading, struct model_config *co
     TRY(config_take_integer(object, "max_window_layers", 0, LIMIT_LAYERS, false, 28, &whole_layers, reading->err));
     TRY(config_take_integer(object, "sliding_window_pattern", 1, LIMIT_LAYERS, false, 6, &pattern, reading->err));
     int64_t unsaid = kind == WINDOWS_BY_DEFAULT && !config_says(object, "sliding_window") ? 4096 : 0; /* null: none */
-    TRY(config_take_integer(object, "sliding_window", 1, CONFIG_WINDOW_MAX, false, unsaid, &window, reading->err));
+    TRY(config_take_integer(object, "sliding_window", 0, CONFIG_WINDOW_MAX, false, unsaid, &window, reading->err));
     if (!used) window = 0;
     if (types != NULL && reading->family->windows_listed) return read_layer_types(reading, types, window, config);
     if (window == 0) return STATUS_OK;
@@ -348,10 +314,11 @@ static enum status read_heads(struct reading *reading, struct model_config *conf
     struct config_object *object = &reading->object;
     const struct family *family = reading->family;
     int64_t heads, kv_heads, head_dim, kv_unsaid = family->kv_heads > 0 ? family->kv_heads : 0;
-    TRY(config_take_integer(object, "num_attention_heads", 1, CONFIG_HEADS_MAX, family->heads == 0, family->heads, &heads,
-                            reading->err));
+    TRY(config_take_integer(object, "num_attention_heads", 1, CONFIG_HEADS_MAX, family->heads == 0, family->heads,
+                            &heads, reading->err));
     if (family->kv_heads < 0 || config_says(object, "num_key_value_heads")) kv_unsaid = heads; /* null: as many */
-    TRY(config_take_integer(object, "num_key_value_heads", 1, heads, kv_unsaid == 0, kv_unsaid, &kv_heads, reading->err));
+    TRY(config_take_integer(object, "num_key_value_heads", 1, heads, kv_unsaid == 0, kv_unsaid, &kv_heads,
+                            reading->err));
     TRY(config_take_integer(object, "head_dim", 1, 1 << 16, false,
                             family->head_dim > 0 ? family->head_dim : config->width / heads, &head_dim, reading->err));
     config->heads = (int)heads;
@@ -368,8 +335,8 @@ static enum status read_sizes(struct reading *reading, struct model_config *conf
     double eps;
     TRY(config_take_integer(object, "num_hidden_layers", 1, LIMIT_LAYERS, true, 0, &layers, err));
     TRY(config_take_integer(object, "hidden_size", CONFIG_WIDTH_MIN, CONFIG_WIDTH_MAX, true, 0, &config->width, err));
-    TRY(config_take_integer(object, "intermediate_size", family->experts ? 0 : CONFIG_WIDTH_MIN, CONFIG_FEED_FORWARD_MAX,
-                            true, 0, &config->feed_forward, err));
+    TRY(config_take_integer(object, "intermediate_size", family->experts ? 0 : CONFIG_WIDTH_MIN,
+                            CONFIG_FEED_FORWARD_MAX, true, 0, &config->feed_forward, err));
     TRY(config_take_integer(object, "max_position_embeddings", CONFIG_CONTEXT_MIN, LIMIT_CONTEXT_TOKENS,
                             family->context == 0, family->context, &config->context_tokens, err));
     TRY(config_take_integer(object, "vocab_size", 1, LIMIT_VOCABULARY, family->vocabulary == 0, family->vocabulary,
@@ -382,7 +349,8 @@ static enum status read_sizes(struct reading *reading, struct model_config *conf
 }
 
 static enum status read_activation(struct reading *reading, struct model_config *config) {
-    bool gemma = reading->family->gemma; /* it reads hidden_activation; hidden_act is what old configs of it say wrongly */
+    bool gemma =
+        reading->family->gemma; /* it reads hidden_activation; hidden_act is what old configs of it say wrongly */
     struct bytes_view name = bytes_view_string(gemma ? "gelu_pytorch_tanh" : "silu"), ignored;
     if (gemma) (void)config_take_string(&reading->object, "hidden_act", &ignored);
     (void)config_take_string(&reading->object, gemma ? "hidden_activation" : "hidden_act", &name);
@@ -422,8 +390,7 @@ static enum status read_flags(struct reading *reading, struct model_config *conf
     TRY(config_take_flag(object, "qkv_bias", is(reading, "qwen2_moe"), &query_bias, reading->err));
     TRY(config_take_flag(object, "mlp_bias", false, &mlp_bias, reading->err));
     TRY(config_take_flag(object, "tie_word_embeddings", reading->family->tied, &tied, reading->err));
-    if (mlp_bias)
-        return error_set(reading->err, STATUS_UNIMPLEMENTED, "%s: mlp_bias is not supported", object->file);
+    if (mlp_bias) return error_set(reading->err, STATUS_UNIMPLEMENTED, "%s: mlp_bias is not supported", object->file);
     config->biases = reading->family->biases || query_bias || attention_bias;
     config->output_bias = attention_bias;
     /* Old configs leave out what was true by default. */
@@ -453,16 +420,17 @@ static enum status find_family(struct reading *reading, const struct json_value 
         if (config_has(&reading->object, "quantization_config"))
             return error_set(reading->err, STATUS_UNIMPLEMENTED, "%s: quantization_config is not supported", path);
         TRY(config_object_init(&reading->object, text, path, "text_config.", reading->err));
-        struct bytes_view fallback = bytes_view_equal_string(type, "gemma3") ? bytes_view_string("gemma3_text")
-                                                                              : bytes_view_string("mistral");
+        struct bytes_view fallback =
+            bytes_view_equal_string(type, "gemma3") ? bytes_view_string("gemma3_text") : bytes_view_string("mistral");
         if (!config_take_string(&reading->object, "model_type", &type)) type = fallback;
     }
     for (size_t i = 0; i < sizeof families / sizeof families[0]; i++) {
         if (bytes_view_equal_string(type, families[i].name)) reading->family = &families[i];
     }
     if (reading->family == NULL)
-        return error_set(reading->err, STATUS_UNIMPLEMENTED, "%s: models of type '%.*s' are not supported (docs/models.md)",
-                         path, type.length < 32 ? (int)type.length : 32, (const char *)type.data);
+        return error_set(reading->err, STATUS_UNIMPLEMENTED,
+                         "%s: models of type '%.*s' are not supported (docs/models.md)", path,
+                         type.length < 32 ? (int)type.length : 32, (const char *)type.data);
     return STATUS_OK;
 }
 

@@ -31,8 +31,8 @@ enum {
     CONFIG_HEADS_MAX = 1024,
     CONFIG_WINDOW_MAX = 1 << 30
 };
-static const double CONFIG_EPS_MIN = 1e-12, CONFIG_EPS_MAX = 1e-1, CONFIG_ROPE_BASE_MIN = 1.001, CONFIG_ROPE_BASE_MAX = 1e12,
-                    CONFIG_FACTOR_MIN = 1e-3, CONFIG_FACTOR_MAX = 1e6;
+static const double CONFIG_EPS_MIN = 1e-12, CONFIG_EPS_MAX = 1e-1, CONFIG_ROPE_BASE_MIN = 1.001,
+                    CONFIG_ROPE_BASE_MAX = 1e12, CONFIG_FACTOR_MIN = 1e-3, CONFIG_FACTOR_MAX = 1e6;
 
 /** 0.1 * scale * ln(factor) + 1 for a factor above 1: what YaRN multiplies scores by, in the notation of configs (mscale). */
 double model_config_yarn_scale(double factor, double scale);

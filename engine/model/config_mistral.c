@@ -13,8 +13,9 @@
 
 enum { CONTEXT_UNSAID = 32768 };
 
-static const char *const harmless[] = {"model_type", "vision_encoder", "multimodal", "max_batch_size", "dtype",
-                                       "causal",     "multiple_of",    "ffn_dim_multiplier", NULL};
+static const char *const harmless[] = {"model_type", "vision_encoder", "multimodal",  "max_batch_size",
+                                       "dtype",      "causal",         "multiple_of", "ffn_dim_multiplier",
+                                       NULL};
 
 struct reading {
     struct config_object object;

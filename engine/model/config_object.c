@@ -12,7 +12,8 @@ enum status config_object_init(struct config_object *object, const struct json_v
                                const char *inside, struct error *err) {
     *object = (struct config_object){.value = value, .file = file, .inside = inside};
     if (value == NULL || value->kind != JSON_KIND_OBJECT)
-        return error_set(err, STATUS_INVALID_ARGUMENT, "%s: %s is no JSON object", file, inside[0] != 0 ? inside : "it");
+        return error_set(err, STATUS_INVALID_ARGUMENT, "%s: %s is no JSON object", file,
+                         inside[0] != 0 ? inside : "it");
     if (value->count > CONFIG_MEMBERS_MAX)
         return error_set(err, STATUS_INVALID_ARGUMENT, "%s: %s has %u members, more than %d", file,
                          inside[0] != 0 ? inside : "the config", value->count, CONFIG_MEMBERS_MAX);
@@ -74,8 +75,8 @@ enum status config_take_integer(struct config_object *object, const char *name, 
         return error_set(err, STATUS_INVALID_ARGUMENT, "%s: %s%s is missing", object->file, object->inside, name);
     }
     if (!integer_of(value, out) || *out < minimum || *out > maximum)
-        return error_set(err, STATUS_INVALID_ARGUMENT, "%s: %s%s is %.*s, not a whole number in %lld..%lld", object->file,
-                         object->inside, name, value->text.length < 24 ? (int)value->text.length : 24,
+        return error_set(err, STATUS_INVALID_ARGUMENT, "%s: %s%s is %.*s, not a whole number in %lld..%lld",
+                         object->file, object->inside, name, value->text.length < 24 ? (int)value->text.length : 24,
                          (const char *)value->text.data, (long long)minimum, (long long)maximum);
     return STATUS_OK;
 }
@@ -146,13 +147,14 @@ static bool says_nothing(const struct json_value *value) {
 enum status config_refuse_rest(const struct config_object *object, const char *const *harmless, struct error *err) {
     uint32_t index = 0;
     for (const struct json_value *member = object->value->first; member != NULL; member = member->next, index++) {
-        bool passes = object->taken[index] || says_nothing(member) ||
-                      (member->name.length > 0 && member->name.data[0] == '_');
+        bool passes =
+            object->taken[index] || says_nothing(member) || (member->name.length > 0 && member->name.data[0] == '_');
         for (const char *const *name = harmless; !passes && *name != NULL; name++)
             passes = bytes_view_equal_string(member->name, *name);
         if (!passes)
-            return error_set(err, STATUS_UNIMPLEMENTED, "%s: %s%.*s is not known here and could change the model's numbers",
-                             object->file, object->inside, member->name.length < 48 ? (int)member->name.length : 48,
+            return error_set(err, STATUS_UNIMPLEMENTED,
+                             "%s: %s%.*s is not known here and could change the model's numbers", object->file,
+                             object->inside, member->name.length < 48 ? (int)member->name.length : 48,
                              (const char *)member->name.data);
     }
     return STATUS_OK;

@@ -77,16 +77,16 @@ static void feed_forward(struct model *model, const struct layer *layer, const s
     const struct model_config *config = &model->config;
     const struct network *network = &layer->network;
     int64_t F = network->feed_forward;
-    struct matmul expand = {.x = model->x,
-                            .x_stride = config->width,
-                            .rows = batch->rows,
-                            .norm_weight = layer->feed_forward_norm,
-                            .norm_eps = config->norm_eps,
-                            .gated = true,
-                            .activation = config->activation,
-                            .output_count = 2,
-                            .outputs = {{network->gate[0], model->gate, F, NULL, false},
-                                        {network->up[0], NULL, F, NULL, false}}};
+    struct matmul expand = {
+        .x = model->x,
+        .x_stride = config->width,
+        .rows = batch->rows,
+        .norm_weight = layer->feed_forward_norm,
+        .norm_eps = config->norm_eps,
+        .gated = true,
+        .activation = config->activation,
+        .output_count = 2,
+        .outputs = {{network->gate[0], model->gate, F, NULL, false}, {network->up[0], NULL, F, NULL, false}}};
     model->kernels->operations->matmul(model->kernels, &expand);
     add_product(model, model->gate, F, network->down[0], NULL, layer->post_feed_forward_norm, batch->rows);
 }

@@ -33,18 +33,18 @@ enum rope_scaling {
     ROPE_SCALING_NONE,
     ROPE_SCALING_LINEAR, /* all by `factor` */
     ROPE_SCALING_LLAMA3, /* long wavelengths by `factor`, short ones not, between them smoothly (Llama 3.1's model card) */
-    ROPE_SCALING_YARN,   /* likewise, by rotations over the original context (Peng et al., arXiv:2309.00071) */
+    ROPE_SCALING_YARN, /* likewise, by rotations over the original context (Peng et al., arXiv:2309.00071) */
 };
 
 struct rope_config {
     double base;
     enum rope_scaling scaling;
     double factor;
-    double original_context;                          /* LLAMA3, YARN */
+    double original_context;                            /* LLAMA3, YARN */
     double low_frequency_factor, high_frequency_factor; /* LLAMA3 */
-    double beta_fast, beta_slow;                      /* YARN: rotations where the ramp begins and ends */
-    bool untruncated;                                 /* YARN: the ramp's ends are not rounded to whole pairs */
-    double magnitude;                                 /* multiplies sines and cosines; 1 otherwise */
+    double beta_fast, beta_slow;                        /* YARN: rotations where the ramp begins and ends */
+    bool untruncated;                                   /* YARN: the ramp's ends are not rounded to whole pairs */
+    double magnitude;                                   /* multiplies sines and cosines; 1 otherwise */
 };
 
 /** Which of the config's rotary embeddings a layer has. */
@@ -70,23 +70,23 @@ struct model_config {
     struct rope_config ropes[MODEL_ROPE_COUNT];
     int rotary_dim;
     enum rope_style rope_style;
-    bool tied_embeddings;      /* the output matrix is the embedding */
-    bool biases, output_bias;  /* of q, k and v; of the attention's output */
-    bool query_key_norms;      /* RMSNorm over each head */
-    bool post_norms;           /* what attention and feed-forward add is normalised first (Gemma) */
+    bool tied_embeddings;     /* the output matrix is the embedding */
+    bool biases, output_bias; /* of q, k and v; of the attention's output */
+    bool query_key_norms;     /* RMSNorm over each head */
+    bool post_norms;          /* what attention and feed-forward add is normalised first (Gemma) */
     enum activation activation;
-    float embedding_scale;     /* 1 */
-    float attention_scale;     /* 1 / sqrt(hd) unless a config says otherwise */
+    float embedding_scale;                   /* 1 */
+    float attention_scale;                   /* 1 / sqrt(hd) unless a config says otherwise */
     float attention_softcap, output_softcap; /* 0: none */
     /** Queries at position p are multiplied by 1 + temperature_beta * log(1 + floor(p / temperature_length)) (Llama 4, Ministral 3). */
     float temperature_beta; /* 0: none */
     int64_t temperature_length;
-    int experts, experts_used;           /* E, chosen for each row; 0: none */
-    int64_t expert_feed_forward;         /* F of one expert */
-    bool normalise_experts;              /* the chosen weights sum to 1 */
-    float expert_scale;                  /* multiplies them */
-    int64_t shared_feed_forward;         /* F of the shared expert, which a sigmoid gate weighs; 0: none */
-    int64_t parameters;                  /* weights in all tensors */
+    int experts, experts_used;   /* E, chosen for each row; 0: none */
+    int64_t expert_feed_forward; /* F of one expert */
+    bool normalise_experts;      /* the chosen weights sum to 1 */
+    float expert_scale;          /* multiplies them */
+    int64_t shared_feed_forward; /* F of the shared expert, which a sigmoid gate weighs; 0: none */
+    int64_t parameters;          /* weights in all tensors */
     struct model_layer_config layer[LIMIT_LAYERS];
 };
 

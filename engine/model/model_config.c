@@ -13,10 +13,9 @@ double model_config_yarn_scale(double factor, double scale) {
 void model_config_defaults(struct model_config *config) {
     *config = (struct model_config){.rope_style = ROPE_INTERLEAVED, .embedding_scale = 1, .expert_scale = 1};
     for (int i = 0; i < MODEL_ROPE_COUNT; i++)
-        config->ropes[i] = (struct rope_config){
-            .base = 10000, .factor = 1, .beta_fast = 32, .beta_slow = 1, .magnitude = 1};
-    for (int i = 0; i < LIMIT_LAYERS; i++)
-        config->layer[i] = (struct model_layer_config){.rope = MODEL_ROPE_GLOBAL};
+        config->ropes[i] =
+            (struct rope_config){.base = 10000, .factor = 1, .beta_fast = 32, .beta_slow = 1, .magnitude = 1};
+    for (int i = 0; i < LIMIT_LAYERS; i++) config->layer[i] = (struct model_layer_config){.rope = MODEL_ROPE_GLOBAL};
 }
 
 int64_t model_config_columns_max(const struct model_config *config) {

@@ -21,10 +21,10 @@ struct network {
 
 struct layer {
     const struct model_layer_config *config;
-    float *attention_norm, *feed_forward_norm;                   /* [D] */
-    float *post_attention_norm, *post_feed_forward_norm;         /* [D] or NULL */
-    float *query_norm, *key_norm;                                /* [hd] or NULL */
-    float *query_bias, *key_bias, *value_bias, *output_bias;     /* or NULL */
+    float *attention_norm, *feed_forward_norm;               /* [D] */
+    float *post_attention_norm, *post_feed_forward_norm;     /* [D] or NULL */
+    float *query_norm, *key_norm;                            /* [hd] or NULL */
+    float *query_bias, *key_bias, *value_bias, *output_bias; /* or NULL */
     struct weights *q, *k, *v, *o;
     struct network network, shared; /* shared: nothing in it unless the layer has a shared expert */
 };
@@ -40,9 +40,9 @@ struct model {
     int64_t rows_max, logits_max;
     /* scratch of a step, [rows_max][...] */
     float *x, *q, *k, *v, *attended, *gate, *chosen;
-    float *added;                        /* what a norm or a mixture still has to pass; [T], or [slots + T] with a shared expert, [D] */
+    float *added; /* what a norm or a mixture still has to pass; [T], or [slots + T] with a shared expert, [D] */
     float *rope_tables[MODEL_ROPE_COUNT];
-    float *query_scales;                 /* or NULL */
+    float *query_scales; /* or NULL */
     float *router_logits;
     struct routed routed, shared_routed;
 };

@@ -339,16 +339,10 @@ static void destroy_layer(struct kernels *kernels, struct layer *layer) {
         kernels->operations->weights_destroy(kernels, matrices[i]);
     destroy_network(kernels, &layer->network);
     destroy_network(kernels, &layer->shared);
-    float *vectors[] = {layer->attention_norm,
-                        layer->feed_forward_norm,
-                        layer->post_attention_norm,
-                        layer->post_feed_forward_norm,
-                        layer->query_norm,
-                        layer->key_norm,
-                        layer->query_bias,
-                        layer->key_bias,
-                        layer->value_bias,
-                        layer->output_bias};
+    float *vectors[] = {
+        layer->attention_norm, layer->feed_forward_norm, layer->post_attention_norm, layer->post_feed_forward_norm,
+        layer->query_norm,     layer->key_norm,          layer->query_bias,          layer->key_bias,
+        layer->value_bias,     layer->output_bias};
     for (size_t i = 0; i < sizeof vectors / sizeof vectors[0]; i++) free(vectors[i]);
 }
 
@@ -365,8 +359,8 @@ void model_destroy(struct model *model) {
     for (int i = 0; model->layers != NULL && i < model->config.layers; i++) destroy_layer(kernels, &model->layers[i]);
     if (model->output != model->embedding) kernels->operations->weights_destroy(kernels, model->output);
     kernels->operations->weights_destroy(kernels, model->embedding);
-    float *arrays[] = {model->output_norm, model->x,     model->q,     model->k,      model->v,
-                       model->attended,    model->gate,  model->added, model->chosen, model->query_scales,
+    float *arrays[] = {model->output_norm,  model->x,    model->q,     model->k,      model->v,
+                       model->attended,     model->gate, model->added, model->chosen, model->query_scales,
                        model->router_logits};
     for (size_t i = 0; i < sizeof arrays / sizeof arrays[0]; i++) free(arrays[i]);
     for (int r = 0; r < MODEL_ROPE_COUNT; r++) {

@@ -7,8 +7,8 @@
 /** Llama 3.1: a pair that turns more than high_frequency_factor times over the original context stays, one that turns less than
  *  low_frequency_factor times is stretched, those between are mixed by their number of turns. */
 static double llama3(const struct rope_config *rope, double frequency) {
-    double turns = rope->original_context * frequency / (2 * M_PI),
-           low = rope->low_frequency_factor, high = rope->high_frequency_factor;
+    double turns = rope->original_context * frequency / (2 * M_PI), low = rope->low_frequency_factor,
+           high = rope->high_frequency_factor;
     if (turns > high) return frequency;
     if (turns < low) return frequency / rope->factor;
     double share = (turns - low) / (high - low);

@@ -225,3 +225,37 @@ enum name_kind name_from_mistral(struct bytes_view stored, struct canonical_name
     if (!skip(&rest, "feed_forward.experts.") && !skip(&rest, "experts.")) return NAME_UNKNOWN;
     return expert_of(rest, mistral_expert, layer, out);
 }
+
+/* ---- to Hugging Face ------------------------------------------------------------------------------------------------- */
+
+static const char *stored_stem(const struct stem *table, struct bytes_view canonical) {
+    for (; table->stored != NULL; table++) {
+        if (bytes_view_equal_string(canonical, table->canonical)) return table->stored;
+    }
+    return NULL;
+}
+
+bool name_to_hugging_face(const char *canonical, int expert, struct name_style style, char out[CANONICAL_NAME_BYTES]) {
+    static const struct stem outer[] = {
+        {"lm_head", "output"}, {"model.embed_tokens", "token_embd"}, {"model.norm", "output_norm"}, {NULL, NULL}};
+    struct bytes_view rest = bytes_view_string(canonical);
+    const char *suffix = ends_with(rest, ".weight") ? ".weight" : ".bias", *stem;
+    int layer;
+    if (!ends_with(rest, suffix)) return false;
+    rest.length -= strlen(suffix);
+    if ((stem = stored_stem(outer, rest)) != NULL && expert < 0)
+        return snprintf(out, CANONICAL_NAME_BYTES, "%s%s", stem, suffix) < CANONICAL_NAME_BYTES;
+    if (!skip(&rest, "blk.") || !skip_index(&rest, LIMIT_LAYERS, &layer)) return false;
+    if (expert >= 0) {
+        /* The table has both spellings; Mixtral's are its second half. */
+        stem = stored_stem(hugging_face_expert + (style.mixtral ? 3 : 0), rest);
+        return stem != NULL &&
+               snprintf(out, CANONICAL_NAME_BYTES, "model.layers.%d.%s.experts.%d.%s%s", layer,
+                        style.mixtral ? "block_sparse_moe" : "mlp", expert, stem, suffix) < CANONICAL_NAME_BYTES;
+    }
+    stem = style.sandwich_norms ? stored_stem(sandwich_layer, rest) : NULL;
+    if (stem == NULL) stem = stored_stem(hugging_face_layer, rest);
+    if (style.mixtral && bytes_view_equal_string(rest, "ffn_gate_inp")) stem = "block_sparse_moe.gate";
+    return stem != NULL &&
+           snprintf(out, CANONICAL_NAME_BYTES, "model.layers.%d.%s%s", layer, stem, suffix) < CANONICAL_NAME_BYTES;
+}

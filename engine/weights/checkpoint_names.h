@@ -39,4 +39,12 @@ enum name_kind name_from_mistral(struct bytes_view stored, struct canonical_name
 /** "model.layers.0.pre_feedforward_layernorm.weight" is one. */
 bool name_is_sandwich_norm(struct bytes_view stored);
 
+/** How the Hugging Face checkpoints of a family call their tensors. */
+struct name_style {
+    bool sandwich_norms; /* Gemma 2 and 3 */
+    bool mixtral;        /* experts are block_sparse_moe.experts.E.w1, else mlp.experts.E.gate_proj */
+};
+/** The other direction: the Hugging Face name of a canonical one, of its expert `expert` (-1: no expert). False when there is none. */
+bool name_to_hugging_face(const char *canonical, int expert, struct name_style style, char out[CANONICAL_NAME_BYTES]);
+
 #endif

@@ -21,3 +21,6 @@ foreach(variant IN ITEMS plain avx2 avx512)
   bora_test(NAME engine/golden_${variant} SOURCES ${CMAKE_CURRENT_LIST_DIR}/golden_test.c DEPENDS engine test_support base
     LINK PkgConfig::jansson m ARGS ${variant} LABELS model TIMEOUT 600)
 endforeach()
+bora_test(NAME engine/families SOURCES ${CMAKE_CURRENT_LIST_DIR}/families_test.c DEPENDS engine_model engine_weights test_support base LINK m TIMEOUT 300)
+bora_test(NAME engine/convert SOURCES ${CMAKE_CURRENT_LIST_DIR}/convert_test.c
+  DEPENDS engine_convert engine_model engine_kv_cache engine_weights test_support base LINK m)
