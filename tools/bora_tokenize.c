@@ -14,12 +14,12 @@
 #include "engine/weights/gguf.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
-#include <fcntl.h>
 #include <unistd.h>
 
 enum { TOKENS_MAX = 1 << 30, LINE_VALUES_MAX = 1 << 24 };

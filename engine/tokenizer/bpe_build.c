@@ -161,7 +161,8 @@ enum status bpe_build_wholes(struct tokenizer *tokenizer, bool by_characters, ui
             if (is_symbol != (pass == 0)) continue;
             int32_t merged = id;
             if (!is_symbol && !trusted) status = bpe_merge_alone(bpe, key, &scratch, &merged);
-            if (status == STATUS_OK && merged == id) bpe_add_whole(bpe, (uint32_t)(key.data - tokenizer->text), (uint32_t)key.length, id);
+            if (status == STATUS_OK && merged == id)
+                bpe_add_whole(bpe, (uint32_t)(key.data - tokenizer->text), (uint32_t)key.length, id);
         }
     }
     bpe_scratch_deinit(&scratch);

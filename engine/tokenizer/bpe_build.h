@@ -23,8 +23,8 @@ bool bpe_build_split_merge(struct bytes_view text, struct bytes_view *out_left, 
 /** Fill byte_ids by the names of bytes in GPT-2's disguise. */
 void bpe_build_disguised_bytes(struct bpe *bpe, const struct name_index *index);
 /** Dense ranks, best score first, equal ones alike; -1 at other types. */
-enum status bpe_ranks_of_scores(const struct tokenizer *tokenizer, uint32_t types, const float *scores, int32_t *out_ranks,
-                                struct error *err);
+enum status bpe_ranks_of_scores(const struct tokenizer *tokenizer, uint32_t types, const float *scores,
+                                int32_t *out_ranks, struct error *err);
 /** Enter the tokens that may be looked up whole: those of which merging makes themselves, or all of `types` when `trusted`. */
 enum status bpe_build_wholes(struct tokenizer *tokenizer, bool by_characters, uint32_t types, bool trusted,
                              struct error *err);

@@ -56,8 +56,7 @@ static enum status add_prefix(struct encoding *encoding, bool first, struct byte
     const struct tokenizer *tokenizer = encoding->tokenizer;
     bool prefix = tokenizer->prefix == PREFIX_SPACE_EACH || (tokenizer->prefix == PREFIX_SPACE_FIRST && first);
     bool marked = text->length >= 3 && memcmp(text->data, "\xE2\x96\x81", 3) == 0;
-    if (prefix && tokenizer->prefix_only_if_missing &&
-        (text->data[0] == ' ' || (tokenizer->spaces_to_marks && marked)))
+    if (prefix && tokenizer->prefix_only_if_missing && (text->data[0] == ' ' || (tokenizer->spaces_to_marks && marked)))
         prefix = false;
     if (!prefix && !tokenizer->spaces_to_marks) return STATUS_OK;
     struct bytes *out = &encoding->prefixed;
@@ -174,8 +173,7 @@ static enum status encode_plain(struct encoding *encoding, struct bytes_view tex
     const struct tokenizer *tokenizer = encoding->tokenizer;
     bool first = !encoding->begun;
     if (text.length == 0) return STATUS_OK;
-    if (!normalizer_is_empty(&tokenizer->normalizer))
-        TRY(normalize(encoding, &text));
+    if (!normalizer_is_empty(&tokenizer->normalizer)) TRY(normalize(encoding, &text));
     encoding->begun = true;
     if (tokenizer->model == MODEL_UNIGRAM && tokenizer->keeps_added) /* its scores make user-defined pieces win */
         return encode_prefixed(encoding, first, text);

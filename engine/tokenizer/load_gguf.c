@@ -36,17 +36,17 @@ static const struct {
     enum split_rule rule;
     bool ignore_merges, adds_bos;
 } pre_tokenizers[] = {
-    {"smollm", SPLIT_SMOLLM, false, false},       {"starcoder", SPLIT_SMOLLM, false, false},
-    {"refact", SPLIT_SMOLLM, false, false},       {"command-r", SPLIT_SMOLLM, false, false},
-    {"codeshell", SPLIT_SMOLLM, false, false},    {"exaone", SPLIT_SMOLLM, false, false},
-    {"gpt-2", SPLIT_GPT2, false, false},          {"phi-2", SPLIT_GPT2, false, false},
-    {"mpt", SPLIT_GPT2, false, false},            {"olmo", SPLIT_GPT2, false, false},
-    {"llama-bpe", SPLIT_LLAMA3, true, true},      {"llama3", SPLIT_LLAMA3, true, true},
-    {"llama-v3", SPLIT_LLAMA3, true, true},       {"falcon3", SPLIT_LLAMA3, true, true},
-    {"pixtral", SPLIT_LLAMA3, true, true},        {"lfm2", SPLIT_LLAMA3, true, true},
-    {"dbrx", SPLIT_LLAMA3, false, false},         {"smaug-bpe", SPLIT_LLAMA3, false, false},
-    {"qwen2", SPLIT_QWEN2, false, false},         {"deepseek-r1-qwen", SPLIT_QWEN2, false, false},
-    {"megrez", SPLIT_QWEN2, false, false},        {"stablelm2", SPLIT_QWEN2, false, false},
+    {"smollm", SPLIT_SMOLLM, false, false},    {"starcoder", SPLIT_SMOLLM, false, false},
+    {"refact", SPLIT_SMOLLM, false, false},    {"command-r", SPLIT_SMOLLM, false, false},
+    {"codeshell", SPLIT_SMOLLM, false, false}, {"exaone", SPLIT_SMOLLM, false, false},
+    {"gpt-2", SPLIT_GPT2, false, false},       {"phi-2", SPLIT_GPT2, false, false},
+    {"mpt", SPLIT_GPT2, false, false},         {"olmo", SPLIT_GPT2, false, false},
+    {"llama-bpe", SPLIT_LLAMA3, true, true},   {"llama3", SPLIT_LLAMA3, true, true},
+    {"llama-v3", SPLIT_LLAMA3, true, true},    {"falcon3", SPLIT_LLAMA3, true, true},
+    {"pixtral", SPLIT_LLAMA3, true, true},     {"lfm2", SPLIT_LLAMA3, true, true},
+    {"dbrx", SPLIT_LLAMA3, false, false},      {"smaug-bpe", SPLIT_LLAMA3, false, false},
+    {"qwen2", SPLIT_QWEN2, false, false},      {"deepseek-r1-qwen", SPLIT_QWEN2, false, false},
+    {"megrez", SPLIT_QWEN2, false, false},     {"stablelm2", SPLIT_QWEN2, false, false},
     {"tekken", SPLIT_TEKKEN, true, true},
 };
 
@@ -186,8 +186,8 @@ static enum status load_gpt2(struct loader *loader, struct error *err) {
     TRY(choose_split(loader, err));
     TRY(find_merges(loader, err));
     TRY(tokenizer_set_disguised_pieces(tokenizer, err));
-    enum status status = bpe_init(&tokenizer->bpe, tokenizer->count, (size_t)loader->merges.count,
-                                  (size_t)tokenizer->count);
+    enum status status =
+        bpe_init(&tokenizer->bpe, tokenizer->count, (size_t)loader->merges.count, (size_t)tokenizer->count);
     if (status != STATUS_OK) return error_set(err, status, "out of memory");
     TRY(name_index_init(&index, tokenizer, false, NORMAL, err));
     bpe_build_disguised_bytes(&tokenizer->bpe, &index);

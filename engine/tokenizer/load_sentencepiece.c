@@ -11,6 +11,7 @@
 #include "base/limits.h"
 #include "engine/tokenizer/bpe_build.h"
 
+#include <float.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -207,7 +208,7 @@ static enum status build_unigram(struct loader *loader, struct error *err) {
     if (unigram->scores == NULL || unigram->user_scored == NULL || trie_init(&unigram->pieces, bytes) != STATUS_OK)
         return error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory for %zu bytes of pieces", bytes);
     unigram->least = INFINITY;
-    unigram->greatest = -INFINITY;
+    unigram->greatest = FLT_MIN; /* where that library begins, so that scores, which are negative, never pass it */
     for (int32_t id = 0; id < tokenizer->count; id++) {
         unsigned type = tokenizer->tokens[id].type;
         unigram->scores[id] = loader->scores[id];

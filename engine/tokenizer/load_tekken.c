@@ -15,10 +15,26 @@
 enum { BYTES = 256, TOKEN_BYTES_MAX = 4096, NORMAL = 1U << TOKEN_NORMAL };
 
 /** Files of versions up to 7 do not list their special tokens. */
-static const char *const unlisted[] = {
-    "<unk>",           "<s>",         "</s>",       "[INST]",      "[/INST]",   "[AVAILABLE_TOOLS]", "[/AVAILABLE_TOOLS]",
-    "[TOOL_RESULTS]",  "[/TOOL_RESULTS]", "[TOOL_CALLS]", "[IMG]", "<pad>",    "[IMG_BREAK]",       "[IMG_END]",
-    "[PREFIX]",        "[MIDDLE]",    "[SUFFIX]",   "[SYSTEM_PROMPT]", "[/SYSTEM_PROMPT]", "[TOOL_CONTENT]"};
+static const char *const unlisted[] = {"<unk>",
+                                       "<s>",
+                                       "</s>",
+                                       "[INST]",
+                                       "[/INST]",
+                                       "[AVAILABLE_TOOLS]",
+                                       "[/AVAILABLE_TOOLS]",
+                                       "[TOOL_RESULTS]",
+                                       "[/TOOL_RESULTS]",
+                                       "[TOOL_CALLS]",
+                                       "[IMG]",
+                                       "<pad>",
+                                       "[IMG_BREAK]",
+                                       "[IMG_END]",
+                                       "[PREFIX]",
+                                       "[MIDDLE]",
+                                       "[SUFFIX]",
+                                       "[SYSTEM_PROMPT]",
+                                       "[/SYSTEM_PROMPT]",
+                                       "[TOOL_CONTENT]"};
 
 struct loader {
     struct tokenizer *tokenizer;
@@ -120,8 +136,7 @@ static enum status build(struct loader *loader, struct error *err) {
     enum status status = bpe_build_of_tokens(tokenizer, false, NORMAL, ranks, err);
     free(ranks);
     if (status != STATUS_OK) return status;
-    for (int32_t byte = 0; byte < BYTES; byte++)
-        tokenizer->bpe.byte_ids[byte] = (int32_t)loader->special_count + byte;
+    for (int32_t byte = 0; byte < BYTES; byte++) tokenizer->bpe.byte_ids[byte] = (int32_t)loader->special_count + byte;
     TRY(bpe_build_wholes(tokenizer, false, NORMAL, true, err));
     tokenizer->bos = tokenizer_special(tokenizer, "<s>");
     tokenizer->eos = tokenizer_special(tokenizer, "</s>");

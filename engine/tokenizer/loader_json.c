@@ -61,3 +61,34 @@ bool loader_integer(const struct json_value *number, int64_t most, int64_t *out)
     text[number->text.length] = 0;
     return text_to_i64(text, out) && *out >= 0 && *out <= most;
 }
+
+/** A decimal digit more into `*significand`; false when it has no room, so that the digit is lost. */
+static bool take_digit(uint64_t *significand, uint8_t digit) {
+    if (*significand > (UINT64_MAX - digit) / 10) return false;
+    *significand = *significand * 10 + digit;
+    return true;
+}
+
+bool loader_score(const struct json_value *number, double *out) {
+    enum { EXACT_MAX = 22 }; /* 10^22 is the last power of ten that a double holds */
+    double power = 1;
+    uint64_t significand = 0;
+    int exponent = 0;
+    bool fraction = false;
+    if (!loader_number(number, out)) return false;
+    for (size_t i = 0; i < number->text.length; i++) {
+        uint8_t c = number->text.data[i];
+        if (c == '.') fraction = true;
+        if (c == 'e' || c == 'E') return true;
+        if (c < '0' || c > '9') continue;
+        if (take_digit(&significand, c - '0'))
+            exponent -= fraction;
+        else if (!fraction)
+            return true;
+    }
+    if (exponent < -EXACT_MAX) return true;
+    for (; exponent < 0; exponent++) power *= 10;
+    *out = (double)significand / power;
+    if (number->text.data[0] == '-') *out = -*out;
+    return true;
+}

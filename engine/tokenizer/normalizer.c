@@ -57,7 +57,8 @@ static size_t plain_prefix(struct bytes_view text, bool composed) {
 /** One run of valid UTF-8. */
 static enum status append_form(struct bytes_view text, int options, struct bytes *out) {
     utf8proc_uint8_t *mapped = NULL;
-    utf8proc_ssize_t length = utf8proc_map(text.data, (utf8proc_ssize_t)text.length, &mapped, (utf8proc_option_t)options);
+    utf8proc_ssize_t length =
+        utf8proc_map(text.data, (utf8proc_ssize_t)text.length, &mapped, (utf8proc_option_t)options);
     if (length < 0) return STATUS_RESOURCE_EXHAUSTED;
     enum status status = bytes_append(out, mapped, (size_t)length);
     free(mapped);
@@ -182,8 +183,7 @@ static size_t normalize_prefix(const struct normalizer *normalizer, struct bytes
     size_t length;
     uint32_t code_point;
     bool valid;
-    if (normalizer->keep != NULL && normalizer->keep->count > 0 &&
-        trie_longest(normalizer->keep, text, &length) >= 0) {
+    if (normalizer->keep != NULL && normalizer->keep->count > 0 && trie_longest(normalizer->keep, text, &length) >= 0) {
         *out = bytes_view_of(text.data, length);
         return length;
     }
@@ -239,7 +239,8 @@ static enum status run_sentencepiece(const struct normalizer *normalizer, struct
 /** GGUF's "t5" as llama.cpp reads it: blanks are written in front of the word that follows them. */
 static enum status run_like_llama(const struct normalizer *normalizer, struct bytes_view text, struct bytes *out) {
     const char *space = normalizer->escape_whitespaces ? mark : " ";
-    bool prepend = normalizer->add_dummy_prefix && !normalizer->whitespace_as_suffix, prepended = false, in_word = false;
+    bool prepend = normalizer->add_dummy_prefix && !normalizer->whitespace_as_suffix, prepended = false,
+         in_word = false;
     while (text.length > 0) {
         struct bytes_view piece;
         size_t used = normalize_prefix(normalizer, text, &piece);

@@ -53,8 +53,8 @@ enum status split_regex_find(const struct split_regex *regex, struct bytes_view 
     if (data == NULL) return STATUS_RESOURCE_EXHAUSTED;
     int count = pcre2_match(regex->code, text.data, text.length, from, PCRE2_NOTEMPTY, data, regex->context);
     if (count == PCRE2_ERROR_JIT_STACKLIMIT)
-        count = pcre2_match(regex->code, text.data, text.length, from, PCRE2_NOTEMPTY | PCRE2_NO_JIT, data,
-                            regex->context);
+        count =
+            pcre2_match(regex->code, text.data, text.length, from, PCRE2_NOTEMPTY | PCRE2_NO_JIT, data, regex->context);
     const PCRE2_SIZE *ends = pcre2_get_ovector_pointer(data);
     bool odd = count >= 0 && (ends[0] < from || ends[0] >= ends[1] || ends[1] > text.length); /* \K can do that */
     if (count >= 0 && !odd) { /* 0: there are more groups than the one pair that is kept */

@@ -28,14 +28,14 @@ struct best {
 static double score_of(const struct unigram *unigram, int32_t id, size_t length) {
     if (!unigram->user_scored[id]) return unigram->scores[id];
     if (unigram->flavor == UNIGRAM_LLAMA) return 0;
-    if (unigram->flavor == UNIGRAM_SENTENCEPIECE) return (double)((float)length * (float)unigram->greatest) - 0.1;
+    if (unigram->flavor == UNIGRAM_SENTENCEPIECE) return (float)((double)length * unigram->greatest - 0.1);
     return unigram->scores[id];
 }
 
-static void offer(const struct unigram *unigram, struct best *best, double score, size_t begin, int32_t id) {
-    if (best->reached && !(score > best->score)) return;
-    if (unigram->flavor == UNIGRAM_SENTENCEPIECE) score = (float)score; /* it keeps sums in f32, and compares new ones in f64 */
-    *best = (struct best){score, (uint32_t)begin, id, true};
+static void offer(const struct unigram *unigram, struct best *best, double before, double score, size_t begin,
+                  int32_t id) {
+    double sum = unigram->flavor == UNIGRAM_SENTENCEPIECE ? (double)((float)before + (float)score) : before + score;
+    if (!best->reached || sum > best->score) *best = (struct best){sum, (uint32_t)begin, id, true};
 }
 
 static void find_best(const struct unigram *unigram, struct bytes_view text, struct best *best) {
@@ -52,13 +52,10 @@ static void find_best(const struct unigram *unigram, struct bytes_view text, str
             if (node < 0) break;
             int32_t id = unigram->pieces.values[node];
             if (id < 0) continue;
-            offer(unigram, &best[end], best[at].score + score_of(unigram, id, end - at), at, id);
+            offer(unigram, &best[end], best[at].score, score_of(unigram, id, end - at), at, id);
             if (end - at == bytes) whole_character = true;
         }
-        if (whole_character) continue;
-        double score = best[at].score + unknown_score;
-        if (unigram->flavor == UNIGRAM_SENTENCEPIECE) score = (float)score;
-        offer(unigram, &best[at + bytes], score, at, -1);
+        if (!whole_character) offer(unigram, &best[at + bytes], best[at].score, unknown_score, at, -1);
     }
 }
 

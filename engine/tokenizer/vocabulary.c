@@ -118,7 +118,8 @@ enum status tokenizer_set_marked_pieces(struct tokenizer *tokenizer, int32_t byt
     for (int32_t id = 0; id < tokenizer->count; id++) {
         struct token *token = &tokenizer->tokens[id];
         if (token->type == TOKEN_CONTROL || token->type == TOKEN_UNKNOWN) continue;
-        int byte = token->type == TOKEN_BYTE || token->type == TOKEN_NORMAL ? byte_of_name(token_name(tokenizer, id)) : -1;
+        int byte =
+            token->type == TOKEN_BYTE || token->type == TOKEN_NORMAL ? byte_of_name(token_name(tokenizer, id)) : -1;
         if (byte >= 0 && byte_ids != NULL && (token->type == TOKEN_BYTE || byte_ids[byte] < 0)) byte_ids[byte] = id;
         if (!reserve_text(tokenizer, (size_t)token->name_length + 1)) return out_of_memory(err);
         uint8_t *out = tokenizer->text + tokenizer->text_used;
@@ -263,7 +264,8 @@ static enum status index_added(const struct tokenizer *tokenizer, bool control, 
                           (control && (token->type == TOKEN_CONTROL || token->type == TOKEN_UNKNOWN));
             if (!wanted || token->normalized != normalized || token->name_length == 0) continue;
             struct bytes_view name = token_name(tokenizer, id);
-            if (normalized && !tokenizer->keeps_added) TRY_CLEANUP(normalizer_run(&tokenizer->normalizer, name, buffers, &name));
+            if (normalized && !tokenizer->keeps_added)
+                TRY_CLEANUP(normalizer_run(&tokenizer->normalizer, name, buffers, &name));
             bytes += name.length;
             if (pass == 1) trie_add(out, name, id);
         }
