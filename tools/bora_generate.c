@@ -230,7 +230,7 @@ static void print_tally(const struct tally *tally, const struct generate_setting
     printf("\n");
 }
 
-/** Score `ids` window by window, each from an empty cache. */
+/** Score `ids` window by window, each from an empty cache; where texts begin with a token of their own, so does each window, in the place of its first. */
 static enum status score_windows(const struct scorer *scorer, const struct scorer *against,
                                  const struct generate_settings *settings, const struct token_list *ids,
                                  struct error *err) {
@@ -242,6 +242,7 @@ static enum status score_windows(const struct scorer *scorer, const struct score
     for (size_t first = 0; status == STATUS_OK && first + 1 < ids->count; first += window) {
         size_t count = ids->count - first < window ? ids->count - first : window;
         if (settings->scored_from > 1 && count < window) break;
+        if (tokenizer_adds_bos(scorer->tokenizer)) ids->ids[first] = tokenizer_bos(scorer->tokenizer);
         status = perplexity_compare(&model, reference.model != NULL ? &reference : NULL, SCORE_ROWS, ids->ids + first,
                                     count, scores, divergences, err);
         for (size_t i = (size_t)settings->scored_from; status == STATUS_OK && i < count; i++, tally.tokens++) {
@@ -266,6 +267,7 @@ static enum status perplexity(const struct generate_settings *settings, struct e
     TRY_CLEANUP(settings_read_file(settings->perplexity_file, TEXT_FILE_BYTES_MAX, &text, &length, err));
     TRY_CLEANUP(open_scorer(&scorer, settings->model_file, settings, err));
     if (settings->against != NULL) TRY_CLEANUP(open_scorer(&against, settings->against, settings, err));
+    if (tokenizer_adds_bos(scorer.tokenizer)) TRY_CLEANUP(token_list_append(&ids, tokenizer_bos(scorer.tokenizer)));
     TRY_CLEANUP(tokenizer_encode(scorer.tokenizer, bytes_view_of(text, length), &ids, err));
     if (ids.count < 2)
         TRY_CLEANUP(error_set(err, STATUS_INVALID_ARGUMENT, "%s has %zu tokens; two are the least",
