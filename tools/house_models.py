@@ -190,16 +190,16 @@ def fetch_parts(section, folder):
 
 
 def make_model(section, path):
-    """A model that is made here of another one: `made = upcycle NAME [FLAGS]`."""
-    how, of, *flags = section["made"].split()
-    if how != "upcycle":
-        raise Failure(f"models.ini: [{section.name}]: made = {how} is not known (there is upcycle)")
+    """A model that is made here of another one: `made = upcycle NAME [FLAGS]`, or `convert`."""
+    how, of, *flags = section["made"].split() if len(section["made"].split()) > 1 else ("", "")
+    if how not in ("upcycle", "convert"):
+        raise Failure(f"models.ini: [{section.name}]: made = {section['made']} is neither upcycle NAME nor convert NAME")
     dense = fetch_model(of)
     if path.exists() and path.stat().st_mtime_ns > dense.stat().st_mtime_ns:
         return path
     say(f"making {section.name} of {of}")
     check_room(path.parent, 10 * dense.stat().st_size, "the model")
-    run_check([BIN / "bora", "model", "upcycle", dense, path, "--force", *flags], path.name)
+    run_check([BIN / "bora", "model", how, dense, path, "--force", *flags], path.name)
     return path
 
 

