@@ -121,10 +121,12 @@ enum status convert_to_gguf(struct converting *converting, const char *path) {
     TRY_CLEANUP(output_file_open(path, converting->options->force, &file, converting->err));
     TRY_CLEANUP(convert_plan_gguf(converting));
     if (gguf == NULL) TRY_CLEANUP(convert_plan_rope_factors(converting));
-    if (gguf != NULL)
+    if (gguf != NULL) {
         copy_metadata(converting, gguf, &metadata);
-    else
+    } else {
         TRY_CLEANUP(convert_metadata_of_config(converting, &metadata));
+        TRY_CLEANUP(convert_metadata_of_tokenizer(converting, &metadata));
+    }
     if (gguf == NULL || !converting->options->keep) {
         gguf_metadata_u32(&metadata, "general.file_type", file_type(main_type(converting)));
         gguf_metadata_u32(&metadata, "general.quantization_version", QUANTIZATION_VERSION);

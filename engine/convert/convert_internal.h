@@ -69,6 +69,10 @@ enum status convert_plan_rope_factors(struct converting *converting);
 /** In what two configs compute differently; NULL when in nothing. */
 const char *convert_difference(const struct model_config *a, const struct model_config *b);
 
+/* ---- convert_tokenizer.c ---- */
+/** tokenizer.*; what cannot be said is left out with a note. */
+enum status convert_metadata_of_tokenizer(struct converting *converting, struct gguf_metadata *metadata);
+
 /* ---- convert_plan.c ---- */
 enum status convert_plan_add(struct converting *converting, const struct convert_tensor *tensor);
 /** All tensors of the checkpoint under GGUF names. */

@@ -88,6 +88,11 @@ void gguf_metadata_strings(struct gguf_metadata *metadata, const char *key, cons
     for (size_t i = 0; i < count; i++) put_string(&metadata->bytes, values[i]);
 }
 
+void gguf_metadata_bytes(struct gguf_metadata *metadata, const char *key, struct bytes_view value) {
+    put_array(metadata, key, GGUF_U8, value.length);
+    (void)bytes_append(&metadata->bytes, value.data, value.length);
+}
+
 void gguf_metadata_copy(struct gguf_metadata *metadata, const struct gguf_metadata_entry *entry) {
     uint32_t type = entry->type;
     put_string(&metadata->bytes, entry->key);

@@ -27,6 +27,8 @@ void gguf_metadata_f32s(struct gguf_metadata *metadata, const char *key, const f
 void gguf_metadata_bools(struct gguf_metadata *metadata, const char *key, const bool *values, size_t count);
 void gguf_metadata_strings(struct gguf_metadata *metadata, const char *key, const struct bytes_view *values,
                            size_t count);
+/** An array of U8. */
+void gguf_metadata_bytes(struct gguf_metadata *metadata, const char *key, struct bytes_view value);
 /** As another file has it. */
 void gguf_metadata_copy(struct gguf_metadata *metadata, const struct gguf_metadata_entry *entry);
 

@@ -170,7 +170,7 @@ static void there_and_back(const char *from, bool and_back) {
 
 static void test_families_there_and_back(void **state) {
     (void)state;
-    static const char *const families[] = {"llama_linear", "mistral",   "mistral_native", "nemo",
+    static const char *const families[] = {"llama_linear", "mistral",          "mistral_native", "nemo",
                                            "ministral",    "ministral_native", "ministral3",     "ministral3_native",
                                            "mixtral",      "mixtral_native",   "qwen2",          "qwen3",
                                            "qwen2_moe",    "qwen3_moe",        "smollm3"};
@@ -292,8 +292,9 @@ static void test_an_output_that_is_there_is_kept(void **state) {
     assert_int_equal(length, 8);
     free(text);
     check_ok(convert(golden("mistral"), in_folder("m.gguf"), (struct convert_options){.keep = true, .force = true}));
-    check_fails(convert(in_folder("m.gguf"), folder, (struct convert_options){.to = CONVERT_TO_HUGGING_FACE, .keep = true}),
-                STATUS_ALREADY_EXISTS, "is there already");
+    check_fails(
+        convert(in_folder("m.gguf"), folder, (struct convert_options){.to = CONVERT_TO_HUGGING_FACE, .keep = true}),
+        STATUS_ALREADY_EXISTS, "is there already");
     check_fails(convert(golden("mistral"), folder, (struct convert_options){.keep = true}), STATUS_ALREADY_EXISTS,
                 "is there and no file");
 }
