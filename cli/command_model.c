@@ -3,6 +3,7 @@
 #include "cli/arguments.h"
 #include "cli/commands.h"
 #include "engine/convert/convert.h"
+#include "engine/convert/inspect.h"
 
 #include <inttypes.h>
 #include <signal.h>
@@ -103,4 +104,34 @@ int command_model_convert(int argc, char **argv) {
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
     return convert(words[0], words[1], &options);
+}
+
+/* ---- inspect --------------------------------------------------------------------------------------------------------- */
+
+static const struct command_usage inspect_usage = {
+    "model inspect", "PATH",
+    "Say what a model is: its form, architecture and config, tokenizer, parameters, and bytes by type. PATH is a .gguf "
+    "file\n"
+    "or a folder. Of a damaged file as much as can be read is shown, and what is wrong.",
+    1, 1};
+
+int command_model_inspect(int argc, char **argv) {
+    enum { OUTPUT_BYTES_MAX = 256 << 20 };
+    const char *path = NULL;
+    struct inspect_options options = {0};
+    const struct argument own[] = {{ARGUMENT_FLAG, "tensors", NULL, "list every tensor", &options.tensors},
+                                   {ARGUMENT_FLAG, "json", NULL, "for scripts", &options.json},
+                                   {ARGUMENT_END, NULL, NULL, NULL, NULL}};
+    const struct argument none[] = {{ARGUMENT_END, NULL, NULL, NULL, NULL}};
+    int count = 0, result = arguments_parse(&inspect_usage, own, none, argc, argv, &path, &count);
+    if (result != GO_ON) return result;
+    struct bytes out;
+    struct error err = {0};
+    bytes_init(&out, OUTPUT_BYTES_MAX);
+    enum status status = inspect_model(path, &options, &out, &err);
+    if (out.length > 0) fwrite(out.data, 1, out.length, stdout);
+    bytes_deinit(&out);
+    if (status == STATUS_OK) return EXIT_OK;
+    fprintf(stderr, "bora: %s\n", err.message);
+    return EXIT_FAILED;
 }

@@ -77,18 +77,43 @@ static float largest(const float *x, int count) {
     return most;
 }
 
-/** Of `half` the scales are tried as f16 has them. */
+/** Of the starts only those that look best are fitted further. */
+enum { FINALISTS = 4, REFITS = 2, STARTS_MAX = 40 };
+
+/** The indices of the FINALISTS least errors, least first; earlier ones first where they are equal. */
+static void choose_finalists(const float *errors, int count, int out[FINALISTS]) {
+    for (int i = 0; i < FINALISTS; i++) out[i] = -1;
+    for (int start = 0; start < count; start++) {
+        int at = start;
+        for (int i = 0; i < FINALISTS && at >= 0; i++) {
+            if (out[i] >= 0 && !(errors[at] < errors[out[i]])) continue;
+            int moved = out[i];
+            out[i] = at;
+            at = moved;
+        }
+    }
+}
+
+/** With `half` the scales are tried as f16 has them. */
 static struct fit fit_scale(const float *x, const float *weight, int count, int low, int high, bool half) {
-    enum { STEPS = 18, REFITS = 2 };
-    float most = largest(x, count), ignored;
-    struct fit best = {0, 0, scale_error(x, weight, count, 0, (float)low, (float)high, &ignored)};
+    enum { STEPS = 18 };
+    float most = largest(x, count), errors[STARTS_MAX], fitted[STARTS_MAX], least = (float)low, top = (float)high;
+    int finalists[FINALISTS];
+    struct fit best = {0, 0, scale_error(x, weight, count, 0, least, top, &fitted[0])};
     if (!(most > 0x1p-40f)) return best;
-    for (int step = 0; step < 2 * STEPS; step++) {
+    for (int start = 0; start < 2 * STEPS; start++) {
         /* The largest lands between three quarters and 1.2 times the end of the range; of either sign, as the range has one more below zero. */
-        float reach = (float)-low * (0.76f + 0.025f * (float)(step / 2)), d = (step % 2 == 0 ? most : -most) / reach;
-        for (int refit = 0; refit <= REFITS; refit++) {
+        float reach = -least * (0.76f + 0.025f * (float)(start / 2)), d = (start % 2 == 0 ? most : -most) / reach;
+        if (half) d = rounded_to_f16(d);
+        errors[start] = scale_error(x, weight, count, d, least, top, &fitted[start]);
+        if (errors[start] < best.error) best = (struct fit){d, 0, errors[start]};
+    }
+    choose_finalists(errors, 2 * STEPS, finalists);
+    for (int i = 0; i < FINALISTS; i++) {
+        float d = fitted[finalists[i]];
+        for (int refit = 0; refit < REFITS; refit++) {
             float next, tried = half ? rounded_to_f16(d) : d;
-            float error = scale_error(x, weight, count, tried, (float)low, (float)high, &next);
+            float error = scale_error(x, weight, count, tried, least, top, &next);
             if (error < best.error) best = (struct fit){tried, 0, error};
             if (next == d) break;
             d = next;
@@ -139,24 +164,32 @@ static bool fit_line(const struct sums *s, bool below, float *d, float *m) {
 
 /** `half`: d and m are tried as f16 has them. `below`: m <= 0. */
 static struct fit fit_affine(const float *x, const float *weight, int count, int high, bool half, bool below) {
-    enum { STEPS = 20, REFITS = 2 };
-    float least = x[0], most = x[0];
-    struct sums sums;
+    enum { STARTS = 20 };
+    float least = x[0], most = x[0], errors[STARTS], top = (float)high;
+    struct sums sums[STARTS];
+    int finalists[FINALISTS];
     for (int i = 1; i < count; i++) {
         least = x[i] < least ? x[i] : least;
         most = x[i] > most ? x[i] : most;
     }
     if (below && least > 0) least = 0;
-    float start = half ? rounded_to_f16(least) : least;
-    struct fit best = {0, start, affine_error(x, weight, count, 0, start, (float)high, &sums)};
+    float m = half ? rounded_to_f16(least) : least;
+    struct fit best = {0, m, affine_error(x, weight, count, 0, m, top, &sums[0])};
     if (!(most - least > 0x1p-40f)) return best;
-    for (int step = 0; step < STEPS; step++) {
-        float d = (most - least) / ((float)high + 0.15f * (float)(step - STEPS / 3)), m = least;
-        for (int refit = 0; refit <= REFITS; refit++) {
-            float tried = half ? rounded_to_f16(d) : d, offset = half ? rounded_to_f16(m) : m;
-            float error = affine_error(x, weight, count, tried, offset, (float)high, &sums);
-            if (error < best.error) best = (struct fit){tried, offset, error};
-            if (!fit_line(&sums, below, &d, &m)) break;
+    for (int start = 0; start < STARTS; start++) {
+        float d = (most - least) / (top + 0.15f * (float)(start - STARTS / 3));
+        if (half) d = rounded_to_f16(d);
+        errors[start] = affine_error(x, weight, count, d, m, top, &sums[start]);
+        if (errors[start] < best.error) best = (struct fit){d, m, errors[start]};
+    }
+    choose_finalists(errors, STARTS, finalists);
+    for (int i = 0; i < FINALISTS; i++) {
+        struct sums fitted = sums[finalists[i]];
+        float d, offset;
+        for (int refit = 0; refit < REFITS && fit_line(&fitted, below, &d, &offset); refit++) {
+            if (half) d = rounded_to_f16(d), offset = rounded_to_f16(offset);
+            float error = affine_error(x, weight, count, d, offset, top, &fitted);
+            if (error < best.error) best = (struct fit){d, offset, error};
         }
     }
     return best;
@@ -294,7 +327,7 @@ static void refit_block(const float *x, const float *weight, int high, struct k_
 }
 
 static struct k_choice choose_k(const float *x, const float *weight, int high) {
-    enum { REFITS = 3 };
+    enum { BLOCK_REFITS = 3 };
     struct fit wanted[K_GROUPS];
     float most_d = 0, most_m = 0;
     for (int g = 0; g < K_GROUPS; g++) {
@@ -305,7 +338,7 @@ static struct k_choice choose_k(const float *x, const float *weight, int high) {
     struct k_choice choice = {.d = rounded_to_f16(most_d / K_SCALE_MAX), .dmin = rounded_to_f16(most_m / K_SCALE_MAX)};
     choose_groups(x, weight, high, wanted, &choice);
     struct k_choice best = choice;
-    for (int refit = 0; refit < REFITS; refit++) {
+    for (int refit = 0; refit < BLOCK_REFITS; refit++) {
         refit_block(x, weight, high, &choice);
         choose_groups(x, weight, high, wanted, &choice);
         if (!(choice.error < best.error)) break;
@@ -384,7 +417,7 @@ static void refit_q6(const float *x, const float *weight, struct q6_choice *choi
 }
 
 static struct q6_choice choose_q6(const float *x, const float *weight) {
-    enum { REFITS = 3 };
+    enum { BLOCK_REFITS = 3 };
     struct fit wanted[Q6_GROUPS];
     float most = 0;
     for (int g = 0; g < Q6_GROUPS; g++) {
@@ -394,7 +427,7 @@ static struct q6_choice choose_q6(const float *x, const float *weight) {
     struct q6_choice choice = {.d = rounded_to_f16(most / -128)};
     choose_q6_scales(x, weight, wanted, &choice);
     struct q6_choice best = choice;
-    for (int refit = 0; refit < REFITS; refit++) {
+    for (int refit = 0; refit < BLOCK_REFITS; refit++) {
         refit_q6(x, weight, &choice);
         choose_q6_scales(x, weight, wanted, &choice);
         if (!(choice.error < best.error)) break;

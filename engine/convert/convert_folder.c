@@ -91,7 +91,7 @@ cleanup:
     return status;
 }
 
-static enum status write_text(const struct converting *converting, const char *path, struct bytes_view text) {
+enum status convert_write_text(const struct converting *converting, const char *path, struct bytes_view text) {
     struct output_file file = {0};
     TRY(output_file_open(path, converting->options->force, &file, converting->err));
     enum status status = output_file_write(&file, text.data, text.length, converting->err);
@@ -166,7 +166,8 @@ enum status convert_to_folder(struct converting *converting, const char *path) {
     TRY_CLEANUP(convert_write_config(converting, converting->plan.tensors[0].type, &config));
     TRY_CLEANUP(make_folder(converting, path, &made));
     TRY_CLEANUP(write_weights(converting, weights));
-    TRY_CLEANUP(write_text(converting, json, bytes_view(&config)));
+    TRY_CLEANUP(convert_write_text(converting, json, bytes_view(&config)));
+    TRY_CLEANUP(convert_write_tokenizer(converting, path));
     status = read_back(converting, path);
     if (status != STATUS_OK) {
         unlink(json);

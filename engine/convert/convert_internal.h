@@ -89,8 +89,12 @@ enum status convert_write_tensor(struct converting *converting, const struct con
 /* ---- convert_gguf.c ---- */
 enum status convert_to_gguf(struct converting *converting, const char *path);
 
-/* ---- convert_folder.c, hugging_face_config.c ---- */
+/* ---- convert_folder.c, hugging_face_config.c, hugging_face_tokenizer.c ---- */
 enum status convert_to_folder(struct converting *converting, const char *path);
+/** The tokenizer's files of a GGUF, written into the folder; what cannot be made is said in a note. */
+enum status convert_write_tokenizer(const struct converting *converting, const char *path);
+/** A whole small file. */
+enum status convert_write_text(const struct converting *converting, const char *path, struct bytes_view text);
 /** config.json of `config`; `type` is what the weights are in. */
 enum status convert_write_config(const struct converting *converting, enum tensor_type type, struct bytes *out);
 

@@ -143,6 +143,25 @@ static void put_attention(const struct model_config *config, struct gguf_metadat
     put_windows(config, metadata);
 }
 
+/** Where llama.cpp reads less than is written. Bora reads it all. */
+static void note_limits_of_llama_cpp(const struct converting *converting) {
+    const struct model_config *config = &converting->config;
+    int64_t window = 0;
+    bool dense = false;
+    for (int i = 0; i < config->layers; i++) {
+        if (config->layer[i].window > 0) window = config->layer[i].window;
+        dense = dense || !config->layer[i].experts;
+    }
+    if (window > 0 && strncmp(config->architecture, "gemma", 5) != 0)
+        (void)bytes_printf(
+            converting->notes,
+            "llama.cpp does not read the sliding window of %s: beyond %lld tokens it computes something else.\n",
+            config->architecture, (long long)window);
+    if (config->experts > 0 && dense)
+        (void)bytes_printf(converting->notes, "llama.cpp does not read %s with layers that have no experts.\n",
+                           config->architecture);
+}
+
 enum status convert_metadata_of_config(struct converting *converting, struct gguf_metadata *metadata) {
     const struct model_config *config = &converting->config;
     snprintf(metadata->architecture, sizeof metadata->architecture, "%s", config->architecture);
@@ -150,6 +169,7 @@ enum status convert_metadata_of_config(struct converting *converting, struct ggu
     put_experts(config, metadata);
     put_rope(config, metadata);
     put_attention(config, metadata);
+    note_limits_of_llama_cpp(converting);
     return STATUS_OK;
 }
 

@@ -132,10 +132,9 @@ static void find_template_bos(const struct json_value *root, struct vocabulary *
     for (const struct json_value *part = parts != NULL ? parts->first : processor; part != NULL;
          part = parts != NULL ? part->next : NULL) {
         const struct json_value *single = json_member(part, "single");
-        const struct json_value *special =
-            single != NULL && single->kind == JSON_KIND_ARRAY && single->first != NULL
-                ? json_member(json_member(single->first, "SpecialToken"), "id")
-                : NULL;
+        const struct json_value *special = single != NULL && single->kind == JSON_KIND_ARRAY && single->first != NULL
+                                               ? json_member(json_member(single->first, "SpecialToken"), "id")
+                                               : NULL;
         if (special == NULL || special->kind != JSON_KIND_STRING || vocabulary->adds_bos_said) continue;
         vocabulary->adds_bos = vocabulary->adds_bos_said = true;
         if (vocabulary->bos < 0) vocabulary->bos = vocabulary_find(vocabulary, special->string);
@@ -160,8 +159,8 @@ static enum status add_added(struct vocabulary *vocabulary, const struct json_va
     for (const struct json_value *entry = added != NULL ? added->first : NULL; entry != NULL; entry = entry->next) {
         const struct json_value *content = json_member(entry, "content"), *special = json_member(entry, "special");
         int64_t id;
-        if (content == NULL || content->kind != JSON_KIND_STRING || !json_i64(json_member(entry, "id"), &id) || id < 0 ||
-            (size_t)id >= rows || (size_t)id < vocabulary->count)
+        if (content == NULL || content->kind != JSON_KIND_STRING || !json_i64(json_member(entry, "id"), &id) ||
+            id < 0 || (size_t)id >= rows || (size_t)id < vocabulary->count)
             continue;
         grown.tokens[id] = content->string;
         grown.types[id] = special != NULL && special->boolean ? VOCABULARY_CONTROL : VOCABULARY_USER_DEFINED;
@@ -176,6 +175,14 @@ static enum status add_added(struct vocabulary *vocabulary, const struct json_va
     }
     *vocabulary = grown;
     return STATUS_OK;
+}
+
+/** "llama" falls back to the bytes' own tokens, and llama.cpp does not live without them. */
+static enum status check_bytes(const struct vocabulary *vocabulary, struct error *err) {
+    size_t bytes = 0;
+    for (size_t i = 0; i < vocabulary->count; i++) bytes += vocabulary->types[i] == VOCABULARY_BYTE;
+    if (strcmp(vocabulary->model, "llama") != 0 || bytes == 256) return STATUS_OK;
+    return error_set(err, STATUS_UNIMPLEMENTED, "it has %zu tokens for bytes, and GGUF's \"llama\" needs 256", bytes);
 }
 
 /* ---- into metadata --------------------------------------------------------------------------------------------------- */
@@ -220,9 +227,11 @@ static bool put_template(const struct converting *converting, struct arena *aren
         return true;
     }
     bool found = false;
-    for (const struct json_value *entry = template != NULL ? template->first : NULL; entry != NULL; entry = entry->next) {
+    for (const struct json_value *entry = template != NULL ? template->first : NULL; entry != NULL;
+         entry = entry->next) {
         const struct json_value *body = json_member(entry, "template");
-        if (!json_is_string(json_member(entry, "name"), "default") || body == NULL || body->kind != JSON_KIND_STRING) continue;
+        if (!json_is_string(json_member(entry, "name"), "default") || body == NULL || body->kind != JSON_KIND_STRING)
+            continue;
         gguf_metadata_string(metadata, "tokenizer.chat_template", body->string);
         found = true;
     }
@@ -241,6 +250,7 @@ enum status convert_metadata_of_tokenizer(struct converting *converting, struct 
         find_specials(converting, &arena, &vocabulary);
         find_template_bos(root, &vocabulary);
         status = add_added(&vocabulary, root, (size_t)converting->config.vocabulary, &err);
+        if (status == STATUS_OK) status = check_bytes(&vocabulary, &err);
     }
     if (status == STATUS_OK && found) {
         put_vocabulary(&vocabulary, metadata);
@@ -248,7 +258,8 @@ enum status convert_metadata_of_tokenizer(struct converting *converting, struct 
         /* The weights are whole without; llama.cpp calls it so. */
         gguf_metadata_text(metadata, "tokenizer.ggml.model", "no_vocab");
         (void)bytes_printf(converting->notes, "The tokenizer is left out: %.*s.\n", NOTE_PIECE,
-                           found ? err.message : "there is no tokenizer.json, tokenizer.model or tekken.json");
+                           err.message[0] != 0 ? err.message
+                                               : "there is no tokenizer.json, tokenizer.model or tekken.json");
     }
     if (!put_template(converting, &arena, metadata))
         (void)bytes_append_string(converting->notes, "There is no chat template to take along.\n");

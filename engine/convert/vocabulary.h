@@ -34,7 +34,7 @@ struct vocabulary {
     size_t count;
     struct bytes_view *tokens;
     int32_t *types;
-    float *scores; /* NULL: none */
+    float *scores;             /* NULL: none */
     struct bytes_view *merges; /* "left right" */
     size_t merge_count;
     int64_t bos, eos, unknown, padding; /* -1: none */
@@ -48,6 +48,10 @@ struct vocabulary {
 int64_t vocabulary_find(const struct vocabulary *vocabulary, struct bytes_view token);
 /** Tokens and types for `count` ids. STATUS_RESOURCE_EXHAUSTED. */
 enum status vocabulary_reserve(struct vocabulary *vocabulary, size_t count, struct error *err);
+
+enum { VOCABULARY_PATTERN_BYTES = 512 };
+/** The regular expression by which the split that GGUF calls `pre` cuts text; false when it is none that is one expression. */
+bool vocabulary_pattern(const char *pre, char out[VOCABULARY_PATTERN_BYTES]);
 
 /** `file`: a name for errors. `source` outlives the vocabulary. */
 enum status vocabulary_of_tokenizer_json(const struct json_value *root, const char *file, struct vocabulary *out,

@@ -4,6 +4,7 @@
 #include "base/limits.h"
 #include "engine/convert/vocabulary.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -32,42 +33,49 @@ struct splits {
 
 static void note_split(const struct json_value *object, void *context) {
     struct splits *splits = context;
-    const struct json_value *type = json_member(object, "type"), *regex = json_member(json_member(object, "pattern"), "Regex");
+    const struct json_value *type = json_member(object, "type"),
+                            *regex = json_member(json_member(object, "pattern"), "Regex");
     if (json_is_string(type, "ByteLevel")) {
         const struct json_value *use = json_member(object, "use_regex");
         splits->byte_level = true;
         splits->byte_level_regex = use == NULL || is_true(use);
     }
-    if (json_is_string(type, "Digits") && is_true(json_member(object, "individual_digits"))) splits->single_digits = true;
-    if (json_is_string(type, "Split") && regex != NULL && regex->kind == JSON_KIND_STRING && splits->pattern.length == 0)
+    if (json_is_string(type, "Digits") && is_true(json_member(object, "individual_digits")))
+        splits->single_digits = true;
+    if (json_is_string(type, "Split") && regex != NULL && regex->kind == JSON_KIND_STRING &&
+        splits->pattern.length == 0)
         splits->pattern = regex->string;
+}
+
+bool vocabulary_pattern(const char *pre, char out[VOCABULARY_PATTERN_BYTES]) {
+    static const char words[] = "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|",
+                      rest[] = "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+",
+                      tekken[] =
+                          "[^\\r\\n\\p{L}\\p{N}]?[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]*[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]+|"
+                          "[^\\r\\n\\p{L}\\p{N}]?[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]+[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]*|"
+                          "\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+";
+    if (strcmp(pre, "tekken") == 0)
+        snprintf(out, VOCABULARY_PATTERN_BYTES, "%s", tekken);
+    else if (strcmp(pre, "llama-bpe") == 0)
+        snprintf(out, VOCABULARY_PATTERN_BYTES, "%s\\p{N}{1,3}%s", words, rest);
+    else if (strcmp(pre, "qwen2") == 0)
+        snprintf(out, VOCABULARY_PATTERN_BYTES, "%s\\p{N}%s", words, rest);
+    else
+        return false;
+    return true;
 }
 
 /** llama.cpp's name of a split, NULL when it is none of those. */
 static const char *pre_of(const struct splits *splits) {
-    static const char contractions[] = "(?i:'s|'t|'re|'ve|'m|'ll|'d)|", words[] = "[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|",
-                      rest[] = "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+",
-                      tekken[] = "[^\\r\\n\\p{L}\\p{N}]?[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]*[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]+|"
-                                 "[^\\r\\n\\p{L}\\p{N}]?[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]+[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]*|"
-                                 "\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+";
-    static const struct {
-        const char *digits, *name;
-    } kinds[] = {{"\\p{N}{1,3}", "llama-bpe"}, {"\\p{N}", "qwen2"}};
+    static const char *const names[] = {"tekken", "llama-bpe", "qwen2"};
+    char pattern[VOCABULARY_PATTERN_BYTES];
     if (splits->pattern.length == 0) {
         if (!splits->byte_level_regex) return NULL;
         return splits->single_digits ? "smollm" : "gpt-2";
     }
     if (splits->byte_level_regex) return NULL;
-    if (bytes_view_equal_string(splits->pattern, tekken)) return "tekken";
-    for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
-        char pattern[256];
-        size_t length = 0;
-        const char *const parts[] = {contractions, words, kinds[i].digits, rest};
-        for (size_t j = 0; j < sizeof parts / sizeof parts[0]; j++) {
-            memcpy(pattern + length, parts[j], strlen(parts[j]));
-            length += strlen(parts[j]);
-        }
-        if (bytes_view_equal(splits->pattern, bytes_view_of(pattern, length))) return kinds[i].name;
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        if (vocabulary_pattern(names[i], pattern) && bytes_view_equal_string(splits->pattern, pattern)) return names[i];
     }
     return NULL;
 }
@@ -92,8 +100,10 @@ static bool is_byte_token(struct bytes_view token) {
 static enum status count_ids(const struct json_value *vocab, const struct json_value *added, const char *file,
                              size_t *out, struct error *err) {
     int64_t largest = -1, id;
-    for (const struct json_value *entry = vocab->first; vocab->kind == JSON_KIND_OBJECT && entry != NULL; entry = entry->next) {
-        if (!json_i64(entry, &id) || id < 0 || id >= LIMIT_VOCABULARY) return bad(file, "has an impossible token id", err);
+    for (const struct json_value *entry = vocab->first; vocab->kind == JSON_KIND_OBJECT && entry != NULL;
+         entry = entry->next) {
+        if (!json_i64(entry, &id) || id < 0 || id >= LIMIT_VOCABULARY)
+            return bad(file, "has an impossible token id", err);
         largest = id > largest ? id : largest;
     }
     if (vocab->kind == JSON_KIND_ARRAY) largest = (int64_t)vocab->count - 1;
@@ -127,7 +137,8 @@ static enum status read_tokens(struct vocabulary *vocabulary, const struct json_
         } else {
             (void)json_i64(entry, &id);
         }
-        bool is_unknown = unknown != NULL && unknown->kind == JSON_KIND_STRING && bytes_view_equal(token, unknown->string);
+        bool is_unknown =
+            unknown != NULL && unknown->kind == JSON_KIND_STRING && bytes_view_equal(token, unknown->string);
         TRY(place(vocabulary, file, token, id,
                   !byte_level && is_byte_token(token) ? VOCABULARY_BYTE
                   : is_unknown                        ? VOCABULARY_UNKNOWN
@@ -136,11 +147,13 @@ static enum status read_tokens(struct vocabulary *vocabulary, const struct json_
     }
     for (const struct json_value *entry = added != NULL ? added->first : NULL; entry != NULL; entry = entry->next) {
         const struct json_value *content = json_member(entry, "content");
-        if (content == NULL || content->kind != JSON_KIND_STRING) return bad(file, "has an added token without text", err);
+        if (content == NULL || content->kind != JSON_KIND_STRING)
+            return bad(file, "has an added token without text", err);
         (void)json_i64(json_member(entry, "id"), &id);
         bool special = is_true(json_member(entry, "special"));
         if (special && vocabulary->types[id] == VOCABULARY_UNKNOWN) continue;
-        TRY(place(vocabulary, file, content->string, id, special ? VOCABULARY_CONTROL : VOCABULARY_USER_DEFINED, true, err));
+        TRY(place(vocabulary, file, content->string, id, special ? VOCABULARY_CONTROL : VOCABULARY_USER_DEFINED, true,
+                  err));
     }
     return STATUS_OK;
 }
@@ -247,7 +260,8 @@ enum status vocabulary_of_tokenizer_json(const struct json_value *root, const ch
     bool unigram = json_is_string(type, "Unigram"), bpe = json_is_string(type, "BPE");
     if (!bpe && !unigram)
         return error_set(err, STATUS_UNIMPLEMENTED, "%s is neither BPE nor unigram, which GGUF has names for", file);
-    if (vocab == NULL || vocab->kind != (unigram ? JSON_KIND_ARRAY : JSON_KIND_OBJECT)) return bad(file, "has no vocabulary", err);
+    if (vocab == NULL || vocab->kind != (unigram ? JSON_KIND_ARRAY : JSON_KIND_OBJECT))
+        return bad(file, "has no vocabulary", err);
     walk(json_member(root, "pre_tokenizer"), note_split, &splits);
     bool fallback = is_true(json_member(model, "byte_fallback"));
     if (unigram) {
@@ -260,17 +274,19 @@ enum status vocabulary_of_tokenizer_json(const struct json_value *root, const ch
     if (!unigram) TRY(read_merges(out, json_member(model, "merges"), file, err));
     if (bpe && splits.byte_level) {
         out->pre = pre_of(&splits);
-        return out->pre != NULL ? STATUS_OK
-                                : error_set(err, STATUS_UNIMPLEMENTED,
-                                            "%s cuts text by a rule that has no name in GGUF here (there are gpt-2, smollm, "
-                                            "llama-bpe, qwen2 and tekken)",
-                                            file);
+        return out->pre != NULL
+                   ? STATUS_OK
+                   : error_set(err, STATUS_UNIMPLEMENTED,
+                               "%s cuts text by a rule that has no name in GGUF here (there are gpt-2, smollm, "
+                               "llama-bpe, qwen2 and tekken)",
+                               file);
     }
     walk(json_member(root, "normalizer"), note_prefix, &out->space_prefix);
     walk(json_member(root, "pre_tokenizer"), note_prefix, &out->space_prefix);
     out->space_prefix_said = true;
     if (unigram) return STATUS_OK;
-    if (!fallback) return error_set(err, STATUS_UNIMPLEMENTED, "%s is BPE without bytes, which GGUF has no name for", file);
+    if (!fallback)
+        return error_set(err, STATUS_UNIMPLEMENTED, "%s is BPE without bytes, which GGUF has no name for", file);
     out->pre = "default";
     return scores_of_merges(out, err);
 }

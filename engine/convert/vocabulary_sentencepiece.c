@@ -53,7 +53,8 @@ static bool read_piece(struct bytes_view message, struct bytes_view *piece, floa
     while (next_field(&message, &field)) {
         if (field.number == 1 && field.wire == 2) *piece = field.bytes;
         if (field.number == 2 && field.wire == 5) memcpy(score, field.bytes.data, sizeof *score);
-        if (field.number == 3 && field.wire == 0) *type = field.value >= 1 && field.value <= 6 ? (int32_t)field.value : 0;
+        if (field.number == 3 && field.wire == 0)
+            *type = field.value >= 1 && field.value <= 6 ? (int32_t)field.value : 0;
     }
     return message.length == 0 && *type != 0;
 }
@@ -95,7 +96,8 @@ enum status vocabulary_of_sentencepiece(struct bytes_view source, const char *fi
     if (rest.length != 0 || count == 0)
         return error_set(err, STATUS_INVALID_ARGUMENT, "%s is no SentencePiece model", file);
     if (count > LIMIT_VOCABULARY)
-        return error_set(err, STATUS_INVALID_ARGUMENT, "%s has %zu pieces, more than %d", file, count, LIMIT_VOCABULARY);
+        return error_set(err, STATUS_INVALID_ARGUMENT, "%s has %zu pieces, more than %d", file, count,
+                         LIMIT_VOCABULARY);
     TRY(vocabulary_reserve(out, count, err));
     out->scores = arena_alloc_array(out->arena, count, sizeof *out->scores);
     if (out->scores == NULL) return error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");

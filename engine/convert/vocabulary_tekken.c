@@ -45,9 +45,7 @@ static bool decode_base64(struct bytes_view text, uint8_t *out, size_t *out_leng
 
 /** GPT-2's letter for a byte: printable ones are themselves, the others 256 and on (encoder.py, bytes_to_unicode). */
 static uint32_t letter_of(uint8_t byte) {
-    static const struct {
-        uint8_t from, to;
-    } printable[] = {{'!', '~'}, {0xA1, 0xAC}, {0xAE, 0xFF}};
+    static const struct { uint8_t from, to; } printable[] = {{'!', '~'}, {0xA1, 0xAC}, {0xAE, 0xFF}};
     uint32_t others = 0;
     for (uint32_t b = 0; b <= byte; b++) {
         bool plain = false;
@@ -137,8 +135,8 @@ static enum status make_merges(struct vocabulary *out, const struct bytes_view *
 
 /* ---- the file ---------------------------------------------------------------------------------------------------------- */
 
-static enum status read_specials(struct vocabulary *out, const struct json_value *list, size_t special, const char *file,
-                                 struct error *err) {
+static enum status read_specials(struct vocabulary *out, const struct json_value *list, size_t special,
+                                 const char *file, struct error *err) {
     for (size_t i = 0; i < special; i++) {
         char *name = arena_printf(out->arena, "<SPECIAL_%zu>", i);
         if (name == NULL) return error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
@@ -146,17 +144,32 @@ static enum status read_specials(struct vocabulary *out, const struct json_value
         out->types[i] = VOCABULARY_CONTROL;
     }
     if (list == NULL || list->kind != JSON_KIND_ARRAY) { /* files before v7 do not list them */
-        static const char *const names[] = {"<unk>", "<s>", "</s>", "[INST]", "[/INST]", "[AVAILABLE_TOOLS]", "[/AVAILABLE_TOOLS]",
-                                            "[TOOL_RESULTS]", "[/TOOL_RESULTS]", "[TOOL_CALLS]", "[IMG]", "<pad>",
-                                            "[IMG_BREAK]", "[IMG_END]", "[PREFIX]", "[MIDDLE]", "[SUFFIX]"};
-        for (size_t i = 0; i < sizeof names / sizeof names[0] && i < special; i++) out->tokens[i] = bytes_view_string(names[i]);
+        static const char *const names[] = {"<unk>",
+                                            "<s>",
+                                            "</s>",
+                                            "[INST]",
+                                            "[/INST]",
+                                            "[AVAILABLE_TOOLS]",
+                                            "[/AVAILABLE_TOOLS]",
+                                            "[TOOL_RESULTS]",
+                                            "[/TOOL_RESULTS]",
+                                            "[TOOL_CALLS]",
+                                            "[IMG]",
+                                            "<pad>",
+                                            "[IMG_BREAK]",
+                                            "[IMG_END]",
+                                            "[PREFIX]",
+                                            "[MIDDLE]",
+                                            "[SUFFIX]"};
+        for (size_t i = 0; i < sizeof names / sizeof names[0] && i < special; i++)
+            out->tokens[i] = bytes_view_string(names[i]);
         return STATUS_OK;
     }
     for (const struct json_value *entry = list->first; entry != NULL; entry = entry->next) {
         const struct json_value *text = json_member(entry, "token_str");
         int64_t rank;
-        if (text == NULL || text->kind != JSON_KIND_STRING || !json_i64(json_member(entry, "rank"), &rank) || rank < 0 ||
-            (size_t)rank >= special)
+        if (text == NULL || text->kind != JSON_KIND_STRING || !json_i64(json_member(entry, "rank"), &rank) ||
+            rank < 0 || (size_t)rank >= special)
             return bad(file, "has a special token without text or with an impossible rank", err);
         out->tokens[rank] = text->string;
     }
@@ -175,7 +188,8 @@ static enum status read_raw(struct vocabulary *out, const struct json_value *lis
             return bad(file, "has a token without bytes or out of the order of its rank", err);
         uint8_t *bytes = arena_alloc(out->arena, text->string.length + 1);
         if (bytes == NULL) return error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
-        if (!decode_base64(text->string, bytes, &length) || length == 0) return bad(file, "has a token that is no base64", err);
+        if (!decode_base64(text->string, bytes, &length) || length == 0)
+            return bad(file, "has a token that is no base64", err);
         raw[at] = bytes_view_of(bytes, length);
     }
     return STATUS_OK;
@@ -202,7 +216,8 @@ enum status vocabulary_of_tekken(const struct json_value *root, const char *file
     for (size_t i = 0; i < count; i++) {
         out->tokens[(size_t)special + i] = letters_of(out->arena, raw[i], letters);
         out->types[(size_t)special + i] = VOCABULARY_NORMAL;
-        if (out->tokens[(size_t)special + i].length == 0) return error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
+        if (out->tokens[(size_t)special + i].length == 0)
+            return error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
     }
     out->model = "gpt2";
     out->pre = "tekken";

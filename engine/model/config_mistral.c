@@ -89,6 +89,7 @@ static enum status read_rope(struct reading *reading, struct model_config *confi
                            windows ? 10000 : 1000000, &rope->base, reading->err));
     const struct json_value *yarn = config_take(object, "yarn"), *llama4 = config_take(object, "llama_4_scaling");
     if (yarn != NULL) TRY(read_yarn(reading, yarn, rope));
+    config->ropes[MODEL_ROPE_LOCAL] = *rope;
     if (llama4 != NULL) {
         double beta;
         TRY(config_object_init(&scaling, llama4, object->file, "llama_4_scaling.", reading->err));

@@ -10,7 +10,9 @@
 
 /* ---- opening ------------------------------------------------------------------------------------------------------- */
 
-enum status gguf_open_memory(const void *data, size_t length, const char *name, struct gguf **out, struct error *err) {
+/** `damaged`: keep what was read when the metadata is whole. */
+static enum status open_bytes(const void *data, size_t length, const char *name, bool damaged, struct gguf **out,
+                              struct error *err) {
     struct gguf *gguf = calloc(1, sizeof *gguf);
     if (gguf == NULL || (gguf->path = strdup(name)) == NULL) {
         free(gguf);
@@ -19,6 +21,11 @@ enum status gguf_open_memory(const void *data, size_t length, const char *name, 
     gguf->data = data;
     gguf->length = length;
     enum status status = gguf_parse(gguf, err);
+    if (status != STATUS_OK && damaged && gguf->metadata_whole) {
+        free(gguf->by_name);
+        gguf->by_name = NULL;
+        status = STATUS_OK;
+    }
     if (status != STATUS_OK)
         gguf_close(gguf);
     else
@@ -26,11 +33,15 @@ enum status gguf_open_memory(const void *data, size_t length, const char *name, 
     return status;
 }
 
-enum status gguf_open(const char *path, struct gguf **out, struct error *err) {
+enum status gguf_open_memory(const void *data, size_t length, const char *name, struct gguf **out, struct error *err) {
+    return open_bytes(data, length, name, false, out, err);
+}
+
+static enum status open_file(const char *path, bool damaged, struct gguf **out, struct error *err) {
     struct bytes_view map;
     struct gguf *gguf = NULL;
     TRY(file_map_open(path, SIZE_MAX, &map, err));
-    enum status status = gguf_open_memory(map.data, map.length, path, &gguf, err);
+    enum status status = open_bytes(map.data, map.length, path, damaged, &gguf, err);
     if (status != STATUS_OK) {
         file_map_close(map);
         return status;
@@ -38,6 +49,14 @@ enum status gguf_open(const char *path, struct gguf **out, struct error *err) {
     gguf->mapped = true;
     *out = gguf;
     return STATUS_OK;
+}
+
+enum status gguf_open(const char *path, struct gguf **out, struct error *err) {
+    return open_file(path, false, out, err);
+}
+
+enum status gguf_open_damaged(const char *path, struct gguf **out) {
+    return open_file(path, true, out, NULL);
 }
 
 void gguf_close(struct gguf *gguf) {
@@ -77,7 +96,7 @@ struct gguf_metadata_entry gguf_metadata_at(const struct gguf *gguf, int64_t ind
 
 const struct gguf_tensor *gguf_tensor(const struct gguf *gguf, const char *name) {
     struct bytes_view wanted = bytes_view_string(name);
-    size_t low = 0, high = gguf->tensor_count;
+    size_t low = 0, high = gguf->by_name != NULL ? gguf->tensor_count : 0;
     while (low < high) {
         size_t middle = (low + high) / 2;
         const struct gguf_tensor *tensor = &gguf->tensors[gguf->by_name[middle]];

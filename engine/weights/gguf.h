@@ -52,6 +52,9 @@ struct gguf_tensor {
 enum status gguf_open(const char *path, struct gguf **out, struct error *err);
 /** The same over memory (for tests and the fuzzer); `data` is borrowed, 32-aligned. `name` is used in errors. */
 enum status gguf_open_memory(const void *data, size_t length, const char *name, struct gguf **out, struct error *err);
+/** For looking at a damaged file: what was read before the damage, if the metadata is whole. Tensors are listed, their `data` is not to be used, and
+ *  gguf_tensor() finds none. The status of gguf_open when not even that is there. */
+enum status gguf_open_damaged(const char *path, struct gguf **out);
 void gguf_close(struct gguf *gguf);
 const char *gguf_path(const struct gguf *gguf);
 size_t gguf_file_bytes(const struct gguf *gguf);

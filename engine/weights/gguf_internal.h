@@ -23,6 +23,7 @@ struct gguf {
     bool mapped;
     struct gguf_entry *metadata;
     size_t metadata_count;
+    bool metadata_whole;         /* read to its end, and sorted */
     struct gguf_tensor *tensors; /* in the file's order */
     size_t tensor_count;
     size_t *by_name; /* tensors sorted by name */

@@ -356,5 +356,6 @@ enum status gguf_parse(struct gguf *gguf, struct error *err) {
     if (metadata > room / METADATA_BYTES_MIN || tensors > (room - metadata * METADATA_BYTES_MIN) / TENSOR_BYTES_MIN)
         return cut(gguf, "the header's lists", err);
     TRY(read_metadata(&cursor, metadata, err));
+    gguf->metadata_whole = true;
     return read_tensors(&cursor, tensors, err);
 }

@@ -5,7 +5,9 @@
  * said in the other form is refused by name; an output is whole or not there.
  */
 #include "engine/convert/convert.h"
+#include "engine/convert/inspect.h"
 
+#include "base/json.h"
 #include "engine/kv_cache/kv_cache.h"
 #include "engine/model/model.h"
 #include "engine/weights/gguf.h"
@@ -365,6 +367,59 @@ static void test_metadata_is_taken_along(void **state) {
     gguf_close(gguf);
 }
 
+/* ---- inspect ------------------------------------------------------------------------------------------------------- */
+
+static enum status inspect(const char *path, bool json, bool tensors, struct bytes *out) {
+    bytes_init(out, 1 << 20);
+    check_error = (struct error){0};
+    return inspect_model(path, &(struct inspect_options){.json = json, .tensors = tensors}, out, &check_error);
+}
+
+static void assert_says(const struct bytes *out, const char *text) {
+    if (strstr((const char *)out->data, text) == NULL) fail_msg("'%s' is not in: %s", text, (const char *)out->data);
+}
+
+static void test_inspect_says_what_a_folder_is(void **state) {
+    (void)state;
+    struct bytes out;
+    check_ok(inspect(golden("mixtral"), true, true, &out));
+    enum json_kind kind;
+    assert_true(json_is_valid(bytes_view(&out), 8, &kind) && kind == JSON_KIND_OBJECT);
+    assert_says(&out, "\"form\":\"Hugging Face (safetensors)\"");
+    assert_says(&out, "\"architecture\":\"llama\"");
+    assert_says(&out, "\"experts\":4,\"experts_used\":2");
+    assert_says(
+        &out,
+        "{\"name\":\"blk.0.attn_k.weight\",\"stored\":\"model.layers.0.self_attn.k_proj.weight\",\"shape\":[32,64],"
+        "\"type\":\"BF16\",\"bytes\":4096}");
+    bytes_deinit(&out);
+    check_ok(inspect(golden("mistral_native"), false, false, &out));
+    assert_says(&out, "native Mistral");
+    bytes_deinit(&out);
+}
+
+static void test_inspect_reads_what_is_left_of_a_damaged_file(void **state) {
+    (void)state;
+    struct bytes out;
+    size_t length;
+    enum json_kind kind;
+    check_ok(convert(golden("mixtral"), in_folder("m.gguf"), (struct convert_options){.keep = true}));
+    free(file_text(in_folder("m.gguf"), &length));
+    assert_int_equal(truncate(in_folder("m.gguf"), (off_t)length / 2), 0);
+    assert_int_equal(inspect(in_folder("m.gguf"), true, true, &out), STATUS_INVALID_ARGUMENT);
+    assert_true(json_is_valid(bytes_view(&out), 8, &kind));
+    assert_says(&out, "\"architecture\":\"llama\"");
+    assert_says(&out, "\"damage\":");
+    assert_says(&out, "after the file");
+    bytes_deinit(&out);
+    assert_int_equal(truncate(in_folder("m.gguf"), 30), 0);
+    assert_int_equal(inspect(in_folder("m.gguf"), false, false, &out), STATUS_INVALID_ARGUMENT);
+    assert_says(&out, "the file ends inside");
+    bytes_deinit(&out);
+    assert_int_equal(inspect(in_folder("none"), false, false, &out), STATUS_NOT_FOUND);
+    bytes_deinit(&out);
+}
+
 #define in_a_folder(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
 
 int main(void) {
@@ -380,6 +435,8 @@ int main(void) {
         in_a_folder(test_a_full_disk_is_said),
         in_a_folder(test_weights_that_are_no_numbers_are_named),
         in_a_folder(test_metadata_is_taken_along),
+        in_a_folder(test_inspect_says_what_a_folder_is),
+        in_a_folder(test_inspect_reads_what_is_left_of_a_damaged_file),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

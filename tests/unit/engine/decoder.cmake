@@ -24,3 +24,4 @@ endforeach()
 bora_test(NAME engine/families SOURCES ${CMAKE_CURRENT_LIST_DIR}/families_test.c DEPENDS engine_model engine_weights test_support base LINK m TIMEOUT 300)
 bora_test(NAME engine/convert SOURCES ${CMAKE_CURRENT_LIST_DIR}/convert_test.c
   DEPENDS engine_convert engine_model engine_kv_cache engine_weights test_support base LINK m)
+bora_test(NAME engine/model_config SOURCES ${CMAKE_CURRENT_LIST_DIR}/model_config_test.c DEPENDS engine_model engine_weights test_tiny_model base LINK m)
