@@ -50,6 +50,8 @@ enum {
     LIMIT_GGUF_ARRAY_ELEMENTS = 16 * 1024 * 1024,
     LIMIT_VOCABULARY = 1 << 20,
     LIMIT_MERGES = 4 << 20,
+    LIMIT_TOKENIZER_VALUES = 16 << 20,    /* JSON values in one tokenizer file */
+    LIMIT_TOKENIZER_TREE_BYTES = 1 << 30, /* its tree in memory, while it is read */
     LIMIT_CONTEXT_TOKENS = 1 << 20,
     LIMIT_LAYERS = 1024,
     LIMIT_MODELS_FILE_BYTES = 1024 * 1024,

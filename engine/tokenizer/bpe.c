@@ -2,32 +2,55 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "engine/tokenizer/bpe.h"
 
+#include "base/text.h"
+
 #include <stdlib.h>
 #include <string.h>
 
-static uint32_t hash_pair(int32_t left, int32_t right) {
+static inline uint32_t hash_pair(int32_t left, int32_t right) {
     uint64_t key = ((uint64_t)(uint32_t)left << 32 | (uint32_t)right) * UINT64_C(0x9E3779B97F4A7C15);
     return (uint32_t)(key >> 32);
 }
 
-enum status bpe_init(struct bpe *bpe, size_t merge_count) {
+static size_t slots_for(size_t count) {
     size_t slots = 16;
-    while (slots < 2 * merge_count) slots *= 2;
-    *bpe = (struct bpe){.merge_mask = (uint32_t)(slots - 1)};
+    while (slots < 2 * count) slots *= 2;
+    return slots;
+}
+
+enum status bpe_init(struct bpe *bpe, int32_t count, size_t merge_count, size_t whole_count) {
+    size_t merge_slots = slots_for(merge_count), whole_slots = slots_for(whole_count);
+    *bpe = (struct bpe){.count = count,
+                        .unknown = -1,
+                        .merge_mask = (uint32_t)(merge_slots - 1),
+                        .whole_mask = (uint32_t)(whole_slots - 1),
+                        .longest_token_bytes = 1};
     memset(bpe->byte_ids, -1, sizeof bpe->byte_ids);
-    bpe->merges = malloc(slots * sizeof *bpe->merges);
-    if (bpe->merges == NULL) return STATUS_RESOURCE_EXHAUSTED;
-    memset(bpe->merges, -1, slots * sizeof *bpe->merges);
+    bpe->merges = malloc(merge_slots * sizeof *bpe->merges);
+    bpe->wholes = calloc(whole_slots, sizeof *bpe->wholes);
+    bpe->offsets = calloc((size_t)count + 1, sizeof *bpe->offsets);
+    if (bpe->merges == NULL || bpe->wholes == NULL || bpe->offsets == NULL) {
+        bpe_deinit(bpe);
+        return STATUS_RESOURCE_EXHAUSTED;
+    }
+    memset(bpe->merges, -1, merge_slots * sizeof *bpe->merges);
     return STATUS_OK;
 }
 
 void bpe_deinit(struct bpe *bpe) {
     free(bpe->merges);
-    bpe->merges = NULL;
+    free(bpe->wholes);
+    free(bpe->offsets);
+    *bpe = (struct bpe){0};
+}
+
+void bpe_scratch_deinit(struct bpe_scratch *scratch) {
+    free(scratch->memory);
+    *scratch = (struct bpe_scratch){0};
 }
 
 /** The slot of (left, right), or the free one where it would go. */
-static struct bpe_merge *find_slot(const struct bpe *bpe, int32_t left, int32_t right) {
+static inline struct bpe_merge *find_slot(const struct bpe *bpe, int32_t left, int32_t right) {
     for (uint32_t slot = hash_pair(left, right) & bpe->merge_mask;; slot = (slot + 1) & bpe->merge_mask) {
         struct bpe_merge *merge = &bpe->merges[slot];
         if (merge->left < 0 || (merge->left == left && merge->right == right)) return merge;
@@ -39,13 +62,169 @@ void bpe_add_merge(struct bpe *bpe, int32_t left, int32_t right, int32_t rank, i
     if (merge->left < 0) *merge = (struct bpe_merge){left, right, rank, result};
 }
 
-/* ---- merging one piece --------------------------------------------------------------------------------------------- */
+/* ---- whole tokens -------------------------------------------------------------------------------------------------- */
 
-enum { NO_RANK = -1, PIECE_BYTES_SMALL = 256, PIECE_BYTES_MAX = INT32_MAX / 4 };
+enum { SHORT_BYTES = 8 };
+
+static inline uint64_t load_u64(const uint8_t *data) {
+    uint64_t value;
+    memcpy(&value, data, sizeof value);
+    return value;
+}
+
+static inline uint32_t load_u32(const uint8_t *data) {
+    uint32_t value;
+    memcpy(&value, data, sizeof value);
+    return value;
+}
+
+/** The bytes themselves in a number when there are at most eight, else a hash of them. length > 0. */
+static inline uint64_t whole_key(const uint8_t *data, size_t length) {
+    if (length > SHORT_BYTES) {
+        uint64_t hash = length * UINT64_C(0x9E3779B97F4A7C15);
+        for (; length > SHORT_BYTES; data += SHORT_BYTES, length -= SHORT_BYTES) {
+            hash = (hash ^ load_u64(data)) * UINT64_C(0xD6E8FEB86659FD93);
+            hash ^= hash >> 32;
+        }
+        hash = (hash ^ load_u64(data + length - SHORT_BYTES)) * UINT64_C(0xD6E8FEB86659FD93);
+        return hash ^ hash >> 32;
+    }
+    if (length == SHORT_BYTES) return load_u64(data);
+    if (length >= 4) return load_u32(data) | (uint64_t)load_u32(data + length - 4) << 8 * (length - 4);
+    uint64_t key = data[0];
+    if (length > 1) key |= (uint64_t)data[1] << 8;
+    if (length > 2) key |= (uint64_t)data[2] << 16;
+    return key;
+}
+
+static inline struct bpe_whole *find_whole_slot(const struct bpe *bpe, const uint8_t *data, size_t length,
+                                                uint64_t key) {
+    uint64_t hash = (key + length) * UINT64_C(0x9E3779B97F4A7C15);
+    for (uint32_t slot = (uint32_t)(hash >> 32) & bpe->whole_mask;; slot = (slot + 1) & bpe->whole_mask) {
+        struct bpe_whole *whole = &bpe->wholes[slot];
+        if (whole->length == 0) return whole;
+        if (whole->key == key && whole->length == length &&
+            (length <= SHORT_BYTES || memcmp(bpe->text + bpe->offsets[whole->id], data, length) == 0))
+            return whole;
+    }
+}
+
+void bpe_add_whole(struct bpe *bpe, uint32_t offset, uint32_t length, int32_t id) {
+    if (length == 0) return;
+    uint64_t key = whole_key(bpe->text + offset, length);
+    struct bpe_whole *whole = find_whole_slot(bpe, bpe->text + offset, length, key);
+    if (whole->length != 0) return;
+    bpe->offsets[id] = offset;
+    *whole = (struct bpe_whole){key, length, id};
+}
+
+int32_t bpe_find_whole(const struct bpe *bpe, struct bytes_view piece) {
+    if (piece.length == 0 || piece.length > bpe->longest_token_bytes) return -1;
+    struct bpe_whole *whole = find_whole_slot(bpe, piece.data, piece.length, whole_key(piece.data, piece.length));
+    return whole->length != 0 ? whole->id : -1;
+}
+
+/* ---- symbols ------------------------------------------------------------------------------------------------------- */
+
+enum { NO_RANK = INT32_MAX, PIECE_SYMBOLS_SMALL = 64, PIECE_BYTES_MAX = INT32_MAX / 4 };
+
+int32_t bpe_symbol_at(const struct bpe *bpe, struct bytes_view text, size_t *out_bytes) {
+    *out_bytes = 1;
+    if (!bpe->by_characters) {
+        int32_t id = bpe->byte_ids[text.data[0]];
+        return id >= 0 ? id : bpe->count + BPE_INVALID + text.data[0];
+    }
+    uint32_t code_point = text.data[0];
+    bool valid = true;
+    if (code_point >= 0x80) *out_bytes = text_decode(text.data, text.length, &code_point, &valid);
+    if (!valid) {
+        *out_bytes = 1;
+        return bpe->count + BPE_INVALID + text.data[0];
+    }
+    int32_t id = bpe_find_whole(bpe, bytes_view_of(text.data, *out_bytes));
+    return id >= 0 ? id : bpe->count + (int32_t)code_point;
+}
+
+/** The ids of the bytes that a symbol without a token has; false when one of them has none. */
+static bool fall_back(const struct bpe *bpe, int32_t symbol, int32_t ids[4], size_t *out_count) {
+    uint8_t bytes[4];
+    uint32_t code_point = (uint32_t)(symbol - bpe->count);
+    *out_count = 1;
+    if (code_point >= BPE_INVALID) {
+        bytes[0] = (uint8_t)(code_point - BPE_INVALID);
+    } else {
+        *out_count = text_encode(code_point, bytes);
+    }
+    for (size_t i = 0; i < *out_count; i++) {
+        if ((ids[i] = bpe->byte_ids[bytes[i]]) < 0) return false;
+    }
+    return true;
+}
+
+/** True when the symbol leaves nothing behind. */
+static bool stands_for_nothing(const struct bpe *bpe, int32_t symbol) {
+    int32_t ids[4];
+    size_t count;
+    if (symbol < bpe->count || bpe->unknown >= 0) return false;
+    return !bpe->byte_fallback || !fall_back(bpe, symbol, ids, &count);
+}
+
+/** Append what a symbol stands for. `*unknown`: the one before was unknown. */
+static inline enum status append_symbol(const struct bpe *bpe, int32_t symbol, bool *unknown, struct token_list *out) {
+    int32_t ids[4];
+    size_t count;
+    if (symbol < bpe->count) {
+        *unknown = false;
+        return token_list_append(out, symbol);
+    }
+    if (bpe->byte_fallback && fall_back(bpe, symbol, ids, &count)) {
+        *unknown = false;
+        for (size_t i = 0; i < count; i++) TRY(token_list_append(out, ids[i]));
+        return STATUS_OK;
+    }
+    if (bpe->unknown < 0 || (*unknown && bpe->fuse_unknown)) return STATUS_OK;
+    *unknown = true;
+    return token_list_append(out, bpe->unknown);
+}
+
+/* ---- merging a short piece ----------------------------------------------------------------------------------------- */
+
+/** What the pair at i gives, in ranks[i] and results[i]. */
+static inline void rank_pair(const struct bpe *bpe, const int32_t *ids, int32_t *ranks, int32_t *results, int i) {
+    const struct bpe_merge *merge = find_slot(bpe, ids[i], ids[i + 1]);
+    ranks[i] = merge->left < 0 ? NO_RANK : merge->rank;
+    results[i] = merge->result;
+}
+
+/** Merge `count` <= PIECE_SYMBOLS_SMALL ids in place; returns how many are left. The best pair is found by looking at all. */
+static int merge_small(const struct bpe *bpe, int32_t *ids, int count) {
+    int32_t ranks[PIECE_SYMBOLS_SMALL], results[PIECE_SYMBOLS_SMALL];
+    for (int i = 0; i + 1 < count; i++) rank_pair(bpe, ids, ranks, results, i);
+    while (count > 1) {
+        int best = 0;
+        for (int i = 1; i + 1 < count; i++) {
+            if (ranks[i] < ranks[best]) best = i;
+        }
+        if (ranks[best] == NO_RANK) break;
+        ids[best] = results[best];
+        size_t behind = (size_t)(count - best - 2);
+        memmove(ids + best + 1, ids + best + 2, behind * sizeof *ids);
+        if (behind > 0) {
+            memmove(ranks + best, ranks + best + 1, behind * sizeof *ranks);
+            memmove(results + best, results + best + 1, behind * sizeof *results);
+        }
+        count--;
+        if (best + 1 < count) rank_pair(bpe, ids, ranks, results, best);
+        if (best > 0) rank_pair(bpe, ids, ranks, results, best - 1);
+    }
+    return count;
+}
+
+/* ---- merging a long piece ------------------------------------------------------------------------------------------ */
 
 /** A symbol of the piece, in a list linked by index, and what it would become together with the next one. */
 struct symbol {
-    int32_t id; /* -1: a byte without a token */
+    int32_t id;
     int32_t previous, next;
     int32_t rank, result; /* of the pair (this, next); NO_RANK: none, or merged away */
 };
@@ -90,7 +269,7 @@ static struct candidate heap_pop(struct merging *merging) {
 static void consider(struct merging *merging, int32_t position) {
     struct symbol *left = &merging->symbols[position];
     left->rank = NO_RANK;
-    if (left->next < 0 || left->id < 0 || merging->symbols[left->next].id < 0) return;
+    if (left->next < 0) return;
     const struct bpe_merge *merge = find_slot(merging->bpe, left->id, merging->symbols[left->next].id);
     if (merge->left < 0) return;
     left->rank = merge->rank;
@@ -98,13 +277,12 @@ static void consider(struct merging *merging, int32_t position) {
     heap_push(merging, (struct candidate){merge->rank, position});
 }
 
-/** n - 1 candidates at first, and each of at most n - 1 merges adds two at most: the heap holds fewer than 3n. */
-static void merge_piece(struct merging *merging, struct bytes_view piece) {
-    int32_t count = (int32_t)piece.length;
+/** count - 1 candidates at first, and each of at most count - 1 merges adds two at most: the heap holds fewer than 3 count. */
+static void merge_large(struct merging *merging, int32_t count) {
     struct symbol *symbols = merging->symbols;
     for (int32_t i = 0; i < count; i++) {
-        symbols[i] =
-            (struct symbol){merging->bpe->byte_ids[piece.data[i]], i - 1, i + 1 < count ? i + 1 : -1, NO_RANK, 0};
+        symbols[i].previous = i - 1;
+        symbols[i].next = i + 1 < count ? i + 1 : -1;
     }
     for (int32_t i = 0; i < count; i++) consider(merging, i);
     while (merging->heap_count > 0) {
@@ -121,34 +299,96 @@ static void merge_piece(struct merging *merging, struct bytes_view piece) {
     }
 }
 
-static enum status append_symbols(const struct symbol *symbols, struct token_list *out) {
-    for (int32_t i = 0; i >= 0; i = symbols[i].next) {
-        if (symbols[i].id >= 0) TRY(token_list_append(out, symbols[i].id));
+static enum status encode_large(const struct bpe *bpe, struct bytes_view piece, struct bpe_scratch *scratch,
+                                bool *unknown, struct token_list *out) {
+    size_t need = piece.length * (sizeof(struct symbol) + 3 * sizeof(struct candidate));
+    if (need > scratch->bytes) {
+        bpe_scratch_deinit(scratch);
+        scratch->memory = malloc(need);
+        if (scratch->memory == NULL) return STATUS_RESOURCE_EXHAUSTED;
+        scratch->bytes = need;
     }
+    struct merging merging = {.bpe = bpe, .symbols = scratch->memory};
+    merging.heap = (struct candidate *)(void *)(merging.symbols + piece.length);
+    int32_t count = 0;
+    for (size_t at = 0, bytes; at < piece.length; at += bytes) {
+        int32_t symbol = bpe_symbol_at(bpe, bytes_view_of(piece.data + at, piece.length - at), &bytes);
+        if (!bpe->drop_missing || !stands_for_nothing(bpe, symbol)) merging.symbols[count++].id = symbol;
+    }
+    if (count == 0) return STATUS_OK;
+    merge_large(&merging, count);
+    for (int32_t i = 0; i >= 0; i = merging.symbols[i].next)
+        TRY(append_symbol(bpe, merging.symbols[i].id, unknown, out));
     return STATUS_OK;
 }
 
-enum status bpe_encode(const struct bpe *bpe, struct bytes_view piece, struct token_list *out) {
-    struct symbol small_symbols[PIECE_BYTES_SMALL];
-    struct candidate small_heap[3 * PIECE_BYTES_SMALL];
-    if (piece.length == 0) return STATUS_OK;
-    if (piece.length <= PIECE_BYTES_SMALL) {
-        struct merging merging = {.bpe = bpe, .symbols = small_symbols, .heap = small_heap};
-        merge_piece(&merging, piece);
-        return append_symbols(small_symbols, out);
+/* ---- a piece ------------------------------------------------------------------------------------------------------- */
+
+static int collect_small(const struct bpe *bpe, struct bytes_view piece, int32_t ids[PIECE_SYMBOLS_SMALL]) {
+    int count = 0;
+    for (size_t at = 0, bytes; at < piece.length; at += bytes) {
+        int32_t symbol = bpe_symbol_at(bpe, bytes_view_of(piece.data + at, piece.length - at), &bytes);
+        if (!bpe->drop_missing || !stands_for_nothing(bpe, symbol)) ids[count++] = symbol;
     }
-    size_t free_places = out->max_count - out->count;
-    if (piece.length > PIECE_BYTES_MAX || piece.length / bpe->longest_token_bytes > free_places)
-        return STATUS_OUT_OF_RANGE;
-    struct merging merging = {.bpe = bpe,
-                              .symbols = malloc(piece.length * sizeof *merging.symbols),
-                              .heap = malloc(3 * piece.length * sizeof *merging.heap)};
-    enum status status = STATUS_RESOURCE_EXHAUSTED;
-    if (merging.symbols != NULL && merging.heap != NULL) {
-        merge_piece(&merging, piece);
-        status = append_symbols(merging.symbols, out);
+    return count;
+}
+
+static enum status encode_merged(const struct bpe *bpe, struct bytes_view piece, struct bpe_scratch *scratch,
+                                 bool *unknown, struct token_list *out) {
+    if (piece.length > PIECE_SYMBOLS_SMALL) return encode_large(bpe, piece, scratch, unknown, out);
+    int32_t ids[PIECE_SYMBOLS_SMALL];
+    int count = merge_small(bpe, ids, collect_small(bpe, piece, ids));
+    for (int i = 0; i < count; i++) TRY(append_symbol(bpe, ids[i], unknown, out));
+    return STATUS_OK;
+}
+
+/** The length of the first word of `text`: marks (U+2581), then what is none. */
+static inline size_t word_length(struct bytes_view text) {
+    size_t at = 0;
+    while (text.length - at >= 3 && memcmp(text.data + at, "\xE2\x96\x81", 3) == 0) at += 3;
+    for (;;) {
+        const uint8_t *lead = memchr(text.data + at, 0xE2, text.length - at);
+        if (lead == NULL) return text.length;
+        at = (size_t)(lead - text.data);
+        if (text.length - at >= 3 && lead[1] == 0x96 && lead[2] == 0x81) return at;
+        at++;
     }
-    free(merging.symbols);
-    free(merging.heap);
+}
+
+enum status bpe_merge_alone(const struct bpe *bpe, struct bytes_view piece, struct bpe_scratch *scratch, int32_t *out) {
+    if (piece.length <= PIECE_SYMBOLS_SMALL) {
+        int32_t ids[PIECE_SYMBOLS_SMALL];
+        int count = merge_small(bpe, ids, collect_small(bpe, piece, ids));
+        *out = count == 1 && ids[0] < bpe->count ? ids[0] : -1;
+        return STATUS_OK;
+    }
+    struct token_list list = {.max_count = piece.length + 1};
+    bool unknown = false;
+    enum status status = encode_large(bpe, piece, scratch, &unknown, &list);
+    *out = status == STATUS_OK && list.count == 1 ? list.ids[0] : -1;
+    token_list_deinit(&list);
     return status;
+}
+
+enum status bpe_encode(const struct bpe *bpe, struct bytes_view piece, struct bpe_scratch *scratch,
+                       struct token_list *out) {
+    size_t free_places = out->max_count - out->count;
+    bool may_shrink = bpe->fuse_unknown && !bpe->byte_fallback;
+    if (piece.length > PIECE_BYTES_MAX || (!may_shrink && piece.length / bpe->longest_token_bytes > free_places))
+        return STATUS_OUT_OF_RANGE;
+    bool unknown = false;
+    while (piece.length > 0) {
+        size_t length = bpe->cut_at_marks ? word_length(piece) : piece.length;
+        struct bytes_view word = bytes_view_of(piece.data, length);
+        int32_t id = bpe_find_whole(bpe, word);
+        if (id >= 0) {
+            unknown = false;
+            TRY(token_list_append(out, id));
+        } else {
+            TRY(encode_merged(bpe, word, scratch, &unknown, out));
+        }
+        piece.data += length;
+        piece.length -= length;
+    }
+    return STATUS_OK;
 }

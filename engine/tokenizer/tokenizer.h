@@ -3,16 +3,17 @@
 /**
  * Tokenizer: text to token ids and back, exactly as the model's own.
  *
- *     text -> (split: pre-tokeniser rules) -> pieces -> (merges by rank) -> ids
+ *     text -> (normaliser) -> (split: pre-tokeniser rules) -> pieces -> (merges by rank, or the best sum of scores) -> ids
  *     ids  -> bytes of each -> text
  *
- * First kind: byte-level BPE from GGUF metadata ("gpt2" with a named pre-tokeniser). SentencePiece, unigram and tekken
- * come behind the same interface. Ordinary text never yields control tokens: text that looks like "<|im_end|>" is
- * encoded as plain bytes; control tokens enter only through tokenizer_special.
+ * Kinds: byte-level BPE (GGUF "gpt2", Hugging Face tokenizer.json, Mistral's tekken.json); SentencePiece BPE and unigram (tokenizer.model, GGUF
+ * "llama" and "t5", tokenizer.json with marked blanks). Ordinary text never yields control tokens: text that looks like "<|im_end|>" is
+ * encoded as plain bytes; control tokens enter only through tokenizer_special and the trusted parts of a template.
  *
- * Any bytes are accepted, NUL included; invalid UTF-8 is encoded byte for byte. A byte for which the vocabulary has no
- * token is left out, as the reference implementations do (SmolLM2 lacks 21: six control characters, bytes that never
- * occur in UTF-8, and the lead bytes of the unassigned planes 4 to 11). With a complete vocabulary decoding gives the text back.
+ * Any bytes are accepted, NUL included. Invalid UTF-8 is encoded byte for byte where the kind has bytes (SentencePiece files: U+FFFD, as that
+ * library does). What the vocabulary has no token for is left out, or becomes its unknown token, as the reference implementations do (SmolLM2
+ * lacks 21 bytes: six control characters, bytes that never occur in UTF-8, and the lead bytes of the unassigned planes 4 to 11). With a
+ * complete byte-level vocabulary decoding gives the text back.
  * Read-only after load: any thread.
  */
 #ifndef ENGINE_TOKENIZER_TOKENIZER_H
@@ -36,10 +37,22 @@ void token_list_deinit(struct token_list *list);
 /** STATUS_OUT_OF_RANGE at max_count, STATUS_RESOURCE_EXHAUSTED without memory. */
 enum status token_list_append(struct token_list *list, int32_t id);
 
-/** STATUS_UNIMPLEMENTED names a model or pre-tokeniser kind that is not known; STATUS_INVALID_ARGUMENT a damaged vocabulary
- *  (printable bytes without a token, merges of unknown pieces, ids out of range). Copies what it needs: the model file may be closed. */
+/**
+ * Of a GGUF its own metadata; of a folder the first there is of tekken.json, tokenizer.json, tokenizer.model (or Mistral's tokenizer.model.v…),
+ * with tokenizer_config.json and generation_config.json for what ends a text. Copies what it needs: the model file may be closed.
+ * STATUS_UNIMPLEMENTED names a kind or a setting that is not known; STATUS_INVALID_ARGUMENT a damaged vocabulary (printable bytes without a
+ * token, merges of unknown pieces, ids out of range); STATUS_NOT_FOUND: the folder has no tokenizer.
+ */
 enum status tokenizer_load(const struct checkpoint *checkpoint, struct tokenizer **out, struct error *err);
+/** The same of each form alone; `file` is its name, for errors. */
 enum status tokenizer_load_gguf(const struct gguf *gguf, struct tokenizer **out, struct error *err);
+enum status tokenizer_load_json(struct bytes_view json, const char *file, struct tokenizer **out, struct error *err);
+enum status tokenizer_load_tekken(struct bytes_view json, const char *file, struct tokenizer **out, struct error *err);
+enum status tokenizer_load_sentencepiece(struct bytes_view model, const char *file, struct tokenizer **out,
+                                         struct error *err);
+/** What tokenizer_config.json and generation_config.json add (either may be empty): bos and eos, more ends, whether bos is added, "legacy". */
+enum status tokenizer_read_configs(struct tokenizer *tokenizer, struct bytes_view tokenizer_config,
+                                   struct bytes_view generation_config, struct error *err);
 void tokenizer_destroy(struct tokenizer *tokenizer);
 
 int32_t tokenizer_vocabulary(const struct tokenizer *tokenizer); /* V */

@@ -1,0 +1,183 @@
+/* Copyright Bora contributors
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "engine/tokenizer/bpe_build.h"
+
+#include "base/text.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static struct bytes_view key_of(const struct tokenizer *tokenizer, bool by_characters, int32_t id) {
+    return by_characters ? token_name(tokenizer, id) : token_piece(tokenizer, id);
+}
+
+static bool has_type(const struct tokenizer *tokenizer, uint32_t types, int32_t id) {
+    return types >> tokenizer->tokens[id].type & 1;
+}
+
+/** Bytes of the first symbol of `text`. */
+static size_t symbol_bytes(bool by_characters, struct bytes_view text) {
+    uint32_t code_point;
+    bool valid;
+    if (!by_characters || text.length == 0) return 1;
+    size_t used = text_decode(text.data, text.length, &code_point, &valid);
+    return valid ? used : 1;
+}
+
+/** The id of a part: a token, or a symbol that is none; -1: neither. */
+static int32_t part_id(const struct tokenizer *tokenizer, const struct name_index *index, bool by_characters,
+                       struct bytes_view part) {
+    int32_t id = name_index_find(index, part, (struct bytes_view){0});
+    if (id >= 0) return id;
+    uint32_t code_point;
+    bool valid;
+    if (symbol_bytes(by_characters, part) != part.length) return -1;
+    if (!by_characters) return tokenizer->count + BPE_INVALID + part.data[0];
+    (void)text_decode(part.data, part.length, &code_point, &valid);
+    return tokenizer->count + (valid ? (int32_t)code_point : BPE_INVALID + part.data[0]);
+}
+
+enum pass { PASS_COUNT, PASS_ADD };
+
+/** Count or add the merges that give `id`. */
+static size_t join_parts(struct tokenizer *tokenizer, const struct name_index *index, bool by_characters, int32_t id,
+                         int32_t rank, enum pass pass) {
+    struct bytes_view key = key_of(tokenizer, by_characters, id);
+    size_t count = 0;
+    for (size_t at = symbol_bytes(by_characters, key); at < key.length;) {
+        struct bytes_view right = bytes_view_of(key.data + at, key.length - at);
+        int32_t left_id = part_id(tokenizer, index, by_characters, bytes_view_of(key.data, at));
+        int32_t right_id = left_id < 0 ? -1 : part_id(tokenizer, index, by_characters, right);
+        if (right_id >= 0) {
+            count++;
+            if (pass == PASS_ADD) bpe_add_merge(&tokenizer->bpe, left_id, right_id, rank, id);
+        }
+        at += symbol_bytes(by_characters, right);
+    }
+    return count;
+}
+
+/** Tokens longer than this many bytes are no result of merging: the work for them would be quadratic in their length. */
+enum { JOINED_BYTES_MAX = 4096 };
+
+enum status bpe_build_of_tokens(struct tokenizer *tokenizer, bool by_characters, uint32_t types, const int32_t *ranks,
+                                struct error *err) {
+    struct name_index index;
+    size_t merges = 0, wholes = 0;
+    TRY(name_index_init(&index, tokenizer, !by_characters, types, err));
+    enum status status = STATUS_OK;
+    for (enum pass pass = PASS_COUNT; pass <= PASS_ADD && status == STATUS_OK; pass++) {
+        if (pass == PASS_ADD) {
+            TRY_CLEANUP(bpe_init(&tokenizer->bpe, tokenizer->count, merges, wholes));
+            tokenizer->bpe.text = tokenizer->text;
+            tokenizer->bpe.by_characters = by_characters;
+        }
+        for (int32_t id = 0; id < tokenizer->count; id++) {
+            struct bytes_view key = key_of(tokenizer, by_characters, id);
+            if (!has_type(tokenizer, types, id) || key.length == 0 || key.length > JOINED_BYTES_MAX ||
+                name_index_find(&index, key, (struct bytes_view){0}) != id)
+                continue;
+            size_t count = join_parts(tokenizer, &index, by_characters, id, ranks[id], pass);
+            if (pass == PASS_COUNT) {
+                merges += count;
+                wholes++;
+            } else if (key.length > tokenizer->bpe.longest_token_bytes) {
+                tokenizer->bpe.longest_token_bytes = key.length;
+            }
+        }
+    }
+cleanup:
+    name_index_deinit(&index);
+    return status == STATUS_OK ? status : error_set(err, status, "out of memory");
+}
+
+bool bpe_build_named_merge(struct bpe *bpe, const struct name_index *index, struct bytes_view left,
+                           struct bytes_view right, int32_t rank) {
+    int32_t left_id = name_index_find(index, left, (struct bytes_view){0});
+    int32_t right_id = name_index_find(index, right, (struct bytes_view){0});
+    int32_t result = name_index_find(index, left, right);
+    if (left_id < 0 || right_id < 0 || result < 0) return false;
+    bpe_add_merge(bpe, left_id, right_id, rank, result);
+    return true;
+}
+
+bool bpe_build_split_merge(struct bytes_view text, struct bytes_view *out_left, struct bytes_view *out_right) {
+    const uint8_t *blank = text.length > 1 ? memchr(text.data + 1, ' ', text.length - 1) : NULL;
+    if (blank == NULL) return false;
+    *out_left = bytes_view_of(text.data, (size_t)(blank - text.data));
+    *out_right = bytes_view_of(blank + 1, text.length - out_left->length - 1);
+    return true;
+}
+
+void bpe_build_disguised_bytes(struct bpe *bpe, const struct name_index *index) {
+    for (uint32_t character = 0; character < 512; character++) {
+        int byte = tokenizer_disguised_byte(character);
+        uint8_t name[4];
+        if (byte < 0) continue;
+        bpe->byte_ids[byte] =
+            name_index_find(index, bytes_view_of(name, text_encode(character, name)), (struct bytes_view){0});
+    }
+}
+
+/* ---- ranks --------------------------------------------------------------------------------------------------------- */
+
+static int compare_scores(const void *a, const void *b, void *context) {
+    const float *scores = context;
+    float x = scores[*(const int32_t *)a], y = scores[*(const int32_t *)b];
+    if (x != y) return x > y ? -1 : 1;
+    return *(const int32_t *)a < *(const int32_t *)b ? -1 : 1;
+}
+
+enum status bpe_ranks_of_scores(const struct tokenizer *tokenizer, uint32_t types, const float *scores,
+                                int32_t *out_ranks, struct error *err) {
+    int32_t *order = malloc(((size_t)tokenizer->count + 1) * sizeof *order), used = 0;
+    if (order == NULL) return error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
+    for (int32_t id = 0; id < tokenizer->count; id++) {
+        out_ranks[id] = -1;
+        if (has_type(tokenizer, types, id)) order[used++] = id;
+    }
+    qsort_r(order, (size_t)used, sizeof *order, compare_scores, (void *)(uintptr_t)scores);
+    for (int32_t i = 0; i < used; i++) {
+        bool same = i > 0 && scores[order[i]] == scores[order[i - 1]];
+        out_ranks[order[i]] = same ? out_ranks[order[i - 1]] : i;
+    }
+    free(order);
+    return STATUS_OK;
+}
+
+/* ---- whole tokens -------------------------------------------------------------------------------------------------- */
+
+enum status bpe_build_wholes(struct tokenizer *tokenizer, bool by_characters, uint32_t types, bool trusted,
+                             struct error *err) {
+    struct bpe *bpe = &tokenizer->bpe;
+    struct bpe_scratch scratch = {0};
+    enum status status = STATUS_OK;
+    bpe->text = tokenizer->text;
+    for (int pass = 0; pass < 2 && status == STATUS_OK; pass++) { /* symbols first: merging begins with them */
+        for (int32_t id = 0; id < tokenizer->count && status == STATUS_OK; id++) {
+            struct bytes_view key = key_of(tokenizer, by_characters, id);
+            if (!has_type(tokenizer, types, id) || key.length == 0) continue;
+            bool is_symbol = symbol_bytes(by_characters, key) == key.length;
+            if (is_symbol != (pass == 0)) continue;
+            int32_t merged = id;
+            if (!is_symbol && !trusted) status = bpe_merge_alone(bpe, key, &scratch, &merged);
+            if (status == STATUS_OK && merged == id)
+                bpe_add_whole(bpe, (uint32_t)(key.data - tokenizer->text), (uint32_t)key.length, id);
+        }
+    }
+    bpe_scratch_deinit(&scratch);
+    return status == STATUS_OK ? status : error_set(err, status, "out of memory");
+}
+
+void bpe_build_cuts(struct tokenizer *tokenizer, uint32_t types) {
+    static const char mark[] = "\xE2\x96\x81";
+    tokenizer->bpe.cut_at_marks = true;
+    for (int32_t id = 0; id < tokenizer->count; id++) {
+        struct bytes_view name = token_name(tokenizer, id);
+        size_t at = 0;
+        if (!has_type(tokenizer, types, id)) continue;
+        while (name.length - at >= 3 && memcmp(name.data + at, mark, 3) == 0) at += 3;
+        if (name.length > at && memmem(name.data + at, name.length - at, mark, 3) != NULL)
+            tokenizer->bpe.cut_at_marks = false;
+    }
+}
