@@ -211,7 +211,7 @@ CONVERSATIONS = {
     "parts": {"messages": [{"role": "user", "content": [{"type": "text", "text": "one"}, {"type": "text", "text": "two"}]}]},
     "empty": {"messages": []},
 }
-SPECIALS = {"bos_token": "<s>", "eos_token": "</s>"}
+SPECIALS = {"bos_token": "<s>", "eos_token": "</s>", "tools": None, "documents": None}  # as transformers passes them
 
 
 def chat_cases():

@@ -52,7 +52,7 @@ enum template_kind {
     TEMPLATE_NONE,
     TEMPLATE_BOOLEAN,
     TEMPLATE_INTEGER,
-    TEMPLATE_BIG,  /* an integer beyond 64 bits, of JSON: can be written again, no more; its digits are `string` */
+    TEMPLATE_BIG, /* an integer beyond 64 bits, of JSON: can be written again, no more; its digits are `string` */
     TEMPLATE_REAL,
     TEMPLATE_STRING,
     TEMPLATE_LIST, /* a tuple too */

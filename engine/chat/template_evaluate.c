@@ -8,12 +8,13 @@
 
 /* ---- operators ------------------------------------------------------------------------------------------------------ */
 
-static enum status mismatch(struct template_run *run, const char *operator, const struct template_value *a,
+static enum status mismatch(struct template_run *run, const char *operator, const struct template_value * a,
                             const struct template_value *b) {
     const struct template_value *absent = a->kind == TEMPLATE_UNDEFINED ? a : b;
     if (absent->kind == TEMPLATE_UNDEFINED)
         return template_fail(run, "'%.48s' is undefined", absent->name != NULL ? absent->name : "it");
-    return template_fail(run, "'%s' does not work on %s and %s", operator, template_kind_name(a), template_kind_name(b));
+    return template_fail(run, "'%s' does not work on %s and %s", operator, template_kind_name(a),
+                         template_kind_name(b));
 }
 
 static enum status concatenate(struct template_run *run, struct template_string a, struct template_string b,
@@ -36,7 +37,8 @@ static enum status append_lists(struct template_run *run, const struct template_
     return STATUS_OK;
 }
 
-static enum status repeat(struct template_run *run, struct template_string text, int64_t count, struct template_value *out) {
+static enum status repeat(struct template_run *run, struct template_string text, int64_t count,
+                          struct template_value *out) {
     struct template_writer writer = {.run = run};
     for (int64_t i = 0; i < count && text.length > 0; i++) TRY(template_write(&writer, text));
     *out = template_string_value(template_written(&writer));
@@ -58,23 +60,24 @@ static bool integer_operation(const char *operator, int64_t a, int64_t b, int64_
         }
         return b >= 0 && b <= 64;
     default:
-        if (b == -1) return !__builtin_sub_overflow(0, *operator == '%' ? 0 : a, out);
-        *out = *operator == '%' ? a % b : a / b;
-        if (*operator == '%' && *out != 0 && (*out < 0) != (b < 0)) *out += b;
-        if (*operator == '/' && a % b != 0 && (a < 0) != (b < 0)) --*out;
+        if (b == -1) return !__builtin_sub_overflow(0, *operator== '%' ? 0 : a, out);
+        *out = *operator== '%' ? a % b : a / b;
+        if (*operator== '%' && * out != 0 &&(*out < 0) != (b < 0)) *out += b;
+        if (*operator== '/' && a % b != 0 &&(a < 0) != (b < 0)) --*out;
         return true;
     }
 }
 
-static enum status numbers(struct template_run *run, const char *operator, const struct template_value *a,
+static enum status numbers(struct template_run *run, const char *operator, const struct template_value * a,
                            const struct template_value *b, struct template_value *out) {
     double x = template_real(a), y = template_real(b), result;
-    bool division = *operator == '/' || *operator == '%', real_division = strcmp(operator, "/") == 0;
+    bool division = *operator== '/' || * operator== '%', real_division = strcmp(operator, "/") == 0;
     if (division && y == 0) return template_fail(run, "division by zero");
     if (a->kind != TEMPLATE_REAL && b->kind != TEMPLATE_REAL && !real_division) {
         int64_t whole = 0;
         bool power = strcmp(operator, "**") == 0;
-        int64_t left = a->kind == TEMPLATE_BOOLEAN ? a->boolean : a->integer, right = b->kind == TEMPLATE_BOOLEAN ? b->boolean : b->integer;
+        int64_t left = a->kind == TEMPLATE_BOOLEAN ? a->boolean : a->integer,
+                right = b->kind == TEMPLATE_BOOLEAN ? b->boolean : b->integer;
         if (integer_operation(operator, left, right, &whole)) {
             *out = template_integer(whole);
             return STATUS_OK;
@@ -103,9 +106,9 @@ static enum status numbers(struct template_run *run, const char *operator, const
     return STATUS_OK;
 }
 
-static enum status binary(struct template_run *run, const char *operator, const struct template_value *a,
+static enum status binary(struct template_run *run, const char *operator, const struct template_value * a,
                           const struct template_value *b, struct template_value *out) {
-    if (*operator == '~') {
+    if (*operator== '~') {
         struct template_string left, right;
         TRY(template_str(run, a, &left));
         TRY(template_str(run, b, &right));
@@ -113,7 +116,8 @@ static enum status binary(struct template_run *run, const char *operator, const 
     }
     if (template_is_number(a) && template_is_number(b)) return numbers(run, operator, a, b, out);
     if (strcmp(operator, "+") == 0) {
-        if (a->kind == TEMPLATE_STRING && b->kind == TEMPLATE_STRING) return concatenate(run, a->string, b->string, out);
+        if (a->kind == TEMPLATE_STRING && b->kind == TEMPLATE_STRING)
+            return concatenate(run, a->string, b->string, out);
         if (a->kind == TEMPLATE_LIST && b->kind == TEMPLATE_LIST) return append_lists(run, a->list, b->list, out);
     }
     if (strcmp(operator, "*") == 0) {
@@ -131,15 +135,15 @@ static enum status compare(struct template_run *run, const struct template_node 
         const char *operator= operand->name;
         int order = 0;
         TRY(template_evaluate(run, operand->a, &right));
-        if (*operator == 'i' || *operator == 'n') {
+        if (*operator== 'i' || * operator== 'n') {
             TRY(template_contains(run, &right, &left, &out->boolean));
-            if (*operator == 'n') out->boolean = !out->boolean;
-        } else if (operator[1] == '=' && (*operator == '=' || *operator == '!')) {
+            if (*operator== 'n') out->boolean = !out->boolean;
+        } else if (operator[1] == '=' &&(*operator== '=' || * operator== '!')) {
             TRY(template_equal(run, &left, &right, &out->boolean));
-            if (*operator == '!') out->boolean = !out->boolean;
+            if (*operator== '!') out->boolean = !out->boolean;
         } else {
             TRY(template_compare(run, &left, &right, &order));
-            out->boolean = *operator == '<' ? order < (operator[1] == '=') : order > -(operator[1] == '=');
+            out->boolean = *operator== '<' ? order < (operator[1] == '=') : order> -(operator[1] == '=');
         }
         left = right;
     }
@@ -149,7 +153,8 @@ static enum status compare(struct template_run *run, const struct template_node 
 /* ---- slices --------------------------------------------------------------------------------------------------------- */
 
 /** Part of a slice: an integer, None or nothing. */
-static enum status slice_part(struct template_run *run, const struct template_node *node, bool *out_given, int64_t *out) {
+static enum status slice_part(struct template_run *run, const struct template_node *node, bool *out_given,
+                              int64_t *out) {
     struct template_value value = {.kind = TEMPLATE_NONE};
     if (node != NULL) TRY(template_evaluate(run, node, &value));
     *out_given = value.kind == TEMPLATE_INTEGER;
@@ -179,7 +184,8 @@ static enum status slice(struct template_run *run, const struct template_value *
         from = has_from ? clamp(from, count, 0, count) : 0;
         to = has_to ? clamp(to, count, 0, count) : count;
         if (to < from) to = from;
-        size_t start = template_code_point_offset(value->string, (size_t)from), end = template_code_point_offset(value->string, (size_t)to);
+        size_t start = template_code_point_offset(value->string, (size_t)from),
+               end = template_code_point_offset(value->string, (size_t)to);
         *out = template_string_value(template_slice(value->string, start, end - start));
         return STATUS_OK;
     }
@@ -205,7 +211,8 @@ static enum status slice(struct template_run *run, const struct template_value *
 
 /* ---- calls ---------------------------------------------------------------------------------------------------------- */
 
-static enum status evaluate_arguments(struct template_run *run, const struct template_node *list, struct template_arguments *out) {
+static enum status evaluate_arguments(struct template_run *run, const struct template_node *list,
+                                      struct template_arguments *out) {
     out->count = 0;
     for (const struct template_node *argument = list; argument != NULL; argument = argument->next) {
         out->names[out->count] = argument->name;
@@ -233,7 +240,8 @@ static enum status call_macro(struct template_run *run, const struct template_ma
             TRY(template_evaluate(run, parameter->a, &value));
         TRY(template_scope_set(run, parameter->name, value));
     }
-    if (used < arguments->count) return template_fail(run, "macro '%.48s' does not take these arguments", macro->node->name);
+    if (used < arguments->count)
+        return template_fail(run, "macro '%.48s' does not take these arguments", macro->node->name);
     TRY(template_capture(run, macro->node->body, own, &text));
     run->scope = outer;
     *out = template_string_value(text);
@@ -260,7 +268,8 @@ static enum status call(struct template_run *run, const struct template_node *no
     }
 }
 
-static enum status filter_or_test(struct template_run *run, const struct template_node *node, struct template_value *out) {
+static enum status filter_or_test(struct template_run *run, const struct template_node *node,
+                                  struct template_value *out) {
     struct template_value input;
     struct template_arguments arguments; /* on the stack: there are many calls in a long conversation */
     TRY(template_evaluate(run, node->a, &input));

@@ -39,7 +39,8 @@ static enum status parse_arguments(struct parser *parser, struct template_node *
             return parser_unsupported(parser, parser_token(parser)->line, "a call with more than", "16 arguments");
         TRY(parser_node(parser, NODE_ARGUMENT, &argument));
         const struct template_token *next = &parser->tokens[parser->at];
-        bool named = next->kind == TOKEN_NAME && next[1].kind == TOKEN_OPERATOR && bytes_view_equal_string(next[1].text, "=");
+        bool named =
+            next->kind == TOKEN_NAME && next[1].kind == TOKEN_OPERATOR && bytes_view_equal_string(next[1].text, "=");
         if (named) {
             TRY(parser_name(parser, &argument->name));
             parser_next(parser);
@@ -73,9 +74,11 @@ static enum status parse_filter(struct parser *parser, struct template_node **no
     if (!template_filter_exists(filter->name)) return parser_unsupported(parser, filter->line, "filter", filter->name);
     if (parser_skip_operator(parser, "(")) TRY(parse_arguments(parser, &filter->list));
     /* The filters and tests that these apply to each item are named in a text. */
-    bool by_name = strcmp(filter->name, "map") == 0 || strcmp(filter->name, "select") == 0 || strcmp(filter->name, "reject") == 0;
+    bool by_name =
+        strcmp(filter->name, "map") == 0 || strcmp(filter->name, "select") == 0 || strcmp(filter->name, "reject") == 0;
     const struct template_node *first = filter->list;
-    if (by_name && first != NULL && first->name == NULL && first->a->kind == NODE_CONSTANT && first->a->value.kind == TEMPLATE_STRING) {
+    if (by_name && first != NULL && first->name == NULL && first->a->kind == NODE_CONSTANT &&
+        first->a->value.kind == TEMPLATE_STRING) {
         const char *name = (const char *)first->a->value.string.data;
         bool known = *filter->name == 'm' ? template_filter_exists(name) : template_test_exists(name);
         if (!known) return parser_unsupported(parser, filter->line, *filter->name == 'm' ? "filter" : "test", name);
@@ -179,7 +182,8 @@ static enum status parse_number(struct parser *parser, struct template_node *nod
     } else {
         node->value = template_integer(strtoll(text, NULL, 10));
         if (errno == ERANGE)
-            return error_set(parser->err, STATUS_UNIMPLEMENTED, "template line %d: an integer beyond 64 bits", token->line);
+            return error_set(parser->err, STATUS_UNIMPLEMENTED, "template line %d: an integer beyond 64 bits",
+                             token->line);
     }
     parser_next(parser);
     return STATUS_OK;
@@ -317,7 +321,7 @@ static enum status parse_binary(struct parser *parser, int level, struct templat
         struct template_node *right = NULL;
         parser_next(parser);
         TRY(parse_binary(parser, level + 1, &right));
-        TRY(make(parser, NODE_BINARY, operator, *out, right, out));
+        TRY(make(parser, NODE_BINARY, operator, * out, right, out));
     }
 }
 

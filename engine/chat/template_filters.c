@@ -25,7 +25,8 @@ enum status template_text_argument(struct template_run *run, const struct templa
                                    size_t position, const char *name, struct template_string *out) {
     const struct template_value *value = template_argument(arguments, position, name);
     if (value == NULL || value->kind != TEMPLATE_STRING)
-        return template_fail(run, "an argument must be a text, not %s", value == NULL ? "nothing" : template_kind_name(value));
+        return template_fail(run, "an argument must be a text, not %s",
+                             value == NULL ? "nothing" : template_kind_name(value));
     *out = value->string;
     return STATUS_OK;
 }
@@ -40,7 +41,10 @@ static bool flag(const struct template_arguments *arguments, size_t position, co
 static enum status filter_case(struct template_run *run, const char *name, const struct template_value *input,
                                const struct template_arguments *arguments, struct template_value *out) {
     (void)arguments;
-    enum template_case how = *name == 'u' ? CASE_UPPER : *name == 'l' ? CASE_LOWER : *name == 'c' ? CASE_CAPITAL : CASE_TITLE_FILTER;
+    enum template_case how = *name == 'u'   ? CASE_UPPER
+                             : *name == 'l' ? CASE_LOWER
+                             : *name == 'c' ? CASE_CAPITAL
+                                            : CASE_TITLE_FILTER;
     struct template_string text;
     TRY(template_str(run, input, &text));
     TRY(template_change_case(run, text, how, &text));
@@ -55,7 +59,8 @@ static enum status filter_trim(struct template_run *run, const char *name, const
     const struct template_value *characters = template_argument(arguments, 0, "chars");
     bool given = characters != NULL && characters->kind == TEMPLATE_STRING;
     TRY(template_str(run, input, &text));
-    *out = template_string_value(template_strip(text, given ? &characters->string : NULL, TEMPLATE_STRIP_LEFT | TEMPLATE_STRIP_RIGHT));
+    *out = template_string_value(
+        template_strip(text, given ? &characters->string : NULL, TEMPLATE_STRIP_LEFT | TEMPLATE_STRIP_RIGHT));
     return STATUS_OK;
 }
 
@@ -64,12 +69,14 @@ static enum status filter_replace(struct template_run *run, const char *name, co
     (void)name;
     struct template_string text, old, new;
     const struct template_value *count = template_argument(arguments, 2, "count");
-    const struct template_value *from = template_argument(arguments, 0, "old"), *to = template_argument(arguments, 1, "new");
+    const struct template_value *from = template_argument(arguments, 0, "old"),
+                                *to = template_argument(arguments, 1, "new");
     if (from == NULL || to == NULL) return template_fail(run, "replace needs two texts");
     TRY(template_str(run, input, &text));
     TRY(template_str(run, from, &old));
     TRY(template_str(run, to, &new));
-    TRY(template_replace(run, text, old, new, count != NULL && count->kind == TEMPLATE_INTEGER ? count->integer : -1, &text));
+    TRY(template_replace(run, text, old, new, count != NULL && count->kind == TEMPLATE_INTEGER ? count->integer : -1,
+                         &text));
     *out = template_string_value(text);
     return STATUS_OK;
 }
@@ -121,7 +128,8 @@ static enum status filter_same(struct template_run *run, const char *name, const
 static enum status filter_escape(struct template_run *run, const char *name, const struct template_value *input,
                                  const struct template_arguments *arguments, struct template_value *out) {
     (void)name, (void)arguments;
-    static const char *const pairs[][2] = {{"&", "&amp;"}, {"<", "&lt;"}, {">", "&gt;"}, {"'", "&#39;"}, {"\"", "&#34;"}};
+    static const char *const pairs[][2] = {
+        {"&", "&amp;"}, {"<", "&lt;"}, {">", "&gt;"}, {"'", "&#39;"}, {"\"", "&#34;"}};
     struct template_string text;
     TRY(template_str(run, input, &text));
     for (size_t i = 0; i < sizeof pairs / sizeof pairs[0]; i++) {
@@ -223,8 +231,8 @@ static enum status filter_list(struct template_run *run, const char *name, const
 }
 
 /** x.a.b, or x[0], of an attribute's text. */
-static enum status dotted(struct template_run *run, const struct template_value *value, const struct template_value *path,
-                          struct template_value *out) {
+static enum status dotted(struct template_run *run, const struct template_value *value,
+                          const struct template_value *path, struct template_value *out) {
     *out = *value;
     if (path->kind != TEMPLATE_STRING) return template_subscript(run, value, path, out);
     for (size_t at = 0; at <= path->string.length;) {
@@ -240,7 +248,8 @@ static enum status dotted(struct template_run *run, const struct template_value 
 static enum status filter_join(struct template_run *run, const char *name, const struct template_value *input,
                                const struct template_arguments *arguments, struct template_value *out) {
     (void)name;
-    const struct template_value *separator = template_argument(arguments, 0, "d"), *path = template_argument(arguments, 1, "attribute");
+    const struct template_value *separator = template_argument(arguments, 0, "d"),
+                                *path = template_argument(arguments, 1, "attribute");
     const struct template_list *list = NULL;
     struct template_writer writer = {.run = run};
     struct template_string between = constant(""), text;
@@ -289,7 +298,8 @@ static enum status filter_map(struct template_run *run, const char *name, const 
     if (path == NULL && filter == NULL) return template_fail(run, "map needs a filter or an attribute");
     if (path == NULL) {
         TRY(name_of(run, filter, filter_name));
-        if (!template_filter_exists(filter_name)) return template_fail(run, "filter '%s' is not supported", filter_name);
+        if (!template_filter_exists(filter_name))
+            return template_fail(run, "filter '%s' is not supported", filter_name);
     }
     struct template_arguments rest = rest_of(arguments, 1);
     TRY(template_iterate(run, input, &list));
@@ -337,14 +347,16 @@ static enum status filter_select(struct template_run *run, const char *name, con
 }
 
 /** For orders that ignore case. */
-static enum status folded(struct template_run *run, const struct template_value *value, bool sensitive, struct template_value *out) {
+static enum status folded(struct template_run *run, const struct template_value *value, bool sensitive,
+                          struct template_value *out) {
     *out = *value;
     if (sensitive || value->kind != TEMPLATE_STRING) return STATUS_OK;
     return template_change_case(run, value->string, CASE_LOWER, &out->string);
 }
 
 /** Stable, by `keys`. */
-static enum status sort_by(struct template_run *run, struct template_list *list, struct template_value *keys, bool reverse) {
+static enum status sort_by(struct template_run *run, struct template_list *list, struct template_value *keys,
+                           bool reverse) {
     for (size_t i = 1; i < list->count; i++) {
         struct template_value item = list->items[i], key = keys[i];
         size_t at = i;
@@ -407,7 +419,8 @@ static enum status filter_items(struct template_run *run, const char *name, cons
         size_t place = by != NULL && by->kind == TEMPLATE_STRING && template_string_is(by->string, "value");
         struct template_value *keys = template_alloc(run, list->count + 1, sizeof *keys);
         if (keys == NULL) return template_no_memory(run);
-        for (size_t i = 0; i < list->count; i++) TRY(folded(run, &list->items[i].list->items[place], sensitive, &keys[i]));
+        for (size_t i = 0; i < list->count; i++)
+            TRY(folded(run, &list->items[i].list->items[place], sensitive, &keys[i]));
         TRY(sort_by(run, list, keys, reverse));
     }
     *out = template_list_value(list);
@@ -453,10 +466,12 @@ static enum status filter_extreme(struct template_run *run, const char *name, co
 static enum status filter_batch(struct template_run *run, const char *name, const struct template_value *input,
                                 const struct template_arguments *arguments, struct template_value *out) {
     (void)name;
-    const struct template_value *size = template_argument(arguments, 0, "linecount"), *fill = template_argument(arguments, 1, "fill_with");
+    const struct template_value *size = template_argument(arguments, 0, "linecount"),
+                                *fill = template_argument(arguments, 1, "fill_with");
     const struct template_list *list = NULL;
     struct template_list *made = NULL, *row = NULL;
-    if (size == NULL || size->kind != TEMPLATE_INTEGER || size->integer < 1) return template_fail(run, "batch needs a size");
+    if (size == NULL || size->kind != TEMPLATE_INTEGER || size->integer < 1)
+        return template_fail(run, "batch needs a size");
     TRY(template_iterate(run, input, &list));
     TRY(template_list_make(run, 0, &made));
     for (size_t i = 0; i < list->count; i++) {
@@ -512,7 +527,8 @@ static enum status filter_number(struct template_run *run, const char *name, con
     if (integer && input->kind == TEMPLATE_INTEGER) {
         *out = *input;
     } else if (good && (!integer || fabs(value) < 9e18)) {
-        *out = integer ? template_integer((int64_t)value) : (struct template_value){.kind = TEMPLATE_REAL, .real = value};
+        *out =
+            integer ? template_integer((int64_t)value) : (struct template_value){.kind = TEMPLATE_REAL, .real = value};
     } else if (otherwise != NULL) {
         *out = *otherwise;
     } else {
@@ -528,20 +544,27 @@ static enum status filter_absolute(struct template_run *run, const char *name, c
     if (input->kind == TEMPLATE_REAL)
         *out = (struct template_value){.kind = TEMPLATE_REAL, .real = fabs(input->real)};
     else
-        *out = template_integer(template_real(input) < 0 && input->integer != INT64_MIN ? -input->integer : (int64_t)template_real(input));
+        *out = template_integer(
+            template_real(input) < 0 && input->integer != INT64_MIN ? -input->integer : (int64_t)template_real(input));
     return STATUS_OK;
 }
 
 static enum status filter_round(struct template_run *run, const char *name, const struct template_value *input,
                                 const struct template_arguments *arguments, struct template_value *out) {
     (void)name;
-    const struct template_value *digits = template_argument(arguments, 0, "precision"), *method = template_argument(arguments, 1, "method");
-    if (!template_is_number(input)) return template_fail(run, "round needs a number, not %s", template_kind_name(input));
+    const struct template_value *digits = template_argument(arguments, 0, "precision"),
+                                *method = template_argument(arguments, 1, "method");
+    if (!template_is_number(input))
+        return template_fail(run, "round needs a number, not %s", template_kind_name(input));
     double scale = digits != NULL && digits->kind == TEMPLATE_INTEGER ? pow(10, (double)digits->integer) : 1;
     double value = template_real(input) * scale;
     bool up = method != NULL && method->kind == TEMPLATE_STRING && template_string_is(method->string, "ceil");
     bool down = method != NULL && method->kind == TEMPLATE_STRING && template_string_is(method->string, "floor");
-    *out = (struct template_value){.kind = TEMPLATE_REAL, .real = (up ? ceil(value) : down ? floor(value) : nearbyint(value)) / scale};
+    *out = (struct template_value){.kind = TEMPLATE_REAL,
+                                   .real = (up     ? ceil(value)
+                                            : down ? floor(value)
+                                                   : nearbyint(value)) /
+                                           scale};
     return STATUS_OK;
 }
 
@@ -557,9 +580,11 @@ static enum status filter_sum(struct template_run *run, const char *name, const 
     for (size_t i = 0; i < list->count; i++) {
         struct template_value item = list->items[i];
         if (path != NULL) TRY(dotted(run, &list->items[i], path, &item));
-        if (!template_is_number(&item)) return template_fail(run, "sum needs numbers, not %s", template_kind_name(&item));
+        if (!template_is_number(&item))
+            return template_fail(run, "sum needs numbers, not %s", template_kind_name(&item));
         real += template_real(&item);
-        exact = exact && item.kind != TEMPLATE_REAL && !__builtin_add_overflow(whole, (int64_t)template_real(&item), &whole);
+        exact = exact && item.kind != TEMPLATE_REAL &&
+                !__builtin_add_overflow(whole, (int64_t)template_real(&item), &whole);
     }
     *out = exact ? template_integer(whole) : (struct template_value){.kind = TEMPLATE_REAL, .real = real};
     return STATUS_OK;
@@ -572,16 +597,19 @@ static const struct {
     const char *name;
     filter_function *function;
 } filters[] = {
-    {"abs", filter_absolute},     {"batch", filter_batch},       {"capitalize", filter_case},  {"count", filter_length},
-    {"d", filter_default},        {"default", filter_default},   {"dictsort", filter_items},   {"e", filter_escape},
-    {"escape", filter_escape},    {"first", filter_ends},        {"float", filter_number},     {"indent", filter_indent},
-    {"int", filter_number},       {"items", filter_items},       {"join", filter_join},        {"last", filter_ends},
-    {"length", filter_length},    {"list", filter_list},         {"lower", filter_case},       {"map", filter_map},
-    {"max", filter_extreme},      {"min", filter_extreme},       {"reject", filter_select},    {"rejectattr", filter_select},
-    {"replace", filter_replace},  {"reverse", filter_list},      {"round", filter_round},      {"safe", filter_same},
-    {"select", filter_select},    {"selectattr", filter_select}, {"sort", filter_sort},        {"string", filter_string},
-    {"sum", filter_sum},          {"title", filter_case},        {"tojson", filter_tojson},    {"trim", filter_trim},
-    {"unique", filter_unique},    {"upper", filter_case},
+    {"abs", filter_absolute},    {"batch", filter_batch},   {"capitalize", filter_case},
+    {"count", filter_length},    {"d", filter_default},     {"default", filter_default},
+    {"dictsort", filter_items},  {"e", filter_escape},      {"escape", filter_escape},
+    {"first", filter_ends},      {"float", filter_number},  {"indent", filter_indent},
+    {"int", filter_number},      {"items", filter_items},   {"join", filter_join},
+    {"last", filter_ends},       {"length", filter_length}, {"list", filter_list},
+    {"lower", filter_case},      {"map", filter_map},       {"max", filter_extreme},
+    {"min", filter_extreme},     {"reject", filter_select}, {"rejectattr", filter_select},
+    {"replace", filter_replace}, {"reverse", filter_list},  {"round", filter_round},
+    {"safe", filter_same},       {"select", filter_select}, {"selectattr", filter_select},
+    {"sort", filter_sort},       {"string", filter_string}, {"sum", filter_sum},
+    {"title", filter_case},      {"tojson", filter_tojson}, {"trim", filter_trim},
+    {"unique", filter_unique},   {"upper", filter_case},
 };
 
 static filter_function *find_filter(const char *name) {

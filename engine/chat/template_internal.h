@@ -44,15 +44,15 @@ enum status template_tokenize(struct bytes_view source, struct arena *arena, str
 
 enum node_kind {
     /* statements */
-    NODE_TEXT,   /* name */
-    NODE_PRINT,  /* a */
-    NODE_FOR,    /* a: target, b: what, c: filter; body, otherwise */
-    NODE_IF,     /* a; body, otherwise (an elif is a NODE_IF there) */
-    NODE_SET,    /* a: target, b: value or NULL (then body; c: filters over NODE_BODY) */
-    NODE_MACRO,  /* name; list: NODE_PARAMETER; body */
+    NODE_TEXT,  /* name */
+    NODE_PRINT, /* a */
+    NODE_FOR,   /* a: target, b: what, c: filter; body, otherwise */
+    NODE_IF,    /* a; body, otherwise (an elif is a NODE_IF there) */
+    NODE_SET,   /* a: target, b: value or NULL (then body; c: filters over NODE_BODY) */
+    NODE_MACRO, /* name; list: NODE_PARAMETER; body */
     NODE_BREAK,
     NODE_CONTINUE,
-    NODE_BLOCK,  /* body */
+    NODE_BLOCK,     /* body */
     NODE_PARAMETER, /* name, a: default */
     /* expressions */
     NODE_CONSTANT,  /* value */
@@ -150,7 +150,7 @@ struct template_run {
     const struct template *template;
     struct arena *arena;
     struct template_scope *scope;
-    struct template_writer *out; /* where statements print */
+    struct template_writer *out;            /* where statements print */
     size_t steps_left, output_left, macros; /* macros: defined so far */
     int depth, line;
     int64_t now;

@@ -205,8 +205,7 @@ static enum status lex_tag(struct lexer *lexer, bool block) {
         if (lexer->at >= lexer->end) return fail(lexer, block ? "a block without an end" : "a print without an end");
         uint8_t byte = *lexer->at;
         bool sign = byte == '-' || (byte == '+' && block);
-        if (depth == 0 && (looking_at(lexer, lexer->at, close) ||
-                           (sign && looking_at(lexer, lexer->at + 1, close)))) {
+        if (depth == 0 && (looking_at(lexer, lexer->at, close) || (sign && looking_at(lexer, lexer->at + 1, close)))) {
             TRY(add(lexer, block ? TOKEN_BLOCK_END : TOKEN_PRINT_END, lexer->at, 0));
             skip_behind(lexer, lexer->at + (sign ? 3 : 2), sign && byte == '-', block && !sign);
             return STATUS_OK;
@@ -305,7 +304,8 @@ enum status template_tokenize(struct bytes_view source, struct arena *arena, str
         }
     }
     if (length > 0 && text[length - 1] == '\n') length--;
-    struct lexer lexer = {.at = text, .end = text + length, .line = 1, .line_starting = true, .arena = arena, .err = err};
+    struct lexer lexer = {
+        .at = text, .end = text + length, .line = 1, .line_starting = true, .arena = arena, .err = err};
     TRY(lex_all(&lexer));
     *out = lexer.tokens;
     return STATUS_OK;

@@ -18,7 +18,8 @@ static const struct template_string *optional_text(const struct template_argumen
     return value != NULL && value->kind == TEMPLATE_STRING ? &value->string : NULL;
 }
 
-static int64_t optional_integer(const struct template_arguments *arguments, size_t position, const char *name, int64_t otherwise) {
+static int64_t optional_integer(const struct template_arguments *arguments, size_t position, const char *name,
+                                int64_t otherwise) {
     const struct template_value *value = template_argument(arguments, position, name);
     return value != NULL && value->kind == TEMPLATE_INTEGER ? value->integer : otherwise;
 }
@@ -30,7 +31,9 @@ typedef enum status method_function(struct template_run *run, const char *name, 
 
 static enum status method_strip(struct template_run *run, const char *name, struct template_string text,
                                 const struct template_arguments *arguments, struct template_value *out) {
-    int sides = *name == 'l' ? TEMPLATE_STRIP_LEFT : *name == 'r' ? TEMPLATE_STRIP_RIGHT : TEMPLATE_STRIP_LEFT | TEMPLATE_STRIP_RIGHT;
+    int sides = *name == 'l'   ? TEMPLATE_STRIP_LEFT
+                : *name == 'r' ? TEMPLATE_STRIP_RIGHT
+                               : TEMPLATE_STRIP_LEFT | TEMPLATE_STRIP_RIGHT;
     TRY(template_spend(run, 1));
     *out = text_value(template_strip(text, optional_text(arguments, 0), sides));
     return STATUS_OK;
@@ -39,7 +42,10 @@ static enum status method_strip(struct template_run *run, const char *name, stru
 static enum status method_case(struct template_run *run, const char *name, struct template_string text,
                                const struct template_arguments *arguments, struct template_value *out) {
     (void)arguments;
-    enum template_case how = *name == 'u' ? CASE_UPPER : *name == 'l' ? CASE_LOWER : *name == 't' ? CASE_TITLE : CASE_CAPITAL;
+    enum template_case how = *name == 'u'   ? CASE_UPPER
+                             : *name == 'l' ? CASE_LOWER
+                             : *name == 't' ? CASE_TITLE
+                                            : CASE_CAPITAL;
     TRY(template_change_case(run, text, how, &text));
     *out = text_value(text);
     return STATUS_OK;
@@ -139,7 +145,8 @@ static enum status method_is(struct template_run *run, const char *name, struct 
 }
 
 /** By runs of blanks. */
-static enum status split_blanks(struct template_run *run, struct template_string text, int64_t most, struct template_list *list) {
+static enum status split_blanks(struct template_run *run, struct template_string text, int64_t most,
+                                struct template_list *list) {
     for (;;) {
         text = template_strip(text, NULL, TEMPLATE_STRIP_LEFT);
         if (text.length == 0) return STATUS_OK;
@@ -205,10 +212,12 @@ static enum status method_splitlines(struct template_run *run, const char *name,
         size_t used = template_code_point(text, at, &c);
         bool line = (c >= 10 && c <= 13) || (c >= 0x1C && c <= 0x1E) || c == 0x85 || c == 0x2028 || c == 0x2029;
         if (line && c == '\r' && at + 1 < text.length && text.data[at + 1] == '\n') used = 2;
-        if (line) TRY(template_list_append(run, list, text_value(template_slice(text, from, at + (keep ? used : 0) - from))));
+        if (line)
+            TRY(template_list_append(run, list, text_value(template_slice(text, from, at + (keep ? used : 0) - from))));
         at += used;
         if (line) from = at;
-        if (!line && at == text.length) TRY(template_list_append(run, list, text_value(template_slice(text, from, at - from))));
+        if (!line && at == text.length)
+            TRY(template_list_append(run, list, text_value(template_slice(text, from, at - from))));
     }
     return STATUS_OK;
 }
@@ -235,12 +244,18 @@ static const struct {
     const char *name;
     method_function *function;
 } text_methods[] = {
-    {"capitalize", method_case}, {"count", method_count},    {"endswith", method_affix},     {"find", method_find},
-    {"index", method_find},      {"isalnum", method_is},     {"isalpha", method_is},         {"isdigit", method_is},
-    {"isspace", method_is},      {"join", method_join},      {"lower", method_case},         {"lstrip", method_strip},
-    {"removeprefix", method_remove}, {"removesuffix", method_remove}, {"replace", method_replace}, {"rfind", method_find},
-    {"rsplit", method_split},    {"rstrip", method_strip},   {"split", method_split},        {"splitlines", method_splitlines},
-    {"startswith", method_affix}, {"strip", method_strip},   {"title", method_case},         {"upper", method_case},
+    {"capitalize", method_case},     {"count", method_count},
+    {"endswith", method_affix},      {"find", method_find},
+    {"index", method_find},          {"isalnum", method_is},
+    {"isalpha", method_is},          {"isdigit", method_is},
+    {"isspace", method_is},          {"join", method_join},
+    {"lower", method_case},          {"lstrip", method_strip},
+    {"removeprefix", method_remove}, {"removesuffix", method_remove},
+    {"replace", method_replace},     {"rfind", method_find},
+    {"rsplit", method_split},        {"rstrip", method_strip},
+    {"split", method_split},         {"splitlines", method_splitlines},
+    {"startswith", method_affix},    {"strip", method_strip},
+    {"title", method_case},          {"upper", method_case},
 };
 
 static method_function *find_text_method(const char *name) {
@@ -262,7 +277,8 @@ bool template_method_exists(const char *name) {
 
 static enum status dict_get(struct template_run *run, const struct template_dict *dict,
                             const struct template_arguments *arguments, struct template_value *out) {
-    const struct template_value *key = template_argument(arguments, 0, NULL), *otherwise = template_argument(arguments, 1, "default");
+    const struct template_value *key = template_argument(arguments, 0, NULL),
+                                *otherwise = template_argument(arguments, 1, "default");
     struct template_value *found = NULL;
     if (key == NULL) return template_fail(run, "get needs a key");
     TRY(template_dict_find(run, dict, key, &found));
@@ -327,7 +343,8 @@ enum status template_call_method(struct template_run *run, const struct template
 
 /* ---- functions ------------------------------------------------------------------------------------------------------ */
 
-static enum status function_range(struct template_run *run, const struct template_arguments *arguments, struct template_value *out) {
+static enum status function_range(struct template_run *run, const struct template_arguments *arguments,
+                                  struct template_value *out) {
     int64_t from = 0, to = 0, step = optional_integer(arguments, 2, NULL, 1);
     for (size_t i = 0; i < arguments->count; i++) {
         if (arguments->values[i].kind != TEMPLATE_INTEGER) return template_fail(run, "range needs integers");
@@ -366,15 +383,18 @@ static enum status function_dict(struct template_run *run, const struct template
 }
 
 /** The template's own words: they become the request's error. */
-static enum status function_raise(struct template_run *run, const struct template_arguments *arguments, struct template_value *out) {
+static enum status function_raise(struct template_run *run, const struct template_arguments *arguments,
+                                  struct template_value *out) {
     const struct template_value *message = template_argument(arguments, 0, "message");
     struct template_string text = {.data = (const uint8_t *)"the chat template objects", .length = 25};
     (void)out;
     if (message != NULL) TRY(template_str(run, message, &text));
-    return error_set(run->err, STATUS_INVALID_ARGUMENT, "%.*s", text.length < 200 ? (int)text.length : 200, (const char *)text.data);
+    return error_set(run->err, STATUS_INVALID_ARGUMENT, "%.*s", text.length < 200 ? (int)text.length : 200,
+                     (const char *)text.data);
 }
 
-static enum status function_strftime(struct template_run *run, const struct template_arguments *arguments, struct template_value *out) {
+static enum status function_strftime(struct template_run *run, const struct template_arguments *arguments,
+                                     struct template_value *out) {
     struct template_string format;
     char pattern[STRFTIME_BYTES], *made = arena_alloc(run->arena, STRFTIME_BYTES);
     TRY(template_text_argument(run, arguments, 0, "format", &format));

@@ -48,8 +48,8 @@ enum status parser_unexpected(const struct parser *parser, const char *wanted) {
     static const char *const kinds[] = {"text", "{{", "}}", "{%", "%}", "", "a text", "", "", "", "the end"};
     int shown = token->text.length < 32 ? (int)token->text.length : 32;
     const char *kind = kinds[token->kind];
-    return error_set(parser->err, STATUS_INVALID_ARGUMENT, "template line %d: %s is expected, not '%.*s%s'", token->line,
-                     wanted, token->kind == TOKEN_STRING || token->kind == TOKEN_TEXT ? 0 : shown,
+    return error_set(parser->err, STATUS_INVALID_ARGUMENT, "template line %d: %s is expected, not '%.*s%s'",
+                     token->line, wanted, token->kind == TOKEN_STRING || token->kind == TOKEN_TEXT ? 0 : shown,
                      (const char *)token->text.data, kind);
 }
 
@@ -60,7 +60,8 @@ enum status parser_expect_operator(struct parser *parser, const char *text) {
 }
 
 enum status parser_unsupported(const struct parser *parser, int line, const char *what, const char *name) {
-    return error_set(parser->err, STATUS_UNIMPLEMENTED, "template line %d: %s '%.48s' is not supported", line, what, name);
+    return error_set(parser->err, STATUS_UNIMPLEMENTED, "template line %d: %s '%.48s' is not supported", line, what,
+                     name);
 }
 
 enum status parser_node(struct parser *parser, enum node_kind kind, struct template_node **out) {
@@ -284,9 +285,12 @@ static enum status parse_statement(struct parser *parser, struct template_node *
         enum node_kind kind;
         enum status (*parse)(struct parser *parser, struct template_node *node);
     } statements[] = {
-        {"for", NODE_FOR, parse_for},          {"if", NODE_IF, parse_if},
-        {"set", NODE_SET, parse_set},          {"macro", NODE_MACRO, parse_macro},
-        {"break", NODE_BREAK, parse_loop_control}, {"continue", NODE_CONTINUE, parse_loop_control},
+        {"for", NODE_FOR, parse_for},
+        {"if", NODE_IF, parse_if},
+        {"set", NODE_SET, parse_set},
+        {"macro", NODE_MACRO, parse_macro},
+        {"break", NODE_BREAK, parse_loop_control},
+        {"continue", NODE_CONTINUE, parse_loop_control},
         {"generation", NODE_BLOCK, parse_generation},
     };
     TRY(parser_node(parser, NODE_BLOCK, out));

@@ -40,9 +40,10 @@ static size_t repr_escape(uint32_t code_point, uint8_t quote, char out[16]) {
     if (code_point == quote) return (size_t)snprintf(out, 16, "\\%c", quote);
     if (code_point < 0x20 || (code_point >= 0x7F && code_point <= 0xA0) || code_point == 0xAD)
         return (size_t)snprintf(out, 16, "\\x%02" PRIx32, code_point);
-    bool unseen = (code_point > 0x7F && template_is_space(code_point)) || (code_point >= 0x200B && code_point <= 0x200F) ||
-                  (code_point >= 0x202A && code_point <= 0x202E) || (code_point >= 0x2060 && code_point <= 0x206F) ||
-                  (code_point >= 0xE000 && code_point <= 0xF8FF) || code_point == 0xFEFF;
+    bool unseen = (code_point > 0x7F && template_is_space(code_point)) ||
+                  (code_point >= 0x200B && code_point <= 0x200F) || (code_point >= 0x202A && code_point <= 0x202E) ||
+                  (code_point >= 0x2060 && code_point <= 0x206F) || (code_point >= 0xE000 && code_point <= 0xF8FF) ||
+                  code_point == 0xFEFF;
     if (unseen) return (size_t)snprintf(out, 16, "\\u%04" PRIx32, code_point);
     return 0;
 }
@@ -135,7 +136,8 @@ static size_t json_escape(uint32_t code_point, bool ascii, char out[16]) {
         return (size_t)snprintf(out, 16, "\\u%04" PRIx32, code_point);
     if (!ascii || code_point < 0x10000) return 0;
     code_point -= 0x10000;
-    return (size_t)snprintf(out, 16, "\\u%04" PRIx32 "\\u%04" PRIx32, 0xD800 + (code_point >> 10), 0xDC00 + (code_point & 0x3FF));
+    return (size_t)snprintf(out, 16, "\\u%04" PRIx32 "\\u%04" PRIx32, 0xD800 + (code_point >> 10),
+                            0xDC00 + (code_point & 0x3FF));
 }
 
 static enum status write_json_string(struct template_writer *writer, struct template_string text, bool ascii) {
@@ -162,7 +164,8 @@ static enum status write_line(struct template_writer *writer, const struct templ
     TRY(template_write_text(writer, "\n"));
     for (int i = 0; i < level; i++) {
         if (style->indent_text.length > 0) TRY(template_write(writer, style->indent_text));
-        for (int64_t j = 0; style->indent_text.length == 0 && j < style->indent; j++) TRY(template_write_text(writer, " "));
+        for (int64_t j = 0; style->indent_text.length == 0 && j < style->indent; j++)
+            TRY(template_write_text(writer, " "));
     }
     return STATUS_OK;
 }
@@ -209,7 +212,8 @@ static enum status write_json_items(struct template_writer *writer, const struct
             TRY(write_key(writer, &value->dict->entries[places[i]].key, style));
             TRY(template_write(writer, style->key_separator));
         }
-        TRY(template_write_json(writer, dict ? &value->dict->entries[places[i]].value : &value->list->items[i], style, level + 1));
+        TRY(template_write_json(writer, dict ? &value->dict->entries[places[i]].value : &value->list->items[i], style,
+                                level + 1));
     }
     if (count > 0) TRY(write_line(writer, style, level));
     return template_write_text(writer, dict ? "}" : "]");
@@ -242,8 +246,8 @@ enum status template_write_json(struct template_writer *writer, const struct tem
         return status;
     }
     default:
-        return template_fail(run, "%s cannot be written as JSON", value->kind == TEMPLATE_UNDEFINED && value->name != NULL
-                                                                      ? value->name
-                                                                      : template_kind_name(value));
+        return template_fail(run, "%s cannot be written as JSON",
+                             value->kind == TEMPLATE_UNDEFINED && value->name != NULL ? value->name
+                                                                                      : template_kind_name(value));
     }
 }

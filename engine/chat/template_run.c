@@ -104,7 +104,8 @@ static enum status assign(struct template_run *run, const struct template_node *
 }
 
 /** The items that pass the loop's filter, which sees them under the loop's names. */
-static enum status filter_items(struct template_run *run, const struct template_node *node, const struct template_list **items) {
+static enum status filter_items(struct template_run *run, const struct template_node *node,
+                                const struct template_list **items) {
     if (node->c == NULL) return STATUS_OK;
     struct template_list *kept = NULL;
     struct template_scope *outer = run->scope;

@@ -78,7 +78,8 @@ static bool is_stripped(uint32_t code_point, const struct template_string *chara
     return false;
 }
 
-struct template_string template_strip(struct template_string text, const struct template_string *characters, int sides) {
+struct template_string template_strip(struct template_string text, const struct template_string *characters,
+                                      int sides) {
     uint32_t code_point;
     while ((sides & TEMPLATE_STRIP_LEFT) != 0 && text.length > 0) {
         size_t used = template_code_point(text, 0, &code_point);
@@ -99,8 +100,7 @@ struct template_string template_strip(struct template_string text, const struct 
 
 static enum status grow(struct template_writer *writer, size_t extra) {
     struct template_run *run = writer->run;
-    if (extra > run->output_left)
-        return template_fail(run, "it makes a text that is too long");
+    if (extra > run->output_left) return template_fail(run, "it makes a text that is too long");
     run->output_left -= extra;
     if (writer->length + extra <= writer->capacity) return STATUS_OK;
     size_t capacity = writer->capacity == 0 ? 64 : 2 * writer->capacity;

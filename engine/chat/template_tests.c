@@ -36,17 +36,17 @@ enum test {
     TEST_UPPER,
     TESTS,
 };
-static const char *const names[TESTS] = {"boolean", "callable", "defined",  "divisibleby", "eq",     "equalto", "even",
-                                         "false",   "float",    "ge",       "gt",          "in",     "integer", "iterable",
-                                         "le",      "lower",    "lt",       "mapping",     "ne",     "none",    "number",
-                                         "odd",     "sequence", "string",   "true",        "undefined", "upper"};
+static const char *const names[TESTS] = {
+    "boolean", "callable", "defined", "divisibleby", "eq",       "equalto", "even",  "false",     "float",
+    "ge",      "gt",       "in",      "integer",     "iterable", "le",      "lower", "lt",        "mapping",
+    "ne",      "none",     "number",  "odd",         "sequence", "string",  "true",  "undefined", "upper"};
 
 static int find(const char *name) {
     static const struct {
         const char *name;
         enum test test;
-    } others[] = {{"==", TEST_EQ}, {"!=", TEST_NE}, {"<", TEST_LT}, {"<=", TEST_LE}, {">", TEST_GT}, {">=", TEST_GE},
-                  {"lessthan", TEST_LT}, {"greaterthan", TEST_GT}};
+    } others[] = {{"==", TEST_EQ}, {"!=", TEST_NE}, {"<", TEST_LT},        {"<=", TEST_LE},
+                  {">", TEST_GT},  {">=", TEST_GE}, {"lessthan", TEST_LT}, {"greaterthan", TEST_GT}};
     for (int i = 0; i < TESTS; i++) {
         if (strcmp(names[i], name) == 0) return i;
     }
@@ -63,13 +63,15 @@ bool template_test_exists(const char *name) {
 static enum status test_kind(struct template_run *run, enum test test, const struct template_value *input, bool *out) {
     enum template_kind kind = input->kind;
     bool whole = kind == TEMPLATE_INTEGER || kind == TEMPLATE_BIG;
-    bool container = kind == TEMPLATE_STRING || kind == TEMPLATE_LIST || kind == TEMPLATE_DICT || kind == TEMPLATE_UNDEFINED;
+    bool container =
+        kind == TEMPLATE_STRING || kind == TEMPLATE_LIST || kind == TEMPLATE_DICT || kind == TEMPLATE_UNDEFINED;
     switch (test) {
     case TEST_BOOLEAN:
         *out = kind == TEMPLATE_BOOLEAN;
         return STATUS_OK;
     case TEST_CALLABLE:
-        *out = kind == TEMPLATE_MACRO || kind == TEMPLATE_METHOD || kind == TEMPLATE_FUNCTION || kind == TEMPLATE_UNDEFINED;
+        *out = kind == TEMPLATE_MACRO || kind == TEMPLATE_METHOD || kind == TEMPLATE_FUNCTION ||
+               kind == TEMPLATE_UNDEFINED;
         return STATUS_OK;
     case TEST_DEFINED:
         *out = kind != TEMPLATE_UNDEFINED;

@@ -1,8 +1,8 @@
 /* Copyright Bora contributors
  * SPDX-License-Identifier: Apache-2.0 */
 /* Values of the chat template language, as Python's: truth, equality, order, lists and dicts, and the caller's way to make them. */
-#include "engine/chat/template_internal.h"
 #include "engine/chat/python_json.h"
+#include "engine/chat/template_internal.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -16,8 +16,9 @@ struct template_value template_boolean(bool value) {
 }
 
 const char *template_kind_name(const struct template_value *value) {
-    static const char *const names[] = {"nothing", "None", "a boolean", "an integer", "an integer", "a number", "a text",
-                                        "a list",  "a dict", "a namespace", "a loop", "a macro", "a method", "a function"};
+    static const char *const names[] = {"nothing",  "None",    "a boolean", "an integer", "an integer",
+                                        "a number", "a text",  "a list",    "a dict",     "a namespace",
+                                        "a loop",   "a macro", "a method",  "a function"};
     return names[value->kind];
 }
 
@@ -271,7 +272,8 @@ static bool has_method(const struct template_value *value, const char *name) {
     const char *const *names = value->kind == TEMPLATE_DICT ? of_dicts : value->kind == TEMPLATE_LIST ? of_lists : NULL;
     if (value->kind == TEMPLATE_STRING)
         return template_method_exists(name) && strcmp(name, "cycle") != 0 && strcmp(name, "items") != 0 &&
-               strcmp(name, "keys") != 0 && strcmp(name, "values") != 0 && strcmp(name, "get") != 0 && strcmp(name, "copy") != 0;
+               strcmp(name, "keys") != 0 && strcmp(name, "values") != 0 && strcmp(name, "get") != 0 &&
+               strcmp(name, "copy") != 0;
     for (; names != NULL && *names != NULL; names++) {
         if (strcmp(*names, name) == 0) return true;
     }
@@ -324,7 +326,8 @@ static enum status item_at(struct template_run *run, const struct template_value
     }
     uint32_t code_point;
     size_t at = template_code_point_offset(value->string, (size_t)index);
-    *out = template_string_value(template_slice(value->string, at, template_code_point(value->string, at, &code_point)));
+    *out =
+        template_string_value(template_slice(value->string, at, template_code_point(value->string, at, &code_point)));
     return STATUS_OK;
 }
 
@@ -394,7 +397,8 @@ static struct template_value json_number(struct template_builder *builder, struc
         builder->failed = true;
         return undefined("a number");
     }
-    if (!python_number_is_integer(text)) return (struct template_value){.kind = TEMPLATE_REAL, .real = strtod(copy, NULL)};
+    if (!python_number_is_integer(text))
+        return (struct template_value){.kind = TEMPLATE_REAL, .real = strtod(copy, NULL)};
     errno = 0;
     long long value = strtoll(copy, NULL, 10);
     if (errno != ERANGE) return template_integer(value);

@@ -20,7 +20,8 @@ static json_t *load(const char *path) {
 }
 
 static int64_t now(void) {
-    struct tm local = {.tm_year = 126, .tm_mon = 2, .tm_mday = 5, .tm_hour = 14, .tm_min = 7, .tm_sec = 9, .tm_isdst = -1};
+    struct tm local = {
+        .tm_year = 126, .tm_mon = 2, .tm_mday = 5, .tm_hour = 14, .tm_min = 7, .tm_sec = 9, .tm_isdst = -1};
     return (int64_t)mktime(&local);
 }
 
@@ -32,13 +33,15 @@ static struct template_dict *variables_of(const char *text, struct arena *arena)
     check_ok(json_read_python(bytes_view_string(text), 64, 100000, arena, &json, &problem));
     struct template_dict *dict = template_dict_new(&builder, json->count);
     for (const struct json_value *child = json->first; child != NULL; child = child->next)
-        template_dict_set(dict, arena_copy(arena, child->name.data, child->name.length), template_json(&builder, child, 1));
+        template_dict_set(dict, arena_copy(arena, child->name.data, child->name.length),
+                          template_json(&builder, child, 1));
     assert_false(builder.failed);
     return dict;
 }
 
-static enum status run(const char *source, size_t length, const struct template_dict *variables, struct template_limits limits,
-                       struct arena *arena, struct template_output *out, struct error *err) {
+static enum status run(const char *source, size_t length, const struct template_dict *variables,
+                       struct template_limits limits, struct arena *arena, struct template_output *out,
+                       struct error *err) {
     struct template *template = NULL;
     enum status status = template_parse(bytes_view_of(source, length), &template, err);
     if (status == STATUS_OK) status = template_render(template, variables, limits, now(), arena, out, err);
@@ -47,7 +50,8 @@ static enum status run(const char *source, size_t length, const struct template_
 }
 
 /** The same text, or an error where there is one (with the template's own words, if it has them). False: it was reported. */
-static bool agrees(const char *what, const char *name, const json_t *golden, const char *source, size_t length, const char *variables) {
+static bool agrees(const char *what, const char *name, const json_t *golden, const char *source, size_t length,
+                   const char *variables) {
     struct arena arena;
     struct template_output output = {0};
     struct error err = {0};
@@ -77,7 +81,8 @@ static void test_language_is_jinjas(void **state) {
     size_t index, wrong = 0;
     json_array_foreach(json_object_get(goldens, "cases"), index, golden) {
         const json_t *source = json_object_get(golden, "template");
-        wrong += !agrees("program", json_string_value(source), golden, json_string_value(source), json_string_length(source), variables);
+        wrong += !agrees("program", json_string_value(source), golden, json_string_value(source),
+                         json_string_length(source), variables);
     }
     assert_in_range(index, 100, 1000);
     assert_int_equal(wrong, 0);
@@ -115,7 +120,9 @@ static void assert_trusted(const char *source, const char *want) {
     char shown[1024] = "";
     arena_init(&arena, 16 << 20);
     check_ok(run(source, strlen(source),
-                 variables_of("{\"u\": \"ab|cd\", \"blank\": \"  x  \", \"list\": [\"p\", \"q\"], \"d\": {\"key\": [\"v\\\"\", 1, true]}}", &arena),
+                 variables_of("{\"u\": \"ab|cd\", \"blank\": \"  x  \", \"list\": [\"p\", \"q\"], \"d\": {\"key\": "
+                              "[\"v\\\"\", 1, true]}}",
+                              &arena),
                  generous, &arena, &output, &check_error));
     for (size_t i = 0; i < output.text.length; i++) shown[i] = output.mask[i] != 0 ? '#' : (char)output.text.data[i];
     if (strcmp(shown, want) != 0) fail_msg("%s: '%s' where '%s' is due", source, shown, want);
@@ -133,9 +140,13 @@ static void test_every_operation_keeps_whose_bytes_they_are(void **state) {
     assert_trusted("{{ u | upper }}{{ u.title() }}{{ ('a' + u) | capitalize }}", "##########A#####");
     assert_trusted("{{ d | tojson }}", "{\"###\": [\"#\\\"\", 1, true]}");
     assert_trusted("{{ d }}{{ list }}", "{'###': ['##', 1, True]}['#', '#']");
-    assert_trusted("{% set x %}<{{ u }}>{% endset %}{{ x }}{% macro m(a) %}[{{ a }}]{% endmacro %}{{ m(u) }}", "<#####>[#####]");
-    assert_trusted("{% for k, v in d.items() %}{{ k }}={{ v[0] }}{% endfor %}{% for c in 'a' + list[0] %}{{ c }}{% endfor %}", "###=##a#");
-    assert_trusted("{{ u * 2 }}{{ (u ~ '\\n' ~ u) | indent(2) }}{{ u | string | list | first }}", "###############\n  ######");
+    assert_trusted("{% set x %}<{{ u }}>{% endset %}{{ x }}{% macro m(a) %}[{{ a }}]{% endmacro %}{{ m(u) }}",
+                   "<#####>[#####]");
+    assert_trusted(
+        "{% for k, v in d.items() %}{{ k }}={{ v[0] }}{% endfor %}{% for c in 'a' + list[0] %}{{ c }}{% endfor %}",
+        "###=##a#");
+    assert_trusted("{{ u * 2 }}{{ (u ~ '\\n' ~ u) | indent(2) }}{{ u | string | list | first }}",
+                   "###############\n  ######");
     assert_trusted("{{ {'a': u} | dictsort }}{{ [u] | map('upper') | first }}", "[('a', '#####')]#####");
 }
 
@@ -156,7 +167,8 @@ static void test_what_is_not_supported_is_named_with_its_line(void **state) {
     assert_refused("a\nb{{ x | xmlattr }}", STATUS_UNIMPLEMENTED, "template line 2: filter 'xmlattr' is not supported");
     assert_refused("{{ x is sameas y }}", STATUS_UNIMPLEMENTED, "test 'sameas' is not supported");
     assert_refused("{{ x.format(1) }}", STATUS_UNIMPLEMENTED, "method 'format' is not supported");
-    assert_refused("{% if false %}{{ lipsum() }}{% endif %}", STATUS_UNIMPLEMENTED, "function 'lipsum' is not supported");
+    assert_refused("{% if false %}{{ lipsum() }}{% endif %}", STATUS_UNIMPLEMENTED,
+                   "function 'lipsum' is not supported");
     assert_refused("{% include 'x' %}", STATUS_UNIMPLEMENTED, "statement 'include' is not supported");
     assert_refused("{{ x | map('xmlattr') }}", STATUS_UNIMPLEMENTED, "'xmlattr'");
     assert_refused("{% for x in y recursive %}{% endfor %}", STATUS_UNIMPLEMENTED, "recursive");
@@ -172,13 +184,18 @@ static void test_errors_name_their_line(void **state) {
 
 static void test_hostile_templates_end(void **state) {
     (void)state;
-    assert_refused("{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}", STATUS_INVALID_ARGUMENT, "too m");
+    assert_refused("{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}",
+                   STATUS_INVALID_ARGUMENT, "too m");
     assert_refused("{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}", STATUS_INVALID_ARGUMENT, "nested too deeply");
-    assert_refused("{% set ns = namespace(x='ab') %}{% for i in range(60) %}{% set ns.x = ns.x + ns.x %}{% endfor %}", STATUS_INVALID_ARGUMENT, "too long");
+    assert_refused("{% set ns = namespace(x='ab') %}{% for i in range(60) %}{% set ns.x = ns.x + ns.x %}{% endfor %}",
+                   STATUS_INVALID_ARGUMENT, "too long");
     assert_refused("{{ 'x' * 9999999999 }}", STATUS_INVALID_ARGUMENT, "too");
     assert_refused("{{ range(99999999999) }}", STATUS_INVALID_ARGUMENT, "range");
-    assert_refused("{% set ns = namespace(x=[1]) %}{% for i in range(60) %}{% set ns.x = ns.x + ns.x %}{% endfor %}", STATUS_INVALID_ARGUMENT, "too");
-    assert_refused("{% set ns = namespace(x=[1]) %}{% for i in range(9999) %}{% set ns.x = [ns.x, ns.x] %}{% endfor %}{{ ns.x }}", STATUS_INVALID_ARGUMENT, "nested");
+    assert_refused("{% set ns = namespace(x=[1]) %}{% for i in range(60) %}{% set ns.x = ns.x + ns.x %}{% endfor %}",
+                   STATUS_INVALID_ARGUMENT, "too");
+    assert_refused(
+        "{% set ns = namespace(x=[1]) %}{% for i in range(9999) %}{% set ns.x = [ns.x, ns.x] %}{% endfor %}{{ ns.x }}",
+        STATUS_INVALID_ARGUMENT, "nested");
     char deep[2000];
     memset(deep, '-', sizeof deep);
     memcpy(deep, "{{", 2);
