@@ -3,22 +3,26 @@
 /* For model files without a chat template: the layout of the family whose control tokens the vocabulary has. */
 #include "engine/chat/chat_internal.h"
 
-static const char llama3[] = "{{ bos_token }}{% for message in messages %}"
-                             "{{ '<|start_header_id|>' + message['role'] + '<|end_header_id|>\\n\\n' + message['content'] | trim "
-                             "+ '<|eot_id|>' }}{% endfor %}"
-                             "{% if add_generation_prompt %}{{ '<|start_header_id|>assistant<|end_header_id|>\\n\\n' }}{% endif %}";
+static const char llama3[] =
+    "{{ bos_token }}{% for message in messages %}"
+    "{{ '<|start_header_id|>' + message['role'] + '<|end_header_id|>\\n\\n' + message['content'] | trim "
+    "+ '<|eot_id|>' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|start_header_id|>assistant<|end_header_id|>\\n\\n' }}{% endif %}";
 
 /* Gemma has no system role: the text stands in front of the first user's. */
 static const char gemma[] =
-    "{{ bos_token }}{% set head = '' %}{% if messages[0]['role'] == 'system' %}{% set head = messages[0]['content'] + '\\n\\n' %}"
+    "{{ bos_token }}{% set head = '' %}{% if messages[0]['role'] == 'system' %}{% set head = messages[0]['content'] + "
+    "'\\n\\n' %}"
     "{% set messages = messages[1:] %}{% endif %}{% for message in messages %}"
     "{% if (message['role'] == 'user') != (loop.index0 % 2 == 0) %}"
     "{{ raise_exception('Conversation roles must alternate user/assistant/user/assistant/...') }}{% endif %}"
-    "{{ '<start_of_turn>' + ('model' if message['role'] == 'assistant' else message['role']) + '\\n' + (head if loop.first else '') "
+    "{{ '<start_of_turn>' + ('model' if message['role'] == 'assistant' else message['role']) + '\\n' + (head if "
+    "loop.first else '') "
     "+ message['content'] | trim + '<end_of_turn>\\n' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<start_of_turn>model\\n' }}{% endif %}";
 
-static const char chatml[] = "{% for message in messages %}{{'<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>' + '\\n'}}"
+static const char chatml[] = "{% for message in messages %}{{'<|im_start|>' + message['role'] + '\\n' + "
+                             "message['content'] + '<|im_end|>' + '\\n'}}"
                              "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}";
 
 const char *template_known(const struct tokenizer *tokenizer, const char **out_name) {

@@ -17,7 +17,8 @@
 
 enum {
     STEPS_LEAST = 4000000, /* what a template may do: this, and ... */
-    STEPS_FACTOR = 64,     /* ... so many steps for a byte of the conversation; a message of a long one takes some thousand */
+    STEPS_FACTOR =
+        64, /* ... so many steps for a byte of the conversation; a message of a long one takes some thousand */
     OUTPUT_LEAST = 4 << 20,
     OUTPUT_FACTOR = 64, /* text is copied when it is put together */
     WHOSE_TOOLS = 255,
@@ -52,7 +53,8 @@ static enum status join_texts(const struct laying *laying, const struct chat_mes
     size_t length = 0;
     for (size_t i = 0; i < message->part_count; i++) length += message->parts[i].text.length + 2;
     uint8_t *text = arena_alloc(laying->arena, length + 1), *end = text;
-    if (text == NULL) return error_set(laying->err, STATUS_RESOURCE_EXHAUSTED, "the conversation is too large to be laid out");
+    if (text == NULL)
+        return error_set(laying->err, STATUS_RESOURCE_EXHAUSTED, "the conversation is too large to be laid out");
     for (size_t i = 0; i < message->part_count; i++) {
         const struct chat_part *part = &message->parts[i];
         if (part->kind != kind || part->text.length == 0) continue;
@@ -113,7 +115,8 @@ static enum status set_content(struct laying *laying, const struct chat_message 
 }
 
 /** JSON as a value, or as the text that it is. */
-static enum status json_value(struct laying *laying, struct bytes_view text, uint8_t number, struct template_value *out) {
+static enum status json_value(struct laying *laying, struct bytes_view text, uint8_t number,
+                              struct template_value *out) {
     struct json_value *json = NULL;
     if (text.length == 0) text = bytes_view_string("{}");
     TRY(python_json_read(text, laying->arena, &json, laying->err));
@@ -163,7 +166,8 @@ static enum status make_tools(struct laying *laying, struct template_value *out)
     *out = (struct template_value){.kind = TEMPLATE_NONE};
     if (conversation->tool_count == 0) return STATUS_OK;
     if (!laying->layout->support.tools)
-        return error_set(laying->err, STATUS_INVALID_ARGUMENT, "tools: this model's chat template has no place for them");
+        return error_set(laying->err, STATUS_INVALID_ARGUMENT,
+                         "tools: this model's chat template has no place for them");
     struct template_list *list = template_list_new(&laying->builder, conversation->tool_count);
     for (size_t i = 0; i < conversation->tool_count; i++) {
         const struct chat_tool *tool = &conversation->tools[i];
@@ -229,7 +233,8 @@ static bool has_visible_text(const struct chat_message *message) {
 }
 
 /** Nothing of what the model was told may be missing; of answers, templates leave out thoughts and more. */
-static enum status check_complete(const struct laying *laying, size_t message_count, const struct template_output *output) {
+static enum status check_complete(const struct laying *laying, size_t message_count,
+                                  const struct template_output *output) {
     bool seen[256] = {false};
     for (size_t i = 0; i < output->text.length; i++) seen[output->mask[i]] = true;
     for (size_t i = 0; i < message_count; i++) {
@@ -256,12 +261,11 @@ static enum status add_output(const struct laying *laying, const struct template
         return error_set(laying->err, STATUS_RESOURCE_EXHAUSTED, "the conversation is too large to be laid out");
     for (size_t i = 0; i < length; i++) untrusted[i / 8] |= (uint8_t)((output->mask[i] != 0) << i % 8);
     if (length == 0) return STATUS_OK;
-    return prompt_add(out,
-                      (struct prompt_piece){.control = -1,
-                                            .template = true,
-                                            .text = bytes_view_of(output->text.data, length),
-                                            .untrusted = untrusted},
-                      laying->err);
+    return prompt_add(
+        out,
+        (struct prompt_piece){
+            .control = -1, .template = true, .text = bytes_view_of(output->text.data, length), .untrusted = untrusted},
+        laying->err);
 }
 
 enum status template_compose(const struct chat_layout *layout, const struct chat_conversation *conversation,
@@ -291,7 +295,8 @@ enum status template_compose(const struct chat_layout *layout, const struct chat
     if (open) length = behind_last(&output, whose(count - 1));
     if (open && length == 0)
         return error_set(err, STATUS_INVALID_ARGUMENT,
-                         "messages.%zu.prefix: this model's chat template does not show what would be continued", count - 1);
+                         "messages.%zu.prefix: this model's chat template does not show what would be continued",
+                         count - 1);
     return add_output(&laying, &output, length, out);
 }
 
@@ -317,6 +322,7 @@ enum status template_layout_bind(struct chat_layout *layout, const char *name, s
         .tools = template_mentions(template, "tools"),
         .images = template_mentions(template, "'image'") || template_mentions(template, "\"image\""),
         .thinking = template_mentions(template, "reasoning_content"),
-        .reasoning_effort = template_mentions(template, "enable_thinking") || template_mentions(template, "reasoning_effort")};
+        .reasoning_effort =
+            template_mentions(template, "enable_thinking") || template_mentions(template, "reasoning_effort")};
     return STATUS_OK;
 }
