@@ -1,13 +1,14 @@
 /* Copyright Bora contributors
  * SPDX-License-Identifier: Apache-2.0 */
 #include "engine/chat/chat_internal.h"
+#include "engine/chat/template.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 enum {
-    ARENA_BYTES_LEAST = 1 << 20, /* what laying out may take: this, and ... */
-    ARENA_BYTES_FACTOR = 64,     /* ... so many times what the conversation has; JSON as a tree is the greediest */
+    ARENA_BYTES_LEAST = 32 << 20, /* what laying out may take: this, and ... */
+    ARENA_BYTES_FACTOR = 64,      /* ... so many times what the conversation has; JSON as a tree is the greediest */
 };
 
 const char *chat_role_name(enum chat_role role) {
@@ -48,6 +49,7 @@ static enum status encode_piece(const struct chat_layout *layout, const struct p
         return error_set(err, status, "the conversation does not fit into %zu tokens", out->max_count);
     }
     size_t before = out->count;
+    if (piece->template) return tokenizer_encode_template(layout->tokenizer, piece->text, piece->untrusted, out, err);
     TRY(tokenizer_encode(layout->tokenizer, piece->text, out, err));
     size_t skip = piece->skip < out->count - before ? piece->skip : out->count - before;
     if (skip > 0) {
@@ -87,9 +89,11 @@ static size_t conversation_bytes(const struct chat_conversation *conversation) {
     return bytes;
 }
 
-static enum status compose(const struct chat_layout *layout, const struct chat_conversation *conversation,
+static enum status compose(const struct chat_layout *layout, const struct chat_conversation *conversation, size_t bytes,
                            struct prompt *out, struct error *err) {
     switch (layout->kind) {
+    case CHAT_LAYOUT_TEMPLATE:
+        return template_compose(layout, conversation, bytes, out, err);
     case CHAT_LAYOUT_MISTRAL:
         return mistral_compose(layout, conversation, out, err);
     default:
@@ -101,9 +105,10 @@ enum status chat_layout_render(const struct chat_layout *layout, const struct ch
                                struct token_list *out, struct error *err) {
     if (conversation->message_count == 0) return error_set(err, STATUS_INVALID_ARGUMENT, "the conversation is empty");
     struct arena arena;
-    arena_init(&arena, ARENA_BYTES_LEAST + ARENA_BYTES_FACTOR * conversation_bytes(conversation));
+    size_t bytes = conversation_bytes(conversation);
+    arena_init(&arena, ARENA_BYTES_LEAST + ARENA_BYTES_FACTOR * bytes);
     struct prompt prompt = {.arena = &arena};
-    enum status status = compose(layout, conversation, &prompt, err);
+    enum status status = compose(layout, conversation, bytes, &prompt, err);
     if (status == STATUS_OK) status = encode(layout, &prompt, out, err);
     arena_deinit(&arena);
     return status;
@@ -124,6 +129,7 @@ enum status chat_layout_render_fim(const struct chat_layout *layout, struct byte
 
 void chat_layout_destroy(struct chat_layout *layout) {
     if (layout == NULL) return;
+    template_destroy(layout->template);
     free(layout->bos_token);
     free(layout->eos_token);
     free(layout);

@@ -127,7 +127,13 @@ enum status mistral_normalise(const struct mistral_layout *layout, const struct 
 
 /* ---- templates ------------------------------------------------------------------------------------------------------ */
 
+/** `name` is a constant: what the layout is called. */
+enum status template_layout_bind(struct chat_layout *layout, const char *name, struct bytes_view source,
+                                 struct error *err);
+/** `bytes`: of the conversation, which what the template may do depends on. */
 enum status template_compose(const struct chat_layout *layout, const struct chat_conversation *conversation,
-                             struct prompt *out, struct error *err);
+                             size_t bytes, struct prompt *out, struct error *err);
+/** A template for models that come without one, by the control tokens that their vocabulary has; NULL when none is known. */
+const char *template_known(const struct tokenizer *tokenizer, const char **out_name);
 
 #endif

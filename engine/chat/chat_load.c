@@ -6,11 +6,10 @@
  *     tekken.json, tokenizer.model.vN beside the weights       Mistral's, of that version
  *     a chat template with Mistral's control tokens in it      Mistral's, of the version whose control tokens it writes
  *     a chat template                                          that program
- *     no template, but control tokens                          Mistral's by those tokens, ChatML
+ *     no template, but control tokens                          Mistral's by those tokens, ChatML, Llama 3's, Gemma's (template_known.c)
  */
 #include "engine/chat/chat_internal.h"
 
-#include "base/text.h"
 #include "engine/weights/checkpoint.h"
 #include "engine/weights/gguf.h"
 
@@ -78,11 +77,15 @@ static bool is_mistral(const struct chat_layout *layout, const struct evidence *
 
 static enum status choose(struct chat_layout *layout, const struct evidence *evidence, struct error *err) {
     if (is_mistral(layout, evidence)) return set_mistral(layout, evidence, err);
-    if (!evidence->has_template) return error_set(err, STATUS_UNIMPLEMENTED, "%s has no chat template", evidence->file);
-    if (chatml_layout_knows(evidence->template, layout)) return chatml_layout_bind(layout, evidence->file, err);
-    int shown = (int)text_truncate((const char *)evidence->template.data, evidence->template.length, 64);
-    return error_set(err, STATUS_UNIMPLEMENTED, "%s: its chat template (%zu bytes, '%.*s...') is not a known one",
-                     evidence->file, evidence->template.length, shown, (const char *)evidence->template.data);
+    if (evidence->has_template) {
+        if (chatml_layout_knows(evidence->template, layout)) return chatml_layout_bind(layout, evidence->file, err);
+        struct error why = {0};
+        enum status status = template_layout_bind(layout, "template", evidence->template, &why);
+        return status == STATUS_OK ? status : error_set(err, status, "%s: its chat %s", evidence->file, why.message);
+    }
+    const char *name = NULL, *known = template_known(layout->tokenizer, &name);
+    if (known != NULL) return template_layout_bind(layout, name, bytes_view_string(known), err);
+    return error_set(err, STATUS_UNIMPLEMENTED, "%s has no chat template", evidence->file);
 }
 
 static enum status load(const struct evidence *evidence, const struct tokenizer *tokenizer, struct chat_layout **out,

@@ -19,7 +19,8 @@ static enum status find_turns(const struct chat_conversation *conversation, stru
     if (starts == NULL) return error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
     bool last_is_user = false;
     for (size_t i = 0; i < conversation->message_count; i++) {
-        enum chat_role role = conversation->messages[i].role, before = i > 0 ? conversation->messages[i - 1].role : role;
+        enum chat_role role = conversation->messages[i].role,
+                       before = i > 0 ? conversation->messages[i - 1].role : role;
         bool user = role == CHAT_ROLE_USER;
         /* What an assistant says before any user is a turn too. */
         bool begins = user ? i == 0 || before != CHAT_ROLE_USER : count == 0 && role != CHAT_ROLE_SYSTEM;
@@ -55,7 +56,8 @@ static enum status attempt(const struct chat_layout *layout, const struct chat_c
     enum status status = chat_layout_render(layout, &rest, out, &unfit);
     *out_fits = status == STATUS_OK;
     if (status == STATUS_OK) *out_dropped = dropped;
-    return status == STATUS_OK || status == STATUS_OUT_OF_RANGE ? STATUS_OK : error_set(err, status, "%s", unfit.message);
+    return status == STATUS_OK || status == STATUS_OUT_OF_RANGE ? STATUS_OK
+                                                                : error_set(err, status, "%s", unfit.message);
 }
 
 /** The least number of turns whose absence makes it fit, by halving; `trial` ends with those ids. */

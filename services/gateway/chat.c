@@ -504,6 +504,8 @@ static bool on_prepared_locked(struct chat *chat, struct chat_choice *choice,
         chat->choices[i].prepared = true;
         chat->choices[i].prompt_tokens = prepared->prompt_tokens;
         chat->choices[i].max_tokens = prepared->max_tokens;
+        chat->choices[i].dropped_messages = prepared->dropped_messages;
+        chat->choices[i].dropped_tokens = prepared->dropped_tokens;
     }
     for (int i = 0; i < chat->choice_count; i++) {
         if (!chat->choices[i].prepared) return false;

@@ -59,6 +59,7 @@ struct chat_choice {
     struct rpc_client_call *call; /* NULL before it starts and after it ended */
     bool prepared, finished, role_sent, credit_owed;
     int64_t prompt_tokens, max_tokens, completion_tokens, cached_tokens;
+    int64_t dropped_messages, dropped_tokens; /* by truncation */
     Bora__Internal__V1__Finished__Reason reason;
     double logprob_sum; /* best_of: of the tokens so far */
     int64_t logprob_tokens;

@@ -158,6 +158,13 @@ static enum status set_value(struct reading *reading, const char *name, const ch
         }
         return STATUS_OK;
     }
+    if (strcmp(name, "truncation") == 0) {
+        if (strcmp(value, "auto") != 0 && strcmp(value, "disabled") != 0)
+            return error_set(err, STATUS_INVALID_ARGUMENT, "%s:%d: truncation '%.64s' is neither auto nor disabled",
+                             reading->path, line, value);
+        entry->truncates = strcmp(value, "auto") == 0;
+        return STATUS_OK;
+    }
     if (strcmp(name, "aliases") == 0 || strcmp(name, "capabilities") == 0)
         return set_words(reading, name, value, line, err);
     static const char *const of_others[] = {"source", "sha256", "licence", "made", "demo"}; /* ./dev up's */
@@ -165,7 +172,11 @@ static enum status set_value(struct reading *reading, const char *name, const ch
         if (strcmp(name, of_others[i]) == 0) return STATUS_OK;
     return error_set(err, STATUS_INVALID_ARGUMENT,
                      "%s:%d: unknown key '%.64s' (known: path aliases tier context capabilities temperature "
+<<<<<<< HEAD
                      "description source sha256 licence made demo)",
+=======
+                     "truncation description source sha256)",
+>>>>>>> chat
                      reading->path, line, name);
 }
 

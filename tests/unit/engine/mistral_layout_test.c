@@ -14,11 +14,32 @@
 static struct tokenizer *tokenizer;
 static json_t *goldens;
 
-static const char *const controls[] = {
-    "<unk>",          "<s>",           "</s>",           "[INST]",            "[/INST]",  "[AVAILABLE_TOOLS]", "[/AVAILABLE_TOOLS]", "[TOOL_RESULTS]",
-    "[/TOOL_RESULTS]", "[TOOL_CALLS]",  "[IMG]",          "<pad>",             "[IMG_BREAK]", "[IMG_END]",       "[PREFIX]",           "[MIDDLE]",
-    "[SUFFIX]",       "[SYSTEM_PROMPT]", "[/SYSTEM_PROMPT]", "[TOOL_CONTENT]", "[ARGS]",   "[CALL_ID]",         "[THINK]",            "[/THINK]",
-    "[MODEL_SETTINGS]", "[/MODEL_SETTINGS]"};
+static const char *const controls[] = {"<unk>",
+                                       "<s>",
+                                       "</s>",
+                                       "[INST]",
+                                       "[/INST]",
+                                       "[AVAILABLE_TOOLS]",
+                                       "[/AVAILABLE_TOOLS]",
+                                       "[TOOL_RESULTS]",
+                                       "[/TOOL_RESULTS]",
+                                       "[TOOL_CALLS]",
+                                       "[IMG]",
+                                       "<pad>",
+                                       "[IMG_BREAK]",
+                                       "[IMG_END]",
+                                       "[PREFIX]",
+                                       "[MIDDLE]",
+                                       "[SUFFIX]",
+                                       "[SYSTEM_PROMPT]",
+                                       "[/SYSTEM_PROMPT]",
+                                       "[TOOL_CONTENT]",
+                                       "[ARGS]",
+                                       "[CALL_ID]",
+                                       "[THINK]",
+                                       "[/THINK]",
+                                       "[MODEL_SETTINGS]",
+                                       "[/MODEL_SETTINGS]"};
 enum { CONTROLS = sizeof controls / sizeof controls[0] };
 
 /** A vocabulary of all bytes and the first `count` control tokens. */
@@ -59,9 +80,11 @@ static struct chat_layout layout_of(const char *kind) {
     struct mistral_layout *mistral = &layout.mistral;
     mistral->version = atoi(kind + 1);
     if (strcmp(kind, "v3-tekken-images") == 0 || strcmp(kind, "v7-images") == 0)
-        *mistral = (struct mistral_layout){.version = mistral->version, .image_patch = 16, .image_side = 1024, .image_merge = 1};
+        *mistral = (struct mistral_layout){
+            .version = mistral->version, .image_patch = 16, .image_side = 1024, .image_merge = 1};
     if (strcmp(kind, "v7-tekken") == 0 || mistral->version >= 11)
-        *mistral = (struct mistral_layout){.version = mistral->version, .image_patch = 14, .image_side = 1540, .image_merge = 2};
+        *mistral = (struct mistral_layout){
+            .version = mistral->version, .image_patch = 14, .image_side = 1540, .image_merge = 2};
     if (mistral->version == 15) {
         mistral->takes_json_schema = true;
         mistral->effort_count = 2;
@@ -79,7 +102,8 @@ static json_t *pieces_of(const struct prompt *prompt) {
     for (size_t i = 0; i < prompt->count; i++) {
         const struct prompt_piece *piece = &prompt->pieces[i];
         struct bytes_view name = piece->control >= 0 ? tokenizer_name(tokenizer, piece->control) : piece->text;
-        json_t *text = json_stringn((const char *)name.data, name.length), *last = json_array_get(list, json_array_size(list) - 1);
+        json_t *text = json_stringn((const char *)name.data, name.length),
+               *last = json_array_get(list, json_array_size(list) - 1);
         if (piece->control < 0) {
             json_array_append_new(list, json_pack("{s:o}", "text", text));
         } else if (json_is_array(last) && json_equal(json_array_get(last, 0), text)) {
@@ -98,7 +122,8 @@ static enum status compose_case(const struct chat_layout *layout, const json_t *
     if (json_object_get(request, "suffix") != NULL) {
         if (!layout->support.fim) return error_set(&check_error, STATUS_UNIMPLEMENTED, "no FIM");
         return mistral_compose_fim(layout, bytes_view_string(json_string_value(json_object_get(request, "prefix"))),
-                                   bytes_view_string(json_string_value(json_object_get(request, "suffix"))), out, &check_error);
+                                   bytes_view_string(json_string_value(json_object_get(request, "suffix"))), out,
+                                   &check_error);
     }
     struct chat_conversation conversation = conversation_from_json(request, layout, out->arena);
     return mistral_compose(layout, &conversation, out, &check_error);
@@ -174,8 +199,10 @@ static void test_version_needs_its_control_tokens(void **state) {
 static void test_tekken_file_says_version_images_and_settings(void **state) {
     (void)state;
     static const char file[] =
-        "{\"vocab\": [{\"rank\": 0, \"token_bytes\": \"AA==\", \"token_str\": \"}]\\\"\"}], \"image\": {\"image_patch_size\": 14, \"max_image_size\": "
-        "1540, \"spatial_merge_size\": 2},\n\"config\" : {\"version\": \"v15\"}, \"model_settings_builder\": {\"reasoning_effort\": {\"type\": "
+        "{\"vocab\": [{\"rank\": 0, \"token_bytes\": \"AA==\", \"token_str\": \"}]\\\"\"}], \"image\": "
+        "{\"image_patch_size\": 14, \"max_image_size\": "
+        "1540, \"spatial_merge_size\": 2},\n\"config\" : {\"version\": \"v15\"}, \"model_settings_builder\": "
+        "{\"reasoning_effort\": {\"type\": "
         "\"enum\", \"values\": [\"none\", \"high\"], \"accepts_none\": true, \"default\": \"none\"}}}";
     struct mistral_layout layout = {0};
     check_ok(mistral_layout_read_tekken(bytes_view_string(file), &layout, &check_error));
@@ -186,13 +213,16 @@ static void test_tekken_file_says_version_images_and_settings(void **state) {
     assert_int_equal(layout.effort_count, 2);
     assert_string_equal(layout.efforts[1], "high");
     assert_false(layout.takes_json_schema);
-    check_fails(mistral_layout_read_tekken(bytes_view_string("{\"config\": {\"version\": \"v4\"}}"), &layout, &check_error),
-                STATUS_UNIMPLEMENTED, "'v4'");
-    check_fails(mistral_layout_read_tekken(bytes_view_string("{\"config\": {\"version\": \"v15\"}}"), &layout, &check_error),
-                STATUS_INVALID_ARGUMENT, "model_settings_builder");
+    check_fails(
+        mistral_layout_read_tekken(bytes_view_string("{\"config\": {\"version\": \"v4\"}}"), &layout, &check_error),
+        STATUS_UNIMPLEMENTED, "'v4'");
+    check_fails(
+        mistral_layout_read_tekken(bytes_view_string("{\"config\": {\"version\": \"v15\"}}"), &layout, &check_error),
+        STATUS_INVALID_ARGUMENT, "model_settings_builder");
     for (size_t cut = 0; cut < sizeof file - 1; cut++) /* only ever refused, or the version of what is there */
         (void)!mistral_layout_read_tekken(bytes_view_of(file, cut), &layout, NULL);
-    check_fails(mistral_layout_read_tekken(bytes_view_string("[]"), &layout, &check_error), STATUS_INVALID_ARGUMENT, "version");
+    check_fails(mistral_layout_read_tekken(bytes_view_string("[]"), &layout, &check_error), STATUS_INVALID_ARGUMENT,
+                "version");
 }
 
 int main(void) {
