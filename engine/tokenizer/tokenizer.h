@@ -44,6 +44,8 @@ enum status token_list_append(struct token_list *list, int32_t id);
  * token, merges of unknown pieces, ids out of range); STATUS_NOT_FOUND: the folder has no tokenizer.
  */
 enum status tokenizer_load(const struct checkpoint *checkpoint, struct tokenizer **out, struct error *err);
+/** The same of a path, whatever it is: a .gguf, a tokenizer.json, a tekken….json, a SentencePiece model, or a model's folder. */
+enum status tokenizer_load_path(const char *path, struct tokenizer **out, struct error *err);
 /** The same of each form alone; `file` is its name, for errors. */
 enum status tokenizer_load_gguf(const struct gguf *gguf, struct tokenizer **out, struct error *err);
 enum status tokenizer_load_json(struct bytes_view json, const char *file, struct tokenizer **out, struct error *err);
