@@ -26,7 +26,7 @@ struct generate_settings {
     char *model_file, *prompt, *variant, *kv_type, *perplexity_file, *against;
     int64_t max_tokens, threads, seed, streams, step_tokens, context, window, scored_from;
     double temperature, top_p;
-    bool stats, speculation;
+    bool stats, completes, speculation;
 };
 
 #define S struct generate_settings
@@ -45,6 +45,7 @@ static const struct setting settings_table[] = {
     SETTING_INTEGER(S, step_tokens, "step-tokens-max", "256", 16, 8192, "N", "rows of one step"),
     SETTING_INTEGER(S, streams, "streams", "1", 1, STREAMS_MAX, "N",
                     "run the prompt this many times at once; the first is printed"),
+    SETTING_BOOL(S, completes, "completion", "false", "go on with the text of the prompt, as base models do, instead of answering it"),
     SETTING_BOOL(S, speculation, "speculation", "false", "guess tokens by prompt lookup; changes no output"),
     SETTING_BOOL(S, stats, "stats", "false", "say how fast it was"),
     SETTING_STRING(S, perplexity_file, "perplexity", NULL, "FILE", "score this text instead of generating"),
@@ -147,6 +148,7 @@ static enum status generate(const struct generate_settings *settings, struct err
     struct chat_message message = {.role = CHAT_ROLE_USER, .content = bytes_view_string(settings->prompt)};
     struct chat_conversation conversation = {.messages = &message, .message_count = 1};
     struct engine_options options = {.model_path = settings->model_file,
+                                     .completes = settings->completes,
                                      .device = "cpu",
                                      .variant = settings->variant,
                                      .threads = (int)settings->threads,
