@@ -74,36 +74,88 @@ static int convert(const char *in, const char *out, const struct convert_options
     return status == STATUS_OK ? EXIT_OK : EXIT_FAILED;
 }
 
+/** --force and --threads, which all writers have. */
+struct writing {
+    struct shown shown;
+    struct argument_integer threads;
+    struct convert_options options;
+};
+
+static void writing_init(struct writing *writing) {
+    *writing = (struct writing){.shown = {.terminal = isatty(STDERR_FILENO) != 0, .percent = -1}};
+    writing->options = (struct convert_options){
+        .progress = show_progress, .progress_context = &writing->shown, .stop = &stopped, .to = CONVERT_TO_GGUF};
+}
+
+static int write_model(const struct command_usage *usage, struct writing *writing, const char *const words[2]) {
+    if (writing->threads.given && (writing->threads.value < 1 || writing->threads.value > 256))
+        return usage_error(usage, "--threads: from 1 to 256");
+    writing->options.threads = (int)writing->threads.value;
+    const struct sigaction action = {.sa_handler = stop};
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+    return convert(words[0], words[1], &writing->options);
+}
+
 int command_model_convert(int argc, char **argv) {
     const char *words[2], *type = "keep", *to = "gguf";
-    struct argument_integer threads = {0};
-    struct shown shown = {.terminal = isatty(STDERR_FILENO) != 0, .percent = -1};
-    struct convert_options options = {
-        .progress = show_progress, .progress_context = &shown, .stop = &stopped, .to = CONVERT_TO_GGUF};
+    struct writing writing;
+    writing_init(&writing);
+    struct convert_options *options = &writing.options;
     const struct argument own[] = {
         {ARGUMENT_TEXT, "type", "TYPE", "type of the matrices (keep)", &type},
         {ARGUMENT_TEXT, "to", "FORM", "gguf or safetensors (gguf)", &to},
-        {ARGUMENT_FLAG, "force", NULL, "replace OUT if it is there", &options.force},
-        {ARGUMENT_INTEGER, "threads", "N", "threads (all)", &threads},
+        {ARGUMENT_FLAG, "force", NULL, "replace OUT if it is there", &options->force},
+        {ARGUMENT_INTEGER, "threads", "N", "threads (all)", &writing.threads},
         {ARGUMENT_END, NULL, NULL, NULL, NULL},
     };
     const struct argument none[] = {{ARGUMENT_END, NULL, NULL, NULL, NULL}};
     int count = 0, result = arguments_parse(&convert_usage, own, none, argc, argv, words, &count);
     if (result != GO_ON) return result;
-    options.keep = strcmp(type, "keep") == 0;
-    if (!options.keep && !convert_type_parse(type, &options.type))
+    options->keep = strcmp(type, "keep") == 0;
+    if (!options->keep && !convert_type_parse(type, &options->type))
         return usage_error(&convert_usage, "--type: there is no type '%.64s'", type);
     if (strcmp(to, "safetensors") == 0)
-        options.to = CONVERT_TO_HUGGING_FACE;
+        options->to = CONVERT_TO_HUGGING_FACE;
     else if (strcmp(to, "gguf") != 0)
         return usage_error(&convert_usage, "--to: '%.64s' is neither gguf nor safetensors", to);
-    if (threads.given && (threads.value < 1 || threads.value > 256))
-        return usage_error(&convert_usage, "--threads: from 1 to 256");
-    options.threads = (int)threads.value;
-    const struct sigaction action = {.sa_handler = stop};
-    sigaction(SIGINT, &action, NULL);
-    sigaction(SIGTERM, &action, NULL);
-    return convert(words[0], words[1], &options);
+    return write_model(&convert_usage, &writing, words);
+}
+
+/* ---- upcycle --------------------------------------------------------------------------------------------------------- */
+
+static const struct command_usage upcycle_usage = {
+    "model upcycle", "DENSE OUT",
+    "Make a mixture of experts (GGUF, as Mixtral) of a dense Llama or Mistral: every feed-forward network becomes "
+    "copies of itself\n"
+    "behind a random router. Without noise it computes what the dense model computes.",
+    2, 2};
+
+int command_model_upcycle(int argc, char **argv) {
+    const char *words[2];
+    struct argument_integer experts = {.value = 8}, used = {.value = 2}, seed = {0};
+    struct argument_number noise = {0};
+    struct writing writing;
+    writing_init(&writing);
+    const struct argument own[] = {
+        {ARGUMENT_INTEGER, "experts", "N", "experts of a layer (8)", &experts},
+        {ARGUMENT_INTEGER, "experts-per-token", "N", "experts that a token is sent to (2)", &used},
+        {ARGUMENT_NUMBER, "noise", "S", "noise in the experts' weights, relative to their size (0)", &noise},
+        {ARGUMENT_INTEGER, "seed", "N", "of the routers and the noise (0)", &seed},
+        {ARGUMENT_FLAG, "force", NULL, "replace OUT if it is there", &writing.options.force},
+        {ARGUMENT_INTEGER, "threads", "N", "threads (all)", &writing.threads},
+        {ARGUMENT_END, NULL, NULL, NULL, NULL},
+    };
+    const struct argument none[] = {{ARGUMENT_END, NULL, NULL, NULL, NULL}};
+    int count = 0, result = arguments_parse(&upcycle_usage, own, none, argc, argv, words, &count);
+    if (result != GO_ON) return result;
+    if (experts.value < 2 || experts.value > 256 || used.value < 1 || used.value > experts.value)
+        return usage_error(&upcycle_usage, "--experts: from 2 to 256, and --experts-per-token from 1 to that");
+    if (!(noise.value >= 0 && noise.value <= 1)) return usage_error(&upcycle_usage, "--noise: from 0 to 1");
+    const struct convert_upcycle upcycle = {(int)experts.value, (int)used.value, noise.value, (uint64_t)seed.value};
+    writing.options.keep = true;
+    writing.options.upcycle = &upcycle;
+    return write_model(&upcycle_usage, &writing, words);
 }
 
 /* ---- inspect --------------------------------------------------------------------------------------------------------- */

@@ -15,6 +15,7 @@ static const struct {
     {"models", NULL, command_models, "", "list the models that can be asked now"},
     {"model", "inspect", command_model_inspect, "PATH", "say what a model file or folder is"},
     {"model", "convert", command_model_convert, "IN OUT", "write a model in another form, with other weight types"},
+    {"model", "upcycle", command_model_upcycle, "DENSE OUT", "make a mixture of experts of a dense model"},
     {"key", "create", command_key_create, "", "make an API key (admin)"},
     {"key", "list", command_key_list, "", "list API keys (admin)"},
     {"key", "revoke", command_key_revoke, "KEY_ID", "revoke an API key, everywhere at once (admin)"},

@@ -31,10 +31,20 @@ struct convert_progress {
 };
 typedef void convert_progress_fn(void *context, const struct convert_progress *progress);
 
+/** A dense model as a mixture: every feed-forward network becomes `experts` copies of itself behind a random router. Since the weights of the chosen experts
+ *  sum to one, its output is the dense model's, until training (or `noise`) makes the experts differ. Source: Komatsuzaki et al., arXiv:2212.05055. */
+struct convert_upcycle {
+    int experts, experts_used; /* 2 to 256; 1 to experts */
+    double noise;  /* added to every expert's weights, relative to the root mean square of their row; 0: none */
+    uint64_t seed; /* of the routers and the noise */
+};
+
 struct convert_options {
     enum convert_form to;
-    bool keep;                     /* types stay as they are; `type` is not read */
-    enum tensor_type type;         /* of the matrices */
+    bool keep;             /* types stay as they are; `type` is not read */
+    enum tensor_type type; /* of the matrices */
+    const struct convert_upcycle
+        *upcycle;                  /* NULL: none. Dense models of the architecture llama, to GGUF, with `keep` */
     bool force;                    /* replace an output that is there */
     int threads;                   /* 0: all that the process may use */
     convert_progress_fn *progress; /* may be NULL; called now and then, from the calling thread */

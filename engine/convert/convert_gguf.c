@@ -123,6 +123,10 @@ enum status convert_to_gguf(struct converting *converting, const char *path) {
     if (gguf == NULL) TRY_CLEANUP(convert_plan_rope_factors(converting));
     if (gguf != NULL) {
         copy_metadata(converting, gguf, &metadata);
+        if (converting->options->upcycle != NULL) {
+            gguf_metadata_u32(&metadata, "llama.expert_count", (uint32_t)converting->config.experts);
+            gguf_metadata_u32(&metadata, "llama.expert_used_count", (uint32_t)converting->config.experts_used);
+        }
     } else {
         TRY_CLEANUP(convert_metadata_of_config(converting, &metadata));
         TRY_CLEANUP(convert_metadata_of_tokenizer(converting, &metadata));
@@ -132,7 +136,7 @@ enum status convert_to_gguf(struct converting *converting, const char *path) {
         gguf_metadata_u32(&metadata, "general.quantization_version", QUANTIZATION_VERSION);
     }
     TRY_CLEANUP(write_all(converting, &metadata, &file));
-    if (gguf == NULL) TRY_CLEANUP(read_back(converting, &file));
+    if (gguf == NULL || converting->options->upcycle != NULL) TRY_CLEANUP(read_back(converting, &file));
     status = output_file_finish(&file, converting->err);
 cleanup:
     output_file_abandon(&file);

@@ -36,6 +36,9 @@ struct convert_tensor {
     enum convert_rotary rotary;
     int64_t heads; /* of the rotary rows */
     float plus;    /* added to every weight */
+    int copies;    /* > 0: as many experts, all from the one matrix there is */
+    float noise;   /* relative to a row's root mean square */
+    uint64_t seed; /* of the noise */
     size_t bytes;
 };
 
@@ -78,6 +81,15 @@ enum status convert_plan_add(struct converting *converting, const struct convert
 /** All tensors of the checkpoint under GGUF names. */
 enum status convert_plan_gguf(struct converting *converting);
 
+/* ---- convert_upcycle.c ---- */
+/** The config becomes a mixture's. STATUS_UNIMPLEMENTED when it is not one of a dense llama. */
+enum status convert_upcycle_config(struct converting *converting);
+/** A feed-forward matrix becomes all experts', and with the gate comes a router; others stay. */
+enum status convert_upcycle_tensor(struct converting *converting, struct convert_tensor *tensor);
+/** Add noise to a row of `columns` weights. `row` counts through all experts. */
+void convert_upcycle_noise(const struct convert_tensor *tensor, int64_t row, int64_t columns, float *weights);
+
+/* ---- convert_plan.c, for folders ---- */
 /** All tensors of a GGUF under Hugging Face names, experts apart. */
 enum status convert_plan_folder(struct converting *converting);
 

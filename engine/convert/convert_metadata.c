@@ -34,7 +34,7 @@ static void read_gguf_facts(const struct gguf *gguf, struct convert_facts *facts
 enum status convert_read_facts(struct converting *converting) {
     const struct gguf *gguf = checkpoint_gguf(converting->checkpoint);
     struct convert_facts *facts = &converting->facts;
-    if (gguf != NULL && converting->options->to == CONVERT_TO_GGUF) {
+    if (gguf != NULL && converting->options->to == CONVERT_TO_GGUF && converting->options->upcycle == NULL) {
         read_gguf_facts(gguf, facts);
         return STATUS_OK;
     }
@@ -46,7 +46,7 @@ enum status convert_read_facts(struct converting *converting) {
     facts->kv_heads = config->kv_heads;
     facts->rotary_by_neighbours = rotates_neighbours(config->architecture);
     facts->norms_less_one = strncmp(config->architecture, "gemma", 5) == 0;
-    return STATUS_OK;
+    return converting->options->upcycle != NULL ? convert_upcycle_config(converting) : STATUS_OK;
 }
 
 /* ---- metadata ------------------------------------------------------------------------------------------------------ */

@@ -122,6 +122,7 @@ static enum status plan_tensor(struct converting *converting, const struct check
     }
     if (form == CHECKPOINT_HUGGING_FACE && facts->norms_less_one && ends_with(from->name, "_norm.weight"))
         tensor.plus = 1;
+    if (converting->options->upcycle != NULL) TRY(convert_upcycle_tensor(converting, &tensor));
     return convert_plan_add(converting, &tensor);
 }
 

@@ -33,14 +33,16 @@ static int64_t stored_row(const struct convert_tensor *tensor, int64_t rows, int
 
 static enum status compute_row(const struct piece *piece, int64_t row, float *scratch, uint8_t *out) {
     const struct convert_tensor *tensor = piece->tensor;
-    int64_t expert = row / piece->rows_each, within = stored_row(tensor, piece->rows_each, row % piece->rows_each);
+    int64_t expert = tensor->copies > 0 ? 0 : row / piece->rows_each,
+            within = stored_row(tensor, piece->rows_each, row % piece->rows_each);
     const uint8_t *stored = (const uint8_t *)piece->experts[expert] + (size_t)within * piece->in_bytes;
-    if (tensor->from->type == tensor->type && tensor->plus == 0) {
+    if (tensor->from->type == tensor->type && tensor->plus == 0 && tensor->noise == 0) {
         memcpy(out, stored, piece->out_bytes);
         return STATUS_OK;
     }
     TRY(tensor_dequantise_row(tensor->from->type, stored, piece->columns, scratch));
     for (int64_t i = 0; tensor->plus != 0 && i < piece->columns; i++) scratch[i] += tensor->plus;
+    if (tensor->noise != 0) convert_upcycle_noise(tensor, row, piece->columns, scratch);
     return tensor_quantise_row(tensor->type, scratch, piece->columns, out);
 }
 
@@ -146,6 +148,7 @@ enum status convert_write_tensor(struct converting *converting, const struct con
         const void **experts = NULL;
         int64_t count = 0;
         TRY(find_experts(converting, tensor, &experts, &count));
+        if (tensor->copies > 0) count = tensor->copies;
         bool turned = is_permuted_vector(tensor);
         struct piece piece = {.converting = converting,
                               .tensor = tensor,

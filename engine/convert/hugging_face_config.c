@@ -159,7 +159,12 @@ static void put_experts(const struct model_config *config, const char *type, str
 
 static void put_gemma(const struct model_config *config, const char *type, struct bytes *out) {
     bool two = strcmp(type, "gemma2") == 0;
-    put_number(out, "query_pre_attn_scalar", 1 / ((double)config->attention_scale * config->attention_scale));
+    /* transformers 5 wants a whole number, and there it is one in all models. */
+    double scalar = 1 / ((double)config->attention_scale * (double)config->attention_scale);
+    if (fabs(scalar - round(scalar)) < 1e-4 * scalar)
+        put_integer(out, "query_pre_attn_scalar", (int64_t)round(scalar));
+    else
+        put_number(out, "query_pre_attn_scalar", scalar);
     if (config->attention_softcap != 0) {
         put_number(out, "attn_logit_softcapping", config->attention_softcap);
     } else if (two) {

@@ -26,7 +26,8 @@ static bool is_array(const struct gguf *gguf, const char *key, bool strings, str
 /* ---- tokenizer.json ---------------------------------------------------------------------------------------------------- */
 
 static bool append_split(struct bytes *out, const char *pre) {
-    static const char byte_level[] = "{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"trim_offsets\":true,\"use_regex\":%s}";
+    static const char byte_level[] =
+        "{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"trim_offsets\":true,\"use_regex\":%s}";
     char pattern[VOCABULARY_PATTERN_BYTES];
     if (strcmp(pre, "gpt-2") == 0) return bytes_printf(out, byte_level, "true") == STATUS_OK;
     (void)bytes_append_string(out, "{\"type\":\"Sequence\",\"pretokenizers\":[");
@@ -52,17 +53,19 @@ static void append_added(struct bytes *out, const struct lists *lists) {
         if (type != VOCABULARY_CONTROL && type != VOCABULARY_USER_DEFINED && type != VOCABULARY_UNKNOWN) continue;
         (void)bytes_printf(out, "%s{\"id\":%lld,\"content\":", first ? "" : ",", (long long)i);
         (void)json_append_string(out, gguf_array_string(&lists->tokens, i));
-        (void)bytes_printf(out, ",\"single_word\":false,\"lstrip\":false,\"rstrip\":false,\"normalized\":false,\"special\":%s}",
-                           type == VOCABULARY_USER_DEFINED ? "false" : "true");
+        (void)bytes_printf(
+            out, ",\"single_word\":false,\"lstrip\":false,\"rstrip\":false,\"normalized\":false,\"special\":%s}",
+            type == VOCABULARY_USER_DEFINED ? "false" : "true");
         first = false;
     }
 }
 
 static void append_model(struct bytes *out, const struct lists *lists, bool whole_words) {
-    (void)bytes_printf(out,
-                       "\"model\":{\"type\":\"BPE\",\"dropout\":null,\"unk_token\":null,\"continuing_subword_prefix\":null,"
-                       "\"end_of_word_suffix\":null,\"fuse_unk\":false,\"byte_fallback\":false,\"ignore_merges\":%s,\"vocab\":{",
-                       whole_words ? "true" : "false");
+    (void)bytes_printf(
+        out,
+        "\"model\":{\"type\":\"BPE\",\"dropout\":null,\"unk_token\":null,\"continuing_subword_prefix\":null,"
+        "\"end_of_word_suffix\":null,\"fuse_unk\":false,\"byte_fallback\":false,\"ignore_merges\":%s,\"vocab\":{",
+        whole_words ? "true" : "false");
     for (int64_t i = 0; i < lists->tokens.count; i++) {
         if (i > 0) (void)bytes_append_byte(out, ',');
         (void)json_append_string(out, gguf_array_string(&lists->tokens, i));
@@ -92,10 +95,12 @@ static bool append_tokenizer_json(struct bytes *out, const struct gguf *gguf, co
     if (!append_split(out, name)) return false;
     if (adds_bos && gguf_u64(gguf, "tokenizer.ggml.bos_token_id", &bos) && bos < (uint64_t)lists->tokens.count) {
         struct bytes_view token = gguf_array_string(&lists->tokens, (int64_t)bos);
-        (void)bytes_append_string(out, ",\"post_processor\":{\"type\":\"TemplateProcessing\",\"single\":[{\"SpecialToken\":{\"id\":");
+        (void)bytes_append_string(
+            out, ",\"post_processor\":{\"type\":\"TemplateProcessing\",\"single\":[{\"SpecialToken\":{\"id\":");
         (void)json_append_string(out, token);
-        (void)bytes_append_string(out, ",\"type_id\":0}},{\"Sequence\":{\"id\":\"A\",\"type_id\":0}}],\"pair\":[{\"Sequence\":{\"id\":"
-                                       "\"A\",\"type_id\":0}},{\"Sequence\":{\"id\":\"B\",\"type_id\":1}}],\"special_tokens\":{");
+        (void)bytes_append_string(
+            out, ",\"type_id\":0}},{\"Sequence\":{\"id\":\"A\",\"type_id\":0}}],\"pair\":[{\"Sequence\":{\"id\":"
+                 "\"A\",\"type_id\":0}},{\"Sequence\":{\"id\":\"B\",\"type_id\":1}}],\"special_tokens\":{");
         (void)json_append_string(out, token);
         (void)bytes_append_string(out, ":{\"id\":");
         (void)json_append_string(out, token);
@@ -105,7 +110,9 @@ static bool append_tokenizer_json(struct bytes *out, const struct gguf *gguf, co
     } else {
         (void)bytes_append_string(out, ",\"post_processor\":null");
     }
-    (void)bytes_append_string(out, ",\"decoder\":{\"type\":\"ByteLevel\",\"add_prefix_space\":true,\"trim_offsets\":true,\"use_regex\":true},");
+    (void)bytes_append_string(
+        out,
+        ",\"decoder\":{\"type\":\"ByteLevel\",\"add_prefix_space\":true,\"trim_offsets\":true,\"use_regex\":true},");
     append_model(out, lists, whole_words);
     return bytes_append_string(out, "}\n") == STATUS_OK;
 }
@@ -151,11 +158,13 @@ static bool append_sentencepiece(struct bytes *out, const struct gguf *gguf, con
     append_number(&part, 3, 2); /* BPE */
     append_number(&part, 4, lists->tokens.count);
     append_number(&part, 35, 1); /* byte fallback */
-    int64_t unknown = id_of(gguf, "tokenizer.ggml.unknown_token_id");
-    append_number(&part, 40, unknown < 0 ? 0 : unknown);
-    append_number(&part, 41, id_of(gguf, "tokenizer.ggml.bos_token_id"));
-    append_number(&part, 42, id_of(gguf, "tokenizer.ggml.eos_token_id"));
-    append_number(&part, 43, id_of(gguf, "tokenizer.ggml.padding_token_id"));
+    static const char *const keys[] = {"tokenizer.ggml.unknown_token_id", "tokenizer.ggml.bos_token_id",
+                                       "tokenizer.ggml.eos_token_id", "tokenizer.ggml.padding_token_id"};
+    for (uint32_t i = 0; i < 4; i++) { /* by id and by name */
+        int64_t id = id_of(gguf, keys[i]);
+        append_number(&part, 40 + i, id < 0 && i == 0 ? 0 : id);
+        if (id >= 0 && id < lists->tokens.count) append_block(&part, 45 + i, gguf_array_string(&lists->tokens, id));
+    }
     append_block(out, 2, bytes_view(&part));
     bytes_reset(&part);
     append_block(&part, 1, bytes_view_string("identity"));
@@ -181,7 +190,8 @@ static void append_token(struct bytes *out, const struct gguf *gguf, const struc
 static void append_config(struct bytes *out, const struct gguf *gguf, const struct lists *lists, bool sentencepiece) {
     struct bytes_view template;
     bool flag;
-    (void)bytes_printf(out, "{\n  \"tokenizer_class\": \"%s\"", sentencepiece ? "LlamaTokenizer" : "PreTrainedTokenizerFast");
+    (void)bytes_printf(out, "{\n  \"tokenizer_class\": \"%s\"",
+                       sentencepiece ? "LlamaTokenizer" : "PreTrainedTokenizerFast");
     append_token(out, gguf, lists, "tokenizer.ggml.bos_token_id", "bos_token");
     append_token(out, gguf, lists, "tokenizer.ggml.eos_token_id", "eos_token");
     append_token(out, gguf, lists, "tokenizer.ggml.unknown_token_id", "unk_token");
@@ -229,7 +239,8 @@ enum status convert_write_tokenizer(const struct converting *converting, const c
         append_config(&text, gguf, &lists, sentencepiece);
         if (status == STATUS_OK) status = write_named(converting, path, "tokenizer_config.json", &text);
     } else {
-        (void)bytes_printf(converting->notes, "The tokenizer is left out: there is no file for a '%.*s' with this split.\n",
+        (void)bytes_printf(converting->notes,
+                           "The tokenizer is left out: there is no file for a '%.*s' with this split.\n",
                            (int)(model.length < 32 ? model.length : 32), (const char *)model.data);
     }
     bytes_deinit(&text);

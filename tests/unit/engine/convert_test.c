@@ -367,6 +367,62 @@ static void test_metadata_is_taken_along(void **state) {
     gguf_close(gguf);
 }
 
+/* ---- upcycle ------------------------------------------------------------------------------------------------------- */
+
+static void test_an_unperturbed_mixture_computes_what_the_dense_model_does(void **state) {
+    (void)state;
+    static const struct convert_upcycle two_of_eight = {.experts = 8, .experts_used = 2, .seed = 5},
+                                        one_of_three = {.experts = 3, .experts_used = 1};
+    static const char *const dense[] = {"llama3", "mistral", "mistral_native", "nemo"};
+    for (size_t i = 0; i < sizeof dense / sizeof dense[0]; i++) {
+        check_ok(convert(golden(dense[i]), in_folder("moe.gguf"),
+                         (struct convert_options){.keep = true, .force = true, .upcycle = &two_of_eight}));
+        double away = distance(golden(dense[i]), in_folder("moe.gguf"));
+        if (away > SAME) fail_msg("%s as a mixture differs by %g", dense[i], away);
+    }
+    check_ok(convert(golden("nemo"), in_folder("q.gguf"), (struct convert_options){.type = TENSOR_Q4_0}));
+    check_ok(convert(in_folder("q.gguf"), in_folder("moe.gguf"),
+                     (struct convert_options){.keep = true, .force = true, .upcycle = &one_of_three}));
+    struct gguf *gguf = NULL;
+    check_ok(gguf_open(in_folder("moe.gguf"), &gguf, &check_error));
+    const struct gguf_tensor *experts = gguf_tensor(gguf, "blk.0.ffn_down_exps.weight");
+    assert_int_equal(experts->type, TENSOR_Q4_0);
+    assert_int_equal(experts->dimensions[2], 3);
+    assert_memory_equal(experts->data, (const char *)experts->data + 2 * experts->bytes / 3, experts->bytes / 3);
+    gguf_close(gguf);
+    assert_true(distance(in_folder("q.gguf"), in_folder("moe.gguf")) <= SAME);
+}
+
+static void test_noise_makes_experts_differ_by_the_seed(void **state) {
+    (void)state;
+    size_t length[3];
+    char *text[3];
+    for (int i = 0; i < 3; i++) {
+        const struct convert_upcycle upcycle = {.experts = 4, .experts_used = 2, .noise = 0.1, .seed = i == 2 ? 2 : 1};
+        check_ok(convert(golden("nemo"), in_folder("moe.gguf"),
+                         (struct convert_options){.keep = true, .force = true, .upcycle = &upcycle, .threads = i + 1}));
+        text[i] = file_text(in_folder("moe.gguf"), &length[i]);
+    }
+    assert_memory_equal(text[0], text[1], length[0]);
+    assert_true(memcmp(text[0], text[2], length[0]) != 0);
+    double away = relative_rms(golden("nemo"), in_folder("moe.gguf"));
+    assert_true(away > 0.01 && away < 0.5);
+    for (int i = 0; i < 3; i++) free(text[i]);
+}
+
+static void test_what_is_no_dense_llama_is_not_upcycled(void **state) {
+    (void)state;
+    static const struct convert_upcycle good = {.experts = 8, .experts_used = 2},
+                                        bad = {.experts = 2, .experts_used = 3};
+    check_fails(convert(golden("qwen3"), in_folder("m.gguf"), (struct convert_options){.keep = true, .upcycle = &good}),
+                STATUS_UNIMPLEMENTED, "only dense models of the architecture llama");
+    check_fails(
+        convert(golden("mixtral"), in_folder("m.gguf"), (struct convert_options){.keep = true, .upcycle = &good}),
+        STATUS_UNIMPLEMENTED, "only dense models of the architecture llama");
+    check_fails(convert(golden("nemo"), in_folder("m.gguf"), (struct convert_options){.keep = true, .upcycle = &bad}),
+                STATUS_INVALID_ARGUMENT, "3 of 2 experts");
+}
+
 /* ---- inspect ------------------------------------------------------------------------------------------------------- */
 
 static enum status inspect(const char *path, bool json, bool tensors, struct bytes *out) {
@@ -435,6 +491,9 @@ int main(void) {
         in_a_folder(test_a_full_disk_is_said),
         in_a_folder(test_weights_that_are_no_numbers_are_named),
         in_a_folder(test_metadata_is_taken_along),
+        in_a_folder(test_an_unperturbed_mixture_computes_what_the_dense_model_does),
+        in_a_folder(test_noise_makes_experts_differ_by_the_seed),
+        in_a_folder(test_what_is_no_dense_llama_is_not_upcycled),
         in_a_folder(test_inspect_says_what_a_folder_is),
         in_a_folder(test_inspect_reads_what_is_left_of_a_damaged_file),
     };
