@@ -10,3 +10,5 @@ bora_test(NAME engine/tokenizer SOURCES ${CMAKE_CURRENT_LIST_DIR}/tokenizer_test
   LINK PkgConfig::jansson)
 bora_test(NAME engine/chat SOURCES ${CMAKE_CURRENT_LIST_DIR}/chat_test.c DEPENDS engine_chat engine_tokenizer engine_weights base test_support
   LINK PkgConfig::jansson)
+bora_test(NAME engine/tokenizer_kinds SOURCES ${CMAKE_CURRENT_LIST_DIR}/tokenizer_kinds_test.c DEPENDS engine_tokenizer engine_weights base test_support
+  LINK PkgConfig::jansson)
