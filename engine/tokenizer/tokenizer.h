@@ -91,8 +91,12 @@ struct detokenizer {
     const struct tokenizer *tokenizer;
     uint8_t pending[4];
     size_t pending_length;
+    bool at_start; /* the blank that a SentencePiece vocabulary has in front of a text is yet to come, and goes */
 };
+/** At the beginning of a text. */
 void detokenizer_init(struct detokenizer *detokenizer, const struct tokenizer *tokenizer);
+/** Behind the token `previous` of a prompt: a text begins after a control token, and goes on after any other. */
+void detokenizer_continue(struct detokenizer *detokenizer, const struct tokenizer *tokenizer, int32_t previous);
 enum status detokenizer_push(struct detokenizer *detokenizer, int32_t id, struct bytes *out);
 /** End of text: an unfinished sequence becomes U+FFFD. */
 enum status detokenizer_finish(struct detokenizer *detokenizer, struct bytes *out);
