@@ -11,10 +11,30 @@
 
 enum { MESSAGES_MAX = 24 };
 
-static const char *const controls[] = {
-    "<unk>", "<s>", "</s>", "[INST]", "[/INST]", "[AVAILABLE_TOOLS]", "[/AVAILABLE_TOOLS]", "[TOOL_RESULTS]", "[/TOOL_RESULTS]", "[TOOL_CALLS]", "[IMG]",
-    "[IMG_BREAK]", "[IMG_END]", "[PREFIX]", "[SUFFIX]", "[SYSTEM_PROMPT]", "[/SYSTEM_PROMPT]", "[TOOL_CONTENT]", "[ARGS]", "[CALL_ID]", "[THINK]", "[/THINK]",
-    "[MODEL_SETTINGS]", "[/MODEL_SETTINGS]"};
+static const char *const controls[] = {"<unk>",
+                                       "<s>",
+                                       "</s>",
+                                       "[INST]",
+                                       "[/INST]",
+                                       "[AVAILABLE_TOOLS]",
+                                       "[/AVAILABLE_TOOLS]",
+                                       "[TOOL_RESULTS]",
+                                       "[/TOOL_RESULTS]",
+                                       "[TOOL_CALLS]",
+                                       "[IMG]",
+                                       "[IMG_BREAK]",
+                                       "[IMG_END]",
+                                       "[PREFIX]",
+                                       "[SUFFIX]",
+                                       "[SYSTEM_PROMPT]",
+                                       "[/SYSTEM_PROMPT]",
+                                       "[TOOL_CONTENT]",
+                                       "[ARGS]",
+                                       "[CALL_ID]",
+                                       "[THINK]",
+                                       "[/THINK]",
+                                       "[MODEL_SETTINGS]",
+                                       "[/MODEL_SETTINGS]"};
 static struct tokenizer *tokenizer;
 
 static void load(void) {
@@ -24,20 +44,26 @@ static void load(void) {
     gguf_builder_init(&builder);
     gguf_builder_byte_tokenizer(&builder, controls, sizeof controls / sizeof controls[0]);
     uint8_t *file = gguf_builder_finish(&builder, &length);
-    if (gguf_open_memory(file, length, "hand.gguf", &gguf, NULL) != STATUS_OK || tokenizer_load_gguf(gguf, &tokenizer, NULL) != STATUS_OK)
+    if (gguf_open_memory(file, length, "hand.gguf", &gguf, NULL) != STATUS_OK ||
+        tokenizer_load_gguf(gguf, &tokenizer, NULL) != STATUS_OK)
         abort();
     gguf_close(gguf);
     free(file);
 }
 
 /** What a text says of a message: its role, and whether it is content, a part, a call's arguments or a thought. */
-static void make_message(const uint8_t *data, size_t length, struct chat_message *message, struct chat_part *part, struct chat_tool_call *call) {
+static void make_message(const uint8_t *data, size_t length, struct chat_message *message, struct chat_part *part,
+                         struct chat_tool_call *call) {
     static const char *const ids[] = {"aaaaaaaa1", "aaaaaaaa2", "null", "x"};
     struct bytes_view text = bytes_view_of(data + 1, length - 1);
     *message = (struct chat_message){.role = (enum chat_role)(data[0] % 4), .prefix = (data[0] & 4) != 0};
     struct bytes_view id = bytes_view_string(ids[data[0] >> 6]);
     if (message->role == CHAT_ROLE_TOOL) message->tool_call_id = id;
-    *part = (struct chat_part){.kind = (enum chat_part_kind)(data[0] >> 4 & 3), .text = text, .closed = (data[0] & 1) != 0, .image_columns = 2, .image_rows = 2};
+    *part = (struct chat_part){.kind = (enum chat_part_kind)(data[0] >> 4 & 3),
+                               .text = text,
+                               .closed = (data[0] & 1) != 0,
+                               .image_columns = 2,
+                               .image_rows = 2};
     *call = (struct chat_tool_call){.id = id, .name = bytes_view_string("f"), .arguments = text};
     if ((data[0] & 8) == 0) {
         message->content = text;
@@ -51,7 +77,8 @@ static void make_message(const uint8_t *data, size_t length, struct chat_message
 }
 
 /** The control tokens that a text contains stay text: as many as with another text of the same kind. */
-static size_t count_controls(const struct chat_layout *layout, const struct chat_conversation *conversation, bool *out_good) {
+static size_t count_controls(const struct chat_layout *layout, const struct chat_conversation *conversation,
+                             bool *out_good) {
     struct token_list ids = {.max_count = 200000};
     struct error err = {0};
     size_t count = 0;
@@ -74,8 +101,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     if (tokenizer == NULL) load();
     if (size == 0) return 0;
     (void)!mistral_layout_read_tekken(bytes_view_of(data, size), &tekken, NULL);
-    struct chat_layout layout = {.tokenizer = tokenizer,
-                                 .mistral = {.version = versions[data[0] % 7], .image_patch = 14, .image_side = 1540, .image_merge = 2}};
+    struct chat_layout layout = {
+        .tokenizer = tokenizer,
+        .mistral = {.version = versions[data[0] % 7], .image_patch = 14, .image_side = 1540, .image_merge = 2}};
     if (mistral_layout_bind(&layout, NULL) != STATUS_OK) abort();
     struct chat_conversation conversation = {.messages = messages, .tools = &tool, .tool_count = data[0] >> 7};
     data++;
@@ -102,7 +130,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         struct bytes_view *text = messages[i].part_count > 0 ? &parts[i].text : &messages[i].content;
         copies[i] = malloc(text->length + 1);
         if (copies[i] == NULL) abort();
-        for (size_t j = 0; j < text->length; j++) copies[i][j] = text->data[j] == '[' || text->data[j] == '<' ? '(' : text->data[j];
+        for (size_t j = 0; j < text->length; j++)
+            copies[i][j] = text->data[j] == '[' || text->data[j] == '<' ? '(' : text->data[j];
         text->data = copies[i];
     }
     if (count_controls(&layout, &conversation, &again) != count && again) abort();

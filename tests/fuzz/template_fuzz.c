@@ -41,14 +41,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     template_dict_set(variables, "add_generation_prompt", template_boolean(true));
     template_dict_set(variables, "bos_token", template_text(bytes_view_string("<s>"), 0));
     struct template_output output;
-    enum status status = template_render(template, variables, (struct template_limits){.steps = 100000, .output_bytes = 1 << 20}, 0,
-                                         &arena, &output, &err);
+    enum status status =
+        template_render(template, variables, (struct template_limits){.steps = 100000, .output_bytes = 1 << 20}, 0,
+                        &arena, &output, &err);
     if (status == STATUS_OK) {
         for (size_t i = 0; i < output.text.length; i++) {
             if (output.mask[i] != 0 && output.mask[i] != USER) abort();
             /* The user's bell never becomes the template's, unless the template has one itself. */
-            if (output.text.data[i] == 1 && output.mask[i] == 0 && memmem(source.data, source.length, "\\", 1) == NULL &&
-                memchr(source.data, 1, source.length) == NULL)
+            if (output.text.data[i] == 1 && output.mask[i] == 0 &&
+                memmem(source.data, source.length, "\\", 1) == NULL && memchr(source.data, 1, source.length) == NULL)
                 abort();
         }
     } else if (status != STATUS_INVALID_ARGUMENT || err.message[0] == 0) {
