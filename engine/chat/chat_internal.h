@@ -99,6 +99,9 @@ enum status chatml_compose(const struct chat_layout *layout, const struct chat_c
 
 /** Of tekken.json: its version and settings. */
 enum status mistral_layout_read_tekken(struct bytes_view file, struct mistral_layout *out, struct error *err);
+/** The layout that a tokenizer file stands for: of "tekken.json" what it says, of "….model.v3" or "….model.v7m1" what its name says. */
+enum status mistral_layout_load_file(const char *name, struct bytes_view file, const struct tokenizer *tokenizer,
+                                     struct chat_layout **out, struct error *err);
 /** Look the control tokens up and check that the version's are there. */
 enum status mistral_layout_bind(struct chat_layout *layout, struct error *err);
 enum status mistral_compose(const struct chat_layout *layout, const struct chat_conversation *conversation,

@@ -130,25 +130,47 @@ enum status chat_layout_load_gguf(const struct gguf *gguf, const struct tokenize
     return load(&evidence, tokenizer, out, err);
 }
 
-/** tokenizer.model.v7m1: the version, and the images' sizes. */
-static enum status find_model_file(const struct checkpoint *checkpoint, struct evidence *evidence, struct error *err) {
+/** "….model.v7m1": the version, and the images' sizes. False: no such name. */
+static bool read_model_name(const char *name, struct evidence *evidence) {
     static const struct {
-        const char *name;
+        const char *end;
         int version;
         bool images;
-    } names[] = {{"tokenizer.model.v1", 1, false},
-                 {"tokenizer.model.v2", 2, false},
-                 {"tokenizer.model.v3", 3, false},
-                 {"tokenizer.model.v7", 7, false},
-                 {"tokenizer.model.v7m1", 7, true}};
+    } ends[] = {{".model.v1", 1, false},
+                {".model.v2", 2, false},
+                {".model.v3", 3, false},
+                {".model.v7", 7, false},
+                {".model.v7m1", 7, true}};
+    for (size_t i = 0; i < sizeof ends / sizeof ends[0]; i++) {
+        size_t length = strlen(ends[i].end), whole = strlen(name);
+        if (whole < length || strcmp(name + whole - length, ends[i].end) != 0) continue;
+        evidence->model_version = ends[i].version;
+        evidence->model_images = ends[i].images;
+        return true;
+    }
+    return false;
+}
+
+enum status mistral_layout_load_file(const char *name, struct bytes_view file, const struct tokenizer *tokenizer,
+                                     struct chat_layout **out, struct error *err) {
+    struct evidence evidence = {.file = name};
+    if (!read_model_name(name, &evidence)) {
+        evidence.has_tekken = true;
+        evidence.tekken = file;
+    }
+    return load(&evidence, tokenizer, out, err);
+}
+
+static enum status find_model_file(const struct checkpoint *checkpoint, struct evidence *evidence, struct error *err) {
+    static const char *const names[] = {"tokenizer.model.v1", "tokenizer.model.v2", "tokenizer.model.v3",
+                                        "tokenizer.model.v7", "tokenizer.model.v7m1"};
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         struct bytes_view file;
         struct error missing = {0};
-        enum status status = checkpoint_file(checkpoint, names[i].name, &file, &missing);
+        enum status status = checkpoint_file(checkpoint, names[i], &file, &missing);
         if (status == STATUS_NOT_FOUND) continue;
         if (status != STATUS_OK) return error_set(err, status, "%s", missing.message);
-        evidence->model_version = names[i].version;
-        evidence->model_images = names[i].images;
+        (void)read_model_name(names[i], evidence);
     }
     return STATUS_OK;
 }

@@ -64,7 +64,7 @@ static bool agrees(const char *what, const char *name, const json_t *golden, con
                (json_string_length(words) == 0 || strcmp(err.message, json_string_value(words)) == 0);
     } else {
         good = status == STATUS_OK && output.text.length == json_string_length(want) &&
-               memcmp(output.text.data, json_string_value(want), output.text.length) == 0;
+               (output.text.length == 0 || memcmp(output.text.data, json_string_value(want), output.text.length) == 0);
     }
     if (!good)
         print_error("%s %s\ngives  %s%.*s\nis due %s%s\n", what, name, status == STATUS_OK ? "" : err.message,
