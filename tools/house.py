@@ -554,7 +554,7 @@ def status(options):
             load = ", ".join(f"{k} {v}" for k, v in (e.get("load") or {}).items() if v is not None)
             health = e["health"] if e["health"] in ("ok", "stopped") else "not ready"
             more = [f"grpc {e['grpc_address']}" if "grpc_address" in e else "", e.get("model") or "", load, e["health"] if health == "not ready" else ""]
-            print(f"{e['name']:8} {health:10} pid {e['pid'] or '-':<8} {e.get('memory_mib', '-'):>6} MiB  {e.get('address', ''):22} {'  '.join(m for m in more if m)}".rstrip())
+            print(f"{e['name']:13} {health:10} pid {e['pid'] or '-':<8} {e.get('memory_mib', '-'):>6} MiB  {e.get('address', ''):22} {'  '.join(m for m in more if m)}".rstrip())
         advice = what_to_do(entries)
         if advice:
             print(f"\n{advice}")
