@@ -10,21 +10,6 @@
 
 enum { JSON_VALUES_MAX = 8 << 20, ARENA_BYTES = 1 << 30, NOTE_PIECE = 200 };
 
-int64_t vocabulary_find(const struct vocabulary *vocabulary, struct bytes_view token) {
-    for (size_t i = 0; i < vocabulary->count; i++) {
-        if (bytes_view_equal(vocabulary->tokens[i], token)) return (int64_t)i;
-    }
-    return -1;
-}
-
-enum status vocabulary_reserve(struct vocabulary *vocabulary, size_t count, struct error *err) {
-    vocabulary->tokens = arena_alloc_array(vocabulary->arena, count + 1, sizeof *vocabulary->tokens);
-    vocabulary->types = arena_alloc_array(vocabulary->arena, count + 1, sizeof *vocabulary->types);
-    vocabulary->count = count;
-    if (vocabulary->tokens != NULL && vocabulary->types != NULL) return STATUS_OK;
-    return error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
-}
-
 /** The JSON file `name` beside the weights; NULL when it is not there or is no JSON. */
 static const struct json_value *read_json(const struct converting *converting, struct arena *arena, const char *name) {
     struct bytes_view text;

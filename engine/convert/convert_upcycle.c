@@ -26,8 +26,8 @@ enum status convert_upcycle_config(struct converting *converting) {
     struct model_config *config = &converting->config;
     const char *path = checkpoint_path(converting->checkpoint);
     if (strcmp(config->architecture, "llama") != 0 || config->experts > 0)
-        return error_set(converting->err, STATUS_UNIMPLEMENTED, "%s: only dense models of the architecture llama become mixtures",
-                         path);
+        return error_set(converting->err, STATUS_UNIMPLEMENTED,
+                         "%s: only dense models of the architecture llama become mixtures", path);
     if (upcycle->experts < EXPERTS_MIN || upcycle->experts > EXPERTS_MAX || upcycle->experts_used < 1 ||
         upcycle->experts_used > upcycle->experts || !(upcycle->noise >= 0 && upcycle->noise <= 1))
         return error_set(converting->err, STATUS_INVALID_ARGUMENT,
@@ -48,7 +48,8 @@ static enum status add_router(struct converting *converting, int layer) {
     char *name = arena_printf(&converting->plan.arena, "blk.%d.ffn_gate_inp.weight", layer);
     if (values == NULL || name == NULL) return error_set(converting->err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
     uint64_t seed = random_philox(upcycle->seed, (uint64_t)layer, ROUTER);
-    for (int64_t i = 0; i < count; i++) values[i] = ROUTER_DEVIATION * gaussian(random_philox(seed, (uint64_t)i, ROUTER));
+    for (int64_t i = 0; i < count; i++)
+        values[i] = ROUTER_DEVIATION * gaussian(random_philox(seed, (uint64_t)i, ROUTER));
     return convert_plan_add(converting, &(struct convert_tensor){.name = name,
                                                                  .values = values,
                                                                  .expert = -1,

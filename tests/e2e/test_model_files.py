@@ -1,0 +1,89 @@
+# Copyright Bora contributors
+# SPDX-License-Identifier: Apache-2.0
+"""`bora model inspect`, `convert` and `upcycle` as a person calls them: what they print, how they end, and what they leave behind."""
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from conftest import BUILD, PACE, ROOT
+
+sys.path.insert(0, str(ROOT / "bench"))
+import places  # noqa: E402
+
+BORA = str(BUILD / "bin/bora")
+TINY = ROOT / "tests/golden/tiny"
+REAL = places.CACHE / "models/SmolLM2-135M-Instruct.Q4_1.gguf"
+
+
+def bora(*words, code=0):
+    done = subprocess.run([BORA, "model", *map(str, words)], capture_output=True, text=True, timeout=120 * PACE)
+    assert done.returncode == code, (words, done.stdout, done.stderr)
+    return done
+
+
+def inspected(path):
+    return json.loads(bora("inspect", path, "--json", "--tensors").stdout)
+
+
+def test_a_folder_becomes_gguf_and_a_folder_again(tmp_path):
+    before = inspected(TINY / "mixtral")
+    bora("convert", TINY / "mixtral", tmp_path / "m.gguf")
+    file = inspected(tmp_path / "m.gguf")
+    assert (before["form"], file["form"]) == ("Hugging Face (safetensors)", "GGUF")
+    assert file["config"] == before["config"] and file["parameters"] == before["parameters"]
+    bora("convert", tmp_path / "m.gguf", tmp_path / "folder", "--to", "safetensors", "--type", "bf16")
+    after = inspected(tmp_path / "folder")
+    names = lambda said: sorted((t["name"], t["stored"], tuple(t["shape"])) for t in said["tensors"])
+    assert names(after) == names(before) and after["config"] == before["config"]
+
+
+def test_progress_is_lines_where_no_terminal_is(tmp_path):
+    said = bora("convert", TINY / "mistral", tmp_path / "m.gguf", "--type", "q8_0").stderr
+    assert "tensors" in said and "\r" not in said
+    assert {t["type"]: t["tensors"] for t in inspected(tmp_path / "m.gguf")["types"]}.keys() == {"Q8_0", "F32"}
+
+
+def test_an_output_is_not_replaced_without_force(tmp_path):
+    (tmp_path / "m.gguf").write_text("precious")
+    assert "--force" in bora("convert", TINY / "mistral", tmp_path / "m.gguf", code=1).stderr
+    assert (tmp_path / "m.gguf").read_text() == "precious"
+    bora("convert", TINY / "mistral", tmp_path / "m.gguf", "--force")
+    assert inspected(tmp_path / "m.gguf")["form"] == "GGUF"
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+def test_a_killed_conversion_leaves_a_part_at_most(tmp_path, how):
+    """A slow type on the real model, killed when it has begun to write."""
+    out = tmp_path / "m.gguf"
+    process = subprocess.Popen([BORA, "model", "convert", str(REAL), str(out), "--type", "q6_k"], stderr=subprocess.DEVNULL)
+    until = time.monotonic() + 60 * PACE
+    while not (tmp_path / "m.gguf.part").exists() and time.monotonic() < until:
+        time.sleep(0.01)
+    process.send_signal(how)
+    ended = process.wait(60 * PACE)
+    left = sorted(p.name for p in tmp_path.iterdir())
+    assert ended == (1 if how == signal.SIGTERM else -signal.SIGKILL)
+    assert left == ([] if how == signal.SIGTERM else ["m.gguf.part"])
+
+
+def test_upcycled(tmp_path):
+    bora("upcycle", TINY / "nemo", tmp_path / "m.gguf", "--experts", 4, "--experts-per-token", 2, "--seed", 3)
+    config = inspected(tmp_path / "m.gguf")["config"]
+    assert (config["experts"], config["experts_used"]) == (4, 2)
+    bora("upcycle", TINY / "nemo", tmp_path / "n.gguf", "--experts", 1, code=2)
+
+
+def test_what_is_damaged_is_said(tmp_path):
+    bora("convert", TINY / "mistral", tmp_path / "m.gguf")
+    whole = (tmp_path / "m.gguf").read_bytes()
+    (tmp_path / "m.gguf").write_bytes(whole[: len(whole) // 2])
+    said = bora("inspect", tmp_path / "m.gguf", code=1)
+    assert "llama" in said.stdout and "is the download complete?" in said.stderr
+    bora("convert", tmp_path / "m.gguf", tmp_path / "n.gguf", code=1)
+    bora("inspect", tmp_path / "none", code=1)
+    bora("inspect", code=2)
+    bora("convert", TINY / "mistral", tmp_path / "n.gguf", "--type", "q3_k", code=2)

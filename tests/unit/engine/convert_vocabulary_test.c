@@ -1,0 +1,256 @@
+/* Copyright Bora contributors
+ * SPDX-License-Identifier: Apache-2.0 */
+/* Tokenizers' files on their way into GGUF. */
+#include "engine/convert/vocabulary.h"
+#include "tests/support/check.h"
+
+static struct arena arena;
+static struct vocabulary vocabulary;
+
+static int set_up(void **state) {
+    (void)state;
+    arena_init(&arena, 64 << 20);
+    vocabulary = (struct vocabulary){.arena = &arena, .bos = -1, .eos = -1, .unknown = -1, .padding = -1};
+    return 0;
+}
+static int tear_down(void **state) {
+    (void)state;
+    arena_deinit(&arena);
+    return 0;
+}
+
+static const struct json_value *parsed(const char *text) {
+    struct json_value *root = NULL;
+    struct json_problem problem;
+    assert_int_equal(json_read(bytes_view_string(text), 32, 10000, &arena, &root, &problem), STATUS_OK);
+    return root;
+}
+
+static void assert_token(size_t id, const char *text, enum vocabulary_type type) {
+    if (!bytes_view_equal_string(vocabulary.tokens[id], text))
+        fail_msg("token %zu is '%.*s', not '%s'", id, (int)vocabulary.tokens[id].length,
+                 (const char *)vocabulary.tokens[id].data, text);
+    assert_int_equal(vocabulary.types[id], type);
+}
+
+#define BYTE_LEVEL(regex) "{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"use_regex\":" regex "}"
+#define WORDS "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\\\r\\\\n\\\\p{L}\\\\p{N}]?\\\\p{L}+|"
+#define REST "| ?[^\\\\s\\\\p{L}\\\\p{N}]+[\\\\r\\\\n]*|\\\\s*[\\\\r\\\\n]+|\\\\s+(?!\\\\S)|\\\\s+"
+#define SPLIT(pattern)                                                                                \
+    "{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Split\",\"pattern\":{\"Regex\":\"" pattern \
+    "\"}}," BYTE_LEVEL("false") "]}"
+#define SMALL "\"vocab\":{\"a\":0,\"b\":1,\"ab\":2},\"merges\":[\"a b\"]"
+
+static void test_byte_level_bpe(void **state) {
+    (void)state;
+    check_ok(vocabulary_of_tokenizer_json(
+        parsed(
+            "{\"added_tokens\":[{\"id\":3,\"content\":\"<s>\",\"special\":true},{\"id\":4,\"content\":\"yes\","
+            "\"special\":false}],"
+            "\"pre_tokenizer\":" BYTE_LEVEL("true") ",\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0,\"b\":1,\"ab\":2},"
+                                                    "\"merges\":[\"a b\",[\"ab\",\"a\"]]}}"),
+        "tokenizer.json", &vocabulary, &check_error));
+    assert_string_equal(vocabulary.model, "gpt2");
+    assert_string_equal(vocabulary.pre, "gpt-2");
+    assert_int_equal(vocabulary.count, 5);
+    assert_token(2, "ab", VOCABULARY_NORMAL);
+    assert_token(3, "<s>", VOCABULARY_CONTROL);
+    assert_token(4, "yes", VOCABULARY_USER_DEFINED);
+    assert_int_equal(vocabulary.merge_count, 2);
+    assert_true(bytes_view_equal_string(vocabulary.merges[1], "ab a"));
+    assert_null(vocabulary.scores);
+}
+
+static void test_splits_are_found_by_their_pattern(void **state) {
+    (void)state;
+    static const struct {
+        const char *pre_tokenizer, *name;
+    } cases[] = {
+        {SPLIT(WORDS "\\\\p{N}" REST), "qwen2"},
+        {SPLIT(WORDS "\\\\p{N}{1,3}" REST), "llama-bpe"},
+        {"{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Digits\",\"individual_digits\":true}," BYTE_LEVEL(
+             "true") "]}",
+         "smollm"},
+        {SPLIT("\\\\w+"), NULL},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        char text[1024];
+        snprintf(text, sizeof text, "{\"pre_tokenizer\":%s,\"model\":{\"type\":\"BPE\"," SMALL "}}",
+                 cases[i].pre_tokenizer);
+        if (cases[i].name == NULL) {
+            check_fails(vocabulary_of_tokenizer_json(parsed(text), "tokenizer.json", &vocabulary, &check_error),
+                        STATUS_UNIMPLEMENTED, "a rule that has no name");
+        } else {
+            check_ok(vocabulary_of_tokenizer_json(parsed(text), "tokenizer.json", &vocabulary, &check_error));
+            assert_string_equal(vocabulary.pre, cases[i].name);
+        }
+        assert_int_equal(tear_down(NULL) | set_up(NULL), 0);
+    }
+}
+
+static void test_bpe_with_bytes_gets_scores_of_its_merges(void **state) {
+    (void)state;
+    check_ok(vocabulary_of_tokenizer_json(parsed("{\"normalizer\":{\"type\":\"Prepend\",\"prepend\":\"_\"},\"model\":{"
+                                                 "\"type\":\"BPE\",\"byte_fallback\":true,\"unk_token\":\"<unk>\","
+                                                 "\"vocab\":{\"<unk>\":0,\"<0x0A>\":1,\"a\":2,\"b\":3,\"ab\":4,\"ba\":"
+                                                 "5,\"aba\":6},\"merges\":[\"b a\",\"a b\",\"a ba\",\"ab a\"]}}"),
+                                          "tokenizer.json", &vocabulary, &check_error));
+    assert_string_equal(vocabulary.model, "llama");
+    assert_token(0, "<unk>", VOCABULARY_UNKNOWN);
+    assert_token(1, "<0x0A>", VOCABULARY_BYTE);
+    assert_true(vocabulary.scores[5] == -1 && vocabulary.scores[4] == -2 && vocabulary.scores[6] == -3);
+    assert_true(vocabulary.scores[2] < -4); /* made by no merge: after all that are */
+    assert_int_equal(vocabulary.merge_count, 0);
+    assert_true(vocabulary.space_prefix && vocabulary.space_prefix_said);
+}
+
+static void test_unigram_keeps_its_scores(void **state) {
+    (void)state;
+    check_ok(
+        vocabulary_of_tokenizer_json(parsed("{\"pre_tokenizer\":{\"type\":\"Metaspace\",\"prepend_scheme\":\"never\"},"
+                                            "\"model\":{\"type\":\"Unigram\",\"vocab\":[[\"<unk>\",0],[\"a\",-1.5]]}}"),
+                                     "tokenizer.json", &vocabulary, &check_error));
+    assert_string_equal(vocabulary.model, "t5");
+    assert_true(vocabulary.scores[1] == -1.5f && !vocabulary.space_prefix);
+}
+
+static void test_bad_vocabularies_are_refused(void **state) {
+    (void)state;
+    static const struct {
+        const char *model;
+        enum status status;
+        const char *word;
+    } cases[] = {
+        {"{\"type\":\"WordPiece\",\"vocab\":{}}", STATUS_UNIMPLEMENTED, "neither BPE nor unigram"},
+        {"{\"type\":\"BPE\",\"vocab\":{\"a\":0,\"b\":0},\"merges\":[]}", STATUS_INVALID_ARGUMENT,
+         "one id to two tokens"},
+        {"{\"type\":\"BPE\",\"vocab\":{\"a\":-1},\"merges\":[]}", STATUS_INVALID_ARGUMENT, "impossible token id"},
+        {"{\"type\":\"BPE\",\"vocab\":{\"a\":99999999999},\"merges\":[]}", STATUS_INVALID_ARGUMENT,
+         "impossible token id"},
+        {"{\"type\":\"BPE\",\"vocab\":{\"a\":0},\"merges\":[7]}", STATUS_INVALID_ARGUMENT, "no pair"},
+        {"{\"type\":\"BPE\",\"vocab\":{\"a\":0}}", STATUS_INVALID_ARGUMENT, "no merges"},
+        {"{\"type\":\"BPE\",\"vocab\":[]}", STATUS_INVALID_ARGUMENT, "no vocabulary"},
+        {"{\"type\":\"Unigram\",\"vocab\":[[\"a\"]]}", STATUS_INVALID_ARGUMENT, "no pair of text and score"}};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        char text[512];
+        snprintf(text, sizeof text, "{\"pre_tokenizer\":" BYTE_LEVEL("true") ",\"model\":%s}", cases[i].model);
+        check_fails(vocabulary_of_tokenizer_json(parsed(text), "tokenizer.json", &vocabulary, &check_error),
+                    cases[i].status, cases[i].word);
+        assert_int_equal(tear_down(NULL) | set_up(NULL), 0);
+    }
+}
+
+static void test_tekken_gets_merges_of_its_ranks(void **state) {
+    (void)state;
+    /* "a", "b", " ", "ab", "abab", and a byte that GPT-2 writes with another letter */
+    check_ok(vocabulary_of_tekken(parsed("{\"config\":{\"default_num_special_tokens\":20,\"default_vocab_size\":25},"
+                                         "\"special_tokens\":[{\"rank\":1,\"token_str\":\"<s>\"},"
+                                         "{\"rank\":11,\"token_str\":\"<pad>\"}],\"vocab\":[{\"rank\":0,\"token_"
+                                         "bytes\":\"YQ==\"},{\"rank\":1,\"token_bytes\":\"Yg==\"},"
+                                         "{\"rank\":2,\"token_bytes\":\"IA==\"},{\"rank\":3,\"token_bytes\":\"YWI=\"},{"
+                                         "\"rank\":4,\"token_bytes\":\"YWJhYg==\"},"
+                                         "{\"rank\":5,\"token_bytes\":\"Ynk=\"}]}"),
+                                  "tekken.json", &vocabulary, &check_error));
+    assert_string_equal(vocabulary.pre, "tekken");
+    assert_int_equal(vocabulary.count, 25); /* the sixth is beyond default_vocab_size */
+    assert_token(1, "<s>", VOCABULARY_CONTROL);
+    assert_token(3, "<SPECIAL_3>", VOCABULARY_CONTROL);
+    assert_token(22, "\xC4\xA0", VOCABULARY_NORMAL); /* Ġ */
+    assert_token(24, "abab", VOCABULARY_NORMAL);
+    assert_int_equal(vocabulary.merge_count, 2);
+    assert_true(bytes_view_equal_string(vocabulary.merges[0], "a b"));
+    assert_true(bytes_view_equal_string(vocabulary.merges[1], "ab ab"));
+    assert_int_equal(vocabulary.bos, 1);
+    assert_int_equal(vocabulary.padding, 11);
+    assert_true(vocabulary.adds_bos);
+}
+
+static void test_bad_tekken_files_are_refused(void **state) {
+    (void)state;
+    static const struct {
+        const char *text, *word;
+    } cases[] = {{"{}", "no vocab"},
+                 {"{\"config\":{\"default_num_special_tokens\":20,\"default_vocab_size\":30},\"vocab\":[]}",
+                  "impossible vocabulary size"},
+                 {"{\"config\":{\"default_num_special_tokens\":20,\"default_vocab_size\":21},\"vocab\":[{\"rank\":1,"
+                  "\"token_bytes\":\"YQ==\"}]}",
+                  "out of the order"},
+                 {"{\"config\":{\"default_num_special_tokens\":20,\"default_vocab_size\":21},\"vocab\":[{\"rank\":0,"
+                  "\"token_bytes\":\"YQ=a\"}]}",
+                  "no base64"},
+                 {"{\"config\":{\"default_num_special_tokens\":20,\"default_vocab_size\":21},\"special_tokens\":[{"
+                  "\"rank\":20,\"token_str\":\"x\"}],"
+                  "\"vocab\":[{\"rank\":0,\"token_bytes\":\"YQ==\"}]}",
+                  "impossible rank"}};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        check_fails(vocabulary_of_tekken(parsed(cases[i].text), "tekken.json", &vocabulary, &check_error),
+                    STATUS_INVALID_ARGUMENT, cases[i].word);
+        assert_int_equal(tear_down(NULL) | set_up(NULL), 0);
+    }
+}
+
+/** A protobuf field with bytes in it. */
+static void field(struct bytes *out, uint8_t number, const void *data, size_t length) {
+    check_ok(bytes_append_byte(out, (uint8_t)(number << 3 | 2)));
+    check_ok(bytes_append_byte(out, (uint8_t)length));
+    check_ok(bytes_append(out, data, length));
+}
+
+static void piece(struct bytes *out, const char *text, float score, uint8_t type) {
+    struct bytes message;
+    bytes_init(&message, 100);
+    field(&message, 1, text, strlen(text));
+    check_ok(bytes_append_byte(&message, 2 << 3 | 5));
+    check_ok(bytes_append(&message, &score, sizeof score));
+    check_ok(bytes_append(&message, (const uint8_t[]){3 << 3, type}, 2));
+    field(out, 1, message.data, message.length);
+    bytes_deinit(&message);
+}
+
+static void test_sentencepiece(void **state) {
+    (void)state;
+    struct bytes file;
+    bytes_init(&file, 1000);
+    piece(&file, "<unk>", 0, 2);
+    piece(&file, "<s>", 0, 3);
+    piece(&file, "<0x0A>", 0, 6);
+    piece(&file, "a", -1.5f, 1);
+    size_t pieces = file.length;
+    field(&file, 2, "\x18\x02\xC8\x02\x01\xD8\x02\x03", 8); /* model_type 2 (BPE), bos_id 1, pad_id 3 */
+    field(&file, 3, "\x18\x00\x20\x00", 4);                 /* no dummy prefix, blanks stay */
+    check_ok(vocabulary_of_sentencepiece(bytes_view(&file), "tokenizer.model", &vocabulary, &check_error));
+    assert_string_equal(vocabulary.model, "llama");
+    assert_int_equal(vocabulary.count, 4);
+    assert_token(0, "<unk>", VOCABULARY_UNKNOWN);
+    assert_token(1, "<s>", VOCABULARY_CONTROL);
+    assert_token(2, "<0x0A>", VOCABULARY_BYTE);
+    assert_token(3, "a", VOCABULARY_NORMAL);
+    assert_true(vocabulary.scores[3] == -1.5f);
+    assert_int_equal(vocabulary.bos, 1);
+    assert_int_equal(vocabulary.padding, 3);
+    assert_false(vocabulary.space_prefix);
+    for (size_t cut = 0; cut < 14; cut++)
+        assert_int_equal(
+            vocabulary_of_sentencepiece(bytes_view_of(file.data, cut), "tokenizer.model", &vocabulary, NULL),
+            STATUS_INVALID_ARGUMENT);
+    file.length = pieces; /* without a trainer it is unigram, the format's default */
+    check_ok(vocabulary_of_sentencepiece(bytes_view(&file), "tokenizer.model", &vocabulary, &check_error));
+    assert_string_equal(vocabulary.model, "t5");
+    bytes_deinit(&file);
+}
+
+#define in_an_arena(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        in_an_arena(test_byte_level_bpe),
+        in_an_arena(test_splits_are_found_by_their_pattern),
+        in_an_arena(test_bpe_with_bytes_gets_scores_of_its_merges),
+        in_an_arena(test_unigram_keeps_its_scores),
+        in_an_arena(test_bad_vocabularies_are_refused),
+        in_an_arena(test_tekken_gets_merges_of_its_ranks),
+        in_an_arena(test_bad_tekken_files_are_refused),
+        in_an_arena(test_sentencepiece),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
