@@ -17,6 +17,7 @@ import engine
 import peer
 import quality
 import serve
+import tokenizer
 from machine import load, processor
 from places import program, say
 from report import Report
@@ -51,6 +52,7 @@ BENCHES = {
     "tenants": (serve.bench_tenants, serve.bench_tenants.__doc__),
     "start": (serve.bench_start, serve.bench_start.__doc__),
     "quality": (quality.bench_quality, quality.bench_quality.__doc__),
+    "tokenizer": (tokenizer.bench_tokenizer, tokenizer.bench_tokenizer.__doc__),
     "kernels": (bench_program("kernels"), "every kernel variant, no peer: weights read a second, products a second, attention"),
     "sampler": (bench_program("sampler"), "one sample, by settings and vocabulary, no peer"),
     "rpc": (bench_program("rpc"), "gRPC server and client over loopback, no peer"),

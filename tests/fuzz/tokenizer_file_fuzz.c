@@ -25,7 +25,8 @@ static void check_ids(const struct tokenizer *tokenizer, const struct token_list
 }
 
 static void use(const struct tokenizer *tokenizer) {
-    static const char text[] = "Hello, hello w\xC3\xB6rld's  12 \xFF<|im_end|>\n</s>[INST] \xE2\x96\x81x e\xCC\x81 \xEF\xAC\x81";
+    static const char text[] =
+        "Hello, hello w\xC3\xB6rld's  12 \xFF<|im_end|>\n</s>[INST] \xE2\x96\x81x e\xCC\x81 \xEF\xAC\x81";
     uint8_t untrusted[sizeof text / 8 + 1];
     memset(untrusted, 0x55, sizeof untrusted);
     struct token_list ids = {.max_count = 10000};

@@ -42,8 +42,7 @@ static struct bytes_view text_of(const json_t *string) {
 
 static void assert_ids(const struct golden *golden, size_t index, const json_t *want, const struct token_list *got) {
     bool same = json_array_size(want) == got->count;
-    for (size_t i = 0; same && i < got->count; i++)
-        same = json_integer_value(json_array_get(want, i)) == got->ids[i];
+    for (size_t i = 0; same && i < got->count; i++) same = json_integer_value(json_array_get(want, i)) == got->ids[i];
     if (!same) fail_msg("%s[%zu]", golden->path, index);
 }
 
@@ -65,8 +64,8 @@ static void check_templates(const struct golden *golden) {
     json_array_foreach(json_object_get(golden->root, "cases"), index, entry) {
         struct token_list ids = {.max_count = 100000};
         if (json_is_null(json_array_get(entry, 2))) continue;
-        check_ok(tokenizer_encode_template(golden->tokenizer, text_of(json_array_get(entry, 0)), NULL, &ids,
-                                           &check_error));
+        check_ok(
+            tokenizer_encode_template(golden->tokenizer, text_of(json_array_get(entry, 0)), NULL, &ids, &check_error));
         assert_ids(golden, index, json_array_get(entry, 2), &ids);
         token_list_deinit(&ids);
     }
@@ -87,7 +86,8 @@ static void check_decoding(const struct golden *golden) {
         json_array_foreach(list, at, id)
             check_ok(detokenizer_push(&detokenizer, (int32_t)json_integer_value(id), &text));
         check_ok(detokenizer_finish(&detokenizer, &text));
-        if (!bytes_view_equal(bytes_view(&text), text_of(want))) fail_msg("%s[%zu] decodes to '%.60s'", golden->path, index, text.length > 0 ? (char *)text.data : "");
+        if (!bytes_view_equal(bytes_view(&text), text_of(want)))
+            fail_msg("%s[%zu] decodes to '%.60s'", golden->path, index, text.length > 0 ? (char *)text.data : "");
         bytes_deinit(&text);
     }
 }
