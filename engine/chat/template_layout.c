@@ -28,6 +28,7 @@ enum {
 struct laying {
     const struct chat_layout *layout;
     const struct chat_conversation *conversation;
+    const struct template *template; /* the layout's for this conversation */
     struct arena *arena;
     struct template_builder builder;
     struct error *err;
@@ -42,7 +43,7 @@ static struct template_value own_text(const char *text) {
 }
 
 static bool mentions(const struct laying *laying, const char *word) {
-    return template_mentions(laying->layout->template, word);
+    return template_mentions(laying->template, word);
 }
 
 /* ---- messages ------------------------------------------------------------------------------------------------------- */
@@ -272,6 +273,9 @@ enum status template_compose(const struct chat_layout *layout, const struct chat
                              size_t bytes, struct prompt *out, struct error *err) {
     struct laying laying = {.layout = layout,
                             .conversation = conversation,
+                            .template = conversation->tool_count > 0 && layout->tool_template != NULL
+                                            ? layout->tool_template
+                                            : layout->template,
                             .arena = out->arena,
                             .builder = {.arena = out->arena},
                             .err = err};
@@ -288,7 +292,7 @@ enum status template_compose(const struct chat_layout *layout, const struct chat
     struct template_dict *variables = NULL;
     struct template_output output;
     TRY(make_variables(&laying, count, open, &variables));
-    TRY(template_render(layout->template, variables, limits, clock_unix_ns(clock_system()) / NS_PER_S, out->arena,
+    TRY(template_render(laying.template, variables, limits, clock_unix_ns(clock_system()) / NS_PER_S, out->arena,
                         &output, err));
     TRY(check_complete(&laying, count, &output));
     size_t length = output.text.length;
@@ -309,8 +313,9 @@ static char *token_text(const struct tokenizer *tokenizer, int32_t id) {
 }
 
 enum status template_layout_bind(struct chat_layout *layout, const char *name, struct bytes_view source,
-                                 struct error *err) {
+                                 struct bytes_view tool_source, struct error *err) {
     TRY(template_parse(source, &layout->template, err));
+    if (tool_source.length > 0) TRY(template_parse(tool_source, &layout->tool_template, err));
     layout->kind = CHAT_LAYOUT_TEMPLATE;
     layout->name = name;
     layout->bos_token = token_text(layout->tokenizer, tokenizer_bos(layout->tokenizer));
@@ -319,7 +324,7 @@ enum status template_layout_bind(struct chat_layout *layout, const char *name, s
     layout->support = (struct chat_support){
         .system = true, /* those that object say so themselves, those that leave it out are found out */
         .prefix = true,
-        .tools = template_mentions(template, "tools"),
+        .tools = layout->tool_template != NULL || template_mentions(template, "tools"),
         .images = template_mentions(template, "'image'") || template_mentions(template, "\"image\""),
         .thinking = template_mentions(template, "reasoning_content"),
         .reasoning_effort =
