@@ -111,7 +111,9 @@ static enum status set_content(struct laying *laying, const struct chat_message 
         TRY(join_texts(laying, message, CHAT_PART_THINKING, &thought));
         template_dict_set(dict, "reasoning_content", template_text(thought, whose(index)));
     }
-    template_dict_set(dict, "content", template_text(text, whose(index)));
+    bool wordless = text.data == NULL && message->tool_call_count > 0; /* templates look whether it is None */
+    template_dict_set(dict, "content",
+                      wordless ? (struct template_value){.kind = TEMPLATE_NONE} : template_text(text, whose(index)));
     return STATUS_OK;
 }
 
@@ -174,11 +176,14 @@ static enum status make_tools(struct laying *laying, struct template_value *out)
         const struct chat_tool *tool = &conversation->tools[i];
         struct template_dict *item = template_dict_new(&laying->builder, 2);
         struct template_dict *function = template_dict_new(&laying->builder, 3);
-        struct template_value parameters;
-        TRY(json_value(laying, tool->parameters, WHOSE_TOOLS, &parameters));
         template_dict_set(function, "name", template_text(tool->name, WHOSE_TOOLS));
-        template_dict_set(function, "description", template_text(tool->description, WHOSE_TOOLS));
-        template_dict_set(function, "parameters", parameters);
+        if (tool->description.data != NULL)
+            template_dict_set(function, "description", template_text(tool->description, WHOSE_TOOLS));
+        if (tool->parameters.data != NULL) {
+            struct template_value parameters;
+            TRY(json_value(laying, tool->parameters, WHOSE_TOOLS, &parameters));
+            template_dict_set(function, "parameters", parameters);
+        }
         template_dict_set(item, "type", own_text("function"));
         template_dict_set(item, "function", template_dict_value(function));
         template_list_set(list, i, template_dict_value(item));
@@ -233,14 +238,15 @@ static bool has_visible_text(const struct chat_message *message) {
     return visible;
 }
 
-/** Nothing of what the model was told may be missing; of answers, templates leave out thoughts and more. */
+/** Nothing of what the model was told may be missing, nor a call; of answers, templates leave out thoughts and more. */
 static enum status check_complete(const struct laying *laying, size_t message_count,
                                   const struct template_output *output) {
     bool seen[256] = {false};
     for (size_t i = 0; i < output->text.length; i++) seen[output->mask[i]] = true;
     for (size_t i = 0; i < message_count; i++) {
         const struct chat_message *message = &laying->conversation->messages[i];
-        if (message->role == CHAT_ROLE_ASSISTANT || seen[whose(i)] || !has_visible_text(message)) continue;
+        bool needed = message->role == CHAT_ROLE_ASSISTANT ? message->tool_call_count > 0 : has_visible_text(message);
+        if (!needed || seen[whose(i)]) continue;
         return error_set(laying->err, STATUS_INVALID_ARGUMENT,
                          "messages.%zu.role: this model's chat template has no place for a %s message there", i,
                          chat_role_name(message->role));
