@@ -385,6 +385,42 @@ bool json_is_valid(struct bytes_view source, int depth_max, enum json_kind *out_
     return read_whole(&reader, &none) == STATUS_OK;
 }
 
+const struct json_value *json_member(const struct json_value *object, const char *name) {
+    if (object == NULL || object->kind != JSON_KIND_OBJECT) return NULL;
+    for (const struct json_value *member = object->first; member != NULL; member = member->next) {
+        if (bytes_view_equal_string(member->name, name)) return member;
+    }
+    return NULL;
+}
+
+bool json_double(const struct json_value *value, double *out) {
+    enum { NUMBER_BYTES_MAX = 63 };
+    char text[NUMBER_BYTES_MAX + 1];
+    if (value == NULL || value->kind != JSON_KIND_NUMBER || value->text.length > NUMBER_BYTES_MAX) return false;
+    memcpy(text, value->text.data, value->text.length);
+    text[value->text.length] = 0;
+    return text_to_double(text, out);
+}
+
+bool json_i64(const struct json_value *value, int64_t *out) {
+    enum { DIGITS_MAX = 20 };
+    char text[DIGITS_MAX + 1];
+    double real;
+    if (!json_double(value, &real)) return false;
+    if (value->text.length <= DIGITS_MAX) {
+        memcpy(text, value->text.data, value->text.length);
+        text[value->text.length] = 0;
+        if (text_to_i64(text, out)) return true;
+    }
+    if (!(real >= -0x1p53 && real <= 0x1p53) || real != (double)(int64_t)real) return false;
+    *out = (int64_t)real;
+    return true;
+}
+
+bool json_is_string(const struct json_value *value, const char *text) {
+    return value != NULL && value->kind == JSON_KIND_STRING && bytes_view_equal_string(value->string, text);
+}
+
 bool json_append_compact(struct bytes *out, struct bytes_view text, size_t bytes_max) {
     const uint8_t *at = text.data, *end = at + text.length;
     size_t left = bytes_max;

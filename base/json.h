@@ -66,6 +66,15 @@ enum status json_read_python(struct bytes_view source, int depth_max, int64_t va
 /** True when `source` is one well-formed JSON value (duplicate names are not looked for). Allocates nothing. */
 bool json_is_valid(struct bytes_view source, int depth_max, enum json_kind *out_kind);
 
+/** The member `name`; NULL when there is none, or `object` is NULL or no object. */
+const struct json_value *json_member(const struct json_value *object, const char *name);
+/** A whole number, also one written 8.0 or 1e6; false for anything else, NULL included. */
+bool json_i64(const struct json_value *value, int64_t *out);
+/** A finite number; false for anything else, NULL included. */
+bool json_double(const struct json_value *value, double *out);
+/** True when the value is the string `text`. */
+bool json_is_string(const struct json_value *value, const char *text);
+
 /** Append `text`, which is well-formed JSON, without the blanks between its tokens; stops after `bytes_max` bytes. False when it was cut. */
 bool json_append_compact(struct bytes *out, struct bytes_view text, size_t bytes_max);
 

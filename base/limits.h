@@ -48,6 +48,12 @@ enum {
     LIMIT_GGUF_METADATA = 65536,
     LIMIT_GGUF_STRING_BYTES = 16 * 1024 * 1024,
     LIMIT_GGUF_ARRAY_ELEMENTS = 16 * 1024 * 1024,
+    LIMIT_SAFETENSORS_HEADER_BYTES = 100 * 1000 * 1000, /* the format's own */
+    LIMIT_SAFETENSORS_TENSORS = 1 << 18,
+    LIMIT_SHARDS = 1024,                     /* files of one checkpoint */
+    LIMIT_CHECKPOINT_JSON_BYTES = 64 << 20,  /* config.json, params.json, model.safetensors.index.json */
+    LIMIT_CHECKPOINT_FILE_BYTES = 512 << 20, /* a file beside the weights */
+    LIMIT_EXPERTS = 4096,
     LIMIT_VOCABULARY = 1 << 20,
     LIMIT_MERGES = 4 << 20,
     LIMIT_TOKENIZER_VALUES = 16 << 20,    /* JSON values in one tokenizer file */

@@ -76,7 +76,8 @@ static enum status open_bench(struct bench *bench, const struct bench_settings *
                                       .rows_max = rows,
                                       .columns_max = model_config_columns_max(config),
                                       .context_max = tokens,
-                                      .heads_max = config->heads};
+                                      .heads_max = config->heads,
+                                      .experts_used_max = config->experts_used};
     TRY(kernels_open("cpu", &kernels, &bench->kernels, err));
     TRY(model_load(bench->checkpoint, config, bench->kernels, rows, 1, &bench->model, err));
     int64_t blocks = kv_cache_blocks_for(tokens);

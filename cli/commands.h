@@ -8,6 +8,9 @@ int command_key_create(int argc, char **argv);
 int command_key_list(int argc, char **argv);
 int command_key_revoke(int argc, char **argv);
 int command_models(int argc, char **argv);
+int command_model_inspect(int argc, char **argv);
+int command_model_upcycle(int argc, char **argv);
+int command_model_convert(int argc, char **argv);
 int command_chat(int argc, char **argv);
 
 #endif

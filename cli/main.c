@@ -13,6 +13,9 @@ static const struct {
 } commands[] = {
     {"chat", NULL, command_chat, "\"QUESTION\"", "ask a model and print its answer as it comes"},
     {"models", NULL, command_models, "", "list the models that can be asked now"},
+    {"model", "inspect", command_model_inspect, "PATH", "say what a model file or folder is"},
+    {"model", "convert", command_model_convert, "IN OUT", "write a model in another form, with other weight types"},
+    {"model", "upcycle", command_model_upcycle, "DENSE OUT", "make a mixture of experts of a dense model"},
     {"key", "create", command_key_create, "", "make an API key (admin)"},
     {"key", "list", command_key_list, "", "list API keys (admin)"},
     {"key", "revoke", command_key_revoke, "KEY_ID", "revoke an API key, everywhere at once (admin)"},
@@ -22,7 +25,8 @@ enum { COMMANDS = sizeof commands / sizeof *commands };
 /** All commands, or those that begin with `word`. */
 static void print_overview(FILE *file, const char *word) {
     fprintf(file,
-            "Usage: bora %s%sCOMMAND [options]\n\nA client of a Bora gateway. `bora %s%sCOMMAND --help` tells "
+            "Usage: bora %s%sCOMMAND [options]\n\nA client of a Bora gateway, and a tool for model files. `bora "
+            "%s%sCOMMAND --help` tells "
             "more.\n\nCommands:\n",
             word != NULL ? word : "", word != NULL ? " " : "", word != NULL ? word : "", word != NULL ? " " : "");
     for (int i = 0; i < COMMANDS; i++) {

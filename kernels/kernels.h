@@ -10,7 +10,7 @@
  *   T  rows of a step: all tokens of all sequences that advance together     D  model width
  *   N  outputs of a matmul        K  inputs of a matmul                        V  vocabulary
  *   H  query heads                G  key/value heads (H is a multiple of G)    hd head dimension     F  feed-forward width
- *   S  sequences in a step
+ *   S  sequences in a step        E  experts of a layer
  * Activations are f32, row-major, on the host for "cpu".
  *
  * BATCH INVARIANCE (every operation, every variant): what is computed for one row or one sequence depends on that row
@@ -58,6 +58,11 @@ size_t tensor_type_row_bytes(enum tensor_type type, int64_t columns);
 /** The definition of a storage type: `columns` weights of one row as f32. */
 enum status tensor_dequantise_row(enum tensor_type type, const void *row, int64_t columns, float *out);
 
+/** The other direction: `columns` weights as one row of `type`, as near as it allows (least squares, large weights counting somewhat more; the same
+ *  input gives the same bytes). STATUS_INVALID_ARGUMENT when the columns are not whole blocks; STATUS_OUT_OF_RANGE when a weight is not
+ *  finite or too large for the type (block types hold up to 60000), and `out` is then undefined. */
+enum status tensor_quantise_row(enum tensor_type type, const float *weights, int64_t columns, void *out);
+
 /** A matrix as a model file holds it: `rows` (N, outputs) rows of `columns` (K, inputs) weights, rows contiguous. */
 struct tensor_view {
     const void *data;
@@ -79,6 +84,9 @@ struct matmul_output {
 
 enum { MATMUL_OUTPUTS_MAX = 4 };
 
+/** What a gate's numbers become before they multiply: z / (1 + e^-z), or z/2 (1 + tanh(sqrt(2/pi) (z + 0.044715 z^3))). */
+enum activation { ACTIVATION_SILU, ACTIVATION_GELU_TANH };
+
 /** Several products of the same input, so that the input is normalised and quantised once and threads meet once.
  *  x' = x, or with `norm_weight`: x'[t][k] = norm_weight[k] * x[t][k] / sqrt(mean_k(x[t][k]^2) + norm_eps)   (RMSNorm, arXiv:1910.07467). */
 struct matmul {
@@ -87,11 +95,53 @@ struct matmul {
     int64_t rows;             /* T >= 1 */
     const float *norm_weight; /* [K] or NULL */
     float norm_eps;
-    /** Two outputs of the same N, gate and up: outputs[0].y gets silu(gate) * up as swiglu below defines it, and
+    /** Two outputs of the same N, gate and up: outputs[0].y gets activation(gate) * up as `gate` below defines it, and
      *  outputs[1].y is not written. No biases, no accumulate. */
-    bool swiglu;
+    bool gated;
+    enum activation activation;
     int output_count; /* 1..MATMUL_OUTPUTS_MAX; all with the same K */
     struct matmul_output outputs[MATMUL_OUTPUTS_MAX];
+};
+
+/**
+ * Mixture of experts. A router gives every row one number for each expert (a matmul); `route` chooses `used` experts for each row and sorts the
+ * pairs of a row and one of its experts, which are called slots, by expert and then by row. So expert_matmul reads every expert's weights once a
+ * step, and its products lie in slots until `combine` adds up each row's, always in ascending order of the experts.
+ */
+enum routing_score {
+    ROUTING_SOFTMAX, /* softmax over all E */
+    ROUTING_SIGMOID, /* 1 / (1 + e^-z) of each */
+};
+struct routing {
+    const float *logits; /* [T][E] contiguous */
+    int64_t rows;
+    int experts, used; /* the `used` largest logits of a row; of equals the first */
+    enum routing_score score;
+    bool normalise; /* the chosen weights are divided by their sum */
+    float scale;    /* and multiplied by this */
+};
+/** What `route` fills; the arrays are the caller's. */
+struct routed {
+    int64_t rows;
+    int experts, used;
+    float *weights;      /* [T][used] of the row's experts, ascending by expert */
+    int32_t *slots;      /* [T][used] their slots */
+    int32_t *slot_rows;  /* [T * used] the row of each slot */
+    int32_t *first_slot; /* [E + 1] expert e has the slots [first_slot[e], first_slot[e + 1]) */
+};
+
+/** y[s] = W_e x'[row(s)] for every slot s of every expert e, or with `up` activation(W_e x') * (U_e x'). */
+struct expert_matmul {
+    const struct routed *routed;
+    const float *x; /* [T][K] rows at x_stride, or with by_slot [T * used][K]; must not overlap y */
+    int64_t x_stride;
+    bool by_slot;
+    const float *norm_weight; /* as in struct matmul */
+    float norm_eps;
+    const struct weights *const *weights; /* [E] N x K, all of the same shape */
+    const struct weights *const *up;      /* [E] or NULL */
+    enum activation activation;
+    float *y; /* [T * used][N] contiguous */
 };
 
 enum rope_style {
@@ -142,23 +192,28 @@ struct kv_sequence {
     const int32_t *blocks;
 };
 
-/** Store this step's keys and values: row t of sequence s at its position's slot. Keys are rotated on their way, queries in place. */
+/** Store this step's keys and values: row t of sequence s at its position's slot. Keys and queries, head by head, are normalised and then rotated:
+ *  keys on their way, queries in place. */
 struct kv_store {
     const struct kv_layer *layer;
     const struct kv_sequence *sequences;
     int64_t sequence_count;
     const float *keys, *values; /* [T][G][hd], rows at the strides */
     int64_t key_stride, value_stride;
-    const struct rope *rope; /* NULL: nothing is rotated, and the rest is not read */
-    const float *rope_table; /* [T][2][rotary_dim], by rope_table for the positions of these rows */
-    float *queries;          /* [T][heads][hd] */
+    const struct rope *rope;            /* NULL: nothing is rotated */
+    const float *rope_table;            /* [T][2][rotary_dim], by rope_table for the positions of these rows */
+    const float *query_norm, *key_norm; /* [hd] weights of an RMSNorm over each head; or both NULL */
+    float norm_eps;
+    const float *query_scales; /* [T] multiplies a row's queries; or NULL */
+    float *queries;            /* [T][heads][hd]; not read when none of these is asked for */
     int64_t query_stride;
     int heads;
 };
 
 /**
  * Causal attention over the cache, for prefill and decode alike:
- *   out[t][h] = sum_j softmax_j(scale * q[t][h] . K[j][h/(H/G)]) V[j][h/(H/G)],   j over positions <= position(t), and > position(t) - window
+ *   out[t][h] = sum_j softmax_j(cap(scale * q[t][h] . K[j][h/(H/G)])) V[j][h/(H/G)],   j over positions <= position(t), and > position(t) - window
+ *   cap(z) = softcap * tanh(z / softcap), or z
  */
 struct attention {
     const struct kv_layer *layer;
@@ -171,6 +226,7 @@ struct attention {
     int heads;
     float scale;
     int64_t window; /* 0 = all */
+    float softcap;  /* 0 = none */
 };
 
 struct kernels;
@@ -189,17 +245,25 @@ struct kernels_operations {
     void (*embed)(struct kernels *kernels, const struct weights *weights, const int32_t *ids, int64_t rows, float scale,
                   float *y);
     void (*matmul)(struct kernels *kernels, const struct matmul *matmul);
-    /** y[t][i] = weight[i] * x[t][i] / sqrt(mean_i(x[t][i]^2) + eps); y may be x. [T][D] contiguous. */
+    /** y[t][i] (+)= weight[i] * x[t][i] / sqrt(mean_i(x[t][i]^2) + eps); y may be x. [T][D] contiguous. `accumulate`: add to what y holds. */
     void (*rmsnorm)(struct kernels *kernels, const float *x, const float *weight, float eps, int64_t rows,
-                    int64_t width, float *y);
+                    int64_t width, bool accumulate, float *y);
     /** The sines and cosines of a step, once for all layers, for queries and keys:
      *  y[k] = x[k] * table[t][0][k] + x[k's partner] * table[t][1][k]. positions [T] >= 0. */
     void (*rope_table)(struct kernels *kernels, const struct rope *rope, const int32_t *positions, int64_t rows,
                        float *table);
     void (*kv_store)(struct kernels *kernels, const struct kv_store *store);
     void (*attention)(struct kernels *kernels, const struct attention *attention);
-    /** y[t][f] = silu(gate[t][f]) * up[t][f],  silu(z) = z / (1 + e^-z). Contiguous [T][F]; y may be gate. */
-    void (*swiglu)(struct kernels *kernels, const float *gate, const float *up, int64_t rows, int64_t width, float *y);
+    /** y[t][f] = activation(gate[t][f]) * up[t][f]. Contiguous [T][F]; y may be gate. */
+    void (*gate)(struct kernels *kernels, enum activation activation, const float *gate, const float *up, int64_t rows,
+                 int64_t width, float *y);
+    /** x[t][i] = cap * tanh(x[t][i] / cap). [T][width] contiguous; cap > 0. */
+    void (*softcap)(struct kernels *kernels, float cap, int64_t rows, int64_t width, float *x);
+
+    void (*route)(struct kernels *kernels, const struct routing *routing, struct routed *out);
+    void (*expert_matmul)(struct kernels *kernels, const struct expert_matmul *matmul);
+    /** y[t][i] += sum_j routed.weights[t][j] * x[routed.slots[t][j]][i], j ascending. x [T * used][width], y [T][width] contiguous. */
+    void (*combine)(struct kernels *kernels, const struct routed *routed, const float *x, int64_t width, float *y);
 };
 
 struct kernels {
@@ -214,11 +278,12 @@ struct kernels_options {
     const char *
         variant; /* "auto" (or NULL): the best that the processor has; or a name, refused when the processor lacks it */
     int threads; /* 0: all that the process may use */
-    int64_t spin_ns;     /* < 0: the default */
-    int64_t rows_max;    /* T never passes this (scratch is sized by it) */
-    int64_t columns_max; /* K never passes this */
-    int64_t context_max; /* positions in a sequence */
-    int heads_max;       /* H */
+    int64_t spin_ns;      /* < 0: the default */
+    int64_t rows_max;     /* T never passes this (scratch is sized by it) */
+    int64_t columns_max;  /* K never passes this */
+    int64_t context_max;  /* positions in a sequence */
+    int heads_max;        /* H */
+    int experts_used_max; /* 0: no experts */
 };
 
 /** `device`: "cpu". STATUS_NOT_FOUND for an unknown device or variant, STATUS_UNIMPLEMENTED when the processor lacks what the variant needs. */

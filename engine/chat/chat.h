@@ -72,12 +72,15 @@ struct gguf;
 struct checkpoint;
 
 /** Find the layout of a model file: Mistral's by the tokenizer file beside the weights or the control tokens, else its chat template, else one that
- *  its control tokens show. STATUS_UNIMPLEMENTED when none is known or the template needs what the sandbox does not know: the message says what
+ *  its control tokens show. STATUS_UNIMPLEMENTED when the template needs what the sandbox does not know: the message says what
  *  was seen. `tokenizer` is borrowed for the layout's life. */
 enum status chat_layout_load(const struct checkpoint *checkpoint, const struct tokenizer *tokenizer,
                              struct chat_layout **out, struct error *err);
 enum status chat_layout_load_gguf(const struct gguf *gguf, const struct tokenizer *tokenizer, struct chat_layout **out,
                                   struct error *err);
+/** Of a base model, which completes text and knows no turns: what the messages say, blank lines between them, behind bos where texts begin
+ *  with one. Also what chat_layout_load finds where a model shows no layout at all. */
+enum status chat_layout_completion(const struct tokenizer *tokenizer, struct chat_layout **out, struct error *err);
 void chat_layout_destroy(struct chat_layout *layout);
 const char *chat_layout_name(const struct chat_layout *layout); /* "mistral-v7", "template", "chatml-smollm2" */
 

@@ -8,6 +8,7 @@
  *     a chat template, and [INST] is a control token           Mistral's, of the version whose control tokens it writes
  *     a chat template                                          that program (Llama 2 writes [INST] as text)
  *     no template, but control tokens                          Mistral's by those tokens, ChatML, Llama 3's, Gemma's (template_known.c)
+ *     neither                                                  completion of text
  */
 #include "engine/chat/chat_internal.h"
 
@@ -77,6 +78,15 @@ static bool is_mistral(const struct chat_layout *layout, const struct evidence *
     return has_token(layout, "[INST]") && has_token(layout, "[/INST]");
 }
 
+static enum status bind_completion(struct chat_layout *layout, struct error *err) {
+#define TEXTS "{% for message in messages %}{{ message.content }}{{ '' if loop.last else '\\n\\n' }}{% endfor %}"
+    const char *source = TEXTS, *with_bos = "{{ bos_token }}" TEXTS;
+#undef TEXTS
+    return template_layout_bind(layout, "completion",
+                                bytes_view_string(tokenizer_adds_bos(layout->tokenizer) ? with_bos : source),
+                                (struct bytes_view){0}, err);
+}
+
 static enum status choose(struct chat_layout *layout, const struct evidence *evidence, struct error *err) {
     if (is_mistral(layout, evidence)) return set_mistral(layout, evidence, err);
     if (evidence->has_template) {
@@ -88,7 +98,7 @@ static enum status choose(struct chat_layout *layout, const struct evidence *evi
     }
     const char *name = NULL, *known = template_known(layout->tokenizer, &name);
     if (known != NULL) return template_layout_bind(layout, name, bytes_view_string(known), (struct bytes_view){0}, err);
-    return error_set(err, STATUS_UNIMPLEMENTED, "%s has no chat template", evidence->file);
+    return bind_completion(layout, err);
 }
 
 static enum status load(const struct evidence *evidence, const struct tokenizer *tokenizer, struct chat_layout **out,
@@ -103,6 +113,18 @@ static enum status load(const struct evidence *evidence, const struct tokenizer 
     }
     *out = layout;
     return STATUS_OK;
+}
+
+enum status chat_layout_completion(const struct tokenizer *tokenizer, struct chat_layout **out, struct error *err) {
+    struct chat_layout *layout = calloc(1, sizeof *layout);
+    if (layout == NULL) return error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
+    layout->tokenizer = tokenizer;
+    enum status status = bind_completion(layout, err);
+    if (status == STATUS_OK)
+        *out = layout;
+    else
+        chat_layout_destroy(layout);
+    return status;
 }
 
 enum status chat_layout_load_gguf(const struct gguf *gguf, const struct tokenizer *tokenizer, struct chat_layout **out,

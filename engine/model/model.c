@@ -1,190 +1,26 @@
 /* Copyright Bora contributors
  * SPDX-License-Identifier: Apache-2.0 */
-#include "engine/model/model.h"
-
-#include "engine/weights/checkpoint.h"
+/* The forward pass: a straight list. */
+#include "engine/model/model_internal.h"
 
 #include <assert.h>
 #include <math.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
-struct layer {
-    const float *attention_norm, *feed_forward_norm; /* [D], in the file */
-    struct weights *q, *k, *v, *o, *gate, *up, *down;
-};
-
-struct model {
-    struct model_config config;
-    struct kernels *kernels;
-    struct weights *embedding, *output; /* the same when tied */
-    const float *output_norm;
-    struct layer *layers;
-    float *inverse_frequency; /* [rotary_dim/2] */
-    struct rope rope;
-    int64_t rows_max, logits_max;
-    /* scratch of a step, [rows_max][...] */
-    float *x, *q, *k, *v, *attended, *gate, *chosen, *rope_table;
-};
-
-/* ---- loading ------------------------------------------------------------------------------------------------------- */
-
-struct loading {
-    struct model *model;
-    const struct checkpoint *checkpoint;
-    struct error *err;
-};
-
-static enum status load_weights(const struct loading *loading, const char *name, int64_t rows, int64_t columns,
-                                struct weights **out) {
-    struct tensor_view view;
-    struct kernels *kernels = loading->model->kernels;
-    TRY(checkpoint_matrix(loading->checkpoint, name, rows, columns, &view, loading->err));
-    if (!kernels->operations->supports(kernels, view.type)) {
-        return error_set(loading->err, STATUS_UNIMPLEMENTED,
-                         "%s: tensor '%s' has type %s, which the device %s cannot multiply",
-                         checkpoint_path(loading->checkpoint), name, tensor_type_name(view.type), kernels->device);
-    }
-    return kernels->operations->weights_create(kernels, &view, out, loading->err);
+/** x += [norm](y W), where y has `columns` columns. */
+static void add_product(struct model *model, const float *y, int64_t columns, const struct weights *weights,
+                        const float *bias, const float *norm, int64_t rows) {
+    const struct kernels_operations *op = model->kernels->operations;
+    int64_t D = model->config.width;
+    float *out = norm != NULL ? model->added : model->x;
+    struct matmul matmul = {.x = y,
+                            .x_stride = columns,
+                            .rows = rows,
+                            .output_count = 1,
+                            .outputs = {{weights, out, D, bias, norm == NULL}}};
+    op->matmul(model->kernels, &matmul);
+    if (norm != NULL) op->rmsnorm(model->kernels, out, norm, model->config.norm_eps, rows, D, true, model->x);
 }
-
-/** A vector of f32 that stays in the file. */
-static enum status load_vector(const struct loading *loading, const char *name, int64_t length, const float **out) {
-    struct tensor_view view;
-    TRY(checkpoint_matrix(loading->checkpoint, name, 0, length, &view, loading->err));
-    if (view.type != TENSOR_F32)
-        return error_set(loading->err, STATUS_UNIMPLEMENTED, "%s: tensor '%s' is %s; norms must be F32",
-                         checkpoint_path(loading->checkpoint), name, tensor_type_name(view.type));
-    *out = view.data;
-    return STATUS_OK;
-}
-
-static enum status load_layer(const struct loading *loading, int index) {
-    const struct model_config *config = &loading->model->config;
-    struct layer *layer = &loading->model->layers[index];
-    int64_t D = config->width, F = config->feed_forward, query = (int64_t)config->heads * config->head_dim,
-            key = (int64_t)config->kv_heads * config->head_dim;
-    const struct {
-        const char *name;
-        int64_t rows, columns;
-        struct weights **out;
-    } matrices[] = {{"attn_q", query, D, &layer->q},  {"attn_k", key, D, &layer->k},
-                    {"attn_v", key, D, &layer->v},    {"attn_output", D, query, &layer->o},
-                    {"ffn_gate", F, D, &layer->gate}, {"ffn_up", F, D, &layer->up},
-                    {"ffn_down", D, F, &layer->down}};
-    char name[64];
-    for (size_t i = 0; i < sizeof matrices / sizeof matrices[0]; i++) {
-        snprintf(name, sizeof name, "blk.%d.%s.bias", index, matrices[i].name);
-        if (checkpoint_has(loading->checkpoint, name))
-            return error_set(loading->err, STATUS_UNIMPLEMENTED, "%s: '%s' (biases) is not supported yet",
-                             checkpoint_path(loading->checkpoint), name);
-        snprintf(name, sizeof name, "blk.%d.%s.weight", index, matrices[i].name);
-        TRY(load_weights(loading, name, matrices[i].rows, matrices[i].columns, matrices[i].out));
-    }
-    snprintf(name, sizeof name, "blk.%d.attn_norm.weight", index);
-    TRY(load_vector(loading, name, D, &layer->attention_norm));
-    snprintf(name, sizeof name, "blk.%d.ffn_norm.weight", index);
-    return load_vector(loading, name, D, &layer->feed_forward_norm);
-}
-
-static enum status allocate_scratch(struct model *model, struct error *err) {
-    const struct model_config *c = &model->config;
-    size_t T = (size_t)model->rows_max, query = (size_t)c->heads * (size_t)c->head_dim,
-           key = (size_t)c->kv_heads * (size_t)c->head_dim;
-    const struct {
-        float **out;
-        size_t floats;
-    } arrays[] = {{&model->x, T * (size_t)c->width},
-                  {&model->q, T * query},
-                  {&model->k, T * key},
-                  {&model->v, T * key},
-                  {&model->attended, T * query},
-                  {&model->gate, T * (size_t)c->feed_forward},
-                  {&model->chosen, (size_t)model->logits_max * (size_t)c->width},
-                  {&model->rope_table, 2 * T * (size_t)c->rotary_dim}};
-    for (size_t i = 0; i < sizeof arrays / sizeof arrays[0]; i++) {
-        *arrays[i].out = aligned_alloc(64, (arrays[i].floats * sizeof(float) + 63) / 64 * 64);
-        if (*arrays[i].out == NULL)
-            return error_set(err, STATUS_RESOURCE_EXHAUSTED, "no memory for %zu activations", arrays[i].floats);
-    }
-    return STATUS_OK;
-}
-
-/** The tensors of a llama: nine a layer, the embedding, the last norm, and the output matrix when it is not tied. Anything more would be
- *  left out of the sum in silence. */
-static enum status refuse_extra(const struct loading *loading) {
-    const struct model_config *config = &loading->model->config;
-    int64_t known = 9 * (int64_t)config->layers + (config->tied_embeddings ? 2 : 3),
-            there = checkpoint_tensor_count(loading->checkpoint);
-    if (there == known) return STATUS_OK;
-    return error_set(loading->err, STATUS_UNIMPLEMENTED,
-                     "%s has %lld tensors; a %s of %d layers has %lld, and more cannot be used yet",
-                     checkpoint_path(loading->checkpoint), (long long)there, config->architecture, config->layers,
-                     (long long)known);
-}
-
-static enum status load(const struct loading *loading) {
-    struct model *model = loading->model;
-    const struct model_config *config = &model->config;
-    model->layers = calloc((size_t)config->layers, sizeof *model->layers);
-    model->inverse_frequency = calloc((size_t)config->rotary_dim / 2, sizeof *model->inverse_frequency);
-    if (model->layers == NULL || model->inverse_frequency == NULL)
-        return error_set(loading->err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
-    for (int i = 0; i < config->rotary_dim / 2; i++)
-        model->inverse_frequency[i] = (float)pow(config->rope_base, -2.0 * i / config->rotary_dim);
-    model->rope = (struct rope){.rotary_dim = config->rotary_dim,
-                                .style = config->rope_style,
-                                .inverse_frequency = model->inverse_frequency,
-                                .magnitude = 1};
-    TRY(load_weights(loading, "token_embd.weight", config->vocabulary, config->width, &model->embedding));
-    if (config->tied_embeddings)
-        model->output = model->embedding;
-    else
-        TRY(load_weights(loading, "output.weight", config->vocabulary, config->width, &model->output));
-    TRY(load_vector(loading, "output_norm.weight", config->width, &model->output_norm));
-    for (int i = 0; i < config->layers; i++) TRY(load_layer(loading, i));
-    TRY(refuse_extra(loading));
-    return allocate_scratch(model, loading->err);
-}
-
-enum status model_load(const struct checkpoint *checkpoint, const struct model_config *config, struct kernels *kernels,
-                       int64_t rows_max, int64_t logits_max, struct model **out, struct error *err) {
-    struct model *model = calloc(1, sizeof *model);
-    if (model == NULL) return error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
-    *model = (struct model){.config = *config, .kernels = kernels, .rows_max = rows_max, .logits_max = logits_max};
-    enum status status = load(&(struct loading){.model = model, .checkpoint = checkpoint, .err = err});
-    if (status != STATUS_OK)
-        model_destroy(model);
-    else
-        *out = model;
-    return status;
-}
-
-void model_destroy(struct model *model) {
-    if (model == NULL) return;
-    struct kernels *kernels = model->kernels;
-    void (*destroy)(struct kernels *, struct weights *) = kernels->operations->weights_destroy;
-    for (int i = 0; model->layers != NULL && i < model->config.layers; i++) {
-        struct layer *layer = &model->layers[i];
-        struct weights *all[] = {layer->q, layer->k, layer->v, layer->o, layer->gate, layer->up, layer->down};
-        for (size_t j = 0; j < sizeof all / sizeof all[0]; j++) destroy(kernels, all[j]);
-    }
-    if (model->output != model->embedding) destroy(kernels, model->output);
-    destroy(kernels, model->embedding);
-    float *scratch[] = {model->x,      model->q,          model->k,
-                        model->v,      model->attended,   model->gate,
-                        model->chosen, model->rope_table, model->inverse_frequency};
-    for (size_t i = 0; i < sizeof scratch / sizeof scratch[0]; i++) free(scratch[i]);
-    free(model->layers);
-    free(model);
-}
-
-const struct model_config *model_config(const struct model *model) {
-    return &model->config;
-}
-
-/* ---- forward ------------------------------------------------------------------------------------------------------- */
 
 /** x += attention(rope(norm(x) W_q, W_k), norm(x) W_v) W_o */
 static void attend(struct model *model, const struct layer *layer, const struct kv_layer *kv,
@@ -193,15 +29,16 @@ static void attend(struct model *model, const struct layer *layer, const struct 
     const struct kernels_operations *op = model->kernels->operations;
     int64_t D = config->width, query = (int64_t)config->heads * config->head_dim,
             key = (int64_t)config->kv_heads * config->head_dim;
+    enum model_rope rope = layer->config->rope;
     struct matmul project = {.x = model->x,
                              .x_stride = D,
                              .rows = batch->rows,
                              .norm_weight = layer->attention_norm,
                              .norm_eps = config->norm_eps,
                              .output_count = 3,
-                             .outputs = {{layer->q, model->q, query, NULL, false},
-                                         {layer->k, model->k, key, NULL, false},
-                                         {layer->v, model->v, key, NULL, false}}};
+                             .outputs = {{layer->q, model->q, query, layer->query_bias, false},
+                                         {layer->k, model->k, key, layer->key_bias, false},
+                                         {layer->v, model->v, key, layer->value_bias, false}}};
     op->matmul(model->kernels, &project);
     struct kv_store store = {.layer = kv,
                              .sequences = batch->sequences,
@@ -210,8 +47,12 @@ static void attend(struct model *model, const struct layer *layer, const struct 
                              .values = model->v,
                              .key_stride = key,
                              .value_stride = key,
-                             .rope = &model->rope,
-                             .rope_table = model->rope_table,
+                             .rope = rope != MODEL_ROPE_NONE ? &model->ropes[rope] : NULL,
+                             .rope_table = rope != MODEL_ROPE_NONE ? model->rope_tables[rope] : NULL,
+                             .query_norm = layer->query_norm,
+                             .key_norm = layer->key_norm,
+                             .norm_eps = config->norm_eps,
+                             .query_scales = model->query_scales,
                              .queries = model->q,
                              .query_stride = query,
                              .heads = config->heads};
@@ -224,36 +65,97 @@ static void attend(struct model *model, const struct layer *layer, const struct 
                                   .out = model->attended,
                                   .out_stride = query,
                                   .heads = config->heads,
-                                  .scale = 1.0f / sqrtf((float)config->head_dim)};
+                                  .scale = config->attention_scale,
+                                  .window = layer->config->window,
+                                  .softcap = config->attention_softcap};
     op->attention(model->kernels, &attention);
-    struct matmul output = {.x = model->attended,
-                            .x_stride = query,
-                            .rows = batch->rows,
-                            .output_count = 1,
-                            .outputs = {{layer->o, model->x, D, NULL, true}}};
-    op->matmul(model->kernels, &output);
+    add_product(model, model->attended, query, layer->o, layer->output_bias, layer->post_attention_norm, batch->rows);
 }
 
-/** x += swiglu(norm(x) W_gate, norm(x) W_up) W_down */
+/** x += (activation(norm(x) W_gate) * norm(x) W_up) W_down */
 static void feed_forward(struct model *model, const struct layer *layer, const struct model_batch *batch) {
     const struct model_config *config = &model->config;
+    const struct network *network = &layer->network;
+    int64_t F = network->feed_forward;
+    struct matmul expand = {
+        .x = model->x,
+        .x_stride = config->width,
+        .rows = batch->rows,
+        .norm_weight = layer->feed_forward_norm,
+        .norm_eps = config->norm_eps,
+        .gated = true,
+        .activation = config->activation,
+        .output_count = 2,
+        .outputs = {{network->gate[0], model->gate, F, NULL, false}, {network->up[0], NULL, F, NULL, false}}};
+    model->kernels->operations->matmul(model->kernels, &expand);
+    add_product(model, model->gate, F, network->down[0], NULL, layer->post_feed_forward_norm, batch->rows);
+}
+
+/** The router's choice for every row, and what the chosen experts say: out [slots][D]. */
+static void ask_experts(struct model *model, const struct layer *layer, const struct network *network, int64_t rows,
+                        struct routed *routed, float *out) {
+    const struct model_config *config = &model->config;
     const struct kernels_operations *op = model->kernels->operations;
-    int64_t D = config->width, F = config->feed_forward;
-    struct matmul expand = {.x = model->x,
+    int64_t D = config->width;
+    struct matmul router = {.x = model->x,
                             .x_stride = D,
-                            .rows = batch->rows,
+                            .rows = rows,
                             .norm_weight = layer->feed_forward_norm,
                             .norm_eps = config->norm_eps,
-                            .swiglu = true,
-                            .output_count = 2,
-                            .outputs = {{layer->gate, model->gate, F, NULL, false}, {layer->up, NULL, F, NULL, false}}};
-    op->matmul(model->kernels, &expand);
-    struct matmul contract = {.x = model->gate,
-                              .x_stride = F,
-                              .rows = batch->rows,
-                              .output_count = 1,
-                              .outputs = {{layer->down, model->x, D, NULL, true}}};
-    op->matmul(model->kernels, &contract);
+                            .output_count = 1,
+                            .outputs = {{network->router, model->router_logits, network->experts, NULL, false}}};
+    op->matmul(model->kernels, &router);
+    struct routing routing = {.logits = model->router_logits,
+                              .rows = rows,
+                              .experts = network->experts,
+                              .used = network->used,
+                              .score = network->score,
+                              .normalise = network->normalise,
+                              .scale = network->scale};
+    op->route(model->kernels, &routing, routed);
+    struct expert_matmul expand = {.routed = routed,
+                                   .x = model->x,
+                                   .x_stride = D,
+                                   .norm_weight = layer->feed_forward_norm,
+                                   .norm_eps = config->norm_eps,
+                                   .weights = (const struct weights *const *)network->gate,
+                                   .up = (const struct weights *const *)network->up,
+                                   .activation = config->activation,
+                                   .y = model->gate};
+    op->expert_matmul(model->kernels, &expand);
+    struct expert_matmul contract = {.routed = routed,
+                                     .x = model->gate,
+                                     .x_stride = network->feed_forward,
+                                     .by_slot = true,
+                                     .weights = (const struct weights *const *)network->down,
+                                     .y = out};
+    op->expert_matmul(model->kernels, &contract);
+}
+
+/** x += sum over the chosen experts of weight * expert(norm(x)) [+ sigmoid(norm(x) w) * shared(norm(x))] */
+static void mix(struct model *model, const struct layer *layer, const struct model_batch *batch) {
+    const struct kernels_operations *op = model->kernels->operations;
+    int64_t D = model->config.width;
+    float *shared = model->added + batch->rows * layer->network.used * D;
+    bool has_shared = layer->shared.experts > 0;
+    ask_experts(model, layer, &layer->network, batch->rows, &model->routed, model->added);
+    if (has_shared) ask_experts(model, layer, &layer->shared, batch->rows, &model->shared_routed, shared);
+    op->combine(model->kernels, &model->routed, model->added, D, model->x);
+    if (has_shared) op->combine(model->kernels, &model->shared_routed, shared, D, model->x);
+}
+
+/** What all layers share: the angles of this step's positions, and how much its queries are sharpened. */
+static void prepare_positions(struct model *model, const struct model_batch *batch) {
+    const struct model_config *config = &model->config;
+    for (int r = 0; r < MODEL_ROPE_COUNT; r++) {
+        if (model->has_rope[r])
+            model->kernels->operations->rope_table(model->kernels, &model->ropes[r], batch->positions, batch->rows,
+                                                   model->rope_tables[r]);
+    }
+    for (int64_t t = 0; model->query_scales != NULL && t < batch->rows; t++) {
+        int64_t turns = batch->positions[t] / config->temperature_length;
+        model->query_scales[t] = 1 + config->temperature_beta * (float)log(1 + (double)turns);
+    }
 }
 
 bool model_forward(struct model *model, struct kv_cache *cache, const struct model_batch *batch) {
@@ -261,13 +163,17 @@ bool model_forward(struct model *model, struct kv_cache *cache, const struct mod
     const struct kernels_operations *op = model->kernels->operations;
     int64_t D = config->width;
     assert(batch->rows >= 1 && batch->rows <= model->rows_max && batch->logit_count <= model->logits_max);
-    op->embed(model->kernels, model->embedding, batch->ids, batch->rows, 1.0f, model->x);
-    op->rope_table(model->kernels, &model->rope, batch->positions, batch->rows, model->rope_table);
+    op->embed(model->kernels, model->embedding, batch->ids, batch->rows, config->embedding_scale, model->x);
+    prepare_positions(model, batch);
     for (int i = 0; i < config->layers; i++) {
         if (batch->abandoned != NULL && batch->abandoned(batch->abandoned_context)) return false;
+        const struct layer *layer = &model->layers[i];
         struct kv_layer kv = kv_cache_layer(cache, i);
-        attend(model, &model->layers[i], &kv, batch);
-        feed_forward(model, &model->layers[i], batch);
+        attend(model, layer, &kv, batch);
+        if (layer->config->experts)
+            mix(model, layer, batch);
+        else
+            feed_forward(model, layer, batch);
     }
     if (batch->logit_count == 0) return true;
     for (int64_t i = 0; i < batch->logit_count; i++)
@@ -280,5 +186,7 @@ bool model_forward(struct model *model, struct kv_cache *cache, const struct mod
                             .output_count = 1,
                             .outputs = {{model->output, batch->logits, config->vocabulary, NULL, false}}};
     op->matmul(model->kernels, &output);
+    if (config->output_softcap > 0)
+        op->softcap(model->kernels, config->output_softcap, batch->logit_count, config->vocabulary, batch->logits);
     return true;
 }

@@ -2,19 +2,17 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "engine/weights/gguf.h"
 
+#include "engine/weights/file_map.h"
 #include "engine/weights/gguf_internal.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 /* ---- opening ------------------------------------------------------------------------------------------------------- */
 
-enum status gguf_open_memory(const void *data, size_t length, const char *name, struct gguf **out, struct error *err) {
+/** `damaged`: keep what was read when the metadata is whole. */
+static enum status open_bytes(const void *data, size_t length, const char *name, bool damaged, struct gguf **out,
+                              struct error *err) {
     struct gguf *gguf = calloc(1, sizeof *gguf);
     if (gguf == NULL || (gguf->path = strdup(name)) == NULL) {
         free(gguf);
@@ -23,6 +21,11 @@ enum status gguf_open_memory(const void *data, size_t length, const char *name, 
     gguf->data = data;
     gguf->length = length;
     enum status status = gguf_parse(gguf, err);
+    if (status != STATUS_OK && damaged && gguf->metadata_whole) {
+        free(gguf->by_name);
+        gguf->by_name = NULL;
+        status = STATUS_OK;
+    }
     if (status != STATUS_OK)
         gguf_close(gguf);
     else
@@ -30,33 +33,30 @@ enum status gguf_open_memory(const void *data, size_t length, const char *name, 
     return status;
 }
 
-enum status gguf_open(const char *path, struct gguf **out, struct error *err) {
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a FIFO would wait for a writer for ever */
-    if (fd < 0) {
-        enum status status = errno == ENOENT   ? STATUS_NOT_FOUND
-                             : errno == EACCES ? STATUS_PERMISSION_DENIED
-                                               : STATUS_INVALID_ARGUMENT;
-        return error_set_errno(err, status, errno, "cannot open %s", path);
-    }
-    struct stat facts;
-    if (fstat(fd, &facts) != 0 || !S_ISREG(facts.st_mode) || facts.st_size < 4) {
-        close(fd);
-        return error_set(err, STATUS_INVALID_ARGUMENT, "%s is not a GGUF file", path);
-    }
-    size_t length = (size_t)facts.st_size;
-    void *data = mmap(NULL, length, PROT_READ, MAP_PRIVATE, fd, 0);
-    int failure = errno;
-    close(fd);
-    if (data == MAP_FAILED) return error_set_errno(err, STATUS_RESOURCE_EXHAUSTED, failure, "cannot map %s", path);
+enum status gguf_open_memory(const void *data, size_t length, const char *name, struct gguf **out, struct error *err) {
+    return open_bytes(data, length, name, false, out, err);
+}
+
+static enum status open_file(const char *path, bool damaged, struct gguf **out, struct error *err) {
+    struct bytes_view map;
     struct gguf *gguf = NULL;
-    enum status status = gguf_open_memory(data, length, path, &gguf, err);
+    TRY(file_map_open(path, SIZE_MAX, &map, err));
+    enum status status = open_bytes(map.data, map.length, path, damaged, &gguf, err);
     if (status != STATUS_OK) {
-        munmap(data, length);
+        file_map_close(map);
         return status;
     }
     gguf->mapped = true;
     *out = gguf;
     return STATUS_OK;
+}
+
+enum status gguf_open(const char *path, struct gguf **out, struct error *err) {
+    return open_file(path, false, out, err);
+}
+
+enum status gguf_open_damaged(const char *path, struct gguf **out) {
+    return open_file(path, true, out, NULL);
 }
 
 void gguf_close(struct gguf *gguf) {
@@ -66,7 +66,7 @@ void gguf_close(struct gguf *gguf) {
     free(gguf->metadata);
     free(gguf->tensors);
     free(gguf->by_name);
-    if (gguf->mapped) munmap((void *)gguf->data, gguf->length);
+    if (gguf->mapped) file_map_close(bytes_view_of(gguf->data, gguf->length));
     free(gguf->path);
     free(gguf);
 }
@@ -86,9 +86,17 @@ const struct gguf_tensor *gguf_tensor_at(const struct gguf *gguf, int64_t index)
     return &gguf->tensors[index];
 }
 
+int64_t gguf_metadata_count(const struct gguf *gguf) {
+    return (int64_t)gguf->metadata_count;
+}
+struct gguf_metadata_entry gguf_metadata_at(const struct gguf *gguf, int64_t index) {
+    const struct gguf_entry *entry = &gguf->metadata[index];
+    return (struct gguf_metadata_entry){entry->key, entry->type, bytes_view_of(entry->value, entry->value_bytes)};
+}
+
 const struct gguf_tensor *gguf_tensor(const struct gguf *gguf, const char *name) {
     struct bytes_view wanted = bytes_view_string(name);
-    size_t low = 0, high = gguf->tensor_count;
+    size_t low = 0, high = gguf->by_name != NULL ? gguf->tensor_count : 0;
     while (low < high) {
         size_t middle = (low + high) / 2;
         const struct gguf_tensor *tensor = &gguf->tensors[gguf->by_name[middle]];

@@ -52,6 +52,9 @@ struct gguf_tensor {
 enum status gguf_open(const char *path, struct gguf **out, struct error *err);
 /** The same over memory (for tests and the fuzzer); `data` is borrowed, 32-aligned. `name` is used in errors. */
 enum status gguf_open_memory(const void *data, size_t length, const char *name, struct gguf **out, struct error *err);
+/** For looking at a damaged file: what was read before the damage, if the metadata is whole. Tensors are listed, their `data` is not to be used, and
+ *  gguf_tensor() finds none. The status of gguf_open when not even that is there. */
+enum status gguf_open_damaged(const char *path, struct gguf **out);
 void gguf_close(struct gguf *gguf);
 const char *gguf_path(const struct gguf *gguf);
 size_t gguf_file_bytes(const struct gguf *gguf);
@@ -60,6 +63,16 @@ size_t gguf_file_bytes(const struct gguf *gguf);
 const struct gguf_tensor *gguf_tensor(const struct gguf *gguf, const char *name);
 int64_t gguf_tensor_count(const struct gguf *gguf);
 const struct gguf_tensor *gguf_tensor_at(const struct gguf *gguf, int64_t index);
+
+/** One metadata entry as it is written; for copying and listing. */
+struct gguf_metadata_entry {
+    struct bytes_view key;
+    enum gguf_type type;
+    struct bytes_view value; /* behind the type; of an array with its element type and count */
+};
+int64_t gguf_metadata_count(const struct gguf *gguf);
+/** In the order of the keys. */
+struct gguf_metadata_entry gguf_metadata_at(const struct gguf *gguf, int64_t index);
 
 /** Scalars: false when absent or of another kind (integers of any width convert when they fit). */
 bool gguf_has(const struct gguf *gguf, const char *key);

@@ -11,7 +11,8 @@
 struct gguf_entry {
     struct bytes_view key;
     enum gguf_type type;
-    const uint8_t *value; /* scalar: its bytes; string: its u64 length */
+    const uint8_t *value; /* scalar: its bytes; string: its u64 length; array: its type and count */
+    size_t value_bytes;
     struct gguf_array array;
 };
 
@@ -22,6 +23,7 @@ struct gguf {
     bool mapped;
     struct gguf_entry *metadata;
     size_t metadata_count;
+    bool metadata_whole;         /* read to its end, and sorted */
     struct gguf_tensor *tensors; /* in the file's order */
     size_t tensor_count;
     size_t *by_name; /* tensors sorted by name */

@@ -180,7 +180,9 @@ static enum status read_metadata(struct cursor *cursor, size_t count, struct err
     gguf->metadata = calloc(count + 1, sizeof *gguf->metadata);
     if (gguf->metadata == NULL) return error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
     for (; gguf->metadata_count < count; gguf->metadata_count++) {
-        enum status status = read_metadata_entry(cursor, &gguf->metadata[gguf->metadata_count], err);
+        struct gguf_entry *entry = &gguf->metadata[gguf->metadata_count];
+        enum status status = read_metadata_entry(cursor, entry, err);
+        if (status == STATUS_OK) entry->value_bytes = (size_t)(gguf->data + cursor->at - entry->value);
         if (status != STATUS_OK) {
             gguf->metadata_count++; /* so that its array's index is freed */
             return status;
@@ -354,5 +356,6 @@ enum status gguf_parse(struct gguf *gguf, struct error *err) {
     if (metadata > room / METADATA_BYTES_MIN || tensors > (room - metadata * METADATA_BYTES_MIN) / TENSOR_BYTES_MIN)
         return cut(gguf, "the header's lists", err);
     TRY(read_metadata(&cursor, metadata, err));
+    gguf->metadata_whole = true;
     return read_tensors(&cursor, tensors, err);
 }

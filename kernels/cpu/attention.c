@@ -235,6 +235,7 @@ static void run_piece(const struct attention_run *run, const struct piece *piece
                                     .head_dim = layer->head_dim,
                                     .rows = rows,
                                     .q = scratch->q,
+                                    .softcap = attention->softcap * LOG2_E,
                                     .begin = scratch->begin,
                                     .end = scratch->end,
                                     .scores = scratch->scores,

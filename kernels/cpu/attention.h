@@ -44,6 +44,7 @@ struct attention_stack {
     enum kv_type type;
     int block_tokens, head_dim, rows;
     const float *q;                              /* [rows][hd], times scale / log 2 */
+    float softcap;                               /* / log 2 as scores are; 0: none */
     const int *begin, *end;                      /* [rows] the positions a row sees, counted from the range's first */
     struct kv_head blocks[ATTENTION_RANGE / 32]; /* of the range; the ones that nobody sees are not read */
     float *scores;                               /* [rows][ATTENTION_RANGE] scratch */

@@ -77,13 +77,6 @@ static void cpu_weights_destroy(struct kernels *kernels, struct weights *weights
 
 /* ---- row-wise operations ------------------------------------------------------------------------------------------- */
 
-struct rows_run {
-    struct cpu *cpu;
-    int64_t rows;
-    void (*row)(const struct rows_run *run, int64_t t);
-    const void *arguments;
-};
-
 static void rows_thread(void *context, int index, int size) {
     const struct rows_run *run = context;
     int64_t first, last;
@@ -91,9 +84,8 @@ static void rows_thread(void *context, int index, int size) {
     for (int64_t t = first; t < last; t++) run->row(run, t);
 }
 
-/** Call `row` for every t in [0, rows), spread over the team when that is worth a meeting. */
-static void run_rows(struct kernels *kernels, int64_t rows, void (*row)(const struct rows_run *run, int64_t t),
-                     const void *arguments) {
+void cpu_run_rows(struct kernels *kernels, int64_t rows, void (*row)(const struct rows_run *run, int64_t t),
+                  const void *arguments) {
     struct rows_run run = {.cpu = (struct cpu *)kernels, .rows = rows, .row = row, .arguments = arguments};
     if (rows < 4)
         rows_thread(&run, 0, 1);
@@ -120,23 +112,26 @@ static void embed_row(const struct rows_run *run, int64_t t) {
 
 static void cpu_embed(struct kernels *kernels, const struct weights *weights, const int32_t *ids, int64_t rows,
                       float scale, float *y) {
-    run_rows(kernels, rows, embed_row, &(struct embed_arguments){&weights->view, ids, scale, y});
+    cpu_run_rows(kernels, rows, embed_row, &(struct embed_arguments){&weights->view, ids, scale, y});
 }
 
 struct rmsnorm_arguments {
     const float *x, *weight;
     float eps, *y;
     int64_t width;
+    bool accumulate;
 };
 
 static void rmsnorm_row(const struct rows_run *run, int64_t t) {
     const struct rmsnorm_arguments *a = run->arguments;
-    run->cpu->leaves->rmsnorm_row(a->x + t * a->width, a->weight, a->eps, a->width, a->y + t * a->width);
+    const struct cpu_leaves *leaves = run->cpu->leaves;
+    (a->accumulate ? leaves->rmsnorm_add_row : leaves->rmsnorm_row)(a->x + t * a->width, a->weight, a->eps, a->width,
+                                                                    a->y + t * a->width);
 }
 
 static void cpu_rmsnorm(struct kernels *kernels, const float *x, const float *weight, float eps, int64_t rows,
-                        int64_t width, float *y) {
-    run_rows(kernels, rows, rmsnorm_row, &(struct rmsnorm_arguments){x, weight, eps, y, width});
+                        int64_t width, bool accumulate, float *y) {
+    cpu_run_rows(kernels, rows, rmsnorm_row, &(struct rmsnorm_arguments){x, weight, eps, y, width, accumulate});
 }
 
 struct rope_arguments {
@@ -164,23 +159,39 @@ static void rope_table_row(const struct rows_run *run, int64_t t) {
 
 static void cpu_rope_table(struct kernels *kernels, const struct rope *rope, const int32_t *positions, int64_t rows,
                            float *table) {
-    run_rows(kernels, rows, rope_table_row, &(struct rope_arguments){rope, positions, table});
+    cpu_run_rows(kernels, rows, rope_table_row, &(struct rope_arguments){rope, positions, table});
 }
 
-struct swiglu_arguments {
+struct gate_arguments {
+    enum activation activation;
     const float *gate, *up;
     float *y;
     int64_t width;
 };
 
-static void swiglu_row(const struct rows_run *run, int64_t t) {
-    const struct swiglu_arguments *a = run->arguments;
-    run->cpu->leaves->swiglu_row(a->gate + t * a->width, a->up + t * a->width, a->width, a->y + t * a->width);
+static void gate_row(const struct rows_run *run, int64_t t) {
+    const struct gate_arguments *a = run->arguments;
+    int64_t at = t * a->width;
+    run->cpu->leaves->gate_row(a->activation, a->gate + at, a->up + at, a->width, a->y + at);
 }
 
-static void cpu_swiglu(struct kernels *kernels, const float *gate, const float *up, int64_t rows, int64_t width,
-                       float *y) {
-    run_rows(kernels, rows, swiglu_row, &(struct swiglu_arguments){gate, up, y, width});
+static void cpu_gate(struct kernels *kernels, enum activation activation, const float *gate, const float *up,
+                     int64_t rows, int64_t width, float *y) {
+    cpu_run_rows(kernels, rows, gate_row, &(struct gate_arguments){activation, gate, up, y, width});
+}
+
+struct softcap_arguments {
+    float cap, *x;
+    int64_t width;
+};
+
+static void softcap_row(const struct rows_run *run, int64_t t) {
+    const struct softcap_arguments *a = run->arguments;
+    run->cpu->leaves->softcap_row(a->cap, a->width, a->x + t * a->width);
+}
+
+static void cpu_softcap(struct kernels *kernels, float cap, int64_t rows, int64_t width, float *x) {
+    cpu_run_rows(kernels, rows, softcap_row, &(struct softcap_arguments){cap, x, width});
 }
 
 /* ---- opening ------------------------------------------------------------------------------------------------------- */
@@ -194,7 +205,11 @@ static const struct kernels_operations cpu_operations = {.supports = cpu_support
                                                          .rope_table = cpu_rope_table,
                                                          .kv_store = cpu_kv_store,
                                                          .attention = cpu_attention,
-                                                         .swiglu = cpu_swiglu};
+                                                         .gate = cpu_gate,
+                                                         .softcap = cpu_softcap,
+                                                         .route = cpu_route,
+                                                         .expert_matmul = cpu_expert_matmul,
+                                                         .combine = cpu_combine};
 
 static enum status choose_variant(const char *wanted, struct cpu *cpu, struct error *err) {
     static const struct {
@@ -217,8 +232,9 @@ static enum status choose_variant(const char *wanted, struct cpu *cpu, struct er
 static enum status allocate_scratch(struct cpu *cpu, struct error *err) {
     const struct kernels_options *options = &cpu->options;
     size_t rows = (size_t)options->rows_max, columns = (size_t)options->columns_max, extent,
+           used = options->experts_used_max > 1 ? (size_t)options->experts_used_max : 1,
            blocks = columns / QUANT_BLOCK + 1, alone = ROWS_PREPARED_ALONE;
-    if (__builtin_mul_overflow(rows, columns + QUANT_BLOCK, &extent))
+    if (__builtin_mul_overflow(rows, used, &rows) || __builtin_mul_overflow(rows, columns + QUANT_BLOCK, &extent))
         return error_set(err, STATUS_INVALID_ARGUMENT, "kernels: %zu rows of %zu do not fit any memory", rows, columns);
     cpu->normalised = cpu_allocate(rows * columns, sizeof(float));
     cpu->quantised = cpu_allocate(rows * blocks, sizeof *cpu->quantised);

@@ -1,7 +1,7 @@
 /* Copyright Bora contributors
  * SPDX-License-Identifier: Apache-2.0 */
 /**
- * Inside the CPU device. Drivers (cpu.c, matmul.c, attention.c) split work over threads; leaves do arithmetic on one row,
+ * Inside the CPU device. Drivers (cpu.c, matmul.c, experts.c, attention.c) split work over threads; leaves do arithmetic on one row,
  * one block or one tile by one thread.
  *
  *     leaves.inc          all float leaves, written once over sixteen floats (vector_*.h); compiled per instruction set
@@ -40,7 +40,10 @@ struct attention_stack;
 struct cpu_leaves {
     float (*dot)(const float *a, const float *b, int64_t count);
     void (*rmsnorm_row)(const float *x, const float *weight, float eps, int64_t width, float *y);
-    void (*swiglu_row)(const float *gate, const float *up, int64_t width, float *y);
+    void (*rmsnorm_add_row)(const float *x, const float *weight, float eps, int64_t width, float *y); /* y += */
+    void (*gate_row)(enum activation activation, const float *gate, const float *up, int64_t width, float *y);
+    void (*softcap_row)(float cap, int64_t width, float *x);
+    void (*add_scaled_row)(float factor, const float *x, int64_t width, float *y);      /* y += factor * x */
     void (*quantise_row)(const float *x, int64_t columns, struct quantised_block *out); /* whole blocks */
     void (*load_f16)(const uint16_t *in, int64_t count, float *out);                    /* count a multiple of 16 */
     void (*store_f16)(const float *in, int64_t count, uint16_t *out);
@@ -84,7 +87,7 @@ struct cpu {
     struct kernels_options options;
     const struct cpu_leaves *leaves;
     struct thread_team *team;
-    float *normalised;                 /* [rows_max][columns_max] */
+    float *normalised;                 /* [slots: rows_max * experts_used_max, at least rows_max][columns_max] */
     struct quantised_block *quantised; /* the same extent */
     struct cpu_scratch *scratch;       /* one per thread */
     struct slab *slabs;                /* of packed weights */
@@ -95,6 +98,20 @@ struct cpu {
 void *cpu_allocate(size_t count, size_t bytes);
 
 void cpu_matmul(struct kernels *kernels, const struct matmul *matmul);
+void cpu_route(struct kernels *kernels, const struct routing *routing, struct routed *out);
+void cpu_expert_matmul(struct kernels *kernels, const struct expert_matmul *matmul);
+void cpu_combine(struct kernels *kernels, const struct routed *routed, const float *x, int64_t width, float *y);
+
+/** One call of a row-wise operation. */
+struct rows_run {
+    struct cpu *cpu;
+    int64_t rows;
+    void (*row)(const struct rows_run *run, int64_t t);
+    const void *arguments;
+};
+/** Call `row` for every t in [0, rows), spread over the team when that is worth a meeting. */
+void cpu_run_rows(struct kernels *kernels, int64_t rows, void (*row)(const struct rows_run *run, int64_t t),
+                  const void *arguments);
 void cpu_kv_store(struct kernels *kernels, const struct kv_store *store);
 void cpu_attention(struct kernels *kernels, const struct attention *attention);
 

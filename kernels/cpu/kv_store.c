@@ -1,6 +1,6 @@
 /* Copyright Bora contributors
  * SPDX-License-Identifier: Apache-2.0 */
-/* Storing a step's keys and values into their blocks; a row's rotation happens on the way. */
+/* Storing a step's keys and values into their blocks; a row's norms and rotation happen on the way. */
 #include "kernels/cpu/cpu.h"
 #include "kernels/kv_layout.h"
 
@@ -26,24 +26,49 @@ static void put_column(const struct kv_layer *layer, const void *column, void *k
     }
 }
 
+/** Key `key` of one head, normalised and rotated if that is asked for; in place or in `scratch`. */
+static const float *ready_key(const struct store_run *run, const float *table, const float *key, float *scratch) {
+    const struct kv_store *store = run->store;
+    const struct cpu_leaves *leaves = run->cpu->leaves;
+    int head_dim = store->layer->head_dim;
+    if (store->key_norm != NULL) {
+        leaves->rmsnorm_row(key, store->key_norm, store->norm_eps, head_dim, scratch);
+        key = scratch;
+    }
+    if (store->rope != NULL) {
+        leaves->rope_head(key, table, store->rope->rotary_dim, head_dim, store->rope->style, scratch);
+        key = scratch;
+    }
+    return key;
+}
+
 /** One position of one head; keys and values of a row are at `key` and `value`. */
 static void store_head(const struct store_run *run, const float *table, const float *key, const float *value, int head,
                        int32_t block, int slot) {
     const struct kv_layer *layer = run->store->layer;
     const struct cpu_leaves *leaves = run->cpu->leaves;
-    const struct rope *rope = run->store->rope;
     int head_dim = layer->head_dim;
     struct kv_head at = kv_head_at(layer, block, head);
-    float rotated[HEAD_DIM_MAX], column[HEAD_DIM_MAX];
-    key += head * head_dim;
-    if (rope != NULL) {
-        leaves->rope_head(key, table, rope->rotary_dim, head_dim, rope->style, rotated);
-        key = rotated;
-    }
+    float scratch[HEAD_DIM_MAX], column[HEAD_DIM_MAX];
+    key = ready_key(run, table, key + head * head_dim, scratch);
     leaves->kv_round(key, head_dim, layer->type, column, at.key_scales + slot);
     put_column(layer, column, at.keys, slot);
     char *row = (char *)at.values + (size_t)(slot * head_dim) * kv_type_bytes(layer->type);
     leaves->kv_round(value + head * head_dim, head_dim, layer->type, row, at.value_scales + slot);
+}
+
+static void ready_queries(const struct store_run *run, const float *table, int64_t t) {
+    const struct kv_store *store = run->store;
+    const struct cpu_leaves *leaves = run->cpu->leaves;
+    const struct rope *rope = store->rope;
+    int head_dim = store->layer->head_dim;
+    if (rope == NULL && store->query_norm == NULL && store->query_scales == NULL) return;
+    float *query = store->queries + t * store->query_stride;
+    for (int head = 0; head < store->heads; head++, query += head_dim) {
+        if (store->query_norm != NULL) leaves->rmsnorm_row(query, store->query_norm, store->norm_eps, head_dim, query);
+        if (rope != NULL) leaves->rope_head(query, table, rope->rotary_dim, head_dim, rope->style, query);
+        if (store->query_scales != NULL) leaves->scale_row(query, store->query_scales[t], head_dim, query);
+    }
 }
 
 static void store_row(const struct store_run *run, int64_t t, int32_t block, int slot) {
@@ -54,10 +79,7 @@ static void store_row(const struct store_run *run, int64_t t, int32_t block, int
         store_head(run, table, store->keys + t * store->key_stride, store->values + t * store->value_stride, head,
                    block, slot);
     }
-    if (rope == NULL) return;
-    float *query = store->queries + t * store->query_stride;
-    for (int head = 0; head < store->heads; head++, query += store->layer->head_dim)
-        run->cpu->leaves->rope_head(query, table, rope->rotary_dim, store->layer->head_dim, rope->style, query);
+    ready_queries(run, table, t);
 }
 
 static int64_t count_rows(const struct kv_store *store) {

@@ -513,7 +513,7 @@ static void test_contradictions_name_the_tensor(void **state) {
             STATUS_INVALID_ARGUMENT, "ffn_");
     refused((struct tiny_model_options){.number_key = "llama.block_count", .number = 3}, STATUS_NOT_FOUND, "blk.2.");
     refused((struct tiny_model_options){.number_key = "llama.block_count", .number = 1}, STATUS_UNIMPLEMENTED,
-            "tensors");
+            "blk.1.");
 }
 
 static void test_missing_and_misshapen_tensors_are_named(void **state) {
@@ -530,17 +530,22 @@ static void test_missing_and_misshapen_tensors_are_named(void **state) {
             "output.weight");
 }
 
-static void test_what_would_change_the_sum_is_unimplemented(void **state) {
+static void test_what_would_change_the_sum_is_refused(void **state) {
     (void)state;
-    refused((struct tiny_model_options){.extra_tensor = "rope_freqs.weight"}, STATUS_UNIMPLEMENTED, "rope_freqs");
-    refused((struct tiny_model_options){.extra_tensor = "blk.0.attn_q.bias"}, STATUS_UNIMPLEMENTED, "attn_q.bias");
-    refused((struct tiny_model_options){.extra_tensor = "blk.0.attn_q_norm.weight"}, STATUS_UNIMPLEMENTED, "tensors");
-    refused((struct tiny_model_options){.number_key = "llama.expert_count", .number = 8}, STATUS_UNIMPLEMENTED,
-            "expert_count");
-    refused((struct tiny_model_options){.number_key = "llama.attention.sliding_window", .number = 512},
-            STATUS_UNIMPLEMENTED, "sliding_window");
-    refused((struct tiny_model_options){.string_key = "llama.rope.scaling.type", .string = "yarn"},
-            STATUS_UNIMPLEMENTED, "rope.scaling");
+    refused((struct tiny_model_options){.extra_tensor = "rope_freqs.weight"}, STATUS_INVALID_ARGUMENT, "rope_freqs");
+    refused((struct tiny_model_options){.extra_tensor = "blk.0.ffn_up.bias"}, STATUS_UNIMPLEMENTED, "ffn_up.bias");
+    refused((struct tiny_model_options){.extra_tensor = "blk.0.attn_q_norm.weight"}, STATUS_UNIMPLEMENTED,
+            "attn_q_norm.weight");
+    refused((struct tiny_model_options){.number_key = "llama.expert_count", .number = 8}, STATUS_INVALID_ARGUMENT,
+            "expert_used_count");
+    refused((struct tiny_model_options){.number_key = "llama.expert_group_count", .number = 8}, STATUS_UNIMPLEMENTED,
+            "expert_group_count");
+    refused((struct tiny_model_options){.number_key = "llama.attention.kv_lora_rank", .number = 64},
+            STATUS_UNIMPLEMENTED, "kv_lora_rank");
+    refused((struct tiny_model_options){.number_key = "llama.attn_logit_softcapping", .number = 50},
+            STATUS_UNIMPLEMENTED, "attn_logit_softcapping");
+    refused((struct tiny_model_options){.string_key = "llama.rope.scaling.type", .string = "longrope"},
+            STATUS_UNIMPLEMENTED, "rope.scaling.type");
 }
 
 static void test_neutral_settings_are_accepted(void **state) {
@@ -576,7 +581,7 @@ int main(void) {
         cmocka_unit_test(test_impossible_numbers_are_named),
         cmocka_unit_test(test_contradictions_name_the_tensor),
         cmocka_unit_test(test_missing_and_misshapen_tensors_are_named),
-        cmocka_unit_test(test_what_would_change_the_sum_is_unimplemented),
+        cmocka_unit_test(test_what_would_change_the_sum_is_refused),
         cmocka_unit_test(test_neutral_settings_are_accepted),
         cmocka_unit_test(test_odd_heads_are_unimplemented),
     };

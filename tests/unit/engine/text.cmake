@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # From text to tokens: model files, tokenizer, chat layout.
 bora_test(NAME engine/weights_gguf SOURCES ${CMAKE_CURRENT_LIST_DIR}/weights_gguf_test.c DEPENDS engine_weights base test_support)
+bora_test(NAME engine/weights_safetensors SOURCES ${CMAKE_CURRENT_LIST_DIR}/weights_safetensors_test.c DEPENDS engine_weights base test_support)
+bora_test(NAME engine/weights_checkpoint SOURCES ${CMAKE_CURRENT_LIST_DIR}/weights_checkpoint_test.c DEPENDS engine_weights base test_support)
 bora_test(NAME engine/split SOURCES ${CMAKE_CURRENT_LIST_DIR}/split_test.c DEPENDS engine_tokenizer base)
 bora_test(NAME engine/bpe SOURCES ${CMAKE_CURRENT_LIST_DIR}/bpe_test.c DEPENDS engine_tokenizer base)
 bora_test(NAME engine/tokenizer_load SOURCES ${CMAKE_CURRENT_LIST_DIR}/tokenizer_load_test.c DEPENDS engine_tokenizer engine_weights base test_support)
@@ -17,3 +19,5 @@ bora_test(NAME engine/template SOURCES ${CMAKE_CURRENT_LIST_DIR}/template_test.c
 bora_test(NAME engine/template_layout SOURCES ${CMAKE_CURRENT_LIST_DIR}/template_layout_test.c DEPENDS engine_chat engine_tokenizer engine_weights base test_support test_conversation
   LINK PkgConfig::jansson)
 bora_test(NAME engine/chat_folder SOURCES ${CMAKE_CURRENT_LIST_DIR}/chat_folder_test.c DEPENDS engine_chat engine_tokenizer engine_weights base test_support)
+bora_test(NAME engine/tokenizer_kinds SOURCES ${CMAKE_CURRENT_LIST_DIR}/tokenizer_kinds_test.c DEPENDS engine_tokenizer engine_weights base test_support
+  LINK PkgConfig::jansson)

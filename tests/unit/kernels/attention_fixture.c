@@ -69,7 +69,7 @@ static void gather(float *step, int64_t stride, const float *sequence, int64_t w
 }
 
 void pool_step(struct pool *pool, struct kernels *kernels, const int64_t *from, const int64_t *to, float scale,
-               int64_t window) {
+               int64_t window, float softcap) {
     int64_t key = pool->shape.kv_heads * pool->shape.head_dim, query = pool->shape.heads * pool->shape.head_dim,
             rows = 0;
     for (int s = 0; s < pool->sequence_count; s++) rows += to[s] - from[s];
@@ -105,7 +105,8 @@ void pool_step(struct pool *pool, struct kernels *kernels, const int64_t *from, 
                                   .out_stride = out_stride,
                                   .heads = pool->shape.heads,
                                   .scale = scale,
-                                  .window = window};
+                                  .window = window,
+                                  .softcap = softcap};
     kernels->operations->attention(kernels, &attention);
     row = 0;
     for (int s = 0; s < pool->sequence_count; s++) {
@@ -147,13 +148,19 @@ double pool_value(const struct pool *pool, int s, int64_t position, int kv_head,
 
 void fixture_rope(struct kernels *kernels, const struct rope *rope, const int32_t *positions, int64_t rows, float *x,
                   int64_t stride, int heads, int head_dim, float *keys) {
+    fixture_heads(kernels, rope, NULL, 0, NULL, positions, rows, x, stride, heads, head_dim, keys);
+}
+
+void fixture_heads(struct kernels *kernels, const struct rope *rope, const float *norm, float eps, const float *scales,
+                   const int32_t *positions, int64_t rows, float *x, int64_t stride, int heads, int head_dim,
+                   float *keys) {
     static const int32_t blocks[] = {0, 1};
     struct kv_layer layer = {.type = KV_F32, .block_tokens = 32, .kv_heads = 1, .head_dim = head_dim};
     layer.block_stride = kv_layer_bytes(&layer);
     layer.base = aligned_alloc(64, 2 * layer.block_stride);
     assert_non_null(layer.base);
     assert_true(rows <= 64);
-    float *table = fixture_floats(rows * 2 * rope->rotary_dim, NAN), *before = fixture_floats(rows * stride, 0);
+    float *table = fixture_floats(rows * 2 * head_dim, NAN), *before = fixture_floats(rows * stride, 0);
     memcpy(before, x, (size_t)(rows * stride) * sizeof *x);
     struct kv_sequence sequence = {.row_count = rows, .context = rows, .blocks = blocks};
     struct kv_store store = {.layer = &layer,
@@ -165,10 +172,14 @@ void fixture_rope(struct kernels *kernels, const struct rope *rope, const int32_
                              .value_stride = stride,
                              .rope = rope,
                              .rope_table = table,
+                             .query_norm = norm,
+                             .key_norm = norm,
+                             .norm_eps = eps,
+                             .query_scales = scales,
                              .queries = x,
                              .query_stride = stride,
                              .heads = heads};
-    kernels->operations->rope_table(kernels, rope, positions, rows, table);
+    if (rope != NULL) kernels->operations->rope_table(kernels, rope, positions, rows, table);
     kernels->operations->kv_store(kernels, &store);
     for (int64_t i = 0; keys != NULL && i < rows * head_dim; i++) {
         int64_t t = i / head_dim, k = i % head_dim;

@@ -32,7 +32,7 @@ void pool_deinit(struct pool *pool);
 /** A step of the model: for every sequence s store keys and values of the positions [from[s], to[s]), then attend with their queries;
  *  the results go into pool->out. from == to leaves a sequence out. */
 void pool_step(struct pool *pool, struct kernels *kernels, const int64_t *from, const int64_t *to, float scale,
-               int64_t window);
+               int64_t window, float softcap);
 
 /** Element k of a stored key or value: what the cache holds, without error. */
 double pool_key(const struct pool *pool, int s, int64_t position, int kv_head, int k);
@@ -42,5 +42,9 @@ double pool_value(const struct pool *pool, int s, int64_t position, int kv_head,
  *  well, and what is stored comes back there, [rows][hd]. */
 void fixture_rope(struct kernels *kernels, const struct rope *rope, const int32_t *positions, int64_t rows, float *x,
                   int64_t stride, int heads, int head_dim, float *keys);
+/** The same with all that kv_store does to heads: a norm of queries and keys, and scales of queries [rows]; each may be NULL, `rope` too. */
+void fixture_heads(struct kernels *kernels, const struct rope *rope, const float *norm, float eps, const float *scales,
+                   const int32_t *positions, int64_t rows, float *x, int64_t stride, int heads, int head_dim,
+                   float *keys);
 
 #endif

@@ -140,20 +140,26 @@ static void test_matmul_outputs_do_not_know_each_other(void **state) {
 
 /* ---- row-wise operations ----------------------------------------------------------------------------------------------- */
 
-/** rmsnorm, swiglu and rope of T rows at once with `threads` threads, or one by one; y [3][T][K]. */
+/** rmsnorm, gates, softcap and rope of T rows at once with `threads` threads, or one by one; y [ROW_WISE][T][K]. */
+enum { ROW_WISE = 5 };
+
 static float *row_wise(const char *variant, int threads, bool together) {
     struct kernels *kernels = fixture_open(variant, threads);
     const struct kernels_operations *op = kernels->operations;
     struct fixture_random random = {.seed = 32};
     float *x = fixture_normals(&random, T * K), *up = fixture_normals(&random, T * K),
-          *weight = fixture_normals(&random, K), *y = fixture_floats(3 * T * K, 0), frequencies[32];
+          *weight = fixture_normals(&random, K), *y = fixture_floats(ROW_WISE * T * K, 0), frequencies[32];
     int32_t positions[T];
     for (int t = 0; t < T; t++) positions[t] = 17 * t;
     for (int i = 0; i < 32; i++) frequencies[i] = (float)pow(10000, -i / 32.0);
     memcpy(y + 2 * T * K, x, (size_t)(T * K) * sizeof *y);
     for (int64_t t = 0, rows = together ? T : 1; t < T; t += rows) {
-        op->rmsnorm(kernels, x + t * K, weight, 1e-5f, rows, K, y + t * K);
-        op->swiglu(kernels, x + t * K, up + t * K, rows, K, y + (T + t) * K);
+        op->rmsnorm(kernels, x + t * K, weight, 1e-5f, rows, K, false, y + t * K);
+        op->rmsnorm(kernels, up + t * K, weight, 1e-5f, rows, K, true, y + t * K);
+        op->gate(kernels, ACTIVATION_SILU, x + t * K, up + t * K, rows, K, y + (T + t) * K);
+        op->gate(kernels, ACTIVATION_GELU_TANH, x + t * K, up + t * K, rows, K, y + (3 * T + t) * K);
+        memcpy(y + (4 * T + t) * K, x + t * K, (size_t)(rows * K) * sizeof *y);
+        op->softcap(kernels, 1.5f, rows, K, y + (4 * T + t) * K);
         struct rope rope = {.rotary_dim = 64, .inverse_frequency = frequencies, .magnitude = 1};
         fixture_rope(kernels, &rope, positions + t, rows, y + (2 * T + t) * K, K, K / 64, 64, NULL);
     }
@@ -170,7 +176,7 @@ static void test_row_wise_operations_do_not_know_their_batch(void **state) {
         float *alone = row_wise(variant, 1, false);
         for (int threads = 1; threads <= 3; threads++) {
             float *together = row_wise(variant, threads, true);
-            expect_same(together, alone, 3 * T * K, "rmsnorm, swiglu, rope", variant);
+            expect_same(together, alone, ROW_WISE * T * K, "rmsnorm, gates, softcap, rope", variant);
             test_free(together);
         }
         test_free(alone);
@@ -179,22 +185,25 @@ static void test_row_wise_operations_do_not_know_their_batch(void **state) {
 
 /* ---- attention --------------------------------------------------------------------------------------------------------- */
 
-static const struct {
+static const struct attention_case {
     struct pool_shape shape;
     int64_t window;
-} CASES[] = {{{9, 3, 64, 32, KV_F16}, 0},  {{4, 2, 80, 32, KV_F32}, 20},  {{7, 1, 64, 64, KV_INT8}, 280},
-             {{8, 8, 48, 32, KV_BF16}, 0}, {{9, 3, 64, 32, KV_F16}, 280}, {{7, 1, 64, 64, KV_INT8}, 0}};
+    float softcap;
+} CASES[] = {{{9, 3, 64, 32, KV_F16}, 0, 0},  {{4, 2, 80, 32, KV_F32}, 20, 2},  {{7, 1, 64, 64, KV_INT8}, 280, 0},
+             {{8, 8, 48, 32, KV_BF16}, 0, 2}, {{9, 3, 64, 32, KV_F16}, 280, 2}, {{7, 1, 64, 64, KV_INT8}, 0, 0}};
 enum { CASE_COUNT = sizeof CASES / sizeof CASES[0] };
 static const float SCALE = 0.125f;
 
 /** One sequence of `context` tokens alone, its prompt cut into steps of `chunk`; returns out [context][H][hd]. */
-static float *attend_alone(const char *variant, int threads, const struct pool_shape *shape, int64_t context,
-                           uint64_t seed, int64_t chunk, int64_t window) {
+static float *attend_alone(const char *variant, int threads, const struct attention_case *c, int64_t context,
+                           uint64_t seed, int64_t chunk) {
+    const struct pool_shape *shape = &c->shape;
     struct kernels *kernels = fixture_open(variant, threads);
     struct pool pool;
     pool_init(&pool, shape, 1, &context, &seed);
     for (int64_t at = 0; at < context; at += chunk)
-        pool_step(&pool, kernels, &at, &(int64_t){at + chunk < context ? at + chunk : context}, SCALE, window);
+        pool_step(&pool, kernels, &at, &(int64_t){at + chunk < context ? at + chunk : context}, SCALE, c->window,
+                  c->softcap);
     int64_t count = context * shape->heads * shape->head_dim;
     float *out = fixture_floats(count, 0);
     memcpy(out, pool.out[0], (size_t)count * sizeof *out);
@@ -210,9 +219,9 @@ static void test_attention_does_not_know_how_the_prompt_was_cut(void **state) {
     for_each_variant(variant) {
         for (int c = 0; c < CASE_COUNT; c++) {
             const struct pool_shape *shape = &CASES[c].shape;
-            float *whole = attend_alone(variant, 1, shape, context, 41, context, CASES[c].window);
+            float *whole = attend_alone(variant, 1, &CASES[c], context, 41, context);
             for (size_t i = 0; i < sizeof chunks / sizeof chunks[0]; i++) {
-                float *cut = attend_alone(variant, 2, shape, context, 41, chunks[i], CASES[c].window);
+                float *cut = attend_alone(variant, 2, &CASES[c], context, 41, chunks[i]);
                 expect_same(cut, whole, context * shape->heads * shape->head_dim, "cut prompt", variant);
                 test_free(cut);
             }
@@ -227,9 +236,9 @@ static void test_attention_does_not_know_its_threads(void **state) {
     for_each_variant(variant) {
         for (int c = 0; c < CASE_COUNT; c++) { /* steps of 5 rows: few enough that their ranges are shared out */
             const struct pool_shape *shape = &CASES[c].shape;
-            float *one = attend_alone(variant, 1, shape, context, 42, 5, CASES[c].window);
+            float *one = attend_alone(variant, 1, &CASES[c], context, 42, 5);
             for (int threads = 2; threads <= 5; threads += 3) {
-                float *more = attend_alone(variant, threads, shape, context, 42, 5, CASES[c].window);
+                float *more = attend_alone(variant, threads, &CASES[c], context, 42, 5);
                 expect_same(more, one, context * shape->heads * shape->head_dim, "threads", variant);
                 test_free(more);
             }
@@ -257,11 +266,11 @@ static void test_attention_sequences_do_not_know_each_other(void **state) {
                     to[s] = from[s] + step < contexts[s] ? from[s] + step : contexts[s];
                     more = more || to[s] < contexts[s];
                 }
-                pool_step(&pool, kernels, from, to, SCALE, CASES[c].window);
+                pool_step(&pool, kernels, from, to, SCALE, CASES[c].window, CASES[c].softcap);
                 memcpy(from, to, sizeof from);
             }
             for (int s = 0; s < 8; s++) {
-                float *alone = attend_alone(variant, 1, shape, contexts[s], seeds[s], contexts[s], CASES[c].window);
+                float *alone = attend_alone(variant, 1, &CASES[c], contexts[s], seeds[s], contexts[s]);
                 expect_same(pool.out[s], alone, contexts[s] * shape->heads * shape->head_dim, "batch", variant);
                 test_free(alone);
             }
@@ -292,11 +301,11 @@ static void test_avx2_and_avx512_give_the_same_bits(void **state) {
         product_deinit(&wide);
     }
     float *rows[2] = {row_wise("avx2", 1, true), row_wise("avx512", 1, true)};
-    expect_same(rows[1], rows[0], 3 * T * K, "rmsnorm, swiglu, rope", "avx512 and avx2");
+    expect_same(rows[1], rows[0], ROW_WISE * T * K, "rmsnorm, gates, softcap, rope", "avx512 and avx2");
     for (int c = 0; c < CASE_COUNT; c++) {
         const struct pool_shape *shape = &CASES[c].shape;
-        float *outs[2] = {attend_alone("avx2", 1, shape, 530, 43, 530, CASES[c].window),
-                          attend_alone("avx512", 1, shape, 530, 43, 530, CASES[c].window)};
+        float *outs[2] = {attend_alone("avx2", 1, &CASES[c], 530, 43, 530),
+                          attend_alone("avx512", 1, &CASES[c], 530, 43, 530)};
         expect_same(outs[1], outs[0], 530 * shape->heads * shape->head_dim, "attention", "avx512 and avx2");
         test_free(outs[0]);
         test_free(outs[1]);

@@ -5,6 +5,7 @@
  * was never stored is NaN. The definition reads the keys and values from the cache; what storing them costs has a test of its own.
  *
  *   a score     one sum of hd products, and up to two scalings: (hd + 3) half units in the last place of scale sum |q k|
+ *   a cap       flattens that, and adds 14 half units of the score and 3 of what it was before (conformance_rows_test.c)
  *   a weight    e^(score - maximum): the errors of both scores, plus |score - maximum| half units from the range reduction, plus 4; when
  *               ranges are merged another e^(maximum of the range - maximum)
  *   the output  the weights' relative error twice (above and below the fraction), plus one half unit for each of a range's additions and
@@ -18,11 +19,11 @@
 
 /** out[k] for one query row in float64; returns the bound of its error. */
 static double define_attention(const struct pool *pool, int s, int64_t position, int head, float scale, int64_t window,
-                               double *out) {
+                               float softcap, double *out) {
     int hd = pool->shape.head_dim, kv_head = head / (pool->shape.heads / pool->shape.kv_heads);
     const float *q = pool->queries[s] + (position * pool->shape.heads + head) * hd;
     int64_t first = window > 0 && position - window + 1 > 0 ? position - window + 1 : 0;
-    double maximum = -INFINITY, minimum = INFINITY, magnitude = 0, sum = 0, largest = 0, scores[4096];
+    double maximum = -INFINITY, minimum = INFINITY, magnitude = 0, sum = 0, largest = 0, capped = 0, scores[4096];
     for (int64_t j = first; j <= position; j++) {
         double dot = 0, size = 0;
         for (int k = 0; k < hd; k++) {
@@ -30,10 +31,12 @@ static double define_attention(const struct pool *pool, int s, int64_t position,
             dot += product;
             size += fabs(product);
         }
-        scores[j - first] = scale * dot;
-        maximum = fmax(maximum, scale * dot);
-        minimum = fmin(minimum, scale * dot);
+        double score = softcap > 0 ? softcap * tanh(scale * dot / softcap) : scale * dot;
+        scores[j - first] = score;
+        maximum = fmax(maximum, score);
+        minimum = fmin(minimum, score);
         magnitude = fmax(magnitude, scale * size);
+        capped = fmax(capped, softcap > 0 ? 14 * fabs(score) + 3 * fabs(scale * dot) : 0);
     }
     for (int k = 0; k < hd; k++) out[k] = 0;
     for (int64_t j = first; j <= position; j++) {
@@ -47,17 +50,17 @@ static double define_attention(const struct pool *pool, int s, int64_t position,
     }
     for (int k = 0; k < hd; k++) out[k] /= sum;
     double ranges = (double)(position / 256 + 1), spread = fmin(maximum - minimum, 90),
-           weight_error = 2 * (hd + 3.0) * magnitude + 2 * spread + 4;
+           weight_error = 2 * (hd + 3.0) * magnitude + 2 * capped + 2 * spread + 4;
     return F32_HALF_ULP * largest * (2 * weight_error + fmin((double)(position - first + 1), 256) + 6 * ranges);
 }
 
 static void check_out(const struct pool *pool, const char *variant, int s, int64_t from, int64_t to, float scale,
-                      int64_t window) {
+                      int64_t window, float softcap) {
     int hd = pool->shape.head_dim;
     double want[256];
     for (int64_t position = from; position < to; position++) {
         for (int head = 0; head < pool->shape.heads; head++) {
-            double bound = define_attention(pool, s, position, head, scale, window, want);
+            double bound = define_attention(pool, s, position, head, scale, window, softcap, want);
             const float *out = pool->out[s] + (position * pool->shape.heads + head) * hd;
             for (int k = 0; k < hd; k++) {
                 if (!(fabs(out[k] - want[k]) <= bound)) {
@@ -95,11 +98,11 @@ static void test_mixed_batches_are_the_definition(void **state) {
             int64_t window = windows[(i + i / 6) % 6];
             struct pool pool;
             pool_init(&pool, &SHAPES[i / 3], 3, context, seeds);
-            float scale = 1.0f / sqrtf((float)SHAPES[i / 3].head_dim);
+            float scale = 1.0f / sqrtf((float)SHAPES[i / 3].head_dim), softcap = i % 2 == 0 ? 0 : 0.5f + (float)(i % 5);
             int64_t nothing[3] = {0, 0, 0}, begun[3] = {0, context[1] / 2, context[2] - 1};
-            pool_step(&pool, kernels, nothing, begun, scale, window);
-            pool_step(&pool, kernels, begun, context, scale, window);
-            for (int s = 0; s < 3; s++) check_out(&pool, variant, s, 0, context[s], scale, window);
+            pool_step(&pool, kernels, nothing, begun, scale, window, softcap);
+            pool_step(&pool, kernels, begun, context, scale, window, softcap);
+            for (int s = 0; s < 3; s++) check_out(&pool, variant, s, 0, context[s], scale, window, softcap);
             pool_deinit(&pool);
         }
         kernels_close(kernels);
@@ -121,8 +124,9 @@ static void test_long_contexts_are_the_definition(void **state) {
             pool_init(&pool, &shape, 1, &context, &seed);
             int64_t at = 0;
             for (size_t j = 0; j < sizeof steps / sizeof steps[0]; at = steps[j++]) {
-                pool_step(&pool, kernels, &at, &steps[j], 0.125f, windows[i / 4]);
-                check_out(&pool, variant, 0, steps[j] - 3 > at ? steps[j] - 3 : at, steps[j], 0.125f, windows[i / 4]);
+                pool_step(&pool, kernels, &at, &steps[j], 0.125f, windows[i / 4], i % 8 < 4 ? 0 : 2);
+                check_out(&pool, variant, 0, steps[j] - 3 > at ? steps[j] - 3 : at, steps[j], 0.125f, windows[i / 4],
+                          i % 8 < 4 ? 0 : 2);
             }
             pool_deinit(&pool);
         }
@@ -145,8 +149,8 @@ static void test_scores_of_any_size(void **state) {
             struct pool pool;
             pool_init(&pool, &shape, 1, &context, &seed);
             for (int64_t i = 0; i < context * 3 * 64; i++) pool.queries[0][i] *= factors[f];
-            pool_step(&pool, kernels, &zero, &context, 0.125f, 0);
-            check_out(&pool, variant, 0, 0, context, 0.125f, 0);
+            pool_step(&pool, kernels, &zero, &context, 0.125f, 0, 0);
+            check_out(&pool, variant, 0, 0, context, 0.125f, 0, 0);
             pool_deinit(&pool);
         }
         kernels_close(kernels);
@@ -163,7 +167,7 @@ static void test_one_position_gives_its_value(void **state) {
         struct kernels *kernels = fixture_open(variant, 1);
         struct pool pool;
         pool_init(&pool, &shape, 1, &context, &seed);
-        pool_step(&pool, kernels, &zero, &context, 0.125f, 1);
+        pool_step(&pool, kernels, &zero, &context, 0.125f, 1, 0);
         for (int64_t i = 0; i < context * 4 * 64; i++) {
             int64_t position = i / 256, head = i / 64 % 4, k = i % 64;
             assert_true(pool.out[0][i] == pool_value(&pool, 0, position, (int)head / 2, (int)k));
@@ -211,7 +215,7 @@ static void test_store_puts_every_element_in_its_place(void **state) {
             pool.values[0][6] = 65504;
             pool.keys[1][0] = -0.0f;
             for (int k = 0; k < 48; k++) pool.values[1][k] = k == 3 ? 1e-45f : 0; /* no scale has an inverse */
-            pool_step(&pool, kernels, zeros, contexts, 0.125f, 0);
+            pool_step(&pool, kernels, zeros, contexts, 0.125f, 0, 0);
             for (int s = 0; s < 2; s++) {
                 for (int64_t i = 0; i < contexts[s] * 2 * 48; i++) {
                     const float *key = pool.keys[s] + i / 48 * 48, *value = pool.values[s] + i / 48 * 48;
@@ -247,7 +251,7 @@ static void test_what_is_not_finite_shows(void **state) {
             struct pool pool;
             pool_init(&pool, &shape, 1, &context, &seed);
             pool.values[0][35 * 64 + 7] = poisons[i % 3];
-            pool_step(&pool, kernels, &zero, &context, 0.125f, 0);
+            pool_step(&pool, kernels, &zero, &context, 0.125f, 0, 0);
             for (int64_t position = 0; position < context; position++) {
                 for (int head = 0; head < 3; head++)
                     assert_int_equal(isfinite(pool.out[0][(position * 3 + head) * 64 + 7]), position < 35);
@@ -270,7 +274,7 @@ static void test_a_broken_key_shows(void **state) {
             struct pool pool;
             pool_init(&pool, &shape, 1, &context, &seed);
             pool.keys[0][at * 64 + 7] = NAN;
-            pool_step(&pool, kernels, &zero, &context, 0.125f, 0);
+            pool_step(&pool, kernels, &zero, &context, 0.125f, 0, 0);
             for (int64_t j = 0; j < context * 3 * 64; j++)
                 assert_int_equal(isfinite(pool.out[0][j]), j / (3 * 64) < at);
             pool_deinit(&pool);

@@ -380,8 +380,8 @@ static void test_extreme_integers_do_not_overflow(void **state) {
     }
 }
 
-/** silu(gate) * up from the product itself is, to the bit, what the two products and swiglu give. */
-static void test_swiglu_of_a_product_is_the_product_and_swiglu(void **state) {
+/** activation(gate) * up from the product itself is, to the bit, what the two products and the gate give. */
+static void test_gate_of_a_product_is_the_product_and_the_gate(void **state) {
     (void)state;
     enum { K = 256, N = 37, T = 27 };
     for_each_variant(variant) {
@@ -405,8 +405,10 @@ static void test_swiglu_of_a_product_is_the_product_and_swiglu(void **state) {
                                                {.weights = weights[1], .y = y[1], .y_stride = N}}},
                           fused = apart;
             kernels->operations->matmul(kernels, &apart);
-            kernels->operations->swiglu(kernels, y[0], y[1], T, N, y[0]);
-            fused.swiglu = true;
+            enum activation activation = type % 2 == 0 ? ACTIVATION_SILU : ACTIVATION_GELU_TANH;
+            kernels->operations->gate(kernels, activation, y[0], y[1], T, N, y[0]);
+            fused.gated = true;
+            fused.activation = activation;
             fused.outputs[0].y = y[2];
             fused.outputs[1].y = NULL;
             kernels->operations->matmul(kernels, &fused);
@@ -432,7 +434,7 @@ int main(void) {
         cmocka_unit_test(test_subnormals_stay_small),
         cmocka_unit_test(test_not_a_number_stays_in_its_row),
         cmocka_unit_test(test_extreme_integers_do_not_overflow),
-        cmocka_unit_test(test_swiglu_of_a_product_is_the_product_and_swiglu),
+        cmocka_unit_test(test_gate_of_a_product_is_the_product_and_the_gate),
     };
     return cmocka_run_group_tests(tests, fixture_announce, NULL);
 }
