@@ -130,6 +130,7 @@ enum status chat_layout_render_fim(const struct chat_layout *layout, struct byte
 void chat_layout_destroy(struct chat_layout *layout) {
     if (layout == NULL) return;
     template_destroy(layout->template);
+    template_destroy(layout->tool_template);
     free(layout->bos_token);
     free(layout->eos_token);
     free(layout);

@@ -43,7 +43,7 @@ struct chat_tool_call {
 
 struct chat_message {
     enum chat_role role;
-    struct bytes_view content; /* UTF-8, when there are no parts */
+    struct bytes_view content; /* UTF-8, when there are no parts; data NULL: there is none (calls without a word) */
     const struct chat_part *parts;
     size_t part_count;
     const struct chat_tool_call *tool_calls; /* assistant */
@@ -53,8 +53,8 @@ struct chat_message {
 };
 
 struct chat_tool {
-    struct bytes_view name, description;
-    struct bytes_view parameters; /* JSON text, an object; empty: {} */
+    struct bytes_view name, description; /* data NULL: none was given, which some templates tell from an empty one */
+    struct bytes_view parameters;        /* JSON text, an object; empty: {}; data NULL: none was given */
     bool strict;
 };
 

@@ -82,7 +82,8 @@ struct chat_layout {
     const struct tokenizer *tokenizer;
     struct mistral_layout mistral;
     struct chatml_layout chatml;
-    struct template *template;
+    struct template *template,
+        *tool_template;          /* the second: where a model has another one for conversations with tools; or NULL */
     char *bos_token, *eos_token; /* as templates write them; NULL: the vocabulary has none */
     struct chat_support support;
 };
@@ -130,9 +131,9 @@ enum status mistral_normalise(const struct mistral_layout *layout, const struct 
 
 /* ---- templates ------------------------------------------------------------------------------------------------------ */
 
-/** `name` is a constant: what the layout is called. */
+/** `name` is a constant: what the layout is called. `tool_source`: of the template for conversations with tools; empty: the same. */
 enum status template_layout_bind(struct chat_layout *layout, const char *name, struct bytes_view source,
-                                 struct error *err);
+                                 struct bytes_view tool_source, struct error *err);
 /** `bytes`: of the conversation, which what the template may do depends on. */
 enum status template_compose(const struct chat_layout *layout, const struct chat_conversation *conversation,
                              size_t bytes, struct prompt *out, struct error *err);

@@ -3,9 +3,10 @@
 /*
  * Which layout a model has. In this order:
  *
+ *     a chat template that does not write [INST]               that program
  *     tekken.json, tokenizer.model.vN beside the weights       Mistral's, of that version
- *     a chat template with Mistral's control tokens in it      Mistral's, of the version whose control tokens it writes
- *     a chat template                                          that program
+ *     a chat template, and [INST] is a control token           Mistral's, of the version whose control tokens it writes
+ *     a chat template                                          that program (Llama 2 writes [INST] as text)
  *     no template, but control tokens                          Mistral's by those tokens, ChatML, Llama 3's, Gemma's (template_known.c)
  *     neither                                                  completion of text
  */
@@ -21,7 +22,7 @@
 struct evidence {
     const char *file; /* for messages */
     bool has_template, has_tekken;
-    struct bytes_view template, tekken;
+    struct bytes_view template, tool_template, tekken;
     int model_version; /* of tokenizer.model.vN; 0: no such file */
     bool model_images; /* … m1 */
 };
@@ -69,11 +70,12 @@ static enum status set_mistral(struct chat_layout *layout, const struct evidence
     return mistral_layout_bind(layout, err);
 }
 
-/** Mistral's own: by its files, or by [INST] as a control token that the template, if there is one, writes. */
+/** Mistral's own: by its files, or by [INST] as a control token. But a template that does not write [INST] is somebody's who has trained the model
+ *  on another layout. */
 static bool is_mistral(const struct chat_layout *layout, const struct evidence *evidence) {
+    if (evidence->has_template && !mentions(evidence->template, "[INST]")) return false;
     if (evidence->has_tekken || evidence->model_version != 0) return true;
-    if (!has_token(layout, "[INST]") || !has_token(layout, "[/INST]")) return false;
-    return !evidence->has_template || mentions(evidence->template, "[INST]");
+    return has_token(layout, "[INST]") && has_token(layout, "[/INST]");
 }
 
 static enum status bind_completion(struct chat_layout *layout, struct error *err) {
@@ -81,7 +83,8 @@ static enum status bind_completion(struct chat_layout *layout, struct error *err
     const char *source = TEXTS, *with_bos = "{{ bos_token }}" TEXTS;
 #undef TEXTS
     return template_layout_bind(layout, "completion",
-                                bytes_view_string(tokenizer_adds_bos(layout->tokenizer) ? with_bos : source), err);
+                                bytes_view_string(tokenizer_adds_bos(layout->tokenizer) ? with_bos : source),
+                                (struct bytes_view){0}, err);
 }
 
 static enum status choose(struct chat_layout *layout, const struct evidence *evidence, struct error *err) {
@@ -89,11 +92,12 @@ static enum status choose(struct chat_layout *layout, const struct evidence *evi
     if (evidence->has_template) {
         if (chatml_layout_knows(evidence->template, layout)) return chatml_layout_bind(layout, evidence->file, err);
         struct error why = {0};
-        enum status status = template_layout_bind(layout, "template", evidence->template, &why);
+        enum status status =
+            template_layout_bind(layout, "template", evidence->template, evidence->tool_template, &why);
         return status == STATUS_OK ? status : error_set(err, status, "%s: its chat %s", evidence->file, why.message);
     }
     const char *name = NULL, *known = template_known(layout->tokenizer, &name);
-    if (known != NULL) return template_layout_bind(layout, name, bytes_view_string(known), err);
+    if (known != NULL) return template_layout_bind(layout, name, bytes_view_string(known), (struct bytes_view){0}, err);
     return bind_completion(layout, err);
 }
 
@@ -127,6 +131,7 @@ enum status chat_layout_load_gguf(const struct gguf *gguf, const struct tokenize
                                   struct error *err) {
     struct evidence evidence = {.file = gguf_path(gguf)};
     evidence.has_template = gguf_string(gguf, "tokenizer.chat_template", &evidence.template);
+    (void)gguf_string(gguf, "tokenizer.chat_template.tool_use", &evidence.tool_template);
     return load(&evidence, tokenizer, out, err);
 }
 
@@ -184,37 +189,50 @@ static enum status find_file(const struct checkpoint *checkpoint, const char *na
                                                              : error_set(err, status, "%s", missing.message);
 }
 
-/** chat_template.jinja, else the entry of tokenizer_config.json: a text, or a list of {name, template} of which "default" is meant. */
+static const struct json_value *member(const struct json_value *object, const char *name) {
+    for (const struct json_value *child = object->first; child != NULL; child = child->next) {
+        if (bytes_view_equal_string(child->name, name)) return child;
+    }
+    return NULL;
+}
+
+/** A text, or a list of {name, template}, of which "default" and "tool_use" are known. */
+static void take_templates(const struct json_value *entry, struct evidence *evidence) {
+    if (entry == NULL) return;
+    if (entry->kind == JSON_KIND_STRING) {
+        evidence->has_template = true;
+        evidence->template = entry->string;
+    }
+    for (const struct json_value *item = entry->kind == JSON_KIND_ARRAY ? entry->first : NULL; item != NULL;
+         item = item->next) {
+        const struct json_value *name = member(item, "name"), *text = member(item, "template");
+        if (name == NULL || text == NULL || text->kind != JSON_KIND_STRING) continue;
+        if (bytes_view_equal_string(name->string, "tool_use")) evidence->tool_template = text->string;
+        if (!bytes_view_equal_string(name->string, "default")) continue;
+        evidence->has_template = true;
+        evidence->template = text->string;
+    }
+}
+
+/** chat_template.jinja, else chat_template of tokenizer_config.json or chat_template.json. */
 static enum status find_template(const struct checkpoint *checkpoint, struct arena *arena, struct evidence *evidence,
                                  struct error *err) {
     enum { CONFIG_DEPTH = 32, CONFIG_VALUES = 1 << 20 };
+    static const char *const names[] = {"tokenizer_config.json", "chat_template.json"};
     TRY(find_file(checkpoint, "chat_template.jinja", &evidence->has_template, &evidence->template, err));
-    if (evidence->has_template) return STATUS_OK;
-    struct bytes_view file;
-    bool found;
-    TRY(find_file(checkpoint, "tokenizer_config.json", &found, &file, err));
-    if (!found) return STATUS_OK;
-    struct json_value *config = NULL;
-    struct json_problem problem;
-    enum status status = json_read(file, CONFIG_DEPTH, CONFIG_VALUES, arena, &config, &problem);
-    if (status != STATUS_OK)
-        return error_set(err, status, "%s: tokenizer_config.json: %s", evidence->file,
-                         problem.reason != NULL ? problem.reason : "too large");
-    const struct json_value *template = NULL;
-    for (const struct json_value *child = config->first; child != NULL; child = child->next) {
-        if (bytes_view_equal_string(child->name, "chat_template")) template = child;
+    for (size_t i = 0; !evidence->has_template && i < sizeof names / sizeof names[0]; i++) {
+        struct bytes_view file;
+        bool found;
+        TRY(find_file(checkpoint, names[i], &found, &file, err));
+        if (!found) continue;
+        struct json_value *config = NULL;
+        struct json_problem problem;
+        enum status status = json_read(file, CONFIG_DEPTH, CONFIG_VALUES, arena, &config, &problem);
+        if (status != STATUS_OK)
+            return error_set(err, status, "%s: %s: %s", evidence->file, names[i],
+                             problem.reason != NULL ? problem.reason : "too large");
+        take_templates(member(config, "chat_template"), evidence);
     }
-    for (const struct json_value *item = template != NULL && template->kind == JSON_KIND_ARRAY ? template->first : NULL;
-         item != NULL; item = item->next) {
-        const struct json_value *name = NULL, *text = NULL;
-        for (const struct json_value *child = item->first; child != NULL; child = child->next) {
-            if (bytes_view_equal_string(child->name, "name")) name = child;
-            if (bytes_view_equal_string(child->name, "template")) text = child;
-        }
-        if (name != NULL && text != NULL && bytes_view_equal_string(name->string, "default")) template = text;
-    }
-    evidence->has_template = template != NULL && template->kind == JSON_KIND_STRING;
-    if (evidence->has_template) evidence->template = template->string;
     return STATUS_OK;
 }
 

@@ -28,6 +28,7 @@ enum {
 struct laying {
     const struct chat_layout *layout;
     const struct chat_conversation *conversation;
+    const struct template *template; /* the layout's for this conversation */
     struct arena *arena;
     struct template_builder builder;
     struct error *err;
@@ -42,7 +43,7 @@ static struct template_value own_text(const char *text) {
 }
 
 static bool mentions(const struct laying *laying, const char *word) {
-    return template_mentions(laying->layout->template, word);
+    return template_mentions(laying->template, word);
 }
 
 /* ---- messages ------------------------------------------------------------------------------------------------------- */
@@ -110,7 +111,9 @@ static enum status set_content(struct laying *laying, const struct chat_message 
         TRY(join_texts(laying, message, CHAT_PART_THINKING, &thought));
         template_dict_set(dict, "reasoning_content", template_text(thought, whose(index)));
     }
-    template_dict_set(dict, "content", template_text(text, whose(index)));
+    bool wordless = text.data == NULL && message->tool_call_count > 0; /* templates look whether it is None */
+    template_dict_set(dict, "content",
+                      wordless ? (struct template_value){.kind = TEMPLATE_NONE} : template_text(text, whose(index)));
     return STATUS_OK;
 }
 
@@ -173,11 +176,14 @@ static enum status make_tools(struct laying *laying, struct template_value *out)
         const struct chat_tool *tool = &conversation->tools[i];
         struct template_dict *item = template_dict_new(&laying->builder, 2);
         struct template_dict *function = template_dict_new(&laying->builder, 3);
-        struct template_value parameters;
-        TRY(json_value(laying, tool->parameters, WHOSE_TOOLS, &parameters));
         template_dict_set(function, "name", template_text(tool->name, WHOSE_TOOLS));
-        template_dict_set(function, "description", template_text(tool->description, WHOSE_TOOLS));
-        template_dict_set(function, "parameters", parameters);
+        if (tool->description.data != NULL)
+            template_dict_set(function, "description", template_text(tool->description, WHOSE_TOOLS));
+        if (tool->parameters.data != NULL) {
+            struct template_value parameters;
+            TRY(json_value(laying, tool->parameters, WHOSE_TOOLS, &parameters));
+            template_dict_set(function, "parameters", parameters);
+        }
         template_dict_set(item, "type", own_text("function"));
         template_dict_set(item, "function", template_dict_value(function));
         template_list_set(list, i, template_dict_value(item));
@@ -232,14 +238,15 @@ static bool has_visible_text(const struct chat_message *message) {
     return visible;
 }
 
-/** Nothing of what the model was told may be missing; of answers, templates leave out thoughts and more. */
+/** Nothing of what the model was told may be missing, nor a call; of answers, templates leave out thoughts and more. */
 static enum status check_complete(const struct laying *laying, size_t message_count,
                                   const struct template_output *output) {
     bool seen[256] = {false};
     for (size_t i = 0; i < output->text.length; i++) seen[output->mask[i]] = true;
     for (size_t i = 0; i < message_count; i++) {
         const struct chat_message *message = &laying->conversation->messages[i];
-        if (message->role == CHAT_ROLE_ASSISTANT || seen[whose(i)] || !has_visible_text(message)) continue;
+        bool needed = message->role == CHAT_ROLE_ASSISTANT ? message->tool_call_count > 0 : has_visible_text(message);
+        if (!needed || seen[whose(i)]) continue;
         return error_set(laying->err, STATUS_INVALID_ARGUMENT,
                          "messages.%zu.role: this model's chat template has no place for a %s message there", i,
                          chat_role_name(message->role));
@@ -272,6 +279,9 @@ enum status template_compose(const struct chat_layout *layout, const struct chat
                              size_t bytes, struct prompt *out, struct error *err) {
     struct laying laying = {.layout = layout,
                             .conversation = conversation,
+                            .template = conversation->tool_count > 0 && layout->tool_template != NULL
+                                            ? layout->tool_template
+                                            : layout->template,
                             .arena = out->arena,
                             .builder = {.arena = out->arena},
                             .err = err};
@@ -288,7 +298,7 @@ enum status template_compose(const struct chat_layout *layout, const struct chat
     struct template_dict *variables = NULL;
     struct template_output output;
     TRY(make_variables(&laying, count, open, &variables));
-    TRY(template_render(layout->template, variables, limits, clock_unix_ns(clock_system()) / NS_PER_S, out->arena,
+    TRY(template_render(laying.template, variables, limits, clock_unix_ns(clock_system()) / NS_PER_S, out->arena,
                         &output, err));
     TRY(check_complete(&laying, count, &output));
     size_t length = output.text.length;
@@ -309,8 +319,9 @@ static char *token_text(const struct tokenizer *tokenizer, int32_t id) {
 }
 
 enum status template_layout_bind(struct chat_layout *layout, const char *name, struct bytes_view source,
-                                 struct error *err) {
+                                 struct bytes_view tool_source, struct error *err) {
     TRY(template_parse(source, &layout->template, err));
+    if (tool_source.length > 0) TRY(template_parse(tool_source, &layout->tool_template, err));
     layout->kind = CHAT_LAYOUT_TEMPLATE;
     layout->name = name;
     layout->bos_token = token_text(layout->tokenizer, tokenizer_bos(layout->tokenizer));
@@ -319,7 +330,7 @@ enum status template_layout_bind(struct chat_layout *layout, const char *name, s
     layout->support = (struct chat_support){
         .system = true, /* those that object say so themselves, those that leave it out are found out */
         .prefix = true,
-        .tools = template_mentions(template, "tools"),
+        .tools = layout->tool_template != NULL || template_mentions(template, "tools"),
         .images = template_mentions(template, "'image'") || template_mentions(template, "\"image\""),
         .thinking = template_mentions(template, "reasoning_content"),
         .reasoning_effort =

@@ -232,6 +232,40 @@ static void test_what_a_template_leaves_out_is_refused(void **state) {
     unload(&model);
 }
 
+static void test_calls_without_a_word_and_tools_without_a_description(void **state) {
+    (void)state;
+    static const char source[] = "{% for t in tools or [] %}{{ t | tojson }};{% endfor %}{% for m in messages %}{{ "
+                                 "m.role }}:{{ 'none' if m.content is none else m.content }}"
+                                 "{% for c in m.tool_calls or [] %}={{ c.function.name }}{{ c.function.arguments | "
+                                 "tojson }}{% endfor %};{% endfor %}";
+    static const char mute[] =
+        "{% for m in messages %}{{ m.content }}{% if false %}{{ m.tool_calls }}{% endif %}{% endfor %}";
+    struct model model = load(source, controls, 3), other = load(mute, controls, 3);
+    struct chat_tool tools[] = {{.name = bytes_view_string("a")},
+                                {.name = bytes_view_string("b"),
+                                 .description = bytes_view_string(""),
+                                 .parameters = bytes_view_string("{\"x\":1}")}};
+    struct chat_tool_call calls[] = {{.name = bytes_view_string("f"), .arguments = bytes_view_string("{\"k\":[1,2]}")},
+                                     {.name = bytes_view_string("g"), .arguments = bytes_view_string("not")}};
+    struct chat_message messages[] = {says(CHAT_ROLE_USER, "u"),
+                                      {.role = CHAT_ROLE_ASSISTANT, .tool_calls = calls, .tool_call_count = 2}};
+    struct chat_conversation conversation = {.messages = messages, .message_count = 2, .tools = tools, .tool_count = 2};
+    struct token_list ids = {.max_count = 1000};
+    check_ok(chat_layout_render(model.layout, &conversation, &ids, &check_error));
+    struct bytes text = text_of(&model, &ids);
+    assert_string_equal((const char *)text.data,
+                        "{\"type\": \"function\", \"function\": {\"name\": \"a\"}};{\"type\": \"function\", "
+                        "\"function\": {\"name\": \"b\", \"description\": \"\", "
+                        "\"parameters\": {\"x\": 1}}};user:u;assistant:none=f{\"k\": [1, 2]}=g\"not\";");
+    conversation.tool_count = 0;
+    check_fails(chat_layout_render(other.layout, &conversation, &ids, &check_error), STATUS_INVALID_ARGUMENT,
+                "messages.1.role");
+    bytes_deinit(&text);
+    token_list_deinit(&ids);
+    unload(&model);
+    unload(&other);
+}
+
 static void test_continued_answer_ends_with_its_text(void **state) {
     (void)state;
     struct model llama = load_file("llama-3.jinja"), qwen = load_file("qwen2.5.jinja");
@@ -392,6 +426,7 @@ int main(void) {
         cmocka_unit_test(test_users_never_write_control_tokens),
         cmocka_unit_test(test_template_objects_in_its_own_words),
         cmocka_unit_test(test_what_a_template_leaves_out_is_refused),
+        cmocka_unit_test(test_calls_without_a_word_and_tools_without_a_description),
         cmocka_unit_test(test_continued_answer_ends_with_its_text),
         cmocka_unit_test(test_control_tokens_and_template_show_the_layout),
         cmocka_unit_test(test_known_families_need_no_template),
