@@ -76,6 +76,9 @@ static const char *summary(void) {
         ADD(" experts %d/%d f%lld%s on %d", config.experts_used, config.experts, (long long)config.expert_feed_forward,
             config.normalise_experts ? " normalised" : "", mixtures);
     if (config.shared_feed_forward > 0) ADD(" shared f%lld", (long long)config.shared_feed_forward);
+    if (config.key_rank > 0)
+        ADD(" latent %lld %lld values %d rotary %d", (long long)config.query_rank, (long long)config.key_rank,
+            config.value_dim, config.rotary_dim);
     if (config.biases) ADD(" biases%s", config.output_bias ? "+" : "");
     if (config.query_key_norms) ADD(" qk-norms");
     if (config.post_norms) ADD(" post-norms");
@@ -247,6 +250,23 @@ static const struct {
          65536) ",\"rope_theta\":5000000.0,\"use_sliding_window\":false,"
                 "\"sliding_window\":null,\"no_rope_layer_interval\":4,\"max_window_layers\":28,\"mlp_bias\":false}",
      "smollm3 36x2048 f11008 h16/4x128 v128256 c65536 halves rope 5e+06 unrotated 9 eps 1e-06"},
+    /* Small 4 */
+    {"{\"model_type\":\"mistral4\"," SHAPE(
+         36, 4096, 12288, 32, 32, 131072,
+         1048576) ",\"rms_norm_eps\":1e-06,\"q_lora_rank\":1024,"
+                  "\"kv_lora_rank\":256,\"qk_nope_head_dim\":64,\"qk_rope_head_dim\":64,\"v_head_dim\":128,\"n_routed_"
+                  "experts\":128,"
+                  "\"num_experts_per_tok\":4,\"moe_intermediate_size\":2048,\"n_shared_experts\":1,\"n_group\":1,"
+                  "\"topk_group\":1,"
+                  "\"routed_scaling_factor\":1.0,\"rope_parameters\":{\"type\":\"yarn\",\"rope_type\":\"yarn\",\"rope_"
+                  "theta\":10000.0,\"factor\":128.0,"
+                  "\"original_max_position_embeddings\":8192,\"max_position_embeddings\":1048576,\"beta_fast\":32.0,"
+                  "\"beta_slow\":1.0,"
+                  "\"mscale_all_dim\":1.0,\"mscale\":1.0,\"llama_4_scaling_beta\":0.1,\"partial_rotary_factor\":0.5}}",
+     "mistral4 36x4096 f12288 h32/32x128 v131072 c1048576 pairs rope 10000 yarn 128 of 8192 32..1 by 1.0000 experts "
+     "4/128 f2048 "
+     "normalised on 36 shared f2048 latent 1024 256 values 128 rotary 64 scores/sqrt 26 temperature 0.1 per 8192 eps "
+     "1e-06"},
 };
 
 static void test_hugging_face_configs_of_every_family(void **state) {
@@ -394,7 +414,13 @@ static void test_what_would_change_the_numbers_is_refused_by_name(void **state) 
         const char *word;
     } refused[] = {
         {"{\"model_type\":\"deepseek_v3\"}", false, "'deepseek_v3'"},
-        {"{\"model_type\":\"mistral4\"}", false, "'mistral4'"},
+        {"{\"model_type\":\"mistral_large4\"}", false, "'mistral_large4'"},
+        {"{\"model_type\":\"mistral4\"," SHAPE(2, 64, 96, 4, 4, 100,
+                                               256) ",\"q_lora_rank\":32,\"kv_lora_rank\":32,\"qk_nope_head_dim\":16,"
+                                                    "\"qk_rope_head_dim\":16,\"v_head_dim\":32,\"n_routed_experts\":8,"
+                                                    "\"num_experts_per_tok\":2,\"moe_intermediate_size\":32,"
+                                                    "\"n_group\":4}",
+         false, "n_group"},
         {LLAMA ",\"rope_scaling\":{\"type\":\"dynamic\",\"factor\":2}}", false, "'dynamic'"},
         {LLAMA ",\"rope_scaling\":{\"type\":\"longrope\",\"factor\":2}}", false, "'longrope'"},
         {LLAMA ",\"rope_scaling\":{\"type\":\"linear\",\"factor\":2,\"secret\":1}}", false, "rope_parameters.secret"},
