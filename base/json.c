@@ -16,6 +16,7 @@ struct reader {
     struct arena *arena;
     int depth_left;
     int64_t values_left;
+    bool python;                        /* as Python's json module reads */
     const struct json_value *duplicate; /* the first one found; reading goes on, so that the tree is whole */
     struct json_problem *problem;
 };
@@ -53,7 +54,9 @@ static bool take_digits(struct reader *reader) {
 }
 
 static enum status read_number(struct reader *reader) {
+    if (reader->python && reader->at < reader->end && *reader->at == 'N') return read_word(reader, "NaN");
     take(reader, '-');
+    if (reader->python && reader->at < reader->end && *reader->at == 'I') return read_word(reader, "Infinity");
     if (!take(reader, '0') && !take_digits(reader)) return malformed(reader, "expecting a digit");
     if (take(reader, '.') && !take_digits(reader)) return malformed(reader, "expecting a digit");
     if (take(reader, 'e') || take(reader, 'E')) {
@@ -195,6 +198,35 @@ static enum status find_duplicate(struct reader *reader, const struct json_value
     return STATUS_OK;
 }
 
+/** Of members with one name the last one's value counts, and stands where the first stood. */
+static enum status merge_duplicates(struct reader *reader, struct json_value *object) {
+    if (object->count < 2) return STATUS_OK;
+    struct json_value **sorted = arena_alloc_array(reader->arena, object->count, sizeof *sorted);
+    if (sorted == NULL) return STATUS_RESOURCE_EXHAUSTED;
+    size_t count = 0;
+    for (struct json_value *member = object->first; member != NULL; member = member->next) sorted[count++] = member;
+    qsort(sorted, count, sizeof *sorted, compare_names);
+    for (size_t i = 0, first = 0; i < count; i++) {
+        if (!bytes_view_equal(sorted[first]->name, sorted[i]->name)) first = i;
+        if (first == i) continue;
+        struct json_value *next = sorted[first]->next;
+        *sorted[first] = *sorted[i];
+        sorted[first]->next = next;
+        sorted[i]->text.data = NULL; /* marks it as gone */
+    }
+    struct json_value **link = &object->first;
+    for (struct json_value *member = object->first; member != NULL; member = member->next) {
+        if (member->text.data == NULL) {
+            object->count--;
+            continue;
+        }
+        *link = member;
+        link = &member->next;
+    }
+    *link = NULL;
+    return STATUS_OK;
+}
+
 static enum status read_value(struct reader *reader, struct json_value **out);
 
 /** One element, or one member with its name. */
@@ -235,10 +267,11 @@ static enum status read_container(struct reader *reader, struct json_value *cont
         }
     }
     reader->depth_left++;
-    return is_object && container != NULL ? find_duplicate(reader, container) : STATUS_OK;
+    if (!is_object || container == NULL) return STATUS_OK;
+    return reader->python ? merge_duplicates(reader, container) : find_duplicate(reader, container);
 }
 
-static enum json_kind kind_of(uint8_t first) {
+static enum json_kind kind_of(uint8_t first, bool python) {
     switch (first) {
     case '{':
         return JSON_KIND_OBJECT;
@@ -251,6 +284,9 @@ static enum json_kind kind_of(uint8_t first) {
         return JSON_KIND_BOOLEAN;
     case '-':
         return JSON_KIND_NUMBER;
+    case 'N':
+    case 'I':
+        return python ? JSON_KIND_NUMBER : JSON_KIND_NULL;
     default:
         return first >= '0' && first <= '9' ? JSON_KIND_NUMBER : JSON_KIND_NULL;
     }
@@ -265,7 +301,7 @@ static enum status read_value(struct reader *reader, struct json_value **out) {
         return STATUS_RESOURCE_EXHAUSTED;
     struct bytes_view string = {0};
     bool terminated = false;
-    enum json_kind kind = kind_of(*from);
+    enum json_kind kind = kind_of(*from, reader->python);
     switch (kind) {
     case JSON_KIND_OBJECT:
     case JSON_KIND_ARRAY:
@@ -331,11 +367,20 @@ enum status json_read(struct bytes_view source, int depth_max, int64_t values_ma
     return STATUS_OK;
 }
 
+enum status json_read_python(struct bytes_view source, int depth_max, int64_t values_max, struct arena *arena,
+                             struct json_value **out, struct json_problem *problem) {
+    *problem = (struct json_problem){0};
+    struct reader reader = reader_of(source, depth_max, values_max, problem);
+    reader.arena = arena;
+    reader.python = true;
+    return read_whole(&reader, out);
+}
+
 bool json_is_valid(struct bytes_view source, int depth_max, enum json_kind *out_kind) {
     struct json_problem problem;
     struct reader reader = reader_of(source, depth_max, INT64_MAX, &problem);
     skip_blanks(&reader);
-    *out_kind = reader.at < reader.end ? kind_of(*reader.at) : JSON_KIND_NULL;
+    *out_kind = reader.at < reader.end ? kind_of(*reader.at, false) : JSON_KIND_NULL;
     struct json_value *none;
     return read_whole(&reader, &none) == STATUS_OK;
 }

@@ -56,6 +56,13 @@ struct json_problem {
 enum status json_read(struct bytes_view source, int depth_max, int64_t values_max, struct arena *arena,
                       struct json_value **out, struct json_problem *problem);
 
+/**
+ * As json_read, but what Python's json.loads takes: NaN, Infinity and -Infinity are numbers too, and of members with one name the
+ * last one's value counts, at the place of the first. (Python takes lone surrogates as well; no UTF-8 could carry them on.)
+ */
+enum status json_read_python(struct bytes_view source, int depth_max, int64_t values_max, struct arena *arena,
+                             struct json_value **out, struct json_problem *problem);
+
 /** True when `source` is one well-formed JSON value (duplicate names are not looked for). Allocates nothing. */
 bool json_is_valid(struct bytes_view source, int depth_max, enum json_kind *out_kind);
 

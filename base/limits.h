@@ -18,6 +18,8 @@ enum {
     LIMIT_PROTO_ELEMENTS = 200000,  /* fields in one received protobuf */
     LIMIT_MESSAGES = 4096,          /* messages in one conversation */
     LIMIT_CONTENT_PARTS = 1024,     /* parts in one message */
+    LIMIT_CONVERSATION_TOKENS =
+        16 << 20, /* tokens of a conversation that is counted in full before its oldest turns are dropped */
     LIMIT_STOP_STRINGS = 16,
     LIMIT_STOP_STRING_BYTES = 256,
     LIMIT_CHOICES = 128, /* n; best_of goes to 16 */

@@ -17,6 +17,7 @@ import engine
 import peer
 import quality
 import serve
+import tokenizer
 from machine import load, processor
 from places import program, say
 from report import Report
@@ -51,6 +52,7 @@ BENCHES = {
     "tenants": (serve.bench_tenants, serve.bench_tenants.__doc__),
     "start": (serve.bench_start, serve.bench_start.__doc__),
     "quality": (quality.bench_quality, quality.bench_quality.__doc__),
+    "tokenizer": (tokenizer.bench_tokenizer, tokenizer.bench_tokenizer.__doc__),
     "kernels": (bench_program("kernels"), "every kernel variant, no peer: weights read a second, products a second, attention"),
     "sampler": (bench_program("sampler"), "one sample, by settings and vocabulary, no peer"),
     "rpc": (bench_program("rpc"), "gRPC server and client over loopback, no peer"),
@@ -65,10 +67,10 @@ def parse_arguments(arguments=None):
     parser = argparse.ArgumentParser(prog="./dev bench", allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter, description=__doc__,
                                      epilog=f"benches:\n{listed}\n    {'all':10} {', '.join(ALL)} (what NAME is when it is left out)\n\nThe first run builds the peer: about twelve minutes.")
     parser.add_argument("names", nargs="*", metavar="NAME", help="which benches, in this order")
-    parser.add_argument("--quick", action="store_true", help="3 rounds, all threads only, 135M models only")
+    parser.add_argument("--quick", action="store_true", help="3 rounds, all threads only, 135M models only, unless --models names the others")
     parser.add_argument("--rounds", type=int, metavar="N", help="of each side (default 5)")
     parser.add_argument("--threads", metavar="N,N", help="thread counts (default: 1 and all processors; what goes over HTTP has the largest)")
-    parser.add_argument("--models", metavar="NAME,NAME", help="of engine, decode and prefill: 135M, 1.1B, Q4_1, '1.1B Q4_0', ... (default: all)")
+    parser.add_argument("--models", metavar="NAME,NAME", help="of engine, decode and prefill: 135M, 1.1B, Q4_1, '1.1B Q4_0', ...; of quality: Q4_1, Q6_K, F32, ... (default: all)")
     parser.add_argument("--variant", default="auto", choices=["auto", "plain", "avx2", "avx512"], help="instruction set of our side")
     parser.add_argument("--peer-variant", default="native", choices=list(peer.VARIANTS), help="build of the peer; avx2 is another twelve minutes")
     parser.add_argument("--no-peer", dest="peer", action="store_false", help="our side only")

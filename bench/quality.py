@@ -55,7 +55,10 @@ def row(report, what, mine, their, bar, digits):
 
 def bench_quality(options, report):
     """perplexity of a fixed text of 4,608 tokens by weight type, and divergence from the same weights in f32, 135M: not above the peer's on the same file"""
+    wanted = [word.strip() for word in options.models.split(",")] if options.models else FLOAT + QUANTISED
     for kind in FLOAT + QUANTISED:
+        if kind not in wanted:
+            continue
         model = workloads.Workload("135M", kind).path()
         with tempfile.TemporaryDirectory(prefix="bora-bench-") as folder:
             reference = None

@@ -57,7 +57,8 @@ def chosen(options):
     if options.models is None:
         return SMALL if options.quick else SMALL + LARGE
     wanted = [word.strip() for word in options.models.split(",")]
-    found = [w for w in SMALL + LARGE if any(word in (w.size, w.kind, w.name) for word in wanted)]
+    among = SMALL if options.quick and "1.1B" not in options.models else SMALL + LARGE
+    found = [w for w in among if any(word in (w.size, w.kind, w.name) for word in wanted)]
     return found or sys.exit(f"bench: --models {options.models} names none of {', '.join(w.name for w in SMALL + LARGE)}")
 
 

@@ -41,6 +41,9 @@ static enum status open_cache(struct engine *engine, const struct engine_options
                          options->kv_type);
     int64_t block = (int64_t)kv_cache_block_bytes(&cache), one_context = kv_cache_blocks_for(context);
     int64_t wanted = one_context * options->sequences_max, allowed = options->kv_pool_bytes / block;
+    if (options->kv_pool_bytes > memory_bytes())
+        return error_set(err, STATUS_RESOURCE_EXHAUSTED, "a KV pool of %lld MiB does not fit the memory of %lld MiB",
+                         (long long)(options->kv_pool_bytes >> 20), (long long)(memory_bytes() >> 20));
     if (options->kv_pool_bytes == 0) {
         allowed = memory_bytes() / 4 / block;
         if (allowed > wanted) allowed = wanted;
@@ -48,9 +51,10 @@ static enum status open_cache(struct engine *engine, const struct engine_options
     if (allowed < one_context) {
         return error_set(
             err, STATUS_RESOURCE_EXHAUSTED,
-            "the KV cache of one context of %lld tokens needs %lld MiB; %s is %lld MiB. Choose a smaller context.",
+            "the KV cache of one context of %lld tokens needs %lld MiB; %s is %lld MiB. Choose a smaller context%s.",
             (long long)context, (long long)((one_context * block + (1 << 20) - 1) >> 20),
-            options->kv_pool_bytes == 0 ? "a quarter of the memory" : "the pool", (long long)(allowed * block >> 20));
+            options->kv_pool_bytes == 0 ? "a quarter of the memory" : "the pool", (long long)(allowed * block >> 20),
+            options->kv_pool_bytes == 0 ? ", or say how large the pool may be" : " or a larger pool");
     }
     cache.block_count = allowed < INT32_MAX ? allowed : INT32_MAX;
     return kv_cache_create(&cache, &engine->cache, err);
@@ -66,7 +70,8 @@ static enum status open_model(struct engine *engine, const struct engine_options
         return error_set(err, STATUS_INVALID_ARGUMENT, "%s: %d tokens but an embedding of %d", options->model_path,
                          tokenizer_vocabulary(engine->tokenizer), engine->config.vocabulary);
     }
-    TRY(chat_layout_load(engine->checkpoint, engine->tokenizer, &engine->layout, err));
+    TRY(options->completes ? chat_layout_completion(engine->tokenizer, &engine->layout, err)
+                           : chat_layout_load(engine->checkpoint, engine->tokenizer, &engine->layout, err));
     int64_t logits = scheduler_logits_max(options->sequences_max, options->speculation ? DRAFTS_MAX : 0),
             rows = options->step_tokens_max > logits ? options->step_tokens_max : logits;
     struct kernels_options kernels = {.variant = options->variant,
@@ -129,6 +134,8 @@ static void open_metrics(struct engine *engine, struct metrics *metrics) {
     engine->has_metrics = true;
     engine->metrics = (struct engine_metrics){
         .running = metrics_gauge(metrics, "bora_engine_running", "Generations that take part in steps."),
+        .running_max = metrics_gauge(metrics, "bora_engine_running_max", "How many can take part at a time."),
+        .waiting_max = metrics_gauge(metrics, "bora_engine_waiting_max", "How many can wait; one more is refused."),
         .waiting = metrics_gauge(metrics, "bora_engine_waiting", "Generations in the queue."),
         .kv_tokens_used =
             metrics_gauge(metrics, "bora_engine_kv_tokens_used", "Positions in the KV blocks that are held."),
@@ -148,6 +155,8 @@ static void open_metrics(struct engine *engine, struct metrics *metrics) {
                                           METRICS_SECONDS),
         .step_rows = metrics_histogram(metrics, "bora_engine_step_tokens", "Tokens computed in one step.", rows)};
     metric_set(engine->metrics.kv_tokens_total, (double)engine->description.kv_pool_tokens);
+    metric_set(engine->metrics.running_max, (double)engine->description.sequences_max);
+    metric_set(engine->metrics.waiting_max, (double)(engine->alive_max - engine->description.sequences_max));
 }
 
 enum status engine_open(const struct engine_options *options, struct engine **out, struct error *err) {
@@ -225,9 +234,10 @@ void engine_load(struct engine *engine, struct engine_load *out) {
     pthread_mutex_unlock(&engine->mutex);
 }
 
-enum status engine_tokenize(const struct engine *engine, const struct chat_message *messages, size_t count,
-                            struct token_list *out, struct error *err) {
-    return chat_layout_render(engine->layout, messages, count, out, err);
+enum status engine_tokenize(const struct engine *engine, const struct chat_conversation *conversation,
+                            struct chat_window *window, struct token_list *out, struct error *err) {
+    if (window != NULL) return chat_layout_render_window(engine->layout, conversation, window, out, err);
+    return chat_layout_render(engine->layout, conversation, out, err);
 }
 
 const struct tokenizer *engine_tokenizer(const struct engine *engine) {

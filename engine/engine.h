@@ -32,7 +32,8 @@ struct engine;
 struct generation;
 
 struct engine_options {
-    const char *model_path; /* a GGUF file */
+    const char *model_path; /* a GGUF file, or a folder: engine/weights/checkpoint.h */
+    bool completes;         /* lay conversations out as chat_layout_completion, whatever the model file says */
     const char *device;     /* "cpu" */
     const char *variant;    /* "auto", "plain", "avx2", "avx512" */
     int threads;            /* 0: all available */
@@ -79,9 +80,9 @@ struct engine_load {
 };
 void engine_load(struct engine *engine, struct engine_load *out);
 
-/** The prompt of a conversation. `out->max_count` bounds it. Any thread. */
-enum status engine_tokenize(const struct engine *engine, const struct chat_message *messages, size_t count,
-                            struct token_list *out, struct error *err);
+/** The prompt of a conversation. `out->max_count` bounds it. `window`: drop the oldest turns that do not fit (chat.h); NULL: none. Any thread. */
+enum status engine_tokenize(const struct engine *engine, const struct chat_conversation *conversation,
+                            struct chat_window *window, struct token_list *out, struct error *err);
 const struct tokenizer *engine_tokenizer(const struct engine *engine);
 
 /**

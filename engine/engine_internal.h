@@ -17,8 +17,9 @@
 #include <stdatomic.h>
 
 struct engine_metrics {
-    struct metric *running, *waiting, *kv_tokens_used, *kv_tokens_total, *prompt_tokens, *completion_tokens,
-        *step_seconds, *step_rows, *cached_tokens, *draft_tokens, *draft_accepted, *preemptions, *repairs;
+    struct metric *running, *running_max, *waiting_max, *waiting, *kv_tokens_used, *kv_tokens_total, *prompt_tokens,
+        *completion_tokens, *step_seconds, *step_rows, *cached_tokens, *draft_tokens, *draft_accepted, *preemptions,
+        *repairs;
 };
 
 struct engine {

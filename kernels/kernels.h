@@ -151,7 +151,8 @@ enum rope_style {
 
 /** Rotary embedding (Su et al., arXiv:2104.09864): pair i of a head at position p turns by the angle p * inverse_frequency[i]. */
 struct rope {
-    int rotary_dim; /* <= head_dim, even; the rest of a head passes unchanged */
+    int rotary_dim; /* even; the rest of a head passes unchanged */
+    int offset;     /* of the first element that rotates; offset + rotary_dim <= head_dim */
     enum rope_style style;
     const float *inverse_frequency; /* [rotary_dim/2]; the model computes it, scalings included */
     float magnitude;                /* multiplies both cos and sin (YaRN); 1 otherwise */
@@ -229,6 +230,16 @@ struct attention {
     float softcap;  /* 0 = none */
 };
 
+/** to[t][h][0..width) = from[t][h][0..width): rows and heads at strides, in floats; from_head 0: all heads get the same. */
+struct head_copy {
+    const float *from;
+    int64_t from_stride, from_head;
+    float *to;
+    int64_t to_stride, to_head;
+    int64_t rows, width;
+    int heads;
+};
+
 struct kernels;
 
 /** The operations. Members never NULL unless "(optional)" is said. */
@@ -260,6 +271,7 @@ struct kernels_operations {
     /** x[t][i] = cap * tanh(x[t][i] / cap). [T][width] contiguous; cap > 0. */
     void (*softcap)(struct kernels *kernels, float cap, int64_t rows, int64_t width, float *x);
 
+    void (*copy_heads)(struct kernels *kernels, const struct head_copy *copy);
     void (*route)(struct kernels *kernels, const struct routing *routing, struct routed *out);
     void (*expert_matmul)(struct kernels *kernels, const struct expert_matmul *matmul);
     /** y[t][i] += sum_j routed.weights[t][j] * x[routed.slots[t][j]][i], j ascending. x [T * used][width], y [T][width] contiguous. */

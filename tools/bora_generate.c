@@ -26,7 +26,7 @@ struct generate_settings {
     char *model_file, *prompt, *variant, *kv_type, *perplexity_file, *against;
     int64_t max_tokens, threads, seed, streams, step_tokens, context, window, scored_from;
     double temperature, top_p;
-    bool stats, speculation;
+    bool stats, completes, speculation;
 };
 
 #define S struct generate_settings
@@ -45,6 +45,8 @@ static const struct setting settings_table[] = {
     SETTING_INTEGER(S, step_tokens, "step-tokens-max", "256", 16, 8192, "N", "rows of one step"),
     SETTING_INTEGER(S, streams, "streams", "1", 1, STREAMS_MAX, "N",
                     "run the prompt this many times at once; the first is printed"),
+    SETTING_BOOL(S, completes, "completion", "false",
+                 "go on with the text of the prompt, as base models do, instead of answering it"),
     SETTING_BOOL(S, speculation, "speculation", "false", "guess tokens by prompt lookup; changes no output"),
     SETTING_BOOL(S, stats, "stats", "false", "say how fast it was"),
     SETTING_STRING(S, perplexity_file, "perplexity", NULL, "FILE", "score this text instead of generating"),
@@ -145,7 +147,9 @@ static enum status generate(const struct generate_settings *settings, struct err
     static struct run run = {.mutex = PTHREAD_MUTEX_INITIALIZER, .done = PTHREAD_COND_INITIALIZER};
     struct token_list prompt = {.max_count = LIMIT_CONTEXT_TOKENS};
     struct chat_message message = {.role = CHAT_ROLE_USER, .content = bytes_view_string(settings->prompt)};
+    struct chat_conversation conversation = {.messages = &message, .message_count = 1};
     struct engine_options options = {.model_path = settings->model_file,
+                                     .completes = settings->completes,
                                      .device = "cpu",
                                      .variant = settings->variant,
                                      .threads = (int)settings->threads,
@@ -159,7 +163,7 @@ static enum status generate(const struct generate_settings *settings, struct err
     TRY_CLEANUP(engine_open(&options, &run.engine, err));
     if (settings->stats)
         fprintf(stderr, "ready after %.3f s\n", (double)(clock_monotonic_ns(clock_system()) - began) / 1e9);
-    TRY_CLEANUP(engine_tokenize(run.engine, &message, 1, &prompt, err));
+    TRY_CLEANUP(engine_tokenize(run.engine, &conversation, NULL, &prompt, err));
     TRY_CLEANUP(submit_all(&run, settings, &prompt, err));
     pthread_mutex_lock(&run.mutex);
     while (run.left > 0) pthread_cond_wait(&run.done, &run.mutex);
@@ -229,7 +233,7 @@ static void print_tally(const struct tally *tally, const struct generate_setting
     printf("\n");
 }
 
-/** Score `ids` window by window, each from an empty cache. */
+/** Score `ids` window by window, each from an empty cache; where texts begin with a token of their own, so does each window, in the place of its first. */
 static enum status score_windows(const struct scorer *scorer, const struct scorer *against,
                                  const struct generate_settings *settings, const struct token_list *ids,
                                  struct error *err) {
@@ -241,6 +245,7 @@ static enum status score_windows(const struct scorer *scorer, const struct score
     for (size_t first = 0; status == STATUS_OK && first + 1 < ids->count; first += window) {
         size_t count = ids->count - first < window ? ids->count - first : window;
         if (settings->scored_from > 1 && count < window) break;
+        if (tokenizer_adds_bos(scorer->tokenizer)) ids->ids[first] = tokenizer_bos(scorer->tokenizer);
         status = perplexity_compare(&model, reference.model != NULL ? &reference : NULL, SCORE_ROWS, ids->ids + first,
                                     count, scores, divergences, err);
         for (size_t i = (size_t)settings->scored_from; status == STATUS_OK && i < count; i++, tally.tokens++) {
@@ -265,6 +270,7 @@ static enum status perplexity(const struct generate_settings *settings, struct e
     TRY_CLEANUP(settings_read_file(settings->perplexity_file, TEXT_FILE_BYTES_MAX, &text, &length, err));
     TRY_CLEANUP(open_scorer(&scorer, settings->model_file, settings, err));
     if (settings->against != NULL) TRY_CLEANUP(open_scorer(&against, settings->against, settings, err));
+    if (tokenizer_adds_bos(scorer.tokenizer)) TRY_CLEANUP(token_list_append(&ids, tokenizer_bos(scorer.tokenizer)));
     TRY_CLEANUP(tokenizer_encode(scorer.tokenizer, bytes_view_of(text, length), &ids, err));
     if (ids.count < 2)
         TRY_CLEANUP(error_set(err, STATUS_INVALID_ARGUMENT, "%s has %zu tokens; two are the least",

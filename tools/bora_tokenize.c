@@ -10,17 +10,10 @@
 #include "base/json.h"
 #include "base/text.h"
 #include "engine/tokenizer/tokenizer.h"
-#include "engine/weights/checkpoint.h"
-#include "engine/weights/gguf.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 enum { TOKENS_MAX = 1 << 30, LINE_VALUES_MAX = 1 << 24 };
 
@@ -32,49 +25,6 @@ struct arguments {
 static int fail(const char *message) {
     fprintf(stderr, "bora-tokenize: %s\n", message);
     return 1;
-}
-
-static bool ends_with(const char *text, const char *end) {
-    size_t length = strlen(text), end_length = strlen(end);
-    return length >= end_length && strcmp(text + length - end_length, end) == 0;
-}
-
-static enum status load_file(const char *path, struct tokenizer **out, struct error *err) {
-    struct stat info;
-    int file = open(path, O_RDONLY | O_CLOEXEC);
-    if (file < 0) return error_set_errno(err, STATUS_NOT_FOUND, errno, "%s", path);
-    if (fstat(file, &info) != 0 || info.st_size == 0) {
-        close(file);
-        return error_set(err, STATUS_INVALID_ARGUMENT, "%s is empty", path);
-    }
-    void *data = mmap(NULL, (size_t)info.st_size, PROT_READ, MAP_PRIVATE, file, 0);
-    close(file);
-    if (data == MAP_FAILED) return error_set_errno(err, STATUS_INTERNAL, errno, "%s", path);
-    struct bytes_view bytes = bytes_view_of(data, (size_t)info.st_size);
-    const char *name = strrchr(path, '/') != NULL ? strrchr(path, '/') + 1 : path;
-    bool json = ends_with(name, ".json"), tekken = json && strstr(name, "tekken") != NULL;
-    enum status status = tekken ? tokenizer_load_tekken(bytes, name, out, err)
-                         : json ? tokenizer_load_json(bytes, name, out, err)
-                                : tokenizer_load_sentencepiece(bytes, name, out, err);
-    munmap(data, (size_t)info.st_size);
-    return status;
-}
-
-static enum status load(const char *path, struct tokenizer **out, struct error *err) {
-    struct stat info;
-    struct checkpoint *checkpoint = NULL;
-    struct gguf *gguf = NULL;
-    if (ends_with(path, ".gguf")) {
-        TRY(gguf_open(path, &gguf, err));
-        enum status status = tokenizer_load_gguf(gguf, out, err);
-        gguf_close(gguf);
-        return status;
-    }
-    if (stat(path, &info) != 0 || !S_ISDIR(info.st_mode)) return load_file(path, out, err);
-    TRY(checkpoint_open(path, &checkpoint, err));
-    enum status status = tokenizer_load(checkpoint, out, err);
-    checkpoint_close(checkpoint);
-    return status;
 }
 
 static enum status encode_line(const struct arguments *arguments, const struct tokenizer *tokenizer,
@@ -163,7 +113,7 @@ int main(int count, char **values) {
     }
     if (arguments.tokenizer == NULL)
         return fail("usage: bora-tokenize TOKENIZER [--template] [--decode] [--count] [FILE]");
-    if (load(arguments.tokenizer, &tokenizer, &err) != STATUS_OK) return fail(err.message);
+    if (tokenizer_load_path(arguments.tokenizer, &tokenizer, &err) != STATUS_OK) return fail(err.message);
     int result = run(&arguments, tokenizer);
     tokenizer_destroy(tokenizer);
     return result;

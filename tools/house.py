@@ -24,15 +24,17 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-from house_models import MODELS_FILE, ROOT, SMALL_MODEL, Failure, check_memory, check_model, check_models_file, check_room, fetch_model, find_section, models, say, section_for_file, section_of_file
+from house_models import BIN, MODELS_FILE, ROOT, SMALL_MODEL, Failure, check_memory, check_model, check_models_file, check_room, fetch_model, find_section, memory_needed, models, say, section_for_file, section_of_file
 
 STATE = Path(os.environ.get("BORA_STATE", ROOT / ".bora")).absolute()
-BIN = Path(os.environ.get("BORA_BUILD_DIR", ROOT / "build/release")) / "bin"
-NAMES = ["redis", "keys", "worker", "gateway"]  # in the order in which they start
+TIERS = {"worker": "small", "worker-medium": "medium", "worker-large": "large"}  # the workers of --tiers, and what each serves; else there is `worker` alone
+NAMES = ["redis", "keys", *TIERS, "gateway"]  # in the order in which they start
 PORTS = {"http": 8080, "grpc": 8081, "keys": 7010, "worker": 7011, "redis": 7379, "keys_metrics": 7020, "worker_metrics": 7021}
+TIER_PORTS = {"worker_medium": 7012, "worker_medium_metrics": 7022, "worker_large": 7013, "worker_large_metrics": 7023}
 QUESTION = "What is the capital of France? Answer in one sentence."
 DEMO_LIMITS = {"requests_per_minute": 600, "tokens_per_minute": 1000000}
 START_SECONDS = 60
+KNOWN_VARIABLES = {"BORA_CACHE", "BORA_STATE", "BORA_BUILD_DIR", "BORA_CALLER_FOLDER", "BORA_ADDRESS", "BORA_API_KEY", "BORA_TEST_PYTHON", "BORA_TEST_PACE"}
 
 
 # ---- processes -------------------------------------------------------------------------------------------------------
@@ -135,6 +137,16 @@ def http_status(url):
         return 0, str(error)
 
 
+def names_of(config):
+    """The processes of this house."""
+    return NAMES if config.get("tiers") else [name for name in NAMES if name not in TIERS or name == "worker"]
+
+
+def ports_of(config):
+    """Those that are in use, by name."""
+    return {**PORTS, **(TIER_PORTS if config.get("tiers") else {}), **config.get("ports", {})}
+
+
 # ---- configuration ---------------------------------------------------------------------------------------------------
 
 
@@ -164,7 +176,8 @@ def port_is_free(port):
 
 
 # Who is told of a port when it starts; the first listens on it. Workers tell gateways theirs by Redis.
-USERS = {"http": ["gateway"], "grpc": ["gateway"], "keys": ["keys", "gateway"], "keys_metrics": ["keys"], "worker": ["worker"], "worker_metrics": ["worker"], "redis": NAMES}
+USERS = {"http": ["gateway"], "grpc": ["gateway"], "keys": ["keys", "gateway"], "keys_metrics": ["keys"], "worker": ["worker"], "worker_metrics": ["worker"], "redis": NAMES,
+         **{name: [name.removesuffix("_metrics").replace("_", "-")] for name in TIER_PORTS}}
 
 
 def check_ports(ports, before):
@@ -220,11 +233,12 @@ def start_keys(ports):
     wait_for("keys", lambda: http_status(f"http://127.0.0.1:{ports['keys_metrics']}/readyz")[0] == 200, "is ready")
 
 
-def start_worker(ports, config):
+def start_worker(name, config):
+    ports, port = config["ports"], name.replace("-", "_")
     flags = ["--threads", config["threads"]] if config.get("threads") else []
-    start("worker", [BIN / "bora-worker", "--models-file", config["models_file"], "--model", config["model"], "--listen", f"127.0.0.1:{ports['worker']}",
-                     "--metrics-listen", f"127.0.0.1:{ports['worker_metrics']}", *flags, *common_flags(ports)])
-    wait_for("worker", lambda: http_status(f"http://127.0.0.1:{ports['worker_metrics']}/readyz")[0] == 200, "is ready")
+    start(name, [BIN / "bora-worker", "--models-file", config["models_file"], "--model", config["models"][name], "--listen", f"127.0.0.1:{ports[port]}",
+                 "--metrics-listen", f"127.0.0.1:{ports[f'{port}_metrics']}", *flags, *(config.get("worker_flags") or []), *common_flags(ports)])
+    wait_for(name, lambda: http_status(f"http://127.0.0.1:{ports[f'{port}_metrics']}/readyz")[0] == 200, "is ready")
 
 
 def start_gateway(ports):
@@ -253,10 +267,13 @@ def demo_key(ports):
     return path, key
 
 
-def ask(ports, key, model):
-    body = json.dumps({"model": model, "messages": [{"role": "user", "content": QUESTION}], "stream": True, "stream_options": {"include_usage": True}, "max_tokens": 80, "temperature": 0}).encode()
+def ask(ports, key, model, section):
+    """One question, or what the section of models.ini has to be shown with."""
+    question = models()[section].get("demo", QUESTION) if section else QUESTION
+    body = json.dumps({"model": model, "messages": [{"role": "user", "content": question}], "stream": True, "stream_options": {"include_usage": True}, "max_tokens": 80, "temperature": 0}).encode()
     request = urllib.request.Request(f"http://127.0.0.1:{ports['http']}/v1/chat/completions", data=body, headers={"Authorization": f"Bearer {key}", "Content-Type": "application/json"})
-    print(f"\n    > {QUESTION}\n    ", end="", flush=True)
+    about = section and len(load_config().get("models", {})) > 1 and models()[section].get("description")
+    print(f"\n    {f'[{model}: {about}]' if about else ''}\n    > {question}\n    ", end="", flush=True)
     usage = {}
     try:
         with urllib.request.urlopen(request, timeout=120) as answer:
@@ -281,16 +298,18 @@ def shown(path):
     return shlex.quote(str(path))
 
 
-def print_addresses(ports, key, key_path, model):
+def print_addresses(config, key, key_path):
+    ports, model = config["ports"], config["model"]
     origin, grpc, program, python = f"http://127.0.0.1:{ports['http']}", f"127.0.0.1:{ports['grpc']}", shown(BIN / "bora"), shown(STATE / "venv/bin/python")
     base = f"{origin}/v1"
     question = json.dumps({"model": model, "stream": True, "temperature": 0, "messages": [{"role": "user", "content": QUESTION}]})
     asking = f'model="{model}", temperature=0, messages=[{{"role": "user", "content": "{QUESTION}"}}]'
-    others = [name for name in models().sections() if name != model]
+    others = [name for name in models().sections() if name not in config["models"].values()]
+    served = ", ".join(f"{name} (or {TIERS[worker]})" for worker, name in config["models"].items()) if config["tiers"] else model
     print(f"""
     HTTP   {base}
     gRPC   {grpc}
-    model  {model}{f"      (models.ini also describes {', '.join(others)}: ./dev up --model NAME)" if others else ""}
+    model  {served}{f"      (models.ini also describes {', '.join(others)}: ./dev up --model NAME)" if others else ""}
     key    {key}      (kept in {shown(key_path)}; {DEMO_LIMITS['requests_per_minute']:,} requests and {DEMO_LIMITS['tokens_per_minute']:,} tokens a minute)
 
     curl -i -N {base}/chat/completions -H "Authorization: Bearer {key}" -H "Content-Type: application/json" -d '{question}'
@@ -313,10 +332,10 @@ def chosen_model(options, before):
     """(the name of a section of models.ini, None) or (None, a file of the user's own)."""
     wanted = options.model
     if wanted is None:
-        file = before.get("model_file")
-        if file:
-            return None, Path(file)
-        section = before.get("section") or SMALL_MODEL
+        remembered = before.get("workers", {}).get("worker", {})
+        if remembered.get("model_file"):
+            return None, Path(remembered["model_file"])
+        section = remembered.get("section") or SMALL_MODEL
         if find_section(section) is None:
             say(f"models.ini no longer describes {section}; back to {models().sections()[0]}")
             section = models().sections()[0]
@@ -325,9 +344,9 @@ def chosen_model(options, before):
     if section is not None:
         return section.name, None
     file = Path(os.environ.get("BORA_CALLER_FOLDER", "."), Path(wanted).expanduser()).resolve()
-    if file.is_dir():
-        raise Failure(f"--model {wanted}: {file} is a folder; a GGUF file is wanted")
-    if not file.is_file():
+    if file.is_dir() and not any((file / name).is_file() for name in ("config.json", "params.json")):
+        raise Failure(f"--model {wanted}: {file} is a folder with neither config.json (Hugging Face) nor params.json (Mistral)")
+    if not file.exists():
         raise Failure(f"--model {wanted}: there is no file {file}, and models.ini describes only {', '.join(models().sections())}")
     section = section_of_file(file)
     if section is not None:  # with its aliases, temperature and so on
@@ -336,29 +355,45 @@ def chosen_model(options, before):
     return None, file
 
 
+def section_of_tier(tier):
+    for name in models().sections():
+        if models()[name].get("tier") == tier:
+            return name
+    raise Failure(f"--tiers: models.ini describes no model with tier = {tier}")
+
+
+def chosen_workers(options, before, tiers):
+    """What each worker serves: a section of models.ini, as it is written now, or a file."""
+    chosen = {name: (section_of_tier(tier), None) for name, tier in TIERS.items()} if tiers else {"worker": chosen_model(options, before)}
+    return {name: {"section": section, "section_text": repr(sorted(find_section(section).items())) if section and find_section(section) else None, "model_file": str(file) if file else None}
+            for name, (section, file) in chosen.items()}
+
+
 def chosen_config(options, before):
     """What was asked for now, over what the house was started with before."""
-    ports = {**PORTS, **before.get("ports", {})}
+    if options.tiers and options.model:
+        raise Failure("--tiers serves a model of each tier and --model one: choose either")
+    tiers = options.tiers or (options.model is None and before.get("tiers", False))
+    ports = ports_of({**before, "tiers": tiers})
     if options.port_base is not None:
-        ports = {name: options.port_base + i for i, name in enumerate(PORTS)}
-    for name in PORTS:
+        ports = {name: options.port_base + i for i, name in enumerate(ports)}
+    for name in ports:
         value = getattr(options, f"{name}_port")
         if value is not None:
             ports[name] = value
-    section, file = chosen_model(options, before)
-    return {"ports": ports, "section": section, "section_text": repr(sorted(find_section(section).items())) if section and find_section(section) else None,
-            "model_file": str(file) if file else None, "threads": options.threads if options.threads is not None else before.get("threads")}
+    return {"ports": ports, "tiers": tiers, "workers": chosen_workers(options, before, tiers), "threads": options.threads if options.threads is not None else before.get("threads"),
+            "worker_flags": options.worker_flags if options.worker_flags is not None else before.get("worker_flags", [])}
 
 
 def what_changed(before, config):
     """The processes whose settings are no longer the wanted ones, in the order in which they start."""
     if not before:
         return []
-    ports = {**PORTS, **before.get("ports", {})}
-    names = {name for port in PORTS if ports[port] != config["ports"][port] for name in USERS[port]}
-    if any(before.get(k) != config[k] for k in ("section", "section_text", "model_file", "threads")):
-        names.add("worker")
-    return [name for name in NAMES if name in names]
+    ports = ports_of(before)
+    names = {name for port, number in ports.items() if number != config["ports"].get(port) for name in USERS[port]}
+    of_all = before.get("threads") != config["threads"] or before.get("worker_flags", []) != config.get("worker_flags", [])
+    names |= {name for name in TIERS if of_all or before.get("workers", {}).get(name) != config["workers"].get(name)}
+    return [name for name in NAMES if name in names and name in (*names_of(before), *names_of(config))]
 
 
 def stop_what_changed(names):
@@ -374,11 +409,11 @@ def write_config(config):
 
 
 def start_missing(config):
-    ports = config["ports"]
-    if all(running_pid(name) is not None for name in NAMES):
+    ports, names = config["ports"], names_of(config)
+    if all(running_pid(name) is not None for name in names):
         say("everything runs already")
-    steps = {"redis": start_redis, "keys": start_keys, "worker": lambda p: start_worker(p, config), "gateway": start_gateway}
-    for name in NAMES:
+    steps = {"redis": start_redis, "keys": start_keys, "gateway": start_gateway, **{name: lambda _, name=name: start_worker(name, config) for name in TIERS}}
+    for name in names:
         if running_pid(name) is not None:
             continue
         began = time.monotonic()
@@ -401,19 +436,26 @@ def alone():
         yield
 
 
+def check_worker(name, before, config, models_file, model):
+    """What this worker will serve, if it is to be started, is there, fits and can be opened."""
+    worker = config["workers"][name]
+    path = Path(worker["model_file"]) if worker["model_file"] else fetch_model(worker["section"], config["accepted"])
+    same_model = before.get("workers", {}).get(name) == worker
+    if same_model and running_pid(name):
+        return 0
+    check_model(BIN, path, "64" if worker["model_file"] else find_section(model).get("context", "64"))
+    return memory_needed(path)
+
+
 def check_what_starts(before, config, changed):
-    """Adds models_file and model to `config`. Every mistake is found here, before anything is stopped."""
-    file = Path(config["model_file"]) if config["model_file"] else None
-    models_file, model = section_for_file(file, STATE) if file else (MODELS_FILE, config["section"])
-    config.update(models_file=str(models_file), model=model)
-    worker_starts = "worker" in changed or running_pid("worker") is None
-    if worker_starts:
-        check_models_file(BIN, models_file, model)
-    path = file or fetch_model(config["section"])
-    same_model = before and all(before.get(k) == config[k] for k in ("section", "section_text", "model_file"))
-    if worker_starts and not (same_model and running_pid("worker")):
-        check_memory(path)
-        check_model(BIN, path, "64" if file else find_section(model).get("context", "64"))
+    """Adds models_file and models to `config`. Every mistake is found here, before anything is stopped."""
+    file = config["workers"]["worker"]["model_file"]
+    models_file, model = section_for_file(Path(file), STATE) if file else (MODELS_FILE, config["workers"]["worker"]["section"])
+    config.update(models_file=str(models_file), model=model, models={name: model if name == "worker" else worker["section"] for name, worker in config["workers"].items()})
+    starting = [name for name in config["models"] if name in changed or running_pid(name) is None]
+    for name in starting:
+        check_models_file(BIN, models_file, config["models"][name], config["worker_flags"])
+    check_memory(sum(check_worker(name, before, config, models_file, config["models"][name]) for name in starting), config["models"].values())
 
 
 def up(options):
@@ -422,13 +464,18 @@ def up(options):
             raise Failure(f"{BIN / program} is not there; run ./dev build")
     if shutil.which("redis-server") is None:
         raise Failure("redis-server is not installed (Debian package redis-server)")
-    if any(running_pid(name) is None for name in NAMES):
+    if running_pid("gateway") is None:
         check_room(STATE, 100 << 20, "the house's state", "BORA_STATE")
+    ignored = sorted(k for k in os.environ if k.startswith("BORA_") and k not in KNOWN_VARIABLES)
+    if ignored:
+        say(f"{', '.join(ignored)}: not used here, as settings of the house are given to ./dev up; those of the worker behind --, as in ./dev up -- --kv-type int8")
     before = load_config()
     config = chosen_config(options, before)
-    check_ports(config["ports"], {**PORTS, **before.get("ports", {})})
+    config["accepted"] = options.accept_licence
+    check_ports(config["ports"], ports_of(before))
     changed = what_changed(before, config)
     check_what_starts(before, config, changed)
+    del config["accepted"]
     stop_what_changed(changed)
     write_config(config)
     try:
@@ -439,9 +486,10 @@ def up(options):
             write_config({**before, "ports": config["ports"]})
         raise
     key_path, key = demo_key(config["ports"])
-    print_addresses(config["ports"], key, key_path, config["model"])
+    print_addresses(config, key, key_path)
     if not options.no_question:
-        ask(config["ports"], key, config["model"])
+        for name, model in config["models"].items():
+            ask(config["ports"], key, model, config["workers"][name]["section"])
 
 
 # ---- down, status, logs ------------------------------------------------------------------------------------------------
@@ -473,13 +521,14 @@ def describe(name, ports, config):
         entry["health"] = "ok" if redis_answers(ports["redis"], password) else "does not answer"
         entry["address"] = f"127.0.0.1:{ports['redis']}"
         return entry
-    port = {"keys": "keys_metrics", "worker": "worker_metrics", "gateway": "http"}[name]
+    own = name.replace("-", "_")
+    port = "http" if name == "gateway" else f"{own}_metrics"
     status, text = http_status(f"http://127.0.0.1:{ports[port]}/readyz")
     entry["health"] = "ok" if status == 200 else text.strip() or "does not answer"
-    entry["address"] = f"127.0.0.1:{ports['http' if name == 'gateway' else name]}"
+    entry["address"] = f"127.0.0.1:{ports['http' if name == 'gateway' else own]}"
     numbers = http_status(f"http://127.0.0.1:{ports[port]}/metrics")[1]
-    if name == "worker":
-        entry["model"] = config.get("model")
+    if name in TIERS:
+        entry["model"] = config.get("models", {}).get(name)
         entry["load"] = {short: whole(metric(numbers, long)) for short, long in (("running", "bora_engine_running"), ("waiting", "bora_engine_waiting"), ("kv_tokens_used", "bora_engine_kv_tokens_used"))}
     if name == "gateway":
         entry["load"] = {"running": whole(metric(numbers, "bora_gateway_requests_running"))}
@@ -489,22 +538,23 @@ def describe(name, ports, config):
 
 def status(options):
     config = load_config()
-    ports = {**PORTS, **config.get("ports", {})}
-    entries = [describe(name, ports, config) for name in NAMES]
+    ports = ports_of(config)
+    entries = [describe(name, ports, config) for name in names_of(config)]
     if options.json:
         print(json.dumps({
             "processes": {e["name"]: e for e in entries},
-            "addresses": {"http": f"http://127.0.0.1:{ports['http']}/v1", "grpc": f"127.0.0.1:{ports['grpc']}", "keys": f"127.0.0.1:{ports['keys']}", "worker": f"127.0.0.1:{ports['worker']}", "redis": f"127.0.0.1:{ports['redis']}"},
+            "addresses": {"http": f"http://127.0.0.1:{ports['http']}/v1", "grpc": f"127.0.0.1:{ports['grpc']}", **{name: f"127.0.0.1:{ports[name.replace('-', '_')]}" for name in names_of(config) if name != "gateway"}},
             "files": {"demo_key": str(STATE / "secrets/demo-key"), "admin_key": str(STATE / "secrets/admin-key"), "redis_password": str(STATE / "secrets/redis-password"), "models": config.get("models_file", str(MODELS_FILE))},
-            "logs": {name: str(STATE / "log" / f"{name}.log") for name in NAMES},
+            "logs": {name: str(STATE / "log" / f"{name}.log") for name in names_of(config)},
             "model": config.get("model"),
+            "models": config.get("models", {}),
         }, indent=2))
     else:
         for e in entries:
             load = ", ".join(f"{k} {v}" for k, v in (e.get("load") or {}).items() if v is not None)
             health = e["health"] if e["health"] in ("ok", "stopped") else "not ready"
             more = [f"grpc {e['grpc_address']}" if "grpc_address" in e else "", e.get("model") or "", load, e["health"] if health == "not ready" else ""]
-            print(f"{e['name']:8} {health:10} pid {e['pid'] or '-':<8} {e.get('memory_mib', '-'):>6} MiB  {e.get('address', ''):22} {'  '.join(m for m in more if m)}".rstrip())
+            print(f"{e['name']:13} {health:10} pid {e['pid'] or '-':<8} {e.get('memory_mib', '-'):>6} MiB  {e.get('address', ''):22} {'  '.join(m for m in more if m)}".rstrip())
         advice = what_to_do(entries)
         if advice:
             print(f"\n{advice}")
@@ -542,14 +592,20 @@ def number(least, most):
 def parser():
     parser = argparse.ArgumentParser(prog="./dev", allow_abbrev=False)
     commands = parser.add_subparsers(dest="command", required=True, metavar="up|down|status|logs")
-    up_parser = commands.add_parser("up", allow_abbrev=False, description="Start what does not run yet. Ports, model and threads are remembered until others are given.")
-    up_parser.add_argument("--model", metavar="NAME|FILE.gguf", help=f"serve this model of models.ini, or this file (to begin with: {SMALL_MODEL})")
+    up_parser = commands.add_parser("up", allow_abbrev=False, usage="./dev up [OPTIONS] [-- WORKER OPTIONS]", description="Start what does not run yet. Ports, model, threads and worker options are remembered until others are given.",
+                                    epilog="Behind -- stand options of bora-worker (build/release/bin/bora-worker --help): KV cache type and pool, kernel variant, speculation, queue...: ./dev up -- --kv-type int8 --kv-pool 2g. "
+                                           "A -- with nothing behind it takes them back.")
+    up_parser.add_argument("--model", metavar="NAME|FILE.gguf|FOLDER", help=f"serve this model of models.ini, or this file or folder (to begin with: {SMALL_MODEL})")
+    up_parser.add_argument("--tiers", action="store_true", help="serve a model of each tier, small, medium and large, each by its own worker")
+    up_parser.add_argument("--accept-licence", action="append", default=[], metavar="NAME", help="accept the licence of this model, which is shown otherwise")
     up_parser.add_argument("--threads", type=number(0, 256), metavar="N", help="compute threads of the worker; 0: all processors")
     up_parser.add_argument("--no-question", action="store_true", help="do not ask the demo question")
     up_parser.add_argument("--yes", action="store_true", help="install packages without asking")
-    up_parser.add_argument("--port-base", type=number(1, 65536 - len(PORTS)), metavar="N", help=f"{', '.join(n.replace('_', '-') for n in PORTS)} listen on N, N + 1, ...; the flags below say otherwise for one")
-    for name, port in PORTS.items():
+    up_parser.add_argument("--port-base", type=number(1, 65536 - len(PORTS) - len(TIER_PORTS)), metavar="N",
+                           help=f"{', '.join(n.replace('_', '-') for n in PORTS)} (with --tiers also {', '.join(n.replace('_', '-') for n in TIER_PORTS)}) listen on N, N + 1, ...; the flags below say otherwise for one")
+    for name, port in {**PORTS, **TIER_PORTS}.items():
         up_parser.add_argument(f"--{name.replace('_', '-')}-port", type=number(1, 65535), metavar="N", help=f"default {port}")
+    up_parser.set_defaults(worker_flags=None)
     up_parser.add_argument("--parse-only", action="store_true", help=argparse.SUPPRESS)
     commands.add_parser("down", description="Stop what up started, and nothing else.")
     commands.add_parser("fetch", description="Fetch the small model only.")
@@ -561,7 +617,11 @@ def parser():
 
 
 def main():
-    options = parser().parse_args()
+    words = sys.argv[1:]
+    behind = words.index("--") if words[:1] == ["up"] and "--" in words else None
+    options = parser().parse_args(words[:behind])
+    if behind is not None:
+        options.worker_flags = words[behind + 1:]
     if getattr(options, "parse_only", False):
         return 0
     try:

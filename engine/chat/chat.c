@@ -1,19 +1,14 @@
 /* Copyright Bora contributors
  * SPDX-License-Identifier: Apache-2.0 */
-#include "engine/chat/chat.h"
-
-#include "base/text.h"
-#include "engine/weights/checkpoint.h"
-#include "engine/weights/gguf.h"
+#include "engine/chat/chat_internal.h"
+#include "engine/chat/template.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-struct chat_layout {
-    const char *name;
-    const struct tokenizer *tokenizer;
-    const char *default_system; /* put in front when the conversation begins otherwise; NULL: none */
-    int32_t turn_start, turn_end;
+enum {
+    ARENA_BYTES_LEAST = 32 << 20, /* what laying out may take: this, and ... */
+    ARENA_BYTES_FACTOR = 64,      /* ... so many times what the conversation has; JSON as a tree is the greediest */
 };
 
 const char *chat_role_name(enum chat_role role) {
@@ -21,76 +16,123 @@ const char *chat_role_name(enum chat_role role) {
     return names[role];
 }
 
-static const char smollm2_template[] =
-    "{% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}{{ '<|im_start|>system\nYou "
-    "are a helpful AI assistant named SmolLM, trained "
-    "by Hugging Face<|im_end|>\n' }}{% endif %}{{'<|im_start|>' + message['role'] + '\n' + message['content'] + "
-    "'<|im_end|>' + '\n'}}{% endfor %}{% if "
-    "add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}";
-static const char chatml_template[] = "{% for message in messages %}{{'<|im_start|>' + message['role'] + '\n' + "
-                                      "message['content'] + '<|im_end|>' + '\n'}}{% endfor %}{% if "
-                                      "add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}";
+/* ---- pieces --------------------------------------------------------------------------------------------------------- */
 
-/** Templates that are known word for word. They are programs: a guess at one that only looks alike would be a wrong
- *  prompt. Both print whatever role a message has, so a tool's answer is a turn of the role "tool". */
-static const struct {
-    const char *name, *text, *default_system;
-} templates[] = {
-    {"chatml-smollm2", smollm2_template, "You are a helpful AI assistant named SmolLM, trained by Hugging Face"},
-    {"chatml", chatml_template, NULL},
-};
-
-/** Templates travel with "\n" either as a newline or as the two characters of a Jinja string. */
-static bool same_template(struct bytes_view template, const char *known) {
-    size_t at = 0;
-    for (; *known != 0 && at < template.length; known++) {
-        if (*known == '\n' && template.data[at] == '\\' && at + 1 < template.length && template.data[at + 1] == 'n')
-            at += 2;
-        else if (template.data[at] == (uint8_t)*known)
-            at++;
-        else
-            return false;
+enum status prompt_add(struct prompt *prompt, struct prompt_piece piece, struct error *err) {
+    if (prompt->count == prompt->capacity) {
+        size_t capacity = prompt->capacity == 0 ? 64 : 2 * prompt->capacity;
+        struct prompt_piece *pieces = arena_alloc_array(prompt->arena, capacity, sizeof *pieces);
+        if (pieces == NULL)
+            return error_set(err, STATUS_RESOURCE_EXHAUSTED, "the conversation is too large to be laid out");
+        if (prompt->count > 0) memcpy(pieces, prompt->pieces, prompt->count * sizeof *pieces);
+        prompt->pieces = pieces;
+        prompt->capacity = capacity;
     }
-    return *known == 0 && at == template.length;
+    prompt->pieces[prompt->count++] = piece;
+    return STATUS_OK;
 }
 
-enum status chat_layout_load_gguf(const struct gguf *gguf, const struct tokenizer *tokenizer, struct chat_layout **out,
-                                  struct error *err) {
-    struct bytes_view template = {0};
-    if (!gguf_string(gguf, "tokenizer.chat_template", &template))
-        return error_set(err, STATUS_UNIMPLEMENTED, "%s has no chat template", gguf_path(gguf));
-    for (size_t i = 0; i < sizeof templates / sizeof templates[0]; i++) {
-        if (!same_template(template, templates[i].text)) continue;
-        struct chat_layout *layout = calloc(1, sizeof *layout);
-        if (layout == NULL) return error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
-        *layout = (struct chat_layout){.name = templates[i].name,
-                                       .tokenizer = tokenizer,
-                                       .default_system = templates[i].default_system,
-                                       .turn_start = tokenizer_special(tokenizer, "<|im_start|>"),
-                                       .turn_end = tokenizer_special(tokenizer, "<|im_end|>")};
-        if (layout->turn_start < 0 || layout->turn_end < 0) {
-            free(layout);
-            return error_set(err, STATUS_INVALID_ARGUMENT,
-                             "%s: the chat template needs <|im_start|> and <|im_end|>, which the vocabulary lacks",
-                             gguf_path(gguf));
-        }
-        *out = layout;
-        return STATUS_OK;
-    }
-    int shown = (int)text_truncate((const char *)template.data, template.length, 64);
-    return error_set(err, STATUS_UNIMPLEMENTED, "%s: its chat template (%zu bytes, '%.*s...') is not a known one",
-                     gguf_path(gguf), template.length, shown, (const char *)template.data);
+enum status prompt_add_control(struct prompt *prompt, int32_t id, struct error *err) {
+    return prompt_add(prompt, (struct prompt_piece){.control = id}, err);
 }
 
-enum status chat_layout_load(const struct checkpoint *checkpoint, const struct tokenizer *tokenizer,
-                             struct chat_layout **out, struct error *err) {
-    const struct gguf *gguf = checkpoint_gguf(checkpoint);
-    if (gguf != NULL) return chat_layout_load_gguf(gguf, tokenizer, out, err);
-    return error_set(err, STATUS_UNIMPLEMENTED, "%s: chat layouts are read from GGUF only",
-                     checkpoint_path(checkpoint));
+enum status prompt_add_text(struct prompt *prompt, struct bytes_view text, struct error *err) {
+    if (text.length == 0) return STATUS_OK;
+    return prompt_add(prompt, (struct prompt_piece){.control = -1, .text = text}, err);
+}
+
+static enum status encode_piece(const struct chat_layout *layout, const struct prompt_piece *piece,
+                                struct token_list *out, struct error *err) {
+    if (piece->control >= 0) {
+        enum status status = token_list_append(out, piece->control);
+        if (status == STATUS_OK) return status;
+        return error_set(err, status, "the conversation does not fit into %zu tokens", out->max_count);
+    }
+    size_t before = out->count;
+    if (piece->template) return tokenizer_encode_template(layout->tokenizer, piece->text, piece->untrusted, out, err);
+    TRY(tokenizer_encode(layout->tokenizer, piece->text, out, err));
+    size_t skip = piece->skip < out->count - before ? piece->skip : out->count - before;
+    if (skip > 0) {
+        memmove(out->ids + before, out->ids + before + skip, (out->count - before - skip) * sizeof *out->ids);
+        out->count -= skip;
+    }
+    return STATUS_OK;
+}
+
+static enum status encode(const struct chat_layout *layout, const struct prompt *prompt, struct token_list *out,
+                          struct error *err) {
+    size_t before = out->count;
+    for (size_t i = 0; i < prompt->count; i++) {
+        enum status status = encode_piece(layout, &prompt->pieces[i], out, err);
+        if (status == STATUS_OK) continue;
+        out->count = before;
+        return status;
+    }
+    return STATUS_OK;
+}
+
+static size_t message_bytes(const struct chat_message *message) {
+    size_t bytes = sizeof *message + message->content.length + message->tool_call_id.length + message->name.length;
+    for (size_t i = 0; i < message->part_count; i++) bytes += sizeof *message->parts + message->parts[i].text.length;
+    for (size_t i = 0; i < message->tool_call_count; i++)
+        bytes += sizeof *message->tool_calls + message->tool_calls[i].arguments.length +
+                 message->tool_calls[i].name.length + message->tool_calls[i].id.length;
+    return bytes;
+}
+
+static size_t conversation_bytes(const struct chat_conversation *conversation) {
+    size_t bytes = conversation->json_schema.length;
+    for (size_t i = 0; i < conversation->message_count; i++) bytes += message_bytes(&conversation->messages[i]);
+    for (size_t i = 0; i < conversation->tool_count; i++)
+        bytes += sizeof *conversation->tools + conversation->tools[i].parameters.length +
+                 conversation->tools[i].description.length + conversation->tools[i].name.length;
+    return bytes;
+}
+
+static enum status compose(const struct chat_layout *layout, const struct chat_conversation *conversation, size_t bytes,
+                           struct prompt *out, struct error *err) {
+    switch (layout->kind) {
+    case CHAT_LAYOUT_TEMPLATE:
+        return template_compose(layout, conversation, bytes, out, err);
+    case CHAT_LAYOUT_MISTRAL:
+        return mistral_compose(layout, conversation, out, err);
+    default:
+        return chatml_compose(layout, conversation, out, err);
+    }
+}
+
+enum status chat_layout_render(const struct chat_layout *layout, const struct chat_conversation *conversation,
+                               struct token_list *out, struct error *err) {
+    if (conversation->message_count == 0) return error_set(err, STATUS_INVALID_ARGUMENT, "the conversation is empty");
+    struct arena arena;
+    size_t bytes = conversation_bytes(conversation);
+    arena_init(&arena, ARENA_BYTES_LEAST + ARENA_BYTES_FACTOR * bytes);
+    struct prompt prompt = {.arena = &arena};
+    enum status status = compose(layout, conversation, bytes, &prompt, err);
+    if (status == STATUS_OK) status = encode(layout, &prompt, out, err);
+    arena_deinit(&arena);
+    return status;
+}
+
+enum status chat_layout_render_fim(const struct chat_layout *layout, struct bytes_view prefix, struct bytes_view suffix,
+                                   struct token_list *out, struct error *err) {
+    if (!layout->support.fim)
+        return error_set(err, STATUS_UNIMPLEMENTED, "the layout %s cannot fill in the middle", layout->name);
+    struct arena arena;
+    arena_init(&arena, ARENA_BYTES_LEAST + ARENA_BYTES_FACTOR * (prefix.length + suffix.length));
+    struct prompt prompt = {.arena = &arena};
+    enum status status = mistral_compose_fim(layout, prefix, suffix, &prompt, err);
+    if (status == STATUS_OK) status = encode(layout, &prompt, out, err);
+    arena_deinit(&arena);
+    return status;
 }
 
 void chat_layout_destroy(struct chat_layout *layout) {
+    if (layout == NULL) return;
+    template_destroy(layout->template);
+    template_destroy(layout->tool_template);
+    free(layout->bos_token);
+    free(layout->eos_token);
     free(layout);
 }
 
@@ -98,54 +140,6 @@ const char *chat_layout_name(const struct chat_layout *layout) {
     return layout->name;
 }
 
-static enum status append_control(int32_t id, struct token_list *out, struct error *err) {
-    enum status status = token_list_append(out, id);
-    return status == STATUS_OK
-               ? status
-               : error_set(err, status, "the conversation does not fit into %zu tokens", out->max_count);
-}
-
-/**
- * One turn. The template's text between two control tokens is one string, so role, newline and content are encoded together:
- * a merge may span them.
- */
-static enum status append_turn(const struct chat_layout *layout, const char *role, struct bytes_view content, bool open,
-                               struct bytes *scratch, struct token_list *out, struct error *err) {
-    TRY(append_control(layout->turn_start, out, err));
-    bytes_reset(scratch);
-    (void)!bytes_printf(scratch, "%s\n", role);
-    (void)!bytes_append(scratch, content.data, content.length);
-    if (scratch->failed)
-        return error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory for a message of %zu bytes", content.length);
-    TRY(tokenizer_encode(layout->tokenizer, bytes_view(scratch), out, err));
-    if (open) return STATUS_OK;
-    TRY(append_control(layout->turn_end, out, err));
-    return tokenizer_encode(layout->tokenizer, bytes_view_string("\n"), out, err);
-}
-
-static enum status render(const struct chat_layout *layout, const struct chat_message *messages, size_t count,
-                          struct bytes *scratch, struct token_list *out, struct error *err) {
-    if (layout->default_system != NULL && messages[0].role != CHAT_ROLE_SYSTEM) {
-        TRY(append_turn(layout, "system", bytes_view_string(layout->default_system), false, scratch, out, err));
-    }
-    bool open = false;
-    for (size_t i = 0; i < count; i++) {
-        open = messages[i].prefix && messages[i].role == CHAT_ROLE_ASSISTANT && i + 1 == count;
-        TRY(append_turn(layout, chat_role_name(messages[i].role), messages[i].content, open, scratch, out, err));
-    }
-    if (open) return STATUS_OK;
-    TRY(append_control(layout->turn_start, out, err));
-    return tokenizer_encode(layout->tokenizer, bytes_view_string("assistant\n"), out, err);
-}
-
-enum status chat_layout_render(const struct chat_layout *layout, const struct chat_message *messages, size_t count,
-                               struct token_list *out, struct error *err) {
-    if (count == 0) return error_set(err, STATUS_INVALID_ARGUMENT, "the conversation is empty");
-    struct bytes scratch;
-    bytes_init(&scratch, SIZE_MAX / 2);
-    size_t before = out->count;
-    enum status status = render(layout, messages, count, &scratch, out, err);
-    if (status != STATUS_OK) out->count = before;
-    bytes_deinit(&scratch);
-    return status;
+struct chat_support chat_layout_support(const struct chat_layout *layout) {
+    return layout->support;
 }

@@ -3,10 +3,14 @@
 /**
  * Chat: a conversation laid out as the model was trained to read it, directly as token ids.
  *
- * Each text piece is encoded by itself and control tokens are placed between pieces, so user text can never become a
- * control token. First layout: ChatML (<|im_start|>role\ncontent<|im_end|>\n ... <|im_start|>assistant\n) as SmolLM2's own
- * template has it, default system prompt included. Mistral v1..v15, Llama 3, Gemma, Qwen and a sandboxed template
- * renderer come behind the same interface.
+ *     conversation ── layout ──> pieces (control tokens, texts) ── tokenizer ──> ids
+ *
+ * Two kinds of layouts. Mistral's, v1 to v15, are written here as mistral-common has them: every text is encoded by itself between
+ * control tokens. All others are Jinja programs (the model file's own chat template, or a known one by the control tokens that the vocabulary
+ * has), run in a sandbox (template.h) that knows of every byte whether a user wrote it. In both, what users write never becomes a control token.
+ *
+ * A layout says what it has no place for; a conversation that needs that is refused with the message's index and the field.
+ * Read-only after load: any thread.
  */
 #ifndef ENGINE_CHAT_CHAT_H
 #define ENGINE_CHAT_CHAT_H
@@ -18,27 +22,105 @@
 enum chat_role { CHAT_ROLE_SYSTEM, CHAT_ROLE_USER, CHAT_ROLE_ASSISTANT, CHAT_ROLE_TOOL };
 const char *chat_role_name(enum chat_role role);
 
+enum chat_part_kind {
+    CHAT_PART_TEXT,
+    CHAT_PART_IMAGE,     /* its place: tokens that the vision encoder's rows are put over */
+    CHAT_PART_THINKING,  /* what the model thought; open (no end token) unless `closed` */
+    CHAT_PART_REFERENCE, /* a citation: no layout here has a place for it */
+};
+
+struct chat_part {
+    enum chat_part_kind kind;
+    bool closed;                       /* CHAT_PART_THINKING */
+    struct bytes_view text;            /* CHAT_PART_TEXT, CHAT_PART_THINKING */
+    int32_t image_columns, image_rows; /* CHAT_PART_IMAGE: patches, from chat_image_grid */
+};
+
+struct chat_tool_call {
+    struct bytes_view id, name;
+    struct bytes_view arguments; /* JSON text; normalised as the layout asks */
+};
+
 struct chat_message {
     enum chat_role role;
-    struct bytes_view content; /* UTF-8; parts already joined */
-    bool prefix;               /* the last message, assistant: the answer continues this text */
+    struct bytes_view content; /* UTF-8, when there are no parts; data NULL: there is none (calls without a word) */
+    const struct chat_part *parts;
+    size_t part_count;
+    const struct chat_tool_call *tool_calls; /* assistant */
+    size_t tool_call_count;
+    struct bytes_view tool_call_id, name; /* tool: the call that this answers; the tool's name */
+    bool prefix;                          /* the last message, assistant: the answer continues this text */
+};
+
+struct chat_tool {
+    struct bytes_view name, description; /* data NULL: none was given, which some templates tell from an empty one */
+    struct bytes_view parameters;        /* JSON text, an object; empty: {}; data NULL: none was given */
+    bool strict;
+};
+
+struct chat_conversation {
+    const struct chat_message *messages;
+    size_t message_count;
+    const struct chat_tool *tools;
+    size_t tool_count;
+    struct bytes_view reasoning_effort; /* "none", "high"…; empty: the model's default */
+    struct bytes_view json_schema;      /* of the answer, for layouts that show it to the model; empty: none */
 };
 
 struct chat_layout;
 struct gguf;
 struct checkpoint;
 
-/** Find the layout of a model file from its metadata (chat template, architecture, control tokens). STATUS_UNIMPLEMENTED when none
- *  is known: the message says what was seen. `tokenizer` is borrowed for the layout's life. */
+/** Find the layout of a model file: Mistral's by the tokenizer file beside the weights or the control tokens, else its chat template, else one that
+ *  its control tokens show. STATUS_UNIMPLEMENTED when the template needs what the sandbox does not know: the message says what
+ *  was seen. `tokenizer` is borrowed for the layout's life. */
 enum status chat_layout_load(const struct checkpoint *checkpoint, const struct tokenizer *tokenizer,
                              struct chat_layout **out, struct error *err);
 enum status chat_layout_load_gguf(const struct gguf *gguf, const struct tokenizer *tokenizer, struct chat_layout **out,
                                   struct error *err);
+/** Of a base model, which completes text and knows no turns: what the messages say, blank lines between them, behind bos where texts begin
+ *  with one. Also what chat_layout_load finds where a model shows no layout at all. */
+enum status chat_layout_completion(const struct tokenizer *tokenizer, struct chat_layout **out, struct error *err);
 void chat_layout_destroy(struct chat_layout *layout);
-const char *chat_layout_name(const struct chat_layout *layout); /* "chatml-smollm2" */
+const char *chat_layout_name(const struct chat_layout *layout); /* "mistral-v7", "template", "chatml-smollm2" */
 
-/** Append the prompt's ids. `messages` are in an order the gateway has checked. STATUS_OUT_OF_RANGE when `out->max_count` is reached. */
-enum status chat_layout_render(const struct chat_layout *layout, const struct chat_message *messages, size_t count,
+struct chat_support {
+    bool system, tools, images, thinking, prefix, fim, reasoning_effort;
+};
+/** What the layout has a place for. Of a template that is what its text mentions. */
+struct chat_support chat_layout_support(const struct chat_layout *layout);
+
+/** Append the prompt's ids. `messages` are in an order the gateway has checked. STATUS_OUT_OF_RANGE when `out->max_count` is reached,
+ *  STATUS_INVALID_ARGUMENT names the message and the field that the layout has no place for, or is what the template itself objects to. */
+enum status chat_layout_render(const struct chat_layout *layout, const struct chat_conversation *conversation,
                                struct token_list *out, struct error *err);
+
+/** Fill in the middle: the ids after which the model writes what stands between `prefix` and `suffix`. STATUS_UNIMPLEMENTED: the layout has none. */
+enum status chat_layout_render_fim(const struct chat_layout *layout, struct bytes_view prefix, struct bytes_view suffix,
+                                   struct token_list *out, struct error *err);
+
+/** How many patches an image of `width` x `height` pixels takes once it has been scaled as the model wants it.
+ *  STATUS_UNIMPLEMENTED: the layout has no images. */
+enum status chat_image_grid(const struct chat_layout *layout, int width, int height, int32_t *out_columns,
+                            int32_t *out_rows, struct error *err);
+
+/**
+ * Context windowing: what the oldest turns must give up so that the rest fits.
+ *
+ *     system | user assistant | user assistant tool assistant | user        a turn: consecutive user messages with all that answers them
+ *              ^^^^^^^^^^^^^^ dropped first                     ^^^^ never; nor any system message
+ */
+struct chat_window {
+    size_t max_tokens;                       /* in: what the prompt may have */
+    size_t dropped_messages, dropped_tokens; /* out: what went, and how many ids fewer that made */
+};
+
+/**
+ * As chat_layout_render without the fewest oldest turns that make the prompt fit into `window->max_tokens`; STATUS_OUT_OF_RANGE when the
+ * last turn alone does not. `out->max_count` bounds what is counted, so tokens beyond it are not in dropped_tokens: then at least as many went.
+ * Time: the whole is encoded once, up to out->max_count, and prompts of at most max_tokens O(log turns) times.
+ */
+enum status chat_layout_render_window(const struct chat_layout *layout, const struct chat_conversation *conversation,
+                                      struct chat_window *window, struct token_list *out, struct error *err);
 
 #endif

@@ -221,6 +221,7 @@ static enum status read_experts(const struct reading *reading, const struct fami
         config->layer[i].experts = family->experts ? checkpoint_has(reading->checkpoint, key) : true;
     }
     if (strcmp(family->name, "qwen2moe") != 0) return STATUS_OK;
+    config->shared_gate = true;
     return read_number(reading, "expert_shared_feed_forward_length", CONFIG_WIDTH_MIN, CONFIG_FEED_FORWARD_MAX,
                        config->feed_forward, &config->shared_feed_forward);
 }

@@ -51,7 +51,7 @@ struct family {
     enum windows windows;
     bool windows_listed; /* layer_types say which layers have the window; the others have it everywhere */
     bool biases;         /* of q, k and v, always */
-    bool query_key_norms, gemma, tied, experts;
+    bool query_key_norms, gemma, tied, experts, latent;
     double rope_base, norm_eps;
     /* what configs need not mention; 0: they must */
     int heads, kv_heads, head_dim, vocabulary, context; /* heads -1: as many as queries */
@@ -71,6 +71,7 @@ static const struct family families[] = {
     {"qwen2_moe", "qwen2moe", WINDOWS_BY_DEFAULT, true, .experts = true, .rope_base = 10000, .norm_eps = 1e-6},
     {"qwen3_moe", "qwen3moe", WINDOWS_BY_DEFAULT, .query_key_norms = true, .experts = true, .rope_base = 10000,
      .norm_eps = 1e-6},
+    {"mistral4", "mistral4", .experts = true, .latent = true, .rope_base = 10000, .norm_eps = 1e-6},
     {"gemma2", "gemma2", WINDOWS_BY_DEFAULT, true, .gemma = true, .tied = true, .rope_base = 10000, .norm_eps = 1e-6,
      .heads = 8, .kv_heads = 4, .head_dim = 256, .vocabulary = 256000, .context = 8192, .attention_softcap = 50,
      .output_softcap = 30},
@@ -92,7 +93,8 @@ static bool is(const struct reading *reading, const char *name) {
 
 /* ---- RoPE ---------------------------------------------------------------------------------------------------------- */
 
-static enum status read_yarn(struct config_object *object, struct rope_config *rope, struct error *err) {
+static enum status read_yarn(struct config_object *object, struct rope_config *rope, struct model_config *config,
+                             struct error *err) {
     double attention, scale, scale_all;
     bool truncate;
     TRY(config_take_number(object, "beta_fast", 0, CONFIG_FACTOR_MAX, false, 32, &rope->beta_fast, err));
@@ -106,6 +108,10 @@ static enum status read_yarn(struct config_object *object, struct rope_config *r
     if (rope->beta_slow == 0) rope->beta_slow = 1;
     rope->scaling = ROPE_SCALING_YARN;
     rope->untruncated = !truncate;
+    if (config->key_rank > 0 && scale_all != 0) { /* latent attention sharpens its scores as well */
+        double sharper = model_config_yarn_scale(rope->factor, scale_all);
+        config->attention_scale = (float)(sharper * sharper / sqrt(config->head_dim));
+    }
     rope->magnitude = attention != 0                 ? attention
                       : scale != 0 && scale_all != 0 ? model_config_yarn_scale(rope->factor, scale) /
                                                            model_config_yarn_scale(rope->factor, scale_all)
@@ -124,9 +130,10 @@ static enum status read_rope_object(struct config_object *object, struct rope_co
     if (config_take_string(object, "type", &old) && !typed) type = old;
     TRY(config_take_number(object, "rope_theta", CONFIG_ROPE_BASE_MIN, CONFIG_ROPE_BASE_MAX, false, rope->base,
                            &rope->base, err));
-    TRY(config_take_number(object, "partial_rotary_factor", 0, 1, false, 1, &partial, err));
+    TRY(config_take_number(object, "partial_rotary_factor", 0, 1, false, (double)config->rotary_dim / config->head_dim,
+                           &partial, err));
     TRY(config_take_number(object, "llama_4_scaling_beta", 0, 100, false, 0, &beta, err));
-    if (partial != 1)
+    if (fabs(partial * config->head_dim - config->rotary_dim) > 1e-6)
         return error_set(err, STATUS_UNIMPLEMENTED, "%s: %spartial_rotary_factor %g is not supported", object->file,
                          object->inside, partial);
     if (bytes_view_equal_string(type, "default") || bytes_view_equal_string(type, "none")) {
@@ -147,7 +154,7 @@ static enum status read_rope_object(struct config_object *object, struct rope_co
         TRY(config_take_number(object, "high_freq_factor", CONFIG_FACTOR_MIN, CONFIG_FACTOR_MAX, true, 4,
                                &rope->high_frequency_factor, err));
     } else if (bytes_view_equal_string(type, "yarn")) {
-        TRY(read_yarn(object, rope, err));
+        TRY(read_yarn(object, rope, config, err));
     } else {
         return error_set(err, STATUS_UNIMPLEMENTED,
                          "%s: RoPE scaling '%.*s' is not supported (there are linear, llama3 and yarn)", object->file,
@@ -283,10 +290,32 @@ static enum status read_dense_layers(struct reading *reading, struct model_confi
     return STATUS_OK;
 }
 
+/** Small 4's mixtures: experts that all rows ask count whole, the first layers may have none. */
+static enum status read_latent_experts(struct reading *reading, struct model_config *config) {
+    struct config_object *object = &reading->object;
+    int64_t shared, groups, used_groups, dense;
+    double scale;
+    TRY(config_take_integer(object, "n_shared_experts", 0, 64, false, 1, &shared, reading->err));
+    TRY(config_take_integer(object, "n_group", 1, LIMIT_EXPERTS, false, 1, &groups, reading->err));
+    TRY(config_take_integer(object, "topk_group", 1, LIMIT_EXPERTS, false, 1, &used_groups, reading->err));
+    TRY(config_take_integer(object, "first_k_dense_replace", 0, LIMIT_LAYERS, false, 0, &dense, reading->err));
+    TRY(config_take_number(object, "routed_scaling_factor", CONFIG_FACTOR_MIN, CONFIG_FACTOR_MAX, false, 1, &scale,
+                           reading->err));
+    if (groups != 1 || used_groups != 1)
+        return error_set(reading->err, STATUS_UNIMPLEMENTED, "%s: n_group %lld is not supported (there is 1)",
+                         object->file, (long long)groups);
+    config->shared_feed_forward = shared * config->expert_feed_forward;
+    config->expert_scale = (float)scale;
+    for (int i = 0; i < config->layers && i < dense; i++) config->layer[i].experts = false;
+    return STATUS_OK;
+}
+
 static enum status read_experts(struct reading *reading, struct model_config *config) {
     struct config_object *object = &reading->object;
     bool mixtral = is(reading, "mixtral"), normalise = true;
-    const char *count = config_has(object, "num_local_experts") ? "num_local_experts" : "num_experts";
+    const char *count = config_has(object, "num_local_experts")  ? "num_local_experts"
+                        : config_has(object, "n_routed_experts") ? "n_routed_experts"
+                                                                 : "num_experts";
     int64_t experts, used, step = 1;
     TRY(config_take_integer(object, count, 1, LIMIT_EXPERTS, true, 0, &experts, reading->err));
     TRY(config_take_integer(object, "num_experts_per_tok", 1, experts, true, 0, &used, reading->err));
@@ -295,16 +324,18 @@ static enum status read_experts(struct reading *reading, struct model_config *co
     } else {
         TRY(config_take_integer(object, "moe_intermediate_size", CONFIG_WIDTH_MIN, CONFIG_FEED_FORWARD_MAX, true, 0,
                                 &config->expert_feed_forward, reading->err));
-        TRY(config_take_flag(object, "norm_topk_prob", false, &normalise, reading->err));
+        TRY(config_take_flag(object, "norm_topk_prob", reading->family->latent, &normalise, reading->err));
         TRY(config_take_integer(object, "decoder_sparse_step", 1, LIMIT_LAYERS, false, 1, &step, reading->err));
     }
-    if (is(reading, "qwen2_moe"))
+    config->shared_gate = is(reading, "qwen2_moe");
+    if (config->shared_gate)
         TRY(config_take_integer(object, "shared_expert_intermediate_size", CONFIG_WIDTH_MIN, CONFIG_FEED_FORWARD_MAX,
                                 true, 0, &config->shared_feed_forward, reading->err));
     for (int i = 0; i < config->layers; i++) config->layer[i].experts = (i + 1) % step == 0;
     config->experts = (int)experts;
     config->experts_used = (int)used;
     config->normalise_experts = normalise;
+    if (reading->family->latent) TRY(read_latent_experts(reading, config));
     return read_dense_layers(reading, config);
 }
 
@@ -324,6 +355,30 @@ static enum status read_heads(struct reading *reading, struct model_config *conf
     config->heads = (int)heads;
     config->kv_heads = (int)kv_heads;
     config->head_dim = config->rotary_dim = (int)head_dim;
+    return STATUS_OK;
+}
+
+/** Multi-head latent attention; a head is its part without rotation and behind that the one with. The inner norms have the class's eps. */
+static enum status read_latent(struct reading *reading, struct model_config *config) {
+    struct config_object *object = &reading->object;
+    int64_t nope, rotary, value;
+    bool interleaved;
+    TRY(config_take_integer(object, "q_lora_rank", 16, CONFIG_WIDTH_MAX, true, 0, &config->query_rank, reading->err));
+    TRY(config_take_integer(object, "kv_lora_rank", 16, CONFIG_WIDTH_MAX, true, 0, &config->key_rank, reading->err));
+    TRY(config_take_integer(object, "qk_nope_head_dim", 1, 256, true, 0, &nope, reading->err));
+    TRY(config_take_integer(object, "qk_rope_head_dim", 2, 256, true, 0, &rotary, reading->err));
+    TRY(config_take_integer(object, "v_head_dim", 1, nope + rotary, true, 0, &value, reading->err));
+    TRY(config_take_flag(object, "rope_interleave", true, &interleaved, reading->err));
+    (void)config_take(object, "qk_head_dim"); /* the sum, where it is said */
+    (void)config_take(object, "head_dim");
+    if (config->kv_heads != config->heads)
+        return error_set(reading->err, STATUS_UNIMPLEMENTED, "%s: latent attention with %d key heads for %d queries",
+                         object->file, config->kv_heads, config->heads);
+    config->head_dim = (int)(nope + rotary);
+    config->rotary_dim = (int)rotary;
+    config->value_dim = (int)value;
+    config->latent_eps = 1e-6f;
+    config->rope_style = interleaved ? ROPE_INTERLEAVED : ROPE_HALVES;
     return STATUS_OK;
 }
 
@@ -391,6 +446,8 @@ static enum status read_flags(struct reading *reading, struct model_config *conf
     TRY(config_take_flag(object, "mlp_bias", false, &mlp_bias, reading->err));
     TRY(config_take_flag(object, "tie_word_embeddings", reading->family->tied, &tied, reading->err));
     if (mlp_bias) return error_set(reading->err, STATUS_UNIMPLEMENTED, "%s: mlp_bias is not supported", object->file);
+    if (attention_bias && reading->family->latent)
+        return error_set(reading->err, STATUS_UNIMPLEMENTED, "%s: attention_bias is not supported here", object->file);
     config->biases = reading->family->biases || query_bias || attention_bias;
     config->output_bias = attention_bias;
     /* Old configs leave out what was true by default. */
@@ -442,6 +499,7 @@ enum status model_config_read_hugging_face(const struct checkpoint *checkpoint, 
     config->rope_style = ROPE_HALVES;
     config->query_key_norms = reading.family->query_key_norms;
     TRY(read_sizes(&reading, config));
+    if (reading.family->latent) TRY(read_latent(&reading, config));
     TRY(read_rope(&reading, config));
     TRY(read_windows(&reading, config));
     TRY(read_activation(&reading, config));

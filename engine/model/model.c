@@ -22,24 +22,80 @@ static void add_product(struct model *model, const float *y, int64_t columns, co
     if (norm != NULL) op->rmsnorm(model->kernels, out, norm, model->config.norm_eps, rows, D, true, model->x);
 }
 
-/** x += attention(rope(norm(x) W_q, W_k), norm(x) W_v) W_o */
-static void attend(struct model *model, const struct layer *layer, const struct kv_layer *kv,
-                   const struct model_batch *batch) {
+/** q, k, v = norm(x) W_q, W_k, W_v [+ biases] */
+static void project(struct model *model, const struct layer *layer, int64_t rows) {
     const struct model_config *config = &model->config;
-    const struct kernels_operations *op = model->kernels->operations;
-    int64_t D = config->width, query = (int64_t)config->heads * config->head_dim,
-            key = (int64_t)config->kv_heads * config->head_dim;
-    enum model_rope rope = layer->config->rope;
+    int64_t query = (int64_t)config->heads * config->head_dim, key = (int64_t)config->kv_heads * config->head_dim;
     struct matmul project = {.x = model->x,
-                             .x_stride = D,
-                             .rows = batch->rows,
+                             .x_stride = config->width,
+                             .rows = rows,
                              .norm_weight = layer->attention_norm,
                              .norm_eps = config->norm_eps,
                              .output_count = 3,
                              .outputs = {{layer->q, model->q, query, layer->query_bias, false},
                                          {layer->k, model->k, key, layer->key_bias, false},
                                          {layer->v, model->v, key, layer->value_bias, false}}};
-    op->matmul(model->kernels, &project);
+    model->kernels->operations->matmul(model->kernels, &project);
+}
+
+/** One matrix behind a latent vector's norm. */
+static void expand_latent(struct model *model, const float *latent, int64_t stride, const float *norm,
+                          const struct weights *weights, float *y, int64_t columns, int64_t rows) {
+    struct matmul matmul = {.x = latent,
+                            .x_stride = stride,
+                            .rows = rows,
+                            .norm_weight = norm,
+                            .norm_eps = model->config.latent_eps,
+                            .output_count = 1,
+                            .outputs = {{weights, y, columns, NULL, false}}};
+    model->kernels->operations->matmul(model->kernels, &matmul);
+}
+
+/** q, k, v of latent attention (model.h), written out for all heads. */
+static void project_latent(struct model *model, const struct layer *layer, int64_t rows) {
+    const struct model_config *config = &model->config;
+    const struct kernels_operations *op = model->kernels->operations;
+    int64_t H = config->heads, hd = config->head_dim, rotary = config->rotary_dim, nope = hd - rotary,
+            V = config->value_dim, latent = config->key_rank + rotary, expanded = H * (nope + V);
+    struct matmul compress = {.x = model->x,
+                              .x_stride = config->width,
+                              .rows = rows,
+                              .norm_weight = layer->attention_norm,
+                              .norm_eps = config->norm_eps,
+                              .output_count = 2,
+                              .outputs = {{layer->q_latent, model->q_latent, config->query_rank, NULL, false},
+                                          {layer->kv_latent, model->kv_latent, latent, NULL, false}}};
+    op->matmul(model->kernels, &compress);
+    expand_latent(model, model->q_latent, config->query_rank, layer->q_latent_norm, layer->q, model->q, H * hd, rows);
+    expand_latent(model, model->kv_latent, latent, layer->kv_latent_norm, layer->kv, model->kv, expanded, rows);
+    const struct head_copy copies[] = {
+        {model->kv, expanded, nope + V, model->k, H * hd, hd, rows, nope, config->heads},
+        {model->kv_latent + config->key_rank, latent, 0, model->k + nope, H * hd, hd, rows, rotary, config->heads},
+        {model->kv + nope, expanded, nope + V, model->v, H * hd, hd, rows, V, config->heads}};
+    for (size_t i = 0; i < sizeof copies / sizeof copies[0]; i++) op->copy_heads(model->kernels, &copies[i]);
+}
+
+/** What attention gave, without what stands behind values that are narrower than keys. */
+static const float *compact(struct model *model, int64_t rows) {
+    const struct model_config *config = &model->config;
+    int64_t H = config->heads, hd = config->head_dim, V = config->value_dim;
+    if (V == hd) return model->attended;
+    struct head_copy copy = {model->attended, H * hd, hd, model->compact, H * V, V, rows, V, config->heads};
+    model->kernels->operations->copy_heads(model->kernels, &copy);
+    return model->compact;
+}
+
+/** x += attention(rope(q, k), v) W_o */
+static void attend(struct model *model, const struct layer *layer, const struct kv_layer *kv,
+                   const struct model_batch *batch) {
+    const struct model_config *config = &model->config;
+    const struct kernels_operations *op = model->kernels->operations;
+    int64_t query = (int64_t)config->heads * config->head_dim, key = (int64_t)config->kv_heads * config->head_dim;
+    enum model_rope rope = layer->config->rope;
+    if (config->key_rank > 0)
+        project_latent(model, layer, batch->rows);
+    else
+        project(model, layer, batch->rows);
     struct kv_store store = {.layer = kv,
                              .sequences = batch->sequences,
                              .sequence_count = batch->sequence_count,
@@ -69,7 +125,8 @@ static void attend(struct model *model, const struct layer *layer, const struct 
                                   .window = layer->config->window,
                                   .softcap = config->attention_softcap};
     op->attention(model->kernels, &attention);
-    add_product(model, model->attended, query, layer->o, layer->output_bias, layer->post_attention_norm, batch->rows);
+    add_product(model, compact(model, batch->rows), (int64_t)config->heads * config->value_dim, layer->o,
+                layer->output_bias, layer->post_attention_norm, batch->rows);
 }
 
 /** x += (activation(norm(x) W_gate) * norm(x) W_up) W_down */
@@ -104,7 +161,10 @@ static void ask_experts(struct model *model, const struct layer *layer, const st
                             .norm_eps = config->norm_eps,
                             .output_count = 1,
                             .outputs = {{network->router, model->router_logits, network->experts, NULL, false}}};
-    op->matmul(model->kernels, &router);
+    if (network->router != NULL)
+        op->matmul(model->kernels, &router);
+    else /* a shared expert that counts whole: the sigmoid of infinity */
+        for (int64_t t = 0; t < rows; t++) model->router_logits[t] = INFINITY;
     struct routing routing = {.logits = model->router_logits,
                               .rows = rows,
                               .experts = network->experts,

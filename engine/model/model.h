@@ -68,7 +68,7 @@ struct model_config {
     float norm_eps;
     float norm_offset; /* added to the stored weights of all norms: 1 for Gemma's Hugging Face form */
     struct rope_config ropes[MODEL_ROPE_COUNT];
-    int rotary_dim;
+    int rotary_dim; /* the last elements of a head rotate when they are fewer */
     enum rope_style rope_style;
     bool tied_embeddings;     /* the output matrix is the embedding */
     bool biases, output_bias; /* of q, k and v; of the attention's output */
@@ -85,8 +85,14 @@ struct model_config {
     int64_t expert_feed_forward; /* F of one expert */
     bool normalise_experts;      /* the chosen weights sum to 1 */
     float expert_scale;          /* multiplies them */
+    bool shared_gate;            /* a sigmoid gate weighs the shared expert; otherwise it counts whole */
     int64_t shared_feed_forward; /* F of the shared expert, which a sigmoid gate weighs; 0: none */
-    int64_t parameters;          /* weights in all tensors */
+    /** Multi-head latent attention (DeepSeek-V2, arXiv:2405.04434), its keys and values written out in the cache:
+     *      q = norm(norm(x) W_qa) W_qb;   c, r = norm(x) W_kva;   k_nope, v = norm(c) W_kvb;   k = [k_nope | r], r the same in all heads */
+    int64_t query_rank, key_rank; /* columns of W_qb and W_kvb; 0: not this */
+    int value_dim;                /* of a head's values; <= hd, and hd but in latent attention */
+    float latent_eps;             /* of the two inner norms */
+    int64_t parameters;           /* weights in all tensors */
     struct model_layer_config layer[LIMIT_LAYERS];
 };
 

@@ -19,8 +19,13 @@ void model_config_defaults(struct model_config *config) {
 }
 
 int64_t model_config_columns_max(const struct model_config *config) {
-    const int64_t all[] = {config->width, (int64_t)config->heads * config->head_dim, config->feed_forward,
-                           config->expert_feed_forward, config->shared_feed_forward};
+    const int64_t all[] = {config->width,
+                           (int64_t)config->heads * config->head_dim,
+                           config->feed_forward,
+                           config->query_rank,
+                           config->key_rank,
+                           config->expert_feed_forward,
+                           config->shared_feed_forward};
     int64_t columns = 0;
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) columns = columns < all[i] ? all[i] : columns;
     return columns;
@@ -81,6 +86,7 @@ enum status model_config_read(const struct checkpoint *checkpoint, struct model_
         break;
     }
     if (out->experts_used == 0) out->experts = 0;
+    if (out->value_dim == 0) out->value_dim = out->head_dim;
     if (out->attention_scale == 0) out->attention_scale = 1.0f / sqrtf((float)out->head_dim);
     out->parameters = checkpoint_parameters(checkpoint);
     TRY(check_heads(out, path, err));

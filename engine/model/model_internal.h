@@ -26,6 +26,9 @@ struct layer {
     float *query_norm, *key_norm;                            /* [hd] or NULL */
     float *query_bias, *key_bias, *value_bias, *output_bias; /* or NULL */
     struct weights *q, *k, *v, *o;
+    struct weights *q_latent, *kv_latent,
+        *kv; /* latent attention: W_qa, W_kva, W_kvb; then q is W_qb, and k and v are NULL */
+    float *q_latent_norm, *kv_latent_norm;
     struct network network, shared; /* shared: nothing in it unless the layer has a shared expert */
 };
 
@@ -40,6 +43,7 @@ struct model {
     int64_t rows_max, logits_max;
     /* scratch of a step, [rows_max][...] */
     float *x, *q, *k, *v, *attended, *gate, *chosen;
+    float *q_latent, *kv_latent, *kv, *compact; /* latent attention */
     float *added; /* what a norm or a mixture still has to pass; [T], or [slots + T] with a shared expert, [D] */
     float *rope_tables[MODEL_ROPE_COUNT];
     float *query_scales; /* or NULL */

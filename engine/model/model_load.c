@@ -127,7 +127,7 @@ static enum status load_network(const struct loading *loading, int index, const 
         TRY(load_matrix(loading, name_of(name, index, stem, "weight"), matrices[i].rows, matrices[i].columns,
                         *matrices[i].out));
     }
-    if (suffix[0] == 0) return STATUS_OK;
+    if (network->used == 0 || !loading->model->config.shared_gate) return STATUS_OK;
     snprintf(stem, sizeof stem, "ffn_gate_inp%s", suffix);
     return load_matrix(loading, name_of(name, index, stem, "weight"), 1, D, &network->router);
 }
@@ -192,6 +192,22 @@ static enum status load_vectors(const struct loading *loading, int index, struct
     return STATUS_OK;
 }
 
+static enum status load_latent(const struct loading *loading, int index, struct layer *layer) {
+    const struct model_config *config = &loading->model->config;
+    int64_t D = config->width, H = config->heads, hd = config->head_dim, rotary = config->rotary_dim;
+    char name[NAME_BYTES];
+    TRY(load_matrix(loading, name_of(name, index, "attn_q_a", "weight"), config->query_rank, D, &layer->q_latent));
+    TRY(load_matrix(loading, name_of(name, index, "attn_q_b", "weight"), H * hd, config->query_rank, &layer->q));
+    TRY(load_matrix(loading, name_of(name, index, "attn_kv_a_mqa", "weight"), config->key_rank + rotary, D,
+                    &layer->kv_latent));
+    TRY(load_matrix(loading, name_of(name, index, "attn_kv_b", "weight"), H * (hd - rotary + config->value_dim),
+                    config->key_rank, &layer->kv));
+    TRY(load_vector(loading, name_of(name, index, "attn_q_a_norm", "weight"), config->query_rank, 0,
+                    &layer->q_latent_norm));
+    return load_vector(loading, name_of(name, index, "attn_kv_a_norm", "weight"), config->key_rank, 0,
+                       &layer->kv_latent_norm);
+}
+
 static enum status load_layer(const struct loading *loading, int index) {
     const struct model_config *config = &loading->model->config;
     struct layer *layer = &loading->model->layers[index];
@@ -199,12 +215,14 @@ static enum status load_layer(const struct loading *loading, int index) {
             key = (int64_t)config->kv_heads * config->head_dim;
     char name[NAME_BYTES];
     layer->config = &config->layer[index];
+    TRY(load_vectors(loading, index, layer));
+    TRY(load_networks(loading, index, layer));
+    TRY(load_matrix(loading, name_of(name, index, "attn_output", "weight"), D, config->heads * config->value_dim,
+                    &layer->o));
+    if (config->key_rank > 0) return load_latent(loading, index, layer);
     TRY(load_matrix(loading, name_of(name, index, "attn_q", "weight"), query, D, &layer->q));
     TRY(load_matrix(loading, name_of(name, index, "attn_k", "weight"), key, D, &layer->k));
-    TRY(load_matrix(loading, name_of(name, index, "attn_v", "weight"), key, D, &layer->v));
-    TRY(load_matrix(loading, name_of(name, index, "attn_output", "weight"), D, query, &layer->o));
-    TRY(load_vectors(loading, index, layer));
-    return load_networks(loading, index, layer);
+    return load_matrix(loading, name_of(name, index, "attn_v", "weight"), key, D, &layer->v);
 }
 
 /** Frequencies of the config, divided by the file's factors where it has some: that is how GGUF says Llama 3's scaling. */
@@ -219,6 +237,7 @@ static enum status load_ropes(const struct loading *loading) {
     for (int r = 0; r < MODEL_ROPE_COUNT; r++) {
         float *frequencies = calloc((size_t)pairs, sizeof *frequencies);
         model->ropes[r] = (struct rope){.rotary_dim = config->rotary_dim,
+                                        .offset = config->key_rank > 0 ? config->head_dim - config->rotary_dim : 0,
                                         .style = config->rope_style,
                                         .inverse_frequency = frequencies,
                                         .magnitude = (float)config->ropes[r].magnitude};
@@ -260,7 +279,8 @@ static enum status allocate_scratch(struct model *model, struct error *err) {
     const struct model_config *c = &model->config;
     size_t T = (size_t)model->rows_max, D = (size_t)c->width, query = (size_t)c->heads * (size_t)c->head_dim,
            key = (size_t)c->kv_heads * (size_t)c->head_dim, used = (size_t)c->experts_used, slots = T * used,
-           shared = c->shared_feed_forward > 0 ? T : 0,
+           shared = c->shared_feed_forward > 0 ? T : 0, latent = c->key_rank > 0 ? T : 0, H = (size_t)c->heads,
+           nope = (size_t)(c->head_dim - c->rotary_dim), V = (size_t)c->value_dim,
            network = largest(largest(T * (size_t)c->feed_forward, slots * (size_t)c->expert_feed_forward),
                              T * (size_t)c->shared_feed_forward);
     const struct {
@@ -273,6 +293,10 @@ static enum status allocate_scratch(struct model *model, struct error *err) {
                   {(void **)&model->attended, T * query},
                   {(void **)&model->gate, network},
                   {(void **)&model->added, largest(c->post_norms ? T : 0, slots + shared) * D},
+                  {(void **)&model->q_latent, latent * (size_t)c->query_rank},
+                  {(void **)&model->kv_latent, latent * ((size_t)c->key_rank + (size_t)c->rotary_dim)},
+                  {(void **)&model->kv, latent * H * (nope + V)},
+                  {(void **)&model->compact, latent * H * V},
                   {(void **)&model->chosen, (size_t)model->logits_max * D},
                   {(void **)&model->rope_tables[MODEL_ROPE_GLOBAL], 2 * T * (size_t)c->rotary_dim},
                   {(void **)&model->rope_tables[MODEL_ROPE_LOCAL], 2 * T * (size_t)c->rotary_dim},
@@ -292,6 +316,7 @@ static enum status allocate_scratch(struct model *model, struct error *err) {
         if (*arrays[i].out == NULL)
             return error_set(err, STATUS_RESOURCE_EXHAUSTED, "no memory for %zu activations", arrays[i].words);
     }
+    memset(model->v, 0, T * key * sizeof(float)); /* what is behind values that are narrower than keys stays 0 */
     return STATUS_OK;
 }
 
@@ -334,15 +359,17 @@ static void destroy_network(struct kernels *kernels, struct network *network) {
 }
 
 static void destroy_layer(struct kernels *kernels, struct layer *layer) {
-    struct weights *matrices[] = {layer->q, layer->k, layer->v, layer->o};
+    struct weights *matrices[] = {layer->q, layer->k, layer->v, layer->o, layer->kv, layer->q_latent, layer->kv_latent};
     for (size_t i = 0; i < sizeof matrices / sizeof matrices[0]; i++)
         kernels->operations->weights_destroy(kernels, matrices[i]);
     destroy_network(kernels, &layer->network);
     destroy_network(kernels, &layer->shared);
-    float *vectors[] = {
-        layer->attention_norm, layer->feed_forward_norm, layer->post_attention_norm, layer->post_feed_forward_norm,
-        layer->query_norm,     layer->key_norm,          layer->query_bias,          layer->key_bias,
-        layer->value_bias,     layer->output_bias};
+    float *vectors[] = {layer->q_latent_norm,       layer->kv_latent_norm,
+                        layer->attention_norm,      layer->feed_forward_norm,
+                        layer->post_attention_norm, layer->post_feed_forward_norm,
+                        layer->query_norm,          layer->key_norm,
+                        layer->query_bias,          layer->key_bias,
+                        layer->value_bias,          layer->output_bias};
     for (size_t i = 0; i < sizeof vectors / sizeof vectors[0]; i++) free(vectors[i]);
 }
 
@@ -367,6 +394,8 @@ void model_destroy(struct model *model) {
         free(model->rope_tables[r]);
         free((float *)model->ropes[r].inverse_frequency);
     }
+    float *latent[] = {model->q_latent, model->kv_latent, model->kv, model->compact};
+    for (size_t i = 0; i < sizeof latent / sizeof latent[0]; i++) free(latent[i]);
     free_routed(&model->routed);
     free_routed(&model->shared_routed);
     free(model->layers);

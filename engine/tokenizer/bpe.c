@@ -7,9 +7,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-static inline uint32_t hash_pair(int32_t left, int32_t right) {
+static inline uint64_t hash_pair(int32_t left, int32_t right) {
     uint64_t key = ((uint64_t)(uint32_t)left << 32 | (uint32_t)right) * UINT64_C(0x9E3779B97F4A7C15);
-    return (uint32_t)(key >> 32);
+    return key ^ key >> 29;
+}
+
+/** The bit of a pair in the filter: other bits of its hash than the table uses. */
+static inline uint32_t filter_bit(const struct bpe *bpe, uint64_t hash) {
+    return (uint32_t)(hash >> 40) & bpe->filter_mask;
 }
 
 static size_t slots_for(size_t count) {
@@ -20,16 +25,20 @@ static size_t slots_for(size_t count) {
 
 enum status bpe_init(struct bpe *bpe, int32_t count, size_t merge_count, size_t whole_count) {
     size_t merge_slots = slots_for(merge_count), whole_slots = slots_for(whole_count);
+    size_t filter_bits = 1024;
+    while (filter_bits < 8 * merge_count && filter_bits < 1U << 24) filter_bits *= 2;
     *bpe = (struct bpe){.count = count,
                         .unknown = -1,
                         .merge_mask = (uint32_t)(merge_slots - 1),
                         .whole_mask = (uint32_t)(whole_slots - 1),
+                        .filter_mask = (uint32_t)(filter_bits - 1),
                         .longest_token_bytes = 1};
     memset(bpe->byte_ids, -1, sizeof bpe->byte_ids);
     bpe->merges = malloc(merge_slots * sizeof *bpe->merges);
+    bpe->filter = calloc(filter_bits / 64, sizeof *bpe->filter);
     bpe->wholes = calloc(whole_slots, sizeof *bpe->wholes);
     bpe->offsets = calloc((size_t)count + 1, sizeof *bpe->offsets);
-    if (bpe->merges == NULL || bpe->wholes == NULL || bpe->offsets == NULL) {
+    if (bpe->merges == NULL || bpe->filter == NULL || bpe->wholes == NULL || bpe->offsets == NULL) {
         bpe_deinit(bpe);
         return STATUS_RESOURCE_EXHAUSTED;
     }
@@ -39,6 +48,7 @@ enum status bpe_init(struct bpe *bpe, int32_t count, size_t merge_count, size_t 
 
 void bpe_deinit(struct bpe *bpe) {
     free(bpe->merges);
+    free(bpe->filter);
     free(bpe->wholes);
     free(bpe->offsets);
     *bpe = (struct bpe){0};
@@ -50,16 +60,28 @@ void bpe_scratch_deinit(struct bpe_scratch *scratch) {
 }
 
 /** The slot of (left, right), or the free one where it would go. */
-static inline struct bpe_merge *find_slot(const struct bpe *bpe, int32_t left, int32_t right) {
-    for (uint32_t slot = hash_pair(left, right) & bpe->merge_mask;; slot = (slot + 1) & bpe->merge_mask) {
+static inline struct bpe_merge *find_slot(const struct bpe *bpe, uint64_t hash, int32_t left, int32_t right) {
+    for (uint32_t slot = (uint32_t)hash & bpe->merge_mask;; slot = (slot + 1) & bpe->merge_mask) {
         struct bpe_merge *merge = &bpe->merges[slot];
         if (merge->left < 0 || (merge->left == left && merge->right == right)) return merge;
     }
 }
 
+/** The merge of (left, right), or NULL. */
+static inline const struct bpe_merge *find_merge(const struct bpe *bpe, int32_t left, int32_t right) {
+    uint64_t hash = hash_pair(left, right);
+    uint32_t bit = filter_bit(bpe, hash);
+    if ((bpe->filter[bit / 64] >> bit % 64 & 1) == 0) return NULL;
+    const struct bpe_merge *merge = find_slot(bpe, hash, left, right);
+    return merge->left < 0 ? NULL : merge;
+}
+
 void bpe_add_merge(struct bpe *bpe, int32_t left, int32_t right, int32_t rank, int32_t result) {
-    struct bpe_merge *merge = find_slot(bpe, left, right);
+    uint64_t hash = hash_pair(left, right);
+    uint32_t bit = filter_bit(bpe, hash);
+    struct bpe_merge *merge = find_slot(bpe, hash, left, right);
     if (merge->left < 0) *merge = (struct bpe_merge){left, right, rank, result};
+    bpe->filter[bit / 64] |= UINT64_C(1) << bit % 64;
 }
 
 /* ---- whole tokens -------------------------------------------------------------------------------------------------- */
@@ -134,15 +156,23 @@ int32_t bpe_symbol_at(const struct bpe *bpe, struct bytes_view text, size_t *out
         int32_t id = bpe->byte_ids[text.data[0]];
         return id >= 0 ? id : bpe->count + BPE_INVALID + text.data[0];
     }
-    uint32_t code_point = text.data[0];
-    bool valid = true;
-    if (code_point >= 0x80) *out_bytes = text_decode(text.data, text.length, &code_point, &valid);
+    if (text.data[0] < 0x80) return bpe->ascii_ids[text.data[0]];
+    uint32_t code_point;
+    bool valid;
+    *out_bytes = text_decode(text.data, text.length, &code_point, &valid);
     if (!valid) {
         *out_bytes = 1;
         return bpe->count + BPE_INVALID + text.data[0];
     }
-    int32_t id = bpe_find_whole(bpe, bytes_view_of(text.data, *out_bytes));
+    int32_t id = bpe_find_whole(bpe, (struct bytes_view){text.data, *out_bytes});
     return id >= 0 ? id : bpe->count + (int32_t)code_point;
+}
+
+void bpe_enter_ascii(struct bpe *bpe) {
+    for (uint8_t c = 0; c < 0x80; c++) {
+        int32_t id = bpe_find_whole(bpe, bytes_view_of(&c, 1));
+        bpe->ascii_ids[c] = id >= 0 ? id : bpe->count + c;
+    }
 }
 
 /** The ids of the bytes that a symbol without a token has; false when one of them has none. */
@@ -169,13 +199,20 @@ static bool stands_for_nothing(const struct bpe *bpe, int32_t symbol) {
     return !bpe->byte_fallback || !fall_back(bpe, symbol, ids, &count);
 }
 
+/** token_list_append, with its common way written out. */
+static inline enum status append_id(struct token_list *list, int32_t id) {
+    if (list->count >= list->capacity || list->count >= list->max_count) return token_list_append(list, id);
+    list->ids[list->count++] = id;
+    return STATUS_OK;
+}
+
 /** Append what a symbol stands for. `*unknown`: the one before was unknown. */
 static inline enum status append_symbol(const struct bpe *bpe, int32_t symbol, bool *unknown, struct token_list *out) {
     int32_t ids[4];
     size_t count;
     if (symbol < bpe->count) {
         *unknown = false;
-        return token_list_append(out, symbol);
+        return append_id(out, symbol);
     }
     if (bpe->byte_fallback && fall_back(bpe, symbol, ids, &count)) {
         *unknown = false;
@@ -191,9 +228,9 @@ static inline enum status append_symbol(const struct bpe *bpe, int32_t symbol, b
 
 /** What the pair at i gives, in ranks[i] and results[i]. */
 static inline void rank_pair(const struct bpe *bpe, const int32_t *ids, int32_t *ranks, int32_t *results, int i) {
-    const struct bpe_merge *merge = find_slot(bpe, ids[i], ids[i + 1]);
-    ranks[i] = merge->left < 0 ? NO_RANK : merge->rank;
-    results[i] = merge->result;
+    const struct bpe_merge *merge = find_merge(bpe, ids[i], ids[i + 1]);
+    ranks[i] = merge == NULL ? NO_RANK : merge->rank;
+    if (merge != NULL) results[i] = merge->result;
 }
 
 /** Merge `count` <= PIECE_SYMBOLS_SMALL ids in place; returns how many are left. The best pair is found by looking at all. */
@@ -270,8 +307,8 @@ static void consider(struct merging *merging, int32_t position) {
     struct symbol *left = &merging->symbols[position];
     left->rank = NO_RANK;
     if (left->next < 0) return;
-    const struct bpe_merge *merge = find_slot(merging->bpe, left->id, merging->symbols[left->next].id);
-    if (merge->left < 0) return;
+    const struct bpe_merge *merge = find_merge(merging->bpe, left->id, merging->symbols[left->next].id);
+    if (merge == NULL) return;
     left->rank = merge->rank;
     left->result = merge->result;
     heap_push(merging, (struct candidate){merge->rank, position});
@@ -312,7 +349,7 @@ static enum status encode_large(const struct bpe *bpe, struct bytes_view piece, 
     merging.heap = (struct candidate *)(void *)(merging.symbols + piece.length);
     int32_t count = 0;
     for (size_t at = 0, bytes; at < piece.length; at += bytes) {
-        int32_t symbol = bpe_symbol_at(bpe, bytes_view_of(piece.data + at, piece.length - at), &bytes);
+        int32_t symbol = bpe_symbol_at(bpe, (struct bytes_view){piece.data + at, piece.length - at}, &bytes);
         if (!bpe->drop_missing || !stands_for_nothing(bpe, symbol)) merging.symbols[count++].id = symbol;
     }
     if (count == 0) return STATUS_OK;
@@ -326,8 +363,15 @@ static enum status encode_large(const struct bpe *bpe, struct bytes_view piece, 
 
 static int collect_small(const struct bpe *bpe, struct bytes_view piece, int32_t ids[PIECE_SYMBOLS_SMALL]) {
     int count = 0;
+    if (!bpe->by_characters && !bpe->drop_missing) {
+        for (; (size_t)count < piece.length; count++) {
+            int32_t id = bpe->byte_ids[piece.data[count]];
+            ids[count] = id >= 0 ? id : bpe->count + BPE_INVALID + piece.data[count];
+        }
+        return count;
+    }
     for (size_t at = 0, bytes; at < piece.length; at += bytes) {
-        int32_t symbol = bpe_symbol_at(bpe, bytes_view_of(piece.data + at, piece.length - at), &bytes);
+        int32_t symbol = bpe_symbol_at(bpe, (struct bytes_view){piece.data + at, piece.length - at}, &bytes);
         if (!bpe->drop_missing || !stands_for_nothing(bpe, symbol)) ids[count++] = symbol;
     }
     return count;
@@ -342,16 +386,21 @@ static enum status encode_merged(const struct bpe *bpe, struct bytes_view piece,
     return STATUS_OK;
 }
 
-/** The length of the first word of `text`: marks (U+2581), then what is none. */
-static inline size_t word_length(struct bytes_view text) {
-    size_t at = 0;
+static inline size_t marks_end(struct bytes_view text, size_t at) {
     while (text.length - at >= 3 && memcmp(text.data + at, "\xE2\x96\x81", 3) == 0) at += 3;
+    return at;
+}
+
+/** The length of the first word of `text`: marks (U+2581), then what is none. */
+static inline size_t word_length(const struct bpe *bpe, struct bytes_view text) {
+    size_t at = marks_end(text, 0);
     for (;;) {
         const uint8_t *lead = memchr(text.data + at, 0xE2, text.length - at);
         if (lead == NULL) return text.length;
         at = (size_t)(lead - text.data);
-        if (text.length - at >= 3 && lead[1] == 0x96 && lead[2] == 0x81) return at;
-        at++;
+        size_t end = marks_end(text, at);
+        if (end > at && at > 0 && !bpe->joins_mark[text.data[at - 1]]) return at;
+        at = end > at ? end : at + 1;
     }
 }
 
@@ -378,12 +427,12 @@ enum status bpe_encode(const struct bpe *bpe, struct bytes_view piece, struct bp
         return STATUS_OUT_OF_RANGE;
     bool unknown = false;
     while (piece.length > 0) {
-        size_t length = bpe->cut_at_marks ? word_length(piece) : piece.length;
-        struct bytes_view word = bytes_view_of(piece.data, length);
+        size_t length = bpe->cut_at_marks ? word_length(bpe, piece) : piece.length;
+        struct bytes_view word = {piece.data, length};
         int32_t id = bpe_find_whole(bpe, word);
         if (id >= 0) {
             unknown = false;
-            TRY(token_list_append(out, id));
+            TRY(append_id(out, id));
         } else {
             TRY(encode_merged(bpe, word, scratch, &unknown, out));
         }

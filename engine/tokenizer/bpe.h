@@ -31,17 +31,23 @@ struct bpe_whole {
 };
 
 struct bpe {
-    int32_t count;      /* tokens */
-    bool by_characters; /* symbols are characters at first, not bytes */
-    bool cut_at_marks;  /* no token has U+2581 behind another character, so that words are merged one by one */
+    int32_t count;        /* tokens */
+    bool by_characters;   /* symbols are characters at first, not bytes */
+    bool cut_at_marks;    /* words are merged one by one: a U+2581 begins one, unless ... */
+    bool joins_mark[256]; /* ... the byte before it is the last of a character that a token has in front of U+2581 */
     bool
         drop_missing; /* symbols that nothing stands for leave before merging (Hugging Face), not after it (llama.cpp) */
     bool byte_fallback;    /* a character without a token becomes the tokens of its bytes, if there are all of them */
     bool fuse_unknown;     /* neighbours without a token become one `unknown` */
     int32_t unknown;       /* -1: nothing */
     int32_t byte_ids[256]; /* -1: the vocabulary lacks this byte */
+    int32_t ascii_ids
+        [128]; /* by_characters: the symbols of the first characters, once bpe_enter_ascii has looked them up */
     struct bpe_merge *merges; /* hash table by (left, right), at most half full */
     uint32_t merge_mask;
+    uint64_t *
+        filter; /* a bit for each hash of a pair that merges: most pairs do not, and are told so without a look at the table */
+    uint32_t filter_mask;
     struct bpe_whole *wholes; /* hash table, at most half full */
     uint32_t whole_mask;
     const uint8_t *text; /* of the vocabulary, borrowed; the bytes of token id begin at offsets[id] */
@@ -63,6 +69,8 @@ void bpe_deinit(struct bpe *bpe);
 void bpe_add_merge(struct bpe *bpe, int32_t left, int32_t right, int32_t rank, int32_t result);
 /** The bytes of `id`, at `offset` of bpe->text. Of two equal ones the first stands. At most `whole_count` calls. */
 void bpe_add_whole(struct bpe *bpe, uint32_t offset, uint32_t length, int32_t id);
+/** After the last whole token: what ASCII characters are as symbols. */
+void bpe_enter_ascii(struct bpe *bpe);
 /** The id of a whole token, or -1. */
 int32_t bpe_find_whole(const struct bpe *bpe, struct bytes_view piece);
 /** The symbol at the start of `text`, length > 0, and its bytes. */

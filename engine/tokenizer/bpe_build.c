@@ -37,24 +37,36 @@ static int32_t part_id(const struct tokenizer *tokenizer, const struct name_inde
     return tokenizer->count + (valid ? (int32_t)code_point : BPE_INVALID + part.data[0]);
 }
 
-enum pass { PASS_COUNT, PASS_ADD };
+/** Merges found so far. */
+struct found {
+    struct bpe_merge *merges;
+    size_t count, capacity;
+};
 
-/** Count or add the merges that give `id`. */
-static size_t join_parts(struct tokenizer *tokenizer, const struct name_index *index, bool by_characters, int32_t id,
-                         int32_t rank, enum pass pass) {
+static enum status note(struct found *found, struct bpe_merge merge) {
+    if (found->count == found->capacity) {
+        size_t capacity = found->capacity < 1024 ? 1024 : 2 * found->capacity;
+        struct bpe_merge *merges = realloc(found->merges, capacity * sizeof *merges);
+        if (merges == NULL) return STATUS_RESOURCE_EXHAUSTED;
+        found->merges = merges;
+        found->capacity = capacity;
+    }
+    found->merges[found->count++] = merge;
+    return STATUS_OK;
+}
+
+/** Note the merges that give `id`. */
+static enum status join_parts(struct tokenizer *tokenizer, const struct name_index *index, bool by_characters,
+                              int32_t id, int32_t rank, struct found *found) {
     struct bytes_view key = key_of(tokenizer, by_characters, id);
-    size_t count = 0;
     for (size_t at = symbol_bytes(by_characters, key); at < key.length;) {
         struct bytes_view right = bytes_view_of(key.data + at, key.length - at);
         int32_t left_id = part_id(tokenizer, index, by_characters, bytes_view_of(key.data, at));
         int32_t right_id = left_id < 0 ? -1 : part_id(tokenizer, index, by_characters, right);
-        if (right_id >= 0) {
-            count++;
-            if (pass == PASS_ADD) bpe_add_merge(&tokenizer->bpe, left_id, right_id, rank, id);
-        }
+        if (right_id >= 0) TRY(note(found, (struct bpe_merge){left_id, right_id, rank, id}));
         at += symbol_bytes(by_characters, right);
     }
-    return count;
+    return STATUS_OK;
 }
 
 /** Tokens longer than this many bytes are no result of merging: the work for them would be quadratic in their length. */
@@ -63,30 +75,28 @@ enum { JOINED_BYTES_MAX = 4096 };
 enum status bpe_build_of_tokens(struct tokenizer *tokenizer, bool by_characters, uint32_t types, const int32_t *ranks,
                                 struct error *err) {
     struct name_index index;
-    size_t merges = 0, wholes = 0;
-    TRY(name_index_init(&index, tokenizer, !by_characters, types, err));
+    struct found found = {0};
+    size_t longest = 1;
     enum status status = STATUS_OK;
-    for (enum pass pass = PASS_COUNT; pass <= PASS_ADD && status == STATUS_OK; pass++) {
-        if (pass == PASS_ADD) {
-            TRY_CLEANUP(bpe_init(&tokenizer->bpe, tokenizer->count, merges, wholes));
-            tokenizer->bpe.text = tokenizer->text;
-            tokenizer->bpe.by_characters = by_characters;
-        }
-        for (int32_t id = 0; id < tokenizer->count; id++) {
-            struct bytes_view key = key_of(tokenizer, by_characters, id);
-            if (!has_type(tokenizer, types, id) || key.length == 0 || key.length > JOINED_BYTES_MAX ||
-                name_index_find(&index, key, (struct bytes_view){0}) != id)
-                continue;
-            size_t count = join_parts(tokenizer, &index, by_characters, id, ranks[id], pass);
-            if (pass == PASS_COUNT) {
-                merges += count;
-                wholes++;
-            } else if (key.length > tokenizer->bpe.longest_token_bytes) {
-                tokenizer->bpe.longest_token_bytes = key.length;
-            }
-        }
+    TRY(name_index_init(&index, tokenizer, !by_characters, types, err));
+    for (int32_t id = 0; id < tokenizer->count; id++) {
+        struct bytes_view key = key_of(tokenizer, by_characters, id);
+        if (!has_type(tokenizer, types, id) || key.length == 0 || key.length > JOINED_BYTES_MAX ||
+            name_index_find(&index, key, (struct bytes_view){0}) != id)
+            continue;
+        TRY_CLEANUP(join_parts(tokenizer, &index, by_characters, id, ranks[id], &found));
+        if (key.length > longest) longest = key.length;
+    }
+    TRY_CLEANUP(bpe_init(&tokenizer->bpe, tokenizer->count, found.count, (size_t)tokenizer->count));
+    tokenizer->bpe.text = tokenizer->text;
+    tokenizer->bpe.by_characters = by_characters;
+    tokenizer->bpe.longest_token_bytes = longest;
+    for (size_t i = 0; i < found.count; i++) {
+        const struct bpe_merge *merge = &found.merges[i];
+        bpe_add_merge(&tokenizer->bpe, merge->left, merge->right, merge->rank, merge->result);
     }
 cleanup:
+    free(found.merges);
     name_index_deinit(&index);
     return status == STATUS_OK ? status : error_set(err, status, "out of memory");
 }
@@ -153,6 +163,7 @@ enum status bpe_build_wholes(struct tokenizer *tokenizer, bool by_characters, ui
     struct bpe_scratch scratch = {0};
     enum status status = STATUS_OK;
     bpe->text = tokenizer->text;
+    bpe_enter_ascii(bpe);
     for (int pass = 0; pass < 2 && status == STATUS_OK; pass++) { /* symbols first: merging begins with them */
         for (int32_t id = 0; id < tokenizer->count && status == STATUS_OK; id++) {
             struct bytes_view key = key_of(tokenizer, by_characters, id);
@@ -161,6 +172,7 @@ enum status bpe_build_wholes(struct tokenizer *tokenizer, bool by_characters, ui
             if (is_symbol != (pass == 0)) continue;
             int32_t merged = id;
             if (!is_symbol && !trusted) status = bpe_merge_alone(bpe, key, &scratch, &merged);
+            if (is_symbol && by_characters && key.length == 1) bpe->ascii_ids[key.data[0] & 0x7F] = id;
             if (status == STATUS_OK && merged == id)
                 bpe_add_whole(bpe, (uint32_t)(key.data - tokenizer->text), (uint32_t)key.length, id);
         }
@@ -171,13 +183,19 @@ enum status bpe_build_wholes(struct tokenizer *tokenizer, bool by_characters, ui
 
 void bpe_build_cuts(struct tokenizer *tokenizer, uint32_t types) {
     static const char mark[] = "\xE2\x96\x81";
-    tokenizer->bpe.cut_at_marks = true;
+    struct bpe *bpe = &tokenizer->bpe;
+    bpe->cut_at_marks = true;
+    memset(bpe->joins_mark, 0, sizeof bpe->joins_mark);
     for (int32_t id = 0; id < tokenizer->count; id++) {
         struct bytes_view name = token_name(tokenizer, id);
-        size_t at = 0;
         if (!has_type(tokenizer, types, id)) continue;
-        while (name.length - at >= 3 && memcmp(name.data + at, mark, 3) == 0) at += 3;
-        if (name.length > at && memmem(name.data + at, name.length - at, mark, 3) != NULL)
-            tokenizer->bpe.cut_at_marks = false;
+        for (size_t at = 0; at < name.length;) {
+            const uint8_t *found = memmem(name.data + at, name.length - at, mark, 3);
+            if (found == NULL) break;
+            at = (size_t)(found - name.data);
+            bool behind_mark = at >= 3 && memcmp(found - 3, mark, 3) == 0;
+            if (at > 0 && !behind_mark) bpe->joins_mark[found[-1]] = true;
+            at += 3;
+        }
     }
 }

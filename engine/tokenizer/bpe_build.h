@@ -28,7 +28,7 @@ enum status bpe_ranks_of_scores(const struct tokenizer *tokenizer, uint32_t type
 /** Enter the tokens that may be looked up whole: those of which merging makes themselves, or all of `types` when `trusted`. */
 enum status bpe_build_wholes(struct tokenizer *tokenizer, bool by_characters, uint32_t types, bool trusted,
                              struct error *err);
-/** Set cut_at_marks where no token forbids it. */
+/** Set cut_at_marks, and joins_mark from the tokens that have U+2581 behind another character. */
 void bpe_build_cuts(struct tokenizer *tokenizer, uint32_t types);
 
 #endif

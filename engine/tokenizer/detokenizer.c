@@ -1,12 +1,18 @@
 /* Copyright Bora contributors
  * SPDX-License-Identifier: Apache-2.0 */
 #include "base/text.h"
-#include "engine/tokenizer/tokenizer.h"
+#include "engine/tokenizer/tokenizer_internal.h"
 
 #include <string.h>
 
 void detokenizer_init(struct detokenizer *detokenizer, const struct tokenizer *tokenizer) {
-    *detokenizer = (struct detokenizer){.tokenizer = tokenizer};
+    *detokenizer = (struct detokenizer){.tokenizer = tokenizer, .at_start = tokenizer->strip_first_space};
+}
+
+void detokenizer_continue(struct detokenizer *detokenizer, const struct tokenizer *tokenizer, int32_t previous) {
+    detokenizer_init(detokenizer, tokenizer);
+    if (previous >= 0 && previous < tokenizer->count && !tokenizer_is_control(tokenizer, previous))
+        detokenizer->at_start = false;
 }
 
 /** Append `length` bytes that are complete, with U+FFFD for what is not UTF-8. */
@@ -24,6 +30,12 @@ static enum status append_valid(const uint8_t *data, size_t length, struct bytes
 
 enum status detokenizer_push(struct detokenizer *detokenizer, int32_t id, struct bytes *out) {
     struct bytes_view piece = tokenizer_piece(detokenizer->tokenizer, id);
+    if (detokenizer->at_start && piece.length > 0) {
+        /* A byte token is the byte itself: it was no blank put in front of the text. */
+        bool byte_token = detokenizer->tokenizer->tokens[id].type == TOKEN_BYTE;
+        if (piece.data[0] == ' ' && !byte_token) piece = bytes_view_of(piece.data + 1, piece.length - 1);
+        detokenizer->at_start = false;
+    }
     while (piece.length > 0) {
         /* Fill the pending bytes up first; what is complete among them leaves at once. */
         uint8_t joined[64];

@@ -42,7 +42,7 @@ static enum status encode_split(struct encoding *encoding, int step, struct byte
         bool dropped;
         TRY(split_next(&tokenizer->splits[step], text, at, &length, &dropped));
         if (!dropped) {
-            struct bytes_view piece = bytes_view_of(text.data + at, length);
+            struct bytes_view piece = {text.data + at, length};
             TRY(step + 1 == tokenizer->split_count ? encode_piece(encoding, piece)
                                                    : encode_split(encoding, step + 1, piece));
         }

@@ -4,8 +4,14 @@
 #include "engine/tokenizer/loader_json.h"
 #include "engine/tokenizer/tokenizer_internal.h"
 #include "engine/weights/checkpoint.h"
+#include "engine/weights/gguf.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 /* ---- configs ------------------------------------------------------------------------------------------------------- */
 
@@ -110,4 +116,46 @@ static enum status load_folder(const struct checkpoint *checkpoint, struct token
 enum status tokenizer_load(const struct checkpoint *checkpoint, struct tokenizer **out, struct error *err) {
     const struct gguf *gguf = checkpoint_gguf(checkpoint);
     return gguf != NULL ? tokenizer_load_gguf(gguf, out, err) : load_folder(checkpoint, out, err);
+}
+
+/* ---- paths --------------------------------------------------------------------------------------------------------- */
+
+static bool ends_with(const char *text, const char *end) {
+    size_t length = strlen(text), end_length = strlen(end);
+    return length >= end_length && strcmp(text + length - end_length, end) == 0;
+}
+
+static enum status load_file(const char *path, struct tokenizer **out, struct error *err) {
+    struct stat info;
+    int file = open(path, O_RDONLY | O_CLOEXEC);
+    if (file < 0) return error_set_errno(err, STATUS_NOT_FOUND, errno, "%s", path);
+    bool empty = fstat(file, &info) != 0 || info.st_size == 0;
+    void *data = empty ? MAP_FAILED : mmap(NULL, (size_t)info.st_size, PROT_READ, MAP_PRIVATE, file, 0);
+    close(file);
+    if (data == MAP_FAILED) return error_set(err, STATUS_INVALID_ARGUMENT, "%s is empty or cannot be mapped", path);
+    struct bytes_view bytes = bytes_view_of(data, (size_t)info.st_size);
+    const char *slash = strrchr(path, '/'), *name = slash != NULL ? slash + 1 : path;
+    bool json = ends_with(name, ".json"), tekken = json && strncmp(name, "tekken", strlen("tekken")) == 0;
+    load_bytes *load = tekken ? tokenizer_load_tekken : json ? tokenizer_load_json : tokenizer_load_sentencepiece;
+    enum status status = load(bytes, name, out, err);
+    munmap(data, (size_t)info.st_size);
+    return status;
+}
+
+enum status tokenizer_load_path(const char *path, struct tokenizer **out, struct error *err) {
+    struct stat info;
+    struct checkpoint *checkpoint = NULL;
+    struct gguf *gguf = NULL;
+    enum status status;
+    if (ends_with(path, ".gguf")) {
+        TRY(gguf_open(path, &gguf, err));
+        status = tokenizer_load_gguf(gguf, out, err);
+        gguf_close(gguf);
+        return status;
+    }
+    if (stat(path, &info) != 0 || !S_ISDIR(info.st_mode)) return load_file(path, out, err);
+    TRY(checkpoint_open(path, &checkpoint, err));
+    status = tokenizer_load(checkpoint, out, err);
+    checkpoint_close(checkpoint);
+    return status;
 }

@@ -44,6 +44,7 @@ static enum status read_vocab(struct json_loader *loader, const struct json_valu
 /** The added tokens: control tokens where they are special, else user-defined text. */
 static enum status read_added(struct json_loader *loader, struct error *err) {
     const struct json_value *list = loader_member_of(loader->root, "added_tokens", JSON_KIND_ARRAY);
+    const struct json_value *model = loader_member(loader->root, "model");
     struct tokenizer *tokenizer = loader->tokenizer;
     for (const struct json_value *entry = list != NULL ? list->first : NULL; entry != NULL; entry = entry->next) {
         int64_t id;
@@ -51,7 +52,8 @@ static enum status read_added(struct json_loader *loader, struct error *err) {
         if (!loader_integer(loader_member(entry, "id"), LIMIT_VOCABULARY - 1, &id) || content.length == 0)
             return bad(loader, "an added token has no content, or no id below 1048576", err);
         bool special = loader_bool(entry, "special", false);
-        enum token_type type = special ? TOKEN_CONTROL : TOKEN_USER_DEFINED;
+        bool unknown = special && bytes_view_equal(content, loader_string(model, "unk_token"));
+        enum token_type type = unknown ? TOKEN_UNKNOWN : special ? TOKEN_CONTROL : TOKEN_USER_DEFINED;
         TRY(tokenizer_set_token(tokenizer, (int32_t)id, content, type, err));
         if (!special) TRY(tokenizer_set_piece(tokenizer, (int32_t)id, content, err));
         struct token *token = &tokenizer->tokens[id];
@@ -196,6 +198,7 @@ static enum status read_unigram(struct json_loader *loader, const struct json_va
     if (loader->byte_level)
         return json_unsupported(loader, "pre_tokenizer", bytes_view_string("ByteLevel for Unigram"), err);
     TRY(read_added(loader, err));
+    if (unigram->unknown >= 0) tokenizer->tokens[unigram->unknown].type = TOKEN_UNKNOWN;
     TRY(tokenizer_set_marked_pieces(tokenizer, unigram->byte_ids, err));
     for (int32_t id = 0; id < pieces; id++) bytes += tokenizer->tokens[id].name_length;
     unigram->user_scored = calloc((size_t)tokenizer->count, sizeof *unigram->user_scored);

@@ -129,13 +129,16 @@ static enum status read_split(struct json_loader *loader, const struct json_valu
     }
     if (regex.length == 0) return json_unsupported(loader, "pre_tokenizer", bytes_view_string("Split of nothing"), err);
     /* The patterns written out by hand cut text without gaps, so that other behaviours of theirs need the general way. */
+    struct error cause = {0};
+    enum status status;
     if (made.behavior != SPLIT_ISOLATED || made.invert) {
-        TRY(split_regex_compile(regex, &made.regex, err));
         made.rule = SPLIT_REGEX;
+        status = split_regex_compile(regex, &made.regex, &cause);
         *step = made;
-        return STATUS_OK;
+    } else {
+        status = split_step_of_pattern(regex, step, &cause);
     }
-    return split_step_of_pattern(regex, step, err);
+    return status == STATUS_OK ? status : error_set(err, status, "%s: %s", loader->file, cause.message);
 }
 
 static enum status read_metaspace(struct json_loader *loader, const struct json_value *value, struct error *err) {

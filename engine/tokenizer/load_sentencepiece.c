@@ -123,7 +123,9 @@ static enum status read_normalizer(struct loader *loader, struct bytes_view mess
         if (!read_field(&message, &field)) return damaged(loader, "normalizer_spec is cut", err);
         if (field.number == 2 && field.wire == 2) {
             if (normalizer->charsmap != NULL) return damaged(loader, "there are two tables of replacements", err);
-            TRY(normalizer_set_charsmap(normalizer, field.bytes, err));
+            struct error cause = {0};
+            enum status status = normalizer_set_charsmap(normalizer, field.bytes, &cause);
+            if (status != STATUS_OK) return error_set(err, status, "%s: %s", loader->file, cause.message);
         }
         if (field.wire != 0) continue;
         if (field.number == 3) normalizer->add_dummy_prefix = field.value != 0;

@@ -123,9 +123,10 @@ static enum status read_config(struct loader *loader, const struct json_value *r
                          "%s: config does not give a pattern, default_vocab_size and default_num_special_tokens",
                          loader->file);
     TRY(tokenizer_create((int32_t)loader->vocabulary, (size_t)loader->vocabulary * 10, &loader->tokenizer, err));
-    TRY(split_step_of_pattern(pattern, &loader->tokenizer->splits[0], err));
+    struct error cause = {0};
+    enum status status = split_step_of_pattern(pattern, &loader->tokenizer->splits[0], &cause);
     loader->tokenizer->split_count = 1;
-    return STATUS_OK;
+    return status == STATUS_OK ? status : error_set(err, status, "%s: %s", loader->file, cause.message);
 }
 
 static enum status build(struct loader *loader, struct error *err) {

@@ -193,6 +193,33 @@ static size_t normalize_prefix(const struct normalizer *normalizer, struct bytes
     return valid ? length : 1;
 }
 
+void normalizer_prepare(struct normalizer *normalizer) {
+    for (int byte = 0; byte < 256; byte++) {
+        bool kept = normalizer->keep != NULL && normalizer->keep->count > 0 && normalizer->keep->root[byte] >= 0;
+        bool inert = byte != ' ' && !kept;
+        if (inert && normalizer->charsmap != NULL) {
+            uint32_t node = unit_offset(normalizer->charsmap[0]) ^ (uint32_t)byte;
+            inert = byte != 0 && node < normalizer->charsmap_units &&
+                    (normalizer->charsmap[node] & (UINT32_C(1) << 31 | 0xFF)) != (uint32_t)byte;
+        }
+        normalizer->inert[byte] = inert;
+    }
+}
+
+/** The bytes at the start of `text` that stay as they are: valid characters that nothing touches. */
+static size_t inert_prefix(const struct normalizer *normalizer, struct bytes_view text) {
+    size_t at = 0;
+    while (at < text.length && normalizer->inert[text.data[at]]) {
+        uint32_t code_point;
+        bool valid = true;
+        size_t used = 1;
+        if (text.data[at] >= 0x80) used = text_decode(text.data + at, text.length - at, &code_point, &valid);
+        if (!valid) break;
+        at += used;
+    }
+    return at;
+}
+
 static bool ends_with(const struct bytes *out, const char *end) {
     size_t length = strlen(end);
     return out->length >= length && memcmp(out->data + out->length - length, end, length) == 0;
@@ -222,7 +249,14 @@ static enum status run_sentencepiece(const struct normalizer *normalizer, struct
     if (normalizer->add_dummy_prefix && !normalizer->whitespace_as_suffix) TRY(bytes_append_string(out, space));
     bool after_space = squeeze;
     while (text.length > 0) {
-        size_t used = normalize_prefix(normalizer, text, &piece);
+        size_t used = inert_prefix(normalizer, text);
+        if (used > 0) {
+            TRY(bytes_append(out, text.data, used));
+            after_space = false;
+            text = bytes_view_of(text.data + used, text.length - used);
+            continue;
+        }
+        used = normalize_prefix(normalizer, text, &piece);
         while (after_space && piece.length > 0 && piece.data[0] == ' ')
             piece = bytes_view_of(piece.data + 1, piece.length - 1);
         if (piece.length > 0) {

@@ -45,6 +45,7 @@ struct normalizer {
     bool add_dummy_prefix, remove_extra_whitespaces, escape_whitespaces, whitespace_as_suffix;
     bool merge_spaces_like_llama; /* llama.cpp's own reading of the flags, for GGUF's "t5" */
     const struct trie *keep;      /* strings that no replacement touches; borrowed, may be NULL */
+    bool inert[256];              /* characters that begin with this byte are never changed: normalizer_prepare */
 };
 
 void normalizer_deinit(struct normalizer *normalizer);
@@ -53,6 +54,8 @@ enum status normalizer_add(struct normalizer *normalizer, enum normalizer_kind k
                            struct bytes_view to);
 /** The table as SentencePiece stores it. STATUS_INVALID_ARGUMENT when it is damaged. */
 enum status normalizer_set_charsmap(struct normalizer *normalizer, struct bytes_view blob, struct error *err);
+/** After the last change to the SentencePiece settings: find out which characters nothing touches. */
+void normalizer_prepare(struct normalizer *normalizer);
 /** `text` normalised: `text` itself, or the content of one of the two buffers, until they change. STATUS_RESOURCE_EXHAUSTED. */
 enum status normalizer_run(const struct normalizer *normalizer, struct bytes_view text, struct bytes buffers[2],
                            struct bytes_view *out);

@@ -227,7 +227,7 @@ static enum status matched_piece(const struct split_step *step, struct bytes_vie
 
 enum status split_next(const struct split_step *step, struct bytes_view whole, size_t from, size_t *out_length,
                        bool *out_dropped) {
-    struct bytes_view text = bytes_view_of(whole.data + from, whole.length - from);
+    struct bytes_view text = {whole.data + from, whole.length - from};
     *out_dropped = false;
     *out_length = text.length;
     if (text.length == 0) return STATUS_OK;

@@ -63,7 +63,8 @@ struct bytes_view tokenizer_name(const struct tokenizer *tokenizer, int32_t id) 
 
 int32_t tokenizer_special(const struct tokenizer *tokenizer, const char *name) {
     for (int32_t id = 0; id < tokenizer->count; id++) {
-        if (tokenizer->tokens[id].type == TOKEN_CONTROL && bytes_view_equal_string(token_name(tokenizer, id), name))
+        if ((tokenizer->tokens[id].type == TOKEN_CONTROL || tokenizer->tokens[id].type == TOKEN_UNKNOWN) &&
+            bytes_view_equal_string(token_name(tokenizer, id), name))
             return id;
     }
     return -1;

@@ -44,6 +44,8 @@ enum status token_list_append(struct token_list *list, int32_t id);
  * token, merges of unknown pieces, ids out of range); STATUS_NOT_FOUND: the folder has no tokenizer.
  */
 enum status tokenizer_load(const struct checkpoint *checkpoint, struct tokenizer **out, struct error *err);
+/** The same of a path, whatever it is: a .gguf, a tokenizer.json, a tekken….json, a SentencePiece model, or a model's folder. */
+enum status tokenizer_load_path(const char *path, struct tokenizer **out, struct error *err);
 /** The same of each form alone; `file` is its name, for errors. */
 enum status tokenizer_load_gguf(const struct gguf *gguf, struct tokenizer **out, struct error *err);
 enum status tokenizer_load_json(struct bytes_view json, const char *file, struct tokenizer **out, struct error *err);
@@ -89,8 +91,12 @@ struct detokenizer {
     const struct tokenizer *tokenizer;
     uint8_t pending[4];
     size_t pending_length;
+    bool at_start; /* the blank that a SentencePiece vocabulary has in front of a text is yet to come, and goes */
 };
+/** At the beginning of a text. */
 void detokenizer_init(struct detokenizer *detokenizer, const struct tokenizer *tokenizer);
+/** Behind the token `previous` of a prompt: a text begins after a control token, and goes on after any other. */
+void detokenizer_continue(struct detokenizer *detokenizer, const struct tokenizer *tokenizer, int32_t previous);
 enum status detokenizer_push(struct detokenizer *detokenizer, int32_t id, struct bytes *out);
 /** End of text: an unfinished sequence becomes U+FFFD. */
 enum status detokenizer_finish(struct detokenizer *detokenizer, struct bytes *out);

@@ -191,15 +191,34 @@ enum status tokenizer_set_disguised_pieces(struct tokenizer *tokenizer, struct e
 
 /* ---- an index of names --------------------------------------------------------------------------------------------- */
 
+enum { JOINED_MAX = 256 };
+
 static uint64_t hash_more(uint64_t hash, struct bytes_view bytes) { /* FNV-1a */
     for (size_t i = 0; i < bytes.length; i++) hash = (hash ^ bytes.data[i]) * UINT64_C(0x100000001b3);
     return hash;
 }
 
+/** Of `a` followed by `b`: eight bytes at a time where they fit into a buffer, else one by one. */
+static uint64_t hash_joined(struct bytes_view a, struct bytes_view b) {
+    uint8_t joined[JOINED_MAX + 8];
+    size_t length = a.length + b.length;
+    uint64_t hash = length, word;
+    if (length > JOINED_MAX) return hash_more(hash_more(UINT64_C(0xcbf29ce484222325), a), b);
+    if (a.length > 0) memcpy(joined, a.data, a.length);
+    if (b.length > 0) memcpy(joined + a.length, b.data, b.length);
+    memset(joined + length, 0, 8);
+    for (size_t at = 0; at < length; at += 8) {
+        memcpy(&word, joined + at, 8);
+        hash = (hash ^ word) * UINT64_C(0xD6E8FEB86659FD93);
+        hash ^= hash >> 32;
+    }
+    return hash;
+}
+
 /** The slot of the name `a` followed by `b`, or the free one where it would go. */
 static int32_t *name_slot(const struct name_index *index, struct bytes_view a, struct bytes_view b) {
-    uint64_t hash = hash_more(hash_more(UINT64_C(0xcbf29ce484222325), a), b);
-    for (uint32_t slot = (uint32_t)(hash ^ hash >> 32);; slot++) {
+    uint64_t hash = hash_joined(a, b);
+    for (uint32_t slot = (uint32_t)hash;; slot++) {
         int32_t *id = &index->slots[slot & index->mask];
         if (*id < 0) return id;
         struct bytes_view name =
@@ -286,5 +305,6 @@ enum status tokenizer_finish(struct tokenizer *tokenizer, struct error *err) {
         (status = index_added(tokenizer, false, true, &tokenizer->normalized_user)) != STATUS_OK ||
         (status = index_added(tokenizer, true, true, &tokenizer->normalized_all)) != STATUS_OK)
         return error_set(err, status, "the added tokens do not fit into memory");
+    normalizer_prepare(&tokenizer->normalizer);
     return STATUS_OK;
 }

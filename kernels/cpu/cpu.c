@@ -194,6 +194,18 @@ static void cpu_softcap(struct kernels *kernels, float cap, int64_t rows, int64_
     cpu_run_rows(kernels, rows, softcap_row, &(struct softcap_arguments){cap, x, width});
 }
 
+static void copy_heads_row(const struct rows_run *run, int64_t t) {
+    const struct head_copy *copy = run->arguments;
+    for (int h = 0; h < copy->heads; h++) {
+        memcpy(copy->to + t * copy->to_stride + h * copy->to_head,
+               copy->from + t * copy->from_stride + h * copy->from_head, (size_t)copy->width * sizeof *copy->to);
+    }
+}
+
+static void cpu_copy_heads(struct kernels *kernels, const struct head_copy *copy) {
+    cpu_run_rows(kernels, copy->rows, copy_heads_row, copy);
+}
+
 /* ---- opening ------------------------------------------------------------------------------------------------------- */
 
 static const struct kernels_operations cpu_operations = {.supports = cpu_supports,
@@ -207,6 +219,7 @@ static const struct kernels_operations cpu_operations = {.supports = cpu_support
                                                          .attention = cpu_attention,
                                                          .gate = cpu_gate,
                                                          .softcap = cpu_softcap,
+                                                         .copy_heads = cpu_copy_heads,
                                                          .route = cpu_route,
                                                          .expert_matmul = cpu_expert_matmul,
                                                          .combine = cpu_combine};

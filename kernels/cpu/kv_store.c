@@ -5,6 +5,7 @@
 #include "kernels/kv_layout.h"
 
 #include <assert.h>
+#include <string.h>
 
 struct store_run {
     struct cpu *cpu;
@@ -36,7 +37,10 @@ static const float *ready_key(const struct store_run *run, const float *table, c
         key = scratch;
     }
     if (store->rope != NULL) {
-        leaves->rope_head(key, table, store->rope->rotary_dim, head_dim, store->rope->style, scratch);
+        int from = store->rope->offset;
+        if (from > 0 && key != scratch) memcpy(scratch, key, (size_t)from * sizeof *key);
+        leaves->rope_head(key + from, table, store->rope->rotary_dim, head_dim - from, store->rope->style,
+                          scratch + from);
         key = scratch;
     }
     return key;
@@ -66,7 +70,9 @@ static void ready_queries(const struct store_run *run, const float *table, int64
     float *query = store->queries + t * store->query_stride;
     for (int head = 0; head < store->heads; head++, query += head_dim) {
         if (store->query_norm != NULL) leaves->rmsnorm_row(query, store->query_norm, store->norm_eps, head_dim, query);
-        if (rope != NULL) leaves->rope_head(query, table, rope->rotary_dim, head_dim, rope->style, query);
+        if (rope != NULL)
+            leaves->rope_head(query + rope->offset, table, rope->rotary_dim, head_dim - rope->offset, rope->style,
+                              query + rope->offset);
         if (store->query_scales != NULL) leaves->scale_row(query, store->query_scales[t], head_dim, query);
     }
 }
@@ -108,7 +114,8 @@ static void store_thread(void *context, int index, int size) {
 void cpu_kv_store(struct kernels *kernels, const struct kv_store *store) {
     [[maybe_unused]] const struct kv_layer *layer = store->layer;
     assert(layer->block_tokens % 32 == 0 && layer->head_dim % 16 == 0 && layer->head_dim <= HEAD_DIM_MAX);
-    assert(store->rope == NULL || (store->rope->rotary_dim % 2 == 0 && store->rope->rotary_dim <= layer->head_dim));
+    assert(store->rope == NULL ||
+           (store->rope->rotary_dim % 2 == 0 && store->rope->offset + store->rope->rotary_dim <= layer->head_dim));
     struct store_run run = {.cpu = (struct cpu *)kernels, .store = store};
     if (count_rows(store) < 4) /* shorter than a meeting of threads */
         store_thread(&run, 0, 1);

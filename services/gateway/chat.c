@@ -284,7 +284,7 @@ void chat_start(struct request *request, const struct chat_plan *plan) {
     if (closed) done_locked(chat);
     bool wanted = chat->phase != CHAT_DONE; /* the client may have left in between: chat_cancel said so */
     if (wanted && !(choose_worker_locked(chat, &error) &&
-                    chat_check_model(request, plan->request, chat->worker->announcement->model, &error))) {
+                    chat_check_model(request, plan->request, chat->worker->announcement, plan->streams, &error))) {
         fail_locked(chat, &error);
         wanted = false;
     }
@@ -504,6 +504,8 @@ static bool on_prepared_locked(struct chat *chat, struct chat_choice *choice,
         chat->choices[i].prepared = true;
         chat->choices[i].prompt_tokens = prepared->prompt_tokens;
         chat->choices[i].max_tokens = prepared->max_tokens;
+        chat->choices[i].dropped_messages = prepared->dropped_messages;
+        chat->choices[i].dropped_tokens = prepared->dropped_tokens;
     }
     for (int i = 0; i < chat->choice_count; i++) {
         if (!chat->choices[i].prepared) return false;
@@ -621,15 +623,23 @@ static bool is_refusal(enum status status) {
            status == STATUS_OUT_OF_RANGE;
 }
 
+/** Whatever the prompt: max_tokens alone is more than the context holds. */
+static bool asks_past_context(const struct chat *chat) {
+    const Bora__Internal__V1__Start *start = chat->plan.start;
+    return start->_max_tokens_case == BORA__INTERNAL__V1__START___MAX_TOKENS_MAX_TOKENS &&
+           start->max_tokens >= chat->worker->announcement->model->context_tokens;
+}
+
 /** A worker's refusal as the client sees it. */
 static struct api_error worker_error(struct chat *chat, const struct rpc_result *result) {
     struct api_error error;
     switch (result->status) {
     case STATUS_OUT_OF_RANGE:
-        return api_error_bad_request("invalid_request_error", "context_length_exceeded", "messages", "%.250s",
-                                     result->message);
+        return api_error_bad_request("invalid_request_error", "context_length_exceeded",
+                                     asks_past_context(chat) ? "max_tokens" : "messages", "%.250s", result->message);
     case STATUS_INVALID_ARGUMENT:
-        return api_error_bad_request("invalid_request_error", NULL, NULL, "%.250s", result->message);
+        return api_error_bad_request("invalid_request_error", NULL, chat->plan.start->beam != NULL ? "best_of" : NULL,
+                                     "%.250s", result->message);
     case STATUS_RESOURCE_EXHAUSTED:
         error = api_error_make(429, STATUS_RESOURCE_EXHAUSTED, "service_tier_capacity_exceeded", "3505",
                                "Service tier capacity exceeded for this model.");

@@ -49,9 +49,9 @@ struct chat_plan {
 bool chat_check(struct request *request, const Bora__V1__ChatCompletionRequest *message, bool stream,
                 struct chat_plan *plan, struct api_error *error);
 
-/** The same for what depends on the model that was chosen: token ids inside its vocabulary. */
+/** The same for what depends on the worker that was chosen: token ids inside its vocabulary, no more streams than it ever takes. */
 bool chat_check_model(struct request *request, const Bora__V1__ChatCompletionRequest *message,
-                      const Bora__Internal__V1__ModelDescription *model, struct api_error *error);
+                      const Bora__Internal__V1__WorkerAnnouncement *worker, int streams, struct api_error *error);
 
 struct chat_choice {
     struct chat *chat;
@@ -59,6 +59,7 @@ struct chat_choice {
     struct rpc_client_call *call; /* NULL before it starts and after it ended */
     bool prepared, finished, role_sent, credit_owed;
     int64_t prompt_tokens, max_tokens, completion_tokens, cached_tokens;
+    int64_t dropped_messages, dropped_tokens; /* by truncation */
     Bora__Internal__V1__Finished__Reason reason;
     double logprob_sum; /* best_of: of the tokens so far */
     int64_t logprob_tokens;

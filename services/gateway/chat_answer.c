@@ -111,14 +111,28 @@ static char *finish_reason_of(const struct chat *chat, const struct chat_choice 
     }
 }
 
-static void fill_usage(const struct chat *chat, Bora__V1__Usage *out, Bora__V1__PromptTokensDetails *details) {
+/** Usage with its parts, which must live as long. */
+struct usage_parts {
+    Bora__V1__Usage usage;
+    Bora__V1__PromptTokensDetails details;
+    Bora__V1__DroppedTurns dropped;
+};
+
+static void fill_usage(const struct chat *chat, struct usage_parts *parts) {
+    Bora__V1__Usage *out = &parts->usage;
+    Bora__V1__PromptTokensDetails *details = &parts->details;
+    const struct chat_choice *first = &chat->choices[0];
     bora__v1__usage__init(out);
     bora__v1__prompt_tokens_details__init(details);
-    out->prompt_tokens = chat->choices[0].prompt_tokens;
+    out->prompt_tokens = first->prompt_tokens;
     for (int i = 0; i < chat->choice_count; i++) out->completion_tokens += chat->choices[i].completion_tokens;
     out->total_tokens = out->prompt_tokens + out->completion_tokens;
-    details->cached_tokens = chat->choices[0].cached_tokens;
+    details->cached_tokens = first->cached_tokens;
     if (details->cached_tokens > 0) out->prompt_tokens_details = details;
+    bora__v1__dropped_turns__init(&parts->dropped);
+    parts->dropped.dropped_messages = first->dropped_messages;
+    parts->dropped.dropped_tokens = first->dropped_tokens;
+    if (first->dropped_messages > 0) out->truncation = &parts->dropped;
 }
 
 /* ---- chunks -------------------------------------------------------------------------------------------------------- */
@@ -208,20 +222,19 @@ void chat_send_delta(struct chat *chat, struct chat_choice *choice, const Bora__
 
 void chat_send_finish(struct chat *chat, struct chat_choice *choice, bool last) {
     struct chunk_parts parts;
-    Bora__V1__Usage usage;
-    Bora__V1__PromptTokensDetails details;
+    struct usage_parts usage;
     send_role(chat, choice);
     init_chunk(chat, choice, &parts);
     set_content(&parts.delta, "");
     parts.choice._finish_reason_case = BORA__V1__CHUNK_CHOICE___FINISH_REASON_FINISH_REASON;
     parts.choice.finish_reason = finish_reason_of(chat, choice);
-    fill_usage(chat, &usage, &details);
-    if (last && !chat->plan.usage_chunk) parts.chunk.usage = &usage;
+    fill_usage(chat, &usage);
+    if (last && !chat->plan.usage_chunk) parts.chunk.usage = &usage.usage;
     send_chunk(chat, &parts.chunk);
     if (!last) return;
     if (chat->plan.usage_chunk) {
         parts.chunk.n_choices = 0;
-        parts.chunk.usage = &usage;
+        parts.chunk.usage = &usage.usage;
         send_chunk(chat, &parts.chunk);
     }
     chat->request->front->end(chat->request);
@@ -290,8 +303,7 @@ static void rank_choices(struct chat *chat, struct chat_choice *out[LIMIT_CHOICE
 
 void chat_send_answer(struct chat *chat) {
     Bora__V1__ChatCompletionResponse response = BORA__V1__CHAT_COMPLETION_RESPONSE__INIT;
-    Bora__V1__Usage usage;
-    Bora__V1__PromptTokensDetails details;
+    struct usage_parts usage;
     Bora__V1__Choice *choices[LIMIT_CHOICES];
     struct chat_choice *best[LIMIT_CHOICES];
     rank_choices(chat, best);
@@ -303,14 +315,14 @@ void chat_send_answer(struct chat *chat) {
         request_fail(chat->request, &error);
         return;
     }
-    fill_usage(chat, &usage, &details);
+    fill_usage(chat, &usage);
     response.id = chat->request->id;
     response.object = "chat.completion";
     response.created = chat->created;
     response.model = chat->request->model;
     response.choices = choices;
     response.n_choices = (size_t)chat->plan.answers;
-    response.usage = &usage;
+    response.usage = &usage.usage;
     chat->sent = true;
     request_answer(chat->request, &response.base);
 }

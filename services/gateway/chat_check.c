@@ -464,6 +464,12 @@ static int32_t priority_of(const char *service_tier) {
     return strcmp(service_tier, "priority") == 0 ? 1 : strcmp(service_tier, "flex") == 0 ? -1 : 0;
 }
 
+static Bora__Internal__V1__Start__Truncation truncation_of(const char *truncation) {
+    if (truncation == NULL || *truncation == 0) return BORA__INTERNAL__V1__START__TRUNCATION__TRUNCATION_MODEL;
+    return strcmp(truncation, "auto") == 0 ? BORA__INTERNAL__V1__START__TRUNCATION__TRUNCATION_AUTO
+                                           : BORA__INTERNAL__V1__START__TRUNCATION__TRUNCATION_DISABLED;
+}
+
 bool chat_check(struct request *request, const Bora__V1__ChatCompletionRequest *message, bool stream,
                 struct chat_plan *plan, struct api_error *error) {
     const Bora__V1__ChatCompletionRequest *m = message;
@@ -482,6 +488,7 @@ bool chat_check(struct request *request, const Bora__V1__ChatCompletionRequest *
     if (plan->start == NULL) return refuse(error, NULL, "The request is too large.");
     bora__internal__v1__start__init(plan->start);
     plan->start->priority = priority_of(m->service_tier);
+    plan->start->truncation = truncation_of(m->truncation);
     return check_roles(m, plan->strict, error) && check_features(m, error) && plan_choices(m, plan, error) &&
            convert_conversation(request, plan, error) && convert_sampling(request, plan, error);
 }

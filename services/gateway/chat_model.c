@@ -25,7 +25,16 @@ static bool add_bad_id(struct arena *arena, int32_t id, int32_t vocabulary, stru
 }
 
 bool chat_check_model(struct request *request, const Bora__V1__ChatCompletionRequest *message,
-                      const Bora__Internal__V1__ModelDescription *model, struct api_error *error) {
+                      const Bora__Internal__V1__WorkerAnnouncement *worker, int streams, struct api_error *error) {
+    const Bora__Internal__V1__ModelDescription *model = worker->model;
+    int alive_max = worker->load != NULL ? worker->load->alive_max : 0;
+    if (alive_max > 0 && streams > alive_max) { /* waiting would not help */
+        *error = api_error_bad_request(
+            "invalid_request_error", NULL, message->n >= streams ? "n" : "best_of",
+            "%d answers at once; the worker of this model takes %d requests, those that wait counted.", streams,
+            alive_max);
+        return false;
+    }
     struct transcode_errors *errors = NULL;
     for (size_t i = 0; i < message->n_logit_bias; i++) {
         int32_t id = message->logit_bias[i]->key;

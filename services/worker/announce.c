@@ -28,13 +28,14 @@ struct announcer {
     bool reported; /* an outage is logged once */
 };
 
-static void fill_load(struct engine *engine, int64_t sequences_max, Bora__Internal__V1__Load *out) {
+static void fill_load(struct engine *engine, const struct worker_settings *settings, Bora__Internal__V1__Load *out) {
     struct engine_load load;
     engine_load(engine, &load);
     bora__internal__v1__load__init(out);
     out->running = load.running;
     out->waiting = load.waiting;
-    out->sequences_max = (int32_t)sequences_max;
+    out->sequences_max = (int32_t)settings->sequences_max;
+    out->alive_max = (int32_t)(settings->sequences_max + settings->queue_max);
     out->kv_tokens_used = load.kv_tokens_used;
     out->kv_tokens_total = load.kv_tokens_total;
     out->steps = load.steps;
@@ -59,7 +60,7 @@ enum status worker_announcement(struct worker *worker, struct bytes *out) {
         model.default_temperature = worker->model.temperature;
     }
     Bora__Internal__V1__Load load;
-    fill_load(worker->engine, worker->settings.sequences_max, &load);
+    fill_load(worker->engine, &worker->settings, &load);
     Bora__Internal__V1__WorkerAnnouncement message = BORA__INTERNAL__V1__WORKER_ANNOUNCEMENT__INIT;
     message.worker_id = worker->id;
     message.address = worker->address;

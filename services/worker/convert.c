@@ -228,11 +228,14 @@ enum status convert_refusal(enum status reason, const char *message, int64_t ret
     return status;
 }
 
-enum status convert_prepared(int64_t prompt_tokens, int64_t max_tokens, int64_t context_tokens, struct bytes *out) {
+enum status convert_prepared(int64_t prompt_tokens, int64_t max_tokens, int64_t context_tokens,
+                             const struct chat_window *window, struct bytes *out) {
     Bora__Internal__V1__Prepared prepared = BORA__INTERNAL__V1__PREPARED__INIT;
     prepared.prompt_tokens = prompt_tokens;
     prepared.max_tokens = max_tokens;
     prepared.context_tokens = context_tokens;
+    prepared.dropped_messages = (int64_t)window->dropped_messages;
+    prepared.dropped_tokens = (int64_t)window->dropped_tokens;
     Bora__Internal__V1__GenerateEvent message = BORA__INTERNAL__V1__GENERATE_EVENT__INIT;
     message.kind_case = BORA__INTERNAL__V1__GENERATE_EVENT__KIND_PREPARED;
     message.prepared = &prepared;

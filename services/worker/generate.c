@@ -39,6 +39,7 @@ struct generate_call {
     struct arena event_arena;
     struct bytes packed; /* scratch for one message */
     struct token_list prompt;
+    struct chat_window window; /* what was dropped of the conversation */
     int64_t max_tokens;
     struct generation *generation;
 };
@@ -162,25 +163,64 @@ static void start_generation_locked(struct generate_call *call, const Bora__Inte
     if (status != STATUS_OK) finish_locked(call, status, err.message);
 }
 
+/** Are the oldest turns of a conversation dropped that does not fit? */
+static bool truncates(const struct generate_call *call) {
+    switch (call->start->truncation) {
+    case BORA__INTERNAL__V1__START__TRUNCATION__TRUNCATION_AUTO:
+        return true;
+    case BORA__INTERNAL__V1__START__TRUNCATION__TRUNCATION_DISABLED:
+        return false;
+    default:
+        return call->worker->model.truncates;
+    }
+}
+
+/** The prompt, and what had to go so that `wanted` tokens (below 0: some) can follow it. STATUS_OUT_OF_RANGE: too long. */
+static enum status tokenize(struct generate_call *call, const struct chat_conversation *conversation, int64_t wanted,
+                            struct error *err) {
+    const struct engine *engine = call->worker->engine;
+    int64_t context = call->worker->description.context_tokens, room = wanted < 0 ? context / 8 : wanted;
+    if (room < 1) room = 1; /* a prompt never fills the context */
+    call->prompt.max_count = (size_t)context;
+    /* What does not fit into the context is refused as soon as that shows, so counting costs no more than a context does. */
+    if (!truncates(call) || room >= context) return engine_tokenize(engine, conversation, NULL, &call->prompt, err);
+    struct error unfit = {0};
+    call->window.max_tokens = (size_t)(context - room);
+    enum status status = engine_tokenize(engine, conversation, &call->window, &call->prompt, &unfit);
+    if (status == STATUS_OUT_OF_RANGE && wanted < 0) { /* the last turn is long: less room is better than none */
+        unfit = (struct error){0};
+        call->window.max_tokens = (size_t)context - 1;
+        status = engine_tokenize(engine, conversation, &call->window, &call->prompt, &unfit);
+    }
+    return status == STATUS_OK ? status : error_set(err, status, "%s", unfit.message);
+}
+
+/** In the words that a client knows. */
+static enum status too_long(const struct generate_call *call, struct error *err) {
+    long long context = (long long)call->worker->description.context_tokens;
+    *err = (struct error){0};
+    if (call->window.max_tokens > 0)
+        return error_set(err, STATUS_OUT_OF_RANGE,
+                         "The system prompt and the last turn alone do not fit; the model's context holds %lld tokens.",
+                         context);
+    return error_set(err, STATUS_OUT_OF_RANGE, "The prompt has more than %lld tokens; the model's context holds %lld.",
+                     context, context);
+}
+
 /** Prompt tokens are known: check them against the context and say what may be generated. */
 static enum status prepare(struct generate_call *call, struct error *err) {
     struct chat_message *messages = NULL;
     size_t count = 0;
     TRY(convert_messages(call->start, &call->start_arena, &messages, &count, err));
-    /* What does not fit into the context is refused as soon as that shows, so counting costs no more than a context does. */
+    struct chat_conversation conversation = {.messages = messages, .message_count = count};
     int64_t context = call->worker->description.context_tokens;
-    call->prompt.max_count = (size_t)context;
-    enum status status = engine_tokenize(call->worker->engine, messages, count, &call->prompt, err);
-    if (status == STATUS_OUT_OF_RANGE) { /* said in the words that a client knows */
-        *err = (struct error){0};
-        return error_set(err, status, "The prompt has more than %lld tokens; the model's context holds %lld.",
-                         (long long)context, (long long)context);
-    }
+    bool given = call->start->_max_tokens_case == BORA__INTERNAL__V1__START___MAX_TOKENS_MAX_TOKENS;
+    if (given && call->start->max_tokens < 0) return error_set(err, STATUS_INVALID_ARGUMENT, "max_tokens is negative");
+    enum status status = tokenize(call, &conversation, given ? call->start->max_tokens : -1, err);
+    if (status == STATUS_OUT_OF_RANGE) return too_long(call, err);
     if (status != STATUS_OK) return status;
     int64_t prompt = (int64_t)call->prompt.count;
-    bool given = call->start->_max_tokens_case == BORA__INTERNAL__V1__START___MAX_TOKENS_MAX_TOKENS;
     int64_t wanted = given ? call->start->max_tokens : context - prompt;
-    if (given && wanted < 0) return error_set(err, STATUS_INVALID_ARGUMENT, "max_tokens is negative");
     if (prompt >= context || wanted > context - prompt) {
         if (!given)
             return error_set(err, STATUS_OUT_OF_RANGE, "The prompt has %lld tokens; the model's context holds %lld.",
@@ -207,7 +247,7 @@ static void tokenize_job(void *context) {
         bytes_reset(&call->packed);
         if (status == STATUS_OK)
             status = convert_prepared((int64_t)call->prompt.count, call->max_tokens,
-                                      call->worker->description.context_tokens, &call->packed);
+                                      call->worker->description.context_tokens, &call->window, &call->packed);
         if (status == STATUS_OK) {
             call->phase = AWAIT_PROCEED;
             write_packed_locked(call);

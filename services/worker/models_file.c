@@ -158,12 +158,28 @@ static enum status set_value(struct reading *reading, const char *name, const ch
         }
         return STATUS_OK;
     }
+    if (strcmp(name, "truncation") == 0) {
+        if (strcmp(value, "auto") != 0 && strcmp(value, "disabled") != 0)
+            return error_set(err, STATUS_INVALID_ARGUMENT, "%s:%d: truncation '%.64s' is neither auto nor disabled",
+                             reading->path, line, value);
+        entry->truncates = strcmp(value, "auto") == 0;
+        return STATUS_OK;
+    }
+    if (strcmp(name, "layout") == 0) {
+        if (strcmp(value, "auto") != 0 && strcmp(value, "completion") != 0)
+            return error_set(err, STATUS_INVALID_ARGUMENT, "%s:%d: layout '%.64s' is neither auto nor completion",
+                             reading->path, line, value);
+        entry->completes = strcmp(value, "completion") == 0;
+        return STATUS_OK;
+    }
     if (strcmp(name, "aliases") == 0 || strcmp(name, "capabilities") == 0)
         return set_words(reading, name, value, line, err);
-    if (strcmp(name, "source") == 0 || strcmp(name, "sha256") == 0) return STATUS_OK;
+    static const char *const of_others[] = {"source", "sha256", "licence", "made", "demo"}; /* ./dev up's */
+    for (size_t i = 0; i < sizeof of_others / sizeof of_others[0]; i++)
+        if (strcmp(name, of_others[i]) == 0) return STATUS_OK;
     return error_set(err, STATUS_INVALID_ARGUMENT,
                      "%s:%d: unknown key '%.64s' (known: path aliases tier context capabilities temperature "
-                     "description source sha256)",
+                     "truncation layout description source sha256 licence made demo)",
                      reading->path, line, name);
 }
 

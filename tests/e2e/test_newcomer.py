@@ -93,12 +93,12 @@ GOOD = "[smollm2-135m-instruct]\npath = {path}\naliases = smollm2\n"
 def test_mistake_in_models_file_stops_nothing(house, tmp_path, arguments, more, says):
     file = tmp_path / "models.ini"
     file.write_text((GOOD + more).replace("{path}", str(house_models.fetch_model())))
-    pids = [house.pid(name) for name in house_program.NAMES]
+    pids = [house.pid(name) for name in house_program.names_of({})]
     remembered = (house.state / "config.json").read_text()
     done = subprocess.run([sys.executable, "-c", WITH_MODELS_FILE, str(file), "up", "--no-question", *arguments, "--threads", "3"], env=house.environment, capture_output=True, text=True, timeout=120)
     assert done.returncode == 1 and says in done.stderr and "stopping" not in done.stdout, done
     assert len(done.stderr.strip().splitlines()) == 1
-    assert [house.pid(name) for name in house_program.NAMES] == pids and house.chat(max_tokens=1)[0] == 200
+    assert [house.pid(name) for name in house_program.names_of({})] == pids and house.chat(max_tokens=1)[0] == 200
     assert (house.state / "config.json").read_text() == remembered
 
 
@@ -109,7 +109,7 @@ def test_file_of_models_ini_is_that_model(house):
 
 
 def test_port_restarts_only_who_depends_on_it(house):
-    before = {name: house.pid(name) for name in house_program.NAMES}
+    before = {name: house.pid(name) for name in house_program.names_of({})}
     house.ports["http"] = free_ports(1)[0]
     house.base = f"http://127.0.0.1:{house.ports['http']}"
     house.up()
@@ -120,7 +120,7 @@ def test_port_restarts_only_who_depends_on_it(house):
 @pytest.mark.parametrize("port, names", [("http", ["gateway"]), ("grpc", ["gateway"]), ("keys", ["keys", "gateway"]), ("keys_metrics", ["keys"]), ("worker", ["worker"]), ("worker_metrics", ["worker"]),
                                          ("redis", ["redis", "keys", "worker", "gateway"])])
 def test_who_depends_on_a_port(port, names):
-    before = {"ports": dict(house_program.PORTS), "section": "a", "section_text": None, "model_file": None, "threads": None}
+    before = {"ports": dict(house_program.PORTS), "workers": {"worker": {"section": "a", "section_text": None, "model_file": None}}, "threads": None}
     assert house_program.what_changed(before, before) == [] and house_program.what_changed({}, before) == []
     assert house_program.what_changed(before, {**before, "ports": {**house_program.PORTS, port: 1}}) == names
 
@@ -129,6 +129,37 @@ def test_port_base_moves_the_house_and_one_flag_one_port():
     options = house_program.parser().parse_args(["up", "--port-base", "31000", "--redis-port", "7"])
     ports = house_program.chosen_config(options, {})["ports"]
     assert ports == {"http": 31000, "grpc": 31001, "keys": 31002, "worker": 31003, "redis": 7, "keys_metrics": 31005, "worker_metrics": 31006}
+
+
+def test_tiers_are_workers_of_their_own(monkeypatch, tmp_path):
+    models = tmp_path / "models.ini"
+    models.write_text("".join(f"[{tier}-model]\npath = {tier}.gguf\ntier = {tier}\n" for tier in ("small", "medium", "large")))
+    monkeypatch.setattr(house_models, "MODELS_FILE", models)
+    options = house_program.parser().parse_args(["up", "--tiers", "--port-base", "31000"])
+    config = house_program.chosen_config(options, {})
+    assert {name: worker["section"] for name, worker in config["workers"].items()} == {"worker": "small-model", "worker-medium": "medium-model", "worker-large": "large-model"}
+    assert len(set(config["ports"].values())) == 11 and house_program.names_of(config) == ["redis", "keys", "worker", "worker-medium", "worker-large", "gateway"]
+    again = house_program.chosen_config(house_program.parser().parse_args(["up"]), config)
+    assert again["workers"] == config["workers"] and house_program.what_changed(config, again) == []
+    one = house_program.chosen_config(house_program.parser().parse_args(["up", "--model", "small-model"]), config)
+    assert house_program.names_of(one) == ["redis", "keys", "worker", "gateway"] and house_program.what_changed(config, one) == ["worker-medium", "worker-large"]
+    with pytest.raises(house_program.Failure, match="choose either"):
+        house_program.chosen_config(house_program.parser().parse_args(["up", "--tiers", "--model", "small-model"]), {})
+
+
+def test_worker_options_come_behind_two_dashes(house):
+    before = house.pid("gateway")
+    done = house.command("up", "--no-question", "--", "--kv-type", "int8", "--queue-max", "3")
+    assert done.returncode == 0 and "stopping worker" in done.stdout and house.pid("gateway") == before, done.stderr
+    assert b"--kv-type\x00int8" in open(f"/proc/{house.pid('worker')}/cmdline", "rb").read()
+    assert house.metric("worker-metrics", "bora_engine_waiting_max") == 3 and house.metric("worker-metrics", "bora_engine_running_max") == 32
+    wrong = house.command("up", "--no-question", "--", "--kv-type", "int7")
+    assert wrong.returncode == 1 and "int7" in wrong.stderr and house.chat(max_tokens=1)[0] == 200
+    worker = house.pid("worker")
+    assert house.command("up", "--no-question").returncode == 0 and house.pid("worker") == worker  # remembered
+    assert house.command("up", "--no-question", "--").returncode == 0 and house.pid("worker") != worker
+    done = subprocess.run([sys.executable, str(ROOT / "tools/house.py"), "up", "--no-question"], env={**house.environment, "BORA_KV_TYPE": "int8"}, capture_output=True, text=True)
+    assert done.returncode == 0 and "BORA_KV_TYPE: not used here" in done.stdout
 
 
 def test_killed_process_is_named_with_what_to_do(house):

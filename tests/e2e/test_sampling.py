@@ -120,7 +120,17 @@ def test_a_beam_search_obeys_stop(client, house):
 
 def test_a_beam_search_wider_than_the_worker_is_a_400(house, small_worker):
     status, _, body = house.chat(model=small_worker, use_beam_search=True, best_of=2)
-    assert status == 400 and "2" in body["message"], body
+    assert status == 400 and "2" in body["message"] and body["param"] == "best_of", body
+
+
+def test_more_answers_than_a_worker_ever_takes_is_a_400(house, small_worker):
+    limits = [house.chat(model=small_worker, max_tokens=1, **extra)[::2] for extra in ({"n": 128}, {"best_of": 16, "n": 1})]
+    assert [status for status, _ in limits] == [400, 400] and [body["param"] for _, body in limits] == ["n", "best_of"], limits
+
+
+def test_max_tokens_past_the_context_is_named(house):
+    status, _, body = house.chat(max_tokens=100000)
+    assert status == 400 and body["param"] == "max_tokens" and body["code"] == "context_length_exceeded", body
 
 
 @pytest.mark.parametrize("extra, kind", [

@@ -52,7 +52,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         size -= used;
     }
     struct token_list ids = {.max_count = 100000};
-    enum status status = chat_layout_render(layout, messages, count, &ids, NULL);
+    struct chat_conversation conversation = {.messages = messages, .message_count = count};
+    enum status status = chat_layout_render(layout, &conversation, &ids, NULL);
     if (count == 0 ? status != STATUS_INVALID_ARGUMENT : status != STATUS_OK && status != STATUS_RESOURCE_EXHAUSTED)
         abort();
     if (status != STATUS_OK && ids.count != 0) abort();

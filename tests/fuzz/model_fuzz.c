@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { ROWS = 5, COLUMNS_MAX = 1024, VARIANTS_MAX = 4, FILE_BYTES_MAX = 1 << 20 };
+enum { ROWS = 5, COLUMNS_MAX = 1024, VARIANTS_MAX = 4, EXPERTS_USED_MAX = 8, FILE_BYTES_MAX = 1 << 20 };
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -20,7 +20,8 @@ static struct kernels *kernels_of(int index, const char *variant) {
                                       .rows_max = ROWS,
                                       .columns_max = COLUMNS_MAX,
                                       .context_max = 64,
-                                      .heads_max = 64};
+                                      .heads_max = 64,
+                                      .experts_used_max = EXPERTS_USED_MAX};
     if (opened[index] == NULL && kernels_open("cpu", &options, &opened[index], NULL) != STATUS_OK) abort();
     return opened[index];
 }
@@ -54,7 +55,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     if (size > FILE_BYTES_MAX) return 0;
     struct gguf *gguf = NULL;
     struct checkpoint *checkpoint = NULL;
-    struct model_config config;
+    static struct model_config config;
     struct error err = {0};
     uint8_t *copy = aligned_alloc(64, (size + 64) / 64 * 64);
     if (copy == NULL) return 0;
@@ -62,7 +63,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     bool fits = gguf_open_memory(copy, size, "fuzz", &gguf, &err) == STATUS_OK &&
                 checkpoint_of_gguf(gguf, &checkpoint, &err) == STATUS_OK &&
                 model_config_read(checkpoint, &config, &err) == STATUS_OK &&
-                model_config_columns_max(&config) <= COLUMNS_MAX && config.heads <= 64;
+                model_config_columns_max(&config) <= COLUMNS_MAX && config.heads <= 64 &&
+                config.experts_used <= EXPERTS_USED_MAX;
     const char *const *variants = kernels_cpu_variants();
     for (int i = 0; fits && variants[i] != NULL && i < VARIANTS_MAX; i++) {
         struct model *model = NULL;

@@ -17,9 +17,9 @@ MODELS = {
 }
 
 
-def train(texts, folder, names=MODELS):
+def train(texts, folder, names=MODELS, size=3000):
     sentences = [line[:1000] for text in texts for line in text.split("\n") if line.strip()]
     for name in names:
-        sentencepiece.SentencePieceTrainer.train(sentence_iterator=iter(sentences), model_prefix=str(pathlib.Path(folder) / name), vocab_size=3000, character_coverage=0.98,
+        sentencepiece.SentencePieceTrainer.train(sentence_iterator=iter(sentences), model_prefix=str(pathlib.Path(folder) / name), vocab_size=size, character_coverage=0.98,
                                                  hard_vocab_limit=False, minloglevel=2, num_threads=1, max_sentencepiece_length=12, **MODELS[name])
         yield name, pathlib.Path(folder) / f"{name}.model"

@@ -127,33 +127,40 @@ def unigram(texts, normalizer, scheme, byte_fallback, size=4000):
     return tokenizer
 
 
-def all_tokenizers(texts, mistral_data):
-    """(name, tokenizer) one after the other. `texts`: to train on."""
+def all_tokenizers(texts, mistral_data, names=None):
+    """(name, tokenizer) one after the other, or only those of `names`. `texts`: to train on."""
+    for name, make in pipelines(texts, mistral_data):
+        if names is None or name in names:
+            yield name, make()
+
+
+def pipelines(texts, mistral_data):
+    """(name, what makes it)"""
     ends = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)])
     bare = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()])
     prepend = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
     model = lambda name: next(pathlib.Path(mistral_data).glob(f"*{name}"))
-    yield "gpt2", byte_level(texts, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True))
-    yield "gpt2-prefix", byte_level(texts, pre_tokenizers.ByteLevel(add_prefix_space=True, use_regex=True), size=2000)
-    yield "smollm", byte_level(texts, pre_tokenizers.Sequence([pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)]), skipped_bytes="ăąē")
-    yield "llama3", byte_level(texts, pattern(LLAMA3), ignore_merges=True)
-    yield "qwen2", byte_level(texts, pattern(QWEN2), normalizer=normalizers.NFC(), added=[AddedToken("<tool_call>", normalized=False), AddedToken("</tool_call>", normalized=False)])
-    yield "nemo-small", byte_level(texts, pattern(TEKKEN), ignore_merges=True)
-    yield "o200k", byte_level(texts, pattern(O200K))
-    yield "digits", byte_level(texts, pre_tokenizers.Sequence([pre_tokenizers.Digits(individual_digits=False), pre_tokenizers.Split(Regex(r"[.,]"), "merged_with_previous"), pre_tokenizers.Split(" ", "merged_with_next"), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]), size=2000)
-    yield "behaviors", byte_level(texts, pre_tokenizers.Sequence([pre_tokenizers.Split(Regex(r"[\p{P}\p{S}]"), "contiguous"), pre_tokenizers.Split(Regex(r"\s"), "removed"), pre_tokenizers.Split(Regex(r"\p{Lu}"), "merged_with_next"), pre_tokenizers.Split(Regex(r"\p{Ll}+"), "isolated", invert=True), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]), size=2000)
-    yield "added", byte_level(texts, pattern(QWEN2), size=2000, normalizer=normalizers.NFKC(), added=[
+    yield "gpt2", lambda: byte_level(texts, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True))
+    yield "gpt2-prefix", lambda: byte_level(texts, pre_tokenizers.ByteLevel(add_prefix_space=True, use_regex=True), size=2000)
+    yield "smollm", lambda: byte_level(texts, pre_tokenizers.Sequence([pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)]), skipped_bytes="ăąē")
+    yield "llama3", lambda: byte_level(texts, pattern(LLAMA3), ignore_merges=True)
+    yield "qwen2", lambda: byte_level(texts, pattern(QWEN2), normalizer=normalizers.NFC(), added=[AddedToken("<tool_call>", normalized=False), AddedToken("</tool_call>", normalized=False)])
+    yield "nemo-small", lambda: byte_level(texts, pattern(TEKKEN), ignore_merges=True)
+    yield "o200k", lambda: byte_level(texts, pattern(O200K))
+    yield "digits", lambda: byte_level(texts, pre_tokenizers.Sequence([pre_tokenizers.Digits(individual_digits=False), pre_tokenizers.Split(Regex(r"[.,]"), "merged_with_previous"), pre_tokenizers.Split(" ", "merged_with_next"), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]), size=2000)
+    yield "behaviors", lambda: byte_level(texts, pre_tokenizers.Sequence([pre_tokenizers.Split(Regex(r"[\p{P}\p{S}]"), "contiguous"), pre_tokenizers.Split(Regex(r"\s"), "removed"), pre_tokenizers.Split(Regex(r"\p{Lu}"), "merged_with_next"), pre_tokenizers.Split(Regex(r"\p{Ll}+"), "isolated", invert=True), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]), size=2000)
+    yield "added", lambda: byte_level(texts, pattern(QWEN2), size=2000, normalizer=normalizers.NFKC(), added=[
         AddedToken("ing", single_word=True, normalized=False), AddedToken("<b>", lstrip=True, normalized=False), AddedToken("the", rstrip=True, normalized=False),
         AddedToken("ﬁ", normalized=True), AddedToken("http", normalized=True), AddedToken("//", normalized=False), AddedToken("///", normalized=False)])
-    yield "llama2", marked(texts, prepend, None, ends)
-    yield "llama2-no-bytes", marked(texts, prepend, None, ends, byte_fallback=False, alphabet=300)
-    yield "llama2-no-fuse", marked(texts, prepend, None, ends, byte_fallback=False, fuse=False, alphabet=300)
+    yield "llama2", lambda: marked(texts, prepend, None, ends)
+    yield "llama2-no-bytes", lambda: marked(texts, prepend, None, ends, byte_fallback=False, alphabet=300)
+    yield "llama2-no-fuse", lambda: marked(texts, prepend, None, ends, byte_fallback=False, fuse=False, alphabet=300)
     for scheme in ("first", "always", "never"):
-        yield f"metaspace-{scheme}", marked(texts, None, pre_tokenizers.Metaspace(prepend_scheme=scheme, split=scheme == "always"), decoders.Metaspace(prepend_scheme=scheme), size=3000)
-    yield "gemma", marked(texts, normalizers.Replace(" ", "▁"), pre_tokenizers.Split(" ", "merged_with_previous"), bare, added=[AddedToken(n, normalized=False) for n in ("\n\n", "\n\n\n", "▁▁", "▁▁▁", "<table>")])
-    yield "lowercase", marked(texts, normalizers.Sequence([normalizers.Strip(), normalizers.Lowercase(), normalizers.NFD(), normalizers.Replace(" ", "▁")]), None, bare, size=2000)
-    yield "unigram", unigram(texts[:200], normalizers.NFKC(), "always", False)
-    yield "unigram-bytes", unigram(texts[:200], None, "first", True)
-    yield "mistral-v1", of_sentencepiece(model("tokenizer.model.v1"), prepend, None, ends)
-    yield "mistral-v3", of_sentencepiece(model(".model.v3"), None, pre_tokenizers.Metaspace(prepend_scheme="first", split=False), ends)
-    yield "nemo", of_tekken(model("tekken_240911.json"))
+        yield f"metaspace-{scheme}", lambda scheme=scheme: marked(texts, None, pre_tokenizers.Metaspace(prepend_scheme=scheme, split=scheme == "always"), decoders.Metaspace(prepend_scheme=scheme), size=3000)
+    yield "gemma", lambda: marked(texts, normalizers.Replace(" ", "▁"), pre_tokenizers.Split(" ", "merged_with_previous"), bare, added=[AddedToken(n, normalized=False) for n in ("\n\n", "\n\n\n", "▁▁", "▁▁▁", "<table>")])
+    yield "lowercase", lambda: marked(texts, normalizers.Sequence([normalizers.Strip(), normalizers.Lowercase(), normalizers.NFD(), normalizers.Replace(" ", "▁")]), None, bare, size=2000)
+    yield "unigram", lambda: unigram(texts[:200], normalizers.NFKC(), "always", False)
+    yield "unigram-bytes", lambda: unigram(texts[:200], None, "first", True)
+    yield "mistral-v1", lambda: of_sentencepiece(model("tokenizer.model.v1"), prepend, None, ends)
+    yield "mistral-v3", lambda: of_sentencepiece(model(".model.v3"), None, pre_tokenizers.Metaspace(prepend_scheme="first", split=False), ends)
+    yield "nemo", lambda: of_tekken(model("tekken_240911.json"))

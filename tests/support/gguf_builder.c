@@ -16,6 +16,7 @@ enum {
     TYPE_STRING = 8,
     TYPE_ARRAY = 9,
     TYPE_U64 = 10,
+    CONTROLS_MAX = 64,
     MERGES_MAX = 64
 };
 
@@ -133,14 +134,14 @@ uint8_t *gguf_builder_finish(struct gguf_builder *builder, size_t *out_length) {
     return exact;
 }
 
-void gguf_builder_tokenizer(struct gguf_builder *builder, const char *const *merges, size_t merge_count) {
-    static const char *const controls[] = {"<|endoftext|>", "<|im_start|>", "<|im_end|>"};
+static void add_tokenizer(struct gguf_builder *builder, const char *const *merges, size_t merge_count,
+                          const char *const *controls, size_t control_count, size_t bos) {
     char bytes[256][5], made[MERGES_MAX][128];
-    const char *names[256 + MERGES_MAX + 3];
-    int32_t types[256 + MERGES_MAX + 3];
+    const char *names[256 + MERGES_MAX + CONTROLS_MAX];
+    int32_t types[256 + MERGES_MAX + CONTROLS_MAX];
     size_t count = 0;
     uint32_t disguised = 256;
-    if (merge_count > MERGES_MAX) abort();
+    if (merge_count > MERGES_MAX || control_count > CONTROLS_MAX) abort();
     for (uint32_t byte = 0; byte < 256; byte++) {
         bool printable = (byte >= 0x21 && byte <= 0x7E) || (byte >= 0xA1 && byte <= 0xAC) || byte >= 0xAE;
         bytes[byte][text_encode(printable ? byte : disguised++, (uint8_t *)bytes[byte])] = 0;
@@ -152,7 +153,7 @@ void gguf_builder_tokenizer(struct gguf_builder *builder, const char *const *mer
         names[count++] = made[i];
     }
     for (size_t i = 0; i < count; i++) types[i] = 1;
-    for (size_t i = 0; i < 3; i++, count++) {
+    for (size_t i = 0; i < control_count; i++, count++) {
         names[count] = controls[i];
         types[count] = 3;
     }
@@ -161,6 +162,15 @@ void gguf_builder_tokenizer(struct gguf_builder *builder, const char *const *mer
     gguf_builder_strings(builder, "tokenizer.ggml.tokens", names, count);
     gguf_builder_i32s(builder, "tokenizer.ggml.token_type", types, count);
     gguf_builder_strings(builder, "tokenizer.ggml.merges", merges, merge_count);
-    gguf_builder_u32(builder, "tokenizer.ggml.bos_token_id", (uint32_t)count - 2);
-    gguf_builder_u32(builder, "tokenizer.ggml.eos_token_id", (uint32_t)count - 1);
+    gguf_builder_u32(builder, "tokenizer.ggml.bos_token_id", (uint32_t)(count - control_count + bos));
+    gguf_builder_u32(builder, "tokenizer.ggml.eos_token_id", (uint32_t)(count - control_count + bos + 1));
+}
+
+void gguf_builder_tokenizer(struct gguf_builder *builder, const char *const *merges, size_t merge_count) {
+    static const char *const controls[] = {"<|endoftext|>", "<|im_start|>", "<|im_end|>"};
+    add_tokenizer(builder, merges, merge_count, controls, 3, 1);
+}
+
+void gguf_builder_byte_tokenizer(struct gguf_builder *builder, const char *const *controls, size_t control_count) {
+    add_tokenizer(builder, NULL, 0, controls, control_count, 1);
 }

@@ -55,4 +55,7 @@ uint8_t *gguf_builder_finish(struct gguf_builder *builder, size_t *out_length);
  */
 void gguf_builder_tokenizer(struct gguf_builder *builder, const char *const *merges, size_t merge_count);
 
+/** The same without merges, and with these control tokens, of which the second begins and the third ends texts ("<unk>", "<s>", "</s>"…). */
+void gguf_builder_byte_tokenizer(struct gguf_builder *builder, const char *const *controls, size_t control_count);
+
 #endif

@@ -40,7 +40,8 @@ static struct chat_message message(enum chat_role role, const char *content) {
 
 static struct token_list render(const struct chat_message *messages, size_t count) {
     struct token_list ids = {.max_count = 100000};
-    check_ok(chat_layout_render(layout, messages, count, &ids, &check_error));
+    struct chat_conversation conversation = {.messages = messages, .message_count = count};
+    check_ok(chat_layout_render(layout, &conversation, &ids, &check_error));
     return ids;
 }
 
@@ -163,12 +164,13 @@ static void test_content_never_becomes_a_control_token(void **state) {
 static void test_prompt_is_appended_or_nothing_is(void **state) {
     (void)state;
     struct chat_message messages[] = {message(CHAT_ROLE_USER, "What is the capital of France?")};
+    struct chat_conversation conversation = {.messages = messages, .message_count = 1};
     struct token_list whole = render(messages, 1), ids = {0};
     for (size_t maximum = 1; maximum <= whole.count; maximum++) {
         ids.max_count = maximum + 1;
         ids.count = 0;
         check_ok(token_list_append(&ids, 7));
-        enum status status = chat_layout_render(layout, messages, 1, &ids, NULL);
+        enum status status = chat_layout_render(layout, &conversation, &ids, NULL);
         assert_int_equal(status, maximum < whole.count ? STATUS_OUT_OF_RANGE : STATUS_OK);
         assert_int_equal(ids.count, maximum < whole.count ? 1 : 1 + whole.count);
         assert_int_equal(ids.ids[0], 7);
@@ -181,7 +183,8 @@ static void test_prompt_is_appended_or_nothing_is(void **state) {
 static void test_empty_conversation_is_refused(void **state) {
     (void)state;
     struct token_list ids = {.max_count = 10};
-    check_fails(chat_layout_render(layout, NULL, 0, &ids, &check_error), STATUS_INVALID_ARGUMENT, "empty");
+    check_fails(chat_layout_render(layout, &(struct chat_conversation){0}, &ids, &check_error), STATUS_INVALID_ARGUMENT,
+                "empty");
     assert_int_equal(ids.count, 0);
 }
 
@@ -225,17 +228,24 @@ static void test_plain_chatml_has_no_default_system_prompt(void **state) {
     assert_string_equal(name, "chatml");
 }
 
-static void test_unknown_template_is_unimplemented_and_shown(void **state) {
+static void test_other_templates_are_run_and_what_they_need_is_named(void **state) {
     (void)state;
-    char name[32], longer[sizeof plain_chatml + 8], shorter[sizeof plain_chatml];
-    check_fails(load_template("{{ bos_token }}[INST] \xC3\xA9", true, name, &check_error), STATUS_UNIMPLEMENTED,
-                "{{ bos_token }}[INST]");
-    check_fails(load_template("", true, name, &check_error), STATUS_UNIMPLEMENTED, "0 bytes");
-    check_fails(load_template(NULL, true, name, &check_error), STATUS_UNIMPLEMENTED, "no chat template");
+    char name[32], longer[sizeof plain_chatml + 8];
     snprintf(longer, sizeof longer, "%s ", plain_chatml);
-    check_fails(load_template(longer, true, name, &check_error), STATUS_UNIMPLEMENTED, "not a known one");
-    snprintf(shorter, sizeof shorter, "%.*s", (int)sizeof plain_chatml - 2, plain_chatml);
-    check_fails(load_template(shorter, true, name, &check_error), STATUS_UNIMPLEMENTED, "not a known one");
+    check_ok(load_template(longer, true, name, &check_error));
+    assert_string_equal(name, "template");
+    check_fails(load_template("a\n{{ messages | xmlattr }}", true, name, &check_error), STATUS_UNIMPLEMENTED,
+                "hand.gguf: its chat template line 2: filter 'xmlattr' is not supported");
+    check_fails(load_template("{% for m in messages %}", true, name, &check_error), STATUS_INVALID_ARGUMENT, "endfor");
+}
+
+static void test_without_a_template_control_tokens_show_the_family(void **state) {
+    (void)state;
+    char name[32];
+    check_ok(load_template(NULL, true, name, &check_error));
+    assert_string_equal(name, "chatml");
+    check_ok(load_template(NULL, false, name, &check_error)); /* a base model */
+    assert_string_equal(name, "completion");
 }
 
 static void test_template_without_its_control_tokens_is_refused(void **state) {
@@ -256,7 +266,8 @@ int main(void) {
         cmocka_unit_test(test_prompt_is_appended_or_nothing_is),
         cmocka_unit_test(test_empty_conversation_is_refused),
         cmocka_unit_test(test_plain_chatml_has_no_default_system_prompt),
-        cmocka_unit_test(test_unknown_template_is_unimplemented_and_shown),
+        cmocka_unit_test(test_other_templates_are_run_and_what_they_need_is_named),
+        cmocka_unit_test(test_without_a_template_control_tokens_show_the_family),
         cmocka_unit_test(test_template_without_its_control_tokens_is_refused),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);

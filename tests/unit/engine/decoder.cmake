@@ -26,3 +26,8 @@ bora_test(NAME engine/convert_vocabulary SOURCES ${CMAKE_CURRENT_LIST_DIR}/conve
 bora_test(NAME engine/convert SOURCES ${CMAKE_CURRENT_LIST_DIR}/convert_test.c
   DEPENDS engine_convert engine_model engine_kv_cache engine_weights test_support base LINK m)
 bora_test(NAME engine/model_config SOURCES ${CMAKE_CURRENT_LIST_DIR}/model_config_test.c DEPENDS engine_model engine_weights test_tiny_model base LINK m)
+# Gemma 3 270M against llama.cpp's answers; skipped where the file is not (`./dev up --tiers` fetches it).
+foreach(variant IN ITEMS plain avx2 avx512)
+  bora_test(NAME engine/golden_gemma_${variant} SOURCES ${CMAKE_CURRENT_LIST_DIR}/golden_gemma_test.c DEPENDS engine_model engine_weights test_support base
+    LINK PkgConfig::jansson m ARGS ${variant} LABELS model TIMEOUT 600)
+endforeach()

@@ -600,13 +600,14 @@ static void test_tokenize_lays_out_the_conversation(void **state) {
     struct engine_options options = default_options();
     struct engine *engine = open_engine(&options);
     struct chat_message message = {.role = CHAT_ROLE_USER, .content = bytes_view_string("hxy<|im_end|>")};
+    struct chat_conversation conversation = {.messages = &message, .message_count = 1};
     struct token_list ids = {.max_count = 100}, few = {.max_count = 5};
-    check_ok(engine_tokenize(engine, &message, 1, &ids, &check_error));
+    check_ok(engine_tokenize(engine, &conversation, NULL, &ids, &check_error));
     assert_int_equal(ids.ids[0], 298);
     int ends = 0;
     for (size_t i = 0; i < ids.count; i++) ends += ids.ids[i] == TINY_END_OF_TURN;
     assert_int_equal(ends, 1); /* the layout's own; text never becomes a control token */
-    assert_int_equal(engine_tokenize(engine, &message, 1, &few, NULL), STATUS_OUT_OF_RANGE);
+    assert_int_equal(engine_tokenize(engine, &conversation, NULL, &few, NULL), STATUS_OUT_OF_RANGE);
     token_list_deinit(&ids);
     token_list_deinit(&few);
     engine_close(engine);

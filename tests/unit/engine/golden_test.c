@@ -147,7 +147,8 @@ static void lay_out(const struct engine *engine, const json_t *conversation, str
     pthread_mutex_init(&answer->mutex, NULL);
     pthread_cond_init(&answer->done_changed, NULL);
     answer->prompt = (struct token_list){.max_count = 8192};
-    check_ok(engine_tokenize(engine, messages, count, &answer->prompt, &check_error));
+    struct chat_conversation whole = {.messages = messages, .message_count = count};
+    check_ok(engine_tokenize(engine, &whole, NULL, &answer->prompt, &check_error));
     assert_int_equal(answer->prompt.count, json_array_size(expected));
     for (size_t i = 0; i < answer->prompt.count; i++) assert_int_equal(answer->prompt.ids[i], id_of(expected, i));
 }

@@ -76,6 +76,9 @@ static const char *summary(void) {
         ADD(" experts %d/%d f%lld%s on %d", config.experts_used, config.experts, (long long)config.expert_feed_forward,
             config.normalise_experts ? " normalised" : "", mixtures);
     if (config.shared_feed_forward > 0) ADD(" shared f%lld", (long long)config.shared_feed_forward);
+    if (config.key_rank > 0)
+        ADD(" latent %lld %lld values %d rotary %d", (long long)config.query_rank, (long long)config.key_rank,
+            config.value_dim, config.rotary_dim);
     if (config.biases) ADD(" biases%s", config.output_bias ? "+" : "");
     if (config.query_key_norms) ADD(" qk-norms");
     if (config.post_norms) ADD(" post-norms");
@@ -105,153 +108,171 @@ static void says(const char *json, bool native, const char *expected) {
     ",\"max_position_embeddings\":" #context
 
 /** Shapes as published; spellings of transformers 4 and 5. */
-static void test_hugging_face_configs_of_every_family(void **state) {
-    (void)state;
-    static const struct {
-        const char *json, *expected;
-    } configs[] = {
-        /* Mistral 7B v0.1 and v0.3 */
-        {"{\"model_type\":\"mistral\"," SHAPE(32, 4096, 14336, 32, 8, 32000,
-                                              32768) ",\"hidden_act\":\"silu\",\"rms_norm_eps\":1e-05,"
-                                                     "\"rope_theta\":10000.0,\"sliding_window\":4096,\"torch_dtype\":"
-                                                     "\"bfloat16\",\"bos_token_id\":1,\"use_cache\":true}",
-         "llama 32x4096 f14336 h32/8x128 v32000 c32768 halves rope 10000 window 4096 on 32 eps 1e-05"},
-        {"{\"model_type\":\"mistral\"," SHAPE(32, 4096, 14336, 32, 8, 32768,
-                                              32768) ",\"rms_norm_eps\":1e-05,\"rope_theta\":1000000.0,"
-                                                     "\"sliding_window\":null,\"tie_word_embeddings\":false}",
-         "llama 32x4096 f14336 h32/8x128 v32768 c32768 halves rope 1e+06 eps 1e-05"},
-        /* Nemo; Small 3.1 inside a model with images */
-        {"{\"model_type\":\"mistral\"," SHAPE(40, 5120, 14336, 32, 8, 131072,
-                                              131072) ",\"head_dim\":128,\"rms_norm_eps\":1e-05,"
-                                                      "\"rope_theta\":1000000.0,\"sliding_window\":null}",
-         "llama 40x5120 f14336 h32/8x128 v131072 c131072 halves rope 1e+06 eps 1e-05"},
-        {"{\"model_type\":\"mistral3\",\"image_token_index\":10,\"vision_config\":{\"hidden_size\":1024},\"text_"
-         "config\":{\"model_type\":\"mistral\"," SHAPE(
-             40, 5120, 32768, 32, 8, 131072,
-             131072) ",\"head_dim\":128,\"rms_norm_eps\":1e-05,\"rope_theta\":1000000000.0,"
-                     "\"sliding_window\":null}}",
-         "llama 40x5120 f32768 h32/8x128 v131072 c131072 halves rope 1e+09 eps 1e-05"},
-        /* Mixtral 8x7B; Ministral 8B; Ministral 3 8B */
-        {"{\"model_type\":\"mixtral\"," SHAPE(32, 4096, 14336, 32, 8, 32000,
-                                              32768) ",\"rms_norm_eps\":1e-05,\"rope_theta\":1000000.0,"
-                                                     "\"sliding_window\":null,\"num_local_experts\":8,\"num_experts_"
-                                                     "per_tok\":2,\"router_aux_loss_coef\":0.02}",
-         "llama 32x4096 f14336 h32/8x128 v32000 c32768 halves rope 1e+06 experts 2/8 f14336 normalised on 32 eps "
-         "1e-05"},
-        {"{\"model_type\":\"ministral\"," SHAPE(
-             4, 4096, 12288, 32, 8, 131072,
-             131072) ",\"head_dim\":128,\"rms_norm_eps\":1e-05,"
-                     "\"rope_parameters\":{\"rope_type\":\"default\",\"rope_theta\":1e8},\"sliding_window\":32768,"
-                     "\"layer_types\":[\"full_attention\","
-                     "\"sliding_attention\",\"sliding_attention\",\"sliding_attention\"]}",
-         "llama 4x4096 f12288 h32/8x128 v131072 c131072 halves rope 1e+08 window 32768 on 3 eps 1e-05"},
-        {"{\"model_type\":\"ministral3\"," SHAPE(
-             34, 4096, 14336, 32, 8, 131072,
-             262144) ",\"head_dim\":128,\"rms_norm_eps\":1e-05,"
-                     "\"rope_parameters\":{\"type\":\"yarn\",\"rope_type\":\"yarn\",\"rope_theta\":1e6,\"factor\":16.0,"
-                     "\"original_max_position_embeddings\":16384,\"max_position_embeddings\":262144,\"beta_fast\":32.0,"
-                     "\"beta_slow\":1.0,"
-                     "\"mscale\":1.0,\"mscale_all_dim\":1.0,\"llama_4_scaling_beta\":0.1},\"sliding_window\":null}",
-         "mistral3 34x4096 f14336 h32/8x128 v131072 c262144 halves rope 1e+06 yarn 16 of 16384 32..1 by 1.0000 "
-         "temperature 0.1 per "
-         "16384 eps 1e-05"},
-        /* Llama 3.1 8B in both spellings; Llama 2 7B; SmolLM2 */
-        {"{\"model_type\":\"llama\"," SHAPE(32, 4096, 14336, 32, 8, 128256,
-                                            131072) ",\"rms_norm_eps\":1e-05,\"rope_theta\":500000.0,"
-                                                    "\"rope_scaling\":{\"factor\":8.0,\"low_freq_factor\":1.0,\"high_"
-                                                    "freq_factor\":4.0,\"original_max_position_embeddings\":8192,"
-                                                    "\"rope_type\":\"llama3\"},\"attention_bias\":false,\"mlp_bias\":"
-                                                    "false,\"pretraining_tp\":1,\"eos_token_id\":[1,2]}",
-         "llama 32x4096 f14336 h32/8x128 v128256 c131072 halves rope 500000 llama3 8 of 8192 1..4 eps 1e-05"},
-        {"{\"model_type\":\"llama\"," SHAPE(
-             32, 4096, 14336, 32, 8, 128256,
-             131072) ",\"rms_norm_eps\":1e-05,"
-                     "\"rope_parameters\":{\"rope_theta\":500000.0,\"factor\":8.0,\"low_freq_factor\":1.0,\"high_freq_"
-                     "factor\":4.0,"
-                     "\"original_max_position_embeddings\":8192,\"rope_type\":\"llama3\"}}",
-         "llama 32x4096 f14336 h32/8x128 v128256 c131072 halves rope 500000 llama3 8 of 8192 1..4 eps 1e-05"},
-        {"{\"model_type\":\"llama\"," SHAPE(32, 4096, 11008, 32, 32, 32000,
-                                            4096) ",\"rms_norm_eps\":1e-05,"
-                                                  "\"rope_scaling\":{\"type\":\"linear\",\"factor\":2}}",
-         "llama 32x4096 f11008 h32/32x128 v32000 c4096 halves rope 10000 linear 2 eps 1e-05"},
-        {"{\"model_type\":\"llama\"," SHAPE(30, 576, 1536, 9, 3, 49152,
-                                            8192) ",\"rms_norm_eps\":1e-05,\"rope_theta\":100000,"
-                                                  "\"rope_interleaved\":false,\"is_llama_config\":true,\"rope_"
-                                                  "scaling\":null,\"tie_word_embeddings\":true}",
-         "llama 30x576 f1536 h9/3x64 v49152 c8192 halves rope 100000 eps 1e-05"},
-        /* Qwen 2.5 7B, as it is and with the YaRN that its card names; Qwen 3 0.6B; the MoE of both */
-        {"{\"model_type\":\"qwen2\"," SHAPE(
-             28, 3584, 18944, 28, 4, 152064,
-             32768) ",\"rms_norm_eps\":1e-06,\"rope_theta\":1000000.0,"
-                    "\"sliding_window\":131072,\"use_sliding_window\":false,\"max_window_layers\":28}",
-         "qwen2 28x3584 f18944 h28/4x128 v152064 c32768 halves rope 1e+06 biases eps 1e-06"},
-        {"{\"model_type\":\"qwen2\"," SHAPE(
-             28, 3584, 18944, 28, 4, 152064,
-             32768) ",\"rope_theta\":1000000.0,"
-                    "\"rope_scaling\":{\"type\":\"yarn\",\"factor\":4.0,\"original_max_position_embeddings\":32768}}",
-         "qwen2 28x3584 f18944 h28/4x128 v152064 c32768 halves rope 1e+06 yarn 4 of 32768 32..1 by 1.1386 biases eps "
-         "1e-06"},
-        {"{\"model_type\":\"qwen3\"," SHAPE(28, 1024, 3072, 16, 8, 151936,
-                                            40960) ",\"head_dim\":128,\"rope_theta\":1000000,"
-                                                   "\"attention_bias\":false,\"sliding_window\":null,\"use_sliding_"
-                                                   "window\":false,\"max_window_layers\":28}",
-         "qwen3 28x1024 f3072 h16/8x128 v151936 c40960 halves rope 1e+06 qk-norms eps 1e-06"},
-        {"{\"model_type\":\"qwen2_moe\"," SHAPE(
-             24, 2048, 5632, 16, 16, 151936, 8192) ",\"rope_theta\":1000000.0,\"num_experts\":60,"
-                                                   "\"num_experts_per_tok\":4,\"moe_intermediate_size\":1408,\"shared_"
-                                                   "expert_intermediate_size\":5632,\"norm_topk_prob\":false,"
-                                                   "\"decoder_sparse_step\":1}",
-         "qwen2moe 24x2048 f5632 h16/16x128 v151936 c8192 halves rope 1e+06 experts 4/60 f1408 on 24 shared f5632 "
-         "biases eps 1e-06"},
-        {"{\"model_type\":\"qwen3_moe\"," SHAPE(
-             48, 2048, 6144, 32, 4, 151936, 40960) ",\"head_dim\":128,\"rope_theta\":1000000.0,"
+static const struct {
+    const char *json, *expected;
+} PUBLISHED[] = {
+    /* Mistral 7B v0.1 and v0.3 */
+    {"{\"model_type\":\"mistral\"," SHAPE(32, 4096, 14336, 32, 8, 32000,
+                                          32768) ",\"hidden_act\":\"silu\",\"rms_norm_eps\":1e-05,"
+                                                 "\"rope_theta\":10000.0,\"sliding_window\":4096,\"torch_dtype\":"
+                                                 "\"bfloat16\",\"bos_token_id\":1,\"use_cache\":true}",
+     "llama 32x4096 f14336 h32/8x128 v32000 c32768 halves rope 10000 window 4096 on 32 eps 1e-05"},
+    {"{\"model_type\":\"mistral\"," SHAPE(32, 4096, 14336, 32, 8, 32768,
+                                          32768) ",\"rms_norm_eps\":1e-05,\"rope_theta\":1000000.0,"
+                                                 "\"sliding_window\":null,\"tie_word_embeddings\":false}",
+     "llama 32x4096 f14336 h32/8x128 v32768 c32768 halves rope 1e+06 eps 1e-05"},
+    /* Nemo; Small 3.1 inside a model with images */
+    {"{\"model_type\":\"mistral\"," SHAPE(40, 5120, 14336, 32, 8, 131072,
+                                          131072) ",\"head_dim\":128,\"rms_norm_eps\":1e-05,"
+                                                  "\"rope_theta\":1000000.0,\"sliding_window\":null}",
+     "llama 40x5120 f14336 h32/8x128 v131072 c131072 halves rope 1e+06 eps 1e-05"},
+    {"{\"model_type\":\"mistral3\",\"image_token_index\":10,\"vision_config\":{\"hidden_size\":1024},\"text_"
+     "config\":{\"model_type\":\"mistral\"," SHAPE(
+         40, 5120, 32768, 32, 8, 131072, 131072) ",\"head_dim\":128,\"rms_norm_eps\":1e-05,\"rope_theta\":1000000000.0,"
+                                                 "\"sliding_window\":null}}",
+     "llama 40x5120 f32768 h32/8x128 v131072 c131072 halves rope 1e+09 eps 1e-05"},
+    /* Mixtral 8x7B; Ministral 8B; Ministral 3 8B */
+    {"{\"model_type\":\"mixtral\"," SHAPE(32, 4096, 14336, 32, 8, 32000,
+                                          32768) ",\"rms_norm_eps\":1e-05,\"rope_theta\":1000000.0,"
+                                                 "\"sliding_window\":null,\"num_local_experts\":8,\"num_experts_"
+                                                 "per_tok\":2,\"router_aux_loss_coef\":0.02}",
+     "llama 32x4096 f14336 h32/8x128 v32000 c32768 halves rope 1e+06 experts 2/8 f14336 normalised on 32 eps "
+     "1e-05"},
+    {"{\"model_type\":\"ministral\"," SHAPE(
+         4, 4096, 12288, 32, 8, 131072,
+         131072) ",\"head_dim\":128,\"rms_norm_eps\":1e-05,"
+                 "\"rope_parameters\":{\"rope_type\":\"default\",\"rope_theta\":1e8},\"sliding_window\":32768,"
+                 "\"layer_types\":[\"full_attention\","
+                 "\"sliding_attention\",\"sliding_attention\",\"sliding_attention\"]}",
+     "llama 4x4096 f12288 h32/8x128 v131072 c131072 halves rope 1e+08 window 32768 on 3 eps 1e-05"},
+    {"{\"model_type\":\"ministral3\"," SHAPE(
+         34, 4096, 14336, 32, 8, 131072,
+         262144) ",\"head_dim\":128,\"rms_norm_eps\":1e-05,"
+                 "\"rope_parameters\":{\"type\":\"yarn\",\"rope_type\":\"yarn\",\"rope_theta\":1e6,\"factor\":16.0,"
+                 "\"original_max_position_embeddings\":16384,\"max_position_embeddings\":262144,\"beta_fast\":32.0,"
+                 "\"beta_slow\":1.0,"
+                 "\"mscale\":1.0,\"mscale_all_dim\":1.0,\"llama_4_scaling_beta\":0.1},\"sliding_window\":null}",
+     "mistral3 34x4096 f14336 h32/8x128 v131072 c262144 halves rope 1e+06 yarn 16 of 16384 32..1 by 1.0000 "
+     "temperature 0.1 per "
+     "16384 eps 1e-05"},
+    /* Llama 3.1 8B in both spellings; Llama 2 7B; SmolLM2 */
+    {"{\"model_type\":\"llama\"," SHAPE(32, 4096, 14336, 32, 8, 128256,
+                                        131072) ",\"rms_norm_eps\":1e-05,\"rope_theta\":500000.0,"
+                                                "\"rope_scaling\":{\"factor\":8.0,\"low_freq_factor\":1.0,\"high_"
+                                                "freq_factor\":4.0,\"original_max_position_embeddings\":8192,"
+                                                "\"rope_type\":\"llama3\"},\"attention_bias\":false,\"mlp_bias\":"
+                                                "false,\"pretraining_tp\":1,\"eos_token_id\":[1,2]}",
+     "llama 32x4096 f14336 h32/8x128 v128256 c131072 halves rope 500000 llama3 8 of 8192 1..4 eps 1e-05"},
+    {"{\"model_type\":\"llama\"," SHAPE(
+         32, 4096, 14336, 32, 8, 128256,
+         131072) ",\"rms_norm_eps\":1e-05,"
+                 "\"rope_parameters\":{\"rope_theta\":500000.0,\"factor\":8.0,\"low_freq_factor\":1.0,\"high_freq_"
+                 "factor\":4.0,"
+                 "\"original_max_position_embeddings\":8192,\"rope_type\":\"llama3\"}}",
+     "llama 32x4096 f14336 h32/8x128 v128256 c131072 halves rope 500000 llama3 8 of 8192 1..4 eps 1e-05"},
+    {"{\"model_type\":\"llama\"," SHAPE(32, 4096, 11008, 32, 32, 32000,
+                                        4096) ",\"rms_norm_eps\":1e-05,"
+                                              "\"rope_scaling\":{\"type\":\"linear\",\"factor\":2}}",
+     "llama 32x4096 f11008 h32/32x128 v32000 c4096 halves rope 10000 linear 2 eps 1e-05"},
+    {"{\"model_type\":\"llama\"," SHAPE(30, 576, 1536, 9, 3, 49152,
+                                        8192) ",\"rms_norm_eps\":1e-05,\"rope_theta\":100000,"
+                                              "\"rope_interleaved\":false,\"is_llama_config\":true,\"rope_"
+                                              "scaling\":null,\"tie_word_embeddings\":true}",
+     "llama 30x576 f1536 h9/3x64 v49152 c8192 halves rope 100000 eps 1e-05"},
+    /* Qwen 2.5 7B, as it is and with the YaRN that its card names; Qwen 3 0.6B; the MoE of both */
+    {"{\"model_type\":\"qwen2\"," SHAPE(
+         28, 3584, 18944, 28, 4, 152064,
+         32768) ",\"rms_norm_eps\":1e-06,\"rope_theta\":1000000.0,"
+                "\"sliding_window\":131072,\"use_sliding_window\":false,\"max_window_layers\":28}",
+     "qwen2 28x3584 f18944 h28/4x128 v152064 c32768 halves rope 1e+06 biases eps 1e-06"},
+    {"{\"model_type\":\"qwen2\"," SHAPE(
+         28, 3584, 18944, 28, 4, 152064,
+         32768) ",\"rope_theta\":1000000.0,"
+                "\"rope_scaling\":{\"type\":\"yarn\",\"factor\":4.0,\"original_max_position_embeddings\":32768}}",
+     "qwen2 28x3584 f18944 h28/4x128 v152064 c32768 halves rope 1e+06 yarn 4 of 32768 32..1 by 1.1386 biases eps "
+     "1e-06"},
+    {"{\"model_type\":\"qwen3\"," SHAPE(28, 1024, 3072, 16, 8, 151936,
+                                        40960) ",\"head_dim\":128,\"rope_theta\":1000000,"
+                                               "\"attention_bias\":false,\"sliding_window\":null,\"use_sliding_"
+                                               "window\":false,\"max_window_layers\":28}",
+     "qwen3 28x1024 f3072 h16/8x128 v151936 c40960 halves rope 1e+06 qk-norms eps 1e-06"},
+    {"{\"model_type\":\"qwen2_moe\"," SHAPE(24, 2048, 5632, 16, 16, 151936,
+                                            8192) ",\"rope_theta\":1000000.0,\"num_experts\":60,"
+                                                  "\"num_experts_per_tok\":4,\"moe_intermediate_size\":1408,\"shared_"
+                                                  "expert_intermediate_size\":5632,\"norm_topk_prob\":false,"
+                                                  "\"decoder_sparse_step\":1}",
+     "qwen2moe 24x2048 f5632 h16/16x128 v151936 c8192 halves rope 1e+06 experts 4/60 f1408 on 24 shared f5632 "
+     "biases eps 1e-06"},
+    {"{\"model_type\":\"qwen3_moe\"," SHAPE(48, 2048, 6144, 32, 4, 151936,
+                                            40960) ",\"head_dim\":128,\"rope_theta\":1000000.0,"
                                                    "\"num_experts\":128,\"num_experts_per_tok\":8,\"moe_intermediate_"
                                                    "size\":768,\"norm_topk_prob\":true,\"mlp_only_layers\":[]}",
-         "qwen3moe 48x2048 f6144 h32/4x128 v151936 c40960 halves rope 1e+06 experts 8/128 f768 normalised on 48 "
-         "qk-norms eps 1e-06"},
-        /* Gemma 2 2B; Gemma 3 4B as first published and 1B; SmolLM3 */
-        {"{\"model_type\":\"gemma2\"," SHAPE(26, 2304, 9216, 8, 4, 256000,
-                                             8192) ",\"head_dim\":256,\"hidden_act\":\"gelu_pytorch_tanh\","
-                                                   "\"hidden_activation\":\"gelu_pytorch_tanh\",\"query_pre_attn_"
-                                                   "scalar\":256,\"sliding_window\":4096,\"rope_theta\":10000.0,"
-                                                   "\"attn_logit_softcapping\":50.0,\"final_logit_softcapping\":30.0,"
-                                                   "\"cache_implementation\":\"hybrid\"}",
-         "gemma2 26x2304 f9216 h8/4x256 v256000 c8192 halves rope 10000 window 4096 on 13 post-norms gelu "
-         "embedding*48.00 score cap 50 "
-         "cap 30 eps 1e-06"},
-        {"{\"model_type\":\"gemma3\",\"vision_config\":{},\"text_config\":{\"hidden_size\":2560,\"intermediate_size\":"
-         "10240,"
-         "\"model_type\":\"gemma3_text\",\"num_hidden_layers\":34,\"rope_scaling\":{\"factor\":8.0,\"rope_type\":"
-         "\"linear\"},"
-         "\"sliding_window\":1024}}",
-         "gemma3 34x2560 f10240 h8/4x256 v262208 c131072 halves rope 1e+06 linear 8 rope 10000 window 1024 on 29 "
-         "qk-norms post-norms "
-         "gelu embedding*50.60 eps 1e-06"},
-        {"{\"model_type\":\"gemma3_text\"," SHAPE(
-             26, 1152, 6912, 4, 1, 262144,
-             32768) ",\"head_dim\":256,\"rope_theta\":1000000,"
-                    "\"rope_local_base_freq\":10000,\"rope_scaling\":null,\"sliding_window\":512,\"sliding_window_"
-                    "pattern\":6,"
-                    "\"query_pre_attn_scalar\":256,\"attn_logit_softcapping\":null,\"final_logit_softcapping\":null}",
-         "gemma3 26x1152 f6912 h4/1x256 v262144 c32768 halves rope 1e+06 rope 10000 window 512 on 22 qk-norms "
-         "post-norms gelu "
-         "embedding*33.94 eps 1e-06"},
-        {"{\"model_type\":\"gemma3_text\"," SHAPE(
-             62, 5376, 21504, 32, 16, 262208, 131072) ",\"head_dim\":128,"
+     "qwen3moe 48x2048 f6144 h32/4x128 v151936 c40960 halves rope 1e+06 experts 8/128 f768 normalised on 48 "
+     "qk-norms eps 1e-06"},
+    /* Gemma 2 2B; Gemma 3 4B as first published and 1B; SmolLM3 */
+    {"{\"model_type\":\"gemma2\"," SHAPE(26, 2304, 9216, 8, 4, 256000,
+                                         8192) ",\"head_dim\":256,\"hidden_act\":\"gelu_pytorch_tanh\","
+                                               "\"hidden_activation\":\"gelu_pytorch_tanh\",\"query_pre_attn_"
+                                               "scalar\":256,\"sliding_window\":4096,\"rope_theta\":10000.0,"
+                                               "\"attn_logit_softcapping\":50.0,\"final_logit_softcapping\":30.0,"
+                                               "\"cache_implementation\":\"hybrid\"}",
+     "gemma2 26x2304 f9216 h8/4x256 v256000 c8192 halves rope 10000 window 4096 on 13 post-norms gelu "
+     "embedding*48.00 score cap 50 "
+     "cap 30 eps 1e-06"},
+    {"{\"model_type\":\"gemma3\",\"vision_config\":{},\"text_config\":{\"hidden_size\":2560,\"intermediate_size\":"
+     "10240,"
+     "\"model_type\":\"gemma3_text\",\"num_hidden_layers\":34,\"rope_scaling\":{\"factor\":8.0,\"rope_type\":"
+     "\"linear\"},"
+     "\"sliding_window\":1024}}",
+     "gemma3 34x2560 f10240 h8/4x256 v262208 c131072 halves rope 1e+06 linear 8 rope 10000 window 1024 on 29 "
+     "qk-norms post-norms "
+     "gelu embedding*50.60 eps 1e-06"},
+    {"{\"model_type\":\"gemma3_text\"," SHAPE(
+         26, 1152, 6912, 4, 1, 262144,
+         32768) ",\"head_dim\":256,\"rope_theta\":1000000,"
+                "\"rope_local_base_freq\":10000,\"rope_scaling\":null,\"sliding_window\":512,\"sliding_window_"
+                "pattern\":6,"
+                "\"query_pre_attn_scalar\":256,\"attn_logit_softcapping\":null,\"final_logit_softcapping\":null}",
+     "gemma3 26x1152 f6912 h4/1x256 v262144 c32768 halves rope 1e+06 rope 10000 window 512 on 22 qk-norms "
+     "post-norms gelu "
+     "embedding*33.94 eps 1e-06"},
+    {"{\"model_type\":\"gemma3_text\"," SHAPE(62, 5376, 21504, 32, 16, 262208,
+                                              131072) ",\"head_dim\":128,"
                                                       "\"query_pre_attn_scalar\":168,\"sliding_window\":1024,\"rope_"
                                                       "parameters\":{\"full_attention\":{\"rope_type\":\"linear\","
                                                       "\"factor\":8.0,\"rope_theta\":1000000.0},\"sliding_attention\":{"
                                                       "\"rope_type\":\"default\",\"rope_theta\":10000.0}}}",
-         "gemma3 62x5376 f21504 h32/16x128 v262208 c131072 halves rope 1e+06 linear 8 rope 10000 window 1024 on 52 "
-         "qk-norms post-norms "
-         "gelu embedding*73.32 scores/sqrt 168 eps 1e-06"},
-        {"{\"model_type\":\"smollm3\"," SHAPE(
-             36, 2048, 11008, 16, 4, 128256,
-             65536) ",\"rope_theta\":5000000.0,\"use_sliding_window\":false,"
-                    "\"sliding_window\":null,\"no_rope_layer_interval\":4,\"max_window_layers\":28,\"mlp_bias\":false}",
-         "smollm3 36x2048 f11008 h16/4x128 v128256 c65536 halves rope 5e+06 unrotated 9 eps 1e-06"},
-    };
-    for (size_t i = 0; i < sizeof configs / sizeof configs[0]; i++) says(configs[i].json, false, configs[i].expected);
+     "gemma3 62x5376 f21504 h32/16x128 v262208 c131072 halves rope 1e+06 linear 8 rope 10000 window 1024 on 52 "
+     "qk-norms post-norms "
+     "gelu embedding*73.32 scores/sqrt 168 eps 1e-06"},
+    {"{\"model_type\":\"smollm3\"," SHAPE(
+         36, 2048, 11008, 16, 4, 128256,
+         65536) ",\"rope_theta\":5000000.0,\"use_sliding_window\":false,"
+                "\"sliding_window\":null,\"no_rope_layer_interval\":4,\"max_window_layers\":28,\"mlp_bias\":false}",
+     "smollm3 36x2048 f11008 h16/4x128 v128256 c65536 halves rope 5e+06 unrotated 9 eps 1e-06"},
+    /* Small 4 */
+    {"{\"model_type\":\"mistral4\"," SHAPE(
+         36, 4096, 12288, 32, 32, 131072,
+         1048576) ",\"rms_norm_eps\":1e-06,\"q_lora_rank\":1024,"
+                  "\"kv_lora_rank\":256,\"qk_nope_head_dim\":64,\"qk_rope_head_dim\":64,\"v_head_dim\":128,\"n_routed_"
+                  "experts\":128,"
+                  "\"num_experts_per_tok\":4,\"moe_intermediate_size\":2048,\"n_shared_experts\":1,\"n_group\":1,"
+                  "\"topk_group\":1,"
+                  "\"routed_scaling_factor\":1.0,\"rope_parameters\":{\"type\":\"yarn\",\"rope_type\":\"yarn\",\"rope_"
+                  "theta\":10000.0,\"factor\":128.0,"
+                  "\"original_max_position_embeddings\":8192,\"max_position_embeddings\":1048576,\"beta_fast\":32.0,"
+                  "\"beta_slow\":1.0,"
+                  "\"mscale_all_dim\":1.0,\"mscale\":1.0,\"llama_4_scaling_beta\":0.1,\"partial_rotary_factor\":0.5}}",
+     "mistral4 36x4096 f12288 h32/32x128 v131072 c1048576 pairs rope 10000 yarn 128 of 8192 32..1 by 1.0000 experts "
+     "4/128 f2048 "
+     "normalised on 36 shared f2048 latent 1024 256 values 128 rotary 64 scores/sqrt 26 temperature 0.1 per 8192 eps "
+     "1e-06"},
+};
+
+static void test_hugging_face_configs_of_every_family(void **state) {
+    (void)state;
+    for (size_t i = 0; i < sizeof PUBLISHED / sizeof PUBLISHED[0]; i++)
+        says(PUBLISHED[i].json, false, PUBLISHED[i].expected);
 }
 
 /* ---- native Mistral ---------------------------------------------------------------------------------------------------- */
@@ -393,7 +414,13 @@ static void test_what_would_change_the_numbers_is_refused_by_name(void **state) 
         const char *word;
     } refused[] = {
         {"{\"model_type\":\"deepseek_v3\"}", false, "'deepseek_v3'"},
-        {"{\"model_type\":\"mistral4\"}", false, "'mistral4'"},
+        {"{\"model_type\":\"mistral_large4\"}", false, "'mistral_large4'"},
+        {"{\"model_type\":\"mistral4\"," SHAPE(2, 64, 96, 4, 4, 100,
+                                               256) ",\"q_lora_rank\":32,\"kv_lora_rank\":32,\"qk_nope_head_dim\":16,"
+                                                    "\"qk_rope_head_dim\":16,\"v_head_dim\":32,\"n_routed_experts\":8,"
+                                                    "\"num_experts_per_tok\":2,\"moe_intermediate_size\":32,"
+                                                    "\"n_group\":4}",
+         false, "n_group"},
         {LLAMA ",\"rope_scaling\":{\"type\":\"dynamic\",\"factor\":2}}", false, "'dynamic'"},
         {LLAMA ",\"rope_scaling\":{\"type\":\"longrope\",\"factor\":2}}", false, "'longrope'"},
         {LLAMA ",\"rope_scaling\":{\"type\":\"linear\",\"factor\":2,\"secret\":1}}", false, "rope_parameters.secret"},

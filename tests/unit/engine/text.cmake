@@ -12,3 +12,12 @@ bora_test(NAME engine/tokenizer SOURCES ${CMAKE_CURRENT_LIST_DIR}/tokenizer_test
   LINK PkgConfig::jansson)
 bora_test(NAME engine/chat SOURCES ${CMAKE_CURRENT_LIST_DIR}/chat_test.c DEPENDS engine_chat engine_tokenizer engine_weights base test_support
   LINK PkgConfig::jansson)
+bora_test(NAME engine/mistral_layout SOURCES ${CMAKE_CURRENT_LIST_DIR}/mistral_layout_test.c DEPENDS engine_chat engine_tokenizer engine_weights base test_support test_conversation
+  LINK PkgConfig::jansson)
+bora_test(NAME engine/python_json SOURCES ${CMAKE_CURRENT_LIST_DIR}/python_json_test.c DEPENDS engine_chat base)
+bora_test(NAME engine/template SOURCES ${CMAKE_CURRENT_LIST_DIR}/template_test.c DEPENDS engine_chat base LINK PkgConfig::jansson)
+bora_test(NAME engine/template_layout SOURCES ${CMAKE_CURRENT_LIST_DIR}/template_layout_test.c DEPENDS engine_chat engine_tokenizer engine_weights base test_support test_conversation
+  LINK PkgConfig::jansson)
+bora_test(NAME engine/chat_folder SOURCES ${CMAKE_CURRENT_LIST_DIR}/chat_folder_test.c DEPENDS engine_chat engine_tokenizer engine_weights base test_support)
+bora_test(NAME engine/tokenizer_kinds SOURCES ${CMAKE_CURRENT_LIST_DIR}/tokenizer_kinds_test.c DEPENDS engine_tokenizer engine_weights base test_support
+  LINK PkgConfig::jansson)

@@ -355,6 +355,72 @@ static void test_heads_are_normalised_then_rotated_then_scaled(void **state) {
     }
 }
 
+/** A rotation that begins inside a head is that of the head's rest, and what stands before it passes unchanged. */
+static void test_rope_from_an_offset_rotates_the_rest(void **state) {
+    (void)state;
+    enum { T = 7, H = 3, HD = 80, OFFSET = 48 };
+    static const int32_t positions[T] = {0, 1, 2, 3, 4, 5, 6};
+    for_each_variant(variant) {
+        for (int style = 0; style < 2; style++) {
+            struct kernels *kernels = fixture_open(variant, 2);
+            struct fixture_random random = {.seed = 20};
+            float *x = fixture_normals(&random, T * H * HD), *keys = fixture_floats(T * HD, 0),
+                  *before = fixture_floats(T * H * HD, 0), rest[T * H * (HD - OFFSET)], frequencies[(HD - OFFSET) / 2];
+            memcpy(before, x, sizeof *x * T * H * HD);
+            for (int i = 0; i < (HD - OFFSET) / 2; i++) frequencies[i] = (float)pow(10000, -2.0 * i / (HD - OFFSET));
+            for (int h = 0; h < T * H; h++)
+                memcpy(rest + h * (HD - OFFSET), x + h * HD + OFFSET, (HD - OFFSET) * sizeof *rest);
+            struct rope rope = {.rotary_dim = HD - OFFSET,
+                                .style = (enum rope_style)style,
+                                .inverse_frequency = frequencies,
+                                .magnitude = 1};
+            fixture_rope(kernels, &rope, positions, T, rest, H * (HD - OFFSET), H, HD - OFFSET, NULL);
+            rope.offset = OFFSET;
+            fixture_rope(kernels, &rope, positions, T, x, H * HD, H, HD, keys);
+            for (int h = 0; h < T * H; h++) {
+                assert_memory_equal(x + h * HD, before + h * HD, OFFSET * sizeof *x);
+                assert_memory_equal(x + h * HD + OFFSET, rest + h * (HD - OFFSET), (HD - OFFSET) * sizeof *x);
+            }
+            for (int t = 0; t < T; t++) assert_memory_equal(keys + t * HD, x + t * H * HD, HD * sizeof *keys);
+            test_free(x);
+            test_free(keys);
+            test_free(before);
+            kernels_close(kernels);
+        }
+    }
+}
+
+static void test_copied_heads_lie_where_they_should(void **state) {
+    (void)state;
+    enum { T = 9, H = 3, FROM = 7, TO = 11, WIDTH = 5 };
+    for_each_variant(variant) {
+        struct kernels *kernels = fixture_open(variant, 2);
+        for (int shared = 0; shared < 2; shared++) {
+            struct fixture_random random = {.seed = 21};
+            int64_t from_stride = H * FROM + 2, to_stride = H * TO + 3;
+            float *from = fixture_normals(&random, T * from_stride), *to = fixture_floats(T * to_stride, -7);
+            struct head_copy copy = {.from = from,
+                                     .from_stride = from_stride,
+                                     .from_head = shared ? 0 : FROM,
+                                     .to = to,
+                                     .to_stride = to_stride,
+                                     .to_head = TO,
+                                     .rows = T,
+                                     .width = WIDTH,
+                                     .heads = H};
+            kernels->operations->copy_heads(kernels, &copy);
+            for (int64_t i = 0; i < T * to_stride; i++) {
+                int64_t t = i / to_stride, h = i % to_stride / TO, k = i % to_stride % TO;
+                bool written = h < H && k < WIDTH;
+                assert_true(to[i] == (written ? from[t * from_stride + (shared ? 0 : h * FROM) + k] : -7));
+            }
+            test_free(from);
+            test_free(to);
+        }
+        kernels_close(kernels);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_embed_is_the_dequantised_row),
@@ -368,6 +434,8 @@ int main(void) {
         cmocka_unit_test(test_gate_of_extremes),
         cmocka_unit_test(test_softcap_is_the_definition),
         cmocka_unit_test(test_heads_are_normalised_then_rotated_then_scaled),
+        cmocka_unit_test(test_rope_from_an_offset_rotates_the_rest),
+        cmocka_unit_test(test_copied_heads_lie_where_they_should),
     };
     return cmocka_run_group_tests(tests, fixture_announce, NULL);
 }

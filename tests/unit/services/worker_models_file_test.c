@@ -20,7 +20,7 @@ static enum status load(const char *text, const char *name, struct model_entry *
 
 static const char both[] =
     "# ours\n[first]\npath = a.gguf\n\n[second]\npath = /b.gguf\naliases = x, y  z\ntier = code\n"
-    "context = 160\ncapabilities = completion_chat, completion_fim\ntemperature = 0.7\n"
+    "context = 160\ncapabilities = completion_chat, completion_fim\ntemperature = 0.7\ntruncation = auto\n"
     "description = b, of course\nsource = pypi:b==1\nsha256 = 00\n";
 
 static void test_a_section_is_read(void **state) {
@@ -38,6 +38,7 @@ static void test_a_section_is_read(void **state) {
     assert_string_equal(entry.capabilities[1], "completion_fim");
     assert_int_equal(entry.context_tokens, 160);
     assert_true(entry.temperature == 0.7);
+    assert_true(entry.truncates);
     model_entry_deinit(&entry);
 }
 
@@ -52,6 +53,7 @@ static void test_without_a_name_it_is_the_first_with_defaults(void **state) {
     assert_int_equal(entry.alias_count, 0);
     assert_int_equal(entry.context_tokens, 0);
     assert_true(isnan(entry.temperature));
+    assert_false(entry.truncates);
     model_entry_deinit(&entry);
 }
 
@@ -93,6 +95,7 @@ static void test_mistakes_are_named_with_their_line(void **state) {
         {"[m]\npath = a\ncontext = 8k\n", "context '8k'", 3},
         {"[m]\npath = a\ntemperature = 2.1\n", "temperature '2.1' is not 0..2", 3},
         {"[m]\npath = a\ntemperature = nan\n", "temperature 'nan' is not 0..2", 3},
+        {"[m]\npath = a\ntruncation = yes\n", "truncation 'yes' is neither auto nor disabled", 3},
         {"[m]\npath = a\ncapabilities = telepathy\n", "unknown capability 'telepathy'", 3},
         {"[m]\npath = a\ncolour = blue\n", "unknown key 'colour' (known: path", 3},
     };

@@ -1,0 +1,163 @@
+/* Copyright Bora contributors
+ * SPDX-License-Identifier: Apache-2.0 */
+/* Small vocabularies of every kind and form against the ids of the references (tools/make_tokenizer_goldens.py). */
+#include "engine/tokenizer/tokenizer.h"
+
+#include "tests/unit/engine/check.h"
+
+#include <glob.h>
+#include <jansson.h>
+
+#define FOLDER "tests/golden/tokenizers/"
+
+/** One file of cases: [text, ids as plain text, ids as a template, what these decode to]; null: the reference has no say. */
+struct golden {
+    const char *path;
+    json_t *root;
+    struct tokenizer *tokenizer;
+};
+
+static void for_every_golden(void (*check)(const struct golden *golden)) {
+    glob_t found;
+    assert_int_equal(glob(FOLDER "*.cases.json", 0, NULL, &found), 0);
+    assert_in_range(found.gl_pathc, 20, 1000);
+    for (size_t i = 0; i < found.gl_pathc; i++) {
+        char path[256];
+        json_error_t json_error;
+        struct golden golden = {.path = found.gl_pathv[i]};
+        golden.root = json_load_file(golden.path, JSON_ALLOW_NUL, &json_error);
+        if (golden.root == NULL) fail_msg("%s: %s", golden.path, json_error.text);
+        snprintf(path, sizeof path, FOLDER "%s", json_string_value(json_object_get(golden.root, "file")));
+        check_ok(tokenizer_load_path(path, &golden.tokenizer, &check_error));
+        check(&golden);
+        tokenizer_destroy(golden.tokenizer);
+        json_decref(golden.root);
+    }
+    globfree(&found);
+}
+
+static struct bytes_view text_of(const json_t *string) {
+    return bytes_view_of(json_string_value(string), json_string_length(string));
+}
+
+static void assert_ids(const struct golden *golden, size_t index, const json_t *want, const struct token_list *got) {
+    bool same = json_array_size(want) == got->count;
+    for (size_t i = 0; same && i < got->count; i++) same = json_integer_value(json_array_get(want, i)) == got->ids[i];
+    if (!same) fail_msg("%s[%zu]", golden->path, index);
+}
+
+static void check_plain(const struct golden *golden) {
+    const json_t *entry;
+    size_t index;
+    json_array_foreach(json_object_get(golden->root, "cases"), index, entry) {
+        struct token_list ids = {.max_count = 100000};
+        if (json_is_null(json_array_get(entry, 1))) continue;
+        check_ok(tokenizer_encode(golden->tokenizer, text_of(json_array_get(entry, 0)), &ids, &check_error));
+        assert_ids(golden, index, json_array_get(entry, 1), &ids);
+        token_list_deinit(&ids);
+    }
+}
+
+static void check_templates(const struct golden *golden) {
+    const json_t *entry;
+    size_t index;
+    json_array_foreach(json_object_get(golden->root, "cases"), index, entry) {
+        struct token_list ids = {.max_count = 100000};
+        if (json_is_null(json_array_get(entry, 2))) continue;
+        check_ok(
+            tokenizer_encode_template(golden->tokenizer, text_of(json_array_get(entry, 0)), NULL, &ids, &check_error));
+        assert_ids(golden, index, json_array_get(entry, 2), &ids);
+        token_list_deinit(&ids);
+    }
+}
+
+static void check_decoding(const struct golden *golden) {
+    const json_t *entry;
+    size_t index;
+    json_array_foreach(json_object_get(golden->root, "cases"), index, entry) {
+        const json_t *want = json_array_get(entry, 3), *list = json_array_get(entry, 2), *id;
+        size_t at;
+        if (json_is_null(want)) continue;
+        if (json_is_null(list)) list = json_array_get(entry, 1);
+        struct detokenizer detokenizer;
+        struct bytes text;
+        bytes_init(&text, 1 << 20);
+        detokenizer_init(&detokenizer, golden->tokenizer);
+        json_array_foreach(list, at, id)
+            check_ok(detokenizer_push(&detokenizer, (int32_t)json_integer_value(id), &text));
+        check_ok(detokenizer_finish(&detokenizer, &text));
+        if (!bytes_view_equal(bytes_view(&text), text_of(want)))
+            fail_msg("%s[%zu] decodes to '%.60s'", golden->path, index, text.length > 0 ? (char *)text.data : "");
+        bytes_deinit(&text);
+    }
+}
+
+/** A template of which all came from a user gives no control token; nor does plain text. */
+static void check_untrusted(const struct golden *golden) {
+    const json_t *entry;
+    size_t index;
+    uint8_t untrusted[1024];
+    memset(untrusted, 0xFF, sizeof untrusted);
+    json_array_foreach(json_object_get(golden->root, "cases"), index, entry) {
+        struct token_list ids = {.max_count = 100000};
+        struct bytes_view text = text_of(json_array_get(entry, 0));
+        assert_in_range(text.length, 0, 8 * sizeof untrusted);
+        check_ok(tokenizer_encode_template(golden->tokenizer, text, untrusted, &ids, &check_error));
+        check_ok(tokenizer_encode(golden->tokenizer, text, &ids, &check_error));
+        for (size_t i = 0; i < ids.count; i++) {
+            if (tokenizer_is_control(golden->tokenizer, ids.ids[i])) fail_msg("%s[%zu]", golden->path, index);
+        }
+        token_list_deinit(&ids);
+    }
+}
+
+static void test_plain_texts_give_the_reference_ids(void **state) {
+    (void)state;
+    for_every_golden(check_plain);
+}
+
+static void test_templates_give_the_reference_ids(void **state) {
+    (void)state;
+    for_every_golden(check_templates);
+}
+
+static void test_ids_decode_to_the_reference_text(void **state) {
+    (void)state;
+    for_every_golden(check_decoding);
+}
+
+static void test_what_a_user_wrote_is_never_a_control_token(void **state) {
+    (void)state;
+    for_every_golden(check_untrusted);
+}
+
+static void test_name_is_a_control_token_only_where_all_of_it_is_trusted(void **state) {
+    (void)state;
+    struct tokenizer *tokenizer = NULL;
+    static const char text[] = "<|im_start|><|im_start|>";
+    check_ok(tokenizer_load_path(FOLDER "qwen2.json", &tokenizer, &check_error));
+    int32_t start = tokenizer_special(tokenizer, "<|im_start|>");
+    assert_in_range(start, 1, 100000);
+    for (size_t bit = 0; bit < strlen(text); bit++) {
+        uint8_t untrusted[4] = {0};
+        struct token_list ids = {.max_count = 100};
+        untrusted[bit / 8] = (uint8_t)(1U << bit % 8);
+        check_ok(tokenizer_encode_template(tokenizer, bytes_view_string(text), untrusted, &ids, &check_error));
+        assert_in_range(ids.count, 3, 100);
+        assert_int_equal(ids.ids[0] == start, bit >= strlen("<|im_start|>"));
+        assert_int_equal(ids.ids[ids.count - 1] == start, bit < strlen("<|im_start|>"));
+        token_list_deinit(&ids);
+    }
+    tokenizer_destroy(tokenizer);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_plain_texts_give_the_reference_ids),
+        cmocka_unit_test(test_templates_give_the_reference_ids),
+        cmocka_unit_test(test_ids_decode_to_the_reference_text),
+        cmocka_unit_test(test_what_a_user_wrote_is_never_a_control_token),
+        cmocka_unit_test(test_name_is_a_control_token_only_where_all_of_it_is_trusted),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
