@@ -184,6 +184,32 @@ static int close_arena(void **state) {
     return 0;
 }
 
+static void test_members_and_numbers(void **state) {
+    (void)state;
+    struct json_value *root = NULL;
+    struct json_problem problem;
+    int64_t integer = 0;
+    double real = 0;
+    assert_int_equal(read_text("{\"a\":-7,\"b\":8.0,\"c\":1e6,\"d\":0.5,\"e\":\"x\",\"f\":9223372036854775807,\"g\":"
+                               "1e300,\"h\":{\"a\":1}}",
+                               &root, &problem),
+                     STATUS_OK);
+    assert_true(json_i64(json_member(root, "a"), &integer) && integer == -7);
+    assert_true(json_i64(json_member(root, "b"), &integer) && integer == 8);
+    assert_true(json_i64(json_member(root, "c"), &integer) && integer == 1000000);
+    assert_true(json_i64(json_member(root, "f"), &integer) && integer == INT64_MAX);
+    assert_false(json_i64(json_member(root, "d"), &integer) || json_i64(json_member(root, "e"), &integer) ||
+                 json_i64(json_member(root, "g"), &integer) || json_i64(NULL, &integer));
+    assert_true(json_double(json_member(root, "d"), &real) && real == 0.5);
+    assert_false(json_double(json_member(root, "e"), &real) || json_double(NULL, &real));
+    assert_true(json_is_string(json_member(root, "e"), "x"));
+    assert_false(json_is_string(json_member(root, "a"), "-7") || json_is_string(NULL, ""));
+    assert_true(json_i64(json_member(json_member(root, "h"), "a"), &integer) && integer == 1);
+    assert_null(json_member(root, "z"));
+    assert_null(json_member(json_member(root, "a"), "a"));
+    assert_null(json_member(NULL, "a"));
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_well_formed),
@@ -192,6 +218,7 @@ int main(void) {
         cmocka_unit_test(test_compact_text_keeps_what_is_in_strings),
         cmocka_unit_test(test_strings_are_escaped),
         cmocka_unit_test(test_every_byte_is_read_back_as_written),
+        cmocka_unit_test(test_members_and_numbers),
     };
     return cmocka_run_group_tests(tests, open_arena, close_arena);
 }
