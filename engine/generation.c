@@ -347,6 +347,7 @@ enum status engine_submit(struct engine *engine, const struct generation_request
     atomic_init(&generation->references, 2);
     enum status status =
         text_stream_init(&generation->text, engine->tokenizer, generation->text.stop, request->stop_count, err);
+    if (status == STATUS_OK) text_stream_continue(&generation->text, request->prompt[request->prompt_count - 1]);
     if (status == STATUS_OK && request->sampling.top_logprobs >= 0) {
         generation->held = held_create(request);
         if (generation->held == NULL) status = error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");

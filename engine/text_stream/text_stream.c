@@ -8,7 +8,7 @@ enum { TEXT_BYTES_RESERVED = 1024 };
 
 enum status text_stream_init(struct text_stream *stream, const struct tokenizer *tokenizer,
                              const struct bytes_view *stop, size_t stop_count, struct error *err) {
-    *stream = (struct text_stream){.stop = stop, .stop_count = stop_count};
+    *stream = (struct text_stream){.stop = stop, .stop_count = stop_count, .previous = -1};
     detokenizer_init(&stream->detokenizer, tokenizer);
     bytes_init(&stream->text, LIMIT_ANSWER_BYTES);
     if (bytes_reserve(&stream->text, TEXT_BYTES_RESERVED) != STATUS_OK)
@@ -16,8 +16,13 @@ enum status text_stream_init(struct text_stream *stream, const struct tokenizer 
     return STATUS_OK;
 }
 
+void text_stream_continue(struct text_stream *stream, int32_t previous) {
+    stream->previous = previous;
+    detokenizer_continue(&stream->detokenizer, stream->detokenizer.tokenizer, previous);
+}
+
 void text_stream_reset(struct text_stream *stream) {
-    detokenizer_init(&stream->detokenizer, stream->detokenizer.tokenizer);
+    detokenizer_continue(&stream->detokenizer, stream->detokenizer.tokenizer, stream->previous);
     bytes_reset(&stream->text);
     stream->final_length = stream->searched = 0;
     stream->stopped = false;
@@ -27,6 +32,7 @@ void text_stream_save(const struct text_stream *stream, struct text_state *out) 
     size_t held = stream->text.length - stream->final_length, pending = stream->detokenizer.pending_length;
     out->held_length = (uint8_t)held;
     out->pending_length = (uint8_t)pending;
+    out->begun = !stream->detokenizer.at_start;
     if (held > 0) memcpy(out->held, stream->text.data + stream->final_length, held);
     memcpy(out->pending, stream->detokenizer.pending, pending);
 }
@@ -36,6 +42,7 @@ enum status text_stream_restore(struct text_stream *stream, const struct text_st
     TRY(bytes_append(&stream->text, state->held, state->held_length));
     stream->searched = state->held_length;
     stream->detokenizer.pending_length = state->pending_length;
+    if (state->begun) stream->detokenizer.at_start = false;
     memcpy(stream->detokenizer.pending, state->pending, state->pending_length);
     return STATUS_OK;
 }

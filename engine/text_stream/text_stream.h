@@ -31,6 +31,7 @@ struct text_stream {
     size_t final_length; /* the part of it that may go out */
     size_t searched;     /* the part of it that no stop string ends in */
     bool stopped;
+    int32_t previous; /* the last token of the prompt, which text goes on from; -1: none */
 };
 
 /** Where a stream stands: all of its past that decides what later tokens do. Small and without pointers, so that a search keeps one for each of
@@ -38,6 +39,7 @@ struct text_stream {
 struct text_state {
     uint8_t held[LIMIT_STOP_STRING_BYTES - 1], held_length;
     uint8_t pending[4], pending_length; /* the detokenizer's */
+    uint8_t begun; /* the first piece has been there: a blank in front of the text is not to be taken away again */
 };
 
 /** `stop`: non-empty valid UTF-8 strings, lent until deinit. Reserves what a usual stream needs, so that pushing allocates only for
@@ -45,6 +47,8 @@ struct text_state {
 enum status text_stream_init(struct text_stream *stream, const struct tokenizer *tokenizer,
                              const struct bytes_view *stop, size_t stop_count, struct error *err);
 void text_stream_deinit(struct text_stream *stream);
+/** Before the first push: the text goes on behind the prompt's last token (detokenizer_continue). Resets keep it. */
+void text_stream_continue(struct text_stream *stream, int32_t previous);
 
 /** Begin anew, with the same stop strings. */
 void text_stream_reset(struct text_stream *stream);

@@ -264,8 +264,34 @@ static void test_text_put_aside_goes_on_as_it_was(void **state) {
     assert_true(stopped > 200 && stopped < 300);
 }
 
+static void test_restored_stream_keeps_the_blank_of_its_next_word(void **state) {
+    (void)state;
+    struct tokenizer *marked = NULL;
+    struct text_stream stream;
+    struct text_state at_start, begun;
+    struct token_list ids = {.max_count = 100};
+    check_ok(tokenizer_load_path("tests/golden/tokenizers/llama2.json", &marked, &check_error));
+    check_ok(tokenizer_encode(marked, bytes_view_string("the"), &ids, &check_error));
+    struct bytes_view piece = tokenizer_piece(marked, ids.ids[0]);
+    assert_int_equal(piece.data[0], ' ');
+    check_ok(text_stream_init(&stream, marked, NULL, 0, &check_error));
+    text_stream_save(&stream, &at_start);
+    check_ok(text_stream_push(&stream, ids.ids[0]));
+    text_stream_save(&stream, &begun);
+    check_ok(text_stream_restore(&stream, &begun));
+    check_ok(text_stream_push(&stream, ids.ids[0]));
+    assert_true(bytes_view_equal(text_stream_final(&stream), piece));
+    check_ok(text_stream_restore(&stream, &at_start));
+    check_ok(text_stream_push(&stream, ids.ids[0]));
+    assert_true(bytes_view_equal(text_stream_final(&stream), bytes_view_of(piece.data + 1, piece.length - 1)));
+    token_list_deinit(&ids);
+    text_stream_deinit(&stream);
+    tokenizer_destroy(marked);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_restored_stream_keeps_the_blank_of_its_next_word),
         cmocka_unit_test(test_text_passes_unchanged),
         cmocka_unit_test(test_character_is_held_until_complete),
         cmocka_unit_test(test_cut_character_becomes_a_replacement),

@@ -151,8 +151,112 @@ static void test_name_is_a_control_token_only_where_all_of_it_is_trusted(void **
     tokenizer_destroy(tokenizer);
 }
 
+/* ---- where a text begins ------------------------------------------------------------------------------------------- */
+
+static void assert_goes_on(const struct tokenizer *tokenizer, int32_t previous, const char *want) {
+    struct token_list ids = {.max_count = 100};
+    struct detokenizer detokenizer;
+    struct bytes text;
+    bytes_init(&text, 1000);
+    check_ok(tokenizer_encode(tokenizer, bytes_view_string("Hello"), &ids, &check_error));
+    detokenizer_continue(&detokenizer, tokenizer, previous);
+    for (size_t i = 0; i < ids.count; i++) check_ok(detokenizer_push(&detokenizer, ids.ids[i], &text));
+    check_ok(detokenizer_finish(&detokenizer, &text));
+    assert_string_equal((char *)text.data, want);
+    token_list_deinit(&ids);
+    bytes_deinit(&text);
+}
+
+static void test_blank_in_front_goes_only_where_a_text_begins(void **state) {
+    (void)state;
+    struct tokenizer *tokenizer = NULL;
+    check_ok(tokenizer_load_path(FOLDER "llama2.json", &tokenizer, &check_error));
+    struct token_list ids = {.max_count = 100};
+    check_ok(tokenizer_encode(tokenizer, bytes_view_string("x"), &ids, &check_error));
+    assert_goes_on(tokenizer, -1, "Hello");
+    assert_goes_on(tokenizer, tokenizer_special(tokenizer, "<s>"), "Hello");
+    assert_goes_on(tokenizer, ids.ids[ids.count - 1], " Hello");
+    token_list_deinit(&ids);
+    tokenizer_destroy(tokenizer);
+}
+
+/* ---- configs and refusals ------------------------------------------------------------------------------------------ */
+
+static void test_configs_name_the_ends(void **state) {
+    (void)state;
+    struct tokenizer *tokenizer = NULL;
+    check_ok(tokenizer_load_path(FOLDER "qwen2.json", &tokenizer, &check_error));
+    int32_t start = tokenizer_special(tokenizer, "<|im_start|>"), end = tokenizer_special(tokenizer, "<|im_end|>");
+    assert_int_equal(tokenizer_bos(tokenizer), -1);
+    assert_false(tokenizer_adds_bos(tokenizer));
+    check_ok(tokenizer_read_configs(
+        tokenizer,
+        bytes_view_string(
+            "{\"bos_token\":{\"content\":\"<|im_start|>\"},\"eos_token\":\"<|im_end|>\",\"add_bos_token\":true}"),
+        bytes_view_string("{\"eos_token_id\":[5,6]}"), &check_error));
+    assert_int_equal(tokenizer_bos(tokenizer), start);
+    assert_int_equal(tokenizer_eos(tokenizer), end);
+    assert_true(tokenizer_adds_bos(tokenizer));
+    assert_true(tokenizer_is_end(tokenizer, end) && tokenizer_is_end(tokenizer, 5) && tokenizer_is_end(tokenizer, 6));
+    assert_false(tokenizer_is_end(tokenizer, 7));
+    check_fails(tokenizer_read_configs(tokenizer, (struct bytes_view){0},
+                                       bytes_view_string("{\"eos_token_id\":1000000}"), &check_error),
+                STATUS_INVALID_ARGUMENT, "eos_token_id");
+    tokenizer_destroy(tokenizer);
+}
+
+static void assert_json_refused(const char *json, enum status want, const char *word) {
+    struct tokenizer *tokenizer = NULL;
+    check_fails(tokenizer_load_json(bytes_view_string(json), "bad.json", &tokenizer, &check_error), want, word);
+    assert_null(tokenizer);
+}
+
+static void test_json_that_is_not_understood_is_refused_by_name(void **state) {
+    (void)state;
+#define MODEL "\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0,\"b\":1},\"merges\":[]}"
+    assert_json_refused("{", STATUS_INVALID_ARGUMENT, "bad.json: no valid JSON");
+    assert_json_refused("{}", STATUS_INVALID_ARGUMENT, "'model'");
+    assert_json_refused("{\"model\":{\"type\":\"WordPiece\"}}", STATUS_UNIMPLEMENTED, "'WordPiece'");
+    assert_json_refused("{\"normalizer\":{\"type\":\"Precompiled\"}," MODEL "}", STATUS_UNIMPLEMENTED, "'Precompiled'");
+    assert_json_refused("{\"pre_tokenizer\":{\"type\":\"Whitespace\"}," MODEL "}", STATUS_UNIMPLEMENTED,
+                        "'Whitespace'");
+    assert_json_refused(
+        "{\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"Regex\":\"(\"},\"behavior\":\"Isolated\"}," MODEL "}",
+        STATUS_INVALID_ARGUMENT, "bad.json: a split pattern");
+    assert_json_refused("{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0},\"merges\":[\"a b\"]}}",
+                        STATUS_INVALID_ARGUMENT, "merge 0");
+    assert_json_refused("{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0,\"b\":0},\"merges\":[]}}",
+                        STATUS_INVALID_ARGUMENT, "the id 0");
+    assert_json_refused("{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":1048576},\"merges\":[]}}",
+                        STATUS_INVALID_ARGUMENT, "below 1048576");
+    assert_json_refused("{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0},\"merges\":[],\"unk_token\":\"u\"}}",
+                        STATUS_INVALID_ARGUMENT, "unk_token");
+    assert_json_refused("{\"model\":{\"type\":\"Unigram\",\"vocab\":[[\"a\"]]}}", STATUS_INVALID_ARGUMENT, "vocab[0]");
+#undef MODEL
+}
+
+static void test_other_forms_that_are_damaged_are_refused(void **state) {
+    (void)state;
+    struct tokenizer *tokenizer = NULL;
+    check_fails(tokenizer_load_tekken(bytes_view_string("{\"vocab\":[]}"), "tekken.json", &tokenizer, &check_error),
+                STATUS_INVALID_ARGUMENT, "tekken.json: config");
+    check_fails(tokenizer_load_tekken(bytes_view_string("{}"), "tekken.json", &tokenizer, &check_error),
+                STATUS_INVALID_ARGUMENT, "'vocab'");
+    check_fails(tokenizer_load_sentencepiece(bytes_view_string("\n\xFFx"), "x.model", &tokenizer, &check_error),
+                STATUS_INVALID_ARGUMENT, "x.model");
+    check_fails(tokenizer_load_sentencepiece((struct bytes_view){0}, "x.model", &tokenizer, &check_error),
+                STATUS_INVALID_ARGUMENT, "no pieces");
+    check_fails(tokenizer_load_path("tests/golden/no_such_file.json", &tokenizer, &check_error), STATUS_NOT_FOUND,
+                "no_such_file");
+    assert_null(tokenizer);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_blank_in_front_goes_only_where_a_text_begins),
+        cmocka_unit_test(test_configs_name_the_ends),
+        cmocka_unit_test(test_json_that_is_not_understood_is_refused_by_name),
+        cmocka_unit_test(test_other_forms_that_are_damaged_are_refused),
         cmocka_unit_test(test_plain_texts_give_the_reference_ids),
         cmocka_unit_test(test_templates_give_the_reference_ids),
         cmocka_unit_test(test_ids_decode_to_the_reference_text),
