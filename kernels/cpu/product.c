@@ -71,17 +71,18 @@ static void multiply_rows(const struct cpu *cpu, const struct weights *weights, 
 static void multiply_group(const struct cpu *cpu, const struct weights *weights, const struct product_rows *rows,
                            int64_t columns, int64_t group, int64_t t0, int64_t count, struct cpu_scratch *scratch,
                            float *out) {
-    struct tile tile = {.group = (const char *)weights->packed + (size_t)group * weights->group_bytes,
-                        .columns = columns,
+    struct tile tile = {.columns = columns,
                         .q = rows->quantised + t0 * (columns / QUANT_BLOCK),
                         .x = rows->x + t0 * rows->x_stride,
                         .x_stride = rows->x_stride,
                         .rows = count,
                         .out = out};
-    if (weights->packed != NULL)
+    if (weights->packed != NULL) {
+        tile.group = (const char *)weights->packed + (size_t)group * weights->group_bytes;
         cpu->leaves->tiles[weights->view.type](&tile);
-    else
+    } else {
         multiply_rows(cpu, weights, group, &tile, scratch->row);
+    }
 }
 
 void product_multiply(struct cpu *cpu, const struct product *product, const struct product_rows *rows, int64_t columns,
