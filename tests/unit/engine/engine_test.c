@@ -298,11 +298,17 @@ static void test_full_queue_has_room_for_a_tenant_with_less(void **state) {
         if (i == 0) clients[i].pause_at = 1;
         struct generation_request request = request_of(&clients[i], prompt, 24, 10);
         request.tenant = i < 4 ? "many" : "few";
-        check_ok(submit(&clients[i], &request));
+        if (i == 0) { /* its first event, and with it the engine, waits until all have been submitted */
+            pthread_mutex_lock(&clients[0].mutex);
+            check_ok(engine_submit(engine, &request, &clients[0].generation, &check_error));
+        } else {
+            check_ok(submit(&clients[i], &request));
+        }
     }
     struct generation_request request = request_of(&more, prompt, 24, 10);
     request.tenant = "many";
     check_fails(submit(&more, &request), STATUS_RESOURCE_EXHAUSTED, "queue");
+    pthread_mutex_unlock(&clients[0].mutex);
     wait_done(&clients[3]);
     assert_int_equal(clients[3].finish, FINISH_REFUSED);
     assert_int_equal(clients[3].events, 1);
