@@ -302,7 +302,13 @@ static enum status load_specials(struct loader *loader, struct error *err) {
         if (id >= 0) tokenizer->tokens[id].end = true;
     }
     TRY(load_id(loader, "tokenizer.ggml.unknown_token_id", &tokenizer->unigram.unknown, err));
-    if (tokenizer->unigram.unknown >= tokenizer->count) tokenizer->unigram.unknown = -1;
+    int32_t unknown = tokenizer->model == MODEL_UNIGRAM ? tokenizer->unigram.unknown : -1; /* only it yields one */
+    if (unknown >= tokenizer->count) tokenizer->unigram.unknown = unknown = -1;
+    if (unknown >= 0 && (unknown == tokenizer->bos || unknown == tokenizer->eos || tokenizer->tokens[unknown].end))
+        return error_set(err, STATUS_INVALID_ARGUMENT, "%s: token %d stands for unknown text and begins or ends texts",
+                         gguf_path(loader->gguf), unknown);
+    if (unknown >= 0 && tokenizer->tokens[unknown].type == TOKEN_CONTROL) /* text may yield it: it controls nothing */
+        tokenizer->tokens[unknown].type = TOKEN_UNKNOWN;
     (void)!gguf_bool(loader->gguf, "tokenizer.ggml.add_bos_token", &tokenizer->adds_bos);
     return STATUS_OK;
 }

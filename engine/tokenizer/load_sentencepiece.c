@@ -232,11 +232,13 @@ static int32_t id_of(const struct loader *loader, int64_t id) {
 
 static enum status build(struct loader *loader, struct error *err) {
     struct tokenizer *tokenizer = loader->tokenizer;
+    loader->unknown = -1; /* a piece's type says which it is, as in the reference: the trainer's id could be a control token */
     for (int32_t id = 0; id < tokenizer->count; id++) {
         if (tokenizer->tokens[id].type == TOKEN_UNKNOWN) loader->unknown = id;
         tokenizer->tokens[id].normalized = tokenizer->tokens[id].type == TOKEN_USER_DEFINED;
     }
-    loader->unknown = id_of(loader, loader->unknown);
+    if (loader->unknown < 0)
+        return error_set(err, STATUS_INVALID_ARGUMENT, "%s: none of its pieces stands for unknown text", loader->file);
     tokenizer->bos = id_of(loader, loader->bos);
     tokenizer->eos = id_of(loader, loader->eos);
     tokenizer->adds_bos = tokenizer->bos >= 0;
