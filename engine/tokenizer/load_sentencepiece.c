@@ -232,7 +232,8 @@ static int32_t id_of(const struct loader *loader, int64_t id) {
 
 static enum status build(struct loader *loader, struct error *err) {
     struct tokenizer *tokenizer = loader->tokenizer;
-    loader->unknown = -1; /* a piece's type says which it is, as in the reference: the trainer's id could be a control token */
+    loader->unknown =
+        -1; /* a piece's type says which it is, as in the reference: the trainer's id could be a control token */
     for (int32_t id = 0; id < tokenizer->count; id++) {
         if (tokenizer->tokens[id].type == TOKEN_UNKNOWN) loader->unknown = id;
         tokenizer->tokens[id].normalized = tokenizer->tokens[id].type == TOKEN_USER_DEFINED;
