@@ -2,9 +2,9 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/protobuf_wire.h"
 #include "base/settings.h"
 #include "rpc/grpc_internal.h"
-#include "rpc/protobuf_wire.h"
 
 #include <grpc/byte_buffer_reader.h>
 #include <grpc/support/alloc.h>

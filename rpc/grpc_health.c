@@ -1,8 +1,8 @@
 /* Copyright Bora contributors
  * SPDX-License-Identifier: Apache-2.0 */
 /* grpc.health.v1: HealthCheckRequest{service = 1}, HealthCheckResponse{status = 1}. Source: grpc/doc/health-checking.md */
+#include "base/protobuf_wire.h"
 #include "rpc/grpc_internal.h"
-#include "rpc/protobuf_wire.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -10,8 +10,8 @@
  *   nested_type = 3, enum_type = 4;  the name of a service, method, field, value is always field 1
  * Source: grpc/doc/server-reflection.md.
  */
+#include "base/protobuf_wire.h"
 #include "rpc/grpc_internal.h"
-#include "rpc/protobuf_wire.h"
 
 #include <stdio.h>
 #include <stdlib.h>

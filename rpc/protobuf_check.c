@@ -7,8 +7,8 @@
 #include "rpc/transcode.h"
 
 #include "base/limits.h"
+#include "base/protobuf_wire.h"
 #include "base/text.h"
-#include "rpc/protobuf_wire.h"
 
 struct scan {
     int64_t elements_left;

@@ -3,7 +3,7 @@
 /* Builds the plans: every message reachable from the given ones, with its options out of the serialised descriptors. */
 #include "rpc/transcode_plan.h"
 
-#include "rpc/protobuf_wire.h"
+#include "base/protobuf_wire.h"
 
 #include <stdlib.h>
 #include <string.h>

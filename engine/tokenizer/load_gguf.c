@@ -231,25 +231,6 @@ static enum status load_llama(struct loader *loader, struct error *err) {
     return STATUS_OK;
 }
 
-static enum status enter_pieces(struct tokenizer *tokenizer, const float *scores, struct error *err) {
-    struct unigram *unigram = &tokenizer->unigram;
-    size_t bytes = 0;
-    for (int32_t id = 0; id < tokenizer->count; id++) bytes += tokenizer->tokens[id].name_length;
-    unigram->scores = calloc((size_t)tokenizer->count, sizeof *unigram->scores);
-    unigram->user_scored = calloc((size_t)tokenizer->count, sizeof *unigram->user_scored);
-    if (unigram->scores == NULL || unigram->user_scored == NULL || trie_init(&unigram->pieces, bytes) != STATUS_OK)
-        return error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory for %zu bytes of pieces", bytes);
-    unigram->least = INFINITY;
-    for (int32_t id = 0; id < tokenizer->count; id++) {
-        unsigned type = tokenizer->tokens[id].type;
-        unigram->scores[id] = scores[id];
-        unigram->user_scored[id] = type == TOKEN_USER_DEFINED;
-        if (type == TOKEN_NORMAL && scores[id] < unigram->least) unigram->least = scores[id];
-        if (MERGEABLE >> type & 1) trie_add(&unigram->pieces, token_name(tokenizer, id), id);
-    }
-    return STATUS_OK;
-}
-
 static enum status load_t5(struct loader *loader, struct error *err) {
     struct tokenizer *tokenizer = loader->tokenizer;
     struct normalizer *normalizer = &tokenizer->normalizer;
@@ -258,7 +239,7 @@ static enum status load_t5(struct loader *loader, struct error *err) {
     tokenizer->model = MODEL_UNIGRAM;
     tokenizer->unigram.flavor = UNIGRAM_LLAMA;
     TRY(read_scores(loader, &scores, err));
-    enum status status = enter_pieces(tokenizer, scores, err);
+    enum status status = tokenizer_enter_pieces(tokenizer, scores, MERGEABLE, err);
     free(scores);
     if (status != STATUS_OK) return status;
     TRY(tokenizer_set_marked_pieces(tokenizer, tokenizer->unigram.byte_ids, err));

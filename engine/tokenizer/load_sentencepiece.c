@@ -9,9 +9,9 @@
  *     NormalizerSpec   2 precompiled_charsmap  3 add_dummy_prefix  4 remove_extra_whitespaces  5 escape_whitespaces
  */
 #include "base/limits.h"
+#include "base/protobuf_wire.h"
 #include "engine/tokenizer/bpe_build.h"
 
-#include <float.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,52 +22,6 @@ enum {
     PIECES = 1U << TOKEN_NORMAL,
     ENTERED = 1U << TOKEN_NORMAL | 1U << TOKEN_USER_DEFINED,
 };
-
-/* ---- protobuf ------------------------------------------------------------------------------------------------------ */
-
-struct field {
-    uint32_t number, wire;
-    uint64_t value;          /* varints and fixed numbers */
-    struct bytes_view bytes; /* length-delimited */
-};
-
-static bool read_varint(struct bytes_view *from, uint64_t *out) {
-    *out = 0;
-    for (int shift = 0; shift < 64 && from->length > 0; shift += 7) {
-        uint8_t byte = *from->data;
-        *from = bytes_view_of(from->data + 1, from->length - 1);
-        *out |= (uint64_t)(byte & 0x7F) << shift;
-        if (byte < 0x80) return true;
-    }
-    return false;
-}
-
-/** The next field of a message; false at a malformed one. The message is not empty. */
-static bool read_field(struct bytes_view *from, struct field *out) {
-    uint64_t key, length;
-    if (!read_varint(from, &key) || key >> 3 == 0 || key >> 3 > UINT32_MAX / 8) return false;
-    *out = (struct field){.number = (uint32_t)(key >> 3), .wire = (uint32_t)(key & 7)};
-    switch (out->wire) {
-    case 0:
-        return read_varint(from, &out->value);
-    case 1:
-    case 5:
-        length = out->wire == 1 ? 8 : 4;
-        break;
-    case 2:
-        if (!read_varint(from, &length)) return false;
-        break;
-    default:
-        return false;
-    }
-    if (length > from->length) return false;
-    if (out->wire == 2)
-        out->bytes = bytes_view_of(from->data, (size_t)length);
-    else
-        memcpy(&out->value, from->data, (size_t)length);
-    *from = bytes_view_of(from->data + length, from->length - (size_t)length);
-    return true;
-}
 
 /* ---- the settings -------------------------------------------------------------------------------------------------- */
 
@@ -86,10 +40,10 @@ static enum status damaged(const struct loader *loader, const char *what, struct
 }
 
 static enum status read_trainer(struct loader *loader, struct bytes_view message, struct error *err) {
-    struct field field;
+    struct wire_field field;
     while (message.length > 0) {
-        if (!read_field(&message, &field)) return damaged(loader, "trainer_spec is cut", err);
-        if (field.wire != 0) continue;
+        if (!wire_next(&message, &field)) return damaged(loader, "trainer_spec is cut", err);
+        if (field.type != WIRE_VARINT) continue;
         switch (field.number) {
         case 3:
             loader->model_type = field.value;
@@ -118,16 +72,16 @@ static enum status read_trainer(struct loader *loader, struct bytes_view message
 
 static enum status read_normalizer(struct loader *loader, struct bytes_view message, struct error *err) {
     struct normalizer *normalizer = &loader->tokenizer->normalizer;
-    struct field field;
+    struct wire_field field;
     while (message.length > 0) {
-        if (!read_field(&message, &field)) return damaged(loader, "normalizer_spec is cut", err);
-        if (field.number == 2 && field.wire == 2) {
+        if (!wire_next(&message, &field)) return damaged(loader, "normalizer_spec is cut", err);
+        if (field.number == 2 && field.type == WIRE_BYTES) {
             if (normalizer->charsmap != NULL) return damaged(loader, "there are two tables of replacements", err);
             struct error cause = {0};
             enum status status = normalizer_set_charsmap(normalizer, field.bytes, &cause);
             if (status != STATUS_OK) return error_set(err, status, "%s: %s", loader->file, cause.message);
         }
-        if (field.wire != 0) continue;
+        if (field.type != WIRE_VARINT) continue;
         if (field.number == 3) normalizer->add_dummy_prefix = field.value != 0;
         if (field.number == 4) normalizer->remove_extra_whitespaces = field.value != 0;
         if (field.number == 5) normalizer->escape_whitespaces = field.value != 0;
@@ -139,13 +93,13 @@ static enum status read_normalizer(struct loader *loader, struct bytes_view mess
 
 static enum status read_piece(struct loader *loader, int32_t id, struct bytes_view message, struct error *err) {
     struct bytes_view name = {0};
-    struct field field;
+    struct wire_field field;
     uint64_t type = TOKEN_NORMAL;
     while (message.length > 0) {
-        if (!read_field(&message, &field)) return damaged(loader, "a piece is cut", err);
-        if (field.number == 1 && field.wire == 2) name = field.bytes;
-        if (field.number == 2 && field.wire == 5) memcpy(&loader->scores[id], &field.value, 4);
-        if (field.number == 3 && field.wire == 0) type = field.value;
+        if (!wire_next(&message, &field)) return damaged(loader, "a piece is cut", err);
+        if (field.number == 1 && field.type == WIRE_BYTES) name = field.bytes;
+        if (field.number == 2 && field.type == WIRE_32BIT) memcpy(&loader->scores[id], &field.value, 4);
+        if (field.number == 3 && field.type == WIRE_VARINT) type = field.value;
     }
     if (name.length == 0 || type < TOKEN_NORMAL || type > TOKEN_BYTE || !isfinite(loader->scores[id]))
         return error_set(err, STATUS_INVALID_ARGUMENT, "%s: piece %d has no text, no finite score or an unknown type",
@@ -155,10 +109,10 @@ static enum status read_piece(struct loader *loader, int32_t id, struct bytes_vi
 
 static enum status read_model(struct loader *loader, struct bytes_view model, struct error *err) {
     struct bytes_view rest = model;
-    struct field field;
+    struct wire_field field;
     while (rest.length > 0) {
-        if (!read_field(&rest, &field)) return damaged(loader, "a field is cut", err);
-        if (field.number == 1 && field.wire == 2 && ++loader->piece_count > LIMIT_VOCABULARY)
+        if (!wire_next(&rest, &field)) return damaged(loader, "a field is cut", err);
+        if (field.number == 1 && field.type == WIRE_BYTES && ++loader->piece_count > LIMIT_VOCABULARY)
             return damaged(loader, "it has too many pieces", err);
     }
     if (loader->piece_count < 1) return damaged(loader, "it has no pieces", err);
@@ -169,8 +123,8 @@ static enum status read_model(struct loader *loader, struct bytes_view model, st
     loader->scores = calloc((size_t)loader->piece_count, sizeof *loader->scores);
     if (loader->scores == NULL) return error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
     for (int32_t id = 0; model.length > 0;) {
-        if (!read_field(&model, &field)) return damaged(loader, "a field is cut", err);
-        if (field.wire != 2) continue;
+        if (!wire_next(&model, &field)) return damaged(loader, "a field is cut", err);
+        if (field.type != WIRE_BYTES) continue;
         if (field.number == 1) TRY(read_piece(loader, id++, field.bytes, err));
         if (field.number == 2) TRY(read_trainer(loader, field.bytes, err));
         if (field.number == 3) TRY(read_normalizer(loader, field.bytes, err));
@@ -201,25 +155,9 @@ static enum status build_bpe(struct loader *loader, struct error *err) {
 static enum status build_unigram(struct loader *loader, struct error *err) {
     struct tokenizer *tokenizer = loader->tokenizer;
     struct unigram *unigram = &tokenizer->unigram;
-    size_t bytes = 0;
     tokenizer->model = MODEL_UNIGRAM;
     TRY(tokenizer_set_marked_pieces(tokenizer, unigram->byte_ids, err));
-    for (int32_t id = 0; id < tokenizer->count; id++) bytes += tokenizer->tokens[id].name_length;
-    unigram->scores = calloc((size_t)tokenizer->count, sizeof *unigram->scores);
-    unigram->user_scored = calloc((size_t)tokenizer->count, sizeof *unigram->user_scored);
-    if (unigram->scores == NULL || unigram->user_scored == NULL || trie_init(&unigram->pieces, bytes) != STATUS_OK)
-        return error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory for %zu bytes of pieces", bytes);
-    unigram->least = INFINITY;
-    unigram->greatest = FLT_MIN; /* where that library begins, so that scores, which are negative, never pass it */
-    for (int32_t id = 0; id < tokenizer->count; id++) {
-        unsigned type = tokenizer->tokens[id].type;
-        unigram->scores[id] = loader->scores[id];
-        unigram->user_scored[id] = type == TOKEN_USER_DEFINED;
-        if (ENTERED >> type & 1) trie_add(&unigram->pieces, token_name(tokenizer, id), id);
-        if (type != TOKEN_NORMAL) continue;
-        if (loader->scores[id] < unigram->least) unigram->least = loader->scores[id];
-        if (loader->scores[id] > unigram->greatest) unigram->greatest = loader->scores[id];
-    }
+    TRY(tokenizer_enter_pieces(tokenizer, loader->scores, ENTERED, err));
     unigram->unknown = (int32_t)loader->unknown;
     unigram->byte_fallback = loader->byte_fallback;
     return STATUS_OK;

@@ -94,6 +94,8 @@ enum status tokenizer_set_token(struct tokenizer *tokenizer, int32_t id, struct 
 enum status tokenizer_set_piece(struct tokenizer *tokenizer, int32_t id, struct bytes_view piece, struct error *err);
 /** Pieces of a vocabulary that writes blanks as U+2581 and bytes as <0x0A>; sets byte_ids where `byte_ids` is given. */
 enum status tokenizer_set_marked_pieces(struct tokenizer *tokenizer, int32_t byte_ids[256], struct error *err);
+/** The scores of a unigram's pieces, of every id, and the pieces of these types (bits by token type) into its trie. */
+enum status tokenizer_enter_pieces(struct tokenizer *tokenizer, const float *scores, uint32_t types, struct error *err);
 /** Pieces of a vocabulary in GPT-2's disguise of bytes; a name that is no disguise stands for itself. */
 enum status tokenizer_set_disguised_pieces(struct tokenizer *tokenizer, struct error *err);
 /** The byte behind a character of the disguise, or -1. */

@@ -5,6 +5,8 @@
 #include "engine/tokenizer/tokenizer_internal.h"
 #include "engine/tokenizer/unicode.h"
 
+#include <float.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -135,6 +137,29 @@ enum status tokenizer_set_marked_pieces(struct tokenizer *tokenizer, int32_t byt
         }
         token->piece_offset = tokenizer->text_used;
         tokenizer->text_used += (uint32_t)length;
+    }
+    return STATUS_OK;
+}
+
+enum status tokenizer_enter_pieces(struct tokenizer *tokenizer, const float *scores, uint32_t types,
+                                   struct error *err) {
+    struct unigram *unigram = &tokenizer->unigram;
+    size_t bytes = 0;
+    for (int32_t id = 0; id < tokenizer->count; id++) bytes += tokenizer->tokens[id].name_length;
+    unigram->scores = calloc((size_t)tokenizer->count, sizeof *unigram->scores);
+    unigram->user_scored = calloc((size_t)tokenizer->count, sizeof *unigram->user_scored);
+    if (unigram->scores == NULL || unigram->user_scored == NULL || trie_init(&unigram->pieces, bytes) != STATUS_OK)
+        return error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory for %zu bytes of pieces", bytes);
+    unigram->least = INFINITY;
+    unigram->greatest = FLT_MIN; /* where SentencePiece begins, so that scores, which are negative, never pass it */
+    for (int32_t id = 0; id < tokenizer->count; id++) {
+        unsigned type = tokenizer->tokens[id].type;
+        unigram->scores[id] = scores[id];
+        unigram->user_scored[id] = type == TOKEN_USER_DEFINED;
+        if (types >> type & 1) trie_add(&unigram->pieces, token_name(tokenizer, id), id);
+        if (type != TOKEN_NORMAL) continue;
+        if (scores[id] < unigram->least) unigram->least = scores[id];
+        if (scores[id] > unigram->greatest) unigram->greatest = scores[id];
     }
     return STATUS_OK;
 }

@@ -2,8 +2,8 @@
  * SPDX-License-Identifier: Apache-2.0 */
 /* Bytes from clients that rpc/ reads by hand: a reflection request over descriptors (both from the input: the first byte says where one ends),
  * and status details. Nothing may be read outside them, and an answer is one message that can be read again. */
+#include "base/protobuf_wire.h"
 #include "rpc/grpc_internal.h"
-#include "rpc/protobuf_wire.h"
 
 #include <stdlib.h>
 

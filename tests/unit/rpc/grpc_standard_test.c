@@ -1,8 +1,8 @@
 /* Copyright Bora contributors
  * SPDX-License-Identifier: Apache-2.0 */
 /* Do health and reflection answer as gRPC's own documents say, and do malformed bytes do no harm? */
+#include "base/protobuf_wire.h"
 #include "rpc/grpc_internal.h"
-#include "rpc/protobuf_wire.h"
 #include "tests/unit/rpc/grpc_fixture.h"
 
 #include <stdio.h>

@@ -9,8 +9,8 @@
  *
  * Source: protobuf.dev/programming-guides/encoding. Groups (wire types 3 and 4) count as malformed.
  */
-#ifndef RPC_PROTOBUF_WIRE_H
-#define RPC_PROTOBUF_WIRE_H
+#ifndef BASE_PROTOBUF_WIRE_H
+#define BASE_PROTOBUF_WIRE_H
 
 #include "base/bytes.h"
 
