@@ -6,41 +6,15 @@
  */
 #include "base/limits.h"
 #include "engine/convert/vocabulary.h"
+#include "engine/tokenizer/tekken_file.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-enum { SPECIAL_DEFAULT = 1000, TOKEN_BYTES_MAX = 4096 };
+enum { SPECIAL_DEFAULT = 1000 };
 
 static enum status bad(const char *file, const char *what, struct error *err) {
     return error_set(err, STATUS_INVALID_ARGUMENT, "%s %s", file, what);
-}
-
-static int base64_value(uint8_t c) {
-    if (c >= 'A' && c <= 'Z') return c - 'A';
-    if (c >= 'a' && c <= 'z') return c - 'a' + 26;
-    if (c >= '0' && c <= '9') return c - '0' + 52;
-    return c == '+' ? 62 : c == '/' ? 63 : -1;
-}
-
-/** RFC 4648 with padding; false when it is not that. */
-static bool decode_base64(struct bytes_view text, uint8_t *out, size_t *out_length) {
-    size_t length = 0;
-    if (text.length % 4 != 0) return false;
-    for (size_t i = 0; i < text.length; i += 4) {
-        uint32_t bits = 0;
-        int padding = 0;
-        for (size_t j = 0; j < 4; j++) {
-            int value = base64_value(text.data[i + j]);
-            if (value < 0 && (text.data[i + j] != '=' || i + 4 != text.length || j < 2)) return false;
-            if (value >= 0 && padding > 0) return false;
-            padding += value < 0;
-            bits = bits << 6 | (uint32_t)(value < 0 ? 0 : value);
-        }
-        for (int j = 0; j < 3 - padding; j++) out[length++] = (uint8_t)(bits >> (16 - 8 * j));
-    }
-    *out_length = length;
-    return true;
 }
 
 /** GPT-2's letter for a byte: printable ones are themselves, the others 256 and on (encoder.py, bytes_to_unicode). */
@@ -143,26 +117,11 @@ static enum status read_specials(struct vocabulary *out, const struct json_value
         out->tokens[i] = bytes_view_string(name);
         out->types[i] = VOCABULARY_CONTROL;
     }
-    if (list == NULL || list->kind != JSON_KIND_ARRAY) { /* files before v7 do not list them */
-        static const char *const names[] = {"<unk>",
-                                            "<s>",
-                                            "</s>",
-                                            "[INST]",
-                                            "[/INST]",
-                                            "[AVAILABLE_TOOLS]",
-                                            "[/AVAILABLE_TOOLS]",
-                                            "[TOOL_RESULTS]",
-                                            "[/TOOL_RESULTS]",
-                                            "[TOOL_CALLS]",
-                                            "[IMG]",
-                                            "<pad>",
-                                            "[IMG_BREAK]",
-                                            "[IMG_END]",
-                                            "[PREFIX]",
-                                            "[MIDDLE]",
-                                            "[SUFFIX]"};
-        for (size_t i = 0; i < sizeof names / sizeof names[0] && i < special; i++)
-            out->tokens[i] = bytes_view_string(names[i]);
+    if (list == NULL || list->kind != JSON_KIND_ARRAY) { /* older files do not list them */
+        for (size_t i = 0; i < special; i++) {
+            struct bytes_view name = tekken_unlisted_special(i);
+            if (name.length > 0) out->tokens[i] = name;
+        }
         return STATUS_OK;
     }
     for (const struct json_value *entry = list->first; entry != NULL; entry = entry->next) {
@@ -183,12 +142,12 @@ static enum status read_raw(struct vocabulary *out, const struct json_value *lis
         const struct json_value *text = json_member(entry, "token_bytes");
         int64_t rank;
         size_t length = 0;
-        if (text == NULL || text->kind != JSON_KIND_STRING || text->string.length > TOKEN_BYTES_MAX ||
+        if (text == NULL || text->kind != JSON_KIND_STRING || text->string.length > TEKKEN_TOKEN_BYTES_MAX ||
             !json_i64(json_member(entry, "rank"), &rank) || rank != (int64_t)at)
             return bad(file, "has a token without bytes or out of the order of its rank", err);
         uint8_t *bytes = arena_alloc(out->arena, text->string.length + 1);
         if (bytes == NULL) return error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
-        if (!decode_base64(text->string, bytes, &length) || length == 0)
+        if (!tekken_decode(text->string, bytes, &length) || length == 0)
             return bad(file, "has a token that is no base64", err);
         raw[at] = bytes_view_of(bytes, length);
     }

@@ -7,34 +7,13 @@
 #include "base/limits.h"
 #include "engine/tokenizer/bpe_build.h"
 #include "engine/tokenizer/loader_json.h"
+#include "engine/tokenizer/tekken_file.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { BYTES = 256, TOKEN_BYTES_MAX = 4096, NORMAL = 1U << TOKEN_NORMAL };
-
-/** Files of versions up to 7 do not list their special tokens. */
-static const char *const unlisted[] = {"<unk>",
-                                       "<s>",
-                                       "</s>",
-                                       "[INST]",
-                                       "[/INST]",
-                                       "[AVAILABLE_TOOLS]",
-                                       "[/AVAILABLE_TOOLS]",
-                                       "[TOOL_RESULTS]",
-                                       "[/TOOL_RESULTS]",
-                                       "[TOOL_CALLS]",
-                                       "[IMG]",
-                                       "<pad>",
-                                       "[IMG_BREAK]",
-                                       "[IMG_END]",
-                                       "[PREFIX]",
-                                       "[MIDDLE]",
-                                       "[SUFFIX]",
-                                       "[SYSTEM_PROMPT]",
-                                       "[/SYSTEM_PROMPT]",
-                                       "[TOOL_CONTENT]"};
+enum { BYTES = 256, NORMAL = 1U << TOKEN_NORMAL };
 
 struct loader {
     struct tokenizer *tokenizer;
@@ -42,41 +21,15 @@ struct loader {
     int64_t special_count, vocabulary; /* vocabulary: all ids */
 };
 
-static int base64_digit(uint8_t c) {
-    if (c >= 'A' && c <= 'Z') return c - 'A';
-    if (c >= 'a' && c <= 'z') return c - 'a' + 26;
-    if (c >= '0' && c <= '9') return c - '0' + 52;
-    return c == '+' ? 62 : c == '/' ? 63 : -1;
-}
-
-/** Base64 with its padding; false when it is none, or longer than TOKEN_BYTES_MAX. */
-static bool decode_base64(struct bytes_view text, uint8_t out[TOKEN_BYTES_MAX], size_t *out_length) {
-    size_t length = 0;
-    if (text.length == 0 || text.length % 4 != 0 || text.length / 4 * 3 > TOKEN_BYTES_MAX) return false;
-    for (size_t at = 0; at < text.length; at += 4) {
-        int digits[4], pad = 0;
-        for (int i = 0; i < 4; i++) {
-            bool may_pad = at + 4 == text.length && i >= 2 && text.data[at + (size_t)i] == '=';
-            digits[i] = may_pad ? 0 : base64_digit(text.data[at + (size_t)i]);
-            if (digits[i] < 0 || (pad > 0 && !may_pad)) return false;
-            pad += may_pad;
-        }
-        uint32_t bits = (uint32_t)(digits[0] << 18 | digits[1] << 12 | digits[2] << 6 | digits[3]);
-        for (int i = 0; i < 3 - pad; i++) out[length++] = (uint8_t)(bits >> (16 - 8 * i));
-    }
-    *out_length = length;
-    return true;
-}
-
 static enum status load_ranks(struct loader *loader, const struct json_value *vocab, struct error *err) {
-    uint8_t bytes[TOKEN_BYTES_MAX];
+    uint8_t bytes[TEKKEN_TOKEN_BYTES_MAX];
     int64_t rank = 0, want = loader->vocabulary - loader->special_count;
     for (const struct json_value *entry = vocab->first; entry != NULL && rank < want; entry = entry->next, rank++) {
         size_t length = 0;
         int64_t said;
         int32_t id = (int32_t)(rank + loader->special_count);
         if (!loader_integer(loader_member(entry, "rank"), LIMIT_VOCABULARY, &said) || said != rank ||
-            !decode_base64(loader_string(entry, "token_bytes"), bytes, &length) ||
+            !tekken_decode(loader_string(entry, "token_bytes"), bytes, &length) ||
             (rank < BYTES && (length != 1 || bytes[0] != rank)))
             return error_set(err, STATUS_INVALID_ARGUMENT, "%s: vocab[%lld] is not the token of rank %lld",
                              loader->file, (long long)rank, (long long)rank);
@@ -95,8 +48,8 @@ static enum status load_specials(struct loader *loader, const struct json_value 
     for (int32_t id = 0; id < loader->special_count; id++) {
         char name[32];
         int length = snprintf(name, sizeof name, "<SPECIAL_%d>", id);
-        bool known = list == NULL && (size_t)id < sizeof unlisted / sizeof unlisted[0];
-        struct bytes_view view = known ? bytes_view_string(unlisted[id]) : bytes_view_of(name, (size_t)length);
+        struct bytes_view view = list == NULL ? tekken_unlisted_special((size_t)id) : (struct bytes_view){0};
+        if (view.length == 0) view = bytes_view_of(name, (size_t)length);
         TRY(tokenizer_set_token(tokenizer, id, view, TOKEN_CONTROL, err));
     }
     if (list == NULL) return STATUS_OK;
