@@ -19,6 +19,12 @@ bool bytes_view_equal(struct bytes_view a, struct bytes_view b) {
     return a.length == b.length && (a.length == 0 || memcmp(a.data, b.data, a.length) == 0);
 }
 
+int bytes_view_compare(struct bytes_view a, struct bytes_view b) {
+    size_t common = a.length < b.length ? a.length : b.length;
+    int order = common > 0 ? memcmp(a.data, b.data, common) : 0;
+    return order != 0 ? order : (a.length > b.length) - (a.length < b.length);
+}
+
 bool bytes_view_equal_string(struct bytes_view view, const char *string) {
     return bytes_view_equal(view, bytes_view_string(string));
 }

@@ -31,6 +31,8 @@ struct bytes {
 struct bytes_view bytes_view_of(const void *data, size_t length);
 struct bytes_view bytes_view_string(const char *string); /* NULL gives an empty view */
 bool bytes_view_equal(struct bytes_view a, struct bytes_view b);
+/** The order of bytes, the shorter first where one begins the other: < 0, 0 or > 0. */
+int bytes_view_compare(struct bytes_view a, struct bytes_view b);
 bool bytes_view_equal_string(struct bytes_view view, const char *string);
 
 void bytes_init(struct bytes *bytes, size_t max_bytes);

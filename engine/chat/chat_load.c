@@ -189,13 +189,6 @@ static enum status find_file(const struct checkpoint *checkpoint, const char *na
                                                              : error_set(err, status, "%s", missing.message);
 }
 
-static const struct json_value *member(const struct json_value *object, const char *name) {
-    for (const struct json_value *child = object->first; child != NULL; child = child->next) {
-        if (bytes_view_equal_string(child->name, name)) return child;
-    }
-    return NULL;
-}
-
 /** A text, or a list of {name, template}, of which "default" and "tool_use" are known. */
 static void take_templates(const struct json_value *entry, struct evidence *evidence) {
     if (entry == NULL) return;
@@ -205,7 +198,7 @@ static void take_templates(const struct json_value *entry, struct evidence *evid
     }
     for (const struct json_value *item = entry->kind == JSON_KIND_ARRAY ? entry->first : NULL; item != NULL;
          item = item->next) {
-        const struct json_value *name = member(item, "name"), *text = member(item, "template");
+        const struct json_value *name = json_member(item, "name"), *text = json_member(item, "template");
         if (name == NULL || text == NULL || text->kind != JSON_KIND_STRING) continue;
         if (bytes_view_equal_string(name->string, "tool_use")) evidence->tool_template = text->string;
         if (!bytes_view_equal_string(name->string, "default")) continue;
@@ -231,7 +224,7 @@ static enum status find_template(const struct checkpoint *checkpoint, struct are
         if (status != STATUS_OK)
             return error_set(err, status, "%s: %s: %s", evidence->file, names[i],
                              problem.reason != NULL ? problem.reason : "too large");
-        take_templates(member(config, "chat_template"), evidence);
+        take_templates(json_member(config, "chat_template"), evidence);
     }
     return STATUS_OK;
 }

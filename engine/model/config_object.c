@@ -51,11 +51,7 @@ bool config_says(const struct config_object *object, const char *name) {
 }
 
 static bool number_of(const struct json_value *value, double *out) {
-    char text[NUMBER_BYTES_MAX + 1];
-    if (value->kind != JSON_KIND_NUMBER || value->text.length > NUMBER_BYTES_MAX) return false;
-    memcpy(text, value->text.data, value->text.length);
-    text[value->text.length] = 0;
-    return text_to_double(text, out);
+    return value->text.length <= NUMBER_BYTES_MAX && json_double(value, out);
 }
 
 /** Configs write 1000000.0 and 1e6 for whole numbers as well. */

@@ -102,7 +102,7 @@ static enum status read_bpe_settings(struct json_loader *loader, const struct js
         return json_unsupported(loader, "model setting", bytes_view_string("continuing_subword_prefix"), err);
     if (loader_string(model, "end_of_word_suffix").length > 0)
         return json_unsupported(loader, "model setting", bytes_view_string("end_of_word_suffix"), err);
-    if (loader_number(loader_member(model, "dropout"), &dropout) && dropout > 0)
+    if (json_double(loader_member(model, "dropout"), &dropout) && dropout > 0)
         return json_unsupported(loader, "model setting", bytes_view_string("dropout"), err);
     struct bytes_view unknown = loader_string(model, "unk_token");
     bpe->unknown = unknown.length > 0 ? name_index_find(all, unknown, (struct bytes_view){0}) : -1;

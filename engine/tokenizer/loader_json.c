@@ -20,11 +20,8 @@ enum status loader_json_read(struct bytes_view source, const char *file, struct 
 }
 
 const struct json_value *loader_member(const struct json_value *object, const char *name) {
-    if (object == NULL || object->kind != JSON_KIND_OBJECT) return NULL;
-    for (const struct json_value *member = object->first; member != NULL; member = member->next) {
-        if (bytes_view_equal_string(member->name, name)) return member->kind == JSON_KIND_NULL ? NULL : member;
-    }
-    return NULL;
+    const struct json_value *member = json_member(object, name);
+    return member != NULL && member->kind != JSON_KIND_NULL ? member : NULL;
 }
 
 const struct json_value *loader_member_of(const struct json_value *object, const char *name, enum json_kind kind) {
@@ -44,14 +41,6 @@ struct bytes_view loader_string(const struct json_value *object, const char *nam
 
 bool loader_is(const struct json_value *object, const char *name, const char *string) {
     return bytes_view_equal_string(loader_string(object, name), string);
-}
-
-bool loader_number(const struct json_value *number, double *out) {
-    char text[64];
-    if (number == NULL || number->kind != JSON_KIND_NUMBER || number->text.length >= sizeof text) return false;
-    memcpy(text, number->text.data, number->text.length);
-    text[number->text.length] = 0;
-    return text_to_double(text, out);
 }
 
 bool loader_integer(const struct json_value *number, int64_t most, int64_t *out) {
@@ -75,7 +64,7 @@ bool loader_score(const struct json_value *number, double *out) {
     uint64_t significand = 0;
     int exponent = 0;
     bool fraction = false;
-    if (!loader_number(number, out)) return false;
+    if (!json_double(number, out)) return false;
     for (size_t i = 0; i < number->text.length; i++) {
         uint8_t c = number->text.data[i];
         if (c == '.') fraction = true;

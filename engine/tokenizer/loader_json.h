@@ -23,7 +23,6 @@ struct bytes_view loader_string(const struct json_value *object, const char *nam
 bool loader_is(const struct json_value *object, const char *name, const char *string);
 /** A whole number in [0, most]; false when it is none. */
 bool loader_integer(const struct json_value *number, int64_t most, int64_t *out);
-bool loader_number(const struct json_value *number, double *out);
 /** A score as Hugging Face's library reads it: its JSON reader rounds twice, first all digits to a double and then the quotient, and equal sums
  *  of scores are decided by the last bit. */
 bool loader_score(const struct json_value *number, double *out);

@@ -100,7 +100,7 @@ const struct gguf_tensor *gguf_tensor(const struct gguf *gguf, const char *name)
     while (low < high) {
         size_t middle = (low + high) / 2;
         const struct gguf_tensor *tensor = &gguf->tensors[gguf->by_name[middle]];
-        int order = gguf_compare_names(tensor->name, wanted);
+        int order = bytes_view_compare(tensor->name, wanted);
         if (order == 0) return tensor;
         if (order < 0)
             low = middle + 1;
@@ -111,7 +111,7 @@ const struct gguf_tensor *gguf_tensor(const struct gguf *gguf, const char *name)
 }
 
 static int compare_key(const void *wanted, const void *entry) {
-    return gguf_compare_names(*(const struct bytes_view *)wanted, ((const struct gguf_entry *)entry)->key);
+    return bytes_view_compare(*(const struct bytes_view *)wanted, ((const struct gguf_entry *)entry)->key);
 }
 
 static const struct gguf_entry *find(const struct gguf *gguf, const char *key) {

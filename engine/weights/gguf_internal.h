@@ -34,7 +34,5 @@ enum status gguf_parse(struct gguf *gguf, struct error *err);
 
 /** Bytes of one scalar; 0 for strings, arrays and unknown types. */
 size_t gguf_scalar_bytes(enum gguf_type type);
-/** The order of keys and names in their indexes. */
-int gguf_compare_names(struct bytes_view a, struct bytes_view b);
 
 #endif

@@ -165,14 +165,8 @@ static enum status read_metadata_entry(struct cursor *cursor, struct gguf_entry 
     return STATUS_OK;
 }
 
-int gguf_compare_names(struct bytes_view a, struct bytes_view b) {
-    size_t common = a.length < b.length ? a.length : b.length;
-    int order = common > 0 ? memcmp(a.data, b.data, common) : 0;
-    return order != 0 ? order : (a.length > b.length) - (a.length < b.length);
-}
-
 static int compare_metadata(const void *a, const void *b) {
-    return gguf_compare_names(((const struct gguf_entry *)a)->key, ((const struct gguf_entry *)b)->key);
+    return bytes_view_compare(((const struct gguf_entry *)a)->key, ((const struct gguf_entry *)b)->key);
 }
 
 static enum status read_metadata(struct cursor *cursor, size_t count, struct error *err) {
@@ -268,7 +262,7 @@ static enum status place_tensor(const struct gguf *gguf, struct gguf_tensor *ten
 
 static int compare_names(const void *a, const void *b, void *context) {
     const struct gguf *gguf = context;
-    return gguf_compare_names(gguf->tensors[*(const size_t *)a].name, gguf->tensors[*(const size_t *)b].name);
+    return bytes_view_compare(gguf->tensors[*(const size_t *)a].name, gguf->tensors[*(const size_t *)b].name);
 }
 
 static int compare_places(const void *a, const void *b, void *context) {

@@ -129,15 +129,9 @@ static int compare_places(const void *a, const void *b) {
     return x->name.data < y->name.data ? -1 : 1;
 }
 
-static int compare_views(struct bytes_view a, struct bytes_view b) {
-    size_t common = a.length < b.length ? a.length : b.length;
-    int order = memcmp(a.data, b.data, common);
-    return order != 0 ? order : (a.length > b.length) - (a.length < b.length);
-}
-
 static int compare_names(const void *a, const void *b, void *context) {
     const struct safetensors *file = context;
-    return compare_views(file->tensors[*(const size_t *)a].name, file->tensors[*(const size_t *)b].name);
+    return bytes_view_compare(file->tensors[*(const size_t *)a].name, file->tensors[*(const size_t *)b].name);
 }
 
 /** The format's rule: one behind the other, from the first byte of the data to the last of the file. */
@@ -280,7 +274,7 @@ const struct safetensors_tensor *safetensors_tensor(const struct safetensors *fi
     while (low < high) {
         size_t middle = (low + high) / 2;
         const struct safetensors_tensor *tensor = &file->tensors[file->by_name[middle]];
-        int order = compare_views(tensor->name, name);
+        int order = bytes_view_compare(tensor->name, name);
         if (order == 0) return tensor;
         if (order < 0)
             low = middle + 1;
