@@ -41,11 +41,12 @@ static enum status open_cache(struct engine *engine, const struct engine_options
                          options->kv_type);
     int64_t block = (int64_t)kv_cache_block_bytes(&cache), one_context = kv_cache_blocks_for(context);
     int64_t wanted = one_context * options->sequences_max, allowed = options->kv_pool_bytes / block;
-    if (options->kv_pool_bytes > memory_bytes())
+    int64_t memory = memory_bytes();
+    if (options->kv_pool_bytes > memory)
         return error_set(err, STATUS_RESOURCE_EXHAUSTED, "a KV pool of %lld MiB does not fit the memory of %lld MiB",
-                         (long long)(options->kv_pool_bytes >> 20), (long long)(memory_bytes() >> 20));
+                         (long long)(options->kv_pool_bytes >> 20), (long long)(memory >> 20));
     if (options->kv_pool_bytes == 0) {
-        allowed = memory_bytes() / 4 / block;
+        allowed = memory / 4 / block;
         if (allowed > wanted) allowed = wanted;
     }
     if (allowed < one_context) {

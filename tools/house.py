@@ -267,12 +267,13 @@ def demo_key(ports):
     return path, key
 
 
-def ask(ports, key, model, section):
+def ask(config, key, name):
     """One question, or what the section of models.ini has to be shown with."""
+    ports, model, section = config["ports"], config["models"][name], config["workers"][name]["section"]
     question = models()[section].get("demo", QUESTION) if section else QUESTION
     body = json.dumps({"model": model, "messages": [{"role": "user", "content": question}], "stream": True, "stream_options": {"include_usage": True}, "max_tokens": 80, "temperature": 0}).encode()
     request = urllib.request.Request(f"http://127.0.0.1:{ports['http']}/v1/chat/completions", data=body, headers={"Authorization": f"Bearer {key}", "Content-Type": "application/json"})
-    about = section and len(load_config().get("models", {})) > 1 and models()[section].get("description")
+    about = section and len(config["models"]) > 1 and models()[section].get("description")
     print(f"\n    {f'[{model}: {about}]' if about else ''}\n    > {question}\n    ", end="", flush=True)
     usage = {}
     try:
@@ -436,10 +437,10 @@ def alone():
         yield
 
 
-def check_worker(name, before, config, models_file, model):
+def check_worker(name, before, config, model, accepted):
     """What this worker will serve, if it is to be started, is there, fits and can be opened."""
     worker = config["workers"][name]
-    path = Path(worker["model_file"]) if worker["model_file"] else fetch_model(worker["section"], config["accepted"])
+    path = Path(worker["model_file"]) if worker["model_file"] else fetch_model(worker["section"], accepted)
     same_model = before.get("workers", {}).get(name) == worker
     if same_model and running_pid(name):
         return 0
@@ -447,7 +448,7 @@ def check_worker(name, before, config, models_file, model):
     return memory_needed(path)
 
 
-def check_what_starts(before, config, changed):
+def check_what_starts(before, config, changed, accepted):
     """Adds models_file and models to `config`. Every mistake is found here, before anything is stopped."""
     file = config["workers"]["worker"]["model_file"]
     models_file, model = section_for_file(Path(file), STATE) if file else (MODELS_FILE, config["workers"]["worker"]["section"])
@@ -455,7 +456,7 @@ def check_what_starts(before, config, changed):
     starting = [name for name in config["models"] if name in changed or running_pid(name) is None]
     for name in starting:
         check_models_file(BIN, models_file, config["models"][name], config["worker_flags"])
-    check_memory(sum(check_worker(name, before, config, models_file, config["models"][name]) for name in starting), config["models"].values())
+    check_memory(sum(check_worker(name, before, config, config["models"][name], accepted) for name in starting), config["models"].values())
 
 
 def up(options):
@@ -471,11 +472,9 @@ def up(options):
         say(f"{', '.join(ignored)}: not used here, as settings of the house are given to ./dev up; those of the worker behind --, as in ./dev up -- --kv-type int8")
     before = load_config()
     config = chosen_config(options, before)
-    config["accepted"] = options.accept_licence
     check_ports(config["ports"], ports_of(before))
     changed = what_changed(before, config)
-    check_what_starts(before, config, changed)
-    del config["accepted"]
+    check_what_starts(before, config, changed, options.accept_licence)
     stop_what_changed(changed)
     write_config(config)
     try:
@@ -488,8 +487,8 @@ def up(options):
     key_path, key = demo_key(config["ports"])
     print_addresses(config, key, key_path)
     if not options.no_question:
-        for name, model in config["models"].items():
-            ask(config["ports"], key, model, config["workers"][name]["section"])
+        for name in config["models"]:
+            ask(config, key, name)
 
 
 # ---- down, status, logs ------------------------------------------------------------------------------------------------

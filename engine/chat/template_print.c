@@ -23,10 +23,31 @@ static enum status write_number(struct template_writer *writer, const struct tem
     return template_write(writer, trusted(text, length));
 }
 
+/** How a code point is written when it does not stand for itself; 0: it does. `style` is the function's own. */
+typedef size_t escape_fn(uint32_t code_point, int style, char out[16]);
+
+static enum status write_escaped(struct template_writer *writer, struct template_string text, escape_fn *escape_of,
+                                 int style) {
+    size_t from = 0, at = 0;
+    while (at < text.length) {
+        uint32_t code_point = text.data[at];
+        char escape[16];
+        size_t used = code_point < 0x80 ? 1 : template_code_point(text, at, &code_point);
+        size_t length = escape_of(code_point, style, escape);
+        if (length > 0) {
+            TRY(template_write(writer, template_slice(text, from, at - from)));
+            TRY(template_write(writer, trusted(escape, length)));
+            from = at + used;
+        }
+        at += used;
+    }
+    return template_write(writer, template_slice(text, from, at - from));
+}
+
 /* ---- repr ----------------------------------------------------------------------------------------------------------- */
 
 /** How repr writes the code point when it does not stand for itself. (Of what Python calls unprintable beyond Latin-1, blanks and controls only.) */
-static size_t repr_escape(uint32_t code_point, uint8_t quote, char out[16]) {
+static size_t repr_escape(uint32_t code_point, int quote, char out[16]) {
     switch (code_point) {
     case '\\':
         return (size_t)snprintf(out, 16, "\\\\");
@@ -37,7 +58,7 @@ static size_t repr_escape(uint32_t code_point, uint8_t quote, char out[16]) {
     case '\t':
         return (size_t)snprintf(out, 16, "\\t");
     }
-    if (code_point == quote) return (size_t)snprintf(out, 16, "\\%c", quote);
+    if (code_point == (uint32_t)quote) return (size_t)snprintf(out, 16, "\\%c", quote);
     if (code_point < 0x20 || (code_point >= 0x7F && code_point <= 0xA0) || code_point == 0xAD)
         return (size_t)snprintf(out, 16, "\\x%02" PRIx32, code_point);
     bool unseen = (code_point > 0x7F && template_is_space(code_point)) ||
@@ -52,19 +73,7 @@ static enum status write_quoted(struct template_writer *writer, struct template_
     bool single = memchr(text.data, '\'', text.length) != NULL, both = memchr(text.data, '"', text.length) != NULL;
     uint8_t quote = single && !both ? '"' : '\'';
     TRY(template_write(writer, trusted((const char *)&quote, 1)));
-    size_t from = 0, at = 0;
-    while (at < text.length) {
-        uint32_t code_point;
-        char escape[16];
-        size_t used = template_code_point(text, at, &code_point), length = repr_escape(code_point, quote, escape);
-        if (length > 0) {
-            TRY(template_write(writer, template_slice(text, from, at - from)));
-            TRY(template_write(writer, trusted(escape, length)));
-            from = at + used;
-        }
-        at += used;
-    }
-    TRY(template_write(writer, template_slice(text, from, at - from)));
+    TRY(write_escaped(writer, text, repr_escape, quote));
     return template_write(writer, trusted((const char *)&quote, 1));
 }
 
@@ -128,7 +137,7 @@ enum status template_str(struct template_run *run, const struct template_value *
 
 /* ---- JSON ----------------------------------------------------------------------------------------------------------- */
 
-static size_t json_escape(uint32_t code_point, bool ascii, char out[16]) {
+static size_t json_escape(uint32_t code_point, int ascii, char out[16]) {
     static const char meanings[] = "\b\f\n\r\t\"\\", names[] = "bfnrt\"\\";
     const char *simple = code_point != 0 && code_point < 0x80 ? strchr(meanings, (int)code_point) : NULL;
     if (simple != NULL) return (size_t)snprintf(out, 16, "\\%c", names[simple - meanings]);
@@ -141,21 +150,8 @@ static size_t json_escape(uint32_t code_point, bool ascii, char out[16]) {
 }
 
 static enum status write_json_string(struct template_writer *writer, struct template_string text, bool ascii) {
-    size_t from = 0, at = 0;
     TRY(template_write_text(writer, "\""));
-    while (at < text.length) {
-        uint32_t code_point = text.data[at];
-        char escape[16];
-        size_t used = code_point < 0x80 ? 1 : template_code_point(text, at, &code_point);
-        size_t length = json_escape(code_point, ascii, escape);
-        if (length > 0) {
-            TRY(template_write(writer, template_slice(text, from, at - from)));
-            TRY(template_write(writer, trusted(escape, length)));
-            from = at + used;
-        }
-        at += used;
-    }
-    TRY(template_write(writer, template_slice(text, from, at - from)));
+    TRY(write_escaped(writer, text, json_escape, ascii));
     return template_write_text(writer, "\"");
 }
 

@@ -23,6 +23,17 @@ PACE = float(os.environ.get("BORA_TEST_PACE", "1"))  # how much slower this buil
 PATIENCE_S = 30
 
 
+# house.py with a models.ini of the test's own
+WITH_MODELS_FILE = f"""
+import pathlib, sys
+sys.path.insert(0, {str(ROOT / "tools")!r})
+import house_models
+house_models.MODELS_FILE = pathlib.Path(sys.argv.pop(1))
+import house
+sys.exit(house.main())
+"""
+
+
 def free_ports(count):
     """Ports below the ephemeral range, so that no client's own socket sits on one between choosing and binding."""
     found, candidate = [], 20000 + os.getpid() * 37 % 9000

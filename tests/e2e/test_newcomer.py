@@ -11,22 +11,13 @@ import sys
 import openai
 import pytest
 
-from conftest import ROOT, free_ports, until
+from conftest import ROOT, WITH_MODELS_FILE, free_ports, until
 
 sys.path.insert(0, str(ROOT / "tools"))
 import house as house_program  # noqa: E402
 import house_models  # noqa: E402
 
 QUESTION = house_program.QUESTION
-# house.py with a models.ini of the test's own
-WITH_MODELS_FILE = f"""
-import pathlib, sys
-sys.path.insert(0, {str(ROOT / "tools")!r})
-import house_models
-house_models.MODELS_FILE = pathlib.Path(sys.argv.pop(1))
-import house
-sys.exit(house.main())
-"""
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from conftest import PORT_NAMES, ROOT, House, free_ports
+from conftest import PORT_NAMES, WITH_MODELS_FILE, House, free_ports
 
 MODELS = """
 [little]
@@ -31,17 +31,6 @@ made = convert little --type q8_0
 description = it has eight bits
 demo = Count to three.
 """
-# house.py with a models.ini of the test's own
-PROGRAM = f"""
-import pathlib, sys
-sys.path.insert(0, {str(ROOT / "tools")!r})
-import house_models
-house_models.MODELS_FILE = pathlib.Path(sys.argv.pop(1))
-import house
-sys.exit(house.main())
-"""
-
-
 TIER_PORTS = ["worker-medium", "worker-medium-metrics", "worker-large", "worker-large-metrics"]
 
 
@@ -61,7 +50,7 @@ class TieredHouse(House):
         self.greeting = done.stdout
 
     def command(self, *arguments):
-        return subprocess.run([sys.executable, "-c", PROGRAM, str(self.models_file), *arguments], env=self.environment, capture_output=True, text=True, timeout=600)
+        return subprocess.run([sys.executable, "-c", WITH_MODELS_FILE, str(self.models_file), *arguments], env=self.environment, capture_output=True, text=True, timeout=600)
 
 
 @pytest.fixture(scope="module")
