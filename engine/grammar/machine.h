@@ -1,0 +1,70 @@
+/* Copyright Bora contributors
+ * SPDX-License-Identifier: Apache-2.0 */
+/**
+ * What every grammar engine offers: a pushdown machine over bytes, whose states are small values that share persistent frames.
+ *
+ *     state = { scalar part by value, frame * }          frame -> frame -> frame -> root      (never changed once made)
+ *
+ * A copy of the struct is a fork and an older copy is a rollback, both O(1): frames are only ever added, to the generation's frames
+ * (struct frames), and all freed with it. Walks that only look (masks) set a mark first and drop what they added.
+ *
+ * Every state that step gives is live: some text leads from it to a complete one. What cannot be decided within the budget is an error, not a guess.
+ */
+#ifndef ENGINE_GRAMMAR_MACHINE_H
+#define ENGINE_GRAMMAR_MACHINE_H
+
+#include "base/bytes.h"
+#include "base/status.h"
+
+#include <stdint.h>
+
+/** Memory of one generation's frames: bump allocation in chunks, with marks. */
+struct frames_chunk;
+struct frames {
+    struct frames_chunk *chunk; /* the one that is being filled */
+    size_t used;                /* bytes of it */
+    size_t bytes, bytes_max;    /* of all chunks */
+};
+struct frames_mark {
+    struct frames_chunk *chunk;
+    size_t used;
+};
+void frames_init(struct frames *frames, size_t bytes_max);
+void frames_deinit(struct frames *frames);
+/** 16-aligned, not zeroed; NULL when bytes_max or the machine's memory is reached. */
+void *frames_alloc(struct frames *frames, size_t bytes);
+struct frames_mark frames_mark(const struct frames *frames);
+/** Forget everything since the mark; chunks are kept for reuse. */
+void frames_drop(struct frames *frames, struct frames_mark mark);
+
+/** By value. What the words mean is the engine's own; equal states may differ in bytes. */
+struct machine_state {
+    const void *frame;
+    uint64_t word[5];
+};
+
+enum machine_step { MACHINE_DEAD, MACHINE_LIVE, MACHINE_FAILED /* budget or memory: the generation cannot go on */ };
+
+struct machine;
+struct machine_operations {
+    void (*destroy)(struct machine *machine);
+    enum machine_step (*start)(struct machine *machine, struct frames *frames, struct machine_state *out);
+    enum machine_step (*step)(struct machine *machine, struct frames *frames, const struct machine_state *from,
+                              uint8_t byte, struct machine_state *out); /* out may be from */
+    /** The text may end here. */
+    bool (*complete)(struct machine *machine, const struct machine_state *state);
+    /** Bytes of a short rest of text that makes it complete, no more than `limit` are looked for (limit + 1: longer); appends that rest to `out` unless NULL. */
+    uint64_t (*shortest)(struct machine *machine, struct frames *frames, const struct machine_state *state,
+                         uint64_t limit, struct bytes *out);
+    /**
+     * A number that is equal for states with the same future (masks are remembered under it), or 0 when the engine has none for this state.
+     */
+    uint64_t (*signature)(struct machine *machine, const struct machine_state *state);
+};
+
+/** First member of every engine's struct. One thread at a time. */
+struct machine {
+    const struct machine_operations *operations;
+};
+
+#endif
