@@ -25,12 +25,16 @@ static void destroy(struct machine *base) {
     free(machine->slots);
     free(machine->item_table);
     free(machine->predicted);
-    free(machine->lengths);
     free(machine);
 }
 
 static void set_state(struct machine_state *state, const struct earley_frame *frame) {
     *state = (struct machine_state){.frame = frame, .word = {frame->threads, frame->closure->complete}};
+}
+
+static bool pay_visits(struct earley_machine *machine) {
+    return machine->visits <= EARLEY_VISITS_FREE ||
+           budget_spend(machine->budget, machine->visits / EARLEY_VISITS_OF_FUEL);
 }
 
 static enum machine_step start(struct machine *base, struct frames *frames, struct machine_state *out) {
@@ -39,7 +43,7 @@ static enum machine_step start(struct machine *base, struct frames *frames, stru
     machine->visits = 0;
     const struct earley_closure *closure = earley_close(machine, frames, &ended, 1);
     const struct earley_frame *frame = closure == NULL ? NULL : earley_make_frame(machine, frames, closure, NULL, 0);
-    if (frame == NULL) return MACHINE_FAILED;
+    if (frame == NULL || !pay_visits(machine)) return MACHINE_FAILED;
     set_state(out, frame);
     return MACHINE_LIVE;
 }
@@ -92,8 +96,8 @@ static enum machine_step end_terminals(struct earley_machine *machine, struct fr
                                        struct machine_state *out) {
     const struct earley_closure *closure = frame->closure;
     const struct earley_frame *made = frame;
+    machine->visits = 0;
     if (frame->again_ends != transition.ends) {
-        machine->visits = 0;
         uint32_t count = read_ends(machine, frames, frame, transition.ends);
         if (count == UINT32_MAX) return MACHINE_FAILED;
         if (same_ends(machine, count, closure))
@@ -106,9 +110,8 @@ static enum machine_step end_terminals(struct earley_machine *machine, struct fr
         same_scanned(machine, frame, transition.threads))
         frame->again_threads = transition.threads;
     if (closure != frame->closure || frame->again_threads != transition.threads) {
-        machine->visits = 0;
         made = earley_make_frame(machine, frames, closure, frame, transition.threads);
-        if (made == NULL) return MACHINE_FAILED;
+        if (made == NULL || !pay_visits(machine)) return MACHINE_FAILED;
     }
     set_state(out, made);
     return MACHINE_LIVE;
@@ -164,6 +167,18 @@ static const struct machine_operations OPERATIONS = {destroy, start, step, compl
 
 /* ---- creating ---- */
 
+/* What begins with too much at once is refused now and not by the first generation. */
+static enum status try_start(struct rules *rules, struct earley_machine *machine) {
+    struct frames frames;
+    struct machine_state state;
+    frames_init(&frames, (size_t)EARLEY_VISITS_MAX * 256);
+    enum machine_step step = start(&machine->base, &frames, &state);
+    frames_deinit(&frames);
+    if (step == MACHINE_LIVE) return STATUS_OK;
+    return rules_fail(rules, STATUS_RESOURCE_EXHAUSTED, rules->rules[rules->start].at,
+                      "the start rule may begin in too many ways");
+}
+
 /* The machine of rules that are not regular as a whole. */
 static enum status make_machine(struct rules *rules, struct rules_regular *regular, struct machine **out) {
     struct earley_machine *machine = calloc(1, sizeof *machine);
@@ -173,10 +188,10 @@ static enum status make_machine(struct rules *rules, struct rules_regular *regul
     enum status status;
     TRY_CLEANUP(earley_tables_build(rules, regular, &machine->tables));
     machine->predicted = calloc(machine->tables.symbol_count, sizeof *machine->predicted);
-    machine->lengths = calloc(EARLEY_LENGTHS, sizeof *machine->lengths);
-    if (machine->predicted == NULL || machine->lengths == NULL ||
-        !scan_sets_init(&machine->sets, rules->pool, rules->budget))
+    if (machine->predicted == NULL || !scan_sets_init(&machine->sets, rules->pool, rules->budget))
         status = rules_exhausted(rules, 0);
+    else
+        status = try_start(rules, machine);
 cleanup:
     if (status != STATUS_OK) {
         destroy(&machine->base);

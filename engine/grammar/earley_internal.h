@@ -16,6 +16,7 @@
 
 #include "engine/grammar/earley.h"
 #include "engine/grammar/earley_tables.h"
+#include "engine/grammar/regex_machine.h"
 #include "engine/grammar/scan_sets.h"
 
 struct earley_row;
@@ -91,12 +92,6 @@ struct earley_thread {
     uint32_t state;
     const struct earley_row *origin;
 };
-/* Bytes of the shortest text of an expression. */
-struct earley_length {
-    regex value;
-    uint64_t bytes;
-};
-enum { EARLEY_LENGTHS = 1024 };
 
 struct earley_machine {
     struct machine base;
@@ -112,9 +107,9 @@ struct earley_machine {
     struct scan_thread *slotted;
     const struct earley_row **rows;
     const struct earley_origins **slots;
-    uint64_t *item_table;          /* hash table: the closure's number << 32 | item */
-    uint32_t *predicted;           /* the closure in which each symbol was predicted last */
-    struct earley_length *lengths; /* by regex % EARLEY_LENGTHS */
+    uint64_t *item_table; /* hash table: the closure's number << 32 | item */
+    uint32_t *predicted;  /* the closure in which each symbol was predicted last */
+    struct regex_lengths lengths;
     uint32_t item_count, waiting_count, thread_count, ended_count;
     uint32_t item_capacity, waiting_capacity, thread_capacity, ended_capacity, slotted_capacity, row_capacity;
     uint32_t slot_capacity, item_slots;
@@ -122,8 +117,10 @@ struct earley_machine {
     uint32_t visits;   /* of this step: it is given up at EARLEY_VISITS_MAX */
 };
 
-/** What ambiguous grammars make of one byte of a long text; about 10 ms. */
-enum { EARLEY_VISITS_MAX = 1 << 20 };
+/**
+ * Items and waits that one byte may cost: 5 to 10 ms. A step of more than EARLEY_VISITS_FREE (typical grammars have 10 to 100) is paid for by fuel.
+ */
+enum { EARLEY_VISITS_MAX = 1 << 17, EARLEY_VISITS_FREE = 1 << 10, EARLEY_VISITS_OF_FUEL = 16 };
 /** Stands for the row that is being made. */
 extern const struct earley_row earley_self;
 /** The origin NULL, alone. */

@@ -3,21 +3,9 @@
 #include "engine/grammar/earley_tables.h"
 
 #include "engine/grammar/growing.h"
+#include "engine/grammar/regex_machine.h"
 
 /* ---- the shortest text from every place ---- */
-
-uint64_t earley_regex_shortest(struct regex_pool *pool, regex value, struct bytes *out) {
-    struct bytes text;
-    bytes_init(&text, UINT32_MAX);
-    uint64_t bytes = EARLEY_NEVER;
-    if (regex_shortest(pool, value, &text) != REGEX_UNBOUNDED && !text.failed) {
-        bytes = text.length;
-        /* A failure shows in the buffer's own flag. */
-        if (out != NULL) (void)bytes_append(out, text.data, text.length);
-    }
-    bytes_deinit(&text);
-    return bytes;
-}
 
 struct entry {
     uint64_t cost;
@@ -120,7 +108,7 @@ static bool measure_terminals(struct measure *measure) {
             measure->calls[path->value] = i;
         }
         if (path->kind != EARLEY_TERMINAL) continue;
-        measure->costs[i] = earley_regex_shortest(tables->pool, path->value, NULL);
+        measure->costs[i] = regex_shortest_bytes(tables->pool, path->value, NULL);
         if (measure->costs[i] == EARLEY_NEVER) return false;
     }
     return true;
@@ -256,6 +244,7 @@ bool earley_tables_close(struct earley_tables *tables) {
     bool ok = closing.seen != NULL && closing.stack != NULL && closing.queue != NULL && closing.needed != NULL;
     if (ok) need(&closing, tables->start);
     for (uint32_t i = 0; i < closing.queued && ok; i++) ok = close_state(&closing, closing.queue[i]);
+    if (ok) ok = earley_tables_merge(tables, closing.queue, closing.queued);
     free(closing.seen);
     free(closing.stack);
     free(closing.queue);

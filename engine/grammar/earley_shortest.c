@@ -4,15 +4,6 @@
 #include "engine/grammar/earley_internal.h"
 
 #include "engine/grammar/growing.h"
-#include "engine/grammar/regex_machine.h"
-
-static uint64_t length_of(struct earley_machine *machine, regex value) {
-    struct earley_length *known = &machine->lengths[value % EARLEY_LENGTHS];
-    if (known->value == value && value != REGEX_NOTHING) return known->bytes;
-    uint64_t bytes = value == REGEX_NOTHING ? EARLEY_NEVER : earley_regex_shortest(machine->pool, value, NULL);
-    if (bytes != EARLEY_NEVER) *known = (struct earley_length){value, bytes};
-    return bytes;
-}
 
 /* How the text goes on: bytes that finish a code point, a terminal's text, then from `state` in a rule that began at `origin`. */
 struct way {
@@ -33,8 +24,7 @@ static void look_at_thread(struct earley_machine *machine, const struct earley_f
     struct way way = {.terminal = thread.left, .state = thread.state};
     if (unfinished != 0)
         way.terminal = regex_finish_code_point(machine->pool, thread.left, unfinished, way.finish, &way.finish_count);
-    if (way.terminal == REGEX_FAILED) return;
-    uint64_t bytes = sum(way.finish_count, length_of(machine, way.terminal));
+    uint64_t bytes = sum(way.finish_count, regex_lengths_of(&machine->lengths, machine->pool, way.terminal));
     bytes = sum(bytes, machine->tables.places[thread.state].rest);
     const struct earley_origins *origins = frame->slots[thread.slot];
     uint32_t owner = machine->tables.states[thread.state].owner;
@@ -58,7 +48,7 @@ static void write_rest(struct earley_machine *machine, uint32_t place, struct by
             continue;
         }
         const struct earley_path *path = &tables->paths[best];
-        if (path->kind == EARLEY_TERMINAL) (void)earley_regex_shortest(machine->pool, path->value, out);
+        if (path->kind == EARLEY_TERMINAL) (void)regex_shortest_bytes(machine->pool, path->value, out);
         place = path->to;
         if (path->kind != EARLEY_CALL || tables->symbols[path->value].shortest == 0) continue;
         if (!growing_reserve(machine->budget, &stack, &capacity, (uint64_t)count + 1, sizeof *stack)) {
@@ -74,7 +64,7 @@ static void write_rest(struct earley_machine *machine, uint32_t place, struct by
 static void write_way(struct earley_machine *machine, const struct way *way, struct bytes *out) {
     /* Failures show in the buffer's own flag. */
     (void)bytes_append(out, way->finish, way->finish_count);
-    (void)earley_regex_shortest(machine->pool, way->terminal, out);
+    (void)regex_shortest_bytes(machine->pool, way->terminal, out);
     uint32_t state = way->state;
     const struct earley_row *origin = way->origin;
     for (;;) {

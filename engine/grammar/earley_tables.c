@@ -161,6 +161,7 @@ static struct piece counted_piece(struct builder *builder, const struct rules_no
     struct piece piece = new_piece(builder);
     bool unbounded = node->max == REGEX_UNBOUNDED;
     uint32_t at = piece.start, count = unbounded ? node->min : node->max;
+    if (count > builder->tables->budget->fuel) builder->failed = true; /* sooner than by trying */
     for (uint32_t i = 0; i < count && !builder->failed; i++) {
         if (i >= node->min) add_path(builder, at, EARLEY_EMPTY, 0, piece.end);
         uint32_t to = add_place(builder);

@@ -75,7 +75,7 @@ void earley_tables_deinit(struct earley_tables *tables);
 bool earley_tables_measure(struct earley_tables *tables);
 /** Makes states, terminals and calls of places and paths. False: the budget. */
 bool earley_tables_close(struct earley_tables *tables);
-/** Bytes of a shortest text of `value`, and that text behind `out` unless NULL. EARLEY_NEVER: the budget. */
-uint64_t earley_regex_shortest(struct regex_pool *pool, regex value, struct bytes *out);
+/** Makes one of states that mean the same, out of those `states` that are in use. False: the budget. */
+bool earley_tables_merge(struct earley_tables *tables, const uint32_t *states, uint32_t count);
 
 #endif

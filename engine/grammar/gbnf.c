@@ -213,12 +213,16 @@ static enum status read_sequence(struct gbnf *gbnf, bool nested, uint32_t *out_n
 static enum status read_alternatives(struct gbnf *gbnf, bool nested, uint32_t *out_node) {
     struct rules *rules = gbnf->cursor.rules;
     uint32_t at = gbnf->cursor.at, mark = rules->pending_count, node;
-    do {
-        if (rules->pending_count > mark) skip_space(&gbnf->cursor, true);
+    for (;;) {
         TRY(read_sequence(gbnf, nested, &node));
         TRY(rules_push(rules, at, node));
-    } while (cursor_skip(&gbnf->cursor, "|"));
-    return rules_gather(rules, at, RULES_OR, mark, out_node);
+        /* llama.cpp wants the | on the line that it ends; others let it begin one. */
+        struct rules_cursor ahead = gbnf->cursor;
+        skip_space(&ahead, true);
+        if (!cursor_skip(&ahead, "|")) return rules_gather(rules, at, RULES_OR, mark, out_node);
+        skip_space(&ahead, true);
+        gbnf->cursor = ahead;
+    }
 }
 
 static enum status read_rule(struct gbnf *gbnf) {

@@ -12,7 +12,30 @@ struct regex_machine {
     struct machine base;
     struct regex_pool *pool;
     regex language;
+    struct regex_lengths lengths;
 };
+
+uint64_t regex_shortest_bytes(struct regex_pool *pool, regex value, struct bytes *out) {
+    struct bytes text;
+    bytes_init(&text, UINT32_MAX);
+    uint64_t bytes = REGEX_NEVER;
+    if (regex_shortest(pool, value, &text) != REGEX_UNBOUNDED && !text.failed) {
+        bytes = text.length;
+        if (out != NULL) (void)bytes_append(out, text.data, text.length);
+    }
+    bytes_deinit(&text);
+    return bytes;
+}
+
+uint64_t regex_lengths_of(struct regex_lengths *lengths, struct regex_pool *pool, regex value) {
+    struct regex_length *known = &lengths->entries[value % REGEX_LENGTHS];
+    if (value == REGEX_NOTHING || value == REGEX_FAILED) return REGEX_NEVER;
+    if (known->value == value) return known->bytes;
+    uint64_t bytes = regex_shortest_bytes(pool, value, NULL);
+    if (bytes != REGEX_NEVER) *known = (struct regex_length){value, bytes};
+    return bytes;
+}
+
 /* Words of a state. */
 enum { WORD_STATE, WORD_UNFINISHED };
 
@@ -93,17 +116,14 @@ static uint64_t shortest(struct machine *machine, struct frames *frames, const s
     uint32_t finish_count = 0;
     if (state->word[WORD_UNFINISHED] != 0)
         left = regex_finish_code_point(pool, left, (uint32_t)state->word[WORD_UNFINISHED], finish, &finish_count);
-    struct bytes text;
-    bytes_init(&text, UINT32_MAX);
-    uint64_t length = limit + 1;
-    if (regex_shortest(pool, left, &text) != REGEX_UNBOUNDED && !text.failed && text.length + finish_count <= limit) {
-        length = text.length + finish_count;
-        /* A failure shows in the buffer's own flag. */
-        if (out != NULL) (void)bytes_append(out, finish, finish_count);
-        if (out != NULL) (void)bytes_append(out, text.data, text.length);
+    uint64_t bytes = regex_lengths_of(&of(machine)->lengths, pool, left);
+    if (bytes == REGEX_NEVER || bytes + finish_count > limit) return limit + 1;
+    if (out != NULL) {
+        /* Failures show in the buffer's own flag. */
+        (void)bytes_append(out, finish, finish_count);
+        (void)regex_shortest_bytes(pool, left, out);
     }
-    bytes_deinit(&text);
-    return length;
+    return bytes + finish_count;
 }
 
 static uint64_t signature(struct machine *machine, const struct machine_state *state) {
@@ -115,9 +135,11 @@ static uint64_t signature(struct machine *machine, const struct machine_state *s
 static const struct machine_operations OPERATIONS = {destroy, start, step, complete, shortest, signature};
 
 enum status regex_machine_create(struct regex_pool *pool, regex language, struct machine **out, struct error *err) {
-    struct regex_machine *machine = malloc(sizeof *machine);
+    struct regex_machine *machine = calloc(1, sizeof *machine);
     if (machine == NULL) return error_set(err, STATUS_RESOURCE_EXHAUSTED, "no memory for a machine");
-    *machine = (struct regex_machine){.base.operations = &OPERATIONS, .pool = pool, .language = language};
+    machine->base.operations = &OPERATIONS;
+    machine->pool = pool;
+    machine->language = language;
     *out = &machine->base;
     return STATUS_OK;
 }

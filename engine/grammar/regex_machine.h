@@ -19,4 +19,18 @@ enum status regex_machine_create(struct regex_pool *pool, regex language, struct
 regex regex_finish_code_point(struct regex_pool *pool, regex state, uint32_t unfinished, uint8_t out_bytes[4],
                               uint32_t *out_count);
 
+/** Bytes of shortest texts, remembered: to ask for one costs fuel. All zero at first. */
+enum { REGEX_LENGTHS = 256 };
+struct regex_lengths {
+    struct regex_length {
+        regex value;
+        uint64_t bytes;
+    } entries[REGEX_LENGTHS];
+};
+#define REGEX_NEVER UINT64_MAX
+/** Bytes of a shortest text of `value`. REGEX_NEVER: it is REGEX_NOTHING, or the budget is exhausted. */
+uint64_t regex_lengths_of(struct regex_lengths *lengths, struct regex_pool *pool, regex value);
+/** The same, not remembered, and with that text behind `out` unless NULL (a failure to append shows in `out`). */
+uint64_t regex_shortest_bytes(struct regex_pool *pool, regex value, struct bytes *out);
+
 #endif

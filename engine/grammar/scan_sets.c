@@ -152,12 +152,11 @@ static uint32_t intern_transition(struct scan_sets *sets, struct scan_transition
     return sets->transition_count - 1;
 }
 
-/* Every thread's derivative. */
+/* Every thread's derivative. What is new is paid for where it is made; to find what is there is free, as often as it is forgotten. */
 static uint32_t make_transition(struct scan_sets *sets, uint32_t set, uint32_t code_point) {
     uint32_t count, threads = 0, ends = 0;
     const struct scan_thread *from = scan_set_threads(sets, set, &count);
-    if (!budget_spend(sets->budget, 1 + count / 4) ||
-        !growing_reserve(sets->budget, &sets->scratch, &sets->scratch_capacity, 5UL * count, sizeof *sets->scratch))
+    if (!growing_reserve(sets->budget, &sets->scratch, &sets->scratch_capacity, 5UL * count, sizeof *sets->scratch))
         return SCAN_UNKNOWN;
     struct scan_thread *to = (struct scan_thread *)(void *)sets->scratch;
     struct scan_end *ended = (struct scan_end *)(void *)(sets->scratch + 3UL * count);
@@ -225,14 +224,14 @@ bool scan_sets_live_in(struct scan_sets *sets, uint32_t set, uint32_t unfinished
                        bool *out_failed) {
     uint64_t key = (uint64_t)set << 32 | 0x80000000U | unfinished;
     struct scan_other *other = find_other(sets, key);
-    *out_failed = other == NULL || !budget_spend(sets->budget, 0);
+    *out_failed = other == NULL;
     if (*out_failed) return false;
     if (other->key == key) return other->value;
     uint32_t count;
     bool live = false;
     const struct scan_thread *threads = scan_set_threads(sets, set, &count);
     for (uint32_t i = 0; i < count && !live; i++) live = regex_live_in(sets->pool, threads[i].left, first, last);
-    *out_failed = !budget_spend(sets->budget, 1);
+    *out_failed = budget_exhausted(sets->budget);
     if (*out_failed) return false;
     *other = (struct scan_other){key, live};
     sets->other_count++;
