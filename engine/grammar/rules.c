@@ -71,8 +71,9 @@ enum status rules_terminal(struct rules *rules, uint32_t at, regex value, uint32
 }
 
 enum status rules_literal(struct rules *rules, uint32_t at, struct bytes_view text, uint32_t *out_node) {
-    if (!growing_reserve(rules->budget, &rules->texts, &rules->text_capacity, (uint64_t)rules->text_count + text.length,
-                         1))
+    /* One more, so that an empty text has an address, too. */
+    uint64_t needed = (uint64_t)rules->text_count + text.length + 1;
+    if (!growing_reserve(rules->budget, &rules->texts, &rules->text_capacity, needed, 1))
         return rules_exhausted(rules, at);
     uint32_t first = rules->text_count;
     if (text.length > 0) memcpy(rules->texts + first, text.data, text.length);

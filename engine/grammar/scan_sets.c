@@ -9,7 +9,8 @@ enum { ASCII = 128, OTHERS_MAX = 1 << 15 };
 bool scan_sets_init(struct scan_sets *sets, struct regex_pool *pool, struct grammar_budget *budget) {
     *sets = (struct scan_sets){.budget = budget, .pool = pool};
     uint32_t empty;
-    if (!scan_sets_threads(sets, NULL, 0, &empty) ||
+    if (!growing_reserve(budget, &sets->words, &sets->word_capacity, 16, sizeof *sets->words) ||
+        !scan_sets_threads(sets, NULL, 0, &empty) ||
         !growing_reserve(budget, &sets->transitions, &sets->transition_capacity, 2, sizeof *sets->transitions))
         return false;
     memset(sets->transitions, 0, 2 * sizeof *sets->transitions);
