@@ -26,7 +26,9 @@ regex regex_or(struct regex_pool *pool, regex a, regex b) {
 regex regex_and(struct regex_pool *pool, regex a, regex b) {
     return regex_settle(pool, regex_make_and(pool, a, b));
 }
-regex regex_not(struct regex_pool *pool, regex a) { return regex_settle(pool, regex_make_not(pool, a)); }
+regex regex_not(struct regex_pool *pool, regex a) {
+    return regex_settle(pool, regex_make_not(pool, a));
+}
 regex regex_length(struct regex_pool *pool, uint32_t min, uint32_t max) {
     return regex_make_repeat(pool, REGEX_ANY, min, max);
 }
@@ -38,11 +40,13 @@ struct level {
     struct level_entry {
         regex state;
         uint64_t prefixes;
-    } *entries;
+    } * entries;
     uint32_t count, capacity;
 };
 
-static uint64_t add_up(uint64_t a, uint64_t b, uint64_t limit) { return a >= limit || b >= limit - a ? limit : a + b; }
+static uint64_t add_up(uint64_t a, uint64_t b, uint64_t limit) {
+    return a >= limit || b >= limit - a ? limit : a + b;
+}
 static uint64_t times_up(uint64_t a, uint64_t b, uint64_t limit) {
     uint64_t product;
     return __builtin_mul_overflow(a, b, &product) || product > limit ? limit : product;
@@ -78,8 +82,8 @@ static bool next_level(struct regex_pool *pool, const struct level *from, struct
             if (target == REGEX_FAILED || !budget_spend(pool->budget, 1) ||
                 !regex_grow(pool, &to->entries, &to->capacity, to->count + 1, sizeof *to->entries))
                 return false;
-            to->entries[to->count++] = (struct level_entry){
-                target, times_up(from->entries[i].prefixes, fan->ways[k].characters, limit)};
+            to->entries[to->count++] =
+                (struct level_entry){target, times_up(from->entries[i].prefixes, fan->ways[k].characters, limit)};
         }
     }
     join_equal(to, limit);

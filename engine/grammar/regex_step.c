@@ -209,10 +209,8 @@ static struct regex_firsts *firsts_of(struct regex_pool *pool, regex r) {
     size_t bytes = collect.count * sizeof *collect.sets;
     struct regex_firsts *firsts = regex_alloc(pool, sizeof *firsts + bytes);
     if (firsts == NULL) return NULL;
-    *firsts = (struct regex_firsts){.beyond_ascii = REGEX_NOT_KNOWN,
-                                    .count = collect.count,
-                                    .plain = collect.plain,
-                                    .overflow = collect.overflow};
+    *firsts = (struct regex_firsts){
+        .beyond_ascii = REGEX_NOT_KNOWN, .count = collect.count, .plain = collect.plain, .overflow = collect.overflow};
     memcpy(firsts->sets, collect.sets, bytes);
     return regex_node(pool, r)->firsts = firsts;
 }
@@ -349,8 +347,7 @@ static void see_border(void *context, const struct regex_node *node) {
             else
                 high = middle;
         }
-        if (low < node->edge_count)
-            next = node->edges[low].code_point == at ? at + 1 : node->edges[low].code_point;
+        if (low < node->edge_count) next = node->edges[low].code_point == at ? at + 1 : node->edges[low].code_point;
     }
     if (next < border->next) border->next = next;
 }

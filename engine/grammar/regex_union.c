@@ -27,7 +27,9 @@ bool regex_push_or(struct regex_pool *pool, regex a) {
     if (a != REGEX_FAILED && regex_has(pool, a, REGEX_DEAD)) return true;
     return push_flat(pool, a, REGEX_KIND_OR, REGEX_NOTHING);
 }
-bool regex_push_and(struct regex_pool *pool, regex a) { return push_flat(pool, a, REGEX_KIND_AND, REGEX_EVERYTHING); }
+bool regex_push_and(struct regex_pool *pool, regex a) {
+    return push_flat(pool, a, REGEX_KIND_AND, REGEX_EVERYTHING);
+}
 
 static int by_id(const void *a, const void *b) {
     regex x = *(const regex *)a, y = *(const regex *)b;
@@ -249,8 +251,8 @@ static regex intern_or(struct regex_pool *pool, uint32_t base) {
         like.flags |= node->flags & (REGEX_NULLABLE | REGEX_LIVE | REGEX_RECURSIVE);
         if ((node->flags & REGEX_EXACT) == 0) like.flags &= ~REGEX_EXACT;
         if ((node->flags & REGEX_CONTIGUOUS) == 0) contiguous = false;
-        if (i > 0 && (node->length_min > regex_add(like.length_max, 1) ||
-                      regex_add(node->length_max, 1) < like.length_min))
+        if (i > 0 &&
+            (node->length_min > regex_add(like.length_max, 1) || regex_add(node->length_max, 1) < like.length_min))
             contiguous = false;
         if (node->length_min < like.length_min) like.length_min = node->length_min;
         if (node->length_max > like.length_max) like.length_max = node->length_max;
