@@ -108,8 +108,8 @@ enum status rules_gather(struct rules *rules, uint32_t at, enum rules_kind kind,
         *out_node = rules->pending[mark];
         return STATUS_OK;
     }
-    if (!growing_reserve(rules->budget, &rules->children, &rules->child_capacity, (uint64_t)first + count,
-                         sizeof *rules->children))
+    if (!growing_reserve(rules->budget, &rules->children, &rules->child_capacity, (uint64_t)first + count + 1,
+                         sizeof *rules->children)) /* one more, as above */
         return rules_exhausted(rules, at);
     if (count > 0) memcpy(rules->children + first, rules->pending + mark, count * sizeof *rules->children);
     rules->child_count += count;

@@ -157,6 +157,7 @@ static uint32_t intern_transition(struct scan_sets *sets, struct scan_transition
 static uint32_t make_transition(struct scan_sets *sets, uint32_t set, uint32_t code_point) {
     uint32_t count, threads = 0, ends = 0;
     const struct scan_thread *from = scan_set_threads(sets, set, &count);
+    if (count == 0) return SCAN_DEAD;
     if (!growing_reserve(sets->budget, &sets->scratch, &sets->scratch_capacity, 5UL * count, sizeof *sets->scratch))
         return SCAN_UNKNOWN;
     struct scan_thread *to = (struct scan_thread *)(void *)sets->scratch;

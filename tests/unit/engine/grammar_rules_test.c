@@ -157,6 +157,8 @@ static void test_lark_syntax(void **state) {
                 TEXTS("abe", "ababcedd", "ab\xC3\xAA"), TEXTS("ab", "ace"));
     check_texts(GRAMMAR_LARK, "start: a* | \"z\"\na: \"(\" start \")\" |\n", TEXTS("", "z", "()(z)((()))"),
                 TEXTS("zz", "("));
+    check_texts(GRAMMAR_LARK, "start: \"a\"{2} b{1,} \"c\"{,2} \"d\"{1, 2}\nb: \"(\" b? \")\"",
+                TEXTS("aa()d", "aa()(())ccdd"), TEXTS("a()d", "aad", "aa()cccd", "aa()ddd"));
     check_texts(GRAMMAR_LARK, "%llguidance {}\nstart: \"\xC3\x9F\"i \"K\"i", TEXTS("\xC3\x9Fk", "\xE1\xBA\x9EK"),
                 TEXTS("ssk"));
 }
@@ -240,7 +242,8 @@ static void test_lark_refusals(void **state) {
         {"start: %json {}", "1:8", "inline grammar", STATUS_UNIMPLEMENTED},
         {"start: A\nA: \"a\" & \"b\"", "2:8", "operator &", STATUS_UNIMPLEMENTED},
         {"start: A\nA: ~\"a\"", "2:4", "operator ~", STATUS_UNIMPLEMENTED},
-        {"start: \"a\"{2}", "1:11", "braces", STATUS_UNIMPLEMENTED},
+        {"start: \"a\"{3,2}", "1:12", "at most 2", STATUS_INVALID_ARGUMENT},
+        {"start: \"a\"{2;", "1:13", "'}'", STATUS_INVALID_ARGUMENT},
         {"start: start \"a\"", "1:1", "no text fits", STATUS_FAILED_PRECONDITION},
         {"start: /a(?=b)c/", "1:1", "no text fits", STATUS_FAILED_PRECONDITION},
     };
