@@ -125,11 +125,13 @@ static uint32_t name_hash(struct bytes_view name) {
     return hash ^ (hash >> 15);
 }
 
-/* The place in the table where the name is, or belongs. */
+/* The place in the table where the name is, or belongs. Names that were chosen to meet in one place pay for it. */
 static uint32_t name_slot(const struct rules *rules, struct bytes_view name) {
-    uint32_t slot = name_hash(name) & (rules->name_capacity - 1);
-    while (rules->names[slot] != 0 && !bytes_view_equal(rules->rules[rules->names[slot] - 1].name, name))
+    enum { PROBES_OF_FUEL = 8 };
+    uint32_t slot = name_hash(name) & (rules->name_capacity - 1), probes = 0;
+    for (; rules->names[slot] != 0 && !bytes_view_equal(rules->rules[rules->names[slot] - 1].name, name); probes++)
         slot = (slot + 1) & (rules->name_capacity - 1);
+    (void)budget_spend(rules->budget, probes / PROBES_OF_FUEL); /* seen by whoever spends next */
     return slot;
 }
 
