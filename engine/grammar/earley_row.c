@@ -28,18 +28,49 @@ static const struct earley_origins *single(const struct earley_row *row) {
     return row == NULL ? &earley_outside : &row->single;
 }
 
-const struct earley_origins *earley_make_origins(struct frames *frames, const struct earley_row **rows,
-                                                 uint32_t count) {
+static int64_t find_row(const struct earley_row *const *rows, uint32_t count, const struct earley_row *row) {
+    const struct earley_row *const *found = bsearch(&row, rows, count, sizeof *rows, compare_rows);
+    return found == NULL ? -1 : found - rows;
+}
+
+/* Leave out those of the sorted rows that another one covers; each looks upwards as far as the next one of the set. UINT32_MAX: the budget. */
+static uint32_t drop_covered(struct earley_machine *machine, const struct earley_row **rows, uint32_t count,
+                             uint32_t symbol) {
+    enum { LOOKED_UP = 64 };
+    uint32_t kept = 0;
+    if (!growing_reserve(machine->budget, &machine->covered, &machine->covered_capacity, count,
+                         sizeof *machine->covered))
+        return UINT32_MAX;
+    memset(machine->covered, 0, count * sizeof *machine->covered);
+    for (uint32_t i = 0; i < count; i++) {
+        const struct earley_row *above = rows[i] == NULL ? NULL : earley_group(rows[i], symbol)->above;
+        for (int steps = 0; above != NULL && steps < LOOKED_UP; steps++) {
+            int64_t found = find_row(rows, count, above);
+            machine->visits++;
+            if (found >= 0) {
+                machine->covered[found] = true;
+                break;
+            }
+            above = earley_group(above, symbol)->above;
+        }
+    }
+    for (uint32_t i = 0; i < count; i++)
+        if (!machine->covered[i]) rows[kept++] = rows[i];
+    return kept;
+}
+
+const struct earley_origins *earley_make_origins(struct earley_machine *machine, struct frames *frames,
+                                                 const struct earley_row **rows, uint32_t count, uint32_t symbol) {
     if (count == 1) return single(rows[0]);
     qsort(rows, count, sizeof *rows, compare_rows);
     uint32_t kept = 0;
     uint64_t hash = 0;
-    for (uint32_t i = 0; i < count; i++) {
-        if (i > 0 && rows[i] == rows[i - 1]) continue;
-        rows[kept++] = rows[i];
-        hash += scan_mix(1, single(rows[i])->hash); /* whatever the order */
-    }
+    for (uint32_t i = 0; i < count; i++)
+        if (i == 0 || rows[i] != rows[i - 1]) rows[kept++] = rows[i];
+    if (kept > 1) kept = drop_covered(machine, rows, kept, symbol);
+    if (kept == UINT32_MAX) return NULL;
     if (kept == 1) return single(rows[0]);
+    for (uint32_t i = 0; i < kept; i++) hash += scan_mix(1, single(rows[i])->hash); /* whatever the order */
     struct earley_origins *origins = frames_alloc(frames, sizeof *origins + kept * sizeof *rows);
     if (origins == NULL) return NULL;
     const struct earley_row **copy = (const struct earley_row **)(origins + 1);
@@ -49,7 +80,8 @@ const struct earley_origins *earley_make_origins(struct frames *frames, const st
 }
 
 const struct earley_origins *earley_join_origins(struct earley_machine *machine, struct frames *frames,
-                                                 const struct earley_origins *a, const struct earley_origins *b) {
+                                                 const struct earley_origins *a, const struct earley_origins *b,
+                                                 uint32_t symbol) {
     if (earley_origins_equal(a, b)) return a;
     uint32_t count = a->count + b->count;
     machine->visits += count;
@@ -57,7 +89,7 @@ const struct earley_origins *earley_join_origins(struct earley_machine *machine,
         return NULL;
     memcpy(machine->rows, a->rows, a->count * sizeof *a->rows);
     memcpy(machine->rows + a->count, b->rows, b->count * sizeof *b->rows);
-    return earley_make_origins(frames, machine->rows, count);
+    return earley_make_origins(machine, frames, machine->rows, count, symbol);
 }
 
 /* ---- rows ---- */
@@ -81,7 +113,32 @@ static int compare_waiting(const void *left, const void *right) {
     return compare_rows(&a->origin, &b->origin);
 }
 
-/* Sorted, one of each; returns the number of symbols. */
+/* Of waits [first, end), alike but for their origins, those that no other one covers, to `kept`. Returns the new `kept`; UINT32_MAX: the budget. */
+static uint32_t keep_uncovered(struct earley_machine *machine, uint32_t first, uint32_t end, uint32_t kept) {
+    struct earley_waiting *waiting = machine->waiting, it = waiting[first];
+    if (end - first == 1) {
+        waiting[kept] = it;
+        return kept + 1;
+    }
+    if (!growing_reserve(machine->budget, &machine->rows, &machine->row_capacity, end - first, sizeof *machine->rows))
+        return UINT32_MAX;
+    uint32_t count = 0;
+    bool self = false; /* has no groups yet */
+    for (uint32_t i = first; i < end; i++) {
+        if (waiting[i].origin == &earley_self)
+            self = true;
+        else if (count == 0 || machine->rows[count - 1] != waiting[i].origin)
+            machine->rows[count++] = waiting[i].origin;
+    }
+    count = drop_covered(machine, machine->rows, count, machine->tables.states[it.state].owner);
+    if (count == UINT32_MAX) return UINT32_MAX;
+    for (uint32_t i = 0; i < count; i++)
+        waiting[kept++] = (struct earley_waiting){it.symbol, it.state, machine->rows[i]};
+    if (self) waiting[kept++] = (struct earley_waiting){it.symbol, it.state, &earley_self};
+    return kept;
+}
+
+/* Sorted, none that is not needed; returns the number of symbols. UINT32_MAX: the budget. */
 static uint32_t sort_waiting(struct earley_machine *machine) {
     enum { FEW = 12 };
     struct earley_waiting *waiting = machine->waiting;
@@ -96,11 +153,14 @@ static uint32_t sort_waiting(struct earley_machine *machine) {
             waiting[at] = it;
         }
     }
-    for (uint32_t i = 0; i < count; i++) {
-        if (kept > 0 && compare_waiting(&waiting[kept - 1], &waiting[i]) == 0) continue;
-        if (kept == 0 || waiting[kept - 1].symbol != waiting[i].symbol) groups++;
-        waiting[kept++] = waiting[i];
+    for (uint32_t i = 0, end; i < count && kept != UINT32_MAX; i = end) {
+        if (i == 0 || waiting[i - 1].symbol != waiting[i].symbol) groups++;
+        for (end = i + 1;
+             end < count && waiting[end].symbol == waiting[i].symbol && waiting[end].state == waiting[i].state;)
+            end++;
+        kept = keep_uncovered(machine, i, end, kept);
     }
+    if (kept == UINT32_MAX) return UINT32_MAX;
     machine->waiting_count = kept;
     return groups;
 }
@@ -132,6 +192,15 @@ static void find_finish(struct earley_machine *machine, struct earley_row *row) 
     }
 }
 
+static void find_above(const struct earley_machine *machine, const struct earley_row *row, struct earley_group *group) {
+    for (uint32_t i = group->first; i < group->first + group->count; i++) {
+        const struct earley_wait *wait = &row->waits[i];
+        const struct earley_state *state = &machine->tables.states[wait->state];
+        if (state->final && state->owner == group->symbol && wait->origin != NULL && wait->origin != row)
+            group->above = wait->origin;
+    }
+}
+
 /* Where only one waits for the symbol, and its rule ends behind it, the symbol's end is that rule's end. */
 static void find_leo(struct earley_machine *machine, struct earley_row *row, struct earley_group *group) {
     const struct earley_wait *wait = &row->waits[group->first];
@@ -150,6 +219,7 @@ static void find_leo(struct earley_machine *machine, struct earley_row *row, str
 
 const struct earley_row *earley_make_row(struct earley_machine *machine, struct frames *frames) {
     uint32_t groups = sort_waiting(machine), count = machine->waiting_count;
+    if (groups == UINT32_MAX) return NULL;
     size_t head = sizeof(struct earley_row) + groups * sizeof(struct earley_group);
     struct earley_row *row = frames_alloc(frames, head + count * sizeof(struct earley_wait));
     if (row == NULL) return NULL;
@@ -167,6 +237,9 @@ const struct earley_row *earley_make_row(struct earley_machine *machine, struct 
     }
     row->single.hash = scan_mix(7, row->single.hash);
     find_finish(machine, row);
-    for (uint32_t i = 0; i < row->group_count; i++) find_leo(machine, row, &row->groups[i]);
+    for (uint32_t i = 0; i < row->group_count; i++) {
+        find_leo(machine, row, &row->groups[i]);
+        find_above(machine, row, &row->groups[i]);
+    }
     return row;
 }
