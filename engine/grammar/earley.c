@@ -23,6 +23,8 @@ static void destroy(struct machine *base) {
     free(machine->slotted);
     free(machine->rows);
     free(machine->covered);
+    free(machine->flat);
+    free(machine->aboves);
     free(machine->slots);
     free(machine->item_table);
     free(machine->predicted);

@@ -94,6 +94,11 @@ struct earley_thread {
     uint32_t state;
     const struct earley_row *origin;
 };
+/* earley_group.above of the row that is being made. */
+struct earley_above {
+    uint32_t symbol;
+    const struct earley_row *row;
+};
 
 struct earley_machine {
     struct machine base;
@@ -109,13 +114,15 @@ struct earley_machine {
     struct scan_thread *slotted;
     const struct earley_row **rows;
     bool *covered; /* of them */
+    struct earley_waiting *flat;
+    struct earley_above *aboves;
     const struct earley_origins **slots;
     uint64_t *item_table; /* hash table: the closure's number << 32 | item */
     uint32_t *predicted;  /* the closure in which each symbol was predicted last */
     struct regex_lengths lengths;
     uint32_t item_count, waiting_count, thread_count, ended_count;
     uint32_t item_capacity, waiting_capacity, thread_capacity, ended_capacity, slotted_capacity, row_capacity,
-        covered_capacity;
+        covered_capacity, flat_capacity, above_capacity, above_count;
     uint32_t slot_capacity, item_slots;
     uint32_t closures; /* so far */
     uint32_t visits;   /* of this step: it is given up at EARLEY_VISITS_MAX */

@@ -521,20 +521,45 @@ static void test_hostile_grammars_end(void **state) {
     bytes_deinit(&text);
 }
 
-/* Ambiguous without end: the step that costs too much fails, and says so. */
-static void test_ambiguity_ends(void **state) {
-    (void)state;
-    struct machine *machine = must_compile(GRAMMAR_GBNF, "root ::= root root root | root root | \"x\"");
+/* How many x the grammar takes, at most `most`, with a KiB of frames for each; the last step, too. */
+static int take_x(struct machine *machine, int most, enum machine_step *out_step) {
     struct frames frames;
     struct machine_state at;
-    frames_init(&frames, 256 << 20);
-    enum machine_step step = machine->operations->start(machine, &frames, &at);
+    frames_init(&frames, (size_t)most * 1024);
+    *out_step = machine->operations->start(machine, &frames, &at);
     int length = 0;
-    for (; length < 100000 && step == MACHINE_LIVE; length++)
-        step = machine->operations->step(machine, &frames, &at, 'x', &at);
-    assert_int_equal(step, MACHINE_FAILED);
-    assert_true(length > 50);
+    for (; length < most && *out_step == MACHINE_LIVE; length++)
+        *out_step = machine->operations->step(machine, &frames, &at, 'x', &at);
     frames_deinit(&frames);
+    return length;
+}
+
+/* Every text has more parses than can be counted; each step costs the same, as origins that others cover are left out. */
+static void test_ambiguous_grammars_are_linear(void **state) {
+    (void)state;
+    const char *grammars[] = {"root ::= root root | \"x\"", "root ::= root root root | root root | \"x\"",
+                              "root ::= e\ne ::= e [x+] e | e \"*\" e | \"x\" | \"(\" e \")\""};
+    for (size_t i = 0; i < sizeof grammars / sizeof *grammars; i++) {
+        struct machine *machine = must_compile(GRAMMAR_GBNF, grammars[i]);
+        enum machine_step step;
+        assert_int_equal(take_x(machine, 20000, &step), 20000);
+        assert_int_equal(step, MACHINE_LIVE);
+        assert_true(budget.fuel > FUEL - 1000);
+        machine->operations->destroy(machine);
+    }
+}
+
+/* Where each byte may be the middle of a palindrome, a step costs as much as the text is long: it ends in a failure, of memory or of fuel. */
+static void test_what_cannot_be_cheap_ends(void **state) {
+    (void)state;
+    struct machine *machine = must_compile(GRAMMAR_GBNF, "root ::= \"x\" root \"x\" | \"x\"");
+    enum machine_step step;
+    assert_true(take_x(machine, 2000, &step) > 100);
+    assert_int_equal(step, MACHINE_FAILED);
+    budget.fuel = 10;
+    assert_true(take_x(machine, 2000, &step) > 100);
+    assert_int_equal(step, MACHINE_FAILED);
+    assert_true(budget_exhausted(&budget));
     machine->operations->destroy(machine);
 }
 
@@ -557,7 +582,8 @@ int main(void) {
         cmocka_unit_test(test_right_recursion_is_linear),
         cmocka_unit_test(test_regex_machine),
         cmocka_unit_test(test_hostile_grammars_end),
-        cmocka_unit_test(test_ambiguity_ends),
+        cmocka_unit_test(test_ambiguous_grammars_are_linear),
+        cmocka_unit_test(test_what_cannot_be_cheap_ends),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
