@@ -102,6 +102,16 @@ static void test_gbnf_recursion(void **state) {
                 TEXTS("x", "xxxx", "<x>x"));
 }
 
+/* Rules whose ends hand each other on at one place: what covers an origin must not itself lean on it. */
+static void test_ends_that_hand_each_other_on(void **state) {
+    (void)state;
+    check_texts(GRAMMAR_GBNF, "root ::= \"b\" b\na ::= \"a\" a\nb ::= \"a\"* | b{2,} | (b | a) root",
+                TEXTS("b", "baa", "babaa", "bb"), TEXTS("", "a", "ab"));
+    check_texts(GRAMMAR_GBNF,
+                "root ::= c | [ab] b\na ::= c{1,2}{0,}{1,}\nb ::= b{1,}{0,} | (root | \"a\") ([ab] c)\nc ::= \"b\"",
+                TEXTS("a", "aabb", "aaaabb"), TEXTS("aa", "aaabab"));
+}
+
 static void test_gbnf_refusals(void **state) {
     (void)state;
     const struct {
@@ -567,6 +577,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_gbnf_syntax),
         cmocka_unit_test(test_gbnf_recursion),
+        cmocka_unit_test(test_ends_that_hand_each_other_on),
         cmocka_unit_test(test_gbnf_refusals),
         cmocka_unit_test(test_lark_syntax),
         cmocka_unit_test(test_lark_common),
