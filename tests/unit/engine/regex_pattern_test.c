@@ -5,7 +5,7 @@
 
 #include "tests/unit/engine/check.h"
 
-enum { FUEL = 10000000, BYTES = 256 << 20 };
+enum { FUEL = 3000000, BYTES = 256 << 20 };
 
 static struct grammar_budget budget;
 static struct regex_pool *pool;
