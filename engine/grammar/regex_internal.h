@@ -49,9 +49,11 @@ struct regex_way {
     regex target;
     uint32_t code_point; /* one of them: a letter or digit if there is one */
     uint64_t characters; /* how many */
+    uint64_t ascii[2];   /* those of ASCII */
 };
 struct regex_fan {
     uint32_t count;
+    bool complete; /* else those of ASCII only */
     struct regex_way ways[];
 };
 
@@ -218,8 +220,8 @@ regex regex_make_branch(struct regex_pool *pool, const struct regex_edge *edges,
 
 /** The derivative, not settled. */
 regex regex_derive(struct regex_pool *pool, regex r, uint32_t code_point);
-/** All ways out of a state; NULL: the budget. */
-const struct regex_fan *regex_fan(struct regex_pool *pool, regex r);
+/** All ways out of a state, or at least those of ASCII; NULL: the budget. */
+const struct regex_fan *regex_fan(struct regex_pool *pool, regex r, bool complete);
 
 /* ---- regex_live.c ---- */
 

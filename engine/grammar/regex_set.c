@@ -133,9 +133,12 @@ uint32_t regex_set_make(struct regex_pool *pool, const struct regex_range *range
     struct builder sorted, builder;
     builder_init(&sorted, pool);
     builder_init(&builder, pool);
-    for (size_t i = 0; i < count && !sorted.failed; i++)
+    bool ascending = true;
+    for (size_t i = 0; i < count && !sorted.failed; i++) {
+        ascending = ascending && (i == 0 || ranges[i - 1].first <= ranges[i].first);
         if (ranges[i].first <= ranges[i].last) append(&sorted, ranges[i].first, ranges[i].last);
-    if (sorted.count > 1) qsort(sorted.ranges, sorted.count, sizeof *sorted.ranges, by_first);
+    }
+    if (!ascending) qsort(sorted.ranges, sorted.count, sizeof *sorted.ranges, by_first);
     uint32_t next = 0;
     for (size_t i = 0; i < sorted.count; i++) {
         if (!inverted)

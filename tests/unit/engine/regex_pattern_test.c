@@ -5,7 +5,7 @@
 
 #include "tests/unit/engine/check.h"
 
-enum { FUEL = 10000000, BYTES = 256 << 20 };
+enum { FUEL = 3000000, BYTES = 256 << 20 };
 
 static struct grammar_budget budget;
 static struct regex_pool *pool;
@@ -71,7 +71,9 @@ static void test_other_dialects_only_when_asked_for(void **state) {
     assert_true(matches("^(?P<n>a)(?>b)c++$", lenient, "abcc"));
     assert_true(matches("^[[:alpha:]_]+$", lenient, "aB_"));
     assert_false(matches("^[[:alpha:]_]+$", lenient, "a1"));
-    assert_true(matches("^\\p{Greek}\\pL$", lenient, "\xCE\xB1" "a"));
+    assert_true(matches("^\\p{Greek}\\pL$", lenient,
+                        "\xCE\xB1"
+                        "a"));
     assert_true(matches("^\\h$", lenient, "\t"));
     regex r;
     check_fails(parse("(?i)ab", REGEX_SEARCH, &r), STATUS_INVALID_ARGUMENT, "byte 2");
@@ -163,7 +165,8 @@ static void walk(regex r) {
                 c = c == 126 ? 32 : c + 1;
                 if (c == first) break;
             }
-            if (next == REGEX_NOTHING) assert_true(regex_accepts(pool, state) || regex_live_in(pool, state, 0, 0x10FFFF));
+            if (next == REGEX_NOTHING)
+                assert_true(regex_accepts(pool, state) || regex_live_in(pool, state, 0, 0x10FFFF));
             state = next;
         }
     }
@@ -181,8 +184,7 @@ static void check_hostile(const char *pattern, int64_t fuel, bool may_fail) {
         walk(r);
     else if (!may_fail || status != STATUS_RESOURCE_EXHAUSTED)
         fail_msg("%.60s: %s: %s", pattern, status_name(status), check_error.message);
-    if (!may_fail && FUEL - budget.fuel > fuel)
-        fail_msg("%.60s: %lld fuel", pattern, (long long)(FUEL - budget.fuel));
+    if (!may_fail && FUEL - budget.fuel > fuel) fail_msg("%.60s: %lld fuel", pattern, (long long)(FUEL - budget.fuel));
     check_error = (struct error){0};
 }
 

@@ -22,8 +22,12 @@ static int teardown(void **state) {
     return 0;
 }
 
-static regex literal(const char *text) { return regex_literal(pool, bytes_view_string(text)); }
-static bool matches(regex r, const char *text) { return regex_matches(pool, r, bytes_view_string(text)); }
+static regex literal(const char *text) {
+    return regex_literal(pool, bytes_view_string(text));
+}
+static bool matches(regex r, const char *text) {
+    return regex_matches(pool, r, bytes_view_string(text));
+}
 static regex parse(const char *pattern) {
     regex r = REGEX_FAILED;
     check_ok(regex_parse(pool, bytes_view_string(pattern), REGEX_SEARCH, &r, &check_error));
@@ -62,8 +66,8 @@ static void concat_languages(const struct language *a, const struct language *b,
         int power = 1;
         for (int right = 0; right <= text_length[t] && !made.has[t]; right++, power *= SYMBOLS) {
             int left = text_length[t] - right;
-            made.has[t] = a->has[first_of[left] + text_number[t] / power] &&
-                          b->has[first_of[right] + text_number[t] % power];
+            made.has[t] =
+                a->has[first_of[left] + text_number[t] / power] && b->has[first_of[right] + text_number[t] % power];
         }
     }
     *out = made;
