@@ -109,7 +109,7 @@ static void test_ends_that_hand_each_other_on(void **state) {
                 TEXTS("b", "baa", "babaa", "bb"), TEXTS("", "a", "ab"));
     check_texts(GRAMMAR_GBNF,
                 "root ::= c | [ab] b\na ::= c{1,2}{0,}{1,}\nb ::= b{1,}{0,} | (root | \"a\") ([ab] c)\nc ::= \"b\"",
-                TEXTS("a", "aabb", "aaaabb"), TEXTS("aa", "aaabab"));
+                TEXTS("a", "aaab", "aaabaab", "bbab"), TEXTS("aa", "aaabab", "aaaabb"));
 }
 
 static void test_gbnf_refusals(void **state) {
@@ -567,7 +567,7 @@ static void test_what_cannot_be_cheap_ends(void **state) {
     assert_true(take_x(machine, 2000, &step) > 100);
     assert_int_equal(step, MACHINE_FAILED);
     budget.fuel = 10;
-    assert_true(take_x(machine, 2000, &step) > 100);
+    assert_true(take_x(machine, 20000, &step) > 100);
     assert_int_equal(step, MACHINE_FAILED);
     assert_true(budget_exhausted(&budget));
     machine->operations->destroy(machine);
