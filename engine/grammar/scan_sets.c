@@ -100,7 +100,8 @@ static int compare_ends(const void *a, const void *b) {
 static uint32_t sort_records(uint32_t *words, uint32_t count, uint32_t size) {
     enum { FEW = 8 };
     uint32_t kept = 0, sorted = 1;
-    while (sorted < count && compare_words(words + (size_t)(sorted - 1) * size, words + (size_t)sorted * size, size) < 0)
+    while (sorted < count &&
+           compare_words(words + (size_t)(sorted - 1) * size, words + (size_t)sorted * size, size) < 0)
         sorted++;
     if (sorted >= count) return count;
     if (count > FEW) {
