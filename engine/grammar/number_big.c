@@ -8,6 +8,8 @@
 
 #include <stdlib.h>
 
+enum { FUEL_OF_QUESTION = 5 }; /* some microseconds */
+
 struct big_side {
     bool empty, bounded, lower_open, upper_open;
     mpz_t lower, upper;
@@ -232,7 +234,7 @@ static bool search(const struct question *q) {
     mpz_mul(q->first, q->first, q->step);
     while (mpz_cmp(q->first, q->last) <= 0) {
         if (is_admitted(q, q->first)) return true;
-        if (!budget_spend(q->big->budget, 1)) return false;
+        if (!budget_spend(q->big->budget, 1 + q->big->non_multiples_count / 4)) return false;
         mpz_add(q->first, q->first, q->step);
     }
     return false;
@@ -254,7 +256,7 @@ bool big_exists(struct number_pool *pool, const struct number_big *big, bool neg
                 int more) {
     mpz_t *t = pool_temporaries(pool);
     const struct big_side *side = &big->sides[negative];
-    if (side->empty || !budget_spend(pool->budget, 1)) return false;
+    if (side->empty || !budget_spend(pool->budget, FUEL_OF_QUESTION)) return false;
     struct question q = {big, side, t[0], t[1], t[2], t[3], t[4], t[5]};
     int power = e + big->scale, least = power - more; /* the last digit's worth */
     int finer = least < 0 ? -least : 0;
@@ -268,6 +270,7 @@ bool big_exists(struct number_pool *pool, const struct number_big *big, bool neg
     if (!clip(&q)) return false;
     if (!big->dense) {
         mpz_mul(q.scratch, big->multiple, q.finer);
+        if (least > 0 && !budget_spend(pool->budget, FUEL_OF_QUESTION)) return false;
         mpz_lcm(q.step, q.step, q.scratch);
     }
     return search(&q);

@@ -129,8 +129,7 @@ static bool make_form(struct number_pool *pool, const struct number_entry *entry
     return true;
 }
 
-const struct number_form *entry_form(struct number_pool *pool, struct number_entry *entry) {
-    if (entry->form_made) return entry->form;
+const struct number_form *entry_make_form(struct number_pool *pool, struct number_entry *entry) {
     entry->form_made = true;
     struct number_form *form = pool_alloc(pool, 1, sizeof *form);
     if (form != NULL && make_form(pool, entry, form)) entry->form = form;
@@ -183,12 +182,15 @@ static bool search_between(const struct number_form *form, const struct number_s
 
 /** Of a set of multiples: a member x with first <= x <= last, both inside of the bounds. */
 static bool exists_between(const struct number_form *form, const struct number_side *side, wide first, wide last) {
+    if (first > last) return false;
+    bool excludes = form->non_multiples_count != 0 || side->excluded_count != 0;
+    if (!excludes && last - first >= form->multiple - 1) return true; /* nearly always, and no division */
     wide over = wide_remainder(first, form->multiple);
+    if (!excludes) return over == 0 || form->multiple - over <= last - first;
     if (over != 0) first += form->multiple - over;
     if (first > last) return false;
     last -= wide_remainder(last, form->multiple);
     if (form->non_multiples_count != 0) return search_between(form, side, first, last);
-    if (side->excluded_count == 0) return true;
     uint32_t excluded = count_below(side->excluded, side->excluded_count, last + 1) -
                         count_below(side->excluded, side->excluded_count, first);
     return (last - first) / form->multiple >= excluded;

@@ -126,7 +126,6 @@ struct side_bounds {
 struct side_bounds entry_side(const struct number_entry *entry, bool negative);
 /** False for what no text of the machine can be: more than 400 digits, or out of the reach of exponents. */
 bool decimal_writable(struct decimal a);
-struct number_entry *entry_of(struct number_pool *pool, number_set set);
 bool entry_contains(const struct number_entry *entry, struct decimal x);
 
 /* ---- the mantissa that was written so far ---- */
@@ -164,7 +163,10 @@ struct number_form {
 };
 
 /** number_form.c. NULL when 36 digits do not suffice, or without budget. */
-const struct number_form *entry_form(struct number_pool *pool, struct number_entry *entry);
+const struct number_form *entry_make_form(struct number_pool *pool, struct number_entry *entry);
+static inline const struct number_form *entry_form(struct number_pool *pool, struct number_entry *entry) {
+    return entry->form_made ? entry->form : entry_make_form(pool, entry);
+}
 /** A member lies in [D, D+1) * 10^e. */
 bool form_exists(const struct number_form *form, const struct number_side *side, wide value, unsigned count, int e);
 /** D * 10^e is a member. */
@@ -261,6 +263,9 @@ struct number_pool {
     bool force_big; /* for tests: as if 36 digits never sufficed, and no prefix were ever clear */
 };
 
+static inline struct number_entry *entry_of(struct number_pool *pool, number_set set) {
+    return &pool->entries[set];
+}
 /** Of the arena, counted; NULL when the budget is exhausted. */
 void *pool_alloc(struct number_pool *pool, size_t count, size_t bytes);
 /** Grow an array to at least `needed` items, counted. */

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { INDEX_SIZE_MIN = 64, ARRAY_ITEMS_MIN = 16, TEMPORARIES_BYTES = 4096 };
+enum { INDEX_SIZE_MIN = 64, ARRAY_ITEMS_MIN = 16, ARRAY_ITEMS_LARGE = 4096, TEMPORARIES_BYTES = 4096 };
 
 enum status number_pool_create(struct grammar_budget *budget, struct number_pool **out, struct error *err) {
     struct number_pool *pool = NULL;
@@ -61,7 +61,7 @@ void *pool_alloc(struct number_pool *pool, size_t count, size_t bytes) {
 bool pool_grow(struct number_pool *pool, void *array, uint32_t *capacity, uint32_t needed, size_t item_bytes) {
     if (needed <= *capacity) return true;
     uint64_t wanted = *capacity != 0 ? *capacity : ARRAY_ITEMS_MIN;
-    while (wanted < needed) wanted *= 2;
+    while (wanted < needed) wanted *= wanted < ARRAY_ITEMS_LARGE ? 4 : 2;
     if (wanted > UINT32_MAX / 2 || !budget_reserve(pool->budget, (size_t)(wanted - *capacity) * item_bytes))
         return false;
     void *old;
@@ -83,7 +83,7 @@ void index_put(struct index_table *table, uint32_t hash, uint32_t index) {
 bool index_reserve(struct number_pool *pool, struct index_table *table,
                    uint32_t (*hash_of)(const struct number_pool *pool, uint32_t index)) {
     if (2 * (table->used + 1) <= table->size) return true;
-    struct index_table grown = {.size = table->size != 0 ? 2 * table->size : INDEX_SIZE_MIN};
+    struct index_table grown = {.size = table->size == 0 ? INDEX_SIZE_MIN : table->size < 2 * ARRAY_ITEMS_LARGE ? 4 * table->size : 2 * table->size};
     if (grown.size > UINT32_MAX / 8) return false;
     if (!budget_reserve(pool->budget, (grown.size - table->size) * sizeof *grown.slots)) return false;
     grown.slots = calloc(grown.size, sizeof *grown.slots);

@@ -10,10 +10,6 @@ enum {
         2 * EXPONENT_MAX + 2 /* no text of the machine is worth more than 10^this, or less than 10^-this but 0 */
 };
 
-struct number_entry *entry_of(struct number_pool *pool, number_set set) {
-    return &pool->entries[set];
-}
-
 /* ---- one side of a set ---- */
 
 bool decimal_writable(struct decimal a) {

@@ -80,7 +80,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     rules[rules_length] = text[text_length] = 0;
 
     struct walker small, big, poor;
-    bool begun = begin(&small, rules, 20000, false), begun_big = begin(&big, rules, 40000, true);
+    bool begun = begin(&small, rules, 100000, false), begun_big = begin(&big, rules, 200000, true);
     if (begun && begun_big) {
         must((small.set == NUMBER_NONE) == (big.set == NUMBER_NONE) || budget_exhausted(&big.budget));
         walk_both(&small, &big, text);
