@@ -9,8 +9,8 @@
  *     0 <= x < 500:   "12" fits times 10^k for k <= 1;   "123" for k <= 0;   "1234" for k <= -1, that is with an exponent only
  *
  * A digit more before the point moves the interval by one; a digit behind it changes nothing. So these states are few, and shared by all sets.
- * Of whole numbers (multiples of 1) two counts are needed beside it: how many zeros an exponent below 0 may take away, and how far an exponent
- * must move the point to the right.
+ * Of multiples of a power of ten 10^-grid (whole numbers, cents) one count is needed beside it: the least exponent with which the digits so far are one.
+ * It is -2 after 1500 and 1 after 1.5 for whole numbers.
  */
 #include "engine/grammar/number_internal.h"
 
@@ -30,31 +30,39 @@ static void pack(struct number_node *node, struct clear clear) {
 }
 
 static bool fits_now(struct clear clear) {
-    return clear.low <= 0 && clear.high >= 0;
+    return clear.low <= 0 && clear.high >= 0 && clear.least <= 0;
 }
 
 /** The exponents that may follow; first > last: none. */
-static void exponent_range(uint8_t kind, struct clear clear, int *first, int *last) {
-    int least = kind == NODE_DENSE ? -EXPONENT_MAX : clear.needed != 0 ? clear.needed : -clear.zeros;
-    *first = clear.low > least ? clear.low : least;
+static void exponent_range(struct clear clear, int *first, int *last) {
+    *first = clear.low > clear.least ? clear.low : clear.least;
     *last = clear.high < EXPONENT_MAX ? clear.high : EXPONENT_MAX;
     if (*first < -EXPONENT_MAX) *first = -EXPONENT_MAX;
 }
 
-static bool has_exponent(uint8_t kind, struct clear clear) {
+static bool has_exponent(struct clear clear) {
     int first, last;
-    exponent_range(kind, clear, &first, &last);
+    exponent_range(clear, &first, &last);
     return first <= last;
+}
+
+/** Behind the point of a multiple: digits other than 0 may end. Then how many there were does not matter any more. */
+static void close_fraction(struct number_node *node, const struct clear *clear) {
+    int next = node->fraction + 1 - clear->grid; /* what `least` would be after one more */
+    bool scientific = (node->flags & NODE_SCIENTIFIC) && next <= EXPONENT_MAX && next <= clear->high;
+    if (scientific) return;
+    if (node->flags & NODE_SCIENTIFIC || next > 0) node->fraction = (uint16_t)(clear->grid > 0 ? clear->grid : 0);
+    node->flags &= (uint8_t)~NODE_SCIENTIFIC;
 }
 
 /** What cannot matter any more is set to one value, so that equal futures are equal states. */
 static void normalise(struct number_node *node, struct clear *clear) {
     bool behind_point = node->phase == PHASE_POINT || node->phase == PHASE_FRACTION;
     if (clear->low < -EXPONENT_MAX && clear->low != -CLEAR_FREE) clear->low = -EXPONENT_MAX - 1;
-    if (clear->zeros > EXPONENT_MAX) clear->zeros = EXPONENT_MAX;
+    if (clear->least < -EXPONENT_MAX && node->kind == NODE_MULTIPLE) clear->least = -EXPONENT_MAX;
     if (node->flags & NODE_NO_EXPONENT) {
-        clear->zeros = 0;
         if (clear->low <= 0) clear->low = -CLEAR_FREE;
+        if (clear->least < 0 && node->kind == NODE_MULTIPLE) clear->least = 0;
         if (behind_point && clear->high >= 0) clear->high = CLEAR_FREE;
     }
     if (node->kind == NODE_DENSE) {
@@ -63,18 +71,14 @@ static void normalise(struct number_node *node, struct clear *clear) {
             node->flags &= (uint8_t)~NODE_SCIENTIFIC;
         return;
     }
-    if (clear->needed != 0) clear->zeros = 0;
-    int least = clear->needed != 0 ? clear->needed : -clear->zeros;
-    if (clear->low <= least) clear->low = -CLEAR_FREE;
-    if (behind_point && (node->fraction >= EXPONENT_MAX || node->fraction >= clear->high))
-        node->flags &= (uint8_t)~NODE_SCIENTIFIC;
-    if (!(node->flags & NODE_SCIENTIFIC)) node->fraction = 0;
+    if (clear->low <= clear->least) clear->low = -CLEAR_FREE;
+    if (behind_point) close_fraction(node, clear);
 }
 
 static number_state settle(struct number_pool *pool, struct number_node *node, struct clear clear) {
     normalise(node, &clear);
     node->flags &= (uint8_t)~NODE_ACCEPTS;
-    if (node->phase != PHASE_POINT && fits_now(clear) && clear.needed == 0) node->flags |= NODE_ACCEPTS;
+    if (node->phase != PHASE_POINT && fits_now(clear)) node->flags |= NODE_ACCEPTS;
     pack(node, clear);
     return node_intern(pool, node);
 }
@@ -96,21 +100,17 @@ static bool measure(const struct number_special *special, wide first, wide end, 
     return true;
 }
 
-/** Zeros at the end of the digits; those before the point, and the place of the last other digit behind it. */
-static void measure_zeros(struct mantissa m, struct clear *clear) {
-    int zeros = 0;
-    for (wide value = m.value; value % 10 == 0; value /= 10) zeros++;
-    if (zeros >= m.fraction)
-        clear->zeros = (uint16_t)(zeros - m.fraction);
-    else
-        clear->needed = (uint16_t)(m.fraction - zeros);
+static int16_t least_of(struct mantissa m, int grid) {
+    int least = m.fraction - grid;
+    for (wide value = m.value; value % 10 == 0; value /= 10) least--;
+    return (int16_t)least;
 }
 
 /** A prefix is live: as it is, with more digits before the point, or, written with one such digit, by an exponent. */
 static bool live(const struct number_node *node, struct clear clear) {
-    bool scientific = (node->flags & NODE_SCIENTIFIC) && has_exponent(node->kind, clear);
-    if (node->phase == PHASE_INTEGER) return clear.high >= 0 || scientific;
-    return (fits_now(clear) && clear.needed == 0) || scientific;
+    if ((node->flags & NODE_SCIENTIFIC) && has_exponent(clear)) return true;
+    if (node->phase == PHASE_INTEGER) return clear.high >= 0 && clear.high >= clear.least;
+    return fits_now(clear);
 }
 
 bool clear_enter(struct number_pool *pool, const struct number_node *node, struct mantissa m, number_state *out) {
@@ -119,15 +119,18 @@ bool clear_enter(struct number_pool *pool, const struct number_node *node, struc
     *out = NUMBER_DEAD;
     if (ruler->zero_only) return true;
     wide unit = ten_to[WIDE_DIGITS - m.count], first = m.value * unit, end = first + unit;
-    struct clear clear = {.low = -CLEAR_FREE, .high = CLEAR_FREE};
+    struct clear clear = {.low = -CLEAR_FREE, .high = CLEAR_FREE, .least = -CLEAR_FREE};
     for (int i = 0; i < ruler->count; i++) {
         if (!measure(&ruler->specials[i], first, end, m.count - m.fraction, &clear)) return false;
     }
-    struct number_node next = {.kind = ruler->integers ? NODE_INTEGER : NODE_DENSE,
+    struct number_node next = {.kind = ruler->multiples ? NODE_MULTIPLE : NODE_DENSE,
                                .phase = node->phase,
                                .fraction = m.fraction,
                                .flags = node->flags & (NODE_SCIENTIFIC | NODE_NO_EXPONENT)};
-    if (ruler->integers) measure_zeros(m, &clear);
+    if (ruler->multiples) {
+        clear.grid = ruler->grid;
+        clear.least = least_of(m, ruler->grid);
+    }
     if (clear.low <= clear.high && live(&next, clear)) *out = settle(pool, &next, clear);
     return true;
 }
@@ -135,7 +138,7 @@ bool clear_enter(struct number_pool *pool, const struct number_node *node, struc
 number_state clear_enter_all(struct number_pool *pool, unsigned digit, uint8_t flags) {
     struct number_node next = {.kind = NODE_DENSE, .phase = digit == 0 ? PHASE_ZERO : PHASE_INTEGER};
     next.flags = flags & NODE_NO_EXPONENT;
-    return settle(pool, &next, (struct clear){.low = -CLEAR_FREE, .high = CLEAR_FREE});
+    return settle(pool, &next, (struct clear){.low = -CLEAR_FREE, .high = CLEAR_FREE, .least = -CLEAR_FREE});
 }
 
 /* ---- walking ---- */
@@ -145,7 +148,7 @@ static number_state integer_digit(struct number_pool *pool, struct number_node *
     if (next->phase == PHASE_ZERO) return NUMBER_DEAD;
     if (clear.low != -CLEAR_FREE) clear.low--;
     if (clear.high != CLEAR_FREE) clear.high--;
-    if (next->kind == NODE_INTEGER) clear.zeros = digit == 0 ? (uint16_t)(clear.zeros + 1) : 0;
+    if (next->kind == NODE_MULTIPLE) clear.least = digit == 0 ? (int16_t)(clear.least - 1) : (int16_t)-clear.grid;
     next->flags &= (uint8_t)~NODE_SCIENTIFIC;
     return live(next, clear) ? settle(pool, next, clear) : NUMBER_DEAD;
 }
@@ -154,11 +157,10 @@ static number_state fraction_digit(struct number_pool *pool, struct number_node 
                                    unsigned digit) {
     next->phase = PHASE_FRACTION;
     if (next->kind == NODE_DENSE) return settle(pool, next, clear);
-    if (next->flags & NODE_SCIENTIFIC) next->fraction++;
+    next->fraction++;
     if (digit != 0) {
-        if (!(next->flags & NODE_SCIENTIFIC)) return NUMBER_DEAD;
-        clear.needed = next->fraction;
-        if (!has_exponent(next->kind, clear)) return NUMBER_DEAD;
+        clear.least = (int16_t)(next->fraction - clear.grid);
+        if (!live(next, clear)) return NUMBER_DEAD;
     }
     return settle(pool, next, clear);
 }
@@ -168,7 +170,7 @@ static number_state exponent(struct number_pool *pool, const struct number_node 
     if (node->phase == PHASE_POINT || (node->flags & NODE_NO_EXPONENT)) return NUMBER_DEAD;
     if (node->kind == NODE_DENSE && clear.low == -CLEAR_FREE && clear.high == CLEAR_FREE)
         return node_intern(pool, &(struct number_node){.kind = NODE_ANY_EXPONENT, .phase = PHASE_E});
-    exponent_range(node->kind, clear, &first, &last);
+    exponent_range(clear, &first, &last);
     if (first > last) return NUMBER_DEAD;
     struct exponent_set set = {0};
     exponent_set_add(&set, first, last);
@@ -199,11 +201,12 @@ uint32_t clear_shortest(const struct number_node *node, struct bytes *out) {
     struct clear clear = unpack(node);
     int first, last;
     uint32_t before = node->phase == PHASE_POINT ? append_zeros(out, 1) : 0;
-    if (fits_now(clear) && clear.needed == 0) return before;
-    exponent_range(node->kind, clear, &first, &last);
+    if (fits_now(clear)) return before;
+    exponent_range(clear, &first, &last);
     bool by_exponent = first <= last && !(node->flags & NODE_NO_EXPONENT);
-    bool by_zeros = (node->phase == PHASE_INTEGER) && clear.low > 0 && clear.high >= clear.low;
-    if (by_zeros && (!by_exponent || (uint32_t)clear.low <= exponent_spell(first, last, NULL)))
-        return append_zeros(out, (uint32_t)clear.low);
+    int zeros = clear.low > clear.least ? clear.low : clear.least;
+    bool by_zeros = node->phase == PHASE_INTEGER && zeros > 0 && zeros <= clear.high;
+    if (by_zeros && (!by_exponent || (uint32_t)zeros <= exponent_spell(first, last, NULL)))
+        return append_zeros(out, (uint32_t)zeros);
     return before + exponent_spell(first, last, out);
 }

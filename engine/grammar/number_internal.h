@@ -28,6 +28,7 @@ enum {
     EXPONENT_DIGITS_MAX = 4,        /* 1e+0400 */
     DECIMAL_DIGITS_MAX = 1000,      /* of a bound or multiple, and how far from the point it may begin */
     CLEAR_SPECIALS = 6,
+    CLEAR_GRID_MAX = 300,
     NON_MULTIPLES_MAX = 16, /* so that a gap without a member is short: at most about 100 multiples */
 };
 
@@ -95,9 +96,10 @@ enum special_kind { SPECIAL_LOWER, SPECIAL_UPPER, SPECIAL_EXCLUDED };
 
 /** One sign of a set whose prefixes, once clear of all specials, depend on nothing but the exponents that fit. */
 struct number_ruler {
-    bool usable;   /* no multiple but 1, no list, few excluded values */
-    bool integers; /* the multiple is 1 */
-    bool all;      /* every number of this sign */
+    bool usable;    /* no multiple but a power of ten, no list, few excluded values */
+    bool multiples; /* of 10^-grid */
+    int16_t grid;
+    bool all; /* every number of this sign */
     bool zero_only;
     uint8_t count;
     struct number_special specials[CLEAR_SPECIALS];
@@ -193,7 +195,7 @@ void big_destroy(struct number_big *big);
 enum { NUMBER_SYMBOLS = 16, STEP_NOT_KNOWN_BYTE = 0xFE };
 #define STEP_NOT_KNOWN 0xFEFEFEFEu /* in a row */
 
-enum node_kind { NODE_EXACT, NODE_DENSE, NODE_INTEGER, NODE_EXPONENT, NODE_ANY_EXPONENT };
+enum node_kind { NODE_EXACT, NODE_DENSE, NODE_MULTIPLE, NODE_EXPONENT, NODE_ANY_EXPONENT };
 enum node_phase {
     PHASE_START,
     PHASE_MINUS,
@@ -224,11 +226,11 @@ struct number_node {
     uint32_t row; /* where its remembered steps are; 0: nowhere yet */
 };
 
-/** NODE_DENSE and NODE_INTEGER: a prefix clear of all specials. It fits times 10^k for k from `low` to `high`. */
+/** NODE_DENSE and NODE_MULTIPLE: a prefix clear of all specials. It fits times 10^k for k from `low` to `high`. */
 struct clear {
     int16_t low, high; /* CLEAR_FREE away from 0: without end */
-    uint16_t zeros;    /* NODE_INTEGER: zeros at the end of the integer part, which exponents below 0 may take */
-    uint16_t needed;   /* NODE_INTEGER: place of the last fraction digit that is not 0: the exponent must reach it */
+    int16_t least;     /* NODE_MULTIPLE: the least exponent that makes it a multiple of 10^-grid */
+    int16_t grid;
 };
 enum { CLEAR_FREE = 20000 };
 

@@ -214,7 +214,7 @@ static number_state compute(struct number_pool *pool, number_state state, unsign
     case NODE_EXACT:
         return exact_step(pool, node, symbol);
     case NODE_DENSE:
-    case NODE_INTEGER:
+    case NODE_MULTIPLE:
         return clear_step(pool, &node, symbol);
     default:
         return exponent_step(pool, &node, symbol);

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { INDEX_SIZE_MIN = 64, ARRAY_ITEMS_MIN = 16, ARRAY_ITEMS_LARGE = 4096, TEMPORARIES_BYTES = 4096 };
+enum { INDEX_SIZE_MIN = 64, ARRAY_ITEMS_MIN = 16, ARRAY_ITEMS_LARGE = 1024, TEMPORARIES_BYTES = 4096 };
 
 enum status number_pool_create(struct grammar_budget *budget, struct number_pool **out, struct error *err) {
     struct number_pool *pool = NULL;
@@ -83,7 +83,9 @@ void index_put(struct index_table *table, uint32_t hash, uint32_t index) {
 bool index_reserve(struct number_pool *pool, struct index_table *table,
                    uint32_t (*hash_of)(const struct number_pool *pool, uint32_t index)) {
     if (2 * (table->used + 1) <= table->size) return true;
-    struct index_table grown = {.size = table->size == 0 ? INDEX_SIZE_MIN : table->size < 2 * ARRAY_ITEMS_LARGE ? 4 * table->size : 2 * table->size};
+    struct index_table grown = {.size = table->size == 0                      ? INDEX_SIZE_MIN
+                                        : table->size < 2 * ARRAY_ITEMS_LARGE ? 4 * table->size
+                                                                              : 2 * table->size};
     if (grown.size > UINT32_MAX / 8) return false;
     if (!budget_reserve(pool->budget, (grown.size - table->size) * sizeof *grown.slots)) return false;
     grown.slots = calloc(grown.size, sizeof *grown.slots);

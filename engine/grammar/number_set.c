@@ -201,11 +201,14 @@ static struct number_special special_of(struct decimal at, enum special_kind kin
 }
 
 static void make_ruler(const struct number_entry *entry, bool negative, struct number_ruler *ruler) {
-    static const uint8_t one = '1';
     struct side_bounds side = entry_side(entry, negative);
-    struct decimal unit = {.digits = &one, .count = 1};
-    ruler->integers = entry->multiple.count != 0;
-    if (ruler->integers && decimal_compare_magnitude(entry->multiple, unit) != 0) return;
+    const struct decimal *multiple = &entry->multiple;
+    ruler->multiples = multiple->count != 0;
+    if (ruler->multiples) {
+        bool power = multiple->count == 1 && multiple->digits[0] == '1';
+        if (!power || multiple->exponent > CLEAR_GRID_MAX || multiple->exponent < -CLEAR_GRID_MAX) return;
+        ruler->grid = (int16_t)-multiple->exponent;
+    }
     if (entry->listed || entry->non_multiples.count != 0 || side.empty) return;
     if (side.lower.at.count != 0)
         ruler->specials[ruler->count++] = special_of(side.lower.at, SPECIAL_LOWER, side.lower.open);
@@ -223,7 +226,7 @@ static void make_ruler(const struct number_entry *entry, bool negative, struct n
         ruler->specials[ruler->count++] = special_of(at, SPECIAL_EXCLUDED, false);
     }
     ruler->usable = true;
-    ruler->all = ruler->count == 0 && !ruler->zero_only && !side.lower.open && !zero_excluded && !ruler->integers;
+    ruler->all = ruler->count == 0 && !ruler->zero_only && !side.lower.open && !zero_excluded && !ruler->multiples;
 }
 
 static void make_rulers(struct number_entry *entry) {

@@ -129,7 +129,7 @@ static uint32_t shortest_of(struct number_pool *pool, number_state state, struct
     struct number_node node = pool->nodes[state];
     if (node.flags & NODE_ACCEPTS) return 0;
     if (node.kind == NODE_EXACT) return exact_shortest(pool, &node, out);
-    if (node.kind == NODE_DENSE || node.kind == NODE_INTEGER) return clear_shortest(&node, out);
+    if (node.kind == NODE_DENSE || node.kind == NODE_MULTIPLE) return clear_shortest(&node, out);
     return exponent_shortest(pool, &node, out);
 }
 
