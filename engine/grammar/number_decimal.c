@@ -53,6 +53,13 @@ static size_t read_mantissa(struct bytes_view text, size_t at, uint8_t *buffer, 
     return at;
 }
 
+struct decimal decimal_of(const uint8_t *digits, uint32_t count, int32_t exponent, bool negative) {
+    struct decimal a = {.digits = digits, .count = count, .exponent = exponent, .negative = negative};
+    for (uint32_t i = 0; i < LEADING_DIGITS; i++)
+        a.leading = a.leading * 10 + (i < count ? (uint64_t)(digits[i] - '0') : 0);
+    return a;
+}
+
 bool decimal_read_any(struct bytes_view text, uint8_t *buffer, struct decimal *out) {
     bool negative = text.length > 0 && text.data[0] == '-';
     size_t count, fraction, at = read_mantissa(text, negative, buffer, &count, &fraction);
@@ -78,8 +85,7 @@ bool decimal_read_any(struct bytes_view text, uint8_t *buffer, struct decimal *o
     }
     if (exponent > EXPONENT_SATURATED) exponent = EXPONENT_SATURATED;
     if (exponent < -EXPONENT_SATURATED) exponent = -EXPONENT_SATURATED;
-    *out = (struct decimal){
-        .digits = digits, .count = (uint32_t)count, .exponent = (int32_t)exponent, .negative = negative};
+    *out = decimal_of(digits, (uint32_t)count, (int32_t)exponent, negative);
     return true;
 }
 
@@ -92,6 +98,8 @@ int decimal_compare_magnitude(struct decimal a, struct decimal b) {
     if (a.count == 0 || b.count == 0) return (a.count != 0) - (b.count != 0);
     int64_t difference = decimal_position(a) - decimal_position(b);
     if (difference != 0) return difference < 0 ? -1 : 1;
+    if (a.leading != b.leading) return a.leading < b.leading ? -1 : 1;
+    if (a.count <= LEADING_DIGITS && b.count <= LEADING_DIGITS) return 0;
     int order = bytes_view_compare(bytes_view_of(a.digits, a.count), bytes_view_of(b.digits, b.count));
     return (order > 0) - (order < 0);
 }
@@ -107,8 +115,8 @@ bool decimal_to_wide(struct decimal a, int shift, wide *out) {
     if (a.count == 0) return true;
     int64_t zeros = (int64_t)a.exponent + shift;
     if (zeros < 0 || a.count + zeros > WIDE_DIGITS + 1) return false;
-    wide value = 0;
-    for (uint32_t i = 0; i < a.count; i++) value = value * 10 + (a.digits[i] - '0');
+    wide value = a.leading / (uint64_t)ten_to[a.count < LEADING_DIGITS ? LEADING_DIGITS - a.count : 0];
+    for (uint32_t i = LEADING_DIGITS; i < a.count; i++) value = value * 10 + (a.digits[i] - '0');
     *out = value * ten_to[zeros];
     return true;
 }
@@ -144,12 +152,10 @@ bool decimal_divides(struct decimal b, struct decimal a) {
     /* a's last digit is not 0: it is no multiple of a tenth power that b has and a has not. */
     int64_t power = (int64_t)a.exponent - b.exponent;
     if (power < 0) return false;
-    wide x, y;
-    if (a.count <= 18 && b.count <= 18) {
-        struct decimal a_digits = {a.digits, a.count, 0, false}, b_digits = {b.digits, b.count, 0, false};
-        decimal_to_wide(a_digits, 0, &x);
-        decimal_to_wide(b_digits, 0, &y);
-        return times_ten_remainder((uint64_t)x, power, (uint64_t)y) == 0;
+    if (a.count <= LEADING_DIGITS && b.count <= LEADING_DIGITS) {
+        uint64_t x = a.leading / (uint64_t)ten_to[LEADING_DIGITS - a.count];
+        uint64_t y = b.leading / (uint64_t)ten_to[LEADING_DIGITS - b.count];
+        return times_ten_remainder(x, power, y) == 0;
     }
     mpz_t dividend, divisor, ten;
     mpz_inits(dividend, divisor, ten, NULL);

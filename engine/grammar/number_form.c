@@ -205,12 +205,32 @@ static bool exists_inside(const struct number_form *form, const struct number_si
     return whole && member(form, side, floor);
 }
 
+static wide remainder_of_power(wide value, int power, wide divisor) {
+    wide rest = wide_remainder(value, divisor);
+    for (; power > 0 && rest != 0; power--) rest = wide_remainder(rest * 10, divisor);
+    return rest;
+}
+
+/** [D, D+1) * 10^power lies beyond all bounds and excluded values of a side without end, where only multiples matter. */
+static bool exists_beyond(const struct number_form *form, wide value, int power) {
+    if (form->dense || power > WIDE_DIGITS + 1) return true; /* 10^38 is a hundred times the longest gap */
+    wide rest = remainder_of_power(value, power, form->multiple), rests[NON_MULTIPLES_MAX];
+    for (uint32_t i = 0; i < form->non_multiples_count; i++)
+        rests[i] = remainder_of_power(value, power, form->non_multiples[i]);
+    for (wide offset = rest != 0 ? form->multiple - rest : 0; offset < ten_to[power]; offset += form->multiple) {
+        uint32_t i = 0;
+        while (i < form->non_multiples_count && wide_remainder(rests[i] + offset, form->non_multiples[i]) != 0) i++;
+        if (i == form->non_multiples_count) return true;
+    }
+    return false;
+}
+
 bool form_exists(const struct number_form *form, const struct number_side *side, wide value, unsigned count, int e) {
     int power = e + form->scale;
     if (side->empty) return false;
     if (power < 0) return exists_inside(form, side, value, (unsigned)-power);
-    if ((int)count + power > WIDE_DIGITS + 1 || power > WIDE_DIGITS) /* beyond all bounds and listed values, or zero */
-        return value != 0 ? !form->listed && !side->bounded : form_exists(form, side, 0, 0, -form->scale);
+    if ((int)count + power > WIDE_DIGITS + 1)
+        return !form->listed && !side->bounded && exists_beyond(form, value, power);
     wide first = value * ten_to[power], end = first + ten_to[power];
     if (form->listed) {
         uint32_t at = count_below(side->members, side->members_count, first);

@@ -22,6 +22,7 @@ typedef unsigned __int128 wide;
 
 enum {
     WIDE_DIGITS = 36, /* 10^37 and a little still fit in a wide */
+    LEADING_DIGITS = 18,
     EXPONENT_READ_MAX = 100000,
     EXPONENT_SATURATED = 500000000, /* as good as any: far beyond all that sets are made of */
     EXPONENT_MAX = 400,             /* that the machine writes, either sign */
@@ -39,8 +40,10 @@ struct decimal {
     const uint8_t *digits; /* '0' to '9', lent */
     uint32_t count;
     int32_t exponent;
+    uint64_t leading; /* the first 18 digits, filled up with zeros: most comparisons need no more */
     bool negative;
 };
+struct decimal decimal_of(const uint8_t *digits, uint32_t count, int32_t exponent, bool negative);
 
 /** `buffer` holds text.length bytes and lives as long as *out. False: no JSON number, or its exponent is beyond 100,000. */
 bool decimal_read(struct bytes_view text, uint8_t *buffer, struct decimal *out);

@@ -125,7 +125,9 @@ static uint32_t hash_bytes(uint32_t hash, const void *data, size_t length) {
 
 static uint32_t hash_decimal(uint32_t hash, struct decimal a) {
     hash = (hash ^ a.negative ^ ((uint32_t)a.exponent << 1)) * 16777619u;
-    return hash_bytes(hash, a.digits, a.count);
+    hash = (hash ^ (uint32_t)a.leading) * 16777619u;
+    hash = (hash ^ (uint32_t)(a.leading >> 32)) * 16777619u;
+    return a.count <= LEADING_DIGITS ? hash : hash_bytes(hash, a.digits, a.count);
 }
 
 static uint32_t hash_list(uint32_t hash, const struct decimal_list *list) {
@@ -374,7 +376,7 @@ static bool decimal_of_mpz(struct number_pool *pool, const mpz_t value, int expo
         count--;
         exponent++;
     }
-    *out = (struct decimal){.digits = (const uint8_t *)text, .count = count, .exponent = exponent};
+    *out = decimal_of((const uint8_t *)text, count, exponent, false);
     return true;
 }
 

@@ -179,6 +179,14 @@ static void test_boundaries(void **state) {
     expect_text("*1 >=0 <=255", "255.00", true);
     expect_live("*1 >=0 <=255", "256", false);
     expect_live("*1 >=0 <=255", "25.5", false);
+    expect_text("*0.01 >=0 <=100", "99.99000", true);
+    expect_live("*0.01 >=0 <=100", "99.999", false);
+    expect_text("*0.01 >=0 <=100", "9.999e1", true);
+    expect_text("*100 >=100", "12e2", true);
+    expect_live("*100 >=100 <=1000", "12", false);
+    expect_live("*0.25 >1e-36", "69.1", false);
+    expect_live("*0.25 >1e-36", "69.2", true);
+    expect_live("*0.25 ~0.5 >1e-36", "123456789.5", false);
     expect_text("=1.5", "15e-1", false); /* no prefix of a member without exponent */
     expect_text("=1.5", "1.50", true);
     expect_text("=0.1,1e300,-7", "1E+0300", true);
@@ -233,6 +241,8 @@ static void test_equal_futures_are_one_state(void **state) {
     assert_int_equal(after("*1 >=0 <=1000000000", "123"), after("*1 >=0 <=1000000000", "987"));
     assert_int_equal(after("*1 >=0 <=1000000000", "123"), after("*1 >=-5 <=999999999999", "123456"));
     assert_int_equal(after(">=0 <=1", "0.5"), after(">=0 <=1", "0.73921"));
+    assert_int_equal(after("*0.01 >=0 <=100", "12.3"), after("*0.01 >=0 <=99", "45.6"));
+    assert_int_equal(after("*10 >=0", "123"), after("*10", "98765"));
     number_state start = number_start(pool, number_rules(pool, "*1 >=-9223372036854775808 <=9223372036854775807"));
     uint32_t before = pool->nodes_count;
     for (int i = 0; i < 1000; i++) {
