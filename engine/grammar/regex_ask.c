@@ -26,7 +26,9 @@ regex regex_or(struct regex_pool *pool, regex a, regex b) {
 regex regex_and(struct regex_pool *pool, regex a, regex b) {
     return regex_settle(pool, regex_make_and(pool, a, b));
 }
-regex regex_not(struct regex_pool *pool, regex a) { return regex_settle(pool, regex_make_not(pool, a)); }
+regex regex_not(struct regex_pool *pool, regex a) {
+    return regex_settle(pool, regex_make_not(pool, a));
+}
 regex regex_length(struct regex_pool *pool, uint32_t min, uint32_t max) {
     return regex_make_repeat(pool, REGEX_ANY, min, max);
 }
@@ -38,11 +40,13 @@ struct level {
     struct level_entry {
         regex state;
         uint64_t prefixes;
-    } *entries;
+    } * entries;
     uint32_t count, capacity;
 };
 
-static uint64_t add_up(uint64_t a, uint64_t b, uint64_t limit) { return a >= limit || b >= limit - a ? limit : a + b; }
+static uint64_t add_up(uint64_t a, uint64_t b, uint64_t limit) {
+    return a >= limit || b >= limit - a ? limit : a + b;
+}
 static uint64_t times_up(uint64_t a, uint64_t b, uint64_t limit) {
     uint64_t product;
     return __builtin_mul_overflow(a, b, &product) || product > limit ? limit : product;
@@ -70,7 +74,7 @@ static void join_equal(struct level *level, uint64_t limit) {
 static bool next_level(struct regex_pool *pool, const struct level *from, struct level *to, uint64_t limit) {
     to->count = 0;
     for (uint32_t i = 0; i < from->count; i++) {
-        const struct regex_fan *fan = regex_fan(pool, from->entries[i].state);
+        const struct regex_fan *fan = regex_fan(pool, from->entries[i].state, true);
         if (fan == NULL) return false;
         for (uint32_t k = 0; k < fan->count; k++) {
             regex target = regex_settle(pool, fan->ways[k].target);
@@ -78,8 +82,8 @@ static bool next_level(struct regex_pool *pool, const struct level *from, struct
             if (target == REGEX_FAILED || !budget_spend(pool->budget, 1) ||
                 !regex_grow(pool, &to->entries, &to->capacity, to->count + 1, sizeof *to->entries))
                 return false;
-            to->entries[to->count++] = (struct level_entry){
-                target, times_up(from->entries[i].prefixes, fan->ways[k].characters, limit)};
+            to->entries[to->count++] =
+                (struct level_entry){target, times_up(from->entries[i].prefixes, fan->ways[k].characters, limit)};
         }
     }
     join_equal(to, limit);
@@ -138,7 +142,7 @@ uint64_t regex_count(struct regex_pool *pool, regex a, uint64_t limit) {
 
 /** The character that leads from `from` to `to`. */
 static bool append_way(struct regex_pool *pool, regex from, regex to, struct bytes *out) {
-    const struct regex_fan *fan = regex_fan(pool, from);
+    const struct regex_fan *fan = regex_fan(pool, from, true);
     uint8_t encoded[4];
     for (uint32_t i = 0; fan != NULL && i < fan->count; i++)
         if (fan->ways[i].target == to)
@@ -149,7 +153,7 @@ static bool append_way(struct regex_pool *pool, regex from, regex to, struct byt
 /** Where lengths are exact, every step that makes the least length shorter is right. */
 static bool append_exact(struct regex_pool *pool, regex r, struct bytes *out) {
     for (uint32_t left = regex_node(pool, r)->length_min; left > 0; left--) {
-        const struct regex_fan *fan = regex_fan(pool, r);
+        const struct regex_fan *fan = regex_fan(pool, r, true);
         if (fan == NULL || !budget_spend(pool->budget, 1)) return false;
         regex next = REGEX_NOTHING;
         for (uint32_t i = 0; i < fan->count && next == REGEX_NOTHING; i++)
@@ -192,7 +196,7 @@ static regex nearest_exact(struct regex_pool *pool, regex a, uint64_t *out_steps
             *out_steps = steps;
             return best.state;
         }
-        const struct regex_fan *fan = regex_fan(pool, best.state);
+        const struct regex_fan *fan = regex_fan(pool, best.state, true);
         if (fan == NULL || !budget_spend(pool->budget, 1)) return REGEX_NOTHING;
         for (uint32_t i = 0; i < fan->count; i++) {
             regex target = fan->ways[i].target;

@@ -209,10 +209,8 @@ static struct regex_firsts *firsts_of(struct regex_pool *pool, regex r) {
     size_t bytes = collect.count * sizeof *collect.sets;
     struct regex_firsts *firsts = regex_alloc(pool, sizeof *firsts + bytes);
     if (firsts == NULL) return NULL;
-    *firsts = (struct regex_firsts){.beyond_ascii = REGEX_NOT_KNOWN,
-                                    .count = collect.count,
-                                    .plain = collect.plain,
-                                    .overflow = collect.overflow};
+    *firsts = (struct regex_firsts){
+        .beyond_ascii = REGEX_NOT_KNOWN, .count = collect.count, .plain = collect.plain, .overflow = collect.overflow};
     memcpy(firsts->sets, collect.sets, bytes);
     return regex_node(pool, r)->firsts = firsts;
 }
@@ -349,23 +347,31 @@ static void see_border(void *context, const struct regex_node *node) {
             else
                 high = middle;
         }
-        if (low < node->edge_count)
-            next = node->edges[low].code_point == at ? at + 1 : node->edges[low].code_point;
+        if (low < node->edge_count) next = node->edges[low].code_point == at ? at + 1 : node->edges[low].code_point;
     }
     if (next < border->next) border->next = next;
 }
 
-static uint32_t border_behind(struct regex_pool *pool, regex r, uint32_t code_point) {
+/** `firsts` are the state's, or NULL. */
+static uint32_t border_behind(struct regex_pool *pool, regex r, const struct regex_firsts *firsts,
+                              uint32_t code_point) {
     struct border border = {.pool = pool, .code_point = code_point, .next = REGEX_CODE_POINT_LAST + 1};
     if (code_point < REGEX_SURROGATE_FIRST) border.next = REGEX_SURROGATE_FIRST;
-    each_first(pool, r, see_border, &border);
+    if (firsts == NULL || firsts->overflow || code_point < 128) {
+        each_first(pool, r, see_border, &border);
+        return border.next;
+    }
+    for (uint16_t i = 0; i < firsts->count; i++) {
+        uint32_t next = regex_set_border(&pool->sets[firsts->sets[i]], code_point);
+        if (next < border.next) border.next = next;
+    }
     return border.next;
 }
 
 bool regex_live_in(struct regex_pool *pool, regex state, uint32_t first, uint32_t last) {
     if (state == REGEX_NOTHING || state == REGEX_FAILED) return false;
     if (last > REGEX_CODE_POINT_LAST) last = REGEX_CODE_POINT_LAST;
-    for (uint32_t c = first; c <= last; c = border_behind(pool, state, c)) {
+    for (uint32_t c = first; c <= last; c = border_behind(pool, state, regex_node(pool, state)->firsts, c)) {
         if (c >= REGEX_SURROGATE_FIRST && c <= REGEX_SURROGATE_LAST) {
             c = REGEX_SURROGATE_LAST + 1;
             if (c > last) return false;
@@ -427,10 +433,11 @@ static bool ways_beyond(struct regex_pool *pool, regex r, struct ways *ways) {
         uint64_t signature;
         regex target;
     } seen[32];
-    uint32_t seen_count = 0, end;
+    uint32_t seen_count = 0, borders = 0, end;
     for (uint32_t c = 128; c <= REGEX_CODE_POINT_LAST; c = end) {
         if (c == REGEX_SURROGATE_FIRST) c = REGEX_SURROGATE_LAST + 1;
-        end = border_behind(pool, r, c);
+        if (!budget_spend(pool->budget, (++borders & 7) == 0)) return false; /* a little for every border */
+        end = border_behind(pool, r, firsts, c);
         uint64_t key = firsts->plain ? 0 : signature(pool, firsts, c);
         uint32_t i = 0;
         while (i < seen_count && seen[i].signature != key) i++;
@@ -445,14 +452,32 @@ static bool ways_beyond(struct regex_pool *pool, regex r, struct ways *ways) {
     return true;
 }
 
-const struct regex_fan *regex_fan(struct regex_pool *pool, regex r) {
-    if (regex_node(pool, r)->fan != NULL) return regex_node(pool, r)->fan;
+/** Those of `known`, or of ASCII, and if asked for those beyond. */
+static bool collect_ways(struct regex_pool *pool, regex r, const struct regex_fan *known, bool complete,
+                         struct ways *ways) {
+    if (known == NULL) {
+        if (!ascii_ways(pool, r, ways)) return false;
+    } else {
+        if (!regex_grow(pool, &ways->list, &ways->capacity, known->count + 1, sizeof *ways->list)) return false;
+        memcpy(ways->list, known->ways, known->count * sizeof *ways->list);
+        ways->count = known->count;
+    }
+    return !complete || ways_beyond(pool, r, ways);
+}
+
+const struct regex_fan *regex_fan(struct regex_pool *pool, regex r, bool complete) {
+    const struct regex_fan *known = regex_node(pool, r)->fan;
+    if (known != NULL && (known->complete || !complete)) return known;
+    const struct regex_firsts *firsts = firsts_of(pool, r);
+    if (firsts == NULL) return NULL;
+    complete = complete || firsts->plain; /* one derivative more */
     struct ways ways = {0};
     struct regex_fan *fan = NULL;
-    if (ascii_ways(pool, r, &ways) && ways_beyond(pool, r, &ways)) {
+    if (collect_ways(pool, r, known, complete, &ways)) {
         fan = regex_alloc(pool, sizeof *fan + ways.count * sizeof *ways.list);
         if (fan != NULL) {
             fan->count = ways.count;
+            fan->complete = complete;
             if (ways.count > 0) memcpy(fan->ways, ways.list, ways.count * sizeof *ways.list);
             regex_node(pool, r)->fan = fan;
         }

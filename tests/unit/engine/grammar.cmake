@@ -1,0 +1,6 @@
+# Copyright Bora contributors
+# SPDX-License-Identifier: Apache-2.0
+# What a generation may write: regular languages, numbers, machines, masks.
+bora_test(NAME engine/regex SOURCES ${CMAKE_CURRENT_LIST_DIR}/regex_test.c DEPENDS engine_grammar base)
+bora_test(NAME engine/regex_golden SOURCES ${CMAKE_CURRENT_LIST_DIR}/regex_golden_test.c DEPENDS engine_grammar base LINK PkgConfig::jansson)
+bora_test(NAME engine/regex_pattern SOURCES ${CMAKE_CURRENT_LIST_DIR}/regex_pattern_test.c DEPENDS engine_grammar base)
