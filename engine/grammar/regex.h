@@ -96,7 +96,7 @@ bool regex_accepts(const struct regex_pool *pool, regex state);
 /** True when regex_step is not REGEX_NOTHING (or failed) for some code point of first..last: what an unfinished UTF-8 sequence or \u escape asks. */
 bool regex_live_in(struct regex_pool *pool, regex state, uint32_t first, uint32_t last);
 
-/** The steps for ASCII, [128]: REGEX_NOT_KNOWN where regex_step was not asked yet. Valid until the next call that may build. */
+/** The steps for ASCII, [128]: REGEX_NOT_KNOWN where regex_step was not asked yet. It stays where it is as long as the pool. */
 const regex *regex_row(struct regex_pool *pool, regex state);
 
 /* ---- asking ---- */

@@ -49,6 +49,7 @@ struct regex_way {
     regex target;
     uint32_t code_point; /* one of them: a letter or digit if there is one */
     uint64_t characters; /* how many */
+    uint64_t ascii[2];   /* those of ASCII */
 };
 struct regex_fan {
     uint32_t count;

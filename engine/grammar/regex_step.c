@@ -59,10 +59,18 @@ static regex derive_or(struct regex_pool *pool, const struct regex_node *node, u
     return regex_or_from(pool, base);
 }
 
+/** An operand of & or ~ is one of many states at once: its own steps are remembered, if they need no search. */
+static regex derive_operand(struct regex_pool *pool, regex r, uint32_t code_point) {
+    const struct regex_node *node = regex_node(pool, r);
+    bool worth = node->kind == REGEX_KIND_CONCAT || node->kind == REGEX_KIND_OR;
+    if (worth && code_point < 128 && (node->flags & REGEX_EXACT) != 0) return regex_step(pool, r, code_point);
+    return regex_derive(pool, r, code_point);
+}
+
 static regex derive_and(struct regex_pool *pool, const struct regex_node *node, uint32_t code_point) {
     uint32_t base = pool->scratch_count;
     for (uint32_t i = 0; i < node->count; i++) {
-        regex d = regex_derive(pool, node->children[i], code_point);
+        regex d = derive_operand(pool, node->children[i], code_point);
         if (d != REGEX_NOTHING && regex_push_and(pool, d)) continue;
         pool->scratch_count = base;
         return d == REGEX_NOTHING ? d : REGEX_FAILED;
@@ -97,7 +105,7 @@ regex regex_derive(struct regex_pool *pool, regex r, uint32_t code_point) {
     case REGEX_KIND_AND:
         return derive_and(pool, &node, code_point);
     case REGEX_KIND_NOT:
-        return regex_make_not(pool, regex_derive(pool, node.of, code_point));
+        return regex_make_not(pool, derive_operand(pool, node.of, code_point));
     case REGEX_KIND_BRANCH:
         return edge_target(&node, code_point);
     case REGEX_KIND_LOOP:
@@ -279,10 +287,22 @@ static regex *row_of(struct regex_pool *pool, regex state) {
     return regex_node(pool, state)->row = row;
 }
 
-/** One derivative for all ASCII characters that are alike. */
+/** One derivative for all ASCII characters that are alike, if no search has made it before. */
+static regex derive_alike(struct regex_pool *pool, regex state, uint32_t code_point, struct alike *out) {
+    const struct regex_fan *fan = regex_node(pool, state)->fan;
+    for (uint32_t i = 0; fan != NULL && i < fan->count; i++) {
+        const struct regex_way *way = &fan->ways[i];
+        if ((way->ascii[code_point / 64] >> (code_point % 64) & 1) == 0) continue;
+        *out = (struct alike){.bits = {way->ascii[0], way->ascii[1]}};
+        return way->target;
+    }
+    *out = alike_in(pool, state, code_point);
+    return fan != NULL ? REGEX_NOTHING : regex_derive(pool, state, code_point);
+}
+
 static regex fill_row(struct regex_pool *pool, regex state, regex *row, uint32_t code_point) {
-    struct alike alike = alike_in(pool, state, code_point);
-    regex target = regex_settle(pool, regex_derive(pool, state, code_point));
+    struct alike alike;
+    regex target = regex_settle(pool, derive_alike(pool, state, code_point, &alike));
     if (target == REGEX_FAILED) return target;
     for (uint32_t word = 0; word < 2; word++)
         for (uint64_t bits = alike.bits[word]; bits != 0; bits &= bits - 1)
@@ -389,15 +409,18 @@ struct ways {
     uint32_t count, capacity;
 };
 
-static bool add_way(struct regex_pool *pool, struct ways *ways, regex target, uint32_t code_point, uint64_t count) {
-    if (target == REGEX_NOTHING) return true;
+static bool add_way(struct regex_pool *pool, struct ways *ways, const struct regex_way *way) {
+    if (way->target == REGEX_NOTHING) return true;
     for (uint32_t i = ways->count < 64 ? 0 : ways->count - 64; i < ways->count; i++) {
-        if (ways->list[i].target != target) continue;
-        ways->list[i].characters += count;
+        struct regex_way *known = &ways->list[i];
+        if (known->target != way->target) continue;
+        known->characters += way->characters;
+        known->ascii[0] |= way->ascii[0];
+        known->ascii[1] |= way->ascii[1];
         return true;
     }
     if (!regex_grow(pool, &ways->list, &ways->capacity, ways->count + 1, sizeof *ways->list)) return false;
-    ways->list[ways->count++] = (struct regex_way){target, code_point, count};
+    ways->list[ways->count++] = *way;
     return true;
 }
 
@@ -418,7 +441,8 @@ static bool ascii_ways(struct regex_pool *pool, regex r, struct ways *ways) {
         regex target = regex_derive(pool, r, c);
         if (target == REGEX_FAILED) return false;
         uint64_t count = (uint64_t)(__builtin_popcountll(alike.bits[0]) + __builtin_popcountll(alike.bits[1]));
-        if (!add_way(pool, ways, target, c, count)) return false;
+        struct regex_way way = {target, c, count, {alike.bits[0], alike.bits[1]}};
+        if (!add_way(pool, ways, &way)) return false;
         left[0] &= ~alike.bits[0];
         left[1] &= ~alike.bits[1];
     }
@@ -447,7 +471,7 @@ static bool ways_beyond(struct regex_pool *pool, regex r, struct ways *ways) {
             seen[seen_count].signature = key;
             seen[seen_count++].target = target;
         }
-        if (!add_way(pool, ways, target, c, end - c)) return false;
+        if (!add_way(pool, ways, &(struct regex_way){target, c, end - c, {0}})) return false;
     }
     return true;
 }
