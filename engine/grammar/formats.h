@@ -33,11 +33,11 @@
  *     json-pointer            RFC 6901               exact
  *     relative-json-pointer   draft-handrews-...-01  exact (no "+1" behind the number: a later draft)
  *     regex                   ECMA-262               patterns that are valid with and without the "u" flag; tighter: groups at most 8 deep, no back-references,
- *                                                    no names, \p{} of general categories only, ranges of digits and letters that begin or
+ *                                                    one named group at most, \p{} of general categories only, ranges of digits and letters that begin or
  *                                                    end where these do, {n,m} where the digits show that n <= m
  *     contentEncoding base64  RFC 4648 section 4     exact: padded, pad bits zero, no line ends
  *
- * Cost: 1 to 60 us and some KB of the pool for each; the pool shares nothing between two calls but equal parts, so a caller that
+ * Cost: 1 to 70 us and some KB of the pool for each; the pool shares nothing between two calls but equal parts, so a caller that
  * meets a format often keeps the handle.
  */
 #ifndef ENGINE_GRAMMAR_FORMATS_H

@@ -31,10 +31,14 @@ regex format_regular_expression(struct regex_pool *pool) {
     /* without groups */
     regex flat = regex_or(pool, regex_concat(pool, atom, repeat), format_pattern(pool, "[|^$]|\\\\[bB]"));
     regex made = regex_repeat(pool, flat, 0, REGEX_UNBOUNDED);
+    regex inner = made;
     for (int depth = 0; depth < DEPTH; depth++) {
         const regex group[] = {open, made, close, repeat}, around[] = {look, made, close};
         regex term = regex_or(pool, flat, format_sequence(pool, group, 4));
+        inner = made;
         made = regex_repeat(pool, regex_or(pool, term, format_sequence(pool, around, 3)), 0, REGEX_UNBOUNDED);
     }
-    return made;
+    /* Names must differ, so there is one at most, outside of all other groups. */
+    const regex named[] = {format_pattern(pool, "\\(\\?<[A-Za-z_$][\\w$]*>"), inner, close, repeat, made};
+    return regex_concat(pool, made, regex_repeat(pool, format_sequence(pool, named, 5), 0, 1));
 }
