@@ -175,12 +175,18 @@ static bool append_path(struct regex_pool *pool, regex r, struct bytes *out) {
     return ok;
 }
 
+/** What is left at least, so small that a key holds it. */
+static uint64_t left_at_least(const struct regex_pool *pool, regex r) {
+    uint32_t length = regex_node(pool, r)->length_min;
+    return length < 1u << 30 ? length : 1u << 30;
+}
+
 static bool reach(struct regex_pool *pool, regex r, regex parent, uint64_t steps) {
     struct regex_node *node = regex_node(pool, r);
     node->search = pool->search;
     node->parent = parent;
     pool->visited_count++;
-    return regex_heap_push(pool, (steps + node->length_min) << 32 | (UINT32_MAX - pool->visited_count), r);
+    return regex_heap_push(pool, (steps + left_at_least(pool, r)) << 32 | (UINT32_MAX - pool->visited_count), r);
 }
 
 /** A* with the least length as what is left: the nearest state from where the length is exact. REGEX_NOTHING: the budget. */
@@ -191,7 +197,7 @@ static regex nearest_exact(struct regex_pool *pool, regex a, uint64_t *out_steps
     while (pool->heap_count > 0) {
         struct regex_candidate best = regex_heap_pop(pool);
         const struct regex_node *node = regex_node(pool, best.state);
-        uint64_t steps = (best.key >> 32) - node->length_min;
+        uint64_t steps = (best.key >> 32) - left_at_least(pool, best.state);
         if ((node->flags & (REGEX_EXACT | REGEX_NULLABLE)) != 0) {
             *out_steps = steps;
             return best.state;
@@ -220,7 +226,7 @@ uint32_t regex_shortest(struct regex_pool *pool, regex a, struct bytes *out) {
         regex_node(pool, a)->parent = REGEX_NOTHING;
     }
     if (out != NULL && !(append_path(pool, exact, out) && append_exact(pool, exact, out))) return REGEX_UNBOUNDED;
-    return (uint32_t)steps + regex_node(pool, exact)->length_min;
+    return regex_minimum(regex_add((uint32_t)steps, regex_node(pool, exact)->length_min));
 }
 
 /* ---- freedom ---- */

@@ -51,8 +51,10 @@ static bool visit(struct regex_pool *pool, regex r, regex parent) {
     if (!regex_grow(pool, &pool->visited, &pool->visited_capacity, pool->visited_count + 1, sizeof *pool->visited))
         return false;
     pool->visited[pool->visited_count++] = r;
+    uint64_t far = distance(pool, r);
+    if (far > INT32_MAX) far = INT32_MAX;
     /* Of equals the newest first: straight ahead. */
-    return regex_heap_push(pool, (distance(pool, r) << 32 & ~LATER) | (UINT32_MAX - pool->visited_count), r);
+    return regex_heap_push(pool, far << 32 | (UINT32_MAX - pool->visited_count), r);
 }
 
 static void mark_path(struct regex_pool *pool, regex r) {

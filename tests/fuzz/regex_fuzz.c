@@ -27,9 +27,13 @@ static regex parse(struct regex_pool *pool, struct bytes_view pattern, uint8_t f
 /** What was walked and the shortest way on are a text of the language. */
 static void check_way_out(struct regex_pool *pool, regex whole, regex state, struct bytes *text) {
     size_t length = text->length;
+    uint32_t least = regex_shortest(pool, state, NULL);
+    if (budget_exhausted(&budget)) return;
+    if (least == REGEX_UNBOUNDED) abort();
+    if (least > TEXT_MAX / 8) return;
     uint32_t rest = regex_shortest(pool, state, text);
-    if (budget_exhausted(&budget) || text->failed) return;
-    if (rest == REGEX_UNBOUNDED) abort();
+    if (budget_exhausted(&budget)) return;
+    if (rest != least || text->failed) abort();
     bool matches = regex_matches(pool, whole, bytes_view(text));
     if (!matches && !budget_exhausted(&budget)) abort();
     text->length = length;
