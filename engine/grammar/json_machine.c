@@ -246,28 +246,17 @@ static void destroy(struct machine *machine) {
     free(m);
 }
 
-bool json_machine_in_string(struct machine *machine, const struct machine_state *from, uint64_t out_ascii[2], bool *out_others,
-                            uint32_t *out_length) {
-    struct json_machine *m = (struct json_machine *)machine;
-    struct json_state state = load(from);
-    if ((state.phase != PHASE_STRING && state.phase != PHASE_KEY_STRING) || state.lex != LEX_PLAIN || state.tuple == TUPLE_DEAD) return false;
-    struct intern_item item = intern_get(&m->tuples, state.tuple);
-    *out_length = 0;
-    for (uint32_t i = 1; i < item.count; i += 2) { /* the freest of those that must be able to go on */
-        uint64_t ascii[2];
-        bool others;
-        uint32_t length;
-        if (!(item.words[i] & 1)) continue;
-        regex_freedom(m->shapes->schema->regexes, item.words[i + 1], ascii, &others, &length);
-        if (length <= *out_length) continue;
-        *out_length = length;
-        *out_others = others;
-        memcpy(out_ascii, ascii, sizeof ascii);
-    }
-    return *out_length > 0;
-}
+static struct grammar_budget *budget(struct machine *machine) { return &((struct json_machine *)machine)->shapes->schema->budget; }
 
-static const struct machine_operations OPERATIONS = {destroy, start, step, complete, no_shortest, no_signature};
+static const struct machine_operations OPERATIONS = {.destroy = destroy,
+                                                     .start = start,
+                                                     .step = step,
+                                                     .complete = complete,
+                                                     .shortest = no_shortest,
+                                                     .signature = no_signature,
+                                                     .budget = budget,
+                                                     .fill = json_fill,
+                                                     .fill_below = json_fill_below};
 
 enum status json_machine_create(struct shapes *shapes, const struct grammar_options *options, struct machine **out,
                                 struct grammar_problem *problem) {
