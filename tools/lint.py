@@ -33,11 +33,11 @@ MAY_INCLUDE = {
     "services/worker": {"base", "collectives", "rpc", "store", "engine", "proto", "services/worker"},
     "services/trainer": {"base", "kernels", "collectives", "rpc", "store", "engine", "training", "proto", "services/trainer"},
     "services/keys": {"base", "rpc", "store", "proto", "services/keys"},
-    "cli": {"base", "rpc", "proto", "cli", "engine/weights", "engine/convert"},
+    "cli": {"base", "rpc", "proto", "cli", "engine/weights", "engine/convert", "engine/tokenizer", "engine/grammar"},
     "proto": {"proto"},
 }
 # Inside engine/ the order is: text and files, then the model, then who drives it.
-ENGINE_ORDER = ["weights", "tokenizer", "chat", "kv_cache", "sampler", "text_stream", "model", "convert", "scheduler", "engine"]
+ENGINE_ORDER = ["weights", "tokenizer", "grammar", "chat", "kv_cache", "sampler", "text_stream", "model", "convert", "scheduler", "engine"]
 FUNCTION_LINES_MAX, FILE_LINES_MAX = 70, 800
 NOT_SOURCES = {"build", ".git", ".bora", "__pycache__"}
 FORMATTER_MAJOR = 14  # Debian 12's; others lay out the same rules otherwise
