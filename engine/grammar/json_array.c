@@ -1,0 +1,227 @@
+/* Copyright Bora contributors
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "engine/grammar/json_internal.h"
+
+#include "engine/grammar/json_canonical.h"
+
+#include <string.h>
+
+/** Items from `index` on that can satisfy `contains`, counted up to `limit`. */
+static uint32_t places_left(struct json_machine *m, const struct joint_array *array, const struct array_contains *contains,
+                            uint32_t index, uint32_t limit) {
+    const struct array_form *form = array->form;
+    uint32_t found = 0, i = index > contains->from ? index : contains->from;
+    for (; i < form->first_count && i < array->max && found < limit; i++)
+        found += shape_satisfiable(m->shapes, conjunction_and(m->shapes, form->first[i], contains->what));
+    if (i >= array->max || found >= limit) return found;
+    if (i < form->first_count || !shape_satisfiable(m->shapes, conjunction_and(m->shapes, form->others, contains->what))) return found;
+    uint32_t others = array->max - i;
+    return others > limit - found ? limit : found + others;
+}
+
+/** Values that may not come again: only where there are few, so that nothing is begun that could end as one of them only. */
+enum { UNIQUE_DOMAIN_MAX = 1000 };
+
+static conjunction without_seen(struct json_machine *m, const struct frame *frame, conjunction value) {
+    uint64_t domain = shape_count(m->shapes, value, UNIQUE_DOMAIN_MAX);
+    if (domain >= UNIQUE_DOMAIN_MAX) return value;
+    for (const struct seen_text *seen = frame->texts; seen != NULL; seen = seen->before) {
+        formula f = canonical_formula(m->shapes->schema, seen->text);
+        value = conjunction_with(m->shapes, value, f, true);
+    }
+    return value;
+}
+
+/** What the item at `index` must be for the form to go on; CONJUNCTION_FALSE: no further item. */
+static conjunction next_item(struct json_machine *m, const struct frame *frame, const struct joint_array *array,
+                             const struct item *item, uint32_t index) {
+    const struct array_form *form = array->form;
+    if (index >= array->max) return CONJUNCTION_FALSE;
+    conjunction value = array_item(form, index);
+    for (uint32_t i = 0; i < form->contains_count; i++) {
+        const struct array_contains *contains = &form->contains[i];
+        if (index < contains->from) continue;
+        if (item->counts[i] >= contains->max) {
+            value = conjunction_and(m->shapes, value, conjunction_not(m->shapes, contains->what));
+        } else if (item->counts[i] < contains->min) {
+            uint32_t missing = contains->min - item->counts[i];
+            if (places_left(m, array, contains, index + 1, missing) < missing)
+                value = conjunction_and(m->shapes, value, contains->what);
+        }
+    }
+    if (form->unique && frame->texts != NULL) value = without_seen(m, frame, value);
+    return value;
+}
+
+/** Set child and links: what the next value is looked at for. Without a child when there may be none. */
+static bool prepare_child(struct json_machine *m, struct frames *frames, struct frame *frame) {
+    struct joint_builder builder;
+    builder.count = 0;
+    builder.failed = false;
+    uint32_t links_max = 0;
+    for (uint32_t i = 0; i < frame->item_count; i++)
+        links_max += 1 + frame->joint->arrays[frame->items[i].index].form->contains_count;
+    struct link *links = frames_alloc(frames, links_max * sizeof *links);
+    if (links == NULL) return false;
+    frame->link_count = 0;
+    frame->child = NULL;
+    for (uint32_t i = 0; i < frame->item_count; i++) {
+        const struct item *item = &frame->items[i];
+        const struct joint_array *array = &frame->joint->arrays[item->index];
+        conjunction value = next_item(m, frame, array, item, frame->count);
+        if (value == CONJUNCTION_FAILED) return false;
+        bool must = array->must;
+        if (!shape_satisfiable(m->shapes, value)) continue;
+        links[frame->link_count++] = (struct link){i, joint_component(&builder, value, must), LINK_MUST, 0};
+        for (uint32_t j = 0; j < array->form->contains_count; j++) {
+            const struct array_contains *contains = &array->form->contains[j];
+            if (frame->count < contains->from) continue;
+            links[frame->link_count++] =
+                (struct link){i, joint_component(&builder, contains->what, false), LINK_CONTAINS, j};
+        }
+    }
+    frame->links = links;
+    if (m->shapes->declined) return false;
+    if (frame->link_count == 0) return true;
+    frame->child = joint_make(m, &builder);
+    if (frame->child != NULL && frame->child->possible == 0) frame->child = NULL; /* only forms that are watched could go on */
+    return !builder.failed && !m->shapes->declined && !budget_exhausted(&m->shapes->schema->budget);
+}
+
+/** Some form compares its items. */
+static bool compares(const struct joint *joint) {
+    for (uint32_t i = 0; i < joint->array_count; i++)
+        if (joint->arrays[i].form->unique || joint->arrays[i].form->duplicate) return true;
+    return false;
+}
+
+enum machine_step array_open(struct json_machine *m, struct frames *frames, const struct json_state *at, struct json_state *out) {
+    struct joint *joint = at->frame->child;
+    struct frame *frame = frames_alloc(frames, sizeof *frame);
+    struct item *items = frames_alloc(frames, joint->array_count * sizeof *items);
+    if (frame == NULL || items == NULL) return MACHINE_FAILED;
+    *frame = (struct frame){.parent = at->frame, .joint = joint, .kind = FRAME_ARRAY, .items = items};
+    frame->recording = at->frame->recording || compares(joint);
+    frame->start = at->text;
+    for (uint32_t i = 0; i < joint->array_count; i++) {
+        uint32_t contains_count = joint->arrays[i].form->contains_count;
+        uint32_t *counts = contains_count == 0 ? NULL : frames_alloc(frames, contains_count * sizeof *counts);
+        if (contains_count > 0 && counts == NULL) return MACHINE_FAILED;
+        if (counts != NULL) memset(counts, 0, contains_count * sizeof *counts);
+        items[frame->item_count++] = (struct item){.index = i, .counts = counts};
+    }
+    if (!prepare_child(m, frames, frame)) return MACHINE_FAILED;
+    *out = *at;
+    out->frame = frame;
+    out->phase = PHASE_VALUE_OR_CLOSE;
+    out->space = out->blank = 0;
+    return MACHINE_LIVE;
+}
+
+enum machine_step array_comma(struct json_machine *m, struct frames *frames, struct json_state *state) {
+    (void)m;
+    (void)frames;
+    if (state->frame->child == NULL) return MACHINE_DEAD;
+    state->phase = PHASE_VALUE;
+    return MACHINE_LIVE;
+}
+
+static bool two_equal(const struct frame *frame) {
+    for (const struct seen_text *a = frame->texts; a != NULL; a = a->before)
+        for (const struct seen_text *b = a->before; b != NULL; b = b->before)
+            if (a->hash[0] == b->hash[0] && a->hash[1] == b->hash[1]) return true;
+    return false;
+}
+
+static bool may_close(const struct frame *frame, const struct joint_array *array, const struct item *item) {
+    if (frame->count < array->form->min) return false;
+    for (uint32_t i = 0; i < array->form->contains_count; i++)
+        if (item->counts[i] < array->form->contains[i].min) return false;
+    return !array->form->duplicate || two_equal(frame);
+}
+
+enum machine_step array_close(struct json_machine *m, struct frames *frames, struct json_state *state) {
+    const struct frame *frame = state->frame;
+    struct verdict verdict = {0};
+    for (uint32_t i = 0; i < frame->item_count; i++) {
+        const struct joint_array *array = &frame->joint->arrays[frame->items[i].index];
+        if (may_close(frame, array, &frame->items[i])) verdict_add(&verdict, array->component);
+    }
+    if (!joint_satisfied(frame->joint, &verdict)) return MACHINE_DEAD;
+    state->frame = frame->parent;
+    return value_ended(m, frames, state, &verdict);
+}
+
+static bool seen_before(const struct frame *frame, const uint64_t hash[2]) {
+    for (const struct seen_text *seen = frame->texts; seen != NULL; seen = seen->before)
+        if (seen->hash[0] == hash[0] && seen->hash[1] == hash[1]) return true;
+    return false;
+}
+
+/** Keep the value that has just ended; *again: an equal one was there. */
+static bool note_value(struct frames *frames, struct frame *frame, const struct text_node *text, bool *again) {
+    struct seen_text *seen = frames_alloc(frames, sizeof *seen);
+    if (seen == NULL) return false;
+    seen->before = frame->texts;
+    seen->text = text_between(frames, frame->start, text);
+    while (seen->text.length > 0 && strchr(" \t\r\n,", seen->text.data[0]) != NULL) { /* since the value before */
+        seen->text.data++;
+        seen->text.length--;
+    }
+    if (seen->text.data == NULL || !canonical_hash(seen->text, seen->hash)) return false;
+    *again = seen_before(frame, seen->hash);
+    frame->texts = seen;
+    return true;
+}
+
+static bool verdict_of(const struct frame *frame, uint32_t item, const struct verdict *verdict) {
+    for (uint32_t i = 0; i < frame->link_count; i++)
+        if (frame->links[i].item == item && frame->links[i].kind == LINK_MUST)
+            return verdict_holds(verdict, frame->links[i].component);
+    return false; /* the form allowed no further item */
+}
+
+static bool count_contains(struct frames *frames, const struct frame *frame, uint32_t item, uint32_t contains_count,
+                           const struct verdict *verdict, struct item *out) {
+    if (contains_count == 0) return true;
+    uint32_t *counts = frames_alloc(frames, contains_count * sizeof *counts);
+    if (counts == NULL) return false;
+    memcpy(counts, out->counts, contains_count * sizeof *counts);
+    for (uint32_t i = 0; i < frame->link_count; i++) {
+        const struct link *link = &frame->links[i];
+        if (link->item == item && link->kind == LINK_CONTAINS && verdict_holds(verdict, link->component) &&
+            counts[link->index] < UINT32_MAX)
+            counts[link->index]++;
+    }
+    out->counts = counts;
+    return true;
+}
+
+enum machine_step array_value(struct json_machine *m, struct frames *frames, struct json_state *state, const struct verdict *verdict) {
+    const struct frame *before = state->frame;
+    struct frame *frame = frames_alloc(frames, sizeof *frame);
+    struct item *items = frames_alloc(frames, before->item_count * sizeof *items);
+    if (frame == NULL || items == NULL) return MACHINE_FAILED;
+    *frame = *before;
+    bool again = false, compared = compares(before->joint);
+    if (compared && !note_value(frames, frame, state->text, &again)) return MACHINE_FAILED;
+    frame->start = state->text;
+    frame->items = items;
+    frame->item_count = 0;
+    frame->count = before->count + 1;
+    bool must = false;
+    for (uint32_t i = 0; i < before->item_count; i++) {
+        const struct joint_array *array = &before->joint->arrays[before->items[i].index];
+        if (!verdict_of(before, i, verdict) || (again && array->form->unique)) continue;
+        struct item *item = &items[frame->item_count++];
+        *item = before->items[i];
+        if (!count_contains(frames, before, i, array->form->contains_count, verdict, item)) return MACHINE_FAILED;
+        must |= array->must;
+    }
+    if (!must) return MACHINE_DEAD;
+    if (!prepare_child(m, frames, frame)) return MACHINE_FAILED;
+    state->frame = frame;
+    state->phase = PHASE_AFTER;
+    state->space = state->blank = 0;
+    return MACHINE_LIVE;
+}

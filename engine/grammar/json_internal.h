@@ -1,0 +1,221 @@
+/* Copyright Bora contributors
+ * SPDX-License-Identifier: Apache-2.0 */
+/* Shared by json_machine.c (bytes), json_scalar.c (strings, numbers), json_joint.c, json_array.c, json_object.c and json_finish.c. */
+#ifndef ENGINE_GRAMMAR_JSON_INTERNAL_H
+#define ENGINE_GRAMMAR_JSON_INTERNAL_H
+
+#include "engine/grammar/json_machine.h"
+
+enum { COMPONENTS_MAX = 512 };
+
+/* ---- verdicts ---- */
+
+struct verdict {
+    uint64_t bits[COMPONENTS_MAX / 64];
+};
+static inline void verdict_add(struct verdict *verdict, uint32_t component) {
+    verdict->bits[component / 64] |= 1ull << component % 64;
+}
+static inline bool verdict_holds(const struct verdict *verdict, uint32_t component) {
+    return verdict->bits[component / 64] >> component % 64 & 1;
+}
+
+/* ---- tuples: scalars of several components side by side ---- */
+
+enum tuple_kind { TUPLE_STRING, TUPLE_NUMBER };
+enum { TUPLE_DEAD };
+/** words: kind, then for each live entry: component << 1 | must, state. Dead when no entry is a must. */
+struct tuple_row {
+    uint32_t next[128]; /* of ASCII: the tuple after it; TUPLE_UNKNOWN: not asked yet */
+};
+#define TUPLE_UNKNOWN UINT32_MAX
+#define TUPLE_FAILED (UINT32_MAX - 1)
+
+/* ---- joints ---- */
+
+struct joint_array {
+    struct array_form *form;
+    uint32_t component;
+    bool must;
+    uint32_t max; /* as many items can be there */
+};
+struct joint_object {
+    struct object_form *form;
+    uint32_t component;
+    bool must;
+    uint64_t *allowed;  /* bit n: names[n] may be there, as far as its value goes */
+    uint64_t *required; /* bit n: names[n] must be there */
+    uint32_t *rank;     /* of names[n] in the order of the form; its order_count: the form does not know it */
+    regex others;       /* names that are not in `names` and may be there */
+};
+struct joint_name {
+    struct bytes_view text;
+    name_id name;
+};
+struct joint {
+    uint32_t count;
+    conjunction *components; /* [count] */
+    uint64_t must[COMPONENTS_MAX / 64];
+    uint32_t possible; /* bits 1 << enum value_kind that some must allows */
+    struct verdict constants[3];
+    uint32_t string, number; /* tuples at the start */
+    struct joint_array *arrays;
+    uint32_t array_count;
+    struct joint_object *objects;
+    uint32_t object_count;
+    bool objects_ready; /* names, and what the objects have on them */
+    struct joint_name *names; /* [name_count] rising by their bytes */
+    uint32_t name_count, name_words;
+};
+
+/* ---- frames ---- */
+
+struct text_node { /* the text so far, backwards: where it must be compared later */
+    const struct text_node *before;
+    uint8_t byte;
+};
+
+struct seen_text {
+    const struct seen_text *before;
+    uint64_t hash[2];
+    struct bytes_view text;
+};
+
+enum link_kind { LINK_MUST, LINK_CONTAINS, LINK_OPTION };
+/** What a component's verdict on the child means to an item. */
+struct link {
+    uint32_t item; /* index into the frame's items */
+    uint32_t component;
+    enum link_kind kind;
+    uint32_t index; /* of the contains, or of the obligation */
+};
+
+/** A form that is still possible. */
+struct item {
+    uint32_t index; /* into the joint's arrays or objects */
+    uint32_t last_rank; /* objects, in the order of the schema: the next name's rank is at least this */
+    uint64_t done;      /* objects: bit of each obligation that is met */
+    const uint32_t *counts; /* arrays: how many items satisfied each contains */
+};
+
+enum frame_kind { FRAME_ROOT, FRAME_ARRAY, FRAME_OBJECT };
+struct frame {
+    const struct frame *parent;
+    struct joint *joint; /* that this value is looked at for; FRAME_ROOT: NULL */
+    const struct item *items;
+    struct joint *child; /* what the value that comes next, or is being written, is looked at for; NULL: none may come */
+    const struct link *links;
+    const uint64_t *seen;             /* objects: bits of the joint's names */
+    const struct seen_text *texts;    /* arrays: canonical values; objects: names that the joint does not know */
+    const struct key_context *keys;   /* objects: what names may come next */
+    const struct text_node *start;    /* recording: before the value that is being written */
+    uint32_t item_count, link_count, count;
+    enum frame_kind kind;
+    bool recording; /* the text of what is within is kept: this array or one around it compares its items */
+};
+
+struct key_context {
+    const uint64_t *permitted; /* bits of the joint's names */
+    uint32_t others;           /* tuple over items: names that the joint does not know; TUPLE_DEAD: none */
+    bool any;
+};
+
+/* ---- states ---- */
+
+enum phase {
+    PHASE_VALUE,          /* a value must come */
+    PHASE_VALUE_OR_CLOSE, /* behind [ */
+    PHASE_AFTER,          /* behind a value in an array or object */
+    PHASE_KEY_OR_CLOSE,   /* behind { */
+    PHASE_KEY,            /* behind a comma in an object */
+    PHASE_COLON,
+    PHASE_STRING,
+    PHASE_KEY_STRING,
+    PHASE_NUMBER,
+    PHASE_LITERAL,
+    PHASE_DONE
+};
+enum string_lex { LEX_PLAIN, LEX_ESCAPE, LEX_HEX, LEX_LOW_BACKSLASH, LEX_LOW_U, LEX_LOW_HEX, LEX_UTF8 };
+
+/** struct machine_state, unpacked. */
+struct json_state {
+    const struct frame *frame;
+    uint8_t phase, lex;
+    uint8_t space;  /* blanks so far in this place */
+    uint8_t blank;  /* the blank of ", " or ": " is still to come */
+    uint8_t literal, progress; /* PHASE_LITERAL: VALUE_NULL.., bytes so far */
+    uint8_t digits; /* LEX_HEX, LEX_UTF8: that came */
+    uint8_t length; /* LEX_UTF8: of the sequence */
+    uint32_t value; /* of the digits so far */
+    uint32_t tuple; /* PHASE_STRING, PHASE_NUMBER, PHASE_KEY_STRING (names that are not known) */
+    uint32_t low, high; /* PHASE_KEY_STRING: the known names that begin so; none: low == high */
+    uint32_t depth;     /* bytes of the name so far */
+    uint32_t high_surrogate;
+    const struct text_node *text;
+};
+_Static_assert(sizeof(struct json_state) <= sizeof(struct machine_state), "a state is passed by value");
+
+struct json_machine {
+    struct machine machine;
+    struct shapes *shapes;
+    struct grammar_options options;
+    struct intern joint_index; /* words: conjunction << 1 | must */
+    struct joint **joints;
+    uint32_t joint_capacity;
+    struct intern tuples;
+    struct tuple_row **rows;
+    uint32_t row_capacity;
+    struct joint *root;
+};
+
+/* json_scalar.c */
+uint32_t tuple_make(struct json_machine *m, enum tuple_kind kind, const uint32_t *entries, uint32_t count);
+uint32_t tuple_step(struct json_machine *m, uint32_t tuple, uint32_t code_point);
+void tuple_verdict(struct json_machine *m, uint32_t tuple, struct verdict *out); /* adds the components that accept */
+bool tuple_accepts(struct json_machine *m, uint32_t tuple);                     /* a must accepts */
+/** One byte of a string's inside, value or name. Ended: the closing quote was `byte`. */
+enum machine_step string_step(struct json_machine *m, struct json_state *state, uint8_t byte, bool *ended);
+
+/* json_joint.c */
+/** A joint being collected: components are kept once. */
+struct joint_builder {
+    conjunction components[COMPONENTS_MAX];
+    bool must[COMPONENTS_MAX];
+    uint32_t count;
+    bool failed;
+};
+uint32_t joint_component(struct joint_builder *builder, conjunction c, bool must);
+struct joint *joint_make(struct json_machine *m, const struct joint_builder *builder);
+/** Names of the objects. False: exhausted. */
+bool joint_prepare_objects(struct json_machine *m, struct joint *joint);
+static inline bool joint_satisfied(const struct joint *joint, const struct verdict *verdict) {
+    for (uint32_t i = 0; i < (joint->count + 63) / 64; i++)
+        if (joint->must[i] & verdict->bits[i]) return true;
+    return false;
+}
+
+/* json_array.c, json_object.c: MACHINE_DEAD when nothing is left */
+enum machine_step array_open(struct json_machine *m, struct frames *frames, const struct json_state *at, struct json_state *out);
+enum machine_step array_comma(struct json_machine *m, struct frames *frames, struct json_state *state);
+enum machine_step array_close(struct json_machine *m, struct frames *frames, struct json_state *state);
+enum machine_step array_value(struct json_machine *m, struct frames *frames, struct json_state *state, const struct verdict *verdict);
+enum machine_step object_open(struct json_machine *m, struct frames *frames, const struct json_state *at, struct json_state *out);
+enum machine_step object_comma(struct json_machine *m, struct json_state *state);
+enum machine_step object_close(struct json_machine *m, struct frames *frames, struct json_state *state);
+enum machine_step object_value(struct json_machine *m, struct frames *frames, struct json_state *state, const struct verdict *verdict);
+/** The first quote of a name has come. */
+enum machine_step object_key_begin(struct json_machine *m, struct json_state *state);
+/** One code point of a name; MACHINE_DEAD when no name goes on so. */
+enum machine_step object_key_step(struct json_machine *m, struct json_state *state, uint32_t code_point);
+/** Some name goes on with a code point of first..last. */
+bool object_key_live_in(struct json_machine *m, const struct json_state *state, uint32_t first, uint32_t last);
+/** The last quote of a name: what its value must satisfy. */
+enum machine_step object_key_end(struct json_machine *m, struct frames *frames, struct json_state *state);
+
+/** A value has ended; `state->frame` is the frame around it. */
+enum machine_step value_ended(struct json_machine *m, struct frames *frames, struct json_state *state, const struct verdict *verdict);
+
+/** The text after `from` up to `to`; data NULL without memory. */
+struct bytes_view text_between(struct frames *frames, const struct text_node *from, const struct text_node *to);
+
+#endif

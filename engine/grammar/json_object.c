@@ -1,0 +1,559 @@
+/* Copyright Bora contributors
+ * SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Objects: which names may come next, and what their values are looked at for.
+ *
+ * A name may come if, for some form that is still possible, it was not seen, its value can be satisfied, and afterwards the form can still be completed: room
+ * for all required names (and those that they ask for), enough names left for minProperties, an option left for every obligation. In the order of the
+ * schema a name also stands behind those that came, and skips no required one.
+ */
+#include "engine/grammar/json_internal.h"
+
+#include <string.h>
+
+static bool bit(const uint64_t *words, uint32_t n) { return words[n / 64] >> n % 64 & 1; }
+
+static uint32_t find_name(const struct joint *joint, name_id name) {
+    for (uint32_t n = 0; n < joint->name_count; n++)
+        if (joint->names[n].name == name) return n;
+    return UINT32_MAX;
+}
+
+/* ---- what is still required ---- */
+
+/** Required names, and what the seen and the required ones ask for in turn. */
+static bool required_names(struct frames *frames, const struct frame *frame, const struct joint_object *object, uint64_t **out) {
+    const struct joint *joint = frame->joint;
+    uint64_t *words = frames_alloc(frames, joint->name_words * sizeof *words);
+    if (words == NULL) return false;
+    if (joint->name_words > 0) memcpy(words, object->required, joint->name_words * sizeof *words);
+    for (bool more = object->form->dependent_count > 0; more;) {
+        more = false;
+        for (uint32_t i = 0; i < object->form->dependent_count; i++) {
+            const struct object_dependent *dependent = &object->form->dependent[i];
+            uint32_t n = find_name(joint, dependent->present);
+            if (!bit(words, n) && !bit(frame->seen, n)) continue;
+            for (uint32_t j = 0; j < dependent->count; j++) {
+                uint32_t r = find_name(joint, dependent->required[j]);
+                if (bit(words, r)) continue;
+                words[r / 64] |= 1ull << r % 64;
+                more = true;
+            }
+        }
+    }
+    *out = words;
+    return true;
+}
+
+static uint32_t count_unseen(const struct frame *frame, const uint64_t *required) {
+    uint32_t out = 0;
+    for (uint32_t w = 0; w < frame->joint->name_words; w++) out += (uint32_t)__builtin_popcountll(required[w] & ~frame->seen[w]);
+    return out;
+}
+
+static bool option_met_by_absence(const struct frame *frame, const struct object_obligation *obligation) {
+    for (uint32_t i = 0; i < obligation->count; i++) {
+        if (obligation->options[i].kind != OPTION_MISSING) continue;
+        uint32_t n = find_name(frame->joint, obligation->options[i].name);
+        if (!bit(frame->seen, n)) return true;
+    }
+    return false;
+}
+
+static bool may_close(struct frames *frames, const struct frame *frame, const struct joint_object *object, const struct item *item, bool *failed) {
+    const struct object_form *form = object->form;
+    if (frame->count < form->min || frame->count > form->max) return false;
+    uint64_t *required;
+    if (!required_names(frames, frame, object, &required)) {
+        *failed = true;
+        return false;
+    }
+    if (count_unseen(frame, required) > 0) return false;
+    for (uint32_t i = 0; i < form->obligation_count; i++)
+        if (!(item->done >> i & 1) && !option_met_by_absence(frame, &form->obligations[i])) return false;
+    return true;
+}
+
+/* ---- what may come next ---- */
+
+/** A name that is asked about: known to the joint (n), or not (n UINT32_MAX, `text`). */
+struct candidate {
+    uint32_t n;
+    name_id name;
+    struct bytes_view text;
+};
+
+/** Names that could still come after `candidate` for this form. */
+struct future {
+    const uint64_t *required;
+    uint32_t room; /* properties that may come after the candidate */
+    uint32_t rank; /* in the order of the schema: of the next name at least */
+    bool ordered;
+};
+
+static bool comes_later(const struct frame *frame, const struct joint_object *object, const struct future *future, uint32_t n, const struct candidate *candidate) {
+    if (n == candidate->n || bit(frame->seen, n) || !bit(object->allowed, n)) return false;
+    return !future->ordered || object->rank[n] >= future->rank;
+}
+
+static bool selects(struct json_machine *m, const struct object_form *form, const struct object_option *option, struct bytes_view text) {
+    return regex_matches(m->shapes->schema->regexes, form->selectors[option->selector], text);
+}
+
+static bool option_offered(struct json_machine *m, const struct object_form *form, const struct object_option *option, const struct candidate *candidate) {
+    if (option->kind == OPTION_NAME) return candidate->n != UINT32_MAX && option->name == candidate->name;
+    return option->kind == OPTION_MATCH && selects(m, form, option, candidate->text);
+}
+
+/** The option can still be met after the candidate. */
+static bool option_left(struct json_machine *m, const struct frame *frame, const struct joint_object *object, const struct future *future,
+                        const struct object_option *option, const struct candidate *candidate) {
+    const struct joint *joint = frame->joint;
+    if (option->kind == OPTION_MISSING) {
+        uint32_t n = find_name(joint, option->name);
+        return n != candidate->n && !bit(frame->seen, n) && !bit(future->required, n);
+    }
+    if (option->kind == OPTION_NAME) {
+        uint32_t n = find_name(joint, option->name);
+        if (!comes_later(frame, object, future, n, candidate) || (future->room == 0 && !bit(future->required, n))) return false;
+        return shape_satisfiable(m->shapes, conjunction_and(m->shapes, object_named(m->shapes, object->form, option->name), option->value));
+    }
+    for (uint32_t n = 0; n < joint->name_count; n++) {
+        if (!comes_later(frame, object, future, n, candidate) || (future->room == 0 && !bit(future->required, n))) continue;
+        if (!selects(m, object->form, option, joint->names[n].text)) continue;
+        if (shape_satisfiable(m->shapes, conjunction_and(m->shapes, object_named(m->shapes, object->form, joint->names[n].name), option->value))) return true;
+    }
+    struct regex_pool *pool = m->shapes->schema->regexes;
+    return future->room > 0 && regex_and(pool, object->others, object->form->selectors[option->selector]) != REGEX_NOTHING;
+}
+
+static bool others_left(const struct joint_object *object) { return object->others != REGEX_NOTHING; }
+
+/** minProperties can still be reached after the candidate. */
+static bool enough_left(const struct frame *frame, const struct joint_object *object, const struct future *future, const struct candidate *candidate) {
+    if (frame->count + 1 >= object->form->min || others_left(object)) return true;
+    uint32_t left = 0, wanted = object->form->min - frame->count - 1;
+    for (uint32_t n = 0; n < frame->joint->name_count && left < wanted; n++) left += comes_later(frame, object, future, n, candidate);
+    return left >= wanted;
+}
+
+/**
+ * May the property come, as far as this form's counts, order and obligations go? *extra: what its value must satisfy besides, because it is the last way to
+ * meet an obligation.
+ */
+static bool may_come(struct json_machine *m, struct frames *frames, const struct frame *frame, const struct joint_object *object, const struct item *item,
+                     const uint64_t *required, const struct candidate *candidate, conjunction *extra) {
+    const struct object_form *form = object->form;
+    struct future future = {.required = required, .ordered = m->options.order == GRAMMAR_ORDER_SCHEMA};
+    uint32_t missing = count_unseen(frame, required), rank = candidate->n == UINT32_MAX ? form->order_count : object->rank[candidate->n];
+    missing -= candidate->n != UINT32_MAX && bit(required, candidate->n);
+    if (form->dependent_count > 0 && candidate->n != UINT32_MAX) { /* it may ask for others */
+        struct frame with = *frame;
+        uint64_t *seen = frames_alloc(frames, frame->joint->name_words * sizeof *seen), *more;
+        if (seen == NULL) return false;
+        memcpy(seen, frame->seen, frame->joint->name_words * sizeof *seen);
+        seen[candidate->n / 64] |= 1ull << candidate->n % 64;
+        with.seen = seen;
+        if (!required_names(frames, &with, object, &more)) return false;
+        future.required = more;
+        missing = count_unseen(&with, more);
+    }
+    if ((uint64_t)frame->count + 1 + missing > form->max) return false;
+    future.room = form->max - frame->count - 1 - missing;
+    future.rank = rank < form->order_count ? rank + 1 : form->order_count;
+    if (future.ordered) {
+        if (rank < item->last_rank) return false;
+        for (uint32_t n = 0; n < frame->joint->name_count; n++) /* none that is required is skipped */
+            if (bit(future.required, n) && !bit(frame->seen, n) && n != candidate->n && object->rank[n] < future.rank) return false;
+    }
+    /* what will be required must be allowed */
+    for (uint32_t w = 0; w < frame->joint->name_words; w++)
+        if (future.required[w] & ~frame->seen[w] & ~object->allowed[w]) return false;
+    if (!enough_left(frame, object, &future, candidate)) return false;
+    *extra = CONJUNCTION_TRUE;
+    for (uint32_t i = 0; i < form->obligation_count; i++) {
+        if (item->done >> i & 1) continue;
+        const struct object_obligation *obligation = &form->obligations[i];
+        bool left = false;
+        for (uint32_t j = 0; j < obligation->count && !left; j++)
+            left = option_left(m, frame, object, &future, &obligation->options[j], candidate);
+        if (left) continue;
+        bool offered = false;
+        for (uint32_t j = 0; j < obligation->count && !offered; j++) {
+            if (!option_offered(m, form, &obligation->options[j], candidate)) continue;
+            offered = true; /* the first of several that the same property offers: too tight, never too wide */
+            *extra = conjunction_and(m->shapes, *extra, obligation->options[j].value);
+        }
+        if (!offered) return false;
+    }
+    return true;
+}
+
+static conjunction value_for(struct json_machine *m, const struct joint_object *object, const struct candidate *candidate) {
+    if (candidate->n != UINT32_MAX) return object_named(m->shapes, object->form, candidate->name);
+    return object_other(m->shapes, object->form, object_selected(m->shapes, object->form, candidate->text));
+}
+
+/** Fast path: no order, counts or obligations stand in the way of any allowed name. */
+static bool unrestricted(const struct json_machine *m, const struct joint_object *object) {
+    const struct object_form *form = object->form;
+    return m->options.order == GRAMMAR_ORDER_ANY && form->max == UINT32_MAX && form->min == 0 && form->obligation_count == 0 &&
+           form->dependent_count == 0;
+}
+
+/** In the order of the schema, without anything else that restricts: the names up to the next required one. */
+static bool ordered_only(const struct object_form *form) {
+    return form->max == UINT32_MAX && form->min == 0 && form->obligation_count == 0 && form->dependent_count == 0;
+}
+
+static bool permit_names(struct json_machine *m, struct frames *frames, const struct frame *frame, const struct item *item, uint64_t *permitted, bool *others) {
+    const struct joint *joint = frame->joint;
+    const struct joint_object *object = &joint->objects[item->index];
+    uint64_t *required;
+    conjunction extra;
+    if (unrestricted(m, object)) {
+        for (uint32_t w = 0; w < joint->name_words; w++) permitted[w] |= object->allowed[w] & ~frame->seen[w];
+        *others = others_left(object);
+        return true;
+    }
+    if (!required_names(frames, frame, object, &required)) return false;
+    if (ordered_only(object->form)) {
+        uint32_t stop = UINT32_MAX;
+        for (uint32_t n = 0; n < joint->name_count; n++)
+            if (bit(required, n) && !bit(frame->seen, n) && object->rank[n] < stop) stop = object->rank[n];
+        for (uint32_t n = 0; n < joint->name_count; n++)
+            if (bit(object->allowed, n) && !bit(frame->seen, n) && object->rank[n] >= item->last_rank && object->rank[n] <= stop)
+                permitted[n / 64] |= 1ull << n % 64;
+        *others = stop == UINT32_MAX && others_left(object);
+        return true;
+    }
+    for (uint32_t n = 0; n < joint->name_count; n++) {
+        struct candidate candidate = {n, joint->names[n].name, joint->names[n].text};
+        if (bit(frame->seen, n) || !bit(object->allowed, n) || bit(permitted, n)) continue;
+        if (!may_come(m, frames, frame, object, item, required, &candidate, &extra)) continue;
+        if (extra != CONJUNCTION_TRUE && !shape_satisfiable(m->shapes, conjunction_and(m->shapes, extra, value_for(m, object, &candidate)))) continue;
+        permitted[n / 64] |= 1ull << n % 64;
+    }
+    /* of names that are not known the counts are looked at here, the obligations when the name is there */
+    struct frame counted = *frame;
+    struct item free_of_obligations = *item;
+    free_of_obligations.done = UINT64_MAX;
+    struct candidate unknown = {UINT32_MAX, FORMULA_NONE, {0}};
+    *others = others_left(object) && may_come(m, frames, &counted, object, &free_of_obligations, required, &unknown, &extra);
+    return !m->shapes->declined;
+}
+
+static bool prepare_keys(struct json_machine *m, struct frames *frames, struct frame *frame) {
+    struct joint *joint = frame->joint;
+    struct key_context *keys = frames_alloc(frames, sizeof *keys);
+    uint64_t *permitted = frames_alloc(frames, joint->name_words * sizeof *permitted);
+    uint32_t *entries = frames_alloc(frames, (2 * frame->item_count + 1) * sizeof *entries), count = 0;
+    if (keys == NULL || permitted == NULL || entries == NULL) return false;
+    memset(permitted, 0, joint->name_words * sizeof *permitted);
+    for (uint32_t i = 0; i < frame->item_count; i++) {
+        const struct joint_object *object = &joint->objects[frame->items[i].index];
+        bool others;
+        if (!object->must) continue;
+        if (!permit_names(m, frames, frame, &frame->items[i], permitted, &others)) return false;
+        if (!others) continue;
+        entries[2 * count] = i << 1 | 1;
+        entries[2 * count++ + 1] = object->others;
+    }
+    keys->permitted = permitted;
+    keys->others = tuple_make(m, TUPLE_STRING, entries, count);
+    keys->any = keys->others != TUPLE_DEAD;
+    for (uint32_t w = 0; w < joint->name_words; w++) keys->any |= permitted[w] != 0;
+    frame->keys = keys;
+    frame->child = NULL;
+    return keys->others != TUPLE_FAILED;
+}
+
+enum machine_step object_open(struct json_machine *m, struct frames *frames, const struct json_state *at, struct json_state *out) {
+    struct joint *joint = at->frame->child;
+    if (!joint_prepare_objects(m, joint)) return MACHINE_FAILED;
+    struct frame *frame = frames_alloc(frames, sizeof *frame);
+    struct item *items = frames_alloc(frames, joint->object_count * sizeof *items);
+    uint64_t *seen = frames_alloc(frames, joint->name_words * sizeof *seen);
+    if (frame == NULL || items == NULL || seen == NULL) return MACHINE_FAILED;
+    memset(seen, 0, joint->name_words * sizeof *seen);
+    *frame = (struct frame){.parent = at->frame, .joint = joint, .kind = FRAME_OBJECT, .items = items, .seen = seen};
+    frame->recording = at->frame->recording;
+    frame->start = at->text;
+    for (uint32_t i = 0; i < joint->object_count; i++) items[frame->item_count++] = (struct item){.index = i};
+    if (!prepare_keys(m, frames, frame)) return MACHINE_FAILED;
+    *out = *at;
+    out->frame = frame;
+    out->phase = PHASE_KEY_OR_CLOSE;
+    out->space = out->blank = 0;
+    return MACHINE_LIVE;
+}
+
+enum machine_step object_comma(struct json_machine *m, struct json_state *state) {
+    (void)m;
+    if (!state->frame->keys->any) return MACHINE_DEAD;
+    state->phase = PHASE_KEY;
+    return MACHINE_LIVE;
+}
+
+enum machine_step object_close(struct json_machine *m, struct frames *frames, struct json_state *state) {
+    const struct frame *frame = state->frame;
+    struct verdict verdict = {0};
+    bool failed = false;
+    for (uint32_t i = 0; i < frame->item_count; i++) {
+        const struct joint_object *object = &frame->joint->objects[frame->items[i].index];
+        if (may_close(frames, frame, object, &frame->items[i], &failed)) verdict_add(&verdict, object->component);
+    }
+    if (failed) return MACHINE_FAILED;
+    if (!joint_satisfied(frame->joint, &verdict)) return MACHINE_DEAD;
+    state->frame = frame->parent;
+    return value_ended(m, frames, state, &verdict);
+}
+
+/* ---- names ---- */
+
+static bool any_permitted(const struct frame *frame, uint32_t low, uint32_t high) {
+    const uint64_t *permitted = frame->keys->permitted;
+    for (uint32_t n = low; n < high;) {
+        if (n % 64 == 0 && high - n >= 64) {
+            if (permitted[n / 64] != 0) return true;
+            n += 64;
+        } else if (bit(permitted, n++)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+enum machine_step object_key_begin(struct json_machine *m, struct json_state *state) {
+    (void)m;
+    if (!state->frame->keys->any) return MACHINE_DEAD;
+    state->phase = PHASE_KEY_STRING;
+    state->lex = LEX_PLAIN;
+    state->low = 0;
+    state->high = state->frame->joint->name_count;
+    state->depth = 0;
+    state->tuple = state->frame->keys->others;
+    return MACHINE_LIVE;
+}
+
+/** The first name of low..high whose byte at `depth` is at least `byte` (a name that ends there is below all). */
+static uint32_t first_from(const struct joint *joint, uint32_t low, uint32_t high, uint32_t depth, uint32_t byte) {
+    while (low < high) {
+        uint32_t middle = low + (high - low) / 2;
+        struct bytes_view text = joint->names[middle].text;
+        if (text.length <= depth || text.data[depth] < byte) low = middle + 1;
+        else high = middle;
+    }
+    return low;
+}
+
+static void narrow(const struct joint *joint, struct json_state *state, uint8_t byte) {
+    if (state->low < state->high) {
+        uint32_t low = first_from(joint, state->low, state->high, state->depth, byte);
+        state->high = first_from(joint, low, state->high, state->depth, (uint32_t)byte + 1);
+        state->low = low;
+    }
+    state->depth++;
+}
+
+static size_t encode_utf8(uint32_t c, uint8_t out[4]) {
+    if (c < 0x80) {
+        out[0] = (uint8_t)c;
+        return 1;
+    }
+    size_t length = c < 0x800 ? 2 : c < 0x10000 ? 3 : 4;
+    for (size_t i = length - 1; i > 0; i--, c >>= 6) out[i] = (uint8_t)(0x80 | (c & 0x3f));
+    out[0] = (uint8_t)((0xf00u >> length) | c);
+    return length;
+}
+
+enum machine_step object_key_step(struct json_machine *m, struct json_state *state, uint32_t code_point) {
+    const struct frame *frame = state->frame;
+    uint8_t utf8[4];
+    size_t length = encode_utf8(code_point, utf8);
+    for (size_t i = 0; i < length; i++) narrow(frame->joint, state, utf8[i]);
+    state->tuple = tuple_step(m, state->tuple, code_point);
+    if (state->tuple == TUPLE_FAILED) return MACHINE_FAILED;
+    if (state->tuple != TUPLE_DEAD || any_permitted(frame, state->low, state->high)) return MACHINE_LIVE;
+    return MACHINE_DEAD;
+}
+
+/** The smallest code point that begins with what is at `depth` of a name; names are valid UTF-8. */
+static uint32_t code_point_at(struct bytes_view text, uint32_t depth) {
+    uint8_t first = text.data[depth];
+    if (first < 0x80) return first;
+    uint32_t length = first < 0xe0 ? 2 : first < 0xf0 ? 3 : 4, c = first & (0xffu >> (length + 1));
+    for (uint32_t i = 1; i < length && depth + i < text.length; i++) c = c << 6 | (text.data[depth + i] & 0x3f);
+    return c;
+}
+
+bool object_key_live_in(struct json_machine *m, const struct json_state *state, uint32_t first, uint32_t last) {
+    const struct frame *frame = state->frame;
+    if (state->tuple != TUPLE_DEAD) {
+        struct intern_item item = intern_get(&m->tuples, state->tuple);
+        for (uint32_t i = 1; i < item.count; i += 2)
+            if (regex_live_in(m->shapes->schema->regexes, item.words[i + 1], first, last)) return true;
+    }
+    for (uint32_t n = state->low; n < state->high; n++) {
+        struct bytes_view text = frame->joint->names[n].text;
+        if (text.length <= state->depth || !bit(frame->keys->permitted, n)) continue;
+        uint32_t c = code_point_at(text, state->depth);
+        if (c >= first && c <= last) return true;
+    }
+    return false;
+}
+
+/* ---- the value of a name ---- */
+
+static bool mark_seen(struct frames *frames, struct frame *frame, const struct candidate *candidate) {
+    if (candidate->n == UINT32_MAX) {
+        struct seen_text *seen = frames_alloc(frames, sizeof *seen);
+        if (seen == NULL) return false;
+        *seen = (struct seen_text){.before = frame->texts, .text = candidate->text};
+        frame->texts = seen;
+        return true;
+    }
+    uint64_t *words = frames_alloc(frames, frame->joint->name_words * sizeof *words);
+    if (words == NULL) return false;
+    memcpy(words, frame->seen, frame->joint->name_words * sizeof *words);
+    words[candidate->n / 64] |= 1ull << candidate->n % 64;
+    frame->seen = words;
+    return true;
+}
+
+/** Watch what would meet an obligation. */
+static void add_options(struct json_machine *m, struct frame *frame, struct link *links, uint32_t i, const struct candidate *candidate,
+                        struct joint_builder *builder) {
+    const struct joint_object *object = &frame->joint->objects[frame->items[i].index];
+    for (uint32_t o = 0; o < object->form->obligation_count; o++) {
+        if (frame->items[i].done >> o & 1) continue;
+        const struct object_obligation *obligation = &object->form->obligations[o];
+        for (uint32_t j = 0; j < obligation->count; j++)
+            if (option_offered(m, object->form, &obligation->options[j], candidate))
+                links[frame->link_count++] = (struct link){i, joint_component(builder, obligation->options[j].value, false), LINK_OPTION, o};
+    }
+}
+
+static uint32_t links_needed(const struct frame *frame) {
+    uint32_t out = 0;
+    for (uint32_t i = 0; i < frame->item_count; i++) {
+        const struct object_form *form = frame->joint->objects[frame->items[i].index].form;
+        out++;
+        for (uint32_t o = 0; o < form->obligation_count; o++) out += form->obligations[o].count;
+    }
+    return out;
+}
+
+static enum machine_step prepare_value(struct json_machine *m, struct frames *frames, struct frame *frame, const struct frame *before,
+                                       const struct candidate *candidate) {
+    struct joint_builder builder;
+    builder.count = 0;
+    builder.failed = false;
+    struct link *links = frames_alloc(frames, links_needed(before) * sizeof *links);
+    struct item *items = frames_alloc(frames, before->item_count * sizeof *items);
+    if (links == NULL || items == NULL) return MACHINE_FAILED;
+    frame->items = items;
+    frame->item_count = frame->link_count = 0;
+    frame->links = links;
+    for (uint32_t i = 0; i < before->item_count; i++) {
+        const struct joint_object *object = &before->joint->objects[before->items[i].index];
+        uint64_t *required;
+        conjunction extra = CONJUNCTION_TRUE, value = value_for(m, object, candidate);
+        if (value == CONJUNCTION_FAILED || !required_names(frames, before, object, &required)) return MACHINE_FAILED;
+        if (!unrestricted(m, object) && !may_come(m, frames, before, object, &before->items[i], required, candidate, &extra)) continue;
+        value = conjunction_and(m->shapes, value, extra);
+        if (!shape_satisfiable(m->shapes, value)) continue;
+        uint32_t at = frame->item_count++;
+        items[at] = before->items[i];
+        items[at].last_rank = candidate->n == UINT32_MAX ? object->form->order_count : object->rank[candidate->n];
+        items[at].last_rank += items[at].last_rank < object->form->order_count;
+        links[frame->link_count++] = (struct link){at, joint_component(&builder, value, object->must), LINK_MUST, 0};
+        add_options(m, frame, links, at, candidate, &builder);
+    }
+    if (m->shapes->declined) return MACHINE_FAILED;
+    frame->child = builder.count == 0 ? NULL : joint_make(m, &builder);
+    if (builder.count > 0 && frame->child == NULL) return MACHINE_FAILED;
+    return frame->child != NULL && frame->child->possible != 0 ? MACHINE_LIVE : MACHINE_DEAD;
+}
+
+static bool seen_text_before(const struct frame *frame, struct bytes_view text) {
+    for (const struct seen_text *seen = frame->texts; seen != NULL; seen = seen->before)
+        if (bytes_view_equal(seen->text, text)) return true;
+    return false;
+}
+
+/** The decoded text of an unknown name: what was recorded may hold escapes. */
+static bool decode_name(struct frames *frames, struct bytes_view *text) {
+    struct arena arena;
+    struct json_value *value;
+    struct json_problem problem;
+    arena_init(&arena, (size_t)1 << 30);
+    bool ok = json_read(*text, 0, 1, &arena, &value, &problem) == STATUS_OK && value->kind == JSON_KIND_STRING;
+    if (ok) {
+        uint8_t *copy = frames_alloc(frames, value->string.length + 1);
+        ok = copy != NULL;
+        if (ok && value->string.length > 0) memcpy(copy, value->string.data, value->string.length);
+        *text = (struct bytes_view){copy, ok ? value->string.length : 0};
+    }
+    arena_deinit(&arena);
+    return ok;
+}
+
+enum machine_step object_key_end(struct json_machine *m, struct frames *frames, struct json_state *state) {
+    const struct frame *before = state->frame;
+    const struct joint *joint = before->joint;
+    struct candidate candidate = {.n = UINT32_MAX, .name = FORMULA_NONE};
+    if (state->low < state->high && joint->names[state->low].text.length == state->depth) {
+        candidate = (struct candidate){state->low, joint->names[state->low].name, joint->names[state->low].text};
+        if (!bit(before->keys->permitted, candidate.n)) return MACHINE_DEAD;
+    } else {
+        if (state->tuple == TUPLE_DEAD || !tuple_accepts(m, state->tuple)) return MACHINE_DEAD;
+        candidate.text = text_between(frames, before->start, state->text);
+        size_t quote = 0;
+        while (quote < candidate.text.length && candidate.text.data[quote] != '"') quote++;
+        candidate.text = (struct bytes_view){candidate.text.data + quote, candidate.text.length - quote};
+        if (!decode_name(frames, &candidate.text)) return MACHINE_FAILED;
+        if (seen_text_before(before, candidate.text)) return MACHINE_DEAD;
+    }
+    struct frame *frame = frames_alloc(frames, sizeof *frame);
+    if (frame == NULL) return MACHINE_FAILED;
+    *frame = *before;
+    if (!mark_seen(frames, frame, &candidate)) return MACHINE_FAILED;
+    enum machine_step step = prepare_value(m, frames, frame, before, &candidate);
+    if (step != MACHINE_LIVE) return step;
+    state->frame = frame;
+    state->phase = PHASE_COLON;
+    state->space = state->blank = 0;
+    return MACHINE_LIVE;
+}
+
+enum machine_step object_value(struct json_machine *m, struct frames *frames, struct json_state *state, const struct verdict *verdict) {
+    const struct frame *before = state->frame;
+    struct frame *frame = frames_alloc(frames, sizeof *frame);
+    struct item *items = frames_alloc(frames, before->item_count * sizeof *items);
+    if (frame == NULL || items == NULL) return MACHINE_FAILED;
+    *frame = *before;
+    frame->items = items;
+    frame->item_count = 0;
+    frame->count++;
+    bool must = false, holds = false;
+    for (uint32_t l = 0; l < before->link_count; l++) { /* an item's links stand together, its must first */
+        const struct link *link = &before->links[l];
+        bool yes = verdict_holds(verdict, link->component);
+        if (link->kind == LINK_MUST) {
+            holds = yes;
+            if (!yes) continue;
+            items[frame->item_count++] = before->items[link->item];
+            must |= before->joint->objects[before->items[link->item].index].must;
+        } else if (holds && yes) {
+            items[frame->item_count - 1].done |= 1ull << link->index;
+        }
+    }
+    if (!must) return MACHINE_DEAD;
+    if (!prepare_keys(m, frames, frame)) return MACHINE_FAILED;
+    frame->start = state->text;
+    state->frame = frame;
+    state->phase = PHASE_AFTER;
+    state->space = state->blank = 0;
+    return MACHINE_LIVE;
+}

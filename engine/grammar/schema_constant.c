@@ -1,0 +1,94 @@
+/* Copyright Bora contributors
+ * SPDX-License-Identifier: Apache-2.0 */
+/* A JSON value as the formula that only it (and what equals it: 1 and 1.0, members in any order) satisfies. */
+#include "engine/grammar/schema_internal.h"
+
+#include <stdlib.h>
+
+static formula make_and(struct schema *schema, uint32_t origin, const formula *list, uint32_t count) {
+    uint32_t *copy = arena_alloc_array(&schema->arena, count, sizeof *copy);
+    if (copy == NULL) return FORMULA_NONE;
+    for (uint32_t i = 0; i < count; i++) {
+        if (list[i] == FORMULA_NONE) return FORMULA_NONE;
+        copy[i] = list[i];
+    }
+    return schema_make(schema, (struct formula_node){.kind = F_AND, .origin = origin, .list = copy, .count = count});
+}
+
+static formula make_type(struct schema *schema, uint32_t origin, enum value_kind kind) {
+    return schema_make(schema, (struct formula_node){.kind = F_TYPE, .origin = origin, .a = 1u << kind});
+}
+
+static formula constant_array(struct schema *schema, uint32_t origin, const struct json_value *value) {
+    formula *list = arena_alloc_array(&schema->arena, value->count, sizeof *list);
+    if (list == NULL) return FORMULA_NONE;
+    uint32_t count = 0;
+    for (const struct json_value *item = value->first; item != NULL; item = item->next) {
+        list[count] = schema_make_constant(schema, origin, item);
+        if (list[count++] == FORMULA_NONE) return FORMULA_NONE;
+    }
+    formula all[3] = {
+        make_type(schema, origin, VALUE_ARRAY),
+        schema_make(schema, (struct formula_node){
+                                .kind = F_ITEMS, .origin = origin, .a = FORMULA_FALSE, .list = list, .count = count}),
+        schema_make(schema,
+                    (struct formula_node){.kind = F_ITEM_COUNT, .origin = origin, .a = count, .b = count})};
+    return make_and(schema, origin, all, 3);
+}
+
+static const struct named_formula *sorting;
+static int compare(const void *a, const void *b) {
+    name_id x = sorting[*(const uint32_t *)a].name, y = sorting[*(const uint32_t *)b].name;
+    return (x > y) - (x < y);
+}
+
+static formula constant_object(struct schema *schema, uint32_t origin, const struct json_value *value) {
+    struct properties *properties = arena_alloc(&schema->arena, sizeof *properties);
+    uint32_t *required = arena_alloc_array(&schema->arena, value->count, sizeof *required);
+    if (properties == NULL || required == NULL) return FORMULA_NONE;
+    properties->named = arena_alloc_array(&schema->arena, value->count, sizeof *properties->named);
+    properties->sorted = arena_alloc_array(&schema->arena, value->count, sizeof *properties->sorted);
+    if (properties->named == NULL || properties->sorted == NULL) return FORMULA_NONE;
+    properties->others = FORMULA_FALSE;
+    for (const struct json_value *member = value->first; member != NULL; member = member->next) {
+        uint32_t at = properties->named_count++;
+        name_id name = schema_name(schema, member->name);
+        properties->named[at] = (struct named_formula){name, schema_make_constant(schema, origin, member)};
+        if (name == INTERN_FAILED || properties->named[at].formula == FORMULA_NONE) return FORMULA_NONE;
+        required[at] = name;
+        properties->sorted[at] = at;
+    }
+    sorting = properties->named;
+    qsort(properties->sorted, properties->named_count, sizeof *properties->sorted, compare);
+    formula all[3] = {
+        make_type(schema, origin, VALUE_OBJECT),
+        schema_make(schema, (struct formula_node){.kind = F_PROPERTIES, .origin = origin, .properties = properties}),
+        schema_make(schema, (struct formula_node){
+                                .kind = F_REQUIRED, .origin = origin, .list = required, .count = value->count})};
+    return make_and(schema, origin, all, value->count > 0 ? 3 : 2);
+}
+
+formula schema_make_constant(struct schema *schema, uint32_t origin, const struct json_value *value) {
+    if (!budget_spend(&schema->budget, 1)) return FORMULA_NONE;
+    formula all[2] = {FORMULA_NONE, FORMULA_NONE};
+    switch (value->kind) {
+    case JSON_KIND_NULL: return make_type(schema, origin, VALUE_NULL);
+    case JSON_KIND_BOOLEAN: return make_type(schema, origin, value->boolean ? VALUE_TRUE : VALUE_FALSE);
+    case JSON_KIND_NUMBER:
+        all[0] = make_type(schema, origin, VALUE_NUMBER);
+        all[1] = schema_make(schema, (struct formula_node){.kind = F_NUMBER,
+                                                           .origin = origin,
+                                                           .a = number_one_of(schema->numbers, &value->text, 1),
+                                                           .b = number_none_of(schema->numbers, &value->text, 1)});
+        return make_and(schema, origin, all, 2);
+    case JSON_KIND_STRING:
+        all[0] = make_type(schema, origin, VALUE_STRING);
+        all[1] = schema_make(schema, (struct formula_node){.kind = F_STRING,
+                                                           .origin = origin,
+                                                           .a = regex_literal(schema->regexes, value->string)});
+        return make_and(schema, origin, all, 2);
+    case JSON_KIND_ARRAY: return constant_array(schema, origin, value);
+    case JSON_KIND_OBJECT: return constant_object(schema, origin, value);
+    }
+    return FORMULA_NONE;
+}

@@ -1,0 +1,256 @@
+/* Copyright Bora contributors
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "engine/grammar/vocabulary.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- tries ---- */
+
+/** A piece, or a part of one, and its token. */
+struct entry {
+    struct bytes_view text;
+    int32_t token;
+};
+
+static int compare_entries(const void *a, const void *b) {
+    const struct entry *x = a, *y = b;
+    int order = bytes_view_compare(x->text, y->text);
+    return order != 0 ? order : (x->token > y->token) - (x->token < y->token);
+}
+
+static void trie_deinit(struct token_trie *trie) {
+    free(trie->bytes);
+    free(trie->depths);
+    free(trie->sizes);
+    free(trie->first);
+    free(trie->tokens);
+    *trie = (struct token_trie){0};
+}
+
+static size_t common(struct bytes_view a, struct bytes_view b) {
+    size_t length = 0;
+    while (length < a.length && length < b.length && a.data[length] == b.data[length]) length++;
+    return length;
+}
+
+/** Sorts the entries. Texts are not empty. */
+static bool trie_init(struct token_trie *trie, struct entry *entries, size_t count) {
+    qsort(entries, count, sizeof *entries, compare_entries);
+    size_t nodes = 0, depth_now = 0;
+    for (size_t i = 0; i < count; i++)
+        nodes += entries[i].text.length - (i == 0 ? 0 : common(entries[i - 1].text, entries[i].text));
+    *trie = (struct token_trie){
+        .bytes = malloc(nodes + 1),
+        .depths = malloc(nodes + 1),
+        .sizes = malloc((nodes + 1) * sizeof *trie->sizes),
+        .first = malloc((nodes + 1) * sizeof *trie->first),
+        .tokens = malloc((count + 1) * sizeof *trie->tokens),
+    };
+    if (trie->bytes == NULL || trie->depths == NULL || trie->sizes == NULL || trie->first == NULL || trie->tokens == NULL) return false;
+    uint32_t open[TRIE_DEPTH_MAX + 1], n = 0, token_count = 0;
+    for (size_t i = 0; i < count; i++) {
+        size_t shared = i == 0 ? 0 : common(entries[i - 1].text, entries[i].text);
+        while (depth_now > shared) {
+            depth_now--;
+            trie->sizes[open[depth_now]] = n - open[depth_now];
+        }
+        for (; depth_now < entries[i].text.length; depth_now++, n++) {
+            trie->bytes[n] = entries[i].text.data[depth_now];
+            trie->depths[n] = (uint8_t)depth_now;
+            trie->first[n] = token_count;
+            open[depth_now] = n;
+        }
+        trie->tokens[token_count++] = entries[i].token; /* equal pieces stand next to each other */
+    }
+    while (depth_now > 0) {
+        depth_now--;
+        trie->sizes[open[depth_now]] = n - open[depth_now];
+    }
+    /* a node's tokens are those pushed while it was the newest: from first[n] to the next node's */
+    trie->first[n] = token_count;
+    trie->count = n;
+    return true;
+}
+
+/* ---- what pieces are in a string ---- */
+
+enum content { CONTENT_INVALID, CONTENT_INSIDE, CONTENT_ENDS };
+
+/** Length of a UTF-8 sequence by its first byte; 0: none begins so. */
+static size_t sequence_length(uint8_t byte) {
+    if (byte < 0x80) return 1;
+    if (byte < 0xc2 || byte > 0xf4) return 0;
+    return byte < 0xe0 ? 2 : byte < 0xf0 ? 3 : 4;
+}
+
+/** The second byte of a sequence has bounds of its own. */
+static bool continues(uint8_t first, size_t index, uint8_t byte) {
+    if ((byte & 0xc0) != 0x80) return false;
+    if (index != 1) return true;
+    switch (first) {
+    case 0xe0: return byte >= 0xa0;
+    case 0xed: return byte < 0xa0;
+    case 0xf0: return byte >= 0x90;
+    case 0xf4: return byte < 0x90;
+    default: return true;
+    }
+}
+
+static bool is_hex(uint8_t c) { return (c >= '0' && c <= '9') || ((c | 0x20) >= 'a' && (c | 0x20) <= 'f'); }
+
+/** \uXXXX and pairs of them, as far as the text goes. Advances; false: invalid. */
+static bool scan_unicode_escape(struct bytes_view text, size_t *at) {
+    uint32_t value = 0;
+    size_t i = *at + 2, digits = 0; /* behind \u */
+    for (; digits < 4 && i < text.length; digits++, i++) {
+        uint8_t c = text.data[i];
+        if (!is_hex(c)) return false;
+        value = value << 4 | (uint32_t)(c <= '9' ? c - '0' : (c | 0x20) - 'a' + 10);
+        if (digits == 1 && value >= 0xdc && value <= 0xdf) return false; /* the second of a pair alone */
+    }
+    *at = i;
+    if (digits < 4 || value < 0xd800 || value > 0xdbff) return true;
+    static const char SECOND[] = "\\ud";
+    for (size_t k = 0; k < 6 && i < text.length; k++, i++) {
+        uint8_t c = text.data[i], low = c | 0x20;
+        bool ok = k < 2 ? c == (uint8_t)SECOND[k] : k == 2 ? low == 'd' : k == 3 ? low >= 'c' && low <= 'f' : is_hex(c);
+        if (!ok) return false;
+    }
+    *at = i;
+    return true;
+}
+
+/** What a piece that begins inside a string is; *end: where its quote stands. */
+static enum content scan(struct bytes_view text, size_t from, size_t *end) {
+    for (size_t i = from; i < text.length;) {
+        uint8_t c = text.data[i];
+        if (c == '"') {
+            *end = i;
+            return CONTENT_ENDS;
+        }
+        if (c < 0x20) return CONTENT_INVALID;
+        if (c != '\\') {
+            size_t length = sequence_length(c);
+            if (length == 0) return CONTENT_INVALID;
+            for (size_t k = 1; k < length && i + k < text.length; k++)
+                if (!continues(c, k, text.data[i + k])) return CONTENT_INVALID;
+            i += length;
+            continue;
+        }
+        if (i + 1 == text.length) return CONTENT_INSIDE;
+        if (text.data[i + 1] == 'u') {
+            if (!scan_unicode_escape(text, &i)) return CONTENT_INVALID;
+        } else if (strchr("\"\\/bfnrt", text.data[i + 1]) == NULL || text.data[i + 1] == '\0') {
+            return CONTENT_INVALID;
+        } else {
+            i += 2;
+        }
+    }
+    return CONTENT_INSIDE;
+}
+
+/** Characters of a plain piece; 0: it is not plain. */
+static uint32_t plain_length(struct bytes_view text) {
+    uint32_t out = 0;
+    for (size_t i = 0; i < text.length; out++) {
+        uint8_t c = text.data[i];
+        size_t length = c < 0x20 || c == '"' || c == '\\' ? 0 : sequence_length(c);
+        if (length == 0 || i + length > text.length) return 0;
+        for (size_t k = 1; k < length; k++)
+            if (!continues(c, k, text.data[i + k])) return 0;
+        i += length;
+    }
+    return out;
+}
+
+/* ---- the vocabulary ---- */
+
+static bool add_strings(struct grammar_vocabulary *v, struct string_tokens *strings, size_t from, const struct entry *entries, size_t count) {
+    struct entry *rests = malloc((count + 1) * sizeof *rests);
+    strings->inside = calloc(v->words, sizeof *strings->inside);
+    strings->ends = malloc((count + 1) * sizeof *strings->ends);
+    size_t rest_count = 0;
+    bool ok = rests != NULL && strings->inside != NULL && strings->ends != NULL;
+    for (size_t i = 0; ok && i < count; i++) {
+        struct bytes_view text = entries[i].text;
+        size_t end;
+        if (from == 1 && text.data[0] != '"') continue;
+        enum content content = scan(text, from, &end);
+        if (content == CONTENT_INSIDE) mask_set(strings->inside, entries[i].token);
+        if (content != CONTENT_ENDS) continue;
+        if (end + 1 == text.length) strings->ends[strings->end_count++] = entries[i].token;
+        else rests[rest_count++] = (struct entry){{text.data + end + 1, text.length - end - 1}, entries[i].token};
+    }
+    ok = ok && trie_init(&strings->rests, rests, rest_count);
+    free(rests);
+    return ok;
+}
+
+static bool add_plain(struct grammar_vocabulary *v, const struct entry *entries, size_t count) {
+    struct entry *others = malloc((count + 1) * sizeof *others);
+    size_t other_count = 0;
+    bool ok = others != NULL;
+    for (uint32_t k = 0; k <= PLAIN_LENGTHS; k++) {
+        v->plain[k] = calloc(v->words, sizeof *v->plain[k]);
+        ok &= v->plain[k] != NULL;
+    }
+    for (size_t i = 0; ok && i < count; i++) {
+        uint32_t length = plain_length(entries[i].text);
+        if (length == 0) {
+            others[other_count++] = entries[i];
+            continue;
+        }
+        if (length > v->plain_longest) v->plain_longest = length;
+        for (uint32_t k = length < PLAIN_LENGTHS ? length : PLAIN_LENGTHS; k <= PLAIN_LENGTHS; k++) mask_set(v->plain[k], entries[i].token);
+    }
+    ok = ok && trie_init(&v->not_plain, others, other_count);
+    free(others);
+    return ok;
+}
+
+enum status grammar_vocabulary_create(const struct tokenizer *tokenizer, struct grammar_vocabulary **out, struct error *err) {
+    struct grammar_vocabulary *v = calloc(1, sizeof *v);
+    uint32_t size = (uint32_t)tokenizer_vocabulary(tokenizer);
+    struct entry *entries = malloc((size + 1) * sizeof *entries);
+    size_t count = 0;
+    bool ok = v != NULL && entries != NULL;
+    if (ok) {
+        v->tokenizer = tokenizer;
+        v->size = size;
+        v->words = (size + 31) / 32;
+        v->end_tokens = malloc((size + 1) * sizeof *v->end_tokens);
+        ok = v->end_tokens != NULL;
+    }
+    for (int32_t id = 0; ok && id < (int32_t)size; id++) {
+        struct bytes_view piece = tokenizer_piece(tokenizer, id);
+        if (tokenizer_is_end(tokenizer, id)) v->end_tokens[v->end_count++] = id;
+        else if (!tokenizer_is_control(tokenizer, id) && piece.length > 0 && piece.length <= TRIE_DEPTH_MAX)
+            entries[count++] = (struct entry){piece, id};
+    }
+    ok = ok && trie_init(&v->trie, entries, count) && add_plain(v, entries, count) && add_strings(v, &v->strings[0], 0, entries, count) &&
+         add_strings(v, &v->strings[1], 1, entries, count);
+    free(entries);
+    if (!ok) {
+        grammar_vocabulary_destroy(v);
+        return error_set(err, STATUS_RESOURCE_EXHAUSTED, "no memory for the vocabulary's trie");
+    }
+    *out = v;
+    return STATUS_OK;
+}
+
+void grammar_vocabulary_destroy(struct grammar_vocabulary *v) {
+    if (v == NULL) return;
+    trie_deinit(&v->trie);
+    trie_deinit(&v->not_plain);
+    for (int i = 0; i < 2; i++) {
+        trie_deinit(&v->strings[i].rests);
+        free(v->strings[i].inside);
+        free(v->strings[i].ends);
+    }
+    for (uint32_t k = 0; k <= PLAIN_LENGTHS; k++) free(v->plain[k]);
+    free(v->end_tokens);
+    free(v);
+}
+
+size_t grammar_mask_words(const struct grammar_vocabulary *v) { return v->words; }
