@@ -82,7 +82,8 @@ static void check_instance(struct grammar_run *run, struct check *check, struct 
     if (status == STATUS_OK) return;
     append_comma(&check->errors);
     (void)bytes_printf(&check->errors, "{\"instance\": %zu, \"message\": ", number);
-    (void)json_append_string(&check->errors, bytes_view_string(err.message[0] != 0 ? err.message : status_name(status)));
+    (void)json_append_string(&check->errors,
+                             bytes_view_string(err.message[0] != 0 ? err.message : status_name(status)));
     (void)bytes_append_byte(&check->errors, '}');
 }
 
@@ -114,8 +115,7 @@ static bool answer(struct grammar_run *run, const struct grammar_line *line, str
     }
     (void)bytes_printf(out, ", \"accepted\": [%s], \"compile_us\": %.2f, \"mask_us\": [%s]",
                        check->accepted.length > 0 ? (const char *)check->accepted.data : "",
-                       microseconds(line->compile_ns),
-                       check->masks.length > 0 ? (const char *)check->masks.data : "");
+                       microseconds(line->compile_ns), check->masks.length > 0 ? (const char *)check->masks.data : "");
     if (check->options->tokens)
         (void)bytes_printf(out, ", \"tokens\": [%s]", check->ids.length > 0 ? (const char *)check->ids.data : "");
     if (check->errors.length > 0) (void)bytes_printf(out, ", \"errors\": [%s]", (const char *)check->errors.data);

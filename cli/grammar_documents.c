@@ -53,8 +53,7 @@ static enum status add_folder(struct grammar_run *run, char *folder, const char 
 enum status grammar_documents_load(struct grammar_run *run, const struct argument_list *list, struct error *err) {
     if (list->count == 0) return STATUS_OK;
     run->document_files = arena_alloc_array(&run->documents, GRAMMAR_DOCUMENTS_MAX, sizeof *run->document_files);
-    run->options.documents =
-        arena_alloc_array(&run->documents, GRAMMAR_DOCUMENTS_MAX, sizeof *run->options.documents);
+    run->options.documents = arena_alloc_array(&run->documents, GRAMMAR_DOCUMENTS_MAX, sizeof *run->options.documents);
     if (run->document_files == NULL || run->options.documents == NULL)
         return error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
     for (int i = 0; i < list->count; i++) {

@@ -41,8 +41,7 @@ static int read_choices(struct grammar_run *run, const struct command_usage *usa
         run->options.order = GRAMMAR_ORDER_SCHEMA;
     else if (order != NULL && strcmp(order, "any") != 0)
         return usage_error(usage, "--order: '%.64s' is neither any nor schema", order);
-    if (arguments->grammar == NULL)
-        return dialect == NULL ? GO_ON : usage_error(usage, "--dialect is of --grammar");
+    if (arguments->grammar == NULL) return dialect == NULL ? GO_ON : usage_error(usage, "--dialect is of --grammar");
     if (dialect == NULL) dialect = ends_with(arguments->grammar, ".lark") ? "lark" : "gbnf";
     if (strcmp(dialect, "gbnf") != 0 && strcmp(dialect, "lark") != 0)
         return usage_error(usage, "--dialect: '%.64s' is neither gbnf nor lark", dialect);
@@ -219,15 +218,14 @@ static void append_error(struct bytes *out, const struct json_value *line, const
 
 static enum status compile(struct grammar_run *run, const struct json_value *schema, struct grammar **out,
                            struct grammar_problem *problem) {
-    if (run->regex.data != NULL)
-        return grammar_compile_regex(run->vocabulary, run->regex, &run->options, out, problem);
+    if (run->regex.data != NULL) return grammar_compile_regex(run->vocabulary, run->regex, &run->options, out, problem);
     if (run->rules.data != NULL)
         return grammar_compile_rules(run->vocabulary, run->rules, run->dialect, &run->options, out, problem);
     return grammar_compile_schema(run->vocabulary, schema, &run->options, out, problem);
 }
 
-static bool answer_line(struct grammar_run *run, const struct json_value *value, struct arena *arena,
-                        struct bytes *out, grammar_line_answer answer, void *context) {
+static bool answer_line(struct grammar_run *run, const struct json_value *value, struct arena *arena, struct bytes *out,
+                        grammar_line_answer answer, void *context) {
     const struct json_value *schema = json_member(value, "schema");
     bool given = run->regex.data != NULL || run->rules.data != NULL;
     struct error err = {0};

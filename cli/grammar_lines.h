@@ -29,20 +29,20 @@ struct grammar_arguments {
     struct argument_list documents;
     struct argument_integer threads, fuel;
 };
-#define GRAMMAR_ARGUMENTS(arguments)                                                                                  \
+#define GRAMMAR_ARGUMENTS(arguments)                                                                                   \
     {ARGUMENT_TEXT, "tokenizer", "FILE", "a .gguf, tokenizer.json, tekken.json, tokenizer.model, or a model's folder", \
-     &(arguments)->tokenizer},                                                                                        \
+     &(arguments)->tokenizer},                                                                                         \
         {ARGUMENT_TEXT, "regex", "PATTERN", "instead of schemas: all of a text matches it", &(arguments)->regex},      \
         {ARGUMENT_TEXT, "grammar", "FILE", "instead of schemas: a grammar, .gbnf or .lark", &(arguments)->grammar},    \
         {ARGUMENT_TEXT, "dialect", "NAME", "of --grammar: gbnf or lark (by its name)", &(arguments)->dialect},         \
-        {ARGUMENT_TEXT, "space", "HOW", "in JSON: free, model (', ' and ': ') or compact (free)",                     \
-         &(arguments)->space},                                                                                        \
-        {ARGUMENT_TEXT, "order", "HOW", "of properties: any, or schema (any)", &(arguments)->order},                  \
-        {ARGUMENT_LIST, "documents", "DIR=URL", "DIR/a/b.json is known to \"$ref\" as URL/a/b.json (many)",           \
-         &(arguments)->documents},                                                                                    \
-        {ARGUMENT_INTEGER, "threads", "N", "only 1 there is: lines are measured one by one", &(arguments)->threads},  \
-    {                                                                                                                 \
-        ARGUMENT_INTEGER, "limit-fuel", "N", "what compiling a line may cost (the engine's default)", &(arguments)->fuel \
+        {ARGUMENT_TEXT, "space", "HOW", "in JSON: free, model (', ' and ': ') or compact (free)",                      \
+         &(arguments)->space},                                                                                         \
+        {ARGUMENT_TEXT, "order", "HOW", "of properties: any, or schema (any)", &(arguments)->order},                   \
+        {ARGUMENT_LIST, "documents", "DIR=URL", "DIR/a/b.json is known to \"$ref\" as URL/a/b.json (many)",            \
+         &(arguments)->documents},                                                                                     \
+        {ARGUMENT_INTEGER, "threads", "N", "only 1 there is: lines are measured one by one", &(arguments)->threads}, { \
+        ARGUMENT_INTEGER, "limit-fuel", "N", "what compiling a line may cost (the engine's default)",                  \
+            &(arguments)->fuel                                                                                         \
     }
 
 struct grammar_run {

@@ -17,8 +17,7 @@ void text_tokens_deinit(struct text_tokens *texts) {
 static bool keep_text(const struct tokenizer *tokenizer, struct bytes_view text, size_t skipped,
                       struct token_list *tokens) {
     size_t first = 0, passed = 0, at = 0;
-    while (first < tokens->count && passed < skipped)
-        passed += tokenizer_piece(tokenizer, tokens->ids[first++]).length;
+    while (first < tokens->count && passed < skipped) passed += tokenizer_piece(tokenizer, tokens->ids[first++]).length;
     if (passed != skipped) return false;
     for (size_t i = first; i < tokens->count; i++) {
         struct bytes_view piece = tokenizer_piece(tokenizer, tokens->ids[i]);
