@@ -64,9 +64,9 @@ class Llguidance:
         self.target = self.mask.ctypes.data, self.mask.nbytes
         self.name = f"llguidance {importlib.metadata.version('llguidance')}"
 
-    def compile(self, schema, compact=False):
-        options = {"whitespace_flexible": False} if compact else None
-        grammar = self.module.LLMatcher.grammar_from_json_schema(schema, options) if options else self.module.LLMatcher.grammar_from_json_schema(schema)
+    def compile(self, schema, model_space=False):
+        options = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "} if model_space else None
+        grammar = self.module.LLMatcher.grammar_from_json_schema(schema, options)
         matcher = self.module.LLMatcher(self.tokenizer, grammar, log_level=0)
         if matcher.is_error():
             raise ValueError(matcher.get_error())
@@ -126,8 +126,9 @@ class Xgrammar:
         self.target = tvm_ffi.from_dlpack(self.mask.view(numpy.int32).reshape(1, -1))
         self.name = f"xgrammar {importlib.metadata.version('xgrammar')}"
 
-    def compile(self, schema, compact=False):
-        return self.compiler.compile_json_schema(schema, strict_mode=False, any_whitespace=not compact)
+    def compile(self, schema, model_space=False):
+        separators = {"separators": (", ", ": ")} if model_space else {}
+        return self.compiler.compile_json_schema(schema, strict_mode=False, any_whitespace=not model_space, **separators)
 
     def copies(self, compiled):
         while True:
@@ -198,7 +199,7 @@ def forced_line(peer, line):
     """How many of the instance's tokens the peer would have put down by itself."""
     answer = {"id": line["id"], "tokens": 0, "forced": 0}
     try:
-        copies = peer.copies(peer.compile(json.dumps(line["schema"], ensure_ascii=False), line.get("compact", False)))
+        copies = peer.copies(peer.compile(json.dumps(line["schema"], ensure_ascii=False), model_space=True))
     except Exception:
         return answer
     for tokens in line["tokens"]:
