@@ -165,9 +165,13 @@ struct bytes_view registry_base(struct schema *schema, const struct json_value *
     return base;
 }
 
+static struct resource *find_resource(struct schema_registry *registry, struct bytes_view address);
+enum dialect { DIALECT_OLD /* up to draft 7 */, DIALECT_NEW, DIALECT_UNSAID };
+static enum dialect dialect_of(const struct schema *schema, struct bytes_view base);
+
 static bool note_names(struct schema *schema, const struct json_value *value, struct bytes_view *base) {
     const struct json_value *id = id_of(value);
-    if (id != NULL && json_member(value, "$ref") != NULL && registry_hides_siblings(schema, *base)) id = NULL;
+    if (id != NULL && json_member(value, "$ref") != NULL && dialect_of(schema, *base) != DIALECT_NEW) id = NULL;
     if (id != NULL) {
         struct bytes_view address = without_fragment(id->string), fragment = fragment_of(id->string);
         if (address.length > 0) {
@@ -268,15 +272,21 @@ static struct resource *find_resource(struct schema_registry *registry, struct b
     return NULL;
 }
 
-bool registry_hides_siblings(const struct schema *schema, struct bytes_view base) {
+static enum dialect dialect_of(const struct schema *schema, struct bytes_view base) {
     struct resource *resource = find_resource(schema->registry, base);
     if (resource == NULL) resource = &schema->registry->resources[0];
     const struct json_value *dialect = json_member(resource->value, "$schema");
-    if (dialect == NULL || dialect->kind != JSON_KIND_STRING) return false;
+    if (dialect == NULL) dialect = json_member(schema->registry->resources[0].value, "$schema");
+    if (dialect == NULL || dialect->kind != JSON_KIND_STRING) return DIALECT_UNSAID;
     static const char *const OLD[] = {"draft-07", "draft-06", "draft-04", "draft-03"};
     for (size_t i = 0; i < sizeof OLD / sizeof *OLD; i++)
-        if (memmem(dialect->string.data, dialect->string.length, OLD[i], 8) != NULL) return true;
-    return false;
+        if (memmem(dialect->string.data, dialect->string.length, OLD[i], 8) != NULL) return DIALECT_OLD;
+    return DIALECT_NEW;
+}
+
+/* Where the dialect is not said, what stands beside "$ref" counts: that is never too wide. */
+bool registry_hides_siblings(const struct schema *schema, struct bytes_view base) {
+    return dialect_of(schema, base) == DIALECT_OLD;
 }
 
 /* ---- pointers ---- */

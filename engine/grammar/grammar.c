@@ -1,0 +1,157 @@
+/* Copyright Bora contributors
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "engine/grammar/grammar.h"
+
+#include "engine/grammar/grammar_internal.h"
+#include "engine/grammar/json_machine.h"
+#include "engine/grammar/schema.h"
+#include "engine/grammar/shape.h"
+
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { FUEL_DEFAULT = 2000000, BYTES_DEFAULT = 64 << 20, SESSION_BYTES_MAX = 64 << 20 };
+
+static struct grammar_options defaults(const struct grammar_options *options) {
+    struct grammar_options out = options == NULL ? (struct grammar_options){0} : *options;
+    if (out.fuel <= 0) out.fuel = FUEL_DEFAULT;
+    if (out.bytes <= 0) out.bytes = BYTES_DEFAULT;
+    return out;
+}
+
+/** Takes the machine over. */
+static enum status wrap(const struct grammar_vocabulary *vocabulary, struct machine *machine, struct grammar **out,
+                        struct grammar_problem *problem) {
+    struct grammar *grammar = calloc(1, sizeof *grammar);
+    if (grammar == NULL || pthread_mutex_init(&grammar->lock, NULL) != 0) {
+        machine->operations->destroy(machine);
+        free(grammar);
+        snprintf(problem->reason, sizeof problem->reason, "out of memory");
+        return STATUS_RESOURCE_EXHAUSTED;
+    }
+    grammar->vocabulary = vocabulary;
+    grammar->machine = machine;
+    atomic_init(&grammar->references, 1);
+    *out = grammar;
+    return STATUS_OK;
+}
+
+enum status grammar_compile_schema(const struct grammar_vocabulary *vocabulary, const struct json_value *text,
+                                   const struct grammar_options *options, struct grammar **out,
+                                   struct grammar_problem *problem) {
+    struct grammar_options all = defaults(options);
+    struct schema *schema;
+    struct shapes *shapes;
+    struct machine *machine;
+    TRY(schema_create(text, all.documents, all.document_count, all.fuel, all.bytes, problem, &schema));
+    enum status status = shapes_create(schema, &shapes);
+    if (status != STATUS_OK) {
+        schema_destroy(schema);
+        return status;
+    }
+    TRY(json_machine_create(shapes, &all, &machine, problem));
+    return wrap(vocabulary, machine, out, problem);
+}
+
+struct grammar *grammar_ref(struct grammar *grammar) {
+    atomic_fetch_add(&grammar->references, 1);
+    return grammar;
+}
+
+void grammar_unref(struct grammar *grammar) {
+    if (grammar == NULL || atomic_fetch_sub(&grammar->references, 1) != 1) return;
+    grammar->machine->operations->destroy(grammar->machine);
+    pthread_mutex_destroy(&grammar->lock);
+    free(grammar);
+}
+
+/* ---- generating ---- */
+
+enum status grammar_session_create(struct grammar *grammar, struct grammar_session **out, struct error *err) {
+    struct grammar_session *session = calloc(1, sizeof *session);
+    if (session == NULL) return error_set(err, STATUS_RESOURCE_EXHAUSTED, "no memory for a grammar's session");
+    session->grammar = grammar_ref(grammar);
+    frames_init(&session->frames, SESSION_BYTES_MAX);
+    *out = session;
+    return STATUS_OK;
+}
+
+void grammar_session_destroy(struct grammar_session *session) {
+    if (session == NULL) return;
+    frames_deinit(&session->frames);
+    grammar_unref(session->grammar);
+    free(session);
+}
+
+enum status grammar_failed(struct error *err) {
+    return error_set(err, STATUS_RESOURCE_EXHAUSTED, "the grammar costs more than a grammar may cost");
+}
+
+enum status grammar_start(struct grammar_session *session, struct grammar_state *out, struct error *err) {
+    struct grammar *grammar = session->grammar;
+    *out = (struct grammar_state){0};
+    pthread_mutex_lock(&grammar->lock);
+    enum machine_step step = grammar->machine->operations->start(grammar->machine, &session->frames, &out->machine);
+    pthread_mutex_unlock(&grammar->lock);
+    return step == MACHINE_LIVE ? STATUS_OK : grammar_failed(err);
+}
+
+static enum status accept_bytes(struct grammar_session *session, struct grammar_state *state, struct bytes_view text,
+                                bool *out_accepted, struct error *err) {
+    struct machine *machine = session->grammar->machine;
+    struct machine_state at = state->machine;
+    *out_accepted = false;
+    for (size_t i = 0; i < text.length; i++) {
+        enum machine_step step = machine->operations->step(machine, &session->frames, &at, text.data[i], &at);
+        if (step == MACHINE_FAILED) return grammar_failed(err);
+        if (step == MACHINE_DEAD) return STATUS_OK;
+    }
+    state->machine = at;
+    state->length += text.length;
+    *out_accepted = true;
+    return STATUS_OK;
+}
+
+enum status grammar_accept_bytes(struct grammar_session *session, struct grammar_state *state, struct bytes_view text,
+                                 bool *out_accepted, struct error *err) {
+    pthread_mutex_lock(&session->grammar->lock);
+    enum status status = accept_bytes(session, state, text, out_accepted, err);
+    pthread_mutex_unlock(&session->grammar->lock);
+    return status;
+}
+
+enum status grammar_accept(struct grammar_session *session, struct grammar_state *state, int32_t token,
+                           bool *out_accepted, struct error *err) {
+    const struct tokenizer *tokenizer = session->grammar->vocabulary->tokenizer;
+    struct bytes_view piece = tokenizer_piece(tokenizer, token);
+    *out_accepted = false;
+    if (tokenizer_is_end(tokenizer, token)) {
+        *out_accepted = grammar_complete(session, state);
+        return STATUS_OK;
+    }
+    if (piece.length == 0 || piece.length > TRIE_DEPTH_MAX || tokenizer_is_control(tokenizer, token)) return STATUS_OK;
+    return grammar_accept_bytes(session, state, piece, out_accepted, err);
+}
+
+bool grammar_complete(struct grammar_session *session, const struct grammar_state *state) {
+    struct grammar *grammar = session->grammar;
+    pthread_mutex_lock(&grammar->lock);
+    bool complete = grammar->machine->operations->complete(grammar->machine, &state->machine);
+    pthread_mutex_unlock(&grammar->lock);
+    return complete;
+}
+
+enum status grammar_mask(struct grammar_session *session, const struct grammar_state *state, size_t tokens_left,
+                         uint32_t *out, struct error *err) {
+    struct grammar *grammar = session->grammar;
+    (void)tokens_left;
+    pthread_mutex_lock(&grammar->lock);
+    memset(out, 0, grammar->vocabulary->words * sizeof *out);
+    bool ok = mask_fill(session, &state->machine, out);
+    if (ok && grammar->machine->operations->complete(grammar->machine, &state->machine))
+        for (uint32_t i = 0; i < grammar->vocabulary->end_count; i++) mask_set(out, grammar->vocabulary->end_tokens[i]);
+    pthread_mutex_unlock(&grammar->lock);
+    return ok ? STATUS_OK : grammar_failed(err);
+}
