@@ -28,7 +28,9 @@ MODEL = CACHE / "models/SmolLM2-135M-Instruct.Q4_1.gguf"  # `./dev bench` has fe
 SUITE = ROOT / "tests/data/json-schema-test-suite-draft7"
 PARTS = {"required": "*.json", "optional": "optional/*.json", "format": "optional/format/*.json"}
 TOOLS = [10, 100, 500]
-DEATHS_MAX = 40  # lines that a peer may not survive
+TOOL_BYTES_MAX = 1500  # of a schema that is a tool's arguments
+SECONDS_MAX = {"check": "10", "forced": "10", "fork": "60", "tools": "300"}  # of processor time, for one line of a peer
+DEATHS_MAX = 150  # lines that a peer may not survive
 
 
 def run(command, **environment):
@@ -96,9 +98,9 @@ def feed(child, lines):
         pass  # it died; who reads its answers notices
 
 
-def answers_of(command, lines, hello):
-    """(answers, all were given)"""
-    child = subprocess.Popen([str(word) for word in command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**clean_environment(), "PYTHONDONTWRITEBYTECODE": "1"})
+def answers_of(command, lines, hello, **environment):
+    """As many as were given before the program ended; of ours all. `hello`: its first line is no answer."""
+    child = subprocess.Popen([str(word) for word in command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**clean_environment(), "PYTHONDONTWRITEBYTECODE": "1", **environment})
     writer, errors = threading.Thread(target=feed, args=(child, lines)), []
     reader = threading.Thread(target=lambda: errors.append(child.stderr.read()))
     writer.start()
@@ -132,7 +134,7 @@ class Peer:
         """A line that takes too long, or too much memory, ends the process: that line counts as declined, and another process goes on behind it."""
         answers, todo = {}, [line for line in lines if str(line["id"]) not in self.hopeless]
         while todo:
-            given = answers_of([self.python, ROOT / "bench/grammar_peer.py", mode, self.name, folder, *options], todo, True)
+            given = answers_of([self.python, ROOT / "bench/grammar_peer.py", mode, self.name, folder, *options], todo, True, BORA_PEER_SECONDS=SECONDS_MAX[mode])
             answers.update((str(answer["id"]), answer) for answer in given)
             if len(given) < len(todo):
                 self.hopeless.add(str(todo[len(given)]["id"]))
@@ -271,7 +273,7 @@ def tools_schema(lines, count):
 
 def tools_rows(report, sides, lines, folder, rounds):
     """Only of tools that every side compiles by themselves, so that all compile the same."""
-    models = [line for line in lines if line["id"].startswith(("openai:", "mistralai:"))]
+    models = [line for line in lines if line["id"].startswith(("openai:", "mistralai:")) and len(json.dumps(line["schema"])) <= TOOL_BYTES_MAX]
     checked = [{**line, "instances": [], "tokens": []} for line in models]
     answers = [side("check", folder, checked) for side in sides.values()]
     models = [line for line, *found in zip(models, *answers, strict=True) if all(answer["declined"] is None for answer in found)]

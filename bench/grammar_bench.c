@@ -16,7 +16,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { RUNS = 5, COPIES = 1 << 20, COPIES_KEPT = 64, FORCED_MAX = 256, RECENT = 4, DEPTH_MAX = 4096, VALUES_MAX = 1 << 26 };
+enum {
+    RUNS = 5,
+    COPIES = 1 << 20,
+    COPIES_KEPT = 64,
+    FORCED_MAX = 256,
+    RECENT = 4,
+    DEPTH_MAX = 4096,
+    VALUES_MAX = 1 << 26
+};
 
 struct bench {
     struct grammar_vocabulary *vocabulary;
@@ -49,8 +57,8 @@ static bool read_tokens(struct bench *bench, const struct json_value *list) {
 static struct grammar *compile(struct bench *bench, const struct json_value *line) {
     struct grammar *grammar = NULL;
     struct grammar_problem problem = {0};
-    enum status status = grammar_compile_schema(bench->vocabulary, json_member(line, "schema"), &bench->options,
-                                                &grammar, &problem);
+    enum status status =
+        grammar_compile_schema(bench->vocabulary, json_member(line, "schema"), &bench->options, &grammar, &problem);
     return status == STATUS_OK ? grammar : NULL;
 }
 
@@ -84,7 +92,8 @@ static void run_fork(struct bench *bench, const struct json_value *line) {
     struct error err = {0};
     if (grammar != NULL && copies != NULL && grammar_session_create(grammar, &session, &err) == STATUS_OK &&
         grammar_start(session, &state, &err) == STATUS_OK) {
-        for (size_t i = 0; i < bench->count && accept(session, &state, bench->tokens[i]); i++) {}
+        for (size_t i = 0; i < bench->count && accept(session, &state, bench->tokens[i]); i++) {
+        }
         int64_t begin = clock_monotonic_ns(clock_system());
         for (int i = 0; i < COPIES; i++) {
             copies[i % COPIES_KEPT] = state;
