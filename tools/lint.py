@@ -37,7 +37,7 @@ MAY_INCLUDE = {
     "proto": {"proto"},
 }
 # Inside engine/ the order is: text and files, then the model, then who drives it.
-ENGINE_ORDER = ["weights", "tokenizer", "grammar", "chat", "kv_cache", "sampler", "text_stream", "model", "convert", "scheduler", "engine"]
+ENGINE_ORDER = ["weights", "tokenizer", "chat", "grammar", "kv_cache", "sampler", "text_stream", "model", "convert", "scheduler", "engine"]
 FUNCTION_LINES_MAX, FILE_LINES_MAX = 70, 800
 NOT_SOURCES = {"build", ".git", ".bora", "__pycache__"}
 FORMATTER_MAJOR = 14  # Debian 12's; others lay out the same rules otherwise

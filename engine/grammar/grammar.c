@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { FUEL_DEFAULT = 2000000, BYTES_DEFAULT = 64 << 20, SESSION_BYTES_MAX = 64 << 20 };
+enum { FUEL_DEFAULT = 2000000, BYTES_DEFAULT = 64 << 20, SESSION_BYTES_MAX = 64 << 20, STEP_FUEL = 2000000 };
 
 static struct grammar_options defaults(const struct grammar_options *options) {
     struct grammar_options out = options == NULL ? (struct grammar_options){0} : *options;
@@ -69,11 +69,17 @@ void grammar_unref(struct grammar *grammar) {
 
 /* ---- generating ---- */
 
+/** What one mask or one token may cost. */
+static void refuel(struct machine *machine) { machine->operations->budget(machine)->fuel = STEP_FUEL; }
+
 enum status grammar_session_create(struct grammar *grammar, struct grammar_session **out, struct error *err) {
     struct grammar_session *session = calloc(1, sizeof *session);
     if (session == NULL) return error_set(err, STATUS_RESOURCE_EXHAUSTED, "no memory for a grammar's session");
     session->grammar = grammar_ref(grammar);
     frames_init(&session->frames, SESSION_BYTES_MAX);
+    session->walk.vocabulary = grammar->vocabulary;
+    session->walk.machine = grammar->machine;
+    session->walk.frames = &session->frames;
     *out = session;
     return STATUS_OK;
 }
@@ -103,6 +109,7 @@ static enum status accept_bytes(struct grammar_session *session, struct grammar_
     struct machine *machine = session->grammar->machine;
     struct machine_state at = state->machine;
     *out_accepted = false;
+    refuel(machine);
     for (size_t i = 0; i < text.length; i++) {
         enum machine_step step = machine->operations->step(machine, &session->frames, &at, text.data[i], &at);
         if (step == MACHINE_FAILED) return grammar_failed(err);
@@ -149,7 +156,11 @@ enum status grammar_mask(struct grammar_session *session, const struct grammar_s
     (void)tokens_left;
     pthread_mutex_lock(&grammar->lock);
     memset(out, 0, grammar->vocabulary->words * sizeof *out);
-    bool ok = mask_fill(session, &state->machine, out);
+    refuel(grammar->machine);
+    const struct token_trie *trie = &grammar->vocabulary->trie;
+    bool ok = grammar->machine->operations->fill != NULL
+                  ? grammar->machine->operations->fill(grammar->machine, &session->walk, &state->machine, out)
+                  : mask_walk(&session->walk, trie, 0, trie->count, &state->machine, out);
     if (ok && grammar->machine->operations->complete(grammar->machine, &state->machine))
         for (uint32_t i = 0; i < grammar->vocabulary->end_count; i++) mask_set(out, grammar->vocabulary->end_tokens[i]);
     pthread_mutex_unlock(&grammar->lock);

@@ -1,10 +1,10 @@
 /* Copyright Bora contributors
  * SPDX-License-Identifier: Apache-2.0 */
-/* Shared by grammar.c and mask.c. */
+/* Shared by grammar.c and grammar_forced.c. */
 #ifndef ENGINE_GRAMMAR_GRAMMAR_INTERNAL_H
 #define ENGINE_GRAMMAR_GRAMMAR_INTERNAL_H
 
-#include "engine/grammar/vocabulary.h"
+#include "engine/grammar/mask.h"
 
 #include <pthread.h>
 
@@ -18,11 +18,7 @@ struct grammar {
 struct grammar_session {
     struct grammar *grammar;
     struct frames frames;
-    struct machine_state stack[TRIE_DEPTH_MAX + 1]; /* of the walk through a trie, by depth */
-    struct frames_mark marks[TRIE_DEPTH_MAX + 1];
+    struct mask_walk walk;
 };
-
-/** The tokens that may come next, ends of text left out. Adds to `mask`. False: budget or memory. */
-bool mask_fill(struct grammar_session *session, const struct machine_state *state, uint32_t *mask);
 
 #endif

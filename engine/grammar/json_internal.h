@@ -217,6 +217,14 @@ bool object_key_live_in(struct json_machine *m, const struct json_state *state, 
 /** The last quote of a name: what its value must satisfy. */
 enum machine_step object_key_end(struct json_machine *m, struct frames *frames, struct json_state *state);
 
+/** The state behind the quote of a name that the joint does not know and that was not seen, whatever its text. */
+enum machine_step object_unknown_end(struct json_machine *m, struct frames *frames, const struct json_state *state, struct machine_state *out);
+
+/* json_mask.c: machine_operations.fill and fill_below */
+bool json_fill(struct machine *machine, struct mask_walk *walk, const struct machine_state *state, uint32_t *mask);
+bool json_fill_below(struct machine *machine, struct mask_walk *walk, const struct token_trie *trie, uint32_t node,
+                     const struct machine_state *state, uint32_t *mask, bool *done);
+
 /** A value has ended; `state->frame` is the frame around it. */
 enum machine_step value_ended(struct json_machine *m, struct frames *frames, struct json_state *state,
                               const struct verdict *verdict);

@@ -275,6 +275,7 @@ static void destroy(struct machine *machine) {
     free(m);
 }
 
+<<<<<<< HEAD
 bool json_machine_in_string(struct machine *machine, const struct machine_state *from, uint64_t out_ascii[2],
                             bool *out_others, uint32_t *out_length) {
     struct json_machine *m = (struct json_machine *)machine;
@@ -297,8 +298,19 @@ bool json_machine_in_string(struct machine *machine, const struct machine_state 
     }
     return *out_length > 0;
 }
+=======
+static struct grammar_budget *budget(struct machine *machine) { return &((struct json_machine *)machine)->shapes->schema->budget; }
+>>>>>>> grammar
 
-static const struct machine_operations OPERATIONS = {destroy, start, step, complete, no_shortest, no_signature};
+static const struct machine_operations OPERATIONS = {.destroy = destroy,
+                                                     .start = start,
+                                                     .step = step,
+                                                     .complete = complete,
+                                                     .shortest = no_shortest,
+                                                     .signature = no_signature,
+                                                     .budget = budget,
+                                                     .fill = json_fill,
+                                                     .fill_below = json_fill_below};
 
 enum status json_machine_create(struct shapes *shapes, const struct grammar_options *options, struct machine **out,
                                 struct grammar_problem *problem) {

@@ -23,12 +23,4 @@
 enum status json_machine_create(struct shapes *shapes, const struct grammar_options *options, struct machine **out,
                                 struct grammar_problem *problem);
 
-/**
- * A string that is being written, for masks: the text is somewhere inside a string (not in an escape or a split character).
- * *out_free: any plain text (no quote, backslash or control character) of at most *out_length characters out of the given ASCII characters (and all others,
- * if *out_others) may come next.
- */
-bool json_machine_in_string(struct machine *machine, const struct machine_state *state, uint64_t out_ascii[2],
-                            bool *out_others, uint32_t *out_length);
-
 #endif

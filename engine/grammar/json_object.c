@@ -534,6 +534,29 @@ static bool decode_name(struct frames *frames, struct bytes_view *text) {
     return ok;
 }
 
+static enum machine_step name_ended(struct json_machine *m, struct frames *frames, struct json_state *state, const struct candidate *candidate) {
+    const struct frame *before = state->frame;
+    struct frame *frame = frames_alloc(frames, sizeof *frame);
+    if (frame == NULL) return MACHINE_FAILED;
+    *frame = *before;
+    if (!mark_seen(frames, frame, candidate)) return MACHINE_FAILED;
+    enum machine_step step = prepare_value(m, frames, frame, before, candidate);
+    if (step != MACHINE_LIVE) return step;
+    state->frame = frame;
+    state->phase = PHASE_COLON;
+    state->space = state->blank = 0;
+    return MACHINE_LIVE;
+}
+
+enum machine_step object_unknown_end(struct json_machine *m, struct frames *frames, const struct json_state *from, struct machine_state *out) {
+    struct json_state state = *from;
+    struct candidate candidate = {.n = UINT32_MAX, .name = FORMULA_NONE, .text = bytes_view_string("\x1f")};
+    if (state.tuple == TUPLE_DEAD || !tuple_accepts(m, state.tuple)) return MACHINE_DEAD;
+    enum machine_step step = name_ended(m, frames, &state, &candidate);
+    if (step == MACHINE_LIVE) memcpy(out, &state, sizeof state);
+    return step;
+}
+
 enum machine_step object_key_end(struct json_machine *m, struct frames *frames, struct json_state *state) {
     const struct frame *before = state->frame;
     const struct joint *joint = before->joint;
@@ -550,16 +573,7 @@ enum machine_step object_key_end(struct json_machine *m, struct frames *frames, 
         if (!decode_name(frames, &candidate.text)) return MACHINE_FAILED;
         if (seen_text_before(before, candidate.text)) return MACHINE_DEAD;
     }
-    struct frame *frame = frames_alloc(frames, sizeof *frame);
-    if (frame == NULL) return MACHINE_FAILED;
-    *frame = *before;
-    if (!mark_seen(frames, frame, &candidate)) return MACHINE_FAILED;
-    enum machine_step step = prepare_value(m, frames, frame, before, &candidate);
-    if (step != MACHINE_LIVE) return step;
-    state->frame = frame;
-    state->phase = PHASE_COLON;
-    state->space = state->blank = 0;
-    return MACHINE_LIVE;
+    return name_ended(m, frames, state, &candidate);
 }
 
 enum machine_step object_value(struct json_machine *m, struct frames *frames, struct json_state *state,

@@ -15,6 +15,7 @@
 
 #include "base/bytes.h"
 #include "base/status.h"
+#include "engine/grammar/budget.h"
 
 #include <stdint.h>
 
@@ -46,6 +47,8 @@ struct machine_state {
 enum machine_step { MACHINE_DEAD, MACHINE_LIVE, MACHINE_FAILED /* budget or memory: the generation cannot go on */ };
 
 struct machine;
+struct mask_walk;
+struct token_trie;
 struct machine_operations {
     void (*destroy)(struct machine *machine);
     enum machine_step (*start)(struct machine *machine, struct frames *frames, struct machine_state *out);
@@ -60,6 +63,13 @@ struct machine_operations {
      * A number that is equal for states with the same future (masks are remembered under it), or 0 when the engine has none for this state.
      */
     uint64_t (*signature)(struct machine *machine, const struct machine_state *state);
+    /** What the machine spends; its fuel is filled up before every mask and token. */
+    struct grammar_budget *(*budget)(struct machine *machine);
+    /** The whole mask (ends of text left out), by an engine that knows more than mask_walk. NULL: mask_walk does it. False: budget or memory. */
+    bool (*fill)(struct machine *machine, struct mask_walk *walk, const struct machine_state *state, uint32_t *mask);
+    /** The tokens below a node whose state is `state`, if the engine has a shorter way from here (*done). NULL: it never has. */
+    bool (*fill_below)(struct machine *machine, struct mask_walk *walk, const struct token_trie *trie, uint32_t node,
+                       const struct machine_state *state, uint32_t *mask, bool *done);
 };
 
 /** First member of every engine's struct. One thread at a time. */

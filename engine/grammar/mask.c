@@ -1,37 +1,33 @@
 /* Copyright Bora contributors
  * SPDX-License-Identifier: Apache-2.0 */
-#include "engine/grammar/grammar_internal.h"
-#include "engine/grammar/json_machine.h"
+#include "engine/grammar/mask.h"
 
-/** Walk a trie from a state; what is accepted is set. */
-static bool walk(struct grammar_session *session, const struct token_trie *trie, const struct machine_state *from, uint32_t *mask) {
-    struct machine *machine = session->grammar->machine;
-    struct frames *frames = &session->frames;
-    struct machine_state *stack = session->stack;
-    enum machine_step (*step)(struct machine *, struct frames *, const struct machine_state *, uint8_t, struct machine_state *) =
-        machine->operations->step;
+bool mask_walk(struct mask_walk *walk, const struct token_trie *trie, uint32_t first, uint32_t end,
+               const struct machine_state *from, uint32_t *mask) {
+    struct machine *machine = walk->machine;
+    const struct machine_operations *operations = machine->operations;
+    struct frames *frames = walk->frames;
+    struct machine_state *stack = walk->stack;
     struct frames_mark before = frames_mark(frames);
+    uint32_t top = first < end ? trie->depths[first] : 0;
     bool ok = true;
-    for (uint32_t i = 0; i < trie->count;) {
+    for (uint32_t i = first; ok && i < end;) {
         uint32_t depth = trie->depths[i];
-        frames_drop(frames, depth == 0 ? before : session->marks[depth - 1]);
-        enum machine_step result = step(machine, frames, depth == 0 ? from : &stack[depth - 1], trie->bytes[i], &stack[depth]);
-        if (result == MACHINE_DEAD) {
+        frames_drop(frames, depth == top ? before : walk->marks[depth - 1]);
+        enum machine_step step =
+            operations->step(machine, frames, depth == top ? from : &stack[depth - 1], trie->bytes[i], &stack[depth]);
+        if (step != MACHINE_LIVE) {
+            ok = step == MACHINE_DEAD;
             i += trie->sizes[i];
             continue;
         }
-        if (result == MACHINE_FAILED) {
-            ok = false;
-            break;
-        }
-        session->marks[depth] = frames_mark(frames);
-        for (uint32_t t = trie->first[i]; t < trie->first[i + 1]; t++) mask_set(mask, trie->tokens[t]);
-        i++;
+        walk->marks[depth] = frames_mark(frames);
+        mask_set_node(mask, trie, i);
+        bool done = false;
+        if (operations->fill_below != NULL && trie->sizes[i] > 1)
+            ok = operations->fill_below(machine, walk, trie, i, &stack[depth], mask, &done);
+        i += done ? trie->sizes[i] : 1;
     }
     frames_drop(frames, before);
     return ok;
-}
-
-bool mask_fill(struct grammar_session *session, const struct machine_state *state, uint32_t *mask) {
-    return walk(session, &session->grammar->vocabulary->trie, state, mask);
 }

@@ -11,10 +11,18 @@
 struct entry {
     struct bytes_view text;
     int32_t token;
+    uint64_t key; /* its first eight bytes, most significant first: what sorting looks at first */
 };
+
+static uint64_t key_of(struct bytes_view text) {
+    uint64_t key = 0;
+    for (size_t i = 0; i < 8; i++) key = key << 8 | (i < text.length ? text.data[i] : 0);
+    return key;
+}
 
 static int compare_entries(const void *a, const void *b) {
     const struct entry *x = a, *y = b;
+    if (x->key != y->key) return x->key < y->key ? -1 : 1;
     int order = bytes_view_compare(x->text, y->text);
     return order != 0 ? order : (x->token > y->token) - (x->token < y->token);
 }
@@ -36,6 +44,7 @@ static size_t common(struct bytes_view a, struct bytes_view b) {
 
 /** Sorts the entries. Texts are not empty. */
 static bool trie_init(struct token_trie *trie, struct entry *entries, size_t count) {
+    for (size_t i = 0; i < count; i++) entries[i].key = key_of(entries[i].text);
     qsort(entries, count, sizeof *entries, compare_entries);
     size_t nodes = 0, depth_now = 0;
     for (size_t i = 0; i < count; i++)
@@ -72,6 +81,10 @@ static bool trie_init(struct token_trie *trie, struct entry *entries, size_t cou
     /* a node's tokens are those pushed while it was the newest: from first[n] to the next node's */
     trie->first[n] = token_count;
     trie->count = n;
+    uint32_t byte = 0;
+    for (uint32_t i = 0; i < n; i += trie->sizes[i])
+        while (byte <= trie->bytes[i]) trie->roots[byte++] = i;
+    while (byte <= 256) trie->roots[byte++] = n;
     return true;
 }
 
@@ -175,13 +188,37 @@ static uint32_t plain_length(struct bytes_view text) {
 
 /* ---- the vocabulary ---- */
 
+<<<<<<< HEAD
 static bool add_strings(struct grammar_vocabulary *v, struct string_tokens *strings, size_t from,
                         const struct entry *entries, size_t count) {
+=======
+static void string_ends_deinit(struct string_ends *ends) {
+    trie_deinit(&ends->rests);
+    free(ends->whole);
+}
+
+/** Tokens that end the string: entries whose text was cut to the rest behind the quote. Takes nothing over. */
+static bool add_ends(struct string_ends *ends, const struct entry *entries, size_t count) {
+>>>>>>> grammar
     struct entry *rests = malloc((count + 1) * sizeof *rests);
-    strings->inside = calloc(v->words, sizeof *strings->inside);
-    strings->ends = malloc((count + 1) * sizeof *strings->ends);
+    ends->whole = malloc((count + 1) * sizeof *ends->whole);
     size_t rest_count = 0;
-    bool ok = rests != NULL && strings->inside != NULL && strings->ends != NULL;
+    bool ok = rests != NULL && ends->whole != NULL;
+    for (size_t i = 0; ok && i < count; i++) {
+        if (entries[i].text.length == 0) ends->whole[ends->whole_count++] = entries[i].token;
+        else rests[rest_count++] = entries[i];
+    }
+    ok = ok && trie_init(&ends->rests, rests, rest_count);
+    free(rests);
+    return ok;
+}
+
+static bool add_strings(struct grammar_vocabulary *v, struct string_tokens *strings, size_t from, const struct entry *entries, size_t count) {
+    struct entry *plain = malloc((count + 1) * sizeof *plain), *escaped = malloc((count + 1) * sizeof *escaped);
+    struct entry *whole = malloc((count + 1) * sizeof *whole);
+    strings->inside = calloc(v->words, sizeof *strings->inside);
+    size_t plain_count = 0, escaped_count = 0;
+    bool ok = plain != NULL && escaped != NULL && whole != NULL && strings->inside != NULL;
     for (size_t i = 0; ok && i < count; i++) {
         struct bytes_view text = entries[i].text;
         size_t end;
@@ -189,13 +226,26 @@ static bool add_strings(struct grammar_vocabulary *v, struct string_tokens *stri
         enum content content = scan(text, from, &end);
         if (content == CONTENT_INSIDE) mask_set(strings->inside, entries[i].token);
         if (content != CONTENT_ENDS) continue;
+<<<<<<< HEAD
         if (end + 1 == text.length)
             strings->ends[strings->end_count++] = entries[i].token;
         else
             rests[rest_count++] = (struct entry){{text.data + end + 1, text.length - end - 1}, entries[i].token};
+=======
+        struct entry rest = {.text = {text.data + end + 1, text.length - end - 1}, .token = entries[i].token};
+        if (memchr(text.data, '\\', end) == NULL) {
+            plain[plain_count++] = rest;
+        } else {
+            whole[escaped_count] = entries[i];
+            escaped[escaped_count++] = rest;
+        }
+>>>>>>> grammar
     }
-    ok = ok && trie_init(&strings->rests, rests, rest_count);
-    free(rests);
+    ok = ok && add_ends(&strings->plain, plain, plain_count) && add_ends(&strings->escaped, escaped, escaped_count) &&
+         trie_init(&strings->escapes, whole, escaped_count);
+    free(plain);
+    free(escaped);
+    free(whole);
     return ok;
 }
 
@@ -241,7 +291,7 @@ enum status grammar_vocabulary_create(const struct tokenizer *tokenizer, struct 
         if (tokenizer_is_end(tokenizer, id))
             v->end_tokens[v->end_count++] = id;
         else if (!tokenizer_is_control(tokenizer, id) && piece.length > 0 && piece.length <= TRIE_DEPTH_MAX)
-            entries[count++] = (struct entry){piece, id};
+            entries[count++] = (struct entry){.text = piece, .token = id};
     }
     ok = ok && trie_init(&v->trie, entries, count) && add_plain(v, entries, count) &&
          add_strings(v, &v->strings[0], 0, entries, count) && add_strings(v, &v->strings[1], 1, entries, count);
@@ -259,9 +309,10 @@ void grammar_vocabulary_destroy(struct grammar_vocabulary *v) {
     trie_deinit(&v->trie);
     trie_deinit(&v->not_plain);
     for (int i = 0; i < 2; i++) {
-        trie_deinit(&v->strings[i].rests);
+        string_ends_deinit(&v->strings[i].plain);
+        string_ends_deinit(&v->strings[i].escaped);
+        trie_deinit(&v->strings[i].escapes);
         free(v->strings[i].inside);
-        free(v->strings[i].ends);
     }
     for (uint32_t k = 0; k <= PLAIN_LENGTHS; k++) free(v->plain[k]);
     free(v->end_tokens);

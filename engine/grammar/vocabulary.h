@@ -23,21 +23,36 @@
 #include "engine/tokenizer/tokenizer.h"
 
 struct token_trie {
+<<<<<<< HEAD
     uint8_t *bytes;  /* [count] */
     uint8_t *depths; /* [count] of the node's byte in its piece, from 0; pieces are cut at TRIE_DEPTH_MAX */
     uint32_t *sizes; /* [count] nodes of the subtree, itself included */
     uint32_t *first; /* [count + 1] into tokens: those that end here */
+=======
+    uint8_t *bytes;   /* [count] */
+    uint8_t *depths;  /* [count] of the node's byte in its piece, from 0; pieces are cut at TRIE_DEPTH_MAX */
+    uint32_t roots[257]; /* roots[b]: the node of depth 0 with byte b, or where it would be; roots[256] = count */
+    uint32_t *sizes;  /* [count] nodes of the subtree, itself included */
+    uint32_t *first;  /* [count + 1] into tokens: those that end here */
+>>>>>>> grammar
     int32_t *tokens;
     uint32_t count;
 };
 enum { TRIE_DEPTH_MAX = 255 }; /* longer pieces are never admitted */
 
+/** Tokens by what they have behind the quote that ends the string. */
+struct string_ends {
+    struct token_trie rests; /* a rest of no bytes: `whole` */
+    int32_t *whole;          /* [whole_count] tokens whose last byte is that quote */
+    uint32_t whole_count;
+};
+
 /** Tokens that begin inside a string where any text may come (from: 0), or with the quote that begins it (from: 1). */
 struct string_tokens {
-    uint32_t *inside;        /* [words] bitset: valid, and the string goes on */
-    struct token_trie rests; /* what stands behind the quote that ends the string; a rest of no bytes: `ends` */
-    int32_t *ends;           /* [end_count] tokens whose last byte is that quote */
-    uint32_t end_count;
+    uint32_t *inside;           /* [words] bitset: valid, and the string goes on */
+    struct string_ends plain;   /* that end it, without an escape before: what they add to the text is what they look like */
+    struct string_ends escaped; /* with one */
+    struct token_trie escapes;  /* the same tokens, whole */
 };
 
 enum { PLAIN_LENGTHS = 32 };

@@ -1,0 +1,151 @@
+/* Copyright Bora contributors
+ * SPDX-License-Identifier: Apache-2.0 */
+/**
+ * States of the Earley machine.
+ *
+ *     state = set of threads (scan_sets.h), complete or not, unfinished UTF-8, frame
+ *     frame = slot -> origins         what the slots of the threads mean, and the closure that gave it
+ *     origins = rows at which a rule may have begun
+ *     row   = symbol -> who waits for it: (state behind the call, origin)
+ *
+ * Bytes inside terminals change the set only. Where terminals end, a closure is computed from what ended, and a frame and a row are made; where the same ended as
+ * in the frame before (a letter of an identifier, a digit), that closure is taken again.
+ */
+#ifndef ENGINE_GRAMMAR_EARLEY_INTERNAL_H
+#define ENGINE_GRAMMAR_EARLEY_INTERNAL_H
+
+#include "engine/grammar/earley.h"
+#include "engine/grammar/earley_tables.h"
+#include "engine/grammar/regex_machine.h"
+#include "engine/grammar/scan_sets.h"
+
+struct earley_row;
+
+/** Who waits: `state` goes on, in a rule that began at `origin` (NULL: before the text). */
+struct earley_wait {
+    uint32_t state;
+    const struct earley_row *origin;
+};
+/** Those who wait for one symbol. */
+struct earley_group {
+    uint32_t symbol, first, count;
+    uint32_t best;   /* the wait behind which the text ends soonest */
+    uint64_t finish; /* in that many bytes */
+    /* Where one waits, whose rule ends with that: the symbol that ends then, and where it began, as far up as this goes on. NULL: not so. */
+    const struct earley_row *leo_row;
+    uint32_t leo_symbol;
+};
+struct earley_origins {
+    uint64_t hash; /* equal for those that mean the same */
+    uint32_t count;
+    const struct earley_row *const *rows; /* by address */
+};
+struct earley_row {
+    struct earley_origins single; /* of this row alone */
+    const struct earley_row *itself;
+    uint32_t group_count;
+    struct earley_wait *waits;
+    struct earley_group groups[]; /* by symbol */
+};
+struct earley_ended {
+    uint32_t state;
+    const struct earley_origins *origins;
+};
+struct earley_begun {
+    regex terminal;
+    uint32_t state; /* behind it */
+    const struct earley_origins *origins;
+};
+/** What follows from terminals that ended at one place. */
+struct earley_closure {
+    bool complete;
+    uint32_t ended_count, begun_count;
+    const struct earley_ended *ended; /* by state */
+    struct earley_begun *begun;       /* by terminal and state */
+};
+
+struct earley_frame {
+    const struct earley_closure *closure;
+    /* It was made of the threads `scanned` that went on, in terms of the slots of `previous`; all threads are `threads`, in terms of its own slots. */
+    const struct earley_frame *previous;
+    uint32_t scanned, threads;
+    /* The sets that mean the same scanned threads, and the same ends, in its own slots, once they are known; 0: not yet. So a frame can be taken again. */
+    uint32_t again_threads, again_ends;
+    uint64_t hash;
+    uint32_t slot_count;
+    const struct earley_origins *slots[];
+};
+
+/* Words of a machine_state. */
+enum { EARLEY_WORD_THREADS, EARLEY_WORD_COMPLETE, EARLEY_WORD_UNFINISHED };
+
+struct earley_item {
+    uint32_t state;
+    const struct earley_row *origin;
+};
+struct earley_waiting {
+    uint32_t symbol, state;
+    const struct earley_row *origin;
+};
+struct earley_thread {
+    regex terminal;
+    uint32_t state;
+    const struct earley_row *origin;
+};
+
+struct earley_machine {
+    struct machine base;
+    struct grammar_budget *budget;
+    struct regex_pool *pool;
+    struct earley_tables tables;
+    struct scan_sets sets;
+    /* What one closure works with. */
+    struct earley_item *items;
+    struct earley_waiting *waiting;
+    struct earley_thread *threads;
+    struct earley_ended *ended;
+    struct scan_thread *slotted;
+    const struct earley_row **rows;
+    const struct earley_origins **slots;
+    uint64_t *item_table; /* hash table: the closure's number << 32 | item */
+    uint32_t *predicted;  /* the closure in which each symbol was predicted last */
+    struct regex_lengths lengths;
+    uint32_t item_count, waiting_count, thread_count, ended_count;
+    uint32_t item_capacity, waiting_capacity, thread_capacity, ended_capacity, slotted_capacity, row_capacity;
+    uint32_t slot_capacity, item_slots;
+    uint32_t closures; /* so far */
+    uint32_t visits;   /* of this step: it is given up at EARLEY_VISITS_MAX */
+};
+
+/**
+ * Items and waits that one byte may cost: 5 to 10 ms. A step of more than EARLEY_VISITS_FREE (typical grammars have 10 to 100) is paid for by fuel.
+ */
+enum { EARLEY_VISITS_MAX = 1 << 17, EARLEY_VISITS_FREE = 1 << 10, EARLEY_VISITS_OF_FUEL = 16 };
+/** Stands for the row that is being made. */
+extern const struct earley_row earley_self;
+/** The origin NULL, alone. */
+extern const struct earley_origins earley_outside;
+
+/** The closure of `ended` (sorted by state). NULL: the budget, or the frames' memory. */
+const struct earley_closure *earley_close(struct earley_machine *machine, struct frames *frames,
+                                          const struct earley_ended *ended, uint32_t count);
+/** The frame of `closure` together with the threads `scanned` of `previous`. NULL as above. */
+const struct earley_frame *earley_make_frame(struct earley_machine *machine, struct frames *frames,
+                                             const struct earley_closure *closure, const struct earley_frame *previous,
+                                             uint32_t scanned);
+bool earley_origins_equal(const struct earley_origins *a, const struct earley_origins *b);
+/** The set of the rows, `count` > 0, which are sorted here. NULL: the frames' memory. */
+const struct earley_origins *earley_make_origins(struct frames *frames, const struct earley_row **rows, uint32_t count);
+/** Both. NULL as above. */
+const struct earley_origins *earley_join_origins(struct earley_machine *machine, struct frames *frames,
+                                                 const struct earley_origins *a, const struct earley_origins *b);
+
+/** The row of machine->waiting, whose symbols are all predicted. */
+const struct earley_row *earley_make_row(struct earley_machine *machine, struct frames *frames);
+/** Who waits for `symbol` at `row`; somebody does. */
+const struct earley_group *earley_group(const struct earley_row *row, uint32_t symbol);
+
+uint64_t earley_shortest(struct machine *machine, struct frames *frames, const struct machine_state *state,
+                         uint64_t limit, struct bytes *out);
+
+#endif

@@ -1,0 +1,306 @@
+/* Copyright Bora contributors
+ * SPDX-License-Identifier: Apache-2.0 */
+/* The public constructors, which settle what they return, and questions about whole languages. */
+#include "engine/grammar/regex_internal.h"
+
+#include "base/text.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- building ---- */
+
+regex regex_class(struct regex_pool *pool, const struct regex_range *ranges, size_t count, bool inverted) {
+    return regex_make_class(pool, regex_set_make(pool, ranges, count, inverted));
+}
+regex regex_concat(struct regex_pool *pool, regex a, regex b) {
+    return regex_settle(pool, regex_make_concat(pool, a, b));
+}
+regex regex_repeat(struct regex_pool *pool, regex a, uint32_t min, uint32_t max) {
+    return regex_settle(pool, regex_make_repeat(pool, a, min, max));
+}
+regex regex_or(struct regex_pool *pool, regex a, regex b) {
+    if (a == REGEX_FAILED || b == REGEX_FAILED) return REGEX_FAILED;
+    return regex_settle(pool, regex_make_or(pool, a, b));
+}
+regex regex_and(struct regex_pool *pool, regex a, regex b) {
+    return regex_settle(pool, regex_make_and(pool, a, b));
+}
+regex regex_not(struct regex_pool *pool, regex a) { return regex_settle(pool, regex_make_not(pool, a)); }
+regex regex_length(struct regex_pool *pool, uint32_t min, uint32_t max) {
+    return regex_make_repeat(pool, REGEX_ANY, min, max);
+}
+
+/* ---- how many ---- */
+
+/** Prefixes of one length, by the state that they lead to. */
+struct level {
+    struct level_entry {
+        regex state;
+        uint64_t prefixes;
+    } *entries;
+    uint32_t count, capacity;
+};
+
+static uint64_t add_up(uint64_t a, uint64_t b, uint64_t limit) { return a >= limit || b >= limit - a ? limit : a + b; }
+static uint64_t times_up(uint64_t a, uint64_t b, uint64_t limit) {
+    uint64_t product;
+    return __builtin_mul_overflow(a, b, &product) || product > limit ? limit : product;
+}
+
+static int by_state(const void *a, const void *b) {
+    const struct level_entry *x = a, *y = b;
+    return x->state < y->state ? -1 : x->state > y->state;
+}
+
+static void join_equal(struct level *level, uint64_t limit) {
+    uint32_t kept = 0;
+    if (level->count > 1) qsort(level->entries, level->count, sizeof *level->entries, by_state);
+    for (uint32_t i = 0; i < level->count; i++) {
+        if (kept > 0 && level->entries[kept - 1].state == level->entries[i].state)
+            level->entries[kept - 1].prefixes =
+                add_up(level->entries[kept - 1].prefixes, level->entries[i].prefixes, limit);
+        else
+            level->entries[kept++] = level->entries[i];
+    }
+    level->count = kept;
+}
+
+/** The live ways out of every state of `from`. */
+static bool next_level(struct regex_pool *pool, const struct level *from, struct level *to, uint64_t limit) {
+    to->count = 0;
+    for (uint32_t i = 0; i < from->count; i++) {
+        const struct regex_fan *fan = regex_fan(pool, from->entries[i].state);
+        if (fan == NULL) return false;
+        for (uint32_t k = 0; k < fan->count; k++) {
+            regex target = regex_settle(pool, fan->ways[k].target);
+            if (target == REGEX_NOTHING) continue;
+            if (target == REGEX_FAILED || !budget_spend(pool->budget, 1) ||
+                !regex_grow(pool, &to->entries, &to->capacity, to->count + 1, sizeof *to->entries))
+                return false;
+            to->entries[to->count++] = (struct level_entry){
+                target, times_up(from->entries[i].prefixes, fan->ways[k].characters, limit)};
+        }
+    }
+    join_equal(to, limit);
+    return true;
+}
+
+/** Texts by length, until there are `limit`, or none is left, or the states must have gone round in a circle. */
+static uint64_t count_levels(struct regex_pool *pool, struct level *now, struct level *next, uint64_t limit) {
+    uint64_t whole = 0, states = 0, since = 0; /* states seen from the texts of that length on */
+    uint32_t search = ++pool->search;
+    for (uint64_t length = 0; now->count > 0; length++) {
+        uint64_t open = 0;
+        for (uint32_t i = 0; i < now->count; i++) {
+            struct level_entry *entry = &now->entries[i];
+            struct regex_node *node = regex_node(pool, entry->state);
+            if ((node->flags & REGEX_NULLABLE) != 0)
+                whole = add_up(whole, entry->prefixes, limit);
+            else
+                open = add_up(open, entry->prefixes, limit); /* each begins another text at least */
+            if (node->search != search) states++;
+            node->search = search;
+        }
+        if (add_up(whole, open, limit) == limit || length - since >= states) return limit;
+        uint32_t searches = pool->search;
+        if (!next_level(pool, now, next, limit)) return limit;
+        if (pool->search != searches) { /* another search has taken the marks */
+            search = ++pool->search;
+            states = 0;
+            since = length + 1;
+        }
+        struct level swap = *now;
+        *now = *next;
+        *next = swap;
+    }
+    return whole;
+}
+
+uint64_t regex_count(struct regex_pool *pool, regex a, uint64_t limit) {
+    if (a == REGEX_NOTHING || limit == 0) return 0;
+    if (a == REGEX_FAILED) return limit;
+    const struct regex_node *node = regex_node(pool, a);
+    if ((node->flags & REGEX_EXACT) != 0 && node->length_max == REGEX_UNBOUNDED) return limit;
+    struct level now = {0}, next = {0};
+    uint64_t count = limit;
+    if (regex_grow(pool, &now.entries, &now.capacity, 1, sizeof *now.entries)) {
+        now.entries[now.count++] = (struct level_entry){a, 1};
+        count = count_levels(pool, &now, &next, limit);
+    }
+    pool->budget->bytes += (int64_t)((now.capacity + (uint64_t)next.capacity) * sizeof *now.entries);
+    free(now.entries);
+    free(next.entries);
+    return count;
+}
+
+/* ---- the shortest ---- */
+
+/** The character that leads from `from` to `to`. */
+static bool append_way(struct regex_pool *pool, regex from, regex to, struct bytes *out) {
+    const struct regex_fan *fan = regex_fan(pool, from);
+    uint8_t encoded[4];
+    for (uint32_t i = 0; fan != NULL && i < fan->count; i++)
+        if (fan->ways[i].target == to)
+            return bytes_append(out, encoded, text_encode(fan->ways[i].code_point, encoded)) == STATUS_OK;
+    return false;
+}
+
+/** Where lengths are exact, every step that makes the least length shorter is right. */
+static bool append_exact(struct regex_pool *pool, regex r, struct bytes *out) {
+    for (uint32_t left = regex_node(pool, r)->length_min; left > 0; left--) {
+        const struct regex_fan *fan = regex_fan(pool, r);
+        if (fan == NULL || !budget_spend(pool->budget, 1)) return false;
+        regex next = REGEX_NOTHING;
+        for (uint32_t i = 0; i < fan->count && next == REGEX_NOTHING; i++)
+            if (regex_node(pool, fan->ways[i].target)->length_min == left - 1) next = fan->ways[i].target;
+        if (next == REGEX_NOTHING || !append_way(pool, r, next, out)) return false;
+        r = next;
+    }
+    return true;
+}
+
+/** The characters on the way that the search took to `r`. */
+static bool append_path(struct regex_pool *pool, regex r, struct bytes *out) {
+    uint32_t base = pool->scratch_count;
+    bool ok = true;
+    for (; ok && r != REGEX_NOTHING; r = regex_node(pool, r)->parent) ok = regex_push(pool, r);
+    for (uint32_t i = pool->scratch_count; ok && i > base + 1; i--)
+        ok = append_way(pool, pool->scratch[i - 1], pool->scratch[i - 2], out);
+    pool->scratch_count = base;
+    return ok;
+}
+
+static bool reach(struct regex_pool *pool, regex r, regex parent, uint64_t steps) {
+    struct regex_node *node = regex_node(pool, r);
+    node->search = pool->search;
+    node->parent = parent;
+    pool->visited_count++;
+    return regex_heap_push(pool, (steps + node->length_min) << 32 | (UINT32_MAX - pool->visited_count), r);
+}
+
+/** A* with the least length as what is left: the nearest state from where the length is exact. REGEX_NOTHING: the budget. */
+static regex nearest_exact(struct regex_pool *pool, regex a, uint64_t *out_steps) {
+    pool->search++;
+    pool->heap_count = pool->visited_count = 0;
+    if (!reach(pool, a, REGEX_NOTHING, 0)) return REGEX_NOTHING;
+    while (pool->heap_count > 0) {
+        struct regex_candidate best = regex_heap_pop(pool);
+        const struct regex_node *node = regex_node(pool, best.state);
+        uint64_t steps = (best.key >> 32) - node->length_min;
+        if ((node->flags & (REGEX_EXACT | REGEX_NULLABLE)) != 0) {
+            *out_steps = steps;
+            return best.state;
+        }
+        const struct regex_fan *fan = regex_fan(pool, best.state);
+        if (fan == NULL || !budget_spend(pool->budget, 1)) return REGEX_NOTHING;
+        for (uint32_t i = 0; i < fan->count; i++) {
+            regex target = fan->ways[i].target;
+            const struct regex_node *next = regex_node(pool, target);
+            if ((next->flags & REGEX_DEAD) == 0 && next->search != pool->search &&
+                !reach(pool, target, best.state, steps + 1))
+                return REGEX_NOTHING;
+        }
+    }
+    return REGEX_NOTHING;
+}
+
+uint32_t regex_shortest(struct regex_pool *pool, regex a, struct bytes *out) {
+    if (a == REGEX_NOTHING || a == REGEX_FAILED) return REGEX_UNBOUNDED;
+    uint64_t steps = 0;
+    regex exact = a;
+    if (!regex_has(pool, a, REGEX_EXACT | REGEX_NULLABLE)) {
+        exact = nearest_exact(pool, a, &steps);
+        if (exact == REGEX_NOTHING) return REGEX_UNBOUNDED;
+    } else {
+        regex_node(pool, a)->parent = REGEX_NOTHING;
+    }
+    if (out != NULL && !(append_path(pool, exact, out) && append_exact(pool, exact, out))) return REGEX_UNBOUNDED;
+    return (uint32_t)steps + regex_node(pool, exact)->length_min;
+}
+
+/* ---- freedom ---- */
+
+struct freedom {
+    uint64_t ascii[2];
+    bool others;
+    uint32_t length;
+    bool monotone; /* and the language only grows on such texts */
+};
+
+static struct freedom class_freedom(const struct regex_pool *pool, uint32_t set_id, uint32_t min, uint32_t max) {
+    const struct regex_set *set = &pool->sets[set_id];
+    return (struct freedom){.ascii = {set->ascii[0], set->ascii[1]},
+                            .others = set->beyond == REGEX_BEYOND_ALL,
+                            .length = max,
+                            .monotone = max == REGEX_UNBOUNDED && min <= max};
+}
+
+static struct freedom freedom_of(const struct regex_pool *pool, regex r);
+
+/** Operands whose languages only grow meet in what they met in before: still live. */
+static struct freedom meet_growing(const struct regex_pool *pool, const struct regex_node *node) {
+    struct freedom met = {.ascii = {~0ull, ~0ull}, .others = true, .length = REGEX_UNBOUNDED, .monotone = true};
+    for (uint32_t i = 0; i < node->count; i++) {
+        struct freedom own = freedom_of(pool, node->children[i]);
+        if (!own.monotone) return (struct freedom){0};
+        met.ascii[0] &= own.ascii[0];
+        met.ascii[1] &= own.ascii[1];
+        met.others = met.others && own.others;
+    }
+    return met;
+}
+
+/** C{m,n} & ~E, all texts of E shorter than n: whatever was taken can go on to a text of n characters, which E has not. */
+static struct freedom except_short(const struct regex_pool *pool, const struct regex_node *node) {
+    for (uint32_t i = 0; i < 2 && node->count == 2; i++) {
+        const struct regex_node *other = regex_node(pool, node->children[1 - i]);
+        if (other->kind != REGEX_KIND_NOT) continue;
+        struct freedom own = freedom_of(pool, node->children[i]);
+        if (own.length > regex_node(pool, other->of)->length_max) {
+            own.monotone = false;
+            return own;
+        }
+    }
+    return (struct freedom){0};
+}
+
+static struct freedom freedom_of(const struct regex_pool *pool, regex r) {
+    const struct regex_node *node = regex_node(pool, r);
+    switch (node->kind) {
+    case REGEX_KIND_CLASS:
+        return class_freedom(pool, node->set, 1, 1);
+    case REGEX_KIND_CONCAT:
+        return regex_has(pool, node->tail, REGEX_LIVE) ? freedom_of(pool, node->head) : (struct freedom){0};
+    case REGEX_KIND_REPEAT: {
+        const struct regex_node *body = regex_node(pool, node->body);
+        if (body->kind != REGEX_KIND_CLASS) return (struct freedom){0};
+        return class_freedom(pool, body->set, node->min, node->max);
+    }
+    case REGEX_KIND_OR: {
+        struct freedom best = {0};
+        for (uint32_t i = 0; i < node->count; i++) {
+            struct freedom own = freedom_of(pool, node->children[i]);
+            if (own.length > best.length) best = own;
+        }
+        best.monotone = false; /* the alternatives that are not looked at may shrink */
+        return best;
+    }
+    case REGEX_KIND_AND: {
+        struct freedom met = meet_growing(pool, node);
+        return met.monotone ? met : except_short(pool, node);
+    }
+    default:
+        return (struct freedom){0};
+    }
+}
+
+void regex_freedom(struct regex_pool *pool, regex state, uint64_t out_ascii[2], bool *out_others,
+                   uint32_t *out_length) {
+    struct freedom freedom = {0};
+    if (state != REGEX_FAILED) freedom = freedom_of(pool, state);
+    out_ascii[0] = freedom.ascii[0];
+    out_ascii[1] = freedom.ascii[1];
+    *out_others = freedom.others;
+    *out_length = freedom.length;
+}
