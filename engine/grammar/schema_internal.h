@@ -27,8 +27,8 @@ enum status format_regex(struct regex_pool *pool, struct bytes_view name, regex 
 
 /* ---- references ---- */
 
-enum status registry_create(struct schema *schema, const struct json_value *root,
-                            const struct schema_document *documents, size_t count);
+enum status registry_create(struct schema *schema, const struct json_value *root, const struct schema_document *documents,
+                            size_t count);
 void registry_destroy(struct schema_registry *registry);
 /** The address of `value` itself if it has an "$id", resolved against `base`; else `base`. */
 struct bytes_view registry_base(struct schema *schema, const struct json_value *value, struct bytes_view base);

@@ -56,9 +56,7 @@ static bool trie_init(struct token_trie *trie, struct entry *entries, size_t cou
         .first = malloc((nodes + 1) * sizeof *trie->first),
         .tokens = malloc((count + 1) * sizeof *trie->tokens),
     };
-    if (trie->bytes == NULL || trie->depths == NULL || trie->sizes == NULL || trie->first == NULL ||
-        trie->tokens == NULL)
-        return false;
+    if (trie->bytes == NULL || trie->depths == NULL || trie->sizes == NULL || trie->first == NULL || trie->tokens == NULL) return false;
     uint32_t open[TRIE_DEPTH_MAX + 1], n = 0, token_count = 0;
     for (size_t i = 0; i < count; i++) {
         size_t shared = i == 0 ? 0 : common(entries[i - 1].text, entries[i].text);
@@ -104,22 +102,15 @@ static bool continues(uint8_t first, size_t index, uint8_t byte) {
     if ((byte & 0xc0) != 0x80) return false;
     if (index != 1) return true;
     switch (first) {
-    case 0xe0:
-        return byte >= 0xa0;
-    case 0xed:
-        return byte < 0xa0;
-    case 0xf0:
-        return byte >= 0x90;
-    case 0xf4:
-        return byte < 0x90;
-    default:
-        return true;
+    case 0xe0: return byte >= 0xa0;
+    case 0xed: return byte < 0xa0;
+    case 0xf0: return byte >= 0x90;
+    case 0xf4: return byte < 0x90;
+    default: return true;
     }
 }
 
-static bool is_hex(uint8_t c) {
-    return (c >= '0' && c <= '9') || ((c | 0x20) >= 'a' && (c | 0x20) <= 'f');
-}
+static bool is_hex(uint8_t c) { return (c >= '0' && c <= '9') || ((c | 0x20) >= 'a' && (c | 0x20) <= 'f'); }
 
 /** \uXXXX and pairs of them, as far as the text goes. Advances; false: invalid. */
 static bool scan_unicode_escape(struct bytes_view text, size_t *at) {
@@ -188,10 +179,6 @@ static uint32_t plain_length(struct bytes_view text) {
 
 /* ---- the vocabulary ---- */
 
-<<<<<<< HEAD
-static bool add_strings(struct grammar_vocabulary *v, struct string_tokens *strings, size_t from,
-                        const struct entry *entries, size_t count) {
-=======
 static void string_ends_deinit(struct string_ends *ends) {
     trie_deinit(&ends->rests);
     free(ends->whole);
@@ -199,7 +186,6 @@ static void string_ends_deinit(struct string_ends *ends) {
 
 /** Tokens that end the string: entries whose text was cut to the rest behind the quote. Takes nothing over. */
 static bool add_ends(struct string_ends *ends, const struct entry *entries, size_t count) {
->>>>>>> grammar
     struct entry *rests = malloc((count + 1) * sizeof *rests);
     ends->whole = malloc((count + 1) * sizeof *ends->whole);
     size_t rest_count = 0;
@@ -226,12 +212,6 @@ static bool add_strings(struct grammar_vocabulary *v, struct string_tokens *stri
         enum content content = scan(text, from, &end);
         if (content == CONTENT_INSIDE) mask_set(strings->inside, entries[i].token);
         if (content != CONTENT_ENDS) continue;
-<<<<<<< HEAD
-        if (end + 1 == text.length)
-            strings->ends[strings->end_count++] = entries[i].token;
-        else
-            rests[rest_count++] = (struct entry){{text.data + end + 1, text.length - end - 1}, entries[i].token};
-=======
         struct entry rest = {.text = {text.data + end + 1, text.length - end - 1}, .token = entries[i].token};
         if (memchr(text.data, '\\', end) == NULL) {
             plain[plain_count++] = rest;
@@ -239,7 +219,6 @@ static bool add_strings(struct grammar_vocabulary *v, struct string_tokens *stri
             whole[escaped_count] = entries[i];
             escaped[escaped_count++] = rest;
         }
->>>>>>> grammar
     }
     ok = ok && add_ends(&strings->plain, plain, plain_count) && add_ends(&strings->escaped, escaped, escaped_count) &&
          trie_init(&strings->escapes, whole, escaped_count);
@@ -264,16 +243,14 @@ static bool add_plain(struct grammar_vocabulary *v, const struct entry *entries,
             continue;
         }
         if (length > v->plain_longest) v->plain_longest = length;
-        for (uint32_t k = length < PLAIN_LENGTHS ? length : PLAIN_LENGTHS; k <= PLAIN_LENGTHS; k++)
-            mask_set(v->plain[k], entries[i].token);
+        for (uint32_t k = length < PLAIN_LENGTHS ? length : PLAIN_LENGTHS; k <= PLAIN_LENGTHS; k++) mask_set(v->plain[k], entries[i].token);
     }
     ok = ok && trie_init(&v->not_plain, others, other_count);
     free(others);
     return ok;
 }
 
-enum status grammar_vocabulary_create(const struct tokenizer *tokenizer, struct grammar_vocabulary **out,
-                                      struct error *err) {
+enum status grammar_vocabulary_create(const struct tokenizer *tokenizer, struct grammar_vocabulary **out, struct error *err) {
     struct grammar_vocabulary *v = calloc(1, sizeof *v);
     uint32_t size = (uint32_t)tokenizer_vocabulary(tokenizer);
     struct entry *entries = malloc((size + 1) * sizeof *entries);
@@ -288,13 +265,12 @@ enum status grammar_vocabulary_create(const struct tokenizer *tokenizer, struct 
     }
     for (int32_t id = 0; ok && id < (int32_t)size; id++) {
         struct bytes_view piece = tokenizer_piece(tokenizer, id);
-        if (tokenizer_is_end(tokenizer, id))
-            v->end_tokens[v->end_count++] = id;
+        if (tokenizer_is_end(tokenizer, id)) v->end_tokens[v->end_count++] = id;
         else if (!tokenizer_is_control(tokenizer, id) && piece.length > 0 && piece.length <= TRIE_DEPTH_MAX)
             entries[count++] = (struct entry){.text = piece, .token = id};
     }
-    ok = ok && trie_init(&v->trie, entries, count) && add_plain(v, entries, count) &&
-         add_strings(v, &v->strings[0], 0, entries, count) && add_strings(v, &v->strings[1], 1, entries, count);
+    ok = ok && trie_init(&v->trie, entries, count) && add_plain(v, entries, count) && add_strings(v, &v->strings[0], 0, entries, count) &&
+         add_strings(v, &v->strings[1], 1, entries, count);
     free(entries);
     if (!ok) {
         grammar_vocabulary_destroy(v);
@@ -319,6 +295,4 @@ void grammar_vocabulary_destroy(struct grammar_vocabulary *v) {
     free(v);
 }
 
-size_t grammar_mask_words(const struct grammar_vocabulary *v) {
-    return v->words;
-}
+size_t grammar_mask_words(const struct grammar_vocabulary *v) { return v->words; }

@@ -23,18 +23,11 @@
 #include "engine/tokenizer/tokenizer.h"
 
 struct token_trie {
-<<<<<<< HEAD
-    uint8_t *bytes;  /* [count] */
-    uint8_t *depths; /* [count] of the node's byte in its piece, from 0; pieces are cut at TRIE_DEPTH_MAX */
-    uint32_t *sizes; /* [count] nodes of the subtree, itself included */
-    uint32_t *first; /* [count + 1] into tokens: those that end here */
-=======
     uint8_t *bytes;   /* [count] */
     uint8_t *depths;  /* [count] of the node's byte in its piece, from 0; pieces are cut at TRIE_DEPTH_MAX */
     uint32_t roots[257]; /* roots[b]: the node of depth 0 with byte b, or where it would be; roots[256] = count */
     uint32_t *sizes;  /* [count] nodes of the subtree, itself included */
     uint32_t *first;  /* [count + 1] into tokens: those that end here */
->>>>>>> grammar
     int32_t *tokens;
     uint32_t count;
 };
@@ -63,16 +56,12 @@ struct grammar_vocabulary {
     struct token_trie trie;
     struct string_tokens strings[2];
     struct token_trie not_plain; /* the trie without plain tokens */
-    uint32_t *plain
-        [PLAIN_LENGTHS +
-         1]; /* [words] whole characters, no quote, backslash or control character: at most i of them; the last: any number */
-    uint32_t plain_longest; /* characters of the longest plain token */
+    uint32_t *plain[PLAIN_LENGTHS + 1]; /* [words] whole characters, no quote, backslash or control character: at most i of them; the last: any number */
+    uint32_t plain_longest;             /* characters of the longest plain token */
     int32_t *end_tokens;
     uint32_t end_count;
 };
 
-static inline void mask_set(uint32_t *mask, int32_t token) {
-    mask[(uint32_t)token / 32] |= 1u << (uint32_t)token % 32;
-}
+static inline void mask_set(uint32_t *mask, int32_t token) { mask[(uint32_t)token / 32] |= 1u << (uint32_t)token % 32; }
 
 #endif
