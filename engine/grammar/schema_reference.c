@@ -66,8 +66,7 @@ static size_t remove_dots(char *path, size_t length) {
         size_t size = end - in - (path[in] == '/');
         bool up = size == 2 && memcmp(segment, "..", 2) == 0, stay = size == 1 && segment[0] == '.';
         if (up)
-            while (out > 0 && path[--out] != '/') {
-            }
+            while (out > 0 && path[--out] != '/') {}
         if (!up && !stay) {
             memmove(path + out, path + in, end - in);
             out += end - in;
@@ -202,26 +201,12 @@ static enum below below_of(struct bytes_view keyword) {
     static const struct {
         const char *name;
         enum below below;
-    } KEYWORDS[] = {{"additionalItems", BELOW_SCHEMA},
-                    {"additionalProperties", BELOW_SCHEMA},
-                    {"allOf", BELOW_LIST},
-                    {"anyOf", BELOW_LIST},
-                    {"contains", BELOW_SCHEMA},
-                    {"definitions", BELOW_MAP},
-                    {"$defs", BELOW_MAP},
-                    {"dependencies", BELOW_MAP},
-                    {"dependentSchemas", BELOW_MAP},
-                    {"else", BELOW_SCHEMA},
-                    {"if", BELOW_SCHEMA},
-                    {"items", BELOW_LIST},
-                    {"not", BELOW_SCHEMA},
-                    {"oneOf", BELOW_LIST},
-                    {"patternProperties", BELOW_MAP},
-                    {"prefixItems", BELOW_LIST},
-                    {"properties", BELOW_MAP},
-                    {"propertyNames", BELOW_SCHEMA},
-                    {"then", BELOW_SCHEMA},
-                    {"unevaluatedItems", BELOW_SCHEMA},
+    } KEYWORDS[] = {{"additionalItems", BELOW_SCHEMA}, {"additionalProperties", BELOW_SCHEMA}, {"allOf", BELOW_LIST},
+                    {"anyOf", BELOW_LIST}, {"contains", BELOW_SCHEMA}, {"definitions", BELOW_MAP}, {"$defs", BELOW_MAP},
+                    {"dependencies", BELOW_MAP}, {"dependentSchemas", BELOW_MAP}, {"else", BELOW_SCHEMA},
+                    {"if", BELOW_SCHEMA}, {"items", BELOW_LIST}, {"not", BELOW_SCHEMA}, {"oneOf", BELOW_LIST},
+                    {"patternProperties", BELOW_MAP}, {"prefixItems", BELOW_LIST}, {"properties", BELOW_MAP},
+                    {"propertyNames", BELOW_SCHEMA}, {"then", BELOW_SCHEMA}, {"unevaluatedItems", BELOW_SCHEMA},
                     {"unevaluatedProperties", BELOW_SCHEMA}};
     for (size_t i = 0; i < sizeof KEYWORDS / sizeof *KEYWORDS; i++)
         if (bytes_view_equal_string(keyword, KEYWORDS[i].name)) return KEYWORDS[i].below;
@@ -232,13 +217,11 @@ static enum status walk(struct schema *schema, const struct json_value *value, s
     if (value->kind != JSON_KIND_OBJECT) return STATUS_OK;
     if (depth > SCHEMA_DEPTH_MAX)
         return schema_decline(schema, STATUS_RESOURCE_EXHAUSTED, 0, "", "nested deeper than %d", SCHEMA_DEPTH_MAX);
-    if (!budget_spend(&schema->budget, 1) || !note_names(schema, value, &base))
-        return schema_too_costly(schema, 0, "$id");
+    if (!budget_spend(&schema->budget, 1) || !note_names(schema, value, &base)) return schema_too_costly(schema, 0, "$id");
     for (const struct json_value *member = value->first; member != NULL; member = member->next) {
         enum below below = below_of(member->name);
         if (below == BELOW_NONE) continue;
-        if (member->kind == JSON_KIND_OBJECT && below != BELOW_MAP)
-            TRY(walk(schema, member, base, depth + 1));
+        if (member->kind == JSON_KIND_OBJECT && below != BELOW_MAP) TRY(walk(schema, member, base, depth + 1));
         else if (member->kind == JSON_KIND_ARRAY || member->kind == JSON_KIND_OBJECT)
             for (const struct json_value *item = member->first; item != NULL; item = item->next)
                 TRY(walk(schema, item, base, depth + 1));
@@ -246,8 +229,8 @@ static enum status walk(struct schema *schema, const struct json_value *value, s
     return STATUS_OK;
 }
 
-enum status registry_create(struct schema *schema, const struct json_value *root,
-                            const struct schema_document *documents, size_t count) {
+enum status registry_create(struct schema *schema, const struct json_value *root, const struct schema_document *documents,
+                            size_t count) {
     schema->registry = calloc(1, sizeof *schema->registry);
     if (schema->registry == NULL) return schema_too_costly(schema, 0, "");
     memo_init(&schema->registry->bases, &schema->budget);
@@ -304,8 +287,7 @@ static struct bytes_view decode_fragment(struct schema *schema, struct bytes_vie
     if (out == NULL) return (struct bytes_view){0};
     size_t length = 0;
     for (size_t i = 0; i < text.length; i++) {
-        if (text.data[i] == '%' && i + 2 < text.length && hex_of(text.data[i + 1]) >= 0 &&
-            hex_of(text.data[i + 2]) >= 0) {
+        if (text.data[i] == '%' && i + 2 < text.length && hex_of(text.data[i + 1]) >= 0 && hex_of(text.data[i + 2]) >= 0) {
             out[length++] = (uint8_t)(hex_of(text.data[i + 1]) << 4 | hex_of(text.data[i + 2]));
             i += 2;
         } else {
@@ -328,8 +310,7 @@ static struct bytes_view decode_step(uint8_t *step, size_t length) {
 }
 
 static const struct json_value *step_into(const struct json_value *value, struct bytes_view step) {
-    const struct json_value *item =
-        value->kind == JSON_KIND_OBJECT || value->kind == JSON_KIND_ARRAY ? value->first : NULL;
+    const struct json_value *item = value->kind == JSON_KIND_OBJECT || value->kind == JSON_KIND_ARRAY ? value->first : NULL;
     if (value->kind == JSON_KIND_OBJECT) {
         while (item != NULL && !bytes_view_equal(item->name, step)) item = item->next;
         return item;
