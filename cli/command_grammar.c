@@ -16,19 +16,16 @@ static const struct command_usage check_usage = {
     "  {\"id\": 1, \"schema\": {\"type\": \"integer\"}, \"instances\": [\"12\", \"1.5\"]}\n"
     "  {\"id\": 1, \"declined\": null, \"accepted\": [true, false], \"compile_us\": 41.0, \"mask_us\": [[9.1], [8.7, "
     "1.2]]}\n\n"
-    "declined     null, or {\"keyword\", \"pointer\", \"reason\"}: the schema cannot be enforced; \"accepted\" is "
-    "empty "
-    "then\n"
-    "accepted     for each instance: every token had its bit in the mask, and the text may end behind the last\n"
-    "mask_us      for each instance: the time of each token's mask, up to the first that is refused\n"
-    "errors       only where a mask failed or disagreed with what is accepted: [{\"instance\", \"message\"}]\n\n"
-    "Instances are cut into the model's tokens; where those are not the text, byte for byte (a SentencePiece model "
-    "puts a\n"
-    "blank in front), into those it has behind a line feed, else into the longest pieces; a byte that no piece has "
-    "goes by itself.\n"
-    "Each line is compiled anew. A malformed line is answered by {\"id\", \"error\", \"declined\"}, and the exit "
-    "status is 1\n"
-    "then. With --regex or --grammar a line needs no schema.",
+    "declined       null, or {\"keyword\", \"pointer\", \"reason\"}: it cannot be enforced, and \"accepted\" is empty\n"
+    "accepted       for each instance: every token had its bit in the mask, and the text may end behind the last\n"
+    "mask_us        for each instance: the time of each token's mask, up to the first that is refused\n"
+    "unsatisfiable  only where no value satisfies the schema: why; \"declined\" is null, every instance is refused\n"
+    "errors         only where a mask failed or disagreed with what is accepted: [{\"instance\", \"message\"}]\n\n"
+    "Instances are cut into the model's tokens; where those are not the text, byte for byte (a SentencePiece model\n"
+    "puts a blank in front), into those it has behind a line feed, else into the longest pieces; a byte that no piece\n"
+    "has goes by itself. Each line is compiled anew. A malformed line is answered by {\"id\", \"error\", "
+    "\"declined\"},\n"
+    "and the exit status is 1 then. With --regex or --grammar a line needs no schema.",
     0, 0};
 
 int command_grammar_check(int argc, char **argv) {
@@ -56,10 +53,11 @@ static const struct command_usage walk_usage = {
     "Standard input has {\"id\", \"schema\"} a line, and each is answered by one, in order:\n\n"
     "  {\"id\": 1, \"declined\": null, \"walks\": [{\"text\": \"12\", \"complete\": true}], \"probes\": 640, "
     "\"disagreements\": 0}\n\n"
-    "complete      the text ended where the mask allowed it; false: the grammar failed (\"error\" says how), or no "
-    "text fits --tokens-max\n"
-    "dead_end      only where a mask was empty\n"
-    "probes        (state, token) pairs of which the mask's bit and the token's acceptance were compared",
+    "complete       the text ended where the mask allowed it; false: \"error\" says how the grammar failed, or it "
+    "takes\n"
+    "               thousands of tokens\n"
+    "dead_end       only where a mask was empty\n"
+    "probes         (state, token) pairs of which the mask's bit and the token's acceptance were compared",
     0, 0};
 
 int command_grammar_walk(int argc, char **argv) {

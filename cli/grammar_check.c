@@ -68,15 +68,16 @@ static enum status walk(struct grammar_run *run, struct check *check, struct gra
     return status;
 }
 
-/** One instance; what goes wrong with it is told in "errors", and it counts as refused. */
+/** One instance; what goes wrong with it is told in "errors", and it counts as refused. No grammar: no text is accepted. */
 static void check_instance(struct grammar_run *run, struct check *check, struct grammar *grammar, size_t number) {
     bool accepted = false;
     struct error err = {0};
+    enum status status = STATUS_OK;
     append_comma(&check->accepted);
     append_comma(&check->masks);
     (void)bytes_append_byte(&check->masks, '[');
     check->first = true;
-    enum status status = walk(run, check, grammar, &accepted, &err);
+    if (grammar != NULL) status = walk(run, check, grammar, &accepted, &err);
     (void)bytes_append_byte(&check->masks, ']');
     (void)bytes_append_string(&check->accepted, accepted ? "true" : "false");
     if (status == STATUS_OK) return;
@@ -101,13 +102,14 @@ static bool answer(struct grammar_run *run, const struct grammar_line *line, str
     struct bytes *parts[] = {&check->accepted, &check->masks, &check->ids, &check->errors};
     for (int i = 0; i < 4; i++) bytes_reset(parts[i]);
     bool good = instances != NULL && instances->kind == JSON_KIND_ARRAY;
+    bool decided = line->grammar != NULL || line->nothing;
     size_t number = 0;
     for (const struct json_value *text = good ? instances->first : NULL; text != NULL && good; text = text->next) {
         good = text->kind == JSON_KIND_STRING;
-        if (!good || (line->grammar == NULL && !check->options->tokens)) continue;
+        if (!good || (!decided && !check->options->tokens)) continue;
         if (text_tokens_of(&check->texts, text->string, &check->tokens, err) != STATUS_OK) return false;
         if (check->options->tokens) append_ids(check);
-        if (line->grammar != NULL) check_instance(run, check, line->grammar, number++);
+        if (decided) check_instance(run, check, line->grammar, number++);
     }
     if (!good) {
         (void)error_set(err, STATUS_INVALID_ARGUMENT, "\"instances\" is no list of strings");

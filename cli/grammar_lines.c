@@ -240,14 +240,18 @@ static bool answer_line(struct grammar_run *run, const struct json_value *value,
     line.compile_ns = clock_monotonic_ns(clock_system()) - begin;
     append_id(out, value);
     (void)bytes_append_string(out, ", \"declined\": ");
-    if (status == STATUS_OK) {
+    if (problem.reason[0] == 0) snprintf(problem.reason, sizeof problem.reason, "%s", status_name(status));
+    if (status != STATUS_OK) line.grammar = NULL;
+    line.nothing = status == STATUS_FAILED_PRECONDITION;
+    if (status == STATUS_OK || line.nothing)
         (void)bytes_append_string(out, "null");
-    } else {
-        line.grammar = NULL;
-        append_problem(out, problem.keyword, problem.pointer,
-                       problem.reason[0] != 0 ? problem.reason : status_name(status));
-    }
+    else
+        append_problem(out, problem.keyword, problem.pointer, problem.reason);
     bool good = answer(run, &line, out, &err, context);
+    if (good && line.nothing) {
+        (void)bytes_append_string(out, ", \"unsatisfiable\": ");
+        append_problem(out, problem.keyword, problem.pointer, problem.reason);
+    }
     if (good)
         (void)bytes_append_byte(out, '}');
     else

@@ -68,7 +68,8 @@ void grammar_run_close(struct grammar_run *run);
 /** A line that is to be answered. */
 struct grammar_line {
     const struct json_value *value; /* the object */
-    struct grammar *grammar;        /* NULL: declined */
+    struct grammar *grammar;        /* NULL: declined, or nothing satisfies the schema */
+    bool nothing;                   /* the latter: whatever the text, it is refused */
     int64_t compile_ns;
     struct arena *arena;
 };

@@ -8,8 +8,8 @@
 #include <stdlib.h>
 
 enum {
-    UNBOUNDED_TOKENS_MAX = 4096, /* of a walk whose text does not fit what it was given */
-    SHORT_PIECE_BYTES = 2        /* half of the draws look at such tokens only: most others are the insides of words */
+    TOKENS_LEFT_MAX = 4096, /* of a walk whose text does not fit what it was given */
+    SHORT_PIECE_BYTES = 2   /* half of the draws look at such tokens only: most others are the insides of words */
 };
 
 struct walks {
@@ -60,33 +60,39 @@ static enum status probe(struct grammar_run *run, struct walks *walks, struct gr
     return STATUS_OK;
 }
 
-/** Draw until the end. `left` tokens at first; a text that cannot end in them goes on without looking. */
+/** Enough tokens for some text: `left`, or as often twice that as it takes; 0 when none is enough. */
+static enum status enough_tokens(struct grammar_run *run, struct grammar_session *session,
+                                 const struct grammar_state *state, size_t *left, struct error *err) {
+    enum status status = STATUS_OUT_OF_RANGE;
+    for (; *left <= TOKENS_LEFT_MAX && status == STATUS_OUT_OF_RANGE; *left *= 2) {
+        struct error shut = {0};
+        status = grammar_mask(session, state, *left, run->mask, &shut);
+        if (status == STATUS_OK) return STATUS_OK;
+        if (status != STATUS_OUT_OF_RANGE) return error_set(err, status, "%s", shut.message);
+    }
+    *left = 0;
+    return STATUS_OK;
+}
+
+/** Draw until the end, which comes within `left` tokens (or more where a text needs them). */
 static enum status walk(struct grammar_run *run, struct walks *walks, struct grammar_session *session, size_t left,
                         struct bytes *text, enum walk_end *out, struct error *err) {
     struct grammar_state state;
     TRY(grammar_start(session, &state, err));
-    for (size_t i = 0; i < UNBOUNDED_TOKENS_MAX + walks->options->tokens_max; i++) {
-        struct error shut = {0};
+    TRY(enough_tokens(run, session, &state, &left, err));
+    for (*out = WALK_CUT; left > 0; left--) {
         TRY(probe(run, walks, session, &state, err));
-        enum status status = grammar_mask(session, &state, left, run->mask, &shut);
-        if (status == STATUS_OUT_OF_RANGE)
-            left = SIZE_MAX; /* the mask is as without a budget */
-        else if (status != STATUS_OK)
-            return error_set(err, status, "%s", shut.message);
+        TRY(grammar_mask(session, &state, left, run->mask, err));
         bool may_end = grammar_run_may_end(run, grammar_complete(session, &state)), accepted = false;
-        *out = WALK_COMPLETE;
-        if (may_end && draw(walks, 4) == 0) return STATUS_OK;
-        int32_t token = left > 1 ? draw_token(run, walks) : -1;
-        if (token < 0 && may_end) return STATUS_OK;
-        *out = left > 1 ? WALK_DEAD_END : WALK_CUT;
+        int32_t token = may_end && draw(walks, 4) == 0 ? -1 : draw_token(run, walks);
+        *out = may_end ? WALK_COMPLETE : WALK_DEAD_END;
         if (token < 0) return STATUS_OK;
         TRY(grammar_accept(session, &state, token, &accepted, err));
         if (!accepted) return error_set(err, STATUS_INTERNAL, "token %d has its bit and is not accepted", token);
         struct bytes_view piece = tokenizer_piece(run->tokenizer, token);
         TRY(bytes_append(text, piece.data, piece.length));
-        if (left != SIZE_MAX) left--;
+        *out = grammar_complete(session, &state) ? WALK_COMPLETE : WALK_CUT; /* if that was the last one */
     }
-    *out = WALK_CUT;
     return STATUS_OK;
 }
 

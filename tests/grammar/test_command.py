@@ -36,9 +36,14 @@ def test_an_id_is_given_back_as_it_came(tokenizer):
 
 def test_pieces_of_an_instance_are_its_bytes(tokenizer, tmp_path):
     texts = ['{"foo": "東京 💩", "bar": [10, true]}', '"\x01"', "\ufffd", "  [ ]"]
-    answer, = run("check", tokenizer, [{"id": 1, "schema": {"not": {}}, "instances": texts}], "--tokens")
+    answer, = run("check", tokenizer, [{"id": 1, "schema": {"type": "null"}, "instances": texts}], "--tokens")
     decoded = subprocess.run([BUILD / "bin/bora-tokenize", tokenizer, "--decode"], input="".join(json.dumps(ids) + "\n" for ids in answer["tokens"]), capture_output=True, text=True)
     assert [json.loads(line) for line in decoded.stdout.splitlines()] == texts
+
+
+def test_a_schema_that_nothing_satisfies_refuses_every_instance(tokenizer):
+    answer, = run("check", tokenizer, [{"id": 1, "schema": {"allOf": [{"type": "string"}, {"type": "null"}]}, "instances": ["1", "null"]}])
+    assert answer["declined"] is None and answer["accepted"] == [False, False] and answer["mask_us"] == [[], []] and answer["unsatisfiable"]["reason"]
 
 
 def test_malformed_lines_are_answered_and_the_others_go_on(tokenizer):
