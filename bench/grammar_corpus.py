@@ -25,6 +25,7 @@ import zipfile
 from pathlib import Path
 
 import jsonschema
+from jsonschema import validators
 
 try:
     import re._parser as sre_parse  # Python 3.11
@@ -118,6 +119,8 @@ def usable(schema):
                     return False
                 if key == "pattern" and isinstance(value, str):
                     try:
+                        if re.search(r"\\u[dD][89a-fA-F]|[\ud800-\udfff]", value):
+                            return False  # halves of surrogate pairs: to Python characters, to others not
                         re.compile(value)
                     except re.error:
                         return False
@@ -326,11 +329,29 @@ def damaged(value, rng):
     return value
 
 
+def search(pattern, text):
+    """As ECMA has it: classes are ASCII's, `$` is the end of the text."""
+    return re.search(re.sub(r"(?<!\\)\$", r"\\Z", pattern), text, re.ASCII)
+
+
+def pattern(validator, expression, instance, _schema):
+    if validator.is_type(instance, "string") and not search(expression, instance):
+        yield jsonschema.ValidationError("no match")
+
+
+def pattern_properties(validator, patterns, instance, _schema):
+    for expression, inner in patterns.items() if validator.is_type(instance, "object") else ():
+        for name, value in instance.items():
+            if search(expression, name):
+                yield from validator.descend(value, inner, path=name, schema_path=expression)
+
+
 class Judge:
     def __init__(self, schema):
         draft = schema.get("$schema", "") if isinstance(schema.get("$schema"), str) else ""
         kind = jsonschema.Draft202012Validator if "2020-12" in draft else jsonschema.Draft201909Validator if "2019-09" in draft else jsonschema.Draft7Validator
         kind.check_schema(schema)
+        kind = validators.extend(kind, {"pattern": pattern, "patternProperties": pattern_properties})
         self.plain, self.strict = kind(schema), kind(schema, format_checker=kind.FORMAT_CHECKER)
 
     def valid(self, instance):
