@@ -44,8 +44,15 @@ def pattern_properties(validator, patterns, instance, _schema):
                 yield from validator.descend(value, inner, path=name, schema_path=expression)
 
 
+def additional_items(validator, others, instance, schema):
+    """Only of items that are a list; jsonschema's own stumbles over a boolean."""
+    if isinstance(schema.get("items"), list) and validator.is_type(instance, "array"):
+        for index, item in enumerate(instance[len(schema["items"]):], len(schema["items"])):
+            yield from validator.descend(item, others, path=index)
+
+
 Validator = validators.extend(
-    jsonschema.Draft7Validator, {"multipleOf": multiple_of, "pattern": pattern, "patternProperties": pattern_properties},
+    jsonschema.Draft7Validator, {"multipleOf": multiple_of, "pattern": pattern, "patternProperties": pattern_properties, "additionalItems": additional_items},
     type_checker=jsonschema.Draft7Validator.TYPE_CHECKER.redefine("number", is_number).redefine("integer", is_integer))
 
 
