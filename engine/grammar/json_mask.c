@@ -51,18 +51,136 @@ static bool fill_free_value(struct json_machine *m, struct mask_walk *walk, cons
     return ok;
 }
 
+/* ---- how strings end ---- */
+
+enum { CLASSES_MAX = 16 };
+
+/** Texts whose end leads to the same state: what may stand behind the quote is found out once. */
+struct ending {
+    uint64_t key[2];
+    bool live;
+    uint32_t *rests; /* bitset over 0 (nothing) and the nodes of the rests + 1 */
+};
+struct endings {
+    struct ending list[CLASSES_MAX];
+    uint32_t count;
+};
+
+/** The ending of class `key`, or the place for it (*out_new). The oldest gives way when there are too many. */
+static struct ending *find_ending(struct endings *endings, const uint64_t key[2], bool *out_new) {
+    for (uint32_t i = 0; i < endings->count; i++)
+        if (endings->list[i].key[0] == key[0] && endings->list[i].key[1] == key[1]) {
+            *out_new = false;
+            return &endings->list[i];
+        }
+    struct ending *ending = &endings->list[endings->count < CLASSES_MAX ? endings->count++ : 0];
+    ending->key[0] = key[0];
+    ending->key[1] = key[1];
+    *out_new = true;
+    return ending;
+}
+
+/** `ended`: the state behind the quote; NULL: no text of the class may end here. */
+static bool learn_ending(struct mask_walk *walk, struct ending *ending, const struct machine_state *ended) {
+    const struct token_trie *nodes = &walk->vocabulary->strings[0].rest_nodes;
+    ending->live = ended != NULL;
+    if (ended == NULL) return true;
+    size_t bytes = (nodes->count + 32) / 32 * sizeof(uint32_t);
+    ending->rests = frames_alloc(walk->frames, bytes);
+    if (ending->rests == NULL) return false;
+    memset(ending->rests, 0, bytes);
+    ending->rests[0] = 1;
+    return mask_walk(walk, nodes, 0, nodes->count, ended, ending->rests);
+}
+
+/** The tokens of a node whose byte is the quote, and of those below it. */
+static void set_ending(const struct mask_walk *walk, const struct token_trie *trie, uint32_t node, const struct ending *ending, uint32_t *mask) {
+    const uint32_t *rest_of = walk->vocabulary->strings[0].rest_of;
+    if (!ending->live) return;
+    for (uint32_t t = trie->first[node]; t < trie->first[node + trie->sizes[node]]; t++) {
+        uint32_t rest = rest_of[trie->tokens[t]];
+        if (ending->rests[rest / 32] >> rest % 32 & 1) mask_set(mask, trie->tokens[t]);
+    }
+}
+
 /* ---- tables ---- */
 
 static bool string_byte(uint8_t byte) { return byte >= 0x20 && byte < 0x80 && byte != '"' && byte != '\\'; }
 static bool number_byte(uint8_t byte) { return (byte >= '0' && byte <= '9') || byte == '-' || byte == '+' || byte == '.' || byte == 'e' || byte == 'E'; }
 
+/** A walk by tables: what is known at the node that is looked at. */
+struct scalar_walk {
+    struct json_machine *m;
+    struct mask_walk *walk;
+    const struct token_trie *trie;
+    const struct json_state *from;
+    uint32_t *mask;
+    uint32_t top; /* depth of the first node */
+    uint32_t tuples[TRIE_DEPTH_MAX + 1];
+    uint8_t path[TRIE_DEPTH_MAX + 1];
+    struct endings endings;
+};
+
+/** The state before node `i`, as the machine would have it; its path is recorded where texts are. */
+static bool state_at(struct scalar_walk *w, uint32_t i, struct machine_state *out) {
+    uint32_t depth = w->trie->depths[i];
+    struct json_state state = *w->from;
+    if (depth > w->top) state.tuple = w->tuples[depth - 1];
+    if (state.frame->recording)
+        for (uint32_t d = w->top; d < depth; d++) {
+            struct text_node *node = frames_alloc(w->walk->frames, sizeof *node);
+            if (node == NULL) return false;
+            *node = (struct text_node){state.text, w->path[d]};
+            state.text = node;
+        }
+    save(&state, out);
+    return true;
+}
+
+static bool walk_exactly(struct scalar_walk *w, uint32_t i) {
+    struct frames_mark before = frames_mark(w->walk->frames);
+    struct machine_state state;
+    bool ok = state_at(w, i, &state) && mask_walk(w->walk, w->trie, i, i + w->trie->sizes[i], &state, w->mask);
+    frames_drop(w->walk->frames, before);
+    return ok;
+}
+
+/** The quote that ends a string: by the class of its verdict, since its text plays no part. */
+static bool end_string(struct scalar_walk *w, uint32_t i) {
+    struct json_machine *m = w->m;
+    uint32_t depth = w->trie->depths[i], tuple = depth == w->top ? w->from->tuple : w->tuples[depth - 1];
+    if (!tuple_accepts(m, tuple)) return true;
+    if (w->from->frame->child->count > 128 || w->from->frame->recording) return walk_exactly(w, i);
+    struct verdict verdict = {0};
+    tuple_verdict(m, tuple, &verdict);
+    bool is_new;
+    struct ending *ending = find_ending(&w->endings, verdict.bits, &is_new);
+    if (is_new) {
+        struct machine_state state, ended;
+        if (!state_at(w, i, &state)) return false;
+        enum machine_step step = m->machine.operations->step(&m->machine, w->walk->frames, &state, '"', &ended);
+        if (step == MACHINE_FAILED || !learn_ending(w->walk, ending, step == MACHINE_LIVE ? &ended : NULL)) return false;
+    }
+    set_ending(w->walk, w->trie, i, ending, w->mask);
+    return true;
+}
+
 /** Nodes below one whose state is within a scalar: its own bytes by its tuples alone, others by the machine. */
 static bool fill_scalar(struct json_machine *m, struct mask_walk *walk, const struct token_trie *trie, uint32_t first, uint32_t end,
                         const struct json_state *from, uint32_t *mask) {
-    uint32_t tuples[TRIE_DEPTH_MAX + 1], top = first < end ? trie->depths[first] : 0;
-    bool is_string = from->phase == PHASE_STRING, ok = true;
+    struct scalar_walk w;
+    w.m = m;
+    w.walk = walk;
+    w.trie = trie;
+    w.from = from;
+    w.mask = mask;
+    w.top = first < end ? trie->depths[first] : 0;
+    w.endings.count = 0;
+    /* rests are known for tokens that begin inside a string: others go by the machine */
+    bool is_string = from->phase == PHASE_STRING, ok = true, grouped = is_string && w.top == 0;
+    struct frames_mark before = frames_mark(walk->frames);
     for (uint32_t i = first; ok && i < end;) {
-        uint32_t depth = trie->depths[i], tuple = depth == top ? from->tuple : tuples[depth - 1];
+        uint32_t depth = trie->depths[i], tuple = depth == w.top ? from->tuple : w.tuples[depth - 1];
         uint8_t byte = trie->bytes[i];
         if (is_string ? string_byte(byte) : number_byte(byte)) {
             uint32_t next = tuple_step(m, tuple, byte);
@@ -71,17 +189,15 @@ static bool fill_scalar(struct json_machine *m, struct mask_walk *walk, const st
                 i += trie->sizes[i];
                 continue;
             }
-            tuples[depth] = next;
+            w.tuples[depth] = next;
+            w.path[depth] = byte;
             mask_set_node(mask, trie, i++);
             continue;
         }
-        struct json_state state = *from;
-        struct machine_state packed;
-        state.tuple = tuple;
-        save(&state, &packed);
-        ok = mask_walk(walk, trie, i, i + trie->sizes[i], &packed, mask);
+        ok = grouped && byte == '"' ? end_string(&w, i) : walk_exactly(&w, i);
         i += trie->sizes[i];
     }
+    frames_drop(walk->frames, before);
     return ok;
 }
 
@@ -90,7 +206,7 @@ static bool fill_below(struct machine *machine, struct mask_walk *walk, const st
     struct json_state state = load(packed);
     bool scalar = (state.phase == PHASE_STRING && state.lex == LEX_PLAIN) || state.phase == PHASE_NUMBER;
     *done = false;
-    if (!scalar || state.frame->recording || trie->sizes[node] < 8) return true;
+    if (!scalar || trie->sizes[node] < 8) return true;
     *done = true;
     return fill_scalar((struct json_machine *)machine, walk, trie, node + 1, node + trie->sizes[node], &state, mask);
 }
@@ -212,6 +328,155 @@ static bool fill_free_name(struct json_machine *m, struct mask_walk *walk, const
     return ok;
 }
 
+/* ---- names by tables ---- */
+
+/** A walk through names: the known ones by their range, unknown ones by what they may be and by which selectors they are in. */
+struct name_walk {
+    struct json_machine *m;
+    struct mask_walk *walk;
+    const struct token_trie *trie;
+    const struct json_state *from;
+    uint32_t *mask;
+    struct bytes_view begun;
+    uint32_t classes_before; /* tuple of all selectors behind `begun` */
+    struct json_state states[TRIE_DEPTH_MAX + 1];
+    uint32_t classes[TRIE_DEPTH_MAX + 1];
+    uint8_t path[TRIE_DEPTH_MAX + 1];
+    struct endings endings;
+};
+
+/** All selectors of all forms that are still possible, as a tuple whose verdict is the class of a name. */
+static uint32_t class_tuple(struct json_machine *m, struct frames *frames, const struct frame *frame) {
+    uint32_t count = 0, used = 0;
+    for (uint32_t i = 0; i < frame->item_count; i++) count += frame->joint->objects[frame->items[i].index].form->selector_count;
+    if (count == 0) return TUPLE_DEAD;
+    if (count > 128) return TUPLE_FAILED;
+    uint32_t *entries = frames_alloc(frames, 2 * count * sizeof *entries);
+    if (entries == NULL) return TUPLE_FAILED;
+    for (uint32_t i = 0; i < frame->item_count; i++) {
+        const struct object_form *form = frame->joint->objects[frame->items[i].index].form;
+        for (uint32_t j = 0; j < form->selector_count; j++, used++) {
+            entries[2 * used] = used << 1 | 1;
+            entries[2 * used + 1] = form->selectors[j];
+        }
+    }
+    return tuple_make(m, TUPLE_STRING, entries, count);
+}
+
+static bool text_is(struct bytes_view text, struct bytes_view begun, const uint8_t *path, uint32_t length) {
+    return text.length == begun.length + length && memcmp(text.data, begun.data, begun.length) == 0 &&
+           memcmp(text.data + begun.length, path, length) == 0;
+}
+
+static bool name_seen(const struct name_walk *w, uint32_t length) {
+    for (const struct seen_text *seen = w->from->frame->texts; seen != NULL; seen = seen->before)
+        if (text_is(seen->text, w->begun, w->path, length)) return true;
+    return false;
+}
+
+/** The state before node `i`, its path recorded. */
+static bool name_state(struct name_walk *w, uint32_t i, struct machine_state *out) {
+    uint32_t depth = w->trie->depths[i];
+    struct json_state state = depth == 0 ? *w->from : w->states[depth - 1];
+    state.text = w->from->text;
+    for (uint32_t d = 0; d < depth; d++) {
+        struct text_node *node = frames_alloc(w->walk->frames, sizeof *node);
+        if (node == NULL) return false;
+        *node = (struct text_node){state.text, w->path[d]};
+        state.text = node;
+    }
+    save(&state, out);
+    return true;
+}
+
+static bool walk_name_exactly(struct name_walk *w, uint32_t i) {
+    struct frames_mark before = frames_mark(w->walk->frames);
+    struct machine_state state;
+    bool ok = name_state(w, i, &state) && mask_walk(w->walk, w->trie, i, i + w->trie->sizes[i], &state, w->mask);
+    frames_drop(w->walk->frames, before);
+    return ok;
+}
+
+static bool end_name(struct name_walk *w, uint32_t i) {
+    struct json_machine *m = w->m;
+    uint32_t depth = w->trie->depths[i];
+    const struct json_state *state = depth == 0 ? w->from : &w->states[depth - 1];
+    const struct joint *joint = state->frame->joint;
+    if (state->low < state->high && joint->names[state->low].text.length == state->depth) return walk_name_exactly(w, i);
+    if (state->tuple == TUPLE_DEAD || !tuple_accepts(m, state->tuple) || name_seen(w, depth)) return true;
+    struct verdict verdict = {0};
+    tuple_verdict(m, depth == 0 ? w->classes_before : w->classes[depth - 1], &verdict);
+    bool is_new;
+    struct ending *ending = find_ending(&w->endings, verdict.bits, &is_new);
+    if (is_new) {
+        struct machine_state before, ended;
+        if (!name_state(w, i, &before)) return false;
+        enum machine_step step = m->machine.operations->step(&m->machine, w->walk->frames, &before, '"', &ended);
+        if (step == MACHINE_FAILED || !learn_ending(w->walk, ending, step == MACHINE_LIVE ? &ended : NULL)) return false;
+    }
+    set_ending(w->walk, w->trie, i, ending, w->mask);
+    return true;
+}
+
+static bool walk_names(struct name_walk *w) {
+    const struct token_trie *trie = w->trie;
+    bool ok = true;
+    for (uint32_t i = 0; ok && i < trie->count;) {
+        uint32_t depth = trie->depths[i];
+        uint8_t byte = trie->bytes[i];
+        if (byte == '"' || !string_byte(byte)) {
+            ok = byte == '"' ? end_name(w, i) : walk_name_exactly(w, i);
+            i += trie->sizes[i];
+            continue;
+        }
+        w->states[depth] = depth == 0 ? *w->from : w->states[depth - 1];
+        enum machine_step step = object_key_step(w->m, &w->states[depth], byte);
+        if (step != MACHINE_LIVE) {
+            ok = step == MACHINE_DEAD;
+            i += trie->sizes[i];
+            continue;
+        }
+        w->classes[depth] = tuple_step(w->m, depth == 0 ? w->classes_before : w->classes[depth - 1], byte);
+        ok = w->classes[depth] != TUPLE_FAILED;
+        w->path[depth] = byte;
+        mask_set_node(w->mask, trie, i++);
+    }
+    return ok;
+}
+
+static bool fill_name(struct json_machine *m, struct mask_walk *walk, const struct json_state *state, uint32_t *mask) {
+    const struct token_trie *trie = &walk->vocabulary->trie;
+    struct frames_mark before = frames_mark(walk->frames);
+    struct name_walk *w = frames_alloc(walk->frames, sizeof *w);
+    struct machine_state packed;
+    bool ok = w != NULL;
+    if (!ok) return false;
+    save(state, &packed);
+    w->m = m;
+    w->walk = walk;
+    w->from = state;
+    w->mask = mask;
+    w->endings.count = 0;
+    bool known = begun_text(walk, state, &w->begun);
+    w->classes_before = known ? class_tuple(m, walk->frames, state->frame) : TUPLE_FAILED;
+    for (size_t i = 0; i < w->begun.length && w->classes_before != TUPLE_FAILED; i++)
+        w->classes_before = w->begun.data[i] < 0x80 ? tuple_step(m, w->classes_before, w->begun.data[i]) : TUPLE_FAILED;
+    if (w->classes_before == TUPLE_FAILED) { /* escapes or other letters before, or too many patterns */
+        ok = mask_walk(walk, trie, 0, trie->count, &packed, mask);
+    } else if (state->tuple != TUPLE_DEAD && is_free(m, state->tuple)) {
+        mask_or(mask, walk->vocabulary->strings[0].inside, walk->vocabulary->words);
+        w->trie = &walk->vocabulary->strings[0].whole;
+        ok = walk_names(w);
+        const struct token_trie *escapes = &walk->vocabulary->strings[0].escapes;
+        ok = ok && mask_walk(walk, escapes, 0, escapes->count, &packed, mask);
+    } else {
+        w->trie = trie;
+        ok = walk_names(w);
+    }
+    frames_drop(walk->frames, before);
+    return ok;
+}
+
 /* ---- whole masks ---- */
 
 /** The bytes that may come first, and perhaps some that may not. */
@@ -265,14 +530,15 @@ bool json_fill(struct machine *machine, struct mask_walk *walk, const struct mac
     const struct token_trie *trie = &walk->vocabulary->trie;
     struct json_state state = load(packed);
     bool recording = state.frame->recording;
-    if (state.phase == PHASE_STRING && state.lex == LEX_PLAIN && !recording) {
-        if (is_free(m, state.tuple)) return fill_free_value(m, walk, &walk->vocabulary->strings[0], packed, mask);
+    if (state.phase == PHASE_STRING && state.lex == LEX_PLAIN) {
+        if (is_free(m, state.tuple) && !recording) return fill_free_value(m, walk, &walk->vocabulary->strings[0], packed, mask);
         return fill_scalar(m, walk, trie, 0, trie->count, &state, mask);
     }
-    if (state.phase == PHASE_NUMBER && !recording) return fill_scalar(m, walk, trie, 0, trie->count, &state, mask);
+    if (state.phase == PHASE_NUMBER) return fill_scalar(m, walk, trie, 0, trie->count, &state, mask);
     if (state.phase == PHASE_KEY_STRING && state.lex == LEX_PLAIN && !recording && state.tuple != TUPLE_DEAD && is_free(m, state.tuple) &&
         names_alike(state.frame))
         return fill_free_name(m, walk, packed, mask);
+    if (state.phase == PHASE_KEY_STRING && state.lex == LEX_PLAIN && !recording) return fill_name(m, walk, &state, mask);
     if (state.phase == PHASE_STRING || state.phase == PHASE_KEY_STRING || state.phase == PHASE_LITERAL || state.phase == PHASE_NUMBER)
         return mask_walk(walk, trie, 0, trie->count, packed, mask);
     return fill_structure(m, walk, packed, mask);

@@ -385,6 +385,17 @@ regex object_other_names(struct shapes *shapes, struct object_form *form) {
     uint64_t combinations = patterns <= COMBINED_PATTERNS_MAX ? 1ull << patterns : patterns + 1;
     uint64_t busy_hits = shapes->busy_hits;
     regex out = REGEX_NOTHING;
+    bool all = true; /* every combination allows a value: then so does every name */
+    for (uint64_t c = 0; c < combinations && all; c++) {
+        uint64_t set = patterns <= COMBINED_PATTERNS_MAX ? c : c == 0 ? 0 : 1ull << (c - 1), selected = always;
+        for (uint32_t i = 0; i < patterns; i++)
+            if (set >> i & 1) selected |= 1ull << index[i];
+        all = patterns <= COMBINED_PATTERNS_MAX && shape_satisfiable(shapes, object_other(shapes, form, selected));
+    }
+    if (all) {
+        out = REGEX_EVERYTHING;
+        combinations = 0;
+    }
     for (uint64_t c = 0; c < combinations; c++) {
         uint64_t set = patterns <= COMBINED_PATTERNS_MAX ? c : c == 0 ? 0 : 1ull << (c - 1), selected = always;
         regex names = REGEX_EVERYTHING;

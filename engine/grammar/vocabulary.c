@@ -199,12 +199,29 @@ static bool add_ends(struct string_ends *ends, const struct entry *entries, size
     return ok;
 }
 
+/** Every node of the rests by its number, and which of them a token has. */
+static bool number_rests(struct grammar_vocabulary *v, struct string_tokens *strings) {
+    const struct token_trie *rests = &strings->plain.rests;
+    strings->rest_of = calloc(v->size, sizeof *strings->rest_of);
+    strings->rest_nodes = *rests;
+    strings->rest_nodes.first = malloc((rests->count + 1) * sizeof *rests->first);
+    strings->rest_nodes.tokens = malloc((rests->count + 1) * sizeof *rests->tokens);
+    if (strings->rest_of == NULL || strings->rest_nodes.first == NULL || strings->rest_nodes.tokens == NULL) return false;
+    for (uint32_t n = 0; n <= rests->count; n++) {
+        strings->rest_nodes.first[n] = n;
+        strings->rest_nodes.tokens[n] = (int32_t)n + 1;
+    }
+    for (uint32_t n = 0; n < rests->count; n++)
+        for (uint32_t t = rests->first[n]; t < rests->first[n + 1]; t++) strings->rest_of[rests->tokens[t]] = n + 1;
+    return true;
+}
+
 static bool add_strings(struct grammar_vocabulary *v, struct string_tokens *strings, size_t from, const struct entry *entries, size_t count) {
     struct entry *plain = malloc((count + 1) * sizeof *plain), *escaped = malloc((count + 1) * sizeof *escaped);
-    struct entry *whole = malloc((count + 1) * sizeof *whole);
+    struct entry *whole = malloc((count + 1) * sizeof *whole), *ending = malloc((count + 1) * sizeof *ending);
     strings->inside = calloc(v->words, sizeof *strings->inside);
     size_t plain_count = 0, escaped_count = 0;
-    bool ok = plain != NULL && escaped != NULL && whole != NULL && strings->inside != NULL;
+    bool ok = plain != NULL && escaped != NULL && whole != NULL && ending != NULL && strings->inside != NULL;
     for (size_t i = 0; ok && i < count; i++) {
         struct bytes_view text = entries[i].text;
         size_t end;
@@ -214,6 +231,7 @@ static bool add_strings(struct grammar_vocabulary *v, struct string_tokens *stri
         if (content != CONTENT_ENDS) continue;
         struct entry rest = {.text = {text.data + end + 1, text.length - end - 1}, .token = entries[i].token};
         if (memchr(text.data, '\\', end) == NULL) {
+            ending[plain_count] = entries[i];
             plain[plain_count++] = rest;
         } else {
             whole[escaped_count] = entries[i];
@@ -221,7 +239,8 @@ static bool add_strings(struct grammar_vocabulary *v, struct string_tokens *stri
         }
     }
     ok = ok && add_ends(&strings->plain, plain, plain_count) && add_ends(&strings->escaped, escaped, escaped_count) &&
-         trie_init(&strings->escapes, whole, escaped_count);
+         trie_init(&strings->escapes, whole, escaped_count) && trie_init(&strings->whole, ending, plain_count) && number_rests(v, strings);
+    free(ending);
     free(plain);
     free(escaped);
     free(whole);
@@ -288,6 +307,10 @@ void grammar_vocabulary_destroy(struct grammar_vocabulary *v) {
         string_ends_deinit(&v->strings[i].plain);
         string_ends_deinit(&v->strings[i].escaped);
         trie_deinit(&v->strings[i].escapes);
+        trie_deinit(&v->strings[i].whole);
+        free(v->strings[i].rest_nodes.first);
+        free(v->strings[i].rest_nodes.tokens);
+        free(v->strings[i].rest_of);
         free(v->strings[i].inside);
     }
     for (uint32_t k = 0; k <= PLAIN_LENGTHS; k++) free(v->plain[k]);

@@ -46,6 +46,9 @@ struct string_tokens {
     struct string_ends plain;   /* that end it, without an escape before: what they add to the text is what they look like */
     struct string_ends escaped; /* with one */
     struct token_trie escapes;  /* the same tokens, whole */
+    struct token_trie whole;    /* those of `plain`, whole */
+    struct token_trie rest_nodes; /* plain.rests again, with each node's own number instead of its tokens; lends its arrays */
+    uint32_t *rest_of; /* [V] of the tokens of `plain`: node of plain.rests + 1; 0: nothing behind the quote */
 };
 
 enum { PLAIN_LENGTHS = 32 };
