@@ -177,7 +177,7 @@ def text_of_regex(pattern, rng):
                 return True
             if name == "CATEGORY":
                 kind = str(value)
-                inside = {"DIGIT": character.isdigit(), "WORD": character.isalnum() or character == "_", "SPACE": character.isspace()}[kind.split("_")[-1]]
+                inside = {"DIGIT": character.isdigit(), "WORD": character.isalnum() and character.isascii() or character == "_", "SPACE": character.isspace()}[kind.split("_")[-1]]
                 if inside != ("NOT" in kind):
                     return True
         return False
