@@ -56,9 +56,10 @@ def peers_python():
 
 def vocabularies(model):
     """{name: folder}, each with tokenizer.json, tokenizer_config.json, vocabulary."""
-    folder = CACHE / "grammar/vocabularies"
+    source = ROOT / "bench/grammar_vocabularies.py"
+    folder = CACHE / f"grammar/vocabularies-{hashlib.sha256(source.read_bytes()).hexdigest()[:12]}"
     tests_python = os.environ.get("BORA_TEST_PYTHON") or CACHE / "venv-tests/bin/python"
-    run([tests_python, ROOT / "bench/grammar_vocabularies.py", folder, program("bora"), model], BORA_BUILD_DIR=str(program("bora").parent.parent))
+    run([tests_python, source, folder, program("bora"), model], BORA_BUILD_DIR=str(program("bora").parent.parent))
     for name in VOCABULARIES:
         (folder / name / "vocabulary").write_text(run([program("bora-tokenize"), folder / name / "tokenizer.json", "--vocabulary"]))
     return {name: folder / name for name in VOCABULARIES}

@@ -37,7 +37,7 @@ class Vocabulary:
         folder = Path(folder)
         words = (folder / "vocabulary").read_text().split("\n")[:-1]
         self.tokenizer_json = folder / "tokenizer.json"
-        self.pieces = [None if word in ("-", "end") else bytes.fromhex(word) for word in words]  # None: a control token
+        self.pieces = [None if word in ("", "-", "end") else bytes.fromhex(word) for word in words]  # None: a control token, or no text
         eos = json.loads((folder / "tokenizer_config.json").read_text())["eos_token"]
         self.end = next(token["id"] for token in json.loads(self.tokenizer_json.read_text())["added_tokens"] if token["content"] == eos)
 

@@ -21,7 +21,11 @@ def finish(folder, eos):
 def mistral(folder, data):
     import make_tokenizers
     _, made = next(iter(make_tokenizers.all_tokenizers([], data, ["mistral-v1"])))
-    made.save(str(folder / "tokenizer.json"))
+    data = json.loads(made.to_str())
+    # Texts go on behind a prompt: no blank comes in front of them.
+    data["normalizer"] = {"type": "Replace", "pattern": {"String": " "}, "content": "\u2581"}
+    data["decoder"] = {"type": "Sequence", "decoders": [{"type": "Replace", "pattern": {"String": "\u2581"}, "content": " "}, {"type": "ByteFallback"}, {"type": "Fuse"}]}
+    (folder / "tokenizer.json").write_text(json.dumps(data))
     finish(folder, "</s>")
 
 
