@@ -2,12 +2,12 @@
 // Copyright Bora contributors
 // SPDX-License-Identifier: Apache-2.0
 /*
- * Make tests/golden/regex/goldens.json: what V8 finds in texts.
+ * Make tests/golden/regex/goldens.json and random.txt: what V8 finds in texts.
  *
  *     node tools/make_regex_goldens.mjs [FOLDER of the JSON Schema test suite, draft 7]
  *
  * Patterns and texts come from tests/golden/regex/patterns.txt and, if its folder is given, from the suite's pattern, patternProperties,
- * ecmascript-regex and non-bmp-regex files. A pattern that has no reading with the flag "u" is read without it, as annex B of ECMA-262 would.
+ * ecmascript-regex and non-bmp-regex files; random.txt has patterns made up, dense with assertions. A pattern that has no reading with the flag "u" is read without it, as annex B of ECMA-262 would.
  */
 import { readFileSync, writeFileSync, existsSync } from "node:fs";
 import { dirname, join } from "node:path";
@@ -97,3 +97,56 @@ for (const pattern of invalid) {
 }
 writeFileSync(join(folder, "goldens.json"), "[\n" + out.map((c) => JSON.stringify(c)).join(",\n") + "\n]\n");
 console.log(`${out.length} patterns, ${out.reduce((n, c) => n + (c.match?.length ?? 0) + (c.none?.length ?? 0), 0)} texts`);
+
+// ---- random.txt: a pattern, a tab, and a hexadecimal digit for every four texts of up to five characters out of "ab " ----
+
+let seed = 20260301n;
+function below(n) {
+    seed = (seed * 6364136223846793005n + 1442695040888963407n) & ((1n << 64n) - 1n);
+    return Number((seed >> 33n) % BigInt(n));
+}
+const pick = (list) => list[below(list.length)];
+
+function atom(depth) {
+    const kind = below(depth > 0 ? 16 : 7);
+    if (kind < 4) return pick(["a", "b", " ", "."]);
+    if (kind < 5) return pick(["[ab]", "[^a]", "\\w", "\\W", "[^b]"]);
+    if (kind < 7) return kind === 5 ? pick(["^", "$", "\\b", "\\B"]) : pick(["a", "b"]);
+    if (kind === 14) return pick(["(?<=a)", "(?<!a)", "(?<=^|b)", "(?<![ab])", "(?<=\\s)"]);
+    return pick(["(?:", "(?:", "(?=", "(?!", "("]) + alternatives(depth - 1) + ")";
+}
+function repeated(text) {
+    const assertion = /^(\^|\$|\\b|\\B|\(\?<?[=!])/i.test(text) && !text.startsWith("\\\\");
+    return assertion || below(2) === 0 ? text : text + pick(["*", "+", "?", "{2}", "{1,2}", "{0,3}", "{2,}"]);
+}
+function sequence(depth) {
+    return Array.from({ length: 1 + below(3) }, () => repeated(atom(depth))).join("");
+}
+function alternatives(depth) {
+    let text = sequence(depth);
+    while (below(4) === 0) text += "|" + sequence(depth);
+    return text;
+}
+function whole() {
+    const text = alternatives(3);
+    if (below(3) === 0) return "^(?:" + text + ")$";
+    return below(12) === 0 ? pick(["(?<=ab)", "(?<!ab)", "(?<!b.)", "(?<=^a|bb)"]) + text : text;
+}
+
+let texts = [""];
+for (let from = 0, length = 0; length < 5; length++) {
+    const to = texts.length;
+    for (let i = from; i < to; i++) for (const c of "ab ") texts.push(texts[i] + c);
+    from = to;
+}
+const lines = [];
+while (lines.length < 700) {
+    const pattern = whole();
+    if (pattern.length > 100 || pattern.length < 6) continue;
+    const regex = new RegExp(pattern, "u");
+    const bits = texts.map((t) => (regex.test(t) ? 1 : 0));
+    let hex = "";
+    for (let i = 0; i < bits.length; i += 4) hex += parseInt(bits.slice(i, i + 4).join("").padEnd(4, "0"), 2).toString(16);
+    lines.push(pattern + "\t" + hex);
+}
+writeFileSync(join(folder, "random.txt"), lines.join("\n") + "\n");

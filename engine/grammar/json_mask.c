@@ -118,6 +118,8 @@ struct scalar_walk {
     uint32_t top; /* depth of the first node */
     uint32_t tuples[TRIE_DEPTH_MAX + 1];
     uint8_t path[TRIE_DEPTH_MAX + 1];
+    struct bytes_view begun; /* where texts are compared: of the string so far, behind its quote */
+    bool compared_alone;     /* only this array compares, and only texts of free strings */
     struct endings endings;
 };
 
@@ -145,12 +147,41 @@ static bool walk_exactly(struct scalar_walk *w, uint32_t i) {
     return ok;
 }
 
-/** The quote that ends a string: by the class of its verdict, since its text plays no part. */
+/** Some token of the subtree has another quote behind the one that ends the string. */
+static bool goes_on_with_quote(const struct scalar_walk *w, uint32_t node) {
+    const struct string_tokens *strings = &w->walk->vocabulary->strings[0];
+    for (uint32_t t = w->trie->first[node]; t < w->trie->first[node + w->trie->sizes[node]]; t++) {
+        uint32_t rest = strings->rest_of[w->trie->tokens[t]];
+        if (strings->quoted[rest / 32] >> rest % 32 & 1) return true;
+    }
+    return false;
+}
+
+/** Texts that are compared: this one equals none of those before, which is then as good as any other that does not. */
+static bool is_fresh(const struct scalar_walk *w, uint32_t length, bool *certain) {
+    const struct frame *frame = w->from->frame;
+    *certain = w->compared_alone && (w->begun.length == 0 || memchr(w->begun.data, '\\', w->begun.length) == NULL);
+    for (const struct seen_text *seen = frame->texts; *certain && seen != NULL; seen = seen->before) {
+        struct bytes_view text = seen->text;
+        if (text.length < 2 || text.data[0] != '"') continue; /* no string */
+        if (memchr(text.data, '\\', text.length) != NULL) *certain = false;
+        if (text.length == w->begun.length + length + 2 && memcmp(text.data + 1, w->begun.data, w->begun.length) == 0 &&
+            memcmp(text.data + 1 + w->begun.length, w->path, length) == 0)
+            return false;
+    }
+    return true;
+}
+
+/** The quote that ends a string: by the class of its verdict; its text plays a part only where it is compared with others. */
 static bool end_string(struct scalar_walk *w, uint32_t i) {
     struct json_machine *m = w->m;
     uint32_t depth = w->trie->depths[i], tuple = depth == w->top ? w->from->tuple : w->tuples[depth - 1];
     if (!tuple_accepts(m, tuple)) return true;
-    if (w->from->frame->child->count > 128 || w->from->frame->recording) return walk_exactly(w, i);
+    if (w->from->frame->child->count > 128) return walk_exactly(w, i);
+    if (w->from->frame->recording) {
+        bool certain, fresh = is_fresh(w, depth, &certain);
+        if (!certain || !fresh || goes_on_with_quote(w, i)) return walk_exactly(w, i);
+    }
     struct verdict verdict = {0};
     tuple_verdict(m, tuple, &verdict);
     bool is_new;
@@ -165,6 +196,21 @@ static bool end_string(struct scalar_walk *w, uint32_t i) {
     return true;
 }
 
+/** Where texts are compared: what the string is so far. */
+static bool note_begun(struct scalar_walk *w) {
+    const struct frame *frame = w->from->frame;
+    w->begun = (struct bytes_view){0};
+    w->compared_alone = frame->kind == FRAME_ARRAY && !frame->parent->recording && w->from->phase == PHASE_STRING &&
+                        is_free(w->m, w->from->tuple);
+    if (!w->compared_alone) return true;
+    struct bytes_view raw = text_between(w->walk->frames, frame->start, w->from->text);
+    if (raw.data == NULL) return false;
+    const uint8_t *quote = memchr(raw.data, '"', raw.length);
+    w->compared_alone = quote != NULL;
+    if (quote != NULL) w->begun = (struct bytes_view){quote + 1, (size_t)(raw.data + raw.length - quote - 1)};
+    return true;
+}
+
 /** Nodes below one whose state is within a scalar: its own bytes by its tuples alone, others by the machine. */
 static bool fill_scalar(struct json_machine *m, struct mask_walk *walk, const struct token_trie *trie, uint32_t first, uint32_t end,
                         const struct json_state *from, uint32_t *mask) {
@@ -176,9 +222,10 @@ static bool fill_scalar(struct json_machine *m, struct mask_walk *walk, const st
     w.mask = mask;
     w.top = first < end ? trie->depths[first] : 0;
     w.endings.count = 0;
+    struct frames_mark before = frames_mark(walk->frames);
+    if (from->frame->recording && !note_begun(&w)) return false;
     /* rests are known for tokens that begin inside a string: others go by the machine */
     bool is_string = from->phase == PHASE_STRING, ok = true, grouped = is_string && w.top == 0;
-    struct frames_mark before = frames_mark(walk->frames);
     for (uint32_t i = first; ok && i < end;) {
         uint32_t depth = trie->depths[i], tuple = depth == w.top ? from->tuple : w.tuples[depth - 1];
         uint8_t byte = trie->bytes[i];
@@ -199,6 +246,33 @@ static bool fill_scalar(struct json_machine *m, struct mask_walk *walk, const st
     }
     frames_drop(walk->frames, before);
     return ok;
+}
+
+/** Any text of up to *length characters may come next, whichever. */
+static bool is_unhindered(const struct json_machine *m, uint32_t tuple, uint32_t *length) {
+    struct intern_item item = intern_get(&m->tuples, tuple);
+    *length = 0;
+    for (uint32_t i = 1; i < item.count; i += 2) {
+        uint64_t ascii[2];
+        bool others;
+        uint32_t k;
+        if (!(item.words[i] & 1)) continue;
+        regex_freedom(m->shapes->schema->regexes, item.words[i + 1], ascii, &others, &k);
+        if (others && (ascii[0] & ascii[1]) == UINT64_MAX && k > *length) *length = k;
+    }
+    return *length > 0;
+}
+
+/** A string value: what stays inside from a ready bitset where the text is not hindered, the tokens that end it by tables. */
+static bool fill_string(struct json_machine *m, struct mask_walk *walk, const struct json_state *state, uint32_t *mask) {
+    const struct grammar_vocabulary *vocabulary = walk->vocabulary;
+    const struct string_tokens *strings = &vocabulary->strings[0];
+    uint32_t length;
+    if (!is_unhindered(m, state->tuple, &length) || length < vocabulary->plain_longest)
+        return fill_scalar(m, walk, &vocabulary->trie, 0, vocabulary->trie.count, state, mask);
+    mask_or(mask, strings->inside, vocabulary->words);
+    return fill_scalar(m, walk, &strings->whole, 0, strings->whole.count, state, mask) &&
+           fill_scalar(m, walk, &strings->escapes, 0, strings->escapes.count, state, mask);
 }
 
 static bool fill_below(struct machine *machine, struct mask_walk *walk, const struct token_trie *trie, uint32_t node,
@@ -532,7 +606,7 @@ bool json_fill(struct machine *machine, struct mask_walk *walk, const struct mac
     bool recording = state.frame->recording;
     if (state.phase == PHASE_STRING && state.lex == LEX_PLAIN) {
         if (is_free(m, state.tuple) && !recording) return fill_free_value(m, walk, &walk->vocabulary->strings[0], packed, mask);
-        return fill_scalar(m, walk, trie, 0, trie->count, &state, mask);
+        return fill_string(m, walk, &state, mask);
     }
     if (state.phase == PHASE_NUMBER) return fill_scalar(m, walk, trie, 0, trie->count, &state, mask);
     if (state.phase == PHASE_KEY_STRING && state.lex == LEX_PLAIN && !recording && state.tuple != TUPLE_DEAD && is_free(m, state.tuple) &&

@@ -35,7 +35,8 @@ enum {
     REGEX_EMPTY,     /* the empty text only */
     REGEX_EVERYTHING /* every text */
 };
-#define REGEX_FAILED UINT32_MAX          /* the budget is exhausted; every function given it returns it */
+#define REGEX_FAILED \
+    UINT32_MAX /* the budget is exhausted, or it is nested too deeply; every function given it returns it */
 #define REGEX_NOT_KNOWN (UINT32_MAX - 1) /* in a row: not asked yet */
 #define REGEX_UNBOUNDED UINT32_MAX
 
@@ -51,14 +52,17 @@ enum regex_flags {
     REGEX_DOT_ALL = 2,     /* . is any character; else not a line end */
     REGEX_IGNORE_CASE = 4, /* simple case folding */
     REGEX_LENIENT =
-        8, /* also the spellings that other dialects have and ECMA has not: \A \Z \z (?i) (?P<name>...) possessive as greedy, [[:alpha:]], \h */
+        8, /* also the spellings that other dialects have and ECMA has not: \A \Z \z (?i) (?P<name>...), possessive as greedy, [[:alpha:]], \h \a \e, \pL, \p{Greek} */
 };
 /**
  * An ECMA-262 pattern in its "u" reading, falling back to the older reading where only that one is valid (identity escapes like \-, lone braces).
  * Groups, alternation, greedy and lazy repeats (the same language), classes, \d \w \s \b \B, \p{...}, \u{...}, anchors anywhere, look-ahead and
- * look-behind, positive and negative, anywhere.
- * STATUS_UNIMPLEMENTED: a back-reference, or a look-around in a place that cannot be made an intersection (inside a repeat); STATUS_INVALID_ARGUMENT:
- * no valid pattern. err says what and at which byte. STATUS_RESOURCE_EXHAUSTED: the budget.
+ * look-behind, positive and negative: anywhere, also inside repeats, as far as a look-behind asks for one character (or the start); longer look-behinds
+ * stand in the outermost sequence, with no look-ahead before them. A bound of 2^32 - 1 or more repeats is none. Unicode is utf8proc's and PCRE2's.
+ *
+ * STATUS_UNIMPLEMENTED: a back-reference, or an assertion in a place that is not among those; STATUS_INVALID_ARGUMENT: no valid pattern.
+ * STATUS_RESOURCE_EXHAUSTED: the budget, or groups nested more than 200 deep. err says what and at which byte. What no text can match is REGEX_NOTHING and
+ * STATUS_OK. The first \p{...} of a process learns its table (1 to 15 ms), once.
  */
 enum status regex_parse(struct regex_pool *pool, struct bytes_view pattern, enum regex_flags flags, regex *out,
                         struct error *err);
@@ -89,24 +93,25 @@ regex regex_step(struct regex_pool *pool, regex state, uint32_t code_point);
 regex regex_walk(struct regex_pool *pool, regex state, struct bytes_view text);
 /** True when the empty text is in it: a text may end here. */
 bool regex_accepts(const struct regex_pool *pool, regex state);
-/** True when regex_step is not REGEX_NOTHING for some code point of first..last: what an unfinished UTF-8 sequence or \u escape asks. */
+/** True when regex_step is not REGEX_NOTHING (or failed) for some code point of first..last: what an unfinished UTF-8 sequence or \u escape asks. */
 bool regex_live_in(struct regex_pool *pool, regex state, uint32_t first, uint32_t last);
 
-/** The steps for ASCII, [128]: REGEX_NOT_KNOWN where regex_step was not asked yet. Valid until the next call that may build. */
+/** The steps for ASCII, [128]: REGEX_NOT_KNOWN where regex_step was not asked yet. It stays where it is as long as the pool. */
 const regex *regex_row(struct regex_pool *pool, regex state);
 
 /* ---- asking ---- */
 
 bool regex_matches(struct regex_pool *pool, regex a, struct bytes_view text);
-/** The number of texts in it if that is below `limit`, else `limit`. */
+/** The number of texts in it if that is below `limit`, else `limit` (also when the budget is exhausted). */
 uint64_t regex_count(struct regex_pool *pool, regex a, uint64_t limit);
-/** Code points of the shortest text in it; and append one such text to `out` unless it is NULL (the smallest code points that do). REGEX_UNBOUNDED for
- *  REGEX_NOTHING or an exhausted budget. */
+/** Code points of the shortest text in it; and append one such text to `out` unless it is NULL (of letters and digits where there is a choice).
+ *  REGEX_UNBOUNDED for REGEX_NOTHING, an exhausted budget or a failed append. O(1) without `out` where neither & nor ~ is in it. */
 uint32_t regex_shortest(struct regex_pool *pool, regex a, struct bytes *out);
 /**
  * Freedom: *out_length is a k such that every text of at most k characters out of the ASCII set `out_ascii` (bit c % 64 of word c / 64) and, if *out_others, all
  * other characters, leads to a live state. An estimate from below, from the form of the expression alone: (all, REGEX_UNBOUNDED) for
- * REGEX_EVERYTHING, (all, n) for regex_length(m, n), (class, n) for a class repeated at most n times in front, else 0.
+ * REGEX_EVERYTHING, (all, n) for regex_length(m, n), (class, n) for a class repeated at most n times in front, also without some short texts (& ~E), and for
+ * what only asks for things to come (.*A & .*B); else 0.
  */
 void regex_freedom(struct regex_pool *pool, regex state, uint64_t out_ascii[2], bool *out_others, uint32_t *out_length);
 

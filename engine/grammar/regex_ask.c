@@ -26,7 +26,9 @@ regex regex_or(struct regex_pool *pool, regex a, regex b) {
 regex regex_and(struct regex_pool *pool, regex a, regex b) {
     return regex_settle(pool, regex_make_and(pool, a, b));
 }
-regex regex_not(struct regex_pool *pool, regex a) { return regex_settle(pool, regex_make_not(pool, a)); }
+regex regex_not(struct regex_pool *pool, regex a) {
+    return regex_settle(pool, regex_make_not(pool, a));
+}
 regex regex_length(struct regex_pool *pool, uint32_t min, uint32_t max) {
     return regex_make_repeat(pool, REGEX_ANY, min, max);
 }
@@ -38,11 +40,13 @@ struct level {
     struct level_entry {
         regex state;
         uint64_t prefixes;
-    } *entries;
+    } * entries;
     uint32_t count, capacity;
 };
 
-static uint64_t add_up(uint64_t a, uint64_t b, uint64_t limit) { return a >= limit || b >= limit - a ? limit : a + b; }
+static uint64_t add_up(uint64_t a, uint64_t b, uint64_t limit) {
+    return a >= limit || b >= limit - a ? limit : a + b;
+}
 static uint64_t times_up(uint64_t a, uint64_t b, uint64_t limit) {
     uint64_t product;
     return __builtin_mul_overflow(a, b, &product) || product > limit ? limit : product;
@@ -70,7 +74,7 @@ static void join_equal(struct level *level, uint64_t limit) {
 static bool next_level(struct regex_pool *pool, const struct level *from, struct level *to, uint64_t limit) {
     to->count = 0;
     for (uint32_t i = 0; i < from->count; i++) {
-        const struct regex_fan *fan = regex_fan(pool, from->entries[i].state);
+        const struct regex_fan *fan = regex_fan(pool, from->entries[i].state, true);
         if (fan == NULL) return false;
         for (uint32_t k = 0; k < fan->count; k++) {
             regex target = regex_settle(pool, fan->ways[k].target);
@@ -78,8 +82,8 @@ static bool next_level(struct regex_pool *pool, const struct level *from, struct
             if (target == REGEX_FAILED || !budget_spend(pool->budget, 1) ||
                 !regex_grow(pool, &to->entries, &to->capacity, to->count + 1, sizeof *to->entries))
                 return false;
-            to->entries[to->count++] = (struct level_entry){
-                target, times_up(from->entries[i].prefixes, fan->ways[k].characters, limit)};
+            to->entries[to->count++] =
+                (struct level_entry){target, times_up(from->entries[i].prefixes, fan->ways[k].characters, limit)};
         }
     }
     join_equal(to, limit);
@@ -138,7 +142,7 @@ uint64_t regex_count(struct regex_pool *pool, regex a, uint64_t limit) {
 
 /** The character that leads from `from` to `to`. */
 static bool append_way(struct regex_pool *pool, regex from, regex to, struct bytes *out) {
-    const struct regex_fan *fan = regex_fan(pool, from);
+    const struct regex_fan *fan = regex_fan(pool, from, true);
     uint8_t encoded[4];
     for (uint32_t i = 0; fan != NULL && i < fan->count; i++)
         if (fan->ways[i].target == to)
@@ -149,7 +153,7 @@ static bool append_way(struct regex_pool *pool, regex from, regex to, struct byt
 /** Where lengths are exact, every step that makes the least length shorter is right. */
 static bool append_exact(struct regex_pool *pool, regex r, struct bytes *out) {
     for (uint32_t left = regex_node(pool, r)->length_min; left > 0; left--) {
-        const struct regex_fan *fan = regex_fan(pool, r);
+        const struct regex_fan *fan = regex_fan(pool, r, true);
         if (fan == NULL || !budget_spend(pool->budget, 1)) return false;
         regex next = REGEX_NOTHING;
         for (uint32_t i = 0; i < fan->count && next == REGEX_NOTHING; i++)
@@ -171,12 +175,18 @@ static bool append_path(struct regex_pool *pool, regex r, struct bytes *out) {
     return ok;
 }
 
+/** What is left at least, so small that a key holds it. */
+static uint64_t left_at_least(const struct regex_pool *pool, regex r) {
+    uint32_t length = regex_node(pool, r)->length_min;
+    return length < 1u << 30 ? length : 1u << 30;
+}
+
 static bool reach(struct regex_pool *pool, regex r, regex parent, uint64_t steps) {
     struct regex_node *node = regex_node(pool, r);
     node->search = pool->search;
     node->parent = parent;
     pool->visited_count++;
-    return regex_heap_push(pool, (steps + node->length_min) << 32 | (UINT32_MAX - pool->visited_count), r);
+    return regex_heap_push(pool, (steps + left_at_least(pool, r)) << 32 | (UINT32_MAX - pool->visited_count), r);
 }
 
 /** A* with the least length as what is left: the nearest state from where the length is exact. REGEX_NOTHING: the budget. */
@@ -187,12 +197,12 @@ static regex nearest_exact(struct regex_pool *pool, regex a, uint64_t *out_steps
     while (pool->heap_count > 0) {
         struct regex_candidate best = regex_heap_pop(pool);
         const struct regex_node *node = regex_node(pool, best.state);
-        uint64_t steps = (best.key >> 32) - node->length_min;
+        uint64_t steps = (best.key >> 32) - left_at_least(pool, best.state);
         if ((node->flags & (REGEX_EXACT | REGEX_NULLABLE)) != 0) {
             *out_steps = steps;
             return best.state;
         }
-        const struct regex_fan *fan = regex_fan(pool, best.state);
+        const struct regex_fan *fan = regex_fan(pool, best.state, true);
         if (fan == NULL || !budget_spend(pool->budget, 1)) return REGEX_NOTHING;
         for (uint32_t i = 0; i < fan->count; i++) {
             regex target = fan->ways[i].target;
@@ -216,7 +226,7 @@ uint32_t regex_shortest(struct regex_pool *pool, regex a, struct bytes *out) {
         regex_node(pool, a)->parent = REGEX_NOTHING;
     }
     if (out != NULL && !(append_path(pool, exact, out) && append_exact(pool, exact, out))) return REGEX_UNBOUNDED;
-    return (uint32_t)steps + regex_node(pool, exact)->length_min;
+    return regex_minimum(regex_add((uint32_t)steps, regex_node(pool, exact)->length_min));
 }
 
 /* ---- freedom ---- */

@@ -40,7 +40,7 @@ static regex direct_alternatives(struct pattern *pattern, const struct pattern_n
     struct bytes text;
     bytes_init(&text, 4 * pattern->text.length + 16);
     size_t *ends = malloc(node->count * sizeof *ends);
-    struct bytes_view *texts = malloc(node->count * sizeof *texts);
+    struct bytes_view *texts = calloc(node->count, sizeof *texts);
     uint32_t base = pool->scratch_count, count = 0;
     bool ok = ends != NULL && texts != NULL;
     for (uint32_t i = 0; i < node->count && ok; i++) {
@@ -52,7 +52,7 @@ static regex direct_alternatives(struct pattern *pattern, const struct pattern_n
     }
     for (uint32_t i = 0; i < count && ok; i++) {
         size_t start = i > 0 ? ends[i - 1] : 0;
-        texts[i] = bytes_view_of(text.data + start, ends[i] - start);
+        if (text.data != NULL) texts[i] = bytes_view_of(text.data + start, ends[i] - start);
     }
     regex made = REGEX_FAILED;
     if (ok && regex_push_or(pool, regex_literals(pool, texts, count))) made = regex_or_from(pool, base);
@@ -103,8 +103,7 @@ static bool compile_alternatives(struct pattern *pattern, const struct pattern_n
     struct family all = uniform(REGEX_NOTHING), one;
     for (uint32_t i = 0; i < node->count; i++) {
         if (!compile(pattern, pattern->links[node->child + i], rest, &one)) return false;
-        for (uint32_t k = 0; k < pattern->contexts; k++)
-            all.by[k] = regex_make_or(pattern->pool, all.by[k], one.by[k]);
+        for (uint32_t k = 0; k < pattern->contexts; k++) all.by[k] = regex_make_or(pattern->pool, all.by[k], one.by[k]);
         if (!complete(pattern, &all)) return false;
     }
     *out = all;
@@ -128,8 +127,8 @@ static bool compile_word_edge(struct pattern *pattern, const struct pattern_node
     regex word = regex_make_concat(pool, regex_make_class(pool, pattern->word_set), REGEX_EVERYTHING);
     regex other = regex_make_not(pool, word);
     for (uint32_t i = 0; i < pattern->contexts; i++) {
-        bool after_word = i > 0 && regex_set_has(&pool->sets[pattern->word_set],
-                                                 pool->sets[pattern->blocks[i]].ranges[0].first);
+        bool after_word =
+            i > 0 && regex_set_has(&pool->sets[pattern->word_set], pool->sets[pattern->blocks[i]].ranges[0].first);
         out->by[i] = regex_make_and(pool, after_word != node->negative ? other : word, rest->by[i]);
     }
     return complete(pattern, out);

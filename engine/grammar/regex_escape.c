@@ -11,8 +11,8 @@ bool pattern_next(struct pattern *pattern, uint32_t *out_code_point) {
     if (pattern->at >= pattern->text.length)
         return pattern_fail(pattern, STATUS_INVALID_ARGUMENT, pattern->at, "it ends too early");
     bool valid = true;
-    size_t length = text_decode(pattern->text.data + pattern->at, pattern->text.length - pattern->at, out_code_point,
-                                &valid);
+    size_t length =
+        text_decode(pattern->text.data + pattern->at, pattern->text.length - pattern->at, out_code_point, &valid);
     if (!valid) return pattern_fail(pattern, STATUS_INVALID_ARGUMENT, pattern->at, "it is not UTF-8");
     pattern->at += length;
     return true;
@@ -20,8 +20,7 @@ bool pattern_next(struct pattern *pattern, uint32_t *out_code_point) {
 
 bool pattern_looking_at(const struct pattern *pattern, const char *text) {
     size_t length = strlen(text);
-    return pattern->text.length - pattern->at >= length &&
-           memcmp(pattern->text.data + pattern->at, text, length) == 0;
+    return pattern->text.length - pattern->at >= length && memcmp(pattern->text.data + pattern->at, text, length) == 0;
 }
 
 bool pattern_add_range(struct pattern *pattern, uint32_t first, uint32_t last) {
@@ -168,8 +167,8 @@ static void count_captures(struct pattern *pattern) {
         else if (c == '[' || c == ']')
             in_class = c == '[';
         else if (c == '(' && !in_class) {
-            bool named = left >= 3 && next[0] == '?' && ((next[1] == '<' && next[2] != '=' && next[2] != '!') ||
-                                                        (next[1] == 'P' && next[2] == '<'));
+            bool named = left >= 3 && next[0] == '?' &&
+                         ((next[1] == '<' && next[2] != '=' && next[2] != '!') || (next[1] == 'P' && next[2] == '<'));
             pattern->capture_count += left == 0 || next[0] != '?' || named;
             pattern->has_names |= named;
         }
@@ -202,11 +201,15 @@ static bool digit_escape(struct pattern *pattern, uint32_t first, bool in_class,
 
 /* ---- one escape ---- */
 
-static struct escape failed(void) { return (struct escape){.kind = ESCAPE_FAILED}; }
+static struct escape failed(void) {
+    return (struct escape){.kind = ESCAPE_FAILED};
+}
 static struct escape character(uint32_t code_point) {
     return (struct escape){.kind = ESCAPE_CHARACTER, .code_point = code_point};
 }
-static struct escape set_or_failed(bool ok) { return (struct escape){.kind = ok ? ESCAPE_SET : ESCAPE_FAILED}; }
+static struct escape set_or_failed(bool ok) {
+    return (struct escape){.kind = ok ? ESCAPE_SET : ESCAPE_FAILED};
+}
 
 static struct escape assertion(const struct pattern *pattern, enum pattern_kind kind, bool negative) {
     struct escape escape = {.kind = ESCAPE_NODE};

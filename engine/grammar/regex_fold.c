@@ -11,9 +11,7 @@
 enum { FOLDS_MAX = 6000, LAST_WITH_CASE = 0x1FFFF, FIRST_RANGES = 64 };
 
 /** Characters that are equal to another one, by their folded form. */
-static struct fold {
-    uint32_t folded, code_point;
-} folds[FOLDS_MAX];
+static struct fold { uint32_t folded, code_point; } folds[FOLDS_MAX];
 static uint32_t fold_count;
 static pthread_once_t folds_once = PTHREAD_ONCE_INIT;
 

@@ -30,12 +30,12 @@ enum regex_kind {
 
 enum regex_node_flags {
     REGEX_NULLABLE = 1,
-    REGEX_LIVE = 2,       /* known to have a text */
-    REGEX_DEAD = 4,       /* known to have none */
-    REGEX_EXACT = 8,      /* no &, ~ or loop inside: the lengths are true ones, and it is live */
+    REGEX_LIVE = 2,        /* known to have a text */
+    REGEX_DEAD = 4,        /* known to have none */
+    REGEX_EXACT = 8,       /* no &, ~ or loop inside: the lengths are true ones, and it is live */
     REGEX_CONTIGUOUS = 16, /* with REGEX_EXACT: there is a text of every length from length_min to length_max */
-    REGEX_RECURSIVE = 32, /* a loop inside */
-    REGEX_BUSY = 64,      /* a loop that is being entered */
+    REGEX_RECURSIVE = 32,  /* a loop inside */
+    REGEX_BUSY = 64,       /* a loop that is being entered */
 };
 
 /** An edge of a trie. Sorted by code point. */
@@ -49,9 +49,11 @@ struct regex_way {
     regex target;
     uint32_t code_point; /* one of them: a letter or digit if there is one */
     uint64_t characters; /* how many */
+    uint64_t ascii[2];   /* those of ASCII */
 };
 struct regex_fan {
     uint32_t count;
+    bool complete; /* else those of ASCII only */
     struct regex_way ways[];
 };
 
@@ -108,7 +110,7 @@ enum {
     REGEX_SET_ANY = 0, /* the first set of every pool */
     REGEX_ANY = 3,     /* the node of one character, whatever it is */
     REGEX_DEPTH_MAX = 1000,
-    REGEX_LOOPS_MAX = 16,        /* loops inside loops, and nodes inside one: both bound the stack */
+    REGEX_LOOPS_MAX = 16, /* loops inside loops, and nodes inside one: both bound the stack */
     REGEX_LOOP_DEPTH_MAX = 200,
     REGEX_SURROGATE_FIRST = 0xD800,
     REGEX_SURROGATE_LAST = 0xDFFF,
@@ -149,7 +151,9 @@ struct regex_pool {
     size_t chunk_used;
 };
 
-static inline struct regex_node *regex_node(const struct regex_pool *pool, regex r) { return &pool->nodes[r]; }
+static inline struct regex_node *regex_node(const struct regex_pool *pool, regex r) {
+    return &pool->nodes[r];
+}
 static inline bool regex_has(const struct regex_pool *pool, regex r, unsigned flag) {
     return (pool->nodes[r].flags & flag) != 0;
 }
@@ -216,8 +220,8 @@ regex regex_make_branch(struct regex_pool *pool, const struct regex_edge *edges,
 
 /** The derivative, not settled. */
 regex regex_derive(struct regex_pool *pool, regex r, uint32_t code_point);
-/** All ways out of a state; NULL: the budget. */
-const struct regex_fan *regex_fan(struct regex_pool *pool, regex r);
+/** All ways out of a state, or at least those of ASCII; NULL: the budget. */
+const struct regex_fan *regex_fan(struct regex_pool *pool, regex r, bool complete);
 
 /* ---- regex_live.c ---- */
 

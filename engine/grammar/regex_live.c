@@ -32,6 +32,9 @@ struct regex_candidate regex_heap_pop(struct regex_pool *pool) {
 
 /* ---- search ---- */
 
+/** Bit of a key: what comes after everything else. */
+#define LATER (1ull << 63)
+
 /** A guess at how far the end is: what all operands of an & still ask for. */
 static uint64_t distance(const struct regex_pool *pool, regex r) {
     const struct regex_node *node = regex_node(pool, r);
@@ -48,19 +51,24 @@ static bool visit(struct regex_pool *pool, regex r, regex parent) {
     if (!regex_grow(pool, &pool->visited, &pool->visited_capacity, pool->visited_count + 1, sizeof *pool->visited))
         return false;
     pool->visited[pool->visited_count++] = r;
+    uint64_t far = distance(pool, r);
+    if (far > INT32_MAX) far = INT32_MAX;
     /* Of equals the newest first: straight ahead. */
-    return regex_heap_push(pool, distance(pool, r) << 32 | (UINT32_MAX - pool->visited_count), r);
+    return regex_heap_push(pool, far << 32 | (UINT32_MAX - pool->visited_count), r);
 }
 
 static void mark_path(struct regex_pool *pool, regex r) {
     for (; r != REGEX_NOTHING; r = regex_node(pool, r)->parent) regex_node(pool, r)->flags |= REGEX_LIVE;
 }
 
-/** Looks at the ways out of `r`. */
-static enum regex_life expand(struct regex_pool *pool, regex r) {
+/** Looks at the ways out of `r`: of ASCII at first, since a class of letters has a thousand borders beyond, and of all characters when ASCII leads nowhere. */
+static enum regex_life expand(struct regex_pool *pool, struct regex_candidate candidate) {
+    regex r = candidate.state;
+    bool again = (candidate.key & LATER) != 0;
     if (!budget_spend(pool->budget, 1)) return REGEX_LIFE_FAILED;
-    const struct regex_fan *fan = regex_fan(pool, r);
+    const struct regex_fan *fan = regex_fan(pool, r, again);
     if (fan == NULL) return REGEX_LIFE_FAILED;
+    if (!again && !fan->complete && !regex_heap_push(pool, candidate.key | LATER, r)) return REGEX_LIFE_FAILED;
     for (uint32_t i = 0; i < fan->count; i++) {
         const struct regex_node *node = regex_node(pool, fan->ways[i].target);
         if ((node->flags & REGEX_LIVE) != 0) {
@@ -78,7 +86,7 @@ static enum regex_life search(struct regex_pool *pool, regex start) {
     pool->heap_count = pool->visited_count = 0;
     if (!visit(pool, start, REGEX_NOTHING)) return REGEX_LIFE_FAILED;
     while (pool->heap_count > 0) {
-        enum regex_life life = expand(pool, regex_heap_pop(pool).state);
+        enum regex_life life = expand(pool, regex_heap_pop(pool));
         if (life != REGEX_LIFE_DEAD) return life;
     }
     for (uint32_t i = 0; i < pool->visited_count; i++) regex_node(pool, pool->visited[i])->flags |= REGEX_DEAD;

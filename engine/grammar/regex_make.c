@@ -142,13 +142,13 @@ regex regex_make_not(struct regex_pool *pool, regex a) {
     const struct regex_node *node = regex_node(pool, a);
     if (node->kind == REGEX_KIND_NOT) return node->of;
     bool nullable = (node->flags & REGEX_NULLABLE) != 0;
-    return regex_intern(pool, &(struct regex_node){.kind = REGEX_KIND_NOT,
-                                                   .flags = (nullable ? 0 : REGEX_NULLABLE) |
-                                                            (node->flags & REGEX_RECURSIVE),
-                                                   .depth = deeper(pool, a),
-                                                   .of = a,
-                                                   .length_min = nullable ? 1 : 0,
-                                                   .length_max = REGEX_UNBOUNDED});
+    return regex_intern(pool,
+                        &(struct regex_node){.kind = REGEX_KIND_NOT,
+                                             .flags = (nullable ? 0 : REGEX_NULLABLE) | (node->flags & REGEX_RECURSIVE),
+                                             .depth = deeper(pool, a),
+                                             .of = a,
+                                             .length_min = nullable ? 1 : 0,
+                                             .length_max = REGEX_UNBOUNDED});
 }
 
 /** The texts of a trie's node may have every length between the bounds only if its children's lengths touch. */
@@ -174,8 +174,7 @@ static regex branch_as_class(struct regex_pool *pool, const struct regex_edge *e
     } else {
         struct regex_range *ranges = regex_alloc(pool, count * sizeof *ranges);
         if (ranges == NULL) return REGEX_FAILED;
-        for (uint32_t i = 0; i < count; i++)
-            ranges[i] = (struct regex_range){edges[i].code_point, edges[i].code_point};
+        for (uint32_t i = 0; i < count; i++) ranges[i] = (struct regex_range){edges[i].code_point, edges[i].code_point};
         set = regex_set_make(pool, ranges, count, false);
     }
     return regex_make_concat(pool, regex_make_class(pool, set), edges[0].target);

@@ -12,10 +12,9 @@ enum { NODE_NONE = UINT32_MAX };
 
 bool pattern_fail(struct pattern *pattern, enum status status, size_t position, const char *what) {
     if (pattern->status == STATUS_OK)
-        pattern->status =
-            error_set(pattern->err, status, "the pattern '%.*s' at byte %zu: %s",
-                      (int)(pattern->text.length < 64 ? pattern->text.length : 64),
-                      pattern->text.length > 0 ? (const char *)pattern->text.data : "", position, what);
+        pattern->status = error_set(pattern->err, status, "the pattern '%.*s' at byte %zu: %s",
+                                    (int)(pattern->text.length < 64 ? pattern->text.length : 64),
+                                    pattern->text.length > 0 ? (const char *)pattern->text.data : "", position, what);
     return false;
 }
 
@@ -27,8 +26,8 @@ bool pattern_exhausted(struct pattern *pattern) {
 
 static uint32_t add_node(struct pattern *pattern, const struct pattern_node *node) {
     struct regex_pool *pool = pattern->pool;
-    if (!budget_spend(pool->budget, 1) || !regex_grow(pool, &pattern->nodes, &pattern->node_capacity,
-                                                      pattern->node_count + 1, sizeof *pattern->nodes)) {
+    if (!budget_spend(pool->budget, 1) ||
+        !regex_grow(pool, &pattern->nodes, &pattern->node_capacity, pattern->node_count + 1, sizeof *pattern->nodes)) {
         pattern_exhausted(pattern);
         return NODE_NONE;
     }
@@ -118,10 +117,10 @@ static bool parse_group_kind(struct pattern *pattern, struct pattern_node *node,
         uint8_t kind;
         bool negative, named, lenient;
     } kinds[] = {
-        {"=", PATTERN_AHEAD, false, false, false},     {"!", PATTERN_AHEAD, true, false, false},
-        {"<=", PATTERN_BEHIND, false, false, false},   {"<!", PATTERN_BEHIND, true, false, false},
-        {"<", PATTERN_SEQUENCE, false, true, false},   {":", PATTERN_SEQUENCE, false, false, false},
-        {"P<", PATTERN_SEQUENCE, false, true, true},   {">", PATTERN_SEQUENCE, false, false, true},
+        {"=", PATTERN_AHEAD, false, false, false},   {"!", PATTERN_AHEAD, true, false, false},
+        {"<=", PATTERN_BEHIND, false, false, false}, {"<!", PATTERN_BEHIND, true, false, false},
+        {"<", PATTERN_SEQUENCE, false, true, false}, {":", PATTERN_SEQUENCE, false, false, false},
+        {"P<", PATTERN_SEQUENCE, false, true, true}, {">", PATTERN_SEQUENCE, false, false, true},
     };
     for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
         if (!pattern_looking_at(pattern, kinds[i].text)) continue;
@@ -184,8 +183,8 @@ static uint32_t add_character(struct pattern *pattern, uint32_t code_point) {
 }
 
 static uint32_t add_assertion(struct pattern *pattern, enum pattern_kind kind) {
-    return add_node(
-        pattern, &(struct pattern_node){.kind = (uint8_t)kind, .asserts = true, .position = pattern->at - 1});
+    return add_node(pattern,
+                    &(struct pattern_node){.kind = (uint8_t)kind, .asserts = true, .position = pattern->at - 1});
 }
 
 static uint32_t parse_escape(struct pattern *pattern, bool *out_quantifiable) {
@@ -336,10 +335,9 @@ uint32_t pattern_parse(struct pattern *pattern) {
 }
 
 static void release(struct pattern *pattern) {
-    pattern->pool->budget->bytes += (int64_t)(pattern->node_capacity * sizeof *pattern->nodes +
-                                              pattern->link_capacity * sizeof *pattern->links +
-                                              pattern->stack_capacity * sizeof *pattern->stack +
-                                              pattern->range_capacity * sizeof *pattern->ranges);
+    pattern->pool->budget->bytes +=
+        (int64_t)(pattern->node_capacity * sizeof *pattern->nodes + pattern->link_capacity * sizeof *pattern->links +
+                  pattern->stack_capacity * sizeof *pattern->stack + pattern->range_capacity * sizeof *pattern->ranges);
     free(pattern->nodes);
     free(pattern->links);
     free(pattern->stack);

@@ -22,10 +22,10 @@ enum pattern_kind {
 
 struct pattern_node {
     uint8_t kind;
-    bool negative;       /* of AHEAD, BEHIND, WORD_EDGE */
-    bool asserts;        /* some assertion inside: what it matches depends on what is around it */
-    uint32_t set;        /* of SET */
-    uint32_t child;      /* of REPEAT, AHEAD, BEHIND: a node; of SEQUENCE, ALTERNATIVES: the first of `count` in links */
+    bool negative;  /* of AHEAD, BEHIND, WORD_EDGE */
+    bool asserts;   /* some assertion inside: what it matches depends on what is around it */
+    uint32_t set;   /* of SET */
+    uint32_t child; /* of REPEAT, AHEAD, BEHIND: a node; of SEQUENCE, ALTERNATIVES: the first of `count` in links */
     uint32_t count;
     uint32_t min, max;
     size_t position; /* byte of the pattern, for messages */

@@ -21,7 +21,7 @@
 static struct category_run {
     uint32_t first;
     uint8_t category;
-} *category_runs;
+} * category_runs;
 static uint32_t category_run_count;
 static pthread_once_t categories_once = PTHREAD_ONCE_INIT;
 

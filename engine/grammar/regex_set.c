@@ -54,7 +54,8 @@ static void add_scalars(struct builder *builder, uint32_t first, uint32_t last) 
     if (last > REGEX_CODE_POINT_LAST) last = REGEX_CODE_POINT_LAST;
     if (first < REGEX_SURROGATE_FIRST)
         add(builder, first, last < REGEX_SURROGATE_FIRST ? last : REGEX_SURROGATE_FIRST - 1);
-    if (last > REGEX_SURROGATE_LAST) add(builder, first > REGEX_SURROGATE_LAST ? first : REGEX_SURROGATE_LAST + 1, last);
+    if (last > REGEX_SURROGATE_LAST)
+        add(builder, first > REGEX_SURROGATE_LAST ? first : REGEX_SURROGATE_LAST + 1, last);
 }
 
 static void fill_ascii(struct regex_set *set) {
@@ -100,8 +101,7 @@ static uint32_t intern(struct regex_pool *pool, const struct regex_range *ranges
     }
     if (!budget_spend(pool->budget, 1 + count / 16)) return REGEX_SET_FAILED;
     struct regex_range *own = regex_alloc(pool, count * sizeof *own);
-    if (own == NULL ||
-        !regex_grow(pool, &pool->sets, &pool->set_capacity, pool->set_count + 1, sizeof *pool->sets))
+    if (own == NULL || !regex_grow(pool, &pool->sets, &pool->set_capacity, pool->set_count + 1, sizeof *pool->sets))
         return REGEX_SET_FAILED;
     memcpy(own, ranges, count * sizeof *own);
     struct regex_set *set = &pool->sets[pool->set_count];
@@ -113,7 +113,8 @@ static uint32_t intern(struct regex_pool *pool, const struct regex_range *ranges
 }
 
 static uint32_t finish(struct builder *builder) {
-    uint32_t set = builder->failed ? REGEX_SET_FAILED : intern(builder->pool, builder->ranges, (uint32_t)builder->count);
+    uint32_t set =
+        builder->failed ? REGEX_SET_FAILED : intern(builder->pool, builder->ranges, (uint32_t)builder->count);
     if (builder->ranges != builder->few) free(builder->ranges);
     return set;
 }
@@ -132,9 +133,12 @@ uint32_t regex_set_make(struct regex_pool *pool, const struct regex_range *range
     struct builder sorted, builder;
     builder_init(&sorted, pool);
     builder_init(&builder, pool);
-    for (size_t i = 0; i < count && !sorted.failed; i++)
+    bool ascending = true;
+    for (size_t i = 0; i < count && !sorted.failed; i++) {
+        ascending = ascending && (i == 0 || ranges[i - 1].first <= ranges[i].first);
         if (ranges[i].first <= ranges[i].last) append(&sorted, ranges[i].first, ranges[i].last);
-    if (sorted.count > 1) qsort(sorted.ranges, sorted.count, sizeof *sorted.ranges, by_first);
+    }
+    if (!ascending) qsort(sorted.ranges, sorted.count, sizeof *sorted.ranges, by_first);
     uint32_t next = 0;
     for (size_t i = 0; i < sorted.count; i++) {
         if (!inverted)
@@ -156,9 +160,9 @@ uint32_t regex_set_or(struct regex_pool *pool, uint32_t a, uint32_t b) {
     struct builder builder;
     builder_init(&builder, pool);
     for (uint32_t i = 0, j = 0; i < x->count || j < y->count;) {
-        const struct regex_range *next =
-            j == y->count || (i < x->count && x->ranges[i].first < y->ranges[j].first) ? &x->ranges[i++]
-                                                                                      : &y->ranges[j++];
+        const struct regex_range *next = j == y->count || (i < x->count && x->ranges[i].first < y->ranges[j].first)
+                                             ? &x->ranges[i++]
+                                             : &y->ranges[j++];
         add(&builder, next->first, next->last);
     }
     return finish(&builder);

@@ -59,10 +59,18 @@ static regex derive_or(struct regex_pool *pool, const struct regex_node *node, u
     return regex_or_from(pool, base);
 }
 
+/** An operand of & or ~ is one of many states at once: its own steps are remembered, if they need no search. */
+static regex derive_operand(struct regex_pool *pool, regex r, uint32_t code_point) {
+    const struct regex_node *node = regex_node(pool, r);
+    bool worth = node->kind == REGEX_KIND_CONCAT || node->kind == REGEX_KIND_OR;
+    if (worth && code_point < 128 && (node->flags & REGEX_EXACT) != 0) return regex_step(pool, r, code_point);
+    return regex_derive(pool, r, code_point);
+}
+
 static regex derive_and(struct regex_pool *pool, const struct regex_node *node, uint32_t code_point) {
     uint32_t base = pool->scratch_count;
     for (uint32_t i = 0; i < node->count; i++) {
-        regex d = regex_derive(pool, node->children[i], code_point);
+        regex d = derive_operand(pool, node->children[i], code_point);
         if (d != REGEX_NOTHING && regex_push_and(pool, d)) continue;
         pool->scratch_count = base;
         return d == REGEX_NOTHING ? d : REGEX_FAILED;
@@ -97,7 +105,7 @@ regex regex_derive(struct regex_pool *pool, regex r, uint32_t code_point) {
     case REGEX_KIND_AND:
         return derive_and(pool, &node, code_point);
     case REGEX_KIND_NOT:
-        return regex_make_not(pool, regex_derive(pool, node.of, code_point));
+        return regex_make_not(pool, derive_operand(pool, node.of, code_point));
     case REGEX_KIND_BRANCH:
         return edge_target(&node, code_point);
     case REGEX_KIND_LOOP:
@@ -209,10 +217,8 @@ static struct regex_firsts *firsts_of(struct regex_pool *pool, regex r) {
     size_t bytes = collect.count * sizeof *collect.sets;
     struct regex_firsts *firsts = regex_alloc(pool, sizeof *firsts + bytes);
     if (firsts == NULL) return NULL;
-    *firsts = (struct regex_firsts){.beyond_ascii = REGEX_NOT_KNOWN,
-                                    .count = collect.count,
-                                    .plain = collect.plain,
-                                    .overflow = collect.overflow};
+    *firsts = (struct regex_firsts){
+        .beyond_ascii = REGEX_NOT_KNOWN, .count = collect.count, .plain = collect.plain, .overflow = collect.overflow};
     memcpy(firsts->sets, collect.sets, bytes);
     return regex_node(pool, r)->firsts = firsts;
 }
@@ -281,10 +287,22 @@ static regex *row_of(struct regex_pool *pool, regex state) {
     return regex_node(pool, state)->row = row;
 }
 
-/** One derivative for all ASCII characters that are alike. */
+/** One derivative for all ASCII characters that are alike, if no search has made it before. */
+static regex derive_alike(struct regex_pool *pool, regex state, uint32_t code_point, struct alike *out) {
+    const struct regex_fan *fan = regex_node(pool, state)->fan;
+    for (uint32_t i = 0; fan != NULL && i < fan->count; i++) {
+        const struct regex_way *way = &fan->ways[i];
+        if ((way->ascii[code_point / 64] >> (code_point % 64) & 1) == 0) continue;
+        *out = (struct alike){.bits = {way->ascii[0], way->ascii[1]}};
+        return way->target;
+    }
+    *out = alike_in(pool, state, code_point);
+    return fan != NULL ? REGEX_NOTHING : regex_derive(pool, state, code_point);
+}
+
 static regex fill_row(struct regex_pool *pool, regex state, regex *row, uint32_t code_point) {
-    struct alike alike = alike_in(pool, state, code_point);
-    regex target = regex_settle(pool, regex_derive(pool, state, code_point));
+    struct alike alike;
+    regex target = regex_settle(pool, derive_alike(pool, state, code_point, &alike));
     if (target == REGEX_FAILED) return target;
     for (uint32_t word = 0; word < 2; word++)
         for (uint64_t bits = alike.bits[word]; bits != 0; bits &= bits - 1)
@@ -349,23 +367,31 @@ static void see_border(void *context, const struct regex_node *node) {
             else
                 high = middle;
         }
-        if (low < node->edge_count)
-            next = node->edges[low].code_point == at ? at + 1 : node->edges[low].code_point;
+        if (low < node->edge_count) next = node->edges[low].code_point == at ? at + 1 : node->edges[low].code_point;
     }
     if (next < border->next) border->next = next;
 }
 
-static uint32_t border_behind(struct regex_pool *pool, regex r, uint32_t code_point) {
+/** `firsts` are the state's, or NULL. */
+static uint32_t border_behind(struct regex_pool *pool, regex r, const struct regex_firsts *firsts,
+                              uint32_t code_point) {
     struct border border = {.pool = pool, .code_point = code_point, .next = REGEX_CODE_POINT_LAST + 1};
     if (code_point < REGEX_SURROGATE_FIRST) border.next = REGEX_SURROGATE_FIRST;
-    each_first(pool, r, see_border, &border);
+    if (firsts == NULL || firsts->overflow || code_point < 128) {
+        each_first(pool, r, see_border, &border);
+        return border.next;
+    }
+    for (uint16_t i = 0; i < firsts->count; i++) {
+        uint32_t next = regex_set_border(&pool->sets[firsts->sets[i]], code_point);
+        if (next < border.next) border.next = next;
+    }
     return border.next;
 }
 
 bool regex_live_in(struct regex_pool *pool, regex state, uint32_t first, uint32_t last) {
     if (state == REGEX_NOTHING || state == REGEX_FAILED) return false;
     if (last > REGEX_CODE_POINT_LAST) last = REGEX_CODE_POINT_LAST;
-    for (uint32_t c = first; c <= last; c = border_behind(pool, state, c)) {
+    for (uint32_t c = first; c <= last; c = border_behind(pool, state, regex_node(pool, state)->firsts, c)) {
         if (c >= REGEX_SURROGATE_FIRST && c <= REGEX_SURROGATE_LAST) {
             c = REGEX_SURROGATE_LAST + 1;
             if (c > last) return false;
@@ -383,15 +409,18 @@ struct ways {
     uint32_t count, capacity;
 };
 
-static bool add_way(struct regex_pool *pool, struct ways *ways, regex target, uint32_t code_point, uint64_t count) {
-    if (target == REGEX_NOTHING) return true;
+static bool add_way(struct regex_pool *pool, struct ways *ways, const struct regex_way *way) {
+    if (way->target == REGEX_NOTHING) return true;
     for (uint32_t i = ways->count < 64 ? 0 : ways->count - 64; i < ways->count; i++) {
-        if (ways->list[i].target != target) continue;
-        ways->list[i].characters += count;
+        struct regex_way *known = &ways->list[i];
+        if (known->target != way->target) continue;
+        known->characters += way->characters;
+        known->ascii[0] |= way->ascii[0];
+        known->ascii[1] |= way->ascii[1];
         return true;
     }
     if (!regex_grow(pool, &ways->list, &ways->capacity, ways->count + 1, sizeof *ways->list)) return false;
-    ways->list[ways->count++] = (struct regex_way){target, code_point, count};
+    ways->list[ways->count++] = *way;
     return true;
 }
 
@@ -412,7 +441,8 @@ static bool ascii_ways(struct regex_pool *pool, regex r, struct ways *ways) {
         regex target = regex_derive(pool, r, c);
         if (target == REGEX_FAILED) return false;
         uint64_t count = (uint64_t)(__builtin_popcountll(alike.bits[0]) + __builtin_popcountll(alike.bits[1]));
-        if (!add_way(pool, ways, target, c, count)) return false;
+        struct regex_way way = {target, c, count, {alike.bits[0], alike.bits[1]}};
+        if (!add_way(pool, ways, &way)) return false;
         left[0] &= ~alike.bits[0];
         left[1] &= ~alike.bits[1];
     }
@@ -427,10 +457,11 @@ static bool ways_beyond(struct regex_pool *pool, regex r, struct ways *ways) {
         uint64_t signature;
         regex target;
     } seen[32];
-    uint32_t seen_count = 0, end;
+    uint32_t seen_count = 0, borders = 0, end;
     for (uint32_t c = 128; c <= REGEX_CODE_POINT_LAST; c = end) {
         if (c == REGEX_SURROGATE_FIRST) c = REGEX_SURROGATE_LAST + 1;
-        end = border_behind(pool, r, c);
+        if (!budget_spend(pool->budget, (++borders & 7) == 0)) return false; /* a little for every border */
+        end = border_behind(pool, r, firsts, c);
         uint64_t key = firsts->plain ? 0 : signature(pool, firsts, c);
         uint32_t i = 0;
         while (i < seen_count && seen[i].signature != key) i++;
@@ -440,19 +471,37 @@ static bool ways_beyond(struct regex_pool *pool, regex r, struct ways *ways) {
             seen[seen_count].signature = key;
             seen[seen_count++].target = target;
         }
-        if (!add_way(pool, ways, target, c, end - c)) return false;
+        if (!add_way(pool, ways, &(struct regex_way){target, c, end - c, {0}})) return false;
     }
     return true;
 }
 
-const struct regex_fan *regex_fan(struct regex_pool *pool, regex r) {
-    if (regex_node(pool, r)->fan != NULL) return regex_node(pool, r)->fan;
+/** Those of `known`, or of ASCII, and if asked for those beyond. */
+static bool collect_ways(struct regex_pool *pool, regex r, const struct regex_fan *known, bool complete,
+                         struct ways *ways) {
+    if (known == NULL) {
+        if (!ascii_ways(pool, r, ways)) return false;
+    } else {
+        if (!regex_grow(pool, &ways->list, &ways->capacity, known->count + 1, sizeof *ways->list)) return false;
+        memcpy(ways->list, known->ways, known->count * sizeof *ways->list);
+        ways->count = known->count;
+    }
+    return !complete || ways_beyond(pool, r, ways);
+}
+
+const struct regex_fan *regex_fan(struct regex_pool *pool, regex r, bool complete) {
+    const struct regex_fan *known = regex_node(pool, r)->fan;
+    if (known != NULL && (known->complete || !complete)) return known;
+    const struct regex_firsts *firsts = firsts_of(pool, r);
+    if (firsts == NULL) return NULL;
+    complete = complete || firsts->plain; /* one derivative more */
     struct ways ways = {0};
     struct regex_fan *fan = NULL;
-    if (ascii_ways(pool, r, &ways) && ways_beyond(pool, r, &ways)) {
+    if (collect_ways(pool, r, known, complete, &ways)) {
         fan = regex_alloc(pool, sizeof *fan + ways.count * sizeof *ways.list);
         if (fan != NULL) {
             fan->count = ways.count;
+            fan->complete = complete;
             if (ways.count > 0) memcpy(fan->ways, ways.list, ways.count * sizeof *ways.list);
             regex_node(pool, r)->fan = fan;
         }

@@ -16,7 +16,7 @@ struct trie {
     struct trie_level {
         uint32_t first_edge;
         bool accepts;
-    } *levels;
+    } * levels;
     uint32_t level_count, level_capacity;
 };
 
@@ -35,8 +35,9 @@ static bool open_level(struct trie *trie) {
 static bool close_to(struct trie *trie, uint32_t depth, regex *out_last) {
     while (trie->level_count > depth) {
         struct trie_level level = trie->levels[--trie->level_count];
-        regex made = regex_make_branch(trie->pool, trie->edges + level.first_edge, trie->edge_count - level.first_edge,
-                                       level.accepts);
+        uint32_t count = trie->edge_count - level.first_edge;
+        regex made = level.accepts ? REGEX_EMPTY : REGEX_NOTHING;
+        if (count > 0) made = regex_make_branch(trie->pool, trie->edges + level.first_edge, count, level.accepts);
         if (made == REGEX_FAILED) return false;
         trie->edge_count = level.first_edge;
         if (trie->edge_count > 0) trie->edges[trie->edge_count - 1].target = made;
@@ -76,7 +77,8 @@ static regex fold(struct regex_pool *pool, const struct bytes_view *sorted, size
     for (size_t i = 0; i < count && ok; i++)
         ok = add_text(&trie, i > 0 ? sorted[i - 1] : (struct bytes_view){0}, sorted[i]);
     if (!ok || !close_to(&trie, 0, &made)) made = REGEX_FAILED;
-    pool->budget->bytes += (int64_t)(trie.edge_capacity * sizeof *trie.edges + trie.level_capacity * sizeof *trie.levels);
+    pool->budget->bytes +=
+        (int64_t)(trie.edge_capacity * sizeof *trie.edges + trie.level_capacity * sizeof *trie.levels);
     free(trie.edges);
     free(trie.levels);
     return made;
@@ -95,4 +97,6 @@ regex regex_literals(struct regex_pool *pool, const struct bytes_view *texts, si
     return made;
 }
 
-regex regex_literal(struct regex_pool *pool, struct bytes_view text) { return regex_literals(pool, &text, 1); }
+regex regex_literal(struct regex_pool *pool, struct bytes_view text) {
+    return regex_literals(pool, &text, 1);
+}

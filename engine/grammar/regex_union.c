@@ -27,7 +27,9 @@ bool regex_push_or(struct regex_pool *pool, regex a) {
     if (a != REGEX_FAILED && regex_has(pool, a, REGEX_DEAD)) return true;
     return push_flat(pool, a, REGEX_KIND_OR, REGEX_NOTHING);
 }
-bool regex_push_and(struct regex_pool *pool, regex a) { return push_flat(pool, a, REGEX_KIND_AND, REGEX_EVERYTHING); }
+bool regex_push_and(struct regex_pool *pool, regex a) {
+    return push_flat(pool, a, REGEX_KIND_AND, REGEX_EVERYTHING);
+}
 
 static int by_id(const void *a, const void *b) {
     regex x = *(const regex *)a, y = *(const regex *)b;
@@ -82,6 +84,7 @@ static bool absorb(struct regex_pool *pool, uint32_t base, enum regex_kind inner
     uint32_t end = pool->scratch_count, candidates = 0;
     for (uint32_t i = base; i < end; i++) candidates += regex_node(pool, pool->scratch[i])->kind == inner;
     if (candidates == 0 || candidates == end - base) return true;
+    if (!budget_spend(pool->budget, candidates)) return false;
     for (uint32_t i = base; i < end; i++) {
         regex r = pool->scratch[i];
         const struct regex_node *node = regex_node(pool, r);
@@ -166,7 +169,7 @@ static bool merge_counts(struct regex_pool *pool, uint32_t base) {
     uint32_t count = pool->scratch_count - base, repeats = 0;
     for (uint32_t i = base; i < pool->scratch_count; i++) repeats += counted(pool, pool->scratch[i]).repeat;
     if (repeats == 0 || count < 2) return true;
-    if (!budget_spend(pool->budget, count / 8)) return false;
+    if (!budget_spend(pool->budget, count / 2)) return false;
     qsort_r(pool->scratch + base, count, sizeof *pool->scratch, by_count, pool);
     uint32_t kept = base;
     for (uint32_t i = base; i < base + count;) {
@@ -249,8 +252,8 @@ static regex intern_or(struct regex_pool *pool, uint32_t base) {
         like.flags |= node->flags & (REGEX_NULLABLE | REGEX_LIVE | REGEX_RECURSIVE);
         if ((node->flags & REGEX_EXACT) == 0) like.flags &= ~REGEX_EXACT;
         if ((node->flags & REGEX_CONTIGUOUS) == 0) contiguous = false;
-        if (i > 0 && (node->length_min > regex_add(like.length_max, 1) ||
-                      regex_add(node->length_max, 1) < like.length_min))
+        if (i > 0 &&
+            (node->length_min > regex_add(like.length_max, 1) || regex_add(node->length_max, 1) < like.length_min))
             contiguous = false;
         if (node->length_min < like.length_min) like.length_min = node->length_min;
         if (node->length_max > like.length_max) like.length_max = node->length_max;
@@ -261,7 +264,7 @@ static regex intern_or(struct regex_pool *pool, uint32_t base) {
 }
 
 static regex or_operands(struct regex_pool *pool, uint32_t base) {
-    if (!budget_spend(pool->budget, (pool->scratch_count - base) / 8)) return REGEX_FAILED;
+    if (!budget_spend(pool->budget, (pool->scratch_count - base) / 4)) return REGEX_FAILED;
     sort_operands(pool, base);
     if (pool->scratch_count - base < 2) return pool->scratch_count == base ? REGEX_NOTHING : pool->scratch[base];
     if (listed(pool, base, pool->scratch_count, REGEX_EVERYTHING)) return REGEX_EVERYTHING;
@@ -382,7 +385,7 @@ static regex distribute(struct regex_pool *pool, uint32_t base, uint32_t which) 
 }
 
 static regex and_operands(struct regex_pool *pool, uint32_t base) {
-    if (!budget_spend(pool->budget, (pool->scratch_count - base) / 8)) return REGEX_FAILED;
+    if (!budget_spend(pool->budget, (pool->scratch_count - base) / 4)) return REGEX_FAILED;
     sort_operands(pool, base);
     if (pool->scratch_count - base < 2) return pool->scratch_count == base ? REGEX_EVERYTHING : pool->scratch[base];
     if (!meet_counts(pool, base) || !merge_nots(pool, base, false)) return REGEX_FAILED;

@@ -22,9 +22,6 @@ uint32_t schema_origin_add(struct schema *schema, uint32_t above, struct bytes_v
 /** One subschema as a formula. */
 enum status schema_read(struct schema *schema, struct schema_place place, formula *out);
 
-/** The regular language of a known format; *known is false for names that are not. */
-enum status format_regex(struct regex_pool *pool, struct bytes_view name, regex *out, bool *known, struct error *err);
-
 /* ---- references ---- */
 
 enum status registry_create(struct schema *schema, const struct json_value *root, const struct schema_document *documents,

@@ -3,6 +3,8 @@
 /* Keywords to formulas. Each keyword is a row of a table: its name, and the function that adds what it says to the subschema's parts. */
 #include "engine/grammar/schema_internal.h"
 
+#include "engine/grammar/formats.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -340,15 +342,24 @@ static enum status read_pattern(struct parts *parts, const struct json_value *va
     return add_string(parts, origin, r);
 }
 
-static enum status read_format(struct parts *parts, const struct json_value *value, uint32_t origin) {
-    if (value->kind != JSON_KIND_STRING) return STATUS_OK; /* an annotation of somebody's own */
+/** A name for a regular language; names that nobody knows are annotations of somebody's own. */
+typedef enum status named_regex(struct regex_pool *pool, struct bytes_view name, regex *out, bool *known, struct error *err);
+static enum status read_language(struct parts *parts, const struct json_value *value, uint32_t origin, named_regex *named) {
+    if (value->kind != JSON_KIND_STRING) return STATUS_OK;
     struct error err = {0};
     bool known;
     regex r;
-    enum status status = format_regex(parts->schema->regexes, value->string, &r, &known, &err);
+    enum status status = named(parts->schema->regexes, value->string, &r, &known, &err);
     if (status == STATUS_RESOURCE_EXHAUSTED) return too_costly(parts, origin);
-    if (status != STATUS_OK) return schema_decline(parts->schema, status, origin, "format", "%s", err.message);
+    if (status != STATUS_OK) return schema_decline(parts->schema, status, origin, keyword_of(parts, origin), "%s", err.message);
     return known ? add_string(parts, origin, r) : STATUS_OK;
+}
+
+static enum status read_format(struct parts *parts, const struct json_value *value, uint32_t origin) {
+    return read_language(parts, value, origin, format_regex);
+}
+static enum status read_content_encoding(struct parts *parts, const struct json_value *value, uint32_t origin) {
+    return read_language(parts, value, origin, content_encoding_regex);
 }
 
 /* ---- arrays ---- */
@@ -598,6 +609,7 @@ static const struct {
     {"anyOf", read_any_of},
     {"const", read_constant},
     {"contains", read_contains},
+    {"contentEncoding", read_content_encoding},
     {"dependencies", read_dependencies},
     {"dependentRequired", read_dependencies},
     {"dependentSchemas", read_dependencies},

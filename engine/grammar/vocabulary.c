@@ -206,7 +206,13 @@ static bool number_rests(struct grammar_vocabulary *v, struct string_tokens *str
     strings->rest_nodes = *rests;
     strings->rest_nodes.first = malloc((rests->count + 1) * sizeof *rests->first);
     strings->rest_nodes.tokens = malloc((rests->count + 1) * sizeof *rests->tokens);
-    if (strings->rest_of == NULL || strings->rest_nodes.first == NULL || strings->rest_nodes.tokens == NULL) return false;
+    strings->quoted = calloc((rests->count + 32) / 32, sizeof *strings->quoted);
+    if (strings->rest_of == NULL || strings->rest_nodes.first == NULL || strings->rest_nodes.tokens == NULL || strings->quoted == NULL)
+        return false;
+    for (uint32_t n = 0; n < rests->count; n++) {
+        uint32_t end = rests->bytes[n] == '"' ? n + rests->sizes[n] : n;
+        for (uint32_t below = n; below < end; below++) strings->quoted[(below + 1) / 32] |= 1u << (below + 1) % 32;
+    }
     for (uint32_t n = 0; n <= rests->count; n++) {
         strings->rest_nodes.first[n] = n;
         strings->rest_nodes.tokens[n] = (int32_t)n + 1;
@@ -311,6 +317,7 @@ void grammar_vocabulary_destroy(struct grammar_vocabulary *v) {
         free(v->strings[i].rest_nodes.first);
         free(v->strings[i].rest_nodes.tokens);
         free(v->strings[i].rest_of);
+        free(v->strings[i].quoted);
         free(v->strings[i].inside);
     }
     for (uint32_t k = 0; k <= PLAIN_LENGTHS; k++) free(v->plain[k]);

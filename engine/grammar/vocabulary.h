@@ -48,6 +48,7 @@ struct string_tokens {
     struct token_trie escapes;  /* the same tokens, whole */
     struct token_trie whole;    /* those of `plain`, whole */
     struct token_trie rest_nodes; /* plain.rests again, with each node's own number instead of its tokens; lends its arrays */
+    uint32_t *quoted; /* bitset over the nodes of the rests + 1: another quote is in it */
     uint32_t *rest_of; /* [V] of the tokens of `plain`: node of plain.rests + 1; 0: nothing behind the quote */
 };
 

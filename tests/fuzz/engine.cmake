@@ -14,3 +14,4 @@ bora_fuzzer(NAME template SOURCES ${CMAKE_CURRENT_LIST_DIR}/template_fuzz.c DEPE
 bora_fuzzer(NAME mistral SOURCES ${CMAKE_CURRENT_LIST_DIR}/mistral_fuzz.c DEPENDS engine_chat engine_tokenizer engine_weights base test_support)
 bora_fuzzer(NAME rules SOURCES ${CMAKE_CURRENT_LIST_DIR}/rules_fuzz.c DEPENDS engine_grammar base)
 bora_fuzzer(NAME number SOURCES ${CMAKE_CURRENT_LIST_DIR}/number_fuzz.c ${PROJECT_SOURCE_DIR}/tests/unit/engine/number_fixture.c DEPENDS engine_grammar base)
+bora_fuzzer(NAME regex SOURCES ${CMAKE_CURRENT_LIST_DIR}/regex_fuzz.c DEPENDS engine_grammar base)

@@ -4,3 +4,10 @@
 # Tests of constrained decoding.
 bora_test(NAME engine/grammar_earley_random SOURCES ${CMAKE_CURRENT_LIST_DIR}/grammar_earley_random_test.c DEPENDS engine_grammar base)
 bora_test(NAME engine/grammar_rules SOURCES ${CMAKE_CURRENT_LIST_DIR}/grammar_rules_test.c DEPENDS engine_grammar base LINK PkgConfig::jansson)
+# What a generation may write: regular languages, numbers, machines, masks.
+bora_test(NAME engine/formats SOURCES ${CMAKE_CURRENT_LIST_DIR}/formats_test.c DEPENDS engine_grammar base)
+bora_test(NAME engine/formats_golden SOURCES ${CMAKE_CURRENT_LIST_DIR}/formats_golden_test.c DEPENDS engine_grammar base LINK PkgConfig::jansson)
+bora_test(NAME engine/formats_rules SOURCES ${CMAKE_CURRENT_LIST_DIR}/formats_rules_test.c DEPENDS engine_grammar base)
+bora_test(NAME engine/regex SOURCES ${CMAKE_CURRENT_LIST_DIR}/regex_test.c DEPENDS engine_grammar base)
+bora_test(NAME engine/regex_golden SOURCES ${CMAKE_CURRENT_LIST_DIR}/regex_golden_test.c DEPENDS engine_grammar base LINK PkgConfig::jansson)
+bora_test(NAME engine/regex_pattern SOURCES ${CMAKE_CURRENT_LIST_DIR}/regex_pattern_test.c DEPENDS engine_grammar base)

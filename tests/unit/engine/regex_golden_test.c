@@ -81,6 +81,61 @@ static void test_patterns_match_what_v8_matches(void **state) {
     assert_int_equal(wrong, 0);
 }
 
+/* ---- patterns made up ---- */
+
+enum { RANDOM_TEXTS = 1 + 3 + 9 + 27 + 81 + 243, RANDOM_LENGTH_MAX = 5 };
+static char random_texts[RANDOM_TEXTS][RANDOM_LENGTH_MAX + 1];
+
+/** Every text out of "ab ", the shorter first, as the tool numbers them. */
+static void list_random_texts(void) {
+    int count = 1;
+    for (int from = 0, length = 0; length < RANDOM_LENGTH_MAX; length++) {
+        int to = count;
+        for (int i = from; i < to; i++)
+            for (const char *c = "ab "; *c != 0; c++) {
+                memcpy(random_texts[count], random_texts[i], (size_t)length);
+                random_texts[count++][length] = *c;
+            }
+        from = to;
+    }
+}
+
+static int check_random(const char *pattern, const char *hex) {
+    struct grammar_budget budget = {.fuel = 3000000, .bytes = 256 << 20};
+    struct regex_pool *pool;
+    regex r = REGEX_FAILED;
+    int wrong = 0;
+    check_ok(regex_pool_create(&budget, &pool, &check_error));
+    check_ok(regex_parse(pool, bytes_view_string(pattern), REGEX_SEARCH, &r, &check_error));
+    for (int i = 0; i < RANDOM_TEXTS; i++) {
+        int digit = hex[i / 4] <= '9' ? hex[i / 4] - '0' : hex[i / 4] - 'a' + 10;
+        bool expected = (digit >> (3 - i % 4) & 1) != 0;
+        if (regex_matches(pool, r, bytes_view_string(random_texts[i])) == expected) continue;
+        if (wrong++ == 0)
+            print_error("%s %s '%s'\n", pattern, expected ? "does not match" : "matches", random_texts[i]);
+    }
+    regex_pool_destroy(pool);
+    return wrong;
+}
+
+static void test_patterns_made_up_match_what_v8_matches(void **state) {
+    (void)state;
+    char line[512];
+    int wrong = 0, count = 0;
+    FILE *file = fopen(BORA_SOURCE_DIR "/tests/golden/regex/random.txt", "r");
+    assert_non_null(file);
+    list_random_texts();
+    for (; fgets(line, sizeof line, file) != NULL; count++) {
+        char *tab = strchr(line, '\t');
+        assert_non_null(tab);
+        *tab = 0;
+        wrong += check_random(line, tab + 1);
+    }
+    fclose(file);
+    assert_true(count >= 700);
+    assert_int_equal(wrong, 0);
+}
+
 /* ---- texts for V8 ---- */
 
 static uint32_t random_below(uint64_t *seed, uint32_t limit) {
@@ -148,7 +203,8 @@ int main(int argc, char **argv) {
     goldens = json_load_file(BORA_SOURCE_DIR "/tests/golden/regex/goldens.json", JSON_ALLOW_NUL, &error);
     if (goldens == NULL) return 1;
     if (argc > 1) return write_walks(argv[1]);
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_patterns_match_what_v8_matches)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_patterns_match_what_v8_matches),
+                                       cmocka_unit_test(test_patterns_made_up_match_what_v8_matches)};
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     json_decref(goldens);
     return failed;
