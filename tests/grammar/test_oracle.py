@@ -13,7 +13,7 @@ from validator import Judge
 
 SEED = int(os.environ.get("BORA_TEST_SEED", "20261130"))
 SCHEMAS = int(os.environ.get("BORA_TEST_SCHEMAS", "400"))
-DECLINED_SHARE_MAX = 1.0  # lower only
+DECLINED_SHARE_MAX = 0.0  # lower only
 
 
 @pytest.fixture(scope="module")

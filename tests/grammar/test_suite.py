@@ -9,9 +9,9 @@ from grammar_program import DOCUMENTS, SUITE, run, write_tokenizer
 
 # part: tests decided right at least, invalid accepted and valid refused at most. Raise only: what a change makes better, it holds.
 HELD = {
-    "required": (0, 377, 550),
-    "optional": (0, 57, 61),
-    "format": (0, 348, 328),
+    "required": (926, 0, 1),
+    "optional": (116, 2, 0),
+    "format": (651, 0, 25),
 }
 FOLDERS = {"required": SUITE, "optional": SUITE / "optional", "format": SUITE / "optional/format"}
 TESTS = {"required": 927, "optional": 118, "format": 676}  # in all, so that none is lost
