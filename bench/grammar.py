@@ -20,7 +20,7 @@ from report import percentile
 
 PEERS = {"llguidance": "1.9.1", "xgrammar": "0.2.8"}
 # xgrammar by itself: of PyTorch and transformers, which it asks for, only names are used (bench/grammar_peer.py)
-PACKAGES = ["llguidance==1.9.1", "numpy==2.3.5", "apache-tvm-ffi", "pydantic==2.14.4", "typing-extensions", "jsonschema==4.26.0", "mistralai==3.7.0", "openai==3.54.0"]
+PACKAGES = ["llguidance==1.9.1", "numpy==2.3.5", "apache-tvm-ffi", "pydantic==2.14.4", "typing-extensions", "jsonschema[format-nongpl]==4.26.0", "mistralai==3.7.0", "openai==3.54.0"]
 PACKAGES_ALONE = ["xgrammar==0.2.8"]
 VOCABULARIES = ["32k", "49k", "131k"]
 MAIN = "49k"
@@ -67,7 +67,7 @@ def vocabularies(model):
 
 def real_lines(python):
     source = ROOT / "bench/grammar_corpus.py"
-    folder = CACHE / f"grammar/real-{hashlib.sha256(source.read_bytes()).hexdigest()[:12]}"
+    folder = CACHE / f"grammar/real-{hashlib.sha256(source.read_bytes() + repr(PACKAGES).encode()).hexdigest()[:12]}"
     if not (folder / "real.jsonl").exists():
         say("collecting real schemas and writing instances of them (about a minute)")
         folder.mkdir(parents=True, exist_ok=True)
