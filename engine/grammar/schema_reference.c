@@ -1,6 +1,8 @@
 /* Copyright Bora contributors
  * SPDX-License-Identifier: Apache-2.0 */
 /* Where "$ref" leads: addresses ("$id"), anchors and JSON pointers. RFC 3986 section 5 for relative addresses, RFC 6901 for pointers. */
+#define _GNU_SOURCE /* memmem */
+#include "engine/grammar/meta_schemas.h"
 #include "engine/grammar/schema_internal.h"
 
 #include <stdlib.h>
@@ -355,11 +357,24 @@ static struct schema_place follow_pointer(struct schema *schema, struct schema_p
     return place;
 }
 
+/** A meta-schema, read when it is first asked for. */
+static struct resource *known_document(struct schema *schema, struct bytes_view address) {
+    struct bytes_view text = meta_schema_text(address);
+    struct json_value *value;
+    struct json_problem problem;
+    if (text.length == 0 ||
+        json_read(text, SCHEMA_DEPTH_MAX, (int64_t)text.length, &schema->arena, &value, &problem) != STATUS_OK ||
+        !push_resource(schema, address, value))
+        return NULL;
+    return &schema->registry->resources[schema->registry->resource_count - 1];
+}
+
 struct schema_place registry_find(struct schema *schema, struct bytes_view reference, struct bytes_view base) {
     struct schema_place nowhere = {0};
     struct bytes_view address = without_fragment(reference);
     address = address.length == 0 ? base : join(schema, base, address);
     struct resource *resource = find_resource(schema->registry, address);
+    if (resource == NULL) resource = known_document(schema, address);
     if (resource == NULL) return nowhere;
     /* a document at hand is looked through for its own names when it is first asked for */
     struct schema_place place = {.value = resource->value, .base = resource->address};
