@@ -41,11 +41,12 @@ static struct grammar *new_grammar(const struct grammar_vocabulary *vocabulary, 
     return grammar;
 }
 
-static enum status compile_schema(struct grammar *grammar, const struct json_value *text, const struct grammar_options *options,
-                                  struct grammar_problem *problem) {
+static enum status compile_schema(struct grammar *grammar, const struct json_value *text,
+                                  const struct grammar_options *options, struct grammar_problem *problem) {
     struct schema *schema;
     struct shapes *shapes;
-    TRY(schema_create(text, options->documents, options->document_count, options->fuel, options->bytes, problem, &schema));
+    TRY(schema_create(text, options->documents, options->document_count, options->fuel, options->bytes, problem,
+                      &schema));
     enum status status = shapes_create(schema, &shapes);
     if (status != STATUS_OK) {
         schema_destroy(schema);
@@ -65,8 +66,10 @@ enum status grammar_compile_schema(const struct grammar_vocabulary *vocabulary, 
     struct grammar *grammar = new_grammar(vocabulary, &all);
     if (grammar == NULL) return out_of_memory(problem);
     enum status status = compile_schema(grammar, text, &all, problem);
-    if (status == STATUS_OK) *out = grammar;
-    else grammar_unref(grammar);
+    if (status == STATUS_OK)
+        *out = grammar;
+    else
+        grammar_unref(grammar);
     return status;
 }
 
@@ -108,8 +111,10 @@ enum status grammar_compile_rules(const struct grammar_vocabulary *vocabulary, s
     struct grammar *grammar = new_grammar(vocabulary, &all);
     if (grammar == NULL) return out_of_memory(problem);
     enum status status = earley_machine_create(grammar->budget, text, dialect, &grammar->machine, problem);
-    if (status == STATUS_OK) *out = grammar;
-    else grammar_unref(grammar);
+    if (status == STATUS_OK)
+        *out = grammar;
+    else
+        grammar_unref(grammar);
     return status;
 }
 
@@ -128,7 +133,9 @@ void grammar_unref(struct grammar *grammar) {
 /* ---- generating ---- */
 
 /** What one mask or one token may cost. */
-static void refuel(struct grammar *grammar) { grammar->budget->fuel = STEP_FUEL; }
+static void refuel(struct grammar *grammar) {
+    grammar->budget->fuel = STEP_FUEL;
+}
 
 enum status grammar_session_create(struct grammar *grammar, struct grammar_session **out, struct error *err) {
     struct grammar_session *session = calloc(1, sizeof *session);
