@@ -2,7 +2,9 @@
  * SPDX-License-Identifier: Apache-2.0 */
 /* The tokenizer and the chat template beside the weights, as tokenizer.* of GGUF. */
 #include "base/limits.h"
+#include "base/text.h"
 #include "engine/convert/convert_internal.h"
+#include "engine/convert/hugging_face_files.h"
 #include "engine/convert/vocabulary.h"
 
 #include <stdlib.h>
@@ -126,10 +128,48 @@ static void find_template_bos(const struct json_value *root, struct vocabulary *
     }
 }
 
-/** tokenizer.json has tokens that a SentencePiece file has not, or says otherwise what they are. */
-static enum status add_added(struct vocabulary *vocabulary, const struct json_value *root, size_t rows,
-                             struct error *err) {
+/** As it stands in a text: blanks, where SentencePiece writes U+2581 for them. NULL data: no memory. */
+static struct bytes_view without_marks(struct arena *arena, struct bytes_view text) {
+    static const char mark[] = SENTENCEPIECE_BLANK;
+    enum { MARK_BYTES = sizeof mark - 1 };
+    char *out = arena_alloc(arena, text.length + 1);
+    size_t length = 0;
+    for (size_t i = 0; out != NULL && i < text.length; length++) {
+        bool marked = text.length - i >= MARK_BYTES && memcmp(text.data + i, mark, MARK_BYTES) == 0;
+        out[length] = marked ? ' ' : (char)text.data[i];
+        i += marked ? MARK_BYTES : 1;
+    }
+    return bytes_view_of(out, length);
+}
+
+/** One of added_tokens, or of added_tokens_decoder, whose names are ids. Of the `known` first tokens only SentencePiece's can be meant otherwise:
+ *  there "<start_of_turn>" is text of the user's, and here it controls. */
+static enum status add_one(struct vocabulary *vocabulary, size_t known, const struct json_value *entry,
+                           struct error *err) {
+    const struct json_value *content = json_member(entry, "content"), *special = json_member(entry, "special"),
+                            *number = json_member(entry, "id");
+    const char *name = arena_copy(vocabulary->arena, entry->name.data, entry->name.length);
+    int64_t id = -1;
+    if (name == NULL) return error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
+    if (number != NULL ? !json_i64(number, &id) : !text_to_i64(name, &id)) return STATUS_OK;
+    if (content == NULL || content->kind != JSON_KIND_STRING || id < 0 || (size_t)id >= vocabulary->count)
+        return STATUS_OK;
+    bool controls = special != NULL && special->boolean;
+    if ((size_t)id < known && (vocabulary->scores == NULL || vocabulary->types[id] == VOCABULARY_BYTE ||
+                               (controls && vocabulary->types[id] == VOCABULARY_UNKNOWN)))
+        return STATUS_OK;
+    vocabulary->tokens[id] = content->string;
+    vocabulary->types[id] = controls ? VOCABULARY_CONTROL : VOCABULARY_USER_DEFINED;
+    if (controls || vocabulary->scores == NULL) return STATUS_OK;
+    vocabulary->tokens[id] = without_marks(vocabulary->arena, content->string);
+    return vocabulary->tokens[id].data != NULL ? STATUS_OK : error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
+}
+
+/** tokenizer.json, or else tokenizer_config.json, has tokens that a SentencePiece file has not, or says otherwise what they are. */
+static enum status add_added(struct vocabulary *vocabulary, const struct json_value *root,
+                             const struct json_value *config, size_t rows, struct error *err) {
     const struct json_value *added = json_member(root, "added_tokens");
+    if (added == NULL) added = json_member(config, "added_tokens_decoder");
     if (rows > LIMIT_VOCABULARY) return error_set(err, STATUS_INVALID_ARGUMENT, "a vocabulary of %zu", rows);
     if (rows < vocabulary->count) rows = vocabulary->count;
     struct vocabulary grown = *vocabulary;
@@ -141,15 +181,8 @@ static enum status add_added(struct vocabulary *vocabulary, const struct json_va
         if (grown.scores == NULL) return error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
         memcpy(grown.scores, vocabulary->scores, vocabulary->count * sizeof *grown.scores);
     }
-    for (const struct json_value *entry = added != NULL ? added->first : NULL; entry != NULL; entry = entry->next) {
-        const struct json_value *content = json_member(entry, "content"), *special = json_member(entry, "special");
-        int64_t id;
-        if (content == NULL || content->kind != JSON_KIND_STRING || !json_i64(json_member(entry, "id"), &id) ||
-            id < 0 || (size_t)id >= rows || (size_t)id < vocabulary->count)
-            continue;
-        grown.tokens[id] = content->string;
-        grown.types[id] = special != NULL && special->boolean ? VOCABULARY_CONTROL : VOCABULARY_USER_DEFINED;
-    }
+    for (const struct json_value *entry = added != NULL ? added->first : NULL; entry != NULL; entry = entry->next)
+        TRY(add_one(&grown, vocabulary->count, entry, err));
     /* Rows of the embedding that no token has. */
     for (size_t i = 0; i < rows; i++) {
         if (grown.types[i] != 0) continue;
@@ -234,7 +267,8 @@ enum status convert_metadata_of_tokenizer(struct converting *converting, struct 
         const struct json_value *root = read_json(converting, &arena, "tokenizer.json");
         find_specials(converting, &arena, &vocabulary);
         find_template_bos(root, &vocabulary);
-        status = add_added(&vocabulary, root, (size_t)converting->config.vocabulary, &err);
+        status = add_added(&vocabulary, root, read_json(converting, &arena, "tokenizer_config.json"),
+                           (size_t)converting->config.vocabulary, &err);
         if (status == STATUS_OK) status = check_bytes(&vocabulary, &err);
     }
     if (status == STATUS_OK && found) {

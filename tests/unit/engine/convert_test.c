@@ -5,6 +5,7 @@
  * said in the other form is refused by name; an output is whole or not there.
  */
 #include "engine/convert/convert.h"
+#include "engine/convert/hugging_face_files.h"
 #include "engine/convert/inspect.h"
 
 #include "base/json.h"
@@ -367,6 +368,74 @@ static void test_metadata_is_taken_along(void **state) {
     gguf_close(gguf);
 }
 
+static void write_file(const char *name, struct bytes_view text) {
+    FILE *file = fopen(in_folder(name), "wb");
+    assert_non_null(file);
+    fwrite(text.data, 1, text.length, file);
+    fclose(file);
+}
+
+/** tokenizer.model: "<unk>", the bytes, and two that SentencePiece takes for text of the user's. */
+static void write_sentencepiece(const char *name) {
+    struct arena arena;
+    struct bytes text;
+    struct error err;
+    struct vocabulary vocabulary = {.arena = &arena, .bos = -1, .eos = -1, .unknown = 0, .padding = -1};
+    enum { BYTES = 256, COUNT = BYTES + 3 };
+    arena_init(&arena, 1 << 20);
+    bytes_init(&text, 1 << 20);
+    check_ok(vocabulary_reserve(&vocabulary, COUNT, &err));
+    vocabulary.scores = arena_alloc_array(&arena, COUNT, sizeof *vocabulary.scores);
+    for (int i = 0; i < BYTES; i++) {
+        vocabulary.tokens[i + 1] = bytes_view_string(arena_printf(&arena, "<0x%02X>", i));
+        vocabulary.types[i + 1] = VOCABULARY_BYTE;
+    }
+    vocabulary.tokens[0] = bytes_view_string("<unk>");
+    vocabulary.types[0] = VOCABULARY_UNKNOWN;
+    vocabulary.tokens[BYTES + 1] = bytes_view_string("<start_of_turn>");
+    vocabulary.tokens[BYTES + 2] = bytes_view_string("  ");
+    vocabulary.types[BYTES + 1] = vocabulary.types[BYTES + 2] = VOCABULARY_USER_DEFINED;
+    hugging_face_sentencepiece(&vocabulary, &text);
+    write_file(name, bytes_view(&text));
+    bytes_deinit(&text);
+    arena_deinit(&arena);
+}
+
+/** Gemma's tokenizer.model takes "<start_of_turn>" for text; what the folder says beside it counts, or users could write control tokens. */
+static void test_control_tokens_are_those_of_the_folder(void **state) {
+    (void)state;
+    static const char added[] = "\"content\":\"<start_of_turn>\",\"special\":true}",
+                      blanks[] = "\"content\":\"\xE2\x96\x81\xE2\x96\x81\",\"special\":false}";
+    char from[600], json[300];
+    assert_int_equal(mkdir(in_folder("hf"), 0700), 0);
+    for (int i = 0; i < 2; i++) {
+        static const char *const names[] = {"config.json", "model.safetensors"};
+        snprintf(from, sizeof from, "%s/%s", golden("llama3"), names[i]);
+        snprintf(json, sizeof json, "hf/%s", names[i]);
+        assert_int_equal(symlink(from, in_folder(json)), 0);
+    }
+    write_sentencepiece("hf/tokenizer.model");
+    for (int i = 0; i < 2; i++) { /* in tokenizer.json, or where there is none in tokenizer_config.json */
+        struct gguf *gguf = NULL;
+        struct gguf_array types, tokens;
+        if (i == 0)
+            snprintf(json, sizeof json, "{\"added_tokens\":[{\"id\":257,%s,{\"id\":258,%s]}", added, blanks);
+        else
+            snprintf(json, sizeof json, "{\"added_tokens_decoder\":{\"257\":{%s,\"258\":{%s}}", added, blanks);
+        write_file(i == 0 ? "hf/tokenizer.json" : "hf/tokenizer_config.json", bytes_view_string(json));
+        check_ok(convert(in_folder("hf"), in_folder("m.gguf"), (struct convert_options){.keep = true, .force = true}));
+        check_ok(gguf_open(in_folder("m.gguf"), &gguf, &check_error));
+        assert_true(gguf_array(gguf, "tokenizer.ggml.token_type", &types) && types.count >= 259);
+        assert_true(gguf_array(gguf, "tokenizer.ggml.tokens", &tokens));
+        assert_int_equal(gguf_array_i64(&types, 0), VOCABULARY_UNKNOWN);
+        assert_int_equal(gguf_array_i64(&types, 257), VOCABULARY_CONTROL);
+        assert_int_equal(gguf_array_i64(&types, 258), VOCABULARY_USER_DEFINED);
+        assert_true(bytes_view_equal_string(gguf_array_string(&tokens, 258), "  "));
+        gguf_close(gguf);
+        unlink(in_folder("hf/tokenizer.json"));
+    }
+}
+
 /* ---- upcycle ------------------------------------------------------------------------------------------------------- */
 
 static void test_an_unperturbed_mixture_computes_what_the_dense_model_does(void **state) {
@@ -491,6 +560,7 @@ int main(void) {
         in_a_folder(test_a_full_disk_is_said),
         in_a_folder(test_weights_that_are_no_numbers_are_named),
         in_a_folder(test_metadata_is_taken_along),
+        in_a_folder(test_control_tokens_are_those_of_the_folder),
         in_a_folder(test_an_unperturbed_mixture_computes_what_the_dense_model_does),
         in_a_folder(test_noise_makes_experts_differ_by_the_seed),
         in_a_folder(test_what_is_no_dense_llama_is_not_upcycled),
