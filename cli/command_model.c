@@ -31,8 +31,8 @@ static void show_progress(void *context, const struct convert_progress *progress
     struct shown *shown = context;
     int percent = progress->bytes > 0 ? (int)(100 * progress->bytes_done / progress->bytes) : 100;
     double mega = 1.0 / (1 << 20);
-    if (percent == shown->percent || (!shown->terminal && shown->percent >= 0 && percent < shown->percent + LINE_STEP))
-        return;
+    bool soon = shown->percent >= 0 && percent < shown->percent + LINE_STEP && percent < 100;
+    if (percent == shown->percent || (!shown->terminal && soon)) return;
     shown->percent = percent;
     if (!shown->terminal) {
         fprintf(stderr, "%3d %%  %" PRId64 " of %" PRId64 " tensors, %.0f of %.0f MiB\n", percent,

@@ -48,7 +48,7 @@ static void append_trainer(struct bytes *out, const struct vocabulary *vocabular
     bytes_reset(part);
     append_number(part, 3, 2); /* BPE */
     append_number(part, 4, (int64_t)vocabulary->count);
-    append_number(part, 35, 1); /* byte fallback */
+    append_number(part, 35, 1);        /* byte fallback */
     for (uint32_t i = 0; i < 4; i++) { /* by id and by name */
         append_number(part, 40 + i, ids[i]);
         if (ids[i] >= 0) append_block(part, 45 + i, vocabulary->tokens[ids[i]]);

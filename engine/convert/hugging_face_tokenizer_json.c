@@ -89,9 +89,8 @@ static void append_decoder(const struct vocabulary *vocabulary, struct bytes *ou
                            "{\"type\":\"Sequence\",\"decoders\":[{\"type\":\"Replace\",\"pattern\":{\"String\":\"%s\"},"
                            "\"content\":\" \"},{\"type\":\"ByteFallback\"},{\"type\":\"Fuse\"}%s]}",
                            SENTENCEPIECE_BLANK,
-                           vocabulary->space_prefix
-                               ? ",{\"type\":\"Strip\",\"content\":\" \",\"start\":1,\"stop\":0}"
-                               : "");
+                           vocabulary->space_prefix ? ",{\"type\":\"Strip\",\"content\":\" \",\"start\":1,\"stop\":0}"
+                                                    : "");
 }
 
 /* ---- the model ------------------------------------------------------------------------------------------------------- */

@@ -57,8 +57,7 @@ enum status vocabulary_merges_of_scores(struct vocabulary *vocabulary, struct er
     if (most > LIMIT_MERGES) most = LIMIT_MERGES;
     vocabulary->merges = arena_alloc_array(vocabulary->arena, most + 1, sizeof *vocabulary->merges);
     vocabulary->merge_count = 0;
-    if (order == NULL || vocabulary->merges == NULL)
-        return error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
+    if (order == NULL || vocabulary->merges == NULL) return error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
     memcpy(order, index.sorted, index.count * sizeof *order);
     qsort_r(order, index.count, sizeof *order, compare_scores, vocabulary);
     for (size_t i = 0; i < index.count; i++) {

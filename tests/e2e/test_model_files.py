@@ -43,7 +43,7 @@ def test_a_folder_becomes_gguf_and_a_folder_again(tmp_path):
 
 def test_progress_is_lines_where_no_terminal_is(tmp_path):
     said = bora("convert", TINY / "mistral", tmp_path / "m.gguf", "--type", "q8_0").stderr
-    assert "tensors" in said and "\r" not in said
+    assert "tensors" in said and "100 %" in said and "\r" not in said
     assert {t["type"]: t["tensors"] for t in inspected(tmp_path / "m.gguf")["types"]}.keys() == {"Q8_0", "F32"}
 
 

@@ -17,6 +17,8 @@
 
 #include <dirent.h>
 #include <math.h>
+#include <signal.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -210,11 +212,57 @@ static void test_gemmas_there_and_back(void **state) {
     there_and_back(edited("gemma2", "\"query_pre_attn_scalar\": 20", "\"query_pre_attn_scalar\": 32"), true);
 }
 
+static void count_reports(void *context, const struct convert_progress *progress) {
+    (void)progress;
+    (*(int *)context)++;
+}
+
+/** Before the weights are written, which can take hours. */
 static void test_what_gguf_cannot_say_is_refused_by_name(void **state) {
     (void)state;
-    check_fails(convert(golden("gemma3"), in_folder("m.gguf"), (struct convert_options){.keep = true}),
-                STATUS_UNIMPLEMENTED, "the attention's scale");
-    assert_int_not_equal(access(in_folder("m.gguf"), F_OK), 0);
+    static const struct {
+        const char *family, *word;
+    } cases[] = {{"gemma3", "the attention's scale"}, {"mistral4", "multi-head latent attention (mistral4)"}};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        int reports = 0;
+        check_fails(
+            convert(golden(cases[i].family), in_folder("m.gguf"),
+                    (struct convert_options){.keep = true, .progress = count_reports, .progress_context = &reports}),
+            STATUS_UNIMPLEMENTED, cases[i].word);
+        assert_int_equal(reports, 0);
+        assert_int_not_equal(access(in_folder("m.gguf"), F_OK), 0);
+        assert_int_not_equal(access(in_folder("m.gguf.part"), F_OK), 0);
+    }
+}
+
+static void keep_report(void *context, const struct convert_progress *progress) {
+    *(struct convert_progress *)context = *progress;
+}
+
+static void test_the_last_report_says_that_all_is_done(void **state) {
+    (void)state;
+    struct convert_progress last = {0};
+    check_ok(convert(golden("mistral"), in_folder("m.gguf"),
+                     (struct convert_options){.keep = true, .progress = keep_report, .progress_context = &last}));
+    assert_true(last.bytes > 0 && last.bytes_done == last.bytes && last.tensors_done == last.tensors);
+}
+
+/** A limit stands for a disk that is too small: nothing is computed for it. */
+static void test_a_disk_that_is_too_small_is_said_at_once(void **state) {
+    (void)state;
+    struct rlimit before, small;
+    int reports = 0;
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
+    small = (struct rlimit){8192, before.rlim_max};
+    void (*handler)(int) = signal(SIGXFSZ, SIG_IGN);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
+    check_fails(
+        convert(golden("mistral"), in_folder("m.gguf"),
+                (struct convert_options){.keep = true, .progress = count_reports, .progress_context = &reports}),
+        STATUS_RESOURCE_EXHAUSTED, "m.gguf.part");
+    setrlimit(RLIMIT_FSIZE, &before);
+    signal(SIGXFSZ, handler);
+    assert_int_equal(reports, 0);
     assert_int_not_equal(access(in_folder("m.gguf.part"), F_OK), 0);
 }
 
@@ -552,6 +600,8 @@ int main(void) {
         in_a_folder(test_families_there_and_back),
         in_a_folder(test_gemmas_there_and_back),
         in_a_folder(test_what_gguf_cannot_say_is_refused_by_name),
+        in_a_folder(test_the_last_report_says_that_all_is_done),
+        in_a_folder(test_a_disk_that_is_too_small_is_said_at_once),
         in_a_folder(test_types_of_a_quantised_model),
         in_a_folder(test_quantised_models_are_near),
         in_a_folder(test_threads_do_not_change_the_bytes),
