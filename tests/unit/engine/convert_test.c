@@ -484,6 +484,32 @@ static void test_control_tokens_are_those_of_the_folder(void **state) {
     }
 }
 
+/** What another model left in the folder would speak for the new one. */
+static void test_force_leaves_nothing_of_the_model_that_was_there(void **state) {
+    (void)state;
+    static const char *const old[] = {"tekken.json", "tokenizer.json", "chat_template.jinja", "generation_config.json",
+                                      "model.safetensors.index.json"};
+    char name[64];
+    struct convert_options options = {.to = CONVERT_TO_HUGGING_FACE, .keep = true};
+    check_ok(convert(golden("mistral"), in_folder("m.gguf"), (struct convert_options){.keep = true}));
+    assert_int_equal(mkdir(in_folder("hf"), 0700), 0);
+    for (size_t i = 0; i < sizeof old / sizeof old[0]; i++) {
+        snprintf(name, sizeof name, "hf/%s", old[i]);
+        write_file(name, bytes_view_string("old"));
+    }
+    write_file("hf/notes.txt", bytes_view_string("mine"));
+    check_fails(convert(in_folder("m.gguf"), in_folder("hf"), options), STATUS_ALREADY_EXISTS, "--force");
+    assert_int_equal(access(in_folder("hf/tekken.json"), F_OK), 0);
+    options.force = true;
+    check_ok(convert(in_folder("m.gguf"), in_folder("hf"), options));
+    for (size_t i = 0; i < sizeof old / sizeof old[0]; i++) {
+        snprintf(name, sizeof name, "hf/%s", old[i]);
+        if (access(in_folder(name), F_OK) == 0) fail_msg("%s is left", name);
+    }
+    assert_int_equal(access(in_folder("hf/notes.txt"), F_OK), 0);
+    assert_true(distance(golden("mistral"), in_folder("hf")) <= SAME);
+}
+
 /* ---- upcycle ------------------------------------------------------------------------------------------------------- */
 
 static void test_an_unperturbed_mixture_computes_what_the_dense_model_does(void **state) {
@@ -611,6 +637,7 @@ int main(void) {
         in_a_folder(test_weights_that_are_no_numbers_are_named),
         in_a_folder(test_metadata_is_taken_along),
         in_a_folder(test_control_tokens_are_those_of_the_folder),
+        in_a_folder(test_force_leaves_nothing_of_the_model_that_was_there),
         in_a_folder(test_an_unperturbed_mixture_computes_what_the_dense_model_does),
         in_a_folder(test_noise_makes_experts_differ_by_the_seed),
         in_a_folder(test_what_is_no_dense_llama_is_not_upcycled),
