@@ -90,6 +90,7 @@ static void writing_init(struct writing *writing) {
 static int write_model(const struct command_usage *usage, struct writing *writing, const char *const words[2]) {
     if (writing->threads.given && (writing->threads.value < 1 || writing->threads.value > 256))
         return usage_error(usage, "--threads: from 1 to 256");
+    if (words[1][0] == 0) return usage_error(usage, "OUT is empty");
     writing->options.threads = (int)writing->threads.value;
     const struct sigaction action = {.sa_handler = stop};
     sigaction(SIGINT, &action, NULL);
