@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """`bora model inspect`, `convert` and `upcycle` as a person calls them: what they print, how they end, and what they leave behind."""
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -77,6 +78,7 @@ def test_the_text_is_the_same_in_every_form(tmp_path, source):
         after = greedy_text(tmp_path / "folder")
         assert after == greedy_text(tmp_path / "back.gguf"), kind
         assert after == before or kind != "f32", kind  # 16 bits round SmolLM2's weights, and that may make another token the likeliest
+    shutil.rmtree(tmp_path)  # gigabytes
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
