@@ -45,7 +45,7 @@ static void order_short_run(utf8proc_int32_t *run, size_t count) {
 static void order_long_run(utf8proc_int32_t *run, size_t count, utf8proc_int32_t *scratch) {
     size_t places[CLASSES + 1] = {0};
     for (size_t i = 0; i < count; i++) places[combining_class(run[i]) + 1]++;
-    for (int class = 0; class < CLASSES; class++) places[class + 1] += places[class];
+    for (int class = 0; class < CLASSES; class ++) places[class + 1] += places[class];
     for (size_t i = 0; i < count; i++) scratch[places[combining_class(run[i])]++] = run[i];
     memcpy(run, scratch, count * sizeof *run);
 }
@@ -54,7 +54,8 @@ static void order_long_run(utf8proc_int32_t *run, size_t count, utf8proc_int32_t
 static enum status order_marks(const struct characters *characters) {
     utf8proc_int32_t *scratch = NULL;
     for (size_t begin = 0, end; begin < characters->count; begin = end) {
-        for (end = begin; end < characters->count && combining_class(characters->data[end]) != 0; end++);
+        for (end = begin; end < characters->count && combining_class(characters->data[end]) != 0; end++)
+            ;
         if (end - begin <= SHORT_RUN) {
             order_short_run(characters->data + begin, end - begin);
         } else {
@@ -85,14 +86,14 @@ static enum status decompose(struct bytes_view text, int options, struct charact
 
 enum status unicode_form_append(enum unicode_form form, struct bytes_view text, struct bytes *out) {
     bool composed = form == UNICODE_NFC || form == UNICODE_NFKC, compatible = form >= UNICODE_NFKC;
-    int options = UTF8PROC_STABLE | (compatible ? UTF8PROC_COMPAT : 0) |
-                  (composed ? UTF8PROC_COMPOSE : UTF8PROC_DECOMPOSE);
+    int options =
+        UTF8PROC_STABLE | (compatible ? UTF8PROC_COMPAT : 0) | (composed ? UTF8PROC_COMPOSE : UTF8PROC_DECOMPOSE);
     struct characters characters = {0};
     enum status status = STATUS_OK;
     TRY_CLEANUP(decompose(text, options, &characters));
     TRY_CLEANUP(order_marks(&characters));
-    utf8proc_ssize_t count = utf8proc_normalize_utf32(characters.data, (utf8proc_ssize_t)characters.count,
-                                                      (utf8proc_option_t)options);
+    utf8proc_ssize_t count =
+        utf8proc_normalize_utf32(characters.data, (utf8proc_ssize_t)characters.count, (utf8proc_option_t)options);
     if (count < 0) status = STATUS_RESOURCE_EXHAUSTED;
     for (utf8proc_ssize_t i = 0; i < count; i++) {
         uint8_t encoded[4];

@@ -4,7 +4,7 @@
 
 #include "tests/unit/engine/check.h"
 
-#define ACUTE "\xCC\x81"    /* U+0301, class 230 */
+#define ACUTE "\xCC\x81"       /* U+0301, class 230 */
 #define GRAVE_BELOW "\xCC\x96" /* U+0316, class 220 */
 
 struct fixture {
@@ -41,7 +41,10 @@ static void test_forms_compose_and_decompose(void **state) {
     (void)state;
     assert_form(NORMALIZE_NFC, "e" ACUTE "x", "\xC3\xA9x");
     assert_form(NORMALIZE_NFD, "\xC3\xA9x", "e" ACUTE "x");
-    assert_form(NORMALIZE_NFKC, "\xEF\xAC\x81" "e" ACUTE, "fi\xC3\xA9");
+    assert_form(NORMALIZE_NFKC,
+                "\xEF\xAC\x81"
+                "e" ACUTE,
+                "fi\xC3\xA9");
     assert_form(NORMALIZE_NFKD, "\xEF\xAC\x81\xC3\xA9", "fie" ACUTE);
     assert_form(NORMALIZE_NFC, "\xE1\x84\x92\xE1\x85\xA1\xE1\x86\xAB", "\xED\x95\x9C"); /* Hangul */
 }
