@@ -59,7 +59,7 @@ static void on_engine_fault(void *context, const char *message) {
 static enum status open_engine(struct worker *worker, struct error *err) {
     const struct worker_settings *settings = &worker->settings;
     struct engine_options options = {.model_path = worker->model.path,
-                                     .completes = worker->model.completes,
+                                     .layout = worker->model.layout,
                                      .device = settings->device,
                                      .variant = settings->kernel_variant,
                                      .threads = (int)settings->threads,
