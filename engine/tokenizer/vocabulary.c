@@ -5,7 +5,6 @@
 #include "engine/tokenizer/tokenizer_internal.h"
 #include "engine/tokenizer/unicode.h"
 
-#include <float.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -151,7 +150,6 @@ enum status tokenizer_enter_pieces(struct tokenizer *tokenizer, const float *sco
     if (unigram->scores == NULL || unigram->user_scored == NULL || trie_init(&unigram->pieces, bytes) != STATUS_OK)
         return error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory for %zu bytes of pieces", bytes);
     unigram->least = INFINITY;
-    unigram->greatest = FLT_MIN; /* where SentencePiece begins, so that scores, which are negative, never pass it */
     for (int32_t id = 0; id < tokenizer->count; id++) {
         unsigned type = tokenizer->tokens[id].type;
         unigram->scores[id] = scores[id];
@@ -159,7 +157,6 @@ enum status tokenizer_enter_pieces(struct tokenizer *tokenizer, const float *sco
         if (types >> type & 1) trie_add(&unigram->pieces, token_name(tokenizer, id), id);
         if (type != TOKEN_NORMAL) continue;
         if (scores[id] < unigram->least) unigram->least = scores[id];
-        if (scores[id] > unigram->greatest) unigram->greatest = scores[id];
     }
     return STATUS_OK;
 }

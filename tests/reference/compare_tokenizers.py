@@ -25,7 +25,6 @@ TOOL = pathlib.Path(os.environ.get("BORA_BUILD_DIR", ROOT / "build/release")) / 
 # Where a reference is not the definition: what it does, and why we do not do it.
 EXCEPTIONS = {
     "gguf nemo": "llama.cpp's tekken takes all letters but a-z and A-Z for both cases and marks for symbols; the model's own pattern does not",
-    "sentencepiece unigram-user": "equal sums of scores with user-defined pieces: the order in which that library rounds them is not known",
     "gguf unigram-user": "llama.cpp takes every byte prefix of a user-defined piece for the piece",
 }
 
@@ -150,7 +149,7 @@ def main():
     parser.add_argument("--fuzzed", type=int, default=100000)
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
-    texts = list(source.real_texts(options.characters)) + list(source.fuzzed_texts(options.fuzzed, options.seed))
+    texts = list(source.real_texts(options.characters)) + list(source.fuzzed_texts(options.fuzzed, options.seed)) + [source.long_text(options.characters)]
     train = list(source.real_texts(1500000))
     different = 0
     with tempfile.TemporaryDirectory(prefix="bora-tokenizers-") as folder:
