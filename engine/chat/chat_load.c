@@ -9,8 +9,13 @@
  *     a chat template                                          that program (Llama 2 writes [INST] as text)
  *     no template, but control tokens                          Mistral's by those tokens, ChatML, Llama 3's, Gemma's (template_known.c)
  *     neither                                                  completion of text
+ *
+ * unless somebody chose one: chat_layout_load_as.
  */
 #include "engine/chat/chat_internal.h"
+
+#include "base/limits.h"
+#include "base/settings.h"
 
 #include "engine/weights/checkpoint.h"
 #include "engine/weights/gguf.h"
@@ -49,7 +54,17 @@ static int guess_version(const struct chat_layout *layout, const struct evidence
     return 3;
 }
 
-static enum status set_mistral(struct chat_layout *layout, const struct evidence *evidence, struct error *err) {
+/** What models of v15 publish in their tekken.json. */
+static void set_usual_efforts(struct mistral_layout *mistral) {
+    mistral->effort_count = 2;
+    strcpy(mistral->efforts[0], "none");
+    strcpy(mistral->efforts[1], "high");
+    strcpy(mistral->default_effort, "none");
+}
+
+/** `version`: the one that was chosen; 0: the model's own. */
+static enum status set_mistral(struct chat_layout *layout, const struct evidence *evidence, int version,
+                               struct error *err) {
     struct mistral_layout *mistral = &layout->mistral;
     if (evidence->has_tekken) {
         TRY(mistral_layout_read_tekken(evidence->tekken, mistral, err));
@@ -60,13 +75,11 @@ static enum status set_mistral(struct chat_layout *layout, const struct evidence
             mistral->image_side = 1024;
             mistral->image_merge = 1;
         }
-        if (mistral->version == 15) { /* what such models publish in their tekken.json */
-            mistral->effort_count = 2;
-            strcpy(mistral->efforts[0], "none");
-            strcpy(mistral->efforts[1], "high");
-            strcpy(mistral->default_effort, "none");
-        }
     }
+    if (version != 0) mistral->version = version;
+    if (mistral->version < 15) mistral->effort_count = 0;
+    if (mistral->version == 15 && mistral->effort_count == 0 && !(evidence->has_tekken && version == 0))
+        set_usual_efforts(mistral);
     return mistral_layout_bind(layout, err);
 }
 
@@ -88,7 +101,7 @@ static enum status bind_completion(struct chat_layout *layout, struct error *err
 }
 
 static enum status choose(struct chat_layout *layout, const struct evidence *evidence, struct error *err) {
-    if (is_mistral(layout, evidence)) return set_mistral(layout, evidence, err);
+    if (is_mistral(layout, evidence)) return set_mistral(layout, evidence, 0, err);
     if (evidence->has_template) {
         if (chatml_layout_knows(evidence->template, layout)) return chatml_layout_bind(layout, evidence->file, err);
         struct error why = {0};
@@ -96,17 +109,64 @@ static enum status choose(struct chat_layout *layout, const struct evidence *evi
             template_layout_bind(layout, "template", evidence->template, evidence->tool_template, &why);
         return status == STATUS_OK ? status : error_set(err, status, "%s: its chat %s", evidence->file, why.message);
     }
-    const char *name = NULL, *known = template_known(layout->tokenizer, &name);
+    const char *name = NULL, *lacks, *known = template_known(layout->tokenizer, &name, &lacks);
     if (known != NULL) return template_layout_bind(layout, name, bytes_view_string(known), (struct bytes_view){0}, err);
     return bind_completion(layout, err);
 }
 
-static enum status load(const struct evidence *evidence, const struct tokenizer *tokenizer, struct chat_layout **out,
-                        struct error *err) {
+/* ---- what somebody chose --------------------------------------------------------------------------------------------- */
+
+static bool is_template_file(const char *choice) {
+    size_t length = strlen(choice), end = strlen(".jinja");
+    return length > end && strcmp(choice + length - end, ".jinja") == 0;
+}
+
+static bool is_auto(const char *choice) {
+    return choice == NULL || strcmp(choice, "auto") == 0;
+}
+
+bool chat_layout_is_choice(const char *choice) {
+    static const char *const names[] = {"auto", "completion", "chatml", "llama-3", "gemma"};
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        if (strcmp(choice, names[i]) == 0) return true;
+    }
+    return mistral_layout_version(choice) != 0 || is_template_file(choice);
+}
+
+static enum status bind_template_file(struct chat_layout *layout, const char *path, struct error *err) {
+    char *text = NULL;
+    size_t length = 0;
+    struct error why = {0};
+    TRY(settings_read_file(path, LIMIT_CHAT_TEMPLATE_BYTES, &text, &length, err));
+    enum status status =
+        template_layout_bind(layout, "template", bytes_view_of(text, length), (struct bytes_view){0}, &why);
+    free(text);
+    return status == STATUS_OK ? status : error_set(err, status, "%s: %s", path, why.message);
+}
+
+static enum status choose_named(struct chat_layout *layout, const char *name, const struct evidence *evidence,
+                                struct error *err) {
+    int version = mistral_layout_version(name);
+    if (version != 0) return set_mistral(layout, evidence, version, err);
+    if (strcmp(name, "completion") == 0) return bind_completion(layout, err);
+    if (is_template_file(name)) return bind_template_file(layout, name, err);
+    const char *known_name = name, *lacks, *known = template_known(layout->tokenizer, &known_name, &lacks);
+    if (known != NULL)
+        return template_layout_bind(layout, known_name, bytes_view_string(known), (struct bytes_view){0}, err);
+    if (lacks != NULL)
+        return error_set(err, STATUS_INVALID_ARGUMENT,
+                         "the layout %s needs the control token %s, which the vocabulary lacks", name, lacks);
+    return error_set(err, STATUS_INVALID_ARGUMENT, "there is no layout '%.64s'", name);
+}
+
+/* ---- loading --------------------------------------------------------------------------------------------------------- */
+
+static enum status load(const char *choice, const struct evidence *evidence, const struct tokenizer *tokenizer,
+                        struct chat_layout **out, struct error *err) {
     struct chat_layout *layout = calloc(1, sizeof *layout);
     if (layout == NULL) return error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
     layout->tokenizer = tokenizer;
-    enum status status = choose(layout, evidence, err);
+    enum status status = is_auto(choice) ? choose(layout, evidence, err) : choose_named(layout, choice, evidence, err);
     if (status != STATUS_OK) {
         chat_layout_destroy(layout);
         return status;
@@ -115,24 +175,17 @@ static enum status load(const struct evidence *evidence, const struct tokenizer 
     return STATUS_OK;
 }
 
-enum status chat_layout_completion(const struct tokenizer *tokenizer, struct chat_layout **out, struct error *err) {
-    struct chat_layout *layout = calloc(1, sizeof *layout);
-    if (layout == NULL) return error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
-    layout->tokenizer = tokenizer;
-    enum status status = bind_completion(layout, err);
-    if (status == STATUS_OK)
-        *out = layout;
-    else
-        chat_layout_destroy(layout);
-    return status;
+static enum status load_gguf(const char *choice, const struct gguf *gguf, const struct tokenizer *tokenizer,
+                             struct chat_layout **out, struct error *err) {
+    struct evidence evidence = {.file = gguf_path(gguf)};
+    evidence.has_template = gguf_string(gguf, "tokenizer.chat_template", &evidence.template);
+    (void)gguf_string(gguf, "tokenizer.chat_template.tool_use", &evidence.tool_template);
+    return load(choice, &evidence, tokenizer, out, err);
 }
 
 enum status chat_layout_load_gguf(const struct gguf *gguf, const struct tokenizer *tokenizer, struct chat_layout **out,
                                   struct error *err) {
-    struct evidence evidence = {.file = gguf_path(gguf)};
-    evidence.has_template = gguf_string(gguf, "tokenizer.chat_template", &evidence.template);
-    (void)gguf_string(gguf, "tokenizer.chat_template.tool_use", &evidence.tool_template);
-    return load(&evidence, tokenizer, out, err);
+    return load_gguf(NULL, gguf, tokenizer, out, err);
 }
 
 /** "….model.v7m1": the version, and the images' sizes. False: no such name. */
@@ -163,7 +216,7 @@ enum status mistral_layout_load_file(const char *name, struct bytes_view file, c
         evidence.has_tekken = true;
         evidence.tekken = file;
     }
-    return load(&evidence, tokenizer, out, err);
+    return load(NULL, &evidence, tokenizer, out, err);
 }
 
 static enum status find_model_file(const struct checkpoint *checkpoint, struct evidence *evidence, struct error *err) {
@@ -231,8 +284,13 @@ static enum status find_template(const struct checkpoint *checkpoint, struct are
 
 enum status chat_layout_load(const struct checkpoint *checkpoint, const struct tokenizer *tokenizer,
                              struct chat_layout **out, struct error *err) {
+    return chat_layout_load_as(NULL, checkpoint, tokenizer, out, err);
+}
+
+enum status chat_layout_load_as(const char *choice, const struct checkpoint *checkpoint,
+                                const struct tokenizer *tokenizer, struct chat_layout **out, struct error *err) {
     const struct gguf *gguf = checkpoint_gguf(checkpoint);
-    if (gguf != NULL) return chat_layout_load_gguf(gguf, tokenizer, out, err);
+    if (gguf != NULL) return load_gguf(choice, gguf, tokenizer, out, err);
     enum { CONFIG_ARENA_BYTES = 256 << 20 };
     struct evidence evidence = {.file = checkpoint_path(checkpoint)};
     struct arena arena;
@@ -241,7 +299,7 @@ enum status chat_layout_load(const struct checkpoint *checkpoint, const struct t
     TRY_CLEANUP(find_file(checkpoint, "tekken.json", &evidence.has_tekken, &evidence.tekken, err));
     if (!evidence.has_tekken) TRY_CLEANUP(find_model_file(checkpoint, &evidence, err));
     TRY_CLEANUP(find_template(checkpoint, &arena, &evidence, err));
-    TRY_CLEANUP(load(&evidence, tokenizer, out, err));
+    TRY_CLEANUP(load(choice, &evidence, tokenizer, out, err));
 cleanup:
     arena_deinit(&arena);
     return status;

@@ -59,7 +59,7 @@ static void on_engine_fault(void *context, const char *message) {
 static enum status open_engine(struct worker *worker, struct error *err) {
     const struct worker_settings *settings = &worker->settings;
     struct engine_options options = {.model_path = worker->model.path,
-                                     .completes = worker->model.completes,
+                                     .layout = worker->model.layout,
                                      .device = settings->device,
                                      .variant = settings->kernel_variant,
                                      .threads = (int)settings->threads,
@@ -77,7 +77,7 @@ static enum status open_engine(struct worker *worker, struct error *err) {
     TRY(engine_open(&options, &worker->engine, err));
     engine_describe(worker->engine, &worker->description);
     log_info("model loaded", LOG_S("model", worker->model.name), LOG_S("path", worker->model.path),
-             LOG_S("architecture", worker->description.architecture),
+             LOG_S("architecture", worker->description.architecture), LOG_S("layout", worker->description.layout),
              LOG_S("kernel_variant", worker->description.variant),
              LOG_I("context_tokens", worker->description.context_tokens),
              LOG_I("kv_pool_tokens", worker->description.kv_pool_tokens),

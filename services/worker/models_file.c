@@ -4,6 +4,7 @@
 
 #include "base/settings.h"
 #include "base/text.h"
+#include "engine/chat/chat.h"
 
 #include <ctype.h>
 #include <math.h>
@@ -32,6 +33,7 @@ void model_entry_deinit(struct model_entry *entry) {
     free(entry->path);
     free(entry->tier);
     free(entry->description);
+    free(entry->layout);
     for (int i = 0; i < entry->alias_count; i++) free(entry->aliases[i]);
     for (int i = 0; i < entry->capability_count; i++) free(entry->capabilities[i]);
     *entry = (struct model_entry){0};
@@ -166,11 +168,16 @@ static enum status set_value(struct reading *reading, const char *name, const ch
         return STATUS_OK;
     }
     if (strcmp(name, "layout") == 0) {
-        if (strcmp(value, "auto") != 0 && strcmp(value, "completion") != 0)
-            return error_set(err, STATUS_INVALID_ARGUMENT, "%s:%d: layout '%.64s' is neither auto nor completion",
+        if (!chat_layout_is_choice(value))
+            return error_set(err, STATUS_INVALID_ARGUMENT,
+                             "%s:%d: layout '%.64s' is none of auto, completion, chatml, llama-3, gemma, mistral-v1 "
+                             "(v2, v3, v7, v11, v13, v15) and no FILE.jinja",
                              reading->path, line, value);
-        entry->completes = strcmp(value, "completion") == 0;
-        return STATUS_OK;
+        if (entry->layout != NULL)
+            return error_set(err, STATUS_INVALID_ARGUMENT, "%s:%d: layout given twice", reading->path, line);
+        bool file = strchr(value, '.') != NULL; /* no name has a dot */
+        entry->layout = file ? expand_path(reading->path, value) : strdup(value);
+        return entry->layout != NULL ? STATUS_OK : error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
     }
     if (strcmp(name, "aliases") == 0 || strcmp(name, "capabilities") == 0)
         return set_words(reading, name, value, line, err);

@@ -8,7 +8,7 @@ import texts as source
 
 @pytest.fixture(scope="module")
 def sample():
-    return list(source.real_texts(100000)) + list(source.fuzzed_texts(5000, 3))
+    return list(source.real_texts(100000)) + list(source.fuzzed_texts(5000, 3)) + [source.long_text(100000)]
 
 
 @pytest.fixture(scope="module")

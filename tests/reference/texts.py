@@ -3,6 +3,7 @@
 """Texts for comparing tokenizers: mixed real text of this machine's Debian packages, and strings made at random.
 
 real_texts(characters)  paragraphs of documentation, translations, source code and Python's own sources, in an order that depends on nothing
+long_text(characters)  real texts as one
 fuzzed_texts(count, seed)  strings that meet the edges of pre-split patterns, normalisers and vocabularies
 """
 import pathlib
@@ -97,6 +98,11 @@ def real_texts(characters):
                 yield group[at]
                 total += len(group[at])
         at += 1
+
+
+def long_text(characters):
+    """All of them as one: sums of scores, lists of merges and positions grow as they do not in short texts."""
+    return "".join(real_texts(characters))[:300000]
 
 
 ALPHABETS = [
