@@ -72,7 +72,7 @@ static int split_words(const char *text, char **out, int max) {
     return count;
 }
 
-/** The model's path with {cache} filled in, relative to the models file's folder. */
+/** The model's path with {cache} and ~ filled in, relative to the models file's folder. */
 static char *expand_path(const char *models_file, const char *value) {
     char *out = NULL;
     int written = -1;
@@ -84,6 +84,8 @@ static char *expand_path(const char *models_file, const char *value) {
             written = asprintf(&out, "%s/bora%s", xdg, value + 7);
         else
             written = asprintf(&out, "%s/.cache/bora%s", home != NULL ? home : "", value + 7);
+    } else if (strncmp(value, "~/", 2) == 0 && getenv("HOME") != NULL) {
+        written = asprintf(&out, "%s%s", getenv("HOME"), value + 1);
     } else {
         const char *slash = strrchr(models_file, '/');
         if (value[0] == '/' || slash == NULL)

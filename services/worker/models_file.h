@@ -20,7 +20,7 @@
  * before anything is fetched; `made = upcycle NAME [FLAGS]` says that `bora model upcycle` (or `convert`) makes the file of another model; `demo` is what
  * ./dev up sends instead of its question.
  *
- * A relative path is relative to the models file. Unknown keys are errors that name file and line.
+ * A relative path is relative to the models file, one that begins with ~/ to $HOME. Unknown keys are errors that name file and line.
  */
 #ifndef SERVICES_WORKER_MODELS_FILE_H
 #define SERVICES_WORKER_MODELS_FILE_H
