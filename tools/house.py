@@ -445,7 +445,7 @@ def check_worker(name, before, config, model, accepted):
     same_model = before.get("workers", {}).get(name) == worker
     if same_model and running_pid(name):
         return 0
-    check_model(BIN, path, "64" if worker["model_file"] else find_section(model).get("context", "64"))
+    check_model(BIN, config["models_file"], model, [*config["worker_flags"], *(["--threads", config["threads"]] if config.get("threads") else [])])
     return memory_needed(path)
 
 

@@ -238,13 +238,13 @@ def fetch_model(name=SMALL_MODEL, accepted=()):
     return path
 
 
-def run_check(command, what):
-    """Without BORA_* variables, as the house starts its processes."""
+def run_check(command, what, failed=""):
+    """Without BORA_* variables, as the house starts its processes. `failed` stands before what the command says is wrong."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith("BORA_") or k == "BORA_CACHE"}
     done = subprocess.run([str(word) for word in command], capture_output=True, text=True, env=environment)
     if done.returncode != 0:
         lines = done.stderr.strip().splitlines()
-        raise Failure((lines[-1] if lines else f"{what} cannot be served").removeprefix(f"{Path(command[0]).name}: "))
+        raise Failure(failed + (lines[-1] if lines else f"{what} cannot be served").removeprefix(f"{Path(command[0]).name}: "))
 
 
 def check_models_file(bin_folder, file, name, flags=()):
@@ -252,9 +252,9 @@ def check_models_file(bin_folder, file, name, flags=()):
     run_check([bin_folder / "bora-worker", "--check", "--models-file", file, "--model", name, *flags], file)
 
 
-def check_model(bin_folder, path, context="64"):
-    """Open the weights as the worker will, likewise."""
-    run_check([bin_folder / "bora-generate", "--model-file", path, "--prompt", "a", "--max-tokens", "1", "--context", context], path)
+def check_model(bin_folder, file, name, flags=()):
+    """Open the model as the worker will, likewise, with a question laid out."""
+    run_check([bin_folder / "bora-worker", "--check", "--trial", "--models-file", file, "--model", name, *flags], file, f"{name} cannot be served, as a trial shows: ")
 
 
 def memory_needed(path):
