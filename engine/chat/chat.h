@@ -71,6 +71,11 @@ struct chat_layout;
 struct gguf;
 struct checkpoint;
 
+/** GGUF has no key for the version of Mistral's layouts: this one, of our own, holds its name ("mistral-v3"), as does the member of
+ *  tokenizer_config.json where no tokenizer file of Mistral's says it. It comes before what else the files show. */
+#define CHAT_LAYOUT_GGUF_KEY "bora.prompt_layout"
+#define CHAT_LAYOUT_CONFIG_MEMBER "bora_prompt_layout"
+
 /** Find the layout of a model file: Mistral's by the tokenizer file beside the weights or the control tokens, else its chat template, else one that
  *  its control tokens show. STATUS_UNIMPLEMENTED when the template needs what the sandbox does not know: the message says what
  *  was seen. `tokenizer` is borrowed for the layout's life. */

@@ -3,6 +3,7 @@
 /*
  * Which layout a model has. In this order:
  *
+ *     CHAT_LAYOUT_GGUF_KEY                                     Mistral's, of that version: Bora wrote the file and knew it
  *     a chat template that does not write [INST]               that program
  *     tekken.json, tokenizer.model.vN beside the weights       Mistral's, of that version
  *     a chat template, and [INST] is a control token           Mistral's, of the version whose control tokens it writes
@@ -29,6 +30,7 @@ struct evidence {
     bool has_template, has_tekken;
     struct bytes_view template, tool_template, tekken;
     int model_version; /* of tokenizer.model.vN; 0: no such file */
+    int said_version;  /* by CHAT_LAYOUT_GGUF_KEY or CHAT_LAYOUT_CONFIG_MEMBER; 0: by none */
     bool model_images; /* … m1 */
 };
 
@@ -101,6 +103,7 @@ static enum status bind_completion(struct chat_layout *layout, struct error *err
 }
 
 static enum status choose(struct chat_layout *layout, const struct evidence *evidence, struct error *err) {
+    if (evidence->said_version != 0) return set_mistral(layout, evidence, evidence->said_version, err);
     if (is_mistral(layout, evidence)) return set_mistral(layout, evidence, 0, err);
     if (evidence->has_template) {
         if (chatml_layout_knows(evidence->template, layout)) return chatml_layout_bind(layout, evidence->file, err);
@@ -175,9 +178,21 @@ static enum status load(const char *choice, const struct evidence *evidence, con
     return STATUS_OK;
 }
 
+/** Only names of Mistral's: a file does not choose other files. */
+static enum status take_said(struct bytes_view name, struct evidence *evidence, struct error *err) {
+    char text[16] = "";
+    if (name.length < sizeof text) memcpy(text, name.data, name.length);
+    evidence->said_version = mistral_layout_version(text);
+    if (evidence->said_version != 0) return STATUS_OK;
+    return error_set(err, STATUS_UNIMPLEMENTED, "%s: its prompt layout is '%.*s', which is not known here",
+                     evidence->file, name.length < 32 ? (int)name.length : 32, (const char *)name.data);
+}
+
 static enum status load_gguf(const char *choice, const struct gguf *gguf, const struct tokenizer *tokenizer,
                              struct chat_layout **out, struct error *err) {
     struct evidence evidence = {.file = gguf_path(gguf)};
+    struct bytes_view said;
+    if (is_auto(choice) && gguf_string(gguf, CHAT_LAYOUT_GGUF_KEY, &said)) TRY(take_said(said, &evidence, err));
     evidence.has_template = gguf_string(gguf, "tokenizer.chat_template", &evidence.template);
     (void)gguf_string(gguf, "tokenizer.chat_template.tool_use", &evidence.tool_template);
     return load(choice, &evidence, tokenizer, out, err);
@@ -260,25 +275,34 @@ static void take_templates(const struct json_value *entry, struct evidence *evid
     }
 }
 
-/** chat_template.jinja, else chat_template of tokenizer_config.json or chat_template.json. */
-static enum status find_template(const struct checkpoint *checkpoint, struct arena *arena, struct evidence *evidence,
-                                 struct error *err) {
+/** `*out` stays NULL when there is no such file. */
+static enum status read_json_file(const struct checkpoint *checkpoint, const char *name, struct arena *arena,
+                                  const struct evidence *evidence, struct json_value **out, struct error *err) {
     enum { CONFIG_DEPTH = 32, CONFIG_VALUES = 1 << 20 };
-    static const char *const names[] = {"tokenizer_config.json", "chat_template.json"};
+    struct bytes_view file;
+    struct json_problem problem;
+    bool found;
+    *out = NULL;
+    TRY(find_file(checkpoint, name, &found, &file, err));
+    if (!found) return STATUS_OK;
+    enum status status = json_read(file, CONFIG_DEPTH, CONFIG_VALUES, arena, out, &problem);
+    if (status == STATUS_OK) return STATUS_OK;
+    return error_set(err, status, "%s: %s: %s", evidence->file, name,
+                     problem.reason != NULL ? problem.reason : "too large");
+}
+
+/** chat_template.jinja, else chat_template of tokenizer_config.json or chat_template.json; and what tokenizer_config.json says of the layout. */
+static enum status find_template(const struct checkpoint *checkpoint, struct arena *arena, bool said_counts,
+                                 struct evidence *evidence, struct error *err) {
+    struct json_value *config, *template_file;
     TRY(find_file(checkpoint, "chat_template.jinja", &evidence->has_template, &evidence->template, err));
-    for (size_t i = 0; !evidence->has_template && i < sizeof names / sizeof names[0]; i++) {
-        struct bytes_view file;
-        bool found;
-        TRY(find_file(checkpoint, names[i], &found, &file, err));
-        if (!found) continue;
-        struct json_value *config = NULL;
-        struct json_problem problem;
-        enum status status = json_read(file, CONFIG_DEPTH, CONFIG_VALUES, arena, &config, &problem);
-        if (status != STATUS_OK)
-            return error_set(err, status, "%s: %s: %s", evidence->file, names[i],
-                             problem.reason != NULL ? problem.reason : "too large");
-        take_templates(json_member(config, "chat_template"), evidence);
-    }
+    TRY(read_json_file(checkpoint, "tokenizer_config.json", arena, evidence, &config, err));
+    const struct json_value *said = json_member(config, CHAT_LAYOUT_CONFIG_MEMBER);
+    if (said_counts && said != NULL && said->kind == JSON_KIND_STRING) TRY(take_said(said->string, evidence, err));
+    if (!evidence->has_template) take_templates(json_member(config, "chat_template"), evidence);
+    if (evidence->has_template) return STATUS_OK;
+    TRY(read_json_file(checkpoint, "chat_template.json", arena, evidence, &template_file, err));
+    take_templates(json_member(template_file, "chat_template"), evidence);
     return STATUS_OK;
 }
 
@@ -298,7 +322,8 @@ enum status chat_layout_load_as(const char *choice, const struct checkpoint *che
     arena_init(&arena, CONFIG_ARENA_BYTES);
     TRY_CLEANUP(find_file(checkpoint, "tekken.json", &evidence.has_tekken, &evidence.tekken, err));
     if (!evidence.has_tekken) TRY_CLEANUP(find_model_file(checkpoint, &evidence, err));
-    TRY_CLEANUP(find_template(checkpoint, &arena, &evidence, err));
+    bool native = evidence.has_tekken || evidence.model_version != 0; /* Mistral's own files say it themselves */
+    TRY_CLEANUP(find_template(checkpoint, &arena, is_auto(choice) && !native, &evidence, err));
     TRY_CLEANUP(load(choice, &evidence, tokenizer, out, err));
 cleanup:
     arena_deinit(&arena);

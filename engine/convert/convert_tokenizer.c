@@ -3,6 +3,7 @@
 /* The tokenizer and the chat template beside the weights, as tokenizer.* of GGUF. */
 #include "base/limits.h"
 #include "base/text.h"
+#include "engine/chat/chat.h"
 #include "engine/convert/convert_internal.h"
 #include "engine/convert/hugging_face_files.h"
 #include "engine/convert/vocabulary.h"
@@ -214,6 +215,7 @@ static void put_vocabulary(const struct vocabulary *vocabulary, struct gguf_meta
     if (vocabulary->pre != NULL) gguf_metadata_text(metadata, "tokenizer.ggml.pre", vocabulary->pre);
     gguf_metadata_strings(metadata, "tokenizer.ggml.tokens", vocabulary->tokens, vocabulary->count);
     gguf_metadata_i32s(metadata, "tokenizer.ggml.token_type", vocabulary->types, vocabulary->count);
+    if (vocabulary->normalizer != NULL) gguf_metadata_text(metadata, TOKENIZER_GGUF_NORMALIZER, vocabulary->normalizer);
     if (vocabulary->scores != NULL)
         gguf_metadata_f32s(metadata, "tokenizer.ggml.scores", vocabulary->scores, vocabulary->count);
     if (vocabulary->merge_count > 0)
@@ -256,6 +258,20 @@ static bool put_template(const struct converting *converting, struct arena *aren
     return found;
 }
 
+/** Whether a template comes along or not: which version of Mistral's layouts a model was trained on cannot be told from its vocabulary. */
+static bool put_layout(const struct converting *converting, struct gguf_metadata *metadata) {
+    struct tokenizer *tokenizer = NULL;
+    struct chat_layout *layout = NULL;
+    struct error ignored = {0}; /* what is wrong with its files is said when it is served */
+    enum status status = tokenizer_load(converting->checkpoint, &tokenizer, &ignored);
+    if (status == STATUS_OK) status = chat_layout_load(converting->checkpoint, tokenizer, &layout, &ignored);
+    bool mistral = status == STATUS_OK && strncmp(chat_layout_name(layout), "mistral-", strlen("mistral-")) == 0;
+    if (mistral) gguf_metadata_text(metadata, CHAT_LAYOUT_GGUF_KEY, chat_layout_name(layout));
+    chat_layout_destroy(layout);
+    tokenizer_destroy(tokenizer);
+    return mistral;
+}
+
 enum status convert_metadata_of_tokenizer(struct converting *converting, struct gguf_metadata *metadata) {
     struct arena arena;
     struct vocabulary vocabulary;
@@ -273,6 +289,11 @@ enum status convert_metadata_of_tokenizer(struct converting *converting, struct 
     }
     if (status == STATUS_OK && found) {
         put_vocabulary(&vocabulary, metadata);
+        if (vocabulary.normalizer != NULL)
+            (void)bytes_printf(converting->notes,
+                               "Text is normalised (%s) before it is cut into tokens. llama.cpp does not do that; Bora "
+                               "does, by the key " TOKENIZER_GGUF_NORMALIZER ".\n",
+                               vocabulary.normalizer);
     } else {
         /* The weights are whole without; llama.cpp calls it so. */
         gguf_metadata_text(metadata, "tokenizer.ggml.model", "no_vocab");
@@ -280,7 +301,8 @@ enum status convert_metadata_of_tokenizer(struct converting *converting, struct 
                            err.message[0] != 0 ? err.message
                                                : "there is no tokenizer.json, tokenizer.model or tekken.json");
     }
-    if (!put_template(converting, &arena, metadata))
+    bool mistral = put_layout(converting, metadata);
+    if (!put_template(converting, &arena, metadata) && !mistral)
         (void)bytes_append_string(converting->notes, "There is no chat template to take along.\n");
     arena_deinit(&arena);
     return STATUS_OK;

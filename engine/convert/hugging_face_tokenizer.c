@@ -5,6 +5,7 @@
  * SentencePiece vocabularies tokenizer.model, which has the scores that tokenizer.json has no place for.
  */
 #include "base/json.h"
+#include "engine/chat/chat.h"
 #include "engine/convert/convert_internal.h"
 #include "engine/convert/hugging_face_files.h"
 #include "engine/weights/gguf.h"
@@ -18,7 +19,7 @@ static void append_token(struct bytes *out, const struct vocabulary *vocabulary,
 }
 
 static void append_config(struct bytes *out, const struct gguf *gguf, const struct vocabulary *vocabulary) {
-    struct bytes_view template;
+    struct bytes_view template, layout;
     bool flag;
     (void)bytes_append_string(
         out, "{\n  \"tokenizer_class\": \"PreTrainedTokenizerFast\",\n  \"clean_up_tokenization_spaces\": false");
@@ -33,6 +34,10 @@ static void append_config(struct bytes *out, const struct gguf *gguf, const stru
     if (gguf_string(gguf, "tokenizer.chat_template", &template)) {
         (void)bytes_append_string(out, ",\n  \"chat_template\": ");
         (void)json_append_string(out, template);
+    }
+    if (gguf_string(gguf, CHAT_LAYOUT_GGUF_KEY, &layout)) {
+        (void)bytes_append_string(out, ",\n  \"" CHAT_LAYOUT_CONFIG_MEMBER "\": ");
+        (void)json_append_string(out, layout);
     }
     (void)bytes_append_string(out, "\n}\n");
 }

@@ -34,7 +34,11 @@ static void append_added(const struct vocabulary *vocabulary, struct bytes *out)
 static void append_normalizer(const struct vocabulary *vocabulary, struct bytes *out) {
     static const char blanks[] =
         "{\"type\":\"Replace\",\"pattern\":{\"String\":\" \"},\"content\":\"" SENTENCEPIECE_BLANK "\"}";
-    if (!is_sentencepiece(vocabulary))
+    if (vocabulary->normalizer != NULL) {
+        (void)bytes_append_string(out, "{\"type\":");
+        (void)json_append_string(out, bytes_view_string(vocabulary->normalizer));
+        (void)bytes_append_string(out, "}");
+    } else if (!is_sentencepiece(vocabulary))
         (void)bytes_append_string(out, "null");
     else if (!vocabulary->space_prefix)
         (void)bytes_append_string(out, blanks);

@@ -41,6 +41,8 @@ struct vocabulary {
     struct bytes_view *merges; /* "left right" */
     size_t merge_count;
     int64_t bos, eos, unknown, padding; /* -1: none */
+    const char
+        *normalizer; /* "NFC", "NFD", "NFKC", "NFKD", as TOKENIZER_GGUF_NORMALIZER has it; NULL: text stays as it is */
     bool adds_bos, adds_bos_said;
     bool space_prefix, space_prefix_said;
     bool removes_blanks, removes_blanks_said;

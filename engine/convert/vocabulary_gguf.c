@@ -2,6 +2,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 /* tokenizer.ggml.* of a GGUF, with llama.cpp's meanings of what is not said. */
 #include "engine/convert/vocabulary.h"
+#include "engine/tokenizer/tokenizer.h"
 #include "engine/weights/gguf.h"
 
 #include <math.h>
@@ -63,7 +64,7 @@ static void mark_unknown(struct vocabulary *vocabulary) {
 }
 
 enum status vocabulary_of_gguf(const struct gguf *gguf, struct vocabulary *out, struct error *err) {
-    struct bytes_view model = {0}, pre = {0};
+    struct bytes_view model = {0}, pre = {0}, normalizer;
     (void)gguf_string(gguf, "tokenizer.ggml.model", &model);
     bool llama = bytes_view_equal_string(model, "llama");
     if (!llama && !bytes_view_equal_string(model, "gpt2"))
@@ -71,6 +72,10 @@ enum status vocabulary_of_gguf(const struct gguf *gguf, struct vocabulary *out, 
                          model.length < 32 ? (int)model.length : 32, (const char *)model.data);
     out->model = llama ? "llama" : "gpt2";
     out->pre = gguf_string(gguf, "tokenizer.ggml.pre", &pre) ? arena_copy(out->arena, pre.data, pre.length) : "gpt-2";
+    if (!llama && gguf_string(gguf, TOKENIZER_GGUF_NORMALIZER, &normalizer)) {
+        out->normalizer = arena_copy(out->arena, normalizer.data, normalizer.length);
+        if (out->normalizer == NULL) return error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
+    }
     if (out->pre == NULL) return error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
     TRY(read_tokens(gguf, out, err));
     if (llama) {

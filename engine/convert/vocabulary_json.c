@@ -214,6 +214,25 @@ static enum status scores_of_merges(struct vocabulary *vocabulary, struct error 
     return STATUS_OK;
 }
 
+/* ---- normaliser ------------------------------------------------------------------------------------------------------ */
+
+/** Byte-level BPE has none, or one of Unicode's forms. */
+static enum status read_normalizer(const struct json_value *normalizer, const char *file, const char **out,
+                                   struct error *err) {
+    static const char *const forms[] = {"NFC", "NFD", "NFKC", "NFKD"};
+    const struct json_value *steps = json_member(normalizer, "normalizers"), *type;
+    if (steps != NULL && steps->kind == JSON_KIND_ARRAY && steps->count < 2) normalizer = steps->first;
+    if (normalizer == NULL || normalizer->kind == JSON_KIND_NULL) return STATUS_OK;
+    type = json_member(normalizer, "type");
+    for (size_t i = 0; i < sizeof forms / sizeof forms[0]; i++) {
+        if (!json_is_string(type, forms[i])) continue;
+        *out = forms[i];
+        return STATUS_OK;
+    }
+    return error_set(err, STATUS_UNIMPLEMENTED,
+                     "%s changes text before it is cut in a way that has no name in GGUF here", file);
+}
+
 /* ---- the whole ------------------------------------------------------------------------------------------------------- */
 
 static void note_prefix(const struct json_value *object, void *context) {
@@ -246,6 +265,7 @@ enum status vocabulary_of_tokenizer_json(const struct json_value *root, const ch
     out->model = unigram ? "t5" : splits.byte_level ? "gpt2" : "llama";
     if (!unigram) TRY(read_merges(out, json_member(model, "merges"), file, err));
     if (bpe && splits.byte_level) {
+        TRY(read_normalizer(json_member(root, "normalizer"), file, &out->normalizer, err));
         out->pre = pre_of(&splits);
         return out->pre != NULL
                    ? STATUS_OK

@@ -214,6 +214,42 @@ static void test_a_chosen_layout_wins_over_what_the_files_show(void **state) {
     }
 }
 
+static enum status load_said_by_gguf(const char *name, struct chat_layout **out) {
+    struct gguf_builder builder;
+    struct gguf *gguf = NULL;
+    size_t length;
+    gguf_builder_init(&builder);
+    gguf_builder_string(&builder, CHAT_LAYOUT_GGUF_KEY, name);
+    uint8_t *file = gguf_builder_finish(&builder, &length);
+    check_ok(gguf_open_memory(file, length, "said.gguf", &gguf, &check_error));
+    enum status status = chat_layout_load_gguf(gguf, tokenizer, out, &check_error);
+    gguf_close(gguf);
+    free(file);
+    return status;
+}
+
+/** The vocabulary has the control tokens of v13, as that of a v3 model has those of v7. */
+static void test_what_a_converted_file_says_comes_before_what_it_shows(void **state) {
+    (void)state;
+    static const struct checkpoint said = {{{"tokenizer_config.json",
+                                             "{\"" CHAT_LAYOUT_CONFIG_MEMBER "\": \"mistral-v3\"}"}}},
+                                   native = {{{"tekken.json", TEKKEN("v11")},
+                                              {"tokenizer_config.json",
+                                               "{\"" CHAT_LAYOUT_CONFIG_MEMBER "\": \"mistral-v3\"}"}}};
+    struct chat_layout *layout = NULL;
+    check_ok(load_said_by_gguf("mistral-v3", &layout));
+    assert_string_equal(chat_layout_name(layout), "mistral-v3");
+    chat_layout_destroy(layout);
+    chat_layout_destroy(load(&said, "mistral-v3"));
+    chat_layout_destroy(load(&native, "mistral-v11"));
+    check_ok(chat_layout_load_as("mistral-v7", &said, tokenizer, &layout, &check_error));
+    assert_string_equal(chat_layout_name(layout), "mistral-v7");
+    chat_layout_destroy(layout);
+    layout = NULL;
+    check_fails(load_said_by_gguf("tests/golden/templates/zephyr.jinja", &layout), STATUS_UNIMPLEMENTED,
+                "said.gguf: its prompt layout");
+}
+
 static void test_a_layout_that_cannot_be_chosen_says_why(void **state) {
     (void)state;
     static const struct checkpoint nothing = {0};
@@ -242,6 +278,7 @@ int main(void) {
         cmocka_unit_test(test_templates_are_found_where_publishers_put_them),
         cmocka_unit_test(test_what_is_wrong_is_named_with_its_file),
         cmocka_unit_test(test_a_chosen_layout_wins_over_what_the_files_show),
+        cmocka_unit_test(test_what_a_converted_file_says_comes_before_what_it_shows),
         cmocka_unit_test(test_a_layout_that_cannot_be_chosen_says_why),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);

@@ -65,6 +65,29 @@ static void test_byte_level_bpe(void **state) {
     assert_null(vocabulary.scores);
 }
 
+#define NORMALISED(by) \
+    "{\"normalizer\":" by ",\"pre_tokenizer\":" BYTE_LEVEL("true") ",\"model\":{\"type\":\"BPE\"," SMALL "}}"
+
+static void test_a_form_of_unicode_is_taken_along(void **state) {
+    (void)state;
+    struct bytes text;
+    bytes_init(&text, 1 << 16);
+    check_ok(
+        vocabulary_of_tokenizer_json(parsed(NORMALISED("{\"type\":\"NFC\"}")), "t.json", &vocabulary, &check_error));
+    assert_string_equal(vocabulary.normalizer, "NFC");
+    assert_true(hugging_face_tokenizer_json(&vocabulary, &text));
+    static const char expected[] = "\"normalizer\":{\"type\":\"NFC\"}";
+    assert_non_null(memmem(text.data, text.length, expected, strlen(expected)));
+    bytes_deinit(&text);
+    vocabulary.normalizer = NULL;
+    check_ok(vocabulary_of_tokenizer_json(parsed(NORMALISED("{\"type\":\"Sequence\",\"normalizers\":[]}")), "t.json",
+                                          &vocabulary, &check_error));
+    assert_null(vocabulary.normalizer);
+    check_fails(vocabulary_of_tokenizer_json(parsed(NORMALISED("{\"type\":\"Lowercase\"}")), "t.json", &vocabulary,
+                                             &check_error),
+                STATUS_UNIMPLEMENTED, "changes text before it is cut");
+}
+
 static void test_splits_are_found_by_their_pattern(void **state) {
     (void)state;
     static const struct {
@@ -362,6 +385,7 @@ static void test_merges_stand_in_the_order_of_scores(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         in_an_arena(test_byte_level_bpe),
+        in_an_arena(test_a_form_of_unicode_is_taken_along),
         in_an_arena(test_splits_are_found_by_their_pattern),
         in_an_arena(test_bpe_with_bytes_gets_scores_of_its_merges),
         in_an_arena(test_unigram_keeps_its_scores),
