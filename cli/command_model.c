@@ -183,8 +183,9 @@ int command_model_inspect(int argc, char **argv) {
     bytes_init(&out, OUTPUT_BYTES_MAX);
     enum status status = inspect_model(path, &options, &out, &err);
     if (out.length > 0) fwrite(out.data, 1, out.length, stdout);
+    bool out_failed = out.failed;
     bytes_deinit(&out);
     if (status == STATUS_OK) return EXIT_OK;
-    fprintf(stderr, "bora: %s\n", err.message);
+    if (!options.json || out_failed) fprintf(stderr, "bora: %s\n", err.message);
     return EXIT_FAILED;
 }

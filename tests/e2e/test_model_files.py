@@ -4,6 +4,7 @@
 import json
 import shutil
 import signal
+import struct
 import subprocess
 import sys
 import time
@@ -41,6 +42,63 @@ def test_a_folder_becomes_gguf_and_a_folder_again(tmp_path):
     after = inspected(tmp_path / "folder")
     names = lambda said: sorted((t["name"], t["stored"], tuple(t["shape"])) for t in said["tensors"])
     assert names(after) == names(before) and after["config"] == before["config"]
+
+
+def with_vocabulary(source, folder, config_name, tokenizer):
+    """A tiny model whose embeddings have a row for each token of another tokenizer; the new rows are zeros."""
+    folder.mkdir()
+    count = 760  # tests/golden/tokenizers have 740 at most
+    weights = next(source.glob("*.safetensors"))
+    config = json.loads((source / config_name).read_text())
+    (folder / config_name).write_text(json.dumps({**config, "vocab_size": count}))
+    data = weights.read_bytes()
+    start = 8 + struct.unpack("<Q", data[:8])[0]
+    out, header = b"", {}
+    for name, tensor in json.loads(data[8:start]).items():
+        if name == "__metadata__":
+            continue
+        begin, end = tensor["data_offsets"]
+        piece = data[start + begin:start + end]
+        if tensor["shape"][0] == config["vocab_size"]:
+            row = len(piece) // tensor["shape"][0]
+            piece, tensor["shape"][0] = piece + bytes(row * (count - tensor["shape"][0])), count
+        header[name] = {**tensor, "data_offsets": [len(out), len(out) + len(piece)]}
+        out += piece
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    (folder / weights.name).write_bytes(struct.pack("<Q", len(text)) + text + out)
+    shutil.copy(*tokenizer)
+    return folder
+
+
+def test_converted_files_know_the_prompt_layout(tmp_path):
+    """A v3 vocabulary may have [SYSTEM_PROMPT], which only v7 was trained with: the version has to be said."""
+    tekken = json.loads((ROOT / "tests/golden/tokenizers/tekken.json").read_text())
+    names = ["<unk>", "<s>", "</s>", "[INST]", "[/INST]", "[AVAILABLE_TOOLS]", "[/AVAILABLE_TOOLS]", "[TOOL_RESULTS]", "[/TOOL_RESULTS]", "[TOOL_CALLS]", "[SYSTEM_PROMPT]", "[/SYSTEM_PROMPT]"]
+    tekken["special_tokens"] = [{"rank": i, "token_str": name, "is_control": True} for i, name in enumerate(names)]
+    (tmp_path / "tekken.json").write_text(json.dumps(tekken))
+    native = with_vocabulary(TINY / "mistral_native", tmp_path / "native", "params.json", (tmp_path / "tekken.json", tmp_path / "native"))
+    said = [inspected(native)]
+    bora("convert", native, tmp_path / "m.gguf", "--type", "q8_0")
+    bora("convert", tmp_path / "m.gguf", tmp_path / "folder", "--to", "safetensors", "--type", "bf16")
+    bora("upcycle", native, tmp_path / "x.gguf")
+    said += [inspected(tmp_path / name) for name in ["m.gguf", "folder", "x.gguf"]]
+    assert [(one["prompt_layout"], one["servable"], one["ends"]) for one in said] == [("mistral-v3", True, ["</s>"])] * 4
+
+
+def test_converted_files_normalise_text_as_before(tmp_path):
+    folder = with_vocabulary(TINY / "qwen2", tmp_path / "hf", "config.json", (ROOT / "tests/golden/tokenizers/qwen2.json", tmp_path / "hf/tokenizer.json"))
+    said = bora("convert", folder, tmp_path / "m.gguf").stderr
+    assert "NFC" in said and "llama.cpp" in said
+    bora("convert", tmp_path / "m.gguf", tmp_path / "back", "--to", "safetensors", "--type", "bf16")
+
+    def ids(model, *texts):
+        return subprocess.run([BUILD / "bin/bora-tokenize", model], input="".join(json.dumps(text) + "\n" for text in texts), capture_output=True, text=True, check=True).stdout.splitlines()
+
+    decomposed, composed = ids(folder, "u\u0308ber cafe\u0301 \u1112\u1161\u11ab", "\u00fcber caf\u00e9 \ud55c")
+    assert decomposed == composed
+    for other in [tmp_path / "m.gguf", tmp_path / "back"]:
+        assert ids(other, "u\u0308ber cafe\u0301 \u1112\u1161\u11ab") == [composed]
 
 
 def test_progress_is_lines_where_no_terminal_is(tmp_path):
