@@ -66,6 +66,8 @@ enum status checkpoint_open(const char *path, struct checkpoint **out, struct er
     if (there && !folder && is_part_of_folder(path))
         return error_set(err, STATUS_INVALID_ARGUMENT, "%s is one file of a model: name the folder that it is in",
                          path);
+    char snapshot[CHECKPOINT_PATH_BYTES];
+    if (folder && checkpoint_hub_snapshot(path, snapshot)) path = snapshot;
     TRY(create(path, folder ? CHECKPOINT_HUGGING_FACE : CHECKPOINT_GGUF, &checkpoint, err));
     return opened(checkpoint, folder ? checkpoint_open_folder(checkpoint, err) : checkpoint_open_gguf(checkpoint, err),
                   out);
