@@ -121,6 +121,16 @@ static const struct {
                                           32768) ",\"rms_norm_eps\":1e-05,\"rope_theta\":1000000.0,"
                                                  "\"sliding_window\":null,\"tie_word_embeddings\":false}",
      "llama 32x4096 f14336 h32/8x128 v32768 c32768 halves rope 1e+06 eps 1e-05"},
+    /* what transformers 4 wrote of its own, and trainers of theirs */
+    {"{\"model_type\":\"mistral\"," SHAPE(32, 4096, 14336, 32, 8, 32768,
+                                          32768) ",\"rms_norm_eps\":1e-05,\"rope_theta\":1000000.0,"
+                                                 "\"sliding_window\":null,\"problem_type\":\"x\",\"num_labels\":1,"
+                                                 "\"finetuning_task\":\"x\",\"attn_implementation\":\"sdpa\","
+                                                 "\"use_flash_attn\":true,\"tokenizer_model_max_length\":8192,"
+                                                 "\"tokenizer_padding_side\":\"right\",\"embd_pdrop\":0.1,"
+                                                 "\"resid_pdrop\":0.1,\"hidden_dropout\":0.1,\"model_name\":\"x\","
+                                                 "\"gradient_checkpointing\":true,\"renormalize_logits\":true}",
+     "llama 32x4096 f14336 h32/8x128 v32768 c32768 halves rope 1e+06 eps 1e-05"},
     /* Nemo; Small 3.1 inside a model with images */
     {"{\"model_type\":\"mistral\"," SHAPE(40, 5120, 14336, 32, 8, 131072,
                                           131072) ",\"head_dim\":128,\"rms_norm_eps\":1e-05,"
@@ -452,9 +462,15 @@ static void test_what_would_change_the_numbers_is_refused_by_name(void **state) 
          "partial_rotary_factor"},
         {LLAMA ",\"hidden_act\":\"relu\"}", false, "'relu'"},
         {LLAMA ",\"mlp_bias\":true}", false, "mlp_bias"},
-        {LLAMA ",\"quantization_config\":{\"quant_method\":\"gptq\"}}", false, "quantization_config"},
+        {LLAMA ",\"quantization_config\":{\"quant_method\":\"gptq\",\"bits\":4}}", false,
+         "quantization_config: weights quantised so (gptq, 4 bits)"},
+        {LLAMA ",\"quantization_config\":{\"quant_method\":\"fp8\"}}", false, "(fp8)"},
+        {LLAMA ",\"quantization_config\":{\"quant_method\":\"bitsandbytes\",\"load_in_4bit\":true}}", false,
+         "(bitsandbytes)"},
+        {LLAMA ",\"quantization\":{\"group_size\":64,\"bits\":4}}", false, "(MLX, 4 bits)"},
         {LLAMA ",\"sliding_window\":128}", false, "sliding_window"},
-        {LLAMA ",\"logits_scaling\":8}", false, "logits_scaling"},
+        {LLAMA ",\"logits_scaling\":8}", false,
+         "logits_scaling is not known here and could change the model's numbers. If it does not"},
         {LLAMA ",\"head_dim\":20}", false, "heads of 20"},
         {"{\"model_type\":\"gemma3_text\"," SHAPE(2, 64, 96, 4, 2, 100, 256) ",\"use_bidirectional_attention\":true}",
          false, "use_bidirectional_attention"},
@@ -463,7 +479,8 @@ static void test_what_would_change_the_numbers_is_refused_by_name(void **state) 
          false, "chunked_attention"},
         {MISTRAL ",\"q_lora_rank\":1024}", true, "q_lora_rank"},
         {MISTRAL ",\"model_type\":\"mamba\"}", true, "'mamba'"},
-        {MISTRAL ",\"quantization\":{\"qformat_weight\":\"fp8_e4m3\"}}", true, "quantization"},
+        {MISTRAL ",\"quantization\":{\"qformat_weight\":\"fp8_e4m3\"}}", true,
+         "quantization: weights quantised so (fp8_e4m3)"},
         {MISTRAL ",\"moe\":{\"num_experts\":4,\"num_experts_per_tok\":2,\"num_shared_experts\":1}}", true,
          "moe.num_shared_experts"},
     };
