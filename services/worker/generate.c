@@ -193,9 +193,11 @@ static enum status tokenize(struct generate_call *call, const struct chat_conver
     const struct engine *engine = call->worker->engine;
     int64_t context = call->worker->description.context_tokens, room = wanted < 0 ? context / 8 : wanted;
     if (room < 1) room = 1; /* a prompt never fills the context */
-    call->prompt.max_count = (size_t)context;
-    /* What does not fit into the context is refused as soon as that shows, so counting costs no more than a context does. */
+    /* How long a prompt is that does not fit is worth knowing, up to a few contexts: what is longer is refused as soon as that shows. */
+    enum { COUNTED_CONTEXTS = 4 };
+    call->prompt.max_count = COUNTED_CONTEXTS * (size_t)context;
     if (!truncates(call) || room >= context) return engine_tokenize(engine, conversation, NULL, &call->prompt, err);
+    call->prompt.max_count = (size_t)context;
     struct error unfit = {0};
     call->window.max_tokens = (size_t)(context - room);
     enum status status = engine_tokenize(engine, conversation, &call->window, &call->prompt, &unfit);
@@ -215,8 +217,8 @@ static enum status too_long(const struct generate_call *call, struct error *err)
         return error_set(err, STATUS_OUT_OF_RANGE,
                          "The system prompt and the last turn alone do not fit; the model's context holds %lld tokens.",
                          context);
-    return error_set(err, STATUS_OUT_OF_RANGE, "The prompt has more than %lld tokens; the model's context holds %lld.",
-                     context, context);
+    return error_set(err, STATUS_OUT_OF_RANGE, "The prompt has more than %zu tokens; the model's context holds %lld.",
+                     call->prompt.max_count, context);
 }
 
 /** Prompt tokens are known: check them against the context and say what may be generated. */
