@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """`bora model inspect`, `convert` and `upcycle` as a person calls them: what they print, how they end, and what they leave behind."""
 import json
+import re
 import shutil
 import signal
 import struct
@@ -104,7 +105,14 @@ def test_converted_files_normalise_text_as_before(tmp_path):
 def test_progress_is_lines_where_no_terminal_is(tmp_path):
     said = bora("convert", TINY / "mistral", tmp_path / "m.gguf", "--type", "q8_0").stderr
     assert "tensors" in said and "100 %" in said and "\r" not in said
+    assert said.endswith(f"Wrote {tmp_path}/m.gguf: 21 tensors, 0.1 MiB.\n") and "another type" not in said
     assert {t["type"]: t["tensors"] for t in inspected(tmp_path / "m.gguf")["types"]}.keys() == {"Q8_0", "F32"}
+
+
+def test_who_asks_for_a_type_and_gets_another_is_told(tmp_path):
+    said = bora("convert", TINY / "mistral", tmp_path / "m.gguf", "--type", "q4_k_m").stderr  # rows of 64 and 96
+    assert re.search(r"\d+ of \d+ matrices have rows that are no multiple of the 256 that Q4_K needs; they have another type \(Q\d_0\)", said)
+    assert "q5_k" in bora("convert", TINY / "mistral", tmp_path / "n.gguf", "--type", "q3_k", code=2).stderr
 
 
 def test_an_output_is_not_replaced_without_force(tmp_path):
