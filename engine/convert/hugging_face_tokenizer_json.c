@@ -110,8 +110,10 @@ static void append_model(const struct vocabulary *vocabulary, bool whole_words, 
                        ",\"continuing_subword_prefix\":null,\"end_of_word_suffix\":null,\"fuse_unk\":%s,\"byte_"
                        "fallback\":%s,\"ignore_merges\":%s,\"vocab\":{",
                        by_bytes, by_bytes, whole_words ? "true" : "false");
-    for (size_t i = 0; i < vocabulary->count; i++) {
-        if (i > 0) (void)bytes_append_byte(out, ',');
+    for (size_t i = 0, written = 0; i < vocabulary->count; i++) {
+        /* Rows of the embedding that no token has are no tokens here either. */
+        if (!is_sentencepiece(vocabulary) && vocabulary->types[i] == VOCABULARY_UNUSED) continue;
+        if (written++ > 0) (void)bytes_append_byte(out, ',');
         (void)json_append_string(out, vocabulary->tokens[i]);
         (void)bytes_printf(out, ":%zu", i);
     }

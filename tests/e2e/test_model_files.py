@@ -93,6 +93,8 @@ def test_converted_files_normalise_text_as_before(tmp_path):
     assert "NFC" in said and "llama.cpp" in said
     bora("convert", tmp_path / "m.gguf", tmp_path / "back", "--to", "safetensors", "--type", "bf16")
 
+    assert not [token for token in json.loads((tmp_path / "back/tokenizer.json").read_text())["model"]["vocab"] if token.startswith("[PAD")]  # GGUF's names for rows without a token
+
     def ids(model, *texts):
         return subprocess.run([BUILD / "bin/bora-tokenize", model], input="".join(json.dumps(text) + "\n" for text in texts), capture_output=True, text=True, check=True).stdout.splitlines()
 
