@@ -461,7 +461,7 @@ def check_what_starts(before, config, changed, accepted):
 
 
 def up(options):
-    for program in ("bora-keys", "bora-worker", "bora-gateway", "bora-generate"):
+    for program in ("bora-keys", "bora-worker", "bora-gateway", "bora"):
         if not (BIN / program).exists():
             raise Failure(f"{BIN / program} is not there; run ./dev build")
     if shutil.which("redis-server") is None:
