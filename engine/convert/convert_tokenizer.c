@@ -249,9 +249,11 @@ static bool put_template(const struct converting *converting, struct arena *aren
     bool found = false;
     for (const struct json_value *entry = template != NULL ? template->first : NULL; entry != NULL;
          entry = entry->next) {
-        const struct json_value *body = json_member(entry, "template");
-        if (!json_is_string(json_member(entry, "name"), "default") || body == NULL || body->kind != JSON_KIND_STRING)
-            continue;
+        const struct json_value *body = json_member(entry, "template"), *name = json_member(entry, "name");
+        if (body == NULL || body->kind != JSON_KIND_STRING) continue;
+        if (json_is_string(name, "tool_use"))
+            gguf_metadata_string(metadata, "tokenizer.chat_template.tool_use", body->string);
+        if (!json_is_string(name, "default")) continue;
         gguf_metadata_string(metadata, "tokenizer.chat_template", body->string);
         found = true;
     }

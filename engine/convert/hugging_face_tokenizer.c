@@ -18,8 +18,21 @@ static void append_token(struct bytes *out, const struct vocabulary *vocabulary,
     (void)json_append_string(out, vocabulary->tokens[id]);
 }
 
+/** One, or the list of it and the one for conversations with tools. */
+static void append_templates(struct bytes *out, const struct gguf *gguf) {
+    struct bytes_view template, with_tools;
+    if (!gguf_string(gguf, "tokenizer.chat_template", &template)) return;
+    bool two = gguf_string(gguf, "tokenizer.chat_template.tool_use", &with_tools);
+    (void)bytes_printf(out, ",\n  \"chat_template\": %s", two ? "[{\"name\": \"default\", \"template\": " : "");
+    (void)json_append_string(out, template);
+    if (!two) return;
+    (void)bytes_append_string(out, "}, {\"name\": \"tool_use\", \"template\": ");
+    (void)json_append_string(out, with_tools);
+    (void)bytes_append_string(out, "}]");
+}
+
 static void append_config(struct bytes *out, const struct gguf *gguf, const struct vocabulary *vocabulary) {
-    struct bytes_view template, layout;
+    struct bytes_view layout;
     bool flag;
     (void)bytes_append_string(
         out, "{\n  \"tokenizer_class\": \"PreTrainedTokenizerFast\",\n  \"clean_up_tokenization_spaces\": false");
@@ -31,10 +44,7 @@ static void append_config(struct bytes *out, const struct gguf *gguf, const stru
         (void)bytes_printf(out, ",\n  \"add_bos_token\": %s", vocabulary->adds_bos ? "true" : "false");
     if (gguf_bool(gguf, "tokenizer.ggml.add_eos_token", &flag))
         (void)bytes_printf(out, ",\n  \"add_eos_token\": %s", flag ? "true" : "false");
-    if (gguf_string(gguf, "tokenizer.chat_template", &template)) {
-        (void)bytes_append_string(out, ",\n  \"chat_template\": ");
-        (void)json_append_string(out, template);
-    }
+    append_templates(out, gguf);
     if (gguf_string(gguf, CHAT_LAYOUT_GGUF_KEY, &layout)) {
         (void)bytes_append_string(out, ",\n  \"" CHAT_LAYOUT_CONFIG_MEMBER "\": ");
         (void)json_append_string(out, layout);

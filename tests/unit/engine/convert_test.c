@@ -484,6 +484,38 @@ static void test_control_tokens_are_those_of_the_folder(void **state) {
     }
 }
 
+/** A template for conversations with tools goes along beside the other, and back. */
+static void test_both_chat_templates_are_taken_along(void **state) {
+    (void)state;
+    static const char templates[] = "\"chat_template\": [{\"name\": \"default\", \"template\": \"{{ 1 }}\"}, "
+                                    "{\"name\": \"tool_use\", \"template\": \"{{ 2 }}\"}]";
+    struct gguf *gguf = NULL;
+    struct bytes_view text;
+    char from[600], json[300];
+    size_t length;
+    assert_int_equal(mkdir(in_folder("hf"), 0700), 0);
+    for (int i = 0; i < 2; i++) {
+        static const char *const names[] = {"config.json", "model.safetensors"};
+        snprintf(from, sizeof from, "%s/%s", golden("mistral"), names[i]);
+        snprintf(json, sizeof json, "hf/%s", names[i]);
+        assert_int_equal(symlink(from, in_folder(json)), 0);
+    }
+    write_sentencepiece("hf/tokenizer.model");
+    snprintf(json, sizeof json, "{%s}", templates);
+    write_file("hf/tokenizer_config.json", bytes_view_string(json));
+    check_ok(convert(in_folder("hf"), in_folder("m.gguf"), (struct convert_options){.keep = true}));
+    check_ok(gguf_open(in_folder("m.gguf"), &gguf, &check_error));
+    assert_true(gguf_string(gguf, "tokenizer.chat_template", &text) && bytes_view_equal_string(text, "{{ 1 }}"));
+    assert_true(gguf_string(gguf, "tokenizer.chat_template.tool_use", &text) &&
+                bytes_view_equal_string(text, "{{ 2 }}"));
+    gguf_close(gguf);
+    check_ok(convert(in_folder("m.gguf"), in_folder("back"),
+                     (struct convert_options){.to = CONVERT_TO_HUGGING_FACE, .keep = true}));
+    char *written = file_text(in_folder("back/tokenizer_config.json"), &length);
+    assert_non_null(memmem(written, length, templates, strlen(templates)));
+    free(written);
+}
+
 /** What another model left in the folder would speak for the new one. */
 static void test_force_leaves_nothing_of_the_model_that_was_there(void **state) {
     (void)state;
@@ -640,6 +672,7 @@ int main(void) {
         in_a_folder(test_weights_that_are_no_numbers_are_named),
         in_a_folder(test_metadata_is_taken_along),
         in_a_folder(test_control_tokens_are_those_of_the_folder),
+        in_a_folder(test_both_chat_templates_are_taken_along),
         in_a_folder(test_force_leaves_nothing_of_the_model_that_was_there),
         in_a_folder(test_an_unperturbed_mixture_computes_what_the_dense_model_does),
         in_a_folder(test_noise_makes_experts_differ_by_the_seed),
