@@ -45,8 +45,8 @@ def test_a_folder_becomes_gguf_and_a_folder_again(tmp_path):
     assert names(after) == names(before) and after["config"] == before["config"]
 
 
-def with_vocabulary(source, folder, config_name, tokenizer):
-    """A tiny model whose embeddings have a row for each token of another tokenizer; the new rows are zeros."""
+def with_vocabulary(source, folder, config_name, tokenizer, more=()):
+    """A tiny model whose embeddings have a row for each token of another tokenizer; the new rows are zeros, and so are tensors of the names in `more`."""
     folder.mkdir()
     count = 760  # tests/golden/tokenizers have 740 at most
     weights = next(source.glob("*.safetensors"))
@@ -65,11 +65,25 @@ def with_vocabulary(source, folder, config_name, tokenizer):
             piece, tensor["shape"][0] = piece + bytes(row * (count - tensor["shape"][0])), count
         header[name] = {**tensor, "data_offsets": [len(out), len(out) + len(piece)]}
         out += piece
+    for name in more:
+        header[name] = {"dtype": "F32", "shape": [2, 8], "data_offsets": [len(out), len(out) + 64]}
+        out += bytes(64)
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)
     (folder / weights.name).write_bytes(struct.pack("<Q", len(text)) + text + out)
     shutil.copy(*tokenizer)
     return folder
+
+
+def test_inspect_says_what_cannot_be_served_and_why(tmp_path):
+    """What a worker would refuse when it opens the weights, without opening them."""
+    tokenizer = ROOT / "tests/golden/tokenizers/qwen2.json"
+    good = inspected(with_vocabulary(TINY / "qwen2", tmp_path / "good", "config.json", (tokenizer, tmp_path / "good/tokenizer.json")))
+    odd = inspected(with_vocabulary(TINY / "qwen2", tmp_path / "odd", "config.json", (tokenizer, tmp_path / "odd/tokenizer.json"), more=["score.weight"]))
+    assert good["servable"] and "refused" not in good
+    assert not odd["servable"] and "'score.weight' is not used by a qwen2" in odd["refused"] and odd["config"] == good["config"]
+    text = bora("inspect", tmp_path / "odd")
+    assert text.stdout.count("score.weight") == 1 and text.stderr == ""
 
 
 def test_converted_files_know_the_prompt_layout(tmp_path):
