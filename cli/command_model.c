@@ -24,6 +24,8 @@ static void stop(int signal_number) {
 struct shown {
     bool terminal;
     int percent; /* last shown; -1: none */
+    int64_t tensors;
+    uint64_t bytes; /* of all tensors */
 };
 
 static void show_progress(void *context, const struct convert_progress *progress) {
@@ -31,8 +33,10 @@ static void show_progress(void *context, const struct convert_progress *progress
     struct shown *shown = context;
     int percent = progress->bytes > 0 ? (int)(100 * progress->bytes_done / progress->bytes) : 100;
     double mega = 1.0 / (1 << 20);
-    if (percent == shown->percent || (!shown->terminal && shown->percent >= 0 && percent < shown->percent + LINE_STEP))
-        return;
+    shown->tensors = progress->tensors;
+    shown->bytes = progress->bytes;
+    bool soon = shown->percent >= 0 && percent < shown->percent + LINE_STEP && percent < 100;
+    if (percent == shown->percent || (!shown->terminal && soon)) return;
     shown->percent = percent;
     if (!shown->terminal) {
         fprintf(stderr, "%3d %%  %" PRId64 " of %" PRId64 " tensors, %.0f of %.0f MiB\n", percent,
@@ -55,7 +59,9 @@ static const struct command_usage convert_usage = {
     "Write a model anew: GGUF from a Hugging Face or native Mistral folder or another GGUF, or a Hugging Face folder\n"
     "(safetensors) from a GGUF. IN is a .gguf file or a folder. OUT appears only when it is whole.\n\n"
     "Types: keep, f32, f16, bf16, q8_0, q4_0, q4_1, q5_0, q5_1, q4_k, q5_k, q6_k. Vectors and routers stay F32; the\n"
-    "output matrix gets Q6_K where the type has fewer bits; q4_k and q5_k are mixes as llama.cpp's _M.",
+    "output matrix gets Q6_K where the type has fewer bits; q4_k and q5_k are mixes as llama.cpp's q4_k_m and q5_k_m, "
+    "which\n"
+    "are names for them. Rows that a type's blocks do not divide get another, which is said.",
     2, 2};
 
 static int convert(const char *in, const char *out, const struct convert_options *options) {
@@ -68,7 +74,11 @@ static int convert(const char *in, const char *out, const struct convert_options
     const struct shown *shown = options->progress_context;
     if (shown->terminal && shown->percent >= 0) fprintf(stderr, "\n");
     if (notes.length > 0) fputs((const char *)notes.data, stderr);
-    if (status != STATUS_OK) fprintf(stderr, "bora: %s\n", err.message);
+    if (status == STATUS_OK)
+        fprintf(stderr, "Wrote %s: %" PRId64 " tensors, %.1f MiB.\n", out, shown->tensors,
+                (double)shown->bytes / (1 << 20));
+    else
+        fprintf(stderr, "bora: %s\n", err.message);
     checkpoint_close(checkpoint);
     bytes_deinit(&notes);
     return status == STATUS_OK ? EXIT_OK : EXIT_FAILED;
@@ -90,6 +100,7 @@ static void writing_init(struct writing *writing) {
 static int write_model(const struct command_usage *usage, struct writing *writing, const char *const words[2]) {
     if (writing->threads.given && (writing->threads.value < 1 || writing->threads.value > 256))
         return usage_error(usage, "--threads: from 1 to 256");
+    if (words[1][0] == 0) return usage_error(usage, "OUT is empty");
     writing->options.threads = (int)writing->threads.value;
     const struct sigaction action = {.sa_handler = stop};
     sigaction(SIGINT, &action, NULL);
@@ -114,7 +125,10 @@ int command_model_convert(int argc, char **argv) {
     if (result != GO_ON) return result;
     options->keep = strcmp(type, "keep") == 0;
     if (!options->keep && !convert_type_parse(type, &options->type))
-        return usage_error(&convert_usage, "--type: there is no type '%.64s'", type);
+        return usage_error(&convert_usage,
+                           "--type: '%.64s' is none of keep, f32, f16, bf16, q8_0, q4_0, q4_1, q5_0, q5_1, q4_k, q5_k, "
+                           "q6_k",
+                           type);
     if (strcmp(to, "safetensors") == 0)
         options->to = CONVERT_TO_HUGGING_FACE;
     else if (strcmp(to, "gguf") != 0)
@@ -182,8 +196,9 @@ int command_model_inspect(int argc, char **argv) {
     bytes_init(&out, OUTPUT_BYTES_MAX);
     enum status status = inspect_model(path, &options, &out, &err);
     if (out.length > 0) fwrite(out.data, 1, out.length, stdout);
+    bool out_failed = out.failed;
     bytes_deinit(&out);
     if (status == STATUS_OK) return EXIT_OK;
-    fprintf(stderr, "bora: %s\n", err.message);
+    if (!options.json || out_failed) fprintf(stderr, "bora: %s\n", err.message);
     return EXIT_FAILED;
 }

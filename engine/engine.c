@@ -71,8 +71,7 @@ static enum status open_model(struct engine *engine, const struct engine_options
         return error_set(err, STATUS_INVALID_ARGUMENT, "%s: %d tokens but an embedding of %d", options->model_path,
                          tokenizer_vocabulary(engine->tokenizer), engine->config.vocabulary);
     }
-    TRY(options->completes ? chat_layout_completion(engine->tokenizer, &engine->layout, err)
-                           : chat_layout_load(engine->checkpoint, engine->tokenizer, &engine->layout, err));
+    TRY(chat_layout_load_as(options->layout, engine->checkpoint, engine->tokenizer, &engine->layout, err));
     int64_t logits = scheduler_logits_max(options->sequences_max, options->speculation ? DRAFTS_MAX : 0),
             rows = options->step_tokens_max > logits ? options->step_tokens_max : logits;
     struct kernels_options kernels = {.variant = options->variant,

@@ -33,7 +33,7 @@ struct generation;
 
 struct engine_options {
     const char *model_path; /* a GGUF file, or a folder: engine/weights/checkpoint.h */
-    bool completes;         /* lay conversations out as chat_layout_completion, whatever the model file says */
+    const char *layout;     /* of chat_layout_load_as; NULL: what the model's files show */
     const char *device;     /* "cpu" */
     const char *variant;    /* "auto", "plain", "avx2", "avx512" */
     int threads;            /* 0: all available */

@@ -244,20 +244,14 @@ static void quantise_affine(const float *x, int bits, uint8_t *block) {
     pack_nibbles(q, block + (bits == 5 ? 8 : 4));
 }
 
+/**
+ * The scale that just covers the block, and rounding: bit for bit what ggml writes. A search for better scales lessens the error by 2 % and leaves no
+ * trace in the model's answers that stands out of the noise (docs/BENCHMARKS.md), so being equal is worth more.
+ */
 static void quantise_q8_0(const float *x, uint8_t *block) {
-    float weight[BLOCK], most = largest(x, BLOCK), d = most / 127, fitted, best_error = 0, best = 0;
-    importance(x, BLOCK, weight);
-    for (int refit = 0; refit < 3; refit++) {
-        float tried = rounded_to_f16(d), error = scale_error(x, weight, BLOCK, tried, -127, 127, &fitted);
-        if (refit == 0 || error < best_error) {
-            best_error = error;
-            best = tried;
-        }
-        d = fitted;
-    }
-    store_f16(block, best);
-    float inverse = best != 0 ? 1 / best : 0;
-    for (int i = 0; i < BLOCK; i++) block[2 + i] = (uint8_t)(int8_t)clamp(nearest(x[i] * inverse), -127, 127);
+    float d = largest(x, BLOCK) / 127, inverse = d != 0 ? 1 / d : 0;
+    store_f16(block, d);
+    for (int i = 0; i < BLOCK; i++) block[2 + i] = (uint8_t)(int8_t)roundf(x[i] * inverse);
 }
 
 /* ---- Q4_K, Q5_K: eight groups of 32 -------------------------------------------------------------------------------- */

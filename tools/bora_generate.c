@@ -149,7 +149,7 @@ static enum status generate(const struct generate_settings *settings, struct err
     struct chat_message message = {.role = CHAT_ROLE_USER, .content = bytes_view_string(settings->prompt)};
     struct chat_conversation conversation = {.messages = &message, .message_count = 1};
     struct engine_options options = {.model_path = settings->model_file,
-                                     .completes = settings->completes,
+                                     .layout = settings->completes ? "completion" : NULL,
                                      .device = "cpu",
                                      .variant = settings->variant,
                                      .threads = (int)settings->threads,

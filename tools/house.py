@@ -24,7 +24,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-from house_models import BIN, MODELS_FILE, ROOT, SMALL_MODEL, Failure, check_memory, check_model, check_models_file, check_room, fetch_model, find_section, memory_needed, models, say, section_for_file, section_of_file
+from house_models import BIN, MODELS_FILE, ROOT, SMALL_MODEL, Failure, check_memory, check_model, check_models_file, check_room, fetch_model, find_section, hub_snapshot, memory_needed, models, say, section_for_file, section_of_file
 
 STATE = Path(os.environ.get("BORA_STATE", ROOT / ".bora")).absolute()
 TIERS = {"worker": "small", "worker-medium": "medium", "worker-large": "large"}  # the workers of --tiers, and what each serves; else there is `worker` alone
@@ -344,8 +344,9 @@ def chosen_model(options, before):
     section = find_section(wanted)
     if section is not None:
         return section.name, None
-    file = Path(os.environ.get("BORA_CALLER_FOLDER", "."), Path(wanted).expanduser()).resolve()
-    if file.is_dir() and not any((file / name).is_file() for name in ("config.json", "params.json")):
+    file = Path(os.path.abspath(Path(os.environ.get("BORA_CALLER_FOLDER", "."), Path(wanted).expanduser())))  # links keep their names: the hub's lead to checksums
+    file = hub_snapshot(file)
+    if file.is_dir() and not any((file / name).exists() or (file / name).is_symlink() for name in ("config.json", "params.json", "adapter_config.json", "snapshots")):
         raise Failure(f"--model {wanted}: {file} is a folder with neither config.json (Hugging Face) nor params.json (Mistral)")
     if not file.exists():
         raise Failure(f"--model {wanted}: there is no file {file}, and models.ini describes only {', '.join(models().sections())}")
@@ -444,7 +445,7 @@ def check_worker(name, before, config, model, accepted):
     same_model = before.get("workers", {}).get(name) == worker
     if same_model and running_pid(name):
         return 0
-    check_model(BIN, path, "64" if worker["model_file"] else find_section(model).get("context", "64"))
+    check_model(BIN, config["models_file"], model, [*config["worker_flags"], *(["--threads", config["threads"]] if config.get("threads") else [])])
     return memory_needed(path)
 
 
@@ -460,7 +461,7 @@ def check_what_starts(before, config, changed, accepted):
 
 
 def up(options):
-    for program in ("bora-keys", "bora-worker", "bora-gateway", "bora-generate"):
+    for program in ("bora-keys", "bora-worker", "bora-gateway", "bora"):
         if not (BIN / program).exists():
             raise Failure(f"{BIN / program} is not there; run ./dev build")
     if shutil.which("redis-server") is None:

@@ -20,6 +20,7 @@ CACHE = Path(os.environ.get("BORA_CACHE") or Path(os.environ.get("XDG_CACHE_HOME
 BIN = Path(os.environ.get("BORA_BUILD_DIR", ROOT / "build/release")) / "bin"
 MODELS_FILE = ROOT / "models.ini"
 SMALL_MODEL = "smollm2-135m-instruct"
+NAME_BYTES = 128  # of a model's name: base/limits.h
 
 
 class Failure(Exception):
@@ -237,13 +238,13 @@ def fetch_model(name=SMALL_MODEL, accepted=()):
     return path
 
 
-def run_check(command, what):
-    """Without BORA_* variables, as the house starts its processes."""
+def run_check(command, what, failed=""):
+    """Without BORA_* variables, as the house starts its processes. `failed` stands before what the command says is wrong."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith("BORA_") or k == "BORA_CACHE"}
     done = subprocess.run([str(word) for word in command], capture_output=True, text=True, env=environment)
     if done.returncode != 0:
         lines = done.stderr.strip().splitlines()
-        raise Failure((lines[-1] if lines else f"{what} cannot be served").removeprefix(f"{Path(command[0]).name}: "))
+        raise Failure(failed + (lines[-1] if lines else f"{what} cannot be served").removeprefix(f"{Path(command[0]).name}: "))
 
 
 def check_models_file(bin_folder, file, name, flags=()):
@@ -251,13 +252,14 @@ def check_models_file(bin_folder, file, name, flags=()):
     run_check([bin_folder / "bora-worker", "--check", "--models-file", file, "--model", name, *flags], file)
 
 
-def check_model(bin_folder, path, context="64"):
-    """Open the weights as the worker will, likewise."""
-    run_check([bin_folder / "bora-generate", "--model-file", path, "--prompt", "a", "--max-tokens", "1", "--context", context], path)
+def check_model(bin_folder, file, name, flags=()):
+    """Open the model as the worker will, likewise, with a question laid out."""
+    run_check([bin_folder / "bora-worker", "--check", "--trial", "--models-file", file, "--model", name, *flags], file, f"{name} cannot be served, as a trial shows: ")
 
 
 def memory_needed(path):
     """Weights are mapped and repacked once; activations and the cache of a few conversations come on top."""
+    path = hub_snapshot(path)
     files = [file for file in path.iterdir() if file.suffix == ".safetensors"] if path.is_dir() else [path]
     return 3 * sum(file.stat().st_size for file in files) + (300 << 20)
 
@@ -268,14 +270,31 @@ def check_memory(needed, names):
         raise Failure(f"{', '.join(names)}: about {needed >> 20} MiB of memory are needed, {available >> 20} MiB are available")
 
 
+def hub_snapshot(folder):
+    """What a folder that Hugging Face's hub caches a repository in (models--ORG--NAME) has as its main snapshot; else `folder`."""
+    with contextlib.suppress(OSError):
+        snapshot = folder / "snapshots" / (folder / "refs/main").read_text().strip()
+        return snapshot if snapshot.is_dir() else folder
+    return folder
+
+
+def model_name(path):
+    """Of a file or folder: the repository's name where the hub has made up the folder's."""
+    parts = path.parts
+    cached = re.fullmatch(r"models--(?:.+--)?(.+)", parts[-3]) if len(parts) > 3 and parts[-2] == "snapshots" else None
+    name = cached[1] if cached else re.sub(r"-00001-of-\d{5}$", "", path.name.removesuffix(".gguf"))
+    return re.sub(r"[^A-Za-z0-9._-]", "-", name)[:NAME_BYTES] or "model"
+
+
 def section_for_file(path, folder):
-    """A models file in `folder` for a GGUF file that models.ini does not describe. Returns (models file, model name)."""
-    name = re.sub(r"[^A-Za-z0-9._-]", "-", path.stem).lower()
+    """A models file in `folder` for a model that models.ini does not describe. Returns (models file, model name)."""
+    name = model_name(path)
+    aliases = [alias for alias in dict.fromkeys(["local" if name != "local" else "mine", name.lower()]) if alias != name]
     if re.search(r"[#;]", str(path)):  # which begin comments in a models file
         link = folder / "model.gguf"
         link.unlink(missing_ok=True)
         link.symlink_to(path)
         path = link
     file = folder / "models.ini"
-    file.write_text(f"# made by ./dev up --model\n[{name}]\npath = {path}\naliases = {'local' if name != 'local' else 'mine'}\ntier = small\ncapabilities = completion_chat\n")
+    file.write_text(f"# made by ./dev up --model\n[{name}]\npath = {path}\naliases = {', '.join(aliases)}\ntier = small\ncapabilities = completion_chat\n")
     return file, name

@@ -155,6 +155,13 @@ a {%- if yes -%} b {%- endif -%} c|a {{- 1 -}} b| {%- raw -%} {{ not }} {% if %}
 {{ 'a' if 'b' is string else 'c' }}|{{ [x for x in l] }}
 {{ -n }}|{{ +n }}|{{ - -n }}|{{ -f }}|{{ n - -1 }}|{{ -n | abs }}|{{ (-n) | abs }}
 {{ l.append(4) }}
+{% if no %}{{ l.append(4) }}{{ d.update(l) }}{% endif %}ok
+{{ d.update({}) }}
+{{ nothing | map(attribute='x') | list }}|{{ nothing | selectattr('x') | list }}|{{ nothing | reject('odd') | list }}|{{ missing | select | list }}|{{ 0 | rejectattr('x') | list }}
+{{ 7 | select | list }}
+{{ nothing | list }}
+{% filter upper %}a{{ n }}b{% endfilter %}|{% filter replace('a', 'x') | trim %} {% for x in l %}a{{ x }}{% endfor %} {% endfilter %}|{% set q = 1 %}{% filter trim %}{% set q = 2 %} {% filter upper %}in{% endfilter %} {% endfilter %}{{ q }}
+{% filter %}x{% endfilter %}
 {{ s | xmlattr }}
 {% include 'x' %}
 """.strip("\n").split("\n")

@@ -71,6 +71,11 @@ struct chat_layout;
 struct gguf;
 struct checkpoint;
 
+/** GGUF has no key for the version of Mistral's layouts: this one, of our own, holds its name ("mistral-v3"), as does the member of
+ *  tokenizer_config.json where no tokenizer file of Mistral's says it. It comes before what else the files show. */
+#define CHAT_LAYOUT_GGUF_KEY "bora.prompt_layout"
+#define CHAT_LAYOUT_CONFIG_MEMBER "bora_prompt_layout"
+
 /** Find the layout of a model file: Mistral's by the tokenizer file beside the weights or the control tokens, else its chat template, else one that
  *  its control tokens show. STATUS_UNIMPLEMENTED when the template needs what the sandbox does not know: the message says what
  *  was seen. `tokenizer` is borrowed for the layout's life. */
@@ -78,9 +83,19 @@ enum status chat_layout_load(const struct checkpoint *checkpoint, const struct t
                              struct chat_layout **out, struct error *err);
 enum status chat_layout_load_gguf(const struct gguf *gguf, const struct tokenizer *tokenizer, struct chat_layout **out,
                                   struct error *err);
-/** Of a base model, which completes text and knows no turns: what the messages say, blank lines between them, behind bos where texts begin
- *  with one. Also what chat_layout_load finds where a model shows no layout at all. */
-enum status chat_layout_completion(const struct tokenizer *tokenizer, struct chat_layout **out, struct error *err);
+/**
+ * The layout that somebody chose, whatever the model's files show:
+ *     "auto", or NULL              chat_layout_load
+ *     "completion"                 of a base model, which completes text and knows no turns: what the messages say, blank lines between them, behind bos
+ *                                  where texts begin with one. Also what chat_layout_load finds where a model shows no layout at all
+ *     "chatml", "llama-3", "gemma" where the vocabulary has their control tokens
+ *     "mistral-v1", -v2, -v3, -v7, -v11, -v13, -v15    likewise; images' sizes and settings are those of a tekken.json beside the weights
+ *     "FILE.jinja"                 a chat template
+ */
+enum status chat_layout_load_as(const char *choice, const struct checkpoint *checkpoint,
+                                const struct tokenizer *tokenizer, struct chat_layout **out, struct error *err);
+/** Is `choice` one of these? Whether a file is there is seen at load. */
+bool chat_layout_is_choice(const char *choice);
 void chat_layout_destroy(struct chat_layout *layout);
 const char *chat_layout_name(const struct chat_layout *layout); /* "mistral-v7", "template", "chatml-smollm2" */
 

@@ -105,6 +105,8 @@ enum status mistral_layout_load_file(const char *name, struct bytes_view file, c
                                      struct chat_layout **out, struct error *err);
 /** Look the control tokens up and check that the version's are there. */
 enum status mistral_layout_bind(struct chat_layout *layout, struct error *err);
+/** The version of "mistral-v3"; 0: there is none of that name. */
+int mistral_layout_version(const char *name);
 enum status mistral_compose(const struct chat_layout *layout, const struct chat_conversation *conversation,
                             struct prompt *out, struct error *err);
 enum status mistral_compose_fim(const struct chat_layout *layout, struct bytes_view prefix, struct bytes_view suffix,
@@ -137,7 +139,8 @@ enum status template_layout_bind(struct chat_layout *layout, const char *name, s
 /** `bytes`: of the conversation, which what the template may do depends on. */
 enum status template_compose(const struct chat_layout *layout, const struct chat_conversation *conversation,
                              size_t bytes, struct prompt *out, struct error *err);
-/** A template for models that come without one, by the control tokens that their vocabulary has; NULL when none is known. */
-const char *template_known(const struct tokenizer *tokenizer, const char **out_name);
+/** A template for models that come without one: that of `*name`, or with NULL there the one whose control tokens the vocabulary has, whose name
+ *  is set then. NULL when there is none, and when the vocabulary lacks `*out_lacks`. */
+const char *template_known(const struct tokenizer *tokenizer, const char **name, const char **out_lacks);
 
 #endif

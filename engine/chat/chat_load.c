@@ -3,14 +3,20 @@
 /*
  * Which layout a model has. In this order:
  *
+ *     CHAT_LAYOUT_GGUF_KEY                                     Mistral's, of that version: Bora wrote the file and knew it
  *     a chat template that does not write [INST]               that program
  *     tekken.json, tokenizer.model.vN beside the weights       Mistral's, of that version
  *     a chat template, and [INST] is a control token           Mistral's, of the version whose control tokens it writes
  *     a chat template                                          that program (Llama 2 writes [INST] as text)
  *     no template, but control tokens                          Mistral's by those tokens, ChatML, Llama 3's, Gemma's (template_known.c)
  *     neither                                                  completion of text
+ *
+ * unless somebody chose one: chat_layout_load_as.
  */
 #include "engine/chat/chat_internal.h"
+
+#include "base/limits.h"
+#include "base/settings.h"
 
 #include "engine/weights/checkpoint.h"
 #include "engine/weights/gguf.h"
@@ -24,6 +30,7 @@ struct evidence {
     bool has_template, has_tekken;
     struct bytes_view template, tool_template, tekken;
     int model_version; /* of tokenizer.model.vN; 0: no such file */
+    int said_version;  /* by CHAT_LAYOUT_GGUF_KEY or CHAT_LAYOUT_CONFIG_MEMBER; 0: by none */
     bool model_images; /* … m1 */
 };
 
@@ -49,7 +56,17 @@ static int guess_version(const struct chat_layout *layout, const struct evidence
     return 3;
 }
 
-static enum status set_mistral(struct chat_layout *layout, const struct evidence *evidence, struct error *err) {
+/** What models of v15 publish in their tekken.json. */
+static void set_usual_efforts(struct mistral_layout *mistral) {
+    mistral->effort_count = 2;
+    strcpy(mistral->efforts[0], "none");
+    strcpy(mistral->efforts[1], "high");
+    strcpy(mistral->default_effort, "none");
+}
+
+/** `version`: the one that was chosen; 0: the model's own. */
+static enum status set_mistral(struct chat_layout *layout, const struct evidence *evidence, int version,
+                               struct error *err) {
     struct mistral_layout *mistral = &layout->mistral;
     if (evidence->has_tekken) {
         TRY(mistral_layout_read_tekken(evidence->tekken, mistral, err));
@@ -60,13 +77,11 @@ static enum status set_mistral(struct chat_layout *layout, const struct evidence
             mistral->image_side = 1024;
             mistral->image_merge = 1;
         }
-        if (mistral->version == 15) { /* what such models publish in their tekken.json */
-            mistral->effort_count = 2;
-            strcpy(mistral->efforts[0], "none");
-            strcpy(mistral->efforts[1], "high");
-            strcpy(mistral->default_effort, "none");
-        }
     }
+    if (version != 0) mistral->version = version;
+    if (mistral->version < 15) mistral->effort_count = 0;
+    if (mistral->version == 15 && mistral->effort_count == 0 && !(evidence->has_tekken && version == 0))
+        set_usual_efforts(mistral);
     return mistral_layout_bind(layout, err);
 }
 
@@ -88,7 +103,8 @@ static enum status bind_completion(struct chat_layout *layout, struct error *err
 }
 
 static enum status choose(struct chat_layout *layout, const struct evidence *evidence, struct error *err) {
-    if (is_mistral(layout, evidence)) return set_mistral(layout, evidence, err);
+    if (evidence->said_version != 0) return set_mistral(layout, evidence, evidence->said_version, err);
+    if (is_mistral(layout, evidence)) return set_mistral(layout, evidence, 0, err);
     if (evidence->has_template) {
         if (chatml_layout_knows(evidence->template, layout)) return chatml_layout_bind(layout, evidence->file, err);
         struct error why = {0};
@@ -96,17 +112,64 @@ static enum status choose(struct chat_layout *layout, const struct evidence *evi
             template_layout_bind(layout, "template", evidence->template, evidence->tool_template, &why);
         return status == STATUS_OK ? status : error_set(err, status, "%s: its chat %s", evidence->file, why.message);
     }
-    const char *name = NULL, *known = template_known(layout->tokenizer, &name);
+    const char *name = NULL, *lacks, *known = template_known(layout->tokenizer, &name, &lacks);
     if (known != NULL) return template_layout_bind(layout, name, bytes_view_string(known), (struct bytes_view){0}, err);
     return bind_completion(layout, err);
 }
 
-static enum status load(const struct evidence *evidence, const struct tokenizer *tokenizer, struct chat_layout **out,
-                        struct error *err) {
+/* ---- what somebody chose --------------------------------------------------------------------------------------------- */
+
+static bool is_template_file(const char *choice) {
+    size_t length = strlen(choice), end = strlen(".jinja");
+    return length > end && strcmp(choice + length - end, ".jinja") == 0;
+}
+
+static bool is_auto(const char *choice) {
+    return choice == NULL || strcmp(choice, "auto") == 0;
+}
+
+bool chat_layout_is_choice(const char *choice) {
+    static const char *const names[] = {"auto", "completion", "chatml", "llama-3", "gemma"};
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        if (strcmp(choice, names[i]) == 0) return true;
+    }
+    return mistral_layout_version(choice) != 0 || is_template_file(choice);
+}
+
+static enum status bind_template_file(struct chat_layout *layout, const char *path, struct error *err) {
+    char *text = NULL;
+    size_t length = 0;
+    struct error why = {0};
+    TRY(settings_read_file(path, LIMIT_CHAT_TEMPLATE_BYTES, &text, &length, err));
+    enum status status =
+        template_layout_bind(layout, "template", bytes_view_of(text, length), (struct bytes_view){0}, &why);
+    free(text);
+    return status == STATUS_OK ? status : error_set(err, status, "%s: %s", path, why.message);
+}
+
+static enum status choose_named(struct chat_layout *layout, const char *name, const struct evidence *evidence,
+                                struct error *err) {
+    int version = mistral_layout_version(name);
+    if (version != 0) return set_mistral(layout, evidence, version, err);
+    if (strcmp(name, "completion") == 0) return bind_completion(layout, err);
+    if (is_template_file(name)) return bind_template_file(layout, name, err);
+    const char *known_name = name, *lacks, *known = template_known(layout->tokenizer, &known_name, &lacks);
+    if (known != NULL)
+        return template_layout_bind(layout, known_name, bytes_view_string(known), (struct bytes_view){0}, err);
+    if (lacks != NULL)
+        return error_set(err, STATUS_INVALID_ARGUMENT,
+                         "the layout %s needs the control token %s, which the vocabulary lacks", name, lacks);
+    return error_set(err, STATUS_INVALID_ARGUMENT, "there is no layout '%.64s'", name);
+}
+
+/* ---- loading --------------------------------------------------------------------------------------------------------- */
+
+static enum status load(const char *choice, const struct evidence *evidence, const struct tokenizer *tokenizer,
+                        struct chat_layout **out, struct error *err) {
     struct chat_layout *layout = calloc(1, sizeof *layout);
     if (layout == NULL) return error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
     layout->tokenizer = tokenizer;
-    enum status status = choose(layout, evidence, err);
+    enum status status = is_auto(choice) ? choose(layout, evidence, err) : choose_named(layout, choice, evidence, err);
     if (status != STATUS_OK) {
         chat_layout_destroy(layout);
         return status;
@@ -115,24 +178,29 @@ static enum status load(const struct evidence *evidence, const struct tokenizer 
     return STATUS_OK;
 }
 
-enum status chat_layout_completion(const struct tokenizer *tokenizer, struct chat_layout **out, struct error *err) {
-    struct chat_layout *layout = calloc(1, sizeof *layout);
-    if (layout == NULL) return error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
-    layout->tokenizer = tokenizer;
-    enum status status = bind_completion(layout, err);
-    if (status == STATUS_OK)
-        *out = layout;
-    else
-        chat_layout_destroy(layout);
-    return status;
+/** Only names of Mistral's: a file does not choose other files. */
+static enum status take_said(struct bytes_view name, struct evidence *evidence, struct error *err) {
+    char text[16] = "";
+    if (name.length < sizeof text) memcpy(text, name.data, name.length);
+    evidence->said_version = mistral_layout_version(text);
+    if (evidence->said_version != 0) return STATUS_OK;
+    return error_set(err, STATUS_UNIMPLEMENTED, "%s: its prompt layout is '%.*s', which is not known here",
+                     evidence->file, name.length < 32 ? (int)name.length : 32, (const char *)name.data);
+}
+
+static enum status load_gguf(const char *choice, const struct gguf *gguf, const struct tokenizer *tokenizer,
+                             struct chat_layout **out, struct error *err) {
+    struct evidence evidence = {.file = gguf_path(gguf)};
+    struct bytes_view said;
+    if (is_auto(choice) && gguf_string(gguf, CHAT_LAYOUT_GGUF_KEY, &said)) TRY(take_said(said, &evidence, err));
+    evidence.has_template = gguf_string(gguf, "tokenizer.chat_template", &evidence.template);
+    (void)gguf_string(gguf, "tokenizer.chat_template.tool_use", &evidence.tool_template);
+    return load(choice, &evidence, tokenizer, out, err);
 }
 
 enum status chat_layout_load_gguf(const struct gguf *gguf, const struct tokenizer *tokenizer, struct chat_layout **out,
                                   struct error *err) {
-    struct evidence evidence = {.file = gguf_path(gguf)};
-    evidence.has_template = gguf_string(gguf, "tokenizer.chat_template", &evidence.template);
-    (void)gguf_string(gguf, "tokenizer.chat_template.tool_use", &evidence.tool_template);
-    return load(&evidence, tokenizer, out, err);
+    return load_gguf(NULL, gguf, tokenizer, out, err);
 }
 
 /** "….model.v7m1": the version, and the images' sizes. False: no such name. */
@@ -163,7 +231,7 @@ enum status mistral_layout_load_file(const char *name, struct bytes_view file, c
         evidence.has_tekken = true;
         evidence.tekken = file;
     }
-    return load(&evidence, tokenizer, out, err);
+    return load(NULL, &evidence, tokenizer, out, err);
 }
 
 static enum status find_model_file(const struct checkpoint *checkpoint, struct evidence *evidence, struct error *err) {
@@ -207,32 +275,46 @@ static void take_templates(const struct json_value *entry, struct evidence *evid
     }
 }
 
-/** chat_template.jinja, else chat_template of tokenizer_config.json or chat_template.json. */
-static enum status find_template(const struct checkpoint *checkpoint, struct arena *arena, struct evidence *evidence,
-                                 struct error *err) {
+/** `*out` stays NULL when there is no such file. */
+static enum status read_json_file(const struct checkpoint *checkpoint, const char *name, struct arena *arena,
+                                  const struct evidence *evidence, struct json_value **out, struct error *err) {
     enum { CONFIG_DEPTH = 32, CONFIG_VALUES = 1 << 20 };
-    static const char *const names[] = {"tokenizer_config.json", "chat_template.json"};
+    struct bytes_view file;
+    struct json_problem problem;
+    bool found;
+    *out = NULL;
+    TRY(find_file(checkpoint, name, &found, &file, err));
+    if (!found) return STATUS_OK;
+    enum status status = json_read(file, CONFIG_DEPTH, CONFIG_VALUES, arena, out, &problem);
+    if (status == STATUS_OK) return STATUS_OK;
+    return error_set(err, status, "%s: %s: %s", evidence->file, name,
+                     problem.reason != NULL ? problem.reason : "too large");
+}
+
+/** chat_template.jinja, else chat_template of tokenizer_config.json or chat_template.json; and what tokenizer_config.json says of the layout. */
+static enum status find_template(const struct checkpoint *checkpoint, struct arena *arena, bool said_counts,
+                                 struct evidence *evidence, struct error *err) {
+    struct json_value *config, *template_file;
     TRY(find_file(checkpoint, "chat_template.jinja", &evidence->has_template, &evidence->template, err));
-    for (size_t i = 0; !evidence->has_template && i < sizeof names / sizeof names[0]; i++) {
-        struct bytes_view file;
-        bool found;
-        TRY(find_file(checkpoint, names[i], &found, &file, err));
-        if (!found) continue;
-        struct json_value *config = NULL;
-        struct json_problem problem;
-        enum status status = json_read(file, CONFIG_DEPTH, CONFIG_VALUES, arena, &config, &problem);
-        if (status != STATUS_OK)
-            return error_set(err, status, "%s: %s: %s", evidence->file, names[i],
-                             problem.reason != NULL ? problem.reason : "too large");
-        take_templates(json_member(config, "chat_template"), evidence);
-    }
+    TRY(read_json_file(checkpoint, "tokenizer_config.json", arena, evidence, &config, err));
+    const struct json_value *said = json_member(config, CHAT_LAYOUT_CONFIG_MEMBER);
+    if (said_counts && said != NULL && said->kind == JSON_KIND_STRING) TRY(take_said(said->string, evidence, err));
+    if (!evidence->has_template) take_templates(json_member(config, "chat_template"), evidence);
+    if (evidence->has_template) return STATUS_OK;
+    TRY(read_json_file(checkpoint, "chat_template.json", arena, evidence, &template_file, err));
+    take_templates(json_member(template_file, "chat_template"), evidence);
     return STATUS_OK;
 }
 
 enum status chat_layout_load(const struct checkpoint *checkpoint, const struct tokenizer *tokenizer,
                              struct chat_layout **out, struct error *err) {
+    return chat_layout_load_as(NULL, checkpoint, tokenizer, out, err);
+}
+
+enum status chat_layout_load_as(const char *choice, const struct checkpoint *checkpoint,
+                                const struct tokenizer *tokenizer, struct chat_layout **out, struct error *err) {
     const struct gguf *gguf = checkpoint_gguf(checkpoint);
-    if (gguf != NULL) return chat_layout_load_gguf(gguf, tokenizer, out, err);
+    if (gguf != NULL) return load_gguf(choice, gguf, tokenizer, out, err);
     enum { CONFIG_ARENA_BYTES = 256 << 20 };
     struct evidence evidence = {.file = checkpoint_path(checkpoint)};
     struct arena arena;
@@ -240,8 +322,9 @@ enum status chat_layout_load(const struct checkpoint *checkpoint, const struct t
     arena_init(&arena, CONFIG_ARENA_BYTES);
     TRY_CLEANUP(find_file(checkpoint, "tekken.json", &evidence.has_tekken, &evidence.tekken, err));
     if (!evidence.has_tekken) TRY_CLEANUP(find_model_file(checkpoint, &evidence, err));
-    TRY_CLEANUP(find_template(checkpoint, &arena, &evidence, err));
-    TRY_CLEANUP(load(&evidence, tokenizer, out, err));
+    bool native = evidence.has_tekken || evidence.model_version != 0; /* Mistral's own files say it themselves */
+    TRY_CLEANUP(find_template(checkpoint, &arena, is_auto(choice) && !native, &evidence, err));
+    TRY_CLEANUP(load(choice, &evidence, tokenizer, out, err));
 cleanup:
     arena_deinit(&arena);
     return status;

@@ -45,12 +45,20 @@ static bool is_needed(int control, int version) {
     return controls[control].from != 0 && version >= controls[control].from;
 }
 
+static const struct {
+    int version;
+    const char *name;
+} names[] = {{1, "mistral-v1"},   {2, "mistral-v2"},   {3, "mistral-v3"},  {7, "mistral-v7"},
+             {11, "mistral-v11"}, {13, "mistral-v13"}, {15, "mistral-v15"}};
+
+int mistral_layout_version(const char *name) {
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        if (strcmp(names[i].name, name) == 0) return names[i].version;
+    }
+    return 0;
+}
+
 enum status mistral_layout_bind(struct chat_layout *layout, struct error *err) {
-    static const struct {
-        int version;
-        const char *name;
-    } names[] = {{1, "mistral-v1"},   {2, "mistral-v2"},   {3, "mistral-v3"},  {7, "mistral-v7"},
-                 {11, "mistral-v11"}, {13, "mistral-v13"}, {15, "mistral-v15"}};
     struct mistral_layout *mistral = &layout->mistral;
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         if (names[i].version == mistral->version) layout->name = names[i].name;

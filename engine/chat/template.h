@@ -9,7 +9,7 @@
  * The language is what chat templates use of Jinja 3.1, as transformers sets it up (trim_blocks, lstrip_blocks, loop controls, tojson without
  * HTML escapes; `generation` blocks are their body):
  *
- *     statements   for/else (loop.*, filtered, unpacking), if/elif/else, set (tuples, namespaces, blocks), macro, break, continue, raw
+ *     statements   for/else (loop.*, filtered, unpacking), if/elif/else, set (tuples, namespaces, blocks), macro, filter, break, continue, raw
  *     expressions  literals, lists, tuples, dicts, attributes, subscripts, slices, calls, filters, tests, and/or/not, in, comparisons, + - * / // % **, ~, x if c else y
  *     functions    range namespace dict raise_exception strftime_now
  *     filters      abs batch capitalize count d default dictsort escape first float indent int items join last length list lower map max min reject

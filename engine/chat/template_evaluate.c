@@ -262,6 +262,8 @@ static enum status call(struct template_run *run, const struct template_node *no
     case TEMPLATE_FUNCTION:
         return template_call_function(run, called.name, &arguments, out);
     case TEMPLATE_UNDEFINED:
+        if (node->a->kind == NODE_ATTRIBUTE && template_method_changes(node->a->name))
+            return template_fail(run, "method '%s' is not allowed: lists and dicts are not changed", node->a->name);
         return template_fail(run, "'%.48s' is undefined", called.name != NULL ? called.name : "it");
     default:
         return template_fail(run, "%s cannot be called", template_kind_name(&called));

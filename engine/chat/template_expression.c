@@ -56,7 +56,8 @@ static enum status parse_arguments(struct parser *parser, struct template_node *
 static enum status parse_call(struct parser *parser, struct template_node **node) {
     struct template_node *call = NULL, *called = *node;
     if (called->kind == NODE_NAME) TRY(parser_calls(parser, called->name, called->line));
-    if (called->kind == NODE_ATTRIBUTE && !template_method_exists(called->name))
+    if (called->kind == NODE_ATTRIBUTE && !template_method_exists(called->name) &&
+        !template_method_changes(called->name))
         return parser_unsupported(parser, called->line, "method", called->name);
     TRY(make(parser, NODE_CALL, NULL, called, NULL, &call));
     parser_next(parser);
@@ -65,9 +66,9 @@ static enum status parse_call(struct parser *parser, struct template_node **node
     return STATUS_OK;
 }
 
+/** From its name on. */
 static enum status parse_filter(struct parser *parser, struct template_node **node) {
     struct template_node *filter = NULL;
-    parser_next(parser);
     TRY(make(parser, NODE_FILTER, NULL, *node, NULL, &filter));
     filter->line = parser_token(parser)->line;
     TRY(parser_name(parser, &filter->name));
@@ -123,9 +124,14 @@ static enum status parse_test(struct parser *parser, struct template_node **node
     return negated ? make(parser, NODE_NOT, NULL, test, NULL, node) : STATUS_OK;
 }
 
+enum status parser_filter_chain(struct parser *parser, struct template_node **node) {
+    TRY(parse_filter(parser, node));
+    return parser_filters(parser, node);
+}
+
 enum status parser_filters(struct parser *parser, struct template_node **node) {
     for (;;) {
-        if (parser_at_operator(parser, "|"))
+        if (parser_skip_operator(parser, "|"))
             TRY(parse_filter(parser, node));
         else if (parser_at_name(parser, "is"))
             TRY(parse_test(parser, node));

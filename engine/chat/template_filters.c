@@ -286,6 +286,14 @@ static enum status name_of(struct template_run *run, const struct template_value
     return STATUS_OK;
 }
 
+/** Of None, 0 and the like these filters make an empty list, where others object. */
+static enum status iterate_if_true(struct template_run *run, const struct template_value *input,
+                                   const struct template_list **out) {
+    static const struct template_list nothing = {0};
+    *out = &nothing;
+    return template_truth(input) ? template_iterate(run, input, out) : STATUS_OK;
+}
+
 static enum status filter_map(struct template_run *run, const char *name, const struct template_value *input,
                               const struct template_arguments *arguments, struct template_value *out) {
     (void)name;
@@ -302,7 +310,7 @@ static enum status filter_map(struct template_run *run, const char *name, const 
             return template_fail(run, "filter '%s' is not supported", filter_name);
     }
     struct template_arguments rest = rest_of(arguments, 1);
-    TRY(template_iterate(run, input, &list));
+    TRY(iterate_if_true(run, input, &list));
     TRY(template_list_make(run, list->count, &made));
     for (size_t i = 0; i < list->count; i++) {
         struct template_value item;
@@ -330,7 +338,7 @@ static enum status filter_select(struct template_run *run, const char *name, con
         if (!template_test_exists(test_name)) return template_fail(run, "test '%s' is not supported", test_name);
     }
     struct template_arguments rest = rest_of(arguments, 1u + by_attribute);
-    TRY(template_iterate(run, input, &list));
+    TRY(iterate_if_true(run, input, &list));
     TRY(template_list_make(run, list->count, &made));
     for (size_t i = 0; i < list->count; i++) {
         struct template_value item = list->items[i];

@@ -44,12 +44,13 @@ enum status template_tokenize(struct bytes_view source, struct arena *arena, str
 
 enum node_kind {
     /* statements */
-    NODE_TEXT,  /* name */
-    NODE_PRINT, /* a */
-    NODE_FOR,   /* a: target, b: what, c: filter; body, otherwise */
-    NODE_IF,    /* a; body, otherwise (an elif is a NODE_IF there) */
-    NODE_SET,   /* a: target, b: value or NULL (then body; c: filters over NODE_BODY) */
-    NODE_MACRO, /* name; list: NODE_PARAMETER; body */
+    NODE_TEXT,         /* name */
+    NODE_PRINT,        /* a */
+    NODE_FOR,          /* a: target, b: what, c: filter; body, otherwise */
+    NODE_IF,           /* a; body, otherwise (an elif is a NODE_IF there) */
+    NODE_SET,          /* a: target, b: value or NULL (then body; c: filters over NODE_BODY) */
+    NODE_MACRO,        /* name; list: NODE_PARAMETER; body */
+    NODE_FILTER_BLOCK, /* c: filters over NODE_BODY; body */
     NODE_BREAK,
     NODE_CONTINUE,
     NODE_BLOCK,     /* body */
@@ -100,6 +101,8 @@ struct template {
 bool template_filter_exists(const char *name);
 bool template_test_exists(const char *name);
 bool template_method_exists(const char *name);
+/** One that changes a list or dict in place: refused when it is called and not at load, as by the sandbox of transformers. */
+bool template_method_changes(const char *name);
 bool template_function_exists(const char *name);
 
 /* ---- values --------------------------------------------------------------------------------------------------------- */

@@ -1,7 +1,9 @@
 /* Copyright Bora contributors
  * SPDX-License-Identifier: Apache-2.0 */
-/* For model files without a chat template: the layout of the family whose control tokens the vocabulary has. */
+/* For model files without a chat template, or with one that somebody does not want: the layout of a family. */
 #include "engine/chat/chat_internal.h"
+
+#include <string.h>
 
 static const char llama3[] =
     "{{ bos_token }}{% for message in messages %}"
@@ -25,16 +27,22 @@ static const char chatml[] = "{% for message in messages %}{{'<|im_start|>' + me
                              "message['content'] + '<|im_end|>' + '\\n'}}"
                              "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}";
 
-const char *template_known(const struct tokenizer *tokenizer, const char **out_name) {
+const char *template_known(const struct tokenizer *tokenizer, const char **name, const char **out_lacks) {
     static const struct {
-        const char *name, *open, *close, *text;
-    } families[] = {{"llama-3", "<|start_header_id|>", "<|eot_id|>", llama3},
-                    {"gemma", "<start_of_turn>", "<end_of_turn>", gemma},
-                    {"chatml", "<|im_start|>", "<|im_end|>", chatml}};
+        const char *name, *controls[2], *text;
+    } families[] = {{"llama-3", {"<|start_header_id|>", "<|eot_id|>"}, llama3},
+                    {"gemma", {"<start_of_turn>", "<end_of_turn>"}, gemma},
+                    {"chatml", {"<|im_start|>", "<|im_end|>"}, chatml}};
+    *out_lacks = NULL;
     for (size_t i = 0; i < sizeof families / sizeof families[0]; i++) {
-        if (tokenizer_special(tokenizer, families[i].open) < 0 || tokenizer_special(tokenizer, families[i].close) < 0)
-            continue;
-        *out_name = families[i].name;
+        const char *lacks = NULL;
+        if (*name != NULL && strcmp(*name, families[i].name) != 0) continue;
+        for (int j = 0; j < 2 && lacks == NULL; j++) {
+            if (tokenizer_special(tokenizer, families[i].controls[j]) < 0) lacks = families[i].controls[j];
+        }
+        if (*name != NULL) *out_lacks = lacks;
+        if (lacks != NULL) continue;
+        *name = families[i].name;
         return families[i].text;
     }
     return NULL;

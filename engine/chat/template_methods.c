@@ -273,6 +273,15 @@ bool template_method_exists(const char *name) {
     return find_text_method(name) != NULL;
 }
 
+bool template_method_changes(const char *name) {
+    static const char *const names[] = {"append", "clear",   "extend",     "insert", "pop",   "popitem",
+                                        "remove", "reverse", "setdefault", "sort",   "update"};
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        if (strcmp(names[i], name) == 0) return true;
+    }
+    return false;
+}
+
 /* ---- dicts, lists, loops -------------------------------------------------------------------------------------------- */
 
 static enum status dict_get(struct template_run *run, const struct template_dict *dict,

@@ -237,6 +237,16 @@ static enum status parse_set(struct parser *parser, struct template_node *node) 
     return skip_end(parser);
 }
 
+/** {% filter upper | trim %} … {% endfilter %} */
+static enum status parse_filter_block(struct parser *parser, struct template_node *node) {
+    static const char *const ends[] = {"endfilter", NULL};
+    TRY(parser_node(parser, NODE_BODY, &node->c));
+    TRY(parser_filter_chain(parser, &node->c));
+    TRY(end_block(parser));
+    TRY(parse_body(parser, ends, &node->body));
+    return skip_end(parser);
+}
+
 static enum status parse_macro(struct parser *parser, struct template_node *node) {
     static const char *const ends[] = {"endmacro", NULL};
     struct template_node **tail = &node->list;
@@ -289,6 +299,7 @@ static enum status parse_statement(struct parser *parser, struct template_node *
         {"if", NODE_IF, parse_if},
         {"set", NODE_SET, parse_set},
         {"macro", NODE_MACRO, parse_macro},
+        {"filter", NODE_FILTER_BLOCK, parse_filter_block},
         {"break", NODE_BREAK, parse_loop_control},
         {"continue", NODE_CONTINUE, parse_loop_control},
         {"generation", NODE_BLOCK, parse_generation},

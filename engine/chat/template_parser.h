@@ -41,5 +41,7 @@ enum status parser_expression(struct parser *parser, struct template_node **out)
 enum status parser_tuple(struct parser *parser, bool condition, struct template_node **out);
 /** "| filter…" over `*node`. */
 enum status parser_filters(struct parser *parser, struct template_node **node);
+/** The same where the first has no "|" in front. */
+enum status parser_filter_chain(struct parser *parser, struct template_node **node);
 
 #endif

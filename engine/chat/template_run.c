@@ -181,6 +181,16 @@ static enum status run_set(struct template_run *run, const struct template_node 
     return assign(run, node->a, value);
 }
 
+static enum status run_filter_block(struct template_run *run, const struct template_node *node) {
+    struct template_value value;
+    struct template_string text;
+    TRY(template_capture(run, node->body, run->scope, &text));
+    run->captured = template_string_value(text);
+    TRY(template_evaluate(run, node->c, &value));
+    TRY(template_str(run, &value, &text));
+    return template_write(run->out, text);
+}
+
 enum status template_capture(struct template_run *run, const struct template_node *body, struct template_scope *scope,
                              struct template_string *out) {
     struct template_writer writer = {.run = run}, *before = run->out;
@@ -220,6 +230,8 @@ static enum status run_statement(struct template_run *run, const struct template
         return run_set(run, node);
     case NODE_MACRO:
         return run_macro(run, node);
+    case NODE_FILTER_BLOCK:
+        return run_filter_block(run, node);
     case NODE_BREAK:
     case NODE_CONTINUE:
         run->flow = node->kind == NODE_BREAK ? FLOW_BREAK : FLOW_CONTINUE;

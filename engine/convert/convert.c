@@ -12,6 +12,8 @@ bool convert_type_parse(const char *name, enum tensor_type *out) {
     static const enum tensor_type types[] = {TENSOR_F32,  TENSOR_F16,  TENSOR_BF16, TENSOR_Q8_0,
                                              TENSOR_Q4_0, TENSOR_Q4_1, TENSOR_Q5_0, TENSOR_Q5_1,
                                              TENSOR_Q4_K, TENSOR_Q5_K, TENSOR_Q6_K};
+    if (strcasecmp(name, "q4_k_m") == 0) return *out = TENSOR_Q4_K, true; /* the mixes that these are */
+    if (strcasecmp(name, "q5_k_m") == 0) return *out = TENSOR_Q5_K, true;
     for (size_t i = 0; i < sizeof types / sizeof types[0]; i++) {
         if (strcasecmp(name, tensor_type_name(types[i])) == 0) return *out = types[i], true;
     }

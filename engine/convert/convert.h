@@ -52,7 +52,7 @@ struct convert_options {
     volatile const bool *stop; /* may be NULL; true: STATUS_CANCELLED */
 };
 
-/** "q4_k" (any case); false when there is none of that name. */
+/** "q4_k" (any case; llama.cpp's "q4_k_m" is the same); false when there is none of that name. */
 bool convert_type_parse(const char *name, enum tensor_type *out);
 
 /**

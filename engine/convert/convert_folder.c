@@ -77,14 +77,35 @@ static enum status write_header(const struct convert_plan *plan, struct output_f
     return status;
 }
 
-static enum status write_weights(struct converting *converting, const char *path) {
+/** All but the weights. What is left of a model that was there would be taken for the new one's. The config first, without which the folder is no model. */
+static void remove_model_files(struct converting *converting, const char *folder) {
+    static const char *const names[] = {"config.json",
+                                        "model.safetensors.index.json",
+                                        "generation_config.json",
+                                        "tokenizer.json",
+                                        "tokenizer.model",
+                                        "tekken.json",
+                                        "tokenizer_config.json",
+                                        "special_tokens_map.json",
+                                        "added_tokens.json",
+                                        "chat_template.jinja",
+                                        "chat_template.json"};
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        const char *path = arena_printf(&converting->plan.arena, "%s/%s", folder, names[i]);
+        if (path != NULL) unlink(path);
+    }
+}
+
+static enum status write_weights(struct converting *converting, const char *folder, const char *path) {
     struct output_file file = {0};
     struct convert_plan *plan = &converting->plan;
     enum status status = STATUS_OK;
     TRY_CLEANUP(output_file_open(path, converting->options->force, &file, converting->err));
     qsort(plan->tensors, (size_t)plan->count, sizeof *plan->tensors, compare_types);
     TRY_CLEANUP(write_header(plan, &file, converting->err));
+    TRY_CLEANUP(output_file_reserve(&file, file.written + plan->bytes, converting->err));
     for (int64_t i = 0; i < plan->count; i++) TRY_CLEANUP(convert_write_tensor(converting, &plan->tensors[i], &file));
+    remove_model_files(converting, folder);
     status = output_file_finish(&file, converting->err);
 cleanup:
     output_file_abandon(&file);
@@ -120,7 +141,7 @@ static enum status make_folder(const struct converting *converting, const char *
         return error_set(converting->err, STATUS_ALREADY_EXISTS, "%s is there and no folder", path);
     if (!converting->options->force && !is_empty(path))
         return error_set(converting->err, STATUS_ALREADY_EXISTS,
-                         "%s is there already (--force replaces its model.safetensors and config.json)", path);
+                         "%s is there already (--force replaces its weights, config and tokenizer)", path);
     return STATUS_OK;
 }
 
@@ -150,7 +171,7 @@ static enum status read_back(const struct converting *converting, const char *pa
 }
 
 enum status convert_to_folder(struct converting *converting, const char *path) {
-    bool made = false;
+    bool made = false, written = false;
     struct bytes config;
     enum { CONFIG_BYTES_MAX = 1 << 20 };
     enum status status = STATUS_OK;
@@ -173,15 +194,16 @@ enum status convert_to_folder(struct converting *converting, const char *path) {
                               checkpoint_path(converting->checkpoint)));
     TRY_CLEANUP(convert_write_config(converting, main_type(&converting->plan), &config));
     TRY_CLEANUP(make_folder(converting, path, &made));
-    TRY_CLEANUP(write_weights(converting, weights));
+    TRY_CLEANUP(write_weights(converting, path, weights));
+    written = true;
     TRY_CLEANUP(convert_write_text(converting, json, bytes_view(&config)));
     TRY_CLEANUP(convert_write_tokenizer(converting, path));
     status = read_back(converting, path);
-    if (status != STATUS_OK) {
-        unlink(json);
+cleanup:
+    if (status != STATUS_OK && written) { /* half a model is none */
+        remove_model_files(converting, path);
         unlink(weights);
     }
-cleanup:
     if (status != STATUS_OK && made) rmdir(path);
     bytes_deinit(&config);
     return status;

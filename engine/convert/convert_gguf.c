@@ -60,7 +60,8 @@ static void copy_metadata(const struct converting *converting, const struct gguf
     }
 }
 
-static void write_infos(const struct convert_plan *plan, struct bytes *out) {
+/** The size of all tensors goes to `out_bytes`. */
+static void write_infos(const struct convert_plan *plan, struct bytes *out, uint64_t *out_bytes) {
     uint64_t offset = 0;
     for (int64_t i = 0; i < plan->count; i++) {
         const struct convert_tensor *tensor = &plan->tensors[i];
@@ -74,33 +75,43 @@ static void write_infos(const struct convert_plan *plan, struct bytes *out) {
         (void)bytes_append(out, &offset, sizeof offset);
         offset += (tensor->bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
     }
+    *out_bytes = offset;
 }
 
-static enum status write_all(struct converting *converting, struct gguf_metadata *metadata, struct output_file *file) {
+/** All before the tensors. The file has its final size then. */
+static enum status write_head(const struct converting *converting, struct gguf_metadata *metadata,
+                              struct output_file *file) {
     struct error *err = converting->err;
     const struct convert_plan *plan = &converting->plan;
     const struct {
         uint32_t magic, version;
         uint64_t tensors, metadata;
     } header = {0x46554747, GGUF_VERSION, (uint64_t)plan->count, metadata->count};
-    write_infos(plan, &metadata->bytes);
+    uint64_t tensor_bytes = 0;
+    write_infos(plan, &metadata->bytes, &tensor_bytes);
     if (metadata->bytes.failed) return error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory for the metadata");
     TRY(output_file_write(file, &header, sizeof header, err));
     TRY(output_file_write(file, metadata->bytes.data, metadata->bytes.length, err));
-    for (int64_t i = 0; i < plan->count; i++) {
-        TRY(output_file_align(file, ALIGNMENT, err));
-        TRY(convert_write_tensor(converting, &plan->tensors[i], file));
-    }
-    return output_file_align(file, ALIGNMENT, err);
+    TRY(output_file_align(file, ALIGNMENT, err));
+    return output_file_reserve(file, file->written + tensor_bytes, err);
 }
 
-/** A config that GGUF cannot say in full must not become a model that computes something else. */
-static enum status read_back(const struct converting *converting, struct output_file *file) {
+static enum status write_tensors(struct converting *converting, struct output_file *file) {
+    const struct convert_plan *plan = &converting->plan;
+    for (int64_t i = 0; i < plan->count; i++) {
+        TRY(convert_write_tensor(converting, &plan->tensors[i], file));
+        TRY(output_file_align(file, ALIGNMENT, converting->err));
+    }
+    return STATUS_OK;
+}
+
+/** A config that GGUF cannot say in full must not become a model that computes something else. Before the tensors, for they can take hours. */
+static enum status read_back(const struct converting *converting, const struct output_file *file) {
     struct checkpoint *written = NULL;
     struct model_config *config = malloc(sizeof *config);
     const char *difference = NULL;
-    enum status status = config != NULL ? output_file_flush(file, converting->err)
-                                        : error_set(converting->err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
+    enum status status =
+        config != NULL ? STATUS_OK : error_set(converting->err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
     if (status == STATUS_OK) status = checkpoint_open(file->part, &written, converting->err);
     if (status == STATUS_OK) status = model_config_read(written, config, converting->err);
     if (status == STATUS_OK && (difference = convert_difference(&converting->config, config)) != NULL)
@@ -118,6 +129,10 @@ enum status convert_to_gguf(struct converting *converting, const char *path) {
     const struct gguf *gguf = checkpoint_gguf(converting->checkpoint);
     enum status status = STATUS_OK;
     gguf_metadata_init(&metadata);
+    if (converting->config.key_rank > 0)
+        TRY_CLEANUP(error_set(converting->err, STATUS_UNIMPLEMENTED,
+                              "%s: multi-head latent attention (%s) is neither written as GGUF nor read from it",
+                              checkpoint_path(converting->checkpoint), converting->config.architecture));
     TRY_CLEANUP(output_file_open(path, converting->options->force, &file, converting->err));
     TRY_CLEANUP(convert_plan_gguf(converting));
     if (gguf == NULL) TRY_CLEANUP(convert_plan_rope_factors(converting));
@@ -135,8 +150,9 @@ enum status convert_to_gguf(struct converting *converting, const char *path) {
         gguf_metadata_u32(&metadata, "general.file_type", file_type(main_type(converting)));
         gguf_metadata_u32(&metadata, "general.quantization_version", QUANTIZATION_VERSION);
     }
-    TRY_CLEANUP(write_all(converting, &metadata, &file));
+    TRY_CLEANUP(write_head(converting, &metadata, &file));
     if (gguf == NULL || converting->options->upcycle != NULL) TRY_CLEANUP(read_back(converting, &file));
+    TRY_CLEANUP(write_tensors(converting, &file));
     status = output_file_finish(&file, converting->err);
 cleanup:
     output_file_abandon(&file);

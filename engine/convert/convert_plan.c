@@ -126,9 +126,30 @@ static enum status plan_tensor(struct converting *converting, const struct check
     return convert_plan_add(converting, &tensor);
 }
 
+/** Who asks for one type and gets another is told. */
+static void note_other_types(const struct converting *converting) {
+    enum tensor_type type = converting->options->type, other = type;
+    int64_t matrices = 0, others = 0;
+    if (converting->options->keep) return;
+    for (int64_t i = 0; i < converting->plan.count; i++) {
+        const struct convert_tensor *tensor = &converting->plan.tensors[i];
+        if (tensor->dimension_count < 2 || tensor->type == TENSOR_F32) continue;
+        matrices++;
+        if (tensor->dimensions[0] % tensor_type_block(type) == 0) continue;
+        if (others++ == 0) other = tensor->type;
+    }
+    if (others > 0)
+        (void)bytes_printf(converting->notes,
+                           "%lld of %lld matrices have rows that are no multiple of the %d that %s needs; they have "
+                           "another type (%s).\n",
+                           (long long)others, (long long)matrices, (int)tensor_type_block(type), tensor_type_name(type),
+                           tensor_type_name(other));
+}
+
 enum status convert_plan_gguf(struct converting *converting) {
     for (int64_t i = 0; i < checkpoint_tensor_count(converting->checkpoint); i++)
         TRY(plan_tensor(converting, checkpoint_tensor_at(converting->checkpoint, i)));
+    note_other_types(converting);
     return STATUS_OK;
 }
 

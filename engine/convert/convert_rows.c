@@ -163,5 +163,6 @@ enum status convert_write_tensor(struct converting *converting, const struct con
     if (status != STATUS_OK) return status;
     converting->tensors_done++;
     converting->bytes_done += tensor->bytes;
+    report(converting, tensor, 0);
     return STATUS_OK;
 }

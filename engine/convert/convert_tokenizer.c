@@ -2,7 +2,10 @@
  * SPDX-License-Identifier: Apache-2.0 */
 /* The tokenizer and the chat template beside the weights, as tokenizer.* of GGUF. */
 #include "base/limits.h"
+#include "base/text.h"
+#include "engine/chat/chat.h"
 #include "engine/convert/convert_internal.h"
+#include "engine/convert/hugging_face_files.h"
 #include "engine/convert/vocabulary.h"
 
 #include <stdlib.h>
@@ -126,10 +129,48 @@ static void find_template_bos(const struct json_value *root, struct vocabulary *
     }
 }
 
-/** tokenizer.json has tokens that a SentencePiece file has not, or says otherwise what they are. */
-static enum status add_added(struct vocabulary *vocabulary, const struct json_value *root, size_t rows,
-                             struct error *err) {
+/** As it stands in a text: blanks, where SentencePiece writes U+2581 for them. NULL data: no memory. */
+static struct bytes_view without_marks(struct arena *arena, struct bytes_view text) {
+    static const char mark[] = SENTENCEPIECE_BLANK;
+    enum { MARK_BYTES = sizeof mark - 1 };
+    char *out = arena_alloc(arena, text.length + 1);
+    size_t length = 0;
+    for (size_t i = 0; out != NULL && i < text.length; length++) {
+        bool marked = text.length - i >= MARK_BYTES && memcmp(text.data + i, mark, MARK_BYTES) == 0;
+        out[length] = marked ? ' ' : (char)text.data[i];
+        i += marked ? MARK_BYTES : 1;
+    }
+    return bytes_view_of(out, length);
+}
+
+/** One of added_tokens, or of added_tokens_decoder, whose names are ids. Of the `known` first tokens only SentencePiece's can be meant otherwise:
+ *  there "<start_of_turn>" is text of the user's, and here it controls. */
+static enum status add_one(struct vocabulary *vocabulary, size_t known, const struct json_value *entry,
+                           struct error *err) {
+    const struct json_value *content = json_member(entry, "content"), *special = json_member(entry, "special"),
+                            *number = json_member(entry, "id");
+    const char *name = arena_copy(vocabulary->arena, entry->name.data, entry->name.length);
+    int64_t id = -1;
+    if (name == NULL) return error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
+    if (number != NULL ? !json_i64(number, &id) : !text_to_i64(name, &id)) return STATUS_OK;
+    if (content == NULL || content->kind != JSON_KIND_STRING || id < 0 || (size_t)id >= vocabulary->count)
+        return STATUS_OK;
+    bool controls = special != NULL && special->boolean;
+    if ((size_t)id < known && (vocabulary->scores == NULL || vocabulary->types[id] == VOCABULARY_BYTE ||
+                               (controls && vocabulary->types[id] == VOCABULARY_UNKNOWN)))
+        return STATUS_OK;
+    vocabulary->tokens[id] = content->string;
+    vocabulary->types[id] = controls ? VOCABULARY_CONTROL : VOCABULARY_USER_DEFINED;
+    if (controls || vocabulary->scores == NULL) return STATUS_OK;
+    vocabulary->tokens[id] = without_marks(vocabulary->arena, content->string);
+    return vocabulary->tokens[id].data != NULL ? STATUS_OK : error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
+}
+
+/** tokenizer.json, or else tokenizer_config.json, has tokens that a SentencePiece file has not, or says otherwise what they are. */
+static enum status add_added(struct vocabulary *vocabulary, const struct json_value *root,
+                             const struct json_value *config, size_t rows, struct error *err) {
     const struct json_value *added = json_member(root, "added_tokens");
+    if (added == NULL) added = json_member(config, "added_tokens_decoder");
     if (rows > LIMIT_VOCABULARY) return error_set(err, STATUS_INVALID_ARGUMENT, "a vocabulary of %zu", rows);
     if (rows < vocabulary->count) rows = vocabulary->count;
     struct vocabulary grown = *vocabulary;
@@ -141,15 +182,8 @@ static enum status add_added(struct vocabulary *vocabulary, const struct json_va
         if (grown.scores == NULL) return error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
         memcpy(grown.scores, vocabulary->scores, vocabulary->count * sizeof *grown.scores);
     }
-    for (const struct json_value *entry = added != NULL ? added->first : NULL; entry != NULL; entry = entry->next) {
-        const struct json_value *content = json_member(entry, "content"), *special = json_member(entry, "special");
-        int64_t id;
-        if (content == NULL || content->kind != JSON_KIND_STRING || !json_i64(json_member(entry, "id"), &id) ||
-            id < 0 || (size_t)id >= rows || (size_t)id < vocabulary->count)
-            continue;
-        grown.tokens[id] = content->string;
-        grown.types[id] = special != NULL && special->boolean ? VOCABULARY_CONTROL : VOCABULARY_USER_DEFINED;
-    }
+    for (const struct json_value *entry = added != NULL ? added->first : NULL; entry != NULL; entry = entry->next)
+        TRY(add_one(&grown, vocabulary->count, entry, err));
     /* Rows of the embedding that no token has. */
     for (size_t i = 0; i < rows; i++) {
         if (grown.types[i] != 0) continue;
@@ -181,6 +215,7 @@ static void put_vocabulary(const struct vocabulary *vocabulary, struct gguf_meta
     if (vocabulary->pre != NULL) gguf_metadata_text(metadata, "tokenizer.ggml.pre", vocabulary->pre);
     gguf_metadata_strings(metadata, "tokenizer.ggml.tokens", vocabulary->tokens, vocabulary->count);
     gguf_metadata_i32s(metadata, "tokenizer.ggml.token_type", vocabulary->types, vocabulary->count);
+    if (vocabulary->normalizer != NULL) gguf_metadata_text(metadata, TOKENIZER_GGUF_NORMALIZER, vocabulary->normalizer);
     if (vocabulary->scores != NULL)
         gguf_metadata_f32s(metadata, "tokenizer.ggml.scores", vocabulary->scores, vocabulary->count);
     if (vocabulary->merge_count > 0)
@@ -214,13 +249,29 @@ static bool put_template(const struct converting *converting, struct arena *aren
     bool found = false;
     for (const struct json_value *entry = template != NULL ? template->first : NULL; entry != NULL;
          entry = entry->next) {
-        const struct json_value *body = json_member(entry, "template");
-        if (!json_is_string(json_member(entry, "name"), "default") || body == NULL || body->kind != JSON_KIND_STRING)
-            continue;
+        const struct json_value *body = json_member(entry, "template"), *name = json_member(entry, "name");
+        if (body == NULL || body->kind != JSON_KIND_STRING) continue;
+        if (json_is_string(name, "tool_use"))
+            gguf_metadata_string(metadata, "tokenizer.chat_template.tool_use", body->string);
+        if (!json_is_string(name, "default")) continue;
         gguf_metadata_string(metadata, "tokenizer.chat_template", body->string);
         found = true;
     }
     return found;
+}
+
+/** Whether a template comes along or not: which version of Mistral's layouts a model was trained on cannot be told from its vocabulary. */
+static bool put_layout(const struct converting *converting, struct gguf_metadata *metadata) {
+    struct tokenizer *tokenizer = NULL;
+    struct chat_layout *layout = NULL;
+    struct error ignored = {0}; /* what is wrong with its files is said when it is served */
+    enum status status = tokenizer_load(converting->checkpoint, &tokenizer, &ignored);
+    if (status == STATUS_OK) status = chat_layout_load(converting->checkpoint, tokenizer, &layout, &ignored);
+    bool mistral = status == STATUS_OK && strncmp(chat_layout_name(layout), "mistral-", strlen("mistral-")) == 0;
+    if (mistral) gguf_metadata_text(metadata, CHAT_LAYOUT_GGUF_KEY, chat_layout_name(layout));
+    chat_layout_destroy(layout);
+    tokenizer_destroy(tokenizer);
+    return mistral;
 }
 
 enum status convert_metadata_of_tokenizer(struct converting *converting, struct gguf_metadata *metadata) {
@@ -234,11 +285,17 @@ enum status convert_metadata_of_tokenizer(struct converting *converting, struct 
         const struct json_value *root = read_json(converting, &arena, "tokenizer.json");
         find_specials(converting, &arena, &vocabulary);
         find_template_bos(root, &vocabulary);
-        status = add_added(&vocabulary, root, (size_t)converting->config.vocabulary, &err);
+        status = add_added(&vocabulary, root, read_json(converting, &arena, "tokenizer_config.json"),
+                           (size_t)converting->config.vocabulary, &err);
         if (status == STATUS_OK) status = check_bytes(&vocabulary, &err);
     }
     if (status == STATUS_OK && found) {
         put_vocabulary(&vocabulary, metadata);
+        if (vocabulary.normalizer != NULL)
+            (void)bytes_printf(converting->notes,
+                               "Text is normalised (%s) before it is cut into tokens. llama.cpp does not do that; Bora "
+                               "does, by the key " TOKENIZER_GGUF_NORMALIZER ".\n",
+                               vocabulary.normalizer);
     } else {
         /* The weights are whole without; llama.cpp calls it so. */
         gguf_metadata_text(metadata, "tokenizer.ggml.model", "no_vocab");
@@ -246,7 +303,8 @@ enum status convert_metadata_of_tokenizer(struct converting *converting, struct 
                            err.message[0] != 0 ? err.message
                                                : "there is no tokenizer.json, tokenizer.model or tekken.json");
     }
-    if (!put_template(converting, &arena, metadata))
+    bool mistral = put_layout(converting, metadata);
+    if (!put_template(converting, &arena, metadata) && !mistral)
         (void)bytes_append_string(converting->notes, "There is no chat template to take along.\n");
     arena_deinit(&arena);
     return STATUS_OK;

@@ -5,7 +5,9 @@
 #include "base/json.h"
 #include "base/limits.h"
 #include "base/text.h"
+#include "engine/chat/chat.h"
 #include "engine/model/model.h"
+#include "engine/tokenizer/tokenizer.h"
 #include "engine/weights/checkpoint.h"
 #include "engine/weights/gguf.h"
 
@@ -103,6 +105,11 @@ static void put_rope(struct writer *writer, const struct model_config *config) {
     if (rope->scaling != ROPE_SCALING_NONE) {
         put_text(writer, "rope_scaling", scalings[rope->scaling]);
         put_number(writer, "rope_factor", rope->factor);
+        if (rope->original_context > 0) put_number(writer, "rope_original_context", rope->original_context);
+    }
+    if (rope->scaling == ROPE_SCALING_LLAMA3) {
+        put_number(writer, "rope_low_frequency_factor", rope->low_frequency_factor);
+        put_number(writer, "rope_high_frequency_factor", rope->high_frequency_factor);
     }
     int64_t window = 0;
     int local_layers = 0, unrotated = 0;
@@ -119,34 +126,24 @@ static void put_rope(struct writer *writer, const struct model_config *config) {
     if (unrotated > 0) put_integer(writer, "unrotated_layers", unrotated);
 }
 
-static void put_config(struct writer *writer, const struct checkpoint *checkpoint) {
-    struct model_config *config = malloc(sizeof *config);
-    struct error err = {0};
-    if (config == NULL) return;
-    enum status status = model_config_read(checkpoint, config, &err);
-    if (status == STATUS_OK) put_text(writer, "architecture", config->architecture);
+static void put_config(struct writer *writer, const struct model_config *config) {
     begin(writer, "config");
-    if (status != STATUS_OK) {
-        put_text(writer, "unsupported", err.message);
-    } else {
-        put_integer(writer, "layers", config->layers);
-        put_integer(writer, "width", config->width);
-        put_integer(writer, "heads", config->heads);
-        put_integer(writer, "kv_heads", config->kv_heads);
-        put_integer(writer, "head_dim", config->head_dim);
-        if (config->feed_forward > 0) put_integer(writer, "feed_forward", config->feed_forward);
-        if (config->experts > 0) {
-            put_integer(writer, "experts", config->experts);
-            put_integer(writer, "experts_used", config->experts_used);
-            put_integer(writer, "expert_width", config->expert_feed_forward);
-        }
-        put_integer(writer, "vocabulary", config->vocabulary);
-        put_integer(writer, "context", config->context_tokens);
-        put_rope(writer, config);
-        put_text(writer, "embeddings", config->tied_embeddings ? "tied" : "untied");
+    put_integer(writer, "layers", config->layers);
+    put_integer(writer, "width", config->width);
+    put_integer(writer, "heads", config->heads);
+    put_integer(writer, "kv_heads", config->kv_heads);
+    put_integer(writer, "head_dim", config->head_dim);
+    if (config->feed_forward > 0) put_integer(writer, "feed_forward", config->feed_forward);
+    if (config->experts > 0) {
+        put_integer(writer, "experts", config->experts);
+        put_integer(writer, "experts_used", config->experts_used);
+        put_integer(writer, "expert_width", config->expert_feed_forward);
     }
+    put_integer(writer, "vocabulary", config->vocabulary);
+    put_integer(writer, "context", config->context_tokens);
+    put_rope(writer, config);
+    put_text(writer, "embeddings", config->tied_embeddings ? "tied" : "untied");
     end(writer);
-    free(config);
 }
 
 /* ---- tokenizer and template -------------------------------------------------------------------------------------------- */
@@ -197,6 +194,82 @@ static void put_folder_tokenizer(struct writer *writer, const struct checkpoint 
         (checkpoint_file(checkpoint, "tokenizer_config.json", &text, NULL) == STATUS_OK &&
          contains(text, "chat_template")))
         put_text(writer, "chat_template", template_kind(text));
+}
+
+/* ---- what serving makes of it ------------------------------------------------------------------------------------------ */
+
+/** A model opened as far as serving it would, but for the weights' contents. */
+struct opened {
+    struct model_config *config; /* NULL: it is not supported */
+    struct tokenizer *tokenizer; /* NULL: there is none, or not one that is known */
+    struct chat_layout *layout;  /* likewise */
+    struct error refused;        /* why it cannot be served; empty: it can */
+};
+
+static enum status check_tensors(const struct checkpoint *checkpoint, const struct model_config *config,
+                                 struct error *err) {
+    struct kernels *kernels = NULL;
+    struct kernels_options options = {.variant = "plain",
+                                      .threads = 1,
+                                      .rows_max = 1,
+                                      .columns_max = model_config_columns_max(config),
+                                      .context_max = 1,
+                                      .heads_max = config->heads,
+                                      .experts_used_max = config->experts_used};
+    TRY(kernels_open("cpu", &options, &kernels, err));
+    enum status status = model_check(checkpoint, config, kernels, err);
+    kernels_close(kernels);
+    return status;
+}
+
+/** Goes on where something is wrong, for what else there is to show; the first failure counts. */
+static void open_all(const struct checkpoint *checkpoint, struct opened *out) {
+    struct error later, *err = &out->refused;
+    *out = (struct opened){.config = malloc(sizeof *out->config)};
+    if (out->config == NULL || model_config_read(checkpoint, out->config, err) != STATUS_OK) {
+        free(out->config);
+        out->config = NULL;
+        err = &later;
+    }
+    if (tokenizer_load(checkpoint, &out->tokenizer, err) != STATUS_OK ||
+        chat_layout_load(checkpoint, out->tokenizer, &out->layout, err) != STATUS_OK)
+        err = &later;
+    if (out->config != NULL) (void)check_tensors(checkpoint, out->config, err);
+}
+
+static void close_all(struct opened *opened) {
+    chat_layout_destroy(opened->layout);
+    tokenizer_destroy(opened->tokenizer);
+    free(opened->config);
+}
+
+/** The names of the tokens that end an answer. */
+static void put_ends(struct writer *writer, const struct tokenizer *tokenizer) {
+    bool first = true;
+    name(writer, "ends");
+    if (writer->json) (void)bytes_append_byte(writer->out, '[');
+    for (int32_t id = 0; id < tokenizer_vocabulary(tokenizer); id++) {
+        if (!tokenizer_is_end(tokenizer, id)) continue;
+        if (!first) (void)bytes_append_byte(writer->out, writer->json ? ',' : ' ');
+        first = false;
+        if (writer->json)
+            (void)json_append_string(writer->out, tokenizer_name(tokenizer, id));
+        else
+            append_clean(writer->out, tokenizer_name(tokenizer, id));
+    }
+    (void)bytes_append_byte(writer->out, writer->json ? ']' : '\n');
+}
+
+static void put_serving(struct writer *writer, const struct opened *opened) {
+    bool refused = opened->refused.message[0] != 0;
+    if (opened->layout != NULL) put_text(writer, "prompt_layout", chat_layout_name(opened->layout));
+    if (opened->tokenizer != NULL) put_ends(writer, opened->tokenizer);
+    name(writer, "servable");
+    if (writer->json)
+        (void)bytes_append_string(writer->out, refused ? "false" : "true");
+    else
+        (void)bytes_append_string(writer->out, refused ? "no\n" : "yes\n");
+    if (refused) put_text(writer, "refused", opened->refused.message);
 }
 
 /* ---- tensors ----------------------------------------------------------------------------------------------------------- */
@@ -296,12 +369,19 @@ static void put_checkpoint(struct writer *writer, const struct checkpoint *check
     put_text(writer, "form", forms[checkpoint_form(checkpoint)]);
     put_bytes(writer, "bytes", checkpoint_file_bytes(checkpoint));
     put_integer(writer, "parameters", checkpoint_parameters(checkpoint));
-    put_config(writer, checkpoint);
+    struct opened opened;
+    open_all(checkpoint, &opened);
+    if (opened.config != NULL) {
+        put_text(writer, "architecture", opened.config->architecture);
+        put_config(writer, opened.config);
+    }
     const struct gguf *gguf = checkpoint_gguf(checkpoint);
     if (gguf != NULL)
         put_gguf_tokenizer(writer, gguf);
     else
         put_folder_tokenizer(writer, checkpoint);
+    put_serving(writer, &opened);
+    close_all(&opened);
     put_types(writer, checkpoint);
     if (tensors) put_tensors(writer, "tensors", checkpoint, checkpoint_tensor_count(checkpoint), checkpoint_tensor_at);
     if (tensors && checkpoint_left_out_count(checkpoint) > 0)
@@ -311,10 +391,8 @@ static void put_checkpoint(struct writer *writer, const struct checkpoint *check
 }
 
 /** Of a GGUF whose tensors are cut off or overlap the metadata can still be read. */
-static void put_damaged(struct writer *writer, const char *path) {
-    struct gguf *gguf = NULL;
+static void put_damaged(struct writer *writer, const struct gguf *gguf) {
     struct bytes_view text;
-    if (gguf_open_damaged(path, &gguf) != STATUS_OK) return;
     put_text(writer, "form", "GGUF");
     put_bytes(writer, "bytes", gguf_file_bytes(gguf));
     if (gguf_string(gguf, "general.architecture", &text)) put_view(writer, "architecture", text);
@@ -322,23 +400,22 @@ static void put_damaged(struct writer *writer, const char *path) {
     put_gguf_tokenizer(writer, gguf);
     put_integer(writer, "metadata", gguf_metadata_count(gguf));
     put_integer(writer, "tensors_read", gguf_tensor_count(gguf));
-    gguf_close(gguf);
 }
 
 enum status inspect_model(const char *path, const struct inspect_options *options, struct bytes *out,
                           struct error *err) {
     struct checkpoint *checkpoint = NULL;
+    struct gguf *damaged = NULL;
     struct writer writer = {.out = out, .json = options->json, .first = true};
     enum status status = checkpoint_open(path, &checkpoint, err);
+    if (status != STATUS_OK && gguf_open_damaged(path, &damaged) != STATUS_OK) damaged = NULL;
     if (options->json) (void)bytes_append_byte(out, '{');
-    put_text(&writer, "path", path);
-    if (status == STATUS_OK) {
-        put_checkpoint(&writer, checkpoint, options->tensors);
-    } else {
-        put_damaged(&writer, path);
-        put_text(&writer, "damage", err->message);
-    }
+    if (options->json || checkpoint != NULL || damaged != NULL) put_text(&writer, "path", path);
+    if (checkpoint != NULL) put_checkpoint(&writer, checkpoint, options->tensors);
+    if (damaged != NULL) put_damaged(&writer, damaged);
+    if (status != STATUS_OK && options->json) put_text(&writer, "damage", err->message);
     if (options->json) (void)bytes_append_string(out, "}\n");
+    gguf_close(damaged);
     checkpoint_close(checkpoint);
     if (status == STATUS_OK && out->failed) status = error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
     return status;

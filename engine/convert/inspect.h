@@ -3,8 +3,9 @@
 /**
  * Inspect: what a model file or folder is, as text for people or JSON for scripts.
  *
- * JSON: {"path", "form", "bytes", "files", "parameters", "damage" (why it cannot be opened), "architecture", "config" {…, or "unsupported"},
- * "tokenizer" {…}, "chat_template", "types" [{"type", "tensors", "bytes"}], "tensors" [{"name", "stored", "shape", "type", "bytes"}], "left_out" […]}.
+ * JSON: {"path", "form", "bytes", "files", "parameters", "damage" (why it cannot be opened), "architecture", "config" {…},
+ * "tokenizer" {…}, "chat_template", "prompt_layout" (as a worker names it), "ends" [names of the tokens that end an answer], "servable",
+ * "refused" (why it is not), "types" [{"type", "tensors", "bytes"}], "tensors" [{"name", "stored", "shape", "type", "bytes"}], "left_out" […]}.
  * What is not known is not there.
  */
 #ifndef ENGINE_CONVERT_INSPECT_H
@@ -14,7 +15,7 @@
 #include "base/status.h"
 
 struct inspect_options {
-    bool json;
+    bool json;    /* with "damage"; as text what is wrong is in `err` alone */
     bool tensors; /* list every tensor */
 };
 

@@ -3,6 +3,7 @@
 #include "engine/convert/output_file.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -11,7 +12,8 @@
 enum { BUFFER_BYTES = 1 << 20 };
 
 static enum status failed(const struct output_file *file, const char *what, struct error *err) {
-    enum status status = errno == ENOSPC || errno == EDQUOT || errno == ENOMEM ? STATUS_RESOURCE_EXHAUSTED
+    enum status status = errno == ENOSPC || errno == EDQUOT || errno == EFBIG || errno == ENOMEM
+                             ? STATUS_RESOURCE_EXHAUSTED
                          : errno == EACCES || errno == EROFS || errno == EPERM ? STATUS_PERMISSION_DENIED
                          : errno == ENOENT                                     ? STATUS_NOT_FOUND
                                                                                : STATUS_UNAVAILABLE;
@@ -66,8 +68,14 @@ enum status output_file_align(struct output_file *file, size_t alignment, struct
     return STATUS_OK;
 }
 
-enum status output_file_flush(struct output_file *file, struct error *err) {
-    return fflush(file->file) == 0 ? STATUS_OK : failed(file, "write", err);
+enum status output_file_reserve(struct output_file *file, uint64_t bytes, struct error *err) {
+    if (fflush(file->file) != 0) return failed(file, "write", err);
+    int number = fileno(file->file);
+    if (fallocate(number, 0, 0, (off_t)bytes) == 0) return STATUS_OK;
+    /* Not every file system can; then the size alone, in which nothing is kept. */
+    if (errno == ENOSPC || errno == EDQUOT || errno == EFBIG || ftruncate(number, (off_t)bytes) != 0)
+        return failed(file, "write", err);
+    return STATUS_OK;
 }
 
 enum status output_file_finish(struct output_file *file, struct error *err) {

@@ -23,8 +23,9 @@ enum status output_file_open(const char *path, bool force, struct output_file *o
 enum status output_file_write(struct output_file *file, const void *data, size_t bytes, struct error *err);
 /** Zeros up to the next multiple of `alignment`. */
 enum status output_file_align(struct output_file *file, size_t alignment, struct error *err);
-/** So that the part can be read. */
-enum status output_file_flush(struct output_file *file, struct error *err);
+/** What was written so far reaches the file, which gets `bytes` at once: a full disk shows before the work, and readers of the beginning find a
+ *  file of the size that it will have. */
+enum status output_file_reserve(struct output_file *file, uint64_t bytes, struct error *err);
 /** To the disk, and the name; the end of `file`, also when it fails. */
 enum status output_file_finish(struct output_file *file, struct error *err);
 /** Remove what was written, unless output_file_finish was called. */

@@ -5,7 +5,6 @@
 #include "engine/convert/vocabulary.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 static enum status bad(const char *file, const char *what, struct error *err) {
@@ -188,38 +187,12 @@ static enum status read_merges(struct vocabulary *vocabulary, const struct json_
     return STATUS_OK;
 }
 
-static int compare_ids(const void *a, const void *b, void *context) {
-    const struct vocabulary *vocabulary = context;
-    struct bytes_view x = vocabulary->tokens[*(const int32_t *)a], y = vocabulary->tokens[*(const int32_t *)b];
-    size_t common = x.length < y.length ? x.length : y.length;
-    int order = common > 0 ? memcmp(x.data, y.data, common) : 0;
-    return order != 0 ? order : (x.length > y.length) - (x.length < y.length);
-}
-
-static int32_t find_sorted(const struct vocabulary *vocabulary, const int32_t *sorted, struct bytes_view token) {
-    size_t low = 0, high = vocabulary->count;
-    while (low < high) {
-        size_t middle = (low + high) / 2;
-        struct bytes_view at = vocabulary->tokens[sorted[middle]];
-        size_t common = at.length < token.length ? at.length : token.length;
-        int order = common > 0 ? memcmp(at.data, token.data, common) : 0;
-        if (order == 0) order = (at.length > token.length) - (at.length < token.length);
-        if (order == 0) return sorted[middle];
-        if (order < 0)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return -1;
-}
-
 /** "llama" has no merges but scores: what the first merge of a token's two parts is, counted down. */
 static enum status scores_of_merges(struct vocabulary *vocabulary, struct error *err) {
-    int32_t *sorted = arena_alloc_array(vocabulary->arena, vocabulary->count + 1, sizeof *sorted);
+    struct vocabulary_index index;
     vocabulary->scores = arena_alloc_array(vocabulary->arena, vocabulary->count + 1, sizeof *vocabulary->scores);
-    if (sorted == NULL || vocabulary->scores == NULL) return error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
-    for (size_t i = 0; i < vocabulary->count; i++) sorted[i] = (int32_t)i;
-    qsort_r(sorted, vocabulary->count, sizeof *sorted, compare_ids, vocabulary);
+    if (vocabulary->scores == NULL) return error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
+    TRY(vocabulary_index_init(&index, vocabulary, VOCABULARY_ANY, err));
     for (size_t i = 0; i < vocabulary->merge_count; i++) {
         struct bytes_view merge = vocabulary->merges[i];
         const uint8_t *blank = memchr(merge.data, ' ', merge.length);
@@ -229,7 +202,7 @@ static enum status scores_of_merges(struct vocabulary *vocabulary, struct error 
         size_t left = (size_t)(blank - merge.data);
         memcpy(joined, merge.data, left);
         memcpy(joined + left, blank + 1, merge.length - left - 1);
-        int32_t id = find_sorted(vocabulary, sorted, bytes_view_of(joined, merge.length - 1));
+        int64_t id = vocabulary_index_find(&index, bytes_view_of(joined, merge.length - 1));
         if (id >= 0 && vocabulary->scores[id] == 0) vocabulary->scores[id] = -(float)(i + 1);
     }
     /* What no merge makes must never win against what one makes. */
@@ -239,6 +212,25 @@ static enum status scores_of_merges(struct vocabulary *vocabulary, struct error 
     }
     vocabulary->merge_count = 0;
     return STATUS_OK;
+}
+
+/* ---- normaliser ------------------------------------------------------------------------------------------------------ */
+
+/** Byte-level BPE has none, or one of Unicode's forms. */
+static enum status read_normalizer(const struct json_value *normalizer, const char *file, const char **out,
+                                   struct error *err) {
+    static const char *const forms[] = {"NFC", "NFD", "NFKC", "NFKD"};
+    const struct json_value *steps = json_member(normalizer, "normalizers"), *type;
+    if (steps != NULL && steps->kind == JSON_KIND_ARRAY && steps->count < 2) normalizer = steps->first;
+    if (normalizer == NULL || normalizer->kind == JSON_KIND_NULL) return STATUS_OK;
+    type = json_member(normalizer, "type");
+    for (size_t i = 0; i < sizeof forms / sizeof forms[0]; i++) {
+        if (!json_is_string(type, forms[i])) continue;
+        *out = forms[i];
+        return STATUS_OK;
+    }
+    return error_set(err, STATUS_UNIMPLEMENTED,
+                     "%s changes text before it is cut in a way that has no name in GGUF here", file);
 }
 
 /* ---- the whole ------------------------------------------------------------------------------------------------------- */
@@ -273,6 +265,7 @@ enum status vocabulary_of_tokenizer_json(const struct json_value *root, const ch
     out->model = unigram ? "t5" : splits.byte_level ? "gpt2" : "llama";
     if (!unigram) TRY(read_merges(out, json_member(model, "merges"), file, err));
     if (bpe && splits.byte_level) {
+        TRY(read_normalizer(json_member(root, "normalizer"), file, &out->normalizer, err));
         out->pre = pre_of(&splits);
         return out->pre != NULL
                    ? STATUS_OK

@@ -13,34 +13,27 @@
 #include <string.h>
 
 /** What says nothing about numbers: how a model was trained, is saved, or is served. */
-static const char *const harmless[] = {"architectures",
-                                       "torch_dtype",
-                                       "dtype",
-                                       "transformers_version",
-                                       "use_cache",
-                                       "bos_token_id",
-                                       "eos_token_id",
-                                       "pad_token_id",
-                                       "unk_token_id",
-                                       "initializer_range",
-                                       "attention_dropout",
-                                       "output_router_logits",
-                                       "router_aux_loss_coef",
-                                       "router_jitter_noise",
-                                       "pretraining_tp",
-                                       "cache_implementation",
-                                       "auto_map",
-                                       "id2label",
-                                       "label2id",
-                                       "return_dict",
-                                       "name_or_path",
-                                       "task_specific_params",
-                                       "chunk_size_feed_forward",
-                                       "tokenizer_class",
-                                       "is_llama_config",
-                                       "unsloth_version",
-                                       "unsloth_fixed",
-                                       NULL};
+static const char *const harmless[] = {
+    "architectures", "torch_dtype", "dtype", "transformers_version", "use_cache", "bos_token_id", "eos_token_id",
+    "pad_token_id", "unk_token_id", "sep_token_id", "initializer_range", "attention_dropout", "output_router_logits",
+    "router_aux_loss_coef", "router_jitter_noise", "neftune_noise_alpha", "pretraining_tp", "cache_implementation",
+    "auto_map", "id2label", "label2id", "name_or_path", "task_specific_params", "tokenizer_class", "is_llama_config",
+    "transformers.js_config", "unsloth_version", "unsloth_fixed", "max_sequence_length", "model_max_length",
+    "tokenizer_model_max_length", "tokenizer_padding_side", "model_name", "base_model_name_or_path",
+    /* how training went, or which program computes attention */
+    "embd_pdrop", "resid_pdrop", "hidden_dropout", "hidden_dropout_prob", "attention_probs_dropout_prob",
+    "gradient_checkpointing", "attn_implementation", "use_flash_attn", "use_flash_attention",
+    /* of every class, and written out where a config stands in another one's text_config */
+    "return_dict", "output_hidden_states", "output_attentions", "torchscript", "use_bfloat16",
+    "chunk_size_feed_forward", "tf_legacy_loss", "is_decoder", "tie_encoder_decoder", "prefix",
+    "decoder_start_token_id", "finetuning_task", "num_labels", "problem_type", "classifier_dropout",
+    /* settings of generation, which stood here before there was a generation_config.json */
+    "max_length", "min_length", "do_sample", "early_stopping", "num_beams", "num_beam_groups", "diversity_penalty",
+    "temperature", "top_k", "top_p", "typical_p", "repetition_penalty", "length_penalty", "no_repeat_ngram_size",
+    "encoder_no_repeat_ngram_size", "bad_words_ids", "num_return_sequences", "output_scores", "return_dict_in_generate",
+    "remove_invalid_values", "exponential_decay_length_penalty", "suppress_tokens", "begin_suppress_tokens",
+    "forced_bos_token_id", "forced_eos_token_id", "renormalize_logits", "penalty_alpha", "max_new_tokens", "max_time",
+    NULL};
 
 /** When the class has a window of 4,096 that configs need not mention. */
 enum windows { WINDOWS_NONE, WINDOWS_IF_SAID, WINDOWS_BY_DEFAULT };
@@ -433,6 +426,8 @@ static enum status read_gemma(struct reading *reading, struct model_config *conf
     config->embedding_scale = sqrtf((float)config->width);
     TRY(config_take_number(&reading->object, "query_pre_attn_scalar", 1e-3, 1e6, false, 256, &scalar, reading->err));
     config->attention_scale = (float)(1 / sqrt(scalar));
+    (void)config_take(&reading->object,
+                      "sliding_window_size"); /* Gemma 2's say sliding_window twice; nobody reads it */
     TRY(read_softcap(reading, "attn_logit_softcapping", reading->family->attention_softcap,
                      &config->attention_softcap));
     return read_softcap(reading, "final_logit_softcapping", reading->family->output_softcap, &config->output_softcap);
@@ -472,11 +467,11 @@ static enum status find_family(struct reading *reading, const struct json_value 
     TRY(config_object_init(&reading->object, config, path, "", reading->err));
     if (!config_take_string(&reading->object, "model_type", &type))
         return error_set(reading->err, STATUS_INVALID_ARGUMENT, "%s: model_type is missing", path);
+    TRY(config_refuse_quantised(&reading->object, reading->err));
     const struct json_value *text = text_model(config, &type);
     if (text != NULL) {
-        if (config_has(&reading->object, "quantization_config"))
-            return error_set(reading->err, STATUS_UNIMPLEMENTED, "%s: quantization_config is not supported", path);
         TRY(config_object_init(&reading->object, text, path, "text_config.", reading->err));
+        TRY(config_refuse_quantised(&reading->object, reading->err));
         struct bytes_view fallback =
             bytes_view_equal_string(type, "gemma3") ? bytes_view_string("gemma3_text") : bytes_view_string("mistral");
         if (!config_take_string(&reading->object, "model_type", &type)) type = fallback;

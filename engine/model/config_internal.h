@@ -71,5 +71,7 @@ bool config_take_string(struct config_object *object, const char *name, struct b
 /** STATUS_UNIMPLEMENTED naming the first member that was not taken, is not in `harmless` (ended by NULL), does not begin with '_', and says
  *  anything but null, false, "", [] or {}. */
 enum status config_refuse_rest(const struct config_object *object, const char *const *harmless, struct error *err);
+/** STATUS_UNIMPLEMENTED when it says that weights are quantised: the message says by what (fp8, awq, gptq, bitsandbytes, MLX…). */
+enum status config_refuse_quantised(const struct config_object *object, struct error *err);
 
 #endif

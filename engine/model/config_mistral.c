@@ -132,6 +132,7 @@ enum status model_config_read_mistral(const struct checkpoint *checkpoint, struc
     struct bytes_view type = bytes_view_string("transformer"), activation = bytes_view_string("silu");
     const char *path = checkpoint_path(checkpoint);
     TRY(config_object_init(&reading.object, checkpoint_config(checkpoint), path, "", err));
+    TRY(config_refuse_quantised(&reading.object, err));
     (void)config_take_string(&reading.object, "model_type", &type);
     if (!bytes_view_equal_string(type, "transformer"))
         return error_set(err, STATUS_UNIMPLEMENTED, "%s: models of type '%.*s' are not supported", path,

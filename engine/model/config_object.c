@@ -4,6 +4,7 @@
 #include "base/text.h"
 #include "engine/model/config_internal.h"
 
+#include <stdio.h>
 #include <string.h>
 
 enum { NUMBER_BYTES_MAX = 40 };
@@ -149,9 +150,40 @@ enum status config_refuse_rest(const struct config_object *object, const char *c
             passes = bytes_view_equal_string(member->name, *name);
         if (!passes)
             return error_set(err, STATUS_UNIMPLEMENTED,
-                             "%s: %s%.*s is not known here and could change the model's numbers", object->file,
-                             object->inside, member->name.length < 48 ? (int)member->name.length : 48,
+                             "%s: %s%.*s is not known here and could change the model's numbers. If it does not, take "
+                             "it out of the config of a copy",
+                             object->file, object->inside, member->name.length < 48 ? (int)member->name.length : 48,
                              (const char *)member->name.data);
+    }
+    return STATUS_OK;
+}
+
+/** "fp8", "awq, 4 bits"; MLX names no method, and Mistral's own files the type of the weights. */
+static void name_quantisation(const struct json_value *said, char *out, size_t bytes) {
+    const struct json_value *method = json_member(said, "quant_method"), *bits = json_member(said, "bits");
+    int64_t count = 0;
+    if (method == NULL) method = json_member(said, "qformat_weight");
+    struct bytes_view text = bytes_view_string("of a kind that it does not name");
+    if (method != NULL && method->kind == JSON_KIND_STRING)
+        text = method->string;
+    else if (json_member(said, "group_size") != NULL)
+        text = bytes_view_string("MLX");
+    size_t length =
+        (size_t)snprintf(out, bytes, "%.*s", text.length < 32 ? (int)text.length : 32, (const char *)text.data);
+    if (bits != NULL && json_i64(bits, &count) && count > 0 && count < 64)
+        snprintf(out + length, bytes - length, ", %d bits", (int)count);
+}
+
+enum status config_refuse_quantised(const struct config_object *object, struct error *err) {
+    static const char *const members[] = {"quantization_config", "quantization"};
+    char name[64];
+    for (size_t i = 0; i < sizeof members / sizeof members[0]; i++) {
+        const struct json_value *said = json_member(object->value, members[i]);
+        if (said == NULL || says_nothing(said)) continue;
+        name_quantisation(said, name, sizeof name);
+        return error_set(err, STATUS_UNIMPLEMENTED,
+                         "%s: %s: weights quantised so (%s) are not supported; use the 16-bit release, or a GGUF",
+                         object->file, members[i], name);
     }
     return STATUS_OK;
 }

@@ -111,6 +111,9 @@ void model_rope_frequencies(const struct rope_config *rope, int rotary_dim, floa
  *  would run wrong. `kernels` and `checkpoint` are borrowed for the model's life. */
 enum status model_load(const struct checkpoint *checkpoint, const struct model_config *config, struct kernels *kernels,
                        int64_t rows_max, int64_t logits_max, struct model **out, struct error *err);
+/** What model_load would refuse, without its work: only names, shapes and types are looked at. */
+enum status model_check(const struct checkpoint *checkpoint, const struct model_config *config, struct kernels *kernels,
+                        struct error *err);
 void model_destroy(struct model *model);
 const struct model_config *model_config(const struct model *model);
 

@@ -15,6 +15,7 @@ struct loading {
     const struct checkpoint *checkpoint;
     const struct checkpoint_tensor **read; /* those that were, [tensor count] */
     int64_t *read_count;
+    bool only_checks; /* nothing is made of the tensors */
     struct error *err;
 };
 
@@ -59,7 +60,7 @@ static enum status take_matrix(const struct loading *loading, const char *name, 
                          "%s: tensor '%s' has type %s, which the device %s cannot multiply",
                          checkpoint_path(loading->checkpoint), name, tensor_type_name(view->type), kernels->device);
     }
-    return kernels->operations->weights_create(kernels, view, out, loading->err);
+    return loading->only_checks ? STATUS_OK : kernels->operations->weights_create(kernels, view, out, loading->err);
 }
 
 static enum status load_matrix(const struct loading *loading, const char *name, int64_t rows, int64_t columns,
@@ -76,6 +77,7 @@ static enum status load_vector(const struct loading *loading, const char *name, 
     struct tensor_view view;
     TRY(checkpoint_matrix(loading->checkpoint, name, 0, length, &view, loading->err));
     mark_read(loading, name);
+    if (loading->only_checks) return STATUS_OK;
     *out = aligned_alloc(64, ((size_t)length * sizeof **out + 63) / 64 * 64);
     if (*out == NULL) return error_set(loading->err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
     if (tensor_dequantise_row(view.type, view.data, length, *out) != STATUS_OK)
@@ -320,8 +322,8 @@ static enum status allocate_scratch(struct model *model, struct error *err) {
     return STATUS_OK;
 }
 
-enum status model_load(const struct checkpoint *checkpoint, const struct model_config *config, struct kernels *kernels,
-                       int64_t rows_max, int64_t logits_max, struct model **out, struct error *err) {
+static enum status open_model(const struct checkpoint *checkpoint, const struct model_config *config,
+                              struct kernels *kernels, bool only_checks, struct model **out, struct error *err) {
     size_t count = (size_t)checkpoint_tensor_count(checkpoint);
     int64_t read_count = 0;
     struct model *model = calloc(1, sizeof *model);
@@ -332,17 +334,43 @@ enum status model_load(const struct checkpoint *checkpoint, const struct model_c
         free(read);
         return error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
     }
-    *model = (struct model){.config = *config, .kernels = kernels, .rows_max = rows_max, .logits_max = logits_max};
+    *model = (struct model){.config = *config, .kernels = kernels};
+    status = load(&(struct loading){.model = model,
+                                    .checkpoint = checkpoint,
+                                    .read = read,
+                                    .read_count = &read_count,
+                                    .only_checks = only_checks,
+                                    .err = err});
+    free(read);
+    if (status == STATUS_OK)
+        *out = model;
+    else
+        model_destroy(model);
+    return status;
+}
+
+enum status model_load(const struct checkpoint *checkpoint, const struct model_config *config, struct kernels *kernels,
+                       int64_t rows_max, int64_t logits_max, struct model **out, struct error *err) {
+    struct model *model = NULL;
+    TRY(open_model(checkpoint, config, kernels, false, &model, err));
+    model->rows_max = rows_max;
+    model->logits_max = logits_max;
     for (int i = 0; i < config->layers; i++) {
         if (config->layer[i].rope != MODEL_ROPE_NONE) model->has_rope[config->layer[i].rope] = true;
     }
-    TRY_CLEANUP(load(&(struct loading){
-        .model = model, .checkpoint = checkpoint, .read = read, .read_count = &read_count, .err = err}));
-    TRY_CLEANUP(allocate_scratch(model, err));
-    *out = model;
-cleanup:
-    free(read);
-    if (status != STATUS_OK) model_destroy(model);
+    enum status status = allocate_scratch(model, err);
+    if (status == STATUS_OK)
+        *out = model;
+    else
+        model_destroy(model);
+    return status;
+}
+
+enum status model_check(const struct checkpoint *checkpoint, const struct model_config *config, struct kernels *kernels,
+                        struct error *err) {
+    struct model *model = NULL;
+    enum status status = open_model(checkpoint, config, kernels, true, &model, err);
+    model_destroy(model);
     return status;
 }
 

@@ -84,6 +84,12 @@ void bpe_add_merge(struct bpe *bpe, int32_t left, int32_t right, int32_t rank, i
     bpe->filter[bit / 64] |= UINT64_C(1) << bit % 64;
 }
 
+void bpe_prefetch_merge(const struct bpe *bpe, int32_t left, int32_t right) {
+    uint64_t hash = hash_pair(left, right);
+    __builtin_prefetch(&bpe->merges[(uint32_t)hash & bpe->merge_mask]);
+    __builtin_prefetch(&bpe->filter[filter_bit(bpe, hash) / 64]);
+}
+
 /* ---- whole tokens -------------------------------------------------------------------------------------------------- */
 
 enum { SHORT_BYTES = 8 };

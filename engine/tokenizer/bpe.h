@@ -67,6 +67,8 @@ enum status bpe_init(struct bpe *bpe, int32_t count, size_t merge_count, size_t 
 void bpe_deinit(struct bpe *bpe);
 /** Ids >= 0. Of two merges of the same pair the first stands. At most `merge_count` calls. */
 void bpe_add_merge(struct bpe *bpe, int32_t left, int32_t right, int32_t rank, int32_t result);
+/** It will be added soon: fetch its place, as the table is larger than caches. */
+void bpe_prefetch_merge(const struct bpe *bpe, int32_t left, int32_t right);
 /** The bytes of `id`, at `offset` of bpe->text. Of two equal ones the first stands. At most `whole_count` calls. */
 void bpe_add_whole(struct bpe *bpe, uint32_t offset, uint32_t length, int32_t id);
 /** After the last whole token: what ASCII characters are as symbols. */

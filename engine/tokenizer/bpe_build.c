@@ -24,11 +24,8 @@ static size_t symbol_bytes(bool by_characters, struct bytes_view text) {
     return valid ? used : 1;
 }
 
-/** The id of a part: a token, or a symbol that is none; -1: neither. */
-static int32_t part_id(const struct tokenizer *tokenizer, const struct name_index *index, bool by_characters,
-                       struct bytes_view part) {
-    int32_t id = name_index_find(index, part, (struct bytes_view){0});
-    if (id >= 0) return id;
+/** The id of a part that is no token: of a symbol; -1: it is none either. */
+static int32_t symbol_id(const struct tokenizer *tokenizer, bool by_characters, struct bytes_view part) {
     uint32_t code_point;
     bool valid;
     if (symbol_bytes(by_characters, part) != part.length) return -1;
@@ -55,16 +52,42 @@ static enum status note(struct found *found, struct bpe_merge merge) {
     return STATUS_OK;
 }
 
-/** Note the merges that give `id`. */
+/** A place where a token may be cut in two. */
+struct cut {
+    struct bytes_view parts[2];
+    uint64_t hashes[2];
+};
+
+static int32_t part_id(const struct tokenizer *tokenizer, const struct name_index *index, bool by_characters,
+                       const struct cut *cut, int part) {
+    int32_t id = name_index_find_hashed(index, cut->hashes[part], cut->parts[part]);
+    return id >= 0 ? id : symbol_id(tokenizer, by_characters, cut->parts[part]);
+}
+
+/** Note the merges that give `id`. All of a token's parts are on their way into the cache before the first is looked up. */
 static enum status join_parts(struct tokenizer *tokenizer, const struct name_index *index, bool by_characters,
                               int32_t id, int32_t rank, struct found *found) {
+    enum { CUTS = 16 };
+    struct cut cuts[CUTS];
     struct bytes_view key = key_of(tokenizer, by_characters, id);
-    for (size_t at = symbol_bytes(by_characters, key); at < key.length;) {
-        struct bytes_view right = bytes_view_of(key.data + at, key.length - at);
-        int32_t left_id = part_id(tokenizer, index, by_characters, bytes_view_of(key.data, at));
-        int32_t right_id = left_id < 0 ? -1 : part_id(tokenizer, index, by_characters, right);
-        if (right_id >= 0) TRY(note(found, (struct bpe_merge){left_id, right_id, rank, id}));
-        at += symbol_bytes(by_characters, right);
+    size_t at = symbol_bytes(by_characters, key);
+    while (at < key.length) {
+        int count = 0;
+        for (; at < key.length && count < CUTS; count++) {
+            struct cut *cut = &cuts[count];
+            cut->parts[0] = bytes_view_of(key.data, at);
+            cut->parts[1] = bytes_view_of(key.data + at, key.length - at);
+            for (int part = 0; part < 2; part++) {
+                cut->hashes[part] = name_index_hash(cut->parts[part]);
+                name_index_prefetch(index, cut->hashes[part]);
+            }
+            at += symbol_bytes(by_characters, cut->parts[1]);
+        }
+        for (int i = 0; i < count; i++) {
+            int32_t left = part_id(tokenizer, index, by_characters, &cuts[i], 0);
+            int32_t right = left < 0 ? -1 : part_id(tokenizer, index, by_characters, &cuts[i], 1);
+            if (right >= 0) TRY(note(found, (struct bpe_merge){left, right, rank, id}));
+        }
     }
     return STATUS_OK;
 }
@@ -74,6 +97,7 @@ enum { JOINED_BYTES_MAX = 4096 };
 
 enum status bpe_build_of_tokens(struct tokenizer *tokenizer, bool by_characters, uint32_t types, const int32_t *ranks,
                                 struct error *err) {
+    enum { AHEAD = 16 };
     struct name_index index;
     struct found found = {0};
     size_t longest = 1;
@@ -93,6 +117,7 @@ enum status bpe_build_of_tokens(struct tokenizer *tokenizer, bool by_characters,
     tokenizer->bpe.longest_token_bytes = longest;
     for (size_t i = 0; i < found.count; i++) {
         const struct bpe_merge *merge = &found.merges[i];
+        if (i + AHEAD < found.count) bpe_prefetch_merge(&tokenizer->bpe, merge[AHEAD].left, merge[AHEAD].right);
         bpe_add_merge(&tokenizer->bpe, merge->left, merge->right, merge->rank, merge->result);
     }
 cleanup:

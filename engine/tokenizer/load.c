@@ -38,12 +38,14 @@ static enum status read_tokenizer_config(struct tokenizer *tokenizer, const stru
     return STATUS_OK;
 }
 
-/** eos_token_id is a number or a list of them. */
+/** eos_token_id is a number or a list of them. It says whether "<|endoftext|>" is one: Qwen's ends base models' texts, and pads those of others. */
 static enum status read_generation_config(struct tokenizer *tokenizer, const struct json_value *root,
                                           struct error *err) {
     const struct json_value *eos = loader_member(root, "eos_token_id");
     if (eos == NULL) return STATUS_OK;
     bool list = eos->kind == JSON_KIND_ARRAY;
+    int32_t document_end = tokenizer_special(tokenizer, "<|endoftext|>");
+    if (document_end >= 0 && document_end != tokenizer->eos) tokenizer->tokens[document_end].end = false;
     for (const struct json_value *entry = list ? eos->first : eos; entry != NULL; entry = list ? entry->next : NULL) {
         int64_t id;
         if (!loader_integer(entry, tokenizer->count - 1, &id))

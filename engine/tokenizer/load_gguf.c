@@ -180,10 +180,29 @@ static enum status load_merges(struct loader *loader, const struct name_index *i
     return STATUS_OK;
 }
 
+/** TOKENIZER_GGUF_NORMALIZER: a form of Unicode's. */
+static enum status load_normalizer(struct loader *loader, struct error *err) {
+    static const struct {
+        const char *name;
+        enum normalizer_kind kind;
+    } forms[] = {{"NFC", NORMALIZE_NFC}, {"NFD", NORMALIZE_NFD}, {"NFKC", NORMALIZE_NFKC}, {"NFKD", NORMALIZE_NFKD}};
+    struct bytes_view name, none = {0};
+    if (!gguf_string(loader->gguf, TOKENIZER_GGUF_NORMALIZER, &name)) return STATUS_OK;
+    for (size_t i = 0; i < sizeof forms / sizeof forms[0]; i++) {
+        if (!bytes_view_equal_string(name, forms[i].name)) continue;
+        if (normalizer_add(&loader->tokenizer->normalizer, forms[i].kind, none, none) == STATUS_OK) return STATUS_OK;
+        return error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
+    }
+    int shown = (int)text_truncate((const char *)name.data, name.length, 32);
+    return error_set(err, STATUS_UNIMPLEMENTED, "%s: the normaliser '%.*s' is not known", gguf_path(loader->gguf),
+                     shown, (const char *)name.data);
+}
+
 static enum status load_gpt2(struct loader *loader, struct error *err) {
     struct tokenizer *tokenizer = loader->tokenizer;
     struct name_index index = {0};
     TRY(choose_split(loader, err));
+    TRY(load_normalizer(loader, err));
     TRY(find_merges(loader, err));
     TRY(tokenizer_set_disguised_pieces(tokenizer, err));
     enum status status =

@@ -4,6 +4,7 @@
 
 #include "base/text.h"
 #include "engine/tokenizer/unicode.h"
+#include "engine/tokenizer/unicode_form.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -54,19 +55,8 @@ static size_t plain_prefix(struct bytes_view text, bool composed) {
     return at == text.length ? at : last;
 }
 
-/** One run of valid UTF-8. */
-static enum status append_form(struct bytes_view text, int options, struct bytes *out) {
-    utf8proc_uint8_t *mapped = NULL;
-    utf8proc_ssize_t length =
-        utf8proc_map(text.data, (utf8proc_ssize_t)text.length, &mapped, (utf8proc_option_t)options);
-    if (length < 0) return STATUS_RESOURCE_EXHAUSTED;
-    enum status status = bytes_append(out, mapped, (size_t)length);
-    free(mapped);
-    return status;
-}
-
-static enum status run_form(struct bytes_view text, int options, bool composed, struct bytes *out) {
-    size_t plain = plain_prefix(text, composed);
+static enum status run_form(struct bytes_view text, enum unicode_form form, struct bytes *out) {
+    size_t plain = plain_prefix(text, form == UNICODE_NFC);
     TRY(bytes_append(out, text.data, plain));
     for (size_t begin = plain, at = plain; at < text.length || begin < at;) {
         uint32_t code_point;
@@ -76,7 +66,7 @@ static enum status run_form(struct bytes_view text, int options, bool composed, 
             at += used;
             continue;
         }
-        if (at > begin) TRY(append_form(bytes_view_of(text.data + begin, at - begin), options, out));
+        if (at > begin) TRY(unicode_form_append(form, bytes_view_of(text.data + begin, at - begin), out));
         TRY(bytes_append(out, text.data + at, used)); /* what is no UTF-8 stays */
         begin = at += used;
     }
@@ -301,16 +291,15 @@ static enum status run_like_llama(const struct normalizer *normalizer, struct by
 
 static enum status run_step(const struct normalizer *normalizer, const struct normalizer_step *step,
                             struct bytes_view text, struct bytes *out) {
-    enum { FORM = UTF8PROC_STABLE, COMPATIBLE = UTF8PROC_STABLE | UTF8PROC_COMPAT };
     switch (step->kind) {
     case NORMALIZE_NFC:
-        return run_form(text, FORM | UTF8PROC_COMPOSE, true, out);
+        return run_form(text, UNICODE_NFC, out);
     case NORMALIZE_NFD:
-        return run_form(text, FORM | UTF8PROC_DECOMPOSE, false, out);
+        return run_form(text, UNICODE_NFD, out);
     case NORMALIZE_NFKC:
-        return run_form(text, COMPATIBLE | UTF8PROC_COMPOSE, false, out);
+        return run_form(text, UNICODE_NFKC, out);
     case NORMALIZE_NFKD:
-        return run_form(text, COMPATIBLE | UTF8PROC_DECOMPOSE, false, out);
+        return run_form(text, UNICODE_NFKD, out);
     case NORMALIZE_LOWERCASE:
         return run_lowercase(text, out);
     case NORMALIZE_PREPEND:

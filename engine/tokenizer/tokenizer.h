@@ -37,6 +37,9 @@ void token_list_deinit(struct token_list *list);
 /** STATUS_OUT_OF_RANGE at max_count, STATUS_RESOURCE_EXHAUSTED without memory. */
 enum status token_list_append(struct token_list *list, int32_t id);
 
+/** GGUF has no key for the normaliser of byte-level BPE: this one, of our own, holds "NFC", "NFD", "NFKC" or "NFKD". */
+#define TOKENIZER_GGUF_NORMALIZER "bora.tokenizer.normalizer"
+
 /**
  * Of a GGUF its own metadata; of a folder the first there is of tekken.json, tokenizer.json, tokenizer.model (or Mistral's tokenizer.model.v…),
  * with tokenizer_config.json and generation_config.json for what ends a text. Copies what it needs: the model file may be closed.

@@ -103,18 +103,34 @@ int tokenizer_disguised_byte(uint32_t code_point);
 /** Build the tries of added tokens; mark ends by their well-known names. The last thing a loader does. */
 enum status tokenizer_finish(struct tokenizer *tokenizer, struct error *err);
 
-/** Ids by name (or by piece) while loading: a hash table. */
+/**
+ * Ids by name (or by piece) while loading: a hash table. Loaders ask for millions of strings, most of which are no names, and a large vocabulary is
+ * larger than caches: so a filter has a bit for each hash of a name, a slot says without a look at its token that it is another's, and who
+ * has many questions prefetches.
+ */
+struct name_index_slot {
+    uint32_t tag;
+    int32_t id; /* -1: free */
+    uint32_t offset, length;
+};
 struct name_index {
     const struct tokenizer *tokenizer;
-    bool by_piece;
-    int32_t *slots; /* -1: free */
-    uint32_t mask;
+    struct name_index_slot *slots;
+    uint64_t *filter;
+    uint32_t mask, filter_mask;
 };
-/** Of the tokens with one of `types` (bits 1 << type). Of two equal names the first is used. */
+/** Of the tokens with one of `types` (bits 1 << type). Of two equal names the first is used. Names stay where they are while it lives. */
 enum status name_index_init(struct name_index *index, const struct tokenizer *tokenizer, bool by_piece, uint32_t types,
                             struct error *err);
 void name_index_deinit(struct name_index *index);
 /** The id of `a` followed by `b`, or -1. */
 int32_t name_index_find(const struct name_index *index, struct bytes_view a, struct bytes_view b);
+
+/** The same in steps, for many names at once. */
+uint64_t name_index_hash(struct bytes_view name);
+int32_t name_index_find_hashed(const struct name_index *index, uint64_t hash, struct bytes_view name);
+static inline void name_index_prefetch(const struct name_index *index, uint64_t hash) {
+    __builtin_prefetch(&index->slots[(uint32_t)hash & index->mask]);
+}
 
 #endif

@@ -28,7 +28,7 @@ struct best {
 static double score_of(const struct unigram *unigram, int32_t id, size_t length) {
     if (!unigram->user_scored[id]) return unigram->scores[id];
     if (unigram->flavor == UNIGRAM_LLAMA) return 0;
-    if (unigram->flavor == UNIGRAM_SENTENCEPIECE) return (float)((double)length * unigram->greatest - 0.1);
+    if (unigram->flavor == UNIGRAM_SENTENCEPIECE) return (float)(0.1 * (double)(length - 1)); /* the longest wins */
     return unigram->scores[id];
 }
 
@@ -38,14 +38,26 @@ static void offer(const struct unigram *unigram, struct best *best, double befor
     if (!best->reached || sum > best->score) *best = (struct best){sum, (uint32_t)begin, id, true};
 }
 
+/** SentencePiece begins to count anew where a sum has grown so large that an f32 would lose the differences. */
+static void reset_sums(struct best *best, size_t at, size_t frontier) {
+    static const float far = 100000;
+    float offset = (float)best[at].score;
+    if (offset >= -far && offset <= far) return;
+    for (size_t i = at; i <= frontier; i++) {
+        if (best[i].reached) best[i].score = (float)best[i].score - offset;
+    }
+}
+
 static void find_best(const struct unigram *unigram, struct bytes_view text, struct best *best) {
     double unknown_score = unigram->flavor == UNIGRAM_SENTENCEPIECE ? (double)((float)unigram->least - UNKNOWN_PENALTY)
                                                                     : unigram->least - UNKNOWN_PENALTY;
     best[0].reached = true;
+    size_t frontier = 0; /* the farthest end that was reached */
     for (size_t at = 0, bytes; at < text.length; at += bytes) {
         uint32_t code_point;
         bool valid, whole_character = false;
         int32_t node = 0;
+        if (unigram->flavor == UNIGRAM_SENTENCEPIECE) reset_sums(best, at, frontier);
         bytes = text_decode(text.data + at, text.length - at, &code_point, &valid);
         for (size_t end = at; end < text.length;) {
             node = trie_child(&unigram->pieces, node, text.data[end++]);
@@ -54,8 +66,10 @@ static void find_best(const struct unigram *unigram, struct bytes_view text, str
             if (id < 0) continue;
             offer(unigram, &best[end], best[at].score, score_of(unigram, id, end - at), at, id);
             if (end - at == bytes) whole_character = true;
+            if (end > frontier) frontier = end;
         }
         if (!whole_character) offer(unigram, &best[at + bytes], best[at].score, unknown_score, at, -1);
+        if (!whole_character && at + bytes > frontier) frontier = at + bytes;
     }
 }
 

@@ -2,7 +2,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 /**
  * Unigram language model: of all ways to cut a text into pieces of the vocabulary, the one with the greatest sum of scores.
- * Source: Kudo, arXiv:1804.10959; sentencepiece, unigram_model.cc (EncodeOptimized).
+ * Source: Kudo, arXiv:1804.10959; sentencepiece 0.2.3, unigram_model.cc (EncodeOptimized).
  */
 #ifndef ENGINE_TOKENIZER_UNIGRAM_H
 #define ENGINE_TOKENIZER_UNIGRAM_H
@@ -18,7 +18,7 @@ struct unigram {
     struct trie pieces;
     double *scores;    /* of every id */
     bool *user_scored; /* user-defined: their score is made to win */
-    double least, greatest;
+    double least;
     int32_t unknown; /* -1: characters without a piece are left out */
     bool byte_fallback;
     int32_t byte_ids[256];

@@ -5,7 +5,6 @@
 #include "engine/tokenizer/tokenizer_internal.h"
 #include "engine/tokenizer/unicode.h"
 
-#include <float.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -151,7 +150,6 @@ enum status tokenizer_enter_pieces(struct tokenizer *tokenizer, const float *sco
     if (unigram->scores == NULL || unigram->user_scored == NULL || trie_init(&unigram->pieces, bytes) != STATUS_OK)
         return error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory for %zu bytes of pieces", bytes);
     unigram->least = INFINITY;
-    unigram->greatest = FLT_MIN; /* where SentencePiece begins, so that scores, which are negative, never pass it */
     for (int32_t id = 0; id < tokenizer->count; id++) {
         unsigned type = tokenizer->tokens[id].type;
         unigram->scores[id] = scores[id];
@@ -159,7 +157,6 @@ enum status tokenizer_enter_pieces(struct tokenizer *tokenizer, const float *sco
         if (types >> type & 1) trie_add(&unigram->pieces, token_name(tokenizer, id), id);
         if (type != TOKEN_NORMAL) continue;
         if (scores[id] < unigram->least) unigram->least = scores[id];
-        if (scores[id] > unigram->greatest) unigram->greatest = scores[id];
     }
     return STATUS_OK;
 }
@@ -240,43 +237,76 @@ static uint64_t hash_joined(struct bytes_view a, struct bytes_view b) {
     return hash;
 }
 
+static inline uint32_t filter_bit(const struct name_index *index, uint64_t hash) {
+    return (uint32_t)(hash >> 24) & index->filter_mask;
+}
+
 /** The slot of the name `a` followed by `b`, or the free one where it would go. */
-static int32_t *name_slot(const struct name_index *index, struct bytes_view a, struct bytes_view b) {
-    uint64_t hash = hash_joined(a, b);
-    for (uint32_t slot = (uint32_t)hash;; slot++) {
-        int32_t *id = &index->slots[slot & index->mask];
-        if (*id < 0) return id;
-        struct bytes_view name =
-            index->by_piece ? token_piece(index->tokenizer, *id) : token_name(index->tokenizer, *id);
-        if (name.length == a.length + b.length && memcmp(name.data, a.data, a.length) == 0 &&
-            (b.length == 0 || memcmp(name.data + a.length, b.data, b.length) == 0))
-            return id;
+static struct name_index_slot *name_slot(const struct name_index *index, uint64_t hash, struct bytes_view a,
+                                         struct bytes_view b) {
+    for (uint32_t at = (uint32_t)hash;; at++) {
+        struct name_index_slot *slot = &index->slots[at & index->mask];
+        if (slot->id < 0) return slot;
+        if (slot->tag != (uint32_t)(hash >> 32) || slot->length != a.length + b.length) continue;
+        const uint8_t *name = index->tokenizer->text + slot->offset;
+        if (memcmp(name, a.data, a.length) == 0 && (b.length == 0 || memcmp(name + a.length, b.data, b.length) == 0))
+            return slot;
     }
 }
 
+static int32_t find_hashed(const struct name_index *index, uint64_t hash, struct bytes_view a, struct bytes_view b) {
+    uint32_t bit = filter_bit(index, hash);
+    if (a.length + b.length == 0 || (index->filter[bit / 64] >> bit % 64 & 1) == 0) return -1;
+    return name_slot(index, hash, a, b)->id;
+}
+
 int32_t name_index_find(const struct name_index *index, struct bytes_view a, struct bytes_view b) {
-    return a.length + b.length == 0 ? -1 : *name_slot(index, a, b);
+    return find_hashed(index, hash_joined(a, b), a, b);
+}
+
+uint64_t name_index_hash(struct bytes_view name) {
+    return hash_joined(name, (struct bytes_view){0});
+}
+
+int32_t name_index_find_hashed(const struct name_index *index, uint64_t hash, struct bytes_view name) {
+    return find_hashed(index, hash, name, (struct bytes_view){0});
+}
+
+static void name_index_add(struct name_index *index, struct bytes_view name, int32_t id) {
+    uint64_t hash = name_index_hash(name);
+    uint32_t bit = filter_bit(index, hash);
+    struct name_index_slot *slot = name_slot(index, hash, name, (struct bytes_view){0});
+    if (slot->id < 0) {
+        uint32_t offset = (uint32_t)(name.data - index->tokenizer->text);
+        *slot = (struct name_index_slot){(uint32_t)(hash >> 32), id, offset, (uint32_t)name.length};
+    }
+    index->filter[bit / 64] |= UINT64_C(1) << bit % 64;
 }
 
 enum status name_index_init(struct name_index *index, const struct tokenizer *tokenizer, bool by_piece, uint32_t types,
                             struct error *err) {
-    size_t slots = 16;
+    size_t slots = 64;
     while (slots < 2 * (size_t)tokenizer->count) slots *= 2;
-    *index = (struct name_index){.tokenizer = tokenizer, .by_piece = by_piece, .mask = (uint32_t)(slots - 1)};
+    size_t filter_bits = 4 * slots;
+    *index = (struct name_index){
+        .tokenizer = tokenizer, .mask = (uint32_t)(slots - 1), .filter_mask = (uint32_t)(filter_bits - 1)};
     index->slots = malloc(slots * sizeof *index->slots);
-    if (index->slots == NULL) return out_of_memory(err);
+    index->filter = calloc(filter_bits / 64, sizeof *index->filter);
+    if (index->slots == NULL || index->filter == NULL) {
+        name_index_deinit(index);
+        return out_of_memory(err);
+    }
     memset(index->slots, -1, slots * sizeof *index->slots);
     for (int32_t id = 0; id < tokenizer->count; id++) {
         struct bytes_view name = by_piece ? token_piece(tokenizer, id) : token_name(tokenizer, id);
-        if ((types >> tokenizer->tokens[id].type & 1) == 0 || name.length == 0) continue;
-        int32_t *slot = name_slot(index, name, (struct bytes_view){0});
-        if (*slot < 0) *slot = id; /* of two equal names the first is used */
+        if ((types >> tokenizer->tokens[id].type & 1) != 0 && name.length > 0) name_index_add(index, name, id);
     }
     return STATUS_OK;
 }
 
 void name_index_deinit(struct name_index *index) {
     free(index->slots);
+    free(index->filter);
     *index = (struct name_index){0};
 }
 

@@ -48,10 +48,26 @@ enum status checkpoint_of_gguf(const struct gguf *gguf, struct checkpoint **out,
     return opened(checkpoint, checkpoint_take_gguf(checkpoint, gguf, err), out);
 }
 
+/** People name what they downloaded. */
+static bool is_part_of_folder(const char *path) {
+    static const char *const ends[] = {".safetensors", ".json"};
+    size_t length = strlen(path);
+    for (size_t i = 0; i < sizeof ends / sizeof ends[0]; i++) {
+        size_t end = strlen(ends[i]);
+        if (length > end && strcmp(path + length - end, ends[i]) == 0) return true;
+    }
+    return false;
+}
+
 enum status checkpoint_open(const char *path, struct checkpoint **out, struct error *err) {
     struct checkpoint *checkpoint;
     struct stat facts;
-    bool folder = stat(path, &facts) == 0 && S_ISDIR(facts.st_mode);
+    bool there = stat(path, &facts) == 0, folder = there && S_ISDIR(facts.st_mode);
+    if (there && !folder && is_part_of_folder(path))
+        return error_set(err, STATUS_INVALID_ARGUMENT, "%s is one file of a model: name the folder that it is in",
+                         path);
+    char snapshot[CHECKPOINT_PATH_BYTES];
+    if (folder && checkpoint_hub_snapshot(path, snapshot)) path = snapshot;
     TRY(create(path, folder ? CHECKPOINT_HUGGING_FACE : CHECKPOINT_GGUF, &checkpoint, err));
     return opened(checkpoint, folder ? checkpoint_open_folder(checkpoint, err) : checkpoint_open_gguf(checkpoint, err),
                   out);

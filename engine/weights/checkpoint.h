@@ -42,7 +42,7 @@ struct checkpoint;
 
 enum checkpoint_form { CHECKPOINT_GGUF, CHECKPOINT_HUGGING_FACE, CHECKPOINT_MISTRAL };
 
-/** `path`: a .gguf file, or a folder of one of the other forms. STATUS_NOT_FOUND, STATUS_PERMISSION_DENIED, STATUS_INVALID_ARGUMENT (malformed;
+/** `path`: a .gguf file, or a folder of one of the other forms, or one in which Hugging Face's hub caches such (its snapshot of refs/main). STATUS_NOT_FOUND, STATUS_PERMISSION_DENIED, STATUS_INVALID_ARGUMENT (malformed;
  *  the message says what), STATUS_UNIMPLEMENTED (a form that is not known, or weights only as pickle). */
 enum status checkpoint_open(const char *path, struct checkpoint **out, struct error *err);
 /** Over an open GGUF, which is borrowed. */

@@ -11,9 +11,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
-enum { JSON_VALUES_MAX = 4 << 20, INDEX_DEPTH = 8 };
+enum { JSON_VALUES_MAX = 4 << 20, HUB_COMMIT_BYTES = 64 };
 
 static enum status out_of_memory(struct error *err) {
     return error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
@@ -27,7 +28,8 @@ static char *path_in(struct checkpoint *checkpoint, const char *name) {
 
 static bool is_there(struct checkpoint *checkpoint, const char *name) {
     const char *path = path_in(checkpoint, name);
-    return path != NULL && access(path, F_OK) == 0;
+    struct stat facts; /* a link into nothing is there, for opening it says what is wrong */
+    return path != NULL && lstat(path, &facts) == 0;
 }
 
 enum status checkpoint_read_json(const char *path, struct arena *arena, struct bytes_view *out_map,
@@ -164,6 +166,29 @@ static enum status open_single(struct checkpoint *checkpoint, const char *name, 
     return open_file(checkpoint, name, err);
 }
 
+/* ---- where Hugging Face's hub keeps it ------------------------------------------------------------------------------ */
+
+/** The commit that refs/main names: a word. */
+static bool read_main(const char *folder, char out[HUB_COMMIT_BYTES + 1]) {
+    char path[CHECKPOINT_PATH_BYTES];
+    if (snprintf(path, sizeof path, "%s/refs/main", folder) >= (int)sizeof path) return false;
+    FILE *file = fopen(path, "re");
+    if (file == NULL) return false;
+    size_t length = fread(out, 1, HUB_COMMIT_BYTES, file);
+    fclose(file);
+    out[length] = 0;
+    out[strspn(out, "0123456789abcdef")] = 0;
+    return out[0] != 0;
+}
+
+bool checkpoint_hub_snapshot(const char *folder, char out[CHECKPOINT_PATH_BYTES]) {
+    char commit[HUB_COMMIT_BYTES + 1];
+    struct stat facts;
+    return read_main(folder, commit) &&
+           snprintf(out, CHECKPOINT_PATH_BYTES, "%s/snapshots/%s", folder, commit) < CHECKPOINT_PATH_BYTES &&
+           stat(out, &facts) == 0 && S_ISDIR(facts.st_mode);
+}
+
 /* ---- which form ---------------------------------------------------------------------------------------------------- */
 
 static bool has_pickle(struct checkpoint *checkpoint) {
@@ -192,6 +217,16 @@ static enum status open_files(struct checkpoint *checkpoint, struct error *err) 
         return open_by_index(checkpoint, "consolidated.safetensors.index.json", err);
     if (params) TRY(count_consolidated(checkpoint, &consolidated, err));
     if (consolidated > 0) return open_consolidated(checkpoint, consolidated, err);
+    if (is_there(checkpoint, "adapter_config.json"))
+        return error_set(err, STATUS_UNIMPLEMENTED,
+                         "%s is an adapter (LoRA, adapter_config.json): these are not supported yet; merge it into its "
+                         "base model",
+                         checkpoint->path);
+    if (is_there(checkpoint, "snapshots"))
+        return error_set(err, STATUS_INVALID_ARGUMENT,
+                         "%s holds no model itself, and its refs/main names none of its snapshots: name one of the "
+                         "folders in snapshots/",
+                         checkpoint->path);
     if (has_pickle(checkpoint))
         return error_set(err, STATUS_UNIMPLEMENTED,
                          "%s has its weights only as pickle (.bin, .pth), which can run code and is not read: convert "

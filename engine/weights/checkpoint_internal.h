@@ -62,6 +62,11 @@ struct checkpoint {
     int64_t parameters;
 };
 
+/** Hugging Face's hub caches a repository as models--ORG--NAME/{blobs, refs, snapshots/COMMIT}; people name that folder. The snapshot that its
+ *  refs/main names; false: there is none. */
+enum { CHECKPOINT_PATH_BYTES = 4096 };
+bool checkpoint_hub_snapshot(const char *folder, char out[CHECKPOINT_PATH_BYTES]);
+
 /** `checkpoint` has path and form; the functions fill the rest. On failure checkpoint_close frees what there is. */
 enum status checkpoint_open_folder(struct checkpoint *checkpoint, struct error *err);
 enum status checkpoint_open_gguf(struct checkpoint *checkpoint, struct error *err);

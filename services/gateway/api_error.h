@@ -11,7 +11,7 @@ struct api_error {
     int http_status;
     enum status status;
     const char *type, *code; /* constants; NULL: null */
-    const char *param;       /* constant or NULL */
+    const char *param;       /* constant, or of the request's arena; or NULL */
     char message[ERROR_MESSAGE_BYTES];
     int64_t retry_after_ms;                    /* > 0: when a retry may succeed */
     const struct transcode_errors *validation; /* 422 */

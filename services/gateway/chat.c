@@ -603,18 +603,35 @@ static void on_message(struct rpc_client_call *call, void *context, struct bytes
     if (ask_limits) reserve(chat, &wanted);
 }
 
-/** When the worker thinks that there will be room; a second where it does not say. */
-static int64_t retry_hint_ms(struct chat *chat, const struct rpc_result *result) {
-    enum { UNKNOWN_MS = 1000 };
+/** What the worker says besides, in the scratch arena; NULL: nothing. */
+static const Bora__Internal__V1__WorkerError *worker_detail(struct chat *chat, const struct rpc_result *result) {
     struct bytes_view packed;
     ProtobufCMessage *unpacked = NULL;
     arena_reset(&chat->scratch);
     if (!rpc_status_details_find(result->details, bora__internal__v1__worker_error__descriptor.name, &packed) ||
         protobuf_unpack(&bora__internal__v1__worker_error__descriptor, packed, &chat->scratch, &unpacked, NULL) !=
             STATUS_OK)
-        return UNKNOWN_MS;
-    int64_t hint = ((const Bora__Internal__V1__WorkerError *)(const void *)unpacked)->retry_after_ms;
-    return hint > 0 ? hint : UNKNOWN_MS;
+        return NULL;
+    return (const void *)unpacked;
+}
+
+/** When the worker thinks that there will be room; a second where it does not say. */
+static int64_t retry_hint_ms(struct chat *chat, const struct rpc_result *result) {
+    enum { UNKNOWN_MS = 1000 };
+    const Bora__Internal__V1__WorkerError *detail = worker_detail(chat, result);
+    return detail != NULL && detail->retry_after_ms > 0 ? detail->retry_after_ms : UNKNOWN_MS;
+}
+
+/** The place that the worker objects to, as the client counts messages: it knows of none that was put in front. NULL: it names none. */
+static const char *refused_param(struct chat *chat, const struct rpc_result *result) {
+    const Bora__Internal__V1__WorkerError *detail = worker_detail(chat, result);
+    size_t added = chat->plan.start->n_messages - chat->plan.request->n_messages, index;
+    int read = 0;
+    if (detail == NULL || *detail->param == 0) return NULL;
+    if (sscanf(detail->param, "messages.%zu%n", &index, &read) != 1)
+        return arena_printf(&chat->request->arena, "%s", detail->param);
+    if (index < added) return "safe_prompt";
+    return arena_printf(&chat->request->arena, "messages.%zu%s", index - added, detail->param + read);
 }
 
 /** Before anything was computed: such an answer costs nothing. */
@@ -633,13 +650,15 @@ static bool asks_past_context(const struct chat *chat) {
 /** A worker's refusal as the client sees it. */
 static struct api_error worker_error(struct chat *chat, const struct rpc_result *result) {
     struct api_error error;
+    const char *param;
     switch (result->status) {
     case STATUS_OUT_OF_RANGE:
         return api_error_bad_request("invalid_request_error", "context_length_exceeded",
                                      asks_past_context(chat) ? "max_tokens" : "messages", "%.250s", result->message);
     case STATUS_INVALID_ARGUMENT:
-        return api_error_bad_request("invalid_request_error", NULL, chat->plan.start->beam != NULL ? "best_of" : NULL,
-                                     "%.250s", result->message);
+        param = refused_param(chat, result);
+        if (param == NULL && chat->plan.start->beam != NULL) param = "best_of";
+        return api_error_bad_request("invalid_request_error", NULL, param, "%.250s", result->message);
     case STATUS_RESOURCE_EXHAUSTED:
         error = api_error_make(429, STATUS_RESOURCE_EXHAUSTED, "service_tier_capacity_exceeded", "3505",
                                "Service tier capacity exceeded for this model.");

@@ -7,6 +7,7 @@
 #include "services/gateway/admin.h"
 #include "services/gateway/chat.h"
 #include "services/gateway/models.h"
+#include "services/gateway/workers.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -67,7 +68,25 @@ static void front_end(struct request *request) {
     http_exchange_end(request->transport);
 }
 
+/** Which models there are instead of one that is not, as many as the message has room for. Mistral's own message ends before. */
+static void add_served(struct request *request, struct api_error *error) {
+    struct worker *workers[LIMIT_MODELS];
+    size_t count = workers_list_models(request->gateway->workers, workers, LIMIT_MODELS);
+    size_t used = strlen(error->message), left = count;
+    for (size_t i = 0; i < count; i++) {
+        const char *name = workers[i]->announcement->model->name, *before = i == 0 ? ". There are: " : ", ";
+        enum { MORE_BYTES = 24 }; /* " and 99999 more" */
+        if (left == count - i && used + strlen(before) + strlen(name) + MORE_BYTES < sizeof error->message) {
+            used += (size_t)snprintf(error->message + used, sizeof error->message - used, "%s%s", before, name);
+            left--;
+        }
+        worker_unref(workers[i]);
+    }
+    if (left > 0 && left < count) snprintf(error->message + used, sizeof error->message - used, " and %zu more", left);
+}
+
 static void front_error(struct request *request, const struct api_error *error) {
+    struct api_error listed;
     struct bytes body;
     char seconds[32];
     bytes_init(&body, BODY_BYTES_MAX);
@@ -76,7 +95,13 @@ static void front_error(struct request *request, const struct api_error *error) 
         http_exchange_add_header(request->transport, "retry-after", seconds);
     }
     if (error->http_status == 401) http_exchange_add_header(request->transport, "www-authenticate", "Bearer");
-    (void)!api_error_write(error, request->gateway->transcoder, request->gateway->dialect.strict, request->id, &body);
+    bool strict = request->gateway->dialect.strict;
+    if (!strict && error->http_status == 400 && strcmp(error->type, "invalid_model") == 0 && error->param == NULL) {
+        listed = *error;
+        add_served(request, &listed);
+        error = &listed;
+    }
+    (void)!api_error_write(error, request->gateway->transcoder, strict, request->id, &body);
     http_exchange_respond(request->transport, error->http_status, json_type, bytes_view(&body));
     bytes_deinit(&body);
 }
@@ -221,6 +246,23 @@ static bool path_matches(const struct route *route, const char *path) {
     size_t length = strlen(route->path);
     if (route->path[length - 1] != '/') return strcmp(path, route->path) == 0;
     return strncmp(path, route->path, length) == 0 && path[length] != 0;
+}
+
+/** What other servers of these interfaces have, and this one not yet: said by name. */
+static const char *const absent[] = {"/v1/completions",        "/v1/embeddings", "/v1/fim/completions",
+                                     "/v1/responses",          "/v1/files",      "/v1/fine_tuning/jobs",
+                                     "/v1/audio/speech",       "/v1/batches",    "/v1/audio/transcriptions",
+                                     "/v1/agents/completions", "/v1/ocr",        "/v1/images/generations",
+                                     "/v1/moderations"};
+
+static struct api_error no_route(const char *path) {
+    for (size_t i = 0; i < sizeof absent / sizeof absent[0]; i++) {
+        if (strcmp(path, absent[i]) == 0)
+            return api_error_make(
+                404, STATUS_NOT_FOUND, "not_found", NULL, "%s is not supported%s.", path,
+                i == 0 ? " yet; POST /v1/chat/completions completes text when it is asked of a base model" : " yet");
+    }
+    return api_error_make(404, STATUS_NOT_FOUND, "not_found", NULL, "There is nothing at %.64s.", path);
 }
 
 /** The route, or NULL; then `allowed` is the list of methods that the path has, "" for none. */
@@ -378,8 +420,7 @@ void http_front_request(struct http_exchange *exchange, void *context) {
         if (allowed[0] != 0) http_exchange_add_header(exchange, "allow", allowed);
         error = allowed[0] != 0 ? api_error_make(405, STATUS_UNIMPLEMENTED, "invalid_request_error", NULL,
                                                  "Method %.16s is not allowed here.", http_exchange_method(exchange))
-                                : api_error_make(404, STATUS_NOT_FOUND, "not_found", NULL, "There is nothing at %.64s.",
-                                                 http_exchange_path(exchange));
+                                : no_route(http_exchange_path(exchange));
         request_fail(request, &error);
     }
 }

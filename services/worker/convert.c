@@ -216,10 +216,12 @@ enum status convert_finished(const struct generation_event *event, struct bytes 
     return protobuf_pack(&message.base, out);
 }
 
-enum status convert_refusal(enum status reason, const char *message, int64_t retry_after_ms, struct bytes *out) {
+enum status convert_refusal(enum status reason, const char *message, int64_t retry_after_ms, const char *param,
+                            struct bytes *out) {
     Bora__Internal__V1__WorkerError detail = BORA__INTERNAL__V1__WORKER_ERROR__INIT;
     struct bytes packed;
     detail.retry_after_ms = retry_after_ms;
+    detail.param = (char *)param;
     bytes_init(&packed, 64);
     enum status status = protobuf_pack(&detail.base, &packed);
     if (status == STATUS_OK)

@@ -20,8 +20,9 @@ enum status convert_delta(struct generation_event *rest, const struct tokenizer 
                           struct bytes *out);
 /** The end of a generation, likewise. */
 enum status convert_finished(const struct generation_event *event, struct bytes *out);
-/** What a call that is refused for want of room says besides: google.rpc.Status with a WorkerError, appended to `out`. */
-enum status convert_refusal(enum status reason, const char *message, int64_t retry_after_ms, struct bytes *out);
+/** What a refused call says besides: google.rpc.Status with a WorkerError, appended to `out`. `param` may be empty. */
+enum status convert_refusal(enum status reason, const char *message, int64_t retry_after_ms, const char *param,
+                            struct bytes *out);
 enum status convert_prepared(int64_t prompt_tokens, int64_t max_tokens, int64_t context_tokens,
                              const struct chat_window *window, struct bytes *out);
 

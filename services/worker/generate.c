@@ -55,19 +55,31 @@ static void call_unref(struct generate_call *call) {
     free(call);
 }
 
-/** End the call. A lack of room comes with a hint when there may be some. The mutex is held. */
+/** A layout's objection begins with its place ("messages.3.content: ..."): takes that into `place` and returns the rest. */
+static const char *take_place(const char *message, char *place, size_t place_bytes) {
+    size_t length = strspn(message, "abcdefghijklmnopqrstuvwxyz_.0123456789");
+    bool known = strncmp(message, "messages.", 9) == 0 || strncmp(message, "tools: ", 7) == 0 ||
+                 strncmp(message, "reasoning_effort: ", 18) == 0;
+    if (!known || length >= place_bytes || strncmp(message + length, ": ", 2) != 0) return message;
+    memcpy(place, message, length);
+    place[length] = 0;
+    return message + length + 2;
+}
+
+/** End the call. A lack of room comes with a hint when there may be some, a layout's objection with its place. The mutex is held. */
 static void finish_locked(struct generate_call *call, enum status status, const char *message) {
     if (call->phase == DONE) return;
     call->phase = DONE;
     metric_add(call->worker->requests, 1, status == STATUS_OK ? "ok" : status_name(status));
     struct bytes_view details = {0};
+    struct engine_load load = {0};
+    char place[64] = "";
     bytes_reset(&call->packed);
-    if (status == STATUS_RESOURCE_EXHAUSTED) {
-        struct engine_load load;
-        engine_load(call->worker->engine, &load);
-        if (convert_refusal(status, message, load.retry_after_ms, &call->packed) == STATUS_OK)
-            details = bytes_view(&call->packed);
-    }
+    if (status == STATUS_RESOURCE_EXHAUSTED) engine_load(call->worker->engine, &load);
+    if (status == STATUS_INVALID_ARGUMENT) message = take_place(message, place, sizeof place);
+    if ((status == STATUS_RESOURCE_EXHAUSTED || *place != 0) &&
+        convert_refusal(status, message, load.retry_after_ms, place, &call->packed) == STATUS_OK)
+        details = bytes_view(&call->packed);
     rpc_call_finish(call->rpc, status, message, details);
 }
 
@@ -181,9 +193,11 @@ static enum status tokenize(struct generate_call *call, const struct chat_conver
     const struct engine *engine = call->worker->engine;
     int64_t context = call->worker->description.context_tokens, room = wanted < 0 ? context / 8 : wanted;
     if (room < 1) room = 1; /* a prompt never fills the context */
-    call->prompt.max_count = (size_t)context;
-    /* What does not fit into the context is refused as soon as that shows, so counting costs no more than a context does. */
+    /* How long a prompt is that does not fit is worth knowing, up to a few contexts: what is longer is refused as soon as that shows. */
+    enum { COUNTED_CONTEXTS = 4 };
+    call->prompt.max_count = COUNTED_CONTEXTS * (size_t)context;
     if (!truncates(call) || room >= context) return engine_tokenize(engine, conversation, NULL, &call->prompt, err);
+    call->prompt.max_count = (size_t)context;
     struct error unfit = {0};
     call->window.max_tokens = (size_t)(context - room);
     enum status status = engine_tokenize(engine, conversation, &call->window, &call->prompt, &unfit);
@@ -203,8 +217,8 @@ static enum status too_long(const struct generate_call *call, struct error *err)
         return error_set(err, STATUS_OUT_OF_RANGE,
                          "The system prompt and the last turn alone do not fit; the model's context holds %lld tokens.",
                          context);
-    return error_set(err, STATUS_OUT_OF_RANGE, "The prompt has more than %lld tokens; the model's context holds %lld.",
-                     context, context);
+    return error_set(err, STATUS_OUT_OF_RANGE, "The prompt has more than %zu tokens; the model's context holds %lld.",
+                     call->prompt.max_count, context);
 }
 
 /** Prompt tokens are known: check them against the context and say what may be generated. */

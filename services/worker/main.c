@@ -56,28 +56,32 @@ static void on_engine_fault(void *context, const char *message) {
     log_error("engine books repaired", LOG_S("message", message));
 }
 
-static enum status open_engine(struct worker *worker, struct error *err) {
+static struct engine_options options_of(const struct worker *worker) {
     const struct worker_settings *settings = &worker->settings;
-    struct engine_options options = {.model_path = worker->model.path,
-                                     .completes = worker->model.completes,
-                                     .device = settings->device,
-                                     .variant = settings->kernel_variant,
-                                     .threads = (int)settings->threads,
-                                     .context_tokens = worker->model.context_tokens,
-                                     .kv_type = settings->kv_type,
-                                     .kv_pool_bytes = settings->kv_pool_bytes,
-                                     .sequences_max = (int)settings->sequences_max,
-                                     .step_tokens_max = (int)settings->step_tokens_max,
-                                     .queue_max = (int)settings->queue_max,
-                                     .step_ns = settings->step_ns,
-                                     .speculation = settings->speculation,
-                                     .metrics = worker->metrics,
-                                     .on_fault = on_engine_fault};
+    return (struct engine_options){.model_path = worker->model.path,
+                                   .layout = worker->model.layout,
+                                   .device = settings->device,
+                                   .variant = settings->kernel_variant,
+                                   .threads = (int)settings->threads,
+                                   .context_tokens = worker->model.context_tokens,
+                                   .kv_type = settings->kv_type,
+                                   .kv_pool_bytes = settings->kv_pool_bytes,
+                                   .sequences_max = (int)settings->sequences_max,
+                                   .step_tokens_max = (int)settings->step_tokens_max,
+                                   .queue_max = (int)settings->queue_max,
+                                   .step_ns = settings->step_ns,
+                                   .speculation = settings->speculation,
+                                   .metrics = worker->metrics,
+                                   .on_fault = on_engine_fault};
+}
+
+static enum status open_engine(struct worker *worker, struct error *err) {
+    struct engine_options options = options_of(worker);
     int64_t began = clock_monotonic_ns(clock_system());
     TRY(engine_open(&options, &worker->engine, err));
     engine_describe(worker->engine, &worker->description);
     log_info("model loaded", LOG_S("model", worker->model.name), LOG_S("path", worker->model.path),
-             LOG_S("architecture", worker->description.architecture),
+             LOG_S("architecture", worker->description.architecture), LOG_S("layout", worker->description.layout),
              LOG_S("kernel_variant", worker->description.variant),
              LOG_I("context_tokens", worker->description.context_tokens),
              LOG_I("kv_pool_tokens", worker->description.kv_pool_tokens),
@@ -179,16 +183,37 @@ cleanup:
     return status;
 }
 
-/** What can be found out without touching what runs: the whole models file, and whether it has the model. */
-static int check(const struct worker_settings *settings) {
-    struct model_entry entry = {0};
+/** Does the shortest question fit? Layouts put system prompts of their own in front. */
+static enum status try_layout(const struct engine *engine, struct error *err) {
+    struct token_list prompt = {.max_count = LIMIT_CONTEXT_TOKENS};
+    struct chat_message message = {.role = CHAT_ROLE_USER, .content = bytes_view_string("a")};
+    struct chat_conversation conversation = {.messages = &message, .message_count = 1};
+    struct engine_description description;
+    engine_describe(engine, &description);
+    enum status status = engine_tokenize(engine, &conversation, NULL, &prompt, err);
+    if (status == STATUS_OK && prompt.count >= (uint64_t)description.context_tokens)
+        status = error_set(err, STATUS_OUT_OF_RANGE,
+                           "its prompt layout (%s) makes %zu tokens of the question \"a\", and its context is %lld",
+                           description.layout, prompt.count, (long long)description.context_tokens);
+    token_list_deinit(&prompt);
+    return status;
+}
+
+/** What can be found out without touching what runs: the whole models file, and whether it has the model; with --trial also whether that can be
+ *  opened and asked. */
+static int check(struct worker *worker) {
+    const struct worker_settings *settings = &worker->settings;
     struct error err = {0};
-    if (models_file_load(settings->models_file, settings->model, &entry, &err) != STATUS_OK) {
-        fprintf(stderr, "bora-worker: %s\n", err.message);
-        return 1;
+    enum status status = models_file_load(settings->models_file, settings->model, &worker->model, &err);
+    if (status == STATUS_OK && settings->trial) {
+        struct engine_options options = options_of(worker);
+        status = engine_open(&options, &worker->engine, &err);
+        if (status == STATUS_OK) status = try_layout(worker->engine, &err);
+        engine_close(worker->engine);
     }
-    model_entry_deinit(&entry);
-    return 0;
+    model_entry_deinit(&worker->model);
+    if (status != STATUS_OK) fprintf(stderr, "bora-worker: %s\n", err.message);
+    return status == STATUS_OK ? 0 : 1;
 }
 
 int main(int argc, char **argv) {
@@ -201,7 +226,7 @@ int main(int argc, char **argv) {
     }
     if (outcome == SETTINGS_PRINTED) return 0;
     if (worker.settings.check) {
-        int wrong = check(&worker.settings);
+        int wrong = check(&worker);
         worker_settings_free(&worker.settings);
         return wrong;
     }

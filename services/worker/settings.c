@@ -49,6 +49,8 @@ static const struct setting worker_settings_table[] = {
     SETTING_CHOICE(S, log_level, "log-level", "info", "debug|info|warn|error", "least level that is logged"),
     SETTING_CHOICE(S, log_format, "log-format", "json", "json|text", "form of a log line"),
     SETTING_BOOL(S, check, "check", "false", "only read the settings and the models file and say what is wrong"),
+    SETTING_BOOL(S, trial, "trial", "false",
+                 "with --check: also open the model as if to serve it, and lay a question out"),
     {0}};
 #undef S
 

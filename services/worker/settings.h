@@ -22,6 +22,7 @@ struct worker_settings {
     char *tls_certificate_file, *tls_key_file, *tls_ca_file;
     char *log_level, *log_format;
     bool check; /* read the settings and the models file, say what is wrong, and end */
+    bool trial; /* with check: open the model too, and lay a question out */
 };
 
 enum status worker_settings_load(int argc, char **argv, struct worker_settings *out, enum settings_outcome *out_outcome,

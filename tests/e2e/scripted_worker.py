@@ -124,9 +124,13 @@ class ScriptedWorker:
         """A refusal for a full queue, with a hint unless that is None."""
         if milliseconds is None:
             return Refusal(grpc.StatusCode.RESOURCE_EXHAUSTED, "full")
-        error = self.pb.WorkerError(retry_after_ms=milliseconds).SerializeToString()
+        return self.refusal(grpc.StatusCode.RESOURCE_EXHAUSTED, "full", retry_after_ms=milliseconds)
+
+    def refusal(self, code, message, **facts):
+        """A refusal with a WorkerError."""
+        error = self.pb.WorkerError(**facts).SerializeToString()
         detail = field(1, b"type.googleapis.com/bora.internal.v1.WorkerError") + field(2, error)
-        return Refusal(grpc.StatusCode.RESOURCE_EXHAUSTED, "full", b"\x08\x08" + field(2, b"full") + field(3, detail))
+        return Refusal(code, message, bytes([8, code.value[0]]) + field(2, message.encode()) + field(3, detail))
 
     def stop(self):
         self.redis.command("ZREM", "bora:workers", "scripted")

@@ -97,7 +97,7 @@ def test_missing_model_and_unknown_model(house):
     assert status == 422 and loc(body) == ["body", "model"]
     status, _, body = house.chat(model="nothing")
     assert status == 400
-    assert (body["object"], body["message"], body["type"], body["code"]) == ("error", "Invalid model: nothing", "invalid_model", "1500")
+    assert (body["object"], body["message"], body["type"], body["code"]) == ("error", f"Invalid model: nothing. There are: {house.model}", "invalid_model", "1500")
 
 
 @pytest.mark.parametrize("roles", [["user", "assistant"], ["tool"], ["user", "tool"], ["assistant"]])
@@ -110,7 +110,7 @@ def test_prompt_and_max_tokens_beyond_the_context(house):
     status, _, body = house.chat(max_tokens=8192)
     assert status == 400 and "8192" in body["message"]
     status, _, body = house.chat("word " * 9000, max_tokens=1)
-    assert status == 400 and "context" in body["message"]
+    assert status == 400 and re.match(r"The prompt has 9\d\d\d tokens ", body["message"]) and "context" in body["message"]
 
 
 @pytest.mark.parametrize("body, kind, where", [
@@ -172,6 +172,8 @@ def test_nul_in_content_is_refused_clearly(house):
 
 def test_unknown_path_and_method(house):
     assert house.send("GET", "/v1/nothing")[0] == 404
+    status, _, body = house.send("POST", "/v1/completions", {"model": house.model, "prompt": "a"})
+    assert status == 404 and body["message"].startswith("/v1/completions is not supported yet")
     status, headers, _ = house.send("GET", "/v1/chat/completions")
     assert status == 405 and headers["allow"] == "POST"
     assert house.send("GET", "/healthz", key=False)[0] == 200

@@ -8,13 +8,16 @@ import socket
 import sys
 import zipfile
 from collections import namedtuple
+from pathlib import Path
 
 import pytest
 
-from conftest import ROOT
+from conftest import BUILD, ROOT
 
 sys.path.insert(0, str(ROOT / "tools"))
 import house_models  # noqa: E402
+
+REAL_MODEL = house_models.model_path(house_models.find_section(house_models.SMALL_MODEL))
 
 
 @pytest.fixture
@@ -119,9 +122,36 @@ def test_wrong_models_file_is_named(models_file, text, says):
     assert says in failure(house_models.fetch_model, "tiny")
 
 
-def test_file_that_is_no_model_is_found_out_before_anything_stops(tmp_path):
-    from conftest import BUILD
+@pytest.mark.parametrize("path, name", [("/a/hub/models--meta-llama--Llama-3.1-8B-Instruct/snapshots/0e9e39f2", "Llama-3.1-8B-Instruct"), ("/a/models--gpt2/snapshots/0e9e", "gpt2"), ("/m/Qwen2.5-0.5B", "Qwen2.5-0.5B"),
+                                        ("/m/My Model (1).gguf", "My-Model--1-"), ("/m/big-00001-of-00003.gguf", "big"), ("/m/snapshots/abc", "abc")])
+def test_a_model_has_the_name_that_its_publisher_gave_it(tmp_path, path, name):
+    file, served = house_models.section_for_file(Path(path), tmp_path)
+    assert served == name and f"[{name}]\n" in file.read_text()
+    assert ("local, " + name.lower() in file.read_text()) == (name != name.lower())  # asked for in small letters, too
 
+
+def test_a_repository_of_the_hub_is_its_snapshot_of_main(tmp_path):
+    repository = tmp_path / "models--a--B"
+    (repository / "snapshots/0af1").mkdir(parents=True)
+    (repository / "refs").mkdir()
+    assert house_models.hub_snapshot(repository) == repository
+    (repository / "refs/main").write_text("0af1")
+    assert house_models.hub_snapshot(repository) == repository / "snapshots/0af1" == house_models.hub_snapshot(repository / "snapshots/0af1")
+
+
+def test_file_that_is_no_model_is_found_out_before_anything_stops(models_file, tmp_path):
     bad = tmp_path / "bad.gguf"
     bad.write_bytes(b"GGUF" + b"\xff" * 100)
-    assert "bad.gguf" in failure(house_models.check_model, BUILD / "bin", bad)
+    models_file(f"[bad]\npath = {bad}\n")
+    assert "bad.gguf" in failure(house_models.check_model, BUILD / "bin", house_models.MODELS_FILE, "bad")
+
+
+def test_trial_gives_a_long_system_prompt_the_context_that_the_model_has(models_file, tmp_path):
+    """What such prompts have to fit into is the model's context, not one that the trial makes up."""
+    (tmp_path / "long.jinja").write_text("<|im_start|>system\n" + "You are a helpful assistant. " * 40 + "<|im_end|>\n{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}<|im_start|>assistant\n")
+    section = f"[wordy]\npath = {REAL_MODEL}\nlayout = long.jinja\n"
+    models_file(section)
+    house_models.check_model(BUILD / "bin", house_models.MODELS_FILE, "wordy")
+    models_file(section + "context = 64\n")
+    text = failure(house_models.check_model, BUILD / "bin", house_models.MODELS_FILE, "wordy")
+    assert "wordy cannot be served, as a trial shows" in text and "context is 64" in text

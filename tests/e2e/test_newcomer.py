@@ -80,7 +80,7 @@ GOOD = "[smollm2-135m-instruct]\npath = {path}\naliases = smollm2\n"
 
 
 @pytest.mark.parametrize("arguments, more, says", [((), "[mine]\npath = a.gguf\nalias = m\n", "unknown key 'alias'"), (("--model", "mine"), "[mine]\npath = {path}\ntier = huge\n", "tier 'huge'"),
-                                                   (("--model", "mine"), "[mine]\npath = {path}\ncontext = 9000\n", "1..8192"), (("--model", "/etc"), "", "is a folder"), (("--model", "mine"), "", "there is no file")])
+                                                   (("--model", "mine"), "[mine]\npath = {path}\ncontext = 9000\n", "1..8192"), (("--model", "/etc"), "", "is a folder"), (("--model", "mine"), "[mine]\npath = {path}\nlayout = absent.jinja\n", "absent.jinja"), (("--model", "mine"), "", "there is no file")])
 def test_mistake_in_models_file_stops_nothing(house, tmp_path, arguments, more, says):
     file = tmp_path / "models.ini"
     file.write_text((GOOD + more).replace("{path}", str(house_models.fetch_model())))

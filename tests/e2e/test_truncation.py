@@ -90,6 +90,28 @@ def test_without_max_tokens_an_eighth_of_the_context_is_kept_free(house, short):
     assert status == 200 and body["usage"]["prompt_tokens"] <= CONTEXT - CONTEXT // 8
 
 
+def test_a_prompt_that_fits_to_the_token_is_left_whole(house, short):
+    whole = prompt_tokens(house, LONG[:6] + [LONG[-1]])
+    assert whole < CONTEXT
+    fits = ask(house, short, LONG[:6] + [LONG[-1]], truncation="auto", max_tokens=CONTEXT - whole)[2]
+    assert fits["usage"]["prompt_tokens"] == whole and "truncation" not in fits["usage"]
+    less = ask(house, short, LONG[:6] + [LONG[-1]], truncation="auto", max_tokens=CONTEXT - whole + 1)[2]
+    assert less["usage"]["truncation"]["dropped_messages"] > 0
+    status, _, body = ask(house, short, LONG[:6] + [LONG[-1]], max_tokens=CONTEXT - whole + 1)
+    assert (status, body["code"]) == (400, "context_length_exceeded")
+
+
+def test_a_result_never_loses_its_question(house, short):
+    turn = [{"role": "user", "content": "Weather, please, in the town of Bern?"}, {"role": "assistant", "content": "Let me see."}, {"role": "tool", "tool_call_id": "abcdefghi", "content": "{\"temp\": 21}"},
+            {"role": "assistant", "content": "It is warm."}]
+    messages = [SYSTEM, *turn * 5, {"role": "user", "content": "And the sky?"}]
+    status, _, body = ask(house, short, messages, truncation="auto")
+    assert status == 200, body
+    went = body["usage"]["truncation"]["dropped_messages"]
+    assert went % len(turn) == 0 and 0 < went
+    assert body["usage"]["prompt_tokens"] == prompt_tokens(house, [SYSTEM, *messages[1 + went:]])
+
+
 def test_only_the_two_words_are_known(house, short):
     status, _, body = ask(house, short, LONG, truncation="middle")
     assert status == 422 and body["detail"][0]["loc"] == ["body", "truncation"]

@@ -1,11 +1,13 @@
 # Copyright Bora contributors
 # SPDX-License-Identifier: Apache-2.0
 """What the gateway asks of a worker, and what it makes of the answers: a scripted worker beside the house's own."""
+import subprocess
+
 import grpc
 import openai
 import pytest
 
-from conftest import error_detail, until
+from conftest import BUILD, ROOT, error_detail, until
 from scripted_worker import Refusal, ScriptedWorker
 
 
@@ -318,6 +320,36 @@ def test_a_clients_own_mistake_is_no_warning(house, worker):
     assert ask(house, worker)[0] == 400
     line = until(lambda: next((line for line in house.log("gateway").splitlines() if "a setting is out of range" in line), None), "it is in the log")
     assert '"level":"info"' in line and "a worker refused a request" in line
+
+
+@pytest.mark.parametrize("said, fields, told", [("messages.1.content.0", {}, "messages.1.content.0"), ("messages.1.role", {"safe_prompt": True}, "messages.0.role"),
+                                                ("messages.0.role", {"safe_prompt": True}, "safe_prompt"), ("tools", {}, "tools"), ("", {}, None)])
+def test_what_a_layout_has_no_place_for_is_named_as_the_client_counts(house, worker, said, fields, told):
+    def script(start, index):
+        raise worker.refusal(grpc.StatusCode.INVALID_ARGUMENT, "no place for it", param=said)
+        yield
+
+    worker.reset(script)
+    status, _, body = ask(house, worker, **fields)
+    assert (status, body["type"], body["param"], body["message"]) == (400, "invalid_request_error", told, "no place for it")
+
+
+def test_a_worker_names_the_place_that_its_layout_objects_to(house, worker, tmp_path):
+    path = next(line.split("=", 1)[1].strip() for line in (ROOT / "models.ini").read_text().splitlines() if line.startswith("path"))
+    (tmp_path / "models.ini").write_text(f"[old]\npath = {path}\nlayout = mistral-v1\n")
+    process = subprocess.Popen([str(BUILD / "bin/bora-worker"), "--models-file", str(tmp_path / "models.ini"), "--listen", "127.0.0.1:0", "--threads", "1", "--redis", f"127.0.0.1:{house.ports['redis']}",
+                                "--redis-password-file", str(house.state / "secrets/redis-password")], stderr=subprocess.DEVNULL)
+    try:
+        until(lambda: house.send("GET", "/v1/models/old")[0] == 200, "the gateway finds the worker")
+        assert house.chat(model="old")[0] == 200
+        messages = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}, {"role": "tool", "tool_call_id": "abcdefghi", "content": "c"}, {"role": "assistant", "content": "d"}, {"role": "user", "content": "e"}]
+        for fields in ({}, {"safe_prompt": True}):
+            status, _, body = house.chat(messages, model="old", **fields)
+            assert status == 400 and body["param"].startswith("messages.2"), body
+            assert not body["message"].startswith("messages."), body
+    finally:
+        process.terminate()
+        assert process.wait(30) == 0
 
 
 # ---- another process under the same id ----

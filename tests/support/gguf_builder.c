@@ -91,6 +91,11 @@ void gguf_builder_i32s(struct gguf_builder *builder, const char *key, const int3
     append(&builder->metadata, values, count * sizeof *values);
 }
 
+void gguf_builder_f32s(struct gguf_builder *builder, const char *key, const float *values, size_t count) {
+    begin_array(builder, key, TYPE_F32, count);
+    append(&builder->metadata, values, count * sizeof *values);
+}
+
 void gguf_builder_tensor_at(struct gguf_builder *builder, const char *name, uint32_t type, uint32_t dimension_count,
                             const int64_t *dimensions, uint64_t offset) {
     append_string(&builder->tensors, name);

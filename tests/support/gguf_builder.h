@@ -34,6 +34,7 @@ void gguf_builder_bool(struct gguf_builder *builder, const char *key, uint8_t va
 void gguf_builder_string(struct gguf_builder *builder, const char *key, const char *value);
 void gguf_builder_strings(struct gguf_builder *builder, const char *key, const char *const *values, size_t count);
 void gguf_builder_i32s(struct gguf_builder *builder, const char *key, const int32_t *values, size_t count);
+void gguf_builder_f32s(struct gguf_builder *builder, const char *key, const float *values, size_t count);
 /** A key with any type number and any bytes behind it. */
 void gguf_builder_raw(struct gguf_builder *builder, const char *key, uint32_t type, const void *value, size_t bytes);
 

@@ -193,12 +193,93 @@ static void test_what_is_wrong_is_named_with_its_file(void **state) {
     }
 }
 
+static void test_a_chosen_layout_wins_over_what_the_files_show(void **state) {
+    (void)state;
+    static const struct checkpoint nothing = {0}, tekken = {{{"tekken.json", TEKKEN("v13")}}},
+                                   unsupported = {{{"chat_template.jinja", "{{ x | xmlattr }}"}}};
+    static const struct {
+        const struct checkpoint *checkpoint;
+        const char *choice, *name;
+    } cases[] = {
+        {&nothing, "mistral-v11", "mistral-v11"}, {&tekken, "mistral-v11", "mistral-v11"},
+        {&tekken, "mistral-v7", "mistral-v7"},    {&nothing, "mistral-v1", "mistral-v1"},
+        {&nothing, "completion", "completion"},   {&unsupported, "completion", "completion"},
+        {&tekken, "auto", "mistral-v13"},         {&tekken, "tests/golden/templates/zephyr.jinja", "template"}};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct chat_layout *layout = NULL;
+        assert_true(chat_layout_is_choice(cases[i].choice));
+        check_ok(chat_layout_load_as(cases[i].choice, cases[i].checkpoint, tokenizer, &layout, &check_error));
+        assert_string_equal(chat_layout_name(layout), cases[i].name);
+        chat_layout_destroy(layout);
+    }
+}
+
+static enum status load_said_by_gguf(const char *name, struct chat_layout **out) {
+    struct gguf_builder builder;
+    struct gguf *gguf = NULL;
+    size_t length;
+    gguf_builder_init(&builder);
+    gguf_builder_string(&builder, CHAT_LAYOUT_GGUF_KEY, name);
+    uint8_t *file = gguf_builder_finish(&builder, &length);
+    check_ok(gguf_open_memory(file, length, "said.gguf", &gguf, &check_error));
+    enum status status = chat_layout_load_gguf(gguf, tokenizer, out, &check_error);
+    gguf_close(gguf);
+    free(file);
+    return status;
+}
+
+/** The vocabulary has the control tokens of v13, as that of a v3 model has those of v7. */
+static void test_what_a_converted_file_says_comes_before_what_it_shows(void **state) {
+    (void)state;
+    static const struct checkpoint said = {{{"tokenizer_config.json",
+                                             "{\"" CHAT_LAYOUT_CONFIG_MEMBER "\": \"mistral-v3\"}"}}},
+                                   native = {{{"tekken.json", TEKKEN("v11")},
+                                              {"tokenizer_config.json",
+                                               "{\"" CHAT_LAYOUT_CONFIG_MEMBER "\": \"mistral-v3\"}"}}};
+    struct chat_layout *layout = NULL;
+    check_ok(load_said_by_gguf("mistral-v3", &layout));
+    assert_string_equal(chat_layout_name(layout), "mistral-v3");
+    chat_layout_destroy(layout);
+    chat_layout_destroy(load(&said, "mistral-v3"));
+    chat_layout_destroy(load(&native, "mistral-v11"));
+    check_ok(chat_layout_load_as("mistral-v7", &said, tokenizer, &layout, &check_error));
+    assert_string_equal(chat_layout_name(layout), "mistral-v7");
+    chat_layout_destroy(layout);
+    layout = NULL;
+    check_fails(load_said_by_gguf("tests/golden/templates/zephyr.jinja", &layout), STATUS_UNIMPLEMENTED,
+                "said.gguf: its prompt layout");
+}
+
+static void test_a_layout_that_cannot_be_chosen_says_why(void **state) {
+    (void)state;
+    static const struct checkpoint nothing = {0};
+    static const struct {
+        const char *choice, *word;
+        bool known;
+    } cases[] = {{"chatml", "control token <|im_start|>", true},
+                 {"mistral-v15", "control token [MODEL_SETTINGS]", true},
+                 {"mistral-v4", "no layout 'mistral-v4'", false},
+                 {"absent.jinja", "absent.jinja", true}};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct chat_layout *layout = NULL;
+        assert_int_equal(chat_layout_is_choice(cases[i].choice), cases[i].known);
+        enum status status = chat_layout_load_as(cases[i].choice, &nothing, tokenizer, &layout, &check_error);
+        assert_int_not_equal(status, STATUS_OK);
+        assert_non_null(strstr(check_error.message, cases[i].word));
+        assert_null(layout);
+        check_error = (struct error){0};
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_tokenizer_files_say_mistrals_version),
         cmocka_unit_test(test_model_trained_on_another_layout_is_not_mistrals),
         cmocka_unit_test(test_templates_are_found_where_publishers_put_them),
         cmocka_unit_test(test_what_is_wrong_is_named_with_its_file),
+        cmocka_unit_test(test_a_chosen_layout_wins_over_what_the_files_show),
+        cmocka_unit_test(test_what_a_converted_file_says_comes_before_what_it_shows),
+        cmocka_unit_test(test_a_layout_that_cannot_be_chosen_says_why),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

@@ -5,6 +5,7 @@
  * said in the other form is refused by name; an output is whole or not there.
  */
 #include "engine/convert/convert.h"
+#include "engine/convert/hugging_face_files.h"
 #include "engine/convert/inspect.h"
 
 #include "base/json.h"
@@ -16,6 +17,8 @@
 
 #include <dirent.h>
 #include <math.h>
+#include <signal.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -209,11 +212,57 @@ static void test_gemmas_there_and_back(void **state) {
     there_and_back(edited("gemma2", "\"query_pre_attn_scalar\": 20", "\"query_pre_attn_scalar\": 32"), true);
 }
 
+static void count_reports(void *context, const struct convert_progress *progress) {
+    (void)progress;
+    (*(int *)context)++;
+}
+
+/** Before the weights are written, which can take hours. */
 static void test_what_gguf_cannot_say_is_refused_by_name(void **state) {
     (void)state;
-    check_fails(convert(golden("gemma3"), in_folder("m.gguf"), (struct convert_options){.keep = true}),
-                STATUS_UNIMPLEMENTED, "the attention's scale");
-    assert_int_not_equal(access(in_folder("m.gguf"), F_OK), 0);
+    static const struct {
+        const char *family, *word;
+    } cases[] = {{"gemma3", "the attention's scale"}, {"mistral4", "multi-head latent attention (mistral4)"}};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        int reports = 0;
+        check_fails(
+            convert(golden(cases[i].family), in_folder("m.gguf"),
+                    (struct convert_options){.keep = true, .progress = count_reports, .progress_context = &reports}),
+            STATUS_UNIMPLEMENTED, cases[i].word);
+        assert_int_equal(reports, 0);
+        assert_int_not_equal(access(in_folder("m.gguf"), F_OK), 0);
+        assert_int_not_equal(access(in_folder("m.gguf.part"), F_OK), 0);
+    }
+}
+
+static void keep_report(void *context, const struct convert_progress *progress) {
+    *(struct convert_progress *)context = *progress;
+}
+
+static void test_the_last_report_says_that_all_is_done(void **state) {
+    (void)state;
+    struct convert_progress last = {0};
+    check_ok(convert(golden("mistral"), in_folder("m.gguf"),
+                     (struct convert_options){.keep = true, .progress = keep_report, .progress_context = &last}));
+    assert_true(last.bytes > 0 && last.bytes_done == last.bytes && last.tensors_done == last.tensors);
+}
+
+/** A limit stands for a disk that is too small: nothing is computed for it. */
+static void test_a_disk_that_is_too_small_is_said_at_once(void **state) {
+    (void)state;
+    struct rlimit before, small;
+    int reports = 0;
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
+    small = (struct rlimit){8192, before.rlim_max};
+    void (*handler)(int) = signal(SIGXFSZ, SIG_IGN);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
+    check_fails(
+        convert(golden("mistral"), in_folder("m.gguf"),
+                (struct convert_options){.keep = true, .progress = count_reports, .progress_context = &reports}),
+        STATUS_RESOURCE_EXHAUSTED, "m.gguf.part");
+    setrlimit(RLIMIT_FSIZE, &before);
+    signal(SIGXFSZ, handler);
+    assert_int_equal(reports, 0);
     assert_int_not_equal(access(in_folder("m.gguf.part"), F_OK), 0);
 }
 
@@ -367,6 +416,132 @@ static void test_metadata_is_taken_along(void **state) {
     gguf_close(gguf);
 }
 
+static void write_file(const char *name, struct bytes_view text) {
+    FILE *file = fopen(in_folder(name), "wb");
+    assert_non_null(file);
+    fwrite(text.data, 1, text.length, file);
+    fclose(file);
+}
+
+/** tokenizer.model: "<unk>", the bytes, and two that SentencePiece takes for text of the user's. */
+static void write_sentencepiece(const char *name) {
+    struct arena arena;
+    struct bytes text;
+    struct error err;
+    struct vocabulary vocabulary = {.arena = &arena, .bos = -1, .eos = -1, .unknown = 0, .padding = -1};
+    enum { BYTES = 256, COUNT = BYTES + 3 };
+    arena_init(&arena, 1 << 20);
+    bytes_init(&text, 1 << 20);
+    check_ok(vocabulary_reserve(&vocabulary, COUNT, &err));
+    vocabulary.scores = arena_alloc_array(&arena, COUNT, sizeof *vocabulary.scores);
+    for (int i = 0; i < BYTES; i++) {
+        vocabulary.tokens[i + 1] = bytes_view_string(arena_printf(&arena, "<0x%02X>", i));
+        vocabulary.types[i + 1] = VOCABULARY_BYTE;
+    }
+    vocabulary.tokens[0] = bytes_view_string("<unk>");
+    vocabulary.types[0] = VOCABULARY_UNKNOWN;
+    vocabulary.tokens[BYTES + 1] = bytes_view_string("<start_of_turn>");
+    vocabulary.tokens[BYTES + 2] = bytes_view_string("  ");
+    vocabulary.types[BYTES + 1] = vocabulary.types[BYTES + 2] = VOCABULARY_USER_DEFINED;
+    hugging_face_sentencepiece(&vocabulary, &text);
+    write_file(name, bytes_view(&text));
+    bytes_deinit(&text);
+    arena_deinit(&arena);
+}
+
+/** Gemma's tokenizer.model takes "<start_of_turn>" for text; what the folder says beside it counts, or users could write control tokens. */
+static void test_control_tokens_are_those_of_the_folder(void **state) {
+    (void)state;
+    static const char added[] = "\"content\":\"<start_of_turn>\",\"special\":true}",
+                      blanks[] = "\"content\":\"\xE2\x96\x81\xE2\x96\x81\",\"special\":false}";
+    char from[600], json[300];
+    assert_int_equal(mkdir(in_folder("hf"), 0700), 0);
+    for (int i = 0; i < 2; i++) {
+        static const char *const names[] = {"config.json", "model.safetensors"};
+        snprintf(from, sizeof from, "%s/%s", golden("llama3"), names[i]);
+        snprintf(json, sizeof json, "hf/%s", names[i]);
+        assert_int_equal(symlink(from, in_folder(json)), 0);
+    }
+    write_sentencepiece("hf/tokenizer.model");
+    for (int i = 0; i < 2; i++) { /* in tokenizer.json, or where there is none in tokenizer_config.json */
+        struct gguf *gguf = NULL;
+        struct gguf_array types, tokens;
+        if (i == 0)
+            snprintf(json, sizeof json, "{\"added_tokens\":[{\"id\":257,%s,{\"id\":258,%s]}", added, blanks);
+        else
+            snprintf(json, sizeof json, "{\"added_tokens_decoder\":{\"257\":{%s,\"258\":{%s}}", added, blanks);
+        write_file(i == 0 ? "hf/tokenizer.json" : "hf/tokenizer_config.json", bytes_view_string(json));
+        check_ok(convert(in_folder("hf"), in_folder("m.gguf"), (struct convert_options){.keep = true, .force = true}));
+        check_ok(gguf_open(in_folder("m.gguf"), &gguf, &check_error));
+        assert_true(gguf_array(gguf, "tokenizer.ggml.token_type", &types) && types.count >= 259);
+        assert_true(gguf_array(gguf, "tokenizer.ggml.tokens", &tokens));
+        assert_int_equal(gguf_array_i64(&types, 0), VOCABULARY_UNKNOWN);
+        assert_int_equal(gguf_array_i64(&types, 257), VOCABULARY_CONTROL);
+        assert_int_equal(gguf_array_i64(&types, 258), VOCABULARY_USER_DEFINED);
+        assert_true(bytes_view_equal_string(gguf_array_string(&tokens, 258), "  "));
+        gguf_close(gguf);
+        unlink(in_folder("hf/tokenizer.json"));
+    }
+}
+
+/** A template for conversations with tools goes along beside the other, and back. */
+static void test_both_chat_templates_are_taken_along(void **state) {
+    (void)state;
+    static const char templates[] = "\"chat_template\": [{\"name\": \"default\", \"template\": \"{{ 1 }}\"}, "
+                                    "{\"name\": \"tool_use\", \"template\": \"{{ 2 }}\"}]";
+    struct gguf *gguf = NULL;
+    struct bytes_view text;
+    char from[600], json[300];
+    size_t length;
+    assert_int_equal(mkdir(in_folder("hf"), 0700), 0);
+    for (int i = 0; i < 2; i++) {
+        static const char *const names[] = {"config.json", "model.safetensors"};
+        snprintf(from, sizeof from, "%s/%s", golden("mistral"), names[i]);
+        snprintf(json, sizeof json, "hf/%s", names[i]);
+        assert_int_equal(symlink(from, in_folder(json)), 0);
+    }
+    write_sentencepiece("hf/tokenizer.model");
+    snprintf(json, sizeof json, "{%s}", templates);
+    write_file("hf/tokenizer_config.json", bytes_view_string(json));
+    check_ok(convert(in_folder("hf"), in_folder("m.gguf"), (struct convert_options){.keep = true}));
+    check_ok(gguf_open(in_folder("m.gguf"), &gguf, &check_error));
+    assert_true(gguf_string(gguf, "tokenizer.chat_template", &text) && bytes_view_equal_string(text, "{{ 1 }}"));
+    assert_true(gguf_string(gguf, "tokenizer.chat_template.tool_use", &text) &&
+                bytes_view_equal_string(text, "{{ 2 }}"));
+    gguf_close(gguf);
+    check_ok(convert(in_folder("m.gguf"), in_folder("back"),
+                     (struct convert_options){.to = CONVERT_TO_HUGGING_FACE, .keep = true}));
+    char *written = file_text(in_folder("back/tokenizer_config.json"), &length);
+    assert_non_null(memmem(written, length, templates, strlen(templates)));
+    free(written);
+}
+
+/** What another model left in the folder would speak for the new one. */
+static void test_force_leaves_nothing_of_the_model_that_was_there(void **state) {
+    (void)state;
+    static const char *const old[] = {"tekken.json", "tokenizer.json", "chat_template.jinja", "generation_config.json",
+                                      "model.safetensors.index.json"};
+    char name[64];
+    struct convert_options options = {.to = CONVERT_TO_HUGGING_FACE, .keep = true};
+    check_ok(convert(golden("mistral"), in_folder("m.gguf"), (struct convert_options){.keep = true}));
+    assert_int_equal(mkdir(in_folder("hf"), 0700), 0);
+    for (size_t i = 0; i < sizeof old / sizeof old[0]; i++) {
+        snprintf(name, sizeof name, "hf/%s", old[i]);
+        write_file(name, bytes_view_string("old"));
+    }
+    write_file("hf/notes.txt", bytes_view_string("mine"));
+    check_fails(convert(in_folder("m.gguf"), in_folder("hf"), options), STATUS_ALREADY_EXISTS, "--force");
+    assert_int_equal(access(in_folder("hf/tekken.json"), F_OK), 0);
+    options.force = true;
+    check_ok(convert(in_folder("m.gguf"), in_folder("hf"), options));
+    for (size_t i = 0; i < sizeof old / sizeof old[0]; i++) {
+        snprintf(name, sizeof name, "hf/%s", old[i]);
+        if (access(in_folder(name), F_OK) == 0) fail_msg("%s is left", name);
+    }
+    assert_int_equal(access(in_folder("hf/notes.txt"), F_OK), 0);
+    assert_true(distance(golden("mistral"), in_folder("hf")) <= SAME);
+}
+
 /* ---- upcycle ------------------------------------------------------------------------------------------------------- */
 
 static void test_an_unperturbed_mixture_computes_what_the_dense_model_does(void **state) {
@@ -451,6 +626,8 @@ static void test_inspect_says_what_a_folder_is(void **state) {
     bytes_deinit(&out);
     check_ok(inspect(golden("mistral_native"), false, false, &out));
     assert_says(&out, "native Mistral");
+    assert_says(&out, "servable             no");
+    assert_says(&out, "has no tokenizer.json");
     bytes_deinit(&out);
 }
 
@@ -470,7 +647,8 @@ static void test_inspect_reads_what_is_left_of_a_damaged_file(void **state) {
     bytes_deinit(&out);
     assert_int_equal(truncate(in_folder("m.gguf"), 30), 0);
     assert_int_equal(inspect(in_folder("m.gguf"), false, false, &out), STATUS_INVALID_ARGUMENT);
-    assert_says(&out, "the file ends inside");
+    assert_non_null(strstr(check_error.message, "the file ends inside"));
+    assert_int_equal(out.length, 0);
     bytes_deinit(&out);
     assert_int_equal(inspect(in_folder("none"), false, false, &out), STATUS_NOT_FOUND);
     bytes_deinit(&out);
@@ -483,6 +661,8 @@ int main(void) {
         in_a_folder(test_families_there_and_back),
         in_a_folder(test_gemmas_there_and_back),
         in_a_folder(test_what_gguf_cannot_say_is_refused_by_name),
+        in_a_folder(test_the_last_report_says_that_all_is_done),
+        in_a_folder(test_a_disk_that_is_too_small_is_said_at_once),
         in_a_folder(test_types_of_a_quantised_model),
         in_a_folder(test_quantised_models_are_near),
         in_a_folder(test_threads_do_not_change_the_bytes),
@@ -491,6 +671,9 @@ int main(void) {
         in_a_folder(test_a_full_disk_is_said),
         in_a_folder(test_weights_that_are_no_numbers_are_named),
         in_a_folder(test_metadata_is_taken_along),
+        in_a_folder(test_control_tokens_are_those_of_the_folder),
+        in_a_folder(test_both_chat_templates_are_taken_along),
+        in_a_folder(test_force_leaves_nothing_of_the_model_that_was_there),
         in_a_folder(test_an_unperturbed_mixture_computes_what_the_dense_model_does),
         in_a_folder(test_noise_makes_experts_differ_by_the_seed),
         in_a_folder(test_what_is_no_dense_llama_is_not_upcycled),

@@ -1,8 +1,12 @@
 /* Copyright Bora contributors
  * SPDX-License-Identifier: Apache-2.0 */
 /* Tokenizers' files on their way into GGUF. */
+#include "engine/convert/hugging_face_files.h"
 #include "engine/convert/vocabulary.h"
+#include "engine/tokenizer/tokenizer.h"
+#include "engine/weights/gguf.h"
 #include "tests/support/check.h"
+#include "tests/support/gguf_builder.h"
 
 static struct arena arena;
 static struct vocabulary vocabulary;
@@ -59,6 +63,29 @@ static void test_byte_level_bpe(void **state) {
     assert_int_equal(vocabulary.merge_count, 2);
     assert_true(bytes_view_equal_string(vocabulary.merges[1], "ab a"));
     assert_null(vocabulary.scores);
+}
+
+#define NORMALISED(by) \
+    "{\"normalizer\":" by ",\"pre_tokenizer\":" BYTE_LEVEL("true") ",\"model\":{\"type\":\"BPE\"," SMALL "}}"
+
+static void test_a_form_of_unicode_is_taken_along(void **state) {
+    (void)state;
+    struct bytes text;
+    bytes_init(&text, 1 << 16);
+    check_ok(
+        vocabulary_of_tokenizer_json(parsed(NORMALISED("{\"type\":\"NFC\"}")), "t.json", &vocabulary, &check_error));
+    assert_string_equal(vocabulary.normalizer, "NFC");
+    assert_true(hugging_face_tokenizer_json(&vocabulary, &text));
+    static const char expected[] = "\"normalizer\":{\"type\":\"NFC\"}";
+    assert_non_null(memmem(text.data, text.length, expected, strlen(expected)));
+    bytes_deinit(&text);
+    vocabulary.normalizer = NULL;
+    check_ok(vocabulary_of_tokenizer_json(parsed(NORMALISED("{\"type\":\"Sequence\",\"normalizers\":[]}")), "t.json",
+                                          &vocabulary, &check_error));
+    assert_null(vocabulary.normalizer);
+    check_fails(vocabulary_of_tokenizer_json(parsed(NORMALISED("{\"type\":\"Lowercase\"}")), "t.json", &vocabulary,
+                                             &check_error),
+                STATUS_UNIMPLEMENTED, "changes text before it is cut");
 }
 
 static void test_splits_are_found_by_their_pattern(void **state) {
@@ -239,11 +266,126 @@ static void test_sentencepiece(void **state) {
     bytes_deinit(&file);
 }
 
+/* ---- out of GGUF ------------------------------------------------------------------------------------------------------- */
+
+enum { BYTES_AT = 3, PIECES_AT = BYTES_AT + 256 };
+
+/** A "llama" as converters write Gemma: "<unk>" is a control token, user-defined blanks are blanks. */
+static uint8_t *gemma_like(bool prefix, size_t *out_length) {
+    static const struct {
+        const char *text;
+        float score;
+        int32_t type;
+    } pieces[] = {{"\xE2\x96\x81", -9, 1},
+                  {"a", -10, 1},
+                  {"b", -11, 1},
+                  {"ab", -1, 1},
+                  {"ba", -2, 1},
+                  {"aba", -3, 1},
+                  {"abab", -4, 1},
+                  {"\xE2\x96\x81"
+                   "a",
+                   -5, 1},
+                  {"  ", -1000, 4},
+                  {"   ", -1000, 4},
+                  {"\n\n", -1000, 4},
+                  {"<table>", -1000, 4},
+                  {"<turn>", -1000, 3},
+                  {"\xC3\xA9", -12, 1}};
+    enum { COUNT = PIECES_AT + sizeof pieces / sizeof pieces[0] };
+    static char bytes[256][8];
+    const char *tokens[COUNT] = {"<unk>", "<s>", "</s>"};
+    int32_t types[COUNT] = {3, 3, 3};
+    float scores[COUNT] = {0};
+    struct gguf_builder builder;
+    for (int i = 0; i < 256; i++) {
+        snprintf(bytes[i], sizeof bytes[i], "<0x%02X>", i);
+        tokens[BYTES_AT + i] = bytes[i];
+        types[BYTES_AT + i] = VOCABULARY_BYTE;
+    }
+    for (size_t i = 0; i < sizeof pieces / sizeof pieces[0]; i++) {
+        tokens[PIECES_AT + i] = pieces[i].text;
+        types[PIECES_AT + i] = pieces[i].type;
+        scores[PIECES_AT + i] = pieces[i].score;
+    }
+    gguf_builder_init(&builder);
+    gguf_builder_string(&builder, "tokenizer.ggml.model", "llama");
+    gguf_builder_strings(&builder, "tokenizer.ggml.tokens", tokens, COUNT);
+    gguf_builder_i32s(&builder, "tokenizer.ggml.token_type", types, COUNT);
+    gguf_builder_f32s(&builder, "tokenizer.ggml.scores", scores, COUNT);
+    gguf_builder_bool(&builder, "tokenizer.ggml.add_space_prefix", prefix);
+    return gguf_builder_finish(&builder, out_length);
+}
+
+static void same_ids(const struct tokenizer *a, const struct tokenizer *b, const char *text, const char *which) {
+    struct token_list x = {.max_count = 1000}, y = {.max_count = 1000};
+    check_ok(tokenizer_encode(a, bytes_view_string(text), &x, &check_error));
+    check_ok(tokenizer_encode(b, bytes_view_string(text), &y, &check_error));
+    if (x.count != y.count || memcmp(x.ids, y.ids, x.count * sizeof *x.ids) != 0)
+        fail_msg("%s: '%s' becomes other tokens: %zu and %zu of them", which, text, x.count, y.count);
+    token_list_deinit(&x);
+    token_list_deinit(&y);
+}
+
+static void test_files_of_a_gguf_cut_text_as_it_does(void **state) {
+    (void)state;
+    static const char *const texts[] = {
+        "ababab", "a ba  ab   ab    a", "\n\n\nab", "<table>ab</table>", "<turn>a", "<unk>", "\xC3\xA9\xC3\xA9 z", "",
+        " ",      "babababbaab a"};
+    for (int prefix = 0; prefix < 2; prefix++) {
+        struct gguf *gguf = NULL;
+        struct tokenizer *before = NULL, *json = NULL, *model = NULL;
+        struct bytes text;
+        size_t length;
+        uint8_t *file = gemma_like(prefix, &length);
+        bytes_init(&text, 1 << 20);
+        check_ok(gguf_open_memory(file, length, "m.gguf", &gguf, &check_error));
+        check_ok(tokenizer_load_gguf(gguf, &before, &check_error));
+        check_ok(vocabulary_of_gguf(gguf, &vocabulary, &check_error));
+        assert_token(0, "<unk>", VOCABULARY_UNKNOWN);
+        check_ok(vocabulary_merges_of_scores(&vocabulary, &check_error));
+        assert_true(hugging_face_tokenizer_json(&vocabulary, &text));
+        check_ok(tokenizer_load_json(bytes_view(&text), "tokenizer.json", &json, &check_error));
+        bytes_reset(&text);
+        hugging_face_sentencepiece(&vocabulary, &text);
+        check_ok(tokenizer_load_sentencepiece(bytes_view(&text), "tokenizer.model", &model, &check_error));
+        for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
+            same_ids(before, json, texts[i], "tokenizer.json");
+            /* llama.cpp puts a blank behind every user-defined token as well, SentencePiece only before the text */
+            if (!prefix) same_ids(before, model, texts[i], "tokenizer.model");
+        }
+        tokenizer_destroy(before);
+        tokenizer_destroy(json);
+        tokenizer_destroy(model);
+        gguf_close(gguf);
+        bytes_deinit(&text);
+        free(file);
+        assert_int_equal(tear_down(NULL) | set_up(NULL), 0);
+    }
+}
+
+static void test_merges_stand_in_the_order_of_scores(void **state) {
+    (void)state;
+    static const char *const expected[] = {"a b", "b a", "ab a", "a ba", "aba b", "ab ab", "\xE2\x96\x81 a"};
+    struct gguf *gguf = NULL;
+    size_t length;
+    uint8_t *file = gemma_like(false, &length);
+    check_ok(gguf_open_memory(file, length, "m.gguf", &gguf, &check_error));
+    check_ok(vocabulary_of_gguf(gguf, &vocabulary, &check_error));
+    check_ok(vocabulary_merges_of_scores(&vocabulary, &check_error));
+    assert_int_equal(vocabulary.merge_count, sizeof expected / sizeof expected[0]);
+    for (size_t i = 0; i < vocabulary.merge_count; i++)
+        assert_true(bytes_view_equal_string(vocabulary.merges[i], expected[i]));
+    gguf_close(gguf);
+    free(file);
+}
+
 #define in_an_arena(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
 
 int main(void) {
     const struct CMUnitTest tests[] = {
         in_an_arena(test_byte_level_bpe),
+        in_an_arena(test_a_form_of_unicode_is_taken_along),
         in_an_arena(test_splits_are_found_by_their_pattern),
         in_an_arena(test_bpe_with_bytes_gets_scores_of_its_merges),
         in_an_arena(test_unigram_keeps_its_scores),
@@ -251,6 +393,8 @@ int main(void) {
         in_an_arena(test_tekken_gets_merges_of_its_ranks),
         in_an_arena(test_bad_tekken_files_are_refused),
         in_an_arena(test_sentencepiece),
+        in_an_arena(test_files_of_a_gguf_cut_text_as_it_does),
+        in_an_arena(test_merges_stand_in_the_order_of_scores),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -22,7 +22,7 @@ foreach(variant IN ITEMS plain avx2 avx512)
     LINK PkgConfig::jansson m ARGS ${variant} LABELS model TIMEOUT 600)
 endforeach()
 bora_test(NAME engine/families SOURCES ${CMAKE_CURRENT_LIST_DIR}/families_test.c DEPENDS engine_model engine_weights test_support base LINK m TIMEOUT 300)
-bora_test(NAME engine/convert_vocabulary SOURCES ${CMAKE_CURRENT_LIST_DIR}/convert_vocabulary_test.c DEPENDS engine_convert base)
+bora_test(NAME engine/convert_vocabulary SOURCES ${CMAKE_CURRENT_LIST_DIR}/convert_vocabulary_test.c DEPENDS engine_convert engine_tokenizer engine_weights test_support base)
 bora_test(NAME engine/convert SOURCES ${CMAKE_CURRENT_LIST_DIR}/convert_test.c
   DEPENDS engine_convert engine_model engine_kv_cache engine_weights test_support base LINK m)
 bora_test(NAME engine/model_config SOURCES ${CMAKE_CURRENT_LIST_DIR}/model_config_test.c DEPENDS engine_model engine_weights test_tiny_model base LINK m)

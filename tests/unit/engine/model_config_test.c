@@ -121,6 +121,16 @@ static const struct {
                                           32768) ",\"rms_norm_eps\":1e-05,\"rope_theta\":1000000.0,"
                                                  "\"sliding_window\":null,\"tie_word_embeddings\":false}",
      "llama 32x4096 f14336 h32/8x128 v32768 c32768 halves rope 1e+06 eps 1e-05"},
+    /* what transformers 4 wrote of its own, and trainers of theirs */
+    {"{\"model_type\":\"mistral\"," SHAPE(32, 4096, 14336, 32, 8, 32768,
+                                          32768) ",\"rms_norm_eps\":1e-05,\"rope_theta\":1000000.0,"
+                                                 "\"sliding_window\":null,\"problem_type\":\"x\",\"num_labels\":1,"
+                                                 "\"finetuning_task\":\"x\",\"attn_implementation\":\"sdpa\","
+                                                 "\"use_flash_attn\":true,\"tokenizer_model_max_length\":8192,"
+                                                 "\"tokenizer_padding_side\":\"right\",\"embd_pdrop\":0.1,"
+                                                 "\"resid_pdrop\":0.1,\"hidden_dropout\":0.1,\"model_name\":\"x\","
+                                                 "\"gradient_checkpointing\":true,\"renormalize_logits\":true}",
+     "llama 32x4096 f14336 h32/8x128 v32768 c32768 halves rope 1e+06 eps 1e-05"},
     /* Nemo; Small 3.1 inside a model with images */
     {"{\"model_type\":\"mistral\"," SHAPE(40, 5120, 14336, 32, 8, 131072,
                                           131072) ",\"head_dim\":128,\"rms_norm_eps\":1e-05,"
@@ -179,6 +189,23 @@ static const struct {
                                               "\"rope_interleaved\":false,\"is_llama_config\":true,\"rope_"
                                               "scaling\":null,\"tie_word_embeddings\":true}",
      "llama 30x576 f1536 h9/3x64 v49152 c8192 halves rope 100000 eps 1e-05"},
+    /* SmolLM2 135M Instruct with all its members; Llama 2 as saved by an old transformers, generation settings and all */
+    {"{\"model_type\":\"llama\"," SHAPE(
+         30, 576, 1536, 9, 3, 49152,
+         8192) ",\"architectures\":[\"LlamaForCausalLM\"],\"attention_bias\":false,\"attention_dropout\":0.0,\"bos_"
+               "token_"
+               "id\":1,\"eos_token_id\":2,\"hidden_act\":\"silu\",\"initializer_range\":0.041666666666666664,\"is_"
+               "llama_"
+               "config\":true,\"mlp_bias\":false,\"pad_token_id\":2,\"pretraining_tp\":1,\"rms_norm_eps\":1e-05,\"rope_"
+               "interleaved\":false,\"rope_scaling\":null,\"rope_theta\":100000,\"tie_word_embeddings\":true,\"torch_"
+               "dtype\":\"bfloat16\",\"transformers.js_config\":{\"kv_cache_dtype\":{\"q4f16\":\"float16\",\"fp16\":"
+               "\"float16\"}},\"transformers_version\":\"4.42.3\",\"use_cache\":true}",
+     "llama 30x576 f1536 h9/3x64 v49152 c8192 halves rope 100000 eps 1e-05"},
+    {"{\"model_type\":\"llama\"," SHAPE(
+         40, 5120, 13824, 40, 40, 32000,
+         4096) ",\"_name_or_path\":\"f:\\\\Llama2-13b-hf\",\"max_length\":4096,\"do_sample\":true,\"temperature\":0.9,"
+               "\"top_p\":0.6,\"num_beams\":1,\"diversity_penalty\":0.0,\"is_decoder\":true,\"rms_norm_eps\":1e-05}",
+     "llama 40x5120 f13824 h40/40x128 v32000 c4096 halves rope 10000 eps 1e-05"},
     /* Qwen 2.5 7B, as it is and with the YaRN that its card names; Qwen 3 0.6B; the MoE of both */
     {"{\"model_type\":\"qwen2\"," SHAPE(
          28, 3584, 18944, 28, 4, 152064,
@@ -209,7 +236,7 @@ static const struct {
                                                    "size\":768,\"norm_topk_prob\":true,\"mlp_only_layers\":[]}",
      "qwen3moe 48x2048 f6144 h32/4x128 v151936 c40960 halves rope 1e+06 experts 8/128 f768 normalised on 48 "
      "qk-norms eps 1e-06"},
-    /* Gemma 2 2B; Gemma 3 4B as first published and 1B; SmolLM3 */
+    /* Gemma 2 2B and 9B; Gemma 3 4B as first published and 1B; SmolLM3 */
     {"{\"model_type\":\"gemma2\"," SHAPE(26, 2304, 9216, 8, 4, 256000,
                                          8192) ",\"head_dim\":256,\"hidden_act\":\"gelu_pytorch_tanh\","
                                                "\"hidden_activation\":\"gelu_pytorch_tanh\",\"query_pre_attn_"
@@ -218,6 +245,13 @@ static const struct {
                                                "\"cache_implementation\":\"hybrid\"}",
      "gemma2 26x2304 f9216 h8/4x256 v256000 c8192 halves rope 10000 window 4096 on 13 post-norms gelu "
      "embedding*48.00 score cap 50 "
+     "cap 30 eps 1e-06"},
+    {"{\"model_type\":\"gemma2\"," SHAPE(42, 3584, 14336, 16, 8, 256000,
+                                         8192) ",\"head_dim\":256,\"hidden_activation\":\"gelu_pytorch_tanh\","
+                                               "\"query_pre_attn_scalar\":256,\"sliding_window\":4096,\"sliding_"
+                                               "window_size\":4096}",
+     "gemma2 42x3584 f14336 h16/8x256 v256000 c8192 halves rope 10000 window 4096 on 21 post-norms gelu "
+     "embedding*59.87 score cap 50 "
      "cap 30 eps 1e-06"},
     {"{\"model_type\":\"gemma3\",\"vision_config\":{},\"text_config\":{\"hidden_size\":2560,\"intermediate_size\":"
      "10240,"
@@ -428,9 +462,15 @@ static void test_what_would_change_the_numbers_is_refused_by_name(void **state) 
          "partial_rotary_factor"},
         {LLAMA ",\"hidden_act\":\"relu\"}", false, "'relu'"},
         {LLAMA ",\"mlp_bias\":true}", false, "mlp_bias"},
-        {LLAMA ",\"quantization_config\":{\"quant_method\":\"gptq\"}}", false, "quantization_config"},
+        {LLAMA ",\"quantization_config\":{\"quant_method\":\"gptq\",\"bits\":4}}", false,
+         "quantization_config: weights quantised so (gptq, 4 bits)"},
+        {LLAMA ",\"quantization_config\":{\"quant_method\":\"fp8\"}}", false, "(fp8)"},
+        {LLAMA ",\"quantization_config\":{\"quant_method\":\"bitsandbytes\",\"load_in_4bit\":true}}", false,
+         "(bitsandbytes)"},
+        {LLAMA ",\"quantization\":{\"group_size\":64,\"bits\":4}}", false, "(MLX, 4 bits)"},
         {LLAMA ",\"sliding_window\":128}", false, "sliding_window"},
-        {LLAMA ",\"logits_scaling\":8}", false, "logits_scaling"},
+        {LLAMA ",\"logits_scaling\":8}", false,
+         "logits_scaling is not known here and could change the model's numbers. If it does not"},
         {LLAMA ",\"head_dim\":20}", false, "heads of 20"},
         {"{\"model_type\":\"gemma3_text\"," SHAPE(2, 64, 96, 4, 2, 100, 256) ",\"use_bidirectional_attention\":true}",
          false, "use_bidirectional_attention"},
@@ -439,7 +479,8 @@ static void test_what_would_change_the_numbers_is_refused_by_name(void **state) 
          false, "chunked_attention"},
         {MISTRAL ",\"q_lora_rank\":1024}", true, "q_lora_rank"},
         {MISTRAL ",\"model_type\":\"mamba\"}", true, "'mamba'"},
-        {MISTRAL ",\"quantization\":{\"qformat_weight\":\"fp8_e4m3\"}}", true, "quantization"},
+        {MISTRAL ",\"quantization\":{\"qformat_weight\":\"fp8_e4m3\"}}", true,
+         "quantization: weights quantised so (fp8_e4m3)"},
         {MISTRAL ",\"moe\":{\"num_experts\":4,\"num_experts_per_tok\":2,\"num_shared_experts\":1}}", true,
          "moe.num_shared_experts"},
     };

@@ -5,6 +5,8 @@ bora_test(NAME engine/weights_gguf SOURCES ${CMAKE_CURRENT_LIST_DIR}/weights_ggu
 bora_test(NAME engine/weights_safetensors SOURCES ${CMAKE_CURRENT_LIST_DIR}/weights_safetensors_test.c DEPENDS engine_weights base test_support)
 bora_test(NAME engine/weights_checkpoint SOURCES ${CMAKE_CURRENT_LIST_DIR}/weights_checkpoint_test.c DEPENDS engine_weights base test_support)
 bora_test(NAME engine/split SOURCES ${CMAKE_CURRENT_LIST_DIR}/split_test.c DEPENDS engine_tokenizer base)
+bora_test(NAME engine/normalizer SOURCES ${CMAKE_CURRENT_LIST_DIR}/normalizer_test.c DEPENDS engine_tokenizer base)
+bora_test(NAME engine/unigram SOURCES ${CMAKE_CURRENT_LIST_DIR}/unigram_test.c DEPENDS engine_tokenizer base)
 bora_test(NAME engine/bpe SOURCES ${CMAKE_CURRENT_LIST_DIR}/bpe_test.c DEPENDS engine_tokenizer base)
 bora_test(NAME engine/tokenizer_load SOURCES ${CMAKE_CURRENT_LIST_DIR}/tokenizer_load_test.c DEPENDS engine_tokenizer engine_weights base test_support)
 bora_test(NAME engine/detokenizer SOURCES ${CMAKE_CURRENT_LIST_DIR}/detokenizer_test.c DEPENDS engine_tokenizer engine_weights base test_support)

@@ -3,6 +3,8 @@
 /* Small vocabularies of every kind and form against the ids of the references (tools/make_tokenizer_goldens.py). */
 #include "engine/tokenizer/tokenizer.h"
 
+#include "engine/weights/gguf.h"
+#include "tests/support/gguf_builder.h"
 #include "tests/unit/engine/check.h"
 
 #include <glob.h>
@@ -205,6 +207,43 @@ static void test_configs_name_the_ends(void **state) {
     tokenizer_destroy(tokenizer);
 }
 
+/** Beside "<|im_end|>" it is an end where the model's configs say so, or nothing. */
+static void test_the_end_of_a_document_ends_an_answer_where_configs_say_so(void **state) {
+    (void)state;
+    static const struct {
+        const char *tokenizer, *generation;
+        bool ends;
+    } cases[] = {{"", "", true},
+                 {"{\"eos_token\":\"<|im_end|>\"}", "", true},
+                 {"{\"eos_token\":\"<|im_end|>\"}", "{\"eos_token_id\":%d}", false},
+                 {"{\"eos_token\":\"<|im_end|>\"}", "{\"eos_token_id\":[%d,%d]}", true},
+                 {"{\"eos_token\":\"<|endoftext|>\"}", "{\"eos_token_id\":%d}", true}};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        static const char *const controls[] = {"<unk>", "<s>", "</s>", "<|im_end|>", "<|endoftext|>"};
+        struct tokenizer *tokenizer = NULL;
+        struct gguf_builder builder;
+        struct gguf *gguf = NULL;
+        char generation[64];
+        size_t length;
+        gguf_builder_init(&builder);
+        gguf_builder_byte_tokenizer(&builder, controls, sizeof controls / sizeof controls[0]);
+        uint8_t *file = gguf_builder_finish(&builder, &length);
+        check_ok(gguf_open_memory(file, length, "hand.gguf", &gguf, &check_error));
+        check_ok(tokenizer_load_gguf(gguf, &tokenizer, &check_error));
+        gguf_close(gguf);
+        free(file);
+        int32_t turn = tokenizer_special(tokenizer, "<|im_end|>"),
+                document = tokenizer_special(tokenizer, "<|endoftext|>");
+        assert_true(turn >= 0 && document >= 0);
+        snprintf(generation, sizeof generation, cases[i].generation, turn, document);
+        check_ok(tokenizer_read_configs(tokenizer, bytes_view_string(cases[i].tokenizer), bytes_view_string(generation),
+                                        &check_error));
+        assert_true(tokenizer_is_end(tokenizer, turn));
+        assert_int_equal(tokenizer_is_end(tokenizer, document), cases[i].ends);
+        tokenizer_destroy(tokenizer);
+    }
+}
+
 static void assert_json_refused(const char *json, enum status want, const char *word) {
     struct tokenizer *tokenizer = NULL;
     check_fails(tokenizer_load_json(bytes_view_string(json), "bad.json", &tokenizer, &check_error), want, word);
@@ -255,6 +294,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_blank_in_front_goes_only_where_a_text_begins),
         cmocka_unit_test(test_configs_name_the_ends),
+        cmocka_unit_test(test_the_end_of_a_document_ends_an_answer_where_configs_say_so),
         cmocka_unit_test(test_json_that_is_not_understood_is_refused_by_name),
         cmocka_unit_test(test_other_forms_that_are_damaged_are_refused),
         cmocka_unit_test(test_plain_texts_give_the_reference_ids),

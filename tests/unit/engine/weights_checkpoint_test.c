@@ -10,6 +10,7 @@
 #include "tests/support/safetensors_builder.h"
 
 #include <dirent.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static char folder[64];
@@ -370,6 +371,53 @@ static void test_folders_that_hold_no_model(void **state) {
     check_fails(checkpoint_open(in_folder("missing"), &checkpoint, &check_error), STATUS_NOT_FOUND, "missing");
 }
 
+/** What people get when a download did not come to its end, or git had no git-lfs. */
+static void test_files_that_are_not_there_in_full_are_called_so(void **state) {
+    (void)state;
+    struct checkpoint *checkpoint = NULL;
+    safetensors_builder_text(in_folder("config.json"), "{}");
+    assert_int_equal(symlink("../blobs/none", in_folder("model.safetensors")), 0);
+    check_fails(checkpoint_open(folder, &checkpoint, &check_error), STATUS_INVALID_ARGUMENT,
+                "model.safetensors is a link to a file that is not there");
+    unlink(in_folder("model.safetensors"));
+    safetensors_builder_text(in_folder("model.safetensors"),
+                             "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 2106792\n");
+    check_fails(checkpoint_open(folder, &checkpoint, &check_error), STATUS_INVALID_ARGUMENT, "git-lfs pointer");
+}
+
+static void test_adapters_are_called_so(void **state) {
+    (void)state;
+    struct checkpoint *checkpoint = NULL;
+    safetensors_builder_text(in_folder("adapter_config.json"), "{}");
+    safetensors_builder_text(in_folder("adapter_model.safetensors"), "x");
+    check_fails(checkpoint_open(folder, &checkpoint, &check_error), STATUS_UNIMPLEMENTED, "is an adapter (LoRA");
+}
+
+/** models--ORG--NAME of Hugging Face's cache is what people find and name. */
+static void test_a_repository_of_the_hub_is_its_snapshot_of_main(void **state) {
+    (void)state;
+    struct checkpoint *checkpoint = NULL;
+    assert_int_equal(mkdir(in_folder("refs"), 0700) | mkdir(in_folder("snapshots"), 0700) |
+                         mkdir(in_folder("snapshots/0af1"), 0700),
+                     0);
+    check_fails(checkpoint_open(folder, &checkpoint, &check_error), STATUS_INVALID_ARGUMENT, "in snapshots/");
+    safetensors_builder_text(in_folder("refs/main"), "0af1\n");
+    check_fails(checkpoint_open(folder, &checkpoint, &check_error), STATUS_INVALID_ARGUMENT, "snapshots/0af1 holds no");
+    safetensors_builder_text(in_folder("snapshots/0af1/config.json"), "{}");
+    write_model("{}", (const char *[]){"model.norm.weight", NULL});
+    assert_int_equal(rename(in_folder("model.safetensors"), in_folder("snapshots/0af1/model.safetensors")), 0);
+    checkpoint = opened(folder);
+    assert_int_equal(checkpoint_tensor_count(checkpoint), 1);
+    checkpoint_close(checkpoint);
+    safetensors_builder_text(in_folder("refs/main"), "../../elsewhere");
+    unlink(in_folder("config.json"));
+    check_fails(checkpoint_open(folder, &checkpoint, &check_error), STATUS_INVALID_ARGUMENT, "in snapshots/");
+    static const char *const made[] = {
+        "refs/main",      "refs",     "snapshots/0af1/config.json", "snapshots/0af1/model.safetensors",
+        "snapshots/0af1", "snapshots"};
+    for (size_t i = 0; i < sizeof made / sizeof made[0]; i++) assert_int_equal(remove(in_folder(made[i])), 0);
+}
+
 /* ---- native Mistral ------------------------------------------------------------------------------------------------ */
 
 static void test_consolidated_files_in_one_and_in_parts(void **state) {
@@ -459,6 +507,9 @@ int main(void) {
         in_a_folder(test_indexes_that_lie_are_refused),
         in_a_folder(test_shards_that_hold_one_tensor_twice_are_refused),
         in_a_folder(test_files_beside_the_weights),
+        in_a_folder(test_a_repository_of_the_hub_is_its_snapshot_of_main),
+        in_a_folder(test_adapters_are_called_so),
+        in_a_folder(test_files_that_are_not_there_in_full_are_called_so),
         in_a_folder(test_folders_that_hold_no_model),
         in_a_folder(test_consolidated_files_in_one_and_in_parts),
         in_a_folder(test_gguf_in_parts),

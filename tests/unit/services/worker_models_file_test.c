@@ -75,6 +75,19 @@ static void test_the_cache_folder_is_found(void **state) {
     }
 }
 
+static void test_a_tilde_is_the_home_folder(void **state) {
+    (void)state;
+    struct model_entry entry = {0};
+    struct error err = {0};
+    setenv("HOME", "/home/me", 1);
+    assert_int_equal(load("[m]\npath = ~/models/m.gguf\n[n]\npath = ~x/n.gguf\n", NULL, &entry, &err), STATUS_OK);
+    assert_string_equal(entry.path, "/home/me/models/m.gguf");
+    model_entry_deinit(&entry);
+    assert_int_equal(load("[n]\npath = ~x/n.gguf\n", NULL, &entry, &err), STATUS_OK);
+    assert_string_equal(entry.path, "/tmp/~x/n.gguf"); /* a name like any other */
+    model_entry_deinit(&entry);
+}
+
 static void test_mistakes_are_named_with_their_line(void **state) {
     (void)state;
     static const struct {
@@ -138,6 +151,7 @@ int main(void) {
         cmocka_unit_test(test_a_section_is_read),
         cmocka_unit_test(test_without_a_name_it_is_the_first_with_defaults),
         cmocka_unit_test(test_the_cache_folder_is_found),
+        cmocka_unit_test(test_a_tilde_is_the_home_folder),
         cmocka_unit_test(test_mistakes_are_named_with_their_line),
         cmocka_unit_test(test_a_name_that_is_not_there_lists_those_that_are),
         cmocka_unit_test(test_more_aliases_than_allowed),
