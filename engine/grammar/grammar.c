@@ -21,8 +21,7 @@ static struct grammar_options defaults(const struct grammar_options *options) {
     return out;
 }
 
-/** Takes the machine over. */
-static enum status wrap(const struct grammar_vocabulary *vocabulary, struct machine *machine, struct grammar **out,
+enum status grammar_wrap(const struct grammar_vocabulary *vocabulary, struct machine *machine, struct grammar **out,
                         struct grammar_problem *problem) {
     struct grammar *grammar = calloc(1, sizeof *grammar);
     if (grammar == NULL || pthread_mutex_init(&grammar->lock, NULL) != 0) {
@@ -38,21 +37,26 @@ static enum status wrap(const struct grammar_vocabulary *vocabulary, struct mach
     return STATUS_OK;
 }
 
-enum status grammar_compile_schema(const struct grammar_vocabulary *vocabulary, const struct json_value *text,
-                                   const struct grammar_options *options, struct grammar **out,
-                                   struct grammar_problem *problem) {
+enum status grammar_json_machine(const struct json_value *text, const struct grammar_options *options,
+                                 struct machine **out, struct grammar_problem *problem) {
     struct grammar_options all = defaults(options);
     struct schema *schema;
     struct shapes *shapes;
-    struct machine *machine;
     TRY(schema_create(text, all.documents, all.document_count, all.fuel, all.bytes, problem, &schema));
     enum status status = shapes_create(schema, &shapes);
     if (status != STATUS_OK) {
         schema_destroy(schema);
         return status;
     }
-    TRY(json_machine_create(shapes, &all, &machine, problem));
-    return wrap(vocabulary, machine, out, problem);
+    return json_machine_create(shapes, &all, out, problem);
+}
+
+enum status grammar_compile_schema(const struct grammar_vocabulary *vocabulary, const struct json_value *text,
+                                   const struct grammar_options *options, struct grammar **out,
+                                   struct grammar_problem *problem) {
+    struct machine *machine;
+    TRY(grammar_json_machine(text, options, &machine, problem));
+    return grammar_wrap(vocabulary, machine, out, problem);
 }
 
 struct grammar *grammar_ref(struct grammar *grammar) {
@@ -129,6 +133,22 @@ enum status grammar_accept_bytes(struct grammar_session *session, struct grammar
     return status;
 }
 
+static enum status accept_control(struct grammar_session *session, struct grammar_state *state, int32_t token,
+                                  bool *out_accepted, struct error *err) {
+    struct grammar *grammar = session->grammar;
+    const struct machine_operations *operations = grammar->machine->operations;
+    struct machine_state next;
+    if (operations->control == NULL) return STATUS_OK;
+    pthread_mutex_lock(&grammar->lock);
+    refuel(grammar->machine);
+    enum machine_step step = operations->control(grammar->machine, &session->frames, &state->machine, token, &next);
+    pthread_mutex_unlock(&grammar->lock);
+    if (step == MACHINE_FAILED) return grammar_failed(err);
+    *out_accepted = step == MACHINE_LIVE;
+    if (step == MACHINE_LIVE) state->machine = next;
+    return STATUS_OK;
+}
+
 enum status grammar_accept(struct grammar_session *session, struct grammar_state *state, int32_t token,
                            bool *out_accepted, struct error *err) {
     const struct tokenizer *tokenizer = session->grammar->vocabulary->tokenizer;
@@ -138,7 +158,8 @@ enum status grammar_accept(struct grammar_session *session, struct grammar_state
         *out_accepted = grammar_complete(session, state);
         return STATUS_OK;
     }
-    if (piece.length == 0 || piece.length > TRIE_DEPTH_MAX || tokenizer_is_control(tokenizer, token)) return STATUS_OK;
+    if (tokenizer_is_control(tokenizer, token)) return accept_control(session, state, token, out_accepted, err);
+    if (piece.length == 0 || piece.length > TRIE_DEPTH_MAX) return STATUS_OK;
     return grammar_accept_bytes(session, state, piece, out_accepted, err);
 }
 
@@ -163,6 +184,8 @@ enum status grammar_mask(struct grammar_session *session, const struct grammar_s
                   : mask_walk(&session->walk, trie, 0, trie->count, &state->machine, out);
     if (ok && grammar->machine->operations->complete(grammar->machine, &state->machine))
         for (uint32_t i = 0; i < grammar->vocabulary->end_count; i++) mask_set(out, grammar->vocabulary->end_tokens[i]);
+    if (ok && grammar->machine->operations->controls != NULL)
+        grammar->machine->operations->controls(grammar->machine, &state->machine, out);
     pthread_mutex_unlock(&grammar->lock);
     return ok ? STATUS_OK : grammar_failed(err);
 }

@@ -21,4 +21,11 @@ struct grammar_session {
     struct mask_walk walk;
 };
 
+/** A grammar of a machine; takes the machine over, also when it fails. */
+enum status grammar_wrap(const struct grammar_vocabulary *vocabulary, struct machine *machine, struct grammar **out,
+                         struct grammar_problem *problem);
+/** The machine of a schema, as grammar_compile_schema makes it. */
+enum status grammar_json_machine(const struct json_value *text, const struct grammar_options *options,
+                                 struct machine **out, struct grammar_problem *problem);
+
 #endif

@@ -1,0 +1,3 @@
+# Copyright Bora contributors
+# SPDX-License-Identifier: Apache-2.0
+bora_test(NAME engine/calls SOURCES ${CMAKE_CURRENT_LIST_DIR}/calls_test.c ${CMAKE_CURRENT_LIST_DIR}/calls_fixture.c DEPENDS engine_grammar engine_tokenizer base)
