@@ -206,5 +206,5 @@ enum status calls_compile(struct call_format *format, const struct call_request 
         calls_operations.destroy(&calls->machine);
         return status;
     }
-    return grammar_wrap(format->vocabulary, &calls->machine, out, &problem->problem);
+    return grammar_wrap(format->vocabulary, &calls->machine, &calls->budget, out, &problem->problem);
 }

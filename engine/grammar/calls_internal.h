@@ -80,6 +80,7 @@ struct tool_machine {
     pthread_mutex_t lock;      /* the machine's: one thread at a time */
     struct machine *machine;
     struct grammar_budget *budget;
+    struct grammar_problem later; /* where the machine writes what it meets after compiling */
     int64_t bytes_max;
 };
 /* What nobody uses right now is kept up to this. */

@@ -112,8 +112,6 @@ static uint64_t signature(struct machine *machine, const struct machine_state *s
     return of(machine)->nodes[node_of(state)].kind == CALL_VALUE ? 0 : state->outer + 1;
 }
 
-static struct grammar_budget *budget(struct machine *machine) { return &of(machine)->budget; }
-
 /* ---- the way to the end ---- */
 
 /** What is left of a trigger when the text has `state` of it. */
@@ -230,7 +228,6 @@ const struct machine_operations calls_operations = {.destroy = destroy,
                                                     .complete = complete,
                                                     .shortest = shortest,
                                                     .signature = signature,
-                                                    .budget = budget,
                                                     .fill = fill,
                                                     .control = control,
                                                     .controls = controls};

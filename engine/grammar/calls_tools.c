@@ -86,12 +86,13 @@ static enum status schema_of(const struct call_tool *tool, struct arena *arena, 
 }
 
 /** Nothing but an object may begin: that is what lets everybody see where the arguments end. */
-static bool begins_objects_only(struct machine *machine) {
+static bool begins_objects_only(const struct tool_machine *tool) {
+    struct machine *machine = tool->machine;
     static const char others[] = "\"[-0123456789tfn";
     struct frames frames;
     struct machine_state start, next;
     frames_init(&frames, 1 << 20);
-    machine->operations->budget(machine)->fuel = START_FUEL;
+    tool->budget->fuel = START_FUEL;
     bool ok = machine->operations->start(machine, &frames, &start) == MACHINE_LIVE;
     for (const char *byte = others; ok && *byte != '\0'; byte++)
         ok = machine->operations->step(machine, &frames, &start, (uint8_t)*byte, &next) == MACHINE_DEAD;
@@ -172,11 +173,10 @@ static enum status compile(struct tool_machine *tool, const struct json_value *s
                            int64_t fuel, struct grammar_problem *problem) {
     options.bytes = options.bytes > 0 ? options.bytes : TOOL_BYTES_DEFAULT;
     options.fuel = fuel < TOOL_FUEL_MAX ? fuel : TOOL_FUEL_MAX;
-    TRY(grammar_json_machine(schema, &options, &tool->machine, problem));
-    tool->budget = tool->machine->operations->budget(tool->machine);
+    TRY(grammar_json_machine(schema, &options, &tool->later, &tool->machine, &tool->budget, problem));
     tool->bytes_max = options.bytes;
     tool->fuel = options.fuel - tool->budget->fuel;
-    return begins_objects_only(tool->machine)
+    return begins_objects_only(tool)
                ? STATUS_OK
                : decline(problem, STATUS_INVALID_ARGUMENT, "", "the schema admits arguments that are no object");
 }
