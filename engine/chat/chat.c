@@ -159,7 +159,7 @@ enum chat_calls chat_layout_calls(const struct chat_layout *layout) {
     /* Qwen's coders write <function=name> and <parameter=name> between the same tags. */
     if (template_writes(layout, "<tool_call>"))
         return template_writes(layout, "<function=") || template_writes(layout, "<arg_key>") ? CHAT_CALLS_NONE
-                                                                                               : CHAT_CALLS_TAGS;
+                                                                                             : CHAT_CALLS_TAGS;
     if (template_writes(layout, "\"parameters\"") && template_writes(layout, "<|start_header_id|>"))
         return CHAT_CALLS_PARAMETERS;
     return CHAT_CALLS_NONE;

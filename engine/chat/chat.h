@@ -92,8 +92,8 @@ struct chat_support chat_layout_support(const struct chat_layout *layout);
 
 /** How the model writes the calls of tools. [X] is a control token. */
 enum chat_calls {
-    CHAT_CALLS_NONE,       /* it was not trained to, or nobody knows how */
-    CHAT_CALLS_LIST,       /* Mistral v2, v3, v7: [TOOL_CALLS] [{"name": "f", "arguments": {}, "id": "123456789"}]; the id may be missing */
+    CHAT_CALLS_NONE, /* it was not trained to, or nobody knows how */
+    CHAT_CALLS_LIST, /* Mistral v2, v3, v7: [TOOL_CALLS] [{"name": "f", "arguments": {}, "id": "123456789"}]; the id may be missing */
     CHAT_CALLS_ID,         /* Mistral v11: [TOOL_CALLS] f [CALL_ID] 123456789 [ARGS] {} */
     CHAT_CALLS_ARGUMENTS,  /* Mistral v13, v15: [TOOL_CALLS] f [ARGS] {} */
     CHAT_CALLS_TAGS,       /* Hermes, Qwen: <tool_call>\n{"name": "f", "arguments": {}}\n</tool_call> */

@@ -16,16 +16,29 @@ static const struct layout_marks {
     bool think_text;
 } layouts[] = {
     [CHAT_CALLS_LIST] = {.open = "[TOOL_CALLS]"},
-    [CHAT_CALLS_ID] = {.open = "[TOOL_CALLS]", .call_id = "[CALL_ID]", .arguments = "[ARGS]", .think = "[THINK]", .think_end = "[/THINK]"},
-    [CHAT_CALLS_ARGUMENTS] = {.open = "[TOOL_CALLS]", .arguments = "[ARGS]", .think = "[THINK]", .think_end = "[/THINK]"},
-    [CHAT_CALLS_TAGS] = {.open = "<tool_call>", .open_text = "<tool_call>", .close = "</tool_call>", .think = "<think>", .think_end = "</think>", .think_text = true},
+    [CHAT_CALLS_ID] = {.open = "[TOOL_CALLS]",
+                       .call_id = "[CALL_ID]",
+                       .arguments = "[ARGS]",
+                       .think = "[THINK]",
+                       .think_end = "[/THINK]"},
+    [CHAT_CALLS_ARGUMENTS] = {.open = "[TOOL_CALLS]",
+                              .arguments = "[ARGS]",
+                              .think = "[THINK]",
+                              .think_end = "[/THINK]"},
+    [CHAT_CALLS_TAGS] = {.open = "<tool_call>",
+                         .open_text = "<tool_call>",
+                         .close = "</tool_call>",
+                         .think = "<think>",
+                         .think_end = "</think>",
+                         .think_text = true},
     [CHAT_CALLS_PARAMETERS] = {.open = "<|python_tag|>", .open_text = "{\"name\": \""},
 };
 
 /** The id of a token of that name that is no control token. */
 static bool has_plain_token(const struct tokenizer *tokenizer, const char *name) {
     for (int32_t id = 0; id < tokenizer_vocabulary(tokenizer); id++)
-        if (!tokenizer_is_control(tokenizer, id) && bytes_view_equal_string(tokenizer_name(tokenizer, id), name)) return true;
+        if (!tokenizer_is_control(tokenizer, id) && bytes_view_equal_string(tokenizer_name(tokenizer, id), name))
+            return true;
     return false;
 }
 
@@ -39,7 +52,8 @@ static void find_thoughts(struct call_format *format, const struct layout_marks 
     format->think = find_mark(tokenizer, marks->think, NULL);
     format->think_end = find_mark(tokenizer, marks->think_end, NULL);
     if (format->think.control >= 0 && format->think_end.control >= 0) return;
-    bool plain = marks->think_text && has_plain_token(tokenizer, marks->think) && has_plain_token(tokenizer, marks->think_end);
+    bool plain =
+        marks->think_text && has_plain_token(tokenizer, marks->think) && has_plain_token(tokenizer, marks->think_end);
     format->think = (struct call_mark){-1, plain ? marks->think : NULL};
     format->think_end = (struct call_mark){-1, plain ? marks->think_end : NULL};
 }
@@ -51,19 +65,21 @@ static enum status find_marks(struct call_format *format, const struct layout_ma
     format->call_id = find_mark(tokenizer, marks->call_id, NULL);
     format->arguments = find_mark(tokenizer, marks->arguments, NULL);
     find_thoughts(format, marks);
-    const char *missing = format->open.control < 0 && marks->open_text == NULL         ? marks->open
+    const char *missing = format->open.control < 0 && marks->open_text == NULL        ? marks->open
                           : format->call_id.control < 0 && marks->call_id != NULL     ? marks->call_id
                           : format->arguments.control < 0 && marks->arguments != NULL ? marks->arguments
                                                                                       : NULL;
     if (missing == NULL) return STATUS_OK;
-    return error_set(err, STATUS_UNIMPLEMENTED, "tool calls need the control token %s, which the vocabulary lacks", missing);
+    return error_set(err, STATUS_UNIMPLEMENTED, "tool calls need the control token %s, which the vocabulary lacks",
+                     missing);
 }
 
 static bool init_texts(struct call_format *format) {
     struct text_trigger content[TEXT_TRIGGERS_MAX], thought[1];
     uint32_t content_count = 0, thought_count = 0;
     /* Trigger 0 opens calls, 1 thoughts; a layout without the first has no thoughts as text. */
-    if (format->open.text != NULL) content[content_count++] = (struct text_trigger){format->open.text, format->layout == CHAT_CALLS_PARAMETERS};
+    if (format->open.text != NULL)
+        content[content_count++] = (struct text_trigger){format->open.text, format->layout == CHAT_CALLS_PARAMETERS};
     if (format->think.text != NULL) {
         content[content_count++] = (struct text_trigger){format->think.text, true};
         thought[thought_count++] = (struct text_trigger){format->think_end.text, false};
@@ -89,7 +105,8 @@ static bool marks_blank(const struct tokenizer *tokenizer) {
 
 enum status call_format_create(const struct grammar_vocabulary *vocabulary, enum chat_calls layout,
                                struct call_format **out, struct error *err) {
-    if (layout == CHAT_CALLS_NONE) return error_set(err, STATUS_UNIMPLEMENTED, "this model's layout has no place for tool calls");
+    if (layout == CHAT_CALLS_NONE)
+        return error_set(err, STATUS_UNIMPLEMENTED, "this model's layout has no place for tool calls");
     struct call_format *format = calloc(1, sizeof *format);
     if (format == NULL) return error_set(err, STATUS_RESOURCE_EXHAUSTED, "no memory for the layout of calls");
     format->vocabulary = vocabulary;
@@ -163,7 +180,8 @@ static enum status take_names(struct calls *calls, const struct call_request *re
     qsort(sorted, count, sizeof(const struct bytes_view *), compare_names);
     for (size_t t = 1; t < count; t++)
         if (bytes_view_equal(*sorted[t - 1], *sorted[t]))
-            return decline(problem, (size_t)(sorted[t] - calls->names), STATUS_INVALID_ARGUMENT, "two tools have this name");
+            return decline(problem, (size_t)(sorted[t] - calls->names), STATUS_INVALID_ARGUMENT,
+                           "two tools have this name");
     return STATUS_OK;
 }
 
@@ -172,7 +190,8 @@ static enum status take_tools(struct calls *calls, const struct call_request *re
     int64_t fuel = options.fuel > 0 ? options.fuel : FUEL_DEFAULT;
     for (size_t t = 0; t < calls->tool_count; t++) {
         *problem = (struct call_problem){.tool = t};
-        TRY(tool_cache_take(&calls->format->tools, &request->tools[t], &options, &fuel, &calls->tools[t], &problem->problem));
+        TRY(tool_cache_take(&calls->format->tools, &request->tools[t], &options, &fuel, &calls->tools[t],
+                            &problem->problem));
     }
     return STATUS_OK;
 }
@@ -184,7 +203,8 @@ static enum status build(struct calls *calls, const struct call_request *request
     if (required && request->tool_count == 0)
         return decline(problem, SIZE_MAX, STATUS_INVALID_ARGUMENT, "a call is required and there are no tools");
     if (request->choice == CALL_CHOICE_NAMED && request->named >= request->tool_count)
-        return decline(problem, SIZE_MAX, STATUS_INVALID_ARGUMENT, "the tool that is to be called is not among the tools");
+        return decline(problem, SIZE_MAX, STATUS_INVALID_ARGUMENT,
+                       "the tool that is to be called is not among the tools");
     TRY(take_names(calls, request, problem));
     TRY(take_tools(calls, request, problem)); /* all of them: a bad one is told even where it could not be called */
     call_layout_build(calls, request);

@@ -40,16 +40,16 @@ enum call_choice { CALL_CHOICE_AUTO, CALL_CHOICE_NONE, CALL_CHOICE_REQUIRED, CAL
 struct call_tool {
     struct bytes_view name;              /* 1 to CALL_NAME_BYTES_MAX bytes of UTF-8 */
     const struct json_value *parameters; /* a schema of objects; NULL: none was given */
-    bool strict;                         /* without parameters: no arguments at all, else any. With parameters: they hold either way */
+    bool strict; /* without parameters: no arguments at all, else any. With parameters: they hold either way */
 };
 
 struct call_request {
     const struct call_tool *tools; /* [tool_count] no two of one name */
     size_t tool_count;
     enum call_choice choice;
-    size_t named;      /* CALL_CHOICE_NAMED: index into tools */
-    bool parallel;     /* more than one call may be written */
-    bool thought_open; /* the prompt ends inside a thought that the answer closes */
+    size_t named;                          /* CALL_CHOICE_NAMED: index into tools */
+    bool parallel;                         /* more than one call may be written */
+    bool thought_open;                     /* the prompt ends inside a thought that the answer closes */
     const struct grammar_options *options; /* NULL: the defaults */
 };
 
@@ -66,7 +66,7 @@ enum status calls_compile(struct call_format *format, const struct call_request 
 
 /** Lent until the reader's output is cleared. */
 struct call_made {
-    size_t tool;                 /* index into the request's tools */
+    size_t tool; /* index into the request's tools */
     struct bytes_view name;
     struct bytes_view arguments; /* JSON, as it was written */
     char id[CALL_ID_BYTES + 1];  /* letters and digits: as it was written, or made up from the seed */

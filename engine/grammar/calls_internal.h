@@ -58,7 +58,7 @@ struct text_automaton {
     struct text_mask {
         uint32_t *stay;          /* bitset: tokens after which the text is still free */
         struct token_trie other; /* tokens in which a trigger ends */
-    } *masks[TEXT_STATES_MAX]; /* NULL: not asked for yet */
+    } * masks[TEXT_STATES_MAX];  /* NULL: not asked for yet */
 };
 /** Triggers are constants, and none stands within another. False: more states than there is room for, or no lock. */
 bool text_automaton_init(struct text_automaton *text, const struct text_trigger *triggers, uint32_t count);
@@ -97,8 +97,9 @@ void tool_cache_deinit(struct tool_cache *cache);
  * Found, or compiled with at most *fuel, of which is taken what compiling costs, found or not: a request costs the same whatever came before it.
  * Give it back.
  */
-enum status tool_cache_take(struct tool_cache *cache, const struct call_tool *tool, const struct grammar_options *options,
-                            int64_t *fuel, struct tool_machine **out, struct grammar_problem *problem);
+enum status tool_cache_take(struct tool_cache *cache, const struct call_tool *tool,
+                            const struct grammar_options *options, int64_t *fuel, struct tool_machine **out,
+                            struct grammar_problem *problem);
 void tool_cache_give_back(struct tool_cache *cache, struct tool_machine *tool);
 
 /* ---- the format ---- */
@@ -126,7 +127,7 @@ enum call_node_kind {
     CALL_VALUE  /* the arguments of the tool */
 };
 struct call_edge {
-    uint32_t sibling; /* + 1 */
+    uint32_t sibling;  /* + 1 */
     uint32_t to, tool; /* tool + 1: whose call it is from here on; 0: as before */
     uint8_t first, last;
 };
@@ -137,14 +138,14 @@ struct call_control {
 };
 struct call_node {
     enum call_node_kind kind;
-    bool complete;                      /* the text may end here */
-    bool call_end;                      /* a call is whole here */
-    bool is_id;                         /* the byte that leads away is of the call's id */
-    bool thought;                       /* CALL_TEXT: of the thought automaton, else of content */
-    bool go_on;                         /* CALL_TEXT: not at the beginning of the answer */
-    uint32_t edges, controls;           /* + 1 */
-    uint32_t after[TEXT_TRIGGERS_MAX];  /* CALL_TEXT: behind each trigger; CALL_VALUE: [0]. 0: there is no way on */
-    uint32_t distance;                  /* bytes and control tokens to a complete text, about */
+    bool complete;                     /* the text may end here */
+    bool call_end;                     /* a call is whole here */
+    bool is_id;                        /* the byte that leads away is of the call's id */
+    bool thought;                      /* CALL_TEXT: of the thought automaton, else of content */
+    bool go_on;                        /* CALL_TEXT: not at the beginning of the answer */
+    uint32_t edges, controls;          /* + 1 */
+    uint32_t after[TEXT_TRIGGERS_MAX]; /* CALL_TEXT: behind each trigger; CALL_VALUE: [0]. 0: there is no way on */
+    uint32_t distance;                 /* bytes and control tokens to a complete text, about */
 };
 enum { CALL_NOWHERE }; /* node 0: where nothing leads */
 
@@ -153,8 +154,8 @@ struct calls {
     struct call_format *format;
     struct grammar_budget budget;
     struct arena arena;
-    struct bytes_view *names;     /* [tool_count] */
-    struct tool_machine **tools;  /* [tool_count] NULL: not offered by this choice */
+    struct bytes_view *names;    /* [tool_count] */
+    struct tool_machine **tools; /* [tool_count] NULL: not offered by this choice */
     size_t tool_count;
     uint32_t start;
     struct call_node *nodes;
@@ -175,12 +176,14 @@ void call_link(struct calls *calls, uint32_t from, const char *text, uint32_t to
 void call_link_mark(struct calls *calls, uint32_t from, struct call_mark mark, uint32_t to);
 /** How far each node is from the end. False: one has no way there. */
 bool call_measure(struct calls *calls);
-static inline const struct call_edge *call_edge_of(const struct calls *calls, const struct call_node *node, uint8_t byte) {
+static inline const struct call_edge *call_edge_of(const struct calls *calls, const struct call_node *node,
+                                                   uint8_t byte) {
     for (uint32_t e = node->edges; e != 0; e = calls->edges[e - 1].sibling)
         if (byte >= calls->edges[e - 1].first && byte <= calls->edges[e - 1].last) return &calls->edges[e - 1];
     return NULL;
 }
-static inline const struct call_control *call_control_of(const struct calls *calls, const struct call_node *node, int32_t token) {
+static inline const struct call_control *call_control_of(const struct calls *calls, const struct call_node *node,
+                                                         int32_t token) {
     for (uint32_t c = node->controls; c != 0; c = calls->controls[c - 1].sibling)
         if (calls->controls[c - 1].token == token) return &calls->controls[c - 1];
     return NULL;

@@ -16,7 +16,9 @@ struct building {
     uint32_t end;  /* behind all calls */
 };
 
-static uint32_t bytes_node(const struct building *b) { return call_node_add(b->calls, CALL_BYTES); }
+static uint32_t bytes_node(const struct building *b) {
+    return call_node_add(b->calls, CALL_BYTES);
+}
 
 /* What nodes are is set when they are made; without memory there are none. */
 static struct call_node *node_at(const struct building *b, uint32_t node) {
@@ -236,11 +238,21 @@ void call_layout_build(struct calls *calls, const struct call_request *request) 
     (void)call_node_add(calls, CALL_BYTES); /* CALL_NOWHERE */
     if (callable) {
         switch (calls->format->layout) {
-        case CHAT_CALLS_LIST: build_list(&b); break;
-        case CHAT_CALLS_ID: build_control(&b, true); break;
-        case CHAT_CALLS_ARGUMENTS: build_control(&b, false); break;
-        case CHAT_CALLS_TAGS: build_tags(&b); break;
-        default: build_parameters(&b); break;
+        case CHAT_CALLS_LIST:
+            build_list(&b);
+            break;
+        case CHAT_CALLS_ID:
+            build_control(&b, true);
+            break;
+        case CHAT_CALLS_ARGUMENTS:
+            build_control(&b, false);
+            break;
+        case CHAT_CALLS_TAGS:
+            build_tags(&b);
+            break;
+        default:
+            build_parameters(&b);
+            break;
         }
     }
     bool content = request->choice == CALL_CHOICE_AUTO || request->choice == CALL_CHOICE_NONE;

@@ -12,14 +12,22 @@
 #include <stdlib.h>
 #include <string.h>
 
-static struct calls *of(struct machine *machine) { return (struct calls *)machine; }
+static struct calls *of(struct machine *machine) {
+    return (struct calls *)machine;
+}
 
-static uint32_t node_of(const struct machine_state *state) { return (uint32_t)state->outer; }
+static uint32_t node_of(const struct machine_state *state) {
+    return (uint32_t)state->outer;
+}
 
 /** CALL_TEXT: the automaton's state. Else the tool. */
-static uint32_t detail_of(const struct machine_state *state) { return (uint32_t)(state->outer >> 32); }
+static uint32_t detail_of(const struct machine_state *state) {
+    return (uint32_t)(state->outer >> 32);
+}
 
-static uint64_t position(uint32_t node, uint32_t detail) { return (uint64_t)detail << 32 | node; }
+static uint64_t position(uint32_t node, uint32_t detail) {
+    return (uint64_t)detail << 32 | node;
+}
 
 /* ---- the tools' machines ---- */
 
@@ -37,7 +45,8 @@ static void give_back(struct calls *calls, struct tool_machine *tool) {
 
 /* ---- steps ---- */
 
-static enum machine_step enter(struct calls *calls, struct frames *frames, uint32_t node, uint32_t tool, struct machine_state *out) {
+static enum machine_step enter(struct calls *calls, struct frames *frames, uint32_t node, uint32_t tool,
+                               struct machine_state *out) {
     const struct call_node *to = &calls->nodes[node];
     enum machine_step step = MACHINE_LIVE;
     if (node == CALL_NOWHERE) return MACHINE_DEAD;
@@ -54,8 +63,8 @@ static enum machine_step enter(struct calls *calls, struct frames *frames, uint3
     return step;
 }
 
-static enum machine_step step_value(struct calls *calls, struct frames *frames, const struct machine_state *from, uint8_t byte,
-                                    struct machine_state *out) {
+static enum machine_step step_value(struct calls *calls, struct frames *frames, const struct machine_state *from,
+                                    uint8_t byte, struct machine_state *out) {
     uint64_t outer = from->outer;
     struct tool_machine *tool = calls->tools[detail_of(from)];
     struct machine *machine = borrow(calls, tool);
@@ -68,8 +77,8 @@ static enum machine_step step_value(struct calls *calls, struct frames *frames, 
     return MACHINE_LIVE;
 }
 
-static enum machine_step step(struct machine *machine, struct frames *frames, const struct machine_state *from, uint8_t byte,
-                              struct machine_state *out) {
+static enum machine_step step(struct machine *machine, struct frames *frames, const struct machine_state *from,
+                              uint8_t byte, struct machine_state *out) {
     struct calls *calls = of(machine);
     uint32_t at = node_of(from), detail = detail_of(from);
     const struct call_node *node = &calls->nodes[at];
@@ -85,8 +94,8 @@ static enum machine_step step(struct machine *machine, struct frames *frames, co
     return enter(calls, frames, edge->to, edge->tool > 0 ? edge->tool - 1 : detail, out);
 }
 
-static enum machine_step control(struct machine *machine, struct frames *frames, const struct machine_state *from, int32_t token,
-                                 struct machine_state *out) {
+static enum machine_step control(struct machine *machine, struct frames *frames, const struct machine_state *from,
+                                 int32_t token, struct machine_state *out) {
     struct calls *calls = of(machine);
     const struct call_control *edge = call_control_of(calls, &calls->nodes[node_of(from)], token);
     if (edge == NULL) return MACHINE_DEAD;
@@ -123,7 +132,8 @@ static const char *rest_of_trigger(const struct text_automaton *text, uint32_t s
 }
 
 /** By an edge or a control token towards a smaller distance. */
-static enum machine_step shortest_edge(struct calls *calls, struct frames *frames, struct machine_state *at, struct bytes *out) {
+static enum machine_step shortest_edge(struct calls *calls, struct frames *frames, struct machine_state *at,
+                                       struct bytes *out) {
     const struct call_node *node = &calls->nodes[node_of(at)];
     for (uint32_t c = node->controls; c != 0; c = calls->controls[c - 1].sibling)
         if (calls->nodes[calls->controls[c - 1].to].distance < node->distance)
@@ -138,8 +148,8 @@ static enum machine_step shortest_edge(struct calls *calls, struct frames *frame
 }
 
 /** Control tokens count as one byte each, and are not in `out`. */
-static uint64_t shortest(struct machine *machine, struct frames *frames, const struct machine_state *state, uint64_t limit,
-                         struct bytes *out) {
+static uint64_t shortest(struct machine *machine, struct frames *frames, const struct machine_state *state,
+                         uint64_t limit, struct bytes *out) {
     struct calls *calls = of(machine);
     struct machine_state at = *state;
     struct frames_mark before = frames_mark(frames);
@@ -171,14 +181,16 @@ static uint64_t shortest(struct machine *machine, struct frames *frames, const s
 
 static bool fill_text(struct calls *calls, struct mask_walk *walk, const struct machine_state *state, uint32_t *mask) {
     const struct call_node *node = &calls->nodes[node_of(state)];
-    const struct text_mask *ready = text_automaton_mask(call_automaton(calls, node), walk->vocabulary, detail_of(state));
+    const struct text_mask *ready =
+        text_automaton_mask(call_automaton(calls, node), walk->vocabulary, detail_of(state));
     if (ready == NULL) return false;
     mask_or(mask, ready->stay, walk->vocabulary->words);
     return mask_walk(walk, &ready->other, 0, ready->other.count, state, mask);
 }
 
 /** What may come within the arguments, by the tool's machine. */
-static bool fill_inside(struct calls *calls, struct mask_walk *walk, const struct machine_state *state, uint32_t *mask) {
+static bool fill_inside(struct calls *calls, struct mask_walk *walk, const struct machine_state *state,
+                        uint32_t *mask) {
     struct tool_machine *tool = calls->tools[detail_of(state)];
     const struct token_trie *trie = &walk->vocabulary->trie;
     struct machine *machine = borrow(calls, tool);

@@ -22,22 +22,28 @@ static bool reserve(struct calls *calls, void *array, uint32_t count, uint32_t *
 }
 
 uint32_t call_node_add(struct calls *calls, enum call_node_kind kind) {
-    if (!reserve(calls, &calls->nodes, calls->node_count, &calls->node_capacity, sizeof *calls->nodes)) return CALL_NOWHERE;
+    if (!reserve(calls, &calls->nodes, calls->node_count, &calls->node_capacity, sizeof *calls->nodes))
+        return CALL_NOWHERE;
     calls->nodes[calls->node_count] = (struct call_node){.kind = kind};
     return calls->node_count++;
 }
 
 void call_edge_add(struct calls *calls, uint32_t from, uint8_t first, uint8_t last, uint32_t to, uint32_t tool) {
-    if (calls->failed || !reserve(calls, &calls->edges, calls->edge_count, &calls->edge_capacity, sizeof *calls->edges)) return;
+    if (calls->failed || !reserve(calls, &calls->edges, calls->edge_count, &calls->edge_capacity, sizeof *calls->edges))
+        return;
     struct call_node *node = &calls->nodes[from];
-    calls->edges[calls->edge_count] = (struct call_edge){.sibling = node->edges, .to = to, .tool = tool, .first = first, .last = last};
+    calls->edges[calls->edge_count] =
+        (struct call_edge){.sibling = node->edges, .to = to, .tool = tool, .first = first, .last = last};
     node->edges = ++calls->edge_count;
 }
 
 void call_control_add(struct calls *calls, uint32_t from, int32_t token, uint32_t to, uint32_t tool) {
-    if (calls->failed || !reserve(calls, &calls->controls, calls->control_count, &calls->control_capacity, sizeof *calls->controls)) return;
+    if (calls->failed ||
+        !reserve(calls, &calls->controls, calls->control_count, &calls->control_capacity, sizeof *calls->controls))
+        return;
     struct call_node *node = &calls->nodes[from];
-    calls->controls[calls->control_count] = (struct call_control){.sibling = node->controls, .to = to, .tool = tool, .token = token};
+    calls->controls[calls->control_count] =
+        (struct call_control){.sibling = node->controls, .to = to, .tool = tool, .token = token};
     node->controls = ++calls->control_count;
 }
 
@@ -67,9 +73,13 @@ void call_link_mark(struct calls *calls, uint32_t from, struct call_mark mark, u
 
 enum { VALUE_DISTANCE = 2 /* {} */ };
 
-static uint32_t distance_by(uint32_t step, uint32_t rest) { return rest >= UINT32_MAX - step ? UINT32_MAX : rest + step; }
+static uint32_t distance_by(uint32_t step, uint32_t rest) {
+    return rest >= UINT32_MAX - step ? UINT32_MAX : rest + step;
+}
 
-static uint32_t least(uint32_t a, uint32_t b) { return a < b ? a : b; }
+static uint32_t least(uint32_t a, uint32_t b) {
+    return a < b ? a : b;
+}
 
 static uint32_t distance_of(const struct calls *calls, const struct call_node *node) {
     const struct call_node *nodes = calls->nodes;

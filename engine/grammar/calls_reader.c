@@ -15,15 +15,15 @@ struct call_reader {
     const struct calls *calls;
     uint64_t seed;
     uint32_t node;
-    uint32_t text;        /* CALL_TEXT: the automaton's state */
-    size_t blanks;        /* CALL_TEXT: so many bytes of `pending` are blanks before what has begun of a trigger */
+    uint32_t text; /* CALL_TEXT: the automaton's state */
+    size_t blanks; /* CALL_TEXT: so many bytes of `pending` are blanks before what has begun of a trigger */
     struct bytes pending;
-    bool lost;            /* this is no text of the grammar: all the rest is content */
+    bool lost; /* this is no text of the grammar: all the rest is content */
 
     bool in_call;
     size_t tool, made;
     struct bytes arguments;
-    uint32_t depth;       /* brackets that are open in the arguments */
+    uint32_t depth; /* brackets that are open in the arguments */
     bool in_string, escaped;
     char id[CALL_ID_BYTES + 1];
     size_t id_length;
@@ -64,7 +64,9 @@ void call_reader_destroy(struct call_reader *reader) {
     free(reader);
 }
 
-const struct call_output *call_reader_output(const struct call_reader *reader) { return &reader->output; }
+const struct call_output *call_reader_output(const struct call_reader *reader) {
+    return &reader->output;
+}
 
 void call_reader_clear(struct call_reader *reader) {
     bytes_reset(&reader->output.content);
@@ -98,7 +100,9 @@ static bool add_call(struct call_reader *reader) {
     char *text = arena_copy(&reader->texts, reader->arguments.data, reader->arguments.length);
     if (text == NULL) return false;
     struct call_made *call = &output->calls[output->call_count++];
-    *call = (struct call_made){.tool = reader->tool, .name = reader->calls->names[reader->tool], .arguments = bytes_view_of(text, reader->arguments.length)};
+    *call = (struct call_made){.tool = reader->tool,
+                               .name = reader->calls->names[reader->tool],
+                               .arguments = bytes_view_of(text, reader->arguments.length)};
     if (reader->id_length == CALL_ID_BYTES)
         memcpy(call->id, reader->id, sizeof call->id);
     else
@@ -142,7 +146,9 @@ static void lose(struct call_reader *reader) {
 
 /* ---- free text ---- */
 
-static bool is_blank(uint8_t byte) { return byte == ' ' || byte == '\t' || byte == '\n' || byte == '\r'; }
+static bool is_blank(uint8_t byte) {
+    return byte == ' ' || byte == '\t' || byte == '\n' || byte == '\r';
+}
 
 /** Give the first `length` bytes of what is pending. */
 static void give(struct call_reader *reader, size_t length) {
@@ -221,7 +227,9 @@ static bool push_byte(struct call_reader *reader, uint8_t byte) {
 /** `ok`, and no buffer was without memory. */
 static enum status check(const struct call_reader *reader, bool ok, struct error *err) {
     const struct call_output *output = &reader->output;
-    if (ok && !reader->pending.failed && !reader->arguments.failed && !output->content.failed && !output->thought.failed) return STATUS_OK;
+    if (ok && !reader->pending.failed && !reader->arguments.failed && !output->content.failed &&
+        !output->thought.failed)
+        return STATUS_OK;
     return error_set(err, STATUS_RESOURCE_EXHAUSTED, "no memory to read calls");
 }
 

@@ -17,10 +17,12 @@ static uint32_t state_of(struct text_automaton *automaton, const char *text, uin
 }
 
 /** A trigger that `text` begins; NULL. At the start of the answer all count, later those that may come anywhere. */
-static const struct text_trigger *begun_by(const struct text_automaton *automaton, const char *text, uint32_t length, bool at_start) {
+static const struct text_trigger *begun_by(const struct text_automaton *automaton, const char *text, uint32_t length,
+                                           bool at_start) {
     for (uint32_t i = 0; i < automaton->trigger_count; i++) {
         const struct text_trigger *trigger = &automaton->triggers[i];
-        if ((at_start || !trigger->at_start) && strlen(trigger->text) >= length && memcmp(trigger->text, text, length) == 0)
+        if ((at_start || !trigger->at_start) && strlen(trigger->text) >= length &&
+            memcmp(trigger->text, text, length) == 0)
             return trigger;
     }
     return NULL;
@@ -78,7 +80,8 @@ void text_automaton_deinit(struct text_automaton *automaton) {
 }
 
 /** Sets `stay` for the tokens that stay, `other` for the rest. */
-static void divide(const struct text_automaton *automaton, const struct token_trie *trie, uint32_t state, uint32_t *stay, uint32_t *other) {
+static void divide(const struct text_automaton *automaton, const struct token_trie *trie, uint32_t state,
+                   uint32_t *stay, uint32_t *other) {
     uint8_t states[TRIE_DEPTH_MAX + 2];
     states[0] = (uint8_t)state;
     for (uint32_t n = 0; n < trie->count;) {
@@ -92,7 +95,8 @@ static void divide(const struct text_automaton *automaton, const struct token_tr
     }
 }
 
-static struct text_mask *make_mask(const struct text_automaton *automaton, const struct grammar_vocabulary *vocabulary, uint32_t state) {
+static struct text_mask *make_mask(const struct text_automaton *automaton, const struct grammar_vocabulary *vocabulary,
+                                   uint32_t state) {
     struct text_mask *mask = calloc(1, sizeof *mask);
     uint32_t *other = calloc(vocabulary->words, sizeof *other);
     bool ok = mask != NULL && other != NULL;
@@ -110,8 +114,8 @@ static struct text_mask *make_mask(const struct text_automaton *automaton, const
     return NULL;
 }
 
-const struct text_mask *text_automaton_mask(struct text_automaton *automaton, const struct grammar_vocabulary *vocabulary,
-                                            uint32_t state) {
+const struct text_mask *text_automaton_mask(struct text_automaton *automaton,
+                                            const struct grammar_vocabulary *vocabulary, uint32_t state) {
     pthread_mutex_lock(&automaton->lock);
     if (automaton->masks[state] == NULL) automaton->masks[state] = make_mask(automaton, vocabulary, state);
     const struct text_mask *mask = automaton->masks[state];

@@ -26,7 +26,8 @@ static uint32_t mark_kept(const struct token_trie *trie, const uint32_t *tokens,
     return count;
 }
 
-static void copy_kept(const struct token_trie *trie, const uint32_t *tokens, const uint8_t *keep, struct token_trie *out) {
+static void copy_kept(const struct token_trie *trie, const uint32_t *tokens, const uint8_t *keep,
+                      struct token_trie *out) {
     uint32_t open[TRIE_DEPTH_MAX + 1], depth_now = 0, token_count = 0, n = 0;
     for (uint32_t i = 0; i < trie->count; i++) {
         if (!keep[i]) continue;
@@ -67,7 +68,8 @@ bool trie_select(const struct token_trie *trie, const uint32_t *tokens, struct t
         .first = malloc((nodes + 1) * sizeof *out->first),
         .tokens = malloc(((size_t)token_count + 1) * sizeof *out->tokens),
     };
-    bool ok = out->bytes != NULL && out->depths != NULL && out->sizes != NULL && out->first != NULL && out->tokens != NULL;
+    bool ok =
+        out->bytes != NULL && out->depths != NULL && out->sizes != NULL && out->first != NULL && out->tokens != NULL;
     if (ok)
         copy_kept(trie, tokens, keep, out);
     else
@@ -98,7 +100,8 @@ bool closing_tokens_init(struct closing_tokens *closing, const struct grammar_vo
         bool closes = trie->bytes[n] == '}' || trie->bytes[n] == ']';
         closers[depth + 1] = (uint8_t)(closers[depth] + (closes && closers[depth] < CLOSERS_MAX));
         for (int k = 0; k < closers[depth]; k++)
-            for (uint32_t t = trie->first[n]; t < trie->first[n + 1]; t++) mask_set(closing->tokens[k], trie->tokens[t]);
+            for (uint32_t t = trie->first[n]; t < trie->first[n + 1]; t++)
+                mask_set(closing->tokens[k], trie->tokens[t]);
     }
     for (int k = 0; k < CLOSERS_MAX; k++)
         if (!trie_select(trie, closing->tokens[k], &closing->tries[k])) return false;

@@ -9,7 +9,8 @@
 
 enum { TOOL_BYTES_DEFAULT = 64 << 20, TOOL_FUEL_MAX = 2000000, KEY_BYTES_MAX = 64 << 20, START_FUEL = 100000 };
 
-static enum status decline(struct grammar_problem *problem, enum status status, const char *keyword, const char *reason) {
+static enum status decline(struct grammar_problem *problem, enum status status, const char *keyword,
+                           const char *reason) {
     *problem = (struct grammar_problem){0};
     snprintf(problem->keyword, sizeof problem->keyword, "%s", keyword);
     if (keyword[0] != '\0') snprintf(problem->pointer, sizeof problem->pointer, "/%s", keyword);
@@ -23,21 +24,26 @@ static enum status out_of_memory(struct grammar_problem *problem) {
 
 /* ---- schemas of arguments: objects, whatever they say ---- */
 
-static const struct json_value object_type = {
-    .kind = JSON_KIND_STRING, .text = {(const uint8_t *)"\"object\"", 8}, .string = {(const uint8_t *)"object", 6}, .name = {(const uint8_t *)"type", 4}};
+static const struct json_value object_type = {.kind = JSON_KIND_STRING,
+                                              .text = {(const uint8_t *)"\"object\"", 8},
+                                              .string = {(const uint8_t *)"object", 6},
+                                              .name = {(const uint8_t *)"type", 4}};
 
 /** {"type": "object"}, with or without "additionalProperties": false. */
 static struct json_value *plain_object(struct arena *arena, bool closed) {
     struct json_value *nodes = arena_alloc_array(arena, 3, sizeof *nodes);
     if (nodes == NULL) return NULL;
     nodes[1] = object_type;
-    nodes[2] = (struct json_value){.kind = JSON_KIND_BOOLEAN, .text = bytes_view_string("false"), .name = bytes_view_string("additionalProperties")};
+    nodes[2] = (struct json_value){.kind = JSON_KIND_BOOLEAN,
+                                   .text = bytes_view_string("false"),
+                                   .name = bytes_view_string("additionalProperties")};
     if (closed) nodes[1].next = &nodes[2];
     nodes[0] = (struct json_value){
         .kind = JSON_KIND_OBJECT,
         .count = closed ? 2 : 1,
         .first = &nodes[1],
-        .text = bytes_view_string(closed ? "{\"type\":\"object\",\"additionalProperties\":false}" : "{\"type\":\"object\"}"),
+        .text = bytes_view_string(closed ? "{\"type\":\"object\",\"additionalProperties\":false}"
+                                         : "{\"type\":\"object\"}"),
     };
     return nodes;
 }
@@ -56,7 +62,8 @@ static struct json_value *narrow(struct arena *arena, const struct json_value *s
     nodes[0] = *schema;
     struct json_value **link = &nodes[0].first, *copy = nodes + 1;
     bool typed = false;
-    for (const struct json_value *member = schema->first; member != NULL; member = member->next, link = &copy->next, copy++) {
+    for (const struct json_value *member = schema->first; member != NULL;
+         member = member->next, link = &copy->next, copy++) {
         bool is_type = bytes_view_equal_string(member->name, "type");
         typed |= is_type;
         *copy = is_type ? object_type : *member;
@@ -72,14 +79,16 @@ static struct json_value *narrow(struct arena *arena, const struct json_value *s
     return nodes;
 }
 
-static enum status schema_of(const struct call_tool *tool, struct arena *arena, const struct json_value **out, struct grammar_problem *problem) {
+static enum status schema_of(const struct call_tool *tool, struct arena *arena, const struct json_value **out,
+                             struct grammar_problem *problem) {
     const struct json_value *given = tool->parameters;
     if (given == NULL || (given->kind == JSON_KIND_BOOLEAN && given->boolean))
         *out = plain_object(arena, given == NULL && tool->strict);
     else if (given->kind != JSON_KIND_OBJECT)
         return decline(problem, STATUS_INVALID_ARGUMENT, "", "parameters must be a JSON Schema of an object");
     else if (json_member(given, "type") != NULL && !admits_objects(json_member(given, "type")))
-        return decline(problem, STATUS_INVALID_ARGUMENT, "type", "arguments are an object: the type must be \"object\"");
+        return decline(problem, STATUS_INVALID_ARGUMENT, "type",
+                       "arguments are an object: the type must be \"object\"");
     else
         *out = narrow(arena, given);
     return *out == NULL ? out_of_memory(problem) : STATUS_OK;
@@ -217,11 +226,13 @@ static enum status add(struct tool_cache *cache, struct bytes *key, uint64_t has
 /** The schema's text stands for it, but for what the tool says without one, and for the options. */
 static bool write_key(struct bytes *key, const struct call_tool *tool, const struct grammar_options *options) {
     bytes_init(key, KEY_BYTES_MAX);
-    (void)bytes_printf(key, "%d %d %u %lld ", (int)options->space, (int)options->order, options->space_max, (long long)options->bytes);
+    (void)bytes_printf(key, "%d %d %u %lld ", (int)options->space, (int)options->order, options->space_max,
+                       (long long)options->bytes);
     for (size_t i = 0; i < options->document_count; i++) {
         (void)bytes_append(key, options->documents[i].address.data, options->documents[i].address.length);
         (void)bytes_append_byte(key, ' ');
-        if (options->documents[i].schema != NULL) (void)json_append_compact(key, options->documents[i].schema->text, KEY_BYTES_MAX);
+        if (options->documents[i].schema != NULL)
+            (void)json_append_compact(key, options->documents[i].schema->text, KEY_BYTES_MAX);
     }
     if (tool->parameters == NULL)
         (void)bytes_append_string(key, tool->strict ? "none" : "any");
@@ -230,8 +241,9 @@ static bool write_key(struct bytes *key, const struct call_tool *tool, const str
     return !key->failed;
 }
 
-enum status tool_cache_take(struct tool_cache *cache, const struct call_tool *tool, const struct grammar_options *options,
-                            int64_t *fuel, struct tool_machine **out, struct grammar_problem *problem) {
+enum status tool_cache_take(struct tool_cache *cache, const struct call_tool *tool,
+                            const struct grammar_options *options, int64_t *fuel, struct tool_machine **out,
+                            struct grammar_problem *problem) {
     struct bytes key;
     if (!write_key(&key, tool, options)) {
         bytes_deinit(&key);
@@ -259,7 +271,8 @@ enum status tool_cache_take(struct tool_cache *cache, const struct call_tool *to
     if (status != STATUS_OK) return status;
     if (found->fuel > *fuel) {
         tool_cache_give_back(cache, found);
-        return decline(problem, STATUS_RESOURCE_EXHAUSTED, "", "the tools together cost more than a request's grammar may cost");
+        return decline(problem, STATUS_RESOURCE_EXHAUSTED, "",
+                       "the tools together cost more than a request's grammar may cost");
     }
     *fuel -= found->fuel;
     *out = found;

@@ -55,8 +55,8 @@ enum status grammar_wrap(const struct grammar_vocabulary *vocabulary, struct mac
 }
 
 enum status grammar_json_machine(const struct json_value *text, const struct grammar_options *options,
-                                 struct grammar_problem *later, struct machine **out, struct grammar_budget **out_budget,
-                                 struct grammar_problem *problem) {
+                                 struct grammar_problem *later, struct machine **out,
+                                 struct grammar_budget **out_budget, struct grammar_problem *problem) {
     struct schema *schema;
     struct shapes *shapes;
     TRY(schema_create(text, options->documents, options->document_count, options->fuel, options->bytes, problem,

@@ -32,7 +32,7 @@ enum status grammar_wrap(const struct grammar_vocabulary *vocabulary, struct mac
  * as it lives.
  */
 enum status grammar_json_machine(const struct json_value *text, const struct grammar_options *options,
-                                 struct grammar_problem *later, struct machine **out, struct grammar_budget **out_budget,
-                                 struct grammar_problem *problem);
+                                 struct grammar_problem *later, struct machine **out,
+                                 struct grammar_budget **out_budget, struct grammar_problem *problem);
 
 #endif

@@ -240,7 +240,9 @@ static bool complete(struct machine *machine, const struct machine_state *from) 
 
 uint32_t json_machine_depth(const struct machine_state *state, uint32_t limit) {
     uint32_t depth = 0;
-    for (const struct frame *frame = load(state).frame; depth < limit && frame->kind != FRAME_ROOT; frame = frame->parent) depth++;
+    for (const struct frame *frame = load(state).frame; depth < limit && frame->kind != FRAME_ROOT;
+         frame = frame->parent)
+        depth++;
     return depth;
 }
 

@@ -12,13 +12,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define MUST(condition)              \
-    do {                             \
-        if (!(condition)) abort();   \
+#define MUST(condition)            \
+    do {                           \
+        if (!(condition)) abort(); \
     } while (0)
 
 enum { LAYOUTS = 6, CHOICES = 4, CONTROL = 0xff, LOOK = 0xfe };
-static const enum chat_calls layouts[LAYOUTS] = {CHAT_CALLS_LIST, CHAT_CALLS_ID, CHAT_CALLS_ARGUMENTS, CHAT_CALLS_TAGS, CHAT_CALLS_TAGS, CHAT_CALLS_PARAMETERS};
+static const enum chat_calls layouts[LAYOUTS] = {CHAT_CALLS_LIST, CHAT_CALLS_ID,   CHAT_CALLS_ARGUMENTS,
+                                                 CHAT_CALLS_TAGS, CHAT_CALLS_TAGS, CHAT_CALLS_PARAMETERS};
 
 /** Compiled once: the fuzzer is about reading. */
 static struct calls_fixture fixtures[LAYOUTS];
@@ -29,8 +30,10 @@ static struct grammar *grammar_of(int layout, int choice, struct calls_fixture *
     struct call_problem problem;
     *out = fixture;
     if (fixture->format == NULL) MUST(calls_fixture_init(fixture, layouts[layout], layout == 4));
-    struct call_request request = {.tools = fixture->tools, .tool_count = FIXTURE_TOOLS, .choice = (enum call_choice)choice, .parallel = true};
-    if (grammars[layout][choice] == NULL) MUST(calls_compile(fixture->format, &request, &grammars[layout][choice], &problem) == STATUS_OK);
+    struct call_request request = {
+        .tools = fixture->tools, .tool_count = FIXTURE_TOOLS, .choice = (enum call_choice)choice, .parallel = true};
+    if (grammars[layout][choice] == NULL)
+        MUST(calls_compile(fixture->format, &request, &grammars[layout][choice], &problem) == STATUS_OK);
     return grammars[layout][choice];
 }
 
@@ -49,7 +52,8 @@ static void hear(struct call_reader *reader, struct bytes *content, struct bytes
 }
 
 /** Read `data`; `steps`: one byte at a time, looking each time. */
-static void read_all(struct grammar *grammar, const uint8_t *data, size_t size, bool steps, struct bytes out[3], bool *cut) {
+static void read_all(struct grammar *grammar, const uint8_t *data, size_t size, bool steps, struct bytes out[3],
+                     bool *cut) {
     struct error err = {0};
     struct call_reader *reader;
     MUST(call_reader_create(grammar, 1, &reader, &err) == STATUS_OK);

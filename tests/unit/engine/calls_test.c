@@ -12,18 +12,27 @@
 static const struct setting {
     enum chat_calls layout;
     bool control;
-    const char *call;  /* one call of get_weather in Paris */
+    const char *call;   /* one call of get_weather in Paris */
     const char *second; /* another behind it */
-    const char *end;   /* behind all */
+    const char *end;    /* behind all */
     bool ids;
 } settings[] = {
-    {CHAT_CALLS_LIST, false, "[TOOL_CALLS][{\"name\": \"get_weather\", \"arguments\": {\"city\": \"Paris\"}}", ", {\"name\": \"get\", \"arguments\": {}, \"id\": \"abcDEF123\"}", "]", true},
-    {CHAT_CALLS_ID, false, "[TOOL_CALLS]get_weather[CALL_ID]abcDEF123[ARGS]{\"city\": \"Paris\"}", "[TOOL_CALLS]get[CALL_ID]123456789[ARGS]{}", "", true},
-    {CHAT_CALLS_ARGUMENTS, false, "[TOOL_CALLS]get_weather[ARGS]{\"city\": \"Paris\"}", "[TOOL_CALLS]get[ARGS]{}", "", false},
-    {CHAT_CALLS_TAGS, false, "<tool_call>\n{\"name\": \"get_weather\", \"arguments\": {\"city\": \"Paris\"}}\n</tool_call>", "\n<tool_call>\n{\"name\": \"get\", \"arguments\": {}}\n</tool_call>", "", false},
-    {CHAT_CALLS_TAGS, true, "<tool_call>\n{\"name\": \"get_weather\", \"arguments\": {\"city\": \"Paris\"}}\n</tool_call>", "\n<tool_call>\n{\"name\": \"get\", \"arguments\": {}}\n</tool_call>", "", false},
-    {CHAT_CALLS_PARAMETERS, false, "{\"name\": \"get_weather\", \"parameters\": {\"city\": \"Paris\"}}", "; {\"name\": \"get\", \"parameters\": {}}", "", false},
-    {CHAT_CALLS_PARAMETERS, false, "<|python_tag|>{\"name\": \"get_weather\", \"parameters\": {\"city\": \"Paris\"}}", "; {\"name\": \"get\", \"parameters\": {}}", "", false},
+    {CHAT_CALLS_LIST, false, "[TOOL_CALLS][{\"name\": \"get_weather\", \"arguments\": {\"city\": \"Paris\"}}",
+     ", {\"name\": \"get\", \"arguments\": {}, \"id\": \"abcDEF123\"}", "]", true},
+    {CHAT_CALLS_ID, false, "[TOOL_CALLS]get_weather[CALL_ID]abcDEF123[ARGS]{\"city\": \"Paris\"}",
+     "[TOOL_CALLS]get[CALL_ID]123456789[ARGS]{}", "", true},
+    {CHAT_CALLS_ARGUMENTS, false, "[TOOL_CALLS]get_weather[ARGS]{\"city\": \"Paris\"}", "[TOOL_CALLS]get[ARGS]{}", "",
+     false},
+    {CHAT_CALLS_TAGS, false,
+     "<tool_call>\n{\"name\": \"get_weather\", \"arguments\": {\"city\": \"Paris\"}}\n</tool_call>",
+     "\n<tool_call>\n{\"name\": \"get\", \"arguments\": {}}\n</tool_call>", "", false},
+    {CHAT_CALLS_TAGS, true,
+     "<tool_call>\n{\"name\": \"get_weather\", \"arguments\": {\"city\": \"Paris\"}}\n</tool_call>",
+     "\n<tool_call>\n{\"name\": \"get\", \"arguments\": {}}\n</tool_call>", "", false},
+    {CHAT_CALLS_PARAMETERS, false, "{\"name\": \"get_weather\", \"parameters\": {\"city\": \"Paris\"}}",
+     "; {\"name\": \"get\", \"parameters\": {}}", "", false},
+    {CHAT_CALLS_PARAMETERS, false, "<|python_tag|>{\"name\": \"get_weather\", \"parameters\": {\"city\": \"Paris\"}}",
+     "; {\"name\": \"get\", \"parameters\": {}}", "", false},
 };
 enum { SETTINGS = sizeof settings / sizeof settings[0] };
 
@@ -37,7 +46,8 @@ struct bench {
 static void open_bench(struct bench *bench, const struct setting *setting, enum call_choice choice, bool parallel) {
     struct call_problem problem;
     assert_true(calls_fixture_init(&bench->fixture, setting->layout, setting->control));
-    bench->request = (struct call_request){.tools = bench->fixture.tools, .tool_count = FIXTURE_TOOLS, .choice = choice, .parallel = parallel};
+    bench->request = (struct call_request){
+        .tools = bench->fixture.tools, .tool_count = FIXTURE_TOOLS, .choice = choice, .parallel = parallel};
     enum status status = calls_compile(bench->fixture.format, &bench->request, &bench->grammar, &problem);
     if (status != STATUS_OK) fail_msg("tool %zu: %s", problem.tool, problem.problem.reason);
     check_ok(grammar_session_create(bench->grammar, &bench->session, &check_error));
@@ -75,7 +85,9 @@ static int32_t draw_token(const struct tokenizer *tokenizer, const char *text, u
     return found[random_philox(seed, position, 0) % count];
 }
 
-static bool bit(const uint32_t *mask, int32_t token) { return mask[token / 32] >> token % 32 & 1; }
+static bool bit(const uint32_t *mask, int32_t token) {
+    return mask[token / 32] >> token % 32 & 1;
+}
 
 /** The text token by token as the masks let it; true: to its end, and it may end there. */
 static bool admits(struct bench *bench, const char *text, uint64_t seed) {
@@ -88,17 +100,20 @@ static bool admits(struct bench *bench, const char *text, uint64_t seed) {
         bool accepted;
         check_ok(grammar_mask(bench->session, &state, SIZE_MAX, mask, &check_error));
         check_ok(grammar_accept(bench->session, &state, token, &accepted, &check_error));
-        if (accepted != bit(mask, token)) fail_msg("'%s' at %zu, token %d: the mask says %d", text, at, token, !accepted);
+        if (accepted != bit(mask, token))
+            fail_msg("'%s' at %zu, token %d: the mask says %d", text, at, token, !accepted);
         if (!accepted) return false;
-        at += tokenizer_is_control(bench->fixture.tokenizer, token) ? tokenizer_name(bench->fixture.tokenizer, token).length
-                                                                    : tokenizer_piece(bench->fixture.tokenizer, token).length;
+        at += tokenizer_is_control(bench->fixture.tokenizer, token)
+                  ? tokenizer_name(bench->fixture.tokenizer, token).length
+                  : tokenizer_piece(bench->fixture.tokenizer, token).length;
     }
     check_ok(grammar_mask(bench->session, &state, SIZE_MAX, mask, &check_error));
     assert_int_equal(bit(mask, tokenizer_eos(bench->fixture.tokenizer)), grammar_complete(bench->session, &state));
     return grammar_complete(bench->session, &state);
 }
 
-static void expect(struct bench *bench, bool admitted, const char *format, const char *a, const char *b, const char *c) {
+static void expect(struct bench *bench, bool admitted, const char *format, const char *a, const char *b,
+                   const char *c) {
     char text[1024];
     snprintf(text, sizeof text, format, a, b, c);
     for (uint64_t seed = 0; seed < 4; seed++)
@@ -113,7 +128,8 @@ static void test_every_layout_with_every_choice(void **state) {
                 const struct setting *at = &settings[s];
                 struct bench bench;
                 open_bench(&bench, at, (enum call_choice)choice, parallel);
-                bool content = choice == CALL_CHOICE_AUTO || choice == CALL_CHOICE_NONE, calls = choice != CALL_CHOICE_NONE;
+                bool content = choice == CALL_CHOICE_AUTO || choice == CALL_CHOICE_NONE,
+                     calls = choice != CALL_CHOICE_NONE;
                 bool begins_text = at->layout != CHAT_CALLS_PARAMETERS || at->call[0] == '<';
                 expect(&bench, content, "%s", "hello world", "", "");
                 expect(&bench, content, "%s", "", "", "");
@@ -122,7 +138,8 @@ static void test_every_layout_with_every_choice(void **state) {
                 expect(&bench, false, "%s%s%s", at->call, at->end, " ");
                 if (begins_text) expect(&bench, choice == CALL_CHOICE_AUTO, "hello <b> %s%s", at->call, at->end, "");
                 /* named: the first tool, which the second call is not of */
-                expect(&bench, calls && parallel && choice != CALL_CHOICE_NAMED, "%s%s%s", at->call, at->second, at->end);
+                expect(&bench, calls && parallel && choice != CALL_CHOICE_NAMED, "%s%s%s", at->call, at->second,
+                       at->end);
                 close_bench(&bench);
             }
 }
@@ -170,7 +187,9 @@ static void test_what_only_looks_like_a_call_is_content(void **state) {
     static const struct {
         int setting;
         const char *text;
-    } cases[] = {{0, "[{\"name\": \"get\"}]"}, {3, "<tool_cal"}, {3, "<<tool_calls"}, {3, "<tool<tool"}, {5, "{\"name\": 1}"}, {5, "So: {\"name\": \"x\"}"}, {5, "{\"nam"}};
+    } cases[] = {
+        {0, "[{\"name\": \"get\"}]"}, {3, "<tool_cal"}, {3, "<<tool_calls"}, {3, "<tool<tool"}, {5, "{\"name\": 1}"},
+        {5, "So: {\"name\": \"x\"}"}, {5, "{\"nam"}};
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         struct bench bench;
         open_bench(&bench, &settings[cases[i].setting], CALL_CHOICE_AUTO, true);
@@ -186,7 +205,8 @@ static void test_thoughts_are_no_content_and_hide_triggers(void **state) {
         const char *thought; /* with a trigger that is none */
         const char *call;
     } cases[] = {{2, "[THINK]what [/THINK]", "[TOOL_CALLS]get[ARGS]{}"},
-                 {3, "<think>a <tool_call> or\n</think>\n\n", "<tool_call>\n{\"name\": \"get\", \"arguments\": {}}\n</tool_call>"},
+                 {3, "<think>a <tool_call> or\n</think>\n\n",
+                  "<tool_call>\n{\"name\": \"get\", \"arguments\": {}}\n</tool_call>"},
                  {4, "<think>a </think>\n\n", "<tool_call>\n{\"name\": \"get\", \"arguments\": {}}\n</tool_call>"}};
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         struct bench bench;
@@ -210,16 +230,18 @@ static int32_t draw_allowed(const struct bench *bench, const uint32_t *mask, uin
     const struct tokenizer *tokenizer = bench->fixture.tokenizer;
     int32_t found[1024], closing[1024];
     size_t count = 0, closing_count = 0;
-    if (bit(mask, tokenizer_eos(tokenizer)) && random_philox(seed, position, 1) % 8 == 0) return tokenizer_eos(tokenizer);
+    if (bit(mask, tokenizer_eos(tokenizer)) && random_philox(seed, position, 1) % 8 == 0)
+        return tokenizer_eos(tokenizer);
     for (int32_t id = 0; id < tokenizer_vocabulary(tokenizer); id++) {
         if (!bit(mask, id) || id == tokenizer_eos(tokenizer)) continue;
         struct bytes_view piece = tokenizer_piece(tokenizer, id);
-        bool closes = tokenizer_is_control(tokenizer, id) || memchr(piece.data, '}', piece.length) != NULL || memchr(piece.data, '"', piece.length) != NULL ||
-                      memchr(piece.data, '<', piece.length) != NULL;
+        bool closes = tokenizer_is_control(tokenizer, id) || memchr(piece.data, '}', piece.length) != NULL ||
+                      memchr(piece.data, '"', piece.length) != NULL || memchr(piece.data, '<', piece.length) != NULL;
         if (closes) closing[closing_count++] = id;
         found[count++] = id;
     }
-    if (closing_count > 0 && random_philox(seed, position, 2) % 2 == 0) return closing[random_philox(seed, position, 3) % closing_count];
+    if (closing_count > 0 && random_philox(seed, position, 2) % 2 == 0)
+        return closing[random_philox(seed, position, 3) % closing_count];
     return count == 0 ? -1 : found[random_philox(seed, position, 3) % count];
 }
 
@@ -231,8 +253,8 @@ static size_t compare_mask(struct bench *bench, const struct grammar_state *stat
         check_ok(grammar_accept(bench->session, &next, id, &accepted, &check_error));
         if (accepted != bit(mask, id)) {
             struct bytes_view piece = tokenizer_piece(bench->fixture.tokenizer, id);
-            fail_msg("after %llu bytes: token %d '%.*s' is %saccepted, and the mask says otherwise", (unsigned long long)state->length, id, (int)piece.length,
-                     piece.data, accepted ? "" : "not ");
+            fail_msg("after %llu bytes: token %d '%.*s' is %saccepted, and the mask says otherwise",
+                     (unsigned long long)state->length, id, (int)piece.length, piece.data, accepted ? "" : "not ");
         }
     }
     return (size_t)tokenizer_vocabulary(bench->fixture.tokenizer);
@@ -286,7 +308,8 @@ static void test_tokens_that_run_past_a_trigger(void **state) {
     assert_true(bit(mask, token_of(tokenizer, "x<tool_call>\n{\"")));
     assert_false(bit(mask, token_of(tokenizer, "x<tool_call>\n{'")));
     check_ok(grammar_accept(bench.session, &at, token_of(tokenizer, "<tool"), &accepted, &check_error));
-    check_ok(grammar_accept(bench.session, &at, token_of(tokenizer, "_call>\n{\"name\": \"get_"), &accepted, &check_error));
+    check_ok(
+        grammar_accept(bench.session, &at, token_of(tokenizer, "_call>\n{\"name\": \"get_"), &accepted, &check_error));
     assert_true(accepted);
     check_ok(grammar_mask(bench.session, &at, SIZE_MAX, mask, &check_error));
     assert_true(bit(mask, token_of(tokenizer, "weather")));
@@ -311,7 +334,8 @@ static void push_token(const struct tokenizer *tokenizer, struct call_reader *re
 
 /** The arguments satisfy the tool's schema, by a grammar of that alone. */
 static void check_arguments(struct bench *bench, const struct call_made *call) {
-    const struct json_value *schema = calls_fixture_json(&bench->fixture, bench->fixture.schemas[call->tool] != NULL ? bench->fixture.schemas[call->tool] : "{}");
+    const struct json_value *schema = calls_fixture_json(
+        &bench->fixture, bench->fixture.schemas[call->tool] != NULL ? bench->fixture.schemas[call->tool] : "{}");
     struct grammar *grammar;
     struct grammar_session *session;
     struct grammar_state state;
@@ -341,7 +365,8 @@ static void check_read(struct bench *bench, const struct call_reader *reader) {
         const struct call_made *call = &output->calls[i];
         assert_true(bytes_view_equal(call->name, bench->fixture.tools[call->tool].name));
         if (choice == CALL_CHOICE_NAMED) assert_int_equal(call->tool, bench->request.named);
-        assert_int_equal(strspn(call->id, "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"), CALL_ID_BYTES);
+        assert_int_equal(strspn(call->id, "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"),
+                         CALL_ID_BYTES);
         check_arguments(bench, call);
     }
 }
@@ -381,7 +406,8 @@ static void test_walks_end_in_calls_that_hold(void **state) {
         for (int k = 0; k < 8; k++) {
             struct bench bench;
             open_bench(&bench, &settings[s], (enum call_choice)(k % 4), k / 4);
-            for (uint64_t seed = 0; seed < 40; seed++) ended += walk(&bench, seed + 100 * (uint64_t)(s * 8 + k), &calls);
+            for (uint64_t seed = 0; seed < 40; seed++)
+                ended += walk(&bench, seed + 100 * (uint64_t)(s * 8 + k), &calls);
             close_bench(&bench);
         }
     assert_in_range(ended, 1000, SIZE_MAX);
@@ -419,7 +445,8 @@ static void test_reader_takes_calls_apart(void **state) {
         char text[1024];
         open_bench(&bench, &settings[s], CALL_CHOICE_AUTO, true);
         bool begins_text = settings[s].layout != CHAT_CALLS_PARAMETERS || settings[s].call[0] == '<';
-        snprintf(text, sizeof text, "%s%s%s%s", begins_text ? "I ask  <b>.\n\n" : "", settings[s].call, settings[s].second, settings[s].end);
+        snprintf(text, sizeof text, "%s%s%s%s", begins_text ? "I ask  <b>.\n\n" : "", settings[s].call,
+                 settings[s].second, settings[s].end);
         for (size_t chunk = 1; chunk < 40; chunk += 3) {
             struct call_reader *reader = read_text(&bench, text, chunk);
             const struct call_output *output = call_reader_output(reader);
@@ -446,7 +473,8 @@ static void test_reader_gives_text_as_soon_as_it_is_certain(void **state) {
     open_bench(&bench, &settings[3], CALL_CHOICE_AUTO, true);
     static const struct {
         const char *text, *content;
-    } cases[] = {{"hello", "hello"}, {"hello ", "hello"}, {"hello \n<tool", "hello"}, {"hello <tool ", "hello <tool"}, {"a < b", "a < b"}, {"  ", ""}};
+    } cases[] = {{"hello", "hello"}, {"hello ", "hello"}, {"hello \n<tool", "hello"}, {"hello <tool ", "hello <tool"},
+                 {"a < b", "a < b"}, {"  ", ""}};
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         struct call_reader *reader = read_text(&bench, cases[i].text, 1);
         const struct call_output *output = call_reader_output(reader);
@@ -472,7 +500,8 @@ static void test_reader_gives_text_as_soon_as_it_is_certain(void **state) {
 
 /* ---- what is declined ---- */
 
-static enum status compile_one(struct calls_fixture *fixture, const char *schema, bool strict, struct call_problem *problem) {
+static enum status compile_one(struct calls_fixture *fixture, const char *schema, bool strict,
+                               struct call_problem *problem) {
     struct call_tool tools[] = {fixture->tools[0], {.name = bytes_view_string("bad"), .strict = strict}};
     struct call_request request = {.tools = tools, .tool_count = 2};
     struct grammar *grammar = NULL;
@@ -500,7 +529,8 @@ static void test_a_bad_tool_is_named_and_harms_no_other(void **state) {
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         enum status status = compile_one(&fixture, cases[i].schema, false, &problem);
         if (status != cases[i].status || problem.tool != 1 || strcmp(problem.problem.pointer, cases[i].pointer) != 0)
-            fail_msg("%s: %d, tool %zu, '%s', %s", cases[i].schema, (int)status, problem.tool, problem.problem.pointer, problem.problem.reason);
+            fail_msg("%s: %d, tool %zu, '%s', %s", cases[i].schema, (int)status, problem.tool, problem.problem.pointer,
+                     problem.problem.reason);
         assert_true(problem.problem.reason[0] != '\0');
         check_ok(compile_one(&fixture, "{\"type\": [\"object\", \"null\"]}", false, &problem));
     }
@@ -515,7 +545,8 @@ static void test_requests_that_make_no_sense(void **state) {
     struct call_problem problem;
     struct grammar *grammar = NULL;
     assert_true(calls_fixture_init(&fixture, CHAT_CALLS_TAGS, false));
-    struct call_tool twice[] = {fixture.tools[0], fixture.tools[1], fixture.tools[0]}, nameless[] = {{.name = bytes_view_string("")}};
+    struct call_tool twice[] = {fixture.tools[0], fixture.tools[1], fixture.tools[0]},
+                     nameless[] = {{.name = bytes_view_string("")}};
     struct call_request requests[] = {{.choice = CALL_CHOICE_REQUIRED},
                                       {.tools = twice, .tool_count = 2, .choice = CALL_CHOICE_NAMED, .named = 2},
                                       {.tools = twice, .tool_count = 3},
@@ -527,7 +558,8 @@ static void test_requests_that_make_no_sense(void **state) {
         assert_int_equal(problem.tool, whose[i]);
     }
     struct call_format *format;
-    assert_int_equal(call_format_create(fixture.vocabulary, CHAT_CALLS_NONE, &format, &check_error), STATUS_UNIMPLEMENTED);
+    assert_int_equal(call_format_create(fixture.vocabulary, CHAT_CALLS_NONE, &format, &check_error),
+                     STATUS_UNIMPLEMENTED);
     calls_fixture_deinit(&fixture);
 }
 

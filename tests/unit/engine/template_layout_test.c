@@ -425,8 +425,8 @@ static void test_how_published_models_write_calls(void **state) {
     static const struct {
         const char *file;
         enum chat_calls calls;
-    } cases[] = {{"hermes-2-tools.jinja", CHAT_CALLS_TAGS}, {"qwen2.5.jinja", CHAT_CALLS_TAGS},
-                 {"qwen3.jinja", CHAT_CALLS_TAGS},          {"llama-3.1.jinja", CHAT_CALLS_PARAMETERS},
+    } cases[] = {{"hermes-2-tools.jinja", CHAT_CALLS_TAGS},  {"qwen2.5.jinja", CHAT_CALLS_TAGS},
+                 {"qwen3.jinja", CHAT_CALLS_TAGS},           {"llama-3.1.jinja", CHAT_CALLS_PARAMETERS},
                  {"llama-3.2.jinja", CHAT_CALLS_PARAMETERS}, {"llama-3.jinja", CHAT_CALLS_NONE},
                  {"chatml.jinja", CHAT_CALLS_NONE},          {"smollm2.jinja", CHAT_CALLS_NONE},
                  {"command-r.jinja", CHAT_CALLS_NONE},       {"deepseek-v2.jinja", CHAT_CALLS_NONE}};
