@@ -5,6 +5,7 @@
 
 #include "base/json.h"
 #include "base/random.h"
+#include "engine/grammar/grammar_internal.h"
 #include "tests/unit/engine/calls_fixture.h"
 #include "tests/unit/engine/check.h"
 
@@ -180,6 +181,15 @@ static void test_what_is_no_call_is_refused(void **state) {
         expect(&bench, false, "%s", cases[i].text, "", "");
         close_bench(&bench);
     }
+}
+
+static void test_a_list_may_begin_with_the_blank_of_sentencepiece(void **state) {
+    (void)state;
+    struct bench bench;
+    open_bench(&bench, &settings[0], CALL_CHOICE_REQUIRED, true);
+    expect(&bench, true, "%s", "[TOOL_CALLS] [{\"name\": \"get\", \"arguments\": {\"a\": [{}]}}]", "", "");
+    expect(&bench, false, "%s", "[TOOL_CALLS]  [{\"name\": \"get\", \"arguments\": {}}]", "", "");
+    close_bench(&bench);
 }
 
 static void test_what_only_looks_like_a_call_is_content(void **state) {
@@ -579,10 +589,106 @@ static void test_strict_without_parameters_takes_none(void **state) {
     }
 }
 
+/* ---- the way to the end ---- */
+
+/** A short rest of text makes the text complete, and is as long as it says; control tokens are not in it. */
+static void test_shortest_rest_ends_the_text(void **state) {
+    (void)state;
+    static const struct {
+        int setting;
+        enum call_choice choice;
+        const char *text;
+        uint64_t length;
+        const char *rest;
+    } cases[] = {{3, CALL_CHOICE_AUTO, "so <tool_call", 0, ""},
+                 {3, CALL_CHOICE_REQUIRED, "<tool_call>\n{\"name\": \"get\", \"arguments\": {}", 14, "}\n</tool_call>"},
+                 {4, CALL_CHOICE_REQUIRED, "<tool_call>\n{\"name\": \"get\", \"arguments\": {}", 3, "}\n"},
+                 {0, CALL_CHOICE_AUTO, "[TOOL_CALLS][{\"name\": \"get\", \"arguments\": {}, \"id\": \"abc", 9, NULL},
+                 {0, CALL_CHOICE_AUTO, "[TOOL_CALLS][{\"name\": \"get\", \"arguments\": {}}", 1, "]"},
+                 {2, CALL_CHOICE_AUTO, "[TOOL_CALLS]get[ARGS]{}", 0, ""},
+                 {5, CALL_CHOICE_REQUIRED, "{\"name\": \"get\", \"parameters\": {}", 1, "}"}};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct bench bench;
+        struct grammar_state at;
+        struct bytes rest;
+        bool accepted = true;
+        open_bench(&bench, &settings[cases[i].setting], cases[i].choice, false);
+        check_ok(grammar_start(bench.session, &at, &check_error));
+        for (const char *text = cases[i].text; accepted && *text != '\0';) {
+            int32_t control = control_at(bench.fixture.tokenizer, text);
+            if (control >= 0)
+                check_ok(grammar_accept(bench.session, &at, control, &accepted, &check_error));
+            else
+                check_ok(grammar_accept_bytes(bench.session, &at, bytes_view_of(text, 1), &accepted, &check_error));
+            text += control >= 0 ? tokenizer_name(bench.fixture.tokenizer, control).length : 1;
+        }
+        assert_true(accepted);
+        bytes_init(&rest, 1000);
+        struct machine *machine = bench.grammar->machine;
+        assert_int_equal(machine->operations->shortest(machine, &bench.session->frames, &at.machine, 100, &rest), cases[i].length);
+        if (cases[i].rest != NULL) assert_view(bytes_view(&rest), cases[i].rest);
+        bytes_deinit(&rest);
+        close_bench(&bench);
+    }
+}
+
+/* ---- threads ---- */
+
+enum { THREADS = 4 };
+struct worker {
+    struct calls_fixture *fixture;
+    uint64_t seed;
+    size_t calls;
+};
+
+/** Compiles the tools that the others have too, and walks. */
+static void *work(void *argument) {
+    struct worker *worker = argument;
+    for (uint64_t round = 0; round < 6; round++) {
+        struct bench bench = {.fixture = *worker->fixture};
+        struct call_problem problem;
+        bench.request = (struct call_request){.tools = bench.fixture.tools, .tool_count = FIXTURE_TOOLS, .choice = CALL_CHOICE_REQUIRED, .parallel = true};
+        if (calls_compile(bench.fixture.format, &bench.request, &bench.grammar, &problem) != STATUS_OK) return NULL;
+        struct error err = {0};
+        if (grammar_session_create(bench.grammar, &bench.session, &err) != STATUS_OK) return NULL;
+        struct grammar_state at;
+        uint32_t mask[64];
+        bool accepted = grammar_start(bench.session, &at, &err) == STATUS_OK;
+        for (uint64_t i = 0; i < 60 && accepted; i++) {
+            if (grammar_mask(bench.session, &at, SIZE_MAX, mask, &err) != STATUS_OK) return NULL;
+            int32_t token = draw_allowed(&bench, mask, worker->seed + round, i);
+            if (token < 0 || token == tokenizer_eos(bench.fixture.tokenizer)) break;
+            if (grammar_accept(bench.session, &at, token, &accepted, &err) != STATUS_OK || !accepted) return NULL;
+        }
+        grammar_session_destroy(bench.session);
+        grammar_unref(bench.grammar);
+        worker->calls++;
+    }
+    return NULL;
+}
+
+static void test_threads_share_tools(void **state) {
+    (void)state;
+    struct calls_fixture fixture;
+    struct worker workers[THREADS];
+    pthread_t threads[THREADS];
+    assert_true(calls_fixture_init(&fixture, CHAT_CALLS_TAGS, false));
+    for (int i = 0; i < THREADS; i++) {
+        workers[i] = (struct worker){.fixture = &fixture, .seed = 100 * (uint64_t)i};
+        assert_int_equal(pthread_create(&threads[i], NULL, work, &workers[i]), 0);
+    }
+    for (int i = 0; i < THREADS; i++) {
+        assert_int_equal(pthread_join(threads[i], NULL), 0);
+        assert_int_equal(workers[i].calls, 6);
+    }
+    calls_fixture_deinit(&fixture);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_every_layout_with_every_choice),
         cmocka_unit_test(test_what_is_no_call_is_refused),
+        cmocka_unit_test(test_a_list_may_begin_with_the_blank_of_sentencepiece),
         cmocka_unit_test(test_what_only_looks_like_a_call_is_content),
         cmocka_unit_test(test_thoughts_are_no_content_and_hide_triggers),
         cmocka_unit_test(test_masks_are_what_is_accepted),
@@ -590,6 +696,8 @@ int main(void) {
         cmocka_unit_test(test_walks_end_in_calls_that_hold),
         cmocka_unit_test(test_reader_takes_calls_apart),
         cmocka_unit_test(test_reader_gives_text_as_soon_as_it_is_certain),
+        cmocka_unit_test(test_shortest_rest_ends_the_text),
+        cmocka_unit_test(test_threads_share_tools),
         cmocka_unit_test(test_a_bad_tool_is_named_and_harms_no_other),
         cmocka_unit_test(test_requests_that_make_no_sense),
         cmocka_unit_test(test_strict_without_parameters_takes_none),
