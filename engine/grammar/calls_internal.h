@@ -19,8 +19,8 @@
 
 /* ---- calls_tokens.c ---- */
 
-/** The part of a trie that has the tokens of a bitset. False without memory. */
-bool trie_select(const struct token_trie *trie, const uint32_t *tokens, struct token_trie *out);
+/** A trie of the tokens of a bitset, all of which are in the vocabulary's. False without memory. */
+bool trie_select(const struct grammar_vocabulary *vocabulary, const uint32_t *tokens, struct token_trie *out);
 void trie_release(struct token_trie *trie);
 
 /**

@@ -79,24 +79,40 @@ void text_automaton_deinit(struct text_automaton *automaton) {
     pthread_mutex_destroy(&automaton->lock);
 }
 
-/** Sets `stay` for the tokens that stay, `other` for the rest. */
-static void divide(const struct text_automaton *automaton, const struct token_trie *trie, uint32_t state,
-                   uint32_t *stay, uint32_t *other) {
+/** Of the nodes first..end - 1, below the root: sets `stay` for the tokens that stay, `other` for the rest. */
+static void divide(const struct text_automaton *automaton, const struct token_trie *trie, uint32_t first, uint32_t end,
+                   uint32_t state, uint32_t *stay, uint32_t *other) {
     uint8_t states[TRIE_DEPTH_MAX + 2];
     states[0] = (uint8_t)state;
-    for (uint32_t n = 0; n < trie->count;) {
+    for (uint32_t n = first; n < end;) {
         uint32_t depth = trie->depths[n];
         uint8_t next = automaton->next[states[depth]][trie->bytes[n]];
-        uint32_t end = next & TEXT_TRIGGERED ? n + trie->sizes[n] : n + 1;
+        uint32_t behind = next & TEXT_TRIGGERED ? n + trie->sizes[n] : n + 1;
         uint32_t *out = next & TEXT_TRIGGERED ? other : stay;
-        for (uint32_t t = trie->first[n]; t < trie->first[end]; t++) mask_set(out, trie->tokens[t]);
+        for (uint32_t t = trie->first[n]; t < trie->first[behind]; t++) mask_set(out, trie->tokens[t]);
         states[depth + 1] = next;
-        n = end;
+        n = behind;
     }
 }
 
+/** As `base`, of the state where nothing is begun, but for tokens whose first byte leads elsewhere from here. */
+static void divide_as(const struct text_automaton *automaton, const struct token_trie *trie,
+                      const struct text_mask *base, uint32_t words, uint32_t state, uint32_t *stay, uint32_t *other) {
+    mask_or(stay, base->stay, words);
+    for (uint32_t t = 0; t < base->other.first[base->other.count]; t++) mask_set(other, base->other.tokens[t]);
+    for (uint32_t byte = 0; byte < 256; byte++) {
+        uint32_t first = trie->roots[byte], end = trie->roots[byte + 1];
+        if (first == end || automaton->next[state][byte] == automaton->next[automaton->go_on][byte]) continue;
+        mask_clear_subtree(stay, trie, first);
+        mask_clear_subtree(other, trie, first);
+        divide(automaton, trie, first, end, state, stay, other);
+    }
+}
+
+/** `base`: of the state where nothing is begun; NULL: this is that. */
 static struct text_mask *make_mask(const struct text_automaton *automaton, const struct grammar_vocabulary *vocabulary,
-                                   uint32_t state) {
+                                   uint32_t state, const struct text_mask *base) {
+    const struct token_trie *trie = &vocabulary->trie;
     struct text_mask *mask = calloc(1, sizeof *mask);
     uint32_t *other = calloc(vocabulary->words, sizeof *other);
     bool ok = mask != NULL && other != NULL;
@@ -104,10 +120,9 @@ static struct text_mask *make_mask(const struct text_automaton *automaton, const
         mask->stay = calloc(vocabulary->words, sizeof *mask->stay);
         ok = mask->stay != NULL;
     }
-    if (ok) {
-        divide(automaton, &vocabulary->trie, state, mask->stay, other);
-        ok = trie_select(&vocabulary->trie, other, &mask->other);
-    }
+    if (ok && base == NULL) divide(automaton, trie, 0, trie->count, state, mask->stay, other);
+    if (ok && base != NULL) divide_as(automaton, trie, base, vocabulary->words, state, mask->stay, other);
+    ok = ok && trie_select(vocabulary, other, &mask->other);
     free(other);
     if (ok) return mask;
     mask_destroy(mask);
@@ -116,9 +131,11 @@ static struct text_mask *make_mask(const struct text_automaton *automaton, const
 
 const struct text_mask *text_automaton_mask(struct text_automaton *automaton,
                                             const struct grammar_vocabulary *vocabulary, uint32_t state) {
+    struct text_mask **masks = automaton->masks, **base = &masks[automaton->go_on];
     pthread_mutex_lock(&automaton->lock);
-    if (automaton->masks[state] == NULL) automaton->masks[state] = make_mask(automaton, vocabulary, state);
-    const struct text_mask *mask = automaton->masks[state];
+    if (*base == NULL) *base = make_mask(automaton, vocabulary, automaton->go_on, NULL);
+    if (masks[state] == NULL && *base != NULL) masks[state] = make_mask(automaton, vocabulary, state, *base);
+    const struct text_mask *mask = masks[state];
     pthread_mutex_unlock(&automaton->lock);
     return mask;
 }

@@ -4,77 +4,82 @@
 
 #include <stdlib.h>
 
-static bool in_set(const uint32_t *tokens, int32_t token) {
-    return tokens[(uint32_t)token / 32] >> (uint32_t)token % 32 & 1;
+struct selected {
+    struct bytes_view text;
+    int32_t token;
+};
+
+static int compare(const void *a, const void *b) {
+    const struct selected *x = a, *y = b;
+    int order = bytes_view_compare(x->text, y->text);
+    return order != 0 ? order : (x->token > y->token) - (x->token < y->token);
 }
 
-/** keep[n]: the node has a token of the set, or one below it has. */
-static uint32_t mark_kept(const struct token_trie *trie, const uint32_t *tokens, uint8_t *keep, uint32_t *out_tokens) {
-    uint32_t path[TRIE_DEPTH_MAX + 1], marked_to = 0, count = 0;
-    for (uint32_t n = 0; n < trie->count; n++) {
-        uint32_t depth = trie->depths[n];
-        path[depth] = n;
-        keep[n] = 0;
-        if (marked_to > depth) marked_to = depth; /* path[0..marked_to - 1] is marked */
-        bool has = false;
-        for (uint32_t t = trie->first[n]; t < trie->first[n + 1]; t++) {
-            has |= in_set(tokens, trie->tokens[t]);
-            *out_tokens += in_set(tokens, trie->tokens[t]);
-        }
-        for (; has && marked_to <= depth; marked_to++, count++) keep[path[marked_to]] = 1;
-    }
-    return count;
+static size_t shared_by(struct bytes_view a, struct bytes_view b) {
+    size_t length = 0;
+    while (length < a.length && length < b.length && a.data[length] == b.data[length]) length++;
+    return length;
 }
 
-static void copy_kept(const struct token_trie *trie, const uint32_t *tokens, const uint8_t *keep,
-                      struct token_trie *out) {
-    uint32_t open[TRIE_DEPTH_MAX + 1], depth_now = 0, token_count = 0, n = 0;
-    for (uint32_t i = 0; i < trie->count; i++) {
-        if (!keep[i]) continue;
-        uint32_t depth = trie->depths[i];
-        while (depth_now > depth) {
-            depth_now--;
-            out->sizes[open[depth_now]] = n - open[depth_now];
+/** The nodes of what is sorted; there is room. */
+static void add_nodes(struct token_trie *trie, const struct selected *entries, size_t count) {
+    uint32_t open[TRIE_DEPTH_MAX + 1], n = 0, token_count = 0;
+    size_t depth = 0;
+    for (size_t i = 0; i < count; i++) {
+        size_t shared = i == 0 ? 0 : shared_by(entries[i - 1].text, entries[i].text);
+        for (; depth > shared; depth--) trie->sizes[open[depth - 1]] = n - open[depth - 1];
+        for (; depth < entries[i].text.length; depth++, n++) {
+            trie->bytes[n] = entries[i].text.data[depth];
+            trie->depths[n] = (uint8_t)depth;
+            trie->first[n] = token_count;
+            open[depth] = n;
         }
-        out->bytes[n] = trie->bytes[i];
-        out->depths[n] = (uint8_t)depth;
-        out->first[n] = token_count;
-        for (uint32_t t = trie->first[i]; t < trie->first[i + 1]; t++)
-            if (in_set(tokens, trie->tokens[t])) out->tokens[token_count++] = trie->tokens[t];
-        open[depth_now++] = n++;
+        trie->tokens[token_count++] = entries[i].token; /* equal pieces stand next to each other */
     }
-    while (depth_now > 0) {
-        depth_now--;
-        out->sizes[open[depth_now]] = n - open[depth_now];
-    }
-    out->first[n] = token_count;
-    out->count = n;
+    for (; depth > 0; depth--) trie->sizes[open[depth - 1]] = n - open[depth - 1];
+    trie->first[n] = token_count;
+    trie->count = n;
     uint32_t byte = 0;
-    for (uint32_t i = 0; i < n; i += out->sizes[i])
-        while (byte <= out->bytes[i]) out->roots[byte++] = i;
-    while (byte <= 256) out->roots[byte++] = n;
+    for (uint32_t i = 0; i < n; i += trie->sizes[i])
+        while (byte <= trie->bytes[i]) trie->roots[byte++] = i;
+    while (byte <= 256) trie->roots[byte++] = n;
 }
 
-bool trie_select(const struct token_trie *trie, const uint32_t *tokens, struct token_trie *out) {
-    uint8_t *keep = malloc((size_t)trie->count + 1);
-    uint32_t token_count = 0;
-    *out = (struct token_trie){0};
-    if (keep == NULL) return false;
-    size_t nodes = mark_kept(trie, tokens, keep, &token_count);
-    *out = (struct token_trie){
+static bool build(struct token_trie *trie, struct selected *entries, size_t count) {
+    size_t nodes = 0;
+    qsort(entries, count, sizeof *entries, compare);
+    for (size_t i = 0; i < count; i++)
+        nodes += entries[i].text.length - (i == 0 ? 0 : shared_by(entries[i - 1].text, entries[i].text));
+    *trie = (struct token_trie){
         .bytes = malloc(nodes + 1),
         .depths = malloc(nodes + 1),
-        .sizes = malloc((nodes + 1) * sizeof *out->sizes),
-        .first = malloc((nodes + 1) * sizeof *out->first),
-        .tokens = malloc(((size_t)token_count + 1) * sizeof *out->tokens),
+        .sizes = malloc((nodes + 1) * sizeof *trie->sizes),
+        .first = malloc((nodes + 1) * sizeof *trie->first),
+        .tokens = malloc((count + 1) * sizeof *trie->tokens),
     };
-    bool ok =
-        out->bytes != NULL && out->depths != NULL && out->sizes != NULL && out->first != NULL && out->tokens != NULL;
+    bool ok = trie->bytes != NULL && trie->depths != NULL && trie->sizes != NULL && trie->first != NULL &&
+              trie->tokens != NULL;
     if (ok)
-        copy_kept(trie, tokens, keep, out);
+        add_nodes(trie, entries, count);
     else
-        trie_release(out);
-    free(keep);
+        trie_release(trie);
+    return ok;
+}
+
+bool trie_select(const struct grammar_vocabulary *vocabulary, const uint32_t *tokens, struct token_trie *out) {
+    size_t count = 0;
+    *out = (struct token_trie){0};
+    for (uint32_t i = 0; i < vocabulary->words; i++) count += (size_t)__builtin_popcount(tokens[i]);
+    struct selected *entries = malloc((count + 1) * sizeof *entries);
+    if (entries == NULL) return false;
+    count = 0;
+    for (uint32_t i = 0; i < vocabulary->words; i++)
+        for (uint32_t rest = tokens[i]; rest != 0; rest &= rest - 1) {
+            int32_t token = (int32_t)(i * 32 + (uint32_t)__builtin_ctz(rest));
+            entries[count++] = (struct selected){tokenizer_piece(vocabulary->tokenizer, token), token};
+        }
+    bool ok = build(out, entries, count);
+    free(entries);
     return ok;
 }
 
@@ -104,7 +109,7 @@ bool closing_tokens_init(struct closing_tokens *closing, const struct grammar_vo
                 mask_set(closing->tokens[k], trie->tokens[t]);
     }
     for (int k = 0; k < CLOSERS_MAX; k++)
-        if (!trie_select(trie, closing->tokens[k], &closing->tries[k])) return false;
+        if (!trie_select(vocabulary, closing->tokens[k], &closing->tries[k])) return false;
     return true;
 }
 

@@ -625,7 +625,8 @@ static void test_shortest_rest_ends_the_text(void **state) {
         assert_true(accepted);
         bytes_init(&rest, 1000);
         struct machine *machine = bench.grammar->machine;
-        assert_int_equal(machine->operations->shortest(machine, &bench.session->frames, &at.machine, 100, &rest), cases[i].length);
+        assert_int_equal(machine->operations->shortest(machine, &bench.session->frames, &at.machine, 100, &rest),
+                         cases[i].length);
         if (cases[i].rest != NULL) assert_view(bytes_view(&rest), cases[i].rest);
         bytes_deinit(&rest);
         close_bench(&bench);
@@ -647,7 +648,10 @@ static void *work(void *argument) {
     for (uint64_t round = 0; round < 6; round++) {
         struct bench bench = {.fixture = *worker->fixture};
         struct call_problem problem;
-        bench.request = (struct call_request){.tools = bench.fixture.tools, .tool_count = FIXTURE_TOOLS, .choice = CALL_CHOICE_REQUIRED, .parallel = true};
+        bench.request = (struct call_request){.tools = bench.fixture.tools,
+                                              .tool_count = FIXTURE_TOOLS,
+                                              .choice = CALL_CHOICE_REQUIRED,
+                                              .parallel = true};
         if (calls_compile(bench.fixture.format, &bench.request, &bench.grammar, &problem) != STATUS_OK) return NULL;
         struct error err = {0};
         if (grammar_session_create(bench.grammar, &bench.session, &err) != STATUS_OK) return NULL;
