@@ -190,8 +190,14 @@ static enum status take_tools(struct calls *calls, const struct call_request *re
     int64_t fuel = options.fuel > 0 ? options.fuel : FUEL_DEFAULT;
     for (size_t t = 0; t < calls->tool_count; t++) {
         *problem = (struct call_problem){.tool = t};
-        TRY(tool_cache_take(&calls->format->tools, &request->tools[t], &options, &fuel, &calls->tools[t],
-                            &problem->problem));
+        TRY(tool_cache_take(&calls->format->tools, &request->tools[t], TOOL_ARGUMENTS, &options, &fuel,
+                            &calls->tools[t], &problem->problem));
+    }
+    if (request->content != NULL) {
+        struct call_tool content = {.parameters = request->content};
+        *problem = (struct call_problem){.tool = calls->tool_count};
+        TRY(tool_cache_take(&calls->format->tools, &content, TOOL_CONTENT, &options, &fuel,
+                            &calls->tools[calls->tool_count], &problem->problem));
     }
     return STATUS_OK;
 }

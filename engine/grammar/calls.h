@@ -12,6 +12,7 @@
  *
  *     auto       content that contains no beginning of a call; then, perhaps, calls. Behind calls nothing follows
  *     none       content that contains no beginning of a call
+ *                (where content has a schema: one JSON value of it instead, or calls)
  *     required   calls only (behind a thought, where the model thinks)
  *     named      the same with that tool
  *
@@ -50,11 +51,12 @@ struct call_request {
     size_t named;                          /* CALL_CHOICE_NAMED: index into tools */
     bool parallel;                         /* more than one call may be written */
     bool thought_open;                     /* the prompt ends inside a thought that the answer closes */
+    const struct json_value *content;      /* a schema that content has to fit; NULL: content is any text */
     const struct grammar_options *options; /* NULL: the defaults */
 };
 
 struct call_problem {
-    size_t tool; /* whose it is; SIZE_MAX: the request's */
+    size_t tool; /* whose it is; tool_count: of `content`; SIZE_MAX: of the request */
     struct grammar_problem problem;
 };
 

@@ -84,6 +84,7 @@ struct tool_machine {
     int64_t bytes_max;
 };
 /* What nobody uses right now is kept up to this. */
+enum tool_use { TOOL_ARGUMENTS, TOOL_CONTENT /* any value; there is a schema */ };
 enum { TOOL_BUCKETS = 1024, TOOL_IDLE_MAX = 2048, TOOL_IDLE_BYTES_MAX = 256 << 20 };
 struct tool_cache {
     pthread_mutex_t lock;
@@ -97,7 +98,7 @@ void tool_cache_deinit(struct tool_cache *cache);
  * Found, or compiled with at most *fuel, of which is taken what compiling costs, found or not: a request costs the same whatever came before it.
  * Give it back.
  */
-enum status tool_cache_take(struct tool_cache *cache, const struct call_tool *tool,
+enum status tool_cache_take(struct tool_cache *cache, const struct call_tool *tool, enum tool_use use,
                             const struct grammar_options *options, int64_t *fuel, struct tool_machine **out,
                             struct grammar_problem *problem);
 void tool_cache_give_back(struct tool_cache *cache, struct tool_machine *tool);
@@ -142,10 +143,12 @@ struct call_node {
     bool call_end;                     /* a call is whole here */
     bool is_id;                        /* the byte that leads away is of the call's id */
     bool thought;                      /* CALL_TEXT: of the thought automaton, else of content */
+    bool last;                         /* CALL_VALUE: it is content, with which the text ends */
     bool go_on;                        /* CALL_TEXT: not at the beginning of the answer */
     uint32_t edges, controls;          /* + 1 */
     uint32_t after[TEXT_TRIGGERS_MAX]; /* CALL_TEXT: behind each trigger; CALL_VALUE: [0]. 0: there is no way on */
-    uint32_t distance;                 /* bytes and control tokens to a complete text, about */
+    uint32_t otherwise; /* CALL_BYTES: the CALL_VALUE of content, for all bytes without an edge; 0: none */
+    uint32_t distance;  /* bytes and control tokens to a complete text, about */
 };
 enum { CALL_NOWHERE }; /* node 0: where nothing leads */
 
@@ -155,7 +158,7 @@ struct calls {
     struct grammar_budget budget;
     struct arena arena;
     struct bytes_view *names;    /* [tool_count] */
-    struct tool_machine **tools; /* [tool_count] NULL: not offered by this choice */
+    struct tool_machine **tools; /* [tool_count + 1] the last: of content; NULL: there is none */
     size_t tool_count;
     uint32_t start;
     struct call_node *nodes;

@@ -166,8 +166,11 @@ static void open_by_control(const struct building *b, uint32_t from) {
     call_control_add(b->calls, from, format->open.control, to, 0);
 }
 
-static void open_call(const struct building *b, uint32_t from) {
-    if (b->calls->format->open.text != NULL) call_link(b->calls, from, b->calls->format->open.text, b->body);
+/** `beside`: content of a schema may stand here too. It may begin as a call without a mark does, which then takes its control token. */
+static void open_call(const struct building *b, uint32_t from, bool beside) {
+    const struct call_format *format = b->calls->format;
+    bool text = format->open.text != NULL && (!beside || format->layout != CHAT_CALLS_PARAMETERS);
+    if (text) call_link(b->calls, from, format->open.text, b->body);
     open_by_control(b, from);
 }
 
@@ -210,21 +213,24 @@ static uint32_t build_content(const struct building *b, bool calls) {
     return b->request->thought_open ? thought : start;
 }
 
-/** Calls, behind a thought where there is one; blank lines between. */
-static uint32_t build_required(const struct building *b) {
+/** Calls, or content of a schema (`value`; 0: none). */
+static uint32_t choice_node(const struct building *b, uint32_t value, bool calls) {
+    uint32_t node = bytes_node(b);
+    node_at(b, node)->otherwise = value;
+    if (calls) open_call(b, node, value != CALL_NOWHERE);
+    return node;
+}
+
+/** The same, behind a thought where there is one; blank lines between. */
+static uint32_t build_choice(const struct building *b, uint32_t value, bool calls) {
     const struct call_format *format = b->calls->format;
-    uint32_t start = bytes_node(b);
-    open_call(b, start);
-    if (format->marks_blank && format->open.text != NULL) {
-        uint32_t blank = bytes_node(b);
-        call_link(b->calls, start, " ", blank);
-        open_call(b, blank);
-    }
+    uint32_t start = choice_node(b, value, calls);
+    if (format->marks_blank && (value != CALL_NOWHERE || format->open.text != NULL))
+        call_link(b->calls, start, " ", choice_node(b, value, calls));
     if (!thinks(b)) return start;
     uint32_t gaps[3];
     for (int i = 0; i < 3; i++) {
-        gaps[i] = bytes_node(b);
-        open_call(b, gaps[i]);
+        gaps[i] = choice_node(b, value, calls);
         if (i > 0) call_link(b->calls, gaps[i - 1], "\n", gaps[i]);
     }
     uint32_t thought = thought_node(b, gaps[0], false);
@@ -256,5 +262,11 @@ void call_layout_build(struct calls *calls, const struct call_request *request) 
         }
     }
     bool content = request->choice == CALL_CHOICE_AUTO || request->choice == CALL_CHOICE_NONE;
-    calls->start = content ? build_content(&b, callable) : build_required(&b);
+    uint32_t value = CALL_NOWHERE;
+    if (content && request->content != NULL) {
+        value = call_node_add(calls, CALL_VALUE);
+        node_at(&b, value)->last = true;
+    }
+    calls->start =
+        content && request->content == NULL ? build_content(&b, callable) : build_choice(&b, value, callable);
 }

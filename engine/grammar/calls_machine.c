@@ -69,7 +69,8 @@ static enum machine_step step_value(struct calls *calls, struct frames *frames, 
     struct tool_machine *tool = calls->tools[detail_of(from)];
     struct machine *machine = borrow(calls, tool);
     enum machine_step step = machine->operations->step(machine, frames, from, byte, out);
-    bool complete = step == MACHINE_LIVE && machine->operations->complete(machine, out);
+    bool complete =
+        step == MACHINE_LIVE && !calls->nodes[(uint32_t)outer].last && machine->operations->complete(machine, out);
     give_back(calls, tool);
     if (step != MACHINE_LIVE) return step;
     if (complete) return enter(calls, frames, calls->nodes[(uint32_t)outer].after[0], (uint32_t)(outer >> 32), out);
@@ -90,8 +91,10 @@ static enum machine_step step(struct machine *machine, struct frames *frames, co
         return MACHINE_LIVE;
     }
     const struct call_edge *edge = call_edge_of(calls, node, byte);
-    if (edge == NULL) return MACHINE_DEAD;
-    return enter(calls, frames, edge->to, edge->tool > 0 ? edge->tool - 1 : detail, out);
+    if (edge != NULL) return enter(calls, frames, edge->to, edge->tool > 0 ? edge->tool - 1 : detail, out);
+    if (node->otherwise == CALL_NOWHERE) return MACHINE_DEAD;
+    enum machine_step begun = enter(calls, frames, node->otherwise, (uint32_t)calls->tool_count, out);
+    return begun != MACHINE_LIVE ? begun : step_value(calls, frames, out, byte, out);
 }
 
 static enum machine_step control(struct machine *machine, struct frames *frames, const struct machine_state *from,
@@ -113,7 +116,14 @@ static enum machine_step start(struct machine *machine, struct frames *frames, s
 }
 
 static bool complete(struct machine *machine, const struct machine_state *state) {
-    return of(machine)->nodes[node_of(state)].complete;
+    struct calls *calls = of(machine);
+    const struct call_node *node = &calls->nodes[node_of(state)];
+    if (!node->last) return node->complete;
+    struct tool_machine *content = calls->tools[calls->tool_count];
+    struct machine *inner = borrow(calls, content);
+    bool complete = inner->operations->complete(inner, state);
+    give_back(calls, content);
+    return complete;
 }
 
 static uint64_t signature(struct machine *machine, const struct machine_state *state) {
@@ -162,7 +172,10 @@ static uint64_t shortest(struct machine *machine, struct frames *frames, const s
             struct machine *inner = borrow(calls, tool);
             length += inner->operations->shortest(inner, frames, &at, limit - length, out);
             give_back(calls, tool);
+            if (node->last) break;
             step = enter(calls, frames, node->after[0], detail_of(&at), &at);
+        } else if (node->otherwise != CALL_NOWHERE) {
+            step = enter(calls, frames, node->otherwise, (uint32_t)calls->tool_count, &at);
         } else if (node->kind == CALL_TEXT && node->controls == 0) {
             const char *rest = rest_of_trigger(call_automaton(calls, node), detail_of(&at));
             length += strlen(rest);
@@ -206,8 +219,19 @@ static bool fill_value(struct calls *calls, struct mask_walk *walk, const struct
     uint32_t depth = json_machine_depth(state, CLOSERS_MAX), least = depth == 0 ? 0 : depth - 1;
     const struct closing_tokens *closing = &calls->format->closing;
     if (!fill_inside(calls, walk, state, mask)) return false;
+    if (calls->nodes[node_of(state)].last) return true; /* nothing stands behind it */
     for (uint32_t i = 0; i < walk->vocabulary->words; i++) mask[i] &= ~closing->tokens[least][i];
     return mask_walk(walk, &closing->tries[least], 0, closing->tries[least].count, state, mask);
+}
+
+/** Content may begin here; what the node's own edges lead to is put right behind this. */
+static bool fill_otherwise(struct calls *calls, struct mask_walk *walk, const struct call_node *node, uint32_t *mask) {
+    struct frames_mark before = frames_mark(walk->frames);
+    struct machine_state content;
+    bool ok = enter(calls, walk->frames, node->otherwise, (uint32_t)calls->tool_count, &content) == MACHINE_LIVE &&
+              fill_inside(calls, walk, &content, mask);
+    frames_drop(walk->frames, before);
+    return ok;
 }
 
 static bool fill(struct machine *machine, struct mask_walk *walk, const struct machine_state *state, uint32_t *mask) {
@@ -216,8 +240,11 @@ static bool fill(struct machine *machine, struct mask_walk *walk, const struct m
     const struct call_node *node = &calls->nodes[node_of(state)];
     if (node->kind == CALL_VALUE) return fill_value(calls, walk, state, mask);
     if (node->kind == CALL_TEXT) return fill_text(calls, walk, state, mask);
+    if (node->otherwise != CALL_NOWHERE && !fill_otherwise(calls, walk, node, mask)) return false;
     for (uint32_t e = node->edges; e != 0; e = calls->edges[e - 1].sibling) {
         const struct call_edge *edge = &calls->edges[e - 1];
+        for (uint32_t byte = edge->first; byte <= edge->last && node->otherwise != CALL_NOWHERE; byte++)
+            if (trie->roots[byte] < trie->roots[byte + 1]) mask_clear_subtree(mask, trie, trie->roots[byte]);
         if (!mask_walk(walk, trie, trie->roots[edge->first], trie->roots[edge->last + 1U], state, mask)) return false;
     }
     return true;
@@ -225,7 +252,7 @@ static bool fill(struct machine *machine, struct mask_walk *walk, const struct m
 
 static void destroy(struct machine *machine) {
     struct calls *calls = of(machine);
-    for (size_t t = 0; t < calls->tool_count; t++)
+    for (size_t t = 0; calls->tools != NULL && t <= calls->tool_count; t++)
         if (calls->tools[t] != NULL) tool_cache_give_back(&calls->format->tools, calls->tools[t]);
     free(calls->nodes);
     free(calls->edges);

@@ -88,6 +88,8 @@ static uint32_t distance_of(const struct calls *calls, const struct call_node *n
         out = least(out, distance_by(1, nodes[calls->edges[e - 1].to].distance));
     for (uint32_t c = node->controls; c != 0; c = calls->controls[c - 1].sibling)
         out = least(out, distance_by(1, nodes[calls->controls[c - 1].to].distance));
+    if (node->otherwise != CALL_NOWHERE) out = least(out, nodes[node->otherwise].distance);
+    if (node->kind == CALL_VALUE && node->last) return VALUE_DISTANCE;
     if (node->kind == CALL_VALUE) out = least(out, distance_by(VALUE_DISTANCE, nodes[node->after[0]].distance));
     if (node->kind == CALL_TEXT && node->after[0] != CALL_NOWHERE) {
         uint32_t trigger = (uint32_t)strlen(call_automaton(calls, node)->triggers[0].text);

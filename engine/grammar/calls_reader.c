@@ -213,9 +213,15 @@ static bool push_byte(struct call_reader *reader, uint8_t byte) {
     const struct call_node *node = &reader->calls->nodes[reader->node];
     if (reader->lost) return bytes_append_byte(&reader->output.content, byte) == STATUS_OK;
     if (node->kind == CALL_TEXT) return push_text(reader, byte);
+    if (node->last) return bytes_append_byte(&reader->output.content, byte) == STATUS_OK;
     (void)bytes_append_byte(&reader->pending, byte);
     if (node->kind == CALL_VALUE) return push_value(reader, byte);
     const struct call_edge *edge = call_edge_of(reader->calls, node, byte);
+    if (edge == NULL && node->otherwise != CALL_NOWHERE) { /* content: blanks before it are not */
+        bytes_reset(&reader->pending);
+        reader->node = node->otherwise;
+        return push_byte(reader, byte);
+    }
     if (edge == NULL) {
         lose(reader);
         return true;
@@ -244,7 +250,7 @@ enum status call_reader_push_control(struct call_reader *reader, int32_t token, 
     const struct call_control *edge = reader->lost ? NULL : call_control_of(reader->calls, node, token);
     if (edge == NULL) {
         /* In free text it says nothing; in a call it has no place. */
-        if (!reader->lost && (node->kind != CALL_TEXT) && !node->complete) lose(reader);
+        if (!reader->lost && node->kind != CALL_TEXT && !node->complete && !node->last) lose(reader);
         return check(reader, true, err);
     }
     if (node->kind == CALL_TEXT) {
@@ -258,6 +264,6 @@ enum status call_reader_push_control(struct call_reader *reader, int32_t token, 
 enum status call_reader_finish(struct call_reader *reader, struct error *err) {
     const struct call_node *node = &reader->calls->nodes[reader->node];
     if (!reader->lost && node->kind == CALL_TEXT) give(reader, reader->pending.length);
-    reader->output.cut = !reader->lost && node->kind != CALL_TEXT && !node->complete;
+    reader->output.cut = !reader->lost && node->kind != CALL_TEXT && !node->complete && !node->last;
     return check(reader, true, err);
 }

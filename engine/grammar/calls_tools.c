@@ -178,22 +178,22 @@ void tool_cache_give_back(struct tool_cache *cache, struct tool_machine *tool) {
     pthread_mutex_unlock(&cache->lock);
 }
 
-static enum status compile(struct tool_machine *tool, const struct json_value *schema, struct grammar_options options,
-                           int64_t fuel, struct grammar_problem *problem) {
+static enum status compile(struct tool_machine *tool, const struct json_value *schema, enum tool_use use,
+                           struct grammar_options options, int64_t fuel, struct grammar_problem *problem) {
     options.bytes = options.bytes > 0 ? options.bytes : TOOL_BYTES_DEFAULT;
     options.fuel = fuel < TOOL_FUEL_MAX ? fuel : TOOL_FUEL_MAX;
     TRY(grammar_json_machine(schema, &options, &tool->later, &tool->machine, &tool->budget, problem));
     tool->bytes_max = options.bytes;
     tool->fuel = options.fuel - tool->budget->fuel;
-    return begins_objects_only(tool)
+    return use == TOOL_CONTENT || begins_objects_only(tool)
                ? STATUS_OK
                : decline(problem, STATUS_INVALID_ARGUMENT, "", "the schema admits arguments that are no object");
 }
 
 /** Takes the key over. */
 static enum status add(struct tool_cache *cache, struct bytes *key, uint64_t hash, const struct json_value *schema,
-                       const struct grammar_options *options, int64_t fuel, struct tool_machine **out,
-                       struct grammar_problem *problem) {
+                       enum tool_use use, const struct grammar_options *options, int64_t fuel,
+                       struct tool_machine **out, struct grammar_problem *problem) {
     struct tool_machine *tool = calloc(1, sizeof *tool);
     if (tool == NULL || pthread_mutex_init(&tool->lock, NULL) != 0) {
         free(tool);
@@ -203,7 +203,7 @@ static enum status add(struct tool_cache *cache, struct bytes *key, uint64_t has
     tool->key = *key;
     tool->hash = hash;
     tool->references = 1;
-    enum status status = compile(tool, schema, *options, fuel, problem);
+    enum status status = compile(tool, schema, use, *options, fuel, problem);
     if (status != STATUS_OK) {
         destroy(tool);
         return status;
@@ -224,9 +224,10 @@ static enum status add(struct tool_cache *cache, struct bytes *key, uint64_t has
 }
 
 /** The schema's text stands for it, but for what the tool says without one, and for the options. */
-static bool write_key(struct bytes *key, const struct call_tool *tool, const struct grammar_options *options) {
+static bool write_key(struct bytes *key, const struct call_tool *tool, enum tool_use use,
+                      const struct grammar_options *options) {
     bytes_init(key, KEY_BYTES_MAX);
-    (void)bytes_printf(key, "%d %d %u %lld ", (int)options->space, (int)options->order, options->space_max,
+    (void)bytes_printf(key, "%d %d %d %u %lld ", (int)use, (int)options->space, (int)options->order, options->space_max,
                        (long long)options->bytes);
     for (size_t i = 0; i < options->document_count; i++) {
         (void)bytes_append(key, options->documents[i].address.data, options->documents[i].address.length);
@@ -241,11 +242,11 @@ static bool write_key(struct bytes *key, const struct call_tool *tool, const str
     return !key->failed;
 }
 
-enum status tool_cache_take(struct tool_cache *cache, const struct call_tool *tool,
+enum status tool_cache_take(struct tool_cache *cache, const struct call_tool *tool, enum tool_use use,
                             const struct grammar_options *options, int64_t *fuel, struct tool_machine **out,
                             struct grammar_problem *problem) {
     struct bytes key;
-    if (!write_key(&key, tool, options)) {
+    if (!write_key(&key, tool, use, options)) {
         bytes_deinit(&key);
         return out_of_memory(problem);
     }
@@ -259,11 +260,11 @@ enum status tool_cache_take(struct tool_cache *cache, const struct call_tool *to
         bytes_deinit(&key);
     } else {
         struct arena arena;
-        const struct json_value *schema = NULL;
+        const struct json_value *schema = tool->parameters;
         arena_init(&arena, KEY_BYTES_MAX);
-        status = schema_of(tool, &arena, &schema, problem);
+        if (use == TOOL_ARGUMENTS) status = schema_of(tool, &arena, &schema, problem);
         if (status == STATUS_OK)
-            status = add(cache, &key, hash, schema, options, *fuel, &found, problem);
+            status = add(cache, &key, hash, schema, use, options, *fuel, &found, problem);
         else
             bytes_deinit(&key);
         arena_deinit(&arena);

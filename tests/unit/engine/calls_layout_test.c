@@ -66,7 +66,8 @@ static void unload(struct model *model) {
 
 static char *read_template(const char *name) {
     char path[256], *text = calloc(1, 1 << 16);
-    if (strchr(name, '[') != NULL) { /* a template that only mentions Mistral's control tokens: its layout is the version's */
+    if (strchr(name, '[') !=
+        NULL) { /* a template that only mentions Mistral's control tokens: its layout is the version's */
         strcpy(text, name);
         return text;
     }
@@ -80,7 +81,8 @@ static char *read_template(const char *name) {
 
 static struct token_list render(const struct model *model, const struct chat_message *messages, size_t count,
                                 const struct chat_tool *tools) {
-    struct chat_conversation conversation = {.messages = messages, .message_count = count, .tools = tools, .tool_count = 2};
+    struct chat_conversation conversation = {
+        .messages = messages, .message_count = count, .tools = tools, .tool_count = 2};
     struct token_list ids = {.max_count = 100000};
     check_ok(chat_layout_render(model->layout, &conversation, &ids, &check_error));
     return ids;
@@ -112,20 +114,35 @@ static void follow(struct grammar *grammar, const struct tokenizer *tokenizer, c
 static void check_layout(const char *template, size_t call_count) {
     char *text = read_template(template);
     struct model model = load(text);
-    struct chat_tool tools[] = {{.name = bytes_view_string("get_weather"), .description = bytes_view_string("d"), .parameters = bytes_view_string("{\"type\": \"object\", \"properties\": {}}")},
-                                {.name = bytes_view_string("get"), .description = bytes_view_string("d"), .parameters = bytes_view_string("{\"type\": \"object\", \"properties\": {}}")}};
-    struct chat_tool_call calls[] = {{.id = bytes_view_string("abcDEF123"), .name = tools[0].name, .arguments = bytes_view_string("{\"city\":\"Paris\",\"days\":[1,{}]}")},
-                                     {.id = bytes_view_string("abcDEF124"), .name = tools[1].name, .arguments = bytes_view_string("{}")}};
-    struct chat_message messages[] = {{.role = CHAT_ROLE_USER, .content = bytes_view_string("Hi")},
-                                      {.role = CHAT_ROLE_ASSISTANT, .tool_calls = calls, .tool_call_count = call_count},
-                                      {.role = CHAT_ROLE_TOOL, .tool_call_id = calls[0].id, .name = tools[0].name, .content = bytes_view_string("1")},
-                                      {.role = CHAT_ROLE_TOOL, .tool_call_id = calls[1].id, .name = tools[1].name, .content = bytes_view_string("2")}};
-    struct token_list before = render(&model, messages, 1, tools), whole = render(&model, messages, 2 + call_count, tools);
+    struct chat_tool tools[] = {{.name = bytes_view_string("get_weather"),
+                                 .description = bytes_view_string("d"),
+                                 .parameters = bytes_view_string("{\"type\": \"object\", \"properties\": {}}")},
+                                {.name = bytes_view_string("get"),
+                                 .description = bytes_view_string("d"),
+                                 .parameters = bytes_view_string("{\"type\": \"object\", \"properties\": {}}")}};
+    struct chat_tool_call calls[] = {
+        {.id = bytes_view_string("abcDEF123"),
+         .name = tools[0].name,
+         .arguments = bytes_view_string("{\"city\":\"Paris\",\"days\":[1,{}]}")},
+        {.id = bytes_view_string("abcDEF124"), .name = tools[1].name, .arguments = bytes_view_string("{}")}};
+    struct chat_message messages[] = {
+        {.role = CHAT_ROLE_USER, .content = bytes_view_string("Hi")},
+        {.role = CHAT_ROLE_ASSISTANT, .tool_calls = calls, .tool_call_count = call_count},
+        {.role = CHAT_ROLE_TOOL, .tool_call_id = calls[0].id, .name = tools[0].name, .content = bytes_view_string("1")},
+        {.role = CHAT_ROLE_TOOL,
+         .tool_call_id = calls[1].id,
+         .name = tools[1].name,
+         .content = bytes_view_string("2")}};
+    struct token_list before = render(&model, messages, 1, tools),
+                      whole = render(&model, messages, 2 + call_count, tools);
     assert_in_range(whole.count, before.count + 1, SIZE_MAX);
     assert_memory_equal(whole.ids, before.ids, before.count * sizeof *before.ids);
     struct call_tool offered[] = {{.name = tools[0].name}, {.name = tools[1].name}};
     for (int choice = 0; choice < 2; choice++) {
-        struct call_request request = {.tools = offered, .tool_count = 2, .choice = choice ? CALL_CHOICE_REQUIRED : CALL_CHOICE_AUTO, .parallel = call_count > 1};
+        struct call_request request = {.tools = offered,
+                                       .tool_count = 2,
+                                       .choice = choice ? CALL_CHOICE_REQUIRED : CALL_CHOICE_AUTO,
+                                       .parallel = call_count > 1};
         struct grammar *grammar;
         struct call_reader *reader;
         struct call_problem problem;
@@ -148,7 +165,8 @@ static void check_layout(const char *template, size_t call_count) {
 
 static void test_mistral(void **state) {
     (void)state;
-    static const char *const mentions[] = {"[INST]", "[INST][SYSTEM_PROMPT]", "[INST][SYSTEM_PROMPT][ARGS][CALL_ID]", "[INST][SYSTEM_PROMPT][ARGS]"};
+    static const char *const mentions[] = {"[INST]", "[INST][SYSTEM_PROMPT]", "[INST][SYSTEM_PROMPT][ARGS][CALL_ID]",
+                                           "[INST][SYSTEM_PROMPT][ARGS]"};
     for (size_t i = 0; i < sizeof mentions / sizeof mentions[0]; i++) {
         check_layout(mentions[i], 1);
         check_layout(mentions[i], 2);

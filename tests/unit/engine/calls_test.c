@@ -233,6 +233,37 @@ static void test_thoughts_are_no_content_and_hide_triggers(void **state) {
     }
 }
 
+static void open_content_bench(struct bench *bench, const struct setting *setting, enum call_choice choice,
+                               const char *schema) {
+    struct call_problem problem;
+    assert_true(calls_fixture_init(&bench->fixture, setting->layout, setting->control));
+    bench->request = (struct call_request){
+        .tools = bench->fixture.tools, .tool_count = FIXTURE_TOOLS, .choice = choice, .parallel = true};
+    bench->request.content = calls_fixture_json(&bench->fixture, schema);
+    check_ok(calls_compile(bench->fixture.format, &bench->request, &bench->grammar, &problem));
+    check_ok(grammar_session_create(bench->grammar, &bench->session, &check_error));
+}
+
+static void test_content_of_a_schema_or_calls(void **state) {
+    (void)state;
+    for (int s = 0; s < SETTINGS; s++)
+        for (int choice = 0; choice < 4; choice++) {
+            struct bench bench;
+            bool content = choice == CALL_CHOICE_AUTO || choice == CALL_CHOICE_NONE, calls = choice != CALL_CHOICE_NONE;
+            bool begins_text = settings[s].layout != CHAT_CALLS_PARAMETERS || settings[s].call[0] == '<';
+            open_content_bench(&bench, &settings[s], (enum call_choice)choice,
+                               "{\"type\": [\"number\", \"object\"], \"maximum\": 12, \"maxProperties\": 1}");
+            expect(&bench, content, "%s", "{\"hello\": \"<tool\"}", "", "");
+            expect(&bench, content, "%s", "12", "", "");
+            expect(&bench, false, "%s", "123", "", "");
+            expect(&bench, false, "%s", "", "", "");
+            expect(&bench, false, "%s", "hello", "", "");
+            expect(&bench, false, "%s%s", "{}", settings[s].call, "");
+            expect(&bench, calls && (begins_text || !content), "%s%s", settings[s].call, settings[s].end, "");
+            close_bench(&bench);
+        }
+}
+
 /* ---- masks ---- */
 
 /** One of the tokens in the mask, one that ends the text more often than others; -1: none. */
@@ -270,29 +301,39 @@ static size_t compare_mask(struct bench *bench, const struct grammar_state *stat
     return (size_t)tokenizer_vocabulary(bench->fixture.tokenizer);
 }
 
+/** Along random walks; returns how many tokens were compared. */
+static size_t compare_masks(struct bench *bench, uint64_t seed) {
+    size_t compared = 0;
+    struct grammar_state at;
+    uint32_t mask[64];
+    check_ok(grammar_start(bench->session, &at, &check_error));
+    for (uint64_t i = 0; i < 40; i++) {
+        check_ok(grammar_mask(bench->session, &at, SIZE_MAX, mask, &check_error));
+        compared += compare_mask(bench, &at, mask);
+        int32_t token = draw_allowed(bench, mask, seed, i);
+        bool accepted;
+        if (token < 0 && grammar_complete(bench->session, &at)) break; /* behind all calls */
+        assert_true(token >= 0);
+        if (token == tokenizer_eos(bench->fixture.tokenizer)) break;
+        check_ok(grammar_accept(bench->session, &at, token, &accepted, &check_error));
+        assert_true(accepted);
+    }
+    return compared;
+}
+
 static void test_masks_are_what_is_accepted(void **state) {
     (void)state;
     size_t compared = 0;
     for (int s = 0; s < SETTINGS; s++)
-        for (int k = 0; k < 8; k++) {
+        for (uint64_t k = 0; k < 10; k++) {
             struct bench bench;
-            open_bench(&bench, &settings[s], (enum call_choice)(k % 4), k / 4);
-            for (uint64_t seed = 0; seed < 6; seed++) {
-                struct grammar_state at;
-                uint32_t mask[64];
-                check_ok(grammar_start(bench.session, &at, &check_error));
-                for (uint64_t i = 0; i < 40; i++) {
-                    check_ok(grammar_mask(bench.session, &at, SIZE_MAX, mask, &check_error));
-                    compared += compare_mask(&bench, &at, mask);
-                    int32_t token = draw_allowed(&bench, mask, 1000 * (uint64_t)(s * 8 + k) + seed, i);
-                    bool accepted;
-                    if (token < 0 && grammar_complete(bench.session, &at)) break; /* behind all calls */
-                    assert_true(token >= 0);
-                    if (token == tokenizer_eos(bench.fixture.tokenizer)) break;
-                    check_ok(grammar_accept(bench.session, &at, token, &accepted, &check_error));
-                    assert_true(accepted);
-                }
-            }
+            if (k < 8)
+                open_bench(&bench, &settings[s], (enum call_choice)(k % 4), k / 4);
+            else
+                open_content_bench(&bench, &settings[s], CALL_CHOICE_AUTO,
+                                   k == 8 ? "true" : "{\"enum\": [12, \"<tool\", {\"name\": \"get\"}, [[]]]}");
+            for (uint64_t seed = 0; seed < 6; seed++)
+                compared += compare_masks(&bench, 1000 * ((uint64_t)s * 10 + k) + seed);
             close_bench(&bench);
         }
     assert_in_range(compared, 100000, SIZE_MAX);
@@ -508,6 +549,29 @@ static void test_reader_gives_text_as_soon_as_it_is_certain(void **state) {
     close_bench(&bench);
 }
 
+static void test_reader_gives_content_of_a_schema(void **state) {
+    (void)state;
+    static const struct {
+        const char *text, *content, *thought;
+        size_t calls;
+    } cases[] = {{"{\"a\": \"<tool_call>\"}", "{\"a\": \"<tool_call>\"}", "", 0},
+                 {"<think>x</think>\n\n12", "12", "x", 0},
+                 {"<tool_call>\n{\"name\": \"get\", \"arguments\": {}}\n</tool_call>", "", "", 1}};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct bench bench;
+        open_content_bench(&bench, &settings[3], CALL_CHOICE_AUTO, "true");
+        struct call_reader *reader = read_text(&bench, cases[i].text, 3);
+        check_ok(call_reader_finish(reader, &check_error));
+        const struct call_output *output = call_reader_output(reader);
+        assert_view(bytes_view(&output->content), cases[i].content);
+        assert_view(bytes_view(&output->thought), cases[i].thought);
+        assert_int_equal(output->call_count, cases[i].calls);
+        assert_false(output->cut);
+        call_reader_destroy(reader);
+        close_bench(&bench);
+    }
+}
+
 /* ---- what is declined ---- */
 
 static enum status compile_one(struct calls_fixture *fixture, const char *schema, bool strict,
@@ -695,11 +759,13 @@ int main(void) {
         cmocka_unit_test(test_a_list_may_begin_with_the_blank_of_sentencepiece),
         cmocka_unit_test(test_what_only_looks_like_a_call_is_content),
         cmocka_unit_test(test_thoughts_are_no_content_and_hide_triggers),
+        cmocka_unit_test(test_content_of_a_schema_or_calls),
         cmocka_unit_test(test_masks_are_what_is_accepted),
         cmocka_unit_test(test_tokens_that_run_past_a_trigger),
         cmocka_unit_test(test_walks_end_in_calls_that_hold),
         cmocka_unit_test(test_reader_takes_calls_apart),
         cmocka_unit_test(test_reader_gives_text_as_soon_as_it_is_certain),
+        cmocka_unit_test(test_reader_gives_content_of_a_schema),
         cmocka_unit_test(test_shortest_rest_ends_the_text),
         cmocka_unit_test(test_threads_share_tools),
         cmocka_unit_test(test_a_bad_tool_is_named_and_harms_no_other),
