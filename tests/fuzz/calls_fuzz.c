@@ -17,7 +17,7 @@
         if (!(condition)) abort(); \
     } while (0)
 
-enum { LAYOUTS = 6, CHOICES = 4, CONTROLS = 13, CONTROL = 0xff, LOOK = 0xfe };
+enum { LAYOUTS = 6, CHOICES = 5, CONTROLS = 13, CONTROL = 0xff, LOOK = 0xfe };
 static const enum chat_calls layouts[LAYOUTS] = {CHAT_CALLS_LIST, CHAT_CALLS_ID,   CHAT_CALLS_ARGUMENTS,
                                                  CHAT_CALLS_TAGS, CHAT_CALLS_TAGS, CHAT_CALLS_PARAMETERS};
 
@@ -30,10 +30,14 @@ static struct grammar *grammar_of(int layout, int choice, struct calls_fixture *
     struct call_problem problem;
     *out = fixture;
     if (fixture->format == NULL) MUST(calls_fixture_init(fixture, layouts[layout], layout == 4));
-    struct call_request request = {
-        .tools = fixture->tools, .tool_count = FIXTURE_TOOLS, .choice = (enum call_choice)choice, .parallel = true};
-    if (grammars[layout][choice] == NULL)
-        MUST(calls_compile(fixture->format, &request, &grammars[layout][choice], &problem) == STATUS_OK);
+    if (grammars[layout][choice] != NULL) return grammars[layout][choice];
+    bool with_content = choice == CHOICES - 1; /* a schema of the content, beside the tools */
+    struct call_request request = {.tools = fixture->tools,
+                                   .tool_count = FIXTURE_TOOLS,
+                                   .choice = with_content ? CALL_CHOICE_AUTO : (enum call_choice)choice,
+                                   .parallel = true};
+    if (with_content) request.content = calls_fixture_json(fixture, "{\"type\": [\"object\", \"string\", \"number\"]}");
+    MUST(calls_compile(fixture->format, &request, &grammars[layout][choice], &problem) == STATUS_OK);
     return grammars[layout][choice];
 }
 
@@ -123,7 +127,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     for (int i = 0; i < 3; i++) MUST(bytes_view_equal(bytes_view(&whole[i]), bytes_view(&steps[i])));
     if (admitted(grammar, fixture->tokenizer, data, size)) {
         MUST(!whole_cut);
-        MUST(choice < CALL_CHOICE_REQUIRED || (whole[0].length == 0 && whole[2].length > 0));
+        MUST(choice < CALL_CHOICE_REQUIRED || choice == CHOICES - 1 || (whole[0].length == 0 && whole[2].length > 0));
+        MUST(choice != CHOICES - 1 || (whole[0].length > 0) != (whole[2].length > 0));
         MUST(choice != CALL_CHOICE_NONE || whole[2].length == 0);
     }
     for (int i = 0; i < 3; i++) {
