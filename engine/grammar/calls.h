@@ -48,10 +48,11 @@ struct call_request {
     const struct call_tool *tools; /* [tool_count] no two of one name */
     size_t tool_count;
     enum call_choice choice;
-    size_t named;                          /* CALL_CHOICE_NAMED: index into tools */
-    bool parallel;                         /* more than one call may be written */
-    bool thought_open;                     /* the prompt ends inside a thought that the answer closes */
-    const struct json_value *content;      /* a schema that content has to fit; NULL: content is any text */
+    size_t named;                     /* CALL_CHOICE_NAMED: index into tools */
+    bool parallel;                    /* more than one call may be written */
+    bool thought_open;                /* the prompt ends inside a thought that the answer closes */
+    bool continues;                   /* the answer goes on with a text of the prompt: nothing in it is at its start */
+    const struct json_value *content; /* a schema that content has to fit; NULL: content is any text */
     const struct grammar_options *options; /* NULL: the defaults */
 };
 

@@ -202,7 +202,7 @@ static uint32_t content_node(const struct building *b, bool calls, bool go_on) {
 
 static uint32_t build_content(const struct building *b, bool calls) {
     const struct call_format *format = b->calls->format;
-    uint32_t start = content_node(b, calls, false);
+    uint32_t start = content_node(b, calls, b->request->continues);
     if (!thinks(b)) return start;
     uint32_t after = content_node(b, calls, true), thought = thought_node(b, after, true);
     if (format->think.text != NULL) node_at(b, start)->after[1] = thought;

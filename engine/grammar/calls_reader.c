@@ -42,7 +42,7 @@ enum status call_reader_create(struct grammar *grammar, uint64_t seed, struct ca
     reader->node = reader->calls->start;
     const struct call_node *node = &reader->calls->nodes[reader->node];
     const struct text_automaton *text = call_automaton(reader->calls, node);
-    reader->text = node->thought ? text->go_on : text->start;
+    reader->text = node->go_on || node->thought ? text->go_on : text->start;
     bytes_init(&reader->pending, SIZE_MAX / 2);
     bytes_init(&reader->arguments, SIZE_MAX / 2);
     bytes_init(&reader->output.content, SIZE_MAX / 2);

@@ -121,6 +121,30 @@ static void expect(struct bench *bench, bool admitted, const char *format, const
         if (admits(bench, text, seed) != admitted) fail_msg("'%s' is %s", text, admitted ? "refused" : "admitted");
 }
 
+/** Read a text with the names of control tokens, `chunk` bytes at once. */
+static struct call_reader *read_text(struct bench *bench, const char *text, size_t chunk) {
+    struct call_reader *reader;
+    size_t length = strlen(text);
+    check_ok(call_reader_create(bench->grammar, 7, &reader, &check_error));
+    for (size_t at = 0; at < length;) {
+        int32_t control = control_at(bench->fixture.tokenizer, text + at);
+        size_t end = at;
+        if (control >= 0) {
+            check_ok(call_reader_push_control(reader, control, &check_error));
+            at += tokenizer_name(bench->fixture.tokenizer, control).length;
+            continue;
+        }
+        while (end < length && end - at < chunk && control_at(bench->fixture.tokenizer, text + end) < 0) end++;
+        check_ok(call_reader_push(reader, bytes_view_of(text + at, end - at), &check_error));
+        at = end;
+    }
+    return reader;
+}
+
+static void assert_view(struct bytes_view view, const char *want) {
+    if (!bytes_view_equal_string(view, want)) fail_msg("'%.*s' is not '%s'", (int)view.length, view.data, want);
+}
+
 static void test_every_layout_with_every_choice(void **state) {
     (void)state;
     for (int s = 0; s < SETTINGS; s++)
@@ -206,6 +230,23 @@ static void test_what_only_looks_like_a_call_is_content(void **state) {
         expect(&bench, true, "%s", cases[i].text, "", "");
         close_bench(&bench);
     }
+}
+
+static void test_an_answer_that_continues_has_no_start(void **state) {
+    (void)state;
+    struct bench bench;
+    struct call_problem problem;
+    assert_true(calls_fixture_init(&bench.fixture, CHAT_CALLS_PARAMETERS, false));
+    bench.request = (struct call_request){.tools = bench.fixture.tools, .tool_count = FIXTURE_TOOLS, .continues = true};
+    check_ok(calls_compile(bench.fixture.format, &bench.request, &bench.grammar, &problem));
+    check_ok(grammar_session_create(bench.grammar, &bench.session, &check_error));
+    expect(&bench, true, "%s", "{\"name\": \"nobody\"}", "", "");
+    expect(&bench, true, "%s", settings[6].call, "", "");
+    struct call_reader *reader = read_text(&bench, "{\"name\": \"get\"", 2);
+    check_ok(call_reader_finish(reader, &check_error));
+    assert_view(bytes_view(&call_reader_output(reader)->content), "{\"name\": \"get\"");
+    call_reader_destroy(reader);
+    close_bench(&bench);
 }
 
 static void test_thoughts_are_no_content_and_hide_triggers(void **state) {
@@ -463,30 +504,6 @@ static void test_walks_end_in_calls_that_hold(void **state) {
         }
     assert_in_range(ended, 1000, SIZE_MAX);
     assert_in_range(calls, 500, SIZE_MAX);
-}
-
-/** Read a text with the names of control tokens, `chunk` bytes at once. */
-static struct call_reader *read_text(struct bench *bench, const char *text, size_t chunk) {
-    struct call_reader *reader;
-    size_t length = strlen(text);
-    check_ok(call_reader_create(bench->grammar, 7, &reader, &check_error));
-    for (size_t at = 0; at < length;) {
-        int32_t control = control_at(bench->fixture.tokenizer, text + at);
-        size_t end = at;
-        if (control >= 0) {
-            check_ok(call_reader_push_control(reader, control, &check_error));
-            at += tokenizer_name(bench->fixture.tokenizer, control).length;
-            continue;
-        }
-        while (end < length && end - at < chunk && control_at(bench->fixture.tokenizer, text + end) < 0) end++;
-        check_ok(call_reader_push(reader, bytes_view_of(text + at, end - at), &check_error));
-        at = end;
-    }
-    return reader;
-}
-
-static void assert_view(struct bytes_view view, const char *want) {
-    if (!bytes_view_equal_string(view, want)) fail_msg("'%.*s' is not '%s'", (int)view.length, view.data, want);
 }
 
 static void test_reader_takes_calls_apart(void **state) {
@@ -758,6 +775,7 @@ int main(void) {
         cmocka_unit_test(test_what_is_no_call_is_refused),
         cmocka_unit_test(test_a_list_may_begin_with_the_blank_of_sentencepiece),
         cmocka_unit_test(test_what_only_looks_like_a_call_is_content),
+        cmocka_unit_test(test_an_answer_that_continues_has_no_start),
         cmocka_unit_test(test_thoughts_are_no_content_and_hide_triggers),
         cmocka_unit_test(test_content_of_a_schema_or_calls),
         cmocka_unit_test(test_masks_are_what_is_accepted),
