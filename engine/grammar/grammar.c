@@ -188,12 +188,14 @@ static enum status accept_bytes(struct grammar_session *session, struct grammar_
                                 bool *out_accepted, struct error *err) {
     struct machine *machine = session->grammar->machine;
     struct machine_state at = state->machine;
+    struct frames_mark before = frames_mark(&session->frames);
     *out_accepted = false;
     refuel(session->grammar);
     for (size_t i = 0; i < text.length; i++) {
         enum machine_step step = machine->operations->step(machine, &session->frames, &at, text.data[i], &at);
-        if (step == MACHINE_FAILED) return grammar_failed(err);
-        if (step == MACHINE_DEAD) return STATUS_OK;
+        if (step == MACHINE_LIVE) continue;
+        frames_drop(&session->frames, before); /* what is refused leaves nothing behind */
+        return step == MACHINE_FAILED ? grammar_failed(err) : STATUS_OK;
     }
     state->machine = at;
     state->length += text.length;
