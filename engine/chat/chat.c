@@ -143,3 +143,24 @@ const char *chat_layout_name(const struct chat_layout *layout) {
 struct chat_support chat_layout_support(const struct chat_layout *layout) {
     return layout->support;
 }
+
+static bool template_writes(const struct chat_layout *layout, const char *mark) {
+    return (layout->template != NULL && template_mentions(layout->template, mark)) ||
+           (layout->tool_template != NULL && template_mentions(layout->tool_template, mark));
+}
+
+enum chat_calls chat_layout_calls(const struct chat_layout *layout) {
+    int version = layout->mistral.version;
+    if (layout->kind == CHAT_LAYOUT_MISTRAL)
+        return version >= 13   ? CHAT_CALLS_ARGUMENTS
+               : version >= 11 ? CHAT_CALLS_ID
+               : version >= 2  ? CHAT_CALLS_LIST
+                               : CHAT_CALLS_NONE;
+    /* Qwen's coders write <function=name> and <parameter=name> between the same tags. */
+    if (template_writes(layout, "<tool_call>"))
+        return template_writes(layout, "<function=") || template_writes(layout, "<arg_key>") ? CHAT_CALLS_NONE
+                                                                                             : CHAT_CALLS_TAGS;
+    if (template_writes(layout, "\"parameters\"") && template_writes(layout, "<|start_header_id|>"))
+        return CHAT_CALLS_PARAMETERS;
+    return CHAT_CALLS_NONE;
+}

@@ -105,6 +105,18 @@ struct chat_support {
 /** What the layout has a place for. Of a template that is what its text mentions. */
 struct chat_support chat_layout_support(const struct chat_layout *layout);
 
+/** How the model writes the calls of tools. [X] is a control token. */
+enum chat_calls {
+    CHAT_CALLS_NONE, /* it was not trained to, or nobody knows how */
+    CHAT_CALLS_LIST, /* Mistral v2, v3, v7: [TOOL_CALLS] [{"name": "f", "arguments": {}, "id": "123456789"}]; the id may be missing */
+    CHAT_CALLS_ID,         /* Mistral v11: [TOOL_CALLS] f [CALL_ID] 123456789 [ARGS] {} */
+    CHAT_CALLS_ARGUMENTS,  /* Mistral v13, v15: [TOOL_CALLS] f [ARGS] {} */
+    CHAT_CALLS_TAGS,       /* Hermes, Qwen: <tool_call>\n{"name": "f", "arguments": {}}\n</tool_call> */
+    CHAT_CALLS_PARAMETERS, /* Llama 3: {"name": "f", "parameters": {}}, alone or behind <|python_tag|> */
+};
+/** Of a template: by the marks that its text (or that of its version for tools) mentions. */
+enum chat_calls chat_layout_calls(const struct chat_layout *layout);
+
 /** Append the prompt's ids. `messages` are in an order the gateway has checked. STATUS_OUT_OF_RANGE when `out->max_count` is reached,
  *  STATUS_INVALID_ARGUMENT names the message and the field that the layout has no place for, or is what the template itself objects to. */
 enum status chat_layout_render(const struct chat_layout *layout, const struct chat_conversation *conversation,

@@ -41,8 +41,22 @@ static struct grammar *new_grammar(const struct grammar_vocabulary *vocabulary, 
     return grammar;
 }
 
-static enum status compile_schema(struct grammar *grammar, const struct json_value *text,
-                                  const struct grammar_options *options, struct grammar_problem *problem) {
+enum status grammar_wrap(const struct grammar_vocabulary *vocabulary, struct machine *machine,
+                         struct grammar_budget *budget, struct grammar **out, struct grammar_problem *problem) {
+    struct grammar *grammar = new_grammar(vocabulary, &(struct grammar_options){0});
+    if (grammar == NULL) {
+        machine->operations->destroy(machine);
+        return out_of_memory(problem);
+    }
+    grammar->machine = machine;
+    grammar->budget = budget;
+    *out = grammar;
+    return STATUS_OK;
+}
+
+enum status grammar_json_machine(const struct json_value *text, const struct grammar_options *options,
+                                 struct grammar_problem *later, struct machine **out,
+                                 struct grammar_budget **out_budget, struct grammar_problem *problem) {
     struct schema *schema;
     struct shapes *shapes;
     TRY(schema_create(text, options->documents, options->document_count, options->fuel, options->bytes, problem,
@@ -52,9 +66,9 @@ static enum status compile_schema(struct grammar *grammar, const struct json_val
         schema_destroy(schema);
         return status;
     }
-    TRY(json_machine_create(shapes, options, &grammar->machine, problem));
-    grammar->budget = &schema->budget;
-    schema->problem = &grammar->later;
+    TRY(json_machine_create(shapes, options, out, problem));
+    *out_budget = &schema->budget;
+    schema->problem = later;
     return STATUS_OK;
 }
 
@@ -65,7 +79,8 @@ enum status grammar_compile_schema(const struct grammar_vocabulary *vocabulary, 
     *problem = (struct grammar_problem){0};
     struct grammar *grammar = new_grammar(vocabulary, &all);
     if (grammar == NULL) return out_of_memory(problem);
-    enum status status = compile_schema(grammar, text, &all, problem);
+    enum status status =
+        grammar_json_machine(text, &all, &grammar->later, &grammar->machine, &grammar->budget, problem);
     if (status == STATUS_OK)
         *out = grammar;
     else
@@ -173,12 +188,14 @@ static enum status accept_bytes(struct grammar_session *session, struct grammar_
                                 bool *out_accepted, struct error *err) {
     struct machine *machine = session->grammar->machine;
     struct machine_state at = state->machine;
+    struct frames_mark before = frames_mark(&session->frames);
     *out_accepted = false;
     refuel(session->grammar);
     for (size_t i = 0; i < text.length; i++) {
         enum machine_step step = machine->operations->step(machine, &session->frames, &at, text.data[i], &at);
-        if (step == MACHINE_FAILED) return grammar_failed(err);
-        if (step == MACHINE_DEAD) return STATUS_OK;
+        if (step == MACHINE_LIVE) continue;
+        frames_drop(&session->frames, before); /* what is refused leaves nothing behind */
+        return step == MACHINE_FAILED ? grammar_failed(err) : STATUS_OK;
     }
     state->machine = at;
     state->length += text.length;
@@ -194,6 +211,22 @@ enum status grammar_accept_bytes(struct grammar_session *session, struct grammar
     return status;
 }
 
+static enum status accept_control(struct grammar_session *session, struct grammar_state *state, int32_t token,
+                                  bool *out_accepted, struct error *err) {
+    struct grammar *grammar = session->grammar;
+    const struct machine_operations *operations = grammar->machine->operations;
+    struct machine_state next;
+    if (operations->control == NULL) return STATUS_OK;
+    pthread_mutex_lock(&grammar->lock);
+    refuel(grammar);
+    enum machine_step step = operations->control(grammar->machine, &session->frames, &state->machine, token, &next);
+    pthread_mutex_unlock(&grammar->lock);
+    if (step == MACHINE_FAILED) return grammar_failed(err);
+    *out_accepted = step == MACHINE_LIVE;
+    if (step == MACHINE_LIVE) state->machine = next;
+    return STATUS_OK;
+}
+
 enum status grammar_accept(struct grammar_session *session, struct grammar_state *state, int32_t token,
                            bool *out_accepted, struct error *err) {
     const struct tokenizer *tokenizer = session->grammar->vocabulary->tokenizer;
@@ -203,7 +236,8 @@ enum status grammar_accept(struct grammar_session *session, struct grammar_state
         *out_accepted = grammar_complete(session, state);
         return STATUS_OK;
     }
-    if (piece.length == 0 || piece.length > TRIE_DEPTH_MAX || tokenizer_is_control(tokenizer, token)) return STATUS_OK;
+    if (tokenizer_is_control(tokenizer, token)) return accept_control(session, state, token, out_accepted, err);
+    if (piece.length == 0 || piece.length > TRIE_DEPTH_MAX) return STATUS_OK;
     return grammar_accept_bytes(session, state, piece, out_accepted, err);
 }
 
@@ -228,6 +262,8 @@ enum status grammar_mask(struct grammar_session *session, const struct grammar_s
                   : mask_walk(&session->walk, trie, 0, trie->count, &state->machine, out);
     if (ok && grammar->machine->operations->complete(grammar->machine, &state->machine))
         for (uint32_t i = 0; i < grammar->vocabulary->end_count; i++) mask_set(out, grammar->vocabulary->end_tokens[i]);
+    if (ok && grammar->machine->operations->controls != NULL)
+        grammar->machine->operations->controls(grammar->machine, &state->machine, out);
     pthread_mutex_unlock(&grammar->lock);
     return ok ? STATUS_OK : grammar_failed(err);
 }

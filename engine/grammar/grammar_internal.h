@@ -1,6 +1,6 @@
 /* Copyright Bora contributors
  * SPDX-License-Identifier: Apache-2.0 */
-/* Shared by grammar.c and grammar_forced.c. */
+/* Shared by grammar.c, grammar_forced.c and calls_*.c. */
 #ifndef ENGINE_GRAMMAR_GRAMMAR_INTERNAL_H
 #define ENGINE_GRAMMAR_GRAMMAR_INTERNAL_H
 
@@ -23,5 +23,16 @@ struct grammar_session {
     struct frames frames;
     struct mask_walk walk;
 };
+
+/** A grammar of a machine that spends `budget`; takes the machine over, also when it fails. */
+enum status grammar_wrap(const struct grammar_vocabulary *vocabulary, struct machine *machine,
+                         struct grammar_budget *budget, struct grammar **out, struct grammar_problem *problem);
+/**
+ * The machine of a schema, as grammar_compile_schema makes it; fuel and bytes of the options are set. `later`: where it writes what it meets after compiling, as long
+ * as it lives.
+ */
+enum status grammar_json_machine(const struct json_value *text, const struct grammar_options *options,
+                                 struct grammar_problem *later, struct machine **out,
+                                 struct grammar_budget **out_budget, struct grammar_problem *problem);
 
 #endif

@@ -238,6 +238,14 @@ static bool complete(struct machine *machine, const struct machine_state *from) 
     return state.phase == PHASE_NUMBER && state.frame->kind == FRAME_ROOT && tuple_accepts(m, state.tuple);
 }
 
+uint32_t json_machine_depth(const struct machine_state *state, uint32_t limit) {
+    uint32_t depth = 0;
+    for (const struct frame *frame = load(state).frame; depth < limit && frame->kind != FRAME_ROOT;
+         frame = frame->parent)
+        depth++;
+    return depth;
+}
+
 static enum machine_step start(struct machine *machine, struct frames *frames, struct machine_state *out) {
     struct json_machine *m = (struct json_machine *)machine;
     struct frame *frame = frames_alloc(frames, sizeof *frame);

@@ -23,4 +23,7 @@
 enum status json_machine_create(struct shapes *shapes, const struct grammar_options *options, struct machine **out,
                                 struct grammar_problem *problem);
 
+/** Arrays and objects that are open, at most `limit`. */
+uint32_t json_machine_depth(const struct machine_state *state, uint32_t limit);
+
 #endif

@@ -42,6 +42,7 @@ void frames_drop(struct frames *frames, struct frames_mark mark);
 struct machine_state {
     const void *frame;
     uint64_t word[5];
+    uint64_t outer; /* of a machine that runs others (calls_machine.c): they neither read it nor keep it */
 };
 
 enum machine_step { MACHINE_DEAD, MACHINE_LIVE, MACHINE_FAILED /* budget or memory: the generation cannot go on */ };
@@ -68,6 +69,11 @@ struct machine_operations {
     /** The tokens below a node whose state is `state`, if the engine has a shorter way from here (*done). NULL: it never has. */
     bool (*fill_below)(struct machine *machine, struct mask_walk *walk, const struct token_trie *trie, uint32_t node,
                        const struct machine_state *state, uint32_t *mask, bool *done);
+    /** Control tokens, which no byte spells: go on by this one; MACHINE_DEAD: it may not come here. NULL: none ever may. */
+    enum machine_step (*control)(struct machine *machine, struct frames *frames, const struct machine_state *from,
+                                 int32_t token, struct machine_state *out); /* out may be from */
+    /** Set the bits of the control tokens that may come. NULL where `control` is. */
+    void (*controls)(struct machine *machine, const struct machine_state *state, uint32_t *mask);
 };
 
 /** First member of every engine's struct. One thread at a time. */

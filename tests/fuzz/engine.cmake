@@ -15,3 +15,4 @@ bora_fuzzer(NAME mistral SOURCES ${CMAKE_CURRENT_LIST_DIR}/mistral_fuzz.c DEPEND
 bora_fuzzer(NAME rules SOURCES ${CMAKE_CURRENT_LIST_DIR}/rules_fuzz.c DEPENDS engine_grammar base)
 bora_fuzzer(NAME number SOURCES ${CMAKE_CURRENT_LIST_DIR}/number_fuzz.c ${PROJECT_SOURCE_DIR}/tests/unit/engine/number_fixture.c DEPENDS engine_grammar base)
 bora_fuzzer(NAME regex SOURCES ${CMAKE_CURRENT_LIST_DIR}/regex_fuzz.c DEPENDS engine_grammar base)
+bora_fuzzer(NAME calls SOURCES ${CMAKE_CURRENT_LIST_DIR}/calls_fuzz.c ${PROJECT_SOURCE_DIR}/tests/unit/engine/calls_fixture.c DEPENDS engine_grammar engine_tokenizer base)

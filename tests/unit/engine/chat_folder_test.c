@@ -95,19 +95,23 @@ static void test_tokenizer_files_say_mistrals_version(void **state) {
         struct checkpoint checkpoint;
         const char *name;
         bool images;
-    } cases[] = {{{{{"tekken.json", TEKKEN("v3")}}}, "mistral-v3", true},
-                 {{{{"tekken.json", TEKKEN("v13")}}}, "mistral-v13", true},
+        enum chat_calls calls;
+    } cases[] = {{{{{"tekken.json", TEKKEN("v3")}}}, "mistral-v3", true, CHAT_CALLS_LIST},
+                 {{{{"tekken.json", TEKKEN("v13")}}}, "mistral-v13", true, CHAT_CALLS_ARGUMENTS},
                  {{{{"tekken.json", TEKKEN("v11")}, {"chat_template.jinja", "[INST]{{ messages[0].content }}"}}},
                   "mistral-v11",
-                  true},
-                 {{{{"tokenizer.model.v1", "x"}}}, "mistral-v1", false},
+                  true,
+                  CHAT_CALLS_ID},
+                 {{{{"tokenizer.model.v1", "x"}}}, "mistral-v1", false, CHAT_CALLS_NONE},
                  {{{{"tokenizer.model.v3", "x"}, {"tokenizer_config.json", "{\"chat_template\": \"[INST]\"}"}}},
                   "mistral-v3",
-                  false},
-                 {{{{"tokenizer.model.v7m1", "x"}}}, "mistral-v7", true}};
+                  false,
+                  CHAT_CALLS_LIST},
+                 {{{{"tokenizer.model.v7m1", "x"}}}, "mistral-v7", true, CHAT_CALLS_LIST}};
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         struct chat_layout *layout = load(&cases[i].checkpoint, cases[i].name);
         assert_int_equal(chat_layout_support(layout).images, cases[i].images);
+        assert_int_equal(chat_layout_calls(layout), cases[i].calls);
         if (cases[i].images) {
             int32_t columns = 0, rows = 0;
             check_ok(chat_image_grid(layout, 100, 50, &columns, &rows, &check_error));

@@ -420,8 +420,28 @@ static void test_window_of_a_long_conversation_is_found_quickly(void **state) {
     unload(&model);
 }
 
+static void test_how_published_models_write_calls(void **state) {
+    (void)state;
+    static const struct {
+        const char *file;
+        enum chat_calls calls;
+    } cases[] = {{"hermes-2-tools.jinja", CHAT_CALLS_TAGS},  {"qwen2.5.jinja", CHAT_CALLS_TAGS},
+                 {"qwen3.jinja", CHAT_CALLS_TAGS},           {"llama-3.1.jinja", CHAT_CALLS_PARAMETERS},
+                 {"llama-3.2.jinja", CHAT_CALLS_PARAMETERS}, {"llama-3.jinja", CHAT_CALLS_NONE},
+                 {"chatml.jinja", CHAT_CALLS_NONE},          {"smollm2.jinja", CHAT_CALLS_NONE},
+                 {"command-r.jinja", CHAT_CALLS_NONE},       {"deepseek-v2.jinja", CHAT_CALLS_NONE}};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct model model = load_file(cases[i].file);
+        if (model.layout == NULL) fail_msg("%s: %s", cases[i].file, check_error.message);
+        if (chat_layout_calls(model.layout) != cases[i].calls)
+            fail_msg("%s: %d", cases[i].file, (int)chat_layout_calls(model.layout));
+        unload(&model);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_how_published_models_write_calls),
         cmocka_unit_test(test_conversations_give_what_transformers_renders),
         cmocka_unit_test(test_users_never_write_control_tokens),
         cmocka_unit_test(test_template_objects_in_its_own_words),
