@@ -48,7 +48,6 @@ enum machine_step { MACHINE_DEAD, MACHINE_LIVE, MACHINE_FAILED /* budget or memo
 
 struct machine;
 struct mask_walk;
-struct token_trie;
 struct machine_operations {
     void (*destroy)(struct machine *machine);
     enum machine_step (*start)(struct machine *machine, struct frames *frames, struct machine_state *out);
@@ -65,9 +64,6 @@ struct machine_operations {
     uint64_t (*signature)(struct machine *machine, const struct machine_state *state);
     /** The whole mask (ends of text left out), by an engine that knows more than mask_walk. NULL: mask_walk does it. False: budget or memory. */
     bool (*fill)(struct machine *machine, struct mask_walk *walk, const struct machine_state *state, uint32_t *mask);
-    /** The tokens below a node whose state is `state`, if the engine has a shorter way from here (*done). NULL: it never has. */
-    bool (*fill_below)(struct machine *machine, struct mask_walk *walk, const struct token_trie *trie, uint32_t node,
-                       const struct machine_state *state, uint32_t *mask, bool *done);
 };
 
 /** First member of every engine's struct. One thread at a time. */

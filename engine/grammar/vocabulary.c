@@ -33,6 +33,8 @@ static void trie_deinit(struct token_trie *trie) {
     free(trie->sizes);
     free(trie->first);
     free(trie->tokens);
+    free(trie->classes);
+    free(trie->heights);
     *trie = (struct token_trie){0};
 }
 
@@ -172,18 +174,33 @@ static enum content scan(struct bytes_view text, size_t from, size_t *end) {
     return CONTENT_INSIDE;
 }
 
-/** Characters of a plain piece; 0: it is not plain. */
-static uint32_t plain_length(struct bytes_view text) {
-    uint32_t out = 0;
-    for (size_t i = 0; i < text.length; out++) {
-        uint8_t c = text.data[i];
-        size_t length = c < 0x20 || c == '"' || c == '\\' ? 0 : sequence_length(c);
-        if (length == 0 || i + length > text.length) return 0;
-        for (size_t k = 1; k < length; k++)
-            if (!continues(c, k, text.data[i + k])) return 0;
-        i += length;
+/** Bytes of a literal at the front of the text, as far as the text goes; 0: there is none. */
+static size_t literal_length(struct bytes_view text) {
+    static const char *const LITERALS[] = {"true", "false", "null"};
+    for (size_t i = 0; i < sizeof LITERALS / sizeof *LITERALS; i++) {
+        size_t length = strlen(LITERALS[i]) < text.length ? strlen(LITERALS[i]) : text.length;
+        if (memcmp(LITERALS[i], text.data, length) == 0) return length;
     }
-    return out;
+    return 0;
+}
+
+/** Nothing in the piece shows that it cannot begin outside a string. */
+static bool is_structure(struct bytes_view text) {
+    bool inside = false;
+    for (size_t i = 0; i < text.length; i++) {
+        uint8_t c = text.data[i];
+        if (inside) {
+            inside = c != '"';
+            i += c == '\\';
+        } else if (c == '"') {
+            inside = true;
+        } else if (c == '\0' || strchr(" \t\r\n{}[],:0123456789-+.eE", c) == NULL) {
+            size_t length = literal_length((struct bytes_view){text.data + i, text.length - i});
+            if (length == 0) return false;
+            i += length - 1;
+        }
+    }
+    return true;
 }
 
 /* ---- the vocabulary ---- */
@@ -234,6 +251,12 @@ static bool number_rests(struct grammar_vocabulary *v, struct string_tokens *str
     return true;
 }
 
+static bool has_hex_escape(struct bytes_view text, size_t end) {
+    for (size_t i = 0; i + 1 < end; i++)
+        if (text.data[i] == '\\' && text.data[i + 1] == 'u') return true;
+    return false;
+}
+
 static bool add_strings(struct grammar_vocabulary *v, struct string_tokens *strings, size_t from,
                         const struct entry *entries, size_t count) {
     struct entry *plain = malloc((count + 1) * sizeof *plain), *escaped = malloc((count + 1) * sizeof *escaped);
@@ -246,13 +269,17 @@ static bool add_strings(struct grammar_vocabulary *v, struct string_tokens *stri
         size_t end;
         if (from == 1 && text.data[0] != '"') continue;
         enum content content = scan(text, from, &end);
-        if (content == CONTENT_INSIDE) mask_set(strings->inside, entries[i].token);
+        if (content == CONTENT_INSIDE) {
+            mask_set(strings->inside, entries[i].token);
+            if (text.length > v->inside_longest) v->inside_longest = (uint32_t)text.length;
+        }
         if (content != CONTENT_ENDS) continue;
         struct entry rest = {.text = {text.data + end + 1, text.length - end - 1}, .token = entries[i].token};
         if (memchr(text.data, '\\', end) == NULL) {
             ending[plain_count] = entries[i];
             plain[plain_count++] = rest;
         } else {
+            strings->escaped_hex |= has_hex_escape(text, end);
             whole[escaped_count] = entries[i];
             escaped[escaped_count++] = rest;
         }
@@ -267,26 +294,40 @@ static bool add_strings(struct grammar_vocabulary *v, struct string_tokens *stri
     return ok;
 }
 
-static bool add_plain(struct grammar_vocabulary *v, const struct entry *entries, size_t count) {
-    struct entry *others = malloc((count + 1) * sizeof *others);
-    size_t other_count = 0;
-    bool ok = others != NULL;
-    for (uint32_t k = 0; k <= PLAIN_LENGTHS; k++) {
-        v->plain[k] = calloc(v->words, sizeof *v->plain[k]);
-        ok &= v->plain[k] != NULL;
+/** All characters of the piece are common; the last may be unfinished. */
+static bool is_common(struct bytes_view text) {
+    uint32_t unfinished = 0;
+    for (size_t i = 0; i < text.length; i++) {
+        uint32_t class = token_class_step(&unfinished, text.data[i], i + 1 == text.length);
+        if (class & (CLASS_ODD | CLASS_NEVER)) return false;
     }
+    return true;
+}
+
+static bool add_common(struct grammar_vocabulary *v, const struct entry *entries, size_t count) {
+    struct entry *uncommon = malloc((count + 1) * sizeof *uncommon);
+    size_t uncommon_count = 0;
+    v->common = calloc(v->words, sizeof *v->common);
+    bool ok = uncommon != NULL && v->common != NULL;
     for (size_t i = 0; ok && i < count; i++) {
-        uint32_t length = plain_length(entries[i].text);
-        if (length == 0) {
-            others[other_count++] = entries[i];
-            continue;
-        }
-        if (length > v->plain_longest) v->plain_longest = length;
-        for (uint32_t k = length < PLAIN_LENGTHS ? length : PLAIN_LENGTHS; k <= PLAIN_LENGTHS; k++)
-            mask_set(v->plain[k], entries[i].token);
+        struct bytes_view text = entries[i].text;
+        if (text.length <= COMMON_LENGTH && is_common(text))
+            mask_set(v->common, entries[i].token);
+        else
+            uncommon[uncommon_count++] = entries[i];
     }
-    ok = ok && trie_init(&v->not_plain, others, other_count);
-    free(others);
+    ok = ok && trie_init(&v->uncommon, uncommon, uncommon_count) && token_trie_classify(&v->uncommon);
+    free(uncommon);
+    return ok;
+}
+
+static bool add_structure(struct grammar_vocabulary *v, const struct entry *entries, size_t count) {
+    struct entry *chosen = malloc((count + 1) * sizeof *chosen);
+    size_t chosen_count = 0;
+    for (size_t i = 0; chosen != NULL && i < count; i++)
+        if (is_structure(entries[i].text)) chosen[chosen_count++] = entries[i];
+    bool ok = chosen != NULL && trie_init(&v->structure, chosen, chosen_count);
+    free(chosen);
     return ok;
 }
 
@@ -311,7 +352,8 @@ enum status grammar_vocabulary_create(const struct tokenizer *tokenizer, struct 
         else if (!tokenizer_is_control(tokenizer, id) && piece.length > 0 && piece.length <= TRIE_DEPTH_MAX)
             entries[count++] = (struct entry){.text = piece, .token = id};
     }
-    ok = ok && trie_init(&v->trie, entries, count) && add_plain(v, entries, count) &&
+    ok = ok && trie_init(&v->trie, entries, count) && token_trie_classify(&v->trie) && add_common(v, entries, count) &&
+         add_structure(v, entries, count) &&
          add_strings(v, &v->strings[0], 0, entries, count) && add_strings(v, &v->strings[1], 1, entries, count);
     free(entries);
     if (!ok) {
@@ -325,7 +367,8 @@ enum status grammar_vocabulary_create(const struct tokenizer *tokenizer, struct 
 void grammar_vocabulary_destroy(struct grammar_vocabulary *v) {
     if (v == NULL) return;
     trie_deinit(&v->trie);
-    trie_deinit(&v->not_plain);
+    trie_deinit(&v->uncommon);
+    trie_deinit(&v->structure);
     for (int i = 0; i < 2; i++) {
         string_ends_deinit(&v->strings[i].plain);
         string_ends_deinit(&v->strings[i].escaped);
@@ -337,7 +380,7 @@ void grammar_vocabulary_destroy(struct grammar_vocabulary *v) {
         free(v->strings[i].quoted);
         free(v->strings[i].inside);
     }
-    for (uint32_t k = 0; k <= PLAIN_LENGTHS; k++) free(v->plain[k]);
+    free(v->common);
     free(v->end_tokens);
     free(v);
 }
