@@ -130,6 +130,34 @@ bool mask_node(struct json_machine *m, struct mask_walk *walk, const struct toke
     return ok;
 }
 
+static bool is_blank(uint8_t byte) {
+    return byte == ' ' || byte == '\t' || byte == '\n' || byte == '\r';
+}
+
+/** Between the parts of a text: blanks change nothing but their count, and are stepped over here. `bytes`: what may come behind them. */
+static bool walk_structure(struct json_machine *m, struct mask_walk *walk, struct siblings siblings,
+                           const uint64_t bytes[4], const struct json_state *state, uint32_t *mask) {
+    const struct token_trie *trie = siblings.trie;
+    bool blanks = m->options.space == GRAMMAR_SPACE_FREE && !state->blank && !state->frame->recording;
+    struct machine_state packed;
+    uint32_t node;
+    json_save(state, &packed);
+    while (next_sibling(&siblings, &node)) {
+        if (!blanks || !is_blank(trie->bytes[node])) {
+            if (!mask_node(m, walk, trie, node, &packed, mask)) return false;
+            continue;
+        }
+        if (state->space >= m->options.space_max) continue;
+        mask_set_node(mask, trie, node);
+        if (trie->sizes[node] == 1) continue;
+        struct json_state behind = *state;
+        behind.space++;
+        struct siblings below = siblings_of(trie, node + 1, node + trie->sizes[node], bytes);
+        if (!walk_structure(m, walk, below, bytes, &behind, mask)) return false;
+    }
+    return true;
+}
+
 bool mask_siblings(struct json_machine *m, struct mask_walk *walk, const struct token_trie *trie, uint32_t first,
                    uint32_t end, const struct machine_state *from, uint32_t *mask) {
     struct json_state state = json_load(from);
@@ -141,6 +169,8 @@ bool mask_siblings(struct json_machine *m, struct mask_walk *walk, const struct 
     uint32_t node;
     first_bytes(m, &state, bytes);
     struct siblings siblings = siblings_of(trie, first, end, bytes);
+    if (state.phase != PHASE_STRING && state.phase != PHASE_KEY_STRING && state.phase != PHASE_LITERAL)
+        return walk_structure(m, walk, siblings, bytes, &state, mask);
     while (next_sibling(&siblings, &node))
         if (!mask_node(m, walk, trie, node, from, mask)) return false;
     return true;
@@ -192,6 +222,14 @@ void ending_set(const struct mask_walk *walk, const struct token_trie *trie, uin
 
 /* ---- whole masks ---- */
 
+/** Tokens of nothing but blanks. */
+static void fill_blanks(const struct json_machine *m, const struct grammar_vocabulary *v,
+                        const struct json_state *state, uint32_t *mask) {
+    uint32_t room = m->options.space != GRAMMAR_SPACE_FREE ? state->blank : m->options.space_max - state->space;
+    for (uint32_t i = 0; i < v->blank_count && v->blanks[i].length <= room; i++)
+        if (m->options.space == GRAMMAR_SPACE_FREE || v->blanks[i].space) mask_set(mask, v->blanks[i].token);
+}
+
 /** Outside strings. Before a value that may be a string of any text the tokens that begin it are ready. */
 static bool fill_structure(struct json_machine *m, struct mask_walk *walk, const struct machine_state *packed,
                            uint32_t *mask) {
@@ -200,9 +238,12 @@ static bool fill_structure(struct json_machine *m, struct mask_walk *walk, const
     bool value = (state.phase == PHASE_VALUE || state.phase == PHASE_VALUE_OR_CLOSE) && !state.blank &&
                  state.frame->child != NULL && !state.frame->recording;
     uint64_t bytes[4];
-    uint32_t node, quote = trie->roots['"'];
-    if (state.phase == PHASE_NUMBER) return mask_all(m, walk, trie, packed, mask);
+    uint32_t quote = trie->roots['"'];
+    if (state.phase == PHASE_NUMBER)
+        return mask_all(m, walk, trie, packed, mask) && mask_all(m, walk, &walk->vocabulary->blank_trie, packed, mask);
     first_bytes(m, &state, bytes);
+    fill_blanks(m, walk->vocabulary, &state, mask);
+    struct siblings siblings = siblings_of(trie, 0, trie->count, bytes);
     if (value && byte_in(bytes, '"') && quote < trie->roots['"' + 1] && tuple_is_free(m, state.frame->child->string)) {
         struct machine_state inside;
         enum machine_step step = m->machine.operations->step(&m->machine, walk->frames, packed, '"', &inside);
@@ -210,12 +251,9 @@ static bool fill_structure(struct json_machine *m, struct mask_walk *walk, const
         mask_set_node(mask, trie, quote);
         if (step == MACHINE_LIVE && !fill_free_value(m, walk, &walk->vocabulary->strings[1], &inside, mask))
             return false;
-        bytes['"' / 64] &= ~(1ull << '"');
+        siblings.bytes['"' / 64] &= ~(1ull << '"');
     }
-    struct siblings siblings = siblings_of(trie, 0, trie->count, bytes);
-    while (next_sibling(&siblings, &node))
-        if (!mask_node(m, walk, trie, node, packed, mask)) return false;
-    return true;
+    return walk_structure(m, walk, siblings, bytes, &state, mask);
 }
 
 static bool fill(struct json_machine *m, struct mask_walk *walk, const struct machine_state *packed, uint32_t *mask) {

@@ -321,13 +321,37 @@ static bool add_common(struct grammar_vocabulary *v, const struct entry *entries
     return ok;
 }
 
+static bool is_blank(struct bytes_view text) {
+    for (size_t i = 0; i < text.length; i++)
+        if (text.data[i] == '\0' || strchr(" \t\r\n", text.data[i]) == NULL) return false;
+    return true;
+}
+
+static int compare_blanks(const void *a, const void *b) {
+    const struct blank_token *x = a, *y = b;
+    if (x->length != y->length) return x->length < y->length ? -1 : 1;
+    return (x->token > y->token) - (x->token < y->token);
+}
+
 static bool add_structure(struct grammar_vocabulary *v, const struct entry *entries, size_t count) {
-    struct entry *chosen = malloc((count + 1) * sizeof *chosen);
+    struct entry *chosen = malloc((count + 1) * sizeof *chosen), *blank = malloc((count + 1) * sizeof *blank);
+    v->blanks = malloc((count + 1) * sizeof *v->blanks);
     size_t chosen_count = 0;
-    for (size_t i = 0; chosen != NULL && i < count; i++)
-        if (is_structure(entries[i].text)) chosen[chosen_count++] = entries[i];
-    bool ok = chosen != NULL && trie_init(&v->structure, chosen, chosen_count);
+    bool ok = chosen != NULL && blank != NULL && v->blanks != NULL;
+    for (size_t i = 0; ok && i < count; i++) {
+        struct bytes_view text = entries[i].text;
+        if (is_blank(text)) {
+            blank[v->blank_count] = entries[i];
+            v->blanks[v->blank_count++] =
+                (struct blank_token){entries[i].token, (uint32_t)text.length, text.data[0] == ' '};
+        } else if (is_structure(text)) {
+            chosen[chosen_count++] = entries[i];
+        }
+    }
+    ok = ok && trie_init(&v->structure, chosen, chosen_count) && trie_init(&v->blank_trie, blank, v->blank_count);
+    if (ok) qsort(v->blanks, v->blank_count, sizeof *v->blanks, compare_blanks);
     free(chosen);
+    free(blank);
     return ok;
 }
 
@@ -369,6 +393,8 @@ void grammar_vocabulary_destroy(struct grammar_vocabulary *v) {
     trie_deinit(&v->trie);
     trie_deinit(&v->uncommon);
     trie_deinit(&v->structure);
+    trie_deinit(&v->blank_trie);
+    free(v->blanks);
     for (int i = 0; i < 2; i++) {
         string_ends_deinit(&v->strings[i].plain);
         string_ends_deinit(&v->strings[i].escaped);

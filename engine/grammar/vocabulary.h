@@ -86,13 +86,22 @@ struct string_tokens {
     uint32_t *rest_of; /* [V] of the tokens of `plain`: node of plain.rests + 1; 0: nothing behind the quote */
 };
 
+struct blank_token {
+    int32_t token;
+    uint32_t length;
+    bool space; /* the first byte is one */
+};
+
 enum { COMMON_LENGTH = 16 };
 struct grammar_vocabulary {
     const struct tokenizer *tokenizer;
     uint32_t size;  /* V */
     uint32_t words; /* of a mask */
     struct token_trie trie;
-    struct token_trie structure; /* tokens that may begin outside a string, before a value's first byte, in a number or behind a value */
+    struct token_trie structure;  /* tokens that may begin before a value, in a number or behind a value */
+    struct token_trie blank_trie; /* but those of nothing but blanks, which are here */
+    struct blank_token *blanks;   /* [blank_count] and here, by their length */
+    uint32_t blank_count;
     struct string_tokens strings[2];
     uint32_t *common;           /* [words] bitset: at most COMMON_LENGTH bytes of common classes */
     struct token_trie uncommon; /* the trie without those tokens */
