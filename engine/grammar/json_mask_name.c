@@ -38,7 +38,7 @@ static bool ends_here(const struct frame *frame, struct range range) {
     return range.low < range.high && frame->joint->names[range.low].text.length == range.depth;
 }
 
-/** The bytes that names of the range go on with. */
+/** The bytes that names of the range go on with, but those that only an escape can write. */
 static void range_bytes(const struct frame *frame, struct range range, bool only_permitted, uint64_t out[4]) {
     const struct joint *joint = frame->joint;
     uint32_t n = range.low + ends_here(frame, range);
@@ -47,7 +47,7 @@ static void range_bytes(const struct frame *frame, struct range range, bool only
         uint32_t after = names_from(joint, n, range.high, range.depth, (uint32_t)byte + 1);
         bool any = !only_permitted;
         for (; n < after && !any; n++) any = permitted(frame, n);
-        if (any) byte_add(out, byte);
+        if (any && byte >= 0x20 && byte != '"' && byte != '\\') byte_add(out, byte);
         n = after;
     }
 }
