@@ -167,6 +167,7 @@ enum status grammar_session_create(struct grammar *grammar, struct grammar_sessi
 void grammar_session_destroy(struct grammar_session *session) {
     if (session == NULL) return;
     frames_deinit(&session->frames);
+    for (int i = 0; i < MASK_KEPT; i++) free(session->walk.kept[i].mask);
     grammar_unref(session->grammar);
     free(session);
 }

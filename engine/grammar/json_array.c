@@ -105,6 +105,7 @@ enum machine_step array_open(struct json_machine *m, struct frames *frames, cons
     struct item *items = frames_alloc(frames, joint->array_count * sizeof *items);
     if (frame == NULL || items == NULL) return MACHINE_FAILED;
     *frame = (struct frame){.parent = at->frame, .joint = joint, .kind = FRAME_ARRAY, .items = items};
+    frame->serial = ++m->frames_made;
     frame->recording = at->frame->recording || compares(joint);
     frame->start = at->text;
     for (uint32_t i = 0; i < joint->array_count; i++) {
@@ -208,6 +209,7 @@ enum machine_step array_value(struct json_machine *m, struct frames *frames, str
     struct item *items = frames_alloc(frames, before->item_count * sizeof *items);
     if (frame == NULL || items == NULL) return MACHINE_FAILED;
     *frame = *before;
+    frame->serial = ++m->frames_made;
     bool again = false, compared = compares(before->joint);
     if (compared && !note_value(frames, frame, state->text, &again)) return MACHINE_FAILED;
     frame->start = state->text;

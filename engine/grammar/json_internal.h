@@ -26,8 +26,13 @@ enum tuple_kind { TUPLE_STRING, TUPLE_NUMBER };
 enum { TUPLE_DEAD };
 /** words: kind, then for each live entry: component << 1 | must, state. Dead when no entry is a must. */
 struct tuple_row {
-    uint32_t next[128]; /* of ASCII: the tuple after it; TUPLE_UNKNOWN: not asked yet */
+    uint32_t next[128];     /* of ASCII: the tuple after it; TUPLE_UNKNOWN: not asked yet */
+    uint32_t beyond;        /* where all characters beyond ASCII lead; TUPLE_UNKNOWN: not asked yet */
+    uint32_t free_length;   /* texts of at most so many characters of free_classes may come, whichever; TUPLE_UNKNOWN */
+    uint16_t free_classes;  /* enum token_class */
 };
+/** In tuple_row.beyond: not all to the same. */
+#define TUPLE_MIXED (UINT32_MAX - 2)
 #define TUPLE_UNKNOWN UINT32_MAX
 #define TUPLE_FAILED (UINT32_MAX - 1)
 
@@ -66,6 +71,7 @@ struct joint {
     bool objects_ready;       /* names, and what the objects have on them */
     struct joint_name *names; /* [name_count] rising by their bytes */
     uint32_t name_count, name_words;
+    bool names_bare; /* in none of `names` is a character that an escape of two bytes spells */
 };
 
 /* ---- frames ---- */
@@ -112,6 +118,7 @@ struct frame {
     const struct text_node *start;  /* recording: before the value that is being written */
     uint32_t item_count, link_count, count;
     enum frame_kind kind;
+    uint64_t serial; /* no other frame of this machine has it */
     bool recording; /* the text of what is within is kept: this array or one around it compares its items */
 };
 
@@ -167,11 +174,16 @@ struct json_machine {
     struct tuple_row **rows;
     uint32_t row_capacity;
     struct joint *root;
+    uint64_t frames_made;
 };
 
 /* json_scalar.c */
 uint32_t tuple_make(struct json_machine *m, enum tuple_kind kind, const uint32_t *entries, uint32_t count);
 uint32_t tuple_step(struct json_machine *m, uint32_t tuple, uint32_t code_point);
+/** Of a string, with `beyond` and what is free filled in. It stays where it is as long as the machine. NULL: the budget. */
+struct tuple_row *tuple_row_of(struct json_machine *m, uint32_t tuple);
+/** Some character of first..last goes on. */
+bool tuple_live_in(struct json_machine *m, uint32_t tuple, uint32_t first, uint32_t last);
 void tuple_verdict(struct json_machine *m, uint32_t tuple, struct verdict *out); /* adds the components that accept */
 bool tuple_accepts(struct json_machine *m, uint32_t tuple);                      /* a must accepts */
 /** One byte of a string's inside, value or name. Ended: the closing quote was `byte`. */
@@ -189,6 +201,8 @@ uint32_t joint_component(struct joint_builder *builder, conjunction c, bool must
 struct joint *joint_make(struct json_machine *m, const struct joint_builder *builder);
 /** Names of the objects. False: exhausted. */
 bool joint_prepare_objects(struct json_machine *m, struct joint *joint);
+/** Nothing in it is what an escape of two bytes spells. */
+bool text_is_bare(struct bytes_view text);
 static inline bool joint_satisfied(const struct joint *joint, const struct verdict *verdict) {
     for (uint32_t i = 0; i < (joint->count + 63) / 64; i++)
         if (joint->must[i] & verdict->bits[i]) return true;
@@ -208,6 +222,8 @@ enum machine_step object_comma(struct json_machine *m, struct json_state *state)
 enum machine_step object_close(struct json_machine *m, struct frames *frames, struct json_state *state);
 enum machine_step object_value(struct json_machine *m, struct frames *frames, struct json_state *state,
                                const struct verdict *verdict);
+/** The first name of low..high whose byte at `depth` is at least `byte` (a name that ends there is below all). */
+uint32_t names_from(const struct joint *joint, uint32_t low, uint32_t high, uint32_t depth, uint32_t byte);
 /** The first quote of a name has come. */
 enum machine_step object_key_begin(struct json_machine *m, struct json_state *state);
 /** One code point of a name; MACHINE_DEAD when no name goes on so. */
@@ -221,10 +237,8 @@ enum machine_step object_key_end(struct json_machine *m, struct frames *frames, 
 enum machine_step object_unknown_end(struct json_machine *m, struct frames *frames, const struct json_state *state,
                                      struct machine_state *out);
 
-/* json_mask.c: machine_operations.fill and fill_below */
+/* json_mask.c: machine_operations.fill */
 bool json_fill(struct machine *machine, struct mask_walk *walk, const struct machine_state *state, uint32_t *mask);
-bool json_fill_below(struct machine *machine, struct mask_walk *walk, const struct token_trie *trie, uint32_t node,
-                     const struct machine_state *state, uint32_t *mask, bool *done);
 
 /** A value has ended; `state->frame` is the frame around it. */
 enum machine_step value_ended(struct json_machine *m, struct frames *frames, struct json_state *state,

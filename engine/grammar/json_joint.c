@@ -140,6 +140,12 @@ static int compare_names(const void *a, const void *b) {
     return bytes_view_compare(((const struct joint_name *)a)->text, ((const struct joint_name *)b)->text);
 }
 
+bool text_is_bare(struct bytes_view text) {
+    for (size_t i = 0; i < text.length; i++)
+        if (text.data[i] < 0x20 || text.data[i] == '"' || text.data[i] == '\\' || text.data[i] == '/') return false;
+    return true;
+}
+
 /** The names that any of the forms knows, in the order of their bytes. */
 static bool collect_names(struct json_machine *m, struct joint *joint) {
     struct schema *schema = m->shapes->schema;
@@ -161,6 +167,8 @@ static bool collect_names(struct json_machine *m, struct joint *joint) {
         if (kept == 0 || joint->names[kept - 1].name != joint->names[i].name) joint->names[kept++] = joint->names[i];
     joint->name_count = kept;
     joint->name_words = (kept + 63) / 64;
+    joint->names_bare = true;
+    for (uint32_t i = 0; i < kept && joint->names_bare; i++) joint->names_bare = text_is_bare(joint->names[i].text);
     return true;
 }
 

@@ -250,7 +250,7 @@ static enum machine_step start(struct machine *machine, struct frames *frames, s
     struct json_machine *m = (struct json_machine *)machine;
     struct frame *frame = frames_alloc(frames, sizeof *frame);
     if (frame == NULL) return MACHINE_FAILED;
-    *frame = (struct frame){.kind = FRAME_ROOT, .child = m->root};
+    *frame = (struct frame){.kind = FRAME_ROOT, .child = m->root, .serial = ++m->frames_made};
     struct json_state state = {.frame = frame, .phase = PHASE_VALUE};
     save(&state, out);
     return MACHINE_LIVE;
@@ -289,8 +289,7 @@ static const struct machine_operations OPERATIONS = {.destroy = destroy,
                                                      .complete = complete,
                                                      .shortest = no_shortest,
                                                      .signature = no_signature,
-                                                     .fill = json_fill,
-                                                     .fill_below = json_fill_below};
+                                                     .fill = json_fill};
 
 enum status json_machine_create(struct shapes *shapes, const struct grammar_options *options, struct machine **out,
                                 struct grammar_problem *problem) {

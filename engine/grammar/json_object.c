@@ -307,6 +307,7 @@ enum machine_step object_open(struct json_machine *m, struct frames *frames, con
     if (frame == NULL || items == NULL || seen == NULL) return MACHINE_FAILED;
     memset(seen, 0, joint->name_words * sizeof *seen);
     *frame = (struct frame){.parent = at->frame, .joint = joint, .kind = FRAME_OBJECT, .items = items, .seen = seen};
+    frame->serial = ++m->frames_made;
     frame->recording = at->frame->recording;
     frame->start = at->text;
     for (uint32_t i = 0; i < joint->object_count; i++) items[frame->item_count++] = (struct item){.index = i};
@@ -366,8 +367,7 @@ enum machine_step object_key_begin(struct json_machine *m, struct json_state *st
     return MACHINE_LIVE;
 }
 
-/** The first name of low..high whose byte at `depth` is at least `byte` (a name that ends there is below all). */
-static uint32_t first_from(const struct joint *joint, uint32_t low, uint32_t high, uint32_t depth, uint32_t byte) {
+uint32_t names_from(const struct joint *joint, uint32_t low, uint32_t high, uint32_t depth, uint32_t byte) {
     while (low < high) {
         uint32_t middle = low + (high - low) / 2;
         struct bytes_view text = joint->names[middle].text;
@@ -381,8 +381,8 @@ static uint32_t first_from(const struct joint *joint, uint32_t low, uint32_t hig
 
 static void narrow(const struct joint *joint, struct json_state *state, uint8_t byte) {
     if (state->low < state->high) {
-        uint32_t low = first_from(joint, state->low, state->high, state->depth, byte);
-        state->high = first_from(joint, low, state->high, state->depth, (uint32_t)byte + 1);
+        uint32_t low = names_from(joint, state->low, state->high, state->depth, byte);
+        state->high = names_from(joint, low, state->high, state->depth, (uint32_t)byte + 1);
         state->low = low;
     }
     state->depth++;
@@ -540,6 +540,7 @@ static enum machine_step name_ended(struct json_machine *m, struct frames *frame
     struct frame *frame = frames_alloc(frames, sizeof *frame);
     if (frame == NULL) return MACHINE_FAILED;
     *frame = *before;
+    frame->serial = ++m->frames_made;
     if (!mark_seen(frames, frame, candidate)) return MACHINE_FAILED;
     enum machine_step step = prepare_value(m, frames, frame, before, candidate);
     if (step != MACHINE_LIVE) return step;
@@ -585,6 +586,7 @@ enum machine_step object_value(struct json_machine *m, struct frames *frames, st
     struct item *items = frames_alloc(frames, before->item_count * sizeof *items);
     if (frame == NULL || items == NULL) return MACHINE_FAILED;
     *frame = *before;
+    frame->serial = ++m->frames_made;
     frame->items = items;
     frame->item_count = 0;
     frame->count++;

@@ -2,6 +2,8 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "engine/grammar/json_internal.h"
 
+#include "engine/grammar/vocabulary.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -92,11 +94,76 @@ bool tuple_accepts(struct json_machine *m, uint32_t tuple) {
     return false;
 }
 
-static bool tuple_live_in(struct json_machine *m, uint32_t tuple, uint32_t first, uint32_t last) {
+bool tuple_live_in(struct json_machine *m, uint32_t tuple, uint32_t first, uint32_t last) {
     struct intern_item item = intern_get(&m->tuples, tuple);
     for (uint32_t i = 1; i < item.count; i += 2)
         if (item.words[i] & 1 && regex_live_in(m->shapes->schema->regexes, item.words[i + 1], first, last)) return true;
     return false;
+}
+
+/* ---- what masks ask of strings ---- */
+
+/** Where all characters beyond ASCII lead, if they lead to the same. */
+static uint32_t step_beyond(struct json_machine *m, uint32_t tuple) {
+    struct intern_item item = intern_get(&m->tuples, tuple);
+    for (uint32_t i = 1; i < item.count; i += 2)
+        if (!regex_same_beyond(m->shapes->schema->regexes, item.words[i + 1])) return TUPLE_MIXED;
+    return step_entries(m, tuple, 0x80);
+}
+
+/** The classes that lie wholly within a set of ASCII characters, and what goes beyond. */
+static uint16_t classes_within(const uint64_t ascii[2], enum regex_others others) {
+    static const struct {
+        uint64_t ascii[2];
+        uint16_t class;
+    } CLASSES[] = {
+        {{0x3ffull << '0', 0}, CLASS_DIGIT},
+        {{0, 0x3full << ('a' - 64)}, CLASS_HEX_LOWER},
+        {{0, 0xfffffull << ('g' - 64)}, CLASS_LOWER},
+        {{0, 0x3full << ('A' - 64)}, CLASS_HEX_UPPER},
+        {{0, 0xfffffull << ('G' - 64)}, CLASS_UPPER},
+        {{1ull << '-', 0}, CLASS_HYPHEN},
+        {{0, 1ull << ('_' - 64)}, CLASS_UNDERSCORE},
+        {{1ull << '.', 0}, CLASS_DOT},
+        {{1ull << ' ', 0}, CLASS_BLANK},
+        {{1ull << '/', 0}, CLASS_SLASH},
+        {{1ull << ':', 0}, CLASS_COLON},
+        {{0xf8001ffa00000000ull, 0x7800000168000001ull}, CLASS_PUNCTUATION},
+    };
+    uint16_t out = others != REGEX_OTHERS_NONE ? CLASS_OTHERS : CLASS_NONE;
+    if (others == REGEX_OTHERS_ALL && ascii[1] >> 63) out |= CLASS_ODD;
+    if (others == REGEX_OTHERS_ALL && (ascii[0] & ascii[1]) == UINT64_MAX) out |= CLASS_ESCAPED;
+    for (size_t i = 0; i < sizeof CLASSES / sizeof *CLASSES; i++)
+        if (!(CLASSES[i].ascii[0] & ~ascii[0]) && !(CLASSES[i].ascii[1] & ~ascii[1])) out |= CLASSES[i].class;
+    return out;
+}
+
+/** Of the components that must hold the freest: one that goes on is enough. */
+static void note_freedom(struct json_machine *m, uint32_t tuple, struct tuple_row *row) {
+    struct intern_item item = intern_get(&m->tuples, tuple);
+    row->free_length = 0;
+    row->free_classes = CLASS_NONE;
+    for (uint32_t i = 1; i < item.count; i += 2) {
+        uint64_t ascii[2];
+        enum regex_others others;
+        uint32_t length;
+        if (!(item.words[i] & 1)) continue;
+        regex_freedom(m->shapes->schema->regexes, item.words[i + 1], ascii, &others, &length);
+        uint16_t classes = length == 0 ? CLASS_NONE : classes_within(ascii, others);
+        int more = __builtin_popcount(classes) - __builtin_popcount(row->free_classes);
+        if (more < 0 || (more == 0 && length <= row->free_length)) continue;
+        row->free_length = length;
+        row->free_classes = classes;
+    }
+}
+
+struct tuple_row *tuple_row_of(struct json_machine *m, uint32_t tuple) {
+    struct tuple_row *row = row_of(m, tuple);
+    if (row == NULL || row->beyond != TUPLE_UNKNOWN) return row;
+    row->beyond = step_beyond(m, tuple);
+    if (row->beyond == TUPLE_FAILED) return NULL;
+    note_freedom(m, tuple, row);
+    return row;
 }
 
 /* ---- the inside of strings ---- */

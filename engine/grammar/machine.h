@@ -49,7 +49,6 @@ enum machine_step { MACHINE_DEAD, MACHINE_LIVE, MACHINE_FAILED /* budget or memo
 
 struct machine;
 struct mask_walk;
-struct token_trie;
 struct machine_operations {
     void (*destroy)(struct machine *machine);
     enum machine_step (*start)(struct machine *machine, struct frames *frames, struct machine_state *out);
@@ -66,9 +65,6 @@ struct machine_operations {
     uint64_t (*signature)(struct machine *machine, const struct machine_state *state);
     /** The whole mask (ends of text left out), by an engine that knows more than mask_walk. NULL: mask_walk does it. False: budget or memory. */
     bool (*fill)(struct machine *machine, struct mask_walk *walk, const struct machine_state *state, uint32_t *mask);
-    /** The tokens below a node whose state is `state`, if the engine has a shorter way from here (*done). NULL: it never has. */
-    bool (*fill_below)(struct machine *machine, struct mask_walk *walk, const struct token_trie *trie, uint32_t node,
-                       const struct machine_state *state, uint32_t *mask, bool *done);
     /** Control tokens, which no byte spells: go on by this one; MACHINE_DEAD: it may not come here. NULL: none ever may. */
     enum machine_step (*control)(struct machine *machine, struct frames *frames, const struct machine_state *from,
                                  int32_t token, struct machine_state *out); /* out may be from */

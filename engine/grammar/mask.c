@@ -23,10 +23,7 @@ bool mask_walk(struct mask_walk *walk, const struct token_trie *trie, uint32_t f
         }
         walk->marks[depth] = frames_mark(frames);
         mask_set_node(mask, trie, i);
-        bool done = false;
-        if (operations->fill_below != NULL && trie->sizes[i] > 1)
-            ok = operations->fill_below(machine, walk, trie, i, &stack[depth], mask, &done);
-        i += done ? trie->sizes[i] : 1;
+        i++;
     }
     frames_drop(frames, before);
     return ok;

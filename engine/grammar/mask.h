@@ -10,6 +10,13 @@
 
 #include "engine/grammar/vocabulary.h"
 
+enum { MASK_KEPT_STRING, MASK_KEPT_NAME, MASK_KEPT };
+struct mask_kept {
+    uint32_t *mask; /* NULL: none yet */
+    uint64_t serial;
+    uint32_t tuple;
+};
+
 /** Scratch of walks, and where their frames come from. One walk at a time; a walk may start another below the node it is at. */
 struct mask_walk {
     const struct grammar_vocabulary *vocabulary;
@@ -17,6 +24,7 @@ struct mask_walk {
     struct frames *frames;
     struct machine_state stack[TRIE_DEPTH_MAX + 1]; /* by depth: the state behind the node's byte */
     struct frames_mark marks[TRIE_DEPTH_MAX + 1];
+    struct mask_kept kept[MASK_KEPT]; /* by an engine that knows when they come again */
 };
 
 /**

@@ -96,6 +96,8 @@ bool regex_accepts(const struct regex_pool *pool, regex state);
 /** True when regex_step is not REGEX_NOTHING (or failed) for some code point of first..last: what an unfinished UTF-8 sequence or \u escape asks. */
 bool regex_live_in(struct regex_pool *pool, regex state, uint32_t first, uint32_t last);
 
+/** All characters beyond ASCII are known to lead to the same state. */
+bool regex_same_beyond(struct regex_pool *pool, regex state);
 /** The steps for ASCII, [128]: REGEX_NOT_KNOWN where regex_step was not asked yet. It stays where it is as long as the pool. */
 const regex *regex_row(struct regex_pool *pool, regex state);
 
@@ -107,12 +109,18 @@ uint64_t regex_count(struct regex_pool *pool, regex a, uint64_t limit);
 /** Code points of the shortest text in it; and append one such text to `out` unless it is NULL (of letters and digits where there is a choice).
  *  REGEX_UNBOUNDED for REGEX_NOTHING, an exhausted budget or a failed append. O(1) without `out` where neither & nor ~ is in it. */
 uint32_t regex_shortest(struct regex_pool *pool, regex a, struct bytes *out);
+enum regex_others {
+    REGEX_OTHERS_NONE,
+    REGEX_OTHERS_MOST, /* all beyond ASCII but white space, ends of lines and U+FEFF */
+    REGEX_OTHERS_ALL
+};
 /**
- * Freedom: *out_length is a k such that every text of at most k characters out of the ASCII set `out_ascii` (bit c % 64 of word c / 64) and, if *out_others, all
- * other characters, leads to a live state. An estimate from below, from the form of the expression alone: (all, REGEX_UNBOUNDED) for
+ * Freedom: *out_length is a k such that every text of at most k characters out of the ASCII set `out_ascii` (bit c % 64 of word c / 64) and *out_others of
+ * the other characters leads to a live state. An estimate from below, from the form of the expression alone: (all, REGEX_UNBOUNDED) for
  * REGEX_EVERYTHING, (all, n) for regex_length(m, n), (class, n) for a class repeated at most n times in front, also without some short texts (& ~E), and for
- * what only asks for things to come (.*A & .*B); else 0.
+ * what only asks for things to come (.*A & .*B), and for these within a length (& .{m,n}); else 0.
  */
-void regex_freedom(struct regex_pool *pool, regex state, uint64_t out_ascii[2], bool *out_others, uint32_t *out_length);
+void regex_freedom(struct regex_pool *pool, regex state, uint64_t out_ascii[2], enum regex_others *out_others,
+                   uint32_t *out_length);
 
 #endif

@@ -233,16 +233,44 @@ uint32_t regex_shortest(struct regex_pool *pool, regex a, struct bytes *out) {
 
 struct freedom {
     uint64_t ascii[2];
-    bool others;
+    enum regex_others others;
     uint32_t length;
+    uint32_t rest; /* after every such text one of at most so many characters makes it complete; REGEX_UNBOUNDED: not known */
+    bool padded;   /* and, with any number of free characters between, also longer ones */
     bool monotone; /* and the language only grows on such texts */
 };
 
+/** Characters beyond ASCII that are white space, line ends, or U+FEFF. */
+static const struct regex_range ODD[] = {{0x85, 0x85},     {0xa0, 0xa0},     {0x1680, 0x1680},
+                                         {0x2000, 0x200a}, {0x2028, 0x2029}, {0x202f, 0x202f},
+                                         {0x205f, 0x205f}, {0x3000, 0x3000}, {0xfeff, 0xfeff}};
+
+/** What the set leaves out beyond ASCII is odd. */
+static bool leaves_out_odd(const struct regex_set *set) {
+    uint32_t odd = 0, from = 0x80;
+    for (uint32_t i = 0; i <= set->count; i++) {
+        uint32_t first = i < set->count ? set->ranges[i].first : REGEX_CODE_POINT_LAST + 1;
+        if (from == REGEX_SURROGATE_FIRST) from = REGEX_SURROGATE_LAST + 1;
+        while (from < first) { /* a gap */
+            while (odd < sizeof ODD / sizeof *ODD && ODD[odd].last < from) odd++;
+            if (odd == sizeof ODD / sizeof *ODD || from < ODD[odd].first) return false;
+            from = ODD[odd].last + 1;
+        }
+        if (i < set->count && set->ranges[i].last >= from) from = set->ranges[i].last + 1;
+    }
+    return true;
+}
+
 static struct freedom class_freedom(const struct regex_pool *pool, uint32_t set_id, uint32_t min, uint32_t max) {
     const struct regex_set *set = &pool->sets[set_id];
+    enum regex_others others = set->beyond == REGEX_BEYOND_ALL                          ? REGEX_OTHERS_ALL
+                               : set->beyond == REGEX_BEYOND_SOME && leaves_out_odd(set) ? REGEX_OTHERS_MOST
+                                                                                         : REGEX_OTHERS_NONE;
     return (struct freedom){.ascii = {set->ascii[0], set->ascii[1]},
-                            .others = set->beyond == REGEX_BEYOND_ALL,
+                            .others = others,
                             .length = max,
+                            .rest = min,
+                            .padded = max == REGEX_UNBOUNDED,
                             .monotone = max == REGEX_UNBOUNDED && min <= max};
 }
 
@@ -250,13 +278,17 @@ static struct freedom freedom_of(const struct regex_pool *pool, regex r);
 
 /** Operands whose languages only grow meet in what they met in before: still live. */
 static struct freedom meet_growing(const struct regex_pool *pool, const struct regex_node *node) {
-    struct freedom met = {.ascii = {~0ull, ~0ull}, .others = true, .length = REGEX_UNBOUNDED, .monotone = true};
+    struct freedom met = {.ascii = {~0ull, ~0ull},
+                          .others = REGEX_OTHERS_ALL,
+                          .length = REGEX_UNBOUNDED,
+                          .rest = REGEX_UNBOUNDED,
+                          .monotone = true};
     for (uint32_t i = 0; i < node->count; i++) {
         struct freedom own = freedom_of(pool, node->children[i]);
         if (!own.monotone) return (struct freedom){0};
         met.ascii[0] &= own.ascii[0];
         met.ascii[1] &= own.ascii[1];
-        met.others = met.others && own.others;
+        if (own.others < met.others) met.others = own.others;
     }
     return met;
 }
@@ -269,8 +301,34 @@ static struct freedom except_short(const struct regex_pool *pool, const struct r
         struct freedom own = freedom_of(pool, node->children[i]);
         if (own.length > regex_node(pool, other->of)->length_max) {
             own.monotone = false;
+            own.rest = REGEX_UNBOUNDED;
             return own;
         }
+    }
+    return (struct freedom){0};
+}
+
+static struct freedom concat_freedom(const struct regex_pool *pool, const struct regex_node *node) {
+    const struct regex_node *tail = regex_node(pool, node->tail);
+    if ((tail->flags & REGEX_LIVE) == 0) return (struct freedom){0};
+    struct freedom own = freedom_of(pool, node->head);
+    bool exact = (tail->flags & REGEX_EXACT) != 0 && own.rest != REGEX_UNBOUNDED;
+    own.rest = exact ? regex_add(own.rest, tail->length_min) : REGEX_UNBOUNDED;
+    return own;
+}
+
+/** R & .{m,n}: as far as what R still needs has room. */
+static struct freedom in_room(const struct regex_pool *pool, const struct regex_node *node) {
+    for (uint32_t i = 0; i < 2 && node->count == 2; i++) {
+        const struct regex_node *room = regex_node(pool, node->children[i]);
+        if (room->kind != REGEX_KIND_REPEAT || room->body != REGEX_ANY) continue;
+        struct freedom own = freedom_of(pool, node->children[1 - i]);
+        if (own.length == 0 || own.rest == REGEX_UNBOUNDED || own.rest >= room->max) continue;
+        if (room->min > 0 && (!own.padded || room->max < room->min)) continue;
+        if (room->max != REGEX_UNBOUNDED && own.length > room->max - own.rest) own.length = room->max - own.rest;
+        own.monotone = own.padded = false;
+        own.rest = REGEX_UNBOUNDED;
+        return own;
     }
     return (struct freedom){0};
 }
@@ -281,7 +339,7 @@ static struct freedom freedom_of(const struct regex_pool *pool, regex r) {
     case REGEX_KIND_CLASS:
         return class_freedom(pool, node->set, 1, 1);
     case REGEX_KIND_CONCAT:
-        return regex_has(pool, node->tail, REGEX_LIVE) ? freedom_of(pool, node->head) : (struct freedom){0};
+        return concat_freedom(pool, node);
     case REGEX_KIND_REPEAT: {
         const struct regex_node *body = regex_node(pool, node->body);
         if (body->kind != REGEX_KIND_CLASS) return (struct freedom){0};
@@ -291,21 +349,23 @@ static struct freedom freedom_of(const struct regex_pool *pool, regex r) {
         struct freedom best = {0};
         for (uint32_t i = 0; i < node->count; i++) {
             struct freedom own = freedom_of(pool, node->children[i]);
-            if (own.length > best.length) best = own;
+            if (own.length > best.length || (own.length == best.length && own.rest < best.rest)) best = own;
         }
         best.monotone = false; /* the alternatives that are not looked at may shrink */
         return best;
     }
     case REGEX_KIND_AND: {
         struct freedom met = meet_growing(pool, node);
-        return met.monotone ? met : except_short(pool, node);
+        if (met.monotone) return met;
+        met = in_room(pool, node);
+        return met.length > 0 ? met : except_short(pool, node);
     }
     default:
         return (struct freedom){0};
     }
 }
 
-void regex_freedom(struct regex_pool *pool, regex state, uint64_t out_ascii[2], bool *out_others,
+void regex_freedom(struct regex_pool *pool, regex state, uint64_t out_ascii[2], enum regex_others *out_others,
                    uint32_t *out_length) {
     struct freedom freedom = {0};
     if (state != REGEX_FAILED) freedom = freedom_of(pool, state);

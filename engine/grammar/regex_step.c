@@ -310,6 +310,12 @@ static regex fill_row(struct regex_pool *pool, regex state, regex *row, uint32_t
     return target;
 }
 
+bool regex_same_beyond(struct regex_pool *pool, regex state) {
+    if (state == REGEX_FAILED || state == REGEX_NOTHING) return true;
+    const struct regex_firsts *firsts = firsts_of(pool, state);
+    return firsts != NULL && firsts->plain;
+}
+
 regex regex_step(struct regex_pool *pool, regex state, uint32_t code_point) {
     if (state == REGEX_FAILED || state == REGEX_NOTHING) return state;
     if (code_point < 128) {

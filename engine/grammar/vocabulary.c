@@ -11,8 +11,12 @@
 struct entry {
     struct bytes_view text;
     int32_t token;
-    uint64_t key; /* its first eight bytes, most significant first: what sorting looks at first */
+    uint64_t key;  /* its first eight bytes, most significant first: what sorting looks at first */
+    uint8_t kind;  /* enum entry_kind of the whole piece, found out in the order of memory */
+    uint8_t end;   /* enum content where it begins inside a string, and where its quote stands */
+    uint8_t content;
 };
+enum entry_kind { ENTRY_COMMON = 1, ENTRY_BLANK = 2, ENTRY_STRUCTURE = 4 };
 
 static uint64_t key_of(struct bytes_view text) {
     uint64_t key = 0;
@@ -33,22 +37,51 @@ static void trie_deinit(struct token_trie *trie) {
     free(trie->sizes);
     free(trie->first);
     free(trie->tokens);
+    free(trie->classes);
+    free(trie->heights);
     *trie = (struct token_trie){0};
 }
 
-static size_t common(struct bytes_view a, struct bytes_view b) {
-    size_t length = 0;
-    while (length < a.length && length < b.length && a.data[length] == b.data[length]) length++;
+static size_t common(const struct entry *a, const struct entry *b) {
+    size_t least = a->text.length < b->text.length ? a->text.length : b->text.length, length = 8;
+    if (a->key != b->key) length = (size_t)__builtin_clzll(a->key ^ b->key) / 8;
+    if (length >= least) return least;
+    while (a->key == b->key && length < least && a->text.data[length] == b->text.data[length]) length++;
     return length;
+}
+
+static bool is_sorted(const struct entry *entries, size_t count) {
+    for (size_t i = 1; i < count; i++)
+        if (compare_entries(&entries[i - 1], &entries[i]) > 0) return false;
+    return true;
+}
+
+/** By the first two bytes into places, then each place by itself. */
+static bool sort_entries(struct entry *entries, size_t count) {
+    enum { PLACES = 1 << 16 };
+    for (size_t i = 0; i < count; i++) entries[i].key = key_of(entries[i].text);
+    if (is_sorted(entries, count)) return true;
+    struct entry *sorted = malloc(count * sizeof *sorted);
+    uint32_t *starts = calloc(PLACES + 1, sizeof *starts);
+    bool ok = sorted != NULL && starts != NULL;
+    for (size_t i = 0; ok && i < count; i++) starts[(entries[i].key >> 48) + 1]++;
+    for (uint32_t place = 0; ok && place < PLACES; place++) starts[place + 1] += starts[place];
+    for (size_t i = 0; ok && i < count; i++) sorted[starts[entries[i].key >> 48]++] = entries[i];
+    for (uint32_t place = 0, first = 0; ok && place < PLACES; first = starts[place++]) /* starts are now ends */
+        if (starts[place] - first > 1) qsort(sorted + first, starts[place] - first, sizeof *sorted, compare_entries);
+    if (ok) memcpy(entries, sorted, count * sizeof *entries);
+    free(sorted);
+    free(starts);
+    return ok;
 }
 
 /** Sorts the entries. Texts are not empty. */
 static bool trie_init(struct token_trie *trie, struct entry *entries, size_t count) {
-    for (size_t i = 0; i < count; i++) entries[i].key = key_of(entries[i].text);
-    qsort(entries, count, sizeof *entries, compare_entries);
+    *trie = (struct token_trie){0};
+    if (!sort_entries(entries, count)) return false;
     size_t nodes = 0, depth_now = 0;
     for (size_t i = 0; i < count; i++)
-        nodes += entries[i].text.length - (i == 0 ? 0 : common(entries[i - 1].text, entries[i].text));
+        nodes += entries[i].text.length - (i == 0 ? 0 : common(&entries[i - 1], &entries[i]));
     *trie = (struct token_trie){
         .bytes = malloc(nodes + 1),
         .depths = malloc(nodes + 1),
@@ -61,13 +94,14 @@ static bool trie_init(struct token_trie *trie, struct entry *entries, size_t cou
         return false;
     uint32_t open[TRIE_DEPTH_MAX + 1], n = 0, token_count = 0;
     for (size_t i = 0; i < count; i++) {
-        size_t shared = i == 0 ? 0 : common(entries[i - 1].text, entries[i].text);
+        size_t shared = i == 0 ? 0 : common(&entries[i - 1], &entries[i]);
         while (depth_now > shared) {
             depth_now--;
             trie->sizes[open[depth_now]] = n - open[depth_now];
         }
         for (; depth_now < entries[i].text.length; depth_now++, n++) {
-            trie->bytes[n] = entries[i].text.data[depth_now];
+            trie->bytes[n] = depth_now < 8 ? (uint8_t)(entries[i].key >> (56 - 8 * depth_now))
+                                           : entries[i].text.data[depth_now];
             trie->depths[n] = (uint8_t)depth_now;
             trie->first[n] = token_count;
             open[depth_now] = n;
@@ -172,18 +206,60 @@ static enum content scan(struct bytes_view text, size_t from, size_t *end) {
     return CONTENT_INSIDE;
 }
 
-/** Characters of a plain piece; 0: it is not plain. */
-static uint32_t plain_length(struct bytes_view text) {
-    uint32_t out = 0;
-    for (size_t i = 0; i < text.length; out++) {
-        uint8_t c = text.data[i];
-        size_t length = c < 0x20 || c == '"' || c == '\\' ? 0 : sequence_length(c);
-        if (length == 0 || i + length > text.length) return 0;
-        for (size_t k = 1; k < length; k++)
-            if (!continues(c, k, text.data[i + k])) return 0;
-        i += length;
+/** Bytes of a literal at the front of the text, as far as the text goes; 0: there is none. */
+static size_t literal_length(struct bytes_view text) {
+    static const char *const LITERALS[] = {"true", "false", "null"};
+    for (size_t i = 0; i < sizeof LITERALS / sizeof *LITERALS; i++) {
+        size_t length = strlen(LITERALS[i]) < text.length ? strlen(LITERALS[i]) : text.length;
+        if (memcmp(LITERALS[i], text.data, length) == 0) return length;
     }
-    return out;
+    return 0;
+}
+
+/** Nothing in the piece shows that it cannot begin outside a string. */
+static bool is_structure(struct bytes_view text) {
+    bool inside = false;
+    for (size_t i = 0; i < text.length; i++) {
+        uint8_t c = text.data[i];
+        if (inside) {
+            inside = c != '"';
+            i += c == '\\';
+        } else if (c == '"') {
+            inside = true;
+        } else if (c == '\0' || strchr(" \t\r\n{}[],:0123456789-+.eE", c) == NULL) {
+            size_t length = literal_length((struct bytes_view){text.data + i, text.length - i});
+            if (length == 0) return false;
+            i += length - 1;
+        }
+    }
+    return true;
+}
+
+/** All characters of the piece are common; the last may be unfinished. */
+static bool is_common(struct bytes_view text) {
+    uint32_t unfinished = 0;
+    for (size_t i = 0; i < text.length; i++) {
+        uint32_t class = token_class_step(&unfinished, text.data[i], i + 1 == text.length);
+        if (class & (CLASS_ODD | CLASS_NEVER)) return false;
+    }
+    return true;
+}
+
+static bool is_blank(struct bytes_view text) {
+    for (size_t i = 0; i < text.length; i++)
+        if (text.data[i] == '\0' || strchr(" \t\r\n", text.data[i]) == NULL) return false;
+    return true;
+}
+
+static struct entry entry_of(struct bytes_view text, int32_t token) {
+    struct entry entry = {.text = text, .token = token, .key = key_of(text)};
+    size_t end = 0;
+    entry.content = (uint8_t)scan(text, 0, &end);
+    entry.end = (uint8_t)end;
+    if (text.length <= COMMON_LENGTH && is_common(text)) entry.kind |= ENTRY_COMMON;
+    if (is_blank(text)) entry.kind |= ENTRY_BLANK;
+    if (is_structure(text)) entry.kind |= ENTRY_STRUCTURE;
+    return entry;
 }
 
 /* ---- the vocabulary ---- */
@@ -234,6 +310,12 @@ static bool number_rests(struct grammar_vocabulary *v, struct string_tokens *str
     return true;
 }
 
+static bool has_hex_escape(struct bytes_view text, size_t end) {
+    for (size_t i = 0; i + 1 < end; i++)
+        if (text.data[i] == '\\' && text.data[i + 1] == 'u') return true;
+    return false;
+}
+
 static bool add_strings(struct grammar_vocabulary *v, struct string_tokens *strings, size_t from,
                         const struct entry *entries, size_t count) {
     struct entry *plain = malloc((count + 1) * sizeof *plain), *escaped = malloc((count + 1) * sizeof *escaped);
@@ -243,16 +325,20 @@ static bool add_strings(struct grammar_vocabulary *v, struct string_tokens *stri
     bool ok = plain != NULL && escaped != NULL && whole != NULL && ending != NULL && strings->inside != NULL;
     for (size_t i = 0; ok && i < count; i++) {
         struct bytes_view text = entries[i].text;
-        size_t end;
-        if (from == 1 && text.data[0] != '"') continue;
-        enum content content = scan(text, from, &end);
-        if (content == CONTENT_INSIDE) mask_set(strings->inside, entries[i].token);
+        size_t end = entries[i].end;
+        if (from == 1 && entries[i].key >> 56 != '"') continue;
+        enum content content = from == 0 ? (enum content)entries[i].content : scan(text, from, &end);
+        if (content == CONTENT_INSIDE) {
+            mask_set(strings->inside, entries[i].token);
+            if (text.length > v->inside_longest) v->inside_longest = (uint32_t)text.length;
+        }
         if (content != CONTENT_ENDS) continue;
         struct entry rest = {.text = {text.data + end + 1, text.length - end - 1}, .token = entries[i].token};
         if (memchr(text.data, '\\', end) == NULL) {
             ending[plain_count] = entries[i];
             plain[plain_count++] = rest;
         } else {
+            strings->escaped_hex |= has_hex_escape(text, end);
             whole[escaped_count] = entries[i];
             escaped[escaped_count++] = rest;
         }
@@ -267,26 +353,47 @@ static bool add_strings(struct grammar_vocabulary *v, struct string_tokens *stri
     return ok;
 }
 
-static bool add_plain(struct grammar_vocabulary *v, const struct entry *entries, size_t count) {
-    struct entry *others = malloc((count + 1) * sizeof *others);
-    size_t other_count = 0;
-    bool ok = others != NULL;
-    for (uint32_t k = 0; k <= PLAIN_LENGTHS; k++) {
-        v->plain[k] = calloc(v->words, sizeof *v->plain[k]);
-        ok &= v->plain[k] != NULL;
-    }
+static bool add_common(struct grammar_vocabulary *v, const struct entry *entries, size_t count) {
+    struct entry *uncommon = malloc((count + 1) * sizeof *uncommon);
+    size_t uncommon_count = 0;
+    v->common = calloc(v->words, sizeof *v->common);
+    bool ok = uncommon != NULL && v->common != NULL;
     for (size_t i = 0; ok && i < count; i++) {
-        uint32_t length = plain_length(entries[i].text);
-        if (length == 0) {
-            others[other_count++] = entries[i];
-            continue;
-        }
-        if (length > v->plain_longest) v->plain_longest = length;
-        for (uint32_t k = length < PLAIN_LENGTHS ? length : PLAIN_LENGTHS; k <= PLAIN_LENGTHS; k++)
-            mask_set(v->plain[k], entries[i].token);
+        if (entries[i].kind & ENTRY_COMMON)
+            mask_set(v->common, entries[i].token);
+        else
+            uncommon[uncommon_count++] = entries[i];
     }
-    ok = ok && trie_init(&v->not_plain, others, other_count);
-    free(others);
+    ok = ok && trie_init(&v->uncommon, uncommon, uncommon_count) && token_trie_classify(&v->uncommon);
+    free(uncommon);
+    return ok;
+}
+
+static int compare_blanks(const void *a, const void *b) {
+    const struct blank_token *x = a, *y = b;
+    if (x->length != y->length) return x->length < y->length ? -1 : 1;
+    return (x->token > y->token) - (x->token < y->token);
+}
+
+static bool add_structure(struct grammar_vocabulary *v, const struct entry *entries, size_t count) {
+    struct entry *chosen = malloc((count + 1) * sizeof *chosen), *blank = malloc((count + 1) * sizeof *blank);
+    v->blanks = malloc((count + 1) * sizeof *v->blanks);
+    size_t chosen_count = 0;
+    bool ok = chosen != NULL && blank != NULL && v->blanks != NULL;
+    for (size_t i = 0; ok && i < count; i++) {
+        struct bytes_view text = entries[i].text;
+        if (entries[i].kind & ENTRY_BLANK) {
+            blank[v->blank_count] = entries[i];
+            v->blanks[v->blank_count++] =
+                (struct blank_token){entries[i].token, (uint32_t)text.length, text.data[0] == ' '};
+        } else if (entries[i].kind & ENTRY_STRUCTURE) {
+            chosen[chosen_count++] = entries[i];
+        }
+    }
+    ok = ok && trie_init(&v->structure, chosen, chosen_count) && trie_init(&v->blank_trie, blank, v->blank_count);
+    if (ok) qsort(v->blanks, v->blank_count, sizeof *v->blanks, compare_blanks);
+    free(chosen);
+    free(blank);
     return ok;
 }
 
@@ -309,9 +416,10 @@ enum status grammar_vocabulary_create(const struct tokenizer *tokenizer, struct 
         if (tokenizer_is_end(tokenizer, id))
             v->end_tokens[v->end_count++] = id;
         else if (!tokenizer_is_control(tokenizer, id) && piece.length > 0 && piece.length <= TRIE_DEPTH_MAX)
-            entries[count++] = (struct entry){.text = piece, .token = id};
+            entries[count++] = entry_of(piece, id);
     }
-    ok = ok && trie_init(&v->trie, entries, count) && add_plain(v, entries, count) &&
+    ok = ok && trie_init(&v->trie, entries, count) && token_trie_classify(&v->trie) && add_common(v, entries, count) &&
+         add_structure(v, entries, count) &&
          add_strings(v, &v->strings[0], 0, entries, count) && add_strings(v, &v->strings[1], 1, entries, count);
     free(entries);
     if (!ok) {
@@ -325,7 +433,10 @@ enum status grammar_vocabulary_create(const struct tokenizer *tokenizer, struct 
 void grammar_vocabulary_destroy(struct grammar_vocabulary *v) {
     if (v == NULL) return;
     trie_deinit(&v->trie);
-    trie_deinit(&v->not_plain);
+    trie_deinit(&v->uncommon);
+    trie_deinit(&v->structure);
+    trie_deinit(&v->blank_trie);
+    free(v->blanks);
     for (int i = 0; i < 2; i++) {
         string_ends_deinit(&v->strings[i].plain);
         string_ends_deinit(&v->strings[i].escaped);
@@ -337,7 +448,7 @@ void grammar_vocabulary_destroy(struct grammar_vocabulary *v) {
         free(v->strings[i].quoted);
         free(v->strings[i].inside);
     }
-    for (uint32_t k = 0; k <= PLAIN_LENGTHS; k++) free(v->plain[k]);
+    free(v->common);
     free(v->end_tokens);
     free(v);
 }

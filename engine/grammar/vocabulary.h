@@ -30,8 +30,39 @@ struct token_trie {
     uint32_t *first;     /* [count + 1] into tokens: those that end here */
     int32_t *tokens;
     uint32_t count;
+    uint16_t *classes; /* [count] or NULL: of all characters from the node's own down to the leaves */
+    uint8_t *heights;  /* [count] bytes of the longest way down, the node's own included */
 };
 enum { TRIE_DEPTH_MAX = 255 }; /* longer pieces are never admitted */
+
+/** Classes of characters, told apart because patterns tell them apart. */
+enum token_class {
+    CLASS_NONE = 0,
+    CLASS_DIGIT = 1 << 0,
+    CLASS_HEX_LOWER = 1 << 1, /* a to f */
+    CLASS_LOWER = 1 << 2,     /* g to z */
+    CLASS_HEX_UPPER = 1 << 3,
+    CLASS_UPPER = 1 << 4,
+    CLASS_HYPHEN = 1 << 5,
+    CLASS_UNDERSCORE = 1 << 6,
+    CLASS_DOT = 1 << 7,
+    CLASS_BLANK = 1 << 8,
+    CLASS_SLASH = 1 << 9,
+    CLASS_COLON = 1 << 10,
+    CLASS_PUNCTUATION = 1 << 11, /* what else ASCII has that stands for itself in a string */
+    CLASS_OTHERS = 1 << 12,      /* beyond ASCII, without the odd ones */
+    CLASS_ODD = 1 << 13,         /* DEL; white space, ends of lines and U+FEFF beyond ASCII */
+    CLASS_NEVER = 1 << 14,       /* quote, backslash, control characters, bytes that are no UTF-8 */
+    CLASS_ESCAPED = 1 << 15,     /* of states, not of tokens: what only an escape spells */
+    CLASSES_ALL = CLASS_NEVER - 1,
+    CLASSES_COMMON = CLASSES_ALL & ~CLASS_ODD
+};
+uint32_t token_class_of(uint32_t code_point);
+/** The class of the character that ends with `byte`; of one that does not end yet only if a token ends here. *unfinished: 0 before the first byte. */
+uint32_t token_class_step(uint32_t *unfinished, uint8_t byte, bool token_ends);
+/** All of first..last are odd (beyond ASCII). */
+bool token_class_odd(uint32_t first, uint32_t last);
+bool token_trie_classify(struct token_trie *trie);
 
 /** Tokens by what they have behind the quote that ends the string. */
 struct string_ends {
@@ -46,6 +77,7 @@ struct string_tokens {
     struct string_ends
         plain; /* that end it, without an escape before: what they add to the text is what they look like */
     struct string_ends escaped; /* with one */
+    bool escaped_hex;           /* some of them have \u, which spells any character */
     struct token_trie escapes;  /* the same tokens, whole */
     struct token_trie whole;    /* those of `plain`, whole */
     struct token_trie
@@ -54,18 +86,26 @@ struct string_tokens {
     uint32_t *rest_of; /* [V] of the tokens of `plain`: node of plain.rests + 1; 0: nothing behind the quote */
 };
 
-enum { PLAIN_LENGTHS = 32 };
+struct blank_token {
+    int32_t token;
+    uint32_t length;
+    bool space; /* the first byte is one */
+};
+
+enum { COMMON_LENGTH = 16 };
 struct grammar_vocabulary {
     const struct tokenizer *tokenizer;
     uint32_t size;  /* V */
     uint32_t words; /* of a mask */
     struct token_trie trie;
+    struct token_trie structure;  /* tokens that may begin before a value, in a number or behind a value */
+    struct token_trie blank_trie; /* but those of nothing but blanks, which are here */
+    struct blank_token *blanks;   /* [blank_count] and here, by their length */
+    uint32_t blank_count;
     struct string_tokens strings[2];
-    struct token_trie not_plain; /* the trie without plain tokens */
-    uint32_t *plain
-        [PLAIN_LENGTHS +
-         1]; /* [words] whole characters, no quote, backslash or control character: at most i of them; the last: any number */
-    uint32_t plain_longest; /* characters of the longest plain token */
+    uint32_t *common;           /* [words] bitset: at most COMMON_LENGTH bytes of common classes */
+    struct token_trie uncommon; /* the trie without those tokens */
+    uint32_t inside_longest;    /* bytes of the longest token that may stay inside a string */
     int32_t *end_tokens;
     uint32_t end_count;
 };

@@ -199,7 +199,7 @@ static void check_count(regex r, const struct language *expected) {
 /** Texts within the freedom lead to live states. */
 static void check_freedom(regex r, int round) {
     uint64_t ascii[2];
-    bool others;
+    enum regex_others others;
     uint32_t length;
     regex_freedom(pool, r, ascii, &others, &length);
     for (int t = 0; t < TEXTS && length > 0; t++) {
@@ -388,7 +388,7 @@ static void test_shortest_reads_well(void **state) {
 static void test_freedom_by_form(void **state) {
     (void)state;
     uint64_t ascii[2];
-    bool others;
+    enum regex_others others;
     uint32_t length;
     regex_freedom(pool, REGEX_EVERYTHING, ascii, &others, &length);
     assert_true(ascii[0] == ~0ull && ascii[1] == ~0ull && others && length == REGEX_UNBOUNDED);

@@ -1,0 +1,448 @@
+/* Copyright Bora contributors
+ * SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Masks inside names.
+ *
+ * Names that the schema knows lie sorted: those that begin as the text so far are a range, and only bytes that go on with one of the range are looked at. A name
+ * that it does not know is asked about once, as long as nothing depends on its text; else by classes, or by the machine.
+ */
+#include "engine/grammar/json_mask.h"
+
+#include "engine/grammar/utf8_steps.h"
+
+#include <stdlib.h>
+
+static bool permitted(const struct frame *frame, uint32_t n) {
+    return frame->keys->permitted[n / 64] >> n % 64 & 1;
+}
+
+/** What is asked of a value does not depend on the text of an unknown name, but for names seen before. */
+static bool names_alike(const struct frame *frame) {
+    for (uint32_t i = 0; i < frame->item_count; i++)
+        if (frame->joint->objects[frame->items[i].index].form->selector_count > 0) return false;
+    return true;
+}
+
+bool names_by_range(const struct json_machine *m, const struct json_state *state) {
+    if (state->lex != LEX_PLAIN || state->frame->recording) return false;
+    return state->tuple == TUPLE_DEAD ||
+           (state->frame->texts == NULL && tuple_is_free(m, state->tuple) && names_alike(state->frame));
+}
+
+/** The known names that begin as the text so far. */
+struct range {
+    uint32_t low, high, depth;
+};
+
+static bool ends_here(const struct frame *frame, struct range range) {
+    return range.low < range.high && frame->joint->names[range.low].text.length == range.depth;
+}
+
+/** The bytes that names of the range go on with, but those that only an escape can write. */
+static void range_bytes(const struct frame *frame, struct range range, bool only_permitted, uint64_t out[4]) {
+    const struct joint *joint = frame->joint;
+    uint32_t n = range.low + ends_here(frame, range);
+    while (n < range.high) {
+        uint8_t byte = joint->names[n].text.data[range.depth];
+        uint32_t after = names_from(joint, n, range.high, range.depth, (uint32_t)byte + 1);
+        bool any = !only_permitted;
+        for (; n < after && !any; n++) any = permitted(frame, n);
+        if (any && byte >= 0x20 && byte != '"' && byte != '\\') byte_add(out, byte);
+        n = after;
+    }
+}
+
+static struct range range_step(const struct joint *joint, struct range range, uint8_t byte) {
+    uint32_t low = names_from(joint, range.low, range.high, range.depth, byte);
+    return (struct range){low, names_from(joint, low, range.high, range.depth, (uint32_t)byte + 1), range.depth + 1};
+}
+
+struct range_walk {
+    struct json_machine *m;
+    struct mask_walk *walk;
+    const struct token_trie *trie;
+    const struct json_state *from;
+    uint32_t *mask;
+    uint32_t top; /* depth of the first node */
+    uint8_t path[TRIE_DEPTH_MAX + 1];
+    bool asked, live; /* about `unknown`: the state behind the quote of a name that is not known */
+    struct machine_state unknown;
+};
+
+/** Node `i` by the machine. */
+static bool range_exactly(struct range_walk *w, uint32_t i, struct range range) {
+    struct frames_mark before = frames_mark(w->walk->frames);
+    struct json_state state = *w->from;
+    struct machine_state packed;
+    bool ok = true;
+    for (uint32_t d = w->top; ok && d < w->trie->depths[i]; d++) {
+        struct text_node *node = frames_alloc(w->walk->frames, sizeof *node);
+        ok = node != NULL;
+        if (!ok) break;
+        *node = (struct text_node){state.text, w->path[d]};
+        state.text = node;
+    }
+    state.low = range.low;
+    state.high = range.high;
+    state.depth = range.depth;
+    json_save(&state, &packed);
+    ok = ok && mask_node(w->m, w->walk, w->trie, i, &packed, w->mask);
+    frames_drop(w->walk->frames, before);
+    return ok;
+}
+
+/** The quote behind a name that is not known. */
+static bool end_unknown(struct range_walk *w, uint32_t i) {
+    const struct token_trie *trie = w->trie;
+    if (!w->asked) {
+        struct json_state state = *w->from;
+        state.low = state.high = 0;
+        enum machine_step step = object_unknown_end(w->m, w->walk->frames, &state, &w->unknown);
+        if (step == MACHINE_FAILED) return false;
+        w->asked = true;
+        w->live = step == MACHINE_LIVE;
+    }
+    if (!w->live) return true;
+    mask_set_node(w->mask, trie, i);
+    struct machine_state unknown = w->unknown;
+    return trie->sizes[i] == 1 ||
+           mask_siblings(w->m, w->walk, trie, i + 1, i + trie->sizes[i], &unknown, w->mask);
+}
+
+/** Siblings; `unfinished`: of a character. Only known names, or besides any others. */
+static bool walk_range(struct range_walk *w, uint32_t first, uint32_t end, struct range range, uint32_t unfinished) {
+    const struct token_trie *trie = w->trie;
+    const struct frame *frame = w->from->frame;
+    bool known_only = w->from->tuple == TUPLE_DEAD;
+    uint64_t bytes[4] = {0};
+    uint32_t i;
+    if (known_only) {
+        range_bytes(frame, range, true, bytes);
+        if (ends_here(frame, range) && permitted(frame, range.low)) byte_add(bytes, '"');
+        if (unfinished == 0) byte_add(bytes, '\\');
+    } else {
+        memset(bytes, 0xff, sizeof bytes);
+        bytes[0] &= ~0xffffffffull;
+    }
+    struct siblings siblings = siblings_of(trie, first, end, bytes);
+    while (next_sibling(&siblings, &i)) {
+        uint8_t byte = trie->bytes[i];
+        uint32_t left = unfinished, code_point;
+        if (unfinished == 0 && (byte == '"' || byte == '\\')) {
+            bool known = byte == '\\' || ends_here(frame, range);
+            if (!(known ? range_exactly(w, i, range) : end_unknown(w, i))) return false;
+            continue;
+        }
+        if (utf8_step(&left, byte, &code_point) == UTF8_INVALID) continue;
+        w->path[trie->depths[i]] = byte;
+        mask_set_node(w->mask, trie, i);
+        if (trie->sizes[i] > 1 &&
+            !walk_range(w, i + 1, i + trie->sizes[i], range_step(frame->joint, range, byte), left))
+            return false;
+    }
+    return true;
+}
+
+static struct range_walk range_walk_of(struct json_machine *m, struct mask_walk *walk, const struct token_trie *trie,
+                                       uint32_t first, const struct json_state *state, uint32_t *mask) {
+    struct range_walk w;
+    w.m = m;
+    w.walk = walk;
+    w.trie = trie;
+    w.from = state;
+    w.mask = mask;
+    w.top = first < trie->count ? trie->depths[first] : 0;
+    w.asked = false;
+    return w;
+}
+
+bool mask_names(struct json_machine *m, struct mask_walk *walk, const struct token_trie *trie, uint32_t first,
+                uint32_t end, const struct json_state *state, uint32_t *mask) {
+    struct frames_mark before = frames_mark(walk->frames);
+    struct range_walk w = range_walk_of(m, walk, trie, first, state, mask);
+    bool ok = walk_range(&w, first, end, (struct range){state->low, state->high, state->depth}, 0);
+    frames_drop(walk->frames, before);
+    return ok;
+}
+
+/* ---- names of any text ---- */
+
+/** Nodes where the text is a known name: what was set for unknown names is put right. */
+static bool put_right(struct range_walk *w, uint32_t first, uint32_t end, struct range range) {
+    const struct token_trie *trie = w->trie;
+    const struct frame *frame = w->from->frame;
+    uint64_t bytes[4] = {0};
+    uint32_t i;
+    range_bytes(frame, range, false, bytes);
+    if (ends_here(frame, range)) byte_add(bytes, '"');
+    struct siblings siblings = siblings_of(trie, first, end, bytes);
+    while (next_sibling(&siblings, &i)) {
+        uint8_t byte = trie->bytes[i];
+        bool ok = true;
+        if (byte == '"') {
+            mask_clear_subtree(w->mask, trie, i);
+            ok = !permitted(frame, range.low) || range_exactly(w, i, range);
+        } else if (trie->sizes[i] > 1) {
+            w->path[trie->depths[i]] = byte;
+            ok = put_right(w, i + 1, i + trie->sizes[i], range_step(frame->joint, range, byte));
+        }
+        if (!ok) return false;
+    }
+    return true;
+}
+
+/** Tokens that would end an unknown name as one that was seen. */
+static void clear_seen(struct mask_walk *walk, const struct json_state *state, struct bytes_view begun,
+                       uint32_t *mask) {
+    const struct token_trie *trie = &walk->vocabulary->trie;
+    for (const struct seen_text *seen = state->frame->texts; seen != NULL; seen = seen->before) {
+        if (seen->text.length < begun.length ||
+            (begun.length > 0 && memcmp(seen->text.data, begun.data, begun.length) != 0))
+            continue;
+        uint32_t first = 0, end = trie->count;
+        for (size_t at = begun.length; first < end; at++) {
+            uint8_t byte = at < seen->text.length ? seen->text.data[at] : '"';
+            while (first < end && trie->bytes[first] != byte) first += trie->sizes[first];
+            if (first >= end) break;
+            if (at == seen->text.length) {
+                mask_clear_subtree(mask, trie, first);
+                break;
+            }
+            end = first + trie->sizes[first];
+            first++;
+        }
+    }
+}
+
+/** The decoded text of the name so far. */
+static bool begun_text(struct mask_walk *walk, const struct json_state *state, struct bytes_view *out) {
+    struct bytes_view raw = text_between(walk->frames, state->frame->start, state->text);
+    if (raw.data == NULL) return false;
+    const uint8_t *quote = memchr(raw.data, '"', raw.length);
+    if (quote == NULL) return false;
+    *out = (struct bytes_view){quote + 1, (size_t)(raw.data + raw.length - quote - 1)};
+    return memchr(out->data, '\\', out->length) == NULL; /* with escapes: the machine looks at every token */
+}
+
+/** No token that has an escape and ends the name spells a known or a seen name. */
+static bool escapes_are_unknown(const struct mask_walk *walk, const struct json_state *state) {
+    if (walk->vocabulary->strings[0].escaped_hex) return false;
+    if (state->low < state->high && !state->frame->joint->names_bare) return false;
+    for (const struct seen_text *seen = state->frame->texts; seen != NULL; seen = seen->before)
+        if (!text_is_bare(seen->text)) return false;
+    return true;
+}
+
+/** All names as if none were known or seen; the same as long as the frame is, which is then remembered. */
+static bool fill_unknown(struct json_machine *m, struct mask_walk *walk, const struct json_state *state,
+                         uint32_t *mask) {
+    const struct string_tokens *tokens = &walk->vocabulary->strings[0];
+    struct mask_kept *kept = &walk->kept[MASK_KEPT_NAME];
+    size_t bytes = walk->vocabulary->words * sizeof *mask;
+    struct json_state unknown = *state;
+    bool plain = escapes_are_unknown(walk, state);
+    if (plain && kept->mask != NULL && kept->serial == state->frame->serial) {
+        memcpy(mask, kept->mask, bytes);
+        return true;
+    }
+    mask_or(mask, tokens->inside, walk->vocabulary->words);
+    struct frames_mark before = frames_mark(walk->frames);
+    struct machine_state ended, packed;
+    unknown.low = unknown.high = 0;
+    json_save(state, &packed);
+    enum machine_step step = object_unknown_end(m, walk->frames, &unknown, &ended);
+    bool ok = step != MACHINE_FAILED;
+    if (step == MACHINE_LIVE) ok = mask_ends(m, walk, &tokens->plain, &ended, mask);
+    if (step == MACHINE_LIVE && plain) ok = ok && mask_ends(m, walk, &tokens->escaped, &ended, mask);
+    if (!plain) ok = ok && mask_all(m, walk, &tokens->escapes, &packed, mask);
+    frames_drop(walk->frames, before);
+    if (!ok || !plain) return ok;
+    if (kept->mask == NULL) kept->mask = malloc(bytes);
+    if (kept->mask == NULL) return true;
+    memcpy(kept->mask, mask, bytes);
+    kept->serial = state->frame->serial;
+    return true;
+}
+
+static bool fill_free_name(struct json_machine *m, struct mask_walk *walk, const struct json_state *state,
+                           uint32_t *mask) {
+    const struct token_trie *trie = &walk->vocabulary->trie;
+    struct frames_mark before = frames_mark(walk->frames);
+    struct bytes_view begun = {0};
+    bool ok = true;
+    if (state->frame->texts != NULL && !begun_text(walk, state, &begun)) {
+        struct machine_state packed;
+        json_save(state, &packed);
+        ok = mask_all(m, walk, trie, &packed, mask);
+        frames_drop(walk->frames, before);
+        return ok;
+    }
+    ok = fill_unknown(m, walk, state, mask);
+    if (ok && state->frame->texts != NULL) clear_seen(walk, state, begun, mask);
+    if (ok && state->low < state->high) {
+        struct range_walk w = range_walk_of(m, walk, trie, 0, state, mask);
+        ok = put_right(&w, 0, trie->count, (struct range){state->low, state->high, state->depth});
+    }
+    frames_drop(walk->frames, before);
+    return ok;
+}
+
+/* ---- names by tables ---- */
+
+/** A walk through names: the known ones by their range, unknown ones by what they may be and by which selectors they are in. */
+struct name_walk {
+    struct json_machine *m;
+    struct mask_walk *walk;
+    const struct token_trie *trie;
+    const struct json_state *from;
+    uint32_t *mask;
+    struct bytes_view begun;
+    uint32_t classes_before; /* tuple of all selectors behind `begun` */
+    struct json_state states[TRIE_DEPTH_MAX + 1];
+    uint32_t classes[TRIE_DEPTH_MAX + 1];
+    uint8_t path[TRIE_DEPTH_MAX + 1];
+    struct endings endings;
+};
+
+/** All selectors of all forms that are still possible, as a tuple whose verdict is the class of a name. */
+static uint32_t class_tuple(struct json_machine *m, struct frames *frames, const struct frame *frame) {
+    uint32_t count = 0, used = 0;
+    for (uint32_t i = 0; i < frame->item_count; i++)
+        count += frame->joint->objects[frame->items[i].index].form->selector_count;
+    if (count == 0) return TUPLE_DEAD;
+    if (count > 128) return TUPLE_FAILED;
+    uint32_t *entries = frames_alloc(frames, 2 * count * sizeof *entries);
+    if (entries == NULL) return TUPLE_FAILED;
+    for (uint32_t i = 0; i < frame->item_count; i++) {
+        const struct object_form *form = frame->joint->objects[frame->items[i].index].form;
+        for (uint32_t j = 0; j < form->selector_count; j++, used++) {
+            entries[2 * used] = used << 1 | 1;
+            entries[2 * used + 1] = form->selectors[j];
+        }
+    }
+    return tuple_make(m, TUPLE_STRING, entries, count);
+}
+
+static bool text_is(struct bytes_view text, struct bytes_view begun, const uint8_t *path, uint32_t length) {
+    return text.length == begun.length + length && memcmp(text.data, begun.data, begun.length) == 0 &&
+           memcmp(text.data + begun.length, path, length) == 0;
+}
+
+static bool name_seen(const struct name_walk *w, uint32_t length) {
+    for (const struct seen_text *seen = w->from->frame->texts; seen != NULL; seen = seen->before)
+        if (text_is(seen->text, w->begun, w->path, length)) return true;
+    return false;
+}
+
+/** The state before node `i`, its path recorded. */
+static bool name_state(struct name_walk *w, uint32_t i, struct machine_state *out) {
+    uint32_t depth = w->trie->depths[i];
+    struct json_state state = depth == 0 ? *w->from : w->states[depth - 1];
+    state.text = w->from->text;
+    for (uint32_t d = 0; d < depth; d++) {
+        struct text_node *node = frames_alloc(w->walk->frames, sizeof *node);
+        if (node == NULL) return false;
+        *node = (struct text_node){state.text, w->path[d]};
+        state.text = node;
+    }
+    json_save(&state, out);
+    return true;
+}
+
+static bool walk_name_exactly(struct name_walk *w, uint32_t i) {
+    struct frames_mark before = frames_mark(w->walk->frames);
+    struct machine_state state;
+    bool ok = name_state(w, i, &state) && mask_node(w->m, w->walk, w->trie, i, &state, w->mask);
+    frames_drop(w->walk->frames, before);
+    return ok;
+}
+
+static bool end_name(struct name_walk *w, uint32_t i) {
+    struct json_machine *m = w->m;
+    uint32_t depth = w->trie->depths[i];
+    const struct json_state *state = depth == 0 ? w->from : &w->states[depth - 1];
+    const struct joint *joint = state->frame->joint;
+    if (state->low < state->high && joint->names[state->low].text.length == state->depth)
+        return walk_name_exactly(w, i);
+    if (state->tuple == TUPLE_DEAD || !tuple_accepts(m, state->tuple) || name_seen(w, depth)) return true;
+    struct verdict verdict = {0};
+    tuple_verdict(m, depth == 0 ? w->classes_before : w->classes[depth - 1], &verdict);
+    bool is_new;
+    struct ending *ending = ending_find(&w->endings, verdict.bits, &is_new);
+    if (is_new) {
+        struct machine_state before, ended;
+        if (!name_state(w, i, &before)) return false;
+        enum machine_step step = m->machine.operations->step(&m->machine, w->walk->frames, &before, '"', &ended);
+        if (step == MACHINE_FAILED || !ending_learn(m, w->walk, ending, step == MACHINE_LIVE ? &ended : NULL))
+            return false;
+    }
+    ending_set(w->walk, w->trie, i, ending, w->mask);
+    return true;
+}
+
+static bool walk_names(struct name_walk *w) {
+    const struct token_trie *trie = w->trie;
+    bool ok = true;
+    for (uint32_t i = 0; ok && i < trie->count;) {
+        uint32_t depth = trie->depths[i];
+        uint8_t byte = trie->bytes[i];
+        if (byte == '"' || !string_byte(byte)) {
+            ok = byte == '"' ? end_name(w, i) : walk_name_exactly(w, i);
+            i += trie->sizes[i];
+            continue;
+        }
+        w->states[depth] = depth == 0 ? *w->from : w->states[depth - 1];
+        enum machine_step step = object_key_step(w->m, &w->states[depth], byte);
+        if (step != MACHINE_LIVE) {
+            ok = step == MACHINE_DEAD;
+            i += trie->sizes[i];
+            continue;
+        }
+        w->classes[depth] = tuple_step(w->m, depth == 0 ? w->classes_before : w->classes[depth - 1], byte);
+        ok = w->classes[depth] != TUPLE_FAILED;
+        w->path[depth] = byte;
+        mask_set_node(w->mask, trie, i++);
+    }
+    return ok;
+}
+
+static bool fill_selected_name(struct json_machine *m, struct mask_walk *walk, const struct json_state *state,
+                               uint32_t *mask) {
+    const struct token_trie *trie = &walk->vocabulary->trie;
+    struct frames_mark before = frames_mark(walk->frames);
+    struct name_walk *w = frames_alloc(walk->frames, sizeof *w);
+    struct machine_state packed;
+    bool ok = w != NULL;
+    if (!ok) return false;
+    json_save(state, &packed);
+    w->m = m;
+    w->walk = walk;
+    w->from = state;
+    w->mask = mask;
+    w->endings.count = 0;
+    bool known = begun_text(walk, state, &w->begun);
+    w->classes_before = known ? class_tuple(m, walk->frames, state->frame) : TUPLE_FAILED;
+    for (size_t i = 0; i < w->begun.length && w->classes_before != TUPLE_FAILED; i++)
+        w->classes_before = w->begun.data[i] < 0x80 ? tuple_step(m, w->classes_before, w->begun.data[i]) : TUPLE_FAILED;
+    if (w->classes_before == TUPLE_FAILED) { /* escapes or other letters before, or too many patterns */
+        ok = mask_all(m, walk, trie, &packed, mask);
+    } else if (state->tuple != TUPLE_DEAD && tuple_is_free(m, state->tuple)) {
+        mask_or(mask, walk->vocabulary->strings[0].inside, walk->vocabulary->words);
+        w->trie = &walk->vocabulary->strings[0].whole;
+        ok = walk_names(w);
+        const struct token_trie *escapes = &walk->vocabulary->strings[0].escapes;
+        ok = ok && mask_all(m, walk, escapes, &packed, mask);
+    } else {
+        w->trie = trie;
+        ok = walk_names(w);
+    }
+    frames_drop(walk->frames, before);
+    return ok;
+}
+
+bool fill_name(struct json_machine *m, struct mask_walk *walk, const struct json_state *state, uint32_t *mask) {
+    const struct token_trie *trie = &walk->vocabulary->trie;
+    if (state->tuple == TUPLE_DEAD) return mask_names(m, walk, trie, 0, trie->count, state, mask);
+    if (tuple_is_free(m, state->tuple) && names_alike(state->frame)) return fill_free_name(m, walk, state, mask);
+    return fill_selected_name(m, walk, state, mask);
+}
