@@ -148,7 +148,7 @@ void grammar_unref(struct grammar *grammar) {
 /* ---- generating ---- */
 
 /** What one mask or one token may cost. */
-static void refuel(struct grammar *grammar) {
+void grammar_refuel(struct grammar *grammar) {
     grammar->budget->fuel = STEP_FUEL;
 }
 
@@ -166,13 +166,14 @@ enum status grammar_session_create(struct grammar *grammar, struct grammar_sessi
 
 void grammar_session_destroy(struct grammar_session *session) {
     if (session == NULL) return;
+    finish_deinit(session);
     frames_deinit(&session->frames);
     for (int i = 0; i < MASK_KEPT; i++) free(session->walk.kept[i].mask);
     grammar_unref(session->grammar);
     free(session);
 }
 
-static enum status grammar_failed(struct error *err) {
+enum status grammar_failed(struct error *err) {
     return error_set(err, STATUS_RESOURCE_EXHAUSTED, "the grammar costs more than a grammar may cost");
 }
 
@@ -191,7 +192,7 @@ static enum status accept_bytes(struct grammar_session *session, struct grammar_
     struct machine_state at = state->machine;
     struct frames_mark before = frames_mark(&session->frames);
     *out_accepted = false;
-    refuel(session->grammar);
+    grammar_refuel(session->grammar);
     for (size_t i = 0; i < text.length; i++) {
         enum machine_step step = machine->operations->step(machine, &session->frames, &at, text.data[i], &at);
         if (step == MACHINE_LIVE) continue;
@@ -253,10 +254,9 @@ bool grammar_complete(struct grammar_session *session, const struct grammar_stat
 enum status grammar_mask(struct grammar_session *session, const struct grammar_state *state, size_t tokens_left,
                          uint32_t *out, struct error *err) {
     struct grammar *grammar = session->grammar;
-    (void)tokens_left;
     pthread_mutex_lock(&grammar->lock);
     memset(out, 0, grammar->vocabulary->words * sizeof *out);
-    refuel(grammar);
+    grammar_refuel(grammar);
     const struct token_trie *trie = &grammar->vocabulary->trie;
     bool ok = grammar->machine->operations->fill != NULL
                   ? grammar->machine->operations->fill(grammar->machine, &session->walk, &state->machine, out)
@@ -265,6 +265,8 @@ enum status grammar_mask(struct grammar_session *session, const struct grammar_s
         for (uint32_t i = 0; i < grammar->vocabulary->end_count; i++) mask_set(out, grammar->vocabulary->end_tokens[i]);
     if (ok && grammar->machine->operations->controls != NULL)
         grammar->machine->operations->controls(grammar->machine, &state->machine, out);
+    enum status status = ok ? STATUS_OK : grammar_failed(err);
+    if (ok && tokens_left != SIZE_MAX) status = finish_filter(session, state, tokens_left, out, err);
     pthread_mutex_unlock(&grammar->lock);
-    return ok ? STATUS_OK : grammar_failed(err);
+    return status;
 }

@@ -1,6 +1,6 @@
 /* Copyright Bora contributors
  * SPDX-License-Identifier: Apache-2.0 */
-/* Shared by grammar.c, grammar_forced.c and calls_*.c. */
+/* Shared by grammar.c, grammar_finish.c, grammar_forced.c and calls_*.c. */
 #ifndef ENGINE_GRAMMAR_GRAMMAR_INTERNAL_H
 #define ENGINE_GRAMMAR_GRAMMAR_INTERNAL_H
 
@@ -18,10 +18,19 @@ struct grammar {
     _Atomic int references;
 };
 
+/** Rests of texts that masks relied on: what was promised can be kept, whatever is found later. */
+enum { PLANS_KEPT = 16 };
+struct finish_plan {
+    uint64_t from; /* bytes before it */
+    struct bytes text;
+};
+
 struct grammar_session {
     struct grammar *grammar;
     struct frames frames;
     struct mask_walk walk;
+    struct finish_plan plans[PLANS_KEPT];
+    uint32_t next_plan;
 };
 
 /** A grammar of a machine that spends `budget`; takes the machine over, also when it fails. */
@@ -34,5 +43,13 @@ enum status grammar_wrap(const struct grammar_vocabulary *vocabulary, struct mac
 enum status grammar_json_machine(const struct json_value *text, const struct grammar_options *options,
                                  struct grammar_problem *later, struct machine **out,
                                  struct grammar_budget **out_budget, struct grammar_problem *problem);
+/** A token's or mask's fuel is there again. */
+void grammar_refuel(struct grammar *grammar);
+enum status grammar_failed(struct error *err);
+
+/** Clear the tokens of a whole mask after which the text could not become complete in tokens_left - 1 tokens. Fails as grammar_mask. */
+enum status finish_filter(struct grammar_session *session, const struct grammar_state *state, size_t tokens_left,
+                          uint32_t *mask, struct error *err);
+void finish_deinit(struct grammar_session *session);
 
 #endif

@@ -138,7 +138,7 @@ static bool two_equal(const struct frame *frame) {
     return false;
 }
 
-static bool may_close(const struct frame *frame, const struct joint_array *array, const struct item *item) {
+bool array_may_close(const struct frame *frame, const struct joint_array *array, const struct item *item) {
     if (frame->count < array->form->min) return false;
     for (uint32_t i = 0; i < array->form->contains_count; i++)
         if (item->counts[i] < array->form->contains[i].min) return false;
@@ -150,7 +150,7 @@ enum machine_step array_close(struct json_machine *m, struct frames *frames, str
     struct verdict verdict = {0};
     for (uint32_t i = 0; i < frame->item_count; i++) {
         const struct joint_array *array = &frame->joint->arrays[frame->items[i].index];
-        if (may_close(frame, array, &frame->items[i])) verdict_add(&verdict, array->component);
+        if (array_may_close(frame, array, &frame->items[i])) verdict_add(&verdict, array->component);
     }
     if (!joint_satisfied(frame->joint, &verdict)) return MACHINE_DEAD;
     state->frame = frame->parent;

@@ -5,6 +5,7 @@
 #define ENGINE_GRAMMAR_JSON_INTERNAL_H
 
 #include "engine/grammar/json_machine.h"
+#include "engine/grammar/regex_machine.h"
 
 enum { COMPONENTS_MAX = 512 };
 
@@ -52,6 +53,7 @@ struct joint_object {
     uint64_t *required; /* bit n: names[n] must be there */
     uint32_t *rank;     /* of names[n] in the order of the form; its order_count: the form does not know it */
     regex others;       /* names that are not in `names` and may be there */
+    uint32_t *lengths;  /* of names[n] and a short value, bytes; NULL: not asked yet */
 };
 struct joint_name {
     struct bytes_view text;
@@ -175,6 +177,8 @@ struct json_machine {
     uint32_t row_capacity;
     struct joint *root;
     uint64_t frames_made;
+    struct regex_lengths lengths;
+    uint32_t leap, leap_shapes, leap_joints; /* what plan_leap has seen, and how far it looked */
 };
 
 /* json_scalar.c */
@@ -239,6 +243,20 @@ enum machine_step object_unknown_end(struct json_machine *m, struct frames *fram
 
 /* json_mask.c: machine_operations.fill */
 bool json_fill(struct machine *machine, struct mask_walk *walk, const struct machine_state *state, uint32_t *mask);
+
+/* json_finish.c: machine_operations.shortest, .estimate, .leap, .unchanged and .respells */
+uint64_t json_shortest(struct machine *machine, struct frames *frames, const struct machine_state *state,
+                       uint64_t limit, struct bytes *out);
+uint64_t json_estimate(struct machine *machine, struct frames *frames, const struct machine_state *state);
+uint64_t json_leap(struct machine *machine);
+const uint32_t *json_unchanged(struct machine *machine, const struct grammar_vocabulary *vocabulary,
+                               const struct machine_state *state);
+bool json_respells(struct machine *machine, struct frames *frames, const struct machine_state *state, uint8_t byte);
+
+/** The form may end as the frame stands. */
+bool array_may_close(const struct frame *frame, const struct joint_array *array, const struct item *item);
+bool object_may_close(struct frames *frames, const struct frame *frame, const struct joint_object *object,
+                      const struct item *item, bool *failed);
 
 /** A value has ended; `state->frame` is the frame around it. */
 enum machine_step value_ended(struct json_machine *m, struct frames *frames, struct json_state *state,

@@ -262,15 +262,6 @@ static uint64_t no_signature(struct machine *machine, const struct machine_state
     return 0;
 }
 
-static uint64_t no_shortest(struct machine *machine, struct frames *frames, const struct machine_state *state,
-                            uint64_t limit, struct bytes *out) {
-    (void)machine;
-    (void)frames;
-    (void)state;
-    (void)out;
-    return limit + 1;
-}
-
 static void destroy(struct machine *machine) {
     struct json_machine *m = (struct json_machine *)machine;
     intern_deinit(&m->joint_index);
@@ -287,9 +278,13 @@ static const struct machine_operations OPERATIONS = {.destroy = destroy,
                                                      .start = start,
                                                      .step = step,
                                                      .complete = complete,
-                                                     .shortest = no_shortest,
+                                                     .shortest = json_shortest,
                                                      .signature = no_signature,
-                                                     .fill = json_fill};
+                                                     .fill = json_fill,
+                                                     .estimate = json_estimate,
+                                                     .leap = json_leap,
+                                                     .unchanged = json_unchanged,
+                                                     .respells = json_respells};
 
 enum status json_machine_create(struct shapes *shapes, const struct grammar_options *options, struct machine **out,
                                 struct grammar_problem *problem) {

@@ -64,7 +64,7 @@ static bool option_met_by_absence(const struct frame *frame, const struct object
     return false;
 }
 
-static bool may_close(struct frames *frames, const struct frame *frame, const struct joint_object *object,
+bool object_may_close(struct frames *frames, const struct frame *frame, const struct joint_object *object,
                       const struct item *item, bool *failed) {
     const struct object_form *form = object->form;
     if (frame->count < form->min || frame->count > form->max) return false;
@@ -332,7 +332,8 @@ enum machine_step object_close(struct json_machine *m, struct frames *frames, st
     bool failed = false;
     for (uint32_t i = 0; i < frame->item_count; i++) {
         const struct joint_object *object = &frame->joint->objects[frame->items[i].index];
-        if (may_close(frames, frame, object, &frame->items[i], &failed)) verdict_add(&verdict, object->component);
+        if (object_may_close(frames, frame, object, &frame->items[i], &failed))
+            verdict_add(&verdict, object->component);
     }
     if (failed) return MACHINE_FAILED;
     if (!joint_satisfied(frame->joint, &verdict)) return MACHINE_DEAD;

@@ -49,6 +49,7 @@ enum machine_step { MACHINE_DEAD, MACHINE_LIVE, MACHINE_FAILED /* budget or memo
 
 struct machine;
 struct mask_walk;
+struct grammar_vocabulary;
 struct machine_operations {
     void (*destroy)(struct machine *machine);
     enum machine_step (*start)(struct machine *machine, struct frames *frames, struct machine_state *out);
@@ -70,6 +71,15 @@ struct machine_operations {
                                  int32_t token, struct machine_state *out); /* out may be from */
     /** Set the bits of the control tokens that may come. NULL where `control` is. */
     void (*controls)(struct machine *machine, const struct machine_state *state, uint32_t *mask);
+    /** About as many bytes as `shortest` says or more, found faster. NULL: ask `shortest`. UINT64_MAX: no rest is known. */
+    uint64_t (*estimate)(struct machine *machine, struct frames *frames, const struct machine_state *state);
+    /** By how many bytes one token may make the shortest rest longer, about. NULL: by few. */
+    uint64_t (*leap)(struct machine *machine);
+    /** Tokens (of a mask; some may not be admitted) that lead to a state with the same future; NULL: none are known. NULL: never. */
+    const uint32_t *(*unchanged)(struct machine *machine, const struct grammar_vocabulary *vocabulary,
+                                 const struct machine_state *state);
+    /** `byte`, and one other byte, may come next: true when it begins nothing but other spellings of what that one begins. NULL: it never does. */
+    bool (*respells)(struct machine *machine, struct frames *frames, const struct machine_state *state, uint8_t byte);
 };
 
 /** First member of every engine's struct. One thread at a time. */
