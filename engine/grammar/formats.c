@@ -24,30 +24,41 @@
 #define BASE64 "[\\dA-Za-z+/]"
 #define BASE64_TEXT "(?:" BASE64 "{4})*(?:" BASE64 "(?:[AQgw]=|" BASE64 "[AEIMQUYcgkosw048])=)?"
 
+/* Wider than the formats whose languages are tighter than their standards. */
+#define ANY_CLOCK "\\d\\d:\\d\\d:\\d\\d(?:\\.\\d+)?(?:[Zz]|[+-]\\d\\d:\\d\\d)"
+#define ANY_MAILBOX "[^]*@[^]*"
+#define ANY_HOSTNAME "[-.0-9A-Za-z]*"
+#define ANY_IDN_HOSTNAME "[^\\0-,/:-@\\[-`{-\\x7f]*"
+#define ANY_TEMPLATE                                                                                   \
+    "(?:[!#$&'(-;=?-\\[\\]_a-z~" UCS UCS_PRIVATE "]|" PERCENT "|\\{[+#./;?&=,!@|]?" TEMPLATE_VARIABLE \
+    "(?:," TEMPLATE_VARIABLE ")*\\})*"
+#define ANY_REGULAR_EXPRESSION "(?:[^*+?)][^]*)?"
+
 static const struct format {
     const char *name;
     const char *pattern; /* or */
     regex (*make)(struct regex_pool *pool);
+    const char *wider; /* than the standard; NULL: the language is exact */
 } formats[] = {
-    {"date", FORMAT_DATE, NULL},
-    {"date-time", NULL, format_date_time},
-    {"duration", DURATION, NULL},
-    {"email", NULL, format_email},
-    {"hostname", NULL, format_hostname},
-    {"idn-email", NULL, format_idn_email},
-    {"idn-hostname", NULL, format_idn_hostname},
-    {"ipv4", FORMAT_IPV4, NULL},
-    {"ipv6", NULL, format_ipv6},
-    {"iri", NULL, format_iri},
-    {"iri-reference", NULL, format_iri_reference},
-    {"json-pointer", POINTER, NULL},
-    {"regex", NULL, format_regular_expression},
-    {"relative-json-pointer", "(?:0|[1-9]\\d*)(?:#|" POINTER ")", NULL},
-    {"time", NULL, format_time},
-    {"uri", NULL, format_uri},
-    {"uri-reference", NULL, format_uri_reference},
-    {"uri-template", TEMPLATE, NULL},
-    {"uuid", HEX "{8}(?:-" HEX "{4}){3}-" HEX "{12}", NULL},
+    {"date", FORMAT_DATE, NULL, NULL},
+    {"date-time", NULL, format_date_time, "\\d{4}-\\d\\d-\\d\\d[Tt ]" ANY_CLOCK},
+    {"duration", DURATION, NULL, "[Pp][.,0-9A-Za-z]*"},
+    {"email", NULL, format_email, ANY_MAILBOX},
+    {"hostname", NULL, format_hostname, ANY_HOSTNAME},
+    {"idn-email", NULL, format_idn_email, ANY_MAILBOX},
+    {"idn-hostname", NULL, format_idn_hostname, ANY_IDN_HOSTNAME},
+    {"ipv4", FORMAT_IPV4, NULL, NULL},
+    {"ipv6", NULL, format_ipv6, NULL},
+    {"iri", NULL, format_iri, NULL},
+    {"iri-reference", NULL, format_iri_reference, NULL},
+    {"json-pointer", POINTER, NULL, NULL},
+    {"regex", NULL, format_regular_expression, ANY_REGULAR_EXPRESSION},
+    {"relative-json-pointer", "(?:0|[1-9]\\d*)(?:#|" POINTER ")", NULL, NULL},
+    {"time", NULL, format_time, ANY_CLOCK},
+    {"uri", NULL, format_uri, NULL},
+    {"uri-reference", NULL, format_uri_reference, NULL},
+    {"uri-template", TEMPLATE, NULL, ANY_TEMPLATE},
+    {"uuid", HEX "{8}(?:-" HEX "{4}){3}-" HEX "{12}", NULL, NULL},
 };
 
 regex format_pattern(struct regex_pool *pool, const char *pattern) {
@@ -70,13 +81,25 @@ static enum status finish(regex made, struct bytes_view name, regex *out, struct
     return STATUS_OK;
 }
 
+static const struct format *find(struct bytes_view name) {
+    for (size_t i = 0; i < sizeof formats / sizeof formats[0]; i++)
+        if (bytes_view_equal(name, bytes_view_string(formats[i].name))) return &formats[i];
+    return NULL;
+}
+
 enum status format_regex(struct regex_pool *pool, struct bytes_view name, regex *out, bool *known, struct error *err) {
-    const struct format *found = NULL;
-    for (size_t i = 0; i < sizeof formats / sizeof formats[0] && found == NULL; i++)
-        if (bytes_view_equal(name, bytes_view_string(formats[i].name))) found = &formats[i];
+    const struct format *found = find(name);
     *known = found != NULL;
     if (found == NULL) return finish(REGEX_EVERYTHING, name, out, err);
     return finish(found->make != NULL ? found->make(pool) : format_pattern(pool, found->pattern), name, out, err);
+}
+
+enum status format_complement(struct regex_pool *pool, struct bytes_view name, regex language, regex *out,
+                              struct error *err) {
+    const struct format *found = find(name);
+    if (found == NULL) return finish(REGEX_NOTHING, name, out, err);
+    return finish(regex_not(pool, found->wider == NULL ? language : format_pattern(pool, found->wider)), name, out,
+                  err);
 }
 
 static bool equal_in_any_case(struct bytes_view name, const char *lower) {

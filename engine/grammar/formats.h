@@ -5,7 +5,7 @@
  *
  * A text out of the language is valid by the format's standard ("sound"). Where the standard is not regular, or asks for tables that nobody would want
  * to pay for, the language is a part of it ("tighter"); nowhere but in the lines marked "wider" does it hold more.
- * A schema that forbids a format ("not") turns that around: then the tighter ones let invalid texts pass as "not of the format".
+ * Where a schema forbids a format ("not"), format_complement says which texts are certainly not of it: for tighter ones those outside of a wider language.
  *
  *     format                  standard               the language
  *     date                    RFC 3339 full-date     exact: lengths of months, leap years
@@ -50,6 +50,13 @@
  * STATUS_RESOURCE_EXHAUSTED: the pool's budget.
  */
 enum status format_regex(struct regex_pool *pool, struct bytes_view name, regex *out, bool *known, struct error *err);
+
+/**
+ * Texts that are not of the format, whatever reading of its standard: the complement of `language` (what format_regex gave) where that is exact,
+ * of a wider language where it is tighter. Unknown names: REGEX_NOTHING.
+ */
+enum status format_complement(struct regex_pool *pool, struct bytes_view name, regex language, regex *out,
+                              struct error *err);
 
 /** The same for the name of an encoding (in any case, as RFC 2045 has it); only base64 is known. */
 enum status content_encoding_regex(struct regex_pool *pool, struct bytes_view name, regex *out, bool *known,

@@ -6,53 +6,101 @@
 
 #include <string.h>
 
-/** Items from `index` on that can satisfy `contains`, counted up to `limit`. */
-static uint32_t places_left(struct json_machine *m, const struct joint_array *array,
-                            const struct array_contains *contains, uint32_t index, uint32_t limit) {
-    const struct array_form *form = array->form;
-    uint32_t found = 0, i = index > contains->from ? index : contains->from;
-    for (; i < form->first_count && i < array->max && found < limit; i++)
-        found += shape_satisfiable(m->shapes, conjunction_and(m->shapes, form->first[i], contains->what));
-    if (i >= array->max || found >= limit) return found;
-    if (i < form->first_count ||
-        !shape_satisfiable(m->shapes, conjunction_and(m->shapes, form->others, contains->what)))
-        return found;
-    uint32_t others = array->max - i;
-    return others > limit - found ? limit : found + others;
+/* ---- items that differ ---- */
+
+enum {
+    FEW_VALUES = 1000,  /* values that may run out */
+    NUMBERS_SEEN = 256, /* as many are told apart where they cannot run out: one that ends at a bound could only end as itself */
+};
+
+/** Where nothing but strings seen could come of what is begun. */
+static bool string_runs_out(struct json_machine *m, regex language, struct bytes_view json) {
+    struct regex_pool *pool = m->shapes->schema->regexes;
+    struct arena arena;
+    struct json_value *value;
+    struct json_problem problem;
+    if (language == REGEX_NOTHING || language == REGEX_EVERYTHING) return false;
+    arena_init(&arena, (size_t)1 << 30);
+    bool out = json_read(json, 0, 1, &arena, &value, &problem) != STATUS_OK ||
+               regex_without(pool, language, value->string, FEW_VALUES) != language;
+    arena_deinit(&arena);
+    return out;
 }
 
-/** Values that may not come again: only where there are few, so that nothing is begun that could end as one of them only. */
-enum { UNIQUE_DOMAIN_MAX = 1000 };
-
-static conjunction without_seen(struct json_machine *m, const struct frame *frame, conjunction value) {
-    uint64_t domain = shape_count(m->shapes, value, UNIQUE_DOMAIN_MAX);
-    if (domain >= UNIQUE_DOMAIN_MAX) return value;
-    for (const struct seen_text *seen = frame->texts; seen != NULL; seen = seen->before) {
-        formula f = canonical_formula(m->shapes->schema, seen->text);
-        value = conjunction_with(m->shapes, value, f, true);
+/** An item of these values must be told that it is not the one seen, or it might be begun as one that could only end as that. */
+static bool runs_out(struct json_machine *m, conjunction values, struct bytes_view json, uint32_t index) {
+    const struct shape *shape = shape_of(m->shapes, values, SHAPE_SCALARS | SHAPE_ARRAYS | SHAPE_OBJECTS);
+    if (shape == NULL) return false;
+    switch (json.data[0]) {
+    case 'n':
+    case 't':
+    case 'f':
+        return shape->constants != 0;
+    case '"':
+        return string_runs_out(m, shape->string, json);
+    case '[':
+    case '{':
+        return shape_count(m->shapes, values, FEW_VALUES) < FEW_VALUES;
+    default:
+        for (uint32_t i = 0; i < shape->number_count; i++)
+            if (shape->numbers[i] == NUMBER_ANY) return false;
+        return shape->number_count > 0 && (index < NUMBERS_SEEN || shape_count(m->shapes, values, FEW_VALUES) < FEW_VALUES);
     }
-    return value;
+}
+
+/** The formula of a value that was seen, made once. */
+static formula seen_formula(struct json_machine *m, const struct seen_text *seen) {
+    formula out;
+    uint64_t key = seen->hash[0] & (UINT64_MAX >> 1);
+    if (memo_get(&m->seen_formulas, key, &out)) return out;
+    out = canonical_formula(m->shapes->schema, seen->text);
+    return out != FORMULA_NONE && memo_put(&m->seen_formulas, key, out) ? out : FORMULA_NONE;
+}
+
+/** What all further items of a form must satisfy besides, now that `seen` is there. */
+static conjunction without_seen(struct json_machine *m, const struct array_form *form, conjunction without,
+                                const struct seen_text *seen, uint32_t index) {
+    enum { FIRST_LOOKED_AT = 64 };
+    bool out = form->first_count > FIRST_LOOKED_AT || runs_out(m, form->others, seen->text, index);
+    for (uint32_t i = index; !out && i < form->first_count; i++) out = runs_out(m, form->first[i], seen->text, index);
+    return out ? conjunction_with(m->shapes, without, seen_formula(m, seen), true) : without;
+}
+
+/* ---- items that repeat ---- */
+
+/** One of the values that were seen. */
+static conjunction seen_again(struct json_machine *m, const struct frame *frame) {
+    conjunction none = CONJUNCTION_TRUE;
+    for (const struct seen_text *seen = frame->texts; seen != NULL; seen = seen->before)
+        none = conjunction_with(m->shapes, none, seen_formula(m, seen), true);
+    return conjunction_not(m->shapes, none);
+}
+
+/** Behind the item at `index` two items can still become equal: a later one to it, or to one that was seen. */
+static bool can_repeat_later(struct json_machine *m, const struct frame *frame, const struct joint_array *array,
+                             uint32_t index) {
+    const struct array_form *form = array->form;
+    uint32_t end = form->first_count + 2 > index + 3 ? form->first_count + 2 : index + 3;
+    for (uint32_t j = index + 1; j < array->max && j < end; j++) {
+        conjunction item = array_item(form, j);
+        for (uint32_t i = index; i < j; i++)
+            if (shape_satisfiable(m->shapes, conjunction_and(m->shapes, array_item(form, i), item))) return true;
+        if (frame->texts != NULL &&
+            shape_satisfiable(m->shapes, conjunction_and(m->shapes, item, seen_again(m, frame))))
+            return true;
+    }
+    return false;
 }
 
 /** What the item at `index` must be for the form to go on; CONJUNCTION_FALSE: no further item. */
 static conjunction next_item(struct json_machine *m, const struct frame *frame, const struct joint_array *array,
                              const struct item *item, uint32_t index) {
-    const struct array_form *form = array->form;
-    if (index >= array->max) return CONJUNCTION_FALSE;
-    conjunction value = array_item(form, index);
-    for (uint32_t i = 0; i < form->contains_count; i++) {
-        const struct array_contains *contains = &form->contains[i];
-        if (index < contains->from) continue;
-        if (item->counts[i] >= contains->max) {
-            value = conjunction_and(m->shapes, value, conjunction_not(m->shapes, contains->what));
-        } else if (item->counts[i] < contains->min) {
-            uint32_t missing = contains->min - item->counts[i];
-            if (places_left(m, array, contains, index + 1, missing) < missing)
-                value = conjunction_and(m->shapes, value, contains->what);
-        }
-    }
-    if (form->unique && frame->texts != NULL) value = without_seen(m, frame, value);
-    return value;
+    struct array_progress progress = {index, array->max, item->counts, item->without};
+    conjunction value = array_next(m->shapes, array->form, &progress);
+    if (!array->form->duplicate || frame->repeated || value == CONJUNCTION_FALSE ||
+        can_repeat_later(m, frame, array, index))
+        return value;
+    return conjunction_and(m->shapes, value, seen_again(m, frame));
 }
 
 /** Set child and links: what the next value is looked at for. Without a child when there may be none. */
@@ -131,18 +179,11 @@ enum machine_step array_comma(struct json_machine *m, struct frames *frames, str
     return MACHINE_LIVE;
 }
 
-static bool two_equal(const struct frame *frame) {
-    for (const struct seen_text *a = frame->texts; a != NULL; a = a->before)
-        for (const struct seen_text *b = a->before; b != NULL; b = b->before)
-            if (a->hash[0] == b->hash[0] && a->hash[1] == b->hash[1]) return true;
-    return false;
-}
-
 bool array_may_close(const struct frame *frame, const struct joint_array *array, const struct item *item) {
     if (frame->count < array->form->min) return false;
     for (uint32_t i = 0; i < array->form->contains_count; i++)
         if (item->counts[i] < array->form->contains[i].min) return false;
-    return !array->form->duplicate || two_equal(frame);
+    return !array->form->duplicate || frame->repeated;
 }
 
 enum machine_step array_close(struct json_machine *m, struct frames *frames, struct json_state *state) {
@@ -216,6 +257,7 @@ enum machine_step array_value(struct json_machine *m, struct frames *frames, str
     frame->items = items;
     frame->item_count = 0;
     frame->count = before->count + 1;
+    frame->repeated |= again;
     bool must = false;
     for (uint32_t i = 0; i < before->item_count; i++) {
         const struct joint_array *array = &before->joint->arrays[before->items[i].index];
@@ -223,6 +265,9 @@ enum machine_step array_value(struct json_machine *m, struct frames *frames, str
         struct item *item = &items[frame->item_count++];
         *item = before->items[i];
         if (!count_contains(frames, before, i, array->form->contains_count, verdict, item)) return MACHINE_FAILED;
+        if (array->form->unique)
+            item->without = without_seen(m, array->form, item->without, frame->texts, frame->count);
+        if (item->without == CONJUNCTION_FAILED) return MACHINE_FAILED;
         must |= array->must;
     }
     if (!must) return MACHINE_DEAD;

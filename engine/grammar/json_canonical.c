@@ -2,8 +2,6 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "engine/grammar/json_canonical.h"
 
-#include "engine/grammar/number.h"
-
 enum { DEPTH_MAX = 10000 };
 
 static uint64_t mix(uint64_t x) {
@@ -22,6 +20,40 @@ static void add_word(uint64_t hash[2], uint64_t word) {
 static void add_text(uint64_t hash[2], struct bytes_view text) {
     add_word(hash, text.length);
     for (size_t i = 0; i < text.length; i++) add_word(hash, text.data[i]);
+}
+
+/** Exponents may have any number of digits: they are compared by what is left of them modulo two primes. */
+static void add_exponent(uint64_t hash[2], struct bytes_view digits, int64_t shift) {
+    static const uint64_t PRIMES[] = {2147483647u, 2147483629u};
+    bool negative = digits.length > 0 && digits.data[0] == '-';
+    for (size_t p = 0; p < 2; p++) {
+        uint64_t prime = PRIMES[p], rest = 0;
+        for (size_t i = 0; i < digits.length; i++)
+            if (digits.data[i] != '-' && digits.data[i] != '+') rest = (rest * 10 + (digits.data[i] - '0')) % prime;
+        if (negative) rest = (prime - rest) % prime;
+        int64_t by = shift % (int64_t)prime;
+        add_word(hash, (rest + (uint64_t)(by < 0 ? by + (int64_t)prime : by)) % prime);
+    }
+}
+
+/** The digits from the first to the last that is not 0, and the exponent of the last. */
+static void hash_number(struct bytes_view text, uint64_t out[2]) {
+    size_t end = 0, point = SIZE_MAX, first = SIZE_MAX, last = 0;
+    bool negative = text.length > 0 && text.data[0] == '-';
+    for (; end < text.length && (text.data[end] | 0x20) != 'e'; end++) {
+        if (text.data[end] == '.') point = end;
+        if (text.data[end] < '1' || text.data[end] > '9') continue;
+        if (first == SIZE_MAX) first = end;
+        last = end;
+    }
+    if (first == SIZE_MAX) return; /* 0, whatever its sign and its exponent */
+    add_word(out, 1 + negative);
+    for (size_t i = first; i <= last; i++)
+        if (i != point) add_word(out, text.data[i]);
+    if (point == SIZE_MAX) point = end;
+    int64_t shift = last < point ? (int64_t)(point - 1 - last) : -(int64_t)(last - point);
+    struct bytes_view exponent = {text.data + end + 1, text.length > end ? text.length - end - 1 : 0};
+    add_exponent(out, exponent, shift);
 }
 
 static bool hash_value(const struct json_value *value, uint64_t out[2]);
@@ -56,14 +88,9 @@ static bool hash_value(const struct json_value *value, uint64_t out[2]) {
     case JSON_KIND_STRING:
         add_text(out, value->string);
         return true;
-    case JSON_KIND_NUMBER: {
-        struct bytes text;
-        bytes_init(&text, value->text.length + 4096);
-        bool ok = number_canonical(value->text, &text);
-        if (ok) add_text(out, bytes_view(&text));
-        bytes_deinit(&text);
-        return ok;
-    }
+    case JSON_KIND_NUMBER:
+        hash_number(value->text, out);
+        return true;
     case JSON_KIND_ARRAY:
         for (const struct json_value *item = value->first; item != NULL; item = item->next) {
             uint64_t of[2];

@@ -292,7 +292,7 @@ static bool target_may_close(struct finish *f, const struct frame *frame, uint32
     const struct item *of = &frame->items[item];
     if (frame->kind == FRAME_ARRAY) return array_may_close(frame, &frame->joint->arrays[of->index], of);
     struct frames_mark before = frames_mark(f->frames);
-    bool may = object_may_close(f->frames, frame, &frame->joint->objects[of->index], of, &f->failed);
+    bool may = object_may_close(m, f->frames, frame, &frame->joint->objects[of->index], of, &f->failed);
     frames_drop(f->frames, before);
     return may;
 }

@@ -45,8 +45,15 @@ struct joint_array {
     bool must;
     uint32_t max; /* as many items can be there */
 };
+/** object_dependent in indices into the joint's names. */
+struct joint_dependent {
+    uint32_t present;
+    const uint32_t *required; /* [count] */
+    uint32_t count;
+};
 struct joint_object {
     struct object_form *form;
+    struct joint_dependent *dependent; /* [form->dependent_count] rising by `present` */
     uint32_t component;
     bool must;
     uint64_t *allowed;  /* bit n: names[n] may be there, as far as its value goes */
@@ -104,6 +111,8 @@ struct item {
     uint32_t last_rank;     /* objects, in the order of the schema: the next name's rank is at least this */
     uint64_t done;          /* objects: bit of each obligation that is met */
     const uint32_t *counts; /* arrays: how many items satisfied each contains */
+    conjunction without;    /* arrays: what further items must satisfy besides, so that none is one of those seen */
+    regex others;           /* objects: names that the joint does not know and that may still come */
 };
 
 enum frame_kind { FRAME_ROOT, FRAME_ARRAY, FRAME_OBJECT };
@@ -121,6 +130,7 @@ struct frame {
     uint32_t item_count, link_count, count;
     enum frame_kind kind;
     uint64_t serial; /* no other frame of this machine has it */
+    bool repeated;  /* arrays: two items were equal */
     bool recording; /* the text of what is within is kept: this array or one around it compares its items */
 };
 
@@ -173,6 +183,7 @@ struct json_machine {
     struct joint **joints;
     uint32_t joint_capacity;
     struct intern tuples;
+    struct memo seen_formulas; /* hash of a value -> its formula */
     struct tuple_row **rows;
     uint32_t row_capacity;
     struct joint *root;
@@ -212,6 +223,46 @@ static inline bool joint_satisfied(const struct joint *joint, const struct verdi
         if (joint->must[i] & verdict->bits[i]) return true;
     return false;
 }
+
+/** The index of a name among the joint's; UINT32_MAX: it does not know it. */
+uint32_t joint_find_name(const struct json_machine *m, const struct joint *joint, name_id name);
+static inline bool name_bit(const uint64_t *words, uint32_t n) {
+    return words[n / 64] >> n % 64 & 1;
+}
+
+/* json_obligations.c */
+/** A name that is asked about: known to the joint (n), or not (n UINT32_MAX, `text`). */
+struct candidate {
+    uint32_t n;
+    name_id name;
+    struct bytes_view text;
+};
+/** Names that could still come after `candidate` for this form. */
+struct future {
+    const struct frame *frame;
+    const struct joint_object *object;
+    const struct item *item;
+    const uint64_t *required;
+    uint32_t room;   /* properties that may come beyond those that are required */
+    uint32_t rank;   /* in the order of the schema: of the next name at least */
+    uint32_t except; /* a name that does not come again */
+    bool ordered;
+};
+/** A way to meet all obligations that are open. */
+struct witness {
+    uint32_t names[64]; /* [count] that must come, or must not */
+    uint32_t count;
+    uint32_t fresh; /* properties beyond those that are required */
+};
+bool future_has(const struct future *future, uint32_t n);
+bool option_offered(struct json_machine *m, const struct object_form *form, const struct object_option *option,
+                    const struct candidate *candidate);
+/** The obligations of `open` (bits) can all be met by what is still to come. */
+bool obligations_met_later(struct json_machine *m, const struct future *future, uint64_t open, struct witness *out);
+/** What the candidate's value must satisfy so that all obligations can still be met; CONJUNCTION_FALSE: it may not come. */
+conjunction obligations_for(struct json_machine *m, const struct future *future, const struct candidate *candidate);
+/** The names out of `others` that may come as far as the obligations go. */
+regex obligations_names(struct json_machine *m, const struct future *future, regex others);
 
 /* json_array.c, json_object.c: MACHINE_DEAD when nothing is left */
 enum machine_step array_open(struct json_machine *m, struct frames *frames, const struct json_state *at,
@@ -255,7 +306,7 @@ bool json_respells(struct machine *machine, struct frames *frames, const struct 
 
 /** The form may end as the frame stands. */
 bool array_may_close(const struct frame *frame, const struct joint_array *array, const struct item *item);
-bool object_may_close(struct frames *frames, const struct frame *frame, const struct joint_object *object,
+bool object_may_close(const struct json_machine *m, struct frames *frames, const struct frame *frame, const struct joint_object *object,
                       const struct item *item, bool *failed);
 
 /** A value has ended; `state->frame` is the frame around it. */

@@ -65,14 +65,6 @@ static bool collect_scalars(struct json_machine *m, struct joint *joint, uint32_
     return true;
 }
 
-/** As many items as an array of the form can have: up to the first that nothing satisfies. */
-static uint32_t items_possible(struct json_machine *m, const struct array_form *form) {
-    for (uint32_t i = 0; i < form->first_count && i < form->max; i++)
-        if (!shape_satisfiable(m->shapes, form->first[i])) return i;
-    if (form->first_count < form->max && !shape_satisfiable(m->shapes, form->others)) return form->first_count;
-    return form->max;
-}
-
 static bool collect_forms(struct json_machine *m, struct joint *joint, uint32_t arrays, uint32_t objects) {
     struct arena *arena = &m->shapes->schema->arena;
     joint->arrays = arena_alloc_array(arena, arrays, sizeof *joint->arrays);
@@ -84,7 +76,7 @@ static bool collect_forms(struct json_machine *m, struct joint *joint, uint32_t 
         for (uint32_t j = 0; j < shape->array_count; j++) {
             struct joint_array array = {.form = shape->arrays[j], .component = i, .must = must};
             if (m->shapes->declined) return false;
-            array.max = items_possible(m, array.form);
+            array.max = array_items_possible(m->shapes, array.form);
             joint->arrays[joint->array_count++] = array;
             joint->possible |= (uint32_t)must << VALUE_ARRAY;
         }
@@ -172,6 +164,54 @@ static bool collect_names(struct json_machine *m, struct joint *joint) {
     return true;
 }
 
+uint32_t joint_find_name(const struct json_machine *m, const struct joint *joint, name_id name) {
+    struct bytes_view text = schema_name_text(m->shapes->schema, name);
+    uint32_t low = 0, high = joint->name_count;
+    while (low < high) {
+        uint32_t middle = low + (high - low) / 2;
+        int order = bytes_view_compare(joint->names[middle].text, text);
+        if (order == 0) return middle;
+        if (order < 0)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return UINT32_MAX;
+}
+
+static int compare_dependents(const void *a, const void *b) {
+    uint32_t x = ((const struct joint_dependent *)a)->present, y = ((const struct joint_dependent *)b)->present;
+    return (x > y) - (x < y);
+}
+
+static bool prepare_dependents(struct json_machine *m, const struct joint *joint, struct joint_object *object) {
+    struct arena *arena = &m->shapes->schema->arena;
+    uint32_t count = object->form->dependent_count;
+    object->dependent = arena_alloc_array(arena, count, sizeof *object->dependent);
+    if (object->dependent == NULL) return false;
+    for (uint32_t i = 0; i < count; i++) {
+        const struct object_dependent *from = &object->form->dependent[i];
+        uint32_t *required = arena_alloc_array(arena, from->count, sizeof *required);
+        if (required == NULL || !budget_spend(&m->shapes->schema->budget, 1 + from->count)) return false;
+        for (uint32_t j = 0; j < from->count; j++) required[j] = joint_find_name(m, joint, from->required[j]);
+        object->dependent[i] =
+            (struct joint_dependent){joint_find_name(m, joint, from->present), required, from->count};
+    }
+    if (count > 1) qsort(object->dependent, count, sizeof *object->dependent, compare_dependents);
+    return true;
+}
+
+/** Names that the form does not know; those that other forms know do not come as unknown ones. */
+static bool prepare_others(struct json_machine *m, const struct joint *joint, struct joint_object *object) {
+    enum { FEW_NAMES = 1000 };
+    object->others = object_other_names(m->shapes, object->form);
+    for (uint32_t n = 0; n < joint->name_count && object->others != REGEX_FAILED; n++)
+        if (object->rank[n] == object->form->order_count)
+            object->others =
+                regex_without(m->shapes->schema->regexes, object->others, joint->names[n].text, FEW_NAMES);
+    return object->others != REGEX_FAILED && !m->shapes->declined;
+}
+
 static bool prepare_object(struct json_machine *m, struct joint *joint, struct joint_object *object,
                            struct memo *index) {
     struct schema *schema = m->shapes->schema;
@@ -192,8 +232,7 @@ static bool prepare_object(struct json_machine *m, struct joint *joint, struct j
         if (memo_get(index, object->form->order[i], &n)) object->rank[n] = i;
     for (uint32_t i = 0; i < object->form->required_count; i++)
         if (memo_get(index, object->form->required[i], &n)) object->required[n / 64] |= 1ull << n % 64;
-    object->others = object_other_names(m->shapes, object->form);
-    return object->others != REGEX_FAILED && !m->shapes->declined;
+    return prepare_dependents(m, joint, object) && prepare_others(m, joint, object);
 }
 
 bool joint_prepare_objects(struct json_machine *m, struct joint *joint) {

@@ -266,6 +266,7 @@ static void destroy(struct machine *machine) {
     struct json_machine *m = (struct json_machine *)machine;
     intern_deinit(&m->joint_index);
     intern_deinit(&m->tuples);
+    memo_deinit(&m->seen_formulas);
     free(m->joints);
     free(m->rows);
     struct schema *schema = m->shapes->schema;
@@ -303,6 +304,7 @@ enum status json_machine_create(struct shapes *shapes, const struct grammar_opti
     if (m->options.space_max > 255) m->options.space_max = 255;
     intern_init(&m->joint_index, &schema->arena, &schema->budget);
     intern_init(&m->tuples, &schema->arena, &schema->budget);
+    memo_init(&m->seen_formulas, &schema->budget);
     enum status status = STATUS_OK;
     struct joint_builder builder;
     builder.count = 0;

@@ -12,16 +12,35 @@
 #include <string.h>
 
 static bool bit(const uint64_t *words, uint32_t n) {
-    return words[n / 64] >> n % 64 & 1;
-}
-
-static uint32_t find_name(const struct joint *joint, name_id name) {
-    for (uint32_t n = 0; n < joint->name_count; n++)
-        if (joint->names[n].name == name) return n;
-    return UINT32_MAX;
+    return name_bit(words, n);
 }
 
 /* ---- what is still required ---- */
+
+/** The first dependent of name n or a later one. */
+static uint32_t first_dependent(const struct joint_object *object, uint32_t n) {
+    uint32_t low = 0, high = object->form->dependent_count;
+    while (low < high) {
+        uint32_t middle = low + (high - low) / 2;
+        if (object->dependent[middle].present < n)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+/** Add what name n asks for; *stack[count] are the names that are new. */
+static void ask_for(const struct joint_object *object, uint32_t n, uint64_t *words, uint32_t *stack, uint32_t *count) {
+    for (uint32_t i = first_dependent(object, n);
+         i < object->form->dependent_count && object->dependent[i].present == n; i++)
+        for (uint32_t j = 0; j < object->dependent[i].count; j++) {
+            uint32_t r = object->dependent[i].required[j];
+            if (bit(words, r)) continue;
+            words[r / 64] |= 1ull << r % 64;
+            stack[(*count)++] = r;
+        }
+}
 
 /** Required names, and what the seen and the required ones ask for in turn. */
 static bool required_names(struct frames *frames, const struct frame *frame, const struct joint_object *object,
@@ -30,21 +49,18 @@ static bool required_names(struct frames *frames, const struct frame *frame, con
     uint64_t *words = frames_alloc(frames, joint->name_words * sizeof *words);
     if (words == NULL) return false;
     if (joint->name_words > 0) memcpy(words, object->required, joint->name_words * sizeof *words);
-    for (bool more = object->form->dependent_count > 0; more;) {
-        more = false;
-        for (uint32_t i = 0; i < object->form->dependent_count; i++) {
-            const struct object_dependent *dependent = &object->form->dependent[i];
-            uint32_t n = find_name(joint, dependent->present);
-            if (!bit(words, n) && !bit(frame->seen, n)) continue;
-            for (uint32_t j = 0; j < dependent->count; j++) {
-                uint32_t r = find_name(joint, dependent->required[j]);
-                if (bit(words, r)) continue;
-                words[r / 64] |= 1ull << r % 64;
-                more = true;
-            }
-        }
-    }
     *out = words;
+    if (object->form->dependent_count == 0) return true;
+    uint32_t *stack = frames_alloc(frames, (joint->name_count + 1) * sizeof *stack), count = 0;
+    if (stack == NULL) return false;
+    for (uint32_t i = 0; i < object->form->dependent_count; i++) {
+        uint32_t n = object->dependent[i].present;
+        if (bit(words, n) || bit(frame->seen, n)) ask_for(object, n, words, stack, &count);
+    }
+    while (count > 0) {
+        uint32_t n = stack[--count];
+        ask_for(object, n, words, stack, &count);
+    }
     return true;
 }
 
@@ -55,16 +71,17 @@ static uint32_t count_unseen(const struct frame *frame, const uint64_t *required
     return out;
 }
 
-static bool option_met_by_absence(const struct frame *frame, const struct object_obligation *obligation) {
+static bool option_met_by_absence(const struct json_machine *m, const struct frame *frame,
+                                  const struct object_obligation *obligation) {
     for (uint32_t i = 0; i < obligation->count; i++) {
         if (obligation->options[i].kind != OPTION_MISSING) continue;
-        uint32_t n = find_name(frame->joint, obligation->options[i].name);
+        uint32_t n = joint_find_name(m, frame->joint, obligation->options[i].name);
         if (!bit(frame->seen, n)) return true;
     }
     return false;
 }
 
-bool object_may_close(struct frames *frames, const struct frame *frame, const struct joint_object *object,
+bool object_may_close(const struct json_machine *m, struct frames *frames, const struct frame *frame, const struct joint_object *object,
                       const struct item *item, bool *failed) {
     const struct object_form *form = object->form;
     if (frame->count < form->min || frame->count > form->max) return false;
@@ -75,141 +92,193 @@ bool object_may_close(struct frames *frames, const struct frame *frame, const st
     }
     if (count_unseen(frame, required) > 0) return false;
     for (uint32_t i = 0; i < form->obligation_count; i++)
-        if (!(item->done >> i & 1) && !option_met_by_absence(frame, &form->obligations[i])) return false;
+        if (!(item->done >> i & 1) && !option_met_by_absence(m, frame, &form->obligations[i])) return false;
     return true;
 }
 
 /* ---- what may come next ---- */
 
-/** A name that is asked about: known to the joint (n), or not (n UINT32_MAX, `text`). */
-struct candidate {
-    uint32_t n;
-    name_id name;
-    struct bytes_view text;
-};
-
-/** Names that could still come after `candidate` for this form. */
-struct future {
+/** What all candidates of one form share. */
+struct outlook {
+    const struct frame *frame;
+    const struct joint_object *object;
+    const struct item *item;
     const uint64_t *required;
-    uint32_t room; /* properties that may come after the candidate */
-    uint32_t rank; /* in the order of the schema: of the next name at least */
-    bool ordered;
+    uint32_t missing;   /* required names that were not seen */
+    uint32_t stop;      /* in the order of the schema: rank of the next required name */
+    bool possible;      /* all that is required may be there */
+    bool met;           /* all obligations can be met without the candidate */
+    struct witness way; /* how */
 };
 
-static bool comes_later(const struct frame *frame, const struct joint_object *object, const struct future *future,
-                        uint32_t n, const struct candidate *candidate) {
-    if (n == candidate->n || bit(frame->seen, n) || !bit(object->allowed, n)) return false;
-    return !future->ordered || object->rank[n] >= future->rank;
+static bool others_left(const struct item *item) {
+    return item->others != REGEX_NOTHING;
 }
 
-static bool selects(struct json_machine *m, const struct object_form *form, const struct object_option *option,
-                    struct bytes_view text) {
-    return regex_matches(m->shapes->schema->regexes, form->selectors[option->selector], text);
+/** The rank of the first required name that was not seen. */
+static uint32_t next_required(const struct frame *frame, const struct joint_object *object, const uint64_t *required) {
+    uint32_t stop = UINT32_MAX;
+    for (uint32_t w = 0; w < frame->joint->name_words; w++)
+        for (uint64_t left = required[w] & ~frame->seen[w]; left != 0; left &= left - 1) {
+            uint32_t rank = object->rank[w * 64 + (uint32_t)__builtin_ctzll(left)];
+            if (rank < stop) stop = rank;
+        }
+    return stop;
 }
 
-static bool option_offered(struct json_machine *m, const struct object_form *form, const struct object_option *option,
-                           const struct candidate *candidate) {
-    if (option->kind == OPTION_NAME) return candidate->n != UINT32_MAX && option->name == candidate->name;
-    return option->kind == OPTION_MATCH && selects(m, form, option, candidate->text);
+static bool all_allowed(const struct frame *frame, const struct joint_object *object, const uint64_t *required) {
+    for (uint32_t w = 0; w < frame->joint->name_words; w++)
+        if (required[w] & ~frame->seen[w] & ~object->allowed[w]) return false;
+    return true;
 }
 
-/** The option can still be met after the candidate. */
-static bool option_left(struct json_machine *m, const struct frame *frame, const struct joint_object *object,
-                        const struct future *future, const struct object_option *option,
-                        const struct candidate *candidate) {
-    const struct joint *joint = frame->joint;
-    if (option->kind == OPTION_MISSING) {
-        uint32_t n = find_name(joint, option->name);
-        return n != candidate->n && !bit(frame->seen, n) && !bit(future->required, n);
-    }
-    if (option->kind == OPTION_NAME) {
-        uint32_t n = find_name(joint, option->name);
-        if (!comes_later(frame, object, future, n, candidate) || (future->room == 0 && !bit(future->required, n)))
-            return false;
-        return shape_satisfiable(
-            m->shapes, conjunction_and(m->shapes, object_named(m->shapes, object->form, option->name), option->value));
-    }
-    for (uint32_t n = 0; n < joint->name_count; n++) {
-        if (!comes_later(frame, object, future, n, candidate) || (future->room == 0 && !bit(future->required, n)))
-            continue;
-        if (!selects(m, object->form, option, joint->names[n].text)) continue;
-        if (shape_satisfiable(
-                m->shapes,
-                conjunction_and(m->shapes, object_named(m->shapes, object->form, joint->names[n].name), option->value)))
-            return true;
-    }
+static struct future future_of(const struct json_machine *m, const struct outlook *outlook) {
+    return (struct future){.frame = outlook->frame,
+                           .object = outlook->object,
+                           .item = outlook->item,
+                           .required = outlook->required,
+                           .except = UINT32_MAX,
+                           .rank = outlook->item->last_rank,
+                           .ordered = m->options.order == GRAMMAR_ORDER_SCHEMA};
+}
+
+static bool look_out(struct json_machine *m, struct frames *frames, const struct frame *frame, const struct item *item,
+                     struct outlook *out) {
+    uint64_t *required;
+    const struct joint_object *object = &frame->joint->objects[item->index];
+    const struct object_form *form = object->form;
+    *out = (struct outlook){.frame = frame, .object = object, .item = item, .met = true};
+    if (!required_names(frames, frame, object, &required)) return false;
+    out->required = required;
+    out->missing = count_unseen(frame, required);
+    out->stop = next_required(frame, object, required);
+    out->possible = all_allowed(frame, object, required);
+    if (form->obligation_count == 0 || frame->count + out->missing > form->max) return true;
+    struct future future = future_of(m, out);
+    uint64_t all = form->obligation_count == 64 ? UINT64_MAX : (1ull << form->obligation_count) - 1;
+    future.room = form->max - frame->count - out->missing;
+    out->met = obligations_met_later(m, &future, all & ~item->done, &out->way);
+    return true;
+}
+
+/** Texts of `seen` that are in the language. */
+static uint64_t count_seen(struct json_machine *m, const struct frame *frame, regex language) {
+    uint64_t out = 0;
+    for (const struct seen_text *seen = frame->texts; seen != NULL; seen = seen->before)
+        out += regex_matches(m->shapes->schema->regexes, language, seen->text);
+    return out;
+}
+
+/** Names that the joint does not know and that may still come, counted up to `wanted`. */
+static uint64_t count_others(struct json_machine *m, const struct frame *frame, const struct joint_object *object,
+                             const struct item *item, uint64_t wanted) {
     struct regex_pool *pool = m->shapes->schema->regexes;
-    return future->room > 0 &&
-           regex_and(pool, object->others, object->form->selectors[option->selector]) != REGEX_NOTHING;
-}
-
-static bool others_left(const struct joint_object *object) {
-    return object->others != REGEX_NOTHING;
+    if (!others_left(item)) return 0;
+    if (item->others == REGEX_EVERYTHING) return wanted;
+    uint64_t taken = count_seen(m, frame, item->others), limit;
+    for (uint32_t n = 0; n < frame->joint->name_count; n++)
+        if (object->rank[n] == object->form->order_count)
+            taken += regex_matches(pool, item->others, frame->joint->names[n].text);
+    limit = wanted + taken;
+    uint64_t there = regex_count(pool, item->others, limit);
+    return there > taken ? there - taken : 0;
 }
 
 /** minProperties can still be reached after the candidate. */
-static bool enough_left(const struct frame *frame, const struct joint_object *object, const struct future *future,
-                        const struct candidate *candidate) {
-    if (frame->count + 1 >= object->form->min || others_left(object)) return true;
-    uint32_t left = 0, wanted = object->form->min - frame->count - 1;
-    for (uint32_t n = 0; n < frame->joint->name_count && left < wanted; n++)
-        left += comes_later(frame, object, future, n, candidate);
-    return left >= wanted;
+static bool enough_left(struct json_machine *m, const struct future *future, const struct candidate *candidate) {
+    const struct frame *frame = future->frame;
+    const struct object_form *form = future->object->form;
+    if (frame->count + 1 >= form->min || future->item->others == REGEX_EVERYTHING) return true;
+    uint64_t left = 0, wanted = form->min - frame->count - 1;
+    for (uint32_t n = 0; n < frame->joint->name_count && left < wanted; n++) left += future_has(future, n);
+    if (left >= wanted) return true;
+    uint64_t self = candidate->n == UINT32_MAX && /* it is one of those that are counted */
+                    (candidate->text.data == NULL ||
+                     regex_matches(m->shapes->schema->regexes, future->item->others, candidate->text));
+    uint64_t others = count_others(m, frame, future->object, future->item, wanted - left + self);
+    return left + others >= wanted + self;
+}
+
+/** What is asked for once the candidate is there, where that is more than before. */
+static bool ask_with(struct frames *frames, struct outlook *outlook, uint32_t n) {
+    const struct frame *frame = outlook->frame;
+    struct frame with = *frame;
+    uint64_t *seen = frames_alloc(frames, frame->joint->name_words * sizeof *seen), *more;
+    if (seen == NULL) return false;
+    memcpy(seen, frame->seen, frame->joint->name_words * sizeof *seen);
+    seen[n / 64] |= 1ull << n % 64;
+    with.seen = seen;
+    if (!required_names(frames, &with, outlook->object, &more)) return false;
+    outlook->required = more;
+    outlook->missing = count_unseen(frame, more);
+    outlook->stop = next_required(frame, outlook->object, more);
+    outlook->possible = all_allowed(frame, outlook->object, more);
+    outlook->met = outlook->object->form->obligation_count == 0; /* to be looked at again */
+    return true;
+}
+
+/** The way that was found to meet all obligations is still open after the candidate. */
+static bool way_open(const struct outlook *outlook, const struct future *future) {
+    if (!outlook->met || outlook->way.fresh > future->room) return false;
+    for (uint32_t i = 0; i < outlook->way.count; i++) {
+        uint32_t n = outlook->way.names[i];
+        if (n == future->except || (future->ordered && outlook->object->rank[n] < future->rank)) return false;
+    }
+    return true;
 }
 
 /**
  * May the property come, as far as this form's counts, order and obligations go? *extra: what its value must satisfy besides, because it is the last way to
  * meet an obligation.
  */
-static bool may_come(struct json_machine *m, struct frames *frames, const struct frame *frame,
-                     const struct joint_object *object, const struct item *item, const uint64_t *required,
+static bool may_come(struct json_machine *m, struct frames *frames, const struct outlook *shared,
                      const struct candidate *candidate, conjunction *extra) {
+    struct outlook outlook = *shared;
+    const struct frame *frame = outlook.frame;
+    const struct joint_object *object = outlook.object;
     const struct object_form *form = object->form;
-    struct future future = {.required = required, .ordered = m->options.order == GRAMMAR_ORDER_SCHEMA};
-    uint32_t missing = count_unseen(frame, required),
-             rank = candidate->n == UINT32_MAX ? form->order_count : object->rank[candidate->n];
-    missing -= candidate->n != UINT32_MAX && bit(required, candidate->n);
-    if (form->dependent_count > 0 && candidate->n != UINT32_MAX) { /* it may ask for others */
-        struct frame with = *frame;
-        uint64_t *seen = frames_alloc(frames, frame->joint->name_words * sizeof *seen), *more;
-        if (seen == NULL) return false;
-        memcpy(seen, frame->seen, frame->joint->name_words * sizeof *seen);
-        seen[candidate->n / 64] |= 1ull << candidate->n % 64;
-        with.seen = seen;
-        if (!required_names(frames, &with, object, &more)) return false;
-        future.required = more;
-        missing = count_unseen(&with, more);
+    bool known = candidate->n != UINT32_MAX;
+    uint32_t rank = known ? object->rank[candidate->n] : form->order_count;
+    if (known && form->dependent_count > 0 && !bit(outlook.required, candidate->n)) {
+        uint32_t i = first_dependent(object, candidate->n);
+        if (i < form->dependent_count && object->dependent[i].present == candidate->n &&
+            !ask_with(frames, &outlook, candidate->n))
+            return false;
     }
+    *extra = CONJUNCTION_TRUE;
+    if (!outlook.possible) return false;
+    uint32_t missing = outlook.missing - (known && bit(outlook.required, candidate->n));
     if ((uint64_t)frame->count + 1 + missing > form->max) return false;
+    struct future future = future_of(m, &outlook);
     future.room = form->max - frame->count - 1 - missing;
     future.rank = rank < form->order_count ? rank + 1 : form->order_count;
-    if (future.ordered) {
-        if (rank < item->last_rank) return false;
-        for (uint32_t n = 0; n < frame->joint->name_count; n++) /* none that is required is skipped */
-            if (bit(future.required, n) && !bit(frame->seen, n) && n != candidate->n && object->rank[n] < future.rank)
-                return false;
-    }
-    /* what will be required must be allowed */
-    for (uint32_t w = 0; w < frame->joint->name_words; w++)
-        if (future.required[w] & ~frame->seen[w] & ~object->allowed[w]) return false;
-    if (!enough_left(frame, object, &future, candidate)) return false;
-    *extra = CONJUNCTION_TRUE;
-    for (uint32_t i = 0; i < form->obligation_count; i++) {
-        if (item->done >> i & 1) continue;
-        const struct object_obligation *obligation = &form->obligations[i];
-        bool left = false;
-        for (uint32_t j = 0; j < obligation->count && !left; j++)
-            left = option_left(m, frame, object, &future, &obligation->options[j], candidate);
-        if (left) continue;
-        bool offered = false;
-        for (uint32_t j = 0; j < obligation->count && !offered; j++) {
-            if (!option_offered(m, form, &obligation->options[j], candidate)) continue;
-            offered = true; /* the first of several that the same property offers: too tight, never too wide */
-            *extra = conjunction_and(m->shapes, *extra, obligation->options[j].value);
-        }
-        if (!offered) return false;
-    }
-    return true;
+    future.except = candidate->n;
+    if (future.ordered && (rank < outlook.item->last_rank || rank > outlook.stop)) return false;
+    if (!enough_left(m, &future, candidate)) return false;
+    if (form->obligation_count == 0 || way_open(&outlook, &future)) return true;
+    *extra = obligations_for(m, &future, candidate);
+    return *extra != CONJUNCTION_FALSE;
+}
+
+/** Names that are not known: those that may come as far as counts, order and obligations go. */
+static regex permit_others(struct json_machine *m, struct frames *frames, const struct outlook *outlook) {
+    const struct object_form *form = outlook->object->form;
+    struct outlook counted = *outlook;
+    struct candidate unknown = {UINT32_MAX, FORMULA_NONE, {0}};
+    conjunction extra;
+    if (!others_left(outlook->item)) return REGEX_NOTHING;
+    counted.met = true; /* obligations are looked at below */
+    counted.way.count = counted.way.fresh = 0;
+    if (!may_come(m, frames, &counted, &unknown, &extra)) return REGEX_NOTHING;
+    if (form->obligation_count == 0) return outlook->item->others;
+    struct future future = future_of(m, outlook);
+    struct item item = *outlook->item;
+    if (regex_count(m->shapes->schema->regexes, item.others, 2) < 2) item.others = REGEX_NOTHING; /* it is the last */
+    future.item = &item;
+    future.room = form->max - outlook->frame->count - 1 - outlook->missing;
+    future.rank = form->order_count;
+    return way_open(outlook, &future) ? outlook->item->others
+                                      : obligations_names(m, &future, outlook->item->others);
 }
 
 static conjunction value_for(struct json_machine *m, const struct joint_object *object,
@@ -230,46 +299,42 @@ static bool ordered_only(const struct object_form *form) {
     return form->max == UINT32_MAX && form->min == 0 && form->obligation_count == 0 && form->dependent_count == 0;
 }
 
+static void permit_in_order(const struct outlook *outlook, uint64_t *permitted) {
+    const struct joint_object *object = outlook->object;
+    for (uint32_t n = 0; n < outlook->frame->joint->name_count; n++)
+        if (bit(object->allowed, n) && !bit(outlook->frame->seen, n) && object->rank[n] >= outlook->item->last_rank &&
+            object->rank[n] <= outlook->stop)
+            permitted[n / 64] |= 1ull << n % 64;
+}
+
 static bool permit_names(struct json_machine *m, struct frames *frames, const struct frame *frame,
-                         const struct item *item, uint64_t *permitted, bool *others) {
+                         const struct item *item, uint64_t *permitted, regex *others) {
     const struct joint *joint = frame->joint;
     const struct joint_object *object = &joint->objects[item->index];
-    uint64_t *required;
+    struct outlook outlook;
     conjunction extra;
+    *others = item->others;
     if (unrestricted(m, object)) {
         for (uint32_t w = 0; w < joint->name_words; w++) permitted[w] |= object->allowed[w] & ~frame->seen[w];
-        *others = others_left(object);
         return true;
     }
-    if (!required_names(frames, frame, object, &required)) return false;
+    if (!look_out(m, frames, frame, item, &outlook)) return false;
     if (ordered_only(object->form)) {
-        uint32_t stop = UINT32_MAX;
-        for (uint32_t n = 0; n < joint->name_count; n++)
-            if (bit(required, n) && !bit(frame->seen, n) && object->rank[n] < stop) stop = object->rank[n];
-        for (uint32_t n = 0; n < joint->name_count; n++)
-            if (bit(object->allowed, n) && !bit(frame->seen, n) && object->rank[n] >= item->last_rank &&
-                object->rank[n] <= stop)
-                permitted[n / 64] |= 1ull << n % 64;
-        *others = stop == UINT32_MAX && others_left(object);
+        permit_in_order(&outlook, permitted);
+        if (outlook.stop != UINT32_MAX) *others = REGEX_NOTHING;
         return true;
     }
     for (uint32_t n = 0; n < joint->name_count; n++) {
         struct candidate candidate = {n, joint->names[n].name, joint->names[n].text};
         if (bit(frame->seen, n) || !bit(object->allowed, n) || bit(permitted, n)) continue;
-        if (!may_come(m, frames, frame, object, item, required, &candidate, &extra)) continue;
+        if (!may_come(m, frames, &outlook, &candidate, &extra)) continue;
         if (extra != CONJUNCTION_TRUE &&
             !shape_satisfiable(m->shapes, conjunction_and(m->shapes, extra, value_for(m, object, &candidate))))
             continue;
         permitted[n / 64] |= 1ull << n % 64;
     }
-    /* of names that are not known the counts are looked at here, the obligations when the name is there */
-    struct frame counted = *frame;
-    struct item free_of_obligations = *item;
-    free_of_obligations.done = UINT64_MAX;
-    struct candidate unknown = {UINT32_MAX, FORMULA_NONE, {0}};
-    *others =
-        others_left(object) && may_come(m, frames, &counted, object, &free_of_obligations, required, &unknown, &extra);
-    return !m->shapes->declined;
+    *others = permit_others(m, frames, &outlook);
+    return *others != REGEX_FAILED && !m->shapes->declined;
 }
 
 static bool prepare_keys(struct json_machine *m, struct frames *frames, struct frame *frame) {
@@ -281,12 +346,12 @@ static bool prepare_keys(struct json_machine *m, struct frames *frames, struct f
     memset(permitted, 0, joint->name_words * sizeof *permitted);
     for (uint32_t i = 0; i < frame->item_count; i++) {
         const struct joint_object *object = &joint->objects[frame->items[i].index];
-        bool others;
+        regex others;
         if (!object->must) continue;
         if (!permit_names(m, frames, frame, &frame->items[i], permitted, &others)) return false;
-        if (!others) continue;
+        if (others == REGEX_NOTHING) continue;
         entries[2 * count] = i << 1 | 1;
-        entries[2 * count++ + 1] = object->others;
+        entries[2 * count++ + 1] = others;
     }
     keys->permitted = permitted;
     keys->others = tuple_make(m, TUPLE_STRING, entries, count);
@@ -310,7 +375,8 @@ enum machine_step object_open(struct json_machine *m, struct frames *frames, con
     frame->serial = ++m->frames_made;
     frame->recording = at->frame->recording;
     frame->start = at->text;
-    for (uint32_t i = 0; i < joint->object_count; i++) items[frame->item_count++] = (struct item){.index = i};
+    for (uint32_t i = 0; i < joint->object_count; i++)
+        items[frame->item_count++] = (struct item){.index = i, .others = joint->objects[i].others};
     if (!prepare_keys(m, frames, frame)) return MACHINE_FAILED;
     *out = *at;
     out->frame = frame;
@@ -332,7 +398,7 @@ enum machine_step object_close(struct json_machine *m, struct frames *frames, st
     bool failed = false;
     for (uint32_t i = 0; i < frame->item_count; i++) {
         const struct joint_object *object = &frame->joint->objects[frame->items[i].index];
-        if (object_may_close(frames, frame, object, &frame->items[i], &failed))
+        if (object_may_close(m, frames, frame, object, &frame->items[i], &failed))
             verdict_add(&verdict, object->component);
     }
     if (failed) return MACHINE_FAILED;
@@ -478,6 +544,13 @@ static uint32_t links_needed(const struct frame *frame) {
     return out;
 }
 
+enum { FEW_NAMES = 1000 }; /* names that may run out */
+
+/** A name comes once: where few could come, the rest of its text must not lead to nothing else. */
+static regex without_name(struct json_machine *m, regex others, struct bytes_view text) {
+    return regex_without(m->shapes->schema->regexes, others, text, FEW_NAMES);
+}
+
 static enum machine_step prepare_value(struct json_machine *m, struct frames *frames, struct frame *frame,
                                        const struct frame *before, const struct candidate *candidate) {
     struct joint_builder builder;
@@ -491,16 +564,22 @@ static enum machine_step prepare_value(struct json_machine *m, struct frames *fr
     frame->links = links;
     for (uint32_t i = 0; i < before->item_count; i++) {
         const struct joint_object *object = &before->joint->objects[before->items[i].index];
-        uint64_t *required;
+        struct item item = before->items[i];
         conjunction extra = CONJUNCTION_TRUE, value = value_for(m, object, candidate);
-        if (value == CONJUNCTION_FAILED || !required_names(frames, before, object, &required)) return MACHINE_FAILED;
-        if (!unrestricted(m, object) &&
-            !may_come(m, frames, before, object, &before->items[i], required, candidate, &extra))
-            continue;
+        if (candidate->n == UINT32_MAX) item.others = without_name(m, item.others, candidate->text);
+        if (value == CONJUNCTION_FAILED || item.others == REGEX_FAILED) return MACHINE_FAILED;
+        if (value == CONJUNCTION_FALSE) continue;
+        if (!unrestricted(m, object)) {
+            struct outlook outlook;
+            if (!look_out(m, frames, before, &before->items[i], &outlook)) return MACHINE_FAILED;
+            outlook.met &= candidate->n != UINT32_MAX; /* the way may have been by just this name */
+            if (candidate->n == UINT32_MAX) outlook.item = &item;
+            if (!may_come(m, frames, &outlook, candidate, &extra)) continue;
+        }
         value = conjunction_and(m->shapes, value, extra);
         if (!shape_satisfiable(m->shapes, value)) continue;
         uint32_t at = frame->item_count++;
-        items[at] = before->items[i];
+        items[at] = item;
         items[at].last_rank = candidate->n == UINT32_MAX ? object->form->order_count : object->rank[candidate->n];
         items[at].last_rank += items[at].last_rank < object->form->order_count;
         links[frame->link_count++] = (struct link){at, joint_component(&builder, value, object->must), LINK_MUST, 0};

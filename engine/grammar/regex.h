@@ -104,6 +104,8 @@ const regex *regex_row(struct regex_pool *pool, regex state);
 /* ---- asking ---- */
 
 bool regex_matches(struct regex_pool *pool, regex a, struct bytes_view text);
+/** Without this text, if `few` or fewer texts of the language begin with it; else as it was: what is begun as the text can always be another one. */
+regex regex_without(struct regex_pool *pool, regex a, struct bytes_view text, uint64_t few);
 /** The number of texts in it if that is below `limit`, else `limit` (also when the budget is exhausted). */
 uint64_t regex_count(struct regex_pool *pool, regex a, uint64_t limit);
 /** Code points of the shortest text in it; and append one such text to `out` unless it is NULL (of letters and digits where there is a choice).

@@ -138,6 +138,14 @@ uint64_t regex_count(struct regex_pool *pool, regex a, uint64_t limit) {
     return count;
 }
 
+regex regex_without(struct regex_pool *pool, regex a, struct bytes_view text, uint64_t few) {
+    if (a == REGEX_NOTHING || a == REGEX_EVERYTHING || a == REGEX_FAILED) return a;
+    regex rest = regex_walk(pool, a, text);
+    if (rest == REGEX_FAILED) return rest;
+    if (!regex_accepts(pool, rest) || regex_count(pool, rest, few) >= few) return a;
+    return regex_and(pool, a, regex_not(pool, regex_literal(pool, text)));
+}
+
 /* ---- the shortest ---- */
 
 /** The character that leads from `from` to `to`. */

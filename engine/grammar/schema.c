@@ -61,6 +61,10 @@ uint32_t schema_origin_add(struct schema *schema, uint32_t above, struct bytes_v
         schema->origins = origins;
         schema->origin_capacity = capacity;
     }
+    /* a copy: problems are told long after the schema's text is gone */
+    char *copy = arena_copy(&schema->arena, keyword.data, keyword.length);
+    if (copy == NULL) return above;
+    if (keyword.data != NULL) keyword.data = (const uint8_t *)copy;
     schema->origins[schema->origin_count] = (struct schema_origin){above, keyword};
     return schema->origin_count++;
 }
@@ -87,6 +91,13 @@ formula schema_make_required(struct schema *schema, uint32_t origin, name_id nam
     if (list == NULL) return FORMULA_NONE;
     list[0] = name;
     return schema_make(schema, (struct formula_node){.kind = F_REQUIRED, .origin = origin, .list = list, .count = 1});
+}
+
+formula schema_make_string(struct schema *schema, uint32_t origin, regex language) {
+    regex complement = regex_not(schema->regexes, language);
+    if (language == REGEX_FAILED || complement == REGEX_FAILED) return FORMULA_NONE;
+    return schema_make(schema,
+                       (struct formula_node){.kind = F_STRING, .origin = origin, .a = language, .b = complement});
 }
 
 formula schema_follow(const struct schema *schema, formula f) {

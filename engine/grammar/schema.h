@@ -42,7 +42,7 @@ enum formula_kind {
     F_REF,            /* a: formula */
     F_TYPE,           /* a: bits 1 << enum value_kind; the value is one of these */
     F_NUMBER,         /* a: number_set, b: its complement */
-    F_STRING,         /* a: regex */
+    F_STRING,         /* a: regex, b: what is certainly not meant (its complement, or less where `a` is tighter than what it stands for) */
     F_ITEMS,          /* list: formulas of the first items, a: of the others */
     F_ITEM_COUNT,     /* a: min, b: max (UINT32_MAX: none) */
     F_CONTAINS,       /* a: formula; list: {min, max} of how many items from b on satisfy it */
@@ -50,7 +50,7 @@ enum formula_kind {
     F_PROPERTIES,     /* properties: what the value of each must satisfy */
     F_REQUIRED,       /* list: names that are there */
     F_PROPERTY_COUNT, /* a: min, b: max */
-    F_NAMES,          /* a: regex; every name is in it */
+    F_NAMES,          /* a: regex; every name is in it; b: as of F_STRING */
     F_DEPENDENT       /* a: name, list: names that are there if it is */
 };
 
@@ -122,8 +122,13 @@ formula schema_follow(const struct schema *schema, formula f);
 /** Formulas made later; all return FORMULA_NONE when the budget is exhausted. */
 formula schema_make(struct schema *schema, struct formula_node node);
 formula schema_make_required(struct schema *schema, uint32_t origin, name_id name);
+/** A language whose complement is exact. */
+formula schema_make_string(struct schema *schema, uint32_t origin, regex language);
 /** Equal to this scalar (null, a boolean, a number, a string) or composite. */
 formula schema_make_constant(struct schema *schema, uint32_t origin, const struct json_value *value);
+
+/** The strings that satisfy a formula, or with `negated` those that do not; never too many. REGEX_FAILED: exhausted, or nested too deeply. */
+regex schema_strings(struct schema *schema, formula f, bool negated);
 
 name_id schema_name(struct schema *schema, struct bytes_view text);
 struct bytes_view schema_name_text(const struct schema *schema, name_id name);

@@ -85,9 +85,7 @@ formula schema_make_constant(struct schema *schema, uint32_t origin, const struc
         return make_and(schema, origin, all, 2);
     case JSON_KIND_STRING:
         all[0] = make_type(schema, origin, VALUE_STRING);
-        all[1] = schema_make(schema, (struct formula_node){.kind = F_STRING,
-                                                           .origin = origin,
-                                                           .a = regex_literal(schema->regexes, value->string)});
+        all[1] = schema_make_string(schema, origin, regex_literal(schema->regexes, value->string));
         return make_and(schema, origin, all, 2);
     case JSON_KIND_ARRAY:
         return constant_array(schema, origin, value);

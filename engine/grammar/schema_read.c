@@ -154,10 +154,7 @@ static enum status read_enum(struct parts *parts, const struct json_value *value
         formula of[3] = {schema_make(schema, (struct formula_node){.kind = F_TYPE, .origin = origin, .a = kinds}),
                          FORMULA_TRUE, FORMULA_TRUE};
         if (string_count > 0)
-            of[1] =
-                schema_make(schema, (struct formula_node){.kind = F_STRING,
-                                                          .origin = origin,
-                                                          .a = regex_literals(schema->regexes, strings, string_count)});
+            of[1] = schema_make_string(schema, origin, regex_literals(schema->regexes, strings, string_count));
         if (number_count > 0)
             of[2] =
                 schema_make(schema, (struct formula_node){.kind = F_NUMBER,
@@ -334,8 +331,7 @@ static enum status read_max_properties(struct parts *parts, const struct json_va
 /* ---- strings ---- */
 
 static enum status add_string(struct parts *parts, uint32_t origin, regex r) {
-    if (r == REGEX_FAILED) return too_costly(parts, origin);
-    return add(parts, (struct formula_node){.kind = F_STRING, .origin = origin, .a = r});
+    return add_formula(parts, origin, schema_make_string(parts->schema, origin, r));
 }
 
 static enum status read_min_length(struct parts *parts, const struct json_value *value, uint32_t origin) {
@@ -365,27 +361,27 @@ static enum status read_pattern(struct parts *parts, const struct json_value *va
     return add_string(parts, origin, r);
 }
 
-/** A name for a regular language; names that nobody knows are annotations of somebody's own. */
-typedef enum status named_regex(struct regex_pool *pool, struct bytes_view name, regex *out, bool *known,
-                                struct error *err);
-static enum status read_language(struct parts *parts, const struct json_value *value, uint32_t origin,
-                                 named_regex *named) {
+static enum status read_format(struct parts *parts, const struct json_value *value, uint32_t origin) {
+    if (value->kind != JSON_KIND_STRING) return STATUS_OK;
+    struct error err = {0};
+    bool known;
+    struct formula_node node = {.kind = F_STRING, .origin = origin};
+    enum status status = format_regex(parts->schema->regexes, value->string, &node.a, &known, &err);
+    if (status == STATUS_OK) status = format_complement(parts->schema->regexes, value->string, node.a, &node.b, &err);
+    if (status == STATUS_RESOURCE_EXHAUSTED) return too_costly(parts, origin);
+    if (status != STATUS_OK)
+        return schema_decline(parts->schema, status, origin, keyword_of(parts, origin), "%s", err.message);
+    return known ? add(parts, node) : STATUS_OK; /* what nobody knows is an annotation of somebody's own */
+}
+
+static enum status read_content_encoding(struct parts *parts, const struct json_value *value, uint32_t origin) {
     if (value->kind != JSON_KIND_STRING) return STATUS_OK;
     struct error err = {0};
     bool known;
     regex r;
-    enum status status = named(parts->schema->regexes, value->string, &r, &known, &err);
-    if (status == STATUS_RESOURCE_EXHAUSTED) return too_costly(parts, origin);
-    if (status != STATUS_OK)
-        return schema_decline(parts->schema, status, origin, keyword_of(parts, origin), "%s", err.message);
+    if (content_encoding_regex(parts->schema->regexes, value->string, &r, &known, &err) != STATUS_OK)
+        return too_costly(parts, origin);
     return known ? add_string(parts, origin, r) : STATUS_OK;
-}
-
-static enum status read_format(struct parts *parts, const struct json_value *value, uint32_t origin) {
-    return read_language(parts, value, origin, format_regex);
-}
-static enum status read_content_encoding(struct parts *parts, const struct json_value *value, uint32_t origin) {
-    return read_language(parts, value, origin, content_encoding_regex);
 }
 
 /* ---- arrays ---- */
@@ -568,61 +564,18 @@ static enum status read_dependencies(struct parts *parts, const struct json_valu
     return STATUS_OK;
 }
 
-/** The strings that satisfy a formula; for propertyNames, whose values are strings. */
-static enum status strings_of(struct parts *parts, formula f, uint32_t origin, int depth, regex *out) {
-    struct schema *schema = parts->schema;
-    struct regex_pool *pool = schema->regexes;
-    f = schema_follow(schema, f);
-    if (f == FORMULA_NONE || depth > SCHEMA_DEPTH_MAX)
-        return schema_decline(schema, STATUS_UNIMPLEMENTED, origin, "propertyNames", "refers to itself");
-    if (!budget_spend(&schema->budget, 1)) return too_costly(parts, origin);
-    struct formula_node node = schema->nodes[f];
-    regex r, one = REGEX_NOTHING, none = REGEX_EVERYTHING;
-    switch (node.kind) {
-    case F_FALSE:
-        *out = REGEX_NOTHING;
-        return STATUS_OK;
-    case F_TYPE:
-        *out = node.a >> VALUE_STRING & 1 ? REGEX_EVERYTHING : REGEX_NOTHING;
-        return STATUS_OK;
-    case F_STRING:
-        *out = node.a;
-        return STATUS_OK;
-    case F_NOT:
-        TRY(strings_of(parts, node.a, origin, depth + 1, &r));
-        *out = regex_not(pool, r);
-        break;
-    case F_AND:
-    case F_OR:
-        *out = node.kind == F_AND ? REGEX_EVERYTHING : REGEX_NOTHING;
-        for (uint32_t i = 0; i < node.count; i++) {
-            TRY(strings_of(parts, node.list[i], origin, depth + 1, &r));
-            *out = node.kind == F_AND ? regex_and(pool, *out, r) : regex_or(pool, *out, r);
-        }
-        break;
-    case F_ONE_OF:
-        for (uint32_t i = 0; i < node.count; i++) {
-            TRY(strings_of(parts, node.list[i], origin, depth + 1, &r));
-            regex not = regex_not(pool, r);
-            one = regex_or(pool, regex_and(pool, one, not ), regex_and(pool, none, r));
-            none = regex_and(pool, none, not );
-        }
-        *out = one;
-        break;
-    default:
-        *out = REGEX_EVERYTHING;
-        return STATUS_OK; /* says nothing about strings */
-    }
-    return *out == REGEX_FAILED ? too_costly(parts, origin) : STATUS_OK;
-}
-
+/** Names are strings, so that of what is asked only what it says about strings counts. */
 static enum status read_property_names(struct parts *parts, const struct json_value *value, uint32_t origin) {
+    struct schema *schema = parts->schema;
     formula f;
-    regex r;
     TRY(read_below(parts, value, origin, (struct bytes_view){0}, &f));
-    TRY(strings_of(parts, f, origin, 0, &r));
-    if (r == REGEX_EVERYTHING) return STATUS_OK;
-    return add(parts, (struct formula_node){.kind = F_NAMES, .origin = origin, .a = r});
+    regex names = schema_strings(schema, f, false), others = schema_strings(schema, f, true);
+    if (names == REGEX_FAILED || others == REGEX_FAILED)
+        return budget_exhausted(&schema->budget)
+                   ? too_costly(parts, origin)
+                   : schema_decline(schema, STATUS_UNIMPLEMENTED, origin, "propertyNames", "refers to itself");
+    if (names == REGEX_EVERYTHING) return STATUS_OK;
+    return add(parts, (struct formula_node){.kind = F_NAMES, .origin = origin, .a = names, .b = others});
 }
 
 /* ---- what is not enforced ---- */

@@ -207,64 +207,6 @@ static uint32_t constants_of(struct shapes *shapes, formula f, int depth) {
     }
 }
 
-static regex string_of(struct shapes *shapes, formula f, int depth);
-
-/** Strings that none, and exactly one, of some formulas has; halves are put together, so that long lists of words cost little more than their letters. */
-struct one_of {
-    regex none, one;
-};
-
-static struct one_of string_one_of(struct shapes *shapes, const formula *list, uint32_t count, int depth) {
-    struct regex_pool *pool = shapes->schema->regexes;
-    struct one_of out;
-    if (count == 1) {
-        out.one = string_of(shapes, list[0], depth);
-        out.none = regex_not(pool, out.one);
-        return out;
-    }
-    struct one_of a = string_one_of(shapes, list, count / 2, depth);
-    struct one_of b = string_one_of(shapes, list + count / 2, count - count / 2, depth);
-    out.none = regex_and(pool, a.none, b.none);
-    out.one = regex_or(pool, regex_and(pool, a.one, b.none), regex_and(pool, a.none, b.one));
-    return out;
-}
-
-/** Of all, or of any. */
-static regex string_of_list(struct shapes *shapes, const formula *list, uint32_t count, bool all, int depth) {
-    struct regex_pool *pool = shapes->schema->regexes;
-    if (count == 0) return all ? REGEX_EVERYTHING : REGEX_NOTHING;
-    if (count == 1) return string_of(shapes, list[0], depth);
-    regex a = string_of_list(shapes, list, count / 2, all, depth);
-    if (a == (all ? REGEX_NOTHING : REGEX_EVERYTHING)) return a;
-    regex b = string_of_list(shapes, list + count / 2, count - count / 2, all, depth);
-    return all ? regex_and(pool, a, b) : regex_or(pool, a, b);
-}
-
-/** The strings that satisfy a formula. */
-static regex string_of(struct shapes *shapes, formula f, int depth) {
-    f = schema_follow(shapes->schema, f);
-    if (f == FORMULA_NONE || depth > 2 * SCHEMA_DEPTH_MAX || !budget_spend(&shapes->schema->budget, 1))
-        return REGEX_FAILED;
-    const struct formula_node *node = schema_node(shapes->schema, f);
-    switch (node->kind) {
-    case F_FALSE:
-        return REGEX_NOTHING;
-    case F_TYPE:
-        return node->a >> VALUE_STRING & 1 ? REGEX_EVERYTHING : REGEX_NOTHING;
-    case F_STRING:
-        return node->a;
-    case F_NOT:
-        return regex_not(shapes->schema->regexes, string_of(shapes, node->a, depth + 1));
-    case F_AND:
-    case F_OR:
-        return string_of_list(shapes, node->list, node->count, node->kind == F_AND, depth + 1);
-    case F_ONE_OF:
-        return string_one_of(shapes, node->list, node->count, depth + 1).one;
-    default:
-        return REGEX_EVERYTHING;
-    }
-}
-
 /** A union of number sets. */
 struct number_union {
     number_set *sets;
@@ -395,8 +337,8 @@ static bool build_scalars(struct shapes *shapes, conjunction c, struct shape *sh
         uint32_t constants = constants_of(shapes, f, 0);
         shape->constants &= negated ? ~constants : constants;
         if (shape->string != REGEX_NOTHING) {
-            regex r = string_of(shapes, f, 0);
-            shape->string = regex_and(schema->regexes, shape->string, negated ? regex_not(schema->regexes, r) : r);
+            regex r = schema_strings(schema, f, negated);
+            shape->string = regex_and(schema->regexes, shape->string, r);
         }
         if (numbers.count > 0) numbers = union_and(shapes, numbers, numbers_of(shapes, f, negated, 0));
     }

@@ -150,6 +150,17 @@ static inline bool shape_satisfiable(struct shapes *shapes, conjunction c) {
 static inline conjunction array_item(const struct array_form *form, uint32_t index) {
     return index < form->first_count ? form->first[index] : form->others;
 }
+/** How far an array has come. */
+struct array_progress {
+    uint32_t index;         /* of the next item */
+    uint32_t max;           /* as many items can be there */
+    const uint32_t *counts; /* how many items satisfied each contains */
+    conjunction without;    /* what all further items must satisfy besides: that they are none of those seen */
+};
+/** What the next item must satisfy for the form to be completed; CONJUNCTION_FALSE: there is no further item. */
+conjunction array_next(struct shapes *shapes, const struct array_form *form, const struct array_progress *progress);
+/** As many items as an array of the form can have: up to the first that nothing satisfies. */
+uint32_t array_items_possible(struct shapes *shapes, const struct array_form *form);
 /** What the value of the property `name` must satisfy; CONJUNCTION_FALSE: it may not be there. */
 conjunction object_named(struct shapes *shapes, struct object_form *form, name_id name);
 /** The same for a name that the form does not know; bit i of `selected`: it is in selectors[i]. */
@@ -158,5 +169,7 @@ conjunction object_other(struct shapes *shapes, struct object_form *form, uint64
 uint64_t object_selected(struct shapes *shapes, const struct object_form *form, struct bytes_view name);
 /** The language of names for object_other that allow a value. REGEX_FAILED. */
 regex object_other_names(struct shapes *shapes, struct object_form *form);
+/** Of those the names whose value can satisfy `value`, too. */
+regex object_other_names_with(struct shapes *shapes, struct object_form *form, conjunction value);
 
 #endif

@@ -63,17 +63,11 @@ bool build_array_form(struct shapes *shapes, const uint32_t *leaves, uint32_t co
     return true;
 }
 
-/** How many items there must be so that enough of them can satisfy `contains`; UINT32_MAX: there can never be enough. */
-static uint32_t items_for(struct shapes *shapes, const struct array_form *form, const struct array_contains *contains) {
-    uint32_t found = 0, i = contains->from;
-    if (contains->min == 0) return 0;
-    for (; i < form->first_count && i < form->max; i++) {
-        found += shape_satisfiable(shapes, conjunction_and(shapes, form->first[i], contains->what));
-        if (found == contains->min) return i + 1;
-    }
-    if (!shape_satisfiable(shapes, conjunction_and(shapes, form->others, contains->what))) return UINT32_MAX;
-    uint64_t needed = (uint64_t)i + (contains->min - found);
-    return needed > form->max ? UINT32_MAX : (uint32_t)needed;
+uint32_t array_items_possible(struct shapes *shapes, const struct array_form *form) {
+    for (uint32_t i = 0; i < form->first_count && i < form->max; i++)
+        if (!shape_satisfiable(shapes, form->first[i])) return i;
+    if (form->first_count < form->max && !shape_satisfiable(shapes, form->others)) return form->first_count;
+    return form->max;
 }
 
 /** Two items that can be equal. */
@@ -85,40 +79,49 @@ static uint32_t items_for_duplicate(struct shapes *shapes, const struct array_fo
     return UINT32_MAX;
 }
 
-/** What an item may be when it may not satisfy any `contains` that has its maximum at 0. */
-static conjunction bounded_item(struct shapes *shapes, const struct array_form *form, uint32_t index) {
-    conjunction item = array_item(form, index);
+/** How many items there will be: as many as are asked for, and one for each that a contains asks for beyond. */
+static uint32_t items_expected(const struct array_form *form) {
+    uint64_t out = form->min;
     for (uint32_t i = 0; i < form->contains_count; i++)
-        if (form->contains[i].max == 0 && index >= form->contains[i].from)
-            item = conjunction_and(shapes, item, conjunction_not(shapes, form->contains[i].what));
-    return item;
+        if ((uint64_t)form->contains[i].from + form->contains[i].min > out)
+            out = (uint64_t)form->contains[i].from + form->contains[i].min;
+    return out >= UINT32_MAX ? UINT32_MAX - 1 : (uint32_t)out;
+}
+
+/** The bytes of the items from the first to `count`, each with a comma and a blank. */
+static uint32_t items_length(struct shapes *shapes, const struct array_form *form, uint32_t count) {
+    uint32_t out = 0;
+    for (uint32_t i = 0; i < count && i < form->first_count; i++) {
+        uint32_t length = shape_shortest(shapes, form->first[i]);
+        if (length == LENGTH_NEVER) return out; /* there are no more */
+        out = length_add(out, length_add(2, length));
+    }
+    if (count <= form->first_count) return out;
+    uint32_t each = shape_shortest(shapes, form->others);
+    if (each == LENGTH_NEVER) return out;
+    uint64_t all = ((uint64_t)each + 2) * (count - form->first_count);
+    return length_add(out, all > LENGTH_NEVER / 2 ? LENGTH_NEVER / 2 : (uint32_t)all);
 }
 
 uint32_t measure_array(struct shapes *shapes, const struct array_form *form) {
-    uint32_t items = form->min, needed;
-    for (uint32_t i = 0; i < form->contains_count; i++) {
+    uint32_t items = items_expected(form), *counts = NULL, first, needed;
+    for (uint32_t i = 0; i < form->contains_count; i++)
         if (form->contains[i].min > form->contains[i].max) return LENGTH_NEVER;
-        needed = items_for(shapes, form, &form->contains[i]);
-        if (needed == UINT32_MAX) return LENGTH_NEVER;
-        if (needed > items) items = needed;
-    }
     if (form->duplicate) {
         needed = items_for_duplicate(shapes, form);
         if (needed == UINT32_MAX) return LENGTH_NEVER;
         if (needed > items) items = needed;
     }
     if (items == 0) return 2;
-    if (items > form->max) return LENGTH_NEVER;
-    uint32_t out = 0;
-    for (uint32_t i = 0; i < items && i < form->first_count; i++)
-        out = length_add(out, length_add(2, shape_shortest(shapes, bounded_item(shapes, form, i))));
-    if (items > form->first_count) {
-        uint32_t others = items - form->first_count;
-        uint32_t each = length_add(2, shape_shortest(shapes, bounded_item(shapes, form, form->first_count)));
-        if (each == LENGTH_NEVER) return LENGTH_NEVER;
-        if (form->unique && others > 1 && shape_count(shapes, form->others, others) < others) return LENGTH_NEVER;
-        uint64_t all = (uint64_t)each * others;
-        out = length_add(out, all > LENGTH_NEVER - 1 ? LENGTH_NEVER - 1 : (uint32_t)all);
-    }
-    return out; /* brackets, and a comma with a blank after each but the last */
+    struct array_progress progress = {.max = array_items_possible(shapes, form)};
+    if (items > progress.max) return LENGTH_NEVER;
+    if (form->contains_count > 0 && (counts = calloc(form->contains_count, sizeof *counts)) == NULL)
+        return shapes_exhausted(shapes, 0) ? 0 : LENGTH_NEVER;
+    progress.counts = counts;
+    first = shape_shortest(shapes, array_next(shapes, form, &progress));
+    free(counts);
+    if (first == LENGTH_NEVER) return first;
+    /* brackets, and a comma with a blank after each but the last */
+    uint32_t all = items_length(shapes, form, items);
+    return all < first + 2 ? first + 2 : all;
 }

@@ -121,7 +121,7 @@ static bool add_options(struct building *b, struct options *options, formula f) 
     option.kind = OPTION_MATCH;
     if (node.kind == F_NAMES) {
         option.value = CONJUNCTION_TRUE;
-        option.selector = selector_of(b, regex_not(shapes->schema->regexes, node.a));
+        option.selector = selector_of(b, node.b);
         return push_option(b, options, option);
     }
     const struct properties *properties = node.properties;
@@ -397,46 +397,53 @@ conjunction object_other(struct shapes *shapes, struct object_form *form, uint64
 /** Patterns in all their combinations up to this many, else each alone. */
 enum { COMBINED_PATTERNS_MAX = 5 };
 
-regex object_other_names(struct shapes *shapes, struct object_form *form) {
-    if (form->other_names != REGEX_NOT_KNOWN) return form->other_names;
+/** The names that the form knows. */
+static regex known_names(struct shapes *shapes, const struct object_form *form) {
+    struct bytes_view *texts = malloc((form->order_count + 1) * sizeof *texts);
+    if (texts == NULL) return REGEX_FAILED;
+    for (uint32_t i = 0; i < form->order_count; i++) texts[i] = schema_name_text(shapes->schema, form->order[i]);
+    regex out = form->order_count == 0 ? REGEX_NOTHING
+                                       : regex_literals(shapes->schema->regexes, texts, form->order_count);
+    free(texts);
+    return out;
+}
+
+/** Names that the form does not know and whose value can satisfy `value`, too. */
+regex object_other_names_with(struct shapes *shapes, struct object_form *form, conjunction value) {
     struct regex_pool *pool = shapes->schema->regexes;
     uint32_t patterns = 0, index[OBJECT_SELECTORS_MAX];
     for (uint32_t i = 0; i < form->selector_count; i++)
         if (i != form->names_selector) index[patterns++] = i;
     uint64_t always = form->names_selector == UINT32_MAX ? 0 : 1ull << form->names_selector;
-    uint64_t combinations = patterns <= COMBINED_PATTERNS_MAX ? 1ull << patterns : patterns + 1;
-    uint64_t busy_hits = shapes->busy_hits;
+    bool combined = patterns <= COMBINED_PATTERNS_MAX, all = combined; /* every combination allows a value */
+    uint64_t combinations = combined ? 1ull << patterns : patterns + 1;
     regex out = REGEX_NOTHING;
-    bool all = true; /* every combination allows a value: then so does every name */
-    for (uint64_t c = 0; c < combinations && all; c++) {
-        uint64_t set = patterns <= COMBINED_PATTERNS_MAX ? c : c == 0 ? 0 : 1ull << (c - 1), selected = always;
+    for (uint64_t c = 0; c < combinations; c++) {
+        uint64_t set = combined ? c : c == 0 ? 0 : 1ull << (c - 1), selected = always;
+        regex names = REGEX_EVERYTHING;
         for (uint32_t i = 0; i < patterns; i++)
             if (set >> i & 1) selected |= 1ull << index[i];
-        all = patterns <= COMBINED_PATTERNS_MAX && shape_satisfiable(shapes, object_other(shapes, form, selected));
-    }
-    if (all) {
-        out = REGEX_EVERYTHING;
-        combinations = 0;
-    }
-    for (uint64_t c = 0; c < combinations; c++) {
-        uint64_t set = patterns <= COMBINED_PATTERNS_MAX ? c : c == 0 ? 0 : 1ull << (c - 1), selected = always;
-        regex names = REGEX_EVERYTHING;
-        for (uint32_t i = 0; i < patterns; i++) {
+        if (!shape_satisfiable(shapes, conjunction_and(shapes, object_other(shapes, form, selected), value))) {
+            all = false;
+            continue;
+        }
+        for (uint32_t i = 0; i < patterns && names != REGEX_NOTHING; i++) {
             regex r = form->selectors[index[i]];
-            if (set >> i & 1) selected |= 1ull << index[i];
             names = regex_and(pool, names, set >> i & 1 ? r : regex_not(pool, r));
         }
-        if (names == REGEX_NOTHING || !shape_satisfiable(shapes, object_other(shapes, form, selected))) continue;
         out = regex_or(pool, out, names);
     }
+    if (all) out = REGEX_EVERYTHING;
     if (form->names_selector != UINT32_MAX) out = regex_and(pool, out, form->selectors[form->names_selector]);
-    if (out != REGEX_NOTHING && out != REGEX_EVERYTHING && form->order_count > 0) {
-        struct bytes_view *texts = malloc(form->order_count * sizeof *texts);
-        if (texts == NULL) return REGEX_FAILED;
-        for (uint32_t i = 0; i < form->order_count; i++) texts[i] = schema_name_text(shapes->schema, form->order[i]);
-        out = regex_and(pool, out, regex_not(pool, regex_literals(pool, texts, form->order_count)));
-        free(texts);
-    }
+    if (out != REGEX_NOTHING && out != REGEX_EVERYTHING && form->order_count > 0)
+        out = regex_and(pool, out, regex_not(pool, known_names(shapes, form)));
+    return out;
+}
+
+regex object_other_names(struct shapes *shapes, struct object_form *form) {
+    if (form->other_names != REGEX_NOT_KNOWN) return form->other_names;
+    uint64_t busy_hits = shapes->busy_hits;
+    regex out = object_other_names_with(shapes, form, CONJUNCTION_TRUE);
     if (out == REGEX_FAILED)
         shapes_exhausted(shapes, 0);
     else if (busy_hits == shapes->busy_hits)
