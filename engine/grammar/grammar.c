@@ -220,7 +220,7 @@ static enum status accept_control(struct grammar_session *session, struct gramma
     struct machine_state next;
     if (operations->control == NULL) return STATUS_OK;
     pthread_mutex_lock(&grammar->lock);
-    refuel(grammar);
+    grammar_refuel(grammar);
     enum machine_step step = operations->control(grammar->machine, &session->frames, &state->machine, token, &next);
     pthread_mutex_unlock(&grammar->lock);
     if (step == MACHINE_FAILED) return grammar_failed(err);

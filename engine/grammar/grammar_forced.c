@@ -36,8 +36,8 @@ static int only_byte(struct grammar_session *session, const struct machine_state
     if (step == MACHINE_DEAD) return found;
     if (found < 0) return '\\';
     struct frames_mark before = frames_mark(&session->frames);
-    bool respells = machine->operations->respells != NULL &&
-                    machine->operations->respells(machine, &session->frames, state, '\\');
+    bool respells =
+        machine->operations->respells != NULL && machine->operations->respells(machine, &session->frames, state, '\\');
     frames_drop(&session->frames, before);
     return respells ? found : -1;
 }
@@ -50,8 +50,8 @@ static enum status force(struct grammar_session *session, struct machine_state *
         grammar_refuel(session->grammar);
         int byte = only_byte(session, state);
         if (byte == -1) break;
-        if (byte < 0 || machine->operations->step(machine, &session->frames, state, (uint8_t)byte, state) ==
-                            MACHINE_FAILED)
+        if (byte < 0 ||
+            machine->operations->step(machine, &session->frames, state, (uint8_t)byte, state) == MACHINE_FAILED)
             return grammar_failed(err);
         TRY(bytes_append_byte(out, (uint8_t)byte));
     }
@@ -110,8 +110,8 @@ static enum status encode(const struct tokenizer *tokenizer, const int32_t *befo
     for (size_t first = 0, length = 0; status == STATUS_OK && first < cut->list.count && length <= begun + 1; first++) {
         if ((length == begun || length == begun + 1) && spells(tokenizer, &cut->list, first, forced)) {
             *out_ok = first >= before_count &&
-                      (before_count == 0 || memcmp(cut->list.ids + first - before_count, before,
-                                                   before_count * sizeof *before) == 0);
+                      (before_count == 0 ||
+                       memcmp(cut->list.ids + first - before_count, before, before_count * sizeof *before) == 0);
             cut->first = first;
             break;
         }
@@ -159,9 +159,8 @@ static bool goes_on(struct grammar_session *session, struct bytes_view text, con
     struct frames_mark before = frames_mark(&session->frames);
     for (uint32_t i = node + 1; i < node + trie->sizes[node] && !found;) {
         uint32_t depth = trie->depths[i];
-        enum machine_step step =
-            machine->operations->step(machine, &session->frames, depth == top ? behind : &stack[depth - 1],
-                                      trie->bytes[i], &stack[depth]);
+        enum machine_step step = machine->operations->step(
+            machine, &session->frames, depth == top ? behind : &stack[depth - 1], trie->bytes[i], &stack[depth]);
         found = step == MACHINE_FAILED || (step == MACHINE_LIVE && trie->first[i] < trie->first[i + 1]);
         i += step == MACHINE_LIVE ? 1 : trie->sizes[i];
     }
@@ -196,8 +195,8 @@ static enum status forced_tokens(struct grammar_session *session, const struct g
         recent_count = RECENT_MAX;
     }
     if (status == STATUS_OK && text.length > 0)
-        status = cut_forced(session->grammar->vocabulary->tokenizer, recent, recent_count, bytes_view(&text), &cut,
-                            &ok, err);
+        status = cut_forced(session->grammar->vocabulary->tokenizer, recent, recent_count, bytes_view(&text), &cut, &ok,
+                            err);
     if (status == STATUS_OK && ok) {
         size_t count = certain_tokens(session, &cut, bytes_view(&text), &behind);
         *out_count = count < count_max ? count : count_max;

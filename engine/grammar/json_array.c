@@ -9,8 +9,9 @@
 /* ---- items that differ ---- */
 
 enum {
-    FEW_VALUES = 1000,  /* values that may run out */
-    NUMBERS_SEEN = 256, /* as many are told apart where they cannot run out: one that ends at a bound could only end as itself */
+    FEW_VALUES = 1000, /* values that may run out */
+    NUMBERS_SEEN =
+        256, /* as many are told apart where they cannot run out: one that ends at a bound could only end as itself */
 };
 
 /** Where nothing but strings seen could come of what is begun. */
@@ -44,7 +45,8 @@ static bool runs_out(struct json_machine *m, conjunction values, struct bytes_vi
     default:
         for (uint32_t i = 0; i < shape->number_count; i++)
             if (shape->numbers[i] == NUMBER_ANY) return false;
-        return shape->number_count > 0 && (index < NUMBERS_SEEN || shape_count(m->shapes, values, FEW_VALUES) < FEW_VALUES);
+        return shape->number_count > 0 &&
+               (index < NUMBERS_SEEN || shape_count(m->shapes, values, FEW_VALUES) < FEW_VALUES);
     }
 }
 

@@ -190,8 +190,7 @@ static conjunction goal_of(struct finish *f, const struct json_state *state, con
     uint32_t count = 0;
     for (const struct seen_text *seen = frame->texts; unique && seen != NULL && count < SEEN_MAX;
          seen = seen->before, count++) {
-        conjunction other =
-            conjunction_with(shapes, goal, canonical_formula(shapes->schema, seen->text), true);
+        conjunction other = conjunction_with(shapes, goal, canonical_formula(shapes->schema, seen->text), true);
         if (other != CONJUNCTION_FAILED && shape_satisfiable(shapes, other)) goal = other;
     }
     return goal;
@@ -292,7 +291,7 @@ static bool target_may_close(struct finish *f, const struct frame *frame, uint32
     const struct item *of = &frame->items[item];
     if (frame->kind == FRAME_ARRAY) return array_may_close(frame, &frame->joint->arrays[of->index], of);
     struct frames_mark before = frames_mark(f->frames);
-    bool may = object_may_close(m, f->frames, frame, &frame->joint->objects[of->index], of, &f->failed);
+    bool may = object_may_close(f->m, f->frames, frame, &frame->joint->objects[of->index], of, &f->failed);
     frames_drop(f->frames, before);
     return may;
 }
@@ -522,7 +521,7 @@ const uint32_t *json_unchanged(struct machine *machine, const struct grammar_voc
     struct intern_item tuple = intern_get(&m->tuples, state.tuple);
     for (uint32_t i = 1; i < tuple.count; i += 2)
         if (tuple.words[i + 1] != REGEX_EVERYTHING) return NULL;
-    return vocabulary->plain[PLAIN_LENGTHS];
+    return vocabulary->common;
 }
 
 /* ---- spellings ---- */

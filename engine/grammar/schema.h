@@ -35,14 +35,14 @@ typedef uint32_t name_id;
 enum formula_kind {
     F_TRUE,
     F_FALSE,
-    F_AND,            /* list: formulas, all hold */
-    F_OR,             /* list: formulas, one holds or more */
-    F_ONE_OF,         /* list: formulas, exactly one holds */
-    F_NOT,            /* a: formula */
-    F_REF,            /* a: formula */
-    F_TYPE,           /* a: bits 1 << enum value_kind; the value is one of these */
-    F_NUMBER,         /* a: number_set, b: its complement */
-    F_STRING,         /* a: regex, b: what is certainly not meant (its complement, or less where `a` is tighter than what it stands for) */
+    F_AND,    /* list: formulas, all hold */
+    F_OR,     /* list: formulas, one holds or more */
+    F_ONE_OF, /* list: formulas, exactly one holds */
+    F_NOT,    /* a: formula */
+    F_REF,    /* a: formula */
+    F_TYPE,   /* a: bits 1 << enum value_kind; the value is one of these */
+    F_NUMBER, /* a: number_set, b: its complement */
+    F_STRING, /* a: regex, b: what is certainly not meant (its complement, or less where `a` is tighter than what it stands for) */
     F_ITEMS,          /* list: formulas of the first items, a: of the others */
     F_ITEM_COUNT,     /* a: min, b: max (UINT32_MAX: none) */
     F_CONTAINS,       /* a: formula; list: {min, max} of how many items from b on satisfy it */

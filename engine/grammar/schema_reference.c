@@ -1,7 +1,6 @@
 /* Copyright Bora contributors
  * SPDX-License-Identifier: Apache-2.0 */
 /* Where "$ref" leads: addresses ("$id"), anchors and JSON pointers. RFC 3986 section 5 for relative addresses, RFC 6901 for pointers. */
-#define _GNU_SOURCE /* memmem */
 #include "engine/grammar/meta_schemas.h"
 #include "engine/grammar/schema_internal.h"
 

@@ -402,8 +402,8 @@ static regex known_names(struct shapes *shapes, const struct object_form *form) 
     struct bytes_view *texts = malloc((form->order_count + 1) * sizeof *texts);
     if (texts == NULL) return REGEX_FAILED;
     for (uint32_t i = 0; i < form->order_count; i++) texts[i] = schema_name_text(shapes->schema, form->order[i]);
-    regex out = form->order_count == 0 ? REGEX_NOTHING
-                                       : regex_literals(shapes->schema->regexes, texts, form->order_count);
+    regex out =
+        form->order_count == 0 ? REGEX_NOTHING : regex_literals(shapes->schema->regexes, texts, form->order_count);
     free(texts);
     return out;
 }
