@@ -5,6 +5,7 @@
 #define ENGINE_ENGINE_INTERNAL_H
 
 #include "engine/engine.h"
+#include "engine/grammar/grammar.h"
 #include "engine/kv_cache/kv_cache.h"
 #include "engine/model/model.h"
 #include "engine/scheduler/beam.h"
@@ -19,7 +20,7 @@
 struct engine_metrics {
     struct metric *running, *running_max, *waiting_max, *waiting, *kv_tokens_used, *kv_tokens_total, *prompt_tokens,
         *completion_tokens, *step_seconds, *step_rows, *cached_tokens, *draft_tokens, *draft_accepted, *preemptions,
-        *repairs;
+        *repairs, *mask_seconds;
 };
 
 struct engine {
@@ -35,6 +36,8 @@ struct engine {
     int alive_max, width_max; /* generations; branches of a search */
     void (*on_fault)(void *context, const char *message);
     void *on_fault_context;
+    uint32_t *mask; /* [mask_words] of the draw that is being made; step thread */
+    size_t mask_words;
     bool checked; /* the books, since the last step; step thread */
     bool has_metrics;
     struct engine_metrics metrics;
@@ -62,6 +65,13 @@ struct held_logprobs {
     size_t count, capacity, told; /* `told` at the front were in the last event */
 };
 
+/** Where an answer, or a branch of a search, stands. Small and without pointers to what changes: a copy is a fork. Zeros: nothing has been generated. */
+struct answer_state {
+    struct text_state text; /* of searches with stop strings; the others have the stream itself */
+    struct grammar_state grammar;
+    bool begun; /* some token has been generated: `grammar` counts */
+};
+
 /** One malloc; the arrays behind it. */
 struct generation {
     struct sequence sequence; /* first: the scheduler's pointer is ours */
@@ -76,6 +86,9 @@ struct generation {
     int64_t reported;           /* tokens of the sequence that events have told of */
     struct held_logprobs *held; /* when log-probabilities are wanted */
     int64_t text_given;         /* bytes that events have given out */
+    struct grammar_session *grammar; /* NULL: anything may be generated */
+    struct grammar_state start;      /* behind `begun` */
+    struct answer_state answer;      /* of generations that are no search */
     void *beam_memory;          /* of a beam search, or NULL */
     int answers;                /* that a beam search is to give */
 };
@@ -84,6 +97,17 @@ struct generation {
 void generation_unref(struct generation *generation);
 /** Hand a submitted generation to the scheduler. Step thread. */
 void generation_enter(struct generation *generation);
+
+/* constrain.c: what a generation may say. */
+/** Take up the request's grammar, if it has one; checks `begun`. */
+enum status constrain_init(struct generation *generation, const struct generation_request *request, struct error *err);
+void constrain_deinit(struct generation *generation);
+/** As sequence_owner has it. */
+enum verdict constrain_ask(struct sequence *leader, const void *state, int64_t left, struct token_mask *out_mask,
+                           const char **out_error);
+/** `after` (may be `before`) is where the answer stands behind the token, which was in the mask. False: the grammar's budget. */
+bool constrain_push(struct generation *generation, const struct answer_state *before, int32_t id,
+                    struct answer_state *after);
 
 /** Bring engine->load up to date. Step thread. */
 void engine_publish_load(struct engine *engine);

@@ -163,7 +163,17 @@ static uint64_t signature(struct machine *base, const struct machine_state *stat
     return hash == 0 ? 1 : hash;
 }
 
-static const struct machine_operations OPERATIONS = {destroy, start, step, complete, earley_shortest, signature};
+static struct grammar_budget *budget(struct machine *machine) {
+    return of(machine)->budget;
+}
+
+static const struct machine_operations OPERATIONS = {.destroy = destroy,
+                                                     .start = start,
+                                                     .step = step,
+                                                     .complete = complete,
+                                                     .shortest = earley_shortest,
+                                                     .signature = signature,
+                                                     .budget = budget};
 
 /* ---- creating ---- */
 

@@ -603,18 +603,30 @@ static void on_message(struct rpc_client_call *call, void *context, struct bytes
     if (ask_limits) reserve(chat, &wanted);
 }
 
-/** When the worker thinks that there will be room; a second where it does not say. */
-static int64_t retry_hint_ms(struct chat *chat, const struct rpc_result *result) {
-    enum { UNKNOWN_MS = 1000 };
+/** What the worker says besides; NULL: nothing. In the scratch arena. */
+static const Bora__Internal__V1__WorkerError *worker_detail(struct chat *chat, const struct rpc_result *result) {
     struct bytes_view packed;
     ProtobufCMessage *unpacked = NULL;
     arena_reset(&chat->scratch);
     if (!rpc_status_details_find(result->details, bora__internal__v1__worker_error__descriptor.name, &packed) ||
         protobuf_unpack(&bora__internal__v1__worker_error__descriptor, packed, &chat->scratch, &unpacked, NULL) !=
             STATUS_OK)
-        return UNKNOWN_MS;
-    int64_t hint = ((const Bora__Internal__V1__WorkerError *)(const void *)unpacked)->retry_after_ms;
-    return hint > 0 ? hint : UNKNOWN_MS;
+        return NULL;
+    return (const void *)unpacked;
+}
+
+/** When the worker thinks that there will be room; a second where it does not say. */
+static int64_t retry_hint_ms(struct chat *chat, const struct rpc_result *result) {
+    enum { UNKNOWN_MS = 1000 };
+    const Bora__Internal__V1__WorkerError *detail = worker_detail(chat, result);
+    return detail != NULL && detail->retry_after_ms > 0 ? detail->retry_after_ms : UNKNOWN_MS;
+}
+
+static struct api_error invalid_argument(struct chat *chat, const struct rpc_result *result) {
+    const Bora__Internal__V1__WorkerError *detail = worker_detail(chat, result);
+    if (detail != NULL && detail->grammar != NULL) return chat_format_error(&chat->plan, detail->grammar);
+    return api_error_bad_request("invalid_request_error", NULL, chat->plan.start->beam != NULL ? "best_of" : NULL,
+                                 "%.250s", result->message);
 }
 
 /** Before anything was computed: such an answer costs nothing. */
@@ -638,8 +650,7 @@ static struct api_error worker_error(struct chat *chat, const struct rpc_result 
         return api_error_bad_request("invalid_request_error", "context_length_exceeded",
                                      asks_past_context(chat) ? "max_tokens" : "messages", "%.250s", result->message);
     case STATUS_INVALID_ARGUMENT:
-        return api_error_bad_request("invalid_request_error", NULL, chat->plan.start->beam != NULL ? "best_of" : NULL,
-                                     "%.250s", result->message);
+        return invalid_argument(chat, result);
     case STATUS_RESOURCE_EXHAUSTED:
         error = api_error_make(429, STATUS_RESOURCE_EXHAUSTED, "service_tier_capacity_exceeded", "3505",
                                "Service tier capacity exceeded for this model.");
