@@ -3,7 +3,118 @@
 /* What a generation may say: the grammar's mask before every draw, and a step of the grammar behind it. On the step thread, under no lock of the engine. */
 #include "engine/engine_internal.h"
 
+#include <stdlib.h>
 #include <string.h>
+
+/* ---- the first token of a text ------------------------------------------------------------------------------------- */
+
+/*
+ * SentencePiece vocabularies put a blank in front of a text, which the detokenizer takes away again: what begins an answer as " {" is read as "{". So there the
+ * token " {" is as good as "{", and is what the model knows. `begins_as` says which token each one is worth at the beginning: itself, its twin without the blank,
+ * or none (NO_TWIN), and then it cannot begin.
+ */
+enum { NO_TWIN = -1 };
+
+struct piece {
+    struct bytes_view text;
+    int32_t id;
+};
+
+static int compare_pieces(const void *a, const void *b) {
+    const struct piece *x = a, *y = b;
+    int order = bytes_view_compare(x->text, y->text);
+    return order != 0 ? order : x->id < y->id ? -1 : 1;
+}
+
+/** The lowest id with that piece. */
+static int32_t find_piece(const struct piece *pieces, size_t count, struct bytes_view text) {
+    size_t low = 0, high = count;
+    while (low < high) {
+        size_t middle = (low + high) / 2;
+        if (bytes_view_compare(pieces[middle].text, text) < 0)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low < count && bytes_view_compare(pieces[low].text, text) == 0 ? pieces[low].id : NO_TWIN;
+}
+
+/** Does the detokenizer take the blank away in front of this token? Not of the token that is the byte 0x20 itself. */
+static bool loses_blank(const struct tokenizer *tokenizer, int32_t id, struct bytes *scratch) {
+    struct bytes_view piece = tokenizer_piece(tokenizer, id);
+    if (piece.length == 0 || piece.data[0] != ' ') return false;
+    struct detokenizer detokenizer;
+    detokenizer_init(&detokenizer, tokenizer);
+    bytes_reset(scratch);
+    if (detokenizer_push(&detokenizer, id, scratch) != STATUS_OK) return false;
+    return scratch->length == 0 || scratch->data[0] != ' ' || scratch->length + detokenizer.pending_length < piece.length;
+}
+
+static bool find_twins(const struct tokenizer *tokenizer, int32_t *begins_as) {
+    int32_t count = tokenizer_vocabulary(tokenizer);
+    struct piece *pieces = malloc((size_t)count * sizeof *pieces);
+    struct bytes scratch;
+    size_t named = 0;
+    if (pieces == NULL) return false;
+    bytes_init(&scratch, LIMIT_ANSWER_BYTES);
+    for (int32_t id = 0; id < count; id++) {
+        begins_as[id] = id;
+        struct bytes_view piece = tokenizer_piece(tokenizer, id);
+        if (piece.length > 0 && !tokenizer_is_control(tokenizer, id)) pieces[named++] = (struct piece){piece, id};
+    }
+    qsort(pieces, named, sizeof *pieces, compare_pieces);
+    for (int32_t id = 0; id < count; id++) {
+        struct bytes_view piece = tokenizer_piece(tokenizer, id);
+        if (!loses_blank(tokenizer, id, &scratch)) continue;
+        begins_as[id] = find_piece(pieces, named, bytes_view_of(piece.data + 1, piece.length - 1));
+    }
+    bytes_deinit(&scratch);
+    free(pieces);
+    return true;
+}
+
+enum status constrain_open(struct engine *engine, struct error *err) {
+    struct detokenizer detokenizer;
+    size_t count = (size_t)tokenizer_vocabulary(engine->tokenizer);
+    engine->mask_words = (count + 31) / 32;
+    engine->mask = malloc(engine->mask_words * sizeof *engine->mask);
+    detokenizer_init(&detokenizer, engine->tokenizer);
+    bool ok = engine->mask != NULL;
+    if (ok && detokenizer.at_start) {
+        engine->begins_as = malloc(count * sizeof *engine->begins_as);
+        engine->mask_as_written = malloc(engine->mask_words * sizeof *engine->mask_as_written);
+        ok = engine->begins_as != NULL && engine->mask_as_written != NULL &&
+             find_twins(engine->tokenizer, engine->begins_as);
+    }
+    return ok ? STATUS_OK : error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
+}
+
+void constrain_close(struct engine *engine) {
+    free(engine->mask);
+    free(engine->begins_as);
+    free(engine->mask_as_written);
+}
+
+static bool begins_text(const struct generation *generation, const struct answer_state *answer) {
+    struct detokenizer detokenizer;
+    const struct engine *engine = generation->engine;
+    if (answer->begun || engine->begins_as == NULL) return false;
+    detokenizer_continue(&detokenizer, engine->tokenizer, generation->text.previous);
+    return detokenizer.at_start;
+}
+
+/** Each token is admitted as what it is worth at the beginning. */
+static void mask_beginning(const struct engine *engine) {
+    const uint32_t *as_written = engine->mask_as_written;
+    memcpy(engine->mask_as_written, engine->mask, engine->mask_words * sizeof *engine->mask);
+    memset(engine->mask, 0, engine->mask_words * sizeof *engine->mask);
+    for (int32_t id = 0; id < tokenizer_vocabulary(engine->tokenizer); id++) {
+        int32_t twin = engine->begins_as[id];
+        if (twin != NO_TWIN && (as_written[twin / 32] >> twin % 32 & 1) != 0) engine->mask[id / 32] |= 1u << id % 32;
+    }
+}
+
+/* ---- a generation's grammar ---------------------------------------------------------------------------------------- */
 
 enum status constrain_init(struct generation *generation, const struct generation_request *request, struct error *err) {
     bool fits = true;
@@ -51,6 +162,7 @@ enum verdict constrain_ask(struct sequence *leader, const void *state, int64_t l
         *out_error = "the grammar costs more than a grammar may cost";
         return VERDICT_ERROR;
     }
+    if (begins_text(generation, answer)) mask_beginning(engine);
     *out_mask = (struct token_mask){.words = engine->mask, .word_count = engine->mask_words};
     /* A vocabulary without an end token has nothing to end with: then the text ends by itself. */
     if (!is_empty(engine)) return VERDICT_GO_ON;
@@ -65,6 +177,7 @@ bool constrain_push(struct generation *generation, const struct answer_state *be
     struct error err = {0};
     struct grammar_state at = state_of(generation, before);
     bool accepted = false;
+    if (begins_text(generation, before)) id = generation->engine->begins_as[id];
     if (grammar_accept(generation->grammar, &at, id, &accepted, &err) != STATUS_OK || !accepted) return false;
     after->grammar = at;
     after->begun = true;

@@ -127,10 +127,7 @@ static enum status open_scheduler(struct engine *engine, const struct engine_opt
                                     .kv_pool_tokens = kv_cache_block_count(engine->cache) * KV_BLOCK_TOKENS,
                                     .sequences_max = options->sequences_max};
     engine->load.kv_tokens_total = engine->description.kv_pool_tokens;
-    engine->mask_words = ((size_t)tokenizer_vocabulary(engine->tokenizer) + 31) / 32;
-    engine->mask = malloc(engine->mask_words * sizeof *engine->mask);
-    if (engine->mask == NULL) return error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
-    return STATUS_OK;
+    return constrain_open(engine, err);
 }
 
 static void open_metrics(struct engine *engine, struct metrics *metrics) {
@@ -209,7 +206,7 @@ void engine_close(struct engine *engine) {
     }
     while (engine->all != NULL) generation_unref(engine->all);
     scheduler_destroy(engine->scheduler);
-    free(engine->mask);
+    constrain_close(engine);
     kv_cache_destroy(engine->cache);
     model_destroy(engine->model);
     kernels_close(engine->kernels);

@@ -38,6 +38,8 @@ struct engine {
     void *on_fault_context;
     uint32_t *mask; /* [mask_words] of the draw that is being made; step thread */
     size_t mask_words;
+    int32_t *begins_as;        /* [vocabulary] constrain.c; NULL: every token as itself */
+    uint32_t *mask_as_written; /* scratch, with begins_as */
     bool checked; /* the books, since the last step; step thread */
     bool has_metrics;
     struct engine_metrics metrics;
@@ -99,6 +101,8 @@ void generation_unref(struct generation *generation);
 void generation_enter(struct generation *generation);
 
 /* constrain.c: what a generation may say. */
+enum status constrain_open(struct engine *engine, struct error *err);
+void constrain_close(struct engine *engine);
 /** Take up the request's grammar, if it has one; checks `begun`. */
 enum status constrain_init(struct generation *generation, const struct generation_request *request, struct error *err);
 void constrain_deinit(struct generation *generation);

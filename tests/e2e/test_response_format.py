@@ -73,12 +73,12 @@ class Fruit(pydantic.BaseModel):
 
 
 def test_parse_helper_of_openai_gives_the_class(client, house):
-    answer = client.chat.completions.parse(model=house.model, messages=QUESTION, response_format=Fruit, max_tokens=80, temperature=1.5, seed=3)
+    answer = client.chat.completions.parse(model=house.model, messages=QUESTION, response_format=Fruit, max_tokens=300, temperature=1.5, seed=3)
     assert isinstance(answer.choices[0].message.parsed, Fruit)
 
 
 def test_parse_helper_of_mistral_gives_the_class(mistral, house):
-    answer = mistral.chat.parse(model=house.model, messages=QUESTION, response_format=Fruit, max_tokens=80, temperature=1.5, random_seed=3)
+    answer = mistral.chat.parse(model=house.model, messages=QUESTION, response_format=Fruit, max_tokens=300, temperature=1.5, random_seed=3)
     assert isinstance(answer.choices[0].message.parsed, Fruit)
 
 
@@ -109,8 +109,11 @@ def test_blanks_and_order(client, house):
     def text(**more):
         return ask(client, house, schema_format(PERSON, **more), seed=4).choices[0].message.content
 
-    assert text() == json.dumps(json.loads(text()), ensure_ascii=False) and list(json.loads(text())) == ["name", "age", "tags"]
-    assert ", " not in re.sub('"[^"]*"', '""', text(whitespace="compact"))
+    def bones(text):
+        return re.sub(r'"([^"\\]|\\.)*"', '""', text)
+
+    assert bones(text()) == bones(json.dumps(json.loads(text()))) and list(json.loads(text())) == ["name", "age", "tags"]
+    assert " " not in bones(text(whitespace="compact"))
     jsonschema.validate(json.loads(text(whitespace="free", order="any")), PERSON)
 
 
@@ -224,6 +227,7 @@ def test_grammars_are_kept(house):
 
     for expected in (0, 1):
         before = found()
-        assert house.chat(response_format=schema_format({"enum": ["only here"]}), max_tokens=20)[2]["choices"][0]["message"]["content"] == '"only here"'
+        body = house.chat(response_format=schema_format({"enum": ["only here"]}), max_tokens=80)[2]
+        assert json.loads(body["choices"][0]["message"]["content"]) == "only here"
         assert found() == before + expected
     assert house.metric("worker-metrics", "bora_engine_mask_seconds_count") > 0

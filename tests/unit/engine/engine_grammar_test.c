@@ -10,20 +10,21 @@
 
 #include <ctype.h>
 
-static struct tokenizer *tokenizer;
+static struct engine *reader; /* whose tokenizer the vocabulary has */
 static struct grammar_vocabulary *vocabulary;
 
 /** All engines of this file have the same model, so one vocabulary does. */
 static int make_vocabulary(void **state) {
     if (write_model(state) != 0) return -1;
-    check_ok(tokenizer_load_path(model_path, &tokenizer, &check_error));
-    check_ok(grammar_vocabulary_create(tokenizer, &vocabulary, &check_error));
+    struct engine_options options = default_options();
+    reader = open_engine(&options);
+    check_ok(grammar_vocabulary_create(engine_tokenizer(reader), &vocabulary, &check_error));
     return 0;
 }
 
 static int drop_vocabulary(void **state) {
     grammar_vocabulary_destroy(vocabulary);
-    tokenizer_destroy(tokenizer);
+    engine_close(reader);
     return remove_model(state);
 }
 
