@@ -14,6 +14,7 @@ import sys
 import time
 
 import engine
+import grammar
 import peer
 import quality
 import serve
@@ -53,6 +54,7 @@ BENCHES = {
     "start": (serve.bench_start, serve.bench_start.__doc__),
     "quality": (quality.bench_quality, quality.bench_quality.__doc__),
     "tokenizer": (tokenizer.bench_tokenizer, tokenizer.bench_tokenizer.__doc__),
+    "grammar": (grammar.bench_grammar, grammar.bench_grammar.__doc__),
     "kernels": (bench_program("kernels"), "every kernel variant, no peer: weights read a second, products a second, attention"),
     "sampler": (bench_program("sampler"), "one sample, by settings and vocabulary, no peer"),
     "rpc": (bench_program("rpc"), "gRPC server and client over loopback, no peer"),

@@ -11,6 +11,8 @@ int command_models(int argc, char **argv);
 int command_model_inspect(int argc, char **argv);
 int command_model_upcycle(int argc, char **argv);
 int command_model_convert(int argc, char **argv);
+int command_grammar_check(int argc, char **argv);
+int command_grammar_walk(int argc, char **argv);
 int command_chat(int argc, char **argv);
 
 #endif

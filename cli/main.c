@@ -16,6 +16,9 @@ static const struct {
     {"model", "inspect", command_model_inspect, "PATH", "say what a model file or folder is"},
     {"model", "convert", command_model_convert, "IN OUT", "write a model in another form, with other weight types"},
     {"model", "upcycle", command_model_upcycle, "DENSE OUT", "make a mixture of experts of a dense model"},
+    {"grammar", "check", command_grammar_check, "--tokenizer FILE",
+     "say which texts JSON Schemas admit, token by token"},
+    {"grammar", "walk", command_grammar_walk, "--tokenizer FILE", "write random texts that JSON Schemas admit"},
     {"key", "create", command_key_create, "", "make an API key (admin)"},
     {"key", "list", command_key_list, "", "list API keys (admin)"},
     {"key", "revoke", command_key_revoke, "KEY_ID", "revoke an API key, everywhere at once (admin)"},
@@ -25,7 +28,8 @@ enum { COMMANDS = sizeof commands / sizeof *commands };
 /** All commands, or those that begin with `word`. */
 static void print_overview(FILE *file, const char *word) {
     fprintf(file,
-            "Usage: bora %s%sCOMMAND [options]\n\nA client of a Bora gateway, and a tool for model files. `bora "
+            "Usage: bora %s%sCOMMAND [options]\n\nA client of a Bora gateway, and a tool for model files and grammars. "
+            "`bora "
             "%s%sCOMMAND --help` tells "
             "more.\n\nCommands:\n",
             word != NULL ? word : "", word != NULL ? " " : "", word != NULL ? word : "", word != NULL ? " " : "");

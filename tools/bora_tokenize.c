@@ -2,10 +2,12 @@
  * SPDX-License-Identifier: Apache-2.0 */
 /*
  * bora-tokenize TOKENIZER [--template] [--decode] [--count] [FILE]
+ * bora-tokenize TOKENIZER --vocabulary
  *
  * Texts to token ids, or ids to texts. TOKENIZER: a .gguf, a tokenizer.json, a tekken.json, a SentencePiece .model, or a model's folder.
  * Input (FILE, or standard input) is one JSON string per line and output one JSON list of ids per line, so that any text passes;
- * with --decode the other way round. --count writes how many ids instead.
+ * with --decode the other way round. --count writes how many ids instead. --vocabulary: a line per id, "-" of control tokens, "end" of those
+ * that end a text, else the bytes of its piece in hexadecimal digits.
  */
 #include "base/json.h"
 #include "base/text.h"
@@ -19,7 +21,7 @@ enum { TOKENS_MAX = 1 << 30, LINE_VALUES_MAX = 1 << 24 };
 
 struct arguments {
     const char *tokenizer, *file;
-    bool template, decode, count;
+    bool template, decode, count, vocabulary;
 };
 
 static int fail(const char *message) {
@@ -93,6 +95,20 @@ static int run(const struct arguments *arguments, const struct tokenizer *tokeni
     return status == STATUS_OK ? 0 : fail(err.message);
 }
 
+static int write_vocabulary(const struct tokenizer *tokenizer) {
+    for (int32_t id = 0; id < tokenizer_vocabulary(tokenizer); id++) {
+        struct bytes_view piece = tokenizer_piece(tokenizer, id);
+        bool end = tokenizer_is_end(tokenizer, id);
+        if (end || tokenizer_is_control(tokenizer, id)) {
+            puts(end ? "end" : "-");
+            continue;
+        }
+        for (size_t i = 0; i < piece.length; i++) printf("%02x", piece.data[i]);
+        putchar('\n');
+    }
+    return fflush(stdout) == 0 ? 0 : fail("the output cannot be written");
+}
+
 int main(int count, char **values) {
     struct arguments arguments = {0};
     struct tokenizer *tokenizer = NULL;
@@ -104,17 +120,19 @@ int main(int count, char **values) {
             arguments.decode = true;
         else if (strcmp(values[i], "--count") == 0)
             arguments.count = true;
+        else if (strcmp(values[i], "--vocabulary") == 0)
+            arguments.vocabulary = true;
         else if (arguments.tokenizer == NULL && values[i][0] != '-')
             arguments.tokenizer = values[i];
         else if (arguments.file == NULL && values[i][0] != '-')
             arguments.file = values[i];
         else
-            return fail("usage: bora-tokenize TOKENIZER [--template] [--decode] [--count] [FILE]");
+            return fail("usage: bora-tokenize TOKENIZER [--template] [--decode] [--count] [--vocabulary] [FILE]");
     }
     if (arguments.tokenizer == NULL)
-        return fail("usage: bora-tokenize TOKENIZER [--template] [--decode] [--count] [FILE]");
+        return fail("usage: bora-tokenize TOKENIZER [--template] [--decode] [--count] [--vocabulary] [FILE]");
     if (tokenizer_load_path(arguments.tokenizer, &tokenizer, &err) != STATUS_OK) return fail(err.message);
-    int result = run(&arguments, tokenizer);
+    int result = arguments.vocabulary ? write_vocabulary(tokenizer) : run(&arguments, tokenizer);
     tokenizer_destroy(tokenizer);
     return result;
 }

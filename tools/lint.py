@@ -33,7 +33,7 @@ MAY_INCLUDE = {
     "services/worker": {"base", "collectives", "rpc", "store", "engine", "proto", "services/worker"},
     "services/trainer": {"base", "kernels", "collectives", "rpc", "store", "engine", "training", "proto", "services/trainer"},
     "services/keys": {"base", "rpc", "store", "proto", "services/keys"},
-    "cli": {"base", "rpc", "proto", "cli", "engine/weights", "engine/convert"},
+    "cli": {"base", "rpc", "proto", "cli", "engine/weights", "engine/convert", "engine/tokenizer", "engine/grammar"},
     "proto": {"proto"},
 }
 # Inside engine/ the order is: text and files, then the model, then who drives it.

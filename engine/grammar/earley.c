@@ -22,6 +22,9 @@ static void destroy(struct machine *base) {
     free(machine->ended);
     free(machine->slotted);
     free(machine->rows);
+    free(machine->covered);
+    free(machine->flat);
+    free(machine->aboves);
     free(machine->slots);
     free(machine->item_table);
     free(machine->predicted);
@@ -58,7 +61,8 @@ static uint32_t read_ends(struct earley_machine *machine, struct frames *frames,
     for (uint32_t i = 0; i < count; i++) {
         const struct earley_origins *origins = frame->slots[ends[i].slot];
         if (kept > 0 && machine->ended[kept - 1].state == ends[i].state) {
-            origins = earley_join_origins(machine, frames, machine->ended[kept - 1].origins, origins);
+            origins = earley_join_origins(machine, frames, machine->ended[kept - 1].origins, origins,
+                                          machine->tables.states[ends[i].state].owner);
             if (origins == NULL) return UINT32_MAX;
             machine->ended[kept - 1].origins = origins;
         } else {

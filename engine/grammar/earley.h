@@ -9,7 +9,8 @@
  * empty rules and cycles are all right; rules that derive nothing are left out, so there are no dead ends.
  *
  * Bytes inside terminals are steps in a table (scan_sets.h). Where a terminal may end, Earley's completer and predictor run over the automata and leave
- * an immutable row: for each symbol that was predicted there, who waits for it. Right recursion costs no more than other rules (Leo's shortcuts).
+ * an immutable row: for each symbol that was predicted there, who waits for it. Right recursion costs no more than other rules (Leo's shortcuts), nor do ambiguous
+ * ones of the forms e ::= e "+" e and s ::= s s (of origins of which one covers another only the one is kept).
  *
  * Sources: Earley 1970; Aycock and Horspool, "Practical Earley parsing", 2002 (empty rules); Leo, "A general context-free parsing algorithm running in
  * linear time on every LR(k) grammar without using lookahead", 1991 (right recursion).

@@ -131,7 +131,8 @@ static const struct earley_origins *origins_of(struct earley_machine *machine, s
         return NULL;
     for (uint32_t i = 0; i < count; i++) machine->rows[i] = machine->threads[first + i].origin;
     struct frames_mark mark = frames_mark(frames);
-    const struct earley_origins *origins = earley_make_origins(frames, machine->rows, count);
+    const struct earley_origins *origins = earley_make_origins(
+        machine, frames, machine->rows, count, machine->tables.states[machine->threads[first].state].owner);
     /* Terminals of one state have the same. */
     if (origins == NULL || count == 1 || closure->begun_count == 0) return origins;
     const struct earley_origins *last = closure->begun[closure->begun_count - 1].origins;
@@ -218,7 +219,9 @@ static uint32_t join_threads(struct earley_machine *machine, struct frames *fram
         }
         for (; i < scanned_count && threads[i].left == thread.left && threads[i].state == thread.state; i++) {
             const struct earley_origins *more = previous->slots[threads[i].slot];
-            origins = origins == NULL ? more : earley_join_origins(machine, frames, origins, more);
+            origins = origins == NULL ? more
+                                      : earley_join_origins(machine, frames, origins, more,
+                                                            machine->tables.states[thread.state].owner);
             if (origins == NULL) return UINT32_MAX;
         }
         thread.slot = slot_of(machine, origins, slot_count);

@@ -34,6 +34,8 @@ struct earley_group {
     /* Where one waits, whose rule ends with that: the symbol that ends then, and where it began, as far up as this goes on. NULL: not so. */
     const struct earley_row *leo_row;
     uint32_t leo_symbol;
+    /* A row where the symbol began, too, and ends whenever it ends here: an older one; NULL: none. */
+    const struct earley_row *above;
 };
 struct earley_origins {
     uint64_t hash; /* equal for those that mean the same */
@@ -92,6 +94,11 @@ struct earley_thread {
     uint32_t state;
     const struct earley_row *origin;
 };
+/* earley_group.above of the row that is being made. */
+struct earley_above {
+    uint32_t symbol;
+    const struct earley_row *row;
+};
 
 struct earley_machine {
     struct machine base;
@@ -106,12 +113,16 @@ struct earley_machine {
     struct earley_ended *ended;
     struct scan_thread *slotted;
     const struct earley_row **rows;
+    bool *covered; /* of them */
+    struct earley_waiting *flat;
+    struct earley_above *aboves;
     const struct earley_origins **slots;
     uint64_t *item_table; /* hash table: the closure's number << 32 | item */
     uint32_t *predicted;  /* the closure in which each symbol was predicted last */
     struct regex_lengths lengths;
     uint32_t item_count, waiting_count, thread_count, ended_count;
-    uint32_t item_capacity, waiting_capacity, thread_capacity, ended_capacity, slotted_capacity, row_capacity;
+    uint32_t item_capacity, waiting_capacity, thread_capacity, ended_capacity, slotted_capacity, row_capacity,
+        covered_capacity, flat_capacity, above_capacity, above_count;
     uint32_t slot_capacity, item_slots;
     uint32_t closures; /* so far */
     uint32_t visits;   /* of this step: it is given up at EARLEY_VISITS_MAX */
@@ -134,11 +145,16 @@ const struct earley_frame *earley_make_frame(struct earley_machine *machine, str
                                              const struct earley_closure *closure, const struct earley_frame *previous,
                                              uint32_t scanned);
 bool earley_origins_equal(const struct earley_origins *a, const struct earley_origins *b);
-/** The set of the rows, `count` > 0, which are sorted here. NULL: the frames' memory. */
-const struct earley_origins *earley_make_origins(struct frames *frames, const struct earley_row **rows, uint32_t count);
+/**
+ * The set of the rows, `count` > 0, at which `symbol` began; they are sorted here. A row is left out where another one covers it: where the symbol's end there is its end
+ * here as well. So in e ::= e "+" e, and in s ::= s s, sets stay small, however long the text is. NULL: the budget, or the frames' memory.
+ */
+const struct earley_origins *earley_make_origins(struct earley_machine *machine, struct frames *frames,
+                                                 const struct earley_row **rows, uint32_t count, uint32_t symbol);
 /** Both. NULL as above. */
 const struct earley_origins *earley_join_origins(struct earley_machine *machine, struct frames *frames,
-                                                 const struct earley_origins *a, const struct earley_origins *b);
+                                                 const struct earley_origins *a, const struct earley_origins *b,
+                                                 uint32_t symbol);
 
 /** The row of machine->waiting, whose symbols are all predicted. */
 const struct earley_row *earley_make_row(struct earley_machine *machine, struct frames *frames);

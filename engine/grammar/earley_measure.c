@@ -233,7 +233,11 @@ static bool close_state(struct closing *closing, uint32_t index) {
 bool earley_tables_close(struct earley_tables *tables) {
     size_t count = tables->state_count, bytes = count * (3 * sizeof(uint32_t) + sizeof(bool));
     struct closing closing = {.tables = tables};
-    if (!growing_reserve(tables->budget, &tables->states, &tables->state_capacity, count, sizeof *tables->states) ||
+    /* At least one of each, so that empty lists have an address. */
+    if (!growing_reserve(tables->budget, &tables->terminals, &tables->terminal_capacity, 1,
+                         sizeof *tables->terminals) ||
+        !growing_reserve(tables->budget, &tables->calls, &tables->call_capacity, 1, sizeof *tables->calls) ||
+        !growing_reserve(tables->budget, &tables->states, &tables->state_capacity, count, sizeof *tables->states) ||
         !budget_reserve(tables->budget, bytes))
         return false;
     memset(tables->states, 0, count * sizeof *tables->states);

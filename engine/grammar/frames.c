@@ -12,7 +12,9 @@ struct frames_chunk {
     _Alignas(ALIGNMENT) uint8_t bytes[];
 };
 
-void frames_init(struct frames *frames, size_t bytes_max) { *frames = (struct frames){.bytes_max = bytes_max}; }
+void frames_init(struct frames *frames, size_t bytes_max) {
+    *frames = (struct frames){.bytes_max = bytes_max};
+}
 
 void frames_deinit(struct frames *frames) {
     struct frames_chunk *chunk = frames->chunk;

@@ -2,8 +2,10 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "engine/grammar/grammar.h"
 
+#include "engine/grammar/earley.h"
 #include "engine/grammar/grammar_internal.h"
 #include "engine/grammar/json_machine.h"
+#include "engine/grammar/regex_machine.h"
 #include "engine/grammar/schema.h"
 #include "engine/grammar/shape.h"
 
@@ -21,20 +23,38 @@ static struct grammar_options defaults(const struct grammar_options *options) {
     return out;
 }
 
-/** Takes the machine over. */
-static enum status wrap(const struct grammar_vocabulary *vocabulary, struct machine *machine, struct grammar **out,
-                        struct grammar_problem *problem) {
+static enum status out_of_memory(struct grammar_problem *problem) {
+    snprintf(problem->reason, sizeof problem->reason, "out of memory");
+    return STATUS_RESOURCE_EXHAUSTED;
+}
+
+static struct grammar *new_grammar(const struct grammar_vocabulary *vocabulary, const struct grammar_options *options) {
     struct grammar *grammar = calloc(1, sizeof *grammar);
     if (grammar == NULL || pthread_mutex_init(&grammar->lock, NULL) != 0) {
-        machine->operations->destroy(machine);
         free(grammar);
-        snprintf(problem->reason, sizeof problem->reason, "out of memory");
-        return STATUS_RESOURCE_EXHAUSTED;
+        return NULL;
     }
     grammar->vocabulary = vocabulary;
-    grammar->machine = machine;
+    grammar->own = (struct grammar_budget){options->fuel, options->bytes};
+    grammar->budget = &grammar->own;
     atomic_init(&grammar->references, 1);
-    *out = grammar;
+    return grammar;
+}
+
+static enum status compile_schema(struct grammar *grammar, const struct json_value *text,
+                                  const struct grammar_options *options, struct grammar_problem *problem) {
+    struct schema *schema;
+    struct shapes *shapes;
+    TRY(schema_create(text, options->documents, options->document_count, options->fuel, options->bytes, problem,
+                      &schema));
+    enum status status = shapes_create(schema, &shapes);
+    if (status != STATUS_OK) {
+        schema_destroy(schema);
+        return status;
+    }
+    TRY(json_machine_create(shapes, options, &grammar->machine, problem));
+    grammar->budget = &schema->budget;
+    schema->problem = &grammar->later;
     return STATUS_OK;
 }
 
@@ -42,17 +62,60 @@ enum status grammar_compile_schema(const struct grammar_vocabulary *vocabulary, 
                                    const struct grammar_options *options, struct grammar **out,
                                    struct grammar_problem *problem) {
     struct grammar_options all = defaults(options);
-    struct schema *schema;
-    struct shapes *shapes;
-    struct machine *machine;
-    TRY(schema_create(text, all.documents, all.document_count, all.fuel, all.bytes, problem, &schema));
-    enum status status = shapes_create(schema, &shapes);
-    if (status != STATUS_OK) {
-        schema_destroy(schema);
-        return status;
+    *problem = (struct grammar_problem){0};
+    struct grammar *grammar = new_grammar(vocabulary, &all);
+    if (grammar == NULL) return out_of_memory(problem);
+    enum status status = compile_schema(grammar, text, &all, problem);
+    if (status == STATUS_OK)
+        *out = grammar;
+    else
+        grammar_unref(grammar);
+    return status;
+}
+
+static enum status compile_regex(struct grammar *grammar, struct bytes_view pattern, struct error *err) {
+    struct regex_pool *pool;
+    regex language;
+    TRY(regex_pool_create(grammar->budget, &pool, err));
+    enum status status = regex_parse(pool, pattern, REGEX_LENIENT, &language, err);
+    if (status == STATUS_OK && language == REGEX_NOTHING)
+        status = error_set(err, STATUS_FAILED_PRECONDITION, "no text matches the pattern");
+    if (status == STATUS_OK) status = regex_machine_create(pool, language, &grammar->machine, err);
+    if (status != STATUS_OK) regex_pool_destroy(pool);
+    return status;
+}
+
+enum status grammar_compile_regex(const struct grammar_vocabulary *vocabulary, struct bytes_view pattern,
+                                  const struct grammar_options *options, struct grammar **out,
+                                  struct grammar_problem *problem) {
+    struct grammar_options all = defaults(options);
+    struct error err = {0};
+    *problem = (struct grammar_problem){.keyword = "regex"};
+    struct grammar *grammar = new_grammar(vocabulary, &all);
+    if (grammar == NULL) return out_of_memory(problem);
+    enum status status = compile_regex(grammar, pattern, &err);
+    if (status == STATUS_OK) {
+        *out = grammar;
+        return STATUS_OK;
     }
-    TRY(json_machine_create(shapes, &all, &machine, problem));
-    return wrap(vocabulary, machine, out, problem);
+    snprintf(problem->reason, sizeof problem->reason, "%s", err.message);
+    grammar_unref(grammar);
+    return status;
+}
+
+enum status grammar_compile_rules(const struct grammar_vocabulary *vocabulary, struct bytes_view text,
+                                  enum grammar_dialect dialect, const struct grammar_options *options,
+                                  struct grammar **out, struct grammar_problem *problem) {
+    struct grammar_options all = defaults(options);
+    *problem = (struct grammar_problem){0};
+    struct grammar *grammar = new_grammar(vocabulary, &all);
+    if (grammar == NULL) return out_of_memory(problem);
+    enum status status = earley_machine_create(grammar->budget, text, dialect, &grammar->machine, problem);
+    if (status == STATUS_OK)
+        *out = grammar;
+    else
+        grammar_unref(grammar);
+    return status;
 }
 
 struct grammar *grammar_ref(struct grammar *grammar) {
@@ -62,7 +125,7 @@ struct grammar *grammar_ref(struct grammar *grammar) {
 
 void grammar_unref(struct grammar *grammar) {
     if (grammar == NULL || atomic_fetch_sub(&grammar->references, 1) != 1) return;
-    grammar->machine->operations->destroy(grammar->machine);
+    if (grammar->machine != NULL) grammar->machine->operations->destroy(grammar->machine);
     pthread_mutex_destroy(&grammar->lock);
     free(grammar);
 }
@@ -70,7 +133,9 @@ void grammar_unref(struct grammar *grammar) {
 /* ---- generating ---- */
 
 /** What one mask or one token may cost. */
-static void refuel(struct machine *machine) { machine->operations->budget(machine)->fuel = STEP_FUEL; }
+static void refuel(struct grammar *grammar) {
+    grammar->budget->fuel = STEP_FUEL;
+}
 
 enum status grammar_session_create(struct grammar *grammar, struct grammar_session **out, struct error *err) {
     struct grammar_session *session = calloc(1, sizeof *session);
@@ -91,7 +156,7 @@ void grammar_session_destroy(struct grammar_session *session) {
     free(session);
 }
 
-enum status grammar_failed(struct error *err) {
+static enum status grammar_failed(struct error *err) {
     return error_set(err, STATUS_RESOURCE_EXHAUSTED, "the grammar costs more than a grammar may cost");
 }
 
@@ -109,7 +174,7 @@ static enum status accept_bytes(struct grammar_session *session, struct grammar_
     struct machine *machine = session->grammar->machine;
     struct machine_state at = state->machine;
     *out_accepted = false;
-    refuel(machine);
+    refuel(session->grammar);
     for (size_t i = 0; i < text.length; i++) {
         enum machine_step step = machine->operations->step(machine, &session->frames, &at, text.data[i], &at);
         if (step == MACHINE_FAILED) return grammar_failed(err);
@@ -156,7 +221,7 @@ enum status grammar_mask(struct grammar_session *session, const struct grammar_s
     (void)tokens_left;
     pthread_mutex_lock(&grammar->lock);
     memset(out, 0, grammar->vocabulary->words * sizeof *out);
-    refuel(grammar->machine);
+    refuel(grammar);
     const struct token_trie *trie = &grammar->vocabulary->trie;
     bool ok = grammar->machine->operations->fill != NULL
                   ? grammar->machine->operations->fill(grammar->machine, &session->walk, &state->machine, out)

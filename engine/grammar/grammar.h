@@ -57,11 +57,11 @@ struct schema_document;
 struct grammar_options {
     enum grammar_space space;
     enum grammar_order order;
-    uint32_t space_max; /* GRAMMAR_SPACE_FREE: 0 = 16 */
+    uint32_t space_max;                      /* GRAMMAR_SPACE_FREE: 0 = 16 */
     const struct schema_document *documents; /* [document_count] that "$ref" may name besides the schema itself */
     size_t document_count;
-    int64_t fuel;       /* of compiling; 0 = the default, about a second's worth on a slow machine */
-    int64_t bytes;      /* of everything the grammar ever builds; 0 = the default */
+    int64_t fuel;  /* of compiling; 0 = the default, about a second's worth on a slow machine */
+    int64_t bytes; /* of everything the grammar ever builds; 0 = the default */
 };
 
 /** Why a grammar was declined. */

@@ -11,6 +11,9 @@
 struct grammar {
     const struct grammar_vocabulary *vocabulary;
     struct machine *machine;
+    struct grammar_budget own;     /* of a regex's or rules' machine */
+    struct grammar_budget *budget; /* that the machine spends; its fuel is filled up before every mask and token */
+    struct grammar_problem later;  /* where a schema's machine writes what it meets after compiling */
     pthread_mutex_t lock;
     _Atomic int references;
 };

@@ -72,7 +72,9 @@ uint32_t intern_put(struct intern *intern, const uint32_t *words, uint32_t count
     return intern->count - 1;
 }
 
-void memo_init(struct memo *memo, struct grammar_budget *budget) { *memo = (struct memo){.budget = budget}; }
+void memo_init(struct memo *memo, struct grammar_budget *budget) {
+    *memo = (struct memo){.budget = budget};
+}
 
 void memo_deinit(struct memo *memo) {
     free(memo->keys);
@@ -96,7 +98,8 @@ bool memo_get(const struct memo *memo, uint64_t key, uint32_t *out) {
 
 static bool memo_grow(struct memo *memo) {
     uint32_t slot_count = memo->slot_count == 0 ? FIRST_ITEMS : memo->slot_count * 2;
-    if (slot_count > UINT32_MAX / 4 || !budget_reserve(memo->budget, (slot_count - memo->slot_count) * 12)) return false;
+    if (slot_count > UINT32_MAX / 4 || !budget_reserve(memo->budget, (slot_count - memo->slot_count) * 12))
+        return false;
     struct memo bigger = {.budget = memo->budget, .slot_count = slot_count, .count = memo->count};
     bigger.keys = calloc(slot_count, sizeof *bigger.keys);
     bigger.values = calloc(slot_count, sizeof *bigger.values);

@@ -7,14 +7,16 @@
 #include <string.h>
 
 /** Items from `index` on that can satisfy `contains`, counted up to `limit`. */
-static uint32_t places_left(struct json_machine *m, const struct joint_array *array, const struct array_contains *contains,
-                            uint32_t index, uint32_t limit) {
+static uint32_t places_left(struct json_machine *m, const struct joint_array *array,
+                            const struct array_contains *contains, uint32_t index, uint32_t limit) {
     const struct array_form *form = array->form;
     uint32_t found = 0, i = index > contains->from ? index : contains->from;
     for (; i < form->first_count && i < array->max && found < limit; i++)
         found += shape_satisfiable(m->shapes, conjunction_and(m->shapes, form->first[i], contains->what));
     if (i >= array->max || found >= limit) return found;
-    if (i < form->first_count || !shape_satisfiable(m->shapes, conjunction_and(m->shapes, form->others, contains->what))) return found;
+    if (i < form->first_count ||
+        !shape_satisfiable(m->shapes, conjunction_and(m->shapes, form->others, contains->what)))
+        return found;
     uint32_t others = array->max - i;
     return others > limit - found ? limit : found + others;
 }
@@ -84,7 +86,8 @@ static bool prepare_child(struct json_machine *m, struct frames *frames, struct 
     if (m->shapes->declined) return false;
     if (frame->link_count == 0) return true;
     frame->child = joint_make(m, &builder);
-    if (frame->child != NULL && frame->child->possible == 0) frame->child = NULL; /* only forms that are watched could go on */
+    if (frame->child != NULL && frame->child->possible == 0)
+        frame->child = NULL; /* only forms that are watched could go on */
     return !builder.failed && !m->shapes->declined && !budget_exhausted(&m->shapes->schema->budget);
 }
 
@@ -95,7 +98,8 @@ static bool compares(const struct joint *joint) {
     return false;
 }
 
-enum machine_step array_open(struct json_machine *m, struct frames *frames, const struct json_state *at, struct json_state *out) {
+enum machine_step array_open(struct json_machine *m, struct frames *frames, const struct json_state *at,
+                             struct json_state *out) {
     struct joint *joint = at->frame->child;
     struct frame *frame = frames_alloc(frames, sizeof *frame);
     struct item *items = frames_alloc(frames, joint->array_count * sizeof *items);
@@ -197,7 +201,8 @@ static bool count_contains(struct frames *frames, const struct frame *frame, uin
     return true;
 }
 
-enum machine_step array_value(struct json_machine *m, struct frames *frames, struct json_state *state, const struct verdict *verdict) {
+enum machine_step array_value(struct json_machine *m, struct frames *frames, struct json_state *state,
+                              const struct verdict *verdict) {
     const struct frame *before = state->frame;
     struct frame *frame = frames_alloc(frames, sizeof *frame);
     struct item *items = frames_alloc(frames, before->item_count * sizeof *items);

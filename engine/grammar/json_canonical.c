@@ -48,9 +48,14 @@ static bool hash_value(const struct json_value *value, uint64_t out[2]) {
     out[1] = 2;
     add_word(out, value->kind);
     switch (value->kind) {
-    case JSON_KIND_NULL: return true;
-    case JSON_KIND_BOOLEAN: add_word(out, value->boolean); return true;
-    case JSON_KIND_STRING: add_text(out, value->string); return true;
+    case JSON_KIND_NULL:
+        return true;
+    case JSON_KIND_BOOLEAN:
+        add_word(out, value->boolean);
+        return true;
+    case JSON_KIND_STRING:
+        add_text(out, value->string);
+        return true;
     case JSON_KIND_NUMBER: {
         struct bytes text;
         bytes_init(&text, value->text.length + 4096);
@@ -67,7 +72,8 @@ static bool hash_value(const struct json_value *value, uint64_t out[2]) {
             add_word(out, of[1]);
         }
         return true;
-    default: return hash_members(value, out);
+    default:
+        return hash_members(value, out);
     }
 }
 

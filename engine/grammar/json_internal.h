@@ -63,7 +63,7 @@ struct joint {
     uint32_t array_count;
     struct joint_object *objects;
     uint32_t object_count;
-    bool objects_ready; /* names, and what the objects have on them */
+    bool objects_ready;       /* names, and what the objects have on them */
     struct joint_name *names; /* [name_count] rising by their bytes */
     uint32_t name_count, name_words;
 };
@@ -92,9 +92,9 @@ struct link {
 
 /** A form that is still possible. */
 struct item {
-    uint32_t index; /* into the joint's arrays or objects */
-    uint32_t last_rank; /* objects, in the order of the schema: the next name's rank is at least this */
-    uint64_t done;      /* objects: bit of each obligation that is met */
+    uint32_t index;         /* into the joint's arrays or objects */
+    uint32_t last_rank;     /* objects, in the order of the schema: the next name's rank is at least this */
+    uint64_t done;          /* objects: bit of each obligation that is met */
     const uint32_t *counts; /* arrays: how many items satisfied each contains */
 };
 
@@ -103,12 +103,13 @@ struct frame {
     const struct frame *parent;
     struct joint *joint; /* that this value is looked at for; FRAME_ROOT: NULL */
     const struct item *items;
-    struct joint *child; /* what the value that comes next, or is being written, is looked at for; NULL: none may come */
+    struct joint
+        *child; /* what the value that comes next, or is being written, is looked at for; NULL: none may come */
     const struct link *links;
-    const uint64_t *seen;             /* objects: bits of the joint's names */
-    const struct seen_text *texts;    /* arrays: canonical values; objects: names that the joint does not know */
-    const struct key_context *keys;   /* objects: what names may come next */
-    const struct text_node *start;    /* recording: before the value that is being written */
+    const uint64_t *seen;           /* objects: bits of the joint's names */
+    const struct seen_text *texts;  /* arrays: canonical values; objects: names that the joint does not know */
+    const struct key_context *keys; /* objects: what names may come next */
+    const struct text_node *start;  /* recording: before the value that is being written */
     uint32_t item_count, link_count, count;
     enum frame_kind kind;
     bool recording; /* the text of what is within is kept: this array or one around it compares its items */
@@ -141,15 +142,15 @@ enum string_lex { LEX_PLAIN, LEX_ESCAPE, LEX_HEX, LEX_LOW_BACKSLASH, LEX_LOW_U, 
 struct json_state {
     const struct frame *frame;
     uint8_t phase, lex;
-    uint8_t space;  /* blanks so far in this place */
-    uint8_t blank;  /* the blank of ", " or ": " is still to come */
+    uint8_t space;             /* blanks so far in this place */
+    uint8_t blank;             /* the blank of ", " or ": " is still to come */
     uint8_t literal, progress; /* PHASE_LITERAL: VALUE_NULL.., bytes so far */
-    uint8_t digits; /* LEX_HEX, LEX_UTF8: that came */
-    uint8_t length; /* LEX_UTF8: of the sequence */
-    uint32_t value; /* of the digits so far */
-    uint32_t tuple; /* PHASE_STRING, PHASE_NUMBER, PHASE_KEY_STRING (names that are not known) */
-    uint32_t low, high; /* PHASE_KEY_STRING: the known names that begin so; none: low == high */
-    uint32_t depth;     /* bytes of the name so far */
+    uint8_t digits;            /* LEX_HEX, LEX_UTF8: that came */
+    uint8_t length;            /* LEX_UTF8: of the sequence */
+    uint32_t value;            /* of the digits so far */
+    uint32_t tuple;            /* PHASE_STRING, PHASE_NUMBER, PHASE_KEY_STRING (names that are not known) */
+    uint32_t low, high;        /* PHASE_KEY_STRING: the known names that begin so; none: low == high */
+    uint32_t depth;            /* bytes of the name so far */
     uint32_t high_surrogate;
     const struct text_node *text;
 };
@@ -172,7 +173,7 @@ struct json_machine {
 uint32_t tuple_make(struct json_machine *m, enum tuple_kind kind, const uint32_t *entries, uint32_t count);
 uint32_t tuple_step(struct json_machine *m, uint32_t tuple, uint32_t code_point);
 void tuple_verdict(struct json_machine *m, uint32_t tuple, struct verdict *out); /* adds the components that accept */
-bool tuple_accepts(struct json_machine *m, uint32_t tuple);                     /* a must accepts */
+bool tuple_accepts(struct json_machine *m, uint32_t tuple);                      /* a must accepts */
 /** One byte of a string's inside, value or name. Ended: the closing quote was `byte`. */
 enum machine_step string_step(struct json_machine *m, struct json_state *state, uint8_t byte, bool *ended);
 
@@ -195,14 +196,18 @@ static inline bool joint_satisfied(const struct joint *joint, const struct verdi
 }
 
 /* json_array.c, json_object.c: MACHINE_DEAD when nothing is left */
-enum machine_step array_open(struct json_machine *m, struct frames *frames, const struct json_state *at, struct json_state *out);
+enum machine_step array_open(struct json_machine *m, struct frames *frames, const struct json_state *at,
+                             struct json_state *out);
 enum machine_step array_comma(struct json_machine *m, struct frames *frames, struct json_state *state);
 enum machine_step array_close(struct json_machine *m, struct frames *frames, struct json_state *state);
-enum machine_step array_value(struct json_machine *m, struct frames *frames, struct json_state *state, const struct verdict *verdict);
-enum machine_step object_open(struct json_machine *m, struct frames *frames, const struct json_state *at, struct json_state *out);
+enum machine_step array_value(struct json_machine *m, struct frames *frames, struct json_state *state,
+                              const struct verdict *verdict);
+enum machine_step object_open(struct json_machine *m, struct frames *frames, const struct json_state *at,
+                              struct json_state *out);
 enum machine_step object_comma(struct json_machine *m, struct json_state *state);
 enum machine_step object_close(struct json_machine *m, struct frames *frames, struct json_state *state);
-enum machine_step object_value(struct json_machine *m, struct frames *frames, struct json_state *state, const struct verdict *verdict);
+enum machine_step object_value(struct json_machine *m, struct frames *frames, struct json_state *state,
+                               const struct verdict *verdict);
 /** The first quote of a name has come. */
 enum machine_step object_key_begin(struct json_machine *m, struct json_state *state);
 /** One code point of a name; MACHINE_DEAD when no name goes on so. */
@@ -213,7 +218,8 @@ bool object_key_live_in(struct json_machine *m, const struct json_state *state, 
 enum machine_step object_key_end(struct json_machine *m, struct frames *frames, struct json_state *state);
 
 /** The state behind the quote of a name that the joint does not know and that was not seen, whatever its text. */
-enum machine_step object_unknown_end(struct json_machine *m, struct frames *frames, const struct json_state *state, struct machine_state *out);
+enum machine_step object_unknown_end(struct json_machine *m, struct frames *frames, const struct json_state *state,
+                                     struct machine_state *out);
 
 /* json_mask.c: machine_operations.fill and fill_below */
 bool json_fill(struct machine *machine, struct mask_walk *walk, const struct machine_state *state, uint32_t *mask);
@@ -221,7 +227,8 @@ bool json_fill_below(struct machine *machine, struct mask_walk *walk, const stru
                      const struct machine_state *state, uint32_t *mask, bool *done);
 
 /** A value has ended; `state->frame` is the frame around it. */
-enum machine_step value_ended(struct json_machine *m, struct frames *frames, struct json_state *state, const struct verdict *verdict);
+enum machine_step value_ended(struct json_machine *m, struct frames *frames, struct json_state *state,
+                              const struct verdict *verdict);
 
 /** The text after `from` up to `to`; data NULL without memory. */
 struct bytes_view text_between(struct frames *frames, const struct text_node *from, const struct text_node *to);

@@ -30,7 +30,8 @@ static bool collect_scalars(struct json_machine *m, struct joint *joint, uint32_
     struct schema *schema = m->shapes->schema;
     uint32_t numbers = 0;
     for (uint32_t i = 0; i < joint->count; i++) {
-        const struct shape *shape = shape_of(m->shapes, joint->components[i], SHAPE_SCALARS | SHAPE_ARRAYS | SHAPE_OBJECTS);
+        const struct shape *shape =
+            shape_of(m->shapes, joint->components[i], SHAPE_SCALARS | SHAPE_ARRAYS | SHAPE_OBJECTS);
         if (shape == NULL) return false;
         numbers += shape->number_count;
         *arrays += shape->array_count;
@@ -163,7 +164,8 @@ static bool collect_names(struct json_machine *m, struct joint *joint) {
     return true;
 }
 
-static bool prepare_object(struct json_machine *m, struct joint *joint, struct joint_object *object, struct memo *index) {
+static bool prepare_object(struct json_machine *m, struct joint *joint, struct joint_object *object,
+                           struct memo *index) {
     struct schema *schema = m->shapes->schema;
     object->allowed = arena_alloc_array(&schema->arena, joint->name_words, sizeof *object->allowed);
     object->required = arena_alloc_array(&schema->arena, joint->name_words, sizeof *object->required);

@@ -18,7 +18,9 @@ static struct json_state load(const struct machine_state *state) {
     return out;
 }
 
-static void save(const struct json_state *state, struct machine_state *out) { memcpy(out, state, sizeof *state); }
+static void save(const struct json_state *state, struct machine_state *out) {
+    memcpy(out, state, sizeof *state);
+}
 
 struct bytes_view text_between(struct frames *frames, const struct text_node *from, const struct text_node *to) {
     size_t length = 0;
@@ -33,7 +35,8 @@ struct bytes_view text_between(struct frames *frames, const struct text_node *fr
 /** Objects need the text of a name, arrays that compare their items all of it. */
 static bool records(const struct json_state *state) {
     if (state->frame->recording) return true;
-    return state->phase == PHASE_KEY_STRING || ((state->phase == PHASE_KEY || state->phase == PHASE_KEY_OR_CLOSE) && state->frame->kind == FRAME_OBJECT);
+    return state->phase == PHASE_KEY_STRING ||
+           ((state->phase == PHASE_KEY || state->phase == PHASE_KEY_OR_CLOSE) && state->frame->kind == FRAME_OBJECT);
 }
 
 static bool record(struct frames *frames, struct json_state *state, uint8_t byte) {
@@ -44,11 +47,15 @@ static bool record(struct frames *frames, struct json_state *state, uint8_t byte
     return true;
 }
 
-enum machine_step value_ended(struct json_machine *m, struct frames *frames, struct json_state *state, const struct verdict *verdict) {
+enum machine_step value_ended(struct json_machine *m, struct frames *frames, struct json_state *state,
+                              const struct verdict *verdict) {
     switch (state->frame->kind) {
-    case FRAME_ARRAY: return array_value(m, frames, state, verdict);
-    case FRAME_OBJECT: return object_value(m, frames, state, verdict);
-    default: break;
+    case FRAME_ARRAY:
+        return array_value(m, frames, state, verdict);
+    case FRAME_OBJECT:
+        return object_value(m, frames, state, verdict);
+    default:
+        break;
     }
     if (!joint_satisfied(state->frame->child, verdict)) return MACHINE_DEAD;
     state->phase = PHASE_DONE;
@@ -58,7 +65,9 @@ enum machine_step value_ended(struct json_machine *m, struct frames *frames, str
 
 /* ---- bytes ---- */
 
-static bool is_space(uint8_t byte) { return byte == ' ' || byte == '\t' || byte == '\n' || byte == '\r'; }
+static bool is_space(uint8_t byte) {
+    return byte == ' ' || byte == '\t' || byte == '\n' || byte == '\r';
+}
 
 static enum machine_step begin_literal(const struct json_state *state, struct json_state *out, uint8_t byte) {
     enum value_kind kind = byte == 'n' ? VALUE_NULL : byte == 't' ? VALUE_TRUE : VALUE_FALSE;
@@ -70,7 +79,8 @@ static enum machine_step begin_literal(const struct json_state *state, struct js
     return MACHINE_LIVE;
 }
 
-static enum machine_step begin_value(struct json_machine *m, struct frames *frames, struct json_state *state, uint8_t byte) {
+static enum machine_step begin_value(struct json_machine *m, struct frames *frames, struct json_state *state,
+                                     uint8_t byte) {
     struct joint *joint = state->frame->child;
     struct json_state at = *state;
     if (joint == NULL) return MACHINE_DEAD;
@@ -81,12 +91,16 @@ static enum machine_step begin_value(struct json_machine *m, struct frames *fram
         state->lex = LEX_PLAIN;
         state->tuple = joint->string;
         return MACHINE_LIVE;
-    case '{': return joint->possible >> VALUE_OBJECT & 1 ? object_open(m, frames, &at, state) : MACHINE_DEAD;
-    case '[': return joint->possible >> VALUE_ARRAY & 1 ? array_open(m, frames, &at, state) : MACHINE_DEAD;
+    case '{':
+        return joint->possible >> VALUE_OBJECT & 1 ? object_open(m, frames, &at, state) : MACHINE_DEAD;
+    case '[':
+        return joint->possible >> VALUE_ARRAY & 1 ? array_open(m, frames, &at, state) : MACHINE_DEAD;
     case 't':
     case 'f':
-    case 'n': return begin_literal(&at, state, byte);
-    default: break;
+    case 'n':
+        return begin_literal(&at, state, byte);
+    default:
+        break;
     }
     if (byte != '-' && (byte < '0' || byte > '9')) return MACHINE_DEAD;
     state->phase = PHASE_NUMBER;
@@ -94,7 +108,8 @@ static enum machine_step begin_value(struct json_machine *m, struct frames *fram
     return state->tuple == TUPLE_FAILED ? MACHINE_FAILED : state->tuple == TUPLE_DEAD ? MACHINE_DEAD : MACHINE_LIVE;
 }
 
-static enum machine_step step_literal(struct json_machine *m, struct frames *frames, struct json_state *state, uint8_t byte) {
+static enum machine_step step_literal(struct json_machine *m, struct frames *frames, struct json_state *state,
+                                      uint8_t byte) {
     static const char *const TEXT[] = {"null", "false", "true"};
     const char *text = TEXT[state->literal];
     if (byte != (uint8_t)text[state->progress]) return MACHINE_DEAD;
@@ -102,7 +117,8 @@ static enum machine_step step_literal(struct json_machine *m, struct frames *fra
     return value_ended(m, frames, state, &state->frame->child->constants[state->literal]);
 }
 
-static enum machine_step step_string(struct json_machine *m, struct frames *frames, struct json_state *state, uint8_t byte) {
+static enum machine_step step_string(struct json_machine *m, struct frames *frames, struct json_state *state,
+                                     uint8_t byte) {
     bool ended, key = state->phase == PHASE_KEY_STRING;
     enum machine_step step = string_step(m, state, byte, &ended);
     if (step != MACHINE_LIVE || !ended) return step;
@@ -129,8 +145,10 @@ static bool may_be_blank(const struct json_state *state) {
     case PHASE_KEY_OR_CLOSE:
     case PHASE_KEY:
     case PHASE_COLON:
-    case PHASE_DONE: return true;
-    default: return false;
+    case PHASE_DONE:
+        return true;
+    default:
+        return false;
     }
 }
 
@@ -144,7 +162,8 @@ static enum machine_step step_blank(const struct json_machine *m, struct json_st
     return MACHINE_LIVE;
 }
 
-static enum machine_step step_structure(struct json_machine *m, struct frames *frames, struct json_state *state, uint8_t byte) {
+static enum machine_step step_structure(struct json_machine *m, struct frames *frames, struct json_state *state,
+                                        uint8_t byte) {
     enum machine_step step = MACHINE_DEAD;
     bool model = m->options.space == GRAMMAR_SPACE_MODEL;
     if (state->blank) return MACHINE_DEAD;
@@ -152,7 +171,8 @@ static enum machine_step step_structure(struct json_machine *m, struct frames *f
     case PHASE_VALUE_OR_CLOSE:
         if (byte == ']') return array_close(m, frames, state);
         return begin_value(m, frames, state, byte);
-    case PHASE_VALUE: return begin_value(m, frames, state, byte);
+    case PHASE_VALUE:
+        return begin_value(m, frames, state, byte);
     case PHASE_AFTER: {
         bool array = state->frame->kind == FRAME_ARRAY;
         if (byte == (array ? ']' : '}')) return array ? array_close(m, frames, state) : object_close(m, frames, state);
@@ -163,21 +183,23 @@ static enum machine_step step_structure(struct json_machine *m, struct frames *f
     case PHASE_KEY_OR_CLOSE:
         if (byte == '}') return object_close(m, frames, state);
         return byte == '"' ? object_key_begin(m, state) : MACHINE_DEAD;
-    case PHASE_KEY: return byte == '"' ? object_key_begin(m, state) : MACHINE_DEAD;
+    case PHASE_KEY:
+        return byte == '"' ? object_key_begin(m, state) : MACHINE_DEAD;
     case PHASE_COLON:
         if (byte != ':') return MACHINE_DEAD;
         state->phase = PHASE_VALUE;
         step = MACHINE_LIVE;
         break;
-    default: return MACHINE_DEAD;
+    default:
+        return MACHINE_DEAD;
     }
     state->space = 0;
     state->blank = model; /* behind a comma or a colon */
     return step;
 }
 
-static enum machine_step step(struct machine *machine, struct frames *frames, const struct machine_state *from, uint8_t byte,
-                              struct machine_state *out) {
+static enum machine_step step(struct machine *machine, struct frames *frames, const struct machine_state *from,
+                              uint8_t byte, struct machine_state *out) {
     struct json_machine *m = (struct json_machine *)machine;
     struct json_state state = load(from);
     enum machine_step result = MACHINE_LIVE;
@@ -185,8 +207,10 @@ static enum machine_step step(struct machine *machine, struct frames *frames, co
         uint32_t next = byte < 0x80 ? tuple_step(m, state.tuple, byte) : TUPLE_DEAD;
         if (next == TUPLE_FAILED) return MACHINE_FAILED;
         bool digit = next != TUPLE_DEAD;
-        if (digit) state.tuple = next;
-        else result = end_number(m, frames, &state);
+        if (digit)
+            state.tuple = next;
+        else
+            result = end_number(m, frames, &state);
         if (result != MACHINE_LIVE) return result;
         if (digit) {
             if (state.frame->recording && !record(frames, &state, byte)) return MACHINE_FAILED;
@@ -195,10 +219,14 @@ static enum machine_step step(struct machine *machine, struct frames *frames, co
         }
     }
     if (records(&state) && !record(frames, &state, byte)) return MACHINE_FAILED;
-    if (is_space(byte) && may_be_blank(&state)) result = step_blank(m, &state, byte);
-    else if (state.phase == PHASE_STRING || state.phase == PHASE_KEY_STRING) result = step_string(m, frames, &state, byte);
-    else if (state.phase == PHASE_LITERAL) result = step_literal(m, frames, &state, byte);
-    else result = step_structure(m, frames, &state, byte);
+    if (is_space(byte) && may_be_blank(&state))
+        result = step_blank(m, &state, byte);
+    else if (state.phase == PHASE_STRING || state.phase == PHASE_KEY_STRING)
+        result = step_string(m, frames, &state, byte);
+    else if (state.phase == PHASE_LITERAL)
+        result = step_literal(m, frames, &state, byte);
+    else
+        result = step_structure(m, frames, &state, byte);
     if (result == MACHINE_LIVE) save(&state, out);
     return result;
 }
@@ -226,7 +254,8 @@ static uint64_t no_signature(struct machine *machine, const struct machine_state
     return 0;
 }
 
-static uint64_t no_shortest(struct machine *machine, struct frames *frames, const struct machine_state *state, uint64_t limit, struct bytes *out) {
+static uint64_t no_shortest(struct machine *machine, struct frames *frames, const struct machine_state *state,
+                            uint64_t limit, struct bytes *out) {
     (void)machine;
     (void)frames;
     (void)state;
@@ -246,15 +275,12 @@ static void destroy(struct machine *machine) {
     free(m);
 }
 
-static struct grammar_budget *budget(struct machine *machine) { return &((struct json_machine *)machine)->shapes->schema->budget; }
-
 static const struct machine_operations OPERATIONS = {.destroy = destroy,
                                                      .start = start,
                                                      .step = step,
                                                      .complete = complete,
                                                      .shortest = no_shortest,
                                                      .signature = no_signature,
-                                                     .budget = budget,
                                                      .fill = json_fill,
                                                      .fill_below = json_fill_below};
 

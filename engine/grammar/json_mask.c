@@ -20,7 +20,9 @@ static struct json_state load(const struct machine_state *state) {
     return out;
 }
 
-static void save(const struct json_state *state, struct machine_state *out) { memcpy(out, state, sizeof *state); }
+static void save(const struct json_state *state, struct machine_state *out) {
+    memcpy(out, state, sizeof *state);
+}
 
 /* ---- strings of any text ---- */
 
@@ -33,20 +35,23 @@ static bool is_free(const struct json_machine *m, uint32_t tuple) {
     return true;
 }
 
-static bool fill_ends(struct json_machine *m, struct mask_walk *walk, const struct string_ends *ends, const struct machine_state *from, uint32_t *mask) {
+static bool fill_ends(struct json_machine *m, struct mask_walk *walk, const struct string_ends *ends,
+                      const struct machine_state *from, uint32_t *mask) {
     (void)m;
     for (uint32_t i = 0; i < ends->whole_count; i++) mask_set(mask, ends->whole[i]);
     return mask_walk(walk, &ends->rests, 0, ends->rests.count, from, mask);
 }
 
 /** A value: how it ends does not depend on its text. */
-static bool fill_free_value(struct json_machine *m, struct mask_walk *walk, const struct string_tokens *tokens, const struct machine_state *state, uint32_t *mask) {
+static bool fill_free_value(struct json_machine *m, struct mask_walk *walk, const struct string_tokens *tokens,
+                            const struct machine_state *state, uint32_t *mask) {
     mask_or(mask, tokens->inside, walk->vocabulary->words);
     struct frames_mark before = frames_mark(walk->frames);
     struct machine_state ended;
     enum machine_step step = m->machine.operations->step(&m->machine, walk->frames, state, '"', &ended);
     bool ok = step != MACHINE_FAILED;
-    if (step == MACHINE_LIVE) ok = fill_ends(m, walk, &tokens->plain, &ended, mask) && fill_ends(m, walk, &tokens->escaped, &ended, mask);
+    if (step == MACHINE_LIVE)
+        ok = fill_ends(m, walk, &tokens->plain, &ended, mask) && fill_ends(m, walk, &tokens->escaped, &ended, mask);
     frames_drop(walk->frames, before);
     return ok;
 }
@@ -94,7 +99,8 @@ static bool learn_ending(struct mask_walk *walk, struct ending *ending, const st
 }
 
 /** The tokens of a node whose byte is the quote, and of those below it. */
-static void set_ending(const struct mask_walk *walk, const struct token_trie *trie, uint32_t node, const struct ending *ending, uint32_t *mask) {
+static void set_ending(const struct mask_walk *walk, const struct token_trie *trie, uint32_t node,
+                       const struct ending *ending, uint32_t *mask) {
     const uint32_t *rest_of = walk->vocabulary->strings[0].rest_of;
     if (!ending->live) return;
     for (uint32_t t = trie->first[node]; t < trie->first[node + trie->sizes[node]]; t++) {
@@ -105,8 +111,12 @@ static void set_ending(const struct mask_walk *walk, const struct token_trie *tr
 
 /* ---- tables ---- */
 
-static bool string_byte(uint8_t byte) { return byte >= 0x20 && byte < 0x80 && byte != '"' && byte != '\\'; }
-static bool number_byte(uint8_t byte) { return (byte >= '0' && byte <= '9') || byte == '-' || byte == '+' || byte == '.' || byte == 'e' || byte == 'E'; }
+static bool string_byte(uint8_t byte) {
+    return byte >= 0x20 && byte < 0x80 && byte != '"' && byte != '\\';
+}
+static bool number_byte(uint8_t byte) {
+    return (byte >= '0' && byte <= '9') || byte == '-' || byte == '+' || byte == '.' || byte == 'e' || byte == 'E';
+}
 
 /** A walk by tables: what is known at the node that is looked at. */
 struct scalar_walk {
@@ -190,7 +200,8 @@ static bool end_string(struct scalar_walk *w, uint32_t i) {
         struct machine_state state, ended;
         if (!state_at(w, i, &state)) return false;
         enum machine_step step = m->machine.operations->step(&m->machine, w->walk->frames, &state, '"', &ended);
-        if (step == MACHINE_FAILED || !learn_ending(w->walk, ending, step == MACHINE_LIVE ? &ended : NULL)) return false;
+        if (step == MACHINE_FAILED || !learn_ending(w->walk, ending, step == MACHINE_LIVE ? &ended : NULL))
+            return false;
     }
     set_ending(w->walk, w->trie, i, ending, w->mask);
     return true;
@@ -212,8 +223,8 @@ static bool note_begun(struct scalar_walk *w) {
 }
 
 /** Nodes below one whose state is within a scalar: its own bytes by its tuples alone, others by the machine. */
-static bool fill_scalar(struct json_machine *m, struct mask_walk *walk, const struct token_trie *trie, uint32_t first, uint32_t end,
-                        const struct json_state *from, uint32_t *mask) {
+static bool fill_scalar(struct json_machine *m, struct mask_walk *walk, const struct token_trie *trie, uint32_t first,
+                        uint32_t end, const struct json_state *from, uint32_t *mask) {
     struct scalar_walk w;
     w.m = m;
     w.walk = walk;
@@ -264,7 +275,8 @@ static bool is_unhindered(const struct json_machine *m, uint32_t tuple, uint32_t
 }
 
 /** A string value: what stays inside from a ready bitset where the text is not hindered, the tokens that end it by tables. */
-static bool fill_string(struct json_machine *m, struct mask_walk *walk, const struct json_state *state, uint32_t *mask) {
+static bool fill_string(struct json_machine *m, struct mask_walk *walk, const struct json_state *state,
+                        uint32_t *mask) {
     const struct grammar_vocabulary *vocabulary = walk->vocabulary;
     const struct string_tokens *strings = &vocabulary->strings[0];
     uint32_t length;
@@ -295,9 +307,11 @@ static bool names_alike(const struct frame *frame) {
 }
 
 /** Nodes where the text is still the beginning of a known or a seen name: what was set for unknown names is put right. */
-static bool put_right(struct json_machine *m, struct mask_walk *walk, uint32_t first, uint32_t end, const struct machine_state *from, uint32_t *mask);
+static bool put_right(struct json_machine *m, struct mask_walk *walk, uint32_t first, uint32_t end,
+                      const struct machine_state *from, uint32_t *mask);
 
-static bool put_right_node(struct json_machine *m, struct mask_walk *walk, uint32_t i, const struct machine_state *from, uint32_t *mask) {
+static bool put_right_node(struct json_machine *m, struct mask_walk *walk, uint32_t i, const struct machine_state *from,
+                           uint32_t *mask) {
     const struct token_trie *trie = &walk->vocabulary->trie;
     struct frames_mark before = frames_mark(walk->frames);
     struct machine_state next;
@@ -329,7 +343,8 @@ static bool begins_name(const struct joint *joint, const struct json_state *stat
     return false;
 }
 
-static bool put_right(struct json_machine *m, struct mask_walk *walk, uint32_t first, uint32_t end, const struct machine_state *from, uint32_t *mask) {
+static bool put_right(struct json_machine *m, struct mask_walk *walk, uint32_t first, uint32_t end,
+                      const struct machine_state *from, uint32_t *mask) {
     const struct token_trie *trie = &walk->vocabulary->trie;
     struct json_state state = load(from);
     bool ok = true;
@@ -343,10 +358,13 @@ static bool put_right(struct json_machine *m, struct mask_walk *walk, uint32_t f
 }
 
 /** Tokens that would end an unknown name as one that was seen. */
-static void clear_seen(struct mask_walk *walk, const struct json_state *state, struct bytes_view begun, uint32_t *mask) {
+static void clear_seen(struct mask_walk *walk, const struct json_state *state, struct bytes_view begun,
+                       uint32_t *mask) {
     const struct token_trie *trie = &walk->vocabulary->trie;
     for (const struct seen_text *seen = state->frame->texts; seen != NULL; seen = seen->before) {
-        if (seen->text.length < begun.length || (begun.length > 0 && memcmp(seen->text.data, begun.data, begun.length) != 0)) continue;
+        if (seen->text.length < begun.length ||
+            (begun.length > 0 && memcmp(seen->text.data, begun.data, begun.length) != 0))
+            continue;
         uint32_t first = 0, end = trie->count;
         for (size_t at = begun.length; first < end; at++) {
             uint8_t byte = at < seen->text.length ? seen->text.data[at] : '"';
@@ -372,7 +390,8 @@ static bool begun_text(struct mask_walk *walk, const struct json_state *state, s
     return memchr(out->data, '\\', out->length) == NULL; /* with escapes: the machine looks at every token */
 }
 
-static bool fill_free_name(struct json_machine *m, struct mask_walk *walk, const struct machine_state *from, uint32_t *mask) {
+static bool fill_free_name(struct json_machine *m, struct mask_walk *walk, const struct machine_state *from,
+                           uint32_t *mask) {
     const struct string_tokens *tokens = &walk->vocabulary->strings[0];
     struct json_state state = load(from), unknown = state;
     struct frames_mark before = frames_mark(walk->frames);
@@ -397,8 +416,10 @@ static bool fill_free_name(struct json_machine *m, struct mask_walk *walk, const
         clear_seen(walk, &state, begun, mask);
         frames_drop(walk->frames, before);
     }
-    if (ok && state.low < state.high) ok = put_right(m, walk, 0, walk->vocabulary->trie.count, from, mask);
-    else if (ok && state.tuple == TUPLE_DEAD) ok = false;
+    if (ok && state.low < state.high)
+        ok = put_right(m, walk, 0, walk->vocabulary->trie.count, from, mask);
+    else if (ok && state.tuple == TUPLE_DEAD)
+        ok = false;
     return ok;
 }
 
@@ -422,7 +443,8 @@ struct name_walk {
 /** All selectors of all forms that are still possible, as a tuple whose verdict is the class of a name. */
 static uint32_t class_tuple(struct json_machine *m, struct frames *frames, const struct frame *frame) {
     uint32_t count = 0, used = 0;
-    for (uint32_t i = 0; i < frame->item_count; i++) count += frame->joint->objects[frame->items[i].index].form->selector_count;
+    for (uint32_t i = 0; i < frame->item_count; i++)
+        count += frame->joint->objects[frame->items[i].index].form->selector_count;
     if (count == 0) return TUPLE_DEAD;
     if (count > 128) return TUPLE_FAILED;
     uint32_t *entries = frames_alloc(frames, 2 * count * sizeof *entries);
@@ -476,7 +498,8 @@ static bool end_name(struct name_walk *w, uint32_t i) {
     uint32_t depth = w->trie->depths[i];
     const struct json_state *state = depth == 0 ? w->from : &w->states[depth - 1];
     const struct joint *joint = state->frame->joint;
-    if (state->low < state->high && joint->names[state->low].text.length == state->depth) return walk_name_exactly(w, i);
+    if (state->low < state->high && joint->names[state->low].text.length == state->depth)
+        return walk_name_exactly(w, i);
     if (state->tuple == TUPLE_DEAD || !tuple_accepts(m, state->tuple) || name_seen(w, depth)) return true;
     struct verdict verdict = {0};
     tuple_verdict(m, depth == 0 ? w->classes_before : w->classes[depth - 1], &verdict);
@@ -486,7 +509,8 @@ static bool end_name(struct name_walk *w, uint32_t i) {
         struct machine_state before, ended;
         if (!name_state(w, i, &before)) return false;
         enum machine_step step = m->machine.operations->step(&m->machine, w->walk->frames, &before, '"', &ended);
-        if (step == MACHINE_FAILED || !learn_ending(w->walk, ending, step == MACHINE_LIVE ? &ended : NULL)) return false;
+        if (step == MACHINE_FAILED || !learn_ending(w->walk, ending, step == MACHINE_LIVE ? &ended : NULL))
+            return false;
     }
     set_ending(w->walk, w->trie, i, ending, w->mask);
     return true;
@@ -558,14 +582,29 @@ static void first_bytes(const struct json_machine *m, const struct json_state *s
     const char *text = "";
     bool value = state->phase == PHASE_VALUE || state->phase == PHASE_VALUE_OR_CLOSE;
     switch (state->phase) {
-    case PHASE_VALUE: text = "\"{[tfn-0123456789"; break;
-    case PHASE_VALUE_OR_CLOSE: text = "]\"{[tfn-0123456789"; break;
-    case PHASE_AFTER: text = ",]}"; break;
-    case PHASE_KEY_OR_CLOSE: text = "\"}"; break;
-    case PHASE_KEY: text = "\""; break;
-    case PHASE_COLON: text = ":"; break;
-    case PHASE_DONE: break;
-    default: memset(out, 0xff, 4 * sizeof *out); return;
+    case PHASE_VALUE:
+        text = "\"{[tfn-0123456789";
+        break;
+    case PHASE_VALUE_OR_CLOSE:
+        text = "]\"{[tfn-0123456789";
+        break;
+    case PHASE_AFTER:
+        text = ",]}";
+        break;
+    case PHASE_KEY_OR_CLOSE:
+        text = "\"}";
+        break;
+    case PHASE_KEY:
+        text = "\"";
+        break;
+    case PHASE_COLON:
+        text = ":";
+        break;
+    case PHASE_DONE:
+        break;
+    default:
+        memset(out, 0xff, 4 * sizeof *out);
+        return;
     }
     memset(out, 0, 4 * sizeof *out);
     for (; *text != '\0'; text++) out[(uint8_t)*text / 64] |= 1ull << (uint8_t)*text % 64;
@@ -574,18 +613,22 @@ static void first_bytes(const struct json_machine *m, const struct json_state *s
     if (value && state->frame->child != NULL && state->frame->child->string == TUPLE_DEAD) out[0] &= ~(1ull << '"');
 }
 
-static bool fill_structure(struct json_machine *m, struct mask_walk *walk, const struct machine_state *packed, uint32_t *mask) {
+static bool fill_structure(struct json_machine *m, struct mask_walk *walk, const struct machine_state *packed,
+                           uint32_t *mask) {
     const struct token_trie *trie = &walk->vocabulary->trie;
     struct json_state state = load(packed);
     uint64_t bytes[4];
     first_bytes(m, &state, bytes);
-    bool value = (state.phase == PHASE_VALUE || state.phase == PHASE_VALUE_OR_CLOSE) && !state.blank && state.frame->child != NULL;
-    if (value && !state.frame->recording && state.frame->child->string != TUPLE_DEAD && is_free(m, state.frame->child->string)) {
+    bool value = (state.phase == PHASE_VALUE || state.phase == PHASE_VALUE_OR_CLOSE) && !state.blank &&
+                 state.frame->child != NULL;
+    if (value && !state.frame->recording && state.frame->child->string != TUPLE_DEAD &&
+        is_free(m, state.frame->child->string)) {
         struct machine_state inside;
         enum machine_step step = m->machine.operations->step(&m->machine, walk->frames, packed, '"', &inside);
         if (step == MACHINE_FAILED) return false;
         if (step == MACHINE_LIVE) {
-            for (uint32_t t = trie->first[trie->roots['"']]; t < trie->first[trie->roots['"'] + 1] && trie->roots['"'] < trie->roots['"' + 1]; t++)
+            for (uint32_t t = trie->first[trie->roots['"']];
+                 t < trie->first[trie->roots['"'] + 1] && trie->roots['"'] < trie->roots['"' + 1]; t++)
                 mask_set(mask, trie->tokens[t]);
             if (!fill_free_value(m, walk, &walk->vocabulary->strings[1], &inside, mask)) return false;
         }
@@ -605,15 +648,18 @@ bool json_fill(struct machine *machine, struct mask_walk *walk, const struct mac
     struct json_state state = load(packed);
     bool recording = state.frame->recording;
     if (state.phase == PHASE_STRING && state.lex == LEX_PLAIN) {
-        if (is_free(m, state.tuple) && !recording) return fill_free_value(m, walk, &walk->vocabulary->strings[0], packed, mask);
+        if (is_free(m, state.tuple) && !recording)
+            return fill_free_value(m, walk, &walk->vocabulary->strings[0], packed, mask);
         return fill_string(m, walk, &state, mask);
     }
     if (state.phase == PHASE_NUMBER) return fill_scalar(m, walk, trie, 0, trie->count, &state, mask);
-    if (state.phase == PHASE_KEY_STRING && state.lex == LEX_PLAIN && !recording && state.tuple != TUPLE_DEAD && is_free(m, state.tuple) &&
-        names_alike(state.frame))
+    if (state.phase == PHASE_KEY_STRING && state.lex == LEX_PLAIN && !recording && state.tuple != TUPLE_DEAD &&
+        is_free(m, state.tuple) && names_alike(state.frame))
         return fill_free_name(m, walk, packed, mask);
-    if (state.phase == PHASE_KEY_STRING && state.lex == LEX_PLAIN && !recording) return fill_name(m, walk, &state, mask);
-    if (state.phase == PHASE_STRING || state.phase == PHASE_KEY_STRING || state.phase == PHASE_LITERAL || state.phase == PHASE_NUMBER)
+    if (state.phase == PHASE_KEY_STRING && state.lex == LEX_PLAIN && !recording)
+        return fill_name(m, walk, &state, mask);
+    if (state.phase == PHASE_STRING || state.phase == PHASE_KEY_STRING || state.phase == PHASE_LITERAL ||
+        state.phase == PHASE_NUMBER)
         return mask_walk(walk, trie, 0, trie->count, packed, mask);
     return fill_structure(m, walk, packed, mask);
 }

@@ -11,7 +11,9 @@
 
 #include <string.h>
 
-static bool bit(const uint64_t *words, uint32_t n) { return words[n / 64] >> n % 64 & 1; }
+static bool bit(const uint64_t *words, uint32_t n) {
+    return words[n / 64] >> n % 64 & 1;
+}
 
 static uint32_t find_name(const struct joint *joint, name_id name) {
     for (uint32_t n = 0; n < joint->name_count; n++)
@@ -22,7 +24,8 @@ static uint32_t find_name(const struct joint *joint, name_id name) {
 /* ---- what is still required ---- */
 
 /** Required names, and what the seen and the required ones ask for in turn. */
-static bool required_names(struct frames *frames, const struct frame *frame, const struct joint_object *object, uint64_t **out) {
+static bool required_names(struct frames *frames, const struct frame *frame, const struct joint_object *object,
+                           uint64_t **out) {
     const struct joint *joint = frame->joint;
     uint64_t *words = frames_alloc(frames, joint->name_words * sizeof *words);
     if (words == NULL) return false;
@@ -47,7 +50,8 @@ static bool required_names(struct frames *frames, const struct frame *frame, con
 
 static uint32_t count_unseen(const struct frame *frame, const uint64_t *required) {
     uint32_t out = 0;
-    for (uint32_t w = 0; w < frame->joint->name_words; w++) out += (uint32_t)__builtin_popcountll(required[w] & ~frame->seen[w]);
+    for (uint32_t w = 0; w < frame->joint->name_words; w++)
+        out += (uint32_t)__builtin_popcountll(required[w] & ~frame->seen[w]);
     return out;
 }
 
@@ -60,7 +64,8 @@ static bool option_met_by_absence(const struct frame *frame, const struct object
     return false;
 }
 
-static bool may_close(struct frames *frames, const struct frame *frame, const struct joint_object *object, const struct item *item, bool *failed) {
+static bool may_close(struct frames *frames, const struct frame *frame, const struct joint_object *object,
+                      const struct item *item, bool *failed) {
     const struct object_form *form = object->form;
     if (frame->count < form->min || frame->count > form->max) return false;
     uint64_t *required;
@@ -91,23 +96,27 @@ struct future {
     bool ordered;
 };
 
-static bool comes_later(const struct frame *frame, const struct joint_object *object, const struct future *future, uint32_t n, const struct candidate *candidate) {
+static bool comes_later(const struct frame *frame, const struct joint_object *object, const struct future *future,
+                        uint32_t n, const struct candidate *candidate) {
     if (n == candidate->n || bit(frame->seen, n) || !bit(object->allowed, n)) return false;
     return !future->ordered || object->rank[n] >= future->rank;
 }
 
-static bool selects(struct json_machine *m, const struct object_form *form, const struct object_option *option, struct bytes_view text) {
+static bool selects(struct json_machine *m, const struct object_form *form, const struct object_option *option,
+                    struct bytes_view text) {
     return regex_matches(m->shapes->schema->regexes, form->selectors[option->selector], text);
 }
 
-static bool option_offered(struct json_machine *m, const struct object_form *form, const struct object_option *option, const struct candidate *candidate) {
+static bool option_offered(struct json_machine *m, const struct object_form *form, const struct object_option *option,
+                           const struct candidate *candidate) {
     if (option->kind == OPTION_NAME) return candidate->n != UINT32_MAX && option->name == candidate->name;
     return option->kind == OPTION_MATCH && selects(m, form, option, candidate->text);
 }
 
 /** The option can still be met after the candidate. */
-static bool option_left(struct json_machine *m, const struct frame *frame, const struct joint_object *object, const struct future *future,
-                        const struct object_option *option, const struct candidate *candidate) {
+static bool option_left(struct json_machine *m, const struct frame *frame, const struct joint_object *object,
+                        const struct future *future, const struct object_option *option,
+                        const struct candidate *candidate) {
     const struct joint *joint = frame->joint;
     if (option->kind == OPTION_MISSING) {
         uint32_t n = find_name(joint, option->name);
@@ -115,25 +124,36 @@ static bool option_left(struct json_machine *m, const struct frame *frame, const
     }
     if (option->kind == OPTION_NAME) {
         uint32_t n = find_name(joint, option->name);
-        if (!comes_later(frame, object, future, n, candidate) || (future->room == 0 && !bit(future->required, n))) return false;
-        return shape_satisfiable(m->shapes, conjunction_and(m->shapes, object_named(m->shapes, object->form, option->name), option->value));
+        if (!comes_later(frame, object, future, n, candidate) || (future->room == 0 && !bit(future->required, n)))
+            return false;
+        return shape_satisfiable(
+            m->shapes, conjunction_and(m->shapes, object_named(m->shapes, object->form, option->name), option->value));
     }
     for (uint32_t n = 0; n < joint->name_count; n++) {
-        if (!comes_later(frame, object, future, n, candidate) || (future->room == 0 && !bit(future->required, n))) continue;
+        if (!comes_later(frame, object, future, n, candidate) || (future->room == 0 && !bit(future->required, n)))
+            continue;
         if (!selects(m, object->form, option, joint->names[n].text)) continue;
-        if (shape_satisfiable(m->shapes, conjunction_and(m->shapes, object_named(m->shapes, object->form, joint->names[n].name), option->value))) return true;
+        if (shape_satisfiable(
+                m->shapes,
+                conjunction_and(m->shapes, object_named(m->shapes, object->form, joint->names[n].name), option->value)))
+            return true;
     }
     struct regex_pool *pool = m->shapes->schema->regexes;
-    return future->room > 0 && regex_and(pool, object->others, object->form->selectors[option->selector]) != REGEX_NOTHING;
+    return future->room > 0 &&
+           regex_and(pool, object->others, object->form->selectors[option->selector]) != REGEX_NOTHING;
 }
 
-static bool others_left(const struct joint_object *object) { return object->others != REGEX_NOTHING; }
+static bool others_left(const struct joint_object *object) {
+    return object->others != REGEX_NOTHING;
+}
 
 /** minProperties can still be reached after the candidate. */
-static bool enough_left(const struct frame *frame, const struct joint_object *object, const struct future *future, const struct candidate *candidate) {
+static bool enough_left(const struct frame *frame, const struct joint_object *object, const struct future *future,
+                        const struct candidate *candidate) {
     if (frame->count + 1 >= object->form->min || others_left(object)) return true;
     uint32_t left = 0, wanted = object->form->min - frame->count - 1;
-    for (uint32_t n = 0; n < frame->joint->name_count && left < wanted; n++) left += comes_later(frame, object, future, n, candidate);
+    for (uint32_t n = 0; n < frame->joint->name_count && left < wanted; n++)
+        left += comes_later(frame, object, future, n, candidate);
     return left >= wanted;
 }
 
@@ -141,11 +161,13 @@ static bool enough_left(const struct frame *frame, const struct joint_object *ob
  * May the property come, as far as this form's counts, order and obligations go? *extra: what its value must satisfy besides, because it is the last way to
  * meet an obligation.
  */
-static bool may_come(struct json_machine *m, struct frames *frames, const struct frame *frame, const struct joint_object *object, const struct item *item,
-                     const uint64_t *required, const struct candidate *candidate, conjunction *extra) {
+static bool may_come(struct json_machine *m, struct frames *frames, const struct frame *frame,
+                     const struct joint_object *object, const struct item *item, const uint64_t *required,
+                     const struct candidate *candidate, conjunction *extra) {
     const struct object_form *form = object->form;
     struct future future = {.required = required, .ordered = m->options.order == GRAMMAR_ORDER_SCHEMA};
-    uint32_t missing = count_unseen(frame, required), rank = candidate->n == UINT32_MAX ? form->order_count : object->rank[candidate->n];
+    uint32_t missing = count_unseen(frame, required),
+             rank = candidate->n == UINT32_MAX ? form->order_count : object->rank[candidate->n];
     missing -= candidate->n != UINT32_MAX && bit(required, candidate->n);
     if (form->dependent_count > 0 && candidate->n != UINT32_MAX) { /* it may ask for others */
         struct frame with = *frame;
@@ -164,7 +186,8 @@ static bool may_come(struct json_machine *m, struct frames *frames, const struct
     if (future.ordered) {
         if (rank < item->last_rank) return false;
         for (uint32_t n = 0; n < frame->joint->name_count; n++) /* none that is required is skipped */
-            if (bit(future.required, n) && !bit(frame->seen, n) && n != candidate->n && object->rank[n] < future.rank) return false;
+            if (bit(future.required, n) && !bit(frame->seen, n) && n != candidate->n && object->rank[n] < future.rank)
+                return false;
     }
     /* what will be required must be allowed */
     for (uint32_t w = 0; w < frame->joint->name_words; w++)
@@ -189,7 +212,8 @@ static bool may_come(struct json_machine *m, struct frames *frames, const struct
     return true;
 }
 
-static conjunction value_for(struct json_machine *m, const struct joint_object *object, const struct candidate *candidate) {
+static conjunction value_for(struct json_machine *m, const struct joint_object *object,
+                             const struct candidate *candidate) {
     if (candidate->n != UINT32_MAX) return object_named(m->shapes, object->form, candidate->name);
     return object_other(m->shapes, object->form, object_selected(m->shapes, object->form, candidate->text));
 }
@@ -197,8 +221,8 @@ static conjunction value_for(struct json_machine *m, const struct joint_object *
 /** Fast path: no order, counts or obligations stand in the way of any allowed name. */
 static bool unrestricted(const struct json_machine *m, const struct joint_object *object) {
     const struct object_form *form = object->form;
-    return m->options.order == GRAMMAR_ORDER_ANY && form->max == UINT32_MAX && form->min == 0 && form->obligation_count == 0 &&
-           form->dependent_count == 0;
+    return m->options.order == GRAMMAR_ORDER_ANY && form->max == UINT32_MAX && form->min == 0 &&
+           form->obligation_count == 0 && form->dependent_count == 0;
 }
 
 /** In the order of the schema, without anything else that restricts: the names up to the next required one. */
@@ -206,7 +230,8 @@ static bool ordered_only(const struct object_form *form) {
     return form->max == UINT32_MAX && form->min == 0 && form->obligation_count == 0 && form->dependent_count == 0;
 }
 
-static bool permit_names(struct json_machine *m, struct frames *frames, const struct frame *frame, const struct item *item, uint64_t *permitted, bool *others) {
+static bool permit_names(struct json_machine *m, struct frames *frames, const struct frame *frame,
+                         const struct item *item, uint64_t *permitted, bool *others) {
     const struct joint *joint = frame->joint;
     const struct joint_object *object = &joint->objects[item->index];
     uint64_t *required;
@@ -222,7 +247,8 @@ static bool permit_names(struct json_machine *m, struct frames *frames, const st
         for (uint32_t n = 0; n < joint->name_count; n++)
             if (bit(required, n) && !bit(frame->seen, n) && object->rank[n] < stop) stop = object->rank[n];
         for (uint32_t n = 0; n < joint->name_count; n++)
-            if (bit(object->allowed, n) && !bit(frame->seen, n) && object->rank[n] >= item->last_rank && object->rank[n] <= stop)
+            if (bit(object->allowed, n) && !bit(frame->seen, n) && object->rank[n] >= item->last_rank &&
+                object->rank[n] <= stop)
                 permitted[n / 64] |= 1ull << n % 64;
         *others = stop == UINT32_MAX && others_left(object);
         return true;
@@ -231,7 +257,9 @@ static bool permit_names(struct json_machine *m, struct frames *frames, const st
         struct candidate candidate = {n, joint->names[n].name, joint->names[n].text};
         if (bit(frame->seen, n) || !bit(object->allowed, n) || bit(permitted, n)) continue;
         if (!may_come(m, frames, frame, object, item, required, &candidate, &extra)) continue;
-        if (extra != CONJUNCTION_TRUE && !shape_satisfiable(m->shapes, conjunction_and(m->shapes, extra, value_for(m, object, &candidate)))) continue;
+        if (extra != CONJUNCTION_TRUE &&
+            !shape_satisfiable(m->shapes, conjunction_and(m->shapes, extra, value_for(m, object, &candidate))))
+            continue;
         permitted[n / 64] |= 1ull << n % 64;
     }
     /* of names that are not known the counts are looked at here, the obligations when the name is there */
@@ -239,7 +267,8 @@ static bool permit_names(struct json_machine *m, struct frames *frames, const st
     struct item free_of_obligations = *item;
     free_of_obligations.done = UINT64_MAX;
     struct candidate unknown = {UINT32_MAX, FORMULA_NONE, {0}};
-    *others = others_left(object) && may_come(m, frames, &counted, object, &free_of_obligations, required, &unknown, &extra);
+    *others =
+        others_left(object) && may_come(m, frames, &counted, object, &free_of_obligations, required, &unknown, &extra);
     return !m->shapes->declined;
 }
 
@@ -268,7 +297,8 @@ static bool prepare_keys(struct json_machine *m, struct frames *frames, struct f
     return keys->others != TUPLE_FAILED;
 }
 
-enum machine_step object_open(struct json_machine *m, struct frames *frames, const struct json_state *at, struct json_state *out) {
+enum machine_step object_open(struct json_machine *m, struct frames *frames, const struct json_state *at,
+                              struct json_state *out) {
     struct joint *joint = at->frame->child;
     if (!joint_prepare_objects(m, joint)) return MACHINE_FAILED;
     struct frame *frame = frames_alloc(frames, sizeof *frame);
@@ -341,8 +371,10 @@ static uint32_t first_from(const struct joint *joint, uint32_t low, uint32_t hig
     while (low < high) {
         uint32_t middle = low + (high - low) / 2;
         struct bytes_view text = joint->names[middle].text;
-        if (text.length <= depth || text.data[depth] < byte) low = middle + 1;
-        else high = middle;
+        if (text.length <= depth || text.data[depth] < byte)
+            low = middle + 1;
+        else
+            high = middle;
     }
     return low;
 }
@@ -422,15 +454,16 @@ static bool mark_seen(struct frames *frames, struct frame *frame, const struct c
 }
 
 /** Watch what would meet an obligation. */
-static void add_options(struct json_machine *m, struct frame *frame, struct link *links, uint32_t i, const struct candidate *candidate,
-                        struct joint_builder *builder) {
+static void add_options(struct json_machine *m, struct frame *frame, struct link *links, uint32_t i,
+                        const struct candidate *candidate, struct joint_builder *builder) {
     const struct joint_object *object = &frame->joint->objects[frame->items[i].index];
     for (uint32_t o = 0; o < object->form->obligation_count; o++) {
         if (frame->items[i].done >> o & 1) continue;
         const struct object_obligation *obligation = &object->form->obligations[o];
         for (uint32_t j = 0; j < obligation->count; j++)
             if (option_offered(m, object->form, &obligation->options[j], candidate))
-                links[frame->link_count++] = (struct link){i, joint_component(builder, obligation->options[j].value, false), LINK_OPTION, o};
+                links[frame->link_count++] =
+                    (struct link){i, joint_component(builder, obligation->options[j].value, false), LINK_OPTION, o};
     }
 }
 
@@ -444,8 +477,8 @@ static uint32_t links_needed(const struct frame *frame) {
     return out;
 }
 
-static enum machine_step prepare_value(struct json_machine *m, struct frames *frames, struct frame *frame, const struct frame *before,
-                                       const struct candidate *candidate) {
+static enum machine_step prepare_value(struct json_machine *m, struct frames *frames, struct frame *frame,
+                                       const struct frame *before, const struct candidate *candidate) {
     struct joint_builder builder;
     builder.count = 0;
     builder.failed = false;
@@ -460,7 +493,9 @@ static enum machine_step prepare_value(struct json_machine *m, struct frames *fr
         uint64_t *required;
         conjunction extra = CONJUNCTION_TRUE, value = value_for(m, object, candidate);
         if (value == CONJUNCTION_FAILED || !required_names(frames, before, object, &required)) return MACHINE_FAILED;
-        if (!unrestricted(m, object) && !may_come(m, frames, before, object, &before->items[i], required, candidate, &extra)) continue;
+        if (!unrestricted(m, object) &&
+            !may_come(m, frames, before, object, &before->items[i], required, candidate, &extra))
+            continue;
         value = conjunction_and(m->shapes, value, extra);
         if (!shape_satisfiable(m->shapes, value)) continue;
         uint32_t at = frame->item_count++;
@@ -499,7 +534,8 @@ static bool decode_name(struct frames *frames, struct bytes_view *text) {
     return ok;
 }
 
-static enum machine_step name_ended(struct json_machine *m, struct frames *frames, struct json_state *state, const struct candidate *candidate) {
+static enum machine_step name_ended(struct json_machine *m, struct frames *frames, struct json_state *state,
+                                    const struct candidate *candidate) {
     const struct frame *before = state->frame;
     struct frame *frame = frames_alloc(frames, sizeof *frame);
     if (frame == NULL) return MACHINE_FAILED;
@@ -513,7 +549,8 @@ static enum machine_step name_ended(struct json_machine *m, struct frames *frame
     return MACHINE_LIVE;
 }
 
-enum machine_step object_unknown_end(struct json_machine *m, struct frames *frames, const struct json_state *from, struct machine_state *out) {
+enum machine_step object_unknown_end(struct json_machine *m, struct frames *frames, const struct json_state *from,
+                                     struct machine_state *out) {
     struct json_state state = *from;
     struct candidate candidate = {.n = UINT32_MAX, .name = FORMULA_NONE, .text = bytes_view_string("\x1f")};
     if (state.tuple == TUPLE_DEAD || !tuple_accepts(m, state.tuple)) return MACHINE_DEAD;
@@ -541,7 +578,8 @@ enum machine_step object_key_end(struct json_machine *m, struct frames *frames, 
     return name_ended(m, frames, state, &candidate);
 }
 
-enum machine_step object_value(struct json_machine *m, struct frames *frames, struct json_state *state, const struct verdict *verdict) {
+enum machine_step object_value(struct json_machine *m, struct frames *frames, struct json_state *state,
+                               const struct verdict *verdict) {
     const struct frame *before = state->frame;
     struct frame *frame = frames_alloc(frames, sizeof *frame);
     struct item *items = frames_alloc(frames, before->item_count * sizeof *items);

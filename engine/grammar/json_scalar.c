@@ -52,8 +52,9 @@ static uint32_t step_entries(struct json_machine *m, uint32_t tuple, uint32_t co
     bool failed = false;
     for (uint32_t i = 1; i < item.count; i += 2) {
         entries[i - 1] = item.words[i];
-        entries[i] = item.words[0] == TUPLE_STRING ? regex_step(schema->regexes, item.words[i + 1], code_point)
-                                                   : number_step(schema->numbers, item.words[i + 1], (uint8_t)code_point);
+        entries[i] = item.words[0] == TUPLE_STRING
+                         ? regex_step(schema->regexes, item.words[i + 1], code_point)
+                         : number_step(schema->numbers, item.words[i + 1], (uint8_t)code_point);
         failed |= entries[i] == REGEX_FAILED; /* the same value as NUMBER_STATE_FAILED */
     }
     uint32_t out = failed ? TUPLE_FAILED : tuple_make(m, item.words[0], entries, (item.count - 1) / 2);
@@ -155,7 +156,8 @@ static enum machine_step hex_digit(struct json_machine *m, struct json_state *st
     if (state->digits < 4) {
         if (scalars_live_in(m, state, first, last)) return MACHINE_LIVE;
         uint32_t from = first < 0xd800 ? 0xd800 : first, to = last > 0xdbff ? 0xdbff : last; /* the first of a pair */
-        return from <= to && live_in(m, state, 0x10000 + ((from - 0xd800) << 10), 0x10000 + ((to - 0xd800) << 10) + 0x3ff)
+        return from <= to &&
+                       live_in(m, state, 0x10000 + ((from - 0xd800) << 10), 0x10000 + ((to - 0xd800) << 10) + 0x3ff)
                    ? MACHINE_LIVE
                    : MACHINE_DEAD;
     }
@@ -185,7 +187,8 @@ static enum machine_step utf8_next(struct json_machine *m, struct json_state *st
     state->value = state->value << 6 | (byte & 0x3f);
     state->digits++;
     static const uint32_t SMALLEST[] = {0, 0, 0x80, 0x800, 0x10000};
-    uint32_t rest = 6u * (uint32_t)(state->length - state->digits), first = state->value << rest, last = first | ((1u << rest) - 1);
+    uint32_t rest = 6u * (uint32_t)(state->length - state->digits), first = state->value << rest,
+             last = first | ((1u << rest) - 1);
     if (last < SMALLEST[state->length] || first > 0x10ffff || (first >= 0xd800 && last <= 0xdfff)) return MACHINE_DEAD;
     if (rest == 0) return character(m, state, state->value);
     if (first < SMALLEST[state->length]) first = SMALLEST[state->length];
@@ -207,9 +210,11 @@ enum machine_step string_step(struct json_machine *m, struct json_state *state, 
         }
         if (byte < 0x20) return MACHINE_DEAD;
         return byte < 0x80 ? character(m, state, byte) : utf8_first(m, state, byte);
-    case LEX_ESCAPE: return escape(m, state, byte);
+    case LEX_ESCAPE:
+        return escape(m, state, byte);
     case LEX_HEX:
-    case LEX_LOW_HEX: return hex_digit(m, state, byte);
+    case LEX_LOW_HEX:
+        return hex_digit(m, state, byte);
     case LEX_LOW_BACKSLASH:
         state->lex = LEX_LOW_U;
         return byte == '\\' ? MACHINE_LIVE : MACHINE_DEAD;
@@ -217,6 +222,7 @@ enum machine_step string_step(struct json_machine *m, struct json_state *state, 
         state->lex = LEX_LOW_HEX;
         state->value = state->digits = 0;
         return byte == 'u' ? MACHINE_LIVE : MACHINE_DEAD;
-    default: return utf8_next(m, state, byte);
+    default:
+        return utf8_next(m, state, byte);
     }
 }

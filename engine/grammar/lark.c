@@ -272,7 +272,9 @@ static enum status read_reference(struct lark *lark, uint32_t *out_node) {
     uint32_t at = cursor->at, rule;
     bool terminal;
     struct bytes_view name = read_name(cursor, &terminal);
-    if (cursor_peek(cursor, 0) == '{') return unsupported(lark, at, "a template's use");
+    uint8_t second = cursor_peek(cursor, 1);
+    if (cursor_peek(cursor, 0) == '{' && !digit(second) && second != ',')
+        return unsupported(lark, at, "a template's use");
     if (cursor_peek(cursor, 0) == ':' && cursor_peek(cursor, 1) == ':')
         return unsupported(lark, at, "a rule with parameters");
     if (!terminal && lark->in_terminal)
@@ -308,6 +310,11 @@ static enum status read_item(struct lark *lark, bool *out_there, uint32_t *out_n
     return STATUS_OK;
 }
 
+static enum status check_bounds(struct lark *lark, uint32_t at, uint32_t min, uint32_t max) {
+    if (max >= min) return STATUS_OK;
+    return rules_fail(lark->cursor.rules, STATUS_INVALID_ARGUMENT, at, "at least %u times and at most %u", min, max);
+}
+
 /* ~ n or ~ n..m, behind the ~. */
 static enum status read_count(struct lark *lark, uint32_t *out_min, uint32_t *out_max) {
     struct rules_cursor *cursor = &lark->cursor;
@@ -322,10 +329,25 @@ static enum status read_count(struct lark *lark, uint32_t *out_min, uint32_t *ou
         skip_space(cursor, false);
         TRY(cursor_number(cursor, out_max));
     }
-    if (*out_max < *out_min)
-        return rules_fail(cursor->rules, STATUS_INVALID_ARGUMENT, at, "at least %u times and at most %u", *out_min,
-                          *out_max);
-    return STATUS_OK;
+    return check_bounds(lark, at, *out_min, *out_max);
+}
+
+/* llguidance's {n}, {n,}, {,m} and {n,m}, behind the {. */
+static enum status read_braces(struct lark *lark, uint32_t *out_min, uint32_t *out_max) {
+    struct rules_cursor *cursor = &lark->cursor;
+    uint32_t at = cursor->at;
+    *out_min = 0;
+    if (cursor_peek(cursor, 0) != ',') TRY(cursor_number(cursor, out_min));
+    *out_max = *out_min;
+    skip_space(cursor, false);
+    if (cursor_skip(cursor, ",")) {
+        *out_max = REGEX_UNBOUNDED;
+        skip_space(cursor, false);
+        if (digit(cursor_peek(cursor, 0))) TRY(cursor_number(cursor, out_max));
+        skip_space(cursor, false);
+    }
+    if (!cursor_skip(cursor, "}")) return cursor_expected(cursor, "'}'");
+    return check_bounds(lark, at, *out_min, *out_max);
 }
 
 static enum status read_repeats(struct lark *lark, bool nested, uint32_t *node) {
@@ -341,8 +363,9 @@ static enum status read_repeats(struct lark *lark, bool nested, uint32_t *node) 
         } else if (cursor_peek(cursor, 0) == '~' && (digit(second) || second == ' ')) {
             cursor->at++;
             TRY(read_count(lark, &min, &max));
-        } else if (cursor_peek(cursor, 0) == '{' && digit(second)) {
-            return unsupported(lark, at, "a count in braces (write ~ n..m)");
+        } else if (cursor_peek(cursor, 0) == '{' && (digit(second) || second == ',')) {
+            cursor->at++;
+            TRY(read_braces(lark, &min, &max));
         } else if (!cursor_skip(cursor, "*")) {
             return STATUS_OK;
         }

@@ -63,8 +63,6 @@ struct machine_operations {
      * A number that is equal for states with the same future (masks are remembered under it), or 0 when the engine has none for this state.
      */
     uint64_t (*signature)(struct machine *machine, const struct machine_state *state);
-    /** What the machine spends; its fuel is filled up before every mask and token. */
-    struct grammar_budget *(*budget)(struct machine *machine);
     /** The whole mask (ends of text left out), by an engine that knows more than mask_walk. NULL: mask_walk does it. False: budget or memory. */
     bool (*fill)(struct machine *machine, struct mask_walk *walk, const struct machine_state *state, uint32_t *mask);
     /** The tokens below a node whose state is `state`, if the engine has a shorter way from here (*done). NULL: it never has. */

@@ -16,8 +16,13 @@ struct regex_machine {
 };
 
 uint64_t regex_shortest_bytes(struct regex_pool *pool, regex value, struct bytes *out) {
+    enum { CODE_POINT_BYTES = 4, WRITTEN_MAX = 1 << 14 };
+    uint64_t length = regex_shortest(pool, value, NULL);
+    if (length == REGEX_UNBOUNDED) return REGEX_NEVER;
+    /* To write a long text only to measure it costs too much. */
+    if (out == NULL && length > WRITTEN_MAX) return CODE_POINT_BYTES * length;
     struct bytes text;
-    bytes_init(&text, UINT32_MAX);
+    bytes_init(&text, CODE_POINT_BYTES * length + 1);
     uint64_t bytes = REGEX_NEVER;
     if (regex_shortest(pool, value, &text) != REGEX_UNBOUNDED && !text.failed) {
         bytes = text.length;
@@ -61,7 +66,8 @@ static enum machine_step step(struct machine *machine, struct frames *frames, co
     regex state = (regex)from->word[WORD_STATE];
     uint32_t unfinished = (uint32_t)from->word[WORD_UNFINISHED], code_point, first, last;
     if (unfinished == 0 && byte < 0x80) {
-        regex next = regex_row(pool, state)[byte];
+        const regex *row = regex_row(pool, state); /* NULL: the budget */
+        regex next = row == NULL ? REGEX_NOT_KNOWN : row[byte];
         if (next == REGEX_NOT_KNOWN) next = regex_step(pool, state, byte);
         if (next == REGEX_FAILED) return MACHINE_FAILED;
         if (next == REGEX_NOTHING) return MACHINE_DEAD;

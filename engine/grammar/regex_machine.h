@@ -28,7 +28,7 @@ struct regex_lengths {
     } entries[REGEX_LENGTHS];
 };
 #define REGEX_NEVER UINT64_MAX
-/** Bytes of a shortest text of `value`. REGEX_NEVER: it is REGEX_NOTHING, or the budget is exhausted. */
+/** Bytes of a shortest text of `value`; of one of more than 16,384 characters, no fewer than its bytes. REGEX_NEVER: it is REGEX_NOTHING, or the budget is exhausted. */
 uint64_t regex_lengths_of(struct regex_lengths *lengths, struct regex_pool *pool, regex value);
 /** The same, not remembered, and with that text behind `out` unless NULL (a failure to append shows in `out`). */
 uint64_t regex_shortest_bytes(struct regex_pool *pool, regex value, struct bytes *out);

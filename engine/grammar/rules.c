@@ -71,8 +71,9 @@ enum status rules_terminal(struct rules *rules, uint32_t at, regex value, uint32
 }
 
 enum status rules_literal(struct rules *rules, uint32_t at, struct bytes_view text, uint32_t *out_node) {
-    if (!growing_reserve(rules->budget, &rules->texts, &rules->text_capacity, (uint64_t)rules->text_count + text.length,
-                         1))
+    /* One more, so that an empty text has an address, too. */
+    uint64_t needed = (uint64_t)rules->text_count + text.length + 1;
+    if (!growing_reserve(rules->budget, &rules->texts, &rules->text_capacity, needed, 1))
         return rules_exhausted(rules, at);
     uint32_t first = rules->text_count;
     if (text.length > 0) memcpy(rules->texts + first, text.data, text.length);
@@ -107,8 +108,8 @@ enum status rules_gather(struct rules *rules, uint32_t at, enum rules_kind kind,
         *out_node = rules->pending[mark];
         return STATUS_OK;
     }
-    if (!growing_reserve(rules->budget, &rules->children, &rules->child_capacity, (uint64_t)first + count,
-                         sizeof *rules->children))
+    if (!growing_reserve(rules->budget, &rules->children, &rules->child_capacity, (uint64_t)first + count + 1,
+                         sizeof *rules->children)) /* one more, as above */
         return rules_exhausted(rules, at);
     if (count > 0) memcpy(rules->children + first, rules->pending + mark, count * sizeof *rules->children);
     rules->child_count += count;
@@ -124,11 +125,13 @@ static uint32_t name_hash(struct bytes_view name) {
     return hash ^ (hash >> 15);
 }
 
-/* The place in the table where the name is, or belongs. */
+/* The place in the table where the name is, or belongs. Names that were chosen to meet in one place pay for it. */
 static uint32_t name_slot(const struct rules *rules, struct bytes_view name) {
-    uint32_t slot = name_hash(name) & (rules->name_capacity - 1);
-    while (rules->names[slot] != 0 && !bytes_view_equal(rules->rules[rules->names[slot] - 1].name, name))
+    enum { PROBES_OF_FUEL = 8 };
+    uint32_t slot = name_hash(name) & (rules->name_capacity - 1), probes = 0;
+    for (; rules->names[slot] != 0 && !bytes_view_equal(rules->rules[rules->names[slot] - 1].name, name); probes++)
         slot = (slot + 1) & (rules->name_capacity - 1);
+    (void)budget_spend(rules->budget, probes / PROBES_OF_FUEL); /* seen by whoever spends next */
     return slot;
 }
 

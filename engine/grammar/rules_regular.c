@@ -77,7 +77,8 @@ static uint32_t children_size(const struct rules_regular *regular, const uint32_
 /* Children have their values. */
 static regex node_value(struct rules *rules, struct rules_regular *regular, uint32_t index) {
     const struct rules_node *node = &rules->nodes[index];
-    const uint32_t *children = rules->children + node->first;
+    bool gathered = node->kind == RULES_CONCAT || node->kind == RULES_OR;
+    const uint32_t *children = gathered ? rules->children + node->first : NULL;
     uint32_t size = 1;
     regex value = REGULAR_NOT;
     switch (node->kind) {

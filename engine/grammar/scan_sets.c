@@ -9,7 +9,8 @@ enum { ASCII = 128, OTHERS_MAX = 1 << 15 };
 bool scan_sets_init(struct scan_sets *sets, struct regex_pool *pool, struct grammar_budget *budget) {
     *sets = (struct scan_sets){.budget = budget, .pool = pool};
     uint32_t empty;
-    if (!scan_sets_threads(sets, NULL, 0, &empty) ||
+    if (!growing_reserve(budget, &sets->words, &sets->word_capacity, 16, sizeof *sets->words) ||
+        !scan_sets_threads(sets, NULL, 0, &empty) ||
         !growing_reserve(budget, &sets->transitions, &sets->transition_capacity, 2, sizeof *sets->transitions))
         return false;
     memset(sets->transitions, 0, 2 * sizeof *sets->transitions);
@@ -98,7 +99,11 @@ static int compare_ends(const void *a, const void *b) {
 
 static uint32_t sort_records(uint32_t *words, uint32_t count, uint32_t size) {
     enum { FEW = 8 };
-    uint32_t kept = 0;
+    uint32_t kept = 0, sorted = 1;
+    while (sorted < count &&
+           compare_words(words + (size_t)(sorted - 1) * size, words + (size_t)sorted * size, size) < 0)
+        sorted++;
+    if (sorted >= count) return count;
     if (count > FEW) {
         qsort(words, count, size * sizeof *words, size == 3 ? compare_threads : compare_ends);
     } else {
@@ -156,6 +161,7 @@ static uint32_t intern_transition(struct scan_sets *sets, struct scan_transition
 static uint32_t make_transition(struct scan_sets *sets, uint32_t set, uint32_t code_point) {
     uint32_t count, threads = 0, ends = 0;
     const struct scan_thread *from = scan_set_threads(sets, set, &count);
+    if (count == 0) return SCAN_DEAD;
     if (!growing_reserve(sets->budget, &sets->scratch, &sets->scratch_capacity, 5UL * count, sizeof *sets->scratch))
         return SCAN_UNKNOWN;
     struct scan_thread *to = (struct scan_thread *)(void *)sets->scratch;

@@ -54,7 +54,8 @@ enum status schema_too_costly(struct schema *schema, uint32_t origin, const char
 uint32_t schema_origin_add(struct schema *schema, uint32_t above, struct bytes_view keyword) {
     if (schema->origin_count == schema->origin_capacity) {
         uint32_t capacity = schema->origin_capacity == 0 ? 64 : schema->origin_capacity * 2;
-        if (!budget_reserve(&schema->budget, (capacity - schema->origin_capacity) * sizeof *schema->origins)) return above;
+        if (!budget_reserve(&schema->budget, (capacity - schema->origin_capacity) * sizeof *schema->origins))
+            return above;
         struct schema_origin *origins = realloc(schema->origins, capacity * sizeof *origins);
         if (origins == NULL) return above;
         schema->origins = origins;
@@ -124,17 +125,18 @@ formula properties_named(const struct properties *properties, name_id name) {
         uint32_t middle = (low + high) / 2;
         const struct named_formula *named = &properties->named[properties->sorted[middle]];
         if (named->name == name) return named->formula;
-        if (named->name < name) low = middle + 1;
-        else high = middle;
+        if (named->name < name)
+            low = middle + 1;
+        else
+            high = middle;
     }
     return FORMULA_NONE;
 }
 
 /* ---- life ---- */
 
-enum status schema_create(const struct json_value *text, const struct schema_document *documents,
-                          size_t document_count, int64_t fuel, int64_t bytes, struct grammar_problem *problem,
-                          struct schema **out) {
+enum status schema_create(const struct json_value *text, const struct schema_document *documents, size_t document_count,
+                          int64_t fuel, int64_t bytes, struct grammar_problem *problem, struct schema **out) {
     *problem = (struct grammar_problem){0};
     struct schema *schema = calloc(1, sizeof *schema);
     if (schema == NULL) {
@@ -157,8 +159,8 @@ enum status schema_create(const struct json_value *text, const struct schema_doc
         status = registry_create(schema, text, documents, document_count);
     }
     if (status == STATUS_OK) {
-        struct schema_place place = {.value = text, .base = registry_base(schema, text, (struct bytes_view){0}),
-                                     .origin = root};
+        struct schema_place place = {
+            .value = text, .base = registry_base(schema, text, (struct bytes_view){0}), .origin = root};
         status = schema_read(schema, place, &schema->root);
     }
     if (status != STATUS_OK) {

@@ -110,9 +110,8 @@ struct schema {
 };
 
 /** Read a schema. Fails as grammar_compile_schema; `problem` is borrowed and filled. */
-enum status schema_create(const struct json_value *text, const struct schema_document *documents,
-                          size_t document_count, int64_t fuel, int64_t bytes, struct grammar_problem *problem,
-                          struct schema **out);
+enum status schema_create(const struct json_value *text, const struct schema_document *documents, size_t document_count,
+                          int64_t fuel, int64_t bytes, struct grammar_problem *problem, struct schema **out);
 void schema_destroy(struct schema *schema);
 
 static inline const struct formula_node *schema_node(const struct schema *schema, formula f) {

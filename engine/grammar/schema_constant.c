@@ -29,10 +29,10 @@ static formula constant_array(struct schema *schema, uint32_t origin, const stru
     }
     formula all[3] = {
         make_type(schema, origin, VALUE_ARRAY),
-        schema_make(schema, (struct formula_node){
-                                .kind = F_ITEMS, .origin = origin, .a = FORMULA_FALSE, .list = list, .count = count}),
-        schema_make(schema,
-                    (struct formula_node){.kind = F_ITEM_COUNT, .origin = origin, .a = count, .b = count})};
+        schema_make(
+            schema,
+            (struct formula_node){.kind = F_ITEMS, .origin = origin, .a = FORMULA_FALSE, .list = list, .count = count}),
+        schema_make(schema, (struct formula_node){.kind = F_ITEM_COUNT, .origin = origin, .a = count, .b = count})};
     return make_and(schema, origin, all, 3);
 }
 
@@ -72,8 +72,10 @@ formula schema_make_constant(struct schema *schema, uint32_t origin, const struc
     if (!budget_spend(&schema->budget, 1)) return FORMULA_NONE;
     formula all[2] = {FORMULA_NONE, FORMULA_NONE};
     switch (value->kind) {
-    case JSON_KIND_NULL: return make_type(schema, origin, VALUE_NULL);
-    case JSON_KIND_BOOLEAN: return make_type(schema, origin, value->boolean ? VALUE_TRUE : VALUE_FALSE);
+    case JSON_KIND_NULL:
+        return make_type(schema, origin, VALUE_NULL);
+    case JSON_KIND_BOOLEAN:
+        return make_type(schema, origin, value->boolean ? VALUE_TRUE : VALUE_FALSE);
     case JSON_KIND_NUMBER:
         all[0] = make_type(schema, origin, VALUE_NUMBER);
         all[1] = schema_make(schema, (struct formula_node){.kind = F_NUMBER,
@@ -87,8 +89,10 @@ formula schema_make_constant(struct schema *schema, uint32_t origin, const struc
                                                            .origin = origin,
                                                            .a = regex_literal(schema->regexes, value->string)});
         return make_and(schema, origin, all, 2);
-    case JSON_KIND_ARRAY: return constant_array(schema, origin, value);
-    case JSON_KIND_OBJECT: return constant_object(schema, origin, value);
+    case JSON_KIND_ARRAY:
+        return constant_array(schema, origin, value);
+    case JSON_KIND_OBJECT:
+        return constant_object(schema, origin, value);
     }
     return FORMULA_NONE;
 }

@@ -24,8 +24,8 @@ enum status schema_read(struct schema *schema, struct schema_place place, formul
 
 /* ---- references ---- */
 
-enum status registry_create(struct schema *schema, const struct json_value *root, const struct schema_document *documents,
-                            size_t count);
+enum status registry_create(struct schema *schema, const struct json_value *root,
+                            const struct schema_document *documents, size_t count);
 void registry_destroy(struct schema_registry *registry);
 /** The address of `value` itself if it has an "$id", resolved against `base`; else `base`. */
 struct bytes_view registry_base(struct schema *schema, const struct json_value *value, struct bytes_view base);

@@ -25,7 +25,8 @@ static const char *keyword_of(const struct parts *parts, uint32_t origin) {
 }
 
 static enum status malformed(struct parts *parts, uint32_t origin, const char *expected) {
-    return schema_decline(parts->schema, STATUS_INVALID_ARGUMENT, origin, keyword_of(parts, origin), "must be %s", expected);
+    return schema_decline(parts->schema, STATUS_INVALID_ARGUMENT, origin, keyword_of(parts, origin), "must be %s",
+                          expected);
 }
 
 static enum status too_costly(struct parts *parts, uint32_t origin) {
@@ -52,8 +53,8 @@ static enum status add(struct parts *parts, struct formula_node node) {
 }
 
 /** A subschema below this one; `step` is where, from `origin` on (an index or a member's name; none: at the keyword itself). */
-static enum status read_below(struct parts *parts, const struct json_value *value, uint32_t origin, struct bytes_view step,
-                              formula *out) {
+static enum status read_below(struct parts *parts, const struct json_value *value, uint32_t origin,
+                              struct bytes_view step, formula *out) {
     struct schema_place place = {.value = value, .depth = parts->place.depth + 1};
     place.origin = step.data == NULL ? origin : schema_origin_add(parts->schema, origin, step);
     place.base = registry_base(parts->schema, value, parts->place.base);
@@ -85,13 +86,15 @@ static uint32_t kind_of_type(struct bytes_view name) {
 }
 
 static enum status read_type(struct parts *parts, const struct json_value *value, uint32_t origin) {
-    static const char *const EXPECTED = "one of null, boolean, integer, number, string, array, object, or an array of these";
+    static const char *const EXPECTED =
+        "one of null, boolean, integer, number, string, array, object, or an array of these";
     uint32_t kinds = 0;
     bool integer = false, number = false;
     const struct json_value *item = value->kind == JSON_KIND_ARRAY ? value->first : value;
     for (; item != NULL; item = value->kind == JSON_KIND_ARRAY ? item->next : NULL) {
         if (item->kind == JSON_KIND_OBJECT) /* draft 3's unions of schemas */
-            return schema_decline(parts->schema, STATUS_UNIMPLEMENTED, origin, "type", "schemas within type are not supported");
+            return schema_decline(parts->schema, STATUS_UNIMPLEMENTED, origin, "type",
+                                  "schemas within type are not supported");
         uint32_t kind = item->kind == JSON_KIND_STRING ? kind_of_type(item->string) : 0;
         if (kind == 0) return malformed(parts, origin, EXPECTED);
         bool is_integer = kind >> VALUE_KINDS & 1;
@@ -129,10 +132,18 @@ static enum status read_enum(struct parts *parts, const struct json_value *value
     uint32_t string_count = 0, number_count = 0, count = 0, kinds = 0;
     for (const struct json_value *item = value->first; item != NULL; item = item->next) {
         switch (item->kind) {
-        case JSON_KIND_NULL: kinds |= 1 << VALUE_NULL; break;
-        case JSON_KIND_BOOLEAN: kinds |= 1 << (item->boolean ? VALUE_TRUE : VALUE_FALSE); break;
-        case JSON_KIND_STRING: strings[string_count++] = item->string; break;
-        case JSON_KIND_NUMBER: numbers[number_count++] = item->text; break;
+        case JSON_KIND_NULL:
+            kinds |= 1 << VALUE_NULL;
+            break;
+        case JSON_KIND_BOOLEAN:
+            kinds |= 1 << (item->boolean ? VALUE_TRUE : VALUE_FALSE);
+            break;
+        case JSON_KIND_STRING:
+            strings[string_count++] = item->string;
+            break;
+        case JSON_KIND_NUMBER:
+            numbers[number_count++] = item->text;
+            break;
         default:
             list[count] = schema_make_constant(schema, origin, item);
             if (list[count++] == FORMULA_NONE) return too_costly(parts, origin);
@@ -143,18 +154,21 @@ static enum status read_enum(struct parts *parts, const struct json_value *value
         formula of[3] = {schema_make(schema, (struct formula_node){.kind = F_TYPE, .origin = origin, .a = kinds}),
                          FORMULA_TRUE, FORMULA_TRUE};
         if (string_count > 0)
-            of[1] = schema_make(schema, (struct formula_node){.kind = F_STRING,
-                                                              .origin = origin,
-                                                              .a = regex_literals(schema->regexes, strings, string_count)});
+            of[1] =
+                schema_make(schema, (struct formula_node){.kind = F_STRING,
+                                                          .origin = origin,
+                                                          .a = regex_literals(schema->regexes, strings, string_count)});
         if (number_count > 0)
-            of[2] = schema_make(schema, (struct formula_node){.kind = F_NUMBER,
-                                                              .origin = origin,
-                                                              .a = number_one_of(schema->numbers, numbers, number_count),
-                                                              .b = number_none_of(schema->numbers, numbers, number_count)});
+            of[2] =
+                schema_make(schema, (struct formula_node){.kind = F_NUMBER,
+                                                          .origin = origin,
+                                                          .a = number_one_of(schema->numbers, numbers, number_count),
+                                                          .b = number_none_of(schema->numbers, numbers, number_count)});
         uint32_t *and = arena_alloc_array(&schema->arena, 3, sizeof *and);
         if (and == NULL) return too_costly(parts, origin);
         memcpy(and, of, sizeof of);
-        list[count] = schema_make(schema, (struct formula_node){.kind = F_AND, .origin = origin, .list = and, .count = 3});
+        list[count] =
+            schema_make(schema, (struct formula_node){.kind = F_AND, .origin = origin, .list = and, .count = 3});
         if (list[count++] == FORMULA_NONE) return too_costly(parts, origin);
     }
     return add_or(parts, origin, list, count);
@@ -216,7 +230,8 @@ static enum status read_if(struct parts *parts, const struct json_value *value, 
     if (then_text != NULL) TRY(read_below(parts, then_text, above, bytes_view_string("then"), &then));
     if (else_text != NULL) TRY(read_below(parts, else_text, above, bytes_view_string("else"), &otherwise));
     formula not = schema_make(schema, (struct formula_node){.kind = F_NOT, .origin = origin, .a = condition});
-    formula yes = make_list(schema, F_AND, origin, condition, then), no = make_list(schema, F_AND, origin, not, otherwise);
+    formula yes = make_list(schema, F_AND, origin, condition, then),
+            no = make_list(schema, F_AND, origin, not, otherwise);
     return add_formula(parts, origin, make_list(schema, F_OR, origin, yes, no));
 }
 
@@ -226,7 +241,8 @@ static enum status read_reference(struct parts *parts, const struct json_value *
     if (place.value == NULL)
         return schema_decline(parts->schema, STATUS_UNIMPLEMENTED, origin, "$ref",
                               "\"%.*s\" names no schema that is at hand (remote schemas are not fetched)",
-                              value->string.length > 64 ? 64 : (int)value->string.length, (const char *)value->string.data);
+                              value->string.length > 64 ? 64 : (int)value->string.length,
+                              (const char *)value->string.data);
     place.depth = parts->place.depth + 1;
     place.origin = origin;
     formula f;
@@ -241,7 +257,8 @@ static enum status add_number(struct parts *parts, uint32_t origin, number_set s
     return add(parts, (struct formula_node){.kind = F_NUMBER, .origin = origin, .a = set, .b = complement});
 }
 
-static enum status add_bound(struct parts *parts, const struct json_value *value, uint32_t origin, bool lower, bool exclusive) {
+static enum status add_bound(struct parts *parts, const struct json_value *value, uint32_t origin, bool lower,
+                             bool exclusive) {
     struct number_pool *numbers = parts->schema->numbers;
     if (value->kind != JSON_KIND_NUMBER) return malformed(parts, origin, "a number");
     /* with the complement: of x >= v it is x < v */
@@ -274,7 +291,8 @@ static enum status read_multiple_of(struct parts *parts, const struct json_value
     struct number_pool *numbers = parts->schema->numbers;
     if (value->kind != JSON_KIND_NUMBER || number_compare(value->text, bytes_view_string("0")) != 1)
         return malformed(parts, origin, "a number above 0");
-    return add_number(parts, origin, number_multiple_of(numbers, value->text), number_not_multiple_of(numbers, value->text));
+    return add_number(parts, origin, number_multiple_of(numbers, value->text),
+                      number_not_multiple_of(numbers, value->text));
 }
 
 /* ---- counts ---- */
@@ -283,17 +301,21 @@ static enum status read_multiple_of(struct parts *parts, const struct json_value
 static enum status read_count(struct parts *parts, const struct json_value *value, uint32_t origin, uint32_t *out) {
     int64_t count;
     double number;
-    if (json_i64(value, &count) && count >= 0) *out = count > UINT32_MAX - 2 ? UINT32_MAX - 2 : (uint32_t)count;
-    else if (json_double(value, &number) && number > 1e18) *out = UINT32_MAX - 2;
-    else return malformed(parts, origin, "a whole number from 0 on");
+    if (json_i64(value, &count) && count >= 0)
+        *out = count > UINT32_MAX - 2 ? UINT32_MAX - 2 : (uint32_t)count;
+    else if (json_double(value, &number) && number > 1e18)
+        *out = UINT32_MAX - 2;
+    else
+        return malformed(parts, origin, "a whole number from 0 on");
     return STATUS_OK;
 }
 
-static enum status add_count(struct parts *parts, const struct json_value *value, uint32_t origin, enum formula_kind kind,
-                             bool is_min) {
+static enum status add_count(struct parts *parts, const struct json_value *value, uint32_t origin,
+                             enum formula_kind kind, bool is_min) {
     uint32_t count;
     TRY(read_count(parts, value, origin, &count));
-    return add(parts, (struct formula_node){.kind = kind, .origin = origin, .a = is_min ? count : 0, .b = is_min ? UINT32_MAX : count});
+    return add(parts, (struct formula_node){
+                          .kind = kind, .origin = origin, .a = is_min ? count : 0, .b = is_min ? UINT32_MAX : count});
 }
 
 static enum status read_min_items(struct parts *parts, const struct json_value *value, uint32_t origin) {
@@ -327,7 +349,8 @@ static enum status read_max_length(struct parts *parts, const struct json_value 
     return add_string(parts, origin, regex_length(parts->schema->regexes, 0, count));
 }
 
-static enum status parse_pattern(struct parts *parts, struct bytes_view pattern, uint32_t origin, const char *keyword, regex *out) {
+static enum status parse_pattern(struct parts *parts, struct bytes_view pattern, uint32_t origin, const char *keyword,
+                                 regex *out) {
     struct error err = {0};
     enum status status = regex_parse(parts->schema->regexes, pattern, REGEX_SEARCH, out, &err);
     if (status == STATUS_RESOURCE_EXHAUSTED) return schema_too_costly(parts->schema, origin, keyword);
@@ -343,15 +366,18 @@ static enum status read_pattern(struct parts *parts, const struct json_value *va
 }
 
 /** A name for a regular language; names that nobody knows are annotations of somebody's own. */
-typedef enum status named_regex(struct regex_pool *pool, struct bytes_view name, regex *out, bool *known, struct error *err);
-static enum status read_language(struct parts *parts, const struct json_value *value, uint32_t origin, named_regex *named) {
+typedef enum status named_regex(struct regex_pool *pool, struct bytes_view name, regex *out, bool *known,
+                                struct error *err);
+static enum status read_language(struct parts *parts, const struct json_value *value, uint32_t origin,
+                                 named_regex *named) {
     if (value->kind != JSON_KIND_STRING) return STATUS_OK;
     struct error err = {0};
     bool known;
     regex r;
     enum status status = named(parts->schema->regexes, value->string, &r, &known, &err);
     if (status == STATUS_RESOURCE_EXHAUSTED) return too_costly(parts, origin);
-    if (status != STATUS_OK) return schema_decline(parts->schema, status, origin, keyword_of(parts, origin), "%s", err.message);
+    if (status != STATUS_OK)
+        return schema_decline(parts->schema, status, origin, keyword_of(parts, origin), "%s", err.message);
     return known ? add_string(parts, origin, r) : STATUS_OK;
 }
 
@@ -493,7 +519,8 @@ static enum status read_properties(struct parts *parts, const struct json_value 
     if (named != NULL) TRY(read_named(parts, named, properties));
     if (matched != NULL) TRY(read_matched(parts, matched, properties));
     if (others != NULL)
-        TRY(read_below(parts, others, parts->place.origin, bytes_view_string("additionalProperties"), &properties->others));
+        TRY(read_below(parts, others, parts->place.origin, bytes_view_string("additionalProperties"),
+                       &properties->others));
     return add(parts, (struct formula_node){.kind = F_PROPERTIES, .origin = origin, .properties = properties});
 }
 
@@ -525,7 +552,8 @@ static enum status read_dependencies(struct parts *parts, const struct json_valu
                 node.count = member->count;
             } else {
                 list = arena_alloc(&schema->arena, sizeof *list);
-                if (list == NULL || (list[0] = schema_name(schema, member->string)) == INTERN_FAILED) return too_costly(parts, at);
+                if (list == NULL || (list[0] = schema_name(schema, member->string)) == INTERN_FAILED)
+                    return too_costly(parts, at);
                 node.count = 1;
             }
             node.list = list;
@@ -551,9 +579,15 @@ static enum status strings_of(struct parts *parts, formula f, uint32_t origin, i
     struct formula_node node = schema->nodes[f];
     regex r, one = REGEX_NOTHING, none = REGEX_EVERYTHING;
     switch (node.kind) {
-    case F_FALSE: *out = REGEX_NOTHING; return STATUS_OK;
-    case F_TYPE: *out = node.a >> VALUE_STRING & 1 ? REGEX_EVERYTHING : REGEX_NOTHING; return STATUS_OK;
-    case F_STRING: *out = node.a; return STATUS_OK;
+    case F_FALSE:
+        *out = REGEX_NOTHING;
+        return STATUS_OK;
+    case F_TYPE:
+        *out = node.a >> VALUE_STRING & 1 ? REGEX_EVERYTHING : REGEX_NOTHING;
+        return STATUS_OK;
+    case F_STRING:
+        *out = node.a;
+        return STATUS_OK;
     case F_NOT:
         TRY(strings_of(parts, node.a, origin, depth + 1, &r));
         *out = regex_not(pool, r);
@@ -570,12 +604,14 @@ static enum status strings_of(struct parts *parts, formula f, uint32_t origin, i
         for (uint32_t i = 0; i < node.count; i++) {
             TRY(strings_of(parts, node.list[i], origin, depth + 1, &r));
             regex not = regex_not(pool, r);
-            one = regex_or(pool, regex_and(pool, one, not), regex_and(pool, none, r));
-            none = regex_and(pool, none, not);
+            one = regex_or(pool, regex_and(pool, one, not ), regex_and(pool, none, r));
+            none = regex_and(pool, none, not );
         }
         *out = one;
         break;
-    default: *out = REGEX_EVERYTHING; return STATUS_OK; /* says nothing about strings */
+    default:
+        *out = REGEX_EVERYTHING;
+        return STATUS_OK; /* says nothing about strings */
     }
     return *out == REGEX_FAILED ? too_costly(parts, origin) : STATUS_OK;
 }
@@ -648,8 +684,10 @@ static read_keyword *find_keyword(struct bytes_view name) {
         size_t middle = (low + high) / 2;
         int order = bytes_view_compare(name, bytes_view_string(KEYWORDS[middle].name));
         if (order == 0) return KEYWORDS[middle].read;
-        if (order < 0) high = middle;
-        else low = middle + 1;
+        if (order < 0)
+            high = middle;
+        else
+            low = middle + 1;
     }
     return NULL;
 }
@@ -674,18 +712,26 @@ enum status schema_read(struct schema *schema, struct schema_place place, formul
         return STATUS_OK;
     }
     if (value->kind != JSON_KIND_OBJECT)
-        return schema_decline(schema, STATUS_INVALID_ARGUMENT, place.origin, "", "a schema must be an object or a boolean");
+        return schema_decline(schema, STATUS_INVALID_ARGUMENT, place.origin, "",
+                              "a schema must be an object or a boolean");
     if (place.depth > SCHEMA_DEPTH_MAX)
-        return schema_decline(schema, STATUS_RESOURCE_EXHAUSTED, place.origin, "", "nested deeper than %d", SCHEMA_DEPTH_MAX);
+        return schema_decline(schema, STATUS_RESOURCE_EXHAUSTED, place.origin, "", "nested deeper than %d",
+                              SCHEMA_DEPTH_MAX);
     if (memo_get(&schema->built, (uintptr_t)value, out)) return STATUS_OK;
     /* who refers to this schema while it is being read gets the reference */
-    formula forward = schema_make(schema, (struct formula_node){.kind = F_REF, .origin = place.origin, .a = FORMULA_NONE});
+    formula forward =
+        schema_make(schema, (struct formula_node){.kind = F_REF, .origin = place.origin, .a = FORMULA_NONE});
     if (forward == FORMULA_NONE || !memo_put(&schema->built, (uintptr_t)value, forward))
         return schema_too_costly(schema, place.origin, "");
     TRY(read_members(&parts, value));
-    if (parts.count == 0) *out = FORMULA_TRUE;
-    else if (parts.count == 1) *out = parts.list[0];
-    else *out = schema_make(schema, (struct formula_node){.kind = F_AND, .origin = place.origin, .list = parts.list, .count = parts.count});
+    if (parts.count == 0)
+        *out = FORMULA_TRUE;
+    else if (parts.count == 1)
+        *out = parts.list[0];
+    else
+        *out = schema_make(
+            schema,
+            (struct formula_node){.kind = F_AND, .origin = place.origin, .list = parts.list, .count = parts.count});
     if (*out == FORMULA_NONE) return schema_too_costly(schema, place.origin, "");
     schema->nodes[forward].a = *out;
     if (!memo_put(&schema->built, (uintptr_t)value, *out)) return schema_too_costly(schema, place.origin, "");

@@ -2,6 +2,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 /* Where "$ref" leads: addresses ("$id"), anchors and JSON pointers. RFC 3986 section 5 for relative addresses, RFC 6901 for pointers. */
 #define _GNU_SOURCE /* memmem */
+#include "engine/grammar/meta_schemas.h"
 #include "engine/grammar/schema_internal.h"
 
 #include <stdlib.h>
@@ -65,7 +66,8 @@ static size_t remove_dots(char *path, size_t length) {
         size_t size = end - in - (path[in] == '/');
         bool up = size == 2 && memcmp(segment, "..", 2) == 0, stay = size == 1 && segment[0] == '.';
         if (up)
-            while (out > 0 && path[--out] != '/') {}
+            while (out > 0 && path[--out] != '/') {
+            }
         if (!up && !stay) {
             memmove(path + out, path + in, end - in);
             out += end - in;
@@ -200,12 +202,26 @@ static enum below below_of(struct bytes_view keyword) {
     static const struct {
         const char *name;
         enum below below;
-    } KEYWORDS[] = {{"additionalItems", BELOW_SCHEMA}, {"additionalProperties", BELOW_SCHEMA}, {"allOf", BELOW_LIST},
-                    {"anyOf", BELOW_LIST}, {"contains", BELOW_SCHEMA}, {"definitions", BELOW_MAP}, {"$defs", BELOW_MAP},
-                    {"dependencies", BELOW_MAP}, {"dependentSchemas", BELOW_MAP}, {"else", BELOW_SCHEMA},
-                    {"if", BELOW_SCHEMA}, {"items", BELOW_LIST}, {"not", BELOW_SCHEMA}, {"oneOf", BELOW_LIST},
-                    {"patternProperties", BELOW_MAP}, {"prefixItems", BELOW_LIST}, {"properties", BELOW_MAP},
-                    {"propertyNames", BELOW_SCHEMA}, {"then", BELOW_SCHEMA}, {"unevaluatedItems", BELOW_SCHEMA},
+    } KEYWORDS[] = {{"additionalItems", BELOW_SCHEMA},
+                    {"additionalProperties", BELOW_SCHEMA},
+                    {"allOf", BELOW_LIST},
+                    {"anyOf", BELOW_LIST},
+                    {"contains", BELOW_SCHEMA},
+                    {"definitions", BELOW_MAP},
+                    {"$defs", BELOW_MAP},
+                    {"dependencies", BELOW_MAP},
+                    {"dependentSchemas", BELOW_MAP},
+                    {"else", BELOW_SCHEMA},
+                    {"if", BELOW_SCHEMA},
+                    {"items", BELOW_LIST},
+                    {"not", BELOW_SCHEMA},
+                    {"oneOf", BELOW_LIST},
+                    {"patternProperties", BELOW_MAP},
+                    {"prefixItems", BELOW_LIST},
+                    {"properties", BELOW_MAP},
+                    {"propertyNames", BELOW_SCHEMA},
+                    {"then", BELOW_SCHEMA},
+                    {"unevaluatedItems", BELOW_SCHEMA},
                     {"unevaluatedProperties", BELOW_SCHEMA}};
     for (size_t i = 0; i < sizeof KEYWORDS / sizeof *KEYWORDS; i++)
         if (bytes_view_equal_string(keyword, KEYWORDS[i].name)) return KEYWORDS[i].below;
@@ -216,11 +232,13 @@ static enum status walk(struct schema *schema, const struct json_value *value, s
     if (value->kind != JSON_KIND_OBJECT) return STATUS_OK;
     if (depth > SCHEMA_DEPTH_MAX)
         return schema_decline(schema, STATUS_RESOURCE_EXHAUSTED, 0, "", "nested deeper than %d", SCHEMA_DEPTH_MAX);
-    if (!budget_spend(&schema->budget, 1) || !note_names(schema, value, &base)) return schema_too_costly(schema, 0, "$id");
+    if (!budget_spend(&schema->budget, 1) || !note_names(schema, value, &base))
+        return schema_too_costly(schema, 0, "$id");
     for (const struct json_value *member = value->first; member != NULL; member = member->next) {
         enum below below = below_of(member->name);
         if (below == BELOW_NONE) continue;
-        if (member->kind == JSON_KIND_OBJECT && below != BELOW_MAP) TRY(walk(schema, member, base, depth + 1));
+        if (member->kind == JSON_KIND_OBJECT && below != BELOW_MAP)
+            TRY(walk(schema, member, base, depth + 1));
         else if (member->kind == JSON_KIND_ARRAY || member->kind == JSON_KIND_OBJECT)
             for (const struct json_value *item = member->first; item != NULL; item = item->next)
                 TRY(walk(schema, item, base, depth + 1));
@@ -228,8 +246,8 @@ static enum status walk(struct schema *schema, const struct json_value *value, s
     return STATUS_OK;
 }
 
-enum status registry_create(struct schema *schema, const struct json_value *root, const struct schema_document *documents,
-                            size_t count) {
+enum status registry_create(struct schema *schema, const struct json_value *root,
+                            const struct schema_document *documents, size_t count) {
     schema->registry = calloc(1, sizeof *schema->registry);
     if (schema->registry == NULL) return schema_too_costly(schema, 0, "");
     memo_init(&schema->registry->bases, &schema->budget);
@@ -286,7 +304,8 @@ static struct bytes_view decode_fragment(struct schema *schema, struct bytes_vie
     if (out == NULL) return (struct bytes_view){0};
     size_t length = 0;
     for (size_t i = 0; i < text.length; i++) {
-        if (text.data[i] == '%' && i + 2 < text.length && hex_of(text.data[i + 1]) >= 0 && hex_of(text.data[i + 2]) >= 0) {
+        if (text.data[i] == '%' && i + 2 < text.length && hex_of(text.data[i + 1]) >= 0 &&
+            hex_of(text.data[i + 2]) >= 0) {
             out[length++] = (uint8_t)(hex_of(text.data[i + 1]) << 4 | hex_of(text.data[i + 2]));
             i += 2;
         } else {
@@ -309,7 +328,8 @@ static struct bytes_view decode_step(uint8_t *step, size_t length) {
 }
 
 static const struct json_value *step_into(const struct json_value *value, struct bytes_view step) {
-    const struct json_value *item = value->kind == JSON_KIND_OBJECT || value->kind == JSON_KIND_ARRAY ? value->first : NULL;
+    const struct json_value *item =
+        value->kind == JSON_KIND_OBJECT || value->kind == JSON_KIND_ARRAY ? value->first : NULL;
     if (value->kind == JSON_KIND_OBJECT) {
         while (item != NULL && !bytes_view_equal(item->name, step)) item = item->next;
         return item;
@@ -337,11 +357,24 @@ static struct schema_place follow_pointer(struct schema *schema, struct schema_p
     return place;
 }
 
+/** A meta-schema, read when it is first asked for. */
+static struct resource *known_document(struct schema *schema, struct bytes_view address) {
+    struct bytes_view text = meta_schema_text(address);
+    struct json_value *value;
+    struct json_problem problem;
+    if (text.length == 0 ||
+        json_read(text, SCHEMA_DEPTH_MAX, (int64_t)text.length, &schema->arena, &value, &problem) != STATUS_OK ||
+        !push_resource(schema, address, value))
+        return NULL;
+    return &schema->registry->resources[schema->registry->resource_count - 1];
+}
+
 struct schema_place registry_find(struct schema *schema, struct bytes_view reference, struct bytes_view base) {
     struct schema_place nowhere = {0};
     struct bytes_view address = without_fragment(reference);
     address = address.length == 0 ? base : join(schema, base, address);
     struct resource *resource = find_resource(schema->registry, address);
+    if (resource == NULL) resource = known_document(schema, address);
     if (resource == NULL) return nowhere;
     /* a document at hand is looked through for its own names when it is first asked for */
     struct schema_place place = {.value = resource->value, .base = resource->address};

@@ -14,7 +14,8 @@ bool shapes_exhausted(struct shapes *shapes, uint32_t origin) {
 }
 
 bool shapes_decline(struct shapes *shapes, uint32_t origin, const char *keyword, const char *reason) {
-    if (!shapes->declined) shapes->status = schema_decline(shapes->schema, STATUS_UNIMPLEMENTED, origin, keyword, "%s", reason);
+    if (!shapes->declined)
+        shapes->status = schema_decline(shapes->schema, STATUS_UNIMPLEMENTED, origin, keyword, "%s", reason);
     shapes->declined = true;
     return false;
 }
@@ -70,15 +71,22 @@ static void flatten(struct literals *literals, formula f, bool negated, int dept
     }
     const struct formula_node *node = schema_node(schema, f);
     switch (node->kind) {
-    case F_TRUE: literals->false_ |= negated; return;
-    case F_FALSE: literals->false_ |= !negated; return;
-    case F_NOT: flatten(literals, node->a, !negated, depth + 1); return;
+    case F_TRUE:
+        literals->false_ |= negated;
+        return;
+    case F_FALSE:
+        literals->false_ |= !negated;
+        return;
+    case F_NOT:
+        flatten(literals, node->a, !negated, depth + 1);
+        return;
     case F_AND:
     case F_OR:
         if ((node->kind == F_AND) == negated && node->count != 1) break;
         for (uint32_t i = 0; i < node->count; i++) flatten(literals, node->list[i], negated, depth + 1);
         return;
-    default: break;
+    default:
+        break;
     }
     if (!budget_spend(&schema->budget, 1)) literals->failed = true;
     push(literals, f << 1 | negated);
@@ -117,7 +125,9 @@ static void push_all(struct literals *literals, conjunction c) {
     for (uint32_t i = 0; i < item.count; i++) push(literals, item.words[i]);
 }
 
-conjunction conjunction_of(struct shapes *shapes, formula f) { return conjunction_with(shapes, CONJUNCTION_TRUE, f, false); }
+conjunction conjunction_of(struct shapes *shapes, formula f) {
+    return conjunction_with(shapes, CONJUNCTION_TRUE, f, false);
+}
 
 conjunction conjunction_with(struct shapes *shapes, conjunction a, formula f, bool negated) {
     if (shapes->declined || a == CONJUNCTION_FAILED || f == FORMULA_NONE) return CONJUNCTION_FAILED;
@@ -147,7 +157,8 @@ conjunction conjunction_not(struct shapes *shapes, conjunction a) {
     struct schema *schema = shapes->schema;
     struct intern_item item = intern_get(&shapes->conjunctions, a);
     if (item.count == 1)
-        return conjunction_with(shapes, CONJUNCTION_TRUE, literal_formula(item.words[0]), !literal_negated(item.words[0]));
+        return conjunction_with(shapes, CONJUNCTION_TRUE, literal_formula(item.words[0]),
+                                !literal_negated(item.words[0]));
     uint32_t *list = arena_alloc_array(&schema->arena, item.count, sizeof *list);
     if (list == NULL) return CONJUNCTION_FAILED;
     uint32_t origin = schema_node(schema, literal_formula(item.words[0]))->origin;
@@ -156,7 +167,8 @@ conjunction conjunction_not(struct shapes *shapes, conjunction a) {
         if (literal_negated(item.words[i]))
             list[i] = schema_make(schema, (struct formula_node){.kind = F_NOT, .origin = origin, .a = list[i]});
     }
-    formula all = schema_make(schema, (struct formula_node){.kind = F_AND, .origin = origin, .list = list, .count = item.count});
+    formula all =
+        schema_make(schema, (struct formula_node){.kind = F_AND, .origin = origin, .list = list, .count = item.count});
     return conjunction_with(shapes, CONJUNCTION_TRUE, all, true);
 }
 
@@ -171,9 +183,12 @@ static uint32_t constants_of(struct shapes *shapes, formula f, int depth) {
     const struct formula_node *node = schema_node(shapes->schema, f);
     uint32_t out = CONSTANT_KINDS, one = 0, none = CONSTANT_KINDS;
     switch (node->kind) {
-    case F_FALSE: return 0;
-    case F_TYPE: return node->a & CONSTANT_KINDS;
-    case F_NOT: return ~constants_of(shapes, node->a, depth + 1) & CONSTANT_KINDS;
+    case F_FALSE:
+        return 0;
+    case F_TYPE:
+        return node->a & CONSTANT_KINDS;
+    case F_NOT:
+        return ~constants_of(shapes, node->a, depth + 1) & CONSTANT_KINDS;
     case F_AND:
         for (uint32_t i = 0; i < node->count; i++) out &= constants_of(shapes, node->list[i], depth + 1);
         return out;
@@ -187,7 +202,8 @@ static uint32_t constants_of(struct shapes *shapes, formula f, int depth) {
             none &= ~of;
         }
         return one;
-    default: return CONSTANT_KINDS;
+    default:
+        return CONSTANT_KINDS;
     }
 }
 
@@ -227,17 +243,25 @@ static regex string_of_list(struct shapes *shapes, const formula *list, uint32_t
 /** The strings that satisfy a formula. */
 static regex string_of(struct shapes *shapes, formula f, int depth) {
     f = schema_follow(shapes->schema, f);
-    if (f == FORMULA_NONE || depth > 2 * SCHEMA_DEPTH_MAX || !budget_spend(&shapes->schema->budget, 1)) return REGEX_FAILED;
+    if (f == FORMULA_NONE || depth > 2 * SCHEMA_DEPTH_MAX || !budget_spend(&shapes->schema->budget, 1))
+        return REGEX_FAILED;
     const struct formula_node *node = schema_node(shapes->schema, f);
     switch (node->kind) {
-    case F_FALSE: return REGEX_NOTHING;
-    case F_TYPE: return node->a >> VALUE_STRING & 1 ? REGEX_EVERYTHING : REGEX_NOTHING;
-    case F_STRING: return node->a;
-    case F_NOT: return regex_not(shapes->schema->regexes, string_of(shapes, node->a, depth + 1));
+    case F_FALSE:
+        return REGEX_NOTHING;
+    case F_TYPE:
+        return node->a >> VALUE_STRING & 1 ? REGEX_EVERYTHING : REGEX_NOTHING;
+    case F_STRING:
+        return node->a;
+    case F_NOT:
+        return regex_not(shapes->schema->regexes, string_of(shapes, node->a, depth + 1));
     case F_AND:
-    case F_OR: return string_of_list(shapes, node->list, node->count, node->kind == F_AND, depth + 1);
-    case F_ONE_OF: return string_one_of(shapes, node->list, node->count, depth + 1).one;
-    default: return REGEX_EVERYTHING;
+    case F_OR:
+        return string_of_list(shapes, node->list, node->count, node->kind == F_AND, depth + 1);
+    case F_ONE_OF:
+        return string_one_of(shapes, node->list, node->count, depth + 1).one;
+    default:
+        return REGEX_EVERYTHING;
     }
 }
 
@@ -296,7 +320,8 @@ static struct number_union union_copy(const struct number_union *a) {
 }
 
 /** Numbers that satisfy exactly one of the formulas, or with `negated` none or several. */
-static struct number_union numbers_of_one(struct shapes *shapes, const struct formula_node *node, bool negated, int depth) {
+static struct number_union numbers_of_one(struct shapes *shapes, const struct formula_node *node, bool negated,
+                                          int depth) {
     struct number_union none = {0}, one = {0}, more = {0};
     union_add(&none, NUMBER_ANY);
     for (uint32_t i = 0; i < node->count; i++) {
@@ -326,10 +351,17 @@ static struct number_union numbers_of(struct shapes *shapes, formula f, bool neg
     }
     const struct formula_node *node = schema_node(shapes->schema, f);
     switch (node->kind) {
-    case F_FALSE: union_add(&out, negated ? NUMBER_ANY : NUMBER_NONE); return out;
-    case F_TYPE: union_add(&out, (node->a >> VALUE_NUMBER & 1) != negated ? NUMBER_ANY : NUMBER_NONE); return out;
-    case F_NUMBER: union_add(&out, negated ? node->b : node->a); return out;
-    case F_NOT: return numbers_of(shapes, node->a, !negated, depth + 1);
+    case F_FALSE:
+        union_add(&out, negated ? NUMBER_ANY : NUMBER_NONE);
+        return out;
+    case F_TYPE:
+        union_add(&out, (node->a >> VALUE_NUMBER & 1) != negated ? NUMBER_ANY : NUMBER_NONE);
+        return out;
+    case F_NUMBER:
+        union_add(&out, negated ? node->b : node->a);
+        return out;
+    case F_NOT:
+        return numbers_of(shapes, node->a, !negated, depth + 1);
     case F_AND:
     case F_OR:
         if ((node->kind == F_AND) != negated) {
@@ -341,8 +373,11 @@ static struct number_union numbers_of(struct shapes *shapes, formula f, bool neg
                 out = union_or(out, numbers_of(shapes, node->list[i], negated, depth + 1));
         }
         return out;
-    case F_ONE_OF: return numbers_of_one(shapes, node, negated, depth + 1);
-    default: union_add(&out, negated ? NUMBER_NONE : NUMBER_ANY); return out;
+    case F_ONE_OF:
+        return numbers_of_one(shapes, node, negated, depth + 1);
+    default:
+        union_add(&out, negated ? NUMBER_NONE : NUMBER_ANY);
+        return out;
     }
 }
 
@@ -413,13 +448,17 @@ const struct shape *shape_of(struct shapes *shapes, conjunction c, uint32_t part
     return shape;
 }
 
-static uint32_t min_length(uint32_t a, uint32_t b) { return a < b ? a : b; }
+static uint32_t min_length(uint32_t a, uint32_t b) {
+    return a < b ? a : b;
+}
 
 static uint32_t measure_scalars(struct shapes *shapes, const struct shape *shape) {
     struct schema *schema = shapes->schema;
     uint32_t out = LENGTH_NEVER;
-    if (shape->constants & (1 << VALUE_NULL | 1 << VALUE_TRUE)) out = 4;
-    else if (shape->constants != 0) out = 5;
+    if (shape->constants & (1 << VALUE_NULL | 1 << VALUE_TRUE))
+        out = 4;
+    else if (shape->constants != 0)
+        out = 5;
     if (shape->string != REGEX_NOTHING)
         out = min_length(out, length_add(2, regex_shortest(schema->regexes, shape->string, NULL)));
     for (uint32_t i = 0; i < shape->number_count && out > 1; i++)

@@ -93,7 +93,7 @@ struct object_form {
 
 enum shape_part { SHAPE_SCALARS = 1, SHAPE_ARRAYS = 2, SHAPE_OBJECTS = 4 };
 struct shape {
-    uint32_t parts; /* which are there */
+    uint32_t parts;     /* which are there */
     uint32_t constants; /* bits 1 << VALUE_NULL, VALUE_FALSE, VALUE_TRUE */
     regex string;
     const number_set *numbers;
@@ -112,16 +112,16 @@ struct shapes {
     struct intern conjunctions; /* words: literals (formula << 1 | negated), rising */
     struct shape **shapes;      /* [shape_capacity] by conjunction */
     uint32_t shape_capacity;
-    struct intern leaves;       /* words: kind, then literals; of a form */
+    struct intern leaves;              /* words: kind, then literals; of a form */
     struct object_form **object_forms; /* by id of `leaves` */
     uint32_t object_form_capacity;
-    struct intern selections;   /* words: form, bits of selectors; see object_other */
-    struct memo named_values;   /* form << 32 | name -> conjunction */
-    struct memo other_values;   /* id of selections -> conjunction */
-    struct memo violations;     /* formula -> the formula of its negation */
-    uint64_t busy_hits;         /* how often a measurement met a shape that was being measured: "never" was then a guess */
-    bool declined;              /* the schema's problem is filled; everything fails from now on */
-    enum status status;         /* why */
+    struct intern selections; /* words: form, bits of selectors; see object_other */
+    struct memo named_values; /* form << 32 | name -> conjunction */
+    struct memo other_values; /* id of selections -> conjunction */
+    struct memo violations;   /* formula -> the formula of its negation */
+    uint64_t busy_hits; /* how often a measurement met a shape that was being measured: "never" was then a guess */
+    bool declined;      /* the schema's problem is filled; everything fails from now on */
+    enum status status; /* why */
 };
 
 enum status shapes_create(struct schema *schema, struct shapes **out);

@@ -15,7 +15,8 @@ static uint32_t longest_tuple(const struct shapes *shapes, const uint32_t *leave
     return out;
 }
 
-static bool add_contains(struct shapes *shapes, struct array_form *form, struct array_contains *list, const struct formula_node *node) {
+static bool add_contains(struct shapes *shapes, struct array_form *form, struct array_contains *list,
+                         const struct formula_node *node) {
     struct array_contains *contains = &list[form->contains_count++];
     *contains = (struct array_contains){conjunction_of(shapes, node->a), node->list[0], node->list[1], node->b};
     return contains->what != CONJUNCTION_FAILED;
@@ -49,7 +50,8 @@ bool build_array_form(struct shapes *shapes, const uint32_t *leaves, uint32_t co
             form.unique |= !literal_negated(leaves[i]);
             form.duplicate |= literal_negated(leaves[i]);
             break;
-        default: break;
+        default:
+            break;
         }
     }
     if (shapes->declined) return false;
@@ -78,7 +80,8 @@ static uint32_t items_for(struct shapes *shapes, const struct array_form *form, 
 static uint32_t items_for_duplicate(struct shapes *shapes, const struct array_form *form) {
     for (uint32_t j = 1; j < form->first_count + 2 && j < form->max; j++)
         for (uint32_t i = 0; i < j; i++)
-            if (shape_satisfiable(shapes, conjunction_and(shapes, array_item(form, i), array_item(form, j)))) return j + 1;
+            if (shape_satisfiable(shapes, conjunction_and(shapes, array_item(form, i), array_item(form, j))))
+                return j + 1;
     return UINT32_MAX;
 }
 

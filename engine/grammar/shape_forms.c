@@ -35,20 +35,25 @@ struct expansion {
 
 enum truth { FALSE_, TRUE_, UNKNOWN_ };
 
-static enum truth truth_not(enum truth t) { return t == UNKNOWN_ ? t : t == TRUE_ ? FALSE_ : TRUE_; }
+static enum truth truth_not(enum truth t) {
+    return t == UNKNOWN_ ? t : t == TRUE_ ? FALSE_ : TRUE_;
+}
 
 static bool is_leaf_of(enum formula_kind kind, enum value_kind value) {
     switch (kind) {
     case F_ITEMS:
     case F_ITEM_COUNT:
     case F_CONTAINS:
-    case F_UNIQUE: return value == VALUE_ARRAY;
+    case F_UNIQUE:
+        return value == VALUE_ARRAY;
     case F_PROPERTIES:
     case F_REQUIRED:
     case F_PROPERTY_COUNT:
     case F_NAMES:
-    case F_DEPENDENT: return value == VALUE_OBJECT;
-    default: return false;
+    case F_DEPENDENT:
+        return value == VALUE_OBJECT;
+    default:
+        return false;
     }
 }
 
@@ -60,10 +65,14 @@ static enum truth trivial(const struct shapes *shapes, formula f, enum value_kin
     enum truth out, of;
     uint32_t yes = 0, unknown = 0;
     switch (node->kind) {
-    case F_TRUE: return TRUE_;
-    case F_FALSE: return FALSE_;
-    case F_TYPE: return node->a >> kind & 1 ? TRUE_ : FALSE_;
-    case F_NOT: return truth_not(trivial(shapes, node->a, kind, depth + 1));
+    case F_TRUE:
+        return TRUE_;
+    case F_FALSE:
+        return FALSE_;
+    case F_TYPE:
+        return node->a >> kind & 1 ? TRUE_ : FALSE_;
+    case F_NOT:
+        return truth_not(trivial(shapes, node->a, kind, depth + 1));
     case F_AND:
     case F_OR: {
         enum truth dominant = node->kind == F_AND ? FALSE_ : TRUE_;
@@ -82,7 +91,8 @@ static enum truth trivial(const struct shapes *shapes, formula f, enum value_kin
             unknown += of == UNKNOWN_;
         }
         return yes > 1 ? FALSE_ : unknown > 0 ? UNKNOWN_ : yes == 1 ? TRUE_ : FALSE_;
-    default: return is_leaf_of(node->kind, kind) ? UNKNOWN_ : TRUE_;
+    default:
+        return is_leaf_of(node->kind, kind) ? UNKNOWN_ : TRUE_;
     }
 }
 
@@ -125,8 +135,7 @@ static bool emit(struct expansion *expansion) {
 static bool choose(struct expansion *expansion, const uint32_t *first, uint32_t count, const struct pending *pending) {
     struct pending local[16], *chain = count <= 16 ? local : malloc(count * sizeof *chain);
     if (chain == NULL) return shapes_exhausted(expansion->shapes, expansion->origin);
-    for (uint32_t i = 0; i < count; i++)
-        chain[i] = (struct pending){first[i], i + 1 < count ? &chain[i + 1] : pending};
+    for (uint32_t i = 0; i < count; i++) chain[i] = (struct pending){first[i], i + 1 < count ? &chain[i + 1] : pending};
     uint32_t leaf_count = expansion->leaf_count;
     expansion->choices++;
     bool ok = expand(expansion, count > 0 ? chain : pending);
@@ -137,7 +146,8 @@ static bool choose(struct expansion *expansion, const uint32_t *first, uint32_t 
 }
 
 /** At least one of the literals holds. */
-static bool expand_or(struct expansion *expansion, const uint32_t *literals, uint32_t count, const struct pending *pending) {
+static bool expand_or(struct expansion *expansion, const uint32_t *literals, uint32_t count,
+                      const struct pending *pending) {
     struct shapes *shapes = expansion->shapes;
     uint32_t open = 0;
     for (uint32_t i = 0; i < count; i++) {
@@ -224,8 +234,7 @@ static bool disjoint(struct expansion *expansion, formula a, formula b) {
     if (both == CONJUNCTION_FAILED) return false;
     if (both < shapes->shape_capacity && shapes->shapes[both] != NULL && shapes->shapes[both]->busy) return false;
     uint64_t busy_hits = shapes->busy_hits;
-    const struct shape *shape =
-        shape_of(shapes, both, expansion->kind == VALUE_ARRAY ? SHAPE_ARRAYS : SHAPE_OBJECTS);
+    const struct shape *shape = shape_of(shapes, both, expansion->kind == VALUE_ARRAY ? SHAPE_ARRAYS : SHAPE_OBJECTS);
     if (shape == NULL || busy_hits != shapes->busy_hits) return false;
     return (expansion->kind == VALUE_ARRAY ? shape->array_count : shape->object_count) == 0;
 }
@@ -246,10 +255,13 @@ static bool expand_one_of(struct expansion *expansion, formula f, const struct p
             if (j == i) continue;
             enum truth other = trivial(shapes, node.list[j], expansion->kind, 0);
             possible = other != TRUE_;
-            if (other == UNKNOWN_ && !disjoint(expansion, node.list[i], node.list[j])) literals[count++] = node.list[j] << 1 | 1;
+            if (other == UNKNOWN_ && !disjoint(expansion, node.list[i], node.list[j]))
+                literals[count++] = node.list[j] << 1 | 1;
         }
-        if (shapes->declined) ok = false;
-        else if (possible) ok = choose(expansion, literals, count, pending);
+        if (shapes->declined)
+            ok = false;
+        else if (possible)
+            ok = choose(expansion, literals, count, pending);
     }
     free(literals);
     return ok;
@@ -279,7 +291,8 @@ static formula make_or(struct shapes *shapes, uint32_t origin, const formula *li
         if (list[i] == FORMULA_NONE) return FORMULA_NONE;
         copy[i] = list[i];
     }
-    return schema_make(shapes->schema, (struct formula_node){.kind = F_OR, .origin = origin, .list = copy, .count = count});
+    return schema_make(shapes->schema,
+                       (struct formula_node){.kind = F_OR, .origin = origin, .list = copy, .count = count});
 }
 
 static formula make_not(struct shapes *shapes, uint32_t origin, formula f) {
@@ -294,18 +307,24 @@ static formula wrong_item(struct shapes *shapes, const struct formula_node *node
     if (items == NULL || both == NULL) return FORMULA_NONE;
     for (uint32_t i = 0; i < index; i++) items[i] = FORMULA_TRUE;
     items[index] = make_not(shapes, node->origin, node->list[index]);
-    both[0] = schema_make(schema, (struct formula_node){.kind = F_ITEM_COUNT, .origin = node->origin, .a = index + 1, .b = UINT32_MAX});
-    both[1] = schema_make(schema, (struct formula_node){.kind = F_ITEMS, .origin = node->origin, .a = FORMULA_TRUE, .list = items, .count = index + 1});
+    both[0] = schema_make(
+        schema, (struct formula_node){.kind = F_ITEM_COUNT, .origin = node->origin, .a = index + 1, .b = UINT32_MAX});
+    both[1] = schema_make(
+        schema, (struct formula_node){
+                    .kind = F_ITEMS, .origin = node->origin, .a = FORMULA_TRUE, .list = items, .count = index + 1});
     if (items[index] == FORMULA_NONE || both[0] == FORMULA_NONE || both[1] == FORMULA_NONE) return FORMULA_NONE;
     return schema_make(schema, (struct formula_node){.kind = F_AND, .origin = node->origin, .list = both, .count = 2});
 }
 
-static formula make_contains(struct shapes *shapes, uint32_t origin, formula what, uint32_t from, uint32_t min, uint32_t max) {
+static formula make_contains(struct shapes *shapes, uint32_t origin, formula what, uint32_t from, uint32_t min,
+                             uint32_t max) {
     uint32_t *counts = arena_alloc_array(&shapes->schema->arena, 2, sizeof *counts);
     if (counts == NULL || what == FORMULA_NONE) return FORMULA_NONE;
     counts[0] = min;
     counts[1] = max;
-    return schema_make(shapes->schema, (struct formula_node){.kind = F_CONTAINS, .origin = origin, .a = what, .b = from, .list = counts, .count = 2});
+    return schema_make(
+        shapes->schema,
+        (struct formula_node){.kind = F_CONTAINS, .origin = origin, .a = what, .b = from, .list = counts, .count = 2});
 }
 
 static formula violation_of_items(struct shapes *shapes, const struct formula_node *node) {
@@ -313,7 +332,8 @@ static formula violation_of_items(struct shapes *shapes, const struct formula_no
     if (list == NULL) return FORMULA_NONE;
     uint32_t count = 0;
     for (uint32_t i = 0; i < node->count; i++) list[count++] = wrong_item(shapes, node, i);
-    list[count++] = make_contains(shapes, node->origin, make_not(shapes, node->origin, node->a), node->count, 1, UINT32_MAX);
+    list[count++] =
+        make_contains(shapes, node->origin, make_not(shapes, node->origin, node->a), node->count, 1, UINT32_MAX);
     formula out = make_or(shapes, node->origin, list, count);
     free(list);
     return out;
@@ -325,8 +345,10 @@ static formula violation_of_count(struct shapes *shapes, const struct formula_no
     formula list[2];
     uint32_t count = 0;
     if (node->kind == F_CONTAINS) {
-        if (node->list[0] > 0) list[count++] = make_contains(shapes, node->origin, node->a, node->b, 0, node->list[0] - 1);
-        if (node->list[1] < UINT32_MAX) list[count++] = make_contains(shapes, node->origin, node->a, node->b, node->list[1] + 1, UINT32_MAX);
+        if (node->list[0] > 0)
+            list[count++] = make_contains(shapes, node->origin, node->a, node->b, 0, node->list[0] - 1);
+        if (node->list[1] < UINT32_MAX)
+            list[count++] = make_contains(shapes, node->origin, node->a, node->b, node->list[1] + 1, UINT32_MAX);
     } else {
         struct formula_node other = {.kind = node->kind, .origin = node->origin};
         if (node->a > 0) {
@@ -347,7 +369,9 @@ static formula violation_of_dependent(struct shapes *shapes, const struct formul
     struct schema *schema = shapes->schema;
     uint32_t *both = arena_alloc_array(&schema->arena, 2, sizeof *both);
     if (both == NULL) return FORMULA_NONE;
-    formula required = schema_make(schema, (struct formula_node){.kind = F_REQUIRED, .origin = node->origin, .list = node->list, .count = node->count});
+    formula required = schema_make(
+        schema,
+        (struct formula_node){.kind = F_REQUIRED, .origin = node->origin, .list = node->list, .count = node->count});
     both[0] = schema_make_required(schema, node->origin, node->a);
     both[1] = make_not(shapes, node->origin, required);
     if (required == FORMULA_NONE || both[0] == FORMULA_NONE || both[1] == FORMULA_NONE) return FORMULA_NONE;
@@ -360,9 +384,15 @@ static formula violation_of(struct shapes *shapes, formula f) {
     if (memo_get(&shapes->violations, f, &out)) return out;
     struct formula_node node = *schema_node(shapes->schema, f);
     switch (node.kind) {
-    case F_ITEMS: out = violation_of_items(shapes, &node); break;
-    case F_DEPENDENT: out = violation_of_dependent(shapes, &node); break;
-    default: out = violation_of_count(shapes, &node); break;
+    case F_ITEMS:
+        out = violation_of_items(shapes, &node);
+        break;
+    case F_DEPENDENT:
+        out = violation_of_dependent(shapes, &node);
+        break;
+    default:
+        out = violation_of_count(shapes, &node);
+        break;
     }
     if (out != FORMULA_NONE && !memo_put(&shapes->violations, f, out)) return FORMULA_NONE;
     return out;
@@ -372,7 +402,8 @@ static bool expand_literal(struct expansion *expansion, uint32_t literal, const 
     struct shapes *shapes = expansion->shapes;
     formula f = schema_follow(shapes->schema, literal_formula(literal));
     bool negated = literal_negated(literal);
-    if (f == FORMULA_NONE) return shapes_decline(shapes, expansion->origin, "$ref", "references that name only each other say nothing");
+    if (f == FORMULA_NONE)
+        return shapes_decline(shapes, expansion->origin, "$ref", "references that name only each other say nothing");
     struct formula_node node = *schema_node(shapes->schema, f);
     switch (node.kind) {
     case F_NOT: {
@@ -395,8 +426,10 @@ static bool expand_literal(struct expansion *expansion, uint32_t literal, const 
         free(literals);
         return ok;
     }
-    case F_ONE_OF: return negated ? expand_not_one_of(expansion, f, pending) : expand_one_of(expansion, f, pending);
-    default: break;
+    case F_ONE_OF:
+        return negated ? expand_not_one_of(expansion, f, pending) : expand_one_of(expansion, f, pending);
+    default:
+        break;
     }
     if (negated && !is_simple(shapes, f) && node.kind != F_UNIQUE) {
         formula violation = violation_of(shapes, f);
@@ -427,7 +460,8 @@ static bool expand(struct expansion *expansion, const struct pending *pending) {
 /** Plain assertions first: choices are then looked at knowing as much as possible. */
 static bool is_choice(const struct shapes *shapes, uint32_t literal) {
     enum formula_kind kind = schema_node(shapes->schema, literal_formula(literal))->kind;
-    return kind == F_ONE_OF || (kind == F_OR && !literal_negated(literal)) || (kind == F_AND && literal_negated(literal));
+    return kind == F_ONE_OF || (kind == F_OR && !literal_negated(literal)) ||
+           (kind == F_AND && literal_negated(literal));
 }
 
 static void **expand_all(struct shapes *shapes, conjunction c, enum value_kind kind, uint32_t *out_count) {

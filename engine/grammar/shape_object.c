@@ -49,7 +49,8 @@ static bool require(struct building *b, name_id name) {
 static uint32_t selector_of(struct building *b, regex r) {
     for (uint32_t i = 0; i < b->form->selector_count; i++)
         if (b->selectors[i] == r) return i;
-    if (r == REGEX_FAILED) shapes_exhausted(b->shapes, 0);
+    if (r == REGEX_FAILED)
+        shapes_exhausted(b->shapes, 0);
     else if (b->form->selector_count == OBJECT_SELECTORS_MAX)
         shapes_decline(b->shapes, 0, "patternProperties", "too many patterns apply to one object");
     else {
@@ -93,7 +94,8 @@ static regex unlisted(struct shapes *shapes, const struct properties *properties
     struct schema *schema = shapes->schema;
     struct bytes_view *texts = malloc((properties->named_count + 1) * sizeof *texts);
     if (texts == NULL) return REGEX_FAILED;
-    for (uint32_t i = 0; i < properties->named_count; i++) texts[i] = schema_name_text(schema, properties->named[i].name);
+    for (uint32_t i = 0; i < properties->named_count; i++)
+        texts[i] = schema_name_text(schema, properties->named[i].name);
     regex r = properties->named_count == 0
                   ? REGEX_EVERYTHING
                   : regex_not(schema->regexes, regex_literals(schema->regexes, texts, properties->named_count));
@@ -162,7 +164,8 @@ static bool add_obligation(struct building *b, uint32_t literal, bool *impossibl
         return require(b, options.list[0].name) && add_extra(b, options.list[0].name, options.list[0].value);
     if (options.count == 1 && options.list[0].kind == OPTION_MISSING)
         return add_extra(b, options.list[0].name, CONJUNCTION_FALSE);
-    if (b->form->obligation_count == 64) return shapes_decline(shapes, node.origin, "not", "too many negations apply to one object");
+    if (b->form->obligation_count == 64)
+        return shapes_decline(shapes, node.origin, "not", "too many negations apply to one object");
     b->obligations[b->form->obligation_count++] = (struct object_obligation){options.list, options.count};
     return true;
 }
@@ -175,7 +178,9 @@ static bool add_leaf(struct building *b, uint32_t literal, bool *impossible) {
     struct formula_node node = *schema_node(schema, literal_formula(literal));
     if (literal_negated(literal)) return add_obligation(b, literal, impossible);
     switch (node.kind) {
-    case F_PROPERTIES: b->properties[form->properties_count++] = node.properties; return true;
+    case F_PROPERTIES:
+        b->properties[form->properties_count++] = node.properties;
+        return true;
     case F_REQUIRED:
         for (uint32_t i = 0; i < node.count; i++)
             if (!require(b, node.list[i])) return false;
@@ -184,9 +189,14 @@ static bool add_leaf(struct building *b, uint32_t literal, bool *impossible) {
         if (node.a > form->min) form->min = node.a;
         if (node.b < form->max) form->max = node.b;
         return true;
-    case F_NAMES: b->names = regex_and(schema->regexes, b->names, node.a); return b->names != REGEX_FAILED || shapes_exhausted(b->shapes, node.origin);
-    case F_DEPENDENT: b->dependent[form->dependent_count++] = (struct object_dependent){node.a, node.list, node.count}; return true;
-    default: return true;
+    case F_NAMES:
+        b->names = regex_and(schema->regexes, b->names, node.a);
+        return b->names != REGEX_FAILED || shapes_exhausted(b->shapes, node.origin);
+    case F_DEPENDENT:
+        b->dependent[form->dependent_count++] = (struct object_dependent){node.a, node.list, node.count};
+        return true;
+    default:
+        return true;
     }
 }
 
@@ -197,20 +207,31 @@ static bool collect_order(struct building *b) {
     memo_init(&seen, &b->shapes->schema->budget);
     bool ok = true;
     uint32_t ignored;
-#define ADD_NAME(name)                                                                       \
-    if (ok && !memo_get(&seen, name, &ignored))                                              \
-    ok = (memo_put(&seen, name, 1) || shapes_exhausted(b->shapes, 0)) && push_name(b, &b->order, &form->order_count, &b->order_capacity, name)
+#define ADD_NAME(name)                                                   \
+    if (ok && !memo_get(&seen, name, &ignored))                          \
+    ok = (memo_put(&seen, name, 1) || shapes_exhausted(b->shapes, 0)) && \
+         push_name(b, &b->order, &form->order_count, &b->order_capacity, name)
     for (uint32_t i = 0; i < form->properties_count; i++)
-        for (uint32_t j = 0; j < b->properties[i]->named_count; j++) { ADD_NAME(b->properties[i]->named[j].name); }
-    for (uint32_t i = 0; i < form->required_count; i++) { ADD_NAME(b->required[i]); }
-    for (uint32_t i = 0; i < form->extra_count; i++) { ADD_NAME(b->extra[i].name); }
+        for (uint32_t j = 0; j < b->properties[i]->named_count; j++) {
+            ADD_NAME(b->properties[i]->named[j].name);
+        }
+    for (uint32_t i = 0; i < form->required_count; i++) {
+        ADD_NAME(b->required[i]);
+    }
+    for (uint32_t i = 0; i < form->extra_count; i++) {
+        ADD_NAME(b->extra[i].name);
+    }
     for (uint32_t i = 0; i < form->dependent_count; i++) {
         ADD_NAME(b->dependent[i].present);
-        for (uint32_t j = 0; j < b->dependent[i].count; j++) { ADD_NAME(b->dependent[i].required[j]); }
+        for (uint32_t j = 0; j < b->dependent[i].count; j++) {
+            ADD_NAME(b->dependent[i].required[j]);
+        }
     }
     for (uint32_t i = 0; i < form->obligation_count; i++)
         for (uint32_t j = 0; j < b->obligations[i].count; j++)
-            if (b->obligations[i].options[j].kind != OPTION_MATCH) { ADD_NAME(b->obligations[i].options[j].name); }
+            if (b->obligations[i].options[j].kind != OPTION_MATCH) {
+                ADD_NAME(b->obligations[i].options[j].name);
+            }
 #undef ADD_NAME
     memo_deinit(&seen);
     return ok;
@@ -350,7 +371,8 @@ conjunction object_named(struct shapes *shapes, struct object_form *form, name_i
     uint64_t key = (uint64_t)form->id << 32 | name;
     conjunction out;
     if (memo_get(&shapes->named_values, key, &out)) return out;
-    uint64_t selected = form->selector_count == 0 ? 0 : object_selected(shapes, form, schema_name_text(shapes->schema, name));
+    uint64_t selected =
+        form->selector_count == 0 ? 0 : object_selected(shapes, form, schema_name_text(shapes->schema, name));
     out = asked(shapes, form, name, selected);
     if (out != CONJUNCTION_FAILED && !memo_put(&shapes->named_values, key, out)) {
         shapes_exhausted(shapes, 0);
@@ -415,8 +437,10 @@ regex object_other_names(struct shapes *shapes, struct object_form *form) {
         out = regex_and(pool, out, regex_not(pool, regex_literals(pool, texts, form->order_count)));
         free(texts);
     }
-    if (out == REGEX_FAILED) shapes_exhausted(shapes, 0);
-    else if (busy_hits == shapes->busy_hits) form->other_names = out;
+    if (out == REGEX_FAILED)
+        shapes_exhausted(shapes, 0);
+    else if (busy_hits == shapes->busy_hits)
+        form->other_names = out;
     return out;
 }
 
@@ -480,7 +504,8 @@ static uint32_t measure_option(struct shapes *shapes, struct object_form *form, 
         uint32_t letters = regex_shortest(pool, names, &text);
         uint64_t selected = object_selected(shapes, form, bytes_view(&text));
         conjunction value = conjunction_and(shapes, object_other(shapes, form, selected), option->value);
-        uint32_t length = letters == REGEX_UNBOUNDED ? LENGTH_NEVER : length_add(letters + 6, shape_shortest(shapes, value));
+        uint32_t length =
+            letters == REGEX_UNBOUNDED ? LENGTH_NEVER : length_add(letters + 6, shape_shortest(shapes, value));
         regex next = regex_and(pool, names, regex_not(pool, regex_literal(pool, bytes_view(&text))));
         bytes_deinit(&text);
         if (length != LENGTH_NEVER) return length;
@@ -490,7 +515,8 @@ static uint32_t measure_option(struct shapes *shapes, struct object_form *form, 
 }
 
 /** The bytes of `wanted` more properties beyond those required; LENGTH_NEVER: there are not so many. */
-static uint32_t measure_more(struct shapes *shapes, struct object_form *form, uint32_t wanted, const name_id *required, uint32_t required_count) {
+static uint32_t measure_more(struct shapes *shapes, struct object_form *form, uint32_t wanted, const name_id *required,
+                             uint32_t required_count) {
     uint32_t out = 0;
     for (uint32_t i = 0; i < form->order_count && wanted > 0; i++) {
         if (holds(required, required_count, form->order[i])) continue;

@@ -56,7 +56,9 @@ static bool trie_init(struct token_trie *trie, struct entry *entries, size_t cou
         .first = malloc((nodes + 1) * sizeof *trie->first),
         .tokens = malloc((count + 1) * sizeof *trie->tokens),
     };
-    if (trie->bytes == NULL || trie->depths == NULL || trie->sizes == NULL || trie->first == NULL || trie->tokens == NULL) return false;
+    if (trie->bytes == NULL || trie->depths == NULL || trie->sizes == NULL || trie->first == NULL ||
+        trie->tokens == NULL)
+        return false;
     uint32_t open[TRIE_DEPTH_MAX + 1], n = 0, token_count = 0;
     for (size_t i = 0; i < count; i++) {
         size_t shared = i == 0 ? 0 : common(entries[i - 1].text, entries[i].text);
@@ -102,15 +104,22 @@ static bool continues(uint8_t first, size_t index, uint8_t byte) {
     if ((byte & 0xc0) != 0x80) return false;
     if (index != 1) return true;
     switch (first) {
-    case 0xe0: return byte >= 0xa0;
-    case 0xed: return byte < 0xa0;
-    case 0xf0: return byte >= 0x90;
-    case 0xf4: return byte < 0x90;
-    default: return true;
+    case 0xe0:
+        return byte >= 0xa0;
+    case 0xed:
+        return byte < 0xa0;
+    case 0xf0:
+        return byte >= 0x90;
+    case 0xf4:
+        return byte < 0x90;
+    default:
+        return true;
     }
 }
 
-static bool is_hex(uint8_t c) { return (c >= '0' && c <= '9') || ((c | 0x20) >= 'a' && (c | 0x20) <= 'f'); }
+static bool is_hex(uint8_t c) {
+    return (c >= '0' && c <= '9') || ((c | 0x20) >= 'a' && (c | 0x20) <= 'f');
+}
 
 /** \uXXXX and pairs of them, as far as the text goes. Advances; false: invalid. */
 static bool scan_unicode_escape(struct bytes_view text, size_t *at) {
@@ -191,8 +200,10 @@ static bool add_ends(struct string_ends *ends, const struct entry *entries, size
     size_t rest_count = 0;
     bool ok = rests != NULL && ends->whole != NULL;
     for (size_t i = 0; ok && i < count; i++) {
-        if (entries[i].text.length == 0) ends->whole[ends->whole_count++] = entries[i].token;
-        else rests[rest_count++] = entries[i];
+        if (entries[i].text.length == 0)
+            ends->whole[ends->whole_count++] = entries[i].token;
+        else
+            rests[rest_count++] = entries[i];
     }
     ok = ok && trie_init(&ends->rests, rests, rest_count);
     free(rests);
@@ -207,7 +218,8 @@ static bool number_rests(struct grammar_vocabulary *v, struct string_tokens *str
     strings->rest_nodes.first = malloc((rests->count + 1) * sizeof *rests->first);
     strings->rest_nodes.tokens = malloc((rests->count + 1) * sizeof *rests->tokens);
     strings->quoted = calloc((rests->count + 32) / 32, sizeof *strings->quoted);
-    if (strings->rest_of == NULL || strings->rest_nodes.first == NULL || strings->rest_nodes.tokens == NULL || strings->quoted == NULL)
+    if (strings->rest_of == NULL || strings->rest_nodes.first == NULL || strings->rest_nodes.tokens == NULL ||
+        strings->quoted == NULL)
         return false;
     for (uint32_t n = 0; n < rests->count; n++) {
         uint32_t end = rests->bytes[n] == '"' ? n + rests->sizes[n] : n;
@@ -222,7 +234,8 @@ static bool number_rests(struct grammar_vocabulary *v, struct string_tokens *str
     return true;
 }
 
-static bool add_strings(struct grammar_vocabulary *v, struct string_tokens *strings, size_t from, const struct entry *entries, size_t count) {
+static bool add_strings(struct grammar_vocabulary *v, struct string_tokens *strings, size_t from,
+                        const struct entry *entries, size_t count) {
     struct entry *plain = malloc((count + 1) * sizeof *plain), *escaped = malloc((count + 1) * sizeof *escaped);
     struct entry *whole = malloc((count + 1) * sizeof *whole), *ending = malloc((count + 1) * sizeof *ending);
     strings->inside = calloc(v->words, sizeof *strings->inside);
@@ -245,7 +258,8 @@ static bool add_strings(struct grammar_vocabulary *v, struct string_tokens *stri
         }
     }
     ok = ok && add_ends(&strings->plain, plain, plain_count) && add_ends(&strings->escaped, escaped, escaped_count) &&
-         trie_init(&strings->escapes, whole, escaped_count) && trie_init(&strings->whole, ending, plain_count) && number_rests(v, strings);
+         trie_init(&strings->escapes, whole, escaped_count) && trie_init(&strings->whole, ending, plain_count) &&
+         number_rests(v, strings);
     free(ending);
     free(plain);
     free(escaped);
@@ -268,14 +282,16 @@ static bool add_plain(struct grammar_vocabulary *v, const struct entry *entries,
             continue;
         }
         if (length > v->plain_longest) v->plain_longest = length;
-        for (uint32_t k = length < PLAIN_LENGTHS ? length : PLAIN_LENGTHS; k <= PLAIN_LENGTHS; k++) mask_set(v->plain[k], entries[i].token);
+        for (uint32_t k = length < PLAIN_LENGTHS ? length : PLAIN_LENGTHS; k <= PLAIN_LENGTHS; k++)
+            mask_set(v->plain[k], entries[i].token);
     }
     ok = ok && trie_init(&v->not_plain, others, other_count);
     free(others);
     return ok;
 }
 
-enum status grammar_vocabulary_create(const struct tokenizer *tokenizer, struct grammar_vocabulary **out, struct error *err) {
+enum status grammar_vocabulary_create(const struct tokenizer *tokenizer, struct grammar_vocabulary **out,
+                                      struct error *err) {
     struct grammar_vocabulary *v = calloc(1, sizeof *v);
     uint32_t size = (uint32_t)tokenizer_vocabulary(tokenizer);
     struct entry *entries = malloc((size + 1) * sizeof *entries);
@@ -290,12 +306,13 @@ enum status grammar_vocabulary_create(const struct tokenizer *tokenizer, struct 
     }
     for (int32_t id = 0; ok && id < (int32_t)size; id++) {
         struct bytes_view piece = tokenizer_piece(tokenizer, id);
-        if (tokenizer_is_end(tokenizer, id)) v->end_tokens[v->end_count++] = id;
+        if (tokenizer_is_end(tokenizer, id))
+            v->end_tokens[v->end_count++] = id;
         else if (!tokenizer_is_control(tokenizer, id) && piece.length > 0 && piece.length <= TRIE_DEPTH_MAX)
             entries[count++] = (struct entry){.text = piece, .token = id};
     }
-    ok = ok && trie_init(&v->trie, entries, count) && add_plain(v, entries, count) && add_strings(v, &v->strings[0], 0, entries, count) &&
-         add_strings(v, &v->strings[1], 1, entries, count);
+    ok = ok && trie_init(&v->trie, entries, count) && add_plain(v, entries, count) &&
+         add_strings(v, &v->strings[0], 0, entries, count) && add_strings(v, &v->strings[1], 1, entries, count);
     free(entries);
     if (!ok) {
         grammar_vocabulary_destroy(v);
@@ -325,4 +342,6 @@ void grammar_vocabulary_destroy(struct grammar_vocabulary *v) {
     free(v);
 }
 
-size_t grammar_mask_words(const struct grammar_vocabulary *v) { return v->words; }
+size_t grammar_mask_words(const struct grammar_vocabulary *v) {
+    return v->words;
+}

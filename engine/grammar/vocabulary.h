@@ -23,11 +23,11 @@
 #include "engine/tokenizer/tokenizer.h"
 
 struct token_trie {
-    uint8_t *bytes;   /* [count] */
-    uint8_t *depths;  /* [count] of the node's byte in its piece, from 0; pieces are cut at TRIE_DEPTH_MAX */
+    uint8_t *bytes;      /* [count] */
+    uint8_t *depths;     /* [count] of the node's byte in its piece, from 0; pieces are cut at TRIE_DEPTH_MAX */
     uint32_t roots[257]; /* roots[b]: the node of depth 0 with byte b, or where it would be; roots[256] = count */
-    uint32_t *sizes;  /* [count] nodes of the subtree, itself included */
-    uint32_t *first;  /* [count + 1] into tokens: those that end here */
+    uint32_t *sizes;     /* [count] nodes of the subtree, itself included */
+    uint32_t *first;     /* [count + 1] into tokens: those that end here */
     int32_t *tokens;
     uint32_t count;
 };
@@ -42,13 +42,15 @@ struct string_ends {
 
 /** Tokens that begin inside a string where any text may come (from: 0), or with the quote that begins it (from: 1). */
 struct string_tokens {
-    uint32_t *inside;           /* [words] bitset: valid, and the string goes on */
-    struct string_ends plain;   /* that end it, without an escape before: what they add to the text is what they look like */
+    uint32_t *inside; /* [words] bitset: valid, and the string goes on */
+    struct string_ends
+        plain; /* that end it, without an escape before: what they add to the text is what they look like */
     struct string_ends escaped; /* with one */
     struct token_trie escapes;  /* the same tokens, whole */
     struct token_trie whole;    /* those of `plain`, whole */
-    struct token_trie rest_nodes; /* plain.rests again, with each node's own number instead of its tokens; lends its arrays */
-    uint32_t *quoted; /* bitset over the nodes of the rests + 1: another quote is in it */
+    struct token_trie
+        rest_nodes;    /* plain.rests again, with each node's own number instead of its tokens; lends its arrays */
+    uint32_t *quoted;  /* bitset over the nodes of the rests + 1: another quote is in it */
     uint32_t *rest_of; /* [V] of the tokens of `plain`: node of plain.rests + 1; 0: nothing behind the quote */
 };
 
@@ -60,12 +62,16 @@ struct grammar_vocabulary {
     struct token_trie trie;
     struct string_tokens strings[2];
     struct token_trie not_plain; /* the trie without plain tokens */
-    uint32_t *plain[PLAIN_LENGTHS + 1]; /* [words] whole characters, no quote, backslash or control character: at most i of them; the last: any number */
-    uint32_t plain_longest;             /* characters of the longest plain token */
+    uint32_t *plain
+        [PLAIN_LENGTHS +
+         1]; /* [words] whole characters, no quote, backslash or control character: at most i of them; the last: any number */
+    uint32_t plain_longest; /* characters of the longest plain token */
     int32_t *end_tokens;
     uint32_t end_count;
 };
 
-static inline void mask_set(uint32_t *mask, int32_t token) { mask[(uint32_t)token / 32] |= 1u << (uint32_t)token % 32; }
+static inline void mask_set(uint32_t *mask, int32_t token) {
+    mask[(uint32_t)token / 32] |= 1u << (uint32_t)token % 32;
+}
 
 #endif

@@ -17,6 +17,7 @@ sys.path[:0] = [str(ROOT / "bench"), str(ROOT / "tools")]
 import bench  # noqa: E402
 import client  # noqa: E402
 import engine  # noqa: E402
+import grammar  # noqa: E402
 import machine  # noqa: E402
 import make_random_model  # noqa: E402
 import peer  # noqa: E402
@@ -244,3 +245,26 @@ def test_patience_repeats_disturbed_rounds(monkeypatch):
     samples, _, used = interleaved(monkeypatch, [0.0, 0.6, 0.05, 0.9, 0.02], 3, 60)
     assert samples["a"] == [0, 2, 4]
     assert used < report.OTHERS_MAX
+
+
+# ---- grammars ----------------------------------------------------------------------------------------------------------
+
+
+def test_decided_counts_instances_and_schemas():
+    lines = [{"valid": [True, False]}, {"valid": [True, False]}, {"valid": [True]}]
+    answers = [{"declined": None, "accepted": [True, False]}, {"declined": None, "accepted": [False, True]}, {"declined": {"reason": "x"}, "accepted": []}]
+    assert dict(grammar.decided(lines, answers)) == {"schemas": 3, "instances": 5, "right": 2, "invalid accepted": 1, "valid refused": 1, "declined": 1, "schemas declined": 1, "passed": 1, "schemas with invalid accepted": 1}
+
+
+def test_times_count_where_both_sides_came():
+    mine = [{"declined": None, "compile_us": 1, "mask_us": [[1, 2], [3]]}, {"declined": None, "compile_us": 2, "mask_us": [[9]]}]
+    theirs = [{"declined": None, "compile_us": 10, "mask_us": [[10], [30, 40]]}, {"declined": {}, "compile_us": 5, "mask_us": []}]
+    assert grammar.common_times(mine, theirs) == (([1], [10]), ([1, 3], [10, 30]))
+    assert grammar.least([[3, 1], [2, 5]]) == [2, 1]
+
+
+def test_tools_keep_their_definitions_apart():
+    lines = [{"schema": {"$ref": "#/$defs/A", "$defs": {"A": {"properties": {"next": {"$ref": "#/$defs/A"}}}}}}]
+    schema = grammar.tools_schema(lines, 2)
+    assert [call["properties"]["arguments"] for call in schema["anyOf"]] == [{"$ref": "#/$defs/t0_A"}, {"$ref": "#/$defs/t1_A"}]
+    assert schema["$defs"]["t1_A"]["properties"]["next"] == {"$ref": "#/$defs/t1_A"}

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { WALKS = 4, STEPS = 24, TRIES = 40 };
+enum { WALKS = 3, STEPS = 24, TRIES = 40, REST_MAX = 200 };
 
 static const char LIKELY[] = "ab01xyz .,;:()[]{}<>\"'\\+-*/=_\n\tAZ";
 
@@ -15,8 +15,8 @@ static const char LIKELY[] = "ab01xyz .,;:()[]{}<>\"'\\+-*/=_\n\tAZ";
 static void check_rest(struct machine *machine, struct frames *frames, struct machine_state state) {
     struct bytes rest;
     bytes_init(&rest, 1 << 16);
-    uint64_t length = machine->operations->shortest(machine, frames, &state, 1000, &rest);
-    if (length <= 1000) {
+    uint64_t length = machine->operations->shortest(machine, frames, &state, REST_MAX, &rest);
+    if (length <= REST_MAX) {
         if (rest.length != length) abort();
         enum machine_step step = MACHINE_LIVE;
         for (size_t i = 0; i < rest.length && step == MACHINE_LIVE; i++)
@@ -49,7 +49,7 @@ static void walk(struct machine *machine, const struct grammar_budget *budget, u
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     if (size == 0) return 0;
-    struct grammar_budget budget = {.fuel = 200000, .bytes = 64 << 20};
+    struct grammar_budget budget = {.fuel = 50000, .bytes = 64 << 20};
     struct grammar_problem problem = {0};
     struct machine *machine = NULL;
     enum grammar_dialect dialect = data[0] == 'g' ? GRAMMAR_GBNF : GRAMMAR_LARK;

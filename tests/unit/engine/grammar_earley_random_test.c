@@ -13,7 +13,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { LENGTH_MAX = 7, TEXTS = 2 << LENGTH_MAX, RULES = 4, NODES = 64, GRAMMARS = 3000 };
+enum { LENGTH_MAX = 7, TEXTS = 2 << LENGTH_MAX, RULES = 4, NODES = 64, GRAMMARS = 10000 };
 
 /* A text of a and b is a number: 1, then a bit for each letter. */
 struct texts {

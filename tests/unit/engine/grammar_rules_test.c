@@ -102,6 +102,16 @@ static void test_gbnf_recursion(void **state) {
                 TEXTS("x", "xxxx", "<x>x"));
 }
 
+/* Rules whose ends hand each other on at one place: what covers an origin must not itself lean on it. */
+static void test_ends_that_hand_each_other_on(void **state) {
+    (void)state;
+    check_texts(GRAMMAR_GBNF, "root ::= \"b\" b\na ::= \"a\" a\nb ::= \"a\"* | b{2,} | (b | a) root",
+                TEXTS("b", "baa", "babaa", "bb"), TEXTS("", "a", "ab"));
+    check_texts(GRAMMAR_GBNF,
+                "root ::= c | [ab] b\na ::= c{1,2}{0,}{1,}\nb ::= b{1,}{0,} | (root | \"a\") ([ab] c)\nc ::= \"b\"",
+                TEXTS("a", "aaab", "aaabaab", "bbab"), TEXTS("aa", "aaabab", "aaaabb"));
+}
+
 static void test_gbnf_refusals(void **state) {
     (void)state;
     const struct {
@@ -157,6 +167,8 @@ static void test_lark_syntax(void **state) {
                 TEXTS("abe", "ababcedd", "ab\xC3\xAA"), TEXTS("ab", "ace"));
     check_texts(GRAMMAR_LARK, "start: a* | \"z\"\na: \"(\" start \")\" |\n", TEXTS("", "z", "()(z)((()))"),
                 TEXTS("zz", "("));
+    check_texts(GRAMMAR_LARK, "start: \"a\"{2} b{1,} \"c\"{,2} \"d\"{1, 2}\nb: \"(\" b? \")\"",
+                TEXTS("aa()d", "aa()(())ccdd"), TEXTS("a()d", "aad", "aa()cccd", "aa()ddd"));
     check_texts(GRAMMAR_LARK, "%llguidance {}\nstart: \"\xC3\x9F\"i \"K\"i", TEXTS("\xC3\x9Fk", "\xE1\xBA\x9EK"),
                 TEXTS("ssk"));
 }
@@ -240,7 +252,8 @@ static void test_lark_refusals(void **state) {
         {"start: %json {}", "1:8", "inline grammar", STATUS_UNIMPLEMENTED},
         {"start: A\nA: \"a\" & \"b\"", "2:8", "operator &", STATUS_UNIMPLEMENTED},
         {"start: A\nA: ~\"a\"", "2:4", "operator ~", STATUS_UNIMPLEMENTED},
-        {"start: \"a\"{2}", "1:11", "braces", STATUS_UNIMPLEMENTED},
+        {"start: \"a\"{3,2}", "1:12", "at most 2", STATUS_INVALID_ARGUMENT},
+        {"start: \"a\"{2;", "1:13", "'}'", STATUS_INVALID_ARGUMENT},
         {"start: start \"a\"", "1:1", "no text fits", STATUS_FAILED_PRECONDITION},
         {"start: /a(?=b)c/", "1:1", "no text fits", STATUS_FAILED_PRECONDITION},
     };
@@ -518,20 +531,45 @@ static void test_hostile_grammars_end(void **state) {
     bytes_deinit(&text);
 }
 
-/* Ambiguous without end: the step that costs too much fails, and says so. */
-static void test_ambiguity_ends(void **state) {
-    (void)state;
-    struct machine *machine = must_compile(GRAMMAR_GBNF, "root ::= root root root | root root | \"x\"");
+/* How many x the grammar takes, at most `most`, with a KiB of frames for each; the last step, too. */
+static int take_x(struct machine *machine, int most, enum machine_step *out_step) {
     struct frames frames;
     struct machine_state at;
-    frames_init(&frames, 256 << 20);
-    enum machine_step step = machine->operations->start(machine, &frames, &at);
+    frames_init(&frames, (size_t)most * 1024);
+    *out_step = machine->operations->start(machine, &frames, &at);
     int length = 0;
-    for (; length < 100000 && step == MACHINE_LIVE; length++)
-        step = machine->operations->step(machine, &frames, &at, 'x', &at);
-    assert_int_equal(step, MACHINE_FAILED);
-    assert_true(length > 50);
+    for (; length < most && *out_step == MACHINE_LIVE; length++)
+        *out_step = machine->operations->step(machine, &frames, &at, 'x', &at);
     frames_deinit(&frames);
+    return length;
+}
+
+/* Every text has more parses than can be counted; each step costs the same, as origins that others cover are left out. */
+static void test_ambiguous_grammars_are_linear(void **state) {
+    (void)state;
+    const char *grammars[] = {"root ::= root root | \"x\"", "root ::= root root root | root root | \"x\"",
+                              "root ::= e\ne ::= e [x+] e | e \"*\" e | \"x\" | \"(\" e \")\""};
+    for (size_t i = 0; i < sizeof grammars / sizeof *grammars; i++) {
+        struct machine *machine = must_compile(GRAMMAR_GBNF, grammars[i]);
+        enum machine_step step;
+        assert_int_equal(take_x(machine, 20000, &step), 20000);
+        assert_int_equal(step, MACHINE_LIVE);
+        assert_true(budget.fuel > FUEL - 1000);
+        machine->operations->destroy(machine);
+    }
+}
+
+/* Where each byte may be the middle of a palindrome, a step costs as much as the text is long: it ends in a failure, of memory or of fuel. */
+static void test_what_cannot_be_cheap_ends(void **state) {
+    (void)state;
+    struct machine *machine = must_compile(GRAMMAR_GBNF, "root ::= \"x\" root \"x\" | \"x\"");
+    enum machine_step step;
+    assert_true(take_x(machine, 2000, &step) > 100);
+    assert_int_equal(step, MACHINE_FAILED);
+    budget.fuel = 10;
+    assert_true(take_x(machine, 20000, &step) > 100);
+    assert_int_equal(step, MACHINE_FAILED);
+    assert_true(budget_exhausted(&budget));
     machine->operations->destroy(machine);
 }
 
@@ -539,6 +577,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_gbnf_syntax),
         cmocka_unit_test(test_gbnf_recursion),
+        cmocka_unit_test(test_ends_that_hand_each_other_on),
         cmocka_unit_test(test_gbnf_refusals),
         cmocka_unit_test(test_lark_syntax),
         cmocka_unit_test(test_lark_common),
@@ -554,7 +593,8 @@ int main(void) {
         cmocka_unit_test(test_right_recursion_is_linear),
         cmocka_unit_test(test_regex_machine),
         cmocka_unit_test(test_hostile_grammars_end),
-        cmocka_unit_test(test_ambiguity_ends),
+        cmocka_unit_test(test_ambiguous_grammars_are_linear),
+        cmocka_unit_test(test_what_cannot_be_cheap_ends),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,68 @@
+# Copyright Bora contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Masks beside an independent validator (Python's jsonschema) on random schemas: what is accepted is valid and what is valid is accepted; walks over masks end,
+validly; and a mask's bit is what accepting says."""
+import os
+import random
+from collections import Counter
+
+import pytest
+from grammar_program import run, write_tokenizer
+from random_schemas import random_schema, texts
+from validator import Judge
+
+SEED = int(os.environ.get("BORA_TEST_SEED", "20261130"))
+SCHEMAS = int(os.environ.get("BORA_TEST_SCHEMAS", "400"))
+DECLINED_SHARE_MAX = 0.0  # lower only
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tmp_path_factory):
+    return write_tokenizer(tmp_path_factory.mktemp("tokenizer"))
+
+
+@pytest.fixture(scope="module")
+def schemas():
+    rng = random.Random(SEED)
+    return [random_schema(rng) for _ in range(SCHEMAS)]
+
+
+def test_accepted_is_valid_and_valid_is_accepted(tokenizer, schemas):
+    rng = random.Random(SEED + 1)
+    lines = [{"id": i, "schema": schema, "instances": texts(rng, 40)} for i, schema in enumerate(schemas)]
+    answers = run("check", tokenizer, lines)
+    wrong, declined, judged = [], Counter(), 0
+    for line, answer in zip(lines, answers, strict=True):
+        assert "errors" not in answer, answer["errors"]
+        judge = Judge(line["schema"])
+        if answer["declined"] is not None:
+            declined[answer["declined"]["keyword"]] += 1
+            continue
+        for text, accepted in zip(line["instances"], answer["accepted"], strict=True):
+            judged += 1
+            if accepted != judge.valid(text):
+                wrong.append(("invalid accepted" if accepted else "valid refused", text, line["schema"]))
+    print(f"\n{judged} instances of {len(lines)} schemas judged; declined: {dict(declined)}")
+    print(Counter((what, text) for what, text, _ in wrong))
+    for what, text, schema in wrong[:20]:
+        print(f"{what}: {text}: {schema}")
+    assert not wrong, f"{len(wrong)} wrong"
+    assert declined.total() <= DECLINED_SHARE_MAX * len(lines)
+
+
+def test_walks_end_validly(tokenizer, schemas):
+    answers = run("walk", tokenizer, [{"id": i, "schema": schema} for i, schema in enumerate(schemas)], "--count", 12, "--tokens-max", 40, "--probes", 6, "--seed", SEED % 1000)
+    counts, wrong = Counter(), []
+    for schema, answer in zip(schemas, answers, strict=True):
+        judge = Judge(schema)
+        counts.update(probes=answer["probes"], disagreements=answer["disagreements"])
+        for walk in answer["walks"]:
+            counts.update(walks=1, complete=walk["complete"])
+            if "dead_end" in walk or "error" in walk or (walk["complete"] and not judge.valid(walk["text"])):
+                wrong.append((walk, schema))
+    print(f"\n{dict(counts)}")
+    for walk, schema in wrong[:20]:
+        print(f"{walk}: {schema}")
+    assert not wrong, f"{len(wrong)} wrong"
+    assert counts["disagreements"] == 0
+    assert counts["complete"] == counts["walks"]  # a walk has a text that ends, or is given the tokens for one
