@@ -47,7 +47,8 @@ static bool loses_blank(const struct tokenizer *tokenizer, int32_t id, struct by
     detokenizer_init(&detokenizer, tokenizer);
     bytes_reset(scratch);
     if (detokenizer_push(&detokenizer, id, scratch) != STATUS_OK) return false;
-    return scratch->length == 0 || scratch->data[0] != ' ' || scratch->length + detokenizer.pending_length < piece.length;
+    return scratch->length == 0 || scratch->data[0] != ' ' ||
+           scratch->length + detokenizer.pending_length < piece.length;
 }
 
 static bool find_twins(const struct tokenizer *tokenizer, int32_t *begins_as) {

@@ -131,8 +131,8 @@ static enum status open_scheduler(struct engine *engine, const struct engine_opt
 }
 
 static void open_metrics(struct engine *engine, struct metrics *metrics) {
-    static const double mask_seconds[] = {1e-6, 2e-6, 5e-6, 1e-5, 2e-5, 5e-5, 1e-4, 2e-4, 5e-4,
-                                          1e-3, 2e-3, 5e-3, 1e-2, 1e-1, 1,    NAN};
+    static const double mask_seconds[] = {1e-6, 2e-6, 5e-6, 1e-5, 2e-5, 5e-5, 1e-4, 2e-4,
+                                          5e-4, 1e-3, 2e-3, 5e-3, 1e-2, 1e-1, 1,    NAN};
     static const double rows[] = {1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, NAN};
     engine->has_metrics = true;
     engine->metrics = (struct engine_metrics){
@@ -157,8 +157,7 @@ static void open_metrics(struct engine *engine, struct metrics *metrics) {
         .step_seconds = metrics_histogram(metrics, "bora_engine_step_seconds", "Time of one step, sampling included.",
                                           METRICS_SECONDS),
         .mask_seconds = metrics_histogram(metrics, "bora_engine_mask_seconds",
-                                          "Time to find what a grammar admits next: one mask.",
-                                          mask_seconds),
+                                          "Time to find what a grammar admits next: one mask.", mask_seconds),
         .step_rows = metrics_histogram(metrics, "bora_engine_step_tokens", "Tokens computed in one step.", rows)};
     metric_set(engine->metrics.kv_tokens_total, (double)engine->description.kv_pool_tokens);
     metric_set(engine->metrics.running_max, (double)engine->description.sequences_max);

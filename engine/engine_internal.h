@@ -40,7 +40,7 @@ struct engine {
     size_t mask_words;
     int32_t *begins_as;        /* [vocabulary] constrain.c; NULL: every token as itself */
     uint32_t *mask_as_written; /* scratch, with begins_as */
-    bool checked; /* the books, since the last step; step thread */
+    bool checked;              /* the books, since the last step; step thread */
     bool has_metrics;
     struct engine_metrics metrics;
     struct scheduler_stats counted; /* what the counters already hold; step thread */
@@ -85,14 +85,14 @@ struct generation {
     generation_event_fn *on_event;
     void *context;
     struct text_stream text;
-    int64_t reported;           /* tokens of the sequence that events have told of */
-    struct held_logprobs *held; /* when log-probabilities are wanted */
-    int64_t text_given;         /* bytes that events have given out */
+    int64_t reported;                /* tokens of the sequence that events have told of */
+    struct held_logprobs *held;      /* when log-probabilities are wanted */
+    int64_t text_given;              /* bytes that events have given out */
     struct grammar_session *grammar; /* NULL: anything may be generated */
     struct grammar_state start;      /* behind `begun` */
     struct answer_state answer;      /* of generations that are no search */
-    void *beam_memory;          /* of a beam search, or NULL */
-    int answers;                /* that a beam search is to give */
+    void *beam_memory;               /* of a beam search, or NULL */
+    int answers;                     /* that a beam search is to give */
 };
 
 /** Drop a reference; the last one frees. Takes the mutex. */

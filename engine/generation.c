@@ -103,12 +103,11 @@ static enum status add_beams(const struct engine *engine, const struct generatio
     const struct beam_options *beam = &request->beam;
     if (beam->width == 0) return STATUS_OK;
     int64_t limit = (int64_t)request->prompt_count + request->max_tokens;
-    struct beam_settings settings = {.width = beam->width,
-                                     .length_penalty = (double)beam->length_penalty,
-                                     .early_stopping = beam->early_stopping,
-                                     .state_bytes = request->stop_count > 0 || request->grammar != NULL
-                                                        ? sizeof(struct answer_state)
-                                                        : 0};
+    struct beam_settings settings = {
+        .width = beam->width,
+        .length_penalty = (double)beam->length_penalty,
+        .early_stopping = beam->early_stopping,
+        .state_bytes = request->stop_count > 0 || request->grammar != NULL ? sizeof(struct answer_state) : 0};
     generation->beam_memory = malloc(beam_search_bytes(&settings, limit, engine->description.context_tokens));
     if (generation->beam_memory == NULL) return error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
     generation->answers = beam->answers > 0 ? beam->answers : 1;

@@ -167,17 +167,7 @@ static uint64_t signature(struct machine *base, const struct machine_state *stat
     return hash == 0 ? 1 : hash;
 }
 
-static struct grammar_budget *budget(struct machine *machine) {
-    return of(machine)->budget;
-}
-
-static const struct machine_operations OPERATIONS = {.destroy = destroy,
-                                                     .start = start,
-                                                     .step = step,
-                                                     .complete = complete,
-                                                     .shortest = earley_shortest,
-                                                     .signature = signature,
-                                                     .budget = budget};
+static const struct machine_operations OPERATIONS = {destroy, start, step, complete, earley_shortest, signature};
 
 /* ---- creating ---- */
 

@@ -138,12 +138,7 @@ static uint64_t signature(struct machine *machine, const struct machine_state *s
     return state->word[WORD_STATE] << 32 | state->word[WORD_UNFINISHED];
 }
 
-static struct grammar_budget *budget(struct machine *machine) {
-    return regex_pool_budget(of(machine)->pool);
-}
-
-static const struct machine_operations OPERATIONS = {
-    .destroy = destroy, .start = start, .step = step, .complete = complete, .shortest = shortest, .signature = signature, .budget = budget};
+static const struct machine_operations OPERATIONS = {destroy, start, step, complete, shortest, signature};
 
 enum status regex_machine_create(struct regex_pool *pool, regex language, struct machine **out, struct error *err) {
     struct regex_machine *machine = calloc(1, sizeof *machine);

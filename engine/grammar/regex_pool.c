@@ -189,10 +189,6 @@ enum status regex_pool_create(struct grammar_budget *budget, struct regex_pool *
     return STATUS_OK;
 }
 
-struct grammar_budget *regex_pool_budget(struct regex_pool *pool) {
-    return pool->budget;
-}
-
 void regex_pool_destroy(struct regex_pool *pool) {
     if (pool == NULL) return;
     while (pool->chunk != NULL) {

@@ -60,13 +60,18 @@ struct api_error chat_format_error(const struct chat_plan *plan, const Bora__Int
     static const char type[] = "invalid_request_error";
     const char *pointer = tail_of(problem->pointer, POINTER_MOST), *cut = pointer != problem->pointer ? "..." : "";
     if (is_word(problem->keyword, "prefix"))
-        return api_error_bad_request(type, NULL, "messages", "No answer that fits response_format begins with the prefix message.");
-    switch (plan->start->grammar != NULL ? plan->start->grammar->kind : BORA__INTERNAL__V1__GRAMMAR__KIND__KIND_JSON_OBJECT) {
+        return api_error_bad_request(type, NULL, "messages",
+                                     "No answer that fits response_format begins with the prefix message.");
+    switch (plan->start->grammar != NULL ? plan->start->grammar->kind
+                                         : BORA__INTERNAL__V1__GRAMMAR__KIND__KIND_JSON_OBJECT) {
     case BORA__INTERNAL__V1__GRAMMAR__KIND__KIND_REGEX:
-        return api_error_bad_request(type, NULL, "response_format.regex", "The pattern cannot be enforced: %.200s", problem->reason);
+        return api_error_bad_request(type, NULL, "response_format.regex", "The pattern cannot be enforced: %.200s",
+                                     problem->reason);
     case BORA__INTERNAL__V1__GRAMMAR__KIND__KIND_GBNF:
     case BORA__INTERNAL__V1__GRAMMAR__KIND__KIND_LARK:
-        return api_error_bad_request(type, NULL, "response_format.grammar", "The grammar cannot be enforced: %.24s: %.190s", problem->pointer, problem->reason);
+        return api_error_bad_request(type, NULL, "response_format.grammar",
+                                     "The grammar cannot be enforced: %.24s: %.190s", problem->pointer,
+                                     problem->reason);
     default:
         return api_error_bad_request(type, NULL, "response_format.json_schema.schema",
                                      "The schema cannot be enforced: \"%.31s\" at %s%s: %.120s", problem->keyword, cut,

@@ -245,8 +245,8 @@ enum status convert_grammar(const Bora__Internal__V1__Start *start, struct gramm
     }
 }
 
-static enum status pack_refusal(enum status reason, const char *message,
-                                const Bora__Internal__V1__WorkerError *detail, struct bytes *out) {
+static enum status pack_refusal(enum status reason, const char *message, const Bora__Internal__V1__WorkerError *detail,
+                                struct bytes *out) {
     enum { BYTES_MAX = 4096 };
     struct bytes packed;
     bytes_init(&packed, BYTES_MAX);

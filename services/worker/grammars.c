@@ -145,16 +145,14 @@ static enum status compile_schema(const struct grammar_vocabulary *vocabulary, s
     struct json_problem wrong = {0};
     enum status status =
         json_read(kept->source.text, LIMIT_JSON_DEPTH, LIMIT_PROTO_ELEMENTS, &kept->arena, &schema, &wrong);
-    if (status == STATUS_OK)
-        return grammar_compile_schema(vocabulary, schema, options, &kept->grammar, &kept->problem);
+    if (status == STATUS_OK) return grammar_compile_schema(vocabulary, schema, options, &kept->grammar, &kept->problem);
     snprintf(kept->problem.reason, sizeof kept->problem.reason, "%s",
              wrong.reason != NULL ? wrong.reason : "it is too large");
     return status;
 }
 
 static enum status compile(struct grammars *grammars, struct kept_grammar *kept) {
-    struct grammar_options options = {
-        .space = kept->source.space, .order = kept->source.order, .bytes = GRAMMAR_BYTES};
+    struct grammar_options options = {.space = kept->source.space, .order = kept->source.order, .bytes = GRAMMAR_BYTES};
     const struct grammar_vocabulary *vocabulary = vocabulary_of(grammars);
     if (vocabulary == NULL) {
         snprintf(kept->problem.reason, sizeof kept->problem.reason, "out of memory");

@@ -9,6 +9,8 @@
 #include "engine/kv_cache/kv_cache.h"
 
 #include <ctype.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 static struct engine *reader; /* whose tokenizer the vocabulary has */
 static struct grammar_vocabulary *vocabulary;
@@ -180,10 +182,11 @@ static void test_the_grammar_counts_what_is_continued(void **state) {
 /** 16 shapes of request on one grammar each, or on one that all share. */
 enum { COUNT = 16 };
 static struct client alone[COUNT], together[COUNT];
-static const char SCHEMA[] =
-    "{\"type\":\"object\",\"properties\":{\"name\":{\"type\":\"string\",\"maxLength\":12},\"ages\":{\"type\":\"array\",\"items\":"
-    "{\"type\":\"integer\",\"minimum\":0,\"maximum\":120},\"maxItems\":4},\"ok\":{\"type\":\"boolean\"}},\"required\":[\"name\",\"ages\",\"ok\"],"
-    "\"additionalProperties\":false}";
+static const char SCHEMA[] = "{\"type\":\"object\",\"properties\":{\"name\":{\"type\":\"string\",\"maxLength\":12},"
+                             "\"ages\":{\"type\":\"array\",\"items\":"
+                             "{\"type\":\"integer\",\"minimum\":0,\"maximum\":120},\"maxItems\":4},\"ok\":{\"type\":"
+                             "\"boolean\"}},\"required\":[\"name\",\"ages\",\"ok\"],"
+                             "\"additionalProperties\":false}";
 
 static void start(struct engine *engine, struct client *client, struct grammar *grammar, int i) {
     client_init(client, engine);
@@ -265,6 +268,112 @@ static void test_cancelled_under_a_grammar(void **state) {
     engine_close(engine);
 }
 
+/* ---- a vocabulary that puts a blank in front of texts ----------------------------------------------------------------- */
+
+enum { BLANK_YES = 98, BLANK_NO = 99 };
+
+static void write_text(const char *folder, const char *name, const char *text) {
+    char path[256];
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    FILE *file = fopen(path, "w");
+    assert_non_null(file);
+    fputs(text, file);
+    assert_int_equal(fclose(file), 0);
+}
+
+static void link_file(const char *folder, const char *name) {
+    char path[256], target[512];
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    snprintf(target, sizeof target, BORA_SOURCE_DIR "/tests/golden/tiny/mistral/%s", name);
+    assert_int_equal(symlink(target, path), 0);
+}
+
+/** Ids 0..2 are special, 3..97 the printable characters, and then "_yes" and "_no", where _ is a blank as SentencePiece writes it. */
+static void write_blank_model(const char *folder) {
+    char *text = NULL;
+    size_t length = 0;
+    FILE *out = open_memstream(&text, &length);
+    fputs("{\"added_tokens\":[{\"id\":0,\"content\":\"<unk>\",\"special\":true},{\"id\":1,\"content\":\"<s>\","
+          "\"special\":true},"
+          "{\"id\":2,\"content\":\"</s>\",\"special\":true}],\"normalizer\":{\"type\":\"Sequence\",\"normalizers\":["
+          "{\"type\":\"Prepend\",\"prepend\":\"\u2581\"},{\"type\":\"Replace\",\"pattern\":{\"String\":\" "
+          "\"},\"content\":\"\u2581\"}]},"
+          "\"pre_tokenizer\":null,\"post_processor\":null,\"decoder\":{\"type\":\"Sequence\",\"decoders\":[{\"type\":"
+          "\"Replace\","
+          "\"pattern\":{\"String\":\"\u2581\"},\"content\":\" "
+          "\"},{\"type\":\"Fuse\"},{\"type\":\"Strip\",\"content\":\" \",\"start\":1,"
+          "\"stop\":0}]},\"model\":{\"type\":\"BPE\",\"unk_token\":\"<unk>\",\"fuse_unk\":true,\"byte_fallback\":false,"
+          "\"merges\":["
+          "\"\u2581 yes\",\"\u2581 no\",\"y es\",\"e s\",\"n "
+          "o\"],\"vocab\":{\"<unk>\":0,\"<s>\":1,\"</s>\":2,\"\u2581\":3",
+          out);
+    for (int c = 33; c < 127; c++) fprintf(out, ",\"%s%c\":%d", c == '"' || c == '\\' ? "\\" : "", c, c - 32 + 3);
+    fprintf(out, ",\"\u2581yes\":%d,\"\u2581no\":%d,\"yes\":100,\"es\":101,\"no\":102}}}", BLANK_YES, BLANK_NO);
+    fclose(out);
+    write_text(folder, "tokenizer.json", text);
+    write_text(folder, "tokenizer_config.json", "{\"eos_token\":\"</s>\",\"bos_token\":\"<s>\"}");
+    free(text);
+    link_file(folder, "config.json");
+    link_file(folder, "model.safetensors");
+}
+
+static void remove_blank_model(const char *folder) {
+    static const char *const files[] = {"tokenizer.json", "tokenizer_config.json", "config.json", "model.safetensors"};
+    char path[256];
+    for (size_t i = 0; i < 4; i++) {
+        snprintf(path, sizeof path, "%s/%s", folder, files[i]);
+        unlink(path);
+    }
+    rmdir(folder);
+}
+
+/** Behind a control token the detokenizer takes the blank of " yes" away, so " yes" is a way to begin with "yes"; elsewhere it is not. */
+static void test_a_blank_that_goes_does_not_count(void **state) {
+    (void)state;
+    char folder[] = "/tmp/bora-blank-XXXXXX";
+    assert_non_null(mkdtemp(folder));
+    write_blank_model(folder);
+    struct engine_options options = default_options();
+    options.model_path = folder;
+    options.completes = true;
+    struct engine *engine = open_engine(&options);
+    struct grammar_vocabulary *mine = NULL, *usual = vocabulary;
+    check_ok(grammar_vocabulary_create(engine_tokenizer(engine), &mine, &check_error));
+    vocabulary = mine;
+    struct grammar *answer = compile_regex("(yes|no)( (yes|no)){2}");
+    static const int32_t behind_control[] = {5, 6, 1}, behind_text[] = {1, 5, 6};
+    int with_blank = 0;
+    for (int i = 0; i < 40; i++) {
+        struct client client;
+        client_init(&client, engine);
+        struct generation_request request = ask(&client, answer, 20);
+        request.prompt = i % 2 == 0 ? behind_control : behind_text;
+        request.prompt_count = 3;
+        request.sampling.seed = (uint64_t)i;
+        request.sampling.temperature = 2;
+        run(engine, &client, &request);
+        bool accepted = false;
+        struct grammar_session *session = NULL;
+        struct grammar_state at;
+        check_ok(grammar_session_create(answer, &session, &check_error));
+        check_ok(grammar_start(session, &at, &check_error));
+        check_ok(grammar_accept_bytes(session, &at, bytes_view_of(client.text, client.text_length), &accepted,
+                                      &check_error));
+        assert_true(accepted && grammar_complete(session, &at));
+        grammar_session_destroy(session);
+        bool blank = client.ids[0] == BLANK_YES || client.ids[0] == BLANK_NO;
+        assert_true(!blank || i % 2 == 0);
+        with_blank += blank;
+        client_deinit(&client);
+    }
+    assert_true(with_blank > 0);
+    grammar_unref(answer);
+    engine_close(engine);
+    vocabulary = usual;
+    grammar_vocabulary_destroy(mine);
+    remove_blank_model(folder);
+}
+
 /* ---- beam searches ------------------------------------------------------------------------------------------------- */
 
 struct answers {
@@ -286,8 +395,8 @@ static void on_answer(void *context, const struct generation_event *event) {
 
 static void search(struct engine *engine, struct grammar *grammar, int width, int64_t max_tokens,
                    struct answers *answers) {
-    *answers = (struct answers){
-        .mutex = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER, .expected = width};
+    *answers =
+        (struct answers){.mutex = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER, .expected = width};
     struct generation *generation = NULL;
     struct generation_request request = ask(NULL, grammar, max_tokens);
     request.sampling.temperature = 0;
@@ -362,6 +471,7 @@ int main(void) {
         cmocka_unit_test(test_the_grammar_counts_what_is_continued),
         cmocka_unit_test(test_answers_depend_on_the_request_alone),
         cmocka_unit_test(test_cancelled_under_a_grammar),
+        cmocka_unit_test(test_a_blank_that_goes_does_not_count),
         cmocka_unit_test(test_every_beam_fits),
         cmocka_unit_test(test_beams_of_a_small_language),
         cmocka_unit_test(test_width_one_is_greedy),
