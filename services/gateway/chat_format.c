@@ -15,12 +15,39 @@ static bool is_word(const char *word, const char *wanted) {
     return word != NULL && strcmp(word, wanted) == 0; /* absent: protobuf-c's empty string */
 }
 
-static void convert_schema(const Bora__V1__JsonSchemaFormat *format, Grammar *out) {
+static bool refuse(struct api_error *error, const char *param, const char *sentence) {
+    *error = api_error_bad_request("invalid_request_error", NULL, param, "%s", sentence);
+    return false;
+}
+
+static bool convert_schema(const Bora__V1__JsonSchemaFormat *format, Grammar *out, struct api_error *error) {
+    if (format == NULL)
+        return refuse(error, "response_format.json_schema", "The type json_schema needs a json_schema.");
+    if (format->_schema_case != BORA__V1__JSON_SCHEMA_FORMAT___SCHEMA_SCHEMA)
+        return refuse(error, "response_format.json_schema.schema", "json_schema needs a schema.");
     out->kind = BORA__INTERNAL__V1__GRAMMAR__KIND__KIND_JSON_SCHEMA;
     out->text = text_of(format->schema);
     if (is_word(format->whitespace, "compact")) out->space = BORA__INTERNAL__V1__GRAMMAR__SPACE__SPACE_COMPACT;
     if (is_word(format->whitespace, "free")) out->space = BORA__INTERNAL__V1__GRAMMAR__SPACE__SPACE_FREE;
     out->any_order = is_word(format->order, "any");
+    return true;
+}
+
+static bool convert_regex(const Bora__V1__ResponseFormat *format, Grammar *out, struct api_error *error) {
+    if (format->_regex_case != BORA__V1__RESPONSE_FORMAT___REGEX_REGEX)
+        return refuse(error, "response_format.regex", "The type regex needs a regex.");
+    out->kind = BORA__INTERNAL__V1__GRAMMAR__KIND__KIND_REGEX;
+    out->text = text_of(format->regex);
+    return true;
+}
+
+static bool convert_rules(const Bora__V1__ResponseFormat *format, Grammar *out, struct api_error *error) {
+    if (format->_grammar_case != BORA__V1__RESPONSE_FORMAT___GRAMMAR_GRAMMAR)
+        return refuse(error, "response_format.grammar", "The type grammar needs a grammar.");
+    out->kind = is_word(format->dialect, "lark") ? BORA__INTERNAL__V1__GRAMMAR__KIND__KIND_LARK
+                                                 : BORA__INTERNAL__V1__GRAMMAR__KIND__KIND_GBNF;
+    out->text = text_of(format->grammar);
+    return true;
 }
 
 bool chat_convert_format(struct request *request, struct chat_plan *plan, struct api_error *error) {
@@ -28,23 +55,13 @@ bool chat_convert_format(struct request *request, struct chat_plan *plan, struct
     if (format == NULL || format->_type_case != BORA__V1__RESPONSE_FORMAT___TYPE_TYPE || is_word(format->type, "text"))
         return true;
     Grammar *grammar = arena_alloc(&request->arena, sizeof *grammar);
-    if (grammar == NULL) {
-        *error = api_error_bad_request("invalid_request_error", NULL, NULL, "The request is too large.");
-        return false;
-    }
+    if (grammar == NULL) return refuse(error, NULL, "The request is too large.");
     bora__internal__v1__grammar__init(grammar);
-    if (is_word(format->type, "json_schema")) {
-        convert_schema(format->json_schema, grammar);
-    } else if (is_word(format->type, "regex")) {
-        grammar->kind = BORA__INTERNAL__V1__GRAMMAR__KIND__KIND_REGEX;
-        grammar->text = text_of(format->regex);
-    } else if (is_word(format->type, "grammar")) {
-        grammar->kind = is_word(format->dialect, "lark") ? BORA__INTERNAL__V1__GRAMMAR__KIND__KIND_LARK
-                                                         : BORA__INTERNAL__V1__GRAMMAR__KIND__KIND_GBNF;
-        grammar->text = text_of(format->grammar);
-    }
     plan->start->grammar = grammar;
-    return true;
+    if (is_word(format->type, "json_schema")) return convert_schema(format->json_schema, grammar, error);
+    if (is_word(format->type, "regex")) return convert_regex(format, grammar, error);
+    if (is_word(format->type, "grammar")) return convert_rules(format, grammar, error);
+    return true; /* json_object is what the message says by default */
 }
 
 /** The end of a long pointer says more than its beginning. */

@@ -175,11 +175,19 @@ def test_what_cannot_be_enforced_is_a_400_and_costs_nothing(house, response_form
     assert house.metric("worker-metrics", "bora_engine_completion_tokens_total") == before
 
 
-@pytest.mark.parametrize("response_format, where", [
-    ({"type": "json_schema"}, ["json_schema"]), (schema_format(None), ["json_schema", "schema"]), ({"type": "regex"}, ["regex"]), ({"type": "grammar"}, ["grammar"]),
-    ({"type": "grammar", "grammar": "x", "dialect": "ebnf"}, ["dialect"]), (schema_format({}, order="none"), ["json_schema", "order"]),
+@pytest.mark.parametrize("response_format, param", [
+    ({"type": "json_schema"}, "json_schema"), ({"type": "json_schema", "json_schema": {"name": "x"}}, "json_schema.schema"), ({"type": "regex"}, "regex"), ({"type": "grammar"}, "grammar"),
 ])
-def test_what_is_missing_or_unknown_is_a_422(house, response_format, where):
+def test_what_is_missing_is_a_400(house, response_format, param):
+    status, _, body = house.chat(response_format=response_format)
+    assert (status, body["param"]) == (400, "response_format." + param), body
+
+
+@pytest.mark.parametrize("response_format, where", [
+    (schema_format(True), ["json_schema", "schema"]), ({"type": "grammar", "grammar": "x", "dialect": "ebnf"}, ["dialect"]),
+    (schema_format({}, order="none"), ["json_schema", "order"]), ({"type": "regex", "regex": ""}, ["regex"]),
+])
+def test_what_is_unknown_is_a_422(house, response_format, where):
     status, _, body = house.chat(response_format=response_format)
     assert status == 422 and body["detail"][0]["loc"] == ["body", "response_format", *where], body
 
