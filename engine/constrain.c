@@ -1,6 +1,7 @@
 /* Copyright Bora contributors
  * SPDX-License-Identifier: Apache-2.0 */
-/* What a generation may say: the grammar's mask before every draw, and a step of the grammar behind it. On the step thread, under no lock of the engine. */
+/* What a generation may say: the grammar's mask before every draw, and a step of the grammar behind it. On the step thread, or beside it (mask_ahead.h); under no lock of the
+ * engine. */
 #include "engine/engine_internal.h"
 
 #include <stdlib.h>
@@ -74,6 +75,8 @@ static bool find_twins(const struct tokenizer *tokenizer, int32_t *begins_as) {
     return true;
 }
 
+static void find_foreseen(struct generation *generation);
+
 enum status constrain_open(struct engine *engine, struct error *err) {
     struct detokenizer detokenizer;
     size_t count = (size_t)tokenizer_vocabulary(engine->tokenizer);
@@ -87,10 +90,12 @@ enum status constrain_open(struct engine *engine, struct error *err) {
         ok = engine->begins_as != NULL && engine->mask_as_written != NULL &&
              find_twins(engine->tokenizer, engine->begins_as);
     }
-    return ok ? STATUS_OK : error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
+    if (!ok) return error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
+    return mask_ahead_create(find_foreseen, &engine->ahead, err);
 }
 
 void constrain_close(struct engine *engine) {
+    mask_ahead_destroy(engine->ahead);
     free(engine->mask);
     free(engine->begins_as);
     free(engine->mask_as_written);
@@ -105,13 +110,13 @@ static bool begins_text(const struct generation *generation, const struct answer
 }
 
 /** Each token is admitted as what it is worth at the beginning. */
-static void mask_beginning(const struct engine *engine) {
+static void mask_beginning(const struct engine *engine, uint32_t *mask) {
     const uint32_t *as_written = engine->mask_as_written;
-    memcpy(engine->mask_as_written, engine->mask, engine->mask_words * sizeof *engine->mask);
-    memset(engine->mask, 0, engine->mask_words * sizeof *engine->mask);
+    memcpy(engine->mask_as_written, mask, engine->mask_words * sizeof *mask);
+    memset(mask, 0, engine->mask_words * sizeof *mask);
     for (int32_t id = 0; id < tokenizer_vocabulary(engine->tokenizer); id++) {
         int32_t twin = engine->begins_as[id];
-        if (twin != NO_TWIN && (as_written[twin / 32] >> twin % 32 & 1) != 0) engine->mask[id / 32] |= 1u << id % 32;
+        if (twin != NO_TWIN && (as_written[twin / 32] >> twin % 32 & 1) != 0) mask[id / 32] |= 1u << id % 32;
     }
 }
 
@@ -120,6 +125,8 @@ static void mask_beginning(const struct engine *engine) {
 enum status constrain_init(struct generation *generation, const struct generation_request *request, struct error *err) {
     bool fits = true;
     if (request->grammar == NULL) return STATUS_OK;
+    generation->foreseen.words = malloc(generation->engine->mask_words * sizeof(uint32_t));
+    if (generation->foreseen.words == NULL) return error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
     TRY(grammar_session_create(request->grammar, &generation->grammar, err));
     TRY(grammar_start(generation->grammar, &generation->start, err));
     if (request->begun.length > 0)
@@ -130,6 +137,7 @@ enum status constrain_init(struct generation *generation, const struct generatio
 
 void constrain_deinit(struct generation *generation) {
     grammar_session_destroy(generation->grammar);
+    free(generation->foreseen.words);
 }
 
 /** Zeros are where every answer begins. */
@@ -137,15 +145,37 @@ static struct grammar_state state_of(const struct generation *generation, const 
     return answer->begun ? answer->grammar : generation->start;
 }
 
-static bool is_empty(const struct engine *engine) {
-    for (size_t i = 0; i < engine->mask_words; i++)
-        if (engine->mask[i] != 0) return false;
+static bool is_empty(const uint32_t *words, size_t count) {
+    for (size_t i = 0; i < count; i++)
+        if (words[i] != 0) return false;
     return true;
 }
 
-static void count_seconds(const struct engine *engine, int64_t began) {
+static enum status find_mask(const struct generation *generation, const struct grammar_state *at, int64_t left,
+                             uint32_t *words) {
+    const struct engine *engine = generation->engine;
+    struct error ignored = {0};
+    int64_t began = clock_monotonic_ns(clock_system());
+    enum status status = grammar_mask(generation->grammar, at, (size_t)left, words, &ignored);
     if (engine->has_metrics)
         metric_observe(engine->metrics.mask_seconds, (double)(clock_monotonic_ns(clock_system()) - began) / 1e9);
+    return status;
+}
+
+/** On the step thread or beside it, while the step thread leaves the generation alone. */
+static void find_foreseen(struct generation *generation) {
+    struct grammar_state at = state_of(generation, &generation->answer);
+    struct mask_foreseen *foreseen = &generation->foreseen;
+    foreseen->status = find_mask(generation, &at, foreseen->left, foreseen->words);
+}
+
+void constrain_foresee(struct sequence *sequence, int64_t left) {
+    struct generation *generation = (struct generation *)sequence;
+    struct mask_foreseen *foreseen = &generation->foreseen;
+    if (foreseen->position == sequence->token_count) return; /* of a step that was given up */
+    foreseen->position = sequence->token_count;
+    foreseen->left = left;
+    mask_ahead_add(generation->engine->ahead, generation);
 }
 
 enum verdict constrain_ask(struct sequence *leader, const void *state, int64_t left, struct token_mask *out_mask,
@@ -154,19 +184,18 @@ enum verdict constrain_ask(struct sequence *leader, const void *state, int64_t l
     struct engine *engine = generation->engine;
     const struct answer_state *answer = state != NULL ? state : &generation->answer;
     struct grammar_state at = state_of(generation, answer);
-    struct error err = {0};
-    int64_t began = clock_monotonic_ns(clock_system());
-    enum status status = grammar_mask(generation->grammar, &at, (size_t)left, engine->mask, &err);
-    count_seconds(engine, began);
+    bool foreseen = state == NULL && generation->foreseen.position == leader->token_count;
+    uint32_t *words = foreseen ? generation->foreseen.words : engine->mask;
+    enum status status = foreseen ? generation->foreseen.status : find_mask(generation, &at, left, words);
     /* Out of range: it cannot become complete in what is left; the mask is the one without that care. */
     if (status != STATUS_OK && status != STATUS_OUT_OF_RANGE) {
         *out_error = "the grammar costs more than a grammar may cost";
         return VERDICT_ERROR;
     }
-    if (begins_text(generation, answer)) mask_beginning(engine);
-    *out_mask = (struct token_mask){.words = engine->mask, .word_count = engine->mask_words};
+    if (begins_text(generation, answer)) mask_beginning(engine, words);
+    *out_mask = (struct token_mask){.words = words, .word_count = engine->mask_words};
     /* A vocabulary without an end token has nothing to end with: then the text ends by itself. */
-    if (!is_empty(engine)) return VERDICT_GO_ON;
+    if (!is_empty(words, engine->mask_words)) return VERDICT_GO_ON;
     if (grammar_complete(generation->grammar, &at)) return VERDICT_STOP;
     *out_error = "no token of this model's vocabulary goes on with what the grammar asks for";
     return VERDICT_ERROR;

@@ -91,7 +91,9 @@ static enum status open_model(struct engine *engine, const struct engine_options
 static enum status forward(void *context, const struct model_batch *batch, struct error *err) {
     (void)err; /* a CPU cannot fail; a device that can lose its memory will */
     struct engine *engine = context;
-    return model_forward(engine->model, engine->cache, batch) ? STATUS_OK : STATUS_CANCELLED;
+    bool whole = model_forward(engine->model, engine->cache, batch);
+    mask_ahead_join(engine->ahead);
+    return whole ? STATUS_OK : STATUS_CANCELLED;
 }
 
 static enum status open_scheduler(struct engine *engine, const struct engine_options *options, struct error *err) {

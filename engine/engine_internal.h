@@ -7,6 +7,7 @@
 #include "engine/engine.h"
 #include "engine/grammar/grammar.h"
 #include "engine/kv_cache/kv_cache.h"
+#include "engine/mask_ahead.h"
 #include "engine/model/model.h"
 #include "engine/scheduler/beam.h"
 #include "engine/scheduler/scheduler.h"
@@ -38,6 +39,7 @@ struct engine {
     void *on_fault_context;
     uint32_t *mask; /* [mask_words] of the draw that is being made; step thread */
     size_t mask_words;
+    struct mask_ahead *ahead;
     int32_t *begins_as;        /* [vocabulary] constrain.c; NULL: every token as itself */
     uint32_t *mask_as_written; /* scratch, with begins_as */
     bool checked;              /* the books, since the last step; step thread */
@@ -74,6 +76,14 @@ struct answer_state {
     bool begun; /* some token has been generated: `grammar` counts */
 };
 
+/** A mask that is found before it is asked for. */
+struct mask_foreseen {
+    uint32_t *words;  /* [mask_words] */
+    int64_t position; /* of the token it is for; 0: none yet */
+    int64_t left;     /* tokens, for grammar_mask, whose answer `status` is */
+    enum status status;
+};
+
 /** One malloc; the arrays behind it. */
 struct generation {
     struct sequence sequence; /* first: the scheduler's pointer is ours */
@@ -91,8 +101,10 @@ struct generation {
     struct grammar_session *grammar; /* NULL: anything may be generated */
     struct grammar_state start;      /* behind `begun` */
     struct answer_state answer;      /* of generations that are no search */
-    void *beam_memory;               /* of a beam search, or NULL */
-    int answers;                     /* that a beam search is to give */
+    struct generation *ahead_next;   /* mask_ahead.h */
+    struct mask_foreseen foreseen;
+    void *beam_memory; /* of a beam search, or NULL */
+    int answers;       /* that a beam search is to give */
 };
 
 /** Drop a reference; the last one frees. Takes the mutex. */
@@ -109,6 +121,8 @@ void constrain_deinit(struct generation *generation);
 /** As sequence_owner has it. */
 enum verdict constrain_ask(struct sequence *leader, const void *state, int64_t left, struct token_mask *out_mask,
                            const char **out_error);
+/** As sequence_owner has it. */
+void constrain_foresee(struct sequence *sequence, int64_t left);
 /** `after` (may be `before`) is where the answer stands behind the token, which was in the mask. False: the grammar's budget. */
 bool constrain_push(struct generation *generation, const struct answer_state *before, int32_t id,
                     struct answer_state *after);

@@ -290,7 +290,8 @@ static const struct sequence_owner owner = {.accept = accept, .report = report, 
                                    constrained_owner = {.accept = accept,
                                                         .report = report,
                                                         .extend = extend,
-                                                        .constrain = constrain_ask};
+                                                        .constrain = constrain_ask,
+                                                        .foresee = constrain_foresee};
 
 void generation_enter(struct generation *generation) {
     struct error err = {0};

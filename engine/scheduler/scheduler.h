@@ -91,6 +91,8 @@ struct sequence_owner {
      */
     enum verdict (*constrain)(struct sequence *leader, const void *state, int64_t left, struct token_mask *out_mask,
                               const char **out_error);
+    /** Before the forward pass whose logits a sequence that is no search will be drawn from: `constrain` is going to be asked this. NULL: no matter. */
+    void (*foresee)(struct sequence *sequence, int64_t left);
 };
 
 struct sequence {

@@ -73,12 +73,14 @@ static bool accepts(const struct kept_grammar *kept, const char *text) {
 static void test_the_same_is_compiled_once(void **state) {
     (void)state;
     open_grammars(64 << 20);
-    struct grammar_source source = schema_of("{\"type\":\"integer\"}"), spaced = source, ordered = source, regex = source;
+    struct grammar_source source = schema_of("{\"type\":\"integer\"}"), spaced = source, ordered = source,
+                          regex = source;
     spaced.space = GRAMMAR_SPACE_FREE;
     ordered.order = GRAMMAR_ORDER_ANY;
     regex.kind = GRAMMAR_KIND_REGEX;
     regex.text = bytes_view_string("[0-9]");
-    struct kept_grammar *first = get(&source), *again = get(&source), *others[] = {get(&spaced), get(&ordered), get(&regex)};
+    struct kept_grammar *first = get(&source), *again = get(&source),
+                        *others[] = {get(&spaced), get(&ordered), get(&regex)};
     assert_ptr_equal(first, again);
     assert_int_equal(compiled("ok"), 4);
     for (int i = 0; i < 3; i++) {
@@ -138,7 +140,8 @@ static void test_memory_is_bounded(void **state) {
     enum { MANY = 200 };
     char text[64];
     open_grammars(1 << 20);
-    struct grammar_source favourite = schema_of("{\"const\":\"favourite\"}"), early = schema_of("{\"const\":\"early\"}");
+    struct grammar_source favourite = schema_of("{\"const\":\"favourite\"}"),
+                          early = schema_of("{\"const\":\"early\"}");
     struct kept_grammar *used = get(&early);
     for (int i = 0; i < MANY; i++) {
         snprintf(text, sizeof text, "{\"const\":\"number %d\"}", i);
@@ -181,8 +184,8 @@ static void test_threads_share_one_compilation(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_the_same_is_compiled_once),   cmocka_unit_test(test_every_kind_is_compiled),
-        cmocka_unit_test(test_what_is_declined_is_kept_too), cmocka_unit_test(test_memory_is_bounded),
+        cmocka_unit_test(test_the_same_is_compiled_once),     cmocka_unit_test(test_every_kind_is_compiled),
+        cmocka_unit_test(test_what_is_declined_is_kept_too),  cmocka_unit_test(test_memory_is_bounded),
         cmocka_unit_test(test_threads_share_one_compilation),
     };
     return cmocka_run_group_tests(tests, open_tokenizer, close_tokenizer);
