@@ -90,7 +90,9 @@ static enum status open_model(struct engine *engine, const struct engine_options
 static enum status forward(void *context, const struct model_batch *batch, struct error *err) {
     (void)err; /* a CPU cannot fail; a device that can lose its memory will */
     struct engine *engine = context;
-    return model_forward(engine->model, engine->cache, batch) ? STATUS_OK : STATUS_CANCELLED;
+    bool whole = model_forward(engine->model, engine->cache, batch);
+    mask_ahead_join(engine->ahead);
+    return whole ? STATUS_OK : STATUS_CANCELLED;
 }
 
 static enum status open_scheduler(struct engine *engine, const struct engine_options *options, struct error *err) {
@@ -126,10 +128,12 @@ static enum status open_scheduler(struct engine *engine, const struct engine_opt
                                     .kv_pool_tokens = kv_cache_block_count(engine->cache) * KV_BLOCK_TOKENS,
                                     .sequences_max = options->sequences_max};
     engine->load.kv_tokens_total = engine->description.kv_pool_tokens;
-    return STATUS_OK;
+    return constrain_open(engine, err);
 }
 
 static void open_metrics(struct engine *engine, struct metrics *metrics) {
+    static const double mask_seconds[] = {1e-6, 2e-6, 5e-6, 1e-5, 2e-5, 5e-5, 1e-4, 2e-4,
+                                          5e-4, 1e-3, 2e-3, 5e-3, 1e-2, 1e-1, 1,    NAN};
     static const double rows[] = {1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, NAN};
     engine->has_metrics = true;
     engine->metrics = (struct engine_metrics){
@@ -153,6 +157,8 @@ static void open_metrics(struct engine *engine, struct metrics *metrics) {
                                    "Times that the idle check found KV blocks unaccounted for, and mended it."),
         .step_seconds = metrics_histogram(metrics, "bora_engine_step_seconds", "Time of one step, sampling included.",
                                           METRICS_SECONDS),
+        .mask_seconds = metrics_histogram(metrics, "bora_engine_mask_seconds",
+                                          "Time to find what a grammar admits next: one mask.", mask_seconds),
         .step_rows = metrics_histogram(metrics, "bora_engine_step_tokens", "Tokens computed in one step.", rows)};
     metric_set(engine->metrics.kv_tokens_total, (double)engine->description.kv_pool_tokens);
     metric_set(engine->metrics.running_max, (double)engine->description.sequences_max);
@@ -200,6 +206,7 @@ void engine_close(struct engine *engine) {
     }
     while (engine->all != NULL) generation_unref(engine->all);
     scheduler_destroy(engine->scheduler);
+    constrain_close(engine);
     kv_cache_destroy(engine->cache);
     model_destroy(engine->model);
     kernels_close(engine->kernels);

@@ -30,6 +30,7 @@
 
 struct engine;
 struct generation;
+struct grammar;
 
 struct engine_options {
     const char *model_path; /* a GGUF file, or a folder: engine/weights/checkpoint.h */
@@ -135,12 +136,18 @@ struct generation_request {
     size_t stop_count;
     const char *tenant; /* shares turns with its equals, and cached prompts with nobody else; may be ""; copied */
     int priority;       /* higher first inside a tenant */
+    /**
+     * What is generated is one of this grammar's texts, or the beginning of one when length or a stop string ends it. NULL: anything. The grammar's vocabulary is one
+     * of this engine's tokenizer and lives until engine_close; the grammar itself is counted (grammar_ref). Log-probabilities stay those of the model itself.
+     */
+    struct grammar *grammar;
+    struct bytes_view begun; /* the text behind which the answer goes on, which the grammar counts in */
     struct beam_options beam;
     generation_event_fn *on_event;
     void *context;
 };
 
-/** STATUS_OUT_OF_RANGE when prompt_count + max_tokens passes the context; STATUS_RESOURCE_EXHAUSTED when the queue is full (engine_load says when
+/** STATUS_FAILED_PRECONDITION when no text of the grammar begins with `begun`. STATUS_OUT_OF_RANGE when prompt_count + max_tokens passes the context; STATUS_RESOURCE_EXHAUSTED when the queue is full (engine_load says when
  *  there may be room again). A full queue has room for tenants that have less in it than others: then a generation of the tenant with the most ends with
  *  FINISH_REFUSED before it has begun, and nobody else notices; so may the new one when others come first. Both mean the same, and the same hint holds;
  *  STATUS_INVALID_ARGUMENT for a beam search that is wider than sequences_max or step_tokens_max;

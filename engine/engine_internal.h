@@ -5,7 +5,9 @@
 #define ENGINE_ENGINE_INTERNAL_H
 
 #include "engine/engine.h"
+#include "engine/grammar/grammar.h"
 #include "engine/kv_cache/kv_cache.h"
+#include "engine/mask_ahead.h"
 #include "engine/model/model.h"
 #include "engine/scheduler/beam.h"
 #include "engine/scheduler/scheduler.h"
@@ -19,7 +21,7 @@
 struct engine_metrics {
     struct metric *running, *running_max, *waiting_max, *waiting, *kv_tokens_used, *kv_tokens_total, *prompt_tokens,
         *completion_tokens, *step_seconds, *step_rows, *cached_tokens, *draft_tokens, *draft_accepted, *preemptions,
-        *repairs;
+        *repairs, *mask_seconds;
 };
 
 struct engine {
@@ -35,7 +37,12 @@ struct engine {
     int alive_max, width_max; /* generations; branches of a search */
     void (*on_fault)(void *context, const char *message);
     void *on_fault_context;
-    bool checked; /* the books, since the last step; step thread */
+    uint32_t *mask; /* [mask_words] of the draw that is being made; step thread */
+    size_t mask_words;
+    struct mask_ahead *ahead;
+    int32_t *begins_as;        /* [vocabulary] constrain.c; NULL: every token as itself */
+    uint32_t *mask_as_written; /* scratch, with begins_as */
+    bool checked;              /* the books, since the last step; step thread */
     bool has_metrics;
     struct engine_metrics metrics;
     struct scheduler_stats counted; /* what the counters already hold; step thread */
@@ -62,6 +69,21 @@ struct held_logprobs {
     size_t count, capacity, told; /* `told` at the front were in the last event */
 };
 
+/** Where an answer, or a branch of a search, stands. Small and without pointers to what changes: a copy is a fork. Zeros: nothing has been generated. */
+struct answer_state {
+    struct text_state text; /* of searches with stop strings; the others have the stream itself */
+    struct grammar_state grammar;
+    bool begun; /* some token has been generated: `grammar` counts */
+};
+
+/** A mask that is found before it is asked for. */
+struct mask_foreseen {
+    uint32_t *words;  /* [mask_words] */
+    int64_t position; /* of the token it is for; 0: none yet */
+    int64_t left;     /* tokens, for grammar_mask, whose answer `status` is */
+    enum status status;
+};
+
 /** One malloc; the arrays behind it. */
 struct generation {
     struct sequence sequence; /* first: the scheduler's pointer is ours */
@@ -73,17 +95,37 @@ struct generation {
     generation_event_fn *on_event;
     void *context;
     struct text_stream text;
-    int64_t reported;           /* tokens of the sequence that events have told of */
-    struct held_logprobs *held; /* when log-probabilities are wanted */
-    int64_t text_given;         /* bytes that events have given out */
-    void *beam_memory;          /* of a beam search, or NULL */
-    int answers;                /* that a beam search is to give */
+    int64_t reported;                /* tokens of the sequence that events have told of */
+    struct held_logprobs *held;      /* when log-probabilities are wanted */
+    int64_t text_given;              /* bytes that events have given out */
+    struct grammar_session *grammar; /* NULL: anything may be generated */
+    struct grammar_state start;      /* behind `begun` */
+    struct answer_state answer;      /* of generations that are no search */
+    struct generation *ahead_next;   /* mask_ahead.h */
+    struct mask_foreseen foreseen;
+    void *beam_memory; /* of a beam search, or NULL */
+    int answers;       /* that a beam search is to give */
 };
 
 /** Drop a reference; the last one frees. Takes the mutex. */
 void generation_unref(struct generation *generation);
 /** Hand a submitted generation to the scheduler. Step thread. */
 void generation_enter(struct generation *generation);
+
+/* constrain.c: what a generation may say. */
+enum status constrain_open(struct engine *engine, struct error *err);
+void constrain_close(struct engine *engine);
+/** Take up the request's grammar, if it has one; checks `begun`. */
+enum status constrain_init(struct generation *generation, const struct generation_request *request, struct error *err);
+void constrain_deinit(struct generation *generation);
+/** As sequence_owner has it. */
+enum verdict constrain_ask(struct sequence *leader, const void *state, int64_t left, struct token_mask *out_mask,
+                           const char **out_error);
+/** As sequence_owner has it. */
+void constrain_foresee(struct sequence *sequence, int64_t left);
+/** `after` (may be `before`) is where the answer stands behind the token, which was in the mask. False: the grammar's budget. */
+bool constrain_push(struct generation *generation, const struct answer_state *before, int32_t id,
+                    struct answer_state *after);
 
 /** Bring engine->load up to date. Step thread. */
 void engine_publish_load(struct engine *engine);

@@ -103,10 +103,11 @@ static enum status add_beams(const struct engine *engine, const struct generatio
     const struct beam_options *beam = &request->beam;
     if (beam->width == 0) return STATUS_OK;
     int64_t limit = (int64_t)request->prompt_count + request->max_tokens;
-    struct beam_settings settings = {.width = beam->width,
-                                     .length_penalty = (double)beam->length_penalty,
-                                     .early_stopping = beam->early_stopping,
-                                     .state_bytes = request->stop_count > 0 ? sizeof(struct text_state) : 0};
+    struct beam_settings settings = {
+        .width = beam->width,
+        .length_penalty = (double)beam->length_penalty,
+        .early_stopping = beam->early_stopping,
+        .state_bytes = request->stop_count > 0 || request->grammar != NULL ? sizeof(struct answer_state) : 0};
     generation->beam_memory = malloc(beam_search_bytes(&settings, limit, engine->description.context_tokens));
     if (generation->beam_memory == NULL) return error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
     generation->answers = beam->answers > 0 ? beam->answers : 1;
@@ -174,6 +175,7 @@ static enum verdict accept(struct sequence *sequence, int32_t id, const struct l
     struct generation *generation = (struct generation *)sequence;
     if (tokenizer_is_end(generation->engine->tokenizer, id)) return VERDICT_STOP;
     if (text_stream_push(&generation->text, id) != STATUS_OK) return VERDICT_ERROR;
+    if (!constrain_push(generation, &generation->answer, id, &generation->answer)) return VERDICT_ERROR;
     /* Bytes that are no whole character yet have no text, but will. */
     int64_t end = generation->text_given + (int64_t)generation->text.text.length +
                   (generation->text.detokenizer.pending_length > 0);
@@ -186,12 +188,17 @@ static enum verdict accept(struct sequence *sequence, int32_t id, const struct l
 static enum verdict extend(struct sequence *leader, const void *before, int32_t id, void *after) {
     struct generation *generation = (struct generation *)leader;
     struct text_stream *text = &generation->text;
+    const struct answer_state *branch = before;
+    struct answer_state *longer = after;
     if (tokenizer_is_end(generation->engine->tokenizer, id)) return VERDICT_STOP;
-    if (text->stop_count == 0) return VERDICT_GO_ON;
-    if (text_stream_restore(text, before) != STATUS_OK || text_stream_push(text, id) != STATUS_OK) return VERDICT_ERROR;
-    if (text->stopped) return VERDICT_STOP;
-    text_stream_save(text, after);
-    return VERDICT_GO_ON;
+    if (text->stop_count == 0 && generation->grammar == NULL) return VERDICT_GO_ON;
+    if (text->stop_count > 0) {
+        if (text_stream_restore(text, &branch->text) != STATUS_OK || text_stream_push(text, id) != STATUS_OK)
+            return VERDICT_ERROR;
+        if (text->stopped) return VERDICT_STOP;
+        text_stream_save(text, &longer->text);
+    }
+    return constrain_push(generation, branch, id, longer) ? VERDICT_GO_ON : VERDICT_ERROR;
 }
 
 /** Before the last event: whoever hears it finds the slot free. */
@@ -279,7 +286,12 @@ static void report(struct sequence *sequence, enum finish_reason finish, const c
     if (finish != FINISH_NONE) generation_unref(generation);
 }
 
-static const struct sequence_owner owner = {.accept = accept, .report = report, .extend = extend};
+static const struct sequence_owner owner = {.accept = accept, .report = report, .extend = extend},
+                                   constrained_owner = {.accept = accept,
+                                                        .report = report,
+                                                        .extend = extend,
+                                                        .constrain = constrain_ask,
+                                                        .foresee = constrain_foresee};
 
 void generation_enter(struct generation *generation) {
     struct error err = {0};
@@ -291,6 +303,7 @@ void generation_enter(struct generation *generation) {
 
 static void generation_free(struct generation *generation) {
     text_stream_deinit(&generation->text);
+    constrain_deinit(generation);
     free(generation->beam_memory);
     held_destroy(generation->held);
     free(generation);
@@ -343,11 +356,12 @@ enum status engine_submit(struct engine *engine, const struct generation_request
     struct generation *generation = copy_request(request);
     if (generation == NULL) return error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
     generation->engine = engine;
-    generation->sequence.owner = &owner;
+    generation->sequence.owner = request->grammar != NULL ? &constrained_owner : &owner;
     atomic_init(&generation->references, 2);
     enum status status =
         text_stream_init(&generation->text, engine->tokenizer, generation->text.stop, request->stop_count, err);
     if (status == STATUS_OK) text_stream_continue(&generation->text, request->prompt[request->prompt_count - 1]);
+    if (status == STATUS_OK) status = constrain_init(generation, request, err);
     if (status == STATUS_OK && request->sampling.top_logprobs >= 0) {
         generation->held = held_create(request);
         if (generation->held == NULL) status = error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");

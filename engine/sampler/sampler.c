@@ -93,7 +93,19 @@ void sampler_destroy(struct sampler *sampler) {
     free(sampler);
 }
 
-/* ---- bias and penalties -------------------------------------------------------------------------------------------- */
+/* ---- masks, bias and penalties -------------------------------------------------------------------------------------------- */
+
+/** Everything that is not in the mask becomes -inf, which no bias and no penalty brings back. */
+static void apply_mask(const struct token_mask *mask, float *logits, int32_t vocabulary) {
+    if (mask->words == NULL) return;
+    for (int32_t first = 0; first < vocabulary; first += 32) {
+        size_t at = (size_t)first / 32;
+        uint32_t word = at < mask->word_count ? mask->words[at] : 0;
+        int32_t end = vocabulary - first < 32 ? vocabulary - first : 32;
+        if (word == UINT32_MAX) continue;
+        for (int32_t i = 0; i < end; i++) logits[first + i] = word >> i & 1 ? logits[first + i] : -INFINITY;
+    }
+}
 
 static void add_bias(const struct sampling *sampling, float *logits) {
     for (size_t i = 0; i < sampling->logit_bias_count; i++)
@@ -142,6 +154,7 @@ static void subtract_penalties(struct sampler *sampler, const struct sampling *s
 /** Everything before temperature. The likeliest id, or SAMPLER_NO_TOKEN. */
 static int32_t prepare(struct sampler *sampler, const struct sampling *sampling, float *logits,
                        const struct token_history *history) {
+    apply_mask(&history->mask, logits, sampler->vocabulary);
     add_bias(sampling, logits);
     penalise_repetition(sampler, sampling->repetition_penalty, logits, history);
     subtract_penalties(sampler, sampling, logits, history);

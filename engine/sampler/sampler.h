@@ -3,7 +3,7 @@
 /**
  * Sampler: logits of one position to one token id.
  *
- *     logits -> + logit_bias -> repetition_penalty -> presence_ and frequency_penalty -> temperature
+ *     logits -> only the tokens of a mask -> + logit_bias -> repetition_penalty -> presence_ and frequency_penalty -> temperature
  *            -> top_k -> top_p -> min_p -> typical_p -> draw by (seed, position)
  *
  * The order is that of Hugging Face transformers' processors and warpers; vLLM's differs in min_p, which it applies before top_k.
@@ -60,15 +60,22 @@ struct sampling {
     int top_logprobs; /* -1 = none wanted; 0..20 */
 };
 
+/** The tokens that may be chosen: bit id % 32 of words[id / 32], those past the end may not. `words` NULL: any. */
+struct token_mask {
+    const uint32_t *words;
+    size_t word_count;
+};
+
 /** The sequence so far: the prompt, then what was generated. The token to be drawn has the position `count`. */
 struct token_history {
     const int32_t *tokens; /* [count]; read for penalties only; ids outside the vocabulary are ignored */
     size_t prompt_count;   /* <= count */
     size_t count;
+    struct token_mask mask; /* of what may come next */
 };
 
 /** One token's log-probability, natural log, of the model itself: softmax of the logits as they came, before bias, penalties
- *  and temperature. Never below -9999 (OpenAI's figure for "very unlikely"). */
+ *  and temperature, whatever a mask leaves out. Never below -9999 (OpenAI's figure for "very unlikely"). */
 struct token_logprob {
     int32_t id;
     float logprob;
@@ -95,7 +102,7 @@ void sampler_destroy(struct sampler *sampler);
  *
  * logits  [V] f32, used as scratch
  *
- * `out_logprobs` may be NULL; it is filled when top_logprobs >= 0. SAMPLER_NO_TOKEN when no logit is above -inf.
+ * `out_logprobs` may be NULL; it is filled when top_logprobs >= 0. SAMPLER_NO_TOKEN when no logit that the mask leaves is above -inf.
  */
 int32_t sampler_draw(struct sampler *sampler, const struct sampling *sampling, float *logits,
                      const struct token_history *history, struct logprob_entry *out_logprobs);
@@ -107,7 +114,7 @@ int32_t sampler_draw(struct sampler *sampler, const struct sampling *sampling, f
  * logits  [V] f32, used as scratch
  * out     [count] descending, lowest id first among equals; 1 <= count <= V
  *
- * Returns how many there are: fewer than `count` when others are -inf; 0 when all are. Temperature and filters play no part.
+ * Returns how many there are: fewer than `count` when others are -inf or not in the mask; 0 when all are. Temperature and filters play no part.
  */
 int sampler_likeliest(struct sampler *sampler, const struct sampling *sampling, float *logits,
                       const struct token_history *history, struct token_logprob *out, int count);

@@ -66,7 +66,8 @@ struct beam_search *beam_search_init(void *memory, const struct beam_settings *o
 /* ---- finished ------------------------------------------------------------------------------------------------------ */
 
 static double score_of(const struct beam_search *beams, double logprob, int64_t count) {
-    return logprob / pow((double)(count - beams->leader->prompt_count), beams->options.length_penalty);
+    double length = (double)(count - beams->leader->prompt_count);
+    return length == 0 ? logprob : logprob / pow(length, beams->options.length_penalty);
 }
 
 /** Keep tokens[0..count) among the `width` best, if it is one of them. Earlier ones win a tie. */
@@ -105,10 +106,22 @@ static void keep_best(struct candidate *list, int *count, int most, const struct
     list[at] = *candidate;
 }
 
-/** The best continuations of all parents. They come in the order in which ties are decided: the likelier parent's first, and of one parent by their
+/** What may follow a branch. A branch that nothing may follow is a hypothesis as it stands. */
+static enum verdict constrain(struct beam_search *beams, int b, struct token_mask *out_mask, const char **out_error) {
+    struct sequence *leader = beams->leader;
+    const struct sequence *branch = beams->branches[b];
+    if (leader->owner->constrain == NULL) return VERDICT_GO_ON;
+    int64_t left = sequence_limit(leader) - branch->token_count;
+    enum verdict verdict = leader->owner->constrain(leader, beams->states[b], left, out_mask, out_error);
+    if (verdict == VERDICT_STOP)
+        keep_finished(beams, branch->tokens, branch->token_count, beams->logprobs[b], FINISH_STOP);
+    return verdict;
+}
+
+/** The best continuations of all parents; -1 when the owner fails (*out_error). They come in the order in which ties are decided: the likelier parent's first, and of one parent by their
  *  logits, which may differ where log-probabilities do not. */
-static int find_candidates(struct scheduler *scheduler, struct beam_search *beams, int parents,
-                           struct candidate *list) {
+static int find_candidates(struct scheduler *scheduler, struct beam_search *beams, int parents, struct candidate *list,
+                           const char **out_error) {
     struct token_logprob likeliest[CANDIDATES_MAX];
     int count = 0, most = 2 * beams->options.width,
         of_one = most < scheduler->options.vocabulary ? most : scheduler->options.vocabulary;
@@ -117,6 +130,9 @@ static int find_candidates(struct scheduler *scheduler, struct beam_search *beam
         struct token_history history = {.tokens = branch->tokens,
                                         .prompt_count = (size_t)branch->prompt_count,
                                         .count = (size_t)branch->token_count};
+        enum verdict verdict = constrain(beams, b, &history.mask, out_error);
+        if (verdict == VERDICT_ERROR) return -1;
+        if (verdict == VERDICT_STOP) continue;
         int found = sampler_likeliest(scheduler->sampler, &beams->leader->sampling, beams->logits[b], &history,
                                       likeliest, of_one);
         for (int i = 0; i < found; i++) {
@@ -220,9 +236,14 @@ static enum verdict extend(const struct beam_search *beams, const struct candida
 
 void beam_advance(struct scheduler *scheduler, struct beam_search *beams) {
     struct candidate list[CANDIDATES_MAX], next[BEAM_WIDTH_MAX];
+    const char *error = NULL;
     int parents = beams->branch_count > 0 ? beams->branch_count : 1,
-        found = find_candidates(scheduler, beams, parents, list), count = 0;
+        found = find_candidates(scheduler, beams, parents, list, &error), count = 0;
     struct sequence *leader = beams->leader;
+    if (found < 0) {
+        scheduler_finish(scheduler, leader, FINISH_ERROR, error);
+        return;
+    }
     int64_t length = beams->branches[0]->token_count + 1;
     bool full = length == scheduler->options.context_tokens, last = length == sequence_limit(leader) || full;
     for (int i = 0; i < found && count < beams->options.width; i++) {

@@ -22,6 +22,11 @@ static enum finish_reason sample(struct scheduler *scheduler, struct sequence *s
     struct token_history history = {.tokens = sequence->tokens,
                                     .prompt_count = (size_t)sequence->prompt_count,
                                     .count = (size_t)sequence->token_count};
+    if (sequence->owner->constrain != NULL) {
+        int64_t left = sequence_limit(sequence) - sequence->token_count;
+        enum verdict verdict = sequence->owner->constrain(sequence, NULL, left, &history.mask, error);
+        if (verdict != VERDICT_GO_ON) return verdict == VERDICT_STOP ? FINISH_STOP : FINISH_ERROR;
+    }
     int32_t id = sampler_draw(scheduler->sampler, sampling, logits, &history, &logprobs);
     if (id == SAMPLER_NO_TOKEN) {
         *error = "the model gave no usable logits";

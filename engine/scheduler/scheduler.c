@@ -285,8 +285,20 @@ static bool abandoned(void *context) {
     return useless * ABANDON_SHARE >= scheduler->batch.rows;
 }
 
+/** Tell the owners whose sequences will be drawn for, so that they can use the time of the forward pass. */
+static void foresee_draws(const struct scheduler *scheduler) {
+    for (int64_t i = 0; i < scheduler->batch.sequence_count; i++) {
+        struct sequence *sequence = scheduler->planned[i];
+        if (sequence->beams != NULL || sequence->owner->foresee == NULL) continue;
+        int64_t rows = scheduler->kv_sequences[i].row_count - sequence->draft_count;
+        if (sequence->computed + rows == sequence->token_count)
+            sequence->owner->foresee(sequence, sequence_limit(sequence) - sequence->token_count);
+    }
+}
+
 static enum status run_batch(struct scheduler *scheduler, struct error *err) {
     int64_t began = scheduler_now(scheduler);
+    foresee_draws(scheduler);
     scheduler->batch.abandoned = abandoned;
     scheduler->batch.abandoned_context = scheduler;
     enum status status = scheduler->options.forward(scheduler->options.forward_context, &scheduler->batch, err);

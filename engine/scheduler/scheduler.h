@@ -84,6 +84,15 @@ struct sequence_owner {
      *  keeps of the longer one goes into `after` - elsewhere, as others may continue the same branch -, unless that has ended. NULL: nothing
      *  ends but by length. */
     enum verdict (*extend)(struct sequence *leader, const void *before, int32_t id, void *after);
+    /**
+     * Asked before every draw: what may come next? Of a branch of a search `state` is what the owner keeps of it (as `before` of extend), else NULL.
+     * `left`: tokens that may still come, this one included. Leave *out_mask as it is (zeros) where anything may; its words are lent until the next question.
+     * VERDICT_STOP: nothing may, the text ends here, with no token. NULL: anything goes.
+     */
+    enum verdict (*constrain)(struct sequence *leader, const void *state, int64_t left, struct token_mask *out_mask,
+                              const char **out_error);
+    /** Before the forward pass whose logits a sequence that is no search will be drawn from: `constrain` is going to be asked this. NULL: no matter. */
+    void (*foresee)(struct sequence *sequence, int64_t left);
 };
 
 struct sequence {

@@ -603,7 +603,7 @@ static void on_message(struct rpc_client_call *call, void *context, struct bytes
     if (ask_limits) reserve(chat, &wanted);
 }
 
-/** What the worker says besides, in the scratch arena; NULL: nothing. */
+/** What the worker says besides; NULL: nothing. In the scratch arena. */
 static const Bora__Internal__V1__WorkerError *worker_detail(struct chat *chat, const struct rpc_result *result) {
     struct bytes_view packed;
     ProtobufCMessage *unpacked = NULL;
@@ -634,6 +634,14 @@ static const char *refused_param(struct chat *chat, const struct rpc_result *res
     return arena_printf(&chat->request->arena, "messages.%zu%s", index - added, detail->param + read);
 }
 
+static struct api_error invalid_argument(struct chat *chat, const struct rpc_result *result) {
+    const Bora__Internal__V1__WorkerError *detail = worker_detail(chat, result);
+    if (detail != NULL && detail->grammar != NULL) return chat_format_error(&chat->plan, detail->grammar);
+    const char *param = refused_param(chat, result);
+    if (param == NULL && chat->plan.start->beam != NULL) param = "best_of";
+    return api_error_bad_request("invalid_request_error", NULL, param, "%.250s", result->message);
+}
+
 /** Before anything was computed: such an answer costs nothing. */
 static bool is_refusal(enum status status) {
     return status == STATUS_RESOURCE_EXHAUSTED || status == STATUS_UNIMPLEMENTED || status == STATUS_INVALID_ARGUMENT ||
@@ -656,9 +664,7 @@ static struct api_error worker_error(struct chat *chat, const struct rpc_result 
         return api_error_bad_request("invalid_request_error", "context_length_exceeded",
                                      asks_past_context(chat) ? "max_tokens" : "messages", "%.250s", result->message);
     case STATUS_INVALID_ARGUMENT:
-        param = refused_param(chat, result);
-        if (param == NULL && chat->plan.start->beam != NULL) param = "best_of";
-        return api_error_bad_request("invalid_request_error", NULL, param, "%.250s", result->message);
+        return invalid_argument(chat, result);
     case STATUS_RESOURCE_EXHAUSTED:
         error = api_error_make(429, STATUS_RESOURCE_EXHAUSTED, "service_tier_capacity_exceeded", "3505",
                                "Service tier capacity exceeded for this model.");

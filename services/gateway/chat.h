@@ -53,6 +53,12 @@ bool chat_check(struct request *request, const Bora__V1__ChatCompletionRequest *
 bool chat_check_model(struct request *request, const Bora__V1__ChatCompletionRequest *message,
                       const Bora__Internal__V1__WorkerAnnouncement *worker, int streams, struct api_error *error);
 
+/* chat_format.c */
+/** response_format becomes the Start's grammar. */
+bool chat_convert_format(struct request *request, struct chat_plan *plan, struct api_error *error);
+/** A grammar that the worker declined, as the client sees it. */
+struct api_error chat_format_error(const struct chat_plan *plan, const Bora__Internal__V1__GrammarProblem *problem);
+
 struct chat_choice {
     struct chat *chat;
     int index;

@@ -50,15 +50,6 @@ static bool check_tools(const Bora__V1__ChatCompletionRequest *m, struct api_err
     return true;
 }
 
-static bool check_format(const Bora__V1__ChatCompletionRequest *m, struct api_error *error) {
-    const Bora__V1__ResponseFormat *format = m->response_format;
-    bool typed = format != NULL && format->_type_case == BORA__V1__RESPONSE_FORMAT___TYPE_TYPE;
-    if (typed && strcmp(format->type, "text") != 0)
-        return refuse(error, "response_format",
-                      "Structured output is not supported yet; response_format must be {\"type\": \"text\"}.");
-    return true;
-}
-
 /** Settings that are known and not served: anything but the neutral value. */
 static bool check_unserved(const Bora__V1__ChatCompletionRequest *m, struct api_error *error) {
     if (REQUEST_HAS(moderation, MODERATION)) return refuse(error, "moderation", "Moderation is not supported.");
@@ -77,7 +68,7 @@ static bool check_unserved(const Bora__V1__ChatCompletionRequest *m, struct api_
 }
 
 static bool check_features(const Bora__V1__ChatCompletionRequest *m, struct api_error *error) {
-    if (!check_tools(m, error) || !check_format(m, error) || !check_unserved(m, error)) return false;
+    if (!check_tools(m, error) || !check_unserved(m, error)) return false;
     if (m->n_guardrails > 0) return refuse(error, "guardrails", "Guardrails are not supported.");
     for (size_t i = 0; i < m->n_modalities; i++) {
         if (strcmp(m->modalities[i], "text") != 0) return refuse(error, "modalities", "Only text is generated.");
@@ -490,5 +481,6 @@ bool chat_check(struct request *request, const Bora__V1__ChatCompletionRequest *
     plan->start->priority = priority_of(m->service_tier);
     plan->start->truncation = truncation_of(m->truncation);
     return check_roles(m, plan->strict, error) && check_features(m, error) && plan_choices(m, plan, error) &&
-           convert_conversation(request, plan, error) && convert_sampling(request, plan, error);
+           convert_conversation(request, plan, error) && convert_sampling(request, plan, error) &&
+           chat_convert_format(request, plan, error);
 }

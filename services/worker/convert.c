@@ -8,6 +8,7 @@
 #include "rpc/transcode.h"
 
 #include <math.h>
+#include <string.h>
 
 static struct bytes_view view_of(ProtobufCBinaryData data) {
     return bytes_view_of(data.data, data.len);
@@ -216,18 +217,69 @@ enum status convert_finished(const struct generation_event *event, struct bytes 
     return protobuf_pack(&message.base, out);
 }
 
+enum status convert_grammar(const Bora__Internal__V1__Start *start, struct grammar_source *out, struct error *err) {
+    static const enum grammar_space spaces[] = {GRAMMAR_SPACE_MODEL, GRAMMAR_SPACE_COMPACT, GRAMMAR_SPACE_FREE};
+    const Bora__Internal__V1__Grammar *in = start->grammar;
+    if ((unsigned)in->space >= sizeof spaces / sizeof spaces[0])
+        return error_set(err, STATUS_INVALID_ARGUMENT, "a grammar with unknown blanks");
+    *out = (struct grammar_source){.text = view_of(in->text),
+                                   .space = spaces[in->space],
+                                   .order = in->any_order ? GRAMMAR_ORDER_ANY : GRAMMAR_ORDER_SCHEMA};
+    switch (in->kind) {
+    case BORA__INTERNAL__V1__GRAMMAR__KIND__KIND_JSON_OBJECT:
+        out->text = bytes_view_string("{\"type\":\"object\"}");
+        return STATUS_OK;
+    case BORA__INTERNAL__V1__GRAMMAR__KIND__KIND_JSON_SCHEMA:
+        return STATUS_OK;
+    case BORA__INTERNAL__V1__GRAMMAR__KIND__KIND_REGEX:
+        out->kind = GRAMMAR_KIND_REGEX;
+        return STATUS_OK;
+    case BORA__INTERNAL__V1__GRAMMAR__KIND__KIND_GBNF:
+        out->kind = GRAMMAR_KIND_GBNF;
+        return STATUS_OK;
+    case BORA__INTERNAL__V1__GRAMMAR__KIND__KIND_LARK:
+        out->kind = GRAMMAR_KIND_LARK;
+        return STATUS_OK;
+    default:
+        return error_set(err, STATUS_INVALID_ARGUMENT, "a grammar of an unknown kind");
+    }
+}
+
+static enum status pack_refusal(enum status reason, const char *message, const Bora__Internal__V1__WorkerError *detail,
+                                struct bytes *out) {
+    enum { BYTES_MAX = 4096 };
+    struct bytes packed;
+    bytes_init(&packed, BYTES_MAX);
+    enum status status = protobuf_pack(&detail->base, &packed);
+    if (status == STATUS_OK)
+        status = rpc_status_details(reason, message, detail->base.descriptor->name, bytes_view(&packed), out);
+    bytes_deinit(&packed);
+    return status;
+}
+
 enum status convert_refusal(enum status reason, const char *message, int64_t retry_after_ms, const char *param,
                             struct bytes *out) {
     Bora__Internal__V1__WorkerError detail = BORA__INTERNAL__V1__WORKER_ERROR__INIT;
-    struct bytes packed;
     detail.retry_after_ms = retry_after_ms;
     detail.param = (char *)param;
-    bytes_init(&packed, 64);
-    enum status status = protobuf_pack(&detail.base, &packed);
-    if (status == STATUS_OK)
-        status = rpc_status_details(reason, message, detail.base.descriptor->name, bytes_view(&packed), out);
-    bytes_deinit(&packed);
-    return status;
+    return pack_refusal(reason, message, &detail, out);
+}
+
+/** What goes into a protobuf string is UTF-8, also where it was cut. */
+static char *cut_to_utf8(char *text) {
+    text[text_complete_prefix((const uint8_t *)text, strlen(text))] = 0;
+    return text;
+}
+
+enum status convert_declined(const char *message, const struct grammar_problem *problem, struct bytes *out) {
+    Bora__Internal__V1__WorkerError detail = BORA__INTERNAL__V1__WORKER_ERROR__INIT;
+    Bora__Internal__V1__GrammarProblem grammar = BORA__INTERNAL__V1__GRAMMAR_PROBLEM__INIT;
+    struct grammar_problem copy = *problem;
+    grammar.keyword = cut_to_utf8(copy.keyword);
+    grammar.pointer = cut_to_utf8(copy.pointer);
+    grammar.reason = cut_to_utf8(copy.reason);
+    detail.grammar = &grammar;
+    return pack_refusal(STATUS_INVALID_ARGUMENT, message, &detail, out);
 }
 
 enum status convert_prepared(int64_t prompt_tokens, int64_t max_tokens, int64_t context_tokens,

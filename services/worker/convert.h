@@ -7,6 +7,7 @@
 #include "base/arena.h"
 #include "bora/internal/v1/worker.pb-c.h"
 #include "engine/engine.h"
+#include "services/worker/grammars.h"
 
 /** The conversation of `start`, lent from it, in the arena. */
 enum status convert_messages(const Bora__Internal__V1__Start *start, struct arena *arena, struct chat_message **out,
@@ -20,9 +21,13 @@ enum status convert_delta(struct generation_event *rest, const struct tokenizer 
                           struct bytes *out);
 /** The end of a generation, likewise. */
 enum status convert_finished(const struct generation_event *event, struct bytes *out);
-/** What a refused call says besides: google.rpc.Status with a WorkerError, appended to `out`. `param` may be empty. */
+/** `start` has a grammar. */
+enum status convert_grammar(const Bora__Internal__V1__Start *start, struct grammar_source *out, struct error *err);
+/** What a call that is refused says besides: google.rpc.Status with a WorkerError, appended to `out`. For want of room, or for the layout's place `param` (may be empty), ... */
 enum status convert_refusal(enum status reason, const char *message, int64_t retry_after_ms, const char *param,
                             struct bytes *out);
+/** ... and for its grammar. */
+enum status convert_declined(const char *message, const struct grammar_problem *problem, struct bytes *out);
 enum status convert_prepared(int64_t prompt_tokens, int64_t max_tokens, int64_t context_tokens,
                              const struct chat_window *window, struct bytes *out);
 

@@ -41,12 +41,15 @@ struct generate_call {
     struct token_list prompt;
     struct chat_window window; /* what was dropped of the conversation */
     int64_t max_tokens;
+    struct kept_grammar *grammar;    /* NULL: anything may be said */
+    struct grammar_problem declined; /* with a reason: why the grammar was declined */
     struct generation *generation;
 };
 
 static void call_unref(struct generate_call *call) {
     if (atomic_fetch_sub(&call->references, 1) != 1) return;
     token_list_deinit(&call->prompt);
+    kept_grammar_release(call->grammar);
     arena_deinit(&call->start_arena);
     arena_deinit(&call->event_arena);
     bytes_deinit(&call->packed);
@@ -66,7 +69,7 @@ static const char *take_place(const char *message, char *place, size_t place_byt
     return message + length + 2;
 }
 
-/** End the call. A lack of room comes with a hint when there may be some, a layout's objection with its place. The mutex is held. */
+/** End the call. A lack of room comes with a hint when there may be some, a layout's objection with its place, a declined grammar with what is wrong with it. The mutex is held. */
 static void finish_locked(struct generate_call *call, enum status status, const char *message) {
     if (call->phase == DONE) return;
     call->phase = DONE;
@@ -76,10 +79,14 @@ static void finish_locked(struct generate_call *call, enum status status, const 
     char place[64] = "";
     bytes_reset(&call->packed);
     if (status == STATUS_RESOURCE_EXHAUSTED) engine_load(call->worker->engine, &load);
-    if (status == STATUS_INVALID_ARGUMENT) message = take_place(message, place, sizeof place);
-    if ((status == STATUS_RESOURCE_EXHAUSTED || *place != 0) &&
-        convert_refusal(status, message, load.retry_after_ms, place, &call->packed) == STATUS_OK)
+    bool declined = status == STATUS_INVALID_ARGUMENT && call->declined.reason[0] != 0;
+    if (status == STATUS_INVALID_ARGUMENT && !declined) message = take_place(message, place, sizeof place);
+    if (declined) {
+        if (convert_declined(message, &call->declined, &call->packed) == STATUS_OK) details = bytes_view(&call->packed);
+    } else if ((status == STATUS_RESOURCE_EXHAUSTED || *place != 0) &&
+               convert_refusal(status, message, load.retry_after_ms, place, &call->packed) == STATUS_OK) {
         details = bytes_view(&call->packed);
+    }
     rpc_call_finish(call->rpc, status, message, details);
 }
 
@@ -156,6 +163,26 @@ static void on_engine_event(void *context, const struct generation_event *event)
     if (last) call_unref(call);
 }
 
+/** What the answer that the client sees begins with: the text of a prefix message. */
+static struct bytes_view begun_text(const struct generate_call *call) {
+    const Bora__Internal__V1__ConversationMessage *last = call->start->messages[call->start->n_messages - 1];
+    return last->prefix ? bytes_view_of(last->content.data, last->content.len) : (struct bytes_view){0};
+}
+
+/** The grammar, compiled or found. Whatever is wrong with it is the client's to mend: STATUS_INVALID_ARGUMENT, and call->declined says why. */
+static enum status prepare_grammar(struct generate_call *call, struct error *err) {
+    struct grammar_source source;
+    if (call->start->grammar == NULL) return STATUS_OK;
+    TRY(convert_grammar(call->start, &source, err));
+    struct bytes_view begun = begun_text(call);
+    if (grammars_get(call->worker->grammars, &source, &call->grammar, &call->declined) == STATUS_OK) {
+        if (begun.length == 0 || kept_grammar_begins(call->grammar, begun)) return STATUS_OK;
+        call->declined = (struct grammar_problem){
+            .keyword = "prefix", .reason = "no text of the grammar begins with the text that is continued"};
+    }
+    return error_set(err, STATUS_INVALID_ARGUMENT, "the grammar is declined: %.200s", call->declined.reason);
+}
+
 static void start_generation_locked(struct generate_call *call, const Bora__Internal__V1__Proceed *proceed) {
     struct error err = {0};
     if (proceed->max_tokens > 0 && proceed->max_tokens < call->max_tokens) call->max_tokens = proceed->max_tokens;
@@ -165,6 +192,10 @@ static void start_generation_locked(struct generate_call *call, const Bora__Inte
                                          .on_event = on_engine_event,
                                          .context = call};
     enum status status = convert_sampling(call->start, &call->start_arena, &request, &err);
+    if (call->grammar != NULL) {
+        request.grammar = kept_grammar_compiled(call->grammar);
+        request.begun = begun_text(call);
+    }
     if (status == STATUS_OK) {
         call->phase = GENERATING;
         call->proceeded_ns = clock_monotonic_ns(clock_system());
@@ -245,7 +276,7 @@ static enum status prepare(struct generate_call *call, struct error *err) {
             (long long)prompt, (long long)wanted, (long long)context);
     }
     call->max_tokens = wanted;
-    return STATUS_OK;
+    return prepare_grammar(call, err);
 }
 
 static void tokenize_job(void *context) {

@@ -34,6 +34,8 @@ static const struct setting worker_settings_table[] = {
     SETTING_INTEGER(S, queue_max, "queue-max", "256", 0, 100000, "N", "requests that may wait; one more is refused"),
     SETTING_SIZE(S, kv_pool_bytes, "kv-pool", "0", 0, 1e15,
                  "memory of the KV cache; 0: chosen from the model and the machine"),
+    SETTING_SIZE(S, grammars_bytes, "grammar-cache", "256m", 0, 1e15,
+                 "memory of compiled grammars (response_format) that are kept for the next request"),
     SETTING_INTEGER(S, rpc_threads, "rpc-threads", "0", 0, 64, "N", "gRPC threads; 0: chosen from the machine"),
     SETTING_SIZE(S, message_bytes_max, "message-max", "8m", 65536, LIMIT_REQUEST_BODY_BYTES_MAX * 2.0,
                  "largest gRPC message"),

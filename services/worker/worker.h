@@ -5,6 +5,7 @@
  *
  *     main.c         settings -> engine -> server -> announce -> wait for SIGTERM -> drain
  *     generate.c     the Generate call, a small state machine per call
+ *     grammars.c     what answers must look like, compiled and kept
  *     turns.c        whose conversation becomes tokens next
  *     announce.c     tells gateways in Redis what is served here, where, and how busy it is
  *     convert.c      messages <-> the engine's structs
@@ -16,6 +17,7 @@
 #include "base/metrics.h"
 #include "engine/engine.h"
 #include "rpc/grpc_server.h"
+#include "services/worker/grammars.h"
 #include "services/worker/models_file.h"
 #include "services/worker/settings.h"
 #include "services/worker/turns.h"
@@ -30,6 +32,7 @@ struct worker {
     struct rpc_server *server;
     struct turns
         *tokenizing; /* turns conversations into tokens, so that no completion-queue thread waits; tenant by tenant */
+    struct grammars *grammars;
     struct metrics *metrics;
     struct metric *requests;      /* bora_worker_requests_total{outcome} */
     struct metric *first_token_s; /* bora_worker_first_token_seconds */

@@ -495,6 +495,50 @@ static void test_likeliest_are_the_models_and_what_was_added(void **state) {
     sampler_destroy(sampler);
 }
 
+static void test_a_mask_stands_before_bias_and_penalties(void **state) {
+    (void)state;
+    struct sampler *sampler = NULL;
+    enum { WIDE = 70 };
+    check_ok(sampler_create(WIDE, &sampler, &check_error));
+    struct logit_bias bias[] = {{1, 100}};
+    const uint32_t words[] = {1u << 3 | 1u << 31, 1u << 2}; /* 3, 31, 34; ids from 64 on are past the end */
+    struct token_history history = {.mask = {.words = words, .word_count = 2}};
+    struct sampling sampling = greedy;
+    sampling.logit_bias = bias;
+    sampling.logit_bias_count = 1;
+    sampling.repetition_penalty = 5;
+    sampling.top_logprobs = 2;
+    float before[WIDE], logits[WIDE];
+    for (int i = 0; i < WIDE; i++) before[i] = (float)i;
+    before[3] = 50;
+    memcpy(logits, before, sizeof logits);
+    struct logprob_entry entry;
+    assert_int_equal(sampler_draw(sampler, &sampling, logits, &history, &entry), 3);
+    assert_int_equal(entry.top[0].id, WIDE - 1); /* of the model itself */
+    assert_int_equal(entry.chosen.id, 3);
+    sampling.temperature = 100;
+    sampling.top_logprobs = -1;
+    int counts[WIDE] = {0};
+    for (int i = 0; i < 300; i++) {
+        memcpy(logits, before, sizeof logits);
+        history.count = 0;
+        sampling.seed = (uint64_t)i;
+        counts[sampler_draw(sampler, &sampling, logits, &history, NULL)]++;
+    }
+    assert_int_equal(counts[3] + counts[31] + counts[34], 300);
+    assert_true(counts[3] > 0 && counts[31] > 0 && counts[34] > 0);
+    struct token_logprob out[WIDE];
+    memcpy(logits, before, sizeof logits);
+    assert_int_equal(sampler_likeliest(sampler, &sampling, logits, &history, out, 10), 3);
+    assert_int_equal(out[0].id, 3);
+    assert_int_equal(out[2].id, 31);
+    const uint32_t none[] = {0, 0};
+    history.mask.words = none;
+    memcpy(logits, before, sizeof logits);
+    assert_int_equal(sampler_draw(sampler, &sampling, logits, &history, NULL), SAMPLER_NO_TOKEN);
+    sampler_destroy(sampler);
+}
+
 static void test_check_names_what_is_out_of_range(void **state) {
     (void)state;
     struct sampling sampling = greedy;
@@ -548,6 +592,7 @@ int main(void) {
         cmocka_unit_test(test_logprobs_are_of_the_raw_logits),
         cmocka_unit_test(test_top_logprobs_zero_gives_the_chosen_alone),
         cmocka_unit_test(test_more_logprobs_than_tokens),
+        cmocka_unit_test(test_a_mask_stands_before_bias_and_penalties),
         cmocka_unit_test(test_nan_is_never_chosen),
         cmocka_unit_test(test_no_usable_logit_gives_no_token),
         cmocka_unit_test(test_infinite_logits_share_the_draw),

@@ -6,6 +6,7 @@
 #include "base/limits.h"
 #include "base/text.h"
 #include "engine/weights/gguf.h"
+#include "rpc/grpc_server.h"
 #include "rpc/transcode.h"
 #include "tests/support/check.h"
 #include "tests/support/tiny_model.h"
@@ -272,10 +273,60 @@ static void test_many_log_probabilities_take_several_messages(void **state) {
     free(entries);
 }
 
+static void test_a_grammar_arrives(void **state) {
+    (void)state;
+    Bora__Internal__V1__Grammar grammar;
+    struct grammar_source source;
+    bora__internal__v1__grammar__init(&grammar);
+    sample.start.grammar = &grammar;
+    assert_int_equal(convert_grammar(&sample.start, &source, &sample.err), STATUS_OK);
+    assert_true(source.kind == GRAMMAR_KIND_SCHEMA && bytes_view_equal_string(source.text, "{\"type\":\"object\"}"));
+    grammar.text = (ProtobufCBinaryData){.len = 2, .data = (uint8_t *)"{}"};
+    static const enum grammar_kind kinds[] = {GRAMMAR_KIND_SCHEMA, GRAMMAR_KIND_REGEX, GRAMMAR_KIND_GBNF,
+                                              GRAMMAR_KIND_LARK};
+    grammar.space = BORA__INTERNAL__V1__GRAMMAR__SPACE__SPACE_FREE;
+    grammar.any_order = true;
+    for (int i = 0; i < 4; i++) {
+        grammar.kind = (Bora__Internal__V1__Grammar__Kind)(i + 1);
+        assert_int_equal(convert_grammar(&sample.start, &source, &sample.err), STATUS_OK);
+        assert_int_equal(source.kind, kinds[i]);
+        assert_true(bytes_view_equal_string(source.text, "{}"));
+        assert_true(source.space == GRAMMAR_SPACE_FREE && source.order == GRAMMAR_ORDER_ANY);
+    }
+    grammar.kind = (Bora__Internal__V1__Grammar__Kind)5;
+    assert_int_equal(convert_grammar(&sample.start, &source, &sample.err), STATUS_INVALID_ARGUMENT);
+    grammar.kind = BORA__INTERNAL__V1__GRAMMAR__KIND__KIND_REGEX;
+    grammar.space = (Bora__Internal__V1__Grammar__Space)9;
+    assert_int_equal(convert_grammar(&sample.start, &source, &sample.err), STATUS_INVALID_ARGUMENT);
+}
+
+/** A reason or a pointer that was cut inside a character is still a string of protobuf. */
+static void test_why_a_grammar_is_declined(void **state) {
+    (void)state;
+    struct grammar_problem problem = {.keyword = "pattern", .pointer = "/a/\xc3", .reason = "no \xe2\x82"};
+    struct bytes details;
+    struct bytes_view packed;
+    ProtobufCMessage *unpacked = NULL;
+    bytes_init(&details, 4096);
+    assert_int_equal(convert_declined("m", &problem, &details), STATUS_OK);
+    assert_true(
+        rpc_status_details_find(bytes_view(&details), bora__internal__v1__worker_error__descriptor.name, &packed));
+    assert_int_equal(
+        protobuf_unpack(&bora__internal__v1__worker_error__descriptor, packed, &sample.arena, &unpacked, &sample.err),
+        STATUS_OK);
+    const Bora__Internal__V1__WorkerError *error = (const void *)unpacked;
+    assert_string_equal(error->grammar->keyword, "pattern");
+    assert_string_equal(error->grammar->pointer, "/a/");
+    assert_string_equal(error->grammar->reason, "no ");
+    bytes_deinit(&details);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, open_sample, close_sample)
 
 int main(void) {
     const struct CMUnitTest tests[] = {
+        TEST(test_a_grammar_arrives),
+        TEST(test_why_a_grammar_is_declined),
         TEST(test_settings_arrive),
         TEST(test_what_is_out_of_range_is_refused),
         TEST(test_lists_are_bounded_and_of_one_length),
