@@ -658,7 +658,6 @@ static bool asks_past_context(const struct chat *chat) {
 /** A worker's refusal as the client sees it. */
 static struct api_error worker_error(struct chat *chat, const struct rpc_result *result) {
     struct api_error error;
-    const char *param;
     switch (result->status) {
     case STATUS_OUT_OF_RANGE:
         return api_error_bad_request("invalid_request_error", "context_length_exceeded",
