@@ -79,8 +79,8 @@ static enum status open_engine(struct worker *worker, struct error *err) {
     struct engine_options options = options_of(worker);
     int64_t began = clock_monotonic_ns(clock_system());
     TRY(engine_open(&options, &worker->engine, err));
-    TRY(grammars_create(engine_tokenizer(worker->engine), settings->grammars_bytes, worker->metrics, &worker->grammars,
-                        err));
+    TRY(grammars_create(engine_tokenizer(worker->engine), worker->settings.grammars_bytes, worker->metrics,
+                        &worker->grammars, err));
     engine_describe(worker->engine, &worker->description);
     log_info("model loaded", LOG_S("model", worker->model.name), LOG_S("path", worker->model.path),
              LOG_S("architecture", worker->description.architecture), LOG_S("layout", worker->description.layout),

@@ -339,7 +339,7 @@ static void test_a_blank_that_goes_does_not_count(void **state) {
     write_blank_model(folder);
     struct engine_options options = default_options();
     options.model_path = folder;
-    options.completes = true;
+    options.layout = "completion";
     struct engine *engine = open_engine(&options);
     struct grammar_vocabulary *mine = NULL, *usual = vocabulary;
     check_ok(grammar_vocabulary_create(engine_tokenizer(engine), &mine, &check_error));
