@@ -336,7 +336,8 @@ static void take_start_locked(struct generate_call *call, const Bora__Internal__
     }
     call->phase = TOKENIZING;
     atomic_fetch_add(&call->references, 1); /* the job's */
-    if (turns_submit(call->worker->tokenizing, start->tenant, tokenize_job, call) != STATUS_OK) {
+    struct turns *turns = start->grammar != NULL ? call->worker->compiling : call->worker->tokenizing;
+    if (turns_submit(turns, start->tenant, tokenize_job, call) != STATUS_OK) {
         atomic_fetch_sub(&call->references, 1);
         finish_locked(call, STATUS_RESOURCE_EXHAUSTED, "too many requests wait for their tokens to be counted");
     }

@@ -142,6 +142,8 @@ static enum status prepare(struct worker *worker, struct error *err) {
                                               "From Proceed to the first token.", METRICS_SECONDS);
     TRY(turns_create(TOKENIZING_THREADS, TOKENIZING_QUEUE_MAX, TOKENIZING_TENANT_MAX, "tokenize", &worker->tokenizing,
                      err));
+    TRY(turns_create(TOKENIZING_THREADS, TOKENIZING_QUEUE_MAX, TOKENIZING_TENANT_MAX, "compile", &worker->compiling,
+                     err));
     return STATUS_OK;
 }
 
@@ -178,6 +180,7 @@ cleanup:
     http_server_destroy(status_server);
     announcer_stop(page.announcer);
     turns_destroy(worker->tokenizing);
+    turns_destroy(worker->compiling);
     if (worker->engine != NULL) engine_close(worker->engine);
     if (worker->server != NULL) rpc_server_destroy(worker->server);
     grammars_destroy(worker->grammars); /* behind the last call and the last generation */

@@ -32,6 +32,8 @@ struct worker {
     struct rpc_server *server;
     struct turns
         *tokenizing; /* turns conversations into tokens, so that no completion-queue thread waits; tenant by tenant */
+    struct turns *
+        compiling; /* the same for requests with a grammar, which may take a second: those without do not wait behind them */
     struct grammars *grammars;
     struct metrics *metrics;
     struct metric *requests;      /* bora_worker_requests_total{outcome} */
