@@ -26,10 +26,10 @@ enum tuple_kind { TUPLE_STRING, TUPLE_NUMBER };
 enum { TUPLE_DEAD };
 /** words: kind, then for each live entry: component << 1 | must, state. Dead when no entry is a must. */
 struct tuple_row {
-    uint32_t next[128];     /* of ASCII: the tuple after it; TUPLE_UNKNOWN: not asked yet */
-    uint32_t beyond;        /* where all characters beyond ASCII lead; TUPLE_UNKNOWN: not asked yet */
-    uint32_t free_length;   /* texts of at most so many characters of free_classes may come, whichever; TUPLE_UNKNOWN */
-    uint16_t free_classes;  /* enum token_class */
+    uint32_t next[128];    /* of ASCII: the tuple after it; TUPLE_UNKNOWN: not asked yet */
+    uint32_t beyond;       /* where all characters beyond ASCII lead; TUPLE_UNKNOWN: not asked yet */
+    uint32_t free_length;  /* texts of at most so many characters of free_classes may come, whichever; TUPLE_UNKNOWN */
+    uint16_t free_classes; /* enum token_class */
 };
 /** In tuple_row.beyond: not all to the same. */
 #define TUPLE_MIXED (UINT32_MAX - 2)
@@ -119,7 +119,7 @@ struct frame {
     uint32_t item_count, link_count, count;
     enum frame_kind kind;
     uint64_t serial; /* no other frame of this machine has it */
-    bool recording; /* the text of what is within is kept: this array or one around it compares its items */
+    bool recording;  /* the text of what is within is kept: this array or one around it compares its items */
 };
 
 struct key_context {

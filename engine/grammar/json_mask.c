@@ -210,8 +210,8 @@ bool ending_learn(struct json_machine *m, struct mask_walk *walk, struct ending 
     return mask_all(m, walk, nodes, ended, ending->rests);
 }
 
-void ending_set(const struct mask_walk *walk, const struct token_trie *trie, uint32_t node,
-                const struct ending *ending, uint32_t *mask) {
+void ending_set(const struct mask_walk *walk, const struct token_trie *trie, uint32_t node, const struct ending *ending,
+                uint32_t *mask) {
     const uint32_t *rest_of = walk->vocabulary->strings[0].rest_of;
     if (!ending->live) return;
     for (uint32_t t = trie->first[node]; t < trie->first[node + trie->sizes[node]]; t++) {

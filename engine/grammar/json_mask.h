@@ -94,7 +94,7 @@ struct ending *ending_find(struct endings *endings, const uint64_t key[2], bool 
 bool ending_learn(struct json_machine *m, struct mask_walk *walk, struct ending *ending,
                   const struct machine_state *ended);
 /** The tokens of a node whose byte is the quote, and of those below it. */
-void ending_set(const struct mask_walk *walk, const struct token_trie *trie, uint32_t node,
-                const struct ending *ending, uint32_t *mask);
+void ending_set(const struct mask_walk *walk, const struct token_trie *trie, uint32_t node, const struct ending *ending,
+                uint32_t *mask);
 
 #endif

@@ -105,8 +105,7 @@ static bool end_unknown(struct range_walk *w, uint32_t i) {
     if (!w->live) return true;
     mask_set_node(w->mask, trie, i);
     struct machine_state unknown = w->unknown;
-    return trie->sizes[i] == 1 ||
-           mask_siblings(w->m, w->walk, trie, i + 1, i + trie->sizes[i], &unknown, w->mask);
+    return trie->sizes[i] == 1 || mask_siblings(w->m, w->walk, trie, i + 1, i + trie->sizes[i], &unknown, w->mask);
 }
 
 /** Siblings; `unfinished`: of a character. Only known names, or besides any others. */

@@ -184,8 +184,7 @@ static bool walk_string(struct scalar_walk *w, uint32_t first, uint32_t end, uin
     for (uint32_t i = first; i < end; i += trie->sizes[i]) {
         uint8_t byte = trie->bytes[i];
         bool ok = true;
-        if (trie->classes != NULL && !(trie->classes[i] & ~row->free_classes) &&
-            trie->heights[i] <= row->free_length) {
+        if (trie->classes != NULL && !(trie->classes[i] & ~row->free_classes) && trie->heights[i] <= row->free_length) {
             mask_set_subtree(w->mask, trie, i);
         } else if (string_byte(byte)) {
             uint32_t next = row->next[byte];

@@ -235,7 +235,8 @@ struct freedom {
     uint64_t ascii[2];
     enum regex_others others;
     uint32_t length;
-    uint32_t rest; /* after every such text one of at most so many characters makes it complete; REGEX_UNBOUNDED: not known */
+    uint32_t
+        rest; /* after every such text one of at most so many characters makes it complete; REGEX_UNBOUNDED: not known */
     bool padded;   /* and, with any number of free characters between, also longer ones */
     bool monotone; /* and the language only grows on such texts */
 };
@@ -263,7 +264,7 @@ static bool leaves_out_odd(const struct regex_set *set) {
 
 static struct freedom class_freedom(const struct regex_pool *pool, uint32_t set_id, uint32_t min, uint32_t max) {
     const struct regex_set *set = &pool->sets[set_id];
-    enum regex_others others = set->beyond == REGEX_BEYOND_ALL                          ? REGEX_OTHERS_ALL
+    enum regex_others others = set->beyond == REGEX_BEYOND_ALL                           ? REGEX_OTHERS_ALL
                                : set->beyond == REGEX_BEYOND_SOME && leaves_out_odd(set) ? REGEX_OTHERS_MOST
                                                                                          : REGEX_OTHERS_NONE;
     return (struct freedom){.ascii = {set->ascii[0], set->ascii[1]},

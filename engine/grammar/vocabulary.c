@@ -11,9 +11,9 @@
 struct entry {
     struct bytes_view text;
     int32_t token;
-    uint64_t key;  /* its first eight bytes, most significant first: what sorting looks at first */
-    uint8_t kind;  /* enum entry_kind of the whole piece, found out in the order of memory */
-    uint8_t end;   /* enum content where it begins inside a string, and where its quote stands */
+    uint64_t key; /* its first eight bytes, most significant first: what sorting looks at first */
+    uint8_t kind; /* enum entry_kind of the whole piece, found out in the order of memory */
+    uint8_t end;  /* enum content where it begins inside a string, and where its quote stands */
     uint8_t content;
 };
 enum entry_kind { ENTRY_COMMON = 1, ENTRY_BLANK = 2, ENTRY_STRUCTURE = 4 };
@@ -100,8 +100,8 @@ static bool trie_init(struct token_trie *trie, struct entry *entries, size_t cou
             trie->sizes[open[depth_now]] = n - open[depth_now];
         }
         for (; depth_now < entries[i].text.length; depth_now++, n++) {
-            trie->bytes[n] = depth_now < 8 ? (uint8_t)(entries[i].key >> (56 - 8 * depth_now))
-                                           : entries[i].text.data[depth_now];
+            trie->bytes[n] =
+                depth_now < 8 ? (uint8_t)(entries[i].key >> (56 - 8 * depth_now)) : entries[i].text.data[depth_now];
             trie->depths[n] = (uint8_t)depth_now;
             trie->first[n] = token_count;
             open[depth_now] = n;
@@ -419,8 +419,8 @@ enum status grammar_vocabulary_create(const struct tokenizer *tokenizer, struct 
             entries[count++] = entry_of(piece, id);
     }
     ok = ok && trie_init(&v->trie, entries, count) && token_trie_classify(&v->trie) && add_common(v, entries, count) &&
-         add_structure(v, entries, count) &&
-         add_strings(v, &v->strings[0], 0, entries, count) && add_strings(v, &v->strings[1], 1, entries, count);
+         add_structure(v, entries, count) && add_strings(v, &v->strings[0], 0, entries, count) &&
+         add_strings(v, &v->strings[1], 1, entries, count);
     free(entries);
     if (!ok) {
         grammar_vocabulary_destroy(v);

@@ -35,9 +35,9 @@ uint32_t token_class_of(uint32_t c) {
 }
 
 /** White space, ends of lines and U+FEFF beyond ASCII: what classes often leave out. */
-static const uint32_t ODD[][2] = {{0x85, 0x85},     {0xa0, 0xa0},     {0x1680, 0x1680}, {0x2000, 0x200a},
-                                  {0x2028, 0x2029}, {0x202f, 0x202f}, {0x205f, 0x205f}, {0x3000, 0x3000},
-                                  {0xfeff, 0xfeff}};
+static const uint32_t ODD[][2] = {{0x85, 0x85},     {0xa0, 0xa0},     {0x1680, 0x1680},
+                                  {0x2000, 0x200a}, {0x2028, 0x2029}, {0x202f, 0x202f},
+                                  {0x205f, 0x205f}, {0x3000, 0x3000}, {0xfeff, 0xfeff}};
 
 bool token_class_odd(uint32_t first, uint32_t last) {
     for (size_t i = 0; i < sizeof ODD / sizeof *ODD; i++)

@@ -25,14 +25,18 @@ static const char *const SCHEMAS[] = {
     "{\"type\":\"string\"}",
     "{\"type\":\"array\",\"items\":{\"type\":\"string\",\"maxLength\":9},\"uniqueItems\":true}",
     "{\"type\":\"array\",\"items\":{\"type\":[\"number\",\"array\",\"boolean\"]},\"uniqueItems\":true,\"minItems\":2}",
-    "{\"type\":\"object\",\"properties\":{\"name\":{\"type\":\"string\"},\"b\":{\"type\":\"array\"},\"x/y\":{},\"n\xC3\xA9\":{}},"
+    "{\"type\":\"object\",\"properties\":{\"name\":{\"type\":\"string\"},\"b\":{\"type\":\"array\"},\"x/"
+    "y\":{},\"n\xC3\xA9\":{}},"
     "\"additionalProperties\":false}",
-    "{\"type\":\"object\",\"properties\":{\"name\":{\"type\":\"string\"},\"na\":{},\"b\":{\"type\":\"array\"},\"x/y\":{}},"
+    "{\"type\":\"object\",\"properties\":{\"name\":{\"type\":\"string\"},\"na\":{},\"b\":{\"type\":\"array\"},\"x/"
+    "y\":{}},"
     "\"required\":[\"name\"],\"additionalProperties\":{\"type\":\"integer\"}}",
-    "{\"type\":\"object\",\"properties\":{\"a\\\"b\":{\"type\":\"number\"},\"ab\":false,\"id\":{\"enum\":[\"x-1\",\"\xC3\xA9\"]}}}",
+    "{\"type\":\"object\",\"properties\":{\"a\\\"b\":{\"type\":\"number\"},\"ab\":false,\"id\":{\"enum\":[\"x-1\","
+    "\"\xC3\xA9\"]}}}",
     "{\"type\":\"object\",\"patternProperties\":{\"^[a-b]\":{\"type\":\"string\"},\"c$\":{\"maxLength\":3}}}",
     "{\"type\":\"object\",\"propertyNames\":{\"pattern\":\"^[a-z_]{1,4}$\"},\"minProperties\":1,\"maxProperties\":3}",
-    "{\"type\":\"object\",\"additionalProperties\":{\"type\":\"object\",\"additionalProperties\":{\"type\":\"string\"}}}",
+    "{\"type\":\"object\",\"additionalProperties\":{\"type\":\"object\",\"additionalProperties\":{\"type\":\"string\"}}"
+    "}",
     "{\"type\":\"string\",\"pattern\":\"^a.+:b.+c.+$\"}",
     "{\"type\":\"string\",\"pattern\":\"^.+:.*\\\\d.+$\",\"maxLength\":20}",
     "{\"type\":\"string\",\"pattern\":\"^[^\\\\s]+$\"}",
@@ -46,9 +50,12 @@ static const char *const SCHEMAS[] = {
     "{\"enum\":[\"abc\",\"ab\",12,-2.5,null,[1,2],{\"name\":\"\xE4\xB8\xAD\"}]}",
     "{\"type\":\"array\",\"items\":{\"type\":\"number\",\"multipleOf\":0.5,\"minimum\":-3,\"maximum\":120}}",
     "{\"type\":\"array\",\"prefixItems\":[{\"type\":\"integer\"}],\"contains\":{\"const\":\"ab\"},\"maxItems\":3}",
-    "{\"anyOf\":[{\"type\":\"object\",\"properties\":{\"type\":{\"const\":\"a\"},\"b\":{\"type\":\"string\"}},\"required\":[\"type\"]},"
-    "{\"type\":\"object\",\"properties\":{\"type\":{\"const\":\"b\"},\"b\":{\"type\":\"number\"}},\"required\":[\"type\",\"b\"]}]}",
-    "{\"oneOf\":[{\"type\":\"string\",\"maxLength\":6},{\"type\":\"string\",\"pattern\":\"a\"},{\"type\":\"integer\"}]}",
+    "{\"anyOf\":[{\"type\":\"object\",\"properties\":{\"type\":{\"const\":\"a\"},\"b\":{\"type\":\"string\"}},"
+    "\"required\":[\"type\"]},"
+    "{\"type\":\"object\",\"properties\":{\"type\":{\"const\":\"b\"},\"b\":{\"type\":\"number\"}},\"required\":["
+    "\"type\",\"b\"]}]}",
+    "{\"oneOf\":[{\"type\":\"string\",\"maxLength\":6},{\"type\":\"string\",\"pattern\":\"a\"},{\"type\":\"integer\"}]"
+    "}",
 };
 
 /* ---- a vocabulary ---- */
