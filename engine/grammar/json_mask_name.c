@@ -379,12 +379,29 @@ static bool end_name(struct name_walk *w, uint32_t i) {
     return true;
 }
 
+/** All tokens at and below node `i` go on with an unknown name, whatever it is. */
+static bool goes_on(struct name_walk *w, uint32_t i, bool *failed) {
+    const struct token_trie *trie = w->trie;
+    const struct json_state *before = trie->depths[i] == 0 ? w->from : &w->states[trie->depths[i] - 1];
+    if (trie->classes == NULL || before->low < before->high || before->tuple == TUPLE_DEAD) return false;
+    const struct tuple_row *row = tuple_row_of(w->m, before->tuple);
+    *failed = row == NULL;
+    return row != NULL && !(trie->classes[i] & ~row->free_classes) && trie->heights[i] <= row->free_length;
+}
+
 static bool walk_names(struct name_walk *w) {
     const struct token_trie *trie = w->trie;
     bool ok = true;
     for (uint32_t i = 0; ok && i < trie->count;) {
         uint32_t depth = trie->depths[i];
         uint8_t byte = trie->bytes[i];
+        bool failed = false;
+        if (goes_on(w, i, &failed)) {
+            mask_set_subtree(w->mask, trie, i);
+            i += trie->sizes[i];
+            continue;
+        }
+        if (failed) return false;
         if (byte == '"' || !string_byte(byte)) {
             ok = byte == '"' ? end_name(w, i) : walk_name_exactly(w, i);
             i += trie->sizes[i];

@@ -185,8 +185,7 @@ static bool walk_string(struct scalar_walk *w, uint32_t first, uint32_t end, uin
         uint8_t byte = trie->bytes[i];
         bool ok = true;
         if (trie->classes != NULL && !(trie->classes[i] & ~row->free_classes) && trie->heights[i] <= row->free_length) {
-            for (uint32_t t = trie->first[i]; t < trie->first[i + trie->sizes[i]]; t++)
-                mask_set(w->mask, trie->tokens[t]);
+            mask_set_subtree(w->mask, trie, i);
         } else if (string_byte(byte)) {
             uint32_t next = row->next[byte];
             w->path[trie->depths[i]] = byte;

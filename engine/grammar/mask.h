@@ -37,6 +37,11 @@ bool mask_walk(struct mask_walk *walk, const struct token_trie *trie, uint32_t f
 static inline void mask_set_node(uint32_t *mask, const struct token_trie *trie, uint32_t node) {
     for (uint32_t t = trie->first[node]; t < trie->first[node + 1]; t++) mask_set(mask, trie->tokens[t]);
 }
+/** The tokens of a node and of all below it. */
+static inline void mask_set_subtree(uint32_t *mask, const struct token_trie *trie, uint32_t node) {
+    for (uint32_t t = trie->first[node]; t < trie->first[node + trie->sizes[node]]; t++)
+        mask_set(mask, trie->tokens[t]);
+}
 /** Clear the tokens of a node and of all below it. */
 static inline void mask_clear_subtree(uint32_t *mask, const struct token_trie *trie, uint32_t node) {
     for (uint32_t t = trie->first[node]; t < trie->first[node + trie->sizes[node]]; t++)
