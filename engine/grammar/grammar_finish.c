@@ -68,8 +68,7 @@ static uint64_t bytes_limit(size_t tokens) {
 
 static uint64_t estimate(struct grammar_session *session, const struct machine_state *state, uint64_t limit) {
     struct machine *machine = session->grammar->machine;
-    if (machine->operations->estimate != NULL)
-        return machine->operations->estimate(machine, &session->frames, state);
+    if (machine->operations->estimate != NULL) return machine->operations->estimate(machine, &session->frames, state);
     uint64_t bytes = machine->operations->shortest(machine, &session->frames, state, limit, NULL);
     return bytes > limit ? UINT64_MAX : bytes;
 }
@@ -153,7 +152,7 @@ struct known {
 };
 struct filter {
     struct grammar_session *session;
-    size_t tokens_left; /* behind the token */
+    size_t tokens_left;     /* behind the token */
     const uint32_t *others; /* the tokens that are looked at */
     uint32_t *mask;
     struct bytes scratch;
@@ -180,8 +179,7 @@ static void look_at_node(struct filter *filter, const struct token_trie *trie, u
     if (!any) return;
     struct known *known = &filter->known[place_of(state)];
     if (!known->used || !same(&known->state, state))
-        *known = (struct known){*state, true,
-                                suffices(filter->session, state, filter->tokens_left, &filter->scratch)};
+        *known = (struct known){*state, true, suffices(filter->session, state, filter->tokens_left, &filter->scratch)};
     for (uint32_t t = trie->first[node]; t < trie->first[node + 1] && !known->suffices; t++)
         filter->mask[(uint32_t)trie->tokens[t] / 32] &= ~(1u << (uint32_t)trie->tokens[t] % 32);
 }
@@ -215,9 +213,8 @@ static bool filter_walk(struct filter *filter, const struct token_trie *trie, co
 static bool filter_mask(struct filter *filter, const struct machine_state *state, uint32_t count) {
     const struct grammar_vocabulary *vocabulary = filter->session->grammar->vocabulary;
     struct machine *machine = filter->session->grammar->machine;
-    const uint32_t *unchanged = machine->operations->unchanged == NULL
-                                    ? NULL
-                                    : machine->operations->unchanged(machine, vocabulary, state);
+    const uint32_t *unchanged =
+        machine->operations->unchanged == NULL ? NULL : machine->operations->unchanged(machine, vocabulary, state);
     uint32_t *others = malloc(vocabulary->words * sizeof *others);
     if (others == NULL) return false;
     memcpy(others, filter->mask, vocabulary->words * sizeof *others);

@@ -117,15 +117,14 @@ static bool object_left(struct json_machine *m, struct frames *frames, const str
     uint32_t obligations = object->form->obligation_count;
     uint64_t all = obligations < 64 ? (1ull << obligations) - 1 : UINT64_MAX;
     *out = length_add(*out, OBLIGATION_BYTES * (uint32_t)__builtin_popcountll(all & ~item->done));
-    if (object->form->min > count)
-        *out = length_add(*out, length_times(UNKNOWN_NAME_BYTES, object->form->min - count));
+    if (object->form->min > count) *out = length_add(*out, length_times(UNKNOWN_NAME_BYTES, object->form->min - count));
     frames_drop(frames, before);
     return true;
 }
 
 /** What is left of the frame for one of its forms, without a value that is pending. */
-static bool item_left(struct json_machine *m, struct frames *frames, const struct frame *frame,
-                      const struct item *item, uint32_t ahead, uint32_t *out) {
+static bool item_left(struct json_machine *m, struct frames *frames, const struct frame *frame, const struct item *item,
+                      uint32_t ahead, uint32_t *out) {
     if (frame->kind == FRAME_OBJECT) return object_left(m, frames, frame, item, frame->count + ahead, out);
     *out = array_left(m, &frame->joint->arrays[item->index], item, frame->count + ahead);
     return true;

@@ -10,8 +10,9 @@ enum { PLAN_WANTED_MAX = 16 };
 
 /** Of the innermost frame: the forms to be completed, and what the value that is written (or comes next) should satisfy for it. */
 struct plan {
-    uint32_t total;                    /* bytes to the end, about; LENGTH_NEVER: no way was found */
-    uint32_t targets[PLAN_WANTED_MAX]; /* items of the frame; the first is what matters, the others are wanted besides */
+    uint32_t total; /* bytes to the end, about; LENGTH_NEVER: no way was found */
+    uint32_t
+        targets[PLAN_WANTED_MAX]; /* items of the frame; the first is what matters, the others are wanted besides */
     uint32_t target_count;
     uint32_t wanted[PLAN_WANTED_MAX]; /* components of the frame's child, likewise */
     uint32_t wanted_count;
