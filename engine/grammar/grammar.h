@@ -111,8 +111,11 @@ enum status grammar_start(struct grammar_session *session, struct grammar_state 
 /**
  * The tokens that may come next: bit id % 32 of out[id / 32]. Ends of text are set when the text may end here; other control tokens never are.
  *
- * tokens_left  how many tokens may still come, this one included; only tokens are admitted after which the text can still become complete in what is left
- *              then (a short rest is cut into tokens to count; never fewer than the true number, so the promise holds). SIZE_MAX: do not look.
+ * tokens_left  how many tokens may still come, the next one included and ends of text not counted; only tokens are admitted after which the text can still become
+ *              complete in what is left then. A short rest of text is looked for and cut into tokens: never fewer than are needed, so that when this says
+ *              STATUS_OK with n, and is asked again behind each token with one less, it goes on saying so and the text is complete within n tokens, whichever are
+ *              drawn. 0: only ends of text. SIZE_MAX: do not look. Where n is far above what is needed nothing is looked at (about a microsecond);
+ *              a single token that makes the shortest rest longer by more than the schema's longest values and names do is not foreseen there.
  *
  * Fails: STATUS_RESOURCE_EXHAUSTED (the grammar's budget); STATUS_OUT_OF_RANGE: it cannot become complete in tokens_left, the mask is then as with SIZE_MAX.
  */
@@ -126,12 +129,13 @@ enum status grammar_accept_bytes(struct grammar_session *session, struct grammar
                                  bool *out_accepted, struct error *err);
 /** True when the text may end here. */
 bool grammar_complete(struct grammar_session *session, const struct grammar_state *state);
-/** Append to `out` the bytes that must come next: as long as exactly one byte can follow and the text may not end. At most `bytes_max`. */
+/** Append to `out` the bytes that must come next: as long as exactly one byte can follow (escapes in JSON that only spell the same otherwise do not count) and the text
+ *  may not end. At most `bytes_max`. */
 enum status grammar_forced(struct grammar_session *session, const struct grammar_state *state, size_t bytes_max,
                            struct bytes *out, struct error *err);
 /**
- * The forced bytes as tokens, canonical: `recent` (the tokens so far, at least the last four) and what is forced are encoded together, and tokens are taken only as far as
- * no longer token, allowed here, could begin earlier. *out_count of at most `count_max`; 0 when nothing is certain.
+ * The forced bytes as tokens, canonical: `recent` (the tokens so far, at least the last four; where they were cut in another way, fewer of them) and what is forced are
+ * encoded together, and tokens are taken only as far as no longer token, allowed here, could begin earlier. *out_count of at most `count_max`; 0 when nothing is certain.
  */
 enum status grammar_forced_tokens(struct grammar_session *session, const struct grammar_state *state,
                                   const int32_t *recent, size_t recent_count, int32_t *out, size_t count_max,

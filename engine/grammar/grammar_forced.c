@@ -19,9 +19,18 @@ static enum machine_step probe(struct grammar_session *session, const struct mac
     return step;
 }
 
+/** The byte only begins other spellings of what other bytes begin. */
+static bool respells(struct grammar_session *session, const struct machine_state *state, uint8_t byte) {
+    struct machine *machine = session->grammar->machine;
+    if (machine->operations->respells == NULL) return false;
+    struct frames_mark before = frames_mark(&session->frames);
+    bool out = machine->operations->respells(machine, &session->frames, state, byte);
+    frames_drop(&session->frames, before);
+    return out;
+}
+
 /** The one byte that can follow; a backslash that only spells the same otherwise is left out. -1: there are several. -2: the budget. */
 static int only_byte(struct grammar_session *session, const struct machine_state *state) {
-    struct machine *machine = session->grammar->machine;
     int found = -1;
     for (int i = 0; i < 256; i++) {
         uint8_t byte = (uint8_t)(i + ' '); /* letters first: most texts have two that can follow there */
@@ -35,11 +44,7 @@ static int only_byte(struct grammar_session *session, const struct machine_state
     if (step == MACHINE_FAILED) return -2;
     if (step == MACHINE_DEAD) return found;
     if (found < 0) return '\\';
-    struct frames_mark before = frames_mark(&session->frames);
-    bool respells =
-        machine->operations->respells != NULL && machine->operations->respells(machine, &session->frames, state, '\\');
-    frames_drop(&session->frames, before);
-    return respells ? found : -1;
+    return respells(session, state, '\\') ? found : -1;
 }
 
 /** Go on as long as one byte can follow; `state` ends behind what was appended. */
@@ -147,7 +152,7 @@ static uint32_t node_of(const struct token_trie *trie, struct bytes_view text) {
     return node;
 }
 
-/** Some token that begins with `text`, and is longer, may stand where `text` stands; `behind`: the state after it. */
+/** Some token that begins with `text`, and is longer, may stand where `text` stands (but for odd spellings); `behind`: the state after it. */
 static bool goes_on(struct grammar_session *session, struct bytes_view text, const struct machine_state *behind) {
     struct machine *machine = session->grammar->machine;
     const struct token_trie *trie = &session->grammar->vocabulary->trie;
@@ -159,8 +164,10 @@ static bool goes_on(struct grammar_session *session, struct bytes_view text, con
     struct frames_mark before = frames_mark(&session->frames);
     for (uint32_t i = node + 1; i < node + trie->sizes[node] && !found;) {
         uint32_t depth = trie->depths[i];
-        enum machine_step step = machine->operations->step(
-            machine, &session->frames, depth == top ? behind : &stack[depth - 1], trie->bytes[i], &stack[depth]);
+        const struct machine_state *from = depth == top ? behind : &stack[depth - 1];
+        enum machine_step step = MACHINE_DEAD;
+        if (!respells(session, from, trie->bytes[i]))
+            step = machine->operations->step(machine, &session->frames, from, trie->bytes[i], &stack[depth]);
         found = step == MACHINE_FAILED || (step == MACHINE_LIVE && trie->first[i] < trie->first[i + 1]);
         i += step == MACHINE_LIVE ? 1 : trie->sizes[i];
     }

@@ -14,10 +14,11 @@
 #include <string.h>
 
 enum {
-    TRIES_MAX = 16,   /* texts of one scalar or name that the machine refuses */
-    SEEN_MAX = 32,    /* values before that a new one is kept different from beforehand */
-    VALUES_MAX = 32,  /* ways to begin a value */
-    PATIENCE_MAX = 64 /* how often a form that could end goes on for what else is wanted */
+    TRIES_MAX = 16,  /* texts of one scalar or name that the machine refuses */
+    SEEN_MAX = 32,   /* values before that a new one is kept different from beforehand */
+    VALUES_MAX = 32, /* ways to begin a value */
+    PATIENCE_MAX =
+        64 /* how often a form that could end goes on for what else is wanted, or a number for one that was not there */
 };
 
 struct finish {
@@ -441,7 +442,11 @@ static bool leave_number(struct finish *f, const struct json_state *number) {
     enum machine_step step =
         tuple_accepts(f->m, number->tuple) ? value_ended(f->m, f->frames, &after, &verdict) : MACHINE_DEAD;
     f->failed |= step == MACHINE_FAILED;
-    if (step != MACHINE_LIVE) return !f->failed && try_any(f, "0123456789.");
+    if (step != MACHINE_LIVE) { /* it was there before, and may not be again */
+        if (f->failed || f->patience == 0) return false;
+        f->patience--;
+        return try_any(f, "1023456789.");
+    }
     f->failed |= !plan_make(f->m, f->frames, &after, &plan);
     return !f->failed && (try_close(f, &after, &plan) || try_any(f, ",]}0123456789."));
 }

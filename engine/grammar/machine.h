@@ -78,7 +78,7 @@ struct machine_operations {
     /** Tokens (of a mask; some may not be admitted) that lead to a state with the same future; NULL: none are known. NULL: never. */
     const uint32_t *(*unchanged)(struct machine *machine, const struct grammar_vocabulary *vocabulary,
                                  const struct machine_state *state);
-    /** `byte`, and one other byte, may come next: true when it begins nothing but other spellings of what that one begins. NULL: it never does. */
+    /** `byte` begins nothing but other spellings of what other bytes begin: forced text does without it. NULL: it never does. */
     bool (*respells)(struct machine *machine, struct frames *frames, const struct machine_state *state, uint8_t byte);
 };
 
