@@ -29,7 +29,7 @@
 #define ANY_MAILBOX "[^]*@[^]*"
 #define ANY_HOSTNAME "[-.0-9A-Za-z]*"
 #define ANY_IDN_HOSTNAME "[^\\0-,/:-@\\[-`{-\\x7f]*"
-#define ANY_TEMPLATE                                                                                   \
+#define ANY_TEMPLATE                                                                                  \
     "(?:[!#$&'(-;=?-\\[\\]_a-z~" UCS UCS_PRIVATE "]|" PERCENT "|\\{[+#./;?&=,!@|]?" TEMPLATE_VARIABLE \
     "(?:," TEMPLATE_VARIABLE ")*\\})*"
 #define ANY_REGULAR_EXPRESSION "(?:[^*+?)][^]*)?"

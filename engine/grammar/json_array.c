@@ -9,8 +9,9 @@
 /* ---- items that differ ---- */
 
 enum {
-    FEW_VALUES = 1000,  /* values that may run out */
-    NUMBERS_SEEN = 256, /* as many are told apart where they cannot run out: one that ends at a bound could only end as itself */
+    FEW_VALUES = 1000, /* values that may run out */
+    NUMBERS_SEEN =
+        256, /* as many are told apart where they cannot run out: one that ends at a bound could only end as itself */
 };
 
 /** Where nothing but strings seen could come of what is begun. */
@@ -44,7 +45,8 @@ static bool runs_out(struct json_machine *m, conjunction values, struct bytes_vi
     default:
         for (uint32_t i = 0; i < shape->number_count; i++)
             if (shape->numbers[i] == NUMBER_ANY) return false;
-        return shape->number_count > 0 && (index < NUMBERS_SEEN || shape_count(m->shapes, values, FEW_VALUES) < FEW_VALUES);
+        return shape->number_count > 0 &&
+               (index < NUMBERS_SEEN || shape_count(m->shapes, values, FEW_VALUES) < FEW_VALUES);
     }
 }
 
@@ -63,7 +65,10 @@ static conjunction without_seen(struct json_machine *m, const struct array_form 
     enum { FIRST_LOOKED_AT = 64 };
     bool out = form->first_count > FIRST_LOOKED_AT || runs_out(m, form->others, seen->text, index);
     for (uint32_t i = index; !out && i < form->first_count; i++) out = runs_out(m, form->first[i], seen->text, index);
-    return out ? conjunction_with(m->shapes, without, seen_formula(m, seen), true) : without;
+    if (!out) return without;
+    formula f = seen_formula(m, seen);
+    if (f == FORMULA_NONE && m->shapes->schema->beyond) return without; /* a number that nobody would begin again */
+    return conjunction_with(m->shapes, without, f, true);
 }
 
 /* ---- items that repeat ---- */
@@ -71,8 +76,11 @@ static conjunction without_seen(struct json_machine *m, const struct array_form 
 /** One of the values that were seen. */
 static conjunction seen_again(struct json_machine *m, const struct frame *frame) {
     conjunction none = CONJUNCTION_TRUE;
-    for (const struct seen_text *seen = frame->texts; seen != NULL; seen = seen->before)
-        none = conjunction_with(m->shapes, none, seen_formula(m, seen), true);
+    for (const struct seen_text *seen = frame->texts; seen != NULL; seen = seen->before) {
+        formula f = seen_formula(m, seen);
+        if (f == FORMULA_NONE && m->shapes->schema->beyond) continue;
+        none = conjunction_with(m->shapes, none, f, true);
+    }
     return conjunction_not(m->shapes, none);
 }
 

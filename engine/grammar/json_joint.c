@@ -199,8 +199,7 @@ static bool prepare_others(struct json_machine *m, const struct joint *joint, st
     object->others = object_other_names(m->shapes, object->form);
     for (uint32_t n = 0; n < joint->name_count && object->others != REGEX_FAILED; n++)
         if (object->rank[n] == object->form->order_count)
-            object->others =
-                regex_without(m->shapes->schema->regexes, object->others, joint->names[n].text, FEW_NAMES);
+            object->others = regex_without(m->shapes->schema->regexes, object->others, joint->names[n].text, FEW_NAMES);
     return object->others != REGEX_FAILED && !m->shapes->declined;
 }
 

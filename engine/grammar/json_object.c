@@ -81,8 +81,8 @@ static bool option_met_by_absence(const struct json_machine *m, const struct fra
     return false;
 }
 
-static bool may_close(const struct json_machine *m, struct frames *frames, const struct frame *frame, const struct joint_object *object,
-                      const struct item *item, bool *failed) {
+static bool may_close(const struct json_machine *m, struct frames *frames, const struct frame *frame,
+                      const struct joint_object *object, const struct item *item, bool *failed) {
     const struct object_form *form = object->form;
     if (frame->count < form->min || frame->count > form->max) return false;
     uint64_t *required;
@@ -277,8 +277,7 @@ static regex permit_others(struct json_machine *m, struct frames *frames, const 
     future.item = &item;
     future.room = form->max - outlook->frame->count - 1 - outlook->missing;
     future.rank = form->order_count;
-    return way_open(outlook, &future) ? outlook->item->others
-                                      : obligations_names(m, &future, outlook->item->others);
+    return way_open(outlook, &future) ? outlook->item->others : obligations_names(m, &future, outlook->item->others);
 }
 
 static conjunction value_for(struct json_machine *m, const struct joint_object *object,

@@ -74,8 +74,8 @@ static bool try_name(struct search *search, uint32_t n, conjunction value, uint6
     if (!future_has(future, n) || (at != NULL && at->kind == CHOSEN_MISSING)) return false;
     bool fresh = at == NULL && !name_bit(future->required, n);
     if (search->fresh + fresh > future->room) return false;
-    conjunction so_far = at != NULL ? at->value
-                                    : object_named(shapes, future->object->form, future->frame->joint->names[n].name);
+    conjunction so_far =
+        at != NULL ? at->value : object_named(shapes, future->object->form, future->frame->joint->names[n].name);
     struct chosen choice = {.kind = CHOSEN_THERE, .n = n, .value = conjunction_and(shapes, so_far, value)};
     return shape_satisfiable(shapes, choice.value) && try_choice(search, at, choice, fresh, open);
 }
@@ -142,8 +142,7 @@ static bool try_option(struct search *search, const struct object_option *option
 static bool search_on(struct search *search, uint64_t open) {
     if (open == 0) return true;
     if (++search->tries > TRIES_MAX || !budget_spend(&search->m->shapes->schema->budget, 1)) return false;
-    const struct object_obligation *obligation =
-        &search->future->object->form->obligations[__builtin_ctzll(open)];
+    const struct object_obligation *obligation = &search->future->object->form->obligations[__builtin_ctzll(open)];
     open &= open - 1;
     for (uint32_t i = 0; i < obligation->count; i++)
         if (try_option(search, &obligation->options[i], open)) return true;

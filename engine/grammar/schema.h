@@ -35,14 +35,14 @@ typedef uint32_t name_id;
 enum formula_kind {
     F_TRUE,
     F_FALSE,
-    F_AND,            /* list: formulas, all hold */
-    F_OR,             /* list: formulas, one holds or more */
-    F_ONE_OF,         /* list: formulas, exactly one holds */
-    F_NOT,            /* a: formula */
-    F_REF,            /* a: formula */
-    F_TYPE,           /* a: bits 1 << enum value_kind; the value is one of these */
-    F_NUMBER,         /* a: number_set, b: its complement */
-    F_STRING,         /* a: regex, b: what is certainly not meant (its complement, or less where `a` is tighter than what it stands for) */
+    F_AND,    /* list: formulas, all hold */
+    F_OR,     /* list: formulas, one holds or more */
+    F_ONE_OF, /* list: formulas, exactly one holds */
+    F_NOT,    /* a: formula */
+    F_REF,    /* a: formula */
+    F_TYPE,   /* a: bits 1 << enum value_kind; the value is one of these */
+    F_NUMBER, /* a: number_set, b: its complement */
+    F_STRING, /* a: regex, b: what is certainly not meant (its complement, or less where `a` is tighter than what it stands for) */
     F_ITEMS,          /* list: formulas of the first items, a: of the others */
     F_ITEM_COUNT,     /* a: min, b: max (UINT32_MAX: none) */
     F_CONTAINS,       /* a: formula; list: {min, max} of how many items from b on satisfy it */
@@ -103,6 +103,7 @@ struct schema {
     struct schema_origin *origins;
     uint32_t origin_count, origin_capacity;
     struct intern names; /* words: length in bytes, then the bytes */
+    bool beyond;         /* a number was met that is beyond what is supported */
     struct memo built;   /* address of a json_value -> formula */
     formula root;
 
@@ -124,6 +125,8 @@ formula schema_make(struct schema *schema, struct formula_node node);
 formula schema_make_required(struct schema *schema, uint32_t origin, name_id name);
 /** A language whose complement is exact. */
 formula schema_make_string(struct schema *schema, uint32_t origin, regex language);
+/** A set of numbers and its complement. FORMULA_NONE also when they are beyond what is supported (schema->beyond). */
+formula schema_make_number(struct schema *schema, uint32_t origin, number_set set, number_set complement);
 /** Equal to this scalar (null, a boolean, a number, a string) or composite. */
 formula schema_make_constant(struct schema *schema, uint32_t origin, const struct json_value *value);
 
