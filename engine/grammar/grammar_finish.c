@@ -228,8 +228,7 @@ static bool filter_mask(struct filter *filter, const struct machine_state *state
     }
     filter->others = others;
     filter->known = calloc(KNOWN_SIZE, sizeof *filter->known);
-    bool ok = filter->known != NULL &&
-              filter_walk(filter, unchanged != NULL ? &vocabulary->uncommon : &vocabulary->trie, state);
+    bool ok = filter->known != NULL && filter_walk(filter, &vocabulary->trie, state);
     free(filter->known);
     free(others);
     return ok;

@@ -65,7 +65,10 @@ static conjunction without_seen(struct json_machine *m, const struct array_form 
     enum { FIRST_LOOKED_AT = 64 };
     bool out = form->first_count > FIRST_LOOKED_AT || runs_out(m, form->others, seen->text, index);
     for (uint32_t i = index; !out && i < form->first_count; i++) out = runs_out(m, form->first[i], seen->text, index);
-    return out ? conjunction_with(m->shapes, without, seen_formula(m, seen), true) : without;
+    if (!out) return without;
+    formula f = seen_formula(m, seen);
+    if (f == FORMULA_NONE && m->shapes->schema->beyond) return without; /* a number that nobody would begin again */
+    return conjunction_with(m->shapes, without, f, true);
 }
 
 /* ---- items that repeat ---- */
@@ -73,8 +76,11 @@ static conjunction without_seen(struct json_machine *m, const struct array_form 
 /** One of the values that were seen. */
 static conjunction seen_again(struct json_machine *m, const struct frame *frame) {
     conjunction none = CONJUNCTION_TRUE;
-    for (const struct seen_text *seen = frame->texts; seen != NULL; seen = seen->before)
-        none = conjunction_with(m->shapes, none, seen_formula(m, seen), true);
+    for (const struct seen_text *seen = frame->texts; seen != NULL; seen = seen->before) {
+        formula f = seen_formula(m, seen);
+        if (f == FORMULA_NONE && m->shapes->schema->beyond) continue;
+        none = conjunction_with(m->shapes, none, f, true);
+    }
     return conjunction_not(m->shapes, none);
 }
 

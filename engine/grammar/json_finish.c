@@ -526,7 +526,7 @@ const uint32_t *json_unchanged(struct machine *machine, const struct grammar_voc
     struct intern_item tuple = intern_get(&m->tuples, state.tuple);
     for (uint32_t i = 1; i < tuple.count; i += 2)
         if (tuple.words[i + 1] != REGEX_EVERYTHING) return NULL;
-    return vocabulary->common;
+    return vocabulary->common_whole;
 }
 
 /* ---- spellings ---- */

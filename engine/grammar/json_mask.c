@@ -277,7 +277,8 @@ bool json_fill(struct machine *machine, struct mask_walk *walk, const struct mac
     size_t bytes = walk->vocabulary->words * sizeof *mask;
     if (state.phase != PHASE_STRING || state.lex != LEX_PLAIN || state.frame->recording)
         return fill(m, walk, packed, mask);
-    if (kept->mask != NULL && kept->serial == state.frame->serial && kept->tuple == state.tuple) {
+    if (kept->mask != NULL && kept->machine == &m->machine && kept->serial == state.frame->serial &&
+        kept->tuple == state.tuple) {
         memcpy(mask, kept->mask, bytes);
         return true;
     }
@@ -285,6 +286,7 @@ bool json_fill(struct machine *machine, struct mask_walk *walk, const struct mac
     if (kept->mask == NULL) kept->mask = malloc(bytes);
     if (kept->mask == NULL) return true; /* without memory nothing is kept */
     memcpy(kept->mask, mask, bytes);
+    kept->machine = &m->machine;
     kept->serial = state.frame->serial;
     kept->tuple = state.tuple;
     return true;

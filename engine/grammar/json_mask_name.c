@@ -240,7 +240,7 @@ static bool fill_unknown(struct json_machine *m, struct mask_walk *walk, const s
     size_t bytes = walk->vocabulary->words * sizeof *mask;
     struct json_state unknown = *state;
     bool plain = escapes_are_unknown(walk, state);
-    if (plain && kept->mask != NULL && kept->serial == state->frame->serial) {
+    if (plain && kept->mask != NULL && kept->machine == &m->machine && kept->serial == state->frame->serial) {
         memcpy(mask, kept->mask, bytes);
         return true;
     }
@@ -259,6 +259,7 @@ static bool fill_unknown(struct json_machine *m, struct mask_walk *walk, const s
     if (kept->mask == NULL) kept->mask = malloc(bytes);
     if (kept->mask == NULL) return true;
     memcpy(kept->mask, mask, bytes);
+    kept->machine = &m->machine;
     kept->serial = state->frame->serial;
     return true;
 }

@@ -12,7 +12,8 @@
 
 enum { MASK_KEPT_STRING, MASK_KEPT_NAME, MASK_KEPT };
 struct mask_kept {
-    uint32_t *mask; /* NULL: none yet */
+    uint32_t *mask;                /* NULL: none yet */
+    const struct machine *machine; /* whose frames these serials are: a session may walk several */
     uint64_t serial;
     uint32_t tuple;
 };

@@ -93,6 +93,14 @@ formula schema_make_required(struct schema *schema, uint32_t origin, name_id nam
     return schema_make(schema, (struct formula_node){.kind = F_REQUIRED, .origin = origin, .list = list, .count = 1});
 }
 
+formula schema_make_number(struct schema *schema, uint32_t origin, number_set set, number_set complement) {
+    if (set == NUMBER_FAILED || complement == NUMBER_FAILED) {
+        schema->beyond = !budget_exhausted(&schema->budget);
+        return FORMULA_NONE;
+    }
+    return schema_make(schema, (struct formula_node){.kind = F_NUMBER, .origin = origin, .a = set, .b = complement});
+}
+
 formula schema_make_string(struct schema *schema, uint32_t origin, regex language) {
     regex complement = regex_not(schema->regexes, language);
     if (language == REGEX_FAILED || complement == REGEX_FAILED) return FORMULA_NONE;

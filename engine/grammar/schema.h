@@ -103,6 +103,7 @@ struct schema {
     struct schema_origin *origins;
     uint32_t origin_count, origin_capacity;
     struct intern names; /* words: length in bytes, then the bytes */
+    bool beyond;         /* a number was met that is beyond what is supported */
     struct memo built;   /* address of a json_value -> formula */
     formula root;
 
@@ -124,6 +125,8 @@ formula schema_make(struct schema *schema, struct formula_node node);
 formula schema_make_required(struct schema *schema, uint32_t origin, name_id name);
 /** A language whose complement is exact. */
 formula schema_make_string(struct schema *schema, uint32_t origin, regex language);
+/** A set of numbers and its complement. FORMULA_NONE also when they are beyond what is supported (schema->beyond). */
+formula schema_make_number(struct schema *schema, uint32_t origin, number_set set, number_set complement);
 /** Equal to this scalar (null, a boolean, a number, a string) or composite. */
 formula schema_make_constant(struct schema *schema, uint32_t origin, const struct json_value *value);
 

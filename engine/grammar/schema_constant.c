@@ -19,12 +19,16 @@ static formula make_type(struct schema *schema, uint32_t origin, enum value_kind
     return schema_make(schema, (struct formula_node){.kind = F_TYPE, .origin = origin, .a = 1u << kind});
 }
 
-static formula constant_array(struct schema *schema, uint32_t origin, const struct json_value *value) {
+enum { CONSTANT_DEPTH_MAX = 1000 };
+
+static formula constant_of(struct schema *schema, uint32_t origin, const struct json_value *value, int depth);
+
+static formula constant_array(struct schema *schema, uint32_t origin, const struct json_value *value, int depth) {
     formula *list = arena_alloc_array(&schema->arena, value->count, sizeof *list);
     if (list == NULL) return FORMULA_NONE;
     uint32_t count = 0;
     for (const struct json_value *item = value->first; item != NULL; item = item->next) {
-        list[count] = schema_make_constant(schema, origin, item);
+        list[count] = constant_of(schema, origin, item, depth + 1);
         if (list[count++] == FORMULA_NONE) return FORMULA_NONE;
     }
     formula all[3] = {
@@ -42,7 +46,7 @@ static int compare(const void *a, const void *b) {
     return (x > y) - (x < y);
 }
 
-static formula constant_object(struct schema *schema, uint32_t origin, const struct json_value *value) {
+static formula constant_object(struct schema *schema, uint32_t origin, const struct json_value *value, int depth) {
     struct properties *properties = arena_alloc(&schema->arena, sizeof *properties);
     uint32_t *required = arena_alloc_array(&schema->arena, value->count, sizeof *required);
     if (properties == NULL || required == NULL) return FORMULA_NONE;
@@ -53,7 +57,7 @@ static formula constant_object(struct schema *schema, uint32_t origin, const str
     for (const struct json_value *member = value->first; member != NULL; member = member->next) {
         uint32_t at = properties->named_count++;
         name_id name = schema_name(schema, member->name);
-        properties->named[at] = (struct named_formula){name, schema_make_constant(schema, origin, member)};
+        properties->named[at] = (struct named_formula){name, constant_of(schema, origin, member, depth + 1)};
         if (name == INTERN_FAILED || properties->named[at].formula == FORMULA_NONE) return FORMULA_NONE;
         required[at] = name;
         properties->sorted[at] = at;
@@ -68,8 +72,8 @@ static formula constant_object(struct schema *schema, uint32_t origin, const str
     return make_and(schema, origin, all, value->count > 0 ? 3 : 2);
 }
 
-formula schema_make_constant(struct schema *schema, uint32_t origin, const struct json_value *value) {
-    if (!budget_spend(&schema->budget, 1)) return FORMULA_NONE;
+static formula constant_of(struct schema *schema, uint32_t origin, const struct json_value *value, int depth) {
+    if (!budget_spend(&schema->budget, 1) || depth > CONSTANT_DEPTH_MAX) return FORMULA_NONE;
     formula all[2] = {FORMULA_NONE, FORMULA_NONE};
     switch (value->kind) {
     case JSON_KIND_NULL:
@@ -78,19 +82,21 @@ formula schema_make_constant(struct schema *schema, uint32_t origin, const struc
         return make_type(schema, origin, value->boolean ? VALUE_TRUE : VALUE_FALSE);
     case JSON_KIND_NUMBER:
         all[0] = make_type(schema, origin, VALUE_NUMBER);
-        all[1] = schema_make(schema, (struct formula_node){.kind = F_NUMBER,
-                                                           .origin = origin,
-                                                           .a = number_one_of(schema->numbers, &value->text, 1),
-                                                           .b = number_none_of(schema->numbers, &value->text, 1)});
+        all[1] = schema_make_number(schema, origin, number_one_of(schema->numbers, &value->text, 1),
+                                    number_none_of(schema->numbers, &value->text, 1));
         return make_and(schema, origin, all, 2);
     case JSON_KIND_STRING:
         all[0] = make_type(schema, origin, VALUE_STRING);
         all[1] = schema_make_string(schema, origin, regex_literal(schema->regexes, value->string));
         return make_and(schema, origin, all, 2);
     case JSON_KIND_ARRAY:
-        return constant_array(schema, origin, value);
+        return constant_array(schema, origin, value, depth);
     case JSON_KIND_OBJECT:
-        return constant_object(schema, origin, value);
+        return constant_object(schema, origin, value, depth);
     }
     return FORMULA_NONE;
+}
+
+formula schema_make_constant(struct schema *schema, uint32_t origin, const struct json_value *value) {
+    return constant_of(schema, origin, value, 0);
 }

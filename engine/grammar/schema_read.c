@@ -30,6 +30,9 @@ static enum status malformed(struct parts *parts, uint32_t origin, const char *e
 }
 
 static enum status too_costly(struct parts *parts, uint32_t origin) {
+    if (parts->schema->beyond)
+        return schema_decline(parts->schema, STATUS_UNIMPLEMENTED, origin, keyword_of(parts, origin),
+                              "a number is beyond what is supported (1,000 digits)");
     return schema_too_costly(parts->schema, origin, keyword_of(parts, origin));
 }
 
@@ -156,11 +159,9 @@ static enum status read_enum(struct parts *parts, const struct json_value *value
         if (string_count > 0)
             of[1] = schema_make_string(schema, origin, regex_literals(schema->regexes, strings, string_count));
         if (number_count > 0)
-            of[2] =
-                schema_make(schema, (struct formula_node){.kind = F_NUMBER,
-                                                          .origin = origin,
-                                                          .a = number_one_of(schema->numbers, numbers, number_count),
-                                                          .b = number_none_of(schema->numbers, numbers, number_count)});
+            of[2] = schema_make_number(schema, origin, number_one_of(schema->numbers, numbers, number_count),
+                                       number_none_of(schema->numbers, numbers, number_count));
+        if (of[0] == FORMULA_NONE || of[1] == FORMULA_NONE || of[2] == FORMULA_NONE) return too_costly(parts, origin);
         uint32_t *and = arena_alloc_array(&schema->arena, 3, sizeof *and);
         if (and == NULL) return too_costly(parts, origin);
         memcpy(and, of, sizeof of);
@@ -250,8 +251,7 @@ static enum status read_reference(struct parts *parts, const struct json_value *
 /* ---- numbers ---- */
 
 static enum status add_number(struct parts *parts, uint32_t origin, number_set set, number_set complement) {
-    if (set == NUMBER_FAILED || complement == NUMBER_FAILED) return too_costly(parts, origin);
-    return add(parts, (struct formula_node){.kind = F_NUMBER, .origin = origin, .a = set, .b = complement});
+    return add_formula(parts, origin, schema_make_number(parts->schema, origin, set, complement));
 }
 
 static enum status add_bound(struct parts *parts, const struct json_value *value, uint32_t origin, bool lower,
@@ -578,11 +578,20 @@ static enum status read_property_names(struct parts *parts, const struct json_va
     return add(parts, (struct formula_node){.kind = F_NAMES, .origin = origin, .a = names, .b = others});
 }
 
-/* ---- what is not enforced ---- */
+/* ---- what no other keyword looks at ---- */
 
-static enum status read_unsupported(struct parts *parts, const struct json_value *value, uint32_t origin) {
-    if (value->kind == JSON_KIND_BOOLEAN && value->boolean) return STATUS_OK; /* unevaluated...: true asks nothing */
-    return schema_decline(parts->schema, STATUS_UNIMPLEMENTED, origin, keyword_of(parts, origin), "is not supported");
+static enum status read_unevaluated(struct parts *parts, const struct json_value *value, uint32_t origin, bool items) {
+    formula others, f;
+    TRY(read_below(parts, value, origin, (struct bytes_view){0}, &others));
+    if (others == FORMULA_TRUE) return STATUS_OK;
+    TRY(schema_unevaluated(parts->schema, parts->place, origin, items, others, &f));
+    return add_formula(parts, origin, f);
+}
+static enum status read_unevaluated_items(struct parts *parts, const struct json_value *value, uint32_t origin) {
+    return read_unevaluated(parts, value, origin, true);
+}
+static enum status read_unevaluated_properties(struct parts *parts, const struct json_value *value, uint32_t origin) {
+    return read_unevaluated(parts, value, origin, false);
 }
 
 static const struct {
@@ -626,8 +635,8 @@ static const struct {
     {"propertyNames", read_property_names},
     {"required", read_required},
     {"type", read_type},
-    {"unevaluatedItems", read_unsupported},
-    {"unevaluatedProperties", read_unsupported},
+    {"unevaluatedItems", read_unevaluated_items},
+    {"unevaluatedProperties", read_unevaluated_properties},
     {"uniqueItems", read_unique_items},
 };
 

@@ -63,6 +63,10 @@ static void push(struct literals *literals, uint32_t literal) {
 /** Take nested conjunctions apart. */
 static void flatten(struct literals *literals, formula f, bool negated, int depth) {
     struct schema *schema = literals->shapes->schema;
+    if (literals->failed || !budget_spend(&schema->budget, 1)) {
+        literals->failed = true;
+        return;
+    }
     f = schema_follow(schema, f);
     if (f == FORMULA_NONE || depth > 2 * SCHEMA_DEPTH_MAX) {
         shapes_decline(literals->shapes, 0, "$ref", "references that name only each other say nothing");
@@ -88,7 +92,6 @@ static void flatten(struct literals *literals, formula f, bool negated, int dept
     default:
         break;
     }
-    if (!budget_spend(&schema->budget, 1)) literals->failed = true;
     push(literals, f << 1 | negated);
 }
 
@@ -179,7 +182,10 @@ enum { CONSTANT_KINDS = 1 << VALUE_NULL | 1 << VALUE_FALSE | 1 << VALUE_TRUE };
 /** Which of null, false and true satisfy a formula. */
 static uint32_t constants_of(struct shapes *shapes, formula f, int depth) {
     f = schema_follow(shapes->schema, f);
-    if (f == FORMULA_NONE || depth > 2 * SCHEMA_DEPTH_MAX || !budget_spend(&shapes->schema->budget, 1)) return 0;
+    if (f == FORMULA_NONE || depth > 2 * SCHEMA_DEPTH_MAX || !budget_spend(&shapes->schema->budget, 1)) {
+        shapes_exhausted(shapes, 0);
+        return 0;
+    }
     const struct formula_node *node = schema_node(shapes->schema, f);
     uint32_t out = CONSTANT_KINDS, one = 0, none = CONSTANT_KINDS;
     switch (node->kind) {
@@ -348,7 +354,10 @@ static bool build_scalars(struct shapes *shapes, conjunction c, struct shape *sh
     shape->numbers = sets;
     shape->number_count = numbers.count;
     free(numbers.sets);
-    return ok || shapes_exhausted(shapes, origin);
+    if (ok || budget_exhausted(&schema->budget) || sets == NULL) return ok || shapes_exhausted(shapes, origin);
+    return shape->string == REGEX_FAILED
+               ? shapes_decline(shapes, origin, "pattern", "the patterns together are nested too deeply")
+               : shapes_decline(shapes, origin, "multipleOf", "the numbers together are beyond what is supported");
 }
 
 /* ---- shapes ---- */
@@ -422,9 +431,14 @@ uint32_t shape_shortest(struct shapes *shapes, conjunction c) {
         shapes_exhausted(shapes, 0);
         return LENGTH_NEVER;
     }
+    if (shapes->depth >= SHAPE_DEPTH_MAX) {
+        shapes_decline(shapes, 0, "$ref", "values are nested too deeply");
+        return LENGTH_NEVER;
+    }
     uint64_t busy_hits = shapes->busy_hits;
     uint32_t out = measure_scalars(shapes, shape);
     shape->busy = true;
+    shapes->depth += 4;
     if (out > 2) {
         found = shape_of(shapes, c, SHAPE_ARRAYS | SHAPE_OBJECTS);
         for (uint32_t i = 0; found != NULL && i < shape->array_count; i++)
@@ -432,6 +446,7 @@ uint32_t shape_shortest(struct shapes *shapes, conjunction c) {
         for (uint32_t i = 0; found != NULL && i < shape->object_count; i++)
             out = min_length(out, measure_object(shapes, shape->objects[i]));
     }
+    shapes->depth -= 4;
     shape->busy = false;
     /* "never" that leans on something above that was busy may be wrong for another way in, so it is not kept */
     if (out != LENGTH_NEVER || (busy_hits == shapes->busy_hits && !shapes->declined)) {

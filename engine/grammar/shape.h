@@ -26,6 +26,8 @@ enum { CONJUNCTION_TRUE, CONJUNCTION_FALSE };
 #define CONJUNCTION_FAILED UINT32_MAX
 
 enum {
+    SHAPE_DEPTH_MAX =
+        3200, /* of choices within choices, and of values within values (4 each), while they are measured */
     SHAPE_FORMS_MAX = 512,    /* of one kind in one shape; more: declined */
     OBJECT_SELECTORS_MAX = 64 /* regular languages of names in one form */
 };
@@ -120,6 +122,7 @@ struct shapes {
     struct memo other_values; /* id of selections -> conjunction */
     struct memo violations;   /* formula -> the formula of its negation */
     uint64_t busy_hits; /* how often a measurement met a shape that was being measured: "never" was then a guess */
+    int depth;          /* of what is being measured */
     bool declined;      /* the schema's problem is filled; everything fails from now on */
     enum status status; /* why */
 };

@@ -226,9 +226,62 @@ cleanup:
     return ok;
 }
 
+/* ---- alternatives that exclude each other ---- */
+
+/** The formula within a conjunction that says what the property `name` must be; FORMULA_NONE. */
+static formula says_of(const struct shapes *shapes, formula f, name_id name) {
+    f = schema_follow(shapes->schema, f);
+    if (f == FORMULA_NONE) return f;
+    const struct formula_node *node = schema_node(shapes->schema, f);
+    if (node->kind == F_PROPERTIES) return properties_named(node->properties, name);
+    for (uint32_t i = 0; node->kind == F_AND && i < node->count; i++) {
+        formula part = schema_follow(shapes->schema, node->list[i]);
+        if (part == FORMULA_NONE || schema_node(shapes->schema, part)->kind != F_PROPERTIES) continue;
+        formula out = properties_named(schema_node(shapes->schema, part)->properties, name);
+        if (out != FORMULA_NONE) return out;
+    }
+    return FORMULA_NONE;
+}
+
+/** No value satisfies both, by what they say about scalars alone. */
+static bool scalars_exclude(struct shapes *shapes, formula a, formula b) {
+    struct schema *schema = shapes->schema;
+    for (int kind = VALUE_ARRAY; kind <= VALUE_OBJECT; kind++)
+        if (trivial(shapes, a, (enum value_kind)kind, 0) != FALSE_ &&
+            trivial(shapes, b, (enum value_kind)kind, 0) != FALSE_)
+            return false;
+    conjunction of[2] = {conjunction_of(shapes, a), conjunction_of(shapes, b)};
+    const struct shape *x = shape_of(shapes, of[0], SHAPE_SCALARS);
+    const struct shape *y = x == NULL ? NULL : shape_of(shapes, of[1], SHAPE_SCALARS);
+    if (y == NULL || (x->constants & y->constants) != 0) return false;
+    if (of[0] == CONJUNCTION_FALSE || of[1] == CONJUNCTION_FALSE) return true;
+    if (regex_and(schema->regexes, x->string, y->string) != REGEX_NOTHING) return false;
+    for (uint32_t i = 0; i < x->number_count; i++)
+        for (uint32_t j = 0; j < y->number_count; j++)
+            if (number_and(schema->numbers, x->numbers[i], y->numbers[j]) != NUMBER_NONE) return false;
+    return true;
+}
+
+/** One of them requires a property of which they say what excludes each other: the usual discriminator. */
+static bool discriminated(struct shapes *shapes, formula a, formula b) {
+    const struct formula_node node = *schema_node(shapes->schema, schema_follow(shapes->schema, a));
+    for (uint32_t i = 0; node.kind == F_AND && i < node.count; i++) {
+        formula part = schema_follow(shapes->schema, node.list[i]);
+        if (part == FORMULA_NONE) continue;
+        const struct formula_node required = *schema_node(shapes->schema, part);
+        for (uint32_t j = 0; required.kind == F_REQUIRED && j < required.count && j < 8; j++) {
+            formula x = says_of(shapes, a, required.list[j]);
+            formula y = x == FORMULA_NONE ? x : says_of(shapes, b, required.list[j]);
+            if (y != FORMULA_NONE && scalars_exclude(shapes, x, y)) return true;
+        }
+    }
+    return false;
+}
+
 /** No value of this kind satisfies both. */
 static bool disjoint(struct expansion *expansion, formula a, formula b) {
     struct shapes *shapes = expansion->shapes;
+    if (expansion->kind == VALUE_OBJECT && (discriminated(shapes, a, b) || discriminated(shapes, b, a))) return true;
     conjunction both = conjunction_with(shapes, conjunction_of(shapes, a), b, false);
     if (both == CONJUNCTION_FALSE) return true;
     if (both == CONJUNCTION_FAILED) return false;
@@ -444,10 +497,8 @@ static bool expand_literal(struct expansion *expansion, uint32_t literal, const 
     return ok;
 }
 
-static bool expand(struct expansion *expansion, const struct pending *pending) {
+static bool expand_pending(struct expansion *expansion, const struct pending *pending) {
     struct shapes *shapes = expansion->shapes;
-    if (shapes->declined) return false;
-    if (!budget_spend(&shapes->schema->budget, 1)) return shapes_exhausted(shapes, expansion->origin);
     while (pending != NULL) {
         enum truth t = trivial_literal(shapes, pending->literal, expansion->kind);
         if (t == FALSE_) return true;
@@ -455,6 +506,18 @@ static bool expand(struct expansion *expansion, const struct pending *pending) {
         pending = pending->next;
     }
     return emit(expansion);
+}
+
+static bool expand(struct expansion *expansion, const struct pending *pending) {
+    struct shapes *shapes = expansion->shapes;
+    if (shapes->declined) return false;
+    if (!budget_spend(&shapes->schema->budget, 1)) return shapes_exhausted(shapes, expansion->origin);
+    if (shapes->depth >= SHAPE_DEPTH_MAX)
+        return shapes_decline(shapes, expansion->origin, "anyOf", "alternatives are nested too deeply");
+    shapes->depth++;
+    bool ok = expand_pending(expansion, pending);
+    shapes->depth--;
+    return ok;
 }
 
 /** Plain assertions first: choices are then looked at knowing as much as possible. */

@@ -17,6 +17,7 @@ struct building {
     regex *selectors;
     regex names; /* what all names are in */
     uint32_t required_capacity, order_capacity;
+    struct memo required_names; /* name -> 1 */
 };
 
 /* ---- names ---- */
@@ -40,9 +41,22 @@ static bool holds(const name_id *list, uint32_t count, name_id name) {
     return false;
 }
 
+/** A few names are looked through, many are looked up. */
+enum { NAMES_LOOKED_THROUGH = 32 };
+
+static bool is_required(const struct building *b, name_id name) {
+    uint32_t there;
+    if (b->form->required_count <= NAMES_LOOKED_THROUGH) return holds(b->required, b->form->required_count, name);
+    return memo_get(&b->required_names, name, &there);
+}
+
 static bool require(struct building *b, name_id name) {
-    if (holds(b->required, b->form->required_count, name)) return true;
-    return push_name(b, &b->required, &b->form->required_count, &b->required_capacity, name);
+    if (is_required(b, name)) return true;
+    if (!push_name(b, &b->required, &b->form->required_count, &b->required_capacity, name)) return false;
+    uint32_t count = b->form->required_count, first = count == NAMES_LOOKED_THROUGH + 1 ? 0 : count - 1;
+    for (uint32_t i = first; count > NAMES_LOOKED_THROUGH && i < count; i++)
+        if (!memo_put(&b->required_names, b->required[i], 1)) return shapes_exhausted(b->shapes, 0);
+    return true;
 }
 
 /** The index of a language of names among the form's selectors; UINT32_MAX: too many, or exhausted. */
@@ -300,6 +314,7 @@ bool build_object_form(struct shapes *shapes, const uint32_t *leaves, uint32_t c
     }
     struct arena *arena = &schema->arena;
     struct building b = {.shapes = shapes, .names = REGEX_EVERYTHING};
+    memo_init(&b.required_names, &schema->budget);
     b.form = arena_alloc(arena, sizeof *b.form);
     b.properties = arena_alloc_array(arena, count, sizeof *b.properties);
     b.dependent = arena_alloc_array(arena, count, sizeof *b.dependent);
@@ -313,8 +328,10 @@ bool build_object_form(struct shapes *shapes, const uint32_t *leaves, uint32_t c
     struct object_form *form = b.form;
     form->max = UINT32_MAX;
     bool impossible = false;
-    for (uint32_t i = 0; i < count; i++)
-        if (!add_leaf(&b, leaves[i], &impossible)) return false;
+    bool ok = true;
+    for (uint32_t i = 0; i < count && ok; i++) ok = add_leaf(&b, leaves[i], &impossible);
+    memo_deinit(&b.required_names);
+    if (!ok) return false;
     if (!collect_selectors(&b) || !collect_order(&b)) return false;
     form->id = impossible || form->min > form->max ? UINT32_MAX : id;
     form->properties = b.properties;

@@ -2,6 +2,8 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "engine/grammar/vocabulary.h"
 
+#include "base/text.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -357,10 +359,12 @@ static bool add_common(struct grammar_vocabulary *v, const struct entry *entries
     struct entry *uncommon = malloc((count + 1) * sizeof *uncommon);
     size_t uncommon_count = 0;
     v->common = calloc(v->words, sizeof *v->common);
-    bool ok = uncommon != NULL && v->common != NULL;
+    v->common_whole = calloc(v->words, sizeof *v->common_whole);
+    bool ok = uncommon != NULL && v->common != NULL && v->common_whole != NULL;
     for (size_t i = 0; ok && i < count; i++) {
-        if (entries[i].kind & ENTRY_COMMON)
-            mask_set(v->common, entries[i].token);
+        if (entries[i].kind & ENTRY_COMMON) mask_set(v->common, entries[i].token);
+        if (text_complete_prefix(entries[i].text.data, entries[i].text.length) == entries[i].text.length)
+            mask_set(v->common_whole, entries[i].token);
         else
             uncommon[uncommon_count++] = entries[i];
     }
@@ -449,6 +453,7 @@ void grammar_vocabulary_destroy(struct grammar_vocabulary *v) {
         free(v->strings[i].inside);
     }
     free(v->common);
+    free(v->common_whole);
     free(v->end_tokens);
     free(v);
 }

@@ -104,6 +104,7 @@ struct grammar_vocabulary {
     uint32_t blank_count;
     struct string_tokens strings[2];
     uint32_t *common;           /* [words] bitset: at most COMMON_LENGTH bytes of common classes */
+    uint32_t *common_whole;     /* [words] of these, those that end with a whole character */
     struct token_trie uncommon; /* the trie without those tokens */
     uint32_t inside_longest;    /* bytes of the longest token that may stay inside a string */
     int32_t *end_tokens;
