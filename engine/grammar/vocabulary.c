@@ -362,11 +362,14 @@ static bool add_common(struct grammar_vocabulary *v, const struct entry *entries
     v->common_whole = calloc(v->words, sizeof *v->common_whole);
     bool ok = uncommon != NULL && v->common != NULL && v->common_whole != NULL;
     for (size_t i = 0; ok && i < count; i++) {
-        if (entries[i].kind & ENTRY_COMMON) mask_set(v->common, entries[i].token);
-        if (text_complete_prefix(entries[i].text.data, entries[i].text.length) == entries[i].text.length)
-            mask_set(v->common_whole, entries[i].token);
-        else
+        if (entries[i].kind & ENTRY_COMMON) {
+            struct bytes_view text = entries[i].text;
+            mask_set(v->common, entries[i].token);
+            if (text_complete_prefix(text.data, text.length) == text.length)
+                mask_set(v->common_whole, entries[i].token);
+        } else {
             uncommon[uncommon_count++] = entries[i];
+        }
     }
     ok = ok && trie_init(&v->uncommon, uncommon, uncommon_count) && token_trie_classify(&v->uncommon);
     free(uncommon);
