@@ -129,6 +129,11 @@ static enum machine_step step_string(struct json_machine *m, struct frames *fram
     return value_ended(m, frames, state, &verdict);
 }
 
+/** What may stand behind a number. */
+static bool ends_number(uint8_t byte) {
+    return is_space(byte) || byte == ',' || byte == ']' || byte == '}';
+}
+
 /** Behind a number that is not the root: whatever byte comes, the number has ended. */
 static enum machine_step end_number(struct json_machine *m, struct frames *frames, struct json_state *state) {
     struct verdict verdict = {0};
@@ -210,7 +215,7 @@ static enum machine_step step(struct machine *machine, struct frames *frames, co
         if (digit)
             state.tuple = next;
         else
-            result = end_number(m, frames, &state);
+            result = ends_number(byte) ? end_number(m, frames, &state) : MACHINE_DEAD;
         if (result != MACHINE_LIVE) return result;
         if (digit) {
             if (state.frame->recording && !record(frames, &state, byte)) return MACHINE_FAILED;

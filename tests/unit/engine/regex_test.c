@@ -401,6 +401,21 @@ static void test_freedom_by_form(void **state) {
     regex_freedom(pool, regex_and(pool, parse("^[a-z]{1,64}$"), regex_not(pool, parse("^(foo|bar)$"))), ascii, &others,
                   &length);
     assert_true(length == 64 && ascii[1] != 0);
+    regex_freedom(pool, parse("^a.+b$"), ascii, &others, &length);
+    assert_int_equal(length, 1);
+    regex_freedom(pool, parse("^[^a]+:b$"), ascii, &others, &length);
+    assert_true(length == REGEX_UNBOUNDED && others == REGEX_OTHERS_ALL);
+    regex_freedom(pool, parse("^.+:b$"), ascii, &others, &length);
+    assert_true(length == REGEX_UNBOUNDED && others == REGEX_OTHERS_MOST); /* not the ends of lines */
+    regex_freedom(pool, parse("^\\S*$"), ascii, &others, &length);
+    assert_true(length == REGEX_UNBOUNDED && others == REGEX_OTHERS_MOST);
+    regex_freedom(pool, parse("^[a-z\u0100-\u0200]*$"), ascii, &others, &length);
+    assert_true(length == REGEX_UNBOUNDED && others == REGEX_OTHERS_NONE);
+    /* within a length: ":b" and one character before it must have room */
+    regex_freedom(pool, regex_and(pool, parse("^.+:b$"), regex_length(pool, 5, 20)), ascii, &others, &length);
+    assert_int_equal(length, 17);
+    regex_freedom(pool, regex_and(pool, parse("^.{1,3}:b$"), regex_length(pool, 5, 20)), ascii, &others, &length);
+    assert_int_equal(length, 0); /* nothing fills it up to the least length */
     regex_freedom(pool, literal("abc"), ascii, &others, &length);
     assert_true(length <= 1);
 }
