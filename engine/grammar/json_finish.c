@@ -507,9 +507,29 @@ uint64_t json_shortest(struct machine *machine, struct frames *frames, const str
     return length;
 }
 
+/** A name must come, and a required one still can: what is left was counted with it. */
+static bool name_is_counted(struct frames *frames, const struct json_state *state) {
+    const struct frame *frame = state->frame;
+    struct frames_mark before = frames_mark(frames);
+    uint32_t low = state->phase == PHASE_KEY ? 0 : state->low;
+    uint32_t high = state->phase == PHASE_KEY ? frame->joint->name_count : state->high;
+    const uint64_t *missing = NULL;
+    bool found = false;
+    if (frame->item_count == 1) missing = plan_missing(frames, frame, &frame->joint->objects[frame->items[0].index]);
+    for (uint32_t n = low; missing != NULL && n < high && !found; n++)
+        found = missing[n / 64] & frame->keys->permitted[n / 64] & 1ull << n % 64;
+    frames_drop(frames, before);
+    return found;
+}
+
 uint64_t json_estimate(struct machine *machine, struct frames *frames, const struct machine_state *packed) {
+    enum { LIMIT = 1 << 16 };
     struct json_state state = load(packed);
     if (machine->operations->complete(machine, packed)) return 0;
+    if ((state.phase == PHASE_KEY || state.phase == PHASE_KEY_STRING) && !name_is_counted(frames, &state)) {
+        uint64_t exact = json_shortest(machine, frames, packed, LIMIT, NULL);
+        return exact > LIMIT ? UINT64_MAX : exact;
+    }
     return plan_estimate((struct json_machine *)machine, frames, &state);
 }
 

@@ -1,0 +1,302 @@
+/* Copyright Bora contributors
+ * SPDX-License-Identifier: Apache-2.0 */
+/* Short rests of texts, budgeted finish and forced text, over a byte-level vocabulary with a few longer pieces. */
+#include "base/json.h"
+#include "base/text.h"
+#include "engine/grammar/grammar_internal.h"
+
+#include "tests/unit/engine/check.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { MASK_WORDS = 32, WALKS = 40, TOKENS_MAX = 48 };
+
+static const char *const PIECES[] = {"{\"", "\": ", "\": \"", "\", \"", "\"}", "true", "null", "name", " \"", "}}", "[[", "], ", "10", "ab", "\\u"};
+static struct tokenizer *tokenizer;
+static struct grammar_vocabulary *vocabulary;
+
+/* ---- a vocabulary ---- */
+
+/* Byte-level vocabularies write bytes that are no letters as code points from 256 on. */
+static void append_disguised(struct bytes *out, struct bytes_view text) {
+    for (size_t i = 0; i < text.length; i++) {
+        uint32_t c = text.data[i], code_point = 256;
+        if ((c >= 0x21 && c < 0x7f) || (c >= 0xa1 && c != 0xad)) {
+            code_point = c;
+        } else {
+            for (uint32_t before = 0; before < c; before++)
+                code_point += !((before >= 0x21 && before < 0x7f) || (before >= 0xa1 && before != 0xad));
+        }
+        uint8_t utf8[4];
+        size_t length = text_encode(code_point, utf8);
+        if (code_point == '"' || code_point == '\\') assert_int_equal(bytes_append_byte(out, '\\'), STATUS_OK);
+        assert_int_equal(bytes_append(out, utf8, length), STATUS_OK);
+    }
+}
+
+static int create_vocabulary(void **state) {
+    (void)state;
+    struct bytes json, merges;
+    struct error *err = &check_error;
+    bytes_init(&json, 1 << 20);
+    bytes_init(&merges, 1 << 20);
+    int id = 0;
+    (void)bytes_append_string(&json, "{\"added_tokens\": [{\"id\": 999, \"content\": \"</s>\", \"special\": true}], \"pre_tokenizer\": {\"type\": \"ByteLevel\", \"add_prefix_space\": false, "
+                                     "\"use_regex\": false}, \"decoder\": {\"type\": \"ByteLevel\"}, \"model\": {\"type\": \"BPE\", \"vocab\": {");
+    for (int c = 0; c < 256; c++) {
+        uint8_t byte = (uint8_t)c;
+        (void)bytes_printf(&json, "%s\"", id == 0 ? "" : ", ");
+        append_disguised(&json, bytes_view_of(&byte, 1));
+        (void)bytes_printf(&json, "\": %d", id++);
+    }
+    for (size_t p = 0; p < sizeof PIECES / sizeof *PIECES; p++)
+        for (size_t length = 2; length <= strlen(PIECES[p]); length++) {
+            bool known = false;
+            for (size_t q = 0; q < p; q++) known |= strlen(PIECES[q]) >= length && strncmp(PIECES[q], PIECES[p], length) == 0;
+            if (known) continue;
+            (void)bytes_append_string(&json, ", \"");
+            append_disguised(&json, bytes_view_of(PIECES[p], length));
+            (void)bytes_printf(&json, "\": %d", id++);
+            (void)bytes_append_string(&merges, merges.length == 0 ? "[\"" : ", [\"");
+            append_disguised(&merges, bytes_view_of(PIECES[p], length - 1));
+            (void)bytes_append_string(&merges, "\", \"");
+            append_disguised(&merges, bytes_view_of(PIECES[p] + length - 1, 1));
+            (void)bytes_append_string(&merges, "\"]");
+        }
+    (void)bytes_append_string(&json, "}, \"merges\": [");
+    (void)bytes_append(&json, merges.data, merges.length);
+    (void)bytes_append_string(&json, "]}}");
+    check_ok(tokenizer_load_json(bytes_view(&json), "tokenizer.json", &tokenizer, err));
+    check_ok(tokenizer_read_configs(tokenizer, bytes_view_string("{\"eos_token\": \"</s>\"}"), (struct bytes_view){0}, err));
+    check_ok(grammar_vocabulary_create(tokenizer, &vocabulary, err));
+    assert_true(grammar_mask_words(vocabulary) <= MASK_WORDS);
+    bytes_deinit(&json);
+    bytes_deinit(&merges);
+    return 0;
+}
+
+static int destroy_vocabulary(void **state) {
+    (void)state;
+    grammar_vocabulary_destroy(vocabulary);
+    tokenizer_destroy(tokenizer);
+    return 0;
+}
+
+/* ---- grammars ---- */
+
+struct run {
+    struct grammar *grammar;
+    struct grammar_session *session;
+    struct grammar_state state;
+};
+
+static void open_run(struct run *run, struct grammar *grammar, const char *begun) {
+    struct error *err = &check_error;
+    bool accepted;
+    run->grammar = grammar;
+    check_ok(grammar_session_create(grammar, &run->session, err));
+    check_ok(grammar_start(run->session, &run->state, err));
+    check_ok(grammar_accept_bytes(run->session, &run->state, bytes_view_string(begun), &accepted, err));
+    if (!accepted) fail_msg("refused: %s", begun);
+}
+
+static void close_run(struct run *run) {
+    grammar_session_destroy(run->session);
+    grammar_unref(run->grammar);
+}
+
+static struct grammar *of_schema(const char *text) {
+    struct arena arena;
+    struct json_value *schema;
+    struct json_problem problem;
+    struct grammar_problem why;
+    struct grammar *grammar = NULL;
+    arena_init(&arena, 1 << 20);
+    assert_int_equal(json_read(bytes_view_string(text), 100, 10000, &arena, &schema, &problem), STATUS_OK);
+    if (grammar_compile_schema(vocabulary, schema, NULL, &grammar, &why) != STATUS_OK) fail_msg("%s: %s", text, why.reason);
+    arena_deinit(&arena);
+    return grammar;
+}
+
+static struct grammar *of_regex(const char *pattern) {
+    struct grammar *grammar = NULL;
+    struct grammar_problem why;
+    assert_int_equal(grammar_compile_regex(vocabulary, bytes_view_string(pattern), NULL, &grammar, &why), STATUS_OK);
+    return grammar;
+}
+
+static struct grammar *of_rules(const char *text) {
+    struct grammar *grammar = NULL;
+    struct grammar_problem why;
+    assert_int_equal(grammar_compile_rules(vocabulary, bytes_view_string(text), GRAMMAR_GBNF, NULL, &grammar, &why), STATUS_OK);
+    return grammar;
+}
+
+#define OBJECT "{\"type\": \"object\", \"properties\": {\"name\": {\"type\": \"string\"}, \"n\": {\"type\": \"integer\"}}, \"required\": [\"name\", \"n\"], \"additionalProperties\": false}"
+#define LARGE "{\"type\": \"object\", \"properties\": {\"a\": {\"type\": \"string\"}, \"big\": {\"type\": \"array\", \"items\": {\"type\": \"boolean\"}, \"minItems\": 300}}, \"additionalProperties\": false}"
+
+/* ---- rests ---- */
+
+static void rests_are_short(void **state) {
+    (void)state;
+    static const struct {
+        const char *schema, *begun, *rest;
+    } CASES[] = {
+        {OBJECT, "", "{\"name\": \"\", \"n\": 0}"},
+        {OBJECT, "{\"na", "me\": \"\", \"n\": 0}"},
+        {OBJECT, "{\"name\": \"x\\u00", "00\", \"n\": 0}"},
+        {OBJECT, "{\"name\": \"x\", \"n\": -", "0}"},
+        {OBJECT, "{\"name\": \"\xe6\x9d", "\x80\", \"n\": 0}"},
+        {"{\"type\": \"array\", \"contains\": {\"type\": \"object\", \"required\": [\"k\"]}, \"maxItems\": 9}", "[1", ", {\"k\": 0}]"},
+        {"{\"type\": \"array\", \"minItems\": 3, \"uniqueItems\": true, \"items\": {\"enum\": [1, 2, 3]}}", "[2", ", 1, 3]"},
+        {"{\"type\": \"string\", \"minLength\": 4}", "\"a", "000\""},
+        {"{\"anyOf\": [{\"const\": \"abcdefgh\"}, {\"const\": \"abx\"}]}", "\"a", "bx\""},
+        {"{\"type\": \"object\", \"minProperties\": 2}", "", "{\"\": 0, \"0\": 0}"},
+        {"{\"type\": \"object\", \"properties\": {\"kind\": {\"enum\": [\"a\", \"b\"]}}, \"required\": [\"kind\"], \"if\": {\"properties\": {\"kind\": {\"const\": \"a\"}}}, \"then\": {\"required\": [\"longer\"]}}", "{\"kind\": ", "\"b\"}"},
+    };
+    for (size_t i = 0; i < sizeof CASES / sizeof *CASES; i++) {
+        struct run run;
+        struct bytes rest;
+        open_run(&run, of_schema(CASES[i].schema), CASES[i].begun);
+        bytes_init(&rest, 1 << 16);
+        struct machine *machine = run.grammar->machine;
+        uint64_t length = machine->operations->shortest(machine, &run.session->frames, &run.state.machine, 1000, &rest);
+        if (length != strlen(CASES[i].rest)) fail_msg("%s %s: %.*s (%zu), not %s", CASES[i].schema, CASES[i].begun, (int)rest.length, (const char *)rest.data, (size_t)length, CASES[i].rest);
+        assert_int_equal(length, rest.length);
+        assert_int_equal(machine->operations->shortest(machine, &run.session->frames, &run.state.machine, length - 1, NULL), length);
+        bool accepted;
+        struct error *err = &check_error;
+        check_ok(grammar_accept_bytes(run.session, &run.state, bytes_view(&rest), &accepted, err));
+        assert_true(accepted && grammar_complete(run.session, &run.state));
+        bytes_deinit(&rest);
+        close_run(&run);
+    }
+}
+
+/* ---- budgeted finish ---- */
+
+static uint64_t draws = 88172645463325252u;
+static uint32_t draw(uint32_t below) {
+    draws ^= draws << 13;
+    draws ^= draws >> 7;
+    draws ^= draws << 17;
+    return (uint32_t)(draws >> 33) % below;
+}
+
+/* Every way through the masks ends in time. Gives the least number of tokens that suffices. */
+static void walks_end(struct grammar *grammar, size_t least) {
+    uint32_t mask[MASK_WORDS], all[MASK_WORDS], size = (uint32_t)tokenizer_vocabulary(tokenizer);
+    for (size_t n = 0; n < TOKENS_MAX; n++)
+        for (int walk = 0; walk < WALKS; walk++) {
+            struct run run;
+            struct error *err = &check_error;
+            open_run(&run, grammar_ref(grammar), "");
+            enum status status = grammar_mask(run.session, &run.state, n, mask, err);
+            if (n < least) {
+                assert_int_equal(status, STATUS_OUT_OF_RANGE);
+                check_ok(grammar_mask(run.session, &run.state, SIZE_MAX, all, err));
+                assert_memory_equal(mask, all, grammar_mask_words(vocabulary) * sizeof *mask);
+                close_run(&run);
+                break;
+            }
+            for (size_t left = n;; left--) {
+                if (grammar_mask(run.session, &run.state, left, mask, err) != STATUS_OK)
+                    fail_msg("%s (least %zu, begun with %zu)", err->message, least, n);
+                uint32_t from = draw(size), token = size;
+                for (uint32_t i = 0; i < size && token == size; i++) {
+                    uint32_t at = (from + i) % size;
+                    if (mask[at / 32] >> at % 32 & 1) token = at;
+                }
+                if (token == size && left == 0) break;
+                if (token == size) fail_msg("no token with %zu left", left);
+                if (tokenizer_is_end(tokenizer, (int32_t)token)) break;
+                if (left == 0) fail_msg("token %u with none left", token);
+                bool accepted;
+                check_ok(grammar_accept(run.session, &run.state, (int32_t)token, &accepted, err));
+                assert_true(accepted);
+            }
+            assert_true(grammar_complete(run.session, &run.state));
+            close_run(&run);
+        }
+    grammar_unref(grammar);
+}
+
+static void every_way_ends_in_time(void **state) {
+    (void)state;
+    /* {" name ": " ", " n ": 0 }  */
+    walks_end(of_schema(OBJECT), 8);
+    walks_end(of_schema("true"), 1);
+    walks_end(of_schema(LARGE), 2);
+    walks_end(of_schema("{\"type\": \"array\", \"minItems\": 3, \"uniqueItems\": true, \"items\": {\"enum\": [1, 2, 3]}}"), 9);
+    walks_end(of_schema("{\"type\": \"string\", \"minLength\": 5, \"maxLength\": 9}"), 7);
+    walks_end(of_regex("(ab)+c?"), 1);
+    walks_end(of_regex("[a-c]{5}|x[a-c]{7,}y"), 3);
+    walks_end(of_rules("root ::= \"x\" | \"(\" root \")\" root | \"[\" [a-z]{20} \"]\""), 1);
+}
+
+/* ---- forced ---- */
+
+static void check_forced(struct grammar *grammar, const char *begun, const char *expected, const char *tokens) {
+    struct run run;
+    struct bytes forced, spelt;
+    struct error *err = &check_error;
+    int32_t ids[64];
+    size_t count;
+    open_run(&run, grammar, begun);
+    bytes_init(&forced, 1 << 10);
+    bytes_init(&spelt, 1 << 10);
+    check_ok(grammar_forced(run.session, &run.state, 100, &forced, err));
+    if (!bytes_view_equal_string(bytes_view(&forced), expected)) fail_msg("behind %s: %.*s, not %s", begun, (int)forced.length, (const char *)forced.data, expected);
+    check_ok(grammar_forced_tokens(run.session, &run.state, NULL, 0, ids, 64, &count, err));
+    for (size_t i = 0; i < count; i++) {
+        struct bytes_view piece = tokenizer_piece(tokenizer, ids[i]);
+        (void)bytes_append(&spelt, piece.data, piece.length);
+        (void)bytes_append_byte(&spelt, '|');
+    }
+    if (!bytes_view_equal_string(bytes_view(&spelt), tokens)) fail_msg("behind %s: %.*s, not %s", begun, (int)spelt.length, (const char *)spelt.data, tokens);
+    bytes_deinit(&forced);
+    bytes_deinit(&spelt);
+    close_run(&run);
+}
+
+static void what_must_come_is_forced(void **state) {
+    (void)state;
+    check_forced(of_schema(OBJECT), "", "{\"name\": \"", "{\"|name|\": \"|");
+    check_forced(of_schema(OBJECT), "{\"name\": \"x", "", "");
+    check_forced(of_schema(OBJECT), "{\"name\": \"x\"", ", \"n\": ", ",| \"|n|\": |");
+    check_forced(of_schema("{\"const\": \"a\\\"b\"}"), "", "\"a\\", "\"|a|"); /* \" or \u0022 */
+    check_forced(of_schema("{\"type\": \"string\", \"pattern\": \"^[a\\\"]$\"}"), "", "\"", "\"|");
+    check_forced(of_schema("{\"const\": true}"), "t", "rue", "r|u|e|");
+    check_forced(of_schema("{\"enum\": [[\"ab\", \"name\"], [\"ab\", \"null\"]]}"), "[", "\"ab\", \"n", "\"|ab|\", \"|");
+    check_forced(of_regex("xab(c|d)"), "", "xab", "x|ab|");
+    check_forced(of_regex("x1(0|2)"), "", "x1", "x|");
+    check_forced(of_rules("root ::= \"name\" [0-9]"), "na", "me", "m|e|");
+}
+
+static void recent_tokens_decide_the_cut(void **state) {
+    (void)state;
+    struct run run;
+    struct error *err = &check_error;
+    int32_t ids[8], recent[1] = {'x'};
+    size_t count;
+    open_run(&run, of_regex("xab(c|d)"), "x");
+    for (int32_t id = 0; id < 256; id++)
+        if (bytes_view_equal_string(tokenizer_piece(tokenizer, id), "x")) recent[0] = id;
+    check_ok(grammar_forced_tokens(run.session, &run.state, recent, 1, ids, 8, &count, err));
+    assert_int_equal(count, 1);
+    assert_true(bytes_view_equal_string(tokenizer_piece(tokenizer, ids[0]), "ab"));
+    check_ok(grammar_forced_tokens(run.session, &run.state, recent, 1, ids, 0, &count, err));
+    assert_int_equal(count, 0);
+    close_run(&run);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(rests_are_short),
+        cmocka_unit_test(every_way_ends_in_time),
+        cmocka_unit_test(what_must_come_is_forced),
+        cmocka_unit_test(recent_tokens_decide_the_cut),
+    };
+    return cmocka_run_group_tests(tests, create_vocabulary, destroy_vocabulary);
+}
