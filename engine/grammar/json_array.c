@@ -8,11 +8,27 @@
 
 /* ---- items that differ ---- */
 
-enum {
-    FEW_VALUES = 1000, /* values that may run out */
-    NUMBERS_SEEN =
-        256, /* as many are told apart where they cannot run out: one that ends at a bound could only end as itself */
-};
+enum { FEW_VALUES = 1000 }; /* values that may run out */
+
+/** Some digit that makes it another number may follow. */
+static bool digit_follows(struct number_pool *numbers, number_state state) {
+    for (uint8_t digit = '1'; digit <= '9'; digit++) {
+        number_state next = number_step(numbers, state, digit);
+        if (next != NUMBER_DEAD && next != NUMBER_STATE_FAILED) return true;
+    }
+    return false;
+}
+
+/** What is begun as this number can become another one. */
+static bool number_goes_on(struct number_pool *numbers, number_set set, struct bytes_view json) {
+    number_state state = number_start(numbers, set);
+    for (size_t i = 0; i < json.length && state != NUMBER_DEAD && state != NUMBER_STATE_FAILED; i++)
+        state = number_step(numbers, state, json.data[i]);
+    if (state == NUMBER_DEAD || state == NUMBER_STATE_FAILED) return false;
+    if (digit_follows(numbers, state)) return true;
+    number_state fraction = number_step(numbers, state, '.');
+    return fraction != NUMBER_DEAD && fraction != NUMBER_STATE_FAILED && digit_follows(numbers, fraction);
+}
 
 /** Where nothing but strings seen could come of what is begun. */
 static bool string_runs_out(struct json_machine *m, regex language, struct bytes_view json) {
@@ -29,7 +45,7 @@ static bool string_runs_out(struct json_machine *m, regex language, struct bytes
 }
 
 /** An item of these values must be told that it is not the one seen, or it might be begun as one that could only end as that. */
-static bool runs_out(struct json_machine *m, conjunction values, struct bytes_view json, uint32_t index) {
+static bool runs_out(struct json_machine *m, conjunction values, struct bytes_view json) {
     const struct shape *shape = shape_of(m->shapes, values, SHAPE_SCALARS | SHAPE_ARRAYS | SHAPE_OBJECTS);
     if (shape == NULL) return false;
     switch (json.data[0]) {
@@ -45,8 +61,11 @@ static bool runs_out(struct json_machine *m, conjunction values, struct bytes_vi
     default:
         for (uint32_t i = 0; i < shape->number_count; i++)
             if (shape->numbers[i] == NUMBER_ANY) return false;
-        return shape->number_count > 0 &&
-               (index < NUMBERS_SEEN || shape_count(m->shapes, values, FEW_VALUES) < FEW_VALUES);
+        if (shape->number_count == 0) return false;
+        if (shape_count(m->shapes, values, FEW_VALUES) < FEW_VALUES) return true;
+        for (uint32_t i = 0; i < shape->number_count; i++)
+            if (number_goes_on(m->shapes->schema->numbers, shape->numbers[i], json)) return false;
+        return true;
     }
 }
 
@@ -63,8 +82,8 @@ static formula seen_formula(struct json_machine *m, const struct seen_text *seen
 static conjunction without_seen(struct json_machine *m, const struct array_form *form, conjunction without,
                                 const struct seen_text *seen, uint32_t index) {
     enum { FIRST_LOOKED_AT = 64 };
-    bool out = form->first_count > FIRST_LOOKED_AT || runs_out(m, form->others, seen->text, index);
-    for (uint32_t i = index; !out && i < form->first_count; i++) out = runs_out(m, form->first[i], seen->text, index);
+    bool out = form->first_count > FIRST_LOOKED_AT || runs_out(m, form->others, seen->text);
+    for (uint32_t i = index; !out && i < form->first_count; i++) out = runs_out(m, form->first[i], seen->text);
     if (!out) return without;
     formula f = seen_formula(m, seen);
     if (f == FORMULA_NONE && m->shapes->schema->beyond) return without; /* a number that nobody would begin again */

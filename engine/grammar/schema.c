@@ -102,10 +102,9 @@ formula schema_make_number(struct schema *schema, uint32_t origin, number_set se
 }
 
 formula schema_make_string(struct schema *schema, uint32_t origin, regex language) {
-    regex complement = regex_not(schema->regexes, language);
-    if (language == REGEX_FAILED || complement == REGEX_FAILED) return FORMULA_NONE;
+    if (language == REGEX_FAILED) return FORMULA_NONE;
     return schema_make(schema,
-                       (struct formula_node){.kind = F_STRING, .origin = origin, .a = language, .b = complement});
+                       (struct formula_node){.kind = F_STRING, .origin = origin, .a = language, .b = REGEX_NOT_KNOWN});
 }
 
 formula schema_follow(const struct schema *schema, formula f) {

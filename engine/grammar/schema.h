@@ -42,15 +42,15 @@ enum formula_kind {
     F_REF,    /* a: formula */
     F_TYPE,   /* a: bits 1 << enum value_kind; the value is one of these */
     F_NUMBER, /* a: number_set, b: its complement */
-    F_STRING, /* a: regex, b: what is certainly not meant (its complement, or less where `a` is tighter than what it stands for) */
-    F_ITEMS,          /* list: formulas of the first items, a: of the others */
+    F_STRING, /* a: regex, b: what is certainly not meant (less than its complement where `a` is tighter than what it stands for); REGEX_NOT_KNOWN: its complement */
+    F_ITEMS,  /* list: formulas of the first items, a: of the others */
     F_ITEM_COUNT,     /* a: min, b: max (UINT32_MAX: none) */
     F_CONTAINS,       /* a: formula; list: {min, max} of how many items from b on satisfy it */
     F_UNIQUE,         /* no two items are equal */
     F_PROPERTIES,     /* properties: what the value of each must satisfy */
     F_REQUIRED,       /* list: names that are there */
     F_PROPERTY_COUNT, /* a: min, b: max */
-    F_NAMES,          /* a: regex; every name is in it; b: as of F_STRING */
+    F_NAMES,          /* a: regex; every name is in it; b: the formula that says so of strings */
     F_DEPENDENT       /* a: name, list: names that are there if it is */
 };
 

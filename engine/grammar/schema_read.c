@@ -569,13 +569,13 @@ static enum status read_property_names(struct parts *parts, const struct json_va
     struct schema *schema = parts->schema;
     formula f;
     TRY(read_below(parts, value, origin, (struct bytes_view){0}, &f));
-    regex names = schema_strings(schema, f, false), others = schema_strings(schema, f, true);
-    if (names == REGEX_FAILED || others == REGEX_FAILED)
+    regex names = schema_strings(schema, f, false);
+    if (names == REGEX_FAILED)
         return budget_exhausted(&schema->budget)
                    ? too_costly(parts, origin)
                    : schema_decline(schema, STATUS_UNIMPLEMENTED, origin, "propertyNames", "refers to itself");
     if (names == REGEX_EVERYTHING) return STATUS_OK;
-    return add(parts, (struct formula_node){.kind = F_NAMES, .origin = origin, .a = names, .b = others});
+    return add(parts, (struct formula_node){.kind = F_NAMES, .origin = origin, .a = names, .b = f});
 }
 
 /* ---- what no other keyword looks at ---- */

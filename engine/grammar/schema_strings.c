@@ -53,6 +53,7 @@ static regex strings_of(struct schema *schema, formula f, bool negated, int dept
     case F_TYPE:
         return (node.a >> VALUE_STRING & 1) != negated ? REGEX_EVERYTHING : REGEX_NOTHING;
     case F_STRING:
+        if (negated && node.b == REGEX_NOT_KNOWN) return regex_not(schema->regexes, node.a);
         return negated ? node.b : node.a;
     case F_NOT:
         return strings_of(schema, node.a, !negated, depth + 1);

@@ -135,7 +135,7 @@ static bool add_options(struct building *b, struct options *options, formula f) 
     option.kind = OPTION_MATCH;
     if (node.kind == F_NAMES) {
         option.value = CONJUNCTION_TRUE;
-        option.selector = selector_of(b, node.b);
+        option.selector = selector_of(b, schema_strings(shapes->schema, node.b, true));
         return push_option(b, options, option);
     }
     const struct properties *properties = node.properties;
