@@ -12,6 +12,7 @@ bora_fuzzer(NAME model_config SOURCES ${CMAKE_CURRENT_LIST_DIR}/model_config_fuz
 bora_fuzzer(NAME tokenizer_file SOURCES ${CMAKE_CURRENT_LIST_DIR}/tokenizer_file_fuzz.c DEPENDS engine_tokenizer engine_weights base)
 bora_fuzzer(NAME template SOURCES ${CMAKE_CURRENT_LIST_DIR}/template_fuzz.c DEPENDS engine_chat base)
 bora_fuzzer(NAME mistral SOURCES ${CMAKE_CURRENT_LIST_DIR}/mistral_fuzz.c DEPENDS engine_chat engine_tokenizer engine_weights base test_support)
+bora_fuzzer(NAME schema SOURCES ${CMAKE_CURRENT_LIST_DIR}/schema_fuzz.c DEPENDS engine_grammar base)
 bora_fuzzer(NAME rules SOURCES ${CMAKE_CURRENT_LIST_DIR}/rules_fuzz.c DEPENDS engine_grammar base)
 bora_fuzzer(NAME number SOURCES ${CMAKE_CURRENT_LIST_DIR}/number_fuzz.c ${PROJECT_SOURCE_DIR}/tests/unit/engine/number_fixture.c DEPENDS engine_grammar base)
 bora_fuzzer(NAME regex SOURCES ${CMAKE_CURRENT_LIST_DIR}/regex_fuzz.c DEPENDS engine_grammar base)
