@@ -12,7 +12,8 @@
 
 enum { MASK_WORDS = 32, WALKS = 8, TOKENS_MAX = 48 };
 
-static const char *const PIECES[] = {"{\"", "\": ", "\": \"", "\", \"", "\"}", "true", "null", "name", " \"", "}}", "[[", "], ", "10", "ab", "\\u"};
+static const char *const PIECES[] = {"{\"", "\": ", "\": \"", "\", \"", "\"}", "true", "null", "name",
+                                     " \"", "}}",   "[[",     "], ",    "10",  "ab",   "\\u"};
 static struct tokenizer *tokenizer;
 static struct grammar_vocabulary *vocabulary;
 
@@ -42,8 +43,11 @@ static int create_vocabulary(void **state) {
     bytes_init(&json, 1 << 20);
     bytes_init(&merges, 1 << 20);
     int id = 0;
-    (void)bytes_append_string(&json, "{\"added_tokens\": [{\"id\": 999, \"content\": \"</s>\", \"special\": true}], \"pre_tokenizer\": {\"type\": \"ByteLevel\", \"add_prefix_space\": false, "
-                                     "\"use_regex\": false}, \"decoder\": {\"type\": \"ByteLevel\"}, \"model\": {\"type\": \"BPE\", \"vocab\": {");
+    (void)bytes_append_string(
+        &json,
+        "{\"added_tokens\": [{\"id\": 999, \"content\": \"</s>\", \"special\": true}], \"pre_tokenizer\": {\"type\": "
+        "\"ByteLevel\", \"add_prefix_space\": false, "
+        "\"use_regex\": false}, \"decoder\": {\"type\": \"ByteLevel\"}, \"model\": {\"type\": \"BPE\", \"vocab\": {");
     for (int c = 0; c < 256; c++) {
         uint8_t byte = (uint8_t)c;
         (void)bytes_printf(&json, "%s\"", id == 0 ? "" : ", ");
@@ -53,7 +57,8 @@ static int create_vocabulary(void **state) {
     for (size_t p = 0; p < sizeof PIECES / sizeof *PIECES; p++)
         for (size_t length = 2; length <= strlen(PIECES[p]); length++) {
             bool known = false;
-            for (size_t q = 0; q < p; q++) known |= strlen(PIECES[q]) >= length && strncmp(PIECES[q], PIECES[p], length) == 0;
+            for (size_t q = 0; q < p; q++)
+                known |= strlen(PIECES[q]) >= length && strncmp(PIECES[q], PIECES[p], length) == 0;
             if (known) continue;
             (void)bytes_append_string(&json, ", \"");
             append_disguised(&json, bytes_view_of(PIECES[p], length));
@@ -68,7 +73,8 @@ static int create_vocabulary(void **state) {
     (void)bytes_append(&json, merges.data, merges.length);
     (void)bytes_append_string(&json, "]}}");
     check_ok(tokenizer_load_json(bytes_view(&json), "tokenizer.json", &tokenizer, err));
-    check_ok(tokenizer_read_configs(tokenizer, bytes_view_string("{\"eos_token\": \"</s>\"}"), (struct bytes_view){0}, err));
+    check_ok(
+        tokenizer_read_configs(tokenizer, bytes_view_string("{\"eos_token\": \"</s>\"}"), (struct bytes_view){0}, err));
     check_ok(grammar_vocabulary_create(tokenizer, &vocabulary, err));
     assert_true(grammar_mask_words(vocabulary) <= MASK_WORDS);
     bytes_deinit(&json);
@@ -114,7 +120,8 @@ static struct grammar *of_schema(const char *text) {
     struct grammar *grammar = NULL;
     arena_init(&arena, 1 << 20);
     assert_int_equal(json_read(bytes_view_string(text), 100, 10000, &arena, &schema, &problem), STATUS_OK);
-    if (grammar_compile_schema(vocabulary, schema, NULL, &grammar, &why) != STATUS_OK) fail_msg("%s: %s", text, why.reason);
+    if (grammar_compile_schema(vocabulary, schema, NULL, &grammar, &why) != STATUS_OK)
+        fail_msg("%s: %s", text, why.reason);
     arena_deinit(&arena);
     return grammar;
 }
@@ -129,12 +136,17 @@ static struct grammar *of_regex(const char *pattern) {
 static struct grammar *of_rules(const char *text) {
     struct grammar *grammar = NULL;
     struct grammar_problem why;
-    assert_int_equal(grammar_compile_rules(vocabulary, bytes_view_string(text), GRAMMAR_GBNF, NULL, &grammar, &why), STATUS_OK);
+    assert_int_equal(grammar_compile_rules(vocabulary, bytes_view_string(text), GRAMMAR_GBNF, NULL, &grammar, &why),
+                     STATUS_OK);
     return grammar;
 }
 
-#define OBJECT "{\"type\": \"object\", \"properties\": {\"name\": {\"type\": \"string\"}, \"n\": {\"type\": \"integer\"}}, \"required\": [\"name\", \"n\"], \"additionalProperties\": false}"
-#define LARGE "{\"type\": \"object\", \"properties\": {\"a\": {\"type\": \"string\"}, \"big\": {\"type\": \"array\", \"items\": {\"type\": \"boolean\"}, \"minItems\": 300}}, \"additionalProperties\": false}"
+#define OBJECT                                                                                                    \
+    "{\"type\": \"object\", \"properties\": {\"name\": {\"type\": \"string\"}, \"n\": {\"type\": \"integer\"}}, " \
+    "\"required\": [\"name\", \"n\"], \"additionalProperties\": false}"
+#define LARGE                                                                                                \
+    "{\"type\": \"object\", \"properties\": {\"a\": {\"type\": \"string\"}, \"big\": {\"type\": \"array\", " \
+    "\"items\": {\"type\": \"boolean\"}, \"minItems\": 300}}, \"additionalProperties\": false}"
 
 /* ---- rests ---- */
 
@@ -148,12 +160,16 @@ static void rests_are_short(void **state) {
         {OBJECT, "{\"name\": \"x\\u00", "00\", \"n\": 0}"},
         {OBJECT, "{\"name\": \"x\", \"n\": -", "0}"},
         {OBJECT, "{\"name\": \"\xe6\x9d", "\x80\", \"n\": 0}"},
-        {"{\"type\": \"array\", \"contains\": {\"type\": \"object\", \"required\": [\"k\"]}, \"maxItems\": 9}", "[1", ", {\"k\": 0}]"},
-        {"{\"type\": \"array\", \"minItems\": 3, \"uniqueItems\": true, \"items\": {\"enum\": [1, 2, 3]}}", "[2", ", 1, 3]"},
+        {"{\"type\": \"array\", \"contains\": {\"type\": \"object\", \"required\": [\"k\"]}, \"maxItems\": 9}", "[1",
+         ", {\"k\": 0}]"},
+        {"{\"type\": \"array\", \"minItems\": 3, \"uniqueItems\": true, \"items\": {\"enum\": [1, 2, 3]}}", "[2",
+         ", 1, 3]"},
         {"{\"type\": \"string\", \"minLength\": 4}", "\"a", "000\""},
         {"{\"anyOf\": [{\"const\": \"abcdefgh\"}, {\"const\": \"abx\"}]}", "\"a", "bx\""},
         {"{\"type\": \"object\", \"minProperties\": 2}", "", "{\"\": 0, \"0\": 0}"},
-        {"{\"type\": \"object\", \"properties\": {\"kind\": {\"enum\": [\"a\", \"b\"]}}, \"required\": [\"kind\"], \"if\": {\"properties\": {\"kind\": {\"const\": \"a\"}}}, \"then\": {\"required\": [\"longer\"]}}", "{\"kind\": ", "\"b\"}"},
+        {"{\"type\": \"object\", \"properties\": {\"kind\": {\"enum\": [\"a\", \"b\"]}}, \"required\": [\"kind\"], "
+         "\"if\": {\"properties\": {\"kind\": {\"const\": \"a\"}}}, \"then\": {\"required\": [\"longer\"]}}",
+         "{\"kind\": ", "\"b\"}"},
     };
     for (size_t i = 0; i < sizeof CASES / sizeof *CASES; i++) {
         struct run run;
@@ -162,9 +178,12 @@ static void rests_are_short(void **state) {
         bytes_init(&rest, 1 << 16);
         struct machine *machine = run.grammar->machine;
         uint64_t length = machine->operations->shortest(machine, &run.session->frames, &run.state.machine, 1000, &rest);
-        if (length != strlen(CASES[i].rest)) fail_msg("%s %s: %.*s (%zu), not %s", CASES[i].schema, CASES[i].begun, (int)rest.length, (const char *)rest.data, (size_t)length, CASES[i].rest);
+        if (length != strlen(CASES[i].rest))
+            fail_msg("%s %s: %.*s (%zu), not %s", CASES[i].schema, CASES[i].begun, (int)rest.length,
+                     (const char *)rest.data, (size_t)length, CASES[i].rest);
         assert_int_equal(length, rest.length);
-        assert_int_equal(machine->operations->shortest(machine, &run.session->frames, &run.state.machine, length - 1, NULL), length);
+        assert_int_equal(
+            machine->operations->shortest(machine, &run.session->frames, &run.state.machine, length - 1, NULL), length);
         bool accepted;
         struct error *err = &check_error;
         check_ok(grammar_accept_bytes(run.session, &run.state, bytes_view(&rest), &accepted, err));
@@ -246,14 +265,16 @@ static void check_forced(struct grammar *grammar, const char *begun, const char 
     bytes_init(&forced, 1 << 10);
     bytes_init(&spelt, 1 << 10);
     check_ok(grammar_forced(run.session, &run.state, 100, &forced, err));
-    if (!bytes_view_equal_string(bytes_view(&forced), expected)) fail_msg("behind %s: %.*s, not %s", begun, (int)forced.length, (const char *)forced.data, expected);
+    if (!bytes_view_equal_string(bytes_view(&forced), expected))
+        fail_msg("behind %s: %.*s, not %s", begun, (int)forced.length, (const char *)forced.data, expected);
     check_ok(grammar_forced_tokens(run.session, &run.state, NULL, 0, ids, 64, &count, err));
     for (size_t i = 0; i < count; i++) {
         struct bytes_view piece = tokenizer_piece(tokenizer, ids[i]);
         (void)bytes_append(&spelt, piece.data, piece.length);
         (void)bytes_append_byte(&spelt, '|');
     }
-    if (!bytes_view_equal_string(bytes_view(&spelt), tokens)) fail_msg("behind %s: %.*s, not %s", begun, (int)spelt.length, (const char *)spelt.data, tokens);
+    if (!bytes_view_equal_string(bytes_view(&spelt), tokens))
+        fail_msg("behind %s: %.*s, not %s", begun, (int)spelt.length, (const char *)spelt.data, tokens);
     bytes_deinit(&forced);
     bytes_deinit(&spelt);
     close_run(&run);
@@ -267,7 +288,8 @@ static void what_must_come_is_forced(void **state) {
     check_forced(of_schema("{\"const\": \"a\\\"b\"}"), "", "\"a\\", "\"|a|"); /* \" or \u0022 */
     check_forced(of_schema("{\"type\": \"string\", \"pattern\": \"^[a\\\"]$\"}"), "", "\"", "\"|");
     check_forced(of_schema("{\"const\": true}"), "t", "rue", "r|u|e|");
-    check_forced(of_schema("{\"enum\": [[\"ab\", \"name\"], [\"ab\", \"null\"]]}"), "[", "\"ab\", \"n", "\"|ab|\", \"|");
+    check_forced(of_schema("{\"enum\": [[\"ab\", \"name\"], [\"ab\", \"null\"]]}"), "[", "\"ab\", \"n",
+                 "\"|ab|\", \"|");
     check_forced(of_regex("xab(c|d)"), "", "xab", "x|ab|");
     check_forced(of_regex("x1(0|2)"), "", "x1", "x|");
     check_forced(of_rules("root ::= \"name\" [0-9]"), "na", "me", "m|e|");
