@@ -137,6 +137,23 @@ struct bytes_view schema_name_text(const struct schema *schema, name_id name) {
     return (struct bytes_view){(const uint8_t *)(item.words + 1), item.words[0]};
 }
 
+static int compare_named(const void *a, const void *b, void *named_) {
+    const struct named_formula *named = named_;
+    name_id x = named[*(const uint32_t *)a].name, y = named[*(const uint32_t *)b].name;
+    return (x > y) - (x < y);
+}
+
+void properties_sort(struct properties *properties) {
+    bool rising = true; /* as names come in the order of their ids unless they were met before */
+    for (uint32_t i = 0; i < properties->named_count; i++) {
+        properties->sorted[i] = i;
+        rising &= i == 0 || properties->named[i - 1].name < properties->named[i].name;
+    }
+    if (!rising)
+        qsort_r(properties->sorted, properties->named_count, sizeof *properties->sorted, compare_named,
+                properties->named);
+}
+
 formula properties_named(const struct properties *properties, name_id name) {
     uint32_t low = 0, high = properties->named_count;
     while (low < high) {

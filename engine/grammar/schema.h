@@ -135,6 +135,8 @@ regex schema_strings(struct schema *schema, formula f, bool negated);
 
 name_id schema_name(struct schema *schema, struct bytes_view text);
 struct bytes_view schema_name_text(const struct schema *schema, name_id name);
+/** Fill `sorted` from `named`. */
+void properties_sort(struct properties *properties);
 /** What `properties` asks of a property of that name, if it names it; FORMULA_NONE. */
 formula properties_named(const struct properties *properties, name_id name);
 

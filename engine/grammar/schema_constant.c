@@ -40,12 +40,6 @@ static formula constant_array(struct schema *schema, uint32_t origin, const stru
     return make_and(schema, origin, all, 3);
 }
 
-static const struct named_formula *sorting;
-static int compare(const void *a, const void *b) {
-    name_id x = sorting[*(const uint32_t *)a].name, y = sorting[*(const uint32_t *)b].name;
-    return (x > y) - (x < y);
-}
-
 static formula constant_object(struct schema *schema, uint32_t origin, const struct json_value *value, int depth) {
     struct properties *properties = arena_alloc(&schema->arena, sizeof *properties);
     uint32_t *required = arena_alloc_array(&schema->arena, value->count, sizeof *required);
@@ -60,10 +54,8 @@ static formula constant_object(struct schema *schema, uint32_t origin, const str
         properties->named[at] = (struct named_formula){name, constant_of(schema, origin, member, depth + 1)};
         if (name == INTERN_FAILED || properties->named[at].formula == FORMULA_NONE) return FORMULA_NONE;
         required[at] = name;
-        properties->sorted[at] = at;
     }
-    sorting = properties->named;
-    qsort(properties->sorted, properties->named_count, sizeof *properties->sorted, compare);
+    properties_sort(properties);
     formula all[3] = {
         make_type(schema, origin, VALUE_OBJECT),
         schema_make(schema, (struct formula_node){.kind = F_PROPERTIES, .origin = origin, .properties = properties}),

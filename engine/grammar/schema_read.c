@@ -457,12 +457,6 @@ static enum status read_required(struct parts *parts, const struct json_value *v
     return add(parts, (struct formula_node){.kind = F_REQUIRED, .origin = origin, .list = list, .count = value->count});
 }
 
-static const struct named_formula *sort_named;
-static int compare_named(const void *a, const void *b) {
-    name_id x = sort_named[*(const uint32_t *)a].name, y = sort_named[*(const uint32_t *)b].name;
-    return (x > y) - (x < y);
-}
-
 static enum status read_named(struct parts *parts, const struct json_value *value, struct properties *out) {
     struct schema *schema = parts->schema;
     uint32_t origin = schema_origin_add(schema, parts->place.origin, bytes_view_string("properties"));
@@ -475,16 +469,9 @@ static enum status read_named(struct parts *parts, const struct json_value *valu
         named->name = schema_name(schema, member->name);
         if (named->name == INTERN_FAILED) return too_costly(parts, origin);
         TRY(read_below(parts, member, origin, member->name, &named->formula));
-        out->sorted[out->named_count] = out->named_count;
         out->named_count++;
     }
-    /* insertion would be quadratic; names come in rising order unless they were met before, so this is nearly free */
-    bool rising = true;
-    for (uint32_t i = 1; i < out->named_count; i++) rising &= out->named[i - 1].name < out->named[i].name;
-    if (!rising) {
-        sort_named = out->named;
-        qsort(out->sorted, out->named_count, sizeof *out->sorted, compare_named);
-    }
+    properties_sort(out);
     return STATUS_OK;
 }
 

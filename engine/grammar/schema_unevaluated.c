@@ -185,12 +185,6 @@ static enum status gather(struct unevaluated *u, struct schema_place place, stru
 
 /* ---- variants to formulas ---- */
 
-static const struct named_formula *sort_named;
-static int compare_named(const void *a, const void *b) {
-    name_id x = sort_named[*(const uint32_t *)a].name, y = sort_named[*(const uint32_t *)b].name;
-    return (x > y) - (x < y);
-}
-
 /** Members of `keyword` in all parts of a variant. */
 static uint32_t count_members(const struct part *part, const char *keyword) {
     uint32_t out = 0;
@@ -212,7 +206,6 @@ static enum status add_evaluated(struct unevaluated *u, const struct json_value 
             if (!budget_spend(&u->schema->budget, 1 + out->named_count / 64) || name == INTERN_FAILED)
                 return schema_too_costly(u->schema, u->origin, keyword_of(u));
             if (there) continue;
-            out->sorted[out->named_count] = out->named_count;
             out->named[out->named_count++] = (struct named_formula){name, FORMULA_TRUE};
         }
     if (matched != NULL && matched->kind == JSON_KIND_OBJECT)
@@ -247,9 +240,7 @@ static enum status unevaluated_names(struct unevaluated *u, const struct part *v
             return STATUS_OK; /* all are evaluated; the first part is the schema that asks */
         TRY(add_evaluated(u, part->place.value, properties));
     }
-    sort_named = properties->named;
-    if (properties->named_count > 1)
-        qsort(properties->sorted, properties->named_count, sizeof *properties->sorted, compare_named);
+    properties_sort(properties);
     *out = schema_make(u->schema,
                        (struct formula_node){.kind = F_PROPERTIES, .origin = u->origin, .properties = properties});
     return STATUS_OK;
