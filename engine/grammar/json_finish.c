@@ -30,12 +30,6 @@ struct finish {
     bool failed; /* budget or memory */
 };
 
-static struct json_state load(const struct machine_state *state) {
-    struct json_state out;
-    memcpy(&out, state, sizeof out);
-    return out;
-}
-
 static struct regex_pool *pool_of(const struct finish *f) {
     return f->m->shapes->schema->regexes;
 }
@@ -453,7 +447,7 @@ static bool leave_number(struct finish *f, const struct json_state *number) {
 
 static bool go_on(struct finish *f) {
     static const char *const LITERALS[] = {"null", "false", "true"};
-    struct json_state state = load(&f->at);
+    struct json_state state = json_load(&f->at);
     struct plan plan;
     if (state.blank) return try_byte(f, ' ');
     if ((state.phase == PHASE_STRING || state.phase == PHASE_KEY_STRING) && state.lex != LEX_PLAIN)
@@ -524,7 +518,7 @@ static bool name_is_counted(struct frames *frames, const struct json_state *stat
 
 uint64_t json_estimate(struct machine *machine, struct frames *frames, const struct machine_state *packed) {
     enum { LIMIT = 1 << 16 };
-    struct json_state state = load(packed);
+    struct json_state state = json_load(packed);
     if (machine->operations->complete(machine, packed)) return 0;
     if ((state.phase == PHASE_KEY || state.phase == PHASE_KEY_STRING) && !name_is_counted(frames, &state)) {
         uint64_t exact = json_shortest(machine, frames, packed, LIMIT, NULL);
@@ -541,7 +535,7 @@ uint64_t json_leap(struct machine *machine) {
 const uint32_t *json_unchanged(struct machine *machine, const struct grammar_vocabulary *vocabulary,
                                const struct machine_state *packed) {
     struct json_machine *m = (struct json_machine *)machine;
-    struct json_state state = load(packed);
+    struct json_state state = json_load(packed);
     if (state.phase != PHASE_STRING || state.lex != LEX_PLAIN || state.frame->recording) return NULL;
     struct intern_item tuple = intern_get(&m->tuples, state.tuple);
     for (uint32_t i = 1; i < tuple.count; i += 2)
@@ -563,7 +557,7 @@ static bool goes_on(struct machine *machine, struct frames *frames, const struct
 /** A backslash in a string, when all characters that can come so are those that can come without. */
 bool json_respells(struct machine *machine, struct frames *frames, const struct machine_state *packed, uint8_t byte) {
     static const char *const OTHERS[] = {"\\\"", "\\\\", "\\b", "\\f", "\\n", "\\r", "\\t", "\\u000", "\\u001"};
-    struct json_state state = load(packed);
+    struct json_state state = json_load(packed);
     bool string = state.phase == PHASE_STRING || state.phase == PHASE_KEY_STRING;
     if (byte != '\\' || !string || state.lex != LEX_PLAIN) return false;
     for (size_t i = 0; i < sizeof OTHERS / sizeof *OTHERS; i++)

@@ -7,6 +7,8 @@
 #include "engine/grammar/json_machine.h"
 #include "engine/grammar/regex_machine.h"
 
+#include <string.h>
+
 enum { COMPONENTS_MAX = 512 };
 
 /* ---- verdicts ---- */
@@ -174,6 +176,15 @@ struct json_state {
     const struct text_node *text;
 };
 _Static_assert(sizeof(struct json_state) <= sizeof(struct machine_state), "a state is passed by value");
+
+static inline struct json_state json_load(const struct machine_state *state) {
+    struct json_state out;
+    memcpy(&out, state, sizeof out);
+    return out;
+}
+static inline void json_save(const struct json_state *state, struct machine_state *out) {
+    memcpy(out, state, sizeof *state);
+}
 
 struct json_machine {
     struct machine machine;

@@ -12,16 +12,6 @@ enum { SPACE_DEFAULT = 16 };
 
 /* ---- states ---- */
 
-static struct json_state load(const struct machine_state *state) {
-    struct json_state out;
-    memcpy(&out, state, sizeof out);
-    return out;
-}
-
-static void save(const struct json_state *state, struct machine_state *out) {
-    memcpy(out, state, sizeof *state);
-}
-
 struct bytes_view text_between(struct frames *frames, const struct text_node *from, const struct text_node *to) {
     size_t length = 0;
     for (const struct text_node *node = to; node != from && node != NULL; node = node->before) length++;
@@ -206,7 +196,7 @@ static enum machine_step step_structure(struct json_machine *m, struct frames *f
 static enum machine_step step(struct machine *machine, struct frames *frames, const struct machine_state *from,
                               uint8_t byte, struct machine_state *out) {
     struct json_machine *m = (struct json_machine *)machine;
-    struct json_state state = load(from);
+    struct json_state state = json_load(from);
     enum machine_step result = MACHINE_LIVE;
     if (state.phase == PHASE_NUMBER) {
         uint32_t next = byte < 0x80 ? tuple_step(m, state.tuple, byte) : TUPLE_DEAD;
@@ -219,7 +209,7 @@ static enum machine_step step(struct machine *machine, struct frames *frames, co
         if (result != MACHINE_LIVE) return result;
         if (digit) {
             if (state.frame->recording && !record(frames, &state, byte)) return MACHINE_FAILED;
-            save(&state, out);
+            json_save(&state, out);
             return MACHINE_LIVE;
         }
     }
@@ -232,20 +222,20 @@ static enum machine_step step(struct machine *machine, struct frames *frames, co
         result = step_literal(m, frames, &state, byte);
     else
         result = step_structure(m, frames, &state, byte);
-    if (result == MACHINE_LIVE) save(&state, out);
+    if (result == MACHINE_LIVE) json_save(&state, out);
     return result;
 }
 
 static bool complete(struct machine *machine, const struct machine_state *from) {
     struct json_machine *m = (struct json_machine *)machine;
-    struct json_state state = load(from);
+    struct json_state state = json_load(from);
     if (state.phase == PHASE_DONE) return true;
     return state.phase == PHASE_NUMBER && state.frame->kind == FRAME_ROOT && tuple_accepts(m, state.tuple);
 }
 
 uint32_t json_machine_depth(const struct machine_state *state, uint32_t limit) {
     uint32_t depth = 0;
-    for (const struct frame *frame = load(state).frame; depth < limit && frame->kind != FRAME_ROOT;
+    for (const struct frame *frame = json_load(state).frame; depth < limit && frame->kind != FRAME_ROOT;
          frame = frame->parent)
         depth++;
     return depth;
@@ -257,7 +247,7 @@ static enum machine_step start(struct machine *machine, struct frames *frames, s
     if (frame == NULL) return MACHINE_FAILED;
     *frame = (struct frame){.kind = FRAME_ROOT, .child = m->root, .serial = ++m->frames_made};
     struct json_state state = {.frame = frame, .phase = PHASE_VALUE};
-    save(&state, out);
+    json_save(&state, out);
     return MACHINE_LIVE;
 }
 

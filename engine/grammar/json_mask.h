@@ -11,17 +11,6 @@
 #include "engine/grammar/json_internal.h"
 #include "engine/grammar/mask.h"
 
-#include <string.h>
-
-static inline struct json_state json_load(const struct machine_state *state) {
-    struct json_state out;
-    memcpy(&out, state, sizeof out);
-    return out;
-}
-static inline void json_save(const struct json_state *state, struct machine_state *out) {
-    memcpy(out, state, sizeof *state);
-}
-
 /** Siblings whose byte is in a set. */
 struct siblings {
     const struct token_trie *trie;

@@ -9,6 +9,8 @@
  */
 #include "engine/grammar/json_internal.h"
 
+#include "base/text.h"
+
 #include <string.h>
 
 static bool bit(const uint64_t *words, uint32_t n) {
@@ -454,21 +456,10 @@ static void narrow(const struct joint *joint, struct json_state *state, uint8_t 
     state->depth++;
 }
 
-static size_t encode_utf8(uint32_t c, uint8_t out[4]) {
-    if (c < 0x80) {
-        out[0] = (uint8_t)c;
-        return 1;
-    }
-    size_t length = c < 0x800 ? 2 : c < 0x10000 ? 3 : 4;
-    for (size_t i = length - 1; i > 0; i--, c >>= 6) out[i] = (uint8_t)(0x80 | (c & 0x3f));
-    out[0] = (uint8_t)((0xf00u >> length) | c);
-    return length;
-}
-
 enum machine_step object_key_step(struct json_machine *m, struct json_state *state, uint32_t code_point) {
     const struct frame *frame = state->frame;
     uint8_t utf8[4];
-    size_t length = encode_utf8(code_point, utf8);
+    size_t length = text_encode(code_point, utf8);
     for (size_t i = 0; i < length; i++) narrow(frame->joint, state, utf8[i]);
     state->tuple = tuple_step(m, state->tuple, code_point);
     if (state->tuple == TUPLE_FAILED) return MACHINE_FAILED;
