@@ -52,10 +52,12 @@ enum grammar_order {
     GRAMMAR_ORDER_ANY
 };
 
-/** Of strings in JSON, names included. Either way every value can be written. */
+/** Of strings in JSON, names included, and numbers. Either way every string can be written. */
 enum grammar_spelling {
     GRAMMAR_SPELLING_PLAIN, /* each character in one way: itself, \" \\ \b \f \n \r \t, \u00XX in lower case for other control characters. Where the
-                               vocabulary has no token for some byte, \uXXXX for what it might be unable to write. The default */
+                               vocabulary has no token for some byte, \uXXXX for what it might be unable to write.
+                               Numbers as number_start_printed has them: 2, not 2.0 or 2e0, where only whole ones fit, and within 64 bits or a double
+                               where the schema leaves the choice. The default */
     GRAMMAR_SPELLING_ANY /* in all of JSON's: "a" is "\u0061". To check texts */
 };
 

@@ -20,14 +20,22 @@ static bool digit_follows(struct number_pool *numbers, number_state state) {
 }
 
 /** What is begun as this number can become another one. */
-static bool number_goes_on(struct number_pool *numbers, number_set set, struct bytes_view json) {
-    number_state state = number_start(numbers, set);
+static bool number_goes_on(struct json_machine *m, number_set set, struct bytes_view json) {
+    struct number_pool *numbers = m->shapes->schema->numbers;
+    number_state state = json_number_start(m, set);
+    /* Another spelling of the same (5.0, 5e0) may come to an end where this one does not. */
+    if (m->options.spelling != GRAMMAR_SPELLING_ANY && !number_prints_digits(numbers, state)) return false;
     for (size_t i = 0; i < json.length && state != NUMBER_DEAD && state != NUMBER_STATE_FAILED; i++)
         state = number_step(numbers, state, json.data[i]);
     if (state == NUMBER_DEAD || state == NUMBER_STATE_FAILED) return false;
     if (digit_follows(numbers, state)) return true;
     number_state fraction = number_step(numbers, state, '.');
     return fraction != NUMBER_DEAD && fraction != NUMBER_STATE_FAILED && digit_follows(numbers, fraction);
+}
+
+/** Whatever is begun, in all of its spellings, can become another number: of the set of all numbers, without limits. */
+static bool spelled_at_will(const struct json_machine *m, number_set set) {
+    return set == NUMBER_ANY && m->options.spelling == GRAMMAR_SPELLING_ANY;
 }
 
 /** Where nothing but strings seen could come of what is begun. */
@@ -60,11 +68,11 @@ static bool runs_out(struct json_machine *m, conjunction values, struct bytes_vi
         return shape_count(m->shapes, values, FEW_VALUES) < FEW_VALUES;
     default:
         for (uint32_t i = 0; i < shape->number_count; i++)
-            if (shape->numbers[i] == NUMBER_ANY) return false;
+            if (spelled_at_will(m, shape->numbers[i])) return false;
         if (shape->number_count == 0) return false;
         if (shape_count(m->shapes, values, FEW_VALUES) < FEW_VALUES) return true;
         for (uint32_t i = 0; i < shape->number_count; i++)
-            if (number_goes_on(m->shapes->schema->numbers, shape->numbers[i], json)) return false;
+            if (number_goes_on(m, shape->numbers[i], json)) return false;
         return true;
     }
 }

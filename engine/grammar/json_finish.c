@@ -221,7 +221,7 @@ static uint32_t collect_ways(struct finish *f, conjunction goal, struct way *way
     add_way(ways, &count, arrays, VALUE_ARRAY, 0);
     add_way(ways, &count, objects, VALUE_OBJECT, 0);
     for (uint32_t i = 0; i < shape->number_count; i++) {
-        number_state start = number_start(shapes->schema->numbers, shape->numbers[i]);
+        number_state start = json_number_start(f->m, shape->numbers[i]);
         add_way(ways, &count, number_shortest(shapes->schema->numbers, start, NULL), VALUE_NUMBER, i);
     }
     return count;
@@ -240,7 +240,7 @@ static bool try_way(struct finish *f, conjunction goal, const struct way *way) {
     case VALUE_STRING:
         return try_language(f, shape->string, true);
     case VALUE_NUMBER:
-        return try_number(f, number_start(shapes->schema->numbers, shape->numbers[way->index]));
+        return try_number(f, json_number_start(f->m, shape->numbers[way->index]));
     case VALUE_ARRAY:
         return try_byte(f, '[');
     default:

@@ -230,6 +230,14 @@ struct joint *joint_make(struct json_machine *m, const struct joint_builder *bui
 /** Names of the objects. False: exhausted. */
 bool joint_prepare_objects(struct json_machine *m, struct joint *joint);
 /** Nothing in it is what an escape of two bytes spells. */
+/** Where a number that is written for `set` begins: as programs print it, unless any spelling is asked for. Of a set that a value only may fit, ask number_start: what is
+ *  written in another way fits as well. */
+static inline number_state json_number_start(struct json_machine *m, number_set set) {
+    struct number_pool *numbers = m->shapes->schema->numbers;
+    return m->options.spelling == GRAMMAR_SPELLING_ANY ? number_start(numbers, set)
+                                                       : number_start_printed(numbers, set);
+}
+
 bool text_is_bare(struct bytes_view text);
 static inline bool joint_satisfied(const struct joint *joint, const struct verdict *verdict) {
     for (uint32_t i = 0; i < (joint->count + 63) / 64; i++)

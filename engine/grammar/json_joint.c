@@ -54,7 +54,8 @@ static bool collect_scalars(struct json_machine *m, struct joint *joint, uint32_
         const struct shape *shape = shape_of(m->shapes, joint->components[i], 0);
         for (uint32_t j = 0; j < shape->number_count; j++) {
             entries[2 * used] = i << 1 | must_of(joint, i);
-            entries[2 * used++ + 1] = number_start(schema->numbers, shape->numbers[j]);
+            entries[2 * used++ + 1] = must_of(joint, i) ? json_number_start(m, shape->numbers[j])
+                                                        : number_start(schema->numbers, shape->numbers[j]);
         }
     }
     joint->number = tuple_make(m, TUPLE_NUMBER, entries, used);

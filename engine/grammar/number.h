@@ -66,8 +66,13 @@ enum { NUMBER_DEAD };
 
 /** Before the first byte. NUMBER_DEAD for NUMBER_NONE. */
 number_state number_start(struct number_pool *pool, number_set set);
-/** The same without any exponent: a text begun as 1.5 for a whole number cannot become 1.5e1. */
-number_state number_start_plain(struct number_pool *pool, number_set set);
+/**
+ * The same for texts as programs print them. Whole numbers - of sets that have no others - are their digits: no point, no exponent, no -0, and of 64 bits where the set has
+ * such. Others are within what a double holds, where the set has such: 1e999 is read as infinity by most. Remembered.
+ */
+number_state number_start_printed(struct number_pool *pool, number_set set);
+/** From there every number has one text: its digits. */
+bool number_prints_digits(const struct number_pool *pool, number_state start);
 /** `byte` is one of 0-9 - + . e E; anything else is NUMBER_DEAD. Remembered. Sets of at most 36 digits touch no big integers. */
 number_state number_step(struct number_pool *pool, number_state state, uint8_t byte);
 /** True when the text so far is a whole member. */

@@ -126,7 +126,7 @@ bool clear_enter(struct number_pool *pool, const struct number_node *node, struc
     struct number_node next = {.kind = ruler->multiples ? NODE_MULTIPLE : NODE_DENSE,
                                .phase = node->phase,
                                .fraction = m.fraction,
-                               .flags = node->flags & (NODE_SCIENTIFIC | NODE_NO_EXPONENT)};
+                               .flags = node->flags & (NODE_SCIENTIFIC | NODE_NO_EXPONENT | NODE_NO_POINT)};
     if (ruler->multiples) {
         clear.grid = ruler->grid;
         clear.least = least_of(m, ruler->grid);
@@ -137,7 +137,7 @@ bool clear_enter(struct number_pool *pool, const struct number_node *node, struc
 
 number_state clear_enter_all(struct number_pool *pool, unsigned digit, uint8_t flags) {
     struct number_node next = {.kind = NODE_DENSE, .phase = digit == 0 ? PHASE_ZERO : PHASE_INTEGER};
-    next.flags = flags & NODE_NO_EXPONENT;
+    next.flags = flags & (NODE_NO_EXPONENT | NODE_NO_POINT);
     return settle(pool, &next, (struct clear){.low = -CLEAR_FREE, .high = CLEAR_FREE, .least = -CLEAR_FREE});
 }
 
@@ -185,7 +185,7 @@ number_state clear_step(struct number_pool *pool, const struct number_node *node
     if (symbol < 10)
         return behind_point ? fraction_digit(pool, &next, clear, symbol) : integer_digit(pool, &next, clear, symbol);
     if (symbol == SYMBOL_E) return exponent(pool, node, clear);
-    if (symbol != SYMBOL_POINT || behind_point) return NUMBER_DEAD;
+    if (symbol != SYMBOL_POINT || behind_point || (node->flags & NODE_NO_POINT)) return NUMBER_DEAD;
     next.phase = PHASE_POINT;
     return live(&next, clear) ? settle(pool, &next, clear) : NUMBER_DEAD;
 }

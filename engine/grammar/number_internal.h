@@ -214,10 +214,11 @@ enum node_flags {
     NODE_NEGATIVE = 1,
     NODE_SCIENTIFIC = 2,  /* one digit, not 0, before the point: any exponent may make it fit */
     NODE_TAIL = 4,        /* only zeros may follow, and are not counted */
-    NODE_NO_EXPONENT = 8, /* number_start_plain */
+    NODE_NO_EXPONENT = 8, /* number_start_printed */
     NODE_LARGE = 16,
     NODE_E_NEGATIVE = 32,
-    NODE_ACCEPTS = 64, /* follows from the rest */
+    NODE_ACCEPTS = 64,   /* follows from the rest */
+    NODE_NO_POINT = 128, /* number_start_printed: digits alone */
 };
 
 /** One state. What `value` means depends on the kind: D or where its digits are; struct clear; digits of the exponent. */
@@ -258,6 +259,8 @@ struct number_pool {
     uint32_t rows_count, rows_capacity;
     struct exponent_set *exponents;
     uint32_t exponents_count, exponents_capacity;
+    uint32_t *printed; /* by set: number_start_printed + 1, 0: not known */
+    uint32_t printed_capacity;
     uint32_t *lengths; /* by state: number_shortest + 1, 0: not known */
     uint32_t lengths_capacity;
     uint8_t *digits; /* of large mantissas */

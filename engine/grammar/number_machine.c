@@ -104,6 +104,8 @@ static number_state settle(struct number_pool *pool, struct number_node *next, s
 static number_state first_digit(struct number_pool *pool, struct number_node *next, unsigned digit) {
     const struct number_ruler *ruler = &entry_of(pool, next->set)->rulers[(next->flags & NODE_NEGATIVE) != 0];
     if (ruler->all) return clear_enter_all(pool, digit, next->flags);
+    bool negative_zero = digit == 0 && (next->flags & NODE_NEGATIVE);
+    if (negative_zero && (next->flags & NODE_NO_POINT)) return NUMBER_DEAD;
     struct mantissa m = {.value = digit, .count = digit != 0};
     next->phase = digit == 0 ? PHASE_ZERO : PHASE_INTEGER;
     if (digit != 0 && !(next->flags & NODE_NO_EXPONENT)) next->flags |= NODE_SCIENTIFIC;
@@ -165,6 +167,7 @@ static number_state exact_step(struct number_pool *pool, struct number_node next
     if (symbol == SYMBOL_E) return exact_exponent(pool, &next);
     if (symbol == SYMBOL_MINUS) return next.phase == PHASE_START ? minus(pool, &next) : NUMBER_DEAD;
     if (symbol != SYMBOL_POINT || (next.phase != PHASE_ZERO && next.phase != PHASE_INTEGER)) return NUMBER_DEAD;
+    if (next.flags & NODE_NO_POINT) return NUMBER_DEAD;
     next.phase = PHASE_POINT;
     return settle(pool, &next, mantissa_of(&next));
 }
@@ -187,8 +190,53 @@ number_state number_start(struct number_pool *pool, number_set set) {
     return start(pool, set, 0);
 }
 
-number_state number_start_plain(struct number_pool *pool, number_set set) {
-    return start(pool, set, NODE_NO_EXPONENT);
+/** All members are whole, and it is known without counting them. */
+static bool is_whole(const struct number_entry *entry) {
+    if (!entry->listed) return entry->multiple.count > 0 && entry->multiple.exponent >= 0;
+    bool whole = entry->members.count > 0;
+    for (uint32_t i = 0; i < entry->members.count; i++) whole = whole && entry->members.items[i].exponent >= 0;
+    return whole;
+}
+
+/** Those from `least` to `most`, if there are any that the machine can write; else NUMBER_DEAD. */
+static number_state start_within(struct number_pool *pool, number_set set, const char *least, const char *most,
+                                 uint8_t flags) {
+    number_set lower = number_at_least(pool, bytes_view_string(least), false);
+    number_set within =
+        number_and(pool, set, number_and(pool, lower, number_at_most(pool, bytes_view_string(most), false)));
+    return start(pool, within, flags);
+}
+
+static number_state start_printed(struct number_pool *pool, number_set set) {
+    static const char double_most[] = "1.7976931348623157e308", double_least[] = "-1.7976931348623157e308";
+    number_state state = NUMBER_DEAD;
+    if (set == NUMBER_NONE || set == NUMBER_FAILED) return number_start(pool, set);
+    if (set != NUMBER_ANY && is_whole(entry_of(pool, set))) {
+        state =
+            start_within(pool, set, "-9223372036854775808", "9223372036854775807", NODE_NO_EXPONENT | NODE_NO_POINT);
+        if (state == NUMBER_DEAD) state = start(pool, set, NODE_NO_EXPONENT | NODE_NO_POINT);
+    } else {
+        state = start_within(pool, set, double_least, double_most, 0);
+    }
+    return state != NUMBER_DEAD ? state : number_start(pool, set);
+}
+
+number_state number_start_printed(struct number_pool *pool, number_set set) {
+    if (set == NUMBER_FAILED) return NUMBER_STATE_FAILED;
+    if (set < pool->printed_capacity && pool->printed[set] != 0) return pool->printed[set] - 1;
+    uint32_t before = pool->printed_capacity;
+    number_state state = start_printed(pool, set);
+    if (state == NUMBER_STATE_FAILED) return state;
+    if (!pool_grow(pool, &pool->printed, &pool->printed_capacity, set + 1, sizeof *pool->printed))
+        return NUMBER_STATE_FAILED;
+    if (pool->printed_capacity > before)
+        memset(pool->printed + before, 0, (pool->printed_capacity - before) * sizeof *pool->printed);
+    pool->printed[set] = state + 1;
+    return state;
+}
+
+bool number_prints_digits(const struct number_pool *pool, number_state start) {
+    return start != NUMBER_STATE_FAILED && (pool->nodes[start].flags & NODE_NO_POINT) != 0;
 }
 
 static unsigned symbol_of(uint8_t byte) {

@@ -45,6 +45,7 @@ void number_pool_destroy(struct number_pool *pool) {
     free(pool->rows);
     free(pool->exponents);
     free(pool->lengths);
+    free(pool->printed);
     free(pool->digits);
     free(pool->entry_index.slots);
     free(pool->node_index.slots);

@@ -213,19 +213,32 @@ static void test_limits_of_digits_leave_no_dead_end(void **state) {
     assert_false(number_contains(pool, number_rules(pool, "*1"), bytes_view_string("1e-99999999999")));
 }
 
-static void test_without_exponents(void **state) {
+static bool prints(number_state start, const char *text) {
+    return number_accepts(pool, number_walk(pool, start, text));
+}
+
+static void test_as_programs_print_them(void **state) {
     (void)state;
-    number_state start = number_start_plain(pool, number_rules(pool, "*1"));
-    assert_true(number_accepts(pool, number_walk(pool, start, "15.0")));
-    assert_int_equal(number_walk(pool, start, "1.5"), NUMBER_DEAD);
-    assert_int_equal(number_walk(pool, start, "1e"), NUMBER_DEAD);
-    assert_int_equal(number_walk(pool, start, "0e"), NUMBER_DEAD);
-    start = number_start_plain(pool, number_rules(pool, ">=0 <=100"));
-    assert_true(number_accepts(pool, number_walk(pool, start, "99.5")));
-    assert_int_equal(number_walk(pool, start, "101"), NUMBER_DEAD);
-    start = number_start_plain(pool, NUMBER_ANY);
-    assert_true(number_accepts(pool, number_walk(pool, start, "-1.5")));
-    assert_int_equal(number_walk(pool, start, "1.5e"), NUMBER_DEAD);
+    number_state start = number_start_printed(pool, number_rules(pool, "*1"));
+    assert_true(prints(start, "0") && prints(start, "-15") && prints(start, "9223372036854775807"));
+    static const char *const others[] = {"15.", "1e", "0e", "0.", "-0", "9223372036854775808", "-9223372036854775809"};
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+        assert_int_equal(number_walk(pool, start, others[i]), NUMBER_DEAD);
+    assert_int_equal(number_start_printed(pool, number_rules(pool, "*1")), start);
+    /* Where the set has no such, others. */
+    assert_true(prints(number_start_printed(pool, number_rules(pool, "*1 >=1e20")), "100000000000000000000"));
+    assert_true(prints(number_start_printed(pool, number_rules(pool, ">=1e309")), "1e310"));
+    assert_true(prints(number_start_printed(pool, number_rules(pool, "*0.01")), "2.50"));
+    start = number_start_printed(pool, NUMBER_ANY);
+    assert_true(prints(start, "-1.5") && prints(start, "1.5e300") && prints(start, "1e-7"));
+    assert_false(prints(start, "1e309") || prints(start, "-2e308"));
+    const struct bytes_view whole[] = {bytes_view_string("7"), bytes_view_string("1e1")},
+                            half[] = {bytes_view_string("7"), bytes_view_string("0.5")};
+    start = number_start_printed(pool, number_one_of(pool, whole, 2));
+    assert_true(prints(start, "7") && prints(start, "10"));
+    assert_int_equal(number_walk(pool, start, "7."), NUMBER_DEAD);
+    assert_true(prints(number_start_printed(pool, number_one_of(pool, half, 2)), "0.5"));
+    assert_int_equal(number_start_printed(pool, NUMBER_NONE), NUMBER_DEAD);
 }
 
 static number_state after(const char *rules, const char *text) {
@@ -346,7 +359,7 @@ int main(void) {
         TEST(test_any_number_has_no_limits),
         TEST(test_boundaries),
         TEST(test_limits_of_digits_leave_no_dead_end),
-        TEST(test_without_exponents),
+        TEST(test_as_programs_print_them),
         TEST(test_equal_futures_are_one_state),
         TEST(test_shortest_rests),
         TEST(test_long_lists_are_not_quadratic),
