@@ -32,8 +32,9 @@ struct trie_entry {
     int32_t token;
     uint64_t key; /* its first eight bytes, most significant first: what sorting looks at first */
     /* Only carried along. vocabulary.c finds these out of a piece while it reads pieces in the order of memory: */
-    uint8_t kind;       /* enum entry_kind */
-    uint8_t content[2]; /* enum content by enum grammar_spelling, where the piece begins inside a string, and where its quote stands */
+    uint8_t kind; /* enum entry_kind */
+    uint8_t content
+        [2]; /* enum content by enum grammar_spelling, where the piece begins inside a string, and where its quote stands */
     uint8_t end;
 };
 
