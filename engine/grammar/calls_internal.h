@@ -19,9 +19,8 @@
 
 /* ---- calls_tokens.c ---- */
 
-/** A trie of the tokens of a bitset, all of which are in the vocabulary's. False without memory. */
+/** A trie of the tokens of a bitset, all of which are in the vocabulary's. False without memory; deinit in both cases. */
 bool trie_select(const struct grammar_vocabulary *vocabulary, const uint32_t *tokens, struct token_trie *out);
-void trie_release(struct token_trie *trie);
 
 /**
  * Tokens that run past the end of a JSON value: with so many closing brackets before their last byte that a value with that many arrays and objects open may

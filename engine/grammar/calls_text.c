@@ -70,7 +70,7 @@ bool text_automaton_init(struct text_automaton *automaton, const struct text_tri
 static void mask_destroy(struct text_mask *mask) {
     if (mask == NULL) return;
     free(mask->stay);
-    trie_release(&mask->other);
+    token_trie_deinit(&mask->other);
     free(mask);
 }
 

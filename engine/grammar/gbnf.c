@@ -39,41 +39,11 @@ static struct bytes_view read_name(struct rules_cursor *cursor) {
 
 /* One character of a text or class, escapes read. */
 static enum status read_character(struct rules_cursor *cursor, uint32_t *out) {
-    uint32_t at = cursor->at;
-    if (!cursor_skip(cursor, "\\")) {
-        if (cursor_peek(cursor, 0) == 0) return cursor_expected(cursor, "a character");
-        *out = cursor_code_point(cursor);
-        return STATUS_OK;
-    }
-    uint8_t c = cursor_peek(cursor, 0);
-    cursor->at++;
-    switch (c) {
-    case 'x':
-        return cursor_hex(cursor, 2, out);
-    case 'u':
-        return cursor_hex(cursor, 4, out);
-    case 'U':
-        return cursor_hex(cursor, 8, out);
-    case 't':
-        *out = '\t';
-        return STATUS_OK;
-    case 'r':
-        *out = '\r';
-        return STATUS_OK;
-    case 'n':
-        *out = '\n';
-        return STATUS_OK;
-    case '\\':
-    case '"':
-    case '[':
-    case ']':
-    case '^': /* llama.cpp has no way to write a class that begins with it; this one is ours */
-    case '-':
-        *out = c;
-        return STATUS_OK;
-    default:
-        return rules_fail(cursor->rules, STATUS_INVALID_ARGUMENT, at, "there is no such escape");
-    }
+    /* llama.cpp has no way to write a class that begins with ^; this one is ours */
+    if (cursor_skip(cursor, "\\")) return cursor_escape(cursor, "\\\"[]^-", out);
+    if (cursor_peek(cursor, 0) == 0) return cursor_expected(cursor, "a character");
+    *out = cursor_code_point(cursor);
+    return STATUS_OK;
 }
 
 static enum status read_literal(struct gbnf *gbnf, uint32_t *out_node) {

@@ -7,18 +7,10 @@
 
 enum { FIRST_ITEMS = 64 };
 
-static uint64_t mix(uint64_t x) { /* splitmix64's finisher */
-    x ^= x >> 30;
-    x *= 0xbf58476d1ce4e5b9u;
-    x ^= x >> 27;
-    x *= 0x94d049bb133111ebu;
-    return x ^ x >> 31;
-}
-
 static uint32_t hash_words(const uint32_t *words, uint32_t count) {
     uint64_t h = count;
-    for (uint32_t i = 0; i < count; i++) h = mix(h * 0x9e3779b97f4a7c15u + words[i]);
-    return (uint32_t)mix(h);
+    for (uint32_t i = 0; i < count; i++) h = hash_mix(h * 0x9e3779b97f4a7c15u + words[i]);
+    return (uint32_t)hash_mix(h);
 }
 
 void intern_init(struct intern *intern, struct arena *arena, struct grammar_budget *budget) {
@@ -83,7 +75,7 @@ void memo_deinit(struct memo *memo) {
 }
 
 static uint32_t slot_of(const struct memo *memo, uint64_t key) {
-    uint32_t at = (uint32_t)mix(key) & (memo->slot_count - 1);
+    uint32_t at = (uint32_t)hash_mix(key) & (memo->slot_count - 1);
     while (memo->keys[at] != 0 && memo->keys[at] != key + 1) at = (at + 1) & (memo->slot_count - 1);
     return at;
 }

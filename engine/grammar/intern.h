@@ -10,6 +10,15 @@
 #include "base/arena.h"
 #include "engine/grammar/budget.h"
 
+/** splitmix64's finisher. */
+static inline uint64_t hash_mix(uint64_t x) {
+    x ^= x >> 30;
+    x *= 0xbf58476d1ce4e5b9u;
+    x ^= x >> 27;
+    x *= 0x94d049bb133111ebu;
+    return x ^ x >> 31;
+}
+
 #define INTERN_FAILED UINT32_MAX /* the budget is exhausted */
 
 struct intern_item {

@@ -206,9 +206,7 @@ enum machine_step array_open(struct json_machine *m, struct frames *frames, cons
     return MACHINE_LIVE;
 }
 
-enum machine_step array_comma(struct json_machine *m, struct frames *frames, struct json_state *state) {
-    (void)m;
-    (void)frames;
+enum machine_step array_comma(struct json_state *state) {
     if (state->frame->child == NULL) return MACHINE_DEAD;
     state->phase = PHASE_VALUE;
     return MACHINE_LIVE;

@@ -2,19 +2,13 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "engine/grammar/json_canonical.h"
 
+#include "engine/grammar/intern.h"
+
 enum { DEPTH_MAX = 10000 };
 
-static uint64_t mix(uint64_t x) {
-    x ^= x >> 30;
-    x *= 0xbf58476d1ce4e5b9u;
-    x ^= x >> 27;
-    x *= 0x94d049bb133111ebu;
-    return x ^ x >> 31;
-}
-
 static void add_word(uint64_t hash[2], uint64_t word) {
-    hash[0] = mix(hash[0] * 0x9e3779b97f4a7c15u + word + 1);
-    hash[1] = mix((hash[1] ^ word) * 0xd1b54a32d192ed03u + 0x632be59bd9b4e019u);
+    hash[0] = hash_mix(hash[0] * 0x9e3779b97f4a7c15u + word + 1);
+    hash[1] = hash_mix((hash[1] ^ word) * 0xd1b54a32d192ed03u + 0x632be59bd9b4e019u);
 }
 
 static void add_text(uint64_t hash[2], struct bytes_view text) {

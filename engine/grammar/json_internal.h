@@ -288,13 +288,13 @@ regex obligations_names(struct json_machine *m, const struct future *future, reg
 /* json_array.c, json_object.c: MACHINE_DEAD when nothing is left */
 enum machine_step array_open(struct json_machine *m, struct frames *frames, const struct json_state *at,
                              struct json_state *out);
-enum machine_step array_comma(struct json_machine *m, struct frames *frames, struct json_state *state);
+enum machine_step array_comma(struct json_state *state);
 enum machine_step array_close(struct json_machine *m, struct frames *frames, struct json_state *state);
 enum machine_step array_value(struct json_machine *m, struct frames *frames, struct json_state *state,
                               const struct verdict *verdict);
 enum machine_step object_open(struct json_machine *m, struct frames *frames, const struct json_state *at,
                               struct json_state *out);
-enum machine_step object_comma(struct json_machine *m, struct json_state *state);
+enum machine_step object_comma(struct json_state *state);
 enum machine_step object_close(struct json_machine *m, struct frames *frames, struct json_state *state);
 enum machine_step object_value(struct json_machine *m, struct frames *frames, struct json_state *state,
                                const struct verdict *verdict);
@@ -335,6 +335,8 @@ enum machine_step value_ended(struct json_machine *m, struct frames *frames, str
                               const struct verdict *verdict);
 
 /** The text after `from` up to `to`; data NULL without memory. */
+/** Where texts are compared: these bytes came. False without memory. */
+bool state_record(struct frames *frames, struct json_state *state, const uint8_t *bytes, size_t count);
 struct bytes_view text_between(struct frames *frames, const struct text_node *from, const struct text_node *to);
 
 #endif

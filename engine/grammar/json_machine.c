@@ -29,11 +29,13 @@ static bool records(const struct json_state *state) {
            ((state->phase == PHASE_KEY || state->phase == PHASE_KEY_OR_CLOSE) && state->frame->kind == FRAME_OBJECT);
 }
 
-static bool record(struct frames *frames, struct json_state *state, uint8_t byte) {
-    struct text_node *node = frames_alloc(frames, sizeof *node);
-    if (node == NULL) return false;
-    *node = (struct text_node){state->text, byte};
-    state->text = node;
+bool state_record(struct frames *frames, struct json_state *state, const uint8_t *bytes, size_t count) {
+    for (size_t i = 0; i < count; i++) {
+        struct text_node *node = frames_alloc(frames, sizeof *node);
+        if (node == NULL) return false;
+        *node = (struct text_node){state->text, bytes[i]};
+        state->text = node;
+    }
     return true;
 }
 
@@ -172,7 +174,7 @@ static enum machine_step step_structure(struct json_machine *m, struct frames *f
         bool array = state->frame->kind == FRAME_ARRAY;
         if (byte == (array ? ']' : '}')) return array ? array_close(m, frames, state) : object_close(m, frames, state);
         if (byte != ',') return MACHINE_DEAD;
-        step = array ? array_comma(m, frames, state) : object_comma(m, state);
+        step = array ? array_comma(state) : object_comma(state);
         break;
     }
     case PHASE_KEY_OR_CLOSE:
@@ -208,12 +210,12 @@ static enum machine_step step(struct machine *machine, struct frames *frames, co
             result = ends_number(byte) ? end_number(m, frames, &state) : MACHINE_DEAD;
         if (result != MACHINE_LIVE) return result;
         if (digit) {
-            if (state.frame->recording && !record(frames, &state, byte)) return MACHINE_FAILED;
+            if (state.frame->recording && !state_record(frames, &state, &byte, 1)) return MACHINE_FAILED;
             json_save(&state, out);
             return MACHINE_LIVE;
         }
     }
-    if (records(&state) && !record(frames, &state, byte)) return MACHINE_FAILED;
+    if (records(&state) && !state_record(frames, &state, &byte, 1)) return MACHINE_FAILED;
     if (is_space(byte) && may_be_blank(&state))
         result = step_blank(m, &state, byte);
     else if (state.phase == PHASE_STRING || state.phase == PHASE_KEY_STRING)

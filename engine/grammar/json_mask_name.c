@@ -74,14 +74,7 @@ static bool range_exactly(struct range_walk *w, uint32_t i, struct range range) 
     struct frames_mark before = frames_mark(w->walk->frames);
     struct json_state state = *w->from;
     struct machine_state packed;
-    bool ok = true;
-    for (uint32_t d = w->top; ok && d < w->trie->depths[i]; d++) {
-        struct text_node *node = frames_alloc(w->walk->frames, sizeof *node);
-        ok = node != NULL;
-        if (!ok) break;
-        *node = (struct text_node){state.text, w->path[d]};
-        state.text = node;
-    }
+    bool ok = state_record(w->walk->frames, &state, w->path + w->top, w->trie->depths[i] - w->top);
     state.low = range.low;
     state.high = range.high;
     state.depth = range.depth;
@@ -340,12 +333,7 @@ static bool name_state(struct name_walk *w, uint32_t i, struct machine_state *ou
     uint32_t depth = w->trie->depths[i];
     struct json_state state = depth == 0 ? *w->from : w->states[depth - 1];
     state.text = w->from->text;
-    for (uint32_t d = 0; d < depth; d++) {
-        struct text_node *node = frames_alloc(w->walk->frames, sizeof *node);
-        if (node == NULL) return false;
-        *node = (struct text_node){state.text, w->path[d]};
-        state.text = node;
-    }
+    if (!state_record(w->walk->frames, &state, w->path, depth)) return false;
     json_save(&state, out);
     return true;
 }

@@ -57,13 +57,8 @@ static bool state_at(struct scalar_walk *w, uint32_t i, struct machine_state *ou
     uint32_t depth = w->trie->depths[i];
     struct json_state state = *w->from;
     if (depth > w->top) state.tuple = w->tuples[depth - 1];
-    if (state.frame->recording)
-        for (uint32_t d = w->top; d < depth; d++) {
-            struct text_node *node = frames_alloc(w->walk->frames, sizeof *node);
-            if (node == NULL) return false;
-            *node = (struct text_node){state.text, w->path[d]};
-            state.text = node;
-        }
+    if (state.frame->recording && !state_record(w->walk->frames, &state, w->path + w->top, depth - w->top))
+        return false;
     json_save(&state, out);
     return true;
 }

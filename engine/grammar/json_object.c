@@ -386,8 +386,7 @@ enum machine_step object_open(struct json_machine *m, struct frames *frames, con
     return MACHINE_LIVE;
 }
 
-enum machine_step object_comma(struct json_machine *m, struct json_state *state) {
-    (void)m;
+enum machine_step object_comma(struct json_state *state) {
     if (!state->frame->keys->any) return MACHINE_DEAD;
     state->phase = PHASE_KEY;
     return MACHINE_LIVE;

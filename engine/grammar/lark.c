@@ -71,41 +71,13 @@ static enum status append(struct lark *lark, uint32_t code_point) {
 
 static enum status read_character(struct lark *lark, uint32_t *out) {
     struct rules_cursor *cursor = &lark->cursor;
-    uint32_t at = cursor->at;
-    if (!cursor_skip(cursor, "\\")) {
-        *out = cursor_code_point(cursor);
-        return STATUS_OK;
-    }
-    uint8_t c = cursor_peek(cursor, 0);
-    cursor->at++;
-    switch (c) {
-    case 'n':
-        *out = '\n';
-        return STATUS_OK;
-    case 't':
-        *out = '\t';
-        return STATUS_OK;
-    case 'r':
-        *out = '\r';
-        return STATUS_OK;
-    case 'f':
+    if (cursor_skip(cursor, "\\f")) {
         *out = '\f';
         return STATUS_OK;
-    case 'x':
-        return cursor_hex(cursor, 2, out);
-    case 'u':
-        return cursor_hex(cursor, 4, out);
-    case 'U':
-        return cursor_hex(cursor, 8, out);
-    case '\\':
-    case '/':
-    case '"':
-        *out = c;
-        return STATUS_OK;
-    default:
-        return rules_fail(cursor->rules, STATUS_INVALID_ARGUMENT, at,
-                          "there is no such escape in a text (the dialects differ in what it would mean)");
     }
+    if (cursor_skip(cursor, "\\")) return cursor_escape(cursor, "\\/\"", out);
+    *out = cursor_code_point(cursor);
+    return STATUS_OK;
 }
 
 /* The characters between quotation marks, into lark->scratch. */

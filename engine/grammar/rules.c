@@ -238,6 +238,36 @@ enum status cursor_hex(struct rules_cursor *cursor, uint32_t digits, uint32_t *o
     return STATUS_OK;
 }
 
+enum status cursor_escape(struct rules_cursor *cursor, const char *themselves, uint32_t *out) {
+    uint8_t c = cursor_peek(cursor, 0);
+    uint32_t at = cursor->at - 1;
+    cursor->at++;
+    switch (c) {
+    case 'x':
+        return cursor_hex(cursor, 2, out);
+    case 'u':
+        return cursor_hex(cursor, 4, out);
+    case 'U':
+        return cursor_hex(cursor, 8, out);
+    case 'n':
+        *out = '\n';
+        return STATUS_OK;
+    case 'r':
+        *out = '\r';
+        return STATUS_OK;
+    case 't':
+        *out = '\t';
+        return STATUS_OK;
+    default:
+        break;
+    }
+    if (c == 0 || strchr(themselves, c) == NULL)
+        return rules_fail(cursor->rules, STATUS_INVALID_ARGUMENT, at,
+                          "there is no such escape (the dialects differ in what it would mean)");
+    *out = c;
+    return STATUS_OK;
+}
+
 enum status cursor_number(struct rules_cursor *cursor, uint32_t *out) {
     uint64_t value = 0;
     uint32_t at = cursor->at;

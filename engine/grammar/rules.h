@@ -112,6 +112,8 @@ bool cursor_skip(struct rules_cursor *cursor, const char *text);
 uint32_t cursor_code_point(struct rules_cursor *cursor);
 /** `digits` hex digits, a Unicode scalar value. */
 enum status cursor_hex(struct rules_cursor *cursor, uint32_t digits, uint32_t *out);
+/** Behind a backslash: \x41, \u0041, \U00000041, \n, \r, \t, or one of `themselves`, which stands for itself. */
+enum status cursor_escape(struct rules_cursor *cursor, const char *themselves, uint32_t *out);
 /** Decimal digits, at most UINT32_MAX - 1. */
 enum status cursor_number(struct rules_cursor *cursor, uint32_t *out);
 enum status cursor_expected(struct rules_cursor *cursor, const char *what);

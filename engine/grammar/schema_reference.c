@@ -291,21 +291,15 @@ bool registry_hides_siblings(const struct schema *schema, struct bytes_view base
 
 /* ---- pointers ---- */
 
-static int hex_of(uint8_t c) {
-    if (c >= '0' && c <= '9') return c - '0';
-    c |= 0x20;
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 /** %XX first (the fragment of an address), then ~1 and ~0; in place. */
 static struct bytes_view decode_fragment(struct schema *schema, struct bytes_view text) {
     uint8_t *out = arena_alloc(&schema->arena, text.length);
     if (out == NULL) return (struct bytes_view){0};
     size_t length = 0;
     for (size_t i = 0; i < text.length; i++) {
-        if (text.data[i] == '%' && i + 2 < text.length && hex_of(text.data[i + 1]) >= 0 &&
-            hex_of(text.data[i + 2]) >= 0) {
-            out[length++] = (uint8_t)(hex_of(text.data[i + 1]) << 4 | hex_of(text.data[i + 2]));
+        if (text.data[i] == '%' && i + 2 < text.length &&
+            bytes_from_hex((const char *)text.data + i + 1, 2, &out[length])) {
+            length++;
             i += 2;
         } else {
             out[length++] = text.data[i];

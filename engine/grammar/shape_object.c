@@ -295,10 +295,9 @@ static uint32_t form_id(struct shapes *shapes, const uint32_t *leaves, uint32_t 
     return id;
 }
 
-static uint32_t extras_needed(const struct shapes *shapes, const uint32_t *leaves, uint32_t count) {
+static uint32_t extras_needed(const uint32_t *leaves, uint32_t count) {
     uint32_t out = 0;
     for (uint32_t i = 0; i < count; i++) out += literal_negated(leaves[i]);
-    (void)shapes;
     return out;
 }
 
@@ -318,7 +317,7 @@ bool build_object_form(struct shapes *shapes, const uint32_t *leaves, uint32_t c
     b.form = arena_alloc(arena, sizeof *b.form);
     b.properties = arena_alloc_array(arena, count, sizeof *b.properties);
     b.dependent = arena_alloc_array(arena, count, sizeof *b.dependent);
-    uint32_t negated = extras_needed(shapes, leaves, count);
+    uint32_t negated = extras_needed(leaves, count);
     b.extra = arena_alloc_array(arena, negated, sizeof *b.extra);
     b.obligations = arena_alloc_array(arena, negated < 64 ? negated : 64, sizeof *b.obligations);
     b.selectors = arena_alloc_array(arena, OBJECT_SELECTORS_MAX, sizeof *b.selectors);

@@ -8,122 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- tries ---- */
-
-/** A piece, or a part of one, and its token. */
-struct entry {
-    struct bytes_view text;
-    int32_t token;
-    uint64_t key; /* its first eight bytes, most significant first: what sorting looks at first */
-    uint8_t kind; /* enum entry_kind of the whole piece, found out in the order of memory */
-    uint8_t end;  /* enum content where it begins inside a string, and where its quote stands */
-    uint8_t content[SPELLINGS];
-};
+/** Of whole pieces. */
 enum entry_kind { ENTRY_COMMON = 1, ENTRY_BLANK = 2, ENTRY_STRUCTURE = 4 };
-
-static uint64_t key_of(struct bytes_view text) {
-    uint64_t key = 0;
-    for (size_t i = 0; i < 8; i++) key = key << 8 | (i < text.length ? text.data[i] : 0);
-    return key;
-}
-
-static int compare_entries(const void *a, const void *b) {
-    const struct entry *x = a, *y = b;
-    if (x->key != y->key) return x->key < y->key ? -1 : 1;
-    int order = bytes_view_compare(x->text, y->text);
-    return order != 0 ? order : (x->token > y->token) - (x->token < y->token);
-}
-
-static void trie_deinit(struct token_trie *trie) {
-    free(trie->bytes);
-    free(trie->depths);
-    free(trie->sizes);
-    free(trie->first);
-    free(trie->tokens);
-    free(trie->classes);
-    free(trie->heights);
-    *trie = (struct token_trie){0};
-}
-
-static size_t common(const struct entry *a, const struct entry *b) {
-    size_t least = a->text.length < b->text.length ? a->text.length : b->text.length, length = 8;
-    if (a->key != b->key) length = (size_t)__builtin_clzll(a->key ^ b->key) / 8;
-    if (length >= least) return least;
-    while (a->key == b->key && length < least && a->text.data[length] == b->text.data[length]) length++;
-    return length;
-}
-
-static bool is_sorted(const struct entry *entries, size_t count) {
-    for (size_t i = 1; i < count; i++)
-        if (compare_entries(&entries[i - 1], &entries[i]) > 0) return false;
-    return true;
-}
-
-/** By the first two bytes into places, then each place by itself. */
-static bool sort_entries(struct entry *entries, size_t count) {
-    enum { PLACES = 1 << 16 };
-    for (size_t i = 0; i < count; i++) entries[i].key = key_of(entries[i].text);
-    if (is_sorted(entries, count)) return true;
-    struct entry *sorted = malloc(count * sizeof *sorted);
-    uint32_t *starts = calloc(PLACES + 1, sizeof *starts);
-    bool ok = sorted != NULL && starts != NULL;
-    for (size_t i = 0; ok && i < count; i++) starts[(entries[i].key >> 48) + 1]++;
-    for (uint32_t place = 0; ok && place < PLACES; place++) starts[place + 1] += starts[place];
-    for (size_t i = 0; ok && i < count; i++) sorted[starts[entries[i].key >> 48]++] = entries[i];
-    for (uint32_t place = 0, first = 0; ok && place < PLACES; first = starts[place++]) /* starts are now ends */
-        if (starts[place] - first > 1) qsort(sorted + first, starts[place] - first, sizeof *sorted, compare_entries);
-    if (ok) memcpy(entries, sorted, count * sizeof *entries);
-    free(sorted);
-    free(starts);
-    return ok;
-}
-
-/** Sorts the entries. Texts are not empty. */
-static bool trie_init(struct token_trie *trie, struct entry *entries, size_t count) {
-    *trie = (struct token_trie){0};
-    if (!sort_entries(entries, count)) return false;
-    size_t nodes = 0, depth_now = 0;
-    for (size_t i = 0; i < count; i++)
-        nodes += entries[i].text.length - (i == 0 ? 0 : common(&entries[i - 1], &entries[i]));
-    *trie = (struct token_trie){
-        .bytes = malloc(nodes + 1),
-        .depths = malloc(nodes + 1),
-        .sizes = malloc((nodes + 1) * sizeof *trie->sizes),
-        .first = malloc((nodes + 1) * sizeof *trie->first),
-        .tokens = malloc((count + 1) * sizeof *trie->tokens),
-    };
-    if (trie->bytes == NULL || trie->depths == NULL || trie->sizes == NULL || trie->first == NULL ||
-        trie->tokens == NULL)
-        return false;
-    uint32_t open[TRIE_DEPTH_MAX + 1], n = 0, token_count = 0;
-    for (size_t i = 0; i < count; i++) {
-        size_t shared = i == 0 ? 0 : common(&entries[i - 1], &entries[i]);
-        while (depth_now > shared) {
-            depth_now--;
-            trie->sizes[open[depth_now]] = n - open[depth_now];
-        }
-        for (; depth_now < entries[i].text.length; depth_now++, n++) {
-            trie->bytes[n] =
-                depth_now < 8 ? (uint8_t)(entries[i].key >> (56 - 8 * depth_now)) : entries[i].text.data[depth_now];
-            trie->depths[n] = (uint8_t)depth_now;
-            trie->first[n] = token_count;
-            open[depth_now] = n;
-        }
-        trie->tokens[token_count++] = entries[i].token; /* equal pieces stand next to each other */
-    }
-    while (depth_now > 0) {
-        depth_now--;
-        trie->sizes[open[depth_now]] = n - open[depth_now];
-    }
-    /* a node's tokens are those pushed while it was the newest: from first[n] to the next node's */
-    trie->first[n] = token_count;
-    trie->count = n;
-    uint32_t byte = 0;
-    for (uint32_t i = 0; i < n; i += trie->sizes[i])
-        while (byte <= trie->bytes[i]) trie->roots[byte++] = i;
-    while (byte <= 256) trie->roots[byte++] = n;
-    return true;
-}
 
 /* ---- what pieces are in a string ---- */
 
@@ -282,8 +168,12 @@ static void scan_all(const struct json_spelling spellings[SPELLINGS], struct byt
                          : content[0];
 }
 
-static struct entry entry_of(const struct json_spelling spellings[SPELLINGS], struct bytes_view text, int32_t token) {
-    struct entry entry = {.text = text, .token = token, .key = key_of(text)};
+static struct trie_entry entry_of(const struct json_spelling spellings[SPELLINGS], struct bytes_view text,
+                                  int32_t token) {
+    struct trie_entry entry = {
+        .text = text,
+        .token = token,
+    };
     size_t end;
     scan_all(spellings, text, 0, entry.content, &end);
     entry.end = (uint8_t)end;
@@ -296,13 +186,13 @@ static struct entry entry_of(const struct json_spelling spellings[SPELLINGS], st
 /* ---- the vocabulary ---- */
 
 static void string_ends_deinit(struct string_ends *ends) {
-    trie_deinit(&ends->rests);
+    token_trie_deinit(&ends->rests);
     free(ends->whole);
 }
 
 /** Tokens that end the string: entries whose text was cut to the rest behind the quote. Takes nothing over. */
-static bool add_ends(struct string_ends *ends, const struct entry *entries, size_t count) {
-    struct entry *rests = malloc((count + 1) * sizeof *rests);
+static bool add_ends(struct string_ends *ends, const struct trie_entry *entries, size_t count) {
+    struct trie_entry *rests = malloc((count + 1) * sizeof *rests);
     ends->whole = malloc((count + 1) * sizeof *ends->whole);
     size_t rest_count = 0;
     bool ok = rests != NULL && ends->whole != NULL;
@@ -312,7 +202,7 @@ static bool add_ends(struct string_ends *ends, const struct entry *entries, size
         else
             rests[rest_count++] = entries[i];
     }
-    ok = ok && trie_init(&ends->rests, rests, rest_count);
+    ok = ok && token_trie_init(&ends->rests, rests, rest_count);
     free(rests);
     return ok;
 }
@@ -341,9 +231,9 @@ static bool number_rests(struct grammar_vocabulary *v, struct string_tokens *str
     return true;
 }
 
-static struct entry behind_quote(const struct entry *entry) {
+static struct trie_entry behind_quote(const struct trie_entry *entry) {
     size_t behind = entry->end + 1u;
-    return (struct entry){.text = {entry->text.data + behind, entry->text.length - behind}, .token = entry->token};
+    return (struct trie_entry){.text = {entry->text.data + behind, entry->text.length - behind}, .token = entry->token};
 }
 
 static bool has_hex_escape(struct bytes_view text, size_t end) {
@@ -354,8 +244,8 @@ static bool has_hex_escape(struct bytes_view text, size_t end) {
 
 /** Tokens that go on, and those that end the string behind an escape, as one spelling has them. */
 static bool add_spelled(struct grammar_vocabulary *v, struct spelled_tokens *spelled, int spelling,
-                        const struct entry *entries, size_t count) {
-    struct entry *rests = malloc((count + 1) * sizeof *rests), *whole = malloc((count + 1) * sizeof *whole);
+                        const struct trie_entry *entries, size_t count) {
+    struct trie_entry *rests = malloc((count + 1) * sizeof *rests), *whole = malloc((count + 1) * sizeof *whole);
     size_t used = 0;
     spelled->inside = calloc(v->words, sizeof *spelled->inside);
     bool ok = rests != NULL && whole != NULL && spelled->inside != NULL;
@@ -371,16 +261,16 @@ static bool add_spelled(struct grammar_vocabulary *v, struct spelled_tokens *spe
             rests[used++] = behind_quote(&entries[i]);
         }
     }
-    ok = ok && add_ends(&spelled->escaped, rests, used) && trie_init(&spelled->escapes, whole, used);
+    ok = ok && add_ends(&spelled->escaped, rests, used) && token_trie_init(&spelled->escapes, whole, used);
     free(rests);
     free(whole);
     return ok;
 }
 
 /** Tokens that begin inside a string: the content of the entries is that. */
-static bool add_strings(struct grammar_vocabulary *v, struct string_tokens *strings, const struct entry *entries,
+static bool add_strings(struct grammar_vocabulary *v, struct string_tokens *strings, const struct trie_entry *entries,
                         size_t count) {
-    struct entry *rests = malloc((count + 1) * sizeof *rests), *whole = malloc((count + 1) * sizeof *whole);
+    struct trie_entry *rests = malloc((count + 1) * sizeof *rests), *whole = malloc((count + 1) * sizeof *whole);
     size_t used = 0;
     bool ok = rests != NULL && whole != NULL;
     for (size_t i = 0; ok && i < count; i++) {
@@ -389,7 +279,7 @@ static bool add_strings(struct grammar_vocabulary *v, struct string_tokens *stri
         whole[used] = entries[i];
         rests[used++] = behind_quote(&entries[i]);
     }
-    ok = ok && add_ends(&strings->plain, rests, used) && trie_init(&strings->whole, whole, used) &&
+    ok = ok && add_ends(&strings->plain, rests, used) && token_trie_init(&strings->whole, whole, used) &&
          number_rests(v, strings);
     for (int s = 0; ok && s < SPELLINGS; s++) ok = add_spelled(v, &strings->spelled[s], s, entries, count);
     free(rests);
@@ -399,8 +289,8 @@ static bool add_strings(struct grammar_vocabulary *v, struct string_tokens *stri
 
 /** Tokens that begin with the quote that begins a string. */
 static bool add_begun_strings(struct grammar_vocabulary *v, const struct json_spelling spellings[SPELLINGS],
-                              const struct entry *entries, size_t count) {
-    struct entry *begun = malloc((count + 1) * sizeof *begun);
+                              const struct trie_entry *entries, size_t count) {
+    struct trie_entry *begun = malloc((count + 1) * sizeof *begun);
     size_t used = 0;
     for (size_t i = 0; begun != NULL && i < count; i++) {
         if (entries[i].key >> 56 != '"') continue;
@@ -414,8 +304,8 @@ static bool add_begun_strings(struct grammar_vocabulary *v, const struct json_sp
     return ok;
 }
 
-static bool add_common(struct grammar_vocabulary *v, const struct entry *entries, size_t count) {
-    struct entry *uncommon = malloc((count + 1) * sizeof *uncommon);
+static bool add_common(struct grammar_vocabulary *v, const struct trie_entry *entries, size_t count) {
+    struct trie_entry *uncommon = malloc((count + 1) * sizeof *uncommon);
     size_t uncommon_count = 0;
     v->common = calloc(v->words, sizeof *v->common);
     v->common_whole = calloc(v->words, sizeof *v->common_whole);
@@ -430,7 +320,7 @@ static bool add_common(struct grammar_vocabulary *v, const struct entry *entries
             uncommon[uncommon_count++] = entries[i];
         }
     }
-    ok = ok && trie_init(&v->uncommon, uncommon, uncommon_count) && token_trie_classify(&v->uncommon);
+    ok = ok && token_trie_init(&v->uncommon, uncommon, uncommon_count) && token_trie_classify(&v->uncommon);
     free(uncommon);
     return ok;
 }
@@ -441,8 +331,8 @@ static int compare_blanks(const void *a, const void *b) {
     return (x->token > y->token) - (x->token < y->token);
 }
 
-static bool add_structure(struct grammar_vocabulary *v, const struct entry *entries, size_t count) {
-    struct entry *chosen = malloc((count + 1) * sizeof *chosen), *blank = malloc((count + 1) * sizeof *blank);
+static bool add_structure(struct grammar_vocabulary *v, const struct trie_entry *entries, size_t count) {
+    struct trie_entry *chosen = malloc((count + 1) * sizeof *chosen), *blank = malloc((count + 1) * sizeof *blank);
     v->blanks = malloc((count + 1) * sizeof *v->blanks);
     size_t chosen_count = 0;
     bool ok = chosen != NULL && blank != NULL && v->blanks != NULL;
@@ -456,7 +346,8 @@ static bool add_structure(struct grammar_vocabulary *v, const struct entry *entr
             chosen[chosen_count++] = entries[i];
         }
     }
-    ok = ok && trie_init(&v->structure, chosen, chosen_count) && trie_init(&v->blank_trie, blank, v->blank_count);
+    ok = ok && token_trie_init(&v->structure, chosen, chosen_count) &&
+         token_trie_init(&v->blank_trie, blank, v->blank_count);
     if (ok) qsort(v->blanks, v->blank_count, sizeof *v->blanks, compare_blanks);
     free(chosen);
     free(blank);
@@ -478,7 +369,8 @@ static uint32_t first_unspelled(const bool tokens[256]) {
 }
 
 /** The tokens that a grammar may admit, of the vocabulary's size at most. */
-static size_t collect(struct grammar_vocabulary *v, struct entry *entries, struct json_spelling spellings[SPELLINGS]) {
+static size_t collect(struct grammar_vocabulary *v, struct trie_entry *entries,
+                      struct json_spelling spellings[SPELLINGS]) {
     bool bytes[256] = {false};
     size_t count = 0;
     for (int32_t id = 0; id < (int32_t)v->size; id++) {
@@ -502,7 +394,7 @@ enum status grammar_vocabulary_create(const struct tokenizer *tokenizer, struct 
                                       struct error *err) {
     struct grammar_vocabulary *v = calloc(1, sizeof *v);
     uint32_t size = (uint32_t)tokenizer_vocabulary(tokenizer);
-    struct entry *entries = malloc((size + 1) * sizeof *entries);
+    struct trie_entry *entries = malloc((size + 1) * sizeof *entries);
     struct json_spelling spellings[SPELLINGS];
     size_t count = 0;
     bool ok = v != NULL && entries != NULL;
@@ -514,9 +406,9 @@ enum status grammar_vocabulary_create(const struct tokenizer *tokenizer, struct 
         ok = v->end_tokens != NULL;
     }
     if (ok) count = collect(v, entries, spellings);
-    ok = ok && trie_init(&v->trie, entries, count) && token_trie_classify(&v->trie) && add_common(v, entries, count) &&
-         add_structure(v, entries, count) && add_strings(v, &v->strings[0], entries, count) &&
-         add_begun_strings(v, spellings, entries, count);
+    ok = ok && token_trie_init(&v->trie, entries, count) && token_trie_classify(&v->trie) &&
+         add_common(v, entries, count) && add_structure(v, entries, count) &&
+         add_strings(v, &v->strings[0], entries, count) && add_begun_strings(v, spellings, entries, count);
     free(entries);
     if (!ok) {
         grammar_vocabulary_destroy(v);
@@ -528,19 +420,19 @@ enum status grammar_vocabulary_create(const struct tokenizer *tokenizer, struct 
 
 void grammar_vocabulary_destroy(struct grammar_vocabulary *v) {
     if (v == NULL) return;
-    trie_deinit(&v->trie);
-    trie_deinit(&v->uncommon);
-    trie_deinit(&v->structure);
-    trie_deinit(&v->blank_trie);
+    token_trie_deinit(&v->trie);
+    token_trie_deinit(&v->uncommon);
+    token_trie_deinit(&v->structure);
+    token_trie_deinit(&v->blank_trie);
     free(v->blanks);
     for (int i = 0; i < 2; i++) {
         string_ends_deinit(&v->strings[i].plain);
         for (int s = 0; s < SPELLINGS; s++) {
             free(v->strings[i].spelled[s].inside);
             string_ends_deinit(&v->strings[i].spelled[s].escaped);
-            trie_deinit(&v->strings[i].spelled[s].escapes);
+            token_trie_deinit(&v->strings[i].spelled[s].escapes);
         }
-        trie_deinit(&v->strings[i].whole);
+        token_trie_deinit(&v->strings[i].whole);
         free(v->strings[i].rest_nodes.first);
         free(v->strings[i].rest_nodes.tokens);
         free(v->strings[i].rest_of);

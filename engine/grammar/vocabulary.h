@@ -3,10 +3,6 @@
 /**
  * A tokenizer's pieces, arranged for masks.
  *
- * Trie: all pieces as one array in depth-first order. A node that is refused skips its subtree by one addition:
- *
- *     i = 0: while i < count:  accepted(byte[i]) ? i + 1 : i + size[i]
- *
  * Strings: where any text may come, a token is decided by what it has behind the quote that ends the string, and that by the machine alone. So all tokens that
  * stay inside are one ready bitset, and the others are grouped by the rest behind their quote:
  *
@@ -20,20 +16,8 @@
 #define ENGINE_GRAMMAR_VOCABULARY_H
 
 #include "engine/grammar/grammar.h"
+#include "engine/grammar/token_trie.h"
 #include "engine/tokenizer/tokenizer.h"
-
-struct token_trie {
-    uint8_t *bytes;      /* [count] */
-    uint8_t *depths;     /* [count] of the node's byte in its piece, from 0; pieces are cut at TRIE_DEPTH_MAX */
-    uint32_t roots[257]; /* roots[b]: the node of depth 0 with byte b, or where it would be; roots[256] = count */
-    uint32_t *sizes;     /* [count] nodes of the subtree, itself included */
-    uint32_t *first;     /* [count + 1] into tokens: those that end here */
-    int32_t *tokens;
-    uint32_t count;
-    uint16_t *classes; /* [count] or NULL: of all characters from the node's own down to the leaves */
-    uint8_t *heights;  /* [count] bytes of the longest way down, the node's own included */
-};
-enum { TRIE_DEPTH_MAX = 255 }; /* longer pieces are never admitted */
 
 /** Classes of characters, told apart because patterns tell them apart. */
 enum token_class {
