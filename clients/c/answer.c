@@ -158,8 +158,8 @@ static enum status add_response(struct accumulator *accumulator, const Bora__V1_
     if (response->n_choices == 0) return STATUS_OK;
     const Bora__V1__Choice *choice = response->choices[0];
     const Bora__V1__ResponseMessage *message = choice->message;
-    bool has_text = message != NULL && message->content != NULL &&
-                    message->content->kind_case == BORA__V1__CONTENT__KIND_TEXT,
+    bool has_text =
+             message != NULL && message->content != NULL && message->content->kind_case == BORA__V1__CONTENT__KIND_TEXT,
          ends = choice->_finish_reason_case == BORA__V1__CHOICE___FINISH_REASON_FINISH_REASON;
     *out_text = has_text ? message->content->text : "";
     return add_choice(accumulator, *out_text, message != NULL ? message->tool_calls : NULL,
@@ -201,8 +201,7 @@ static bool copy_calls(const struct accumulator *accumulator, struct bora_answer
     return true;
 }
 
-enum status accumulator_answer(const struct accumulator *accumulator, struct bora_answer *out,
-                               struct bora_error *err) {
+enum status accumulator_answer(const struct accumulator *accumulator, struct bora_answer *out, struct bora_error *err) {
     struct bora_answer answer = {.prompt_tokens = accumulator->prompt_tokens,
                                  .completion_tokens = accumulator->completion_tokens};
     arena_init(&answer.memory, ANSWER_MEMORY_BYTES);
@@ -226,8 +225,6 @@ void bora_answer_deinit(struct bora_answer *answer) {
 }
 
 struct bora_message bora_answer_message(const struct bora_answer *answer) {
-    return (struct bora_message){.role = BORA_ROLE_ASSISTANT,
-                                 .text = answer->text,
-                                 .calls = answer->calls,
-                                 .call_count = answer->call_count};
+    return (struct bora_message){
+        .role = BORA_ROLE_ASSISTANT, .text = answer->text, .calls = answer->calls, .call_count = answer->call_count};
 }

@@ -41,9 +41,9 @@ struct bora_client_options {
     const char *api_key; /* NULL: $BORA_API_KEY */
     bool use_tls;
     struct rpc_tls tls;
-    const char *model;       /* for calls that name none */
-    int64_t timeout_ns;      /* for calls that say nothing themselves; 0: as long as it takes */
-    int retries_max;         /* see bora_client_chat; 0: two, negative: none */
+    const char *model;         /* for calls that name none */
+    int64_t timeout_ns;        /* for calls that say nothing themselves; 0: as long as it takes */
+    int retries_max;           /* see bora_client_chat; 0: two, negative: none */
     int64_t retry_wait_max_ns; /* longer waits are not begun; 0: 20 s */
 };
 

@@ -61,13 +61,15 @@ enum bora_run_end {
 
 struct bora_run_options {
     struct bora_chat_options chat; /* of every round; its timeout_ns is that of the whole run */
-    const char *tool_choice;       /* "auto", "none", "required", "any"; NULL: not said. What forces a call counts in the first round only: */
-    const char *tool_name;         /* so does this: call that tool; NULL: no matter which */
-    int rounds_max;                /* answers to ask for; 0: 10 */
-    int64_t handler_timeout_ns;    /* of each call; 0: 60 s, negative: none. One that is late is given up, and the model told. */
-    int parallel;                  /* calls at once, at most BORA_PARALLEL_MAX; 0: one after the other */
-    bool stop_on_handler_error;    /* a handler's failure ends the run with its status; otherwise the model is told */
-    size_t result_bytes_max;       /* longer results are cut, and the model told; 0: 256 KiB */
+    const char *
+        tool_choice; /* "auto", "none", "required", "any"; NULL: not said. What forces a call counts in the first round only: */
+    const char *tool_name; /* so does this: call that tool; NULL: no matter which */
+    int rounds_max;        /* answers to ask for; 0: 10 */
+    int64_t
+        handler_timeout_ns; /* of each call; 0: 60 s, negative: none. One that is late is given up, and the model told. */
+    int parallel;           /* calls at once, at most BORA_PARALLEL_MAX; 0: one after the other */
+    bool stop_on_handler_error; /* a handler's failure ends the run with its status; otherwise the model is told */
+    size_t result_bytes_max;    /* longer results are cut, and the model told; 0: 256 KiB */
     /* On the caller's thread; may be NULL. `failed`: the result tells of an error. */
     void (*on_call)(void *context, const struct bora_tool_call *call);
     void (*on_result)(void *context, const struct bora_tool_call *call, const char *result, bool failed);

@@ -152,7 +152,8 @@ static enum status read_answer(struct attempt *attempt, struct rpc_client_call *
             status = bora_error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
         else
             status = accumulator_add(accumulator, bytes_view(&message), streamed, &text, err);
-        if (status == STATUS_OK && options->on_text != NULL && text[0] != 0 && !options->on_text(options->context, text))
+        if (status == STATUS_OK && options->on_text != NULL && text[0] != 0 &&
+            !options->on_text(options->context, text))
             status = bora_error_set(err, STATUS_CANCELLED, "on_text ended the answer");
         if (status == STATUS_OK)
             rpc_client_call_read(call);
@@ -176,14 +177,14 @@ static enum status attempt_once(struct bora_client *client, struct bytes_view re
     struct attempt attempt = {.sync = sync};
     bytes_init(&attempt.message, SIZE_MAX);
     const char *const metadata[] = {"authorization", client->authorization, NULL};
-    struct rpc_client_call_options call_options = {
-        .path = streamed ? "/bora.v1.ChatService/StreamChat" : "/bora.v1.ChatService/CompleteChat",
-        .deadline_ns = deadline_ns,
-        .metadata = metadata,
-        .only_request = &request,
-        .on_message = on_message,
-        .on_finished = on_finished,
-        .context = &attempt};
+    struct rpc_client_call_options call_options = {.path = streamed ? "/bora.v1.ChatService/StreamChat"
+                                                                    : "/bora.v1.ChatService/CompleteChat",
+                                                   .deadline_ns = deadline_ns,
+                                                   .metadata = metadata,
+                                                   .only_request = &request,
+                                                   .on_message = on_message,
+                                                   .on_finished = on_finished,
+                                                   .context = &attempt};
     struct rpc_client_call *call = NULL;
     struct error why = {0};
     enum status status = rpc_client_call_start(client->channel, &call_options, &call, &why);
@@ -207,7 +208,8 @@ static int64_t retry_wait_ns(const struct bora_client *client, const struct bora
     bool limited = error->status == STATUS_RESOURCE_EXHAUSTED && error->retry_after_ms > 0;
     if (attempt >= client->retries_max || (error->status != STATUS_UNAVAILABLE && !limited)) return -1;
     if (error->retry_after_ms > client->retry_wait_max_ns / NS_PER_MS) return -1;
-    int64_t wait_ns = error->retry_after_ms > 0 ? error->retry_after_ms * NS_PER_MS : backoff_ns[attempt < 2 ? attempt : 2];
+    int64_t wait_ns =
+        error->retry_after_ms > 0 ? error->retry_after_ms * NS_PER_MS : backoff_ns[attempt < 2 ? attempt : 2];
     bool in_time = deadline_ns == INT64_MAX || wait_ns < deadline_ns - clock_monotonic_ns(clock_system());
     return in_time ? wait_ns : -1;
 }
@@ -230,8 +232,7 @@ static enum status ask_until_begun(struct bora_client *client, struct bytes_view
     struct bora_error error = {0};
     for (int attempt = 0; pause_for(sync, wait_ns); attempt++) {
         error = (struct bora_error){0};
-        enum status status =
-            attempt_once(client, request, options, sync, streamed, deadline_ns, accumulator, &error);
+        enum status status = attempt_once(client, request, options, sync, streamed, deadline_ns, accumulator, &error);
         if (status != STATUS_OK && !accumulator_started(accumulator))
             wait_ns = retry_wait_ns(client, &error, attempt, deadline_ns);
         else

@@ -43,8 +43,8 @@ struct request_tools {
 };
 /** Pack the request, appended. Texts are lent. */
 enum status request_pack(const struct bora_client *client, const struct bora_conversation *conversation,
-                         const struct bora_chat_options *options, const struct request_tools *tools,
-                         struct bytes *out, struct bora_error *err);
+                         const struct bora_chat_options *options, const struct request_tools *tools, struct bytes *out,
+                         struct bora_error *err);
 
 /** Puts an answer together, message by message. */
 struct accumulator;
@@ -79,7 +79,7 @@ const struct bora_tool *bora_tools_find(const struct bora_tools *tools, const ch
  *  have their result, BORA_RUN_TIMEOUT or BORA_RUN_CANCELLED. Fails when a handler did and the run is to stop then, or without memory. */
 enum status round_run(struct bora_conversation *conversation, struct bora_tools *tools,
                       const struct bora_run_options *options, struct bora_cancellation *cancellation,
-                      int64_t deadline_ns, const struct bora_tool_call *calls, size_t count,
-                      enum bora_run_end *out_end, struct bora_error *err);
+                      int64_t deadline_ns, const struct bora_tool_call *calls, size_t count, enum bora_run_end *out_end,
+                      struct bora_error *err);
 
 #endif

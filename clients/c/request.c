@@ -10,11 +10,11 @@
 enum { STRUCTS_BYTES = 64 << 20 };
 
 /** A message of the generated type in `memory`, initialised; NULL without memory. */
-#define NEW(memory, type, initial)                              \
-    ({                                                          \
-        type *new_ = arena_alloc((memory), sizeof(type));       \
-        if (new_ != NULL) *new_ = (type)initial;                \
-        new_;                                                   \
+#define NEW(memory, type, initial)                        \
+    ({                                                    \
+        type *new_ = arena_alloc((memory), sizeof(type)); \
+        if (new_ != NULL) *new_ = (type)initial;          \
+        new_;                                             \
     })
 
 static Bora__V1__Content *new_content(struct arena *memory, const char *text) {
@@ -44,8 +44,7 @@ static Bora__V1__ToolCall *new_call(struct arena *memory, const struct bora_tool
 }
 
 static bool fill_assistant(struct arena *memory, const struct bora_message *from, Bora__V1__ChatMessage *out) {
-    Bora__V1__AssistantMessage *message =
-        NEW(memory, Bora__V1__AssistantMessage, BORA__V1__ASSISTANT_MESSAGE__INIT);
+    Bora__V1__AssistantMessage *message = NEW(memory, Bora__V1__AssistantMessage, BORA__V1__ASSISTANT_MESSAGE__INIT);
     if (message == NULL || (message->content = new_content(memory, from->text)) == NULL) return false;
     message->tool_calls = arena_alloc_array(memory, from->call_count, sizeof *message->tool_calls);
     if (message->tool_calls == NULL) return false;
@@ -165,8 +164,8 @@ static bool fill_request(struct arena *memory, const struct bora_conversation *c
 }
 
 enum status request_pack(const struct bora_client *client, const struct bora_conversation *conversation,
-                         const struct bora_chat_options *options, const struct request_tools *tools,
-                         struct bytes *out, struct bora_error *err) {
+                         const struct bora_chat_options *options, const struct request_tools *tools, struct bytes *out,
+                         struct bora_error *err) {
     Bora__V1__ChatCompletionRequest request = BORA__V1__CHAT_COMPLETION_REQUEST__INIT;
     if (options->settings != NULL) request = *options->settings;
     request.model = options->model != NULL ? (char *)options->model : client->model;

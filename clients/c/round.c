@@ -172,8 +172,8 @@ static enum status start_thread(struct round *round, size_t index, int slot, cha
     if (task == NULL) return bora_error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
     struct json_value *arguments = NULL;
     struct json_problem problem = {0};
-    enum status status = json_read(bytes_view_string(task->call.arguments_text), LIMIT_JSON_DEPTH,
-                                   LIMIT_PROTO_ELEMENTS, &task->memory, &arguments, &problem);
+    enum status status = json_read(bytes_view_string(task->call.arguments_text), LIMIT_JSON_DEPTH, LIMIT_PROTO_ELEMENTS,
+                                   &task->memory, &arguments, &problem);
     if (status != STATUS_OK || arguments->kind != JSON_KIND_OBJECT) {
         snprintf(reason, bytes, "the arguments are not a JSON object%s%s", problem.reason != NULL ? ": " : "",
                  problem.reason != NULL ? problem.reason : "");
@@ -262,7 +262,8 @@ static enum status take_one(struct round *round, struct bora_error *err) {
     enum status status;
     if (late) {
         char reason[ERROR_MESSAGE_BYTES];
-        int64_t limit_ns = round->options->handler_timeout_ns > 0 ? round->options->handler_timeout_ns : HANDLER_TIMEOUT_NS;
+        int64_t limit_ns =
+            round->options->handler_timeout_ns > 0 ? round->options->handler_timeout_ns : HANDLER_TIMEOUT_NS;
         snprintf(reason, sizeof reason, "the tool did not answer within %g s", (double)limit_ns / (double)NS_PER_S);
         status = record_error(round, index, reason, err);
     } else {
@@ -306,8 +307,8 @@ static enum status append_results(struct round *round, struct bora_error *err) {
 
 enum status round_run(struct bora_conversation *conversation, struct bora_tools *tools,
                       const struct bora_run_options *options, struct bora_cancellation *cancellation,
-                      int64_t deadline_ns, const struct bora_tool_call *calls, size_t count,
-                      enum bora_run_end *out_end, struct bora_error *err) {
+                      int64_t deadline_ns, const struct bora_tool_call *calls, size_t count, enum bora_run_end *out_end,
+                      struct bora_error *err) {
     int parallel = options->parallel < 1 ? 1 : options->parallel;
     struct round round = {.conversation = conversation,
                           .tools = tools,

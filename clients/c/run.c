@@ -60,8 +60,9 @@ static enum status pending_calls(const struct bora_conversation *conversation, s
 
 /** A choice that forces a call would force one in every round, and no answer would ever come: it counts once. */
 static void relax_choice(struct request_tools *request) {
-    bool forced = request->name != NULL || (request->choice != NULL && (strcmp(request->choice, "required") == 0 ||
-                                                                        strcmp(request->choice, "any") == 0));
+    bool forced =
+        request->name != NULL ||
+        (request->choice != NULL && (strcmp(request->choice, "required") == 0 || strcmp(request->choice, "any") == 0));
     if (forced) request->choice = "auto";
     request->name = NULL;
 }

@@ -64,8 +64,8 @@ static enum status check(const struct bora_tools *tools, const struct bora_tool 
 
 enum status bora_tools_add(struct bora_tools *tools, const struct bora_tool *tool, struct bora_error *err) {
     TRY(check(tools, tool, err));
-    const char *parameters = tool->parameters != NULL ? tool->parameters
-                                                      : "{\"type\": \"object\", \"additionalProperties\": false}";
+    const char *parameters =
+        tool->parameters != NULL ? tool->parameters : "{\"type\": \"object\", \"additionalProperties\": false}";
     struct bora_tool added = {.handler = tool->handler, .context = tool->context};
     added.name = arena_copy(&tools->memory, tool->name, strlen(tool->name));
     added.parameters = arena_copy(&tools->memory, parameters, strlen(parameters));

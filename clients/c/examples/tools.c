@@ -23,8 +23,7 @@ static enum status weather(void *context, const struct bora_call *call, struct b
     return bytes_printf(out_result, "{\"temperature_c\": %d, \"sky\": \"cloudy\"}", degrees);
 }
 
-static enum status calculate(void *context, const struct bora_call *call, struct bytes *out_result,
-                             struct error *err) {
+static enum status calculate(void *context, const struct bora_call *call, struct bytes *out_result, struct error *err) {
     (void)context;
     double a, b;
     const struct json_value *operation = json_member(call->arguments, "operation");
@@ -39,12 +38,15 @@ static enum status calculate(void *context, const struct bora_call *call, struct
 
 static const struct bora_tool all_tools[] = {
     {"weather", "The weather in a city, now.",
-     "{\"type\": \"object\", \"properties\": {\"city\": {\"type\": \"string\", \"minLength\": 1, \"maxLength\": 40}}, \"required\": [\"city\"],"
+     "{\"type\": \"object\", \"properties\": {\"city\": {\"type\": \"string\", \"minLength\": 1, \"maxLength\": 40}}, "
+     "\"required\": [\"city\"],"
      " \"additionalProperties\": false}",
      weather, NULL},
     {"calculate", "One calculation with two numbers.",
-     "{\"type\": \"object\", \"properties\": {\"a\": {\"type\": \"number\"}, \"operation\": {\"enum\": [\"add\", \"subtract\", \"multiply\", "
-     "\"divide\"]}, \"b\": {\"type\": \"number\"}}, \"required\": [\"a\", \"operation\", \"b\"], \"additionalProperties\": false}",
+     "{\"type\": \"object\", \"properties\": {\"a\": {\"type\": \"number\"}, \"operation\": {\"enum\": [\"add\", "
+     "\"subtract\", \"multiply\", "
+     "\"divide\"]}, \"b\": {\"type\": \"number\"}}, \"required\": [\"a\", \"operation\", \"b\"], "
+     "\"additionalProperties\": false}",
      calculate, NULL},
 };
 
@@ -67,8 +69,7 @@ static int fail(const struct bora_error *err) {
 }
 
 static int answer(struct bora_client *client, struct bora_conversation *talk, struct bora_tools *tools) {
-    static const char *const ends[] = {"it failed", "answered", "after the last round", "after the time",
-                                       "cancelled"};
+    static const char *const ends[] = {"it failed", "answered", "after the last round", "after the time", "cancelled"};
     struct bora_error err = {0};
     struct bora_run run;
     struct bora_run_options options = {.chat = {.max_tokens = 200,
@@ -87,14 +88,16 @@ static int answer(struct bora_client *client, struct bora_conversation *talk, st
 }
 
 int main(int argc, char **argv) {
-    const char *question = argc > 1 ? argv[1] : "What is 12 times the temperature in Oslo?", *model = getenv("BORA_MODEL");
+    const char *question = argc > 1 ? argv[1] : "What is 12 times the temperature in Oslo?",
+               *model = getenv("BORA_MODEL");
     struct bora_client *client = NULL;
     struct bora_conversation *talk = NULL;
     struct bora_tools *tools = NULL;
     struct bora_error err = {0};
     enum status status = STATUS_OK;
     int exit_code = EXIT_FAILURE;
-    TRY_CLEANUP(bora_client_open(&(struct bora_client_options){.model = model != NULL ? model : "small"}, &client, &err));
+    TRY_CLEANUP(
+        bora_client_open(&(struct bora_client_options){.model = model != NULL ? model : "small"}, &client, &err));
     TRY_CLEANUP(bora_conversation_create(&talk, &err));
     TRY_CLEANUP(bora_conversation_add_text(talk, BORA_ROLE_USER, question, &err));
     TRY_CLEANUP(bora_tools_create(&tools, &err));
