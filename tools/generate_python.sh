@@ -6,7 +6,7 @@
 #
 # Writes the messages of the Python client, OUT_DIR/bora/v1/*_pb2.py and .pyi (default: clients/python), from proto/bora/v1. They are committed,
 # so that installing the client needs no compiler; tests/clients/test_generated.py fails when they are older than proto/. Debian 12's protoc is the
-# one to use: what it writes is read by every Python protobuf from 3.20 on, newer compilers ask for runtimes as new as they are.
+# one to use: what it writes is read by every Python protobuf from Debian's 4.21 on, newer compilers ask for runtimes as new as they are.
 set -eu
 cd "$(dirname "$0")/.."
 out=${1:-clients/python}

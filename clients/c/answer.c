@@ -24,7 +24,7 @@ struct call_pieces {
 
 struct accumulator {
     struct arena message; /* the last one, unpacked */
-    struct bytes text;
+    struct bytes text, reasoning;
     size_t call_count;
     struct call_pieces *calls[ANSWER_CALLS_MAX];
     bool started, finished;
@@ -37,6 +37,7 @@ enum status accumulator_create(struct accumulator **out, struct bora_error *err)
     if (accumulator == NULL) return bora_error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
     arena_init(&accumulator->message, MESSAGE_MEMORY_BYTES);
     bytes_init(&accumulator->text, LIMIT_ANSWER_BYTES);
+    bytes_init(&accumulator->reasoning, LIMIT_ANSWER_BYTES);
     *out = accumulator;
     return STATUS_OK;
 }
@@ -49,6 +50,7 @@ void accumulator_destroy(struct accumulator *accumulator) {
     }
     arena_deinit(&accumulator->message);
     bytes_deinit(&accumulator->text);
+    bytes_deinit(&accumulator->reasoning);
     free(accumulator);
 }
 
@@ -114,6 +116,11 @@ static enum status add_call(struct accumulator *accumulator, const Bora__V1__Too
 
 /* ---- messages ---- */
 
+static enum status add_reasoning(struct accumulator *accumulator, const char *text, struct bora_error *err) {
+    if (bytes_append_string(&accumulator->reasoning, text) == STATUS_OK) return STATUS_OK;
+    return bora_error_set(err, STATUS_RESOURCE_EXHAUSTED, "the answer is too long");
+}
+
 static enum status add_choice(struct accumulator *accumulator, const char *text, Bora__V1__ToolCall *const *calls,
                               size_t count, const char *finish_reason, struct bora_error *err) {
     if (bytes_append_string(&accumulator->text, text) != STATUS_OK)
@@ -145,6 +152,8 @@ static enum status add_chunk(struct accumulator *accumulator, const Bora__V1__Ch
         bool has_text = delta != NULL && delta->_content_case == BORA__V1__DELTA___CONTENT_CONTENT,
              ends = choice->_finish_reason_case == BORA__V1__CHUNK_CHOICE___FINISH_REASON_FINISH_REASON;
         *out_text = has_text ? delta->content : "";
+        if (delta != NULL && delta->_reasoning_content_case == BORA__V1__DELTA___REASONING_CONTENT_REASONING_CONTENT)
+            TRY(add_reasoning(accumulator, delta->reasoning_content, err));
         TRY(add_choice(accumulator, *out_text, delta != NULL ? delta->tool_calls : NULL,
                        delta != NULL ? delta->n_tool_calls : 0, ends ? choice->finish_reason : NULL, err));
     }
@@ -162,6 +171,9 @@ static enum status add_response(struct accumulator *accumulator, const Bora__V1_
              message != NULL && message->content != NULL && message->content->kind_case == BORA__V1__CONTENT__KIND_TEXT,
          ends = choice->_finish_reason_case == BORA__V1__CHOICE___FINISH_REASON_FINISH_REASON;
     *out_text = has_text ? message->content->text : "";
+    if (message != NULL &&
+        message->_reasoning_content_case == BORA__V1__RESPONSE_MESSAGE___REASONING_CONTENT_REASONING_CONTENT)
+        TRY(add_reasoning(accumulator, message->reasoning_content, err));
     return add_choice(accumulator, *out_text, message != NULL ? message->tool_calls : NULL,
                       message != NULL ? message->n_tool_calls : 0, ends ? choice->finish_reason : NULL, err);
 }
@@ -206,12 +218,14 @@ enum status accumulator_answer(const struct accumulator *accumulator, struct bor
                                  .completion_tokens = accumulator->completion_tokens};
     arena_init(&answer.memory, ANSWER_MEMORY_BYTES);
     answer.text = arena_copy(&answer.memory, accumulator->text.data, accumulator->text.length);
+    answer.reasoning = arena_copy(&answer.memory, accumulator->reasoning.data, accumulator->reasoning.length);
     answer.model = arena_copy(&answer.memory, accumulator->model, strlen(accumulator->model));
     answer.id = arena_copy(&answer.memory, accumulator->id, strlen(accumulator->id));
     if (accumulator->finish_reason[0] != 0)
         answer.finish_reason =
             arena_copy(&answer.memory, accumulator->finish_reason, strlen(accumulator->finish_reason));
-    if (answer.text == NULL || answer.model == NULL || answer.id == NULL || !copy_calls(accumulator, &answer)) {
+    if (answer.text == NULL || answer.reasoning == NULL || answer.model == NULL || answer.id == NULL ||
+        !copy_calls(accumulator, &answer)) {
         arena_deinit(&answer.memory);
         return bora_error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
     }
@@ -221,7 +235,7 @@ enum status accumulator_answer(const struct accumulator *accumulator, struct bor
 
 void bora_answer_deinit(struct bora_answer *answer) {
     arena_deinit(&answer->memory);
-    *answer = (struct bora_answer){.text = "", .model = "", .id = ""};
+    *answer = (struct bora_answer){.text = "", .reasoning = "", .model = "", .id = ""};
 }
 
 struct bora_message bora_answer_message(const struct bora_answer *answer) {

@@ -94,7 +94,8 @@ const struct bora_message *bora_conversation_at(const struct bora_conversation *
 
 /** The first choice of an answer. Everything belongs to it until bora_answer_deinit. */
 struct bora_answer {
-    const char *text; /* never NULL */
+    const char *text;      /* never NULL */
+    const char *reasoning; /* what the model thought before, where it says so; never NULL */
     const struct bora_tool_call *calls;
     size_t call_count;
     const char *finish_reason; /* "stop", "length", "model_length", "tool_calls"; NULL: it was cut off */

@@ -248,7 +248,7 @@ static enum status ask_until_begun(struct bora_client *client, struct bytes_view
 enum status client_ask(struct bora_client *client, const struct bora_conversation *conversation,
                        const struct bora_chat_options *options, const struct request_tools *tools, bool streamed,
                        int64_t deadline_ns, struct bora_answer *out, struct bora_error *err) {
-    *out = (struct bora_answer){.text = "", .model = "", .id = ""};
+    *out = (struct bora_answer){.text = "", .reasoning = "", .model = "", .id = ""};
     struct bora_cancellation *sync = options->cancellation;
     struct accumulator *accumulator = NULL;
     struct bytes request;

@@ -146,7 +146,7 @@ enum status bora_client_run(struct bora_client *client, struct bora_conversation
                             struct bora_error *err) {
     static const struct bora_run_options nothing_said = {0};
     if (options == NULL) options = &nothing_said;
-    *out = (struct bora_run){.answer = {.text = "", .model = "", .id = ""}};
+    *out = (struct bora_run){.answer = {.text = "", .reasoning = "", .model = "", .id = ""}};
     struct run_state state = {.client = client,
                               .conversation = conversation,
                               .tools = tools,

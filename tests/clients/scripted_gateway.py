@@ -1,14 +1,9 @@
 # Copyright Bora contributors
 # SPDX-License-Identifier: Apache-2.0
-"""A gRPC server that plays the gateway from a script: the wire is the real one, the answers are the test's.
-
-As a program (`python scripted_gateway.py NAME`) it serves one of SCRIPTS, writes its port on a line, and ends with its standard input: for clients in
-other languages.
-"""
+"""A gRPC server that plays the gateway from a script: the wire is the real one, the answers are the test's."""
 import json
 import sys
 import threading
-import time
 from concurrent import futures
 from pathlib import Path
 
@@ -160,6 +155,8 @@ class ScriptedGateway:
         choice.delta.SetInParent()
         if "content" in step:
             choice.delta.content = step["content"]
+        if "reasoning" in step:
+            choice.delta.reasoning_content = step["reasoning"]
         for call in step.get("tool_calls", ()):
             json_form.read(choice.delta.tool_calls.add(), call)
         if "finish" in step:
@@ -180,6 +177,7 @@ class ScriptedGateway:
                     whole.choices.add(index=len(whole.choices))
                 choice = whole.choices[index]
                 choice.message.content.text += step.get("content", "")
+                choice.message.reasoning_content += step.get("reasoning", "")
                 for call in step.get("tool_calls", ()):
                     json_form.read(choice.message.tool_calls.add(), call)
                 choice.finish_reason = step.get("finish", choice.finish_reason)

@@ -1,6 +1,6 @@
 # Copyright Bora contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Both clients against a real house. What needs tools asks the house first whether it takes them, and is skipped, with its refusal, as long as it does not."""
+"""Both clients against a real house."""
 import json
 import os
 import subprocess
@@ -20,17 +20,6 @@ import tools as example  # noqa: E402
 def client(house):
     with bora.Client(f"127.0.0.1:{house.ports['grpc']}", api_key=house.key, model=house.model, timeout=120 * e2e.PACE) as client:
         yield client
-
-
-@pytest.fixture(scope="module")
-def with_tools(client):
-    """Skips while the house has no tools: the only switch there is."""
-    try:
-        client.chat("Hello", tools=example.tools.schemas(), max_tokens=1)
-    except bora.InvalidRequestError as refusal:
-        if (refusal.field or "").startswith("tools"):
-            pytest.skip(f"this house takes no tools yet: {refusal}")
-        raise
 
 
 def test_whole_and_streamed_answers_agree_with_http(client, house):
@@ -100,7 +89,7 @@ def test_the_example_program_says_what_is_wrong(house, language):
 
 
 @pytest.mark.parametrize("language", PROGRAMS)
-def test_the_example_program_runs_tools(house, with_tools, language):
+def test_the_example_program_runs_tools(house, language):
     done = example_program(house, *PROGRAMS[language])
     assert done.returncode == 0, done.stderr
     assert "[weather(" in done.stdout or "[calculate(" in done.stdout
@@ -108,7 +97,7 @@ def test_the_example_program_runs_tools(house, with_tools, language):
 
 @pytest.mark.parametrize("choice", ["required", "auto", {"type": "function", "function": {"name": "weather"}}])
 @pytest.mark.parametrize("parallel", [True, False])
-def test_runs_with_real_calls_fit_their_schemas(client, with_tools, choice, parallel):
+def test_runs_with_real_calls_fit_their_schemas(client, choice, parallel):
     schemas = {tool["function"]["name"]: tool["function"]["parameters"] for tool in example.tools.schemas()}
     run = client.run("What is 2 times the temperature in Oslo?", example.tools, tool_choice=choice, parallel_tool_calls=parallel, parallel=2, max_rounds=3, temperature=1.0, seed=7, max_tokens=200)
     assert run.reason in ("answered", "max_rounds")

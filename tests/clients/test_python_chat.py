@@ -91,11 +91,11 @@ def test_environment_names_the_gateway_and_the_key(gateway, monkeypatch):
 
 
 def test_whole_and_streamed_answers_are_the_same(connect):
-    client, _ = connect([[{"content": "Grüße"}, {"content": " and"}, *calls(("f", {"a": 1}), ("g", "{}"))]])
+    client, _ = connect([[{"content": "", "reasoning": "Hm"}, {"content": "Grüße", "reasoning": "."}, {"content": " and"}, *calls(("f", {"a": 1}), ("g", "{}"))]])
     whole = client.chat("x")
     stream = client.chat_stream("x")
     chunks = list(stream)
-    assert [c.text for c in chunks] == ["Grüße", " and", ""] and chunks[-1].finish_reason == "tool_calls" and len(chunks[-1].tool_calls) == 2
+    assert [c.text for c in chunks] == ["", "Grüße", " and", ""] and whole.reasoning == "Hm." and chunks[0].reasoning == "Hm" and chunks[-1].finish_reason == "tool_calls" and len(chunks[-1].tool_calls) == 2
     assert whole == dataclasses.replace(stream.answer(), choices=whole.choices)
     assert whole.tool_calls == (bora.ToolCall("call00000", "f", '{"a": 1}'), bora.ToolCall("call00001", "g", "{}"))
     assert whole.usage.total_tokens == 15 and client.models()[0]["id"] == "scripted"

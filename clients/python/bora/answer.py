@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Optional
 
 from bora import json_form
@@ -54,6 +54,7 @@ class Answer:
     usage: Usage = Usage()
     model: str = ""
     id: str = ""
+    reasoning: str = ""  # what the model thought before, where it says so
     choices: tuple["Answer", ...] = field(default=(), repr=False)
     raw: Any = field(default=None, repr=False, compare=False)  # the bora.v1.ChatCompletionResponse; of a stream its last chunk
 
@@ -78,6 +79,7 @@ class Chunk:
     index: int = 0  # of the choice
     finish_reason: Optional[str] = None
     tool_calls: tuple[ToolCall, ...] = ()  # those that are whole with this chunk
+    reasoning: str = ""
     raw: Any = field(default=None, repr=False, compare=False)  # the bora.v1.ChatCompletionChunk
 
 
@@ -102,9 +104,10 @@ def answer_of_response(response: Any) -> Answer:
         pieces = CallPieces()
         for position, call in enumerate(choice.message.tool_calls):
             pieces.add(call, position)
-        choices.append(Answer(text_of(choice.message.content), pieces.calls(), choice.finish_reason or None, _usage_of(response.usage), response.model, response.id, (), response))
+        choices.append(Answer(text_of(choice.message.content), pieces.calls(), choice.finish_reason or None, _usage_of(response.usage), response.model, response.id,
+                              choice.message.reasoning_content, raw=response))
     first = choices[0] if choices else Answer("", usage=_usage_of(response.usage), model=response.model, id=response.id, raw=response)
-    return Answer(first.text, first.tool_calls, first.finish_reason, first.usage, first.model, first.id, tuple(choices), response)
+    return replace(first, choices=tuple(choices))
 
 
 class CallPieces:
@@ -148,6 +151,7 @@ class Accumulator:
 
     def __init__(self) -> None:
         self._texts: dict[int, list[str]] = {}
+        self._thoughts: dict[int, list[str]] = {}
         self._calls: dict[int, CallPieces] = {}
         self._reasons: dict[int, str] = {}
         self._last: Any = chat_pb2.ChatCompletionChunk()
@@ -163,12 +167,13 @@ class Accumulator:
         for choice in chunk.choices:
             calls = self._calls.setdefault(choice.index, CallPieces())
             self._texts.setdefault(choice.index, []).append(choice.delta.content)
+            self._thoughts.setdefault(choice.index, []).append(choice.delta.reasoning_content)
             for position, call in enumerate(choice.delta.tool_calls):
                 calls.add(call, position)
             if choice.finish_reason:
                 self._reasons[choice.index] = choice.finish_reason
             whole = calls.take_whole(bool(choice.finish_reason))
-            pieces.append(Chunk(choice.delta.content, choice.index, choice.finish_reason or None, whole, chunk))
+            pieces.append(Chunk(choice.delta.content, choice.index, choice.finish_reason or None, whole, choice.delta.reasoning_content, chunk))
         return pieces
 
     @property
@@ -178,11 +183,11 @@ class Accumulator:
     def answer(self) -> Answer:
         def one(index: int) -> Answer:
             calls = self._calls[index].calls() if index in self._calls else ()
-            return Answer("".join(self._texts.get(index, ())), calls, self._reasons.get(index), self._usage, self._last.model, self._last.id, (), self._last)
+            text, thoughts = "".join(self._texts.get(index, ())), "".join(self._thoughts.get(index, ()))
+            return Answer(text, calls, self._reasons.get(index), self._usage, self._last.model, self._last.id, thoughts, raw=self._last)
 
         choices = tuple(one(index) for index in sorted(self._texts))
-        first = choices[0] if choices else one(0)
-        return Answer(first.text, first.tool_calls, first.finish_reason, first.usage, first.model, first.id, choices, self._last)
+        return replace(choices[0] if choices else one(0), choices=choices)
 
 
 def message_of(value: Any) -> dict[str, Any]:

@@ -210,8 +210,9 @@ class ChatStream(Iterator[Chunk]):
         self._accumulator = Accumulator()
         self._ready: list[Chunk] = []
         self._attempt = 0
-        self._over = False
+        self._over = True  # until it has begun
         self._begin()
+        self._over = False
 
     def _begin(self) -> None:
         _refuse_cancelled(self._cancellation)
@@ -283,5 +284,5 @@ class ChatStream(Iterator[Chunk]):
         self.close()
 
     def __del__(self) -> None:
-        if not getattr(self, "_over", True):
+        if not self._over:
             self.close()  # an iteration that was left half-way must not go on costing tokens

@@ -200,7 +200,9 @@ static void fails_with_partial(const struct step *steps, enum status status, str
 
 static void test_streams_that_break_keep_what_came(void **state) {
     (void)state;
-    static const struct step dies[] = {{.text = "Once "}, {.text = "upon"}, {.fail = STATUS_UNAVAILABLE, .text = "died"}},
+    static const struct step dies[] = {{.text = "Once "},
+                                       {.text = "upon"},
+                                       {.fail = STATUS_UNAVAILABLE, .text = "died"}},
                              cut[] = {{.text = "Once "}, {.text = "upon"}, {.cut = true}},
                              hangs[] = {{.text = "Once "}, {.text = "upon"}, {.hang = true}};
     fails_with_partial(dies, STATUS_UNAVAILABLE, (struct bora_chat_options){0}, "Once upon");
@@ -208,7 +210,8 @@ static void test_streams_that_break_keep_what_came(void **state) {
     fails_with_partial(hangs, STATUS_DEADLINE_EXCEEDED, (struct bora_chat_options){.timeout_ns = 300 * NS_PER_MS},
                        "Once upon");
     struct heard heard = {.refuse_at = 1};
-    fails_with_partial(hangs, STATUS_CANCELLED, (struct bora_chat_options){.on_text = hear, .context = &heard}, "Once ");
+    fails_with_partial(hangs, STATUS_CANCELLED, (struct bora_chat_options){.on_text = hear, .context = &heard},
+                       "Once ");
 }
 
 struct canceller {

@@ -131,7 +131,8 @@ static void refuse(struct rpc_call *call, const struct step *step) {
     error.code = (char *)step->code;
     error._param_case = step->param != NULL ? BORA__V1__API_ERROR___PARAM_PARAM : BORA__V1__API_ERROR___PARAM__NOT_SET;
     error.param = (char *)step->param;
-    detail.kind_case = step->invalid_field ? BORA__V1__ERROR_DETAIL__KIND_VALIDATION : BORA__V1__ERROR_DETAIL__KIND_ERROR;
+    detail.kind_case =
+        step->invalid_field ? BORA__V1__ERROR_DETAIL__KIND_VALIDATION : BORA__V1__ERROR_DETAIL__KIND_ERROR;
     if (step->invalid_field)
         detail.validation = &errors;
     else

@@ -42,8 +42,8 @@ struct scripted {
 };
 
 struct scripted *scripted_open(const struct step *const *answers, int count, const struct bora_client_options *options);
-#define SCRIPTED(...)                                                                                                 \
-    scripted_open((const struct step *const[]){__VA_ARGS__},                                                          \
+#define SCRIPTED(...)                                        \
+    scripted_open((const struct step *const[]){__VA_ARGS__}, \
                   (int)(sizeof((const struct step *const[]){__VA_ARGS__}) / sizeof(struct step *)), NULL)
 void scripted_close(struct scripted *scripted);
 /** Wait until the counter reaches `least`; fails when patience ends. */

@@ -37,7 +37,8 @@ static enum status hang(void *context, const struct bora_call *call, struct byte
 /** Returns when as many as the context says have met. */
 static enum status meet(void *context, const struct bora_call *call, struct bytes *out_result, struct error *err) {
     int here = atomic_fetch_add(&together, 1) + 1, most = atomic_load(&together_most);
-    while (here > most && !atomic_compare_exchange_weak(&together_most, &most, here)) {}
+    while (here > most && !atomic_compare_exchange_weak(&together_most, &most, here)) {
+    }
     while (atomic_load(&together_most) < *(int *)context) {
         if (bora_call_cancelled(call)) return error_set(err, STATUS_ABORTED, "alone");
         nap();
@@ -111,7 +112,8 @@ static void test_results_go_back_until_the_model_answers(void **state) {
                                        END("tool_calls")};
     struct scripted *scripted = SCRIPTED(adds, more, says_three);
     struct bora_tools *tools = make_tools();
-    struct bora_run run = run_ok(scripted, tools, &(struct bora_run_options){.tool_choice = "required"}, BORA_RUN_ANSWERED);
+    struct bora_run run =
+        run_ok(scripted, tools, &(struct bora_run_options){.tool_choice = "required"}, BORA_RUN_ANSWERED);
     assert_string_equal(run.answer.text, "It is 3.");
     assert_int_equal(run.rounds, 3);
     assert_int_equal(run.completion_tokens, 15);
@@ -123,7 +125,8 @@ static void test_results_go_back_until_the_model_answers(void **state) {
     const Bora__V1__ChatCompletionRequest *last = scripted->seen[2];
     assert_int_equal(last->n_messages, 6);
     assert_int_equal(last->n_tools, 4);
-    assert_string_equal(last->tools[0]->function->parameters, "{\"type\": \"object\", \"properties\": {\"a\": {}, \"b\": {}}}");
+    assert_string_equal(last->tools[0]->function->parameters,
+                        "{\"type\": \"object\", \"properties\": {\"a\": {}, \"b\": {}}}");
     assert_string_equal(scripted->seen[0]->tool_choice->mode, "required");
     assert_string_equal(last->tool_choice->mode, "auto"); /* or no answer would ever come */
     bora_run_deinit(&run);
@@ -152,12 +155,9 @@ static void test_a_named_choice_counts_once_and_none_stays(void **state) {
 
 static void test_mishaps_are_told_to_the_model(void **state) {
     (void)state;
-    static const struct step calls[] = {CALL("1", "nope", "{}"),
-                                        CALL("2", "add", "{broken"),
-                                        CALL("3", "add", "[1]"),
-                                        CALL("4", "add", "{\"a\": \"x\", \"b\": 1}"),
-                                        CALL("5", "huge", ""),
-                                        CALL("6", "huge", "{\"broken\": 1}"),
+    static const struct step calls[] = {CALL("1", "nope", "{}"), CALL("2", "add", "{broken"),
+                                        CALL("3", "add", "[1]"), CALL("4", "add", "{\"a\": \"x\", \"b\": 1}"),
+                                        CALL("5", "huge", ""),   CALL("6", "huge", "{\"broken\": 1}"),
                                         END("tool_calls")};
     struct scripted *scripted = SCRIPTED(calls, says_three);
     struct bora_tools *tools = make_tools();
@@ -367,9 +367,9 @@ static void test_an_error_of_the_service_leaves_the_conversation(void **state) {
 static void test_what_cannot_be_a_tool_is_refused(void **state) {
     (void)state;
     struct bora_tools *tools = make_tools();
-    const struct bora_tool wrong[] = {{"", NULL, NULL, hang, NULL},       {"a b", NULL, NULL, hang, NULL},
-                                      {"f", NULL, "[]", hang, NULL},      {"f", NULL, "{", hang, NULL},
-                                      {"f", "\xff", NULL, hang, NULL},    {"f", NULL, NULL, NULL, NULL},
+    const struct bora_tool wrong[] = {{"", NULL, NULL, hang, NULL},    {"a b", NULL, NULL, hang, NULL},
+                                      {"f", NULL, "[]", hang, NULL},   {"f", NULL, "{", hang, NULL},
+                                      {"f", "\xff", NULL, hang, NULL}, {"f", NULL, NULL, NULL, NULL},
                                       {NULL, NULL, NULL, hang, NULL}};
     struct bora_error err;
     for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++)

@@ -286,14 +286,16 @@ class CustomToolCall(_message.Message):
     def __init__(self, name: _Optional[str] = ..., input: _Optional[str] = ...) -> None: ...
 
 class Delta(_message.Message):
-    __slots__ = ["content", "role", "tool_calls"]
+    __slots__ = ["content", "reasoning_content", "role", "tool_calls"]
     CONTENT_FIELD_NUMBER: _ClassVar[int]
+    REASONING_CONTENT_FIELD_NUMBER: _ClassVar[int]
     ROLE_FIELD_NUMBER: _ClassVar[int]
     TOOL_CALLS_FIELD_NUMBER: _ClassVar[int]
     content: str
+    reasoning_content: str
     role: str
     tool_calls: _containers.RepeatedCompositeFieldContainer[ToolCall]
-    def __init__(self, role: _Optional[str] = ..., content: _Optional[str] = ..., tool_calls: _Optional[_Iterable[_Union[ToolCall, _Mapping]]] = ...) -> None: ...
+    def __init__(self, role: _Optional[str] = ..., content: _Optional[str] = ..., tool_calls: _Optional[_Iterable[_Union[ToolCall, _Mapping]]] = ..., reasoning_content: _Optional[str] = ...) -> None: ...
 
 class DocumentUrlPart(_message.Message):
     __slots__ = ["document_name", "document_url"]
@@ -516,16 +518,18 @@ class ResponseFormat(_message.Message):
     def __init__(self, type: _Optional[str] = ..., json_schema: _Optional[_Union[JsonSchemaFormat, _Mapping]] = ..., regex: _Optional[str] = ..., grammar: _Optional[str] = ..., dialect: _Optional[str] = ...) -> None: ...
 
 class ResponseMessage(_message.Message):
-    __slots__ = ["content", "prefix", "role", "tool_calls"]
+    __slots__ = ["content", "prefix", "reasoning_content", "role", "tool_calls"]
     CONTENT_FIELD_NUMBER: _ClassVar[int]
     PREFIX_FIELD_NUMBER: _ClassVar[int]
+    REASONING_CONTENT_FIELD_NUMBER: _ClassVar[int]
     ROLE_FIELD_NUMBER: _ClassVar[int]
     TOOL_CALLS_FIELD_NUMBER: _ClassVar[int]
     content: Content
     prefix: bool
+    reasoning_content: str
     role: str
     tool_calls: _containers.RepeatedCompositeFieldContainer[ToolCall]
-    def __init__(self, role: _Optional[str] = ..., content: _Optional[_Union[Content, _Mapping]] = ..., tool_calls: _Optional[_Iterable[_Union[ToolCall, _Mapping]]] = ..., prefix: bool = ...) -> None: ...
+    def __init__(self, role: _Optional[str] = ..., content: _Optional[_Union[Content, _Mapping]] = ..., tool_calls: _Optional[_Iterable[_Union[ToolCall, _Mapping]]] = ..., prefix: bool = ..., reasoning_content: _Optional[str] = ...) -> None: ...
 
 class StopSequences(_message.Message):
     __slots__ = ["many", "one"]
