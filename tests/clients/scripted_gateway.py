@@ -127,7 +127,11 @@ class ScriptedGateway:
             self.requests.append(request)
             number = len(self.requests) - 1
         answer = self.script(request) if callable(self.script) else self.script[min(number, len(self.script) - 1)]
-        return answer if isinstance(answer, list) else [answer]
+        answer = answer if isinstance(answer, list) else [answer]
+        for step in answer:  # at once: who leaves early may leave before it is reached
+            if isinstance(step, Wait) and not context.add_callback(step.left.set):
+                step.left.set()
+        return answer
 
     def _stream(self, request, context):
         for step in self._begin(request, context):
@@ -142,8 +146,6 @@ class ScriptedGateway:
 
     @staticmethod
     def _wait(step, context):
-        if not context.add_callback(step.left.set):
-            step.left.set()  # it left before we came here
         step.reached.set()
         while context.is_active() and not step.go_on.wait(0.01):
             pass

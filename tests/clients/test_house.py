@@ -7,9 +7,12 @@ import subprocess
 import sys
 
 import jsonschema
+import openai as openai_package
 import pytest
 
 import bora
+from bora import dispatch
+from bora.openai_adapter import openai_ask
 from conftest import ROOT, e2e
 
 sys.path.insert(0, str(ROOT / "clients/python/examples"))
@@ -110,3 +113,12 @@ def test_runs_with_real_calls_fit_their_schemas(client, choice, parallel):
     assert parallel or len(first.get("tool_calls", ())) <= 1
     for before, message in zip(run.messages, run.messages[1:]):
         assert message["role"] != "tool" or before["role"] in ("assistant", "tool")
+
+
+def test_tools_run_with_the_openai_client_too(house):
+    openai = openai_package.OpenAI(base_url=f"{house.base}/v1", api_key=house.key)
+    run = dispatch.run(openai_ask(openai, model=house.model, max_tokens=200, temperature=0), [{"role": "user", "content": "What is the weather in Oslo?"}], example.tools,
+                       tool_choice="required", max_rounds=2)
+    assert run.reason in ("answered", "max_rounds") and run.calls and run.calls[0].call.name in example.tools and run.usage.prompt_tokens > 0
+    impatient = dispatch.run(openai_ask(openai, model=house.model), [{"role": "user", "content": "Count to one million."}], bora.Tools(), timeout=0.001)
+    assert impatient.reason == "timeout"

@@ -6,6 +6,9 @@ import contextvars
 import dataclasses
 import enum
 import json
+import os
+import subprocess
+import sys
 import threading
 import time
 from typing import Annotated, Any, Literal, Optional, TypedDict, Union
@@ -17,8 +20,8 @@ import pytest
 
 import bora
 from bora import dispatch
-from conftest import e2e
-from scripted_gateway import Fail, Wait, calls, text
+from conftest import ROOT, e2e
+from scripted_gateway import KEY, Fail, Wait, calls, text
 
 
 # --- functions as tools ---------------------------------------------------------------------------------------------------
@@ -358,3 +361,15 @@ def test_calls_of_one_id_are_all_answered(connect, tools):
     run = client.run("x", tools)
     assert run.reason == "answered" and len(run.calls) == 2
     assert dispatch.pending_calls(run.messages[:3]) == (bora.ToolCall("aaaaaaaaa", "add", '{"a": 1, "b": 1}'),)
+
+
+def test_a_handler_that_hangs_does_not_hold_up_the_programs_end(gateway):
+    server = gateway([calls(("hang", {})), text("ok")])
+    program = f"""
+import threading, bora
+tools = bora.Tools()
+tools.register(lambda: threading.Event().wait(), name="hang")
+print(bora.Client({server.target!r}, api_key={KEY!r}, model="m").run("x", tools, handler_timeout=0.05).text)
+"""
+    done = subprocess.run([sys.executable, "-c", program], env={**os.environ, "PYTHONPATH": str(ROOT / "clients/python")}, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (0, "ok\n"), done.stderr

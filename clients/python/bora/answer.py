@@ -87,11 +87,11 @@ def text_of(content: Any) -> str:
     """The text of a Content message, whether it is a string or a list of parts."""
     if content.WhichOneof("kind") == "parts":
         return "".join(part.text.text for part in content.parts.parts if part.WhichOneof("type") == "text")
-    return content.text
+    return str(content.text)
 
 
 def _arguments_of(function: Any) -> str:
-    return function.arguments.object.json if function.arguments.WhichOneof("kind") == "object" else function.arguments.text
+    return str(function.arguments.object.json if function.arguments.WhichOneof("kind") == "object" else function.arguments.text)
 
 
 def _usage_of(usage: Any) -> Usage:

@@ -8,12 +8,12 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Callable, Optional, Union
+from typing import Any, Callable, Literal, Optional, Union
 
 import grpc
 
 from bora import dispatch, json_form
-from bora.answer import Accumulator, Answer, Chunk, answer_of_response, messages_of
+from bora.answer import Accumulator, Answer, Chunk, ToolCall, answer_of_response, messages_of
 from bora.cancellation import Cancellation
 from bora.errors import APIError, BoraError, CancelledError, RateLimitError, StreamCutError, UnavailableError, error_of_call
 from bora.tools import Tools
@@ -121,23 +121,26 @@ class Client:
         request = self._request(messages, model, settings)
         return ChatStream(self, request, _Deadline(timeout if timeout is not None else self.timeout), cancellation or Cancellation())
 
-    def run(self, messages: Any, tools: Tools, *, model: Optional[str] = None, on_text: Optional[Callable[[str], object]] = None, **options: Any) -> "dispatch.Run":
-        """Answer with the help of tools: calls are run here and their results given back until the model answers. See bora.dispatch.run for the
-        options (limits, parallel, callbacks); what it does not know are settings as for `chat`."""
-        known = {name: options.pop(name) for name in dispatch.OPTIONS if name in options}
+    def run(self, messages: Any, tools: Tools, *, model: Optional[str] = None, tool_choice: Any = None, max_rounds: int = 10, timeout: Optional[float] = None,
+            handler_timeout: Optional[float] = 60.0, parallel: int = 1, on_error: Literal["report", "raise"] = "report",
+            on_text: Optional[Callable[[str], object]] = None, on_tool_call: Optional[Callable[[ToolCall], object]] = None,
+            on_tool_result: Optional[Callable[[dispatch.CallRecord], object]] = None, max_result_bytes: int = 256 * 1024,
+            cancellation: Optional[Cancellation] = None, **settings: Any) -> dispatch.Run:
+        """Answer with the help of tools: calls are run here and their results given back until the model answers. What the limits, `parallel` and the
+        callbacks do stands at bora.dispatch.run; `settings` are as for `chat`."""
 
         def ask(conversation: list[dict[str, Any]], schemas: list[dict[str, Any]], choice: Any, timeout: Optional[float], cancellation: Cancellation,
                 hear: Callable[[str], object]) -> Answer:
-            stated = {**options, **({"tools": schemas} if schemas else {}), **({"tool_choice": choice} if schemas and choice is not None else {})}
+            stated = {**settings, **({"tools": schemas} if schemas else {}), **({"tool_choice": choice} if schemas and choice is not None else {})}
             with self.chat_stream(conversation, model=model, timeout=timeout, cancellation=cancellation, **stated) as stream:
                 for chunk in stream:
                     if chunk.text and chunk.index == 0:
                         hear(chunk.text)
             return stream.answer()
 
-        if known.get("timeout") is None:
-            known["timeout"] = self.timeout
-        return dispatch.run(ask, messages_of(messages), tools, on_text=on_text, **known)
+        return dispatch.run(ask, messages_of(messages), tools, tool_choice=tool_choice, max_rounds=max_rounds, timeout=timeout if timeout is not None else self.timeout,
+                            handler_timeout=handler_timeout, parallel=parallel, on_error=on_error, on_text=on_text, on_tool_call=on_tool_call,
+                            on_tool_result=on_tool_result, max_result_bytes=max_result_bytes, cancellation=cancellation)
 
     # --- inside ----------------------------------------------------------------------------------------------------
 

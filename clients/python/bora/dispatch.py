@@ -5,14 +5,13 @@ from __future__ import annotations
 
 import collections
 import contextvars
-import dataclasses
 import json
 import queue
 import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Callable, Optional
+from typing import Any, Callable, Literal, Optional
 
 from bora.answer import Answer, ToolCall, Usage
 from bora.cancellation import Cancellation
@@ -91,24 +90,23 @@ def choice_after_first_round(choice: Any) -> Any:
     return choice
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Options:
-    tool_choice: Any = None
-    max_rounds: int = 10
-    timeout: Optional[float] = None
-    handler_timeout: Optional[float] = 60.0
-    parallel: int = 1
-    on_error: str = "report"
-    on_tool_call: Optional[Callable[[ToolCall], object]] = None
-    on_tool_result: Optional[Callable[[CallRecord], object]] = None
-    max_result_bytes: int = 256 * 1024
-    cancellation: Optional[Cancellation] = None
+    tool_choice: Any
+    max_rounds: int
+    timeout: Optional[float]
+    handler_timeout: Optional[float]
+    parallel: int
+    raise_errors: bool
+    on_tool_call: Optional[Callable[[ToolCall], object]]
+    on_tool_result: Optional[Callable[[CallRecord], object]]
+    max_result_bytes: int
 
 
-OPTIONS = tuple(f.name for f in dataclasses.fields(_Options))
-
-
-def run(ask: Ask, messages: Sequence[dict[str, Any]], tools: Tools, *, on_text: Optional[Callable[[str], object]] = None, **options: Any) -> Run:
+def run(ask: Ask, messages: Sequence[dict[str, Any]], tools: Tools, *, tool_choice: Any = None, max_rounds: int = 10, timeout: Optional[float] = None,
+        handler_timeout: Optional[float] = 60.0, parallel: int = 1, on_error: Literal["report", "raise"] = "report", on_text: Optional[Callable[[str], object]] = None,
+        on_tool_call: Optional[Callable[[ToolCall], object]] = None, on_tool_result: Optional[Callable[[CallRecord], object]] = None,
+        max_result_bytes: int = 256 * 1024, cancellation: Optional[Cancellation] = None) -> Run:
     """Client.run is this with the client's own `ask`; give another to run tools with another service (bora.openai_adapter).
 
     tool_choice       "auto", "none", "required", "any", {"type": "function", "function": {"name": ...}}; what forces a call counts for the first round only
@@ -125,12 +123,12 @@ def run(ask: Ask, messages: Sequence[dict[str, Any]], tools: Tools, *, on_text: 
 
     Returns a Run; raises what `ask` raises (the error's `run` is the Run so far), and what the callbacks raise.
     """
-    settings = _Options(**options)
-    if settings.max_rounds < 1 or settings.parallel < 1:
+    if max_rounds < 1 or parallel < 1:
         raise ValueError("max_rounds and parallel are at least 1")
-    if settings.on_error not in ("report", "raise"):
+    if on_error not in ("report", "raise"):
         raise ValueError('on_error is "report" or "raise"')
-    state = _State(ask, tools, settings, on_text or (lambda text: None), Run(list(messages)))
+    options = _Options(tool_choice, max_rounds, timeout, handler_timeout, parallel, on_error == "raise", on_tool_call, on_tool_result, max_result_bytes)
+    state = _State(ask, tools, options, on_text or (lambda text: None), cancellation or Cancellation(), Run(list(messages)))
     try:
         state.go()
     except BoraError as error:
@@ -140,9 +138,8 @@ def run(ask: Ask, messages: Sequence[dict[str, Any]], tools: Tools, *, on_text: 
 
 
 class _State:
-    def __init__(self, ask: Ask, tools: Tools, options: _Options, hear: Callable[[str], object], result: Run):
-        self.ask, self.tools, self.options, self.hear, self.run = ask, tools, options, hear, result
-        self.cancellation = options.cancellation or Cancellation()
+    def __init__(self, ask: Ask, tools: Tools, options: _Options, hear: Callable[[str], object], cancellation: Cancellation, result: Run):
+        self.ask, self.tools, self.options, self.hear, self.cancellation, self.run = ask, tools, options, hear, cancellation, result
         self.end = None if options.timeout is None else time.monotonic() + options.timeout
 
     def left(self) -> Optional[float]:
@@ -304,7 +301,7 @@ class _Round:
             return
         refused = isinstance(outcome.error, CallRefused)
         reason = str(outcome.error) if refused else f"{type(outcome.error).__name__}: {outcome.error}"
-        if self.state.options.on_error == "raise" and not refused:
+        if self.state.options.raise_errors and not refused:
             self.failure = HandlerError(self.calls[index], reason)
             self.failure.__cause__ = outcome.error
             return

@@ -3,8 +3,9 @@
 """What goes wrong, as exceptions. Everything is a BoraError; what the gateway or the way to it answered is an APIError."""
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Optional
+from typing import TYPE_CHECKING, Any, Optional, Union
 
 import grpc
 
@@ -147,12 +148,13 @@ def _find_detail(blob: bytes) -> Optional[bytes]:
     for number, value in _wire_fields(blob):
         if number == 3 and isinstance(value, bytes):
             entry = dict(_wire_fields(value))
-            if entry.get(1) == b"type.googleapis.com/bora.v1.ErrorDetail" and isinstance(entry.get(2, b""), bytes):
-                return entry.get(2, b"")
+            packed = entry.get(2, b"")
+            if entry.get(1) == b"type.googleapis.com/bora.v1.ErrorDetail" and isinstance(packed, bytes):
+                return packed
     return None
 
 
-def _wire_fields(blob: bytes) -> Any:
+def _wire_fields(blob: bytes) -> Iterator[tuple[int, Union[int, bytes]]]:
     at = 0
 
     def varint() -> int:

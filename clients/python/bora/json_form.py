@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
@@ -19,6 +19,8 @@ from bora.v1 import options_pb2
 
 _INTEGERS = (FieldDescriptor.CPPTYPE_INT32, FieldDescriptor.CPPTYPE_INT64, FieldDescriptor.CPPTYPE_UINT32, FieldDescriptor.CPPTYPE_UINT64)
 _DEPTH_MAX = 64  # nested messages, as on the server
+
+_M = TypeVar("_M", bound=Message)
 
 _rules: dict[str, Any] = {}  # by full name: reading an option costs more than the whole field
 
@@ -40,11 +42,11 @@ def _message_rules(descriptor: Any) -> Any:
 
 def _repeated(field: Any) -> bool:
     is_repeated = getattr(field, "is_repeated", None)  # newer runtimes warn about `label`
-    return is_repeated if is_repeated is not None else field.label == FieldDescriptor.LABEL_REPEATED
+    return bool(is_repeated) if is_repeated is not None else field.label == FieldDescriptor.LABEL_REPEATED
 
 
 def _is_map(field: Any) -> bool:
-    return field.message_type is not None and field.message_type.GetOptions().map_entry
+    return field.message_type is not None and bool(field.message_type.GetOptions().map_entry)
 
 
 def _fields(descriptor: Any) -> dict[str, Any]:
@@ -54,7 +56,7 @@ def _fields(descriptor: Any) -> dict[str, Any]:
 # --- reading -----------------------------------------------------------------------------------------------------------
 
 
-def read(message: Message, value: Any, path: str = "", depth: int = 0) -> Message:
+def read(message: _M, value: Any, path: str = "", depth: int = 0) -> _M:
     """Fill `message` from its JSON form. TypeError names the place of a value that has no place or not its type."""
     if depth > _DEPTH_MAX:
         raise TypeError(f"{path}: too deeply nested")

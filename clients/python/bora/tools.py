@@ -99,7 +99,7 @@ class Tools:
         """
         if handler is None:
             return lambda function: self.register(function, name=name, description=description, parameters=parameters, strict=strict)
-        name = name or getattr(handler, "__name__", "")
+        name = name or str(getattr(handler, "__name__", ""))
         if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", name):
             raise ValueError(f"{name!r:.80}: a tool's name is 1 to 64 letters, digits, _ and -")
         if name in self._tools:
