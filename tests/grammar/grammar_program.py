@@ -20,9 +20,10 @@ PIECES = ['{"', '":', '": ', '", ', '", "', '"}', '"]', '],', '},', '}}', ']]', 
           '-1', '12', '123', '-0', '99', 'foo', 'bar', 'baz', '"foo"', '"foo": ', '"bar"', 'fo', 'o"', 'ab', 'aaa', ' a', '  ', '    ', '\n', '\r\n', '\n  ', '\t', 'é', '東', '京', '東京', '💩', '2024', '-01', ':00', '://', 'www.', '.com', '@ex', '::', '127.']
 
 
-def write_tokenizer(folder, pieces=PIECES):
-    """A byte-level BPE of all 256 bytes and `pieces`; "</s>" ends a text. Gives the path of its tokenizer.json."""
-    vocabulary = {name: i for i, name in enumerate(DISGUISE.values())}
+def write_tokenizer(folder, pieces=PIECES, without=b""):
+    """A byte-level BPE of all 256 bytes and `pieces`, but those with a byte of `without`; "</s>" ends a text. Gives the path of its tokenizer.json."""
+    pieces = [piece for piece in pieces if not set(piece.encode()) & set(without)]
+    vocabulary = {name: i for i, name in enumerate(name for byte, name in DISGUISE.items() if byte not in without)}
     merges = []
     for piece in pieces:
         text = [DISGUISE[byte] for byte in piece.encode()]
