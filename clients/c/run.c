@@ -147,6 +147,7 @@ enum status bora_client_run(struct bora_client *client, struct bora_conversation
     static const struct bora_run_options nothing_said = {0};
     if (options == NULL) options = &nothing_said;
     *out = (struct bora_run){.answer = {.text = "", .reasoning = "", .model = "", .id = ""}};
+    if (tools == NULL) return bora_error_set(err, STATUS_INVALID_ARGUMENT, "a run needs a registry of tools");
     struct run_state state = {.client = client,
                               .conversation = conversation,
                               .tools = tools,

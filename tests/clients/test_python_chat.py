@@ -1,11 +1,13 @@
 # Copyright Bora contributors
 # SPDX-License-Identifier: Apache-2.0
 """The Python client: requests as they arrive, answers whole and in pieces, and everything that can go wrong on the way."""
+import contextlib
 import dataclasses
 import gc
 import multiprocessing
 import os
 import signal
+import socket
 import threading
 
 import grpc
@@ -251,6 +253,23 @@ def test_a_server_that_is_killed_in_the_middle_is_an_error_with_what_came():
     assert caught.value.partial.text == "a"
     assert list(stream) == []  # it is over, and stays so
     process.join(10)
+
+
+@pytest.mark.parametrize("said", [b"", b"HTTP/1.1 400 Bad Request\r\n\r\n", b"\x00" * 100, bytes(range(256)) * 40], ids=["nothing", "http", "zeros", "noise"])
+def test_a_stranger_at_the_port_is_unavailable(said):
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        def speak():
+            with contextlib.suppress(OSError):
+                while True:
+                    peer, _ = listener.accept()
+                    with peer:
+                        peer.sendall(said)
+
+        threading.Thread(target=speak, daemon=True).start()
+        client = bora.Client(f"127.0.0.1:{listener.getsockname()[1]}", api_key=KEY, model="m", max_retries=1, timeout=20)
+        for ask in both(client):
+            with pytest.raises(bora.UnavailableError):
+                ask()
 
 
 def test_leaving_a_stream_frees_the_model(connect):

@@ -214,6 +214,29 @@ static void test_streams_that_break_keep_what_came(void **state) {
                        "Once ");
 }
 
+static void *stop_the_server_when_it_hangs(void *context) {
+    struct scripted *scripted = context;
+    scripted_await(&scripted->hanging, 1);
+    rpc_server_stop(scripted->server, 0);
+    return NULL;
+}
+
+static void test_a_server_that_goes_in_the_middle(void **state) {
+    (void)state;
+    static const struct step hangs[] = {{.text = "Once "}, {.hang = true}};
+    struct scripted *scripted = SCRIPTED(hangs);
+    pthread_t thread;
+    pthread_create(&thread, NULL, stop_the_server_when_it_hangs, scripted);
+    struct bora_answer answer;
+    struct bora_error err = {0};
+    enum status status = bora_client_chat_stream(scripted->client, scripted->talk, NULL, &answer, &err);
+    assert_true(status == STATUS_UNAVAILABLE || status == STATUS_CANCELLED); /* the socket's end, or the call's, first */
+    assert_string_equal(answer.text, "Once ");
+    bora_answer_deinit(&answer);
+    pthread_join(thread, NULL);
+    scripted_close(scripted);
+}
+
 struct canceller {
     struct scripted *scripted;
     struct bora_cancellation *cancellation;
@@ -269,6 +292,7 @@ int main(void) {
         cmocka_unit_test(test_what_did_not_begin_is_tried_again),
         cmocka_unit_test(test_nobody_there_is_unavailable),
         cmocka_unit_test(test_streams_that_break_keep_what_came),
+        cmocka_unit_test(test_a_server_that_goes_in_the_middle),
         cmocka_unit_test(test_another_thread_cancels),
         cmocka_unit_test(test_conversations_have_limits),
     };
