@@ -20,7 +20,7 @@ struct json_spelling {
     bool any;
     struct code_points escaped[ESCAPED_RANGES]; /* that some escape may spell */
     struct code_points hex[ESCAPED_RANGES];     /* that \u may, in pairs or not */
-    uint32_t unspelled; /* the first code point that bytes may fail to write */
+    uint32_t unspelled;                         /* the first code point that bytes may fail to write */
 };
 
 /** unspelled: 0 where not even all of ASCII can be written, CODE_POINTS_COUNT where everything can. */

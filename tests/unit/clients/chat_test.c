@@ -230,7 +230,8 @@ static void test_a_server_that_goes_in_the_middle(void **state) {
     struct bora_answer answer;
     struct bora_error err = {0};
     enum status status = bora_client_chat_stream(scripted->client, scripted->talk, NULL, &answer, &err);
-    assert_true(status == STATUS_UNAVAILABLE || status == STATUS_CANCELLED); /* the socket's end, or the call's, first */
+    assert_true(status == STATUS_UNAVAILABLE ||
+                status == STATUS_CANCELLED); /* the socket's end, or the call's, first */
     assert_string_equal(answer.text, "Once ");
     bora_answer_deinit(&answer);
     pthread_join(thread, NULL);
