@@ -218,8 +218,8 @@ def test_the_last_round_leaves_its_calls_pending_and_a_run_goes_on_from_there(co
 
 def test_a_handler_that_is_late_is_given_up_and_the_model_told(connect, tools):
     client, _ = connect([calls(("hang", {}), ("add", {"a": 1, "b": 2})), text("done")])
-    run = client.run("x", tools, handler_timeout=0.1)
-    assert run.reason == "answered" and "within 0.1 s" in run.calls[0].error and run.calls[1].result == "3"
+    run = client.run("x", tools, handler_timeout=2)
+    assert run.reason == "answered" and "within 2 s" in run.calls[0].error and run.calls[1].result == "3"
     assert tools.contexts[0].cancelled and tools.abandoned == 1
     tools.release.set()
     e2e.until(lambda: tools.abandoned == 0, "it ended")
@@ -235,13 +235,13 @@ def test_handlers_that_hang_do_not_pile_up(connect, tools):
 
 def test_the_time_of_the_run_stops_handlers_and_keeps_what_there_is(connect, tools):
     client, _ = connect([calls(("add", {"a": 1, "b": 2}), ("hang", {}), ("add", {"a": 3, "b": 4})), text("never")])
-    run = client.run("x", tools, timeout=0.4)
+    run = client.run("x", tools, timeout=2 * e2e.PACE)
     assert run.reason == "timeout" and [c.name for c in run.pending] == ["hang", "add"] and run.messages[-1]["content"] == "3" and tools.contexts[0].cancelled
 
 
 def test_the_time_of_the_run_stops_an_answer_and_keeps_what_came(connect, tools):
     client, _ = connect([ADD, [{"content": "It "}, Wait()]])
-    run = client.run("x", tools, timeout=0.5)
+    run = client.run("x", tools, timeout=2 * e2e.PACE)
     assert run.reason == "timeout" and run.text == "It " and run.answer.finish_reason is None and [m["role"] for m in run.messages] == ["user", "assistant", "tool"]
 
 

@@ -255,7 +255,7 @@ static void test_the_time_of_the_run_stops_it_and_keeps_what_there_is(void **sta
     static const struct step hangs[] = {{.text = "It "}, {.hang = true}};
     struct scripted *scripted = SCRIPTED(calls, hangs);
     struct bora_tools *tools = make_tools();
-    struct bora_run_options options = {.chat.timeout_ns = 400 * NS_PER_MS};
+    struct bora_run_options options = {.chat.timeout_ns = 3 * NS_PER_S};
     struct bora_run run = run_ok(scripted, tools, &options, BORA_RUN_TIMEOUT);
     assert_int_equal(bora_conversation_length(scripted->talk), 3); /* the first result; two calls wait */
     assert_int_equal(run.answer.call_count, 3);
