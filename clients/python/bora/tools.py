@@ -157,7 +157,7 @@ def _prepare(handler: Callable[..., Any], parameters: Any) -> tuple[dict[str, An
             return _finish(handler(**values, **({context_name: context} if context_name else {})))
 
         return schema, invoke
-    context_name = next((n for n, p in inspect.signature(handler).parameters.items() if p.annotation in (CallContext, "CallContext", "bora.CallContext")), None)
+    context_name = _context_name(handler)
 
     def extra(context: CallContext) -> dict[str, Any]:
         return {context_name: context} if context_name else {}
@@ -167,6 +167,14 @@ def _prepare(handler: Callable[..., Any], parameters: Any) -> tuple[dict[str, An
     if not isinstance(parameters, dict):
         raise TypeError("parameters: a JSON schema (a dict) or a pydantic model is wanted")
     return parameters, lambda arguments, context: _finish(handler(**arguments, **extra(context)))
+
+
+def _context_name(handler: Callable[..., Any]) -> Optional[str]:
+    try:
+        found = inspect.signature(handler).parameters.items()
+    except ValueError:  # some builtins have none to show
+        return None
+    return next((name for name, p in found if p.annotation in (CallContext, "CallContext", "bora.CallContext")), None)
 
 
 def _fitting(fit: Callable[[], Any]) -> Any:

@@ -60,7 +60,7 @@ static void test_the_request_holds_the_conversation_and_the_settings(void **stat
     struct bora_answer answer;
     check_ok(bora_client_chat_stream(scripted->client, scripted->talk, &options, &answer, NULL));
     bora_answer_deinit(&answer);
-    const Bora__V1__ChatCompletionRequest *seen = scripted->seen[0];
+    const Bora__V1__ChatCompletionRequest *seen = scripted_request(scripted, 0);
     assert_string_equal(seen->model, "other");
     assert_true(seen->max_tokens == 7 && seen->top_p == 0.5 && seen->temperature == 0);
     assert_int_equal(seen->_temperature_case, BORA__V1__CHAT_COMPLETION_REQUEST___TEMPERATURE_TEMPERATURE);

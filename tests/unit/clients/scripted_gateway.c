@@ -234,6 +234,13 @@ struct scripted *scripted_open(const struct step *const *answers, int count,
     return scripted;
 }
 
+const Bora__V1__ChatCompletionRequest *scripted_request(struct scripted *scripted, int index) {
+    assert_true(
+        index <
+        atomic_load(&scripted->requests)); /* counted after it was written: for us, and for the thread sanitizer */
+    return scripted->seen[index];
+}
+
 void scripted_close(struct scripted *scripted) {
     bora_conversation_destroy(scripted->talk);
     bora_client_close(scripted->client);

@@ -45,6 +45,8 @@ struct scripted *scripted_open(const struct step *const *answers, int count, con
 #define SCRIPTED(...)                                        \
     scripted_open((const struct step *const[]){__VA_ARGS__}, \
                   (int)(sizeof((const struct step *const[]){__VA_ARGS__}) / sizeof(struct step *)), NULL)
+/** What came with the request `index`, which the client has been answered. */
+const Bora__V1__ChatCompletionRequest *scripted_request(struct scripted *scripted, int index);
 void scripted_close(struct scripted *scripted);
 /** Wait until the counter reaches `least`; fails when patience ends. */
 void scripted_await(_Atomic int *counter, int least);

@@ -122,12 +122,12 @@ static void test_results_go_back_until_the_model_answers(void **state) {
     assert_string_equal(message(scripted, 3)->text, "Let me see.");
     assert_string_equal(message(scripted, 5)->call_id, "ccccccccc");
     assert_string_equal(message(scripted, 5)->text, "11");
-    const Bora__V1__ChatCompletionRequest *last = scripted->seen[2];
+    const Bora__V1__ChatCompletionRequest *last = scripted_request(scripted, 2);
     assert_int_equal(last->n_messages, 6);
     assert_int_equal(last->n_tools, 4);
     assert_string_equal(last->tools[0]->function->parameters,
                         "{\"type\": \"object\", \"properties\": {\"a\": {}, \"b\": {}}}");
-    assert_string_equal(scripted->seen[0]->tool_choice->mode, "required");
+    assert_string_equal(scripted_request(scripted, 0)->tool_choice->mode, "required");
     assert_string_equal(last->tool_choice->mode, "auto"); /* or no answer would ever come */
     bora_run_deinit(&run);
     end_tools(tools);
@@ -144,11 +144,11 @@ static void test_a_named_choice_counts_once_and_none_stays(void **state) {
         bora_run_deinit(&run);
         check_ok(bora_conversation_add_text(scripted->talk, BORA_ROLE_USER, "again", NULL));
     }
-    assert_string_equal(scripted->seen[0]->tool_choice->named->function->name, "add");
-    assert_string_equal(scripted->seen[1]->tool_choice->mode, "auto");
-    assert_string_equal(scripted->seen[2]->tool_choice->mode, "none");
-    assert_string_equal(scripted->seen[3]->tool_choice->mode, "none");
-    assert_null(scripted->seen[4]->tool_choice);
+    assert_string_equal(scripted_request(scripted, 0)->tool_choice->named->function->name, "add");
+    assert_string_equal(scripted_request(scripted, 1)->tool_choice->mode, "auto");
+    assert_string_equal(scripted_request(scripted, 2)->tool_choice->mode, "none");
+    assert_string_equal(scripted_request(scripted, 3)->tool_choice->mode, "none");
+    assert_null(scripted_request(scripted, 4)->tool_choice);
     end_tools(tools);
     scripted_close(scripted);
 }
@@ -204,8 +204,8 @@ static void test_the_last_round_leaves_its_calls_and_a_run_goes_on_from_there(vo
     bora_run_deinit(&run);
     run = run_ok(scripted, tools, &(struct bora_run_options){.tool_choice = "required"}, BORA_RUN_ANSWERED);
     assert_int_equal(run.rounds, 1);
-    assert_string_equal(scripted->seen[2]->tool_choice->mode, "auto"); /* its round was the one before */
-    assert_int_equal(scripted->seen[2]->n_messages, 5);
+    assert_string_equal(scripted_request(scripted, 2)->tool_choice->mode, "auto"); /* its round was the one before */
+    assert_int_equal(scripted_request(scripted, 2)->n_messages, 5);
     bora_run_deinit(&run);
     end_tools(tools);
     scripted_close(scripted);
