@@ -34,6 +34,7 @@ MAY_INCLUDE = {
     "services/trainer": {"base", "kernels", "collectives", "rpc", "store", "engine", "training", "proto", "services/trainer"},
     "services/keys": {"base", "rpc", "store", "proto", "services/keys"},
     "cli": {"base", "rpc", "proto", "cli", "engine/weights", "engine/convert", "engine/tokenizer", "engine/grammar"},
+    "clients/c": {"base", "rpc", "proto", "clients/c"},
     "proto": {"proto"},
 }
 # Inside engine/ the order is: text and files, then the model, then who drives it.
@@ -63,7 +64,7 @@ def files(*suffixes):
 
 def room_of(path):
     parts = str(path).split("/")
-    return "/".join(parts[:2]) if parts[0] == "services" else parts[0]
+    return "/".join(parts[:2]) if parts[0] in ("services", "clients") else parts[0]
 
 
 def included_room(include):
