@@ -425,7 +425,8 @@ enum status grammar_vocabulary_create(const struct tokenizer *tokenizer, struct 
         else if (!tokenizer_is_control(tokenizer, id) && piece.length > 0 && piece.length <= TRIE_DEPTH_MAX)
             entries[count++] = entry_of(piece, id);
     }
-    ok = ok && trie_init(&v->trie, entries, count) && token_trie_classify(&v->trie) && add_common(v, entries, count) &&
+    ok = ok && trie_init(&v->trie, entries, count) && token_trie_classify(&v->trie) &&
+         token_slices_init(&v->slices, &v->trie, v->words) && add_common(v, entries, count) &&
          add_structure(v, entries, count) && add_strings(v, &v->strings[0], 0, entries, count) &&
          add_strings(v, &v->strings[1], 1, entries, count);
     free(entries);
@@ -440,6 +441,7 @@ enum status grammar_vocabulary_create(const struct tokenizer *tokenizer, struct 
 void grammar_vocabulary_destroy(struct grammar_vocabulary *v) {
     if (v == NULL) return;
     trie_deinit(&v->trie);
+    token_slices_deinit(&v->slices);
     trie_deinit(&v->uncommon);
     trie_deinit(&v->structure);
     trie_deinit(&v->blank_trie);
