@@ -153,7 +153,7 @@ enum {
     EARLEY_VISITS_MAX = 1 << 17,
     EARLEY_VISITS_FREE = 1 << 10,
     EARLEY_VISITS_OF_FUEL = 16,
-    EARLEY_MASK_VISITS_MAX = 1 << 22
+    EARLEY_MASK_VISITS_MAX = 1 << 24
 };
 /** Stands for the row that is being made. */
 extern const struct earley_row earley_self;

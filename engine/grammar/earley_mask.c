@@ -78,8 +78,7 @@ static enum machine_step go_on(struct earley_walk *w, const struct place *from, 
                                struct place *to) {
     struct earley_machine *machine = w->machine;
     uint32_t unfinished = from->unfinished, code_point, transition = SCAN_UNKNOWN;
-    enum machine_step step =
-        earley_scan(machine, from->set, node->byte, &unfinished, &code_point, &transition);
+    enum machine_step step = earley_scan(machine, from->set, node->byte, &unfinished, &code_point, &transition);
     /* Every transition that is there leads to a live state. */
     if (step != MACHINE_LIVE || node->size == 1) return step;
     slice_classes own = 0;
@@ -87,7 +86,9 @@ static enum machine_step go_on(struct earley_walk *w, const struct place *from, 
         *to = (struct place){.frame = from->frame, .set = from->set, .unfinished = unfinished};
     } else {
         struct scan_transition it = machine->sets.transitions[transition];
-        own = code_point < 0x80 ? w->ascii[code_point] : token_class_odd(code_point, code_point) ? SLICE_ODD : SLICE_OTHERS;
+        own = code_point < 0x80                         ? w->ascii[code_point]
+              : token_class_odd(code_point, code_point) ? SLICE_ODD
+                                                        : SLICE_OTHERS;
         if (it.ends == 0)
             *to = (struct place){.frame = from->frame, .set = it.threads};
         else if ((step = pass(w, from->frame, transition, to)) != MACHINE_LIVE)
@@ -122,7 +123,8 @@ static bool walk_nodes(struct earley_walk *w, uint32_t end) {
             i += node->size;
             continue;
         }
-        if (was_full) marks[node->depth] = frames_mark(w->walk->frames);
+        if (was_full)
+            marks[node->depth] = frames_mark(w->walk->frames);
         else if (w->full)
             for (uint32_t depth = 0; depth <= node->depth; depth++) marks[depth] = w->floor;
         mask_set_node(w->mask, trie, i++);

@@ -63,8 +63,8 @@ static enum machine_step go_on(struct regex_walk *w, const struct place *from, c
     struct free_text text;
     if (!free_text_of(&w->masks->free, &w->vocabulary->slices, w->pool, next, &text)) return MACHINE_FAILED;
     bool blank = node->byte == ' ' && node->depth == 0;
-    to->free = blank ? free_place_begin(w->vocabulary, SLICES_BEHIND_BLANK, text, w->mask)
-                     : (struct free_place){text, false};
+    to->free =
+        blank ? free_place_begin(w->vocabulary, SLICES_BEHIND_BLANK, text, w->mask) : (struct free_place){text, false};
     return MACHINE_LIVE;
 }
 
@@ -100,7 +100,8 @@ bool regex_mask(struct regex_masks *masks, struct regex_pool *pool, const struct
     w.ascii = vocabulary->slices.ascii;
     struct free_text text = {0};
     const regex *row = regex_row(pool, state);
-    if (row == NULL || (unfinished == 0 && !free_text_of(&masks->free, &vocabulary->slices, pool, state, &text))) return false;
+    if (row == NULL || (unfinished == 0 && !free_text_of(&masks->free, &vocabulary->slices, pool, state, &text)))
+        return false;
     w.places[0] = (struct place){state, unfinished, row, free_place_begin(vocabulary, SLICES_WHOLE, text, mask)};
     uint32_t end = unfinished == 0 && ascii_only(&w, state) ? vocabulary->trie.roots[0x80] : vocabulary->trie.count;
     if (!walk_nodes(&w, end)) return false;

@@ -64,8 +64,8 @@ static struct free_text by_form(const struct token_slices *slices, struct regex_
 }
 
 /** Characters that lead to `target`, from which they are free, or which is the state itself. */
-static struct free_text by_target(const struct token_slices *slices, struct regex_pool *pool, regex state,
-                                  regex target, struct free_text behind) {
+static struct free_text by_target(const struct token_slices *slices, struct regex_pool *pool, regex state, regex target,
+                                  struct free_text behind) {
     uint64_t ascii[2] = {0};
     const regex *row = regex_row(pool, state);
     for (uint32_t c = 0; c < 128; c++) {
@@ -74,8 +74,7 @@ static struct free_text by_target(const struct token_slices *slices, struct rege
         if (next == target) ascii[c / 64] |= UINT64_C(1) << c % 64;
     }
     slice_classes classes = slice_classes_within(slices, ascii);
-    if (regex_same_beyond(pool, state) && regex_step(pool, state, 0x100) == target)
-        classes |= SLICE_OTHERS | SLICE_ODD;
+    if (regex_same_beyond(pool, state) && regex_step(pool, state, 0x100) == target) classes |= SLICE_OTHERS | SLICE_ODD;
     classes &= behind.classes;
     return (struct free_text){classes == 0 ? 0 : classes | (behind.classes & SLICE_LONG), behind.length};
 }
