@@ -51,8 +51,9 @@ static const struct source SOURCES[] = {
                 "N: /[a-zA-Z_][a-zA-Z0-9_]*/\nI: /[0-9]+/\nW: /[ \\n\\t]+/"},
     {KIND_LARK, "start: \"SELECT\" n (\",\" n)* (\"WHERE\" n \"<>\" (n | T))?\nn: N (\".\" N)?\nN: /[a-z][a-z0-9]*/\n"
                 "T: /'([^'\\n]|'')*'/ | /\"[^\"]*\"/\n%ignore / +/"},
-    {KIND_LARK, "start: x\nx: \"<\" N (\" \" N \"=\" V)* \">\" (x | T)* \"</\" N \">\"\nN: /[a-z]+/\nV: /\"[^\"<>]*\"/\nT: "
-                "/[^<>]+/"},
+    {KIND_LARK,
+     "start: x\nx: \"<\" N (\" \" N \"=\" V)* \">\" (x | T)* \"</\" N \">\"\nN: /[a-z]+/\nV: /\"[^\"<>]*\"/\nT: "
+     "/[^<>]+/"},
 };
 
 struct walk {
@@ -173,9 +174,22 @@ static void test_masks_are_what_is_accepted(void **state) {
 /* ---- grammars that are made up ---- */
 
 static void print_random(struct bytes *out, uint64_t *draws, int depth) {
-    static const char *const ATOMS[] = {"[a-z]",       "[a-zA-Z_]", "[^\\n]",   "[^\"<]", "[ab ]",   "[0-9]",
-                                        "\" \"",       "\"ab\"",    "\"\\n\"",  "\"(\"",  "\"item\"", "[^a-z]",
-                                        "[\\u00a0-\\u4e2d]", "[-a-z ]", "\"return\"", "\", \""};
+    static const char *const ATOMS[] = {"[a-z]",
+                                        "[a-zA-Z_]",
+                                        "[^\\n]",
+                                        "[^\"<]",
+                                        "[ab ]",
+                                        "[0-9]",
+                                        "\" \"",
+                                        "\"ab\"",
+                                        "\"\\n\"",
+                                        "\"(\"",
+                                        "\"item\"",
+                                        "[^a-z]",
+                                        "[\\u00a0-\\u4e2d]",
+                                        "[-a-z ]",
+                                        "\"return\"",
+                                        "\", \""};
     static const char *const REPEATS[] = {"*", "+", "?", "{1,30}", "{2}", "{0,3}"};
     uint64_t draw = below(draws, depth > 0 ? 10 : 4);
     if (draw < 3) {
