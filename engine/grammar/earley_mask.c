@@ -80,7 +80,7 @@ static enum machine_step go_on(struct earley_walk *w, const struct place *from, 
     uint32_t unfinished = from->unfinished, code_point, transition = SCAN_UNKNOWN;
     enum machine_step step = earley_scan(machine, from->set, node->byte, &unfinished, &code_point, &transition);
     /* Every transition that is there leads to a live state. */
-    if (step != MACHINE_LIVE || node->size == 1) return step;
+    if (step != MACHINE_LIVE || node->child_count == 0) return step;
     slice_classes own = 0;
     if (unfinished != 0) {
         *to = (struct place){.frame = from->frame, .set = from->set, .unfinished = unfinished};
@@ -95,41 +95,50 @@ static enum machine_step go_on(struct earley_walk *w, const struct place *from, 
             return step;
     }
     to->free = free_place_behind(&from->free, own);
-    if (to->free.inside || unfinished != 0 || node->size < FREE_TEXT_NODES_MIN) return MACHINE_LIVE;
+    if (to->free.inside || unfinished != 0 || node->end - node->first < FREE_TEXT_TOKENS_MIN) return MACHINE_LIVE;
     struct free_text text;
     if (!free_of(w, to->set, &text)) return MACHINE_FAILED;
-    bool blank = node->byte == ' ' && node->depth == 0;
+    bool blank = node->byte == ' ' && from == w->places;
     to->free = blank ? free_place_begin(w->walk->vocabulary, SLICES_BEHIND_BLANK, text, w->mask)
                      : (struct free_place){text, false};
     return MACHINE_LIVE;
 }
 
-static bool walk_nodes(struct earley_walk *w, uint32_t end) {
-    const struct token_trie *trie = &w->walk->vocabulary->trie;
-    const struct slice_node *nodes = w->walk->vocabulary->slices.nodes;
+/** A node at `depth`. */
+static enum machine_step look(struct earley_walk *w, const struct slice_node *node, uint32_t depth) {
     struct frames_mark *marks = w->walk->marks;
-    for (uint32_t i = 0; i < end;) {
-        const struct slice_node *node = &nodes[i];
-        struct place *from = &w->places[node->depth];
-        if (free_place_takes(&from->free, trie, node, i, w->mask)) {
-            i += node->size;
+    struct place *from = &w->places[depth];
+    bool was_full = w->full;
+    if (was_full) frames_drop(w->walk->frames, depth == 0 ? w->floor : marks[depth - 1]);
+    enum machine_step step = go_on(w, from, node, from + 1);
+    if (step != MACHINE_LIVE) return step;
+    if (was_full)
+        marks[depth] = frames_mark(w->walk->frames);
+    else if (w->full)
+        for (uint32_t i = 0; i <= depth; i++) marks[i] = w->floor;
+    return step;
+}
+
+static bool walk_nodes(struct earley_walk *w, uint32_t root_count) {
+    const struct token_trie *trie = &w->walk->vocabulary->trie;
+    const struct token_slices *slices = &w->walk->vocabulary->slices;
+    struct slice_cursor cursors[TRIE_DEPTH_MAX + 1] = {{slices->nodes, slices->nodes + root_count}};
+    for (uint32_t depth = 0;;) {
+        struct slice_cursor *cursor = &cursors[depth];
+        if (cursor->next == cursor->end) {
+            if (depth == 0) return true;
+            depth--;
             continue;
         }
-        bool was_full = w->full;
-        if (was_full) frames_drop(w->walk->frames, node->depth == 0 ? w->floor : marks[node->depth - 1]);
-        enum machine_step step = go_on(w, from, node, from + 1);
+        const struct slice_node *node = cursor->next++;
+        if (free_place_takes(&w->places[depth].free, trie, node, w->mask)) continue;
+        enum machine_step step = look(w, node, depth);
         if (step == MACHINE_FAILED) return false;
-        if (step == MACHINE_DEAD) {
-            i += node->size;
-            continue;
-        }
-        if (was_full)
-            marks[node->depth] = frames_mark(w->walk->frames);
-        else if (w->full)
-            for (uint32_t depth = 0; depth <= node->depth; depth++) marks[depth] = w->floor;
-        mask_set_node(w->mask, trie, i++);
+        if (step == MACHINE_DEAD) continue;
+        slice_node_set(slices, trie, node, w->mask);
+        const struct slice_node *children = slices->nodes + node->children;
+        if (node->child_count > 0) cursors[++depth] = (struct slice_cursor){children, children + node->child_count};
     }
-    return true;
 }
 
 /** No thread goes on with a character beyond ASCII. */
@@ -149,7 +158,7 @@ static bool walk_from(struct earley_walk *w, struct place *start) {
     if (start->unfinished == 0 && !free_of(w, start->set, &text)) return false;
     start->free = free_place_begin(vocabulary, SLICES_WHOLE, text, w->mask);
     bool ascii = start->unfinished == 0 && ascii_only(w, start->set);
-    return walk_nodes(w, ascii ? vocabulary->trie.roots[0x80] : vocabulary->trie.count);
+    return walk_nodes(w, ascii ? vocabulary->slices.ascii_count : vocabulary->slices.root_count);
 }
 
 bool earley_mask(struct machine *base, struct mask_walk *walk, const struct machine_state *state, uint32_t *mask) {

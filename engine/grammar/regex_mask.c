@@ -55,32 +55,40 @@ static enum machine_step go_on(struct regex_walk *w, const struct place *from, c
     }
     if (next == REGEX_FAILED) return MACHINE_FAILED;
     if (next == REGEX_NOTHING) return MACHINE_DEAD;
-    if (node->size == 1) return MACHINE_LIVE;
+    if (node->child_count == 0) return MACHINE_LIVE;
     *to = (struct place){next, unfinished, from->row, free_place_behind(&from->free, own)};
     if (next != from->state) to->row = regex_row(w->pool, next);
     if (to->row == NULL) return MACHINE_FAILED;
-    if (to->free.inside || unfinished != 0 || node->size < FREE_TEXT_NODES_MIN) return MACHINE_LIVE;
+    if (to->free.inside || unfinished != 0 || node->end - node->first < FREE_TEXT_TOKENS_MIN) return MACHINE_LIVE;
     struct free_text text;
     if (!free_text_of(&w->masks->free, &w->vocabulary->slices, w->pool, next, &text)) return MACHINE_FAILED;
-    bool blank = node->byte == ' ' && node->depth == 0;
+    bool blank = node->byte == ' ' && from == w->places;
     to->free =
         blank ? free_place_begin(w->vocabulary, SLICES_BEHIND_BLANK, text, w->mask) : (struct free_place){text, false};
     return MACHINE_LIVE;
 }
 
-static bool walk_nodes(struct regex_walk *w, uint32_t end) {
+static bool walk_nodes(struct regex_walk *w, uint32_t root_count) {
     const struct token_trie *trie = &w->vocabulary->trie;
-    const struct slice_node *nodes = w->vocabulary->slices.nodes;
-    for (uint32_t i = 0; i < end;) {
-        const struct slice_node *node = &nodes[i];
-        struct place *from = &w->places[node->depth];
-        enum machine_step step = MACHINE_DEAD;
-        if (!free_place_takes(&from->free, trie, node, i, w->mask)) step = go_on(w, from, node, from + 1);
+    const struct token_slices *slices = &w->vocabulary->slices;
+    struct slice_cursor cursors[TRIE_DEPTH_MAX + 1] = {{slices->nodes, slices->nodes + root_count}};
+    for (uint32_t depth = 0;;) {
+        struct slice_cursor *cursor = &cursors[depth];
+        if (cursor->next == cursor->end) {
+            if (depth == 0) return true;
+            depth--;
+            continue;
+        }
+        const struct slice_node *node = cursor->next++;
+        struct place *from = &w->places[depth];
+        if (free_place_takes(&from->free, trie, node, w->mask)) continue;
+        enum machine_step step = go_on(w, from, node, from + 1);
         if (step == MACHINE_FAILED) return false;
-        if (step == MACHINE_LIVE) mask_set_node(w->mask, trie, i);
-        i += step == MACHINE_LIVE ? 1 : node->size;
+        if (step == MACHINE_DEAD) continue;
+        slice_node_set(slices, trie, node, w->mask);
+        const struct slice_node *children = slices->nodes + node->children;
+        if (node->child_count > 0) cursors[++depth] = (struct slice_cursor){children, children + node->child_count};
     }
-    return true;
 }
 
 /** No character beyond ASCII may come. */
@@ -103,8 +111,8 @@ bool regex_mask(struct regex_masks *masks, struct regex_pool *pool, const struct
     if (row == NULL || (unfinished == 0 && !free_text_of(&masks->free, &vocabulary->slices, pool, state, &text)))
         return false;
     w.places[0] = (struct place){state, unfinished, row, free_place_begin(vocabulary, SLICES_WHOLE, text, mask)};
-    uint32_t end = unfinished == 0 && ascii_only(&w, state) ? vocabulary->trie.roots[0x80] : vocabulary->trie.count;
-    if (!walk_nodes(&w, end)) return false;
+    bool ascii = unfinished == 0 && ascii_only(&w, state);
+    if (!walk_nodes(&w, ascii ? vocabulary->slices.ascii_count : vocabulary->slices.root_count)) return false;
     state_masks_put(&masks->known, vocabulary, key, mask);
     return true;
 }

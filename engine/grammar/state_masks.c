@@ -81,16 +81,22 @@ static struct free_text by_target(const struct token_slices *slices, struct rege
 
 static struct free_text in_itself(const struct token_slices *slices, struct regex_pool *pool, regex state) {
     struct free_text form = by_form(slices, pool, state);
-    if (form.length >= SLICE_BYTES) return form;
+    if (form.length >= SLICE_BYTES && (form.classes & SLICE_LETTERS) == SLICE_LETTERS) return form;
     struct free_text any = {~SLICE_INVALID, TRIE_DEPTH_MAX};
     return free_text_better(form, by_target(slices, pool, state, state, any));
+}
+
+/** About how much of a vocabulary is made of them. */
+static int weight(slice_classes classes) {
+    enum { LETTERS = 16 };
+    return __builtin_popcountll(classes) + LETTERS * __builtin_popcountll(classes & SLICE_LETTERS);
 }
 
 struct free_text free_text_better(struct free_text a, struct free_text b) {
     /* A slice has short tokens only, or all: a length between is worth little. */
     bool whole_a = a.classes != 0 && a.length >= SLICE_BYTES, whole_b = b.classes != 0 && b.length >= SLICE_BYTES;
     if (whole_a != whole_b) return whole_a ? a : b;
-    return __builtin_popcountll(a.classes) >= __builtin_popcountll(b.classes) ? a : b;
+    return weight(a.classes) >= weight(b.classes) ? a : b;
 }
 
 struct free_text_known *free_texts_at(struct free_texts *texts, struct grammar_budget *budget, uint32_t state) {
@@ -102,7 +108,8 @@ struct free_text_known *free_texts_at(struct free_texts *texts, struct grammar_b
 
 static struct free_text find_free(const struct token_slices *slices, struct regex_pool *pool, regex state) {
     struct free_text own = in_itself(slices, pool, state);
-    if (own.classes != 0 && own.length >= SLICE_BYTES) return own;
+    bool whole = own.classes != 0 && own.length >= SLICE_BYTES;
+    if (whole && (own.classes & SLICE_LETTERS) == SLICE_LETTERS) return own;
     /* A name begins with a letter, and goes on as it likes. */
     regex behind = regex_step(pool, state, 'a');
     if (behind == REGEX_NOTHING || behind == REGEX_FAILED || behind == state) return own;

@@ -58,8 +58,8 @@ struct free_text_known *free_texts_at(struct free_texts *texts, struct grammar_b
 bool free_text_of(struct free_texts *known, const struct token_slices *slices, struct regex_pool *pool, regex state,
                   struct free_text *out);
 
-/** Below nodes of fewer nodes than this it is quicker to walk than to ask what is free. */
-enum { FREE_TEXT_NODES_MIN = 24 };
+/** Where fewer tokens go on it is quicker to walk than to ask what is free. */
+enum { FREE_TEXT_TOKENS_MIN = 16 };
 
 /* ---- walks ---- */
 
@@ -76,15 +76,25 @@ static inline struct free_place free_place_behind(const struct free_place *from,
     if (!from->inside || (own & ~from->text.classes) != 0) return (struct free_place){0};
     return (struct free_place){{from->text.classes, from->text.length - (from->text.length > 0)}, true};
 }
-/** All tokens of the node, which is node `i`, and below it are set: it need not be looked at. */
+/** All tokens of the node and below it are set: it need not be looked at. */
 static inline bool free_place_takes(const struct free_place *from, const struct token_trie *trie,
-                                    const struct slice_node *node, uint32_t i, uint32_t *mask) {
+                                    const struct slice_node *node, uint32_t *mask) {
     slice_classes others = node->classes & ~from->text.classes;
     if ((others & ~SLICE_LONG) != 0) return false;
     if (others == 0 && from->inside) return true;
     if (node->height > from->text.length) return false;
-    mask_set_subtree(mask, trie, i);
+    for (uint32_t t = node->first; t < node->end; t++) mask_set(mask, trie->tokens[t]);
     return true;
 }
+/** The tokens that end at the node. */
+static inline void slice_node_set(const struct token_slices *slices, const struct token_trie *trie,
+                                  const struct slice_node *node, uint32_t *mask) {
+    uint32_t end = slice_node_own_end(slices, node);
+    for (uint32_t t = node->first; t < end; t++) mask_set(mask, trie->tokens[t]);
+}
+/** Siblings that are still to come, by depth. */
+struct slice_cursor {
+    const struct slice_node *next, *end;
+};
 
 #endif

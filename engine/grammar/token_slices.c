@@ -5,6 +5,7 @@
 #include "engine/grammar/mask.h"
 #include "engine/grammar/utf8_steps.h"
 
+#include <assert.h>
 #include <stdlib.h>
 
 /* ---- classes ---- */
@@ -14,6 +15,10 @@ enum { CLASS_DIGITS, CLASS_A_TO_F, CLASS_G_TO_Z, CLASS_UPPER_A_TO_F, CLASS_UPPER
 /* Tab, line feed, carriage return, blank and the punctuation have classes of their own: CLASS_SINGLE and up. */
 static const uint8_t SINGLES[] = "\t\n\r !\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~";
 enum { SINGLE_COUNT = sizeof SINGLES - 1, ASCII_CLASSES = CLASS_SINGLE + SINGLE_COUNT };
+
+static_assert(SLICE_LETTERS ==
+                  (1 << CLASS_A_TO_F | 1 << CLASS_G_TO_Z | 1 << CLASS_UPPER_A_TO_F | 1 << CLASS_UPPER_G_TO_Z),
+              "the classes of letters");
 
 static uint32_t class_number(uint8_t c) {
     if (c >= '0' && c <= '9') return CLASS_DIGITS;
@@ -67,10 +72,9 @@ static slice_classes slices_first(const struct token_slices *slices, uint8_t byt
     return byte >= 0xC2 && byte <= 0xF4 ? 0 : SLICE_INVALID;
 }
 
-/** The nodes, and the classes of each token: whole, and but for its first byte. */
+/** The nodes in the trie's order, and the classes of each token: whole, and but for its first byte. */
 static void classify(const struct token_trie *trie, struct token_slices *slices, slice_classes *whole,
-                     slice_classes *behind) {
-    struct slice_node *nodes = slices->nodes;
+                     slice_classes *behind, struct slice_node *nodes) {
     uint32_t open[TRIE_DEPTH_MAX + 1], unfinished[TRIE_DEPTH_MAX + 2] = {0}, depth = 0; /* nodes that are open */
     slice_classes above[TRIE_DEPTH_MAX + 2] = {0}; /* of the bytes before, without the first */
     for (uint32_t i = 0; i < trie->count; i++) {
@@ -83,7 +87,11 @@ static void classify(const struct token_trie *trie, struct token_slices *slices,
         if (ends) last = class_step(slices->ascii, &before, trie->bytes[i], true);
         if (ends && depth >= SLICE_BYTES) last |= SLICE_LONG;
         above[depth + 1] = depth == 0 ? 0 : above[depth] | own;
-        nodes[i] = (struct slice_node){own | last, trie->sizes[i], trie->bytes[i], trie->depths[i], .height = 1};
+        nodes[i] = (struct slice_node){.classes = own | last,
+                                       .first = trie->first[i],
+                                       .end = trie->first[i + trie->sizes[i]],
+                                       .byte = trie->bytes[i],
+                                       .height = 1};
         for (uint32_t t = trie->first[i]; t < trie->first[i + 1]; t++) {
             behind[t] = depth == 0 ? 0 : above[depth] | last;
             whole[t] = depth == 0 ? last : behind[t] | slices_first(slices, trie->bytes[open[0]]);
@@ -91,6 +99,32 @@ static void classify(const struct token_trie *trie, struct token_slices *slices,
         open[depth++] = i;
     }
     for (; depth > 1; depth--) fold(nodes, open[depth - 1], open[depth - 2]);
+}
+
+/** The nodes with siblings side by side. False without memory. */
+static bool arrange(const struct token_trie *trie, const struct slice_node *nodes, struct token_slices *slices) {
+    uint32_t *places = malloc((trie->count + 1) * sizeof *places), next = 0;
+    slices->nodes = malloc((trie->count + 1) * sizeof *slices->nodes);
+    if (places == NULL || slices->nodes == NULL) {
+        free(places);
+        return false;
+    }
+    for (uint32_t i = 0; i < trie->count; i += trie->sizes[i]) {
+        slices->ascii_count += trie->bytes[i] < 0x80;
+        places[i] = next++;
+    }
+    slices->root_count = next;
+    for (uint32_t i = 0; i < trie->count; i++) {
+        struct slice_node *node = &slices->nodes[places[i]];
+        *node = nodes[i];
+        node->children = next;
+        for (uint32_t c = i + 1; c < i + trie->sizes[i]; c += trie->sizes[c]) {
+            places[c] = next++;
+            node->child_count++;
+        }
+    }
+    free(places);
+    return true;
 }
 
 struct classed {
@@ -136,14 +170,14 @@ static bool group(struct token_slice_list *list, struct classed *all, uint32_t c
 bool token_slices_init(struct token_slices *slices, const struct token_trie *trie, uint32_t words) {
     uint32_t count = trie->first[trie->count];
     for (uint8_t c = 0; c < 128; c++) slices->ascii[c] = UINT64_C(1) << class_number(c);
-    slices->nodes = malloc((trie->count + 1) * sizeof *slices->nodes);
     slice_classes *whole = malloc((count + 1) * sizeof *whole), *behind = malloc((count + 1) * sizeof *behind);
+    struct slice_node *nodes = malloc((trie->count + 1) * sizeof *nodes);
     struct classed *all = malloc((count + 1) * sizeof *all);
-    bool ok = slices->nodes != NULL && whole != NULL && behind != NULL && all != NULL;
+    bool ok = whole != NULL && behind != NULL && nodes != NULL && all != NULL;
     if (ok) {
-        classify(trie, slices, whole, behind);
+        classify(trie, slices, whole, behind, nodes);
         for (uint32_t t = 0; t < count; t++) all[t] = (struct classed){whole[t], trie->tokens[t]};
-        ok = group(&slices->lists[SLICES_WHOLE], all, count, words);
+        ok = arrange(trie, nodes, slices) && group(&slices->lists[SLICES_WHOLE], all, count, words);
     }
     if (ok) {
         uint32_t blank = trie->roots[' '], end = trie->roots[' ' + 1], found = 0;
@@ -153,6 +187,7 @@ bool token_slices_init(struct token_slices *slices, const struct token_trie *tri
     }
     free(whole);
     free(behind);
+    free(nodes);
     free(all);
     return ok;
 }

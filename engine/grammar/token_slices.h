@@ -20,17 +20,20 @@ struct token_trie;
 
 /** A set of classes. */
 typedef uint64_t slice_classes;
+#define SLICE_LETTERS UINT64_C(0x1E)      /* of ASCII: what most tokens are made of */
 #define SLICE_OTHERS (UINT64_C(1) << 60)  /* beyond ASCII, without the odd ones */
 #define SLICE_ODD (UINT64_C(1) << 61)     /* white space, ends of lines and U+FEFF beyond ASCII */
 #define SLICE_LONG (UINT64_C(1) << 62)    /* no character: the token has more than SLICE_BYTES bytes */
 #define SLICE_INVALID (UINT64_C(1) << 63) /* what begins with the rest of a character, or is no UTF-8 */
 enum { SLICE_BYTES = 24 };
 
-/** A node of the vocabulary's trie, under the same number. */
+/** A node of the vocabulary's trie. Siblings lie side by side, so that those that need not be looked at cost little; their tokens are in the trie's order. */
 struct slice_node {
     slice_classes classes; /* of all characters from the node's own down to the leaves */
-    uint32_t size;         /* nodes of the subtree */
-    uint8_t byte, depth;
+    uint32_t first, end;   /* into the trie's tokens: of the node and all below it */
+    uint32_t children;     /* the first of child_count */
+    uint16_t child_count;
+    uint8_t byte;
     uint8_t height; /* bytes of the longest way down, its own included */
 };
 
@@ -54,10 +57,16 @@ struct token_slice_list {
 };
 
 struct token_slices {
-    struct slice_node *nodes; /* [count of the trie] */
+    struct slice_node *nodes;         /* [count of the trie]; the first are those of the tokens' first bytes, rising */
+    uint32_t root_count, ascii_count; /* of these, and of those in ASCII */
     struct token_slice_list lists[SLICE_KINDS];
     slice_classes ascii[128]; /* the class of each character */
 };
+
+/** Where the tokens that end at the node itself end. */
+static inline uint32_t slice_node_own_end(const struct token_slices *slices, const struct slice_node *node) {
+    return node->child_count > 0 ? slices->nodes[node->children].first : node->end;
+}
 
 /** All zero before; of the tokens in the trie, with `words` 32-bit words a bitset. False without memory. */
 bool token_slices_init(struct token_slices *slices, const struct token_trie *trie, uint32_t words);
