@@ -45,7 +45,8 @@ static bool free_of(struct earley_walk *w, uint32_t set, struct free_text *out) 
                 return false;
             best = free_text_better(best, text);
         }
-        *known = (struct free_text_known){best, true};
+        known->text = best;
+        known->known = true;
     }
     *out = known->text;
     return true;
@@ -104,6 +105,22 @@ static enum machine_step go_on(struct earley_walk *w, const struct place *from, 
     return MACHINE_LIVE;
 }
 
+/** No thread goes on with a character beyond ASCII. */
+static bool ascii_only(const struct earley_walk *w, uint32_t set) {
+    uint32_t count;
+    struct regex_pool *pool = w->machine->pool;
+    struct free_text_known *known = free_texts_at(&w->machine->masks.of_sets, w->machine->budget, set);
+    if (known == NULL) return false;
+    const struct scan_thread *threads = scan_set_threads(&w->machine->sets, set, &count);
+    if (known->beyond == BEYOND_NOT_KNOWN) {
+        known->beyond = BEYOND_NONE;
+        for (uint32_t i = 0; i < count; i++)
+            if (!regex_same_beyond(pool, threads[i].left) || regex_step(pool, threads[i].left, 0x100) != REGEX_NOTHING)
+                known->beyond = BEYOND_SOME;
+    }
+    return known->beyond == BEYOND_NONE;
+}
+
 /** A node at `depth`. */
 static enum machine_step look(struct earley_walk *w, const struct slice_node *node, uint32_t depth) {
     struct frames_mark *marks = w->walk->marks;
@@ -119,10 +136,10 @@ static enum machine_step look(struct earley_walk *w, const struct slice_node *no
     return step;
 }
 
-static bool walk_nodes(struct earley_walk *w, uint32_t root_count) {
+static bool walk_nodes(struct earley_walk *w) {
     const struct token_trie *trie = &w->walk->vocabulary->trie;
     const struct token_slices *slices = &w->walk->vocabulary->slices;
-    struct slice_cursor cursors[TRIE_DEPTH_MAX + 1] = {{slices->nodes, slices->nodes + root_count}};
+    struct slice_cursor cursors[TRIE_DEPTH_MAX + 1] = {{slices->nodes, slices->nodes + slices->root_count}};
     for (uint32_t depth = 0;;) {
         struct slice_cursor *cursor = &cursors[depth];
         if (cursor->next == cursor->end) {
@@ -131,7 +148,12 @@ static bool walk_nodes(struct earley_walk *w, uint32_t root_count) {
             continue;
         }
         const struct slice_node *node = cursor->next++;
-        if (free_place_takes(&w->places[depth].free, trie, node, w->mask)) continue;
+        const struct place *from = &w->places[depth];
+        if (node->byte >= 0x80 && from->unfinished == 0 && ascii_only(w, from->set)) {
+            cursor->next = cursor->end; /* so are the bytes of those behind it */
+            continue;
+        }
+        if (free_place_takes(&from->free, trie, node, w->mask)) continue;
         enum machine_step step = look(w, node, depth);
         if (step == MACHINE_FAILED) return false;
         if (step == MACHINE_DEAD) continue;
@@ -141,24 +163,12 @@ static bool walk_nodes(struct earley_walk *w, uint32_t root_count) {
     }
 }
 
-/** No thread goes on with a character beyond ASCII. */
-static bool ascii_only(const struct earley_walk *w, uint32_t set) {
-    uint32_t count;
-    struct regex_pool *pool = w->machine->pool;
-    const struct scan_thread *threads = scan_set_threads(&w->machine->sets, set, &count);
-    for (uint32_t i = 0; i < count; i++)
-        if (!regex_same_beyond(pool, threads[i].left) || regex_step(pool, threads[i].left, 0x100) != REGEX_NOTHING)
-            return false;
-    return true;
-}
-
 static bool walk_from(struct earley_walk *w, struct place *start) {
     const struct grammar_vocabulary *vocabulary = w->walk->vocabulary;
     struct free_text text = {0};
     if (start->unfinished == 0 && !free_of(w, start->set, &text)) return false;
     start->free = free_place_begin(vocabulary, SLICES_WHOLE, text, w->mask);
-    bool ascii = start->unfinished == 0 && ascii_only(w, start->set);
-    return walk_nodes(w, ascii ? vocabulary->slices.ascii_count : vocabulary->slices.root_count);
+    return walk_nodes(w);
 }
 
 bool earley_mask(struct machine *base, struct mask_walk *walk, const struct machine_state *state, uint32_t *mask) {

@@ -68,10 +68,15 @@ static enum machine_step go_on(struct regex_walk *w, const struct place *from, c
     return MACHINE_LIVE;
 }
 
-static bool walk_nodes(struct regex_walk *w, uint32_t root_count) {
+/** No character beyond ASCII may come. */
+static bool ascii_only(const struct regex_walk *w, regex state) {
+    return regex_same_beyond(w->pool, state) && regex_step(w->pool, state, 0x100) == REGEX_NOTHING;
+}
+
+static bool walk_nodes(struct regex_walk *w) {
     const struct token_trie *trie = &w->vocabulary->trie;
     const struct token_slices *slices = &w->vocabulary->slices;
-    struct slice_cursor cursors[TRIE_DEPTH_MAX + 1] = {{slices->nodes, slices->nodes + root_count}};
+    struct slice_cursor cursors[TRIE_DEPTH_MAX + 1] = {{slices->nodes, slices->nodes + slices->root_count}};
     for (uint32_t depth = 0;;) {
         struct slice_cursor *cursor = &cursors[depth];
         if (cursor->next == cursor->end) {
@@ -81,6 +86,10 @@ static bool walk_nodes(struct regex_walk *w, uint32_t root_count) {
         }
         const struct slice_node *node = cursor->next++;
         struct place *from = &w->places[depth];
+        if (node->byte >= 0x80 && from->unfinished == 0 && ascii_only(w, from->state)) {
+            cursor->next = cursor->end; /* so are the bytes of those behind it */
+            continue;
+        }
         if (free_place_takes(&from->free, trie, node, w->mask)) continue;
         enum machine_step step = go_on(w, from, node, from + 1);
         if (step == MACHINE_FAILED) return false;
@@ -89,11 +98,6 @@ static bool walk_nodes(struct regex_walk *w, uint32_t root_count) {
         const struct slice_node *children = slices->nodes + node->children;
         if (node->child_count > 0) cursors[++depth] = (struct slice_cursor){children, children + node->child_count};
     }
-}
-
-/** No character beyond ASCII may come. */
-static bool ascii_only(const struct regex_walk *w, regex state) {
-    return regex_same_beyond(w->pool, state) && regex_step(w->pool, state, 0x100) == REGEX_NOTHING;
 }
 
 bool regex_mask(struct regex_masks *masks, struct regex_pool *pool, const struct grammar_vocabulary *vocabulary,
@@ -111,8 +115,7 @@ bool regex_mask(struct regex_masks *masks, struct regex_pool *pool, const struct
     if (row == NULL || (unfinished == 0 && !free_text_of(&masks->free, &vocabulary->slices, pool, state, &text)))
         return false;
     w.places[0] = (struct place){state, unfinished, row, free_place_begin(vocabulary, SLICES_WHOLE, text, mask)};
-    bool ascii = unfinished == 0 && ascii_only(&w, state);
-    if (!walk_nodes(&w, ascii ? vocabulary->slices.ascii_count : vocabulary->slices.root_count)) return false;
+    if (!walk_nodes(&w)) return false;
     state_masks_put(&masks->known, vocabulary, key, mask);
     return true;
 }

@@ -124,7 +124,8 @@ bool free_text_of(struct free_texts *known, const struct token_slices *slices, s
     if (!entry->known) {
         *out = find_free(slices, pool, state);
         if (budget_exhausted(budget)) return false;
-        *entry = (struct free_text_known){*out, true};
+        entry->text = *out;
+        entry->known = true;
     }
     *out = entry->text;
     return true;

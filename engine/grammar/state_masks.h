@@ -44,11 +44,15 @@ struct free_text {
 /** The one that takes more. */
 struct free_text free_text_better(struct free_text a, struct free_text b);
 
+/** Characters beyond ASCII that a state goes on with. */
+enum state_beyond { BEYOND_NOT_KNOWN, BEYOND_NONE, BEYOND_SOME };
+
 /** By number of a state, remembered. All zero at first. */
 struct free_texts {
     struct free_text_known {
         struct free_text text;
         bool known;
+        uint8_t beyond; /* enum state_beyond */
     } * of;
     uint32_t capacity;
 };

@@ -109,10 +109,7 @@ static bool arrange(const struct token_trie *trie, const struct slice_node *node
         free(places);
         return false;
     }
-    for (uint32_t i = 0; i < trie->count; i += trie->sizes[i]) {
-        slices->ascii_count += trie->bytes[i] < 0x80;
-        places[i] = next++;
-    }
+    for (uint32_t i = 0; i < trie->count; i += trie->sizes[i]) places[i] = next++;
     slices->root_count = next;
     for (uint32_t i = 0; i < trie->count; i++) {
         struct slice_node *node = &slices->nodes[places[i]];

@@ -57,8 +57,8 @@ struct token_slice_list {
 };
 
 struct token_slices {
-    struct slice_node *nodes;         /* [count of the trie]; the first are those of the tokens' first bytes, rising */
-    uint32_t root_count, ascii_count; /* of these, and of those in ASCII */
+    struct slice_node *nodes; /* [count of the trie]; the first are those of the tokens' first bytes, rising */
+    uint32_t root_count;      /* of these */
     struct token_slice_list lists[SLICE_KINDS];
     slice_classes ascii[128]; /* the class of each character */
 };
