@@ -15,6 +15,7 @@ import threading
 from collections import Counter
 from pathlib import Path
 
+from grammar_rules import rules_rows
 from places import CACHE, ROOT, clean_environment, program, say
 from report import percentile
 
@@ -311,6 +312,8 @@ def bench_grammar(options, report):
     suite_rows(report, sides, main_folder)
     for name in [MAIN] if options.quick else VOCABULARIES:
         real_rows(report, sides, lines, name, folders[name], options.rounds)
+        if options.peer:
+            rules_rows(report, sides, name, folders[name], options.rounds)
     if options.peer:
         fork_rows(report, sides, lines, main_folder)
         tools_rows(report, sides, lines, main_folder, options.rounds)

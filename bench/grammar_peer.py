@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The peers' side of bench/grammar.py, in an environment of their own: llguidance and xgrammar walk the tokens that Bora walks.
 
-    grammar_peer.py check PEER VOCABULARY     lines {"id", "schema", "tokens": [[id, ...], ...]} in; lines as `bora grammar check` writes them out
+    grammar_peer.py check PEER VOCABULARY     lines {"id", "schema", "tokens": [[id, ...], ...]} in (llguidance: "regex" or "lark", too); lines as `bora grammar check` writes them out
     grammar_peer.py forced PEER VOCABULARY          the same in; {"id", "tokens", "forced"} out
     grammar_peer.py tools PEER VOCABULARY ROUNDS    lines {"id", "schema"} in; {"id", "compile_us": [...]} out
     grammar_peer.py fork PEER VOCABULARY            lines {"id", "schema", "tokens"} in; {"id", "fork_us"} out
@@ -64,9 +64,17 @@ class Llguidance:
         self.target = self.mask.ctypes.data, self.mask.nbytes
         self.name = f"llguidance {importlib.metadata.version('llguidance')}"
 
+    def compile_rules(self, line):
+        """A regex or a Lark grammar instead of a schema."""
+        make = self.module.LLMatcher
+        grammar = make.grammar_from_regex(line["regex"]) if "regex" in line else make.grammar_from_lark(line["lark"])
+        return self.matcher(grammar)
+
     def compile(self, schema, model_space=False):
         options = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "} if model_space else None
-        grammar = self.module.LLMatcher.grammar_from_json_schema(schema, options)
+        return self.matcher(self.module.LLMatcher.grammar_from_json_schema(schema, options))
+
+    def matcher(self, grammar):
         matcher = self.module.LLMatcher(self.tokenizer, grammar, log_level=0)
         if matcher.is_error():
             raise ValueError(matcher.get_error())
@@ -171,10 +179,10 @@ def walk(peer, matcher, tokens, empty_us, mask_us):
 
 def check_line(peer, line, overhead):
     answer = {"id": line["id"], "declined": None, "accepted": [], "compile_us": None, "mask_us": []}
-    schema = json.dumps(line["schema"], ensure_ascii=False)
+    schema = json.dumps(line.get("schema"), ensure_ascii=False)
     begin = now()
     try:
-        compiled = peer.compile(schema)
+        compiled = peer.compile(schema) if "schema" in line else peer.compile_rules(line)
     except Exception as problem:  # whatever the binding makes of a refusal
         answer["compile_us"] = round((now() - begin) / 1000, 1)
         answer["declined"] = {"keyword": "", "pointer": "", "reason": str(problem)[:300]}

@@ -15,6 +15,7 @@ static void destroy(struct machine *base) {
     struct earley_machine *machine = of(base);
     scan_sets_deinit(&machine->sets);
     earley_tables_deinit(&machine->tables);
+    earley_masks_deinit(&machine->masks);
     regex_pool_destroy(machine->pool);
     free(machine->items);
     free(machine->waiting);
@@ -121,36 +122,50 @@ static enum machine_step end_terminals(struct earley_machine *machine, struct fr
     return MACHINE_LIVE;
 }
 
-static enum machine_step step(struct machine *base, struct frames *frames, const struct machine_state *from,
-                              uint8_t byte, struct machine_state *out) {
-    struct earley_machine *machine = of(base);
+enum machine_step earley_scan(struct earley_machine *machine, uint32_t set, uint8_t byte, uint32_t *unfinished,
+                              uint32_t *out_code_point, uint32_t *out_transition) {
     struct scan_sets *sets = &machine->sets;
-    uint32_t set = (uint32_t)from->word[EARLEY_WORD_THREADS], transition = SCAN_UNKNOWN, code_point = byte;
-    uint32_t unfinished = (uint32_t)from->word[EARLEY_WORD_UNFINISHED], first, last;
+    uint32_t transition = SCAN_UNKNOWN, first, last;
     bool failed = false;
-    if (unfinished == 0 && byte < 0x80) {
+    *out_code_point = byte;
+    if (*unfinished == 0 && byte < 0x80) {
         if (sets->sets[set].ascii != NULL) transition = sets->sets[set].ascii[byte];
     } else {
-        switch (utf8_step(&unfinished, byte, &code_point)) {
+        switch (utf8_step(unfinished, byte, out_code_point)) {
         case UTF8_INVALID:
             return MACHINE_DEAD;
         case UTF8_CODE_POINT:
             break;
         case UTF8_UNFINISHED:
-            if (!utf8_range(unfinished, &first, &last) ||
-                !scan_sets_live_in(sets, set, unfinished, first, last, &failed))
-                return failed ? MACHINE_FAILED : MACHINE_DEAD;
-            *out = (struct machine_state){.frame = from->frame, .word = {set, 0, unfinished}};
-            return MACHINE_LIVE;
+            if (utf8_range(*unfinished, &first, &last) &&
+                scan_sets_live_in(sets, set, *unfinished, first, last, &failed))
+                return MACHINE_LIVE;
+            return failed ? MACHINE_FAILED : MACHINE_DEAD;
         }
     }
-    if (transition == SCAN_UNKNOWN) transition = scan_sets_step(sets, set, code_point);
+    if (transition == SCAN_UNKNOWN) transition = scan_sets_step(sets, set, *out_code_point);
     if (transition == SCAN_UNKNOWN) return MACHINE_FAILED;
-    if (transition == SCAN_DEAD) return MACHINE_DEAD;
-    struct scan_transition it = sets->transitions[transition];
+    *out_transition = transition;
+    return transition == SCAN_DEAD ? MACHINE_DEAD : MACHINE_LIVE;
+}
+
+enum machine_step earley_go_on(struct earley_machine *machine, struct frames *frames, const struct earley_frame *frame,
+                               uint32_t transition, struct machine_state *out) {
+    struct scan_transition it = machine->sets.transitions[transition];
     /* A frame remembers what it would be taken again for: the only thing in it that changes, and it means nothing else. */
-    if (it.ends != 0) return end_terminals(machine, frames, (struct earley_frame *)(uintptr_t)from->frame, it, out);
-    *out = (struct machine_state){.frame = from->frame, .word = {it.threads}};
+    if (it.ends != 0) return end_terminals(machine, frames, (struct earley_frame *)(uintptr_t)frame, it, out);
+    *out = (struct machine_state){.frame = frame, .word = {it.threads}};
+    return MACHINE_LIVE;
+}
+
+static enum machine_step step(struct machine *base, struct frames *frames, const struct machine_state *from,
+                              uint8_t byte, struct machine_state *out) {
+    uint32_t set = (uint32_t)from->word[EARLEY_WORD_THREADS], code_point, transition;
+    uint32_t unfinished = (uint32_t)from->word[EARLEY_WORD_UNFINISHED];
+    enum machine_step scanned = earley_scan(of(base), set, byte, &unfinished, &code_point, &transition);
+    if (scanned != MACHINE_LIVE) return scanned;
+    if (unfinished == 0) return earley_go_on(of(base), frames, from->frame, transition, out);
+    *out = (struct machine_state){.frame = from->frame, .word = {set, 0, unfinished}};
     return MACHINE_LIVE;
 }
 
@@ -159,7 +174,7 @@ static bool complete(struct machine *base, const struct machine_state *state) {
     return state->word[EARLEY_WORD_COMPLETE] != 0;
 }
 
-static uint64_t signature(struct machine *base, const struct machine_state *state) {
+uint64_t earley_signature(struct machine *base, const struct machine_state *state) {
     (void)base;
     const struct earley_frame *frame = state->frame;
     uint64_t hash = scan_mix(frame->hash, state->word[EARLEY_WORD_THREADS] << 1 | state->word[EARLEY_WORD_COMPLETE]);
@@ -172,7 +187,8 @@ static const struct machine_operations OPERATIONS = {.destroy = destroy,
                                                      .step = step,
                                                      .complete = complete,
                                                      .shortest = earley_shortest,
-                                                     .signature = signature};
+                                                     .signature = earley_signature,
+                                                     .fill = earley_mask};
 
 /* ---- creating ---- */
 

@@ -18,6 +18,7 @@
 #include "engine/grammar/earley_tables.h"
 #include "engine/grammar/regex_machine.h"
 #include "engine/grammar/scan_sets.h"
+#include "engine/grammar/state_masks.h"
 
 struct earley_row;
 
@@ -81,6 +82,21 @@ struct earley_frame {
 /* Words of a machine_state. */
 enum { EARLEY_WORD_THREADS, EARLEY_WORD_COMPLETE, EARLEY_WORD_UNFINISHED };
 
+/* A way on where terminals end, as one mask's walk found it. */
+struct earley_passed {
+    uint64_t walk; /* in which one */
+    const struct earley_frame *frame, *to;
+    uint32_t transition, to_threads;
+};
+enum { EARLEY_PASSED = 1 << 10 };
+/* What is remembered of masks. */
+struct earley_masks {
+    struct state_masks known;
+    struct free_texts of_sets, of_expressions;
+    uint64_t walk;                /* how many there were */
+    struct earley_passed *passed; /* [EARLEY_PASSED] by hash; NULL: not asked yet */
+};
+
 struct earley_item {
     uint32_t state;
     const struct earley_row *origin;
@@ -102,6 +118,7 @@ struct earley_above {
 
 struct earley_machine {
     struct machine base;
+    struct earley_masks masks;
     struct grammar_budget *budget;
     struct regex_pool *pool;
     struct earley_tables tables;
@@ -129,9 +146,15 @@ struct earley_machine {
 };
 
 /**
- * Items and waits that one byte may cost: 5 to 10 ms. A step of more than EARLEY_VISITS_FREE (typical grammars have 10 to 100) is paid for by fuel.
+ * Items and waits that one byte may cost: 5 to 10 ms. A step of more than EARLEY_VISITS_FREE (typical grammars have 10 to 100) is paid for by fuel. One mask may
+ * cost EARLEY_MASK_VISITS_MAX of all steps together: under half a second, typical are 1,000.
  */
-enum { EARLEY_VISITS_MAX = 1 << 17, EARLEY_VISITS_FREE = 1 << 10, EARLEY_VISITS_OF_FUEL = 16 };
+enum {
+    EARLEY_VISITS_MAX = 1 << 17,
+    EARLEY_VISITS_FREE = 1 << 10,
+    EARLEY_VISITS_OF_FUEL = 16,
+    EARLEY_MASK_VISITS_MAX = 1 << 24
+};
 /** Stands for the row that is being made. */
 extern const struct earley_row earley_self;
 /** The origin NULL, alone. */
@@ -160,6 +183,18 @@ const struct earley_origins *earley_join_origins(struct earley_machine *machine,
 const struct earley_row *earley_make_row(struct earley_machine *machine, struct frames *frames);
 /** Who waits for `symbol` at `row`; somebody does. */
 const struct earley_group *earley_group(const struct earley_row *row, uint32_t symbol);
+
+/**
+ * A byte in a set of threads: MACHINE_LIVE with *unfinished (before: bytes of a character so far) not 0, and the set stays; or with the transition that the character
+ * takes, which earley_go_on goes.
+ */
+enum machine_step earley_scan(struct earley_machine *machine, uint32_t set, uint8_t byte, uint32_t *unfinished,
+                              uint32_t *out_code_point, uint32_t *out_transition);
+enum machine_step earley_go_on(struct earley_machine *machine, struct frames *frames, const struct earley_frame *frame,
+                               uint32_t transition, struct machine_state *out);
+uint64_t earley_signature(struct machine *machine, const struct machine_state *state);
+bool earley_mask(struct machine *machine, struct mask_walk *walk, const struct machine_state *state, uint32_t *mask);
+void earley_masks_deinit(struct earley_masks *masks);
 
 uint64_t earley_shortest(struct machine *machine, struct frames *frames, const struct machine_state *state,
                          uint64_t limit, struct bytes *out);

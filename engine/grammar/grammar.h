@@ -32,7 +32,7 @@ struct grammar_vocabulary;
 
 /* ---- vocabulary ---- */
 
-/** The tokenizer's pieces as a trie in depth-first order, with the slices that masks are made of. Borrows the tokenizer. Takes 5 to 50 ms. */
+/** The tokenizer's pieces as a trie in depth-first order, with the slices that masks are made of. Borrows the tokenizer. Takes 5 to 150 ms. */
 enum status grammar_vocabulary_create(const struct tokenizer *tokenizer, struct grammar_vocabulary **out,
                                       struct error *err);
 void grammar_vocabulary_destroy(struct grammar_vocabulary *vocabulary);

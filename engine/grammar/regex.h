@@ -43,6 +43,7 @@ enum {
 /** Borrows `budget` until destroy. STATUS_RESOURCE_EXHAUSTED without memory. */
 enum status regex_pool_create(struct grammar_budget *budget, struct regex_pool **out, struct error *err);
 void regex_pool_destroy(struct regex_pool *pool);
+struct grammar_budget *regex_pool_budget(const struct regex_pool *pool);
 
 /* ---- building ---- */
 

@@ -3,6 +3,7 @@
 #include "engine/grammar/regex_machine.h"
 
 #include "base/text.h"
+#include "engine/grammar/regex_mask.h"
 #include "engine/grammar/utf8_steps.h"
 
 #include <stdlib.h>
@@ -13,6 +14,7 @@ struct regex_machine {
     struct regex_pool *pool;
     regex language;
     struct regex_lengths lengths;
+    struct regex_masks masks;
 };
 
 uint64_t regex_shortest_bytes(struct regex_pool *pool, regex value, struct bytes *out) {
@@ -49,6 +51,7 @@ static struct regex_machine *of(struct machine *machine) {
 }
 
 static void destroy(struct machine *machine) {
+    regex_masks_deinit(&of(machine)->masks);
     regex_pool_destroy(of(machine)->pool);
     free(machine);
 }
@@ -138,12 +141,19 @@ static uint64_t signature(struct machine *machine, const struct machine_state *s
     return state->word[WORD_STATE] << 32 | state->word[WORD_UNFINISHED];
 }
 
+static bool fill(struct machine *machine, struct mask_walk *walk, const struct machine_state *state, uint32_t *mask) {
+    struct regex_machine *own = of(machine);
+    return regex_mask(&own->masks, own->pool, walk->vocabulary, (regex)state->word[WORD_STATE],
+                      (uint32_t)state->word[WORD_UNFINISHED], mask);
+}
+
 static const struct machine_operations OPERATIONS = {.destroy = destroy,
                                                      .start = start,
                                                      .step = step,
                                                      .complete = complete,
                                                      .shortest = shortest,
-                                                     .signature = signature};
+                                                     .signature = signature,
+                                                     .fill = fill};
 
 enum status regex_machine_create(struct regex_pool *pool, regex language, struct machine **out, struct error *err) {
     struct regex_machine *machine = calloc(1, sizeof *machine);

@@ -206,3 +206,7 @@ void regex_pool_destroy(struct regex_pool *pool) {
     free(pool->visited);
     free(pool);
 }
+
+struct grammar_budget *regex_pool_budget(const struct regex_pool *pool) {
+    return pool->budget;
+}

@@ -407,8 +407,9 @@ enum status grammar_vocabulary_create(const struct tokenizer *tokenizer, struct 
     }
     if (ok) count = collect(v, entries, spellings);
     ok = ok && token_trie_init(&v->trie, entries, count) && token_trie_classify(&v->trie) &&
-         add_common(v, entries, count) && add_structure(v, entries, count) &&
-         add_strings(v, &v->strings[0], entries, count) && add_begun_strings(v, spellings, entries, count);
+         token_slices_init(&v->slices, &v->trie, v->words) && add_common(v, entries, count) &&
+         add_structure(v, entries, count) && add_strings(v, &v->strings[0], entries, count) &&
+         add_begun_strings(v, spellings, entries, count);
     free(entries);
     if (!ok) {
         grammar_vocabulary_destroy(v);
@@ -421,6 +422,7 @@ enum status grammar_vocabulary_create(const struct tokenizer *tokenizer, struct 
 void grammar_vocabulary_destroy(struct grammar_vocabulary *v) {
     if (v == NULL) return;
     token_trie_deinit(&v->trie);
+    token_slices_deinit(&v->slices);
     token_trie_deinit(&v->uncommon);
     token_trie_deinit(&v->structure);
     token_trie_deinit(&v->blank_trie);

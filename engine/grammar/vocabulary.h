@@ -16,6 +16,7 @@
 #define ENGINE_GRAMMAR_VOCABULARY_H
 
 #include "engine/grammar/grammar.h"
+#include "engine/grammar/token_slices.h"
 #include "engine/grammar/token_trie.h"
 #include "engine/tokenizer/tokenizer.h"
 
@@ -98,6 +99,7 @@ struct grammar_vocabulary {
     uint32_t *common;           /* [words] bitset: at most COMMON_LENGTH bytes of common classes */
     uint32_t *common_whole;     /* [words] of these, those that end with a whole character */
     struct token_trie uncommon; /* the trie without those tokens */
+    struct token_slices slices; /* of the trie, for machines of text that is no JSON */
     uint32_t inside_longest;    /* bytes of the longest token that may stay inside a string */
     int32_t *end_tokens;
     uint32_t end_count;

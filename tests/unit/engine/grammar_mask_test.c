@@ -6,8 +6,9 @@
 #include "engine/grammar/grammar_internal.h"
 
 #include "tests/unit/engine/check.h"
+#include "tests/unit/engine/pieces.h"
 
-enum { PIECE_MAX = 9, PIECES_MAX = 4096, WALKS = 3, WALK_TOKENS = 40, WANT_STATES = 3000 };
+enum { WALKS = 3, WALK_TOKENS = 40, WANT_STATES = 3000 };
 
 /** All that is up to PIECE_MAX bytes long in these is a token. */
 static const char *const TEXTS[] = {
@@ -61,63 +62,6 @@ static const char *const SCHEMAS[] = {
     "{\"oneOf\":[{\"type\":\"string\",\"maxLength\":6},{\"type\":\"string\",\"pattern\":\"a\"},{\"type\":\"integer\"}]"
     "}",
 };
-
-/* ---- a vocabulary ---- */
-
-struct pieces {
-    struct bytes_view list[PIECES_MAX];
-    size_t count;
-};
-
-static void add_piece(struct pieces *pieces, struct bytes_view piece) {
-    for (size_t i = 0; i < pieces->count; i++)
-        if (bytes_view_equal(pieces->list[i], piece)) return;
-    assert_true(pieces->count < PIECES_MAX);
-    pieces->list[pieces->count++] = piece;
-}
-
-static void append(struct bytes *out, const char *text) {
-    check_ok(bytes_append(out, text, strlen(text)));
-}
-
-static void append_token(struct bytes *out, size_t rank, struct bytes_view piece) {
-    static const char DIGITS[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    char entry[128], base64[4 * (PIECE_MAX / 3 + 2)] = {0};
-    for (size_t i = 0, at = 0; i < piece.length; i += 3, at += 4) {
-        uint32_t bits = 0;
-        for (size_t k = 0; k < 3; k++) bits = bits << 8 | (i + k < piece.length ? piece.data[i + k] : 0);
-        for (size_t k = 0; k < 4; k++) base64[at + k] = i + k > piece.length ? '=' : DIGITS[bits >> (18 - 6 * k) & 63];
-    }
-    snprintf(entry, sizeof entry, "%s{\"rank\":%zu,\"token_bytes\":\"%s\"}", rank == 0 ? "" : ",", rank, base64);
-    append(out, entry);
-}
-
-static struct tokenizer *make_tokenizer(void) {
-    static struct pieces pieces;
-    static uint8_t bytes[256];
-    struct tokenizer *tokenizer;
-    struct bytes json;
-    char config[160];
-    pieces.count = 0;
-    for (size_t i = 0; i < sizeof bytes; i++) {
-        bytes[i] = (uint8_t)i;
-        add_piece(&pieces, bytes_view_of(&bytes[i], 1));
-    }
-    for (size_t t = 0; t < sizeof TEXTS / sizeof *TEXTS; t++)
-        for (size_t from = 0; TEXTS[t][from] != '\0'; from++)
-            for (size_t length = 2; length <= PIECE_MAX && from + length <= strlen(TEXTS[t]); length++)
-                add_piece(&pieces, bytes_view_of(TEXTS[t] + from, length));
-    bytes_init(&json, 1 << 22);
-    snprintf(config, sizeof config,
-             "{\"config\":{\"pattern\":\".+\",\"default_vocab_size\":%zu,\"default_num_special_tokens\":3},\"vocab\":[",
-             pieces.count + 3);
-    append(&json, config);
-    for (size_t i = 0; i < pieces.count; i++) append_token(&json, i, pieces.list[i]);
-    append(&json, "]}");
-    check_ok(tokenizer_load_tekken(bytes_view(&json), "pieces", &tokenizer, &check_error));
-    bytes_deinit(&json);
-    return tokenizer;
-}
 
 /* ---- walks ---- */
 
@@ -215,7 +159,7 @@ static void walk_once(struct walk *walk, struct grammar *grammar, uint64_t *draw
 }
 
 static void check_masks(enum grammar_spelling spelling) {
-    struct tokenizer *tokenizer = make_tokenizer();
+    struct tokenizer *tokenizer = make_tokenizer(TEXTS, sizeof TEXTS / sizeof *TEXTS, NULL, 0);
     struct grammar_vocabulary *vocabulary;
     uint64_t draws = 0;
     check_ok(grammar_vocabulary_create(tokenizer, &vocabulary, &check_error));
