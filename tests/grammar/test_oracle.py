@@ -2,18 +2,22 @@
 # SPDX-License-Identifier: Apache-2.0
 """Masks beside an independent validator (Python's jsonschema) on random schemas: what is accepted is valid and what is valid is accepted; walks over masks end,
 validly; and a mask's bit is what accepting says."""
+import json
 import os
 import random
 from collections import Counter
 
 import pytest
-from grammar_program import run, write_tokenizer
+from grammar_program import ANY_SPELLING, run, write_tokenizer
 from random_schemas import random_schema, texts
+from rich_schemas import Sampler, rich_schema
 from validator import Judge
 
 SEED = int(os.environ.get("BORA_TEST_SEED", "20261130"))
 SCHEMAS = int(os.environ.get("BORA_TEST_SCHEMAS", "400"))
+RICH_SCHEMAS = int(os.environ.get("BORA_TEST_RICH_SCHEMAS", SCHEMAS // 2))
 DECLINED_SHARE_MAX = 0.0  # lower only
+RICH_DECLINED_SHARE_MAX = 0.02  # the same, of schemas where anything may stand beside anything
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +34,7 @@ def schemas():
 def test_accepted_is_valid_and_valid_is_accepted(tokenizer, schemas):
     rng = random.Random(SEED + 1)
     lines = [{"id": i, "schema": schema, "instances": texts(rng, 40)} for i, schema in enumerate(schemas)]
-    answers = run("check", tokenizer, lines)
+    answers = run("check", tokenizer, lines, *ANY_SPELLING)
     wrong, declined, judged = [], Counter(), 0
     for line, answer in zip(lines, answers, strict=True):
         assert "errors" not in answer, answer["errors"]
@@ -66,3 +70,42 @@ def test_walks_end_validly(tokenizer, schemas):
     assert not wrong, f"{len(wrong)} wrong"
     assert counts["disagreements"] == 0
     assert counts["complete"] == counts["walks"]  # a walk has a text that ends, or is given the tokens for one
+
+
+def test_rich_schemas(tokenizer):
+    """Walks end validly; values that fit, and those near them and near the walks' texts, in any spelling, are accepted when and only when they are valid. Formats are asserted."""
+    rng = random.Random(SEED + 2)
+    schemas = [rich_schema(rng) for _ in range(RICH_SCHEMAS)]
+    walks = run("walk", tokenizer, [f'{{"id": {i}, "schema": {schema}}}' for i, schema in enumerate(schemas)], "--count", 6, "--tokens-max", 60, "--probes", 6, "--seed", SEED % 1000)
+    counts, wrong, lines, judges = Counter(), [], [], []
+    for i, (schema, answer) in enumerate(zip(schemas, walks, strict=True)):
+        judge = Judge(schema, formats=True)
+        judges.append(judge)
+        counts.update(declined=answer["declined"] is not None, unsatisfiable="unsatisfiable" in answer, probes=answer["probes"], disagreements=answer["disagreements"])
+        for walk in answer["walks"]:
+            counts.update(walks=1, complete=walk["complete"])
+            if "dead_end" in walk or "error" in walk or (walk["complete"] and not judge.valid(walk["text"])):
+                wrong.append(("walk", json.dumps(walk, ensure_ascii=False), schema))
+        valid = [walk["text"] for walk in answer["walks"] if walk["complete"] and judge.valid(walk["text"])]
+        instances = Sampler(random.Random(SEED + i), schema).instances(40, valid)
+        lines.append(f'{{"id": {i}, "schema": {schema}, "instances": {json.dumps(instances)}}}')
+    for line, answer, judge in zip(lines, run("check", tokenizer, lines, *ANY_SPELLING), judges, strict=True):
+        failed = {error["instance"]: error["message"] for error in answer.get("errors", [])}
+        if answer["declined"] is not None:
+            counts["declined by " + answer["declined"]["keyword"]] += 1
+            continue
+        for number, (text, accepted) in enumerate(zip(json.loads(line)["instances"], answer["accepted"], strict=True)):
+            valid = judge.valid(text)
+            counts.update(judged=1, valid=valid)
+            if number in failed:
+                wrong.append((failed[number], text, schemas[answer["id"]]))
+            elif accepted != valid:
+                wrong.append(("invalid accepted" if accepted else "valid refused", text, schemas[answer["id"]]))
+    print(f"\n{RICH_SCHEMAS} schemas: {dict(counts)}")
+    print(Counter(what for what, *_ in wrong))
+    for what, text, schema in wrong[:40]:
+        print(f"{what}: {text}: {schema}")
+    assert not wrong, f"{len(wrong)} wrong"
+    assert counts["disagreements"] == 0
+    assert counts["complete"] == counts["walks"]
+    assert counts["declined"] <= RICH_DECLINED_SHARE_MAX * RICH_SCHEMAS
