@@ -250,3 +250,7 @@ enum status engine_tokenize(const struct engine *engine, const struct chat_conve
 const struct tokenizer *engine_tokenizer(const struct engine *engine) {
     return engine->tokenizer;
 }
+
+enum chat_calls engine_calls(const struct engine *engine) {
+    return chat_layout_calls(engine->layout);
+}

@@ -31,6 +31,7 @@
 struct engine;
 struct generation;
 struct grammar;
+struct call_made;
 
 struct engine_options {
     const char *model_path; /* a GGUF file, or a folder: engine/weights/checkpoint.h */
@@ -85,6 +86,8 @@ void engine_load(struct engine *engine, struct engine_load *out);
 enum status engine_tokenize(const struct engine *engine, const struct chat_conversation *conversation,
                             struct chat_window *window, struct token_list *out, struct error *err);
 const struct tokenizer *engine_tokenizer(const struct engine *engine);
+/** How the model writes calls of tools: for call_format_create. */
+enum chat_calls engine_calls(const struct engine *engine);
 
 /**
  * What a step gave one generation. Text is final: valid UTF-8, and no part of a stop string. `ids` are the tokens sampled
@@ -105,8 +108,14 @@ struct generation_event {
     enum finish_reason finish;                /* the last event of a generation has one; nothing follows it */
     int64_t prompt_tokens, completion_tokens; /* exact totals so far */
     int64_t cached_tokens;                    /* of the prompt, taken from the prefix cache */
-    int answer;                               /* of a beam search: which, 0 the best; else 0 */
-    const char *error;                        /* FINISH_ERROR, FINISH_REFUSED */
+    const struct call_made *calls;            /* engine/grammar/calls.h: whole ones, of requests with `calls` */
+    size_t call_count;
+    struct bytes_view thought; /* likewise; not part of the text */
+    /* Likewise, in the last event: of the tokens whose log-probabilities no event has had, because they are of no text. */
+    double other_logprob_sum;
+    size_t other_logprob_count;
+    int answer;        /* of a beam search: which, 0 the best; else 0 */
+    const char *error; /* FINISH_ERROR, FINISH_REFUSED */
 };
 
 /** Called on the step thread; must not block. It may call engine_cancel, engine_pause and engine_resume. */
@@ -141,6 +150,9 @@ struct generation_request {
      * of this engine's tokenizer and lives until engine_close; the grammar itself is counted (grammar_ref). Log-probabilities stay those of the model itself.
      */
     struct grammar *grammar;
+    /** The grammar is one of calls_compile: events tell calls and thoughts apart from the text. Stop strings are looked for in the text alone, so no call is cut by one;
+     *  log-probabilities are those of the text and of thoughts. A beam search takes no stop strings then. */
+    bool calls;
     struct bytes_view begun; /* the text behind which the answer goes on, which the grammar counts in */
     struct beam_options beam;
     generation_event_fn *on_event;

@@ -103,8 +103,9 @@ struct generation {
     struct answer_state answer;      /* of generations that are no search */
     struct generation *ahead_next;   /* mask_ahead.h */
     struct mask_foreseen foreseen;
-    void *beam_memory; /* of a beam search, or NULL */
-    int answers;       /* that a beam search is to give */
+    struct call_reading *calls; /* NULL: all that is generated is text */
+    void *beam_memory;          /* of a beam search, or NULL */
+    int answers;                /* that a beam search is to give */
 };
 
 /** Drop a reference; the last one frees. Takes the mutex. */
@@ -126,6 +127,25 @@ void constrain_foresee(struct sequence *sequence, int64_t left);
 /** `after` (may be `before`) is where the answer stands behind the token, which was in the mask. False: the grammar's budget. */
 bool constrain_push(struct generation *generation, const struct answer_state *before, int32_t id,
                     struct answer_state *after);
+
+/* calls_apart.c */
+
+/** Between tokens and text stream, of generations whose answers may hold calls. */
+enum status call_reading_create(const struct generation_request *request, struct call_reading **out, struct error *err);
+void call_reading_destroy(struct call_reading *reading);
+/** A token, which is no end: its text goes to the stream as far as it is content. */
+enum status call_reading_push(struct call_reading *reading, struct text_stream *text, int32_t id);
+/** No more tokens come. The stream is yet to be finished. */
+enum status call_reading_finish(struct call_reading *reading, struct text_stream *text);
+/** Begin anew, for another answer of the same generation. */
+enum status call_reading_restart(struct call_reading *reading, int answer);
+/** Put calls and thoughts into the event, lent until the next call. */
+void call_reading_tell(const struct call_reading *reading, struct generation_event *event);
+void call_reading_told(struct call_reading *reading);
+/** Behind call_reading_finish: there are calls, and none was cut. */
+bool call_reading_is_whole(const struct call_reading *reading);
+/** As call_reader_held. */
+size_t call_reading_held(const struct call_reading *reading);
 
 /** Bring engine->load up to date. Step thread. */
 void engine_publish_load(struct engine *engine);

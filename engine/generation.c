@@ -51,6 +51,10 @@ static enum status check_request(const struct engine *engine, const struct gener
                          LIMIT_STOP_STRING_BYTES);
     }
     TRY(check_beam(engine, &request->beam, err));
+    if (request->calls && (request->grammar == NULL || (request->beam.width > 0 && request->stop_count > 0)))
+        return error_set(err, STATUS_INVALID_ARGUMENT,
+                         request->grammar == NULL ? "calls need a grammar of calls"
+                                                  : "a beam search whose answers may hold calls takes no stop strings");
     return sampling_check(&request->sampling, engine->config.vocabulary, err);
 }
 
@@ -164,6 +168,13 @@ static void tell_logprobs(struct held_logprobs *held, int64_t given, struct gene
     event->logprob_count = held->told;
 }
 
+/** What is left of them at the end of an answer with calls. */
+static void sum_others(const struct held_logprobs *held, struct generation_event *event) {
+    for (size_t i = held->told; i < held->count; i++)
+        event->other_logprob_sum += (double)held->entries[i].chosen.logprob;
+    event->other_logprob_count = held->count - held->told;
+}
+
 static void drop_told(struct held_logprobs *held) {
     held->count -= held->told;
     memmove(held->entries, held->entries + held->told, held->count * sizeof *held->entries);
@@ -171,14 +182,25 @@ static void drop_told(struct held_logprobs *held) {
     held->told = 0;
 }
 
+static enum status push_token(struct generation *generation, int32_t id) {
+    return generation->calls != NULL ? call_reading_push(generation->calls, &generation->text, id)
+                                     : text_stream_push(&generation->text, id);
+}
+
+static enum status finish_text(struct generation *generation) {
+    if (generation->calls != NULL) TRY(call_reading_finish(generation->calls, &generation->text));
+    return text_stream_finish(&generation->text);
+}
+
 static enum verdict accept(struct sequence *sequence, int32_t id, const struct logprob_entry *logprobs) {
     struct generation *generation = (struct generation *)sequence;
     if (tokenizer_is_end(generation->engine->tokenizer, id)) return VERDICT_STOP;
-    if (text_stream_push(&generation->text, id) != STATUS_OK) return VERDICT_ERROR;
+    if (push_token(generation, id) != STATUS_OK) return VERDICT_ERROR;
     if (!constrain_push(generation, &generation->answer, id, &generation->answer)) return VERDICT_ERROR;
     /* Bytes that are no whole character yet have no text, but will. */
     int64_t end = generation->text_given + (int64_t)generation->text.text.length +
                   (generation->text.detokenizer.pending_length > 0);
+    if (generation->calls != NULL) end += (int64_t)call_reading_held(generation->calls);
     if (logprobs != NULL && !generation->text.stopped && !hold_logprobs(generation->held, logprobs, end))
         return VERDICT_ERROR;
     return generation->text.stopped ? VERDICT_STOP : VERDICT_GO_ON;
@@ -201,6 +223,12 @@ static enum verdict extend(struct sequence *leader, const void *before, int32_t 
     return constrain_push(generation, branch, id, longer) ? VERDICT_GO_ON : VERDICT_ERROR;
 }
 
+/** An answer that ends with a whole call where there was no room for more has said what it had to: it is used like one that ended by itself. */
+static enum finish_reason finish_of_calls(const struct generation *generation, enum finish_reason finish) {
+    bool length = finish == FINISH_LENGTH || finish == FINISH_MODEL_LENGTH;
+    return length && generation->calls != NULL && call_reading_is_whole(generation->calls) ? FINISH_STOP : finish;
+}
+
 /** Before the last event: whoever hears it finds the slot free. */
 static void count_end(struct generation *generation) {
     struct engine *engine = generation->engine;
@@ -211,15 +239,15 @@ static void count_end(struct generation *generation) {
     pthread_mutex_unlock(&engine->mutex);
 }
 
-/** The text of an answer, without the stop string that it ends with. */
-static enum status write_answer(struct generation *generation, const struct hypothesis *answer) {
-    struct text_stream *text = &generation->text;
-    text_stream_reset(text);
+/** The text of answer `number`, without the stop string that it ends with. */
+static enum status write_answer(struct generation *generation, const struct hypothesis *answer, int number) {
+    text_stream_reset(&generation->text);
+    if (generation->calls != NULL) TRY(call_reading_restart(generation->calls, number));
     for (int64_t i = generation->sequence.prompt_count; i < answer->count; i++) {
         if (!tokenizer_is_end(generation->engine->tokenizer, answer->tokens[i]))
-            TRY(text_stream_push(text, answer->tokens[i]));
+            TRY(push_token(generation, answer->tokens[i]));
     }
-    return text_stream_finish(text);
+    return finish_text(generation);
 }
 
 /** A search has ended: an event for each answer. */
@@ -243,12 +271,14 @@ static void report_answers(struct generation *generation, enum finish_reason fin
             event.ids = answer->tokens + prompt;
             event.id_count = (size_t)(answer->count - prompt);
             event.completion_tokens = answer->count - prompt;
-            if (write_answer(generation, answer) != STATUS_OK) {
+            if (write_answer(generation, answer, i) != STATUS_OK) {
                 failed = true;
                 event = (struct generation_event){
                     .finish = FINISH_ERROR, .prompt_tokens = prompt, .answer = i, .error = "out of memory"};
             }
             event.text = text_stream_final(&generation->text);
+            event.finish = finish_of_calls(generation, event.finish);
+            if (generation->calls != NULL && !failed) call_reading_tell(generation->calls, &event);
         }
         generation->on_event(generation->context, &event);
         if (failed) break;
@@ -263,10 +293,11 @@ static void report(struct sequence *sequence, enum finish_reason finish, const c
         return;
     }
     int64_t told = generation->reported > 0 ? generation->reported : sequence->prompt_count;
-    if (finish != FINISH_NONE && !finish_is_failure(finish) && text_stream_finish(&generation->text) != STATUS_OK) {
+    if (finish != FINISH_NONE && !finish_is_failure(finish) && finish_text(generation) != STATUS_OK) {
         finish = FINISH_ERROR;
         error = "out of memory";
     }
+    finish = finish_of_calls(generation, finish);
     struct generation_event event = {.text = text_stream_final(&generation->text),
                                      .ids = sequence->tokens + told,
                                      .id_count = (size_t)(sequence->token_count - told),
@@ -277,10 +308,14 @@ static void report(struct sequence *sequence, enum finish_reason finish, const c
                                      .error = error};
     int64_t given = generation->text_given + (int64_t)event.text.length;
     if (generation->held != NULL) tell_logprobs(generation->held, given, &event);
+    if (generation->calls != NULL) call_reading_tell(generation->calls, &event);
+    if (generation->calls != NULL && generation->held != NULL && finish != FINISH_NONE)
+        sum_others(generation->held, &event);
     generation->reported = sequence->token_count;
     if (finish != FINISH_NONE) count_end(generation);
     generation->on_event(generation->context, &event);
     text_stream_consume(&generation->text);
+    if (generation->calls != NULL) call_reading_told(generation->calls);
     generation->text_given = given;
     if (generation->held != NULL && generation->held->told > 0) drop_told(generation->held);
     if (finish != FINISH_NONE) generation_unref(generation);
@@ -304,6 +339,7 @@ void generation_enter(struct generation *generation) {
 static void generation_free(struct generation *generation) {
     text_stream_deinit(&generation->text);
     constrain_deinit(generation);
+    call_reading_destroy(generation->calls);
     free(generation->beam_memory);
     held_destroy(generation->held);
     free(generation);
@@ -362,6 +398,7 @@ enum status engine_submit(struct engine *engine, const struct generation_request
         text_stream_init(&generation->text, engine->tokenizer, generation->text.stop, request->stop_count, err);
     if (status == STATUS_OK) text_stream_continue(&generation->text, request->prompt[request->prompt_count - 1]);
     if (status == STATUS_OK) status = constrain_init(generation, request, err);
+    if (status == STATUS_OK) status = call_reading_create(request, &generation->calls, err);
     if (status == STATUS_OK && request->sampling.top_logprobs >= 0) {
         generation->held = held_create(request);
         if (generation->held == NULL) status = error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");

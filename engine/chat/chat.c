@@ -101,6 +101,20 @@ static enum status compose(const struct chat_layout *layout, const struct chat_c
     }
 }
 
+static enum chat_calls own_calls(const struct chat_layout *layout);
+
+/** With tools told of in words, where the layout has no place for them. */
+static enum status compose_told(const struct chat_layout *layout, const struct chat_conversation *conversation,
+                                size_t bytes, struct prompt *out, struct error *err) {
+    struct tools_told told;
+    struct error unfit = {0};
+    if (own_calls(layout) != CHAT_CALLS_NONE || !tools_told_are_needed(conversation))
+        return compose(layout, conversation, bytes, out, err);
+    TRY(tools_told_write(layout, conversation, out->arena, &told, err));
+    enum status status = compose(layout, &told.conversation, bytes, out, &unfit);
+    return status == STATUS_OK ? status : tools_told_refuse(&told, status, unfit.message, err);
+}
+
 enum status chat_layout_render(const struct chat_layout *layout, const struct chat_conversation *conversation,
                                struct token_list *out, struct error *err) {
     if (conversation->message_count == 0) return error_set(err, STATUS_INVALID_ARGUMENT, "the conversation is empty");
@@ -108,7 +122,7 @@ enum status chat_layout_render(const struct chat_layout *layout, const struct ch
     size_t bytes = conversation_bytes(conversation);
     arena_init(&arena, ARENA_BYTES_LEAST + ARENA_BYTES_FACTOR * bytes);
     struct prompt prompt = {.arena = &arena};
-    enum status status = compose(layout, conversation, bytes, &prompt, err);
+    enum status status = compose_told(layout, conversation, bytes, &prompt, err);
     if (status == STATUS_OK) status = encode(layout, &prompt, out, err);
     arena_deinit(&arena);
     return status;
@@ -149,7 +163,8 @@ static bool template_writes(const struct chat_layout *layout, const char *mark) 
            (layout->tool_template != NULL && template_mentions(layout->tool_template, mark));
 }
 
-enum chat_calls chat_layout_calls(const struct chat_layout *layout) {
+/** CHAT_CALLS_NONE: it has no way of its own. */
+static enum chat_calls own_calls(const struct chat_layout *layout) {
     int version = layout->mistral.version;
     if (layout->kind == CHAT_LAYOUT_MISTRAL)
         return version >= 13   ? CHAT_CALLS_ARGUMENTS
@@ -163,4 +178,9 @@ enum chat_calls chat_layout_calls(const struct chat_layout *layout) {
     if (template_writes(layout, "\"parameters\"") && template_writes(layout, "<|start_header_id|>"))
         return CHAT_CALLS_PARAMETERS;
     return CHAT_CALLS_NONE;
+}
+
+enum chat_calls chat_layout_calls(const struct chat_layout *layout) {
+    enum chat_calls own = own_calls(layout);
+    return own != CHAT_CALLS_NONE ? own : CHAT_CALLS_TAGS;
 }

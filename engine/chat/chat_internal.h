@@ -96,6 +96,21 @@ enum status chatml_layout_bind(struct chat_layout *layout, const char *file, str
 enum status chatml_compose(const struct chat_layout *layout, const struct chat_conversation *conversation,
                            struct prompt *out, struct error *err);
 
+/* ---- tools in words ------------------------------------------------------------------------------------------------- */
+
+/** A conversation without tools, calls and results: system prompts and turns say them. */
+struct tools_told {
+    struct chat_conversation conversation;
+    size_t *origins; /* [message_count] which message each was; SIZE_MAX: none */
+};
+bool tools_told_are_needed(const struct chat_conversation *conversation);
+/** In `arena`; lends from `conversation`. */
+enum status tools_told_write(const struct chat_layout *layout, const struct chat_conversation *conversation,
+                             struct arena *arena, struct tools_told *out, struct error *err);
+/** A layout's objection to the conversation that was written, with the place that the caller knows. */
+enum status tools_told_refuse(const struct tools_told *told, enum status status, const char *message,
+                              struct error *err);
+
 /* ---- mistral -------------------------------------------------------------------------------------------------------- */
 
 /** Of tekken.json: its version and settings. */

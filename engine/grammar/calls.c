@@ -134,6 +134,25 @@ enum status call_format_create(const struct grammar_vocabulary *vocabulary, enum
     return error_set(err, STATUS_RESOURCE_EXHAUSTED, "no memory for the layout of calls");
 }
 
+bool call_format_opens_thought(const struct call_format *format, const int32_t *prompt, size_t count) {
+    enum { TOKENS = 8, BYTES_MAX = 4096 };
+    const struct tokenizer *tokenizer = format->vocabulary->tokenizer;
+    const char *mark = layouts[format->layout].think;
+    if (mark == NULL || (format->think.control < 0 && format->think.text == NULL)) return false;
+    struct bytes tail;
+    bytes_init(&tail, BYTES_MAX);
+    for (size_t i = count > TOKENS ? count - TOKENS : 0; i < count; i++) {
+        struct bytes_view text = tokenizer_piece(tokenizer, prompt[i]);
+        if (text.length == 0) text = tokenizer_name(tokenizer, prompt[i]);
+        (void)bytes_append(&tail, text.data, text.length); /* names that are longer are no marks */
+    }
+    size_t length = tail.length, wanted = strlen(mark);
+    while (length > 0 && (tail.data[length - 1] == ' ' || tail.data[length - 1] == '\n')) length--;
+    bool opens = length >= wanted && memcmp(tail.data + length - wanted, mark, wanted) == 0;
+    bytes_deinit(&tail);
+    return opens;
+}
+
 void call_format_destroy(struct call_format *format) {
     if (format == NULL) return;
     tool_cache_deinit(&format->tools);

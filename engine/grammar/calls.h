@@ -36,6 +36,9 @@ enum status call_format_create(const struct grammar_vocabulary *vocabulary, enum
 /** After every grammar that was compiled with it. */
 void call_format_destroy(struct call_format *format);
 
+/** Does the prompt end inside a thought that it has opened itself? For call_request.thought_open. */
+bool call_format_opens_thought(const struct call_format *format, const int32_t *prompt, size_t count);
+
 enum call_choice { CALL_CHOICE_AUTO, CALL_CHOICE_NONE, CALL_CHOICE_REQUIRED, CALL_CHOICE_NAMED };
 
 struct call_tool {
@@ -94,6 +97,8 @@ enum status call_reader_push(struct call_reader *reader, struct bytes_view text,
 enum status call_reader_push_control(struct call_reader *reader, int32_t token, struct error *err);
 /** End of text: what was held back is content, or a call that was cut. */
 enum status call_reader_finish(struct call_reader *reader, struct error *err);
+/** How much of the text so far is not given, and may never be: what is held back, and all of a call that is not whole. 0: the text stands where free text goes on. */
+size_t call_reader_held(const struct call_reader *reader);
 const struct call_output *call_reader_output(const struct call_reader *reader);
 void call_reader_clear(struct call_reader *reader);
 

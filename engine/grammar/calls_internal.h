@@ -73,6 +73,7 @@ const struct text_mask *text_automaton_mask(struct text_automaton *text, const s
 struct tool_machine {
     struct tool_machine *next; /* in its bucket */
     struct bytes key;          /* options and schema, as compact text */
+    struct arena arena;        /* the schema as a tree, which the machine lends from */
     uint64_t hash, used;       /* used: when last */
     int references;            /* of programs; under the cache's lock */
     size_t idle_bytes;         /* while there are none: what it holds */

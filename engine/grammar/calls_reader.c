@@ -68,6 +68,13 @@ const struct call_output *call_reader_output(const struct call_reader *reader) {
     return &reader->output;
 }
 
+size_t call_reader_held(const struct call_reader *reader) {
+    const struct call_node *node = &reader->calls->nodes[reader->node];
+    bool written =
+        reader->lost || node->kind == CALL_TEXT || node->last; /* what comes is given, but for what is pending */
+    return reader->pending.length + (written ? 0 : 1);
+}
+
 void call_reader_clear(struct call_reader *reader) {
     bytes_reset(&reader->output.content);
     bytes_reset(&reader->output.thought);

@@ -7,7 +7,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { TOOL_BYTES_DEFAULT = 64 << 20, TOOL_FUEL_MAX = 2000000, KEY_BYTES_MAX = 64 << 20, START_FUEL = 100000 };
+enum {
+    TOOL_BYTES_DEFAULT = 64 << 20,
+    TOOL_FUEL_MAX = 2000000,
+    KEY_BYTES_MAX = 64 << 20,
+    START_FUEL = 100000,
+    SCHEMA_DEPTH_MAX = 100000
+};
 
 static enum status decline(struct grammar_problem *problem, enum status status, const char *keyword,
                            const char *reason) {
@@ -120,6 +126,7 @@ static uint64_t hash_of(struct bytes_view key) {
 static void destroy(struct tool_machine *tool) {
     if (tool->machine != NULL) tool->machine->operations->destroy(tool->machine);
     pthread_mutex_destroy(&tool->lock);
+    arena_deinit(&tool->arena);
     bytes_deinit(&tool->key);
     free(tool);
 }
@@ -190,20 +197,39 @@ static enum status compile(struct tool_machine *tool, const struct json_value *s
                : decline(problem, STATUS_INVALID_ARGUMENT, "", "the schema admits arguments that are no object");
 }
 
-/** Takes the key over. */
-static enum status add(struct tool_cache *cache, struct bytes *key, uint64_t hash, const struct json_value *schema,
-                       enum tool_use use, const struct grammar_options *options, int64_t fuel,
-                       struct tool_machine **out, struct grammar_problem *problem) {
+/** The schema as a tree of the machine's own: what a request lends goes with it. */
+static enum status keep_schema(struct tool_machine *tool, const struct call_tool *given, struct bytes_view text,
+                               enum tool_use use, const struct json_value **out, struct grammar_problem *problem) {
+    struct call_tool own = *given;
+    struct json_value *parameters = NULL;
+    struct json_problem wrong;
+    if (given->parameters != NULL) {
+        if (json_read(text, SCHEMA_DEPTH_MAX, KEY_BYTES_MAX, &tool->arena, &parameters, &wrong) != STATUS_OK)
+            return out_of_memory(problem); /* it has been read before */
+        own.parameters = parameters;
+    }
+    *out = own.parameters;
+    return use == TOOL_ARGUMENTS ? schema_of(&own, &tool->arena, out, problem) : STATUS_OK;
+}
+
+/** Takes the key over; the schema stands in it from `schema_at` on. */
+static enum status add(struct tool_cache *cache, struct bytes *key, size_t schema_at, uint64_t hash,
+                       const struct call_tool *given, enum tool_use use, const struct grammar_options *options,
+                       int64_t fuel, struct tool_machine **out, struct grammar_problem *problem) {
     struct tool_machine *tool = calloc(1, sizeof *tool);
+    const struct json_value *schema = NULL;
     if (tool == NULL || pthread_mutex_init(&tool->lock, NULL) != 0) {
         free(tool);
         bytes_deinit(key);
         return out_of_memory(problem);
     }
+    arena_init(&tool->arena, KEY_BYTES_MAX);
     tool->key = *key;
     tool->hash = hash;
     tool->references = 1;
-    enum status status = compile(tool, schema, use, *options, fuel, problem);
+    struct bytes_view text = bytes_view_of(tool->key.data + schema_at, tool->key.length - schema_at);
+    enum status status = keep_schema(tool, given, text, use, &schema, problem);
+    if (status == STATUS_OK) status = compile(tool, schema, use, *options, fuel, problem);
     if (status != STATUS_OK) {
         destroy(tool);
         return status;
@@ -225,7 +251,7 @@ static enum status add(struct tool_cache *cache, struct bytes *key, uint64_t has
 
 /** The schema's text stands for it, but for what the tool says without one, and for the options. */
 static bool write_key(struct bytes *key, const struct call_tool *tool, enum tool_use use,
-                      const struct grammar_options *options) {
+                      const struct grammar_options *options, size_t *out_schema_at) {
     bytes_init(key, KEY_BYTES_MAX);
     (void)bytes_printf(key, "%d %d %d %u %lld ", (int)use, (int)options->space, (int)options->order, options->space_max,
                        (long long)options->bytes);
@@ -235,6 +261,7 @@ static bool write_key(struct bytes *key, const struct call_tool *tool, enum tool
         if (options->documents[i].schema != NULL)
             (void)json_append_compact(key, options->documents[i].schema->text, KEY_BYTES_MAX);
     }
+    *out_schema_at = key->length;
     if (tool->parameters == NULL)
         (void)bytes_append_string(key, tool->strict ? "none" : "any");
     else
@@ -246,7 +273,8 @@ enum status tool_cache_take(struct tool_cache *cache, const struct call_tool *to
                             const struct grammar_options *options, int64_t *fuel, struct tool_machine **out,
                             struct grammar_problem *problem) {
     struct bytes key;
-    if (!write_key(&key, tool, use, options)) {
+    size_t schema_at;
+    if (!write_key(&key, tool, use, options, &schema_at)) {
         bytes_deinit(&key);
         return out_of_memory(problem);
     }
@@ -256,19 +284,10 @@ enum status tool_cache_take(struct tool_cache *cache, const struct call_tool *to
     if (found != NULL) hold(cache, found);
     pthread_mutex_unlock(&cache->lock);
     enum status status = STATUS_OK;
-    if (found != NULL) {
+    if (found != NULL)
         bytes_deinit(&key);
-    } else {
-        struct arena arena;
-        const struct json_value *schema = tool->parameters;
-        arena_init(&arena, KEY_BYTES_MAX);
-        if (use == TOOL_ARGUMENTS) status = schema_of(tool, &arena, &schema, problem);
-        if (status == STATUS_OK)
-            status = add(cache, &key, hash, schema, use, options, *fuel, &found, problem);
-        else
-            bytes_deinit(&key);
-        arena_deinit(&arena);
-    }
+    else
+        status = add(cache, &key, schema_at, hash, tool, use, options, *fuel, &found, problem);
     if (status != STATUS_OK) return status;
     if (found->fuel > *fuel) {
         tool_cache_give_back(cache, found);

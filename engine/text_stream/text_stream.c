@@ -98,6 +98,13 @@ enum status text_stream_push(struct text_stream *stream, int32_t id) {
     return STATUS_OK;
 }
 
+enum status text_stream_push_text(struct text_stream *stream, struct bytes_view text) {
+    if (stream->stopped) return STATUS_OK;
+    TRY(bytes_append(&stream->text, text.data, text.length));
+    settle(stream);
+    return STATUS_OK;
+}
+
 enum status text_stream_finish(struct text_stream *stream) {
     if (stream->stopped) return STATUS_OK;
     TRY(detokenizer_finish(&stream->detokenizer, &stream->text));

@@ -54,6 +54,8 @@ void text_stream_continue(struct text_stream *stream, int32_t previous);
 void text_stream_reset(struct text_stream *stream);
 /** Add a token's text. `stream->stopped` is true once a stop string is complete; later pushes change nothing. */
 enum status text_stream_push(struct text_stream *stream, int32_t id);
+/** Add text that somebody else has made of tokens. */
+enum status text_stream_push_text(struct text_stream *stream, struct bytes_view text);
 /** Where the stream, which has not stopped, stands. */
 void text_stream_save(const struct text_stream *stream, struct text_state *out);
 /** Begin anew from there, with the same stop strings: text that was final is not there any more. STATUS_RESOURCE_EXHAUSTED without memory. */

@@ -77,7 +77,7 @@ struct api_error api_error_validation(const struct transcode_errors *errors) {
     const struct transcode_error *first = &errors->items[0];
     char path[128];
     write_path(first, path, sizeof path);
-    snprintf(error.message, sizeof error.message, "%.127s: %.100s", path, first->message);
+    snprintf(error.message, sizeof error.message, "%.100s: %.150s", path, first->message);
     return error;
 }
 

@@ -13,7 +13,9 @@
 
 enum {
     ATTEMPTS_MAX = 2,
-    SCRATCH_BYTES = 1 << 20,     /* a worker's message and what is made of it: some ten times LIMIT_DELTA_BYTES */
+    SCRATCH_BYTES =
+        16
+        << 20, /* a worker's message and what is made of it: some ten times LIMIT_DELTA_BYTES, but for a call, which is whole */
     ANSWER_BYTES_MAX = 64 << 20, /* a whole answer and its log-probabilities, not streamed */
     SEED_LANE = 7,
 };
@@ -60,6 +62,8 @@ void chat_unref(struct chat *chat) {
     list_remove(chat->gateway, chat);
     for (int i = 0; i < chat->choice_count; i++) {
         bytes_deinit(&chat->choices[i].text);
+        bytes_deinit(&chat->choices[i].thought);
+        free(chat->choices[i].calls);
         free(chat->choices[i].logprobs);
     }
     if (chat->worker != NULL) {
@@ -273,6 +277,7 @@ void chat_start(struct request *request, const struct chat_plan *plan) {
     for (int i = 0; i < plan->choices; i++) {
         chat->choices[i] = (struct chat_choice){.chat = chat, .index = i};
         bytes_init(&chat->choices[i].text, ANSWER_BYTES_MAX);
+        bytes_init(&chat->choices[i].thought, ANSWER_BYTES_MAX);
     }
     list_add(chat->gateway, chat);
     pthread_mutex_lock(&request->mutex);
@@ -540,6 +545,8 @@ static void on_end_locked(struct chat *chat, struct chat_choice *choice, const B
     choice->completion_tokens = finished->completion_tokens;
     choice->cached_tokens = finished->cached_tokens;
     choice->reason = finished->reason;
+    choice->logprob_sum += finished->other_logprob_sum;
+    choice->logprob_tokens += finished->other_logprob_tokens;
     choice->finished = true;
     if (finished->reason == BORA__INTERNAL__V1__FINISHED__REASON__REASON_ERROR) {
         log_error("generation failed", LOG_S("request_id", chat->request->id), LOG_S("error", finished->error));
@@ -636,7 +643,11 @@ static const char *refused_param(struct chat *chat, const struct rpc_result *res
 
 static struct api_error invalid_argument(struct chat *chat, const struct rpc_result *result) {
     const Bora__Internal__V1__WorkerError *detail = worker_detail(chat, result);
-    if (detail != NULL && detail->grammar != NULL) return chat_format_error(&chat->plan, detail->grammar);
+    if (detail != NULL && detail->grammar != NULL) {
+        if (detail->_tool_case == BORA__INTERNAL__V1__WORKER_ERROR___TOOL_TOOL)
+            return chat_tool_error(&chat->plan, detail->tool, detail->grammar, &chat->request->arena);
+        return chat_format_error(&chat->plan, detail->grammar);
+    }
     const char *param = refused_param(chat, result);
     if (param == NULL && chat->plan.start->beam != NULL) param = "best_of";
     return api_error_bad_request("invalid_request_error", NULL, param, "%.250s", result->message);

@@ -59,6 +59,21 @@ bool chat_convert_format(struct request *request, struct chat_plan *plan, struct
 /** A grammar that the worker declined, as the client sees it. */
 struct api_error chat_format_error(const struct chat_plan *plan, const Bora__Internal__V1__GrammarProblem *problem);
 
+/* chat_tools.c */
+/** tools and tool_choice become the Start's; behind sampling. */
+bool chat_convert_tools(struct request *request, struct chat_plan *plan, struct api_error *error);
+/** May the answer hold calls? */
+bool chat_may_call(const Bora__Internal__V1__Start *start);
+/** The calls of an assistant message, number `index` of the conversation. */
+bool chat_convert_calls(const Bora__V1__AssistantMessage *message, size_t index, bool strict, struct arena *arena,
+                        Bora__Internal__V1__ConversationMessage *out, struct api_error *error);
+/** Every result answers a call of the assistant message before, and every call has one. `messages`: as converted, in the request's order. */
+bool chat_pair_results(const Bora__V1__ChatCompletionRequest *message,
+                       Bora__Internal__V1__ConversationMessage *messages, struct arena *arena, struct api_error *error);
+/** A tool that the worker declined, as the client sees it: 422. */
+struct api_error chat_tool_error(const struct chat_plan *plan, int32_t tool,
+                                 const Bora__Internal__V1__GrammarProblem *problem, struct arena *arena);
+
 struct chat_choice {
     struct chat *chat;
     int index;
@@ -71,7 +86,10 @@ struct chat_choice {
     int64_t logprob_tokens;
     bool failed;          /* a piece of the answer did not fit */
     struct bytes text;    /* not streaming: the answer so far */
-    size_t logprob_count; /* not streaming: collected */
+    struct bytes thought; /* likewise */
+    size_t call_count, call_capacity;
+    Bora__V1__ToolCall **calls; /* not streaming: collected */
+    size_t logprob_count;       /* not streaming: collected */
     Bora__V1__TokenLogprob **logprobs;
     size_t logprob_capacity;
 };

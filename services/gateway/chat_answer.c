@@ -97,6 +97,29 @@ static void keep_logprobs(struct chat *chat, struct chat_choice *choice, const B
 
 /* ---- shared by chunks and answers ---------------------------------------------------------------------------------- */
 
+/** A call of the answer, in `arena`; number `index` of it. NULL: it does not fit. */
+static Bora__V1__ToolCall *make_call(const Bora__Internal__V1__ToolCall *in, size_t index, struct arena *arena) {
+    Bora__V1__ToolCall *out = arena_alloc(arena, sizeof *out);
+    Bora__V1__FunctionCall *function = arena_alloc(arena, sizeof *function);
+    Bora__V1__FunctionArguments *arguments = arena_alloc(arena, sizeof *arguments);
+    if (out == NULL || function == NULL || arguments == NULL) return NULL;
+    bora__v1__tool_call__init(out);
+    bora__v1__function_call__init(function);
+    bora__v1__function_arguments__init(arguments);
+    out->_id_case = BORA__V1__TOOL_CALL___ID_ID;
+    out->id = arena_copy(arena, in->id, strlen(in->id));
+    out->_type_case = BORA__V1__TOOL_CALL___TYPE_TYPE;
+    out->type = "function";
+    out->_index_case = BORA__V1__TOOL_CALL___INDEX_INDEX;
+    out->index = (int32_t)index;
+    out->function = function;
+    function->name = arena_copy(arena, in->name, strlen(in->name));
+    function->arguments = arguments;
+    arguments->kind_case = BORA__V1__FUNCTION_ARGUMENTS__KIND_TEXT;
+    arguments->text = string_of(in->arguments, arena);
+    return out->id != NULL && function->name != NULL && arguments->text != NULL ? out : NULL;
+}
+
 static char *finish_reason_of(const struct chat *chat, const struct chat_choice *choice) {
     switch (choice->reason) {
     case BORA__INTERNAL__V1__FINISHED__REASON__REASON_LENGTH:
@@ -107,7 +130,7 @@ static char *finish_reason_of(const struct chat *chat, const struct chat_choice 
     case BORA__INTERNAL__V1__FINISHED__REASON__REASON_ERROR:
         return "error";
     default:
-        return "stop";
+        return choice->call_count > 0 ? "tool_calls" : "stop";
     }
 }
 
@@ -188,9 +211,35 @@ static void send_role(struct chat *chat, struct chat_choice *choice) {
     send_chunk(chat, &parts.chunk);
 }
 
-static void stream_delta(struct chat *chat, struct chat_choice *choice, const Bora__Internal__V1__Delta *delta) {
-    send_role(chat, choice);
-    if (delta->text.len == 0 && delta->n_logprobs == 0) return; /* the token's text is held back */
+static void stream_thought(struct chat *chat, struct chat_choice *choice, ProtobufCBinaryData thought) {
+    struct chunk_parts parts;
+    init_chunk(chat, choice, &parts);
+    parts.delta._reasoning_content_case = BORA__V1__DELTA___REASONING_CONTENT_REASONING_CONTENT;
+    parts.delta.reasoning_content = string_of(thought, &chat->scratch);
+    if (parts.delta.reasoning_content == NULL)
+        choice->failed = true;
+    else
+        send_chunk(chat, &parts.chunk);
+}
+
+/** Each call, whole, in a chunk of its own. */
+static void stream_calls(struct chat *chat, struct chat_choice *choice, const Bora__Internal__V1__Delta *delta) {
+    for (size_t i = 0; i < delta->n_tool_calls; i++) {
+        struct chunk_parts parts;
+        Bora__V1__ToolCall *call = make_call(delta->tool_calls[i], choice->call_count, &chat->scratch);
+        if (call == NULL) {
+            choice->failed = true;
+            return;
+        }
+        choice->call_count++;
+        init_chunk(chat, choice, &parts);
+        parts.delta.tool_calls = &call;
+        parts.delta.n_tool_calls = 1;
+        send_chunk(chat, &parts.chunk);
+    }
+}
+
+static void stream_text(struct chat *chat, struct chat_choice *choice, const Bora__Internal__V1__Delta *delta) {
     struct chunk_parts parts;
     init_chunk(chat, choice, &parts);
     char *text = string_of(delta->text, &chat->scratch);
@@ -207,14 +256,48 @@ static void stream_delta(struct chat *chat, struct chat_choice *choice, const Bo
     send_chunk(chat, &parts.chunk);
 }
 
+static void stream_delta(struct chat *chat, struct chat_choice *choice, const Bora__Internal__V1__Delta *delta) {
+    send_role(chat, choice);
+    if (delta->thought.len > 0) stream_thought(chat, choice, delta->thought);
+    /* Without either, the token's text is held back. */
+    if (delta->text.len > 0 || delta->n_logprobs > 0) stream_text(chat, choice, delta);
+    if (delta->n_tool_calls > 0) stream_calls(chat, choice, delta);
+}
+
+static void keep_calls(struct chat *chat, struct chat_choice *choice, const Bora__Internal__V1__Delta *delta) {
+    size_t count = choice->call_count + delta->n_tool_calls;
+    if (count > choice->call_capacity) {
+        Bora__V1__ToolCall **grown = realloc(choice->calls, 2 * count * sizeof(Bora__V1__ToolCall *));
+        if (grown == NULL) {
+            choice->failed = true;
+            return;
+        }
+        choice->calls = grown;
+        choice->call_capacity = 2 * count;
+    }
+    for (size_t i = 0; i < delta->n_tool_calls; i++) {
+        Bora__V1__ToolCall *call = make_call(delta->tool_calls[i], choice->call_count, &chat->answer);
+        if (call == NULL)
+            choice->failed = true;
+        else
+            choice->calls[choice->call_count++] = call;
+    }
+}
+
+static void keep_text(struct chat *chat, struct chat_choice *choice, ProtobufCBinaryData data, struct bytes *out) {
+    char *text = string_of(data, &chat->scratch);
+    if (text == NULL || bytes_append_string(out, text) != STATUS_OK)
+        choice->failed = true; /* at which the caller looks */
+}
+
 void chat_send_delta(struct chat *chat, struct chat_choice *choice, const Bora__Internal__V1__Delta *delta) {
     if (chat->plan.stream) {
         stream_delta(chat, choice, delta);
         return;
     }
-    char *text = string_of(delta->text, &chat->scratch);
-    if (text == NULL || bytes_append_string(&choice->text, text) != STATUS_OK)
-        choice->failed = true; /* at which the caller looks */
+    keep_text(chat, choice, delta->text, &choice->text);
+    if (delta->thought.len > 0) keep_text(chat, choice, delta->thought, &choice->thought);
+    if (delta->n_tool_calls > 0) keep_calls(chat, choice, delta);
     if (chat->plan.logprobs) keep_logprobs(chat, choice, delta);
     for (size_t i = 0; i < delta->n_logprobs; i++) choice->logprob_sum += delta->logprobs[i]->logprob;
     choice->logprob_tokens += (int64_t)delta->n_logprobs;
@@ -272,7 +355,15 @@ static Bora__V1__Choice *make_choice(struct chat *chat, struct chat_choice *choi
                                  choice->text.data != NULL ? (const char *)choice->text.data : "");
     if (content->text == NULL) return NULL;
     message->role = "assistant";
-    message->content = content;
+    /* With calls and nothing else, Mistral has an empty text and OpenAI none. */
+    bool wordless = choice->call_count > 0 && *content->text == 0 && !chat->plan.strict;
+    message->content = wordless ? NULL : content;
+    message->tool_calls = choice->calls;
+    message->n_tool_calls = choice->call_count;
+    if (choice->thought.length > 0) {
+        message->_reasoning_content_case = BORA__V1__RESPONSE_MESSAGE___REASONING_CONTENT_REASONING_CONTENT;
+        message->reasoning_content = (char *)choice->thought.data;
+    }
     out->index = index;
     out->message = message;
     out->_finish_reason_case = BORA__V1__CHOICE___FINISH_REASON_FINISH_REASON;

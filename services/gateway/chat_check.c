@@ -36,20 +36,6 @@ static bool refuse_at(struct arena *arena, struct api_error *error, size_t messa
 
 /* ---- features ------------------------------------------------------------------------------------------------------ */
 
-static bool check_tools(const Bora__V1__ChatCompletionRequest *m, struct api_error *error) {
-    bool none = m->tool_choice != NULL && m->tool_choice->kind_case == BORA__V1__TOOL_CHOICE__KIND_MODE &&
-                strcmp(m->tool_choice->mode, "none") == 0;
-    bool automatic = m->tool_choice == NULL || (m->tool_choice->kind_case == BORA__V1__TOOL_CHOICE__KIND_MODE &&
-                                                strcmp(m->tool_choice->mode, "auto") == 0);
-    if (m->n_tools > 0 && !none)
-        return refuse(error, "tools", "This model does not call tools yet; send tool_choice \"none\" or no tools.");
-    if (m->n_tools == 0 && !none && !automatic)
-        return refuse(error, "tool_choice", "tool_choice asks for a tool, but there are no tools.");
-    if (m->n_functions > 0 || REQUEST_HAS(function_call, FUNCTION_CALL))
-        return refuse(error, "functions", "functions are not supported; this model does not call tools yet.");
-    return true;
-}
-
 /** Settings that are known and not served: anything but the neutral value. */
 static bool check_unserved(const Bora__V1__ChatCompletionRequest *m, struct api_error *error) {
     if (REQUEST_HAS(moderation, MODERATION)) return refuse(error, "moderation", "Moderation is not supported.");
@@ -68,7 +54,7 @@ static bool check_unserved(const Bora__V1__ChatCompletionRequest *m, struct api_
 }
 
 static bool check_features(const Bora__V1__ChatCompletionRequest *m, struct api_error *error) {
-    if (!check_tools(m, error) || !check_unserved(m, error)) return false;
+    if (!check_unserved(m, error)) return false;
     if (m->n_guardrails > 0) return refuse(error, "guardrails", "Guardrails are not supported.");
     for (size_t i = 0; i < m->n_modalities; i++) {
         if (strcmp(m->modalities[i], "text") != 0) return refuse(error, "modalities", "Only text is generated.");
@@ -237,10 +223,9 @@ static bool content_text(const Bora__V1__Content *content, size_t message, struc
 /** What an assistant message may have besides content. */
 static bool assistant_text(const Bora__V1__AssistantMessage *message, size_t index, struct arena *arena,
                            const char **out, struct api_error *error) {
-    if (message->n_tool_calls > 0)
-        return refuse_at(arena, error, index, "tool_calls", "This model does not know tool calls.");
     if (message->_function_call_case == BORA__V1__ASSISTANT_MESSAGE___FUNCTION_CALL_FUNCTION_CALL)
-        return refuse_at(arena, error, index, "function_call", "This model does not know function calls.");
+        return refuse_at(arena, error, index, "function_call",
+                         "function_call is OpenAI's older form of tool_calls and not supported.");
     if (message->_audio_case == BORA__V1__ASSISTANT_MESSAGE___AUDIO_AUDIO)
         return refuse_at(arena, error, index, "audio", "Audio is not supported.");
     if (!content_text(message->content, index, arena, out, error)) return false;
@@ -249,10 +234,10 @@ static bool assistant_text(const Bora__V1__AssistantMessage *message, size_t ind
     return *out != NULL || refuse(error, "messages", "The request is too large.");
 }
 
-static bool convert_message(const Bora__V1__ChatMessage *message, size_t index, struct arena *arena,
+static bool convert_message(const Bora__V1__ChatMessage *message, size_t index, bool strict, struct arena *arena,
                             Bora__Internal__V1__ConversationMessage *out, struct api_error *error) {
     const char *text = "";
-    bool converted = false;
+    bool converted = false, wordless = false;
     bora__internal__v1__conversation_message__init(out);
     switch (message->role_case) {
     case BORA__V1__CHAT_MESSAGE__ROLE_SYSTEM:
@@ -271,13 +256,17 @@ static bool convert_message(const Bora__V1__ChatMessage *message, size_t index, 
         break;
     case BORA__V1__CHAT_MESSAGE__ROLE_FUNCTION:
         return refuse_at(arena, error, index, "",
-                         "The role \"function\" is not supported; this model does not call any.");
+                         "The role \"function\" is OpenAI's older form of \"tool\" and not supported.");
     default:
         out->role = BORA__INTERNAL__V1__CONVERSATION_MESSAGE__ROLE__ROLE_ASSISTANT;
         out->prefix = is_prefix(message);
-        converted = assistant_text(message->assistant, index, arena, &text, error);
+        converted = assistant_text(message->assistant, index, arena, &text, error) &&
+                    chat_convert_calls(message->assistant, index, strict, arena, out, error);
+        wordless = out->n_tool_calls > 0 && *text == 0;
         break;
     }
+    if (wordless) return converted;
+    out->_content_case = BORA__INTERNAL__V1__CONVERSATION_MESSAGE___CONTENT_CONTENT;
     out->content = (ProtobufCBinaryData){.len = strlen(text), .data = (uint8_t *)text};
     return converted;
 }
@@ -291,12 +280,14 @@ static bool convert_conversation(struct request *request, struct chat_plan *plan
     if (list == NULL || items == NULL) return refuse(error, "messages", "The request is too large.");
     if (safe) {
         bora__internal__v1__conversation_message__init(&items[0]);
+        items[0]._content_case = BORA__INTERNAL__V1__CONVERSATION_MESSAGE___CONTENT_CONTENT;
         items[0].content =
             (ProtobufCBinaryData){.len = sizeof safe_prompt_text - 1, .data = (uint8_t *)safe_prompt_text};
     }
     for (size_t i = 0; i < m->n_messages; i++) {
-        if (!convert_message(m->messages[i], i, &request->arena, &items[i + safe], error)) return false;
+        if (!convert_message(m->messages[i], i, plan->strict, &request->arena, &items[i + safe], error)) return false;
     }
+    if (!chat_pair_results(m, items + safe, &request->arena, error)) return false;
     for (size_t i = 0; i < count; i++) list[i] = &items[i];
     plan->start->messages = list;
     plan->start->n_messages = count;
@@ -482,5 +473,5 @@ bool chat_check(struct request *request, const Bora__V1__ChatCompletionRequest *
     plan->start->truncation = truncation_of(m->truncation);
     return check_roles(m, plan->strict, error) && check_features(m, error) && plan_choices(m, plan, error) &&
            convert_conversation(request, plan, error) && convert_sampling(request, plan, error) &&
-           chat_convert_format(request, plan, error);
+           chat_convert_tools(request, plan, error) && chat_convert_format(request, plan, error);
 }

@@ -58,6 +58,11 @@ bool chat_convert_format(struct request *request, struct chat_plan *plan, struct
     if (grammar == NULL) return refuse(error, NULL, "The request is too large.");
     bora__internal__v1__grammar__init(grammar);
     plan->start->grammar = grammar;
+    bool schema = is_word(format->type, "json_schema") || is_word(format->type, "json_object");
+    if (chat_may_call(plan->start) && !schema)
+        return refuse(
+            error, "response_format",
+            "Of the formats only json_object and json_schema go with tools; tool_choice \"none\" goes with all.");
     if (is_word(format->type, "json_schema")) return convert_schema(format->json_schema, grammar, error);
     if (is_word(format->type, "regex")) return convert_regex(format, grammar, error);
     if (is_word(format->type, "grammar")) return convert_rules(format, grammar, error);

@@ -3,6 +3,8 @@
 /* What a request must satisfy that only the model it goes to can say. */
 #include "services/gateway/chat.h"
 
+#include <string.h>
+
 /** The path of a map's key that is itself wrong, as rpc/transcode.h gives it: logit_bias, <id>, [key]. */
 static bool add_bad_id(struct arena *arena, int32_t id, int32_t vocabulary, struct transcode_errors *errors) {
     struct transcode_step *path = arena_alloc_array(arena, 3, sizeof *path);
@@ -24,6 +26,13 @@ static bool add_bad_id(struct arena *arena, int32_t id, int32_t vocabulary, stru
     return true;
 }
 
+static bool calls_functions(const Bora__Internal__V1__ModelDescription *model) {
+    bool found = false;
+    for (size_t i = 0; i < model->n_capabilities; i++)
+        found = found || strcmp(model->capabilities[i], "function_calling") == 0;
+    return found;
+}
+
 bool chat_check_model(struct request *request, const Bora__V1__ChatCompletionRequest *message,
                       const Bora__Internal__V1__WorkerAnnouncement *worker, int streams, struct api_error *error) {
     const Bora__Internal__V1__ModelDescription *model = worker->model;
@@ -33,6 +42,11 @@ bool chat_check_model(struct request *request, const Bora__V1__ChatCompletionReq
             "invalid_request_error", NULL, message->n >= streams ? "n" : "best_of",
             "%d answers at once; the worker of this model takes %d requests, those that wait counted.", streams,
             alive_max);
+        return false;
+    }
+    if (message->n_tools > 0 && !calls_functions(model)) {
+        *error = api_error_bad_request("invalid_request_error", NULL, "tools", "The model %.64s does not call tools.",
+                                       model->name);
         return false;
     }
     struct transcode_errors *errors = NULL;

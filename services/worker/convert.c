@@ -4,6 +4,7 @@
 
 #include "base/limits.h"
 #include "base/text.h"
+#include "engine/grammar/calls.h"
 #include "rpc/grpc_server.h"
 #include "rpc/transcode.h"
 
@@ -17,6 +18,36 @@ static ProtobufCBinaryData data_of(struct bytes_view view) {
     return (ProtobufCBinaryData){.len = view.length, .data = (uint8_t *)view.data};
 }
 
+static enum status convert_calls(const Bora__Internal__V1__ConversationMessage *in, struct arena *arena,
+                                 struct chat_message *out, struct error *err) {
+    struct chat_tool_call *calls = arena_alloc_array(arena, in->n_tool_calls, sizeof *calls);
+    if (calls == NULL) return error_set(err, STATUS_RESOURCE_EXHAUSTED, "the conversation is too large");
+    for (size_t i = 0; i < in->n_tool_calls; i++)
+        calls[i] = (struct chat_tool_call){.id = bytes_view_string(in->tool_calls[i]->id),
+                                           .name = bytes_view_string(in->tool_calls[i]->name),
+                                           .arguments = view_of(in->tool_calls[i]->arguments)};
+    out->tool_calls = calls;
+    out->tool_call_count = in->n_tool_calls;
+    return STATUS_OK;
+}
+
+enum status convert_tools(const Bora__Internal__V1__Start *start, struct arena *arena, struct chat_conversation *out,
+                          struct error *err) {
+    struct chat_tool *tools = arena_alloc_array(arena, start->n_tools, sizeof *tools);
+    if (tools == NULL) return error_set(err, STATUS_RESOURCE_EXHAUSTED, "the tools are too large");
+    for (size_t i = 0; i < start->n_tools; i++) {
+        const Bora__Internal__V1__Tool *tool = start->tools[i];
+        tools[i] = (struct chat_tool){.name = bytes_view_string(tool->name), .strict = tool->strict};
+        if (tool->_description_case == BORA__INTERNAL__V1__TOOL___DESCRIPTION_DESCRIPTION)
+            tools[i].description = bytes_view_string(tool->description);
+        if (tool->_parameters_case == BORA__INTERNAL__V1__TOOL___PARAMETERS_PARAMETERS)
+            tools[i].parameters = view_of(tool->parameters);
+    }
+    out->tools = tools;
+    out->tool_count = start->n_tools;
+    return STATUS_OK;
+}
+
 enum status convert_messages(const Bora__Internal__V1__Start *start, struct arena *arena, struct chat_message **out,
                              size_t *out_count, struct error *err) {
     static const enum chat_role roles[] = {CHAT_ROLE_SYSTEM, CHAT_ROLE_USER, CHAT_ROLE_ASSISTANT, CHAT_ROLE_TOOL};
@@ -27,8 +58,17 @@ enum status convert_messages(const Bora__Internal__V1__Start *start, struct aren
         const Bora__Internal__V1__ConversationMessage *message = start->messages[i];
         if ((unsigned)message->role >= sizeof roles / sizeof roles[0])
             return error_set(err, STATUS_INVALID_ARGUMENT, "message %zu has an unknown role", i);
+        bool said =
+            message->_content_case == BORA__INTERNAL__V1__CONVERSATION_MESSAGE___CONTENT_CONTENT; /* nothing, perhaps */
         messages[i] = (struct chat_message){
-            .role = roles[message->role], .content = view_of(message->content), .prefix = message->prefix};
+            .role = roles[message->role],
+            .content = !said ? (struct bytes_view){0}
+                             : bytes_view_of(message->content.len > 0 ? message->content.data : (const uint8_t *)"",
+                                             message->content.len),
+            .tool_call_id = bytes_view_string(message->tool_call_id),
+            .name = bytes_view_string(message->name),
+            .prefix = message->prefix};
+        TRY(convert_calls(message, arena, &messages[i], err));
     }
     *out = messages;
     *out_count = start->n_messages;
@@ -161,10 +201,18 @@ static size_t logprobs_of_message(const struct generation_event *event, const st
 static struct generation_event take_message(struct generation_event *rest, const struct tokenizer *tokenizer) {
     enum { IDS_MAX = LIMIT_DELTA_BYTES / sizeof(int32_t) };
     struct generation_event taken = *rest;
-    taken.text.length = text_truncate((const char *)rest->text.data, rest->text.length, LIMIT_DELTA_BYTES);
+    taken.thought.length = text_truncate((const char *)rest->thought.data, rest->thought.length, LIMIT_DELTA_BYTES);
+    size_t room = LIMIT_DELTA_BYTES - taken.thought.length;
+    taken.text.length = text_truncate((const char *)rest->text.data, rest->text.length, room);
     taken.id_count = rest->id_count < IDS_MAX ? rest->id_count : IDS_MAX;
-    bool text_is_whole = taken.text.length == rest->text.length;
+    bool text_is_whole = taken.text.length == rest->text.length && taken.thought.length == rest->thought.length;
     taken.logprob_count = text_is_whole ? logprobs_of_message(rest, tokenizer) : 0;
+    /* Calls come behind the text, each in a message of its own. */
+    taken.call_count = text_is_whole && rest->call_count > 0 ? 1 : 0;
+    rest->calls += taken.call_count;
+    rest->call_count -= taken.call_count;
+    if (taken.thought.length > 0) rest->thought.data += taken.thought.length;
+    rest->thought.length -= taken.thought.length;
     if (taken.text.length > 0) rest->text.data += taken.text.length;
     if (taken.id_count > 0) rest->ids += taken.id_count;
     if (taken.logprob_count > 0) rest->logprobs += taken.logprob_count;
@@ -172,6 +220,13 @@ static struct generation_event take_message(struct generation_event *rest, const
     rest->id_count -= taken.id_count;
     rest->logprob_count -= taken.logprob_count;
     return taken;
+}
+
+static enum status convert_call(const struct call_made *in, struct arena *arena, Bora__Internal__V1__ToolCall *out) {
+    out->id = arena_copy(arena, in->id, CALL_ID_BYTES);
+    out->name = arena_copy(arena, in->name.data, in->name.length);
+    out->arguments = data_of(in->arguments);
+    return out->id != NULL && out->name != NULL ? STATUS_OK : STATUS_RESOURCE_EXHAUSTED;
 }
 
 enum status convert_delta(struct generation_event *rest, const struct tokenizer *tokenizer, struct arena *arena,
@@ -184,6 +239,12 @@ enum status convert_delta(struct generation_event *rest, const struct tokenizer 
     delta.completion_tokens = event.completion_tokens;
     delta.answer = event.answer;
     if (event.logprob_count > 0) TRY(convert_logprobs(&event, tokenizer, arena, &delta));
+    delta.thought = data_of(event.thought);
+    Bora__Internal__V1__ToolCall call = BORA__INTERNAL__V1__TOOL_CALL__INIT;
+    Bora__Internal__V1__ToolCall *calls[] = {&call};
+    if (event.call_count > 0) TRY(convert_call(&event.calls[0], arena, &call));
+    delta.tool_calls = calls;
+    delta.n_tool_calls = event.call_count;
     Bora__Internal__V1__GenerateEvent message = BORA__INTERNAL__V1__GENERATE_EVENT__INIT;
     message.kind_case = BORA__INTERNAL__V1__GENERATE_EVENT__KIND_DELTA;
     message.delta = &delta;
@@ -210,6 +271,8 @@ enum status convert_finished(const struct generation_event *event, struct bytes 
     finished.completion_tokens = event->completion_tokens;
     finished.cached_tokens = event->cached_tokens;
     finished.answer = event->answer;
+    finished.other_logprob_sum = event->other_logprob_sum;
+    finished.other_logprob_tokens = (int64_t)event->other_logprob_count;
     if (event->error != NULL) finished.error = (char *)event->error;
     Bora__Internal__V1__GenerateEvent message = BORA__INTERNAL__V1__GENERATE_EVENT__INIT;
     message.kind_case = BORA__INTERNAL__V1__GENERATE_EVENT__KIND_FINISHED;
@@ -271,7 +334,7 @@ static char *cut_to_utf8(char *text) {
     return text;
 }
 
-enum status convert_declined(const char *message, const struct grammar_problem *problem, struct bytes *out) {
+enum status convert_declined(const char *message, const struct grammar_problem *problem, int tool, struct bytes *out) {
     Bora__Internal__V1__WorkerError detail = BORA__INTERNAL__V1__WORKER_ERROR__INIT;
     Bora__Internal__V1__GrammarProblem grammar = BORA__INTERNAL__V1__GRAMMAR_PROBLEM__INIT;
     struct grammar_problem copy = *problem;
@@ -279,6 +342,10 @@ enum status convert_declined(const char *message, const struct grammar_problem *
     grammar.pointer = cut_to_utf8(copy.pointer);
     grammar.reason = cut_to_utf8(copy.reason);
     detail.grammar = &grammar;
+    if (tool >= 0) {
+        detail._tool_case = BORA__INTERNAL__V1__WORKER_ERROR___TOOL_TOOL;
+        detail.tool = tool;
+    }
     return pack_refusal(STATUS_INVALID_ARGUMENT, message, &detail, out);
 }
 

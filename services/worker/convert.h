@@ -12,6 +12,9 @@
 /** The conversation of `start`, lent from it, in the arena. */
 enum status convert_messages(const Bora__Internal__V1__Start *start, struct arena *arena, struct chat_message **out,
                              size_t *out_count, struct error *err);
+/** What its model may call, likewise. */
+enum status convert_tools(const Bora__Internal__V1__Start *start, struct arena *arena, struct chat_conversation *out,
+                          struct error *err);
 /** Sampling, stop strings, tenant and beam search into `out` (pointers into the arena and `start`). Checks ranges: the gateway is trusted for policy, not for memory safety. */
 enum status convert_sampling(const Bora__Internal__V1__Start *start, struct arena *arena,
                              struct generation_request *out, struct error *err);
@@ -26,8 +29,8 @@ enum status convert_grammar(const Bora__Internal__V1__Start *start, struct gramm
 /** What a call that is refused says besides: google.rpc.Status with a WorkerError, appended to `out`. For want of room, or for the layout's place `param` (may be empty), ... */
 enum status convert_refusal(enum status reason, const char *message, int64_t retry_after_ms, const char *param,
                             struct bytes *out);
-/** ... and for its grammar. */
-enum status convert_declined(const char *message, const struct grammar_problem *problem, struct bytes *out);
+/** ... and for its grammar, or the parameters of one of its tools; `tool` -1: none. */
+enum status convert_declined(const char *message, const struct grammar_problem *problem, int tool, struct bytes *out);
 enum status convert_prepared(int64_t prompt_tokens, int64_t max_tokens, int64_t context_tokens,
                              const struct chat_window *window, struct bytes *out);
 

@@ -22,7 +22,7 @@ enum phase { AWAIT_START, TOKENIZING, AWAIT_PROCEED, GENERATING, DONE };
 
 enum {
     START_ARENA_BYTES_FACTOR = 4, /* an unpacked Start may take this many times the largest message */
-    EVENT_ARENA_BYTES = 1 << 20,  /* one message holds little: LIMIT_DELTA_BYTES */
+    EVENT_ARENA_BYTES = 3 << 20,  /* one message holds little - LIMIT_DELTA_BYTES -, but for a call, which is whole */
 };
 
 struct generate_call {
@@ -41,8 +41,9 @@ struct generate_call {
     struct token_list prompt;
     struct chat_window window; /* what was dropped of the conversation */
     int64_t max_tokens;
-    struct kept_grammar *grammar;    /* NULL: anything may be said */
-    struct grammar_problem declined; /* with a reason: why the grammar was declined */
+    struct kept_grammar *grammar;  /* NULL: anything may be said, or ... */
+    struct grammar *calls;         /* ... what this says: text and calls of tools */
+    struct tools_problem declined; /* with a reason: why the grammar or a tool was declined */
     struct generation *generation;
 };
 
@@ -50,6 +51,7 @@ static void call_unref(struct generate_call *call) {
     if (atomic_fetch_sub(&call->references, 1) != 1) return;
     token_list_deinit(&call->prompt);
     kept_grammar_release(call->grammar);
+    grammar_unref(call->calls);
     arena_deinit(&call->start_arena);
     arena_deinit(&call->event_arena);
     bytes_deinit(&call->packed);
@@ -79,10 +81,11 @@ static void finish_locked(struct generate_call *call, enum status status, const 
     char place[64] = "";
     bytes_reset(&call->packed);
     if (status == STATUS_RESOURCE_EXHAUSTED) engine_load(call->worker->engine, &load);
-    bool declined = status == STATUS_INVALID_ARGUMENT && call->declined.reason[0] != 0;
+    bool declined = status == STATUS_INVALID_ARGUMENT && call->declined.problem.reason[0] != 0;
     if (status == STATUS_INVALID_ARGUMENT && !declined) message = take_place(message, place, sizeof place);
     if (declined) {
-        if (convert_declined(message, &call->declined, &call->packed) == STATUS_OK) details = bytes_view(&call->packed);
+        if (convert_declined(message, &call->declined.problem, call->declined.tool, &call->packed) == STATUS_OK)
+            details = bytes_view(&call->packed);
     } else if ((status == STATUS_RESOURCE_EXHAUSTED || *place != 0) &&
                convert_refusal(status, message, load.retry_after_ms, place, &call->packed) == STATUS_OK) {
         details = bytes_view(&call->packed);
@@ -107,7 +110,8 @@ static bool is_last_answer(const struct generate_call *call, const struct genera
 static enum status write_deltas_locked(struct generate_call *call, const struct generation_event *event) {
     const struct tokenizer *tokenizer = engine_tokenizer(call->worker->engine);
     struct generation_event rest = *event;
-    while (rest.text.length > 0 || rest.id_count > 0 || rest.logprob_count > 0) {
+    while (rest.text.length > 0 || rest.id_count > 0 || rest.logprob_count > 0 || rest.call_count > 0 ||
+           rest.thought.length > 0) {
         arena_reset(&call->event_arena);
         bytes_reset(&call->packed);
         TRY(convert_delta(&rest, tokenizer, &call->event_arena, &call->packed));
@@ -169,18 +173,47 @@ static struct bytes_view begun_text(const struct generate_call *call) {
     return last->prefix ? bytes_view_of(last->content.data, last->content.len) : (struct bytes_view){0};
 }
 
+/** Does its answer perhaps hold calls? Without them a grammar needs no care for tools. */
+static bool may_call(const Bora__Internal__V1__Start *start) {
+    bool none =
+        start->tool_choice != NULL && start->tool_choice->mode == BORA__INTERNAL__V1__TOOL_CHOICE__MODE__MODE_NONE;
+    return start->n_tools > 0 && !(none && start->grammar != NULL);
+}
+
+static enum status decline(struct generate_call *call, struct error *err) {
+    return error_set(err, STATUS_INVALID_ARGUMENT, "the grammar is declined: %.200s", call->declined.problem.reason);
+}
+
+static enum status refuse_prefix(struct generate_call *call, struct error *err) {
+    call->declined = (struct tools_problem){
+        .tool = -1,
+        .problem = {.keyword = "prefix", .reason = "no text of the grammar begins with the text that is continued"}};
+    return decline(call, err);
+}
+
+static enum status prepare_tools(struct generate_call *call, struct error *err) {
+    struct bytes_view begun = begun_text(call);
+    struct error unfit = {0};
+    enum status status = tools_compile(call->worker->tools, call->start, &call->prompt, begun.length > 0, &call->calls,
+                                       &call->declined, &unfit);
+    if (status != STATUS_OK)
+        return call->declined.problem.reason[0] != 0 ? decline(call, err) : error_set(err, status, "%s", unfit.message);
+    bool counted = begun.length > 0 && call->start->grammar != NULL;
+    return !counted || grammar_begins(call->calls, begun) ? STATUS_OK : refuse_prefix(call, err);
+}
+
 /** The grammar, compiled or found. Whatever is wrong with it is the client's to mend: STATUS_INVALID_ARGUMENT, and call->declined says why. */
 static enum status prepare_grammar(struct generate_call *call, struct error *err) {
     struct grammar_source source;
+    call->declined.tool = -1;
+    if (may_call(call->start)) return prepare_tools(call, err);
     if (call->start->grammar == NULL) return STATUS_OK;
     TRY(convert_grammar(call->start, &source, err));
     struct bytes_view begun = begun_text(call);
-    if (grammars_get(call->worker->grammars, &source, &call->grammar, &call->declined) == STATUS_OK) {
-        if (begun.length == 0 || kept_grammar_begins(call->grammar, begun)) return STATUS_OK;
-        call->declined = (struct grammar_problem){
-            .keyword = "prefix", .reason = "no text of the grammar begins with the text that is continued"};
-    }
-    return error_set(err, STATUS_INVALID_ARGUMENT, "the grammar is declined: %.200s", call->declined.reason);
+    if (grammars_get(call->worker->grammars, &source, &call->grammar, &call->declined.problem) != STATUS_OK)
+        return decline(call, err);
+    bool fits = begun.length == 0 || grammar_begins(kept_grammar_compiled(call->grammar), begun);
+    return fits ? STATUS_OK : refuse_prefix(call, err);
 }
 
 static void start_generation_locked(struct generate_call *call, const Bora__Internal__V1__Proceed *proceed) {
@@ -192,10 +225,9 @@ static void start_generation_locked(struct generate_call *call, const Bora__Inte
                                          .on_event = on_engine_event,
                                          .context = call};
     enum status status = convert_sampling(call->start, &call->start_arena, &request, &err);
-    if (call->grammar != NULL) {
-        request.grammar = kept_grammar_compiled(call->grammar);
-        request.begun = begun_text(call);
-    }
+    request.calls = call->calls != NULL;
+    request.grammar = request.calls ? call->calls : call->grammar != NULL ? kept_grammar_compiled(call->grammar) : NULL;
+    if (call->start->grammar != NULL) request.begun = begun_text(call); /* else the grammar does not know of it */
     if (status == STATUS_OK) {
         call->phase = GENERATING;
         call->proceeded_ns = clock_monotonic_ns(clock_system());
@@ -258,6 +290,7 @@ static enum status prepare(struct generate_call *call, struct error *err) {
     size_t count = 0;
     TRY(convert_messages(call->start, &call->start_arena, &messages, &count, err));
     struct chat_conversation conversation = {.messages = messages, .message_count = count};
+    TRY(convert_tools(call->start, &call->start_arena, &conversation, err));
     int64_t context = call->worker->description.context_tokens;
     bool given = call->start->_max_tokens_case == BORA__INTERNAL__V1__START___MAX_TOKENS_MAX_TOKENS;
     if (given && call->start->max_tokens < 0) return error_set(err, STATUS_INVALID_ARGUMENT, "max_tokens is negative");
@@ -336,7 +369,8 @@ static void take_start_locked(struct generate_call *call, const Bora__Internal__
     }
     call->phase = TOKENIZING;
     atomic_fetch_add(&call->references, 1); /* the job's */
-    struct turns *turns = start->grammar != NULL ? call->worker->compiling : call->worker->tokenizing;
+    struct turns *turns =
+        start->grammar != NULL || start->n_tools > 0 ? call->worker->compiling : call->worker->tokenizing;
     if (turns_submit(turns, start->tenant, tokenize_job, call) != STATUS_OK) {
         atomic_fetch_sub(&call->references, 1);
         finish_locked(call, STATUS_RESOURCE_EXHAUSTED, "too many requests wait for their tokens to be counted");

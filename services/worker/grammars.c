@@ -84,12 +84,12 @@ struct grammar *kept_grammar_compiled(const struct kept_grammar *kept) {
     return kept->grammar;
 }
 
-bool kept_grammar_begins(const struct kept_grammar *kept, struct bytes_view text) {
+bool grammar_begins(struct grammar *grammar, struct bytes_view text) {
     struct grammar_session *session = NULL;
     struct grammar_state state;
     struct error err = {0};
     bool begins = false;
-    if (grammar_session_create(kept->grammar, &session, &err) != STATUS_OK) return false;
+    if (grammar_session_create(grammar, &session, &err) != STATUS_OK) return false;
     if (grammar_start(session, &state, &err) != STATUS_OK ||
         grammar_accept_bytes(session, &state, text, &begins, &err) != STATUS_OK)
         begins = false;
@@ -129,7 +129,7 @@ static struct kept_grammar *kept_create(const struct grammar_source *source, uin
 
 /* ---- compiling ----------------------------------------------------------------------------------------------------- */
 
-static const struct grammar_vocabulary *vocabulary_of(struct grammars *grammars) {
+const struct grammar_vocabulary *grammars_vocabulary(struct grammars *grammars) {
     struct error err = {0};
     pthread_mutex_lock(&grammars->vocabulary_mutex);
     if (grammars->vocabulary == NULL)
@@ -153,7 +153,7 @@ static enum status compile_schema(const struct grammar_vocabulary *vocabulary, s
 
 static enum status compile(struct grammars *grammars, struct kept_grammar *kept) {
     struct grammar_options options = {.space = kept->source.space, .order = kept->source.order, .bytes = GRAMMAR_BYTES};
-    const struct grammar_vocabulary *vocabulary = vocabulary_of(grammars);
+    const struct grammar_vocabulary *vocabulary = grammars_vocabulary(grammars);
     if (vocabulary == NULL) {
         snprintf(kept->problem.reason, sizeof kept->problem.reason, "out of memory");
         return STATUS_RESOURCE_EXHAUSTED;

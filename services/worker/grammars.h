@@ -33,13 +33,15 @@ enum status grammars_create(const struct tokenizer *tokenizer, int64_t bytes_max
 /** After engine_close: nobody uses a grammar any more. NULL is nothing. */
 void grammars_destroy(struct grammars *grammars);
 
+/** Made when it is asked for first; NULL without memory. */
+const struct grammar_vocabulary *grammars_vocabulary(struct grammars *grammars);
 /** Fails as grammar_compile_* do; `problem` is filled then. */
 enum status grammars_get(struct grammars *grammars, const struct grammar_source *source, struct kept_grammar **out,
                          struct grammar_problem *problem);
 /** For engine_submit; lent until the release, which comes after the last event. */
 struct grammar *kept_grammar_compiled(const struct kept_grammar *kept);
 /** False: no text of the grammar begins so. */
-bool kept_grammar_begins(const struct kept_grammar *kept, struct bytes_view text);
+bool grammar_begins(struct grammar *grammar, struct bytes_view text);
 void kept_grammar_release(struct kept_grammar *kept);
 
 #endif

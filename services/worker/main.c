@@ -81,6 +81,7 @@ static enum status open_engine(struct worker *worker, struct error *err) {
     TRY(engine_open(&options, &worker->engine, err));
     TRY(grammars_create(engine_tokenizer(worker->engine), worker->settings.grammars_bytes, worker->metrics,
                         &worker->grammars, err));
+    TRY(tools_create(worker->grammars, engine_calls(worker->engine), worker->metrics, &worker->tools, err));
     engine_describe(worker->engine, &worker->description);
     log_info("model loaded", LOG_S("model", worker->model.name), LOG_S("path", worker->model.path),
              LOG_S("architecture", worker->description.architecture), LOG_S("layout", worker->description.layout),
@@ -183,6 +184,7 @@ cleanup:
     turns_destroy(worker->compiling);
     if (worker->engine != NULL) engine_close(worker->engine);
     if (worker->server != NULL) rpc_server_destroy(worker->server);
+    tools_destroy(worker->tools);
     grammars_destroy(worker->grammars); /* behind the last call and the last generation */
     metrics_destroy(worker->metrics);
     model_entry_deinit(&worker->model);

@@ -241,6 +241,20 @@ static enum status on_entry(void *context, const char *section, const char *name
     return set_value(reading, name, value, line, err);
 }
 
+static bool has_capability(const struct model_entry *entry, const char *name) {
+    bool found = false;
+    for (int i = 0; i < entry->capability_count; i++) found = found || strcmp(entry->capabilities[i], name) == 0;
+    return found;
+}
+
+/** What is not said: a model completes chats, and whatever does can call tools. */
+static void add_capabilities(struct model_entry *entry) {
+    int most = (int)(sizeof entry->capabilities / sizeof entry->capabilities[0]);
+    if (entry->capability_count == 0) entry->capabilities[entry->capability_count++] = strdup("completion_chat");
+    if (!has_capability(entry, "completion_chat") || has_capability(entry, "function_calling")) return;
+    if (entry->capability_count < most) entry->capabilities[entry->capability_count++] = strdup("function_calling");
+}
+
 enum status models_file_load(const char *path, const char *name, struct model_entry *out, struct error *err) {
     struct reading *reading = calloc(1, sizeof *reading);
     if (reading == NULL) return error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
@@ -256,8 +270,7 @@ enum status models_file_load(const char *path, const char *name, struct model_en
         goto cleanup;
     }
     if (reading->entry.tier == NULL) reading->entry.tier = strdup("small");
-    if (reading->entry.capability_count == 0)
-        reading->entry.capabilities[reading->entry.capability_count++] = strdup("completion_chat");
+    add_capabilities(&reading->entry);
     *out = reading->entry;
     reading->entry = (struct model_entry){0};
 cleanup:

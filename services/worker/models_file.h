@@ -8,7 +8,7 @@
  *     aliases = smollm2, smollm2-latest
  *     tier = small                                             # small medium large code vision embed
  *     context = 8192                                           # tokens; default and maximum: the file's own
- *     capabilities = completion_chat                           # the default; a model without it completes no chats
+ *     capabilities = completion_chat                           # the default; a model without it completes no chats. It brings function_calling along
  *     temperature = 0.7                                        # when a request names none; default 1
  *     layout = completion                                      # a base model: it goes on with the text of the messages. Default auto: what the model's files show. Others: chatml, llama-3, gemma, mistral-v1 (v2, v3, v7, v11, v13, v15), or a chat template, FILE.jinja
  *     truncation = auto                                        # drop the oldest turns of what does not fit; default disabled (a 400)

@@ -6,6 +6,7 @@
  *     main.c         settings -> engine -> server -> announce -> wait for SIGTERM -> drain
  *     generate.c     the Generate call, a small state machine per call
  *     grammars.c     what answers must look like, compiled and kept
+ *     tools.c        what may be called, compiled and kept
  *     turns.c        whose conversation becomes tokens next
  *     announce.c     tells gateways in Redis what is served here, where, and how busy it is
  *     convert.c      messages <-> the engine's structs
@@ -20,6 +21,7 @@
 #include "services/worker/grammars.h"
 #include "services/worker/models_file.h"
 #include "services/worker/settings.h"
+#include "services/worker/tools.h"
 #include "services/worker/turns.h"
 
 #include <stdatomic.h>
@@ -35,6 +37,7 @@ struct worker {
     struct turns *
         compiling; /* the same for requests with a grammar, which may take a second: those without do not wait behind them */
     struct grammars *grammars;
+    struct tools *tools;
     struct metrics *metrics;
     struct metric *requests;      /* bora_worker_requests_total{outcome} */
     struct metric *first_token_s; /* bora_worker_first_token_seconds */

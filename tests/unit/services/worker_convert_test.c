@@ -308,7 +308,7 @@ static void test_why_a_grammar_is_declined(void **state) {
     struct bytes_view packed;
     ProtobufCMessage *unpacked = NULL;
     bytes_init(&details, 4096);
-    assert_int_equal(convert_declined("m", &problem, &details), STATUS_OK);
+    assert_int_equal(convert_declined("m", &problem, -1, &details), STATUS_OK);
     assert_true(
         rpc_status_details_find(bytes_view(&details), bora__internal__v1__worker_error__descriptor.name, &packed));
     assert_int_equal(
