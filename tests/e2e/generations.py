@@ -18,6 +18,7 @@ from rich_schemas import Sampler, rich_schema
 from validator import Judge
 
 ANSWERS = 8  # of one request
+LATE = "no answer in time"
 BUDGETS = [32, 64, 48, 96]
 WHOLE, CUT = "length, whole", "length, cut"  # it came to its last token where the text was complete, or not
 QUESTIONS = ["Give me an example as JSON.", "Describe Ada Lovelace as JSON.", "Write any value that fits. Use é, 東京 and 💩 where you can.", "List three things."]
@@ -81,7 +82,10 @@ def schemas(count, seed, more=()):
 def ask(house, name, text, seed, max_tokens, key):
     """Eight answers: {"name", "seed", "max_tokens", "reasons": {"stop": 8}, "wrong": [text]}."""
     rng = random.Random(f"{name} {seed}")
-    status, _, body = house.chat(rng.choice(QUESTIONS), key=key, temperature=1.5, n=ANSWERS, seed=seed, max_tokens=max_tokens, response_format={"type": "json_schema", "json_schema": {"name": "it", "schema": json.loads(text)}})
+    try:
+        status, _, body = house.chat(rng.choice(QUESTIONS), key=key, temperature=1.5, n=ANSWERS, seed=seed, max_tokens=max_tokens, response_format={"type": "json_schema", "json_schema": {"name": "it", "schema": json.loads(text)}})
+    except OSError as error:  # the client's patience is at its end
+        return {"name": name, "seed": seed, "max_tokens": max_tokens, "reasons": {LATE: ANSWERS}, "wrong": [], "message": str(error)}
     if status != 200:
         return {"name": name, "seed": seed, "max_tokens": max_tokens, "reasons": {f"status {status}": ANSWERS}, "wrong": [], "message": str(body)[:300]}
     judge, reasons, wrong, cut = Judge(text, formats=True), collections.Counter(), [], []
@@ -144,7 +148,7 @@ def main():
                     file.write(json.dumps(entry) + "\n")
                     file.flush()
 
-                entries += run(house, chosen, options.answers, done={(e["name"], e["seed"]) for e in entries}, log=log)
+                entries += run(house, chosen, options.answers, done={(e["name"], e["seed"]) for e in entries if LATE not in e["reasons"]}, log=log)
         finally:
             house.down()
     print(report(entries))

@@ -26,8 +26,8 @@ struct soak {
     struct tokenizer *tokenizer;
     struct grammar_vocabulary *vocabulary;
     struct call_format *formats[CHAT_CALLS_PARAMETERS + 1]; /* NULL: the vocabulary has not what the layout needs */
-    int32_t count, *odd;
-    size_t odd_count;
+    int32_t count, *odd, *admitted, *admitted_odd;          /* [count] each; the latter two: by the mask */
+    size_t odd_count, admitted_count, admitted_odd_count;
     uint32_t *mask;
     uint64_t seed, draws;
     uint64_t pairs[KINDS], set[KINDS], states[KINDS], grammars[KINDS];
@@ -63,37 +63,42 @@ static bool is_odd(struct bytes_view piece) {
 }
 
 static bool list_odd(struct soak *soak) {
-    soak->odd = calloc((size_t)soak->count, sizeof *soak->odd);
-    for (int32_t id = 0; soak->odd != NULL && id < soak->count; id++)
+    int32_t *lists = calloc(3 * (size_t)soak->count, sizeof *lists);
+    if (lists == NULL) return false;
+    soak->odd = lists;
+    soak->admitted = lists + soak->count;
+    soak->admitted_odd = lists + 2 * (size_t)soak->count;
+    for (int32_t id = 0; id < soak->count; id++)
         if (tokenizer_is_control(soak->tokenizer, id) || is_odd(tokenizer_piece(soak->tokenizer, id)))
             soak->odd[soak->odd_count++] = id;
     return soak->odd_count > 0;
 }
 
-/** An admitted token that ends no text, the first one at or behind a random place of the odd ones or of all; -1: there is none. */
-static int32_t draw_admitted(struct soak *soak) {
-    if (draw(soak, 3) > 0) {
-        size_t from = draw(soak, soak->odd_count);
-        for (size_t i = 0; i < soak->odd_count; i++) {
-            int32_t token = soak->odd[(from + i) % soak->odd_count];
-            if (bit(soak, token) && !tokenizer_is_end(soak->tokenizer, token)) return token;
+/** What the mask admits, ends of text aside. */
+static void list_admitted(struct soak *soak) {
+    soak->admitted_count = soak->admitted_odd_count = 0;
+    for (int32_t id = 0; id < soak->count; id++) {
+        if (id % 32 == 0 && soak->mask[id / 32] == 0) {
+            id += 31;
+            continue;
         }
+        if (bit(soak, id) && !tokenizer_is_end(soak->tokenizer, id)) soak->admitted[soak->admitted_count++] = id;
     }
-    int32_t from = (int32_t)draw(soak, (uint64_t)soak->count);
-    for (int32_t i = 0; i < soak->count; i++) {
-        int32_t token = (from + i) % soak->count;
-        if (bit(soak, token) && !tokenizer_is_end(soak->tokenizer, token)) return token;
-    }
-    return -1;
+    for (size_t i = 0; i < soak->odd_count; i++)
+        if (bit(soak, soak->odd[i]) && !tokenizer_is_end(soak->tokenizer, soak->odd[i]))
+            soak->admitted_odd[soak->admitted_odd_count++] = soak->odd[i];
+}
+
+/** An admitted token, mostly an odd one; -1: there is none. */
+static int32_t draw_admitted(struct soak *soak) {
+    if (soak->admitted_odd_count > 0 && draw(soak, 3) > 0)
+        return soak->admitted_odd[draw(soak, soak->admitted_odd_count)];
+    return soak->admitted_count > 0 ? soak->admitted[draw(soak, soak->admitted_count)] : -1;
 }
 
 static int32_t draw_probe(struct soak *soak, int number) {
     if (number % 3 == 0) return (int32_t)draw(soak, (uint64_t)soak->count);
     if (number % 3 == 1) return soak->odd[draw(soak, soak->odd_count)];
-    for (int tries = 0; tries < 8; tries++) { /* of the admitted ones, all alike where there are many */
-        int32_t token = (int32_t)draw(soak, (uint64_t)soak->count);
-        if (bit(soak, token)) return token;
-    }
     int32_t token = draw_admitted(soak);
     return token < 0 ? 0 : token;
 }
@@ -183,9 +188,9 @@ static bool walk(struct soak *soak, const struct json_value *line, enum kind kin
     if (grammar_start(session, &state, &err) != STATUS_OK) return false;
     for (size_t step = draw(soak, WALK_TOKENS); step < WALK_TOKENS; step++) {
         bool accepted = false;
-        if (grammar_mask(session, &state, SIZE_MAX, soak->mask, &err) != STATUS_OK ||
-            !compare(soak, line, kind, session, &state, &err))
-            return false;
+        if (grammar_mask(session, &state, SIZE_MAX, soak->mask, &err) != STATUS_OK) return false;
+        list_admitted(soak);
+        if (!compare(soak, line, kind, session, &state, &err)) return false;
         soak->states[kind]++;
         int32_t token = draw_admitted(soak);
         if (token < 0) return true;
