@@ -79,15 +79,15 @@ def schemas(count, seed, more=()):
     return out[:count]
 
 
-def ask(house, name, text, seed, max_tokens, key):
-    """Eight answers: {"name", "seed", "max_tokens", "reasons": {"stop": 8}, "wrong": [text]}."""
+def ask(house, name, text, seed, max_tokens, key, count):
+    """`count` answers: {"name", "seed", "max_tokens", "reasons": {"stop": 8}, "wrong": [text]}."""
     rng = random.Random(f"{name} {seed}")
     try:
-        status, _, body = house.chat(rng.choice(QUESTIONS), key=key, temperature=1.5, n=ANSWERS, seed=seed, max_tokens=max_tokens, response_format={"type": "json_schema", "json_schema": {"name": "it", "schema": json.loads(text)}})
+        status, _, body = house.chat(rng.choice(QUESTIONS), key=key, temperature=1.5, n=count, seed=seed, max_tokens=max_tokens, response_format={"type": "json_schema", "json_schema": {"name": "it", "schema": json.loads(text)}})
     except OSError as error:  # the client's patience is at its end
-        return {"name": name, "seed": seed, "max_tokens": max_tokens, "reasons": {LATE: ANSWERS}, "wrong": [], "message": str(error)}
+        return {"name": name, "seed": seed, "max_tokens": max_tokens, "reasons": {LATE: count}, "wrong": [], "message": str(error)}
     if status != 200:
-        return {"name": name, "seed": seed, "max_tokens": max_tokens, "reasons": {f"status {status}": ANSWERS}, "wrong": [], "message": str(body)[:300]}
+        return {"name": name, "seed": seed, "max_tokens": max_tokens, "reasons": {f"status {status}": count}, "wrong": [], "message": str(body)[:300]}
     judge, reasons, wrong, cut = Judge(text, formats=True), collections.Counter(), [], []
     for choice in body["choices"]:
         answer, reason = choice["message"]["content"], choice["finish_reason"]
@@ -100,13 +100,13 @@ def ask(house, name, text, seed, max_tokens, key):
     return {"name": name, "seed": seed, "max_tokens": max_tokens, "reasons": dict(reasons), "tokens": body["usage"]["completion_tokens"], "wrong": wrong, "cut": cut}
 
 
-def run(house, chosen, answers, at_once=4, done=(), log=None):
-    """As many requests as make up `answers`, over the schemas in turn; those of (name, seed) in `done` are left out. Gives the entries; `log` is called with each."""
+def run(house, chosen, answers, each=ANSWERS, budgets=BUDGETS, at_once=4, done=(), log=None):
+    """As many requests of `each` answers as make up `answers`, over the schemas in turn; those of (name, seed) in `done` are left out. Gives the entries; `log` is called with each."""
     key, _ = house.new_key(limits={"requests_per_minute": 100000, "tokens_per_minute": 10**9})
-    jobs = [(name, text, seed) for seed in range(answers) for name, text in chosen][:(answers + ANSWERS - 1) // ANSWERS]
+    jobs = [(name, text, seed) for seed in range(answers) for name, text in chosen][:(answers + each - 1) // each]
     out = []
     with concurrent.futures.ThreadPoolExecutor(at_once) as pool:
-        waiting = [pool.submit(ask, house, name, text, seed, BUDGETS[seed % len(BUDGETS)], key) for name, text, seed in jobs if (name, seed) not in done]
+        waiting = [pool.submit(ask, house, name, text, seed, budgets[seed % len(budgets)], key, each) for name, text, seed in jobs if (name, seed) not in done]
         for job in concurrent.futures.as_completed(waiting):
             out.append(job.result())
             if log is not None:

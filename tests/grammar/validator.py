@@ -7,7 +7,7 @@ import json
 
 import jsonschema
 import regex
-from format_judges import checker
+from format_judges import checker, wide_checker
 from jsonschema import validators
 
 Decimal = decimal.Decimal
@@ -21,11 +21,26 @@ def is_number(_checker, value):
 
 
 def is_integer(checker, value):
-    return is_number(checker, value) and value == int(value)
+    return is_number(checker, value) and (isinstance(value, int) or value == value.to_integral_value())
+
+
+def whole(decimal_number):
+    """(digits as an integer, exponent)"""
+    _, digits, exponent = Decimal(decimal_number).as_tuple()
+    return int("".join(map(str, digits))), exponent
+
+
+def divides(factor, value):
+    """Exact, and without writing 1e99999999 out."""
+    (factor, factor_exponent), (value, exponent) = whole(factor), whole(value)
+    if value == 0:
+        return True
+    shift = exponent - factor_exponent
+    return value * pow(10, shift, factor) % factor == 0 if shift >= 0 else -shift < 5000 and value % (factor * 10**-shift) == 0
 
 
 def multiple_of(validator, factor, instance, _schema):
-    if validator.is_type(instance, "number") and Decimal(instance) % Decimal(factor) != 0:
+    if validator.is_type(instance, "number") and not divides(factor, instance):
         yield jsonschema.ValidationError(f"{instance} is no multiple of {factor}")
 
 
@@ -120,6 +135,11 @@ class Judge:
         schema = read(schema if isinstance(schema, str) else json.dumps(schema))
         dialect = validators.validator_for(schema, default=jsonschema.Draft7Validator)
         self.validator = extended(dialect)(schema, format_checker=checker if formats else None)
+        self.wide = extended(dialect)(schema, format_checker=wide_checker)
+
+    def must_be_accepted(self, text):
+        """It is valid, and so it is whatever the formats hold that the engine has not exactly."""
+        return self.valid(text) and self.wide.is_valid(read(text))
 
     def valid(self, text):
         try:
