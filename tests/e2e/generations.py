@@ -18,7 +18,7 @@ from rich_schemas import Sampler, rich_schema
 from validator import Judge
 
 ANSWERS = 8  # of one request
-LATE = "no answer in time"
+LATE, UNJUDGED = "no answer in time", "not judged"
 BUDGETS = [32, 64, 48, 96]
 WHOLE, CUT = "length, whole", "length, cut"  # it came to its last token where the text was complete, or not
 QUESTIONS = ["Give me an example as JSON.", "Describe Ada Lovelace as JSON.", "Write any value that fits. Use é, 東京 and 💩 where you can.", "List three things."]
@@ -79,6 +79,14 @@ def schemas(count, seed, more=()):
     return out[:count]
 
 
+def judged(judge, answer):
+    """None: the judge stumbles over this value (a reference it cannot follow, recursion)."""
+    try:
+        return judge.valid(answer)
+    except Exception:
+        return None
+
+
 def ask(house, name, text, seed, max_tokens, key, count):
     """`count` answers: {"name", "seed", "max_tokens", "reasons": {"stop": 8}, "wrong": [text]}."""
     rng = random.Random(f"{name} {seed}")
@@ -91,7 +99,10 @@ def ask(house, name, text, seed, max_tokens, key, count):
     judge, reasons, wrong, cut = Judge(text, formats=True), collections.Counter(), [], []
     for choice in body["choices"]:
         answer, reason = choice["message"]["content"], choice["finish_reason"]
-        valid = judge.valid(answer)
+        valid = judged(judge, answer)
+        if valid is None:
+            reasons[UNJUDGED] += 1
+            continue
         reasons[reason if reason != "length" else WHOLE if valid else CUT] += 1
         if reason == "stop" and not valid:
             wrong.append(answer)
@@ -107,10 +118,13 @@ def run(house, chosen, answers, each=ANSWERS, budgets=BUDGETS, at_once=4, done=(
     out = []
     with concurrent.futures.ThreadPoolExecutor(at_once) as pool:
         waiting = [pool.submit(ask, house, name, text, seed, budgets[seed % len(budgets)], key, each) for name, text, seed in jobs if (name, seed) not in done]
-        for job in concurrent.futures.as_completed(waiting):
-            out.append(job.result())
-            if log is not None:
-                log(out[-1])
+        try:
+            for job in concurrent.futures.as_completed(waiting):
+                out.append(job.result())
+                if log is not None:
+                    log(out[-1])
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
     return out
 
 
@@ -152,7 +166,7 @@ def main():
         finally:
             house.down()
     print(report(entries))
-    bad = [e for e in entries if e["wrong"] or set(e["reasons"]) - {"stop", WHOLE, CUT}]
+    bad = [e for e in entries if e["wrong"] or set(e["reasons"]) - {"stop", WHOLE, CUT, UNJUDGED}]
     return 1 if bad else 0
 
 
