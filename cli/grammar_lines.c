@@ -23,6 +23,7 @@ static bool ends_with(const char *text, const char *end) {
 static int read_choices(struct grammar_run *run, const struct command_usage *usage,
                         const struct grammar_arguments *arguments) {
     const char *space = arguments->space, *order = arguments->order, *dialect = arguments->dialect;
+    const char *spelling = arguments->spelling;
     if (arguments->tokenizer == NULL) return usage_error(usage, "--tokenizer is missing");
     if (arguments->regex != NULL && arguments->grammar != NULL)
         return usage_error(usage, "--regex and --grammar exclude each other");
@@ -41,6 +42,11 @@ static int read_choices(struct grammar_run *run, const struct command_usage *usa
         run->options.order = GRAMMAR_ORDER_SCHEMA;
     else if (order != NULL && strcmp(order, "any") != 0)
         return usage_error(usage, "--order: '%.64s' is neither any nor schema", order);
+    run->options.spelling = GRAMMAR_SPELLING_ANY;
+    if (spelling != NULL && strcmp(spelling, "plain") == 0)
+        run->options.spelling = GRAMMAR_SPELLING_PLAIN;
+    else if (spelling != NULL && strcmp(spelling, "any") != 0)
+        return usage_error(usage, "--spelling: '%.64s' is neither any nor plain", spelling);
     if (arguments->grammar == NULL) return dialect == NULL ? GO_ON : usage_error(usage, "--dialect is of --grammar");
     if (dialect == NULL) dialect = ends_with(arguments->grammar, ".lark") ? "lark" : "gbnf";
     if (strcmp(dialect, "gbnf") != 0 && strcmp(dialect, "lark") != 0)

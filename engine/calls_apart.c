@@ -15,10 +15,10 @@ struct call_reading {
     struct call_reader *reader;
     struct grammar *grammar; /* referenced */
     uint64_t seed;
-    struct bytes begun;    /* the text that the answer goes on with, as far as the grammar counts it in */
-    struct bytes scratch;  /* a token's text */
-    size_t streamed;       /* bytes of the reader's content that the stream has */
-    bool made;             /* a call has been told of */
+    struct bytes begun;   /* the text that the answer goes on with, as far as the grammar counts it in */
+    struct bytes scratch; /* a token's text */
+    size_t streamed;      /* bytes of the reader's content that the stream has */
+    bool made;            /* a call has been told of */
 };
 
 /** The reader, behind what was there before the answer. */

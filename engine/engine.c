@@ -243,8 +243,10 @@ void engine_load(struct engine *engine, struct engine_load *out) {
 
 enum status engine_tokenize(const struct engine *engine, const struct chat_conversation *conversation,
                             struct chat_window *window, struct token_list *out, struct error *err) {
-    if (window != NULL) return chat_layout_render_window(engine->layout, conversation, window, out, err);
-    return chat_layout_render(engine->layout, conversation, out, err);
+    struct chat_conversation told = *conversation;
+    told.tools_in_words = chat_layout_calls(engine->layout) == CHAT_CALLS_NONE;
+    if (window != NULL) return chat_layout_render_window(engine->layout, &told, window, out, err);
+    return chat_layout_render(engine->layout, &told, out, err);
 }
 
 const struct tokenizer *engine_tokenizer(const struct engine *engine) {
@@ -252,5 +254,6 @@ const struct tokenizer *engine_tokenizer(const struct engine *engine) {
 }
 
 enum chat_calls engine_calls(const struct engine *engine) {
-    return chat_layout_calls(engine->layout);
+    enum chat_calls own = chat_layout_calls(engine->layout);
+    return own != CHAT_CALLS_NONE ? own : CHAT_CALLS_TAGS; /* as engine_tokenize tells it */
 }

@@ -82,7 +82,7 @@ struct engine_load {
 };
 void engine_load(struct engine *engine, struct engine_load *out);
 
-/** The prompt of a conversation. `out->max_count` bounds it. `window`: drop the oldest turns that do not fit (chat.h); NULL: none. Any thread. */
+/** The prompt of a conversation. Tools of a model whose layout has no known way to call them are told in words. `out->max_count` bounds it. `window`: drop the oldest turns that do not fit (chat.h); NULL: none. Any thread. */
 enum status engine_tokenize(const struct engine *engine, const struct chat_conversation *conversation,
                             struct chat_window *window, struct token_list *out, struct error *err);
 const struct tokenizer *engine_tokenizer(const struct engine *engine);

@@ -101,14 +101,12 @@ static enum status compose(const struct chat_layout *layout, const struct chat_c
     }
 }
 
-static enum chat_calls own_calls(const struct chat_layout *layout);
-
-/** With tools told of in words, where the layout has no place for them. */
+/** With tools told of in words, where that is asked for. */
 static enum status compose_told(const struct chat_layout *layout, const struct chat_conversation *conversation,
                                 size_t bytes, struct prompt *out, struct error *err) {
     struct tools_told told;
     struct error unfit = {0};
-    if (own_calls(layout) != CHAT_CALLS_NONE || !tools_told_are_needed(conversation))
+    if (!conversation->tools_in_words || !tools_told_are_needed(conversation))
         return compose(layout, conversation, bytes, out, err);
     TRY(tools_told_write(layout, conversation, out->arena, &told, err));
     enum status status = compose(layout, &told.conversation, bytes, out, &unfit);
@@ -163,8 +161,7 @@ static bool template_writes(const struct chat_layout *layout, const char *mark) 
            (layout->tool_template != NULL && template_mentions(layout->tool_template, mark));
 }
 
-/** CHAT_CALLS_NONE: it has no way of its own. */
-static enum chat_calls own_calls(const struct chat_layout *layout) {
+enum chat_calls chat_layout_calls(const struct chat_layout *layout) {
     int version = layout->mistral.version;
     if (layout->kind == CHAT_LAYOUT_MISTRAL)
         return version >= 13   ? CHAT_CALLS_ARGUMENTS
@@ -178,9 +175,4 @@ static enum chat_calls own_calls(const struct chat_layout *layout) {
     if (template_writes(layout, "\"parameters\"") && template_writes(layout, "<|start_header_id|>"))
         return CHAT_CALLS_PARAMETERS;
     return CHAT_CALLS_NONE;
-}
-
-enum chat_calls chat_layout_calls(const struct chat_layout *layout) {
-    enum chat_calls own = own_calls(layout);
-    return own != CHAT_CALLS_NONE ? own : CHAT_CALLS_TAGS;
 }

@@ -63,6 +63,9 @@ struct chat_conversation {
     size_t message_count;
     const struct chat_tool *tools;
     size_t tool_count;
+    /** For layouts whose calls are CHAT_CALLS_NONE: tools, calls and results are told in words, in the turns that every layout has, and the model is asked to write
+     *  calls as CHAT_CALLS_TAGS (tools_told.c). */
+    bool tools_in_words;
     struct bytes_view reasoning_effort; /* "none", "high"…; empty: the model's default */
     struct bytes_view json_schema;      /* of the answer, for layouts that show it to the model; empty: none */
 };
@@ -100,24 +103,21 @@ void chat_layout_destroy(struct chat_layout *layout);
 const char *chat_layout_name(const struct chat_layout *layout); /* "mistral-v7", "template", "chatml-smollm2" */
 
 struct chat_support {
-    bool system, tools /* of its own */, images, thinking, prefix, fim, reasoning_effort;
+    bool system, tools, images, thinking, prefix, fim, reasoning_effort;
 };
 /** What the layout has a place for. Of a template that is what its text mentions. */
 struct chat_support chat_layout_support(const struct chat_layout *layout);
 
 /** How the model writes the calls of tools. [X] is a control token. */
 enum chat_calls {
-    CHAT_CALLS_NONE,
+    CHAT_CALLS_NONE, /* it was not trained to, or nobody knows how */
     CHAT_CALLS_LIST, /* Mistral v2, v3, v7: [TOOL_CALLS] [{"name": "f", "arguments": {}, "id": "123456789"}]; the id may be missing */
     CHAT_CALLS_ID,         /* Mistral v11: [TOOL_CALLS] f [CALL_ID] 123456789 [ARGS] {} */
     CHAT_CALLS_ARGUMENTS,  /* Mistral v13, v15: [TOOL_CALLS] f [ARGS] {} */
     CHAT_CALLS_TAGS,       /* Hermes, Qwen: <tool_call>\n{"name": "f", "arguments": {}}\n</tool_call> */
     CHAT_CALLS_PARAMETERS, /* Llama 3: {"name": "f", "parameters": {}}, alone or behind <|python_tag|> */
 };
-/**
- * Of a template: by the marks that its text (or that of its version for tools) mentions. A layout without a place for tools, or whose way nobody knows here, has
- * CHAT_CALLS_TAGS: rendering tells the model of its tools, and of calls and results so far, in system prompts and turns that every layout has (tools_told.c).
- */
+/** Of a template: by the marks that its text (or that of its version for tools) mentions. */
 enum chat_calls chat_layout_calls(const struct chat_layout *layout);
 
 /** Append the prompt's ids. `messages` are in an order the gateway has checked. STATUS_OUT_OF_RANGE when `out->max_count` is reached,

@@ -45,8 +45,7 @@ bool tools_told_are_needed(const struct chat_conversation *conversation) {
 
 /** The scratch text, kept. */
 static enum status keep_text(struct telling *telling, struct bytes_view *out) {
-    char *text =
-        telling->text.failed ? NULL : arena_copy(telling->arena, telling->text.data, telling->text.length);
+    char *text = telling->text.failed ? NULL : arena_copy(telling->arena, telling->text.data, telling->text.length);
     if (text == NULL) return too_large(telling->err);
     *out = bytes_view_of(text, telling->text.length);
     return STATUS_OK;

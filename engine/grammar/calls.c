@@ -121,7 +121,7 @@ enum status call_format_create(const struct grammar_vocabulary *vocabulary, enum
         free(format);
         return error_set(err, STATUS_RESOURCE_EXHAUSTED, "no memory for the layout of calls");
     }
-    bool cached = tool_cache_init(&format->tools);
+    bool cached = tool_cache_init(&format->tools, vocabulary);
     if (cached && closing_tokens_init(&format->closing, vocabulary)) {
         *out = format;
         return STATUS_OK;

@@ -16,7 +16,7 @@
  *     required   calls only (behind a thought, where the model thinks)
  *     named      the same with that tool
  *
- * Constant parts are written as the model was trained to write them; grammar_options say how arguments may be spaced and ordered.
+ * Constant parts are written as the model was trained to write them; grammar_options say how arguments may be spaced, ordered and spelled.
  * A tool is compiled once and shared by all requests that offer it (by name or not: its schema counts); one that is not enforceable fails alone.
  * docs/design/tools.md has the layouts.
  */

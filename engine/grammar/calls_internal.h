@@ -89,11 +89,12 @@ enum tool_use { TOOL_ARGUMENTS, TOOL_CONTENT /* any value; there is a schema */ 
 enum { TOOL_BUCKETS = 1024, TOOL_IDLE_MAX = 2048, TOOL_IDLE_BYTES_MAX = 256 << 20 };
 struct tool_cache {
     pthread_mutex_t lock;
+    const struct grammar_vocabulary *vocabulary;
     struct tool_machine *buckets[TOOL_BUCKETS];
     uint64_t clock;
     size_t idle_count, idle_bytes;
 };
-bool tool_cache_init(struct tool_cache *cache);
+bool tool_cache_init(struct tool_cache *cache, const struct grammar_vocabulary *vocabulary);
 void tool_cache_deinit(struct tool_cache *cache);
 /**
  * Found, or compiled with at most *fuel, of which is taken what compiling costs, found or not: a request costs the same whatever came before it.

@@ -131,8 +131,8 @@ static void destroy(struct tool_machine *tool) {
     free(tool);
 }
 
-bool tool_cache_init(struct tool_cache *cache) {
-    *cache = (struct tool_cache){0};
+bool tool_cache_init(struct tool_cache *cache, const struct grammar_vocabulary *vocabulary) {
+    *cache = (struct tool_cache){.vocabulary = vocabulary};
     return pthread_mutex_init(&cache->lock, NULL) == 0;
 }
 
@@ -185,11 +185,12 @@ void tool_cache_give_back(struct tool_cache *cache, struct tool_machine *tool) {
     pthread_mutex_unlock(&cache->lock);
 }
 
-static enum status compile(struct tool_machine *tool, const struct json_value *schema, enum tool_use use,
-                           struct grammar_options options, int64_t fuel, struct grammar_problem *problem) {
+static enum status compile(const struct grammar_vocabulary *vocabulary, struct tool_machine *tool,
+                           const struct json_value *schema, enum tool_use use, struct grammar_options options,
+                           int64_t fuel, struct grammar_problem *problem) {
     options.bytes = options.bytes > 0 ? options.bytes : TOOL_BYTES_DEFAULT;
     options.fuel = fuel < TOOL_FUEL_MAX ? fuel : TOOL_FUEL_MAX;
-    TRY(grammar_json_machine(schema, &options, &tool->later, &tool->machine, &tool->budget, problem));
+    TRY(grammar_json_machine(vocabulary, schema, &options, &tool->later, &tool->machine, &tool->budget, problem));
     tool->bytes_max = options.bytes;
     tool->fuel = options.fuel - tool->budget->fuel;
     return use == TOOL_CONTENT || begins_objects_only(tool)
@@ -229,7 +230,7 @@ static enum status add(struct tool_cache *cache, struct bytes *key, size_t schem
     tool->references = 1;
     struct bytes_view text = bytes_view_of(tool->key.data + schema_at, tool->key.length - schema_at);
     enum status status = keep_schema(tool, given, text, use, &schema, problem);
-    if (status == STATUS_OK) status = compile(tool, schema, use, *options, fuel, problem);
+    if (status == STATUS_OK) status = compile(cache->vocabulary, tool, schema, use, *options, fuel, problem);
     if (status != STATUS_OK) {
         destroy(tool);
         return status;
@@ -253,8 +254,8 @@ static enum status add(struct tool_cache *cache, struct bytes *key, size_t schem
 static bool write_key(struct bytes *key, const struct call_tool *tool, enum tool_use use,
                       const struct grammar_options *options, size_t *out_schema_at) {
     bytes_init(key, KEY_BYTES_MAX);
-    (void)bytes_printf(key, "%d %d %d %u %lld ", (int)use, (int)options->space, (int)options->order, options->space_max,
-                       (long long)options->bytes);
+    (void)bytes_printf(key, "%d %d %d %d %u %lld ", (int)use, (int)options->space, (int)options->order,
+                       (int)options->spelling, options->space_max, (long long)options->bytes);
     for (size_t i = 0; i < options->document_count; i++) {
         (void)bytes_append(key, options->documents[i].address.data, options->documents[i].address.length);
         (void)bytes_append_byte(key, ' ');

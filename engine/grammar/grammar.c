@@ -5,6 +5,7 @@
 #include "engine/grammar/earley.h"
 #include "engine/grammar/grammar_internal.h"
 #include "engine/grammar/json_machine.h"
+#include "engine/grammar/json_spelling.h"
 #include "engine/grammar/regex_machine.h"
 #include "engine/grammar/schema.h"
 #include "engine/grammar/shape.h"
@@ -54,9 +55,11 @@ enum status grammar_wrap(const struct grammar_vocabulary *vocabulary, struct mac
     return STATUS_OK;
 }
 
-enum status grammar_json_machine(const struct json_value *text, const struct grammar_options *options,
-                                 struct grammar_problem *later, struct machine **out,
-                                 struct grammar_budget **out_budget, struct grammar_problem *problem) {
+enum status grammar_json_machine(const struct grammar_vocabulary *vocabulary, const struct json_value *text,
+                                 const struct grammar_options *options, struct grammar_problem *later,
+                                 struct machine **out, struct grammar_budget **out_budget,
+                                 struct grammar_problem *problem) {
+    uint32_t unspelled = vocabulary != NULL ? vocabulary->unspelled : CODE_POINTS_COUNT;
     struct schema *schema;
     struct shapes *shapes;
     TRY(schema_create(text, options->documents, options->document_count, options->fuel, options->bytes, problem,
@@ -66,7 +69,7 @@ enum status grammar_json_machine(const struct json_value *text, const struct gra
         schema_destroy(schema);
         return status;
     }
-    TRY(json_machine_create(shapes, options, out, problem));
+    TRY(json_machine_create(shapes, options, unspelled, out, problem));
     *out_budget = &schema->budget;
     schema->problem = later;
     return STATUS_OK;
@@ -80,7 +83,7 @@ enum status grammar_compile_schema(const struct grammar_vocabulary *vocabulary, 
     struct grammar *grammar = new_grammar(vocabulary, &all);
     if (grammar == NULL) return out_of_memory(problem);
     enum status status =
-        grammar_json_machine(text, &all, &grammar->later, &grammar->machine, &grammar->budget, problem);
+        grammar_json_machine(vocabulary, text, &all, &grammar->later, &grammar->machine, &grammar->budget, problem);
     if (status == STATUS_OK)
         *out = grammar;
     else

@@ -52,11 +52,19 @@ enum grammar_order {
     GRAMMAR_ORDER_ANY
 };
 
+/** Of strings in JSON, names included. Either way every value can be written. */
+enum grammar_spelling {
+    GRAMMAR_SPELLING_PLAIN, /* each character in one way: itself, \" \\ \b \f \n \r \t, \u00XX in lower case for other control characters. Where the
+                               vocabulary has no token for some byte, \uXXXX for what it might be unable to write. The default */
+    GRAMMAR_SPELLING_ANY /* in all of JSON's: "a" is "\u0061". To check texts */
+};
+
 struct schema_document;
 
 struct grammar_options {
     enum grammar_space space;
     enum grammar_order order;
+    enum grammar_spelling spelling;
     uint32_t space_max;                      /* GRAMMAR_SPACE_FREE: 0 = 16 */
     const struct schema_document *documents; /* [document_count] that "$ref" may name besides the schema itself */
     size_t document_count;
@@ -129,8 +137,8 @@ enum status grammar_accept_bytes(struct grammar_session *session, struct grammar
                                  bool *out_accepted, struct error *err);
 /** True when the text may end here. */
 bool grammar_complete(struct grammar_session *session, const struct grammar_state *state);
-/** Append to `out` the bytes that must come next: as long as exactly one byte can follow (escapes in JSON that only spell the same otherwise do not count) and the text
- *  may not end. At most `bytes_max`. */
+/** Append to `out` the bytes that must come next: as long as exactly one byte can follow (escapes of GRAMMAR_SPELLING_ANY that only spell the same otherwise do not count) and the
+ *  text may not end. At most `bytes_max`. */
 enum status grammar_forced(struct grammar_session *session, const struct grammar_state *state, size_t bytes_max,
                            struct bytes *out, struct error *err);
 /**

@@ -37,12 +37,13 @@ struct grammar_session {
 enum status grammar_wrap(const struct grammar_vocabulary *vocabulary, struct machine *machine,
                          struct grammar_budget *budget, struct grammar **out, struct grammar_problem *problem);
 /**
- * The machine of a schema, as grammar_compile_schema makes it; fuel and bytes of the options are set. `later`: where it writes what it meets after compiling, as long
+ * The machine of a schema, as grammar_compile_schema makes it (the vocabulary only says what bytes it can write, and may be NULL); fuel and bytes of the options are set. `later`: where it writes what it meets after compiling, as long
  * as it lives.
  */
-enum status grammar_json_machine(const struct json_value *text, const struct grammar_options *options,
-                                 struct grammar_problem *later, struct machine **out,
-                                 struct grammar_budget **out_budget, struct grammar_problem *problem);
+enum status grammar_json_machine(const struct grammar_vocabulary *vocabulary, const struct json_value *text,
+                                 const struct grammar_options *options, struct grammar_problem *later,
+                                 struct machine **out, struct grammar_budget **out_budget,
+                                 struct grammar_problem *problem);
 /** A token's or mask's fuel is there again. */
 void grammar_refuel(struct grammar *grammar);
 enum status grammar_failed(struct error *err);

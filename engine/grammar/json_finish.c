@@ -65,7 +65,7 @@ static bool try_any(struct finish *f, const char *bytes) {
 static bool try_string(struct finish *f, struct bytes_view text, bool whole) {
     struct bytes json;
     bytes_init(&json, 6 * text.length + 2);
-    bool ok = json_append_string(&json, text) == STATUS_OK;
+    bool ok = json_spelling_append(&f->m->spelling, &json, text) == STATUS_OK;
     f->failed |= !ok;
     ok = ok && try_text(f, json.data + !whole, json.length - !whole);
     bytes_deinit(&json);
@@ -554,12 +554,13 @@ static bool goes_on(struct machine *machine, struct frames *frames, const struct
     return step != MACHINE_DEAD; /* a failure: it may */
 }
 
-/** A backslash in a string, when all characters that can come so are those that can come without. */
+/** A backslash in a string, when all characters that can come so are those that can come without. With plain spelling there are none. */
 bool json_respells(struct machine *machine, struct frames *frames, const struct machine_state *packed, uint8_t byte) {
     static const char *const OTHERS[] = {"\\\"", "\\\\", "\\b", "\\f", "\\n", "\\r", "\\t", "\\u000", "\\u001"};
     struct json_state state = json_load(packed);
     bool string = state.phase == PHASE_STRING || state.phase == PHASE_KEY_STRING;
-    if (byte != '\\' || !string || state.lex != LEX_PLAIN) return false;
+    if (!((struct json_machine *)machine)->spelling.any || byte != '\\' || !string || state.lex != LEX_PLAIN)
+        return false;
     for (size_t i = 0; i < sizeof OTHERS / sizeof *OTHERS; i++)
         if (goes_on(machine, frames, packed, OTHERS[i])) return false;
     return true;

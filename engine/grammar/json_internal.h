@@ -5,6 +5,7 @@
 #define ENGINE_GRAMMAR_JSON_INTERNAL_H
 
 #include "engine/grammar/json_machine.h"
+#include "engine/grammar/json_spelling.h"
 #include "engine/grammar/regex_machine.h"
 
 #include <string.h>
@@ -190,6 +191,7 @@ struct json_machine {
     struct machine machine;
     struct shapes *shapes;
     struct grammar_options options;
+    struct json_spelling spelling;
     struct intern joint_index; /* words: conjunction << 1 | must */
     struct joint **joints;
     uint32_t joint_capacity;

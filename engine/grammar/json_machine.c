@@ -282,8 +282,8 @@ static const struct machine_operations OPERATIONS = {.destroy = destroy,
                                                      .unchanged = json_unchanged,
                                                      .respells = json_respells};
 
-enum status json_machine_create(struct shapes *shapes, const struct grammar_options *options, struct machine **out,
-                                struct grammar_problem *problem) {
+enum status json_machine_create(struct shapes *shapes, const struct grammar_options *options, uint32_t unspelled,
+                                struct machine **out, struct grammar_problem *problem) {
     struct schema *schema = shapes->schema;
     struct json_machine *m = calloc(1, sizeof *m);
     if (m == NULL) {
@@ -295,6 +295,7 @@ enum status json_machine_create(struct shapes *shapes, const struct grammar_opti
     m->machine.operations = &OPERATIONS;
     m->shapes = shapes;
     m->options = *options;
+    m->spelling = json_spelling_make(options->spelling, unspelled);
     if (m->options.space_max == 0) m->options.space_max = SPACE_DEFAULT;
     if (m->options.space_max > 255) m->options.space_max = 255;
     intern_init(&m->joint_index, &schema->arena, &schema->budget);

@@ -19,9 +19,9 @@
 #include "engine/grammar/grammar.h"
 #include "engine/grammar/shape.h"
 
-/** Takes `shapes` (and their schema) over, also when it fails. */
-enum status json_machine_create(struct shapes *shapes, const struct grammar_options *options, struct machine **out,
-                                struct grammar_problem *problem);
+/** Takes `shapes` (and their schema) over, also when it fails. `unspelled`: as for json_spelling_make. */
+enum status json_machine_create(struct shapes *shapes, const struct grammar_options *options, uint32_t unspelled,
+                                struct machine **out, struct grammar_problem *problem);
 
 /** Arrays and objects that are open, at most `limit`. */
 uint32_t json_machine_depth(const struct machine_state *state, uint32_t limit);

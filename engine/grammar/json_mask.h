@@ -45,6 +45,12 @@ static inline bool mask_all(struct json_machine *m, struct mask_walk *walk, cons
 bool mask_ends(struct json_machine *m, struct mask_walk *walk, const struct string_ends *ends,
                const struct machine_state *ended, uint32_t *mask);
 
+/** What of the tokens depends on which escapes there may be. */
+static inline const struct spelled_tokens *tokens_spelled(const struct json_machine *m,
+                                                          const struct string_tokens *tokens) {
+    return &tokens->spelled[m->options.spelling];
+}
+
 /* json_mask_text.c */
 bool string_byte(uint8_t byte);
 /** Every component takes any text: nothing that is written changes the state. */

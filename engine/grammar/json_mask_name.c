@@ -224,8 +224,8 @@ static bool begun_text(struct mask_walk *walk, const struct json_state *state, s
 }
 
 /** No token that has an escape and ends the name spells a known or a seen name. */
-static bool escapes_are_unknown(const struct mask_walk *walk, const struct json_state *state) {
-    if (walk->vocabulary->strings[0].escaped_hex) return false;
+static bool escapes_are_unknown(const struct spelled_tokens *spelled, const struct json_state *state) {
+    if (spelled->escaped_hex) return false;
     if (state->low < state->high && !state->frame->joint->names_bare) return false;
     for (const struct seen_text *seen = state->frame->texts; seen != NULL; seen = seen->before)
         if (!text_is_bare(seen->text)) return false;
@@ -236,15 +236,16 @@ static bool escapes_are_unknown(const struct mask_walk *walk, const struct json_
 static bool fill_unknown(struct json_machine *m, struct mask_walk *walk, const struct json_state *state,
                          uint32_t *mask) {
     const struct string_tokens *tokens = &walk->vocabulary->strings[0];
+    const struct spelled_tokens *spelled = tokens_spelled(m, tokens);
     struct mask_kept *kept = &walk->kept[MASK_KEPT_NAME];
     size_t bytes = walk->vocabulary->words * sizeof *mask;
     struct json_state unknown = *state;
-    bool plain = escapes_are_unknown(walk, state);
+    bool plain = escapes_are_unknown(spelled, state);
     if (plain && kept->mask != NULL && kept->machine == &m->machine && kept->serial == state->frame->serial) {
         memcpy(mask, kept->mask, bytes);
         return true;
     }
-    mask_or(mask, tokens->inside, walk->vocabulary->words);
+    mask_or(mask, spelled->inside, walk->vocabulary->words);
     struct frames_mark before = frames_mark(walk->frames);
     struct machine_state ended, packed;
     unknown.low = unknown.high = 0;
@@ -252,8 +253,8 @@ static bool fill_unknown(struct json_machine *m, struct mask_walk *walk, const s
     enum machine_step step = object_unknown_end(m, walk->frames, &unknown, &ended);
     bool ok = step != MACHINE_FAILED;
     if (step == MACHINE_LIVE) ok = mask_ends(m, walk, &tokens->plain, &ended, mask);
-    if (step == MACHINE_LIVE && plain) ok = ok && mask_ends(m, walk, &tokens->escaped, &ended, mask);
-    if (!plain) ok = ok && mask_all(m, walk, &tokens->escapes, &packed, mask);
+    if (step == MACHINE_LIVE && plain) ok = ok && mask_ends(m, walk, &spelled->escaped, &ended, mask);
+    if (!plain) ok = ok && mask_all(m, walk, &spelled->escapes, &packed, mask);
     frames_drop(walk->frames, before);
     if (!ok || !plain) return ok;
     if (kept->mask == NULL) kept->mask = malloc(bytes);
@@ -444,11 +445,10 @@ static bool fill_selected_name(struct json_machine *m, struct mask_walk *walk, c
     if (w->classes_before == TUPLE_FAILED) { /* escapes or other letters before, or too many patterns */
         ok = mask_all(m, walk, trie, &packed, mask);
     } else if (state->tuple != TUPLE_DEAD && tuple_is_free(m, state->tuple)) {
-        mask_or(mask, walk->vocabulary->strings[0].inside, walk->vocabulary->words);
+        const struct spelled_tokens *spelled = tokens_spelled(m, &walk->vocabulary->strings[0]);
+        mask_or(mask, spelled->inside, walk->vocabulary->words);
         w->trie = &walk->vocabulary->strings[0].whole;
-        ok = walk_names(w);
-        const struct token_trie *escapes = &walk->vocabulary->strings[0].escapes;
-        ok = ok && mask_all(m, walk, escapes, &packed, mask);
+        ok = walk_names(w) && mask_all(m, walk, &spelled->escapes, &packed, mask);
     } else {
         w->trie = trie;
         ok = walk_names(w);

@@ -286,13 +286,14 @@ bool mask_scalar(struct json_machine *m, struct mask_walk *walk, const struct to
 
 bool fill_free_value(struct json_machine *m, struct mask_walk *walk, const struct string_tokens *tokens,
                      const struct machine_state *state, uint32_t *mask) {
-    mask_or(mask, tokens->inside, walk->vocabulary->words);
+    const struct spelled_tokens *spelled = tokens_spelled(m, tokens);
+    mask_or(mask, spelled->inside, walk->vocabulary->words);
     struct frames_mark before = frames_mark(walk->frames);
     struct machine_state ended;
     enum machine_step step = m->machine.operations->step(&m->machine, walk->frames, state, '"', &ended);
     bool ok = step != MACHINE_FAILED;
     if (step == MACHINE_LIVE)
-        ok = mask_ends(m, walk, &tokens->plain, &ended, mask) && mask_ends(m, walk, &tokens->escaped, &ended, mask);
+        ok = mask_ends(m, walk, &tokens->plain, &ended, mask) && mask_ends(m, walk, &spelled->escaped, &ended, mask);
     frames_drop(walk->frames, before);
     return ok;
 }
@@ -300,12 +301,13 @@ bool fill_free_value(struct json_machine *m, struct mask_walk *walk, const struc
 bool fill_string(struct json_machine *m, struct mask_walk *walk, const struct json_state *state, uint32_t *mask) {
     const struct grammar_vocabulary *vocabulary = walk->vocabulary;
     const struct string_tokens *strings = &vocabulary->strings[0];
+    const struct spelled_tokens *spelled = tokens_spelled(m, strings);
     const struct tuple_row *row = tuple_row_of(m, state->tuple);
     if (row == NULL) return false;
     if (row->free_length >= vocabulary->inside_longest && !((CLASSES_ALL | CLASS_ESCAPED) & ~row->free_classes)) {
-        mask_or(mask, strings->inside, vocabulary->words);
+        mask_or(mask, spelled->inside, vocabulary->words);
         return mask_scalar(m, walk, &strings->whole, 0, strings->whole.count, state, mask) &&
-               mask_scalar(m, walk, &strings->escapes, 0, strings->escapes.count, state, mask);
+               mask_scalar(m, walk, &spelled->escapes, 0, spelled->escapes.count, state, mask);
     }
     if (row->free_length >= COMMON_LENGTH && !(CLASSES_COMMON & ~row->free_classes)) {
         mask_or(mask, vocabulary->common, vocabulary->words);

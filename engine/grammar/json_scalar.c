@@ -189,26 +189,36 @@ static enum machine_step character(struct json_machine *m, struct json_state *st
     return state->tuple == TUPLE_FAILED ? MACHINE_FAILED : state->tuple == TUPLE_DEAD ? MACHINE_DEAD : MACHINE_LIVE;
 }
 
+/** Some of `points` goes on that is in one of the ranges, too. */
+static bool spelled_live_in(struct json_machine *m, const struct json_state *state,
+                            const struct code_points ranges[ESCAPED_RANGES], struct code_points points) {
+    for (int i = 0; i < ESCAPED_RANGES; i++) {
+        struct code_points both = code_points_both(ranges[i], points);
+        if (both.first <= both.last && scalars_live_in(m, state, both.first, both.last)) return true;
+    }
+    return false;
+}
+
 static enum machine_step escape(struct json_machine *m, struct json_state *state, uint8_t byte) {
-    static const char FROM[] = "\"\\/bfnrt", TO[] = "\"\\/\b\f\n\r\t";
     if (byte == 'u') {
         state->lex = LEX_HEX;
         state->value = state->digits = 0;
         /* four more digits: surrogate pairs included, anything may come of it */
-        return scalars_live_in(m, state, 0, 0x10ffff) ? MACHINE_LIVE : MACHINE_DEAD;
+        const struct code_points all = {0, CODE_POINTS_COUNT - 1};
+        return spelled_live_in(m, state, m->spelling.hex, all) ? MACHINE_LIVE : MACHINE_DEAD;
     }
-    const char *at = byte == '\0' ? NULL : strchr(FROM, byte);
-    return at == NULL ? MACHINE_DEAD : character(m, state, (uint8_t)TO[at - FROM]);
+    int spelled = json_spelling_short(&m->spelling, byte);
+    return spelled < 0 ? MACHINE_DEAD : character(m, state, (uint32_t)spelled);
 }
 
-static int hex_of(uint8_t c) {
-    if (c >= '0' && c <= '9') return c - '0';
-    c |= 0x20;
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+static enum machine_step code_point_by_hex(struct json_machine *m, struct json_state *state, uint32_t code_point) {
+    return json_spelling_has(&m->spelling, (struct code_points){code_point, code_point})
+               ? character(m, state, code_point)
+               : MACHINE_DEAD;
 }
 
 static enum machine_step hex_digit(struct json_machine *m, struct json_state *state, uint8_t byte) {
-    int digit = hex_of(byte);
+    int digit = json_spelling_digit(&m->spelling, byte);
     if (digit < 0) return MACHINE_DEAD;
     state->value = state->value << 4 | (uint32_t)digit;
     state->digits++;
@@ -217,23 +227,22 @@ static enum machine_step hex_digit(struct json_machine *m, struct json_state *st
         if (last < 0xdc00 || first > 0xdfff) return MACHINE_DEAD;
         uint32_t low = first < 0xdc00 ? 0xdc00 : first, high = last > 0xdfff ? 0xdfff : last;
         uint32_t base = 0x10000 + ((state->high_surrogate - 0xd800) << 10) - 0xdc00;
-        if (state->digits < 4) return live_in(m, state, base + low, base + high) ? MACHINE_LIVE : MACHINE_DEAD;
-        return character(m, state, base + low);
+        if (state->digits == 4) return code_point_by_hex(m, state, base + low);
+        const struct code_points pairs = {base + low, base + high};
+        return spelled_live_in(m, state, m->spelling.hex, pairs) ? MACHINE_LIVE : MACHINE_DEAD;
     }
     if (state->digits < 4) {
-        if (scalars_live_in(m, state, first, last)) return MACHINE_LIVE;
+        if (spelled_live_in(m, state, m->spelling.hex, (struct code_points){first, last})) return MACHINE_LIVE;
         uint32_t from = first < 0xd800 ? 0xd800 : first, to = last > 0xdbff ? 0xdbff : last; /* the first of a pair */
-        return from <= to &&
-                       live_in(m, state, 0x10000 + ((from - 0xd800) << 10), 0x10000 + ((to - 0xd800) << 10) + 0x3ff)
-                   ? MACHINE_LIVE
-                   : MACHINE_DEAD;
+        return from <= to && spelled_live_in(m, state, m->spelling.hex, code_points_of_pairs(from, to)) ? MACHINE_LIVE
+                                                                                                        : MACHINE_DEAD;
     }
-    if (state->value < 0xd800 || state->value > 0xdfff) return character(m, state, state->value);
+    if (state->value < 0xd800 || state->value > 0xdfff) return code_point_by_hex(m, state, state->value);
     if (state->value > 0xdbff) return MACHINE_DEAD; /* the second of a pair without the first */
     state->high_surrogate = state->value;
     state->lex = LEX_LOW_BACKSLASH;
-    uint32_t base = 0x10000 + ((state->value - 0xd800) << 10);
-    return live_in(m, state, base, base + 0x3ff) ? MACHINE_LIVE : MACHINE_DEAD;
+    const struct code_points pairs = code_points_of_pairs(state->value, state->value);
+    return spelled_live_in(m, state, m->spelling.hex, pairs) ? MACHINE_LIVE : MACHINE_DEAD;
 }
 
 static enum machine_step utf8_first(struct json_machine *m, struct json_state *state, uint8_t byte) {
@@ -272,8 +281,9 @@ enum machine_step string_step(struct json_machine *m, struct json_state *state, 
             return MACHINE_LIVE;
         }
         if (byte == '\\') {
+            const struct code_points all = {0, CODE_POINTS_COUNT - 1};
             state->lex = LEX_ESCAPE;
-            return scalars_live_in(m, state, 0, 0x10ffff) ? MACHINE_LIVE : MACHINE_DEAD;
+            return spelled_live_in(m, state, m->spelling.escaped, all) ? MACHINE_LIVE : MACHINE_DEAD;
         }
         if (byte < 0x20) return MACHINE_DEAD;
         return byte < 0x80 ? character(m, state, byte) : utf8_first(m, state, byte);

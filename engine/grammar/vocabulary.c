@@ -3,6 +3,7 @@
 #include "engine/grammar/vocabulary.h"
 
 #include "base/text.h"
+#include "engine/grammar/json_spelling.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -16,7 +17,7 @@ struct entry {
     uint64_t key; /* its first eight bytes, most significant first: what sorting looks at first */
     uint8_t kind; /* enum entry_kind of the whole piece, found out in the order of memory */
     uint8_t end;  /* enum content where it begins inside a string, and where its quote stands */
-    uint8_t content;
+    uint8_t content[SPELLINGS];
 };
 enum entry_kind { ENTRY_COMMON = 1, ENTRY_BLANK = 2, ENTRY_STRUCTURE = 4 };
 
@@ -153,34 +154,52 @@ static bool continues(uint8_t first, size_t index, uint8_t byte) {
     }
 }
 
-static bool is_hex(uint8_t c) {
-    return (c >= '0' && c <= '9') || ((c | 0x20) >= 'a' && (c | 0x20) <= 'f');
-}
-
-/** \uXXXX and pairs of them, as far as the text goes. Advances; false: invalid. */
-static bool scan_unicode_escape(struct bytes_view text, size_t *at) {
-    uint32_t value = 0;
-    size_t i = *at + 2, digits = 0; /* behind \u */
-    for (; digits < 4 && i < text.length; digits++, i++) {
-        uint8_t c = text.data[i];
-        if (!is_hex(c)) return false;
-        value = value << 4 | (uint32_t)(c <= '9' ? c - '0' : (c | 0x20) - 'a' + 10);
-        if (digits == 1 && value >= 0xdc && value <= 0xdf) return false; /* the second of a pair alone */
+/** Four hex digits, as far as the text goes: what they may be. Advances; false: there is another byte. */
+static bool scan_digits(const struct json_spelling *spelling, struct bytes_view text, size_t *at,
+                        struct code_points *out) {
+    uint32_t value = 0, rest = 16;
+    for (; rest > 0 && *at < text.length; rest -= 4, (*at)++) {
+        int digit = json_spelling_digit(spelling, text.data[*at]);
+        if (digit < 0) return false;
+        value = value << 4 | (uint32_t)digit;
     }
-    *at = i;
-    if (digits < 4 || value < 0xd800 || value > 0xdbff) return true;
-    static const char SECOND[] = "\\ud";
-    for (size_t k = 0; k < 6 && i < text.length; k++, i++) {
-        uint8_t c = text.data[i], low = c | 0x20;
-        bool ok = k < 2 ? c == (uint8_t)SECOND[k] : k == 2 ? low == 'd' : k == 3 ? low >= 'c' && low <= 'f' : is_hex(c);
-        if (!ok) return false;
-    }
-    *at = i;
+    *out = (struct code_points){value << rest, (value << rest) + (1u << rest) - 1};
     return true;
 }
 
+/** The second of a pair, behind the first: what both may be, out of what the first allows. */
+static bool scan_second(const struct json_spelling *spelling, struct bytes_view text, size_t *at,
+                        struct code_points pair) {
+    struct code_points low;
+    for (const char *c = "\\u"; *c != '\0'; c++) {
+        if (*at == text.length) return true;
+        if (text.data[(*at)++] != (uint8_t)*c) return false;
+    }
+    if (!scan_digits(spelling, text, at, &low)) return false;
+    low = code_points_both(low, (struct code_points){0xdc00, 0xdfff});
+    if (low.first > low.last) return false;
+    return json_spelling_has(spelling,
+                             (struct code_points){pair.first + low.first - 0xdc00, pair.first + low.last - 0xdc00});
+}
+
+/** \uXXXX and pairs of them, as far as the text goes. Advances; false: invalid. */
+static bool scan_unicode_escape(const struct json_spelling *spelling, struct bytes_view text, size_t *at) {
+    const struct code_points before = {0, 0xd7ff}, firsts = {0xd800, 0xdbff}, behind = {0xe000, 0xffff};
+    struct code_points unit;
+    *at += 2;
+    if (!scan_digits(spelling, text, at, &unit)) return false;
+    if (json_spelling_has(spelling, code_points_both(unit, before)) ||
+        json_spelling_has(spelling, code_points_both(unit, behind)))
+        return true;
+    unit = code_points_both(unit, firsts);
+    if (unit.first > unit.last) return false;
+    struct code_points pairs = code_points_of_pairs(unit.first, unit.last);
+    if (!json_spelling_has(spelling, pairs)) return false;
+    return unit.first < unit.last || scan_second(spelling, text, at, pairs);
+}
+
 /** What a piece that begins inside a string is; *end: where its quote stands. */
-static enum content scan(struct bytes_view text, size_t from, size_t *end) {
+static enum content scan(const struct json_spelling *spelling, struct bytes_view text, size_t from, size_t *end) {
     for (size_t i = from; i < text.length;) {
         uint8_t c = text.data[i];
         if (c == '"') {
@@ -198,8 +217,8 @@ static enum content scan(struct bytes_view text, size_t from, size_t *end) {
         }
         if (i + 1 == text.length) return CONTENT_INSIDE;
         if (text.data[i + 1] == 'u') {
-            if (!scan_unicode_escape(text, &i)) return CONTENT_INVALID;
-        } else if (strchr("\"\\/bfnrt", text.data[i + 1]) == NULL || text.data[i + 1] == '\0') {
+            if (!scan_unicode_escape(spelling, text, &i)) return CONTENT_INVALID;
+        } else if (json_spelling_short(spelling, text.data[i + 1]) < 0) {
             return CONTENT_INVALID;
         } else {
             i += 2;
@@ -253,10 +272,20 @@ static bool is_blank(struct bytes_view text) {
     return true;
 }
 
-static struct entry entry_of(struct bytes_view text, int32_t token) {
+/** Each spelling's content of a piece that begins inside a string. */
+static void scan_all(const struct json_spelling spellings[SPELLINGS], struct bytes_view text, size_t from,
+                     uint8_t content[SPELLINGS], size_t *end) {
+    *end = 0;
+    for (int s = 0; s < SPELLINGS; s++)
+        content[s] = s == 0 || memchr(text.data, '\\', text.length) != NULL
+                         ? (uint8_t)scan(&spellings[s], text, from, end)
+                         : content[0];
+}
+
+static struct entry entry_of(const struct json_spelling spellings[SPELLINGS], struct bytes_view text, int32_t token) {
     struct entry entry = {.text = text, .token = token, .key = key_of(text)};
-    size_t end = 0;
-    entry.content = (uint8_t)scan(text, 0, &end);
+    size_t end;
+    scan_all(spellings, text, 0, entry.content, &end);
     entry.end = (uint8_t)end;
     if (text.length <= COMMON_LENGTH && is_common(text)) entry.kind |= ENTRY_COMMON;
     if (is_blank(text)) entry.kind |= ENTRY_BLANK;
@@ -312,46 +341,76 @@ static bool number_rests(struct grammar_vocabulary *v, struct string_tokens *str
     return true;
 }
 
+static struct entry behind_quote(const struct entry *entry) {
+    size_t behind = entry->end + 1u;
+    return (struct entry){.text = {entry->text.data + behind, entry->text.length - behind}, .token = entry->token};
+}
+
 static bool has_hex_escape(struct bytes_view text, size_t end) {
     for (size_t i = 0; i + 1 < end; i++)
         if (text.data[i] == '\\' && text.data[i + 1] == 'u') return true;
     return false;
 }
 
-static bool add_strings(struct grammar_vocabulary *v, struct string_tokens *strings, size_t from,
+/** Tokens that go on, and those that end the string behind an escape, as one spelling has them. */
+static bool add_spelled(struct grammar_vocabulary *v, struct spelled_tokens *spelled, int spelling,
                         const struct entry *entries, size_t count) {
-    struct entry *plain = malloc((count + 1) * sizeof *plain), *escaped = malloc((count + 1) * sizeof *escaped);
-    struct entry *whole = malloc((count + 1) * sizeof *whole), *ending = malloc((count + 1) * sizeof *ending);
-    strings->inside = calloc(v->words, sizeof *strings->inside);
-    size_t plain_count = 0, escaped_count = 0;
-    bool ok = plain != NULL && escaped != NULL && whole != NULL && ending != NULL && strings->inside != NULL;
+    struct entry *rests = malloc((count + 1) * sizeof *rests), *whole = malloc((count + 1) * sizeof *whole);
+    size_t used = 0;
+    spelled->inside = calloc(v->words, sizeof *spelled->inside);
+    bool ok = rests != NULL && whole != NULL && spelled->inside != NULL;
     for (size_t i = 0; ok && i < count; i++) {
         struct bytes_view text = entries[i].text;
         size_t end = entries[i].end;
-        if (from == 1 && entries[i].key >> 56 != '"') continue;
-        enum content content = from == 0 ? (enum content)entries[i].content : scan(text, from, &end);
-        if (content == CONTENT_INSIDE) {
-            mask_set(strings->inside, entries[i].token);
+        if (entries[i].content[spelling] == CONTENT_INSIDE) {
+            mask_set(spelled->inside, entries[i].token);
             if (text.length > v->inside_longest) v->inside_longest = (uint32_t)text.length;
-        }
-        if (content != CONTENT_ENDS) continue;
-        struct entry rest = {.text = {text.data + end + 1, text.length - end - 1}, .token = entries[i].token};
-        if (memchr(text.data, '\\', end) == NULL) {
-            ending[plain_count] = entries[i];
-            plain[plain_count++] = rest;
-        } else {
-            strings->escaped_hex |= has_hex_escape(text, end);
-            whole[escaped_count] = entries[i];
-            escaped[escaped_count++] = rest;
+        } else if (entries[i].content[spelling] == CONTENT_ENDS && memchr(text.data, '\\', end) != NULL) {
+            spelled->escaped_hex |= has_hex_escape(text, end);
+            whole[used] = entries[i];
+            rests[used++] = behind_quote(&entries[i]);
         }
     }
-    ok = ok && add_ends(&strings->plain, plain, plain_count) && add_ends(&strings->escaped, escaped, escaped_count) &&
-         trie_init(&strings->escapes, whole, escaped_count) && trie_init(&strings->whole, ending, plain_count) &&
-         number_rests(v, strings);
-    free(ending);
-    free(plain);
-    free(escaped);
+    ok = ok && add_ends(&spelled->escaped, rests, used) && trie_init(&spelled->escapes, whole, used);
+    free(rests);
     free(whole);
+    return ok;
+}
+
+/** Tokens that begin inside a string: the content of the entries is that. */
+static bool add_strings(struct grammar_vocabulary *v, struct string_tokens *strings, const struct entry *entries,
+                        size_t count) {
+    struct entry *rests = malloc((count + 1) * sizeof *rests), *whole = malloc((count + 1) * sizeof *whole);
+    size_t used = 0;
+    bool ok = rests != NULL && whole != NULL;
+    for (size_t i = 0; ok && i < count; i++) {
+        if (entries[i].content[0] != CONTENT_ENDS || memchr(entries[i].text.data, '\\', entries[i].end) != NULL)
+            continue;
+        whole[used] = entries[i];
+        rests[used++] = behind_quote(&entries[i]);
+    }
+    ok = ok && add_ends(&strings->plain, rests, used) && trie_init(&strings->whole, whole, used) &&
+         number_rests(v, strings);
+    for (int s = 0; ok && s < SPELLINGS; s++) ok = add_spelled(v, &strings->spelled[s], s, entries, count);
+    free(rests);
+    free(whole);
+    return ok;
+}
+
+/** Tokens that begin with the quote that begins a string. */
+static bool add_begun_strings(struct grammar_vocabulary *v, const struct json_spelling spellings[SPELLINGS],
+                              const struct entry *entries, size_t count) {
+    struct entry *begun = malloc((count + 1) * sizeof *begun);
+    size_t used = 0;
+    for (size_t i = 0; begun != NULL && i < count; i++) {
+        if (entries[i].key >> 56 != '"') continue;
+        size_t end;
+        begun[used] = entries[i];
+        scan_all(spellings, begun[used].text, 1, begun[used].content, &end);
+        begun[used++].end = (uint8_t)end;
+    }
+    bool ok = begun != NULL && add_strings(v, &v->strings[1], begun, used);
+    free(begun);
     return ok;
 }
 
@@ -404,11 +463,47 @@ static bool add_structure(struct grammar_vocabulary *v, const struct entry *entr
     return ok;
 }
 
+/** The first code point that has a byte which no token is. */
+static uint32_t first_unspelled(const bool tokens[256]) {
+    static const struct {
+        uint8_t first, last; /* bytes */
+        uint32_t code_point; /* the first that has one of them */
+    } BYTES[] = {{' ', '~', 0},         {0x7f, 0x7f, 0x7f},    {0x80, 0xbf, 0x80},
+                 {0xc2, 0xef, 0x80},    {0xf0, 0xf0, 0x10000}, {0xf1, 0xf1, 0x40000},
+                 {0xf2, 0xf2, 0x80000}, {0xf3, 0xf3, 0xc0000}, {0xf4, 0xf4, 0x100000}};
+    for (size_t i = 0; i < sizeof BYTES / sizeof *BYTES; i++)
+        for (uint32_t byte = BYTES[i].first; byte <= BYTES[i].last; byte++)
+            if (!tokens[byte]) return BYTES[i].code_point;
+    return CODE_POINTS_COUNT;
+}
+
+/** The tokens that a grammar may admit, of the vocabulary's size at most. */
+static size_t collect(struct grammar_vocabulary *v, struct entry *entries, struct json_spelling spellings[SPELLINGS]) {
+    bool bytes[256] = {false};
+    size_t count = 0;
+    for (int32_t id = 0; id < (int32_t)v->size; id++) {
+        struct bytes_view piece = tokenizer_piece(v->tokenizer, id);
+        if (piece.length == 1 && !tokenizer_is_end(v->tokenizer, id) && !tokenizer_is_control(v->tokenizer, id))
+            bytes[piece.data[0]] = true;
+    }
+    v->unspelled = first_unspelled(bytes);
+    for (int s = 0; s < SPELLINGS; s++) spellings[s] = json_spelling_make((enum grammar_spelling)s, v->unspelled);
+    for (int32_t id = 0; id < (int32_t)v->size; id++) {
+        struct bytes_view piece = tokenizer_piece(v->tokenizer, id);
+        if (tokenizer_is_end(v->tokenizer, id))
+            v->end_tokens[v->end_count++] = id;
+        else if (!tokenizer_is_control(v->tokenizer, id) && piece.length > 0 && piece.length <= TRIE_DEPTH_MAX)
+            entries[count++] = entry_of(spellings, piece, id);
+    }
+    return count;
+}
+
 enum status grammar_vocabulary_create(const struct tokenizer *tokenizer, struct grammar_vocabulary **out,
                                       struct error *err) {
     struct grammar_vocabulary *v = calloc(1, sizeof *v);
     uint32_t size = (uint32_t)tokenizer_vocabulary(tokenizer);
     struct entry *entries = malloc((size + 1) * sizeof *entries);
+    struct json_spelling spellings[SPELLINGS];
     size_t count = 0;
     bool ok = v != NULL && entries != NULL;
     if (ok) {
@@ -418,16 +513,10 @@ enum status grammar_vocabulary_create(const struct tokenizer *tokenizer, struct 
         v->end_tokens = malloc((size + 1) * sizeof *v->end_tokens);
         ok = v->end_tokens != NULL;
     }
-    for (int32_t id = 0; ok && id < (int32_t)size; id++) {
-        struct bytes_view piece = tokenizer_piece(tokenizer, id);
-        if (tokenizer_is_end(tokenizer, id))
-            v->end_tokens[v->end_count++] = id;
-        else if (!tokenizer_is_control(tokenizer, id) && piece.length > 0 && piece.length <= TRIE_DEPTH_MAX)
-            entries[count++] = entry_of(piece, id);
-    }
+    if (ok) count = collect(v, entries, spellings);
     ok = ok && trie_init(&v->trie, entries, count) && token_trie_classify(&v->trie) && add_common(v, entries, count) &&
-         add_structure(v, entries, count) && add_strings(v, &v->strings[0], 0, entries, count) &&
-         add_strings(v, &v->strings[1], 1, entries, count);
+         add_structure(v, entries, count) && add_strings(v, &v->strings[0], entries, count) &&
+         add_begun_strings(v, spellings, entries, count);
     free(entries);
     if (!ok) {
         grammar_vocabulary_destroy(v);
@@ -446,14 +535,16 @@ void grammar_vocabulary_destroy(struct grammar_vocabulary *v) {
     free(v->blanks);
     for (int i = 0; i < 2; i++) {
         string_ends_deinit(&v->strings[i].plain);
-        string_ends_deinit(&v->strings[i].escaped);
-        trie_deinit(&v->strings[i].escapes);
+        for (int s = 0; s < SPELLINGS; s++) {
+            free(v->strings[i].spelled[s].inside);
+            string_ends_deinit(&v->strings[i].spelled[s].escaped);
+            trie_deinit(&v->strings[i].spelled[s].escapes);
+        }
         trie_deinit(&v->strings[i].whole);
         free(v->strings[i].rest_nodes.first);
         free(v->strings[i].rest_nodes.tokens);
         free(v->strings[i].rest_of);
         free(v->strings[i].quoted);
-        free(v->strings[i].inside);
     }
     free(v->common);
     free(v->common_whole);

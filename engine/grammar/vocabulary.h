@@ -71,15 +71,21 @@ struct string_ends {
     uint32_t whole_count;
 };
 
-/** Tokens that begin inside a string where any text may come (from: 0), or with the quote that begins it (from: 1). */
-struct string_tokens {
-    uint32_t *inside; /* [words] bitset: valid, and the string goes on */
-    struct string_ends
-        plain; /* that end it, without an escape before: what they add to the text is what they look like */
-    struct string_ends escaped; /* with one */
+/** Of a spelling: what depends on which escapes there may be. */
+struct spelled_tokens {
+    uint32_t *inside;           /* [words] bitset: valid, and the string goes on */
+    struct string_ends escaped; /* that end it, with an escape before */
     bool escaped_hex;           /* some of them have \u, which spells any character */
     struct token_trie escapes;  /* the same tokens, whole */
-    struct token_trie whole;    /* those of `plain`, whole */
+};
+enum { SPELLINGS = 2 };
+
+/** Tokens that begin inside a string where any text may come (from: 0), or with the quote that begins it (from: 1). */
+struct string_tokens {
+    struct spelled_tokens spelled[SPELLINGS]; /* by enum grammar_spelling */
+    struct string_ends
+        plain; /* that end it, without an escape before: what they add to the text is what they look like */
+    struct token_trie whole; /* the same tokens, whole */
     struct token_trie
         rest_nodes;    /* plain.rests again, with each node's own number instead of its tokens; lends its arrays */
     uint32_t *quoted;  /* bitset over the nodes of the rests + 1: another quote is in it */
@@ -97,6 +103,8 @@ struct grammar_vocabulary {
     const struct tokenizer *tokenizer;
     uint32_t size;  /* V */
     uint32_t words; /* of a mask */
+    uint32_t
+        unspelled; /* the first code point with a byte that is no token: perhaps only an escape writes it; 0: in ASCII; CODE_POINTS_COUNT: none */
     struct token_trie trie;
     struct token_trie structure;  /* tokens that may begin before a value, in a number or behind a value */
     struct token_trie blank_trie; /* but those of nothing but blanks, which are here */

@@ -45,8 +45,7 @@ static bool invalid(struct arena *arena, struct api_error *error, const struct t
     if (errors == NULL || steps == NULL || message == NULL) return refuse(error, NULL, too_large);
     memcpy(steps, path, length * sizeof *steps);
     errors->count = 1;
-    errors->items[0] =
-        (struct transcode_error){.type = type, .message = message, .path_length = length, .path = steps};
+    errors->items[0] = (struct transcode_error){.type = type, .message = message, .path_length = length, .path = steps};
     *error = api_error_validation(errors);
     return false;
 }
@@ -168,8 +167,7 @@ static bool check_no_choice(const Bora__V1__ToolChoice *choice, struct api_error
 bool chat_convert_tools(struct request *request, struct chat_plan *plan, struct api_error *error) {
     const Bora__V1__ChatCompletionRequest *m = plan->request;
     const Bora__V1__ToolChoice *choice = m->tool_choice;
-    if (m->n_functions > 0 ||
-        m->_function_call_case == BORA__V1__CHAT_COMPLETION_REQUEST___FUNCTION_CALL_FUNCTION_CALL)
+    if (m->n_functions > 0 || m->_function_call_case == BORA__V1__CHAT_COMPLETION_REQUEST___FUNCTION_CALL_FUNCTION_CALL)
         return refuse(error, m->n_functions > 0 ? "functions" : "function_call",
                       "functions are OpenAI's older form of tools and not supported; send tools.");
     if (m->n_tools == 0) return check_no_choice(choice, error);
@@ -178,8 +176,8 @@ bool chat_convert_tools(struct request *request, struct chat_plan *plan, struct 
     if (out == NULL) return refuse(error, "tool_choice", too_large);
     bora__internal__v1__tool_choice__init(out);
     plan->start->tool_choice = out;
-    bool said = m->_parallel_tool_calls_case ==
-                BORA__V1__CHAT_COMPLETION_REQUEST___PARALLEL_TOOL_CALLS_PARALLEL_TOOL_CALLS;
+    bool said =
+        m->_parallel_tool_calls_case == BORA__V1__CHAT_COMPLETION_REQUEST___PARALLEL_TOOL_CALLS_PARALLEL_TOOL_CALLS;
     out->parallel = !said || m->parallel_tool_calls;
     if (plan->start->beam != NULL && plan->start->n_stop > 0)
         return refuse(error, "stop", "A beam search with tools takes no stop strings.");
@@ -233,7 +231,8 @@ static bool convert_call(const Bora__V1__ToolCall *in, size_t message, size_t in
     bora__internal__v1__tool_call__init(out);
     if (is_other_type(in->type) || in->custom != NULL)
         return refuse_call(arena, error, message, index, ".type", "Only calls of functions are known here.");
-    if (in->function == NULL) return refuse_call(arena, error, message, index, ".function", "A call needs its function.");
+    if (in->function == NULL)
+        return refuse_call(arena, error, message, index, ".function", "A call needs its function.");
     const char *arguments = in->function->arguments != NULL ? arguments_text(in->function->arguments) : "{}";
     if (arguments == NULL)
         return refuse_call(arena, error, message, index, ".function.arguments",

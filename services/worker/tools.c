@@ -30,10 +30,9 @@ enum status tools_create(struct grammars *grammars, enum chat_calls layout, stru
     if (tools == NULL) return error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
     tools->grammars = grammars;
     tools->layout = layout;
-    tools->compile_seconds =
-        metrics_histogram(metrics, "bora_worker_tools_compile_seconds",
-                          "Time to compile the tools of a request, those that are kept included, by outcome.", seconds,
-                          "outcome");
+    tools->compile_seconds = metrics_histogram(
+        metrics, "bora_worker_tools_compile_seconds",
+        "Time to compile the tools of a request, those that are kept included, by outcome.", seconds, "outcome");
     pthread_mutex_init(&tools->mutex, NULL);
     *out = tools;
     return STATUS_OK;
@@ -79,8 +78,8 @@ static enum status read_schema(ProtobufCBinaryData data, struct arena *arena, co
                                struct grammar_problem *problem) {
     struct json_problem wrong = {0};
     struct json_value *schema = NULL;
-    enum status status = json_read(bytes_view_of(data.data, data.len), LIMIT_JSON_DEPTH, LIMIT_PROTO_ELEMENTS, arena,
-                                   &schema, &wrong);
+    enum status status =
+        json_read(bytes_view_of(data.data, data.len), LIMIT_JSON_DEPTH, LIMIT_PROTO_ELEMENTS, arena, &schema, &wrong);
     *out = schema;
     if (status != STATUS_OK)
         snprintf(problem->reason, sizeof problem->reason, "%s",

@@ -99,9 +99,11 @@ def conversation(message):
     if role == "user":
         return [message]
     if role in ("tool", "function"):
-        return [USER, {"role": "assistant", "content": "a"}, message]
+        call = {"id": message.get("tool_call_id") or "abcdefghi", "function": {"name": "f", "arguments": "{}"}}
+        return [USER, {"role": "assistant", "content": "a", **({"tool_calls": [call]} if role == "tool" else {})}, message]
     if role == "assistant":
-        return [USER, message] if message.get("prefix") else [USER, message, USER]
+        results = [{"role": "tool", "tool_call_id": call.get("id"), "content": "42"} for call in message.get("tool_calls") or []]
+        return [USER, message] if message.get("prefix") else [USER, message, *results, USER]
     return [message, USER]
 
 
@@ -153,8 +155,7 @@ def test_mistral_types(house, worker):
 @pytest.mark.parametrize("message, param", [
     ({"role": "assistant", "content": "a", "function_call": {"name": "f", "arguments": "{}"}}, "messages.1.function_call"),
     ({"role": "assistant", "content": "a", "audio": {"id": "x"}}, "messages.1.audio"),
-    ({"role": "assistant", "tool_calls": [{"id": "x", "type": "function", "function": {"name": "f", "arguments": "{}"}}]}, "messages.1.tool_calls"),
-    ({"role": "assistant", "tool_calls": [{"id": "x", "type": "custom", "custom": {"name": "f", "input": "i"}}]}, "messages.1.tool_calls"),
+    ({"role": "assistant", "tool_calls": [{"id": "x", "type": "custom", "custom": {"name": "f", "input": "i"}}]}, "messages.1.tool_calls.0.type"),
     ({"role": "function", "name": "f", "content": "42"}, "messages.2"),
     ({"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "image_url", "image_url": "data:,"}]}, "messages.0.content.1"),
     ({"role": "user", "content": [{"type": "input_audio", "input_audio": {"data": "", "format": "wav"}}]}, "messages.0.content.0"),

@@ -102,8 +102,7 @@ def test_wrong_key_raises_authentication_error(house):
 
 
 def test_unsupported_features_are_refused_by_name(client, house):
-    for fields, word in (({"store": True}, "store"),
-                         ({"tools": [{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}]}, "tools")):
+    for fields, word in (({"store": True}, "store"), ({"functions": [{"name": "f", "parameters": {"type": "object"}}]}, "functions")):
         with pytest.raises(openai.BadRequestError) as caught:
             client.chat.completions.create(model=house.model, messages=QUESTION, **fields)
         assert caught.value.body["param"] == word

@@ -225,7 +225,7 @@ def random_schema(dice, depth=0):
 def test_random_schemas_hold_at_a_high_temperature(client, house, seed):
     schema = random_schema(random.Random(seed))
     choice = ask(client, house, schema_format(schema), seed=seed, max_tokens=400).choices[0]
-    assert choice.finish_reason == "stop", (schema, choice.message.content)
+    assert choice.finish_reason in ("stop", "length"), (schema, choice.message.content)  # complete with the last token that it may have, at the latest
     jsonschema.validate(json.loads(choice.message.content), schema, format_checker=jsonschema.FormatChecker())
 
 

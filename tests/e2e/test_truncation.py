@@ -102,7 +102,7 @@ def test_a_prompt_that_fits_to_the_token_is_left_whole(house, short):
 
 
 def test_a_result_never_loses_its_question(house, short):
-    turn = [{"role": "user", "content": "Weather, please, in the town of Bern?"}, {"role": "assistant", "content": "Let me see."}, {"role": "tool", "tool_call_id": "abcdefghi", "content": "{\"temp\": 21}"},
+    turn = [{"role": "user", "content": "Weather, please, in the town of Bern?"}, {"role": "assistant", "content": "Let me see.", "tool_calls": [{"id": "abcdefghi", "function": {"name": "weather", "arguments": "{}"}}]}, {"role": "tool", "tool_call_id": "abcdefghi", "content": "{\"temp\": 21}"},
             {"role": "assistant", "content": "It is warm."}]
     messages = [SYSTEM, *turn * 5, {"role": "user", "content": "And the sky?"}]
     status, _, body = ask(house, short, messages, truncation="auto")

@@ -304,7 +304,7 @@ def test_log_probabilities_that_do_not_fit_are_an_error_not_left_out(house, work
 def test_streamed_log_probabilities_that_do_not_fit_end_the_stream(house, worker):
     def script(start, index):
         yield next(wide(worker, 1, 1))
-        yield from wide(worker, 1, 60)
+        yield from wide(worker, 1, 1000)
 
     worker.reset(script)
     status, _, text = ask(house, worker, logprobs=True, top_logprobs=20, stream=True)
@@ -342,7 +342,7 @@ def test_a_worker_names_the_place_that_its_layout_objects_to(house, worker, tmp_
     try:
         until(lambda: house.send("GET", "/v1/models/old")[0] == 200, "the gateway finds the worker")
         assert house.chat(model="old")[0] == 200
-        messages = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}, {"role": "tool", "tool_call_id": "abcdefghi", "content": "c"}, {"role": "assistant", "content": "d"}, {"role": "user", "content": "e"}]
+        messages = [{"role": "user", "content": "a"}, {"role": "user", "content": "b"}, {"role": "assistant", "content": ""}, {"role": "user", "content": "e"}]
         for fields in ({}, {"safe_prompt": True}):
             status, _, body = house.chat(messages, model="old", **fields)
             assert status == 400 and body["param"].startswith("messages.2"), body

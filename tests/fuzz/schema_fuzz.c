@@ -48,7 +48,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     struct json_problem wrong;
     arena_init(&arena, 16 << 20);
     if (json_read(bytes_view_of(data, size), DEPTH_MAX, 1 << 16, &arena, &schema, &wrong) == STATUS_OK) {
-        struct grammar_options options = {.space = GRAMMAR_SPACE_COMPACT, .order = size % 2 == 0, .fuel = 100000};
+        struct grammar_options options = {
+            .space = GRAMMAR_SPACE_COMPACT, .order = size % 2 == 0, .spelling = size / 2 % 2 == 0, .fuel = 100000};
         struct grammar_problem problem;
         struct grammar *grammar;
         if (grammar_compile_schema(NULL, schema, &options, &grammar, &problem) == STATUS_OK) {

@@ -126,6 +126,7 @@ def test_fuel_is_counted(tokenizer):
 
 
 @pytest.mark.parametrize("options, says", [([], "--tokenizer is missing"), (["--tokenizer", "{t}", "--space", "wide"], "neither free"), (["--tokenizer", "{t}", "--order", "random"], "neither any"),
+                                           (["--tokenizer", "{t}", "--spelling", "odd"], "neither any"),
                                            (["--tokenizer", "{t}", "--threads", "2"], "only 1"), (["--tokenizer", "{t}", "--regex", "a", "--grammar", "b"], "exclude each other"),
                                            (["--tokenizer", "{t}", "--dialect", "lark"], "is of --grammar"), (["--tokenizer", "{t}", "extra"], "unexpected word")])
 def test_wrong_words_are_told(tokenizer, options, says):

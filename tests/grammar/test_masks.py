@@ -52,7 +52,7 @@ def calls_lines(rng):
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory):
-    return write_tokenizer(tmp_path_factory.mktemp("tokenizer"), PIECES + CALLS, CONTROLS)
+    return write_tokenizer(tmp_path_factory.mktemp("tokenizer"), PIECES + CALLS, controls=CONTROLS)
 
 
 @pytest.mark.parametrize("kind, lines_of", [("schema", schema_lines), ("regex", regex_lines), ("rules", rules_lines), ("calls", calls_lines)])

@@ -38,9 +38,11 @@ static struct chat_message message(enum chat_role role, const char *content) {
     return (struct chat_message){.role = role, .content = bytes_view_string(content)};
 }
 
+static bool in_words; /* of tools */
+
 static struct token_list render(const struct chat_message *messages, size_t count) {
     struct token_list ids = {.max_count = 100000};
-    struct chat_conversation conversation = {.messages = messages, .message_count = count};
+    struct chat_conversation conversation = {.messages = messages, .message_count = count, .tools_in_words = in_words};
     check_ok(chat_layout_render(layout, &conversation, &ids, &check_error));
     return ids;
 }
@@ -136,13 +138,54 @@ static void test_prefix_leaves_the_last_turn_open(void **state) {
                   "<|im_start|>user\nCount.<|im_end|>\n<|im_start|>assistant\n<|im_end|>\n<|im_start|>assistant\n");
 }
 
-static void test_tool_answers_are_turns_of_their_role(void **state) {
+/** This layout has no place for tools but a role of its own for results; where it is asked to, it tells of them in words. */
+static void test_tools_calls_and_results_are_told_in_words(void **state) {
     (void)state;
-    struct chat_message messages[] = {message(CHAT_ROLE_USER, "Weather?"), message(CHAT_ROLE_TOOL, "{\"rain\": true}")};
-    assert_prompt(
-        messages, 2,
-        DEFAULT_SYSTEM
-        "<|im_start|>user\nWeather?<|im_end|>\n<|im_start|>tool\n{\"rain\": true}<|im_end|>\n<|im_start|>assistant\n");
+    const struct chat_tool_call calls[] = {
+        {.name = bytes_view_string("rain"), .arguments = bytes_view_string("{\"in\": 1}")},
+        {.name = bytes_view_string("sun")}};
+    struct chat_message messages[] = {message(CHAT_ROLE_USER, "Weather?"), message(CHAT_ROLE_ASSISTANT, "I look."),
+                                      message(CHAT_ROLE_TOOL, "true"), message(CHAT_ROLE_TOOL, "false"),
+                                      message(CHAT_ROLE_USER, "And?")};
+    messages[1].tool_calls = calls;
+    messages[1].tool_call_count = 2;
+    assert_prompt(messages + 3, 1, DEFAULT_SYSTEM "<|im_start|>tool\nfalse<|im_end|>\n<|im_start|>assistant\n");
+    in_words = true;
+    assert_prompt(messages, 5,
+                  DEFAULT_SYSTEM
+                  "<|im_start|>user\nWeather?<|im_end|>\n<|im_start|>assistant\nI look.\n<tool_call>\n{\"name\": "
+                  "\"rain\", \"arguments\": {\"in\": 1}}\n</tool_call>\n<tool_call>\n{\"name\": \"sun\", "
+                  "\"arguments\": {}}\n</tool_call><|im_end|>\n<|im_start|>user\n<tool_response>\ntrue\n"
+                  "</tool_response>\n<tool_response>\nfalse\n</tool_response>\n\nAnd?<|im_end|>\n"
+                  "<|im_start|>assistant\n");
+    in_words = false;
+    const struct chat_tool tools[] = {{.name = bytes_view_string("rain"),
+                                       .description = bytes_view_string("Is it \"wet\"?"),
+                                       .parameters = bytes_view_string("{\"type\":\"object\"}")},
+                                      {.name = bytes_view_string("sun")}};
+    const char *told = "\n{\"type\": \"function\", \"function\": {\"name\": \"rain\", \"description\": \"Is it "
+                       "\\\"wet\\\"?\", \"parameters\": {\"type\":\"object\"}}}\n{\"type\": \"function\", "
+                       "\"function\": {\"name\": \"sun\", \"parameters\": {\"type\": \"object\", \"properties\": "
+                       "{}}}}\n</tools>";
+    for (int own = 0; own < 2; own++) { /* behind a system prompt of the user's, or the layout's own */
+        struct chat_message talk[] = {message(CHAT_ROLE_SYSTEM, "Be brief."), message(CHAT_ROLE_USER, "Weather?")};
+        struct chat_conversation conversation = {.messages = talk + (1 - own),
+                                                 .message_count = 1 + (size_t)own,
+                                                 .tools = tools,
+                                                 .tool_count = 2,
+                                                 .tools_in_words = true};
+        struct token_list ids = {.max_count = 1000};
+        check_ok(chat_layout_render(layout, &conversation, &ids, &check_error));
+        const char *text = as_text(&ids);
+        const char *begin =
+            own ? "<|im_start|>system\nBe brief.\n\n# Tools"
+                : "<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging Face\n\n# Tools";
+        assert_memory_equal(text, begin, strlen(begin));
+        assert_non_null(strstr(text, told));
+        assert_non_null(
+            strstr(text, "</tool_call><|im_end|>\n<|im_start|>user\nWeather?<|im_end|>\n<|im_start|>assistant\n"));
+        token_list_deinit(&ids);
+    }
 }
 
 static void test_content_never_becomes_a_control_token(void **state) {
@@ -261,7 +304,7 @@ int main(void) {
         cmocka_unit_test(test_layout_of_the_model_is_its_own),
         cmocka_unit_test(test_default_system_prompt_stands_first_unless_given),
         cmocka_unit_test(test_prefix_leaves_the_last_turn_open),
-        cmocka_unit_test(test_tool_answers_are_turns_of_their_role),
+        cmocka_unit_test(test_tools_calls_and_results_are_told_in_words),
         cmocka_unit_test(test_content_never_becomes_a_control_token),
         cmocka_unit_test(test_prompt_is_appended_or_nothing_is),
         cmocka_unit_test(test_empty_conversation_is_refused),

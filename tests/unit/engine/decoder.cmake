@@ -12,7 +12,7 @@ foreach(question IN ITEMS scheduler scheduler_memory scheduler_time scheduler_be
     DEPENDS engine_scheduler base LINK m)
 endforeach()
 bora_test(NAME engine/model SOURCES ${CMAKE_CURRENT_LIST_DIR}/model_test.c DEPENDS engine_model engine_weights test_tiny_model base LINK m)
-foreach(question IN ITEMS engine engine_beam engine_grammar engine_books engine_invariance)
+foreach(question IN ITEMS engine engine_beam engine_calls engine_grammar engine_books engine_invariance)
   bora_test(NAME engine/${question} SOURCES ${CMAKE_CURRENT_LIST_DIR}/${question}_test.c ${CMAKE_CURRENT_LIST_DIR}/engine_fixture.c
     DEPENDS engine test_tiny_model base LINK m TIMEOUT 600)
 endforeach()

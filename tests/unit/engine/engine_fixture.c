@@ -2,6 +2,8 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "tests/unit/engine/engine_fixture.h"
 
+#include "engine/grammar/calls.h"
+
 #include "base/text.h"
 
 #include <unistd.h>
@@ -44,6 +46,15 @@ void client_init(struct client *client, struct engine *engine) {
     pthread_cond_init(&client->changed, NULL);
 }
 
+static void note_call(struct client *client, const struct call_made *call) {
+    size_t used = strlen(client->calls), ids = strlen(client->call_ids);
+    int length =
+        snprintf(client->calls + used, TEXT_MAX - used, "%.*s(%.*s)", (int)call->name.length,
+                 (const char *)call->name.data, (int)call->arguments.length, (const char *)call->arguments.data);
+    assert_true((size_t)length < TEXT_MAX - used);
+    snprintf(client->call_ids + ids, sizeof client->call_ids - ids, "%s,", call->id);
+}
+
 static void on_event(void *context, const struct generation_event *event) {
     struct client *client = context;
     pthread_mutex_lock(&client->mutex); /* held by the test around engine_submit, as services do */
@@ -56,6 +67,9 @@ static void on_event(void *context, const struct generation_event *event) {
     for (size_t i = 0; i < event->id_count; i++) {
         client->ids[client->id_count++] = event->ids[i];
     }
+    for (size_t i = 0; i < event->call_count; i++) note_call(client, &event->calls[i]);
+    client->other_logprob_sum += event->other_logprob_sum;
+    client->other_logprob_count += event->other_logprob_count;
     for (size_t i = 0; i < event->logprob_count; i++) client->logprobs[client->logprob_count++] = event->logprobs[i];
     assert_int_equal(event->completion_tokens, client->id_count);
     client->events++;

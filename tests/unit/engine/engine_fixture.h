@@ -21,6 +21,10 @@ struct client {
     struct generation *generation;
     char text[TEXT_MAX];
     size_t text_length;
+    char calls[TEXT_MAX]; /* "name(arguments)", one behind the other, and their ids, each with a comma */
+    char call_ids[256];
+    double other_logprob_sum;
+    size_t other_logprob_count;
     int32_t ids[IDS_MAX];
     size_t id_count;
     int events;

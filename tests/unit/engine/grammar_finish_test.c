@@ -112,7 +112,8 @@ static void close_run(struct run *run) {
     grammar_unref(run->grammar);
 }
 
-static struct grammar *of_schema(const char *text) {
+static struct grammar *of_schema_spelled(const char *text, enum grammar_spelling spelling) {
+    struct grammar_options options = {.spelling = spelling};
     struct arena arena;
     struct json_value *schema;
     struct json_problem problem;
@@ -120,10 +121,14 @@ static struct grammar *of_schema(const char *text) {
     struct grammar *grammar = NULL;
     arena_init(&arena, 1 << 20);
     assert_int_equal(json_read(bytes_view_string(text), 100, 10000, &arena, &schema, &problem), STATUS_OK);
-    if (grammar_compile_schema(vocabulary, schema, NULL, &grammar, &why) != STATUS_OK)
+    if (grammar_compile_schema(vocabulary, schema, &options, &grammar, &why) != STATUS_OK)
         fail_msg("%s: %s", text, why.reason);
     arena_deinit(&arena);
     return grammar;
+}
+
+static struct grammar *of_schema(const char *text) {
+    return of_schema_spelled(text, GRAMMAR_SPELLING_PLAIN);
 }
 
 static struct grammar *of_regex(const char *pattern) {
@@ -282,7 +287,10 @@ static void what_must_come_is_forced(void **state) {
     check_forced(of_schema(OBJECT), "", "{\"name\": \"", "{\"|name|\": \"|");
     check_forced(of_schema(OBJECT), "{\"name\": \"x", "", "");
     check_forced(of_schema(OBJECT), "{\"name\": \"x\"", ", \"n\": ", ",| \"|n|\": |");
-    check_forced(of_schema("{\"const\": \"a\\\"b\"}"), "", "\"a\\", "\"|a|"); /* \" or \u0022 */
+    check_forced(of_schema("{\"const\": \"a\\\"b\"}"), "", "\"a\\\"b\"", "\"|a|\\|\"|b|\"|");
+    check_forced(of_schema_spelled("{\"const\": \"a\\\"b\"}", GRAMMAR_SPELLING_ANY), "", "\"a\\",
+                 "\"|a|"); /* \" or \u0022 */
+    check_forced(of_schema_spelled(OBJECT, GRAMMAR_SPELLING_ANY), "", "{\"name\": \"", "{\"|name|\": \"|");
     check_forced(of_schema("{\"type\": \"string\", \"pattern\": \"^[a\\\"]$\"}"), "", "\"", "\"|");
     check_forced(of_schema("{\"const\": true}"), "t", "rue", "r|u|e|");
     check_forced(of_schema("{\"enum\": [[\"ab\", \"name\"], [\"ab\", \"null\"]]}"), "[", "\"ab\", \"n",

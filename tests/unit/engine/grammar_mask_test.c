@@ -17,6 +17,8 @@ static const char *const TEXTS[] = {
     "  \n\n  {\n \"name\":\t[ 12e3 , false ] }\n\n",
     "\"}, {\"type\": \"a\", \"b/c\": \"\\/\"}",
     "2024-02-29T12:30:00Z https://a.b/c?d=e#f",
+    "\"\\u0000\\u001F\\u001f\\u00e9\", \"\\\\\\b\\u000a\\u0061\\/\": \"",
+    "\\ud83d\\uDE00\", \"\\uD900\\udc00\"]",
 };
 
 static const char *const SCHEMAS[] = {
@@ -47,6 +49,8 @@ static const char *const SCHEMAS[] = {
     "{\"type\":\"string\",\"format\":\"date-time\"}",
     "{\"type\":\"string\",\"format\":\"uri\"}",
     "{\"type\":\"string\",\"not\":{\"enum\":[\"abc\",\"ab\"]},\"maxLength\":12}",
+    "{\"enum\":[\"\\u0000a\\n\",\"a\\\"\\\\\",\"/\\ud83d\\ude00\",\"\\ud900\\udc00\",\"\\u001f\"]}",
+    "{\"type\":\"object\",\"properties\":{\"\\\\\\b/\":{\"pattern\":\"^[^a-z]*$\"},\"\\u0000\":{\"maxLength\":1}}}",
     "{\"enum\":[\"abc\",\"ab\",12,-2.5,null,[1,2],{\"name\":\"\xE4\xB8\xAD\"}]}",
     "{\"type\":\"array\",\"items\":{\"type\":\"number\",\"multipleOf\":0.5,\"minimum\":-3,\"maximum\":120}}",
     "{\"type\":\"array\",\"prefixItems\":[{\"type\":\"integer\"}],\"contains\":{\"const\":\"ab\"},\"maxItems\":3}",
@@ -125,6 +129,7 @@ struct walk {
     struct bytes text;
     uint32_t *mask;
     size_t states, set;
+    bool plain; /* no needless escapes */
 };
 
 static bool bit_of(const struct walk *walk, int32_t token) {
@@ -168,6 +173,25 @@ static int32_t choose(const struct walk *walk, uint64_t *draws) {
     return best;
 }
 
+/** No character but those that need it is escaped, as far as the text goes; each in the one way. */
+static bool is_plain(struct bytes_view text) {
+    static const char *const SPELLED[] = {"\\\"", "\\\\", "\\b", "\\f", "\\n", "\\r", "\\t"};
+    for (size_t i = 0; i < text.length;) {
+        char spelled[8];
+        size_t left = text.length - i, length = text.data[i] != '\\';
+        for (size_t k = 0; length == 0 && k < sizeof SPELLED / sizeof *SPELLED; k++)
+            if (memcmp(text.data + i, SPELLED[k], left < 2 ? left : 2) == 0) length = 2;
+        for (uint32_t c = 0; length == 0 && c < 0x20; c++) {
+            snprintf(spelled, sizeof spelled, "\\u%04x", (unsigned)c);
+            if (strchr("\b\f\n\r\t", (int)c) != NULL && c != 0) continue;
+            if (memcmp(text.data + i, spelled, left < 6 ? left : 6) == 0) length = 6;
+        }
+        if (length == 0) return false;
+        i += length;
+    }
+    return true;
+}
+
 static void walk_once(struct walk *walk, struct grammar *grammar, uint64_t *draws) {
     check_ok(grammar_session_create(grammar, &walk->session, &check_error));
     check_ok(grammar_start(walk->session, &walk->state, &check_error));
@@ -182,22 +206,26 @@ static void walk_once(struct walk *walk, struct grammar *grammar, uint64_t *draw
         struct bytes_view piece = tokenizer_piece(walk->tokenizer, token);
         check_ok(grammar_accept(walk->session, &walk->state, token, &accepted, &check_error));
         check_ok(bytes_append(&walk->text, piece.data, piece.length));
+        if (walk->plain && !is_plain(bytes_view(&walk->text)))
+            fail_msg("'%.*s' is admitted under %s", (int)walk->text.length, (const char *)walk->text.data,
+                     walk->schema);
     }
     bytes_deinit(&walk->text);
     grammar_session_destroy(walk->session);
 }
 
-static void test_masks_are_what_is_accepted(void **state) {
-    (void)state;
+static void check_masks(enum grammar_spelling spelling) {
     struct tokenizer *tokenizer = make_tokenizer();
     struct grammar_vocabulary *vocabulary;
     uint64_t draws = 0;
     check_ok(grammar_vocabulary_create(tokenizer, &vocabulary, &check_error));
     struct walk walk = {.tokenizer = tokenizer, .mask = calloc(grammar_mask_words(vocabulary), sizeof(uint32_t))};
+    walk.plain = spelling == GRAMMAR_SPELLING_PLAIN;
     assert_non_null(walk.mask);
     for (size_t i = 0; i < 2 * (sizeof SCHEMAS / sizeof *SCHEMAS); i++) {
         struct grammar_options options = {.space = i % 2 == 0 ? GRAMMAR_SPACE_FREE : GRAMMAR_SPACE_MODEL,
-                                          .order = i % 4 < 2 ? GRAMMAR_ORDER_ANY : GRAMMAR_ORDER_SCHEMA};
+                                          .order = i % 4 < 2 ? GRAMMAR_ORDER_ANY : GRAMMAR_ORDER_SCHEMA,
+                                          .spelling = spelling};
         struct arena arena;
         struct json_value *schema;
         struct json_problem problem;
@@ -218,7 +246,18 @@ static void test_masks_are_what_is_accepted(void **state) {
     tokenizer_destroy(tokenizer);
 }
 
+static void test_masks_are_what_is_accepted(void **state) {
+    (void)state;
+    check_masks(GRAMMAR_SPELLING_PLAIN);
+}
+
+static void test_masks_are_what_is_accepted_in_any_spelling(void **state) {
+    (void)state;
+    check_masks(GRAMMAR_SPELLING_ANY);
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_masks_are_what_is_accepted)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_masks_are_what_is_accepted),
+                                       cmocka_unit_test(test_masks_are_what_is_accepted_in_any_spelling)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

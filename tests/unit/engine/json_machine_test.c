@@ -16,10 +16,11 @@ struct compiled {
     enum status status;
 };
 
-static void compile(struct compiled *c, const char *schema, enum grammar_order order) {
+static void compile_spelled(struct compiled *c, const char *schema, enum grammar_order order,
+                            enum grammar_spelling spelling) {
     struct json_value *value;
     struct json_problem problem;
-    struct grammar_options options = {.space = GRAMMAR_SPACE_COMPACT, .order = order};
+    struct grammar_options options = {.space = GRAMMAR_SPACE_COMPACT, .order = order, .spelling = spelling};
     arena_init(&c->arena, (size_t)1 << 28);
     c->grammar = NULL;
     char *text = arena_copy(&c->arena, schema, strlen(schema));
@@ -27,6 +28,10 @@ static void compile(struct compiled *c, const char *schema, enum grammar_order o
         if (*at == '\'') *at = '"'; /* so that schemas can be read here */
     assert_int_equal(json_read(bytes_view_string(text), 1000, INT64_MAX, &c->arena, &value, &problem), STATUS_OK);
     c->status = grammar_compile_schema(NULL, value, &options, &c->grammar, &c->problem);
+}
+
+static void compile(struct compiled *c, const char *schema, enum grammar_order order) {
+    compile_spelled(c, schema, order, GRAMMAR_SPELLING_ANY);
 }
 
 static void release(struct compiled *c) {
@@ -51,16 +56,18 @@ struct text {
     const char *text;
     char answer;
 };
-static void check_texts(const char *schema, const struct text *texts) {
+static void check_texts(const char *schema, enum grammar_spelling spelling, const struct text *texts) {
     struct compiled c;
-    compile(&c, schema, GRAMMAR_ORDER_ANY);
+    compile_spelled(&c, schema, GRAMMAR_ORDER_ANY, spelling);
     if (c.status != STATUS_OK) fail_msg("%s: %s", schema, c.problem.reason);
     for (; texts->text != NULL; texts++)
         if (answer(&c, texts->text) != texts->answer)
             fail_msg("%s: '%s' is not '%c' but '%c'", schema, texts->text, texts->answer, answer(&c, texts->text));
     release(&c);
 }
-#define CHECK(schema, ...) check_texts(schema, (const struct text[]){__VA_ARGS__, {NULL, 0}})
+#define CHECK(schema, ...) check_texts(schema, GRAMMAR_SPELLING_ANY, (const struct text[]){__VA_ARGS__, {NULL, 0}})
+#define CHECK_PLAIN(schema, ...) \
+    check_texts(schema, GRAMMAR_SPELLING_PLAIN, (const struct text[]){__VA_ARGS__, {NULL, 0}})
 
 static void check_declined(const char *schema, enum status status, const char *keyword) {
     struct compiled c;
@@ -107,6 +114,29 @@ static void names_come_once(void **state) {
           {"{\"a\":1,\"\\u0061", '0'}, {"{\"a\":1,\"b\":2}", '1'}, {"{\"a\":1,\"b\":2,", '0'});
     CHECK("{'type':'object','propertyNames':{'maxLength':1},'minProperties':2,'patternProperties':{'^[^a]$':false}}",
           {"{\"a\":1,\"", 'i'}, {"{\"a\":1,\"b", '0'}, {"{\"a\":1,\"\":2}", '1'});
+}
+
+static void plain_strings_have_one_spelling(void **state) {
+    (void)state;
+    CHECK_PLAIN("{'type':'string'}",
+                {"\"a\\\"\\\\\\b\\f\\n\\r\\t\\u0000\\u000b\\u001f/\x7f\xC3\xA9\xF0\x9F\x98\x80\"", '1'}, {"\"\\/", '0'},
+                {"\"\\u0041", '0'}, {"\"\\u004", '0'}, {"\"\\u002", '0'}, {"\"\\u0008", '0'}, {"\"\\u000a", '0'},
+                {"\"\\u000B", '0'}, {"\"\\u000b", 'i'}, {"\"\\u001F", '0'}, {"\"\\u01", '0'}, {"\"\\u00e9", '0'},
+                {"\"\\ud8", '0'}, {"\"\\uD8", '0'}, {"\"\\u4e", '0'});
+    CHECK_PLAIN("{'enum':['a/b','\\u0001','\\n','\xC3\xA9','\\ud83d\\ude00']}", {"\"a/b\"", '1'}, {"\"a\\", '0'},
+                {"\"\\u0001\"", '1'}, {"\"\\u0000", '0'}, {"\"\\n\"", '1'}, {"\"\\r", '0'}, {"\"\\u001", '0'},
+                {"\"\xC3\xA9\"", '1'}, {"\"\xF0\x9F\x98\x80\"", '1'});
+    CHECK_PLAIN("{'pattern':'^[a-z\xC3\xA9]*$','type':'string'}", {"\"ab", 'i'}, {"\"\\", '0'});
+    CHECK_PLAIN("{'properties':{'a\\\"':{},'\\t':{}},'additionalProperties':false}", {"{\"a\\\"\":1}", '1'},
+                {"{\"\\t\":1}", '1'}, {"{\"\\u", '0'}, {"{\"a\\u", '0'}, {"{\"\\\\", '0'});
+    CHECK_PLAIN("{'type':'object'}", {"{\"\\u0061", '0'}, {"{\"\\u0000\":\"\\u0000\"}", '1'}, {"{\"\\/", '0'});
+}
+
+static void any_spelling_is_json_s(void **state) {
+    (void)state;
+    CHECK("{'enum':['a/b','\\u0001','\\n','\xC3\xA9','\\ud83d\\ude00']}", {"\"\\u0061\\/\\u0062\"", '1'},
+          {"\"\\u0001\"", '1'}, {"\"\\u000A\"", '1'}, {"\"\\u00e9\"", '1'}, {"\"\\u00E9\"", '1'},
+          {"\"\\uD83D\\ude00\"", '1'}, {"\"\\ud83d\\u0", '0'}, {"\"\\ude", '0'}, {"\"\\ud83e", '0'});
 }
 
 static void obligations_together(void **state) {
@@ -201,10 +231,11 @@ static void hostile_schemas_end(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(items_that_differ),     cmocka_unit_test(places_for_contains),
-        cmocka_unit_test(names_come_once),       cmocka_unit_test(obligations_together),
-        cmocka_unit_test(formats_forbidden),     cmocka_unit_test(what_is_beyond_is_told),
-        cmocka_unit_test(what_is_not_evaluated), cmocka_unit_test(hostile_schemas_end),
+        cmocka_unit_test(items_that_differ),      cmocka_unit_test(places_for_contains),
+        cmocka_unit_test(names_come_once),        cmocka_unit_test(plain_strings_have_one_spelling),
+        cmocka_unit_test(any_spelling_is_json_s), cmocka_unit_test(obligations_together),
+        cmocka_unit_test(formats_forbidden),      cmocka_unit_test(what_is_beyond_is_told),
+        cmocka_unit_test(what_is_not_evaluated),  cmocka_unit_test(hostile_schemas_end),
     };
     return cmocka_run_group_tests_name("json_machine", tests, NULL, NULL);
 }

@@ -162,6 +162,7 @@ static void test_conversations(void **state) {
     struct chat_message *messages = NULL;
     size_t count = 0;
     sample.message.role = BORA__INTERNAL__V1__CONVERSATION_MESSAGE__ROLE__ROLE_ASSISTANT;
+    sample.message._content_case = BORA__INTERNAL__V1__CONVERSATION_MESSAGE___CONTENT_CONTENT;
     sample.message.content = (ProtobufCBinaryData){.len = 2, .data = (uint8_t *)"a\0"};
     sample.message.prefix = true;
     assert_int_equal(convert_messages(&sample.start, &sample.arena, &messages, &count, &sample.err), STATUS_OK);

@@ -34,8 +34,9 @@ static void test_a_section_is_read(void **state) {
     assert_string_equal(entry.description, "b, of course");
     assert_int_equal(entry.alias_count, 3);
     assert_string_equal(entry.aliases[2], "z");
-    assert_int_equal(entry.capability_count, 2);
+    assert_int_equal(entry.capability_count, 3);
     assert_string_equal(entry.capabilities[1], "completion_fim");
+    assert_string_equal(entry.capabilities[2], "function_calling"); /* comes along with completion_chat */
     assert_int_equal(entry.context_tokens, 160);
     assert_true(entry.temperature == 0.7);
     assert_true(entry.truncates);
