@@ -11,6 +11,8 @@ BUILD = Path(os.environ.get("BORA_BUILD_DIR", ROOT / "build/release"))
 SUITE = ROOT / "tests/data/json-schema-test-suite-draft7"
 # What "$ref" may name: the suite expects its remote documents at this address.
 DOCUMENTS = ["--documents", f"{SUITE / 'remotes'}=http://localhost:1234"]
+# How texts may be spelled that a judge of values has written.
+ANY_SPELLING = ["--spelling", "any", "--space", "free", "--order", "any"]
 PACE = float(os.environ.get("BORA_TEST_PACE", "1"))
 
 PRINTABLE = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
@@ -20,8 +22,8 @@ PIECES = ['{"', '":', '": ', '", ', '", "', '"}', '"]', '],', '},', '}}', ']]', 
           '-1', '12', '123', '-0', '99', 'foo', 'bar', 'baz', '"foo"', '"foo": ', '"bar"', 'fo', 'o"', 'ab', 'aaa', ' a', '  ', '    ', '\n', '\r\n', '\n  ', '\t', 'é', '東', '京', '東京', '💩', '2024', '-01', ':00', '://', 'www.', '.com', '@ex', '::', '127.']
 
 
-def write_tokenizer(folder, pieces=PIECES, without=b""):
-    """A byte-level BPE of all 256 bytes and `pieces`, but those with a byte of `without`; "</s>" ends a text. Gives the path of its tokenizer.json."""
+def write_tokenizer(folder, pieces=PIECES, without=b"", controls=()):
+    """A byte-level BPE of all 256 bytes and `pieces`, but those with a byte of `without`; "</s>" ends a text, and there are control tokens. Gives the path of its tokenizer.json."""
     pieces = [piece for piece in pieces if not set(piece.encode()) & set(without)]
     vocabulary = {name: i for i, name in enumerate(name for byte, name in DISGUISE.items() if byte not in without)}
     merges = []
@@ -36,7 +38,7 @@ def write_tokenizer(folder, pieces=PIECES, without=b""):
     level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}
     (folder / "tokenizer.json").write_text(json.dumps({
         "version": "1.0", "truncation": None, "padding": None, "normalizer": None, "pre_tokenizer": level, "post_processor": None, "decoder": level,
-        "added_tokens": [{"id": end, "content": "</s>", "single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}],
+        "added_tokens": [{"id": end + i, "content": name, "single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True} for i, name in enumerate(["</s>", *controls])],
         "model": {"type": "BPE", "dropout": None, "unk_token": None, "continuing_subword_prefix": None, "end_of_word_suffix": None, "fuse_unk": False, "byte_fallback": False,
                   "ignore_merges": False, "vocab": vocabulary, "merges": merges}}))
     (folder / "tokenizer_config.json").write_text(json.dumps({"eos_token": "</s>"}))

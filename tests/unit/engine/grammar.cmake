@@ -5,6 +5,7 @@
 bora_test(NAME engine/grammar_earley_random SOURCES ${CMAKE_CURRENT_LIST_DIR}/grammar_earley_random_test.c DEPENDS engine_grammar base)
 bora_test(NAME engine/grammar_mask SOURCES ${CMAKE_CURRENT_LIST_DIR}/grammar_mask_test.c DEPENDS engine_grammar engine_tokenizer base)
 bora_test(NAME engine/grammar_mask_rules SOURCES ${CMAKE_CURRENT_LIST_DIR}/grammar_mask_rules_test.c DEPENDS engine_grammar engine_tokenizer base)
+bora_test(NAME engine/grammar_utf8 SOURCES ${CMAKE_CURRENT_LIST_DIR}/grammar_utf8_test.c DEPENDS engine_grammar base)
 bora_test(NAME engine/json_machine SOURCES ${CMAKE_CURRENT_LIST_DIR}/json_machine_test.c DEPENDS engine_grammar base)
 bora_test(NAME engine/grammar_finish SOURCES ${CMAKE_CURRENT_LIST_DIR}/grammar_finish_test.c DEPENDS engine_grammar engine_tokenizer base)
 bora_test(NAME engine/grammar_rules SOURCES ${CMAKE_CURRENT_LIST_DIR}/grammar_rules_test.c DEPENDS engine_grammar base LINK PkgConfig::jansson)
