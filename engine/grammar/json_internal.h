@@ -56,6 +56,9 @@ struct joint_dependent {
 struct joint_object {
     struct object_form *form;
     struct joint_dependent *dependent; /* [form->dependent_count] rising by `present` */
+    uint32_t *
+        first_dependent; /* of names[n]: index into `dependent`; dependent_count: there is none. Without dependents NULL */
+    const uint64_t **asked_by; /* of names[n]: bits of all that its presence asks for; NULL: not asked yet */
     uint32_t component;
     bool must;
     uint64_t *allowed;  /* bit n: names[n] may be there, as far as its value goes */

@@ -198,6 +198,7 @@ enum status schema_create(const struct json_value *text, const struct schema_doc
             .value = text, .base = registry_base(schema, text, (struct bytes_view){0}), .origin = root};
         status = schema_read(schema, place, &schema->root);
     }
+    if (status == STATUS_OK && !schema_merge(schema)) status = schema_too_costly(schema, root, "");
     if (status != STATUS_OK) {
         schema_destroy(schema);
         return status;
