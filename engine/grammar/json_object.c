@@ -712,6 +712,7 @@ enum machine_step object_value(struct json_machine *m, struct frames *frames, st
     if (!must) return MACHINE_DEAD;
     if (!prepare_keys(m, frames, frame)) return MACHINE_FAILED;
     frame->start = state->text;
+    if (!frame->keys->any && frame->recording && seen_when_closed(frames, frame, state->text)) return MACHINE_DEAD;
     state->frame = frame;
     state->phase = PHASE_AFTER;
     state->space = state->blank = 0;

@@ -20,7 +20,7 @@ struct merge {
     struct schema *schema;
     struct arena arena; /* of the index */
     struct intern index;
-    formula *kept; /* [node_count] whom a node became; itself */
+    formula *kept;     /* [node_count] whom a node became; itself */
     formula *first_of; /* [node_count] by id of the index: the first node that says it */
     uint32_t *words;
     uint32_t word_count, word_capacity;
@@ -145,7 +145,8 @@ static bool merge_pass(struct merge *merge) {
 static formula settled(const struct merge *merge, formula f) {
     formula target = schema_follow(merge->schema, f);
     if (target == FORMULA_NONE) return f;
-    for (int steps = 0; merge->kept[target] != target && steps < SCHEMA_DEPTH_MAX; steps++) target = merge->kept[target];
+    for (int steps = 0; merge->kept[target] != target && steps < SCHEMA_DEPTH_MAX; steps++)
+        target = merge->kept[target];
     return target;
 }
 
