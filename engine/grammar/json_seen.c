@@ -16,9 +16,9 @@
 #include <string.h>
 
 enum {
-    FEW_VALUES = 1000,  /* values that may run out */
-    SEEN_MAX = 64,    /* composites that are told apart; the array ends there, */
-    PLACES_MAX = 200, /* or with so many items, or properties, of theirs */
+    FEW_VALUES = 1000, /* values that may run out */
+    SEEN_MAX = 64,     /* composites that are told apart; the array ends there, */
+    PLACES_MAX = 200,  /* or with so many items, or properties, of theirs */
     NAMES_MAX = 32,
     SEEN_DEPTH_MAX = 1000
 };
@@ -161,9 +161,8 @@ static void leave_object(struct tree *tree, uint32_t depth) {
     }
     if (tree->failed) return;
     properties_sort(properties);
-    formula said[2] = {
-        schema_make(tree->schema, (struct formula_node){.kind = F_PROPERTIES, .properties = properties}),
-        make(tree, (struct formula_node){.kind = F_REQUIRED}, required, count)};
+    formula said[2] = {schema_make(tree->schema, (struct formula_node){.kind = F_PROPERTIES, .properties = properties}),
+                       make(tree, (struct formula_node){.kind = F_REQUIRED}, required, count)};
     add_way(tree, said, count > 0 ? 2 : 1);
 }
 
@@ -184,8 +183,7 @@ static uint32_t open_branches(struct tree *tree, struct branch *branches, uint32
         if (tree->kind == VALUE_OBJECT) {
             branch.item = branch.of->first;
             struct bytes_view name = schema_name_text(tree->schema, tree->names[depth]);
-            while (branch.item != NULL && !bytes_view_equal(branch.item->name, name))
-                branch.item = branch.item->next;
+            while (branch.item != NULL && !bytes_view_equal(branch.item->name, name)) branch.item = branch.item->next;
         }
         *out_ended |= branch.item == NULL;
         if (branch.item != NULL) tree->failed |= !canonical_hash_of(branch.item, branch.hash);
