@@ -2,101 +2,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "engine/grammar/json_internal.h"
 
-#include "engine/grammar/json_canonical.h"
-
 #include <string.h>
-
-/* ---- items that differ ---- */
-
-enum { FEW_VALUES = 1000 }; /* values that may run out */
-
-/** Some digit that makes it another number may follow. */
-static bool digit_follows(struct number_pool *numbers, number_state state) {
-    for (uint8_t digit = '1'; digit <= '9'; digit++) {
-        number_state next = number_step(numbers, state, digit);
-        if (next != NUMBER_DEAD && next != NUMBER_STATE_FAILED) return true;
-    }
-    return false;
-}
-
-/** What is begun as this number can become another one. */
-static bool number_goes_on(struct json_machine *m, number_set set, struct bytes_view json) {
-    struct number_pool *numbers = m->shapes->schema->numbers;
-    number_state state = json_number_start(m, set);
-    /* Another spelling of the same (5.0, 5e0) may come to an end where this one does not. */
-    if (m->options.spelling != GRAMMAR_SPELLING_ANY && !number_prints_digits(numbers, state)) return false;
-    for (size_t i = 0; i < json.length && state != NUMBER_DEAD && state != NUMBER_STATE_FAILED; i++)
-        state = number_step(numbers, state, json.data[i]);
-    if (state == NUMBER_DEAD || state == NUMBER_STATE_FAILED) return false;
-    if (digit_follows(numbers, state)) return true;
-    number_state fraction = number_step(numbers, state, '.');
-    return fraction != NUMBER_DEAD && fraction != NUMBER_STATE_FAILED && digit_follows(numbers, fraction);
-}
-
-/** Whatever is begun, in all of its spellings, can become another number: of the set of all numbers, without limits. */
-static bool spelled_at_will(const struct json_machine *m, number_set set) {
-    return set == NUMBER_ANY && m->options.spelling == GRAMMAR_SPELLING_ANY;
-}
-
-/** Where nothing but strings seen could come of what is begun. */
-static bool string_runs_out(struct json_machine *m, regex language, struct bytes_view json) {
-    struct regex_pool *pool = m->shapes->schema->regexes;
-    struct arena arena;
-    struct json_value *value;
-    struct json_problem problem;
-    if (language == REGEX_NOTHING || language == REGEX_EVERYTHING) return false;
-    arena_init(&arena, (size_t)1 << 30);
-    bool out = json_read(json, 0, 1, &arena, &value, &problem) != STATUS_OK ||
-               regex_without(pool, language, value->string, FEW_VALUES) != language;
-    arena_deinit(&arena);
-    return out;
-}
-
-/** An item of these values must be told that it is not the one seen, or it might be begun as one that could only end as that. */
-static bool runs_out(struct json_machine *m, conjunction values, struct bytes_view json) {
-    const struct shape *shape = shape_of(m->shapes, values, SHAPE_SCALARS | SHAPE_ARRAYS | SHAPE_OBJECTS);
-    if (shape == NULL) return false;
-    switch (json.data[0]) {
-    case 'n':
-    case 't':
-    case 'f':
-        return shape->constants != 0;
-    case '"':
-        return string_runs_out(m, shape->string, json);
-    case '[':
-    case '{':
-        return shape_count(m->shapes, values, FEW_VALUES) < FEW_VALUES;
-    default:
-        for (uint32_t i = 0; i < shape->number_count; i++)
-            if (spelled_at_will(m, shape->numbers[i])) return false;
-        if (shape->number_count == 0) return false;
-        if (shape_count(m->shapes, values, FEW_VALUES) < FEW_VALUES) return true;
-        for (uint32_t i = 0; i < shape->number_count; i++)
-            if (number_goes_on(m, shape->numbers[i], json)) return false;
-        return true;
-    }
-}
-
-/** The formula of a value that was seen, made once. */
-static formula seen_formula(struct json_machine *m, const struct seen_text *seen) {
-    formula out;
-    uint64_t key = seen->hash[0] & (UINT64_MAX >> 1);
-    if (memo_get(&m->seen_formulas, key, &out)) return out;
-    out = canonical_formula(m->shapes->schema, seen->text);
-    return out != FORMULA_NONE && memo_put(&m->seen_formulas, key, out) ? out : FORMULA_NONE;
-}
-
-/** What all further items of a form must satisfy besides, now that `seen` is there. */
-static conjunction without_seen(struct json_machine *m, const struct array_form *form, conjunction without,
-                                const struct seen_text *seen, uint32_t index) {
-    enum { FIRST_LOOKED_AT = 64 };
-    bool out = form->first_count > FIRST_LOOKED_AT || runs_out(m, form->others, seen->text);
-    for (uint32_t i = index; !out && i < form->first_count; i++) out = runs_out(m, form->first[i], seen->text);
-    if (!out) return without;
-    formula f = seen_formula(m, seen);
-    if (f == FORMULA_NONE && m->shapes->schema->beyond) return without; /* a number that nobody would begin again */
-    return conjunction_with(m->shapes, without, f, true);
-}
 
 /* ---- items that repeat ---- */
 
@@ -130,7 +36,10 @@ static bool can_repeat_later(struct json_machine *m, const struct frame *frame, 
 /** What the item at `index` must be for the form to go on; CONJUNCTION_FALSE: no further item. */
 static conjunction next_item(struct json_machine *m, const struct frame *frame, const struct joint_array *array,
                              const struct item *item, uint32_t index) {
-    struct array_progress progress = {index, array->max, item->counts, item->without};
+    conjunction composites = conjunction_and(m->shapes, item->arrays_seen, item->objects_seen);
+    conjunction without = conjunction_and(m->shapes, item->without, composites);
+    if (without == CONJUNCTION_FAILED) return without;
+    struct array_progress progress = {index, array->max, item->counts, without};
     conjunction value = array_next(m->shapes, array->form, &progress);
     if (!array->form->duplicate || frame->repeated || value == CONJUNCTION_FALSE ||
         can_repeat_later(m, frame, array, index))
@@ -231,24 +140,13 @@ enum machine_step array_close(struct json_machine *m, struct frames *frames, str
     return value_ended(m, frames, state, &verdict);
 }
 
-static bool seen_before(const struct frame *frame, const uint64_t hash[2]) {
-    for (const struct seen_text *seen = frame->texts; seen != NULL; seen = seen->before)
-        if (seen->hash[0] == hash[0] && seen->hash[1] == hash[1]) return true;
-    return false;
-}
-
 /** Keep the value that has just ended; *again: an equal one was there. */
 static bool note_value(struct frames *frames, struct frame *frame, const struct text_node *text, bool *again) {
     struct seen_text *seen = frames_alloc(frames, sizeof *seen);
     if (seen == NULL) return false;
     seen->before = frame->texts;
-    seen->text = text_between(frames, frame->start, text);
-    while (seen->text.length > 0 && strchr(" \t\r\n,", seen->text.data[0]) != NULL) { /* since the value before */
-        seen->text.data++;
-        seen->text.length--;
-    }
-    if (seen->text.data == NULL || !canonical_hash(seen->text, seen->hash)) return false;
-    *again = seen_before(frame, seen->hash);
+    if (!seen_text_of(frames, frame, text, seen)) return false;
+    *again = seen_before(frame->texts, seen->hash);
     frame->texts = seen;
     return true;
 }
@@ -298,13 +196,13 @@ enum machine_step array_value(struct json_machine *m, struct frames *frames, str
         struct item *item = &items[frame->item_count++];
         *item = before->items[i];
         if (!count_contains(frames, before, i, array->form->contains_count, verdict, item)) return MACHINE_FAILED;
-        if (array->form->unique)
-            item->without = without_seen(m, array->form, item->without, frame->texts, frame->count);
-        if (item->without == CONJUNCTION_FAILED) return MACHINE_FAILED;
+        if (array->form->unique && !seen_exclude(m, array->form, frame->texts, frame->count, item))
+            return MACHINE_FAILED;
         must |= array->must;
     }
     if (!must) return MACHINE_DEAD;
     if (!prepare_child(m, frames, frame)) return MACHINE_FAILED;
+    if (frame->child == NULL && frame->recording && seen_when_closed(frames, frame, state->text)) return MACHINE_DEAD;
     state->frame = frame;
     state->phase = PHASE_AFTER;
     state->space = state->blank = 0;

@@ -50,14 +50,12 @@ static void hash_number(struct bytes_view text, uint64_t out[2]) {
     add_exponent(out, exponent, shift);
 }
 
-static bool hash_value(const struct json_value *value, uint64_t out[2]);
-
 /** Members count in any order: their hashes are added up. */
 static bool hash_members(const struct json_value *object, uint64_t out[2]) {
     uint64_t sum[2] = {0, 0};
     for (const struct json_value *member = object->first; member != NULL; member = member->next) {
         uint64_t of[2] = {5, 6}, value[2];
-        if (!hash_value(member, value)) return false;
+        if (!canonical_hash_of(member, value)) return false;
         add_text(of, member->name);
         add_word(of, value[0]);
         add_word(of, value[1]);
@@ -69,7 +67,7 @@ static bool hash_members(const struct json_value *object, uint64_t out[2]) {
     return true;
 }
 
-static bool hash_value(const struct json_value *value, uint64_t out[2]) {
+bool canonical_hash_of(const struct json_value *value, uint64_t out[2]) {
     out[0] = 1;
     out[1] = 2;
     add_word(out, value->kind);
@@ -88,7 +86,7 @@ static bool hash_value(const struct json_value *value, uint64_t out[2]) {
     case JSON_KIND_ARRAY:
         for (const struct json_value *item = value->first; item != NULL; item = item->next) {
             uint64_t of[2];
-            if (!hash_value(item, of)) return false;
+            if (!canonical_hash_of(item, of)) return false;
             add_word(out, of[0]);
             add_word(out, of[1]);
         }
@@ -107,7 +105,7 @@ static bool read(struct bytes_view json, struct arena *arena, struct json_value 
 bool canonical_hash(struct bytes_view json, uint64_t out[2]) {
     struct arena arena;
     struct json_value *value;
-    bool ok = read(json, &arena, &value) && hash_value(value, out);
+    bool ok = read(json, &arena, &value) && canonical_hash_of(value, out);
     arena_deinit(&arena);
     return ok;
 }

@@ -57,6 +57,9 @@ struct joint_dependent {
 struct joint_object {
     struct object_form *form;
     struct joint_dependent *dependent; /* [form->dependent_count] rising by `present` */
+    uint32_t *
+        first_dependent; /* of names[n]: index into `dependent`; dependent_count: there is none. Without dependents NULL */
+    const uint64_t **asked_by; /* of names[n]: bits of all that its presence asks for; NULL: not asked yet */
     uint32_t component;
     bool must;
     uint64_t *allowed;  /* bit n: names[n] may be there, as far as its value goes */
@@ -114,8 +117,9 @@ struct item {
     uint32_t last_rank;     /* objects, in the order of the schema: the next name's rank is at least this */
     uint64_t done;          /* objects: bit of each obligation that is met */
     const uint32_t *counts; /* arrays: how many items satisfied each contains */
-    conjunction without;    /* arrays: what further items must satisfy besides, so that none is one of those seen */
-    regex others;           /* objects: names that the joint does not know and that may still come */
+    conjunction without;    /* arrays: what further items must satisfy besides, so that none is one of those seen; */
+    conjunction arrays_seen, objects_seen; /* the same for those that are arrays, and objects */
+    regex others;                          /* objects: names that the joint does not know and that may still come */
 };
 
 enum frame_kind { FRAME_ROOT, FRAME_ARRAY, FRAME_OBJECT };
@@ -284,6 +288,19 @@ bool obligations_met_later(struct json_machine *m, const struct future *future, 
 conjunction obligations_for(struct json_machine *m, const struct future *future, const struct candidate *candidate);
 /** The names out of `others` that may come as far as the obligations go. */
 regex obligations_names(struct json_machine *m, const struct future *future, regex others);
+
+/* json_seen.c */
+/** The formula of a value that was seen, made once. FORMULA_NONE: the budget, or a number that is beyond what is supported. */
+formula seen_formula(struct json_machine *m, const struct seen_text *seen);
+/** The text between, as a value that is compared. False without memory. */
+bool seen_text_of(struct frames *frames, const struct frame *frame, const struct text_node *text,
+                  struct seen_text *out);
+bool seen_before(const struct seen_text *seen, const uint64_t hash[2]);
+/** The array or object can only be closed now, and would then be an item that was seen, where none may be. */
+bool seen_when_closed(struct frames *frames, const struct frame *frame, const struct text_node *text);
+/** Let the further items of a form, from `index` on, not be `seen` (and what was seen before it), where they might be begun as one that could only end so. */
+bool seen_exclude(struct json_machine *m, const struct array_form *form, const struct seen_text *seen, uint32_t index,
+                  struct item *item);
 
 /* json_array.c, json_object.c: MACHINE_DEAD when nothing is left */
 enum machine_step array_open(struct json_machine *m, struct frames *frames, const struct json_state *at,

@@ -190,6 +190,13 @@ static bool prepare_dependents(struct json_machine *m, const struct joint *joint
     uint32_t count = object->form->dependent_count;
     object->dependent = arena_alloc_array(arena, count, sizeof *object->dependent);
     if (object->dependent == NULL) return false;
+    if (count == 0) return true;
+    object->asked_by = arena_alloc_array(arena, joint->name_count, sizeof *object->asked_by);
+    object->first_dependent = arena_alloc_array(arena, joint->name_count, sizeof *object->first_dependent);
+    size_t bytes = joint->name_count * (sizeof *object->asked_by + sizeof *object->first_dependent);
+    if (object->asked_by == NULL || object->first_dependent == NULL ||
+        !budget_reserve(&m->shapes->schema->budget, bytes))
+        return false;
     for (uint32_t i = 0; i < count; i++) {
         const struct object_dependent *from = &object->form->dependent[i];
         uint32_t *required = arena_alloc_array(arena, from->count, sizeof *required);
@@ -199,6 +206,8 @@ static bool prepare_dependents(struct json_machine *m, const struct joint *joint
             (struct joint_dependent){joint_find_name(m, joint, from->present), required, from->count};
     }
     if (count > 1) qsort(object->dependent, count, sizeof *object->dependent, compare_dependents);
+    for (uint32_t n = 0; n < joint->name_count; n++) object->first_dependent[n] = count;
+    for (uint32_t i = count; i-- > 0;) object->first_dependent[object->dependent[i].present] = i;
     return true;
 }
 

@@ -19,17 +19,9 @@ static bool bit(const uint64_t *words, uint32_t n) {
 
 /* ---- what is still required ---- */
 
-/** The first dependent of name n or a later one. */
+/** The first dependent of name n; dependent_count: it has none. */
 static uint32_t first_dependent(const struct joint_object *object, uint32_t n) {
-    uint32_t low = 0, high = object->form->dependent_count;
-    while (low < high) {
-        uint32_t middle = low + (high - low) / 2;
-        if (object->dependent[middle].present < n)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return low;
+    return object->form->dependent_count == 0 ? 0 : object->first_dependent[n];
 }
 
 /** Add what name n asks for; *stack[count] are the names that are new. */
@@ -111,6 +103,8 @@ struct outlook {
     bool possible;      /* all that is required may be there */
     bool met;           /* all obligations can be met without the candidate */
     struct witness way; /* how */
+    const uint32_t *
+        from_rank; /* minProperties is not reached: [r] known names that may come whose rank is at least r; NULL: it is */
 };
 
 static bool others_left(const struct item *item) {
@@ -144,6 +138,20 @@ static struct future future_of(const struct json_machine *m, const struct outloo
                            .ordered = m->options.order == GRAMMAR_ORDER_SCHEMA};
 }
 
+/** Counted once for all candidates. */
+static bool count_from_ranks(struct json_machine *m, struct frames *frames, struct outlook *outlook) {
+    const struct object_form *form = outlook->object->form;
+    uint32_t *from = frames_alloc(frames, (form->order_count + 2) * sizeof *from);
+    if (from == NULL) return false;
+    memset(from, 0, (form->order_count + 2) * sizeof *from);
+    struct future future = future_of(m, outlook);
+    for (uint32_t n = 0; n < outlook->frame->joint->name_count; n++)
+        from[outlook->object->rank[n]] += future_has(&future, n);
+    for (uint32_t r = form->order_count; r-- > 0;) from[r] += from[r + 1];
+    outlook->from_rank = from;
+    return true;
+}
+
 static bool look_out(struct json_machine *m, struct frames *frames, const struct frame *frame, const struct item *item,
                      struct outlook *out) {
     uint64_t *required;
@@ -155,6 +163,8 @@ static bool look_out(struct json_machine *m, struct frames *frames, const struct
     out->missing = count_unseen(frame, required);
     out->stop = next_required(frame, object, required);
     out->possible = all_allowed(frame, object, required);
+    if (frame->count + 1 < form->min && item->others != REGEX_EVERYTHING && !count_from_ranks(m, frames, out))
+        return false;
     if (form->obligation_count == 0 || frame->count + out->missing > form->max) return true;
     struct future future = future_of(m, out);
     uint64_t all = form->obligation_count == 64 ? UINT64_MAX : (1ull << form->obligation_count) - 1;
@@ -187,12 +197,17 @@ static uint64_t count_others(struct json_machine *m, const struct frame *frame, 
 }
 
 /** minProperties can still be reached after the candidate. */
-static bool enough_left(struct json_machine *m, const struct future *future, const struct candidate *candidate) {
+static bool enough_left(struct json_machine *m, const struct outlook *outlook, const struct future *future,
+                        const struct candidate *candidate) {
     const struct frame *frame = future->frame;
     const struct object_form *form = future->object->form;
-    if (frame->count + 1 >= form->min || future->item->others == REGEX_EVERYTHING) return true;
-    uint64_t left = 0, wanted = form->min - frame->count - 1;
-    for (uint32_t n = 0; n < frame->joint->name_count && left < wanted; n++) left += future_has(future, n);
+    if (outlook->from_rank == NULL) return true;
+    uint64_t wanted = form->min - frame->count - 1;
+    uint32_t rank = future->ordered ? future->rank : 0;
+    uint64_t left = outlook->from_rank[rank];
+    if (candidate->n != UINT32_MAX && future->object->rank[candidate->n] >= rank &&
+        bit(future->object->allowed, candidate->n))
+        left--; /* it is one of those that are counted */
     if (left >= wanted) return true;
     uint64_t self = candidate->n == UINT32_MAX && /* it is one of those that are counted */
                     (candidate->text.data == NULL ||
@@ -201,16 +216,37 @@ static bool enough_left(struct json_machine *m, const struct future *future, con
     return left + others >= wanted + self;
 }
 
+/** All that the presence of name n asks for, in turn; found once. NULL: the budget. */
+static const uint64_t *asked_by(struct json_machine *m, struct frames *frames, const struct joint *joint,
+                                const struct joint_object *object, uint32_t n) {
+    struct schema *schema = m->shapes->schema;
+    size_t bytes = joint->name_words * sizeof(uint64_t);
+    if (object->asked_by[n] != NULL) return object->asked_by[n];
+    uint32_t *stack = frames_alloc(frames, (joint->name_count + 1) * sizeof *stack), count = 0;
+    uint64_t *words = budget_reserve(&schema->budget, bytes) ? arena_alloc(&schema->arena, bytes) : NULL;
+    if (stack == NULL || words == NULL) return NULL;
+    ask_for(object, n, words, stack, &count);
+    for (uint32_t steps = 0; count > 0; steps++) {
+        if (!budget_spend(&schema->budget, steps % 16 == 0)) return NULL;
+        uint32_t next = stack[--count];
+        ask_for(object, next, words, stack, &count);
+    }
+    return object->asked_by[n] = words;
+}
+
 /** What is asked for once the candidate is there, where that is more than before. */
-static bool ask_with(struct frames *frames, struct outlook *outlook, uint32_t n) {
+static bool ask_with(struct json_machine *m, struct frames *frames, struct outlook *outlook, uint32_t n) {
     const struct frame *frame = outlook->frame;
-    struct frame with = *frame;
-    uint64_t *seen = frames_alloc(frames, frame->joint->name_words * sizeof *seen), *more;
-    if (seen == NULL) return false;
-    memcpy(seen, frame->seen, frame->joint->name_words * sizeof *seen);
-    seen[n / 64] |= 1ull << n % 64;
-    with.seen = seen;
-    if (!required_names(frames, &with, outlook->object, &more)) return false;
+    const struct joint *joint = frame->joint;
+    const uint64_t *asked = asked_by(m, frames, joint, outlook->object, n);
+    uint64_t *more = frames_alloc(frames, joint->name_words * sizeof *more);
+    if (asked == NULL || more == NULL) return false;
+    bool new = false;
+    for (uint32_t w = 0; w < joint->name_words; w++) {
+        more[w] = outlook->required[w] | asked[w];
+        new |= more[w] != outlook->required[w];
+    }
+    if (!new) return true;
     outlook->required = more;
     outlook->missing = count_unseen(frame, more);
     outlook->stop = next_required(frame, outlook->object, more);
@@ -244,7 +280,7 @@ static bool may_come(struct json_machine *m, struct frames *frames, const struct
     if (known && form->dependent_count > 0 && !bit(outlook.required, candidate->n)) {
         uint32_t i = first_dependent(object, candidate->n);
         if (i < form->dependent_count && object->dependent[i].present == candidate->n &&
-            !ask_with(frames, &outlook, candidate->n))
+            !ask_with(m, frames, &outlook, candidate->n))
             return false;
     }
     *extra = CONJUNCTION_TRUE;
@@ -256,7 +292,7 @@ static bool may_come(struct json_machine *m, struct frames *frames, const struct
     future.rank = rank < form->order_count ? rank + 1 : form->order_count;
     future.except = candidate->n;
     if (future.ordered && (rank < outlook.item->last_rank || rank > outlook.stop)) return false;
-    if (!enough_left(m, &future, candidate)) return false;
+    if (!enough_left(m, &outlook, &future, candidate)) return false;
     if (form->obligation_count == 0 || way_open(&outlook, &future)) return true;
     *extra = obligations_for(m, &future, candidate);
     return *extra != CONJUNCTION_FALSE;
@@ -675,6 +711,7 @@ enum machine_step object_value(struct json_machine *m, struct frames *frames, st
     if (!must) return MACHINE_DEAD;
     if (!prepare_keys(m, frames, frame)) return MACHINE_FAILED;
     frame->start = state->text;
+    if (!frame->keys->any && frame->recording && seen_when_closed(frames, frame, state->text)) return MACHINE_DEAD;
     state->frame = frame;
     state->phase = PHASE_AFTER;
     state->space = state->blank = 0;

@@ -183,6 +183,8 @@ enum status schema_create(const struct json_value *text, const struct schema_doc
     arena_init(&schema->arena, (size_t)bytes);
     intern_init(&schema->names, &schema->arena, &schema->budget);
     memo_init(&schema->built, &schema->budget);
+    memo_init(&schema->constants, &schema->budget);
+    intern_init(&schema->constant_values, &schema->arena, &schema->budget);
     struct error err = {0};
     enum status status = regex_pool_create(&schema->budget, &schema->regexes, &err);
     if (status == STATUS_OK) status = number_pool_create(&schema->budget, &schema->numbers, &err);
@@ -198,6 +200,7 @@ enum status schema_create(const struct json_value *text, const struct schema_doc
             .value = text, .base = registry_base(schema, text, (struct bytes_view){0}), .origin = root};
         status = schema_read(schema, place, &schema->root);
     }
+    if (status == STATUS_OK && !schema_merge(schema)) status = schema_too_costly(schema, root, "");
     if (status != STATUS_OK) {
         schema_destroy(schema);
         return status;
@@ -213,6 +216,8 @@ void schema_destroy(struct schema *schema) {
     number_pool_destroy(schema->numbers);
     intern_deinit(&schema->names);
     memo_deinit(&schema->built);
+    memo_deinit(&schema->constants);
+    intern_deinit(&schema->constant_values);
     arena_deinit(&schema->arena);
     free(schema->nodes);
     free(schema->origins);

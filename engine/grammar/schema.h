@@ -102,9 +102,11 @@ struct schema {
     uint32_t node_count, node_capacity;
     struct schema_origin *origins;
     uint32_t origin_count, origin_capacity;
-    struct intern names; /* words: length in bytes, then the bytes */
-    bool beyond;         /* a number was met that is beyond what is supported */
-    struct memo built;   /* address of a json_value -> formula */
+    struct intern names;           /* words: length in bytes, then the bytes */
+    bool beyond;                   /* a number was met that is beyond what is supported */
+    struct memo built;             /* address of a json_value -> formula */
+    struct memo constants;         /* formula of an array or object that is all of it -> index into constant_values */
+    struct intern constant_values; /* words: what is equal for equal values (json_canonical.h) */
     formula root;
 
     struct schema_registry *registry; /* addresses and anchors (schema_reference.c) */
@@ -129,6 +131,9 @@ formula schema_make_string(struct schema *schema, uint32_t origin, regex languag
 formula schema_make_number(struct schema *schema, uint32_t origin, number_set set, number_set complement);
 /** Equal to this scalar (null, a boolean, a number, a string) or composite. */
 formula schema_make_constant(struct schema *schema, uint32_t origin, const struct json_value *value);
+/** Which array or object a formula is; the same number for equal ones. CONSTANT_NONE: it is no constant, or it is not known that it is. */
+#define CONSTANT_NONE UINT32_MAX
+uint32_t schema_constant(const struct schema *schema, formula f);
 
 /** The strings that satisfy a formula, or with `negated` those that do not; never too many. REGEX_FAILED: exhausted, or nested too deeply. */
 regex schema_strings(struct schema *schema, formula f, bool negated);

@@ -1,6 +1,7 @@
 /* Copyright Bora contributors
  * SPDX-License-Identifier: Apache-2.0 */
 /* A JSON value as the formula that only it (and what equals it: 1 and 1.0, members in any order) satisfies. */
+#include "engine/grammar/json_canonical.h"
 #include "engine/grammar/schema_internal.h"
 
 #include <stdlib.h>
@@ -90,5 +91,17 @@ static formula constant_of(struct schema *schema, uint32_t origin, const struct 
 }
 
 formula schema_make_constant(struct schema *schema, uint32_t origin, const struct json_value *value) {
-    return constant_of(schema, origin, value, 0);
+    formula out = constant_of(schema, origin, value, 0);
+    if (out == FORMULA_NONE || (value->kind != JSON_KIND_ARRAY && value->kind != JSON_KIND_OBJECT)) return out;
+    uint64_t hash[2];
+    uint32_t words[4];
+    if (!canonical_hash_of(value, hash)) return out;
+    for (int i = 0; i < 4; i++) words[i] = (uint32_t)(hash[i / 2] >> i % 2 * 32);
+    uint32_t id = intern_put(&schema->constant_values, words, 4);
+    return id != INTERN_FAILED && memo_put(&schema->constants, out, id) ? out : FORMULA_NONE;
+}
+
+uint32_t schema_constant(const struct schema *schema, formula f) {
+    uint32_t id;
+    return memo_get(&schema->constants, f, &id) ? id : CONSTANT_NONE;
 }

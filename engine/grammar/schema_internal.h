@@ -22,6 +22,9 @@ uint32_t schema_origin_add(struct schema *schema, uint32_t above, struct bytes_v
 /** One subschema as a formula. */
 enum status schema_read(struct schema *schema, struct schema_place place, formula *out);
 
+/** Formulas that say the same become one (schema_merge.c). False: the budget is exhausted. */
+bool schema_merge(struct schema *schema);
+
 /** unevaluatedProperties, or with `items` unevaluatedItems, of the schema at `place`: what is not evaluated satisfies `others`. */
 enum status schema_unevaluated(struct schema *schema, struct schema_place place, uint32_t origin, bool items,
                                formula others, formula *out);

@@ -456,16 +456,6 @@ uint32_t shape_shortest(struct shapes *shapes, conjunction c) {
     return out;
 }
 
-uint64_t shape_count(struct shapes *shapes, conjunction c, uint64_t limit) {
-    const struct shape *shape = shape_of(shapes, c, SHAPE_SCALARS | SHAPE_ARRAYS | SHAPE_OBJECTS);
-    if (shape == NULL || shape->array_count > 0 || shape->object_count > 0) return limit;
-    uint64_t out = (uint64_t)__builtin_popcount(shape->constants);
-    out += regex_count(shapes->schema->regexes, shape->string, limit);
-    for (uint32_t i = 0; i < shape->number_count && out < limit; i++)
-        out += number_count(shapes->schema->numbers, shape->numbers[i], limit);
-    return out < limit ? out : limit;
-}
-
 /* ---- life ---- */
 
 enum status shapes_create(struct schema *schema, struct shapes **out) {

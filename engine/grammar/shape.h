@@ -47,6 +47,7 @@ struct array_form {
     uint32_t contains_count;
     bool unique;    /* no two items equal */
     bool duplicate; /* some two items equal */
+    bool constant;  /* nothing but one value */
     uint32_t shortest;
 };
 
@@ -73,6 +74,7 @@ struct object_dependent {
 };
 struct object_form {
     uint32_t id;
+    bool constant; /* nothing but one value */
     uint32_t min, max;
     const struct properties *const *properties; /* [properties_count] assertions, all hold */
     uint32_t properties_count;

@@ -29,6 +29,7 @@ struct expansion {
     uint32_t leaves[LEAVES_MAX];
     uint32_t leaf_count;
     int choices;
+    uint32_t constant; /* all of the array or object, where a choice said so (schema_constant); CONSTANT_NONE */
     void *forms[SHAPE_FORMS_MAX];
     uint32_t form_count;
 };
@@ -123,6 +124,12 @@ static bool emit(struct expansion *expansion) {
     void *form;
     if (!build(expansion, &form)) return false;
     if (impossible(expansion, form)) return true;
+    if (expansion->constant != CONSTANT_NONE) {
+        if (expansion->kind == VALUE_ARRAY)
+            ((struct array_form *)form)->constant = true;
+        else
+            ((struct object_form *)form)->constant = true;
+    }
     for (uint32_t i = 0; i < expansion->form_count; i++)
         if (expansion->forms[i] == form) return true;
     if (expansion->form_count == SHAPE_FORMS_MAX)
@@ -451,6 +458,29 @@ static formula violation_of(struct shapes *shapes, formula f) {
     return out;
 }
 
+/** What a literal is, now that the value is known to be a constant. */
+static enum truth by_constant(const struct expansion *expansion, uint32_t literal) {
+    if (expansion->constant == CONSTANT_NONE) return UNKNOWN_;
+    const struct schema *schema = expansion->shapes->schema;
+    uint32_t id = schema_constant(schema, schema_follow(schema, literal_formula(literal)));
+    if (id == CONSTANT_NONE) return UNKNOWN_;
+    return (id == expansion->constant) != literal_negated(literal) ? TRUE_ : FALSE_;
+}
+
+static bool expand_literal(struct expansion *expansion, uint32_t literal, const struct pending *pending);
+
+/** A literal; if it says which constant the value is, the rest is looked at knowing it. */
+static bool expand_knowing(struct expansion *expansion, uint32_t literal, const struct pending *pending) {
+    const struct schema *schema = expansion->shapes->schema;
+    uint32_t id = literal_negated(literal) ? CONSTANT_NONE
+                                           : schema_constant(schema, schema_follow(schema, literal_formula(literal)));
+    if (id == CONSTANT_NONE) return expand_literal(expansion, literal, pending);
+    expansion->constant = id; /* none was known: by_constant would have said what the literal is */
+    bool ok = expand_literal(expansion, literal, pending);
+    expansion->constant = CONSTANT_NONE;
+    return ok;
+}
+
 static bool expand_literal(struct expansion *expansion, uint32_t literal, const struct pending *pending) {
     struct shapes *shapes = expansion->shapes;
     formula f = schema_follow(shapes->schema, literal_formula(literal));
@@ -500,9 +530,10 @@ static bool expand_literal(struct expansion *expansion, uint32_t literal, const 
 static bool expand_pending(struct expansion *expansion, const struct pending *pending) {
     struct shapes *shapes = expansion->shapes;
     while (pending != NULL) {
-        enum truth t = trivial_literal(shapes, pending->literal, expansion->kind);
+        enum truth t = by_constant(expansion, pending->literal);
+        if (t == UNKNOWN_) t = trivial_literal(shapes, pending->literal, expansion->kind);
         if (t == FALSE_) return true;
-        if (t == UNKNOWN_) return expand_literal(expansion, pending->literal, pending->next);
+        if (t == UNKNOWN_) return expand_knowing(expansion, pending->literal, pending->next);
         pending = pending->next;
     }
     return emit(expansion);
@@ -520,11 +551,12 @@ static bool expand(struct expansion *expansion, const struct pending *pending) {
     return ok;
 }
 
-/** Plain assertions first: choices are then looked at knowing as much as possible. */
-static bool is_choice(const struct shapes *shapes, uint32_t literal) {
+/** Plain assertions first, what is excluded last: choices are then looked at knowing as much as possible. */
+enum { CHOICE_NONE, CHOICE_OF, CHOICE_AGAINST, CHOICES };
+static int choice_of(const struct shapes *shapes, uint32_t literal) {
     enum formula_kind kind = schema_node(shapes->schema, literal_formula(literal))->kind;
-    return kind == F_ONE_OF || (kind == F_OR && !literal_negated(literal)) ||
-           (kind == F_AND && literal_negated(literal));
+    if (kind == F_ONE_OF || (kind == F_OR && !literal_negated(literal))) return CHOICE_OF;
+    return kind == F_AND && literal_negated(literal) ? CHOICE_AGAINST : CHOICE_NONE;
 }
 
 static void **expand_all(struct shapes *shapes, conjunction c, enum value_kind kind, uint32_t *out_count) {
@@ -539,9 +571,10 @@ static void **expand_all(struct shapes *shapes, conjunction c, enum value_kind k
     expansion->shapes = shapes;
     expansion->kind = kind;
     uint32_t count = 0;
-    for (int choices = 0; choices < 2; choices++)
+    expansion->constant = CONSTANT_NONE;
+    for (int choice = CHOICE_NONE; choice < CHOICES; choice++)
         for (uint32_t i = 0; i < item.count; i++)
-            if (is_choice(shapes, item.words[i]) == choices) chain[count++].literal = item.words[i];
+            if (choice_of(shapes, item.words[i]) == choice) chain[count++].literal = item.words[i];
     for (uint32_t i = 0; i < count; i++) chain[i].next = i + 1 < count ? &chain[i + 1] : NULL;
     if (count > 0) expansion->origin = schema_node(shapes->schema, literal_formula(chain[count - 1].literal))->origin;
     if (!expand(expansion, count > 0 ? chain : NULL)) goto cleanup;
