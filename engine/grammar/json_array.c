@@ -69,8 +69,7 @@ static bool runs_out(struct json_machine *m, conjunction values, struct bytes_vi
     }
 }
 
-/** The formula of a value that was seen, made once. */
-static formula seen_formula(struct json_machine *m, const struct seen_text *seen) {
+formula array_seen_formula(struct json_machine *m, const struct seen_text *seen) {
     formula out;
     uint64_t key = seen->hash[0] & (UINT64_MAX >> 1);
     if (memo_get(&m->seen_formulas, key, &out)) return out;
@@ -85,7 +84,7 @@ static conjunction without_seen(struct json_machine *m, const struct array_form 
     bool out = form->first_count > FIRST_LOOKED_AT || runs_out(m, form->others, seen->text);
     for (uint32_t i = index; !out && i < form->first_count; i++) out = runs_out(m, form->first[i], seen->text);
     if (!out) return without;
-    formula f = seen_formula(m, seen);
+    formula f = array_seen_formula(m, seen);
     if (f == FORMULA_NONE && m->shapes->schema->beyond) return without; /* a number that nobody would begin again */
     return conjunction_with(m->shapes, without, f, true);
 }
@@ -96,7 +95,7 @@ static conjunction without_seen(struct json_machine *m, const struct array_form 
 static conjunction seen_again(struct json_machine *m, const struct frame *frame) {
     conjunction none = CONJUNCTION_TRUE;
     for (const struct seen_text *seen = frame->texts; seen != NULL; seen = seen->before) {
-        formula f = seen_formula(m, seen);
+        formula f = array_seen_formula(m, seen);
         if (f == FORMULA_NONE && m->shapes->schema->beyond) continue;
         none = conjunction_with(m->shapes, none, f, true);
     }

@@ -7,7 +7,6 @@
  */
 #include "engine/grammar/json_plan.h"
 
-#include "engine/grammar/json_canonical.h"
 #include "engine/grammar/shape_internal.h"
 #include "engine/grammar/vocabulary.h"
 
@@ -185,7 +184,7 @@ static conjunction goal_of(struct finish *f, const struct json_state *state, con
     uint32_t count = 0;
     for (const struct seen_text *seen = frame->texts; unique && seen != NULL && count < SEEN_MAX;
          seen = seen->before, count++) {
-        conjunction other = conjunction_with(shapes, goal, canonical_formula(shapes->schema, seen->text), true);
+        conjunction other = conjunction_with(shapes, goal, array_seen_formula(f->m, seen), true);
         if (other != CONJUNCTION_FAILED && shape_satisfiable(shapes, other)) goal = other;
     }
     return goal;
@@ -492,7 +491,7 @@ uint64_t json_shortest(struct machine *machine, struct frames *frames, const str
     bytes_init(&f.text, limit);
     bool complete;
     while (!(complete = machine->operations->complete(machine, &f.at)) && !f.failed &&
-           budget_spend(&m->shapes->schema->budget, 1) && go_on(&f)) {
+           budget_spend(&m->shapes->schema->budget, 1) && budget_may_look(&m->shapes->schema->budget) && go_on(&f)) {
     }
     uint64_t length = complete && !f.failed ? f.text.length : limit + 1;
     if (complete && !f.failed && out != NULL) (void)bytes_append(out, f.text.data, f.text.length); /* shows in `out` */

@@ -315,6 +315,9 @@ const uint32_t *json_unchanged(struct machine *machine, const struct grammar_voc
                                const struct machine_state *state);
 bool json_respells(struct machine *machine, struct frames *frames, const struct machine_state *state, uint8_t byte);
 
+/** The formula of a value that an array has, made once; FORMULA_NONE: the budget, or schema->beyond. */
+formula array_seen_formula(struct json_machine *m, const struct seen_text *seen);
+
 /** The form may end as the frame stands. */
 bool array_may_close(const struct frame *frame, const struct joint_array *array, const struct item *item);
 bool object_may_close(const struct json_machine *m, struct frames *frames, const struct frame *frame,
