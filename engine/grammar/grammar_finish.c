@@ -165,7 +165,7 @@ void finish_deinit(struct grammar_session *session) {
 
 /* ---- walks over the tokens of a mask ---- */
 
-/** What is known of states that differ in no byte: all frames of a walk are kept until this is forgotten. */
+/** What is known of states that are alike (machine.h): all frames of a walk are kept until this is forgotten. */
 struct known {
     struct machine_state state;
     bool used, suffices;
@@ -173,8 +173,9 @@ struct known {
 /** Called with each state that tokens lead to, and whose they are. */
 struct token_walk {
     struct grammar_session *session;
-    const uint32_t *tokens;                                  /* those that are looked at */
-    void (*look)(struct token_walk *walk, struct known *at); /* fills what is not used yet */
+    uint32_t *tokens; /* those that are looked at */
+    /* `more`: bytes by which the rest of a state that is alike may be longer */
+    bool (*look)(struct token_walk *walk, const struct machine_state *state, uint32_t more);
     uint32_t *mask;                                          /* from which those that do not suffice are cleared */
     size_t tokens_left;                                      /* behind the token */
     uint64_t farthest;                                       /* of rests, in bytes; UINT64_MAX: one is not known */
@@ -201,11 +202,12 @@ static bool any_of(const struct token_walk *walk, const struct token_trie *trie,
 
 /** What is known of the state. */
 static bool look_at(struct token_walk *walk, const struct machine_state *state) {
-    struct known *known = &walk->known[place_of(state)];
-    if (!known->used || !same(&known->state, state)) {
-        *known = (struct known){.state = *state, .used = true};
-        walk->look(walk, known);
-    }
+    struct machine *machine = walk->session->grammar->machine;
+    struct machine_state alike = *state;
+    uint32_t more = machine->operations->alike == NULL ? 0 : machine->operations->alike(machine, state, &alike);
+    struct known *known = &walk->known[place_of(&alike)];
+    if (!known->used || !same(&known->state, &alike))
+        *known = (struct known){alike, true, walk->look(walk, state, more)};
     return known->suffices;
 }
 
@@ -217,6 +219,23 @@ static void forget(struct token_walk *walk, struct frames_mark before) {
 static void clear_tokens(struct token_walk *walk, const struct token_trie *trie, uint32_t first, uint32_t end) {
     for (uint32_t t = first; t < end && walk->mask != NULL; t++)
         walk->mask[(uint32_t)trie->tokens[t] / 32] &= ~(1u << (uint32_t)trie->tokens[t] % 32);
+}
+
+/** Tokens first..end - 1 lead through this state; most of them may leave it as it is, and are looked at with it. */
+static void settle(struct token_walk *walk, const struct token_trie *trie, uint32_t first, uint32_t end,
+                   const struct machine_state *state) {
+    const struct grammar_vocabulary *vocabulary = walk->session->grammar->vocabulary;
+    struct machine *machine = walk->session->grammar->machine;
+    const uint32_t *unchanged =
+        machine->operations->unchanged == NULL ? NULL : machine->operations->unchanged(machine, vocabulary, state);
+    if (unchanged == NULL) return;
+    bool suffices = look_at(walk, state);
+    for (uint32_t t = first; t < end; t++) {
+        uint32_t word = (uint32_t)trie->tokens[t] / 32, bit = 1u << (uint32_t)trie->tokens[t] % 32;
+        if (!(walk->tokens[word] & unchanged[word] & bit)) continue;
+        walk->tokens[word] &= ~bit;
+        if (!suffices && walk->mask != NULL) walk->mask[word] &= ~bit;
+    }
 }
 
 /** Through the trie, from one state to the next. */
@@ -237,6 +256,7 @@ static bool walk_trie(struct token_walk *walk, const struct machine_state *from)
             machine, &session->frames, depth == 0 ? from : &stack[depth - 1], trie->bytes[i], &stack[depth]);
         if (step == MACHINE_FAILED) return false;
         bool live = step == MACHINE_LIVE && any_of(walk, trie, trie->first[i], trie->first[end]);
+        if (live) settle(walk, trie, trie->first[i], trie->first[end], &stack[depth]);
         if (live && any_of(walk, trie, trie->first[i], trie->first[i + 1]) && !look_at(walk, &stack[depth]))
             clear_tokens(walk, trie, trie->first[i], trie->first[i + 1]);
         i = live ? i + 1 : end;
@@ -271,6 +291,8 @@ static bool walk_tokens(struct token_walk *walk, const struct machine_state *fro
     uint32_t count = 0;
     walk->known = calloc(KNOWN_SIZE, sizeof *walk->known);
     if (walk->known == NULL) return false;
+    const struct token_trie *trie = &session->grammar->vocabulary->trie;
+    settle(walk, trie, 0, trie->first[trie->count], from);
     for (uint32_t w = 0; w < session->grammar->vocabulary->words && count <= FEW; w++)
         count += (uint32_t)__builtin_popcount(walk->tokens[w]);
     bool ok = count <= FEW ? walk_each(walk, from) : walk_trie(walk, from);
@@ -279,16 +301,29 @@ static bool walk_tokens(struct token_walk *walk, const struct machine_state *fro
     return ok && !budget_exhausted(session->grammar->budget);
 }
 
+/** Those of the mask that are no ends of text. */
+static bool copy_tokens(struct token_walk *walk, const uint32_t *mask) {
+    const struct grammar_vocabulary *vocabulary = walk->session->grammar->vocabulary;
+    walk->tokens = malloc(vocabulary->words * sizeof *walk->tokens);
+    if (walk->tokens == NULL) return false;
+    memcpy(walk->tokens, mask, vocabulary->words * sizeof *walk->tokens);
+    for (uint32_t i = 0; i < vocabulary->end_count; i++) {
+        uint32_t token = (uint32_t)vocabulary->end_tokens[i];
+        walk->tokens[token / 32] &= ~(1u << token % 32);
+    }
+    return true;
+}
+
 /* ---- far from the end ---- */
 
-static void look_for_farthest(struct token_walk *walk, struct known *at) {
+static bool look_for_farthest(struct token_walk *walk, const struct machine_state *state, uint32_t more) {
     struct machine *machine = walk->session->grammar->machine;
-    at->suffices = true;
     uint64_t bytes = UINT64_MAX;
     if (walk->farthest != UINT64_MAX && budget_may_look(walk->session->grammar->budget))
-        bytes = machine->operations->shortest(machine, &walk->session->frames, &at->state, REST_BYTES_MAX, NULL);
-    if (bytes > REST_BYTES_MAX) walk->farthest = UINT64_MAX;
-    if (bytes != UINT64_MAX && bytes > walk->farthest) walk->farthest = bytes;
+        bytes = machine->operations->shortest(machine, &walk->session->frames, state, REST_BYTES_MAX, NULL);
+    bytes = bytes > REST_BYTES_MAX ? UINT64_MAX : bytes + more;
+    if (bytes > walk->farthest) walk->farthest = bytes;
+    return true;
 }
 
 /** Bytes of the longest rest behind any token of the mask; UINT64_MAX: not known. */
@@ -299,8 +334,11 @@ static uint64_t farthest(struct grammar_session *session, const struct machine_s
     if (grammar->farthest == NULL || signature == 0) return UINT64_MAX;
     struct finish_farthest *kept = &grammar->farthest[(signature * 0x9e3779b97f4a7c15u >> 32) % FARTHEST_KEPT];
     if (kept->signature == signature) return kept->bytes;
-    struct token_walk walk = {.session = session, .tokens = mask, .look = look_for_farthest};
-    if (!walk_tokens(&walk, state)) return UINT64_MAX;
+    struct token_walk walk = {.session = session, .look = look_for_farthest};
+    if (!copy_tokens(&walk, mask)) return UINT64_MAX;
+    bool ok = walk_tokens(&walk, state);
+    free(walk.tokens);
+    if (!ok) return UINT64_MAX;
     *kept = (struct finish_farthest){signature, walk.farthest};
     return walk.farthest;
 }
@@ -318,31 +356,16 @@ static bool is_far(struct grammar_session *session, const struct machine_state *
 
 /* ---- near ---- */
 
-static void look_whether_it_suffices(struct token_walk *walk, struct known *at) {
-    at->suffices = budget_may_look(walk->session->grammar->budget) &&
-                   suffices(walk->session, &at->state, walk->tokens_left, &walk->scratch);
+static bool look_whether_it_suffices(struct token_walk *walk, const struct machine_state *state, uint32_t more) {
+    return budget_may_look(walk->session->grammar->budget) && more <= walk->tokens_left &&
+           suffices(walk->session, state, walk->tokens_left - more, &walk->scratch);
 }
 
-/** Clear what does not suffice; `count`: tokens of the state's own rest. */
-static bool filter_mask(struct token_walk *walk, const struct machine_state *state, uint32_t count) {
-    const struct grammar_vocabulary *vocabulary = walk->session->grammar->vocabulary;
-    struct machine *machine = walk->session->grammar->machine;
-    const uint32_t *unchanged =
-        machine->operations->unchanged == NULL ? NULL : machine->operations->unchanged(machine, vocabulary, state);
-    uint32_t *others = malloc(vocabulary->words * sizeof *others);
-    if (others == NULL) return false;
-    memcpy(others, walk->mask, vocabulary->words * sizeof *others);
-    for (uint32_t i = 0; i < vocabulary->end_count; i++) {
-        uint32_t token = (uint32_t)vocabulary->end_tokens[i];
-        others[token / 32] &= ~(1u << token % 32);
-    }
-    for (uint32_t w = 0; unchanged != NULL && w < vocabulary->words; w++) {
-        others[w] &= ~unchanged[w];
-        if (count > walk->tokens_left) walk->mask[w] &= ~unchanged[w];
-    }
-    walk->tokens = others;
+/** Clear what does not suffice. */
+static bool filter_mask(struct token_walk *walk, const struct machine_state *state) {
+    if (!copy_tokens(walk, walk->mask)) return false;
     bool ok = walk_tokens(walk, state);
-    free(others);
+    free(walk->tokens);
     return ok;
 }
 
@@ -390,7 +413,7 @@ enum status finish_filter(struct grammar_session *session, const struct grammar_
         bool is_next = first >= 0 && mask[first / 32] >> first % 32 & 1; /* else a control token comes before it */
         if (is_next) keep_plan(session, state, bytes_view(&walk.scratch));
         limit_looks(session->grammar, LOOKS_FUEL);
-        if (!filter_mask(&walk, &state->machine, count)) status = grammar_failed(err);
+        if (!filter_mask(&walk, &state->machine)) status = grammar_failed(err);
         if (is_next) mask_set(mask, first);
     }
     bytes_deinit(&walk.scratch);

@@ -530,16 +530,48 @@ uint64_t json_leap(struct machine *machine) {
     return plan_leap((struct json_machine *)machine);
 }
 
-/** Inside a string of any text that is compared with nothing, whole plain characters change nothing. */
+static bool is_string(const struct json_state *state) {
+    return state->phase == PHASE_STRING || state->phase == PHASE_KEY_STRING;
+}
+
+/** Any text may come, as far as the texts themselves go. */
+static bool is_free(const struct json_machine *m, uint32_t tuple_id) {
+    struct intern_item tuple = intern_get(&m->tuples, tuple_id);
+    for (uint32_t i = 1; i < tuple.count; i += 2)
+        if (tuple.words[i + 1] != REGEX_EVERYTHING) return false;
+    return tuple_id != TUPLE_DEAD;
+}
+
+/** Inside a string, or a name that nothing is known of, of any text: whole plain characters change nothing. */
 const uint32_t *json_unchanged(struct machine *machine, const struct grammar_vocabulary *vocabulary,
                                const struct machine_state *packed) {
     struct json_machine *m = (struct json_machine *)machine;
     struct json_state state = json_load(packed);
-    if (state.phase != PHASE_STRING || state.lex != LEX_PLAIN || state.frame->recording) return NULL;
-    struct intern_item tuple = intern_get(&m->tuples, state.tuple);
-    for (uint32_t i = 1; i < tuple.count; i += 2)
-        if (tuple.words[i + 1] != REGEX_EVERYTHING) return NULL;
-    return vocabulary->common_whole;
+    if (!is_string(&state) || state.lex != LEX_PLAIN || state.frame->recording) return NULL;
+    if (state.phase == PHASE_KEY_STRING && state.low < state.high) return NULL;
+    return is_free(m, state.tuple) ? vocabulary->common_whole : NULL;
+}
+
+/** Nothing but this array looks at the texts of its items, which must differ. */
+static bool only_differs(const struct frame *frame) {
+    if (frame->kind != FRAME_ARRAY || frame->parent->recording) return false;
+    for (uint32_t i = 0; i < frame->item_count; i++)
+        if (frame->joint->arrays[frame->items[i].index].form->duplicate) return false;
+    return true;
+}
+
+/** What has come of a name that nothing is known of, or of an item that any text may be, does not matter unless it was there before: then one letter more makes it another. */
+uint32_t json_alike(struct machine *machine, const struct machine_state *packed, struct machine_state *out) {
+    struct json_state state = json_load(packed);
+    *out = *packed;
+    if (state.lex != LEX_PLAIN || !is_string(&state) || !is_free((struct json_machine *)machine, state.tuple)) return 0;
+    if (state.phase == PHASE_KEY_STRING ? state.low < state.high || state.frame->recording
+                                        : !state.frame->recording || !only_differs(state.frame))
+        return 0;
+    state.low = state.high = state.depth = 0;
+    state.text = NULL;
+    json_save(&state, out);
+    return state.frame->texts != NULL;
 }
 
 /* ---- spellings ---- */
@@ -557,8 +589,7 @@ static bool goes_on(struct machine *machine, struct frames *frames, const struct
 bool json_respells(struct machine *machine, struct frames *frames, const struct machine_state *packed, uint8_t byte) {
     static const char *const OTHERS[] = {"\\\"", "\\\\", "\\b", "\\f", "\\n", "\\r", "\\t", "\\u000", "\\u001"};
     struct json_state state = json_load(packed);
-    bool string = state.phase == PHASE_STRING || state.phase == PHASE_KEY_STRING;
-    if (byte != '\\' || !string || state.lex != LEX_PLAIN) return false;
+    if (byte != '\\' || !is_string(&state) || state.lex != LEX_PLAIN) return false;
     for (size_t i = 0; i < sizeof OTHERS / sizeof *OTHERS; i++)
         if (goes_on(machine, frames, packed, OTHERS[i])) return false;
     return true;
