@@ -176,9 +176,9 @@ struct token_walk {
     uint32_t *tokens; /* those that are looked at */
     /* `more`: bytes by which the rest of a state that is alike may be longer */
     bool (*look)(struct token_walk *walk, const struct machine_state *state, uint32_t more);
-    uint32_t *mask;                                          /* from which those that do not suffice are cleared */
-    size_t tokens_left;                                      /* behind the token */
-    uint64_t farthest;                                       /* of rests, in bytes; UINT64_MAX: one is not known */
+    uint32_t *mask;     /* from which those that do not suffice are cleared */
+    size_t tokens_left; /* behind the token */
+    uint64_t farthest;  /* of rests, in bytes; UINT64_MAX: one is not known */
     struct bytes scratch;
     struct known *known; /* [KNOWN_SIZE] */
 };
@@ -403,8 +403,7 @@ enum status finish_filter(struct grammar_session *session, const struct grammar_
         .session = session, .look = look_whether_it_suffices, .tokens_left = tokens_left - 1, .mask = mask};
     bytes_init(&walk.scratch, REST_BYTES_MAX);
     int32_t first = -1;
-    uint32_t count =
-        complete ? 0 : rest_of(session, &state->machine, bytes_limit(tokens_left), &walk.scratch, &first);
+    uint32_t count = complete ? 0 : rest_of(session, &state->machine, bytes_limit(tokens_left), &walk.scratch, &first);
     if (count > tokens_left) count = kept_rest(session, state, tokens_left, &walk.scratch, &first);
     enum status status = STATUS_OK;
     if (count > tokens_left) {
@@ -418,4 +417,20 @@ enum status finish_filter(struct grammar_session *session, const struct grammar_
     }
     bytes_deinit(&walk.scratch);
     return status;
+}
+
+size_t grammar_tokens_needed(struct grammar_session *session, const struct grammar_state *state) {
+    struct grammar *grammar = session->grammar;
+    struct bytes rest;
+    int32_t first;
+    uint32_t count = 0;
+    pthread_mutex_lock(&grammar->lock);
+    bytes_init(&rest, REST_BYTES_MAX);
+    grammar_refuel(grammar);
+    limit_looks(grammar, REST_FUEL);
+    if (!grammar->machine->operations->complete(grammar->machine, &state->machine))
+        count = rest_of(session, &state->machine, REST_BYTES_MAX, &rest, &first);
+    bytes_deinit(&rest);
+    pthread_mutex_unlock(&grammar->lock);
+    return count == SPELLING_NEVER ? SIZE_MAX : count;
 }

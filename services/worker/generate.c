@@ -174,11 +174,17 @@ static enum status prepare_grammar(struct generate_call *call, struct error *err
     struct grammar_source source;
     if (call->start->grammar == NULL) return STATUS_OK;
     TRY(convert_grammar(call->start, &source, err));
-    struct bytes_view begun = begun_text(call);
     if (grammars_get(call->worker->grammars, &source, &call->grammar, &call->declined) == STATUS_OK) {
-        if (begun.length == 0 || kept_grammar_begins(call->grammar, begun)) return STATUS_OK;
-        call->declined = (struct grammar_problem){
-            .keyword = "prefix", .reason = "no text of the grammar begins with the text that is continued"};
+        size_t needed;
+        if (!kept_grammar_begins(call->grammar, begun_text(call), &needed)) {
+            call->declined = (struct grammar_problem){
+                .keyword = "prefix", .reason = "no text of the grammar begins with the text that is continued"};
+        } else if (needed == SIZE_MAX || (int64_t)needed <= call->max_tokens || call->max_tokens == 0) {
+            return STATUS_OK;
+        } else {
+            call->declined = (struct grammar_problem){.keyword = "max_tokens"};
+            snprintf(call->declined.reason, sizeof call->declined.reason, "a short answer takes %zu tokens", needed);
+        }
     }
     return error_set(err, STATUS_INVALID_ARGUMENT, "the grammar is declined: %.200s", call->declined.reason);
 }
