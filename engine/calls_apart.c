@@ -110,9 +110,10 @@ void call_reading_told(struct call_reading *reading) {
     reading->streamed = 0;
 }
 
-bool call_reading_is_whole(const struct call_reading *reading) {
+bool call_reading_is_whole(const struct call_reading *reading, bool complete) {
     const struct call_output *output = call_reader_output(reading->reader);
-    return (reading->made || output->call_count > 0) && !output->cut;
+    bool called = (reading->made || output->call_count > 0) && !output->cut;
+    return called || (complete && call_reader_in_value(reading->reader));
 }
 
 size_t call_reading_held(const struct call_reading *reading) {

@@ -201,15 +201,18 @@ enum verdict constrain_ask(struct sequence *leader, const void *state, int64_t l
     return VERDICT_ERROR;
 }
 
-bool constrain_push(struct generation *generation, const struct answer_state *before, int32_t id,
-                    struct answer_state *after) {
-    if (generation->grammar == NULL) return true;
+enum verdict constrain_push(struct generation *generation, const struct answer_state *before, int32_t id,
+                            struct answer_state *after) {
+    if (generation->grammar == NULL) return VERDICT_GO_ON;
     struct error err = {0};
     struct grammar_state at = state_of(generation, before);
     bool accepted = false;
     if (begins_text(generation, before)) id = generation->engine->begins_as[id];
-    if (grammar_accept(generation->grammar, &at, id, &accepted, &err) != STATUS_OK || !accepted) return false;
+    if (grammar_accept(generation->grammar, &at, id, &accepted, &err) != STATUS_OK || !accepted) return VERDICT_ERROR;
     after->grammar = at;
     after->begun = true;
-    return true;
+    after->length = before->length + 1;
+    /* Of answers that may hold calls, text is complete wherever it is cut; their end is looked at later. */
+    bool last = after->length == generation->sequence.max_tokens && generation->calls == NULL;
+    return last && grammar_complete(generation->grammar, &at) ? VERDICT_STOP : VERDICT_GO_ON;
 }

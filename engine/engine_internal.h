@@ -73,7 +73,8 @@ struct held_logprobs {
 struct answer_state {
     struct text_state text; /* of searches with stop strings; the others have the stream itself */
     struct grammar_state grammar;
-    bool begun; /* some token has been generated: `grammar` counts */
+    int64_t length; /* tokens under a grammar */
+    bool begun;     /* some token has been generated: `grammar` counts */
 };
 
 /** A mask that is found before it is asked for. */
@@ -124,9 +125,10 @@ enum verdict constrain_ask(struct sequence *leader, const void *state, int64_t l
                            const char **out_error);
 /** As sequence_owner has it. */
 void constrain_foresee(struct sequence *sequence, int64_t left);
-/** `after` (may be `before`) is where the answer stands behind the token, which was in the mask. False: the grammar's budget. */
-bool constrain_push(struct generation *generation, const struct answer_state *before, int32_t id,
-                    struct answer_state *after);
+/** `after` (may be `before`) is where the answer stands behind the token, which was in the mask. VERDICT_STOP: it may end here, and has no token left; VERDICT_ERROR: the
+ *  grammar's budget. */
+enum verdict constrain_push(struct generation *generation, const struct answer_state *before, int32_t id,
+                            struct answer_state *after);
 
 /* calls_apart.c */
 
@@ -142,8 +144,8 @@ enum status call_reading_restart(struct call_reading *reading, int answer);
 /** Put calls and thoughts into the event, lent until the next call. */
 void call_reading_tell(const struct call_reading *reading, struct generation_event *event);
 void call_reading_told(struct call_reading *reading);
-/** Behind call_reading_finish: there are calls, and none was cut. */
-bool call_reading_is_whole(const struct call_reading *reading);
+/** Behind call_reading_finish: there are calls, and none was cut; or content of a schema, and the grammar takes it for `complete`. */
+bool call_reading_is_whole(const struct call_reading *reading, bool complete);
 /** As call_reader_held. */
 size_t call_reading_held(const struct call_reading *reading);
 

@@ -196,14 +196,15 @@ static enum verdict accept(struct sequence *sequence, int32_t id, const struct l
     struct generation *generation = (struct generation *)sequence;
     if (tokenizer_is_end(generation->engine->tokenizer, id)) return VERDICT_STOP;
     if (push_token(generation, id) != STATUS_OK) return VERDICT_ERROR;
-    if (!constrain_push(generation, &generation->answer, id, &generation->answer)) return VERDICT_ERROR;
+    enum verdict verdict = constrain_push(generation, &generation->answer, id, &generation->answer);
+    if (verdict == VERDICT_ERROR) return verdict;
     /* Bytes that are no whole character yet have no text, but will. */
     int64_t end = generation->text_given + (int64_t)generation->text.text.length +
                   (generation->text.detokenizer.pending_length > 0);
     if (generation->calls != NULL) end += (int64_t)call_reading_held(generation->calls);
     if (logprobs != NULL && !generation->text.stopped && !hold_logprobs(generation->held, logprobs, end))
         return VERDICT_ERROR;
-    return generation->text.stopped ? VERDICT_STOP : VERDICT_GO_ON;
+    return generation->text.stopped ? VERDICT_STOP : verdict;
 }
 
 /** A branch ends where a generation would. The stream, which a search needs for its answers only, takes up the branch's text where that stands. */
@@ -220,13 +221,15 @@ static enum verdict extend(struct sequence *leader, const void *before, int32_t 
         if (text->stopped) return VERDICT_STOP;
         text_stream_save(text, &longer->text);
     }
-    return constrain_push(generation, branch, id, longer) ? VERDICT_GO_ON : VERDICT_ERROR;
+    return constrain_push(generation, branch, id, longer);
 }
 
 /** An answer that ends with a whole call where there was no room for more has said what it had to: it is used like one that ended by itself. */
 static enum finish_reason finish_of_calls(const struct generation *generation, enum finish_reason finish) {
-    bool length = finish == FINISH_LENGTH || finish == FINISH_MODEL_LENGTH;
-    return length && generation->calls != NULL && call_reading_is_whole(generation->calls) ? FINISH_STOP : finish;
+    if ((finish != FINISH_LENGTH && finish != FINISH_MODEL_LENGTH) || generation->calls == NULL) return finish;
+    const struct answer_state *answer = &generation->answer;
+    bool complete = answer->begun && grammar_complete(generation->grammar, &answer->grammar);
+    return call_reading_is_whole(generation->calls, complete) ? FINISH_STOP : finish;
 }
 
 /** Before the last event: whoever hears it finds the slot free. */

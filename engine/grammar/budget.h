@@ -17,6 +17,7 @@
 struct grammar_budget {
     int64_t fuel;  /* left; below 0: exhausted */
     int64_t bytes; /* left; below 0: exhausted */
+    int64_t looks; /* who only looks for something that can be done without gives up when fuel is below this */
 };
 
 static inline bool budget_spend(struct grammar_budget *budget, int64_t fuel) {
@@ -27,6 +28,9 @@ static inline bool budget_spend(struct grammar_budget *budget, int64_t fuel) {
 static inline bool budget_reserve(struct grammar_budget *budget, size_t bytes) {
     budget->bytes -= (int64_t)bytes;
     return budget->bytes >= 0;
+}
+static inline bool budget_may_look(const struct grammar_budget *budget) {
+    return budget->fuel > budget->looks && budget->bytes >= 0;
 }
 static inline bool budget_exhausted(const struct grammar_budget *budget) {
     return budget->fuel < 0 || budget->bytes < 0;

@@ -99,6 +99,8 @@ enum status call_reader_push_control(struct call_reader *reader, int32_t token, 
 enum status call_reader_finish(struct call_reader *reader, struct error *err);
 /** How much of the text so far is not given, and may never be: what is held back, and all of a call that is not whole. 0: the text stands where free text goes on. */
 size_t call_reader_held(const struct call_reader *reader);
+/** It stands in content that has to fit a schema. */
+bool call_reader_in_value(const struct call_reader *reader);
 const struct call_output *call_reader_output(const struct call_reader *reader);
 void call_reader_clear(struct call_reader *reader);
 

@@ -35,6 +35,7 @@ static uint64_t position(uint32_t node, uint32_t detail) {
 static struct machine *borrow(struct calls *calls, struct tool_machine *tool) {
     pthread_mutex_lock(&tool->lock);
     tool->budget->fuel = calls->budget.fuel;
+    tool->budget->looks = calls->budget.looks;
     return tool->machine;
 }
 
@@ -158,8 +159,8 @@ static enum machine_step shortest_edge(struct calls *calls, struct frames *frame
 }
 
 /** Control tokens count as one byte each, and are not in `out`. */
-static uint64_t shortest(struct machine *machine, struct frames *frames, const struct machine_state *state,
-                         uint64_t limit, struct bytes *out) {
+static uint64_t way_to_end(struct machine *machine, struct frames *frames, const struct machine_state *state,
+                           uint64_t limit, struct bytes *out, bool about) {
     struct calls *calls = of(machine);
     struct machine_state at = *state;
     struct frames_mark before = frames_mark(frames);
@@ -170,7 +171,10 @@ static uint64_t shortest(struct machine *machine, struct frames *frames, const s
         if (node->kind == CALL_VALUE) {
             struct tool_machine *tool = calls->tools[detail_of(&at)];
             struct machine *inner = borrow(calls, tool);
-            length += inner->operations->shortest(inner, frames, &at, limit - length, out);
+            uint64_t bytes = about && inner->operations->estimate != NULL
+                                 ? inner->operations->estimate(inner, frames, &at)
+                                 : inner->operations->shortest(inner, frames, &at, limit - length, out);
+            length = bytes > limit - length ? limit + 1 : length + bytes;
             give_back(calls, tool);
             if (node->last) break;
             step = enter(calls, frames, node->after[0], detail_of(&at), &at);
@@ -188,6 +192,31 @@ static uint64_t shortest(struct machine *machine, struct frames *frames, const s
     }
     frames_drop(frames, before);
     return step == MACHINE_LIVE && length <= limit ? length : limit + 1;
+}
+
+static uint64_t shortest(struct machine *machine, struct frames *frames, const struct machine_state *state,
+                         uint64_t limit, struct bytes *out) {
+    return way_to_end(machine, frames, state, limit, out, false);
+}
+
+static uint64_t estimate(struct machine *machine, struct frames *frames, const struct machine_state *state) {
+    enum { LIMIT = 1 << 16 };
+    uint64_t bytes = way_to_end(machine, frames, state, LIMIT, NULL, true);
+    return bytes > LIMIT ? UINT64_MAX : bytes;
+}
+
+/** A token may begin a call and its arguments. */
+static uint64_t leap(struct machine *machine) {
+    enum { FRAME_BYTES = 64 };
+    struct calls *calls = of(machine);
+    uint64_t longest = 0;
+    for (size_t i = 0; i < calls->tool_count; i++) {
+        struct machine *inner = borrow(calls, calls->tools[i]);
+        uint64_t own = inner->operations->leap == NULL ? 0 : inner->operations->leap(inner);
+        if (own > longest) longest = own;
+        give_back(calls, calls->tools[i]);
+    }
+    return longest + FRAME_BYTES;
 }
 
 /* ---- masks ---- */
@@ -266,6 +295,8 @@ const struct machine_operations calls_operations = {.destroy = destroy,
                                                     .step = step,
                                                     .complete = complete,
                                                     .shortest = shortest,
+                                                    .estimate = estimate,
+                                                    .leap = leap,
                                                     .signature = signature,
                                                     .fill = fill,
                                                     .control = control,

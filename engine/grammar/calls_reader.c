@@ -75,6 +75,10 @@ size_t call_reader_held(const struct call_reader *reader) {
     return reader->pending.length + (written ? 0 : 1);
 }
 
+bool call_reader_in_value(const struct call_reader *reader) {
+    return !reader->lost && reader->calls->nodes[reader->node].last;
+}
+
 void call_reader_clear(struct call_reader *reader) {
     bytes_reset(&reader->output.content);
     bytes_reset(&reader->output.thought);

@@ -145,6 +145,7 @@ void grammar_unref(struct grammar *grammar) {
     if (grammar == NULL || atomic_fetch_sub(&grammar->references, 1) != 1) return;
     if (grammar->machine != NULL) grammar->machine->operations->destroy(grammar->machine);
     pthread_mutex_destroy(&grammar->lock);
+    free(grammar->farthest);
     free(grammar);
 }
 
@@ -153,6 +154,7 @@ void grammar_unref(struct grammar *grammar) {
 /** What one mask or one token may cost. */
 void grammar_refuel(struct grammar *grammar) {
     grammar->budget->fuel = STEP_FUEL;
+    grammar->budget->looks = 0;
 }
 
 enum status grammar_session_create(struct grammar *grammar, struct grammar_session **out, struct error *err) {

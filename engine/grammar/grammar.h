@@ -131,6 +131,8 @@ enum status grammar_start(struct grammar_session *session, struct grammar_state 
  */
 enum status grammar_mask(struct grammar_session *session, const struct grammar_state *state, size_t tokens_left,
                          uint32_t *out, struct error *err);
+/** Tokens of a short rest of the text, ends of text not counted: with as many left grammar_mask says STATUS_OK. SIZE_MAX: no rest is known. */
+size_t grammar_tokens_needed(struct grammar_session *session, const struct grammar_state *state);
 /** Go on by one token. *out_accepted is false, and the state as it was, when the token's bit would not be set. */
 enum status grammar_accept(struct grammar_session *session, struct grammar_state *state, int32_t token,
                            bool *out_accepted, struct error *err);

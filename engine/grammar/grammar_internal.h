@@ -8,12 +8,20 @@
 
 #include <pthread.h>
 
+/** The longest rest, in bytes, behind any token that may come in the states of one signature. */
+struct finish_farthest {
+    uint64_t signature, bytes;
+};
+enum { FARTHEST_KEPT = 512 };
+
 struct grammar {
     const struct grammar_vocabulary *vocabulary;
     struct machine *machine;
-    struct grammar_budget own;     /* of a regex's or rules' machine */
-    struct grammar_budget *budget; /* that the machine spends; its fuel is filled up before every mask and token */
-    struct grammar_problem later;  /* where a schema's machine writes what it meets after compiling */
+    struct grammar_budget own;        /* of a regex's or rules' machine */
+    struct grammar_budget *budget;    /* that the machine spends; its fuel is filled up before every mask and token */
+    struct finish_farthest *farthest; /* [FARTHEST_KEPT] or NULL */
+    int64_t finish_bytes;         /* of the budget, that finishing leaves for the masks themselves; 0: not known yet */
+    struct grammar_problem later; /* where a schema's machine writes what it meets after compiling */
     pthread_mutex_t lock;
     _Atomic int references;
 };

@@ -7,7 +7,6 @@
  */
 #include "engine/grammar/json_plan.h"
 
-#include "engine/grammar/json_canonical.h"
 #include "engine/grammar/shape_internal.h"
 #include "engine/grammar/vocabulary.h"
 
@@ -185,7 +184,7 @@ static conjunction goal_of(struct finish *f, const struct json_state *state, con
     uint32_t count = 0;
     for (const struct seen_text *seen = frame->texts; unique && seen != NULL && count < SEEN_MAX;
          seen = seen->before, count++) {
-        conjunction other = conjunction_with(shapes, goal, canonical_formula(shapes->schema, seen->text), true);
+        conjunction other = conjunction_with(shapes, goal, seen_formula(f->m, seen), true);
         if (other != CONJUNCTION_FAILED && shape_satisfiable(shapes, other)) goal = other;
     }
     return goal;
@@ -492,7 +491,7 @@ uint64_t json_shortest(struct machine *machine, struct frames *frames, const str
     bytes_init(&f.text, limit);
     bool complete;
     while (!(complete = machine->operations->complete(machine, &f.at)) && !f.failed &&
-           budget_spend(&m->shapes->schema->budget, 1) && go_on(&f)) {
+           budget_spend(&m->shapes->schema->budget, 1) && budget_may_look(&m->shapes->schema->budget) && go_on(&f)) {
     }
     uint64_t length = complete && !f.failed ? f.text.length : limit + 1;
     if (complete && !f.failed && out != NULL) (void)bytes_append(out, f.text.data, f.text.length); /* shows in `out` */
@@ -531,16 +530,51 @@ uint64_t json_leap(struct machine *machine) {
     return plan_leap((struct json_machine *)machine);
 }
 
-/** Inside a string of any text that is compared with nothing, whole plain characters change nothing. */
+static bool is_string(const struct json_state *state) {
+    return state->phase == PHASE_STRING || state->phase == PHASE_KEY_STRING;
+}
+
+/** Any text may come, as far as the texts themselves go. */
+static bool is_free(const struct json_machine *m, uint32_t tuple_id) {
+    struct intern_item tuple = intern_get(&m->tuples, tuple_id);
+    for (uint32_t i = 1; i < tuple.count; i += 2)
+        if (tuple.words[i + 1] != REGEX_EVERYTHING) return false;
+    return tuple_id != TUPLE_DEAD;
+}
+
+/** Inside a string, or a name that nothing is known of, of any text: whole plain characters change nothing. */
 const uint32_t *json_unchanged(struct machine *machine, const struct grammar_vocabulary *vocabulary,
                                const struct machine_state *packed) {
     struct json_machine *m = (struct json_machine *)machine;
     struct json_state state = json_load(packed);
-    if (state.phase != PHASE_STRING || state.lex != LEX_PLAIN || state.frame->recording) return NULL;
-    struct intern_item tuple = intern_get(&m->tuples, state.tuple);
-    for (uint32_t i = 1; i < tuple.count; i += 2)
-        if (tuple.words[i + 1] != REGEX_EVERYTHING) return NULL;
-    return vocabulary->common_whole;
+    if (!is_string(&state) || state.lex != LEX_PLAIN || state.frame->recording) return NULL;
+    if (state.phase == PHASE_KEY_STRING && state.low < state.high) return NULL;
+    return is_free(m, state.tuple) ? vocabulary->common_whole : NULL;
+}
+
+/** Nothing but this array looks at the texts of its items, which must differ. */
+static bool only_differs(const struct frame *frame) {
+    if (frame->kind != FRAME_ARRAY || frame->parent->recording) return false;
+    for (uint32_t i = 0; i < frame->item_count; i++)
+        if (frame->joint->arrays[frame->items[i].index].form->duplicate) return false;
+    return true;
+}
+
+/**
+ * What has come of a name that nothing is known of, or of an item that any text may be, does not matter; but where it was there before, one letter more makes it
+ * another, and one of those that come later may have to be a letter longer because of it.
+ */
+uint32_t json_alike(struct machine *machine, const struct machine_state *packed, struct machine_state *out) {
+    struct json_state state = json_load(packed);
+    *out = *packed;
+    if (state.lex != LEX_PLAIN || !is_string(&state) || !is_free((struct json_machine *)machine, state.tuple)) return 0;
+    if (state.phase == PHASE_KEY_STRING ? state.low < state.high || state.frame->recording
+                                        : !state.frame->recording || !only_differs(state.frame))
+        return 0;
+    state.low = state.high = state.depth = 0;
+    state.text = NULL;
+    json_save(&state, out);
+    return 2;
 }
 
 /* ---- spellings ---- */
@@ -558,8 +592,7 @@ static bool goes_on(struct machine *machine, struct frames *frames, const struct
 bool json_respells(struct machine *machine, struct frames *frames, const struct machine_state *packed, uint8_t byte) {
     static const char *const OTHERS[] = {"\\\"", "\\\\", "\\b", "\\f", "\\n", "\\r", "\\t", "\\u000", "\\u001"};
     struct json_state state = json_load(packed);
-    bool string = state.phase == PHASE_STRING || state.phase == PHASE_KEY_STRING;
-    if (!((struct json_machine *)machine)->spelling.any || byte != '\\' || !string || state.lex != LEX_PLAIN)
+    if (!((struct json_machine *)machine)->spelling.any || byte != '\\' || !is_string(&state) || state.lex != LEX_PLAIN)
         return false;
     for (size_t i = 0; i < sizeof OTHERS / sizeof *OTHERS; i++)
         if (goes_on(machine, frames, packed, OTHERS[i])) return false;

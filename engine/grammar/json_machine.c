@@ -282,6 +282,7 @@ static const struct machine_operations OPERATIONS = {.destroy = destroy,
                                                      .estimate = json_estimate,
                                                      .leap = json_leap,
                                                      .unchanged = json_unchanged,
+                                                     .alike = json_alike,
                                                      .respells = json_respells};
 
 enum status json_machine_create(struct shapes *shapes, const struct grammar_options *options, uint32_t unspelled,

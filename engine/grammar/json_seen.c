@@ -154,7 +154,7 @@ static void leave_array(struct tree *tree, uint32_t depth, uint32_t min, uint32_
 static void leave_object(struct tree *tree, uint32_t depth) {
     struct arena *arena = &tree->schema->arena;
     struct properties *properties = arena_alloc(arena, sizeof *properties);
-    uint32_t required[NAMES_MAX], count = 0;
+    uint32_t required[NAMES_MAX] = {0}, count = 0;
     tree->failed |= properties == NULL || !budget_reserve(&tree->schema->budget, sizeof *properties + 20 * depth);
     if (tree->failed) return;
     properties->others = FORMULA_TRUE;

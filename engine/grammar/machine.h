@@ -75,9 +75,17 @@ struct machine_operations {
     uint64_t (*estimate)(struct machine *machine, struct frames *frames, const struct machine_state *state);
     /** By how many bytes one token may make the shortest rest longer, about. NULL: by few. */
     uint64_t (*leap)(struct machine *machine);
-    /** Tokens (of a mask; some may not be admitted) that lead to a state with the same future; NULL: none are known. NULL: never. */
+    /**
+     * Tokens (of a mask; some may not be admitted) that lead to a state that is alike (below), and so does what any of them has behind any character of it; NULL: none
+     * are known. NULL: never.
+     */
     const uint32_t *(*unchanged)(struct machine *machine, const struct grammar_vocabulary *vocabulary,
                                  const struct machine_state *state);
+    /**
+     * The state without what does not matter to its shortest rest: those of states that are alike then are equal, but for at most as many bytes as are returned.
+     * NULL: all matters.
+     */
+    uint32_t (*alike)(struct machine *machine, const struct machine_state *state, struct machine_state *out);
     /** `byte` begins nothing but other spellings of what other bytes begin: forced text does without it. NULL: it never does. */
     bool (*respells)(struct machine *machine, struct frames *frames, const struct machine_state *state, uint8_t byte);
 };

@@ -470,10 +470,14 @@ regex object_other_names(struct shapes *shapes, struct object_form *form) {
 /* ---- measuring ---- */
 
 /** The names that must be there: required, and what they ask for in turn. False: exhausted. */
-static bool close_required(struct shapes *shapes, const struct object_form *form, name_id **out, uint32_t *count) {
+static bool close_required(struct shapes *shapes, const struct object_form *form, const name_id **out,
+                           uint32_t *count) {
     struct building b = {.shapes = shapes};
     name_id *list = NULL;
     uint32_t capacity = 0;
+    *out = form->required;
+    *count = form->required_count;
+    if (form->dependent_count == 0) return true; /* a form may be measured often: it must not take memory each time */
     *count = 0;
     for (uint32_t i = 0; i < form->required_count; i++)
         if (!push_name(&b, &list, count, &capacity, form->required[i])) return false;
@@ -556,7 +560,7 @@ static uint32_t measure_more(struct shapes *shapes, struct object_form *form, ui
 }
 
 uint32_t measure_object(struct shapes *shapes, struct object_form *form) {
-    name_id *required;
+    const name_id *required;
     uint32_t count, out = 2;
     if (!close_required(shapes, form, &required, &count)) return LENGTH_NEVER;
     if (count > form->max || !budget_spend(&shapes->schema->budget, 1 + count)) return LENGTH_NEVER;

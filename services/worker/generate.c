@@ -15,6 +15,7 @@
 #include "services/worker/worker.h"
 
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -184,10 +185,20 @@ static enum status decline(struct generate_call *call, struct error *err) {
     return error_set(err, STATUS_INVALID_ARGUMENT, "the grammar is declined: %.200s", call->declined.problem.reason);
 }
 
-static enum status refuse_prefix(struct generate_call *call, struct error *err) {
-    call->declined = (struct tools_problem){
-        .tool = -1,
-        .problem = {.keyword = "prefix", .reason = "no text of the grammar begins with the text that is continued"}};
+/** What is continued begins one of the grammar's texts, and max_tokens are enough for a short one. */
+static enum status check_beginning(struct generate_call *call, struct grammar *grammar, struct bytes_view begun,
+                                   struct error *err) {
+    struct grammar_problem *problem = &call->declined.problem;
+    size_t needed;
+    call->declined.tool = -1;
+    if (!grammar_begins(grammar, begun, &needed)) {
+        *problem = (struct grammar_problem){.keyword = "prefix",
+                                            .reason = "no text of the grammar begins with the text that is continued"};
+        return decline(call, err);
+    }
+    if (needed == SIZE_MAX || (int64_t)needed <= call->max_tokens || call->max_tokens == 0) return STATUS_OK;
+    *problem = (struct grammar_problem){.keyword = "max_tokens"};
+    snprintf(problem->reason, sizeof problem->reason, "a short answer takes %zu tokens", needed);
     return decline(call, err);
 }
 
@@ -198,8 +209,8 @@ static enum status prepare_tools(struct generate_call *call, struct error *err) 
                                        &call->declined, &unfit);
     if (status != STATUS_OK)
         return call->declined.problem.reason[0] != 0 ? decline(call, err) : error_set(err, status, "%s", unfit.message);
-    bool counted = begun.length > 0 && call->start->grammar != NULL;
-    return !counted || grammar_begins(call->calls, begun) ? STATUS_OK : refuse_prefix(call, err);
+    if (call->start->grammar == NULL) begun.length = 0; /* the grammar does not know of it */
+    return check_beginning(call, call->calls, begun, err);
 }
 
 /** The grammar, compiled or found. Whatever is wrong with it is the client's to mend: STATUS_INVALID_ARGUMENT, and call->declined says why. */
@@ -209,11 +220,9 @@ static enum status prepare_grammar(struct generate_call *call, struct error *err
     if (may_call(call->start)) return prepare_tools(call, err);
     if (call->start->grammar == NULL) return STATUS_OK;
     TRY(convert_grammar(call->start, &source, err));
-    struct bytes_view begun = begun_text(call);
     if (grammars_get(call->worker->grammars, &source, &call->grammar, &call->declined.problem) != STATUS_OK)
         return decline(call, err);
-    bool fits = begun.length == 0 || grammar_begins(kept_grammar_compiled(call->grammar), begun);
-    return fits ? STATUS_OK : refuse_prefix(call, err);
+    return check_beginning(call, kept_grammar_compiled(call->grammar), begun_text(call), err);
 }
 
 static void start_generation_locked(struct generate_call *call, const Bora__Internal__V1__Proceed *proceed) {

@@ -84,15 +84,17 @@ struct grammar *kept_grammar_compiled(const struct kept_grammar *kept) {
     return kept->grammar;
 }
 
-bool grammar_begins(struct grammar *grammar, struct bytes_view text) {
+bool grammar_begins(struct grammar *grammar, struct bytes_view text, size_t *out_needed) {
     struct grammar_session *session = NULL;
     struct grammar_state state;
     struct error err = {0};
     bool begins = false;
+    *out_needed = SIZE_MAX;
     if (grammar_session_create(grammar, &session, &err) != STATUS_OK) return false;
     if (grammar_start(session, &state, &err) != STATUS_OK ||
         grammar_accept_bytes(session, &state, text, &begins, &err) != STATUS_OK)
         begins = false;
+    if (begins) *out_needed = grammar_tokens_needed(session, &state);
     grammar_session_destroy(session);
     return begins;
 }

@@ -40,8 +40,8 @@ enum status grammars_get(struct grammars *grammars, const struct grammar_source 
                          struct grammar_problem *problem);
 /** For engine_submit; lent until the release, which comes after the last event. */
 struct grammar *kept_grammar_compiled(const struct kept_grammar *kept);
-/** False: no text of the grammar begins so. */
-bool grammar_begins(struct grammar *grammar, struct bytes_view text);
+/** False: no text of the grammar begins so. *out_needed: tokens that must follow, SIZE_MAX: not known. */
+bool grammar_begins(struct grammar *grammar, struct bytes_view text, size_t *out_needed);
 void kept_grammar_release(struct kept_grammar *kept);
 
 #endif

@@ -155,6 +155,24 @@ def test_prefix_is_part_of_what_fits(house):
     assert (status, body["param"]) == (400, "messages"), body
 
 
+SHORT = {"type": "object", "properties": {"name": {"type": "string"}, "n": {"type": "array", "items": {"enum": [1, 2, 3]}, "minItems": 2, "uniqueItems": True}}, "required": ["name", "n"], "additionalProperties": False}
+
+
+def test_max_tokens_that_no_answer_fits_in_is_a_400_and_others_end_in_time(client, house):
+    before = house.metric("worker-metrics", "bora_engine_completion_tokens_total")
+    status, _, body = house.chat(response_format=schema_format(SHORT), max_tokens=2)
+    assert (status, body["type"], body["param"]) == (400, "invalid_request_error", "max_tokens"), body
+    assert house.metric("worker-metrics", "bora_engine_completion_tokens_total") == before
+    needed = int(re.search(r"takes ([0-9]+) tokens", body["message"])[1])
+    assert house.chat(response_format=schema_format(SHORT), max_tokens=needed - 1)[0] == 400
+    for more in range(0, 21, 4):
+        for fields in ({}, {"n": 2}, {"n": 2, "temperature": 0, "extra_body": {"use_beam_search": True, "best_of": 3}}):
+            answer = ask(client, house, schema_format(SHORT), max_tokens=needed + more, seed=more, **fields)
+            for choice in answer.choices:
+                assert choice.finish_reason == "stop", choice
+                jsonschema.validate(json.loads(choice.message.content), SHORT)
+
+
 # ---- what is declined --------------------------------------------------------------------------------------------------
 
 

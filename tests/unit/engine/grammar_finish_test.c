@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MASK_WORDS = 32, WALKS = 8, TOKENS_MAX = 48 };
+enum { MASK_WORDS = 32, WALKS = 4, TOKENS_MAX = 48 };
 
 static const char *const PIECES[] = {"{\"", "\": ", "\": \"", "\", \"", "\"}", "true", "null", "name",
                                      " \"", "}}",   "[[",     "], ",    "10",  "ab",   "\\u"};
@@ -149,6 +149,8 @@ static struct grammar *of_rules(const char *text) {
 #define OBJECT                                                                                                    \
     "{\"type\": \"object\", \"properties\": {\"name\": {\"type\": \"string\"}, \"n\": {\"type\": \"integer\"}}, " \
     "\"required\": [\"name\", \"n\"], \"additionalProperties\": false}"
+#define UNIQUE(VALUES) \
+    "{\"type\": \"array\", \"minItems\": 3, \"uniqueItems\": true, \"items\": {\"enum\": " VALUES "}}"
 #define LARGE                                                                                                \
     "{\"type\": \"object\", \"properties\": {\"a\": {\"type\": \"string\"}, \"big\": {\"type\": \"array\", " \
     "\"items\": {\"type\": \"boolean\"}, \"minItems\": 300}}, \"additionalProperties\": false}"
@@ -208,10 +210,34 @@ static uint32_t draw(uint32_t below) {
     return (uint32_t)(draws >> 33) % below;
 }
 
-/* Every way through the masks ends in time. Gives the least number of tokens that suffices. */
-static void walks_end(struct grammar *grammar, size_t least) {
+/* Any token of the mask, or of some tokens drawn the one behind which most is left to come; the vocabulary's size: there is none. */
+static uint32_t draw_token(struct run *run, const uint32_t *mask, bool worst) {
+    enum { TRIED = 12 };
+    uint32_t size = (uint32_t)tokenizer_vocabulary(tokenizer), from = draw(size), out = size, tried = 0;
+    uint64_t longest = 0;
+    struct machine *machine = run->grammar->machine;
+    for (uint32_t i = 0; i < size && tried < (worst ? TRIED : 1); i++) {
+        uint32_t at = (from + i) % size;
+        struct grammar_state behind = run->state;
+        struct error *err = &check_error;
+        bool accepted;
+        if (!(mask[at / 32] >> at % 32 & 1)) continue;
+        tried++;
+        if (out == size) out = at;
+        if (!worst || tokenizer_is_end(tokenizer, (int32_t)at)) continue;
+        check_ok(grammar_accept(run->session, &behind, (int32_t)at, &accepted, err));
+        uint64_t rest = machine->operations->shortest(machine, &run->session->frames, &behind.machine, 1 << 16, NULL);
+        if (rest <= longest) continue;
+        longest = rest;
+        out = at;
+    }
+    return out;
+}
+
+/* Every way through the masks ends in time. `least`: the number of tokens that suffices; `most`: up to which others are tried. */
+static void walks_end_up_to(struct grammar *grammar, size_t least, size_t most) {
     uint32_t mask[MASK_WORDS], all[MASK_WORDS], size = (uint32_t)tokenizer_vocabulary(tokenizer);
-    for (size_t n = 0; n < TOKENS_MAX; n++)
+    for (size_t n = 0; n < most; n++)
         for (int walk = 0; walk < WALKS; walk++) {
             struct run run;
             struct error *err = &check_error;
@@ -227,11 +253,7 @@ static void walks_end(struct grammar *grammar, size_t least) {
             for (size_t left = n;; left--) {
                 if (grammar_mask(run.session, &run.state, left, mask, err) != STATUS_OK)
                     fail_msg("%s (least %zu, begun with %zu)", err->message, least, n);
-                uint32_t from = draw(size), token = size;
-                for (uint32_t i = 0; i < size && token == size; i++) {
-                    uint32_t at = (from + i) % size;
-                    if (mask[at / 32] >> at % 32 & 1) token = at;
-                }
+                uint32_t token = draw_token(&run, mask, walk % 2 == 1);
                 if (token == size && left == 0) break;
                 if (token == size) fail_msg("no token with %zu left", left);
                 if (tokenizer_is_end(tokenizer, (int32_t)token)) break;
@@ -246,6 +268,10 @@ static void walks_end(struct grammar *grammar, size_t least) {
     grammar_unref(grammar);
 }
 
+static void walks_end(struct grammar *grammar, size_t least) {
+    walks_end_up_to(grammar, least, TOKENS_MAX);
+}
+
 static void every_way_through_a_schema_ends_in_time(void **state) {
     (void)state;
     /* {" name ": " ", " n ": 0 }  */
@@ -253,6 +279,45 @@ static void every_way_through_a_schema_ends_in_time(void **state) {
     walks_end(of_schema("true"), 1);
     walks_end(of_schema(LARGE), 2);
     walks_end(of_schema("{\"type\": \"string\", \"minLength\": 5, \"maxLength\": 9}"), 7);
+    walks_end(of_schema(UNIQUE("[1, 2, 3]")), 9);
+    walks_end(of_schema(UNIQUE("[\"a\", \"name\", 10, \"xxxxxxxxxxxx\"]")), 9);
+}
+
+static void every_way_through_a_regex_ends_in_time(void **state) {
+    (void)state;
+    walks_end(of_regex("(ab)+c?"), 1);
+    walks_end(of_regex("[a-c]{5}|x[a-c]{7,}y"), 5);
+    walks_end(of_regex("(?=[a-z]{3})(a|b|name)+"), 3);
+    /* One token leads to a rest that is far longer than the least: however much is left, but for what suffices. */
+    walks_end_up_to(of_regex("a|x[a-c]{90}y"), 1, 110);
+}
+
+static void every_way_through_rules_ends_in_time(void **state) {
+    (void)state;
+    walks_end(of_rules("root ::= \"x\" | \"(\" root \")\" root | \"[\" [a-z]{20} \"]\""), 1);
+    walks_end_up_to(of_rules("root ::= \"a\"* | b\nb ::= \"a\" b \"xxxxxxxxxxxxxxxxxxxx\" | \"c\""), 0, 90);
+}
+
+static void what_is_needed_is_told(void **state) {
+    (void)state;
+    struct run run;
+    open_run(&run, of_schema(OBJECT), "");
+    assert_int_equal(grammar_tokens_needed(run.session, &run.state), 8);
+    close_run(&run);
+    open_run(&run, of_regex("a*"), "");
+    assert_int_equal(grammar_tokens_needed(run.session, &run.state), 0);
+    close_run(&run);
+}
+
+/* Near the end of many arrays of different items the grammar goes on: what looking ahead takes of its memory does not add up. */
+static void looking_ahead_does_not_use_a_grammar_up(void **state) {
+    (void)state;
+    struct grammar *grammar = of_schema(UNIQUE("[1, 2, 3]"));
+    walks_end(grammar_ref(grammar), 9);
+    int64_t bytes = grammar->budget->bytes;
+    walks_end(grammar_ref(grammar), 9);
+    assert_true(bytes - grammar->budget->bytes < 1 << 16);
+    grammar_unref(grammar);
 }
 
 /* ---- forced ---- */
@@ -321,6 +386,10 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(rests_are_short),
         cmocka_unit_test(every_way_through_a_schema_ends_in_time),
+        cmocka_unit_test(every_way_through_a_regex_ends_in_time),
+        cmocka_unit_test(every_way_through_rules_ends_in_time),
+        cmocka_unit_test(what_is_needed_is_told),
+        cmocka_unit_test(looking_ahead_does_not_use_a_grammar_up),
         cmocka_unit_test(what_must_come_is_forced),
         cmocka_unit_test(recent_tokens_decide_the_cut),
     };
