@@ -201,6 +201,19 @@ enum verdict constrain_ask(struct sequence *leader, const void *state, int64_t l
     return VERDICT_ERROR;
 }
 
+/** FNV-1a over the bytes, 64 bits; never 0. */
+uint64_t constrain_text_key(struct sequence *leader, const void *state, int32_t id) {
+    const struct answer_state *answer = state;
+    const struct tokenizer *tokenizer = ((struct generation *)leader)->engine->tokenizer;
+    uint64_t key = answer->text_key != 0 ? answer->text_key : 0xcbf29ce484222325;
+    if (id < 0 || tokenizer_is_end(tokenizer, id)) return key;
+    struct bytes_view piece = tokenizer_piece(tokenizer, id);
+    for (size_t i = 0; i < piece.length; i++) key = (key ^ piece.data[i]) * 0x100000001b3;
+    if (piece.length == 0)
+        key = (key ^ (uint32_t)id) * 0x9e3779b97f4a7c15; /* a control token is no text, but not nothing */
+    return key != 0 ? key : 1;
+}
+
 enum verdict constrain_push(struct generation *generation, const struct answer_state *before, int32_t id,
                             struct answer_state *after) {
     if (generation->grammar == NULL) return VERDICT_GO_ON;
@@ -212,6 +225,7 @@ enum verdict constrain_push(struct generation *generation, const struct answer_s
     after->grammar = at;
     after->begun = true;
     after->length = before->length + 1;
+    after->text_key = constrain_text_key(&generation->sequence, before, id);
     /* Of answers that may hold calls, text is complete wherever it is cut; their end is looked at later. */
     bool last = after->length == generation->sequence.max_tokens && generation->calls == NULL;
     return last && grammar_complete(generation->grammar, &at) ? VERDICT_STOP : VERDICT_GO_ON;

@@ -126,6 +126,8 @@ typedef void generation_event_fn(void *context, const struct generation_event *e
  * generations do - by an end token, a stop string or length - and count the same tokens. An answer's score is the sum of its
  * log-probabilities (sampler_likeliest) over its length to the power `length_penalty`.
  *
+ * Under a grammar no two answers have the same text, cut into tokens in two ways, but where there are fewer texts than answers wanted: then those come again.
+ *
  * Nothing is told before the search has ended; then, for each answer from the best on, one event with its whole text, ids and finish. The
  * generation ends with the event of the last one.
  */

@@ -73,8 +73,9 @@ struct held_logprobs {
 struct answer_state {
     struct text_state text; /* of searches with stop strings; the others have the stream itself */
     struct grammar_state grammar;
-    int64_t length; /* tokens under a grammar */
-    bool begun;     /* some token has been generated: `grammar` counts */
+    int64_t length;    /* tokens under a grammar */
+    uint64_t text_key; /* of the text under a grammar, however it is cut into tokens */
+    bool begun;        /* some token has been generated: `grammar` counts */
 };
 
 /** A mask that is found before it is asked for. */
@@ -125,6 +126,8 @@ enum verdict constrain_ask(struct sequence *leader, const void *state, int64_t l
                            const char **out_error);
 /** As sequence_owner has it. */
 void constrain_foresee(struct sequence *sequence, int64_t left);
+/** As sequence_owner has it. */
+uint64_t constrain_text_key(struct sequence *leader, const void *state, int32_t id);
 /** `after` (may be `before`) is where the answer stands behind the token, which was in the mask. VERDICT_STOP: it may end here, and has no token left; VERDICT_ERROR: the
  *  grammar's budget. */
 enum verdict constrain_push(struct generation *generation, const struct answer_state *before, int32_t id,

@@ -261,8 +261,9 @@ static void report_answers(struct generation *generation, enum finish_reason fin
     bool failed = finish_is_failure(finish);
     count_end(generation);
     for (int i = 0; i < generation->answers; i++) {
-        bool found = !failed && i < beams->finished_count;
-        const struct hypothesis *answer = found ? &beams->finished[i] : &nothing;
+        /* A grammar may have fewer texts than answers are wanted: then they come again. */
+        bool found = !failed && beams->finished_count > 0;
+        const struct hypothesis *answer = found ? &beams->finished[i % beams->finished_count] : &nothing;
         struct generation_event event = {.text = bytes_view_string(""),
                                          .ids = generation->sequence.tokens,
                                          .finish = failed ? finish : answer->finish,
@@ -329,6 +330,7 @@ static const struct sequence_owner owner = {.accept = accept, .report = report, 
                                                         .report = report,
                                                         .extend = extend,
                                                         .constrain = constrain_ask,
+                                                        .text_key = constrain_text_key,
                                                         .foresee = constrain_foresee};
 
 void generation_enter(struct generation *generation) {

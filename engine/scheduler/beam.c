@@ -12,6 +12,8 @@ struct candidate {
     double logprob; /* of the whole continuation */
     int branch;
     int32_t id;
+    bool ends; /* the token adds no text */
+    uint64_t text_key;
 };
 
 enum { CANDIDATES_MAX = 2 * BEAM_WIDTH_MAX };
@@ -70,21 +72,32 @@ static double score_of(const struct beam_search *beams, double logprob, int64_t 
     return length == 0 ? logprob : logprob / pow(length, beams->options.length_penalty);
 }
 
+/** 0: the owner tells branches apart by their tokens. */
+static uint64_t text_key(const struct beam_search *beams, int branch, int32_t id) {
+    const struct sequence_owner *owner = beams->leader->owner;
+    return owner->text_key != NULL ? owner->text_key(beams->leader, beams->states[branch], id) : 0;
+}
+
+/** The place of the hypothesis that another one replaces: the one with its text, else a new one, else the worst. -1: it is no better than what it would replace. */
+static int place_for(struct beam_search *beams, double score, uint64_t key) {
+    int count = beams->finished_count, width = beams->options.width;
+    for (int i = 0; i < count && key != 0; i++)
+        if (beams->finished[i].text_key == key) return score > beams->finished[i].score ? i : -1;
+    if (count < width) return beams->finished_count++;
+    return score > beams->finished[width - 1].score ? width - 1 : -1;
+}
+
 /** Keep tokens[0..count) among the `width` best, if it is one of them. Earlier ones win a tie. */
-static void keep_finished(struct beam_search *beams, const int32_t *tokens, int64_t count, double logprob,
+static void keep_finished(struct beam_search *beams, const int32_t *tokens, int64_t count, double logprob, uint64_t key,
                           enum finish_reason reason) {
     double score = score_of(beams, logprob, count);
-    int width = beams->options.width, at = beams->finished_count;
-    if (at == width && score <= beams->finished[width - 1].score) return;
-    if (at < width)
-        beams->finished_count++;
-    else
-        at--;
+    int at = place_for(beams, score, key);
+    if (at < 0) return;
     struct hypothesis free_one = beams->finished[at];
     for (; at > 0 && beams->finished[at - 1].score < score; at--) beams->finished[at] = beams->finished[at - 1];
     memcpy(free_one.tokens, tokens, (size_t)count * sizeof *tokens);
-    beams->finished[at] =
-        (struct hypothesis){.tokens = free_one.tokens, .count = count, .score = score, .finish = reason};
+    beams->finished[at] = (struct hypothesis){
+        .tokens = free_one.tokens, .count = count, .score = score, .text_key = key, .finish = reason};
 }
 
 /** Can no branch pass the worst of the finished ones? */
@@ -98,9 +111,20 @@ static bool is_over(const struct beam_search *beams) {
 
 /* ---- candidates ---------------------------------------------------------------------------------------------------- */
 
-/** Put `candidate` into the list of the `most` best, best first. Earlier ones win a tie. */
+/** Take out the candidate with the same text. False: it is there, and no less likely. */
+static bool take_same(struct candidate *list, int *count, const struct candidate *candidate) {
+    int at = 0;
+    while (at < *count && (list[at].text_key != candidate->text_key || list[at].ends != candidate->ends)) at++;
+    if (at == *count) return true;
+    if (list[at].logprob >= candidate->logprob) return false;
+    memmove(list + at, list + at + 1, (size_t)(--*count - at) * sizeof *list);
+    return true;
+}
+
+/** Put `candidate` into the list of the `most` best, best first, each text once. Earlier ones win a tie. */
 static void keep_best(struct candidate *list, int *count, int most, const struct candidate *candidate) {
     if (*count == most && candidate->logprob <= list[most - 1].logprob) return;
+    if (candidate->text_key != 0 && !take_same(list, count, candidate)) return;
     int at = *count < most ? (*count)++ : most - 1;
     for (; at > 0 && candidate->logprob > list[at - 1].logprob; at--) list[at] = list[at - 1];
     list[at] = *candidate;
@@ -114,7 +138,8 @@ static enum verdict constrain(struct beam_search *beams, int b, struct token_mas
     int64_t left = sequence_limit(leader) - branch->token_count;
     enum verdict verdict = leader->owner->constrain(leader, beams->states[b], left, out_mask, out_error);
     if (verdict == VERDICT_STOP)
-        keep_finished(beams, branch->tokens, branch->token_count, beams->logprobs[b], FINISH_STOP);
+        keep_finished(beams, branch->tokens, branch->token_count, beams->logprobs[b], text_key(beams, b, -1),
+                      FINISH_STOP);
     return verdict;
 }
 
@@ -133,11 +158,14 @@ static int find_candidates(struct scheduler *scheduler, struct beam_search *beam
         enum verdict verdict = constrain(beams, b, &history.mask, out_error);
         if (verdict == VERDICT_ERROR) return -1;
         if (verdict == VERDICT_STOP) continue;
+        uint64_t own_key = text_key(beams, b, -1);
         int found = sampler_likeliest(scheduler->sampler, &beams->leader->sampling, beams->logits[b], &history,
                                       likeliest, of_one);
         for (int i = 0; i < found; i++) {
             struct candidate candidate = {
                 .logprob = beams->logprobs[b] + likeliest[i].logprob, .branch = b, .id = likeliest[i].id};
+            candidate.text_key = text_key(beams, b, candidate.id);
+            candidate.ends = candidate.text_key == own_key;
             keep_best(list, &count, most, &candidate);
         }
     }
@@ -260,7 +288,7 @@ void beam_advance(struct scheduler *scheduler, struct beam_search *beams) {
         int32_t *tokens = beams->next_tokens[0];
         memcpy(tokens, parent->tokens, (size_t)parent->token_count * sizeof *tokens);
         tokens[parent->token_count] = list[i].id;
-        keep_finished(beams, tokens, length, list[i].logprob,
+        keep_finished(beams, tokens, length, list[i].logprob, list[i].text_key,
                       verdict == VERDICT_STOP ? FINISH_STOP
                       : full                  ? FINISH_MODEL_LENGTH
                                               : FINISH_LENGTH);

@@ -38,6 +38,7 @@ struct hypothesis {
     int32_t *tokens; /* [count]: prompt and answer, to the end token or the last one of a stop string */
     int64_t count;
     double score;
+    uint64_t text_key; /* sequence_owner.text_key; 0: not known */
     enum finish_reason finish;
 };
 

@@ -91,6 +91,11 @@ struct sequence_owner {
      */
     enum verdict (*constrain)(struct sequence *leader, const void *state, int64_t left, struct token_mask *out_mask,
                               const char **out_error);
+    /**
+     * Of a branch of a search continued by `id` (-1: as it stands): a number that is the same for the same text, however that is cut into tokens. Of branches and hypotheses with
+     * one text the likeliest stays. NULL: they are told apart by their tokens.
+     */
+    uint64_t (*text_key)(struct sequence *leader, const void *state, int32_t id);
     /** Before the forward pass whose logits a sequence that is no search will be drawn from: `constrain` is going to be asked this. NULL: no matter. */
     void (*foresee)(struct sequence *sequence, int64_t left);
 };
