@@ -111,6 +111,14 @@ static bool is_over(const struct beam_search *beams) {
 
 /* ---- candidates ---------------------------------------------------------------------------------------------------- */
 
+/** A branch had that text in an earlier step, when it took fewer tokens. */
+static bool had_text(const struct beam_search *beams, uint64_t key) {
+    uint32_t count = beams->text_count < BEAM_TEXTS ? beams->text_count : BEAM_TEXTS;
+    for (uint32_t i = 0; i < count; i++)
+        if (beams->texts[i] == key) return true;
+    return false;
+}
+
 /** Take out the candidate with the same text. False: it is there, and no less likely. */
 static bool take_same(struct candidate *list, int *count, const struct candidate *candidate) {
     int at = 0;
@@ -166,6 +174,7 @@ static int find_candidates(struct scheduler *scheduler, struct beam_search *beam
                 .logprob = beams->logprobs[b] + likeliest[i].logprob, .branch = b, .id = likeliest[i].id};
             candidate.text_key = text_key(beams, b, candidate.id);
             candidate.ends = candidate.text_key == own_key;
+            if (candidate.text_key != 0 && !candidate.ends && had_text(beams, candidate.text_key)) continue;
             keep_best(list, &count, most, &candidate);
         }
     }
@@ -244,6 +253,7 @@ static void continue_with(struct scheduler *scheduler, struct beam_search *beams
         branch->prefix = parent->prefix;
         branch->planned = scheduler->step;
         beams->logprobs[i] = next[i].logprob;
+        if (next[i].text_key != 0) beams->texts[beams->text_count++ % BEAM_TEXTS] = next[i].text_key;
     }
     beams->branch_count = count;
 }

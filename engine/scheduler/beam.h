@@ -25,7 +25,7 @@
 
 #include "engine/scheduler/scheduler.h"
 
-enum { BEAM_WIDTH_MAX = 16 };
+enum { BEAM_WIDTH_MAX = 16, BEAM_TEXTS = 32 * BEAM_WIDTH_MAX };
 
 struct beam_settings {
     int width;             /* 1..BEAM_WIDTH_MAX; at most the scheduler's sequences_max */
@@ -56,7 +56,10 @@ struct beam_search {
     void *next_states[BEAM_WIDTH_MAX];
     int32_t *tables[BEAM_WIDTH_MAX]; /* block tables of all branches but the leader, which has its slot's */
     float *logits[BEAM_WIDTH_MAX];   /* of the branches, in the step that is being taken in */
-    uint64_t turn;                   /* the last step in which it could have rows for all its branches */
+    uint64_t texts
+        [BEAM_TEXTS]; /* text keys of the last branches there were: the same text, cut into more tokens, comes later */
+    uint32_t text_count;
+    uint64_t turn; /* the last step in which it could have rows for all its branches */
 };
 
 /** Bytes of a beam search over sequences of up to `limit` tokens, in a context of `context_tokens`. */
