@@ -23,7 +23,7 @@ static bool ends_with(const char *text, const char *end) {
 static int read_choices(struct grammar_run *run, const struct command_usage *usage,
                         const struct grammar_arguments *arguments) {
     const char *space = arguments->space, *order = arguments->order, *dialect = arguments->dialect;
-    const char *spelling = arguments->spelling;
+    const char *spelling = arguments->spelling, *properties = arguments->properties;
     if (arguments->tokenizer == NULL) return usage_error(usage, "--tokenizer is missing");
     if (arguments->regex != NULL && arguments->grammar != NULL)
         return usage_error(usage, "--regex and --grammar exclude each other");
@@ -47,6 +47,9 @@ static int read_choices(struct grammar_run *run, const struct command_usage *usa
         run->options.spelling = GRAMMAR_SPELLING_PLAIN;
     else if (spelling != NULL && strcmp(spelling, "any") != 0)
         return usage_error(usage, "--spelling: '%.64s' is neither any nor plain", spelling);
+    run->options.any_properties = properties == NULL || strcmp(properties, "listed") != 0;
+    if (properties != NULL && strcmp(properties, "any") != 0 && run->options.any_properties)
+        return usage_error(usage, "--properties: '%.64s' is neither any nor listed", properties);
     if (arguments->grammar == NULL) return dialect == NULL ? GO_ON : usage_error(usage, "--dialect is of --grammar");
     if (dialect == NULL) dialect = ends_with(arguments->grammar, ".lark") ? "lark" : "gbnf";
     if (strcmp(dialect, "gbnf") != 0 && strcmp(dialect, "lark") != 0)

@@ -25,7 +25,7 @@ enum {
 
 /** The options of both commands; their rows of a table are GRAMMAR_ARGUMENTS(&arguments). */
 struct grammar_arguments {
-    const char *tokenizer, *regex, *grammar, *dialect, *space, *order, *spelling;
+    const char *tokenizer, *regex, *grammar, *dialect, *space, *order, *spelling, *properties;
     struct argument_list documents;
     struct argument_integer threads, fuel;
 };
@@ -40,6 +40,8 @@ struct grammar_arguments {
         {ARGUMENT_TEXT, "order", "HOW", "of properties: any, or schema (any)", &(arguments)->order},                   \
         {ARGUMENT_TEXT, "spelling", "HOW", "of strings in JSON: any, or plain: no needless escapes (any)",             \
          &(arguments)->spelling},                                                                                      \
+        {ARGUMENT_TEXT, "properties", "WHICH",                                                                         \
+         "of objects: any that the schema allows, or listed: as generated (any)", &(arguments)->properties},           \
         {ARGUMENT_LIST, "documents", "DIR=URL", "DIR/a/b.json is known to \"$ref\" as URL/a/b.json (many)",            \
          &(arguments)->documents},                                                                                     \
         {ARGUMENT_INTEGER, "threads", "N", "only 1 there is: lines are measured one by one", &(arguments)->threads}, { \

@@ -254,8 +254,9 @@ static enum status add(struct tool_cache *cache, struct bytes *key, size_t schem
 static bool write_key(struct bytes *key, const struct call_tool *tool, enum tool_use use,
                       const struct grammar_options *options, size_t *out_schema_at) {
     bytes_init(key, KEY_BYTES_MAX);
-    (void)bytes_printf(key, "%d %d %d %d %u %lld ", (int)use, (int)options->space, (int)options->order,
-                       (int)options->spelling, options->space_max, (long long)options->bytes);
+    (void)bytes_printf(key, "%d %d %d %d %d %u %lld ", (int)use, (int)options->space, (int)options->order,
+                       (int)options->spelling, (int)options->any_properties, options->space_max,
+                       (long long)options->bytes);
     for (size_t i = 0; i < options->document_count; i++) {
         (void)bytes_append(key, options->documents[i].address.data, options->documents[i].address.length);
         (void)bytes_append_byte(key, ' ');

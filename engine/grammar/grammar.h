@@ -67,6 +67,9 @@ struct grammar_options {
     enum grammar_space space;
     enum grammar_order order;
     enum grammar_spelling spelling;
+    /** Objects whose schema lists properties and says nothing of others may have others all the same, as the standard has it. Default: they have only those, for models, small
+     *  ones above all, make up names where they may; "additionalProperties": true lets them. Everything that is written fits the schema either way. To check texts: true. */
+    bool any_properties;
     uint32_t space_max;                      /* GRAMMAR_SPACE_FREE: 0 = 16 */
     const struct schema_document *documents; /* [document_count] that "$ref" may name besides the schema itself */
     size_t document_count;

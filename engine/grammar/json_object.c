@@ -344,8 +344,8 @@ static void permit_in_order(const struct outlook *outlook, uint64_t *permitted) 
             permitted[n / 64] |= 1ull << n % 64;
 }
 
-static bool permit_names(struct json_machine *m, struct frames *frames, const struct frame *frame,
-                         const struct item *item, uint64_t *permitted, regex *others) {
+static bool permit_all_names(struct json_machine *m, struct frames *frames, const struct frame *frame,
+                             const struct item *item, uint64_t *permitted, regex *others) {
     const struct joint *joint = frame->joint;
     const struct joint_object *object = &joint->objects[item->index];
     struct outlook outlook;
@@ -372,6 +372,44 @@ static bool permit_names(struct json_machine *m, struct frames *frames, const st
     }
     *others = permit_others(m, frames, &outlook);
     return *others != REGEX_FAILED && !m->shapes->declined;
+}
+
+/** Some value around it must differ from others: then it may need all the ways there are to do so. */
+static bool must_differ(const struct frame *frame) {
+    for (const struct frame *at = frame->parent; at != NULL && at->kind != FRAME_ROOT; at = at->parent) {
+        if (at->kind != FRAME_ARRAY) continue;
+        for (uint32_t i = 0; i < at->item_count; i++)
+            if (at->joint->arrays[at->items[i].index].form->unique) return true;
+    }
+    return false;
+}
+
+/** The form lists properties, and no schema in it says anything of others. */
+static bool lists_properties(const struct object_form *form) {
+    bool lists = false;
+    for (uint32_t i = 0; i < form->properties_count; i++) {
+        const struct properties *properties = form->properties[i];
+        if (properties->others_said || properties->others != FORMULA_TRUE || properties->matched_count > 0)
+            return false;
+        for (uint32_t n = 0; n < properties->named_count; n++)
+            lists = lists || properties->named[n].formula != FORMULA_FALSE;
+    }
+    return lists && form->names_selector == UINT32_MAX;
+}
+
+/** grammar_options.any_properties. Not of forms that a value only may fit: what has another name fits as well; nor where other names may be needed. */
+static bool only_listed(const struct json_machine *m, const struct frame *frame, const struct item *item) {
+    const struct joint_object *object = &frame->joint->objects[item->index];
+    const struct object_form *form = object->form;
+    return !m->options.any_properties && object->must && form->obligation_count == 0 &&
+           form->min <= form->required_count && lists_properties(form) && !must_differ(frame);
+}
+
+static bool permit_names(struct json_machine *m, struct frames *frames, const struct frame *frame,
+                         const struct item *item, uint64_t *permitted, regex *others) {
+    if (!permit_all_names(m, frames, frame, item, permitted, others)) return false;
+    if (only_listed(m, frame, item)) *others = REGEX_NOTHING;
+    return true;
 }
 
 static bool prepare_keys(struct json_machine *m, struct frames *frames, struct frame *frame) {

@@ -54,6 +54,8 @@ enum regex_flags {
     REGEX_IGNORE_CASE = 4, /* simple case folding */
     REGEX_LENIENT =
         8, /* also the spellings that other dialects have and ECMA has not: \A \Z \z (?i) (?P<name>...), possessive as greedy, [[:alpha:]], \h \a \e, \pL, \p{Greek} */
+    REGEX_ANCHORS =
+        16, /* of these only \A \Z \z: schemas that were written for Python's or .NET's libraries have them, and nobody means the letters */
 };
 /**
  * An ECMA-262 pattern in its "u" reading, falling back to the older reading where only that one is valid (identity escapes like \-, lone braces).

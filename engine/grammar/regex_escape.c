@@ -301,7 +301,8 @@ struct escape pattern_escape(struct pattern *pattern, bool in_class) {
     default:
         break;
     }
-    if ((pattern->flags & REGEX_LENIENT) != 0) {
+    bool anchor = (pattern->flags & REGEX_ANCHORS) != 0 && (c == 'A' || c == 'Z' || c == 'z');
+    if ((pattern->flags & REGEX_LENIENT) != 0 || anchor) {
         struct escape other = lenient_escape(pattern, c, in_class);
         if (other.kind != ESCAPE_FAILED) return other;
     }

@@ -68,7 +68,8 @@ struct properties {
     uint32_t named_count;
     struct matched_formula *matched; /* [matched_count] patternProperties */
     uint32_t matched_count;
-    formula others; /* for names that are neither named nor matched */
+    formula others;   /* for names that are neither named nor matched */
+    bool others_said; /* the schema says something of those, if only that they may be there */
 };
 
 struct formula_node {

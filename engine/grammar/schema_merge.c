@@ -77,6 +77,7 @@ static void describe_properties(struct merge *merge, const struct properties *pr
     push_word(merge, properties->named_count);
     push_word(merge, properties->matched_count);
     push_word(merge, kept_of(merge, properties->others));
+    push_word(merge, properties->others_said);
     for (uint32_t i = 0; i < properties->named_count; i++) {
         push_word(merge, properties->named[i].name);
         push_word(merge, kept_of(merge, properties->named[i].formula));

@@ -348,7 +348,7 @@ static enum status read_max_length(struct parts *parts, const struct json_value 
 static enum status parse_pattern(struct parts *parts, struct bytes_view pattern, uint32_t origin, const char *keyword,
                                  regex *out) {
     struct error err = {0};
-    enum status status = regex_parse(parts->schema->regexes, pattern, REGEX_SEARCH, out, &err);
+    enum status status = regex_parse(parts->schema->regexes, pattern, REGEX_SEARCH | REGEX_ANCHORS, out, &err);
     if (status == STATUS_RESOURCE_EXHAUSTED) return schema_too_costly(parts->schema, origin, keyword);
     if (status != STATUS_OK) return schema_decline(parts->schema, status, origin, keyword, "%s", err.message);
     return STATUS_OK;
@@ -499,6 +499,7 @@ static enum status read_properties(struct parts *parts, const struct json_value 
     struct properties *properties = arena_alloc(&schema->arena, sizeof *properties);
     if (properties == NULL) return too_costly(parts, origin);
     properties->others = FORMULA_TRUE;
+    properties->others_said = others != NULL;
     if (named != NULL) TRY(read_named(parts, named, properties));
     if (matched != NULL) TRY(read_matched(parts, matched, properties));
     if (others != NULL)

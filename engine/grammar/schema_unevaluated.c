@@ -213,7 +213,8 @@ static enum status add_evaluated(struct unevaluated *u, const struct json_value 
             struct error err = {0};
             struct matched_formula *to = &out->matched[out->matched_count++];
             to->formula = FORMULA_TRUE;
-            enum status status = regex_parse(u->schema->regexes, member->name, REGEX_SEARCH, &to->names, &err);
+            enum status status =
+                regex_parse(u->schema->regexes, member->name, REGEX_SEARCH | REGEX_ANCHORS, &to->names, &err);
             if (status != STATUS_OK)
                 return schema_decline(u->schema, status, u->origin, "patternProperties", "%s", err.message);
         }
@@ -230,6 +231,7 @@ static enum status unevaluated_names(struct unevaluated *u, const struct part *v
     properties->sorted = arena_alloc_array(arena, named, sizeof *properties->sorted);
     properties->matched = arena_alloc_array(arena, matched, sizeof *properties->matched);
     properties->others = others;
+    properties->others_said = true;
     if (properties->named == NULL || properties->sorted == NULL || properties->matched == NULL)
         return schema_too_costly(u->schema, u->origin, keyword_of(u));
     *out = FORMULA_TRUE;

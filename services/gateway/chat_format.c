@@ -50,10 +50,31 @@ static bool convert_rules(const Bora__V1__ResponseFormat *format, Grammar *out, 
     return true;
 }
 
+/** What is given must be what the type asks for: it would be passed over otherwise. */
+static bool check_fields(const Bora__V1__ResponseFormat *format, struct api_error *error) {
+    const char *type = format->_type_case == BORA__V1__RESPONSE_FORMAT___TYPE_TYPE ? format->type : "";
+    const struct {
+        bool given;
+        const char *type, *param;
+    } fields[] = {
+        {format->json_schema != NULL, "json_schema", "response_format.json_schema"},
+        {format->_regex_case == BORA__V1__RESPONSE_FORMAT___REGEX_REGEX, "regex", "response_format.regex"},
+        {format->_grammar_case == BORA__V1__RESPONSE_FORMAT___GRAMMAR_GRAMMAR, "grammar", "response_format.grammar"},
+    };
+    for (size_t i = 0; i < sizeof fields / sizeof fields[0]; i++) {
+        if (!fields[i].given || strcmp(type, fields[i].type) == 0) continue;
+        *error = api_error_bad_request("invalid_request_error", NULL, fields[i].param,
+                                       "response_format has this, but its type is not \"%s\".", fields[i].type);
+        return false;
+    }
+    return true;
+}
+
 bool chat_convert_format(struct request *request, struct chat_plan *plan, struct api_error *error) {
     const Bora__V1__ResponseFormat *format = plan->request->response_format;
-    if (format == NULL || format->_type_case != BORA__V1__RESPONSE_FORMAT___TYPE_TYPE || is_word(format->type, "text"))
-        return true;
+    if (format == NULL) return true;
+    if (!check_fields(format, error)) return false;
+    if (format->_type_case != BORA__V1__RESPONSE_FORMAT___TYPE_TYPE || is_word(format->type, "text")) return true;
     Grammar *grammar = arena_alloc(&request->arena, sizeof *grammar);
     if (grammar == NULL) return refuse(error, NULL, "The request is too large.");
     bora__internal__v1__grammar__init(grammar);
@@ -85,8 +106,11 @@ struct api_error chat_format_error(const struct chat_plan *plan, const Bora__Int
         return api_error_bad_request(type, NULL, "messages",
                                      "No answer that fits response_format begins with the prefix message.");
     if (is_word(problem->keyword, "max_tokens"))
-        return api_error_bad_request(type, NULL, "max_tokens",
-                                     "No answer that fits response_format is so short: %.100s.", problem->reason);
+        return api_error_bad_request(type, NULL, "max_tokens", "No answer that fits %s is so short: %.100s.",
+                                     plan->start->n_tools == 0      ? "response_format"
+                                     : plan->start->grammar == NULL ? "tool_choice"
+                                                                    : "response_format or calls a tool",
+                                     problem->reason);
     switch (plan->start->grammar != NULL ? plan->start->grammar->kind
                                          : BORA__INTERNAL__V1__GRAMMAR__KIND__KIND_JSON_OBJECT) {
     case BORA__INTERNAL__V1__GRAMMAR__KIND__KIND_REGEX:

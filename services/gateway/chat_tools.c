@@ -141,7 +141,12 @@ static bool convert_named(const Bora__V1__NamedToolChoice *named, struct arena *
     if (is_other_type(named->type)) return refuse(error, "tool_choice.type", "Only functions can be called.");
     if (named->function == NULL) return refuse(error, "tool_choice.function", "tool_choice needs a function's name.");
     int32_t tool = find_tool(plan->start, bytes_view_string(named->function->name));
-    if (tool < 0) return refuse(error, "tool_choice.function.name", "No tool has the name that is to be called.");
+    if (tool < 0) {
+        *error = api_error_bad_request("invalid_request_error", NULL, "tool_choice.function.name",
+                                       "No tool is named %.64s; the first of %zu is %.64s.", named->function->name,
+                                       plan->start->n_tools, plan->start->tools[0]->name);
+        return false;
+    }
     out->callable = arena_alloc_array(arena, 1, sizeof *out->callable);
     if (out->callable == NULL) return refuse(error, "tool_choice", too_large);
     out->callable[out->n_callable++] = tool;

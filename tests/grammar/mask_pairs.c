@@ -137,7 +137,8 @@ static enum status compile_calls(struct soak *soak, const struct json_value *lin
 static enum status compile(struct soak *soak, const struct json_value *line, struct grammar **out, enum kind *kind) {
     struct grammar_options options = {.space = (enum grammar_space)draw(soak, 3),
                                       .order = (enum grammar_order)draw(soak, 2),
-                                      .spelling = (enum grammar_spelling)draw(soak, 2)};
+                                      .spelling = (enum grammar_spelling)draw(soak, 2),
+                                      .any_properties = draw(soak, 2) != 0};
     struct grammar_problem problem;
     const struct json_value *schema = json_member(line, "schema"), *regex = json_member(line, "regex"),
                             *rules = json_member(line, "grammar");
