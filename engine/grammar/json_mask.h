@@ -51,8 +51,17 @@ static inline const struct spelled_tokens *tokens_spelled(const struct json_mach
     return &tokens->spelled[m->options.spelling];
 }
 
+/** Stands for itself inside a string, alone. */
+static inline bool string_byte(uint8_t byte) {
+    return byte >= 0x20 && byte < 0x80 && byte != '"' && byte != '\\';
+}
+/** tuple_row_of, without a call where the row is there. */
+static inline const struct tuple_row *tuple_row_at(struct json_machine *m, uint32_t tuple) {
+    const struct tuple_row *row = tuple < m->row_capacity ? m->rows[tuple] : NULL;
+    return row != NULL && row->beyond != TUPLE_UNKNOWN ? row : tuple_row_of(m, tuple);
+}
+
 /* json_mask_text.c */
-bool string_byte(uint8_t byte);
 /** Every component takes any text: nothing that is written changes the state. */
 bool tuple_is_free(const struct json_machine *m, uint32_t tuple);
 bool mask_scalar(struct json_machine *m, struct mask_walk *walk, const struct token_trie *trie, uint32_t first,

@@ -283,6 +283,13 @@ static bool fill_free_name(struct json_machine *m, struct mask_walk *walk, const
 
 /* ---- names by tables ---- */
 
+/** Behind so much of a name. */
+struct name_place {
+    uint32_t tuple, low, high;   /* as in json_state */
+    uint32_t classes;            /* tuple of all selectors */
+    const struct tuple_row *row; /* of `tuple`; NULL: dead, or not needed */
+};
+
 /** A walk through names: the known ones by their range, unknown ones by what they may be and by which selectors they are in. */
 struct name_walk {
     struct json_machine *m;
@@ -291,9 +298,8 @@ struct name_walk {
     const struct json_state *from;
     uint32_t *mask;
     struct bytes_view begun;
-    uint32_t classes_before; /* tuple of all selectors behind `begun` */
-    struct json_state states[TRIE_DEPTH_MAX + 1];
-    uint32_t classes[TRIE_DEPTH_MAX + 1];
+    struct name_place start;                  /* before the trie's first byte */
+    struct name_place at[TRIE_DEPTH_MAX + 1]; /* by depth: behind the node's byte */
     uint8_t path[TRIE_DEPTH_MAX + 1];
     struct endings endings;
 };
@@ -328,12 +334,20 @@ static bool name_seen(const struct name_walk *w, uint32_t length) {
     return false;
 }
 
+static const struct name_place *place_before(const struct name_walk *w, uint32_t i) {
+    uint32_t depth = w->trie->depths[i];
+    return depth == 0 ? &w->start : &w->at[depth - 1];
+}
+
 /** The state before node `i`, its path recorded. */
 static bool name_state(struct name_walk *w, uint32_t i, struct machine_state *out) {
-    uint32_t depth = w->trie->depths[i];
-    struct json_state state = depth == 0 ? *w->from : w->states[depth - 1];
-    state.text = w->from->text;
-    if (!state_record(w->walk->frames, &state, w->path, depth)) return false;
+    const struct name_place *place = place_before(w, i);
+    struct json_state state = *w->from;
+    state.tuple = place->tuple;
+    state.low = place->low;
+    state.high = place->high;
+    state.depth += w->trie->depths[i];
+    if (!state_record(w->walk->frames, &state, w->path, w->trie->depths[i])) return false;
     json_save(&state, out);
     return true;
 }
@@ -349,13 +363,13 @@ static bool walk_name_exactly(struct name_walk *w, uint32_t i) {
 static bool end_name(struct name_walk *w, uint32_t i) {
     struct json_machine *m = w->m;
     uint32_t depth = w->trie->depths[i];
-    const struct json_state *state = depth == 0 ? w->from : &w->states[depth - 1];
-    const struct joint *joint = state->frame->joint;
-    if (state->low < state->high && joint->names[state->low].text.length == state->depth)
+    const struct name_place *place = place_before(w, i);
+    const struct joint *joint = w->from->frame->joint;
+    if (place->low < place->high && joint->names[place->low].text.length == w->from->depth + depth)
         return walk_name_exactly(w, i);
-    if (state->tuple == TUPLE_DEAD || !tuple_accepts(m, state->tuple) || name_seen(w, depth)) return true;
+    if (place->tuple == TUPLE_DEAD || !tuple_accepts(m, place->tuple) || name_seen(w, depth)) return true;
     struct verdict verdict = {0};
-    tuple_verdict(m, depth == 0 ? w->classes_before : w->classes[depth - 1], &verdict);
+    tuple_verdict(m, place->classes, &verdict);
     bool is_new;
     struct ending *ending = ending_find(&w->endings, verdict.bits, &is_new);
     if (is_new) {
@@ -370,46 +384,75 @@ static bool end_name(struct name_walk *w, uint32_t i) {
 }
 
 /** All tokens at and below node `i` go on with an unknown name, whatever it is. */
-static bool goes_on(struct name_walk *w, uint32_t i, bool *failed) {
-    const struct token_trie *trie = w->trie;
-    const struct json_state *before = trie->depths[i] == 0 ? w->from : &w->states[trie->depths[i] - 1];
-    if (trie->classes == NULL || before->low < before->high || before->tuple == TUPLE_DEAD) return false;
-    const struct tuple_row *row = tuple_row_of(w->m, before->tuple);
-    *failed = row == NULL;
+static bool goes_on(const struct token_trie *trie, uint32_t i, const struct name_place *before) {
+    const struct tuple_row *row = before->row;
     return row != NULL && !(trie->classes[i] & ~row->free_classes) && trie->heights[i] <= row->free_length;
+}
+
+static uint32_t step_tuple(struct json_machine *m, uint32_t tuple, uint8_t byte) {
+    const struct tuple_row *row = tuple != TUPLE_DEAD && tuple < m->row_capacity ? m->rows[tuple] : NULL;
+    return row != NULL && row->next[byte] != TUPLE_UNKNOWN ? row->next[byte] : tuple_step(m, tuple, byte);
+}
+
+/** A name as long as known ones begin so: by the machine. */
+static enum machine_step step_known(struct name_walk *w, uint32_t i, const struct name_place *before,
+                                    struct name_place *after) {
+    struct json_state state = *w->from;
+    state.tuple = before->tuple;
+    state.low = before->low;
+    state.high = before->high;
+    state.depth += w->trie->depths[i];
+    enum machine_step step = object_key_step(w->m, &state, w->trie->bytes[i]);
+    *after = (struct name_place){.tuple = state.tuple, .low = state.low, .high = state.high};
+    return step;
+}
+
+/** Node `i` stands for itself. */
+static enum machine_step step_name(struct name_walk *w, uint32_t i, const struct name_place *before) {
+    const struct token_trie *trie = w->trie;
+    struct name_place *after = &w->at[trie->depths[i]];
+    uint8_t byte = trie->bytes[i];
+    if (before->low < before->high) {
+        enum machine_step step = step_known(w, i, before, after);
+        if (step != MACHINE_LIVE) return step;
+    } else {
+        after->tuple = step_tuple(w->m, before->tuple, byte);
+        after->low = after->high = 0;
+        if (after->tuple == TUPLE_DEAD) return MACHINE_DEAD;
+    }
+    after->classes = step_tuple(w->m, before->classes, byte);
+    if (after->tuple == TUPLE_FAILED || after->classes == TUPLE_FAILED) return MACHINE_FAILED;
+    after->row = NULL;
+    if (trie->sizes[i] > 1 && trie->classes != NULL && after->low >= after->high) {
+        after->row = tuple_row_at(w->m, after->tuple);
+        if (after->row == NULL) return MACHINE_FAILED;
+    }
+    return MACHINE_LIVE;
 }
 
 static bool walk_names(struct name_walk *w) {
     const struct token_trie *trie = w->trie;
-    bool ok = true;
-    for (uint32_t i = 0; ok && i < trie->count;) {
-        uint32_t depth = trie->depths[i];
+    for (uint32_t i = 0; i < trie->count;) {
+        const struct name_place *before = place_before(w, i);
         uint8_t byte = trie->bytes[i];
-        bool failed = false;
-        if (goes_on(w, i, &failed)) {
+        bool ok = true, enter = false;
+        if (goes_on(trie, i, before)) {
             mask_set_subtree(w->mask, trie, i);
-            i += trie->sizes[i];
-            continue;
+        } else if (byte == '"') {
+            ok = end_name(w, i);
+        } else if (!string_byte(byte)) {
+            ok = walk_name_exactly(w, i);
+        } else {
+            enum machine_step step = step_name(w, i, before);
+            ok = step != MACHINE_FAILED;
+            enter = step == MACHINE_LIVE;
+            if (enter) mask_set_node(w->mask, trie, i);
+            w->path[trie->depths[i]] = byte;
         }
-        if (failed) return false;
-        if (byte == '"' || !string_byte(byte)) {
-            ok = byte == '"' ? end_name(w, i) : walk_name_exactly(w, i);
-            i += trie->sizes[i];
-            continue;
-        }
-        w->states[depth] = depth == 0 ? *w->from : w->states[depth - 1];
-        enum machine_step step = object_key_step(w->m, &w->states[depth], byte);
-        if (step != MACHINE_LIVE) {
-            ok = step == MACHINE_DEAD;
-            i += trie->sizes[i];
-            continue;
-        }
-        w->classes[depth] = tuple_step(w->m, depth == 0 ? w->classes_before : w->classes[depth - 1], byte);
-        ok = w->classes[depth] != TUPLE_FAILED;
-        w->path[depth] = byte;
-        mask_set_node(w->mask, trie, i++);
+        if (!ok) return false;
+        i += enter ? 1 : trie->sizes[i];
     }
-    return ok;
+    return true;
 }
 
 static bool fill_selected_name(struct json_machine *m, struct mask_walk *walk, const struct json_state *state,
@@ -427,10 +470,11 @@ static bool fill_selected_name(struct json_machine *m, struct mask_walk *walk, c
     w->mask = mask;
     w->endings.count = 0;
     bool known = begun_text(walk, state, &w->begun);
-    w->classes_before = known ? class_tuple(m, walk->frames, state->frame) : TUPLE_FAILED;
-    for (size_t i = 0; i < w->begun.length && w->classes_before != TUPLE_FAILED; i++)
-        w->classes_before = w->begun.data[i] < 0x80 ? tuple_step(m, w->classes_before, w->begun.data[i]) : TUPLE_FAILED;
-    if (w->classes_before == TUPLE_FAILED) { /* escapes or other letters before, or too many patterns */
+    uint32_t classes = known ? class_tuple(m, walk->frames, state->frame) : TUPLE_FAILED;
+    for (size_t i = 0; i < w->begun.length && classes != TUPLE_FAILED; i++)
+        classes = w->begun.data[i] < 0x80 ? tuple_step(m, classes, w->begun.data[i]) : TUPLE_FAILED;
+    w->start = (struct name_place){.tuple = state->tuple, .low = state->low, .high = state->high, .classes = classes};
+    if (classes == TUPLE_FAILED) { /* escapes or other letters before, or too many patterns */
         ok = mask_all(m, walk, trie, &packed, mask);
     } else if (state->tuple != TUPLE_DEAD && tuple_is_free(m, state->tuple)) {
         const struct spelled_tokens *spelled = tokens_spelled(m, &walk->vocabulary->strings[0]);

@@ -19,9 +19,6 @@ bool tuple_is_free(const struct json_machine *m, uint32_t tuple) {
     return true;
 }
 
-bool string_byte(uint8_t byte) {
-    return byte >= 0x20 && byte < 0x80 && byte != '"' && byte != '\\';
-}
 static bool number_byte(uint8_t byte) {
     return (byte >= '0' && byte <= '9') || byte == '-' || byte == '+' || byte == '.' || byte == 'e' || byte == 'E';
 }
@@ -40,10 +37,11 @@ struct scalar_walk {
     const struct token_trie *trie;
     const struct json_state *from;
     uint32_t *mask;
-    uint32_t top;     /* depth of the first node */
-    bool grouped;     /* the tokens begin inside the string: their rests are known */
-    bool whole_class; /* verdicts are keys */
-    uint32_t tuples[TRIE_DEPTH_MAX + 1];
+    uint32_t top;                                     /* depth of the first node */
+    bool grouped;                                     /* the tokens begin inside the string: their rests are known */
+    bool whole_class;                                 /* verdicts are keys */
+    uint32_t tuples[TRIE_DEPTH_MAX + 1];              /* by depth: behind the node's byte */
+    const struct tuple_row *rows[TRIE_DEPTH_MAX + 1]; /* of strings: theirs */
     uint8_t path[TRIE_DEPTH_MAX + 1];
     struct bytes_view begun; /* where texts are compared: of the string so far, behind its quote */
     bool compared_alone;     /* only this array compares, and only texts of free strings */
@@ -171,28 +169,48 @@ static bool walk_beyond(struct scalar_walk *w, uint32_t i, uint32_t unfinished, 
     return true;
 }
 
-/** Siblings at the beginning of a character. */
+/** The subtree is set without a look at it. */
+static bool is_free(const struct token_trie *trie, uint32_t i, const struct tuple_row *row) {
+    return trie->classes != NULL && !(trie->classes[i] & ~row->free_classes) && trie->heights[i] <= row->free_length;
+}
+
+/** Node `i` stands for itself: set it and note what is behind it. *out_live: what is below is looked at next. */
+static bool step_plain(struct scalar_walk *w, uint32_t i, uint32_t tuple, const struct tuple_row *row, bool *out_live) {
+    uint32_t depth = w->trie->depths[i], next = row->next[w->trie->bytes[i]];
+    if (next == TUPLE_UNKNOWN) next = tuple_step(w->m, tuple, w->trie->bytes[i]);
+    *out_live = next != TUPLE_DEAD;
+    if (next == TUPLE_DEAD || next == TUPLE_FAILED) return next == TUPLE_DEAD;
+    w->tuples[depth] = next;
+    w->path[depth] = w->trie->bytes[i];
+    mask_set_node(w->mask, w->trie, i);
+    if (w->trie->sizes[i] == 1) return true;
+    w->rows[depth] = tuple_row_at(w->m, next);
+    return w->rows[depth] != NULL;
+}
+
+/** Siblings at the beginning of a character, and what is below them. */
 static bool walk_string(struct scalar_walk *w, uint32_t first, uint32_t end, uint32_t tuple) {
     const struct token_trie *trie = w->trie;
-    const struct tuple_row *row = tuple_row_of(w->m, tuple);
-    if (row == NULL) return false;
-    for (uint32_t i = first; i < end; i += trie->sizes[i]) {
+    const struct tuple_row *start = tuple_row_at(w->m, tuple);
+    uint32_t top = first < end ? trie->depths[first] : 0;
+    if (start == NULL) return false;
+    for (uint32_t i = first; i < end;) {
+        uint32_t depth = trie->depths[i], before = depth == top ? tuple : w->tuples[depth - 1];
+        const struct tuple_row *row = depth == top ? start : w->rows[depth - 1];
         uint8_t byte = trie->bytes[i];
-        bool ok = true;
-        if (trie->classes != NULL && !(trie->classes[i] & ~row->free_classes) && trie->heights[i] <= row->free_length) {
+        bool ok = true, enter = false;
+        if (is_free(trie, i, row))
             mask_set_subtree(w->mask, trie, i);
-        } else if (string_byte(byte)) {
-            uint32_t next = row->next[byte];
-            w->path[trie->depths[i]] = byte;
-            if (next != TUPLE_DEAD) ok = go_on(w, i, next != TUPLE_UNKNOWN ? next : tuple_step(w->m, tuple, byte));
-        } else if (byte >= 0x80) {
-            ok = row->beyond == TUPLE_DEAD || walk_beyond(w, i, 0, tuple, row->beyond);
-        } else if (byte == '"') {
-            ok = end_string(w, i, tuple);
-        } else if (byte == '\\') {
+        else if (string_byte(byte))
+            ok = step_plain(w, i, before, row, &enter);
+        else if (byte >= 0x80)
+            ok = row->beyond == TUPLE_DEAD || walk_beyond(w, i, 0, before, row->beyond);
+        else if (byte == '"')
+            ok = end_string(w, i, before);
+        else if (byte == '\\')
             ok = walk_exactly(w, i);
-        }
         if (!ok) return false;
+        i += enter ? 1 : trie->sizes[i];
     }
     return true;
 }

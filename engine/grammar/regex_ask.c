@@ -23,7 +23,48 @@ regex regex_or(struct regex_pool *pool, regex a, regex b) {
     if (a == REGEX_FAILED || b == REGEX_FAILED) return REGEX_FAILED;
     return regex_settle(pool, regex_make_or(pool, a, b));
 }
+
+/** The first code point of `*r`, if all its texts begin with it, and what is behind it. False: they do not, or it may be empty. */
+static bool next_of_word(const struct regex_pool *pool, regex *r, uint32_t *out) {
+    const struct regex_node *node = regex_node(pool, *r);
+    if (node->kind == REGEX_KIND_BRANCH) {
+        if (node->edge_count != 1 || (node->flags & REGEX_NULLABLE) != 0) return false;
+        *out = node->edges[0].code_point;
+        *r = node->edges[0].target;
+        return true;
+    }
+    const struct regex_node *head = node->kind == REGEX_KIND_CONCAT ? regex_node(pool, node->head) : node;
+    if (head->kind != REGEX_KIND_CLASS) return false;
+    const struct regex_set *set = &pool->sets[head->set];
+    if (set->count != 1 || set->ranges[0].first != set->ranges[0].last) return false;
+    *out = set->ranges[0].first;
+    *r = node->kind == REGEX_KIND_CONCAT ? node->tail : REGEX_EMPTY;
+    return true;
+}
+
+/** It has one text, which its form shows. */
+static bool is_word(const struct regex_pool *pool, regex r) {
+    enum { WORD_MAX = 256 };
+    uint32_t ignored, length = 0;
+    if (r == REGEX_FAILED || r == REGEX_NOTHING || regex_node(pool, r)->length_max > WORD_MAX) return false;
+    while (length < WORD_MAX && next_of_word(pool, &r, &ignored)) length++;
+    return length > 0 && r == REGEX_EMPTY;
+}
+
+/** `word`, if the other has it. */
+static regex word_and(struct regex_pool *pool, regex word, regex other) {
+    uint32_t code_point;
+    for (regex rest = word; next_of_word(pool, &rest, &code_point);) {
+        other = regex_step(pool, other, code_point);
+        if (other == REGEX_NOTHING || other == REGEX_FAILED) return other;
+    }
+    return regex_has(pool, other, REGEX_NULLABLE) ? word : REGEX_NOTHING;
+}
+
 regex regex_and(struct regex_pool *pool, regex a, regex b) {
+    if (a == REGEX_FAILED || b == REGEX_FAILED) return REGEX_FAILED;
+    if (is_word(pool, a)) return word_and(pool, a, b); /* many alternatives ask for one word of many */
+    if (is_word(pool, b)) return word_and(pool, b, a);
     return regex_settle(pool, regex_make_and(pool, a, b));
 }
 regex regex_not(struct regex_pool *pool, regex a) {

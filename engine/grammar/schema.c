@@ -184,6 +184,7 @@ enum status schema_create(const struct json_value *text, const struct schema_doc
     intern_init(&schema->names, &schema->arena, &schema->budget);
     memo_init(&schema->built, &schema->budget);
     memo_init(&schema->constants, &schema->budget);
+    memo_init(&schema->strings, &schema->budget);
     intern_init(&schema->constant_values, &schema->arena, &schema->budget);
     struct error err = {0};
     enum status status = regex_pool_create(&schema->budget, &schema->regexes, &err);
@@ -217,6 +218,7 @@ void schema_destroy(struct schema *schema) {
     intern_deinit(&schema->names);
     memo_deinit(&schema->built);
     memo_deinit(&schema->constants);
+    memo_deinit(&schema->strings);
     intern_deinit(&schema->constant_values);
     arena_deinit(&schema->arena);
     free(schema->nodes);

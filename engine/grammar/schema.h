@@ -108,6 +108,7 @@ struct schema {
     struct memo built;             /* address of a json_value -> formula */
     struct memo constants;         /* formula of an array or object that is all of it -> index into constant_values */
     struct intern constant_values; /* words: what is equal for equal values (json_canonical.h) */
+    struct memo strings;           /* formula << 1 | negated -> regex, of long lists */
     formula root;
 
     struct schema_registry *registry; /* addresses and anchors (schema_reference.c) */

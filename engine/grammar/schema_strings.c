@@ -43,6 +43,20 @@ static regex strings_of_list(struct schema *schema, const formula *list, uint32_
     return all ? regex_and(schema->regexes, a, b) : regex_or(schema->regexes, a, b);
 }
 
+enum { LIST_LONG = 8 };
+
+/** The same, of a node; long lists are remembered: other branches of a choice ask for them again. */
+static regex strings_of_node(struct schema *schema, formula f, const struct formula_node *node, bool negated,
+                             int depth) {
+    uint64_t key = (uint64_t)f << 1 | negated;
+    bool all = (node->kind == F_AND) != negated, is_long = node->count >= LIST_LONG;
+    uint32_t out;
+    if (is_long && memo_get(&schema->strings, key, &out)) return out;
+    out = strings_of_list(schema, node->list, node->count, all, negated, depth);
+    if (is_long && out != REGEX_FAILED && !memo_put(&schema->strings, key, out)) return REGEX_FAILED;
+    return out;
+}
+
 static regex strings_of(struct schema *schema, formula f, bool negated, int depth) {
     f = schema_follow(schema, f);
     if (f == FORMULA_NONE || depth > 2 * SCHEMA_DEPTH_MAX || !budget_spend(&schema->budget, 1)) return REGEX_FAILED;
@@ -59,7 +73,7 @@ static regex strings_of(struct schema *schema, formula f, bool negated, int dept
         return strings_of(schema, node.a, !negated, depth + 1);
     case F_AND:
     case F_OR:
-        return strings_of_list(schema, node.list, node.count, (node.kind == F_AND) != negated, negated, depth + 1);
+        return strings_of_node(schema, f, &node, negated, depth + 1);
     case F_ONE_OF: {
         struct how_many count = how_many_of(schema, node.list, node.count, depth + 1);
         return negated ? regex_or(schema->regexes, count.none, count.more) : count.one;

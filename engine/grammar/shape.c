@@ -179,6 +179,22 @@ conjunction conjunction_not(struct shapes *shapes, conjunction a) {
 
 enum { CONSTANT_KINDS = 1 << VALUE_NULL | 1 << VALUE_FALSE | 1 << VALUE_TRUE };
 
+enum { LIST_LONG = 8 }; /* what long lists are is remembered: other branches of a choice ask for them again */
+
+static uint32_t constants_of(struct shapes *shapes, formula f, int depth);
+
+static uint32_t constants_of_list(struct shapes *shapes, const struct formula_node *node, int depth) {
+    uint32_t all = CONSTANT_KINDS, any = 0, one = 0, none = CONSTANT_KINDS;
+    for (uint32_t i = 0; i < node->count; i++) {
+        uint32_t of = constants_of(shapes, node->list[i], depth);
+        all &= of;
+        any |= of;
+        one = (one & ~of) | (none & of);
+        none &= ~of;
+    }
+    return node->kind == F_AND ? all : node->kind == F_OR ? any : one;
+}
+
 /** Which of null, false and true satisfy a formula. */
 static uint32_t constants_of(struct shapes *shapes, formula f, int depth) {
     f = schema_follow(shapes->schema, f);
@@ -187,7 +203,7 @@ static uint32_t constants_of(struct shapes *shapes, formula f, int depth) {
         return 0;
     }
     const struct formula_node *node = schema_node(shapes->schema, f);
-    uint32_t out = CONSTANT_KINDS, one = 0, none = CONSTANT_KINDS;
+    uint32_t out;
     switch (node->kind) {
     case F_FALSE:
         return 0;
@@ -196,18 +212,12 @@ static uint32_t constants_of(struct shapes *shapes, formula f, int depth) {
     case F_NOT:
         return ~constants_of(shapes, node->a, depth + 1) & CONSTANT_KINDS;
     case F_AND:
-        for (uint32_t i = 0; i < node->count; i++) out &= constants_of(shapes, node->list[i], depth + 1);
-        return out;
     case F_OR:
-        for (uint32_t i = 0; i < node->count; i++) one |= constants_of(shapes, node->list[i], depth + 1);
-        return one;
     case F_ONE_OF:
-        for (uint32_t i = 0; i < node->count; i++) {
-            uint32_t of = constants_of(shapes, node->list[i], depth + 1);
-            one = (one & ~of) | (none & of);
-            none &= ~of;
-        }
-        return one;
+        if (node->count >= LIST_LONG && memo_get(&shapes->long_constants, f, &out)) return out;
+        out = constants_of_list(shapes, node, depth + 1);
+        if (node->count >= LIST_LONG && !memo_put(&shapes->long_constants, f, out)) shapes_exhausted(shapes, 0);
+        return out;
     default:
         return CONSTANT_KINDS;
     }
@@ -290,6 +300,27 @@ static struct number_union numbers_of_one(struct shapes *shapes, const struct fo
     return union_or(none, more);
 }
 
+/** Of all, or of any. */
+static struct number_union numbers_of_list(struct shapes *shapes, formula f, bool negated, int depth) {
+    const struct formula_node *node = schema_node(shapes->schema, f);
+    struct number_union out = {0};
+    uint64_t key = (uint64_t)f << 1 | negated;
+    bool all = (node->kind == F_AND) != negated, is_long = node->count >= LIST_LONG;
+    uint32_t any_number;
+    if (is_long && memo_get(&shapes->long_numbers, key, &any_number)) {
+        union_add(&out, any_number ? NUMBER_ANY : NUMBER_NONE);
+        return out;
+    }
+    if (all) union_add(&out, NUMBER_ANY);
+    for (uint32_t i = 0; i < node->count; i++) {
+        struct number_union own = numbers_of(shapes, node->list[i], negated, depth);
+        out = all ? union_and(shapes, out, own) : union_or(out, own);
+    }
+    bool plain = !out.failed && (out.count == 0 || (out.count == 1 && out.sets[0] == NUMBER_ANY));
+    if (is_long && plain && !memo_put(&shapes->long_numbers, key, out.count)) out.failed = true;
+    return out;
+}
+
 static struct number_union numbers_of(struct shapes *shapes, formula f, bool negated, int depth) {
     struct number_union out = {0};
     f = schema_follow(shapes->schema, f);
@@ -312,15 +343,7 @@ static struct number_union numbers_of(struct shapes *shapes, formula f, bool neg
         return numbers_of(shapes, node->a, !negated, depth + 1);
     case F_AND:
     case F_OR:
-        if ((node->kind == F_AND) != negated) {
-            union_add(&out, NUMBER_ANY);
-            for (uint32_t i = 0; i < node->count; i++)
-                out = union_and(shapes, out, numbers_of(shapes, node->list[i], negated, depth + 1));
-        } else {
-            for (uint32_t i = 0; i < node->count; i++)
-                out = union_or(out, numbers_of(shapes, node->list[i], negated, depth + 1));
-        }
-        return out;
+        return numbers_of_list(shapes, f, negated, depth + 1);
     case F_ONE_OF:
         return numbers_of_one(shapes, node, negated, depth + 1);
     default:
@@ -468,6 +491,8 @@ enum status shapes_create(struct schema *schema, struct shapes **out) {
     memo_init(&shapes->named_values, &schema->budget);
     memo_init(&shapes->other_values, &schema->budget);
     memo_init(&shapes->violations, &schema->budget);
+    memo_init(&shapes->long_constants, &schema->budget);
+    memo_init(&shapes->long_numbers, &schema->budget);
     uint32_t never = FORMULA_FALSE << 1;
     if (intern_put(&shapes->conjunctions, NULL, 0) != CONJUNCTION_TRUE ||
         intern_put(&shapes->conjunctions, &never, 1) != CONJUNCTION_FALSE) {
@@ -486,6 +511,8 @@ void shapes_destroy(struct shapes *shapes) {
     memo_deinit(&shapes->named_values);
     memo_deinit(&shapes->other_values);
     memo_deinit(&shapes->violations);
+    memo_deinit(&shapes->long_constants);
+    memo_deinit(&shapes->long_numbers);
     free(shapes->shapes);
     free(shapes->object_forms);
     free(shapes);

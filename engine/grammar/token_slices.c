@@ -128,11 +128,6 @@ struct classed {
     slice_classes classes;
     int32_t token;
 };
-static int compare_classed(const void *a, const void *b) {
-    const struct classed *x = a, *y = b;
-    if (x->classes != y->classes) return x->classes < y->classes ? -1 : 1;
-    return (x->token > y->token) - (x->token < y->token);
-}
 
 /** Large ones as bitsets. */
 static bool add_bits(struct token_slice_list *list, uint32_t words) {
@@ -146,22 +141,62 @@ static bool add_bits(struct token_slice_list *list, uint32_t words) {
     return true;
 }
 
-/** A slice for each run of tokens that are alike. */
-static bool group(struct token_slice_list *list, struct classed *all, uint32_t count, uint32_t words) {
-    uint32_t groups = 0;
-    if (count > 0) qsort(all, count, sizeof *all, compare_classed);
-    while (count > 0 && all[count - 1].classes & SLICE_INVALID) count--;
-    for (uint32_t i = 0; i < count; i++) groups += i == 0 || all[i].classes != all[i - 1].classes;
-    list->slices = calloc(groups + 1, sizeof *list->slices);
-    list->tokens = malloc((count + 1) * sizeof *list->tokens);
-    if (list->slices == NULL || list->tokens == NULL) return false;
-    for (uint32_t i = 0; i < count; i++) {
-        if (i == 0 || all[i].classes != all[i - 1].classes)
-            list->slices[list->count++] = (struct token_slice){all[i].classes, i, 0, NULL};
-        list->slices[list->count - 1].count++;
-        list->tokens[i] = all[i].token;
+/** Which slice has exactly these classes: a hash table of their numbers plus one, 0 where there is none. */
+struct slice_index {
+    uint32_t *places;
+    uint32_t shift; /* 64 less the logarithm of how many places there are */
+};
+
+/** The slice of these classes, the next new one where there is none yet. */
+static uint32_t slice_of(struct token_slice_list *list, const struct slice_index *index, slice_classes classes) {
+    uint32_t mask = UINT32_MAX >> (index->shift - 32);
+    uint32_t place = (uint32_t)(classes * UINT64_C(0x9E3779B97F4A7C15) >> index->shift);
+    for (; index->places[place] != 0; place = (place + 1) & mask)
+        if (list->slices[index->places[place] - 1].classes == classes) return index->places[place] - 1;
+    list->slices[list->count] = (struct token_slice){.classes = classes};
+    index->places[place] = ++list->count;
+    return list->count - 1;
+}
+
+/** Tokens behind each other by their slice, within one in the order of `all`; those that no slice has are left out. */
+static void place_tokens(struct token_slice_list *list, const struct classed *all, const uint32_t *slices,
+                         uint32_t count) {
+    uint32_t next = 0;
+    for (uint32_t i = 0; i < list->count; i++) {
+        list->slices[i].first = next;
+        next += list->slices[i].count;
+        list->slices[i].count = 0;
     }
-    return add_bits(list, words);
+    for (uint32_t i = 0; i < count; i++) {
+        if (slices[i] == UINT32_MAX) continue;
+        struct token_slice *slice = &list->slices[slices[i]];
+        list->tokens[slice->first + slice->count++] = all[i].token;
+    }
+}
+
+/** A slice for all tokens that are alike. Most vocabularies have far fewer slices than tokens, so they are found by hash: to sort took longer
+ *  than all else. */
+static bool group(struct token_slice_list *list, const struct classed *all, uint32_t count, uint32_t words) {
+    struct slice_index index = {.shift = 63};
+    while (index.shift > 33 && UINT64_C(1) << (64 - index.shift) < 2 * (uint64_t)count) index.shift--;
+    index.places = calloc(UINT64_C(1) << (64 - index.shift), sizeof *index.places);
+    uint32_t *slices = malloc((count + 1) * sizeof *slices); /* of each token */
+    list->slices = malloc((count + 1) * sizeof *list->slices);
+    list->tokens = malloc((count + 1) * sizeof *list->tokens);
+    bool ok = index.places != NULL && slices != NULL && list->slices != NULL && list->tokens != NULL;
+    for (uint32_t i = 0; ok && i < count; i++) {
+        bool text = (all[i].classes & SLICE_INVALID) == 0;
+        slices[i] = text ? slice_of(list, &index, all[i].classes) : UINT32_MAX;
+        if (text) list->slices[slices[i]].count++;
+    }
+    if (ok) {
+        place_tokens(list, all, slices, count);
+        struct token_slice *fitting = realloc(list->slices, (list->count + 1) * sizeof *fitting);
+        if (fitting != NULL) list->slices = fitting;
+    }
+    free(index.places);
+    free(slices);
+    return ok && add_bits(list, words);
 }
 
 bool token_slices_init(struct token_slices *slices, const struct token_trie *trie, uint32_t words) {

@@ -350,6 +350,10 @@ static void test_many_literals(void **state) {
     for (int i = 0; i < WORDS; i += 997) assert_true(matches(all, text[i]));
     assert_false(matches(all, "w"));
     assert_false(matches(all, "w100000\xC3\xA9"));
+    assert_int_equal(regex_and(pool, all, parse("^w57\xC3\xA9$")), literal("w57\xC3\xA9"));
+    assert_int_equal(regex_and(pool, parse("^w5x$"), all), REGEX_NOTHING);
+    assert_int_equal(regex_and(pool, literal("w5"), all), REGEX_NOTHING);
+    assert_int_equal(regex_and(pool, literal(""), all), REGEX_NOTHING);
     assert_int_equal(regex_count(pool, all, 1u << 20), WORDS);
     regex others = regex_and(pool, parse("^w\\d+\xC3\xA9$"), regex_not(pool, all));
     assert_false(matches(others, "w5\xC3\xA9"));
