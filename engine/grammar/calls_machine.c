@@ -41,6 +41,7 @@ static struct machine *borrow(struct calls *calls, struct tool_machine *tool) {
 
 static void give_back(struct calls *calls, struct tool_machine *tool) {
     calls->budget.fuel = tool->budget->fuel;
+    if (tool->budget->bytes < tool->bytes_max / TOOL_RESERVE) atomic_store(&tool->spent, true);
     pthread_mutex_unlock(&tool->lock);
 }
 
@@ -210,7 +211,8 @@ static uint64_t leap(struct machine *machine) {
     enum { FRAME_BYTES = 64 };
     struct calls *calls = of(machine);
     uint64_t longest = 0;
-    for (size_t i = 0; i < calls->tool_count; i++) {
+    for (size_t i = 0; i <= calls->tool_count; i++) {
+        if (calls->tools[i] == NULL) continue; /* there is no schema of content */
         struct machine *inner = borrow(calls, calls->tools[i]);
         uint64_t own = inner->operations->leap == NULL ? 0 : inner->operations->leap(inner);
         if (own > longest) longest = own;

@@ -154,9 +154,12 @@ static void hold(struct tool_cache *cache, struct tool_machine *tool) {
     cache->idle_bytes -= tool->idle_bytes;
 }
 
+/** One that has used up what it may build could fail whoever comes: it is as good as not there. */
 static struct tool_machine *find(const struct tool_cache *cache, struct bytes_view key, uint64_t hash) {
     struct tool_machine *tool = cache->buckets[hash % TOOL_BUCKETS];
-    while (tool != NULL && (tool->hash != hash || !bytes_view_equal(bytes_view(&tool->key), key))) tool = tool->next;
+    while (tool != NULL &&
+           (atomic_load(&tool->spent) || tool->hash != hash || !bytes_view_equal(bytes_view(&tool->key), key)))
+        tool = tool->next;
     return tool;
 }
 
@@ -176,7 +179,12 @@ static void drop_idle(struct tool_cache *cache) {
 
 void tool_cache_give_back(struct tool_cache *cache, struct tool_machine *tool) {
     pthread_mutex_lock(&cache->lock);
-    if (--tool->references == 0) {
+    if (--tool->references == 0 && atomic_load(&tool->spent)) {
+        struct tool_machine **link = &cache->buckets[tool->hash % TOOL_BUCKETS];
+        while (*link != tool) link = &(*link)->next;
+        *link = tool->next;
+        destroy(tool);
+    } else if (tool->references == 0) {
         tool->idle_bytes = (size_t)(tool->bytes_max - tool->budget->bytes) + sizeof *tool;
         cache->idle_bytes += tool->idle_bytes;
         cache->idle_count++;
