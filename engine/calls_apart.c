@@ -30,6 +30,13 @@ static enum status open_reader(struct call_reading *reading, uint64_t seed, stru
     return STATUS_OK;
 }
 
+/** Ids must differ from those of the turns before, whose seed may be the same: their prompts are others. */
+static uint64_t seed_of(const struct generation_request *request) {
+    uint64_t hash = 0xcbf29ce484222325 ^ request->sampling.seed; /* FNV-1a, 64 bits */
+    for (size_t i = 0; i < request->prompt_count; i++) hash = (hash ^ (uint32_t)request->prompt[i]) * 0x100000001b3;
+    return hash;
+}
+
 enum status call_reading_create(const struct generation_request *request, struct call_reading **out,
                                 struct error *err) {
     *out = NULL;
@@ -37,7 +44,7 @@ enum status call_reading_create(const struct generation_request *request, struct
     struct call_reading *reading = calloc(1, sizeof *reading);
     if (reading == NULL) return error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
     reading->grammar = grammar_ref(request->grammar);
-    reading->seed = request->sampling.seed;
+    reading->seed = seed_of(request);
     bytes_init(&reading->begun, LIMIT_ANSWER_BYTES);
     bytes_init(&reading->scratch, LIMIT_ANSWER_BYTES);
     *out = reading;

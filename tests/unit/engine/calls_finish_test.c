@@ -133,9 +133,9 @@ static void test_a_tool_that_is_spent_is_compiled_anew(void **state) {
     struct grammar_options options = {.bytes = 1 << 20};
     assert_true(calls_fixture_init(&bench.fixture, CHAT_CALLS_ARGUMENTS, false));
     struct call_tool tool = {.name = bytes_view_string("f")};
-    tool.parameters = calls_fixture_json(&bench.fixture,
-                                         "{\"type\": \"object\", \"properties\": {\"s\": {\"type\": \"string\", "
-                                         "\"pattern\": \"^(a|b)*a(a|b){24}$\"}}, \"required\": [\"s\"]}");
+    tool.parameters =
+        calls_fixture_json(&bench.fixture, "{\"type\": \"object\", \"properties\": {\"s\": {\"type\": \"string\", "
+                                           "\"pattern\": \"^(a|b)*a(a|b){24}$\"}}, \"required\": [\"s\"]}");
     struct call_request request = {
         .tools = &tool, .tool_count = 1, .choice = CALL_CHOICE_REQUIRED, .options = &options};
     int64_t before = options.bytes;
