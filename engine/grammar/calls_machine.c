@@ -221,6 +221,19 @@ static uint64_t leap(struct machine *machine) {
     return longest + FRAME_BYTES;
 }
 
+/** Within arguments what their own machine says: such tokens do not lead out of them. */
+static const uint32_t *unchanged(struct machine *machine, const struct grammar_vocabulary *vocabulary,
+                                 const struct machine_state *state) {
+    struct calls *calls = of(machine);
+    if (calls->nodes[node_of(state)].kind != CALL_VALUE) return NULL;
+    struct tool_machine *tool = calls->tools[detail_of(state)];
+    struct machine *inner = borrow(calls, tool);
+    const uint32_t *tokens =
+        inner->operations->unchanged == NULL ? NULL : inner->operations->unchanged(inner, vocabulary, state);
+    give_back(calls, tool);
+    return tokens;
+}
+
 /* ---- masks ---- */
 
 static bool fill_text(struct calls *calls, struct mask_walk *walk, const struct machine_state *state, uint32_t *mask) {
@@ -299,6 +312,7 @@ const struct machine_operations calls_operations = {.destroy = destroy,
                                                     .shortest = shortest,
                                                     .estimate = estimate,
                                                     .leap = leap,
+                                                    .unchanged = unchanged,
                                                     .signature = signature,
                                                     .fill = fill,
                                                     .control = control,
