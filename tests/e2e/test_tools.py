@@ -346,6 +346,13 @@ def test_many_tools_at_once(client, house):
     check_calls(answer.message.tool_calls, {t["function"]["name"]: t["function"]["parameters"] for t in tools})
 
 
+def test_an_answer_has_no_more_calls_than_a_message_may(client, house):
+    """A small model that must call and need say nothing does not stop by itself; with more than 128 (chat.proto) its answer could not be sent back."""
+    bare = [{"type": "function", "function": {"name": "now", "strict": True}}]
+    answer = ask(client, house, tools=bare, tool_choice="required", temperature=0, max_tokens=4000).choices[0]
+    assert answer.finish_reason == "tool_calls" and len(answer.message.tool_calls) == 128
+
+
 def test_the_model_card_says_so(house):
     card = house.send("GET", "/v1/models")[2]["data"][0]
     assert card["capabilities"]["function_calling"] is True
