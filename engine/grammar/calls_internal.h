@@ -16,7 +16,6 @@
 #include "engine/grammar/schema.h"
 
 #include <pthread.h>
-#include <stdatomic.h>
 
 /* ---- calls_tokens.c ---- */
 
@@ -82,10 +81,9 @@ struct tool_machine {
     struct machine *machine;
     struct grammar_budget *budget;
     struct grammar_problem later; /* where the machine writes what it meets after compiling */
-    int64_t bytes_max;
-    atomic_bool spent; /* it has built nearly all that it may: for those who hold it only */
+    int64_t bytes_max;            /* what it may build, */
+    int64_t bytes_left;           /* and what was left of it when it was compiled */
 };
-enum { TOOL_RESERVE = 8 }; /* an eighth of what it may build is left to generations that run */
 /* What nobody uses right now is kept up to this. */
 enum tool_use { TOOL_ARGUMENTS, TOOL_CONTENT /* any value; there is a schema */ };
 enum { TOOL_BUCKETS = 1024, TOOL_IDLE_MAX = 2048, TOOL_IDLE_BYTES_MAX = 256 << 20 };

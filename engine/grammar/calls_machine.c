@@ -41,7 +41,6 @@ static struct machine *borrow(struct calls *calls, struct tool_machine *tool) {
 
 static void give_back(struct calls *calls, struct tool_machine *tool) {
     calls->budget.fuel = tool->budget->fuel;
-    if (tool->budget->bytes < tool->bytes_max / TOOL_RESERVE) atomic_store(&tool->spent, true);
     pthread_mutex_unlock(&tool->lock);
 }
 
