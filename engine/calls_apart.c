@@ -18,7 +18,7 @@ struct call_reading {
     struct bytes begun;   /* the text that the answer goes on with, as far as the grammar counts it in */
     struct bytes scratch; /* a token's text */
     size_t streamed;      /* bytes of the reader's content that the stream has */
-    bool made;            /* a call has been told of */
+    size_t made;          /* calls that have been told of */
 };
 
 /** The reader, behind what was there before the answer. */
@@ -30,6 +30,13 @@ static enum status open_reader(struct call_reading *reading, uint64_t seed, stru
     return STATUS_OK;
 }
 
+/** Ids must differ from those of the turns before, whose seed may be the same: their prompts are others. */
+static uint64_t seed_of(const struct generation_request *request) {
+    uint64_t hash = 0xcbf29ce484222325 ^ request->sampling.seed; /* FNV-1a, 64 bits */
+    for (size_t i = 0; i < request->prompt_count; i++) hash = (hash ^ (uint32_t)request->prompt[i]) * 0x100000001b3;
+    return hash;
+}
+
 enum status call_reading_create(const struct generation_request *request, struct call_reading **out,
                                 struct error *err) {
     *out = NULL;
@@ -37,7 +44,7 @@ enum status call_reading_create(const struct generation_request *request, struct
     struct call_reading *reading = calloc(1, sizeof *reading);
     if (reading == NULL) return error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
     reading->grammar = grammar_ref(request->grammar);
-    reading->seed = request->sampling.seed;
+    reading->seed = seed_of(request);
     bytes_init(&reading->begun, LIMIT_ANSWER_BYTES);
     bytes_init(&reading->scratch, LIMIT_ANSWER_BYTES);
     *out = reading;
@@ -92,7 +99,7 @@ enum status call_reading_restart(struct call_reading *reading, int answer) {
     struct error err = {0};
     call_reader_destroy(reading->reader);
     reading->reader = NULL;
-    reading->made = false;
+    reading->made = 0;
     /* Calls of several answers have ids of their own. */
     return open_reader(reading, reading->seed ^ (uint64_t)answer << 56, &err);
 }
@@ -105,14 +112,17 @@ void call_reading_tell(const struct call_reading *reading, struct generation_eve
 }
 
 void call_reading_told(struct call_reading *reading) {
-    reading->made = reading->made || call_reader_output(reading->reader)->call_count > 0;
+    reading->made += call_reader_output(reading->reader)->call_count;
     call_reader_clear(reading->reader);
     reading->streamed = 0;
 }
 
+size_t call_reading_count(const struct call_reading *reading) {
+    return reading->made + call_reader_output(reading->reader)->call_count;
+}
+
 bool call_reading_is_whole(const struct call_reading *reading, bool complete) {
-    const struct call_output *output = call_reader_output(reading->reader);
-    bool called = (reading->made || output->call_count > 0) && !output->cut;
+    bool called = call_reading_count(reading) > 0 && !call_reader_output(reading->reader)->cut;
     return called || (complete && call_reader_in_value(reading->reader));
 }
 

@@ -147,6 +147,8 @@ enum status call_reading_restart(struct call_reading *reading, int answer);
 /** Put calls and thoughts into the event, lent until the next call. */
 void call_reading_tell(const struct call_reading *reading, struct generation_event *event);
 void call_reading_told(struct call_reading *reading);
+/** Whole calls of the answer so far. */
+size_t call_reading_count(const struct call_reading *reading);
 /** Behind call_reading_finish: there are calls, and none was cut; or content of a schema, and the grammar takes it for `complete`. */
 bool call_reading_is_whole(const struct call_reading *reading, bool complete);
 /** As call_reader_held. */

@@ -192,6 +192,12 @@ static enum status finish_text(struct generation *generation) {
     return text_stream_finish(&generation->text);
 }
 
+/** A message holds so many calls: an answer of more could not be a part of the conversation. */
+static bool has_called_enough(const struct generation *generation) {
+    return generation->calls != NULL && call_reading_count(generation->calls) >= LIMIT_TOOLS &&
+           grammar_complete(generation->grammar, &generation->answer.grammar);
+}
+
 static enum verdict accept(struct sequence *sequence, int32_t id, const struct logprob_entry *logprobs) {
     struct generation *generation = (struct generation *)sequence;
     if (tokenizer_is_end(generation->engine->tokenizer, id)) return VERDICT_STOP;
@@ -204,7 +210,7 @@ static enum verdict accept(struct sequence *sequence, int32_t id, const struct l
     if (generation->calls != NULL) end += (int64_t)call_reading_held(generation->calls);
     if (logprobs != NULL && !generation->text.stopped && !hold_logprobs(generation->held, logprobs, end))
         return VERDICT_ERROR;
-    return generation->text.stopped ? VERDICT_STOP : verdict;
+    return generation->text.stopped || has_called_enough(generation) ? VERDICT_STOP : verdict;
 }
 
 /** A branch ends where a generation would. The stream, which a search needs for its answers only, takes up the branch's text where that stands. */

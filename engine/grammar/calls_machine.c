@@ -210,13 +210,27 @@ static uint64_t leap(struct machine *machine) {
     enum { FRAME_BYTES = 64 };
     struct calls *calls = of(machine);
     uint64_t longest = 0;
-    for (size_t i = 0; i < calls->tool_count; i++) {
+    for (size_t i = 0; i <= calls->tool_count; i++) {
+        if (calls->tools[i] == NULL) continue; /* there is no schema of content */
         struct machine *inner = borrow(calls, calls->tools[i]);
         uint64_t own = inner->operations->leap == NULL ? 0 : inner->operations->leap(inner);
         if (own > longest) longest = own;
         give_back(calls, calls->tools[i]);
     }
     return longest + FRAME_BYTES;
+}
+
+/** Within arguments what their own machine says: such tokens do not lead out of them. */
+static const uint32_t *unchanged(struct machine *machine, const struct grammar_vocabulary *vocabulary,
+                                 const struct machine_state *state) {
+    struct calls *calls = of(machine);
+    if (calls->nodes[node_of(state)].kind != CALL_VALUE) return NULL;
+    struct tool_machine *tool = calls->tools[detail_of(state)];
+    struct machine *inner = borrow(calls, tool);
+    const uint32_t *tokens =
+        inner->operations->unchanged == NULL ? NULL : inner->operations->unchanged(inner, vocabulary, state);
+    give_back(calls, tool);
+    return tokens;
 }
 
 /* ---- masks ---- */
@@ -297,6 +311,7 @@ const struct machine_operations calls_operations = {.destroy = destroy,
                                                     .shortest = shortest,
                                                     .estimate = estimate,
                                                     .leap = leap,
+                                                    .unchanged = unchanged,
                                                     .signature = signature,
                                                     .fill = fill,
                                                     .control = control,

@@ -186,11 +186,12 @@ struct token_walk {
 static size_t place_of(const struct machine_state *state) {
     uint64_t hash = (uint64_t)(uintptr_t)state->frame * 0x9e3779b97f4a7c15u;
     for (int i = 0; i < 5; i++) hash = (hash ^ state->word[i] ^ hash >> 29) * 0xbf58476d1ce4e5b9u;
+    hash = (hash ^ state->outer ^ hash >> 29) * 0xbf58476d1ce4e5b9u;
     return (hash >> 32) % KNOWN_SIZE;
 }
 
 static bool same(const struct machine_state *a, const struct machine_state *b) {
-    return a->frame == b->frame && memcmp(a->word, b->word, sizeof a->word) == 0;
+    return a->frame == b->frame && a->outer == b->outer && memcmp(a->word, b->word, sizeof a->word) == 0;
 }
 
 /** Tokens that are looked at, among those first..end - 1. */
@@ -273,6 +274,7 @@ static bool walk_each(struct token_walk *walk, const struct machine_state *from)
         for (uint32_t left = walk->tokens[w]; left != 0; left &= left - 1) {
             int32_t token = (int32_t)(w * 32 + (uint32_t)__builtin_ctz(left));
             struct bytes_view piece = tokenizer_piece(vocabulary->tokenizer, token);
+            if (piece.length == 0) continue; /* control tokens: filter_controls */
             struct machine_state at = *from;
             enum machine_step step = MACHINE_LIVE;
             for (size_t i = 0; i < piece.length && step == MACHINE_LIVE; i++)
@@ -361,10 +363,33 @@ static bool look_whether_it_suffices(struct token_walk *walk, const struct machi
            suffices(walk->session, state, walk->tokens_left - more, &walk->scratch);
 }
 
+/** The same of control tokens, which no walk over bytes meets. `needed`: the rest that was found begins with one, so one of them stays. */
+static void filter_controls(struct token_walk *walk, const struct machine_state *state, bool needed) {
+    struct grammar_session *session = walk->session;
+    struct machine *machine = session->grammar->machine;
+    uint32_t words = session->grammar->vocabulary->words, admitted = 0;
+    memset(walk->tokens, 0, words * sizeof *walk->tokens);
+    machine->operations->controls(machine, state, walk->tokens);
+    for (uint32_t w = 0; w < words; w++)
+        for (uint32_t left = walk->tokens[w]; left != 0; left &= left - 1) {
+            int32_t token = (int32_t)(w * 32 + (uint32_t)__builtin_ctz(left));
+            struct frames_mark before = frames_mark(&session->frames);
+            struct machine_state next;
+            bool live = machine->operations->control(machine, &session->frames, state, token, &next) == MACHINE_LIVE &&
+                        suffices(session, &next, walk->tokens_left, &walk->scratch);
+            frames_drop(&session->frames, before);
+            admitted += live;
+            if (!live) walk->mask[w] &= ~(left & -left);
+        }
+    if (needed && admitted == 0) mask_or(walk->mask, walk->tokens, words);
+}
+
 /** Clear what does not suffice. */
-static bool filter_mask(struct token_walk *walk, const struct machine_state *state) {
+static bool filter_mask(struct token_walk *walk, const struct machine_state *state, bool needs_control) {
     if (!copy_tokens(walk, walk->mask)) return false;
     bool ok = walk_tokens(walk, state);
+    if (ok && walk->session->grammar->machine->operations->controls != NULL)
+        filter_controls(walk, state, needs_control);
     free(walk->tokens);
     return ok;
 }
@@ -412,7 +437,7 @@ enum status finish_filter(struct grammar_session *session, const struct grammar_
         bool is_next = first >= 0 && mask[first / 32] >> first % 32 & 1; /* else a control token comes before it */
         if (is_next) keep_plan(session, state, bytes_view(&walk.scratch));
         limit_looks(session->grammar, LOOKS_FUEL);
-        if (!filter_mask(&walk, &state->machine)) status = grammar_failed(err);
+        if (!filter_mask(&walk, &state->machine, !complete && !is_next)) status = grammar_failed(err);
         if (is_next) mask_set(mask, first);
     }
     bytes_deinit(&walk.scratch);

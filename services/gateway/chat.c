@@ -550,8 +550,10 @@ static void on_end_locked(struct chat *chat, struct chat_choice *choice, const B
     choice->finished = true;
     if (finished->reason == BORA__INTERNAL__V1__FINISHED__REASON__REASON_ERROR) {
         log_error("generation failed", LOG_S("request_id", chat->request->id), LOG_S("error", finished->error));
+        bool said = finished->error != NULL && *finished->error != 0;
         struct api_error error =
-            api_error_make(500, STATUS_INTERNAL, "server_error", NULL, "The model failed to answer.");
+            api_error_make(500, STATUS_INTERNAL, "server_error", NULL, "The model failed to answer%s%.200s.",
+                           said ? ": " : "", said ? finished->error : "");
         fail_locked(chat, &error);
         return;
     }

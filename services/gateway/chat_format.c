@@ -107,9 +107,7 @@ struct api_error chat_format_error(const struct chat_plan *plan, const Bora__Int
                                      "No answer that fits response_format begins with the prefix message.");
     if (is_word(problem->keyword, "max_tokens"))
         return api_error_bad_request(type, NULL, "max_tokens", "No answer that fits %s is so short: %.100s.",
-                                     plan->start->n_tools == 0      ? "response_format"
-                                     : plan->start->grammar == NULL ? "tool_choice"
-                                                                    : "response_format or calls a tool",
+                                     plan->start->n_tools > 0 ? "tools and tool_choice" : "response_format",
                                      problem->reason);
     switch (plan->start->grammar != NULL ? plan->start->grammar->kind
                                          : BORA__INTERNAL__V1__GRAMMAR__KIND__KIND_JSON_OBJECT) {

@@ -205,6 +205,11 @@ static bool is_call_id(const char *id) {
     return length == CALL_ID_LENGTH;
 }
 
+/** Mistral's client writes "null" for an id that there is not. */
+static bool is_id_given(const char *id) {
+    return id != NULL && *id != 0 && strcmp(id, "null") != 0;
+}
+
 /** The id that the model sees for one of another form: the same for the same. */
 static char *stand_in(const char *id, uint64_t salt, struct arena *arena) {
     static const char digits[] = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
@@ -242,7 +247,7 @@ static bool convert_call(const Bora__V1__ToolCall *in, size_t message, size_t in
     if (arguments == NULL)
         return refuse_call(arena, error, message, index, ".function.arguments",
                            "Arguments must be a JSON object, or the text of one.");
-    bool given = in->id != NULL && *in->id != 0 && strcmp(in->id, "null") != 0;
+    bool given = is_id_given(in->id);
     if (strict && given && !is_call_id(in->id)) {
         *error = api_error_bad_request("invalid_function_call", "3280", NULL,
                                        "Tool call id was %.64s but must be a-z, A-Z, 0-9, with a length of 9.", in->id);
@@ -295,7 +300,7 @@ static bool pair_result(struct pairing *pairing, const Bora__V1__ToolMessage *in
                         WorkerMessage *out, struct api_error *error) {
     size_t count = pairing->caller != NULL ? pairing->caller->n_tool_calls : 0, at = 0;
     const char *id = in->tool_call_id;
-    bool given = id != NULL && *id != 0;
+    bool given = is_id_given(id);
     if (given && !is_call_id(id)) id = stand_in(id, 0, arena);
     if (given && id == NULL) return refuse(error, "messages", too_large);
     if (count == 0 || pairing->answered == count) return unequal(error);

@@ -225,6 +225,18 @@ def test_a_handler_that_is_late_is_given_up_and_the_model_told(connect, tools):
     e2e.until(lambda: tools.abandoned == 0, "it ended")
 
 
+def test_a_handler_that_has_ended_is_not_counted_as_one_that_runs_on(connect, tools):
+    client, _ = connect([calls(("add", {"a": 1, "b": 2}), ("add", {"a": 3, "b": 4})), text("done")])
+    cancellation = bora.Cancellation()
+
+    def told(record):
+        e2e.until(lambda: not any(thread.name == "bora-tool-add" for thread in threading.enumerate()), "both have ended")
+        cancellation.cancel()
+
+    assert client.run("x", tools, parallel=2, on_tool_result=told, cancellation=cancellation).reason == "cancelled"
+    assert tools.abandoned == 0
+
+
 def test_handlers_that_hang_do_not_pile_up(connect, tools):
     client, server = connect([calls(*[("hang", {})] * 50), text("done")])
     run = client.run("x", tools, handler_timeout=0.05, parallel=8)

@@ -177,12 +177,30 @@ def test_results_go_back_over_several_turns(client, house):
     assert answer.message.content
 
 
+def test_an_answer_goes_back_as_the_client_dumps_it(client, house):
+    """What OpenAI's client writes for a message has fields that no request has: annotations, audio, function_call, refusal; and reasoning_content is ours."""
+    message = ask(client, house, tool_choice="required", parallel_tool_calls=False).choices[0].message.model_dump()
+    assert "annotations" in message
+    messages = [*QUESTION, {**message, "reasoning_content": "hm"}, {"role": "tool", "tool_call_id": message["tool_calls"][0]["id"], "content": "7"}]
+    assert ask(client, house, messages=messages, max_tokens=2).choices[0].finish_reason
+
+
+def test_ids_differ_from_turn_to_turn_whatever_the_seed(client, house):
+    messages, ids = list(QUESTION), []
+    for _ in range(3):
+        message = ask(client, house, messages=messages, tool_choice="required", parallel_tool_calls=False, seed=7, temperature=0).choices[0].message
+        ids.append(message.tool_calls[0].id)
+        messages += [message, {"role": "tool", "tool_call_id": ids[-1], "content": "7"}]
+    assert len(set(ids)) == 3
+    assert ask(client, house, tool_choice="required", parallel_tool_calls=False, seed=7, temperature=0).choices[0].message.tool_calls[0].id == ids[0]
+
+
 def conversation(calls, results):
     return [*QUESTION, {"role": "assistant", "content": None, "tool_calls": [{"id": i, "type": "function", "function": {"name": "add", "arguments": "{\"a\": 1, \"b\": 2}"}} for i in calls]},
             *({"role": "tool", "content": "3", **({"tool_call_id": i} if i else {})} for i in results)]
 
 
-@pytest.mark.parametrize("calls, results", [(["abcdefghi"], ["abcdefghi"]), (["call_of_openai_1", "call_of_openai_2"], ["call_of_openai_2", "call_of_openai_1"]), (["abcdefgh1", "abcdefgh2"], [None, None])])
+@pytest.mark.parametrize("calls, results", [(["abcdefghi"], ["abcdefghi"]), (["call_of_openai_1", "call_of_openai_2"], ["call_of_openai_2", "call_of_openai_1"]), (["abcdefgh1", "abcdefgh2"], [None, None]), (["null", "null"], ["null", "null"])])
 def test_ids_of_any_form_pair(client, house, calls, results):
     assert ask(client, house, messages=conversation(calls, results), max_tokens=5).choices[0].finish_reason
 
@@ -286,6 +304,12 @@ def test_max_tokens_is_enough_for_a_whole_call(client, house):
         check_calls(answer.message.tool_calls)
 
 
+def test_max_tokens_that_no_call_fits_in_is_a_400_that_says_so(client, house):
+    with pytest.raises(openai.BadRequestError) as caught:
+        ask(client, house, tool_choice="required", max_tokens=5)
+    assert caught.value.param == "max_tokens" and "tool_choice" in str(caught.value) and re.search(r"takes \d+ tokens", str(caught.value))
+
+
 def test_content_with_a_schema_or_calls(client, house):
     schema = {"type": "object", "properties": {"ok": {"type": "boolean"}}, "required": ["ok"], "additionalProperties": False}
     for seed in range(4):
@@ -320,6 +344,13 @@ def test_many_tools_at_once(client, house):
                                 "required": [f"p{i}_0"]}) for i in range(30)]
     answer = ask(client, house, tools=tools, tool_choice="required", parallel_tool_calls=False, temperature=1.5).choices[0]
     check_calls(answer.message.tool_calls, {t["function"]["name"]: t["function"]["parameters"] for t in tools})
+
+
+def test_an_answer_has_no_more_calls_than_a_message_may(client, house):
+    """A small model that must call and need say nothing does not stop by itself; with more than 128 (chat.proto) its answer could not be sent back."""
+    bare = [{"type": "function", "function": {"name": "now", "strict": True}}]
+    answer = ask(client, house, tools=bare, tool_choice="required", temperature=0, max_tokens=4000).choices[0]
+    assert answer.finish_reason == "tool_calls" and len(answer.message.tool_calls) == 128
 
 
 def test_the_model_card_says_so(house):

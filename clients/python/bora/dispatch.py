@@ -210,6 +210,7 @@ class _Round:
         self.done: queue.SimpleQueue[Optional[tuple[int, _Outcome]]] = queue.SimpleQueue()
         self.lock = threading.Lock()
         self.given_up: set[int] = set()
+        self.ended: set[int] = set()  # heard in time, whether or not anybody has looked yet
         self.failure: Optional[HandlerError] = None
 
     def go(self) -> Optional[str]:
@@ -261,6 +262,7 @@ class _Round:
         with self.lock:
             late = index in self.given_up
             if not late:
+                self.ended.add(index)
                 self.done.put((index, outcome))
         if late:
             self.state.tools.count_abandoned(-1)
@@ -291,8 +293,9 @@ class _Round:
     def _give_up(self, index: int) -> None:
         context, _ = self.running.pop(index)
         with self.lock:
-            self.given_up.add(index)
-            self.state.tools.count_abandoned(1)
+            if index not in self.ended:
+                self.given_up.add(index)
+                self.state.tools.count_abandoned(1)
         context.cancel()
 
     def _finish(self, index: int, outcome: _Outcome, began: float) -> None:

@@ -17,22 +17,26 @@ class AllowedTools(_message.Message):
     def __init__(self, mode: _Optional[str] = ..., tools: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class AssistantMessage(_message.Message):
-    __slots__ = ["audio", "content", "function_call", "name", "prefix", "refusal", "tool_calls"]
+    __slots__ = ["annotations", "audio", "content", "function_call", "name", "prefix", "reasoning_content", "refusal", "tool_calls"]
+    ANNOTATIONS_FIELD_NUMBER: _ClassVar[int]
     AUDIO_FIELD_NUMBER: _ClassVar[int]
     CONTENT_FIELD_NUMBER: _ClassVar[int]
     FUNCTION_CALL_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     PREFIX_FIELD_NUMBER: _ClassVar[int]
+    REASONING_CONTENT_FIELD_NUMBER: _ClassVar[int]
     REFUSAL_FIELD_NUMBER: _ClassVar[int]
     TOOL_CALLS_FIELD_NUMBER: _ClassVar[int]
+    annotations: _containers.RepeatedScalarFieldContainer[str]
     audio: str
     content: Content
     function_call: str
     name: str
     prefix: bool
+    reasoning_content: str
     refusal: str
     tool_calls: _containers.RepeatedCompositeFieldContainer[ToolCall]
-    def __init__(self, content: _Optional[_Union[Content, _Mapping]] = ..., tool_calls: _Optional[_Iterable[_Union[ToolCall, _Mapping]]] = ..., prefix: bool = ..., name: _Optional[str] = ..., refusal: _Optional[str] = ..., audio: _Optional[str] = ..., function_call: _Optional[str] = ...) -> None: ...
+    def __init__(self, content: _Optional[_Union[Content, _Mapping]] = ..., tool_calls: _Optional[_Iterable[_Union[ToolCall, _Mapping]]] = ..., prefix: bool = ..., name: _Optional[str] = ..., refusal: _Optional[str] = ..., audio: _Optional[str] = ..., function_call: _Optional[str] = ..., annotations: _Optional[_Iterable[str]] = ..., reasoning_content: _Optional[str] = ...) -> None: ...
 
 class ChatCompletionChunk(_message.Message):
     __slots__ = ["choices", "created", "id", "model", "object", "system_fingerprint", "usage"]
