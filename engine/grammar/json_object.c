@@ -622,8 +622,8 @@ static bool seen_text_before(const struct frame *frame, struct bytes_view text) 
     return false;
 }
 
-/** The decoded text of an unknown name: what was recorded may hold escapes. */
-static bool decode_name(struct frames *frames, struct bytes_view *text) {
+/* What was recorded of a name may hold escapes. */
+bool text_decode_json(struct frames *frames, struct bytes_view *text) {
     struct arena arena;
     struct json_value *value;
     struct json_problem problem;
@@ -678,7 +678,7 @@ enum machine_step object_key_end(struct json_machine *m, struct frames *frames, 
         size_t quote = 0;
         while (quote < candidate.text.length && candidate.text.data[quote] != '"') quote++;
         candidate.text = (struct bytes_view){candidate.text.data + quote, candidate.text.length - quote};
-        if (!decode_name(frames, &candidate.text)) return MACHINE_FAILED;
+        if (!text_decode_json(frames, &candidate.text)) return MACHINE_FAILED;
         if (seen_text_before(before, candidate.text)) return MACHINE_DEAD;
     }
     return name_ended(m, frames, state, &candidate);

@@ -151,6 +151,8 @@ static struct grammar *of_rules(const char *text) {
     "\"required\": [\"name\", \"n\"], \"additionalProperties\": false}"
 #define UNIQUE(VALUES) \
     "{\"type\": \"array\", \"minItems\": 3, \"uniqueItems\": true, \"items\": {\"enum\": " VALUES "}}"
+#define UNIQUE_STRINGS \
+    "{\"type\": \"array\", \"minItems\": 3, \"uniqueItems\": true, \"items\": {\"type\": \"string\"}}"
 #define LARGE                                                                                                \
     "{\"type\": \"object\", \"properties\": {\"a\": {\"type\": \"string\"}, \"big\": {\"type\": \"array\", " \
     "\"items\": {\"type\": \"boolean\"}, \"minItems\": 300}}, \"additionalProperties\": false}"
@@ -281,6 +283,9 @@ static void every_way_through_a_schema_ends_in_time(void **state) {
     walks_end(of_schema("{\"type\": \"string\", \"minLength\": 5, \"maxLength\": 9}"), 7);
     walks_end(of_schema(UNIQUE("[1, 2, 3]")), 9);
     walks_end(of_schema(UNIQUE("[\"a\", \"name\", 10, \"xxxxxxxxxxxx\"]")), 9);
+    walks_end(of_schema(UNIQUE_STRINGS), 8);
+    walks_end(of_schema("{\"type\": \"object\", \"minProperties\": 2, \"additionalProperties\": {\"type\": \"null\"}}"),
+              9);
 }
 
 static void every_way_through_a_regex_ends_in_time(void **state) {
