@@ -417,6 +417,16 @@ static bool try_cheapest(struct finish *f, const struct json_state *state, struc
     return best != UINT32_MAX && try_name(f, state, best);
 }
 
+/** Of the names that nothing is known of those with the shortest values first, which are no values within themselves. */
+static bool try_cheapest_unknown(struct finish *f, const struct json_state *state, uint32_t item,
+                                 struct joint_object *object) {
+    regex names;
+    if (object->form->selector_count > 0 && object_cheapest_other(f->m->shapes, object->form, &names) != LENGTH_NEVER &&
+        names != REGEX_NOTHING && try_unknown(f, state, item, names))
+        return true;
+    return !f->failed && try_unknown(f, state, item, REGEX_EVERYTHING);
+}
+
 static bool finish_name(struct finish *f, const struct json_state *state, const struct plan *plan) {
     enum { SHORT = 24 };
     const struct frame *frame = state->frame;
@@ -428,7 +438,7 @@ static bool finish_name(struct finish *f, const struct json_state *state, const 
         if (f->failed) return false;
         if (target_may_close(f, frame, item)) continue;
         if (try_names(f, state, object, missing) || try_options(f, state, item) ||
-            try_cheapest(f, state, object, SHORT) || try_unknown(f, state, item, REGEX_EVERYTHING) ||
+            try_cheapest(f, state, object, SHORT) || try_cheapest_unknown(f, state, item, object) ||
             try_cheapest(f, state, object, LENGTH_NEVER - 1))
             return true;
     }
