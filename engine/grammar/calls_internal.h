@@ -81,7 +81,8 @@ struct tool_machine {
     struct machine *machine;
     struct grammar_budget *budget;
     struct grammar_problem later; /* where the machine writes what it meets after compiling */
-    int64_t bytes_max;
+    int64_t bytes_max;            /* what it may build, */
+    int64_t bytes_left;           /* and what was left of it when it was compiled */
 };
 /* What nobody uses right now is kept up to this. */
 enum tool_use { TOOL_ARGUMENTS, TOOL_CONTENT /* any value; there is a schema */ };

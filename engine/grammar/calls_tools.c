@@ -154,9 +154,19 @@ static void hold(struct tool_cache *cache, struct tool_machine *tool) {
     cache->idle_bytes -= tool->idle_bytes;
 }
 
+/** It has nearly used up what it may build, and is for those only who have begun with it. One that is at work is asked another time. */
+static bool is_spent(struct tool_machine *tool) {
+    enum { SHARE = 4 };
+    if (pthread_mutex_trylock(&tool->lock) != 0) return false;
+    bool spent = tool->budget->bytes <= tool->bytes_left / SHARE;
+    pthread_mutex_unlock(&tool->lock);
+    return spent;
+}
+
 static struct tool_machine *find(const struct tool_cache *cache, struct bytes_view key, uint64_t hash) {
     struct tool_machine *tool = cache->buckets[hash % TOOL_BUCKETS];
-    while (tool != NULL && (tool->hash != hash || !bytes_view_equal(bytes_view(&tool->key), key))) tool = tool->next;
+    while (tool != NULL && (tool->hash != hash || !bytes_view_equal(bytes_view(&tool->key), key) || is_spent(tool)))
+        tool = tool->next;
     return tool;
 }
 
@@ -192,6 +202,7 @@ static enum status compile(const struct grammar_vocabulary *vocabulary, struct t
     options.fuel = fuel < TOOL_FUEL_MAX ? fuel : TOOL_FUEL_MAX;
     TRY(grammar_json_machine(vocabulary, schema, &options, &tool->later, &tool->machine, &tool->budget, problem));
     tool->bytes_max = options.bytes;
+    tool->bytes_left = tool->budget->bytes;
     tool->fuel = options.fuel - tool->budget->fuel;
     return use == TOOL_CONTENT || begins_objects_only(tool)
                ? STATUS_OK
