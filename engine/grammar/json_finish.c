@@ -334,6 +334,7 @@ static bool try_name(struct finish *f, const struct json_state *state, uint32_t 
 static bool try_names(struct finish *f, const struct json_state *state, const struct joint_object *object,
                       const uint64_t *bits) {
     const struct joint *joint = state->frame->joint;
+    if (!budget_spend(&f->m->shapes->schema->budget, (state->high - state->low) / 8)) return false;
     for (uint64_t rank = 0; rank <= object->form->order_count && !f->failed;) {
         uint64_t next = UINT64_MAX;
         for (uint32_t n = state->low; n < state->high; n++) {
@@ -511,6 +512,15 @@ static bool go_on(struct finish *f) {
     }
 }
 
+/** Far more than `limit` bytes must come: no way is looked for. */
+static bool hopeless(struct json_machine *m, struct frames *frames, const struct machine_state *packed,
+                     uint64_t limit) {
+    enum { UNSURE = 4, AT_LEAST = 1024 };
+    struct json_state state = json_load(packed);
+    uint64_t about = plan_estimate(m, frames, &state);
+    return about != UINT64_MAX && about > UNSURE * limit + AT_LEAST;
+}
+
 uint64_t json_shortest(struct machine *machine, struct frames *frames, const struct machine_state *state,
                        uint64_t limit, struct bytes *out) {
     struct json_machine *m = (struct json_machine *)machine;
@@ -518,6 +528,7 @@ uint64_t json_shortest(struct machine *machine, struct frames *frames, const str
     struct finish f = {.m = m, .frames = frames, .at = *state, .patience = PATIENCE_MAX};
     bytes_init(&f.text, limit);
     bool complete;
+    f.failed = hopeless(m, frames, state, limit);
     while (!(complete = machine->operations->complete(machine, &f.at)) && !f.failed &&
            budget_spend(&m->shapes->schema->budget, 1) && budget_may_look(&m->shapes->schema->budget) && go_on(&f)) {
     }

@@ -110,10 +110,12 @@ static bool object_left(struct json_machine *m, struct frames *frames, const str
     const uint32_t *lengths = plan_lengths(m, joint, object);
     const uint64_t *missing = plan_missing(frames, frame, object);
     if (lengths == NULL || missing == NULL) return false;
+    uint32_t first = count;
     *out = 1;
     for (uint32_t w = 0; w < joint->name_words; w++)
         for (uint64_t left = missing[w]; left != 0; left &= left - 1, count++)
             *out = length_add(*out, lengths[w * 64 + (uint32_t)__builtin_ctzll(left)]);
+    if (!budget_spend(&m->shapes->schema->budget, (joint->name_words + count - first) / 16)) return false;
     uint32_t obligations = object->form->obligation_count;
     uint64_t all = obligations < 64 ? (1ull << obligations) - 1 : UINT64_MAX;
     *out = length_add(*out, OBLIGATION_BYTES * (uint32_t)__builtin_popcountll(all & ~item->done));
