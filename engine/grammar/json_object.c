@@ -380,6 +380,7 @@ static bool prepare_keys(struct json_machine *m, struct frames *frames, struct f
     uint64_t *permitted = frames_alloc(frames, joint->name_words * sizeof *permitted);
     uint32_t *entries = frames_alloc(frames, (2 * frame->item_count + 1) * sizeof *entries), count = 0;
     if (keys == NULL || permitted == NULL || entries == NULL) return false;
+    if (!budget_spend(&m->shapes->schema->budget, joint->name_count / 256)) return false; /* all are looked at */
     memset(permitted, 0, joint->name_words * sizeof *permitted);
     for (uint32_t i = 0; i < frame->item_count; i++) {
         const struct joint_object *object = &joint->objects[frame->items[i].index];
