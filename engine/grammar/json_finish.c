@@ -581,10 +581,12 @@ static bool is_free(const struct json_machine *m, uint32_t tuple_id) {
     return tuple_id != TUPLE_DEAD;
 }
 
-/** More properties must come behind the one whose name is being written. */
-static bool more_must_come(const struct frame *frame) {
-    for (uint32_t i = 0; i < frame->item_count; i++)
-        if (frame->joint->objects[frame->items[i].index].form->min > frame->count + 1) return true;
+/** The name that is being written decides about its value, or more names must be made up behind it. */
+static bool name_matters(const struct frame *frame) {
+    for (uint32_t i = 0; i < frame->item_count; i++) {
+        const struct object_form *form = frame->joint->objects[frame->items[i].index].form;
+        if (form->selector_count > 0 || form->min > frame->count + 1) return true;
+    }
     return false;
 }
 
@@ -595,7 +597,7 @@ const uint32_t *json_unchanged(struct machine *machine, const struct grammar_voc
     struct json_state state = json_load(packed);
     if (!is_string(&state) || state.lex != LEX_PLAIN || state.frame->recording) return NULL;
     if (state.phase == PHASE_KEY_STRING &&
-        (state.low < state.high || state.frame->texts != NULL || more_must_come(state.frame)))
+        (state.low < state.high || state.frame->texts != NULL || name_matters(state.frame)))
         return NULL;
     return is_free(m, state.tuple) ? vocabulary->common_whole : NULL;
 }
