@@ -328,7 +328,7 @@ static void looking_ahead_does_not_use_a_grammar_up(void **state) {
         {UNIQUE("[1, 2, 3]"), 9},
         {UNIQUE_STRINGS, 8},
         {"{\"type\": \"object\", \"minProperties\": 2, \"additionalProperties\": {\"type\": \"null\"}}", 9},
-        {"{\"type\": \"object\", \"minProperties\": 2, \"propertyNames\": {\"pattern\": \"^[a-c]{1,6}$\"}}", 9},
+        {"{\"type\": \"object\", \"minProperties\": 2, \"propertyNames\": {\"pattern\": \"^[a-c]{1,6}$\"}}", 10},
     };
     for (size_t i = 0; i < sizeof CASES / sizeof *CASES; i++) {
         struct grammar *grammar = of_schema(CASES[i].schema);
