@@ -174,8 +174,7 @@ struct known {
 struct token_walk {
     struct grammar_session *session;
     uint32_t *tokens; /* those that are looked at */
-    /* `more`: bytes by which the rest of a state that is alike may be longer */
-    bool (*look)(struct token_walk *walk, const struct machine_state *state, uint32_t more);
+    bool (*look)(struct token_walk *walk, const struct machine_state *state);
     uint32_t *mask;     /* from which those that do not suffice are cleared */
     size_t tokens_left; /* behind the token */
     uint64_t farthest;  /* of rests, in bytes; UINT64_MAX: one is not known */
@@ -205,10 +204,9 @@ static bool any_of(const struct token_walk *walk, const struct token_trie *trie,
 static bool look_at(struct token_walk *walk, const struct machine_state *state) {
     struct machine *machine = walk->session->grammar->machine;
     struct machine_state alike = *state;
-    uint32_t more = machine->operations->alike == NULL ? 0 : machine->operations->alike(machine, state, &alike);
+    if (machine->operations->alike != NULL) machine->operations->alike(machine, state, &alike);
     struct known *known = &walk->known[place_of(&alike)];
-    if (!known->used || !same(&known->state, &alike))
-        *known = (struct known){alike, true, walk->look(walk, state, more)};
+    if (!known->used || !same(&known->state, &alike)) *known = (struct known){alike, true, walk->look(walk, state)};
     return known->suffices;
 }
 
@@ -318,12 +316,12 @@ static bool copy_tokens(struct token_walk *walk, const uint32_t *mask) {
 
 /* ---- far from the end ---- */
 
-static bool look_for_farthest(struct token_walk *walk, const struct machine_state *state, uint32_t more) {
+static bool look_for_farthest(struct token_walk *walk, const struct machine_state *state) {
     struct machine *machine = walk->session->grammar->machine;
     uint64_t bytes = UINT64_MAX;
     if (walk->farthest != UINT64_MAX && budget_may_look(walk->session->grammar->budget))
         bytes = machine->operations->shortest(machine, &walk->session->frames, state, REST_BYTES_MAX, NULL);
-    bytes = bytes > REST_BYTES_MAX ? UINT64_MAX : bytes + more;
+    if (bytes > REST_BYTES_MAX) bytes = UINT64_MAX;
     if (bytes > walk->farthest) walk->farthest = bytes;
     return true;
 }
@@ -358,9 +356,9 @@ static bool is_far(struct grammar_session *session, const struct machine_state *
 
 /* ---- near ---- */
 
-static bool look_whether_it_suffices(struct token_walk *walk, const struct machine_state *state, uint32_t more) {
-    return budget_may_look(walk->session->grammar->budget) && more <= walk->tokens_left &&
-           suffices(walk->session, state, walk->tokens_left - more, &walk->scratch);
+static bool look_whether_it_suffices(struct token_walk *walk, const struct machine_state *state) {
+    return budget_may_look(walk->session->grammar->budget) &&
+           suffices(walk->session, state, walk->tokens_left, &walk->scratch);
 }
 
 /** The same of control tokens, which no walk over bytes meets. `needed`: the rest that was found begins with one, so one of them stays. */

@@ -5,6 +5,7 @@
  *
  * Every byte is stepped, so the rest is right whatever was estimated; that it is short is not promised.
  */
+#include "engine/grammar/json_fresh.h"
 #include "engine/grammar/json_plan.h"
 
 #include "engine/grammar/shape_internal.h"
@@ -13,8 +14,6 @@
 #include <string.h>
 
 enum {
-    TRIES_MAX = 16,  /* texts of one scalar or name that the machine refuses */
-    SEEN_MAX = 32,   /* values before that a new one is kept different from beforehand */
     VALUES_MAX = 32, /* ways to begin a value */
     PATIENCE_MAX =
         64 /* how often a form that could end goes on for what else is wanted, or a number for one that was not there */
@@ -71,20 +70,27 @@ static bool try_string(struct finish *f, struct bytes_view text, bool whole) {
     return ok;
 }
 
-/** A text of `left` that the machine takes, ended by the quote. */
-static bool try_language(struct finish *f, regex left, bool whole) {
-    struct regex_pool *pool = pool_of(f);
+/** A text of `left`, none of the `others`, that the machine takes, ended by the quote. */
+static bool try_language(struct finish *f, regex left, struct others *others, bool whole) {
     bool done = false;
-    for (int i = 0; i < TRIES_MAX && !done && !f->failed && left != REGEX_NOTHING && left != REGEX_FAILED; i++) {
+    while (!done && !f->failed && others_room(others)) {
         struct bytes text;
         bytes_init(&text, f->text.max_bytes);
-        bool ok = regex_shortest(pool, left, &text) != REGEX_UNBOUNDED;
-        done = ok && try_string(f, bytes_view(&text), whole);
-        left = ok && !done ? regex_and(pool, left, regex_not(pool, regex_literal(pool, bytes_view(&text))))
-                           : REGEX_NOTHING;
-        bytes_deinit(&text);
+        bool found = regex_shortest_but(pool_of(f), left, others->texts, others->count, &text) != REGEX_UNBOUNDED;
+        done = found && try_string(f, bytes_view(&text), whole);
+        if (found && !done) /* takes the text over */
+            others_refused(others, text);
+        else
+            bytes_deinit(&text);
+        if (!found) break;
     }
+    others_deinit(others);
     return done;
+}
+
+static bool try_any_of(struct finish *f, regex left) {
+    struct others others = {0};
+    return try_language(f, left, &others, false);
 }
 
 /* ---- values that have begun ---- */
@@ -110,10 +116,10 @@ static bool finish_string(struct finish *f, const struct json_state *state, cons
         if (left == REGEX_NOTHING) own = entry;
         if (both != REGEX_NOTHING && both != REGEX_FAILED) left = both;
     }
-    if (left != REGEX_NOTHING && try_language(f, left, false)) return true;
-    if (own != left && own != REGEX_NOTHING && try_language(f, own, false)) return true;
+    if (left != REGEX_NOTHING && try_any_of(f, left)) return true;
+    if (own != left && own != REGEX_NOTHING && try_any_of(f, own)) return true;
     for (uint32_t i = 1; i < tuple.count; i += 2)
-        if (tuple.words[i] & 1 && try_language(f, tuple.words[i + 1], false)) return true;
+        if (tuple.words[i] & 1 && try_any_of(f, tuple.words[i + 1])) return true;
     return false;
 }
 
@@ -137,13 +143,24 @@ static bool finish_character(struct finish *f, const struct json_state *state) {
     return false;
 }
 
-static bool try_number(struct finish *f, number_state from) {
-    struct bytes text;
-    bytes_init(&text, f->text.max_bytes);
-    bool ok = number_shortest(f->m->shapes->schema->numbers, from, &text) != UINT32_MAX && !text.failed;
-    ok = ok && text.length > 0 && try_text(f, text.data, text.length);
-    bytes_deinit(&text);
-    return ok;
+/** A number, none of the `others`, that the machine takes. */
+static bool try_number(struct finish *f, number_state from, struct others *others) {
+    bool done = false;
+    while (!done && !f->failed && others_room(others)) {
+        struct bytes text;
+        bytes_init(&text, f->text.max_bytes);
+        bool found = number_shortest_but(f->m->shapes->schema->numbers, from, others->texts, others->count, &text) !=
+                         UINT32_MAX &&
+                     !text.failed && text.length > 0;
+        done = found && try_text(f, text.data, text.length);
+        if (found && !done)
+            others_refused(others, text);
+        else
+            bytes_deinit(&text);
+        if (!found) break;
+    }
+    others_deinit(others);
+    return done;
 }
 
 /** More digits, to something that may end. False: it may end as it is. */
@@ -164,7 +181,8 @@ static bool finish_number(struct finish *f, const struct json_state *state, cons
             best_entry = tuple.words[i + 1];
             best = number_shortest(numbers, best_entry, NULL);
         }
-    return best != 0 && best != UINT32_MAX && try_number(f, best_entry);
+    struct others none = {0};
+    return best != 0 && best != UINT32_MAX && try_number(f, best_entry, &none);
 }
 
 /* ---- values that begin ---- */
@@ -178,14 +196,6 @@ static conjunction goal_of(struct finish *f, const struct json_state *state, con
     for (uint32_t w = 1; w < plan->wanted_count; w++) {
         conjunction both = conjunction_and(shapes, goal, components[plan->wanted[w]]);
         if (both != CONJUNCTION_FAILED && shape_satisfiable(shapes, both)) goal = both;
-    }
-    bool unique = frame->kind == FRAME_ARRAY && plan->target_count > 0 &&
-                  frame->joint->arrays[frame->items[plan->targets[0]].index].form->unique;
-    uint32_t count = 0;
-    for (const struct seen_text *seen = frame->texts; unique && seen != NULL && count < SEEN_MAX;
-         seen = seen->before, count++) {
-        conjunction other = conjunction_with(shapes, goal, seen_formula(f->m, seen), true);
-        if (other != CONJUNCTION_FAILED && shape_satisfiable(shapes, other)) goal = other;
     }
     return goal;
 }
@@ -226,9 +236,11 @@ static uint32_t collect_ways(struct finish *f, conjunction goal, struct way *way
     return count;
 }
 
-static bool try_way(struct finish *f, conjunction goal, const struct way *way) {
+/** `seen`: that the value is not. */
+static bool try_way(struct finish *f, conjunction goal, const struct way *way, const struct seen_text *seen) {
     struct shapes *shapes = f->m->shapes;
     const struct shape *shape = shape_of(shapes, goal, 0);
+    struct others others = {0};
     switch (way->kind) {
     case VALUE_NULL:
         return try_text(f, "null", 4);
@@ -237,9 +249,11 @@ static bool try_way(struct finish *f, conjunction goal, const struct way *way) {
     case VALUE_TRUE:
         return try_text(f, "true", 4);
     case VALUE_STRING:
-        return try_language(f, shape->string, true);
+        others_strings(&others, seen);
+        return try_language(f, shape->string, &others, true);
     case VALUE_NUMBER:
-        return try_number(f, json_number_start(f->m, shape->numbers[way->index]));
+        others_numbers(&others, seen);
+        return try_number(f, json_number_start(f->m, shape->numbers[way->index]), &others);
     case VALUE_ARRAY:
         return try_byte(f, '[');
     default:
@@ -248,14 +262,14 @@ static bool try_way(struct finish *f, conjunction goal, const struct way *way) {
 }
 
 /** The shortest first. */
-static bool try_value(struct finish *f, conjunction goal) {
+static bool try_value(struct finish *f, conjunction goal, const struct seen_text *seen) {
     struct way ways[VALUES_MAX];
     uint32_t count = goal == CONJUNCTION_FAILED ? 0 : collect_ways(f, goal, ways);
     while (count > 0 && !f->failed) {
         uint32_t best = 0;
         for (uint32_t i = 1; i < count; i++)
             if (ways[i].length < ways[best].length) best = i;
-        if (try_way(f, goal, &ways[best])) return true;
+        if (try_way(f, goal, &ways[best], seen)) return true;
         memmove(&ways[best], &ways[best + 1], (--count - best) * sizeof *ways);
     }
     return false;
@@ -264,17 +278,19 @@ static bool try_value(struct finish *f, conjunction goal) {
 static bool begin_value(struct finish *f, const struct json_state *state, const struct plan *plan) {
     const struct frame *frame = state->frame;
     if (frame->child == NULL) return false;
-    bool again = frame->kind == FRAME_ARRAY && plan->target_count > 0 &&
-                 frame->joint->arrays[frame->items[plan->targets[0]].index].form->duplicate;
+    const struct array_form *form = frame->kind == FRAME_ARRAY && plan->target_count > 0
+                                        ? frame->joint->arrays[frame->items[plan->targets[0]].index].form
+                                        : NULL;
     uint32_t count = 0;
-    for (const struct seen_text *seen = frame->texts; again && seen != NULL && count < TRIES_MAX;
-         seen = seen->before, count++)
+    for (const struct seen_text *seen = frame->texts;
+         form != NULL && form->duplicate && seen != NULL && count < OTHERS_REFUSED_MAX; seen = seen->before, count++)
         if (try_text(f, seen->text.data, seen->text.length)) return true;
+    const struct seen_text *unlike = form != NULL && form->unique ? frame->texts : NULL;
     conjunction goal = goal_of(f, state, plan);
-    if (try_value(f, goal)) return true;
+    if (try_value(f, goal, unlike)) return true;
     for (uint32_t c = 0; c < frame->child->count && !f->failed; c++)
         if (frame->child->must[c / 64] >> c % 64 & 1 && frame->child->components[c] != goal &&
-            try_value(f, frame->child->components[c]))
+            try_value(f, frame->child->components[c], unlike))
             return true;
     return false;
 }
@@ -318,6 +334,7 @@ static bool try_name(struct finish *f, const struct json_state *state, uint32_t 
 static bool try_names(struct finish *f, const struct json_state *state, const struct joint_object *object,
                       const uint64_t *bits) {
     const struct joint *joint = state->frame->joint;
+    if (!budget_spend(&f->m->shapes->schema->budget, (state->high - state->low) / 8)) return false;
     for (uint64_t rank = 0; rank <= object->form->order_count && !f->failed;) {
         uint64_t next = UINT64_MAX;
         for (uint32_t n = state->low; n < state->high; n++) {
@@ -331,35 +348,37 @@ static bool try_names(struct finish *f, const struct json_state *state, const st
     return false;
 }
 
-/** What has come of the name, decoded; false: it has escapes in it. */
-static bool name_begun(struct finish *f, const struct json_state *state, struct bytes_view *out) {
-    struct bytes_view raw = text_between(f->frames, state->frame->start, state->text);
+/** What has come of the name, decoded. */
+static struct bytes_view name_begun(struct finish *f, const struct json_state *state) {
+    struct bytes_view raw = text_between(f->frames, state->frame->start, state->text), out = {0};
     const uint8_t *quote = raw.data == NULL ? NULL : memchr(raw.data, '"', raw.length);
     f->failed |= raw.data == NULL;
-    if (quote == NULL) return false;
-    *out = (struct bytes_view){quote + 1, (size_t)(raw.data + raw.length - quote - 1)};
-    return memchr(out->data, '\\', out->length) == NULL;
+    if (quote == NULL) return out;
+    size_t length = (size_t)(raw.data + raw.length - quote);
+    uint8_t *whole = frames_alloc(f->frames, length + 1);
+    f->failed |= whole == NULL;
+    if (f->failed) return out;
+    memcpy(whole, quote, length);
+    whole[length] = '"';
+    out = (struct bytes_view){whole, length + 1};
+    f->failed |= !text_decode_json(f->frames, &out);
+    return out;
 }
 
 /** A name that the joint does not know, for an item (UINT32_MAX: any); within `also`, of whole names, unless that is REGEX_EVERYTHING. */
 static bool try_unknown(struct finish *f, const struct json_state *state, uint32_t item, regex also) {
     struct regex_pool *pool = pool_of(f);
-    struct bytes_view begun;
     if (state->tuple == TUPLE_DEAD) return false;
-    bool plain = name_begun(f, state, &begun);
-    if (also != REGEX_EVERYTHING && !plain) return false;
+    struct bytes_view begun = name_begun(f, state);
+    if (f->failed) return false;
     if (also != REGEX_EVERYTHING) also = regex_walk(pool, also, begun);
     struct intern_item tuple = intern_get(&f->m->tuples, state->tuple);
     for (uint32_t i = 1; i < tuple.count && !f->failed; i += 2) {
         if (item != UINT32_MAX && tuple.words[i] >> 1 != item) continue;
         regex left = also == REGEX_EVERYTHING ? tuple.words[i + 1] : regex_and(pool, tuple.words[i + 1], also);
-        for (const struct seen_text *seen = state->frame->texts; plain && seen != NULL; seen = seen->before)
-            if (seen->text.length >= begun.length && left != REGEX_FAILED &&
-                (begun.length == 0 || memcmp(seen->text.data, begun.data, begun.length) == 0)) {
-                struct bytes_view rest = {seen->text.data + begun.length, seen->text.length - begun.length};
-                left = regex_and(pool, left, regex_not(pool, regex_literal(pool, rest)));
-            }
-        if (try_language(f, left, false)) return true;
+        struct others others = {0};
+        others_rests(&others, state->frame->texts, begun);
+        if (try_language(f, left, &others, false)) return true;
     }
     return false;
 }
@@ -399,6 +418,16 @@ static bool try_cheapest(struct finish *f, const struct json_state *state, struc
     return best != UINT32_MAX && try_name(f, state, best);
 }
 
+/** Of the names that nothing is known of those with the shortest values first, which are no values within themselves. */
+static bool try_cheapest_unknown(struct finish *f, const struct json_state *state, uint32_t item,
+                                 struct joint_object *object) {
+    regex names;
+    if (object->form->selector_count > 0 && object_cheapest_other(f->m->shapes, object->form, &names) != LENGTH_NEVER &&
+        names != REGEX_NOTHING && try_unknown(f, state, item, names))
+        return true;
+    return !f->failed && try_unknown(f, state, item, REGEX_EVERYTHING);
+}
+
 static bool finish_name(struct finish *f, const struct json_state *state, const struct plan *plan) {
     enum { SHORT = 24 };
     const struct frame *frame = state->frame;
@@ -410,7 +439,7 @@ static bool finish_name(struct finish *f, const struct json_state *state, const 
         if (f->failed) return false;
         if (target_may_close(f, frame, item)) continue;
         if (try_names(f, state, object, missing) || try_options(f, state, item) ||
-            try_cheapest(f, state, object, SHORT) || try_unknown(f, state, item, REGEX_EVERYTHING) ||
+            try_cheapest(f, state, object, SHORT) || try_cheapest_unknown(f, state, item, object) ||
             try_cheapest(f, state, object, LENGTH_NEVER - 1))
             return true;
     }
@@ -483,6 +512,15 @@ static bool go_on(struct finish *f) {
     }
 }
 
+/** Far more than `limit` bytes must come: no way is looked for. */
+static bool hopeless(struct json_machine *m, struct frames *frames, const struct machine_state *packed,
+                     uint64_t limit) {
+    enum { UNSURE = 4, AT_LEAST = 1024 };
+    struct json_state state = json_load(packed);
+    uint64_t about = plan_estimate(m, frames, &state);
+    return about != UINT64_MAX && about > UNSURE * limit + AT_LEAST;
+}
+
 uint64_t json_shortest(struct machine *machine, struct frames *frames, const struct machine_state *state,
                        uint64_t limit, struct bytes *out) {
     struct json_machine *m = (struct json_machine *)machine;
@@ -490,6 +528,7 @@ uint64_t json_shortest(struct machine *machine, struct frames *frames, const str
     struct finish f = {.m = m, .frames = frames, .at = *state, .patience = PATIENCE_MAX};
     bytes_init(&f.text, limit);
     bool complete;
+    f.failed = hopeless(m, frames, state, limit);
     while (!(complete = machine->operations->complete(machine, &f.at)) && !f.failed &&
            budget_spend(&m->shapes->schema->budget, 1) && budget_may_look(&m->shapes->schema->budget) && go_on(&f)) {
     }
@@ -542,13 +581,24 @@ static bool is_free(const struct json_machine *m, uint32_t tuple_id) {
     return tuple_id != TUPLE_DEAD;
 }
 
-/** Inside a string, or a name that nothing is known of, of any text: whole plain characters change nothing. */
+/** The name that is being written decides about its value, or more names must be made up behind it. */
+static bool name_matters(const struct frame *frame) {
+    for (uint32_t i = 0; i < frame->item_count; i++) {
+        const struct object_form *form = frame->joint->objects[frame->items[i].index].form;
+        if (form->selector_count > 0 || form->min > frame->count + 1) return true;
+    }
+    return false;
+}
+
+/** Inside a string, or a name that nothing is known of, of any text: whole plain characters change nothing. A name may not be one that was there, or is still to be made up. */
 const uint32_t *json_unchanged(struct machine *machine, const struct grammar_vocabulary *vocabulary,
                                const struct machine_state *packed) {
     struct json_machine *m = (struct json_machine *)machine;
     struct json_state state = json_load(packed);
     if (!is_string(&state) || state.lex != LEX_PLAIN || state.frame->recording) return NULL;
-    if (state.phase == PHASE_KEY_STRING && state.low < state.high) return NULL;
+    if (state.phase == PHASE_KEY_STRING &&
+        (state.low < state.high || state.frame->texts != NULL || name_matters(state.frame)))
+        return NULL;
     return is_free(m, state.tuple) ? vocabulary->common_whole : NULL;
 }
 
@@ -561,20 +611,25 @@ static bool only_differs(const struct frame *frame) {
 }
 
 /**
- * What has come of a name that nothing is known of, or of an item that any text may be, does not matter; but where it was there before, one letter more makes it
- * another, and one of those that come later may have to be a letter longer because of it.
+ * What has come of a name that nothing is known of, or of an item that only must differ, does not matter beyond the states of languages that it led to: but where it was
+ * there before it has to go on, and where it is as short as one that is made up the next one has to be another.
  */
-uint32_t json_alike(struct machine *machine, const struct machine_state *packed, struct machine_state *out) {
+void json_alike(struct machine *machine, const struct machine_state *packed, struct machine_state *out) {
     struct json_state state = json_load(packed);
+    uint32_t names = 0;
     *out = *packed;
-    if (state.lex != LEX_PLAIN || !is_string(&state) || !is_free((struct json_machine *)machine, state.tuple)) return 0;
+    if (state.lex != LEX_PLAIN || !is_string(&state)) return;
     if (state.phase == PHASE_KEY_STRING ? state.low < state.high || state.frame->recording
                                         : !state.frame->recording || !only_differs(state.frame))
-        return 0;
-    state.low = state.high = state.depth = 0;
+        return;
+    if (!text_is_apart(state.frame, state.text)) return;
+    if (state.phase == PHASE_KEY_STRING &&
+        !names_state((struct json_machine *)machine, state.frame, state.text, &names))
+        return;
+    state.high = state.low = names;
+    state.depth = 0;
     state.text = NULL;
     json_save(&state, out);
-    return 2;
 }
 
 /* ---- spellings ---- */

@@ -326,6 +326,8 @@ bool object_key_live_in(struct json_machine *m, const struct json_state *state, 
 /** The last quote of a name: what its value must satisfy. */
 enum machine_step object_key_end(struct json_machine *m, struct frames *frames, struct json_state *state);
 
+/** The text of a JSON string, quotes and all, decoded. False without memory. */
+bool text_decode_json(struct frames *frames, struct bytes_view *text);
 /** The state behind the quote of a name that the joint does not know and that was not seen, whatever its text. */
 enum machine_step object_unknown_end(struct json_machine *m, struct frames *frames, const struct json_state *state,
                                      struct machine_state *out);
@@ -340,7 +342,7 @@ uint64_t json_estimate(struct machine *machine, struct frames *frames, const str
 uint64_t json_leap(struct machine *machine);
 const uint32_t *json_unchanged(struct machine *machine, const struct grammar_vocabulary *vocabulary,
                                const struct machine_state *state);
-uint32_t json_alike(struct machine *machine, const struct machine_state *state, struct machine_state *out);
+void json_alike(struct machine *machine, const struct machine_state *state, struct machine_state *out);
 bool json_respells(struct machine *machine, struct frames *frames, const struct machine_state *state, uint8_t byte);
 
 /** The form may end as the frame stands. */

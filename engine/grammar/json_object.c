@@ -418,6 +418,7 @@ static bool prepare_keys(struct json_machine *m, struct frames *frames, struct f
     uint64_t *permitted = frames_alloc(frames, joint->name_words * sizeof *permitted);
     uint32_t *entries = frames_alloc(frames, (2 * frame->item_count + 1) * sizeof *entries), count = 0;
     if (keys == NULL || permitted == NULL || entries == NULL) return false;
+    if (!budget_spend(&m->shapes->schema->budget, joint->name_count / 256)) return false; /* all are looked at */
     memset(permitted, 0, joint->name_words * sizeof *permitted);
     for (uint32_t i = 0; i < frame->item_count; i++) {
         const struct joint_object *object = &joint->objects[frame->items[i].index];
@@ -660,8 +661,8 @@ static bool seen_text_before(const struct frame *frame, struct bytes_view text) 
     return false;
 }
 
-/** The decoded text of an unknown name: what was recorded may hold escapes. */
-static bool decode_name(struct frames *frames, struct bytes_view *text) {
+/* What was recorded of a name may hold escapes. */
+bool text_decode_json(struct frames *frames, struct bytes_view *text) {
     struct arena arena;
     struct json_value *value;
     struct json_problem problem;
@@ -716,7 +717,7 @@ enum machine_step object_key_end(struct json_machine *m, struct frames *frames, 
         size_t quote = 0;
         while (quote < candidate.text.length && candidate.text.data[quote] != '"') quote++;
         candidate.text = (struct bytes_view){candidate.text.data + quote, candidate.text.length - quote};
-        if (!decode_name(frames, &candidate.text)) return MACHINE_FAILED;
+        if (!text_decode_json(frames, &candidate.text)) return MACHINE_FAILED;
         if (seen_text_before(before, candidate.text)) return MACHINE_DEAD;
     }
     return name_ended(m, frames, state, &candidate);

@@ -144,10 +144,13 @@ static bool search_on(struct search *search, uint64_t open) {
     if (++search->tries > TRIES_MAX || !budget_spend(&search->m->shapes->schema->budget, 1)) return false;
     const struct object_obligation *obligation = &search->future->object->form->obligations[__builtin_ctzll(open)];
     open &= open - 1;
-    if (!budget_spend(&search->m->shapes->schema->budget, obligation->count / 32)) return false;
+    const struct future *future = search->future;
+    bool past = future->ordered && future->rank >= future->object->form->order_count; /* no known name can come */
+    if (!past && !budget_spend(&search->m->shapes->schema->budget, obligation->count / 16)) return false;
     /* the last names first: in the order of the schema such a way stays open longest. Names that are not known cost most */
     for (uint32_t i = obligation->count; i-- > 0;)
-        if (obligation->options[i].kind != OPTION_MATCH && try_option(search, &obligation->options[i], open))
+        if (obligation->options[i].kind != OPTION_MATCH && !(past && obligation->options[i].kind == OPTION_NAME) &&
+            try_option(search, &obligation->options[i], open))
             return true;
     for (uint32_t i = 0; i < obligation->count; i++)
         if (obligation->options[i].kind == OPTION_MATCH && try_option(search, &obligation->options[i], open))

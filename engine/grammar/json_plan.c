@@ -110,14 +110,21 @@ static bool object_left(struct json_machine *m, struct frames *frames, const str
     const uint32_t *lengths = plan_lengths(m, joint, object);
     const uint64_t *missing = plan_missing(frames, frame, object);
     if (lengths == NULL || missing == NULL) return false;
+    uint32_t first = count;
     *out = 1;
     for (uint32_t w = 0; w < joint->name_words; w++)
         for (uint64_t left = missing[w]; left != 0; left &= left - 1, count++)
             *out = length_add(*out, lengths[w * 64 + (uint32_t)__builtin_ctzll(left)]);
+    if (!budget_spend(&m->shapes->schema->budget, (joint->name_words + count - first) / 16)) return false;
     uint32_t obligations = object->form->obligation_count;
     uint64_t all = obligations < 64 ? (1ull << obligations) - 1 : UINT64_MAX;
     *out = length_add(*out, OBLIGATION_BYTES * (uint32_t)__builtin_popcountll(all & ~item->done));
-    if (object->form->min > count) *out = length_add(*out, length_times(UNKNOWN_NAME_BYTES, object->form->min - count));
+    if (object->form->min > count) {
+        regex names;
+        uint32_t each = object_cheapest_other(m->shapes, object->form, &names);
+        if (each == LENGTH_NEVER || each < UNKNOWN_NAME_BYTES) each = UNKNOWN_NAME_BYTES;
+        *out = length_add(*out, length_times(each, object->form->min - count));
+    }
     frames_drop(frames, before);
     return true;
 }
@@ -215,7 +222,7 @@ static bool climb(struct json_machine *m, struct frames *frames, const struct js
         if (f->child != NULL && f->child->count > widest) widest = f->child->count;
     struct level *levels = frames_alloc(frames, count * sizeof *levels);
     uint32_t *inner = frames_alloc(frames, widest * sizeof *inner);
-    if (levels == NULL || inner == NULL || !budget_spend(&m->shapes->schema->budget, 1 + count / 16)) return false;
+    if (levels == NULL || inner == NULL || !budget_spend(&m->shapes->schema->budget, 1 + count / 2)) return false;
     uint32_t at = count;
     bool pending = plan_within_value(state);
     if (pending && !value_costs(m, state, inner)) return false;

@@ -36,8 +36,8 @@ static bool digit_follows(struct number_pool *numbers, number_state state) {
 static bool number_goes_on(struct json_machine *m, number_set set, struct bytes_view json) {
     struct number_pool *numbers = m->shapes->schema->numbers;
     number_state state = json_number_start(m, set);
-    /* Another spelling of the same (5.0, 5e0) may come to an end where this one does not. */
-    if (m->options.spelling != GRAMMAR_SPELLING_ANY && !number_prints_digits(numbers, state)) return false;
+    /* Another spelling of the same (5.0, 5e0, -0 for 0) may come to an end where this one does not. */
+    if (m->options.spelling == GRAMMAR_SPELLING_ANY || !number_prints_digits(numbers, state)) return false;
     for (size_t i = 0; i < json.length && state != NUMBER_DEAD && state != NUMBER_STATE_FAILED; i++)
         state = number_step(numbers, state, json.data[i]);
     if (state == NUMBER_DEAD || state == NUMBER_STATE_FAILED) return false;

@@ -82,10 +82,9 @@ struct machine_operations {
     const uint32_t *(*unchanged)(struct machine *machine, const struct grammar_vocabulary *vocabulary,
                                  const struct machine_state *state);
     /**
-     * The state without what does not matter to its shortest rest: those of states that are alike then are equal, but for at most as many bytes as are returned.
-     * NULL: all matters.
+     * The state without what does not matter to its shortest rest: those of states that are alike then are equal. NULL: all matters.
      */
-    uint32_t (*alike)(struct machine *machine, const struct machine_state *state, struct machine_state *out);
+    void (*alike)(struct machine *machine, const struct machine_state *state, struct machine_state *out);
     /** `byte` begins nothing but other spellings of what other bytes begin: forced text does without it. NULL: it never does. */
     bool (*respells)(struct machine *machine, struct frames *frames, const struct machine_state *state, uint8_t byte);
 };

@@ -114,6 +114,10 @@ uint64_t regex_count(struct regex_pool *pool, regex a, uint64_t limit);
 /** Code points of the shortest text in it; and append one such text to `out` unless it is NULL (of letters and digits where there is a choice).
  *  REGEX_UNBOUNDED for REGEX_NOTHING, an exhausted budget or a failed append. O(1) without `out` where neither & nor ~ is in it. */
 uint32_t regex_shortest(struct regex_pool *pool, regex a, struct bytes *out);
+/** The same out of those that are none of `others`; only states are made of them, so that asking for many texts builds nothing. REGEX_UNBOUNDED also where
+ *  characters run out of which many lead to the same state and few are known by name (beyond ASCII). */
+uint32_t regex_shortest_but(struct regex_pool *pool, regex a, const struct bytes_view *others, size_t count,
+                            struct bytes *out);
 enum regex_others {
     REGEX_OTHERS_NONE,
     REGEX_OTHERS_MOST, /* all beyond ASCII but white space, ends of lines and U+FEFF */

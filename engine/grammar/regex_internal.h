@@ -7,6 +7,7 @@
  *     regex_make.c     simplifying constructors      regex_union.c     the same for | and &
  *     regex_trie.c     lists of texts                regex_step.c      derivatives, rows
  *     regex_live.c     emptiness                     regex_ask.c       counts, shortest texts, freedom
+ *     regex_fresh.c    shortest texts but some
  *     regex_parse.c, regex_escape.c   pattern to tree    regex_compile.c, regex_context.c   tree to expression
  *     regex_property.c, regex_fold.c  tables of Unicode, shared by the process
  */

@@ -5,7 +5,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { CHUNK_FIRST = 1024, CHUNK_LARGEST = 256 << 10, TABLE_FIRST = 128, NODES_FIRST = 48, SETS_FIRST = 8 };
+enum {
+    CHUNK_FIRST = 1024,
+    CHUNK_LARGEST = 256 << 10,
+    TABLE_FIRST = 128,
+    NODES_FIRST = 48,
+    SETS_FIRST = 8,
+    SCRATCH_FIRST = 16
+};
 
 struct regex_chunk {
     struct regex_chunk *next;
@@ -181,7 +188,9 @@ enum status regex_pool_create(struct grammar_budget *budget, struct regex_pool *
     if (pool == NULL) return error_set(err, STATUS_RESOURCE_EXHAUSTED, "no memory for a pool of expressions");
     pool->budget = budget;
     if (!regex_grow(pool, &pool->nodes, &pool->node_capacity, NODES_FIRST, sizeof *pool->nodes) ||
-        !regex_grow(pool, &pool->sets, &pool->set_capacity, SETS_FIRST, sizeof *pool->sets) || !add_constants(pool)) {
+        !regex_grow(pool, &pool->sets, &pool->set_capacity, SETS_FIRST, sizeof *pool->sets) ||
+        !regex_grow(pool, &pool->scratch, &pool->scratch_capacity, SCRATCH_FIRST, sizeof *pool->scratch) ||
+        !add_constants(pool)) {
         regex_pool_destroy(pool);
         return error_set(err, STATUS_RESOURCE_EXHAUSTED, "no memory, or no budget, for a pool of expressions");
     }

@@ -92,6 +92,8 @@ struct object_form {
     const name_id *order;    /* [order_count] all names that the form knows, in the order of the schema */
     uint32_t order_count;
     regex other_names; /* names of properties that the form does not know and allows; REGEX_NOT_KNOWN: not asked yet */
+    regex cheapest_names; /* object_cheapest_other; REGEX_NOT_KNOWN: not asked yet */
+    uint32_t cheapest;
     uint32_t shortest;
 };
 
@@ -176,6 +178,8 @@ conjunction object_other(struct shapes *shapes, struct object_form *form, uint64
 uint64_t object_selected(struct shapes *shapes, const struct object_form *form, struct bytes_view name);
 /** The language of names for object_other that allow a value. REGEX_FAILED. */
 regex object_other_names(struct shapes *shapes, struct object_form *form);
+/** Bytes of the shortest property of a name that the form does not know, about; and the names whose values are so short. LENGTH_NEVER: there is none. */
+uint32_t object_cheapest_other(struct shapes *shapes, struct object_form *form, regex *out_names);
 /** Of those the names whose value can satisfy `value`, too. */
 regex object_other_names_with(struct shapes *shapes, struct object_form *form, conjunction value);
 

@@ -341,6 +341,7 @@ bool build_object_form(struct shapes *shapes, const uint32_t *leaves, uint32_t c
     form->selectors = b.selectors;
     form->order = b.order;
     form->other_names = REGEX_NOT_KNOWN;
+    form->cheapest_names = REGEX_NOT_KNOWN;
     slot = form_slot(shapes, id);
     *slot = form;
     if (form->id != UINT32_MAX) *out = form;
@@ -424,36 +425,93 @@ static regex known_names(struct shapes *shapes, const struct object_form *form) 
     return out;
 }
 
+/** Combinations of patterns, one of them after the other. */
+struct combinations {
+    uint32_t patterns, index[OBJECT_SELECTORS_MAX]; /* [patterns] selectors */
+    uint64_t count;
+    bool combined; /* all of them; else none, and each alone */
+};
+
+static struct combinations combinations_of(const struct object_form *form) {
+    struct combinations out = {0};
+    for (uint32_t i = 0; i < form->selector_count; i++)
+        if (i != form->names_selector) out.index[out.patterns++] = i;
+    out.combined = out.patterns <= COMBINED_PATTERNS_MAX;
+    out.count = out.combined ? 1ull << out.patterns : out.patterns + 1;
+    return out;
+}
+
+/** What the values of names of combination c must satisfy. */
+static conjunction value_of_combination(struct shapes *shapes, struct object_form *form, const struct combinations *all,
+                                        uint64_t c, uint64_t *out_set) {
+    uint64_t set = all->combined ? c : c == 0 ? 0 : 1ull << (c - 1);
+    uint64_t selected = form->names_selector == UINT32_MAX ? 0 : 1ull << form->names_selector;
+    for (uint32_t i = 0; i < all->patterns; i++)
+        if (set >> i & 1) selected |= 1ull << all->index[i];
+    *out_set = set;
+    return object_other(shapes, form, selected);
+}
+
+static regex names_of_combination(struct regex_pool *pool, const struct object_form *form,
+                                  const struct combinations *all, uint64_t set) {
+    regex names = REGEX_EVERYTHING;
+    for (uint32_t i = 0; i < all->patterns && names != REGEX_NOTHING; i++) {
+        regex r = form->selectors[all->index[i]];
+        names = regex_and(pool, names, set >> i & 1 ? r : regex_not(pool, r));
+    }
+    return names;
+}
+
+/** Those that may be names at all, and that the form does not know. */
+static regex names_left(struct shapes *shapes, const struct object_form *form, regex names) {
+    struct regex_pool *pool = shapes->schema->regexes;
+    if (form->names_selector != UINT32_MAX) names = regex_and(pool, names, form->selectors[form->names_selector]);
+    if (names != REGEX_NOTHING && names != REGEX_EVERYTHING && form->order_count > 0)
+        names = regex_and(pool, names, regex_not(pool, known_names(shapes, form)));
+    return names;
+}
+
 /** Names that the form does not know and whose value can satisfy `value`, too. */
 regex object_other_names_with(struct shapes *shapes, struct object_form *form, conjunction value) {
     struct regex_pool *pool = shapes->schema->regexes;
-    uint32_t patterns = 0, index[OBJECT_SELECTORS_MAX];
-    for (uint32_t i = 0; i < form->selector_count; i++)
-        if (i != form->names_selector) index[patterns++] = i;
-    uint64_t always = form->names_selector == UINT32_MAX ? 0 : 1ull << form->names_selector;
-    bool combined = patterns <= COMBINED_PATTERNS_MAX, all = combined; /* every combination allows a value */
-    uint64_t combinations = combined ? 1ull << patterns : patterns + 1;
+    struct combinations combinations = combinations_of(form);
+    bool all = combinations.combined; /* every combination allows a value */
     regex out = REGEX_NOTHING;
-    for (uint64_t c = 0; c < combinations; c++) {
-        uint64_t set = combined ? c : c == 0 ? 0 : 1ull << (c - 1), selected = always;
-        regex names = REGEX_EVERYTHING;
-        for (uint32_t i = 0; i < patterns; i++)
-            if (set >> i & 1) selected |= 1ull << index[i];
-        if (!shape_satisfiable(shapes, conjunction_and(shapes, object_other(shapes, form, selected), value))) {
+    for (uint64_t c = 0; c < combinations.count; c++) {
+        uint64_t set;
+        conjunction own = value_of_combination(shapes, form, &combinations, c, &set);
+        if (!shape_satisfiable(shapes, conjunction_and(shapes, own, value))) {
             all = false;
             continue;
         }
-        for (uint32_t i = 0; i < patterns && names != REGEX_NOTHING; i++) {
-            regex r = form->selectors[index[i]];
-            names = regex_and(pool, names, set >> i & 1 ? r : regex_not(pool, r));
-        }
-        out = regex_or(pool, out, names);
+        out = regex_or(pool, out, names_of_combination(pool, form, &combinations, set));
     }
-    if (all) out = REGEX_EVERYTHING;
-    if (form->names_selector != UINT32_MAX) out = regex_and(pool, out, form->selectors[form->names_selector]);
-    if (out != REGEX_NOTHING && out != REGEX_EVERYTHING && form->order_count > 0)
-        out = regex_and(pool, out, regex_not(pool, known_names(shapes, form)));
-    return out;
+    return names_left(shapes, form, all ? REGEX_EVERYTHING : out);
+}
+
+uint32_t object_cheapest_other(struct shapes *shapes, struct object_form *form, regex *out_names) {
+    uint64_t busy_hits = shapes->busy_hits;
+    struct combinations combinations = combinations_of(form);
+    uint32_t best = LENGTH_NEVER;
+    *out_names = form->cheapest_names;
+    if (form->cheapest_names != REGEX_NOT_KNOWN) return form->cheapest;
+    *out_names = REGEX_NOTHING;
+    for (uint64_t c = 0; c < combinations.count; c++) {
+        uint64_t set;
+        uint32_t length = shape_shortest(shapes, value_of_combination(shapes, form, &combinations, c, &set));
+        if (length >= best) continue;
+        regex names = names_of_combination(shapes->schema->regexes, form, &combinations, set);
+        names = names_left(shapes, form, names);
+        uint32_t letters = regex_shortest(shapes->schema->regexes, names, NULL);
+        if (letters == REGEX_UNBOUNDED || length_add(letters, length) >= best) continue;
+        best = length_add(letters, length);
+        *out_names = names;
+    }
+    best = length_add(best, 6);
+    if (busy_hits != shapes->busy_hits || shapes->declined) return best;
+    form->cheapest_names = *out_names;
+    form->cheapest = best;
+    return best;
 }
 
 regex object_other_names(struct shapes *shapes, struct object_form *form) {
@@ -555,7 +613,10 @@ static uint32_t measure_more(struct shapes *shapes, struct object_form *form, ui
     if (wanted == 0) return out;
     regex others = object_other_names(shapes, form);
     if (others == REGEX_FAILED || regex_count(shapes->schema->regexes, others, wanted) < wanted) return LENGTH_NEVER;
-    uint64_t all = (uint64_t)wanted * 16; /* names differ, so this is a guess; what counts is that it can be done */
+    regex names;
+    uint32_t each = object_cheapest_other(shapes, form, &names);
+    if (each == LENGTH_NEVER) each = 16;    /* a few of a kind are told apart later */
+    uint64_t all = (uint64_t)wanted * each; /* names differ, so this is a guess; what counts is that it can be done */
     return length_add(out, all > LENGTH_NEVER / 2 ? LENGTH_NEVER / 2 : (uint32_t)all);
 }
 

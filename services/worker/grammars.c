@@ -28,8 +28,8 @@ struct kept_grammar {
     uint64_t hash;
     struct grammar_source source; /* its text is `text` */
     uint8_t *text;
-    bool ready; /* compiled or declined; under the table's mutex, like the links and `bytes` */
-    int64_t bytes;
+    bool ready;                /* compiled or declined; under the table's mutex, like the links and `bytes` */
+    int64_t bytes, bytes_left; /* that it takes; that it might still build when it was compiled */
     enum status status;
     struct grammar_problem declined; /* why, when status says so */
     struct grammar *grammar;
@@ -221,12 +221,17 @@ static void use_locked(struct grammars *grammars, struct kept_grammar *kept) {
     shrink_locked(grammars, kept);
 }
 
-/** NULL: it is to be compiled; so is one that has used up what it may build, for it can serve nobody any more. */
+/** It has nearly used up what it may build: who has begun with it may go on, others had better not begin. */
+static bool is_spent(const struct kept_grammar *kept) {
+    enum { SHARE = 4 };
+    return kept->ready && kept->grammar != NULL && grammar_bytes_left(kept->grammar) <= kept->bytes_left / SHARE;
+}
+
+/** NULL: it is to be compiled; so is one that is spent. */
 static struct kept_grammar *find_locked(struct grammars *grammars, const struct grammar_source *source, uint64_t hash) {
     struct kept_grammar *kept = grammars->newest;
     while (kept != NULL && !is_same(kept, source, hash)) kept = kept->older;
-    bool spent = kept != NULL && kept->ready && kept->grammar != NULL && grammar_bytes_left(kept->grammar) <= 0;
-    if (!spent) return kept;
+    if (kept == NULL || !is_spent(kept)) return kept;
     unlink_locked(grammars, kept);
     kept_grammar_release(kept);
     return NULL;
@@ -248,6 +253,7 @@ enum status grammars_get(struct grammars *grammars, const struct grammar_source 
         int64_t began = clock_monotonic_ns(clock_system());
         kept->status = compile(grammars, kept);
         kept->declined = kept->problem;
+        if (kept->grammar != NULL) kept->bytes_left = grammar_bytes_left(kept->grammar);
         metric_observe(grammars->compile_seconds, (double)(clock_monotonic_ns(clock_system()) - began) / 1e9,
                        kept->status == STATUS_OK ? "ok" : status_name(kept->status));
         pthread_mutex_lock(&grammars->mutex);

@@ -57,3 +57,19 @@ def test_unique_items_never_end_dead(tokenizer, name, order):
     for walk in answer["walks"]:
         assert "dead_end" not in walk, walk  # "error" is another matter: the finish within a budget of tokens does not foresee all
         assert not walk["complete"] or judge.valid(walk["text"]), walk
+
+
+@pytest.mark.parametrize("contains", [{"const": 5}, {"enum": [[]]}, {"type": "array", "maxItems": 0}])
+def test_what_cannot_begin_is_declined(tokenizer, contains):
+    """Arrays of themselves that must contain what they cannot: found out before a token is spent."""
+    schema = {"anyOf": [{"type": "array", "items": {"$ref": "#"}, "contains": contains}, {"enum": [1000]}]}
+    answer, = run("walk", tokenizer, [{"id": 0, "schema": schema}], "--count", 4, "--tokens-max", 20)
+    assert answer["declined"] or all(walk["complete"] for walk in answer["walks"])
+
+
+@pytest.mark.parametrize("name", ["required_50k", "not_50k_properties", "properties_50k", "patterns_60_distinct", "nested_not_101_obj", "regex_counts", "regex_lookaheads"])
+def test_hostile_schema_is_walked_to_its_end(tokenizer, name):
+    """Near the end of what may come, too, each mask is bounded."""
+    start = time.monotonic()
+    run("walk", tokenizer, [f'{{"id": 0, "schema": {CASES[name]}}}'], "--count", 1, "--tokens-max", 60, "--spelling", "plain", "--space", "model", "--order", "schema", check=False)
+    assert time.monotonic() - start < 2 * SECONDS_MAX
