@@ -18,7 +18,9 @@ struct call_reading {
     struct bytes begun;   /* the text that the answer goes on with, as far as the grammar counts it in */
     struct bytes scratch; /* a token's text */
     size_t streamed;      /* bytes of the reader's content that the stream has */
-    size_t made;          /* calls that have been told of */
+    size_t
+        begun_held; /* bytes of `begun` that the reader holds back: were they content after all, they have been told before */
+    size_t made; /* calls that have been told of */
 };
 
 /** The reader, behind what was there before the answer. */
@@ -27,6 +29,7 @@ static enum status open_reader(struct call_reading *reading, uint64_t seed, stru
     TRY(call_reader_push(reading->reader, bytes_view(&reading->begun), err));
     call_reader_clear(reading->reader);
     reading->streamed = 0;
+    reading->begun_held = call_reader_held(reading->reader);
     return STATUS_OK;
 }
 
@@ -68,7 +71,9 @@ static enum status stream_content(struct call_reading *reading, struct text_stre
     size_t from = reading->streamed;
     if (content->length == from) return STATUS_OK;
     reading->streamed = content->length;
-    return text_stream_push_text(text, bytes_view_of(content->data + from, content->length - from));
+    size_t old = content->length - from < reading->begun_held ? content->length - from : reading->begun_held;
+    reading->begun_held -= old;
+    return text_stream_push_text(text, bytes_view_of(content->data + from + old, content->length - from - old));
 }
 
 enum status call_reading_push(struct call_reading *reading, struct text_stream *text, int32_t id) {

@@ -2,17 +2,32 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "engine/grammar/json_fresh.h"
 
+#include <stdlib.h>
+
+/** Without memory it is not avoided, and then refused. */
+static void append(struct others *others, struct bytes_view text) {
+    if (others->count == others->capacity) {
+        uint32_t capacity = others->capacity == 0 ? 16 : 2 * others->capacity;
+        struct bytes_view *texts = realloc(others->texts, capacity * sizeof *texts);
+        if (texts == NULL) return;
+        others->texts = texts;
+        others->capacity = capacity;
+    }
+    others->texts[others->count++] = text;
+}
+
 void others_refused(struct others *others, struct bytes text) {
     others->refused[others->refused_count++] = text;
-    others->texts[others->count++] = bytes_view(&text);
+    append(others, bytes_view(&text));
 }
 
 void others_deinit(struct others *others) {
     for (uint32_t i = 0; i < others->refused_count; i++) bytes_deinit(&others->refused[i]);
+    free(others->texts);
 }
 
 static void add(struct others *others, const uint8_t *data, size_t length) {
-    if (others->count < OTHERS_SEEN_MAX) others->texts[others->count++] = (struct bytes_view){data, length};
+    if (others->count < OTHERS_SEEN_MAX) append(others, (struct bytes_view){data, length});
 }
 
 void others_strings(struct others *others, const struct seen_text *seen) {

@@ -8,12 +8,12 @@
 
 enum {
     OTHERS_REFUSED_MAX = 16, /* texts of one scalar or name that the machine refuses */
-    OTHERS_SEEN_MAX = 32     /* that were there before and are avoided beforehand: of more some are tried and refused */
+    OTHERS_SEEN_MAX = 1024   /* that were there before and are avoided beforehand: of more some are tried and refused */
 };
 /** Zeroed: none. */
 struct others {
-    struct bytes_view texts[OTHERS_SEEN_MAX + OTHERS_REFUSED_MAX]; /* [count] */
-    uint32_t count;
+    struct bytes_view *texts; /* [count] */
+    uint32_t count, capacity;
     struct bytes refused[OTHERS_REFUSED_MAX]; /* [refused_count] those of the texts that it owns */
     uint32_t refused_count;
 };

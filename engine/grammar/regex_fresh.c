@@ -5,6 +5,7 @@
 
 #include "base/text.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 /** Where the best text so far leaves the tree. */
@@ -17,7 +18,7 @@ struct exit {
 };
 struct fresh {
     struct regex_pool *pool;
-    const struct bytes_view *others; /* [count] */
+    struct bytes_view *others; /* [count] in order, so that those that begin alike lie side by side */
     size_t count;
     struct exit best;
 };
@@ -26,13 +27,13 @@ static bool begins_with(struct bytes_view text, struct bytes_view with, size_t b
     return text.length >= bytes && (bytes == 0 || memcmp(text.data, with.data, bytes) == 0);
 }
 
-/** One of the others goes on so; REGEX_CODE_POINT_LAST + 1: ends there. */
+/** One of the others goes on so; REGEX_CODE_POINT_LAST + 1: ends there. `along` is the first that begins so. */
 static bool is_taken(const struct fresh *fresh, const struct bytes_view *along, size_t bytes, uint32_t code_point) {
-    for (size_t i = 0; i < fresh->count; i++) {
-        struct bytes_view other = fresh->others[i];
+    for (const struct bytes_view *at = along; at < fresh->others + fresh->count && begins_with(*at, *along, bytes);
+         at++) {
+        struct bytes_view other = *at;
         uint32_t next = REGEX_CODE_POINT_LAST + 1;
         bool valid;
-        if (!begins_with(other, *along, bytes)) continue;
         if (other.length > bytes) (void)text_decode(other.data + bytes, other.length - bytes, &next, &valid);
         if (next == code_point) return true;
     }
@@ -75,10 +76,8 @@ static bool leave_here(struct fresh *fresh, regex state, const struct bytes_view
 static bool leave_along(struct fresh *fresh, regex a, const struct bytes_view *along) {
     uint32_t depth = 0;
     for (size_t bytes = 0;; depth++) {
-        bool before = false, valid;
+        bool before = along > fresh->others && begins_with(along[-1], *along, bytes), valid;
         uint32_t code_point;
-        for (const struct bytes_view *other = fresh->others; other < along && !before; other++)
-            before = begins_with(*other, *along, bytes);
         if (depth >= fresh->best.length) return true;
         if (!before && !leave_here(fresh, a, along, bytes, depth)) return false;
         if (bytes == along->length) return true;
@@ -89,18 +88,29 @@ static bool leave_along(struct fresh *fresh, regex a, const struct bytes_view *a
     }
 }
 
+static int compare_texts(const void *a, const void *b) {
+    return bytes_view_compare(*(const struct bytes_view *)a, *(const struct bytes_view *)b);
+}
+
 uint32_t regex_shortest_but(struct regex_pool *pool, regex a, const struct bytes_view *others, size_t count,
                             struct bytes *out) {
-    struct fresh fresh = {.pool = pool, .others = others, .count = count, .best = {.length = REGEX_UNBOUNDED}};
+    struct fresh fresh = {.pool = pool, .count = count, .best = {.length = REGEX_UNBOUNDED}};
     const struct exit *best = &fresh.best;
     uint8_t encoded[4];
     if (count == 0 || a == REGEX_NOTHING || a == REGEX_FAILED) return regex_shortest(pool, a, out);
-    for (size_t i = 0; i < count; i++)
-        if (!leave_along(&fresh, a, &others[i])) return REGEX_UNBOUNDED;
-    if (best->length == REGEX_UNBOUNDED || out == NULL) return best->length;
-    bool ok = bytes_append(out, best->along->data, best->bytes) == STATUS_OK;
-    if (ok && best->code_point != UINT32_MAX)
-        ok = bytes_append(out, encoded, text_encode(best->code_point, encoded)) == STATUS_OK &&
-             regex_shortest(pool, best->behind, out) != REGEX_UNBOUNDED;
+    if (!budget_spend(pool->budget, 1 + 2 * (int64_t)count)) return REGEX_UNBOUNDED;
+    fresh.others = malloc(count * sizeof *fresh.others);
+    if (fresh.others == NULL) return REGEX_UNBOUNDED;
+    memcpy(fresh.others, others, count * sizeof *others);
+    qsort(fresh.others, count, sizeof *fresh.others, compare_texts);
+    bool ok = true;
+    for (size_t i = 0; ok && i < count; i++) ok = leave_along(&fresh, a, &fresh.others[i]);
+    if (ok && best->length != REGEX_UNBOUNDED && out != NULL) {
+        ok = bytes_append(out, best->along->data, best->bytes) == STATUS_OK;
+        if (ok && best->code_point != UINT32_MAX)
+            ok = bytes_append(out, encoded, text_encode(best->code_point, encoded)) == STATUS_OK &&
+                 regex_shortest(pool, best->behind, out) != REGEX_UNBOUNDED;
+    }
+    free(fresh.others);
     return ok ? best->length : REGEX_UNBOUNDED;
 }

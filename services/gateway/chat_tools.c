@@ -284,7 +284,7 @@ bool chat_convert_calls(const Bora__V1__AssistantMessage *message, size_t index,
 
 /** The calls of the last assistant message, and which of them have been answered. */
 struct pairing {
-    const WorkerMessage *caller;
+    WorkerMessage *caller;
     size_t answered;
     bool seen[LIMIT_TOOLS];
 };
@@ -316,6 +316,26 @@ static bool pair_result(struct pairing *pairing, const Bora__V1__ToolMessage *in
     return true;
 }
 
+/** Results in the order of their calls: layouts without ids have nothing else to tell them apart. `count` of them, all paired. */
+static void sort_results(const WorkerMessage *caller, WorkerMessage *results, size_t count) {
+    for (size_t place = 0; place < count; place++) {
+        size_t at = place;
+        while (at < count && strcmp(results[at].tool_call_id, caller->tool_calls[place]->id) != 0) at++;
+        if (at == count) return;
+        WorkerMessage moved = results[at];
+        memmove(results + place + 1, results + place, (at - place) * sizeof *results);
+        results[place] = moved;
+    }
+}
+
+/** The results of an assistant message are all there; they stand right behind it. */
+static bool end_pairing(struct pairing *pairing, struct api_error *error) {
+    if (pairing->caller == NULL) return true;
+    if (pairing->answered != pairing->caller->n_tool_calls) return unequal(error);
+    sort_results(pairing->caller, pairing->caller + 1, pairing->answered);
+    return true;
+}
+
 bool chat_pair_results(const Bora__V1__ChatCompletionRequest *m, WorkerMessage *messages, struct arena *arena,
                        struct api_error *error) {
     struct pairing pairing = {0};
@@ -324,11 +344,11 @@ bool chat_pair_results(const Bora__V1__ChatCompletionRequest *m, WorkerMessage *
             if (!pair_result(&pairing, m->messages[i]->tool, i, arena, &messages[i], error)) return false;
             continue;
         }
-        if (pairing.caller != NULL && pairing.answered != pairing.caller->n_tool_calls) return unequal(error);
+        if (!end_pairing(&pairing, error)) return false;
         bool calls = messages[i].n_tool_calls > 0;
         pairing = (struct pairing){.caller = calls ? &messages[i] : NULL};
     }
-    return pairing.caller == NULL || pairing.answered == pairing.caller->n_tool_calls || unequal(error);
+    return end_pairing(&pairing, error);
 }
 
 /* ---- what the worker declined ---------------------------------------------------------------------------------------- */

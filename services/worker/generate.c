@@ -44,6 +44,7 @@ struct generate_call {
     int64_t max_tokens;
     struct kept_grammar *grammar;  /* NULL: anything may be said, or ... */
     struct grammar *calls;         /* ... what this says: text and calls of tools */
+    struct bytes_view begun;       /* of what is continued, the text that the grammar counts in */
     struct tools_problem declined; /* with a reason: why the grammar or a tool was declined */
     struct generation *generation;
 };
@@ -209,7 +210,10 @@ static enum status prepare_tools(struct generate_call *call, struct error *err) 
                                        &call->declined, &unfit);
     if (status != STATUS_OK)
         return call->declined.problem.reason[0] != 0 ? decline(call, err) : error_set(err, status, "%s", unfit.message);
-    if (call->start->grammar == NULL) begun.length = 0; /* the grammar does not know of it */
+    /* Free text may end where a call begins. Where nothing but calls may come, the text before them is none of theirs. */
+    size_t needed;
+    if (call->start->grammar == NULL && !grammar_begins(call->calls, begun, &needed)) begun.length = 0;
+    call->begun = begun;
     return check_beginning(call, call->calls, begun, err);
 }
 
@@ -222,7 +226,8 @@ static enum status prepare_grammar(struct generate_call *call, struct error *err
     TRY(convert_grammar(call->start, &source, err));
     if (grammars_get(call->worker->grammars, &source, &call->grammar, &call->declined.problem) != STATUS_OK)
         return decline(call, err);
-    return check_beginning(call, kept_grammar_compiled(call->grammar), begun_text(call), err);
+    call->begun = begun_text(call);
+    return check_beginning(call, kept_grammar_compiled(call->grammar), call->begun, err);
 }
 
 static void start_generation_locked(struct generate_call *call, const Bora__Internal__V1__Proceed *proceed) {
@@ -236,7 +241,7 @@ static void start_generation_locked(struct generate_call *call, const Bora__Inte
     enum status status = convert_sampling(call->start, &call->start_arena, &request, &err);
     request.calls = call->calls != NULL;
     request.grammar = request.calls ? call->calls : call->grammar != NULL ? kept_grammar_compiled(call->grammar) : NULL;
-    if (call->start->grammar != NULL) request.begun = begun_text(call); /* else the grammar does not know of it */
+    request.begun = call->begun;
     if (status == STATUS_OK) {
         call->phase = GENERATING;
         call->proceeded_ns = clock_monotonic_ns(clock_system());
