@@ -26,6 +26,8 @@
 #include "services/gateway/workers.h"
 #include "store/limits.h"
 
+#include <string.h>
+
 enum chat_phase { CHAT_ADMITTING, CHAT_PREPARING, CHAT_RESERVING, CHAT_GENERATING, CHAT_DONE };
 
 /** What the checks find out about a request, besides that it is sound. */
@@ -44,6 +46,16 @@ struct chat_plan {
     /* The worker's Start without model, seed and tenant, which are filled per stream. */
     Bora__Internal__V1__Start *start;
 };
+
+/** A 400 that names the field: false, and the error. */
+static inline bool chat_refuse(struct api_error *error, const char *param, const char *sentence) {
+    *error = api_error_bad_request("invalid_request_error", NULL, param, "%s", sentence);
+    return false;
+}
+/** Of a field that may be absent, which is protobuf-c's empty string. */
+static inline bool chat_is_word(const char *word, const char *wanted) {
+    return word != NULL && strcmp(word, wanted) == 0;
+}
 
 /** Check the conversation and translate it. False: `error` says why. `plan` lends from the request and its arena. */
 bool chat_check(struct request *request, const Bora__V1__ChatCompletionRequest *message, bool stream,

@@ -22,55 +22,50 @@ static const double TOP_P_LEAST = 1e-9;
 
 #define REQUEST_HAS(field, FIELD) (m->_##field##_case == BORA__V1__CHAT_COMPLETION_REQUEST___##FIELD##_##FIELD)
 
-static bool refuse(struct api_error *error, const char *param, const char *sentence) {
-    *error = api_error_bad_request("invalid_request_error", NULL, param, "%s", sentence);
-    return false;
-}
-
 /** At a place in the conversation: "messages.3.tool_calls". */
 static bool refuse_at(struct arena *arena, struct api_error *error, size_t message, const char *field,
                       const char *sentence) {
     const char *param = arena_printf(arena, "messages.%zu%s%s", message, *field != 0 ? "." : "", field);
-    return refuse(error, param != NULL ? param : "messages", sentence);
+    return chat_refuse(error, param != NULL ? param : "messages", sentence);
 }
 
 /* ---- features ------------------------------------------------------------------------------------------------------ */
 
 /** Settings that are known and not served: anything but the neutral value. */
 static bool check_unserved(const Bora__V1__ChatCompletionRequest *m, struct api_error *error) {
-    if (REQUEST_HAS(moderation, MODERATION)) return refuse(error, "moderation", "Moderation is not supported.");
+    if (REQUEST_HAS(moderation, MODERATION)) return chat_refuse(error, "moderation", "Moderation is not supported.");
     if (REQUEST_HAS(min_tokens, MIN_TOKENS) && m->min_tokens > 0)
-        return refuse(error, "min_tokens", "min_tokens is not supported; it must be 0 or absent.");
+        return chat_refuse(error, "min_tokens", "min_tokens is not supported; it must be 0 or absent.");
     if (REQUEST_HAS(prompt_logprobs, PROMPT_LOGPROBS) && m->prompt_logprobs)
-        return refuse(error, "prompt_logprobs", "Log-probabilities of the prompt are not supported.");
+        return chat_refuse(error, "prompt_logprobs", "Log-probabilities of the prompt are not supported.");
     if (REQUEST_HAS(top_prompt_logprobs, TOP_PROMPT_LOGPROBS) && m->top_prompt_logprobs > 0)
-        return refuse(error, "top_prompt_logprobs", "Log-probabilities of the prompt are not supported.");
+        return chat_refuse(error, "top_prompt_logprobs", "Log-probabilities of the prompt are not supported.");
     const Bora__V1__PromptCacheOptions *cache = m->prompt_cache_options;
     if (cache != NULL && cache->_mode_case == BORA__V1__PROMPT_CACHE_OPTIONS___MODE_MODE &&
         strcmp(cache->mode, "explicit") == 0)
-        return refuse(error, "prompt_cache_options.mode",
-                      "What is kept of a prompt is not chosen by breakpoints here; mode must be \"implicit\".");
+        return chat_refuse(error, "prompt_cache_options.mode",
+                           "What is kept of a prompt is not chosen by breakpoints here; mode must be \"implicit\".");
     return true;
 }
 
 static bool check_features(const Bora__V1__ChatCompletionRequest *m, struct api_error *error) {
     if (!check_unserved(m, error)) return false;
-    if (m->n_guardrails > 0) return refuse(error, "guardrails", "Guardrails are not supported.");
+    if (m->n_guardrails > 0) return chat_refuse(error, "guardrails", "Guardrails are not supported.");
     for (size_t i = 0; i < m->n_modalities; i++) {
-        if (strcmp(m->modalities[i], "text") != 0) return refuse(error, "modalities", "Only text is generated.");
+        if (strcmp(m->modalities[i], "text") != 0) return chat_refuse(error, "modalities", "Only text is generated.");
     }
-    if (REQUEST_HAS(audio, AUDIO)) return refuse(error, "audio", "Audio is not supported.");
+    if (REQUEST_HAS(audio, AUDIO)) return chat_refuse(error, "audio", "Audio is not supported.");
     if (REQUEST_HAS(web_search_options, WEB_SEARCH_OPTIONS))
-        return refuse(error, "web_search_options", "Web search is not supported.");
+        return chat_refuse(error, "web_search_options", "Web search is not supported.");
     if (REQUEST_HAS(store, STORE) && m->store)
-        return refuse(error, "store", "Answers are never stored here; store must be false.");
-    if (REQUEST_HAS(prompt_mode, PROMPT_MODE)) return refuse(error, "prompt_mode", "This model does not reason.");
+        return chat_refuse(error, "store", "Answers are never stored here; store must be false.");
+    if (REQUEST_HAS(prompt_mode, PROMPT_MODE)) return chat_refuse(error, "prompt_mode", "This model does not reason.");
     if (REQUEST_HAS(reasoning_effort, REASONING_EFFORT) && strcmp(m->reasoning_effort, "none") != 0)
-        return refuse(error, "reasoning_effort", "This model does not reason; reasoning_effort must be \"none\".");
+        return chat_refuse(error, "reasoning_effort", "This model does not reason; reasoning_effort must be \"none\".");
     if (REQUEST_HAS(verbosity, VERBOSITY) && strcmp(m->verbosity, "medium") != 0)
-        return refuse(error, "verbosity", "This model has no verbosity setting; only \"medium\" is accepted.");
+        return chat_refuse(error, "verbosity", "This model has no verbosity setting; only \"medium\" is accepted.");
     if (m->prediction != NULL && ((REQUEST_HAS(n, N) && m->n > 1) || (REQUEST_HAS(best_of, BEST_OF) && m->best_of > 1)))
-        return refuse(error, "prediction", "prediction cannot be combined with n or best_of above 1.");
+        return chat_refuse(error, "prediction", "prediction cannot be combined with n or best_of above 1.");
     return true;
 }
 
@@ -85,12 +80,13 @@ static bool plan_choices(const Bora__V1__ChatCompletionRequest *m, struct chat_p
     int candidates = REQUEST_HAS(best_of, BEST_OF) ? m->best_of : plan->answers;
     bool beams = wants_beams(m);
     if (candidates < plan->answers && REQUEST_HAS(best_of, BEST_OF))
-        return refuse(error, "best_of", "best_of must not be below n.");
-    if (beams && plan->answers > LIMIT_BEAMS) return refuse(error, "n", "A beam search gives 16 answers at most.");
+        return chat_refuse(error, "best_of", "best_of must not be below n.");
+    if (beams && plan->answers > LIMIT_BEAMS) return chat_refuse(error, "n", "A beam search gives 16 answers at most.");
     if (plan->stream && candidates > plan->answers)
-        return refuse(error, "best_of", "What is best is known at the end: best_of above n cannot be streamed.");
+        return chat_refuse(error, "best_of", "What is best is known at the end: best_of above n cannot be streamed.");
     if (plan->stream && beams)
-        return refuse(error, "use_beam_search", "What is best is known at the end: a beam search cannot be streamed.");
+        return chat_refuse(error, "use_beam_search",
+                           "What is best is known at the end: a beam search cannot be streamed.");
     plan->choices = beams ? plan->answers : candidates;
     plan->streams = beams ? 1 : candidates;
     return true;
@@ -212,12 +208,12 @@ static bool content_text(const Bora__V1__Content *content, size_t message, struc
     if (content->kind_case != BORA__V1__CONTENT__KIND_PARTS) return true;
     const Bora__V1__ContentParts *parts = content->parts;
     const char **texts = arena_alloc_array(arena, parts->n_parts, sizeof *texts);
-    if (texts == NULL) return refuse(error, "messages", "The request is too large.");
+    if (texts == NULL) return chat_refuse(error, "messages", "The request is too large.");
     for (size_t i = 0; i < parts->n_parts; i++) {
         if (!part_text(parts->parts[i], message, i, arena, &texts[i], error)) return false;
     }
     *out = join_texts(texts, parts->n_parts, arena);
-    return *out != NULL || refuse(error, "messages", "The request is too large.");
+    return *out != NULL || chat_refuse(error, "messages", "The request is too large.");
 }
 
 /** What an assistant message may have besides content. */
@@ -231,7 +227,7 @@ static bool assistant_text(const Bora__V1__AssistantMessage *message, size_t ind
     if (!content_text(message->content, index, arena, out, error)) return false;
     if (message->_refusal_case != BORA__V1__ASSISTANT_MESSAGE___REFUSAL_REFUSAL) return true;
     *out = join_texts((const char *const[]){*out, message->refusal}, 2, arena);
-    return *out != NULL || refuse(error, "messages", "The request is too large.");
+    return *out != NULL || chat_refuse(error, "messages", "The request is too large.");
 }
 
 static bool convert_message(const Bora__V1__ChatMessage *message, size_t index, bool strict, struct arena *arena,
@@ -277,7 +273,7 @@ static bool convert_conversation(struct request *request, struct chat_plan *plan
     size_t count = m->n_messages + safe;
     Bora__Internal__V1__ConversationMessage **list = arena_alloc_array(&request->arena, count, sizeof *list);
     Bora__Internal__V1__ConversationMessage *items = arena_alloc_array(&request->arena, count, sizeof *items);
-    if (list == NULL || items == NULL) return refuse(error, "messages", "The request is too large.");
+    if (list == NULL || items == NULL) return chat_refuse(error, "messages", "The request is too large.");
     if (safe) {
         bora__internal__v1__conversation_message__init(&items[0]);
         items[0]._content_case = BORA__INTERNAL__V1__CONVERSATION_MESSAGE___CONTENT_CONTENT;
@@ -303,7 +299,7 @@ static bool convert_stop(struct request *request, const Bora__V1__StopSequences 
     bool one = stop->kind_case == BORA__V1__STOP_SEQUENCES__KIND_ONE;
     size_t count = one ? 1 : stop->many->n_values;
     ProtobufCBinaryData *list = arena_alloc_array(&request->arena, count, sizeof *list);
-    if (list == NULL) return refuse(error, "stop", "The request is too large.");
+    if (list == NULL) return chat_refuse(error, "stop", "The request is too large.");
     for (size_t i = 0; i < count; i++) {
         const char *text = one ? stop->one : stop->many->values[i];
         list[i] = (ProtobufCBinaryData){.len = strlen(text), .data = (uint8_t *)text};
@@ -318,7 +314,8 @@ static bool invalid_bias(struct arena *arena, int32_t id, struct api_error *erro
     struct transcode_errors *errors = arena_alloc(arena, sizeof *errors);
     struct transcode_step *path = arena_alloc_array(arena, 3, sizeof *path);
     const char *name = arena_printf(arena, "%d", id);
-    if (errors == NULL || path == NULL || name == NULL) return refuse(error, "logit_bias", "The request is too large.");
+    if (errors == NULL || path == NULL || name == NULL)
+        return chat_refuse(error, "logit_bias", "The request is too large.");
     path[0].name = "logit_bias", path[1].name = name, path[2].name = "[key]";
     errors->count = 1;
     errors->items[0] = (struct transcode_error){.type = "greater_than_equal",
@@ -336,7 +333,7 @@ static bool convert_logit_bias(struct request *request, const Bora__V1__ChatComp
     size_t count = m->n_logit_bias;
     int32_t *ids = arena_alloc_array(&request->arena, count, sizeof *ids);
     float *values = arena_alloc_array(&request->arena, count, sizeof *values);
-    if (ids == NULL || values == NULL) return refuse(error, "logit_bias", "The request is too large.");
+    if (ids == NULL || values == NULL) return chat_refuse(error, "logit_bias", "The request is too large.");
     for (size_t i = 0; i < count; i++) {
         if (m->logit_bias[i]->key < 0) return invalid_bias(&request->arena, m->logit_bias[i]->key, error);
         ids[i] = m->logit_bias[i]->key;
@@ -352,7 +349,7 @@ static bool convert_logprobs(const Bora__V1__ChatCompletionRequest *m, struct ch
                              Bora__Internal__V1__Sampling *out, struct api_error *error) {
     plan->logprobs = REQUEST_HAS(logprobs, LOGPROBS) && m->logprobs;
     bool top = REQUEST_HAS(top_logprobs, TOP_LOGPROBS) && m->top_logprobs > 0;
-    if (top && !plan->logprobs) return refuse(error, "top_logprobs", "top_logprobs needs logprobs to be true.");
+    if (top && !plan->logprobs) return chat_refuse(error, "top_logprobs", "top_logprobs needs logprobs to be true.");
     bool needed = plan->logprobs || plan->choices > plan->answers; /* to find the best of them */
     out->top_logprobs = !needed ? -1 : top ? m->top_logprobs : 0;
     return true;
@@ -361,7 +358,7 @@ static bool convert_logprobs(const Bora__V1__ChatCompletionRequest *m, struct ch
 static bool convert_seed(const Bora__V1__ChatCompletionRequest *m, struct chat_plan *plan, struct api_error *error) {
     bool ours = REQUEST_HAS(random_seed, RANDOM_SEED), theirs = REQUEST_HAS(seed, SEED);
     if (ours && theirs && m->random_seed != m->seed)
-        return refuse(error, "seed", "random_seed and seed are both given and differ.");
+        return chat_refuse(error, "seed", "random_seed and seed are both given and differ.");
     struct error ignored = {0};
     if (ours || theirs)
         plan->seed = (uint64_t)(ours ? m->random_seed : m->seed);
@@ -374,8 +371,8 @@ static bool convert_max_tokens(const Bora__V1__ChatCompletionRequest *m, struct 
                                struct api_error *error) {
     bool old = REQUEST_HAS(max_tokens, MAX_TOKENS), fresh = REQUEST_HAS(max_completion_tokens, MAX_COMPLETION_TOKENS);
     if (old && fresh && m->max_tokens != m->max_completion_tokens)
-        return refuse(error, "max_completion_tokens",
-                      "max_tokens and max_completion_tokens are both given and differ.");
+        return chat_refuse(error, "max_completion_tokens",
+                           "max_tokens and max_completion_tokens are both given and differ.");
     plan->max_tokens_given = old || fresh;
     if (!plan->max_tokens_given) return true;
     plan->start->_max_tokens_case = BORA__INTERNAL__V1__START___MAX_TOKENS_MAX_TOKENS;
@@ -397,18 +394,18 @@ static bool convert_beam(struct request *request, struct chat_plan *plan, struct
     const Bora__V1__ChatCompletionRequest *m = plan->request;
     bool penalty = REQUEST_HAS(length_penalty, LENGTH_PENALTY), search = wants_beams(m);
     if (!search && penalty && m->length_penalty != 1)
-        return refuse(error, "length_penalty", "length_penalty needs use_beam_search to be true.");
+        return chat_refuse(error, "length_penalty", "length_penalty needs use_beam_search to be true.");
     if (!search && REQUEST_HAS(early_stopping, EARLY_STOPPING) && m->early_stopping)
-        return refuse(error, "early_stopping", "early_stopping needs use_beam_search to be true.");
+        return chat_refuse(error, "early_stopping", "early_stopping needs use_beam_search to be true.");
     if (!search) return true;
     if (REQUEST_HAS(logprobs, LOGPROBS) && m->logprobs)
-        return refuse(error, "logprobs", "A beam search gives no log-probabilities.");
+        return chat_refuse(error, "logprobs", "A beam search gives no log-probabilities.");
     const char *drawing = drawing_setting(m);
     if (drawing != NULL)
-        return refuse(error, drawing,
-                      "A beam search draws nothing: temperature must be 0, and filters off, or absent.");
+        return chat_refuse(error, drawing,
+                           "A beam search draws nothing: temperature must be 0, and filters off, or absent.");
     Bora__Internal__V1__BeamSearch *beam = arena_alloc(&request->arena, sizeof *beam);
-    if (beam == NULL) return refuse(error, NULL, "The request is too large.");
+    if (beam == NULL) return chat_refuse(error, NULL, "The request is too large.");
     bora__internal__v1__beam_search__init(beam);
     beam->width = REQUEST_HAS(best_of, BEST_OF) ? m->best_of : plan->answers;
     beam->answers = plan->answers;
@@ -422,7 +419,7 @@ static bool convert_beam(struct request *request, struct chat_plan *plan, struct
 static bool convert_sampling(struct request *request, struct chat_plan *plan, struct api_error *error) {
     const Bora__V1__ChatCompletionRequest *m = plan->request;
     Bora__Internal__V1__Sampling *sampling = arena_alloc(&request->arena, sizeof *sampling);
-    if (sampling == NULL) return refuse(error, NULL, "The request is too large.");
+    if (sampling == NULL) return chat_refuse(error, NULL, "The request is too large.");
     bora__internal__v1__sampling__init(sampling);
     plan->start->sampling = sampling;
     sampling->temperature = REQUEST_HAS(temperature, TEMPERATURE)
@@ -464,10 +461,10 @@ bool chat_check(struct request *request, const Bora__V1__ChatCompletionRequest *
         m->stream_options->_include_usage_case == BORA__V1__STREAM_OPTIONS___INCLUDE_USAGE_INCLUDE_USAGE &&
         m->stream_options->include_usage;
     if (m->stream_options != NULL && !stream)
-        return refuse(error, "stream_options", "stream_options needs stream to be true.");
-    if (m->n_messages == 0) return refuse(error, "messages", "The conversation is empty.");
+        return chat_refuse(error, "stream_options", "stream_options needs stream to be true.");
+    if (m->n_messages == 0) return chat_refuse(error, "messages", "The conversation is empty.");
     plan->start = arena_alloc(&request->arena, sizeof *plan->start);
-    if (plan->start == NULL) return refuse(error, NULL, "The request is too large.");
+    if (plan->start == NULL) return chat_refuse(error, NULL, "The request is too large.");
     bora__internal__v1__start__init(plan->start);
     plan->start->priority = priority_of(m->service_tier);
     plan->start->truncation = truncation_of(m->truncation);

@@ -11,31 +11,22 @@ static ProtobufCBinaryData text_of(const char *text) {
     return (ProtobufCBinaryData){.len = strlen(text), .data = (uint8_t *)text};
 }
 
-static bool is_word(const char *word, const char *wanted) {
-    return word != NULL && strcmp(word, wanted) == 0; /* absent: protobuf-c's empty string */
-}
-
-static bool refuse(struct api_error *error, const char *param, const char *sentence) {
-    *error = api_error_bad_request("invalid_request_error", NULL, param, "%s", sentence);
-    return false;
-}
-
 static bool convert_schema(const Bora__V1__JsonSchemaFormat *format, Grammar *out, struct api_error *error) {
     if (format == NULL)
-        return refuse(error, "response_format.json_schema", "The type json_schema needs a json_schema.");
+        return chat_refuse(error, "response_format.json_schema", "The type json_schema needs a json_schema.");
     if (format->_schema_case != BORA__V1__JSON_SCHEMA_FORMAT___SCHEMA_SCHEMA)
-        return refuse(error, "response_format.json_schema.schema", "json_schema needs a schema.");
+        return chat_refuse(error, "response_format.json_schema.schema", "json_schema needs a schema.");
     out->kind = BORA__INTERNAL__V1__GRAMMAR__KIND__KIND_JSON_SCHEMA;
     out->text = text_of(format->schema);
-    if (is_word(format->whitespace, "compact")) out->space = BORA__INTERNAL__V1__GRAMMAR__SPACE__SPACE_COMPACT;
-    if (is_word(format->whitespace, "free")) out->space = BORA__INTERNAL__V1__GRAMMAR__SPACE__SPACE_FREE;
-    out->any_order = is_word(format->order, "any");
+    if (chat_is_word(format->whitespace, "compact")) out->space = BORA__INTERNAL__V1__GRAMMAR__SPACE__SPACE_COMPACT;
+    if (chat_is_word(format->whitespace, "free")) out->space = BORA__INTERNAL__V1__GRAMMAR__SPACE__SPACE_FREE;
+    out->any_order = chat_is_word(format->order, "any");
     return true;
 }
 
 static bool convert_regex(const Bora__V1__ResponseFormat *format, Grammar *out, struct api_error *error) {
     if (format->_regex_case != BORA__V1__RESPONSE_FORMAT___REGEX_REGEX)
-        return refuse(error, "response_format.regex", "The type regex needs a regex.");
+        return chat_refuse(error, "response_format.regex", "The type regex needs a regex.");
     out->kind = BORA__INTERNAL__V1__GRAMMAR__KIND__KIND_REGEX;
     out->text = text_of(format->regex);
     return true;
@@ -43,9 +34,9 @@ static bool convert_regex(const Bora__V1__ResponseFormat *format, Grammar *out, 
 
 static bool convert_rules(const Bora__V1__ResponseFormat *format, Grammar *out, struct api_error *error) {
     if (format->_grammar_case != BORA__V1__RESPONSE_FORMAT___GRAMMAR_GRAMMAR)
-        return refuse(error, "response_format.grammar", "The type grammar needs a grammar.");
-    out->kind = is_word(format->dialect, "lark") ? BORA__INTERNAL__V1__GRAMMAR__KIND__KIND_LARK
-                                                 : BORA__INTERNAL__V1__GRAMMAR__KIND__KIND_GBNF;
+        return chat_refuse(error, "response_format.grammar", "The type grammar needs a grammar.");
+    out->kind = chat_is_word(format->dialect, "lark") ? BORA__INTERNAL__V1__GRAMMAR__KIND__KIND_LARK
+                                                      : BORA__INTERNAL__V1__GRAMMAR__KIND__KIND_GBNF;
     out->text = text_of(format->grammar);
     return true;
 }
@@ -74,19 +65,19 @@ bool chat_convert_format(struct request *request, struct chat_plan *plan, struct
     const Bora__V1__ResponseFormat *format = plan->request->response_format;
     if (format == NULL) return true;
     if (!check_fields(format, error)) return false;
-    if (format->_type_case != BORA__V1__RESPONSE_FORMAT___TYPE_TYPE || is_word(format->type, "text")) return true;
+    if (format->_type_case != BORA__V1__RESPONSE_FORMAT___TYPE_TYPE || chat_is_word(format->type, "text")) return true;
     Grammar *grammar = arena_alloc(&request->arena, sizeof *grammar);
-    if (grammar == NULL) return refuse(error, NULL, "The request is too large.");
+    if (grammar == NULL) return chat_refuse(error, NULL, "The request is too large.");
     bora__internal__v1__grammar__init(grammar);
     plan->start->grammar = grammar;
-    bool schema = is_word(format->type, "json_schema") || is_word(format->type, "json_object");
+    bool schema = chat_is_word(format->type, "json_schema") || chat_is_word(format->type, "json_object");
     if (chat_may_call(plan->start) && !schema)
-        return refuse(
+        return chat_refuse(
             error, "response_format",
             "Of the formats only json_object and json_schema go with tools; tool_choice \"none\" goes with all.");
-    if (is_word(format->type, "json_schema")) return convert_schema(format->json_schema, grammar, error);
-    if (is_word(format->type, "regex")) return convert_regex(format, grammar, error);
-    if (is_word(format->type, "grammar")) return convert_rules(format, grammar, error);
+    if (chat_is_word(format->type, "json_schema")) return convert_schema(format->json_schema, grammar, error);
+    if (chat_is_word(format->type, "regex")) return convert_regex(format, grammar, error);
+    if (chat_is_word(format->type, "grammar")) return convert_rules(format, grammar, error);
     return true; /* json_object is what the message says by default */
 }
 
@@ -102,10 +93,10 @@ struct api_error chat_format_error(const struct chat_plan *plan, const Bora__Int
     enum { POINTER_MOST = 90 };
     static const char type[] = "invalid_request_error";
     const char *pointer = tail_of(problem->pointer, POINTER_MOST), *cut = pointer != problem->pointer ? "..." : "";
-    if (is_word(problem->keyword, "prefix"))
+    if (chat_is_word(problem->keyword, "prefix"))
         return api_error_bad_request(type, NULL, "messages",
                                      "No answer that fits response_format begins with the prefix message.");
-    if (is_word(problem->keyword, "max_tokens"))
+    if (chat_is_word(problem->keyword, "max_tokens"))
         return api_error_bad_request(type, NULL, "max_tokens", "No answer that fits %s is so short: %.100s.",
                                      plan->start->n_tools > 0 ? "tools and tool_choice" : "response_format",
                                      problem->reason);

@@ -21,15 +21,6 @@ enum { CALL_ID_LENGTH = 9 };
 
 static const char too_large[] = "The request is too large.";
 
-static bool refuse(struct api_error *error, const char *param, const char *sentence) {
-    *error = api_error_bad_request("invalid_request_error", NULL, param, "%s", sentence);
-    return false;
-}
-
-static bool is_word(const char *word, const char *wanted) {
-    return word != NULL && strcmp(word, wanted) == 0; /* absent: protobuf-c's empty string */
-}
-
 /** Is it given, and another than "function"? */
 static bool is_other_type(const char *type) {
     return type != NULL && *type != 0 && strcmp(type, "function") != 0;
@@ -42,7 +33,7 @@ static bool invalid(struct arena *arena, struct api_error *error, const struct t
                     const char *type, const char *message) {
     struct transcode_errors *errors = arena_alloc(arena, sizeof *errors);
     struct transcode_step *steps = arena_alloc_array(arena, length, sizeof *steps);
-    if (errors == NULL || steps == NULL || message == NULL) return refuse(error, NULL, too_large);
+    if (errors == NULL || steps == NULL || message == NULL) return chat_refuse(error, NULL, too_large);
     memcpy(steps, path, length * sizeof *steps);
     errors->count = 1;
     errors->items[0] = (struct transcode_error){.type = type, .message = message, .path_length = length, .path = steps};
@@ -61,8 +52,8 @@ static bool convert_tool(const Bora__V1__Tool *in, size_t index, struct arena *a
                          struct api_error *error) {
     bora__internal__v1__tool__init(out);
     if (is_other_type(in->type))
-        return refuse(error, arena_printf(arena, "tools.%zu.type", index),
-                      "Only tools of the type \"function\" are supported.");
+        return chat_refuse(error, arena_printf(arena, "tools.%zu.type", index),
+                           "Only tools of the type \"function\" are supported.");
     if (in->function == NULL) return missing_function(arena, error, index);
     const Bora__V1__FunctionDefinition *function = in->function;
     out->name = function->name;
@@ -84,12 +75,13 @@ static bool convert_tool_list(struct request *request, struct chat_plan *plan, s
     struct arena *arena = &request->arena;
     Bora__Internal__V1__Tool **list = arena_alloc_array(arena, m->n_tools, sizeof *list);
     Bora__Internal__V1__Tool *items = arena_alloc_array(arena, m->n_tools, sizeof *items);
-    if (list == NULL || items == NULL) return refuse(error, "tools", too_large);
+    if (list == NULL || items == NULL) return chat_refuse(error, "tools", too_large);
     for (size_t i = 0; i < m->n_tools; i++) {
         if (!convert_tool(m->tools[i], i, arena, &items[i], error)) return false;
         for (size_t j = 0; j < i; j++) {
             if (strcmp(items[i].name, items[j].name) == 0)
-                return refuse(error, arena_printf(arena, "tools.%zu.function.name", i), "Two tools have this name.");
+                return chat_refuse(error, arena_printf(arena, "tools.%zu.function.name", i),
+                                   "Two tools have this name.");
         }
         list[i] = &items[i];
     }
@@ -119,27 +111,29 @@ static int32_t find_allowed(const Bora__Internal__V1__Start *start, const char *
 static bool convert_allowed(const Bora__V1__AllowedTools *allowed, struct arena *arena, struct chat_plan *plan,
                             Bora__Internal__V1__ToolChoice *out, struct api_error *error) {
     if (allowed == NULL || allowed->n_tools == 0)
-        return refuse(error, "tool_choice.allowed_tools", "allowed_tools needs the tools that are allowed.");
+        return chat_refuse(error, "tool_choice.allowed_tools", "allowed_tools needs the tools that are allowed.");
     out->callable = arena_alloc_array(arena, allowed->n_tools, sizeof *out->callable);
-    if (out->callable == NULL) return refuse(error, "tool_choice", too_large);
+    if (out->callable == NULL) return chat_refuse(error, "tool_choice", too_large);
     for (size_t i = 0; i < allowed->n_tools; i++) {
         int32_t tool = find_allowed(plan->start, allowed->tools[i], arena);
         if (tool < 0)
-            return refuse(error, arena_printf(arena, "tool_choice.allowed_tools.tools.%zu", i),
-                          "This is none of the tools.");
+            return chat_refuse(error, arena_printf(arena, "tool_choice.allowed_tools.tools.%zu", i),
+                               "This is none of the tools.");
         bool twice = false;
         for (size_t j = 0; j < out->n_callable; j++) twice = twice || out->callable[j] == tool;
         if (!twice) out->callable[out->n_callable++] = tool;
     }
-    if (is_word(allowed->mode, "required")) out->mode = BORA__INTERNAL__V1__TOOL_CHOICE__MODE__MODE_REQUIRED;
+    if (chat_is_word(allowed->mode, "required")) out->mode = BORA__INTERNAL__V1__TOOL_CHOICE__MODE__MODE_REQUIRED;
     return true;
 }
 
 static bool convert_named(const Bora__V1__NamedToolChoice *named, struct arena *arena, struct chat_plan *plan,
                           Bora__Internal__V1__ToolChoice *out, struct api_error *error) {
-    if (is_word(named->type, "allowed_tools")) return convert_allowed(named->allowed_tools, arena, plan, out, error);
-    if (is_other_type(named->type)) return refuse(error, "tool_choice.type", "Only functions can be called.");
-    if (named->function == NULL) return refuse(error, "tool_choice.function", "tool_choice needs a function's name.");
+    if (chat_is_word(named->type, "allowed_tools"))
+        return convert_allowed(named->allowed_tools, arena, plan, out, error);
+    if (is_other_type(named->type)) return chat_refuse(error, "tool_choice.type", "Only functions can be called.");
+    if (named->function == NULL)
+        return chat_refuse(error, "tool_choice.function", "tool_choice needs a function's name.");
     int32_t tool = find_tool(plan->start, bytes_view_string(named->function->name));
     if (tool < 0) {
         *error = api_error_bad_request("invalid_request_error", NULL, "tool_choice.function.name",
@@ -148,15 +142,15 @@ static bool convert_named(const Bora__V1__NamedToolChoice *named, struct arena *
         return false;
     }
     out->callable = arena_alloc_array(arena, 1, sizeof *out->callable);
-    if (out->callable == NULL) return refuse(error, "tool_choice", too_large);
+    if (out->callable == NULL) return chat_refuse(error, "tool_choice", too_large);
     out->callable[out->n_callable++] = tool;
     out->mode = BORA__INTERNAL__V1__TOOL_CHOICE__MODE__MODE_REQUIRED;
     return true;
 }
 
 static bool convert_mode(const char *mode, Bora__Internal__V1__ToolChoice *out) {
-    if (is_word(mode, "none")) out->mode = BORA__INTERNAL__V1__TOOL_CHOICE__MODE__MODE_NONE;
-    if (is_word(mode, "any") || is_word(mode, "required"))
+    if (chat_is_word(mode, "none")) out->mode = BORA__INTERNAL__V1__TOOL_CHOICE__MODE__MODE_NONE;
+    if (chat_is_word(mode, "any") || chat_is_word(mode, "required"))
         out->mode = BORA__INTERNAL__V1__TOOL_CHOICE__MODE__MODE_REQUIRED;
     return true;
 }
@@ -165,27 +159,27 @@ static bool convert_mode(const char *mode, Bora__Internal__V1__ToolChoice *out) 
 static bool check_no_choice(const Bora__V1__ToolChoice *choice, struct api_error *error) {
     bool word = choice == NULL || choice->kind_case == BORA__V1__TOOL_CHOICE__KIND__NOT_SET ||
                 (choice->kind_case == BORA__V1__TOOL_CHOICE__KIND_MODE &&
-                 (is_word(choice->mode, "none") || is_word(choice->mode, "auto")));
-    return word || refuse(error, "tool_choice", "tool_choice asks for a tool, but there are no tools.");
+                 (chat_is_word(choice->mode, "none") || chat_is_word(choice->mode, "auto")));
+    return word || chat_refuse(error, "tool_choice", "tool_choice asks for a tool, but there are no tools.");
 }
 
 bool chat_convert_tools(struct request *request, struct chat_plan *plan, struct api_error *error) {
     const Bora__V1__ChatCompletionRequest *m = plan->request;
     const Bora__V1__ToolChoice *choice = m->tool_choice;
     if (m->n_functions > 0 || m->_function_call_case == BORA__V1__CHAT_COMPLETION_REQUEST___FUNCTION_CALL_FUNCTION_CALL)
-        return refuse(error, m->n_functions > 0 ? "functions" : "function_call",
-                      "functions are OpenAI's older form of tools and not supported; send tools.");
+        return chat_refuse(error, m->n_functions > 0 ? "functions" : "function_call",
+                           "functions are OpenAI's older form of tools and not supported; send tools.");
     if (m->n_tools == 0) return check_no_choice(choice, error);
     if (!convert_tool_list(request, plan, error)) return false;
     Bora__Internal__V1__ToolChoice *out = arena_alloc(&request->arena, sizeof *out);
-    if (out == NULL) return refuse(error, "tool_choice", too_large);
+    if (out == NULL) return chat_refuse(error, "tool_choice", too_large);
     bora__internal__v1__tool_choice__init(out);
     plan->start->tool_choice = out;
     bool said =
         m->_parallel_tool_calls_case == BORA__V1__CHAT_COMPLETION_REQUEST___PARALLEL_TOOL_CALLS_PARALLEL_TOOL_CALLS;
     out->parallel = !said || m->parallel_tool_calls;
     if (plan->start->beam != NULL && plan->start->n_stop > 0)
-        return refuse(error, "stop", "A beam search with tools takes no stop strings.");
+        return chat_refuse(error, "stop", "A beam search with tools takes no stop strings.");
     if (choice == NULL || choice->kind_case == BORA__V1__TOOL_CHOICE__KIND__NOT_SET) return true;
     return choice->kind_case == BORA__V1__TOOL_CHOICE__KIND_MODE
                ? convert_mode(choice->mode, out)
@@ -233,7 +227,7 @@ static const char *arguments_text(const Bora__V1__FunctionArguments *arguments) 
 
 static bool refuse_call(struct arena *arena, struct api_error *error, size_t message, size_t call, const char *field,
                         const char *sentence) {
-    return refuse(error, arena_printf(arena, "messages.%zu.tool_calls.%zu%s", message, call, field), sentence);
+    return chat_refuse(error, arena_printf(arena, "messages.%zu.tool_calls.%zu%s", message, call, field), sentence);
 }
 
 static bool convert_call(const Bora__V1__ToolCall *in, size_t message, size_t index, bool strict, struct arena *arena,
@@ -256,7 +250,7 @@ static bool convert_call(const Bora__V1__ToolCall *in, size_t message, size_t in
     out->id = given && is_call_id(in->id) ? in->id
               : given                     ? stand_in(in->id, 0, arena)
                                           : stand_in("", 1 + message * LIMIT_TOOLS + index, arena);
-    if (out->id == NULL) return refuse(error, "messages", too_large);
+    if (out->id == NULL) return chat_refuse(error, "messages", too_large);
     out->name = in->function->name;
     out->arguments = (ProtobufCBinaryData){.len = strlen(arguments), .data = (uint8_t *)arguments};
     return true;
@@ -268,7 +262,7 @@ bool chat_convert_calls(const Bora__V1__AssistantMessage *message, size_t index,
     if (count == 0) return true;
     WorkerCall **list = arena_alloc_array(arena, count, sizeof *list);
     WorkerCall *items = arena_alloc_array(arena, count, sizeof *items);
-    if (list == NULL || items == NULL) return refuse(error, "messages", too_large);
+    if (list == NULL || items == NULL) return chat_refuse(error, "messages", too_large);
     for (size_t i = 0; i < count; i++) {
         if (!convert_call(message->tool_calls[i], index, i, strict, arena, &items[i], error)) return false;
         for (size_t j = 0; j < i; j++) {
@@ -302,12 +296,12 @@ static bool pair_result(struct pairing *pairing, const Bora__V1__ToolMessage *in
     const char *id = in->tool_call_id;
     bool given = is_id_given(id);
     if (given && !is_call_id(id)) id = stand_in(id, 0, arena);
-    if (given && id == NULL) return refuse(error, "messages", too_large);
+    if (given && id == NULL) return chat_refuse(error, "messages", too_large);
     if (count == 0 || pairing->answered == count) return unequal(error);
     while (at < count && (given ? strcmp(pairing->caller->tool_calls[at]->id, id) != 0 : pairing->seen[at])) at++;
     const char *param = arena_printf(arena, "messages.%zu.tool_call_id", index);
-    if (at == count) return refuse(error, param, "The assistant message before made no such call.");
-    if (pairing->seen[at]) return refuse(error, param, "This call has been answered already.");
+    if (at == count) return chat_refuse(error, param, "The assistant message before made no such call.");
+    if (pairing->seen[at]) return chat_refuse(error, param, "This call has been answered already.");
     pairing->seen[at] = true;
     pairing->answered++;
     out->tool_call_id = pairing->caller->tool_calls[at]->id;
