@@ -201,6 +201,31 @@ enum verdict constrain_ask(struct sequence *leader, const void *state, int64_t l
     return VERDICT_ERROR;
 }
 
+int constrain_force(struct sequence *sequence, int most, int32_t *out) {
+    struct generation *generation = (struct generation *)sequence;
+    const struct sampling *sampling = &sequence->sampling;
+    struct error ignored = {0};
+    size_t count = 0;
+    /* Whoever wants log-probabilities wants logits, and a bias may speak of tokens that spell what is forced. */
+    if (!generation->engine->jump_forward || sampling->top_logprobs >= 0 || sampling->logit_bias_count > 0) return 0;
+    struct grammar_state at = generation->answer.grammar;
+    size_t known = (size_t)(sequence->token_count - sequence->prompt_count), recent = known < 16 ? known : 16;
+    enum status status =
+        grammar_forced_tokens(generation->grammar, &at, sequence->tokens + sequence->token_count - recent, recent, out,
+                              (size_t)most, &count, &ignored);
+    if (status != STATUS_OK || count == 0) return 0;
+    int64_t left = sequence->prompt_count + sequence->max_tokens - sequence->token_count;
+    return grammar_may_take(generation->grammar, &at, out, count, (size_t)left) ? (int)count : 0;
+}
+
+int constrain_admit(struct sequence *sequence, const int32_t *guesses, int count) {
+    struct generation *generation = (struct generation *)sequence;
+    const struct answer_state *answer = &generation->answer;
+    if (begins_text(generation, answer)) return count;
+    struct grammar_state at = state_of(generation, answer);
+    return (int)grammar_count_accepted(generation->grammar, &at, guesses, (size_t)count);
+}
+
 /** FNV-1a over the bytes, 64 bits; never 0. */
 uint64_t constrain_text_key(struct sequence *leader, const void *state, int32_t id) {
     const struct answer_state *answer = state;

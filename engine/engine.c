@@ -101,6 +101,7 @@ static enum status open_scheduler(struct engine *engine, const struct engine_opt
         return error_set(err, STATUS_INVALID_ARGUMENT, "a context of %lld tokens was asked for; %s has 1..%lld",
                          (long long)context, options->model_path, (long long)engine->config.context_tokens);
     }
+    engine->jump_forward = options->jump_forward;
     TRY(open_cache(engine, options, context, err));
     struct scheduler_options scheduler = {.cache = engine->cache,
                                           .forward = forward,
@@ -145,9 +146,11 @@ static void open_metrics(struct engine *engine, struct metrics *metrics) {
             metrics_gauge(metrics, "bora_engine_kv_tokens_used", "Positions in the KV blocks that are held."),
         .kv_tokens_total = metrics_gauge(metrics, "bora_engine_kv_tokens_total", "Positions in the KV pool."),
         .prompt_tokens = metrics_counter(metrics, "bora_engine_prompt_tokens_total", "Prompt tokens computed."),
-        .completion_tokens = metrics_counter(metrics, "bora_engine_completion_tokens_total", "Tokens sampled."),
+        .completion_tokens = metrics_counter(metrics, "bora_engine_completion_tokens_total", "Tokens of answers."),
         .cached_tokens = metrics_counter(metrics, "bora_engine_cached_tokens_total",
                                          "Prompt tokens taken over from the prefix cache."),
+        .forced_tokens = metrics_counter(metrics, "bora_engine_forced_tokens_total",
+                                         "Completion tokens that a grammar left no choice about: not sampled."),
         .draft_tokens = metrics_counter(metrics, "bora_engine_draft_tokens_total", "Tokens guessed by prompt lookup."),
         .draft_accepted =
             metrics_counter(metrics, "bora_engine_draft_accepted_tokens_total", "Guessed tokens that were right."),

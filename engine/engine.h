@@ -48,6 +48,7 @@ struct engine_options {
     int64_t
         step_ns; /* how long a step that carries decodes may take; 0: chosen, a small multiple of the decodes alone */
     bool speculation;        /* guess tokens by prompt lookup where it pays; changes no output */
+    bool jump_forward;       /* take text that a grammar forces without drawing it, cut as the tokenizer cuts it */
     struct metrics *metrics; /* may be NULL; borrowed */
     /** The idle check found books that do not add up, and mended them: `message` says what. Step thread. May be NULL. */
     void (*on_fault)(void *context, const char *message);

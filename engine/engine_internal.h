@@ -20,8 +20,8 @@
 
 struct engine_metrics {
     struct metric *running, *running_max, *waiting_max, *waiting, *kv_tokens_used, *kv_tokens_total, *prompt_tokens,
-        *completion_tokens, *step_seconds, *step_rows, *cached_tokens, *draft_tokens, *draft_accepted, *preemptions,
-        *repairs, *mask_seconds;
+        *completion_tokens, *step_seconds, *step_rows, *cached_tokens, *draft_tokens, *draft_accepted, *forced_tokens,
+        *preemptions, *repairs, *mask_seconds;
 };
 
 struct engine {
@@ -42,6 +42,7 @@ struct engine {
     struct mask_ahead *ahead;
     int32_t *begins_as;        /* [vocabulary] constrain.c; NULL: every token as itself */
     uint32_t *mask_as_written; /* scratch, with begins_as */
+    bool jump_forward;         /* as engine_options has it */
     bool checked;              /* the books, since the last step; step thread */
     bool has_metrics;
     struct engine_metrics metrics;
@@ -126,6 +127,10 @@ enum verdict constrain_ask(struct sequence *leader, const void *state, int64_t l
                            const char **out_error);
 /** As sequence_owner has it. */
 void constrain_foresee(struct sequence *sequence, int64_t left);
+/** As sequence_owner has it. */
+int constrain_force(struct sequence *sequence, int most, int32_t *out);
+/** As sequence_owner has it. */
+int constrain_admit(struct sequence *sequence, const int32_t *guesses, int count);
 /** As sequence_owner has it. */
 uint64_t constrain_text_key(struct sequence *leader, const void *state, int32_t id);
 /** `after` (may be `before`) is where the answer stands behind the token, which was in the mask. VERDICT_STOP: it may end here, and has no token left; VERDICT_ERROR: the

@@ -337,6 +337,8 @@ static const struct sequence_owner owner = {.accept = accept, .report = report, 
                                                         .extend = extend,
                                                         .constrain = constrain_ask,
                                                         .text_key = constrain_text_key,
+                                                        .force = constrain_force,
+                                                        .admit = constrain_admit,
                                                         .foresee = constrain_foresee};
 
 void generation_enter(struct generation *generation) {

@@ -11,6 +11,7 @@ static void count_metrics(struct engine *engine, const struct scheduler_stats *s
     metric_add(metrics->prompt_tokens, (double)(stats->prompt_tokens - engine->counted.prompt_tokens));
     metric_add(metrics->completion_tokens, (double)(stats->completion_tokens - engine->counted.completion_tokens));
     metric_add(metrics->cached_tokens, (double)(stats->cached_tokens - engine->counted.cached_tokens));
+    metric_add(metrics->forced_tokens, (double)(stats->forced_tokens - engine->counted.forced_tokens));
     metric_add(metrics->draft_tokens, (double)(stats->draft_tokens - engine->counted.draft_tokens));
     metric_add(metrics->draft_accepted, (double)(stats->draft_accepted - engine->counted.draft_accepted));
     metric_add(metrics->preemptions, (double)(stats->preemptions - engine->counted.preemptions));

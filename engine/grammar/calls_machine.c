@@ -112,6 +112,10 @@ static void controls(struct machine *machine, const struct machine_state *state,
         mask_set(mask, calls->controls[c - 1].token);
 }
 
+static bool awaits_control(struct machine *machine, const struct machine_state *state) {
+    return of(machine)->nodes[node_of(state)].controls != 0;
+}
+
 static enum machine_step start(struct machine *machine, struct frames *frames, struct machine_state *out) {
     return enter(of(machine), frames, of(machine)->start, 0, out);
 }
@@ -315,4 +319,5 @@ const struct machine_operations calls_operations = {.destroy = destroy,
                                                     .signature = signature,
                                                     .fill = fill,
                                                     .control = control,
-                                                    .controls = controls};
+                                                    .controls = controls,
+                                                    .awaits_control = awaits_control};

@@ -248,6 +248,26 @@ enum status grammar_accept(struct grammar_session *session, struct grammar_state
     return grammar_accept_bytes(session, state, piece, out_accepted, err);
 }
 
+size_t grammar_accept_each(struct grammar_session *session, struct grammar_state *state, const int32_t *tokens,
+                           size_t count) {
+    struct error ignored = {0};
+    bool accepted = false;
+    for (size_t i = 0; i < count; i++) {
+        if (grammar_accept(session, state, tokens[i], &accepted, &ignored) != STATUS_OK || !accepted) return i;
+        if (tokenizer_is_end(session->grammar->vocabulary->tokenizer, tokens[i])) return i + 1;
+    }
+    return count;
+}
+
+size_t grammar_count_accepted(struct grammar_session *session, const struct grammar_state *state, const int32_t *tokens,
+                              size_t count) {
+    struct frames_mark before = frames_mark(&session->frames);
+    struct grammar_state at = *state;
+    size_t out = grammar_accept_each(session, &at, tokens, count);
+    frames_drop(&session->frames, before);
+    return out;
+}
+
 bool grammar_complete(struct grammar_session *session, const struct grammar_state *state) {
     struct grammar *grammar = session->grammar;
     pthread_mutex_lock(&grammar->lock);

@@ -136,12 +136,19 @@ enum status grammar_mask(struct grammar_session *session, const struct grammar_s
                          uint32_t *out, struct error *err);
 /** Tokens of a short rest of the text, ends of text not counted: with as many left grammar_mask says STATUS_OK. SIZE_MAX: no rest is known. */
 size_t grammar_tokens_needed(struct grammar_session *session, const struct grammar_state *state);
+/** The tokens may come one after another, and behind them grammar_mask says STATUS_OK with what is then left of `tokens_left`. False where that is not known. Leaves nothing
+ *  behind. */
+bool grammar_may_take(struct grammar_session *session, const struct grammar_state *state, const int32_t *tokens,
+                      size_t count, size_t tokens_left);
 /** Go on by one token. *out_accepted is false, and the state as it was, when the token's bit would not be set. */
 enum status grammar_accept(struct grammar_session *session, struct grammar_state *state, int32_t token,
                            bool *out_accepted, struct error *err);
 /** The same for bytes. */
 enum status grammar_accept_bytes(struct grammar_session *session, struct grammar_state *state, struct bytes_view text,
                                  bool *out_accepted, struct error *err);
+/** How many of the tokens, from the first on, may come one after another. Leaves nothing behind. */
+size_t grammar_count_accepted(struct grammar_session *session, const struct grammar_state *state, const int32_t *tokens,
+                              size_t count);
 /** True when the text may end here. */
 bool grammar_complete(struct grammar_session *session, const struct grammar_state *state);
 /** Append to `out` the bytes that must come next: as long as exactly one byte can follow (escapes of GRAMMAR_SPELLING_ANY that only spell the same otherwise do not count) and the

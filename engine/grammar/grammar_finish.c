@@ -442,6 +442,23 @@ enum status finish_filter(struct grammar_session *session, const struct grammar_
     return status;
 }
 
+bool grammar_may_take(struct grammar_session *session, const struct grammar_state *state, const int32_t *tokens,
+                      size_t count, size_t tokens_left) {
+    struct frames_mark before = frames_mark(&session->frames);
+    struct grammar_state at = *state;
+    struct bytes scratch;
+    bool out = count <= tokens_left && grammar_accept_each(session, &at, tokens, count) == count;
+    pthread_mutex_lock(&session->grammar->lock);
+    bytes_init(&scratch, REST_BYTES_MAX);
+    grammar_refuel(session->grammar);
+    limit_looks(session->grammar, REST_FUEL);
+    out = out && suffices(session, &at.machine, tokens_left - count, &scratch);
+    bytes_deinit(&scratch);
+    pthread_mutex_unlock(&session->grammar->lock);
+    frames_drop(&session->frames, before);
+    return out;
+}
+
 size_t grammar_tokens_needed(struct grammar_session *session, const struct grammar_state *state) {
     struct grammar *grammar = session->grammar;
     struct bytes rest;

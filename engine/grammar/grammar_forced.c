@@ -6,7 +6,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { FORCED_BYTES_MAX = 1 << 12, RECENT_MAX = 16 };
+enum {
+    FORCED_BYTES_MAX = 1 << 12,
+    TOKEN_BYTES_USUAL = 12, /* more text than that for each token that is asked for is not looked at */
+    RECENT_MAX = 16
+};
 
 /* ---- bytes ---- */
 
@@ -47,11 +51,18 @@ static int only_byte(struct grammar_session *session, const struct machine_state
     return respells(session, state, '\\') ? found : -1;
 }
 
+/** A control token may come, so no byte must. */
+static bool awaits_control(const struct grammar_session *session, const struct machine_state *state) {
+    struct machine *machine = session->grammar->machine;
+    return machine->operations->awaits_control != NULL && machine->operations->awaits_control(machine, state);
+}
+
 /** Go on as long as one byte can follow; `state` ends behind what was appended. */
 static enum status force(struct grammar_session *session, struct machine_state *state, size_t bytes_max,
                          struct bytes *out, struct error *err) {
     struct machine *machine = session->grammar->machine;
-    for (size_t i = 0; i < bytes_max && !machine->operations->complete(machine, state); i++) {
+    for (size_t i = 0; i < bytes_max; i++) {
+        if (machine->operations->complete(machine, state) || awaits_control(session, state)) break;
         grammar_refuel(session->grammar);
         int byte = only_byte(session, state);
         if (byte == -1) break;
@@ -196,7 +207,9 @@ static enum status forced_tokens(struct grammar_session *session, const struct g
     struct cut cut = {.list = {.max_count = 2 * FORCED_BYTES_MAX + RECENT_MAX}};
     bool ok = false;
     bytes_init(&text, FORCED_BYTES_MAX);
-    enum status status = force(session, &behind, FORCED_BYTES_MAX, &text, err);
+    size_t bytes_max =
+        count_max < FORCED_BYTES_MAX / TOKEN_BYTES_USUAL ? count_max * TOKEN_BYTES_USUAL : FORCED_BYTES_MAX;
+    enum status status = force(session, &behind, bytes_max, &text, err);
     if (recent_count > RECENT_MAX) {
         recent += recent_count - RECENT_MAX;
         recent_count = RECENT_MAX;

@@ -52,6 +52,9 @@ enum status grammar_json_machine(const struct grammar_vocabulary *vocabulary, co
                                  const struct grammar_options *options, struct grammar_problem *later,
                                  struct machine **out, struct grammar_budget **out_budget,
                                  struct grammar_problem *problem);
+/** Go on by the tokens, until one is refused or behind an end of text. Returns how many were accepted. */
+size_t grammar_accept_each(struct grammar_session *session, struct grammar_state *state, const int32_t *tokens,
+                           size_t count);
 /** A token's or mask's fuel is there again. */
 void grammar_refuel(struct grammar *grammar);
 enum status grammar_failed(struct error *err);

@@ -71,6 +71,8 @@ struct machine_operations {
                                  int32_t token, struct machine_state *out); /* out may be from */
     /** Set the bits of the control tokens that may come. NULL where `control` is. */
     void (*controls)(struct machine *machine, const struct machine_state *state, uint32_t *mask);
+    /** `controls` would set one. NULL where `control` is. */
+    bool (*awaits_control)(struct machine *machine, const struct machine_state *state);
     /** About as many bytes as `shortest` says or more, found faster. NULL: ask `shortest`. UINT64_MAX: no rest is known. */
     uint64_t (*estimate)(struct machine *machine, struct frames *frames, const struct machine_state *state);
     /** By how many bytes one token may make the shortest rest longer, about. NULL: by few. */

@@ -17,9 +17,9 @@ static bool is_ready(const struct scheduler *scheduler, struct sequence *sequenc
     return sequence->planned != scheduler->step && sequence->origin == NULL && !sequence_is_paused(sequence);
 }
 
-/** Does it miss one token and may have it? A branch only together with all others of its search. */
+/** Does it miss no more than what one draw gave, and may have it? A branch only together with all others of its search. */
 static bool is_decode(const struct scheduler *scheduler, struct sequence *sequence) {
-    if (sequence_missing(sequence) != 1 || !is_ready(scheduler, sequence)) return false;
+    if (!sequence_decodes(sequence) || !is_ready(scheduler, sequence)) return false;
     return !sequence_is_branch(sequence) || beams_are_ready(sequence->beams);
 }
 
@@ -126,7 +126,7 @@ static void secure_decodes(struct scheduler *scheduler) {
 static int draft(struct scheduler *scheduler, struct sequence *sequence, double token_ns, int to_come,
                  int32_t *guesses) {
     int64_t left = sequence_limit(sequence) - sequence->token_count - 1,
-            rows = scheduler->options.step_tokens_max - scheduler->batch.rows - 1 - to_come;
+            rows = scheduler->options.step_tokens_max - scheduler->batch.rows - sequence_missing(sequence) - to_come;
     int most = scheduler->options.drafts_max - scheduler->draft_count,
         length = draft_length(&sequence->drafts, cost_model_row(&scheduler->cost, sequence->computed), token_ns);
     if (most > length) most = length;
@@ -135,26 +135,31 @@ static int draft(struct scheduler *scheduler, struct sequence *sequence, double 
     if (most < 1) return 0;
     most = draft_lookup(sequence->tokens, sequence->token_count, most, guesses);
     draft_looked(&sequence->drafts, sequence->token_count, most > 0);
+    if (most > 0 && sequence->owner->admit != NULL) most = sequence->owner->admit(sequence, guesses, most);
     while (most > 0 && !grow(scheduler, sequence, sequence->token_count + most)) most--;
     return most;
 }
 
-/** Count the decodes that are ready and those of searches that have their rows, and expect what they will take alone. */
-static int expect_decodes(struct scheduler *scheduler) {
+/** Count the decodes that are ready and those of searches that have their rows, and expect what they will take alone. *out_rows: theirs. */
+static int expect_decodes(struct scheduler *scheduler, int *out_rows) {
     struct step_shape shape = scheduler->shape;
+    int decodes = (int)shape.rows;
     for (int i = 0; i < scheduler->running_count; i++) {
         struct sequence *sequence = scheduler->running[i];
         if (sequence_is_branch(sequence) || !is_decode(scheduler, sequence)) continue;
-        shape.rows++;
-        shape.positions += sequence->computed + 1;
+        int64_t rows = sequence_missing(sequence);
+        decodes++;
+        shape.rows += rows;
+        shape.positions += positions_of(sequence->computed, rows);
     }
     scheduler->decode_ns = shape.rows > 0 ? cost_model_predict(&scheduler->cost, &shape) : 0;
-    return (int)shape.rows;
+    *out_rows = (int)shape.rows;
+    return decodes;
 }
 
-/** Sequences that miss one token and are not searched with, in turn, up to `budget` rows; when a token's time is given, with guesses, which
- *  leave rows for all `decodes`. The next step begins behind the last of them. */
-static void plan_decodes(struct scheduler *scheduler, int64_t budget, int decodes, double token_ns) {
+/** Sequences that decode and are not searched with, in turn, up to `budget` rows; when a token's time is given, with guesses, which
+ *  leave all decodes the `wanted` rows. The next step begins behind the last of them. */
+static void plan_decodes(struct scheduler *scheduler, int64_t budget, int wanted, double token_ns) {
     int count = scheduler->running_count, first = scheduler->turn < count ? scheduler->turn : 0;
     for (int i = 0; i < count && scheduler->batch.rows < budget; i++) {
         int at = (first + i) % count;
@@ -162,12 +167,14 @@ static void plan_decodes(struct scheduler *scheduler, int64_t budget, int decode
         if (sequence_is_branch(sequence) || !is_decode(scheduler, sequence)) continue;
         scheduler->turn = at + 1;
         int32_t guesses[DRAFT_TOKENS_MAX];
-        bool guess = token_ns > 0 && sequence->beams == NULL;
-        int to_come = decodes - (int)(scheduler->batch.rows - scheduler->draft_count) - 1,
+        int64_t rows = sequence_missing(sequence), left = budget - scheduler->batch.rows;
+        bool whole = rows <= left, guess = token_ns > 0 && sequence->beams == NULL && whole;
+        if (!whole) rows = left;
+        int to_come = wanted - (int)(scheduler->batch.rows - scheduler->draft_count + rows),
             drafts = guess ? draft(scheduler, sequence, token_ns, to_come, guesses) : 0;
-        count_rows(scheduler, sequence->computed, 1 + drafts);
-        plan_rows(scheduler, sequence, 1, guesses, drafts);
-        sequence->tenant->served += SCHEDULER_DECODE_CHARGE;
+        count_rows(scheduler, sequence->computed, rows + drafts);
+        plan_rows(scheduler, sequence, rows, guesses, drafts);
+        sequence->tenant->served += sequence_decode_charge(rows);
     }
 }
 
@@ -220,7 +227,9 @@ static void plan_searches(struct scheduler *scheduler, int64_t budget) {
 /** Tokens that it may be granted rows for, beyond those it was. A branch that starts over waits for the others before its last. */
 static int64_t wanted_rows(const struct sequence *sequence) {
     bool branch = sequence_is_branch(sequence);
-    return sequence_missing(sequence) < 2 ? 0 : sequence_missing(sequence) - sequence->chunk - (branch ? 1 : 0);
+    return sequence_missing(sequence) < 2 || sequence_decodes(sequence)
+               ? 0
+               : sequence_missing(sequence) - sequence->chunk - (branch ? 1 : 0);
 }
 
 /** Has it a prompt to go on with? A search that starts over needs its turn, too. */
@@ -367,9 +376,11 @@ void scheduler_plan(struct scheduler *scheduler) {
         /* When decodes alone could fill the step, a quarter of it is kept for prompts. A search that was left out by the last step comes first,
          * and may have those too. Guesses are for when nobody's prompt needs the time. */
         int64_t kept = prompts ? (budget + 3) / 4 : 0;
-        plan_searches(scheduler, scheduler->search_first ? budget : budget - kept - expect_decodes(scheduler));
-        int decodes = expect_decodes(scheduler);
-        plan_decodes(scheduler, budget - kept, decodes, prompts || decodes == 0 ? 0 : scheduler->decode_ns / decodes);
+        int rows;
+        expect_decodes(scheduler, &rows);
+        plan_searches(scheduler, scheduler->search_first ? budget : budget - kept - rows);
+        int decodes = expect_decodes(scheduler, &rows);
+        plan_decodes(scheduler, budget - kept, rows, prompts || decodes == 0 ? 0 : scheduler->decode_ns / decodes);
         plan_prompts(scheduler, budget);
         plan_decodes(scheduler, budget, 0, 0); /* what prompts left over */
         plan_searches(scheduler, budget);

@@ -14,7 +14,40 @@ void scheduler_record(struct scheduler *scheduler, struct sequence *sequence) {
     }
 }
 
-/** Sample the token that follows the last known one. Returns why the sequence ends, or FINISH_NONE. */
+/** Take in the token that follows the last known one. Returns why the sequence ends, or FINISH_NONE. */
+static enum finish_reason take_token(struct scheduler *scheduler, struct sequence *sequence, int32_t id,
+                                     const struct logprob_entry *logprobs, const char **error) {
+    sequence->tokens[sequence->token_count++] = id;
+    scheduler->stats.completion_tokens++;
+    switch (sequence->owner->accept(sequence, id, logprobs)) {
+    case VERDICT_STOP:
+        return FINISH_STOP;
+    case VERDICT_ERROR:
+        *error = "the text of a token could not be kept";
+        return FINISH_ERROR;
+    case VERDICT_GO_ON:
+        break;
+    }
+    if (sequence->token_count == scheduler->options.context_tokens) return FINISH_MODEL_LENGTH;
+    return sequence->token_count == sequence_limit(sequence) ? FINISH_LENGTH : FINISH_NONE;
+}
+
+/** What must come behind the token that was drawn. */
+static enum finish_reason take_forced(struct scheduler *scheduler, struct sequence *sequence, const char **error) {
+    int32_t ids[SCHEDULER_FORCED_MAX];
+    int64_t left = sequence_limit(sequence) - sequence->token_count;
+    int most = left < SCHEDULER_FORCED_MAX ? (int)left : SCHEDULER_FORCED_MAX;
+    if (sequence->owner->force == NULL) return FINISH_NONE;
+    int count = sequence->owner->force(sequence, most, ids);
+    enum finish_reason reason = FINISH_NONE;
+    for (int i = 0; i < count && reason == FINISH_NONE; i++) {
+        reason = take_token(scheduler, sequence, ids[i], NULL, error);
+        scheduler->stats.forced_tokens++;
+    }
+    return reason;
+}
+
+/** Sample the token that follows the last known one, and take what must come behind it. Returns why the sequence ends, or FINISH_NONE. */
 static enum finish_reason sample(struct scheduler *scheduler, struct sequence *sequence, float *logits,
                                  const char **error) {
     struct logprob_entry logprobs;
@@ -32,19 +65,19 @@ static enum finish_reason sample(struct scheduler *scheduler, struct sequence *s
         *error = "the model gave no usable logits";
         return FINISH_ERROR;
     }
-    sequence->tokens[sequence->token_count++] = id;
-    scheduler->stats.completion_tokens++;
-    switch (sequence->owner->accept(sequence, id, sampling->top_logprobs >= 0 ? &logprobs : NULL)) {
-    case VERDICT_STOP:
-        return FINISH_STOP;
-    case VERDICT_ERROR:
-        *error = "the text of a token could not be kept";
-        return FINISH_ERROR;
-    case VERDICT_GO_ON:
-        break;
+    enum finish_reason reason =
+        take_token(scheduler, sequence, id, sampling->top_logprobs >= 0 ? &logprobs : NULL, error);
+    return reason == FINISH_NONE ? take_forced(scheduler, sequence, error) : reason;
+}
+
+/** Of the tokens that are known and not computed, those that were guessed are. Returns how many of `guesses` were right by now. */
+static int match_guesses(struct sequence *sequence, const int32_t *guesses, int guessed, int right) {
+    while (right < guessed && sequence->computed < sequence->token_count &&
+           guesses[right] == sequence->tokens[sequence->computed]) {
+        right++;
+        sequence->computed++;
     }
-    if (sequence->token_count == scheduler->options.context_tokens) return FINISH_MODEL_LENGTH;
-    return sequence->token_count == sequence_limit(sequence) ? FINISH_LENGTH : FINISH_NONE;
+    return right;
 }
 
 /** Blocks that were taken for guesses that were wrong are others' again. */
@@ -55,19 +88,18 @@ static void give_back_blocks(struct scheduler *scheduler, struct sequence *seque
     }
 }
 
-/** Samples of one sequence: one, and one more behind every guess that was right. `guesses` are the ids of its rows behind the first sample. */
+/** Samples of one sequence: one, and one more behind all that was guessed right. `guesses` are the ids of its rows behind the first sample. */
 static void take_samples(struct scheduler *scheduler, struct sequence *sequence, float *logits,
                          const int32_t *guesses) {
     int guessed = sequence->draft_count, right = 0;
     const char *error = NULL;
     enum finish_reason reason = FINISH_NONE;
-    for (;; right++) {
+    do {
         reason = sample(scheduler, sequence, logits + (int64_t)right * scheduler->options.vocabulary, &error);
-        bool goes_on =
-            reason == FINISH_NONE && right < guessed && guesses[right] == sequence->tokens[sequence->token_count - 1];
-        if (!goes_on) break;
-        sequence->computed++;
-    }
+        if (reason != FINISH_NONE) break;
+        right = match_guesses(sequence, guesses, guessed, right);
+    } while (sequence->computed == sequence->token_count);
+    sequence->forced = (int)sequence_missing(sequence) - 1;
     scheduler->stats.draft_tokens += (uint64_t)guessed;
     scheduler->stats.draft_accepted += (uint64_t)right;
     sequence->tenant->served += SCHEDULER_DECODE_CHARGE * right; /* the first token was charged with its row */

@@ -150,6 +150,7 @@ enum status scheduler_submit(struct scheduler *scheduler, struct sequence *seque
     sequence->computed = sequence->recorded = sequence->block_count = 0;
     sequence->slot = -1;
     sequence->was_admitted = false;
+    sequence->forced = 0;
     sequence->leader = 0;
     sequence->overtaken = 0;
     sequence->lent_due = INT64_MAX;
@@ -210,6 +211,7 @@ void scheduler_release_blocks(struct scheduler *scheduler, struct sequence *sequ
 static void stop_one(struct scheduler *scheduler, struct sequence *sequence) {
     scheduler_release_blocks(scheduler, sequence);
     sequence->computed = 0;
+    sequence->forced = 0;
     scheduler_stop(scheduler, sequence);
 }
 
@@ -279,7 +281,7 @@ static bool abandoned(void *context) {
         struct sequence *sequence = scheduler->planned[i];
         if (atomic_load(&sequence_leader(sequence)->cancelled))
             useless += scheduler->kv_sequences[i].row_count;
-        else if (sequence_missing(sequence) == 1)
+        else if (sequence_decodes(sequence))
             return false;
     }
     return useless * ABANDON_SHARE >= scheduler->batch.rows;
@@ -314,7 +316,8 @@ static enum status run_batch(struct scheduler *scheduler, struct error *err) {
 static void refund(struct scheduler *scheduler) {
     for (int64_t i = 0; i < scheduler->batch.sequence_count; i++) {
         const struct sequence *sequence = scheduler->planned[i];
-        sequence->tenant->served -= sequence->chunk > 0 ? (double)sequence->chunk : SCHEDULER_DECODE_CHARGE;
+        int64_t rows = scheduler->kv_sequences[i].row_count - sequence->draft_count;
+        sequence->tenant->served -= sequence->chunk > 0 ? (double)sequence->chunk : sequence_decode_charge(rows);
     }
 }
 

@@ -19,8 +19,8 @@
  *      taken over. A sequence whose prompt begins like one
  *      that is just being computed is held back until it can take that beginning over. A tenant with less than its share of
  *      slots or memory gets some from the tenant furthest above its share.
- *   3. DECODES: every sequence that misses one token gets a row, and rows for guesses of what follows (draft.h) where they pay; searches
- *      get a row for each branch, in turn.
+ *   3. DECODES: every sequence that misses one token gets a row - and one for each token that was forced behind it (FORCED TEXT) -, and rows
+ *      for guesses of what follows (draft.h) where they pay; searches get a row for each branch, in turn.
  *   4. PROMPTS: rows until the step is as long as it may be. Time is what is shared out, not rows: a step that carries decodes may take
  *      `stretch` times what the decodes alone would (or step_ns); the cost model (cost_model.h) says how many rows that is.
  *      The least served tenant comes first, chunk by chunk.
@@ -36,6 +36,8 @@
  * branches come on top: a step carries, beyond one sequence for each slot, as many branches as the widest search has (and one for each slot that
  * is free). Where more want rows, searches take turns, first by tenant, then inside it. So streams are in every step whoever searches (while its
  * rows last: then everybody takes turns), and of n searches each is in one of n steps at least.
+ *
+ * FORCED TEXT: where the owner knows what must come next (a grammar leaves no choice), it comes without logits, at the price of a row instead of a step.
  *
  * SPECULATION changes no token: a guess is kept when it is the token that was sampled there, and samples depend on (seed, position)
  * alone.
@@ -96,6 +98,13 @@ struct sequence_owner {
      * one text the likeliest stays. NULL: they are told apart by their tokens.
      */
     uint64_t (*text_key)(struct sequence *leader, const void *state, int32_t id);
+    /**
+     * Asked behind every token of a sequence that is no search: what must come next, whatever the logits say? Up to `most` tokens into `out`; they are taken as if
+     * they had been drawn (accept is called with each), and computed with the next step's row. Has to say the same whenever the tokens before are the same. NULL: nothing.
+     */
+    int (*force)(struct sequence *sequence, int most, int32_t *out);
+    /** How many of these guesses of what comes next, from the first on, `constrain` would let through. NULL: all. */
+    int (*admit)(struct sequence *sequence, const int32_t *guesses, int count);
     /** Before the forward pass whose logits a sequence that is no search will be drawn from: `constrain` is going to be asked this. NULL: no matter. */
     void (*foresee)(struct sequence *sequence, int64_t left);
 };
@@ -140,6 +149,7 @@ struct sequence {
     struct draft_record drafts;
     int64_t chunk;   /* rows of its prompt in this step */
     int draft_count; /* guesses among its rows of this step */
+    int forced;      /* of the tokens that it misses, so many came with the one that was drawn */
     struct tenant *tenant;
     struct sequence *previous, *next; /* in its tenant's queue */
 };
@@ -167,6 +177,9 @@ int scheduler_branches_beside(int sequences_max);
 /** batch->logit_count never passes this: a token for each slot, those branches, and guesses. */
 int scheduler_logits_max(int sequences_max, int drafts_max);
 
+/** Tokens that may be forced behind one that was drawn: so many rows more a sequence has in the next step. */
+enum { SCHEDULER_FORCED_MAX = 16 };
+
 #define SCHEDULER_STRETCH 1.75
 /* ... and so many times for the prompt of a tenant that has no decode among them: it waits for its first word. */
 #define SCHEDULER_STRETCH_NEWCOMER 3.0
@@ -176,7 +189,8 @@ struct scheduler_stats {
     uint64_t steps;                        /* that computed something */
     uint64_t prompt_tokens;                /* computed, since start; those of preempted sequences again */
     uint64_t cached_tokens;                /* of prompts, taken over from the cache */
-    uint64_t completion_tokens;            /* sampled, since start */
+    uint64_t completion_tokens;            /* sampled and forced, since start */
+    uint64_t forced_tokens;                /* of them, that were not sampled */
     uint64_t draft_tokens, draft_accepted; /* guessed; right */
     uint64_t preemptions;
     int64_t

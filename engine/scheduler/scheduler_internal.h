@@ -54,6 +54,15 @@ struct scheduler {
 static inline int64_t sequence_missing(const struct sequence *sequence) {
     return sequence->token_count - sequence->computed;
 }
+/** Is what it misses the token that was drawn last, and those that came with it? */
+static inline bool sequence_decodes(const struct sequence *sequence) {
+    int64_t missing = sequence_missing(sequence);
+    return missing >= 1 && missing <= 1 + sequence->forced;
+}
+/** What a decode is charged for its rows but those of guesses, which are charged when they were right. */
+static inline double sequence_decode_charge(int64_t rows) {
+    return SCHEDULER_DECODE_CHARGE + (double)(rows - 1);
+}
 /** Tokens it may hold in the end. */
 static inline int64_t sequence_limit(const struct sequence *sequence) {
     return sequence->prompt_count + sequence->max_tokens;

@@ -71,6 +71,7 @@ static struct engine_options options_of(const struct worker *worker) {
                                    .queue_max = (int)settings->queue_max,
                                    .step_ns = settings->step_ns,
                                    .speculation = settings->speculation,
+                                   .jump_forward = settings->jump_forward,
                                    .metrics = worker->metrics,
                                    .on_fault = on_engine_fault};
 }

@@ -31,6 +31,8 @@ static const struct setting worker_settings_table[] = {
         "who has none in it"),
     SETTING_BOOL(S, speculation, "speculation", "true",
                  "guess tokens by prompt lookup where it pays; changes no output"),
+    SETTING_BOOL(S, jump_forward, "jump-forward", "true",
+                 "take text that a schema or grammar leaves no choice about without drawing its tokens"),
     SETTING_INTEGER(S, queue_max, "queue-max", "256", 0, 100000, "N", "requests that may wait; one more is refused"),
     SETTING_SIZE(S, kv_pool_bytes, "kv-pool", "0", 0, 1e15,
                  "memory of the KV cache; 0: chosen from the model and the machine"),

@@ -16,7 +16,7 @@ struct worker_settings {
     char *device, *kernel_variant, *kv_type;
     int64_t threads, sequences_max, step_tokens_max, queue_max, rpc_threads;
     int64_t step_ns;
-    bool speculation;
+    bool speculation, jump_forward;
     int64_t kv_pool_bytes, grammars_bytes, message_bytes_max;
     int64_t heartbeat_ns, drain_ns, keepalive_ns, keepalive_timeout_ns;
     char *tls_certificate_file, *tls_key_file, *tls_ca_file;

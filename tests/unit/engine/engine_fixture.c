@@ -31,7 +31,8 @@ struct engine_options default_options(void) {
                                    .kv_type = "f16",
                                    .sequences_max = 8,
                                    .step_tokens_max = 32,
-                                   .queue_max = 64};
+                                   .queue_max = 64,
+                                   .jump_forward = true};
 }
 
 struct engine *open_engine(const struct engine_options *options) {

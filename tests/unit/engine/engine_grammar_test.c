@@ -210,7 +210,7 @@ static double counter(struct metrics *metrics, const char *name) {
     return metric_value(metrics_counter(metrics, name, "")); /* the one that is there */
 }
 
-static const char ACCEPTED[] = "bora_engine_draft_accepted_tokens_total";
+static const char FORCED[] = "bora_engine_forced_tokens_total", ACCEPTED[] = "bora_engine_draft_accepted_tokens_total";
 
 static void ask_together(struct engine_options *options, const char *what) {
     struct engine *engine = open_engine(options);
@@ -225,9 +225,9 @@ static void ask_together(struct engine_options *options, const char *what) {
     engine_close(engine);
 }
 
-static void test_answers_depend_on_the_request_alone(void **state) {
-    (void)state;
+static void check_answers_depend_on_the_request_alone(bool jump_forward) {
     struct engine_options options = default_options();
+    options.jump_forward = jump_forward;
     options.sequences_max = 1;
     for (int i = 0; i < COUNT; i++) {
         struct engine *engine = open_engine(&options);
@@ -243,13 +243,87 @@ static void test_answers_depend_on_the_request_alone(void **state) {
     ask_together(&options, "together");
     options.speculation = true;
     /* Whether guesses pay is a matter of the machine's times: as often as it takes. */
-    for (int round = 0; round < 50 && counter(options.metrics, ACCEPTED) == 0; round++)
+    for (int round = 0; round < (jump_forward ? 3 : 50) && counter(options.metrics, ACCEPTED) == 0; round++)
         ask_together(&options, "with guesses");
     struct kv_cache_options cache = {.type = KV_F16, .layers = 2, .kv_heads = 2, .head_dim = 16}; /* the tiny model's */
     options.kv_pool_bytes = 20 * (int64_t)kv_cache_block_bytes(&cache);
     ask_together(&options, "in little memory");
     assert_true(counter(options.metrics, "bora_engine_preemptions_total") > 0);
-    assert_true(counter(options.metrics, ACCEPTED) > 0);
+    /* What repeats itself is what is forced, and need not be guessed. */
+    if (!jump_forward) assert_true(counter(options.metrics, ACCEPTED) > 0);
+    assert_int_equal(counter(options.metrics, FORCED) > 0, jump_forward);
+    metrics_destroy(options.metrics);
+}
+
+static void test_answers_depend_on_the_request_alone(void **state) {
+    (void)state;
+    check_answers_depend_on_the_request_alone(false);
+    check_answers_depend_on_the_request_alone(true);
+}
+
+/** One answer; returns how many of its tokens were forced. */
+static int answer_forced(const struct engine_options *options, struct grammar *grammar, int64_t max_tokens,
+                         const struct sampling *sampling, struct client *client) {
+    struct engine *engine = open_engine(options);
+    double before = counter(options->metrics, FORCED);
+    client_init(client, engine);
+    struct generation_request request = ask(client, grammar, max_tokens);
+    if (sampling != NULL) request.sampling = *sampling;
+    run(engine, client, &request);
+    engine_close(engine);
+    return (int)(counter(options->metrics, FORCED) - before);
+}
+
+/** What must come is not drawn - unless somebody wants its log-probabilities, or a bias may have a say in how it is cut. */
+static void test_what_must_come_is_not_drawn(void **state) {
+    (void)state;
+    enum { LENGTH = 40 };
+    struct engine_options options = default_options();
+    struct grammar *word = compile_regex("[ab]q{38}[ab]");
+    struct client client;
+    const struct logit_bias bias = {'z', 1};
+    struct sampling with_bias = {.top_p = 1, .top_logprobs = -1, .logit_bias = &bias, .logit_bias_count = 1},
+                    with_logprobs = {.top_p = 1, .top_logprobs = 0};
+    options.metrics = metrics_create();
+    /* 16 behind the first letter, one is drawn, 16, one is drawn, 4 */
+    assert_int_equal(answer_forced(&options, word, 100, NULL, &client), 36);
+    assert_int_equal(client.id_count, LENGTH + 1); /* and the end */
+    assert_int_equal(client.text_length, LENGTH);
+    for (int i = 1; i < LENGTH - 1; i++) assert_int_equal(client.text[i], 'q');
+    client_deinit(&client);
+    assert_int_equal(answer_forced(&options, word, 100, &with_bias, &client), 0);
+    assert_int_equal(client.text_length, LENGTH);
+    client_deinit(&client);
+    assert_int_equal(answer_forced(&options, word, 100, &with_logprobs, &client), 0);
+    assert_int_equal(client.logprob_count, LENGTH);
+    client_deinit(&client);
+    options.jump_forward = false;
+    assert_int_equal(answer_forced(&options, word, 100, NULL, &client), 0);
+    assert_int_equal(client.text_length, LENGTH);
+    client_deinit(&client);
+    grammar_unref(word);
+    metrics_destroy(options.metrics);
+}
+
+/** ... and counts like what is drawn: an answer of max_tokens has no more, and one that had to end within them does. */
+static void test_what_must_come_keeps_to_the_limit(void **state) {
+    (void)state;
+    struct engine_options options = default_options();
+    struct grammar *word = compile_regex("[ab]q{6}([ab]q{5})*");
+    options.metrics = metrics_create();
+    for (int64_t max_tokens = 1; max_tokens < 30; max_tokens++) {
+        struct client client;
+        answer_forced(&options, word, max_tokens, NULL, &client);
+        assert_int_equal(client.finish, max_tokens < 7 ? FINISH_LENGTH : FINISH_STOP);
+        assert_true(client.id_count <= (size_t)max_tokens);
+        if (max_tokens >= 7)
+            assert_int_equal((client.text_length - 7) % 6, 0);
+        else
+            assert_int_equal(client.text_length, max_tokens);
+        client_deinit(&client);
+    }
+    assert_true(counter(options.metrics, FORCED) > 100);
+    grammar_unref(word);
     metrics_destroy(options.metrics);
 }
 
@@ -490,6 +564,8 @@ int main(void) {
         cmocka_unit_test(test_stop_strings_cut_under_a_grammar),
         cmocka_unit_test(test_the_grammar_counts_what_is_continued),
         cmocka_unit_test(test_answers_depend_on_the_request_alone),
+        cmocka_unit_test(test_what_must_come_is_not_drawn),
+        cmocka_unit_test(test_what_must_come_keeps_to_the_limit),
         cmocka_unit_test(test_cancelled_under_a_grammar),
         cmocka_unit_test(test_a_blank_that_goes_does_not_count),
         cmocka_unit_test(test_every_beam_fits),

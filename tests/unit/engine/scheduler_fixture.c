@@ -9,12 +9,19 @@
 struct fixture *current;
 static uint64_t first_tokens;
 
+/** A decode's guesses that were right. */
+static void count_guesses(struct client *client) {
+    if (!client->decodes) return;
+    client->given += 2 * (client->sequence.computed - client->counted);
+    client->counted = client->sequence.computed;
+}
+
 static enum verdict accept(struct sequence *sequence, int32_t id, const struct logprob_entry *logprobs) {
     struct client *client = (struct client *)sequence;
     (void)logprobs;
     assert_int_equal(sequence->tokens[sequence->token_count - 1], id);
     assert_int_equal(client->finish, FINISH_NONE);
-    if (client->decodes) client->given += 2;
+    count_guesses(client);
     if (client->accepted++ == 0) {
         client->order = ++first_tokens;
         client->first_ns = current->clock.now_ns;
@@ -26,6 +33,7 @@ static enum verdict accept(struct sequence *sequence, int32_t id, const struct l
 static void report(struct sequence *sequence, enum finish_reason finish, const char *error) {
     struct client *client = (struct client *)sequence;
     assert_int_equal(client->finish, FINISH_NONE); /* nothing after the last */
+    if (finish == FINISH_NONE) count_guesses(client);
     client->reports++;
     client->finish = finish;
     client->finish_step = current->steps;
@@ -41,8 +49,6 @@ static enum verdict extend(struct sequence *leader, const void *before, int32_t 
     *(int32_t *)after = id;
     return current->extend_fails ? VERDICT_ERROR : ends ? VERDICT_STOP : VERDICT_GO_ON;
 }
-
-static const struct sequence_owner owner = {accept, report, extend};
 
 /* ---- the fake model: a position's "keys and values" are a hash of all tokens up to it -------------------------------- */
 
@@ -68,6 +74,33 @@ int32_t next_token(const struct client *client, const int32_t *tokens, int64_t c
     return client->echo > 0 ? tokens[count >= client->echo ? count - client->echo : 0]
                             : continuation(hash_of(tokens, count));
 }
+
+/** Behind one token of four, what the model would say: up to 20 tokens. */
+static int force(struct sequence *sequence, int most, int32_t *out) {
+    const struct client *client = (const struct client *)sequence;
+    int32_t tokens[TOKENS_MAX];
+    uint64_t drawn = random_philox(hash_of(sequence->tokens, sequence->token_count), 1, 2);
+    int wanted = drawn % 4 == 0 ? 1 + (int)(drawn / 4 % 20) : 0, count = 0;
+    assert_true(most >= 1 && sequence->token_count + most <= sequence->prompt_count + sequence->max_tokens);
+    memcpy(tokens, sequence->tokens, (size_t)sequence->token_count * sizeof *tokens);
+    for (; count < most && count < wanted; count++)
+        out[count] = tokens[sequence->token_count + count] = next_token(client, tokens, sequence->token_count + count);
+    return count;
+}
+
+/** All but some. */
+static int admit(struct sequence *sequence, const int32_t *guesses, int count) {
+    for (int i = 0; i < count; i++)
+        if (guesses[i] == (int32_t)(sequence->token_count % V)) return i;
+    return count;
+}
+
+static const struct sequence_owner owner = {.accept = accept, .report = report, .extend = extend},
+                                   forcing_owner = {.accept = accept,
+                                                    .report = report,
+                                                    .extend = extend,
+                                                    .force = force,
+                                                    .admit = admit};
 
 /** Where the pool keeps a position's hash. */
 static uint64_t *cell(const struct kv_sequence *part, int64_t position) {
@@ -148,12 +181,13 @@ static enum status forward(void *context, const struct model_batch *batch, struc
         assert_int_equal(part->context - part->row_count, sequence->computed);
         assert_true(sequence->block_count >= kv_cache_blocks_for(part->context));
         struct client *client = (struct client *)(sequence->beams != NULL ? sequence->beams->leader : sequence);
-        client->decodes = sequence->token_count - sequence->computed == 1;
-        if (!client->decodes) client->given += part->row_count;
-        if (client->decodes && sequence->beams != NULL) client->given += 2; /* of searches nothing is accepted */
-        if (client->decodes) {
+        int64_t rows = part->row_count - sequence->draft_count;
+        client->decodes = sequence->token_count - sequence->computed <= 1 + sequence->forced;
+        client->given += client->decodes ? 1 + rows : rows;
+        client->counted = sequence->computed + rows;
+        for (int64_t i = 0; i < rows && client->decodes; i++) {
             fixture->decodes_of_step++;
-            fixture->decode_positions_of_step += sequence->token_count;
+            fixture->decode_positions_of_step += sequence->computed + i + 1;
         }
         for (int64_t i = 0; i < part->row_count; i++) positions += part->context - i;
         row += part->row_count;
@@ -213,7 +247,7 @@ struct client *client_new(struct fixture *fixture, int64_t prompt, int64_t max_t
     client->salt = ++fixture->salts;
     client->sequence.salt = &client->salt; /* shares with nobody */
     client->sequence.salt_bytes = sizeof client->salt;
-    client->sequence.owner = &owner;
+    client->sequence.owner = fixture->forces ? &forcing_owner : &owner;
     client->sequence.tokens = client->tokens;
     client->sequence.prompt_count = prompt;
     client->sequence.max_tokens = max_tokens;

@@ -31,8 +31,9 @@ struct client {
     int64_t submitted_ns, first_ns; /* of its first token */
     uint64_t order;                 /* of its first token, over all clients */
     bool decodes;                   /* its rows of this step are no prompt's */
+    int64_t counted;                /* computed by now in this step, guesses among it */
     int64_t
-        given; /* what it was given, counted here: 1 for a prompt's row, 2 for a token (but the one that comes with a prompt) */
+        given; /* what it was given, counted here: 1 for a prompt's row and one of a forced token, 2 for another token (but the one that comes with a prompt) */
 };
 
 struct fixture {
@@ -50,6 +51,7 @@ struct fixture {
     int32_t end_tokens;                       /* ids below this end a hypothesis */
     bool stops;                               /* so does ends_by_pair() */
     int echo;                                 /* of new clients */
+    bool forces;                              /* the owners of new clients know now and then what comes next */
     void (*in_step)(struct fixture *fixture); /* called inside the forward pass */
     struct client *clients[LIVE_MAX];
     int client_count;

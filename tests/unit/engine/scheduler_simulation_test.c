@@ -70,6 +70,7 @@ static struct client *draw_client(struct simulation *simulation) {
     int64_t common = commons[draw(simulation, 3)], own = 1 + (int64_t)draw(simulation, 100),
             max_tokens = 1 + (int64_t)draw(simulation, draw(simulation, 4) == 0 ? 56 : 20);
     uint64_t tenant = draw(simulation, TENANTS);
+    simulation->fixture.forces = tenant % 2 == 0;
     simulation->fixture.echo = tenant < TENANTS / 2 ? 3 + (int)draw(simulation, 4) : 0;
     struct client *client = client_new(&simulation->fixture, common + own, max_tokens, tenant);
     for (int64_t i = 0; i < common; i++) client->tokens[i] = (int32_t)(random_philox(tenant, (uint64_t)i, 1) % V);
@@ -339,14 +340,14 @@ static void judge(const struct simulation *simulation, bool long_enough) {
     scheduler_stats(simulation->fixture.scheduler, &stats);
     print_message("%" PRIu64 " steps, %d refused at once and %d while they waited, %d searches, %" PRIu64
                   " preemptions, %" PRIu64 " prompt tokens computed and %" PRIu64 " cached, %" PRIu64 " of %" PRIu64
-                  " guesses right, %" PRId64 " steps given up; %" PRId64 " of %" PRId64
+                  " guesses right, %" PRIu64 " tokens forced, %" PRId64 " steps given up; %" PRId64 " of %" PRId64
                   " steps too long; service apart by %.0f more in %" PRId64
                   " windows, charges wrong by %.0f; slots empty in vain for %" PRId64 " steps; in %.0f s the longest",
                   stats.steps, simulation->refused, simulation->finished[FINISH_REFUSED], simulation->searches,
                   stats.preemptions, stats.prompt_tokens, stats.cached_tokens, stats.draft_accepted, stats.draft_tokens,
-                  simulation->fixture.abandoned_steps, simulation->long_steps, simulation->decode_steps,
-                  simulation->spread_most, simulation->windows, simulation->charge_error, simulation->idle_longest,
-                  (double)simulation->fixture.clock.now_ns / 1e9);
+                  stats.forced_tokens, simulation->fixture.abandoned_steps, simulation->long_steps,
+                  simulation->decode_steps, simulation->spread_most, simulation->windows, simulation->charge_error,
+                  simulation->idle_longest, (double)simulation->fixture.clock.now_ns / 1e9);
     for (int search = 0; search < 2; search++) {
         const struct times *longest = &simulation->longest[search];
         print_message("%s wait %.2f s, stall %.2f s, gap %.2f s, life %.2f s", search ? "; of searches" : "",
@@ -356,6 +357,7 @@ static void judge(const struct simulation *simulation, bool long_enough) {
     print_message("\n");
     if (long_enough) {
         assert_true(stats.preemptions > 0 && stats.cached_tokens > 0 && stats.draft_accepted > 1000);
+        assert_true(stats.forced_tokens > 1000);
         assert_true(simulation->finished[FINISH_LENGTH] > 100 && simulation->finished[FINISH_CANCELLED] > 100);
         assert_true(simulation->finished[FINISH_STOP] > 100 && simulation->searches > 100);
         assert_true(simulation->refused > 10 && simulation->finished[FINISH_REFUSED] > 10);
