@@ -246,7 +246,7 @@ static void check_answers_depend_on_the_request_alone(bool jump_forward) {
     for (int round = 0; round < (jump_forward ? 3 : 50) && counter(options.metrics, ACCEPTED) == 0; round++)
         ask_together(&options, "with guesses");
     struct kv_cache_options cache = {.type = KV_F16, .layers = 2, .kv_heads = 2, .head_dim = 16}; /* the tiny model's */
-    options.kv_pool_bytes = 20 * (int64_t)kv_cache_block_bytes(&cache);
+    options.kv_pool_bytes = 12 * (int64_t)kv_cache_block_bytes(&cache);
     ask_together(&options, "in little memory");
     assert_true(counter(options.metrics, "bora_engine_preemptions_total") > 0);
     /* What repeats itself is what is forced, and need not be guessed. */
