@@ -225,14 +225,14 @@ static uint64_t leap(struct machine *machine) {
 }
 
 /** Within arguments what their own machine says: such tokens do not lead out of them. */
-static const uint32_t *unchanged(struct machine *machine, const struct grammar_vocabulary *vocabulary,
-                                 const struct machine_state *state) {
+static const uint32_t *inside(struct machine *machine, const struct grammar_vocabulary *vocabulary,
+                              const struct machine_state *state, uint64_t *out_more) {
     struct calls *calls = of(machine);
     if (calls->nodes[node_of(state)].kind != CALL_VALUE) return NULL;
     struct tool_machine *tool = calls->tools[detail_of(state)];
     struct machine *inner = borrow(calls, tool);
     const uint32_t *tokens =
-        inner->operations->unchanged == NULL ? NULL : inner->operations->unchanged(inner, vocabulary, state);
+        inner->operations->inside == NULL ? NULL : inner->operations->inside(inner, vocabulary, state, out_more);
     give_back(calls, tool);
     return tokens;
 }
@@ -315,7 +315,7 @@ const struct machine_operations calls_operations = {.destroy = destroy,
                                                     .shortest = shortest,
                                                     .estimate = estimate,
                                                     .leap = leap,
-                                                    .unchanged = unchanged,
+                                                    .inside = inside,
                                                     .signature = signature,
                                                     .fill = fill,
                                                     .control = control,

@@ -21,8 +21,8 @@
 enum {
     REST_BYTES_MAX = 1 << 16,
     SLACK = 32,
-    KNOWN_SIZE = 1024,
-    NODES_KEPT = 4096,
+    KNOWN_SIZE = 256,
+    STEPS_KEPT = 4096,
     REST_FUEL = 1000000, /* for the rest that a mask relies on */
     LOOKS_FUEL = 100000  /* for the tokens of one mask */
 };
@@ -108,7 +108,7 @@ static bool suffices(struct grammar_session *session, const struct machine_state
                      struct bytes *scratch) {
     struct machine *machine = session->grammar->machine;
     uint64_t limit = bytes_limit(tokens_left), about = estimate(session, state, limit);
-    if (about != UINT64_MAX && 2 * about + SLACK <= tokens_left) return true;
+    if (about != UINT64_MAX && about + SLACK <= tokens_left) return true;
     if (tokens_left == 0) return machine->operations->complete(machine, state);
     bytes_reset(scratch);
     uint64_t bytes = machine->operations->shortest(machine, &session->frames, state, limit, scratch);
@@ -173,13 +173,16 @@ struct known {
 /** Called with each state that tokens lead to, and whose they are. */
 struct token_walk {
     struct grammar_session *session;
-    uint32_t *tokens; /* those that are looked at */
+    uint32_t *tokens; /* [words] those that are looked at */
+    uint32_t *places; /* [words] scratch */
     bool (*look)(struct token_walk *walk, const struct machine_state *state);
     uint32_t *mask;     /* from which those that do not suffice are cleared */
     size_t tokens_left; /* behind the token */
     uint64_t farthest;  /* of rests, in bytes; UINT64_MAX: one is not known */
     struct bytes scratch;
     struct known *known; /* [KNOWN_SIZE] */
+    uint32_t steps;      /* since frames were dropped */
+    bool failed;
 };
 
 static size_t place_of(const struct machine_state *state) {
@@ -193,13 +196,6 @@ static bool same(const struct machine_state *a, const struct machine_state *b) {
     return a->frame == b->frame && a->outer == b->outer && memcmp(a->word, b->word, sizeof a->word) == 0;
 }
 
-/** Tokens that are looked at, among those first..end - 1. */
-static bool any_of(const struct token_walk *walk, const struct token_trie *trie, uint32_t first, uint32_t end) {
-    for (uint32_t t = first; t < end; t++)
-        if (walk->tokens[(uint32_t)trie->tokens[t] / 32] >> (uint32_t)trie->tokens[t] % 32 & 1) return true;
-    return false;
-}
-
 /** What is known of the state. */
 static bool look_at(struct token_walk *walk, const struct machine_state *state) {
     struct machine *machine = walk->session->grammar->machine;
@@ -210,102 +206,125 @@ static bool look_at(struct token_walk *walk, const struct machine_state *state) 
     return known->suffices;
 }
 
-static void forget(struct token_walk *walk, struct frames_mark before) {
-    frames_drop(&walk->session->frames, before);
-    memset(walk->known, 0, KNOWN_SIZE * sizeof *walk->known);
-}
-
-static void clear_tokens(struct token_walk *walk, const struct token_trie *trie, uint32_t first, uint32_t end) {
-    for (uint32_t t = first; t < end && walk->mask != NULL; t++)
-        walk->mask[(uint32_t)trie->tokens[t] / 32] &= ~(1u << (uint32_t)trie->tokens[t] % 32);
-}
-
-/** Tokens first..end - 1 lead through this state; most of them may leave it as it is, and are looked at with it. */
-static void settle(struct token_walk *walk, const struct token_trie *trie, uint32_t first, uint32_t end,
-                   const struct machine_state *state) {
-    const struct grammar_vocabulary *vocabulary = walk->session->grammar->vocabulary;
-    struct machine *machine = walk->session->grammar->machine;
-    const uint32_t *unchanged =
-        machine->operations->unchanged == NULL ? NULL : machine->operations->unchanged(machine, vocabulary, state);
-    if (unchanged == NULL) return;
-    bool suffices = look_at(walk, state);
-    for (uint32_t t = first; t < end; t++) {
-        uint32_t word = (uint32_t)trie->tokens[t] / 32, bit = 1u << (uint32_t)trie->tokens[t] % 32;
-        if (!(walk->tokens[word] & unchanged[word] & bit)) continue;
-        walk->tokens[word] &= ~bit;
-        if (!suffices && walk->mask != NULL) walk->mask[word] &= ~bit;
-    }
-}
-
-/** Through the trie, from one state to the next. */
-static bool walk_trie(struct token_walk *walk, const struct machine_state *from) {
+/** Go on by the token from its byte `i` on, and look at what it leads to; the states behind its bytes are kept on the stack, `*kept` of them. */
+static bool look_along(struct token_walk *walk, const struct machine_state *from, struct bytes_view piece, size_t i,
+                       size_t *kept) {
     struct grammar_session *session = walk->session;
-    const struct token_trie *trie = &session->grammar->vocabulary->trie;
     struct machine *machine = session->grammar->machine;
     struct machine_state *stack = session->walk.stack;
-    struct frames_mark before = frames_mark(&session->frames);
-    uint32_t nodes = 0;
-    for (uint32_t i = 0; i < trie->count;) {
-        uint32_t depth = trie->depths[i], end = i + trie->sizes[i];
-        if (depth == 0 && nodes > NODES_KEPT) {
-            forget(walk, before);
-            nodes = 0;
-        }
-        enum machine_step step = machine->operations->step(
-            machine, &session->frames, depth == 0 ? from : &stack[depth - 1], trie->bytes[i], &stack[depth]);
-        if (step == MACHINE_FAILED) return false;
-        bool live = step == MACHINE_LIVE && any_of(walk, trie, trie->first[i], trie->first[end]);
-        if (live) settle(walk, trie, trie->first[i], trie->first[end], &stack[depth]);
-        if (live && any_of(walk, trie, trie->first[i], trie->first[i + 1]) && !look_at(walk, &stack[depth]))
-            clear_tokens(walk, trie, trie->first[i], trie->first[i + 1]);
-        i = live ? i + 1 : end;
-        nodes++;
+    for (; i < piece.length; i++) {
+        enum machine_step step = machine->operations->step(machine, &session->frames, i == 0 ? from : &stack[i - 1],
+                                                           piece.data[i], &stack[i]);
+        walk->steps++;
+        walk->failed |= step == MACHINE_FAILED;
+        *kept = i;
+        if (step != MACHINE_LIVE) return true; /* is not of the mask: nothing to clear */
     }
+    *kept = i;
+    return look_at(walk, &stack[i - 1]);
+}
+
+static void clear_token(struct token_walk *walk, int32_t token) {
+    if (walk->mask != NULL) walk->mask[(uint32_t)token / 32] &= ~(1u << (uint32_t)token % 32);
+}
+
+/** Tokens that end the string: looked at once for each rest that they have behind the quote. */
+static bool settle_ends(struct token_walk *walk, const struct machine_state *state) {
+    enum { UNKNOWN, SUFFICES, FAILS };
+    const struct grammar_vocabulary *vocabulary = walk->session->grammar->vocabulary;
+    const struct string_tokens *strings = &vocabulary->strings[0];
+    uint8_t *known = calloc(strings->plain.rests.count + 1, 1);
+    if (known == NULL) return false;
+    for (uint32_t i = 0; i < strings->whole.first[strings->whole.count]; i++) {
+        int32_t token = strings->whole.tokens[i];
+        uint32_t *tokens = &walk->tokens[(uint32_t)token / 32], bit = 1u << (uint32_t)token % 32;
+        if ((*tokens & bit) == 0) continue;
+        uint8_t *rest = &known[strings->rest_of[token]];
+        size_t kept;
+        if (*rest == UNKNOWN)
+            *rest = look_along(walk, state, tokenizer_piece(vocabulary->tokenizer, token), 0, &kept) ? SUFFICES : FAILS;
+        if (*rest == FAILS) clear_token(walk, token);
+        *tokens &= ~bit;
+    }
+    free(known);
     return true;
 }
 
-/** One token after the other, where they are few. */
-static bool walk_each(struct token_walk *walk, const struct machine_state *from) {
-    const struct grammar_vocabulary *vocabulary = walk->session->grammar->vocabulary;
+/** Inside a string most tokens are looked at together. */
+static bool settle(struct token_walk *walk, const struct machine_state *state) {
     struct machine *machine = walk->session->grammar->machine;
+    const struct grammar_vocabulary *vocabulary = walk->session->grammar->vocabulary;
+    uint64_t more = 0;
+    const uint32_t *inside =
+        machine->operations->inside == NULL ? NULL : machine->operations->inside(machine, vocabulary, state, &more);
+    if (inside == NULL) return true;
+    size_t left = walk->tokens_left;
+    walk->tokens_left = left > more ? left - more : 0;
+    bool suffices = walk->look(walk, state);
+    walk->tokens_left = left;
+    for (uint32_t w = 0; w < vocabulary->words && (suffices || more == 0); w++) {
+        if (!suffices && walk->mask != NULL) walk->mask[w] &= ~(walk->tokens[w] & inside[w]);
+        walk->tokens[w] &= ~inside[w];
+    }
+    return settle_ends(walk, state);
+}
+
+static size_t common_prefix(struct bytes_view a, struct bytes_view b) {
+    size_t i = 0;
+    while (i < a.length && i < b.length && a.data[i] == b.data[i]) i++;
+    return i;
+}
+
+/** Through the tokens in the trie's order, so that what they begin with in common is stepped once. */
+static void walk_in_order(struct token_walk *walk, const struct machine_state *from) {
+    struct grammar_session *session = walk->session;
+    const struct grammar_vocabulary *vocabulary = session->grammar->vocabulary;
+    struct frames_mark before = frames_mark(&session->frames);
+    struct bytes_view last = {0};
+    size_t kept = 0;
     for (uint32_t w = 0; w < vocabulary->words; w++)
-        for (uint32_t left = walk->tokens[w]; left != 0; left &= left - 1) {
-            int32_t token = (int32_t)(w * 32 + (uint32_t)__builtin_ctz(left));
+        for (uint32_t left = walk->places[w]; left != 0 && !walk->failed; left &= left - 1) {
+            int32_t token = vocabulary->trie.tokens[w * 32 + (uint32_t)__builtin_ctz(left)];
             struct bytes_view piece = tokenizer_piece(vocabulary->tokenizer, token);
-            if (piece.length == 0) continue; /* control tokens: filter_controls */
-            struct machine_state at = *from;
-            enum machine_step step = MACHINE_LIVE;
-            for (size_t i = 0; i < piece.length && step == MACHINE_LIVE; i++)
-                step = machine->operations->step(machine, &walk->session->frames, &at, piece.data[i], &at);
-            if (step == MACHINE_FAILED) return false;
-            if (step == MACHINE_LIVE && !look_at(walk, &at) && walk->mask != NULL) walk->mask[w] &= ~(left & -left);
+            size_t shared = common_prefix(piece, last);
+            if (shared > kept) shared = kept;
+            if (shared == 0 && walk->steps > STEPS_KEPT) {
+                frames_drop(&session->frames, before);
+                memset(walk->known, 0, KNOWN_SIZE * sizeof *walk->known);
+                walk->steps = 0;
+            }
+            bool suffices = look_along(walk, from, piece, shared, &kept);
+            if (!suffices) clear_token(walk, token);
+            last = piece;
         }
-    return true;
 }
 
 /** False: budget or memory. */
 static bool walk_tokens(struct token_walk *walk, const struct machine_state *from) {
-    enum { FEW = 24 };
     struct grammar_session *session = walk->session;
+    const struct grammar_vocabulary *vocabulary = session->grammar->vocabulary;
     struct frames_mark before = frames_mark(&session->frames);
-    uint32_t count = 0;
     walk->known = calloc(KNOWN_SIZE, sizeof *walk->known);
     if (walk->known == NULL) return false;
-    const struct token_trie *trie = &session->grammar->vocabulary->trie;
-    settle(walk, trie, 0, trie->first[trie->count], from);
-    for (uint32_t w = 0; w < session->grammar->vocabulary->words && count <= FEW; w++)
-        count += (uint32_t)__builtin_popcount(walk->tokens[w]);
-    bool ok = count <= FEW ? walk_each(walk, from) : walk_trie(walk, from);
+    if (!settle(walk, from)) walk->failed = true;
+    memset(walk->places, 0, vocabulary->words * sizeof *walk->places);
+    for (uint32_t w = 0; w < vocabulary->words; w++)
+        for (uint32_t left = walk->tokens[w]; left != 0; left &= left - 1) {
+            uint32_t place = vocabulary->places[w * 32 + (uint32_t)__builtin_ctz(left)];
+            if (place != UINT32_MAX) walk->places[place / 32] |= 1u << place % 32; /* else a control token */
+        }
+    walk_in_order(walk, from);
     frames_drop(&session->frames, before);
     free(walk->known);
-    return ok && !budget_exhausted(session->grammar->budget);
+    return !walk->failed && !budget_exhausted(session->grammar->budget);
 }
 
 /** Those of the mask that are no ends of text. */
 static bool copy_tokens(struct token_walk *walk, const uint32_t *mask) {
     const struct grammar_vocabulary *vocabulary = walk->session->grammar->vocabulary;
-    walk->tokens = malloc(vocabulary->words * sizeof *walk->tokens);
+    walk->tokens = malloc(2 * vocabulary->words * sizeof *walk->tokens);
     if (walk->tokens == NULL) return false;
+    walk->places = walk->tokens + vocabulary->words;
     memcpy(walk->tokens, mask, vocabulary->words * sizeof *walk->tokens);
     for (uint32_t i = 0; i < vocabulary->end_count; i++) {
         uint32_t token = (uint32_t)vocabulary->end_tokens[i];
@@ -349,8 +368,7 @@ static bool is_far(struct grammar_session *session, const struct machine_state *
     struct machine *machine = session->grammar->machine;
     uint64_t about = estimate(session, state, bytes_limit(tokens_left));
     if (about > REST_BYTES_MAX) return false;
-    if (machine->operations->leap != NULL)
-        return tokens_left > 2 * (about + machine->operations->leap(machine)) + 2 * SLACK;
+    if (machine->operations->leap != NULL) return tokens_left > about + machine->operations->leap(machine) + SLACK;
     return about < tokens_left && farthest(session, state, mask) < tokens_left; /* each byte is a token at most */
 }
 

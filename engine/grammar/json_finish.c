@@ -590,15 +590,20 @@ static bool name_matters(const struct frame *frame) {
     return false;
 }
 
-/** Inside a string, or a name that nothing is known of, of any text: whole plain characters change nothing. A name may not be one that was there, or is still to be made up. */
-const uint32_t *json_unchanged(struct machine *machine, const struct grammar_vocabulary *vocabulary,
-                               const struct machine_state *packed) {
+/**
+ * Inside a string, or a name that nothing is known of, of any text: whole plain characters change nothing. A name that is still to be made up is not there yet; one that was
+ * there before has to go on.
+ */
+const uint32_t *json_inside(struct machine *machine, const struct grammar_vocabulary *vocabulary,
+                            const struct machine_state *packed, uint64_t *out_more) {
+    enum { GOES_ON = 2 };
     struct json_machine *m = (struct json_machine *)machine;
     struct json_state state = json_load(packed);
+    bool name = state.phase == PHASE_KEY_STRING;
     if (!is_string(&state) || state.lex != LEX_PLAIN || state.frame->recording) return NULL;
-    if (state.phase == PHASE_KEY_STRING &&
-        (state.low < state.high || state.frame->texts != NULL || name_matters(state.frame)))
-        return NULL;
+    if (name && (state.low < state.high || name_matters(state.frame))) return NULL;
+    bool again = name && state.frame->texts != NULL && !text_is_apart(state.frame, state.text);
+    *out_more = again ? GOES_ON : 0;
     return is_free(m, state.tuple) ? vocabulary->common_whole : NULL;
 }
 

@@ -335,13 +335,13 @@ enum machine_step object_unknown_end(struct json_machine *m, struct frames *fram
 /* json_mask.c: machine_operations.fill */
 bool json_fill(struct machine *machine, struct mask_walk *walk, const struct machine_state *state, uint32_t *mask);
 
-/* json_finish.c: machine_operations.shortest, .estimate, .leap, .unchanged, .alike and .respells */
+/* json_finish.c: machine_operations.shortest, .estimate, .leap, .inside, .alike and .respells */
 uint64_t json_shortest(struct machine *machine, struct frames *frames, const struct machine_state *state,
                        uint64_t limit, struct bytes *out);
 uint64_t json_estimate(struct machine *machine, struct frames *frames, const struct machine_state *state);
 uint64_t json_leap(struct machine *machine);
-const uint32_t *json_unchanged(struct machine *machine, const struct grammar_vocabulary *vocabulary,
-                               const struct machine_state *state);
+const uint32_t *json_inside(struct machine *machine, const struct grammar_vocabulary *vocabulary,
+                            const struct machine_state *state, uint64_t *out_more);
 void json_alike(struct machine *machine, const struct machine_state *state, struct machine_state *out);
 bool json_respells(struct machine *machine, struct frames *frames, const struct machine_state *state, uint8_t byte);
 

@@ -281,7 +281,7 @@ static const struct machine_operations OPERATIONS = {.destroy = destroy,
                                                      .fill = json_fill,
                                                      .estimate = json_estimate,
                                                      .leap = json_leap,
-                                                     .unchanged = json_unchanged,
+                                                     .inside = json_inside,
                                                      .alike = json_alike,
                                                      .respells = json_respells};
 

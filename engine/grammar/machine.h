@@ -78,11 +78,11 @@ struct machine_operations {
     /** By how many bytes one token may make the shortest rest longer, about. NULL: by few. */
     uint64_t (*leap)(struct machine *machine);
     /**
-     * Tokens (of a mask; some may not be admitted) that lead to a state that is alike (below), and so does what any of them has behind any character of it; NULL: none
-     * are known. NULL: never.
+     * Inside a string of any text: tokens (of a mask; some may not be admitted) that stay in it, behind any character of which the shortest rest is at most *out_more bytes
+     * longer than from here - with 0 it is the same -, and what comes behind the quote that ends it is the same whatever they say. NULL: none are known. NULL: never.
      */
-    const uint32_t *(*unchanged)(struct machine *machine, const struct grammar_vocabulary *vocabulary,
-                                 const struct machine_state *state);
+    const uint32_t *(*inside)(struct machine *machine, const struct grammar_vocabulary *vocabulary,
+                              const struct machine_state *state, uint64_t *out_more);
     /**
      * The state without what does not matter to its shortest rest: those of states that are alike then are equal. NULL: all matters.
      */

@@ -390,6 +390,14 @@ static size_t collect(struct grammar_vocabulary *v, struct trie_entry *entries,
     return count;
 }
 
+static bool find_places(struct grammar_vocabulary *v) {
+    v->places = malloc((v->size + 1) * sizeof *v->places);
+    if (v->places == NULL) return false;
+    memset(v->places, 0xff, v->size * sizeof *v->places);
+    for (uint32_t i = 0; i < v->trie.first[v->trie.count]; i++) v->places[v->trie.tokens[i]] = i;
+    return true;
+}
+
 enum status grammar_vocabulary_create(const struct tokenizer *tokenizer, struct grammar_vocabulary **out,
                                       struct error *err) {
     struct grammar_vocabulary *v = calloc(1, sizeof *v);
@@ -406,7 +414,7 @@ enum status grammar_vocabulary_create(const struct tokenizer *tokenizer, struct 
         ok = v->end_tokens != NULL;
     }
     if (ok) count = collect(v, entries, spellings);
-    ok = ok && token_trie_init(&v->trie, entries, count) && token_trie_classify(&v->trie) &&
+    ok = ok && token_trie_init(&v->trie, entries, count) && token_trie_classify(&v->trie) && find_places(v) &&
          token_slices_init(&v->slices, &v->trie, v->words) && add_common(v, entries, count) &&
          add_structure(v, entries, count) && add_strings(v, &v->strings[0], entries, count) &&
          add_begun_strings(v, spellings, entries, count);
@@ -442,6 +450,7 @@ void grammar_vocabulary_destroy(struct grammar_vocabulary *v) {
     }
     free(v->common);
     free(v->common_whole);
+    free(v->places);
     free(v->end_tokens);
     free(v);
 }

@@ -91,6 +91,7 @@ struct grammar_vocabulary {
     uint32_t
         unspelled; /* the first code point with a byte that is no token: perhaps only an escape writes it; 0: in ASCII; CODE_POINTS_COUNT: none */
     struct token_trie trie;
+    uint32_t *places;             /* [V] of each token among trie.tokens; UINT32_MAX: it is not there */
     struct token_trie structure;  /* tokens that may begin before a value, in a number or behind a value */
     struct token_trie blank_trie; /* but those of nothing but blanks, which are here */
     struct blank_token *blanks;   /* [blank_count] and here, by their length */
