@@ -208,9 +208,9 @@ int main(int argc, char **argv) {
     static struct served_settings settings;
     enum settings_outcome outcome;
     struct error err = {0};
-    enum status status =
-        settings_load(settings_table, "bora-bench-served", "Measures what schemas cost a model that answers many at a time.",
-                      argc, argv, &settings, &outcome, &err);
+    enum status status = settings_load(settings_table, "bora-bench-served",
+                                       "Measures what schemas cost a model that answers many at a time.", argc, argv,
+                                       &settings, &outcome, &err);
     if (status == STATUS_OK && outcome == SETTINGS_RUN) {
         bench.settings = &settings;
         status = settings.model_file != NULL ? run_all(&err)

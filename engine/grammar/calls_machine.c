@@ -225,16 +225,15 @@ static uint64_t leap(struct machine *machine) {
 }
 
 /** Within arguments what their own machine says: such tokens do not lead out of them. */
-static const uint32_t *inside(struct machine *machine, const struct grammar_vocabulary *vocabulary,
-                              const struct machine_state *state, uint64_t *out_more) {
+static bool inside(struct machine *machine, const struct grammar_vocabulary *vocabulary,
+                   const struct machine_state *state, struct string_inside *out) {
     struct calls *calls = of(machine);
-    if (calls->nodes[node_of(state)].kind != CALL_VALUE) return NULL;
+    if (calls->nodes[node_of(state)].kind != CALL_VALUE) return false;
     struct tool_machine *tool = calls->tools[detail_of(state)];
     struct machine *inner = borrow(calls, tool);
-    const uint32_t *tokens =
-        inner->operations->inside == NULL ? NULL : inner->operations->inside(inner, vocabulary, state, out_more);
+    bool is = inner->operations->inside != NULL && inner->operations->inside(inner, vocabulary, state, out);
     give_back(calls, tool);
-    return tokens;
+    return is;
 }
 
 /* ---- masks ---- */

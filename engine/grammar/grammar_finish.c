@@ -250,22 +250,31 @@ static bool settle_ends(struct token_walk *walk, const struct machine_state *sta
     return true;
 }
 
-/** Inside a string most tokens are looked at together. */
-static bool settle(struct token_walk *walk, const struct machine_state *state) {
-    struct machine *machine = walk->session->grammar->machine;
-    const struct grammar_vocabulary *vocabulary = walk->session->grammar->vocabulary;
-    uint64_t more = 0;
-    const uint32_t *inside =
-        machine->operations->inside == NULL ? NULL : machine->operations->inside(machine, vocabulary, state, &more);
-    if (inside == NULL) return true;
+/** These tokens lead to rests that are at most `more` bytes longer than the state's: they are looked at together. False: that would not do. */
+static bool settle_inside(struct token_walk *walk, const struct machine_state *state, const uint32_t *tokens,
+                          uint64_t more) {
+    uint32_t words = walk->session->grammar->vocabulary->words;
     size_t left = walk->tokens_left;
     walk->tokens_left = left > more ? left - more : 0;
     bool suffices = walk->look(walk, state);
     walk->tokens_left = left;
-    for (uint32_t w = 0; w < vocabulary->words && (suffices || more == 0); w++) {
-        if (!suffices && walk->mask != NULL) walk->mask[w] &= ~(walk->tokens[w] & inside[w]);
-        walk->tokens[w] &= ~inside[w];
+    if (!suffices && more > 0) return false;
+    for (uint32_t w = 0; w < words; w++) {
+        if (!suffices && walk->mask != NULL) walk->mask[w] &= ~(walk->tokens[w] & tokens[w]);
+        walk->tokens[w] &= ~tokens[w];
     }
+    return true;
+}
+
+/** Inside a string most tokens are looked at together. */
+static bool settle(struct token_walk *walk, const struct machine_state *state) {
+    struct machine *machine = walk->session->grammar->machine;
+    struct string_inside inside;
+    if (machine->operations->inside == NULL ||
+        !machine->operations->inside(machine, walk->session->grammar->vocabulary, state, &inside))
+        return true;
+    if (!settle_inside(walk, state, inside.any, inside.more_any))
+        (void)settle_inside(walk, state, inside.whole, inside.more);
     return settle_ends(walk, state);
 }
 
@@ -379,11 +388,11 @@ static bool look_whether_it_suffices(struct token_walk *walk, const struct machi
            suffices(walk->session, state, walk->tokens_left, &walk->scratch);
 }
 
-/** The same of control tokens, which no walk over bytes meets. `needed`: the rest that was found begins with one, so one of them stays. */
-static void filter_controls(struct token_walk *walk, const struct machine_state *state, bool needed) {
+/** The same of control tokens, which no walk over bytes meets. */
+static void filter_controls(struct token_walk *walk, const struct machine_state *state) {
     struct grammar_session *session = walk->session;
     struct machine *machine = session->grammar->machine;
-    uint32_t words = session->grammar->vocabulary->words, admitted = 0;
+    uint32_t words = session->grammar->vocabulary->words;
     memset(walk->tokens, 0, words * sizeof *walk->tokens);
     machine->operations->controls(machine, state, walk->tokens);
     for (uint32_t w = 0; w < words; w++)
@@ -394,18 +403,15 @@ static void filter_controls(struct token_walk *walk, const struct machine_state 
             bool live = machine->operations->control(machine, &session->frames, state, token, &next) == MACHINE_LIVE &&
                         suffices(session, &next, walk->tokens_left, &walk->scratch);
             frames_drop(&session->frames, before);
-            admitted += live;
-            if (!live) walk->mask[w] &= ~(left & -left);
+            if (!live) clear_token(walk, token);
         }
-    if (needed && admitted == 0) mask_or(walk->mask, walk->tokens, words);
 }
 
 /** Clear what does not suffice. */
-static bool filter_mask(struct token_walk *walk, const struct machine_state *state, bool needs_control) {
+static bool filter_mask(struct token_walk *walk, const struct machine_state *state) {
     if (!copy_tokens(walk, walk->mask)) return false;
     bool ok = walk_tokens(walk, state);
-    if (ok && walk->session->grammar->machine->operations->controls != NULL)
-        filter_controls(walk, state, needs_control);
+    if (ok && walk->session->grammar->machine->operations->controls != NULL) filter_controls(walk, state);
     free(walk->tokens);
     return ok;
 }
@@ -427,36 +433,62 @@ static void limit_looks(struct grammar *grammar, int64_t fuel) {
     budget->looks = budget->bytes > grammar->finish_bytes ? budget->fuel - fuel : INT64_MAX;
 }
 
+/** No token of the mask is known to suffice. What the state's own rest begins with does, or what was promised before; `mask` has what was there before it was filtered. */
+static enum status keep_promise(struct token_walk *walk, const struct grammar_state *state, uint32_t *mask,
+                                struct error *err) {
+    struct grammar_session *session = walk->session;
+    struct machine *machine = session->grammar->machine;
+    const struct grammar_vocabulary *vocabulary = session->grammar->vocabulary;
+    size_t tokens_left = walk->tokens_left + 1;
+    int32_t first = -1;
+    grammar_refuel(session->grammar);
+    limit_looks(session->grammar, REST_FUEL);
+    uint32_t count = rest_of(session, &state->machine, bytes_limit(tokens_left), &walk->scratch, &first);
+    if (count > tokens_left) count = kept_rest(session, state, tokens_left, &walk->scratch, &first);
+    if (count > tokens_left)
+        return budget_exhausted(session->grammar->budget) ? grammar_failed(err) : too_few(tokens_left, err);
+    bool is_next = first >= 0 && mask[first / 32] >> first % 32 & 1; /* else a control token comes before it */
+    memset(mask, 0, vocabulary->words * sizeof *mask);
+    if (is_next) {
+        keep_plan(session, state, bytes_view(&walk->scratch));
+        mask_set(mask, first);
+    } else if (machine->operations->controls != NULL) {
+        machine->operations->controls(machine, &state->machine, mask);
+    }
+    return STATUS_OK;
+}
+
+static bool is_empty(const uint32_t *mask, uint32_t words) {
+    for (uint32_t w = 0; w < words; w++)
+        if (mask[w] != 0) return false;
+    return true;
+}
+
 enum status finish_filter(struct grammar_session *session, const struct grammar_state *state, size_t tokens_left,
                           uint32_t *mask, struct error *err) {
     struct machine *machine = session->grammar->machine;
-    bool complete = machine->operations->complete(machine, &state->machine);
-    if (tokens_left == 0 && !complete) return too_few(tokens_left, err);
+    uint32_t words = session->grammar->vocabulary->words;
     if (tokens_left == 0) {
+        if (!machine->operations->complete(machine, &state->machine)) return too_few(tokens_left, err);
         only_ends(session->grammar->vocabulary, mask);
         return STATUS_OK;
     }
     grammar_refuel(session->grammar);
     limit_looks(session->grammar, LOOKS_FUEL);
     if (is_far(session, &state->machine, tokens_left, mask)) return STATUS_OK;
-    limit_looks(session->grammar, REST_FUEL);
+    uint32_t *filtered = malloc(words * sizeof *filtered);
+    if (filtered == NULL) return grammar_failed(err);
+    memcpy(filtered, mask, words * sizeof *filtered);
     struct token_walk walk = {
-        .session = session, .look = look_whether_it_suffices, .tokens_left = tokens_left - 1, .mask = mask};
+        .session = session, .look = look_whether_it_suffices, .tokens_left = tokens_left - 1, .mask = filtered};
     bytes_init(&walk.scratch, REST_BYTES_MAX);
-    int32_t first = -1;
-    uint32_t count = complete ? 0 : rest_of(session, &state->machine, bytes_limit(tokens_left), &walk.scratch, &first);
-    if (count > tokens_left) count = kept_rest(session, state, tokens_left, &walk.scratch, &first);
-    enum status status = STATUS_OK;
-    if (count > tokens_left) {
-        status = budget_exhausted(session->grammar->budget) ? grammar_failed(err) : too_few(tokens_left, err);
-    } else {
-        bool is_next = first >= 0 && mask[first / 32] >> first % 32 & 1; /* else a control token comes before it */
-        if (is_next) keep_plan(session, state, bytes_view(&walk.scratch));
-        limit_looks(session->grammar, LOOKS_FUEL);
-        if (!filter_mask(&walk, &state->machine, !complete && !is_next)) status = grammar_failed(err);
-        if (is_next) mask_set(mask, first);
-    }
+    enum status status = filter_mask(&walk, &state->machine) ? STATUS_OK : grammar_failed(err);
+    if (status == STATUS_OK && is_empty(filtered, words))
+        status = keep_promise(&walk, state, mask, err);
+    else if (status == STATUS_OK)
+        memcpy(mask, filtered, words * sizeof *mask);
     bytes_deinit(&walk.scratch);
+    free(filtered);
     return status;
 }
 

@@ -592,19 +592,23 @@ static bool name_matters(const struct frame *frame) {
 
 /**
  * Inside a string, or a name that nothing is known of, of any text: whole plain characters change nothing. A name that is still to be made up is not there yet; one that was
- * there before has to go on.
+ * there before has to go on, and so have characters and escapes that have begun.
  */
-const uint32_t *json_inside(struct machine *machine, const struct grammar_vocabulary *vocabulary,
-                            const struct machine_state *packed, uint64_t *out_more) {
-    enum { GOES_ON = 2 };
+bool json_inside(struct machine *machine, const struct grammar_vocabulary *vocabulary,
+                 const struct machine_state *packed, struct string_inside *out) {
+    enum { ANOTHER = 2, BEGUN = 6 }; /* bytes: of a character more; of what can be left of one: \uXXXX */
     struct json_machine *m = (struct json_machine *)machine;
     struct json_state state = json_load(packed);
     bool name = state.phase == PHASE_KEY_STRING;
-    if (!is_string(&state) || state.lex != LEX_PLAIN || state.frame->recording) return NULL;
-    if (name && (state.low < state.high || name_matters(state.frame))) return NULL;
+    if (!is_string(&state) || state.lex != LEX_PLAIN || state.frame->recording) return false;
+    if (name && (state.low < state.high || name_matters(state.frame))) return false;
     bool again = name && state.frame->texts != NULL && !text_is_apart(state.frame, state.text);
-    *out_more = again ? GOES_ON : 0;
-    return is_free(m, state.tuple) ? vocabulary->common_whole : NULL;
+    *out = (struct string_inside){
+        .whole = vocabulary->common_whole,
+        .any = vocabulary->strings[0].spelled[m->spelling.any ? GRAMMAR_SPELLING_ANY : GRAMMAR_SPELLING_PLAIN].inside,
+        .more = again ? ANOTHER : 0,
+        .more_any = (again ? ANOTHER : 0) + BEGUN};
+    return is_free(m, state.tuple);
 }
 
 /** Nothing but this array looks at the texts of its items, which must differ. */

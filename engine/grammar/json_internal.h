@@ -340,8 +340,8 @@ uint64_t json_shortest(struct machine *machine, struct frames *frames, const str
                        uint64_t limit, struct bytes *out);
 uint64_t json_estimate(struct machine *machine, struct frames *frames, const struct machine_state *state);
 uint64_t json_leap(struct machine *machine);
-const uint32_t *json_inside(struct machine *machine, const struct grammar_vocabulary *vocabulary,
-                            const struct machine_state *state, uint64_t *out_more);
+bool json_inside(struct machine *machine, const struct grammar_vocabulary *vocabulary,
+                 const struct machine_state *state, struct string_inside *out);
 void json_alike(struct machine *machine, const struct machine_state *state, struct machine_state *out);
 bool json_respells(struct machine *machine, struct frames *frames, const struct machine_state *state, uint8_t byte);
 

@@ -47,6 +47,15 @@ struct machine_state {
 
 enum machine_step { MACHINE_DEAD, MACHINE_LIVE, MACHINE_FAILED /* budget or memory: the generation cannot go on */ };
 
+/**
+ * Tokens (of a mask; some may not be admitted) that stay inside a string: of whole characters that stand for themselves, and any. Behind any character of them the shortest rest
+ * is at most so many bytes longer than from where the string stands; with 0 it is the same. What comes behind the quote that ends the string is the same whatever they say.
+ */
+struct string_inside {
+    const uint32_t *whole, *any; /* bitsets over token ids */
+    uint64_t more, more_any;
+};
+
 struct machine;
 struct mask_walk;
 struct grammar_vocabulary;
@@ -77,12 +86,9 @@ struct machine_operations {
     uint64_t (*estimate)(struct machine *machine, struct frames *frames, const struct machine_state *state);
     /** By how many bytes one token may make the shortest rest longer, about. NULL: by few. */
     uint64_t (*leap)(struct machine *machine);
-    /**
-     * Inside a string of any text: tokens (of a mask; some may not be admitted) that stay in it, behind any character of which the shortest rest is at most *out_more bytes
-     * longer than from here - with 0 it is the same -, and what comes behind the quote that ends it is the same whatever they say. NULL: none are known. NULL: never.
-     */
-    const uint32_t *(*inside)(struct machine *machine, const struct grammar_vocabulary *vocabulary,
-                              const struct machine_state *state, uint64_t *out_more);
+    /** The state is inside a string of any text. NULL: never. */
+    bool (*inside)(struct machine *machine, const struct grammar_vocabulary *vocabulary,
+                   const struct machine_state *state, struct string_inside *out);
     /**
      * The state without what does not matter to its shortest rest: those of states that are alike then are equal. NULL: all matters.
      */
