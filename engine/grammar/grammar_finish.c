@@ -273,9 +273,9 @@ static bool settle(struct token_walk *walk, const struct machine_state *state) {
     if (machine->operations->inside == NULL ||
         !machine->operations->inside(machine, walk->session->grammar->vocabulary, state, &inside))
         return true;
-    if (!settle_inside(walk, state, inside.any, inside.more_any))
+    if (inside.any == NULL || !settle_inside(walk, state, inside.any, inside.more_any))
         (void)settle_inside(walk, state, inside.whole, inside.more);
-    return settle_ends(walk, state);
+    return !inside.ends_alike || settle_ends(walk, state);
 }
 
 static size_t common_prefix(struct bytes_view a, struct bytes_view b) {

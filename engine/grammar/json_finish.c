@@ -591,6 +591,27 @@ static bool name_matters(const struct frame *frame) {
 }
 
 /**
+ * Of every language of the tuple: none of the tokens of common characters makes its shortest rest more than a character longer, as far as they may come at all.
+ */
+static bool is_roomy(const struct json_machine *m, uint32_t tuple_id) {
+    struct regex_pool *pool = m->shapes->schema->regexes;
+    struct intern_item tuple = intern_get(&m->tuples, tuple_id);
+    for (uint32_t i = 1; i < tuple.count; i += 2) {
+        regex language = tuple.words[i + 1];
+        uint64_t ascii[2];
+        enum regex_others others;
+        uint32_t length;
+        if (language == REGEX_EVERYTHING) continue;
+        regex_freedom(pool, language, ascii, &others, &length);
+        if (~ascii[0] != 0 || ~ascii[1] != 0 || others == REGEX_OTHERS_NONE) return false;
+        if (length >= COMMON_LENGTH) continue;
+        uint32_t least = regex_shortest(pool, language, NULL); /* nothing but a length is asked for */
+        if (least > length || regex_length(pool, least, length) != language) return false;
+    }
+    return tuple_id != TUPLE_DEAD;
+}
+
+/**
  * Inside a string, or a name that nothing is known of, of any text: whole plain characters change nothing. A name that is still to be made up is not there yet; one that was
  * there before has to go on, and so have characters and escapes that have begun.
  */
@@ -603,12 +624,18 @@ bool json_inside(struct machine *machine, const struct grammar_vocabulary *vocab
     if (!is_string(&state) || state.lex != LEX_PLAIN || state.frame->recording) return false;
     if (name && (state.low < state.high || name_matters(state.frame))) return false;
     bool again = name && state.frame->texts != NULL && !text_is_apart(state.frame, state.text);
+    *out = (struct string_inside){.whole = vocabulary->common_whole, .more = ANOTHER};
+    if (!is_free(m, state.tuple)) {
+        out->ends_alike = intern_get(&m->tuples, state.tuple).count <= 3; /* one language */
+        return !name && is_roomy(m, state.tuple);
+    }
     *out = (struct string_inside){
+        .ends_alike = true,
         .whole = vocabulary->common_whole,
         .any = vocabulary->strings[0].spelled[m->spelling.any ? GRAMMAR_SPELLING_ANY : GRAMMAR_SPELLING_PLAIN].inside,
         .more = again ? ANOTHER : 0,
         .more_any = (again ? ANOTHER : 0) + BEGUN};
-    return is_free(m, state.tuple);
+    return true;
 }
 
 /** Nothing but this array looks at the texts of its items, which must differ. */

@@ -49,11 +49,12 @@ enum machine_step { MACHINE_DEAD, MACHINE_LIVE, MACHINE_FAILED /* budget or memo
 
 /**
  * Tokens (of a mask; some may not be admitted) that stay inside a string: of whole characters that stand for themselves, and any. Behind any character of them the shortest rest
- * is at most so many bytes longer than from where the string stands; with 0 it is the same. What comes behind the quote that ends the string is the same whatever they say.
+ * is at most so many bytes longer than from where the string stands; with 0 it is the same.
  */
 struct string_inside {
-    const uint32_t *whole, *any; /* bitsets over token ids */
+    const uint32_t *whole, *any; /* bitsets over token ids; `any` may be NULL */
     uint64_t more, more_any;
+    bool ends_alike; /* what comes behind the quote that ends the string is the same whatever they say */
 };
 
 struct machine;
@@ -86,7 +87,7 @@ struct machine_operations {
     uint64_t (*estimate)(struct machine *machine, struct frames *frames, const struct machine_state *state);
     /** By how many bytes one token may make the shortest rest longer, about. NULL: by few. */
     uint64_t (*leap)(struct machine *machine);
-    /** The state is inside a string of any text. NULL: never. */
+    /** The state is inside a string of any text, or of any up to some length. NULL: never. */
     bool (*inside)(struct machine *machine, const struct grammar_vocabulary *vocabulary,
                    const struct machine_state *state, struct string_inside *out);
     /**
