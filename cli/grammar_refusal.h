@@ -8,8 +8,8 @@
 
 /** How far a text came. */
 struct grammar_refusal {
-    size_t token;             /* index of the one that was refused; at the end of the text: how many there are */
-    struct grammar_state at;  /* before that token */
+    size_t token;              /* index of the one that was refused; at the end of the text: how many there are */
+    struct grammar_state at;   /* before that token */
     struct bytes_view refused; /* its bytes; none: the text ended too early */
 };
 /**

@@ -6,7 +6,7 @@
 #include <stdio.h>
 
 enum {
-    STEPS_MAX = 64,   /* down the schema; a reference may lead back up */
+    STEPS_MAX = 64, /* down the schema; a reference may lead back up */
     KEYWORD_BYTES = 32,
     TOGETHER_MAX = 32 /* assertions of one place of which those that exclude each other are looked for */
 };
@@ -95,7 +95,9 @@ static enum status decline_at(struct shapes *shapes, formula f) {
     formula list[TOGETHER_MAX];
     for (uint32_t i = 0; i < node.count; i++) list[i] = node.list[i];
     uint32_t count = leave_needed(shapes, list, node.count);
-    uint32_t origin = schema_node(schema, list[count - 1])->origin;
+    uint32_t at = count - 1; /* a type alone is seldom what is wrong, and that of a tool's arguments may be ours */
+    while (at > 0 && schema_node(schema, list[at])->kind == F_TYPE) at--;
+    uint32_t origin = schema_node(schema, list[at])->origin;
     write_keyword(schema, origin, keyword);
     write_together(schema, list, count, together, sizeof together);
     return schema_decline(schema, STATUS_FAILED_PRECONDITION, origin, keyword, "no value satisfies %s", together);

@@ -144,6 +144,23 @@ def test_a_bad_tool_is_named_and_harms_no_other(client, house):
     check_calls(ask(client, house, tool_choice="required").choices[0].message.tool_calls)
 
 
+@pytest.mark.parametrize("choice", ["none", "auto", {"type": "function", "function": {"name": "add"}}, {"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": [{"type": "function", "function": {"name": "get_weather"}}]}}])
+def test_a_bad_tool_is_named_whether_it_may_be_called_or_not(client, house, choice):
+    for place in range(3):
+        bad = [*TOOLS[:place], tool("broken", {"type": "object", "properties": {"x": {"type": "integer", "minimum": 2, "maximum": 1}}, "required": ["x"]}), *TOOLS[place:]]
+        with pytest.raises(openai.UnprocessableEntityError) as caught:
+            ask(client, house, tools=bad, tool_choice=choice)
+        detail = caught.value.response.json()["detail"][0]
+        assert detail["loc"] == ["body", "tools", place, "function", "parameters"] and "broken" in detail["msg"] and "/properties/x/maximum" in detail["msg"]
+
+
+def test_parameters_that_are_null_are_none(client, house):
+    for strict in (False, True):
+        bare = {"type": "function", "function": {"name": "now", "parameters": None, "strict": strict}}
+        call = ask(client, house, tools=[bare], tool_choice="required", parallel_tool_calls=False).choices[0].message.tool_calls[0]
+        assert isinstance(json.loads(call.function.arguments), dict) and (not strict or call.function.arguments == "{}")
+
+
 @pytest.mark.parametrize("fields, param", [
     ({"tools": [{"type": "web_search"}]}, "tools.0.type"),
     ({"tools": TOOLS + [TOOLS[0]]}, "tools.2.function.name"),
@@ -351,6 +368,12 @@ def test_an_answer_has_no_more_calls_than_a_message_may(client, house):
     bare = [{"type": "function", "function": {"name": "now", "strict": True}}]
     answer = ask(client, house, tools=bare, tool_choice="required", temperature=0, max_tokens=4000).choices[0]
     assert answer.finish_reason == "tool_calls" and len(answer.message.tool_calls) == 128
+
+
+def test_a_search_has_no_more_calls_than_a_message_may(client, house):
+    bare = [{"type": "function", "function": {"name": "now", "strict": True}}]
+    answer = ask(client, house, tools=bare, tool_choice="required", temperature=0, max_tokens=4000, extra_body={"use_beam_search": True, "best_of": 2}).choices[0]
+    assert answer.finish_reason == "tool_calls" and 1 <= len(answer.message.tool_calls) <= 128
 
 
 def test_the_model_card_says_so(house):
