@@ -627,11 +627,10 @@ static void test_a_bad_tool_is_named_and_harms_no_other(void **state) {
     }
     check_ok(compile_one(&fixture, "true", false, &problem));
     check_ok(compile_one(&fixture, NULL, true, &problem));
-    const struct call_tool beside[] = {
-        fixture.tools[0],
-        {.name = bytes_view_string("bad"), .parameters = calls_fixture_json(&fixture, "{\"required\": 1}")}};
-    check_ok(calls_check(fixture.format, beside, 1, &(struct grammar_options){0}, &problem));
-    assert_int_equal(calls_check(fixture.format, beside, 2, &(struct grammar_options){0}, &problem),
+    struct call_tool list[] = {fixture.tools[0], fixture.tools[1]};
+    check_ok(calls_check(fixture.format, list, 2, &(struct grammar_options){0}, &problem));
+    list[1].parameters = calls_fixture_json(&fixture, "[]");
+    assert_int_equal(calls_check(fixture.format, list, 2, &(struct grammar_options){0}, &problem),
                      STATUS_INVALID_ARGUMENT);
     assert_int_equal(problem.tool, 1);
     calls_fixture_deinit(&fixture);
