@@ -35,8 +35,8 @@ static int read_format(const struct command_usage *usage, const struct chat_file
     Bora__V1__ResponseFormat *format = &files->format;
     bora__v1__response_format__init(format);
     bora__v1__json_schema_format__init(&files->schema);
-    int given = (options->schema != NULL) + (options->regex != NULL) + (options->grammar != NULL) +
-                (options->choice.count > 0);
+    int given =
+        (options->schema != NULL) + (options->regex != NULL) + (options->grammar != NULL) + (options->choice.count > 0);
     if (given == 0) return GO_ON;
     if (given > 1) return usage_error(usage, "--schema, --regex, --grammar and --choice exclude each other");
     request->response_format = format;
@@ -97,9 +97,10 @@ static int read_tools(const char *path, struct chat_files *files, Bora__V1__Chat
     if (result != GO_ON) return result;
     /* A request of its own: so a file has the form that requests have, and is checked as they are. */
     bytes_init(&json, 2 * (size_t)LIMIT_REQUEST_BODY_BYTES_MAX);
-    (void)bytes_printf(&json, "{\"model\":\"-\",\"messages\":[{\"role\":\"user\",\"content\":\"\"}],\"tools\":%s}", text);
-    enum status status = transcoder_create(bytes_view_of(proto_descriptors, proto_descriptors_length), &message, 1,
-                                           &transcoder, &err);
+    (void)bytes_printf(&json, "{\"model\":\"-\",\"messages\":[{\"role\":\"user\",\"content\":\"\"}],\"tools\":%s}",
+                       text);
+    enum status status =
+        transcoder_create(bytes_view_of(proto_descriptors, proto_descriptors_length), &message, 1, &transcoder, &err);
     if (status != STATUS_OK) {
         fprintf(stderr, "bora: %s\n", err.message);
         result = EXIT_FAILED;

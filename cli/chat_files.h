@@ -12,17 +12,17 @@ struct chat_files_options {
     const char *schema, *regex, *grammar, *tools, *tool_choice;
     struct argument_list choice;
 };
-#define CHAT_FILES_ARGUMENTS(options)                                                                                  \
-    {ARGUMENT_TEXT, "schema", "FILE", "the answer is JSON that fits this JSON Schema", &(options)->schema},            \
-        {ARGUMENT_TEXT, "regex", "PATTERN", "all of the answer matches it", &(options)->regex},                        \
-        {ARGUMENT_TEXT, "grammar", "FILE", "the answer is a text of this grammar, GBNF or .lark",                      \
-         &(options)->grammar},                                                                                         \
-        {ARGUMENT_LIST, "choice", "TEXT", "the answer is one of these (given several times)", &(options)->choice},     \
-        {ARGUMENT_TEXT, "tools", "FILE", "a JSON array of tools, as in a request; calls are printed, not made",        \
-         &(options)->tools},                                                                                           \
-    {                                                                                                                  \
-        ARGUMENT_TEXT, "tool-choice", "WHICH", "auto, none, required, or a tool's name (auto)",                        \
-            &(options)->tool_choice                                                                                    \
+#define CHAT_FILES_ARGUMENTS(options)                                                                              \
+    {ARGUMENT_TEXT, "schema", "FILE", "the answer is JSON that fits this JSON Schema", &(options)->schema},        \
+        {ARGUMENT_TEXT, "regex", "PATTERN", "all of the answer matches it", &(options)->regex},                    \
+        {ARGUMENT_TEXT, "grammar", "FILE", "the answer is a text of this grammar, GBNF or .lark",                  \
+         &(options)->grammar},                                                                                     \
+        {ARGUMENT_LIST, "choice", "TEXT", "the answer is one of these (given several times)", &(options)->choice}, \
+        {ARGUMENT_TEXT, "tools", "FILE", "a JSON array of tools, as in a request; calls are printed, not made",    \
+         &(options)->tools},                                                                                       \
+    {                                                                                                              \
+        ARGUMENT_TEXT, "tool-choice", "WHICH", "auto, none, required, or a tool's name (auto)",                    \
+            &(options)->tool_choice                                                                                \
     }
 
 struct chat_files {
