@@ -39,7 +39,8 @@ static bool show(const char *text) {
 }
 
 int main(int argc, char **argv) {
-    const char *question = argc > 1 ? argv[1] : "Invent a person, as JSON with name and age.", *model = getenv("BORA_MODEL");
+    const char *question = argc > 1 ? argv[1] : "Invent a person, as JSON with name and age.",
+               *model = getenv("BORA_MODEL");
     const struct bora_chat_options options = {.max_tokens = 100, .format = {BORA_FORMAT_JSON_SCHEMA, schema}};
     struct bora_client *client = NULL;
     struct bora_conversation *talk = NULL;
