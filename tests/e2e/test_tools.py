@@ -370,12 +370,6 @@ def test_an_answer_has_no_more_calls_than_a_message_may(client, house):
     assert answer.finish_reason == "tool_calls" and len(answer.message.tool_calls) == 128
 
 
-def test_a_search_has_no_more_calls_than_a_message_may(client, house):
-    bare = [{"type": "function", "function": {"name": "now", "strict": True}}]
-    answer = ask(client, house, tools=bare, tool_choice="required", temperature=0, max_tokens=4000, extra_body={"use_beam_search": True, "best_of": 2}).choices[0]
-    assert answer.finish_reason == "tool_calls" and 1 <= len(answer.message.tool_calls) <= 128
-
-
 def test_the_model_card_says_so(house):
     card = house.send("GET", "/v1/models")[2]["data"][0]
     assert card["capabilities"]["function_calling"] is True
