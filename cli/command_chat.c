@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "base/limits.h"
 #include "bora/v1/chat.pb-c.h"
+#include "cli/chat_files.h"
 #include "cli/commands.h"
 #include "cli/connection.h"
 #include "cli/print.h"
@@ -18,7 +19,7 @@
 static const struct command_usage usage = {
     "chat", "\"QUESTION\"",
     "Ask a model and print its answer as it comes. Without a question, or with -, it is read from standard input.\n"
-    "Ctrl-C ends the answer and frees the model.",
+    "Ctrl-C ends the answer and frees the model. Calls of tools are printed one a line: name {\"arguments\"}.",
     0, 1};
 
 enum { CHUNK_MEMORY_BYTES = 16 << 20 };
@@ -27,6 +28,7 @@ struct chat_options {
     const char *model, *system;
     struct argument_integer max_tokens, seed;
     struct argument_number temperature, top_p;
+    struct chat_files_options files;
     bool usage;
 };
 
@@ -47,8 +49,8 @@ static int read_standard_input(struct bytes *out) {
     return out->length > 0 ? GO_ON : usage_error(&usage, "the question is empty");
 }
 
-/** Pack the request. `question` and the options' strings are lent. */
-static enum status pack_request(const struct chat_options *options, const char *question, struct bytes *out) {
+/** Pack the request. GO_ON, or how to end after a sentence on stderr. */
+static int pack_request(const struct chat_options *options, const char *question, struct bytes *out) {
     Bora__V1__Content system_content = BORA__V1__CONTENT__INIT, user_content = BORA__V1__CONTENT__INIT;
     Bora__V1__SystemMessage system_message = BORA__V1__SYSTEM_MESSAGE__INIT;
     Bora__V1__UserMessage user_message = BORA__V1__USER_MESSAGE__INIT;
@@ -90,7 +92,14 @@ static enum status pack_request(const struct chat_options *options, const char *
         request._top_p_case = BORA__V1__CHAT_COMPLETION_REQUEST___TOP_P_TOP_P;
         request.top_p = options->top_p.value;
     }
-    return protobuf_pack(&request.base, out);
+    struct chat_files files;
+    int result = chat_files_open(&usage, &options->files, &files, &request);
+    if (result == GO_ON && protobuf_pack(&request.base, out) != STATUS_OK) {
+        fprintf(stderr, "bora: the question is too long\n");
+        result = EXIT_FAILED;
+    }
+    chat_files_close(&files);
+    return result;
 }
 
 /* --- the answer -------------------------------------------------------------------------------------------------- */
@@ -108,6 +117,20 @@ struct answer {
     int exit;
 };
 
+/** On a line of its own. Calls come whole. */
+static void print_call(struct answer *answer, const Bora__V1__ToolCall *call) {
+    const Bora__V1__FunctionCall *function = call->function;
+    if (function == NULL) return;
+    bool text =
+        function->arguments != NULL && function->arguments->kind_case == BORA__V1__FUNCTION_ARGUMENTS__KIND_TEXT;
+    if (answer->line_open) printf("\n");
+    print_clean(stdout, function->name);
+    fputs(" ", stdout);
+    print_clean(stdout, text ? function->arguments->text : "{}");
+    printf("\n");
+    answer->line_open = false;
+}
+
 static void print_choice(struct answer *answer, const Bora__V1__ChunkChoice *choice) {
     if (choice->delta != NULL && choice->delta->_content_case == BORA__V1__DELTA___CONTENT_CONTENT &&
         choice->delta->content[0] != 0) {
@@ -115,6 +138,8 @@ static void print_choice(struct answer *answer, const Bora__V1__ChunkChoice *cho
         print_clean(stdout, text);
         answer->line_open = text[strlen(text) - 1] != '\n';
     }
+    for (size_t i = 0; choice->delta != NULL && i < choice->delta->n_tool_calls; i++)
+        print_call(answer, choice->delta->tool_calls[i]);
     bool finished = choice->_finish_reason_case == BORA__V1__CHUNK_CHOICE___FINISH_REASON_FINISH_REASON;
     if (finished &&
         (strcmp(choice->finish_reason, "length") == 0 || strcmp(choice->finish_reason, "model_length") == 0))
@@ -241,6 +266,7 @@ int command_chat(int argc, char **argv) {
         {ARGUMENT_NUMBER, "temperature", "X", "0: always the likeliest token; higher: more varied", &own.temperature},
         {ARGUMENT_NUMBER, "top-p", "X", "sample from the likeliest tokens that make up this share", &own.top_p},
         {ARGUMENT_INTEGER, "seed", "N", "the same seed gives the same answer", &own.seed},
+        CHAT_FILES_ARGUMENTS(&own.files),
         {ARGUMENT_FLAG, "usage", NULL, "print the token counts on standard error", &own.usage},
         {ARGUMENT_END, NULL, NULL, NULL, NULL},
     };
@@ -259,10 +285,7 @@ int command_chat(int argc, char **argv) {
     if (result == GO_ON) result = connection_open(&options, CREDENTIAL_API_KEY, &connection);
     bool opened = result == GO_ON;
     if (result == GO_ON && own.model == NULL) result = choose_model(&connection, &own.model);
-    if (result == GO_ON && pack_request(&own, question, &request) != STATUS_OK) {
-        fprintf(stderr, "bora: the question is too long\n");
-        result = EXIT_FAILED;
-    }
+    if (result == GO_ON) result = pack_request(&own, question, &request);
     if (result == GO_ON) result = stream(&connection, bytes_view(&request), options.json, own.usage);
     if (opened) connection_close(&connection);
     bytes_deinit(&input);

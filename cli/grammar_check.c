@@ -3,6 +3,7 @@
 #include "cli/grammar_check.h"
 
 #include "base/clock.h"
+#include "cli/grammar_refusal.h"
 #include "cli/grammar_text.h"
 
 #include <stdio.h>
@@ -13,8 +14,9 @@ struct check {
     const struct grammar_check_options *options;
     struct text_tokens texts;
     struct token_list tokens;
-    struct bytes accepted, masks, ids, errors; /* the inner parts of the answer's lists */
-    bool first;                                /* no mask of this instance has been written */
+    struct bytes accepted, refused, masks, ids, errors; /* the inner parts of the answer's lists */
+    bool first;                                         /* no mask of this instance has been written */
+    bool any_refused;
 };
 
 static double microseconds(int64_t ns) {
@@ -46,6 +48,20 @@ static enum status go_on(struct grammar_run *run, struct check *check, struct gr
     return STATUS_OK;
 }
 
+/** Tell where the walk stands: at token `index`, which does not fit, or at the end. */
+static void tell_refusal(struct grammar_run *run, struct check *check, struct grammar_session *session, size_t index,
+                         const struct grammar_state *state) {
+    struct grammar_refusal refusal = {.token = index, .at = *state};
+    uint8_t byte;
+    if (index < check->tokens.count && check->tokens.ids[index] < 0) {
+        byte = (uint8_t)(check->tokens.ids[index] - TEXT_BYTE);
+        refusal.refused = bytes_view_of(&byte, 1);
+    } else if (index < check->tokens.count) {
+        refusal.refused = tokenizer_piece(run->tokenizer, check->tokens.ids[index]);
+    }
+    grammar_refusal_append(session, &refusal, &check->refused);
+}
+
 static enum status walk(struct grammar_run *run, struct check *check, struct grammar *grammar, bool *out_accepted,
                         struct error *err) {
     struct grammar_session *session = NULL;
@@ -53,8 +69,11 @@ static enum status walk(struct grammar_run *run, struct check *check, struct gra
     bool accepted = true;
     TRY(grammar_session_create(grammar, &session, err));
     enum status status = grammar_start(session, &state, err);
-    for (size_t i = 0; i < check->tokens.count && status == STATUS_OK && accepted; i++)
-        status = go_on(run, check, session, &state, check->tokens.ids[i], &accepted, err);
+    size_t next = 0;
+    while (next < check->tokens.count && status == STATUS_OK && accepted) {
+        status = go_on(run, check, session, &state, check->tokens.ids[next], &accepted, err);
+        if (status == STATUS_OK && accepted) next++;
+    }
     if (status == STATUS_OK && accepted) status = grammar_mask(session, &state, SIZE_MAX, run->mask, err);
     if (status == STATUS_OK && accepted) {
         bool complete = grammar_complete(session, &state);
@@ -63,6 +82,7 @@ static enum status walk(struct grammar_run *run, struct check *check, struct gra
             status = error_set(err, STATUS_INTERNAL, "at the end the mask says %d, and grammar_complete %d", accepted,
                                complete);
     }
+    if (status == STATUS_OK && !accepted) tell_refusal(run, check, session, next, &state);
     grammar_session_destroy(session);
     *out_accepted = status == STATUS_OK && accepted;
     return status;
@@ -74,12 +94,19 @@ static void check_instance(struct grammar_run *run, struct check *check, struct 
     struct error err = {0};
     enum status status = STATUS_OK;
     append_comma(&check->accepted);
+    append_comma(&check->refused);
     append_comma(&check->masks);
+    size_t told = check->refused.length;
     (void)bytes_append_byte(&check->masks, '[');
     check->first = true;
     if (grammar != NULL) status = walk(run, check, grammar, &accepted, &err);
     (void)bytes_append_byte(&check->masks, ']');
     (void)bytes_append_string(&check->accepted, accepted ? "true" : "false");
+    if (!accepted) check->any_refused = true;
+    if (!accepted && grammar == NULL)
+        (void)bytes_append_string(&check->refused, "{\"token\": 0, \"byte\": 0, \"reason\": \"nothing satisfies it\"}");
+    else if (check->refused.length == told)
+        (void)bytes_append_string(&check->refused, "null");
     if (status == STATUS_OK) return;
     append_comma(&check->errors);
     (void)bytes_printf(&check->errors, "{\"instance\": %zu, \"message\": ", number);
@@ -99,8 +126,9 @@ static bool answer(struct grammar_run *run, const struct grammar_line *line, str
                    void *context) {
     struct check *check = context;
     const struct json_value *instances = json_member(line->value, "instances");
-    struct bytes *parts[] = {&check->accepted, &check->masks, &check->ids, &check->errors};
-    for (int i = 0; i < 4; i++) bytes_reset(parts[i]);
+    struct bytes *parts[] = {&check->accepted, &check->refused, &check->masks, &check->ids, &check->errors};
+    check->any_refused = false;
+    for (int i = 0; i < 5; i++) bytes_reset(parts[i]);
     bool good = instances != NULL && instances->kind == JSON_KIND_ARRAY;
     bool decided = line->grammar != NULL || line->nothing;
     size_t number = 0;
@@ -118,6 +146,7 @@ static bool answer(struct grammar_run *run, const struct grammar_line *line, str
     (void)bytes_printf(out, ", \"accepted\": [%s], \"compile_us\": %.2f, \"mask_us\": [%s]",
                        check->accepted.length > 0 ? (const char *)check->accepted.data : "",
                        microseconds(line->compile_ns), check->masks.length > 0 ? (const char *)check->masks.data : "");
+    if (check->any_refused) (void)bytes_printf(out, ", \"refused\": [%s]", (const char *)check->refused.data);
     if (check->options->tokens)
         (void)bytes_printf(out, ", \"tokens\": [%s]", check->ids.length > 0 ? (const char *)check->ids.data : "");
     if (check->errors.length > 0) (void)bytes_printf(out, ", \"errors\": [%s]", (const char *)check->errors.data);
@@ -126,11 +155,11 @@ static bool answer(struct grammar_run *run, const struct grammar_line *line, str
 
 int grammar_check_lines(struct grammar_run *run, const struct grammar_check_options *options) {
     struct check check = {.options = options, .tokens = {.max_count = TOKENS_MAX}};
-    struct bytes *parts[] = {&check.accepted, &check.masks, &check.ids, &check.errors};
+    struct bytes *parts[] = {&check.accepted, &check.refused, &check.masks, &check.ids, &check.errors};
     text_tokens_init(&check.texts, run->tokenizer);
-    for (int i = 0; i < 4; i++) bytes_init(parts[i], SIZE_MAX / 2);
+    for (int i = 0; i < 5; i++) bytes_init(parts[i], SIZE_MAX / 2);
     int result = grammar_run_lines(run, answer, &check);
-    for (int i = 0; i < 4; i++) bytes_deinit(parts[i]);
+    for (int i = 0; i < 5; i++) bytes_deinit(parts[i]);
     token_list_deinit(&check.tokens);
     text_tokens_deinit(&check.texts);
     return result;

@@ -20,36 +20,42 @@ static bool ends_with(const char *text, const char *end) {
     return length >= end_length && strcmp(text + length - end_length, end) == 0;
 }
 
+/** How JSON may be written. One option by one goes before what --as-served says. */
+static int read_writing(struct grammar_run *run, const struct command_usage *usage,
+                        const struct grammar_arguments *arguments) {
+    const bool served = arguments->as_served;
+    const char *space = arguments->space != NULL ? arguments->space : served ? "model" : "free";
+    const char *order = arguments->order != NULL ? arguments->order : served ? "schema" : "any";
+    const char *spelling = arguments->spelling != NULL ? arguments->spelling : served ? "plain" : "any";
+    const char *properties = arguments->properties != NULL ? arguments->properties : served ? "listed" : "any";
+    run->options.space = strcmp(space, "model") == 0     ? GRAMMAR_SPACE_MODEL
+                         : strcmp(space, "compact") == 0 ? GRAMMAR_SPACE_COMPACT
+                                                         : GRAMMAR_SPACE_FREE;
+    if (run->options.space == GRAMMAR_SPACE_FREE && strcmp(space, "free") != 0)
+        return usage_error(usage, "--space: '%.64s' is neither free, model nor compact", space);
+    run->options.order = strcmp(order, "schema") == 0 ? GRAMMAR_ORDER_SCHEMA : GRAMMAR_ORDER_ANY;
+    if (run->options.order == GRAMMAR_ORDER_ANY && strcmp(order, "any") != 0)
+        return usage_error(usage, "--order: '%.64s' is neither any nor schema", order);
+    run->options.spelling = strcmp(spelling, "plain") == 0 ? GRAMMAR_SPELLING_PLAIN : GRAMMAR_SPELLING_ANY;
+    if (run->options.spelling == GRAMMAR_SPELLING_ANY && strcmp(spelling, "any") != 0)
+        return usage_error(usage, "--spelling: '%.64s' is neither any nor plain", spelling);
+    run->options.any_properties = strcmp(properties, "listed") != 0;
+    if (run->options.any_properties && strcmp(properties, "any") != 0)
+        return usage_error(usage, "--properties: '%.64s' is neither any nor listed", properties);
+    return GO_ON;
+}
+
 static int read_choices(struct grammar_run *run, const struct command_usage *usage,
                         const struct grammar_arguments *arguments) {
-    const char *space = arguments->space, *order = arguments->order, *dialect = arguments->dialect;
-    const char *spelling = arguments->spelling, *properties = arguments->properties;
+    const char *dialect = arguments->dialect;
     if (arguments->tokenizer == NULL) return usage_error(usage, "--tokenizer is missing");
     if (arguments->regex != NULL && arguments->grammar != NULL)
         return usage_error(usage, "--regex and --grammar exclude each other");
     if (arguments->threads.given && arguments->threads.value != 1) return usage_error(usage, "--threads: only 1");
     if (arguments->fuel.given && arguments->fuel.value < 1) return usage_error(usage, "--limit-fuel: from 1 on");
     run->options.fuel = arguments->fuel.value;
-    run->options.space = GRAMMAR_SPACE_FREE;
-    if (space != NULL && strcmp(space, "model") == 0)
-        run->options.space = GRAMMAR_SPACE_MODEL;
-    else if (space != NULL && strcmp(space, "compact") == 0)
-        run->options.space = GRAMMAR_SPACE_COMPACT;
-    else if (space != NULL && strcmp(space, "free") != 0)
-        return usage_error(usage, "--space: '%.64s' is neither free, model nor compact", space);
-    run->options.order = GRAMMAR_ORDER_ANY;
-    if (order != NULL && strcmp(order, "schema") == 0)
-        run->options.order = GRAMMAR_ORDER_SCHEMA;
-    else if (order != NULL && strcmp(order, "any") != 0)
-        return usage_error(usage, "--order: '%.64s' is neither any nor schema", order);
-    run->options.spelling = GRAMMAR_SPELLING_ANY;
-    if (spelling != NULL && strcmp(spelling, "plain") == 0)
-        run->options.spelling = GRAMMAR_SPELLING_PLAIN;
-    else if (spelling != NULL && strcmp(spelling, "any") != 0)
-        return usage_error(usage, "--spelling: '%.64s' is neither any nor plain", spelling);
-    run->options.any_properties = properties == NULL || strcmp(properties, "listed") != 0;
-    if (properties != NULL && strcmp(properties, "any") != 0 && run->options.any_properties)
-        return usage_error(usage, "--properties: '%.64s' is neither any nor listed", properties);
+    int result = read_writing(run, usage, arguments);
+    if (result != GO_ON) return result;
     if (arguments->grammar == NULL) return dialect == NULL ? GO_ON : usage_error(usage, "--dialect is of --grammar");
     if (dialect == NULL) dialect = ends_with(arguments->grammar, ".lark") ? "lark" : "gbnf";
     if (strcmp(dialect, "gbnf") != 0 && strcmp(dialect, "lark") != 0)

@@ -26,6 +26,7 @@ enum {
 /** The options of both commands; their rows of a table are GRAMMAR_ARGUMENTS(&arguments). */
 struct grammar_arguments {
     const char *tokenizer, *regex, *grammar, *dialect, *space, *order, *spelling, *properties;
+    bool as_served;
     struct argument_list documents;
     struct argument_integer threads, fuel;
 };
@@ -42,6 +43,9 @@ struct grammar_arguments {
          &(arguments)->spelling},                                                                                      \
         {ARGUMENT_TEXT, "properties", "WHICH",                                                                         \
          "of objects: any that the schema allows, or listed: as generated (any)", &(arguments)->properties},           \
+        {ARGUMENT_FLAG, "as-served", NULL,                                                                             \
+         "as answers are generated: --space model --order schema --spelling plain --properties listed",                \
+         &(arguments)->as_served},                                                                                     \
         {ARGUMENT_LIST, "documents", "DIR=URL", "DIR/a/b.json is known to \"$ref\" as URL/a/b.json (many)",            \
          &(arguments)->documents},                                                                                     \
         {ARGUMENT_INTEGER, "threads", "N", "only 1 there is: lines are measured one by one", &(arguments)->threads}, { \

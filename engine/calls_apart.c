@@ -112,7 +112,9 @@ enum status call_reading_restart(struct call_reading *reading, int answer) {
 void call_reading_tell(const struct call_reading *reading, struct generation_event *event) {
     const struct call_output *output = call_reader_output(reading->reader);
     event->calls = output->calls;
-    event->call_count = output->call_count;
+    /* The branches of a search are read when they have ended: they may hold more than a message. */
+    size_t left = reading->made < LIMIT_TOOLS ? LIMIT_TOOLS - reading->made : 0;
+    event->call_count = output->call_count < left ? output->call_count : left;
     event->thought = bytes_view(&output->thought);
 }
 

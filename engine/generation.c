@@ -192,10 +192,9 @@ static enum status finish_text(struct generation *generation) {
     return text_stream_finish(&generation->text);
 }
 
-/** A message holds so many calls: an answer of more could not be a part of the conversation. */
+/** A message holds so many calls: an answer of more could not be a part of the conversation. What would close a list of them nobody sees. */
 static bool has_called_enough(const struct generation *generation) {
-    return generation->calls != NULL && call_reading_count(generation->calls) >= LIMIT_TOOLS &&
-           grammar_complete(generation->grammar, &generation->answer.grammar);
+    return generation->calls != NULL && call_reading_count(generation->calls) >= LIMIT_TOOLS;
 }
 
 static enum verdict accept(struct sequence *sequence, int32_t id, const struct logprob_entry *logprobs) {

@@ -261,6 +261,25 @@ static enum status check_form(struct builder *builder, const struct message_plan
                      plan->descriptor->name, (int)plan->form);
 }
 
+/** Number 4 of MessageRules. */
+static enum status read_elsewhere(struct builder *builder, struct bytes_view rules, struct message_plan *plan) {
+    struct arena *arena = &builder->transcoder->arena;
+    struct wire_field field;
+    size_t count = 0;
+    for (struct bytes_view rest = rules; wire_next(&rest, &field);) count += field.number == 4;
+    plan->elsewhere = arena_alloc_array(arena, count, sizeof *plan->elsewhere);
+    if (plan->elsewhere == NULL) return out_of_memory(builder);
+    for (struct bytes_view rest = rules; wire_next(&rest, &field);) {
+        if (field.number != 4 || field.type != WIRE_BYTES) continue;
+        struct bytes_view name = find_bytes(field.bytes, 1), instead = find_bytes(field.bytes, 2);
+        struct elsewhere *entry = &plan->elsewhere[plan->elsewhere_count++];
+        entry->name = arena_copy(arena, name.data, name.length);
+        entry->instead = arena_copy(arena, instead.data, instead.length);
+        if (entry->name == NULL || entry->instead == NULL) return out_of_memory(builder);
+    }
+    return STATUS_OK;
+}
+
 static enum status build_message(struct builder *builder, const ProtobufCMessageDescriptor *descriptor,
                                  struct message_plan **out) {
     struct arena *arena = &builder->transcoder->arena;
@@ -287,6 +306,7 @@ static enum status build_message(struct builder *builder, const ProtobufCMessage
     for (size_t i = 0; i < plan->fields_count; i++)
         TRY(build_field(builder, plan, source->descriptor, &descriptor->fields[i], &plan->fields[i]));
     TRY(index_names(builder, plan));
+    TRY(read_elsewhere(builder, rules, plan));
     *out = plan;
     return STATUS_OK;
 }

@@ -47,6 +47,11 @@ struct field_plan {
     bool presence; /* absent can be told from zero: messages and oneof members */
 };
 
+/** Another server's name, and what to send here. */
+struct elsewhere {
+    const char *name, *instead;
+};
+
 struct message_plan {
     const ProtobufCMessageDescriptor *descriptor;
     enum json_form form;
@@ -57,6 +62,8 @@ struct message_plan {
     struct field_plan *fields;         /* by number */
     const struct field_plan **by_name; /* by (length, bytes) of `name`; without hidden ones */
     size_t by_name_count;
+    struct elsewhere *elsewhere;
+    size_t elsewhere_count;
     struct message_plan *next; /* of the transcoder's list */
 };
 

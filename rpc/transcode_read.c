@@ -262,6 +262,17 @@ static struct bytes_view tag_of(const struct message_plan *plan, const struct js
     return member != NULL && member->kind == JSON_KIND_STRING ? member->string : (struct bytes_view){0};
 }
 
+/** A name that is none of the fields'. */
+static void fail_unknown(struct transcode_run *run, const struct message_plan *plan, const struct json_value *member) {
+    const char *message = "Extra inputs are not permitted";
+    for (size_t i = 0; i < plan->elsewhere_count && !run->strict; i++)
+        if (bytes_view_equal_string(member->name, plan->elsewhere[i].name))
+            message = transcode_text(run, "%s; send %s", message, plan->elsewhere[i].instead);
+    transcode_push_name(run, transcode_shown(run, member->name));
+    transcode_fail(run, "extra_forbidden", message, input_of(run, member), NULL);
+    transcode_pop(run);
+}
+
 /** The members of `object` into the fields of `message`; `tag` is a name that belongs to the union around it, or empty. */
 static void read_fields(struct transcode_run *run, const struct message_plan *plan, const struct json_value *object,
                         struct bytes_view tag, ProtobufCMessage *message) {
@@ -294,9 +305,7 @@ static void read_fields(struct transcode_run *run, const struct message_plan *pl
             (tag.length != 0 && bytes_view_equal(member->name, tag)))
             continue;
         unknown--;
-        transcode_push_name(run, transcode_shown(run, member->name));
-        transcode_fail(run, "extra_forbidden", "Extra inputs are not permitted", input_of(run, member), NULL);
-        transcode_pop(run);
+        fail_unknown(run, plan, member);
     }
 }
 

@@ -91,7 +91,7 @@ def download(source, folder):
     if subprocess.run([sys.executable, "-m", "pip", "--version"], capture_output=True).returncode != 0:
         raise Failure("python3 has no pip; install python3-pip")
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    lines, total = [], None
+    lines, total, told = [], None, 0
     os.set_blocking(process.stdout.fileno(), False)
     while process.poll() is None:
         with contextlib.suppress(TypeError):
@@ -100,10 +100,14 @@ def download(source, folder):
             found = re.search(r"\(([\d.]+) (kB|MB|GB)\)", line)
             if found:
                 total = float(found[1]) * {"kB": 1e3, "MB": 1e6, "GB": 1e9}[found[2]]
-        if total and sys.stdout.isatty():
+        if total:
             with contextlib.suppress(OSError):  # pip's folder goes when it is done
                 have = sum(f.stat().st_size for f in Path(os.environ.get("TMPDIR", "/tmp")).glob("pip-unpack-*/*") if f.is_file())
-                print(f"\r    {min(have / total, 1):4.0%} of {total / 1e6:.0f} MB", end="", flush=True)
+                if sys.stdout.isatty():
+                    print(f"\r    {min(have / total, 1):4.0%} of {total / 1e6:.0f} MB", end="", flush=True)
+                elif int(4 * min(have / total, 1)) > told:  # a log gets a line for each quarter
+                    told = int(4 * min(have / total, 1))
+                    print(f"    {25 * told} % of {total / 1e6:.0f} MB", flush=True)
         time.sleep(0.2)
     lines += (process.stdout.read() or "").splitlines()
     if total and sys.stdout.isatty():

@@ -4,7 +4,7 @@
  * Bora from C: a connection to a gateway, conversations, answers whole or in pieces. bora_tools.h beside this adds tools that run here.
  *
  *     struct bora_client *client;  struct bora_conversation *talk;  struct bora_answer answer;  struct bora_error err = {0};
- *     bora_client_open(&(struct bora_client_options){.model = "small"}, &client, &err);    // $BORA_API_KEY, $BORA_TARGET
+ *     bora_client_open(&(struct bora_client_options){.model = "small"}, &client, &err);    // $BORA_API_KEY, $BORA_ADDRESS
  *     bora_conversation_create(&talk, &err);
  *     bora_conversation_add_text(talk, BORA_ROLE_USER, "Why is the sky blue?", &err);
  *     if (bora_client_chat(client, talk, NULL, &answer, &err) == STATUS_OK) puts(answer.text);
@@ -37,7 +37,7 @@ struct bora_error {
 struct bora_client;
 
 struct bora_client_options {
-    const char *target;  /* "host:port" of gRPC; NULL: $BORA_TARGET, $BORA_ADDRESS, 127.0.0.1:8081 */
+    const char *target;  /* "host:port" of gRPC; NULL: $BORA_ADDRESS, as of the command line, 127.0.0.1:8081 */
     const char *api_key; /* NULL: $BORA_API_KEY */
     bool use_tls;
     struct rpc_tls tls;
@@ -107,10 +107,25 @@ void bora_answer_deinit(struct bora_answer *answer);
 /** The answer as a message, lent from it: to go on with the conversation. */
 struct bora_message bora_answer_message(const struct bora_answer *answer);
 
+/** What the answer must look like: enforced token by token. Say in the prompt what is wanted, too. */
+enum bora_format_kind {
+    BORA_FORMAT_ANY, /* or as `settings` say */
+    BORA_FORMAT_JSON_OBJECT,
+    BORA_FORMAT_JSON_SCHEMA, /* text: the schema, as JSON */
+    BORA_FORMAT_REGEX,       /* all of the answer matches it */
+    BORA_FORMAT_GBNF,        /* text: a grammar, whose rule `root` is all of the answer */
+    BORA_FORMAT_LARK         /* the same with `start` */
+};
+struct bora_format {
+    enum bora_format_kind kind;
+    const char *text; /* lent for the call; NULL for the first two */
+};
+
 struct bora_chat_options {
     const char *model;         /* NULL: the client's */
     int64_t max_tokens;        /* 0: not said */
     const double *temperature; /* NULL: not said */
+    struct bora_format format; /* {BORA_FORMAT_JSON_SCHEMA, "{\"type\": \"integer\"}"} */
     /* Everything else that the interface has: a message of which all is taken but model, messages and what stands here. NULL: nothing. */
     const Bora__V1__ChatCompletionRequest *settings;
     int64_t timeout_ns; /* 0: the client's */

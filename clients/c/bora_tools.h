@@ -4,7 +4,7 @@
  * Tools that run here: a registry of handlers, and a run that asks, runs the calls that come back, gives their results and asks again until the model
  * answers or a limit is reached.
  *
- *     ask ──> calls? ──no──> BORA_RUN_ANSWERED
+ *     ask ──> calls? ──no──> BORA_RUN_ANSWERED (BORA_RUN_LENGTH: the answer was cut)
  *      ^        │ yes
  *      └─ results of the handlers, each a message with the call's id
  */
@@ -56,7 +56,8 @@ enum bora_run_end {
     BORA_RUN_ANSWERED,   /* `answer` is the model's last */
     BORA_RUN_MAX_ROUNDS, /* calls of the last answer have not been run */
     BORA_RUN_TIMEOUT,    /* `answer` is the last, or what had come of it */
-    BORA_RUN_CANCELLED   /* by the cancellation, or on_text */
+    BORA_RUN_CANCELLED,  /* by the cancellation, or on_text */
+    BORA_RUN_LENGTH      /* `answer` is the model's last, cut by max_tokens or its context */
 };
 
 struct bora_run_options {

@@ -20,8 +20,7 @@ static const char *environment(const char *name) {
 
 static const char *target_of(const struct bora_client_options *options) {
     const char *target = options->target;
-    if (target == NULL) target = environment("BORA_TARGET");
-    if (target == NULL) target = environment("BORA_ADDRESS"); /* as the command line has it */
+    if (target == NULL) target = environment("BORA_ADDRESS");
     return target != NULL ? target : "127.0.0.1:8081";
 }
 

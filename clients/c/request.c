@@ -141,6 +141,37 @@ static bool fill_tools(struct arena *memory, const struct request_tools *from, B
     return true;
 }
 
+static bool fill_format(struct arena *memory, const struct bora_format *from, Bora__V1__ChatCompletionRequest *out) {
+    static const char *const types[] = {[BORA_FORMAT_JSON_OBJECT] = "json_object",
+                                        [BORA_FORMAT_JSON_SCHEMA] = "json_schema",
+                                        [BORA_FORMAT_REGEX] = "regex",
+                                        [BORA_FORMAT_GBNF] = "grammar",
+                                        [BORA_FORMAT_LARK] = "grammar"};
+    if (from->kind == BORA_FORMAT_ANY) return true;
+    Bora__V1__ResponseFormat *format = NEW(memory, Bora__V1__ResponseFormat, BORA__V1__RESPONSE_FORMAT__INIT);
+    Bora__V1__JsonSchemaFormat *schema = NEW(memory, Bora__V1__JsonSchemaFormat, BORA__V1__JSON_SCHEMA_FORMAT__INIT);
+    if (format == NULL || schema == NULL) return false;
+    char *text = (char *)(from->text != NULL ? from->text : "");
+    format->_type_case = BORA__V1__RESPONSE_FORMAT___TYPE_TYPE;
+    format->type = (char *)types[from->kind];
+    if (from->kind == BORA_FORMAT_JSON_SCHEMA) {
+        schema->name = (char *)"answer";
+        schema->_schema_case = BORA__V1__JSON_SCHEMA_FORMAT___SCHEMA_SCHEMA;
+        schema->schema = text;
+        format->json_schema = schema;
+    } else if (from->kind == BORA_FORMAT_REGEX) {
+        format->_regex_case = BORA__V1__RESPONSE_FORMAT___REGEX_REGEX;
+        format->regex = text;
+    } else if (from->kind != BORA_FORMAT_JSON_OBJECT) {
+        format->_grammar_case = BORA__V1__RESPONSE_FORMAT___GRAMMAR_GRAMMAR;
+        format->grammar = text;
+        format->_dialect_case = BORA__V1__RESPONSE_FORMAT___DIALECT_DIALECT;
+        format->dialect = (char *)(from->kind == BORA_FORMAT_LARK ? "lark" : "gbnf");
+    }
+    out->response_format = format;
+    return true;
+}
+
 static bool fill_request(struct arena *memory, const struct bora_conversation *conversation,
                          const struct bora_chat_options *options, Bora__V1__ChatCompletionRequest *out) {
     size_t length = bora_conversation_length(conversation);
@@ -160,7 +191,7 @@ static bool fill_request(struct arena *memory, const struct bora_conversation *c
         out->_temperature_case = BORA__V1__CHAT_COMPLETION_REQUEST___TEMPERATURE_TEMPERATURE;
         out->temperature = *options->temperature;
     }
-    return true;
+    return fill_format(memory, &options->format, out);
 }
 
 enum status request_pack(const struct bora_client *client, const struct bora_conversation *conversation,
@@ -171,6 +202,8 @@ enum status request_pack(const struct bora_client *client, const struct bora_con
     request.model = options->model != NULL ? (char *)options->model : client->model;
     if (request.model == NULL)
         return bora_error_set(err, STATUS_INVALID_ARGUMENT, "no model: give one to the call or to the client");
+    if ((unsigned)options->format.kind > BORA_FORMAT_LARK)
+        return bora_error_set(err, STATUS_INVALID_ARGUMENT, "format.kind is none of enum bora_format_kind");
     struct arena memory;
     arena_init(&memory, STRUCTS_BYTES);
     bool whole = fill_request(&memory, conversation, options, &request);

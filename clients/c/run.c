@@ -118,6 +118,11 @@ static enum status ask_once(struct run_state *state, enum bora_run_end *out_end,
     return bora_conversation_add(state->conversation, &message, err);
 }
 
+static bool is_cut(const struct bora_answer *answer) {
+    const char *reason = answer->finish_reason != NULL ? answer->finish_reason : "";
+    return strcmp(reason, "length") == 0 || strcmp(reason, "model_length") == 0;
+}
+
 /** Run the calls that wait. `out_end`: BORA_RUN_FAILED when the run goes on with another answer. */
 static enum status run_pending(struct run_state *state, enum bora_run_end *out_end, struct bora_error *err) {
     struct bora_tool_call *calls = NULL;
@@ -134,7 +139,7 @@ static enum status run_pending(struct run_state *state, enum bora_run_end *out_e
                            state->deadline_ns, calls, count, &end, err);
         if (end == BORA_RUN_ANSWERED) end = BORA_RUN_FAILED; /* the calls were, not the question */
     } else if (state->run->rounds > 0) {
-        end = BORA_RUN_ANSWERED;
+        end = is_cut(&state->run->answer) ? BORA_RUN_LENGTH : BORA_RUN_ANSWERED;
     }
     free(calls);
     *out_end = end;

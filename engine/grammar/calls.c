@@ -253,3 +253,15 @@ enum status calls_compile(struct call_format *format, const struct call_request 
     }
     return grammar_wrap(format->vocabulary, &calls->machine, &calls->budget, out, &problem->problem);
 }
+
+enum status calls_check(struct call_format *format, const struct call_tool *tools, size_t count,
+                        const struct grammar_options *options, struct call_problem *problem) {
+    int64_t fuel = options->fuel > 0 ? options->fuel : FUEL_DEFAULT;
+    for (size_t t = 0; t < count; t++) {
+        struct tool_machine *tool = NULL;
+        *problem = (struct call_problem){.tool = t};
+        TRY(tool_cache_take(&format->tools, &tools[t], TOOL_ARGUMENTS, options, &fuel, &tool, &problem->problem));
+        tool_cache_give_back(&format->tools, tool);
+    }
+    return STATUS_OK;
+}

@@ -68,6 +68,10 @@ struct call_problem {
 enum status calls_compile(struct call_format *format, const struct call_request *request, struct grammar **out,
                           struct call_problem *problem);
 
+/** Of tools that are offered and may not be called: can they be enforced? They cost what those of one request may; `problem` is filled as calls_compile does. */
+enum status calls_check(struct call_format *format, const struct call_tool *tools, size_t count,
+                        const struct grammar_options *options, struct call_problem *problem);
+
 /* ---- reading ---- */
 
 /** Lent until the reader's output is cleared. */

@@ -330,7 +330,7 @@ enum status json_machine_create(struct shapes *shapes, const struct grammar_opti
     joint_component(&builder, root, true);
     if (intern_put(&m->tuples, NULL, 0) != TUPLE_DEAD) status = schema_too_costly(schema, 0, "");
     if (status == STATUS_OK && shape_shortest(shapes, root) == LENGTH_NEVER && !shapes->declined)
-        status = schema_decline(schema, STATUS_FAILED_PRECONDITION, 0, "", "no value satisfies the schema");
+        status = shapes_decline_nothing(shapes);
     if (status == STATUS_OK) {
         m->root = joint_make(m, &builder);
         if (m->root == NULL || !can_begin(m))

@@ -149,6 +149,8 @@ conjunction conjunction_not(struct shapes *shapes, conjunction a);
 const struct shape *shape_of(struct shapes *shapes, conjunction c, uint32_t parts);
 /** Bytes of a short text of it, LENGTH_NEVER when nothing satisfies it. An estimate from above; whether it is LENGTH_NEVER is exact but where shape_satisfy.c says. */
 uint32_t shape_shortest(struct shapes *shapes, conjunction c);
+/** The schema, which nothing satisfies, is declined with STATUS_FAILED_PRECONDITION: where it is that it asks for too much, as closely as can be told. */
+enum status shapes_decline_nothing(struct shapes *shapes);
 /** How many values satisfy it if below `limit`, else `limit`; arrays and objects count as many. */
 uint64_t shape_count(struct shapes *shapes, conjunction c, uint64_t limit);
 static inline bool shape_satisfiable(struct shapes *shapes, conjunction c) {

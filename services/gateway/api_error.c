@@ -46,7 +46,7 @@ struct api_error api_error_unavailable(const char *format, ...) {
 }
 
 struct api_error api_error_unauthorized(void) {
-    return api_error_make(401, STATUS_UNAUTHENTICATED, "authentication_error", NULL, "Unauthorized");
+    return api_error_make(401, STATUS_UNAUTHENTICATED, "authentication_error", "invalid_api_key", "Unauthorized");
 }
 
 /** "body.messages.0.content", cut to what fits. */
@@ -161,8 +161,10 @@ static enum status fill_validation(const struct transcode_errors *errors, struct
 enum status api_error_write(const struct api_error *error, const struct transcoder *transcoder, bool strict,
                             const char *request_id, struct bytes *out) {
     if (error->http_status == 401)
-        return bytes_append_string(out, strict ? "{\"detail\":\"Unauthorized\"}"
-                                               : "{\"detail\":\"Unauthorized\",\"message\":\"Unauthorized\"}");
+        return bytes_append_string(
+            out, strict ? "{\"detail\":\"Unauthorized\"}"
+                        : "{\"detail\":\"Unauthorized\",\"message\":\"Unauthorized\",\"type\":\"authentication_error\","
+                          "\"param\":null,\"code\":\"invalid_api_key\"}");
     if (error->validation == NULL) {
         Bora__V1__ApiError message;
         fill_api_error(error, request_id, &message);

@@ -386,11 +386,18 @@ static int64_t limit_of(const struct chat *chat, enum limits_bucket bucket) {
 static struct api_error denied_error(const struct chat *chat, const struct limits_result *result) {
     struct api_error error =
         api_error_make(429, STATUS_RESOURCE_EXHAUSTED, "rate_limited", "1300", "Rate limit exceeded");
+    bool requests = result->denied_by == LIMITS_KEY_REQUESTS || result->denied_by == LIMITS_MODEL_REQUESTS,
+         of_model = result->denied_by == LIMITS_MODEL_REQUESTS || result->denied_by == LIMITS_MODEL_TOKENS;
     error.retry_after_ms = result->retry_after_ms;
-    if (result->outcome == LIMITS_DENIED) return error;
+    if (result->outcome == LIMITS_DENIED) {
+        if (!chat->plan.strict)
+            snprintf(error.message, sizeof error.message, "Rate limit exceeded: this key has %lld %s per minute%s",
+                     (long long)limit_of(chat, result->denied_by), requests ? "requests" : "tokens",
+                     of_model ? " with this model" : "");
+        return error;
+    }
     /* No wait helps, but every 429 has a Retry-After (contract 1.17): a whole window, so that a client which obeys it does no harm. */
     error.retry_after_ms = LIMITS_WINDOW_S * 1000;
-    bool requests = result->denied_by == LIMITS_KEY_REQUESTS || result->denied_by == LIMITS_MODEL_REQUESTS;
     if (limit_of(chat, result->denied_by) == 0)
         snprintf(error.message, sizeof error.message, "Rate limit exceeded: the key may %s per minute %s this model",
                  requests ? "make 0 requests" : "use 0 tokens", requests ? "to" : "with");

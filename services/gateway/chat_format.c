@@ -41,6 +41,26 @@ static bool convert_rules(const Bora__V1__ResponseFormat *format, Grammar *out, 
     return true;
 }
 
+/** One of some texts is a pattern of theirs, in which what a pattern gives a meaning is escaped. */
+static bool convert_choice(const Bora__V1__ResponseFormat *format, struct arena *arena, Grammar *out,
+                           struct api_error *error) {
+    if (format->n_choice == 0) return chat_refuse(error, "response_format.choice", "The type choice needs a choice.");
+    size_t bytes = format->n_choice;
+    for (size_t i = 0; i < format->n_choice; i++) bytes += 2 * strlen(format->choice[i]);
+    char *pattern = arena_alloc(arena, bytes), *at = pattern;
+    if (pattern == NULL) return chat_refuse(error, "response_format.choice", "The choice is too large.");
+    for (size_t i = 0; i < format->n_choice; i++) {
+        if (i > 0) *at++ = '|';
+        for (const char *text = format->choice[i]; *text != 0; text++) {
+            if (strchr("^$\\.*+?()[]{}|/", *text) != NULL) *at++ = '\\';
+            *at++ = *text;
+        }
+    }
+    out->kind = BORA__INTERNAL__V1__GRAMMAR__KIND__KIND_REGEX;
+    out->text = (ProtobufCBinaryData){.len = (size_t)(at - pattern), .data = (uint8_t *)pattern};
+    return true;
+}
+
 /** What is given must be what the type asks for: it would be passed over otherwise. */
 static bool check_fields(const Bora__V1__ResponseFormat *format, struct api_error *error) {
     const char *type = format->_type_case == BORA__V1__RESPONSE_FORMAT___TYPE_TYPE ? format->type : "";
@@ -51,6 +71,7 @@ static bool check_fields(const Bora__V1__ResponseFormat *format, struct api_erro
         {format->json_schema != NULL, "json_schema", "response_format.json_schema"},
         {format->_regex_case == BORA__V1__RESPONSE_FORMAT___REGEX_REGEX, "regex", "response_format.regex"},
         {format->_grammar_case == BORA__V1__RESPONSE_FORMAT___GRAMMAR_GRAMMAR, "grammar", "response_format.grammar"},
+        {format->n_choice > 0, "choice", "response_format.choice"},
     };
     for (size_t i = 0; i < sizeof fields / sizeof fields[0]; i++) {
         if (!fields[i].given || strcmp(type, fields[i].type) == 0) continue;
@@ -78,6 +99,7 @@ bool chat_convert_format(struct request *request, struct chat_plan *plan, struct
     if (chat_is_word(format->type, "json_schema")) return convert_schema(format->json_schema, grammar, error);
     if (chat_is_word(format->type, "regex")) return convert_regex(format, grammar, error);
     if (chat_is_word(format->type, "grammar")) return convert_rules(format, grammar, error);
+    if (chat_is_word(format->type, "choice")) return convert_choice(format, &request->arena, grammar, error);
     return true; /* json_object is what the message says by default */
 }
 
@@ -103,6 +125,9 @@ struct api_error chat_format_error(const struct chat_plan *plan, const Bora__Int
     switch (plan->start->grammar != NULL ? plan->start->grammar->kind
                                          : BORA__INTERNAL__V1__GRAMMAR__KIND__KIND_JSON_OBJECT) {
     case BORA__INTERNAL__V1__GRAMMAR__KIND__KIND_REGEX:
+        if (chat_is_word(plan->request->response_format->type, "choice"))
+            return api_error_bad_request(type, NULL, "response_format.choice", "The choice cannot be enforced: %.200s",
+                                         problem->reason);
         return api_error_bad_request(type, NULL, "response_format.regex", "The pattern cannot be enforced: %.200s",
                                      problem->reason);
     case BORA__INTERNAL__V1__GRAMMAR__KIND__KIND_GBNF:

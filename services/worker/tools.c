@@ -58,19 +58,25 @@ static enum status format_of(struct tools *tools, struct call_format **out, stru
 
 /* ---- a request ------------------------------------------------------------------------------------------------------ */
 
-/** The indices of what may be called. */
-static enum status find_callable(const Bora__Internal__V1__Start *start, size_t *indices, size_t *out_count,
-                                 struct error *err) {
+/** The indices of what may be called, *out_count of them, and behind those of the other tools. */
+static enum status find_callable(const Bora__Internal__V1__Start *start, struct arena *arena, size_t *indices,
+                                 size_t *out_count, struct error *err) {
     const Bora__Internal__V1__ToolChoice *choice = start->tool_choice;
     size_t count = choice->n_callable > 0 ? choice->n_callable : start->n_tools;
+    bool *callable = arena_alloc_array(arena, start->n_tools, sizeof *callable);
+    if (callable == NULL) return error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
     if (count > start->n_tools) return error_set(err, STATUS_INVALID_ARGUMENT, "more callable tools than tools");
     for (size_t i = 0; i < count; i++) {
         int64_t index = choice->n_callable > 0 ? choice->callable[i] : (int64_t)i;
         if (index < 0 || (size_t)index >= start->n_tools)
             return error_set(err, STATUS_INVALID_ARGUMENT, "a callable tool that is none");
+        if (callable[index]) return error_set(err, STATUS_INVALID_ARGUMENT, "a tool is callable twice");
         indices[i] = (size_t)index;
+        callable[index] = true;
     }
     *out_count = count;
+    for (size_t i = 0; i < start->n_tools; i++)
+        if (!callable[i]) indices[count++] = i;
     return STATUS_OK;
 }
 
@@ -138,8 +144,8 @@ static enum status compile(struct tools *tools, const Bora__Internal__V1__Start 
     if (indices == NULL || list == NULL) return error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
     if (start->tool_choice == NULL) return error_set(err, STATUS_INVALID_ARGUMENT, "tools without a tool_choice");
     TRY(format_of(tools, &format, err));
-    TRY(find_callable(start, indices, &count, err));
-    TRY(read_tools(start, indices, count, list, arena, problem));
+    TRY(find_callable(start, arena, indices, &count, err));
+    TRY(read_tools(start, indices, start->n_tools, list, arena, problem));
     struct call_request request = {.tools = list,
                                    .tool_count = count,
                                    .choice = choice_of(start->tool_choice),
@@ -148,8 +154,13 @@ static enum status compile(struct tools *tools, const Bora__Internal__V1__Start 
                                    .options = &options};
     TRY(read_content(start, arena, &options, &request.content, problem, err));
     request.continues = continues && request.content == NULL;
-    enum status status = calls_compile(format, &request, out, &declined);
-    problem->tool = declined.tool < count ? (int)indices[declined.tool] : -1;
+    enum status status = calls_check(format, list + count, start->n_tools - count, &options, &declined);
+    if (status != STATUS_OK) {
+        problem->tool = (int)indices[count + declined.tool];
+    } else {
+        status = calls_compile(format, &request, out, &declined);
+        problem->tool = declined.tool < count ? (int)indices[declined.tool] : -1;
+    }
     problem->problem = declined.problem;
     return status;
 }

@@ -1,10 +1,14 @@
 # Copyright Bora contributors
 # SPDX-License-Identifier: Apache-2.0
 """Both clients against a real house."""
+import dataclasses
+import datetime
 import json
 import os
+import re
 import subprocess
 import sys
+from typing import Annotated
 
 import jsonschema
 import openai as openai_package
@@ -77,7 +81,7 @@ def test_leaving_a_stream_frees_the_slot(client, house):
 
 
 def example_program(house, *command):
-    environment = {**os.environ, "BORA_API_KEY": house.key, "BORA_TARGET": f"127.0.0.1:{house.ports['grpc']}", "BORA_MODEL": house.model, "PYTHONPATH": str(ROOT / "clients/python")}
+    environment = {**os.environ, "BORA_API_KEY": house.key, "BORA_ADDRESS": f"127.0.0.1:{house.ports['grpc']}", "BORA_MODEL": house.model, "PYTHONPATH": str(ROOT / "clients/python")}
     return subprocess.run([*command, "What is 2 times the temperature in Oslo?"], env=environment, capture_output=True, text=True, timeout=300 * e2e.PACE)
 
 
@@ -98,12 +102,32 @@ def test_the_example_program_runs_tools(house, language):
     assert "[weather(" in done.stdout or "[calculate(" in done.stdout
 
 
+def test_the_example_of_a_format_reads_what_it_asked_for(house):
+    done = example_program(house, str(e2e.BUILD / "bin/bora-example-format"))
+    assert done.returncode == 0 and re.fullmatch(r".* is \d+ years old\n", done.stdout, re.DOTALL), done.stdout + done.stderr
+
+
+@dataclasses.dataclass
+class Person:
+    name: Annotated[str, {"maxLength": 20}]
+    born: datetime.date
+    age: Annotated[int, {"minimum": 0, "maximum": 130}]
+
+
+def test_an_answer_is_of_the_type_that_was_asked_for(client):
+    for seed in range(5):
+        person = client.chat("Invent a person.", response_format=Person, max_tokens=100, temperature=1.5, seed=seed).parsed
+        assert isinstance(person, Person) and isinstance(person.born, datetime.date) and 0 <= person.age <= 130
+    cut = client.run("Count to one million.", bora.Tools(), max_tokens=5)
+    assert cut.reason == "length"
+
+
 @pytest.mark.parametrize("choice", ["required", "auto", {"type": "function", "function": {"name": "weather"}}])
 @pytest.mark.parametrize("parallel", [True, False])
 def test_runs_with_real_calls_fit_their_schemas(client, choice, parallel):
     schemas = {tool["function"]["name"]: tool["function"]["parameters"] for tool in example.tools.schemas()}
     run = client.run("What is 2 times the temperature in Oslo?", example.tools, tool_choice=choice, parallel_tool_calls=parallel, parallel=2, max_rounds=3, temperature=1.0, seed=7, max_tokens=200)
-    assert run.reason in ("answered", "max_rounds")
+    assert run.reason in ("answered", "length", "max_rounds")
     for record in run.calls:
         jsonschema.validate(json.loads(record.call.arguments), schemas[record.call.name])
         assert len(record.call.id) == 9 and record.call.id.isalnum()
@@ -119,6 +143,6 @@ def test_tools_run_with_the_openai_client_too(house):
     openai = openai_package.OpenAI(base_url=f"{house.base}/v1", api_key=house.key)
     run = dispatch.run(openai_ask(openai, model=house.model, max_tokens=200, temperature=0), [{"role": "user", "content": "What is the weather in Oslo?"}], example.tools,
                        tool_choice="required", max_rounds=2)
-    assert run.reason in ("answered", "max_rounds") and run.calls and run.calls[0].call.name in example.tools and run.usage.prompt_tokens > 0
+    assert run.reason in ("answered", "length", "max_rounds") and run.calls and run.calls[0].call.name in example.tools and run.usage.prompt_tokens > 0
     impatient = dispatch.run(openai_ask(openai, model=house.model), [{"role": "user", "content": "Count to one million."}], bora.Tools(), timeout=0.001)
     assert impatient.reason == "timeout"

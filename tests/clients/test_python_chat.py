@@ -3,14 +3,22 @@
 """The Python client: requests as they arrive, answers whole and in pieces, and everything that can go wrong on the way."""
 import contextlib
 import dataclasses
+import datetime
+import decimal
+import enum
 import gc
+import json
 import multiprocessing
 import os
 import signal
 import socket
 import threading
+import uuid
+from typing import Optional
 
 import grpc
+import jsonschema
+import pydantic
 import pytest
 
 import bora
@@ -87,6 +95,68 @@ def test_environment_names_the_gateway_and_the_key(gateway, monkeypatch):
         bora.Client(api_key="two\r\nlines")
     with pytest.raises(bora.BoraError, match="no model"):
         bora.Client(server.target, api_key=KEY).chat("x")
+
+
+# --- types as forms of answers --------------------------------------------------------------------------------------------
+
+
+class Mood(enum.Enum):
+    GOOD = "good"
+    BAD = "bad"
+
+
+class City(pydantic.BaseModel):
+    name: str
+    founded: datetime.date
+
+
+@dataclasses.dataclass
+class Person:
+    name: str
+    age: int
+    mood: Optional[Mood] = None
+    friends: list["Person"] = dataclasses.field(default_factory=list)
+
+
+TYPED = [(City, '{"name": "Bern", "founded": "1191-01-01"}', City(name="Bern", founded=datetime.date(1191, 1, 1))),
+         (Person, '{"name": "Ada", "age": 36, "mood": "good", "friends": [{"name": "Bob", "age": 1, "mood": null}]}', Person("Ada", 36, Mood.GOOD, [Person("Bob", 1)])),
+         (list[int], "[1, 2]", [1, 2]), (Mood, '"bad"', Mood.BAD), (list[City], '[{"name": "B", "founded": "2000-02-29"}]', [City(name="B", founded=datetime.date(2000, 2, 29))]),
+         (Optional[uuid.UUID], '"12345678-1234-5678-1234-567812345678"', uuid.UUID("12345678123456781234567812345678")), (dict[str, decimal.Decimal], '{"a": 9.99}', {"a": decimal.Decimal("9.99")})]
+
+
+@pytest.mark.parametrize("hint, written, value", TYPED)
+def test_a_type_is_a_form_of_answers_and_parsed_is_one_of_it(connect, hint, written, value):
+    client, server = connect([text(written)] * 2)
+    assert client.chat("x", response_format=hint).parsed == value
+    assert client.chat_stream("x", response_format=hint).answer().parsed == value
+    for request in server.requests:
+        schema = json.loads(request.response_format.json_schema.schema)
+        assert request.response_format.type == "json_schema" and request.response_format.json_schema.name
+        jsonschema.validate(json.loads(written), schema, jsonschema.Draft7Validator)
+
+
+def test_what_cannot_be_parsed_says_why(connect):
+    client, _ = connect([text('{"name": "Be', finish="length"), text("x"), text("[1]"), calls(("f", {}))])
+    cut, plain, wrong, called = (client.chat("x", response_format=hint) for hint in (City, None, City, City))
+    with pytest.raises(ValueError, match="cut by its length"):
+        cut.parsed
+    assert plain.parsed is None and called.parsed is None
+    with pytest.raises(ValueError):
+        wrong.parsed
+    for bad in (object(), 5, bytes, "json"):
+        with pytest.raises(TypeError, match="response_format"):
+            client.chat("x", response_format=bad)
+
+
+def test_a_registry_is_a_list_of_tools(connect):
+    client, server = connect([calls(("add", {"a": 1, "b": 2})), text("x")])
+
+    def add(a: int, b: int) -> int:
+        return a + b
+
+    assert client.chat("x", tools=bora.Tools(add)).tool_calls[0].name == "add"
+    assert client.chat("x", tools=bora.Tools()).text == "x"
+    assert [t.function.name for t in server.requests[0].tools] == ["add"] and not server.requests[1].tools
 
 
 # --- answers --------------------------------------------------------------------------------------------------------------

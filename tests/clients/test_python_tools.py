@@ -4,6 +4,8 @@
 import asyncio
 import contextvars
 import dataclasses
+import datetime
+import decimal
 import enum
 import json
 import os
@@ -11,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+import uuid
 from typing import Annotated, Any, Literal, Optional, TypedDict, Union
 
 import grpc
@@ -195,6 +198,33 @@ def test_errors_of_handlers_go_to_the_model(connect, tools):
     results = [m["content"] for m in server.messages(1) if m["role"] == "tool"]
     assert [json.loads(r)["error"].split(":")[0] for r in results[:4]] == ["KeyError", "there is no tool named nope", "the arguments are not JSON", "a"] and results[4] == "2"
     assert run.reason == "answered" and [bool(c.error) for c in run.calls] == [True, True, True, True, False]
+
+
+def test_a_run_whose_last_answer_was_cut_says_so(connect, tools):
+    client, _ = connect([calls(("add", {"a": 1, "b": 2})), text("It is th", finish="length"), text("It is 3.")])
+    run = client.run("x", tools, max_tokens=5)
+    assert (run.reason, run.text, run.rounds) == ("length", "It is th", 2)
+    assert client.run(run.messages[:-1], tools).reason == "answered"
+
+
+def test_hints_of_values_that_json_has_no_type_for(connect):
+    heard = []
+    tools = bora.Tools()
+
+    @tools.register
+    def book(day: datetime.date, at: datetime.datetime, opens: datetime.time, order: uuid.UUID, price: decimal.Decimal, size: Literal[1, 2] = 1, colour: Optional[Colour] = None) -> dict:
+        heard.append((day, at, opens, order, price, size, colour))
+        return {"day": day, "at": at, "order": order, "price": price, "colour": colour}
+
+    good = {"day": "2024-02-29", "at": "2024-02-29t12:30:00.5z", "opens": "08:00:00+01:00", "order": "12345678-1234-5678-1234-567812345678", "price": 9.99, "colour": "red"}
+    properties = tools.schemas()[0]["function"]["parameters"]["properties"]
+    assert {name: properties[name].get("format") for name in good} == {"day": "date", "at": "date-time", "opens": "time", "order": "uuid", "price": None, "colour": None}
+    client, server = connect([calls(("book", good), ("book", {**good, "day": "2023-02-29"}), ("book", {**good, "order": "x"})), text("done")])
+    run = client.run("x", tools)
+    assert heard == [(datetime.date(2024, 2, 29), datetime.datetime(2024, 2, 29, 12, 30, 0, 500000, datetime.timezone.utc), datetime.time(8, tzinfo=datetime.timezone(datetime.timedelta(hours=1))),
+                      uuid.UUID("12345678123456781234567812345678"), decimal.Decimal("9.99"), 1, Colour.RED)]
+    assert [bool(c.error) for c in run.calls] == [False, True, True] and "day" in run.calls[1].error
+    assert json.loads(run.calls[0].result) == {"day": "2024-02-29", "at": "2024-02-29T12:30:00.500000+00:00", "order": good["order"], "price": "9.99", "colour": "red"}
 
 
 def test_errors_of_handlers_can_end_the_run(connect, tools):

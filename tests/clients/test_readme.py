@@ -8,13 +8,14 @@ from scripted_gateway import KEY, calls, text
 
 
 def test_the_readme_runs_from_top_to_bottom(gateway, monkeypatch, capsys):
-    server = gateway([text("Paris."), text("Once", " upon"), text("Paris."), text('{"capital": "Rome"}'), calls(("weather", {"city": "Oslo"})), text("It is", " 9 °C.")])
+    server = gateway([text("Paris."), text("Once", " upon"), text("Paris."), text('{"capital": "Rome"}'), text('{"name": "Rome", "country": "Italy"}'), calls(("weather", {"city": "Oslo"})), text("It is", " 9 °C.")])
     monkeypatch.setenv("BORA_API_KEY", KEY)
-    monkeypatch.setenv("BORA_TARGET", server.target)
+    monkeypatch.setenv("BORA_ADDRESS", server.target)
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "clients/python/README.md").read_text(), re.DOTALL)
-    assert len(blocks) == 3
+    assert len(blocks) == 4
     names = {}
     for block in blocks:
         exec(compile(block, "README.md", "exec"), names)
     assert names["answer"].json() == {"capital": "Rome"} and names["run"].text == "It is 9 °C." and "Once upon" in capsys.readouterr().out
+    assert names["city"] == names["City"]("Rome", "Italy")
     assert [m["role"] for m in server.messages(3)] == ["system", "user", "assistant", "user"]

@@ -44,6 +44,14 @@ def test_up_prints_addresses_and_the_key(house, shown):
         assert re.search(rf"(?m)^    {line}", text), (line, text)
 
 
+def test_a_build_for_a_log_tells_each_tenth_and_what_is_no_progress(tmp_path):
+    """`up` is not silent for minutes where there is no terminal."""
+    progress = "ninja: Entering directory `x'\n" + "".join(f"    [{i}/40] Building C object a{i}.c.o\n" for i in range(1, 41)) + "a.c:1:1: warning: odd\n"
+    function = re.search(r"^tenths\(\) .*?^}", (ROOT / "dev").read_text(), re.DOTALL | re.MULTILINE)[0]
+    done = subprocess.run(["bash", "-c", f"{function}; tenths"], input=progress, capture_output=True, text=True)
+    assert done.stdout.splitlines() == [f"    {10 * i} % built" for i in range(1, 11)] + ["a.c:1:1: warning: odd"]
+
+
 def test_status_for_people(house):
     done = dev(house, "status")
     assert done.returncode == 0, done.stdout + done.stderr

@@ -2,13 +2,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the public clients' own types can say is understood: it is done, or refused by its name, and never called unknown."""
 import collections.abc
+import time
 import typing
 
 import openai
 import pytest
 import typing_extensions
 
-from conftest import until
+try:
+    from mistralai.client import Mistral
+except ImportError:
+    from mistralai import Mistral
+
+from conftest import PACE, another_gateway, until
 from scripted_worker import ScriptedWorker
 
 
@@ -209,3 +215,29 @@ def test_a_prefix_larger_than_the_output_window_is_streamed(house, worker, n):
         for choice in chunk.choices:
             texts[choice.index] += choice.delta.content or ""
     assert texts == [prefix + "!"] * n
+
+
+# ---- silence -----------------------------------------------------------------------------------------------------------
+
+
+def test_the_clients_pass_over_the_comments_of_a_stream_that_is_silent(house, worker):
+    """A call comes whole, so while it is written nothing does: then there are comment lines, from the first token on."""
+    silence_s = 0.5 * PACE
+
+    def script(start, index):
+        pb = worker.pb
+        yield pb.GenerateEvent(delta=pb.Delta(token_ids=[1], completion_tokens=1))
+        time.sleep(silence_s)
+        yield pb.GenerateEvent(delta=pb.Delta(token_ids=[1], completion_tokens=2, tool_calls=[pb.ToolCall(id="abcdefghi", name="f", arguments=b"{}")]))
+        yield pb.GenerateEvent(finished=pb.Finished(prompt_tokens=worker.PROMPT_TOKENS, completion_tokens=2))
+
+    worker.reset(script)
+    fields = {"model": worker.MODEL, "messages": [USER], "tools": [{"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}]}
+    worker.announce(capabilities=["completion_chat", "function_calling"])
+    with another_gateway(house, "--heartbeat", "50ms") as gateway:
+        _, _, raw = house.send("POST", "/v1/chat/completions", {**fields, "stream": True}, base=gateway.base)
+        assert ": keep-alive\n\n" in raw and raw.index("data: ") < raw.index(": keep-alive")
+        chunks = list(openai.OpenAI(base_url=gateway.base + "/v1", api_key=house.key, max_retries=0).chat.completions.create(stream=True, **fields))
+        assert [c.function.name for chunk in chunks for choice in chunk.choices for c in choice.delta.tool_calls or []] == ["f"]
+        with Mistral(api_key=house.key, server_url=gateway.base) as client, client.chat.stream(**fields) as stream:
+            assert [c.function.name for event in stream for choice in event.data.choices for c in choice.delta.tool_calls or []] == ["f"]

@@ -21,10 +21,13 @@ def user(content="hi"):
     return {"role": "user", "content": content}
 
 
+UNAUTHORIZED = {"detail": "Unauthorized", "message": "Unauthorized", "type": "authentication_error", "param": None, "code": "invalid_api_key"}
+
+
 @pytest.mark.parametrize("key", [False, "nonsense", "bora_aaaaaaaaaaaa_" + "x" * 43, "x" * 10000])
 def test_no_or_wrong_key_is_401(house, key):
     status, headers, body = house.chat(key=key)
-    assert (status, body) == (401, {"detail": "Unauthorized", "message": "Unauthorized"})
+    assert (status, body) == (401, UNAUTHORIZED)
     assert headers["www-authenticate"] == "Bearer"
 
 
@@ -41,7 +44,7 @@ def test_revoked_key_is_401_at_once(house):
 @pytest.mark.parametrize("key", [False, "bora_admin_nobody", "demo"])
 def test_only_administrators_are_told_what_is_wrong_with_their_requests(house, key):
     status, _, body = house.send("POST", "/v1/admin/api-keys", {"nonsense": 1}, key=house.key if key == "demo" else key)
-    assert (status, body) == (401, {"detail": "Unauthorized", "message": "Unauthorized"})
+    assert (status, body) == (401, UNAUTHORIZED)
     assert house.send("POST", "/v1/admin/api-keys", {"nonsense": 1}, key=house.admin_key)[0] == 422
 
 

@@ -39,7 +39,7 @@ def test_not_one_request_over_at_64_concurrent(house):
     statuses = [r[0] for r in results]
     assert statuses.count(200) == 10 and statuses.count(429) == 54, statuses
     _, headers, body = next(r for r in results if r[0] == 429)
-    assert (body["type"], body["code"], body["message"]) == ("rate_limited", "1300", "Rate limit exceeded")
+    assert (body["type"], body["code"], body["message"]) == ("rate_limited", "1300", "Rate limit exceeded: this key has 10 requests per minute")
     assert 1 <= int(headers["retry-after"]) <= 61
     _, headers, _ = next(r for r in results if r[0] == 200)
     assert headers["x-ratelimit-limit-req-minute"] == "10" and 0 <= int(headers["x-ratelimit-remaining-req-minute"]) < 10
@@ -119,6 +119,14 @@ def test_tokens_are_reserved_and_returned(house):
 def test_model_limits_bind_beside_the_keys_own(house):
     key, _ = house.new_key(limits={"requests_per_minute": 100}, model_limits=[{"model": house.model, "limits": {"requests_per_minute": 2}}])
     assert [house.chat(key=key, max_tokens=1)[0] for _ in range(3)] == [200, 200, 429]
+    assert house.chat(key=key, max_tokens=1)[2]["message"] == "Rate limit exceeded: this key has 2 requests per minute with this model"
+
+
+def test_a_refusal_for_tokens_says_so(house):
+    key, _ = house.new_key(limits={"requests_per_minute": 100, "tokens_per_minute": 300})
+    house.chat(key=key, max_tokens=100, logit_bias={"0": -100, "2": -100})
+    status, _, body = house.chat(key=key, max_tokens=200)
+    assert (status, body["message"]) == (429, "Rate limit exceeded: this key has 300 tokens per minute")
 
 
 def test_model_limits_may_use_any_name_of_the_model(house):

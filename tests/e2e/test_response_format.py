@@ -105,6 +105,18 @@ def test_grammar_is_followed(client, house, fields):
         assert "+" in choice.message.content and isinstance(eval(re.sub(r"\b0+(?=[0-9])", "", choice.message.content)), int)
 
 
+CHOICE = ["yes", "no", "a.b|c", "\\d+ (x)", "[1]", "{2}", "^$*?/", "z\u00fcrich \U0001f600", "two\nlines", "a", "ab"]
+
+
+def test_choice_gives_one_of_the_texts(client, house):
+    for seed in range(6):
+        assert ask(client, house, {"type": "choice", "choice": CHOICE}, seed=seed).choices[0].message.content in CHOICE
+    for text in CHOICE:
+        assert ask(client, house, {"type": "choice", "choice": [text]}).choices[0].message.content == text
+    many = [f"item {i}" for i in range(1024)]
+    assert ask(client, house, {"type": "choice", "choice": many}).choices[0].message.content in many
+
+
 def test_blanks_and_order(client, house):
     def text(**more):
         return ask(client, house, schema_format(PERSON, **more), seed=4).choices[0].message.content
@@ -179,7 +191,7 @@ def test_max_tokens_that_no_answer_fits_in_is_a_400_and_others_end_in_time(clien
 @pytest.mark.parametrize("response_format, param, words", [
     (schema_format({"type": "object", "properties": {"a": {"type": "string", "pattern": "(a"}}}), "response_format.json_schema.schema", ["pattern", "/properties/a/pattern"]),
     (schema_format({"properties": {"a": {"$ref": "#/nowhere"}}}), "response_format.json_schema.schema", ["$ref", "/properties/a"]),
-    (schema_format({"type": "integer", "minimum": 3, "maximum": 2}), "response_format.json_schema.schema", ["the root"]),
+    (schema_format({"type": "integer", "minimum": 3, "maximum": 2}), "response_format.json_schema.schema", ["/maximum", "\"type\" and \"minimum\" and \"maximum\""]),
     ({"type": "regex", "regex": "(a"}, "response_format.regex", []),
     ({"type": "regex", "regex": r"(a+)\1"}, "response_format.regex", []),
     ({"type": "grammar", "grammar": "root ::= nothing"}, "response_format.grammar", ["1:10"]),
@@ -194,7 +206,7 @@ def test_what_cannot_be_enforced_is_a_400_and_costs_nothing(house, response_form
 
 
 @pytest.mark.parametrize("response_format, param", [
-    ({"type": "json_schema"}, "json_schema"), ({"type": "json_schema", "json_schema": {"name": "x"}}, "json_schema.schema"), ({"type": "regex"}, "regex"), ({"type": "grammar"}, "grammar"),
+    ({"type": "json_schema"}, "json_schema"), ({"type": "json_schema", "json_schema": {"name": "x"}}, "json_schema.schema"), ({"type": "regex"}, "regex"), ({"type": "grammar"}, "grammar"), ({"type": "choice"}, "choice"), ({"type": "regex", "regex": "a", "choice": ["a"]}, "choice"),
 ])
 def test_what_is_missing_is_a_400(house, response_format, param):
     status, _, body = house.chat(response_format=response_format)
@@ -202,12 +214,25 @@ def test_what_is_missing_is_a_400(house, response_format, param):
 
 
 @pytest.mark.parametrize("response_format, where", [
-    (schema_format(True), ["json_schema", "schema"]), ({"type": "grammar", "grammar": "x", "dialect": "ebnf"}, ["dialect"]),
+    (schema_format(True), ["json_schema", "schema"]), ({"type": "json_schema", "json_schema": {"schema": {}}}, ["json_schema", "name"]), ({"type": "choice", "choice": [""]}, ["choice", 0]), ({"type": "grammar", "grammar": "x", "dialect": "ebnf"}, ["dialect"]),
     (schema_format({}, order="none"), ["json_schema", "order"]), ({"type": "regex", "regex": ""}, ["regex"]),
 ])
 def test_what_is_unknown_is_a_422(house, response_format, where):
     status, _, body = house.chat(response_format=response_format)
     assert status == 422 and body["detail"][0]["loc"] == ["body", "response_format", *where], body
+
+
+ELSEWHERE = {"guided_json": {"type": "object"}, "guided_regex": "a", "guided_choice": ["a"], "guided_grammar": "root ::= [a]", "structured_outputs": {"json": {}}, "json_schema": {}, "grammar": "root ::= [a]"}
+
+
+@pytest.mark.parametrize("name", ELSEWHERE)
+def test_names_of_other_servers_are_told_what_to_send(client, house, name):
+    with pytest.raises(openai.UnprocessableEntityError) as caught:
+        client.chat.completions.create(model=house.model, messages=QUESTION, extra_body={name: ELSEWHERE[name]})
+    body = caught.value.response.json()
+    detail, = body["detail"]
+    assert (detail["type"], detail["loc"]) == ("extra_forbidden", ["body", name]) and '"response_format": {"type": "' in detail["msg"]
+    assert detail["msg"] in body["message"]
 
 
 def test_text_is_anything(client, house):

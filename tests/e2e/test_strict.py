@@ -17,10 +17,11 @@ def strict(house):
 @pytest.mark.parametrize("fields, name", [({"seed": 1}, "seed"), ({"max_completion_tokens": 5}, "max_completion_tokens"), ({"logprobs": True}, "logprobs"), ({"logit_bias": {"1": 1}}, "logit_bias"),
                                           ({"user": "u"}, "user"), ({"store": False}, "store"), ({"stream_options": {}}, "stream_options"), ({"top_k": 5}, "top_k"), ({"min_p": 0.1}, "min_p"), ({"typical_p": 0.5}, "typical_p"),
                                           ({"repetition_penalty": 1.1}, "repetition_penalty"), ({"best_of": 2}, "best_of"), ({"use_beam_search": True}, "use_beam_search"), ({"length_penalty": 1}, "length_penalty"),
-                                          ({"early_stopping": True}, "early_stopping"), ({"truncation": "auto"}, "truncation")])
+                                          ({"early_stopping": True}, "early_stopping"), ({"truncation": "auto"}, "truncation"), ({"guided_json": {}}, "guided_json")])
 def test_fields_that_mistral_does_not_name_are_extra(house, strict, fields, name):
     status, _, body = house.chat(base=strict, **fields)
-    assert status == 422 and body["detail"][0] | {"input": 0, "msg": 0, "ctx": 0} == {"type": "extra_forbidden", "loc": ["body", name], "input": 0, "msg": 0, "ctx": 0}
+    assert status == 422 and body["detail"][0]["msg"] == "Extra inputs are not permitted"
+    assert body["detail"][0] | {"input": 0, "msg": 0, "ctx": 0} == {"type": "extra_forbidden", "loc": ["body", name], "input": 0, "msg": 0, "ctx": 0}
 
 
 def test_developer_role_and_names_are_refused(house, strict):

@@ -144,6 +144,23 @@ def test_a_bad_tool_is_named_and_harms_no_other(client, house):
     check_calls(ask(client, house, tool_choice="required").choices[0].message.tool_calls)
 
 
+@pytest.mark.parametrize("choice", ["none", "auto", {"type": "function", "function": {"name": "add"}}, {"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": [{"type": "function", "function": {"name": "get_weather"}}]}}])
+def test_a_bad_tool_is_named_whether_it_may_be_called_or_not(client, house, choice):
+    for place in range(3):
+        bad = [*TOOLS[:place], tool("broken", {"type": "object", "properties": {"x": {"type": "integer", "minimum": 2, "maximum": 1}}, "required": ["x"]}), *TOOLS[place:]]
+        with pytest.raises(openai.UnprocessableEntityError) as caught:
+            ask(client, house, tools=bad, tool_choice=choice)
+        detail = caught.value.response.json()["detail"][0]
+        assert detail["loc"] == ["body", "tools", place, "function", "parameters"] and "broken" in detail["msg"] and "/properties/x/maximum" in detail["msg"]
+
+
+def test_parameters_that_are_null_are_none(client, house):
+    for strict in (False, True):
+        bare = {"type": "function", "function": {"name": "now", "parameters": None, "strict": strict}}
+        call = ask(client, house, tools=[bare], tool_choice="required", parallel_tool_calls=False).choices[0].message.tool_calls[0]
+        assert isinstance(json.loads(call.function.arguments), dict) and (not strict or call.function.arguments == "{}")
+
+
 @pytest.mark.parametrize("fields, param", [
     ({"tools": [{"type": "web_search"}]}, "tools.0.type"),
     ({"tools": TOOLS + [TOOLS[0]]}, "tools.2.function.name"),

@@ -24,7 +24,7 @@ def test_answers_have_the_members_of_the_contract_in_the_order_of_the_lines(toke
     answers = run("check", tokenizer, lines)
     assert [a["id"] for a in answers] == [7, 3]
     for answer in answers:
-        assert list(answer) == ["id", "declined", "accepted", "compile_us", "mask_us"]
+        assert list(answer) == ["id", "declined", "accepted", "compile_us", "mask_us", "refused"]
         assert answer["declined"] is None and answer["accepted"] == [True, False, False, False]
         assert answer["compile_us"] > 0 and [len(times) for times in answer["mask_us"]][0] == 1 and answer["mask_us"][3] == []
 
@@ -151,3 +151,36 @@ def test_walks_are_the_same_for_a_seed(tokenizer):
     first, second, other = (run("walk", tokenizer, lines, "--seed", seed, "--count", 5)[0] for seed in (1, 1, 2))
     assert first == second != other
     assert len(first["walks"]) == 5 and all(isinstance(walk["text"], str) for walk in first["walks"])
+
+
+REFUSALS = [(INTEGER, "1.5", 1, "unexpected .; here may come: 0-9 or the end"), (INTEGER, "", 0, "ends too early; here may come: - 0-9"),
+            ({"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]}, '{"nome": 1}', 3, 'unexpected o; here must come: ame": "'),
+            ({"enum": ["a", "é"]}, '"b"', 1, "unexpected b; here may come: a characters beyond ASCII"), ({"const": 1}, "1\n", 1, "unexpected \\n; here may come: nothing but the end")]
+
+
+@pytest.mark.parametrize("schema, text, byte, reason", REFUSALS)
+def test_a_refused_text_is_told_with_its_place(tokenizer, schema, text, byte, reason):
+    answer, = run("check", tokenizer, [{"id": 1, "schema": schema, "instances": [text]}], "--as-served", "--tokens")
+    refused, = answer["refused"]
+    assert answer["accepted"] == [False] and refused["byte"] == byte and reason in refused["reason"]
+    assert refused["token"] <= len(answer["tokens"][0])
+
+
+def test_as_served_is_what_four_options_say(tokenizer):
+    line = {"id": 1, "schema": {"properties": {"a": True, "b": True}}, "instances": ['{"a": 1, "b": 2}', '{"a":1}', '{"b": 1, "a": 2}', '{"\\u0061": 1}', '{"c": 1}', '[1, 2]']}
+    (short,), (long,), (any_order,) = (run("check", tokenizer, [line], *options) for options in (["--as-served"], ["--space", "model", "--order", "schema", "--spelling", "plain", "--properties", "listed"], ["--as-served", "--order", "any"]))
+    assert short["accepted"] == long["accepted"] == [True, False, False, False, False, True]
+    assert any_order["accepted"] == [True, False, True, False, False, True] and any_order["refused"][0] is None
+
+
+@pytest.mark.parametrize("schema, keyword, pointer, reason", [
+    ({"type": "integer", "minimum": 5, "maximum": 3, "title": "x"}, "maximum", "/maximum", '"type" and "minimum" and "maximum"'),
+    ({"type": "object", "properties": {"a": {"type": "object", "properties": {"b": {"type": "string", "minLength": 3, "maxLength": 2}}, "required": ["b"]}}, "required": ["a"]},
+     "maxLength", "/properties/a/properties/b/maxLength", '"minLength" and "maxLength"'),
+    ({"type": "object", "properties": {"a": False}, "required": ["a"]}, "required", "/required", '"a"'),
+    ({"allOf": [{"type": "string"}, {"type": "string", "anyOf": [{"type": "null"}, {"type": "boolean"}]}]}, "anyOf", "/allOf/1/anyOf", '"type" and "anyOf"'),
+    ({"anyOf": [False, {"type": "string", "const": 1}]}, "anyOf", "/anyOf", "any of it"), (False, "", "", "satisfies")])
+def test_what_nothing_satisfies_is_told_with_its_place(tokenizer, schema, keyword, pointer, reason):
+    answer, = run("check", tokenizer, [{"id": 1, "schema": schema, "instances": ["1"]}])
+    told = answer["unsatisfiable"]
+    assert (told["keyword"], told["pointer"]) == (keyword, pointer) and reason in told["reason"] and answer["refused"][0]["byte"] == 0

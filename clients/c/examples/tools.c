@@ -5,7 +5,7 @@
  *
  *     BORA_API_KEY=... build/release/bin/bora-example-tools "What is 12 times the temperature in Oslo?"
  *
- * The model is that of $BORA_MODEL (default "small"), the address that of $BORA_TARGET.
+ * The model is that of $BORA_MODEL (default "small"), the address that of $BORA_ADDRESS.
  */
 #include "clients/c/bora_tools.h"
 
@@ -69,7 +69,8 @@ static int fail(const struct bora_error *err) {
 }
 
 static int answer(struct bora_client *client, struct bora_conversation *talk, struct bora_tools *tools) {
-    static const char *const ends[] = {"it failed", "answered", "after the last round", "after the time", "cancelled"};
+    static const char *const ends[] = {"it failed",      "answered",  "after the last round",
+                                       "after the time", "cancelled", "cut"};
     struct bora_error err = {0};
     struct bora_run run;
     struct bora_run_options options = {.chat = {.max_tokens = 200,

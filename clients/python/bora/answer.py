@@ -7,7 +7,7 @@ import json
 from dataclasses import dataclass, field, replace
 from typing import Any, Optional
 
-from bora import json_form
+from bora import json_form, signature
 from bora.v1 import chat_pb2
 
 
@@ -57,6 +57,7 @@ class Answer:
     reasoning: str = ""  # what the model thought before, where it says so
     choices: tuple["Answer", ...] = field(default=(), repr=False)
     raw: Any = field(default=None, repr=False, compare=False)  # the bora.v1.ChatCompletionResponse; of a stream its last chunk
+    hint: Any = field(default=None, repr=False, compare=False)  # the type that was given as response_format
 
     @property
     def message(self) -> dict[str, Any]:
@@ -69,6 +70,22 @@ class Answer:
     def json(self) -> Any:
         """The text, parsed: for answers under a `response_format` of JSON."""
         return json.loads(self.text)
+
+    @property
+    def parsed(self) -> Any:
+        """The text as a value of the type that was given as `response_format`; None without one, and beside tool calls without a text.
+
+        ValueError when the answer was cut: by length (`max_tokens` too small, or a stop string), it is only the beginning of one.
+        """
+        if self.hint is None or (self.tool_calls and not self.text):
+            return None
+        if self.finish_reason in ("length", "model_length"):
+            raise ValueError(f"the answer was cut by its length: {self.text!r:.64}")
+        return signature.convert(json.loads(self.text), self.hint, "answer")
+
+    def with_hint(self, hint: Any) -> "Answer":
+        """The same for all its choices."""
+        return self if hint is None else replace(self, hint=hint, choices=tuple(replace(choice, hint=hint) for choice in self.choices))
 
 
 @dataclass(frozen=True)

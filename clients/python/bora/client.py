@@ -6,13 +6,13 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Callable, Literal, Optional, Union
 
 import grpc
 
-from bora import dispatch, json_form
+from bora import dispatch, json_form, signature
 from bora.answer import Accumulator, Answer, Chunk, ToolCall, answer_of_response, messages_of
 from bora.cancellation import Cancellation
 from bora.errors import APIError, BoraError, CancelledError, RateLimitError, StreamCutError, UnavailableError, error_of_call
@@ -49,7 +49,7 @@ def _read(path: Optional[str]) -> Optional[bytes]:
 class Client:
     """A connection to a gateway. Threads may share one; it connects with the first call and again whenever it has to.
 
-    target       "host:port" of the gateway's gRPC interface; default $BORA_TARGET, $BORA_ADDRESS (the name that the command line knows), 127.0.0.1:8081
+    target       "host:port" of the gateway's gRPC interface; default $BORA_ADDRESS, as of the command line, 127.0.0.1:8081
     api_key      default $BORA_API_KEY
     tls          True, or a TLS; default: not encrypted
     model        for calls that name none
@@ -61,7 +61,7 @@ class Client:
 
     def __init__(self, target: Optional[str] = None, *, api_key: Optional[str] = None, tls: Union[bool, TLS, None] = None, model: Optional[str] = None,
                  timeout: Optional[float] = None, max_retries: int = 2, retry_wait_max: float = 20.0, channel_options: tuple[tuple[str, Any], ...] = ()):
-        self.target = target or os.environ.get("BORA_TARGET") or os.environ.get("BORA_ADDRESS") or "127.0.0.1:8081"
+        self.target = target or os.environ.get("BORA_ADDRESS") or "127.0.0.1:8081"
         key = api_key if api_key is not None else os.environ.get("BORA_API_KEY", "")
         if any(not 0x20 < ord(c) < 0x7F for c in key):
             raise BoraError("the API key holds blanks, or characters that no key has")
@@ -109,17 +109,19 @@ class Client:
 
         messages  a str (the user's), an Answer, a dict as in the JSON interface ({"role": "user", "content": "..."}), or a list of these
         settings  every other field of bora.v1.ChatCompletionRequest by its name, in its JSON form: temperature=0.7, max_tokens=100, stop=["\\n"],
-                  response_format={"type": "json_object"}, tools=[...]. None is as good as absent. TypeError for a name that there is not.
+                  tools=[...]. None is as good as absent. TypeError for a name that there is not. `response_format` may also be a type - a pydantic
+                  model, dataclass, TypedDict, enum, list[int], ... -: the answer is JSON of its schema, and `answer.parsed` a value of it.
+                  `tools` may be a Tools: its calls are answered, not run (see `run`).
         """
-        request = self._request(messages, model, settings)
+        request, hint = self._request(messages, model, settings)
         deadline = _Deadline(timeout if timeout is not None else self.timeout)
-        return answer_of_response(self._unary(self._complete, request, deadline, cancellation))
+        return answer_of_response(self._unary(self._complete, request, deadline, cancellation)).with_hint(hint)
 
     def chat_stream(self, messages: Any, *, model: Optional[str] = None, timeout: Optional[float] = None, cancellation: Optional[Cancellation] = None,
                     **settings: Any) -> "ChatStream":
         """The answer in pieces, as a ChatStream to iterate over. Arguments as for `chat`; the call begins at once."""
-        request = self._request(messages, model, settings)
-        return ChatStream(self, request, _Deadline(timeout if timeout is not None else self.timeout), cancellation or Cancellation())
+        request, hint = self._request(messages, model, settings)
+        return ChatStream(self, request, _Deadline(timeout if timeout is not None else self.timeout), cancellation or Cancellation(), hint)
 
     def run(self, messages: Any, tools: Tools, *, model: Optional[str] = None, tool_choice: Any = None, max_rounds: int = 10, timeout: Optional[float] = None,
             handler_timeout: Optional[float] = 60.0, parallel: int = 1, on_error: Literal["report", "raise"] = "report",
@@ -144,17 +146,25 @@ class Client:
 
     # --- inside ----------------------------------------------------------------------------------------------------
 
-    def _request(self, messages: Any, model: Optional[str], settings: dict[str, Any]) -> Any:
+    def _request(self, messages: Any, model: Optional[str], settings: dict[str, Any]) -> tuple[Any, Any]:
+        """The message, and the type of the answer where one was given."""
         name = model or self.model
         if not name:
             raise BoraError("no model: give model to the call or to the client")
         for taken in ("stream", "stream_options"):
             if settings.pop(taken, None):
                 raise TypeError(f"{taken}: chat gives an answer whole, chat_stream in pieces")
+        hint = settings.get("response_format")
+        if hint is None or isinstance(hint, Mapping):
+            hint = None
+        else:
+            settings = {**settings, "response_format": _format_of(hint)}
+        if isinstance(settings.get("tools"), Tools):
+            settings = {**settings, "tools": settings["tools"].schemas() or None}
         request = json_form.read(chat_pb2.ChatCompletionRequest(), {"model": name, **settings})
         for index, message in enumerate(messages_of(messages)):
             json_form.read(request.messages.add(), message, f"messages[{index}]")
-        return request
+        return request, hint
 
     def _unary(self, method: Any, request: Any, deadline: "_Deadline", cancellation: Optional[Cancellation]) -> Any:
         cancellation = cancellation or Cancellation()
@@ -187,6 +197,15 @@ class Client:
         remove()
 
 
+def _format_of(hint: Any) -> dict[str, Any]:
+    """A type as a response_format. TypeError that names the field where it is none."""
+    try:
+        schema = signature.schema_of_hint(hint)
+    except TypeError as error:
+        raise TypeError(f"response_format: a dict or a type is wanted: {error}") from None
+    return {"type": "json_schema", "json_schema": {"name": str(getattr(hint, "__name__", "answer"))[:64], "schema": schema}}
+
+
 def _refuse_cancelled(cancellation: Cancellation) -> None:
     if cancellation.cancelled:
         raise CancelledError("CANCELLED", "cancelled before the call began")
@@ -208,7 +227,8 @@ class ChatStream(Iterator[Chunk]):
     An error is raised by the iteration, with what had come in its `partial`. Leaving a `with` block, or `close()`, ends the call and frees the model.
     """
 
-    def __init__(self, client: Client, request: Any, deadline: _Deadline, cancellation: Cancellation):
+    def __init__(self, client: Client, request: Any, deadline: _Deadline, cancellation: Cancellation, hint: Any = None):
+        self._hint = hint
         self._client, self._request, self._deadline, self._cancellation = client, request, deadline, cancellation
         self._accumulator = Accumulator()
         self._ready: list[Chunk] = []
@@ -268,7 +288,7 @@ class ChatStream(Iterator[Chunk]):
         """The whole answer; reads what is left of the stream."""
         for _ in self:
             pass
-        return self._accumulator.answer()
+        return self._accumulator.answer().with_hint(self._hint)
 
     def cancel(self) -> None:
         """Any thread: the iteration ends with CancelledError."""

@@ -39,7 +39,7 @@ class CallRecord:
 class Run:
     """How a run ended, and the whole conversation: nothing is lost, whatever the reason.
 
-    reason    "answered"; "max_rounds", "timeout" or "cancelled": a limit, or somebody, stopped it; "failed": it raised, and this is `error.run`
+    reason    "answered"; "length": the last answer was cut (`max_tokens`, or the model's context); "max_rounds", "timeout" or "cancelled": a limit, or somebody, stopped it; "failed": it raised, and this is `error.run`
     answer    the last answer of the model; when it was stopped in the middle of one, what there was of it (finish_reason None)
     messages  the conversation with all answers and results. To go on, give it to `run` again: calls that wait are run first.
     pending   calls without a result
@@ -55,6 +55,11 @@ class Run:
     @property
     def text(self) -> str:
         return self.answer.text if self.answer is not None else ""
+
+    @property
+    def parsed(self) -> Any:
+        """As Answer.parsed."""
+        return self.answer.parsed if self.answer is not None else None
 
     @property
     def pending(self) -> tuple[ToolCall, ...]:
@@ -163,7 +168,8 @@ class _State:
                 choice = choice_after_first_round(choice)
                 reason = _Round(self, pending).go()
             elif self.run.rounds > 0:
-                self.run.reason = "answered"
+                cut = self.run.answer is not None and self.run.answer.finish_reason in ("length", "model_length")
+                self.run.reason = "length" if cut else "answered"
                 return
             else:
                 reason = self.stopped()

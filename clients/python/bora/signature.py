@@ -1,18 +1,25 @@
 # Copyright Bora contributors
 # SPDX-License-Identifier: Apache-2.0
-"""Python functions as tools: a JSON schema from type hints and docstring, and arguments turned back into what the hints promise."""
+"""Python functions as tools, and types as forms of answers: a JSON schema from type hints and docstring, and JSON turned back into what the hints promise."""
 from __future__ import annotations
 
 import collections.abc
 import dataclasses
+import datetime
+import decimal
 import enum
 import inspect
 import re
 import types
 import typing
+import uuid
 from typing import Any, Callable, Optional, Union
 
 _SCALARS: dict[Any, str] = {str: "string", int: "integer", float: "number", bool: "boolean", type(None): "null"}
+# Values that JSON has no type for: the format of the string, and the way back. RFC 3339 lets "t" and "z" be small, Python does not.
+_FORMATS: dict[Any, tuple[str, Callable[[str], Any]]] = {
+    datetime.datetime: ("date-time", lambda text: datetime.datetime.fromisoformat(text.upper())), datetime.date: ("date", datetime.date.fromisoformat),
+    datetime.time: ("time", lambda text: datetime.time.fromisoformat(text.upper())), uuid.UUID: ("uuid", uuid.UUID)}
 _LISTS = (list, set, frozenset, collections.abc.Sequence, collections.abc.Iterable, collections.abc.Set)
 _MAPPINGS = (dict, collections.abc.Mapping)
 _UNIONS = (Union, getattr(types, "UnionType", Union))
@@ -59,6 +66,10 @@ class _Schemas:
             return {}
         if hint in _SCALARS:
             return {"type": _SCALARS[hint]}
+        if hint in _FORMATS:
+            return {"type": "string", "format": _FORMATS[hint][0]}
+        if hint is decimal.Decimal:
+            return {"type": "number"}
         if origin in _UNIONS:
             return {"anyOf": [self.of(a, where) for a in arguments]}
         if origin is typing.Literal:
@@ -109,6 +120,15 @@ def schema_of_model(model: Any) -> dict[str, Any]:
     """The schema of a pydantic model."""
     schema: dict[str, Any] = model.model_json_schema()
     return schema
+
+
+def schema_of_hint(hint: Any) -> dict[str, Any]:
+    """The schema of values that a hint promises. TypeError where there is none."""
+    if _is_model(hint):
+        return schema_of_model(hint)
+    schemas = _Schemas()
+    schema = schemas.of(hint, getattr(hint, "__name__", repr(hint)))
+    return {**schema, "$defs": schemas.definitions} if schemas.definitions else schema
 
 
 def schema_of_function(function: Callable[..., Any], context_type: type) -> tuple[dict[str, Any], dict[str, Any], Optional[str]]:
@@ -170,6 +190,8 @@ def convert(value: Any, hint: Any, where: str) -> Any:
         return value
     if hint in _SCALARS:
         return _convert_scalar(value, hint, where)
+    if hint in _FORMATS or hint is decimal.Decimal:
+        return _convert_formatted(value, hint, where)
     if origin in _UNIONS:
         return _convert_union(value, arguments, where)
     if origin is typing.Literal:
@@ -194,6 +216,18 @@ def _convert_scalar(value: Any, hint: Any, where: str) -> Any:
     if hint not in (int, float) and isinstance(value, hint):
         return value
     raise ValueError(f"{where}: {value!r:.64} is no {_SCALARS[hint]}")
+
+
+def _convert_formatted(value: Any, hint: Any, where: str) -> Any:
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    try:
+        if hint is decimal.Decimal and (is_number or isinstance(value, str)):
+            return decimal.Decimal(str(value))  # as it was written, for up to 17 digits
+        if hint is not decimal.Decimal and isinstance(value, str):
+            return _FORMATS[hint][1](value)
+    except (ValueError, decimal.InvalidOperation):
+        pass
+    raise ValueError(f"{where}: {value!r:.64} is no {hint.__name__}")
 
 
 def _convert_union(value: Any, members: Any, where: str) -> Any:

@@ -5,10 +5,14 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import datetime
+import decimal
+import enum
 import inspect
 import json
 import re
 import threading
+import uuid
 from typing import Any, Callable, Optional, Union
 
 from bora import signature
@@ -202,4 +206,10 @@ def _json_default(value: Any) -> Any:
         return dataclasses.asdict(value)
     if isinstance(value, (set, frozenset)):
         return sorted(value)
+    if isinstance(value, (datetime.date, datetime.time)):
+        return value.isoformat()
+    if isinstance(value, (uuid.UUID, decimal.Decimal)):
+        return str(value)
+    if isinstance(value, enum.Enum):
+        return value.value
     raise TypeError(f"a result of type {type(value).__name__} is not JSON")

@@ -5,7 +5,7 @@
     pip install ./clients/python
     BORA_API_KEY=... python clients/python/examples/tools.py "What is 12 times the temperature in Oslo?"
 
-The model is that of $BORA_MODEL (default "small"), the address that of $BORA_TARGET.
+The model is that of $BORA_MODEL (default "small"), the address that of $BORA_ADDRESS.
 """
 import os
 import sys

@@ -109,6 +109,32 @@ static void send_chunk(struct rpc_call *call, const char *content, const char *f
     bytes_deinit(&packed);
 }
 
+/** "Let me see", and a call of that tool. */
+static void send_call(struct rpc_call *call, const char *name) {
+    Bora__V1__FunctionArguments arguments = BORA__V1__FUNCTION_ARGUMENTS__INIT;
+    Bora__V1__FunctionCall function = BORA__V1__FUNCTION_CALL__INIT;
+    Bora__V1__ToolCall tool_call = BORA__V1__TOOL_CALL__INIT, *calls[] = {&tool_call};
+    Bora__V1__Delta delta = BORA__V1__DELTA__INIT;
+    Bora__V1__ChunkChoice choice = BORA__V1__CHUNK_CHOICE__INIT, *choices[] = {&choice};
+    Bora__V1__ChatCompletionChunk chunk = BORA__V1__CHAT_COMPLETION_CHUNK__INIT;
+    struct bytes packed;
+    send_chunk(call, "Let me see", NULL, false);
+    arguments.kind_case = BORA__V1__FUNCTION_ARGUMENTS__KIND_TEXT;
+    arguments.text = (char *)"{\"city\": \"Bern\"}";
+    function.name = (char *)name;
+    function.arguments = &arguments;
+    tool_call.function = &function;
+    delta.tool_calls = calls;
+    delta.n_tool_calls = 1;
+    choice.delta = &delta;
+    chunk.choices = choices;
+    chunk.n_choices = 1;
+    bytes_init(&packed, 1 << 20);
+    assert_int_equal(protobuf_pack(&chunk.base, &packed), STATUS_OK);
+    (void)!rpc_call_write(call, bytes_view(&packed));
+    bytes_deinit(&packed);
+}
+
 static void refuse(struct rpc_call *call, enum status status, const char *message,
                    const Bora__V1__ErrorDetail *detail) {
     struct bytes packed, details;
@@ -192,6 +218,9 @@ static void answer_chat(struct rpc_call *call, struct bytes_view message) {
     } else if (strcmp(question, "break") == 0) {
         send_chunk(call, "half an ans", NULL, false);
         rpc_call_finish(call, STATUS_UNAVAILABLE, "the worker died", none);
+    } else if (strcmp(question, "call") == 0) {
+        send_call(call, request->tools[0]->function->name);
+        rpc_call_finish(call, STATUS_OK, NULL, none);
     } else if (strcmp(question, "cut") == 0) {
         send_chunk(call, "too lo", "length", true);
         rpc_call_finish(call, STATUS_OK, NULL, none);
@@ -301,19 +330,97 @@ static void test_answer_is_printed_without_control_characters(void **state) {
     run_end(&result);
 }
 
+/** What the gateway heard last, in the arena. */
+static const Bora__V1__ChatCompletionRequest *last_request(struct arena *arena) {
+    ProtobufCMessage *unpacked = NULL;
+    pthread_mutex_lock(&gateway.mutex);
+    assert_int_equal(protobuf_unpack(&bora__v1__chat_completion_request__descriptor, bytes_view(&gateway.last_request),
+                                     arena, &unpacked, NULL),
+                     STATUS_OK);
+    pthread_mutex_unlock(&gateway.mutex);
+    return (const Bora__V1__ChatCompletionRequest *)unpacked;
+}
+
+/** A file in the working folder. */
+static void write_file(const char *path, const char *text) {
+    FILE *file = fopen(path, "w");
+    assert_non_null(file);
+    fputs(text, file);
+    assert_int_equal(fclose(file), 0);
+}
+
+/** Files of a test are in a folder of their own. */
+static void enter_folder(char folder[32], char before[4096]) {
+    snprintf(folder, 32, "/tmp/bora-chat-XXXXXX");
+    assert_non_null(getcwd(before, 4096));
+    assert_non_null(mkdtemp(folder));
+    assert_int_equal(chdir(folder), 0);
+}
+static void leave_folder(const char *folder, const char *before) {
+    assert_int_equal(chdir(before), 0);
+    assert_int_equal(rmdir(folder), 0);
+}
+
+static void test_forms_of_the_answer_reach_the_request(void **state) {
+    (void)state;
+    static const char *const calls[] = {"chat|--schema|chat-test.json|hi", "chat|--regex|a+|hi",
+                                        "chat|--grammar|chat-test.lark|hi", "chat|--choice|yes|--choice|no|hi"};
+    static const char *const types[] = {"json_schema", "regex", "grammar", "choice"};
+    char folder[32], before[4096];
+    enter_folder(folder, before);
+    write_file("chat-test.json", "{\"type\": \"integer\"}");
+    write_file("chat-test.lark", "start: \"a\"");
+    for (int i = 0; i < 4; i++) {
+        struct arena arena;
+        arena_init(&arena, 1 << 20);
+        assert_runs(calls[i], 0, "Hello");
+        const Bora__V1__ResponseFormat *format = last_request(&arena)->response_format;
+        assert_string_equal(format->type, types[i]);
+        if (i == 0) assert_string_equal(format->json_schema->schema, "{\"type\": \"integer\"}");
+        if (i == 1) assert_string_equal(format->regex, "a+");
+        if (i == 2) assert_string_equal(format->grammar, "start: \"a\"");
+        if (i == 2) assert_string_equal(format->dialect, "lark");
+        if (i == 3) assert_string_equal(format->choice[1], "no");
+        arena_deinit(&arena);
+    }
+    assert_runs("chat|--schema|chat-test.json|--regex|a|hi", 2, "exclude each other");
+    assert_runs("chat|--schema|chat-test.none|hi", 1, "chat-test.none");
+    unlink("chat-test.json");
+    unlink("chat-test.lark");
+    leave_folder(folder, before);
+}
+
+static void test_tools_come_from_a_file_and_calls_are_printed(void **state) {
+    (void)state;
+    struct arena arena;
+    char folder[32], before[4096];
+    arena_init(&arena, 1 << 20);
+    enter_folder(folder, before);
+    write_file("chat-tools.json", "[{\"type\": \"function\", \"function\": {\"name\": \"weather\"}}]\n");
+    assert_runs("chat|--tools|chat-tools.json|--tool-choice|required|call", 0,
+                "Let me see\nweather {\"city\": \"Bern\"}\n");
+    assert_string_equal(last_request(&arena)->tool_choice->mode, "required");
+    assert_runs("chat|--tools|chat-tools.json|--tool-choice|weather|call", 0, "weather {");
+    assert_string_equal(last_request(&arena)->tool_choice->named->function->name, "weather");
+    write_file("chat-tools.json", "[{\"type\": \"function\", \"function\": {\"name\": \"a b\"}}]");
+    assert_runs("chat|--tools|chat-tools.json|call", 1, "chat-tools.json: 0.function.name");
+    write_file("chat-tools.json", "{\"tools\": []}");
+    assert_runs("chat|--tools|chat-tools.json|call", 1, "chat-tools.json: ");
+    write_file("chat-tools.json", "[");
+    assert_runs("chat|--tools|chat-tools.json|call", 1, "chat-tools.json: ");
+    assert_runs("chat|--tool-choice|none|call", 2, "--tool-choice is of --tools");
+    unlink("chat-tools.json");
+    leave_folder(folder, before);
+    arena_deinit(&arena);
+}
+
 static void test_options_reach_the_request(void **state) {
     (void)state;
     assert_runs("chat|--model|large|--system=be brief|--max-tokens|7|--temperature|0.5|--top-p=0.9|--seed|42|hi", 0,
                 "Hello");
     struct arena arena;
     arena_init(&arena, 1 << 20);
-    ProtobufCMessage *unpacked = NULL;
-    pthread_mutex_lock(&gateway.mutex);
-    assert_int_equal(protobuf_unpack(&bora__v1__chat_completion_request__descriptor, bytes_view(&gateway.last_request),
-                                     &arena, &unpacked, NULL),
-                     STATUS_OK);
-    pthread_mutex_unlock(&gateway.mutex);
-    const Bora__V1__ChatCompletionRequest *request = (const Bora__V1__ChatCompletionRequest *)unpacked;
+    const Bora__V1__ChatCompletionRequest *request = last_request(&arena);
     assert_string_equal(request->model, "large");
     assert_int_equal(request->n_messages, 2);
     assert_string_equal(request->messages[0]->system->content->text, "be brief");
@@ -572,6 +679,8 @@ int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
         GATEWAY_TEST(test_answer_is_printed_without_control_characters),
         GATEWAY_TEST(test_options_reach_the_request),
+        GATEWAY_TEST(test_forms_of_the_answer_reach_the_request),
+        GATEWAY_TEST(test_tools_come_from_a_file_and_calls_are_printed),
         GATEWAY_TEST(test_model_that_is_not_named_is_the_only_one),
         GATEWAY_TEST(test_refused_model_is_answered_with_what_there_is),
         GATEWAY_TEST(test_limit_for_a_name_that_nobody_serves_is_doubted),

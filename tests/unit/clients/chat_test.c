@@ -73,6 +73,40 @@ static void test_the_request_holds_the_conversation_and_the_settings(void **stat
     scripted_close(scripted);
 }
 
+static void test_a_format_needs_no_generated_types(void **state) {
+    (void)state;
+    static const struct {
+        struct bora_format format;
+        const char *type, *dialect;
+    } cases[] = {{{BORA_FORMAT_JSON_OBJECT, NULL}, "json_object", ""},
+                 {{BORA_FORMAT_JSON_SCHEMA, "{\"type\": \"null\"}"}, "json_schema", ""},
+                 {{BORA_FORMAT_REGEX, "a+"}, "regex", ""},
+                 {{BORA_FORMAT_GBNF, "root ::= [a]"}, "grammar", "gbnf"},
+                 {{BORA_FORMAT_LARK, "start: A"}, "grammar", "lark"}};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct scripted *scripted = SCRIPTED(hello);
+        const struct bora_chat_options options = {.format = cases[i].format};
+        struct bora_answer answer;
+        check_ok(bora_client_chat(scripted->client, scripted->talk, &options, &answer, NULL));
+        bora_answer_deinit(&answer);
+        const Bora__V1__ResponseFormat *seen = scripted_request(scripted, 0)->response_format;
+        const char *text = seen->json_schema != NULL ? seen->json_schema->schema
+                           : seen->regex != NULL     ? seen->regex
+                                                     : seen->grammar;
+        assert_string_equal(seen->type, cases[i].type);
+        assert_string_equal(seen->dialect != NULL ? seen->dialect : "", cases[i].dialect);
+        if (cases[i].format.text != NULL) assert_string_equal(text, cases[i].format.text);
+        scripted_close(scripted);
+    }
+    struct scripted *scripted = SCRIPTED(hello);
+    const struct bora_chat_options unknown = {.format = {(enum bora_format_kind)99, "x"}};
+    struct bora_answer answer;
+    assert_int_equal(bora_client_chat(scripted->client, scripted->talk, &unknown, &answer, NULL),
+                     STATUS_INVALID_ARGUMENT);
+    bora_answer_deinit(&answer);
+    scripted_close(scripted);
+}
+
 static void check_two_calls(const struct step *steps) {
     struct scripted *scripted = scripted_open(&steps, 1, NULL);
     struct bora_answer answer;
@@ -287,6 +321,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_an_answer_comes_whole_and_in_pieces),
         cmocka_unit_test(test_the_request_holds_the_conversation_and_the_settings),
+        cmocka_unit_test(test_a_format_needs_no_generated_types),
         cmocka_unit_test(test_calls_are_put_together_from_whatever_pieces),
         cmocka_unit_test(test_refusals_have_their_code_and_place),
         cmocka_unit_test(test_keys_that_are_wrong_or_none),

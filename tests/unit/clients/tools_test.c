@@ -134,6 +134,22 @@ static void test_results_go_back_until_the_model_answers(void **state) {
     scripted_close(scripted);
 }
 
+static void test_a_run_whose_last_answer_was_cut_says_so(void **state) {
+    (void)state;
+    static const struct step length[] = {{.text = "It is th"}, END("length")},
+                             context[] = {{.text = "It"}, END("model_length")};
+    const struct step *const ends[] = {length, context};
+    for (int i = 0; i < 2; i++) {
+        struct scripted *scripted = SCRIPTED(adds, ends[i]);
+        struct bora_tools *tools = make_tools();
+        struct bora_run run = run_ok(scripted, tools, &(struct bora_run_options){0}, BORA_RUN_LENGTH);
+        assert_int_equal(run.rounds, 2);
+        bora_run_deinit(&run);
+        end_tools(tools);
+        scripted_close(scripted);
+    }
+}
+
 static void test_a_named_choice_counts_once_and_none_stays(void **state) {
     (void)state;
     struct scripted *scripted = SCRIPTED(adds, says_three, adds, says_three, adds, says_three);
@@ -382,6 +398,7 @@ static void test_what_cannot_be_a_tool_is_refused(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_results_go_back_until_the_model_answers),
+        cmocka_unit_test(test_a_run_whose_last_answer_was_cut_says_so),
         cmocka_unit_test(test_a_named_choice_counts_once_and_none_stays),
         cmocka_unit_test(test_mishaps_are_told_to_the_model),
         cmocka_unit_test(test_a_handlers_failure_can_end_the_run),

@@ -614,7 +614,7 @@ static void test_a_bad_tool_is_named_and_harms_no_other(void **state) {
                  {"[]", STATUS_INVALID_ARGUMENT, ""},
                  {"false", STATUS_INVALID_ARGUMENT, ""},
                  {"{\"properties\": {\"a\": {\"type\": 1}}}", STATUS_INVALID_ARGUMENT, "/properties/a/type"},
-                 {"{\"enum\": [1]}", STATUS_FAILED_PRECONDITION, ""},
+                 {"{\"enum\": [1]}", STATUS_FAILED_PRECONDITION, "/enum"},
                  {"{\"properties\": {\"a\": {\"pattern\": \"(\"}}}", STATUS_INVALID_ARGUMENT, "/properties/a/pattern"}};
     assert_true(calls_fixture_init(&fixture, CHAT_CALLS_TAGS, false));
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
@@ -627,6 +627,12 @@ static void test_a_bad_tool_is_named_and_harms_no_other(void **state) {
     }
     check_ok(compile_one(&fixture, "true", false, &problem));
     check_ok(compile_one(&fixture, NULL, true, &problem));
+    struct call_tool list[] = {fixture.tools[0], fixture.tools[1]};
+    check_ok(calls_check(fixture.format, list, 2, &(struct grammar_options){0}, &problem));
+    list[1].parameters = calls_fixture_json(&fixture, "[]");
+    assert_int_equal(calls_check(fixture.format, list, 2, &(struct grammar_options){0}, &problem),
+                     STATUS_INVALID_ARGUMENT);
+    assert_int_equal(problem.tool, 1);
     calls_fixture_deinit(&fixture);
 }
 

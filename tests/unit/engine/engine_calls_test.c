@@ -5,6 +5,7 @@
 
 #include "base/arena.h"
 #include "base/json.h"
+#include "engine/engine_internal.h"
 #include "engine/grammar/calls.h"
 #include "engine/kv_cache/kv_cache.h"
 
@@ -245,6 +246,39 @@ static void test_cancelled_inside_a_call(void **state) {
     engine_close(engine);
 }
 
+/** An answer that is read when it has ended, as those of a search are, may hold more calls than a message. */
+static void test_no_more_calls_are_told_than_a_message_may_hold(void **state) {
+    (void)state;
+    struct grammar *grammar = compile(CALL_CHOICE_REQUIRED, true);
+    struct generation_request request = ask(NULL, grammar, 200);
+    struct call_reading *reading = NULL;
+    struct text_stream text;
+    struct token_list ids = {.max_count = 1 << 20};
+    struct generation_event event = {0};
+    struct bytes answer;
+    bytes_init(&answer, 1 << 20);
+    for (int i = 0; i < 2 * LIMIT_TOOLS; i++)
+        check_ok(bytes_append_string(
+            &answer, "<tool_call>\n{\"name\": \"add\", \"arguments\": {\"a\": 1, \"b\": 2}}\n</tool_call>\n"));
+    answer.length--; /* nothing stands behind the last */
+    check_ok(tokenizer_encode(engine_tokenizer(reader), bytes_view(&answer), &ids, &check_error));
+    check_ok(text_stream_init(&text, engine_tokenizer(reader), NULL, 0, &check_error));
+    check_ok(call_reading_create(&request, &reading, &check_error));
+    for (size_t i = 0; i < ids.count; i++) check_ok(call_reading_push(reading, &text, ids.ids[i]));
+    check_ok(call_reading_finish(reading, &text));
+    assert_int_equal(call_reading_count(reading), 2 * LIMIT_TOOLS);
+    call_reading_tell(reading, &event);
+    assert_int_equal(event.call_count, LIMIT_TOOLS);
+    call_reading_told(reading);
+    call_reading_tell(reading, &event);
+    assert_int_equal(event.call_count, 0);
+    call_reading_destroy(reading);
+    text_stream_deinit(&text);
+    token_list_deinit(&ids);
+    bytes_deinit(&answer);
+    grammar_unref(grammar);
+}
+
 /* ---- beam searches ------------------------------------------------------------------------------------------------- */
 
 struct answers {
@@ -296,6 +330,7 @@ int main(void) {
         cmocka_unit_test(test_log_probabilities_of_calls_are_summed),
         cmocka_unit_test(test_calls_depend_on_the_request_alone),
         cmocka_unit_test(test_cancelled_inside_a_call),
+        cmocka_unit_test(test_no_more_calls_are_told_than_a_message_may_hold),
         cmocka_unit_test(test_every_beam_is_a_call),
     };
     return cmocka_run_group_tests(tests, make_format, drop_format);

@@ -140,6 +140,7 @@ static const struct written refusals[] = {
     {"\"row\":[1,1,1,1]", "/row: too_long: List should have at most 3 items after validation, not 4 | - | "
                           "{\"field_type\":\"List\",\"max_length\":3,\"actual_length\":4}\n"},
     {"\"renamed\":\"c\"", "/renamed: extra_forbidden: Extra inputs are not permitted | \"c\" | -\n"},
+    {"\"long_text\":1", "/long_text: extra_forbidden: Extra inputs are not permitted; send text | 1 | -\n"},
     {"\"secret\":\"c\"", "/secret: extra_forbidden: Extra inputs are not permitted | \"c\" | -\n"},
     {"\"object\":[]", "/object: dict_type: Input should be a valid dictionary | [] | -\n"},
     {"\"array\":{}", "/array: list_type: Input should be a valid list | {} | -\n"},

@@ -508,18 +508,20 @@ class ResourcePart(_message.Message):
     def __init__(self, uri: _Optional[str] = ..., content: _Optional[str] = ...) -> None: ...
 
 class ResponseFormat(_message.Message):
-    __slots__ = ["dialect", "grammar", "json_schema", "regex", "type"]
+    __slots__ = ["choice", "dialect", "grammar", "json_schema", "regex", "type"]
+    CHOICE_FIELD_NUMBER: _ClassVar[int]
     DIALECT_FIELD_NUMBER: _ClassVar[int]
     GRAMMAR_FIELD_NUMBER: _ClassVar[int]
     JSON_SCHEMA_FIELD_NUMBER: _ClassVar[int]
     REGEX_FIELD_NUMBER: _ClassVar[int]
     TYPE_FIELD_NUMBER: _ClassVar[int]
+    choice: _containers.RepeatedScalarFieldContainer[str]
     dialect: str
     grammar: str
     json_schema: JsonSchemaFormat
     regex: str
     type: str
-    def __init__(self, type: _Optional[str] = ..., json_schema: _Optional[_Union[JsonSchemaFormat, _Mapping]] = ..., regex: _Optional[str] = ..., grammar: _Optional[str] = ..., dialect: _Optional[str] = ...) -> None: ...
+    def __init__(self, type: _Optional[str] = ..., json_schema: _Optional[_Union[JsonSchemaFormat, _Mapping]] = ..., regex: _Optional[str] = ..., grammar: _Optional[str] = ..., dialect: _Optional[str] = ..., choice: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class ResponseMessage(_message.Message):
     __slots__ = ["content", "prefix", "reasoning_content", "role", "tool_calls"]

@@ -5,7 +5,7 @@ from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
-from typing import ClassVar as _ClassVar, Iterable as _Iterable, Optional as _Optional, Union as _Union
+from typing import ClassVar as _ClassVar, Iterable as _Iterable, Mapping as _Mapping, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 DIALECT_ANY: Dialect
@@ -24,6 +24,14 @@ JSON_TEXT_OBJECT: JsonText
 RULES_FIELD_NUMBER: _ClassVar[int]
 json: _descriptor.FieldDescriptor
 rules: _descriptor.FieldDescriptor
+
+class Elsewhere(_message.Message):
+    __slots__ = ["instead", "name"]
+    INSTEAD_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    instead: str
+    name: str
+    def __init__(self, name: _Optional[str] = ..., instead: _Optional[str] = ...) -> None: ...
 
 class FieldRules(_message.Message):
     __slots__ = ["always", "dialect", "empty_as_null", "exclusive_minimum", "exclusive_minimum_strict", "hidden", "identifier", "json_text", "max_bytes", "max_items", "maximum", "maximum_strict", "min_bytes", "min_items", "minimum", "name", "nullable", "required", "words", "words_openai"]
@@ -70,14 +78,16 @@ class FieldRules(_message.Message):
     def __init__(self, required: bool = ..., nullable: bool = ..., minimum: _Optional[float] = ..., exclusive_minimum: _Optional[float] = ..., maximum: _Optional[float] = ..., maximum_strict: _Optional[float] = ..., min_bytes: _Optional[int] = ..., max_bytes: _Optional[int] = ..., min_items: _Optional[int] = ..., max_items: _Optional[int] = ..., words: _Optional[_Iterable[str]] = ..., words_openai: _Optional[_Iterable[str]] = ..., dialect: _Optional[_Union[Dialect, str]] = ..., always: bool = ..., json_text: _Optional[_Union[JsonText, str]] = ..., name: _Optional[str] = ..., hidden: bool = ..., empty_as_null: bool = ..., exclusive_minimum_strict: _Optional[float] = ..., identifier: bool = ...) -> None: ...
 
 class MessageRules(_message.Message):
-    __slots__ = ["form", "tag", "tag_default"]
+    __slots__ = ["elsewhere", "form", "tag", "tag_default"]
+    ELSEWHERE_FIELD_NUMBER: _ClassVar[int]
     FORM_FIELD_NUMBER: _ClassVar[int]
     TAG_DEFAULT_FIELD_NUMBER: _ClassVar[int]
     TAG_FIELD_NUMBER: _ClassVar[int]
+    elsewhere: _containers.RepeatedCompositeFieldContainer[Elsewhere]
     form: JsonForm
     tag: str
     tag_default: str
-    def __init__(self, form: _Optional[_Union[JsonForm, str]] = ..., tag: _Optional[str] = ..., tag_default: _Optional[str] = ...) -> None: ...
+    def __init__(self, form: _Optional[_Union[JsonForm, str]] = ..., tag: _Optional[str] = ..., tag_default: _Optional[str] = ..., elsewhere: _Optional[_Iterable[_Union[Elsewhere, _Mapping]]] = ...) -> None: ...
 
 class Dialect(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = []
