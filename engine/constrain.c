@@ -151,14 +151,16 @@ static bool is_empty(const uint32_t *words, size_t count) {
     return true;
 }
 
-static enum status find_mask(const struct generation *generation, const struct grammar_state *at, int64_t left,
+static enum status find_mask(struct generation *generation, const struct grammar_state *at, int64_t left,
                              uint32_t *words) {
     const struct engine *engine = generation->engine;
-    struct error ignored = {0};
+    struct error err = {0};
     int64_t began = clock_monotonic_ns(clock_system());
-    enum status status = grammar_mask(generation->grammar, at, (size_t)left, words, &ignored);
+    enum status status = grammar_mask(generation->grammar, at, (size_t)left, words, &err);
     if (engine->has_metrics)
         metric_observe(engine->metrics.mask_seconds, (double)(clock_monotonic_ns(clock_system()) - began) / 1e9);
+    /* Out of range: it cannot become complete in what is left; the mask is the one without that care. */
+    if (status != STATUS_OK && status != STATUS_OUT_OF_RANGE) generation->grammar_error = err;
     return status;
 }
 
@@ -187,9 +189,8 @@ enum verdict constrain_ask(struct sequence *leader, const void *state, int64_t l
     bool foreseen = state == NULL && generation->foreseen.position == leader->token_count;
     uint32_t *words = foreseen ? generation->foreseen.words : engine->mask;
     enum status status = foreseen ? generation->foreseen.status : find_mask(generation, &at, left, words);
-    /* Out of range: it cannot become complete in what is left; the mask is the one without that care. */
     if (status != STATUS_OK && status != STATUS_OUT_OF_RANGE) {
-        *out_error = "the grammar costs more than a grammar may cost";
+        *out_error = generation->grammar_error.message;
         return VERDICT_ERROR;
     }
     if (begins_text(generation, answer)) mask_beginning(engine, words);
@@ -217,11 +218,11 @@ uint64_t constrain_text_key(struct sequence *leader, const void *state, int32_t 
 enum verdict constrain_push(struct generation *generation, const struct answer_state *before, int32_t id,
                             struct answer_state *after) {
     if (generation->grammar == NULL) return VERDICT_GO_ON;
-    struct error err = {0};
     struct grammar_state at = state_of(generation, before);
     bool accepted = false;
     if (begins_text(generation, before)) id = generation->engine->begins_as[id];
-    if (grammar_accept(generation->grammar, &at, id, &accepted, &err) != STATUS_OK || !accepted) return VERDICT_ERROR;
+    if (grammar_accept(generation->grammar, &at, id, &accepted, &generation->grammar_error) != STATUS_OK || !accepted)
+        return VERDICT_ERROR;
     after->grammar = at;
     after->begun = true;
     after->length = before->length + 1;

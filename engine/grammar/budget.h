@@ -15,9 +15,10 @@
 #include <stdint.h>
 
 struct grammar_budget {
-    int64_t fuel;  /* left; below 0: exhausted */
-    int64_t bytes; /* left; below 0: exhausted */
-    int64_t looks; /* who only looks for something that can be done without gives up when fuel is below this */
+    int64_t fuel;   /* left; below 0: exhausted */
+    int64_t bytes;  /* left; below 0: exhausted */
+    int64_t looks;  /* who only looks for something that can be done without gives up when fuel is below this */
+    bool ambiguous; /* it was given up for too many ways to read one text (earley_internal.h) */
 };
 
 static inline bool budget_spend(struct grammar_budget *budget, int64_t fuel) {

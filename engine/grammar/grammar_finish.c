@@ -430,12 +430,13 @@ enum status finish_filter(struct grammar_session *session, const struct grammar_
     if (count > tokens_left) count = kept_rest(session, state, tokens_left, &walk.scratch, &first);
     enum status status = STATUS_OK;
     if (count > tokens_left) {
-        status = budget_exhausted(session->grammar->budget) ? grammar_failed(err) : too_few(tokens_left, err);
+        status = budget_exhausted(session->grammar->budget) ? grammar_failed(session->grammar, err)
+                                                            : too_few(tokens_left, err);
     } else {
         bool is_next = first >= 0 && mask[first / 32] >> first % 32 & 1; /* else a control token comes before it */
         if (is_next) keep_plan(session, state, bytes_view(&walk.scratch));
         limit_looks(session->grammar, LOOKS_FUEL);
-        if (!filter_mask(&walk, &state->machine, !complete && !is_next)) status = grammar_failed(err);
+        if (!filter_mask(&walk, &state->machine, !complete && !is_next)) status = grammar_failed(session->grammar, err);
         if (is_next) mask_set(mask, first);
     }
     bytes_deinit(&walk.scratch);

@@ -54,7 +54,7 @@ enum status grammar_json_machine(const struct grammar_vocabulary *vocabulary, co
                                  struct grammar_problem *problem);
 /** A token's or mask's fuel is there again. */
 void grammar_refuel(struct grammar *grammar);
-enum status grammar_failed(struct error *err);
+enum status grammar_failed(const struct grammar *grammar, struct error *err);
 
 /** Clear the tokens of a whole mask after which the text could not become complete in tokens_left - 1 tokens. Fails as grammar_mask. */
 enum status finish_filter(struct grammar_session *session, const struct grammar_state *state, size_t tokens_left,
