@@ -100,12 +100,12 @@ static enum machine_step go_on(struct earley_walk *w, const struct place *from, 
             return step;
     }
     to->free = free_place_behind(&from->free, own);
-    if (to->free.inside || unfinished != 0 || node->end - node->first < FREE_TEXT_TOKENS_MIN) return MACHINE_LIVE;
+    if (free_place_suffices(&to->free) || unfinished != 0 || node->end - node->first < FREE_TEXT_TOKENS_MIN)
+        return MACHINE_LIVE;
     struct free_text text;
     if (!free_of(w, to->set, &text)) return MACHINE_FAILED;
     bool blank = node->byte == ' ' && from == w->places;
-    to->free = blank ? free_place_begin(w->walk->vocabulary, SLICES_BEHIND_BLANK, text, w->mask)
-                     : (struct free_place){text, false};
+    free_place_improve(&to->free, w->walk->vocabulary, blank, text, w->mask);
     return MACHINE_LIVE;
 }
 
