@@ -154,7 +154,7 @@ void grammar_unref(struct grammar *grammar) {
 /** What one mask or one token may cost. */
 void grammar_refuel(struct grammar *grammar) {
     grammar->budget->fuel = STEP_FUEL;
-    grammar->budget->looks = 0;
+    grammar->budget->looks = grammar->budget->looks_bytes = 0;
     grammar->budget->ambiguous = false;
 }
 

@@ -23,8 +23,8 @@ enum {
     SLACK = 32,
     KNOWN_SIZE = 1024,
     NODES_KEPT = 4096,
-    REST_FUEL = 1000000, /* for the rest that a mask relies on */
-    LOOKS_FUEL = 100000  /* for the tokens of one mask */
+    REST_FUEL = 200000, /* for the rest that a mask relies on: 50 ms at most */
+    LOOKS_FUEL = 100000 /* for the tokens of one mask */
 };
 #define SPELLING_NEVER UINT32_MAX
 
@@ -237,6 +237,13 @@ static void settle(struct token_walk *walk, const struct token_trie *trie, uint3
     }
 }
 
+/** There is nothing left to look at the tokens from first on with: they are not admitted. */
+static void give_up_from(struct token_walk *walk, const struct token_trie *trie, uint32_t first) {
+    for (uint32_t t = first; t < trie->first[trie->count]; t++)
+        if (any_of(walk, trie, t, t + 1)) clear_tokens(walk, trie, t, t + 1);
+    walk->farthest = UINT64_MAX;
+}
+
 /** Through the trie, from one state to the next. */
 static bool walk_trie(struct token_walk *walk, const struct machine_state *from) {
     struct grammar_session *session = walk->session;
@@ -247,6 +254,10 @@ static bool walk_trie(struct token_walk *walk, const struct machine_state *from)
     uint32_t nodes = 0;
     for (uint32_t i = 0; i < trie->count;) {
         uint32_t depth = trie->depths[i], end = i + trie->sizes[i];
+        if (!budget_may_look(session->grammar->budget)) {
+            give_up_from(walk, trie, trie->first[i]);
+            return true;
+        }
         if (depth == 0 && nodes > NODES_KEPT) {
             forget(walk, before);
             nodes = 0;
@@ -406,7 +417,23 @@ static void limit_looks(struct grammar *grammar, int64_t fuel) {
     enum { SHARE = 4 };
     struct grammar_budget *budget = grammar->budget;
     if (grammar->finish_bytes == 0) grammar->finish_bytes = budget->bytes / SHARE + 1;
-    budget->looks = budget->bytes > grammar->finish_bytes ? budget->fuel - fuel : INT64_MAX;
+    budget->looks = budget->fuel - fuel;
+    budget->looks_bytes = grammar->finish_bytes;
+}
+
+/** As rest_of. Where that cost all that it may, and found none, the next masks do without: as many as there were such before, and one, at most PAUSE_MAX. */
+static uint32_t patient_rest(struct grammar_session *session, const struct machine_state *state, size_t tokens_left,
+                             struct bytes *out, int32_t *out_first) {
+    enum { PAUSE_MAX = 15 };
+    if (session->rest_pause > 0) {
+        session->rest_pause--;
+        return SPELLING_NEVER;
+    }
+    uint32_t count = rest_of(session, state, bytes_limit(tokens_left), out, out_first);
+    bool in_vain = count == SPELLING_NEVER && !budget_may_look(session->grammar->budget);
+    session->rests_in_vain = in_vain ? session->rests_in_vain + 1 : 0;
+    if (in_vain) session->rest_pause = session->rests_in_vain < PAUSE_MAX ? session->rests_in_vain : PAUSE_MAX;
+    return count;
 }
 
 enum status finish_filter(struct grammar_session *session, const struct grammar_state *state, size_t tokens_left,
@@ -426,7 +453,7 @@ enum status finish_filter(struct grammar_session *session, const struct grammar_
         .session = session, .look = look_whether_it_suffices, .tokens_left = tokens_left - 1, .mask = mask};
     bytes_init(&walk.scratch, REST_BYTES_MAX);
     int32_t first = -1;
-    uint32_t count = complete ? 0 : rest_of(session, &state->machine, bytes_limit(tokens_left), &walk.scratch, &first);
+    uint32_t count = complete ? 0 : patient_rest(session, &state->machine, tokens_left, &walk.scratch, &first);
     if (count > tokens_left) count = kept_rest(session, state, tokens_left, &walk.scratch, &first);
     enum status status = STATUS_OK;
     if (count > tokens_left) {

@@ -39,6 +39,8 @@ struct grammar_session {
     struct mask_walk walk;
     struct finish_plan plans[PLANS_KEPT];
     uint32_t next_plan;
+    uint32_t rests_in_vain,
+        rest_pause; /* rests that were looked for in vain one after the other; masks that look for none */
 };
 
 /** A grammar of a machine that spends `budget`; takes the machine over, also when it fails. */

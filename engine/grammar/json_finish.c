@@ -434,7 +434,7 @@ static bool finish_name(struct finish *f, const struct json_state *state, const 
     for (uint32_t t = 0; t < plan->target_count && !f->failed; t++) {
         uint32_t item = plan->targets[t];
         struct joint_object *object = &frame->joint->objects[frame->items[item].index];
-        const uint64_t *missing = plan_missing(f->frames, frame, object);
+        const uint64_t *missing = plan_missing(f->m, f->frames, frame, object);
         f->failed |= missing == NULL;
         if (f->failed) return false;
         if (target_may_close(f, frame, item)) continue;
@@ -540,14 +540,14 @@ uint64_t json_shortest(struct machine *machine, struct frames *frames, const str
 }
 
 /** A name must come, and a required one still can: what is left was counted with it. */
-static bool name_is_counted(struct frames *frames, const struct json_state *state) {
+static bool name_is_counted(struct json_machine *m, struct frames *frames, const struct json_state *state) {
     const struct frame *frame = state->frame;
     struct frames_mark before = frames_mark(frames);
     uint32_t low = state->phase == PHASE_KEY ? 0 : state->low;
     uint32_t high = state->phase == PHASE_KEY ? frame->joint->name_count : state->high;
     const uint64_t *missing = NULL;
     bool found = false;
-    if (frame->item_count == 1) missing = plan_missing(frames, frame, &frame->joint->objects[frame->items[0].index]);
+    if (frame->item_count == 1) missing = plan_missing(m, frames, frame, &frame->joint->objects[frame->items[0].index]);
     for (uint32_t n = low; missing != NULL && n < high && !found; n++)
         found = missing[n / 64] & frame->keys->permitted[n / 64] & 1ull << n % 64;
     frames_drop(frames, before);
@@ -558,7 +558,8 @@ uint64_t json_estimate(struct machine *machine, struct frames *frames, const str
     enum { LIMIT = 1 << 16 };
     struct json_state state = json_load(packed);
     if (machine->operations->complete(machine, packed)) return 0;
-    if ((state.phase == PHASE_KEY || state.phase == PHASE_KEY_STRING) && !name_is_counted(frames, &state)) {
+    if ((state.phase == PHASE_KEY || state.phase == PHASE_KEY_STRING) &&
+        !name_is_counted((struct json_machine *)machine, frames, &state)) {
         uint64_t exact = json_shortest(machine, frames, packed, LIMIT, NULL);
         return exact > LIMIT ? UINT64_MAX : exact;
     }

@@ -149,6 +149,7 @@ bool names_state(struct json_machine *m, const struct frame *frame, const struct
         count += frame->joint->objects[frame->items[i].index].form->selector_count;
     if (count == 0) return true;
     if (count > SELECTORS_LOOKED_AT || !plain_text(text, local, sizeof local, &begun)) return false;
+    if (!budget_spend(&m->shapes->schema->budget, (int64_t)(count * begun.length) / 64)) return false;
     for (uint32_t i = 0; i < frame->item_count; i++) {
         const struct object_form *form = frame->joint->objects[frame->items[i].index].form;
         for (uint32_t s = 0; s < form->selector_count; s++)
