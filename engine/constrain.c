@@ -202,14 +202,14 @@ enum verdict constrain_ask(struct sequence *leader, const void *state, int64_t l
     return VERDICT_ERROR;
 }
 
-/** FNV-1a over the bytes, 64 bits; never 0. */
+/** A hash of the bytes; never 0. */
 uint64_t constrain_text_key(struct sequence *leader, const void *state, int32_t id) {
     const struct answer_state *answer = state;
     const struct tokenizer *tokenizer = ((struct generation *)leader)->engine->tokenizer;
-    uint64_t key = answer->text_key != 0 ? answer->text_key : 0xcbf29ce484222325;
+    uint64_t key = answer->text_key != 0 ? answer->text_key : BYTES_HASH_START;
     if (id < 0 || tokenizer_is_end(tokenizer, id)) return key;
     struct bytes_view piece = tokenizer_piece(tokenizer, id);
-    for (size_t i = 0; i < piece.length; i++) key = (key ^ piece.data[i]) * 0x100000001b3;
+    key = bytes_hash(key, piece);
     if (piece.length == 0)
         key = (key ^ (uint32_t)id) * 0x9e3779b97f4a7c15; /* a control token is no text, but not nothing */
     return key != 0 ? key : 1;

@@ -58,11 +58,9 @@ static enum status check_request(const struct engine *engine, const struct gener
     return sampling_check(&request->sampling, engine->config.vocabulary, err);
 }
 
-/** FNV-1a, 64 bits: who shares turns with whom. Equal hashes of different names would only share them. */
+/** Who shares turns with whom. Equal hashes of different names would only share them. */
 static uint64_t tenant_key(const char *name) {
-    uint64_t hash = 0xcbf29ce484222325;
-    for (; name != NULL && *name != 0; name++) hash = (hash ^ (uint8_t)*name) * 0x100000001b3;
-    return hash;
+    return bytes_hash(BYTES_HASH_START, bytes_view_string(name));
 }
 
 /** One piece of memory: [generation][stop views][logit biases][tokens][stop bytes][salt] */

@@ -368,17 +368,10 @@ static bool end_name(struct name_walk *w, uint32_t i) {
     if (place->low < place->high && joint->names[place->low].text.length == w->from->depth + depth)
         return walk_name_exactly(w, i);
     if (place->tuple == TUPLE_DEAD || !tuple_accepts(m, place->tuple) || name_seen(w, depth)) return true;
-    struct verdict verdict = {0};
-    tuple_verdict(m, place->classes, &verdict);
     bool is_new;
-    struct ending *ending = ending_find(&w->endings, verdict.bits, &is_new);
-    if (is_new) {
-        struct machine_state before, ended;
-        if (!name_state(w, i, &before)) return false;
-        enum machine_step step = m->machine.operations->step(&m->machine, w->walk->frames, &before, '"', &ended);
-        if (step == MACHINE_FAILED || !ending_learn(m, w->walk, ending, step == MACHINE_LIVE ? &ended : NULL))
-            return false;
-    }
+    struct ending *ending = ending_find(m, &w->endings, place->classes, &is_new);
+    struct machine_state before;
+    if (is_new && !(name_state(w, i, &before) && ending_learn(m, w->walk, ending, &before))) return false;
     ending_set(w->walk, w->trie, i, ending, w->mask);
     return true;
 }
