@@ -19,6 +19,10 @@ bool bytes_view_equal(struct bytes_view a, struct bytes_view b) {
     return a.length == b.length && (a.length == 0 || memcmp(a.data, b.data, a.length) == 0);
 }
 
+bool bytes_view_begins(struct bytes_view text, struct bytes_view with) {
+    return text.length >= with.length && (with.length == 0 || memcmp(text.data, with.data, with.length) == 0);
+}
+
 int bytes_view_compare(struct bytes_view a, struct bytes_view b) {
     size_t common = a.length < b.length ? a.length : b.length;
     int order = common > 0 ? memcmp(a.data, b.data, common) : 0;

@@ -34,6 +34,15 @@ bool bytes_view_equal(struct bytes_view a, struct bytes_view b);
 /** The order of bytes, the shorter first where one begins the other: < 0, 0 or > 0. */
 int bytes_view_compare(struct bytes_view a, struct bytes_view b);
 bool bytes_view_equal_string(struct bytes_view view, const char *string);
+/** The text begins with all of `with`. */
+bool bytes_view_begins(struct bytes_view text, struct bytes_view with);
+
+/** FNV-1a, 64 bits, of what was hashed before (`hash`; at first BYTES_HASH_START) and the bytes. */
+#define BYTES_HASH_START UINT64_C(0xcbf29ce484222325)
+static inline uint64_t bytes_hash(uint64_t hash, struct bytes_view bytes) {
+    for (size_t i = 0; i < bytes.length; i++) hash = (hash ^ bytes.data[i]) * UINT64_C(0x100000001b3);
+    return hash;
+}
 
 void bytes_init(struct bytes *bytes, size_t max_bytes);
 void bytes_deinit(struct bytes *bytes);

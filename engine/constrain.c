@@ -151,14 +151,16 @@ static bool is_empty(const uint32_t *words, size_t count) {
     return true;
 }
 
-static enum status find_mask(const struct generation *generation, const struct grammar_state *at, int64_t left,
+static enum status find_mask(struct generation *generation, const struct grammar_state *at, int64_t left,
                              uint32_t *words) {
     const struct engine *engine = generation->engine;
-    struct error ignored = {0};
+    struct error err = {0};
     int64_t began = clock_monotonic_ns(clock_system());
-    enum status status = grammar_mask(generation->grammar, at, (size_t)left, words, &ignored);
+    enum status status = grammar_mask(generation->grammar, at, (size_t)left, words, &err);
     if (engine->has_metrics)
         metric_observe(engine->metrics.mask_seconds, (double)(clock_monotonic_ns(clock_system()) - began) / 1e9);
+    /* Out of range: it cannot become complete in what is left; the mask is the one without that care. */
+    if (status != STATUS_OK && status != STATUS_OUT_OF_RANGE) generation->grammar_error = err;
     return status;
 }
 
@@ -187,9 +189,8 @@ enum verdict constrain_ask(struct sequence *leader, const void *state, int64_t l
     bool foreseen = state == NULL && generation->foreseen.position == leader->token_count;
     uint32_t *words = foreseen ? generation->foreseen.words : engine->mask;
     enum status status = foreseen ? generation->foreseen.status : find_mask(generation, &at, left, words);
-    /* Out of range: it cannot become complete in what is left; the mask is the one without that care. */
     if (status != STATUS_OK && status != STATUS_OUT_OF_RANGE) {
-        *out_error = "the grammar costs more than a grammar may cost";
+        *out_error = generation->grammar_error.message;
         return VERDICT_ERROR;
     }
     if (begins_text(generation, answer)) mask_beginning(engine, words);
@@ -226,14 +227,14 @@ int constrain_admit(struct sequence *sequence, const int32_t *guesses, int count
     return (int)grammar_count_accepted(generation->grammar, &at, guesses, (size_t)count);
 }
 
-/** FNV-1a over the bytes, 64 bits; never 0. */
+/** A hash of the bytes; never 0. */
 uint64_t constrain_text_key(struct sequence *leader, const void *state, int32_t id) {
     const struct answer_state *answer = state;
     const struct tokenizer *tokenizer = ((struct generation *)leader)->engine->tokenizer;
-    uint64_t key = answer->text_key != 0 ? answer->text_key : 0xcbf29ce484222325;
+    uint64_t key = answer->text_key != 0 ? answer->text_key : BYTES_HASH_START;
     if (id < 0 || tokenizer_is_end(tokenizer, id)) return key;
     struct bytes_view piece = tokenizer_piece(tokenizer, id);
-    for (size_t i = 0; i < piece.length; i++) key = (key ^ piece.data[i]) * 0x100000001b3;
+    key = bytes_hash(key, piece);
     if (piece.length == 0)
         key = (key ^ (uint32_t)id) * 0x9e3779b97f4a7c15; /* a control token is no text, but not nothing */
     return key != 0 ? key : 1;
@@ -242,11 +243,11 @@ uint64_t constrain_text_key(struct sequence *leader, const void *state, int32_t 
 enum verdict constrain_push(struct generation *generation, const struct answer_state *before, int32_t id,
                             struct answer_state *after) {
     if (generation->grammar == NULL) return VERDICT_GO_ON;
-    struct error err = {0};
     struct grammar_state at = state_of(generation, before);
     bool accepted = false;
     if (begins_text(generation, before)) id = generation->engine->begins_as[id];
-    if (grammar_accept(generation->grammar, &at, id, &accepted, &err) != STATUS_OK || !accepted) return VERDICT_ERROR;
+    if (grammar_accept(generation->grammar, &at, id, &accepted, &generation->grammar_error) != STATUS_OK || !accepted)
+        return VERDICT_ERROR;
     after->grammar = at;
     after->begun = true;
     after->length = before->length + 1;

@@ -116,7 +116,7 @@ struct generation_event {
     double other_logprob_sum;
     size_t other_logprob_count;
     int answer;        /* of a beam search: which, 0 the best; else 0 */
-    const char *error; /* FINISH_ERROR, FINISH_REFUSED */
+    const char *error; /* FINISH_ERROR, FINISH_REFUSED, FINISH_GRAMMAR */
 };
 
 /** Called on the step thread; must not block. It may call engine_cancel, engine_pause and engine_resume. */

@@ -106,6 +106,7 @@ struct generation {
     struct answer_state answer;      /* of generations that are no search */
     struct generation *ahead_next;   /* mask_ahead.h */
     struct mask_foreseen foreseen;
+    struct error grammar_error; /* that the grammar cost too much, and how; "": it has not */
     struct call_reading *calls; /* NULL: all that is generated is text */
     void *beam_memory;          /* of a beam search, or NULL */
     int answers;                /* that a beam search is to give */

@@ -58,11 +58,9 @@ static enum status check_request(const struct engine *engine, const struct gener
     return sampling_check(&request->sampling, engine->config.vocabulary, err);
 }
 
-/** FNV-1a, 64 bits: who shares turns with whom. Equal hashes of different names would only share them. */
+/** Who shares turns with whom. Equal hashes of different names would only share them. */
 static uint64_t tenant_key(const char *name) {
-    uint64_t hash = 0xcbf29ce484222325;
-    for (; name != NULL && *name != 0; name++) hash = (hash ^ (uint8_t)*name) * 0x100000001b3;
-    return hash;
+    return bytes_hash(BYTES_HASH_START, bytes_view_string(name));
 }
 
 /** One piece of memory: [generation][stop views][logit biases][tokens][stop bytes][salt] */
@@ -258,11 +256,20 @@ static enum status write_answer(struct generation *generation, const struct hypo
     return finish_text(generation);
 }
 
+/** Whose fault an error is: of a grammar that costs too much, the request's. */
+static enum finish_reason blame_grammar(const struct generation *generation, enum finish_reason finish,
+                                        const char **error) {
+    if (finish != FINISH_ERROR || generation->grammar_error.message[0] == 0) return finish;
+    *error = generation->grammar_error.message;
+    return FINISH_GRAMMAR;
+}
+
 /** A search has ended: an event for each answer. */
 static void report_answers(struct generation *generation, enum finish_reason finish, const char *error) {
     const struct beam_search *beams = generation->sequence.beams;
     static const struct hypothesis nothing = {.finish = FINISH_LENGTH};
     int64_t prompt = generation->sequence.prompt_count;
+    finish = blame_grammar(generation, finish, &error);
     bool failed = finish_is_failure(finish);
     count_end(generation);
     for (int i = 0; i < generation->answers; i++) {
@@ -306,7 +313,7 @@ static void report(struct sequence *sequence, enum finish_reason finish, const c
         finish = FINISH_ERROR;
         error = "out of memory";
     }
-    finish = finish_of_calls(generation, finish);
+    finish = blame_grammar(generation, finish_of_calls(generation, finish), &error);
     struct generation_event event = {.text = text_stream_final(&generation->text),
                                      .ids = sequence->tokens + told,
                                      .id_count = (size_t)(sequence->token_count - told),

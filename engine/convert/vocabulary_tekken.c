@@ -56,8 +56,7 @@ struct table {
 };
 
 static uint64_t hash_of(struct bytes_view view) {
-    uint64_t hash = UINT64_C(0xcbf29ce484222325);
-    for (size_t i = 0; i < view.length; i++) hash = (hash ^ view.data[i]) * UINT64_C(0x100000001b3);
+    uint64_t hash = bytes_hash(BYTES_HASH_START, view);
     return hash ^ hash >> 29;
 }
 

@@ -15,9 +15,11 @@
 #include <stdint.h>
 
 struct grammar_budget {
-    int64_t fuel;  /* left; below 0: exhausted */
-    int64_t bytes; /* left; below 0: exhausted */
-    int64_t looks; /* who only looks for something that can be done without gives up when fuel is below this */
+    int64_t fuel;        /* left; below 0: exhausted */
+    int64_t bytes;       /* left; below 0: exhausted */
+    int64_t looks;       /* who only looks for something that can be done without gives up when fuel is below this */
+    int64_t looks_bytes; /* the same of bytes */
+    bool ambiguous;      /* it was given up for too many ways to read one text (earley_internal.h) */
 };
 
 static inline bool budget_spend(struct grammar_budget *budget, int64_t fuel) {
@@ -30,7 +32,7 @@ static inline bool budget_reserve(struct grammar_budget *budget, size_t bytes) {
     return budget->bytes >= 0;
 }
 static inline bool budget_may_look(const struct grammar_budget *budget) {
-    return budget->fuel > budget->looks && budget->bytes >= 0;
+    return budget->fuel > budget->looks && budget->bytes >= budget->looks_bytes;
 }
 static inline bool budget_exhausted(const struct grammar_budget *budget) {
     return budget->fuel < 0 || budget->bytes < 0;

@@ -118,8 +118,7 @@ static bool begins_objects_only(const struct tool_machine *tool) {
 /* ---- the cache ---- */
 
 static uint64_t hash_of(struct bytes_view key) {
-    uint64_t hash = 14695981039346656037U; /* FNV-1a */
-    for (size_t i = 0; i < key.length; i++) hash = (hash ^ key.data[i]) * 1099511628211U;
+    uint64_t hash = bytes_hash(BYTES_HASH_START, key);
     return hash ^ hash >> 32;
 }
 

@@ -41,13 +41,19 @@ static bool pay_visits(struct earley_machine *machine) {
            budget_spend(machine->budget, machine->visits / EARLEY_VISITS_OF_FUEL);
 }
 
+/* It was the budget, the frames' memory, or too many visits. */
+static enum machine_step give_up(struct earley_machine *machine) {
+    if (machine->visits > EARLEY_VISITS_MAX) machine->budget->ambiguous = true;
+    return MACHINE_FAILED;
+}
+
 static enum machine_step start(struct machine *base, struct frames *frames, struct machine_state *out) {
     struct earley_machine *machine = of(base);
     struct earley_ended ended = {machine->tables.start, &earley_outside};
     machine->visits = 0;
     const struct earley_closure *closure = earley_close(machine, frames, &ended, 1);
     const struct earley_frame *frame = closure == NULL ? NULL : earley_make_frame(machine, frames, closure, NULL, 0);
-    if (frame == NULL || !pay_visits(machine)) return MACHINE_FAILED;
+    if (frame == NULL || !pay_visits(machine)) return give_up(machine);
     set_state(out, frame);
     return MACHINE_LIVE;
 }
@@ -109,14 +115,14 @@ static enum machine_step end_terminals(struct earley_machine *machine, struct fr
             frame->again_ends = transition.ends;
         else
             closure = earley_close(machine, frames, machine->ended, count);
-        if (closure == NULL) return MACHINE_FAILED;
+        if (closure == NULL) return give_up(machine);
     }
     if (closure == frame->closure && frame->again_threads != transition.threads &&
         same_scanned(machine, frame, transition.threads))
         frame->again_threads = transition.threads;
     if (closure != frame->closure || frame->again_threads != transition.threads) {
         made = earley_make_frame(machine, frames, closure, frame, transition.threads);
-        if (made == NULL || !pay_visits(machine)) return MACHINE_FAILED;
+        if (made == NULL || !pay_visits(machine)) return give_up(machine);
     }
     set_state(out, made);
     return MACHINE_LIVE;

@@ -110,7 +110,7 @@ static int compare_threads(const void *left, const void *right) {
 }
 
 static void sort_threads(struct earley_thread *threads, uint32_t count) {
-    enum { FEW = 12 };
+    enum { FEW = 32 };
     if (count > FEW) {
         qsort(threads, count, sizeof *threads, compare_threads);
         return;
@@ -203,6 +203,7 @@ static uint32_t join_threads(struct earley_machine *machine, struct frames *fram
                          (uint64_t)scanned_count + closure->begun_count, sizeof *machine->slotted))
         return UINT32_MAX;
     const struct scan_thread *threads = scan_set_threads(&machine->sets, scanned, &scanned_count);
+    machine->visits += scanned_count + closure->begun_count;
     for (uint32_t i = 0, k = 0; i < scanned_count || k < closure->begun_count;) {
         const struct earley_begun *begun = &closure->begun[k];
         struct scan_thread thread = {0};

@@ -23,12 +23,13 @@ struct earley_walk {
     const slice_classes *ascii;
     struct place places[TRIE_DEPTH_MAX + 2]; /* by depth: before the node */
     uint64_t visits;
-    uint32_t kept; /* frames of this walk that are remembered */
+    uint64_t taken; /* bytes of frames that had been asked for before */
+    uint32_t kept;  /* frames of this walk that are remembered */
     /* Frames are kept while they are few, and remembered; then those behind `floor` are dropped as the walk leaves them. */
     bool full;
     struct frames_mark floor;
 };
-enum { KEPT_MAX = 1 << 11, VISITS_KEPT_MAX = 1 << 16 };
+enum { KEPT_MAX = 1 << 11, KEPT_BYTES_MAX = 8 << 20 };
 
 static bool free_of(struct earley_walk *w, uint32_t set, struct free_text *out) {
     struct earley_machine *machine = w->machine;
@@ -63,12 +64,15 @@ static enum machine_step pass(struct earley_walk *w, const struct earley_frame *
         enum machine_step step = earley_go_on(machine, w->walk->frames, frame, transition, &next);
         if (step != MACHINE_LIVE) return step;
         w->visits += machine->visits;
-        if (w->visits > EARLEY_MASK_VISITS_MAX) return MACHINE_FAILED;
+        if (w->visits > EARLEY_MASK_VISITS_MAX) {
+            machine->budget->ambiguous = true;
+            return MACHINE_FAILED;
+        }
         *to = (struct place){.frame = next.frame, .set = (uint32_t)next.word[EARLEY_WORD_THREADS]};
         if (w->full) return MACHINE_LIVE;
         *known = (struct earley_passed){machine->masks.walk, frame, next.frame, transition, to->set};
         w->floor = frames_mark(w->walk->frames);
-        w->full = ++w->kept > KEPT_MAX || w->visits > VISITS_KEPT_MAX;
+        w->full = ++w->kept > KEPT_MAX || w->walk->frames->taken - w->taken > KEPT_BYTES_MAX;
     }
     *to = (struct place){.frame = known->to, .set = known->to_threads};
     return MACHINE_LIVE;
@@ -96,12 +100,12 @@ static enum machine_step go_on(struct earley_walk *w, const struct place *from, 
             return step;
     }
     to->free = free_place_behind(&from->free, own);
-    if (to->free.inside || unfinished != 0 || node->end - node->first < FREE_TEXT_TOKENS_MIN) return MACHINE_LIVE;
+    if (free_place_suffices(&to->free) || unfinished != 0 || node->end - node->first < FREE_TEXT_TOKENS_MIN)
+        return MACHINE_LIVE;
     struct free_text text;
     if (!free_of(w, to->set, &text)) return MACHINE_FAILED;
     bool blank = node->byte == ' ' && from == w->places;
-    to->free = blank ? free_place_begin(w->walk->vocabulary, SLICES_BEHIND_BLANK, text, w->mask)
-                     : (struct free_place){text, false};
+    free_place_improve(&to->free, w->walk->vocabulary, blank, text, w->mask);
     return MACHINE_LIVE;
 }
 
@@ -184,6 +188,7 @@ bool earley_mask(struct machine *base, struct mask_walk *walk, const struct mach
     w.walk = walk;
     w.mask = mask;
     w.visits = w.kept = 0;
+    w.taken = walk->frames->taken;
     w.full = false;
     w.ascii = walk->vocabulary->slices.ascii;
     w.places[0] = (struct place){.frame = state->frame,

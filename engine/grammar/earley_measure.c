@@ -148,6 +148,8 @@ struct closing {
     uint32_t *queue; /* states that are needed */
     uint32_t queued;
     bool *needed;
+    uint32_t *covered; /* the search in which the place was last found behind a call */
+    uint32_t searches;
 };
 
 /* Where nothing stands at a place but one empty edge, the place behind it is meant. */
@@ -200,6 +202,55 @@ static bool add_edge(struct earley_tables *tables, struct earley_state *state, c
     return true;
 }
 
+/* The place behind this edge is reached without a byte. */
+static bool is_empty(const struct earley_tables *tables, const struct earley_path *path) {
+    if (path->kind == EARLEY_CALL && tables->symbols[path->value].shortest != 0) return false;
+    return path->kind != EARLEY_TERMINAL && tables->places[path->to].rest != EARLEY_NEVER;
+}
+
+/* Stamp what is reached from the place without a byte. False: the budget. */
+static bool cover_from(struct closing *closing, uint32_t place) {
+    const struct earley_tables *tables = closing->tables;
+    closing->searches++;
+    closing->covered[place] = closing->searches;
+    closing->stack[closing->count++] = place;
+    while (closing->count > 0) {
+        uint32_t at = closing->stack[--closing->count];
+        if (!budget_spend(tables->budget, 1)) return false;
+        for (uint32_t i = tables->places[at].out; i != RULES_NONE; i = tables->paths[i].next_out) {
+            uint32_t to = tables->paths[i].to;
+            if (closing->covered[to] == closing->searches || !is_empty(tables, &tables->paths[i])) continue;
+            closing->covered[to] = closing->searches;
+            closing->stack[closing->count++] = to;
+        }
+    }
+    return true;
+}
+
+/*
+ * Of calls of one symbol, leave out those behind which nothing comes that does not come behind another one, too: of x{0,200} where x may be empty, the first x
+ * leads to where all others lead. Only what is found by few searches. False: the budget.
+ */
+static bool drop_covered_calls(struct closing *closing, struct earley_state *state) {
+    enum { SEARCHES = 2 };
+    struct earley_tables *tables = closing->tables;
+    struct earley_call *calls = tables->calls + state->call_first;
+    uint32_t searches = 0;
+    for (uint32_t i = 0; i < state->call_count && searches < SEARCHES; i++) {
+        uint32_t kept = i + 1, alike = 0;
+        for (uint32_t k = i + 1; k < state->call_count; k++) alike += calls[k].symbol == calls[i].symbol;
+        if (alike == 0) continue;
+        if (!cover_from(closing, calls[i].target)) return false;
+        searches++;
+        for (uint32_t k = i + 1; k < state->call_count; k++)
+            if (calls[k].symbol != calls[i].symbol || closing->covered[calls[k].target] != closing->searches)
+                calls[kept++] = calls[k];
+        state->call_count = kept;
+    }
+    tables->call_count = state->call_first + state->call_count;
+    return true;
+}
+
 static bool close_state(struct closing *closing, uint32_t index) {
     struct earley_tables *tables = closing->tables;
     struct earley_state *state = &tables->states[index];
@@ -216,10 +267,11 @@ static bool close_state(struct closing *closing, uint32_t index) {
             if (!budget_spend(tables->budget, 1)) return false;
             if (tables->places[path->to].rest == EARLEY_NEVER) continue;
             if (path->kind == EARLEY_CALL && called == EARLEY_NEVER) continue;
-            if (path->kind == EARLEY_EMPTY || called == 0) look_at(closing, index, path->to);
+            if (is_empty(tables, path)) look_at(closing, index, path->to);
             if (path->kind != EARLEY_EMPTY && !add_edge(tables, state, path)) return false;
         }
     }
+    if (state->call_count > 1 && !drop_covered_calls(closing, state)) return false;
     state->pure = state->final && state->terminal_count == 0 && state->call_count == 0;
     for (uint32_t i = 0; i < state->terminal_count; i++)
         need(closing, tables->terminals[state->terminal_first + i].target);
@@ -231,7 +283,7 @@ static bool close_state(struct closing *closing, uint32_t index) {
 }
 
 bool earley_tables_close(struct earley_tables *tables) {
-    size_t count = tables->state_count, bytes = count * (3 * sizeof(uint32_t) + sizeof(bool));
+    size_t count = tables->state_count, bytes = count * (4 * sizeof(uint32_t) + sizeof(bool));
     struct closing closing = {.tables = tables};
     /* At least one of each, so that empty lists have an address. */
     if (!growing_reserve(tables->budget, &tables->terminals, &tables->terminal_capacity, 1,
@@ -245,7 +297,9 @@ bool earley_tables_close(struct earley_tables *tables) {
     closing.stack = malloc(count * sizeof *closing.stack);
     closing.queue = malloc(count * sizeof *closing.queue);
     closing.needed = calloc(count, sizeof *closing.needed);
-    bool ok = closing.seen != NULL && closing.stack != NULL && closing.queue != NULL && closing.needed != NULL;
+    closing.covered = calloc(count, sizeof *closing.covered);
+    bool ok = closing.seen != NULL && closing.stack != NULL && closing.queue != NULL && closing.needed != NULL &&
+              closing.covered != NULL;
     if (ok) need(&closing, tables->start);
     for (uint32_t i = 0; i < closing.queued && ok; i++) ok = close_state(&closing, closing.queue[i]);
     if (ok) ok = earley_tables_merge(tables, closing.queue, closing.queued);
@@ -253,6 +307,7 @@ bool earley_tables_close(struct earley_tables *tables) {
     free(closing.stack);
     free(closing.queue);
     free(closing.needed);
+    free(closing.covered);
     tables->budget->bytes += (int64_t)bytes;
     return ok;
 }

@@ -161,7 +161,7 @@ static uint32_t keep_uncovered(struct earley_machine *machine, uint32_t first, u
 
 /* Sorted, none that is not needed; returns the number of symbols. UINT32_MAX: the budget. */
 static uint32_t sort_waiting(struct earley_machine *machine) {
-    enum { FEW = 12 };
+    enum { FEW = 32 };
     struct earley_waiting *waiting = machine->waiting;
     uint32_t count = machine->waiting_count, kept = 0, groups = 0;
     if (count > FEW) {

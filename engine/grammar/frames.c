@@ -51,6 +51,7 @@ void *frames_alloc(struct frames *frames, size_t bytes) {
         return NULL;
     void *memory = frames->chunk->bytes + frames->used;
     frames->used += bytes;
+    frames->taken += bytes;
     return memory;
 }
 

@@ -154,7 +154,8 @@ void grammar_unref(struct grammar *grammar) {
 /** What one mask or one token may cost. */
 void grammar_refuel(struct grammar *grammar) {
     grammar->budget->fuel = STEP_FUEL;
-    grammar->budget->looks = 0;
+    grammar->budget->looks = grammar->budget->looks_bytes = 0;
+    grammar->budget->ambiguous = false;
 }
 
 enum status grammar_session_create(struct grammar *grammar, struct grammar_session **out, struct error *err) {
@@ -178,7 +179,10 @@ void grammar_session_destroy(struct grammar_session *session) {
     free(session);
 }
 
-enum status grammar_failed(struct error *err) {
+enum status grammar_failed(const struct grammar *grammar, struct error *err) {
+    if (grammar->budget->ambiguous)
+        return error_set(err, STATUS_RESOURCE_EXHAUSTED,
+                         "the grammar is too ambiguous: the text so far can be read in too many ways at once");
     return error_set(err, STATUS_RESOURCE_EXHAUSTED, "the grammar costs more than a grammar may cost");
 }
 
@@ -188,7 +192,7 @@ enum status grammar_start(struct grammar_session *session, struct grammar_state 
     pthread_mutex_lock(&grammar->lock);
     enum machine_step step = grammar->machine->operations->start(grammar->machine, &session->frames, &out->machine);
     pthread_mutex_unlock(&grammar->lock);
-    return step == MACHINE_LIVE ? STATUS_OK : grammar_failed(err);
+    return step == MACHINE_LIVE ? STATUS_OK : grammar_failed(grammar, err);
 }
 
 static enum status accept_bytes(struct grammar_session *session, struct grammar_state *state, struct bytes_view text,
@@ -202,7 +206,7 @@ static enum status accept_bytes(struct grammar_session *session, struct grammar_
         enum machine_step step = machine->operations->step(machine, &session->frames, &at, text.data[i], &at);
         if (step == MACHINE_LIVE) continue;
         frames_drop(&session->frames, before); /* what is refused leaves nothing behind */
-        return step == MACHINE_FAILED ? grammar_failed(err) : STATUS_OK;
+        return step == MACHINE_FAILED ? grammar_failed(session->grammar, err) : STATUS_OK;
     }
     state->machine = at;
     state->length += text.length;
@@ -228,7 +232,7 @@ static enum status accept_control(struct grammar_session *session, struct gramma
     grammar_refuel(grammar);
     enum machine_step step = operations->control(grammar->machine, &session->frames, &state->machine, token, &next);
     pthread_mutex_unlock(&grammar->lock);
-    if (step == MACHINE_FAILED) return grammar_failed(err);
+    if (step == MACHINE_FAILED) return grammar_failed(grammar, err);
     *out_accepted = step == MACHINE_LIVE;
     if (step == MACHINE_LIVE) state->machine = next;
     return STATUS_OK;
@@ -290,7 +294,7 @@ enum status grammar_mask(struct grammar_session *session, const struct grammar_s
         for (uint32_t i = 0; i < grammar->vocabulary->end_count; i++) mask_set(out, grammar->vocabulary->end_tokens[i]);
     if (ok && grammar->machine->operations->controls != NULL)
         grammar->machine->operations->controls(grammar->machine, &state->machine, out);
-    enum status status = ok ? STATUS_OK : grammar_failed(err);
+    enum status status = ok ? STATUS_OK : grammar_failed(grammar, err);
     if (ok && tokens_left != SIZE_MAX) status = finish_filter(session, state, tokens_left, out, err);
     pthread_mutex_unlock(&grammar->lock);
     return status;

@@ -23,8 +23,8 @@ enum {
     SLACK = 32,
     KNOWN_SIZE = 256,
     STEPS_KEPT = 4096,
-    REST_FUEL = 1000000, /* for the rest that a mask relies on */
-    LOOKS_FUEL = 100000  /* for the tokens of one mask */
+    REST_FUEL = 200000, /* for the rest that a mask relies on: 50 ms at most */
+    LOOKS_FUEL = 100000 /* for the tokens of one mask */
 };
 #define SPELLING_NEVER UINT32_MAX
 
@@ -295,6 +295,11 @@ static void walk_in_order(struct token_walk *walk, const struct machine_state *f
         for (uint32_t left = walk->places[w]; left != 0 && !walk->failed; left &= left - 1) {
             int32_t token = vocabulary->trie.tokens[w * 32 + (uint32_t)__builtin_ctz(left)];
             struct bytes_view piece = tokenizer_piece(vocabulary->tokenizer, token);
+            if (!budget_may_look(session->grammar->budget)) { /* what is not looked at is not admitted */
+                clear_token(walk, token);
+                walk->farthest = UINT64_MAX;
+                continue;
+            }
             size_t shared = common_prefix(piece, last);
             if (shared > kept) shared = kept;
             if (shared == 0 && walk->steps > STEPS_KEPT) {
@@ -430,25 +435,48 @@ static void limit_looks(struct grammar *grammar, int64_t fuel) {
     enum { SHARE = 4 };
     struct grammar_budget *budget = grammar->budget;
     if (grammar->finish_bytes == 0) grammar->finish_bytes = budget->bytes / SHARE + 1;
-    budget->looks = budget->bytes > grammar->finish_bytes ? budget->fuel - fuel : INT64_MAX;
+    budget->looks = budget->fuel - fuel;
+    budget->looks_bytes = grammar->finish_bytes;
 }
 
-/** No token of the mask is known to suffice. What the state's own rest begins with does, or what was promised before; `mask` has what was there before it was filtered. */
+/** As rest_of. Where that cost all that it may, and found none, the next masks do without: as many as there were such before, and one, at most PAUSE_MAX. */
+static uint32_t patient_rest(struct grammar_session *session, const struct machine_state *state, size_t tokens_left,
+                             struct bytes *out, int32_t *out_first) {
+    enum { PAUSE_MAX = 15 };
+    if (session->rest_pause > 0) {
+        session->rest_pause--;
+        return SPELLING_NEVER;
+    }
+    uint32_t count = rest_of(session, state, bytes_limit(tokens_left), out, out_first);
+    bool in_vain = count == SPELLING_NEVER && !budget_may_look(session->grammar->budget);
+    session->rests_in_vain = in_vain ? session->rests_in_vain + 1 : 0;
+    if (in_vain) session->rest_pause = session->rests_in_vain < PAUSE_MAX ? session->rests_in_vain : PAUSE_MAX;
+    return count;
+}
+
+/** Tokens of the state's own rest, or of one that was promised before; more than tokens_left: neither is known to do. */
+static uint32_t rest_in_reach(struct token_walk *walk, const struct grammar_state *state, int32_t *out_first) {
+    struct grammar_session *session = walk->session;
+    size_t tokens_left = walk->tokens_left + 1;
+    grammar_refuel(session->grammar);
+    limit_looks(session->grammar, REST_FUEL);
+    uint32_t count = patient_rest(session, &state->machine, tokens_left, &walk->scratch, out_first);
+    return count > tokens_left ? kept_rest(session, state, tokens_left, &walk->scratch, out_first) : count;
+}
+
+/** No token of the mask is known to suffice: what the rest begins with does. */
 static enum status keep_promise(struct token_walk *walk, const struct grammar_state *state, uint32_t *mask,
                                 struct error *err) {
     struct grammar_session *session = walk->session;
     struct machine *machine = session->grammar->machine;
-    const struct grammar_vocabulary *vocabulary = session->grammar->vocabulary;
     size_t tokens_left = walk->tokens_left + 1;
     int32_t first = -1;
-    grammar_refuel(session->grammar);
-    limit_looks(session->grammar, REST_FUEL);
-    uint32_t count = rest_of(session, &state->machine, bytes_limit(tokens_left), &walk->scratch, &first);
-    if (count > tokens_left) count = kept_rest(session, state, tokens_left, &walk->scratch, &first);
-    if (count > tokens_left)
-        return budget_exhausted(session->grammar->budget) ? grammar_failed(err) : too_few(tokens_left, err);
+    session->fell_short = rest_in_reach(walk, state, &first) > tokens_left;
+    if (session->fell_short)
+        return budget_exhausted(session->grammar->budget) ? grammar_failed(session->grammar, err)
+                                                          : too_few(tokens_left, err);
     bool is_next = first >= 0 && mask[first / 32] >> first % 32 & 1; /* else a control token comes before it */
-    memset(mask, 0, vocabulary->words * sizeof *mask);
+    memset(mask, 0, session->grammar->vocabulary->words * sizeof *mask);
     if (is_next) {
         keep_plan(session, state, bytes_view(&walk->scratch));
         mask_set(mask, first);
@@ -477,12 +505,19 @@ enum status finish_filter(struct grammar_session *session, const struct grammar_
     limit_looks(session->grammar, LOOKS_FUEL);
     if (is_far(session, &state->machine, tokens_left, mask)) return STATUS_OK;
     uint32_t *filtered = malloc(words * sizeof *filtered);
-    if (filtered == NULL) return grammar_failed(err);
+    if (filtered == NULL) return grammar_failed(session->grammar, err);
     memcpy(filtered, mask, words * sizeof *filtered);
     struct token_walk walk = {
         .session = session, .look = look_whether_it_suffices, .tokens_left = tokens_left - 1, .mask = filtered};
+    int32_t first;
+    enum status status = STATUS_OK;
     bytes_init(&walk.scratch, REST_BYTES_MAX);
-    enum status status = filter_mask(&walk, &state->machine) ? STATUS_OK : grammar_failed(err);
+    bool complete = machine->operations->complete(machine, &state->machine);
+    /* What fell short before does so again, most often: then that is all that is asked. */
+    if (session->fell_short && !complete && rest_in_reach(&walk, state, &first) > tokens_left)
+        status = too_few(tokens_left, err);
+    limit_looks(session->grammar, LOOKS_FUEL);
+    if (status == STATUS_OK && !filter_mask(&walk, &state->machine)) status = grammar_failed(session->grammar, err);
     if (status == STATUS_OK && is_empty(filtered, words))
         status = keep_promise(&walk, state, mask, err);
     else if (status == STATUS_OK)

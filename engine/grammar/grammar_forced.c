@@ -68,7 +68,7 @@ static enum status force(struct grammar_session *session, struct machine_state *
         if (byte == -1) break;
         if (byte < 0 ||
             machine->operations->step(machine, &session->frames, state, (uint8_t)byte, state) == MACHINE_FAILED)
-            return grammar_failed(err);
+            return grammar_failed(session->grammar, err);
         TRY(bytes_append_byte(out, (uint8_t)byte));
     }
     return STATUS_OK;

@@ -39,6 +39,9 @@ struct grammar_session {
     struct mask_walk walk;
     struct finish_plan plans[PLANS_KEPT];
     uint32_t next_plan;
+    bool fell_short; /* the last mask that looked found no way to the end in what was left */
+    uint32_t rests_in_vain,
+        rest_pause; /* rests that were looked for in vain one after the other; masks that look for none */
 };
 
 /** A grammar of a machine that spends `budget`; takes the machine over, also when it fails. */
@@ -57,7 +60,7 @@ size_t grammar_accept_each(struct grammar_session *session, struct grammar_state
                            size_t count);
 /** A token's or mask's fuel is there again. */
 void grammar_refuel(struct grammar *grammar);
-enum status grammar_failed(struct error *err);
+enum status grammar_failed(const struct grammar *grammar, struct error *err);
 
 /** Clear the tokens of a whole mask after which the text could not become complete in tokens_left - 1 tokens. Fails as grammar_mask. */
 enum status finish_filter(struct grammar_session *session, const struct grammar_state *state, size_t tokens_left,

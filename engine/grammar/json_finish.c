@@ -70,14 +70,30 @@ static bool try_string(struct finish *f, struct bytes_view text, bool whole) {
     return ok;
 }
 
-/** A text of `left`, none of the `others`, that the machine takes, ended by the quote. */
-static bool try_language(struct finish *f, regex left, struct others *others, bool whole) {
+/** What is left to be written: of a string, with the quote behind it and perhaps the one before it, or of a number. */
+struct left {
+    enum left_kind { LEFT_INSIDE, LEFT_WHOLE, LEFT_NUMBER } kind;
+    uint32_t of; /* a regex, a number_state */
+};
+
+/** The shortest text of it that is none of the others. */
+static bool find_text(struct finish *f, struct left left, const struct others *others, struct bytes *out) {
+    if (left.kind != LEFT_NUMBER)
+        return regex_shortest_but(pool_of(f), left.of, others->texts, others->count, out) != REGEX_UNBOUNDED;
+    struct number_pool *numbers = f->m->shapes->schema->numbers;
+    return number_shortest_but(numbers, left.of, others->texts, others->count, out) != UINT32_MAX && !out->failed &&
+           out->length > 0;
+}
+
+/** A text of it, none of the `others`, that the machine takes. */
+static bool try_left(struct finish *f, struct left left, struct others *others) {
     bool done = false;
     while (!done && !f->failed && others_room(others)) {
         struct bytes text;
         bytes_init(&text, f->text.max_bytes);
-        bool found = regex_shortest_but(pool_of(f), left, others->texts, others->count, &text) != REGEX_UNBOUNDED;
-        done = found && try_string(f, bytes_view(&text), whole);
+        bool found = find_text(f, left, others, &text);
+        done = found && (left.kind == LEFT_NUMBER ? try_text(f, text.data, text.length)
+                                                  : try_string(f, bytes_view(&text), left.kind == LEFT_WHOLE));
         if (found && !done) /* takes the text over */
             others_refused(others, text);
         else
@@ -90,7 +106,7 @@ static bool try_language(struct finish *f, regex left, struct others *others, bo
 
 static bool try_any_of(struct finish *f, regex left) {
     struct others others = {0};
-    return try_language(f, left, &others, false);
+    return try_left(f, (struct left){LEFT_INSIDE, left}, &others);
 }
 
 /* ---- values that have begun ---- */
@@ -143,26 +159,6 @@ static bool finish_character(struct finish *f, const struct json_state *state) {
     return false;
 }
 
-/** A number, none of the `others`, that the machine takes. */
-static bool try_number(struct finish *f, number_state from, struct others *others) {
-    bool done = false;
-    while (!done && !f->failed && others_room(others)) {
-        struct bytes text;
-        bytes_init(&text, f->text.max_bytes);
-        bool found = number_shortest_but(f->m->shapes->schema->numbers, from, others->texts, others->count, &text) !=
-                         UINT32_MAX &&
-                     !text.failed && text.length > 0;
-        done = found && try_text(f, text.data, text.length);
-        if (found && !done)
-            others_refused(others, text);
-        else
-            bytes_deinit(&text);
-        if (!found) break;
-    }
-    others_deinit(others);
-    return done;
-}
-
 /** More digits, to something that may end. False: it may end as it is. */
 static bool finish_number(struct finish *f, const struct json_state *state, const struct plan *plan) {
     struct number_pool *numbers = f->m->shapes->schema->numbers;
@@ -182,7 +178,7 @@ static bool finish_number(struct finish *f, const struct json_state *state, cons
             best = number_shortest(numbers, best_entry, NULL);
         }
     struct others none = {0};
-    return best != 0 && best != UINT32_MAX && try_number(f, best_entry, &none);
+    return best != 0 && best != UINT32_MAX && try_left(f, (struct left){LEFT_NUMBER, best_entry}, &none);
 }
 
 /* ---- values that begin ---- */
@@ -250,10 +246,10 @@ static bool try_way(struct finish *f, conjunction goal, const struct way *way, c
         return try_text(f, "true", 4);
     case VALUE_STRING:
         others_strings(&others, seen);
-        return try_language(f, shape->string, &others, true);
+        return try_left(f, (struct left){LEFT_WHOLE, shape->string}, &others);
     case VALUE_NUMBER:
         others_numbers(&others, seen);
-        return try_number(f, json_number_start(f->m, shape->numbers[way->index]), &others);
+        return try_left(f, (struct left){LEFT_NUMBER, json_number_start(f->m, shape->numbers[way->index])}, &others);
     case VALUE_ARRAY:
         return try_byte(f, '[');
     default:
@@ -378,7 +374,7 @@ static bool try_unknown(struct finish *f, const struct json_state *state, uint32
         regex left = also == REGEX_EVERYTHING ? tuple.words[i + 1] : regex_and(pool, tuple.words[i + 1], also);
         struct others others = {0};
         others_rests(&others, state->frame->texts, begun);
-        if (try_language(f, left, &others, false)) return true;
+        if (try_left(f, (struct left){LEFT_INSIDE, left}, &others)) return true;
     }
     return false;
 }
@@ -434,7 +430,7 @@ static bool finish_name(struct finish *f, const struct json_state *state, const 
     for (uint32_t t = 0; t < plan->target_count && !f->failed; t++) {
         uint32_t item = plan->targets[t];
         struct joint_object *object = &frame->joint->objects[frame->items[item].index];
-        const uint64_t *missing = plan_missing(f->frames, frame, object);
+        const uint64_t *missing = plan_missing(f->m, f->frames, frame, object);
         f->failed |= missing == NULL;
         if (f->failed) return false;
         if (target_may_close(f, frame, item)) continue;
@@ -540,14 +536,14 @@ uint64_t json_shortest(struct machine *machine, struct frames *frames, const str
 }
 
 /** A name must come, and a required one still can: what is left was counted with it. */
-static bool name_is_counted(struct frames *frames, const struct json_state *state) {
+static bool name_is_counted(struct json_machine *m, struct frames *frames, const struct json_state *state) {
     const struct frame *frame = state->frame;
     struct frames_mark before = frames_mark(frames);
     uint32_t low = state->phase == PHASE_KEY ? 0 : state->low;
     uint32_t high = state->phase == PHASE_KEY ? frame->joint->name_count : state->high;
     const uint64_t *missing = NULL;
     bool found = false;
-    if (frame->item_count == 1) missing = plan_missing(frames, frame, &frame->joint->objects[frame->items[0].index]);
+    if (frame->item_count == 1) missing = plan_missing(m, frames, frame, &frame->joint->objects[frame->items[0].index]);
     for (uint32_t n = low; missing != NULL && n < high && !found; n++)
         found = missing[n / 64] & frame->keys->permitted[n / 64] & 1ull << n % 64;
     frames_drop(frames, before);
@@ -558,7 +554,8 @@ uint64_t json_estimate(struct machine *machine, struct frames *frames, const str
     enum { LIMIT = 1 << 16 };
     struct json_state state = json_load(packed);
     if (machine->operations->complete(machine, packed)) return 0;
-    if ((state.phase == PHASE_KEY || state.phase == PHASE_KEY_STRING) && !name_is_counted(frames, &state)) {
+    if ((state.phase == PHASE_KEY || state.phase == PHASE_KEY_STRING) &&
+        !name_is_counted((struct json_machine *)machine, frames, &state)) {
         uint64_t exact = json_shortest(machine, frames, packed, LIMIT, NULL);
         return exact > LIMIT ? UINT64_MAX : exact;
     }

@@ -42,13 +42,9 @@ void others_numbers(struct others *others, const struct seen_text *seen) {
             add(others, seen->text.data, seen->text.length);
 }
 
-static bool begins_with(struct bytes_view text, struct bytes_view with, size_t bytes) {
-    return text.length >= bytes && (bytes == 0 || memcmp(text.data, with.data, bytes) == 0);
-}
-
 void others_rests(struct others *others, const struct seen_text *seen, struct bytes_view begun) {
     for (; seen != NULL; seen = seen->before)
-        if (begins_with(seen->text, begun, begun.length))
+        if (bytes_view_begins(seen->text, begun))
             add(others, seen->text.data + begun.length, seen->text.length - begun.length);
 }
 
@@ -64,7 +60,7 @@ struct exit {
 
 static bool is_taken(const struct bytes_view *others, size_t count, struct bytes_view along, int byte) {
     for (size_t i = 0; i < count; i++)
-        if (begins_with(others[i], along, along.length) &&
+        if (bytes_view_begins(others[i], along) &&
             byte == (others[i].length > along.length ? others[i].data[along.length] : 0))
             return true;
     return false;
@@ -92,7 +88,8 @@ uint32_t number_shortest_but(struct number_pool *pool, number_state state, const
         number_state at = state;
         for (size_t length = 0; length < best.length && at != NUMBER_DEAD && at != NUMBER_STATE_FAILED; length++) {
             bool before = false;
-            for (size_t j = 0; j < i && !before; j++) before = begins_with(others[j], others[i], length);
+            for (size_t j = 0; j < i && !before; j++)
+                before = bytes_view_begins(others[j], (struct bytes_view){others[i].data, length});
             if (!before) leave_here(pool, at, others, count, (struct bytes_view){others[i].data, length}, &best);
             if (length == others[i].length) break;
             at = number_step(pool, at, others[i].data[length]);
@@ -149,6 +146,7 @@ bool names_state(struct json_machine *m, const struct frame *frame, const struct
         count += frame->joint->objects[frame->items[i].index].form->selector_count;
     if (count == 0) return true;
     if (count > SELECTORS_LOOKED_AT || !plain_text(text, local, sizeof local, &begun)) return false;
+    if (!budget_spend(&m->shapes->schema->budget, (int64_t)(count * begun.length) / 64)) return false;
     for (uint32_t i = 0; i < frame->item_count; i++) {
         const struct object_form *form = frame->joint->objects[frame->items[i].index].form;
         for (uint32_t s = 0; s < form->selector_count; s++)

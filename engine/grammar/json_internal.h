@@ -345,9 +345,12 @@ bool json_inside(struct machine *machine, const struct grammar_vocabulary *vocab
 void json_alike(struct machine *machine, const struct machine_state *state, struct machine_state *out);
 bool json_respells(struct machine *machine, struct frames *frames, const struct machine_state *state, uint8_t byte);
 
+/** Bits of the names that are required, by the form or by what is there or required in turn; of frames. False: budget or memory. */
+bool object_required(struct json_machine *m, struct frames *frames, const struct frame *frame,
+                     const struct joint_object *object, uint64_t **out);
 /** The form may end as the frame stands. */
 bool array_may_close(const struct frame *frame, const struct joint_array *array, const struct item *item);
-bool object_may_close(const struct json_machine *m, struct frames *frames, const struct frame *frame,
+bool object_may_close(struct json_machine *m, struct frames *frames, const struct frame *frame,
                       const struct joint_object *object, const struct item *item, bool *failed);
 
 /** A value has ended; `state->frame` is the frame around it. */

@@ -184,7 +184,10 @@ bool mask_ends(struct json_machine *m, struct mask_walk *walk, const struct stri
 
 /* ---- endings ---- */
 
-struct ending *ending_find(struct endings *endings, const uint64_t key[2], bool *out_new) {
+struct ending *ending_find(struct json_machine *m, struct endings *endings, uint32_t tuple, bool *out_new) {
+    struct verdict verdict = {0};
+    tuple_verdict(m, tuple, &verdict);
+    const uint64_t *key = verdict.bits;
     for (uint32_t i = 0; i < endings->count; i++)
         if (endings->list[i].key[0] == key[0] && endings->list[i].key[1] == key[1]) {
             *out_new = false;
@@ -198,16 +201,18 @@ struct ending *ending_find(struct endings *endings, const uint64_t key[2], bool 
 }
 
 bool ending_learn(struct json_machine *m, struct mask_walk *walk, struct ending *ending,
-                  const struct machine_state *ended) {
+                  const struct machine_state *before) {
     const struct token_trie *nodes = &walk->vocabulary->strings[0].rest_nodes;
-    ending->live = ended != NULL;
-    if (ended == NULL) return true;
+    struct machine_state ended;
+    enum machine_step step = m->machine.operations->step(&m->machine, walk->frames, before, '"', &ended);
+    ending->live = step == MACHINE_LIVE;
+    if (!ending->live) return step != MACHINE_FAILED;
     size_t bytes = (nodes->count + 32) / 32 * sizeof(uint32_t);
     ending->rests = frames_alloc(walk->frames, bytes);
     if (ending->rests == NULL) return false;
     memset(ending->rests, 0, bytes);
     ending->rests[0] = 1;
-    return mask_all(m, walk, nodes, ended, ending->rests);
+    return mask_all(m, walk, nodes, &ended, ending->rests);
 }
 
 void ending_set(const struct mask_walk *walk, const struct token_trie *trie, uint32_t node, const struct ending *ending,

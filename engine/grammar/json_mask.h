@@ -92,11 +92,11 @@ struct endings {
     struct ending list[CLASSES_MAX];
     uint32_t count;
 };
-/** The ending of class `key`, or the place for it (*out_new). The oldest gives way when there are too many. */
-struct ending *ending_find(struct endings *endings, const uint64_t key[2], bool *out_new);
-/** `ended`: the state behind the quote; NULL: no text of the class may end here. */
+/** The ending of the class that is the tuple's verdict, or the place for it (*out_new). The oldest gives way when there are too many. */
+struct ending *ending_find(struct json_machine *m, struct endings *endings, uint32_t tuple, bool *out_new);
+/** `before`: the state before the quote. False: budget or memory. */
 bool ending_learn(struct json_machine *m, struct mask_walk *walk, struct ending *ending,
-                  const struct machine_state *ended);
+                  const struct machine_state *before);
 /** The tokens of a node whose byte is the quote, and of those below it. */
 void ending_set(const struct mask_walk *walk, const struct token_trie *trie, uint32_t node, const struct ending *ending,
                 uint32_t *mask);

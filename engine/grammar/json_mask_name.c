@@ -368,17 +368,10 @@ static bool end_name(struct name_walk *w, uint32_t i) {
     if (place->low < place->high && joint->names[place->low].text.length == w->from->depth + depth)
         return walk_name_exactly(w, i);
     if (place->tuple == TUPLE_DEAD || !tuple_accepts(m, place->tuple) || name_seen(w, depth)) return true;
-    struct verdict verdict = {0};
-    tuple_verdict(m, place->classes, &verdict);
     bool is_new;
-    struct ending *ending = ending_find(&w->endings, verdict.bits, &is_new);
-    if (is_new) {
-        struct machine_state before, ended;
-        if (!name_state(w, i, &before)) return false;
-        enum machine_step step = m->machine.operations->step(&m->machine, w->walk->frames, &before, '"', &ended);
-        if (step == MACHINE_FAILED || !ending_learn(m, w->walk, ending, step == MACHINE_LIVE ? &ended : NULL))
-            return false;
-    }
+    struct ending *ending = ending_find(m, &w->endings, place->classes, &is_new);
+    struct machine_state before;
+    if (is_new && !(name_state(w, i, &before) && ending_learn(m, w->walk, ending, &before))) return false;
     ending_set(w->walk, w->trie, i, ending, w->mask);
     return true;
 }
@@ -455,6 +448,21 @@ static bool walk_names(struct name_walk *w) {
     return true;
 }
 
+/** Names as long as no known one begins so, by their tuple alone: where it takes what most tokens are made of, only the others are looked at. */
+static bool walk_unknown(struct name_walk *w) {
+    const struct grammar_vocabulary *vocabulary = w->walk->vocabulary;
+    w->trie = &vocabulary->trie;
+    if (w->start.tuple != TUPLE_DEAD && w->start.low >= w->start.high) {
+        const struct tuple_row *row = w->start.row = tuple_row_of(w->m, w->start.tuple);
+        if (row == NULL) return false;
+        if (row->free_length >= COMMON_LENGTH && !(CLASSES_COMMON & ~row->free_classes)) {
+            mask_or(w->mask, vocabulary->common, vocabulary->words);
+            w->trie = &vocabulary->uncommon;
+        }
+    }
+    return walk_names(w);
+}
+
 static bool fill_selected_name(struct json_machine *m, struct mask_walk *walk, const struct json_state *state,
                                uint32_t *mask) {
     const struct token_trie *trie = &walk->vocabulary->trie;
@@ -482,8 +490,7 @@ static bool fill_selected_name(struct json_machine *m, struct mask_walk *walk, c
         w->trie = &walk->vocabulary->strings[0].whole;
         ok = walk_names(w) && mask_all(m, walk, &spelled->escapes, &packed, mask);
     } else {
-        w->trie = trie;
-        ok = walk_names(w);
+        ok = walk_unknown(w);
     }
     frames_drop(walk->frames, before);
     return ok;

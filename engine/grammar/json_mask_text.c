@@ -105,17 +105,10 @@ static bool end_string(struct scalar_walk *w, uint32_t i, uint32_t tuple) {
         bool certain, fresh = is_fresh(w, w->trie->depths[i], &certain);
         if (!certain || !fresh || goes_on_with_quote(w, i)) return walk_exactly(w, i);
     }
-    struct verdict verdict = {0};
-    tuple_verdict(m, tuple, &verdict);
     bool is_new;
-    struct ending *ending = ending_find(&w->endings, verdict.bits, &is_new);
-    if (is_new) {
-        struct machine_state state, ended;
-        if (!state_at(w, i, &state)) return false;
-        enum machine_step step = m->machine.operations->step(&m->machine, w->walk->frames, &state, '"', &ended);
-        if (step == MACHINE_FAILED || !ending_learn(m, w->walk, ending, step == MACHINE_LIVE ? &ended : NULL))
-            return false;
-    }
+    struct ending *ending = ending_find(m, &w->endings, tuple, &is_new);
+    struct machine_state state;
+    if (is_new && !(state_at(w, i, &state) && ending_learn(m, w->walk, ending, &state))) return false;
     ending_set(w->walk, w->trie, i, ending, w->mask);
     return true;
 }

@@ -36,24 +36,37 @@ static void ask_for(const struct joint_object *object, uint32_t n, uint64_t *wor
         }
 }
 
-/** Required names, and what the seen and the required ones ask for in turn. */
-static bool required_names(struct frames *frames, const struct frame *frame, const struct joint_object *object,
-                           uint64_t **out) {
+/** All that the presence of name n asks for, in turn; found once. NULL: the budget. */
+static const uint64_t *asked_by(struct json_machine *m, struct frames *frames, const struct joint *joint,
+                                const struct joint_object *object, uint32_t n) {
+    struct schema *schema = m->shapes->schema;
+    size_t bytes = joint->name_words * sizeof(uint64_t);
+    if (object->asked_by[n] != NULL) return object->asked_by[n];
+    uint32_t *stack = frames_alloc(frames, (joint->name_count + 1) * sizeof *stack), count = 0;
+    uint64_t *words = budget_reserve(&schema->budget, bytes) ? arena_alloc(&schema->arena, bytes) : NULL;
+    if (stack == NULL || words == NULL) return NULL;
+    ask_for(object, n, words, stack, &count);
+    for (uint32_t steps = 0; count > 0; steps++) {
+        if (!budget_spend(&schema->budget, steps % 16 == 0)) return NULL;
+        uint32_t next = stack[--count];
+        ask_for(object, next, words, stack, &count);
+    }
+    return object->asked_by[n] = words;
+}
+
+bool object_required(struct json_machine *m, struct frames *frames, const struct frame *frame,
+                     const struct joint_object *object, uint64_t **out) {
     const struct joint *joint = frame->joint;
-    uint64_t *words = frames_alloc(frames, joint->name_words * sizeof *words);
+    uint64_t *words = frames_alloc(frames, (joint->name_words + 1) * sizeof *words);
     if (words == NULL) return false;
     if (joint->name_words > 0) memcpy(words, object->required, joint->name_words * sizeof *words);
     *out = words;
-    if (object->form->dependent_count == 0) return true;
-    uint32_t *stack = frames_alloc(frames, (joint->name_count + 1) * sizeof *stack), count = 0;
-    if (stack == NULL) return false;
     for (uint32_t i = 0; i < object->form->dependent_count; i++) {
         uint32_t n = object->dependent[i].present;
-        if (bit(words, n) || bit(frame->seen, n)) ask_for(object, n, words, stack, &count);
-    }
-    while (count > 0) {
-        uint32_t n = stack[--count];
-        ask_for(object, n, words, stack, &count);
+        if (!bit(object->required, n) && !bit(frame->seen, n)) continue;
+        const uint64_t *asked = asked_by(m, frames, joint, object, n);
+        if (asked == NULL || !budget_spend(&m->shapes->schema->budget, joint->name_words / 64)) return false;
+        for (uint32_t w = 0; w < joint->name_words; w++) words[w] |= asked[w];
     }
     return true;
 }
@@ -75,12 +88,12 @@ static bool option_met_by_absence(const struct json_machine *m, const struct fra
     return false;
 }
 
-bool object_may_close(const struct json_machine *m, struct frames *frames, const struct frame *frame,
+bool object_may_close(struct json_machine *m, struct frames *frames, const struct frame *frame,
                       const struct joint_object *object, const struct item *item, bool *failed) {
     const struct object_form *form = object->form;
     if (frame->count < form->min || frame->count > form->max) return false;
     uint64_t *required;
-    if (!required_names(frames, frame, object, &required)) {
+    if (!object_required(m, frames, frame, object, &required)) {
         *failed = true;
         return false;
     }
@@ -114,8 +127,8 @@ static bool others_left(const struct item *item) {
 /** The rank of the first required name that was not seen. */
 static uint32_t next_required(const struct frame *frame, const struct joint_object *object, const uint64_t *required) {
     uint32_t stop = UINT32_MAX;
-    for (uint32_t w = 0; w < frame->joint->name_words; w++)
-        for (uint64_t left = required[w] & ~frame->seen[w]; left != 0; left &= left - 1) {
+    for (uint32_t w = 0; w < frame->joint->name_words && stop > 0; w++)
+        for (uint64_t left = required[w] & ~frame->seen[w]; left != 0 && stop > 0; left &= left - 1) {
             uint32_t rank = object->rank[w * 64 + (uint32_t)__builtin_ctzll(left)];
             if (rank < stop) stop = rank;
         }
@@ -158,7 +171,7 @@ static bool look_out(struct json_machine *m, struct frames *frames, const struct
     const struct joint_object *object = &frame->joint->objects[item->index];
     const struct object_form *form = object->form;
     *out = (struct outlook){.frame = frame, .object = object, .item = item, .met = true};
-    if (!required_names(frames, frame, object, &required)) return false;
+    if (!object_required(m, frames, frame, object, &required)) return false;
     out->required = required;
     out->missing = count_unseen(frame, required);
     out->stop = next_required(frame, object, required);
@@ -216,24 +229,6 @@ static bool enough_left(struct json_machine *m, const struct outlook *outlook, c
     return left + others >= wanted + self;
 }
 
-/** All that the presence of name n asks for, in turn; found once. NULL: the budget. */
-static const uint64_t *asked_by(struct json_machine *m, struct frames *frames, const struct joint *joint,
-                                const struct joint_object *object, uint32_t n) {
-    struct schema *schema = m->shapes->schema;
-    size_t bytes = joint->name_words * sizeof(uint64_t);
-    if (object->asked_by[n] != NULL) return object->asked_by[n];
-    uint32_t *stack = frames_alloc(frames, (joint->name_count + 1) * sizeof *stack), count = 0;
-    uint64_t *words = budget_reserve(&schema->budget, bytes) ? arena_alloc(&schema->arena, bytes) : NULL;
-    if (stack == NULL || words == NULL) return NULL;
-    ask_for(object, n, words, stack, &count);
-    for (uint32_t steps = 0; count > 0; steps++) {
-        if (!budget_spend(&schema->budget, steps % 16 == 0)) return NULL;
-        uint32_t next = stack[--count];
-        ask_for(object, next, words, stack, &count);
-    }
-    return object->asked_by[n] = words;
-}
-
 /** What is asked for once the candidate is there, where that is more than before. */
 static bool ask_with(struct json_machine *m, struct frames *frames, struct outlook *outlook, uint32_t n) {
     const struct frame *frame = outlook->frame;
@@ -247,6 +242,7 @@ static bool ask_with(struct json_machine *m, struct frames *frames, struct outlo
         new |= more[w] != outlook->required[w];
     }
     if (!new) return true;
+    if (!budget_spend(&m->shapes->schema->budget, outlook->missing / 16)) return false;
     outlook->required = more;
     outlook->missing = count_unseen(frame, more);
     outlook->stop = next_required(frame, outlook->object, more);
@@ -361,6 +357,7 @@ static bool permit_all_names(struct json_machine *m, struct frames *frames, cons
         if (outlook.stop != UINT32_MAX) *others = REGEX_NOTHING;
         return true;
     }
+    if (!budget_spend(&m->shapes->schema->budget, joint->name_count / 4)) return false;
     for (uint32_t n = 0; n < joint->name_count; n++) {
         struct candidate candidate = {n, joint->names[n].name, joint->names[n].text};
         if (bit(frame->seen, n) || !bit(object->allowed, n) || bit(permitted, n)) continue;

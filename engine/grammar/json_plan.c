@@ -72,32 +72,11 @@ const uint32_t *plan_lengths(struct json_machine *m, struct joint *joint, struct
     return object->lengths = lengths;
 }
 
-static uint32_t find_name(const struct joint *joint, name_id name) {
-    for (uint32_t n = 0; n < joint->name_count; n++)
-        if (joint->names[n].name == name) return n;
-    return UINT32_MAX;
-}
-
-const uint64_t *plan_missing(struct frames *frames, const struct frame *frame, const struct joint_object *object) {
-    const struct joint *joint = frame->joint;
-    uint64_t *out = frames_alloc(frames, (joint->name_words + 1) * sizeof *out);
-    if (out == NULL) return NULL;
-    for (uint32_t w = 0; w < joint->name_words; w++) out[w] = object->required[w];
-    for (bool more = object->form->dependent_count > 0; more;) {
-        more = false;
-        for (uint32_t i = 0; i < object->form->dependent_count; i++) {
-            const struct object_dependent *dependent = &object->form->dependent[i];
-            uint32_t n = find_name(joint, dependent->present);
-            if (n == UINT32_MAX || (!bit(out, n) && !bit(frame->seen, n))) continue;
-            for (uint32_t j = 0; j < dependent->count; j++) {
-                uint32_t r = find_name(joint, dependent->required[j]);
-                if (r == UINT32_MAX || bit(out, r)) continue;
-                out[r / 64] |= 1ull << r % 64;
-                more = true;
-            }
-        }
-    }
-    for (uint32_t w = 0; w < joint->name_words; w++) out[w] &= ~frame->seen[w];
+const uint64_t *plan_missing(struct json_machine *m, struct frames *frames, const struct frame *frame,
+                             const struct joint_object *object) {
+    uint64_t *out;
+    if (!object_required(m, frames, frame, object, &out)) return NULL;
+    for (uint32_t w = 0; w < frame->joint->name_words; w++) out[w] &= ~frame->seen[w];
     return out;
 }
 
@@ -108,7 +87,7 @@ static bool object_left(struct json_machine *m, struct frames *frames, const str
     struct joint_object *object = &joint->objects[item->index];
     struct frames_mark before = frames_mark(frames);
     const uint32_t *lengths = plan_lengths(m, joint, object);
-    const uint64_t *missing = plan_missing(frames, frame, object);
+    const uint64_t *missing = plan_missing(m, frames, frame, object);
     if (lengths == NULL || missing == NULL) return false;
     uint32_t first = count;
     *out = 1;

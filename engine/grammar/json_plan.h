@@ -26,8 +26,9 @@ bool plan_make(struct json_machine *m, struct frames *frames, const struct json_
 uint64_t plan_estimate(struct json_machine *m, struct frames *frames, const struct json_state *state);
 /** Bytes of the properties of `object` by the joint's names, with quotes, colon and comma; LENGTH_NEVER where there may be none. NULL: the budget. */
 const uint32_t *plan_lengths(struct json_machine *m, struct joint *joint, struct joint_object *object);
-/** Names that must still come for the form: bits of the joint's names, of frames. NULL: memory. */
-const uint64_t *plan_missing(struct frames *frames, const struct frame *frame, const struct joint_object *object);
+/** Names that must still come for the form: bits of the joint's names, of frames. NULL: budget or memory. */
+const uint64_t *plan_missing(struct json_machine *m, struct frames *frames, const struct frame *frame,
+                             const struct joint_object *object);
 /** By how many bytes one token may make the estimate longer, about, as far as it is known by now. */
 uint64_t plan_leap(struct json_machine *m);
 

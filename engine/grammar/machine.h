@@ -25,6 +25,7 @@ struct frames {
     struct frames_chunk *chunk; /* the one that is being filled */
     size_t used;                /* bytes of it */
     size_t bytes, bytes_max;    /* of all chunks */
+    uint64_t taken;             /* bytes that were ever asked for, those that were dropped included */
 };
 struct frames_mark {
     struct frames_chunk *chunk;

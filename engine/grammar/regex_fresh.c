@@ -23,13 +23,14 @@ struct fresh {
     struct exit best;
 };
 
-static bool begins_with(struct bytes_view text, struct bytes_view with, size_t bytes) {
-    return text.length >= bytes && (bytes == 0 || memcmp(text.data, with.data, bytes) == 0);
+/** Both begin with the first bytes of `with`, which has as many. */
+static bool begins_alike(struct bytes_view text, struct bytes_view with, size_t bytes) {
+    return bytes_view_begins(text, (struct bytes_view){with.data, bytes});
 }
 
 /** One of the others goes on so; REGEX_CODE_POINT_LAST + 1: ends there. `along` is the first that begins so. */
 static bool is_taken(const struct fresh *fresh, const struct bytes_view *along, size_t bytes, uint32_t code_point) {
-    for (const struct bytes_view *at = along; at < fresh->others + fresh->count && begins_with(*at, *along, bytes);
+    for (const struct bytes_view *at = along; at < fresh->others + fresh->count && begins_alike(*at, *along, bytes);
          at++) {
         struct bytes_view other = *at;
         uint32_t next = REGEX_CODE_POINT_LAST + 1;
@@ -76,7 +77,7 @@ static bool leave_here(struct fresh *fresh, regex state, const struct bytes_view
 static bool leave_along(struct fresh *fresh, regex a, const struct bytes_view *along) {
     uint32_t depth = 0;
     for (size_t bytes = 0;; depth++) {
-        bool before = along > fresh->others && begins_with(along[-1], *along, bytes), valid;
+        bool before = along > fresh->others && begins_alike(along[-1], *along, bytes), valid;
         uint32_t code_point;
         if (depth >= fresh->best.length) return true;
         if (!before && !leave_here(fresh, a, along, bytes, depth)) return false;

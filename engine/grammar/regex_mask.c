@@ -59,12 +59,12 @@ static enum machine_step go_on(struct regex_walk *w, const struct place *from, c
     *to = (struct place){next, unfinished, from->row, free_place_behind(&from->free, own)};
     if (next != from->state) to->row = regex_row(w->pool, next);
     if (to->row == NULL) return MACHINE_FAILED;
-    if (to->free.inside || unfinished != 0 || node->end - node->first < FREE_TEXT_TOKENS_MIN) return MACHINE_LIVE;
+    if (free_place_suffices(&to->free) || unfinished != 0 || node->end - node->first < FREE_TEXT_TOKENS_MIN)
+        return MACHINE_LIVE;
     struct free_text text;
     if (!free_text_of(&w->masks->free, &w->vocabulary->slices, w->pool, next, &text)) return MACHINE_FAILED;
     bool blank = node->byte == ' ' && from == w->places;
-    to->free =
-        blank ? free_place_begin(w->vocabulary, SLICES_BEHIND_BLANK, text, w->mask) : (struct free_place){text, false};
+    free_place_improve(&to->free, w->vocabulary, blank, text, w->mask);
     return MACHINE_LIVE;
 }
 

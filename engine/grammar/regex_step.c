@@ -336,7 +336,9 @@ const regex *regex_row(struct regex_pool *pool, regex state) {
 regex regex_walk(struct regex_pool *pool, regex state, struct bytes_view text) {
     uint32_t code_point;
     bool valid;
-    for (size_t at = 0; at < text.length && state != REGEX_NOTHING && state != REGEX_FAILED;) {
+    if (!budget_spend(pool->budget, (int64_t)(text.length / 32))) return REGEX_FAILED;
+    for (size_t at = 0;
+         at < text.length && state != REGEX_NOTHING && state != REGEX_EVERYTHING && state != REGEX_FAILED;) {
         at += text_decode(text.data + at, text.length - at, &code_point, &valid);
         state = regex_step(pool, state, code_point);
     }

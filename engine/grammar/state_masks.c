@@ -133,7 +133,16 @@ bool free_text_of(struct free_texts *known, const struct token_slices *slices, s
 
 struct free_place free_place_begin(const struct grammar_vocabulary *vocabulary, enum token_slice_kind kind,
                                    struct free_text text, uint32_t *mask) {
-    if (text.classes == 0 || text.length < SLICE_BYTES) return (struct free_place){text, false};
+    if (text.classes == 0 || text.length < SLICE_BYTES) return (struct free_place){.text = text};
     token_slices_set(&vocabulary->slices, kind, text.classes, vocabulary->words, mask);
-    return (struct free_place){text, true};
+    return (struct free_place){text, text.classes};
+}
+
+void free_place_improve(struct free_place *place, const struct grammar_vocabulary *vocabulary, bool blank,
+                        struct free_text text, uint32_t *mask) {
+    /* Blanks alone are a slice, too; where a name may come behind them, that is not the one that counts. */
+    if (blank && weight(text.classes) > weight(place->inside))
+        *place = free_place_begin(vocabulary, SLICES_BEHIND_BLANK, text, mask);
+    else
+        place->text = free_text_better(place->text, text);
 }

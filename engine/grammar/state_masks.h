@@ -70,23 +70,32 @@ enum { FREE_TEXT_TOKENS_MIN = 16 };
 /** What is free behind a node. */
 struct free_place {
     struct free_text text;
-    bool inside; /* of a slice: tokens that go on from here with these classes only are set already */
+    slice_classes
+        inside; /* of a slice: tokens that go on from here with these classes only are set already. 0: of none */
 };
 /** Free text that begins where a token does, or behind its blank. */
 struct free_place free_place_begin(const struct grammar_vocabulary *vocabulary, enum token_slice_kind kind,
                                    struct free_text text, uint32_t *mask);
-/** Behind one byte more, of a character of the class `own` (0: it does not end here), if that is inside of the same slice. */
+/** Behind one byte more, of a character of the class `own` (0: it does not end here). */
 static inline struct free_place free_place_behind(const struct free_place *from, slice_classes own) {
-    if (!from->inside || (own & ~from->text.classes) != 0) return (struct free_place){0};
-    return (struct free_place){{from->text.classes, from->text.length - (from->text.length > 0)}, true};
+    struct free_place to = {0};
+    if ((own & ~from->inside) == 0) to.inside = from->inside;
+    if (from->text.length > 0 && (own & ~from->text.classes) == 0)
+        to.text = (struct free_text){from->text.classes, from->text.length - 1};
+    return to;
 }
+/** Nothing that most tokens are made of is missing in the slice: it is not worth asking what else is free here. */
+static inline bool free_place_suffices(const struct free_place *place) {
+    return (place->inside & SLICE_LETTERS) == SLICE_LETTERS;
+}
+/** The state takes `text`, too. `blank`: it is behind the blank that a token begins with, which has slices of its own. */
+void free_place_improve(struct free_place *place, const struct grammar_vocabulary *vocabulary, bool blank,
+                        struct free_text text, uint32_t *mask);
 /** All tokens of the node and below it are set: it need not be looked at. */
 static inline bool free_place_takes(const struct free_place *from, const struct token_trie *trie,
                                     const struct slice_node *node, uint32_t *mask) {
-    slice_classes others = node->classes & ~from->text.classes;
-    if ((others & ~SLICE_LONG) != 0) return false;
-    if (others == 0 && from->inside) return true;
-    if (node->height > from->text.length) return false;
+    if (from->inside != 0 && (node->classes & ~from->inside) == 0) return true;
+    if ((node->classes & ~from->text.classes & ~SLICE_LONG) != 0 || node->height > from->text.length) return false;
     for (uint32_t t = node->first; t < node->end; t++) mask_set(mask, trie->tokens[t]);
     return true;
 }

@@ -215,17 +215,12 @@ enum status tokenizer_set_disguised_pieces(struct tokenizer *tokenizer, struct e
 
 enum { JOINED_MAX = 256 };
 
-static uint64_t hash_more(uint64_t hash, struct bytes_view bytes) { /* FNV-1a */
-    for (size_t i = 0; i < bytes.length; i++) hash = (hash ^ bytes.data[i]) * UINT64_C(0x100000001b3);
-    return hash;
-}
-
 /** Of `a` followed by `b`: eight bytes at a time where they fit into a buffer, else one by one. */
 static uint64_t hash_joined(struct bytes_view a, struct bytes_view b) {
     uint8_t joined[JOINED_MAX + 8];
     size_t length = a.length + b.length;
     uint64_t hash = length, word;
-    if (length > JOINED_MAX) return hash_more(hash_more(UINT64_C(0xcbf29ce484222325), a), b);
+    if (length > JOINED_MAX) return bytes_hash(bytes_hash(BYTES_HASH_START, a), b);
     if (a.length > 0) memcpy(joined, a.data, a.length);
     if (b.length > 0) memcpy(joined + a.length, b.data, b.length);
     memset(joined + length, 0, 8);

@@ -555,6 +555,11 @@ static void on_end_locked(struct chat *chat, struct chat_choice *choice, const B
     choice->logprob_sum += finished->other_logprob_sum;
     choice->logprob_tokens += finished->other_logprob_tokens;
     choice->finished = true;
+    if (finished->grammar_too_costly) {
+        struct api_error error = chat_format_costly(&chat->plan, finished->error);
+        fail_locked(chat, &error);
+        return;
+    }
     if (finished->reason == BORA__INTERNAL__V1__FINISHED__REASON__REASON_ERROR) {
         log_error("generation failed", LOG_S("request_id", chat->request->id), LOG_S("error", finished->error));
         bool said = finished->error != NULL && *finished->error != 0;

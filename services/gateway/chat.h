@@ -70,6 +70,8 @@ bool chat_check_model(struct request *request, const Bora__V1__ChatCompletionReq
 bool chat_convert_format(struct request *request, struct chat_plan *plan, struct api_error *error);
 /** A grammar that the worker declined, as the client sees it. */
 struct api_error chat_format_error(const struct chat_plan *plan, const Bora__Internal__V1__GrammarProblem *problem);
+/** One that cost too much while the answer was made. */
+struct api_error chat_format_costly(const struct chat_plan *plan, const char *reason);
 
 /* chat_tools.c */
 /** tools and tool_choice become the Start's; behind sampling. */

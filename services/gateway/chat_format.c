@@ -111,6 +111,11 @@ static const char *tail_of(const char *pointer, size_t most) {
     return step != NULL ? step : tail;
 }
 
+static Bora__Internal__V1__Grammar__Kind kind_of(const struct chat_plan *plan) {
+    return plan->start->grammar != NULL ? plan->start->grammar->kind
+                                        : BORA__INTERNAL__V1__GRAMMAR__KIND__KIND_JSON_OBJECT;
+}
+
 struct api_error chat_format_error(const struct chat_plan *plan, const Bora__Internal__V1__GrammarProblem *problem) {
     enum { POINTER_MOST = 90 };
     static const char type[] = "invalid_request_error";
@@ -122,8 +127,7 @@ struct api_error chat_format_error(const struct chat_plan *plan, const Bora__Int
         return api_error_bad_request(type, NULL, "max_tokens", "No answer that fits %s is so short: %.100s.",
                                      plan->start->n_tools > 0 ? "tools and tool_choice" : "response_format",
                                      problem->reason);
-    switch (plan->start->grammar != NULL ? plan->start->grammar->kind
-                                         : BORA__INTERNAL__V1__GRAMMAR__KIND__KIND_JSON_OBJECT) {
+    switch (kind_of(plan)) {
     case BORA__INTERNAL__V1__GRAMMAR__KIND__KIND_REGEX:
         if (chat_is_word(plan->request->response_format->type, "choice"))
             return api_error_bad_request(type, NULL, "response_format.choice", "The choice cannot be enforced: %.200s",
@@ -140,4 +144,14 @@ struct api_error chat_format_error(const struct chat_plan *plan, const Bora__Int
                                      "The schema cannot be enforced: \"%.31s\" at %s%s: %.120s", problem->keyword, cut,
                                      *pointer != 0 ? pointer : "the root", problem->reason);
     }
+}
+
+struct api_error chat_format_costly(const struct chat_plan *plan, const char *reason) {
+    const char *param = "response_format.json_schema.schema";
+    if (plan->start->n_tools > 0) param = "tools";
+    if (kind_of(plan) == BORA__INTERNAL__V1__GRAMMAR__KIND__KIND_REGEX) param = "response_format.regex";
+    if (kind_of(plan) == BORA__INTERNAL__V1__GRAMMAR__KIND__KIND_GBNF ||
+        kind_of(plan) == BORA__INTERNAL__V1__GRAMMAR__KIND__KIND_LARK)
+        param = "response_format.grammar";
+    return api_error_bad_request("invalid_request_error", NULL, param, "The answer was given up: %.200s.", reason);
 }

@@ -260,6 +260,9 @@ enum status convert_finished(const struct generation_event *event, struct bytes 
     case FINISH_MODEL_LENGTH:
         finished.reason = BORA__INTERNAL__V1__FINISHED__REASON__REASON_MODEL_LENGTH;
         break;
+    case FINISH_GRAMMAR:
+        finished.grammar_too_costly = true;
+        /* fall through */
     case FINISH_ERROR:
         finished.reason = BORA__INTERNAL__V1__FINISHED__REASON__REASON_ERROR;
         break;

@@ -99,11 +99,9 @@ bool grammar_begins(struct grammar *grammar, struct bytes_view text, size_t *out
     return begins;
 }
 
-/** FNV-1a, 64 bits. Equal hashes of different grammars only cost a comparison. */
+/** Equal hashes of different grammars only cost a comparison. */
 static uint64_t hash_of(const struct grammar_source *source) {
-    uint64_t hash = 0xcbf29ce484222325;
-    for (size_t i = 0; i < source->text.length; i++) hash = (hash ^ source->text.data[i]) * 0x100000001b3;
-    return hash;
+    return bytes_hash(BYTES_HASH_START, source->text);
 }
 
 static bool is_same(const struct kept_grammar *kept, const struct grammar_source *source, uint64_t hash) {

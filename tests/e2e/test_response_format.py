@@ -205,6 +205,15 @@ def test_what_cannot_be_enforced_is_a_400_and_costs_nothing(house, response_form
     assert house.metric("worker-metrics", "bora_engine_completion_tokens_total") == before
 
 
+def test_what_is_too_ambiguous_is_given_up_as_a_400_that_says_so(house):
+    rules = ["root ::= r0 root?", *[f"r{i} ::= r{i + 1} | r{i + 1} r{i + 1} | [a-z]" for i in range(1000)], "r1000 ::= [a-z ]"]
+    fields = {"response_format": {"type": "grammar", "grammar": "\n".join(rules)}, "temperature": 1}
+    for more in ({}, {"n": 2}, {"temperature": 0, "use_beam_search": True, "best_of": 2}):
+        status, _, body = house.chat(**(fields | more))
+        assert (status, body["type"], body["param"]) == (400, "invalid_request_error", "response_format.grammar"), body
+        assert "too ambiguous" in body["message"], body
+
+
 @pytest.mark.parametrize("response_format, param", [
     ({"type": "json_schema"}, "json_schema"), ({"type": "json_schema", "json_schema": {"name": "x"}}, "json_schema.schema"), ({"type": "regex"}, "regex"), ({"type": "grammar"}, "grammar"), ({"type": "choice"}, "choice"), ({"type": "regex", "regex": "a", "choice": ["a"]}, "choice"),
 ])

@@ -21,7 +21,7 @@ STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
 
 def walks(tokenizer, *options):
     counts, texts = Counter(), []
-    for answer in run("walk", tokenizer, [{"id": i, "schema": schema} for i, schema in enumerate(SCHEMAS)], "--count", 40, "--tokens-max", 24, "--space", "model", "--probes", 30, *options):
+    for answer in run("walk", tokenizer, [{"id": i, "schema": schema} for i, schema in enumerate(SCHEMAS)], "--count", 80, "--tokens-max", 24, "--space", "model", "--probes", 30, *options):
         counts.update(probes=answer["probes"], disagreements=answer["disagreements"])
         assert all(walk["complete"] for walk in answer["walks"]), answer["walks"]
         texts += [walk["text"] for walk in answer["walks"]]

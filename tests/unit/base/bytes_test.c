@@ -196,6 +196,22 @@ static void test_hex_of_other_characters_is_refused(void **state) {
     assert_true(bytes_from_hex("", 0, out));
 }
 
+static void test_begins_and_hash(void **state) {
+    (void)state;
+    struct bytes_view text = bytes_view_string("foobar"), part = bytes_view_string("foo"), none = {0};
+    assert_true(bytes_view_begins(text, part));
+    assert_true(bytes_view_begins(text, text));
+    assert_true(bytes_view_begins(text, none));
+    assert_true(bytes_view_begins(none, none));
+    assert_false(bytes_view_begins(part, text));
+    assert_false(bytes_view_begins(text, bytes_view_string("oo")));
+    /* The vectors of FNV's authors. */
+    assert_true(bytes_hash(BYTES_HASH_START, none) == UINT64_C(0xcbf29ce484222325));
+    assert_true(bytes_hash(BYTES_HASH_START, text) == UINT64_C(0x85944171f73967e8));
+    assert_true(bytes_hash(bytes_hash(BYTES_HASH_START, part), bytes_view_string("bar")) ==
+                UINT64_C(0x85944171f73967e8));
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_views_compare_by_content),
@@ -213,6 +229,7 @@ int main(void) {
         cmocka_unit_test(test_constant_time_sees_every_byte),
         cmocka_unit_test(test_hex_there_and_back),
         cmocka_unit_test(test_hex_of_other_characters_is_refused),
+        cmocka_unit_test(test_begins_and_hash),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -221,9 +221,11 @@ static void test_calls_depend_on_the_request_alone(void **state) {
     options.speculation = true;
     ask_together(&options, "with guesses");
     struct kv_cache_options cache = {.type = KV_F16, .layers = 2, .kv_heads = 2, .head_dim = 16}; /* the tiny model's */
-    options.kv_pool_bytes = 20 * (int64_t)kv_cache_block_bytes(&cache);
-    ask_together(&options, "in little memory");
-    assert_true(metric_value(metrics_counter(options.metrics, "bora_engine_preemptions_total", "")) > 0);
+    options.kv_pool_bytes = 12 * (int64_t)kv_cache_block_bytes(&cache);
+    struct metric *preemptions = metrics_counter(options.metrics, "bora_engine_preemptions_total", "");
+    for (int round = 0; round < 50 && metric_value(preemptions) == 0; round++)
+        ask_together(&options, "in little memory");
+    assert_true(metric_value(preemptions) > 0);
     metrics_destroy(options.metrics);
 }
 
