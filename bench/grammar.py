@@ -29,6 +29,7 @@ MODEL = CACHE / "models/SmolLM2-135M-Instruct.Q4_1.gguf"  # `./dev bench` has fe
 SUITE = ROOT / "tests/data/json-schema-test-suite-draft7"
 PARTS = {"required": "*.json", "optional": "optional/*.json", "format": "optional/format/*.json"}
 TOOLS = [10, 100, 500]
+SERVED_SCHEMAS, SERVED_TOKENS = 48, 300
 TOOL_BYTES_MAX = 1500  # of a schema that is a tool's arguments
 SECONDS_MAX = {"check": "10", "forced": "10", "fork": "60", "tools": "300"}  # of processor time, for one line of a peer
 DEATHS_MAX = 150  # lines that a peer may not survive
@@ -302,13 +303,34 @@ def forced_rows(report, sides, lines, folder):
     report.ratio("tokens forced, beside llguidance", shares[0] / shares[1] if shares[1] else None, 1.0)
 
 
+def served_rows(report, lines, rounds):
+    """What schemas cost the real model, eight requests at a time, each under its own: beside as many tokens without any (bench/served_bench.c)."""
+    models = [{"schema": line["schema"]} for line in lines if line["id"].startswith(("openai:", "mistralai:")) and 200 < len(json.dumps(line["schema"])) <= TOOL_BYTES_MAX]
+    chosen = models[:: max(1, len(models) // SERVED_SCHEMAS)]
+    command = [program("bora-bench-served"), "--model-file", MODEL, "--threads", 2, "--rounds", rounds, "--max-tokens", SERVED_TOKENS]
+    done = subprocess.run([str(word) for word in command], input="".join(json.dumps(line) + "\n" for line in chosen), capture_output=True, text=True, env=clean_environment())
+    if done.returncode != 0:
+        sys.exit(f"bench: {done.stderr.strip()}")
+    times = {"wall": {}, "cpu": {}}
+    for line in done.stdout.splitlines():
+        found = dict(word.split("=") for word in line.split())
+        for kind, of in times.items():
+            of.setdefault(found["mode"], []).append(int(found[f"{kind}_us"]) / int(found["tokens"]))
+    for kind, what in (("wall", "time"), ("cpu", "processor time")):
+        for mode, name in (("masks", "masks"), ("jump", "masks and forced text")):
+            label = f"{what} a token, batch 8, {name}, beside no schema"
+            ratio = report.row(label, times[kind][mode], times[kind]["free"], "us", "the other side is bora without a schema", ratio_digits=3)
+            report.ratio(label, ratio, 1.01 if mode == "masks" else None, at_least=False, digits=3)
+
+
 def bench_grammar(options, report):
-    """JSON Schema as masks beside llguidance and xgrammar: decided right, compile, mask, fork, tools, forced text"""
+    """JSON Schema as masks beside llguidance and xgrammar: decided right, compile, mask, fork, tools, forced text; what schemas cost where they are served"""
     python = peers_python()
     folders = vocabularies(MODEL)
     lines = real_lines(python)
     sides = {"bora": ours, **({name: Peer(name, python) for name in PEERS} if options.peer else {})}
     main_folder = folders[MAIN]
+    served_rows(report, lines, options.rounds)
     suite_rows(report, sides, main_folder)
     for name in [MAIN] if options.quick else VOCABULARIES:
         real_rows(report, sides, lines, name, folders[name], options.rounds)
