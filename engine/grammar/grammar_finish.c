@@ -20,7 +20,7 @@
 
 enum {
     REST_BYTES_MAX = 1 << 16,
-    SLACK = 32,
+    SLACK = 8,
     KNOWN_SIZE = 256,
     STEPS_KEPT = 4096,
     REST_FUEL = 200000, /* for the rest that a mask relies on: 50 ms at most */

@@ -15,6 +15,7 @@
 
 enum {
     VALUES_MAX = 32, /* ways to begin a value */
+    PATIENCE_FIRST = 1,
     PATIENCE_MAX =
         64 /* how often a form that could end goes on for what else is wanted, or a number for one that was not there */
 };
@@ -509,22 +510,18 @@ static bool go_on(struct finish *f) {
 }
 
 /** Far more than `limit` bytes must come: no way is looked for. */
-static bool hopeless(struct json_machine *m, struct frames *frames, const struct machine_state *packed,
-                     uint64_t limit) {
+static bool is_hopeless(uint64_t about, uint64_t limit) {
     enum { UNSURE = 4, AT_LEAST = 1024 };
-    struct json_state state = json_load(packed);
-    uint64_t about = plan_estimate(m, frames, &state);
     return about != UINT64_MAX && about > UNSURE * limit + AT_LEAST;
 }
 
-uint64_t json_shortest(struct machine *machine, struct frames *frames, const struct machine_state *state,
-                       uint64_t limit, struct bytes *out) {
-    struct json_machine *m = (struct json_machine *)machine;
+static uint64_t rest_with_patience(struct json_machine *m, struct frames *frames, const struct machine_state *state,
+                                   uint64_t limit, uint32_t patience, struct bytes *out) {
+    struct machine *machine = &m->machine;
     struct frames_mark before = frames_mark(frames);
-    struct finish f = {.m = m, .frames = frames, .at = *state, .patience = PATIENCE_MAX};
+    struct finish f = {.m = m, .frames = frames, .at = *state, .patience = patience};
     bytes_init(&f.text, limit);
     bool complete;
-    f.failed = hopeless(m, frames, state, limit);
     while (!(complete = machine->operations->complete(machine, &f.at)) && !f.failed &&
            budget_spend(&m->shapes->schema->budget, 1) && budget_may_look(&m->shapes->schema->budget) && go_on(&f)) {
     }
@@ -532,6 +529,29 @@ uint64_t json_shortest(struct machine *machine, struct frames *frames, const str
     if (complete && !f.failed && out != NULL) (void)bytes_append(out, f.text.data, f.text.length); /* shows in `out` */
     bytes_deinit(&f.text);
     frames_drop(frames, before);
+    return length;
+}
+
+/** What closes soon is shortest most often; where it is longer than was estimated it may be better to go on for what is wanted. */
+uint64_t json_shortest(struct machine *machine, struct frames *frames, const struct machine_state *packed,
+                       uint64_t limit, struct bytes *out) {
+    struct json_machine *m = (struct json_machine *)machine;
+    struct json_state state = json_load(packed);
+    uint64_t about = plan_estimate(m, frames, &state);
+    size_t before = out != NULL ? out->length : 0;
+    if (is_hopeless(about, limit)) return limit + 1;
+    uint64_t length = rest_with_patience(m, frames, packed, limit, PATIENCE_FIRST, out);
+    if (length <= limit && length <= about) return length;
+    struct bytes other;
+    bytes_init(&other, limit);
+    uint64_t patient =
+        rest_with_patience(m, frames, packed, length <= limit ? length - 1 : limit, PATIENCE_MAX, &other);
+    if (patient < length && patient <= limit) {
+        length = patient;
+        if (out != NULL) out->length = before;
+        if (out != NULL) (void)bytes_append(out, other.data, other.length); /* shows in `out` */
+    }
+    bytes_deinit(&other);
     return length;
 }
 
