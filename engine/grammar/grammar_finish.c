@@ -266,6 +266,21 @@ static bool settle_inside(struct token_walk *walk, const struct machine_state *s
     return true;
 }
 
+/** Move the tokens that begin with these bytes from `tokens` to `places`. */
+static void set_apart(struct token_walk *walk, const uint64_t bytes[4]) {
+    const struct grammar_vocabulary *vocabulary = walk->session->grammar->vocabulary;
+    const struct token_trie *trie = &vocabulary->trie;
+    memset(walk->places, 0, vocabulary->words * sizeof *walk->places);
+    for (uint32_t byte = 0; byte < 256; byte++) {
+        if (!(bytes[byte / 64] >> byte % 64 & 1)) continue;
+        for (uint32_t t = trie->first[trie->roots[byte]]; t < trie->first[trie->roots[byte + 1]]; t++) {
+            uint32_t word = (uint32_t)trie->tokens[t] / 32, bit = 1u << (uint32_t)trie->tokens[t] % 32;
+            walk->places[word] |= walk->tokens[word] & bit;
+            walk->tokens[word] &= ~bit;
+        }
+    }
+}
+
 /** Inside a string most tokens are looked at together. */
 static bool settle(struct token_walk *walk, const struct machine_state *state) {
     struct machine *machine = walk->session->grammar->machine;
@@ -273,9 +288,16 @@ static bool settle(struct token_walk *walk, const struct machine_state *state) {
     if (machine->operations->inside == NULL ||
         !machine->operations->inside(machine, walk->session->grammar->vocabulary, state, &inside))
         return true;
-    if (inside.any == NULL || !settle_inside(walk, state, inside.any, inside.more_any))
-        (void)settle_inside(walk, state, inside.whole, inside.more);
-    return !inside.ends_alike || settle_ends(walk, state);
+    struct machine_state at = *state;
+    if (inside.stands_for >= 0 && machine->operations->step(machine, &walk->session->frames, state,
+                                                            (uint8_t)inside.stands_for, &at) != MACHINE_LIVE)
+        return true;
+    set_apart(walk, inside.but);
+    if (inside.any == NULL || !settle_inside(walk, &at, inside.any, inside.more_any))
+        (void)settle_inside(walk, &at, inside.whole, inside.more);
+    bool ok = !inside.ends_alike || settle_ends(walk, state);
+    mask_or(walk->tokens, walk->places, walk->session->grammar->vocabulary->words);
+    return ok;
 }
 
 static size_t common_prefix(struct bytes_view a, struct bytes_view b) {

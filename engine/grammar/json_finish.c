@@ -628,6 +628,25 @@ static bool is_roomy(const struct json_machine *m, uint32_t tuple_id) {
     return tuple_id != TUPLE_DEAD;
 }
 
+/** A name that may still be a known one, or another: what is so of others, of tokens that begin with no byte that a known one goes on with. */
+static bool inside_beside_names(const struct json_machine *m, const struct grammar_vocabulary *vocabulary,
+                                const struct json_state *state, struct string_inside *out) {
+    enum { ANOTHER = 2, NAMES_MAX = 1024 };
+    const struct joint *joint = state->frame->joint;
+    if (!is_free(m, state->tuple) || state->high - state->low > NAMES_MAX) return false;
+    *out = (struct string_inside){
+        .stands_for = -1, .ends_alike = true, .whole = vocabulary->common_whole, .more = ANOTHER};
+    out->but['"' / 64] |= UINT64_C(1) << '"' % 64; /* what has come may end here, and be known */
+    for (uint32_t n = state->low; n < state->high; n++) {
+        struct bytes_view text = joint->names[n].text;
+        if (state->depth < text.length)
+            out->but[text.data[state->depth] / 64] |= UINT64_C(1) << text.data[state->depth] % 64;
+    }
+    for (uint8_t byte = 'a'; byte <= 'z' && out->stands_for < 0; byte++)
+        if (!(out->but[byte / 64] >> byte % 64 & 1)) out->stands_for = byte;
+    return out->stands_for >= 0;
+}
+
 /**
  * Inside a string, or a name that nothing is known of, of any text: whole plain characters change nothing. A name that is still to be made up is not there yet; one that was
  * there before has to go on, and so have characters and escapes that have begun.
@@ -639,14 +658,16 @@ bool json_inside(struct machine *machine, const struct grammar_vocabulary *vocab
     struct json_state state = json_load(packed);
     bool name = state.phase == PHASE_KEY_STRING;
     if (!is_string(&state) || state.lex != LEX_PLAIN || state.frame->recording) return false;
-    if (name && (state.low < state.high || name_matters(state.frame))) return false;
+    if (name && name_matters(state.frame)) return false;
+    if (name && state.low < state.high) return inside_beside_names(m, vocabulary, &state, out);
     bool again = name && state.frame->texts != NULL && !text_is_apart(state.frame, state.text);
-    *out = (struct string_inside){.whole = vocabulary->common_whole, .more = ANOTHER};
+    *out = (struct string_inside){.whole = vocabulary->common_whole, .more = ANOTHER, .stands_for = -1};
     if (!is_free(m, state.tuple)) {
         out->ends_alike = intern_get(&m->tuples, state.tuple).count <= 3; /* one language */
         return !name && is_roomy(m, state.tuple);
     }
     *out = (struct string_inside){
+        .stands_for = -1,
         .ends_alike = true,
         .whole = vocabulary->common_whole,
         .any = vocabulary->strings[0].spelled[m->spelling.any ? GRAMMAR_SPELLING_ANY : GRAMMAR_SPELLING_PLAIN].inside,

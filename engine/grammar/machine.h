@@ -56,6 +56,9 @@ struct string_inside {
     const uint32_t *whole, *any; /* bitsets over token ids; `any` may be NULL */
     uint64_t more, more_any;
     bool ends_alike; /* what comes behind the quote that ends the string is the same whatever they say */
+    uint64_t but[4]; /* not of tokens that begin with these bytes: bit byte % 64 of word byte / 64 */
+    int16_t
+        stands_for; /* -1, or a byte: all this is so of the state behind it, and of the others behind any byte but these */
 };
 
 struct machine;
