@@ -157,6 +157,30 @@ def test_logprobs_stop_and_penalties(client, house):
     assert cut.finish_reason == "stop" and '"age"' not in cut.message.content and cut.message.content.startswith('{"name": "')
 
 
+def test_what_must_come_is_written_without_drawing(client, house):
+    """... and counts as tokens like all else; a stop string inside it ends it, and log-probabilities are of every token."""
+    schema = {"type": "object", "properties": {"measured_temperature_in_celsius": {"type": "boolean"}, "relative_humidity_percentage": {"enum": ["very low", "very high"]}},
+              "required": ["measured_temperature_in_celsius", "relative_humidity_percentage"]}
+    forced = lambda: house.metric("worker-metrics", "bora_engine_forced_tokens_total")
+    before = forced()
+    whole = ask(client, house, schema_format(schema), seed=4)
+    assert set(json.loads(whole.choices[0].message.content)) == set(schema["required"])
+    jumped = forced() - before
+    assert jumped >= 10 and whole.usage.completion_tokens > jumped  # two names alone are about that many
+    chunks = list(ask(client, house, schema_format(schema), seed=4, stream=True, stream_options={"include_usage": True}))
+    assert "".join(c.choices[0].delta.content or "" for c in chunks if c.choices) == whole.choices[0].message.content
+    assert chunks[-1].usage.completion_tokens == whole.usage.completion_tokens
+    assert forced() - before == 2 * jumped
+    cut = ask(client, house, schema_format(schema), seed=4, stop=["humidity"])
+    assert cut.choices[0].finish_reason == "stop" and cut.choices[0].message.content.endswith('"relative_')
+    before = forced()
+    told = ask(client, house, schema_format(schema), seed=4, logprobs=True)
+    assert forced() == before
+    assert "".join(entry.token for entry in told.choices[0].logprobs.content) == told.choices[0].message.content
+    short = ask(client, house, schema_format(schema), seed=4, max_tokens=whole.usage.completion_tokens)
+    assert set(json.loads(short.choices[0].message.content)) == set(schema["required"])
+
+
 def test_prefix_is_part_of_what_fits(house):
     status, _, body = house.chat([*QUESTION, {"role": "assistant", "content": '{"name": "Bob", "a', "prefix": True}], response_format=schema_format(PERSON), max_tokens=60)
     assert status == 200, body
