@@ -344,6 +344,24 @@ static void looking_ahead_does_not_use_a_grammar_up(void **state) {
     }
 }
 
+/* Others have used up what may be built to look ahead: what was promised has some left. */
+static void promises_are_kept_when_no_more_is_looked_at(void **state) {
+    (void)state;
+    static const struct {
+        const char *schema;
+        size_t least;
+    } CASES[] = {{OBJECT, 8}, {UNIQUE("[1, 2, 3]"), 9}, {UNIQUE_STRINGS, 8}};
+    for (size_t i = 0; i < sizeof CASES / sizeof *CASES; i++) {
+        struct run run;
+        uint32_t mask[MASK_WORDS];
+        open_run(&run, of_schema(CASES[i].schema), "");
+        check_ok(grammar_mask(run.session, &run.state, CASES[i].least, mask, &check_error));
+        run.grammar->budget->bytes = run.grammar->finish_bytes - 1;
+        walks_end(grammar_ref(run.grammar), CASES[i].least);
+        close_run(&run);
+    }
+}
+
 /* ---- forced ---- */
 
 static void check_forced(struct grammar *grammar, const char *begun, const char *expected, const char *tokens) {
@@ -414,6 +432,7 @@ int main(void) {
         cmocka_unit_test(every_way_through_rules_ends_in_time),
         cmocka_unit_test(what_is_needed_is_told),
         cmocka_unit_test(looking_ahead_does_not_use_a_grammar_up),
+        cmocka_unit_test(promises_are_kept_when_no_more_is_looked_at),
         cmocka_unit_test(what_must_come_is_forced),
         cmocka_unit_test(recent_tokens_decide_the_cut),
     };
