@@ -152,7 +152,7 @@ size_t grammar_count_accepted(struct grammar_session *session, const struct gram
 /** True when the text may end here. */
 bool grammar_complete(struct grammar_session *session, const struct grammar_state *state);
 /** Append to `out` the bytes that must come next: as long as exactly one byte can follow (escapes of GRAMMAR_SPELLING_ANY that only spell the same otherwise do not count) and the
- *  text may not end. At most `bytes_max`. */
+ *  text may not end. At most `bytes_max`, and what little fuel finds. */
 enum status grammar_forced(struct grammar_session *session, const struct grammar_state *state, size_t bytes_max,
                            struct bytes *out, struct error *err);
 /**

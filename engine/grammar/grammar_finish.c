@@ -461,6 +461,12 @@ static void limit_looks(struct grammar *grammar, int64_t fuel) {
     budget->looks_bytes = grammar->finish_bytes;
 }
 
+/** For a promise there is half of what looks leave: they are many, and would have taken all when it has to be kept. */
+static void limit_rest(struct grammar *grammar) {
+    limit_looks(grammar, REST_FUEL);
+    grammar->budget->looks_bytes = grammar->finish_bytes / 2;
+}
+
 /** As rest_of. Where that cost all that it may, and found none, the next masks do without: as many as there were such before, and one, at most PAUSE_MAX. */
 static uint32_t patient_rest(struct grammar_session *session, const struct machine_state *state, size_t tokens_left,
                              struct bytes *out, int32_t *out_first) {
@@ -481,7 +487,7 @@ static uint32_t rest_in_reach(struct token_walk *walk, const struct grammar_stat
     struct grammar_session *session = walk->session;
     size_t tokens_left = walk->tokens_left + 1;
     grammar_refuel(session->grammar);
-    limit_looks(session->grammar, REST_FUEL);
+    limit_rest(session->grammar);
     uint32_t count = patient_rest(session, &state->machine, tokens_left, &walk->scratch, out_first);
     return count > tokens_left ? kept_rest(session, state, tokens_left, &walk->scratch, out_first) : count;
 }
@@ -574,7 +580,7 @@ size_t grammar_tokens_needed(struct grammar_session *session, const struct gramm
     pthread_mutex_lock(&grammar->lock);
     bytes_init(&rest, REST_BYTES_MAX);
     grammar_refuel(grammar);
-    limit_looks(grammar, REST_FUEL);
+    limit_rest(grammar);
     if (!grammar->machine->operations->complete(grammar->machine, &state->machine))
         count = rest_of(session, &state->machine, REST_BYTES_MAX, &rest, &first);
     bytes_deinit(&rest);

@@ -9,6 +9,7 @@
 enum {
     FORCED_BYTES_MAX = 1 << 12,
     TOKEN_BYTES_USUAL = 12, /* more text than that for each token that is asked for is not looked at */
+    FORCED_FUEL = 10000,    /* 25 ms at most; what is not found by then is drawn, or found behind the next token */
     RECENT_MAX = 16
 };
 
@@ -61,9 +62,11 @@ static bool awaits_control(const struct grammar_session *session, const struct m
 static enum status force(struct grammar_session *session, struct machine_state *state, size_t bytes_max,
                          struct bytes *out, struct error *err) {
     struct machine *machine = session->grammar->machine;
-    for (size_t i = 0; i < bytes_max; i++) {
+    struct grammar_budget *budget = session->grammar->budget;
+    grammar_refuel(session->grammar);
+    budget->looks = budget->fuel - FORCED_FUEL;
+    for (size_t i = 0; i < bytes_max && budget_may_look(budget); i++) {
         if (machine->operations->complete(machine, state) || awaits_control(session, state)) break;
-        grammar_refuel(session->grammar);
         int byte = only_byte(session, state);
         if (byte == -1) break;
         if (byte < 0 ||

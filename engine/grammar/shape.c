@@ -162,6 +162,8 @@ conjunction conjunction_not(struct shapes *shapes, conjunction a) {
     if (item.count == 1)
         return conjunction_with(shapes, CONJUNCTION_TRUE, literal_formula(item.words[0]),
                                 !literal_negated(item.words[0]));
+    conjunction out;
+    if (memo_get(&shapes->opposites, a, &out)) return out;
     uint32_t *list = arena_alloc_array(&schema->arena, item.count, sizeof *list);
     if (list == NULL) return CONJUNCTION_FAILED;
     uint32_t origin = schema_node(schema, literal_formula(item.words[0]))->origin;
@@ -172,7 +174,9 @@ conjunction conjunction_not(struct shapes *shapes, conjunction a) {
     }
     formula all =
         schema_make(schema, (struct formula_node){.kind = F_AND, .origin = origin, .list = list, .count = item.count});
-    return conjunction_with(shapes, CONJUNCTION_TRUE, all, true);
+    out = conjunction_with(shapes, CONJUNCTION_TRUE, all, true);
+    if (out != CONJUNCTION_FAILED && !memo_put(&shapes->opposites, a, out)) shapes_exhausted(shapes, 0);
+    return out;
 }
 
 /* ---- scalars ---- */
@@ -491,6 +495,7 @@ enum status shapes_create(struct schema *schema, struct shapes **out) {
     memo_init(&shapes->named_values, &schema->budget);
     memo_init(&shapes->other_values, &schema->budget);
     memo_init(&shapes->violations, &schema->budget);
+    memo_init(&shapes->opposites, &schema->budget);
     memo_init(&shapes->long_constants, &schema->budget);
     memo_init(&shapes->long_numbers, &schema->budget);
     uint32_t never = FORMULA_FALSE << 1;
@@ -511,6 +516,7 @@ void shapes_destroy(struct shapes *shapes) {
     memo_deinit(&shapes->named_values);
     memo_deinit(&shapes->other_values);
     memo_deinit(&shapes->violations);
+    memo_deinit(&shapes->opposites);
     memo_deinit(&shapes->long_constants);
     memo_deinit(&shapes->long_numbers);
     free(shapes->shapes);

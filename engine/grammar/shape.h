@@ -121,10 +121,12 @@ struct shapes {
     struct intern leaves;              /* words: kind, then literals; of a form */
     struct object_form **object_forms; /* by id of `leaves` */
     uint32_t object_form_capacity;
-    struct intern selections;   /* words: form, bits of selectors; see object_other */
-    struct memo named_values;   /* form << 32 | name -> conjunction */
-    struct memo other_values;   /* id of selections -> conjunction */
-    struct memo violations;     /* formula -> the formula of its negation */
+    struct intern selections; /* words: form, bits of selectors; see object_other */
+    struct memo named_values; /* form << 32 | name -> conjunction */
+    struct memo other_values; /* id of selections -> conjunction */
+    struct memo violations;   /* formula -> the formula of its negation */
+    struct memo
+        opposites; /* of several literals: conjunction -> its negation, which is asked for with each item of an array again */
     struct memo long_constants; /* of long lists: formula -> which constants */
     struct memo long_numbers;   /* of long lists: formula << 1 | negated -> 1: all numbers, 0: none */
     uint64_t busy_hits; /* how often a measurement met a shape that was being measured: "never" was then a guess */

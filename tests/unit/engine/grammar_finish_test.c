@@ -344,6 +344,24 @@ static void looking_ahead_does_not_use_a_grammar_up(void **state) {
     }
 }
 
+/* Others have used up what may be built to look ahead: what was promised has some left. */
+static void promises_are_kept_when_no_more_is_looked_at(void **state) {
+    (void)state;
+    static const struct {
+        const char *schema;
+        size_t least;
+    } CASES[] = {{OBJECT, 8}, {UNIQUE("[1, 2, 3]"), 9}, {UNIQUE_STRINGS, 8}};
+    for (size_t i = 0; i < sizeof CASES / sizeof *CASES; i++) {
+        struct run run;
+        uint32_t mask[MASK_WORDS];
+        open_run(&run, of_schema(CASES[i].schema), "");
+        check_ok(grammar_mask(run.session, &run.state, CASES[i].least, mask, &check_error));
+        run.grammar->budget->bytes = run.grammar->finish_bytes - 1;
+        walks_end(grammar_ref(run.grammar), CASES[i].least);
+        close_run(&run);
+    }
+}
+
 /* ---- forced ---- */
 
 static void check_forced(struct grammar *grammar, const char *begun, const char *expected, const char *tokens) {
@@ -406,6 +424,33 @@ static void recent_tokens_decide_the_cut(void **state) {
     close_run(&run);
 }
 
+/* Each byte of it can be read in more ways than the one before: some of them are found now, others behind the next token. */
+static void what_must_come_is_looked_for_a_while(void **state) {
+    enum { LENGTH = 60, FUEL = 25000 };
+    (void)state;
+    struct run run;
+    struct error *err = &check_error;
+    struct bytes rules, forced;
+    bytes_init(&rules, 1 << 20);
+    bytes_init(&forced, 1 << 10);
+    (void)bytes_printf(&rules, "root ::= \"(\" root \")\" | a%d\na1 ::= \"a\"\n", LENGTH);
+    for (int n = 2; n <= LENGTH; n++) {
+        (void)bytes_printf(&rules, "a%d ::= a1 a%d", n, n - 1);
+        for (int i = 2; i < n; i++) (void)bytes_printf(&rules, " | a%d a%d", i, n - i);
+        check_ok(bytes_append_byte(&rules, '\n'));
+    }
+    check_ok(bytes_append_byte(&rules, 0));
+    open_run(&run, of_rules((const char *)rules.data), "a");
+    grammar_refuel(run.grammar);
+    int64_t fuel = run.grammar->budget->fuel;
+    check_ok(grammar_forced(run.session, &run.state, 1000, &forced, err));
+    assert_true(forced.length > 0 && forced.length < LENGTH - 1);
+    assert_true(fuel - run.grammar->budget->fuel < FUEL);
+    close_run(&run);
+    bytes_deinit(&rules);
+    bytes_deinit(&forced);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(rests_are_short),
@@ -414,8 +459,10 @@ int main(void) {
         cmocka_unit_test(every_way_through_rules_ends_in_time),
         cmocka_unit_test(what_is_needed_is_told),
         cmocka_unit_test(looking_ahead_does_not_use_a_grammar_up),
+        cmocka_unit_test(promises_are_kept_when_no_more_is_looked_at),
         cmocka_unit_test(what_must_come_is_forced),
         cmocka_unit_test(recent_tokens_decide_the_cut),
+        cmocka_unit_test(what_must_come_is_looked_for_a_while),
     };
     return cmocka_run_group_tests(tests, create_vocabulary, destroy_vocabulary);
 }

@@ -4,6 +4,7 @@
 #include "engine/grammar/grammar.h"
 
 #include "base/json.h"
+#include "engine/grammar/grammar_internal.h"
 #include "tests/unit/engine/check.h"
 
 #include <stdlib.h>
@@ -106,6 +107,27 @@ static void places_for_contains(void **state) {
     CHECK("{'type':'array','minItems':3,'contains':{'const':1},'maxContains':1,'items':{'enum':[1,2]}}", {"[1,1", '0'},
           {"[2,2,2]", '0'}, {"[2,2,1]", '1'}, {"[2,2,2,1]", '1'});
     check_declined("{'const':[],'contains':{'const':1}}", STATUS_FAILED_PRECONDITION, "contains");
+}
+
+/** What a grammar builds it keeps, for all its answers: the same text again builds nothing. */
+static void a_text_costs_once(void **state) {
+    static const char *const SCHEMAS[] = {
+        "{'items':{'type':'string'},'contains':{'maxLength':3}}",
+        "{'items':{},'uniqueItems':true,'contains':{'type':'number','maximum':-5}}",
+        "{'items':{},'minItems':2,'uniqueItems':true,'maxContains':3,'contains':{'type':'number'}}"};
+    (void)state;
+    for (size_t i = 0; i < sizeof SCHEMAS / sizeof *SCHEMAS; i++) {
+        struct compiled c;
+        compile(&c, SCHEMAS[i], GRAMMAR_ORDER_ANY);
+        assert_int_equal(c.status, STATUS_OK);
+        int64_t left[2];
+        for (int round = 0; round < 2; round++) {
+            assert_int_equal(answer(&c, i == 0 ? "[\"abcd\",\"x" : "[\"abcd\",\"x\",-7"), 'i');
+            left[round] = c.grammar->budget->bytes;
+        }
+        assert_int_equal(left[1], left[0]);
+        release(&c);
+    }
 }
 
 static void names_come_once(void **state) {
@@ -231,11 +253,17 @@ static void hostile_schemas_end(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(items_that_differ),      cmocka_unit_test(places_for_contains),
-        cmocka_unit_test(names_come_once),        cmocka_unit_test(plain_strings_have_one_spelling),
-        cmocka_unit_test(any_spelling_is_json_s), cmocka_unit_test(obligations_together),
-        cmocka_unit_test(formats_forbidden),      cmocka_unit_test(what_is_beyond_is_told),
-        cmocka_unit_test(what_is_not_evaluated),  cmocka_unit_test(hostile_schemas_end),
+        cmocka_unit_test(items_that_differ),
+        cmocka_unit_test(places_for_contains),
+        cmocka_unit_test(a_text_costs_once),
+        cmocka_unit_test(names_come_once),
+        cmocka_unit_test(plain_strings_have_one_spelling),
+        cmocka_unit_test(any_spelling_is_json_s),
+        cmocka_unit_test(obligations_together),
+        cmocka_unit_test(formats_forbidden),
+        cmocka_unit_test(what_is_beyond_is_told),
+        cmocka_unit_test(what_is_not_evaluated),
+        cmocka_unit_test(hostile_schemas_end),
     };
     return cmocka_run_group_tests_name("json_machine", tests, NULL, NULL);
 }
