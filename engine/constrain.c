@@ -128,6 +128,7 @@ enum status constrain_init(struct generation *generation, const struct generatio
     generation->foreseen.words = malloc(generation->engine->mask_words * sizeof(uint32_t));
     if (generation->foreseen.words == NULL) return error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
     TRY(grammar_session_create(request->grammar, &generation->grammar, err));
+    if (request->beam.width > 0) grammar_session_branches(generation->grammar);
     TRY(grammar_start(generation->grammar, &generation->start, err));
     if (request->begun.length > 0)
         TRY(grammar_accept_bytes(generation->grammar, &generation->start, request->begun, &fits, err));

@@ -155,7 +155,7 @@ static void hold(struct tool_cache *cache, struct tool_machine *tool) {
 
 /** It has nearly used up what it may build, and is for those only who have begun with it. One that is at work is asked another time. */
 static bool is_spent(struct tool_machine *tool) {
-    enum { SHARE = 4 };
+    enum { SHARE = 2 };
     if (pthread_mutex_trylock(&tool->lock) != 0) return false;
     bool spent = tool->budget->bytes <= tool->bytes_left / SHARE;
     pthread_mutex_unlock(&tool->lock);

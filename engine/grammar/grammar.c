@@ -170,6 +170,10 @@ enum status grammar_session_create(struct grammar *grammar, struct grammar_sessi
     return STATUS_OK;
 }
 
+void grammar_session_branches(struct grammar_session *session) {
+    session->branches = true;
+}
+
 void grammar_session_destroy(struct grammar_session *session) {
     if (session == NULL) return;
     finish_deinit(session);

@@ -113,6 +113,8 @@ void grammar_unref(struct grammar *grammar);
 struct grammar_session;
 enum status grammar_session_create(struct grammar *grammar, struct grammar_session **out, struct error *err);
 void grammar_session_destroy(struct grammar_session *session);
+/** Its states are of several answers that go on side by side: nothing is concluded from one mask for the next. */
+void grammar_session_branches(struct grammar_session *session);
 
 /** Where a sequence stands; copy it to fork or to be able to go back. */
 struct grammar_state {

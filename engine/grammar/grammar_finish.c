@@ -24,7 +24,7 @@ enum {
     KNOWN_SIZE = 256,
     STEPS_KEPT = 4096,
     REST_FUEL = 200000, /* for the rest that a mask relies on: 50 ms at most */
-    LOOKS_FUEL = 100000 /* for the tokens of one mask */
+    LOOKS_FUEL = 50000  /* for the tokens of one mask */
 };
 #define SPELLING_NEVER UINT32_MAX
 
@@ -478,7 +478,8 @@ static uint32_t patient_rest(struct grammar_session *session, const struct machi
     uint32_t count = rest_of(session, state, bytes_limit(tokens_left), out, out_first);
     bool in_vain = count == SPELLING_NEVER && !budget_may_look(session->grammar->budget);
     session->rests_in_vain = in_vain ? session->rests_in_vain + 1 : 0;
-    if (in_vain) session->rest_pause = session->rests_in_vain < PAUSE_MAX ? session->rests_in_vain : PAUSE_MAX;
+    if (in_vain && !session->branches)
+        session->rest_pause = session->rests_in_vain < PAUSE_MAX ? session->rests_in_vain : PAUSE_MAX;
     return count;
 }
 
@@ -542,7 +543,7 @@ enum status finish_filter(struct grammar_session *session, const struct grammar_
     bytes_init(&walk.scratch, REST_BYTES_MAX);
     bool complete = machine->operations->complete(machine, &state->machine);
     /* What fell short before does so again, most often: then that is all that is asked. */
-    if (session->fell_short && !complete && rest_in_reach(&walk, state, &first) > tokens_left)
+    if (session->fell_short && !session->branches && !complete && rest_in_reach(&walk, state, &first) > tokens_left)
         status = too_few(tokens_left, err);
     limit_looks(session->grammar, LOOKS_FUEL);
     if (status == STATUS_OK && !filter_mask(&walk, &state->machine)) status = grammar_failed(session->grammar, err);

@@ -39,6 +39,7 @@ struct grammar_session {
     struct mask_walk walk;
     struct finish_plan plans[PLANS_KEPT];
     uint32_t next_plan;
+    bool branches;   /* of a search */
     bool fell_short; /* the last mask that looked found no way to the end in what was left */
     uint32_t rests_in_vain,
         rest_pause; /* rests that were looked for in vain one after the other; masks that look for none */

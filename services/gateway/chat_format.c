@@ -149,7 +149,9 @@ struct api_error chat_format_error(const struct chat_plan *plan, const Bora__Int
 struct api_error chat_format_costly(const struct chat_plan *plan, const char *reason) {
     const char *param = "response_format.json_schema.schema";
     if (plan->start->n_tools > 0) param = "tools";
-    if (kind_of(plan) == BORA__INTERNAL__V1__GRAMMAR__KIND__KIND_REGEX) param = "response_format.regex";
+    if (kind_of(plan) == BORA__INTERNAL__V1__GRAMMAR__KIND__KIND_REGEX)
+        param = chat_is_word(plan->request->response_format->type, "choice") ? "response_format.choice"
+                                                                             : "response_format.regex";
     if (kind_of(plan) == BORA__INTERNAL__V1__GRAMMAR__KIND__KIND_GBNF ||
         kind_of(plan) == BORA__INTERNAL__V1__GRAMMAR__KIND__KIND_LARK)
         param = "response_format.grammar";

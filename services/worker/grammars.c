@@ -219,9 +219,9 @@ static void use_locked(struct grammars *grammars, struct kept_grammar *kept) {
     shrink_locked(grammars, kept);
 }
 
-/** It has nearly used up what it may build: who has begun with it may go on, others had better not begin. */
+/** It has used up much of what it may build: who has begun with it may go on, others had better not begin. */
 static bool is_spent(const struct kept_grammar *kept) {
-    enum { SHARE = 4 };
+    enum { SHARE = 2 };
     return kept->ready && kept->grammar != NULL && grammar_bytes_left(kept->grammar) <= kept->bytes_left / SHARE;
 }
 
