@@ -90,6 +90,7 @@ def judged(judge, answer):
 def ask(house, name, text, seed, max_tokens, key, count):
     """`count` answers: {"name", "seed", "max_tokens", "reasons": {"stop": 8}, "wrong": [text]}."""
     rng = random.Random(f"{name} {seed}")
+    text = json.dumps(json.loads(text))  # numbers as they are sent
     try:
         status, _, body = house.chat(rng.choice(QUESTIONS), key=key, temperature=1.5, n=count, seed=seed, max_tokens=max_tokens, response_format={"type": "json_schema", "json_schema": {"name": "it", "schema": json.loads(text)}})
     except OSError as error:  # the client's patience is at its end
