@@ -272,6 +272,7 @@ static int answer_forced(const struct engine_options *options, struct grammar *g
     struct generation_request request = ask(client, grammar, max_tokens);
     if (sampling != NULL) request.sampling = *sampling;
     run(engine, client, &request);
+    client_deinit(client);
     engine_close(engine);
     return (int)(counter(options->metrics, FORCED) - before);
 }
@@ -292,17 +293,13 @@ static void test_what_must_come_is_not_drawn(void **state) {
     assert_int_equal(client.id_count, LENGTH + 1); /* and the end */
     assert_int_equal(client.text_length, LENGTH);
     for (int i = 1; i < LENGTH - 1; i++) assert_int_equal(client.text[i], 'q');
-    client_deinit(&client);
     assert_int_equal(answer_forced(&options, word, 100, &with_bias, &client), 0);
     assert_int_equal(client.text_length, LENGTH);
-    client_deinit(&client);
     assert_int_equal(answer_forced(&options, word, 100, &with_logprobs, &client), 0);
     assert_int_equal(client.logprob_count, LENGTH);
-    client_deinit(&client);
     options.jump_forward = false;
     assert_int_equal(answer_forced(&options, word, 100, NULL, &client), 0);
     assert_int_equal(client.text_length, LENGTH);
-    client_deinit(&client);
     grammar_unref(word);
     metrics_destroy(options.metrics);
 }
@@ -322,7 +319,6 @@ static void test_what_must_come_keeps_to_the_limit(void **state) {
             assert_int_equal((client.text_length - 7) % 6, 0);
         else
             assert_int_equal(client.text_length, max_tokens);
-        client_deinit(&client);
     }
     assert_true(counter(options.metrics, FORCED) > 100);
     grammar_unref(word);
