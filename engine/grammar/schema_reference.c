@@ -31,8 +31,7 @@ struct address_parts {
 
 static struct bytes_view cut(struct bytes_view *rest, size_t length) {
     struct bytes_view taken = {rest->data, length};
-    rest->data += length;
-    rest->length -= length;
+    if (length > 0) *rest = (struct bytes_view){rest->data + length, rest->length - length}; /* no text has no place */
     return taken;
 }
 
