@@ -146,12 +146,6 @@ static struct grammar_state state_of(const struct generation *generation, const 
     return answer->begun ? answer->grammar : generation->start;
 }
 
-static bool is_empty(const uint32_t *words, size_t count) {
-    for (size_t i = 0; i < count; i++)
-        if (words[i] != 0) return false;
-    return true;
-}
-
 static enum status find_mask(struct generation *generation, const struct grammar_state *at, int64_t left,
                              uint32_t *words) {
     const struct engine *engine = generation->engine;
@@ -197,7 +191,7 @@ enum verdict constrain_ask(struct sequence *leader, const void *state, int64_t l
     if (begins_text(generation, answer)) mask_beginning(engine, words);
     *out_mask = (struct token_mask){.words = words, .word_count = engine->mask_words};
     /* A vocabulary without an end token has nothing to end with: then the text ends by itself. */
-    if (!is_empty(words, engine->mask_words)) return VERDICT_GO_ON;
+    if (!grammar_mask_is_empty(words, engine->mask_words)) return VERDICT_GO_ON;
     if (grammar_complete(generation->grammar, &at)) return VERDICT_STOP;
     *out_error = "no token of this model's vocabulary goes on with what the grammar asks for";
     return VERDICT_ERROR;
@@ -211,10 +205,9 @@ int constrain_force(struct sequence *sequence, int most, int32_t *out) {
     /* Whoever wants log-probabilities wants logits, and a bias may speak of tokens that spell what is forced. */
     if (!generation->engine->jump_forward || sampling->top_logprobs >= 0 || sampling->logit_bias_count > 0) return 0;
     struct grammar_state at = generation->answer.grammar;
-    size_t known = (size_t)(sequence->token_count - sequence->prompt_count), recent = known < 16 ? known : 16;
-    enum status status =
-        grammar_forced_tokens(generation->grammar, &at, sequence->tokens + sequence->token_count - recent, recent, out,
-                              (size_t)most, &count, &ignored);
+    enum status status = grammar_forced_tokens(generation->grammar, &at, sequence->tokens + sequence->prompt_count,
+                                               (size_t)(sequence->token_count - sequence->prompt_count), out,
+                                               (size_t)most, &count, &ignored);
     if (status != STATUS_OK || count == 0) return 0;
     int64_t left = sequence->prompt_count + sequence->max_tokens - sequence->token_count;
     return grammar_may_take(generation->grammar, &at, out, count, (size_t)left) ? (int)count : 0;

@@ -170,6 +170,12 @@ enum status grammar_session_create(struct grammar *grammar, struct grammar_sessi
     return STATUS_OK;
 }
 
+bool grammar_mask_is_empty(const uint32_t *words, size_t count) {
+    for (size_t i = 0; i < count; i++)
+        if (words[i] != 0) return false;
+    return true;
+}
+
 void grammar_session_branches(struct grammar_session *session) {
     session->branches = true;
 }

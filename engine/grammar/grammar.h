@@ -38,6 +38,8 @@ enum status grammar_vocabulary_create(const struct tokenizer *tokenizer, struct 
 void grammar_vocabulary_destroy(struct grammar_vocabulary *vocabulary);
 /** 32-bit words of a mask: (V + 31) / 32. */
 size_t grammar_mask_words(const struct grammar_vocabulary *vocabulary);
+/** No token is in the mask. */
+bool grammar_mask_is_empty(const uint32_t *words, size_t count);
 
 /* ---- compiling ---- */
 
@@ -158,7 +160,7 @@ bool grammar_complete(struct grammar_session *session, const struct grammar_stat
 enum status grammar_forced(struct grammar_session *session, const struct grammar_state *state, size_t bytes_max,
                            struct bytes *out, struct error *err);
 /**
- * The forced bytes as tokens, canonical: `recent` (the tokens so far, at least the last four; where they were cut in another way, fewer of them) and what is forced are
+ * The forced bytes as tokens, canonical: `recent` (the tokens so far, at least the last four; where they were cut in another way, fewer of them; the last 16 are looked at) and what is forced are
  * encoded together, and tokens are taken only as far as no longer token, allowed here, could begin earlier. *out_count of at most `count_max`; 0 when nothing is certain.
  */
 enum status grammar_forced_tokens(struct grammar_session *session, const struct grammar_state *state,

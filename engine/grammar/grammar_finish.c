@@ -515,12 +515,6 @@ static enum status keep_promise(struct token_walk *walk, const struct grammar_st
     return STATUS_OK;
 }
 
-static bool is_empty(const uint32_t *mask, uint32_t words) {
-    for (uint32_t w = 0; w < words; w++)
-        if (mask[w] != 0) return false;
-    return true;
-}
-
 enum status finish_filter(struct grammar_session *session, const struct grammar_state *state, size_t tokens_left,
                           uint32_t *mask, struct error *err) {
     struct machine *machine = session->grammar->machine;
@@ -547,7 +541,7 @@ enum status finish_filter(struct grammar_session *session, const struct grammar_
         status = too_few(tokens_left, err);
     limit_looks(session->grammar, LOOKS_FUEL);
     if (status == STATUS_OK && !filter_mask(&walk, &state->machine)) status = grammar_failed(session->grammar, err);
-    if (status == STATUS_OK && is_empty(filtered, words))
+    if (status == STATUS_OK && grammar_mask_is_empty(filtered, words))
         status = keep_promise(&walk, state, mask, err);
     else if (status == STATUS_OK)
         memcpy(mask, filtered, words * sizeof *mask);
