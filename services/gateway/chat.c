@@ -22,8 +22,7 @@ enum {
 static const double TEMPERATURE_DEFAULT = 1.0;
 
 static void admit(struct chat *chat);
-static void on_message(struct rpc_client_call *call, void *context, struct bytes_view message);
-static void on_finished(struct rpc_client_call *call, void *context, const struct rpc_result *result);
+static const struct generation_callbacks callbacks;
 
 /* ---- life ---------------------------------------------------------------------------------------------------------- */
 
@@ -103,9 +102,9 @@ static void settle_locked(struct chat *chat) {
     limits_settle(request->gateway->redis, &chat->reservation, used, NULL, NULL);
 }
 
-static void cancel_calls_locked(struct chat *chat) {
+static void stop_generations_locked(struct chat *chat) {
     for (int i = 0; i < chat->choice_count; i++) {
-        if (chat->choices[i].call != NULL) rpc_client_call_cancel(chat->choices[i].call);
+        if (chat->choices[i].generation != NULL) generation_stop(chat->choices[i].generation);
     }
 }
 
@@ -114,7 +113,7 @@ static void done_locked(struct chat *chat) {
     if (chat->phase == CHAT_DONE) return;
     chat->phase = CHAT_DONE;
     settle_locked(chat);
-    cancel_calls_locked(chat);
+    stop_generations_locked(chat);
 }
 
 static void fail_locked(struct chat *chat, const struct api_error *error) {
@@ -202,7 +201,8 @@ static bool choose_worker_locked(struct chat *chat, struct api_error *error) {
 
 /* ---- streams ------------------------------------------------------------------------------------------------------- */
 
-static enum status pack_start(struct chat *chat, int index, struct bytes *out) {
+static bool open_stream_locked(struct chat *chat, int index) {
+    struct chat_choice *choice = &chat->choices[index];
     Bora__Internal__V1__Start start = *chat->plan.start;
     Bora__Internal__V1__Sampling sampling = *chat->plan.start->sampling;
     const Bora__Internal__V1__ModelDescription *model = chat->worker->announcement->model;
@@ -215,36 +215,15 @@ static enum status pack_start(struct chat *chat, int index, struct bytes *out) {
     start.model = model->name;
     start.sampling = &sampling;
     start.tenant = chat->request->key->tenant;
-    Bora__Internal__V1__GenerateCommand command = BORA__INTERNAL__V1__GENERATE_COMMAND__INIT;
-    command.kind_case = BORA__INTERNAL__V1__GENERATE_COMMAND__KIND_START;
-    command.start = &start;
-    return protobuf_pack(&command.base, out);
-}
-
-static bool open_stream_locked(struct chat *chat, int index) {
-    struct chat_choice *choice = &chat->choices[index];
-    const char *const metadata[] = {"x-request-id", chat->request->id, NULL};
-    struct rpc_client_call_options options = {.path = "/bora.internal.v1.WorkerService/Generate",
-                                              .deadline_ns = chat->request->deadline_ns,
-                                              .metadata = metadata,
-                                              .on_message = on_message,
-                                              .on_finished = on_finished,
-                                              .context = choice};
-    struct bytes packed;
-    struct error err = {0};
-    bytes_init(&packed, LIMIT_REQUEST_BODY_BYTES_MAX);
-    choice->prepared = choice->finished = false;
-    bool opened = pack_start(chat, index, &packed) == STATUS_OK &&
-                  rpc_client_call_start(chat->worker->channel, &options, &choice->call, &err) == STATUS_OK;
-    if (opened) {
-        chat_ref(chat);
-        request_ref(chat->request);
-        (void)!rpc_client_call_write(choice->call,
-                                     bytes_view(&packed)); /* a refused write shows in the call's status */
-        rpc_client_call_read(choice->call);
-    }
-    bytes_deinit(&packed);
-    return opened;
+    choice->prepared = choice->finished = choice->held = false;
+    chat_ref(chat);
+    request_ref(chat->request);
+    if (generation_start(chat->worker, &start, chat->request->deadline_ns, &callbacks, choice, &choice->generation) ==
+        STATUS_OK)
+        return true;
+    request_unref(chat->request); /* never the last references: the caller has some */
+    chat_unref(chat);
+    return false;
 }
 
 static void open_streams_locked(struct chat *chat) {
@@ -349,23 +328,11 @@ static int64_t share_locked(struct chat *chat, int64_t taken) {
 }
 
 static void proceed_locked(struct chat *chat, int64_t max_tokens) {
-    Bora__Internal__V1__Proceed proceed = BORA__INTERNAL__V1__PROCEED__INIT;
-    Bora__Internal__V1__GenerateCommand command = BORA__INTERNAL__V1__GENERATE_COMMAND__INIT;
-    struct bytes packed;
-    command.kind_case = BORA__INTERNAL__V1__GENERATE_COMMAND__KIND_PROCEED;
-    command.proceed = &proceed;
-    proceed.max_tokens = max_tokens;
-    bytes_init(&packed, 64);
-    if (protobuf_pack(&command.base, &packed) == STATUS_OK) {
-        chat->phase = CHAT_GENERATING;
-        chat->proceeded_ns = clock_monotonic_ns(clock_system());
-        for (int i = 0; i < chat->choice_count; i++) {
-            if (chat->choices[i].call == NULL) continue; /* ended meanwhile: its on_finished has said so */
-            (void)!rpc_client_call_write(chat->choices[i].call, bytes_view(&packed));
-            rpc_client_call_read(chat->choices[i].call);
-        }
+    chat->phase = CHAT_GENERATING;
+    chat->proceeded_ns = clock_monotonic_ns(clock_system());
+    for (int i = 0; i < chat->choice_count; i++) { /* NULL: ended meanwhile, which its last callback has said */
+        if (chat->choices[i].generation != NULL) generation_proceed(chat->choices[i].generation, max_tokens);
     }
-    bytes_deinit(&packed);
 }
 
 static int64_t limit_of(const struct chat *chat, enum limits_bucket bucket) {
@@ -488,24 +455,28 @@ static void reserve(struct chat *chat, const struct limits_request *wanted) {
 
 /* ---- events -------------------------------------------------------------------------------------------------------- */
 
-/** Ask for the next message, unless the client has too much waiting already: then when it caught up. */
-static void read_more_locked(struct chat *chat, struct chat_choice *choice) {
-    if (chat->plan.streams == 1) choice = &chat->choices[0]; /* whose call all of them share */
-    if (chat->plan.stream && chat->request->front->pending_bytes(chat->request) > LIMIT_STREAM_PENDING_BYTES)
-        choice->credit_owed = true;
-    else if (choice->call != NULL)
-        rpc_client_call_read(choice->call);
+/** The client has too much waiting already: no more until it caught up. */
+static void hold_if_slow_locked(struct chat *chat, struct chat_choice *choice) {
+    if (chat->plan.streams == 1) choice = &chat->choices[0]; /* whose generation all of them share */
+    if (!chat->plan.stream || choice->held || choice->generation == NULL ||
+        chat->request->front->pending_bytes(chat->request) <= LIMIT_STREAM_PENDING_BYTES)
+        return;
+    choice->held = true;
+    generation_hold(choice->generation);
 }
 
 void chat_writable(struct chat *chat) {
-    pthread_mutex_lock(&chat->mutex);
     for (int i = 0; i < chat->choice_count; i++) {
         struct chat_choice *choice = &chat->choices[i];
-        if (!choice->credit_owed || choice->call == NULL) continue;
-        choice->credit_owed = false;
-        rpc_client_call_read(choice->call);
+        pthread_mutex_lock(&chat->mutex);
+        struct generation *generation = choice->held ? choice->generation : NULL;
+        choice->held = false;
+        if (generation != NULL) generation_ref(generation);
+        pthread_mutex_unlock(&chat->mutex);
+        if (generation == NULL) continue;
+        generation_continue(generation);
+        generation_unref(generation);
     }
-    pthread_mutex_unlock(&chat->mutex);
 }
 
 /** True when this was the last one awaited and the limits are to be asked. */
@@ -544,7 +515,7 @@ static void on_delta_locked(struct chat *chat, struct chat_choice *choice, const
         fail_locked(chat, &error);
         return;
     }
-    read_more_locked(chat, choice);
+    hold_if_slow_locked(chat, choice);
 }
 
 static void on_end_locked(struct chat *chat, struct chat_choice *choice, const Bora__Internal__V1__Finished *finished) {
@@ -575,10 +546,7 @@ static void on_end_locked(struct chat *chat, struct chat_choice *choice, const B
         chat_send_finish(chat, choice, last);
     else if (last)
         chat_send_answer(chat);
-    if (last)
-        done_locked(chat);
-    else if (chat->plan.streams == 1)
-        read_more_locked(chat, choice);
+    if (last) done_locked(chat);
 }
 
 /** Whose event it is, of those that share a stream. */
@@ -588,64 +556,42 @@ static struct chat_choice *choice_of(struct chat_choice *choice, int32_t answer)
     return shared ? &chat->choices[answer] : choice;
 }
 
-static void on_message(struct rpc_client_call *call, void *context, struct bytes_view message) {
-    (void)call;
+static void on_prepared(void *context, const Bora__Internal__V1__Prepared *prepared) {
     struct chat_choice *choice = context;
     struct chat *chat = choice->chat;
-    ProtobufCMessage *unpacked = NULL;
-    struct error err = {0};
-    bool ask_limits = false;
     struct limits_request wanted;
     struct limits_reservation taken;
     pthread_mutex_lock(&chat->mutex);
-    arena_reset(&chat->scratch);
-    if (protobuf_unpack(&bora__internal__v1__generate_event__descriptor, message, &chat->scratch, &unpacked, &err) !=
-        STATUS_OK) {
-        struct api_error error =
-            api_error_make(500, STATUS_INTERNAL, "server_error", NULL, "The worker's answer cannot be read.");
-        fail_locked(chat, &error);
-    } else {
-        const Bora__Internal__V1__GenerateEvent *event = (const void *)unpacked;
-        if (event->kind_case == BORA__INTERNAL__V1__GENERATE_EVENT__KIND_PREPARED)
-            ask_limits = on_prepared_locked(chat, choice, event->prepared);
-        else if (event->kind_case == BORA__INTERNAL__V1__GENERATE_EVENT__KIND_DELTA)
-            on_delta_locked(chat, choice_of(choice, event->delta->answer), event->delta);
-        else if (event->kind_case == BORA__INTERNAL__V1__GENERATE_EVENT__KIND_FINISHED)
-            on_end_locked(chat, choice_of(choice, event->finished->answer), event->finished);
-        if (ask_limits) {
-            wanted = limits_request_of(chat);
-            wanted.taken = &taken;
-            wanted.tokens = worst_case_locked(chat);
-            wanted.tokens_optional = wanted.tokens - least_locked(chat);
-            taken = chat->reservation;
-        }
+    bool ask_limits = on_prepared_locked(chat, choice, prepared);
+    if (ask_limits) {
+        wanted = limits_request_of(chat);
+        wanted.taken = &taken;
+        wanted.tokens = worst_case_locked(chat);
+        wanted.tokens_optional = wanted.tokens - least_locked(chat);
+        taken = chat->reservation;
     }
     pthread_mutex_unlock(&chat->mutex);
     if (ask_limits) reserve(chat, &wanted);
 }
 
-/** What the worker says besides; NULL: nothing. In the scratch arena. */
-static const Bora__Internal__V1__WorkerError *worker_detail(struct chat *chat, const struct rpc_result *result) {
-    struct bytes_view packed;
-    ProtobufCMessage *unpacked = NULL;
-    arena_reset(&chat->scratch);
-    if (!rpc_status_details_find(result->details, bora__internal__v1__worker_error__descriptor.name, &packed) ||
-        protobuf_unpack(&bora__internal__v1__worker_error__descriptor, packed, &chat->scratch, &unpacked, NULL) !=
-            STATUS_OK)
-        return NULL;
-    return (const void *)unpacked;
+static void on_delta(void *context, const Bora__Internal__V1__Delta *delta) {
+    struct chat_choice *choice = context;
+    struct chat *chat = choice->chat;
+    pthread_mutex_lock(&chat->mutex);
+    on_delta_locked(chat, choice_of(choice, delta->answer), delta);
+    arena_deinit(&chat->scratch);
+    pthread_mutex_unlock(&chat->mutex);
 }
 
 /** When the worker thinks that there will be room; a second where it does not say. */
-static int64_t retry_hint_ms(struct chat *chat, const struct rpc_result *result) {
+static int64_t retry_hint_ms(const struct generation_failure *failure) {
     enum { UNKNOWN_MS = 1000 };
-    const Bora__Internal__V1__WorkerError *detail = worker_detail(chat, result);
+    const Bora__Internal__V1__WorkerError *detail = failure->detail;
     return detail != NULL && detail->retry_after_ms > 0 ? detail->retry_after_ms : UNKNOWN_MS;
 }
 
 /** The place that the worker objects to, as the client counts messages: it knows of none that was put in front. NULL: it names none. */
-static const char *refused_param(struct chat *chat, const struct rpc_result *result) {
-    const Bora__Internal__V1__WorkerError *detail = worker_detail(chat, result);
+static const char *refused_param(struct chat *chat, const Bora__Internal__V1__WorkerError *detail) {
     size_t added = chat->plan.start->n_messages - chat->plan.request->n_messages, index;
     int read = 0;
     if (detail == NULL || *detail->param == 0) return NULL;
@@ -655,16 +601,16 @@ static const char *refused_param(struct chat *chat, const struct rpc_result *res
     return arena_printf(&chat->request->arena, "messages.%zu%s", index - added, detail->param + read);
 }
 
-static struct api_error invalid_argument(struct chat *chat, const struct rpc_result *result) {
-    const Bora__Internal__V1__WorkerError *detail = worker_detail(chat, result);
+static struct api_error invalid_argument(struct chat *chat, const struct generation_failure *failure) {
+    const Bora__Internal__V1__WorkerError *detail = failure->detail;
     if (detail != NULL && detail->grammar != NULL) {
         if (detail->_tool_case == BORA__INTERNAL__V1__WORKER_ERROR___TOOL_TOOL)
             return chat_tool_error(&chat->plan, detail->tool, detail->grammar, &chat->request->arena);
         return chat_format_error(&chat->plan, detail->grammar);
     }
-    const char *param = refused_param(chat, result);
+    const char *param = refused_param(chat, detail);
     if (param == NULL && chat->plan.start->beam != NULL) param = "best_of";
-    return api_error_bad_request("invalid_request_error", NULL, param, "%.250s", result->message);
+    return api_error_bad_request("invalid_request_error", NULL, param, "%.250s", failure->message);
 }
 
 /** Before anything was computed: such an answer costs nothing. */
@@ -681,18 +627,18 @@ static bool asks_past_context(const struct chat *chat) {
 }
 
 /** A worker's refusal as the client sees it. */
-static struct api_error worker_error(struct chat *chat, const struct rpc_result *result) {
+static struct api_error worker_error(struct chat *chat, const struct generation_failure *failure) {
     struct api_error error;
-    switch (result->status) {
+    switch (failure->status) {
     case STATUS_OUT_OF_RANGE:
         return api_error_bad_request("invalid_request_error", "context_length_exceeded",
-                                     asks_past_context(chat) ? "max_tokens" : "messages", "%.250s", result->message);
+                                     asks_past_context(chat) ? "max_tokens" : "messages", "%.250s", failure->message);
     case STATUS_INVALID_ARGUMENT:
-        return invalid_argument(chat, result);
+        return invalid_argument(chat, failure);
     case STATUS_RESOURCE_EXHAUSTED:
         error = api_error_make(429, STATUS_RESOURCE_EXHAUSTED, "service_tier_capacity_exceeded", "3505",
                                "Service tier capacity exceeded for this model.");
-        error.retry_after_ms = retry_hint_ms(chat, result);
+        error.retry_after_ms = retry_hint_ms(failure);
         return error;
     case STATUS_DEADLINE_EXCEEDED:
         return api_error_make(504, STATUS_DEADLINE_EXCEEDED, "timeout", NULL, "The request took too long.");
@@ -709,26 +655,27 @@ static struct api_error worker_error(struct chat *chat, const struct rpc_result 
 }
 
 /** A refusal is an answer, and mostly the client's own doing: nobody needs to be woken for it. */
-static void log_end(const struct chat *chat, const struct rpc_result *result) {
-    if (is_refusal(result->status))
+static void log_end(const struct chat *chat, const struct generation_failure *failure) {
+    if (is_refusal(failure->status))
         log_info("a worker refused a request", LOG_S("request_id", chat->request->id),
                  LOG_S("worker_id", chat->worker->announcement->worker_id),
-                 LOG_S("status", status_name(result->status)), LOG_S("reason", result->message));
+                 LOG_S("status", status_name(failure->status)), LOG_S("reason", failure->message));
     else
         log_warn("a worker's stream broke", LOG_S("request_id", chat->request->id),
                  LOG_S("worker_id", chat->worker->announcement->worker_id),
-                 LOG_S("status", status_name(result->status)), LOG_S("error", result->message));
+                 LOG_S("status", status_name(failure->status)), LOG_S("error", failure->message));
 }
 
 /** The stream broke before its end. Tried again elsewhere when nothing is lost by it. */
-static void on_broken_locked(struct chat *chat, const struct rpc_result *result) {
+static void on_broken_locked(struct chat *chat, const struct generation_failure *failure) {
     if (chat->phase == CHAT_DONE) return;
     struct api_error error;
     /* NOT_FOUND: another process has taken its place, which the list does not say yet. */
-    bool lost = result->status == STATUS_UNAVAILABLE || result->status == STATUS_CANCELLED ||
-                result->status == STATUS_UNKNOWN || result->status == STATUS_OK || result->status == STATUS_NOT_FOUND;
+    bool lost = failure->status == STATUS_UNAVAILABLE || failure->status == STATUS_CANCELLED ||
+                failure->status == STATUS_UNKNOWN || failure->status == STATUS_OK ||
+                failure->status == STATUS_NOT_FOUND;
     if (lost) atomic_store(&chat->worker->suspect, true);
-    log_end(chat, result);
+    log_end(chat, failure);
     bool again = lost && chat->phase == CHAT_PREPARING && chat->attempts < ATTEMPTS_MAX && chat->plan.streams == 1;
     if (again) {
         if (choose_worker_locked(chat, &error))
@@ -739,20 +686,36 @@ static void on_broken_locked(struct chat *chat, const struct rpc_result *result)
     }
     bool idle = true;
     for (int i = 0; i < chat->choice_count; i++) idle = idle && chat->choices[i].completion_tokens == 0;
-    chat->refused = idle && is_refusal(result->status);
-    error = worker_error(chat, result);
+    chat->refused = idle && is_refusal(failure->status);
+    error = worker_error(chat, failure);
     fail_locked(chat, &error);
 }
 
-static void on_finished(struct rpc_client_call *call, void *context, const struct rpc_result *result) {
+/** Its last callback has come. */
+static void generation_ended_locked(struct chat_choice *choice) {
+    generation_unref(choice->generation);
+    choice->generation = NULL;
+}
+
+static void on_finished(void *context, const Bora__Internal__V1__Finished *finished, bool last) {
     struct chat_choice *choice = context;
     struct chat *chat = choice->chat;
     pthread_mutex_lock(&chat->mutex);
-    choice->call = NULL;
-    bool whole = choice->finished;
-    for (int i = 0; i < chat->choice_count && chat->plan.streams == 1; i++) whole = whole && chat->choices[i].finished;
-    if (!whole) on_broken_locked(chat, result);
+    if (last) generation_ended_locked(choice);
+    on_end_locked(chat, choice_of(choice, finished->answer), finished);
     pthread_mutex_unlock(&chat->mutex);
-    rpc_client_call_unref(call);
+    if (last) let_go(chat);
+}
+
+static void on_failed(void *context, const struct generation_failure *failure) {
+    struct chat_choice *choice = context;
+    struct chat *chat = choice->chat;
+    pthread_mutex_lock(&chat->mutex);
+    generation_ended_locked(choice);
+    on_broken_locked(chat, failure);
+    pthread_mutex_unlock(&chat->mutex);
     let_go(chat);
 }
+
+static const struct generation_callbacks callbacks = {
+    .prepared = on_prepared, .delta = on_delta, .finished = on_finished, .failed = on_failed};

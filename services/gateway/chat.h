@@ -5,7 +5,7 @@
  *
  *     chat_start ─> choose a worker
  *         ADMITTING    one script call takes the request from the key's limits, and looks whether a token is left
- *         PREPARING    a Generate stream for each choice says how many tokens its prompt has and how many it may generate
+ *         PREPARING    a generation for each choice says how many tokens its prompt has and how many it may generate
  *         RESERVING    another one takes the worst case of tokens; without max_tokens, what there is of it
  *         GENERATING   Proceed; deltas go to the front as they come, no faster than it takes them
  *         DONE         what was reserved and not used goes back
@@ -21,7 +21,7 @@
 
 #include "bora/internal/v1/worker.pb-c.h"
 #include "bora/v1/chat.pb-c.h"
-#include "rpc/grpc_client.h"
+#include "services/gateway/generation.h"
 #include "services/gateway/request.h"
 #include "services/gateway/workers.h"
 #include "store/limits.h"
@@ -37,7 +37,7 @@ struct chat_plan {
     bool usage_chunk; /* OpenAI's stream_options.include_usage: usage in a chunk of its own */
     int answers;      /* n */
     int choices;      /* candidates: best_of where that is more */
-    int streams;      /* Generate calls: one for each choice, but a beam search's answers all come on one */
+    int streams;      /* generations: one for each choice, but a beam search's answers all come on one */
     bool max_tokens_given;
     uint64_t seed;
     const char *prefix; /* the assistant text that the answer continues, or NULL */
@@ -91,8 +91,8 @@ struct api_error chat_tool_error(const struct chat_plan *plan, int32_t tool,
 struct chat_choice {
     struct chat *chat;
     int index;
-    struct rpc_client_call *call; /* NULL before it starts and after it ended */
-    bool prepared, finished, role_sent, credit_owed;
+    struct generation *generation; /* NULL before it starts and after it ended */
+    bool prepared, finished, role_sent, held;
     int64_t prompt_tokens, max_tokens, completion_tokens, cached_tokens;
     int64_t dropped_messages, dropped_tokens; /* by truncation */
     Bora__Internal__V1__Finished__Reason reason;

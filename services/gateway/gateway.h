@@ -7,10 +7,11 @@
  *     http_front.c   routes, bodies, headers, server-sent events     ┐
  *     grpc_front.c   the same services over gRPC                     ┴─> request.h ─> authenticate.c  the key, cached
  *                                                                                     chat.c          worker, limits, streaming, settling
- *     api_error.c    errors as both fronts show them                                  chat_check.c    what a conversation must satisfy
- *     workers.c      who serves what now, from Redis                                  chat_answer.c   chunks and answers
+ *     api_error.c    errors as both fronts show them                                  generation.h    one generation on a worker, over worker_link.c
+ *     workers.c      who serves what now, from Redis                                  chat_check.c    what a conversation must satisfy
+ *     models.c       model cards                                                      chat_answer.c   chunks and answers
  *                                                                                     chat_model.c    what the chosen model must be able to do with it
- *     models.c       model cards                                                      admin.c         key management, passed on
+ *                                                                                     admin.c         key management, passed on
  */
 #ifndef SERVICES_GATEWAY_GATEWAY_H
 #define SERVICES_GATEWAY_GATEWAY_H
