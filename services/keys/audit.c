@@ -9,14 +9,9 @@
 
 void audit_words(const char *kept, const struct audit_origin *origin, const struct audit_entry *entry,
                  struct bytes_view out[AUDIT_WORDS]) {
-    const char *const words[AUDIT_WORDS] = {kept,
-                                            origin->actor,
-                                            entry->action,
-                                            entry->target,
-                                            entry->target_name,
-                                            entry->detail,
-                                            origin->request_id,
-                                            origin->address};
+    const char *const words[AUDIT_WORDS] = {
+        kept,          origin->actor,      entry->action,  entry->target, entry->target_name,
+        entry->detail, origin->request_id, origin->address};
     for (int i = 0; i < AUDIT_WORDS; i++) out[i] = bytes_view_string(words[i]);
 }
 
@@ -32,9 +27,8 @@ void audit_detail_add(struct audit_detail *detail, const char *name, const char 
     const char *member = before != NULL ? arena_printf(detail->arena, "{\"before\":%s,\"after\":%s}", before,
                                                        after != NULL ? after : "null")
                                         : after;
-    const char *members = member != NULL
-                              ? arena_printf(detail->arena, "%s%s\"%s\":%s", detail->members, comma, name, member)
-                              : NULL;
+    const char *members =
+        member != NULL ? arena_printf(detail->arena, "%s%s\"%s\":%s", detail->members, comma, name, member) : NULL;
     const char *names = arena_printf(detail->arena, "%s%s\"%s\"", detail->names, comma, name);
     detail->failed = detail->failed || members == NULL || names == NULL;
     if (!detail->failed) detail->members = members, detail->names = names;

@@ -104,8 +104,7 @@ static enum status wait_for_batch(struct walk *walk, bool of_limits, struct erro
 
 static enum status read_key_states(struct walk *walk, struct error *err) {
     for (size_t i = 0; i < walk->count; i++)
-        redis_commandf(walk->service->redis, batch_answer,
-                       batch_expect(&walk->batch, read_key_state, &walk->slots[i]),
+        redis_commandf(walk->service->redis, batch_answer, batch_expect(&walk->batch, read_key_state, &walk->slots[i]),
                        "HMGET bora:key:{%s}:%s revoked_at disabled expires_at", walk->organization,
                        walk->slots[i].prefix);
     return wait_for_batch(walk, false, err);

@@ -65,8 +65,8 @@ static enum status judge(void *context, const struct redis_reply *reply, struct 
     const char *name = (const char *)reply->items[0].string.data, *last = (const char *)reply->items[1].string.data;
     if (filter->workspace != NULL) slot->fits = bytes_view_equal_string(reply->items[2].string, filter->workspace);
     if (slot->fits && filter->name != NULL)
-        slot->fits = (name != NULL && strstr(name, filter->name) != NULL) ||
-                     (last != NULL && strcmp(last, filter->name) == 0);
+        slot->fits =
+            (name != NULL && strstr(name, filter->name) != NULL) || (last != NULL && strcmp(last, filter->name) == 0);
     return STATUS_OK;
 }
 

@@ -39,8 +39,8 @@ static enum status answer_key(struct handling *handling, const struct key_record
 static enum status require_within_caller(const struct handling *handling, const struct key_record *record,
                                          struct error *err) {
     const struct key_record *own = &handling->caller.authority.key;
-    if (handling->caller.role == KEY_ROLE_OPERATOR || (name_list_within(&record->models, &own->models) &&
-                                                       name_list_within(&record->endpoints, &own->endpoints)))
+    if (handling->caller.role == KEY_ROLE_OPERATOR ||
+        (name_list_within(&record->models, &own->models) && name_list_within(&record->endpoints, &own->endpoints)))
         return STATUS_OK;
     return error_set(err, STATUS_PERMISSION_DENIED, "a key cannot grant more than its own scopes");
 }
@@ -291,8 +291,8 @@ static enum status list_all(struct handling *handling, const struct scope *scope
 }
 
 /** Keys come organisation by organisation, so the names of each one's workspaces are asked for once. */
-static enum status convert_page(struct handling *handling, const struct key_page *page,
-                                Bora__V1__ListKeysResponse *out, struct error *err) {
+static enum status convert_page(struct handling *handling, const struct key_page *page, Bora__V1__ListKeysResponse *out,
+                                struct error *err) {
     struct workspace_names names = {.count = 0};
     int64_t now = unix_now();
     out->has_more = page->count > page->limit;

@@ -108,8 +108,8 @@ static void answer(struct verifying *verifying) {
     int64_t now = clock_unix_ns(clock_system()) / NS_PER_S;
     enum status status = verifying->status;
     if (status == STATUS_OK)
-        status = authority_judge(service, &verifying->key, &verifying->authority, verifying->found, now,
-                                 &verifying->err);
+        status =
+            authority_judge(service, &verifying->key, &verifying->authority, verifying->found, now, &verifying->err);
     if (status != STATUS_OK) {
         if (status == STATUS_DATA_LOSS) log_error("a key cannot be verified", LOG_S("error", verifying->err.message));
         finish_refused(verifying, status,
