@@ -101,7 +101,8 @@ class House:
     def __enter__(self):
         self.use()
         try:
-            house.start_redis(self.ports)
+            for name in ("redis", "redis-limits"):
+                house.start_redis(name, self.ports)
             house.start_keys(self.ports)
             self.start_worker()
             house.start_gateway(self.ports)

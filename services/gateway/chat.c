@@ -90,7 +90,8 @@ static void stop_generations_locked(struct chat *chat) {
 static void done_locked(struct chat *chat) {
     if (chat->phase == CHAT_DONE) return;
     chat->phase = CHAT_DONE;
-    struct limits_usage usage = chat_usage_locked(chat); /* so far, for the log; what is settled waits for the workers' last words */
+    struct limits_usage usage =
+        chat_usage_locked(chat); /* so far, for the log; what is settled waits for the workers' last words */
     chat->request->prompt_tokens = usage.input;
     chat->request->completion_tokens = usage.output;
     stop_generations_locked(chat);

@@ -8,6 +8,7 @@
 #include "services/gateway/outage.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 
 /* Whoever was denied is looked at before a worker is asked, for so long. */
 static const int64_t DENIED_NS = NS_PER_S;
@@ -120,7 +121,8 @@ static void say_never(const struct chat *chat, const struct limits_result *resul
         return;
     }
     if (result->denied_by == LIMITS_SPEND_PER_MONTH) {
-        snprintf(out, size, "Rate limit exceeded: this request may cost more than the limit of %.2f on spend per month of %s%s",
+        snprintf(out, size,
+                 "Rate limit exceeded: this request may cost more than the limit of %.2f on spend per month of %s%s",
                  (double)result->denied_limit / 1e9, owner, model);
         return;
     }
@@ -202,7 +204,8 @@ static void on_peeked(void *context, enum status status, const struct limits_res
     struct chat *chat = admitting->chat;
     pthread_mutex_lock(&chat->mutex);
     bool unknown = status != STATUS_OK; /* the admission itself decides then */
-    if (unknown) log_warn("the limits cannot be looked at", LOG_S("request_id", chat->request->id), LOG_S("error", message));
+    if (unknown)
+        log_warn("the limits cannot be looked at", LOG_S("request_id", chat->request->id), LOG_S("error", message));
     if ((unknown || passes_locked(chat, &admitting->admission, result)) && chat->phase == CHAT_PEEKING)
         chat_open_streams_locked(chat);
     pthread_mutex_unlock(&chat->mutex);
@@ -317,7 +320,7 @@ void chat_settle_locked(struct chat *chat) {
 
 /** Is it time to charge what was generated, or to say that the lease lives? Then `usage` is what to charge. */
 static bool is_charged_locked(struct chat *chat, int64_t now_ns, struct limits_usage *usage) {
-    static const int64_t charge_ns = 2 * NS_PER_S, renew_ns = LIMITS_LEASE_MS / 3 * NS_PER_MS;
+    static const int64_t charge_ns = 2 * NS_PER_S, renew_ns = LIMITS_LEASE_MS * NS_PER_MS / 3;
     if (!chat->leased || chat->settled || chat->proceeded_ns == 0) return false;
     if (chat->charged_ns == 0) chat->charged_ns = chat->proceeded_ns;
     *usage = chat_usage_locked(chat);
