@@ -121,7 +121,7 @@ class House:
         self.use()
         began = time.perf_counter()
         house.start("worker", [BIN / "bora-worker", "--models-file", self.models_file, "--model", self.model, "--listen", f"127.0.0.1:{self.ports['worker']}", "--metrics-listen",
-                               f"127.0.0.1:{self.ports['worker_metrics']}", "--threads", self.threads, "--kernel-variant", self.variant, *self.flags, *house.common_flags(self.ports)])
+                               f"127.0.0.1:{self.ports['worker_metrics']}", "--threads", self.threads, "--kernel-variant", self.variant, *self.flags, *house.redis_flags(self.ports)])
         wait_ready(lambda: house.running_pid("worker") is not None, self.ports["worker_metrics"], "/readyz", f"the worker ({self.folder}/log/worker.log)")
         return time.perf_counter() - began
 

@@ -526,9 +526,23 @@ static void log_end(const struct chat *chat, const struct generation_failure *fa
                  LOG_S("status", status_name(failure->status)), LOG_S("error", failure->message));
 }
 
-/** The stream broke before its end. Tried again elsewhere when nothing is lost by it. */
-static void on_broken_locked(struct chat *chat, const struct generation_failure *failure) {
-    if (chat->phase == CHAT_DONE) return;
+/** The worker has counted tokens and says no: that was work, so the limits count a request before the client hears of it. */
+static bool refuse_later_locked(struct chat *chat, const struct generation_failure *failure,
+                                const struct api_error *error) {
+    if (chat->phase != CHAT_PREPARING ||
+        (failure->status != STATUS_OUT_OF_RANGE && failure->status != STATUS_INVALID_ARGUMENT))
+        return false;
+    chat->refusal = arena_alloc(&chat->request->arena, sizeof *error);
+    if (chat->refusal == NULL) return false;
+    *chat->refusal = *error;
+    chat->phase = CHAT_ADMITTING;
+    stop_generations_locked(chat);
+    return true;
+}
+
+/** The stream broke before its end. Tried again elsewhere when nothing is lost by it. True: the limits are to be asked. */
+static bool on_broken_locked(struct chat *chat, const struct generation_failure *failure) {
+    if (chat->phase == CHAT_DONE || chat->refusal != NULL) return false;
     struct api_error error;
     /* NOT_FOUND: another process has taken its place, which the list does not say yet. */
     bool lost = failure->status == STATUS_UNAVAILABLE || failure->status == STATUS_CANCELLED ||
@@ -542,13 +556,15 @@ static void on_broken_locked(struct chat *chat, const struct generation_failure 
             chat_open_streams_locked(chat);
         else
             chat_fail_locked(chat, &error);
-        return;
+        return false;
     }
     bool idle = true;
     for (int i = 0; i < chat->choice_count; i++) idle = idle && chat->choices[i].completion_tokens == 0;
     chat->refused = idle && is_refusal(failure->status);
     error = worker_error(chat, failure);
+    if (refuse_later_locked(chat, failure, &error)) return true;
     chat_fail_locked(chat, &error);
+    return false;
 }
 
 /** Its last callback has come. */
@@ -573,9 +589,10 @@ static void on_failed(void *context, const struct generation_failure *failure) {
     struct chat *chat = choice->chat;
     pthread_mutex_lock(&chat->mutex);
     generation_ended_locked(choice);
-    on_broken_locked(chat, failure);
+    bool ask_limits = on_broken_locked(chat, failure);
     chat_settle_locked(chat);
     pthread_mutex_unlock(&chat->mutex);
+    if (ask_limits) chat_admit(chat);
     chat_let_go(chat);
 }
 

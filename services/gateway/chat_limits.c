@@ -223,7 +223,11 @@ static void on_admitted(void *context, enum status status, const struct limits_r
     chat->admitting = false;
     /* An answer that was lost may have left a lease: it is given back like one that was denied work. */
     chat->leased = result == NULL || result->outcome == LIMITS_ADMITTED;
-    if (passes_locked(chat, &admitting->admission, result) && chat->phase == CHAT_ADMITTING) {
+    if (!passes_locked(chat, &admitting->admission, result) || chat->phase != CHAT_ADMITTING) {
+        /* It was failed, or the client has left. */
+    } else if (chat->refusal != NULL) {
+        chat_fail_locked(chat, chat->refusal);
+    } else {
         add_limit_headers(chat, result, chat->choices[0].prompt_tokens + result->output_held);
         chat_proceed_locked(chat, share_locked(chat, result->output_held));
     }
@@ -276,11 +280,11 @@ void chat_admit(struct chat *chat) {
     }
     pthread_mutex_lock(&chat->mutex);
     bool wanted = chat->phase == CHAT_ADMITTING;
-    if (wanted) {
+    if (wanted) chat->admitting = true;
+    if (wanted && chat->refusal == NULL) { /* a refused one is counted, without tokens */
         admitting->admission.input = chat->choices[0].prompt_tokens;
         admitting->admission.output = output_most_locked(chat);
         admitting->admission.output_optional = admitting->admission.output - output_least_locked(chat);
-        chat->admitting = true;
     }
     pthread_mutex_unlock(&chat->mutex);
     if (wanted) {
