@@ -324,7 +324,7 @@ void chat_settle_locked(struct chat *chat) {
 
 /** Is it time to charge what was generated, or to say that the lease lives? Then `usage` is what to charge. */
 static bool is_charged_locked(struct chat *chat, int64_t now_ns, struct limits_usage *usage) {
-    static const int64_t charge_ns = 2 * NS_PER_S, renew_ns = LIMITS_LEASE_MS * NS_PER_MS / 3;
+    static const int64_t charge_ns = 2 * NS_PER_S, renew_ns = INT64_C(1) * LIMITS_LEASE_MS * NS_PER_MS / 3;
     if (!chat->leased || chat->settled || chat->proceeded_ns == 0) return false;
     if (chat->charged_ns == 0) chat->charged_ns = chat->proceeded_ns;
     *usage = chat_usage_locked(chat);
