@@ -122,7 +122,7 @@ struct chat {
     int attempts;
     bool sent;    /* something of the answer has gone to the client */
     bool refused; /* by the worker, before it computed anything */
-    bool reserved;
+    bool reserved, settled;
     struct limits_reservation reservation;
     int64_t proceeded_ns;
     struct arena scratch; /* of one event */
