@@ -3,7 +3,6 @@
 /* What a chat may use and what it has used: admission, headers, refusals, charging, settlement. */
 #include "base/clock.h"
 #include "base/log.h"
-#include "base/random.h"
 #include "services/gateway/chat.h"
 #include "services/gateway/outage.h"
 
@@ -272,7 +271,6 @@ void chat_peek(struct chat *chat) {
 }
 
 void chat_admit(struct chat *chat) {
-    random_hex_id(chat->lease, LIMITS_LEASE_ID_BYTES);
     struct admitting *admitting = admitting_create(chat);
     if (admitting == NULL) {
         fail_for_memory(chat);
