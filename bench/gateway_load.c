@@ -9,7 +9,7 @@
  *
  *   {"rate": 1000, "seconds": 5, "sent": 5000, "status": {"200": 5000}, "broken": 0, "unfinished": 0, "answered_per_s": 999.8,
  *    "latency_us": {"p50": .., "p90": .., "p99": .., "p999": .., "max": ..}, "first_us": {of the first byte of the body}, "late_us": {..},
- *    "body_bytes": of all, "cpu_us": of this program for a request}
+ *    "body_bytes": of all, "begun": requests, with those of the warm-up, "cpu_us": of this program for a request}
  *
  * Latencies are those of answers with status 200. `broken`: the connection ended, or what came was no HTTP; `unfinished`: no answer by --drain.
  */
@@ -88,7 +88,7 @@ static struct load {
     size_t backlog_first, backlog_count;
     uint64_t arrivals;
     struct samples latency, first, late;
-    int64_t sent, broken, unfinished, body_bytes, status[STATUS_MAX], last_answer_ns, cpu_ns;
+    int64_t begun, sent, broken, unfinished, body_bytes, status[STATUS_MAX], last_answer_ns, cpu_ns;
 } load;
 
 static int64_t now_ns(void) {
@@ -162,6 +162,7 @@ static void begin(int64_t intended_ns) {
     connection->measured = intended_ns >= load.measure_ns;
     load_reader_reset(&connection->reader);
     load.under_way++;
+    load.begun++;
     if (connection->measured) {
         load.sent++;
         sample(&load.late, now_ns() - intended_ns);
@@ -301,8 +302,8 @@ static void print_results(void) {
     print_percentiles("latency_us", &load.latency);
     print_percentiles("first_us", &load.first);
     print_percentiles("late_us", &load.late);
-    printf(", \"body_bytes\": %lld, \"cpu_us\": %.2f}\n", (long long)load.body_bytes,
-           load.sent > 0 ? (double)load.cpu_ns / 1e3 / (double)load.sent : 0);
+    printf(", \"body_bytes\": %lld, \"begun\": %lld, \"cpu_us\": %.2f}\n", (long long)load.body_bytes,
+           (long long)load.begun, load.sent > 0 ? (double)load.cpu_ns / 1e3 / (double)load.sent : 0);
 }
 
 static enum status prepare(struct error *err) {

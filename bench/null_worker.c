@@ -81,8 +81,8 @@ static void announce(struct null_worker *worker) {
 static enum status serve(struct null_worker *worker, const sigset_t *signals, struct error *err) {
     const struct timespec heartbeat = {.tv_sec = HEARTBEAT_NS / NS_PER_S};
     TRY(null_answers_start(&worker->settings, err));
-    if (worker->settings.http_listen != NULL) TRY(null_http_open(&worker->settings, &worker->http, err));
     if (worker->settings.listen != NULL) TRY(open_rpc(worker, err));
+    if (worker->settings.http_listen != NULL) TRY(null_http_open(&worker->settings, &worker->http, err));
     printf("grpc=%d http=%d\n", worker->rpc != NULL ? rpc_server_port(worker->rpc) : 0,
            worker->http != NULL ? http_server_port(worker->http) : 0);
     fflush(stdout);
