@@ -23,6 +23,7 @@ RATE, SECONDS, CONNECTIONS = 1000, 5, 64
 SLOW_RATE = 20  # what LiteLLM stands on two cores without a queue
 ADDED_BARS = {"p50": 200, "p99": 2000}  # us
 PEER_BAR = 50
+SETTLE_S = 2  # after many streams were opened
 # Sustained: so many of all are answered 200, and p99 stays below.
 SUSTAINED_SHARE, SUSTAINED_P99_MS, SUSTAINED_BAR, SUSTAINED_CONNECTIONS = 0.999, 100, 5000, 256
 SUSTAINED_FIRST = {"direct": 8000, NGINX: 5000, "bora": 1000, LITELLM: 20}
@@ -207,7 +208,7 @@ def bytes_a_stream(side, streams):
     pids = [pid for some in own.values() for pid in some]
     before = resident_bytes(pids)
     with held(side, streams, body(1000, stream=True)):
-        time.sleep(2)
+        time.sleep(SETTLE_S)
         return (resident_bytes(pids) - before) / streams
 
 
@@ -234,6 +235,7 @@ def bench_readers(options, report):
 
         def beside(number):
             with held(ours, READERS, body(READERS_TOKENS, stream=True), "--bytes", READER_BYTES):
+                time.sleep(SETTLE_S)
                 return alone(number)
 
         found = report.interleave({"alone": alone, "beside": beside}, options.rounds, options.patience)

@@ -4,16 +4,20 @@
 
 All have a `port`, a `key` (None: none is asked for) and `processes()`: {what: [pids]}, whose processor time and memory are what the side costs.
 """
+import json
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
+import time
+import urllib.error
+import urllib.request
 from pathlib import Path
 
 from machine import descendants
 from places import CACHE, clean_environment, program, say
-from servers import PORT_NAMES, PREFIX, House, end_with_parent, free_ports, house, sweep, wait_ready
+from servers import PORT_NAMES, PREFIX, READY_SECONDS, House, end_with_parent, free_ports, house, sweep, wait_ready
 
 MODEL = "null"
 CONNECTIONS_MAX = 16000
@@ -51,9 +55,20 @@ class GatewayHouse(House):
 
     def set_delay(self, delay):
         """A worker that takes so long for each token but the first."""
-        if delay != self.delay:
-            self.delay = delay
-            self.restart_worker()
+        if delay == self.delay:
+            return
+        self.delay = delay
+        self.restart_worker()
+        asked = urllib.request.Request(f"http://127.0.0.1:{self.port}/v1/chat/completions", headers={"Authorization": f"Bearer {self.key}", "Content-Type": "application/json"},
+                                       data=json.dumps({"model": MODEL, "max_tokens": 1, "messages": [{"role": "user", "content": "Is it there?"}]}).encode())
+        until = time.perf_counter() + READY_SECONDS
+        while True:
+            try:
+                return urllib.request.urlopen(asked, timeout=10).close()
+            except urllib.error.HTTPError as error:
+                if error.code != 503 or time.perf_counter() > until:
+                    sys.exit(f"bench: the gateway does not find the worker that was started anew: {error.read().decode(errors='replace')}")
+            time.sleep(0.05)
 
     def processes(self):
         self.use()
