@@ -176,7 +176,7 @@ def highest(side, seconds):
     """Requests a second: in steps until one is too many, then halving the step."""
     low, high = 0.0, None
     rate = SUSTAINED_FIRST[side.name]
-    while high is None or high / low > RATE_TOLERANCE:
+    while high is None or low == 0 or high / low > RATE_TOLERANCE:
         if stands(side, rate, seconds):
             low = rate
         elif low == 0 and rate <= 1:
