@@ -98,9 +98,11 @@ def held(side, streams, asked, *flags):
 # ---- sides -------------------------------------------------------------------------------------------------------------
 
 @contextlib.contextmanager
-def sides(options, *wanted):
+def sides(options, report, *wanted):
     """{name: side}; all share one null worker. A side that is left out is not there."""
     resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
+    if not report.rows:
+        report.peer = "other side"
     with contextlib.ExitStack() as stack:
         ours = stack.enter_context(GatewayHouse())
         opened = {"direct": Direct(ours.null_port, ours), "bora": ours}
@@ -121,8 +123,8 @@ def cpu_rows(report, of):
     """of: {side: [measured, ...]}: processor time a request, process by process."""
     for side, rounds in of.items():
         for process in rounds[0]["cpu"]:
-            report.row(f"processor time a request, {side}: {process}", [m["cpu"][process] for m in rounds], [], "us")
-        report.row(f"processor time a request, {side}: load generator", [m["cpu_us"] for m in rounds], [], "us")
+            report.row(f"CPU a request, {side}: {process}", [m["cpu"][process] for m in rounds], [], "us")
+        report.row(f"CPU a request, {side}: load generator", [m["cpu_us"] for m in rounds], [], "us")
 
 
 # ---- what is added -----------------------------------------------------------------------------------------------------
@@ -133,7 +135,7 @@ def added(measured, direct, which):
 
 def bench_added(options, report):
     """latency added at 1,000 requests/s, beside nginx; at 20 requests/s, beside LiteLLM; processor time a request"""
-    with sides(options, NGINX, LITELLM) as opened:
+    with sides(options, report, NGINX, LITELLM) as opened:
         def at(side, rate):
             return lambda _: all_answered(side, ask(side, rate, duration(options) if rate == RATE else 2 * duration(options)))
 
@@ -143,8 +145,8 @@ def bench_added(options, report):
         found = report.interleave(plan, options.rounds, options.patience)
     direct = found["direct"]
     for which in ADDED_BARS:
-        report.row(f"the null worker itself at {RATE:,}/s, {which}", [m["latency_us"][which] for m in direct], [], "us", "this program's own waking up is in it" if which == "p50" else "")
-    report.row("... of that, from when it was meant to be sent to when it was, p50", [m["late_us"]["p50"] for m in direct], [], "us")
+        report.row(f"the null worker itself at {RATE:,}/s, {which}", [m["latency_us"][which] for m in direct], [], "us", "how late the generator wakes up is in it" if which == "p50" else "")
+    report.row("... of that, until the generator sent it, p50", [m["late_us"]["p50"] for m in direct], [], "us")
     for which, bar in ADDED_BARS.items():
         ours, floor = added(found["bora"], direct, which), added(found[NGINX], direct, which) if NGINX in found else []
         report.row(f"added at {RATE:,}/s, {which}, beside nginx", ours, floor, "us")
@@ -190,7 +192,7 @@ def highest(side, seconds):
 def bench_sustained(options, report):
     """the highest rate at which 99.9 % are answered and p99 is below 100 ms: ours, nginx, LiteLLM"""
     seconds = 2 if options.quick else 3
-    with sides(options, NGINX, LITELLM) as opened:
+    with sides(options, report, NGINX, LITELLM) as opened:
         found = report.interleave({name: lambda _, side=side: highest(side, seconds) for name, side in opened.items()}, 1 if options.quick else min(options.rounds, 3), options.patience)
         at = {name: ask(opened[name], statistics.median(rates), seconds, connections=SUSTAINED_CONNECTIONS) for name, rates in found.items() if name in ("bora", NGINX) and rates[0] > 0}
     report.row("the null worker itself stands", found["direct"], [], "requests/s", digits=0)
@@ -215,7 +217,7 @@ def bytes_a_stream(side, streams):
 def bench_idle(options, report):
     """resident bytes of an open and silent stream, 5,000 of them, beside nginx and LiteLLM"""
     streams = 500 if options.quick else IDLE_STREAMS
-    with sides(options, NGINX, LITELLM) as opened:
+    with sides(options, report, NGINX, LITELLM) as opened:
         opened["bora"].set_delay("1h")
         found = {name: bytes_a_stream(side, PEER_IDLE_STREAMS if name == LITELLM else streams) / 1000 for name, side in opened.items() if name != "direct"}
     for name in (NGINX, LITELLM):
@@ -227,7 +229,7 @@ def bench_idle(options, report):
 
 def bench_readers(options, report):
     """latency of plain requests at 500/s while 500 clients read long answers, 8 bytes a second each, over the same without them"""
-    with sides(options) as opened:
+    with sides(options, report) as opened:
         ours = opened["bora"]
 
         def alone(_):
@@ -241,7 +243,7 @@ def bench_readers(options, report):
         found = report.interleave({"alone": alone, "beside": beside}, options.rounds, options.patience)
     for which in ("p50", "p99"):
         with_, without = ([m["latency_us"][which] for m in found[name]] for name in ("beside", "alone"))
-        report.row(f"{READERS_RATE} requests/s beside {READERS} slow readers, {which}, over without them", with_, without, "us", "the other side is bora alone")
+        report.row(f"{READERS_RATE}/s beside {READERS} slow readers, {which}", with_, without, "us", "the other side: without them")
         report.ratio(f"{which} beside {READERS} slow readers, over alone", statistics.median(with_) / statistics.median(without), READERS_BAR if which == "p50" else None, at_least=False)
 
 

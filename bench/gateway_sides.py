@@ -22,7 +22,8 @@ from servers import PORT_NAMES, PREFIX, READY_SECONDS, House, end_with_parent, f
 MODEL = "null"
 CONNECTIONS_MAX = 16000
 NGINX, LITELLM = "nginx", "LiteLLM"
-# 1.107.0 of LiteLLM is a compromised release: never that one. openai is pinned since the newest may come to differ from what 1.79.1 knows.
+# 1.107.0 of LiteLLM is a compromised release: never that one. openai is pinned since the newest may come to differ from what 1.79.1 knows. What is
+# measured is the free edition: litellm-enterprise, which comes along, is taken away again.
 LITELLM_VERSION = "1.79.1"
 LITELLM_PACKAGES = [f"litellm[proxy]=={LITELLM_VERSION}", "openai==3.57.0"]
 LITELLM_KEY = "sk-bench"
@@ -180,7 +181,8 @@ def litellm_program():
     venv = CACHE / f"venv-litellm-{LITELLM_VERSION}"
     if not (venv / ".done").exists():
         say(f"installing LiteLLM {LITELLM_VERSION} into {venv} (a minute or two)")
-        for command in ([sys.executable, "-m", "venv", "--clear", venv], [venv / "bin/python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *LITELLM_PACKAGES]):
+        pip = [venv / "bin/python", "-m", "pip", "--quiet", "--disable-pip-version-check"]
+        for command in ([sys.executable, "-m", "venv", "--clear", venv], [*pip, "install", *LITELLM_PACKAGES], [*pip, "uninstall", "-y", "litellm-enterprise"]):
             done = subprocess.run([str(word) for word in command], capture_output=True, text=True, env=clean_environment())
             if done.returncode != 0:
                 sys.exit(f"bench: no LiteLLM: {done.stderr.strip()[-500:]}")
