@@ -334,6 +334,13 @@ const char *http_exchange_query(const struct http_exchange *exchange, const char
     return field != NULL ? field->value : NULL;
 }
 
+const struct http_field *http_exchange_headers(const struct http_exchange *exchange) {
+    return exchange->headers;
+}
+const struct http_field *http_exchange_queries(const struct http_exchange *exchange) {
+    return exchange->queries;
+}
+
 void http_exchange_set_state(struct http_exchange *exchange, void *state) {
     pthread_mutex_lock(&exchange->mutex);
     exchange->state = state;

@@ -168,8 +168,8 @@ enum status transcode_read_call(const struct transcoder *transcoder, const struc
                                 .errors = errors,
                                 .outside = call->path,
                                 .outside_count = call->path_count};
-    ProtobufCMessage *message = call->has_body ? transcode_read_json(&run, options, plan, call->body)
-                                               : transcode_new_message(&run, plan);
+    ProtobufCMessage *message =
+        call->has_body ? transcode_read_json(&run, options, plan, call->body) : transcode_new_message(&run, plan);
     read_path(&run, plan, call, message);
     read_query(&run, plan, call, call->has_body ? NULL : message);
     if (run.exhausted) return STATUS_RESOURCE_EXHAUSTED;

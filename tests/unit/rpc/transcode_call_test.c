@@ -168,8 +168,7 @@ static void test_the_path_gives_its_fields_and_nobody_else_may(void **state) {
     /* of the root only: a field of that name further down is the body's */
     m = expect_read("text=abc", "", "{\"anything\":{\"name\":\"n\"},\"left\":\"l\"}");
     assert_string_equal(m->text, "abc");
-    expect_refused("text=a", "", "{\"i32\":\"x\"}",
-                   "body/i32 int_type \"x\"\npath/text string_too_short \"a\"\n");
+    expect_refused("text=a", "", "{\"i32\":\"x\"}", "body/i32 int_type \"x\"\npath/text string_too_short \"a\"\n");
 }
 
 static void test_beside_a_body_a_query_says_nothing(void **state) {
