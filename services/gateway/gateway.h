@@ -6,7 +6,8 @@
  *
  *     http_front.c   routes, bodies, headers, server-sent events     ┐
  *     grpc_front.c   the same services over gRPC                     ┴─> request.h ─> authenticate.c  the key, cached
- *                                                                                     chat.c          worker, limits, streaming, settling
+ *                                                                                     chat.c          worker, streaming, the end
+ *                                                                                     chat_limits.c   admission, charging, settling
  *     api_error.c    errors as both fronts show them                                  generation.h    one generation on a worker, over worker_link.c
  *     workers.c      who serves what now, from Redis                                  chat_check.c    what a conversation must satisfy
  *     models.c       model cards                                                      chat_answer.c   chunks and answers
@@ -32,6 +33,7 @@
 
 struct chat;
 struct key_cache;
+struct outage;
 struct workers;
 
 struct gateway {
@@ -55,7 +57,9 @@ struct gateway {
     struct metric *running;       /* bora_gateway_requests_running */
     atomic_bool draining;
     pthread_mutex_t chats_mutex;
-    struct chat *chats; /* that are not freed; guarded by the mutex */
+    struct chat *chats;    /* that are not freed; guarded by the mutex */
+    uint64_t changes_seen; /* passes over them for changes of keys; likewise */
+    struct outage *outage;
 };
 
 /** Answer from the HTTP server's or the gRPC server's callbacks. `context` is the gateway. */
