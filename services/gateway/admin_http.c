@@ -2,6 +2,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "services/gateway/admin_http.h"
 
+#include "rpc/http_framing.h"
 #include "services/gateway/admin.h"
 #include "services/gateway/export.h"
 
@@ -47,8 +48,8 @@ static void fill_caller(struct request *request, struct admin_caller *caller) {
 static bool fill_call(struct request *request, const struct admin_route *route,
                       struct transcode_parameter segments[SEGMENTS_MAX], struct transcode_call *call) {
     const struct http_field *queries = http_exchange_queries(request->transport);
-    int count = admin_route_segments(route, http_exchange_path(request->transport), &request->arena, segments,
-                                     SEGMENTS_MAX);
+    int count =
+        admin_route_segments(route, http_exchange_path(request->transport), &request->arena, segments, SEGMENTS_MAX);
     size_t query_count = 0;
     for (const struct http_field *field = queries; field != NULL; field = field->next) query_count++;
     struct transcode_parameter *query = arena_alloc_array(&request->arena, query_count, sizeof *query);

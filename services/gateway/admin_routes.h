@@ -22,12 +22,17 @@ extern const size_t admin_method_count;
 const struct admin_method *admin_find_method(const char *path);
 
 enum admin_body { ADMIN_BODY_NONE, ADMIN_BODY_NEEDED, ADMIN_BODY_OPTIONAL };
-enum admin_export { ADMIN_EXPORT_NONE, ADMIN_EXPORT_USAGE, ADMIN_EXPORT_LEDGER }; /* its `format` may be another than JSON */
+enum admin_export {
+    ADMIN_EXPORT_NONE,
+    ADMIN_EXPORT_USAGE,
+    ADMIN_EXPORT_LEDGER
+}; /* its `format` may be another than JSON */
 
 struct admin_route {
-    const char *verb;    /* "POST" */
-    const char *pattern; /* "/v1/admin/api-keys/{key_id}/rotate": in braces the field of the request that the segment is */
-    const char *calls;   /* admin_method.path */
+    const char *verb; /* "POST" */
+    const char
+        *pattern; /* "/v1/admin/api-keys/{key_id}/rotate": in braces the field of the request that the segment is */
+    const char *calls; /* admin_method.path */
     enum admin_body body;
     enum admin_export exports;
 };

@@ -11,9 +11,9 @@
 
 enum {
     PAGE_ENTRIES = 1000,
-    PAGE_BYTES_MAX = 16 << 20,     /* of text: a page is a message of 4 MiB at most */
-    PAGE_ARENA_BYTES = 64 << 20,   /* and unpacked */
-    ENTRY_ID_BYTES = 64,           /* as ListLedgerRequest.after takes */
+    PAGE_BYTES_MAX = 16 << 20,   /* of text: a page is a message of 4 MiB at most */
+    PAGE_ARENA_BYTES = 64 << 20, /* and unpacked */
+    ENTRY_ID_BYTES = 64,         /* as ListLedgerRequest.after takes */
     FILE_NAME_BYTES = 64,
 };
 static const char csv_type[] = "text/csv; charset=utf-8";
@@ -62,16 +62,17 @@ static bool take_answer(struct request *request) {
 
 /* ---- usage: one answer --------------------------------------------------------------------------------------------- */
 
-static enum status write_usage(const Bora__V1__UsageReport *report, struct bytes *out) {
-    TRY(csv_write_header(&bora__v1__usage_row__descriptor, out));
-    for (size_t i = 0; i < report->n_rows; i++) TRY(csv_write_row(&report->rows[i]->base, out));
+static enum status write_usage(const struct transcoder *transcoder, const Bora__V1__UsageReport *report,
+                               struct bytes *out) {
+    TRY(csv_write_names(transcoder, &bora__v1__usage_row__descriptor, out));
+    for (size_t i = 0; i < report->n_rows; i++) TRY(csv_write_row(transcoder, &report->rows[i]->base, out));
     return STATUS_OK;
 }
 
 static void answer_usage(struct request *request, const Bora__V1__UsageReport *report) {
     struct bytes text;
     bytes_init(&text, PAGE_BYTES_MAX);
-    if (write_usage(report, &text) != STATUS_OK) {
+    if (write_usage(request->gateway->transcoder, report, &text) != STATUS_OK) {
         struct api_error error = admin_error_unreadable();
         request_fail(request, &error);
     } else if (take_answer(request)) {
@@ -119,12 +120,13 @@ static void fail(struct export *export, const struct api_error *error) {
 }
 
 static enum status write_page(struct export *export, const Bora__V1__ListLedgerResponse *page, struct bytes *out) {
-    if (export->csv && !export->started) TRY(csv_write_header(&bora__v1__ledger_entry__descriptor, out));
+    const struct transcoder *transcoder = export->request->gateway->transcoder;
+    if (export->csv && !export->started) TRY(csv_write_names(transcoder, &bora__v1__ledger_entry__descriptor, out));
     for (size_t i = 0; i < page->n_entries; i++) {
         if (export->csv) {
-            TRY(csv_write_row(&page->entries[i]->base, out));
+            TRY(csv_write_row(transcoder, &page->entries[i]->base, out));
         } else {
-            TRY(transcode_write(export->request->gateway->transcoder, &page->entries[i]->base, out));
+            TRY(transcode_write(transcoder, &page->entries[i]->base, out));
             TRY(bytes_append_byte(out, '\n'));
         }
     }
@@ -164,7 +166,8 @@ static void take_page(struct export *export, const Bora__V1__ListLedgerResponse 
     bytes_init(&text, PAGE_BYTES_MAX);
     bool written = write_page(export, page, &text) == STATUS_OK, sent = written && send_page(export, &text);
     bytes_deinit(&text);
-    if (export->left >= 0) export->left -= (int64_t)page->n_entries < export->left ? (int64_t)page->n_entries : export->left;
+    if (export->left >= 0)
+        export->left -= (int64_t)page->n_entries < export->left ? (int64_t)page->n_entries : export->left;
     if (!written) {
         struct api_error error = admin_error_unreadable();
         fail(export, &error);
@@ -208,7 +211,7 @@ static void ask_page(struct export *export) {
         export->page.after = export->after;
     }
     export->page._limit_case = BORA__V1__LIST_LEDGER_REQUEST___LIMIT_LIMIT;
-    export->page.limit = export->left >= 0 && export->left < PAGE_ENTRIES ? (int32_t)export->left : PAGE_ENTRIES;
+    export->page.limit = export->left >= 0 && export->left < PAGE_ENTRIES ? (int32_t) export->left : PAGE_ENTRIES;
     request_ref(request);
     if (admin_ask(request, export->method, &export->caller, &export->page.base, on_page, export)) return;
     struct api_error error = admin_error_unreachable();
@@ -242,8 +245,8 @@ bool export_start(struct request *request, const struct admin_method *method, co
     const Bora__V1__GetUsageRequest *usage = (const void *)message;
     const Bora__V1__ListLedgerRequest *ledger = (const void *)message;
     bool wanted =
-        (route->exports == ADMIN_EXPORT_USAGE &&
-         usage->_format_case == BORA__V1__GET_USAGE_REQUEST___FORMAT_FORMAT && strcmp(usage->format, "json") != 0) ||
+        (route->exports == ADMIN_EXPORT_USAGE && usage->_format_case == BORA__V1__GET_USAGE_REQUEST___FORMAT_FORMAT &&
+         strcmp(usage->format, "json") != 0) ||
         (route->exports == ADMIN_EXPORT_LEDGER &&
          ledger->_format_case == BORA__V1__LIST_LEDGER_REQUEST___FORMAT_FORMAT && strcmp(ledger->format, "json") != 0);
     if (!wanted) return false;

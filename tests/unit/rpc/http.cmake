@@ -17,6 +17,7 @@ target_include_directories(bora_test_transcode_forms SYSTEM PUBLIC ${forms_out})
 target_link_libraries(bora_test_transcode_forms PUBLIC bora_rpc_transcode)
 bora_test(NAME rpc/transcode_forms SOURCES transcode_forms_test.c DEPENDS test_transcode_forms)
 bora_test(NAME rpc/transcode_call SOURCES transcode_call_test.c DEPENDS test_transcode_forms)
+bora_test(NAME rpc/csv SOURCES csv_test.c DEPENDS test_transcode_forms)
 
 # libmicrohttpd is not instrumented: TSan must not look at its locks. Everywhere else the variable does nothing.
 set(http_environment "TSAN_OPTIONS=ignore_noninstrumented_modules=1")

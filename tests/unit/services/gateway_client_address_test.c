@@ -53,8 +53,8 @@ static void test_what_the_client_made_up_is_not_believed(void **state) {
 
 static void test_networks_that_are_none(void **state) {
     (void)state;
-    static const char *const bad[] = {"ten",      "10.0.0.0/33",  "10.0.0/8", "::1/129", "10.0.0.0/-1", "10.0.0.0/",
-                                      ",10.0.0.0/8", "10.0.0.1 10.0.0.2", "1/2/3"};
+    static const char *const bad[] = {"ten",       "10.0.0.0/33", "10.0.0/8",          "::1/129", "10.0.0.0/-1",
+                                      "10.0.0.0/", ",10.0.0.0/8", "10.0.0.1 10.0.0.2", "1/2/3"};
     struct trusted_proxies trusted;
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         struct error err = {0};
