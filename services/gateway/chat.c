@@ -86,7 +86,7 @@ static void stop_generations_locked(struct chat *chat) {
     }
 }
 
-/** The end, for whatever reason. */
+/** The client has its end, whatever it is. What it has cost is known when the last generation has ended too. */
 static void done_locked(struct chat *chat) {
     if (chat->phase == CHAT_DONE) return;
     chat->phase = CHAT_DONE;
@@ -387,10 +387,16 @@ static void on_delta_locked(struct chat *chat, struct chat_choice *choice, const
 }
 
 static void on_end_locked(struct chat *chat, struct chat_choice *choice, const Bora__Internal__V1__Finished *finished) {
-    if (chat->phase != CHAT_GENERATING && chat->phase != CHAT_DONE) return;
     choice->completion_tokens = finished->completion_tokens;
     choice->cached_tokens = finished->cached_tokens;
     if (chat->phase == CHAT_DONE) return;
+    if (finished->reason == BORA__INTERNAL__V1__FINISHED__REASON__REASON_CANCELLED) { /* not by us: by its deadline */
+        struct api_error error =
+            api_error_make(504, STATUS_DEADLINE_EXCEEDED, "timeout", NULL, "The request took too long.");
+        chat_fail_locked(chat, &error);
+        return;
+    }
+    if (chat->phase != CHAT_GENERATING) return;
     choice->reason = finished->reason;
     choice->logprob_sum += finished->other_logprob_sum;
     choice->logprob_tokens += finished->other_logprob_tokens;
@@ -573,13 +579,26 @@ static void generation_ended_locked(struct chat_choice *choice) {
     choice->generation = NULL;
 }
 
+/** A search's generation has ended: were there as many answers as were asked for? */
+static bool lacks_answers_locked(const struct chat *chat) {
+    bool lacks = false;
+    for (int i = 0; i < chat->choice_count; i++) lacks = lacks || !chat->choices[i].finished;
+    return lacks && chat->plan.streams == 1 && chat->phase != CHAT_DONE;
+}
+
 static void on_finished(void *context, const Bora__Internal__V1__Finished *finished, bool last) {
     struct chat_choice *choice = context;
     struct chat *chat = choice->chat;
     pthread_mutex_lock(&chat->mutex);
     if (last) generation_ended_locked(choice);
     on_end_locked(chat, choice_of(choice, finished->answer), finished);
-    chat_settle_locked(chat);
+    if (last) {
+        if (lacks_answers_locked(chat)) {
+            const struct generation_failure failure = {.status = STATUS_UNAVAILABLE, .message = "answers are missing"};
+            (void)on_broken_locked(chat, &failure);
+        }
+        chat_settle_locked(chat);
+    }
     pthread_mutex_unlock(&chat->mutex);
     if (last) chat_let_go(chat);
 }

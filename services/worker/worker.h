@@ -4,7 +4,8 @@
  * The worker: one engine behind the internal protocol (proto/bora/internal/v1/worker.proto).
  *
  *     main.c         settings -> engine -> server -> announce -> wait for SIGTERM -> drain
- *     generate.c     the Generate call, a small state machine per call
+ *     link.c         a gateway's link: which generation a command is for, events on their way
+ *     answering.c    one generation of it, a small state machine
  *     grammars.c     what answers must look like, compiled and kept
  *     tools.c        what may be called, compiled and kept
  *     turns.c        whose conversation becomes tokens next
@@ -24,7 +25,10 @@
 #include "services/worker/tools.h"
 #include "services/worker/turns.h"
 
+#include <pthread.h>
 #include <stdatomic.h>
+
+struct link;
 
 struct worker {
     struct worker_settings settings;
@@ -45,11 +49,16 @@ struct worker {
     char address[128]; /* what gateways use */
     int64_t started_at;
     atomic_bool draining;
+    pthread_mutex_t links_mutex;
+    struct link *links; /* a list; guarded by the mutex */
 };
 
 /** The methods of bora.internal.v1.WorkerService; `service` is the struct worker. */
 extern const struct rpc_method worker_methods[];
 extern const size_t worker_method_count;
+
+/** `draining` was set: links on which nothing runs end now, others behind their last generation. */
+void links_drain(struct worker *worker);
 
 /** This worker's announcement, packed, appended to `out`. */
 enum status worker_announcement(struct worker *worker, struct bytes *out);
