@@ -84,21 +84,22 @@ struct limits_subject {
 
 struct limits_admission {
     struct limits_subject subject;
-    const char *lease; /* LIMITS_LEASE_ID_BYTES hex digits, random; made by the caller so that a lost answer can be settled all the same */
+    const char *
+        lease; /* LIMITS_LEASE_ID_BYTES hex digits, random; made by the caller so that a lost answer can be settled all the same */
     struct limits_price price;
     int scope_count; /* 0: only the key's gate is looked at, and the lease is made for the ledger's sake */
     const struct limits_scope *scopes;
     int64_t input;           /* prompt tokens, 0..LIMITS_MAX */
     int64_t output;          /* the most that may be generated, all answers together */
     int64_t output_optional; /* of which so many are held only as far as there is room, 0..output */
-    int answers;             /* generations that will report for themselves when the gateway dies, 1..LIMITS_ANSWERS_MAX */
-    bool peek;               /* only whether it would pass; takes nothing, makes no lease */
-    int64_t test_time_us;    /* 0: Redis' clock. Tests bring their own time */
+    int answers;          /* generations that will report for themselves when the gateway dies, 1..LIMITS_ANSWERS_MAX */
+    bool peek;            /* only whether it would pass; takes nothing, makes no lease */
+    int64_t test_time_us; /* 0: Redis' clock. Tests bring their own time */
 };
 
 enum limits_outcome {
     LIMITS_ADMITTED,
-    LIMITS_DENIED,     /* passes again after retry_after_ms, if nobody else comes first and nothing is given back before */
+    LIMITS_DENIED, /* passes again after retry_after_ms, if nobody else comes first and nothing is given back before */
     LIMITS_NEVER_FITS, /* larger than the limit itself */
     LIMITS_KEY_CLOSED, /* revoked, disabled, ...: the gate is shut */
 };
@@ -109,11 +110,11 @@ struct limits_room {
 };
 struct limits_result {
     enum limits_outcome outcome;
-    enum limits_kind denied_by; /* DENIED, NEVER_FITS: the limit that keeps it out longest */
-    int denied_scope;           /* index into the admission's scopes */
-    int64_t denied_limit;       /* that limit */
-    int64_t retry_after_ms;     /* DENIED: > 0 */
-    int64_t output_held;        /* ADMITTED: output less the optional tokens for which there was no room */
+    enum limits_kind denied_by;            /* DENIED, NEVER_FITS: the limit that keeps it out longest */
+    int denied_scope;                      /* index into the admission's scopes */
+    int64_t denied_limit;                  /* that limit */
+    int64_t retry_after_ms;                /* DENIED: > 0 */
+    int64_t output_held;                   /* ADMITTED: output less the optional tokens for which there was no room */
     struct limits_room room[LIMITS_KINDS]; /* after this request, if admitted */
 };
 

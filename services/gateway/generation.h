@@ -23,7 +23,7 @@ struct generation;
 
 struct generation_failure {
     enum status status;
-    const char *message;                             /* never NULL */
+    const char *message;                           /* never NULL */
     const Bora__Internal__V1__WorkerError *detail; /* NULL: the worker says no more */
 };
 
