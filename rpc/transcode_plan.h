@@ -85,6 +85,9 @@ const struct field_plan *transcode_chosen_member(const struct message_plan *plan
 /** Would the field be in the message's JSON? Scalars without presence always are; an empty list is not. */
 bool transcode_is_present(const struct field_plan *field, const ProtobufCMessage *message);
 
+/** One value, at `slot`, as JSON. */
+void transcode_write_value(struct bytes *out, const struct field_plan *field, const void *slot, int depth);
+
 /** One read or check. */
 struct transcode_run {
     bool strict;

@@ -14,6 +14,8 @@ add_custom_command(OUTPUT ${forms_sources}
 set_source_files_properties(${forms_sources} PROPERTIES COMPILE_OPTIONS "-w")
 bora_test(NAME rpc/transcode_forms SOURCES transcode_forms_test.c ${forms_sources} DEPENDS rpc_transcode)
 target_include_directories(test_rpc_transcode_forms SYSTEM PRIVATE ${forms_out})
+bora_test(NAME rpc/csv SOURCES csv_test.c ${forms_sources} DEPENDS rpc_transcode)
+target_include_directories(test_rpc_csv SYSTEM PRIVATE ${forms_out})
 
 # libmicrohttpd is not instrumented: TSan must not look at its locks. Everywhere else the variable does nothing.
 set(http_environment "TSAN_OPTIONS=ignore_noninstrumented_modules=1")
