@@ -14,7 +14,7 @@ enum { UNREADABLE_BYTES_MAX = 4096, NUMBER_BYTES_MAX = 20, SECONDS_PER_HOUR = 36
 /* Until the year 9999. */
 #define TIME_MS_MAX INT64_C(253402300799999)
 
-/* The outbox' fields (end of store/limits.h); the time becomes the id in the ledger, the others stay as they are. */
+/* The outbox' fields (end of store/limits.h); in the ledger they stay as they are. */
 enum field {
     REQUEST,
     LEASE,
@@ -31,7 +31,6 @@ enum field {
     TIME,
     FIELDS
 };
-enum { KEPT = TIME };
 static const char field_letters[FIELDS + 1] = "rlkwmeiconsqt";
 
 struct entry {
@@ -245,7 +244,7 @@ static void put_sums(struct writer *writer, const struct sums *sums) {
 
 static void put_entry(struct writer *writer, const struct entry *entry) {
     put_number(writer, entry->time_ms);
-    for (int i = 0; i < KEPT; i++) {
+    for (int i = 0; i < FIELDS; i++) {
         put(writer, bytes_view_of(&field_letters[i], 1));
         put(writer, entry->fields[i]);
     }
@@ -270,7 +269,7 @@ enum status ledger_batch_write(const struct ledger_batch *batch, const struct le
                                const struct bytes_view *first_keys, size_t first_key_count,
                                struct bytes_view **out_keys, size_t *out_key_count, struct bytes_view **out_arguments,
                                size_t *out_argument_count, struct error *err) {
-    enum { FIRST = 3, SUMS_WORDS = 2, GROUP_WORDS = 6, COUNT = 1, ENTRY_WORDS = 1 + 2 * KEPT };
+    enum { FIRST = 3, SUMS_WORDS = 2, GROUP_WORDS = 6, COUNT = 1, ENTRY_WORDS = 1 + 2 * FIELDS };
     size_t most = FIRST + SUMS_WORDS * batch->sums_count + GROUP_WORDS * batch->group_count + COUNT +
                   ENTRY_WORDS * batch->entry_count;
     struct bytes_view *keys = arena_alloc_array(batch->arena, first_key_count + batch->sums_count, sizeof *keys);
