@@ -123,6 +123,8 @@ struct chat {
     int attempts;
     bool sent;    /* something of the answer has gone to the client */
     bool refused; /* by the worker, before it computed anything */
+    struct api_error *
+        refusal; /* why the worker does not take it, in the request's arena: the client's answer once the limits have counted it */
     char lease[LIMITS_LEASE_ID_BYTES + 1];
     bool admitting;              /* the limits are being asked */
     bool leased;                 /* there may be a lease, which has to be settled */

@@ -3,11 +3,11 @@
 /* What a chat may use and what it has used: admission, headers, refusals, charging, settlement. */
 #include "base/clock.h"
 #include "base/log.h"
-#include "base/random.h"
 #include "services/gateway/chat.h"
 #include "services/gateway/outage.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 
 /* Whoever was denied is looked at before a worker is asked, for so long. */
 static const int64_t DENIED_NS = NS_PER_S;
@@ -120,7 +120,8 @@ static void say_never(const struct chat *chat, const struct limits_result *resul
         return;
     }
     if (result->denied_by == LIMITS_SPEND_PER_MONTH) {
-        snprintf(out, size, "Rate limit exceeded: this request may cost more than the limit of %.2f on spend per month of %s%s",
+        snprintf(out, size,
+                 "Rate limit exceeded: this request may cost more than the limit of %.2f on spend per month of %s%s",
                  (double)result->denied_limit / 1e9, owner, model);
         return;
     }
@@ -202,7 +203,8 @@ static void on_peeked(void *context, enum status status, const struct limits_res
     struct chat *chat = admitting->chat;
     pthread_mutex_lock(&chat->mutex);
     bool unknown = status != STATUS_OK; /* the admission itself decides then */
-    if (unknown) log_warn("the limits cannot be looked at", LOG_S("request_id", chat->request->id), LOG_S("error", message));
+    if (unknown)
+        log_warn("the limits cannot be looked at", LOG_S("request_id", chat->request->id), LOG_S("error", message));
     if ((unknown || passes_locked(chat, &admitting->admission, result)) && chat->phase == CHAT_PEEKING)
         chat_open_streams_locked(chat);
     pthread_mutex_unlock(&chat->mutex);
@@ -220,7 +222,11 @@ static void on_admitted(void *context, enum status status, const struct limits_r
     chat->admitting = false;
     /* An answer that was lost may have left a lease: it is given back like one that was denied work. */
     chat->leased = result == NULL || result->outcome == LIMITS_ADMITTED;
-    if (passes_locked(chat, &admitting->admission, result) && chat->phase == CHAT_ADMITTING) {
+    if (!passes_locked(chat, &admitting->admission, result) || chat->phase != CHAT_ADMITTING) {
+        /* It was failed, or the client has left. */
+    } else if (chat->refusal != NULL) {
+        chat_fail_locked(chat, chat->refusal);
+    } else {
         add_limit_headers(chat, result, chat->choices[0].prompt_tokens + result->output_held);
         chat_proceed_locked(chat, share_locked(chat, result->output_held));
     }
@@ -265,7 +271,6 @@ void chat_peek(struct chat *chat) {
 }
 
 void chat_admit(struct chat *chat) {
-    random_hex_id(chat->lease, LIMITS_LEASE_ID_BYTES);
     struct admitting *admitting = admitting_create(chat);
     if (admitting == NULL) {
         fail_for_memory(chat);
@@ -273,11 +278,11 @@ void chat_admit(struct chat *chat) {
     }
     pthread_mutex_lock(&chat->mutex);
     bool wanted = chat->phase == CHAT_ADMITTING;
-    if (wanted) {
+    if (wanted) chat->admitting = true;
+    if (wanted && chat->refusal == NULL) { /* a refused one is counted, without tokens */
         admitting->admission.input = chat->choices[0].prompt_tokens;
         admitting->admission.output = output_most_locked(chat);
         admitting->admission.output_optional = admitting->admission.output - output_least_locked(chat);
-        chat->admitting = true;
     }
     pthread_mutex_unlock(&chat->mutex);
     if (wanted) {
@@ -317,7 +322,7 @@ void chat_settle_locked(struct chat *chat) {
 
 /** Is it time to charge what was generated, or to say that the lease lives? Then `usage` is what to charge. */
 static bool is_charged_locked(struct chat *chat, int64_t now_ns, struct limits_usage *usage) {
-    static const int64_t charge_ns = 2 * NS_PER_S, renew_ns = LIMITS_LEASE_MS / 3 * NS_PER_MS;
+    static const int64_t charge_ns = 2 * NS_PER_S, renew_ns = INT64_C(1) * LIMITS_LEASE_MS * NS_PER_MS / 3;
     if (!chat->leased || chat->settled || chat->proceeded_ns == 0) return false;
     if (chat->charged_ns == 0) chat->charged_ns = chat->proceeded_ns;
     *usage = chat_usage_locked(chat);

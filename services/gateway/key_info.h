@@ -26,9 +26,9 @@ enum { KEY_LEVELS_MAX = 3 };
 
 struct key_info {
     atomic_int references;
-    struct arena arena; /* of all strings and lists */
-    const char *key_id; /* UUID */
-    const char *prefix; /* public; names the key in logs, leases and the ledger */
+    struct arena arena;                   /* of all strings and lists */
+    const char *key_id;                   /* UUID */
+    const char *prefix;                   /* public; names the key in logs, leases and the ledger */
     const char *organization, *workspace; /* ids; "" of the operator's key */
     const char *role;                     /* "operator", "admin", "member", "service" */
     int64_t expires_at;                   /* Unix seconds; 0: never */
@@ -41,7 +41,7 @@ struct key_info {
     struct {
         const char *model;
         struct limits_price price;
-    } *prices;
+    } * prices;
     atomic_llong denied_until_ns; /* by limits: until then they are asked before a worker is */
 };
 

@@ -27,9 +27,9 @@ enum status outage_create(const struct outage_options *options, struct outage **
     struct outage *outage = calloc(1, sizeof *outage);
     if (outage == NULL) return error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
     outage->options = *options;
-    outage->admissions =
-        metrics_counter(options->metrics, "bora_gateway_outage_admissions_total",
-                        "Requests whose limits could not be checked: let pass by --limits-outage, or refused.", "outcome");
+    outage->admissions = metrics_counter(
+        options->metrics, "bora_gateway_outage_admissions_total",
+        "Requests whose limits could not be checked: let pass by --limits-outage, or refused.", "outcome");
     pthread_mutex_init(&outage->mutex, NULL);
     *out = outage;
     return STATUS_OK;

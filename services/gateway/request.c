@@ -143,8 +143,8 @@ static void on_key_looked_at(void *context, enum status status, const struct lim
 /** Whoever is told what is wrong with a request must hold a key that stands; requests that get as far as the limits are looked at there. */
 void request_fail(struct request *request, const struct api_error *error) {
     bool tells = request->key != NULL && !request->key_stands &&
-                 (error->http_status == 400 || error->http_status == 403 || error->http_status == 404 || error->http_status == 413 ||
-                  error->http_status == 422);
+                 (error->http_status == 400 || error->http_status == 403 || error->http_status == 404 ||
+                  error->http_status == 413 || error->http_status == 422);
     struct failing *failing = tells ? malloc(sizeof *failing) : NULL;
     if (failing == NULL) {
         fail_now(request, error);
