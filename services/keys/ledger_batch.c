@@ -9,8 +9,8 @@
 #include <string.h>
 
 enum { UNREADABLE_BYTES_MAX = 4096, NUMBER_BYTES_MAX = 20, SECONDS_PER_HOUR = 3600, SECONDS_PER_DAY = 24 * 3600 };
-/* Of one entry; sums of a batch stay far from the end of 64 bits. */
-#define AMOUNT_MAX INT64_C(1000000000000000)
+/* Of one entry: input and output may cost 10^15 nanos each (store/limits_common.lua). Sums of a batch stay far from the end of 64 bits. */
+#define AMOUNT_MAX INT64_C(4000000000000000)
 /* Until the year 9999. */
 #define TIME_MS_MAX INT64_C(253402300799999)
 

@@ -15,15 +15,17 @@
 enum {
     PAUSE_MS_MIN = 250,
     PAUSE_MS_MAX = 1000,
-    BATCHES_PER_TURN = 20,   /* of one organisation, before others have theirs */
-    BATCH_BYTES = 16 << 20,  /* some hundred KiB are used; see ledger_batch.h */
-    ORGANIZATIONS_STEP = 64, /* by which the table grows */
+    BATCHES_PER_TURN = 20,    /* of one organisation, before others have theirs */
+    BATCH_BYTES = 16 << 20,   /* some hundred KiB are used; see ledger_batch.h */
+    ORGANIZATIONS_FIRST = 64, /* the table's first size */
     SCAN_COUNT = 500,
 };
 #define TRIM_PAUSE_NS (3600 * NS_PER_S)
+#define SWEEP_PAUSE_NS (60 * NS_PER_S)
 
-struct organization {
+struct active_organization {
     char id[LIMITS_ID_BYTES + 1];
+    bool active; /* in bora:orgs-active */
     struct ledger_position position;
     int64_t trim_due_ns;
 };
@@ -39,8 +41,9 @@ struct ledger_keeper {
 
     /* the thread's */
     struct arena arena;
-    struct organization *organizations; /* sorted by id */
+    struct active_organization *organizations; /* sorted by id */
     size_t count, capacity;
+    int64_t sweep_due_ns;
     bool failed; /* the last round; it has been logged */
 };
 
@@ -67,23 +70,35 @@ static void pause_for(struct ledger_keeper *keeper, int64_t ms) {
 /* --- who there is ------------------------------------------------------------------------------------------------ */
 
 static int compare_organizations(const void *a, const void *b) {
-    return strcmp(((const struct organization *)a)->id, ((const struct organization *)b)->id);
+    return strcmp(((const struct active_organization *)a)->id, ((const struct active_organization *)b)->id);
 }
 
-static enum status add_organization(struct ledger_keeper *keeper, size_t known, struct bytes_view id,
+/** Those behind `known` are new and not in order yet. */
+static struct active_organization *find_organization(struct ledger_keeper *keeper, size_t known,
+                                                     const struct active_organization *wanted) {
+    struct active_organization *found =
+        bsearch(wanted, keeper->organizations, known, sizeof *wanted, compare_organizations);
+    for (size_t i = known; found == NULL && i < keeper->count; i++) {
+        if (strcmp(keeper->organizations[i].id, wanted->id) == 0) found = &keeper->organizations[i];
+    }
+    return found;
+}
+
+static enum status add_organization(struct ledger_keeper *keeper, size_t known, struct bytes_view id, bool active,
                                     struct error *err) {
-    struct organization wanted = {0};
+    struct active_organization wanted = {.active = active};
     if (id.length == 0 || id.length > LIMITS_ID_BYTES) return STATUS_OK; /* nobody's */
     memcpy(wanted.id, id.data, id.length);
-    if (bsearch(&wanted, keeper->organizations, known, sizeof wanted, compare_organizations) != NULL) return STATUS_OK;
-    for (size_t i = known; i < keeper->count; i++) { /* a scan may name one twice */
-        if (strcmp(keeper->organizations[i].id, wanted.id) == 0) return STATUS_OK;
+    struct active_organization *found = find_organization(keeper, known, &wanted);
+    if (found != NULL) {
+        found->active = found->active || active;
+        return STATUS_OK;
     }
     if (keeper->count == LIMIT_ORGANIZATIONS)
-        return error_set(err, STATUS_RESOURCE_EXHAUSTED, "more than %d organisations are active", LIMIT_ORGANIZATIONS);
+        return error_set(err, STATUS_RESOURCE_EXHAUSTED, "there are more than %d organisations", LIMIT_ORGANIZATIONS);
     if (keeper->count == keeper->capacity) {
-        size_t capacity = keeper->capacity + ORGANIZATIONS_STEP;
-        struct organization *more = realloc(keeper->organizations, capacity * sizeof *more);
+        size_t capacity = 2 * keeper->capacity + ORGANIZATIONS_FIRST;
+        struct active_organization *more = realloc(keeper->organizations, capacity * sizeof *more);
         if (more == NULL) return error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
         keeper->organizations = more;
         keeper->capacity = capacity;
@@ -92,27 +107,27 @@ static enum status add_organization(struct ledger_keeper *keeper, size_t known, 
     return STATUS_OK;
 }
 
-static enum status find_organizations(struct ledger_keeper *keeper, struct error *err) {
-    size_t known = keeper->count;
+/** Through a set or sorted set, a page at a time: SSCAN and ZSCAN alike. Every `step`th item is an id. */
+static enum status scan(struct ledger_keeper *keeper, struct redis_client *client, const char *command,
+                        const char *name, size_t step, struct error *err) {
     char cursor[LEDGER_ID_BYTES + 1] = "0";
     enum status status = STATUS_OK;
     do {
         struct redis_reply *reply = NULL;
-        TRY_CLEANUP(redis_callf(keeper->stores.limits, &reply, err, "SSCAN bora:orgs-active %s COUNT %lld", cursor,
-                                (long long)SCAN_COUNT));
+        TRY(redis_callf(client, &reply, err, "%s %s %s COUNT %lld", command, name, cursor, (long long)SCAN_COUNT));
+        size_t known = keeper->count;
         const struct redis_reply *items = reply->items;
         if (reply->count == 2 && items[0].string.length <= LEDGER_ID_BYTES) {
             memcpy(cursor, items[0].string.data, items[0].string.length + 1);
-            for (size_t i = 0; i < items[1].count && status == STATUS_OK; i++)
-                status = add_organization(keeper, known, items[1].items[i].string, err);
+            for (size_t i = 0; i < items[1].count && status == STATUS_OK; i += step)
+                status = add_organization(keeper, known, items[1].items[i].string, step == 1, err);
         } else {
-            status = error_set(err, STATUS_DATA_LOSS, "SSCAN gave a strange answer");
+            status = error_set(err, STATUS_DATA_LOSS, "%s gave a strange answer", command);
         }
         redis_reply_free(reply);
+        if (keeper->count > known)
+            qsort(keeper->organizations, keeper->count, sizeof *keeper->organizations, compare_organizations);
     } while (status == STATUS_OK && strcmp(cursor, "0") != 0);
-cleanup:
-    if (keeper->count > known)
-        qsort(keeper->organizations, keeper->count, sizeof *keeper->organizations, compare_organizations);
     return status;
 }
 
@@ -162,7 +177,7 @@ static void note_moved(struct ledger_keeper *keeper, const char *organization, c
     if (moved->oldest_ms != 0 && (*oldest_ms == 0 || moved->oldest_ms < *oldest_ms)) *oldest_ms = moved->oldest_ms;
 }
 
-static enum status move(struct ledger_keeper *keeper, struct organization *organization, bool *again,
+static enum status move(struct ledger_keeper *keeper, struct active_organization *organization, bool *again,
                         int64_t *oldest_ms, struct error *err) {
     struct ledger_moved moved = {.again = true};
     for (int i = 0; i < BATCHES_PER_TURN && moved.again && !is_stopping(keeper); i++) {
@@ -173,7 +188,7 @@ static enum status move(struct ledger_keeper *keeper, struct organization *organ
     return STATUS_OK;
 }
 
-static enum status trim(struct ledger_keeper *keeper, struct organization *organization, struct error *err) {
+static enum status trim(struct ledger_keeper *keeper, struct active_organization *organization, struct error *err) {
     int64_t now_ns = clock_monotonic_ns(clock_system()), removed = 0;
     if (keeper->retention_ns == 0 || now_ns < organization->trim_due_ns) return STATUS_OK;
     int64_t before_ms = (clock_unix_ns(clock_system()) - keeper->retention_ns) / NS_PER_MS;
@@ -187,10 +202,15 @@ static enum status trim(struct ledger_keeper *keeper, struct organization *organ
 
 /** One turn for each organisation. What fails for one of them does not keep the others waiting; `err` is the first one's. */
 static enum status run_round(struct ledger_keeper *keeper, bool *again, struct error *err) {
-    enum status status = find_organizations(keeper, err);
-    int64_t oldest_ms = 0;
+    enum status status = scan(keeper, keeper->stores.limits, "SSCAN", "bora:orgs-active", 1, err);
+    /* Now and then all there are, for an organisation whose note that it is active was lost. */
+    int64_t now_ns = clock_monotonic_ns(clock_system()), oldest_ms = 0;
+    bool sweep = now_ns >= keeper->sweep_due_ns;
+    if (sweep && status == STATUS_OK) status = scan(keeper, keeper->stores.redis, "ZSCAN", "bora:orgs", 2, err);
+    if (sweep && status == STATUS_OK) keeper->sweep_due_ns = now_ns + SWEEP_PAUSE_NS;
     for (size_t i = 0; i < keeper->count && !is_stopping(keeper); i++) {
-        struct organization *organization = &keeper->organizations[i];
+        struct active_organization *organization = &keeper->organizations[i];
+        if (!organization->active && !sweep) continue;
         enum status turn = reap(keeper, organization->id, err);
         if (turn == STATUS_OK) turn = move(keeper, organization, again, &oldest_ms, err);
         if (turn == STATUS_OK) turn = trim(keeper, organization, err);

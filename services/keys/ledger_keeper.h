@@ -2,7 +2,8 @@
  * SPDX-License-Identifier: Apache-2.0 */
 /**
  * The thread that keeps the ledger: for every organisation that gateways have admitted anything for (bora:orgs-active), it settles leases that ran out
- * (limits_reap), moves what is in the outbox into the ledger (ledger.h), and now and then removes what is too old from the ledger.
+ * (limits_reap), moves what is in the outbox into the ledger (ledger.h), and now and then removes what is too old from the ledger. All other organisations
+ * (bora:orgs) have their turn once a minute, in case the note was lost.
  *
  * Every 250 ms while there is something to move, less often when there is nothing, but at least once a second. Any number of keys services may keep one
  * ledger. Memory: some hundred bytes for each organisation, at most LIMIT_ORGANIZATIONS of them, and one batch.
