@@ -34,6 +34,7 @@ enum {
     LIMIT_KEY_NAME_BYTES = 255,
     LIMIT_KEYS_LIST = 1000,
     LIMIT_KEY_MODEL_LIMITS = 64,
+    LIMIT_ORGANIZATIONS = 10000,
 
     /* --- streams --- */
     LIMIT_STREAM_PENDING_BYTES = 64 * 1024, /* text a slow reader may leave waiting before its sequence is paused */
