@@ -14,7 +14,9 @@
 
 #include <stdatomic.h>
 
+enum { WORKER_LINKS_MAX = 16 };
 struct gateway;
+struct worker_link;
 
 struct worker {
     atomic_int references;
@@ -24,6 +26,9 @@ struct worker {
     const Bora__Internal__V1__WorkerAnnouncement
         *announcement; /* the latest; strings live as long as the worker is referenced */
     struct rpc_channel *channel;
+    struct worker_link *links[WORKER_LINKS_MAX];
+    int link_count;
+    atomic_uint next_link;
     int64_t first_seen;       /* Unix seconds */
     int64_t missing_since_ns; /* not announced since then, but connected; 0 while it is announced */
 };
@@ -43,6 +48,8 @@ enum workers_choice workers_choose(struct workers *workers, const char *name, co
 
 /** References to one worker of each model, ordered by model name; at most `max`. The caller unrefs each. */
 size_t workers_list_models(struct workers *workers, struct worker **out, size_t max);
+/** References to all workers, ordered by model name and then by id; at most `max`. The caller unrefs each. */
+size_t workers_list(struct workers *workers, struct worker **out, size_t max);
 int workers_count(struct workers *workers);
 /** The list was read within the last seconds. */
 bool workers_are_fresh(struct workers *workers);
