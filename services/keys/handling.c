@@ -12,7 +12,8 @@
 #include <string.h>
 
 enum {
-    REQUEST_MEMORY_BYTES = 96 << 20, /* the largest page: 1000 keys with 64 model limits each, beside what is read on the way to them */
+    REQUEST_MEMORY_BYTES =
+        96 << 20, /* the largest page: 1000 keys with 64 model limits each, beside what is read on the way to them */
     REPLY_BYTES_MAX = 16 << 20,
 };
 
@@ -111,11 +112,10 @@ static enum status handle(struct handling *handling, ProtobufCMessage **out_repl
     if (status == STATUS_INVALID_ARGUMENT) return status;
     if (status != STATUS_OK) return error_set(err, status, "the request needs too much memory");
     TRY(keys_require_ready(service, err));
-    handling->origin =
-        (struct audit_origin){.actor = handling->caller.name,
-                              .request_id = take_metadata(handling, "x-request-id", "", LIMIT_REQUEST_ID_BYTES),
-                              .address = take_metadata(handling, "x-client-address", rpc_call_peer(handling->call),
-                                                       LIMIT_ADDRESS_BYTES)};
+    handling->origin = (struct audit_origin){
+        .actor = handling->caller.name,
+        .request_id = take_metadata(handling, "x-request-id", "", LIMIT_REQUEST_ID_BYTES),
+        .address = take_metadata(handling, "x-client-address", rpc_call_peer(handling->call), LIMIT_ADDRESS_BYTES)};
     return handling->method->run(handling, request, out_reply, err);
 }
 
@@ -212,9 +212,9 @@ enum status store_words(struct keys_service *service, struct redis_reply **out, 
     return store_call(service, views, count, out, err);
 }
 
-enum status store_script(struct keys_service *service, const struct redis_script *script,
-                         const struct bytes_view *keys, size_t key_count, const struct bytes_view *arguments,
-                         size_t argument_count, struct redis_reply **out, struct error *err) {
+enum status store_script(struct keys_service *service, const struct redis_script *script, const struct bytes_view *keys,
+                         size_t key_count, const struct bytes_view *arguments, size_t argument_count,
+                         struct redis_reply **out, struct error *err) {
     struct error cause = {0};
     enum status status =
         redis_script_call(service->redis, script, keys, key_count, arguments, argument_count, out, &cause);
@@ -228,7 +228,8 @@ enum status keys_transcoder_create(struct transcoder **out, struct error *err) {
     const struct {
         const struct rpc_method *methods;
         size_t count;
-    } tables[] = {{keys_methods, keys_method_count}, {place_methods, place_method_count}};
+    } tables[] = {
+        {keys_methods, keys_method_count}, {place_methods, place_method_count}, {usage_methods, usage_method_count}};
     const ProtobufCMessageDescriptor *messages[MESSAGES_MAX];
     size_t count = 0;
     for (size_t i = 0; i < sizeof tables / sizeof *tables; i++) {
