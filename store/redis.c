@@ -91,6 +91,29 @@ static void send_command(struct redis_client *client, struct redis_command *comm
     arm_timeout(client);
 }
 
+static bool lacks_code(const struct redis_command *command, const redisReply *reply) {
+    if (reply->type != REDIS_REPLY_ERROR) return false;
+    return (command->script != NULL && strncmp(reply->str, "NOSCRIPT", 8) == 0) ||
+           (command->library != NULL && strstr(reply->str, "Function not found") != NULL);
+}
+
+/** It did not run, so sending it again is no repetition. It keeps its deadline. False when memory is out. */
+static bool send_with_code(struct redis_client *client, struct redis_command *command) {
+    if (command->script != NULL) {
+        if (!redis_command_use_source(command)) return false;
+    } else {
+        struct redis_command *load = redis_command_load(command->library);
+        if (load == NULL) return false;
+        command->library = NULL;
+        load->client = client;
+        load->deadline_ns = command->deadline_ns;
+        atomic_fetch_add(&client->command_count, 1);
+        send_command(client, load);
+    }
+    send_command(client, command);
+    return true;
+}
+
 static void on_reply(redisAsyncContext *context, void *raw, void *privdata) {
     struct redis_command *command = privdata;
     struct redis_client *client = command->client;
@@ -107,12 +130,8 @@ static void on_reply(redisAsyncContext *context, void *raw, void *privdata) {
     TAILQ_REMOVE(&client->waiting, command, link);
     if (reply == NULL) {
         fail_unconnected(command, client->ended, client->connection.reason);
-    } else if (command->script != NULL && reply->type == REDIS_REPLY_ERROR && strncmp(reply->str, "NOSCRIPT", 8) == 0) {
-        /* The script did not run, so sending it again is no repetition. It keeps its deadline. */
-        if (redis_command_use_source(command)) {
-            send_command(client, command);
-            return;
-        }
+    } else if (lacks_code(command, reply)) {
+        if (send_with_code(client, command)) return;
         answer(command, STATUS_RESOURCE_EXHAUSTED, NULL, "out of memory");
     } else {
         answer_with_reply(command, reply);
