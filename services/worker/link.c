@@ -13,23 +13,23 @@
 #include <string.h>
 
 enum {
-    COMMAND_ARENA_BYTES_FACTOR = 4,       /* an unpacked Start may take this many times the largest message */
-    CHOKE_BYTES = 4 << 20,                /* of a whole link: whoever adds more than this is paused */
-    WAITING_BYTES_MAX = 64 << 20,         /* a beam search gives all of its answers at once */
-    LAST_EVENTS_BYTES = 16 << 20,         /* on top, for the ends of generations: LIMIT_LINK_GENERATIONS of a kilobyte */
+    COMMAND_ARENA_BYTES_FACTOR = 4, /* an unpacked Start may take this many times the largest message */
+    CHOKE_BYTES = 4 << 20,          /* of a whole link: whoever adds more than this is paused */
+    WAITING_BYTES_MAX = 64 << 20,   /* a beam search gives all of its answers at once */
+    LAST_EVENTS_BYTES = 16 << 20,   /* on top, for the ends of generations: LIMIT_LINK_GENERATIONS of a kilobyte */
 };
 
 struct link {
     struct worker *worker;
-    struct rpc_call *rpc; /* referenced */
-    atomic_int references; /* the call's, and one of each generation */
+    struct rpc_call *rpc;         /* referenced */
+    atomic_int references;        /* the call's, and one of each generation */
     struct link *previous, *next; /* in the worker's list; its mutex */
     pthread_mutex_t mutex;        /* guards what follows */
     struct id_table table;
     struct batches batches;
-    bool writing;         /* the call has something that it has not handed over */
-    bool over;            /* the stream has ended, or was told to */
-    uint64_t round;       /* how often everything had been sent */
+    bool writing;             /* the call has something that it has not handed over */
+    bool over;                /* the stream has ended, or was told to */
+    uint64_t round;           /* how often everything had been sent */
     struct answering *choked; /* a list, each referenced */
 };
 
@@ -113,8 +113,7 @@ static void refuse(struct link *link, uint64_t number, enum status status, const
     failed.message = (char *)message;
     metric_add(link->worker->requests, 1, status_name(status));
     pthread_mutex_lock(&link->mutex);
-    if (!link->over)
-        (void)!batches_add(&link->batches, &event.base, WAITING_BYTES_MAX + LAST_EVENTS_BYTES, NULL);
+    if (!link->over) (void)!batches_add(&link->batches, &event.base, WAITING_BYTES_MAX + LAST_EVENTS_BYTES, NULL);
     flush_locked(link);
     pthread_mutex_unlock(&link->mutex);
 }
@@ -309,10 +308,10 @@ static void take_command(struct link *link, struct bytes_view packed) {
     struct arena arena;
     struct error err = {0};
     arena_init(&arena, bytes_max * COMMAND_ARENA_BYTES_FACTOR);
-    enum status status = packed.length <= bytes_max
-                             ? protobuf_unpack(&bora__internal__v1__link_command__descriptor, packed, &arena, &unpacked,
-                                               &err)
-                             : error_set(&err, STATUS_INVALID_ARGUMENT, "the request takes more than %zu bytes", bytes_max);
+    enum status status =
+        packed.length <= bytes_max
+            ? protobuf_unpack(&bora__internal__v1__link_command__descriptor, packed, &arena, &unpacked, &err)
+            : error_set(&err, STATUS_INVALID_ARGUMENT, "the request takes more than %zu bytes", bytes_max);
     const Bora__Internal__V1__LinkCommand *command = (const void *)unpacked;
     if (status != STATUS_OK)
         refuse(link, number_of(packed), status, err.message);

@@ -29,7 +29,7 @@ struct answering {
     struct id_entry entry; /* first: in the link's table; `entry.id` is the generation's number */
     size_t waiting_bytes;  /* of what the link has not sent yet; `waiting_round` says since when */
     uint64_t waiting_round;
-    bool listed;           /* among the link's choked ones */
+    bool listed; /* among the link's choked ones */
     struct answering *next_choked;
 
     atomic_int references; /* the table's, and those of whoever may still come */

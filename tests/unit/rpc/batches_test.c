@@ -10,7 +10,8 @@
 #include <string.h>
 
 /** An event of about `text_bytes`. */
-static enum status add(struct batches *batches, uint64_t generation, size_t text_bytes, size_t max_bytes, size_t *out_bytes) {
+static enum status add(struct batches *batches, uint64_t generation, size_t text_bytes, size_t max_bytes,
+                       size_t *out_bytes) {
     Bora__Internal__V1__LinkEvent event = BORA__INTERNAL__V1__LINK_EVENT__INIT;
     Bora__Internal__V1__Delta delta = BORA__INTERNAL__V1__DELTA__INIT;
     uint8_t *text = calloc(1, text_bytes + 1);
@@ -35,8 +36,8 @@ static uint64_t take(struct batches *batches, uint64_t first) {
                      STATUS_OK);
     const Bora__Internal__V1__LinkEvents *events = (const void *)unpacked;
     while (batches_next(&cursor, &element)) {
-        assert_int_equal(
-            protobuf_unpack(&bora__internal__v1__link_event__descriptor, element, &arena, &unpacked, NULL), STATUS_OK);
+        assert_int_equal(protobuf_unpack(&bora__internal__v1__link_event__descriptor, element, &arena, &unpacked, NULL),
+                         STATUS_OK);
         assert_int_equal(((const Bora__Internal__V1__LinkEvent *)unpacked)->generation, first + count);
         count++;
     }
