@@ -240,6 +240,10 @@ static bool open_stream_locked(struct chat *chat, int index) {
     start.model = model->name;
     start.sampling = &sampling;
     start.tenant = (char *)chat->request->key->workspace;
+    char lease[LIMITS_ID_BYTES + 1 + LIMITS_LEASE_ID_BYTES + 1];
+    start.lease.len = (size_t)snprintf(lease, sizeof lease, "%s/%s", chat->request->key->organization, chat->lease);
+    start.lease.data = (uint8_t *)lease;
+    start.answer = index;
     choice->prepared = choice->finished = choice->held = false;
     chat_ref(chat);
     request_ref(chat->request);
@@ -254,6 +258,8 @@ static bool open_stream_locked(struct chat *chat, int index) {
 void chat_open_streams_locked(struct chat *chat) {
     chat->attempts++;
     chat->phase = CHAT_PREPARING;
+    random_hex_id(chat->lease,
+                  LIMITS_LEASE_ID_BYTES); /* of this attempt: a worker that was given up reports for its own */
     for (int i = 0; i < chat->plan.streams; i++) {
         if (open_stream_locked(chat, i)) continue;
         struct api_error error = api_error_unavailable("The worker cannot be reached.");
@@ -607,6 +613,7 @@ static void on_failed(void *context, const struct generation_failure *failure) {
     struct chat_choice *choice = context;
     struct chat *chat = choice->chat;
     pthread_mutex_lock(&chat->mutex);
+    chat->provisional = chat->provisional || (chat->proceeded_ns != 0 && !is_refusal(failure->status));
     generation_ended_locked(choice);
     bool ask_limits = on_broken_locked(chat, failure);
     chat_settle_locked(chat);

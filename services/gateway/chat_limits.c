@@ -3,7 +3,6 @@
 /* What a chat may use and what it has used: admission, headers, refusals, charging, settlement. */
 #include "base/clock.h"
 #include "base/log.h"
-#include "base/random.h"
 #include "services/gateway/chat.h"
 #include "services/gateway/outage.h"
 
@@ -127,10 +126,10 @@ static void say_never(const struct chat *chat, const struct limits_result *resul
         return;
     }
     int64_t input = chat->choices[0].prompt_tokens, output = output_least_locked(chat);
-    int64_t tokens = result->denied_by == LIMITS_INPUT_PER_MINUTE    ? input
-                     : result->denied_by == LIMITS_OUTPUT_PER_MINUTE ? output
-                                                                     : input + output;
-    bool given = chat->plan.max_tokens_given && result->denied_by != LIMITS_INPUT_PER_MINUTE;
+    int64_t fixed = result->denied_by == LIMITS_OUTPUT_PER_MINUTE ? 0 : input; /* whatever max_tokens is */
+    int64_t tokens = result->denied_by == LIMITS_INPUT_PER_MINUTE ? input : fixed + output;
+    bool given = chat->plan.max_tokens_given && fixed + chat->choice_count <= result->denied_limit;
+    if (!given && result->denied_by != LIMITS_INPUT_PER_MINUTE) tokens = fixed + chat->choice_count;
     snprintf(out, size, "Rate limit exceeded: this request %s %lld tokens, but %s has %lld %s%s%s",
              given ? "may use up to" : "uses at least", (long long)tokens, owner, (long long)result->denied_limit,
              kinds[result->denied_by].what, model, given ? "; lower max_tokens" : "");
@@ -272,7 +271,6 @@ void chat_peek(struct chat *chat) {
 }
 
 void chat_admit(struct chat *chat) {
-    random_hex_id(chat->lease, LIMITS_LEASE_ID_BYTES);
     struct admitting *admitting = admitting_create(chat);
     if (admitting == NULL) {
         fail_for_memory(chat);
@@ -318,6 +316,7 @@ void chat_settle_locked(struct chat *chat) {
         metric_add(chat->gateway->tokens, (double)usage.input, chat->request->model, "prompt");
         metric_add(chat->gateway->tokens, (double)usage.output, chat->request->model, "completion");
     }
+    usage.provisional = chat->provisional;
     if (chat->leased)
         limits_settle(chat->gateway->redis, chat->request->key->organization, chat->lease, &usage, NULL, NULL);
 }

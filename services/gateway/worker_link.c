@@ -71,6 +71,7 @@ struct generation {
     size_t held_bytes;
     struct generation *next_due;
     bool held, delivering, stopped, over;
+    bool told_hold;      /* the worker holds it, or is about to */
     bool due;            /* the timer's thread shall deliver what is held */
     enum status failure; /* not OK: `failed` is owed */
     char *failure_message;
@@ -470,10 +471,9 @@ void generation_hold(struct generation *generation) {
     command.kind_case = BORA__INTERNAL__V1__LINK_COMMAND__KIND_HOLD;
     command.hold = &hold;
     pthread_mutex_lock(&generation->link->mutex);
-    if (!generation->held && !generation->stopped && !generation->over) {
-        generation->held = true;
-        (void)!send_locked(generation, &command);
-    }
+    bool runs = !generation->stopped && !generation->over;
+    if (runs) generation->held = true;
+    if (runs && !generation->told_hold) generation->told_hold = send_locked(generation, &command) == STATUS_OK;
     pthread_mutex_unlock(&generation->link->mutex);
 }
 
@@ -483,14 +483,13 @@ void generation_continue(struct generation *generation) {
     command.kind_case = BORA__INTERNAL__V1__LINK_COMMAND__KIND_CONTINUE_READING;
     command.continue_reading = &next;
     pthread_mutex_lock(&generation->link->mutex);
-    bool held = generation->held;
     generation->held = false;
     pthread_mutex_unlock(&generation->link->mutex);
-    if (!held) return;
     deliver(generation, (struct bytes_view){0});
     pthread_mutex_lock(&generation->link->mutex);
     /* The reader may have fallen behind again over what was kept. */
-    if (!generation->held && !generation->over && !generation->stopped) (void)!send_locked(generation, &command);
+    bool goes_on = generation->told_hold && !generation->held && !generation->over && !generation->stopped;
+    if (goes_on) generation->told_hold = send_locked(generation, &command) != STATUS_OK;
     pthread_mutex_unlock(&generation->link->mutex);
 }
 

@@ -229,6 +229,8 @@ class ScriptedWorker:
             self.script, self.starts, self.proceeds, self.generations, self.count = script, [], [], [], 0
             self.refusals = {}  # index -> status: generations that fail before Prepared
             self.stops = True
+            self.counting = threading.Event()  # the tokens of prompts; set: done at once
+            self.counting.set()
 
     def run(self, generation):
         start = generation.start
@@ -241,6 +243,7 @@ class ScriptedWorker:
         if refusal is not None:
             generation.send(failed=self.pb.Failed(status=refusal.value[0], message="not now"))
             return
+        self.counting.wait()
         most = start.max_tokens if start.HasField("max_tokens") else self.CONTEXT_TOKENS - self.PROMPT_TOKENS
         generation.send(prepared=self.pb.Prepared(prompt_tokens=self.PROMPT_TOKENS, max_tokens=most, context_tokens=self.CONTEXT_TOKENS))
         command = generation.commands.get()
