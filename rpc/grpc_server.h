@@ -44,6 +44,9 @@ struct rpc_method {
     void (*half_closed)(struct rpc_call *call);                        /* may be NULL; the client sends no more */
     void (*writable)(
         struct rpc_call *call); /* may be NULL; pending bytes fell to half the mark set by rpc_call_set_watermark */
+    void (*written)(
+        struct rpc_call *
+            call); /* may be NULL; nothing that was written waits any more. So a stream that is busy can gather what comes meanwhile */
     void (*cancelled)(struct rpc_call *call); /* may be NULL */
     void (*finished)(struct rpc_call *call);  /* may be NULL; free the call's state here */
     const void *data;                         /* the owner's: rpc_call_method_data */

@@ -86,7 +86,7 @@ static void stop_generations_locked(struct chat *chat) {
     }
 }
 
-/** The end, for whatever reason. */
+/** The client has its end, whatever it is. What it has cost is known when the last generation has ended too. */
 static void done_locked(struct chat *chat) {
     if (chat->phase == CHAT_DONE) return;
     chat->phase = CHAT_DONE;
@@ -240,6 +240,10 @@ static bool open_stream_locked(struct chat *chat, int index) {
     start.model = model->name;
     start.sampling = &sampling;
     start.tenant = (char *)chat->request->key->workspace;
+    char lease[LIMITS_ID_BYTES + 1 + LIMITS_LEASE_ID_BYTES + 1];
+    start.lease.len = (size_t)snprintf(lease, sizeof lease, "%s/%s", chat->request->key->organization, chat->lease);
+    start.lease.data = (uint8_t *)lease;
+    start.answer = index;
     choice->prepared = choice->finished = choice->held = false;
     chat_ref(chat);
     request_ref(chat->request);
@@ -254,6 +258,8 @@ static bool open_stream_locked(struct chat *chat, int index) {
 void chat_open_streams_locked(struct chat *chat) {
     chat->attempts++;
     chat->phase = CHAT_PREPARING;
+    random_hex_id(chat->lease,
+                  LIMITS_LEASE_ID_BYTES); /* of this attempt: a worker that was given up reports for its own */
     for (int i = 0; i < chat->plan.streams; i++) {
         if (open_stream_locked(chat, i)) continue;
         struct api_error error = api_error_unavailable("The worker cannot be reached.");
@@ -387,10 +393,16 @@ static void on_delta_locked(struct chat *chat, struct chat_choice *choice, const
 }
 
 static void on_end_locked(struct chat *chat, struct chat_choice *choice, const Bora__Internal__V1__Finished *finished) {
-    if (chat->phase != CHAT_GENERATING && chat->phase != CHAT_DONE) return;
     choice->completion_tokens = finished->completion_tokens;
     choice->cached_tokens = finished->cached_tokens;
     if (chat->phase == CHAT_DONE) return;
+    if (finished->reason == BORA__INTERNAL__V1__FINISHED__REASON__REASON_CANCELLED) { /* not by us: by its deadline */
+        struct api_error error =
+            api_error_make(504, STATUS_DEADLINE_EXCEEDED, "timeout", NULL, "The request took too long.");
+        chat_fail_locked(chat, &error);
+        return;
+    }
+    if (chat->phase != CHAT_GENERATING) return;
     choice->reason = finished->reason;
     choice->logprob_sum += finished->other_logprob_sum;
     choice->logprob_tokens += finished->other_logprob_tokens;
@@ -573,13 +585,26 @@ static void generation_ended_locked(struct chat_choice *choice) {
     choice->generation = NULL;
 }
 
+/** A search's generation has ended: were there as many answers as were asked for? */
+static bool lacks_answers_locked(const struct chat *chat) {
+    bool lacks = false;
+    for (int i = 0; i < chat->choice_count; i++) lacks = lacks || !chat->choices[i].finished;
+    return lacks && chat->plan.streams == 1 && chat->phase != CHAT_DONE;
+}
+
 static void on_finished(void *context, const Bora__Internal__V1__Finished *finished, bool last) {
     struct chat_choice *choice = context;
     struct chat *chat = choice->chat;
     pthread_mutex_lock(&chat->mutex);
     if (last) generation_ended_locked(choice);
     on_end_locked(chat, choice_of(choice, finished->answer), finished);
-    chat_settle_locked(chat);
+    if (last) {
+        if (lacks_answers_locked(chat)) {
+            const struct generation_failure failure = {.status = STATUS_UNAVAILABLE, .message = "answers are missing"};
+            (void)on_broken_locked(chat, &failure);
+        }
+        chat_settle_locked(chat);
+    }
     pthread_mutex_unlock(&chat->mutex);
     if (last) chat_let_go(chat);
 }
@@ -588,6 +613,7 @@ static void on_failed(void *context, const struct generation_failure *failure) {
     struct chat_choice *choice = context;
     struct chat *chat = choice->chat;
     pthread_mutex_lock(&chat->mutex);
+    chat->provisional = chat->provisional || (chat->proceeded_ns != 0 && !is_refusal(failure->status));
     generation_ended_locked(choice);
     bool ask_limits = on_broken_locked(chat, failure);
     chat_settle_locked(chat);

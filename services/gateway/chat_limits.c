@@ -3,7 +3,6 @@
 /* What a chat may use and what it has used: admission, headers, refusals, charging, settlement. */
 #include "base/clock.h"
 #include "base/log.h"
-#include "base/random.h"
 #include "services/gateway/chat.h"
 #include "services/gateway/outage.h"
 
@@ -272,7 +271,6 @@ void chat_peek(struct chat *chat) {
 }
 
 void chat_admit(struct chat *chat) {
-    random_hex_id(chat->lease, LIMITS_LEASE_ID_BYTES);
     struct admitting *admitting = admitting_create(chat);
     if (admitting == NULL) {
         fail_for_memory(chat);
@@ -318,6 +316,7 @@ void chat_settle_locked(struct chat *chat) {
         metric_add(chat->gateway->tokens, (double)usage.input, chat->request->model, "prompt");
         metric_add(chat->gateway->tokens, (double)usage.output, chat->request->model, "completion");
     }
+    usage.provisional = chat->provisional;
     if (chat->leased)
         limits_settle(chat->gateway->redis, chat->request->key->organization, chat->lease, &usage, NULL, NULL);
 }

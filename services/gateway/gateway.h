@@ -32,6 +32,7 @@ struct chat;
 struct key_cache;
 struct outage;
 struct workers;
+struct worker_links;
 
 struct gateway {
     struct gateway_settings settings;
@@ -42,6 +43,7 @@ struct gateway {
     struct rpc_channel *keys;
     char *service_authorization; /* "Bearer <token>" for VerifyKey; NULL: none */
     struct key_cache *key_cache;
+    struct worker_links *links;
     struct workers *workers;
     struct http_server *http;
     struct rpc_server *grpc;

@@ -13,6 +13,7 @@
 #include "services/gateway/gateway.h"
 #include "services/gateway/key_changes.h"
 #include "services/gateway/outage.h"
+#include "services/gateway/worker_link.h"
 #include "services/gateway/workers.h"
 
 #include <signal.h>
@@ -118,6 +119,7 @@ static enum status open_upstream(struct gateway *gateway, struct error *err) {
                                        .tls = {settings->upstream_tls_certificate_file, settings->upstream_tls_key_file,
                                                settings->upstream_tls_ca_file, NULL}};
     TRY_CLEANUP(rpc_channel_open(gateway->client, &keys, &gateway->keys, err));
+    TRY_CLEANUP(worker_links_create(&gateway->links, err));
     TRY_CLEANUP(workers_create(gateway, &gateway->workers, err));
 cleanup:
     free(password);
@@ -239,6 +241,7 @@ static void close_gateway(struct gateway *gateway) {
     rpc_channel_close(gateway->keys);
     /* The client's queue runs until the last call has ended, and with it the last request. */
     rpc_client_destroy(gateway->client);
+    worker_links_destroy(gateway->links);
     if (gateway->redis != NULL) redis_client_destroy(gateway->redis);
     rpc_server_destroy(gateway->grpc);
     key_cache_destroy(gateway->key_cache);

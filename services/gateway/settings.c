@@ -36,6 +36,8 @@ static const struct setting gateway_settings_table[] = {
     SETTING_INTEGER(S, rpc_threads, "rpc-threads", "0", 0, 64, "N",
                     "threads of the gRPC server; 0: chosen from the machine"),
     SETTING_INTEGER(S, client_threads, "client-threads", "1", 1, 16, "N", "threads that receive from workers"),
+    SETTING_INTEGER(S, links, "links", "1", 1, 16, "N",
+                    "streams to each worker; more than client-threads are of no use"),
     SETTING_DURATION(S, key_cache_ns, "key-cache", "30s", 0, 3600e9,
                      "how long a verified key is remembered; revocation is instant all the same"),
     SETTING_DURATION(S, discovery_ns, "discovery", "250ms", 20e6, 60e9, "how often the list of workers is read"),
