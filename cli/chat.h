@@ -17,16 +17,16 @@ struct chat_options {
     struct chat_files_options files;
     bool usage;
 };
-#define CHAT_ARGUMENTS(options)                                                                                        \
-    {ARGUMENT_TEXT, "model", "MODEL", "model, alias or tier (BORA_MODEL, or the only one that is served)",             \
-     &(options)->model},                                                                                               \
-        {ARGUMENT_INTEGER, "max-tokens", "N", "longest answer", &(options)->max_tokens},                               \
-        {ARGUMENT_NUMBER, "temperature", "X", "0: always the likeliest token; higher: more varied",                    \
-         &(options)->temperature},                                                                                     \
-        {ARGUMENT_NUMBER, "top-p", "X", "sample from the likeliest tokens that make up this share",                    \
-         &(options)->top_p},                                                                                           \
-        {ARGUMENT_INTEGER, "seed", "N", "the same seed gives the same answer", &(options)->seed}, {                    \
-        ARGUMENT_FLAG, "usage", NULL, "print the token counts on standard error", &(options)->usage                    \
+#define CHAT_ARGUMENTS(options)                                                                            \
+    {ARGUMENT_TEXT, "model", "MODEL", "model, alias or tier (BORA_MODEL, or the only one that is served)", \
+     &(options)->model},                                                                                   \
+        {ARGUMENT_INTEGER, "max-tokens", "N", "longest answer", &(options)->max_tokens},                   \
+        {ARGUMENT_NUMBER, "temperature", "X", "0: always the likeliest token; higher: more varied",        \
+         &(options)->temperature},                                                                         \
+        {ARGUMENT_NUMBER, "top-p", "X", "sample from the likeliest tokens that make up this share",        \
+         &(options)->top_p},                                                                               \
+        {ARGUMENT_INTEGER, "seed", "N", "the same seed gives the same answer", &(options)->seed}, {        \
+        ARGUMENT_FLAG, "usage", NULL, "print the token counts on standard error", &(options)->usage        \
     }
 
 struct chat_turn {

@@ -80,10 +80,10 @@ int chat_pack(const struct command_usage *usage, const struct chat_options *opti
         request.messages[request.n_messages++] =
             fill(&messages[count], BORA__V1__CHAT_MESSAGE__ROLE_SYSTEM, options->system);
     for (size_t i = 0; room && i < count; i++)
-        request.messages[request.n_messages++] = fill(&messages[i],
-                                                      turns[i].assistant ? BORA__V1__CHAT_MESSAGE__ROLE_ASSISTANT
-                                                                         : BORA__V1__CHAT_MESSAGE__ROLE_USER,
-                                                      turns[i].text);
+        request.messages[request.n_messages++] =
+            fill(&messages[i],
+                 turns[i].assistant ? BORA__V1__CHAT_MESSAGE__ROLE_ASSISTANT : BORA__V1__CHAT_MESSAGE__ROLE_USER,
+                 turns[i].text);
     request.model = (char *)options->model;
     set_sampling(options, &request);
     if (result == GO_ON && (!room || protobuf_pack(&request.base, out) != STATUS_OK)) {

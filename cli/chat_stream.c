@@ -25,7 +25,7 @@ struct answer {
     bool line_open;     /* the last character was not a newline */
     pthread_mutex_t mutex;
     pthread_cond_t changed;
-    bool done, begun;   /* begun: something of the answer is printed, so that it cannot be asked again */
+    bool done, begun; /* begun: something of the answer is printed, so that it cannot be asked again */
     struct connection_failure failure;
     int exit;
 };

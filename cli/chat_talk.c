@@ -171,8 +171,7 @@ static void on_interrupt(int signal_number) {
 static void ask(struct talk *talk, const char *question) {
     struct bytes request, answer;
     size_t before = talk->count;
-    const struct chat_reader reader = {
-        .usage = talk->options->usage, .transcript = &answer, .stopped = &interrupted};
+    const struct chat_reader reader = {.usage = talk->options->usage, .transcript = &answer, .stopped = &interrupted};
     const struct sigaction stop = {.sa_handler = on_interrupt};
     struct sigaction usual;
     bytes_init(&request, LIMIT_REQUEST_BODY_BYTES_MAX);
@@ -200,7 +199,8 @@ static void help(struct talk *talk, const char *rest) {
           "/system [TEXT]   instructions from the next turn on; without a text, none\n"
           "/usage           token counts behind answers, on and off\n"
           "/exit            end; Ctrl-D too\n"
-          "A line that ends with \\ goes on; \"\"\" opens and closes several lines. Ctrl-C ends an answer, or drops a line.\n",
+          "A line that ends with \\ goes on; \"\"\" opens and closes several lines. Ctrl-C ends an answer, or drops a "
+          "line.\n",
           stdout);
 }
 
@@ -245,9 +245,9 @@ static void run_command(struct talk *talk, const char *text) {
     static const struct {
         const char *word;
         void (*run)(struct talk *talk, const char *rest);
-    } commands[] = {{"/help", help},   {"/?", help},           {"/clear", clear}, {"/model", set_model},
-                    {"/system", set_system}, {"/usage", toggle_usage}, {"/exit", end},    {"/quit", end},
-                    {"/bye", end}};
+    } commands[] = {
+        {"/help", help},          {"/?", help},   {"/clear", clear}, {"/model", set_model}, {"/system", set_system},
+        {"/usage", toggle_usage}, {"/exit", end}, {"/quit", end},    {"/bye", end}};
     size_t length = strcspn(text, " ");
     for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
         if (strlen(commands[i].word) != length || memcmp(commands[i].word, text, length) != 0) continue;

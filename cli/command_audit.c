@@ -15,10 +15,10 @@ static const struct argument arguments[] = {
     {ARGUMENT_FLAG, "all", NULL, "all there are", &all},
     {ARGUMENT_TEXT, "organization", "ID", "of this organization (operator)", &organization},
     {ARGUMENT_END, NULL, NULL, NULL, NULL}};
-static const struct table_column columns[] = {{"TIME", "time", CELL_TIME, 0},       {"ACTOR", "actor", CELL_TEXT, 14},
-                                              {"ACTION", "action", CELL_TEXT, 24},  {"TARGET", "target", CELL_TEXT, 12},
-                                              {"NAME", "target_name", CELL_TEXT, 24}, {"FROM", "address", CELL_TEXT, 24},
-                                              {"DETAIL", "detail", CELL_TEXT, 80}};
+static const struct table_column columns[] = {
+    {"TIME", "time", CELL_TIME, 0},      {"ACTOR", "actor", CELL_TEXT, 14},      {"ACTION", "action", CELL_TEXT, 24},
+    {"TARGET", "target", CELL_TEXT, 12}, {"NAME", "target_name", CELL_TEXT, 24}, {"FROM", "address", CELL_TEXT, 24},
+    {"DETAIL", "detail", CELL_TEXT, 80}};
 
 static int run(const struct command_usage *usage, const char *const *words, int count) {
     (void)words, (void)count;
@@ -32,7 +32,9 @@ static int run(const struct command_usage *usage, const char *const *words, int 
                                      .cursor = "before",
                                      .id = "id",
                                      .page = PAGE,
-                                     .most = all ? 0 : limit.given ? (int)limit.value : ENTRIES_DEFAULT};
+                                     .most = all           ? 0
+                                             : limit.given ? (int)limit.value
+                                                           : ENTRIES_DEFAULT};
     field_set_text(&request.base, "organization_id", organization);
     return result_list(CREDENTIAL_ADMIN, &list, &request.base, columns, sizeof columns / sizeof *columns,
                        "Nothing was changed yet.");

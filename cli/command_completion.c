@@ -249,14 +249,15 @@ static void print_zsh(void) {
     zsh_options(connection_arguments);
     fputs("  )\n", stdout);
     zsh_lists();
-    fputs("  if (( CURRENT == 2 )); then _describe command nouns; return; fi\n"
-          "  if [[ $words[2] == help ]]; then _describe command nouns; return; fi\n"
-          "  if (( CURRENT == 3 && $#verbs )) && [[ $words[3] != -* ]]; then _describe command verbs; return; fi\n"
-          "  command=$words[2]\n"
-          "  if (( $#verbs )) && [[ $words[3] != -* ]]; then command+=\" $words[3]\"; shift words; (( CURRENT-- )); fi\n"
-          "  shift words; (( CURRENT-- ))\n"
-          "  case $command in\n",
-          stdout);
+    fputs(
+        "  if (( CURRENT == 2 )); then _describe command nouns; return; fi\n"
+        "  if [[ $words[2] == help ]]; then _describe command nouns; return; fi\n"
+        "  if (( CURRENT == 3 && $#verbs )) && [[ $words[3] != -* ]]; then _describe command verbs; return; fi\n"
+        "  command=$words[2]\n"
+        "  if (( $#verbs )) && [[ $words[3] != -* ]]; then command+=\" $words[3]\"; shift words; (( CURRENT-- )); fi\n"
+        "  shift words; (( CURRENT-- ))\n"
+        "  case $command in\n",
+        stdout);
     for (const struct command_noun *noun = command_nouns; noun->commands != NULL; noun++) {
         for (const struct command *command = noun->commands; command->usage.words != NULL; command++)
             zsh_command(command);

@@ -187,8 +187,9 @@ static int run_set(const struct command_usage *usage, const char *const *words, 
     const char *value = count > 1 ? words[1] : NULL;
     if (config_entries[name].secret) {
         if (value != NULL)
-            return usage_error(usage, "a key does not belong into a command line, which others see: bora config set %s "
-                                      "asks for it, or reads it from standard input",
+            return usage_error(usage,
+                               "a key does not belong into a command line, which others see: bora config set %s "
+                               "asks for it, or reads it from standard input",
                                config_entries[name].name);
         if (!read_secret(config_entries[name].name, secret)) return usage_error(usage, "no key came");
         value = secret;
@@ -206,15 +207,17 @@ static int run_unset(const struct command_usage *usage, const char *const *words
     return result == GO_ON ? write_value(name, NULL) : result;
 }
 
-#define FILE_HELP                                                                                                    \
-    "The file is ${XDG_CONFIG_HOME:-~/.config}/bora/config. Its sections are profiles, [default] the one that is used\n" \
-    "without --profile and BORA_PROFILE. A flag goes before the environment, that before the file. Settings: address,\n"  \
-    "model, api-key, api-key-file, admin-key, admin-key-file, tls, tls-ca-file, tls-certificate-file, tls-key-file, "     \
+#define FILE_HELP                                                                                                     \
+    "The file is ${XDG_CONFIG_HOME:-~/.config}/bora/config. Its sections are profiles, [default] the one that is "    \
+    "used\n"                                                                                                          \
+    "without --profile and BORA_PROFILE. A flag goes before the environment, that before the file. Settings: "        \
+    "address,\n"                                                                                                      \
+    "model, api-key, api-key-file, admin-key, admin-key-file, tls, tls-ca-file, tls-certificate-file, tls-key-file, " \
     "timeout."
-#define ENTRY(verb, positionals, sentence, half, minimum, maximum, standard, function)                        \
-    {                                                                                                         \
-        .usage = {"config " verb, positionals, sentence "\n\n" FILE_HELP, minimum, maximum}, .help = half,    \
-        .arguments = arguments, .is_default = standard, .run = function                                       \
+#define ENTRY(verb, positionals, sentence, half, minimum, maximum, standard, function)                     \
+    {                                                                                                      \
+        .usage = {"config " verb, positionals, sentence "\n\n" FILE_HELP, minimum, maximum}, .help = half, \
+        .arguments = arguments, .is_default = standard, .run = function                                    \
     }
 const struct command config_commands[] = {
     ENTRY("list", "", "What counts when no flag is given, and where it comes from. Keys are not shown.",

@@ -52,7 +52,8 @@ static int print_key(const ProtobufCMessage *key) {
     int result = result_print_one(key, columns, COUNT(columns), "prefix");
     if (connection_options.json || connection_options.quiet) return result;
     const struct field_value models = field_get(key, "model_limits");
-    for (size_t i = 0; i < models.count; i++) table_print_one(stdout, model_columns, COUNT(model_columns), models.items[i]);
+    for (size_t i = 0; i < models.count; i++)
+        table_print_one(stdout, model_columns, COUNT(model_columns), models.items[i]);
     return result;
 }
 
@@ -80,13 +81,13 @@ static int ask(const struct command_usage *usage, const char *method, ProtobufCM
 struct scope_options {
     const char *models, *endpoints, *expires;
 };
-#define SCOPE_ARGUMENTS(options)                                                                                 \
-    {ARGUMENT_TEXT, "models", "LIST", "what it may ask: names, aliases or tiers with commas, or any",            \
-     &(options)->models},                                                                                        \
-        {ARGUMENT_TEXT, "endpoints", "LIST",                                                                     \
-         "what it may do: chat,completions,embeddings,fim,models,files,fine_tuning,usage,admin, or any",         \
-         &(options)->endpoints},                                                                                 \
-    {                                                                                                            \
+#define SCOPE_ARGUMENTS(options)                                                                                       \
+    {ARGUMENT_TEXT, "models", "LIST", "what it may ask: names, aliases or tiers with commas, or any",                  \
+     &(options)->models},                                                                                              \
+        {ARGUMENT_TEXT, "endpoints", "LIST",                                                                           \
+         "what it may do: chat,completions,embeddings,fim,models,files,fine_tuning,usage,admin, or any",               \
+         &(options)->endpoints},                                                                                       \
+    {                                                                                                                  \
         ARGUMENT_TEXT, "expires", "DATE", "2026-12-31 (its end) or 2026-12-31T18:00Z, UTC; never", &(options)->expires \
     }
 
@@ -259,9 +260,7 @@ static const struct result_list list = {.method = SERVICE "ListKeys",
                                         .cursor = "after",
                                         .id = "key_id",
                                         .page = 1000};
-static struct {
-    const char *name, *workspace, *organization;
-} listing;
+static struct { const char *name, *workspace, *organization; } listing;
 static const struct argument list_arguments[] = {
     {ARGUMENT_TEXT, "name", "TEXT", "with this in their name, or as their last four characters", &listing.name},
     {ARGUMENT_TEXT, "workspace", "ID", "of this workspace", &listing.workspace},
@@ -282,8 +281,8 @@ static int run_get(const struct command_usage *usage, const char *const *words, 
     Bora__V1__GetKeyRequest request = BORA__V1__GET_KEY_REQUEST__INIT;
     struct connection connection;
     ProtobufCMessage *reply = NULL;
-    int result = ask(usage, SERVICE "GetKey", &request.base, words[0], &bora__v1__api_key__descriptor, &connection,
-                     &reply);
+    int result =
+        ask(usage, SERVICE "GetKey", &request.base, words[0], &bora__v1__api_key__descriptor, &connection, &reply);
     if (result != GO_ON) return result;
     result = print_key(reply);
     connection_close(&connection);
@@ -339,8 +338,8 @@ static int run_update(const struct command_usage *usage, const char *const *word
         field_set_text(&request.base, "expiration",
                        given->expires != NULL && strcmp(given->expires, "never") == 0 ? "" : given->expires);
         if (scoped) request.scopes = &scopes;
-        result = connection_call(&connection, SERVICE "UpdateKey", &request.base, &bora__v1__api_key__descriptor,
-                                 &reply);
+        result =
+            connection_call(&connection, SERVICE "UpdateKey", &request.base, &bora__v1__api_key__descriptor, &reply);
     }
     if (result == GO_ON) result = print_key(reply);
     connection_close(&connection);
@@ -352,8 +351,8 @@ static int set_disabled(const struct command_usage *usage, const char *key_id, b
     struct connection connection;
     ProtobufCMessage *reply = NULL;
     field_set_flag(&request.base, "disabled", disabled);
-    int result = ask(usage, SERVICE "UpdateKey", &request.base, key_id, &bora__v1__api_key__descriptor, &connection,
-                     &reply);
+    int result =
+        ask(usage, SERVICE "UpdateKey", &request.base, key_id, &bora__v1__api_key__descriptor, &connection, &reply);
     if (result != GO_ON) return result;
     result = result_print_done(reply, "%s is %s.\n", key_id, disabled ? "disabled" : "enabled");
     connection_close(&connection);
@@ -388,14 +387,15 @@ static int run_revoke(const struct command_usage *usage, const char *const *word
 #define KEY_ID "\n\nKEY_ID is the 12 characters between the key's two underscores, or its UUID."
 
 const struct command keys_commands[] = {
-    {.usage = {"keys create", "",
-               "Make an API key. The key is printed on standard output, once; it cannot be shown again.\n"
-               "Limits that are not given are those of its workspace's key limits; those of the workspace and the\n"
-               "organization count besides. " LIMIT_HELP "\n"
-               "A request reserves its prompt and its max_tokens before it starts, and gets back what it does not use.\n"
-               "Without max_tokens it reserves as much as the model's context and the limit allow, and others are\n"
-               "refused meanwhile: where tokens are limited, set max_tokens.",
-               0, 0},
+    {.usage =
+         {"keys create", "",
+          "Make an API key. The key is printed on standard output, once; it cannot be shown again.\n"
+          "Limits that are not given are those of its workspace's key limits; those of the workspace and the\n"
+          "organization count besides. " LIMIT_HELP "\n"
+          "A request reserves its prompt and its max_tokens before it starts, and gets back what it does not use.\n"
+          "Without max_tokens it reserves as much as the model's context and the limit allow, and others are\n"
+          "refused meanwhile: where tokens are limited, set max_tokens.",
+          0, 0},
      .help = "make an API key",
      .arguments = create_arguments,
      .connects = true,

@@ -8,7 +8,6 @@
 #include "cli/commands.h"
 #include "cli/connection.h"
 
-
 static int ask(enum credential credential, const char *method) {
     Bora__V1__ListModelsRequest nothing = BORA__V1__LIST_MODELS_REQUEST__INIT; /* any message without fields */
     struct connection connection;
@@ -27,10 +26,10 @@ static int ask(enum credential credential, const char *method) {
     return result;
 }
 
-#define LATER(function, credential, method)                                                             \
-    static int function(const struct command_usage *usage, const char *const *words, int count) {       \
-        (void)usage, (void)words, (void)count;                                                          \
-        return ask(credential, method);                                                                 \
+#define LATER(function, credential, method)                                                       \
+    static int function(const struct command_usage *usage, const char *const *words, int count) { \
+        (void)usage, (void)words, (void)count;                                                    \
+        return ask(credential, method);                                                           \
     }
 LATER(run_embed, CREDENTIAL_API_KEY, "/bora.v1.EmbeddingService/CreateEmbeddings")
 LATER(run_files_list, CREDENTIAL_API_KEY, "/bora.v1.FileService/ListFiles")
@@ -40,12 +39,15 @@ LATER(run_jobs_create, CREDENTIAL_API_KEY, "/bora.v1.FineTuningService/CreateJob
 LATER(run_workers, CREDENTIAL_ADMIN, "/bora.v1.WorkerService/ListWorkers")
 
 #define NOT_YET "\nNo gateway has this service yet: the command asks, says what it was answered, and exits with 4."
-#define ENTRY(words, positionals, sentence, half, minimum, function)                          \
-    {                                                                                         \
-        .usage = {words, positionals, sentence NOT_YET, minimum, minimum}, .help = half,      \
-        .arguments = no_arguments, .connects = true, .run = function                          \
+#define ENTRY(words, positionals, sentence, half, minimum, function)                                                \
+    {                                                                                                               \
+        .usage = {words, positionals, sentence NOT_YET, minimum, minimum}, .help = half, .arguments = no_arguments, \
+        .connects = true, .run = function                                                                           \
     }
-#define END {.usage = {NULL, NULL, NULL, 0, 0}}
+#define END                                 \
+    {                                       \
+        .usage = { NULL, NULL, NULL, 0, 0 } \
+    }
 
 const struct command embed_commands[] = {
     ENTRY("embed", "TEXT", "Embed a text.", "embed a text (no gateway can yet)", 1, run_embed), END};

@@ -18,12 +18,11 @@
 #define TENANTS "/bora.v1.TenantService/"
 
 /** Whose limits. */
-static struct {
-    const char *key, *workspace, *organization;
-} whose;
-#define WHOSE_ARGUMENTS                                                                                               \
-    {ARGUMENT_TEXT, "key", "KEY_ID", "of a key", &whose.key}, {ARGUMENT_TEXT, "workspace", "ID", "of a workspace", &whose.workspace}, { \
-        ARGUMENT_TEXT, "organization", "ID", "of an organization", &whose.organization                                \
+static struct { const char *key, *workspace, *organization; } whose;
+#define WHOSE_ARGUMENTS                                                                \
+    {ARGUMENT_TEXT, "key", "KEY_ID", "of a key", &whose.key},                          \
+        {ARGUMENT_TEXT, "workspace", "ID", "of a workspace", &whose.workspace}, {      \
+        ARGUMENT_TEXT, "organization", "ID", "of an organization", &whose.organization \
     }
 
 static int whose_count(void) {

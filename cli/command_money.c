@@ -78,16 +78,18 @@ static int run_spend_set(const struct command_usage *usage, const char *const *w
 }
 
 const struct command spend_commands[] = {
-    {.usage = {"spend show", "",
-               "What was spent this month of the calendar (UTC), with the worst case of answers under way, and its limit.",
-               0, 0},
+    {.usage =
+         {"spend show", "",
+          "What was spent this month of the calendar (UTC), with the worst case of answers under way, and its limit.",
+          0, 0},
      .help = "what was spent this month, and what may be",
      .arguments = spend_arguments,
      .connects = true,
      .is_default = true,
      .run = run_spend},
-    {.usage = {"spend set", "AMOUNT", "Limit what may be spent in a month of the calendar, in the prices' currency; none takes "
-                                      "the limit away.",
+    {.usage = {"spend set", "AMOUNT",
+               "Limit what may be spent in a month of the calendar, in the prices' currency; none takes "
+               "the limit away.",
                1, 1},
      .help = "limit what may be spent in a month",
      .arguments = spend_arguments,
@@ -204,8 +206,8 @@ static int write_prices(const struct command_usage *usage, const char *model, bo
         if (request.currency[0] == 0)
             result = usage_error(usage, "there are no prices yet: give --currency, as EUR");
         else
-            result = connection_call(&connection, SERVICE "SetPrices", &request.base, &bora__v1__prices__descriptor,
-                                     &reply);
+            result =
+                connection_call(&connection, SERVICE "SetPrices", &request.base, &bora__v1__prices__descriptor, &reply);
     }
     if (result == GO_ON) result = print_prices(reply);
     connection_close(&connection);
@@ -236,10 +238,11 @@ const struct command prices_commands[] = {
      .connects = true,
      .is_default = true,
      .run = run_prices},
-    {.usage = {"prices set", "MODEL",
-               "Set the price of a model, alias or tier (operator); other prices, and what is not given, stay. Answers\n"
-               "that are under way keep the price they began with.",
-               1, 1},
+    {.usage =
+         {"prices set", "MODEL",
+          "Set the price of a model, alias or tier (operator); other prices, and what is not given, stay. Answers\n"
+          "that are under way keep the price they began with.",
+          1, 1},
      .help = "set a model's price (operator)",
      .arguments = price_arguments,
      .connects = true,

@@ -66,9 +66,11 @@ static const struct table_column list_columns[] = {{"ID", "id", CELL_TEXT, 0},
                                                    {"CREATED", "created_at", CELL_TIME, 0},
                                                    {"DISABLED", "disabled", CELL_TEXT, 0},
                                                    {"LIMITS", "limits", CELL_LIMITS, 60}};
-static const struct table_column columns[] = {
-    {"id", "id", CELL_TEXT, 0},           {"name", "name", CELL_TEXT, 0},     {"created", "created_at", CELL_TIME, 0},
-    {"disabled", "disabled", CELL_TEXT, 0}, {"limits", "limits", CELL_LIMITS, 0}};
+static const struct table_column columns[] = {{"id", "id", CELL_TEXT, 0},
+                                              {"name", "name", CELL_TEXT, 0},
+                                              {"created", "created_at", CELL_TIME, 0},
+                                              {"disabled", "disabled", CELL_TEXT, 0},
+                                              {"limits", "limits", CELL_LIMITS, 0}};
 static const struct table_column workspace_columns[] = {{"organization", "organization_id", CELL_TEXT, 0},
                                                         {"limits of each key", "key_limits", CELL_LIMITS, 0}};
 static const struct table_column model_columns[] = {{"  to", "model", CELL_TEXT, 0},
@@ -140,31 +142,31 @@ static int update(const struct place *place, const char *id, const char *name, c
 
 /* --- commands ------------------------------------------------------------------------------------------------------ */
 
-#define COMMANDS_OF(place)                                                                                           \
-    static int list_##place(const struct command_usage *usage, const char *const *words, int count) {                \
-        (void)usage, (void)words, (void)count;                                                                       \
-        return list(&place);                                                                                         \
-    }                                                                                                                \
-    static int create_##place(const struct command_usage *usage, const char *const *words, int count) {              \
-        (void)count;                                                                                                 \
-        return create(&place, usage, words[0]);                                                                      \
-    }                                                                                                                \
-    static int get_##place(const struct command_usage *usage, const char *const *words, int count) {                 \
-        (void)usage, (void)count;                                                                                    \
-        return get(&place, words[0]);                                                                                \
-    }                                                                                                                \
-    static int update_##place(const struct command_usage *usage, const char *const *words, int count) {              \
-        (void)count;                                                                                                 \
-        if (options.name == NULL) return usage_error(usage, "--name is missing (limits: bora limits set)");          \
-        return update(&place, words[0], options.name, NULL);                                                         \
-    }                                                                                                                \
-    static int disable_##place(const struct command_usage *usage, const char *const *words, int count) {             \
-        (void)usage, (void)count;                                                                                    \
-        return update(&place, words[0], NULL, &(bool){true});                                                        \
-    }                                                                                                                \
-    static int enable_##place(const struct command_usage *usage, const char *const *words, int count) {              \
-        (void)usage, (void)count;                                                                                    \
-        return update(&place, words[0], NULL, &(bool){false});                                                       \
+#define COMMANDS_OF(place)                                                                                  \
+    static int list_##place(const struct command_usage *usage, const char *const *words, int count) {       \
+        (void)usage, (void)words, (void)count;                                                              \
+        return list(&place);                                                                                \
+    }                                                                                                       \
+    static int create_##place(const struct command_usage *usage, const char *const *words, int count) {     \
+        (void)count;                                                                                        \
+        return create(&place, usage, words[0]);                                                             \
+    }                                                                                                       \
+    static int get_##place(const struct command_usage *usage, const char *const *words, int count) {        \
+        (void)usage, (void)count;                                                                           \
+        return get(&place, words[0]);                                                                       \
+    }                                                                                                       \
+    static int update_##place(const struct command_usage *usage, const char *const *words, int count) {     \
+        (void)count;                                                                                        \
+        if (options.name == NULL) return usage_error(usage, "--name is missing (limits: bora limits set)"); \
+        return update(&place, words[0], options.name, NULL);                                                \
+    }                                                                                                       \
+    static int disable_##place(const struct command_usage *usage, const char *const *words, int count) {    \
+        (void)usage, (void)count;                                                                           \
+        return update(&place, words[0], NULL, &(bool){true});                                               \
+    }                                                                                                       \
+    static int enable_##place(const struct command_usage *usage, const char *const *words, int count) {     \
+        (void)usage, (void)count;                                                                           \
+        return update(&place, words[0], NULL, &(bool){false});                                              \
     }
 COMMANDS_OF(workspace)
 COMMANDS_OF(organization)
@@ -184,23 +186,26 @@ static int delete_workspace(const struct command_usage *usage, const char *const
     return result;
 }
 
-#define OF_ORGANIZATION {ARGUMENT_TEXT, "organization", "ID", "of this organization (operator)", &options.organization}
-#define NAME {ARGUMENT_TEXT, "name", "TEXT", "a new name", &options.name}
-#define LIMITS                                                                                                  \
-    LIMIT_ARGUMENTS(&options.limits), {                                                                         \
-        ARGUMENT_LIST, "model-limit", "MODEL:LIMITS",                                                           \
-            "further limits for a model, alias or tier: small:tokens-per-day=1M; may be given again",           \
-            &options.model_limits                                                                               \
+#define OF_ORGANIZATION \
+    { ARGUMENT_TEXT, "organization", "ID", "of this organization (operator)", &options.organization }
+#define NAME \
+    { ARGUMENT_TEXT, "name", "TEXT", "a new name", &options.name }
+#define LIMITS                                                                                        \
+    LIMIT_ARGUMENTS(&options.limits), {                                                               \
+        ARGUMENT_LIST, "model-limit", "MODEL:LIMITS",                                                 \
+            "further limits for a model, alias or tier: small:tokens-per-day=1M; may be given again", \
+            &options.model_limits                                                                     \
     }
-#define END {ARGUMENT_END, NULL, NULL, NULL, NULL}
+#define END \
+    { ARGUMENT_END, NULL, NULL, NULL, NULL }
 static const struct argument list_arguments[] = {OF_ORGANIZATION, END}, update_arguments[] = {NAME, END},
                              create_workspace_arguments[] = {OF_ORGANIZATION, LIMITS, END},
                              create_organization_arguments[] = {LIMITS, END};
 
-#define ACT(noun, verb, positionals, minimum, sentence, half, table, function)                      \
-    {                                                                                               \
-        .usage = {noun " " verb, positionals, sentence, minimum, minimum}, .help = half,            \
-        .arguments = table, .connects = true, .is_default = minimum == 0, .run = function           \
+#define ACT(noun, verb, positionals, minimum, sentence, half, table, function)                               \
+    {                                                                                                        \
+        .usage = {noun " " verb, positionals, sentence, minimum, minimum}, .help = half, .arguments = table, \
+        .connects = true, .is_default = minimum == 0, .run = function                                        \
     }
 const struct command workspaces_commands[] = {
     ACT("workspaces", "list", "", 0, "List workspaces: where keys, their prompts' cache and their accounts are one.",
@@ -211,16 +216,15 @@ const struct command workspaces_commands[] = {
     ACT("workspaces", "get", "ID", 1, "Show a workspace.", "show one", no_arguments, get_workspace),
     ACT("workspaces", "update", "ID", 1, "Give a workspace a new name. Limits: bora limits set --workspace ID.",
         "rename it", update_arguments, update_workspace),
-    ACT("workspaces", "disable", "ID", 1, "Refuse all keys of a workspace until it is enabled.",
-        "refuse all its keys", no_arguments, disable_workspace),
+    ACT("workspaces", "disable", "ID", 1, "Refuse all keys of a workspace until it is enabled.", "refuse all its keys",
+        no_arguments, disable_workspace),
     ACT("workspaces", "enable", "ID", 1, "Take a disabling back.", "take that back", no_arguments, enable_workspace),
     ACT("workspaces", "delete", "ID", 1, "Delete a workspace that has no key left that is not revoked.", "delete it",
         no_arguments, delete_workspace),
     {.usage = {NULL, NULL, NULL, 0, 0}}};
 
 const struct command orgs_commands[] = {
-    ACT("orgs", "list", "", 0, "List organizations (operator).", "list organizations", no_arguments,
-        list_organization),
+    ACT("orgs", "list", "", 0, "List organizations (operator).", "list organizations", no_arguments, list_organization),
     ACT("orgs", "create", "NAME", 1,
         "Make an organization with a workspace named default (operator). Its limits are those of all its keys "
         "together.\n" LIMIT_HELP,

@@ -137,7 +137,8 @@ static void print_status(const struct connection *connection, const struct healt
         }
         printf(" (from %s)\n", connection->credential_source);
     } else {
-        printf("key      %s\n", connection->authorization == NULL ? "none: see bora config --help" : "refused: see bora whoami");
+        printf("key      %s\n",
+               connection->authorization == NULL ? "none: see bora config --help" : "refused: see bora whoami");
     }
 }
 
@@ -146,11 +147,13 @@ static bool has_key(void) {
     struct config config;
     struct error err = {0};
     const char *source;
-    if (config_load(connection_options.profile, true, &config, &err) != STATUS_OK) return true; /* connection_open says what is wrong */
+    if (config_load(connection_options.profile, true, &config, &err) != STATUS_OK)
+        return true; /* connection_open says what is wrong */
     bool found = false;
     static const enum config_name names[] = {CONFIG_API_KEY, CONFIG_API_KEY_FILE, CONFIG_ADMIN_KEY,
                                              CONFIG_ADMIN_KEY_FILE};
-    for (int i = 0; i < COUNT(names); i++) found = found || connection_setting(&config, names[i], NULL, &source) != NULL;
+    for (int i = 0; i < COUNT(names); i++)
+        found = found || connection_setting(&config, names[i], NULL, &source) != NULL;
     config_free(&config);
     return found || connection_options.api_key_file != NULL || connection_options.admin_key_file != NULL;
 }

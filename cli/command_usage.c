@@ -170,11 +170,12 @@ const struct command usage_commands[] = {
      .connects = true,
      .is_default = true,
      .run = run_show},
-    {.usage = {"usage export", "FILE",
-               "Write the ledger, one line for each answer, as CSV or JSON lines (by the file's name, or --format). FILE\n"
-               "appears only when it is whole; until then there is FILE.partial, from which --resume goes on. With - it "
-               "is\nwritten to standard output.",
-               1, 1},
+    {.usage =
+         {"usage export", "FILE",
+          "Write the ledger, one line for each answer, as CSV or JSON lines (by the file's name, or --format). FILE\n"
+          "appears only when it is whole; until then there is FILE.partial, from which --resume goes on. With - it "
+          "is\nwritten to standard output.",
+          1, 1},
      .help = "the ledger itself, into a file",
      .arguments = usage_export_arguments,
      .connects = true,

@@ -19,19 +19,35 @@ const struct argument no_arguments[] = {{ARGUMENT_END, NULL, NULL, NULL, NULL}};
 #define RUNNING "The running platform"
 #define LOCAL "Model files and grammars, without a gateway"
 #define ITSELF "This program"
-const struct command_noun command_nouns[] = {
-    {ASKING, chat_commands},     {ASKING, complete_commands},   {ASKING, embed_commands},   {ASKING, models_commands},
-    {TENANTS, keys_commands},    {TENANTS, workspaces_commands}, {TENANTS, orgs_commands},  {TENANTS, audit_commands},
-    {USAGE, limits_commands},    {USAGE, usage_commands},       {USAGE, spend_commands},    {USAGE, prices_commands},
-    {TUNING, files_commands},    {TUNING, jobs_commands},       {RUNNING, status_commands}, {RUNNING, whoami_commands},
-    {RUNNING, workers_commands}, {LOCAL, model_commands},       {LOCAL, grammar_commands},  {ITSELF, config_commands},
-    {ITSELF, completion_commands}, {ITSELF, help_commands},     {NULL, NULL}};
+const struct command_noun command_nouns[] = {{ASKING, chat_commands},
+                                             {ASKING, complete_commands},
+                                             {ASKING, embed_commands},
+                                             {ASKING, models_commands},
+                                             {TENANTS, keys_commands},
+                                             {TENANTS, workspaces_commands},
+                                             {TENANTS, orgs_commands},
+                                             {TENANTS, audit_commands},
+                                             {USAGE, limits_commands},
+                                             {USAGE, usage_commands},
+                                             {USAGE, spend_commands},
+                                             {USAGE, prices_commands},
+                                             {TUNING, files_commands},
+                                             {TUNING, jobs_commands},
+                                             {RUNNING, status_commands},
+                                             {RUNNING, whoami_commands},
+                                             {RUNNING, workers_commands},
+                                             {LOCAL, model_commands},
+                                             {LOCAL, grammar_commands},
+                                             {ITSELF, config_commands},
+                                             {ITSELF, completion_commands},
+                                             {ITSELF, help_commands},
+                                             {NULL, NULL}};
 
 /** What people write who are used to other tools. `model` is a noun of its own: model files. */
 static const struct {
     const char *word, *noun;
-} aliases[] = {{"key", "keys"},   {"workspace", "workspaces"},  {"org", "orgs"}, {"organizations", "orgs"},
-               {"limit", "limits"}, {"price", "prices"},        {"file", "files"}, {"job", "jobs"},
+} aliases[] = {{"key", "keys"},      {"workspace", "workspaces"}, {"org", "orgs"},   {"organizations", "orgs"},
+               {"limit", "limits"},  {"price", "prices"},         {"file", "files"}, {"job", "jobs"},
                {"worker", "workers"}};
 
 void command_words(const struct command *command, char first[COMMAND_NOUN_BYTES], const char **second) {
@@ -46,6 +62,11 @@ const char *commands_noun(const char *word) {
     }
     return word;
 }
+
+/** Other words for the same act, where a noun has only one of them. */
+static const char *const verb_aliases[][2] = {{"get", "show"},      {"show", "get"},     {"ls", "list"},
+                                              {"new", "create"},    {"rm", "delete"},    {"rm", "remove"},
+                                              {"delete", "revoke"}, {"delete", "remove"}};
 
 /* --- which one --------------------------------------------------------------------------------------------------- */
 
@@ -99,6 +120,24 @@ static int unknown_verb(const struct command *commands, const char *word) {
     return EXIT_USAGE;
 }
 
+static const struct command *find_exactly(const struct command *commands, const char *verb) {
+    char first[COMMAND_NOUN_BYTES];
+    const char *known;
+    for (const struct command *at = commands; at->usage.words != NULL; at++) {
+        command_words(at, first, &known);
+        if (strcmp(known, verb) == 0) return at;
+    }
+    return NULL;
+}
+
+static const struct command *find_verb(const struct command *commands, const char *verb) {
+    const struct command *found = find_exactly(commands, verb);
+    for (size_t i = 0; found == NULL && i < sizeof verb_aliases / sizeof *verb_aliases; i++) {
+        if (strcmp(verb_aliases[i][0], verb) == 0) found = find_exactly(commands, verb_aliases[i][1]);
+    }
+    return found;
+}
+
 const struct command *commands_find(int argc, char **argv, int *out_used, int *out_exit) {
     const struct command *commands = find_noun(argv[0]), *standard = NULL;
     char first[COMMAND_NOUN_BYTES];
@@ -108,13 +147,14 @@ const struct command *commands_find(int argc, char **argv, int *out_used, int *o
         *out_exit = unknown_noun(argv[0]);
         return NULL;
     }
+    command_words(commands, first, &verb);
+    if (verb[0] == 0) return commands;
+    const struct command *found = word != NULL ? find_verb(commands, word) : NULL;
+    if (found != NULL) {
+        *out_used = 2;
+        return found;
+    }
     for (const struct command *at = commands; at->usage.words != NULL; at++) {
-        command_words(at, first, &verb);
-        if (verb[0] == 0) return at;
-        if (word != NULL && strcmp(word, verb) == 0) {
-            *out_used = 2;
-            return at;
-        }
         if (at->is_default) standard = at;
     }
     if (word != NULL && is_help(word)) {
@@ -137,9 +177,9 @@ int commands_run(int argc, char **argv) {
     int used, exit_status, count = 0;
     const struct command *command = commands_find(argc, argv, &used, &exit_status);
     if (command == NULL) return exit_status;
-    int result = arguments_parse(&command->usage, command->arguments,
-                                 command->connects ? connection_arguments : no_arguments, argc - used, argv + used,
-                                 words, &count);
+    int result =
+        arguments_parse(&command->usage, command->arguments, command->connects ? connection_arguments : no_arguments,
+                        argc - used, argv + used, words, &count);
     if (result != GO_ON) return result;
     terminal_set_quiet(connection_options.quiet);
     return command->run(&command->usage, words, count);

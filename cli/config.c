@@ -7,6 +7,7 @@
 #include "cli/suggest.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -171,9 +172,12 @@ static void make_folders(const char *path) {
     }
 }
 
+/** `path` may be a link to where somebody keeps such files: it stays one. */
 static enum status replace_file(const char *path, const struct bytes *content, struct error *err) {
-    char temporary[CONFIG_PATH_BYTES + 8];
-    snprintf(temporary, sizeof temporary, "%s.XXXXXX", path);
+    char temporary[CONFIG_PATH_BYTES + 8], target[PATH_MAX];
+    if (realpath(path, target) != NULL) path = target;
+    if (snprintf(temporary, sizeof temporary, "%s.XXXXXX", path) >= (int)sizeof temporary)
+        return error_set(err, STATUS_INVALID_ARGUMENT, "%.200s is too long", path);
     make_folders(path);
     int descriptor = mkstemp(temporary); /* mode 0600 */
     if (descriptor < 0) return error_set_errno(err, STATUS_INTERNAL, errno, "%.200s", path);

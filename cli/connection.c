@@ -269,13 +269,14 @@ void connection_explain(const struct connection *connection, const struct rpc_re
     bool fields = detail != NULL && detail->kind_case == BORA__V1__ERROR_DETAIL__KIND_VALIDATION &&
                   detail->validation->n_detail > 0;
     fputs("bora: ", stderr);
-    if (detail == NULL && result->status == STATUS_UNAVAILABLE)
-        fprintf(stderr, "%s (from %s) cannot be reached: ", connection->address, connection->address_source);
+    bool unreached = detail == NULL && result->status == STATUS_UNAVAILABLE;
+    if (unreached) fprintf(stderr, "%s cannot be reached: ", connection->address);
     print_clean(stderr, fields ? "the request is not valid" /* the sentence would say the first field twice */
                         : result->message[0] != 0 ? result->message
                                                   : "the call failed");
     fprintf(stderr, " (%s)\n", status_name(result->status));
     if (fields) explain_fields(detail->validation);
+    if (unreached) fprintf(stderr, "  the address is from %s\n", connection->address_source);
     if (exit_of(result->status) == EXIT_NOT_AUTHORISED && connection->credential_source != NULL)
         fprintf(stderr, "  the key is from %s\n", connection->credential_source);
     if (detail != NULL && detail->retry_after_ms > 0)

@@ -9,8 +9,7 @@
 enum { NAME_MAX_BYTES = 64 };
 
 static const ProtobufCFieldDescriptor *find(const ProtobufCMessage *message, const char *name) {
-    const ProtobufCFieldDescriptor *field =
-        protobuf_c_message_descriptor_get_field_by_name(message->descriptor, name);
+    const ProtobufCFieldDescriptor *field = protobuf_c_message_descriptor_get_field_by_name(message->descriptor, name);
     if (field == NULL) {
         fprintf(stderr, "bora: %s has no field %s\n", message->descriptor->name, name);
         abort();
@@ -46,8 +45,11 @@ void field_set_text(ProtobufCMessage *message, const char *name, const char *tex
 
 void field_set_integer(ProtobufCMessage *message, const char *name, int64_t value) {
     const ProtobufCFieldDescriptor *field = find(message, name);
-    if (field->type == PROTOBUF_C_TYPE_INT32) /* what does not fit is refused by the service, not turned into something else */
-        *(int32_t *)place(message, field) = value > INT32_MAX ? INT32_MAX : value < INT32_MIN ? INT32_MIN : (int32_t)value;
+    if (field->type ==
+        PROTOBUF_C_TYPE_INT32) /* what does not fit is refused by the service, not turned into something else */
+        *(int32_t *)place(message, field) = value > INT32_MAX   ? INT32_MAX
+                                            : value < INT32_MIN ? INT32_MIN
+                                                                : (int32_t)value;
     else
         *(int64_t *)place(message, field) = value;
     mark(message, field);

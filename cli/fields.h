@@ -34,7 +34,7 @@ struct field_value {
     double number;
     bool flag;
     const ProtobufCMessage *message;
-    size_t count; /* FIELD_LIST */
+    size_t count;       /* FIELD_LIST */
     void *const *items; /* FIELD_LIST of strings or messages */
 };
 /** `path` may lead through messages: "api_key.id"; absent where one of them is. Scalars without presence are never absent. */

@@ -9,6 +9,9 @@
 #include <ctype.h>
 #include <string.h>
 
+/* Of the text, not of the build, which stays reproducible. */
+#define MANUAL_DATE "2026-11-30"
+
 /** Text for roff: its escape character, hyphens that are minus signs, and what begins a line as a request does. */
 static void print_escaped(FILE *file, const char *text, bool line_begins) {
     for (; *text != 0; text++) {
@@ -112,7 +115,8 @@ static void print_files(FILE *file) {
 void manual_print(FILE *file) {
     fprintf(file,
             ".\\\" Copyright Bora contributors\n.\\\" SPDX-License-Identifier: Apache-2.0\n.\\\" Written by `bora help "
-            "--man`.\n.TH BORA 1 \"\" \"bora %s\" \"Bora\"\n.SH NAME\nbora \\- ask, administer and inspect a Bora "
+            "--man`.\n.TH BORA 1 \"" MANUAL_DATE
+            "\" \"bora %s\" \"Bora\"\n.SH NAME\nbora \\- ask, administer and inspect a Bora "
             "gateway\n.SH SYNOPSIS\n.B bora\n.I COMMAND\n[\\fIoptions\\fR]\n.SH DESCRIPTION\nA client of a Bora "
             "gateway, and a tool for model files and grammars.\nResults go to standard output, notes and errors to "
             "standard error.\n",

@@ -54,8 +54,8 @@ int result_fetch(struct connection *connection, const struct result_list *list, 
     return GO_ON;
 }
 
-int result_print_list(const struct result_list *list, const ProtobufCMessage *reply,
-                      const struct table_column *columns, int count, const char *nothing) {
+int result_print_list(const struct result_list *list, const ProtobufCMessage *reply, const struct table_column *columns,
+                      int count, const char *nothing) {
     const struct field_value items = field_get(reply, list->items);
     if (connection_options.json) return print_json(reply);
     if (connection_options.quiet) {

@@ -22,8 +22,8 @@ enum { RESULT_ITEMS_MAX = 100000 };
 int result_fetch(struct connection *connection, const struct result_list *list, ProtobufCMessage *request,
                  ProtobufCMessage **out);
 /** Prints the reply. The program's exit status. */
-int result_print_list(const struct result_list *list, const ProtobufCMessage *reply,
-                      const struct table_column *columns, int count, const char *nothing);
+int result_print_list(const struct result_list *list, const ProtobufCMessage *reply, const struct table_column *columns,
+                      int count, const char *nothing);
 /** Opens, asks, prints, closes: a command whose whole work is a list. `nothing`: the note when it is empty. */
 int result_list(enum credential credential, const struct result_list *list, ProtobufCMessage *request,
                 const struct table_column *columns, int count, const char *nothing);

@@ -102,7 +102,7 @@ static enum style style_of(const char *status) {
     static const struct {
         const char *word;
         enum style style;
-    } styles[] = {{"active", STYLE_GOOD},     {"enabled", STYLE_GOOD}, {"serving", STYLE_GOOD}, {"ready", STYLE_GOOD},
+    } styles[] = {{"active", STYLE_GOOD},       {"enabled", STYLE_GOOD}, {"serving", STYLE_GOOD}, {"ready", STYLE_GOOD},
                   {"disabled", STYLE_DOUBTFUL}, {"expired", STYLE_BAD},  {"revoked", STYLE_BAD}};
     for (size_t i = 0; i < sizeof styles / sizeof *styles; i++) {
         if (strcmp(status, styles[i].word) == 0) return styles[i].style;

@@ -19,9 +19,9 @@ bool terminal_colours(FILE *file) {
 }
 
 const char *terminal_style(FILE *file, enum style style) {
-    static const char *const escapes[] = {[STYLE_PLAIN] = "",         [STYLE_BOLD] = "\033[1m",
-                                          [STYLE_DIM] = "\033[2m",    [STYLE_GOOD] = "\033[32m",
-                                          [STYLE_DOUBTFUL] = "\033[33m", [STYLE_BAD] = "\033[31m"};
+    static const char *const escapes[] = {
+        [STYLE_PLAIN] = "",        [STYLE_BOLD] = "\033[1m",      [STYLE_DIM] = "\033[2m",
+        [STYLE_GOOD] = "\033[32m", [STYLE_DOUBTFUL] = "\033[33m", [STYLE_BAD] = "\033[31m"};
     return terminal_colours(file) ? escapes[style] : "";
 }
 

@@ -159,8 +159,7 @@ static int write_page(struct export *export, const Bora__V1__ListLedgerResponse 
     if (!written) return EXIT_FAILED;
     export->titled = true;
     export->written += (int64_t)page->n_entries;
-    if (page->n_entries > 0)
-        snprintf(export->last, sizeof export->last, "%s", page->entries[page->n_entries - 1]->id);
+    if (page->n_entries > 0) snprintf(export->last, sizeof export->last, "%s", page->entries[page->n_entries - 1]->id);
     return GO_ON;
 }
 
