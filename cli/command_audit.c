@@ -17,8 +17,8 @@ static const struct argument arguments[] = {
     {ARGUMENT_END, NULL, NULL, NULL, NULL}};
 static const struct table_column columns[] = {
     {"TIME", "time", CELL_TIME, 0},      {"ACTOR", "actor", CELL_TEXT, 14},      {"ACTION", "action", CELL_TEXT, 24},
-    {"TARGET", "target", CELL_TEXT, 12}, {"NAME", "target_name", CELL_TEXT, 24}, {"FROM", "address", CELL_TEXT, 24},
-    {"DETAIL", "detail", CELL_TEXT, 80}};
+    {"TARGET", "target", CELL_TEXT, 13}, {"NAME", "target_name", CELL_TEXT, 24}, {"FROM", "address", CELL_TEXT, 24},
+    {"DETAIL", "detail", CELL_TEXT, 0}};
 
 static int run(const struct command_usage *usage, const char *const *words, int count) {
     (void)words, (void)count;

@@ -8,11 +8,11 @@
 #include "cli/commands.h"
 #include "cli/connection.h"
 
-static int ask(enum credential credential, const char *method) {
+static int ask(const char *method) {
     Bora__V1__ListModelsRequest nothing = BORA__V1__LIST_MODELS_REQUEST__INIT; /* any message without fields */
     struct connection connection;
     ProtobufCMessage *reply = NULL;
-    int result = connection_open(credential, &connection);
+    int result = connection_open(CREDENTIAL_API_KEY, &connection);
     if (result != GO_ON) return result;
     result = connection_call(&connection, method, &nothing.base, &bora__v1__list_models_request__descriptor, &reply);
     connection_close(&connection);
@@ -26,23 +26,22 @@ static int ask(enum credential credential, const char *method) {
     return result;
 }
 
-#define LATER(function, credential, method)                                                       \
+#define LATER(function, method)                                                                   \
     static int function(const struct command_usage *usage, const char *const *words, int count) { \
         (void)usage, (void)words, (void)count;                                                    \
-        return ask(credential, method);                                                           \
+        return ask(method);                                                                       \
     }
-LATER(run_embed, CREDENTIAL_API_KEY, "/bora.v1.EmbeddingService/CreateEmbeddings")
-LATER(run_files_list, CREDENTIAL_API_KEY, "/bora.v1.FileService/ListFiles")
-LATER(run_files_upload, CREDENTIAL_API_KEY, "/bora.v1.FileService/UploadFile")
-LATER(run_jobs_list, CREDENTIAL_API_KEY, "/bora.v1.FineTuningService/ListJobs")
-LATER(run_jobs_create, CREDENTIAL_API_KEY, "/bora.v1.FineTuningService/CreateJob")
-LATER(run_workers, CREDENTIAL_ADMIN, "/bora.v1.WorkerService/ListWorkers")
+LATER(run_embed, "/bora.v1.EmbeddingService/CreateEmbeddings")
+LATER(run_files_list, "/bora.v1.FileService/ListFiles")
+LATER(run_files_upload, "/bora.v1.FileService/UploadFile")
+LATER(run_jobs_list, "/bora.v1.FineTuningService/ListJobs")
+LATER(run_jobs_create, "/bora.v1.FineTuningService/CreateJob")
 
 #define NOT_YET "\nNo gateway has this service yet: the command asks, says what it was answered, and exits with 4."
-#define ENTRY(words, positionals, sentence, half, minimum, function)                                                \
+#define ENTRY(words, positionals, sentence, half, minimum, standard, function)                                      \
     {                                                                                                               \
         .usage = {words, positionals, sentence NOT_YET, minimum, minimum}, .help = half, .arguments = no_arguments, \
-        .connects = true, .run = function                                                                           \
+        .connects = true, .is_default = standard, .run = function                                                   \
     }
 #define END                                 \
     {                                       \
@@ -50,16 +49,14 @@ LATER(run_workers, CREDENTIAL_ADMIN, "/bora.v1.WorkerService/ListWorkers")
     }
 
 const struct command embed_commands[] = {
-    ENTRY("embed", "TEXT", "Embed a text.", "embed a text (no gateway can yet)", 1, run_embed), END};
-const struct command files_commands[] = {
-    ENTRY("files list", "", "List uploaded files.", "list uploaded files (no gateway can yet)", 0, run_files_list),
-    ENTRY("files upload", "FILE", "Upload a file of training examples.", "upload one (no gateway can yet)", 1,
-          run_files_upload),
-    END};
-const struct command jobs_commands[] = {
-    ENTRY("jobs list", "", "List fine-tuning jobs.", "list fine-tuning jobs (no gateway can yet)", 0, run_jobs_list),
-    ENTRY("jobs create", "MODEL", "Fine-tune a model.", "fine-tune a model (no gateway can yet)", 1, run_jobs_create),
-    END};
-const struct command workers_commands[] = {ENTRY("workers", "", "List workers and their load.",
-                                                 "list workers and their load (no gateway can yet)", 0, run_workers),
-                                           END};
+    ENTRY("embed", "TEXT", "Embed a text.", "embed a text (no gateway can yet)", 1, false, run_embed), END};
+const struct command files_commands[] = {ENTRY("files list", "", "List uploaded files.",
+                                               "list uploaded files (no gateway can yet)", 0, true, run_files_list),
+                                         ENTRY("files upload", "FILE", "Upload a file of training examples.",
+                                               "upload one (no gateway can yet)", 1, false, run_files_upload),
+                                         END};
+const struct command jobs_commands[] = {ENTRY("jobs list", "", "List fine-tuning jobs.",
+                                              "list fine-tuning jobs (no gateway can yet)", 0, true, run_jobs_list),
+                                        ENTRY("jobs create", "MODEL", "Fine-tune a model.",
+                                              "fine-tune a model (no gateway can yet)", 1, false, run_jobs_create),
+                                        END};

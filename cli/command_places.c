@@ -61,25 +61,28 @@ static struct {
     struct argument_list model_limits;
 } options;
 
+/* Those that only workspaces have stand last. */
 static const struct table_column list_columns[] = {{"ID", "id", CELL_TEXT, 0},
                                                    {"NAME", "name", CELL_TEXT, 32},
                                                    {"CREATED", "created_at", CELL_TIME, 0},
                                                    {"DISABLED", "disabled", CELL_TEXT, 0},
-                                                   {"LIMITS", "limits", CELL_LIMITS, 60}};
+                                                   {"LIMITS", "limits", CELL_LIMITS, 48},
+                                                   {"ORGANIZATION", "organization_id", CELL_TEXT, 0}};
 static const struct table_column columns[] = {{"id", "id", CELL_TEXT, 0},
                                               {"name", "name", CELL_TEXT, 0},
                                               {"created", "created_at", CELL_TIME, 0},
                                               {"disabled", "disabled", CELL_TEXT, 0},
-                                              {"limits", "limits", CELL_LIMITS, 0}};
-static const struct table_column workspace_columns[] = {{"organization", "organization_id", CELL_TEXT, 0},
-                                                        {"limits of each key", "key_limits", CELL_LIMITS, 0}};
+                                              {"limits", "limits", CELL_LIMITS, 0},
+                                              {"organization", "organization_id", CELL_TEXT, 0},
+                                              {"limits of each key", "key_limits", CELL_LIMITS, 0}};
+enum { LIST_COLUMNS_OF_ORGANIZATION = 5, COLUMNS_OF_ORGANIZATION = 5 };
 static const struct table_column model_columns[] = {{"  to", "model", CELL_TEXT, 0},
                                                     {"limits", "limits", CELL_LIMITS, 0}};
 
 static int print_place(const struct place *place, const ProtobufCMessage *reply) {
-    int result = result_print_one(reply, columns, COUNT(columns), "id");
+    int count = place == &workspace ? COUNT(columns) : COLUMNS_OF_ORGANIZATION;
+    int result = result_print_one(reply, columns, count, "id");
     if (connection_options.json || connection_options.quiet) return result;
-    if (place == &workspace) table_print_one(stdout, workspace_columns, COUNT(workspace_columns), reply);
     const struct field_value models = field_get(reply, "model_limits");
     for (size_t i = 0; i < models.count; i++)
         table_print_one(stdout, model_columns, COUNT(model_columns), models.items[i]);
@@ -92,7 +95,8 @@ static int list(const struct place *place) {
     _Alignas(16) char memory[REQUEST_BYTES_MAX];
     ProtobufCMessage *request = field_message_init(place->list_request, memory, sizeof memory);
     if (options.organization != NULL) field_set_text(request, "organization_id", options.organization);
-    return result_list(CREDENTIAL_ADMIN, &place->list, request, list_columns, COUNT(list_columns), place->nothing);
+    int count = place == &workspace ? COUNT(list_columns) : LIST_COLUMNS_OF_ORGANIZATION;
+    return result_list(CREDENTIAL_ADMIN, &place->list, request, list_columns, count, place->nothing);
 }
 
 static int call(const struct place *place, const char *method, const ProtobufCMessage *request) {

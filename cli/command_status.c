@@ -191,3 +191,45 @@ const struct command status_commands[] = {
      .connects = true,
      .run = run_status},
     {.usage = {NULL, NULL, NULL, 0, 0}}};
+
+/* --- workers ------------------------------------------------------------------------------------------------------- */
+
+static const struct table_column worker_columns[] = {{"WORKER", "worker_id", CELL_TEXT, 36},
+                                                     {"MODEL", "model", CELL_TEXT, 40},
+                                                     {"TIER", "tier", CELL_TEXT, 0},
+                                                     {"RUNNING", "running", CELL_COUNT, 0},
+                                                     {"WAITING", "waiting", CELL_COUNT, 0},
+                                                     {"AT ONCE", "sequences_max", CELL_COUNT, 0},
+                                                     {"KV USED", "kv_tokens_used", CELL_COUNT, 0},
+                                                     {"OF TOKENS", "kv_tokens_total", CELL_COUNT, 0},
+                                                     {"DRAINING", "draining", CELL_TEXT, 0},
+                                                     {"DEVICE", "kernel_variant", CELL_TEXT, 0},
+                                                     {"VERSION", "version", CELL_TEXT, 0},
+                                                     {"SINCE", "started_at", CELL_AGO, 0}};
+
+static int run_workers(const struct command_usage *usage, const char *const *words, int count) {
+    (void)usage, (void)words, (void)count;
+    const struct result_list list = {.items = "workers", .id = "worker_id"};
+    Bora__V1__ListWorkersRequest request = BORA__V1__LIST_WORKERS_REQUEST__INIT;
+    struct connection connection;
+    ProtobufCMessage *reply = NULL;
+    int result = connection_open(CREDENTIAL_ADMIN, &connection);
+    if (result != GO_ON) return result;
+    result = connection_call(&connection, "/bora.v1.ModelService/ListWorkers", &request.base,
+                             &bora__v1__worker_list__descriptor, &reply);
+    if (result == GO_ON)
+        result = result_print_list(&list, reply, worker_columns, COUNT(worker_columns), "No worker is alive.");
+    connection_close(&connection);
+    return result;
+}
+
+const struct command workers_commands[] = {
+    {.usage = {"workers", "",
+               "The workers that are alive, and how busy they are: answers under way and waiting, and the "
+               "key/value cache.",
+               0, 0},
+     .help = "the workers that are alive, and how busy they are",
+     .arguments = no_arguments,
+     .connects = true,
+     .run = run_workers},
+    {.usage = {NULL, NULL, NULL, 0, 0}}};

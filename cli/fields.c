@@ -98,6 +98,7 @@ static struct field_value read_scalar(const ProtobufCFieldDescriptor *field, con
         return (struct field_value){.kind = FIELD_TEXT, .text = *(const char *const *)at};
     case PROTOBUF_C_TYPE_INT32:
         return (struct field_value){.kind = FIELD_INTEGER, .integer = *(const int32_t *)at};
+    case PROTOBUF_C_TYPE_UINT64: /* counts, which do not come near the sign */
     case PROTOBUF_C_TYPE_INT64:
         return (struct field_value){.kind = FIELD_INTEGER, .integer = *(const int64_t *)at};
     case PROTOBUF_C_TYPE_DOUBLE:

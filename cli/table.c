@@ -124,6 +124,15 @@ static void print_cell(FILE *file, const char *text, int width, bool right, bool
     if (!last) fprintf(file, "%*s", (right ? 0 : room) + 2, "");
 }
 
+/** Columns of the terminal that are left for the last one; 0: as many as it needs. */
+static int last_column_room(FILE *file, const int *widths, int count) {
+    enum { ROOM_MIN = 12, GAP = 2 };
+    int room = terminal_width(file);
+    if (room == 0) return 0;
+    for (int i = 0; i + 1 < count; i++) room -= widths[i] + GAP;
+    return room > ROOM_MIN ? room : ROOM_MIN;
+}
+
 void table_print(FILE *file, const struct table_column *columns, int count, ProtobufCMessage *const *rows,
                  size_t row_count) {
     int widths[TABLE_COLUMNS_MAX];
@@ -136,12 +145,14 @@ void table_print(FILE *file, const struct table_column *columns, int count, Prot
             if (width > widths[i]) widths[i] = width;
         }
     }
+    int room = last_column_room(file, widths, count);
     for (int i = 0; i < count; i++)
         print_cell(file, columns[i].title, widths[i], right_aligned(columns[i].form), i + 1 == count, STYLE_BOLD);
     fputc('\n', file);
     for (size_t j = 0; j < row_count; j++) {
         for (int i = 0; i < count; i++) {
             table_cell(rows[j], &columns[i], cell);
+            if (i + 1 == count && room > 0) cut(cell, room);
             print_cell(file, cell, widths[i], right_aligned(columns[i].form), i + 1 == count,
                        columns[i].form == CELL_STATUS ? style_of(cell) : STYLE_PLAIN);
         }
@@ -154,7 +165,8 @@ void table_print_one(FILE *file, const struct table_column *columns, int count, 
     char cell[TABLE_CELL_BYTES];
     for (int i = 0; i < count; i++) {
         int here = print_width(columns[i].title);
-        if (here > width) width = here;
+        table_cell(message, &columns[i], cell);
+        if (here > width && strcmp(cell, "-") != 0) width = here;
     }
     for (int i = 0; i < count; i++) {
         const struct table_column *column = &columns[i];

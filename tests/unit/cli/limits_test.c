@@ -93,9 +93,17 @@ static void test_limits_of_a_model_have_two_forms(void **state) {
 
 static void test_wrong_limits_of_a_model_are_refused(void **state) {
     (void)state;
-    static const char *const bad[] = {"small",         "small:",     "small::",          ":1:2",
-                                      "small:-1:",     "small:a:b",  "small:tokens=5",   "small:tokens-per-day=",
-                                      "small:tokens-per-day=x", "small:tokens-per-day=1,rest", ":tokens-per-day=1"};
+    static const char *const bad[] = {"small",
+                                      "small:",
+                                      "small::",
+                                      ":1:2",
+                                      "small:-1:",
+                                      "small:a:b",
+                                      "small:tokens=5",
+                                      "small:tokens-per-day=",
+                                      "small:tokens-per-day=x",
+                                      "small:tokens-per-day=1,rest",
+                                      ":tokens-per-day=1"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         Bora__V1__ModelLimits *out = NULL;
         struct arena arena;

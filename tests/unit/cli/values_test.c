@@ -21,16 +21,11 @@ static void test_counts_with_units_are_exact(void **state) {
     static const struct {
         const char *text;
         int64_t value;
-    } good[] = {{"0", 0},
-                {"2500", 2500},
-                {"20k", 20000},
-                {"20K", 20000},
-                {"1.5M", 1500000},
-                {"1.234567m", 1234567},
-                {"2G", 2000000000},
-                {"0.001k", 1},
-                {"2.0k", 2000},
-                {"9223372036854775807", INT64_MAX}};
+    } good[] = {{"0", 0},           {"2500", 2500},
+                {"20k", 20000},     {"20K", 20000},
+                {"1.5M", 1500000},  {"1.234567m", 1234567},
+                {"2G", 2000000000}, {"0.001k", 1},
+                {"2.0k", 2000},     {"9223372036854775807", INT64_MAX}};
     for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
         int64_t value = -1;
         assert_true(value_parse_count(good[i].text, &value));
@@ -40,9 +35,29 @@ static void test_counts_with_units_are_exact(void **state) {
 
 static void test_what_is_no_count_is_refused(void **state) {
     (void)state;
-    static const char *const bad[] = {"",     "-1",   "+1",   "k",     "1.5", "1.2000",   "1.0005k", "1.k",  ".5k", "1kk",
-                                      "1 k",  "0x10", "1e6",  "1,000", "none",  "20T",     " 20",  "20 ", "nan",
-                                      "9223372036854775808", "9223372036854775807k", "10000000000G", "1.9999999999G"};
+    static const char *const bad[] = {"",
+                                      "-1",
+                                      "+1",
+                                      "k",
+                                      "1.5",
+                                      "1.2000",
+                                      "1.0005k",
+                                      "1.k",
+                                      ".5k",
+                                      "1kk",
+                                      "1 k",
+                                      "0x10",
+                                      "1e6",
+                                      "1,000",
+                                      "none",
+                                      "20T",
+                                      " 20",
+                                      "20 ",
+                                      "nan",
+                                      "9223372036854775808",
+                                      "9223372036854775807k",
+                                      "10000000000G",
+                                      "1.9999999999G"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         int64_t value;
         if (value_parse_count(bad[i], &value)) fail_msg("'%s' became %lld", bad[i], (long long)value);
@@ -85,10 +100,27 @@ static void test_dates_become_moments(void **state) {
 
 static void test_what_is_no_date_is_refused(void **state) {
     (void)state;
-    static const char *const bad[] = {"",           "2026",       "2026-13",          "2026-00",         "2026-02-29",
-                                      "2026-11-31", "2026-11-00", "2026-1-1",         "20261130",        "30.11.2026",
-                                      "2026-11T08:00", "2026-11-30T", "2026-11-30T24:00", "2026-11-30T08:60", "2026-11-30T08:00X",
-                                      "2026-11-30T08:00+25:00", "2026-11-30T08:00+01", "tomorrow", "-7d", "7", "99999999d"};
+    static const char *const bad[] = {"",
+                                      "2026",
+                                      "2026-13",
+                                      "2026-00",
+                                      "2026-02-29",
+                                      "2026-11-31",
+                                      "2026-11-00",
+                                      "2026-1-1",
+                                      "20261130",
+                                      "30.11.2026",
+                                      "2026-11T08:00",
+                                      "2026-11-30T",
+                                      "2026-11-30T24:00",
+                                      "2026-11-30T08:60",
+                                      "2026-11-30T08:00X",
+                                      "2026-11-30T08:00+25:00",
+                                      "2026-11-30T08:00+01",
+                                      "tomorrow",
+                                      "-7d",
+                                      "7",
+                                      "99999999d"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         char moment[VALUE_TIME_BYTES];
         struct error err = {0};
@@ -113,7 +145,8 @@ static void test_numbers_are_written_to_be_read(void **state) {
     static const struct {
         int64_t value;
         const char *text;
-    } counts[] = {{0, "0"}, {999, "999"}, {1000, "1,000"}, {-1234567, "-1,234,567"}, {INT64_MIN, "-9,223,372,036,854,775,808"}};
+    } counts[] = {
+        {0, "0"}, {999, "999"}, {1000, "1,000"}, {-1234567, "-1,234,567"}, {INT64_MIN, "-9,223,372,036,854,775,808"}};
     for (size_t i = 0; i < sizeof counts / sizeof *counts; i++) {
         value_format_count(counts[i].value, text);
         assert_string_equal(text, counts[i].text);
@@ -134,7 +167,8 @@ static void test_ages_are_told_in_one_unit(void **state) {
     static const struct {
         int64_t age;
         const char *text;
-    } ages[] = {{0, "just now"}, {59, "just now"}, {60, "1 min ago"}, {3600, "1 h ago"}, {86399, "23 h ago"}, {3 * 86400, "3 d ago"}};
+    } ages[] = {{0, "just now"},   {59, "just now"},    {60, "1 min ago"},
+                {3600, "1 h ago"}, {86399, "23 h ago"}, {3 * 86400, "3 d ago"}};
     for (size_t i = 0; i < sizeof ages / sizeof *ages; i++) {
         value_format_ago(NOW / NS_PER_S - ages[i].age, NOW / NS_PER_S, text);
         assert_string_equal(text, ages[i].text);
