@@ -153,7 +153,7 @@ for kind = 1, KINDS do if tightest[kind] >= 0 then remaining[kind] = remaining[k
 if peek ~= 0 then return answer(ADMITTED, -1, -1, 0, granted) end
 
 local lease = {ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7], price, cached_price, output_price, slice, day, input, 0, 0, input_cost, granted,
-               answers, false, false}
+               answers, false, false, floor(now / 1000)}
 for index, scope in ipairs(scopes) do
   lease[#lease + 1], lease[#lease + 2] = ARGV[ARGUMENTS_FIXED + 2 * index - 1], scope[EPOCH]
   add(scope, 1, input, 0, input_cost)

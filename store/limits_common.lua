@@ -219,7 +219,8 @@ local L_INPUT, L_CACHED, L_OUTPUT, L_INPUT_COST = 11, 12, 13, 14 -- charged so f
 local L_GRANTED = 15 -- output that it may use: the part above L_OUTPUT is held
 local L_ANSWERS, L_REPORTS = 16, 17 -- false, or answer + 1 -> {input, cached, output}
 local L_ENDED = 18
-local L_SCOPES = 19 -- from here on: name of a scope, its epoch at admission
+local L_BEGAN = 19 -- milliseconds
+local L_SCOPES = 20 -- from here on: name of a scope, its epoch at admission
 
 local tag -- "{org}"
 local keys = {} -- of the organisation: leases, due, outbox
@@ -260,7 +261,7 @@ local function charge(lease, input, cached, output, ended)
 end
 
 local function write_outbox(id, lease, requests, input, cached, output, nanos, how)
-  call('XADD', keys.outbox, '*', 't', text(floor(now / 1000)), 'r', lease[L_REQUEST], 'l', id, 'k', lease[L_KEY], 'w', lease[L_WORKSPACE],
+  call('XADD', keys.outbox, '*', 't', text(floor(now / 1000)), 'b', text(lease[L_BEGAN]), 'r', lease[L_REQUEST], 'l', id, 'k', lease[L_KEY], 'w', lease[L_WORKSPACE],
        'm', lease[L_MODEL], 'e', lease[L_ENDPOINT], 'i', text(input), 'c', text(cached), 'o', text(output), 'n', text(nanos), 's', how,
        'q', text(requests))
 end
