@@ -41,6 +41,10 @@ enum {
         256 * 1024 * 1024, /* text of one answer that waits to be given out: a beam search gives it whole */
     LIMIT_DELTA_BYTES =
         64 * 1024, /* text, and log-probabilities, in one message of a worker: longer events take several */
+    LIMIT_LINK_GENERATIONS = 16384, /* of one gateway on one worker at a time; further ones are refused */
+    LIMIT_LINK_MESSAGE_BYTES =
+        2 * LIMIT_REQUEST_BODY_BYTES_MAX +
+        (1 << 20), /* between a gateway and a worker: the largest request, and what goes with it */
     LIMIT_STREAMS_PER_CONNECTION = 4096, /* gRPC calls at once on one connection; further ones wait at the client */
 
     /* --- model files --- */

@@ -2,11 +2,11 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "base/random.h"
 
-#include "base/bytes.h"
 #include "base/clock.h"
 
 #include <errno.h>
 #include <sys/random.h>
+#include <threads.h>
 #include <unistd.h>
 
 enum status random_secret(void *out, size_t length, struct error *err) {
@@ -21,16 +21,31 @@ enum status random_secret(void *out, size_t length, struct error *err) {
     return STATUS_OK;
 }
 
-void random_hex_id(char *out, size_t digits) {
-    uint8_t data[32];
-    struct error err = {0};
-    if (random_secret(data, sizeof data, &err) != STATUS_OK) {
-        uint64_t seed = (uint64_t)clock_unix_ns(clock_system()) ^ (uint64_t)getpid() << 32;
-        for (size_t i = 0; i < sizeof data; i++) data[i] = (uint8_t)random_philox(seed, i, 0);
+/** From a block of the kernel's bytes that each thread keeps: a request takes several ids. */
+static uint8_t next_byte(void) {
+    enum { BLOCK_BYTES = 512 };
+    static thread_local uint8_t block[BLOCK_BYTES];
+    static thread_local size_t left;
+    static thread_local pid_t owner; /* a child must not go on where its parent does */
+    if (left == 0 || owner != getpid()) {
+        struct error err = {0};
+        if (random_secret(block, sizeof block, &err) != STATUS_OK) {
+            uint64_t seed = (uint64_t)clock_unix_ns(clock_system()) ^ (uint64_t)getpid() << 32;
+            for (size_t i = 0; i < sizeof block; i++) block[i] = (uint8_t)random_philox(seed, i, 0);
+        }
+        left = sizeof block;
+        owner = getpid();
     }
-    char hex[2 * sizeof data + 1];
-    bytes_to_hex(data, sizeof data, hex);
-    for (size_t i = 0; i < digits; i++) out[i] = hex[i % (sizeof hex - 1)];
+    return block[--left];
+}
+
+void random_hex_id(char *out, size_t digits) {
+    static const char hex[] = "0123456789abcdef";
+    for (size_t i = 0; i < digits; i += 2) {
+        uint8_t byte = next_byte();
+        out[i] = hex[byte >> 4];
+        if (i + 1 < digits) out[i + 1] = hex[byte & 15];
+    }
     out[digits] = 0;
 }
 

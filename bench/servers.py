@@ -101,7 +101,8 @@ class House:
     def __enter__(self):
         self.use()
         try:
-            house.start_redis(self.ports)
+            for name in ("redis", "redis-limits"):
+                house.start_redis(name, self.ports)
             house.start_keys(self.ports)
             self.start_worker()
             house.start_gateway(self.ports)
@@ -120,7 +121,7 @@ class House:
         self.use()
         began = time.perf_counter()
         house.start("worker", [BIN / "bora-worker", "--models-file", self.models_file, "--model", self.model, "--listen", f"127.0.0.1:{self.ports['worker']}", "--metrics-listen",
-                               f"127.0.0.1:{self.ports['worker_metrics']}", "--threads", self.threads, "--kernel-variant", self.variant, *self.flags, *house.common_flags(self.ports)])
+                               f"127.0.0.1:{self.ports['worker_metrics']}", "--threads", self.threads, "--kernel-variant", self.variant, *self.flags, *house.redis_flags(self.ports)])
         wait_ready(lambda: house.running_pid("worker") is not None, self.ports["worker_metrics"], "/readyz", f"the worker ({self.folder}/log/worker.log)")
         return time.perf_counter() - began
 

@@ -55,6 +55,7 @@ struct rpc_client_call {
     grpc_call *call;
     atomic_int references; /* the starter, and one until on_finished has returned */
     void (*on_message)(struct rpc_client_call *call, void *context, struct bytes_view message);
+    void (*on_written)(struct rpc_client_call *call, void *context);
     void (*on_finished)(struct rpc_client_call *call, void *context, const struct rpc_result *result);
     void *context;
     grpc_metadata_array headers, trailers;
@@ -392,7 +393,9 @@ static void on_write_done(struct grpc_tag *tag, bool ok) {
         write_next_locked(call);
     else
         call->half_close_sent = true; /* the call is over: send nothing more */
+    bool written = ok && !call->writing;
     pthread_mutex_unlock(&call->mutex);
+    if (written && call->on_written != NULL) call->on_written(call, call->context);
     batch_done(call);
 }
 
@@ -508,6 +511,7 @@ enum status rpc_client_call_start(struct rpc_channel *channel, const struct rpc_
     atomic_fetch_add(&channel->references, 1);
     atomic_init(&call->references, 2);
     call->on_message = options->on_message;
+    call->on_written = options->on_written;
     call->on_finished = options->on_finished;
     call->context = options->context;
     call->status_message = grpc_empty_slice();

@@ -55,6 +55,8 @@ struct rpc_client_call_options {
     bool wait_for_ready; /* wait for a connection instead of failing fast */
     void (*on_message)(struct rpc_client_call *call, void *context,
                        struct bytes_view message); /* lent until it returns */
+    void (*on_written)(struct rpc_client_call *call,
+                       void *context); /* may be NULL; nothing that was written waits any more */
     void (*on_finished)(struct rpc_client_call *call, void *context, const struct rpc_result *result);
     void *context;
 };

@@ -240,9 +240,11 @@ static void on_written(struct grpc_tag *tag, bool ok) {
     send_next_locked(call);
     bool writable = call->above && call->pending_bytes <= call->watermark / 2 && !call->finish_wanted;
     if (writable) call->above = false;
+    bool written = !call->writing && call->first == NULL && !call->finish_wanted;
     pthread_mutex_unlock(&call->mutex);
     if (writable && call->method != NULL && call->method->method->writable != NULL)
         call->method->method->writable(call);
+    if (written && call->method != NULL && call->method->method->written != NULL) call->method->method->written(call);
     end_if_done(call);
 }
 
@@ -477,6 +479,10 @@ void *rpc_call_state(struct rpc_call *call) {
 }
 void *rpc_call_service(struct rpc_call *call) {
     return call->method->service;
+}
+
+const void *rpc_call_method_data(struct rpc_call *call) {
+    return call->method->method->data;
 }
 bool rpc_call_cancelled(struct rpc_call *call) {
     return atomic_load(&call->cancelled);

@@ -40,8 +40,10 @@ enum {
 };
 /** The largest limit and the largest number of tokens of one request: sums stay exact in Lua's doubles. */
 #define LIMITS_MAX INT64_C(1000000000000)
-/** Of money, in nanos. */
+/** Of money, in nanos; also the most that the input, and the output, of one request costs. */
 #define LIMITS_SPEND_MAX INT64_C(1000000000000000)
+/** Nanos for a million tokens. */
+#define LIMITS_PRICE_MAX INT64_C(1000000000000)
 
 /** LIMITS_ABSENT: unlimited. 0: nothing passes. */
 enum limits_kind {
@@ -67,7 +69,7 @@ struct limits_scope {
     struct limits_bounds bounds;
 };
 
-/** Nanos for a million tokens, >= 0. */
+/** Nanos for a million tokens, 0..LIMITS_PRICE_MAX. */
 struct limits_price {
     int64_t input, cached_input, output;
 };
@@ -84,21 +86,22 @@ struct limits_subject {
 
 struct limits_admission {
     struct limits_subject subject;
-    const char *lease; /* LIMITS_LEASE_ID_BYTES hex digits, random; made by the caller so that a lost answer can be settled all the same */
+    const char *
+        lease; /* LIMITS_LEASE_ID_BYTES hex digits, random; made by the caller so that a lost answer can be settled all the same. NULL: peek */
     struct limits_price price;
     int scope_count; /* 0: only the key's gate is looked at, and the lease is made for the ledger's sake */
     const struct limits_scope *scopes;
     int64_t input;           /* prompt tokens, 0..LIMITS_MAX */
     int64_t output;          /* the most that may be generated, all answers together */
     int64_t output_optional; /* of which so many are held only as far as there is room, 0..output */
-    int answers;             /* generations that will report for themselves when the gateway dies, 1..LIMITS_ANSWERS_MAX */
-    bool peek;               /* only whether it would pass; takes nothing, makes no lease */
-    int64_t test_time_us;    /* 0: Redis' clock. Tests bring their own time */
+    int answers;          /* generations that will report for themselves when the gateway dies, 1..LIMITS_ANSWERS_MAX */
+    bool peek;            /* only whether it would pass; takes nothing, makes no lease */
+    int64_t test_time_us; /* 0: Redis' clock, or what limits_set_test_time says. Tests bring their own time */
 };
 
 enum limits_outcome {
     LIMITS_ADMITTED,
-    LIMITS_DENIED,     /* passes again after retry_after_ms, if nobody else comes first and nothing is given back before */
+    LIMITS_DENIED, /* passes again after retry_after_ms, if nobody else comes first and nothing is given back before */
     LIMITS_NEVER_FITS, /* larger than the limit itself */
     LIMITS_KEY_CLOSED, /* revoked, disabled, ...: the gate is shut */
 };
@@ -109,11 +112,11 @@ struct limits_room {
 };
 struct limits_result {
     enum limits_outcome outcome;
-    enum limits_kind denied_by; /* DENIED, NEVER_FITS: the limit that keeps it out longest */
-    int denied_scope;           /* index into the admission's scopes */
-    int64_t denied_limit;       /* that limit */
-    int64_t retry_after_ms;     /* DENIED: > 0 */
-    int64_t output_held;        /* ADMITTED: output less the optional tokens for which there was no room */
+    enum limits_kind denied_by;            /* DENIED, NEVER_FITS: the limit that keeps it out longest */
+    int denied_scope;                      /* index into the admission's scopes */
+    int64_t denied_limit;                  /* that limit */
+    int64_t retry_after_ms;                /* DENIED: > 0 */
+    int64_t output_held;                   /* ADMITTED: output less the optional tokens for which there was no room */
     struct limits_room room[LIMITS_KINDS]; /* after this request, if admitted */
 };
 
@@ -126,7 +129,9 @@ void limits_admit(struct redis_client *client, const struct limits_admission *ad
 struct limits_usage {
     int64_t input;        /* 0 when the worker refused it before it computed anything; else what was admitted */
     int64_t cached_input; /* of the input, known at the end */
-    int64_t output;       /* all answers together; never less than the call before said */
+    int64_t output;       /* all answers together; what is less than an earlier call said counts as that */
+    bool
+        provisional; /* settle: the worker's last word is missing (its link broke). Its reports, or a later settle, may still add a difference */
 };
 
 /** `reply` of charge and settle: 1; 0 when there is no such lease (any more). `fn` may be NULL. */
@@ -155,7 +160,10 @@ void limits_open_gate(struct redis_client *client, const char *organization, con
 void limits_check_gate(struct redis_client *client, const char *organization, const char *key, limits_fn *fn,
                        void *context);
 
-/** The cost of tokens, in nanos: each kind rounded up for itself. */
+/** What all calls take for Redis' clock from now on, in this process; 0: Redis' own. For tests. */
+void limits_set_test_time(int64_t us);
+
+/** The cost of tokens, in nanos: each kind rounded up for itself; input and output at most LIMITS_SPEND_MAX each. */
 int64_t limits_cost(const struct limits_price *price, const struct limits_usage *usage);
 
 /** The smaller of two bounds, of which LIMITS_ABSENT is none. */
@@ -166,7 +174,8 @@ static inline int64_t limits_tighter(int64_t a, int64_t b) {
 
 /*
  * The outbox entry (XADD bora:outbox:{<org>}), for services/keys:
- *     t  time in ms      r  request id    l  lease     k  key prefix    w  workspace    m  model    e  endpoint
+ *     t  time in ms      b  time of admission in ms
+ *     r  request id      l  lease     k  key prefix    w  workspace    m  model    e  endpoint
  *     i  input tokens    c  cached input  o  output    n  cost in nanos     s  "settled", "expired", "correction" (differences, may be negative)
  *     q  1, or 0 for a correction: requests
  */

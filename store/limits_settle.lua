@@ -1,24 +1,45 @@
 -- Copyright Bora contributors
 -- SPDX-License-Identifier: Apache-2.0
 --
--- Give back what a reservation took above what was used (store/limits.h).
+-- The last word on a lease, by its gateway or by a worker for one answer (store/limits.h).
 --
--- KEYS  reservation, usage of the key, usage of the key and model
--- ARGV  tokens used
--- Gives 1, or 0 when there was nothing (any more) to settle.
-local reservation = redis.call('GETDEL', KEYS[1])
-if not reservation then return 0 end
-local tokens, key_second, model_second = string.match(reservation, '^(%d+) (%S+) (%S+) ')
-local unused = tonumber(tokens) - tonumber(ARGV[1])
-local function refund(key, second)
-  if second == '-' then return end
-  local values = redis.call('HMGET', key, second, 'tokens')
-  if not values[1] then return end -- it has left the window
-  local requests, used = string.match(values[1], '^(%d+):(-?%d+)$')
-  redis.call('HSET', key, second, string.format('%s:%.0f', requests, used - unused), 'tokens', string.format('%.0f', values[2] - unused))
+-- KEYS  leases, due, outbox, settled
+-- ARGV  lease; packed doubles: time or 0, input, cached input, output, 1 when a better word may come, answer or -1 for all of them
+-- Gives 1 settled now, 2 the difference was added, 0 nothing to settle (yet).
+local id = ARGV[1]
+local time, input, cached, output, provisional, index = numbers('<dddddd', ARGV[2])
+start_clock(time)
+start(KEYS[1], KEYS[2], KEYS[3])
+local packed = call('HGET', keys.leases, id)
+local running = packed and true
+if not packed then packed = call('GET', KEYS[4]) end
+
+local function finish(lease)
+  local complete = true
+  if index >= 0 then
+    local reports = lease[L_REPORTS] or {}
+    reports[index + 1] = {input, cached, output}
+    lease[L_REPORTS] = reports
+    complete, input, cached, output = reported(lease)
+  elseif lease[L_REPORTS] then
+    output = max(output, (select(4, reported(lease))))
+  end
+  if complete then
+    local open_end = provisional ~= 0
+    if running then settle(id, lease, input, cached, output, 'settled', open_end) else correct(id, lease, input, cached, output, open_end) end
+    return running and 1 or 2
+  end
+  if running then call('HSET', keys.leases, id, cmsgpack.pack(lease)) else keep_settled(id, lease) end
+  return 0
 end
-if unused ~= 0 then
-  refund(KEYS[2], key_second)
-  refund(KEYS[3], model_second)
+
+local answer = 0
+if packed and packed ~= '' then
+  answer = finish(cmsgpack.unpack(packed))
+elseif not packed then
+  -- The admission's answer was lost and it may be under way still, on a connection that broke: it must find that it is too late.
+  call('SET', KEYS[4], '', 'PX', KEEP_MS)
 end
-return 1
+reap(REAP_MAX)
+store_scopes()
+return answer

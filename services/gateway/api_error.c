@@ -45,6 +45,15 @@ struct api_error api_error_unavailable(const char *format, ...) {
     return error;
 }
 
+struct api_error api_error_forbidden(const char *format, ...) {
+    struct api_error error = {.http_status = 403, .status = STATUS_PERMISSION_DENIED, .type = "permission_denied"};
+    va_list arguments;
+    va_start(arguments, format);
+    write_sentence(&error, format, arguments);
+    va_end(arguments);
+    return error;
+}
+
 struct api_error api_error_unauthorized(void) {
     return api_error_make(401, STATUS_UNAUTHENTICATED, "authentication_error", "invalid_api_key", "Unauthorized");
 }

@@ -21,9 +21,7 @@ enum {
 };
 static const double TEMPERATURE_DEFAULT = 1.0;
 
-static void admit(struct chat *chat);
-static void on_message(struct rpc_client_call *call, void *context, struct bytes_view message);
-static void on_finished(struct rpc_client_call *call, void *context, const struct rpc_result *result);
+static const struct generation_callbacks callbacks;
 
 /* ---- life ---------------------------------------------------------------------------------------------------------- */
 
@@ -76,48 +74,31 @@ void chat_unref(struct chat *chat) {
     free(chat);
 }
 
-static void let_go(struct chat *chat) {
+void chat_let_go(struct chat *chat) {
     struct request *request = chat->request;
     chat_unref(chat);
     request_unref(request);
 }
 
-static int64_t tokens_used_locked(const struct chat *chat) {
-    if (chat->proceeded_ns == 0 || chat->refused) return 0;
-    int64_t total = chat->choices[0].prompt_tokens; /* counted once, however many answers */
-    for (int i = 0; i < chat->choice_count; i++) total += chat->choices[i].completion_tokens;
-    return total;
-}
-
-static void settle_locked(struct chat *chat) {
-    struct request *request = chat->request;
-    int64_t used = tokens_used_locked(chat);
-    request->prompt_tokens = used > 0 ? chat->choices[0].prompt_tokens : 0;
-    request->completion_tokens = used - request->prompt_tokens;
-    if (used > 0) {
-        metric_add(request->gateway->tokens, (double)request->prompt_tokens, request->model, "prompt");
-        metric_add(request->gateway->tokens, (double)request->completion_tokens, request->model, "completion");
-    }
-    if (!chat->reserved) return;
-    chat->reserved = false;
-    limits_settle(request->gateway->redis, &chat->reservation, used, NULL, NULL);
-}
-
-static void cancel_calls_locked(struct chat *chat) {
+static void stop_generations_locked(struct chat *chat) {
     for (int i = 0; i < chat->choice_count; i++) {
-        if (chat->choices[i].call != NULL) rpc_client_call_cancel(chat->choices[i].call);
+        if (chat->choices[i].generation != NULL) generation_stop(chat->choices[i].generation);
     }
 }
 
-/** The end, for whatever reason. */
+/** The client has its end, whatever it is. What it has cost is known when the last generation has ended too. */
 static void done_locked(struct chat *chat) {
     if (chat->phase == CHAT_DONE) return;
     chat->phase = CHAT_DONE;
-    settle_locked(chat);
-    cancel_calls_locked(chat);
+    struct limits_usage usage =
+        chat_usage_locked(chat); /* so far, for the log; what is settled waits for the workers' last words */
+    chat->request->prompt_tokens = usage.input;
+    chat->request->completion_tokens = usage.output;
+    stop_generations_locked(chat);
+    chat_settle_locked(chat);
 }
 
-static void fail_locked(struct chat *chat, const struct api_error *error) {
+void chat_fail_locked(struct chat *chat, const struct api_error *error) {
     if (chat->phase == CHAT_DONE) return;
     bool sent = chat->sent;
     done_locked(chat);
@@ -147,10 +128,47 @@ void chats_end(struct gateway *gateway) {
         if (count == 0) return;
         for (int i = 0; i < count; i++) {
             pthread_mutex_lock(&some[i]->mutex);
-            fail_locked(some[i], &error);
+            chat_fail_locked(some[i], &error);
             pthread_mutex_unlock(&some[i]->mutex);
             chat_unref(some[i]);
             request_unref(requests[i]);
+        }
+    }
+}
+
+/** A chat whose key's gate is looked at. */
+static void on_gate(void *context, enum status status, const struct limits_result *result, const char *message) {
+    (void)message;
+    struct chat *chat = context;
+    struct api_error error = api_error_unauthorized();
+    if (status == STATUS_OK && result->outcome == LIMITS_KEY_CLOSED) {
+        pthread_mutex_lock(&chat->mutex);
+        chat_fail_locked(chat, &error);
+        pthread_mutex_unlock(&chat->mutex);
+    }
+    chat_let_go(chat);
+}
+
+void chats_end_of(struct gateway *gateway, enum key_change change, const char *id) {
+    enum { AT_ONCE = 64 };
+    uint64_t pass = 0;
+    for (;;) { /* some at a time, as above */
+        struct chat *some[AT_ONCE];
+        int count = 0;
+        pthread_mutex_lock(&gateway->chats_mutex);
+        if (pass == 0) pass = ++gateway->changes_seen;
+        for (struct chat *chat = gateway->chats; chat != NULL && count < AT_ONCE; chat = chat->next) {
+            if (chat->change_seen == pass || !key_change_is_about(change, id, chat->request->key)) continue;
+            chat->change_seen = pass;
+            if (!request_try_ref(chat->request)) continue;
+            chat_ref(chat);
+            some[count++] = chat;
+        }
+        pthread_mutex_unlock(&gateway->chats_mutex);
+        if (count == 0) return;
+        for (int i = 0; i < count; i++) {
+            const struct key_info *key = some[i]->request->key;
+            limits_check_gate(gateway->redis, key->organization, key->prefix, on_gate, some[i]);
         }
     }
 }
@@ -200,9 +218,16 @@ static bool choose_worker_locked(struct chat *chat, struct api_error *error) {
     return true;
 }
 
+static bool may_use_locked(const struct chat *chat, struct api_error *error) {
+    if (key_info_may_use(chat->request->key, chat->worker->announcement->model)) return true;
+    *error = api_error_forbidden("This key may not use the model %.64s.", chat->plan.request->model);
+    return false;
+}
+
 /* ---- streams ------------------------------------------------------------------------------------------------------- */
 
-static enum status pack_start(struct chat *chat, int index, struct bytes *out) {
+static bool open_stream_locked(struct chat *chat, int index) {
+    struct chat_choice *choice = &chat->choices[index];
     Bora__Internal__V1__Start start = *chat->plan.start;
     Bora__Internal__V1__Sampling sampling = *chat->plan.start->sampling;
     const Bora__Internal__V1__ModelDescription *model = chat->worker->announcement->model;
@@ -214,51 +239,37 @@ static enum status pack_start(struct chat *chat, int index, struct bytes *out) {
     start.request_id = chat->request->id;
     start.model = model->name;
     start.sampling = &sampling;
-    start.tenant = chat->request->key->tenant;
-    Bora__Internal__V1__GenerateCommand command = BORA__INTERNAL__V1__GENERATE_COMMAND__INIT;
-    command.kind_case = BORA__INTERNAL__V1__GENERATE_COMMAND__KIND_START;
-    command.start = &start;
-    return protobuf_pack(&command.base, out);
+    start.tenant = (char *)chat->request->key->workspace;
+    char lease[LIMITS_ID_BYTES + 1 + LIMITS_LEASE_ID_BYTES + 1];
+    start.lease.len = (size_t)snprintf(lease, sizeof lease, "%s/%s", chat->request->key->organization, chat->lease);
+    start.lease.data = (uint8_t *)lease;
+    start.answer = index;
+    choice->prepared = choice->finished = choice->held = false;
+    chat_ref(chat);
+    request_ref(chat->request);
+    if (generation_start(chat->worker, &start, chat->request->deadline_ns, &callbacks, choice, &choice->generation) ==
+        STATUS_OK)
+        return true;
+    request_unref(chat->request); /* never the last references: the caller has some */
+    chat_unref(chat);
+    return false;
 }
 
-static bool open_stream_locked(struct chat *chat, int index) {
-    struct chat_choice *choice = &chat->choices[index];
-    const char *const metadata[] = {"x-request-id", chat->request->id, NULL};
-    struct rpc_client_call_options options = {.path = "/bora.internal.v1.WorkerService/Generate",
-                                              .deadline_ns = chat->request->deadline_ns,
-                                              .metadata = metadata,
-                                              .on_message = on_message,
-                                              .on_finished = on_finished,
-                                              .context = choice};
-    struct bytes packed;
-    struct error err = {0};
-    bytes_init(&packed, LIMIT_REQUEST_BODY_BYTES_MAX);
-    choice->prepared = choice->finished = false;
-    bool opened = pack_start(chat, index, &packed) == STATUS_OK &&
-                  rpc_client_call_start(chat->worker->channel, &options, &choice->call, &err) == STATUS_OK;
-    if (opened) {
-        chat_ref(chat);
-        request_ref(chat->request);
-        (void)!rpc_client_call_write(choice->call,
-                                     bytes_view(&packed)); /* a refused write shows in the call's status */
-        rpc_client_call_read(choice->call);
-    }
-    bytes_deinit(&packed);
-    return opened;
-}
-
-static void open_streams_locked(struct chat *chat) {
+void chat_open_streams_locked(struct chat *chat) {
     chat->attempts++;
     chat->phase = CHAT_PREPARING;
+    random_hex_id(chat->lease,
+                  LIMITS_LEASE_ID_BYTES); /* of this attempt: a worker that was given up reports for its own */
     for (int i = 0; i < chat->plan.streams; i++) {
         if (open_stream_locked(chat, i)) continue;
         struct api_error error = api_error_unavailable("The worker cannot be reached.");
-        fail_locked(chat, &error);
+        chat_fail_locked(chat, &error);
         return;
     }
 }
 
 void chat_start(struct request *request, const struct chat_plan *plan) {
+    if (!request_permits(request, "chat")) return;
     struct chat *chat = calloc(1, sizeof *chat + (size_t)plan->choices * sizeof chat->choices[0]);
     if (chat == NULL) {
         struct api_error error = api_error_unavailable("Out of memory.");
@@ -288,224 +299,56 @@ void chat_start(struct request *request, const struct chat_plan *plan) {
     pthread_mutex_lock(&chat->mutex);
     if (closed) done_locked(chat);
     bool wanted = chat->phase != CHAT_DONE; /* the client may have left in between: chat_cancel said so */
-    if (wanted && !(choose_worker_locked(chat, &error) &&
+    if (wanted && !(choose_worker_locked(chat, &error) && may_use_locked(chat, &error) &&
                     chat_check_model(request, plan->request, chat->worker->announcement, plan->streams, &error))) {
-        fail_locked(chat, &error);
+        chat_fail_locked(chat, &error);
         wanted = false;
     }
     pthread_mutex_unlock(&chat->mutex);
-    if (wanted) admit(chat);
-}
-
-/* ---- limits -------------------------------------------------------------------------------------------------------- */
-
-static void add_room(struct request *request, const char *limit_name, const char *remaining_name,
-                     const char *limit_name_openai, const char *remaining_name_openai, struct limits_room room) {
-    char text[32];
-    if (room.limit == LIMITS_ABSENT) return;
-    snprintf(text, sizeof text, "%lld", (long long)room.limit);
-    request->front->header(request, limit_name, text);
-    request->front->header(request, limit_name_openai, text);
-    snprintf(text, sizeof text, "%lld", (long long)(room.remaining > 0 ? room.remaining : 0));
-    request->front->header(request, remaining_name, text);
-    request->front->header(request, remaining_name_openai, text);
-}
-
-/** `cost`: tokens; 0: not known yet. */
-static void add_limit_headers(struct chat *chat, const struct limits_result *result, int64_t cost) {
-    char text[32];
-    add_room(chat->request, "x-ratelimit-limit-req-minute", "x-ratelimit-remaining-req-minute",
-             "x-ratelimit-limit-requests", "x-ratelimit-remaining-requests", result->requests);
-    add_room(chat->request, "x-ratelimit-limit-tokens-minute", "x-ratelimit-remaining-tokens-minute",
-             "x-ratelimit-limit-tokens", "x-ratelimit-remaining-tokens", result->tokens);
-    if (cost == 0) return;
-    snprintf(text, sizeof text, "%lld", (long long)cost);
-    chat->request->front->header(chat->request, "x-ratelimit-tokens-query-cost", text);
-}
-
-/** The most that the request may use. */
-static int64_t worst_case_locked(const struct chat *chat) {
-    int64_t total = chat->choices[0].prompt_tokens;
-    for (int i = 0; i < chat->choice_count; i++) total += chat->choices[i].max_tokens;
-    return total;
-}
-
-/** What must have room. Who does not say how much may be generated takes what there is, if that is a token for each answer. */
-static int64_t least_locked(const struct chat *chat) {
-    if (chat->phase == CHAT_ADMITTING) { /* a prompt has a token at least */
-        bool none = chat->plan.max_tokens_given && chat->plan.start->max_tokens == 0;
-        return 1 + (none ? 0 : chat->choice_count);
+    if (!wanted) return;
+    if (chat_was_denied(chat)) {
+        chat_peek(chat);
+        return;
     }
-    return chat->plan.max_tokens_given ? worst_case_locked(chat) : chat->choices[0].prompt_tokens + chat->choice_count;
-}
-
-/** Share out what the limits gave. The answers' bound where that is less than the worker named, else 0. */
-static int64_t share_locked(struct chat *chat, int64_t taken) {
-    int64_t each = (taken - chat->choices[0].prompt_tokens) / chat->choice_count, bound = 0;
-    for (int i = 0; i < chat->choice_count; i++) {
-        if (each < chat->choices[i].max_tokens) chat->choices[i].max_tokens = bound = each;
-    }
-    return bound;
-}
-
-static void proceed_locked(struct chat *chat, int64_t max_tokens) {
-    Bora__Internal__V1__Proceed proceed = BORA__INTERNAL__V1__PROCEED__INIT;
-    Bora__Internal__V1__GenerateCommand command = BORA__INTERNAL__V1__GENERATE_COMMAND__INIT;
-    struct bytes packed;
-    command.kind_case = BORA__INTERNAL__V1__GENERATE_COMMAND__KIND_PROCEED;
-    command.proceed = &proceed;
-    proceed.max_tokens = max_tokens;
-    bytes_init(&packed, 64);
-    if (protobuf_pack(&command.base, &packed) == STATUS_OK) {
-        chat->phase = CHAT_GENERATING;
-        chat->proceeded_ns = clock_monotonic_ns(clock_system());
-        for (int i = 0; i < chat->choice_count; i++) {
-            if (chat->choices[i].call == NULL) continue; /* ended meanwhile: its on_finished has said so */
-            (void)!rpc_client_call_write(chat->choices[i].call, bytes_view(&packed));
-            rpc_client_call_read(chat->choices[i].call);
-        }
-    }
-    bytes_deinit(&packed);
-}
-
-static int64_t limit_of(const struct chat *chat, enum limits_bucket bucket) {
-    const struct key_info *key = chat->request->key;
-    struct limits_bounds model = key_info_model_bounds(key, chat->worker->announcement->model);
-    switch (bucket) {
-    case LIMITS_KEY_REQUESTS:
-        return key->bounds.requests_per_minute;
-    case LIMITS_KEY_TOKENS:
-        return key->bounds.tokens_per_minute;
-    case LIMITS_MODEL_REQUESTS:
-        return model.requests_per_minute;
-    default:
-        return model.tokens_per_minute;
-    }
-}
-
-static struct api_error denied_error(const struct chat *chat, const struct limits_result *result) {
-    struct api_error error =
-        api_error_make(429, STATUS_RESOURCE_EXHAUSTED, "rate_limited", "1300", "Rate limit exceeded");
-    bool requests = result->denied_by == LIMITS_KEY_REQUESTS || result->denied_by == LIMITS_MODEL_REQUESTS,
-         of_model = result->denied_by == LIMITS_MODEL_REQUESTS || result->denied_by == LIMITS_MODEL_TOKENS;
-    error.retry_after_ms = result->retry_after_ms;
-    if (result->outcome == LIMITS_DENIED) {
-        if (!chat->plan.strict)
-            snprintf(error.message, sizeof error.message, "Rate limit exceeded: this key has %lld %s per minute%s",
-                     (long long)limit_of(chat, result->denied_by), requests ? "requests" : "tokens",
-                     of_model ? " with this model" : "");
-        return error;
-    }
-    /* No wait helps, but every 429 has a Retry-After (contract 1.17): a whole window, so that a client which obeys it does no harm. */
-    error.retry_after_ms = LIMITS_WINDOW_S * 1000;
-    if (limit_of(chat, result->denied_by) == 0)
-        snprintf(error.message, sizeof error.message, "Rate limit exceeded: the key may %s per minute %s this model",
-                 requests ? "make 0 requests" : "use 0 tokens", requests ? "to" : "with");
-    else if (chat->phase == CHAT_RESERVING && chat->plan.max_tokens_given)
-        snprintf(error.message, sizeof error.message,
-                 "Rate limit exceeded: this request may use up to %lld tokens, more than the key's limit per minute; "
-                 "lower max_tokens",
-                 (long long)least_locked(chat));
-    else
-        snprintf(error.message, sizeof error.message,
-                 "Rate limit exceeded: this request uses at least %lld tokens, more than the key's limit per minute",
-                 (long long)least_locked(chat));
-    return error;
-}
-
-/** Do the limits let the chat go on? If not, it was failed. */
-static bool passes_locked(struct chat *chat, enum status status, const struct limits_result *result,
-                          const char *message) {
-    struct api_error error;
-    if (status != STATUS_OK) {
-        log_warn("the limits cannot be checked", LOG_S("request_id", chat->request->id), LOG_S("error", message));
-        error = api_error_unavailable("The limits of this key cannot be checked right now.");
-    } else if (result->outcome == LIMITS_ADMITTED) {
-        chat->request->key_stands = true;
-        chat->reservation = result->reservation;
-        return true;
-    } else if (result->outcome == LIMITS_DENIED || result->outcome == LIMITS_NEVER_FITS) {
-        chat->request->key_stands = true;
-        if (chat->phase != CHAT_DONE)
-            add_limit_headers(chat, result, chat->phase == CHAT_RESERVING ? least_locked(chat) : 0);
-        error = denied_error(chat, result);
-    } else {
-        authenticate_forget(chat->request->gateway, chat->request->key->key_id);
-        error = api_error_unauthorized();
-    }
-    fail_locked(chat, &error);
-    return false;
-}
-
-static struct limits_request limits_request_of(const struct chat *chat) {
-    const struct key_info *key = chat->request->key;
-    const Bora__Internal__V1__ModelDescription *model = chat->worker->announcement->model;
-    return (struct limits_request){.key_id = key->key_id,
-                                   .model = model->name,
-                                   .key = key->bounds,
-                                   .key_and_model = key_info_model_bounds(key, model)};
-}
-
-static void on_admitted(void *context, enum status status, const struct limits_result *result, const char *message) {
-    struct chat *chat = context;
     pthread_mutex_lock(&chat->mutex);
-    if (passes_locked(chat, status, result, message) && chat->phase == CHAT_ADMITTING) open_streams_locked(chat);
+    if (chat->phase == CHAT_PEEKING) chat_open_streams_locked(chat);
     pthread_mutex_unlock(&chat->mutex);
-    let_go(chat);
 }
 
-/** The first step: nobody counts tokens for a key that may do nothing. Called without the mutex, as the answer may come before this returns. */
-static void admit(struct chat *chat) {
-    struct limits_request wanted = limits_request_of(chat);
-    wanted.tokens_ahead = least_locked(chat);
-    chat_ref(chat);
-    request_ref(chat->request);
-    limits_reserve(chat->request->gateway->redis, &wanted, on_admitted, chat);
-}
+/* ---- proceeding --------------------------------------------------------------------------------------------------- */
 
-static void on_reserved(void *context, enum status status, const struct limits_result *result, const char *message) {
-    struct chat *chat = context;
-    pthread_mutex_lock(&chat->mutex);
-    if (passes_locked(chat, status, result, message)) {
-        chat->reserved = true;
-        if (chat->phase == CHAT_RESERVING) {
-            add_limit_headers(chat, result, result->tokens_taken);
-            proceed_locked(chat, share_locked(chat, result->tokens_taken));
-        } else { /* the client left meanwhile */
-            settle_locked(chat);
-        }
+void chat_proceed_locked(struct chat *chat, int64_t max_tokens) {
+    chat->phase = CHAT_GENERATING;
+    chat->proceeded_ns = clock_monotonic_ns(clock_system());
+    for (int i = 0; i < chat->choice_count; i++) { /* NULL: ended meanwhile, which its last callback has said */
+        if (chat->choices[i].generation != NULL) generation_proceed(chat->choices[i].generation, max_tokens);
     }
-    pthread_mutex_unlock(&chat->mutex);
-    let_go(chat);
-}
-
-/** The second step: every stream has said how much it may use. Called without the mutex, like admit. */
-static void reserve(struct chat *chat, const struct limits_request *wanted) {
-    chat_ref(chat);
-    request_ref(chat->request);
-    limits_reserve(chat->request->gateway->redis, wanted, on_reserved, chat);
 }
 
 /* ---- events -------------------------------------------------------------------------------------------------------- */
 
-/** Ask for the next message, unless the client has too much waiting already: then when it caught up. */
-static void read_more_locked(struct chat *chat, struct chat_choice *choice) {
-    if (chat->plan.streams == 1) choice = &chat->choices[0]; /* whose call all of them share */
-    if (chat->plan.stream && chat->request->front->pending_bytes(chat->request) > LIMIT_STREAM_PENDING_BYTES)
-        choice->credit_owed = true;
-    else if (choice->call != NULL)
-        rpc_client_call_read(choice->call);
+/** The client has too much waiting already: no more until it caught up. */
+static void hold_if_slow_locked(struct chat *chat, struct chat_choice *choice) {
+    if (chat->plan.streams == 1) choice = &chat->choices[0]; /* whose generation all of them share */
+    if (!chat->plan.stream || choice->held || choice->generation == NULL ||
+        chat->request->front->pending_bytes(chat->request) <= LIMIT_STREAM_PENDING_BYTES)
+        return;
+    choice->held = true;
+    generation_hold(choice->generation);
 }
 
 void chat_writable(struct chat *chat) {
-    pthread_mutex_lock(&chat->mutex);
     for (int i = 0; i < chat->choice_count; i++) {
         struct chat_choice *choice = &chat->choices[i];
-        if (!choice->credit_owed || choice->call == NULL) continue;
-        choice->credit_owed = false;
-        rpc_client_call_read(choice->call);
+        pthread_mutex_lock(&chat->mutex);
+        struct generation *generation = choice->held ? choice->generation : NULL;
+        choice->held = false;
+        if (generation != NULL) generation_ref(generation);
+        pthread_mutex_unlock(&chat->mutex);
+        if (generation == NULL) continue;
+        generation_continue(generation);
+        generation_unref(generation);
     }
-    pthread_mutex_unlock(&chat->mutex);
 }
 
 /** True when this was the last one awaited and the limits are to be asked. */
@@ -522,7 +365,7 @@ static bool on_prepared_locked(struct chat *chat, struct chat_choice *choice,
     for (int i = 0; i < chat->choice_count; i++) {
         if (!chat->choices[i].prepared) return false;
     }
-    chat->phase = CHAT_RESERVING;
+    chat->phase = CHAT_ADMITTING;
     return true;
 }
 
@@ -534,6 +377,8 @@ static void note_first_token_locked(struct chat *chat, const struct chat_choice 
 }
 
 static void on_delta_locked(struct chat *chat, struct chat_choice *choice, const Bora__Internal__V1__Delta *delta) {
+    if (chat->phase == CHAT_DONE && delta->completion_tokens > choice->completion_tokens)
+        choice->completion_tokens = delta->completion_tokens; /* nobody reads it, but it was generated */
     if (chat->phase != CHAT_GENERATING) return;
     note_first_token_locked(chat, choice);
     choice->completion_tokens = delta->completion_tokens;
@@ -541,23 +386,30 @@ static void on_delta_locked(struct chat *chat, struct chat_choice *choice, const
     if (choice->failed) {
         struct api_error error = api_error_make(500, STATUS_RESOURCE_EXHAUSTED, "server_error", NULL,
                                                 "The answer is too large to be sent whole; stream it.");
-        fail_locked(chat, &error);
+        chat_fail_locked(chat, &error);
         return;
     }
-    read_more_locked(chat, choice);
+    hold_if_slow_locked(chat, choice);
 }
 
 static void on_end_locked(struct chat *chat, struct chat_choice *choice, const Bora__Internal__V1__Finished *finished) {
-    if (chat->phase != CHAT_GENERATING) return;
     choice->completion_tokens = finished->completion_tokens;
     choice->cached_tokens = finished->cached_tokens;
+    if (chat->phase == CHAT_DONE) return;
+    if (finished->reason == BORA__INTERNAL__V1__FINISHED__REASON__REASON_CANCELLED) { /* not by us: by its deadline */
+        struct api_error error =
+            api_error_make(504, STATUS_DEADLINE_EXCEEDED, "timeout", NULL, "The request took too long.");
+        chat_fail_locked(chat, &error);
+        return;
+    }
+    if (chat->phase != CHAT_GENERATING) return;
     choice->reason = finished->reason;
     choice->logprob_sum += finished->other_logprob_sum;
     choice->logprob_tokens += finished->other_logprob_tokens;
     choice->finished = true;
     if (finished->grammar_too_costly) {
         struct api_error error = chat_format_costly(&chat->plan, finished->error);
-        fail_locked(chat, &error);
+        chat_fail_locked(chat, &error);
         return;
     }
     if (finished->reason == BORA__INTERNAL__V1__FINISHED__REASON__REASON_ERROR) {
@@ -566,7 +418,7 @@ static void on_end_locked(struct chat *chat, struct chat_choice *choice, const B
         struct api_error error =
             api_error_make(500, STATUS_INTERNAL, "server_error", NULL, "The model failed to answer%s%.200s.",
                            said ? ": " : "", said ? finished->error : "");
-        fail_locked(chat, &error);
+        chat_fail_locked(chat, &error);
         return;
     }
     bool last = true;
@@ -575,10 +427,7 @@ static void on_end_locked(struct chat *chat, struct chat_choice *choice, const B
         chat_send_finish(chat, choice, last);
     else if (last)
         chat_send_answer(chat);
-    if (last)
-        done_locked(chat);
-    else if (chat->plan.streams == 1)
-        read_more_locked(chat, choice);
+    if (last) done_locked(chat);
 }
 
 /** Whose event it is, of those that share a stream. */
@@ -588,64 +437,33 @@ static struct chat_choice *choice_of(struct chat_choice *choice, int32_t answer)
     return shared ? &chat->choices[answer] : choice;
 }
 
-static void on_message(struct rpc_client_call *call, void *context, struct bytes_view message) {
-    (void)call;
+static void on_prepared(void *context, const Bora__Internal__V1__Prepared *prepared) {
     struct chat_choice *choice = context;
     struct chat *chat = choice->chat;
-    ProtobufCMessage *unpacked = NULL;
-    struct error err = {0};
-    bool ask_limits = false;
-    struct limits_request wanted;
-    struct limits_reservation taken;
     pthread_mutex_lock(&chat->mutex);
-    arena_reset(&chat->scratch);
-    if (protobuf_unpack(&bora__internal__v1__generate_event__descriptor, message, &chat->scratch, &unpacked, &err) !=
-        STATUS_OK) {
-        struct api_error error =
-            api_error_make(500, STATUS_INTERNAL, "server_error", NULL, "The worker's answer cannot be read.");
-        fail_locked(chat, &error);
-    } else {
-        const Bora__Internal__V1__GenerateEvent *event = (const void *)unpacked;
-        if (event->kind_case == BORA__INTERNAL__V1__GENERATE_EVENT__KIND_PREPARED)
-            ask_limits = on_prepared_locked(chat, choice, event->prepared);
-        else if (event->kind_case == BORA__INTERNAL__V1__GENERATE_EVENT__KIND_DELTA)
-            on_delta_locked(chat, choice_of(choice, event->delta->answer), event->delta);
-        else if (event->kind_case == BORA__INTERNAL__V1__GENERATE_EVENT__KIND_FINISHED)
-            on_end_locked(chat, choice_of(choice, event->finished->answer), event->finished);
-        if (ask_limits) {
-            wanted = limits_request_of(chat);
-            wanted.taken = &taken;
-            wanted.tokens = worst_case_locked(chat);
-            wanted.tokens_optional = wanted.tokens - least_locked(chat);
-            taken = chat->reservation;
-        }
-    }
+    bool ask_limits = on_prepared_locked(chat, choice, prepared);
     pthread_mutex_unlock(&chat->mutex);
-    if (ask_limits) reserve(chat, &wanted);
+    if (ask_limits) chat_admit(chat);
 }
 
-/** What the worker says besides; NULL: nothing. In the scratch arena. */
-static const Bora__Internal__V1__WorkerError *worker_detail(struct chat *chat, const struct rpc_result *result) {
-    struct bytes_view packed;
-    ProtobufCMessage *unpacked = NULL;
-    arena_reset(&chat->scratch);
-    if (!rpc_status_details_find(result->details, bora__internal__v1__worker_error__descriptor.name, &packed) ||
-        protobuf_unpack(&bora__internal__v1__worker_error__descriptor, packed, &chat->scratch, &unpacked, NULL) !=
-            STATUS_OK)
-        return NULL;
-    return (const void *)unpacked;
+static void on_delta(void *context, const Bora__Internal__V1__Delta *delta) {
+    struct chat_choice *choice = context;
+    struct chat *chat = choice->chat;
+    pthread_mutex_lock(&chat->mutex);
+    on_delta_locked(chat, choice_of(choice, delta->answer), delta);
+    arena_deinit(&chat->scratch);
+    pthread_mutex_unlock(&chat->mutex);
 }
 
 /** When the worker thinks that there will be room; a second where it does not say. */
-static int64_t retry_hint_ms(struct chat *chat, const struct rpc_result *result) {
+static int64_t retry_hint_ms(const struct generation_failure *failure) {
     enum { UNKNOWN_MS = 1000 };
-    const Bora__Internal__V1__WorkerError *detail = worker_detail(chat, result);
+    const Bora__Internal__V1__WorkerError *detail = failure->detail;
     return detail != NULL && detail->retry_after_ms > 0 ? detail->retry_after_ms : UNKNOWN_MS;
 }
 
 /** The place that the worker objects to, as the client counts messages: it knows of none that was put in front. NULL: it names none. */
-static const char *refused_param(struct chat *chat, const struct rpc_result *result) {
-    const Bora__Internal__V1__WorkerError *detail = worker_detail(chat, result);
+static const char *refused_param(struct chat *chat, const Bora__Internal__V1__WorkerError *detail) {
     size_t added = chat->plan.start->n_messages - chat->plan.request->n_messages, index;
     int read = 0;
     if (detail == NULL || *detail->param == 0) return NULL;
@@ -655,16 +473,16 @@ static const char *refused_param(struct chat *chat, const struct rpc_result *res
     return arena_printf(&chat->request->arena, "messages.%zu%s", index - added, detail->param + read);
 }
 
-static struct api_error invalid_argument(struct chat *chat, const struct rpc_result *result) {
-    const Bora__Internal__V1__WorkerError *detail = worker_detail(chat, result);
+static struct api_error invalid_argument(struct chat *chat, const struct generation_failure *failure) {
+    const Bora__Internal__V1__WorkerError *detail = failure->detail;
     if (detail != NULL && detail->grammar != NULL) {
         if (detail->_tool_case == BORA__INTERNAL__V1__WORKER_ERROR___TOOL_TOOL)
             return chat_tool_error(&chat->plan, detail->tool, detail->grammar, &chat->request->arena);
         return chat_format_error(&chat->plan, detail->grammar);
     }
-    const char *param = refused_param(chat, result);
+    const char *param = refused_param(chat, detail);
     if (param == NULL && chat->plan.start->beam != NULL) param = "best_of";
-    return api_error_bad_request("invalid_request_error", NULL, param, "%.250s", result->message);
+    return api_error_bad_request("invalid_request_error", NULL, param, "%.250s", failure->message);
 }
 
 /** Before anything was computed: such an answer costs nothing. */
@@ -681,18 +499,18 @@ static bool asks_past_context(const struct chat *chat) {
 }
 
 /** A worker's refusal as the client sees it. */
-static struct api_error worker_error(struct chat *chat, const struct rpc_result *result) {
+static struct api_error worker_error(struct chat *chat, const struct generation_failure *failure) {
     struct api_error error;
-    switch (result->status) {
+    switch (failure->status) {
     case STATUS_OUT_OF_RANGE:
         return api_error_bad_request("invalid_request_error", "context_length_exceeded",
-                                     asks_past_context(chat) ? "max_tokens" : "messages", "%.250s", result->message);
+                                     asks_past_context(chat) ? "max_tokens" : "messages", "%.250s", failure->message);
     case STATUS_INVALID_ARGUMENT:
-        return invalid_argument(chat, result);
+        return invalid_argument(chat, failure);
     case STATUS_RESOURCE_EXHAUSTED:
         error = api_error_make(429, STATUS_RESOURCE_EXHAUSTED, "service_tier_capacity_exceeded", "3505",
                                "Service tier capacity exceeded for this model.");
-        error.retry_after_ms = retry_hint_ms(chat, result);
+        error.retry_after_ms = retry_hint_ms(failure);
         return error;
     case STATUS_DEADLINE_EXCEEDED:
         return api_error_make(504, STATUS_DEADLINE_EXCEEDED, "timeout", NULL, "The request took too long.");
@@ -709,50 +527,99 @@ static struct api_error worker_error(struct chat *chat, const struct rpc_result 
 }
 
 /** A refusal is an answer, and mostly the client's own doing: nobody needs to be woken for it. */
-static void log_end(const struct chat *chat, const struct rpc_result *result) {
-    if (is_refusal(result->status))
+static void log_end(const struct chat *chat, const struct generation_failure *failure) {
+    if (is_refusal(failure->status))
         log_info("a worker refused a request", LOG_S("request_id", chat->request->id),
                  LOG_S("worker_id", chat->worker->announcement->worker_id),
-                 LOG_S("status", status_name(result->status)), LOG_S("reason", result->message));
+                 LOG_S("status", status_name(failure->status)), LOG_S("reason", failure->message));
     else
         log_warn("a worker's stream broke", LOG_S("request_id", chat->request->id),
                  LOG_S("worker_id", chat->worker->announcement->worker_id),
-                 LOG_S("status", status_name(result->status)), LOG_S("error", result->message));
+                 LOG_S("status", status_name(failure->status)), LOG_S("error", failure->message));
 }
 
-/** The stream broke before its end. Tried again elsewhere when nothing is lost by it. */
-static void on_broken_locked(struct chat *chat, const struct rpc_result *result) {
-    if (chat->phase == CHAT_DONE) return;
+/** The worker has counted tokens and says no: that was work, so the limits count a request before the client hears of it. */
+static bool refuse_later_locked(struct chat *chat, const struct generation_failure *failure,
+                                const struct api_error *error) {
+    if (chat->phase != CHAT_PREPARING ||
+        (failure->status != STATUS_OUT_OF_RANGE && failure->status != STATUS_INVALID_ARGUMENT))
+        return false;
+    chat->refusal = arena_alloc(&chat->request->arena, sizeof *error);
+    if (chat->refusal == NULL) return false;
+    *chat->refusal = *error;
+    chat->phase = CHAT_ADMITTING;
+    stop_generations_locked(chat);
+    return true;
+}
+
+/** The stream broke before its end. Tried again elsewhere when nothing is lost by it. True: the limits are to be asked. */
+static bool on_broken_locked(struct chat *chat, const struct generation_failure *failure) {
+    if (chat->phase == CHAT_DONE || chat->refusal != NULL) return false;
     struct api_error error;
     /* NOT_FOUND: another process has taken its place, which the list does not say yet. */
-    bool lost = result->status == STATUS_UNAVAILABLE || result->status == STATUS_CANCELLED ||
-                result->status == STATUS_UNKNOWN || result->status == STATUS_OK || result->status == STATUS_NOT_FOUND;
+    bool lost = failure->status == STATUS_UNAVAILABLE || failure->status == STATUS_CANCELLED ||
+                failure->status == STATUS_UNKNOWN || failure->status == STATUS_OK ||
+                failure->status == STATUS_NOT_FOUND;
     if (lost) atomic_store(&chat->worker->suspect, true);
-    log_end(chat, result);
+    log_end(chat, failure);
     bool again = lost && chat->phase == CHAT_PREPARING && chat->attempts < ATTEMPTS_MAX && chat->plan.streams == 1;
     if (again) {
         if (choose_worker_locked(chat, &error))
-            open_streams_locked(chat);
+            chat_open_streams_locked(chat);
         else
-            fail_locked(chat, &error);
-        return;
+            chat_fail_locked(chat, &error);
+        return false;
     }
     bool idle = true;
     for (int i = 0; i < chat->choice_count; i++) idle = idle && chat->choices[i].completion_tokens == 0;
-    chat->refused = idle && is_refusal(result->status);
-    error = worker_error(chat, result);
-    fail_locked(chat, &error);
+    chat->refused = idle && is_refusal(failure->status);
+    error = worker_error(chat, failure);
+    if (refuse_later_locked(chat, failure, &error)) return true;
+    chat_fail_locked(chat, &error);
+    return false;
 }
 
-static void on_finished(struct rpc_client_call *call, void *context, const struct rpc_result *result) {
+/** Its last callback has come. */
+static void generation_ended_locked(struct chat_choice *choice) {
+    generation_unref(choice->generation);
+    choice->generation = NULL;
+}
+
+/** A search's generation has ended: were there as many answers as were asked for? */
+static bool lacks_answers_locked(const struct chat *chat) {
+    bool lacks = false;
+    for (int i = 0; i < chat->choice_count; i++) lacks = lacks || !chat->choices[i].finished;
+    return lacks && chat->plan.streams == 1 && chat->phase != CHAT_DONE;
+}
+
+static void on_finished(void *context, const Bora__Internal__V1__Finished *finished, bool last) {
     struct chat_choice *choice = context;
     struct chat *chat = choice->chat;
     pthread_mutex_lock(&chat->mutex);
-    choice->call = NULL;
-    bool whole = choice->finished;
-    for (int i = 0; i < chat->choice_count && chat->plan.streams == 1; i++) whole = whole && chat->choices[i].finished;
-    if (!whole) on_broken_locked(chat, result);
+    if (last) generation_ended_locked(choice);
+    on_end_locked(chat, choice_of(choice, finished->answer), finished);
+    if (last) {
+        if (lacks_answers_locked(chat)) {
+            const struct generation_failure failure = {.status = STATUS_UNAVAILABLE, .message = "answers are missing"};
+            (void)on_broken_locked(chat, &failure);
+        }
+        chat_settle_locked(chat);
+    }
     pthread_mutex_unlock(&chat->mutex);
-    rpc_client_call_unref(call);
-    let_go(chat);
+    if (last) chat_let_go(chat);
 }
+
+static void on_failed(void *context, const struct generation_failure *failure) {
+    struct chat_choice *choice = context;
+    struct chat *chat = choice->chat;
+    pthread_mutex_lock(&chat->mutex);
+    generation_ended_locked(choice);
+    bool ask_limits = on_broken_locked(chat, failure);
+    chat_settle_locked(chat);
+    pthread_mutex_unlock(&chat->mutex);
+    if (ask_limits) chat_admit(chat);
+    chat_let_go(chat);
+}
+
+static const struct generation_callbacks callbacks = {
+    .prepared = on_prepared, .delta = on_delta, .finished = on_finished, .failed = on_failed};

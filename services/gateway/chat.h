@@ -5,7 +5,7 @@
  *
  *     chat_start ─> choose a worker
  *         ADMITTING    one script call takes the request from the key's limits, and looks whether a token is left
- *         PREPARING    a Generate stream for each choice says how many tokens its prompt has and how many it may generate
+ *         PREPARING    a generation for each choice says how many tokens its prompt has and how many it may generate
  *         RESERVING    another one takes the worst case of tokens; without max_tokens, what there is of it
  *         GENERATING   Proceed; deltas go to the front as they come, no faster than it takes them
  *         DONE         what was reserved and not used goes back
@@ -21,14 +21,14 @@
 
 #include "bora/internal/v1/worker.pb-c.h"
 #include "bora/v1/chat.pb-c.h"
-#include "rpc/grpc_client.h"
+#include "services/gateway/generation.h"
 #include "services/gateway/request.h"
 #include "services/gateway/workers.h"
 #include "store/limits.h"
 
 #include <string.h>
 
-enum chat_phase { CHAT_ADMITTING, CHAT_PREPARING, CHAT_RESERVING, CHAT_GENERATING, CHAT_DONE };
+enum chat_phase { CHAT_PEEKING, CHAT_PREPARING, CHAT_ADMITTING, CHAT_GENERATING, CHAT_DONE };
 
 /** What the checks find out about a request, besides that it is sound. */
 struct chat_plan {
@@ -37,7 +37,7 @@ struct chat_plan {
     bool usage_chunk; /* OpenAI's stream_options.include_usage: usage in a chunk of its own */
     int answers;      /* n */
     int choices;      /* candidates: best_of where that is more */
-    int streams;      /* Generate calls: one for each choice, but a beam search's answers all come on one */
+    int streams;      /* generations: one for each choice, but a beam search's answers all come on one */
     bool max_tokens_given;
     uint64_t seed;
     const char *prefix; /* the assistant text that the answer continues, or NULL */
@@ -91,8 +91,8 @@ struct api_error chat_tool_error(const struct chat_plan *plan, int32_t tool,
 struct chat_choice {
     struct chat *chat;
     int index;
-    struct rpc_client_call *call; /* NULL before it starts and after it ended */
-    bool prepared, finished, role_sent, credit_owed;
+    struct generation *generation; /* NULL before it starts and after it ended */
+    bool prepared, finished, role_sent, held;
     int64_t prompt_tokens, max_tokens, completion_tokens, cached_tokens;
     int64_t dropped_messages, dropped_tokens; /* by truncation */
     Bora__Internal__V1__Finished__Reason reason;
@@ -114,6 +114,7 @@ struct chat {
     atomic_int references;
     struct chat *previous, *next; /* in the gateway's list; its mutex */
     bool ended;                   /* chats_end has been there; likewise */
+    uint64_t change_seen;         /* the last pass of chats_end_of that has been there; likewise */
     struct chat_plan plan;
     struct worker *worker;
     int64_t created;
@@ -122,8 +123,14 @@ struct chat {
     int attempts;
     bool sent;    /* something of the answer has gone to the client */
     bool refused; /* by the worker, before it computed anything */
-    bool reserved;
-    struct limits_reservation reservation;
+    struct api_error *
+        refusal; /* why the worker does not take it, in the request's arena: the client's answer once the limits have counted it */
+    char lease[LIMITS_LEASE_ID_BYTES + 1];
+    bool admitting;              /* the limits are being asked */
+    bool leased;                 /* there may be a lease, which has to be settled */
+    bool admitted_without_redis; /* by the configured choice: the lease was never made */
+    bool settled;
+    int64_t charged_ns, charged_output;
     int64_t proceeded_ns;
     struct arena scratch; /* of one event */
     struct arena answer;  /* log-probabilities kept until the end */
@@ -138,8 +145,29 @@ void chat_cancel(struct chat *chat);
 void chat_writable(struct chat *chat);
 /** The gateway's time is over: every chat that runs ends now, with an error event or 503. */
 void chats_end(struct gateway *gateway);
+/** End those of the keys that a change is about, if their gates are shut. */
+void chats_end_of(struct gateway *gateway, enum key_change change, const char *id);
+/** Charge what was generated since the last time, and keep leases alive; several times a second. */
+void chats_charge(struct gateway *gateway);
 /** How many there are. */
 int chats_count(struct gateway *gateway);
+
+/* chat.c, for chat_limits.c; the chat's mutex is held, but for the last */
+void chat_fail_locked(struct chat *chat, const struct api_error *error);
+void chat_open_streams_locked(struct chat *chat);
+void chat_proceed_locked(struct chat *chat, int64_t max_tokens);
+void chat_let_go(struct chat *chat);
+
+/* chat_limits.c */
+/** A moment ago, by limits. */
+bool chat_was_denied(const struct chat *chat);
+/** Only a look; then the streams are opened. Called without the mutex, as the answer may come before this returns; likewise chat_admit. */
+void chat_peek(struct chat *chat);
+void chat_admit(struct chat *chat);
+/** So far. */
+struct limits_usage chat_usage_locked(const struct chat *chat);
+/** Whoever ends something calls it; the last one settles. */
+void chat_settle_locked(struct chat *chat);
 
 /* chat_answer.c; the chat's mutex is held */
 void chat_send_delta(struct chat *chat, struct chat_choice *choice, const Bora__Internal__V1__Delta *delta);

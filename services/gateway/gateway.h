@@ -6,11 +6,13 @@
  *
  *     http_front.c   routes, bodies, headers, server-sent events     ┐
  *     grpc_front.c   the same services over gRPC                     ┴─> request.h ─> authenticate.c  the key, cached
- *                                                                                     chat.c          worker, limits, streaming, settling
- *     api_error.c    errors as both fronts show them                                  chat_check.c    what a conversation must satisfy
- *     workers.c      who serves what now, from Redis                                  chat_answer.c   chunks and answers
+ *                                                                                     chat.c          worker, streaming, the end
+ *                                                                                     chat_limits.c   admission, charging, settling
+ *     api_error.c    errors as both fronts show them                                  generation.h    one generation on a worker, over worker_link.c
+ *     workers.c      who serves what now, from Redis                                  chat_check.c    what a conversation must satisfy
+ *     models.c       model cards                                                      chat_answer.c   chunks and answers
  *                                                                                     chat_model.c    what the chosen model must be able to do with it
- *     models.c       model cards                                                      admin.c         key management, passed on
+ *                                                                                     admin.c         key management, passed on
  */
 #ifndef SERVICES_GATEWAY_GATEWAY_H
 #define SERVICES_GATEWAY_GATEWAY_H
@@ -28,7 +30,9 @@
 
 struct chat;
 struct key_cache;
+struct outage;
 struct workers;
+struct worker_links;
 
 struct gateway {
     struct gateway_settings settings;
@@ -39,6 +43,7 @@ struct gateway {
     struct rpc_channel *keys;
     char *service_authorization; /* "Bearer <token>" for VerifyKey; NULL: none */
     struct key_cache *key_cache;
+    struct worker_links *links;
     struct workers *workers;
     struct http_server *http;
     struct rpc_server *grpc;
@@ -50,7 +55,9 @@ struct gateway {
     struct metric *running;       /* bora_gateway_requests_running */
     atomic_bool draining;
     pthread_mutex_t chats_mutex;
-    struct chat *chats; /* that are not freed; guarded by the mutex */
+    struct chat *chats;    /* that are not freed; guarded by the mutex */
+    uint64_t changes_seen; /* passes over them for changes of keys; likewise */
+    struct outage *outage;
 };
 
 /** Answer from the HTTP server's or the gRPC server's callbacks. `context` is the gateway. */

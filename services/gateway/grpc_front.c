@@ -178,7 +178,7 @@ static void on_key_checked(void *context, enum status status, const struct limit
         error = api_error_unavailable("The key cannot be checked right now.");
         request_fail(request, &error);
     } else if (result->outcome != LIMITS_ADMITTED) {
-        authenticate_forget(request->gateway, request->key->key_id);
+        authenticate_forget(request->gateway, request->key->prefix);
         error = api_error_unauthorized();
         request_fail(request, &error);
     } else if (!read_message(request, called->method, bytes_view(&called->bytes), &message, &error)) {
@@ -206,7 +206,11 @@ static void on_authenticated(void *context, enum status status, struct key_info 
     key_info_ref(info);
     request->key = info;
     if (called->method == LIST_MODELS || called->method == GET_MODEL) {
-        limits_check_key(request->gateway->redis, info->key_id, on_key_checked, called);
+        if (!request_permits(request, "models")) {
+            called_free(called);
+            return;
+        }
+        request_look_at_key(request, on_key_checked, called);
         return;
     }
     if (read_message(request, called->method, bytes_view(&called->bytes), &message, &error))

@@ -177,7 +177,7 @@ static void on_key_checked(void *context, enum status status, const struct limit
         error = api_error_unavailable("The key cannot be checked right now.");
         request_fail(request, &error);
     } else if (result->outcome != LIMITS_ADMITTED) {
-        authenticate_forget(request->gateway, request->key->key_id);
+        authenticate_forget(request->gateway, request->key->prefix);
         error = api_error_unauthorized();
         request_fail(request, &error);
     } else if (strcmp(path, "/v1/models") == 0) {
@@ -190,8 +190,9 @@ static void on_key_checked(void *context, enum status status, const struct limit
 
 static void run_models(struct request *request, const char *segment) {
     (void)segment;
+    if (!request_permits(request, "models")) return;
     request_ref(request);
-    limits_check_key(request->gateway->redis, request->key->key_id, on_key_checked, request);
+    request_look_at_key(request, on_key_checked, request);
 }
 
 static void run_create_key(struct request *request, const char *segment) {

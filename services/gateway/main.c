@@ -11,6 +11,9 @@
 #include "services/gateway/authenticate.h"
 #include "services/gateway/chat.h"
 #include "services/gateway/gateway.h"
+#include "services/gateway/key_changes.h"
+#include "services/gateway/outage.h"
+#include "services/gateway/worker_link.h"
 #include "services/gateway/workers.h"
 
 #include <signal.h>
@@ -81,6 +84,11 @@ static enum status open_metrics(struct gateway *gateway, struct error *err) {
     return STATUS_OK;
 }
 
+static void on_redis(void *context, bool connected) {
+    struct gateway *gateway = context;
+    if (connected) outage_over(gateway->outage);
+}
+
 /** Connections to everything behind us. None of them is waited for: the gateway answers 503 until they are there. */
 static enum status open_upstream(struct gateway *gateway, struct error *err) {
     const struct gateway_settings *settings = &gateway->settings;
@@ -90,9 +98,19 @@ static enum status open_upstream(struct gateway *gateway, struct error *err) {
     TRY_CLEANUP(read_secret(settings->service_token_file, &token, err));
     if (token != NULL && asprintf(&gateway->service_authorization, "Bearer %s", token) < 0)
         TRY_CLEANUP(error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory"));
-    struct redis_options redis = {
-        .address = settings->redis_address, .password = password, .timeout_ns = settings->redis_timeout_ns};
+    struct outage_options outage = {.local = strcmp(settings->limits_outage, "local") == 0,
+                                    .requests = settings->outage_requests,
+                                    .tokens = settings->outage_tokens,
+                                    .metrics = gateway->metrics};
+    TRY_CLEANUP(outage_create(&outage, &gateway->outage, err));
+    struct redis_options redis = {.address = settings->redis_address,
+                                  .password = password,
+                                  .timeout_ns = settings->redis_timeout_ns,
+                                  .on_connection = on_redis,
+                                  .context = gateway};
+    TRY_CLEANUP(key_cache_create(&gateway->key_cache, err));
     TRY_CLEANUP(redis_client_create(&redis, &gateway->redis, err));
+    TRY_CLEANUP(key_changes_follow(gateway, err));
     TRY_CLEANUP(rpc_client_create((int)settings->client_threads, &gateway->client, err));
     struct rpc_channel_options keys = {.target = settings->keys_address,
                                        .keepalive_ns = settings->upstream_keepalive_ns,
@@ -101,7 +119,7 @@ static enum status open_upstream(struct gateway *gateway, struct error *err) {
                                        .tls = {settings->upstream_tls_certificate_file, settings->upstream_tls_key_file,
                                                settings->upstream_tls_ca_file, NULL}};
     TRY_CLEANUP(rpc_channel_open(gateway->client, &keys, &gateway->keys, err));
-    TRY_CLEANUP(key_cache_create(&gateway->key_cache, err));
+    TRY_CLEANUP(worker_links_create(&gateway->links, err));
     TRY_CLEANUP(workers_create(gateway, &gateway->workers, err));
 cleanup:
     free(password);
@@ -148,7 +166,7 @@ static enum status open_fronts(struct gateway *gateway, struct error *err) {
 static const int64_t LAST_WORDS_NS = 2 * NS_PER_S;
 static const char *const health_services[] = {"", "bora.v1.ChatService", "bora.v1.ModelService", "bora.v1.KeyService"};
 
-/** Health follows readiness, so that a load balancer asking gRPC sees what /readyz says. */
+/** Health follows readiness, so that a load balancer asking gRPC sees what /readyz says; and leases are kept alive. */
 static void follow_health(struct gateway *gateway, const sigset_t *signals) {
     const struct timespec step = {.tv_nsec = 200 * NS_PER_MS};
     bool told = false, first = true;
@@ -162,6 +180,7 @@ static void follow_health(struct gateway *gateway, const sigset_t *signals) {
         if (ready != told || first) log_info(ready ? "ready" : "not ready", LOG_S("reason", ready ? NULL : line));
         told = ready;
         first = false;
+        chats_charge(gateway);
         int number = sigtimedwait(signals, NULL, &step);
         if (number < 0) continue;
         log_info("stopping", LOG_S("signal", number == SIGTERM ? "SIGTERM" : "SIGINT"));
@@ -196,7 +215,10 @@ static void drain(struct gateway *gateway) {
         rpc_server_set_health(gateway->grpc, health_services[i], false);
     bool http_stops = pthread_create(&http, NULL, stop_http, &stopping) == 0,
          grpc_stops = pthread_create(&grpc, NULL, stop_grpc, &stopping) == 0;
-    while (chats_count(gateway) > 0 && clock_monotonic_ns(clock_system()) < until) nanosleep(&step, NULL);
+    while (chats_count(gateway) > 0 && clock_monotonic_ns(clock_system()) < until) {
+        chats_charge(gateway);
+        nanosleep(&step, NULL);
+    }
     chats_end(gateway);
     if (http_stops)
         pthread_join(http, NULL);
@@ -219,9 +241,11 @@ static void close_gateway(struct gateway *gateway) {
     rpc_channel_close(gateway->keys);
     /* The client's queue runs until the last call has ended, and with it the last request. */
     rpc_client_destroy(gateway->client);
+    worker_links_destroy(gateway->links);
     if (gateway->redis != NULL) redis_client_destroy(gateway->redis);
     rpc_server_destroy(gateway->grpc);
     key_cache_destroy(gateway->key_cache);
+    outage_destroy(gateway->outage);
     if (gateway->transcoder != NULL) transcoder_destroy(gateway->transcoder);
     metrics_destroy(gateway->metrics);
     free(gateway->service_authorization);

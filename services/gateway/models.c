@@ -63,10 +63,13 @@ void models_answer_list(struct request *request) {
     list.object = "list";
     list.data = arena_alloc_array(&request->arena, count, sizeof *list.data);
     for (size_t i = 0; list.data != NULL && i < count; i++) {
-        list.data[i] = make_card(&request->arena, workers[i]);
-        if (list.data[i] == NULL) list.data = NULL;
+        if (!key_info_may_use(request->key, workers[i]->announcement->model)) continue;
+        Bora__V1__ModelCard *card = make_card(&request->arena, workers[i]);
+        if (card == NULL)
+            list.data = NULL;
+        else
+            list.data[list.n_data++] = card;
     }
-    list.n_data = count;
     if (list.data != NULL)
         request_answer(request, &list.base);
     else
@@ -76,7 +79,9 @@ void models_answer_list(struct request *request) {
 
 void models_answer_one(struct request *request, const char *name) {
     struct worker *worker = NULL;
-    if (workers_choose(request->gateway->workers, name, NULL, NULL, &worker) != WORKERS_CHOSEN) {
+    bool there = workers_choose(request->gateway->workers, name, NULL, NULL, &worker) == WORKERS_CHOSEN;
+    if (!there || !key_info_may_use(request->key, worker->announcement->model)) {
+        if (there) worker_unref(worker);
         struct api_error error =
             api_error_make(404, STATUS_NOT_FOUND, "invalid_model", "1500", "No model %.64s is served.", name);
         request_fail(request, &error);

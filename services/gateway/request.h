@@ -63,6 +63,10 @@ void request_closed(struct request *request);
 void request_writable(struct request *request);
 
 void request_fail(struct request *request, const struct api_error *error);
+/** Whether its key may still be used: limits_check_gate, but for the operator's, which has no gate. */
+void request_look_at_key(struct request *request, limits_fn *fn, void *context);
+/** May its key ask for this endpoint (key_info_may_ask)? If not, it was failed. */
+bool request_permits(struct request *request, const char *endpoint);
 void request_answer(struct request *request, const ProtobufCMessage *message);
 
 /** "Bearer <key>" -> the key, or NULL. */

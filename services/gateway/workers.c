@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "rpc/transcode.h"
 #include "services/gateway/gateway.h"
+#include "services/gateway/worker_link.h"
 #include "store/registry.h"
 
 #include <pthread.h>
@@ -45,6 +46,7 @@ void worker_ref(struct worker *worker) {
 
 void worker_unref(struct worker *worker) {
     if (worker == NULL || atomic_fetch_sub(&worker->references, 1) != 1) return;
+    for (int i = 0; i < worker->link_count; i++) worker_link_close(worker->links[i]);
     rpc_channel_close(worker->channel);
     arena_deinit(&worker->arena);
     free(worker);
@@ -99,6 +101,18 @@ static struct worker *find_worker(struct worker *const *list, int count, const c
     return NULL;
 }
 
+static bool open_links(const struct gateway *gateway, struct worker *worker) {
+    int wanted = (int)gateway->settings.links;
+    while (worker->link_count < wanted) {
+        struct worker_link *link = worker_link_create(gateway->links, worker->channel);
+        if (link == NULL) break;
+        worker->links[worker->link_count++] = link;
+    }
+    if (worker->link_count == wanted) return true;
+    for (int i = 0; i < worker->link_count; i++) worker_link_close(worker->links[i]);
+    return false;
+}
+
 /** A worker of the new list: its announcement is new, its channel and counts are those of `before` when it was there. */
 static struct worker *make_worker(struct workers *workers, struct bytes_view announced) {
     struct worker *worker = calloc(1, sizeof *worker);
@@ -113,7 +127,8 @@ static struct worker *make_worker(struct workers *workers, struct bytes_view ann
     worker->announcement = (const void *)message;
     if (status == STATUS_OK && worker->announcement->model != NULL && worker->announcement->rank == 0)
         worker->channel = open_channel(workers->gateway, worker->announcement->address);
-    if (worker->channel != NULL) return worker;
+    if (worker->channel != NULL && open_links(workers->gateway, worker)) return worker;
+    rpc_channel_close(worker->channel);
     if (status != STATUS_OK) log_warn("an announcement cannot be read", LOG_S("error", err.message));
     arena_deinit(&worker->arena);
     free(worker);

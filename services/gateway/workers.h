@@ -14,7 +14,9 @@
 
 #include <stdatomic.h>
 
+enum { WORKER_LINKS_MAX = 16 };
 struct gateway;
+struct worker_link;
 
 struct worker {
     atomic_int references;
@@ -24,6 +26,9 @@ struct worker {
     const Bora__Internal__V1__WorkerAnnouncement
         *announcement; /* the latest; strings live as long as the worker is referenced */
     struct rpc_channel *channel;
+    struct worker_link *links[WORKER_LINKS_MAX];
+    int link_count;
+    atomic_uint next_link;
     int64_t first_seen;       /* Unix seconds */
     int64_t missing_since_ns; /* not announced since then, but connected; 0 while it is announced */
 };

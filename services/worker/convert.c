@@ -6,7 +6,6 @@
 #include "base/text.h"
 #include "engine/grammar/calls.h"
 #include "rpc/grpc_server.h"
-#include "rpc/transcode.h"
 
 #include <math.h>
 #include <string.h>
@@ -222,65 +221,60 @@ static struct generation_event take_message(struct generation_event *rest, const
     return taken;
 }
 
-static enum status convert_call(const struct call_made *in, struct arena *arena, Bora__Internal__V1__ToolCall *out) {
-    out->id = arena_copy(arena, in->id, CALL_ID_BYTES);
-    out->name = arena_copy(arena, in->name.data, in->name.length);
-    out->arguments = data_of(in->arguments);
-    return out->id != NULL && out->name != NULL ? STATUS_OK : STATUS_RESOURCE_EXHAUSTED;
+static enum status convert_call(const struct call_made *in, struct arena *arena, Bora__Internal__V1__Delta *delta) {
+    Bora__Internal__V1__ToolCall *call = arena_alloc(arena, sizeof *call), **calls = arena_alloc(arena, sizeof *calls);
+    if (call == NULL || calls == NULL) return STATUS_RESOURCE_EXHAUSTED;
+    bora__internal__v1__tool_call__init(call);
+    call->id = arena_copy(arena, in->id, CALL_ID_BYTES);
+    call->name = arena_copy(arena, in->name.data, in->name.length);
+    call->arguments = data_of(in->arguments);
+    *calls = call;
+    delta->tool_calls = calls;
+    delta->n_tool_calls = 1;
+    return call->id != NULL && call->name != NULL ? STATUS_OK : STATUS_RESOURCE_EXHAUSTED;
 }
 
 enum status convert_delta(struct generation_event *rest, const struct tokenizer *tokenizer, struct arena *arena,
-                          struct bytes *out) {
+                          Bora__Internal__V1__Delta *out) {
     struct generation_event event = take_message(rest, tokenizer);
-    Bora__Internal__V1__Delta delta = BORA__INTERNAL__V1__DELTA__INIT;
-    delta.text = data_of(event.text);
-    delta.token_ids = (int32_t *)event.ids;
-    delta.n_token_ids = event.id_count;
-    delta.completion_tokens = event.completion_tokens;
-    delta.answer = event.answer;
-    if (event.logprob_count > 0) TRY(convert_logprobs(&event, tokenizer, arena, &delta));
-    delta.thought = data_of(event.thought);
-    Bora__Internal__V1__ToolCall call = BORA__INTERNAL__V1__TOOL_CALL__INIT;
-    Bora__Internal__V1__ToolCall *calls[] = {&call};
-    if (event.call_count > 0) TRY(convert_call(&event.calls[0], arena, &call));
-    delta.tool_calls = calls;
-    delta.n_tool_calls = event.call_count;
-    Bora__Internal__V1__GenerateEvent message = BORA__INTERNAL__V1__GENERATE_EVENT__INIT;
-    message.kind_case = BORA__INTERNAL__V1__GENERATE_EVENT__KIND_DELTA;
-    message.delta = &delta;
-    return protobuf_pack(&message.base, out);
+    bora__internal__v1__delta__init(out);
+    out->text = data_of(event.text);
+    out->token_ids = (int32_t *)event.ids;
+    out->n_token_ids = event.id_count;
+    out->completion_tokens = event.completion_tokens;
+    out->answer = event.answer;
+    if (event.logprob_count > 0) TRY(convert_logprobs(&event, tokenizer, arena, out));
+    out->thought = data_of(event.thought);
+    return event.call_count > 0 ? convert_call(&event.calls[0], arena, out) : STATUS_OK;
 }
 
-enum status convert_finished(const struct generation_event *event, struct bytes *out) {
-    Bora__Internal__V1__Finished finished = BORA__INTERNAL__V1__FINISHED__INIT;
-    switch (event->finish) {
+static Bora__Internal__V1__Finished__Reason reason_of(enum finish_reason finish) {
+    switch (finish) {
     case FINISH_LENGTH:
-        finished.reason = BORA__INTERNAL__V1__FINISHED__REASON__REASON_LENGTH;
-        break;
+        return BORA__INTERNAL__V1__FINISHED__REASON__REASON_LENGTH;
     case FINISH_MODEL_LENGTH:
-        finished.reason = BORA__INTERNAL__V1__FINISHED__REASON__REASON_MODEL_LENGTH;
-        break;
+        return BORA__INTERNAL__V1__FINISHED__REASON__REASON_MODEL_LENGTH;
+    case FINISH_CANCELLED:
+        return BORA__INTERNAL__V1__FINISHED__REASON__REASON_CANCELLED;
     case FINISH_GRAMMAR:
-        finished.grammar_too_costly = true;
-        /* fall through */
     case FINISH_ERROR:
-        finished.reason = BORA__INTERNAL__V1__FINISHED__REASON__REASON_ERROR;
-        break;
+        return BORA__INTERNAL__V1__FINISHED__REASON__REASON_ERROR;
     default:
-        finished.reason = BORA__INTERNAL__V1__FINISHED__REASON__REASON_STOP;
-        break;
+        return BORA__INTERNAL__V1__FINISHED__REASON__REASON_STOP;
     }
-    finished.prompt_tokens = event->prompt_tokens;
-    finished.completion_tokens = event->completion_tokens;
-    finished.cached_tokens = event->cached_tokens;
-    finished.answer = event->answer;
-    finished.other_logprob_sum = event->other_logprob_sum;
-    finished.other_logprob_tokens = (int64_t)event->other_logprob_count;
-    if (event->error != NULL) finished.error = (char *)event->error;
-    Bora__Internal__V1__GenerateEvent message = BORA__INTERNAL__V1__GENERATE_EVENT__INIT;
-    message.kind_case = BORA__INTERNAL__V1__GENERATE_EVENT__KIND_FINISHED;
-    message.finished = &finished;
-    return protobuf_pack(&message.base, out);
+}
+
+void convert_finished(const struct generation_event *event, Bora__Internal__V1__Finished *out) {
+    bora__internal__v1__finished__init(out);
+    out->reason = reason_of(event->finish);
+    out->grammar_too_costly = event->finish == FINISH_GRAMMAR;
+    out->prompt_tokens = event->prompt_tokens;
+    out->completion_tokens = event->completion_tokens;
+    out->cached_tokens = event->cached_tokens;
+    out->answer = event->answer;
+    out->other_logprob_sum = event->other_logprob_sum;
+    out->other_logprob_tokens = (int64_t)event->other_logprob_count;
+    if (event->error != NULL) out->error = (char *)event->error;
 }
 
 enum status convert_grammar(const Bora__Internal__V1__Start *start, struct grammar_source *out, struct error *err) {
@@ -311,57 +305,20 @@ enum status convert_grammar(const Bora__Internal__V1__Start *start, struct gramm
     }
 }
 
-static enum status pack_refusal(enum status reason, const char *message, const Bora__Internal__V1__WorkerError *detail,
-                                struct bytes *out) {
-    enum { BYTES_MAX = 4096 };
-    struct bytes packed;
-    bytes_init(&packed, BYTES_MAX);
-    enum status status = protobuf_pack(&detail->base, &packed);
-    if (status == STATUS_OK)
-        status = rpc_status_details(reason, message, detail->base.descriptor->name, bytes_view(&packed), out);
-    bytes_deinit(&packed);
-    return status;
-}
-
-enum status convert_refusal(enum status reason, const char *message, int64_t retry_after_ms, const char *param,
-                            struct bytes *out) {
-    Bora__Internal__V1__WorkerError detail = BORA__INTERNAL__V1__WORKER_ERROR__INIT;
-    detail.retry_after_ms = retry_after_ms;
-    detail.param = (char *)param;
-    return pack_refusal(reason, message, &detail, out);
-}
-
 /** What goes into a protobuf string is UTF-8, also where it was cut. */
 static char *cut_to_utf8(char *text) {
     text[text_complete_prefix((const uint8_t *)text, strlen(text))] = 0;
     return text;
 }
 
-enum status convert_declined(const char *message, const struct grammar_problem *problem, int tool, struct bytes *out) {
-    Bora__Internal__V1__WorkerError detail = BORA__INTERNAL__V1__WORKER_ERROR__INIT;
-    Bora__Internal__V1__GrammarProblem grammar = BORA__INTERNAL__V1__GRAMMAR_PROBLEM__INIT;
-    struct grammar_problem copy = *problem;
-    grammar.keyword = cut_to_utf8(copy.keyword);
-    grammar.pointer = cut_to_utf8(copy.pointer);
-    grammar.reason = cut_to_utf8(copy.reason);
-    detail.grammar = &grammar;
-    if (tool >= 0) {
-        detail._tool_case = BORA__INTERNAL__V1__WORKER_ERROR___TOOL_TOOL;
-        detail.tool = tool;
+void convert_declined(struct tools_problem *problem, Bora__Internal__V1__GrammarProblem *out_grammar,
+                      Bora__Internal__V1__WorkerError *out) {
+    out_grammar->keyword = cut_to_utf8(problem->problem.keyword);
+    out_grammar->pointer = cut_to_utf8(problem->problem.pointer);
+    out_grammar->reason = cut_to_utf8(problem->problem.reason);
+    out->grammar = out_grammar;
+    if (problem->tool >= 0) {
+        out->_tool_case = BORA__INTERNAL__V1__WORKER_ERROR___TOOL_TOOL;
+        out->tool = problem->tool;
     }
-    return pack_refusal(STATUS_INVALID_ARGUMENT, message, &detail, out);
-}
-
-enum status convert_prepared(int64_t prompt_tokens, int64_t max_tokens, int64_t context_tokens,
-                             const struct chat_window *window, struct bytes *out) {
-    Bora__Internal__V1__Prepared prepared = BORA__INTERNAL__V1__PREPARED__INIT;
-    prepared.prompt_tokens = prompt_tokens;
-    prepared.max_tokens = max_tokens;
-    prepared.context_tokens = context_tokens;
-    prepared.dropped_messages = (int64_t)window->dropped_messages;
-    prepared.dropped_tokens = (int64_t)window->dropped_tokens;
-    Bora__Internal__V1__GenerateEvent message = BORA__INTERNAL__V1__GENERATE_EVENT__INIT;
-    message.kind_case = BORA__INTERNAL__V1__GENERATE_EVENT__KIND_PREPARED;
-    message.prepared = &prepared;
-    return protobuf_pack(&message.base, out);
 }

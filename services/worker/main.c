@@ -4,6 +4,7 @@
 #include "base/random.h"
 #include "proto/descriptors.h"
 #include "rpc/http_server.h"
+#include "services/worker/reports.h"
 #include "services/worker/worker.h"
 
 #include <math.h>
@@ -98,7 +99,8 @@ static enum status open_server(struct worker *worker, struct error *err) {
     struct rpc_server_options options = {
         .address = settings->listen,
         .threads = (int)settings->rpc_threads,
-        .message_bytes_max = settings->message_bytes_max,
+        .message_bytes_max =
+            LIMIT_LINK_MESSAGE_BYTES, /* link.c looks at each command: one too large must not end the link of others */
         .keepalive_ns = settings->keepalive_ns,
         .keepalive_timeout_ns = settings->keepalive_timeout_ns,
         .tls = {settings->tls_certificate_file, settings->tls_key_file, settings->tls_ca_file, NULL},
@@ -139,7 +141,7 @@ static enum status prepare(struct worker *worker, struct error *err) {
     worker->metrics = metrics_create();
     if (worker->metrics == NULL) return error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
     worker->requests =
-        metrics_counter(worker->metrics, "bora_worker_requests_total", "Generate calls by outcome.", "outcome");
+        metrics_counter(worker->metrics, "bora_worker_requests_total", "Generations by outcome.", "outcome");
     worker->first_token_s = metrics_histogram(worker->metrics, "bora_worker_first_token_seconds",
                                               "From Proceed to the first token.", METRICS_SECONDS);
     TRY(turns_create(TOKENIZING_THREADS, TOKENIZING_QUEUE_MAX, TOKENIZING_TENANT_MAX, "tokenize", &worker->tokenizing,
@@ -161,9 +163,11 @@ static enum status serve(struct worker *worker, const sigset_t *signals, struct 
     struct status_page page = {.worker = worker};
     struct http_server *status_server = NULL;
     enum status status = STATUS_OK;
+    pthread_mutex_init(&worker->links_mutex, NULL);
     TRY_CLEANUP(prepare(worker, err));
     TRY_CLEANUP(open_server(worker, err)); /* a port that is taken shows before the model is loaded */
     TRY_CLEANUP(open_engine(worker, err));
+    TRY_CLEANUP(reports_create(&worker->settings, &worker->reports, err));
     TRY_CLEANUP(rpc_server_start(worker->server, err));
     rpc_server_set_health(worker->server, "", true);
     rpc_server_set_health(worker->server, "bora.internal.v1.WorkerService", true);
@@ -176,6 +180,7 @@ static enum status serve(struct worker *worker, const sigset_t *signals, struct 
     rpc_server_set_health(worker->server, "", false);
     rpc_server_set_health(worker->server, "bora.internal.v1.WorkerService", false);
     announcer_drain(page.announcer);
+    links_drain(worker);
 cleanup:
     if (worker->server != NULL) rpc_server_stop(worker->server, worker->settings.drain_ns);
     if (status_server != NULL) http_server_stop(status_server, NS_PER_S);
@@ -185,10 +190,12 @@ cleanup:
     turns_destroy(worker->compiling);
     if (worker->engine != NULL) engine_close(worker->engine);
     if (worker->server != NULL) rpc_server_destroy(worker->server);
+    reports_destroy(worker->reports);
     tools_destroy(worker->tools);
     grammars_destroy(worker->grammars); /* behind the last call and the last generation */
     metrics_destroy(worker->metrics);
     model_entry_deinit(&worker->model);
+    pthread_mutex_destroy(&worker->links_mutex);
     return status;
 }
 

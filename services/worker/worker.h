@@ -4,9 +4,11 @@
  * The worker: one engine behind the internal protocol (proto/bora/internal/v1/worker.proto).
  *
  *     main.c         settings -> engine -> server -> announce -> wait for SIGTERM -> drain
- *     generate.c     the Generate call, a small state machine per call
+ *     link.c         a gateway's link: which generation a command is for, events on their way
+ *     answering.c    one generation of it, a small state machine
  *     grammars.c     what answers must look like, compiled and kept
  *     tools.c        what may be called, compiled and kept
+ *     reports.c      what generations have cost whose gateway is gone
  *     turns.c        whose conversation becomes tokens next
  *     announce.c     tells gateways in Redis what is served here, where, and how busy it is
  *     convert.c      messages <-> the engine's structs
@@ -24,7 +26,12 @@
 #include "services/worker/tools.h"
 #include "services/worker/turns.h"
 
+#include <pthread.h>
 #include <stdatomic.h>
+
+struct link;
+
+struct reports;
 
 struct worker {
     struct worker_settings settings;
@@ -38,6 +45,7 @@ struct worker {
         compiling; /* the same for requests with a grammar, which may take a second: those without do not wait behind them */
     struct grammars *grammars;
     struct tools *tools;
+    struct reports *reports;
     struct metrics *metrics;
     struct metric *requests;      /* bora_worker_requests_total{outcome} */
     struct metric *first_token_s; /* bora_worker_first_token_seconds */
@@ -45,11 +53,16 @@ struct worker {
     char address[128]; /* what gateways use */
     int64_t started_at;
     atomic_bool draining;
+    pthread_mutex_t links_mutex;
+    struct link *links; /* a list; guarded by the mutex */
 };
 
 /** The methods of bora.internal.v1.WorkerService; `service` is the struct worker. */
 extern const struct rpc_method worker_methods[];
 extern const size_t worker_method_count;
+
+/** `draining` was set: links on which nothing runs end now, others behind their last generation. */
+void links_drain(struct worker *worker);
 
 /** This worker's announcement, packed, appended to `out`. */
 enum status worker_announcement(struct worker *worker, struct bytes *out);

@@ -18,7 +18,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 BUILD = Path(os.environ.get("BORA_BUILD_DIR", ROOT / "build/release"))
-PORT_NAMES = ["http", "grpc", "keys", "worker", "redis", "keys-metrics", "worker-metrics"]
+PORT_NAMES = ["http", "grpc", "keys", "worker", "redis", "keys-metrics", "worker-metrics", "redis-limits"]
 PACE = float(os.environ.get("BORA_TEST_PACE", "1"))  # how much slower this build may be (sanitizers)
 PATIENCE_S = 30
 
@@ -64,7 +64,7 @@ def another_gateway(house, *flags):
     """A second gateway of the house, with settings of its own. Has `base`, `http`, `grpc` (ports) and `process`."""
     http, grpc = free_ports(2)
     process = subprocess.Popen([str(BUILD / "bin/bora-gateway"), *flags, "--http-listen", f"127.0.0.1:{http}", "--grpc-listen", f"127.0.0.1:{grpc}", "--keys", f"127.0.0.1:{house.ports['keys']}",
-                                "--service-token-file", str(house.state / "secrets/service-token"), "--redis", f"127.0.0.1:{house.ports['redis']}",
+                                "--service-token-file", str(house.state / "secrets/service-token"), "--redis", f"127.0.0.1:{house.ports['redis-limits']}",
                                 "--redis-password-file", str(house.state / "secrets/redis-password")], stderr=subprocess.DEVNULL)
     gateway = types.SimpleNamespace(base=f"http://127.0.0.1:{http}", http=http, grpc=grpc, process=process)
 

@@ -1,6 +1,8 @@
 # Copyright Bora contributors
 # SPDX-License-Identifier: Apache-2.0
 """A worker whose answers a test writes, and which keeps what the gateway asked: proto/bora/internal/v1/worker.proto from the other side."""
+import contextlib
+import queue
 import socket
 import sys
 import threading
@@ -43,20 +45,151 @@ class Redis:
 
 
 class Refusal(Exception):
-    """What a script raises to end the call: a status and the bytes of grpc-status-details-bin."""
+    """What a script raises to fail the generation: a status, and the WorkerError that goes with it."""
 
-    def __init__(self, code, message, details=b""):
+    def __init__(self, code, message, error=None):
         super().__init__(message)
-        self.code, self.message, self.details = code, message, details
+        self.code, self.message, self.error = code, message, error
 
 
-def field(number, value):
-    """A length-delimited protobuf field, below 128 bytes: google.rpc's own code is not among the tests' packages."""
-    return bytes([number << 3 | 2, len(value)]) + value
+class LinkToWorker:
+    """The gateway's side of a link, to a worker of the house; `worker` lends its modules. What came is in `events`, by generation."""
+
+    def __init__(self, house, worker):
+        self.pb = worker.pb
+        self.channel = grpc.insecure_channel(f"127.0.0.1:{house.ports['worker']}")
+        self.commands = queue.Queue()
+        self.events = {}
+        self.arrived = threading.Condition()
+        self.ended = False
+        self.count = 0
+        self.call = worker.code.WorkerServiceStub(self.channel).Link(iter(self.commands.get, None))
+        threading.Thread(target=self.read, daemon=True).start()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.call.cancel()
+        self.channel.close()
+
+    def read(self):
+        with contextlib.suppress(grpc.RpcError):
+            for message in self.call:
+                with self.arrived:
+                    for event in message.events:
+                        self.events.setdefault(event.generation, []).append(event)
+                    self.arrived.notify_all()
+        with self.arrived:
+            self.ended = True
+            self.arrived.notify_all()
+
+    def send(self, *commands):
+        """In one message."""
+        self.commands.put(self.pb.LinkCommands(commands=commands))
+
+    def start(self, start):
+        self.count += 1
+        self.send(self.pb.LinkCommand(generation=self.count, start=start))
+        return self.count
+
+    def wait(self, condition, timeout=60):
+        with self.arrived:
+            assert self.arrived.wait_for(condition, timeout), f"it did not come: { {n: len(e) for n, e in self.events.items()} }"
+
+    def of(self, number, kind):
+        return [getattr(event, kind) for event in self.events.get(number, []) if event.WhichOneof("kind") == kind]
+
+    def prepared(self, number):
+        self.wait(lambda: number in self.events)
+        return self.events[number][0].prepared
+
+    def last(self, number):
+        """The event that ends the generation."""
+
+        def ends(event):
+            return event.WhichOneof("kind") == "failed" or event.WhichOneof("kind") == "finished" and event.finished.last
+
+        self.wait(lambda: self.ended or number in self.events and ends(self.events[number][-1]))
+        return self.events[number][-1]
+
+
+class Generation:
+    """One of a link's: what the gateway sent for it, and a thread that runs its script."""
+
+    def __init__(self, link, number, start):
+        self.link, self.number, self.start = link, number, start
+        self.commands = queue.Queue()  # Proceed, Stop
+        self.held = threading.Event()
+        self.stopped = threading.Event()
+        self.commanded = []  # the kinds of all, in order
+
+    def command(self, command):
+        kind = command.WhichOneof("kind")
+        self.commanded.append(kind)
+        if kind == "hold":
+            self.held.set()
+        elif kind == "continue_reading":
+            self.held.clear()
+        else:
+            if kind == "stop":
+                self.stopped.set()
+            self.commands.put(command)
+
+    def send(self, **event):
+        self.link.send(self.link.worker.pb.LinkEvent(generation=self.number, **event))
+
+
+class Link:
+    """A Link call: commands to their generations, events of all of them back."""
+
+    def __init__(self, worker, commands, context):
+        self.worker, self.context = worker, context
+        self.events = queue.Queue()
+        self.generations = {}
+        self.batches = []  # how many commands came in each message
+        threading.Thread(target=self.read, args=(commands,), daemon=True).start()
+
+    def send(self, event):
+        self.events.put(event)
+
+    def read(self, commands):
+        with contextlib.suppress(grpc.RpcError):
+            for batch in commands:
+                self.batches.append(len(batch.commands))
+                for command in batch.commands:
+                    self.take(command)
+        self.events.put(None)
+        for generation in self.generations.values():
+            generation.commands.put(None)
+
+    def take(self, command):
+        if command.WhichOneof("kind") == "start":
+            generation = Generation(self, command.generation, command.start)
+            self.generations[command.generation] = generation
+            threading.Thread(target=self.worker.run, args=(generation,), daemon=True).start()
+        elif command.generation in self.generations:
+            self.generations[command.generation].command(command)
+
+    def written(self):
+        """The messages to send: what waits goes together."""
+        while (event := self.events.get()) is not None:
+            events = [event]
+            with contextlib.suppress(queue.Empty):
+                while len(events) < 100 and (event := self.events.get_nowait()) is not None:
+                    events.append(event)
+            yield self.worker.pb.LinkEvents(events=events)
+            if event is None:
+                return
+
+    def cut(self):
+        """Break the stream."""
+        self.context.cancel()
 
 
 class ScriptedWorker:
-    """`script(start, index)` yields what follows Proceed; `index` counts the calls since the last reset()."""
+    """`script(start, index)` yields what follows Proceed, Deltas and Finisheds; `index` counts the generations since the last reset(). A Stop ends it where it
+    is, with a Finished that has counted the Deltas' tokens, unless `stops` is False. `generations` and `links` are there to be looked at."""
 
     MODEL = "scripted"
     PROMPT_TOKENS = 10
@@ -65,18 +198,22 @@ class ScriptedWorker:
     def __init__(self, house, folder):
         self.pb, self.code = generate_modules(folder)
         self.mutex = threading.Lock()
+        self.links = []
         self.reset(lambda start, index: iter(()))
         outer = self
 
         class Service(self.code.WorkerServiceServicer):
-            def Generate(self, commands, context):
-                return outer.generate(commands, context)
+            def Link(self, commands, context):
+                link = Link(outer, commands, context)
+                with outer.mutex:
+                    outer.links.append(link)
+                yield from link.written()
 
         self.server = grpc.server(futures.ThreadPoolExecutor(32))
         self.code.add_WorkerServiceServicer_to_server(Service(), self.server)
         self.port = self.server.add_insecure_port("127.0.0.1:0")
         self.server.start()
-        self.redis = Redis(house.ports["redis"], (house.state / "secrets/redis-password").read_text().strip())
+        self.redis = Redis(house.ports["redis-limits"], (house.state / "secrets/redis-password").read_text().strip())
         self.address = f"127.0.0.1:{self.port}"
         self.announce()
         self.redis.command("ZADD", "bora:workers", 10**15, "scripted")
@@ -89,36 +226,62 @@ class ScriptedWorker:
 
     def reset(self, script):
         with self.mutex:
-            self.script, self.starts, self.proceeds, self.count = script, [], [], 0
-            self.refusals = {}  # index -> status: calls that end before Prepared
+            self.script, self.starts, self.proceeds, self.generations, self.count = script, [], [], [], 0
+            self.refusals = {}  # index -> status: generations that fail before Prepared
+            self.stops = True
+            self.counting = threading.Event()  # the tokens of prompts; set: done at once
+            self.counting.set()
 
-    def generate(self, commands, context):
-        start = next(commands).start
+    def run(self, generation):
+        start = generation.start
         with self.mutex:
             script, index = self.script, self.count
             self.starts.append(start)
+            self.generations.append(generation)
             self.count += 1
-        if index in self.refusals:
-            context.abort(self.refusals[index], "not now")
+            refusal = self.refusals.get(index)
+        if refusal is not None:
+            generation.send(failed=self.pb.Failed(status=refusal.value[0], message="not now"))
+            return
+        self.counting.wait()
         most = start.max_tokens if start.HasField("max_tokens") else self.CONTEXT_TOKENS - self.PROMPT_TOKENS
-        yield self.pb.GenerateEvent(prepared=self.pb.Prepared(prompt_tokens=self.PROMPT_TOKENS, max_tokens=most, context_tokens=self.CONTEXT_TOKENS))
-        command = next(commands, None)
+        generation.send(prepared=self.pb.Prepared(prompt_tokens=self.PROMPT_TOKENS, max_tokens=most, context_tokens=self.CONTEXT_TOKENS))
+        command = generation.commands.get()
         if command is None:
             return
-        self.proceeds.append(command.proceed)
+        if command.WhichOneof("kind") == "stop":
+            generation.send(finished=self.pb.Finished(reason=self.pb.Finished.REASON_CANCELLED, last=True))
+            return
+        with self.mutex:
+            self.proceeds.append(command.proceed)
+        self.follow(generation, script(start, index))
+
+    def follow(self, generation, script):
+        """The script's events, the last of which says so."""
+        before, tokens = None, 0
         try:
-            yield from script(start, index)
+            for event in script:
+                if generation.stopped.is_set() and self.stops:
+                    generation.send(finished=self.pb.Finished(reason=self.pb.Finished.REASON_CANCELLED, prompt_tokens=self.PROMPT_TOKENS, completion_tokens=tokens, last=True))
+                    return
+                if isinstance(event, self.pb.Delta):
+                    tokens = event.completion_tokens
+                    generation.send(delta=event)
+                    continue
+                if before is not None:
+                    generation.send(finished=before)
+                before = event
+            if before is not None:
+                before.last = True
+                generation.send(finished=before)
         except Refusal as refusal:
-            if refusal.details:
-                context.set_trailing_metadata((("grpc-status-details-bin", refusal.details),))
-            context.set_code(refusal.code)
-            context.set_details(refusal.message)
+            generation.send(failed=self.pb.Failed(status=refusal.code.value[0], message=refusal.message, error=refusal.error))
 
     def text(self, text, logprobs, answer=0):
         """One Delta with a token for each log-probability, and Finished."""
         tokens = [self.pb.TokenLogprob(token=b"t", logprob=l) for l in logprobs]
-        yield self.pb.GenerateEvent(delta=self.pb.Delta(text=text.encode(), token_ids=[1] * len(tokens), logprobs=tokens, completion_tokens=len(tokens), answer=answer))
-        yield self.pb.GenerateEvent(finished=self.pb.Finished(prompt_tokens=self.PROMPT_TOKENS, completion_tokens=len(tokens), answer=answer))
+        yield self.pb.Delta(text=text.encode(), token_ids=[1] * len(tokens), logprobs=tokens, completion_tokens=len(tokens), answer=answer)
+        yield self.pb.Finished(prompt_tokens=self.PROMPT_TOKENS, completion_tokens=len(tokens), answer=answer)
 
     def full(self, milliseconds=None):
         """A refusal for a full queue, with a hint unless that is None."""
@@ -128,9 +291,7 @@ class ScriptedWorker:
 
     def refusal(self, code, message, **facts):
         """A refusal with a WorkerError."""
-        error = self.pb.WorkerError(**facts).SerializeToString()
-        detail = field(1, b"type.googleapis.com/bora.internal.v1.WorkerError") + field(2, error)
-        return Refusal(code, message, bytes([8, code.value[0]]) + field(2, message.encode()) + field(3, detail))
+        return Refusal(code, message, self.pb.WorkerError(**facts))
 
     def stop(self):
         self.redis.command("ZREM", "bora:workers", "scripted")

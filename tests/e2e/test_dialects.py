@@ -226,10 +226,10 @@ def test_the_clients_pass_over_the_comments_of_a_stream_that_is_silent(house, wo
 
     def script(start, index):
         pb = worker.pb
-        yield pb.GenerateEvent(delta=pb.Delta(token_ids=[1], completion_tokens=1))
+        yield pb.Delta(token_ids=[1], completion_tokens=1)
         time.sleep(silence_s)
-        yield pb.GenerateEvent(delta=pb.Delta(token_ids=[1], completion_tokens=2, tool_calls=[pb.ToolCall(id="abcdefghi", name="f", arguments=b"{}")]))
-        yield pb.GenerateEvent(finished=pb.Finished(prompt_tokens=worker.PROMPT_TOKENS, completion_tokens=2))
+        yield pb.Delta(token_ids=[1], completion_tokens=2, tool_calls=[pb.ToolCall(id="abcdefghi", name="f", arguments=b"{}")])
+        yield pb.Finished(prompt_tokens=worker.PROMPT_TOKENS, completion_tokens=2)
 
     worker.reset(script)
     fields = {"model": worker.MODEL, "messages": [USER], "tools": [{"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}]}

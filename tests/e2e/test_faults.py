@@ -156,16 +156,16 @@ def running(pid):
 
 
 def test_second_up_is_quick_and_harmless(house):
-    pids = [house.pid(name) for name in ("redis", "keys", "worker", "gateway")]
+    pids = [house.pid(name) for name in ("redis", "redis-limits", "keys", "worker", "gateway")]
     began = time.monotonic()
     house.up()
     assert time.monotonic() - began < 5 * PACE
-    assert pids == [house.pid(name) for name in ("redis", "keys", "worker", "gateway")]
+    assert pids == [house.pid(name) for name in ("redis", "redis-limits", "keys", "worker", "gateway")]
 
 
 def test_mistakes_leave_a_running_house_alone(house, tmp_path):
     """A taken port, a bad file, a number out of range: one line that says so, and everything still runs and serves."""
-    pids = [house.pid(name) for name in ("redis", "keys", "worker", "gateway")]
+    pids = [house.pid(name) for name in ("redis", "redis-limits", "keys", "worker", "gateway")]
     bad = tmp_path / "bad.gguf"
     bad.write_bytes(b"GGUF" + b"\xff" * 100)
     with socket.socket() as taken:
@@ -176,9 +176,9 @@ def test_mistakes_leave_a_running_house_alone(house, tmp_path):
                                 (("--threads", "-3"), "0..256"), (("--http-port", "99999"), "1..65535"), (("--redis-port", str(house.ports["http"])), "the same")):
             done = house.command("up", "--no-question", *arguments)
             assert done.returncode != 0 and says in done.stderr and "Traceback" not in done.stderr, done.stderr
-    assert pids == [house.pid(name) for name in ("redis", "keys", "worker", "gateway")]
+    assert pids == [house.pid(name) for name in ("redis", "redis-limits", "keys", "worker", "gateway")]
     house.up()  # none of it is remembered
-    assert pids == [house.pid(name) for name in ("redis", "keys", "worker", "gateway")]
+    assert pids == [house.pid(name) for name in ("redis", "redis-limits", "keys", "worker", "gateway")]
     assert house.chat(max_tokens=1)[0] == 200
 
 
@@ -194,7 +194,7 @@ def test_taken_port_and_bad_model_file_are_one_clear_line(house, tmp_path):
     from conftest import House  # a second house on the first one's port
 
     environment = {**house.environment, "BORA_STATE": str(tmp_path / "second")}
-    arguments = ["up", "--no-question", "--http-port", str(house.ports["http"]), "--grpc-port", "1999", "--keys-port", "1998", "--worker-port", "1997", "--redis-port", "1996", "--keys-metrics-port", "1995", "--worker-metrics-port", "1994"]
+    arguments = ["up", "--no-question", "--http-port", str(house.ports["http"]), "--grpc-port", "1999", "--keys-port", "1998", "--worker-port", "1997", "--redis-port", "1996", "--keys-metrics-port", "1995", "--worker-metrics-port", "1994", "--redis-limits-port", "1993"]
     import sys
 
     from conftest import ROOT

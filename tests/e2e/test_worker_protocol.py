@@ -8,7 +8,7 @@ import openai
 import pytest
 
 from conftest import BUILD, ROOT, error_detail, until
-from scripted_worker import Refusal, ScriptedWorker
+from scripted_worker import LinkToWorker, Refusal, ScriptedWorker
 
 
 @pytest.fixture(scope="module")
@@ -288,8 +288,8 @@ def wide(worker, deltas, tokens, count=20, size=200):
     alternatives = [worker.pb.Alternative(token=b"x" * size, logprob=-2) for _ in range(count)]
     token = worker.pb.TokenLogprob(token=b"t", logprob=-1, alternatives=alternatives)
     for i in range(deltas):
-        yield worker.pb.GenerateEvent(delta=worker.pb.Delta(text=b"t" * tokens, token_ids=[1] * tokens, logprobs=[token] * tokens, completion_tokens=(i + 1) * tokens))
-    yield worker.pb.GenerateEvent(finished=worker.pb.Finished(prompt_tokens=worker.PROMPT_TOKENS, completion_tokens=deltas * tokens))
+        yield worker.pb.Delta(text=b"t" * tokens, token_ids=[1] * tokens, logprobs=[token] * tokens, completion_tokens=(i + 1) * tokens)
+    yield worker.pb.Finished(prompt_tokens=worker.PROMPT_TOKENS, completion_tokens=deltas * tokens)
 
 
 def test_log_probabilities_that_do_not_fit_are_an_error_not_left_out(house, worker):
@@ -372,10 +372,9 @@ def test_a_worker_started_anew_with_another_model_is_noticed(house, worker):
 
 def test_a_worker_refuses_a_model_that_it_does_not_serve(house, worker):
     start = worker.pb.Start(model="another", messages=[worker.pb.ConversationMessage(content=b"Hi", role=1)])
-    with grpc.insecure_channel(f"127.0.0.1:{house.ports['worker']}") as channel:
-        with pytest.raises(grpc.RpcError) as caught:
-            next(worker.code.WorkerServiceStub(channel).Generate(iter([worker.pb.GenerateCommand(start=start)])))
-    assert caught.value.code() == grpc.StatusCode.NOT_FOUND
+    with LinkToWorker(house, worker) as link:
+        number = link.start(start)
+        assert link.last(number).failed.status == grpc.StatusCode.NOT_FOUND.value[0]
 
 
 # ---- capabilities ----

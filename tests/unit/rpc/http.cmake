@@ -3,6 +3,7 @@
 bora_test(NAME rpc/transcode_chat SOURCES transcode_chat_test.c DEPENDS rpc_transcode proto)
 bora_test(NAME rpc/transcode_check SOURCES transcode_check_test.c DEPENDS rpc_transcode proto)
 bora_test(NAME rpc/protobuf_check SOURCES protobuf_check_test.c DEPENDS rpc_transcode proto)
+bora_test(NAME rpc/batches SOURCES batches_test.c DEPENDS rpc_transcode proto)
 
 # Messages with every form and rule, generated as proto/ is; instead of bora_proto, whose descriptors have the same symbol.
 set(forms_out ${CMAKE_CURRENT_BINARY_DIR}/generated)

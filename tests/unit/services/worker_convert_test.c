@@ -207,18 +207,18 @@ static const Bora__Internal__V1__Delta *next_delta(struct generation_event *rest
     struct bytes packed;
     struct arena arena;
     ProtobufCMessage *unpacked = NULL;
+    Bora__Internal__V1__Delta delta;
     bytes_init(&packed, 1 << 20);
     arena_init(&arena, 1 << 20);
-    check_ok(convert_delta(rest, tokenizer, &arena, &packed));
+    check_ok(convert_delta(rest, tokenizer, &arena, &delta));
+    check_ok(protobuf_pack(&delta.base, &packed));
     assert_true(packed.length < 4 * LIMIT_DELTA_BYTES);
     arena_reset(&sample.arena);
-    check_ok(protobuf_unpack(&bora__internal__v1__generate_event__descriptor, bytes_view(&packed), &sample.arena,
-                             &unpacked, &check_error));
+    check_ok(protobuf_unpack(&bora__internal__v1__delta__descriptor, bytes_view(&packed), &sample.arena, &unpacked,
+                             &check_error));
     arena_deinit(&arena);
     bytes_deinit(&packed);
-    const Bora__Internal__V1__GenerateEvent *event = (const void *)unpacked;
-    assert_int_equal(event->kind_case, BORA__INTERNAL__V1__GENERATE_EVENT__KIND_DELTA);
-    return event->delta;
+    return (const void *)unpacked;
 }
 
 /** The answer of a search that fills the longest context: none of its messages is long, and they hold all of it. */
@@ -304,22 +304,24 @@ static void test_a_grammar_arrives(void **state) {
 /** A reason or a pointer that was cut inside a character is still a string of protobuf. */
 static void test_why_a_grammar_is_declined(void **state) {
     (void)state;
-    struct grammar_problem problem = {.keyword = "pattern", .pointer = "/a/\xc3", .reason = "no \xe2\x82"};
-    struct bytes details;
-    struct bytes_view packed;
+    struct tools_problem problem = {.tool = -1,
+                                    .problem = {.keyword = "pattern", .pointer = "/a/\xc3", .reason = "no \xe2\x82"}};
+    Bora__Internal__V1__GrammarProblem grammar = BORA__INTERNAL__V1__GRAMMAR_PROBLEM__INIT;
+    Bora__Internal__V1__WorkerError error = BORA__INTERNAL__V1__WORKER_ERROR__INIT;
+    struct bytes packed;
     ProtobufCMessage *unpacked = NULL;
-    bytes_init(&details, 4096);
-    assert_int_equal(convert_declined("m", &problem, -1, &details), STATUS_OK);
-    assert_true(
-        rpc_status_details_find(bytes_view(&details), bora__internal__v1__worker_error__descriptor.name, &packed));
-    assert_int_equal(
-        protobuf_unpack(&bora__internal__v1__worker_error__descriptor, packed, &sample.arena, &unpacked, &sample.err),
-        STATUS_OK);
-    const Bora__Internal__V1__WorkerError *error = (const void *)unpacked;
-    assert_string_equal(error->grammar->keyword, "pattern");
-    assert_string_equal(error->grammar->pointer, "/a/");
-    assert_string_equal(error->grammar->reason, "no ");
-    bytes_deinit(&details);
+    bytes_init(&packed, 4096);
+    convert_declined(&problem, &grammar, &error);
+    assert_int_equal(protobuf_pack(&error.base, &packed), STATUS_OK);
+    assert_int_equal(protobuf_unpack(&bora__internal__v1__worker_error__descriptor, bytes_view(&packed), &sample.arena,
+                                     &unpacked, &sample.err),
+                     STATUS_OK);
+    const Bora__Internal__V1__WorkerError *read = (const void *)unpacked;
+    assert_string_equal(read->grammar->keyword, "pattern");
+    assert_string_equal(read->grammar->pointer, "/a/");
+    assert_string_equal(read->grammar->reason, "no ");
+    assert_int_equal(read->_tool_case, BORA__INTERNAL__V1__WORKER_ERROR___TOOL__NOT_SET);
+    bytes_deinit(&packed);
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, open_sample, close_sample)
