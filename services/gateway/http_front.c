@@ -6,6 +6,7 @@
 #include "bora/v1/keys.pb-c.h"
 #include "services/gateway/admin.h"
 #include "services/gateway/chat.h"
+#include "services/gateway/console.h"
 #include "services/gateway/models.h"
 #include "services/gateway/workers.h"
 
@@ -356,7 +357,7 @@ static bool respond_page(struct http_exchange *exchange, struct gateway *gateway
     } else if (strcmp(path, "/metrics") == 0) {
         respond_metrics(exchange, gateway);
     } else {
-        return false;
+        return console_respond(gateway->console, exchange);
     }
     return true;
 }

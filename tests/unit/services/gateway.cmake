@@ -4,3 +4,4 @@ bora_test(NAME services/gateway_workers SOURCES gateway_workers_test.c ${gateway
   DEPENDS rpc_transcode proto base LINK -Wl,--wrap=clock_system)
 bora_test(NAME services/gateway_authenticate SOURCES gateway_authenticate_test.c ${gateway}/authenticate.c
   DEPENDS rpc_transcode proto base LINK PkgConfig::crypto -Wl,--wrap=clock_system)
+bora_test(NAME services/gateway_console SOURCES gateway_console_test.c ${gateway}/console.c DEPENDS base)
