@@ -62,7 +62,7 @@ export function render({ root, signal }) {
     return [none || element, problems, h("div", { class: "table-foot" }, more)];
   });
   replace(root,
-    pageHead("Audit", `Every administrative act, who did it and from where${session.organization ? `: ${session.organization.name}` : ""}. Never a secret.`),
+    pageHead("Audit", `Every administrative act${session.organization ? ` in ${session.organization.name}` : ""}, who did it and from where. Never a secret.`),
     h("div", { class: "toolbar" }, picker({ label: "Show", options: KINDS, value: kind, onchange: (value) => { kind = value; show(); } }), button("Refresh", show)),
     holder);
   show();

@@ -66,7 +66,7 @@ export function render({ root, signal, query }) {
     filter.name = search.input.value.trim();
     if (!signal.aborted) show();
   }));
-  replace(root, pageHead("Keys", `Who may ask, for what, and how much${session.organization ? `: ${session.organization.name}` : ""}.`, createButton()), tools, holder);
+  replace(root, pageHead("Keys", `Who may ask, for what, and how much${session.organization ? `, in ${session.organization.name}` : ""}.`, createButton()), tools, holder);
   const drawTools = () => replace(tools,
     h("div", { class: "search" }, icon("search"), search.element),
     picker({ label: "Workspace", options: [["", "All"], ...workspaces.map((one) => [one.id, one.name])], value: filter.workspace, onchange: (id) => { filter.workspace = id; show(); } }),

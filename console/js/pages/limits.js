@@ -137,13 +137,13 @@ export function render({ root, signal, query }) {
     keys = chosen.workspace === "" ? [] : (await get("/v1/admin/api-keys", { ...place(), workspace_id: chosen.workspace, limit: 200 }, { signal })).keys.filter((key) => key.status !== "revoked");
   };
   const draw = () => redraw(tools,
-    picker({ label: "Workspace", options: [["", "None: the organisation"], ...workspaces.map((one) => [one.id, one.name])], value: chosen.workspace, onchange: async (id) => {
+    picker({ label: "Workspace", options: [["", "All of them together"], ...workspaces.map((one) => [one.id, one.name])], value: chosen.workspace, onchange: async (id) => {
       Object.assign(chosen, { workspace: id, key: "" });
       show();
       await loadKeys().catch(() => { keys = []; });
       draw();
     } }),
-    chosen.workspace !== "" && picker({ label: "Key", options: [["", "None: the workspace"], ...keys.map((key) => [key.key_id, key.name || key.prefix])], value: chosen.key, onchange: (id) => {
+    chosen.workspace !== "" && picker({ label: "Key", options: [["", "All of them together"], ...keys.map((key) => [key.key_id, key.name || key.prefix])], value: chosen.key, onchange: (id) => {
       chosen.key = id;
       show();
     } }));

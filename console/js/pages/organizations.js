@@ -31,7 +31,7 @@ async function createOrganization() {
   });
 }
 
-function look(organization) {
+function switchTo(organization) {
   chooseOrganization(organization.id);
   window.dispatchEvent(new Event("bora-organizations"));
   location.hash = "#/overview";
@@ -43,7 +43,7 @@ export function render({ root, signal }) {
   const rowActions = (one) => {
     const path = `/v1/admin/organizations/${encodeURIComponent(one.id)}`;
     return h("div", { class: "row-actions" },
-      button("Look at it", () => look(one), { kind: "small" }),
+      one.id !== session.organization?.id && button("Switch to it", () => switchTo(one), { kind: "small" }),
       button("Limits", acting(() => changeLimits("organization", one.id, one.name), show), { kind: "small" }),
       button("Rename", acting(() => rename(path, one, "organisation"), show), { kind: "small" }),
       button(one.disabled ? "Enable" : "Disable", acting(() => toggle(path, one, "organisation"), show), { kind: one.disabled ? "small" : "small danger-quiet" }));
@@ -57,7 +57,7 @@ export function render({ root, signal }) {
     }, (organizations) => (organizations.length === 0
       ? emptyState("No organisations yet.", "An organisation has workspaces, and pays for them.", createButton())
       : simpleTable({ caption: "Organisations", rows: organizations, columns: [
-        { name: "Name", head: true, cell: (one) => [one.name, one.id === session.organization?.id && [" ", badge("looked at", "accent")], one.disabled && [" ", badge("disabled", "warn")]] },
+        { name: "Name", head: true, cell: (one) => [one.name, one.id === session.organization?.id && [" ", badge("chosen", "accent")], one.disabled && [" ", badge("disabled", "warn")]] },
         { name: "Limits", cell: (one) => summary(one.limits) },
         { name: "Per model", cell: (one) => one.model_limits.length || "none" },
         { name: "Made", cell: (one) => dateOf(one.created_at) },

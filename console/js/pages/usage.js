@@ -97,7 +97,7 @@ export function render({ root, signal, query }) {
   };
   const interval = picker({ label: "By", options: [["hour", "Hour"], ["day", "Day"]], value: choice.interval, onchange: change("interval") });
   replace(root,
-    pageHead("Usage", `What was asked, and what it costs${session.organization ? `: ${session.organization.name}` : ""}. Days and hours are UTC.`),
+    pageHead("Usage", `What was asked${session.organization ? ` in ${session.organization.name}` : ""}, and what it costs. Days and hours are UTC.`),
     choice.key && notice("", h("p", {}, "One key only. ", h("a", { href: "#/usage" }, "Show all keys"))),
     choice.model && notice("", h("p", {}, "One model only: ", h("code", {}, choice.model), ". ", h("a", { href: "#/usage" }, "Show all models"))),
     h("div", { class: "toolbar" },
