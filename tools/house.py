@@ -242,9 +242,9 @@ def start_worker(name, config):
     wait_for(name, lambda: http_status(f"http://127.0.0.1:{ports[f'{port}_metrics']}/readyz")[0] == 200, "is ready")
 
 
-def start_gateway(ports):
+def start_gateway(ports, flags=()):
     start("gateway", [BIN / "bora-gateway", "--http-listen", f"127.0.0.1:{ports['http']}", "--grpc-listen", f"127.0.0.1:{ports['grpc']}", "--keys", f"127.0.0.1:{ports['keys']}",
-                      "--service-token-file", secret_file("service-token"), "--console-dir", ROOT / "console", *redis_flags(ports)])
+                      "--service-token-file", secret_file("service-token"), "--console-dir", ROOT / "console", *flags, *redis_flags(ports)])
     wait_for("gateway", lambda: http_status(f"http://127.0.0.1:{ports['http']}/readyz")[0] == 200, "is ready")
 
 

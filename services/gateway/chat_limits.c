@@ -316,6 +316,7 @@ void chat_settle_locked(struct chat *chat) {
         metric_add(chat->gateway->tokens, (double)usage.input, chat->request->model, "prompt");
         metric_add(chat->gateway->tokens, (double)usage.output, chat->request->model, "completion");
     }
+    usage.provisional = chat->provisional;
     if (chat->leased)
         limits_settle(chat->gateway->redis, chat->request->key->organization, chat->lease, &usage, NULL, NULL);
 }

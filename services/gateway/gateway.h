@@ -13,7 +13,9 @@
  *     console.c      the web console's files                         ─ answered at once, without a key
  *     models.c       model cards                                                      chat_answer.c   chunks and answers
  *                                                                                     chat_model.c    what the chosen model must be able to do with it
- *                                                                                     admin.c         key management, passed on
+ *                                                                                     admin.c         administration, passed on to the keys service:
+ *                                                                                     admin_routes.c  its methods and paths, admin_http.c  read from HTTP,
+ *                                                                                     export.c        downloads
  */
 #ifndef SERVICES_GATEWAY_GATEWAY_H
 #define SERVICES_GATEWAY_GATEWAY_H
@@ -23,6 +25,7 @@
 #include "rpc/grpc_server.h"
 #include "rpc/http_server.h"
 #include "rpc/transcode.h"
+#include "services/gateway/client_address.h"
 #include "services/gateway/settings.h"
 #include "store/redis.h"
 
@@ -38,6 +41,7 @@ struct worker_links;
 
 struct gateway {
     struct gateway_settings settings;
+    struct trusted_proxies proxies;
     struct transcode_options dialect;
     struct transcoder *transcoder;
     struct redis_client *redis;
@@ -69,8 +73,8 @@ void http_front_request(struct http_exchange *exchange, void *context);
 void http_front_writable(struct http_exchange *exchange, void *context);
 void http_front_closed(struct http_exchange *exchange, void *context, bool completed);
 void http_front_refused(int http_status, const char *reason, struct bytes *out, void *context);
-extern const struct rpc_method grpc_front_methods[];
-extern const size_t grpc_front_method_count;
+/** All methods. Before the server starts; once in a process. */
+enum status grpc_front_add(struct rpc_server *server, struct gateway *gateway, struct error *err);
 
 /** Ready to serve: Redis, the keys service and at least one worker are there. `reason` says what is missing. */
 bool gateway_is_ready(const struct gateway *gateway, const char **out_reason);

@@ -5,9 +5,9 @@
 #include "base/log.h"
 #include "bora/v1/chat.pb-c.h"
 #include "bora/v1/error.pb-c.h"
-#include "bora/v1/keys.pb-c.h"
 #include "bora/v1/models.pb-c.h"
 #include "proto/descriptors.h"
+#include "services/gateway/admin_routes.h"
 #include "services/gateway/authenticate.h"
 #include "services/gateway/chat.h"
 #include "services/gateway/console.h"
@@ -49,6 +49,8 @@ static enum status read_secret(const char *path, char **out, struct error *err) 
     return STATUS_OK;
 }
 
+enum { TRANSCODED_MAX = 80 };
+
 static enum status open_transcoder(struct gateway *gateway, struct error *err) {
     static const ProtobufCMessageDescriptor *const messages[] = {&bora__v1__chat_completion_request__descriptor,
                                                                  &bora__v1__chat_completion_response__descriptor,
@@ -58,16 +60,21 @@ static enum status open_transcoder(struct gateway *gateway, struct error *err) {
                                                                  &bora__v1__list_models_request__descriptor,
                                                                  &bora__v1__get_model_request__descriptor,
                                                                  &bora__v1__api_error__descriptor,
-                                                                 &bora__v1__validation_errors__descriptor,
-                                                                 &bora__v1__create_key_request__descriptor,
-                                                                 &bora__v1__create_key_response__descriptor,
-                                                                 &bora__v1__list_keys_request__descriptor,
-                                                                 &bora__v1__list_keys_response__descriptor,
-                                                                 &bora__v1__revoke_key_request__descriptor,
-                                                                 &bora__v1__revoke_key_response__descriptor};
+                                                                 &bora__v1__list_workers_request__descriptor,
+                                                                 &bora__v1__worker_list__descriptor,
+                                                                 &bora__v1__validation_errors__descriptor};
+    const ProtobufCMessageDescriptor *all[TRANSCODED_MAX];
+    size_t count = sizeof messages / sizeof messages[0];
+    if (count + 2 * admin_method_count > TRANSCODED_MAX)
+        return error_set(err, STATUS_INTERNAL, "more than %d messages", TRANSCODED_MAX);
+    memcpy(all, messages, sizeof messages);
+    for (size_t i = 0; i < admin_method_count; i++) {
+        all[count++] = admin_methods[i].request;
+        all[count++] = admin_methods[i].response;
+    }
     gateway->dialect = (struct transcode_options){.strict = strcmp(gateway->settings.dialect, "mistral") == 0};
-    return transcoder_create(bytes_view_of(proto_descriptors, proto_descriptors_length), messages,
-                             sizeof messages / sizeof messages[0], &gateway->transcoder, err);
+    return transcoder_create(bytes_view_of(proto_descriptors, proto_descriptors_length), all, count,
+                             &gateway->transcoder, err);
 }
 
 static enum status open_metrics(struct gateway *gateway, struct error *err) {
@@ -139,7 +146,7 @@ static enum status open_fronts(struct gateway *gateway, struct error *err) {
         .tls = {settings->tls_certificate_file, settings->tls_key_file, settings->tls_ca_file, NULL},
         .descriptors = bytes_view_of(proto_descriptors, proto_descriptors_length)};
     TRY(rpc_server_create(&grpc, &gateway->grpc, err));
-    TRY(rpc_server_add(gateway->grpc, grpc_front_methods, grpc_front_method_count, gateway, err));
+    TRY(grpc_front_add(gateway->grpc, gateway, err));
     struct http_server_options http = {.address = settings->http_listen,
                                        .body_bytes_max = settings->body_bytes_max,
                                        .connections_max = (int)settings->connections_max,
@@ -165,7 +172,12 @@ static enum status open_fronts(struct gateway *gateway, struct error *err) {
 
 /* What the last events of answers that are cut need to reach their readers. */
 static const int64_t LAST_WORDS_NS = 2 * NS_PER_S;
-static const char *const health_services[] = {"", "bora.v1.ChatService", "bora.v1.ModelService", "bora.v1.KeyService"};
+static const char *const health_services[] = {"",
+                                              "bora.v1.ChatService",
+                                              "bora.v1.ModelService",
+                                              "bora.v1.KeyService",
+                                              "bora.v1.TenantService",
+                                              "bora.v1.UsageService"};
 
 /** Health follows readiness, so that a load balancer asking gRPC sees what /readyz says; and leases are kept alive. */
 static void follow_health(struct gateway *gateway, const sigset_t *signals) {
@@ -256,6 +268,7 @@ static void close_gateway(struct gateway *gateway) {
 static enum status serve(struct gateway *gateway, const sigset_t *signals, struct error *err) {
     enum status status = STATUS_OK;
     pthread_mutex_init(&gateway->chats_mutex, NULL);
+    TRY_CLEANUP(trusted_proxies_parse(gateway->settings.trusted_proxies, &gateway->proxies, err));
     TRY_CLEANUP(open_transcoder(gateway, err));
     TRY_CLEANUP(open_metrics(gateway, err));
     TRY_CLEANUP(console_open(gateway->settings.console_dir, &gateway->console, err));

@@ -32,6 +32,8 @@ static const struct setting gateway_settings_table[] = {
         "those of one address; more are refused (503). Raise it behind a proxy, whose requests all come from one"),
     SETTING_INTEGER(S, peer_connections_max, "peer-connections-max", "1024", 1, 1000000, "N",
                     "HTTP connections of one address; further ones are closed. Raise it behind a proxy"),
+    SETTING_STRING(S, trusted_proxies, "trusted-proxies", NULL, "NETWORKS",
+                   "proxies in front, whose X-Forwarded-For is believed: 10.0.0.0/8,::1; the audit trail shows it"),
     SETTING_INTEGER(S, connections_max, "connections-max", "4096", 1, 1000000, "N", "HTTP connections at a time"),
     SETTING_INTEGER(S, rpc_threads, "rpc-threads", "0", 0, 64, "N",
                     "threads of the gRPC server; 0: chosen from the machine"),

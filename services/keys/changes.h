@@ -17,21 +17,36 @@
 #define CHANGES_CHANNEL "bora:changed"
 enum { CHANGE_NONCE_CHARACTERS = 16 };
 
-enum change_kind { CHANGE_KEY, CHANGE_WORKSPACE, CHANGE_ORGANIZATION };
+/** With gates: whether keys may be used at all has changed, not only what counts for them. A key's gate is always looked after. */
+enum change_kind {
+    CHANGE_KEY,
+    CHANGE_WORKSPACE,
+    CHANGE_WORKSPACE_GATES,
+    CHANGE_ORGANIZATION,
+    CHANGE_ORGANIZATION_GATES
+};
 /** One change under way. */
 struct change {
-    char
-        mark[2 + UUID_CHARACTERS + 1]; /* the field in bora:pending:{<org>}: "k <prefix>", "w <workspace>", "o <org>" */
+    enum change_kind kind;
+    char organization[UUID_CHARACTERS + 1], id[UUID_CHARACTERS + 1];
+    char mark[2 + UUID_CHARACTERS + 1];      /* the field in bora:pending:{<org>}: "k <prefix>" */
     char nonce[CHANGE_NONCE_CHARACTERS + 1]; /* its value: who marks again later takes it over */
-    char organization[UUID_CHARACTERS + 1];
 };
 void change_begin(enum change_kind kind, const char *organization, const char *id, struct change *out);
-/** After the commit. UNAVAILABLE: it stands, and will be told as soon as the limits' Redis is back. */
+/** After the commit. Gates follow from what the records say now, so that doing it again, or late, does no harm. UNAVAILABLE: the change stands, and
+ *  gateways will be told as soon as the limits' Redis is back. */
 enum status change_finish(struct keys_service *service, const struct change *change, struct error *err);
-/** A rotation that lets the old secret go at once: the gate is shut until every gateway has had time to hear. */
+/** The same for a secret that goes at once while its key stays: the gate is shut for as long as gateways need to hear of it. */
 enum status change_finish_secret(struct keys_service *service, const struct change *change, struct error *err);
 
-/** PUBLISH bora:changed, for what has no gate: "prices". */
+/** PUBLISH bora:changed, for what has no gate: "prices". UNAVAILABLE as above, but nobody repeats it: gateways remember for key-cache at most. */
 enum status changes_publish(struct keys_service *service, const char *message, struct error *err);
+
+/** The thread that finishes what others left. */
+struct changes_keeper;
+enum status changes_keeper_start(struct keys_service *service, struct changes_keeper **out, struct error *err);
+/** Look through all marks, soon: at a start, and when a Redis is back. NULL is nothing. Any thread. */
+void changes_keeper_wake(struct changes_keeper *keeper);
+void changes_keeper_stop(struct changes_keeper *keeper); /* NULL is nothing */
 
 #endif

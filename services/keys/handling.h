@@ -15,8 +15,10 @@
 #include "base/arena.h"
 #include "rpc/grpc_server.h"
 #include "rpc/transcode.h"
+#include "services/keys/audit.h"
 #include "services/keys/keys.h"
 #include "services/keys/places.h"
+#include "services/keys/refusal.h"
 
 #include <protobuf-c/protobuf-c.h>
 
@@ -24,7 +26,7 @@
 #define PRESENT(message, field) ((message)->_##field##_case != 0)
 
 struct handling;
-/** `request` passed its rules. On failure `err` has the sentence for the caller, unless handling_refuse_field or handling_refuse_key was called. */
+/** `request` passed its rules. On failure `err` has the sentence for the caller, unless handling_refuse_field was called. */
 typedef enum status method_fn(struct handling *handling, const void *request, ProtobufCMessage **out_reply,
                               struct error *err);
 struct keys_method {
@@ -48,12 +50,6 @@ struct caller {
     struct authority authority; /* all zero: the operator */
 };
 
-struct field_problem {
-    const char *field; /* NULL: none */
-    int64_t index;     /* in the field; -1: the field itself */
-    const char *message;
-};
-
 struct handling {
     struct keys_service *service;
     struct rpc_call *call;
@@ -61,9 +57,9 @@ struct handling {
     struct bytes message; /* as it came */
     struct arena arena;
     struct caller caller;
-    const char *request_id, *address; /* of the client, as the gateway says; never NULL */
+    struct audit_origin origin;
     struct field_problem problem;
-    bool secret_shown; /* the answer holds a key: its bytes are wiped */
+    char secret[KEY_TEXT_CHARACTERS + 1]; /* a key that the answer shows; wiped with the packed answer */
 };
 
 /** For struct rpc_method.message. */
@@ -80,19 +76,9 @@ enum status handling_workspace(struct handling *handling, const char *id, struct
 /** By id or prefix. */
 enum status handling_key(struct handling *handling, const char *id, struct key_record *out, struct error *err);
 
-/** One entry of the audit trail; strings are lent. The rest comes from the handling: who, in which request, from where. */
-struct audit_entry {
-    const char *action; /* "key.create" */
-    const char *target, *target_name;
-    const char *detail; /* a JSON object, never a secret */
-};
-enum { AUDIT_WORDS = 8 };
-/**
- * What a script makes an entry of, as its last arguments:
- *     redis.call('XADD', <bora:audit:{org}>, 'MAXLEN', '~', a1, '*', 'actor', a2, 'action', a3, 'target', a4, 'name', a5, 'detail', a6, 'request', a7, 'address', a8)
- */
-enum status handling_audit_words(struct handling *handling, const struct audit_entry *entry,
-                                 struct bytes_view out[AUDIT_WORDS], struct error *err);
+/** As audit_words, with what the handling knows. */
+void handling_audit_words(struct handling *handling, const struct audit_entry *entry,
+                          struct bytes_view out[AUDIT_WORDS]);
 
 /* Redis from a job's thread. `out` (may be NULL) is freed with redis_reply_free. Failures are told as callers may read them: UNAVAILABLE when it passes, else
  * INTERNAL, which is logged. */

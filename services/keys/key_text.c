@@ -45,15 +45,20 @@ static enum status write_prefix(char *out, struct error *err) {
     return STATUS_OK;
 }
 
-enum status key_text_create(struct key_text *out, struct error *err) {
+enum status key_text_renew(const char *prefix, struct key_text *out, struct error *err) {
     uint8_t number[RANDOM_BYTES];
     TRY(random_secret(number, sizeof number, err));
-    TRY(write_prefix(out->prefix, err));
+    memmove(out->prefix, prefix, KEY_PREFIX_CHARACTERS + 1);
     int written = snprintf(out->whole, sizeof out->whole, "%s%s_", beginning, out->prefix);
     write_secret(number, out->whole + written);
     out->whole[KEY_TEXT_CHARACTERS] = 0;
     OPENSSL_cleanse(number, sizeof number);
     return STATUS_OK;
+}
+
+enum status key_text_create(struct key_text *out, struct error *err) {
+    TRY(write_prefix(out->prefix, err));
+    return key_text_renew(out->prefix, out, err);
 }
 
 bool key_prefix_is_valid(const char *text) {

@@ -33,6 +33,8 @@ struct key_text {
 
 /** A new random key. */
 enum status key_text_create(struct key_text *out, struct error *err);
+/** A new secret under a prefix that is there already. */
+enum status key_text_renew(const char *prefix, struct key_text *out, struct error *err);
 /** False when `text` does not have the form of a key. */
 bool key_text_parse(const char *text, struct key_text *out);
 /** 12 characters a-z 0-9. */

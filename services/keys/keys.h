@@ -45,18 +45,28 @@ struct keys_service {
     struct metrics *metrics;
     struct metric *requests; /* bora_keys_requests_total{method, status} */
     struct metric *ready;    /* bora_keys_ready */
-    atomic_int readiness;    /* enum keys_readiness */
+    struct changes_keeper *changes;
+    char audit_kept[24];   /* settings.audit_entries as text */
+    atomic_int readiness;  /* enum keys_readiness */
+    atomic_int connection; /* counts those to the store that came and went */
     atomic_bool draining;
 };
 
 /** The methods of bora.v1.KeyService and TenantService; `service` is the struct keys_service. */
 extern const struct rpc_method keys_methods[], place_methods[];
 extern const size_t keys_method_count, place_method_count;
+/** For rpc/transcode's checks: the messages that the methods take. */
+enum status keys_transcoder_create(struct transcoder **out, struct error *err);
 /** VerifyKey, for struct rpc_method.message. */
 void keys_verify(struct rpc_call *call, struct bytes_view bytes);
 
 /** For redis_options.on_connection; the context is the struct keys_service. On the Redis client's thread. */
 void keys_on_connection(void *context, bool connected);
+void keys_on_limits_connection(void *context, bool connected);
+/** What grpc.health.v1 says of all our services. */
+void keys_set_health(struct keys_service *service, bool serving);
+/** UNAVAILABLE or FAILED_PRECONDITION unless the store can be used. */
+enum status keys_require_ready(const struct keys_service *service, struct error *err);
 /** "ok", or one line that says why not. */
 const char *keys_readiness_text(const struct keys_service *service);
 

@@ -46,8 +46,46 @@ enum status place_organization(struct keys_service *service, const char *id_or_n
 /** `organization` NULL: found by the workspace's id alone. */
 enum status place_workspace(struct keys_service *service, const char *organization_or_null, const char *id,
                             struct arena *arena, struct workspace *out, struct error *err);
+/** The id of the organisation's oldest. */
+enum status place_first_workspace(struct keys_service *service, const char *organization, char out[UUID_CHARACTERS + 1],
+                                  struct error *err);
 
-/** The spend limit of an organisation (`workspace` NULL) or a workspace, with its entry in the audit trail; nanos or LIMITS_ABSENT. Gateways hear of it. */
+/* --- lists: oldest first; `*count` is room, then how many there were, at most one more than `limit` ---------------- */
+
+/** Ids. */
+enum status place_organization_ids(struct keys_service *service, int64_t offset, int64_t limit, struct arena *arena,
+                                   char (**out)[UUID_CHARACTERS + 1], size_t *out_count, struct error *err);
+enum status place_workspace_ids(struct keys_service *service, const char *organization, int64_t offset, int64_t limit,
+                                struct arena *arena, char (**out)[UUID_CHARACTERS + 1], size_t *out_count,
+                                struct error *err);
+/** The names of all workspaces of an organisation. */
+struct workspace_names {
+    char organization[UUID_CHARACTERS + 1];
+    struct workspace_name {
+        char id[UUID_CHARACTERS + 1];
+        const char *name;
+    } * items; /* by id */
+    size_t count;
+};
+enum status place_workspace_names(struct keys_service *service, const char *organization, struct arena *arena,
+                                  struct workspace_names *out, struct error *err);
+/** "" for one that is gone. */
+const char *workspace_names_find(const struct workspace_names *names, const char *id);
+
+/* --- changes, each with its entry in the audit trail --------------------------------------------------------------- */
+
+/** `organization`: what is asked for; gets an id and a first workspace. RESOURCE_EXHAUSTED: there are too many. */
+enum status place_create_organization(struct handling *handling, struct organization *organization, struct error *err);
+/** `workspace`: what is asked for; gets an id. ALREADY_EXISTS: there is one of that name, whose id it gets. */
+enum status place_create_workspace(struct handling *handling, struct workspace *workspace, struct error *err);
+/** `before` as it was read; `after` gets its new version. ABORTED: somebody else was faster. UNAVAILABLE may also say that the change stands (changes.h). */
+enum status place_change_organization(struct handling *handling, const struct organization *before,
+                                      struct organization *after, struct error *err);
+enum status place_change_workspace(struct handling *handling, const struct workspace *before, struct workspace *after,
+                                   struct error *err);
+/** FAILED_PRECONDITION: it has keys, or is the last one. */
+enum status place_delete_workspace(struct handling *handling, const struct workspace *workspace, struct error *err);
+/** The spend limit of an organisation (`workspace` NULL) or a workspace; nanos or LIMITS_ABSENT. */
 enum status place_set_spend(struct handling *handling, const struct organization *organization,
                             const struct workspace *workspace, int64_t nanos, struct error *err);
 
