@@ -45,7 +45,7 @@ class GatewayHouse(House):
 
     def start_worker(self):
         self.use()
-        house.start("worker", [program("bora-bench-null"), "--listen", f"127.0.0.1:{self.ports['worker']}", "--http-listen", f"127.0.0.1:{self.null_port}", "--model", MODEL, "--delay", self.delay, *house.common_flags(self.ports)])
+        house.start("worker", [program("bora-bench-null"), "--listen", f"127.0.0.1:{self.ports['worker']}", "--http-listen", f"127.0.0.1:{self.null_port}", "--model", MODEL, "--delay", self.delay, *house.redis_flags(self.ports)])
         wait_ready(lambda: house.running_pid("worker") is not None, self.null_port, "/healthz", f"the null worker ({self.folder}/log/worker.log)")
 
     def start_gateway(self):
