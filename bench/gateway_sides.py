@@ -72,7 +72,7 @@ class GatewayHouse(House):
 
     def processes(self):
         self.use()
-        return {name: [house.running_pid(name)] for name in ("gateway", "redis", "keys", "worker")}
+        return {name: [pid] for name in ("gateway", "redis-limits", "redis", "keys", "worker") if (pid := house.running_pid(name))}
 
 
 class Direct:
