@@ -10,6 +10,7 @@
 #include "services/gateway/admin.h"
 #include "services/gateway/authenticate.h"
 #include "services/gateway/chat.h"
+#include "services/gateway/console.h"
 #include "services/gateway/gateway.h"
 #include "services/gateway/key_changes.h"
 #include "services/gateway/outage.h"
@@ -260,6 +261,7 @@ static void close_gateway(struct gateway *gateway) {
     key_cache_destroy(gateway->key_cache);
     outage_destroy(gateway->outage);
     if (gateway->transcoder != NULL) transcoder_destroy(gateway->transcoder);
+    console_close(gateway->console);
     metrics_destroy(gateway->metrics);
     free(gateway->service_authorization);
 }
@@ -270,6 +272,7 @@ static enum status serve(struct gateway *gateway, const sigset_t *signals, struc
     TRY_CLEANUP(trusted_proxies_parse(gateway->settings.trusted_proxies, &gateway->proxies, err));
     TRY_CLEANUP(open_transcoder(gateway, err));
     TRY_CLEANUP(open_metrics(gateway, err));
+    TRY_CLEANUP(console_open(gateway->settings.console_dir, &gateway->console, err));
     TRY_CLEANUP(open_upstream(gateway, err));
     TRY_CLEANUP(open_fronts(gateway, err));
     log_info("serving", LOG_S("http", gateway->settings.http_listen),
