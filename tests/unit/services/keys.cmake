@@ -1,7 +1,7 @@
 foreach(question IN ITEMS key_text key_record secrets uuid time_text audit)
   bora_test(NAME services/keys_${question} SOURCES keys_${question}_test.c DEPENDS keys base)
 endforeach()
-foreach(question IN ITEMS service faults)
+foreach(question IN ITEMS service changes faults)
   bora_test(NAME services/keys_${question} SOURCES keys_${question}_test.c keys_fixture.c
     DEPENDS rpc_grpc rpc_transcode proto store base test_redis test_process
     ARGS $<TARGET_FILE:bora-keys> LABELS redis process ENVIRONMENT "TSAN_OPTIONS=ignore_noninstrumented_modules=1")
