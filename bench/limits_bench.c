@@ -26,7 +26,7 @@ struct run {
     enum work work;
     int requests, scope_count;
     int first_lease; /* settlements are of the leases that the run before has made */
-    int next; /* the client's thread's, once it runs */
+    int next;        /* the client's thread's, once it runs */
     int done;
     int failed, admitted;
     pthread_mutex_t mutex;
@@ -63,7 +63,8 @@ static void admit_one(struct run *run, int number, const char *lease) {
     char key[16];
     snprintf(key, sizeof key, "key%09d", number % KEYS);
     int64_t most = run->work == WORK_DENIED ? 1000 : LIMITS_MAX;
-    struct limits_scope scopes[3] = {{.bounds = LIMITS_UNLIMITED}, {.bounds = LIMITS_UNLIMITED}, {.bounds = LIMITS_UNLIMITED}};
+    struct limits_scope scopes[3] = {
+        {.bounds = LIMITS_UNLIMITED}, {.bounds = LIMITS_UNLIMITED}, {.bounds = LIMITS_UNLIMITED}};
     snprintf(scopes[0].name, sizeof scopes[0].name, "k:%s", key);
     scopes[0].bounds.of[LIMITS_REQUESTS_PER_MINUTE] = LIMITS_MAX;
     scopes[0].bounds.of[LIMITS_TOKENS_PER_MINUTE] = most;
@@ -115,7 +116,8 @@ static double processor_seconds(struct redis_client *client) {
 
 static int first_lease;
 
-static void measure(struct redis_client *client, const char *name, enum work work, int scope_count, int depth, int requests) {
+static void measure(struct redis_client *client, const char *name, enum work work, int scope_count, int depth,
+                    int requests) {
     struct run run = {.client = client,
                       .work = work,
                       .requests = requests,
