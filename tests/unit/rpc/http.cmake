@@ -16,10 +16,9 @@ set_source_files_properties(${forms_sources} PROPERTIES COMPILE_OPTIONS "-w")
 bora_test(NAME rpc/transcode_forms SOURCES transcode_forms_test.c ${forms_sources} DEPENDS rpc_transcode)
 target_include_directories(test_rpc_transcode_forms SYSTEM PRIVATE ${forms_out})
 
-# libmicrohttpd is not instrumented: TSan must not look at its locks. Everywhere else the variable does nothing.
-set(http_environment "TSAN_OPTIONS=ignore_noninstrumented_modules=1")
 bora_test(NAME rpc/http_framing SOURCES http_framing_test.c DEPENDS rpc_http)
-bora_test(NAME rpc/http_request SOURCES http_request_test.c DEPENDS rpc_http ENVIRONMENT ${http_environment})
-bora_test(NAME rpc/http_stream SOURCES http_stream_test.c DEPENDS rpc_http ENVIRONMENT ${http_environment})
-bora_test(NAME rpc/http_life SOURCES http_life_test.c DEPENDS rpc_http ENVIRONMENT ${http_environment})
-bora_test(NAME rpc/http_tls SOURCES http_tls_test.c DEPENDS rpc_http LINK PkgConfig::gnutls ENVIRONMENT ${http_environment})
+bora_test(NAME rpc/http_parse SOURCES http_parse_test.c DEPENDS rpc_http)
+bora_test(NAME rpc/http_request SOURCES http_request_test.c DEPENDS rpc_http)
+bora_test(NAME rpc/http_stream SOURCES http_stream_test.c DEPENDS rpc_http)
+bora_test(NAME rpc/http_life SOURCES http_life_test.c DEPENDS rpc_http)
+bora_test(NAME rpc/http_tls SOURCES http_tls_test.c DEPENDS rpc_http LINK PkgConfig::gnutls ENVIRONMENT "TSAN_OPTIONS=ignore_noninstrumented_modules=1") # GnuTLS is not instrumented
