@@ -37,7 +37,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     const char *reason = NULL;
     struct bytes_view text = bytes_view_of(data, size);
     size_t length = http_head_length(text, 0);
-    for (size_t seen = 0; seen < size && seen < 64; seen++) must(http_head_length(bytes_view_of(data, seen), 0) <= seen);
+    for (size_t seen = 0; seen < size && seen < 64; seen++)
+        must(http_head_length(bytes_view_of(data, seen), 0) <= seen);
     if (length > 0) {
         int refused = http_head_parse(bytes_view_of(data, length), &head, &reason);
         must(reason != NULL && (refused == 0 || refused == 400 || refused == 431 || refused == 505));

@@ -28,7 +28,8 @@ static void test_where_a_head_ends(void **state) {
 static void test_a_head_in_its_parts(void **state) {
     (void)state;
     struct http_head head;
-    assert_int_equal(parse("PUT /a%20b/%zz?x=1+2&y=%26&z&=n&x=3 HTTP/1.1\r\nHost:h\r\nA: \t b c\t \r\nEmpty:\r\n\r\n", &head), 0);
+    assert_int_equal(
+        parse("PUT /a%20b/%zz?x=1+2&y=%26&z&=n&x=3 HTTP/1.1\r\nHost:h\r\nA: \t b c\t \r\nEmpty:\r\n\r\n", &head), 0);
     assert_string_equal(head.method, "PUT");
     assert_string_equal(head.path, "/a b/%zz");
     assert_int_equal(head.minor_version, 1);
@@ -138,9 +139,12 @@ static void test_lines_of_chunks_are_bounded(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_where_a_head_ends),  cmocka_unit_test(test_a_head_in_its_parts),
-        cmocka_unit_test(test_what_is_no_head),    cmocka_unit_test(test_fields_are_bounded),
-        cmocka_unit_test(test_chunks),             cmocka_unit_test(test_lines_of_chunks_are_bounded),
+        cmocka_unit_test(test_where_a_head_ends),
+        cmocka_unit_test(test_a_head_in_its_parts),
+        cmocka_unit_test(test_what_is_no_head),
+        cmocka_unit_test(test_fields_are_bounded),
+        cmocka_unit_test(test_chunks),
+        cmocka_unit_test(test_lines_of_chunks_are_bounded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
