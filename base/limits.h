@@ -34,6 +34,14 @@ enum {
     LIMIT_KEY_NAME_BYTES = 255,
     LIMIT_KEYS_LIST = 1000,
     LIMIT_KEY_MODEL_LIMITS = 64,
+    LIMIT_KEY_SCOPES = 64, /* models, or endpoints, of one key */
+    LIMIT_ORGANIZATIONS = 10000,
+    LIMIT_WORKSPACES = 1000, /* of one organisation */
+    LIMIT_KEYS = 100000,     /* of one organisation, revoked ones too */
+    LIMIT_PRICES = 256,
+    LIMIT_AUDIT_DETAIL_BYTES = 8192, /* of one entry */
+    LIMIT_REQUEST_ID_BYTES = 128,    /* as a gateway tells us */
+    LIMIT_ADDRESS_BYTES = 128,
 
     /* --- streams --- */
     LIMIT_STREAM_PENDING_BYTES = 64 * 1024, /* text a slow reader may leave waiting before its sequence is paused */

@@ -2,11 +2,11 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "base/random.h"
 
-#include "base/bytes.h"
 #include "base/clock.h"
 
 #include <errno.h>
 #include <sys/random.h>
+#include <threads.h>
 #include <unistd.h>
 
 enum status random_secret(void *out, size_t length, struct error *err) {
@@ -21,16 +21,33 @@ enum status random_secret(void *out, size_t length, struct error *err) {
     return STATUS_OK;
 }
 
-void random_hex_id(char *out, size_t digits) {
-    uint8_t data[32];
+/** Bytes of the kernel's that each thread keeps: a request takes several ids. */
+struct random_block {
+    uint8_t bytes[512];
+    size_t left;
+    pid_t owner; /* a child must not go on where its parent does */
+};
+
+static void renew(struct random_block *block) {
     struct error err = {0};
-    if (random_secret(data, sizeof data, &err) != STATUS_OK) {
-        uint64_t seed = (uint64_t)clock_unix_ns(clock_system()) ^ (uint64_t)getpid() << 32;
-        for (size_t i = 0; i < sizeof data; i++) data[i] = (uint8_t)random_philox(seed, i, 0);
+    block->owner = getpid();
+    if (random_secret(block->bytes, sizeof block->bytes, &err) != STATUS_OK) {
+        uint64_t seed = (uint64_t)clock_unix_ns(clock_system()) ^ (uint64_t)block->owner << 32;
+        for (size_t i = 0; i < sizeof block->bytes; i++) block->bytes[i] = (uint8_t)random_philox(seed, i, 0);
     }
-    char hex[2 * sizeof data + 1];
-    bytes_to_hex(data, sizeof data, hex);
-    for (size_t i = 0; i < digits; i++) out[i] = hex[i % (sizeof hex - 1)];
+    block->left = sizeof block->bytes;
+}
+
+void random_hex_id(char *out, size_t digits) {
+    static const char hex[] = "0123456789abcdef";
+    static thread_local struct random_block block;
+    if (block.owner != getpid()) renew(&block);
+    for (size_t i = 0; i < digits; i += 2) {
+        if (block.left == 0) renew(&block);
+        uint8_t byte = block.bytes[--block.left];
+        out[i] = hex[byte >> 4];
+        if (i + 1 < digits) out[i + 1] = hex[byte & 15];
+    }
     out[digits] = 0;
 }
 

@@ -101,10 +101,11 @@ class House:
     def __enter__(self):
         self.use()
         try:
-            house.start_redis(self.ports)
+            for name in ("redis", "redis-limits"):
+                house.start_redis(name, self.ports)
             house.start_keys(self.ports)
             self.start_worker()
-            house.start_gateway(self.ports)
+            self.start_gateway()
             house.wait_for("gateway", lambda: house.http_status(f"http://127.0.0.1:{self.port}/readyz")[0] == 200, "reaches everything behind it")
             self.key = self.new_key("bench")
         except house.Failure as failure:
@@ -120,9 +121,12 @@ class House:
         self.use()
         began = time.perf_counter()
         house.start("worker", [BIN / "bora-worker", "--models-file", self.models_file, "--model", self.model, "--listen", f"127.0.0.1:{self.ports['worker']}", "--metrics-listen",
-                               f"127.0.0.1:{self.ports['worker_metrics']}", "--threads", self.threads, "--kernel-variant", self.variant, *self.flags, *house.common_flags(self.ports)])
+                               f"127.0.0.1:{self.ports['worker_metrics']}", "--threads", self.threads, "--kernel-variant", self.variant, *self.flags, *house.redis_flags(self.ports)])
         wait_ready(lambda: house.running_pid("worker") is not None, self.ports["worker_metrics"], "/readyz", f"the worker ({self.folder}/log/worker.log)")
         return time.perf_counter() - began
+
+    def start_gateway(self):
+        house.start_gateway(self.ports)
 
     def restart_worker(self):
         """Seconds from exec to ready."""
@@ -130,11 +134,11 @@ class House:
         house.stop("worker")
         return self.start_worker()
 
-    def new_key(self, tenant):
-        """A key whose limits nobody reaches."""
+    def new_key(self, tenant, **more):
+        """A key whose limits nobody reaches; `more`: further fields of the request that makes it."""
         self.use()
         admin = house.secret_file("admin-key", "bora_admin_").read_text().strip()
-        body = {"name": tenant, "tenant": tenant, "limits": {"requests_per_minute": 1000000, "tokens_per_minute": 1000000000}}
+        body = {"name": tenant, "tenant": tenant, "limits": {"requests_per_minute": 1000000, "tokens_per_minute": 1000000000}, **more}
         request = urllib.request.Request(f"http://127.0.0.1:{self.port}/v1/admin/api-keys", data=json.dumps(body).encode(), headers={"Authorization": f"Bearer {admin}", "Content-Type": "application/json"})
         until = time.perf_counter() + READY_SECONDS
         while True:

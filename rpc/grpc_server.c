@@ -480,6 +480,10 @@ void *rpc_call_state(struct rpc_call *call) {
 void *rpc_call_service(struct rpc_call *call) {
     return call->method->service;
 }
+
+const void *rpc_call_method_data(struct rpc_call *call) {
+    return call->method->method->data;
+}
 bool rpc_call_cancelled(struct rpc_call *call) {
     return atomic_load(&call->cancelled);
 }

@@ -49,6 +49,7 @@ struct rpc_method {
             call); /* may be NULL; nothing that was written waits any more. So a stream that is busy can gather what comes meanwhile */
     void (*cancelled)(struct rpc_call *call); /* may be NULL */
     void (*finished)(struct rpc_call *call);  /* may be NULL; free the call's state here */
+    const void *data;                         /* the owner's: rpc_call_method_data */
 };
 
 struct rpc_server_options {
@@ -82,6 +83,7 @@ void rpc_call_unref(struct rpc_call *call);
 void rpc_call_set_state(struct rpc_call *call, void *state);
 void *rpc_call_state(struct rpc_call *call);
 void *rpc_call_service(struct rpc_call *call);
+const void *rpc_call_method_data(struct rpc_call *call);
 /** First value of a request metadata entry (lower-case key), NUL-terminated, lent for the call's life; NULL when absent. */
 const char *rpc_call_metadata(struct rpc_call *call, const char *key);
 /** Monotonic ns (base/clock), INT64_MAX when none. */

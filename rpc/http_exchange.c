@@ -360,10 +360,11 @@ const char *http_exchange_header(const struct http_exchange *exchange, const cha
     return field != NULL ? field->value : NULL;
 }
 
-const char *http_exchange_query(const struct http_exchange *exchange, const char *name) {
-    const struct http_field *field = exchange->head.queries;
-    while (field != NULL && strcmp(field->name, name) != 0) field = field->next;
-    return field != NULL ? field->value : NULL;
+const struct http_field *http_exchange_headers(const struct http_exchange *exchange) {
+    return exchange->head.headers;
+}
+const struct http_field *http_exchange_queries(const struct http_exchange *exchange) {
+    return exchange->head.queries;
 }
 
 void http_exchange_set_state(struct http_exchange *exchange, void *state) {

@@ -42,6 +42,7 @@ enum {
 
 struct http_server;
 struct http_exchange;
+struct http_field; /* rpc/http_framing.h */
 
 struct http_server_options {
     const char *
@@ -98,8 +99,9 @@ const char *http_exchange_method(const struct http_exchange *exchange); /* "POST
 const char *http_exchange_path(const struct http_exchange *exchange);   /* decoded, without the query */
 /** First value of a header, any case, without blanks around it; NULL when absent. Lent for the exchange's life. */
 const char *http_exchange_header(const struct http_exchange *exchange, const char *name);
-/** First value of a query parameter, decoded; NULL when absent. */
-const char *http_exchange_query(const struct http_exchange *exchange, const char *name);
+/** All headers, and all parameters of the query, decoded; in the order of arrival. NULL for none. Lent for the exchange's life. */
+const struct http_field *http_exchange_headers(const struct http_exchange *exchange);
+const struct http_field *http_exchange_queries(const struct http_exchange *exchange);
 struct bytes_view http_exchange_body(const struct http_exchange *exchange); /* lent for the exchange's life */
 /** Free the body, which nobody will look at any more: a long answer holds no request. On the server's thread, or of an exchange that no other touches. */
 void http_exchange_forget_body(struct http_exchange *exchange);

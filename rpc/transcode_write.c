@@ -67,7 +67,7 @@ static void write_json_text(struct bytes *out, const char *text) {
         write_literal(out, "null"); /* whatever filled the field, the answer around it stays JSON */
 }
 
-static void write_value(struct bytes *out, const struct field_plan *field, const void *slot, int depth) {
+void transcode_write_value(struct bytes *out, const struct field_plan *field, const void *slot, int depth) {
     switch (field->descriptor->type) {
     case PROTOBUF_C_TYPE_INT32:
     case PROTOBUF_C_TYPE_SINT32:
@@ -116,9 +116,9 @@ static void write_map(struct bytes *out, const struct field_plan *field, const P
         bool quoted = key->descriptor->type == PROTOBUF_C_TYPE_STRING;
         if (i > 0) (void)bytes_append_byte(out, ',');
         if (!quoted) (void)bytes_append_byte(out, '"');
-        write_value(out, key, (const uint8_t *)entries[i] + key->descriptor->offset, depth);
+        transcode_write_value(out, key, (const uint8_t *)entries[i] + key->descriptor->offset, depth);
         write_literal(out, quoted ? ":" : "\":");
-        write_value(out, &value, (const uint8_t *)entries[i] + value.descriptor->offset, depth);
+        transcode_write_value(out, &value, (const uint8_t *)entries[i] + value.descriptor->offset, depth);
     }
     (void)bytes_append_byte(out, '}');
 }
@@ -135,7 +135,7 @@ static void write_repeated(struct bytes *out, const struct field_plan *field, co
     (void)bytes_append_byte(out, '[');
     for (size_t i = 0; i < count; i++) {
         if (i > 0) (void)bytes_append_byte(out, ',');
-        write_value(out, field, slots + i * bytes, depth);
+        transcode_write_value(out, field, slots + i * bytes, depth);
     }
     (void)bytes_append_byte(out, ']');
 }
@@ -157,7 +157,7 @@ static void write_fields(struct bytes *out, const struct message_plan *plan, con
         else if (!present)
             write_literal(out, "null");
         else
-            write_value(out, field, (const uint8_t *)message + field->descriptor->offset, depth);
+            transcode_write_value(out, field, (const uint8_t *)message + field->descriptor->offset, depth);
     }
     (void)bytes_append_byte(out, '}');
 }
@@ -181,7 +181,7 @@ static void write_message(struct bytes *out, const struct message_plan *plan, co
     if (member == NULL) {
         write_literal(out, "null");
     } else if (plan->form == FORM_VALUE) {
-        write_value(out, member, (const uint8_t *)message + member->descriptor->offset, depth);
+        transcode_write_value(out, member, (const uint8_t *)message + member->descriptor->offset, depth);
     } else {
         (void)bytes_append_byte(out, '{');
         (void)json_append_string(out, bytes_view_string(plan->tag));

@@ -1,35 +1,26 @@
 /* Copyright Bora contributors
  * SPDX-License-Identifier: Apache-2.0 */
 /**
- * Rate limits of API keys: requests and tokens per minute, per key and per (key, model), taken before work starts.
+ * Exact limits and the settlement of usage, in Redis. docs/design/tenants.md has the whole picture and the names of the data.
  *
- * The promise: in no window of 60 s more than the limit is admitted, at any concurrency, from any number of gateways; a denied request takes
- * nothing. (A token bucket or GCRA would let twice the limit pass in some windows.) So each bucket remembers what it admitted in each second:
+ * A lease is what one request holds while its answer is generated. Three functions of Redis, each atomic and one round trip:
  *
- *     second   ... 941   942 ...            1001  1002        now = 1002.4
- *                  [3:900][1:200] . . . . . [7:2100][2:610]   requests:tokens; the window is seconds 942..1002
+ *     limits_admit     all or nothing: counts the request, charges its input tokens, holds the worst case of its output ──> a lease
+ *     limits_charge    now and then: tokens generated so far are charged to the window of now, and no longer held; the lease lives on
+ *     limits_settle    the end: the rest is charged, what is held goes back, one entry goes to the outbox of the ledger
  *
- * The second in which the window begins counts whole, so the window is 60 s and a fraction: never too short. Times are Redis' own. One call is
- * one script, atomic in Redis, and one round trip; the same script checks that the key still stands, so that a revocation holds for the next
- * request on every gateway without a message to any.
+ * The promise, in every scope, at any concurrency, from any number of gateways, whoever dies when:
  *
- * A request goes through in two steps, so that nothing is done for a key that may do nothing, and that tokens are exact:
+ *     charged inside the window + held by leases <= limit
  *
- *     reserve 1 request ──> count its tokens ──> reserve the worst case: prompt + max_tokens ──> work ──> settle (what was used):
- *       and look whether      (the worker)         on the same reservation; denied: the            the rest goes back to the
- *       a token is left                            request goes back too                           second it was taken from
+ * Windows: a second (to the microsecond: the times of the last N requests are kept), a minute (240 slices of 250 ms; the slice in which the window begins
+ * counts whole, so a window is up to 60.25 s, never too short), the calendar's day and month (UTC). Times are Redis' own.
  *
- * Whoever does not say how many tokens may be generated gets what remains: such tokens are optional, and the script says how many it took.
+ * A scope is one counter: of the organisation, a workspace or a key, over all models or for one. A request names those that it has limits in, at most
+ * LIMITS_SCOPES_MAX. All data of a call are under the organisation's hash tag.
  *
- * A reservation that nobody settles (the gateway died, or Redis was away at that moment) leaves the window like everything else, after a minute:
- * meanwhile the key has less room, never more. So settling is not tried again: what a retry could give back leaves by itself at the latest
- * LIMITS_WINDOW_S after it was taken, and a list of things to settle would be state that a gateway does not have otherwise.
- *
- * In Redis, all under one hash tag:
- *     bora:key:{<key id>}                      the key's record (services/keys): only created_at, expires_at, revoked_at are read here
- *     bora:usage:{<key id>}                    hash: requests, tokens (sums), oldest (second), <second> = "requests:tokens"; expires by itself
- *     bora:usage:{<key id>}:<model>            the same for one model
- *     bora:reservation:{<key id>}:<id>         "tokens, seconds (key, model) of the tokens, of the request" until settled; expires by itself
+ * A lease that is neither charged nor settled for LIMITS_LEASE_MS has run out: the next call of the organisation (any of these, or limits_reap) settles it, by
+ * what workers have reported of it (limits_report) or else by what was charged last. A later limits_settle of that lease adds the difference, once.
  */
 #ifndef STORE_LIMITS_H
 #define STORE_LIMITS_H
@@ -37,66 +28,143 @@
 #include "base/limits.h"
 #include "store/redis.h"
 
-#define LIMITS_KEY_RECORD_FORMAT "bora:key:{%s}"
-
-enum { LIMITS_WINDOW_S = 61, LIMITS_ABSENT = -1, LIMITS_KEY_ID_BYTES = 64, LIMITS_RESERVATION_ID_BYTES = 32 };
+enum {
+    LIMITS_ABSENT = -1,
+    LIMITS_SCOPES_MAX = 6, /* organisation, workspace, key; over all models and for one */
+    LIMITS_ID_BYTES = 36,  /* an organisation's or workspace's id */
+    LIMITS_KEY_ID_BYTES = 12,
+    LIMITS_SCOPE_BYTES = 2 + LIMITS_ID_BYTES, /* "o", "w:<workspace>", "k:<key prefix>" */
+    LIMITS_LEASE_ID_BYTES = 32,
+    LIMITS_LEASE_MS = 20000,
+    LIMITS_ANSWERS_MAX = LIMIT_CHOICES,
+};
 /** The largest limit and the largest number of tokens of one request: sums stay exact in Lua's doubles. */
 #define LIMITS_MAX INT64_C(1000000000000)
+/** Of money, in nanos; also the most that the input, and the output, of one request costs. */
+#define LIMITS_SPEND_MAX INT64_C(1000000000000000)
+/** Nanos for a million tokens. */
+#define LIMITS_PRICE_MAX INT64_C(1000000000000)
 
 /** LIMITS_ABSENT: unlimited. 0: nothing passes. */
+enum limits_kind {
+    LIMITS_REQUESTS_PER_SECOND,
+    LIMITS_REQUESTS_PER_MINUTE,
+    LIMITS_INPUT_PER_MINUTE,
+    LIMITS_OUTPUT_PER_MINUTE,
+    LIMITS_TOKENS_PER_MINUTE,
+    LIMITS_TOKENS_PER_DAY,
+    LIMITS_TOKENS_PER_MONTH,
+    LIMITS_STREAMS,
+    LIMITS_SPEND_PER_MONTH, /* nanos */
+    LIMITS_KINDS,
+};
 struct limits_bounds {
-    int64_t requests_per_minute, tokens_per_minute;
+    int64_t of[LIMITS_KINDS];
+};
+#define LIMITS_UNLIMITED ((struct limits_bounds){{-1, -1, -1, -1, -1, -1, -1, -1, -1}})
+
+struct limits_scope {
+    char name[LIMITS_SCOPE_BYTES + 1];
+    bool of_model; /* counts only this request's model */
+    struct limits_bounds bounds;
 };
 
-struct limits_reservation;
-struct limits_request {
-    const char *key_id;
-    const char *model; /* the model's own name */
-    struct limits_bounds key, key_and_model;
-    const struct limits_reservation
-        *taken;     /* the second step: what the first reserved, with the same bounds. NULL: one request is taken */
-    int64_t tokens; /* the most this request can use, 0..LIMITS_MAX */
-    int64_t tokens_optional; /* of which so many are taken only as far as there is room, 0..tokens */
-    int64_t tokens_ahead;    /* for which there must be room besides, but which are not taken yet */
-    int64_t test_time_ms;    /* 0: Redis' clock. Tests bring their own time */
+/** Nanos for a million tokens, 0..LIMITS_PRICE_MAX. */
+struct limits_price {
+    int64_t input, cached_input, output;
+};
+
+/** What the ledger says of a request, besides numbers. */
+struct limits_subject {
+    const char *organization; /* id */
+    const char *workspace;    /* id */
+    const char *key;          /* prefix */
+    const char *model;        /* own name */
+    const char *request_id;
+    const char *endpoint; /* "chat" */
+};
+
+struct limits_admission {
+    struct limits_subject subject;
+    const char *
+        lease; /* LIMITS_LEASE_ID_BYTES hex digits, random; made by the caller so that a lost answer can be settled all the same. NULL: peek */
+    struct limits_price price;
+    int scope_count; /* 0: only the key's gate is looked at, and the lease is made for the ledger's sake */
+    const struct limits_scope *scopes;
+    int64_t input;           /* prompt tokens, 0..LIMITS_MAX */
+    int64_t output;          /* the most that may be generated, all answers together */
+    int64_t output_optional; /* of which so many are held only as far as there is room, 0..output */
+    int answers;          /* generations that will report for themselves when the gateway dies, 1..LIMITS_ANSWERS_MAX */
+    bool peek;            /* only whether it would pass; takes nothing, makes no lease */
+    int64_t test_time_us; /* 0: Redis' clock, or what limits_set_test_time says. Tests bring their own time */
 };
 
 enum limits_outcome {
     LIMITS_ADMITTED,
-    LIMITS_DENIED,      /* passes again after retry_after_ms, if nobody else comes first */
-    LIMITS_NEVER_FITS,  /* larger than the limit itself */
-    LIMITS_KEY_UNKNOWN, /* no such key (any more) */
-    LIMITS_KEY_REVOKED,
-    LIMITS_KEY_EXPIRED,
+    LIMITS_DENIED, /* passes again after retry_after_ms, if nobody else comes first and nothing is given back before */
+    LIMITS_NEVER_FITS, /* larger than the limit itself */
+    LIMITS_KEY_CLOSED, /* revoked, disabled, ...: the gate is shut */
 };
-enum limits_bucket { LIMITS_KEY_REQUESTS, LIMITS_KEY_TOKENS, LIMITS_MODEL_REQUESTS, LIMITS_MODEL_TOKENS };
 
-/** Room in the tightest bucket of a kind; both LIMITS_ABSENT when there is none. */
+/** Room in the tightest scope of a kind; both LIMITS_ABSENT when no scope limits it. */
 struct limits_room {
     int64_t limit, remaining;
 };
-
-/** What the second step and limits_settle need. A plain value, may be copied. `id` is empty when there are no limits: settling is then nothing. */
-struct limits_reservation {
-    char key_id[LIMITS_KEY_ID_BYTES + 1];
-    char model[LIMIT_MODEL_NAME_BYTES + 1];
-    char id[LIMITS_RESERVATION_ID_BYTES + 1];
-};
-
 struct limits_result {
     enum limits_outcome outcome;
-    enum limits_bucket denied_by;        /* DENIED, NEVER_FITS: the bucket that keeps it out longest */
-    int64_t retry_after_ms;              /* DENIED: > 0 */
-    struct limits_room requests, tokens; /* after this request, if admitted */
-    int64_t tokens_taken;                /* ADMITTED: tokens less the optional ones for which there was no room */
-    struct limits_reservation reservation;
+    enum limits_kind denied_by;            /* DENIED, NEVER_FITS: the limit that keeps it out longest */
+    int denied_scope;                      /* index into the admission's scopes */
+    int64_t denied_limit;                  /* that limit */
+    int64_t retry_after_ms;                /* DENIED: > 0 */
+    int64_t output_held;                   /* ADMITTED: output less the optional tokens for which there was no room */
+    struct limits_room room[LIMITS_KINDS]; /* after this request, if admitted */
 };
 
-/** `result` is lent, and NULL unless `status` is OK. Otherwise nothing is known: the caller must not let the request pass. (When the connection
- *  broke at the wrong moment the reservation may exist; it expires.) On the client's thread, or before the call returns. */
+/** `result` is lent, and NULL unless `status` is OK. Otherwise nothing is known: the caller must not let the request pass, and settles the lease with
+ *  nothing used (it may exist). On the client's thread, or before the call returns. */
 typedef void limits_fn(void *context, enum status status, const struct limits_result *result, const char *message);
+void limits_admit(struct redis_client *client, const struct limits_admission *admission, limits_fn *fn, void *context);
 
-void limits_reserve(struct redis_client *client, const struct limits_request *request, limits_fn *fn, void *context);
+/** Tokens of a request so far, or at its end. */
+struct limits_usage {
+    int64_t input;        /* 0 when the worker refused it before it computed anything; else what was admitted */
+    int64_t cached_input; /* of the input, known at the end */
+    int64_t output;       /* all answers together; what is less than an earlier call said counts as that */
+    bool
+        provisional; /* settle: the worker's last word is missing (its link broke). Its reports, or a later settle, may still add a difference */
+};
+
+/** `reply` of charge and settle: 1; 0 when there is no such lease (any more). `fn` may be NULL. */
+void limits_charge(struct redis_client *client, const char *organization, const char *lease,
+                   const struct limits_usage *usage, redis_fn *fn, void *context);
+/** Reply: 1 settled now; 2 it had run out and the difference was added; 0 nothing to settle. Whatever is lost on the way may be sent again. */
+void limits_settle(struct redis_client *client, const char *organization, const char *lease,
+                   const struct limits_usage *usage, redis_fn *fn, void *context);
+/** A worker's word for generation `answer` of a lease whose gateway is gone. When all of them are there the lease is settled. Reply: as limits_settle. */
+void limits_report(struct redis_client *client, const char *organization, const char *lease, int answer,
+                   const struct limits_usage *usage, redis_fn *fn, void *context);
+/** Settle what has run out, at most some hundred leases. Reply: how many. */
+void limits_reap(struct redis_client *client, const char *organization, redis_fn *fn, void *context);
+
+/** What counts in a scope now. Reply to `fn`: struct limits_bounds of used amounts through limits_read_used. */
+void limits_used(struct redis_client *client, const char *organization, const char *scope, const char *model_or_null,
+                 redis_fn *fn, void *context);
+bool limits_read_used(const struct redis_reply *reply, struct limits_bounds *out);
+
+/** The gate of a key: shut, it is refused by every admission from then on; for an hour, by when no gateway remembers the key. */
+void limits_shut_gate(struct redis_client *client, const char *organization, const char *key, redis_fn *fn,
+                      void *context);
+void limits_open_gate(struct redis_client *client, const char *organization, const char *key, redis_fn *fn,
+                      void *context);
+/** Only whether the gate is open: outcome ADMITTED or KEY_CLOSED. */
+void limits_check_gate(struct redis_client *client, const char *organization, const char *key, limits_fn *fn,
+                       void *context);
+
+/** What all calls take for Redis' clock from now on, in this process; 0: Redis' own. For tests. */
+void limits_set_test_time(int64_t us);
+
+/** The cost of tokens, in nanos: each kind rounded up for itself; input and output at most LIMITS_SPEND_MAX each. */
+int64_t limits_cost(const struct limits_price *price, const struct limits_usage *usage);
 
 /** The smaller of two bounds, of which LIMITS_ABSENT is none. */
 static inline int64_t limits_tighter(int64_t a, int64_t b) {
@@ -104,12 +172,11 @@ static inline int64_t limits_tighter(int64_t a, int64_t b) {
     return a < b ? a : b;
 }
 
-/** Only whether the key stands; takes nothing. */
-void limits_check_key(struct redis_client *client, const char *key_id, limits_fn *fn, void *context);
-
-/** Give back what was reserved above `actual_tokens`. Once per reservation: repeated calls, and calls after the window has passed, change nothing.
- *  The request itself stays counted. `fn` may be NULL; its reply is 1 when this call settled it, else 0. */
-void limits_settle(struct redis_client *client, const struct limits_reservation *reservation, int64_t actual_tokens,
-                   redis_fn *fn, void *context);
+/*
+ * The outbox entry (XADD bora:outbox:{<org>}), for services/keys:
+ *     t  time in ms      r  request id    l  lease     k  key prefix    w  workspace    m  model    e  endpoint
+ *     i  input tokens    c  cached input  o  output    n  cost in nanos     s  "settled", "expired", "correction" (differences, may be negative)
+ *     q  1, or 0 for a correction: requests
+ */
 
 #endif

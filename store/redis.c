@@ -15,7 +15,8 @@
 #include <unistd.h>
 
 /* Commands between submission and callback. A server that is slower than its clients for long shows as refusals, not as memory. */
-enum { COMMANDS_MAX = 65536 };
+enum { COMMANDS_MAX = 65536, TIMEOUT_STEPS = 16 /* how often one command's time is looked at */ };
+static const int64_t TIMEOUT_STEP_MAX_NS = 20 * (int64_t)NS_PER_MS;
 static const int64_t TIMEOUT_DEFAULT_NS = 500 * (int64_t)NS_PER_MS;
 
 static int64_t now_ns(void) {
@@ -65,59 +66,76 @@ static void answer_with_reply(struct redis_command *command, const redisReply *r
     free(block);
 }
 
-/* --- sending and receiving: the loop's thread ------------------------------------------------------------------- */
+/* --- replies and time-outs: the loop's thread ------------------------------------------------------------------- */
 
-static void on_reply(redisAsyncContext *context, void *raw, void *privdata);
-
-static void arm_timeout(struct redis_client *client) {
-    const struct redis_command *oldest = TAILQ_FIRST(&client->waiting);
-    if (oldest == NULL || evtimer_pending(client->timeout_timer, NULL)) return;
-    int64_t delay_ns = oldest->deadline_ns - now_ns();
-    if (delay_ns < 0) delay_ns = 0;
-    struct timeval delay = {.tv_sec = delay_ns / NS_PER_S, .tv_usec = delay_ns % NS_PER_S / NS_PER_US + 1};
-    evtimer_add(client->timeout_timer, &delay);
-}
-
-static void send_command(struct redis_client *client, struct redis_command *command) {
-    redisAsyncContext *context = client->connection.up && !client->ended ? client->connection.context : NULL;
-    if (context == NULL ||
-        redisAsyncFormattedCommand(context, on_reply, command, command->wire, command->wire_length) != REDIS_OK) {
-        fail_unconnected(command, client->ended, client->connection.reason);
-        redis_command_free(command);
-        return;
-    }
+/** Send it and let it wait for its reply. The mutex is held. */
+static enum status send_locked(struct redis_client *client, struct redis_command *command) {
     command->sent_ns = now_ns();
-    TAILQ_INSERT_TAIL(&client->waiting, command, link);
-    arm_timeout(client);
+    enum status status = redis_pipe_send_locked(client, command);
+    if (status == STATUS_OK) TAILQ_INSERT_TAIL(&client->waiting, command, link);
+    return status;
 }
 
-static void on_reply(redisAsyncContext *context, void *raw, void *privdata) {
-    struct redis_command *command = privdata;
-    struct redis_client *client = command->client;
-    const redisReply *reply = raw;
-    if (reply != NULL)
-        client->last_reply_ns = now_ns();
-    else
-        redis_connection_ended(&client->connection, context);
+static bool lacks_code(const struct redis_command *command, const redisReply *reply) {
+    if (reply->type != REDIS_REPLY_ERROR) return false;
+    return (command->script != NULL && strncmp(reply->str, "NOSCRIPT", 8) == 0) ||
+           (command->library != NULL && strstr(reply->str, "Function not found") != NULL);
+}
 
-    if (command->timed_out) {
-        redis_command_free(command);
-        return;
-    }
-    TAILQ_REMOVE(&client->waiting, command, link);
-    if (reply == NULL) {
-        fail_unconnected(command, client->ended, client->connection.reason);
-    } else if (command->script != NULL && reply->type == REDIS_REPLY_ERROR && strncmp(reply->str, "NOSCRIPT", 8) == 0) {
-        /* The script did not run, so sending it again is no repetition. It keeps its deadline. */
-        if (redis_command_use_source(command)) {
-            send_command(client, command);
-            return;
-        }
-        answer(command, STATUS_RESOURCE_EXHAUSTED, NULL, "out of memory");
-    } else {
-        answer_with_reply(command, reply);
-    }
+static enum status send_load_locked(struct redis_client *client, const struct redis_command *command) {
+    struct redis_command *load = redis_command_load(command->library);
+    if (load == NULL) return STATUS_RESOURCE_EXHAUSTED;
+    load->client = client;
+    load->deadline_ns = command->deadline_ns;
+    atomic_fetch_add(&client->command_count, 1);
+    enum status status = send_locked(client, load);
+    if (status == STATUS_OK) return STATUS_OK;
+    atomic_fetch_sub(&client->command_count, 1);
+    redis_command_free(load);
+    return status;
+}
+
+/** It did not run, so sending it again, with its code, is no repetition. It keeps its deadline. */
+static void send_with_code(struct redis_client *client, struct redis_command *command) {
+    enum status status = STATUS_OK;
+    if (command->script != NULL && !redis_command_use_source(command)) status = STATUS_RESOURCE_EXHAUSTED;
+    pthread_mutex_lock(&client->mutex);
+    if (status == STATUS_OK && command->library != NULL) status = send_load_locked(client, command);
+    command->library = NULL;
+    if (status == STATUS_OK) status = send_locked(client, command);
+    pthread_mutex_unlock(&client->mutex);
+    if (status == STATUS_OK) return;
+    answer(command, status, NULL, "the script could not be sent");
     redis_command_free(command);
+}
+
+bool redis_take_reply(struct redis_client *client, const redisReply *raw) {
+    client->last_reply_ns = now_ns();
+    pthread_mutex_lock(&client->mutex);
+    struct redis_command *command = TAILQ_FIRST(&client->waiting);
+    if (command != NULL) TAILQ_REMOVE(&client->waiting, command, link);
+    pthread_mutex_unlock(&client->mutex);
+    if (command == NULL) return false;
+    if (!command->timed_out && lacks_code(command, raw)) {
+        send_with_code(client, command);
+        return true;
+    }
+    if (!command->timed_out) answer_with_reply(command, raw);
+    redis_command_free(command);
+    return true;
+}
+
+/** The next one that is too late. It keeps its place: its reply may still come. */
+static struct redis_command *take_late(struct redis_client *client, int64_t now) {
+    struct redis_command *late = NULL;
+    pthread_mutex_lock(&client->mutex);
+    TAILQ_FOREACH(late, &client->waiting, link) {
+        if (!late->timed_out) break;
+    }
+    if (late != NULL && late->deadline_ns > now) late = NULL;
+    if (late != NULL) late->timed_out = true;
+    pthread_mutex_unlock(&client->mutex);
+    return late;
 }
 
 /** Fail what is too late. A server that has said nothing since the late command was sent hangs: drop the connection. */
@@ -126,15 +144,11 @@ static void on_timeout(evutil_socket_t fd, short events, void *argument) {
     struct redis_client *client = argument;
     bool silent = false;
     int64_t now = now_ns();
-    for (struct redis_command *command;
-         (command = TAILQ_FIRST(&client->waiting)) != NULL && command->deadline_ns <= now;) {
-        silent = silent || client->last_reply_ns < command->sent_ns;
-        TAILQ_REMOVE(&client->waiting, command, link);
-        command->timed_out = true; /* hiredis still holds it */
-        answer(command, STATUS_DEADLINE_EXCEEDED, NULL, "Redis did not answer in time");
+    for (struct redis_command *late; (late = take_late(client, now)) != NULL;) {
+        silent = silent || client->last_reply_ns < late->sent_ns;
+        answer(late, STATUS_DEADLINE_EXCEEDED, NULL, "Redis did not answer in time");
     }
     if (silent) redis_connection_drop(&client->connection, "it stopped answering");
-    arm_timeout(client);
 }
 
 static void on_wake(evutil_socket_t fd, short events, void *argument) {
@@ -142,19 +156,13 @@ static void on_wake(evutil_socket_t fd, short events, void *argument) {
     struct redis_client *client = argument;
     uint64_t count;
     if (read(fd, &count, sizeof count) < 0 && errno != EAGAIN) return;
-    struct redis_commands taken = TAILQ_HEAD_INITIALIZER(taken);
     pthread_mutex_lock(&client->mutex);
-    TAILQ_CONCAT(&taken, &client->inbox, link);
     struct redis_subscription *subscriptions = client->new_subscriptions;
     client->new_subscriptions = NULL;
     bool stopping = client->stopping;
     pthread_mutex_unlock(&client->mutex);
-    client->ended = stopping;
+    redis_pipe_wait_for_room(client);
     if (subscriptions != NULL) redis_subscriptions_adopt(client, subscriptions);
-    for (struct redis_command *command; (command = TAILQ_FIRST(&taken)) != NULL;) {
-        TAILQ_REMOVE(&taken, command, link);
-        send_command(client, command);
-    }
     if (stopping) event_base_loopbreak(client->base);
 }
 
@@ -168,15 +176,40 @@ static void publish_state(struct redis_client *client, bool connected) {
     pthread_mutex_unlock(&client->mutex);
 }
 
+/** Nothing that was sent will be answered any more. */
+static void fail_waiting(struct redis_client *client) {
+    struct redis_commands lost = TAILQ_HEAD_INITIALIZER(lost);
+    pthread_mutex_lock(&client->mutex);
+    TAILQ_CONCAT(&lost, &client->waiting, link);
+    bool closing = client->stopping;
+    pthread_mutex_unlock(&client->mutex);
+    for (struct redis_command *command; (command = TAILQ_FIRST(&lost)) != NULL;) {
+        TAILQ_REMOVE(&lost, command, link);
+        if (!command->timed_out) fail_unconnected(command, closing, client->connection.reason);
+        redis_command_free(command);
+    }
+}
+
 static void on_up(void *owner) {
     struct redis_client *client = owner;
+    if (!redis_pipe_open(client)) {
+        redis_connection_drop(&client->connection, "out of memory");
+        return;
+    }
+    int64_t step_ns = client->target.timeout_ns / TIMEOUT_STEPS;
+    step_ns = step_ns > TIMEOUT_STEP_MAX_NS ? TIMEOUT_STEP_MAX_NS : step_ns < NS_PER_MS ? NS_PER_MS : step_ns;
+    struct timeval step = {.tv_usec = step_ns / NS_PER_US};
+    evtimer_add(client->timeout_timer, &step);
     publish_state(client, true);
     if (client->on_connection != NULL) client->on_connection(client->context, true);
 }
 
 static void on_down(void *owner) {
     struct redis_client *client = owner;
+    event_del(client->timeout_timer);
+    redis_pipe_close(client);
     publish_state(client, false);
+    fail_waiting(client);
     if (client->on_connection != NULL) client->on_connection(client->context, false);
 }
 
@@ -193,19 +226,12 @@ void redis_submit(struct redis_client *client, struct redis_command *command) {
     int count = atomic_fetch_add(&client->command_count, 1);
     pthread_mutex_lock(&client->mutex);
     bool connected = atomic_load(&client->connected), closing = client->stopping;
-    bool accepted = connected && !closing && count < COMMANDS_MAX;
-    bool was_empty = TAILQ_EMPTY(&client->inbox);
-    if (accepted)
-        TAILQ_INSERT_TAIL(&client->inbox, command, link);
-    else if (!connected)
-        memcpy(reason, client->reason, sizeof reason);
+    bool accepted = connected && !closing && count < COMMANDS_MAX && send_locked(client, command) == STATUS_OK;
+    if (!connected) memcpy(reason, client->reason, sizeof reason);
     pthread_mutex_unlock(&client->mutex);
-    if (!accepted) {
-        fail_unconnected(command, closing, reason);
-        redis_command_free(command);
-    } else if (was_empty) {
-        eventfd_write(client->wake_fd, 1);
-    }
+    if (accepted) return; /* and perhaps answered and freed already */
+    fail_unconnected(command, closing, reason);
+    redis_command_free(command);
 }
 
 bool redis_client_connected(const struct redis_client *client) {
@@ -234,7 +260,7 @@ static void *client_main(void *argument) {
     redis_connection_start(&client->connection);
     event_base_loop(client->base, EVLOOP_NO_EXIT_ON_EMPTY);
     redis_subscriptions_deinit(client);
-    redis_connection_deinit(&client->connection); /* cancels what was sent; the inbox was emptied by on_wake */
+    redis_connection_deinit(&client->connection); /* cancels what was sent */
     return NULL;
 }
 
@@ -244,7 +270,7 @@ static enum status open_loop(struct redis_client *client, struct error *err) {
     client->base = event_base_new();
     if (client->base == NULL) return error_set(err, STATUS_RESOURCE_EXHAUSTED, "no event loop for Redis");
     client->wake_event = event_new(client->base, client->wake_fd, EV_READ | EV_PERSIST, on_wake, client);
-    client->timeout_timer = evtimer_new(client->base, on_timeout, client);
+    client->timeout_timer = event_new(client->base, -1, EV_PERSIST, on_timeout, client);
     if (client->wake_event == NULL || client->timeout_timer == NULL || event_add(client->wake_event, NULL) != 0)
         return error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
     client->connection.owner = client;
@@ -282,7 +308,7 @@ enum status redis_client_create(const struct redis_options *options, struct redi
     client->wake_fd = -1;
     client->on_connection = options->on_connection;
     client->context = options->context;
-    TAILQ_INIT(&client->inbox);
+    client->pipe.fd = -1;
     TAILQ_INIT(&client->waiting);
     pthread_mutex_init(&client->mutex, NULL);
     pthread_condattr_t monotonic;

@@ -1,12 +1,13 @@
 /* Copyright Bora contributors
  * SPDX-License-Identifier: Apache-2.0 */
 /**
- * Inside store/redis.h. One thread per client runs the event loop and owns everything but the inbox:
+ * Inside store/redis.h. Whoever submits a command writes it to the socket himself; one thread per client runs the event loop, which connects, takes
+ * replies and looks for what is late:
  *
- *     any thread: redis_submit ──> inbox (mutex) ──eventfd──> loop: hiredis ──> waiting list ──> reply, time-out or end of the connection
+ *     any thread: redis_submit ──(mutex)──> waiting list, socket            loop: reply, time-out or end of the connection ──> callback
  *
- * Files: redis.c (client, thread, time-outs), redis_command.c (arguments to bytes, scripts, blocking calls), redis_reply.c, redis_subscribe.c,
- * redis_connection.c (connect and renew).
+ * Files: redis.c (client, thread, time-outs), redis_pipe.c (commands out, replies in), redis_command.c (arguments to bytes, scripts, blocking calls),
+ * redis_reply.c, redis_subscribe.c, redis_connection.c (connect and renew).
  */
 #ifndef STORE_REDIS_INTERNAL_H
 #define STORE_REDIS_INTERNAL_H
@@ -18,16 +19,17 @@
 #include <stdatomic.h>
 #include <sys/queue.h>
 
-/** A command from submission to its callback; if it timed out, until hiredis lets go of it. */
+/** A command from submission to its callback; if it timed out, until its place in the order of replies has come. */
 struct redis_command {
-    TAILQ_ENTRY(redis_command) link; /* in the inbox, then in the waiting list */
+    TAILQ_ENTRY(redis_command) link;
     struct redis_client *client;
     redis_fn *fn;
     void *context;
     int64_t deadline_ns, sent_ns;
-    bool timed_out;                    /* fn was called; the reply will be thrown away */
-    const struct redis_script *script; /* not NULL: an EVALSHA that may still become an EVAL */
-    size_t script_tail;                /* where the bytes behind the sha begin */
+    bool timed_out;                      /* fn was called; the reply will be thrown away */
+    const struct redis_script *script;   /* not NULL: an EVALSHA that may still become an EVAL */
+    size_t script_tail;                  /* where the bytes behind the sha begin */
+    const struct redis_library *library; /* not NULL: an FCALL that may be sent again behind its library */
     int argument_count;
     size_t wire_length;
     char *wire; /* as sent: the RESP array of bulk strings */
@@ -43,6 +45,14 @@ struct redis_subscription {
     bool subscribed;
 };
 
+/** The socket of a connection that is up. */
+struct redis_pipe {
+    int fd;              /* -1: closed. Under the client's mutex, like `unsent` */
+    struct bytes unsent; /* what the kernel did not take yet */
+    struct event *read_event, *room_event;
+    redisReader *reader;
+};
+
 struct redis_client {
     struct redis_target target;
     void (*on_connection)(void *context, bool connected);
@@ -52,7 +62,8 @@ struct redis_client {
     /* any thread, under the mutex */
     pthread_mutex_t mutex;
     pthread_cond_t changed; /* connected changed */
-    struct redis_commands inbox;
+    struct redis_pipe pipe;
+    struct redis_commands waiting; /* sent and not answered, in the order of their replies */
     struct redis_subscription *new_subscriptions;
     bool stopping;
     char reason[REDIS_REASON_BYTES];
@@ -64,15 +75,25 @@ struct redis_client {
     struct event_base *base;
     struct event *wake_event, *timeout_timer;
     struct redis_connection connection;
-    struct redis_commands waiting; /* sent and not answered, oldest deadline first */
     int64_t last_reply_ns;
-    bool ended; /* the loop has left: what is pending is cancelled */
 
     struct redis_connection subscriber; /* started with the first subscription */
     struct redis_subscription *subscriptions;
     struct event *probe_timer;
     int64_t subscriber_heard_ns, probe_sent_ns;
 };
+
+/* redis_pipe.c */
+/** On the loop's thread, of a connection that has just come up. False when memory is out. */
+bool redis_pipe_open(struct redis_client *client);
+/** Idempotent; on the loop's thread, before the connection's socket is closed. */
+void redis_pipe_close(struct redis_client *client);
+/** Written, or kept until there is room. UNAVAILABLE: closed; RESOURCE_EXHAUSTED: too much waits. The mutex is held. */
+enum status redis_pipe_send_locked(struct redis_client *client, const struct redis_command *command);
+/** On the loop's thread, when it was woken. */
+void redis_pipe_wait_for_room(struct redis_client *client);
+/** The next command's reply has come. False when none waits. On the loop's thread. */
+bool redis_take_reply(struct redis_client *client, const redisReply *raw);
 
 /** Takes the command. */
 void redis_submit(struct redis_client *client, struct redis_command *command);
@@ -82,6 +103,8 @@ struct redis_command *redis_command_create(const struct bytes_view *arguments, s
 void redis_command_free(struct redis_command *command);
 /** Turn a script's EVALSHA into EVAL. False when memory is out. */
 bool redis_command_use_source(struct redis_command *command);
+/** The command that loads a library; NULL when memory is out. */
+struct redis_command *redis_command_load(const struct redis_library *library);
 
 /** hiredis' reply as ours. Strings are lent; `*out_block` holds an array's items and is freed by the caller. False when memory is out. */
 bool redis_reply_convert(const redisReply *raw, struct redis_reply *out, struct redis_reply **out_block);

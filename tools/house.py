@@ -28,8 +28,8 @@ from house_models import BIN, MODELS_FILE, ROOT, SMALL_MODEL, Failure, check_mem
 
 STATE = Path(os.environ.get("BORA_STATE", ROOT / ".bora")).absolute()
 TIERS = {"worker": "small", "worker-medium": "medium", "worker-large": "large"}  # the workers of --tiers, and what each serves; else there is `worker` alone
-NAMES = ["redis", "keys", *TIERS, "gateway"]  # in the order in which they start
-PORTS = {"http": 8080, "grpc": 8081, "keys": 7010, "worker": 7011, "redis": 7379, "keys_metrics": 7020, "worker_metrics": 7021}
+NAMES = ["redis", "redis-limits", "keys", *TIERS, "gateway"]  # in the order in which they start
+PORTS = {"http": 8080, "grpc": 8081, "keys": 7010, "worker": 7011, "redis": 7379, "keys_metrics": 7020, "worker_metrics": 7021, "redis_limits": 7380}
 TIER_PORTS = {"worker_medium": 7012, "worker_medium_metrics": 7022, "worker_large": 7013, "worker_large_metrics": 7023}
 QUESTION = "What is the capital of France? Answer in one sentence."
 DEMO_LIMITS = {"requests_per_minute": 600, "tokens_per_minute": 1000000}
@@ -176,7 +176,7 @@ def port_is_free(port):
 
 
 # Who is told of a port when it starts; the first listens on it. Workers tell gateways theirs by Redis.
-USERS = {"http": ["gateway"], "grpc": ["gateway"], "keys": ["keys", "gateway"], "keys_metrics": ["keys"], "worker": ["worker"], "worker_metrics": ["worker"], "redis": NAMES,
+USERS = {"http": ["gateway"], "grpc": ["gateway"], "keys": ["keys", "gateway"], "keys_metrics": ["keys"], "worker": ["worker"], "worker_metrics": ["worker"], "redis": ["redis", "keys"], "redis_limits": NAMES[1:],
          **{name: [name.removesuffix("_metrics").replace("_", "-")] for name in TIER_PORTS}}
 
 
@@ -187,7 +187,7 @@ def check_ports(ports, before):
     ours = {port for name, port in before.items() if running_pid(USERS[name][0]) is not None}
     for name, port in ports.items():
         if port not in ours and not port_is_free(port):
-            flag = f"--{name}-port" if "_" not in name else f"--{name.split('_')[0]}-metrics-port"
+            flag = f"--{name.replace('_', '-')}-port"
             raise Failure(f"port {port} ({name}) is taken by another program; choose another with {flag} N")
 
 
@@ -209,27 +209,28 @@ def redis_answers(port, password):
         return False
 
 
-def start_redis(ports):
-    data = STATE / "redis"
+def start_redis(name, ports):
+    """Two: what must never be lost, flushed before it is answered; and what every request waits for, written before it is answered (docs/design/tenants.md)."""
+    port, data = ports[name.replace("-", "_")], STATE / name
     data.mkdir(parents=True, exist_ok=True)
     password = secret_file("redis-password").read_text().strip()
-    config = STATE / "redis.conf"
+    config = STATE / f"{name}.conf"
     config.touch(mode=0o600)
     config.write_text(
-        f"bind 127.0.0.1\nport {ports['redis']}\nrequirepass {password}\ndir \"{data}\"\nappendonly yes\nappendfsync always\nsave \"\"\n"
+        f"bind 127.0.0.1\nport {port}\nrequirepass {password}\ndir \"{data}\"\nappendonly yes\nappendfsync {'no' if name == 'redis-limits' else 'always'}\nsave \"\"\n"
         "maxmemory-policy noeviction\ndaemonize no\nlogfile \"\"\n"
     )
-    start("redis", ["redis-server", config])
-    wait_for("redis", lambda: redis_answers(ports["redis"], password), "answers")
+    start(name, ["redis-server", config])
+    wait_for(name, lambda: redis_answers(port, password), "answers")
 
 
-def common_flags(ports):
-    return ["--redis", f"127.0.0.1:{ports['redis']}", "--redis-password-file", STATE / "secrets/redis-password"]
+def redis_flags(ports, prefix="--redis", port="redis_limits"):
+    return [prefix, f"127.0.0.1:{ports[port]}", f"{prefix}-password-file", STATE / "secrets/redis-password"]
 
 
 def start_keys(ports):
     start("keys", [BIN / "bora-keys", "--listen", f"127.0.0.1:{ports['keys']}", "--metrics-listen", f"127.0.0.1:{ports['keys_metrics']}", "--hash-secret-file", STATE / "secrets/key-hash",
-                   "--admin-key-file", secret_file("admin-key", "bora_admin_"), "--service-token-file", secret_file("service-token"), *common_flags(ports)])
+                   "--admin-key-file", secret_file("admin-key", "bora_admin_"), "--service-token-file", secret_file("service-token"), *redis_flags(ports, port="redis"), *redis_flags(ports, prefix="--redis-limits")])
     wait_for("keys", lambda: http_status(f"http://127.0.0.1:{ports['keys_metrics']}/readyz")[0] == 200, "is ready")
 
 
@@ -237,13 +238,13 @@ def start_worker(name, config):
     ports, port = config["ports"], name.replace("-", "_")
     flags = ["--threads", config["threads"]] if config.get("threads") else []
     start(name, [BIN / "bora-worker", "--models-file", config["models_file"], "--model", config["models"][name], "--listen", f"127.0.0.1:{ports[port]}",
-                 "--metrics-listen", f"127.0.0.1:{ports[f'{port}_metrics']}", *flags, *(config.get("worker_flags") or []), *common_flags(ports)])
+                 "--metrics-listen", f"127.0.0.1:{ports[f'{port}_metrics']}", *flags, *(config.get("worker_flags") or []), *redis_flags(ports)])
     wait_for(name, lambda: http_status(f"http://127.0.0.1:{ports[f'{port}_metrics']}/readyz")[0] == 200, "is ready")
 
 
-def start_gateway(ports):
+def start_gateway(ports, flags=()):
     start("gateway", [BIN / "bora-gateway", "--http-listen", f"127.0.0.1:{ports['http']}", "--grpc-listen", f"127.0.0.1:{ports['grpc']}", "--keys", f"127.0.0.1:{ports['keys']}",
-                      "--service-token-file", secret_file("service-token"), *common_flags(ports)])
+                      "--service-token-file", secret_file("service-token"), "--console-dir", ROOT / "console", *flags, *redis_flags(ports)])
     wait_for("gateway", lambda: http_status(f"http://127.0.0.1:{ports['http']}/readyz")[0] == 200, "is ready")
 
 
@@ -310,6 +311,7 @@ def print_addresses(config, key, key_path):
     print(f"""
     HTTP   {base}
     gRPC   {grpc}
+    web    {origin}/console/      (the console: sign in with the key below, or as the operator with the one in {shown(STATE / "secrets/admin-key")})
     model  {served}{f"      (models.ini also describes {', '.join(others)}: ./dev up --model NAME)" if others else ""}
     key    {key}      (kept in {shown(key_path)}; {DEMO_LIMITS['requests_per_minute']:,} requests and {DEMO_LIMITS['tokens_per_minute']:,} tokens a minute)
 
@@ -414,7 +416,7 @@ def start_missing(config):
     ports, names = config["ports"], names_of(config)
     if all(running_pid(name) is not None for name in names):
         say("everything runs already")
-    steps = {"redis": start_redis, "keys": start_keys, "gateway": start_gateway, **{name: lambda _, name=name: start_worker(name, config) for name in TIERS}}
+    steps = {**{name: lambda ports, name=name: start_redis(name, ports) for name in ("redis", "redis-limits")}, "keys": start_keys, "gateway": start_gateway, **{name: lambda _, name=name: start_worker(name, config) for name in TIERS}}
     for name in names:
         if running_pid(name) is not None:
             continue
@@ -516,12 +518,12 @@ def describe(name, ports, config):
         return entry
     with contextlib.suppress(OSError):
         entry["memory_mib"] = int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") >> 20
-    if name == "redis":
-        password = secret_file("redis-password").read_text().strip()
-        entry["health"] = "ok" if redis_answers(ports["redis"], password) else "does not answer"
-        entry["address"] = f"127.0.0.1:{ports['redis']}"
-        return entry
     own = name.replace("-", "_")
+    if name.startswith("redis"):
+        password = secret_file("redis-password").read_text().strip()
+        entry["health"] = "ok" if redis_answers(ports[own], password) else "does not answer"
+        entry["address"] = f"127.0.0.1:{ports[own]}"
+        return entry
     port = "http" if name == "gateway" else f"{own}_metrics"
     status, text = http_status(f"http://127.0.0.1:{ports[port]}/readyz")
     entry["health"] = "ok" if status == 200 else text.strip() or "does not answer"

@@ -23,6 +23,8 @@ struct api_error api_error_validation(const struct transcode_errors *errors);
 struct api_error api_error_bad_request(const char *type, const char *code, const char *param, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
 struct api_error api_error_unavailable(const char *format, ...) __attribute__((format(printf, 1, 2)));
+/** 403: the key is good, but not for this. */
+struct api_error api_error_forbidden(const char *format, ...) __attribute__((format(printf, 1, 2)));
 struct api_error api_error_make(int http_status, enum status status, const char *type, const char *code,
                                 const char *format, ...) __attribute__((format(printf, 5, 6)));
 

@@ -15,68 +15,6 @@
 enum { CACHE_SLOTS = 8192, PROBES = 8, KEY_BYTES_MIN = 8, KEY_BYTES_MAX = 256, REPLY_ARENA_BYTES = 1 << 20 };
 static const int64_t VERIFY_TIMEOUT_NS = 2 * NS_PER_S;
 
-/* ---- key_info ------------------------------------------------------------------------------------------------------ */
-
-void key_info_ref(struct key_info *info) {
-    atomic_fetch_add(&info->references, 1);
-}
-
-void key_info_unref(struct key_info *info) {
-    if (info != NULL && atomic_fetch_sub(&info->references, 1) == 1) free(info);
-}
-
-static bool is_named(const Bora__Internal__V1__ModelDescription *model, const char *name) {
-    if (strcmp(model->name, name) == 0 || strcmp(model->tier, name) == 0) return true;
-    for (size_t i = 0; i < model->n_aliases; i++) {
-        if (strcmp(model->aliases[i], name) == 0) return true;
-    }
-    return false;
-}
-
-struct limits_bounds key_info_model_bounds(const struct key_info *info,
-                                           const Bora__Internal__V1__ModelDescription *model) {
-    struct limits_bounds bounds = {LIMITS_ABSENT, LIMITS_ABSENT};
-    for (int i = 0; i < info->model_count; i++) {
-        if (!is_named(model, info->models[i].model)) continue;
-        const struct limits_bounds *other = &info->models[i].bounds;
-        bounds.requests_per_minute = limits_tighter(bounds.requests_per_minute, other->requests_per_minute);
-        bounds.tokens_per_minute = limits_tighter(bounds.tokens_per_minute, other->tokens_per_minute);
-    }
-    return bounds;
-}
-
-static struct limits_bounds bounds_of(const Bora__V1__Limits *limits) {
-    struct limits_bounds bounds = {LIMITS_ABSENT, LIMITS_ABSENT};
-    if (limits == NULL) return bounds;
-    if (limits->_requests_per_minute_case == BORA__V1__LIMITS___REQUESTS_PER_MINUTE_REQUESTS_PER_MINUTE)
-        bounds.requests_per_minute = limits->requests_per_minute;
-    if (limits->_tokens_per_minute_case == BORA__V1__LIMITS___TOKENS_PER_MINUTE_TOKENS_PER_MINUTE)
-        bounds.tokens_per_minute = limits->tokens_per_minute;
-    return bounds;
-}
-
-static void copy_text(char *out, size_t size, const char *text) {
-    size_t length = strnlen(text, size - 1);
-    memcpy(out, text, length);
-    out[length] = 0;
-}
-
-static struct key_info *make_info(const Bora__V1__ApiKey *key) {
-    size_t models = key->n_model_limits < LIMIT_KEY_MODEL_LIMITS ? key->n_model_limits : LIMIT_KEY_MODEL_LIMITS;
-    struct key_info *info = calloc(1, sizeof *info + models * sizeof info->models[0]);
-    if (info == NULL) return NULL;
-    atomic_init(&info->references, 1);
-    copy_text(info->key_id, sizeof info->key_id, key->key_id);
-    copy_text(info->tenant, sizeof info->tenant, key->tenant);
-    info->bounds = bounds_of(key->limits);
-    for (size_t i = 0; i < models; i++) {
-        copy_text(info->models[i].model, sizeof info->models[i].model, key->model_limits[i]->model);
-        info->models[i].bounds = bounds_of(key->model_limits[i]->limits);
-    }
-    info->model_count = (int)models;
-    return info;
-}
-
 /* ---- cache --------------------------------------------------------------------------------------------------------- */
 
 struct slot {
@@ -88,6 +26,8 @@ struct slot {
 /** A fixed table: a key has PROBES places; the one that runs out first makes room. So it can neither grow nor be filled up. */
 struct key_cache {
     pthread_mutex_t mutex;
+    bool trusted;        /* changes are told */
+    uint64_t generation; /* counts what was told: an answer that was asked for before is older */
     struct slot slots[CACHE_SLOTS];
 };
 
@@ -115,22 +55,28 @@ static size_t home_of(const uint8_t digest[SHA256_DIGEST_LENGTH]) {
 /** A reference to the cached info, or NULL. */
 static struct key_info *cache_find(struct key_cache *cache, const uint8_t digest[SHA256_DIGEST_LENGTH]) {
     struct key_info *found = NULL;
-    int64_t now = clock_monotonic_ns(clock_system());
+    int64_t now = clock_monotonic_ns(clock_system()), now_s = clock_unix_ns(clock_system()) / NS_PER_S;
     pthread_mutex_lock(&cache->mutex);
     for (size_t i = 0; i < PROBES && found == NULL; i++) {
         struct slot *slot = &cache->slots[(home_of(digest) + i) % CACHE_SLOTS];
         if (slot->info != NULL && slot->until_ns > now && memcmp(slot->digest, digest, sizeof slot->digest) == 0)
             found = slot->info;
     }
+    if (found != NULL && found->expires_at != 0 && found->expires_at <= now_s) found = NULL;
     if (found != NULL) key_info_ref(found);
     pthread_mutex_unlock(&cache->mutex);
     return found;
 }
 
+/** `generation`: of the cache when the keys service was asked. */
 static void cache_put(struct key_cache *cache, const uint8_t digest[SHA256_DIGEST_LENGTH], struct key_info *info,
-                      int64_t ttl_ns) {
+                      int64_t ttl_ns, uint64_t generation) {
     if (ttl_ns <= 0) return;
     pthread_mutex_lock(&cache->mutex);
+    if (!cache->trusted || cache->generation != generation) {
+        pthread_mutex_unlock(&cache->mutex);
+        return;
+    }
     struct slot *place = NULL;
     for (size_t i = 0; i < PROBES; i++) {
         struct slot *slot = &cache->slots[(home_of(digest) + i) % CACHE_SLOTS];
@@ -147,16 +93,51 @@ static void cache_put(struct key_cache *cache, const uint8_t digest[SHA256_DIGES
     pthread_mutex_unlock(&cache->mutex);
 }
 
-void authenticate_forget(struct gateway *gateway, const char *key_id) {
-    struct key_cache *cache = gateway->key_cache;
-    pthread_mutex_lock(&cache->mutex);
+bool key_change_is_about(enum key_change change, const char *id, const struct key_info *info) {
+    switch (change) {
+    case KEY_CHANGE_KEY:
+        return strcmp(info->prefix, id) == 0;
+    case KEY_CHANGE_WORKSPACE:
+        return strcmp(info->workspace, id) == 0;
+    case KEY_CHANGE_ORGANIZATION:
+        return strcmp(info->organization, id) == 0;
+    default:
+        return true;
+    }
+}
+
+static void forget_locked(struct key_cache *cache, enum key_change change, const char *id) {
+    cache->generation++;
     for (int i = 0; i < CACHE_SLOTS; i++) {
         struct slot *slot = &cache->slots[i];
-        if (slot->info == NULL || strcmp(slot->info->key_id, key_id) != 0) continue;
+        if (slot->info == NULL || !key_change_is_about(change, id, slot->info)) continue;
         key_info_unref(slot->info);
         slot->info = NULL;
     }
+}
+
+void key_cache_forget(struct key_cache *cache, enum key_change change, const char *id) {
+    pthread_mutex_lock(&cache->mutex);
+    forget_locked(cache, change, id);
     pthread_mutex_unlock(&cache->mutex);
+}
+
+void key_cache_trust(struct key_cache *cache, bool trusted) {
+    pthread_mutex_lock(&cache->mutex);
+    cache->trusted = trusted;
+    forget_locked(cache, KEY_CHANGE_ALL, "");
+    pthread_mutex_unlock(&cache->mutex);
+}
+
+void authenticate_forget(struct gateway *gateway, const char *prefix) {
+    key_cache_forget(gateway->key_cache, KEY_CHANGE_KEY, prefix);
+}
+
+static uint64_t cache_generation(struct key_cache *cache) {
+    pthread_mutex_lock(&cache->mutex);
+    uint64_t generation = cache->generation;
+    pthread_mutex_unlock(&cache->mutex);
+    return generation;
 }
 
 /* ---- asking -------------------------------------------------------------------------------------------------------- */
@@ -166,6 +147,7 @@ struct asking {
     authenticate_fn *fn;
     void *context;
     uint8_t digest[SHA256_DIGEST_LENGTH];
+    uint64_t generation; /* of the cache */
 };
 
 static enum status read_reply(struct bytes_view reply, struct key_info **out) {
@@ -175,8 +157,7 @@ static enum status read_reply(struct bytes_view reply, struct key_info **out) {
     arena_init(&arena, REPLY_ARENA_BYTES);
     enum status status = protobuf_unpack(&bora__v1__verify_key_response__descriptor, reply, &arena, &message, &err);
     const Bora__V1__VerifyKeyResponse *response = (const void *)message;
-    if (status == STATUS_OK && (response->info == NULL || (*out = make_info(response->info)) == NULL))
-        status = STATUS_INTERNAL;
+    if (status == STATUS_OK && (*out = key_info_create(response)) == NULL) status = STATUS_INTERNAL;
     arena_deinit(&arena);
     return status;
 }
@@ -185,9 +166,13 @@ static void on_verified(void *context, const struct rpc_result *result, struct b
     struct asking *asking = context;
     struct key_info *info = NULL;
     enum status status = result->status == STATUS_OK ? read_reply(reply, &info) : result->status;
-    if (status == STATUS_OK)
-        cache_put(asking->gateway->key_cache, asking->digest, info, asking->gateway->settings.key_cache_ns);
-    else if (status != STATUS_UNAUTHENTICATED) {
+    if (status == STATUS_OK) {
+        /* Whoever looks after leases and the outbox has to know of it; in a slot of its own, so not in the scripts. */
+        if (!key_info_is_operator(info))
+            redis_commandf(asking->gateway->redis, NULL, NULL, "SADD bora:orgs-active %s", info->organization);
+        cache_put(asking->gateway->key_cache, asking->digest, info, asking->gateway->settings.key_cache_ns,
+                  asking->generation);
+    } else if (status != STATUS_UNAUTHENTICATED) {
         log_warn("the keys service cannot be asked", LOG_S("status", status_name(status)),
                  LOG_S("error", result->message));
         status = STATUS_UNAVAILABLE;
@@ -239,7 +224,8 @@ void authenticate(struct gateway *gateway, const char *key, authenticate_fn *fn,
     }
     struct asking *asking = calloc(1, sizeof *asking);
     if (asking != NULL) {
-        *asking = (struct asking){.gateway = gateway, .fn = fn, .context = context};
+        *asking = (struct asking){
+            .gateway = gateway, .fn = fn, .context = context, .generation = cache_generation(gateway->key_cache)};
         memcpy(asking->digest, digest, sizeof digest);
         if (ask(gateway, key, asking) == STATUS_OK) return;
     }

@@ -21,7 +21,6 @@ enum {
 };
 static const double TEMPERATURE_DEFAULT = 1.0;
 
-static void admit(struct chat *chat);
 static const struct generation_callbacks callbacks;
 
 /* ---- life ---------------------------------------------------------------------------------------------------------- */
@@ -75,31 +74,10 @@ void chat_unref(struct chat *chat) {
     free(chat);
 }
 
-static void let_go(struct chat *chat) {
+void chat_let_go(struct chat *chat) {
     struct request *request = chat->request;
     chat_unref(chat);
     request_unref(request);
-}
-
-static int64_t tokens_used_locked(const struct chat *chat) {
-    if (chat->proceeded_ns == 0 || chat->refused) return 0;
-    int64_t total = chat->choices[0].prompt_tokens; /* counted once, however many answers */
-    for (int i = 0; i < chat->choice_count; i++) total += chat->choices[i].completion_tokens;
-    return total;
-}
-
-static void settle_locked(struct chat *chat) {
-    struct request *request = chat->request;
-    int64_t used = tokens_used_locked(chat);
-    request->prompt_tokens = used > 0 ? chat->choices[0].prompt_tokens : 0;
-    request->completion_tokens = used - request->prompt_tokens;
-    if (used > 0) {
-        metric_add(request->gateway->tokens, (double)request->prompt_tokens, request->model, "prompt");
-        metric_add(request->gateway->tokens, (double)request->completion_tokens, request->model, "completion");
-    }
-    if (!chat->reserved) return;
-    chat->reserved = false;
-    limits_settle(request->gateway->redis, &chat->reservation, used, NULL, NULL);
 }
 
 static void stop_generations_locked(struct chat *chat) {
@@ -108,23 +86,19 @@ static void stop_generations_locked(struct chat *chat) {
     }
 }
 
-static void settle_if_ended_locked(struct chat *chat) {
-    bool runs = false;
-    for (int i = 0; i < chat->choice_count; i++) runs = runs || chat->choices[i].generation != NULL;
-    if (chat->phase != CHAT_DONE || runs || chat->settled) return;
-    chat->settled = true;
-    settle_locked(chat);
-}
-
 /** The client has its end, whatever it is. What it has cost is known when the last generation has ended too. */
 static void done_locked(struct chat *chat) {
     if (chat->phase == CHAT_DONE) return;
     chat->phase = CHAT_DONE;
+    struct limits_usage usage =
+        chat_usage_locked(chat); /* so far, for the log; what is settled waits for the workers' last words */
+    chat->request->prompt_tokens = usage.input;
+    chat->request->completion_tokens = usage.output;
     stop_generations_locked(chat);
-    settle_if_ended_locked(chat);
+    chat_settle_locked(chat);
 }
 
-static void fail_locked(struct chat *chat, const struct api_error *error) {
+void chat_fail_locked(struct chat *chat, const struct api_error *error) {
     if (chat->phase == CHAT_DONE) return;
     bool sent = chat->sent;
     done_locked(chat);
@@ -154,10 +128,47 @@ void chats_end(struct gateway *gateway) {
         if (count == 0) return;
         for (int i = 0; i < count; i++) {
             pthread_mutex_lock(&some[i]->mutex);
-            fail_locked(some[i], &error);
+            chat_fail_locked(some[i], &error);
             pthread_mutex_unlock(&some[i]->mutex);
             chat_unref(some[i]);
             request_unref(requests[i]);
+        }
+    }
+}
+
+/** A chat whose key's gate is looked at. */
+static void on_gate(void *context, enum status status, const struct limits_result *result, const char *message) {
+    (void)message;
+    struct chat *chat = context;
+    struct api_error error = api_error_unauthorized();
+    if (status == STATUS_OK && result->outcome == LIMITS_KEY_CLOSED) {
+        pthread_mutex_lock(&chat->mutex);
+        chat_fail_locked(chat, &error);
+        pthread_mutex_unlock(&chat->mutex);
+    }
+    chat_let_go(chat);
+}
+
+void chats_end_of(struct gateway *gateway, enum key_change change, const char *id) {
+    enum { AT_ONCE = 64 };
+    uint64_t pass = 0;
+    for (;;) { /* some at a time, as above */
+        struct chat *some[AT_ONCE];
+        int count = 0;
+        pthread_mutex_lock(&gateway->chats_mutex);
+        if (pass == 0) pass = ++gateway->changes_seen;
+        for (struct chat *chat = gateway->chats; chat != NULL && count < AT_ONCE; chat = chat->next) {
+            if (chat->change_seen == pass || !key_change_is_about(change, id, chat->request->key)) continue;
+            chat->change_seen = pass;
+            if (!request_try_ref(chat->request)) continue;
+            chat_ref(chat);
+            some[count++] = chat;
+        }
+        pthread_mutex_unlock(&gateway->chats_mutex);
+        if (count == 0) return;
+        for (int i = 0; i < count; i++) {
+            const struct key_info *key = some[i]->request->key;
+            limits_check_gate(gateway->redis, key->organization, key->prefix, on_gate, some[i]);
         }
     }
 }
@@ -207,6 +218,12 @@ static bool choose_worker_locked(struct chat *chat, struct api_error *error) {
     return true;
 }
 
+static bool may_use_locked(const struct chat *chat, struct api_error *error) {
+    if (key_info_may_use(chat->request->key, chat->worker->announcement->model)) return true;
+    *error = api_error_forbidden("This key may not use the model %.64s.", chat->plan.request->model);
+    return false;
+}
+
 /* ---- streams ------------------------------------------------------------------------------------------------------- */
 
 static bool open_stream_locked(struct chat *chat, int index) {
@@ -222,7 +239,11 @@ static bool open_stream_locked(struct chat *chat, int index) {
     start.request_id = chat->request->id;
     start.model = model->name;
     start.sampling = &sampling;
-    start.tenant = chat->request->key->tenant;
+    start.tenant = (char *)chat->request->key->workspace;
+    char lease[LIMITS_ID_BYTES + 1 + LIMITS_LEASE_ID_BYTES + 1];
+    start.lease.len = (size_t)snprintf(lease, sizeof lease, "%s/%s", chat->request->key->organization, chat->lease);
+    start.lease.data = (uint8_t *)lease;
+    start.answer = index;
     choice->prepared = choice->finished = choice->held = false;
     chat_ref(chat);
     request_ref(chat->request);
@@ -234,18 +255,21 @@ static bool open_stream_locked(struct chat *chat, int index) {
     return false;
 }
 
-static void open_streams_locked(struct chat *chat) {
+void chat_open_streams_locked(struct chat *chat) {
     chat->attempts++;
     chat->phase = CHAT_PREPARING;
+    random_hex_id(chat->lease,
+                  LIMITS_LEASE_ID_BYTES); /* of this attempt: a worker that was given up reports for its own */
     for (int i = 0; i < chat->plan.streams; i++) {
         if (open_stream_locked(chat, i)) continue;
         struct api_error error = api_error_unavailable("The worker cannot be reached.");
-        fail_locked(chat, &error);
+        chat_fail_locked(chat, &error);
         return;
     }
 }
 
 void chat_start(struct request *request, const struct chat_plan *plan) {
+    if (!request_permits(request, "chat")) return;
     struct chat *chat = calloc(1, sizeof *chat + (size_t)plan->choices * sizeof chat->choices[0]);
     if (chat == NULL) {
         struct api_error error = api_error_unavailable("Out of memory.");
@@ -275,190 +299,30 @@ void chat_start(struct request *request, const struct chat_plan *plan) {
     pthread_mutex_lock(&chat->mutex);
     if (closed) done_locked(chat);
     bool wanted = chat->phase != CHAT_DONE; /* the client may have left in between: chat_cancel said so */
-    if (wanted && !(choose_worker_locked(chat, &error) &&
+    if (wanted && !(choose_worker_locked(chat, &error) && may_use_locked(chat, &error) &&
                     chat_check_model(request, plan->request, chat->worker->announcement, plan->streams, &error))) {
-        fail_locked(chat, &error);
+        chat_fail_locked(chat, &error);
         wanted = false;
     }
     pthread_mutex_unlock(&chat->mutex);
-    if (wanted) admit(chat);
-}
-
-/* ---- limits -------------------------------------------------------------------------------------------------------- */
-
-static void add_room(struct request *request, const char *limit_name, const char *remaining_name,
-                     const char *limit_name_openai, const char *remaining_name_openai, struct limits_room room) {
-    char text[32];
-    if (room.limit == LIMITS_ABSENT) return;
-    snprintf(text, sizeof text, "%lld", (long long)room.limit);
-    request->front->header(request, limit_name, text);
-    request->front->header(request, limit_name_openai, text);
-    snprintf(text, sizeof text, "%lld", (long long)(room.remaining > 0 ? room.remaining : 0));
-    request->front->header(request, remaining_name, text);
-    request->front->header(request, remaining_name_openai, text);
-}
-
-/** `cost`: tokens; 0: not known yet. */
-static void add_limit_headers(struct chat *chat, const struct limits_result *result, int64_t cost) {
-    char text[32];
-    add_room(chat->request, "x-ratelimit-limit-req-minute", "x-ratelimit-remaining-req-minute",
-             "x-ratelimit-limit-requests", "x-ratelimit-remaining-requests", result->requests);
-    add_room(chat->request, "x-ratelimit-limit-tokens-minute", "x-ratelimit-remaining-tokens-minute",
-             "x-ratelimit-limit-tokens", "x-ratelimit-remaining-tokens", result->tokens);
-    if (cost == 0) return;
-    snprintf(text, sizeof text, "%lld", (long long)cost);
-    chat->request->front->header(chat->request, "x-ratelimit-tokens-query-cost", text);
-}
-
-/** The most that the request may use. */
-static int64_t worst_case_locked(const struct chat *chat) {
-    int64_t total = chat->choices[0].prompt_tokens;
-    for (int i = 0; i < chat->choice_count; i++) total += chat->choices[i].max_tokens;
-    return total;
-}
-
-/** What must have room. Who does not say how much may be generated takes what there is, if that is a token for each answer. */
-static int64_t least_locked(const struct chat *chat) {
-    if (chat->phase == CHAT_ADMITTING) { /* a prompt has a token at least */
-        bool none = chat->plan.max_tokens_given && chat->plan.start->max_tokens == 0;
-        return 1 + (none ? 0 : chat->choice_count);
+    if (!wanted) return;
+    if (chat_was_denied(chat)) {
+        chat_peek(chat);
+        return;
     }
-    return chat->plan.max_tokens_given ? worst_case_locked(chat) : chat->choices[0].prompt_tokens + chat->choice_count;
+    pthread_mutex_lock(&chat->mutex);
+    if (chat->phase == CHAT_PEEKING) chat_open_streams_locked(chat);
+    pthread_mutex_unlock(&chat->mutex);
 }
 
-/** Share out what the limits gave. The answers' bound where that is less than the worker named, else 0. */
-static int64_t share_locked(struct chat *chat, int64_t taken) {
-    int64_t each = (taken - chat->choices[0].prompt_tokens) / chat->choice_count, bound = 0;
-    for (int i = 0; i < chat->choice_count; i++) {
-        if (each < chat->choices[i].max_tokens) chat->choices[i].max_tokens = bound = each;
-    }
-    return bound;
-}
+/* ---- proceeding --------------------------------------------------------------------------------------------------- */
 
-static void proceed_locked(struct chat *chat, int64_t max_tokens) {
+void chat_proceed_locked(struct chat *chat, int64_t max_tokens) {
     chat->phase = CHAT_GENERATING;
     chat->proceeded_ns = clock_monotonic_ns(clock_system());
     for (int i = 0; i < chat->choice_count; i++) { /* NULL: ended meanwhile, which its last callback has said */
         if (chat->choices[i].generation != NULL) generation_proceed(chat->choices[i].generation, max_tokens);
     }
-}
-
-static int64_t limit_of(const struct chat *chat, enum limits_bucket bucket) {
-    const struct key_info *key = chat->request->key;
-    struct limits_bounds model = key_info_model_bounds(key, chat->worker->announcement->model);
-    switch (bucket) {
-    case LIMITS_KEY_REQUESTS:
-        return key->bounds.requests_per_minute;
-    case LIMITS_KEY_TOKENS:
-        return key->bounds.tokens_per_minute;
-    case LIMITS_MODEL_REQUESTS:
-        return model.requests_per_minute;
-    default:
-        return model.tokens_per_minute;
-    }
-}
-
-static struct api_error denied_error(const struct chat *chat, const struct limits_result *result) {
-    struct api_error error =
-        api_error_make(429, STATUS_RESOURCE_EXHAUSTED, "rate_limited", "1300", "Rate limit exceeded");
-    bool requests = result->denied_by == LIMITS_KEY_REQUESTS || result->denied_by == LIMITS_MODEL_REQUESTS,
-         of_model = result->denied_by == LIMITS_MODEL_REQUESTS || result->denied_by == LIMITS_MODEL_TOKENS;
-    error.retry_after_ms = result->retry_after_ms;
-    if (result->outcome == LIMITS_DENIED) {
-        if (!chat->plan.strict)
-            snprintf(error.message, sizeof error.message, "Rate limit exceeded: this key has %lld %s per minute%s",
-                     (long long)limit_of(chat, result->denied_by), requests ? "requests" : "tokens",
-                     of_model ? " with this model" : "");
-        return error;
-    }
-    /* No wait helps, but every 429 has a Retry-After (contract 1.17): a whole window, so that a client which obeys it does no harm. */
-    error.retry_after_ms = LIMITS_WINDOW_S * 1000;
-    if (limit_of(chat, result->denied_by) == 0)
-        snprintf(error.message, sizeof error.message, "Rate limit exceeded: the key may %s per minute %s this model",
-                 requests ? "make 0 requests" : "use 0 tokens", requests ? "to" : "with");
-    else if (chat->phase == CHAT_RESERVING && chat->plan.max_tokens_given)
-        snprintf(error.message, sizeof error.message,
-                 "Rate limit exceeded: this request may use up to %lld tokens, more than the key's limit per minute; "
-                 "lower max_tokens",
-                 (long long)least_locked(chat));
-    else
-        snprintf(error.message, sizeof error.message,
-                 "Rate limit exceeded: this request uses at least %lld tokens, more than the key's limit per minute",
-                 (long long)least_locked(chat));
-    return error;
-}
-
-/** Do the limits let the chat go on? If not, it was failed. */
-static bool passes_locked(struct chat *chat, enum status status, const struct limits_result *result,
-                          const char *message) {
-    struct api_error error;
-    if (status != STATUS_OK) {
-        log_warn("the limits cannot be checked", LOG_S("request_id", chat->request->id), LOG_S("error", message));
-        error = api_error_unavailable("The limits of this key cannot be checked right now.");
-    } else if (result->outcome == LIMITS_ADMITTED) {
-        chat->request->key_stands = true;
-        chat->reservation = result->reservation;
-        return true;
-    } else if (result->outcome == LIMITS_DENIED || result->outcome == LIMITS_NEVER_FITS) {
-        chat->request->key_stands = true;
-        if (chat->phase != CHAT_DONE)
-            add_limit_headers(chat, result, chat->phase == CHAT_RESERVING ? least_locked(chat) : 0);
-        error = denied_error(chat, result);
-    } else {
-        authenticate_forget(chat->request->gateway, chat->request->key->key_id);
-        error = api_error_unauthorized();
-    }
-    fail_locked(chat, &error);
-    return false;
-}
-
-static struct limits_request limits_request_of(const struct chat *chat) {
-    const struct key_info *key = chat->request->key;
-    const Bora__Internal__V1__ModelDescription *model = chat->worker->announcement->model;
-    return (struct limits_request){.key_id = key->key_id,
-                                   .model = model->name,
-                                   .key = key->bounds,
-                                   .key_and_model = key_info_model_bounds(key, model)};
-}
-
-static void on_admitted(void *context, enum status status, const struct limits_result *result, const char *message) {
-    struct chat *chat = context;
-    pthread_mutex_lock(&chat->mutex);
-    if (passes_locked(chat, status, result, message) && chat->phase == CHAT_ADMITTING) open_streams_locked(chat);
-    pthread_mutex_unlock(&chat->mutex);
-    let_go(chat);
-}
-
-/** The first step: nobody counts tokens for a key that may do nothing. Called without the mutex, as the answer may come before this returns. */
-static void admit(struct chat *chat) {
-    struct limits_request wanted = limits_request_of(chat);
-    wanted.tokens_ahead = least_locked(chat);
-    chat_ref(chat);
-    request_ref(chat->request);
-    limits_reserve(chat->request->gateway->redis, &wanted, on_admitted, chat);
-}
-
-static void on_reserved(void *context, enum status status, const struct limits_result *result, const char *message) {
-    struct chat *chat = context;
-    pthread_mutex_lock(&chat->mutex);
-    if (passes_locked(chat, status, result, message)) {
-        chat->reserved = true;
-        if (chat->phase == CHAT_RESERVING) {
-            add_limit_headers(chat, result, result->tokens_taken);
-            proceed_locked(chat, share_locked(chat, result->tokens_taken));
-        } else { /* the client left meanwhile */
-            settle_locked(chat);
-        }
-    }
-    pthread_mutex_unlock(&chat->mutex);
-    let_go(chat);
-}
-
-/** The second step: every stream has said how much it may use. Called without the mutex, like admit. */
-static void reserve(struct chat *chat, const struct limits_request *wanted) {
-    chat_ref(chat);
-    request_ref(chat->request);
-    limits_reserve(chat->request->gateway->redis, wanted, on_reserved, chat);
 }
 
 /* ---- events -------------------------------------------------------------------------------------------------------- */
@@ -501,7 +365,7 @@ static bool on_prepared_locked(struct chat *chat, struct chat_choice *choice,
     for (int i = 0; i < chat->choice_count; i++) {
         if (!chat->choices[i].prepared) return false;
     }
-    chat->phase = CHAT_RESERVING;
+    chat->phase = CHAT_ADMITTING;
     return true;
 }
 
@@ -513,6 +377,8 @@ static void note_first_token_locked(struct chat *chat, const struct chat_choice 
 }
 
 static void on_delta_locked(struct chat *chat, struct chat_choice *choice, const Bora__Internal__V1__Delta *delta) {
+    if (chat->phase == CHAT_DONE && delta->completion_tokens > choice->completion_tokens)
+        choice->completion_tokens = delta->completion_tokens; /* nobody reads it, but it was generated */
     if (chat->phase != CHAT_GENERATING) return;
     note_first_token_locked(chat, choice);
     choice->completion_tokens = delta->completion_tokens;
@@ -520,7 +386,7 @@ static void on_delta_locked(struct chat *chat, struct chat_choice *choice, const
     if (choice->failed) {
         struct api_error error = api_error_make(500, STATUS_RESOURCE_EXHAUSTED, "server_error", NULL,
                                                 "The answer is too large to be sent whole; stream it.");
-        fail_locked(chat, &error);
+        chat_fail_locked(chat, &error);
         return;
     }
     hold_if_slow_locked(chat, choice);
@@ -533,7 +399,7 @@ static void on_end_locked(struct chat *chat, struct chat_choice *choice, const B
     if (finished->reason == BORA__INTERNAL__V1__FINISHED__REASON__REASON_CANCELLED) { /* not by us: by its deadline */
         struct api_error error =
             api_error_make(504, STATUS_DEADLINE_EXCEEDED, "timeout", NULL, "The request took too long.");
-        fail_locked(chat, &error);
+        chat_fail_locked(chat, &error);
         return;
     }
     if (chat->phase != CHAT_GENERATING) return;
@@ -543,7 +409,7 @@ static void on_end_locked(struct chat *chat, struct chat_choice *choice, const B
     choice->finished = true;
     if (finished->grammar_too_costly) {
         struct api_error error = chat_format_costly(&chat->plan, finished->error);
-        fail_locked(chat, &error);
+        chat_fail_locked(chat, &error);
         return;
     }
     if (finished->reason == BORA__INTERNAL__V1__FINISHED__REASON__REASON_ERROR) {
@@ -552,7 +418,7 @@ static void on_end_locked(struct chat *chat, struct chat_choice *choice, const B
         struct api_error error =
             api_error_make(500, STATUS_INTERNAL, "server_error", NULL, "The model failed to answer%s%.200s.",
                            said ? ": " : "", said ? finished->error : "");
-        fail_locked(chat, &error);
+        chat_fail_locked(chat, &error);
         return;
     }
     bool last = true;
@@ -574,19 +440,10 @@ static struct chat_choice *choice_of(struct chat_choice *choice, int32_t answer)
 static void on_prepared(void *context, const Bora__Internal__V1__Prepared *prepared) {
     struct chat_choice *choice = context;
     struct chat *chat = choice->chat;
-    struct limits_request wanted;
-    struct limits_reservation taken;
     pthread_mutex_lock(&chat->mutex);
     bool ask_limits = on_prepared_locked(chat, choice, prepared);
-    if (ask_limits) {
-        wanted = limits_request_of(chat);
-        wanted.taken = &taken;
-        wanted.tokens = worst_case_locked(chat);
-        wanted.tokens_optional = wanted.tokens - least_locked(chat);
-        taken = chat->reservation;
-    }
     pthread_mutex_unlock(&chat->mutex);
-    if (ask_limits) reserve(chat, &wanted);
+    if (ask_limits) chat_admit(chat);
 }
 
 static void on_delta(void *context, const Bora__Internal__V1__Delta *delta) {
@@ -681,9 +538,23 @@ static void log_end(const struct chat *chat, const struct generation_failure *fa
                  LOG_S("status", status_name(failure->status)), LOG_S("error", failure->message));
 }
 
-/** The stream broke before its end. Tried again elsewhere when nothing is lost by it. */
-static void on_broken_locked(struct chat *chat, const struct generation_failure *failure) {
-    if (chat->phase == CHAT_DONE) return;
+/** The worker has counted tokens and says no: that was work, so the limits count a request before the client hears of it. */
+static bool refuse_later_locked(struct chat *chat, const struct generation_failure *failure,
+                                const struct api_error *error) {
+    if (chat->phase != CHAT_PREPARING ||
+        (failure->status != STATUS_OUT_OF_RANGE && failure->status != STATUS_INVALID_ARGUMENT))
+        return false;
+    chat->refusal = arena_alloc(&chat->request->arena, sizeof *error);
+    if (chat->refusal == NULL) return false;
+    *chat->refusal = *error;
+    chat->phase = CHAT_ADMITTING;
+    stop_generations_locked(chat);
+    return true;
+}
+
+/** The stream broke before its end. Tried again elsewhere when nothing is lost by it. True: the limits are to be asked. */
+static bool on_broken_locked(struct chat *chat, const struct generation_failure *failure) {
+    if (chat->phase == CHAT_DONE || chat->refusal != NULL) return false;
     struct api_error error;
     /* NOT_FOUND: another process has taken its place, which the list does not say yet. */
     bool lost = failure->status == STATUS_UNAVAILABLE || failure->status == STATUS_CANCELLED ||
@@ -694,16 +565,18 @@ static void on_broken_locked(struct chat *chat, const struct generation_failure 
     bool again = lost && chat->phase == CHAT_PREPARING && chat->attempts < ATTEMPTS_MAX && chat->plan.streams == 1;
     if (again) {
         if (choose_worker_locked(chat, &error))
-            open_streams_locked(chat);
+            chat_open_streams_locked(chat);
         else
-            fail_locked(chat, &error);
-        return;
+            chat_fail_locked(chat, &error);
+        return false;
     }
     bool idle = true;
     for (int i = 0; i < chat->choice_count; i++) idle = idle && chat->choices[i].completion_tokens == 0;
     chat->refused = idle && is_refusal(failure->status);
     error = worker_error(chat, failure);
-    fail_locked(chat, &error);
+    if (refuse_later_locked(chat, failure, &error)) return true;
+    chat_fail_locked(chat, &error);
+    return false;
 }
 
 /** Its last callback has come. */
@@ -728,23 +601,25 @@ static void on_finished(void *context, const Bora__Internal__V1__Finished *finis
     if (last) {
         if (lacks_answers_locked(chat)) {
             const struct generation_failure failure = {.status = STATUS_UNAVAILABLE, .message = "answers are missing"};
-            on_broken_locked(chat, &failure);
+            (void)on_broken_locked(chat, &failure);
         }
-        settle_if_ended_locked(chat);
+        chat_settle_locked(chat);
     }
     pthread_mutex_unlock(&chat->mutex);
-    if (last) let_go(chat);
+    if (last) chat_let_go(chat);
 }
 
 static void on_failed(void *context, const struct generation_failure *failure) {
     struct chat_choice *choice = context;
     struct chat *chat = choice->chat;
     pthread_mutex_lock(&chat->mutex);
+    chat->provisional = chat->provisional || (chat->proceeded_ns != 0 && !is_refusal(failure->status));
     generation_ended_locked(choice);
-    on_broken_locked(chat, failure);
-    settle_if_ended_locked(chat);
+    bool ask_limits = on_broken_locked(chat, failure);
+    chat_settle_locked(chat);
     pthread_mutex_unlock(&chat->mutex);
-    let_go(chat);
+    if (ask_limits) chat_admit(chat);
+    chat_let_go(chat);
 }
 
 static const struct generation_callbacks callbacks = {

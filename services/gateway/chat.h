@@ -28,7 +28,7 @@
 
 #include <string.h>
 
-enum chat_phase { CHAT_ADMITTING, CHAT_PREPARING, CHAT_RESERVING, CHAT_GENERATING, CHAT_DONE };
+enum chat_phase { CHAT_PEEKING, CHAT_PREPARING, CHAT_ADMITTING, CHAT_GENERATING, CHAT_DONE };
 
 /** What the checks find out about a request, besides that it is sound. */
 struct chat_plan {
@@ -114,6 +114,7 @@ struct chat {
     atomic_int references;
     struct chat *previous, *next; /* in the gateway's list; its mutex */
     bool ended;                   /* chats_end has been there; likewise */
+    uint64_t change_seen;         /* the last pass of chats_end_of that has been there; likewise */
     struct chat_plan plan;
     struct worker *worker;
     int64_t created;
@@ -122,8 +123,15 @@ struct chat {
     int attempts;
     bool sent;    /* something of the answer has gone to the client */
     bool refused; /* by the worker, before it computed anything */
-    bool reserved, settled;
-    struct limits_reservation reservation;
+    struct api_error *
+        refusal; /* why the worker does not take it, in the request's arena: the client's answer once the limits have counted it */
+    char lease[LIMITS_LEASE_ID_BYTES + 1];
+    bool admitting;              /* the limits are being asked */
+    bool leased;                 /* there may be a lease, which has to be settled */
+    bool admitted_without_redis; /* by the configured choice: the lease was never made */
+    bool provisional; /* a link broke while something was generated: the worker knows better what it has cost */
+    bool settled;
+    int64_t charged_ns, charged_output;
     int64_t proceeded_ns;
     struct arena scratch; /* of one event */
     struct arena answer;  /* log-probabilities kept until the end */
@@ -138,8 +146,29 @@ void chat_cancel(struct chat *chat);
 void chat_writable(struct chat *chat);
 /** The gateway's time is over: every chat that runs ends now, with an error event or 503. */
 void chats_end(struct gateway *gateway);
+/** End those of the keys that a change is about, if their gates are shut. */
+void chats_end_of(struct gateway *gateway, enum key_change change, const char *id);
+/** Charge what was generated since the last time, and keep leases alive; several times a second. */
+void chats_charge(struct gateway *gateway);
 /** How many there are. */
 int chats_count(struct gateway *gateway);
+
+/* chat.c, for chat_limits.c; the chat's mutex is held, but for the last */
+void chat_fail_locked(struct chat *chat, const struct api_error *error);
+void chat_open_streams_locked(struct chat *chat);
+void chat_proceed_locked(struct chat *chat, int64_t max_tokens);
+void chat_let_go(struct chat *chat);
+
+/* chat_limits.c */
+/** A moment ago, by limits. */
+bool chat_was_denied(const struct chat *chat);
+/** Only a look; then the streams are opened. Called without the mutex, as the answer may come before this returns; likewise chat_admit. */
+void chat_peek(struct chat *chat);
+void chat_admit(struct chat *chat);
+/** So far. */
+struct limits_usage chat_usage_locked(const struct chat *chat);
+/** Whoever ends something calls it; the last one settles. */
+void chat_settle_locked(struct chat *chat);
 
 /* chat_answer.c; the chat's mutex is held */
 void chat_send_delta(struct chat *chat, struct chat_choice *choice, const Bora__Internal__V1__Delta *delta);

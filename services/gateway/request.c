@@ -7,6 +7,7 @@
 #include "base/random.h"
 #include "services/gateway/authenticate.h"
 #include "services/gateway/chat.h"
+#include "services/gateway/export.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -65,7 +66,7 @@ static void log_request(struct request *request) {
     metric_add(request->gateway->running, -1);
     log_info("request done", LOG_S("request_id", request->id), LOG_S("route", request->route),
              LOG_I("status", request->http_status != 0 ? request->http_status : 499),
-             LOG_S("key_id", request->key != NULL ? request->key->key_id : NULL),
+             LOG_S("key", request->key != NULL ? request->key->prefix : NULL),
              LOG_S("model", request->model[0] != 0 ? request->model : NULL),
              LOG_S("reason", reason[0] != 0 ? reason : NULL), LOG_I("prompt_tokens", request->prompt_tokens),
              LOG_I("completion_tokens", request->completion_tokens), LOG_F("seconds", seconds));
@@ -88,8 +89,10 @@ void request_closed(struct request *request) {
 void request_writable(struct request *request) {
     pthread_mutex_lock(&request->mutex);
     struct chat *chat = request->chat;
+    struct export *export = request->export;
     if (chat != NULL) chat_ref(chat);
     pthread_mutex_unlock(&request->mutex);
+    if (export != NULL) export_writable(export);
     if (chat == NULL) return;
     chat_writable(chat);
     chat_unref(chat);
@@ -110,6 +113,14 @@ static void fail_now(struct request *request, const struct api_error *error) {
     if (take_answer(request, error->http_status, error)) request->front->error(request, error);
 }
 
+void request_look_at_key(struct request *request, limits_fn *fn, void *context) {
+    struct limits_result stands = {.outcome = LIMITS_ADMITTED};
+    if (key_info_is_operator(request->key))
+        fn(context, STATUS_OK, &stands, "");
+    else
+        limits_check_gate(request->gateway->redis, request->key->organization, request->key->prefix, fn, context);
+}
+
 /** A failure that waits to hear whether the key still stands. */
 struct failing {
     struct request *request;
@@ -124,7 +135,7 @@ static void on_key_looked_at(void *context, enum status status, const struct lim
     if (status != STATUS_OK) { /* fails closed: nobody knows whether the key was revoked */
         failing->error = api_error_unavailable("The key cannot be checked right now.");
     } else if (result->outcome != LIMITS_ADMITTED) {
-        authenticate_forget(request->gateway, request->key->key_id);
+        authenticate_forget(request->gateway, request->key->prefix);
         failing->error = api_error_unauthorized();
     }
     fail_now(request, &failing->error);
@@ -135,8 +146,8 @@ static void on_key_looked_at(void *context, enum status status, const struct lim
 /** Whoever is told what is wrong with a request must hold a key that stands; requests that get as far as the limits are looked at there. */
 void request_fail(struct request *request, const struct api_error *error) {
     bool tells = request->key != NULL && !request->key_stands &&
-                 (error->http_status == 400 || error->http_status == 404 || error->http_status == 413 ||
-                  error->http_status == 422);
+                 (error->http_status == 400 || error->http_status == 403 || error->http_status == 404 ||
+                  error->http_status == 413 || error->http_status == 422);
     struct failing *failing = tells ? malloc(sizeof *failing) : NULL;
     if (failing == NULL) {
         fail_now(request, error);
@@ -144,7 +155,17 @@ void request_fail(struct request *request, const struct api_error *error) {
     }
     *failing = (struct failing){.request = request, .error = *error};
     request_ref(request);
-    limits_check_key(request->gateway->redis, request->key->key_id, on_key_looked_at, failing);
+    request_look_at_key(request, on_key_looked_at, failing);
+}
+
+bool request_permits(struct request *request, const char *endpoint) {
+    if (key_info_may_ask(request->key, endpoint)) return true;
+    struct api_error error =
+        key_info_is_operator(request->key)
+            ? api_error_forbidden("The operator's key administers and asks no models; make a key for that.")
+            : api_error_forbidden("This key may not use the endpoint \"%s\".", endpoint);
+    request_fail(request, &error);
+    return false;
 }
 
 void request_answer(struct request *request, const ProtobufCMessage *message) {

@@ -16,6 +16,7 @@
 
 struct request;
 struct chat;
+struct export;
 
 /** How a front sends. Each may be called from any thread; the first of message/chunk/error decides the kind of answer. */
 struct front {
@@ -41,7 +42,8 @@ struct request {
     int64_t started_ns, deadline_ns;
     pthread_mutex_t mutex; /* guards what follows */
     struct chat *chat;
-    bool closed; /* the client is gone, or everything was sent */
+    struct export *export; /* a download of several pages; in the arena */
+    bool closed;           /* the client is gone, or everything was sent */
     bool answered;
     bool taken;                          /* gRPC: the one message of a call was seen */
     int http_status;                     /* what was answered, for the log */
@@ -63,6 +65,10 @@ void request_closed(struct request *request);
 void request_writable(struct request *request);
 
 void request_fail(struct request *request, const struct api_error *error);
+/** Whether its key may still be used: limits_check_gate, but for the operator's, which has no gate. */
+void request_look_at_key(struct request *request, limits_fn *fn, void *context);
+/** May its key ask for this endpoint (key_info_may_ask)? If not, it was failed. */
+bool request_permits(struct request *request, const char *endpoint);
 void request_answer(struct request *request, const ProtobufCMessage *message);
 
 /** "Bearer <key>" -> the key, or NULL. */

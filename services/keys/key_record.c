@@ -2,166 +2,187 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "services/keys/key_record.h"
 
-#include "base/text.h"
+#include "services/keys/hash_reader.h"
 
-#include <inttypes.h>
-#include <stdlib.h>
 #include <string.h>
 
-enum { OWN_FIELDS = 9, WORDS_MAX = 2 * (OWN_FIELDS + 2 * LIMIT_KEY_MODEL_LIMITS) };
+static const char *const role_names[] = {"service", "member", "admin", "operator"};
 
-static const char requests_field[] = "requests_per_minute", tokens_field[] = "tokens_per_minute";
-
-/* --- writing ---------------------------------------------------------------------------------------------------- */
-
-struct writer {
-    struct arena *arena;
-    struct bytes_view *words;
-    size_t count;
-    bool failed;
-};
-
-static void put_text(struct writer *writer, const char *field, const char *value) {
-    writer->failed = writer->failed || field == NULL || value == NULL;
-    writer->words[writer->count++] = bytes_view_string(field);
-    writer->words[writer->count++] = bytes_view_string(value);
+const char *key_role_name(enum key_role role) {
+    return role_names[role];
 }
 
-static void put_number(struct writer *writer, const char *field, int64_t value) {
-    put_text(writer, field, arena_printf(writer->arena, "%" PRId64, value));
-}
-
-static void put_limits(struct writer *writer, const struct key_limits *limits, const char *model) {
-    const char *fields[] = {requests_field, tokens_field};
-    const int64_t values[] = {limits->requests_per_minute, limits->tokens_per_minute};
-    for (int i = 0; i < 2; i++) {
-        if (values[i] != KEY_UNLIMITED)
-            put_number(writer, model != NULL ? arena_printf(writer->arena, "%s:%s", fields[i], model) : fields[i],
-                       values[i]);
+bool key_role_parse(struct bytes_view name, enum key_role *out) {
+    for (int role = KEY_ROLE_SERVICE; role < KEY_ROLE_OPERATOR; role++) {
+        if (!bytes_view_equal_string(name, role_names[role])) continue;
+        *out = (enum key_role)role;
+        return true;
     }
+    return false;
+}
+
+/* --- scopes ------------------------------------------------------------------------------------------------------- */
+
+bool name_list_has(const struct name_list *list, const char *name) {
+    for (size_t i = 0; i < list->count; i++) {
+        if (strcmp(list->names[i], name) == 0) return true;
+    }
+    return false;
+}
+
+bool name_list_within(const struct name_list *inner, const struct name_list *outer) {
+    if (outer->count == 0) return true;
+    for (size_t i = 0; i < inner->count; i++) {
+        if (!name_list_has(outer, inner->names[i])) return false;
+    }
+    return inner->count > 0;
+}
+
+bool name_lists_equal(const struct name_list *a, const struct name_list *b) {
+    if (a->count != b->count) return false;
+    for (size_t i = 0; i < a->count; i++) {
+        if (strcmp(a->names[i], b->names[i]) != 0) return false;
+    }
+    return true;
+}
+
+static void put_names(struct word_list *words, const char *field, const struct name_list *list) {
+    const char *lines = "";
+    for (size_t i = 0; i < list->count && lines != NULL; i++)
+        lines = arena_printf(words->arena, "%s%s%s", lines, i > 0 ? "\n" : "", list->names[i]);
+    if (list->count > 0) word_list_put(words, field, lines);
+}
+
+/** Names in lines; no name is empty. */
+static enum status read_names(const struct hash_reader *reader, const char *field, struct bytes_view value,
+                              struct name_list *out) {
+    const char *text = NULL;
+    TRY(hash_read_text(reader, field, value, &text));
+    size_t count = 1;
+    for (const char *at = text; (at = strchr(at, '\n')) != NULL; at++) count++;
+    out->names = arena_alloc_array(reader->arena, count, sizeof *out->names);
+    if (out->names == NULL) return hash_out_of_memory(reader);
+    for (char *rest = (char *)text, *name; (name = strsep(&rest, "\n")) != NULL;) {
+        if (name[0] == 0) return hash_malformed(reader, field);
+        out->names[out->count++] = name;
+    }
+    return STATUS_OK;
+}
+
+/* --- writing ------------------------------------------------------------------------------------------------------ */
+
+static void put_hash(struct word_list *words, const char *field, const uint8_t hash[KEY_HASH_BYTES]) {
+    char *hex = arena_alloc(words->arena, 2 * KEY_HASH_BYTES + 1);
+    if (hex != NULL) bytes_to_hex(hash, KEY_HASH_BYTES, hex);
+    word_list_put(words, field, hex);
 }
 
 enum status key_record_write(const struct key_record *record, struct arena *arena, struct bytes_view **out_words,
                              size_t *out_count, struct error *err) {
-    struct writer writer = {.arena = arena, .words = arena_alloc_array(arena, WORDS_MAX, sizeof *writer.words)};
-    char *hash = arena_alloc(arena, 2 * KEY_HASH_BYTES + 1);
-    if (writer.words == NULL || hash == NULL) return error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
-    bytes_to_hex(record->hash, KEY_HASH_BYTES, hash);
-    put_number(&writer, "created_at", record->created_at);
-    if (record->expires_at != 0) put_number(&writer, "expires_at", record->expires_at);
-    if (record->revoked_at != 0) put_number(&writer, "revoked_at", record->revoked_at);
-    put_text(&writer, "name", record->name);
-    put_text(&writer, "tenant", record->tenant);
-    put_text(&writer, "hash", hash);
-    put_text(&writer, "last", record->last);
-    put_limits(&writer, &record->limits, NULL);
-    for (size_t i = 0; i < record->model_count; i++)
-        put_limits(&writer, &record->models[i].limits, record->models[i].model);
-    if (writer.failed) return error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
-    *out_words = writer.words;
-    *out_count = writer.count;
+    struct word_list words = {.arena = arena};
+    word_list_put_number(&words, "version", record->version);
+    word_list_put_number(&words, "created_at", record->created_at);
+    if (record->expires_at != 0) word_list_put_number(&words, "expires_at", record->expires_at);
+    if (record->revoked_at != 0) word_list_put_number(&words, "revoked_at", record->revoked_at);
+    word_list_put(&words, "name", record->name);
+    word_list_put(&words, "workspace", record->workspace);
+    word_list_put(&words, "role", key_role_name(record->role));
+    word_list_put(&words, "created_by", record->created_by);
+    if (record->user_id != NULL) word_list_put(&words, "user_id", record->user_id);
+    put_hash(&words, "hash", record->hash);
+    word_list_put(&words, "last", record->last);
+    if (record->previous_expires_at != 0) {
+        put_hash(&words, "previous_hash", record->previous_hash);
+        word_list_put_number(&words, "previous_expires_at", record->previous_expires_at);
+    }
+    if (record->disabled) word_list_put(&words, "disabled", "1");
+    if (record->limits_given) word_list_put(&words, "limits_given", "1");
+    put_names(&words, "models", &record->models);
+    put_names(&words, "endpoints", &record->endpoints);
+    if (record->last_used != 0) word_list_put_number(&words, "last_used", record->last_used);
+    word_list_put_limits(&words, &record->limits);
+    if (words.failed) return error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
+    *out_words = words.words;
+    *out_count = words.count;
     return STATUS_OK;
 }
 
-/* --- reading ---------------------------------------------------------------------------------------------------- */
+/* --- reading ------------------------------------------------------------------------------------------------------ */
 
-struct reader {
-    struct key_record *record;
-    struct arena *arena;
-    struct error *err;
-    bool has_hash;
-};
-
-static enum status malformed(const struct reader *reader, const char *field) {
-    return error_set(reader->err, STATUS_DATA_LOSS, "the record of key %s has no proper %.64s", reader->record->id,
-                     field);
+static enum status read_hash(const struct hash_reader *reader, const char *field, struct bytes_view value,
+                             uint8_t out[KEY_HASH_BYTES]) {
+    bool proper = value.length == 2 * KEY_HASH_BYTES && bytes_from_hex((const char *)value.data, value.length, out);
+    return proper ? STATUS_OK : hash_malformed(reader, field);
 }
 
-static enum status read_number(const struct reader *reader, const char *field, struct bytes_view value, int64_t *out) {
-    /* Redis' strings are NUL-terminated; a NUL inside cuts the number, and the lengths differ. */
-    const char *text = (const char *)value.data;
-    if (strlen(text) != value.length || !text_to_i64(text, out) || *out < 0) return malformed(reader, field);
+/** Into an array of `length` characters and a NUL. */
+static enum status read_exactly(const struct hash_reader *reader, const char *field, struct bytes_view value,
+                                size_t length, char *out) {
+    if (value.length != length || memchr(value.data, 0, length) != NULL) return hash_malformed(reader, field);
+    memcpy(out, value.data, length);
+    out[length] = 0;
     return STATUS_OK;
 }
 
-static enum status read_text(const struct reader *reader, struct bytes_view value, const char **out) {
-    *out = arena_copy(reader->arena, value.data, value.length);
-    return *out != NULL ? STATUS_OK : error_set(reader->err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
-}
-
-static enum status read_hash(struct reader *reader, struct bytes_view value) {
-    if (value.length != 2 * KEY_HASH_BYTES ||
-        !bytes_from_hex((const char *)value.data, value.length, reader->record->hash))
-        return malformed(reader, "hash");
-    reader->has_hash = true;
-    return STATUS_OK;
-}
-
-static enum status read_last(struct reader *reader, struct bytes_view value) {
-    if (value.length != KEY_LAST_CHARACTERS || memchr(value.data, 0, value.length) != NULL)
-        return malformed(reader, "last");
-    memcpy(reader->record->last, value.data, value.length);
-    return STATUS_OK;
-}
-
-/** "requests_per_minute" or "requests_per_minute:<model>": where its number belongs; NULL when the field is neither. */
-static enum status find_limits(struct reader *reader, const char *field, const char *name, struct key_limits **out) {
-    struct key_record *record = reader->record;
-    size_t length = strlen(name);
-    *out = NULL;
-    if (strcmp(field, name) == 0) {
-        *out = &record->limits;
-    } else if (strncmp(field, name, length) == 0 && field[length] == ':') {
-        const char *model = field + length + 1;
-        size_t i = 0;
-        while (i < record->model_count && strcmp(record->models[i].model, model) != 0) i++;
-        if (i == LIMIT_KEY_MODEL_LIMITS) return malformed(reader, field);
-        if (i == record->model_count) {
-            const char *copy = NULL;
-            TRY(read_text(reader, bytes_view_string(model), &copy));
-            record->models[record->model_count++] = (struct key_model_limits){copy, {KEY_UNLIMITED, KEY_UNLIMITED}};
-        }
-        *out = &record->models[i].limits;
+static enum status read_number_field(const struct hash_reader *reader, const char *field, struct bytes_view value,
+                                     struct key_record *record, bool *out_known) {
+    const struct {
+        const char *name;
+        int64_t *number;
+    } numbers[] = {{"version", &record->version},       {"created_at", &record->created_at},
+                   {"expires_at", &record->expires_at}, {"revoked_at", &record->revoked_at},
+                   {"last_used", &record->last_used},   {"previous_expires_at", &record->previous_expires_at}};
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
+        if (strcmp(field, numbers[i].name) != 0) continue;
+        *out_known = true;
+        return hash_read_number(reader, field, value, numbers[i].number);
     }
     return STATUS_OK;
 }
 
-static enum status read_field(struct reader *reader, const char *field, struct bytes_view value) {
-    struct key_record *record = reader->record;
-    if (strcmp(field, "created_at") == 0) return read_number(reader, field, value, &record->created_at);
-    if (strcmp(field, "expires_at") == 0) return read_number(reader, field, value, &record->expires_at);
-    if (strcmp(field, "revoked_at") == 0) return read_number(reader, field, value, &record->revoked_at);
-    if (strcmp(field, "name") == 0) return read_text(reader, value, &record->name);
-    if (strcmp(field, "tenant") == 0) return read_text(reader, value, &record->tenant);
-    if (strcmp(field, "hash") == 0) return read_hash(reader, value);
-    if (strcmp(field, "last") == 0) return read_last(reader, value);
-    struct key_limits *limits = NULL;
-    TRY(find_limits(reader, field, requests_field, &limits));
-    if (limits != NULL) return read_number(reader, field, value, &limits->requests_per_minute);
-    TRY(find_limits(reader, field, tokens_field, &limits));
-    if (limits != NULL) return read_number(reader, field, value, &limits->tokens_per_minute);
+static enum status read_field(void *context, const struct hash_reader *reader, const char *field,
+                              struct bytes_view value) {
+    struct key_record *record = context;
+    bool known = false, malformed = false;
+    TRY(read_number_field(reader, field, value, record, &known));
+    if (known) return STATUS_OK;
+    if (strcmp(field, "name") == 0) return hash_read_text(reader, field, value, &record->name);
+    if (strcmp(field, "created_by") == 0) return hash_read_text(reader, field, value, &record->created_by);
+    if (strcmp(field, "user_id") == 0) return hash_read_text(reader, field, value, &record->user_id);
+    if (strcmp(field, "hash") == 0) return read_hash(reader, field, value, record->hash);
+    if (strcmp(field, "previous_hash") == 0) return read_hash(reader, field, value, record->previous_hash);
+    if (strcmp(field, "models") == 0) return read_names(reader, field, value, &record->models);
+    if (strcmp(field, "endpoints") == 0) return read_names(reader, field, value, &record->endpoints);
+    if (strcmp(field, "last") == 0) return read_exactly(reader, field, value, KEY_LAST_CHARACTERS, record->last);
+    if (strcmp(field, "workspace") == 0) return read_exactly(reader, field, value, UUID_CHARACTERS, record->workspace);
+    if (strcmp(field, "role") == 0)
+        return key_role_parse(value, &record->role) ? STATUS_OK : hash_malformed(reader, field);
+    if (strcmp(field, "disabled") == 0) record->disabled = true;
+    if (strcmp(field, "limits_given") == 0) record->limits_given = true;
+    limit_set_read_field(&record->limits, field, value, reader->arena, &malformed);
+    return malformed ? hash_malformed(reader, field) : STATUS_OK;
+}
+
+enum status key_record_read(const char *organization, const char *prefix, const struct redis_reply *fields,
+                            struct arena *arena, struct key_record *out, struct error *err) {
+    static const uint8_t no_hash[KEY_HASH_BYTES];
+    *out = (struct key_record){.name = "", .created_by = "", .limits = LIMIT_SET_EMPTY};
+    struct hash_reader reader = {.what = "key", .id = prefix, .arena = arena, .err = err};
+    if (!key_prefix_is_valid(prefix)) return error_set(err, STATUS_DATA_LOSS, "%.64s is no key's prefix", prefix);
+    if (!uuid_is_valid(organization)) return hash_malformed(&reader, "organization");
+    memcpy(out->prefix, prefix, sizeof out->prefix);
+    memcpy(out->organization, organization, sizeof out->organization);
+    TRY(hash_read(&reader, fields, read_field, out));
+    if (out->created_at == 0) return hash_malformed(&reader, "created_at");
+    if (memcmp(out->hash, no_hash, sizeof no_hash) == 0) return hash_malformed(&reader, "hash");
+    if (out->workspace[0] == 0) return hash_malformed(&reader, "workspace");
+    if (out->last[0] == 0) return hash_malformed(&reader, "last");
+    limit_set_sort(&out->limits);
     return STATUS_OK;
 }
 
-static int compare_models(const void *a, const void *b) {
-    return strcmp(((const struct key_model_limits *)a)->model, ((const struct key_model_limits *)b)->model);
-}
-
-enum status key_record_read(const char *key_id, const struct redis_reply *fields, struct arena *arena,
-                            struct key_record *out, struct error *err) {
-    *out = (struct key_record){.name = "", .limits = {KEY_UNLIMITED, KEY_UNLIMITED}};
-    struct reader reader = {.record = out, .arena = arena, .err = err};
-    if (!key_id_is_valid(key_id)) return error_set(err, STATUS_DATA_LOSS, "%.64s is no key id", key_id);
-    memcpy(out->id, key_id, sizeof out->id);
-    for (size_t i = 0; i + 1 < fields->count; i += 2) {
-        if (fields->items[i].type != REDIS_STRING || fields->items[i + 1].type != REDIS_STRING)
-            return malformed(&reader, "fields");
-        TRY(read_field(&reader, (const char *)fields->items[i].string.data, fields->items[i + 1].string));
-    }
-    if (out->created_at == 0) return malformed(&reader, "created_at");
-    if (!reader.has_hash) return malformed(&reader, "hash");
-    if (out->tenant == NULL) return malformed(&reader, "tenant");
-    if (out->last[0] == 0) return malformed(&reader, "last");
-    qsort(out->models, out->model_count, sizeof out->models[0], compare_models);
-    return STATUS_OK;
+const char *key_record_refusal(const struct key_record *record, int64_t now) {
+    if (record->revoked_at != 0) return "the key is revoked";
+    if (record->expires_at != 0 && record->expires_at <= now) return "the key has expired";
+    return record->disabled ? "the key is disabled" : NULL;
 }

@@ -1,8 +1,11 @@
 /* Copyright Bora contributors
  * SPDX-License-Identifier: Apache-2.0 */
 #include "base/log.h"
+#include "base/process.h"
 #include "proto/descriptors.h"
+#include "services/keys/changes.h"
 #include "services/keys/keys.h"
+#include "services/keys/ledger_keeper.h"
 #include "services/keys/status_page.h"
 
 #include <openssl/crypto.h>
@@ -12,9 +15,10 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { PASSWORD_BYTES_MAX = 4096, ADDRESS_BYTES = 160 };
+enum { PASSWORD_BYTES_MAX = 4096, ADDRESS_BYTES = 160, JOB_THREADS = 8, JOBS_MAX = 1024 };
 
 static enum status prepare(struct keys_service *service, struct error *err) {
+    TRY(process_forbid_dumps(err));
     TRY(keys_secrets_load(&service->settings, &service->secrets, err));
     if (service->secrets.hash_secret_created)
         log_info("a new hash secret was made; keep a copy", LOG_S("file", service->settings.hash_secret_file));
@@ -22,10 +26,12 @@ static enum status prepare(struct keys_service *service, struct error *err) {
         log_warn("others can read the hash secret; chmod 600 is enough for us",
                  LOG_S("file", service->settings.hash_secret_file));
     service->metrics = metrics_create();
+    snprintf(service->audit_kept, sizeof service->audit_kept, "%lld", (long long)service->settings.audit_entries);
     if (service->metrics == NULL) return error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
     service->requests = metrics_counter(service->metrics, "bora_keys_requests_total", "Calls by method and status.",
                                         "method", "status");
     service->ready = metrics_gauge(service->metrics, "bora_keys_ready", "1 while keys can be made and verified.");
+    TRY(job_pool_create(JOB_THREADS, JOBS_MAX, "keys-jobs", &service->jobs, err));
     return keys_transcoder_create(&service->transcoder, err);
 }
 
@@ -41,29 +47,50 @@ static enum status open_server(struct keys_service *service, struct error *err) 
         .descriptors = bytes_view_of(proto_descriptors, proto_descriptors_length)};
     TRY(rpc_server_create(&options, &service->server, err));
     TRY(rpc_server_add(service->server, keys_methods, keys_method_count, service, err));
-    rpc_server_set_health(service->server, "", false);
-    rpc_server_set_health(service->server, "bora.v1.KeyService", false);
+    TRY(rpc_server_add(service->server, place_methods, place_method_count, service, err));
+    TRY(rpc_server_add(service->server, usage_methods, usage_method_count, service, err));
+    keys_set_health(service, false);
     return STATUS_OK;
+}
+
+static enum status open_client(struct keys_service *service, const char *address, const char *password_file,
+                               void (*on_connection)(void *context, bool connected), struct redis_client **out,
+                               struct error *err) {
+    char *password = NULL;
+    size_t length = 0;
+    if (password_file != NULL) {
+        TRY(settings_read_file(password_file, PASSWORD_BYTES_MAX, &password, &length, err));
+        password[strcspn(password, "\r\n")] = 0;
+    }
+    struct redis_options options = {.address = address,
+                                    .password = password,
+                                    .timeout_ns = service->settings.redis_timeout_ns,
+                                    .on_connection = on_connection,
+                                    .context = service};
+    enum status status = redis_client_create(&options, out, err);
+    if (password != NULL) OPENSSL_cleanse(password, length);
+    free(password);
+    return status;
 }
 
 /** After the server: the connection's callback sets its health. */
 static enum status open_redis(struct keys_service *service, struct error *err) {
     const struct keys_settings *settings = &service->settings;
-    char *password = NULL;
-    size_t length = 0;
-    if (settings->redis_password_file != NULL) {
-        TRY(settings_read_file(settings->redis_password_file, PASSWORD_BYTES_MAX, &password, &length, err));
-        password[strcspn(password, "\r\n")] = 0;
-    }
-    struct redis_options options = {.address = settings->redis_address,
-                                    .password = password,
-                                    .timeout_ns = settings->redis_timeout_ns,
-                                    .on_connection = keys_on_connection,
-                                    .context = service};
-    enum status status = redis_client_create(&options, &service->redis, err);
-    if (password != NULL) OPENSSL_cleanse(password, length);
-    free(password);
-    return status;
+    const char *limits_address = settings->redis_limits_address,
+               *limits_password = settings->redis_limits_password_file;
+    TRY(changes_keeper_start(service, &service->changes, err));
+    TRY(open_client(service, limits_address != NULL ? limits_address : settings->redis_address,
+                    limits_password != NULL ? limits_password : settings->redis_password_file,
+                    keys_on_limits_connection, &service->limits_redis, err));
+    return open_client(service, settings->redis_address, settings->redis_password_file, keys_on_connection,
+                       &service->redis, err);
+}
+
+static enum status keep_ledger(struct keys_service *service, struct error *err) {
+    const struct ledger_keeper_options options = {.stores = {service->redis, service->limits_redis},
+                                                  .retention_ns = service->settings.ledger_retention_ns,
+                                                  .metrics = service->metrics};
+    return ledger_keeper_create(&options, &service->ledger, err);
 }
 
 static void log_serving(const struct keys_service *service, const struct http_server *status_page) {
@@ -98,6 +125,7 @@ static enum status serve(struct keys_service *service, const sigset_t *signals, 
     TRY_CLEANUP(prepare(service, err));
     TRY_CLEANUP(open_server(service, err));
     TRY_CLEANUP(open_redis(service, err));
+    TRY_CLEANUP(keep_ledger(service, err));
     TRY_CLEANUP(rpc_server_start(service->server, err));
     TRY_CLEANUP(status_page_open(service, &status_page, err));
     log_serving(service, status_page);
@@ -105,15 +133,18 @@ static enum status serve(struct keys_service *service, const sigset_t *signals, 
 
     wait_for_signal(signals);
     atomic_store(&service->draining, true);
-    rpc_server_set_health(service->server, "", false);
-    rpc_server_set_health(service->server, "bora.v1.KeyService", false);
+    keys_set_health(service, false);
 cleanup:
     if (service->server != NULL) rpc_server_stop(service->server, service->settings.drain_ns);
     if (status_page != NULL) {
         http_server_stop(status_page, NS_PER_S);
         http_server_destroy(status_page);
     }
-    redis_client_destroy(service->redis);
+    ledger_keeper_destroy(service->ledger);
+    changes_keeper_stop(service->changes);
+    if (service->jobs != NULL) job_pool_destroy(service->jobs);
+    if (service->redis != NULL) redis_client_destroy(service->redis);
+    if (service->limits_redis != NULL) redis_client_destroy(service->limits_redis);
     if (service->server != NULL) rpc_server_destroy(service->server);
     if (service->transcoder != NULL) transcoder_destroy(service->transcoder);
     if (service->metrics != NULL) metrics_destroy(service->metrics);

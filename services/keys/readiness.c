@@ -1,18 +1,52 @@
 /* Copyright Bora contributors
  * SPDX-License-Identifier: Apache-2.0 */
-/* A store is used only after it has shown that its keys were made with our hash secret. */
+/* A store is used only after it has shown that its keys were made with our hash secret, and has what a first start makes. */
+#include "base/clock.h"
 #include "base/log.h"
+#include "services/keys/bootstrap.h"
+#include "services/keys/changes.h"
 #include "services/keys/key_store.h"
 #include "services/keys/keys.h"
 
 #include <string.h>
+#include <time.h>
+
+static const int64_t RETRY_NS = 200 * (int64_t)NS_PER_MS;
+
+static const char *const health_names[] = {"", "bora.v1.KeyService", "bora.v1.TenantService", "bora.v1.UsageService"};
+
+void keys_set_health(struct keys_service *service, bool serving) {
+    for (size_t i = 0; i < sizeof health_names / sizeof *health_names; i++)
+        rpc_server_set_health(service->server, health_names[i], serving);
+}
 
 static void set_readiness(struct keys_service *service, enum keys_readiness readiness) {
     atomic_store(&service->readiness, readiness);
     bool serving = readiness == KEYS_READY && !atomic_load(&service->draining);
     metric_set(service->ready, serving ? 1 : 0);
-    rpc_server_set_health(service->server, "", serving);
-    rpc_server_set_health(service->server, "bora.v1.KeyService", serving);
+    keys_set_health(service, serving);
+}
+
+/** On a job's thread. Again and again while the connection lasts; the next one starts anew. */
+static void prepare_store(void *context) {
+    struct keys_service *service = context;
+    int connection = atomic_load(&service->connection);
+    enum status status = STATUS_UNKNOWN;
+    while (status != STATUS_OK && connection == atomic_load(&service->connection) && !atomic_load(&service->draining)) {
+        struct error err = {0};
+        status = bootstrap(service, &err);
+        if (status == STATUS_OK) break;
+        log_warn("the store cannot be prepared", LOG_S("status", status_name(status)), LOG_S("error", err.message));
+        nanosleep(&(struct timespec){.tv_nsec = RETRY_NS}, NULL);
+    }
+    if (status != STATUS_OK) return;
+    set_readiness(service, KEYS_READY);
+    if (connection != atomic_load(&service->connection)) {
+        set_readiness(service, KEYS_AWAY); /* lost just now: whoever noticed may have said so before us */
+        return;
+    }
+    log_info("ready");
+    changes_keeper_wake(service->changes);
 }
 
 static void on_mark(void *context, enum status status, const struct redis_reply *reply, const char *message) {
@@ -26,9 +60,8 @@ static void on_mark(void *context, enum status status, const struct redis_reply 
         log_error("the keys in this store were made with another hash secret: nothing can be verified; give "
                   "--hash-secret-file the right one");
         set_readiness(service, KEYS_WRONG_SECRET);
-    } else {
-        log_info("ready");
-        set_readiness(service, KEYS_READY);
+    } else if (job_pool_submit(service->jobs, prepare_store, service) != STATUS_OK) {
+        log_error("the store cannot be prepared: too many calls are under way");
     }
 }
 
@@ -49,6 +82,7 @@ static void on_configuration(void *context, enum status status, const struct red
 
 void keys_on_connection(void *context, bool connected) {
     struct keys_service *service = context;
+    atomic_fetch_add(&service->connection, 1);
     if (!connected) {
         if (!atomic_load(&service->draining)) log_warn("Redis cannot be reached");
         set_readiness(service, KEYS_AWAY);
@@ -58,6 +92,21 @@ void keys_on_connection(void *context, bool connected) {
     keys_secrets_mark(&service->secrets, mark);
     redis_commandf(service->redis, on_configuration, service, "CONFIG GET append*");
     key_store_mark_secret(service->redis, mark, on_mark, service);
+}
+
+void keys_on_limits_connection(void *context, bool connected) {
+    struct keys_service *service = context;
+    if (connected)
+        changes_keeper_wake(service->changes);
+    else if (!atomic_load(&service->draining))
+        log_warn("the limits' Redis cannot be reached: gateways cannot be told of changes");
+}
+
+enum status keys_require_ready(const struct keys_service *service, struct error *err) {
+    int readiness = atomic_load(&service->readiness);
+    if (readiness == KEYS_READY) return STATUS_OK;
+    return error_set(err, readiness == KEYS_AWAY ? STATUS_UNAVAILABLE : STATUS_FAILED_PRECONDITION, "%s",
+                     keys_readiness_text(service));
 }
 
 const char *keys_readiness_text(const struct keys_service *service) {

@@ -123,12 +123,18 @@ enum status keys_secrets_load(const struct keys_settings *settings, struct keys_
     return STATUS_OK;
 }
 
+const char *keys_secrets_bearer(const char *authorization) {
+    static const char scheme[] = "Bearer ";
+    bool proper = authorization != NULL && strncasecmp(authorization, scheme, sizeof scheme - 1) == 0;
+    return proper ? authorization + sizeof scheme - 1 : "";
+}
+
 bool keys_secrets_match(const struct keys_secrets *secrets, const uint8_t hash[KEY_HASH_BYTES],
                         const char *authorization) {
-    static const char scheme[] = "Bearer ";
-    if (authorization == NULL || strncasecmp(authorization, scheme, sizeof scheme - 1) != 0) return false;
     uint8_t shown[KEY_HASH_BYTES];
-    key_text_hash(secrets->hash_secret, authorization + sizeof scheme - 1, shown);
+    const char *bearer = keys_secrets_bearer(authorization);
+    if (bearer[0] == 0) return false;
+    key_text_hash(secrets->hash_secret, bearer, shown);
     return bytes_equal_constant_time(shown, hash, KEY_HASH_BYTES);
 }
 

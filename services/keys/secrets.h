@@ -24,6 +24,8 @@ enum status hash_secret_load(const char *path, struct keys_secrets *out, struct 
 /** `authorization` is the metadata value, may be NULL: true for "Bearer " and the secret that `hash` belongs to. In constant time. */
 bool keys_secrets_match(const struct keys_secrets *secrets, const uint8_t hash[KEY_HASH_BYTES],
                         const char *authorization);
+/** What stands behind "Bearer "; "" when there is nothing. */
+const char *keys_secrets_bearer(const char *authorization);
 /** What a store is marked with: tells nothing about the secret, but whether it is the same. */
 void keys_secrets_mark(const struct keys_secrets *secrets, char out_hex[2 * KEY_HASH_BYTES + 1]);
 

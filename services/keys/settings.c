@@ -11,19 +11,27 @@ static const struct setting keys_settings_table[] = {
                    "HTTP address of /metrics, /healthz and /readyz"),
     SETTING_STRING(S, redis_address, "redis", "127.0.0.1:7379", "ADDRESS", "Redis, where keys are kept"),
     SETTING_STRING(S, redis_password_file, "redis-password-file", NULL, "FILE", "file that holds the Redis password"),
+    SETTING_STRING(S, redis_limits_address, "redis-limits", NULL, "ADDRESS",
+                   "Redis of limits, where gates are shut and gateways are told of changes; default: as --redis"),
+    SETTING_STRING(S, redis_limits_password_file, "redis-limits-password-file", NULL, "FILE",
+                   "file that holds its password; default: as --redis-password-file"),
     SETTING_DURATION(S, redis_timeout_ns, "redis-timeout", "1s", 10e6, 60e9, "longest wait for one answer of Redis"),
     SETTING_STRING(S, hash_secret_file, "hash-secret-file", NULL, "FILE",
                    "secret that keys are hashed with; made when missing; without it all keys are lost"),
     SETTING_SECRET(S, admin_key, "admin-key", "KEY",
-                   "may create, list and revoke keys; better given by file or environment"),
+                   "the operator's key: may do everything; better given by file or environment"),
     SETTING_STRING(S, admin_key_file, "admin-key-file", NULL, "FILE", "file that holds the admin key"),
     SETTING_SECRET(S, service_token, "service-token", "TOKEN",
                    "gateways show it to verify keys; better given by file or environment"),
     SETTING_STRING(S, service_token_file, "service-token-file", NULL, "FILE", "file that holds the service token"),
     SETTING_INTEGER(S, default_requests_per_minute, "default-requests-per-minute", "-1", -1, 1e9, "N",
-                    "limit of keys made without limits; -1: none"),
+                    "limit of keys made without limits, where their workspace has none for keys; -1: none"),
     SETTING_INTEGER(S, default_tokens_per_minute, "default-tokens-per-minute", "-1", -1, 1e12, "N",
-                    "limit of keys made without limits; -1: none"),
+                    "limit of keys made without limits, where their workspace has none for keys; -1: none"),
+    SETTING_INTEGER(S, audit_entries, "audit-entries", "1000000", 1000, 1e9, "N",
+                    "entries of its audit trail that an organisation keeps, about"),
+    SETTING_DURATION(S, ledger_retention_ns, "ledger-retention", "400d", 0, 36500 * 86400e9,
+                     "time that entries of the ledger are kept; 0: for ever. Their sums are kept for five years"),
     SETTING_INTEGER(S, rpc_threads, "rpc-threads", "0", 0, 64, "N", "gRPC threads; 0: chosen from the machine"),
     SETTING_SIZE(S, message_bytes_max, "message-max", "256k", 4096, LIMIT_REQUEST_BODY_BYTES_MAX,
                  "largest gRPC message"),
@@ -41,8 +49,9 @@ static const struct setting keys_settings_table[] = {
 
 enum status keys_settings_load(int argc, char **argv, struct keys_settings *out, enum settings_outcome *out_outcome,
                                struct error *err) {
-    return settings_load(keys_settings_table, "bora-keys", "Makes, lists, revokes and verifies API keys.", argc, argv,
-                         out, out_outcome, err);
+    return settings_load(keys_settings_table, "bora-keys",
+                         "Keeps organisations, workspaces and API keys, and what was used.", argc, argv, out,
+                         out_outcome, err);
 }
 
 void keys_settings_free(struct keys_settings *settings) {

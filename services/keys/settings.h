@@ -10,11 +10,14 @@ struct keys_settings {
     char *listen; /* gRPC address */
     char *metrics_listen;
     char *redis_address, *redis_password_file;
+    char *redis_limits_address, *redis_limits_password_file; /* NULL: as --redis */
     int64_t redis_timeout_ns;
     char *hash_secret_file;
     char *admin_key, *admin_key_file;
     char *service_token, *service_token_file;
     int64_t default_requests_per_minute, default_tokens_per_minute; /* -1: unlimited */
+    int64_t audit_entries;
+    int64_t ledger_retention_ns;
     int64_t rpc_threads, message_bytes_max;
     int64_t drain_ns, keepalive_ns, keepalive_timeout_ns;
     char *tls_certificate_file, *tls_key_file, *tls_ca_file;

@@ -25,6 +25,7 @@ struct answering *answering_create(struct link *link, struct arena *start_arena,
     call->start = start;
     call->start_arena = *start_arena;
     arena_init(start_arena, start_arena->cap_bytes);
+    report_begin(&call->report, start);
     call->answers = start->beam != NULL ? start->beam->answers : 1;
     call->deadline_ns = INT64_MAX;
     if (start->deadline_ms > 0 && start->deadline_ms < INT64_MAX / NS_PER_MS / 2)
@@ -62,6 +63,7 @@ static void end_locked(struct answering *call, Bora__Internal__V1__LinkEvent *ev
     call->phase = DONE;
     metric_add(link_worker(call->link)->requests, 1, status == STATUS_OK ? "ok" : status_name(status));
     (void)link_send(call, event, true);
+    if (call->generation == NULL) link_account(call->link, &call->report); /* nothing was computed */
     link_remove(call);
 }
 
@@ -190,7 +192,13 @@ static void on_engine_event(void *context, const struct generation_event *event)
         if (!last) engine_cancel(worker->engine, call->generation);
     }
     if (ended && call->phase == GENERATING) send_end_locked(call, event, last);
+    if (ended && event->finish != FINISH_REFUSED) {
+        call->report.usage.input = event->prompt_tokens;
+        call->report.usage.cached_input = event->cached_tokens;
+        call->report.usage.output += event->completion_tokens;
+    }
     if (last) {
+        link_account(call->link, &call->report);
         engine_release(worker->engine, call->generation);
         call->generation = NULL;
     } else {
@@ -469,6 +477,7 @@ void answering_refuse(struct answering *call, enum status status, const char *me
 void answering_abandon(struct answering *call) {
     pthread_mutex_lock(&call->mutex);
     if (call->phase != DONE) metric_add(link_worker(call->link)->requests, 1, status_name(STATUS_CANCELLED));
+    if (call->phase != DONE && call->generation == NULL) link_account(call->link, &call->report);
     call->phase = DONE;
     if (call->generation != NULL) engine_cancel(link_worker(call->link)->engine, call->generation);
     pthread_mutex_unlock(&call->mutex);

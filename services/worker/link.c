@@ -17,6 +17,8 @@ enum {
     CHOKE_BYTES = 4 << 20,          /* of a whole link: whoever adds more than this is paused */
     WAITING_BYTES_MAX = 64 << 20,   /* a beam search gives all of its answers at once */
     LAST_EVENTS_BYTES = 16 << 20,   /* on top, for the ends of generations: LIMIT_LINK_GENERATIONS of a kilobyte */
+    REPORTS_KEPT =
+        4096, /* of generations that have ended: a gateway settles within milliseconds, or keeps what it has to settle */
 };
 
 struct link {
@@ -27,10 +29,12 @@ struct link {
     pthread_mutex_t mutex;        /* guards what follows */
     struct id_table table;
     struct batches batches;
-    bool writing;             /* the call has something that it has not handed over */
-    bool over;                /* the stream has ended, or was told to */
-    uint64_t round;           /* how often everything had been sent */
-    struct answering *choked; /* a list, each referenced */
+    bool writing;                        /* the call has something that it has not handed over */
+    bool over;                           /* the stream has ended, or was told to */
+    uint64_t round;                      /* how often everything had been sent */
+    struct answering *choked;            /* a list, each referenced */
+    uint64_t accounted;                  /* how many have been kept */
+    struct report reports[REPORTS_KEPT]; /* the latest, in a ring */
 };
 
 void link_ref(struct link *link) {
@@ -168,6 +172,22 @@ static void on_start(struct rpc_call *rpc, void *service) {
     rpc_call_set_state(rpc, link);
 }
 
+void link_account(struct link *link, const struct report *report) {
+    if (report->lease[0] == 0) return;
+    pthread_mutex_lock(&link->mutex);
+    bool over = link->over;
+    if (!over) link->reports[link->accounted++ % REPORTS_KEPT] = *report;
+    pthread_mutex_unlock(&link->mutex);
+    if (over) reports_send(link->worker->reports, report);
+}
+
+/** The gateway is gone, or says so: what it may not have settled. Nothing is added any more. */
+static void send_reports(struct link *link) {
+    uint64_t first = link->accounted > REPORTS_KEPT ? link->accounted - REPORTS_KEPT : 0;
+    for (uint64_t i = first; i < link->accounted; i++)
+        reports_send(link->worker->reports, &link->reports[i % REPORTS_KEPT]);
+}
+
 /** The stream ends: so do its generations, and nobody hears how. */
 static void close_link(struct link *link, enum status status, const char *message) {
     pthread_mutex_lock(&link->mutex);
@@ -186,7 +206,9 @@ static void close_link(struct link *link, enum status status, const char *messag
         next = choked->next_choked;
         answering_unref(choked);
     }
-    if (first) rpc_call_finish(link->rpc, status, message, (struct bytes_view){0});
+    if (!first) return;
+    send_reports(link);
+    rpc_call_finish(link->rpc, status, message, (struct bytes_view){0});
 }
 
 static void on_half_closed(struct rpc_call *rpc) {

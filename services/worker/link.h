@@ -19,6 +19,7 @@
 #include "base/arena.h"
 #include "base/id_table.h"
 #include "bora/internal/v1/worker.pb-c.h"
+#include "services/worker/reports.h"
 #include "services/worker/worker.h"
 
 enum answering_phase { TOKENIZING, AWAIT_PROCEED, GENERATING, DONE };
@@ -52,6 +53,7 @@ struct answering {
     struct bytes_view begun;       /* of what is continued, the text that the grammar counts in */
     struct tools_problem declined; /* with a reason: why the grammar or a tool was declined */
     struct generation *generation;
+    struct report report; /* what it has cost so far */
 };
 
 /* answering.c */
@@ -80,6 +82,8 @@ enum link_sent { LINK_SENT, LINK_CHOKED, LINK_FULL };
 /** Queue an event of `answering`, whose number is filled in. CHOKED: too much waits, answering_unchoke comes when it has gone. FULL: nothing was
  *  queued; the last event of a generation has room all the same. Its mutex is held. */
 enum link_sent link_send(struct answering *answering, Bora__Internal__V1__LinkEvent *event, bool last);
+/** What a generation has cost at its end. Kept for as long as the gateway may not have settled it; sent when the link breaks. Any lock may be held. */
+void link_account(struct link *link, const struct report *report);
 /** Its last event was queued. Drops the table's reference, which is not the last one. Its mutex is held. */
 void link_remove(struct answering *answering);
 

@@ -4,6 +4,7 @@
 #include "base/random.h"
 #include "proto/descriptors.h"
 #include "rpc/http_server.h"
+#include "services/worker/reports.h"
 #include "services/worker/worker.h"
 
 #include <math.h>
@@ -166,6 +167,7 @@ static enum status serve(struct worker *worker, const sigset_t *signals, struct 
     TRY_CLEANUP(prepare(worker, err));
     TRY_CLEANUP(open_server(worker, err)); /* a port that is taken shows before the model is loaded */
     TRY_CLEANUP(open_engine(worker, err));
+    TRY_CLEANUP(reports_create(&worker->settings, &worker->reports, err));
     TRY_CLEANUP(rpc_server_start(worker->server, err));
     rpc_server_set_health(worker->server, "", true);
     rpc_server_set_health(worker->server, "bora.internal.v1.WorkerService", true);
@@ -188,6 +190,7 @@ cleanup:
     turns_destroy(worker->compiling);
     if (worker->engine != NULL) engine_close(worker->engine);
     if (worker->server != NULL) rpc_server_destroy(worker->server);
+    reports_destroy(worker->reports);
     tools_destroy(worker->tools);
     grammars_destroy(worker->grammars); /* behind the last call and the last generation */
     metrics_destroy(worker->metrics);

@@ -8,6 +8,7 @@
  *     answering.c    one generation of it, a small state machine
  *     grammars.c     what answers must look like, compiled and kept
  *     tools.c        what may be called, compiled and kept
+ *     reports.c      what generations have cost whose gateway is gone
  *     turns.c        whose conversation becomes tokens next
  *     announce.c     tells gateways in Redis what is served here, where, and how busy it is
  *     convert.c      messages <-> the engine's structs
@@ -30,6 +31,8 @@
 
 struct link;
 
+struct reports;
+
 struct worker {
     struct worker_settings settings;
     struct model_entry model;
@@ -42,6 +45,7 @@ struct worker {
         compiling; /* the same for requests with a grammar, which may take a second: those without do not wait behind them */
     struct grammars *grammars;
     struct tools *tools;
+    struct reports *reports;
     struct metrics *metrics;
     struct metric *requests;      /* bora_worker_requests_total{outcome} */
     struct metric *first_token_s; /* bora_worker_first_token_seconds */

@@ -213,7 +213,7 @@ class ScriptedWorker:
         self.code.add_WorkerServiceServicer_to_server(Service(), self.server)
         self.port = self.server.add_insecure_port("127.0.0.1:0")
         self.server.start()
-        self.redis = Redis(house.ports["redis"], (house.state / "secrets/redis-password").read_text().strip())
+        self.redis = Redis(house.ports["redis-limits"], (house.state / "secrets/redis-password").read_text().strip())
         self.address = f"127.0.0.1:{self.port}"
         self.announce()
         self.redis.command("ZADD", "bora:workers", 10**15, "scripted")

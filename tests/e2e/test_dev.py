@@ -12,7 +12,7 @@ import pytest
 
 from conftest import PACE, ROOT, another_gateway, until
 
-NAMES = ("redis", "keys", "worker", "gateway")
+NAMES = ("redis", "redis-limits", "keys", "worker", "gateway")
 
 
 def dev(house, *arguments):

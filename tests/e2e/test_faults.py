@@ -65,6 +65,7 @@ def test_redis_killed_fails_closed_and_nothing_is_lost(house):
     gone, gone_id = house.new_key(name="revoked before the crash")
     house.revoke(gone_id)
     house.kill("redis")
+    house.kill("redis-limits")
     began = time.monotonic()
     status, _, _ = house.chat(key=key, max_tokens=1)
     assert status == 503 and time.monotonic() - began < 5 * PACE
@@ -79,7 +80,7 @@ def test_redis_killed_fails_closed_and_nothing_is_lost(house):
 
 def test_redis_hung_fails_closed_and_recovers(house):
     assert house.chat(max_tokens=1)[0] == 200  # the key is known to the gateway
-    house.kill("redis", signal.SIGSTOP)
+    house.kill("redis-limits", signal.SIGSTOP)
     try:
         began = time.monotonic()
         assert house.chat(max_tokens=1)[0] == 503
@@ -87,7 +88,7 @@ def test_redis_hung_fails_closed_and_recovers(house):
         assert house.chat(max_tokens=-1)[0] == 503  # nor is anybody told what is wrong who may have been revoked
         time.sleep(3 - min(3, time.monotonic() - began))  # by now the worker's announcement has expired
     finally:
-        house.kill("redis", signal.SIGCONT)
+        house.kill("redis-limits", signal.SIGCONT)
     until(lambda: house.chat(max_tokens=1)[0] == 200, "it serves again", 15)
     for _ in range(40):  # and goes on to: a list without the worker is no reason to refuse while the worker is connected
         assert house.chat(max_tokens=1)[0] == 200
@@ -156,16 +157,16 @@ def running(pid):
 
 
 def test_second_up_is_quick_and_harmless(house):
-    pids = [house.pid(name) for name in ("redis", "keys", "worker", "gateway")]
+    pids = [house.pid(name) for name in ("redis", "redis-limits", "keys", "worker", "gateway")]
     began = time.monotonic()
     house.up()
     assert time.monotonic() - began < 5 * PACE
-    assert pids == [house.pid(name) for name in ("redis", "keys", "worker", "gateway")]
+    assert pids == [house.pid(name) for name in ("redis", "redis-limits", "keys", "worker", "gateway")]
 
 
 def test_mistakes_leave_a_running_house_alone(house, tmp_path):
     """A taken port, a bad file, a number out of range: one line that says so, and everything still runs and serves."""
-    pids = [house.pid(name) for name in ("redis", "keys", "worker", "gateway")]
+    pids = [house.pid(name) for name in ("redis", "redis-limits", "keys", "worker", "gateway")]
     bad = tmp_path / "bad.gguf"
     bad.write_bytes(b"GGUF" + b"\xff" * 100)
     with socket.socket() as taken:
@@ -176,9 +177,9 @@ def test_mistakes_leave_a_running_house_alone(house, tmp_path):
                                 (("--threads", "-3"), "0..256"), (("--http-port", "99999"), "1..65535"), (("--redis-port", str(house.ports["http"])), "the same")):
             done = house.command("up", "--no-question", *arguments)
             assert done.returncode != 0 and says in done.stderr and "Traceback" not in done.stderr, done.stderr
-    assert pids == [house.pid(name) for name in ("redis", "keys", "worker", "gateway")]
+    assert pids == [house.pid(name) for name in ("redis", "redis-limits", "keys", "worker", "gateway")]
     house.up()  # none of it is remembered
-    assert pids == [house.pid(name) for name in ("redis", "keys", "worker", "gateway")]
+    assert pids == [house.pid(name) for name in ("redis", "redis-limits", "keys", "worker", "gateway")]
     assert house.chat(max_tokens=1)[0] == 200
 
 
@@ -194,7 +195,7 @@ def test_taken_port_and_bad_model_file_are_one_clear_line(house, tmp_path):
     from conftest import House  # a second house on the first one's port
 
     environment = {**house.environment, "BORA_STATE": str(tmp_path / "second")}
-    arguments = ["up", "--no-question", "--http-port", str(house.ports["http"]), "--grpc-port", "1999", "--keys-port", "1998", "--worker-port", "1997", "--redis-port", "1996", "--keys-metrics-port", "1995", "--worker-metrics-port", "1994"]
+    arguments = ["up", "--no-question", "--http-port", str(house.ports["http"]), "--grpc-port", "1999", "--keys-port", "1998", "--worker-port", "1997", "--redis-port", "1996", "--keys-metrics-port", "1995", "--worker-metrics-port", "1994", "--redis-limits-port", "1993"]
     import sys
 
     from conftest import ROOT

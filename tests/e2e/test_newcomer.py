@@ -109,7 +109,7 @@ def test_port_restarts_only_who_depends_on_it(house):
 
 
 @pytest.mark.parametrize("port, names", [("http", ["gateway"]), ("grpc", ["gateway"]), ("keys", ["keys", "gateway"]), ("keys_metrics", ["keys"]), ("worker", ["worker"]), ("worker_metrics", ["worker"]),
-                                         ("redis", ["redis", "keys", "worker", "gateway"])])
+                                         ("redis", ["redis", "keys"]), ("redis_limits", ["redis-limits", "keys", "worker", "gateway"])])
 def test_who_depends_on_a_port(port, names):
     before = {"ports": dict(house_program.PORTS), "workers": {"worker": {"section": "a", "section_text": None, "model_file": None}}, "threads": None}
     assert house_program.what_changed(before, before) == [] and house_program.what_changed({}, before) == []
@@ -119,7 +119,7 @@ def test_who_depends_on_a_port(port, names):
 def test_port_base_moves_the_house_and_one_flag_one_port():
     options = house_program.parser().parse_args(["up", "--port-base", "31000", "--redis-port", "7"])
     ports = house_program.chosen_config(options, {})["ports"]
-    assert ports == {"http": 31000, "grpc": 31001, "keys": 31002, "worker": 31003, "redis": 7, "keys_metrics": 31005, "worker_metrics": 31006}
+    assert ports == {"http": 31000, "grpc": 31001, "keys": 31002, "worker": 31003, "redis": 7, "keys_metrics": 31005, "worker_metrics": 31006, "redis_limits": 31007}
 
 
 def test_tiers_are_workers_of_their_own(monkeypatch, tmp_path):

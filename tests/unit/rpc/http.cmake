@@ -13,8 +13,12 @@ add_custom_command(OUTPUT ${forms_sources}
   COMMAND ${PROJECT_SOURCE_DIR}/tools/generate_proto.sh ${CMAKE_CURRENT_LIST_DIR}:${PROJECT_SOURCE_DIR}/proto ${forms_out} transcode_forms.proto bora/v1/options.proto
   COMMENT "protobuf-c from tests/unit/rpc/transcode_forms.proto")
 set_source_files_properties(${forms_sources} PROPERTIES COMPILE_OPTIONS "-w")
-bora_test(NAME rpc/transcode_forms SOURCES transcode_forms_test.c ${forms_sources} DEPENDS rpc_transcode)
-target_include_directories(test_rpc_transcode_forms SYSTEM PRIVATE ${forms_out})
+add_library(bora_test_transcode_forms STATIC ${forms_sources})
+target_include_directories(bora_test_transcode_forms SYSTEM PUBLIC ${forms_out})
+target_link_libraries(bora_test_transcode_forms PUBLIC bora_rpc_transcode)
+bora_test(NAME rpc/transcode_forms SOURCES transcode_forms_test.c DEPENDS test_transcode_forms)
+bora_test(NAME rpc/transcode_call SOURCES transcode_call_test.c DEPENDS test_transcode_forms)
+bora_test(NAME rpc/csv SOURCES csv_test.c DEPENDS test_transcode_forms)
 
 bora_test(NAME rpc/http_framing SOURCES http_framing_test.c DEPENDS rpc_http)
 bora_test(NAME rpc/http_parse SOURCES http_parse_test.c DEPENDS rpc_http)

@@ -1,0 +1,349 @@
+/* Copyright Bora contributors
+ * SPDX-License-Identifier: Apache-2.0 */
+/* What a chat may use and what it has used: admission, headers, refusals, charging, settlement. */
+#include "base/clock.h"
+#include "base/log.h"
+#include "services/gateway/chat.h"
+#include "services/gateway/outage.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+/* Whoever was denied is looked at before a worker is asked, for so long. */
+static const int64_t DENIED_NS = NS_PER_S;
+/* No wait helps, but every 429 has a Retry-After (contract 1.17): a whole window, so that a client which obeys it does no harm. */
+enum { NEVER_RETRY_MS = 61000 };
+
+/* ---- headers ------------------------------------------------------------------------------------------------------- */
+
+static void add_room(struct request *request, const char *limit_name, const char *remaining_name,
+                     const char *limit_name_openai, const char *remaining_name_openai, struct limits_room room) {
+    char text[32];
+    if (room.limit == LIMITS_ABSENT) return;
+    snprintf(text, sizeof text, "%lld", (long long)room.limit);
+    request->front->header(request, limit_name, text);
+    request->front->header(request, limit_name_openai, text);
+    snprintf(text, sizeof text, "%lld", (long long)(room.remaining > 0 ? room.remaining : 0));
+    request->front->header(request, remaining_name, text);
+    request->front->header(request, remaining_name_openai, text);
+}
+
+/** `cost`: tokens; 0: not known yet. */
+static void add_limit_headers(struct chat *chat, const struct limits_result *result, int64_t cost) {
+    char text[32];
+    add_room(chat->request, "x-ratelimit-limit-req-minute", "x-ratelimit-remaining-req-minute",
+             "x-ratelimit-limit-requests", "x-ratelimit-remaining-requests", result->room[LIMITS_REQUESTS_PER_MINUTE]);
+    add_room(chat->request, "x-ratelimit-limit-tokens-minute", "x-ratelimit-remaining-tokens-minute",
+             "x-ratelimit-limit-tokens", "x-ratelimit-remaining-tokens", result->room[LIMITS_TOKENS_PER_MINUTE]);
+    if (cost == 0) return;
+    snprintf(text, sizeof text, "%lld", (long long)cost);
+    chat->request->front->header(chat->request, "x-ratelimit-tokens-query-cost", text);
+}
+
+/* ---- what is asked for --------------------------------------------------------------------------------------------- */
+
+/** All answers together. */
+static int64_t output_most_locked(const struct chat *chat) {
+    int64_t total = 0;
+    for (int i = 0; i < chat->choice_count; i++) total += chat->choices[i].max_tokens;
+    return total;
+}
+
+/** Who does not say how much may be generated takes what there is, if that is a token for each answer. */
+static int64_t output_least_locked(const struct chat *chat) {
+    int64_t most = output_most_locked(chat);
+    return chat->plan.max_tokens_given || most < chat->choice_count ? most : chat->choice_count;
+}
+
+static struct limits_admission admission_of(struct chat *chat, struct limits_scope scopes[LIMITS_SCOPES_MAX]) {
+    const struct key_info *key = chat->request->key;
+    const model_description *model = chat->worker->announcement->model;
+    return (struct limits_admission){.subject = {.organization = key->organization,
+                                                 .workspace = key->workspace,
+                                                 .key = key->prefix,
+                                                 .model = model->name,
+                                                 .request_id = chat->request->id,
+                                                 .endpoint = "chat"},
+                                     .lease = chat->lease,
+                                     .price = key_info_price(key, model),
+                                     .scope_count = key_info_scopes(key, model, scopes),
+                                     .scopes = scopes,
+                                     .answers = chat->plan.streams};
+}
+
+/** Share out what the limits gave. The answers' bound where that is less than the worker named, else 0. */
+static int64_t share_locked(struct chat *chat, int64_t held) {
+    int64_t each = held / chat->choice_count, bound = 0;
+    for (int i = 0; i < chat->choice_count; i++) {
+        if (each < chat->choices[i].max_tokens) chat->choices[i].max_tokens = bound = each;
+    }
+    return bound;
+}
+
+/* ---- refusals ------------------------------------------------------------------------------------------------------ */
+
+static const struct {
+    const char *what; /* "60 requests per minute" */
+    const char *none; /* of a limit of 0 */
+} kinds[LIMITS_KINDS] = {
+    [LIMITS_REQUESTS_PER_SECOND] = {"requests per second", "may make no requests"},
+    [LIMITS_REQUESTS_PER_MINUTE] = {"requests per minute", "may make no requests"},
+    [LIMITS_INPUT_PER_MINUTE] = {"input tokens per minute", "may use no input tokens"},
+    [LIMITS_OUTPUT_PER_MINUTE] = {"output tokens per minute", "may use no output tokens"},
+    [LIMITS_TOKENS_PER_MINUTE] = {"tokens per minute", "may use no tokens"},
+    [LIMITS_TOKENS_PER_DAY] = {"tokens per day", "may use no tokens"},
+    [LIMITS_TOKENS_PER_MONTH] = {"tokens per month", "may use no tokens"},
+    [LIMITS_STREAMS] = {"answers at a time", "may have no answer under way"},
+    [LIMITS_SPEND_PER_MONTH] = {"spend per month", "may spend nothing"},
+};
+
+/** "this key", "its workspace". */
+static const char *owner_of(const struct limits_scope *scope) {
+    return scope->name[0] == 'o' ? "its organization" : scope->name[0] == 'w' ? "its workspace" : "this key";
+}
+
+static void say_denied(const struct limits_result *result, const struct limits_scope *scope, char *out, size_t size) {
+    char limit[48];
+    if (result->denied_by == LIMITS_SPEND_PER_MONTH)
+        snprintf(limit, sizeof limit, "a limit of %.2f on its", (double)result->denied_limit / 1e9);
+    else
+        snprintf(limit, sizeof limit, "%lld", (long long)result->denied_limit);
+    snprintf(out, size, "Rate limit exceeded: %s has %s %s%s", owner_of(scope), limit, kinds[result->denied_by].what,
+             scope->of_model ? " with this model" : "");
+}
+
+static void say_never(const struct chat *chat, const struct limits_result *result, const struct limits_scope *scope,
+                      char *out, size_t size) {
+    const char *owner = owner_of(scope), *model = scope->of_model ? " with this model" : "";
+    if (result->denied_limit == 0) {
+        snprintf(out, size, "Rate limit exceeded: %s %s%s", owner, kinds[result->denied_by].none, model);
+        return;
+    }
+    if (result->denied_by == LIMITS_SPEND_PER_MONTH) {
+        snprintf(out, size,
+                 "Rate limit exceeded: this request may cost more than the limit of %.2f on spend per month of %s%s",
+                 (double)result->denied_limit / 1e9, owner, model);
+        return;
+    }
+    int64_t input = chat->choices[0].prompt_tokens, output = output_least_locked(chat);
+    int64_t fixed = result->denied_by == LIMITS_OUTPUT_PER_MINUTE ? 0 : input; /* whatever max_tokens is */
+    int64_t tokens = result->denied_by == LIMITS_INPUT_PER_MINUTE ? input : fixed + output;
+    bool given = chat->plan.max_tokens_given && fixed + chat->choice_count <= result->denied_limit;
+    if (!given && result->denied_by != LIMITS_INPUT_PER_MINUTE) tokens = fixed + chat->choice_count;
+    snprintf(out, size, "Rate limit exceeded: this request %s %lld tokens, but %s has %lld %s%s%s",
+             given ? "may use up to" : "uses at least", (long long)tokens, owner, (long long)result->denied_limit,
+             kinds[result->denied_by].what, model, given ? "; lower max_tokens" : "");
+}
+
+static struct api_error denied_error(const struct chat *chat, const struct limits_admission *admission,
+                                     const struct limits_result *result) {
+    struct api_error error =
+        api_error_make(429, STATUS_RESOURCE_EXHAUSTED, "rate_limited", "1300", "Rate limit exceeded");
+    const struct limits_scope *scope = &admission->scopes[result->denied_scope];
+    bool never = result->outcome == LIMITS_NEVER_FITS;
+    error.retry_after_ms = never ? NEVER_RETRY_MS : result->retry_after_ms;
+    if (never)
+        say_never(chat, result, scope, error.message, sizeof error.message);
+    else if (!chat->plan.strict)
+        say_denied(result, scope, error.message, sizeof error.message);
+    return error;
+}
+
+/* ---- admission ----------------------------------------------------------------------------------------------------- */
+
+/** An admission on its way. */
+struct admitting {
+    struct chat *chat;
+    struct limits_scope scopes[LIMITS_SCOPES_MAX];
+    struct limits_admission admission;
+};
+
+static void note_denied(const struct chat *chat) {
+    atomic_store(&chat->request->key->denied_until_ns, clock_monotonic_ns(clock_system()) + DENIED_NS);
+}
+
+/** Redis did not say: the configured choice. True when the chat may go on all the same. */
+static bool passes_outage_locked(struct chat *chat, struct limits_admission *admission, enum status status,
+                                 const char *message, struct limits_result *out) {
+    log_warn("the limits cannot be checked", LOG_S("request_id", chat->request->id),
+             LOG_S("status", status_name(status)), LOG_S("error", message));
+    if (!outage_admit(chat->gateway->outage, admission, &out->output_held)) return false;
+    out->outcome = LIMITS_ADMITTED;
+    chat->admitted_without_redis = true;
+    for (int kind = 0; kind < LIMITS_KINDS; kind++)
+        out->room[kind] = (struct limits_room){LIMITS_ABSENT, LIMITS_ABSENT};
+    return true;
+}
+
+/** Do the limits let the chat go on? If not, it was failed. `result` NULL: nobody knows. */
+static bool passes_locked(struct chat *chat, const struct limits_admission *admission,
+                          const struct limits_result *result) {
+    struct api_error error;
+    if (result == NULL) {
+        error = api_error_unavailable("The limits of this key cannot be checked right now.");
+    } else if (result->outcome == LIMITS_ADMITTED) {
+        chat->request->key_stands = true;
+        return true;
+    } else if (result->outcome == LIMITS_KEY_CLOSED) {
+        authenticate_forget(chat->gateway, chat->request->key->prefix);
+        error = api_error_unauthorized();
+    } else {
+        chat->request->key_stands = true;
+        note_denied(chat);
+        if (chat->phase != CHAT_DONE)
+            add_limit_headers(chat, result, admission->peek ? 0 : admission->input + output_least_locked(chat));
+        error = denied_error(chat, admission, result);
+    }
+    chat_fail_locked(chat, &error);
+    return false;
+}
+
+static void on_peeked(void *context, enum status status, const struct limits_result *result, const char *message) {
+    struct admitting *admitting = context;
+    struct chat *chat = admitting->chat;
+    pthread_mutex_lock(&chat->mutex);
+    bool unknown = status != STATUS_OK; /* the admission itself decides then */
+    if (unknown)
+        log_warn("the limits cannot be looked at", LOG_S("request_id", chat->request->id), LOG_S("error", message));
+    if ((unknown || passes_locked(chat, &admitting->admission, result)) && chat->phase == CHAT_PEEKING)
+        chat_open_streams_locked(chat);
+    pthread_mutex_unlock(&chat->mutex);
+    chat_let_go(chat);
+    free(admitting);
+}
+
+static void on_admitted(void *context, enum status status, const struct limits_result *result, const char *message) {
+    struct admitting *admitting = context;
+    struct chat *chat = admitting->chat;
+    struct limits_result local = {0};
+    pthread_mutex_lock(&chat->mutex);
+    if (status != STATUS_OK)
+        result = passes_outage_locked(chat, &admitting->admission, status, message, &local) ? &local : NULL;
+    chat->admitting = false;
+    /* An answer that was lost may have left a lease: it is given back like one that was denied work. */
+    chat->leased = result == NULL || result->outcome == LIMITS_ADMITTED;
+    if (!passes_locked(chat, &admitting->admission, result) || chat->phase != CHAT_ADMITTING) {
+        /* It was failed, or the client has left. */
+    } else if (chat->refusal != NULL) {
+        chat_fail_locked(chat, chat->refusal);
+    } else {
+        add_limit_headers(chat, result, chat->choices[0].prompt_tokens + result->output_held);
+        chat_proceed_locked(chat, share_locked(chat, result->output_held));
+    }
+    chat_settle_locked(chat); /* where the client left meanwhile, or nobody may go on */
+    pthread_mutex_unlock(&chat->mutex);
+    chat_let_go(chat);
+    free(admitting);
+}
+
+static struct admitting *admitting_create(struct chat *chat) {
+    struct admitting *admitting = calloc(1, sizeof *admitting);
+    if (admitting == NULL) return NULL;
+    admitting->chat = chat;
+    admitting->admission = admission_of(chat, admitting->scopes);
+    chat_ref(chat);
+    request_ref(chat->request);
+    return admitting;
+}
+
+static void fail_for_memory(struct chat *chat) {
+    struct api_error error = api_error_unavailable("Out of memory.");
+    pthread_mutex_lock(&chat->mutex);
+    chat_fail_locked(chat, &error);
+    pthread_mutex_unlock(&chat->mutex);
+}
+
+bool chat_was_denied(const struct chat *chat) {
+    return atomic_load(&chat->request->key->denied_until_ns) > clock_monotonic_ns(clock_system());
+}
+
+void chat_peek(struct chat *chat) {
+    struct admitting *admitting = admitting_create(chat);
+    if (admitting == NULL) {
+        fail_for_memory(chat);
+        return;
+    }
+    bool none = chat->plan.max_tokens_given && chat->plan.start->max_tokens == 0;
+    admitting->admission.peek = true;
+    admitting->admission.input = 1; /* a prompt has a token at least */
+    admitting->admission.output = none ? 0 : chat->choice_count;
+    limits_admit(chat->gateway->redis, &admitting->admission, on_peeked, admitting);
+}
+
+void chat_admit(struct chat *chat) {
+    struct admitting *admitting = admitting_create(chat);
+    if (admitting == NULL) {
+        fail_for_memory(chat);
+        return;
+    }
+    pthread_mutex_lock(&chat->mutex);
+    bool wanted = chat->phase == CHAT_ADMITTING;
+    if (wanted) chat->admitting = true;
+    if (wanted && chat->refusal == NULL) { /* a refused one is counted, without tokens */
+        admitting->admission.input = chat->choices[0].prompt_tokens;
+        admitting->admission.output = output_most_locked(chat);
+        admitting->admission.output_optional = admitting->admission.output - output_least_locked(chat);
+    }
+    pthread_mutex_unlock(&chat->mutex);
+    if (wanted) {
+        limits_admit(chat->gateway->redis, &admitting->admission, on_admitted, admitting);
+        return;
+    }
+    chat_let_go(chat);
+    free(admitting);
+}
+
+/* ---- charging and settlement --------------------------------------------------------------------------------------- */
+
+struct limits_usage chat_usage_locked(const struct chat *chat) {
+    struct limits_usage usage = {0};
+    if (chat->proceeded_ns == 0 || chat->refused) return usage;
+    usage.input = chat->choices[0].prompt_tokens; /* counted once, however many answers */
+    usage.cached_input = chat->choices[0].cached_tokens;
+    for (int i = 0; i < chat->choice_count; i++) usage.output += chat->choices[i].completion_tokens;
+    return usage;
+}
+
+/** When all is over: nothing is under way at a worker or at the limits any more. */
+void chat_settle_locked(struct chat *chat) {
+    if (chat->phase != CHAT_DONE || chat->admitting || chat->settled) return;
+    for (int i = 0; i < chat->choice_count; i++) {
+        if (chat->choices[i].generation != NULL) return;
+    }
+    chat->settled = true;
+    struct limits_usage usage = chat_usage_locked(chat);
+    if (usage.input > 0) {
+        metric_add(chat->gateway->tokens, (double)usage.input, chat->request->model, "prompt");
+        metric_add(chat->gateway->tokens, (double)usage.output, chat->request->model, "completion");
+    }
+    usage.provisional = chat->provisional;
+    if (chat->leased)
+        limits_settle(chat->gateway->redis, chat->request->key->organization, chat->lease, &usage, NULL, NULL);
+}
+
+/** Is it time to charge what was generated, or to say that the lease lives? Then `usage` is what to charge. */
+static bool is_charged_locked(struct chat *chat, int64_t now_ns, struct limits_usage *usage) {
+    static const int64_t charge_ns = 2 * NS_PER_S, renew_ns = INT64_C(1) * LIMITS_LEASE_MS * NS_PER_MS / 3;
+    if (!chat->leased || chat->settled || chat->proceeded_ns == 0) return false;
+    if (chat->charged_ns == 0) chat->charged_ns = chat->proceeded_ns;
+    *usage = chat_usage_locked(chat);
+    int64_t since_ns = now_ns - chat->charged_ns;
+    if (since_ns < charge_ns || (usage->output == chat->charged_output && since_ns < renew_ns)) return false;
+    chat->charged_ns = now_ns;
+    chat->charged_output = usage->output;
+    return true;
+}
+
+void chats_charge(struct gateway *gateway) {
+    int64_t now_ns = clock_monotonic_ns(clock_system());
+    pthread_mutex_lock(&gateway->chats_mutex);
+    for (struct chat *chat = gateway->chats; chat != NULL; chat = chat->next) {
+        struct limits_usage usage;
+        /* Whoever holds it may be about to take the list's; it is charged the next time. A chat that is being freed is settled. */
+        if (pthread_mutex_trylock(&chat->mutex) != 0) continue;
+        if (is_charged_locked(chat, now_ns, &usage))
+            limits_charge(gateway->redis, chat->request->key->organization, chat->lease, &usage, NULL, NULL);
+        pthread_mutex_unlock(&chat->mutex);
+    }
+    pthread_mutex_unlock(&gateway->chats_mutex);
+}

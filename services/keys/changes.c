@@ -1,0 +1,228 @@
+/* Copyright Bora contributors
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "services/keys/changes.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/random.h"
+#include "services/keys/gates.h"
+#include "services/keys/handling.h"
+#include "services/keys/store_names.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+enum { MARKS_MEMORY_BYTES = 64 << 20, ORGANIZATIONS_AT_ONCE = 500 };
+/* How long a gateway may take to hear of a secret that goes at once. */
+static const int64_t SECRET_GATE_NS = 100 * (int64_t)NS_PER_MS;
+static const int64_t RETRY_NS = 500 * (int64_t)NS_PER_MS, LOOK_AGAIN_NS = 300 * NS_PER_S;
+static const char letters[] = {[CHANGE_KEY] = 'k',
+                               [CHANGE_WORKSPACE] = 'w',
+                               [CHANGE_WORKSPACE_GATES] = 'W',
+                               [CHANGE_ORGANIZATION] = 'o',
+                               [CHANGE_ORGANIZATION_GATES] = 'O'};
+
+static struct redis_script unmark_script;
+static pthread_once_t scripts_once = PTHREAD_ONCE_INIT;
+
+static void init_scripts(void) {
+    redis_script_init(&unmark_script, "if redis.call('HGET', KEYS[1], ARGV[1]) == ARGV[2] then "
+                                      "redis.call('HDEL', KEYS[1], ARGV[1]) end return 1");
+}
+
+/* --- one change --------------------------------------------------------------------------------------------------- */
+
+void change_begin(enum change_kind kind, const char *organization, const char *id, struct change *out) {
+    *out = (struct change){.kind = kind};
+    snprintf(out->organization, sizeof out->organization, "%s", organization);
+    snprintf(out->id, sizeof out->id, "%s", id);
+    snprintf(out->mark, sizeof out->mark, "%c %s", letters[kind], id);
+    random_hex_id(out->nonce, CHANGE_NONCE_CHARACTERS);
+}
+
+/** What a failure of the limits' Redis means. */
+static enum status told_later(enum status status, const char *cause, struct error *err) {
+    log_warn("gateways cannot be told of a change", LOG_S("status", status_name(status)), LOG_S("error", cause));
+    return error_set(err, STATUS_UNAVAILABLE,
+                     "the change was made, but gateways cannot be told of it now: the limits' Redis cannot be reached; "
+                     "they will be as soon as it is back");
+}
+
+enum status changes_publish(struct keys_service *service, const char *message, struct error *err) {
+    struct bytes_view words[] = {bytes_view_string("PUBLISH"), bytes_view_string(CHANGES_CHANNEL),
+                                 bytes_view_string(message)};
+    struct error cause = {0};
+    enum status status = redis_call(service->limits_redis, words, 3, NULL, &cause);
+    return status == STATUS_OK ? STATUS_OK : told_later(status, cause.message, err);
+}
+
+static enum status set_gates(struct keys_service *service, const struct change *change, struct error *err) {
+    struct error cause = {0};
+    enum status status = STATUS_OK;
+    bool of_limits = false;
+    if (change->kind == CHANGE_KEY)
+        status = gates_of_key(service, change->organization, change->id, &of_limits, &cause);
+    else if (change->kind == CHANGE_WORKSPACE_GATES)
+        status = gates_of_workspace(service, change->organization, change->id, &of_limits, &cause);
+    else if (change->kind == CHANGE_ORGANIZATION_GATES)
+        status = gates_of_organization(service, change->organization, &of_limits, &cause);
+    if (status == STATUS_OK) return STATUS_OK;
+    return of_limits ? told_later(status, cause.message, err) : error_set(err, status, "%s", cause.message);
+}
+
+static enum status tell(struct keys_service *service, const struct change *change, struct error *err) {
+    static const char channel_letters[] = {'k', 'w', 'w', 'o', 'o'};
+    char message[2 + UUID_CHARACTERS + 1];
+    pthread_once(&scripts_once, init_scripts);
+    snprintf(message, sizeof message, "%c %s", channel_letters[change->kind], change->id);
+    TRY(set_gates(service, change, err));
+    TRY(changes_publish(service, message, err));
+    char name[STORE_NAME_BYTES];
+    struct bytes_view key = store_name(name, "pending", change->organization, NULL);
+    struct bytes_view arguments[] = {bytes_view_string(change->mark), bytes_view_string(change->nonce)};
+    struct error cause = {0}; /* everybody has been told; once more does no harm */
+    if (redis_script_call(service->redis, &unmark_script, &key, 1, arguments, 2, NULL, &cause) != STATUS_OK)
+        changes_keeper_wake(service->changes);
+    return STATUS_OK;
+}
+
+enum status change_finish(struct keys_service *service, const struct change *change, struct error *err) {
+    enum status status = tell(service, change, err);
+    if (status != STATUS_OK) changes_keeper_wake(service->changes);
+    return status;
+}
+
+enum status change_finish_secret(struct keys_service *service, const struct change *change, struct error *err) {
+    struct error cause = {0};
+    char message[2 + UUID_CHARACTERS + 1];
+    snprintf(message, sizeof message, "k %s", change->id);
+    enum status status = gate_shut(service, change->organization, change->id, &cause);
+    if (status != STATUS_OK) {
+        changes_keeper_wake(service->changes);
+        return told_later(status, cause.message, err);
+    }
+    if (changes_publish(service, message, &cause) == STATUS_OK)
+        nanosleep(&(struct timespec){.tv_nsec = SECRET_GATE_NS}, NULL);
+    return change_finish(service, change, err);
+}
+
+/* --- what others left --------------------------------------------------------------------------------------------- */
+
+struct changes_keeper {
+    struct keys_service *service;
+    pthread_t thread;
+    pthread_mutex_t mutex;
+    pthread_cond_t changed;
+    bool wanted, stopping;
+};
+
+static bool read_mark(const struct redis_reply *mark, const struct redis_reply *nonce, const char *organization,
+                      struct change *out) {
+    const char *text = (const char *)mark->string.data;
+    for (size_t kind = 0; kind < sizeof letters; kind++) {
+        if (text[0] != letters[kind] || text[1] != ' ' || strlen(text) >= sizeof out->mark) continue;
+        change_begin((enum change_kind)kind, organization, text + 2, out);
+        snprintf(out->nonce, sizeof out->nonce, "%s", (const char *)nonce->string.data);
+        return true;
+    }
+    return false;
+}
+
+/** All marks of an organisation. */
+static enum status finish_marks(struct keys_service *service, const char *organization, struct error *err) {
+    char name[STORE_NAME_BYTES];
+    struct redis_reply *reply = NULL;
+    store_name(name, "pending", organization, NULL);
+    TRY(store_words(service, &reply, err, WORDS("HGETALL", name)));
+    enum status status = STATUS_OK;
+    for (size_t i = 0; i + 1 < reply->count && status == STATUS_OK; i += 2) {
+        struct change change;
+        if (!read_mark(&reply->items[i], &reply->items[i + 1], organization, &change)) continue;
+        status = tell(service, &change, err);
+        if (status == STATUS_OK) log_info("gateways were told of a change", LOG_S("change", change.mark));
+    }
+    redis_reply_free(reply);
+    return status;
+}
+
+static enum status finish_all(struct keys_service *service, struct error *err) {
+    struct arena arena;
+    arena_init(&arena, MARKS_MEMORY_BYTES);
+    enum status status = STATUS_OK;
+    size_t count = ORGANIZATIONS_AT_ONCE + 1;
+    for (int64_t offset = 0; status == STATUS_OK && count > ORGANIZATIONS_AT_ONCE; offset += ORGANIZATIONS_AT_ONCE) {
+        char(*ids)[UUID_CHARACTERS + 1] = NULL;
+        arena_reset(&arena);
+        status = place_organization_ids(service, offset, ORGANIZATIONS_AT_ONCE, &arena, &ids, &count, err);
+        for (size_t i = 0; status == STATUS_OK && i < count && i < ORGANIZATIONS_AT_ONCE; i++)
+            status = finish_marks(service, ids[i], err);
+    }
+    arena_deinit(&arena);
+    return status;
+}
+
+/** Until it is wanted, or long enough; false: it stops. */
+static bool wait_until_wanted(struct changes_keeper *keeper, int64_t longest_ns) {
+    struct timespec until;
+    clock_gettime(CLOCK_REALTIME, &until);
+    int64_t at = until.tv_sec * NS_PER_S + until.tv_nsec + longest_ns;
+    until = (struct timespec){.tv_sec = at / NS_PER_S, .tv_nsec = at % NS_PER_S};
+    int waited = 0;
+    pthread_mutex_lock(&keeper->mutex);
+    while (!keeper->wanted && !keeper->stopping && waited == 0)
+        waited = pthread_cond_timedwait(&keeper->changed, &keeper->mutex, &until);
+    keeper->wanted = false;
+    bool goes_on = !keeper->stopping;
+    pthread_mutex_unlock(&keeper->mutex);
+    return goes_on;
+}
+
+static void *keep(void *context) {
+    struct changes_keeper *keeper = context;
+    struct keys_service *service = keeper->service;
+    int64_t wait_ns = LOOK_AGAIN_NS;
+    while (wait_until_wanted(keeper, wait_ns)) {
+        struct error err = {0};
+        bool ready = atomic_load(&service->readiness) == KEYS_READY && redis_client_connected(service->limits_redis);
+        bool done = ready && finish_all(service, &err) == STATUS_OK;
+        wait_ns = done ? LOOK_AGAIN_NS : RETRY_NS;
+    }
+    return NULL;
+}
+
+enum status changes_keeper_start(struct keys_service *service, struct changes_keeper **out, struct error *err) {
+    struct changes_keeper *keeper = calloc(1, sizeof *keeper);
+    if (keeper == NULL) return error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
+    keeper->service = service;
+    keeper->wanted = true;
+    pthread_mutex_init(&keeper->mutex, NULL);
+    pthread_cond_init(&keeper->changed, NULL);
+    if (pthread_create(&keeper->thread, NULL, keep, keeper) != 0) {
+        free(keeper);
+        return error_set(err, STATUS_RESOURCE_EXHAUSTED, "no thread for changes can be started");
+    }
+    *out = keeper;
+    return STATUS_OK;
+}
+
+void changes_keeper_wake(struct changes_keeper *keeper) {
+    if (keeper == NULL) return;
+    pthread_mutex_lock(&keeper->mutex);
+    keeper->wanted = true;
+    pthread_cond_signal(&keeper->changed);
+    pthread_mutex_unlock(&keeper->mutex);
+}
+
+void changes_keeper_stop(struct changes_keeper *keeper) {
+    if (keeper == NULL) return;
+    pthread_mutex_lock(&keeper->mutex);
+    keeper->stopping = true;
+    pthread_cond_signal(&keeper->changed);
+    pthread_mutex_unlock(&keeper->mutex);
+    pthread_join(keeper->thread, NULL);
+    pthread_cond_destroy(&keeper->changed);
+    pthread_mutex_destroy(&keeper->mutex);
+    free(keeper);
+}

@@ -1,0 +1,153 @@
+/* Copyright Bora contributors
+ * SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Commands out and replies in, once a connection is up. hiredis makes the connection and shakes hands (redis_connection.c) and parses
+ * replies; the socket is ours in between. So whoever submits writes himself, without waking the loop's thread, and the loop waits for replies alone:
+ * one event that stays armed, where hiredis' adapter changes its mind, and calls the kernel, twice per command.
+ */
+#include "base/clock.h"
+#include "store/redis_internal.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+
+/* What the kernel does not take: a server that is slower than its clients for long shows as refusals, not as memory. */
+enum { UNSENT_BYTES_MAX = 64 << 20, UNSENT_BYTES_KEPT = 1 << 16, READ_BYTES = 16 << 10 };
+
+/* ---- out: any thread, under the client's mutex --------------------------------------------------------------------- */
+
+/** As much as the kernel takes; the number of bytes. */
+static size_t write_some(int fd, const void *data, size_t length) {
+    size_t written = 0;
+    while (written < length) {
+        ssize_t n = send(fd, (const char *)data + written, length - written, MSG_DONTWAIT | MSG_NOSIGNAL);
+        if (n < 0 && errno == EINTR) continue;
+        if (n <= 0) break; /* full, or broken: then reading says so */
+        written += (size_t)n;
+    }
+    return written;
+}
+
+enum status redis_pipe_send_locked(struct redis_client *client, const struct redis_command *command) {
+    struct redis_pipe *pipe = &client->pipe;
+    if (pipe->fd < 0) return STATUS_UNAVAILABLE;
+    size_t written = pipe->unsent.length == 0 ? write_some(pipe->fd, command->wire, command->wire_length) : 0;
+    if (written == command->wire_length) return STATUS_OK;
+    bool first = pipe->unsent.length == 0;
+    if (bytes_append(&pipe->unsent, command->wire + written, command->wire_length - written) != STATUS_OK) {
+        pipe->unsent.failed = false;
+        if (written == 0) return STATUS_RESOURCE_EXHAUSTED;
+        shutdown(pipe->fd, SHUT_RDWR); /* half a command is on its way: nothing can follow it */
+    }
+    if (first) eventfd_write(client->wake_fd, 1); /* the loop waits for room */
+    return STATUS_OK;
+}
+
+static void on_room(evutil_socket_t fd, short events, void *argument) {
+    (void)events;
+    struct redis_client *client = argument;
+    struct redis_pipe *pipe = &client->pipe;
+    pthread_mutex_lock(&client->mutex);
+    bytes_consume(&pipe->unsent, write_some(fd, pipe->unsent.data, pipe->unsent.length));
+    bool done = pipe->unsent.length == 0;
+    if (done && pipe->unsent.capacity > UNSENT_BYTES_KEPT) {
+        bytes_deinit(&pipe->unsent);
+        bytes_init(&pipe->unsent, UNSENT_BYTES_MAX);
+    }
+    pthread_mutex_unlock(&client->mutex);
+    if (done) event_del(pipe->room_event);
+}
+
+void redis_pipe_wait_for_room(struct redis_client *client) {
+    struct redis_pipe *pipe = &client->pipe;
+    pthread_mutex_lock(&client->mutex);
+    bool waits = pipe->fd >= 0 && pipe->unsent.length > 0;
+    pthread_mutex_unlock(&client->mutex);
+    if (waits) event_add(pipe->room_event, NULL);
+}
+
+/* ---- in: the loop's thread ----------------------------------------------------------------------------------------- */
+
+/** Everything that is whole in the reader. False when it is no reply, or the connection has ended meanwhile. */
+static bool take_replies(struct redis_client *client) {
+    struct redis_pipe *pipe = &client->pipe;
+    while (pipe->reader != NULL) {
+        void *raw = NULL;
+        if (redisReaderGetReply(pipe->reader, &raw) != REDIS_OK) {
+            char reason[REDIS_REASON_BYTES];
+            snprintf(reason, sizeof reason, "%s", pipe->reader->errstr);
+            redis_connection_drop(&client->connection, reason);
+            return false;
+        }
+        if (raw == NULL) return true;
+        bool expected = redis_take_reply(client, raw);
+        freeReplyObject(raw);
+        if (!expected) {
+            redis_connection_drop(&client->connection, "it answered what nobody asked");
+            return false;
+        }
+    }
+    return false;
+}
+
+static void on_readable(evutil_socket_t fd, short events, void *argument) {
+    (void)events;
+    struct redis_client *client = argument;
+    char buffer[READ_BYTES];
+    ssize_t n = recv(fd, buffer, sizeof buffer, MSG_DONTWAIT);
+    if (n > 0) {
+        if (redisReaderFeed(client->pipe.reader, buffer, (size_t)n) == REDIS_OK)
+            take_replies(client);
+        else
+            redis_connection_drop(&client->connection, "out of memory");
+    } else if (n == 0) {
+        redis_connection_drop(&client->connection, "Server closed the connection");
+    } else if (errno != EAGAIN && errno != EINTR) {
+        redis_connection_drop(&client->connection, strerror(errno));
+    }
+}
+
+/* ---- life: the loop's thread --------------------------------------------------------------------------------------- */
+
+static void free_events(struct redis_pipe *pipe) {
+    if (pipe->read_event != NULL) event_free(pipe->read_event);
+    if (pipe->room_event != NULL) event_free(pipe->room_event);
+    pipe->read_event = pipe->room_event = NULL;
+}
+
+bool redis_pipe_open(struct redis_client *client) {
+    struct redis_pipe *pipe = &client->pipe;
+    redisAsyncContext *context = client->connection.context;
+    int fd = context->c.fd;
+    pipe->reader = redisReaderCreate();
+    pipe->read_event = event_new(client->base, fd, EV_READ | EV_PERSIST, on_readable, client);
+    pipe->room_event = event_new(client->base, fd, EV_WRITE | EV_PERSIST, on_room, client);
+    if (pipe->reader == NULL || pipe->read_event == NULL || pipe->room_event == NULL) {
+        redis_pipe_close(client);
+        return false;
+    }
+    /* hiredis keeps the socket and closes it, but looks at it no more. */
+    context->ev.delRead(context->ev.data);
+    context->ev.delWrite(context->ev.data);
+    event_add(pipe->read_event, NULL);
+    bytes_init(&pipe->unsent, UNSENT_BYTES_MAX);
+    pthread_mutex_lock(&client->mutex);
+    pipe->fd = fd;
+    pthread_mutex_unlock(&client->mutex);
+    return true;
+}
+
+void redis_pipe_close(struct redis_client *client) {
+    struct redis_pipe *pipe = &client->pipe;
+    pthread_mutex_lock(&client->mutex);
+    pipe->fd = -1;
+    pthread_mutex_unlock(&client->mutex);
+    free_events(pipe);
+    if (pipe->reader != NULL) redisReaderFree(pipe->reader);
+    pipe->reader = NULL;
+    bytes_deinit(&pipe->unsent);
+}

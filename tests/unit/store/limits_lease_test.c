@@ -1,0 +1,317 @@
+/* Copyright Bora contributors
+ * SPDX-License-Identifier: Apache-2.0 */
+/* The life of a lease: charged, settled, reported, run out, corrected; and what a clock that is set back does to it and to windows. */
+#include "tests/unit/store/limits_fixture.h"
+
+#include <stdio.h>
+
+static const struct limits_usage NOTHING = {0};
+
+/* --- charge and settle -------------------------------------------------------------------------------------------- */
+
+static void test_charged_tokens_move_from_what_is_held_to_the_window_of_now(void **state) {
+    struct redis_client *client = client_of(state);
+    struct test_request request;
+    test_request_init(&request);
+    price_at_1000(&request);
+    admit_as(client, &request, 1);
+    assert_int_equal(used(client, "k:" KEY, NULL, LIMITS_OUTPUT_PER_MINUTE), 20);
+    limits_set_test_time(START_US + 15 * SECOND_US);
+    assert_int_equal(charge(client, 1, usage_of(10, 0, 8)), 1);
+    assert_int_equal(charge(client, 1, usage_of(10, 0, 8)), 1); /* so far, not in addition */
+    assert_int_equal(charge(client, 1, usage_of(10, 0, 5)), 1); /* an older one that came late */
+    assert_int_equal(used(client, "k:" KEY, NULL, LIMITS_OUTPUT_PER_MINUTE), 20);
+    assert_int_equal(used(client, "k:" KEY, NULL, LIMITS_SPEND_PER_MONTH), 30000);
+    limits_set_test_time(START_US + 30 * SECOND_US); /* the charge has kept the lease alive */
+    assert_int_equal(settle(client, 1, usage_of(10, 4, 11)), 1);
+    assert_int_equal(used(client, "k:" KEY, NULL, LIMITS_OUTPUT_PER_MINUTE), 11);
+    assert_int_equal(used(client, "k:" KEY, NULL, LIMITS_STREAMS), 0);
+    assert_int_equal(used(client, "k:" KEY, NULL, LIMITS_SPEND_PER_MONTH), 17000); /* cached input costs nothing */
+    limits_set_test_time(START_US + 76 * SECOND_US); /* eight have left, three not yet, and the input is gone */
+    assert_int_equal(used(client, "k:" KEY, NULL, LIMITS_OUTPUT_PER_MINUTE), 3);
+    assert_int_equal(used(client, "k:" KEY, NULL, LIMITS_TOKENS_PER_MINUTE), 3);
+    assert_int_equal(used(client, "k:" KEY, NULL, LIMITS_TOKENS_PER_DAY), 21);
+    struct outbox_entry entry;
+    assert_int_equal(read_outbox(client, &entry, 1), 1);
+    assert_int_equal(entry.output, 11);
+    assert_int_equal(entry.nanos, 17000);
+}
+
+static void test_repeated_calls_change_nothing(void **state) {
+    struct redis_client *client = client_of(state);
+    struct test_request request;
+    test_request_init(&request);
+    admit_as(client, &request, 1);
+    assert_int_equal(settle(client, 1, usage_of(10, 0, 5)), 1);
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(settle(client, 1, usage_of(10, 0, 9)), 0);
+        assert_int_equal(charge(client, 1, usage_of(10, 0, 9)), 0);
+        assert_int_equal(report(client, 1, 0, usage_of(10, 0, 9)), 0);
+    }
+    assert_int_equal(used(client, "k:" KEY, NULL, LIMITS_TOKENS_PER_DAY), 15);
+    assert_int_equal(read_outbox(client, NULL, 0), 1);
+}
+
+static void test_a_refused_request_gives_its_input_back(void **state) {
+    struct redis_client *client = client_of(state);
+    struct test_request request;
+    test_request_init(&request);
+    price_at_1000(&request);
+    for (int seconds = 0; seconds < 2; seconds++) { /* in the slice that is being filled, and in one before it */
+        limits_set_test_time(START_US + seconds * 100 * SECOND_US);
+        admit_as(client, &request, 1);
+        admit_as(client, &request, 2);
+        limits_set_test_time(START_US + seconds * 101 * SECOND_US);
+        assert_int_equal(settle(client, 1, NOTHING), 1);
+        assert_int_equal(settle(client, 2, usage_of(10, 0, 1)), 1);
+        assert_int_equal(used(client, "k:" KEY, NULL, LIMITS_INPUT_PER_MINUTE), 10);
+        assert_int_equal(used(client, "k:" KEY, NULL, LIMITS_REQUESTS_PER_MINUTE), 2);
+        assert_int_equal(used(client, "k:" KEY, NULL, LIMITS_TOKENS_PER_DAY), 11 * (seconds + 1));
+        assert_int_equal(used(client, "k:" KEY, NULL, LIMITS_SPEND_PER_MONTH), 11000 * (seconds + 1));
+    }
+}
+
+static void test_what_is_given_back_after_midnight_is_not_tomorrows(void **state) {
+    struct redis_client *client = client_of(state);
+    struct test_request request;
+    test_request_init(&request);
+    price_at_1000(&request);
+    int64_t midnight_us = midnight_of(2027, 3, 1) * SECOND_US;
+    limits_set_test_time(midnight_us - SECOND_US);
+    admit_as(client, &request, 1);
+    limits_set_test_time(midnight_us + SECOND_US);
+    admit_as(client, &request, 2);
+    settle(client, 1, NOTHING);
+    assert_int_equal(used(client, "k:" KEY, NULL, LIMITS_INPUT_PER_MINUTE), 10); /* the minute knows no midnight */
+    assert_int_equal(used(client, "k:" KEY, NULL, LIMITS_TOKENS_PER_DAY), 30);
+    assert_int_equal(used(client, "k:" KEY, NULL, LIMITS_TOKENS_PER_MONTH), 30);
+    assert_int_equal(used(client, "k:" KEY, NULL, LIMITS_SPEND_PER_MONTH), 30000);
+}
+
+static void test_output_above_what_was_held_is_charged(void **state) {
+    struct redis_client *client = client_of(state);
+    struct test_request request;
+    test_request_init(&request);
+    admit_as(client, &request, 1);
+    assert_int_equal(charge(client, 1, usage_of(10, 0, 25)), 1);
+    assert_int_equal(used(client, "k:" KEY, NULL, LIMITS_OUTPUT_PER_MINUTE), 25);
+    assert_int_equal(settle(client, 1, usage_of(10, 0, 26)), 1);
+    assert_int_equal(used(client, "k:" KEY, NULL, LIMITS_OUTPUT_PER_MINUTE), 26);
+}
+
+static void test_an_admission_that_comes_after_its_settlement_is_too_late(void **state) {
+    struct redis_client *client = client_of(state);
+    struct test_request request;
+    test_request_init(&request);
+    assert_int_equal(settle(client, 1, NOTHING), 0);
+    struct tally tally = TALLY_INIT;
+    request.admission.lease = lease_id(1);
+    request.admission.scopes = request.scopes;
+    limits_admit(client, &request.admission, keep_outcome, &tally);
+    tally_wait(&tally, 1);
+    assert_int_equal(tally.by_status[STATUS_OK], 0);
+    assert_int_equal(used(client, "k:" KEY, NULL, LIMITS_REQUESTS_PER_MINUTE), 0);
+    assert_int_equal(call_integer(client, "EXISTS bora:leases:{%s}", ORGANIZATION), 0);
+}
+
+/* --- leases that run out ------------------------------------------------------------------------------------------ */
+
+static void test_a_lease_runs_out_and_is_settled_by_what_was_charged(void **state) {
+    struct redis_client *client = client_of(state);
+    struct test_request request;
+    test_request_init(&request);
+    test_request_limit(&request, LIMITS_STREAMS, 1);
+    admit_as(client, &request, 1);
+    charge(client, 1, usage_of(10, 3, 6));
+    request.admission.test_time_us = START_US + LIMITS_LEASE_MS * INT64_C(1000) - 1;
+    assert_int_equal(admit(client, &request).outcome, LIMITS_DENIED);
+    request.admission.test_time_us++;
+    assert_int_equal(admit(client, &request).outcome, LIMITS_ADMITTED);
+    struct outbox_entry entry;
+    assert_int_equal(read_outbox(client, &entry, 1), 1);
+    assert_string_equal(entry.how, "expired");
+    assert_int_equal(entry.input, 10);
+    assert_int_equal(entry.cached, 3);
+    assert_int_equal(entry.output, 6);
+}
+
+static void test_a_late_settlement_adds_the_difference_once(void **state) {
+    struct redis_client *client = client_of(state);
+    struct test_request request;
+    test_request_init(&request);
+    price_at_1000(&request);
+    admit_as(client, &request, 1);
+    charge(client, 1, usage_of(10, 0, 6));
+    limits_set_test_time(START_US + 21 * SECOND_US);
+    assert_int_equal(reap(client), 1);
+    assert_int_equal(used(client, "k:" KEY, NULL, LIMITS_OUTPUT_PER_MINUTE), 6);
+    assert_int_equal(charge(client, 1, usage_of(10, 0, 8)), 0);
+    assert_int_equal(settle(client, 1, usage_of(10, 4, 9)), 2);
+    assert_int_equal(settle(client, 1, usage_of(10, 4, 9)), 0);
+    assert_int_equal(report(client, 1, 0, usage_of(10, 4, 12)), 0);
+    assert_int_equal(used(client, "k:" KEY, NULL, LIMITS_OUTPUT_PER_MINUTE), 9);
+    assert_int_equal(used(client, "k:" KEY, NULL, LIMITS_STREAMS), 0);
+    assert_int_equal(used(client, "k:" KEY, NULL, LIMITS_SPEND_PER_MONTH), 15000);
+    struct outbox_entry entries[3];
+    assert_int_equal(read_outbox(client, entries, 3), 2);
+    assert_int_equal(entries[0].nanos, 16000);
+    assert_string_equal(entries[1].how, "correction");
+    assert_int_equal(entries[1].requests, 0);
+    assert_int_equal(entries[1].input, 0);
+    assert_int_equal(entries[1].cached, 4);
+    assert_int_equal(entries[1].output, 3);
+    assert_int_equal(entries[1].nanos, -1000);
+}
+
+static void test_reports_settle_a_lease_when_all_are_there(void **state) {
+    struct redis_client *client = client_of(state);
+    struct test_request request;
+    test_request_init(&request);
+    request.admission.answers = 3;
+    admit_as(client, &request, 1);
+    assert_int_equal(report(client, 1, 2, usage_of(10, 10, 4)), 0);
+    assert_int_equal(report(client, 1, 2, usage_of(10, 10, 4)), 0); /* again */
+    assert_int_equal(report(client, 1, 0, usage_of(10, 0, 5)), 0);
+    assert_int_equal(report(client, 1, 1, usage_of(10, 10, 6)), 1);
+    struct outbox_entry entry;
+    assert_int_equal(read_outbox(client, &entry, 1), 1);
+    assert_string_equal(entry.how, "settled");
+    assert_int_equal(entry.input, 10); /* one prompt, however many answers */
+    assert_int_equal(entry.cached, 0);
+    assert_int_equal(entry.output, 15);
+    assert_int_equal(report(client, 1, 1, usage_of(10, 10, 6)), 0);
+    assert_int_equal(settle(client, 1, usage_of(10, 0, 2)), 0); /* the gateway was not dead, but knows less */
+}
+
+static void test_some_reports_count_when_the_lease_runs_out(void **state) {
+    struct redis_client *client = client_of(state);
+    struct test_request request;
+    test_request_init(&request);
+    request.admission.answers = 2;
+    for (int lease = 1; lease <= 2; lease++) {
+        admit_as(client, &request, lease);
+        charge(client, lease, usage_of(10, 0, lease == 1 ? 3 : 9));
+        report(client, lease, 1, usage_of(10, 0, 7));
+    }
+    limits_set_test_time(START_US + 21 * SECOND_US);
+    assert_int_equal(reap(client), 2);
+    struct outbox_entry entries[2];
+    assert_int_equal(read_outbox(client, entries, 2), 2);
+    assert_int_equal(entries[0].output, 7);
+    assert_int_equal(entries[1].output, 9); /* more was charged than reported */
+    assert_int_equal(report(client, 1, 0, usage_of(10, 0, 5)), 2);
+    struct outbox_entry all[3];
+    assert_int_equal(read_outbox(client, all, 3), 3);
+    assert_int_equal(all[2].output, 5);
+}
+
+static void test_reports_correct_a_provisional_settlement(void **state) {
+    struct redis_client *client = client_of(state);
+    struct test_request request;
+    test_request_init(&request);
+    admit_as(client, &request, 1);
+    struct limits_usage received = {.input = 10, .output = 5, .provisional = true};
+    assert_int_equal(settle(client, 1, received), 1);
+    assert_int_equal(settle(client, 1, received), 2); /* again: no difference */
+    assert_int_equal(read_outbox(client, NULL, 0), 1);
+    assert_int_equal(report(client, 1, 0, usage_of(10, 0, 7)), 2);
+    assert_int_equal(report(client, 1, 0, usage_of(10, 0, 7)), 0);
+    struct outbox_entry entries[2];
+    assert_int_equal(read_outbox(client, entries, 2), 2);
+    assert_int_equal(entries[1].output, 2);
+    assert_int_equal(entries[1].requests, 0);
+    assert_int_equal(used(client, "k:" KEY, NULL, LIMITS_OUTPUT_PER_MINUTE), 7);
+}
+
+static void test_a_call_reaps_four_and_the_reaper_all(void **state) {
+    struct redis_client *client = client_of(state);
+    struct test_request request;
+    test_request_init(&request);
+    for (int i = 0; i < 300; i++) admit_as(client, &request, i);
+    limits_set_test_time(START_US + 21 * SECOND_US);
+    admit_as(client, &request, 1000);
+    assert_int_equal(read_outbox(client, NULL, 0), 4);
+    assert_int_equal(reap(client), 256);
+    assert_int_equal(reap(client), 40);
+    assert_int_equal(reap(client), 0);
+    assert_int_equal(used(client, "k:" KEY, NULL, LIMITS_STREAMS), 1);
+    assert_int_equal(used(client, "k:" KEY, NULL, LIMITS_OUTPUT_PER_MINUTE), 20);
+}
+
+/* --- a clock that is set back ------------------------------------------------------------------------------------- */
+
+static void test_clock_set_back_neither_leaks_nor_overshoots(void **state) {
+    struct redis_client *client = client_of(state);
+    struct test_request request;
+    test_request_init(&request);
+    test_request_limit(&request, LIMITS_REQUESTS_PER_SECOND, 3);
+    test_request_limit(&request, LIMITS_REQUESTS_PER_MINUTE, 5);
+    request.admission.test_time_us = START_US;
+    for (int i = 0; i < 3; i++) assert_int_equal(admit(client, &request).outcome, LIMITS_ADMITTED);
+    request.admission.test_time_us -= 3600 * SECOND_US;
+    struct limits_result result = admit(client, &request);
+    assert_int_equal(result.outcome, LIMITS_DENIED);
+    assert_int_equal(result.denied_by, LIMITS_REQUESTS_PER_SECOND);
+    assert_int_equal(result.retry_after_ms, 1000);
+    request.admission.test_time_us += SECOND_US;
+    for (int i = 0; i < 2; i++) assert_int_equal(admit(client, &request).outcome, LIMITS_ADMITTED);
+    result = admit(client, &request);
+    assert_int_equal(result.denied_by, LIMITS_REQUESTS_PER_MINUTE);
+    assert_int_equal(result.retry_after_ms, 59250);
+    request.admission.test_time_us += 59250 * 1000;
+    for (int i = 0; i < 3; i++) assert_int_equal(admit(client, &request).outcome, LIMITS_ADMITTED);
+    assert_int_equal(admit(client, &request).outcome, LIMITS_DENIED);
+}
+
+static void test_clock_set_back_over_midnight_fills_the_day_that_began(void **state) {
+    struct redis_client *client = client_of(state);
+    struct test_request request;
+    test_request_init(&request);
+    test_request_limit(&request, LIMITS_TOKENS_PER_DAY, 60);
+    request.admission.output = 0;
+    int64_t midnight_us = midnight_of(2027, 3, 1) * SECOND_US;
+    static const int64_t at_s[] = {-2, 1, -1, 2}; /* 20 before, then the 60 of the new day */
+    for (int i = 0; i < 4; i++) {
+        request.admission.input = 20;
+        request.admission.test_time_us = midnight_us + at_s[i] * SECOND_US;
+        assert_int_equal(admit(client, &request).outcome, LIMITS_ADMITTED);
+    }
+    assert_int_equal(admit(client, &request).outcome, LIMITS_DENIED);
+    request.admission.test_time_us = midnight_us - SECOND_US;
+    assert_int_equal(admit(client, &request).retry_after_ms, 86401000);
+    request.admission.test_time_us = midnight_us - 40 * 86400 * SECOND_US; /* it had been weeks ahead */
+    assert_int_equal(admit(client, &request).retry_after_ms, 86400000);
+}
+
+static void test_leases_of_a_clock_that_was_set_back_run_out(void **state) {
+    struct redis_client *client = client_of(state);
+    struct test_request request;
+    test_request_init(&request);
+    admit_as(client, &request, 1);
+    limits_set_test_time(START_US - 3600 * SECOND_US);
+    assert_int_equal(reap(client), 0);
+    limits_set_test_time(START_US - 3580 * SECOND_US);
+    assert_int_equal(reap(client), 1);
+}
+
+int main(void) {
+#define REDIS_TEST(name) cmocka_unit_test_setup_teardown(name, limits_setup, limits_teardown)
+    const struct CMUnitTest tests[] = {
+        REDIS_TEST(test_charged_tokens_move_from_what_is_held_to_the_window_of_now),
+        REDIS_TEST(test_repeated_calls_change_nothing),
+        REDIS_TEST(test_a_refused_request_gives_its_input_back),
+        REDIS_TEST(test_what_is_given_back_after_midnight_is_not_tomorrows),
+        REDIS_TEST(test_output_above_what_was_held_is_charged),
+        REDIS_TEST(test_an_admission_that_comes_after_its_settlement_is_too_late),
+        REDIS_TEST(test_a_lease_runs_out_and_is_settled_by_what_was_charged),
+        REDIS_TEST(test_a_late_settlement_adds_the_difference_once),
+        REDIS_TEST(test_reports_settle_a_lease_when_all_are_there),
+        REDIS_TEST(test_some_reports_count_when_the_lease_runs_out),
+        REDIS_TEST(test_reports_correct_a_provisional_settlement),
+        REDIS_TEST(test_a_call_reaps_four_and_the_reaper_all),
+        REDIS_TEST(test_clock_set_back_neither_leaks_nor_overshoots),
+        REDIS_TEST(test_clock_set_back_over_midnight_fills_the_day_that_began),
+        REDIS_TEST(test_leases_of_a_clock_that_was_set_back_run_out),
+    };
+    return cmocka_run_group_tests_name("store/limits_lease", tests, NULL, NULL);
+}
