@@ -124,8 +124,8 @@ static bool read_secret(const char *name, char out[CONFIG_VALUE_BYTES]) {
     if (terminal) {
         silent = before;
         silent.c_lflag &= ~(tcflag_t)ECHO;
+        tcsetattr(STDIN_FILENO, TCSAFLUSH, &silent); /* before somebody sees that he may type */
         fprintf(stderr, "%s (not shown): ", name);
-        tcsetattr(STDIN_FILENO, TCSAFLUSH, &silent);
     }
     size_t length = 0;
     bool ended = false;

@@ -213,7 +213,9 @@ static void explain_fields(const Bora__V1__ValidationErrors *errors) {
             else
                 fprintf(stderr, "%s%s", j > 1 ? "." : "", error->loc[j]->name);
         }
-        fprintf(stderr, ": %s\n", error->msg);
+        fputs(": ", stderr);
+        print_masked(stderr, error->msg);
+        fputs("\n", stderr);
     }
 }
 
@@ -271,9 +273,9 @@ void connection_explain(const struct connection *connection, const struct rpc_re
     fputs("bora: ", stderr);
     bool unreached = detail == NULL && result->status == STATUS_UNAVAILABLE;
     if (unreached) fprintf(stderr, "%s cannot be reached: ", connection->address);
-    print_clean(stderr, fields ? "the request is not valid" /* the sentence would say the first field twice */
-                        : result->message[0] != 0 ? result->message
-                                                  : "the call failed");
+    print_masked(stderr, fields ? "the request is not valid" /* the sentence would say the first field twice */
+                         : result->message[0] != 0 ? result->message
+                                                   : "the call failed");
     fprintf(stderr, " (%s)\n", status_name(result->status));
     if (fields) explain_fields(detail->validation);
     if (unreached) fprintf(stderr, "  the address is from %s\n", connection->address_source);

@@ -124,13 +124,12 @@ static int close_file(struct export *export, int result) {
     whole = fsync(fileno(export->file)) == 0 && whole;
     whole = fclose(export->file) == 0 && whole;
     if (result == GO_ON && (!whole || rename(export->partial, export->path) != 0)) return fail(export->path);
-    if (result == EXIT_USAGE) return result; /* the file is none of ours */
+    if (result == EXIT_USAGE) return result;       /* the file is none of ours */
     if (result != GO_ON && export->last[0] == 0) { /* nothing to go on from */
         unlink(export->partial);
         return result;
     }
-    if (result != GO_ON)
-        terminal_note("%s has what came so far; go on with --resume.\n", export->partial);
+    if (result != GO_ON) terminal_note("%s has what came so far; go on with --resume.\n", export->partial);
     return result;
 }
 
