@@ -6,6 +6,7 @@
 #include "cli/commands.h"
 #include "cli/config.h"
 #include "cli/connection.h"
+#include "cli/print.h"
 #include "cli/terminal.h"
 
 #include <stdlib.h>
@@ -19,7 +20,7 @@ static const struct argument arguments[] = {
     {ARGUMENT_END, NULL, NULL, NULL, NULL}};
 
 static int fail(const struct error *err) {
-    fprintf(stderr, "bora: %s\n", err->message);
+    print_failure("%s", err->message);
     return EXIT_FAILED;
 }
 

@@ -3,6 +3,7 @@
 #include "cli/commands.h"
 
 #include "cli/connection.h"
+#include "cli/print.h"
 #include "cli/suggest.h"
 #include "cli/terminal.h"
 
@@ -158,7 +159,7 @@ const struct command *commands_find(int argc, char **argv, int *out_used, int *o
     } else if (standard != NULL) {
         return standard;
     } else {
-        fprintf(stderr, "bora: '%s' needs one more word\n\n", first);
+        print_failure("'%s' needs one more word\n", first);
         help_print_overview(stderr, first);
         *out_exit = EXIT_USAGE;
     }

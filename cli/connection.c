@@ -51,8 +51,7 @@ const struct argument connection_arguments[] = {
 };
 
 static int fail(const char *message) {
-    fprintf(stderr, "bora: %s\n", message);
-    return EXIT_FAILED;
+    return print_failure("%s", message);
 }
 
 /* --- settings ---------------------------------------------------------------------------------------------------- */
@@ -127,7 +126,7 @@ static int find_credential(enum credential credential, struct connection *out) {
     bool sound = key[0] != 0 && strlen(key) <= KEY_BYTES_MAX;
     for (const char *c = key; *c != 0; c++) sound = sound && *c > ' ' && *c < 0x7f; /* goes into a header */
     if (!sound)
-        fprintf(stderr, "bora: what %s gives is no key\n", out->credential_source);
+        print_failure("what %s gives is no key", out->credential_source);
     else if (asprintf(&out->authorization, "Bearer %s", key) < 0)
         out->authorization = NULL;
     explicit_bzero(key, strlen(key));
@@ -140,14 +139,14 @@ static int find_times(struct connection *out) {
     struct error err = {0};
     const char *timeout = out->config.values[CONFIG_TIMEOUT];
     if (options->retry.given && (options->retry.value < 0 || options->retry.value > CONNECTION_RETRIES_MAX)) {
-        fprintf(stderr, "bora: --retry: from 0 to %d\n", CONNECTION_RETRIES_MAX);
+        print_failure("--retry: from 0 to %d", CONNECTION_RETRIES_MAX);
         return EXIT_USAGE;
     }
     out->retries_left = options->retry.given ? (int)options->retry.value : 0;
     out->timeout_ns = options->timeout.given ? options->timeout.value : 0;
     if (!options->timeout.given && timeout != NULL &&
         settings_parse_duration(timeout, &out->timeout_ns, &err) != STATUS_OK) {
-        fprintf(stderr, "bora: %s: timeout: %s\n", out->config.path, err.message);
+        print_failure("%s: timeout: %s", out->config.path, err.message);
         return EXIT_FAILED;
     }
     return GO_ON;

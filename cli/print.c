@@ -8,6 +8,7 @@
 #include "proto/descriptors.h"
 #include "rpc/transcode.h"
 
+#include <stdarg.h>
 #include <string.h>
 #include <utf8proc.h>
 
@@ -73,6 +74,19 @@ void print_masked(FILE *file, const char *text) {
     }
 }
 
+int print_failure(const char *format, ...) {
+    enum { SENTENCE_BYTES = 1024 };
+    char sentence[SENTENCE_BYTES];
+    va_list values;
+    va_start(values, format);
+    vsnprintf(sentence, sizeof sentence, format, values);
+    va_end(values);
+    fputs("bora: ", stderr);
+    print_masked(stderr, sentence);
+    fputs("\n", stderr);
+    return EXIT_FAILED;
+}
+
 int print_width(const char *text) {
     const uint8_t *at = (const uint8_t *)text, *end = at + strlen(text);
     int width = 0;
@@ -115,7 +129,7 @@ int print_json(const ProtobufCMessage *message) {
     if (status == STATUS_OK)
         printf("%s\n", (const char *)json.data);
     else
-        fprintf(stderr, "bora: %s\n", err.message);
+        print_failure("%s", err.message);
     bytes_deinit(&json);
     return status == STATUS_OK ? EXIT_OK : EXIT_FAILED;
 }
