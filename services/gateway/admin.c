@@ -8,11 +8,13 @@
 #include "bora/v1/tenants.pb-c.h"
 #include "rpc/grpc_server.h"
 
+#include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 static const int64_t ADMIN_TIMEOUT_NS = 10 * NS_PER_S;
+static const int64_t ANSWER_ELEMENTS_MAX = 2000000; /* fields: 100,000 rows of usage, 1,000 keys with 64 limits each */
 
 /* ---- errors -------------------------------------------------------------------------------------------------------- */
 
@@ -22,6 +24,11 @@ struct api_error admin_error_unreadable(void) {
 
 struct api_error admin_error_unreachable(void) {
     return api_error_unavailable("The keys service cannot be reached right now.");
+}
+
+static struct api_error too_large(void) {
+    return api_error_bad_request("invalid_request_error", NULL, NULL,
+                                 "The answer would be too large; ask for less at a time.");
 }
 
 /** The keys service knows only messages: where did the field stand in the request? NULL: in its body. */
@@ -70,13 +77,26 @@ static const Bora__V1__ErrorDetail *find_detail(struct request *request, const s
     return (const void *)message;
 }
 
+enum { SENTENCE_BYTES = 256 };
+
+/** "no such key" -> "No such key.", as the gateway's own sentences are. */
+static const char *as_sentence(const char *message, char out[SENTENCE_BYTES]) {
+    size_t length = strnlen(message, SENTENCE_BYTES - 2);
+    memcpy(out, message, length);
+    out[length] = 0;
+    if (length == 0) return out;
+    out[0] = (char)toupper((unsigned char)out[0]);
+    if (strchr(".!?", out[length - 1]) == NULL) memcpy(out + length, ".", 2);
+    return out;
+}
+
 static struct api_error invalid_error(struct request *request, const struct admin_route *route,
                                       const Bora__V1__ErrorDetail *detail, const char *sentence) {
     struct transcode_errors *errors = arena_alloc(&request->arena, sizeof *errors);
     if (errors != NULL && detail != NULL && detail->kind_case == BORA__V1__ERROR_DETAIL__KIND_VALIDATION &&
         copy_validation(request, route, detail->validation, errors))
         return api_error_validation(errors);
-    return api_error_bad_request("invalid_request_error", NULL, NULL, "%.250s", sentence);
+    return api_error_bad_request("invalid_request_error", NULL, NULL, "%s", sentence);
 }
 
 struct api_error admin_error(struct request *request, const struct admin_route *route,
@@ -92,14 +112,17 @@ struct api_error admin_error(struct request *request, const struct admin_route *
                 {STATUS_ABORTED, 409, "conflict"},
                 {STATUS_RESOURCE_EXHAUSTED, 409, "quota_exceeded"}};
     const Bora__V1__ErrorDetail *detail = find_detail(request, result);
+    char sentence[SENTENCE_BYTES];
+    as_sentence(result->message, sentence);
     if (result->status == STATUS_UNAUTHENTICATED) return api_error_unauthorized();
     if (result->status == STATUS_INVALID_ARGUMENT || result->status == STATUS_OUT_OF_RANGE)
-        return invalid_error(request, route, detail, result->message);
+        return invalid_error(request, route, detail, sentence);
     for (size_t i = 0; detail != NULL && i < sizeof told / sizeof told[0]; i++) {
         if (told[i].status == result->status)
-            return api_error_make(told[i].http_status, result->status, told[i].type, NULL, "%.250s", result->message);
+            return api_error_make(told[i].http_status, result->status, told[i].type, NULL, "%s", sentence);
     }
-    if (result->status == STATUS_UNAVAILABLE && detail != NULL) return api_error_unavailable("%.250s", result->message);
+    if (result->status == STATUS_UNAVAILABLE && detail != NULL) return api_error_unavailable("%s", sentence);
+    if (result->status == STATUS_RESOURCE_EXHAUSTED) return too_large();
     if (result->status == STATUS_UNIMPLEMENTED)
         return api_error_make(501, STATUS_UNIMPLEMENTED, "server_error", NULL,
                               "The keys service does not have this; it may be an older one.");
@@ -107,6 +130,15 @@ struct api_error admin_error(struct request *request, const struct admin_route *
         result->status == STATUS_CANCELLED)
         return admin_error_unreachable();
     return api_error_make(500, STATUS_INTERNAL, "server_error", NULL, "The keys service failed.");
+}
+
+bool admin_read(const struct admin_method *method, struct bytes_view reply, struct arena *arena, ProtobufCMessage **out,
+                struct api_error *error) {
+    struct error err = {0};
+    enum status status = protobuf_unpack_long(method->response, reply, ANSWER_ELEMENTS_MAX, arena, out, &err);
+    if (status == STATUS_OK) return true;
+    *error = status == STATUS_RESOURCE_EXHAUSTED ? too_large() : admin_error_unreadable();
+    return false;
 }
 
 /* ---- passing on ---------------------------------------------------------------------------------------------------- */
@@ -138,19 +170,20 @@ static void on_done(void *context, const struct rpc_result *result, struct bytes
     struct forwarding *forwarding = context;
     struct request *request = forwarding->request;
     ProtobufCMessage *message = NULL;
-    struct error err = {0};
     struct api_error error;
+    struct arena arena; /* not the request's: a large answer goes when it is written, not when it is read */
+    arena_init(&arena, ADMIN_ARENA_BYTES);
     if (result->status != STATUS_OK) {
         error = admin_error(request, forwarding->route, result);
         request_fail(request, &error);
     } else if (forwarding->refusal != NULL) {
         request_fail(request, forwarding->refusal);
-    } else if (protobuf_unpack(forwarding->method->response, reply, &request->arena, &message, &err) != STATUS_OK) {
-        error = admin_error_unreadable();
+    } else if (!admin_read(forwarding->method, reply, &arena, &message, &error)) {
         request_fail(request, &error);
     } else {
         request_answer(request, message);
     }
+    arena_deinit(&arena);
     request_unref(request);
     free(forwarding);
 }

@@ -10,6 +10,7 @@
  *                                                                                     chat_limits.c   admission, charging, settling
  *     api_error.c    errors as both fronts show them                                  generation.h    one generation on a worker, over worker_link.c
  *     workers.c      who serves what now, from Redis                                  chat_check.c    what a conversation must satisfy
+ *     console.c      the web console's files                         ─ answered at once, without a key
  *     models.c       model cards                                                      chat_answer.c   chunks and answers
  *                                                                                     chat_model.c    what the chosen model must be able to do with it
  *                                                                                     admin.c         administration, passed on to the keys service:
@@ -32,8 +33,10 @@
 #include <stdatomic.h>
 
 struct chat;
+struct console;
 struct key_cache;
 struct outage;
+struct settlements;
 struct workers;
 struct worker_links;
 
@@ -49,6 +52,7 @@ struct gateway {
     struct key_cache *key_cache;
     struct worker_links *links;
     struct workers *workers;
+    struct console *console; /* NULL: none is served */
     struct http_server *http;
     struct rpc_server *grpc;
     struct metrics *metrics;
@@ -62,6 +66,9 @@ struct gateway {
     struct chat *chats;    /* that are not freed; guarded by the mutex */
     uint64_t changes_seen; /* passes over them for changes of keys; likewise */
     struct outage *outage;
+    struct settlements *settlements;
+    struct metric *settlements_waiting; /* bora_gateway_settlements_waiting */
+    struct metric *settlements_lost;    /* bora_gateway_settlements_lost */
 };
 
 /** Answer from the HTTP server's or the gRPC server's callbacks. `context` is the gateway. */

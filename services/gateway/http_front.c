@@ -4,6 +4,7 @@
 #include "base/random.h"
 #include "services/gateway/admin_http.h"
 #include "services/gateway/chat.h"
+#include "services/gateway/console.h"
 #include "services/gateway/models.h"
 #include "services/gateway/url_secret.h"
 #include "services/gateway/workers.h"
@@ -328,7 +329,7 @@ static bool respond_page(struct http_exchange *exchange, struct gateway *gateway
     } else if (strcmp(path, "/metrics") == 0) {
         respond_metrics(exchange, gateway);
     } else {
-        return false;
+        return console_respond(gateway->console, exchange);
     }
     return true;
 }

@@ -70,6 +70,8 @@ static const struct setting gateway_settings_table[] = {
     SETTING_STRING(S, upstream_tls_certificate_file, "upstream-tls-certificate-file", NULL, "FILE",
                    "PEM certificate shown to them"),
     SETTING_STRING(S, upstream_tls_key_file, "upstream-tls-key-file", NULL, "FILE", "PEM key of that certificate"),
+    SETTING_STRING(S, console_dir, "console-dir", NULL, "FOLDER",
+                   "files of the web console; default: those beside the program; off: no console"),
     SETTING_CHOICE(S, log_level, "log-level", "info", "debug|info|warn|error", "least level that is logged"),
     SETTING_CHOICE(S, log_format, "log-format", "json", "json|text", "form of a log line"),
     {0}};

@@ -21,6 +21,7 @@ struct gateway_settings {
     char *tls_certificate_file, *tls_key_file, *tls_ca_file;
     char *upstream_tls_ca_file, *upstream_tls_certificate_file, *upstream_tls_key_file;
     bool upstream_tls;
+    char *console_dir;
     char *log_level, *log_format;
 };
 

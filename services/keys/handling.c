@@ -190,8 +190,10 @@ void handling_audit_words(struct handling *handling, const struct audit_entry *e
 /* --- Redis -------------------------------------------------------------------------------------------------------- */
 
 enum status store_failure(enum status status, const char *message, struct error *err) {
-    if (status == STATUS_UNAVAILABLE || status == STATUS_DEADLINE_EXCEEDED || status == STATUS_CANCELLED)
+    if (status == STATUS_UNAVAILABLE || status == STATUS_DEADLINE_EXCEEDED || status == STATUS_CANCELLED) {
+        log_debug("the store does not answer", LOG_S("status", status_name(status)), LOG_S("error", message));
         return error_set(err, STATUS_UNAVAILABLE, "the key store cannot be reached");
+    }
     log_error("the store refused", LOG_S("status", status_name(status)), LOG_S("error", message));
     return error_set(err, STATUS_INTERNAL, "the key store refused the request");
 }
@@ -228,7 +230,8 @@ enum status keys_transcoder_create(struct transcoder **out, struct error *err) {
     const struct {
         const struct rpc_method *methods;
         size_t count;
-    } tables[] = {{keys_methods, keys_method_count}, {place_methods, place_method_count}};
+    } tables[] = {
+        {keys_methods, keys_method_count}, {place_methods, place_method_count}, {usage_methods, usage_method_count}};
     const ProtobufCMessageDescriptor *messages[MESSAGES_MAX];
     size_t count = 0;
     for (size_t i = 0; i < sizeof tables / sizeof *tables; i++) {
