@@ -64,6 +64,7 @@ BENCHES = {
     "kernels": (bench_program("kernels"), "every kernel variant, no peer: weights read a second, products a second, attention"),
     "sampler": (bench_program("sampler"), "one sample, by settings and vocabulary, no peer"),
     "rpc": (bench_program("rpc"), "gRPC server and client over loopback, no peer"),
+    "limits": (bench_program("limits"), "admissions and settlements a second over one connection to Redis, no peer"),
     "base": (bench_program("base"), "settings, text, clocks and locks, no peer"),
 }
 ALL = ["engine", "neighbour", "streams", "gap", "prefix", "tenants", "start", "quality"]

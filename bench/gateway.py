@@ -206,7 +206,7 @@ def bench_sustained(options, report):
 
 def bytes_a_stream(side, streams):
     """What the side's own processes hold for an open stream that is silent; the worker's are not its own."""
-    own = {name: pids for name, pids in side.processes().items() if name not in ("worker", "redis", "keys")}
+    own = {name: pids for name, pids in side.processes().items() if name in (side.name, "gateway")}
     pids = [pid for some in own.values() for pid in some]
     before = resident_bytes(pids)
     with held(side, streams, body(1000, stream=True)):

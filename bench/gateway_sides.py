@@ -27,9 +27,8 @@ NGINX, LITELLM = "nginx", "LiteLLM"
 LITELLM_VERSION = "1.79.1"
 LITELLM_PACKAGES = [f"litellm[proxy]=={LITELLM_VERSION}", "openai==3.57.0"]
 LITELLM_KEY = "sk-bench"
-# The widest that the keys service takes: three limits are looked at in every request, and none is reached.
-REQUESTS, TOKENS = 1_000_000_000, 1_000_000_000_000
-LIMITS = {"limits": {"requests_per_minute": REQUESTS, "tokens_per_minute": TOKENS}, "model_limits": [{"model": MODEL, "limits": {"requests_per_minute": REQUESTS}}]}
+# Three limits are looked at in every request, and none is reached.
+LIMITS = {"limits": {"requests_per_second": 100_000, "requests_per_minute": 1_000_000_000, "tokens_per_minute": 1_000_000_000_000}}
 
 
 class GatewayHouse(House):
@@ -45,7 +44,7 @@ class GatewayHouse(House):
 
     def start_worker(self):
         self.use()
-        house.start("worker", [program("bora-bench-null"), "--listen", f"127.0.0.1:{self.ports['worker']}", "--http-listen", f"127.0.0.1:{self.null_port}", "--model", MODEL, "--delay", self.delay, *house.common_flags(self.ports)])
+        house.start("worker", [program("bora-bench-null"), "--listen", f"127.0.0.1:{self.ports['worker']}", "--http-listen", f"127.0.0.1:{self.null_port}", "--model", MODEL, "--delay", self.delay, *house.redis_flags(self.ports)])
         wait_ready(lambda: house.running_pid("worker") is not None, self.null_port, "/healthz", f"the null worker ({self.folder}/log/worker.log)")
 
     def start_gateway(self):
@@ -73,7 +72,7 @@ class GatewayHouse(House):
 
     def processes(self):
         self.use()
-        return {name: [house.running_pid(name)] for name in ("gateway", "redis", "keys", "worker")}
+        return {name: [pid] for name in ("gateway", "redis-limits", "redis", "keys", "worker") if (pid := house.running_pid(name))}
 
 
 class Direct:

@@ -44,15 +44,15 @@ static void wait_for_time(struct null_answer *answer) {
 static void advance(struct null_answer *answer) {
     const struct null_settings *settings = answers.settings;
     pthread_mutex_lock(&answer->mutex);
-    while (!answer->over && !answer->held) {
+    while (!answer->over && !answer->held && !answer->full) {
         int64_t rest = answer->tokens - answer->sent, piece = settings->delay_ns > 0 ? 1 : settings->event_tokens;
         if (piece > rest) piece = rest;
         answer->sent += piece;
         answer->over = piece == rest;
-        if (!answer->send(answer, piece, answer->over)) answer->held = true;
+        answer->full = !answer->send(answer, piece, answer->over);
         if (settings->delay_ns > 0) break;
     }
-    if (settings->delay_ns > 0 && !answer->over && !answer->held) wait_for_time(answer);
+    if (settings->delay_ns > 0 && !answer->over && !answer->held && !answer->full) wait_for_time(answer);
     pthread_mutex_unlock(&answer->mutex);
 }
 
@@ -101,24 +101,31 @@ void null_answer_deinit(struct null_answer *answer) {
     pthread_mutex_destroy(&answer->mutex);
 }
 
-void null_answer_go(struct null_answer *answer) {
-    pthread_mutex_lock(&answer->mutex);
-    answer->held = false;
-    pthread_mutex_unlock(&answer->mutex);
+/** One of the two reasons to stand still is gone. */
+static void go_on(struct null_answer *answer) {
     pthread_mutex_lock(&answers.mutex);
-    bool waits = answer->waits;
+    bool waits = answer->waits; /* then its time has not come */
     pthread_mutex_unlock(&answers.mutex);
     if (!waits) advance(answer);
 }
 
-void null_answer_hold(struct null_answer *answer) {
+void null_answer_go(struct null_answer *answer) {
     pthread_mutex_lock(&answer->mutex);
-    answer->held = true;
+    answer->full = false;
     pthread_mutex_unlock(&answer->mutex);
+    go_on(answer);
 }
 
-void null_answer_end(struct null_answer *answer) {
+void null_answer_hold(struct null_answer *answer, bool hold) {
     pthread_mutex_lock(&answer->mutex);
+    answer->held = hold;
+    pthread_mutex_unlock(&answer->mutex);
+    if (!hold) go_on(answer);
+}
+
+bool null_answer_end(struct null_answer *answer) {
+    pthread_mutex_lock(&answer->mutex);
+    bool ended = !answer->over;
     answer->over = true;
     pthread_mutex_unlock(&answer->mutex);
     pthread_mutex_lock(&answers.mutex);
@@ -126,6 +133,7 @@ void null_answer_end(struct null_answer *answer) {
     if (waited) remove_locked(answer);
     pthread_mutex_unlock(&answers.mutex);
     if (waited) answer->unref(answer);
+    return ended;
 }
 
 struct bytes_view null_answer_text(int64_t tokens) {

@@ -25,9 +25,10 @@ struct null_settings {
 
 struct null_answer {
     int64_t tokens, sent; /* in all; so far */
-    bool held;            /* the reader is full: null_answer_go goes on */
+    bool full;            /* there is no room for more: null_answer_go goes on */
+    bool held;            /* the reader asked for it */
     bool over;
-    /** `tokens` more, the last ones if `last`; false: hold. With the answer's mutex held, on any thread. */
+    /** `tokens` more, the last ones if `last`; false: full. With the answer's mutex held, on any thread. */
     bool (*send)(struct null_answer *answer, int64_t tokens, bool last);
     void (*ref)(struct null_answer *answer);
     void (*unref)(struct null_answer *answer);
@@ -44,12 +45,12 @@ enum status null_answers_start(const struct null_settings *settings, struct erro
 /** `tokens` < 1: as many as the settings say. The three functions are set; the answer's owner frees it. */
 void null_answer_init(struct null_answer *answer, int64_t tokens);
 void null_answer_deinit(struct null_answer *answer);
-/** Send what is to be sent now. Any thread. */
+/** There is room, at first or again. Any thread. */
 void null_answer_go(struct null_answer *answer);
-/** Send nothing until null_answer_go. */
-void null_answer_hold(struct null_answer *answer);
-/** The reader has gone. Not with the answer's mutex held. */
-void null_answer_end(struct null_answer *answer);
+/** The reader wants no more for now, or again. Any thread. */
+void null_answer_hold(struct null_answer *answer, bool hold);
+/** The reader has gone; false: it was over already. Not with the answer's mutex held. */
+bool null_answer_end(struct null_answer *answer);
 /** The text of `tokens` (at most NULL_EVENT_TOKENS_MAX) tokens. */
 struct bytes_view null_answer_text(int64_t tokens);
 

@@ -155,7 +155,7 @@ static void on_closed(struct http_exchange *http, void *context, bool completed)
     (void)context, (void)completed;
     struct null_exchange *exchange = http_exchange_state(http);
     if (exchange == NULL) return;
-    null_answer_end(&exchange->answer);
+    (void)null_answer_end(&exchange->answer);
     exchange_unref(&exchange->answer);
 }
 

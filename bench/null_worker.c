@@ -89,7 +89,7 @@ static enum status serve(struct null_worker *worker, const sigset_t *signals, st
     do {
         if (worker->redis != NULL) announce(worker);
     } while (sigtimedwait(signals, NULL, &heartbeat) < 0);
-    return STATUS_OK;
+    _exit(0); /* answers and the threads that they come from go with the process */
 }
 
 int main(int argc, char **argv) {
@@ -105,7 +105,7 @@ int main(int argc, char **argv) {
     enum status status = settings_load(settings_table, "bora-bench-null", "A worker that computes nothing.", argc, argv,
                                        &worker.settings, &outcome, &err);
     if (status == STATUS_OK && outcome == SETTINGS_RUN) status = serve(&worker, &signals, &err);
-    if (status == STATUS_OK) return 0; /* answers and their threads go with the process */
+    if (status == STATUS_OK) return 0;
     fprintf(stderr, "bora-bench-null: %s\n", err.message);
     return status == STATUS_INVALID_ARGUMENT ? 2 : 1;
 }

@@ -4,16 +4,20 @@
 #ifndef CLI_PRINT_H
 #define CLI_PRINT_H
 
+#include "base/bytes.h"
+
 #include <protobuf-c/protobuf-c.h>
 #include <stdint.h>
 #include <stdio.h>
 
 /** Text from elsewhere: control characters other than newline and tab become '?', so that a name or an answer cannot steer the terminal. */
 void print_clean(FILE *file, const char *text);
-/** Left-aligned in a column of `width` characters, cut when longer; one line. */
-void print_column(FILE *file, const char *text, int width);
-/** "2026-11-23 12:09" in local time; "-" for 0. */
-void print_time(int64_t unix_seconds, char *out, size_t out_bytes);
+/** The same into `out`, of one line: newlines and tabs become '?' too; cut where `out` ends, never inside a character. */
+void print_clean_to(const char *text, char *out, size_t out_bytes);
+/** Columns that a terminal needs for it. */
+int print_width(const char *text);
+/** As the HTTP interface writes it, appended, without a line end. One thread at a time. */
+enum status print_json_to(const ProtobufCMessage *message, struct bytes *out, struct error *err);
 /** One line of JSON on stdout. EXIT_OK or EXIT_FAILED. */
 int print_json(const ProtobufCMessage *message);
 

@@ -104,6 +104,9 @@ enum status transcode_write(const struct transcoder *transcoder, const ProtobufC
  *  STATUS_INVALID_ARGUMENT, or STATUS_RESOURCE_EXHAUSTED when the arena's cap is reached. */
 enum status protobuf_unpack(const ProtobufCMessageDescriptor *descriptor, struct bytes_view data, struct arena *arena,
                             ProtobufCMessage **out, struct error *err);
+/** The same of what a service of ours sends, which may be longer: `elements_max` fields instead of LIMIT_PROTO_ELEMENTS. */
+enum status protobuf_unpack_long(const ProtobufCMessageDescriptor *descriptor, struct bytes_view data,
+                                 int64_t elements_max, struct arena *arena, ProtobufCMessage **out, struct error *err);
 /** Pack into `out` (appended). STATUS_RESOURCE_EXHAUSTED when its maximum is reached. */
 enum status protobuf_pack(const ProtobufCMessage *message, struct bytes *out);
 

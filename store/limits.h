@@ -3,7 +3,7 @@
 /**
  * Exact limits and the settlement of usage, in Redis. docs/design/tenants.md has the whole picture and the names of the data.
  *
- * A lease is what one request holds while its answer is generated. Three scripts, each atomic and one round trip:
+ * A lease is what one request holds while its answer is generated. Three functions of Redis, each atomic and one round trip:
  *
  *     limits_admit     all or nothing: counts the request, charges its input tokens, holds the worst case of its output ──> a lease
  *     limits_charge    now and then: tokens generated so far are charged to the window of now, and no longer held; the lease lives on

@@ -13,6 +13,7 @@
 #include <string.h>
 
 static const int64_t ADMIN_TIMEOUT_NS = 10 * NS_PER_S;
+static const int64_t ANSWER_ELEMENTS_MAX = 2000000; /* fields: 100,000 rows of usage, 1,000 keys with 64 limits each */
 
 /* ---- errors -------------------------------------------------------------------------------------------------------- */
 
@@ -22,6 +23,11 @@ struct api_error admin_error_unreadable(void) {
 
 struct api_error admin_error_unreachable(void) {
     return api_error_unavailable("The keys service cannot be reached right now.");
+}
+
+static struct api_error too_large(void) {
+    return api_error_bad_request("invalid_request_error", NULL, NULL,
+                                 "The answer would be too large; ask for less at a time.");
 }
 
 /** The keys service knows only messages: where did the field stand in the request? NULL: in its body. */
@@ -100,6 +106,7 @@ struct api_error admin_error(struct request *request, const struct admin_route *
             return api_error_make(told[i].http_status, result->status, told[i].type, NULL, "%.250s", result->message);
     }
     if (result->status == STATUS_UNAVAILABLE && detail != NULL) return api_error_unavailable("%.250s", result->message);
+    if (result->status == STATUS_RESOURCE_EXHAUSTED) return too_large();
     if (result->status == STATUS_UNIMPLEMENTED)
         return api_error_make(501, STATUS_UNIMPLEMENTED, "server_error", NULL,
                               "The keys service does not have this; it may be an older one.");
@@ -107,6 +114,15 @@ struct api_error admin_error(struct request *request, const struct admin_route *
         result->status == STATUS_CANCELLED)
         return admin_error_unreachable();
     return api_error_make(500, STATUS_INTERNAL, "server_error", NULL, "The keys service failed.");
+}
+
+bool admin_read(const struct admin_method *method, struct bytes_view reply, struct arena *arena, ProtobufCMessage **out,
+                struct api_error *error) {
+    struct error err = {0};
+    enum status status = protobuf_unpack_long(method->response, reply, ANSWER_ELEMENTS_MAX, arena, out, &err);
+    if (status == STATUS_OK) return true;
+    *error = status == STATUS_RESOURCE_EXHAUSTED ? too_large() : admin_error_unreadable();
+    return false;
 }
 
 /* ---- passing on ---------------------------------------------------------------------------------------------------- */
@@ -138,19 +154,20 @@ static void on_done(void *context, const struct rpc_result *result, struct bytes
     struct forwarding *forwarding = context;
     struct request *request = forwarding->request;
     ProtobufCMessage *message = NULL;
-    struct error err = {0};
     struct api_error error;
+    struct arena arena; /* not the request's: a large answer goes when it is written, not when it is read */
+    arena_init(&arena, ADMIN_ARENA_BYTES);
     if (result->status != STATUS_OK) {
         error = admin_error(request, forwarding->route, result);
         request_fail(request, &error);
     } else if (forwarding->refusal != NULL) {
         request_fail(request, forwarding->refusal);
-    } else if (protobuf_unpack(forwarding->method->response, reply, &request->arena, &message, &err) != STATUS_OK) {
-        error = admin_error_unreadable();
+    } else if (!admin_read(forwarding->method, reply, &arena, &message, &error)) {
         request_fail(request, &error);
     } else {
         request_answer(request, message);
     }
+    arena_deinit(&arena);
     request_unref(request);
     free(forwarding);
 }

@@ -8,6 +8,11 @@
 #include "services/gateway/client_address.h"
 #include "services/gateway/request.h"
 
+enum {
+    ADMIN_ANSWER_BYTES_MAX = 16 << 20, /* packed: what the keys service may answer */
+    ADMIN_ARENA_BYTES = 96 << 20       /* unpacked */
+};
+
 /** Who calls, as the keys service is told. */
 struct admin_caller {
     const char *authorization; /* the header's value; NULL: none */
@@ -27,7 +32,10 @@ bool admin_ask(struct request *request, const struct admin_method *method, const
                const ProtobufCMessage *message, rpc_unary_fn *fn, void *context);
 /** What the client is told of a failure; memory from the request's arena. */
 struct api_error admin_error(struct request *request, const struct admin_route *route, const struct rpc_result *result);
-/** The answer cannot be read, or nobody can be asked. */
+/** The answer of `method`, in `arena`; else false and the error to answer. */
+bool admin_read(const struct admin_method *method, struct bytes_view reply, struct arena *arena, ProtobufCMessage **out,
+                struct api_error *error);
+/** An answer that makes no sense; nobody to ask. */
 struct api_error admin_error_unreadable(void);
 struct api_error admin_error_unreachable(void);
 

@@ -126,10 +126,10 @@ static void say_never(const struct chat *chat, const struct limits_result *resul
         return;
     }
     int64_t input = chat->choices[0].prompt_tokens, output = output_least_locked(chat);
-    int64_t tokens = result->denied_by == LIMITS_INPUT_PER_MINUTE    ? input
-                     : result->denied_by == LIMITS_OUTPUT_PER_MINUTE ? output
-                                                                     : input + output;
-    bool given = chat->plan.max_tokens_given && result->denied_by != LIMITS_INPUT_PER_MINUTE;
+    int64_t fixed = result->denied_by == LIMITS_OUTPUT_PER_MINUTE ? 0 : input; /* whatever max_tokens is */
+    int64_t tokens = result->denied_by == LIMITS_INPUT_PER_MINUTE ? input : fixed + output;
+    bool given = chat->plan.max_tokens_given && fixed + chat->choice_count <= result->denied_limit;
+    if (!given && result->denied_by != LIMITS_INPUT_PER_MINUTE) tokens = fixed + chat->choice_count;
     snprintf(out, size, "Rate limit exceeded: this request %s %lld tokens, but %s has %lld %s%s%s",
              given ? "may use up to" : "uses at least", (long long)tokens, owner, (long long)result->denied_limit,
              kinds[result->denied_by].what, model, given ? "; lower max_tokens" : "");

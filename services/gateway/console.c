@@ -61,9 +61,9 @@ enum { FILES = sizeof files / sizeof files[0] };
 /* `img-src data:` is for the arrow of drop-down lists in style/parts.css. Setting an element's style from a script of ours is allowed by the
  * standard whatever style-src says; style attributes in markup are not, and there are none. */
 static const char *const headers[][2] = {
-    {"content-security-policy",
-     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; font-src 'self'; base-uri 'none'; "
-     "form-action 'none'; frame-ancestors 'none'"},
+    {"content-security-policy", "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
+                                "connect-src 'self'; font-src 'self'; base-uri 'none'; "
+                                "form-action 'none'; frame-ancestors 'none'"},
     {"x-content-type-options", "nosniff"},
     {"referrer-policy", "no-referrer"},
     {"cross-origin-opener-policy", "same-origin"},

@@ -11,9 +11,8 @@
 
 enum {
     PAGE_ENTRIES = 1000,
-    PAGE_BYTES_MAX = 16 << 20,   /* of text: a page is a message of 4 MiB at most */
-    PAGE_ARENA_BYTES = 64 << 20, /* and unpacked */
-    ENTRY_ID_BYTES = 64,         /* as ListLedgerRequest.after takes */
+    TEXT_BYTES_MAX = 64 << 20,
+    ENTRY_ID_BYTES = 64, /* as ListLedgerRequest.after takes */
     FILE_NAME_BYTES = 64,
 };
 static const char csv_type[] = "text/csv; charset=utf-8";
@@ -71,7 +70,7 @@ static enum status write_usage(const struct transcoder *transcoder, const Bora__
 
 static void answer_usage(struct request *request, const Bora__V1__UsageReport *report) {
     struct bytes text;
-    bytes_init(&text, PAGE_BYTES_MAX);
+    bytes_init(&text, TEXT_BYTES_MAX);
     if (write_usage(request->gateway->transcoder, report, &text) != STATUS_OK) {
         struct api_error error = admin_error_unreadable();
         request_fail(request, &error);
@@ -86,17 +85,18 @@ static void on_usage(void *context, const struct rpc_result *result, struct byte
     struct export *export = context;
     struct request *request = export->request;
     ProtobufCMessage *message = NULL;
-    struct error err = {0};
     struct api_error error;
+    struct arena arena;
+    arena_init(&arena, ADMIN_ARENA_BYTES);
     if (result->status != STATUS_OK) {
         error = admin_error(request, export->route, result);
         request_fail(request, &error);
-    } else if (protobuf_unpack(export->method->response, reply, &request->arena, &message, &err) != STATUS_OK) {
-        error = admin_error_unreadable();
+    } else if (!admin_read(export->method, reply, &arena, &message, &error)) {
         request_fail(request, &error);
     } else {
         answer_usage(request, (const void *)message);
     }
+    arena_deinit(&arena);
     request_unref(request);
 }
 
@@ -163,7 +163,7 @@ static void go_on(struct export *export) {
 /** The page is written; what comes next? */
 static void take_page(struct export *export, const Bora__V1__ListLedgerResponse *page) {
     struct bytes text;
-    bytes_init(&text, PAGE_BYTES_MAX);
+    bytes_init(&text, TEXT_BYTES_MAX);
     bool written = write_page(export, page, &text) == STATUS_OK, sent = written && send_page(export, &text);
     bytes_deinit(&text);
     if (export->left >= 0)
@@ -184,14 +184,12 @@ static void on_page(void *context, const struct rpc_result *result, struct bytes
     struct request *request = export->request;
     struct arena arena;
     ProtobufCMessage *message = NULL;
-    struct error err = {0};
     struct api_error error;
-    arena_init(&arena, PAGE_ARENA_BYTES);
+    arena_init(&arena, ADMIN_ARENA_BYTES);
     if (result->status != STATUS_OK) {
         error = admin_error(request, export->route, result);
         fail(export, &error);
-    } else if (protobuf_unpack(export->method->response, reply, &arena, &message, &err) != STATUS_OK) {
-        error = admin_error_unreadable();
+    } else if (!admin_read(export->method, reply, &arena, &message, &error)) {
         fail(export, &error);
     } else {
         take_page(export, (const void *)message);

@@ -7,7 +7,7 @@
 #include "bora/v1/error.pb-c.h"
 #include "bora/v1/models.pb-c.h"
 #include "proto/descriptors.h"
-#include "services/gateway/admin_routes.h"
+#include "services/gateway/admin.h"
 #include "services/gateway/authenticate.h"
 #include "services/gateway/chat.h"
 #include "services/gateway/console.h"
@@ -121,6 +121,7 @@ static enum status open_upstream(struct gateway *gateway, struct error *err) {
     TRY_CLEANUP(key_changes_follow(gateway, err));
     TRY_CLEANUP(rpc_client_create((int)settings->client_threads, &gateway->client, err));
     struct rpc_channel_options keys = {.target = settings->keys_address,
+                                       .message_bytes_max = ADMIN_ANSWER_BYTES_MAX,
                                        .keepalive_ns = settings->upstream_keepalive_ns,
                                        .keepalive_timeout_ns = settings->upstream_keepalive_timeout_ns,
                                        .use_tls = settings->upstream_tls,

@@ -228,7 +228,8 @@ enum status keys_transcoder_create(struct transcoder **out, struct error *err) {
     const struct {
         const struct rpc_method *methods;
         size_t count;
-    } tables[] = {{keys_methods, keys_method_count}, {place_methods, place_method_count}};
+    } tables[] = {
+        {keys_methods, keys_method_count}, {place_methods, place_method_count}, {usage_methods, usage_method_count}};
     const ProtobufCMessageDescriptor *messages[MESSAGES_MAX];
     size_t count = 0;
     for (size_t i = 0; i < sizeof tables / sizeof *tables; i++) {

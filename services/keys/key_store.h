@@ -45,6 +45,10 @@ void key_touch(struct keys_service *service, const struct key_record *key, int64
 /** Where prefixes are looked up in when there is no organisation to look in: none has this id. */
 extern const char key_no_organization[];
 
+/** The limits of a key over all models; where it says nothing itself its workspace's limits for keys count, then the service's own, unless the key was given
+ *  limits. */
+struct limits_bounds key_resolve_limits(const struct keys_service *service, const struct key_record *key,
+                                        const struct workspace *workspace);
 /** NULL, or why nothing of this authority may be used now. */
 const char *authority_refusal(const struct authority *authority, int64_t now);
 

@@ -12,6 +12,8 @@
  *     changes.c           what gateways hear of a change: gates, messages, and that none is forgotten
  *     places.c            organisations and workspaces in Redis  key_store.c     keys in Redis
  *     key_record.c, limit_set.c   the fields of records          convert*.c      records <-> messages
+ *     usage_*.c, ledger_methods.c, limit_methods.c, prices.c   the methods of UsageService: sums, entries, limits and what is used of them, prices
+ *     ledger.c, ledger_batch.c, ledger_keeper.c   what gateways settled comes into the ledger
  *     key_text.c          the text of a key and its hash         uuid.c          ids                secrets.c   the service's own secrets
  */
 #ifndef SERVICES_KEYS_KEYS_H
@@ -46,15 +48,16 @@ struct keys_service {
     struct metric *requests; /* bora_keys_requests_total{method, status} */
     struct metric *ready;    /* bora_keys_ready */
     struct changes_keeper *changes;
+    struct ledger_keeper *ledger;
     char audit_kept[24];   /* settings.audit_entries as text */
     atomic_int readiness;  /* enum keys_readiness */
     atomic_int connection; /* counts those to the store that came and went */
     atomic_bool draining;
 };
 
-/** The methods of bora.v1.KeyService and TenantService; `service` is the struct keys_service. */
-extern const struct rpc_method keys_methods[], place_methods[];
-extern const size_t keys_method_count, place_method_count;
+/** The methods of bora.v1.KeyService, TenantService and UsageService; `service` is the struct keys_service. */
+extern const struct rpc_method keys_methods[], place_methods[], usage_methods[];
+extern const size_t keys_method_count, place_method_count, usage_method_count;
 /** For rpc/transcode's checks: the messages that the methods take. */
 enum status keys_transcoder_create(struct transcoder **out, struct error *err);
 /** VerifyKey, for struct rpc_method.message. */

@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "bora/v1/usage.pb-c.h"
 #include "services/keys/convert.h"
+#include "services/keys/key_store.h"
 #include "services/keys/money.h"
 #include "services/keys/prices.h"
 #include "services/keys/usage_scope.h"
@@ -108,7 +109,7 @@ static enum status add_key(struct handling *handling, const char *prefix, struct
     if (key == NULL || id == NULL) return no_memory(err);
     TRY(handling_key(handling, prefix, key, err));
     TRY(add_workspace(handling, key->workspace, out, &workspace, err));
-    key_limits_fill(handling->service, workspace, key);
+    key->limits.all = key_resolve_limits(handling->service, key, workspace);
     uuid_of_prefix(key->prefix, id);
     add_level(out, "key", "k:", key->prefix, id, key->name, &key->limits);
     return STATUS_OK;

@@ -5,6 +5,7 @@
 #include "proto/descriptors.h"
 #include "services/keys/changes.h"
 #include "services/keys/keys.h"
+#include "services/keys/ledger_keeper.h"
 #include "services/keys/status_page.h"
 
 #include <openssl/crypto.h>
@@ -47,6 +48,7 @@ static enum status open_server(struct keys_service *service, struct error *err) 
     TRY(rpc_server_create(&options, &service->server, err));
     TRY(rpc_server_add(service->server, keys_methods, keys_method_count, service, err));
     TRY(rpc_server_add(service->server, place_methods, place_method_count, service, err));
+    TRY(rpc_server_add(service->server, usage_methods, usage_method_count, service, err));
     keys_set_health(service, false);
     return STATUS_OK;
 }
@@ -84,6 +86,13 @@ static enum status open_redis(struct keys_service *service, struct error *err) {
                        &service->redis, err);
 }
 
+static enum status keep_ledger(struct keys_service *service, struct error *err) {
+    const struct ledger_keeper_options options = {.stores = {service->redis, service->limits_redis},
+                                                  .retention_ns = service->settings.ledger_retention_ns,
+                                                  .metrics = service->metrics};
+    return ledger_keeper_create(&options, &service->ledger, err);
+}
+
 static void log_serving(const struct keys_service *service, const struct http_server *status_page) {
     const char *listen = service->settings.listen, *colon = strrchr(listen, ':');
     char address[ADDRESS_BYTES];
@@ -116,6 +125,7 @@ static enum status serve(struct keys_service *service, const sigset_t *signals, 
     TRY_CLEANUP(prepare(service, err));
     TRY_CLEANUP(open_server(service, err));
     TRY_CLEANUP(open_redis(service, err));
+    TRY_CLEANUP(keep_ledger(service, err));
     TRY_CLEANUP(rpc_server_start(service->server, err));
     TRY_CLEANUP(status_page_open(service, &status_page, err));
     log_serving(service, status_page);
@@ -130,6 +140,7 @@ cleanup:
         http_server_stop(status_page, NS_PER_S);
         http_server_destroy(status_page);
     }
+    ledger_keeper_destroy(service->ledger);
     changes_keeper_stop(service->changes);
     if (service->jobs != NULL) job_pool_destroy(service->jobs);
     if (service->redis != NULL) redis_client_destroy(service->redis);

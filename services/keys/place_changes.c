@@ -63,10 +63,10 @@ static enum status add_entry(struct handling *handling, const struct audit_entry
 static void add_limits(struct audit_detail *detail, const struct limit_set *before, const struct limit_set *after) {
     struct arena *arena = detail->arena;
     if (before == NULL || !limit_bounds_equal(&before->all, &after->all))
-        audit_detail_add(detail, "limits", before != NULL ? audit_json_bounds(arena, &before->all) : NULL,
+        audit_detail_add(detail, "limits", before != NULL ? audit_json_bounds(arena, &before->all) : AUDIT_NONE,
                          audit_json_bounds(arena, &after->all));
     if (before != NULL || after->model_count > 0)
-        audit_detail_add(detail, "model_limits", before != NULL ? audit_json_models(arena, before) : NULL,
+        audit_detail_add(detail, "model_limits", before != NULL ? audit_json_models(arena, before) : AUDIT_NONE,
                          audit_json_models(arena, after));
 }
 
@@ -91,7 +91,7 @@ static const char *detail_of_workspaces(struct arena *arena, const struct worksp
         audit_detail_add(&detail, "disabled", audit_json_flag(before->disabled), audit_json_flag(after->disabled));
     }
     add_limits(&detail, before != NULL ? &before->limits : NULL, &after->limits);
-    audit_detail_add(&detail, "key_limits", before != NULL ? audit_json_bounds(arena, &before->key_limits) : NULL,
+    audit_detail_add(&detail, "key_limits", before != NULL ? audit_json_bounds(arena, &before->key_limits) : AUDIT_NONE,
                      audit_json_bounds(arena, &after->key_limits));
     return audit_detail_end(&detail);
 }

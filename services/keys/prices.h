@@ -7,7 +7,6 @@
 #include "services/keys/handling.h"
 #include "services/keys/price.h"
 
-enum { PRICES_MAX = 256 }; /* as in usage.proto */
 #define PRICES_CURRENCY_DEFAULT "EUR"
 
 /** The currency's name, in the handling's arena. */

@@ -13,7 +13,7 @@
 
 static const int64_t RETRY_NS = 200 * (int64_t)NS_PER_MS;
 
-static const char *const health_names[] = {"", "bora.v1.KeyService", "bora.v1.TenantService"};
+static const char *const health_names[] = {"", "bora.v1.KeyService", "bora.v1.TenantService", "bora.v1.UsageService"};
 
 void keys_set_health(struct keys_service *service, bool serving) {
     for (size_t i = 0; i < sizeof health_names / sizeof *health_names; i++)

@@ -30,6 +30,8 @@ static const struct setting keys_settings_table[] = {
                     "limit of keys made without limits, where their workspace has none for keys; -1: none"),
     SETTING_INTEGER(S, audit_entries, "audit-entries", "1000000", 1000, 1e9, "N",
                     "entries of its audit trail that an organisation keeps, about"),
+    SETTING_DURATION(S, ledger_retention_ns, "ledger-retention", "400d", 0, 36500 * 86400e9,
+                     "time that entries of the ledger are kept; 0: for ever. Their sums are kept for five years"),
     SETTING_INTEGER(S, rpc_threads, "rpc-threads", "0", 0, 64, "N", "gRPC threads; 0: chosen from the machine"),
     SETTING_SIZE(S, message_bytes_max, "message-max", "256k", 4096, LIMIT_REQUEST_BODY_BYTES_MAX,
                  "largest gRPC message"),

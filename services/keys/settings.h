@@ -17,6 +17,7 @@ struct keys_settings {
     char *service_token, *service_token_file;
     int64_t default_requests_per_minute, default_tokens_per_minute; /* -1: unlimited */
     int64_t audit_entries;
+    int64_t ledger_retention_ns;
     int64_t rpc_threads, message_bytes_max;
     int64_t drain_ns, keepalive_ns, keepalive_timeout_ns;
     char *tls_certificate_file, *tls_key_file, *tls_ca_file;

@@ -6,9 +6,6 @@
 
 #include "services/keys/handling.h"
 
-extern const struct rpc_method usage_methods[];
-extern const size_t usage_method_count;
-
 method_fn usage_get;                            /* usage_methods.c */
 method_fn ledger_list;                          /* ledger_methods.c */
 method_fn rate_limit_get, spend_get, spend_set; /* limit_methods.c */

@@ -79,20 +79,20 @@ static bool add_level(struct verifying *verifying, const char *scope, const stru
            convert_model_limits(set, arena, &level->model_limits, &level->n_model_limits);
 }
 
-/** What counts for a key where it says nothing itself: the workspace's limits for keys, then the service's own, unless the key was given limits. */
-static struct limits_bounds resolve(const struct keys_service *service, const struct authority *authority) {
-    struct limits_bounds bounds = authority->key.limits.all, defaults = LIMITS_UNLIMITED;
-    limit_bounds_fill(&bounds, &authority->workspace.key_limits);
+struct limits_bounds key_resolve_limits(const struct keys_service *service, const struct key_record *key,
+                                        const struct workspace *workspace) {
+    struct limits_bounds bounds = key->limits.all, defaults = LIMITS_UNLIMITED;
+    limit_bounds_fill(&bounds, &workspace->key_limits);
     defaults.of[LIMITS_REQUESTS_PER_MINUTE] = service->settings.default_requests_per_minute;
     defaults.of[LIMITS_TOKENS_PER_MINUTE] = service->settings.default_tokens_per_minute;
-    if (!authority->key.limits_given) limit_bounds_fill(&bounds, &defaults);
+    if (!key->limits_given) limit_bounds_fill(&bounds, &defaults);
     return bounds;
 }
 
 static bool fill_levels(struct verifying *verifying, Bora__V1__VerifyKeyResponse *out) {
     const struct authority *authority = &verifying->authority;
     char workspace[SCOPE_BYTES], key[SCOPE_BYTES];
-    struct limits_bounds bounds = resolve(verifying->service, authority);
+    struct limits_bounds bounds = key_resolve_limits(verifying->service, &authority->key, &authority->workspace);
     snprintf(workspace, sizeof workspace, "w:%s", authority->workspace.id);
     snprintf(key, sizeof key, "k:%s", authority->key.prefix);
     out->levels = arena_alloc_array(&verifying->arena, LEVELS, sizeof *out->levels);

@@ -207,7 +207,7 @@ def test_refusals_are_told_as_the_keys_service_words_them(gateway, keys, grpc_mo
 
 @pytest.mark.parametrize("code, http_status, message", [
     (grpc.StatusCode.UNAVAILABLE, 503, "The keys service cannot be reached right now."), (grpc.StatusCode.DEADLINE_EXCEEDED, 503, "The keys service cannot be reached right now."),
-    (grpc.StatusCode.INTERNAL, 500, "The keys service failed."), (grpc.StatusCode.RESOURCE_EXHAUSTED, 500, "The keys service failed."), (grpc.StatusCode.UNKNOWN, 500, "The keys service failed."),
+    (grpc.StatusCode.INTERNAL, 500, "The keys service failed."), (grpc.StatusCode.RESOURCE_EXHAUSTED, 400, "The answer would be too large; ask for less at a time."), (grpc.StatusCode.UNKNOWN, 500, "The keys service failed."),
     (grpc.StatusCode.UNIMPLEMENTED, 501, "The keys service does not have this; it may be an older one."),
 ])
 def test_what_grpc_itself_says_is_not_passed_on(gateway, keys, code, http_status, message):
@@ -298,14 +298,22 @@ def test_proxies_that_are_no_networks_are_refused_at_start():
     assert done.returncode == 1 and "'ten' is no network" in done.stderr
 
 
-def test_a_page_of_the_largest_size_passes(gateway, keys, grpc_modules):
-    k = grpc_modules.keys
-    limits = [k.ModelLimits(model=f"model-{i:03}" + "m" * 10, limits=k.Limits(requests_per_minute=i, tokens_per_minute=i)) for i in range(64)]
+def test_answers_of_the_largest_size_pass(gateway, keys, grpc_modules):
+    k, u = grpc_modules.keys, grpc_modules.usage
+    limits = [k.ModelLimits(model=f"model-{i:03}" + "m" * 10, limits=k.Limits(requests_per_minute=10**9, tokens_per_minute=10**12, tokens_per_day=10**12, tokens_per_month=10**12, concurrent_streams=10**6, spend_per_month=i)) for i in range(64)]
     page = k.ListKeysResponse(keys=[k.ApiKey(key_id=f"{i:036}", name="n" * 255, model_limits=limits) for i in range(1000)])
-    assert 2_000_000 < page.ByteSize() < 4 << 20
+    assert 4 << 20 < page.ByteSize() < 8 << 20
     keys.reset(ListKeys=page)
     status, _, body = send(gateway, "GET", "/v1/admin/api-keys?limit=1000")
     assert status == 200 and len(body["keys"]) == 1000 and len(body["keys"][999]["model_limits"]) == 64
+    rows = [u.UsageRow(start="2026-11-01T00:00:00Z", key_id=f"{i:036}", workspace_id=f"{i:036}", model="m", requests=i, input_tokens=i, output_tokens=i, cost=i) for i in range(100_000)]
+    keys.reset(GetUsage=u.UsageReport(rows=rows))
+    status, _, body = send(gateway, "GET", "/v1/admin/usage")
+    assert status == 200 and len(body["rows"]) == 100_000
+    assert send(gateway, "GET", "/v1/admin/usage?format=csv")[2].count("\r\n") == 100_001
+    keys.reset(GetUsage=u.UsageReport(rows=rows + rows))
+    status, _, body = send(gateway, "GET", "/v1/admin/usage")
+    assert status == 400 and "too large" in body["message"]
 
 
 # ---- downloads
@@ -329,15 +337,28 @@ def ledger(modules, total, asked, fail_after=None):
     return answer
 
 
+def settled(asked):
+    """How many pages were asked for when no more are."""
+    counts = []
+
+    def still():
+        counts.append(len(asked))
+        time.sleep(0.2)
+        return len(counts) > 5 and len(set(counts[-5:])) == 1
+
+    until(still, "nobody is asked any more")
+    return counts[-1]
+
+
 def test_the_ledger_comes_as_csv_page_by_page(gateway, keys, grpc_modules):
     asked = []
     keys.reset(ListLedger=ledger(grpc_modules, 2500, asked))
     status, headers, text = send(gateway, "GET", "/v1/admin/usage/ledger?format=csv&from=2026-11-01&to=2026-12-01T00:00:00Z&model=m")
     assert status == 200 and headers["content-type"] == "text/csv; charset=utf-8"
     assert headers["content-disposition"] == 'attachment; filename="bora-ledger-2026-11-01-2026-12-01.csv"' and headers["cache-control"] == "no-store"
-    rows = list(csv.reader(io.StringIO(text, newline="")))
-    assert rows[0] == ["id", "time", "request_id", "key_id", "workspace_id", "model", "input_tokens", "cached_tokens", "output_tokens", "cost", "kind", "endpoint"]
-    assert [int(r[6]) for r in rows[1:]] == list(range(1, 2501)) and rows[1][5] == "'=evil()" and rows[2][8] == "-2"
+    assert text.startswith("id,time,request_id,key_id,workspace_id,model,input_tokens,cached_tokens,output_tokens,cost,kind,endpoint")
+    rows = list(csv.DictReader(io.StringIO(text, newline="")))
+    assert [int(row["input_tokens"]) for row in rows] == list(range(1, 2501)) and (rows[0]["model"], rows[1]["output_tokens"]) == ("'=evil()", "-2")
     assert asked == [("", 1000), ("1000-0", 1000), ("2000-0", 1000)]
 
 
@@ -391,23 +412,12 @@ def test_a_slow_reader_holds_no_more_than_a_page(gateway, keys, grpc_modules):
     """Who reads nothing gets what fits into the sockets, a page more, and then nobody is asked any more; who reads on gets the rest."""
     asked, total = [], 100_000
     keys.reset(ListLedger=ledger(grpc_modules, total, asked))
-    with socket.create_connection(("127.0.0.1", gateway.port), timeout=60 * PACE) as connection:
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        connection.sendall(f"GET /v1/admin/usage/ledger?format=jsonl HTTP/1.1\r\nHost: h\r\nConnection: close\r\nAuthorization: Bearer {KEY}\r\n\r\n".encode())
+    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=60 * PACE)) as connection:
+        connection.request("GET", "/v1/admin/usage/ledger?format=jsonl", headers={"Authorization": f"Bearer {KEY}"})
         until(lambda: len(asked) >= 2, "the download has begun")
-        counts = []
-
-        def still():
-            counts.append(len(asked))
-            time.sleep(0.2)
-            return len(counts) > 5 and len(set(counts[-5:])) == 1
-
-        until(still, "nobody is asked any more")
-        assert counts[-1] < 60, counts[-1]  # of 100 pages; loopback sockets take megabytes
-        received = 0
-        while piece := connection.recv(1 << 20):
-            received += piece.count(b'"request_id"')
-        assert received == total and len(asked) == 100
+        held = settled(asked)
+        assert held < 60  # of 100 pages; loopback sockets take megabytes
+        assert connection.getresponse().read().count(b'"request_id"') == total and len(asked) == 100
 
 
 def test_a_reader_that_leaves_ends_the_download(gateway, keys, grpc_modules):
@@ -416,15 +426,7 @@ def test_a_reader_that_leaves_ends_the_download(gateway, keys, grpc_modules):
     with socket.create_connection(("127.0.0.1", gateway.port), timeout=60 * PACE) as connection:
         connection.sendall(f"GET /v1/admin/usage/ledger?format=csv HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer {KEY}\r\n\r\n".encode())
         connection.recv(65536)
-    counts = []
-
-    def still():
-        counts.append(len(asked))
-        time.sleep(0.2)
-        return len(counts) > 5 and len(set(counts[-5:])) == 1
-
-    until(still, "nobody is asked any more")
-    assert counts[-1] < 1000
+    assert settled(asked) < 1000
 
 
 # ---- gRPC

@@ -111,8 +111,9 @@ static void test_root_leads_browsers_there_and_others_nowhere(void **state) {
 
 static void test_what_is_not_listed_is_nothing_of_ours(void **state) {
     (void)state;
-    static const char *const paths[] = {"/console/../README.md", "/console/js",          "/console//index.html",    "/console/js/main.js/",
-                                        "/consoles/",            "/v1/chat/completions", "/console/js/../index.html"};
+    static const char *const paths[] = {"/console/../README.md",    "/console/js", "/console//index.html",
+                                        "/console/js/main.js/",     "/consoles/",  "/v1/chat/completions",
+                                        "/console/js/../index.html"};
     struct console *console = opened();
     for (size_t i = 0; i < sizeof paths / sizeof paths[0]; i++) assert_false(ask(console, paths[i], "text/html", NULL));
     assert_false(ask(NULL, "/console/", "text/html", NULL));

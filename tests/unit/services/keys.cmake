@@ -1,6 +1,6 @@
-bora_test(NAME services/keys_key_text SOURCES keys_key_text_test.c DEPENDS keys base)
-bora_test(NAME services/keys_key_record SOURCES keys_key_record_test.c DEPENDS keys base)
-bora_test(NAME services/keys_secrets SOURCES keys_secrets_test.c DEPENDS keys base)
+foreach(question IN ITEMS key_text key_record secrets uuid time_text audit)
+  bora_test(NAME services/keys_${question} SOURCES keys_${question}_test.c DEPENDS keys base)
+endforeach()
 foreach(question IN ITEMS service faults)
   bora_test(NAME services/keys_${question} SOURCES keys_${question}_test.c keys_fixture.c
     DEPENDS rpc_grpc rpc_transcode proto store base test_redis test_process
