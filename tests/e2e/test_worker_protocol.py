@@ -339,7 +339,7 @@ def test_what_a_layout_has_no_place_for_is_named_as_the_client_counts(house, wor
 def test_a_worker_names_the_place_that_its_layout_objects_to(house, worker, tmp_path):
     path = next(line.split("=", 1)[1].strip() for line in (ROOT / "models.ini").read_text().splitlines() if line.startswith("path"))
     (tmp_path / "models.ini").write_text(f"[old]\npath = {path}\nlayout = mistral-v1\n")
-    process = subprocess.Popen([str(BUILD / "bin/bora-worker"), "--models-file", str(tmp_path / "models.ini"), "--listen", "127.0.0.1:0", "--threads", "1", "--redis", f"127.0.0.1:{house.ports['redis']}",
+    process = subprocess.Popen([str(BUILD / "bin/bora-worker"), "--models-file", str(tmp_path / "models.ini"), "--listen", "127.0.0.1:0", "--threads", "1", "--redis", f"127.0.0.1:{house.ports['redis-limits']}",
                                 "--redis-password-file", str(house.state / "secrets/redis-password")], stderr=subprocess.DEVNULL)
     try:
         until(lambda: house.send("GET", "/v1/models/old")[0] == 200, "the gateway finds the worker")
