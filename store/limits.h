@@ -146,7 +146,7 @@ void limits_report(struct redis_client *client, const char *organization, const 
 /** Settle what has run out, at most some hundred leases. Reply: how many. */
 void limits_reap(struct redis_client *client, const char *organization, redis_fn *fn, void *context);
 
-/** What counts in a scope now. Reply to `fn`: struct limits_bounds of used amounts through limits_read_used. */
+/** What counts in a scope now (requests per second only where they are limited). Reply to `fn`: struct limits_bounds of used amounts through limits_read_used. */
 void limits_used(struct redis_client *client, const char *organization, const char *scope, const char *model_or_null,
                  redis_fn *fn, void *context);
 bool limits_read_used(const struct redis_reply *reply, struct limits_bounds *out);
