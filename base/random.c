@@ -21,28 +21,30 @@ enum status random_secret(void *out, size_t length, struct error *err) {
     return STATUS_OK;
 }
 
-/** From a block of the kernel's bytes that each thread keeps: a request takes several ids. */
-static uint8_t next_byte(void) {
-    enum { BLOCK_BYTES = 512 };
-    static thread_local uint8_t block[BLOCK_BYTES];
-    static thread_local size_t left;
-    static thread_local pid_t owner; /* a child must not go on where its parent does */
-    if (left == 0 || owner != getpid()) {
-        struct error err = {0};
-        if (random_secret(block, sizeof block, &err) != STATUS_OK) {
-            uint64_t seed = (uint64_t)clock_unix_ns(clock_system()) ^ (uint64_t)getpid() << 32;
-            for (size_t i = 0; i < sizeof block; i++) block[i] = (uint8_t)random_philox(seed, i, 0);
-        }
-        left = sizeof block;
-        owner = getpid();
+/** Bytes of the kernel's that each thread keeps: a request takes several ids. */
+struct random_block {
+    uint8_t bytes[512];
+    size_t left;
+    pid_t owner; /* a child must not go on where its parent does */
+};
+
+static void renew(struct random_block *block) {
+    struct error err = {0};
+    block->owner = getpid();
+    if (random_secret(block->bytes, sizeof block->bytes, &err) != STATUS_OK) {
+        uint64_t seed = (uint64_t)clock_unix_ns(clock_system()) ^ (uint64_t)block->owner << 32;
+        for (size_t i = 0; i < sizeof block->bytes; i++) block->bytes[i] = (uint8_t)random_philox(seed, i, 0);
     }
-    return block[--left];
+    block->left = sizeof block->bytes;
 }
 
 void random_hex_id(char *out, size_t digits) {
     static const char hex[] = "0123456789abcdef";
+    static thread_local struct random_block block;
+    if (block.owner != getpid()) renew(&block);
     for (size_t i = 0; i < digits; i += 2) {
-        uint8_t byte = next_byte();
+        if (block.left == 0) renew(&block);
+        uint8_t byte = block.bytes[--block.left];
         out[i] = hex[byte >> 4];
         if (i + 1 < digits) out[i + 1] = hex[byte & 15];
     }

@@ -14,6 +14,7 @@ import sys
 import time
 
 import engine
+import gateway
 import grammar
 import peer
 import quality
@@ -55,9 +56,15 @@ BENCHES = {
     "quality": (quality.bench_quality, quality.bench_quality.__doc__),
     "tokenizer": (tokenizer.bench_tokenizer, tokenizer.bench_tokenizer.__doc__),
     "grammar": (grammar.bench_grammar, grammar.bench_grammar.__doc__),
+    "gateway": (gateway.bench_gateway, gateway.bench_gateway.__doc__),
+    "added": (gateway.bench_added, gateway.bench_added.__doc__),
+    "sustained": (gateway.bench_sustained, gateway.bench_sustained.__doc__),
+    "idle": (gateway.bench_idle, gateway.bench_idle.__doc__),
+    "readers": (gateway.bench_readers, gateway.bench_readers.__doc__),
     "kernels": (bench_program("kernels"), "every kernel variant, no peer: weights read a second, products a second, attention"),
     "sampler": (bench_program("sampler"), "one sample, by settings and vocabulary, no peer"),
     "rpc": (bench_program("rpc"), "gRPC server and client over loopback, no peer"),
+    "limits": (bench_program("limits"), "admissions and settlements a second over one connection to Redis, no peer"),
     "base": (bench_program("base"), "settings, text, clocks and locks, no peer"),
 }
 ALL = ["engine", "neighbour", "streams", "gap", "prefix", "tenants", "start", "quality"]

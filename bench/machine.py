@@ -29,17 +29,30 @@ def busy_seconds(stat):
     return (user + nice + system + irq + softirq + steal) * TICK_S
 
 
-def own_seconds():
-    """Processor time of this process, its children that ended, and its children that run."""
-    mine = sum(u.ru_utime + u.ru_stime for u in map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)))
+def processes():
+    """{pid: (parent's pid, seconds of processor time)} of all that run."""
+    found = {}
     for path in Path("/proc").glob("[0-9]*/stat"):
         try:
             fields = path.read_text().rsplit(")", 1)[1].split()
         except OSError:
             continue  # it ended just now
-        if int(fields[1]) == os.getpid():
-            mine += (int(fields[11]) + int(fields[12])) * TICK_S
-    return mine
+        found[int(path.parent.name)] = int(fields[1]), (int(fields[11]) + int(fields[12])) * TICK_S
+    return found
+
+
+def descendants(pid, running=None):
+    """Children that run, their children, and so on."""
+    running = running or processes()
+    children = [child for child, (parent, _) in running.items() if parent == pid]
+    return [found for child in children for found in (child, *descendants(child, running))]
+
+
+def own_seconds():
+    """Processor time of this process, its children that ended, and its descendants that run."""
+    running = processes()
+    mine = sum(u.ru_utime + u.ru_stime for u in map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)))
+    return mine + sum(running[pid][1] for pid in descendants(os.getpid(), running))
 
 
 class Others:

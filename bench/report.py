@@ -57,6 +57,7 @@ class Report:
 
     def __init__(self):
         self.rows, self.ratios = [], []
+        self.peer = "llama.cpp"  # heads the other side's column
         self.others_used = 0.0  # processors, while the latest rounds were made
 
     def interleave(self, sides, rounds, patience_s=0.0):
@@ -76,7 +77,7 @@ class Report:
     def row(self, what, ours, theirs, unit, note="", digits=1, ratio_digits=2):
         """One line of the table; both sides' rounds. Returns the ratio of medians, None where the peer has none."""
         if not self.rows:
-            print(self.format("what", "bora", "llama.cpp", "ratio", ""))
+            print(self.format("what", "bora", self.peer, "ratio", ""))
         if self.others_used > OTHERS_MAX:
             note += f"{', ' if note else ''}others used {self.others_used:.1f} processors"
         ratio = statistics.median(ours) / statistics.median(theirs) if ours and theirs and statistics.median(theirs) else None
@@ -107,7 +108,7 @@ class Report:
     def markdown(self, facts):
         """The section of docs/BENCHMARKS.md that this run makes."""
         lines = [f"## {facts.get('date')} · {facts.get('processor')}", "", f"`{facts.get('command')}`; variant {facts.get('variant')}, {facts.get('rounds')} rounds, load at the start {facts.get('load', 0):.1f}; peer {facts.get('peer')}", "",
-                 "| What | Bora | llama.cpp | Ratio | |", "|---|---|---|---|---|"]
+                 f"| What | Bora | {self.peer} | Ratio | |", "|---|---|---|---|---|"]
         for row in self.rows:
             ratio = f"{row['ratio']:.{row['ratio_digits']}f}" if row["ratio"] is not None else "-"
             lines.append(f"| {row['what']}{', ' if row['unit'] else ''}{row['unit']} | {spread(row['bora'], row['digits'])} | {spread(row['peer'], row['digits'])} | {ratio} | {row['note']} |")

@@ -52,8 +52,8 @@ def answers(port, path):
         return b" 200 " in connection.recv(64)
 
 
-def wait_ready(process_alive, port, path, what):
-    until = time.perf_counter() + READY_SECONDS
+def wait_ready(process_alive, port, path, what, seconds=READY_SECONDS):
+    until = time.perf_counter() + seconds
     while time.perf_counter() < until:
         try:
             if answers(port, path):
@@ -63,7 +63,7 @@ def wait_ready(process_alive, port, path, what):
         if not process_alive():
             sys.exit(f"bench: {what} stopped while it started")
         time.sleep(0.001)
-    sys.exit(f"bench: {what} was not ready within {READY_SECONDS} s")
+    sys.exit(f"bench: {what} was not ready within {seconds} s")
 
 
 def stop_house(folder):
@@ -105,7 +105,7 @@ class House:
                 house.start_redis(name, self.ports)
             house.start_keys(self.ports)
             self.start_worker()
-            house.start_gateway(self.ports)
+            self.start_gateway()
             house.wait_for("gateway", lambda: house.http_status(f"http://127.0.0.1:{self.port}/readyz")[0] == 200, "reaches everything behind it")
             self.key = self.new_key("bench")
         except house.Failure as failure:
@@ -125,17 +125,20 @@ class House:
         wait_ready(lambda: house.running_pid("worker") is not None, self.ports["worker_metrics"], "/readyz", f"the worker ({self.folder}/log/worker.log)")
         return time.perf_counter() - began
 
+    def start_gateway(self):
+        house.start_gateway(self.ports)
+
     def restart_worker(self):
         """Seconds from exec to ready."""
         self.use()
         house.stop("worker")
         return self.start_worker()
 
-    def new_key(self, tenant):
-        """A key whose limits nobody reaches."""
+    def new_key(self, tenant, **more):
+        """A key whose limits nobody reaches; `more`: further fields of the request that makes it."""
         self.use()
         admin = house.secret_file("admin-key", "bora_admin_").read_text().strip()
-        body = {"name": tenant, "tenant": tenant, "limits": {"requests_per_minute": 1000000, "tokens_per_minute": 1000000000}}
+        body = {"name": tenant, "tenant": tenant, "limits": {"requests_per_minute": 1000000, "tokens_per_minute": 1000000000}, **more}
         request = urllib.request.Request(f"http://127.0.0.1:{self.port}/v1/admin/api-keys", data=json.dumps(body).encode(), headers={"Authorization": f"Bearer {admin}", "Content-Type": "application/json"})
         until = time.perf_counter() + READY_SECONDS
         while True:

@@ -4,27 +4,39 @@
 
 #include "base/settings.h"
 #include "base/text.h"
+#include "cli/print.h"
+#include "cli/suggest.h"
+#include "cli/values.h"
 
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
 int usage_error(const struct command_usage *usage, const char *format, ...) {
+    enum { SENTENCE_BYTES = 1024 };
+    char sentence[SENTENCE_BYTES];
     va_list values;
     va_start(values, format);
-    fputs("bora: ", stderr);
-    vfprintf(stderr, format, values);
+    vsnprintf(sentence, sizeof sentence, format, values);
     va_end(values);
-    fprintf(stderr, "\nTry: bora %s --help\n", usage->words);
+    fputs("bora: ", stderr);
+    print_masked(stderr, sentence);
+    fprintf(stderr, "\nTry: bora %s%s--help\n", usage->words, usage->words[0] != 0 ? " " : "");
     return EXIT_USAGE;
 }
 
+/* --- help -------------------------------------------------------------------------------------------------------- */
+
 static void print_table(const struct argument *table) {
     for (; table->type != ARGUMENT_END; table++) {
-        char left[64];
+        if (table->help == NULL) continue;
+        char left[96];
         snprintf(left, sizeof left, "--%s%s%s", table->name, table->value_name != NULL ? " " : "",
                  table->value_name != NULL ? table->value_name : "");
-        printf("  %-32s %s\n", left, table->help);
+        if (strlen(left) > 32)
+            printf("  %s\n  %-32s %s\n", left, "", table->help);
+        else
+            printf("  %-32s %s\n", left, table->help);
     }
 }
 
@@ -32,10 +44,29 @@ static int print_help(const struct command_usage *usage, const struct argument *
     printf("Usage: bora %s%s%s [options]\n\n%s\n\nOptions:\n", usage->words, usage->positionals[0] != 0 ? " " : "",
            usage->positionals, usage->summary);
     print_table(own);
-    print_table(common);
     printf("  %-32s %s\n", "--help", "show this");
+    if (common->type != ARGUMENT_END) printf("\nOptions of every command that asks a gateway:\n");
+    print_table(common);
     return EXIT_OK;
 }
+
+/* --- what was meant ---------------------------------------------------------------------------------------------- */
+
+static void suggest_in(const struct argument *table, const char *name, const char **nearest, size_t *distance) {
+    for (; table != NULL && table->type != ARGUMENT_END; table++) {
+        if (table->help != NULL) suggest_word(name, table->name, nearest, distance);
+    }
+}
+
+const char *arguments_suggest(const struct argument *a, const struct argument *b, const char *name) {
+    const char *nearest = NULL;
+    size_t distance = suggest_distance(name);
+    suggest_in(a, name, &nearest, &distance);
+    suggest_in(b, name, &nearest, &distance);
+    return nearest;
+}
+
+/* --- one option -------------------------------------------------------------------------------------------------- */
 
 static const struct argument *find(const struct argument *table, const char *name, size_t length) {
     for (; table->type != ARGUMENT_END; table++) {
@@ -73,6 +104,17 @@ static int store(const struct command_usage *usage, const struct argument *argum
             return usage_error(usage, "--%s: %s", argument->name, err.message);
         integer->given = true;
         break;
+    case ARGUMENT_COUNT:
+        if (!value_parse_count(value, &integer->value))
+            return usage_error(usage, "--%s: '%.64s' is not a number of 0 or more, as 2500, 20k, 1.5M", argument->name,
+                               value);
+        integer->given = true;
+        break;
+    case ARGUMENT_CHOICE:
+        if (!value_is_choice(argument->value_name, value))
+            return usage_error(usage, "--%s: '%.64s' is not one of %s", argument->name, value, argument->value_name);
+        *(const char **)argument->target = value;
+        break;
     case ARGUMENT_LIST:
         if (list->count == ARGUMENT_LIST_MAX)
             return usage_error(usage, "--%s is given more than %d times", argument->name, ARGUMENT_LIST_MAX);
@@ -85,6 +127,16 @@ static int store(const struct command_usage *usage, const struct argument *argum
     return GO_ON;
 }
 
+static int unknown_option(const struct command_usage *usage, const struct argument *own, const struct argument *common,
+                          const char *name, size_t length) {
+    enum { SHOWN = 64 };
+    char word[SHOWN + 1];
+    snprintf(word, sizeof word, "%.*s", (int)(length < SHOWN ? length : SHOWN), name);
+    const char *meant = arguments_suggest(own, common, word);
+    if (meant == NULL) return usage_error(usage, "unknown option --%s", word);
+    return usage_error(usage, "unknown option --%s; did you mean --%s?", word, meant);
+}
+
 /** `word` is "--name" or "--name=value"; `next` may be its value. */
 static int take_option(const struct command_usage *usage, const struct argument *own, const struct argument *common,
                        const char *word, const char *next, int *used) {
@@ -92,7 +144,7 @@ static int take_option(const struct command_usage *usage, const struct argument 
     size_t length = equals != NULL ? (size_t)(equals - name) : strlen(name);
     const struct argument *argument = find(own, name, length);
     if (argument == NULL) argument = find(common, name, length);
-    if (argument == NULL) return usage_error(usage, "unknown option --%.*s", (int)(length < 64 ? length : 64), name);
+    if (argument == NULL) return unknown_option(usage, own, common, name, length);
     if (argument->type == ARGUMENT_FLAG)
         return equals != NULL ? usage_error(usage, "--%s takes no value", argument->name)
                               : store(usage, argument, NULL);

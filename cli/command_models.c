@@ -1,50 +1,72 @@
 /* Copyright Bora contributors
  * SPDX-License-Identifier: Apache-2.0 */
 #include "cli/commands.h"
-#include "cli/connection.h"
-#include "cli/print.h"
+#include "cli/result.h"
 #include "cli/served.h"
 
-#include <inttypes.h>
-#include <stdio.h>
+#define COUNT(array) ((int)(sizeof(array) / sizeof *(array)))
 
-static const struct command_usage usage = {"models", "",
-                                           "List the models that can be asked now, with their other names.", 0, 0};
+static const struct table_column list_columns[] = {{"MODEL", "id", CELL_TEXT, 48},
+                                                   {"TIER", "tier", CELL_TEXT, 0},
+                                                   {"CONTEXT", "max_context_length", CELL_COUNT, 0},
+                                                   {"ALIASES", "aliases", CELL_TEXT, 0}};
+static const struct table_column columns[] = {{"model", "id", CELL_TEXT, 0},
+                                              {"name", "name", CELL_TEXT, 0},
+                                              {"description", "description", CELL_TEXT, 0},
+                                              {"tier", "tier", CELL_TEXT, 0},
+                                              {"aliases", "aliases", CELL_TEXT, 0},
+                                              {"context", "max_context_length", CELL_COUNT, 0},
+                                              {"type", "type", CELL_TEXT, 0},
+                                              {"owned by", "owned_by", CELL_TEXT, 0},
+                                              {"served since", "created", CELL_TIME, 0},
+                                              {"chat", "capabilities.completion_chat", CELL_TEXT, 0},
+                                              {"tools", "capabilities.function_calling", CELL_TEXT, 0},
+                                              {"vision", "capabilities.vision", CELL_TEXT, 0},
+                                              {"reasoning", "capabilities.reasoning", CELL_TEXT, 0},
+                                              {"fine-tuning", "capabilities.fine_tuning", CELL_TEXT, 0},
+                                              {"temperature", "default_model_temperature", CELL_TEXT, 0},
+                                              {"deprecation", "deprecation", CELL_TEXT, 0}};
 
-static void print_models(const Bora__V1__ModelList *list) {
-    printf("MODEL                             TIER      CONTEXT    ALIASES\n");
-    for (size_t i = 0; i < list->n_data; i++) {
-        const Bora__V1__ModelCard *card = list->data[i];
-        char context[24];
-        snprintf(context, sizeof context, "%" PRId64, card->max_context_length);
-        print_column(stdout, card->id, 32);
-        print_column(stdout, card->_tier_case == BORA__V1__MODEL_CARD___TIER_TIER ? card->tier : "-", 8);
-        print_column(stdout, context, 9);
-        for (size_t j = 0; j < card->n_aliases; j++) {
-            if (j > 0) printf(", ");
-            print_clean(stdout, card->aliases[j]);
-        }
-        printf("\n");
-    }
-}
-
-int command_models(int argc, char **argv) {
-    struct connection_options options = {0};
-    struct argument common[CONNECTION_ARGUMENTS];
-    connection_arguments(&options, common);
-    const struct argument none[] = {{ARGUMENT_END, NULL, NULL, NULL, NULL}};
-    int count = 0, result = arguments_parse(&usage, none, common, argc, argv, NULL, &count);
-    if (result != GO_ON) return result;
+static int run_list(const struct command_usage *usage, const char *const *words, int count) {
+    (void)usage, (void)words, (void)count;
+    const struct result_list list = {.items = "data", .id = "id"};
     struct connection connection;
-    if ((result = connection_open(&options, CREDENTIAL_API_KEY, &connection)) != GO_ON) return result;
-    const Bora__V1__ModelList *list = NULL;
-    result = served_fetch(&connection, &list);
-    if (result == GO_ON && options.json) {
-        result = print_json(&list->base);
-    } else if (result == GO_ON) {
-        print_models(list);
-        result = EXIT_OK;
-    }
+    const Bora__V1__ModelList *models = NULL;
+    int result = connection_open(CREDENTIAL_API_KEY, &connection);
+    if (result != GO_ON) return result;
+    result = served_fetch(&connection, &models);
+    if (result == GO_ON)
+        result =
+            result_print_list(&list, &models->base, list_columns, COUNT(list_columns), "No model is served right now.");
     connection_close(&connection);
     return result;
 }
+
+static int run_show(const struct command_usage *usage, const char *const *words, int count) {
+    (void)usage, (void)count;
+    Bora__V1__GetModelRequest request = BORA__V1__GET_MODEL_REQUEST__INIT;
+    struct connection connection;
+    ProtobufCMessage *reply = NULL;
+    int result = connection_open(CREDENTIAL_API_KEY, &connection);
+    if (result != GO_ON) return result;
+    request.model = (char *)words[0];
+    result = connection_call(&connection, "/bora.v1.ModelService/GetModel", &request.base,
+                             &bora__v1__model_card__descriptor, &reply);
+    if (result == GO_ON) result = result_print_one(reply, columns, COUNT(columns), "id");
+    connection_close(&connection);
+    return result;
+}
+
+const struct command models_commands[] = {
+    {.usage = {"models list", "", "List the models that can be asked now, with their other names.", 0, 0},
+     .help = "list the models that can be asked now",
+     .arguments = no_arguments,
+     .connects = true,
+     .is_default = true,
+     .run = run_list},
+    {.usage = {"models show", "MODEL", "Show a model that can be asked now, by its name, an alias or a tier.", 1, 1},
+     .help = "show one",
+     .arguments = no_arguments,
+     .connects = true,
+     .run = run_show},
+    {.usage = {NULL, NULL, NULL, 0, 0}}};

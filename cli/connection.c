@@ -7,6 +7,7 @@
 #include "base/settings.h"
 #include "bora/v1/error.pb-c.h"
 #include "cli/print.h"
+#include "cli/terminal.h"
 #include "rpc/transcode.h"
 
 #include <inttypes.h>
@@ -14,99 +15,192 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
-enum { ARENA_BYTES = 256 << 20, REQUEST_BYTES = LIMIT_REQUEST_BODY_BYTES_MAX, KEY_FILE_BYTES = 4096 };
+enum {
+    ARENA_BYTES = 256 << 20,
+    REQUEST_BYTES = LIMIT_REQUEST_BODY_BYTES_MAX,
+    KEY_FILE_BYTES = 4096,
+    KEY_BYTES_MAX = 1024,
+    RETRY_MS_DEFAULT = 1000,
+    RETRY_MS_MAX = 60 * 1000
+};
 static const int64_t TIMEOUT_DEFAULT_NS = 30 * NS_PER_S;
 
-void connection_arguments(struct connection_options *options, struct argument out[CONNECTION_ARGUMENTS]) {
-    const struct argument table[CONNECTION_ARGUMENTS] = {
-        {ARGUMENT_TEXT, "address", "HOST:PORT", "the gateway's gRPC address (BORA_ADDRESS; 127.0.0.1:8081)",
-         &options->address},
-        {ARGUMENT_TEXT, "key", "KEY", "API key (BORA_API_KEY)", &options->key},
-        {ARGUMENT_TEXT, "key-file", "FILE", "file that holds the API key", &options->key_file},
-        {ARGUMENT_TEXT, "admin-key-file", "FILE", "file that holds the admin key (or BORA_ADMIN_KEY)",
-         &options->admin_key_file},
-        {ARGUMENT_FLAG, "tls", NULL, "encrypted connection", &options->tls},
-        {ARGUMENT_TEXT, "tls-ca-file", "FILE", "trust these PEM authorities (implies --tls)", &options->tls_ca_file},
-        {ARGUMENT_TEXT, "tls-certificate-file", "FILE", "show this PEM certificate (mutual TLS)",
-         &options->tls_certificate_file},
-        {ARGUMENT_TEXT, "tls-key-file", "FILE", "the certificate's PEM key", &options->tls_key_file},
-        {ARGUMENT_DURATION, "timeout", "DURATION", "give up after this long (30s; answers of models: never)",
-         &options->timeout},
-        {ARGUMENT_FLAG, "json", NULL, "print what the service answered as JSON", &options->json},
-        {ARGUMENT_END, NULL, NULL, NULL, NULL},
-    };
-    memcpy(out, table, sizeof table);
-}
-
-/* --- credentials ------------------------------------------------------------------------------------------------- */
+struct connection_options connection_options;
+const struct argument connection_arguments[] = {
+    {ARGUMENT_TEXT, "address", "HOST:PORT", "the gateway's gRPC address (" CONNECTION_ADDRESS_DEFAULT ")",
+     &connection_options.address},
+    {ARGUMENT_TEXT, "profile", "NAME", "section of the configuration file (default)", &connection_options.profile},
+    {ARGUMENT_TEXT, "api-key-file", "FILE", "file that holds the API key", &connection_options.api_key_file},
+    {ARGUMENT_TEXT, "key-file", "FILE", NULL, &connection_options.api_key_file},
+    {ARGUMENT_TEXT, "admin-key-file", "FILE", "file that holds the operator's key", &connection_options.admin_key_file},
+    {ARGUMENT_FLAG, "tls", NULL, "encrypted connection", &connection_options.tls},
+    {ARGUMENT_TEXT, "tls-ca-file", "FILE", "trust these PEM authorities (implies --tls)",
+     &connection_options.tls_ca_file},
+    {ARGUMENT_TEXT, "tls-certificate-file", "FILE", "show this PEM certificate (mutual TLS)",
+     &connection_options.tls_certificate_file},
+    {ARGUMENT_TEXT, "tls-key-file", "FILE", "the certificate's PEM key", &connection_options.tls_key_file},
+    {ARGUMENT_DURATION, "timeout", "DURATION", "give up after this long (30s; answers of models: never)",
+     &connection_options.timeout},
+    {ARGUMENT_INTEGER, "retry", "N", "when told to come again later, wait and do, up to N times (0)",
+     &connection_options.retry},
+    {ARGUMENT_FLAG, "json", NULL, "print what the service answered as JSON", &connection_options.json},
+    {ARGUMENT_FLAG, "quiet", NULL, "no notes; of lists the ids alone", &connection_options.quiet},
+    {ARGUMENT_END, NULL, NULL, NULL, NULL},
+};
 
 static int fail(const char *message) {
-    fprintf(stderr, "bora: %s\n", message);
-    return EXIT_FAILED;
+    return print_failure("%s", message);
 }
 
-/** First of: the option, the file, the environment. malloc'd "Bearer ...", or NULL after a sentence. */
-static char *authorization_of(const char *text, const char *path, const char *environment, const char *missing) {
-    char *from_file = NULL, *authorization = NULL;
+/* --- settings ---------------------------------------------------------------------------------------------------- */
+
+const char *connection_setting(const struct config *config, enum config_name name, const char *flag,
+                               const char **out_source) {
+    const struct config_entry *entry = &config_entries[name];
+    if (flag != NULL) {
+        *out_source = "the command line";
+        return flag;
+    }
+    const char *value = entry->variable != NULL ? getenv(entry->variable) : NULL;
+    if (value != NULL && value[0] != 0) {
+        *out_source = entry->variable;
+        return value;
+    }
+    *out_source = config->path;
+    return config->values[name];
+}
+
+/** The first line of a file that holds a key, "~/" for the home folder. malloc'd, or NULL after a sentence. */
+static char *read_key_file(const char *path) {
+    const char *home = getenv("HOME");
+    char expanded[CONFIG_PATH_BYTES], *text = NULL;
     struct error err = {0};
     size_t length = 0;
-    if (text == NULL && path != NULL) {
-        if (settings_read_file(path, KEY_FILE_BYTES, &from_file, &length, &err) != STATUS_OK) {
-            fail(err.message);
-            return NULL;
-        }
-        from_file[strcspn(from_file, "\r\n")] = 0;
-        text = from_file;
+    bool in_home = strncmp(path, "~/", 2) == 0 && home != NULL;
+    snprintf(expanded, sizeof expanded, "%s%s", in_home ? home : "", path + in_home);
+    if (settings_read_file(expanded, KEY_FILE_BYTES, &text, &length, &err) != STATUS_OK) {
+        fail(err.message);
+        return NULL;
     }
-    if (text == NULL) text = getenv(environment);
-    if (text == NULL || text[0] == 0)
-        fail(missing);
-    else if (asprintf(&authorization, "Bearer %s", text) < 0)
-        authorization = NULL;
-    free(from_file);
-    return authorization;
+    text[strcspn(text, "\r\n")] = 0;
+    return text;
 }
 
-int connection_open(const struct connection_options *options, enum credential credential, struct connection *out) {
-    *out = (struct connection){0};
-    arena_init(&out->arena, ARENA_BYTES);
-    if (credential == CREDENTIAL_ADMIN_KEY) {
-        out->authorization = authorization_of(NULL, options->admin_key_file, "BORA_ADMIN_KEY",
-                                              "no admin key: give --admin-key-file or BORA_ADMIN_KEY (./dev up keeps "
-                                              "it in .bora/secrets/admin-key)");
-    } else {
-        out->authorization = authorization_of(options->key, options->key_file, "BORA_API_KEY",
-                                              "no API key: give --key-file, BORA_API_KEY or --key");
+/** One kind of key, from the nearest place that has it: a level's file counts before its text. False when there is none; `*out` NULL: it cannot be read. */
+static bool find_key(const struct config *config, enum config_name text, enum config_name file, const char *flag,
+                     char **out, const char **out_source) {
+    const char *text_source, *file_source;
+    const char *key = connection_setting(config, text, NULL, &text_source);
+    const char *path = connection_setting(config, file, flag, &file_source);
+    bool file_nearer = path != NULL && (key == NULL || flag != NULL || text_source == config->path);
+    *out_source = file_nearer ? file_source : text_source;
+    if (!file_nearer && key == NULL) return false;
+    *out = file_nearer ? read_key_file(path) : strdup(key);
+    return true;
+}
+
+/** The key to show. GO_ON, or how to end after a sentence. */
+static int find_credential(enum credential credential, struct connection *out) {
+    const struct connection_options *options = &connection_options;
+    bool api_told = options->api_key_file != NULL, admin_told = options->admin_key_file != NULL;
+    bool admin_first = credential == CREDENTIAL_ADMIN ? !api_told || admin_told : admin_told && !api_told;
+    bool found = false;
+    char *key = NULL;
+    for (int i = 0; i < 2 && !found; i++) {
+        bool admin = (i == 0) == admin_first;
+        if (admin && credential == CREDENTIAL_API_KEY) continue;
+        found = find_key(&out->config, admin ? CONFIG_ADMIN_KEY : CONFIG_API_KEY,
+                         admin ? CONFIG_ADMIN_KEY_FILE : CONFIG_API_KEY_FILE,
+                         admin ? options->admin_key_file : options->api_key_file, &key, &out->credential_source);
     }
-    if (out->authorization == NULL) return EXIT_FAILED;
-    const char *environment = getenv("BORA_ADDRESS");
-    out->address = options->address != NULL                     ? options->address
-                   : environment != NULL && environment[0] != 0 ? environment
-                                                                : "127.0.0.1:8081";
-    out->timeout_ns = options->timeout.given ? options->timeout.value : 0;
-    struct rpc_channel_options channel = {
-        .target = out->address,
-        .message_bytes_max = LIMIT_REQUEST_BODY_BYTES_MAX,
-        .use_tls = options->tls || options->tls_ca_file != NULL || options->tls_certificate_file != NULL,
-        .tls = {options->tls_certificate_file, options->tls_key_file, options->tls_ca_file, NULL}};
+    if (!found) {
+        fail(credential == CREDENTIAL_ADMIN
+                 ? "no key of an administrator: give --admin-key-file or BORA_ADMIN_KEY (./dev up keeps the operator's "
+                   "in .bora/secrets/admin-key), or the API key of an admin"
+                 : "no API key: give --api-key-file or BORA_API_KEY, or `bora config set api-key`");
+        return EXIT_NOT_AUTHORISED;
+    }
+    if (key == NULL) return EXIT_FAILED;
+    bool sound = key[0] != 0 && strlen(key) <= KEY_BYTES_MAX;
+    for (const char *c = key; *c != 0; c++) sound = sound && *c > ' ' && *c < 0x7f; /* goes into a header */
+    if (!sound)
+        print_failure("what %s gives is no key", out->credential_source);
+    else if (asprintf(&out->authorization, "Bearer %s", key) < 0)
+        out->authorization = NULL;
+    explicit_bzero(key, strlen(key));
+    free(key);
+    return out->authorization != NULL ? GO_ON : EXIT_FAILED;
+}
+
+static int find_times(struct connection *out) {
+    const struct connection_options *options = &connection_options;
     struct error err = {0};
-    if (rpc_client_create(1, &out->client, &err) != STATUS_OK ||
-        rpc_channel_open(out->client, &channel, &out->channel, &err) != STATUS_OK) {
-        connection_close(out);
-        return fail(err.message);
+    const char *timeout = out->config.values[CONFIG_TIMEOUT];
+    if (options->retry.given && (options->retry.value < 0 || options->retry.value > CONNECTION_RETRIES_MAX)) {
+        print_failure("--retry: from 0 to %d", CONNECTION_RETRIES_MAX);
+        return EXIT_USAGE;
+    }
+    out->retries_left = options->retry.given ? (int)options->retry.value : 0;
+    out->timeout_ns = options->timeout.given ? options->timeout.value : 0;
+    if (!options->timeout.given && timeout != NULL &&
+        settings_parse_duration(timeout, &out->timeout_ns, &err) != STATUS_OK) {
+        print_failure("%s: timeout: %s", out->config.path, err.message);
+        return EXIT_FAILED;
     }
     return GO_ON;
+}
+
+/* --- the connection ---------------------------------------------------------------------------------------------- */
+
+static int open_channel(struct connection *out) {
+    const struct connection_options *options = &connection_options;
+    const char *source, *const *file = (const char *const *)out->config.values;
+    const char *authority = options->tls_ca_file != NULL ? options->tls_ca_file : file[CONFIG_TLS_CA_FILE];
+    const char *certificate =
+        options->tls_certificate_file != NULL ? options->tls_certificate_file : file[CONFIG_TLS_CERTIFICATE_FILE];
+    const char *key = options->tls_key_file != NULL ? options->tls_key_file : file[CONFIG_TLS_KEY_FILE];
+    const char *address = connection_setting(&out->config, CONFIG_ADDRESS, options->address, &source);
+    bool tls = file[CONFIG_TLS] != NULL && strcmp(file[CONFIG_TLS], "true") == 0;
+    snprintf(out->address, sizeof out->address, "%s", address != NULL ? address : CONNECTION_ADDRESS_DEFAULT);
+    out->address_source = address != NULL ? source : "the default";
+    struct rpc_channel_options channel = {.target = out->address,
+                                          .message_bytes_max = LIMIT_REQUEST_BODY_BYTES_MAX,
+                                          .use_tls = tls || options->tls || authority != NULL || certificate != NULL,
+                                          .tls = {certificate, key, authority, NULL}};
+    struct error err = {0};
+    if (rpc_client_create(1, &out->client, &err) != STATUS_OK ||
+        rpc_channel_open(out->client, &channel, &out->channel, &err) != STATUS_OK)
+        return fail(err.message);
+    return GO_ON;
+}
+
+int connection_open(enum credential credential, struct connection *out) {
+    *out = (struct connection){0};
+    arena_init(&out->arena, ARENA_BYTES);
+    struct error err = {0};
+    int result = GO_ON;
+    if (config_load(connection_options.profile, true, &out->config, &err) != STATUS_OK) result = fail(err.message);
+    if (result == GO_ON) result = find_times(out);
+    if (result == GO_ON && credential != CREDENTIAL_NONE) result = find_credential(credential, out);
+    if (result == GO_ON) result = open_channel(out);
+    if (result != GO_ON) connection_close(out);
+    return result;
 }
 
 void connection_close(struct connection *connection) {
     if (connection->channel != NULL) rpc_channel_close(connection->channel);
     if (connection->client != NULL) rpc_client_destroy(connection->client);
+    if (connection->authorization != NULL) explicit_bzero(connection->authorization, strlen(connection->authorization));
     free(connection->authorization);
+    config_free(&connection->config);
     arena_deinit(&connection->arena);
 }
 
 /* --- what went wrong --------------------------------------------------------------------------------------------- */
+
+enum { DETAIL_BYTES = 1 << 20 };
 
 static void explain_fields(const Bora__V1__ValidationErrors *errors) {
     for (size_t i = 0; i < errors->n_detail; i++) {
@@ -118,37 +212,87 @@ static void explain_fields(const Bora__V1__ValidationErrors *errors) {
             else
                 fprintf(stderr, "%s%s", j > 1 ? "." : "", error->loc[j]->name);
         }
-        fprintf(stderr, ": %s\n", error->msg);
+        fputs(": ", stderr);
+        print_masked(stderr, error->msg);
+        fputs("\n", stderr);
     }
 }
 
-bool connection_explain(const struct connection *connection, const struct rpc_result *result) {
+static const Bora__V1__ErrorDetail *find_detail(const struct rpc_result *result, struct arena *arena) {
     struct bytes_view value;
     ProtobufCMessage *message = NULL;
-    struct arena arena;
-    arena_init(&arena, 1 << 20);
-    const Bora__V1__ErrorDetail *detail = NULL;
-    if (rpc_status_details_find(result->details, "bora.v1.ErrorDetail", &value) &&
-        protobuf_unpack(&bora__v1__error_detail__descriptor, value, &arena, &message, NULL) == STATUS_OK) {
-        detail = (const Bora__V1__ErrorDetail *)message;
+    if (!rpc_status_details_find(result->details, "bora.v1.ErrorDetail", &value) ||
+        protobuf_unpack(&bora__v1__error_detail__descriptor, value, arena, &message, NULL) != STATUS_OK)
+        return NULL;
+    return (const Bora__V1__ErrorDetail *)message;
+}
+
+static int exit_of(enum status status) {
+    switch (status) {
+    case STATUS_OK:
+        return EXIT_OK;
+    case STATUS_UNAUTHENTICATED:
+    case STATUS_PERMISSION_DENIED:
+        return EXIT_NOT_AUTHORISED;
+    case STATUS_NOT_FOUND:
+    case STATUS_UNIMPLEMENTED:
+        return EXIT_NOT_FOUND;
+    case STATUS_RESOURCE_EXHAUSTED:
+        return EXIT_RATE_LIMITED;
+    case STATUS_UNAVAILABLE:
+    case STATUS_DEADLINE_EXCEEDED:
+        return EXIT_UNAVAILABLE;
+    default:
+        return EXIT_FAILED;
     }
+}
+
+struct connection_failure connection_judge(const struct rpc_result *result) {
+    struct arena arena;
+    arena_init(&arena, DETAIL_BYTES);
+    const Bora__V1__ErrorDetail *detail = find_detail(result, &arena);
+    bool told = detail != NULL && detail->kind_case == BORA__V1__ERROR_DETAIL__KIND_ERROR;
+    const char *type = told ? detail->error->type : "";
+    struct connection_failure failure = {.exit = exit_of(result->status)};
+    if (detail != NULL) failure.retry_after_ms = detail->retry_after_ms;
+    if (result->status == STATUS_RESOURCE_EXHAUSTED && failure.retry_after_ms <= 0)
+        failure.retry_after_ms = RETRY_MS_DEFAULT;
+    if (strcmp(type, "invalid_model") == 0) failure.exit = EXIT_NOT_FOUND; /* its status is that of HTTP's 400 */
+    failure.model_missing = strcmp(type, "invalid_model") == 0 || strcmp(type, "service_unavailable") == 0;
+    arena_deinit(&arena);
+    return failure;
+}
+
+void connection_explain(const struct connection *connection, const struct rpc_result *result) {
+    struct arena arena;
+    arena_init(&arena, DETAIL_BYTES);
+    const Bora__V1__ErrorDetail *detail = find_detail(result, &arena);
     bool fields = detail != NULL && detail->kind_case == BORA__V1__ERROR_DETAIL__KIND_VALIDATION &&
                   detail->validation->n_detail > 0;
     fputs("bora: ", stderr);
-    if (detail == NULL && result->status == STATUS_UNAVAILABLE)
-        fprintf(stderr, "%s cannot be reached: ", connection->address);
-    print_clean(stderr, fields ? "the request is not valid" /* the sentence would say the first field twice */
-                        : result->message[0] != 0 ? result->message
-                                                  : "the call failed");
+    bool unreached = detail == NULL && result->status == STATUS_UNAVAILABLE;
+    if (unreached) fprintf(stderr, "%s cannot be reached: ", connection->address);
+    print_masked(stderr, fields ? "the request is not valid" /* the sentence would say the first field twice */
+                         : result->message[0] != 0 ? result->message
+                                                   : "the call failed");
     fprintf(stderr, " (%s)\n", status_name(result->status));
     if (fields) explain_fields(detail->validation);
+    if (unreached) fprintf(stderr, "  the address is from %s\n", connection->address_source);
+    if (exit_of(result->status) == EXIT_NOT_AUTHORISED && connection->credential_source != NULL)
+        fprintf(stderr, "  the key is from %s\n", connection->credential_source);
     if (detail != NULL && detail->retry_after_ms > 0)
         fprintf(stderr, "  try again in %.1f s\n", (double)detail->retry_after_ms / 1000);
-    const char *type =
-        detail != NULL && detail->kind_case == BORA__V1__ERROR_DETAIL__KIND_ERROR ? detail->error->type : "";
-    bool model_missing = strcmp(type, "invalid_model") == 0 || strcmp(type, "service_unavailable") == 0;
     arena_deinit(&arena);
-    return model_missing;
+}
+
+bool connection_wait_to_retry(struct connection *connection, const struct connection_failure *failure) {
+    if (connection->retries_left == 0 || failure->retry_after_ms <= 0) return false;
+    int64_t wait_ms = failure->retry_after_ms < RETRY_MS_MAX ? failure->retry_after_ms : RETRY_MS_MAX;
+    connection->retries_left--;
+    terminal_note("bora: refused for now; trying again in %.1f s\n", (double)wait_ms / 1000);
+    struct timespec rest = {wait_ms / 1000, wait_ms % 1000 * NS_PER_MS};
+    nanosleep(&rest, NULL);
+    return true;
 }
 
 /* --- unary calls ------------------------------------------------------------------------------------------------- */
@@ -158,6 +302,7 @@ struct unary_wait {
     pthread_cond_t changed;
     bool done;
     int exit;
+    struct connection_failure failure;
     struct connection *connection;
     const ProtobufCMessageDescriptor *descriptor;
     ProtobufCMessage *reply;
@@ -169,8 +314,10 @@ static void on_done(void *context, const struct rpc_result *result, struct bytes
     pthread_mutex_lock(&wait->mutex);
     wait->exit = GO_ON;
     if (result->status != STATUS_OK) {
-        if (!wait->connection->quiet) connection_explain(wait->connection, result);
-        wait->exit = EXIT_FAILED;
+        wait->failure = connection_judge(result);
+        wait->exit = wait->failure.exit;
+        bool again = wait->connection->retries_left > 0 && wait->failure.retry_after_ms > 0;
+        if (!wait->connection->quiet && !again) connection_explain(wait->connection, result);
     } else if (protobuf_unpack(wait->descriptor, reply, &wait->connection->arena, &wait->reply, &err) != STATUS_OK) {
         wait->exit = fail(err.message);
     }
@@ -179,28 +326,37 @@ static void on_done(void *context, const struct rpc_result *result, struct bytes
     pthread_mutex_unlock(&wait->mutex);
 }
 
+static int call_once(struct unary_wait *wait, const char *path, struct bytes_view packed) {
+    struct connection *connection = wait->connection;
+    const char *const metadata[] = {"authorization", connection->authorization, NULL}, *const none[] = {NULL};
+    int64_t timeout_ns = connection->timeout_ns > 0 ? connection->timeout_ns : TIMEOUT_DEFAULT_NS;
+    struct error err = {0};
+    wait->done = false;
+    wait->failure = (struct connection_failure){0};
+    if (rpc_client_unary_async(connection->channel, path, connection->authorization != NULL ? metadata : none, packed,
+                               timeout_ns, on_done, wait, &err) != STATUS_OK)
+        return fail(err.message);
+    pthread_mutex_lock(&wait->mutex);
+    while (!wait->done) pthread_cond_wait(&wait->changed, &wait->mutex);
+    pthread_mutex_unlock(&wait->mutex);
+    return wait->exit;
+}
+
 int connection_call(struct connection *connection, const char *path, const ProtobufCMessage *request,
                     const ProtobufCMessageDescriptor *descriptor, ProtobufCMessage **out) {
     struct unary_wait wait = {.mutex = PTHREAD_MUTEX_INITIALIZER,
                               .changed = PTHREAD_COND_INITIALIZER,
                               .connection = connection,
                               .descriptor = descriptor};
-    const char *const metadata[] = {"authorization", connection->authorization, NULL};
     struct bytes packed;
     bytes_init(&packed, REQUEST_BYTES);
-    struct error err = {0};
-    enum status status = protobuf_pack(request, &packed);
-    if (status != STATUS_OK) status = error_set(&err, status, "the request is too large");
-    if (status == STATUS_OK) {
-        int64_t timeout_ns = connection->timeout_ns > 0 ? connection->timeout_ns : TIMEOUT_DEFAULT_NS;
-        status = rpc_client_unary_async(connection->channel, path, metadata, bytes_view(&packed), timeout_ns, on_done,
-                                        &wait, &err);
+    int result = protobuf_pack(request, &packed) == STATUS_OK ? GO_ON : fail("the request is too large");
+    while (result == GO_ON) {
+        result = call_once(&wait, path, bytes_view(&packed));
+        if (result == GO_ON || !connection_wait_to_retry(connection, &wait.failure)) break;
+        result = GO_ON;
     }
     bytes_deinit(&packed);
-    if (status != STATUS_OK) return fail(err.message);
-    pthread_mutex_lock(&wait.mutex);
-    while (!wait.done) pthread_cond_wait(&wait.changed, &wait.mutex);
-    pthread_mutex_unlock(&wait.mutex);
     *out = wait.reply;
-    return wait.exit;
+    return result;
 }

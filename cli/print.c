@@ -8,63 +8,128 @@
 #include "proto/descriptors.h"
 #include "rpc/transcode.h"
 
+#include <stdarg.h>
 #include <string.h>
-#include <time.h>
+#include <utf8proc.h>
 
 /** C0, DEL and C1 controls. */
 static bool is_control(uint32_t character) {
     return character < 0x20 || (character >= 0x7f && character < 0xa0);
 }
 
-/** Print at most `width` characters (-1: all); gives how many. */
-static int print_characters(FILE *file, const char *text, int width, bool keep_lines) {
-    const uint8_t *at = (const uint8_t *)text, *end = at + strlen(text);
-    int count = 0;
-    while (at < end && count != width) {
-        uint32_t character;
-        bool valid;
-        size_t length = text_decode(at, (size_t)(end - at), &character, &valid);
-        bool kept = valid && (!is_control(character) || (keep_lines && (character == '\n' || character == '\t')));
-        if (kept)
-            fwrite(at, 1, length, file);
-        else
-            fputc('?', file);
-        at += length;
-        count++;
-    }
-    return count;
+/** One character, or '?'; gives its bytes. */
+static size_t print_character(FILE *file, const char *text) {
+    uint32_t character;
+    bool valid;
+    size_t length = text_decode((const uint8_t *)text, strnlen(text, 4), &character, &valid);
+    if (valid && (!is_control(character) || character == '\n' || character == '\t'))
+        fwrite(text, 1, length, file);
+    else
+        fputc('?', file);
+    return length;
 }
 
 void print_clean(FILE *file, const char *text) {
-    print_characters(file, text, -1, true);
+    while (*text != 0) text += print_character(file, text);
 }
 
-void print_column(FILE *file, const char *text, int width) {
-    int printed = print_characters(file, text, width, false);
-    fprintf(file, "%*s", width - printed + 2, "");
+void print_clean_to(const char *text, char *out, size_t out_bytes) {
+    const uint8_t *at = (const uint8_t *)text, *end = at + strlen(text);
+    size_t length = 0;
+    while (at < end) {
+        uint32_t character;
+        bool valid;
+        size_t bytes = text_decode(at, (size_t)(end - at), &character, &valid);
+        bool kept = valid && !is_control(character);
+        if (length + (kept ? bytes : 1) >= out_bytes) break;
+        if (kept)
+            memcpy(out + length, at, bytes);
+        else
+            out[length] = '?';
+        length += kept ? bytes : 1;
+        at += bytes;
+    }
+    out[length] = 0;
 }
 
-void print_time(int64_t unix_seconds, char *out, size_t out_bytes) {
-    time_t seconds = (time_t)unix_seconds;
-    struct tm local;
-    if (unix_seconds == 0 || localtime_r(&seconds, &local) == NULL ||
-        strftime(out, out_bytes, "%Y-%m-%d %H:%M", &local) == 0)
-        snprintf(out, out_bytes, "-");
+/** Length of what `text` begins with as a key does, "bora_<letters and digits>_", or 0. */
+static size_t key_prefix(const char *text) {
+    static const char begin[] = "bora_", letters[] = "abcdefghijklmnopqrstuvwxyz0123456789";
+    if (strncmp(text, begin, sizeof begin - 1) != 0) return 0;
+    size_t length = sizeof begin - 1, prefix = strspn(text + length, letters);
+    return prefix > 0 && text[length + prefix] == '_' ? length + prefix + 1 : 0;
+}
+
+void print_masked(FILE *file, const char *text) {
+    enum { SECRET_MIN = 8 };
+    static const char secret[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    while (*text != 0) {
+        size_t prefix = key_prefix(text), hidden = prefix > 0 ? strspn(text + prefix, secret) : 0;
+        if (hidden >= SECRET_MIN) {
+            fprintf(file, "%.*s...", (int)prefix, text);
+            text += prefix + hidden;
+        } else {
+            text += print_character(file, text);
+        }
+    }
+}
+
+int print_failure(const char *format, ...) {
+    enum { SENTENCE_BYTES = 1024 };
+    char sentence[SENTENCE_BYTES];
+    va_list values;
+    va_start(values, format);
+    vsnprintf(sentence, sizeof sentence, format, values);
+    va_end(values);
+    fputs("bora: ", stderr);
+    print_masked(stderr, sentence);
+    fputs("\n", stderr);
+    return EXIT_FAILED;
+}
+
+int print_width(const char *text) {
+    const uint8_t *at = (const uint8_t *)text, *end = at + strlen(text);
+    int width = 0;
+    while (at < end) {
+        uint32_t character;
+        bool valid;
+        at += text_decode(at, (size_t)(end - at), &character, &valid);
+        int columns = utf8proc_charwidth((utf8proc_int32_t)character); /* 0 and 2 besides 1 */
+        width += columns > 0 ? columns : 0;
+    }
+    return width;
+}
+
+/** One message type at a time is written over and over: what is known about it is kept. Reachable until the program ends. */
+static struct transcoder *transcoder_of(const ProtobufCMessageDescriptor *descriptor, struct error *err) {
+    static const ProtobufCMessageDescriptor *known;
+    static struct transcoder *transcoder;
+    if (known == descriptor) return transcoder;
+    if (transcoder != NULL) transcoder_destroy(transcoder);
+    known = NULL;
+    if (transcoder_create(bytes_view_of(proto_descriptors, proto_descriptors_length), &descriptor, 1, &transcoder,
+                          err) != STATUS_OK)
+        return transcoder = NULL;
+    known = descriptor;
+    return transcoder;
+}
+
+enum status print_json_to(const ProtobufCMessage *message, struct bytes *out, struct error *err) {
+    const struct transcoder *transcoder = transcoder_of(message->descriptor, err);
+    if (transcoder == NULL) return STATUS_INTERNAL;
+    enum status status = transcode_write(transcoder, message, out);
+    return status == STATUS_OK ? STATUS_OK : error_set(err, status, "the answer is too large to print");
 }
 
 int print_json(const ProtobufCMessage *message) {
-    struct transcoder *transcoder = NULL;
     struct error err = {0};
     struct bytes json;
     bytes_init(&json, 4 * (size_t)LIMIT_REQUEST_BODY_BYTES_MAX);
-    enum status status = transcoder_create(bytes_view_of(proto_descriptors, proto_descriptors_length),
-                                           &message->descriptor, 1, &transcoder, &err);
-    if (status == STATUS_OK) status = transcode_write(transcoder, message, &json);
+    enum status status = print_json_to(message, &json, &err);
     if (status == STATUS_OK)
         printf("%s\n", (const char *)json.data);
     else
-        fprintf(stderr, "bora: %s\n", err.message[0] != 0 ? err.message : "the answer is too large to print");
-    if (transcoder != NULL) transcoder_destroy(transcoder);
+        print_failure("%s", err.message);
     bytes_deinit(&json);
     return status == STATUS_OK ? EXIT_OK : EXIT_FAILED;
 }

@@ -4,16 +4,25 @@
 #ifndef CLI_PRINT_H
 #define CLI_PRINT_H
 
+#include "base/bytes.h"
+
 #include <protobuf-c/protobuf-c.h>
 #include <stdint.h>
 #include <stdio.h>
 
 /** Text from elsewhere: control characters other than newline and tab become '?', so that a name or an answer cannot steer the terminal. */
 void print_clean(FILE *file, const char *text);
-/** Left-aligned in a column of `width` characters, cut when longer; one line. */
-void print_column(FILE *file, const char *text, int width);
-/** "2026-11-23 12:09" in local time; "-" for 0. */
-void print_time(int64_t unix_seconds, char *out, size_t out_bytes);
+/** The same, with the secrets of whatever looks like one of our keys left out: what somebody typed in the wrong place, repeated to him or by a service,
+ *  may end in a log. */
+void print_masked(FILE *file, const char *text);
+/** "bora: " and the sentence, masked, on a line of stderr. EXIT_FAILED, for those who want it. */
+int print_failure(const char *format, ...) __attribute__((format(printf, 1, 2)));
+/** print_clean into `out`, of one line: newlines and tabs become '?' too; cut where `out` ends, never inside a character. */
+void print_clean_to(const char *text, char *out, size_t out_bytes);
+/** Columns that a terminal needs for it. */
+int print_width(const char *text);
+/** As the HTTP interface writes it, appended, without a line end. One thread at a time. */
+enum status print_json_to(const ProtobufCMessage *message, struct bytes *out, struct error *err);
 /** One line of JSON on stdout. EXIT_OK or EXIT_FAILED. */
 int print_json(const ProtobufCMessage *message);
 

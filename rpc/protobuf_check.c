@@ -11,7 +11,7 @@
 #include "base/text.h"
 
 struct scan {
-    int64_t elements_left;
+    int64_t elements_max, elements_left;
     struct error *err;
 };
 
@@ -23,8 +23,8 @@ static enum status scan_message(struct scan *scan, const ProtobufCMessageDescrip
     struct wire_field wire;
     while (wire_next(&data, &wire)) {
         if (scan->elements_left-- <= 0)
-            return error_set(scan->err, STATUS_INVALID_ARGUMENT, "%s: more than %d fields", descriptor->name,
-                             LIMIT_PROTO_ELEMENTS);
+            return error_set(scan->err, STATUS_INVALID_ARGUMENT, "%s: more than %lld fields", descriptor->name,
+                             (long long)scan->elements_max);
         const ProtobufCFieldDescriptor *field = protobuf_c_message_descriptor_get_field(descriptor, wire.number);
         if (field == NULL || wire.type != WIRE_BYTES) continue;
         if (field->type == PROTOBUF_C_TYPE_MESSAGE)
@@ -59,7 +59,12 @@ static void forget(void *context, void *pointer) {
 
 enum status protobuf_unpack(const ProtobufCMessageDescriptor *descriptor, struct bytes_view data, struct arena *arena,
                             ProtobufCMessage **out, struct error *err) {
-    struct scan scan = {.elements_left = LIMIT_PROTO_ELEMENTS, .err = err};
+    return protobuf_unpack_long(descriptor, data, LIMIT_PROTO_ELEMENTS, arena, out, err);
+}
+
+enum status protobuf_unpack_long(const ProtobufCMessageDescriptor *descriptor, struct bytes_view data,
+                                 int64_t elements_max, struct arena *arena, ProtobufCMessage **out, struct error *err) {
+    struct scan scan = {.elements_max = elements_max, .elements_left = elements_max, .err = err};
     TRY(scan_message(&scan, descriptor, data, LIMIT_PROTO_DEPTH));
     struct arena_allocator context = {.arena = arena};
     ProtobufCAllocator allocator = {.alloc = allocate, .free = forget, .allocator_data = &context};

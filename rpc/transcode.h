@@ -52,6 +52,7 @@ struct transcode_error {
     const char *message; /* "Input should be greater than or equal to 0" */
     size_t path_length;
     const struct transcode_step *path; /* without the leading "body" */
+    const char *root;                  /* what leads instead of "body": "query", "path"; NULL: "body" */
     const char
         *input; /* the refused value as JSON text, cut to TRANSCODE_INPUT_BYTES as a JSON string; NULL when absent */
     const char *context; /* JSON object text, or NULL */
@@ -72,6 +73,24 @@ struct transcode_options {
 enum status transcode_read(const struct transcoder *transcoder, const struct transcode_options *options,
                            const ProtobufCMessageDescriptor *descriptor, struct bytes_view json, struct arena *arena,
                            ProtobufCMessage **out, struct transcode_errors *errors);
+/** What an HTTP request says beside its body: a segment of its path, a parameter of its query; decoded. */
+struct transcode_parameter {
+    const char *name, *value;
+};
+struct transcode_call {
+    const struct transcode_parameter *path; /* fields of strings; no longer the body's or the query's to give */
+    size_t path_count;
+    const struct transcode_parameter *query; /* in the order of arrival */
+    size_t query_count;
+    bool has_body; /* the other fields are `body`'s, and the query may hold nothing; else they are the query's */
+    struct bytes_view body;
+};
+/** As transcode_read, from all of a request. `descriptor` is of FORM_OBJECT. In a query fields of numbers, booleans and strings can be given, and lists of them
+ *  by repeating the name; numbers and booleans as JSON writes them ("int_parsing", "float_parsing", "bool_parsing" otherwise). A name that
+ *  is not a list's and comes twice is a value_error. Paths begin with "query" and "path" (`root`). */
+enum status transcode_read_call(const struct transcoder *transcoder, const struct transcode_options *options,
+                                const ProtobufCMessageDescriptor *descriptor, const struct transcode_call *call,
+                                struct arena *arena, ProtobufCMessage **out, struct transcode_errors *errors);
 /** The same checks (required, ranges, words, dialect, UTF-8, json_text) over a message that came by gRPC, with the paths that its JSON would
  *  have. Protobuf cannot tell an absent list or plain scalar from an empty one: those count as absent unless `required`. Unknown
  *  fields are not looked at, as is protobuf's custom. */
@@ -85,6 +104,9 @@ enum status transcode_write(const struct transcoder *transcoder, const ProtobufC
  *  STATUS_INVALID_ARGUMENT, or STATUS_RESOURCE_EXHAUSTED when the arena's cap is reached. */
 enum status protobuf_unpack(const ProtobufCMessageDescriptor *descriptor, struct bytes_view data, struct arena *arena,
                             ProtobufCMessage **out, struct error *err);
+/** The same of what a service of ours sends, which may be longer: `elements_max` fields instead of LIMIT_PROTO_ELEMENTS. */
+enum status protobuf_unpack_long(const ProtobufCMessageDescriptor *descriptor, struct bytes_view data,
+                                 int64_t elements_max, struct arena *arena, ProtobufCMessage **out, struct error *err);
 /** Pack into `out` (appended). STATUS_RESOURCE_EXHAUSTED when its maximum is reached. */
 enum status protobuf_pack(const ProtobufCMessage *message, struct bytes *out);
 

@@ -93,8 +93,11 @@ struct transcode_run {
     bool strict;
     struct arena *arena;
     struct transcode_errors *errors;
-    bool exhausted; /* the arena's cap was reached: nothing else counts */
-    size_t depth;   /* of the path; steps beyond TRANSCODE_PATH_MAX are counted, not kept */
+    bool exhausted;                            /* the arena's cap was reached: nothing else counts */
+    const char *root;                          /* of the errors' paths */
+    const struct transcode_parameter *outside; /* fields of the root that are given outside the body */
+    size_t outside_count;
+    size_t depth; /* of the path; steps beyond TRANSCODE_PATH_MAX are counted, not kept */
     struct transcode_step path[TRANSCODE_PATH_MAX];
 };
 
@@ -106,6 +109,15 @@ void *transcode_alloc(struct transcode_run *run, size_t count, size_t bytes);
 char *transcode_copy(struct transcode_run *run, const void *data, size_t length);
 /** arena_printf that sets run->exhausted and gives "" then. */
 const char *transcode_text(struct transcode_run *run, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/** The parameter that gives this field of the root outside the body; NULL for none, and for every field further down. */
+const struct transcode_parameter *transcode_outside(const struct transcode_run *run, const struct field_plan *field);
+/** Check and store one value that came as text. False when an error was added, at the current path. */
+bool transcode_read_text(struct transcode_run *run, const struct field_plan *field, const char *text, void *slot);
+/** The whole of `json` as a message, errors in the run. NULL when it is malformed, of the wrong type, or the arena is exhausted. */
+ProtobufCMessage *transcode_read_json(struct transcode_run *run, const struct transcode_options *options,
+                                      const struct message_plan *plan, struct bytes_view json);
+ProtobufCMessage *transcode_new_message(struct transcode_run *run, const struct message_plan *plan);
 
 /** Add an error at the current path. `input` and `context` may be NULL. */
 void transcode_fail(struct transcode_run *run, const char *type, const char *message, const char *input,
@@ -125,6 +137,9 @@ struct transcode_number {
 };
 
 bool transcode_field_refused(const struct transcode_run *run, const struct field_plan *field); /* by its dialect */
+/** JSON's number as it was written. */
+struct transcode_number transcode_parse_number(struct transcode_run *run, struct bytes_view text);
+void transcode_store_number(const ProtobufCFieldDescriptor *field, struct transcode_number number, void *slot);
 bool transcode_is_integer(ProtobufCType type);
 /* The rules of a value; each adds its error and returns false when broken. */
 bool transcode_check_string(struct transcode_run *run, const struct field_plan *field, struct bytes_view string);

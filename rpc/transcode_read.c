@@ -20,14 +20,14 @@ static const char *input_of(struct transcode_run *run, const struct json_value *
     return transcode_input_json(run, value->text);
 }
 
-static ProtobufCMessage *new_message(struct transcode_run *run, const struct message_plan *plan) {
+ProtobufCMessage *transcode_new_message(struct transcode_run *run, const struct message_plan *plan) {
     ProtobufCMessage *message = transcode_alloc(run, 1, plan->descriptor->sizeof_message);
     if (message != NULL) protobuf_c_message_init(plan->descriptor, message);
     return message;
 }
 
 /** The number as written: exactly when whole, 3.0 and 1e2 included; what no type can hold keeps only its size. */
-static struct transcode_number parse_number(struct transcode_run *run, struct bytes_view text) {
+struct transcode_number transcode_parse_number(struct transcode_run *run, struct bytes_view text) {
     struct transcode_number number = {.whole = true, .text = text};
     const uint8_t *digits = text.data + (text.data[0] == '-');
     bool negative = digits != text.data;
@@ -50,7 +50,7 @@ static struct transcode_number parse_number(struct transcode_run *run, struct by
     return number;
 }
 
-static void store_number(const ProtobufCFieldDescriptor *field, struct transcode_number number, void *slot) {
+void transcode_store_number(const ProtobufCFieldDescriptor *field, struct transcode_number number, void *slot) {
     switch (field->type) {
     case PROTOBUF_C_TYPE_INT32:
     case PROTOBUF_C_TYPE_SINT32:
@@ -79,7 +79,7 @@ static void store_number(const ProtobufCFieldDescriptor *field, struct transcode
 
 static bool read_number(struct transcode_run *run, const struct field_plan *field, const struct json_value *value,
                         void *slot) {
-    struct transcode_number number = parse_number(run, value->text);
+    struct transcode_number number = transcode_parse_number(run, value->text);
     if (transcode_is_integer(field->descriptor->type) && !number.whole) {
         transcode_fail(run, "int_from_float", "Input should be a valid integer, got a number with a fractional part",
                        input_of(run, value), NULL);
@@ -87,7 +87,7 @@ static bool read_number(struct transcode_run *run, const struct field_plan *fiel
     }
     number.whole = transcode_is_integer(field->descriptor->type);
     if (!transcode_check_number(run, field, number)) return false;
-    store_number(field->descriptor, number, slot);
+    transcode_store_number(field->descriptor, number, slot);
     return true;
 }
 
@@ -185,9 +185,9 @@ static bool read_key(struct transcode_run *run, const struct field_plan *key, co
             transcode_fail(run, "int_parsing", "Input should be a valid integer, unable to parse string as an integer",
                            transcode_input_string(run, name), NULL);
         } else {
-            struct transcode_number number = parse_number(run, name);
+            struct transcode_number number = transcode_parse_number(run, name);
             fits = transcode_check_number(run, key, number);
-            if (fits) store_number(key->descriptor, number, slot);
+            if (fits) transcode_store_number(key->descriptor, number, slot);
         }
     }
     transcode_pop(run);
@@ -203,7 +203,7 @@ static void read_map(struct transcode_run *run, const struct field_plan *field, 
     ProtobufCMessage **entries = transcode_alloc(run, object->count, sizeof *entries);
     size_t index = 0;
     for (const struct json_value *member = object->first; member != NULL && !run->exhausted; member = member->next) {
-        ProtobufCMessage *entry = new_message(run, field->message);
+        ProtobufCMessage *entry = transcode_new_message(run, field->message);
         if (entries == NULL || entry == NULL) return;
         entries[index++] = entry;
         transcode_push_name(run, transcode_shown(run, member->name));
@@ -273,6 +273,14 @@ static void fail_unknown(struct transcode_run *run, const struct message_plan *p
     transcode_pop(run);
 }
 
+/** The field that the body may give under this name, or NULL. */
+static const struct field_plan *find_given(const struct transcode_run *run, const struct message_plan *plan,
+                                           struct bytes_view name) {
+    const struct field_plan *field = transcode_find_field(plan, name);
+    bool may = field != NULL && !transcode_field_refused(run, field) && transcode_outside(run, field) == NULL;
+    return may ? field : NULL;
+}
+
 /** The members of `object` into the fields of `message`; `tag` is a name that belongs to the union around it, or empty. */
 static void read_fields(struct transcode_run *run, const struct message_plan *plan, const struct json_value *object,
                         struct bytes_view tag, ProtobufCMessage *message) {
@@ -280,8 +288,8 @@ static void read_fields(struct transcode_run *run, const struct message_plan *pl
     if (members == NULL) return;
     size_t unknown = 0;
     for (const struct json_value *member = object->first; member != NULL; member = member->next) {
-        const struct field_plan *field = transcode_find_field(plan, member->name);
-        if (field != NULL && !transcode_field_refused(run, field))
+        const struct field_plan *field = find_given(run, plan, member->name);
+        if (field != NULL)
             members[field - plan->fields] = member;
         else
             unknown += tag.length == 0 || !bytes_view_equal(member->name, tag);
@@ -290,7 +298,8 @@ static void read_fields(struct transcode_run *run, const struct message_plan *pl
     for (size_t i = 0; i < plan->fields_count && !run->exhausted; i++) {
         const struct field_plan *field = &plan->fields[i];
         if (members[i] == NULL || (field == tagged && members[i]->kind == JSON_KIND_NULL)) {
-            if ((field->rules.required || field == tagged) && !field->rules.hidden)
+            if ((field->rules.required || field == tagged) && !field->rules.hidden &&
+                transcode_outside(run, field) == NULL)
                 fail_missing(run, field->name, object);
             continue;
         }
@@ -300,9 +309,7 @@ static void read_fields(struct transcode_run *run, const struct message_plan *pl
     }
     for (const struct json_value *member = object->first;
          member != NULL && unknown > 0 && run->errors->count < TRANSCODE_ERRORS_MAX; member = member->next) {
-        const struct field_plan *field = transcode_find_field(plan, member->name);
-        if ((field != NULL && !transcode_field_refused(run, field)) ||
-            (tag.length != 0 && bytes_view_equal(member->name, tag)))
+        if (find_given(run, plan, member->name) != NULL || (tag.length != 0 && bytes_view_equal(member->name, tag)))
             continue;
         unknown--;
         fail_unknown(run, plan, member);
@@ -329,7 +336,7 @@ static ProtobufCMessage *read_tagged(struct transcode_run *run, const struct mes
         transcode_fail_tag(run, plan, chosen, input_of(run, object));
         return NULL;
     }
-    ProtobufCMessage *message = new_message(run, plan), *member = new_message(run, field->message);
+    ProtobufCMessage *message = transcode_new_message(run, plan), *member = transcode_new_message(run, field->message);
     if (message == NULL || member == NULL) return NULL;
     transcode_push_name(run, field->name);
     read_fields(run, field->message, object, tag_name, member);
@@ -347,7 +354,7 @@ static ProtobufCMessage *read_union(struct transcode_run *run, const struct mess
         if (field->rules.hidden || transcode_field_refused(run, field) ||
             !kind_fits(transcode_field_kinds(field), value))
             continue;
-        ProtobufCMessage *message = new_message(run, plan);
+        ProtobufCMessage *message = transcode_new_message(run, plan);
         if (message == NULL || !read_value(run, field, value, (uint8_t *)message + field->descriptor->offset))
             return NULL;
         *(uint32_t *)((uint8_t *)message + field->descriptor->quantifier_offset) = field->descriptor->id;
@@ -366,7 +373,7 @@ static ProtobufCMessage *read_message(struct transcode_run *run, const struct me
         return NULL;
     }
     if (plan->form == FORM_TAGGED) return read_tagged(run, plan, value);
-    ProtobufCMessage *message = new_message(run, plan);
+    ProtobufCMessage *message = transcode_new_message(run, plan);
     if (message == NULL) return NULL;
     if (plan->form == FORM_LIST)
         read_list(run, &plan->fields[0], value, message);
@@ -396,6 +403,26 @@ static void fail_malformed(struct transcode_run *run, const struct json_problem 
         transcode_push_index(run, problem->offset);
     transcode_fail(run, "json_invalid", transcode_text(run, "JSON decode error: %s", problem->reason), NULL,
                    transcode_text(run, "{\"error\":\"%s\"}", problem->reason));
+    run->depth = 0; /* malformed is the whole body, wherever it shows */
+}
+
+ProtobufCMessage *transcode_read_json(struct transcode_run *run, const struct transcode_options *options,
+                                      const struct message_plan *plan, struct bytes_view json) {
+    struct json_value *root = NULL;
+    struct json_problem problem;
+    if (json.length == 0) {
+        transcode_fail(run, "missing", "Field required", NULL, NULL);
+        return NULL;
+    }
+    enum status status =
+        json_read(json, LIMIT_JSON_DEPTH, options->elements_max > 0 ? options->elements_max : LIMIT_PROTO_ELEMENTS,
+                  run->arena, &root, &problem);
+    if (status == STATUS_OK) return read_message(run, plan, root);
+    if (status == STATUS_INVALID_ARGUMENT)
+        fail_malformed(run, &problem);
+    else
+        run->exhausted = true;
+    return NULL;
 }
 
 enum status transcode_read(const struct transcoder *transcoder, const struct transcode_options *options,
@@ -405,22 +432,7 @@ enum status transcode_read(const struct transcoder *transcoder, const struct tra
     const struct message_plan *plan = transcode_find_plan(transcoder, descriptor);
     if (plan == NULL) return STATUS_INTERNAL;
     struct transcode_run run = {.strict = options->strict, .arena = arena, .errors = errors};
-    struct json_value *root = NULL;
-    struct json_problem problem;
-    ProtobufCMessage *message = NULL;
-    if (json.length == 0) {
-        transcode_fail(&run, "missing", "Field required", NULL, NULL);
-    } else {
-        enum status status =
-            json_read(json, LIMIT_JSON_DEPTH, options->elements_max > 0 ? options->elements_max : LIMIT_PROTO_ELEMENTS,
-                      arena, &root, &problem);
-        if (status == STATUS_OK)
-            message = read_message(&run, plan, root);
-        else if (status == STATUS_INVALID_ARGUMENT)
-            fail_malformed(&run, &problem);
-        else
-            run.exhausted = true;
-    }
+    ProtobufCMessage *message = transcode_read_json(&run, options, plan, json);
     if (run.exhausted) return STATUS_RESOURCE_EXHAUSTED;
     if (errors->count > 0) return STATUS_INVALID_ARGUMENT;
     *out = message;

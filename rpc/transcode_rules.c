@@ -55,8 +55,13 @@ void transcode_fail(struct transcode_run *run, const char *type, const char *mes
     struct transcode_step *path = transcode_alloc(run, length, sizeof *path);
     if (path == NULL) return;
     if (length > 0) memcpy(path, run->path, length * sizeof *path);
-    run->errors->items[run->errors->count++] = (struct transcode_error){
-        .type = type, .message = message, .path_length = length, .path = path, .input = input, .context = context};
+    run->errors->items[run->errors->count++] = (struct transcode_error){.type = type,
+                                                                        .message = message,
+                                                                        .path_length = length,
+                                                                        .path = path,
+                                                                        .root = run->root,
+                                                                        .input = input,
+                                                                        .context = context};
 }
 
 /** Quote at most TRANSCODE_INPUT_BYTES of `string`, with an ellipsis when it was longer. */

@@ -2,15 +2,15 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "store/limits.h"
 
-#include <inttypes.h>
+#include <openssl/sha.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-extern const char limits_common_lua[], limits_admit_lua[], limits_charge_lua[], limits_settle_lua[], limits_reap_lua[],
-    limits_used_lua[]; /* store/limits_*.lua */
+/* store/limits_*.lua: in this order, behind a head, they are one library. */
+extern const char limits_scopes_lua[], limits_leases_lua[], limits_admit_lua[], limits_settle_lua[];
 
 enum {
     NAME_BYTES = 256, /* "bora:settled:{" id "}:" and a scope or lease, ":" and a model */
@@ -20,38 +20,53 @@ enum {
     ADMIT_ARGUMENTS_MAX = 7 + 2 * LIMITS_SCOPES_MAX,
     ANSWER_NUMBERS = 5 + 2 * LIMITS_KINDS,
     GATE_MS = 3600 * 1000,
+    VERSION_BYTES = 6, /* of the digest */
+    FUNCTION_BYTES = 16 + 2 * VERSION_BYTES,
+    LIBRARY_BYTES_MAX = 256 * 1024,
 };
 _Static_assert(NAME_BYTES > 16 + LIMITS_ID_BYTES + LIMITS_SCOPE_BYTES + LIMIT_MODEL_NAME_BYTES, "names fit");
 
-static struct redis_script admit_script, charge_script, settle_script, reap_script, used_script;
-static pthread_once_t scripts_once = PTHREAD_ONCE_INIT;
+static struct redis_library library;
+static struct {
+    char admit[FUNCTION_BYTES], charge[FUNCTION_BYTES], settle[FUNCTION_BYTES], reap[FUNCTION_BYTES],
+        used[FUNCTION_BYTES];
+} functions;
+static pthread_once_t library_once = PTHREAD_ONCE_INIT;
 static _Atomic int64_t test_time_us;
 
 void limits_set_test_time(int64_t us) {
     atomic_store(&test_time_us, us);
 }
 
-/** The shared lines and a script's own, for the process' life. */
-static void init_script(struct redis_script *script, const char *own) {
-    size_t common = strlen(limits_common_lua), length = strlen(own);
-    char *whole = malloc(common + length + 1);
-    if (whole == NULL) abort(); /* at the first call of a process, which cannot go on without limits */
-    memcpy(whole, limits_common_lua, common);
-    memcpy(whole + common, own, length + 1);
-    redis_script_init(script, whole);
-}
-
-static void init_scripts(void) {
-    init_script(&admit_script, limits_admit_lua);
-    init_script(&charge_script, limits_charge_lua);
-    init_script(&settle_script, limits_settle_lua);
-    init_script(&reap_script, limits_reap_lua);
-    init_script(&used_script, limits_used_lua);
+/** The library's and its functions' names end in a digest of the source: gateways of two versions keep to their own. */
+static void init_library(void) {
+    static const char *const parts[] = {limits_scopes_lua, limits_leases_lua, limits_admit_lua, limits_settle_lua};
+    enum { PARTS = sizeof parts / sizeof *parts };
+    unsigned char digest[SHA_DIGEST_LENGTH];
+    char version[2 * VERSION_BYTES + 1];
+    struct bytes source;
+    bytes_init(&source, LIBRARY_BYTES_MAX);
+    bool ok = true;
+    for (int i = 0; i < PARTS; i++) ok = ok && bytes_append_string(&source, parts[i]) == STATUS_OK;
+    if (ok) SHA1(source.data, source.length, digest);
+    bytes_to_hex(digest, VERSION_BYTES, version);
+    bytes_reset(&source);
+    ok =
+        ok && bytes_printf(&source, "#!lua name=bora_limits_%s\nlocal VERSION = '%s'\n", version, version) == STATUS_OK;
+    for (int i = 0; i < PARTS; i++) ok = ok && bytes_append_string(&source, parts[i]) == STATUS_OK;
+    ok = ok && bytes_append_byte(&source, 0) == STATUS_OK;
+    if (!ok) abort();                           /* at the first call of a process, which cannot go on without limits */
+    library.source = (const char *)source.data; /* for the process' life */
+    snprintf(functions.admit, FUNCTION_BYTES, "limits_admit_%s", version);
+    snprintf(functions.charge, FUNCTION_BYTES, "limits_charge_%s", version);
+    snprintf(functions.settle, FUNCTION_BYTES, "limits_settle_%s", version);
+    snprintf(functions.reap, FUNCTION_BYTES, "limits_reap_%s", version);
+    snprintf(functions.used, FUNCTION_BYTES, "limits_used_%s", version);
 }
 
 /* --- arguments and answers ---------------------------------------------------------------------------------------- */
 
-/** Little-endian doubles, as the scripts' struct.unpack("<d...") reads them. All numbers here are below 2^53. */
+/** Little-endian doubles, as the functions' struct.unpack("<d...") reads them. All numbers here are below 2^53. */
 static struct bytes_view pack_numbers(const int64_t *values, int count, uint8_t out[PACKED_BYTES]) {
     for (int i = 0; i < count; i++) {
         double number = (double)values[i];
@@ -131,7 +146,7 @@ static void on_admitted(void *context, enum status status, const struct redis_re
     if (status != STATUS_OK)
         admitting->fn(admitting->context, status, NULL, message);
     else if (!read_result(reply, admitting, &result))
-        admitting->fn(admitting->context, STATUS_INTERNAL, NULL, "the limits script gave a strange answer");
+        admitting->fn(admitting->context, STATUS_INTERNAL, NULL, "the limits function gave a strange answer");
     else
         admitting->fn(admitting->context, STATUS_OK, &result, "");
     free(admitting);
@@ -174,13 +189,12 @@ static const char *what_is_wrong(const struct limits_admission *admission) {
     return what_is_wrong_with_scopes(admission);
 }
 
-/** All keys and arguments of the script, and the bytes that they lie in. */
+/** All keys and arguments of the function, and the bytes that they lie in. */
 struct admit_call {
     struct bytes_view keys[ADMIT_KEYS_MAX], arguments[ADMIT_ARGUMENTS_MAX];
     size_t key_count, argument_count;
     struct organization_keys organization;
-    char gate[NAME_BYTES], settled[NAME_BYTES], scope_keys[3 * LIMITS_SCOPES_MAX][NAME_BYTES],
-        scope_names[LIMITS_SCOPES_MAX][NAME_BYTES];
+    char gate[NAME_BYTES], settled[NAME_BYTES], scope_keys[3 * LIMITS_SCOPES_MAX][NAME_BYTES];
     uint8_t numbers[PACKED_BYTES], bounds[LIMITS_SCOPES_MAX][PACKED_BYTES];
 };
 
@@ -198,11 +212,16 @@ static void add_scope_key(struct admit_call *call, int at, const char *format, c
     add_key(call, call->scope_keys[at]);
 }
 
-static void add_scopes(struct admit_call *call, const struct limits_admission *admission) {
+/** "k:<prefix>", "k:<prefix>:<model>" */
+struct scope_names {
+    char of[LIMITS_SCOPES_MAX][NAME_BYTES];
+};
+
+static void add_scopes(struct admit_call *call, struct scope_names *names, const struct limits_admission *admission) {
     const char *organization = admission->subject.organization;
     for (int i = 0; i < admission->scope_count; i++) {
         const struct limits_scope *scope = &admission->scopes[i];
-        char *name = call->scope_names[i];
+        char *name = names->of[i];
         snprintf(name, NAME_BYTES, "%s%s%s", scope->name, scope->of_model ? ":" : "",
                  scope->of_model ? admission->subject.model : "");
         add_scope_key(call, 3 * i, "bora:use:{%s}:%s", organization, name);
@@ -212,11 +231,11 @@ static void add_scopes(struct admit_call *call, const struct limits_admission *a
     }
     for (int i = 0; i < admission->scope_count; i++) {
         if (admission->scopes[i].bounds.of[LIMITS_REQUESTS_PER_SECOND] >= 0)
-            add_scope_key(call, 3 * i + 2, "bora:rps:{%s}:%s", organization, call->scope_names[i]);
+            add_scope_key(call, 3 * i + 2, "bora:rps:{%s}:%s", organization, names->of[i]);
     }
 }
 
-static void write_call(struct admit_call *call, const struct limits_admission *admission) {
+static void write_call(struct admit_call *call, struct scope_names *names, const struct limits_admission *admission) {
     const struct limits_subject *subject = &admission->subject;
     const char *lease = admission->peek ? "" : admission->lease;
     call->key_count = call->argument_count = 0;
@@ -245,11 +264,11 @@ static void write_call(struct admit_call *call, const struct limits_admission *a
     add_argument(call, bytes_view_string(subject->model));
     add_argument(call, bytes_view_string(subject->endpoint));
     add_argument(call, bytes_view_string(subject->request_id));
-    add_scopes(call, admission);
+    add_scopes(call, names, admission);
 }
 
 void limits_admit(struct redis_client *client, const struct limits_admission *admission, limits_fn *fn, void *context) {
-    pthread_once(&scripts_once, init_scripts);
+    pthread_once(&library_once, init_library);
     const char *wrong = what_is_wrong(admission);
     struct admitting *admitting = wrong == NULL ? malloc(sizeof *admitting) : NULL;
     if (admitting == NULL) {
@@ -260,17 +279,18 @@ void limits_admit(struct redis_client *client, const struct limits_admission *ad
     *admitting = (struct admitting){.fn = fn, .context = context, .scope_count = admission->scope_count};
     for (int i = 0; i < admission->scope_count; i++) admitting->bounds[i] = admission->scopes[i].bounds;
     struct admit_call call;
-    write_call(&call, admission);
-    redis_script_run(client, &admit_script, call.keys, call.key_count, call.arguments, call.argument_count, on_admitted,
-                     admitting);
+    struct scope_names names;
+    write_call(&call, &names, admission);
+    redis_function_run(client, &library, functions.admit, call.keys, call.key_count, call.arguments,
+                       call.argument_count, on_admitted, admitting);
 }
 
 /* --- charge, settle, report, reap --------------------------------------------------------------------------------- */
 
-/** `numbers` begins with the time, which is filled in here. `settled` says whether the script knows the key of a settled lease too. */
-static void run_on_lease(struct redis_client *client, const struct redis_script *script, const char *organization,
-                         const char *lease, bool settled, int64_t *numbers, int count, redis_fn *fn, void *context) {
-    pthread_once(&scripts_once, init_scripts);
+/** `numbers` begins with the time, which is filled in here. `settled` says whether the function knows the key of a settled lease too. */
+static void run_on_lease(struct redis_client *client, const char *function, const char *organization, const char *lease,
+                         bool settled, int64_t *numbers, int count, redis_fn *fn, void *context) {
+    pthread_once(&library_once, init_library);
     if (!is_id(organization, LIMITS_ID_BYTES) || lease == NULL || strlen(lease) != LIMITS_LEASE_ID_BYTES) {
         refuse(fn, context, "limits: the organisation's or lease's id is strange");
         return;
@@ -284,14 +304,14 @@ static void run_on_lease(struct redis_client *client, const struct redis_script 
     uint8_t packed[PACKED_BYTES];
     numbers[0] = atomic_load(&test_time_us);
     struct bytes_view arguments[] = {bytes_view_string(lease), pack_numbers(numbers, count, packed)};
-    redis_script_run(client, script, keys, settled ? 4 : 3, arguments, 2, fn, context);
+    redis_function_run(client, &library, function, keys, settled ? 4 : 3, arguments, 2, fn, context);
 }
 
 void limits_charge(struct redis_client *client, const char *organization, const char *lease,
                    const struct limits_usage *usage, redis_fn *fn, void *context) {
     int64_t input = within(usage->input, LIMITS_MAX);
     int64_t numbers[] = {0, input, within(usage->cached_input, LIMITS_MAX), within(usage->output, LIMITS_MAX)};
-    run_on_lease(client, &charge_script, organization, lease, false, numbers, 4, fn, context);
+    run_on_lease(client, functions.charge, organization, lease, false, numbers, 4, fn, context);
 }
 
 static void settle(struct redis_client *client, const char *organization, const char *lease, int answer,
@@ -303,7 +323,7 @@ static void settle(struct redis_client *client, const char *organization, const 
                          within(usage->output, LIMITS_MAX),
                          answer < 0 && usage->provisional,
                          answer};
-    run_on_lease(client, &settle_script, organization, lease, true, numbers, 6, fn, context);
+    run_on_lease(client, functions.settle, organization, lease, true, numbers, 6, fn, context);
 }
 
 void limits_settle(struct redis_client *client, const char *organization, const char *lease,
@@ -320,7 +340,7 @@ void limits_report(struct redis_client *client, const char *organization, const 
 }
 
 void limits_reap(struct redis_client *client, const char *organization, redis_fn *fn, void *context) {
-    pthread_once(&scripts_once, init_scripts);
+    pthread_once(&library_once, init_library);
     if (!is_id(organization, LIMITS_ID_BYTES)) {
         refuse(fn, context, "limits: the organisation's id is strange");
         return;
@@ -332,14 +352,14 @@ void limits_reap(struct redis_client *client, const char *organization, redis_fn
     uint8_t packed[PACKED_BYTES];
     int64_t time = atomic_load(&test_time_us);
     struct bytes_view argument = pack_numbers(&time, 1, packed);
-    redis_script_run(client, &reap_script, keys, 3, &argument, 1, fn, context);
+    redis_function_run(client, &library, functions.reap, keys, 3, &argument, 1, fn, context);
 }
 
 /* --- what is used ------------------------------------------------------------------------------------------------- */
 
 void limits_used(struct redis_client *client, const char *organization, const char *scope, const char *model_or_null,
                  redis_fn *fn, void *context) {
-    pthread_once(&scripts_once, init_scripts);
+    pthread_once(&library_once, init_library);
     const char *model = model_or_null != NULL ? model_or_null : "";
     if (!is_id(organization, LIMITS_ID_BYTES) || !is_id(scope, LIMITS_SCOPE_BYTES) ||
         strlen(model) > LIMIT_MODEL_NAME_BYTES) {
@@ -357,7 +377,7 @@ void limits_used(struct redis_client *client, const char *organization, const ch
     uint8_t packed[PACKED_BYTES];
     int64_t time = atomic_load(&test_time_us);
     struct bytes_view argument = pack_numbers(&time, 1, packed);
-    redis_script_run(client, &used_script, keys, 3, &argument, 1, fn, context);
+    redis_function_run(client, &library, functions.used, keys, 3, &argument, 1, fn, context);
 }
 
 bool limits_read_used(const struct redis_reply *reply, struct limits_bounds *out) {

@@ -3,7 +3,7 @@
 /**
  * Exact limits and the settlement of usage, in Redis. docs/design/tenants.md has the whole picture and the names of the data.
  *
- * A lease is what one request holds while its answer is generated. Three scripts, each atomic and one round trip:
+ * A lease is what one request holds while its answer is generated. Three functions of Redis, each atomic and one round trip:
  *
  *     limits_admit     all or nothing: counts the request, charges its input tokens, holds the worst case of its output ──> a lease
  *     limits_charge    now and then: tokens generated so far are charged to the window of now, and no longer held; the lease lives on
@@ -174,8 +174,7 @@ static inline int64_t limits_tighter(int64_t a, int64_t b) {
 
 /*
  * The outbox entry (XADD bora:outbox:{<org>}), for services/keys:
- *     t  time in ms      b  time of admission in ms
- *     r  request id      l  lease     k  key prefix    w  workspace    m  model    e  endpoint
+ *     t  time in ms      r  request id    l  lease     k  key prefix    w  workspace    m  model    e  endpoint
  *     i  input tokens    c  cached input  o  output    n  cost in nanos     s  "settled", "expired", "correction" (differences, may be negative)
  *     q  1, or 0 for a correction: requests
  */

@@ -2,38 +2,28 @@
 -- SPDX-License-Identifier: Apache-2.0
 --
 -- Admit a request or take nothing (store/limits.h).
---
--- KEYS  gate, settled, leases, due, outbox; for each scope its numbers and its slices; for each scope that limits requests per second their times
--- ARGV  lease; packed doubles: time or 0, peek, input, output, optional, answers, prices of input, cached input and output;
---       key, workspace, model, endpoint, request id; for each scope its name and its nine limits, packed doubles, -1: unlimited
--- Gives packed doubles: outcome, kind and index of the scope that keep it out, microseconds until it passes, output held, then for each kind the
--- limit and what remains in the tightest scope.
 local OUTBOX_MAX = 1000000 -- entries that nobody has fetched: no more usage is let in than can be accounted for
 local ADMITTED, DENIED, NEVER_FITS, KEY_CLOSED = 0, 1, 2, 3
 local PER_SECOND, PER_MINUTE, INPUT_PER_MINUTE, OUTPUT_PER_MINUTE, TOKENS_PER_MINUTE, TOKENS_PER_DAY, TOKENS_PER_MONTH, RUNNING, SPEND_PER_MONTH =
   1, 2, 3, 4, 5, 6, 7, 8, 9
 local KINDS, NINE, ANSWER = 9, '<ddddddddd', '<ddddddddddddddddddddddd'
 local KEYS_FIXED, ARGUMENTS_FIXED = 5, 7
+-- What a slice counts for, of its requests, input and output.
+local COLUMNS = {[PER_MINUTE] = {1, 0, 0}, [INPUT_PER_MINUTE] = {0, 1, 0}, [OUTPUT_PER_MINUTE] = {0, 0, 1}, [TOKENS_PER_MINUTE] = {0, 1, 1}}
 
-local id = ARGV[1]
-local time, peek, input, output, optional, answers, price, cached_price, output_price = numbers(NINE, ARGV[2])
-start_clock(time)
-start(KEYS[3], KEYS[4], KEYS[5])
+-- The request that is being looked at.
+local input, input_cost, output_price
+local granted -- as much of its output as there is room for
+local needs = {} -- at least, by kind
+local tightest, remaining = {}, {} -- by kind; -1: unlimited
+local longest, denied_kind, denied_scope, never -- the limit that keeps it out
 
-local tightest, remaining = {-1, -1, -1, -1, -1, -1, -1, -1, -1}, {-1, -1, -1, -1, -1, -1, -1, -1, -1}
-local function answer(outcome, kind, index, wait_us, granted)
+local function answer(outcome, kind, index, wait_us, output)
   store_scopes()
-  local room = {}
-  for i = 1, KINDS do room[2 * i - 1], room[2 * i] = tightest[i], remaining[i] end
-  return pack(ANSWER, outcome, kind, index, wait_us, granted, unpack(room))
+  local t, r = tightest, remaining
+  return pack(ANSWER, outcome, kind, index, wait_us, output, t[1], r[1], t[2], r[2], t[3], r[3], t[4], r[4], t[5], r[5], t[6], r[6], t[7], r[7],
+              t[8], r[8], t[9], r[9])
 end
-
-if call('EXISTS', KEYS[1], KEYS[2]) > 0 then
-  if call('EXISTS', KEYS[1]) > 0 then return answer(KEY_CLOSED, -1, -1, 0, 0) end
-  return redis.error_reply('ERR the lease was settled before it was admitted') -- this call was late; nobody waits for it
-end
-if call('XLEN', keys.outbox) >= OUTBOX_MAX then return redis.error_reply('BUSY the outbox of usage is full') end
-reap(REAP_MAX)
 
 -- The times of requests before the last second go; those of a clock that was set back count as now.
 local function tidy_times(scope, times)
@@ -67,7 +57,6 @@ local function room_of_second(scope, times, limit)
 end
 
 -- When `excess` has left the minute. What is held goes nobody knows when: a second is as good as any.
-local COLUMNS = {[PER_MINUTE] = {1, 0, 0}, [INPUT_PER_MINUTE] = {0, 1, 0}, [OUTPUT_PER_MINUTE] = {0, 0, 1}, [TOKENS_PER_MINUTE] = {0, 1, 1}}
 local function wait_of_minute(scope, kind, excess)
   local of_requests, of_input, of_output = unpack(COLUMNS[kind])
   if excess > of_requests * scope[REQUESTS] + of_input * scope[INPUT] + of_output * scope[OUTPUT] then return SECOND_US end
@@ -101,70 +90,108 @@ local function affordable(most, money)
   return tokens
 end
 
-local input_cost = input_cost_max(input, price, cached_price)
-local function needs(tokens)
+local function set_needs(tokens)
   local both = input + tokens
-  return {1, 1, input, tokens, both, both, both, 1, input_cost + cost(tokens, output_price)}
+  needs[PER_SECOND], needs[PER_MINUTE], needs[INPUT_PER_MINUTE], needs[OUTPUT_PER_MINUTE], needs[TOKENS_PER_MINUTE] = 1, 1, input, tokens, both
+  needs[TOKENS_PER_DAY], needs[TOKENS_PER_MONTH], needs[RUNNING], needs[SPEND_PER_MONTH] = both, both, 1, input_cost + cost(tokens, output_price)
 end
 
-local least = needs(output - optional)
-local granted = output -- as much as there is room for
-local longest, denied_kind, denied_scope, never = 0, -1, -1, false
-local scopes, times = {}, {}
-local next_times = KEYS_FIXED + 2 * ((#ARGV - ARGUMENTS_FIXED) / 2) + 1
+-- What counts in a scope against the limit of a kind other than requests per second: charged and held.
+local function used_of(scope, kind)
+  if kind == PER_MINUTE then return scope[REQUESTS] end
+  if kind == INPUT_PER_MINUTE then return scope[INPUT] end
+  if kind == OUTPUT_PER_MINUTE then return scope[OUTPUT] + scope[HELD_OUTPUT] end
+  if kind == TOKENS_PER_MINUTE then return scope[INPUT] + scope[OUTPUT] + scope[HELD_OUTPUT] end
+  if kind == TOKENS_PER_DAY then return scope[DAY_TOKENS] + scope[HELD_OUTPUT] end
+  if kind == TOKENS_PER_MONTH then return scope[MONTH_TOKENS] + scope[HELD_OUTPUT] end
+  if kind == RUNNING then return scope[STREAMS] end
+  return scope[MONTH_SPEND] + scope[HELD_SPEND]
+end
 
-local function look_at(scope, index, kind, limit, used)
-  local left, delay = limit - used, 0
-  if kind == PER_SECOND then left, delay = room_of_second(scope, times[index], limit) end
-  if tightest[kind] < 0 or left < remaining[kind] then tightest[kind], remaining[kind] = limit, left end
-  if limit == 0 or least[kind] > limit then
+local function look_at(scope, index, kind, limit, times)
+  local left, delay
+  if kind == PER_SECOND then left, delay = room_of_second(scope, times, limit) else left = limit - used_of(scope, kind) end
+  if tightest[kind] < 0 or left < remaining[kind] then tightest[kind], remaining[kind] = limit, max(0, left) end
+  local need = needs[kind]
+  if limit == 0 or need > limit then
     if not never then never, denied_kind, denied_scope = true, kind - 1, index - 1 end
-  elseif least[kind] > left then
-    if kind ~= PER_SECOND then delay = wait(scope, kind, least[kind] - left) end
+  elseif need > left then
+    delay = delay or wait(scope, kind, need - left)
     if not never and delay > longest then longest, denied_kind, denied_scope = delay, kind - 1, index - 1 end
   elseif kind == OUTPUT_PER_MINUTE then
     granted = min(granted, left)
   elseif kind >= TOKENS_PER_MINUTE and kind <= TOKENS_PER_MONTH then
     granted = min(granted, left - input)
   elseif kind == SPEND_PER_MONTH then
-    granted = min(granted, affordable(granted, left - input_cost))
+    granted = affordable(granted, left - input_cost)
   end
 end
 
-for index = 1, (#ARGV - ARGUMENTS_FIXED) / 2 do
-  local scope = open(KEYS[KEYS_FIXED + 2 * index - 1], KEYS[KEYS_FIXED + 2 * index])
-  local limits = {numbers(NINE, ARGV[ARGUMENTS_FIXED + 2 * index])}
-  if limits[PER_SECOND] >= 0 then times[index], next_times = KEYS[next_times], next_times + 1 end
-  scopes[index] = scope
-  local tokens = scope[HELD_OUTPUT]
-  local used = {0, scope[REQUESTS], scope[INPUT], scope[OUTPUT] + tokens, scope[INPUT] + scope[OUTPUT] + tokens, scope[DAY_TOKENS] + tokens,
-                scope[MONTH_TOKENS] + tokens, scope[STREAMS], scope[MONTH_SPEND] + scope[HELD_SPEND]}
+local function look_at_all(scopes, times, KEYS, ARGV)
+  local count = (#ARGV - ARGUMENTS_FIXED) / 2
+  local next_times = KEYS_FIXED + 2 * count + 1
+  for index = 1, count do
+    local scope = open(KEYS[KEYS_FIXED + 2 * index - 1], KEYS[KEYS_FIXED + 2 * index])
+    local limits = {numbers(NINE, ARGV[ARGUMENTS_FIXED + 2 * index])}
+    if limits[PER_SECOND] >= 0 then times[index], next_times = KEYS[next_times], next_times + 1 end
+    scopes[index] = scope
+    for kind = 1, KINDS do
+      if limits[kind] >= 0 then look_at(scope, index, kind, limits[kind], times[index]) end
+    end
+  end
+end
+
+-- Charge the input, hold the output, in every scope.
+local function take(lease, scopes, times, ARGV)
+  local spend = needs[SPEND_PER_MONTH] - input_cost
+  for index, scope in ipairs(scopes) do
+    lease[#lease + 1] = ARGV[ARGUMENTS_FIXED + 2 * index - 1]
+    lease[#lease + 1] = scope[EPOCH]
+    add(scope, 1, input, 0, input_cost)
+    scope[HELD_OUTPUT], scope[HELD_SPEND], scope[STREAMS] = scope[HELD_OUTPUT] + granted, scope[HELD_SPEND] + spend, scope[STREAMS] + 1
+    if times[index] then
+      call('RPUSH', times[index], now_text)
+      if floor(now / SECOND_US) > floor(scope[LAST_REQUEST] / SECOND_US) then call('PEXPIRE', times[index], '10000') end
+    end
+    scope[LAST_REQUEST] = now
+  end
+end
+
+-- KEYS  gate, settled, leases, due, outbox; for each scope its numbers and its slices; for each scope that limits requests per second their times
+-- ARGV  lease; packed doubles: time or 0, peek, input, output, optional, answers, prices of input, cached input and output;
+--       key, workspace, model, endpoint, request id; for each scope its name and its nine limits, packed doubles, -1: unlimited
+-- Gives packed doubles: outcome, kind and index of the scope that keep it out, microseconds until it passes, output held, then for each kind the
+-- limit and what remains in the tightest scope.
+local function limits_admit(KEYS, ARGV)
+  local time, peek, all_input, output, optional, answers, price, cached_price, price_of_output = struct.unpack(NINE, ARGV[2])
+  begin(time)
+  begin_leases(KEYS[3], KEYS[4], KEYS[5])
+  for kind = 1, KINDS do tightest[kind], remaining[kind] = -1, -1 end
+  if call('EXISTS', KEYS[1], KEYS[2]) > 0 then
+    if call('EXISTS', KEYS[1]) > 0 then return answer(KEY_CLOSED, -1, -1, 0, 0) end
+    return redis.error_reply('ERR the lease was settled before it was admitted') -- this call was late; nobody waits for it
+  end
+  if call('XLEN', outbox_key) >= OUTBOX_MAX then return redis.error_reply('BUSY the outbox of usage is full') end
+  reap(REAP_MAX)
+
+  input, input_cost, output_price, granted = all_input, input_cost_max(all_input, price, cached_price), price_of_output, output
+  longest, denied_kind, denied_scope, never = 0, -1, -1, false
+  set_needs(output - optional)
+  local scopes, times = {}, {}
+  look_at_all(scopes, times, KEYS, ARGV)
+  if never then return answer(NEVER_FITS, denied_kind, denied_scope, 0, 0) end
+  if longest > 0 then return answer(DENIED, denied_kind, denied_scope, longest, 0) end
+
+  set_needs(granted)
   for kind = 1, KINDS do
-    if limits[kind] >= 0 then look_at(scope, index, kind, limits[kind], used[kind]) end
+    if tightest[kind] >= 0 then remaining[kind] = remaining[kind] - needs[kind] end
   end
-end
-
-if never or longest > 0 then
-  for kind = 1, KINDS do if tightest[kind] >= 0 then remaining[kind] = max(0, remaining[kind]) end end
-  return answer(never and NEVER_FITS or DENIED, denied_kind, denied_scope, never and 0 or longest, 0)
-end
-local taken = needs(granted)
-for kind = 1, KINDS do if tightest[kind] >= 0 then remaining[kind] = remaining[kind] - taken[kind] end end
-if peek ~= 0 then return answer(ADMITTED, -1, -1, 0, granted) end
-
-local lease = {ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7], price, cached_price, output_price, slice, day, input, 0, 0, input_cost, granted,
-               answers, false, false}
-for index, scope in ipairs(scopes) do
-  lease[#lease + 1], lease[#lease + 2] = ARGV[ARGUMENTS_FIXED + 2 * index - 1], scope[EPOCH]
-  add(scope, 1, input, 0, input_cost)
-  scope[HELD_OUTPUT], scope[STREAMS] = scope[HELD_OUTPUT] + granted, scope[STREAMS] + 1
-  scope[HELD_SPEND] = scope[HELD_SPEND] + taken[SPEND_PER_MONTH] - input_cost
-  if times[index] then
-    call('RPUSH', times[index], now_text)
-    if floor(now / SECOND_US) > floor(scope[LAST_REQUEST] / SECOND_US) then call('PEXPIRE', times[index], '10000') end
+  if peek == 0 then
+    local lease = {ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7], price, cached_price, output_price, slice, day, input, 0, 0, input_cost, granted,
+                   answers, false, false, floor(now / 1000)}
+    take(lease, scopes, times, ARGV)
+    call('HSET', leases_key, ARGV[1], cmsgpack.pack(lease))
+    call('ZADD', due_key, text(now + LEASE_US), ARGV[1])
   end
-  scope[LAST_REQUEST] = now
+  return answer(ADMITTED, -1, -1, 0, granted)
 end
-call('HSET', keys.leases, id, cmsgpack.pack(lease))
-call('ZADD', keys.due, text(now + LEASE_US), id)
-return answer(ADMITTED, -1, -1, 0, granted)

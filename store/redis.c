@@ -76,14 +76,34 @@ static enum status send_locked(struct redis_client *client, struct redis_command
     return status;
 }
 
-/** The script did not run, so sending it again is no repetition. It keeps its deadline. */
-static void send_source(struct redis_client *client, struct redis_command *command) {
-    enum status status = STATUS_RESOURCE_EXHAUSTED;
-    if (redis_command_use_source(command)) {
-        pthread_mutex_lock(&client->mutex);
-        status = send_locked(client, command);
-        pthread_mutex_unlock(&client->mutex);
-    }
+static bool lacks_code(const struct redis_command *command, const redisReply *reply) {
+    if (reply->type != REDIS_REPLY_ERROR) return false;
+    return (command->script != NULL && strncmp(reply->str, "NOSCRIPT", 8) == 0) ||
+           (command->library != NULL && strstr(reply->str, "Function not found") != NULL);
+}
+
+static enum status send_load_locked(struct redis_client *client, const struct redis_command *command) {
+    struct redis_command *load = redis_command_load(command->library);
+    if (load == NULL) return STATUS_RESOURCE_EXHAUSTED;
+    load->client = client;
+    load->deadline_ns = command->deadline_ns;
+    atomic_fetch_add(&client->command_count, 1);
+    enum status status = send_locked(client, load);
+    if (status == STATUS_OK) return STATUS_OK;
+    atomic_fetch_sub(&client->command_count, 1);
+    redis_command_free(load);
+    return status;
+}
+
+/** It did not run, so sending it again, with its code, is no repetition. It keeps its deadline. */
+static void send_with_code(struct redis_client *client, struct redis_command *command) {
+    enum status status = STATUS_OK;
+    if (command->script != NULL && !redis_command_use_source(command)) status = STATUS_RESOURCE_EXHAUSTED;
+    pthread_mutex_lock(&client->mutex);
+    if (status == STATUS_OK && command->library != NULL) status = send_load_locked(client, command);
+    command->library = NULL;
+    if (status == STATUS_OK) status = send_locked(client, command);
+    pthread_mutex_unlock(&client->mutex);
     if (status == STATUS_OK) return;
     answer(command, status, NULL, "the script could not be sent");
     redis_command_free(command);
@@ -96,9 +116,8 @@ bool redis_take_reply(struct redis_client *client, const redisReply *raw) {
     if (command != NULL) TAILQ_REMOVE(&client->waiting, command, link);
     pthread_mutex_unlock(&client->mutex);
     if (command == NULL) return false;
-    if (!command->timed_out && command->script != NULL && raw->type == REDIS_REPLY_ERROR &&
-        strncmp(raw->str, "NOSCRIPT", 8) == 0) {
-        send_source(client, command);
+    if (!command->timed_out && lacks_code(command, raw)) {
+        send_with_code(client, command);
         return true;
     }
     if (!command->timed_out) answer_with_reply(command, raw);

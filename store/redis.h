@@ -83,6 +83,18 @@ enum status redis_script_call(struct redis_client *client, const struct redis_sc
                               const struct bytes_view *keys, size_t key_count, const struct bytes_view *arguments,
                               size_t argument_count, struct redis_reply **out, struct error *err);
 
+/**
+ * A library of Lua functions, which Redis 7 keeps with its data: what a script sets up at each call, a library has set up once. A function is called
+ * by FCALL; when the server does not know it, the library is loaded first, on the same connection. Names should change with the source, so that
+ * processes of two versions do not share functions. Static lifetime expected.
+ */
+struct redis_library {
+    const char *source; /* begins with "#!lua name=..." */
+};
+void redis_function_run(struct redis_client *client, const struct redis_library *library, const char *function,
+                        const struct bytes_view *keys, size_t key_count, const struct bytes_view *arguments,
+                        size_t argument_count, redis_fn *fn, void *context);
+
 /** Subscribe (a connection of its own, renewed by itself). `on_message` on the client's thread; `on_state` tells when messages may have been
  *  missed (false: lost, true: subscribed again). For the client's life. */
 enum status redis_subscribe(struct redis_client *client, const char *channel,

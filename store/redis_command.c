@@ -217,29 +217,37 @@ void redis_script_init(struct redis_script *script, const char *source) {
     bytes_to_hex(digest, sizeof digest, script->sha1);
 }
 
+/** EVALSHA or FCALL of a name, with the number of keys, the keys and the arguments. */
+static struct redis_command *create_run(const char *verb, const char *name, const struct bytes_view *keys,
+                                        size_t key_count, const struct bytes_view *arguments, size_t argument_count,
+                                        redis_fn *fn, void *context) {
+    size_t count = 3 + key_count + argument_count;
+    struct bytes_view *words = calloc(count, sizeof *words);
+    if (words == NULL) return NULL;
+    char key_count_text[24];
+    snprintf(key_count_text, sizeof key_count_text, "%zu", key_count);
+    words[0] = bytes_view_string(verb);
+    words[1] = bytes_view_string(name);
+    words[2] = bytes_view_string(key_count_text);
+    for (size_t i = 0; i < key_count; i++) words[3 + i] = keys[i];
+    for (size_t i = 0; i < argument_count; i++) words[3 + key_count + i] = arguments[i];
+    struct redis_command *command = redis_command_create(words, count, fn, context);
+    free(words);
+    return command;
+}
+
 void redis_script_run(struct redis_client *client, const struct redis_script *script, const struct bytes_view *keys,
                       size_t key_count, const struct bytes_view *arguments, size_t argument_count, redis_fn *fn,
                       void *context) {
-    size_t count = 3 + key_count + argument_count;
-    struct bytes_view *words = calloc(count, sizeof *words);
-    struct redis_command *command = NULL;
-    char key_count_text[24];
-    snprintf(key_count_text, sizeof key_count_text, "%zu", key_count);
-    if (words != NULL) {
-        words[0] = bytes_view_string("EVALSHA");
-        words[1] = bytes_view_string(script->sha1);
-        words[2] = bytes_view_string(key_count_text);
-        for (size_t i = 0; i < key_count; i++) words[3 + i] = keys[i];
-        for (size_t i = 0; i < argument_count; i++) words[3 + key_count + i] = arguments[i];
-        command = redis_command_create(words, count, fn, context);
-    }
-    free(words);
+    struct redis_command *command =
+        create_run("EVALSHA", script->sha1, keys, key_count, arguments, argument_count, fn, context);
     if (command == NULL) {
         fail_without_memory(fn, context);
         return;
     }
     command->script = script;
-    command->script_tail = (size_t)snprintf(NULL, 0, "*%zu\r\n$7\r\nEVALSHA\r\n$40\r\n%s\r\n", count, script->sha1);
+    command->script_tail =
+        (size_t)snprintf(NULL, 0, "*%d\r\n$7\r\nEVALSHA\r\n$40\r\n%s\r\n", command->argument_count, script->sha1);
     redis_submit(client, command);
 }
 
@@ -256,4 +264,25 @@ bool redis_command_use_source(struct redis_command *command) {
     command->wire_length = (size_t)(to - wire) + tail_length;
     command->script = NULL;
     return true;
+}
+
+/* --- functions -------------------------------------------------------------------------------------------------- */
+
+void redis_function_run(struct redis_client *client, const struct redis_library *library, const char *function,
+                        const struct bytes_view *keys, size_t key_count, const struct bytes_view *arguments,
+                        size_t argument_count, redis_fn *fn, void *context) {
+    struct redis_command *command =
+        create_run("FCALL", function, keys, key_count, arguments, argument_count, fn, context);
+    if (command == NULL) {
+        fail_without_memory(fn, context);
+        return;
+    }
+    command->library = library;
+    redis_submit(client, command);
+}
+
+struct redis_command *redis_command_load(const struct redis_library *library) {
+    struct bytes_view words[] = {bytes_view_string("FUNCTION"), bytes_view_string("LOAD"),
+                                 bytes_view_string(library->source)};
+    return redis_command_create(words, 3, NULL, NULL);
 }

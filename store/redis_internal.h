@@ -26,9 +26,10 @@ struct redis_command {
     redis_fn *fn;
     void *context;
     int64_t deadline_ns, sent_ns;
-    bool timed_out;                    /* fn was called; the reply will be thrown away */
-    const struct redis_script *script; /* not NULL: an EVALSHA that may still become an EVAL */
-    size_t script_tail;                /* where the bytes behind the sha begin */
+    bool timed_out;                      /* fn was called; the reply will be thrown away */
+    const struct redis_script *script;   /* not NULL: an EVALSHA that may still become an EVAL */
+    size_t script_tail;                  /* where the bytes behind the sha begin */
+    const struct redis_library *library; /* not NULL: an FCALL that may be sent again behind its library */
     int argument_count;
     size_t wire_length;
     char *wire; /* as sent: the RESP array of bulk strings */
@@ -102,6 +103,8 @@ struct redis_command *redis_command_create(const struct bytes_view *arguments, s
 void redis_command_free(struct redis_command *command);
 /** Turn a script's EVALSHA into EVAL. False when memory is out. */
 bool redis_command_use_source(struct redis_command *command);
+/** The command that loads a library; NULL when memory is out. */
+struct redis_command *redis_command_load(const struct redis_library *library);
 
 /** hiredis' reply as ours. Strings are lent; `*out_block` holds an array's items and is freed by the caller. False when memory is out. */
 bool redis_reply_convert(const redisReply *raw, struct redis_reply *out, struct redis_reply **out_block);

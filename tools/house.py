@@ -242,9 +242,9 @@ def start_worker(name, config):
     wait_for(name, lambda: http_status(f"http://127.0.0.1:{ports[f'{port}_metrics']}/readyz")[0] == 200, "is ready")
 
 
-def start_gateway(ports):
+def start_gateway(ports, flags=()):
     start("gateway", [BIN / "bora-gateway", "--http-listen", f"127.0.0.1:{ports['http']}", "--grpc-listen", f"127.0.0.1:{ports['grpc']}", "--keys", f"127.0.0.1:{ports['keys']}",
-                      "--service-token-file", secret_file("service-token"), *redis_flags(ports)])
+                      "--service-token-file", secret_file("service-token"), "--console-dir", ROOT / "console", *flags, *redis_flags(ports)])
     wait_for("gateway", lambda: http_status(f"http://127.0.0.1:{ports['http']}/readyz")[0] == 200, "is ready")
 
 
@@ -311,6 +311,7 @@ def print_addresses(config, key, key_path):
     print(f"""
     HTTP   {base}
     gRPC   {grpc}
+    web    {origin}/console/      (the console: sign in with the key below, or as the operator with the one in {shown(STATE / "secrets/admin-key")})
     model  {served}{f"      (models.ini also describes {', '.join(others)}: ./dev up --model NAME)" if others else ""}
     key    {key}      (kept in {shown(key_path)}; {DEMO_LIMITS['requests_per_minute']:,} requests and {DEMO_LIMITS['tokens_per_minute']:,} tokens a minute)
 

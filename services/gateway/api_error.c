@@ -58,9 +58,13 @@ struct api_error api_error_unauthorized(void) {
     return api_error_make(401, STATUS_UNAUTHENTICATED, "authentication_error", "invalid_api_key", "Unauthorized");
 }
 
+static const char *root_of(const struct transcode_error *error) {
+    return error->root != NULL ? error->root : "body";
+}
+
 /** "body.messages.0.content", cut to what fits. */
 static void write_path(const struct transcode_error *error, char *out, size_t out_bytes) {
-    snprintf(out, out_bytes, "body");
+    snprintf(out, out_bytes, "%s", root_of(error));
     for (size_t i = 0; i < error->path_length; i++) {
         size_t used = strlen(out);
         if (error->path[i].name != NULL)
@@ -115,14 +119,13 @@ static void fill_api_error(const struct api_error *error, const char *request_id
     out->request_id = (char *)request_id;
 }
 
-/** One step of a path; the first is always "body". */
 static Bora__V1__PathStep *make_step(struct arena *arena, const struct transcode_step *step) {
     Bora__V1__PathStep *out = arena_alloc(arena, sizeof *out);
     if (out == NULL) return NULL;
     bora__v1__path_step__init(out);
-    if (step == NULL || step->name != NULL) {
+    if (step->name != NULL) {
         out->kind_case = BORA__V1__PATH_STEP__KIND_NAME;
-        out->name = (char *)(step != NULL ? step->name : "body");
+        out->name = (char *)step->name;
     } else {
         out->kind_case = BORA__V1__PATH_STEP__KIND_INDEX;
         out->index = step->index;
@@ -139,8 +142,9 @@ static Bora__V1__ValidationError *make_validation_error(struct arena *arena, con
     out->msg = (char *)error->message;
     out->loc = steps;
     out->n_loc = error->path_length + 1;
+    const struct transcode_step root = {.name = root_of(error)};
     for (size_t i = 0; i <= error->path_length; i++) {
-        steps[i] = make_step(arena, i == 0 ? NULL : &error->path[i - 1]);
+        steps[i] = make_step(arena, i == 0 ? &root : &error->path[i - 1]);
         if (steps[i] == NULL) return NULL;
     }
     if (error->input != NULL) {

@@ -613,6 +613,7 @@ static void on_failed(void *context, const struct generation_failure *failure) {
     struct chat_choice *choice = context;
     struct chat *chat = choice->chat;
     pthread_mutex_lock(&chat->mutex);
+    chat->provisional = chat->provisional || (chat->proceeded_ns != 0 && !is_refusal(failure->status));
     generation_ended_locked(choice);
     bool ask_limits = on_broken_locked(chat, failure);
     chat_settle_locked(chat);

@@ -129,6 +129,7 @@ struct chat {
     bool admitting;              /* the limits are being asked */
     bool leased;                 /* there may be a lease, which has to be settled */
     bool admitted_without_redis; /* by the configured choice: the lease was never made */
+    bool provisional; /* a link broke while something was generated: the worker knows better what it has cost */
     bool settled;
     int64_t charged_ns, charged_output;
     int64_t proceeded_ns;

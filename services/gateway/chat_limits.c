@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "services/gateway/chat.h"
 #include "services/gateway/outage.h"
+#include "store/settlements.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -126,10 +127,10 @@ static void say_never(const struct chat *chat, const struct limits_result *resul
         return;
     }
     int64_t input = chat->choices[0].prompt_tokens, output = output_least_locked(chat);
-    int64_t tokens = result->denied_by == LIMITS_INPUT_PER_MINUTE    ? input
-                     : result->denied_by == LIMITS_OUTPUT_PER_MINUTE ? output
-                                                                     : input + output;
-    bool given = chat->plan.max_tokens_given && result->denied_by != LIMITS_INPUT_PER_MINUTE;
+    int64_t fixed = result->denied_by == LIMITS_OUTPUT_PER_MINUTE ? 0 : input; /* whatever max_tokens is */
+    int64_t tokens = result->denied_by == LIMITS_INPUT_PER_MINUTE ? input : fixed + output;
+    bool given = chat->plan.max_tokens_given && fixed + chat->choice_count <= result->denied_limit;
+    if (!given && result->denied_by != LIMITS_INPUT_PER_MINUTE) tokens = fixed + chat->choice_count;
     snprintf(out, size, "Rate limit exceeded: this request %s %lld tokens, but %s has %lld %s%s%s",
              given ? "may use up to" : "uses at least", (long long)tokens, owner, (long long)result->denied_limit,
              kinds[result->denied_by].what, model, given ? "; lower max_tokens" : "");
@@ -316,8 +317,9 @@ void chat_settle_locked(struct chat *chat) {
         metric_add(chat->gateway->tokens, (double)usage.input, chat->request->model, "prompt");
         metric_add(chat->gateway->tokens, (double)usage.output, chat->request->model, "completion");
     }
+    usage.provisional = chat->provisional;
     if (chat->leased)
-        limits_settle(chat->gateway->redis, chat->request->key->organization, chat->lease, &usage, NULL, NULL);
+        settlements_settle(chat->gateway->settlements, chat->request->key->organization, chat->lease, &usage);
 }
 
 /** Is it time to charge what was generated, or to say that the lease lives? Then `usage` is what to charge. */
@@ -341,7 +343,7 @@ void chats_charge(struct gateway *gateway) {
         /* Whoever holds it may be about to take the list's; it is charged the next time. A chat that is being freed is settled. */
         if (pthread_mutex_trylock(&chat->mutex) != 0) continue;
         if (is_charged_locked(chat, now_ns, &usage))
-            limits_charge(gateway->redis, chat->request->key->organization, chat->lease, &usage, NULL, NULL);
+            settlements_charge(gateway->settlements, chat->request->key->organization, chat->lease, &usage);
         pthread_mutex_unlock(&chat->mutex);
     }
     pthread_mutex_unlock(&gateway->chats_mutex);

@@ -10,9 +10,12 @@
  *                                                                                     chat_limits.c   admission, charging, settling
  *     api_error.c    errors as both fronts show them                                  generation.h    one generation on a worker, over worker_link.c
  *     workers.c      who serves what now, from Redis                                  chat_check.c    what a conversation must satisfy
+ *     console.c      the web console's files                         ─ answered at once, without a key
  *     models.c       model cards                                                      chat_answer.c   chunks and answers
  *                                                                                     chat_model.c    what the chosen model must be able to do with it
- *                                                                                     admin.c         key management, passed on
+ *                                                                                     admin.c         administration, passed on to the keys service:
+ *                                                                                     admin_routes.c  its methods and paths, admin_http.c  read from HTTP,
+ *                                                                                     export.c        downloads
  */
 #ifndef SERVICES_GATEWAY_GATEWAY_H
 #define SERVICES_GATEWAY_GATEWAY_H
@@ -22,6 +25,7 @@
 #include "rpc/grpc_server.h"
 #include "rpc/http_server.h"
 #include "rpc/transcode.h"
+#include "services/gateway/client_address.h"
 #include "services/gateway/settings.h"
 #include "store/redis.h"
 
@@ -29,13 +33,16 @@
 #include <stdatomic.h>
 
 struct chat;
+struct console;
 struct key_cache;
 struct outage;
+struct settlements;
 struct workers;
 struct worker_links;
 
 struct gateway {
     struct gateway_settings settings;
+    struct trusted_proxies proxies;
     struct transcode_options dialect;
     struct transcoder *transcoder;
     struct redis_client *redis;
@@ -45,6 +52,7 @@ struct gateway {
     struct key_cache *key_cache;
     struct worker_links *links;
     struct workers *workers;
+    struct console *console; /* NULL: none is served */
     struct http_server *http;
     struct rpc_server *grpc;
     struct metrics *metrics;
@@ -58,6 +66,9 @@ struct gateway {
     struct chat *chats;    /* that are not freed; guarded by the mutex */
     uint64_t changes_seen; /* passes over them for changes of keys; likewise */
     struct outage *outage;
+    struct settlements *settlements;
+    struct metric *settlements_waiting; /* bora_gateway_settlements_waiting */
+    struct metric *settlements_lost;    /* bora_gateway_settlements_lost */
 };
 
 /** Answer from the HTTP server's or the gRPC server's callbacks. `context` is the gateway. */
@@ -66,8 +77,8 @@ void http_front_request(struct http_exchange *exchange, void *context);
 void http_front_writable(struct http_exchange *exchange, void *context);
 void http_front_closed(struct http_exchange *exchange, void *context, bool completed);
 void http_front_refused(int http_status, const char *reason, struct bytes *out, void *context);
-extern const struct rpc_method grpc_front_methods[];
-extern const size_t grpc_front_method_count;
+/** All methods. Before the server starts; once in a process. */
+enum status grpc_front_add(struct rpc_server *server, struct gateway *gateway, struct error *err);
 
 /** Ready to serve: Redis, the keys service and at least one worker are there. `reason` says what is missing. */
 bool gateway_is_ready(const struct gateway *gateway, const char **out_reason);

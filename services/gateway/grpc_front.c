@@ -1,7 +1,6 @@
 /* Copyright Bora contributors
  * SPDX-License-Identifier: Apache-2.0 */
 /* gRPC: the same services as over HTTP, without JSON. */
-#include "bora/v1/keys.pb-c.h"
 #include "services/gateway/admin.h"
 #include "services/gateway/chat.h"
 #include "services/gateway/models.h"
@@ -83,7 +82,7 @@ static const struct front grpc_front = {.header = front_header,
 
 /* ---- a call -------------------------------------------------------------------------------------------------------- */
 
-enum method { COMPLETE_CHAT, STREAM_CHAT, LIST_MODELS, GET_MODEL, CREATE_KEY, LIST_KEYS, REVOKE_KEY };
+enum method { COMPLETE_CHAT, STREAM_CHAT, LIST_MODELS, GET_MODEL, LIST_WORKERS };
 
 static void start(struct rpc_call *call, struct gateway *gateway, const char *route) {
     struct request *request = request_create(gateway, &grpc_front, call, route);
@@ -108,22 +107,18 @@ static const ProtobufCMessageDescriptor *descriptor_of(enum method method) {
         return &bora__v1__list_models_request__descriptor;
     case GET_MODEL:
         return &bora__v1__get_model_request__descriptor;
-    case CREATE_KEY:
-        return admin_request_descriptor(ADMIN_CREATE_KEY);
-    case LIST_KEYS:
-        return admin_request_descriptor(ADMIN_LIST_KEYS);
     default:
-        return admin_request_descriptor(ADMIN_REVOKE_KEY);
+        return &bora__v1__list_workers_request__descriptor;
     }
 }
 
 /** Bytes to a message that satisfies the field rules; else `error` says why not. */
-static bool read_message(struct request *request, enum method method, struct bytes_view bytes, ProtobufCMessage **out,
-                         struct api_error *error) {
+static bool read_message(struct request *request, const ProtobufCMessageDescriptor *descriptor, struct bytes_view bytes,
+                         ProtobufCMessage **out, struct api_error *error) {
     struct error err = {0};
     struct transcode_errors *errors = arena_alloc(&request->arena, sizeof *errors);
-    enum status status = errors == NULL ? STATUS_RESOURCE_EXHAUSTED
-                                        : protobuf_unpack(descriptor_of(method), bytes, &request->arena, out, &err);
+    enum status status =
+        errors == NULL ? STATUS_RESOURCE_EXHAUSTED : protobuf_unpack(descriptor, bytes, &request->arena, out, &err);
     if (status == STATUS_INVALID_ARGUMENT) {
         *error = api_error_bad_request("invalid_request_error", NULL, NULL, "%.200s", err.message);
     } else {
@@ -181,8 +176,10 @@ static void on_key_checked(void *context, enum status status, const struct limit
         authenticate_forget(request->gateway, request->key->prefix);
         error = api_error_unauthorized();
         request_fail(request, &error);
-    } else if (!read_message(request, called->method, bytes_view(&called->bytes), &message, &error)) {
+    } else if (!read_message(request, descriptor_of(called->method), bytes_view(&called->bytes), &message, &error)) {
         request_fail(request, &error);
+    } else if (called->method == LIST_WORKERS) {
+        models_answer_workers(request);
     } else if (called->method == LIST_MODELS) {
         models_answer_list(request);
     } else {
@@ -205,32 +202,19 @@ static void on_authenticated(void *context, enum status status, struct key_info 
     }
     key_info_ref(info);
     request->key = info;
-    if (called->method == LIST_MODELS || called->method == GET_MODEL) {
-        if (!request_permits(request, "models")) {
+    if (called->method >= LIST_MODELS) {
+        if (called->method != LIST_WORKERS && !request_permits(request, "models")) {
             called_free(called);
             return;
         }
         request_look_at_key(request, on_key_checked, called);
         return;
     }
-    if (read_message(request, called->method, bytes_view(&called->bytes), &message, &error))
+    if (read_message(request, descriptor_of(called->method), bytes_view(&called->bytes), &message, &error))
         run_chat(request, (const void *)message, called->method == STREAM_CHAT);
     else
         request_fail(request, &error);
     called_free(called);
-}
-
-/** Only administrators are told what is wrong with their requests, as over HTTP. */
-static void run_admin(struct request *request, enum method method, const char *authorization, struct bytes_view bytes) {
-    ProtobufCMessage *message = NULL;
-    struct api_error error;
-    enum admin_method admin = method == CREATE_KEY  ? ADMIN_CREATE_KEY
-                              : method == LIST_KEYS ? ADMIN_LIST_KEYS
-                                                    : ADMIN_REVOKE_KEY;
-    if (read_message(request, method, bytes, &message, &error))
-        admin_forward(request, admin, authorization, message);
-    else
-        admin_refuse(request, authorization, &error);
 }
 
 static void run(struct rpc_call *call, enum method method, struct bytes_view bytes) {
@@ -238,10 +222,6 @@ static void run(struct rpc_call *call, enum method method, struct bytes_view byt
     if (request == NULL || request->taken) return; /* a unary call has one message; more are not looked at */
     request->taken = true;
     const char *authorization = rpc_call_metadata(call, "authorization");
-    if (method >= CREATE_KEY) {
-        run_admin(request, method, authorization, bytes);
-        return;
-    }
     struct called *called = calloc(1, sizeof *called);
     if (called == NULL) {
         struct api_error error = api_error_unavailable("Out of memory.");
@@ -298,9 +278,7 @@ METHOD(complete_chat, COMPLETE_CHAT, "chat")
 METHOD(stream_chat, STREAM_CHAT, "chat")
 METHOD(list_models, LIST_MODELS, "models")
 METHOD(get_model, GET_MODEL, "models")
-METHOD(create_key, CREATE_KEY, "create_key")
-METHOD(list_keys, LIST_KEYS, "list_keys")
-METHOD(revoke_key, REVOKE_KEY, "revoke_key")
+METHOD(list_workers, LIST_WORKERS, "workers")
 #undef METHOD
 
 #define ENTRY(path_, function)                                                                            \
@@ -308,11 +286,77 @@ METHOD(revoke_key, REVOKE_KEY, "revoke_key")
         .path = path_, .start = function##_start, .message = function##_message, .writable = on_writable, \
         .cancelled = on_cancelled, .finished = on_finished                                                \
     }
-const struct rpc_method grpc_front_methods[] = {
+static const struct rpc_method methods[] = {
     ENTRY("/bora.v1.ChatService/CompleteChat", complete_chat), ENTRY("/bora.v1.ChatService/StreamChat", stream_chat),
     ENTRY("/bora.v1.ModelService/ListModels", list_models),    ENTRY("/bora.v1.ModelService/GetModel", get_model),
-    ENTRY("/bora.v1.KeyService/CreateKey", create_key),        ENTRY("/bora.v1.KeyService/ListKeys", list_keys),
-    ENTRY("/bora.v1.KeyService/RevokeKey", revoke_key),
+    ENTRY("/bora.v1.ModelService/ListWorkers", list_workers),
 };
 #undef ENTRY
-const size_t grpc_front_method_count = sizeof grpc_front_methods / sizeof grpc_front_methods[0];
+
+/* ---- administration: each method of the table is a service of its own, so that its calls know which one they are --------- */
+
+struct admin_service {
+    struct gateway *gateway;
+    const struct admin_method *method;
+    struct rpc_method entry;
+};
+
+static void admin_start(struct rpc_call *call, void *service) {
+    const struct admin_service *admin = service;
+    start(call, admin->gateway, admin->method->name);
+}
+
+/** "ipv4:1.2.3.4:567" -> "1.2.3.4", "ipv6:[::1]:567", which may be escaped as in a URI, -> "::1"; else as it is. */
+static void fill_address(struct rpc_call *call, const struct gateway *gateway, char out[CLIENT_ADDRESS_BYTES]) {
+    const char *peer = rpc_call_peer(call), *start = strchr(peer, ':');
+    char text[CLIENT_ADDRESS_BYTES] = "";
+    start = start != NULL ? start + 1 : peer;
+    if (strncmp(start, "%5B", 3) == 0)
+        snprintf(text, sizeof text, "%.*s", (int)strcspn(start + 3, "%"), start + 3);
+    else if (*start == '[')
+        snprintf(text, sizeof text, "%.*s", (int)strcspn(start + 1, "]%"), start + 1);
+    else
+        snprintf(text, sizeof text, "%.*s", (int)strcspn(start, ":"), start);
+    client_address(&gateway->proxies, text[0] != 0 ? text : peer, NULL, out);
+}
+
+/** Only who may ask is told what is wrong with a request, as over HTTP. */
+static void admin_message(struct rpc_call *call, struct bytes_view bytes) {
+    const struct admin_method *method = ((const struct admin_service *)rpc_call_service(call))->method;
+    struct request *request = rpc_call_state(call);
+    if (request == NULL || request->taken) return;
+    request->taken = true;
+    ProtobufCMessage *message = NULL;
+    struct admin_caller caller = {.authorization = rpc_call_metadata(call, "authorization")};
+    struct api_error error;
+    fill_address(call, request->gateway, caller.address);
+    if (request_bearer(caller.authorization) == NULL) {
+        error = api_error_unauthorized();
+        request_fail(request, &error);
+    } else if (read_message(request, method->request, bytes, &message, &error)) {
+        admin_forward(request, method, NULL, &caller, message);
+    } else {
+        admin_refuse(request, method, &caller, &error);
+    }
+}
+
+enum { ADMIN_SERVICES_MAX = 40 };
+
+enum status grpc_front_add(struct rpc_server *server, struct gateway *gateway, struct error *err) {
+    static struct admin_service services[ADMIN_SERVICES_MAX];
+    if (admin_method_count > ADMIN_SERVICES_MAX)
+        return error_set(err, STATUS_INTERNAL, "more than %d administrative methods", ADMIN_SERVICES_MAX);
+    TRY(rpc_server_add(server, methods, sizeof methods / sizeof methods[0], gateway, err));
+    for (size_t i = 0; i < admin_method_count; i++) {
+        services[i] = (struct admin_service){.gateway = gateway,
+                                             .method = &admin_methods[i],
+                                             .entry = {.path = admin_methods[i].path,
+                                                       .start = admin_start,
+                                                       .message = admin_message,
+                                                       .writable = on_writable,
+                                                       .cancelled = on_cancelled,
+                                                       .finished = on_finished}};
+        TRY(rpc_server_add(server, &services[i].entry, 1, &services[i], err));
+    }
+    return STATUS_OK;
+}

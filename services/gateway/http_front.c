@@ -2,11 +2,11 @@
  * SPDX-License-Identifier: Apache-2.0 */
 /* HTTP: routes, bodies, headers, server-sent events. */
 #include "base/random.h"
-#include "base/text.h"
-#include "bora/v1/keys.pb-c.h"
-#include "services/gateway/admin.h"
+#include "services/gateway/admin_http.h"
 #include "services/gateway/chat.h"
+#include "services/gateway/console.h"
 #include "services/gateway/models.h"
+#include "services/gateway/url_secret.h"
 #include "services/gateway/workers.h"
 
 #include <inttypes.h>
@@ -145,7 +145,6 @@ static bool read_body(struct request *request, const ProtobufCMessageDescriptor 
 struct route {
     const char *name, *method, *path; /* a path that ends in '/' takes one more segment */
     void (*run)(struct request *request, const char *segment);
-    bool admin; /* the keys service looks at the key, not we */
 };
 
 static void run_chat(struct request *request, const char *segment) {
@@ -180,6 +179,8 @@ static void on_key_checked(void *context, enum status status, const struct limit
         authenticate_forget(request->gateway, request->key->prefix);
         error = api_error_unauthorized();
         request_fail(request, &error);
+    } else if (strcmp(path, "/v1/admin/workers") == 0) {
+        models_answer_workers(request);
     } else if (strcmp(path, "/v1/models") == 0) {
         models_answer_list(request);
     } else {
@@ -195,48 +196,17 @@ static void run_models(struct request *request, const char *segment) {
     request_look_at_key(request, on_key_checked, request);
 }
 
-static void run_create_key(struct request *request, const char *segment) {
+static void run_workers(struct request *request, const char *segment) {
     (void)segment;
-    ProtobufCMessage *message = NULL;
-    struct http_exchange *exchange = request->transport;
-    const char *authorization = http_exchange_header(exchange, "authorization");
-    struct api_error error;
-    if (read_body(request, admin_request_descriptor(ADMIN_CREATE_KEY), http_exchange_body(exchange), &message, &error))
-        admin_forward(request, ADMIN_CREATE_KEY, authorization, message);
-    else
-        admin_refuse(request, authorization, &error);
-}
-
-static void run_list_keys(struct request *request, const char *segment) {
-    (void)segment;
-    struct http_exchange *exchange = request->transport;
-    const char *limit = http_exchange_query(exchange, "limit"), *after = http_exchange_query(exchange, "after");
-    Bora__V1__ListKeysRequest message = BORA__V1__LIST_KEYS_REQUEST__INIT;
-    if (limit != NULL) {
-        message._limit_case = BORA__V1__LIST_KEYS_REQUEST___LIMIT_LIMIT;
-        int64_t number = 0; /* which the keys service refuses, as every number out of range */
-        message.limit = text_to_i64(limit, &number) && number >= 0 && number <= INT32_MAX ? (int32_t)number : 0;
-    }
-    if (after != NULL) {
-        message._after_case = BORA__V1__LIST_KEYS_REQUEST___AFTER_AFTER;
-        message.after = (char *)after;
-    }
-    admin_forward(request, ADMIN_LIST_KEYS, http_exchange_header(exchange, "authorization"), &message.base);
-}
-
-static void run_revoke_key(struct request *request, const char *segment) {
-    Bora__V1__RevokeKeyRequest message = BORA__V1__REVOKE_KEY_REQUEST__INIT;
-    message.key_id = (char *)segment;
-    admin_forward(request, ADMIN_REVOKE_KEY, http_exchange_header(request->transport, "authorization"), &message.base);
+    request_ref(request);
+    request_look_at_key(request, on_key_checked, request);
 }
 
 static const struct route routes[] = {
-    {"chat", "POST", "/v1/chat/completions", run_chat, false},
-    {"models", "GET", "/v1/models", run_models, false},
-    {"models", "GET", "/v1/models/", run_models, false},
-    {"create_key", "POST", "/v1/admin/api-keys", run_create_key, true},
-    {"list_keys", "GET", "/v1/admin/api-keys", run_list_keys, true},
-    {"revoke_key", "DELETE", "/v1/admin/api-keys/", run_revoke_key, true},
+    {"chat", "POST", "/v1/chat/completions", run_chat},
+    {"models", "GET", "/v1/models", run_models},
+    {"models", "GET", "/v1/models/", run_models},
+    {"workers", "GET", "/v1/admin/workers", run_workers},
 };
 
 /* Without a key, by GET and HEAD: respond_page. */
@@ -266,22 +236,34 @@ static struct api_error no_route(const char *path) {
     return api_error_make(404, STATUS_NOT_FOUND, "not_found", NULL, "There is nothing at %.64s.", path);
 }
 
-/** The route, or NULL; then `allowed` is the list of methods that the path has, "" for none. */
-static const struct route *find_route(const char *method, const char *path, char allowed[ALLOWED_BYTES]) {
+/** What serves a path: one of the first two, or nothing; then `allowed` is the list of methods that the path has, "" for none. */
+struct found {
+    const struct route *route;
+    const struct admin_route *admin; /* the keys service looks at the key, not we */
+    char allowed[ALLOWED_BYTES];
+};
+
+static struct found find_route(const char *method, const char *path) {
+    struct found found = {0};
     const char *methods[ROUTES_PER_PATH] = {0};
     size_t count = 0;
-    allowed[0] = 0;
     for (size_t i = 0; i < sizeof routes / sizeof routes[0]; i++) {
         if (!path_matches(&routes[i], path)) continue;
-        if (strcmp(method, routes[i].method) == 0) return &routes[i];
+        if (strcmp(method, routes[i].method) == 0) {
+            found.route = &routes[i];
+            return found;
+        }
         if (count < ROUTES_PER_PATH) methods[count++] = routes[i].method;
     }
+    found.admin = admin_http_find(method, path, methods, &count, ROUTES_PER_PATH);
+    if (found.admin != NULL) return found;
     for (size_t i = 0; i < sizeof pages / sizeof pages[0] && count == 0; i++) {
         if (strcmp(path, pages[i]) == 0) methods[count++] = "GET, HEAD";
     }
     for (size_t i = 0; i < count; i++)
-        snprintf(allowed + strlen(allowed), ALLOWED_BYTES - strlen(allowed), "%s%s", i > 0 ? ", " : "", methods[i]);
-    return NULL;
+        snprintf(found.allowed + strlen(found.allowed), ALLOWED_BYTES - strlen(found.allowed), "%s%s",
+                 i > 0 ? ", " : "", methods[i]);
+    return found;
 }
 
 struct routed {
@@ -308,15 +290,6 @@ static void on_authenticated(void *context, enum status status, struct key_info 
 
 static void run_route(struct request *request, const struct route *route) {
     struct http_exchange *exchange = request->transport;
-    if (route->admin) {
-        if (request_bearer(http_exchange_header(exchange, "authorization")) == NULL) {
-            struct api_error refused = api_error_unauthorized();
-            request_fail(request, &refused);
-            return;
-        }
-        route->run(request, http_exchange_path(exchange) + strlen(route->path));
-        return;
-    }
     struct routed *routed = calloc(1, sizeof *routed);
     struct api_error error;
     if (routed == NULL) {
@@ -356,7 +329,7 @@ static bool respond_page(struct http_exchange *exchange, struct gateway *gateway
     } else if (strcmp(path, "/metrics") == 0) {
         respond_metrics(exchange, gateway);
     } else {
-        return false;
+        return console_respond(gateway->console, exchange);
     }
     return true;
 }
@@ -377,16 +350,20 @@ static void on_large_body_key(void *context, enum status status, struct key_info
  *  cannot make us hold more than a small body. Administrators, whose keys the keys service looks at, send small ones. */
 int http_front_headers(struct http_exchange *exchange, void *context, const char **out_reason) {
     struct gateway *gateway = context;
-    char allowed[ALLOWED_BYTES];
-    const struct route *route = find_route(http_exchange_method(exchange), http_exchange_path(exchange), allowed);
+    const char *secret = url_secret_find(http_exchange_path(exchange), http_exchange_queries(exchange));
+    if (secret != NULL) {
+        *out_reason = secret;
+        return 400;
+    }
+    struct found found = find_route(http_exchange_method(exchange), http_exchange_path(exchange));
     const char *key = request_bearer(http_exchange_header(exchange, "authorization"));
-    if (route != NULL && key == NULL) {
+    if ((found.route != NULL || found.admin != NULL) && key == NULL) {
         *out_reason = "Unauthorized";
         return 401;
     }
     int64_t announced = http_exchange_announced_bytes(exchange);
     if (announced >= 0 && announced <= HTTP_SMALL_BODY_BYTES) return 0;
-    if (route == NULL || route->admin) {
+    if (found.route == NULL) {
         http_exchange_limit_body(exchange, HTTP_SMALL_BODY_BYTES);
         return 0;
     }
@@ -400,9 +377,11 @@ int http_front_headers(struct http_exchange *exchange, void *context, const char
 void http_front_request(struct http_exchange *exchange, void *context) {
     struct gateway *gateway = context;
     if (respond_page(exchange, gateway)) return;
-    char allowed[ALLOWED_BYTES];
-    const struct route *route = find_route(http_exchange_method(exchange), http_exchange_path(exchange), allowed);
-    struct request *request = request_create(gateway, &http_front, exchange, route != NULL ? route->name : "none");
+    struct found found = find_route(http_exchange_method(exchange), http_exchange_path(exchange));
+    const char *name = found.route != NULL   ? found.route->name
+                       : found.admin != NULL ? admin_http_name(found.admin)
+                                             : "none";
+    struct request *request = request_create(gateway, &http_front, exchange, name);
     if (request == NULL) {
         http_exchange_respond(
             exchange, 503, json_type,
@@ -415,13 +394,16 @@ void http_front_request(struct http_exchange *exchange, void *context) {
     http_exchange_add_header(exchange, "x-request-id", request->id);
     http_exchange_add_header(exchange, "mistral-correlation-id", request->id);
     struct api_error error;
-    if (route != NULL) {
-        run_route(request, route);
+    if (found.route != NULL) {
+        run_route(request, found.route);
+    } else if (found.admin != NULL) {
+        admin_http_run(request, found.admin);
     } else {
-        if (allowed[0] != 0) http_exchange_add_header(exchange, "allow", allowed);
-        error = allowed[0] != 0 ? api_error_make(405, STATUS_UNIMPLEMENTED, "invalid_request_error", NULL,
-                                                 "Method %.16s is not allowed here.", http_exchange_method(exchange))
-                                : no_route(http_exchange_path(exchange));
+        if (found.allowed[0] != 0) http_exchange_add_header(exchange, "allow", found.allowed);
+        error = found.allowed[0] != 0
+                    ? api_error_make(405, STATUS_UNIMPLEMENTED, "invalid_request_error", NULL,
+                                     "Method %.16s is not allowed here.", http_exchange_method(exchange))
+                    : no_route(http_exchange_path(exchange));
         request_fail(request, &error);
     }
 }

@@ -5,16 +5,18 @@
 #include "base/log.h"
 #include "bora/v1/chat.pb-c.h"
 #include "bora/v1/error.pb-c.h"
-#include "bora/v1/keys.pb-c.h"
 #include "bora/v1/models.pb-c.h"
 #include "proto/descriptors.h"
+#include "services/gateway/admin.h"
 #include "services/gateway/authenticate.h"
 #include "services/gateway/chat.h"
+#include "services/gateway/console.h"
 #include "services/gateway/gateway.h"
 #include "services/gateway/key_changes.h"
 #include "services/gateway/outage.h"
 #include "services/gateway/worker_link.h"
 #include "services/gateway/workers.h"
+#include "store/settlements.h"
 
 #include <signal.h>
 #include <stdio.h>
@@ -48,6 +50,8 @@ static enum status read_secret(const char *path, char **out, struct error *err) 
     return STATUS_OK;
 }
 
+enum { TRANSCODED_MAX = 80 };
+
 static enum status open_transcoder(struct gateway *gateway, struct error *err) {
     static const ProtobufCMessageDescriptor *const messages[] = {&bora__v1__chat_completion_request__descriptor,
                                                                  &bora__v1__chat_completion_response__descriptor,
@@ -57,16 +61,21 @@ static enum status open_transcoder(struct gateway *gateway, struct error *err) {
                                                                  &bora__v1__list_models_request__descriptor,
                                                                  &bora__v1__get_model_request__descriptor,
                                                                  &bora__v1__api_error__descriptor,
-                                                                 &bora__v1__validation_errors__descriptor,
-                                                                 &bora__v1__create_key_request__descriptor,
-                                                                 &bora__v1__create_key_response__descriptor,
-                                                                 &bora__v1__list_keys_request__descriptor,
-                                                                 &bora__v1__list_keys_response__descriptor,
-                                                                 &bora__v1__revoke_key_request__descriptor,
-                                                                 &bora__v1__revoke_key_response__descriptor};
+                                                                 &bora__v1__list_workers_request__descriptor,
+                                                                 &bora__v1__worker_list__descriptor,
+                                                                 &bora__v1__validation_errors__descriptor};
+    const ProtobufCMessageDescriptor *all[TRANSCODED_MAX];
+    size_t count = sizeof messages / sizeof messages[0];
+    if (count + 2 * admin_method_count > TRANSCODED_MAX)
+        return error_set(err, STATUS_INTERNAL, "more than %d messages", TRANSCODED_MAX);
+    memcpy(all, messages, sizeof messages);
+    for (size_t i = 0; i < admin_method_count; i++) {
+        all[count++] = admin_methods[i].request;
+        all[count++] = admin_methods[i].response;
+    }
     gateway->dialect = (struct transcode_options){.strict = strcmp(gateway->settings.dialect, "mistral") == 0};
-    return transcoder_create(bytes_view_of(proto_descriptors, proto_descriptors_length), messages,
-                             sizeof messages / sizeof messages[0], &gateway->transcoder, err);
+    return transcoder_create(bytes_view_of(proto_descriptors, proto_descriptors_length), all, count,
+                             &gateway->transcoder, err);
 }
 
 static enum status open_metrics(struct gateway *gateway, struct error *err) {
@@ -80,6 +89,11 @@ static enum status open_metrics(struct gateway *gateway, struct error *err) {
                                                "From the request to the first token.", METRICS_SECONDS, "model");
     gateway->tokens =
         metrics_counter(gateway->metrics, "bora_gateway_tokens_total", "Tokens counted.", "model", "kind");
+    gateway->settlements_waiting = metrics_gauge(gateway->metrics, "bora_gateway_settlements_waiting",
+                                                 "Charges and settlements that Redis has not taken yet.");
+    gateway->settlements_lost =
+        metrics_gauge(gateway->metrics, "bora_gateway_settlements_lost",
+                      "Charges and settlements given up since the start: no room to keep them, or Redis refused them.");
     gateway->running = metrics_gauge(gateway->metrics, "bora_gateway_requests_running", "Requests in the house.");
     return STATUS_OK;
 }
@@ -110,9 +124,11 @@ static enum status open_upstream(struct gateway *gateway, struct error *err) {
                                   .context = gateway};
     TRY_CLEANUP(key_cache_create(&gateway->key_cache, err));
     TRY_CLEANUP(redis_client_create(&redis, &gateway->redis, err));
+    TRY_CLEANUP(settlements_create(gateway->redis, &gateway->settlements, err));
     TRY_CLEANUP(key_changes_follow(gateway, err));
     TRY_CLEANUP(rpc_client_create((int)settings->client_threads, &gateway->client, err));
     struct rpc_channel_options keys = {.target = settings->keys_address,
+                                       .message_bytes_max = ADMIN_ANSWER_BYTES_MAX,
                                        .keepalive_ns = settings->upstream_keepalive_ns,
                                        .keepalive_timeout_ns = settings->upstream_keepalive_timeout_ns,
                                        .use_tls = settings->upstream_tls,
@@ -138,7 +154,7 @@ static enum status open_fronts(struct gateway *gateway, struct error *err) {
         .tls = {settings->tls_certificate_file, settings->tls_key_file, settings->tls_ca_file, NULL},
         .descriptors = bytes_view_of(proto_descriptors, proto_descriptors_length)};
     TRY(rpc_server_create(&grpc, &gateway->grpc, err));
-    TRY(rpc_server_add(gateway->grpc, grpc_front_methods, grpc_front_method_count, gateway, err));
+    TRY(grpc_front_add(gateway->grpc, gateway, err));
     struct http_server_options http = {.address = settings->http_listen,
                                        .body_bytes_max = settings->body_bytes_max,
                                        .connections_max = (int)settings->connections_max,
@@ -163,8 +179,20 @@ static enum status open_fronts(struct gateway *gateway, struct error *err) {
 }
 
 /* What the last events of answers that are cut need to reach their readers. */
-static const int64_t LAST_WORDS_NS = 2 * NS_PER_S;
-static const char *const health_services[] = {"", "bora.v1.ChatService", "bora.v1.ModelService", "bora.v1.KeyService"};
+static const int64_t LAST_WORDS_NS = 2 * NS_PER_S, LAST_SETTLEMENTS_NS = 5 * NS_PER_S;
+static const char *const health_services[] = {"",
+                                              "bora.v1.ChatService",
+                                              "bora.v1.ModelService",
+                                              "bora.v1.KeyService",
+                                              "bora.v1.TenantService",
+                                              "bora.v1.UsageService"};
+
+static void look_after_leases(struct gateway *gateway) {
+    chats_charge(gateway);
+    struct settlements_counts counts = settlements_count(gateway->settlements);
+    metric_set(gateway->settlements_waiting, (double)counts.waiting);
+    metric_set(gateway->settlements_lost, (double)(counts.dropped + counts.refused));
+}
 
 /** Health follows readiness, so that a load balancer asking gRPC sees what /readyz says; and leases are kept alive. */
 static void follow_health(struct gateway *gateway, const sigset_t *signals) {
@@ -180,7 +208,7 @@ static void follow_health(struct gateway *gateway, const sigset_t *signals) {
         if (ready != told || first) log_info(ready ? "ready" : "not ready", LOG_S("reason", ready ? NULL : line));
         told = ready;
         first = false;
-        chats_charge(gateway);
+        look_after_leases(gateway);
         int number = sigtimedwait(signals, NULL, &step);
         if (number < 0) continue;
         log_info("stopping", LOG_S("signal", number == SIGTERM ? "SIGTERM" : "SIGINT"));
@@ -230,6 +258,13 @@ static void drain(struct gateway *gateway) {
         rpc_server_stop(gateway->grpc, LAST_WORDS_NS);
 }
 
+/** What Redis has not taken is lost with us; its leases run out, and workers may have reported them. */
+static void settle_the_rest(struct gateway *gateway) {
+    if (gateway->settlements == NULL) return;
+    int64_t lost = settlements_destroy(gateway->settlements, LAST_SETTLEMENTS_NS);
+    if (lost > 0) log_warn("settlements were not taken by Redis", LOG_I("count", lost));
+}
+
 static void close_gateway(struct gateway *gateway) {
     if (gateway->http != NULL && gateway->grpc != NULL) {
         drain(gateway);
@@ -242,11 +277,13 @@ static void close_gateway(struct gateway *gateway) {
     /* The client's queue runs until the last call has ended, and with it the last request. */
     rpc_client_destroy(gateway->client);
     worker_links_destroy(gateway->links);
+    settle_the_rest(gateway);
     if (gateway->redis != NULL) redis_client_destroy(gateway->redis);
     rpc_server_destroy(gateway->grpc);
     key_cache_destroy(gateway->key_cache);
     outage_destroy(gateway->outage);
     if (gateway->transcoder != NULL) transcoder_destroy(gateway->transcoder);
+    console_close(gateway->console);
     metrics_destroy(gateway->metrics);
     free(gateway->service_authorization);
 }
@@ -254,8 +291,10 @@ static void close_gateway(struct gateway *gateway) {
 static enum status serve(struct gateway *gateway, const sigset_t *signals, struct error *err) {
     enum status status = STATUS_OK;
     pthread_mutex_init(&gateway->chats_mutex, NULL);
+    TRY_CLEANUP(trusted_proxies_parse(gateway->settings.trusted_proxies, &gateway->proxies, err));
     TRY_CLEANUP(open_transcoder(gateway, err));
     TRY_CLEANUP(open_metrics(gateway, err));
+    TRY_CLEANUP(console_open(gateway->settings.console_dir, &gateway->console, err));
     TRY_CLEANUP(open_upstream(gateway, err));
     TRY_CLEANUP(open_fronts(gateway, err));
     log_info("serving", LOG_S("http", gateway->settings.http_listen),

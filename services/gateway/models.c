@@ -94,3 +94,56 @@ void models_answer_one(struct request *request, const char *name) {
         fail_out_of_memory(request);
     worker_unref(worker);
 }
+
+static Bora__V1__WorkerInfo *make_worker(struct arena *arena, struct worker *worker) {
+    const Bora__Internal__V1__WorkerAnnouncement *announcement = worker->announcement;
+    const Bora__Internal__V1__Load *load = announcement->load;
+    Bora__V1__WorkerInfo *info = arena_alloc(arena, sizeof *info);
+    if (info == NULL) return NULL;
+    bora__v1__worker_info__init(info);
+    info->worker_id = announcement->worker_id;
+    info->model = announcement->model->name;
+    info->aliases = announcement->model->aliases;
+    info->n_aliases = announcement->model->n_aliases;
+    info->tier = announcement->model->tier;
+    info->device = announcement->device;
+    info->kernel_variant = announcement->kernel_variant;
+    info->region = announcement->region;
+    info->started_at = announcement->started_at;
+    info->draining = announcement->draining;
+    info->version = announcement->version;
+    info->gateway_running = atomic_load(&worker->running);
+    if (load == NULL) return info;
+    info->running = load->running;
+    info->waiting = load->waiting;
+    info->sequences_max = load->sequences_max;
+    info->alive_max = load->alive_max;
+    info->kv_tokens_used = load->kv_tokens_used;
+    info->kv_tokens_total = load->kv_tokens_total;
+    info->prompt_tokens = load->prompt_tokens;
+    info->completion_tokens = load->completion_tokens;
+    return info;
+}
+
+void models_answer_workers(struct request *request) {
+    const struct key_info *key = request->key;
+    if (!key_info_is_admin(key) || (!key_info_is_operator(key) && !key_info_may_ask(key, "admin"))) {
+        struct api_error error = api_error_forbidden("Only administrators may see the workers.");
+        request_fail(request, &error);
+        return;
+    }
+    struct worker **workers = arena_alloc_array(&request->arena, LIMIT_WORKERS, sizeof *workers);
+    size_t count = workers != NULL ? workers_list(request->gateway->workers, workers, LIMIT_WORKERS) : 0;
+    Bora__V1__WorkerList list = BORA__V1__WORKER_LIST__INIT;
+    list.workers = arena_alloc_array(&request->arena, count, sizeof *list.workers);
+    for (size_t i = 0; list.workers != NULL && i < count; i++) {
+        list.workers[i] = make_worker(&request->arena, workers[i]);
+        if (list.workers[i] == NULL) list.workers = NULL;
+    }
+    list.n_workers = count;
+    if (workers != NULL && list.workers != NULL)
+        request_answer(request, &list.base);
+    else
+        fail_out_of_memory(request);
+    for (size_t i = 0; i < count; i++) worker_unref(workers[i]);
+}

@@ -1,6 +1,6 @@
 /* Copyright Bora contributors
  * SPDX-License-Identifier: Apache-2.0 */
-/** Model cards from the table of live workers. Messages and strings lend from the request's arena. */
+/** Model cards and loads from the table of live workers. Messages and strings lend from the request's arena. */
 #ifndef SERVICES_GATEWAY_MODELS_H
 #define SERVICES_GATEWAY_MODELS_H
 
@@ -11,5 +11,7 @@
 void models_answer_list(struct request *request);
 /** Answer with one card, found by name, alias or tier; 404 when nobody serves it. */
 void models_answer_one(struct request *request, const char *name);
+/** Answer with all workers, whoever they serve; 403 when the request's key is no administrator's. */
+void models_answer_workers(struct request *request);
 
 #endif

@@ -7,6 +7,7 @@
 #include "base/random.h"
 #include "services/gateway/authenticate.h"
 #include "services/gateway/chat.h"
+#include "services/gateway/export.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -88,8 +89,10 @@ void request_closed(struct request *request) {
 void request_writable(struct request *request) {
     pthread_mutex_lock(&request->mutex);
     struct chat *chat = request->chat;
+    struct export *export = request->export;
     if (chat != NULL) chat_ref(chat);
     pthread_mutex_unlock(&request->mutex);
+    if (export != NULL) export_writable(export);
     if (chat == NULL) return;
     chat_writable(chat);
     chat_unref(chat);

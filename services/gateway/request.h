@@ -16,6 +16,7 @@
 
 struct request;
 struct chat;
+struct export;
 
 /** How a front sends. Each may be called from any thread; the first of message/chunk/error decides the kind of answer. */
 struct front {
@@ -41,7 +42,8 @@ struct request {
     int64_t started_ns, deadline_ns;
     pthread_mutex_t mutex; /* guards what follows */
     struct chat *chat;
-    bool closed; /* the client is gone, or everything was sent */
+    struct export *export; /* a download of several pages; in the arena */
+    bool closed;           /* the client is gone, or everything was sent */
     bool answered;
     bool taken;                          /* gRPC: the one message of a call was seen */
     int http_status;                     /* what was answered, for the log */

@@ -32,6 +32,8 @@ static const struct setting gateway_settings_table[] = {
         "those of one address; more are refused (503). Raise it behind a proxy, whose requests all come from one"),
     SETTING_INTEGER(S, peer_connections_max, "peer-connections-max", "1024", 1, 1000000, "N",
                     "HTTP connections of one address; further ones are closed. Raise it behind a proxy"),
+    SETTING_STRING(S, trusted_proxies, "trusted-proxies", NULL, "NETWORKS",
+                   "proxies in front, whose X-Forwarded-For is believed: 10.0.0.0/8,::1; the audit trail shows it"),
     SETTING_INTEGER(S, connections_max, "connections-max", "4096", 1, 1000000, "N", "HTTP connections at a time"),
     SETTING_INTEGER(S, rpc_threads, "rpc-threads", "0", 0, 64, "N",
                     "threads of the gRPC server; 0: chosen from the machine"),
@@ -68,6 +70,8 @@ static const struct setting gateway_settings_table[] = {
     SETTING_STRING(S, upstream_tls_certificate_file, "upstream-tls-certificate-file", NULL, "FILE",
                    "PEM certificate shown to them"),
     SETTING_STRING(S, upstream_tls_key_file, "upstream-tls-key-file", NULL, "FILE", "PEM key of that certificate"),
+    SETTING_STRING(S, console_dir, "console-dir", NULL, "FOLDER",
+                   "files of the web console; default: those beside the program; off: no console"),
     SETTING_CHOICE(S, log_level, "log-level", "info", "debug|info|warn|error", "least level that is logged"),
     SETTING_CHOICE(S, log_format, "log-format", "json", "json|text", "form of a log line"),
     {0}};

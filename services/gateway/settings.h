@@ -12,7 +12,7 @@ struct gateway_settings {
     int64_t redis_timeout_ns;
     char *limits_outage;
     int64_t outage_requests, outage_tokens;
-    char *keys_address, *service_token_file;
+    char *keys_address, *service_token_file, *trusted_proxies;
     char *dialect;
     int64_t body_bytes_max, bodies_bytes_max, peer_bodies_bytes_max, peer_connections_max, connections_max, rpc_threads,
         client_threads, links;
@@ -21,6 +21,7 @@ struct gateway_settings {
     char *tls_certificate_file, *tls_key_file, *tls_ca_file;
     char *upstream_tls_ca_file, *upstream_tls_certificate_file, *upstream_tls_key_file;
     bool upstream_tls;
+    char *console_dir;
     char *log_level, *log_format;
 };
 

@@ -384,6 +384,24 @@ size_t workers_list_models(struct workers *workers, struct worker **out, size_t 
     return count;
 }
 
+static int compare_workers(const void *a, const void *b) {
+    const struct worker *const *x = a, *const *y = b;
+    int order = compare_models(a, b);
+    return order != 0 ? order : strcmp((*x)->announcement->worker_id, (*y)->announcement->worker_id);
+}
+
+size_t workers_list(struct workers *workers, struct worker **out, size_t max) {
+    size_t count = 0;
+    pthread_mutex_lock(&workers->mutex);
+    for (int i = 0; i < workers->count && count < max; i++) {
+        worker_ref(workers->list[i]);
+        out[count++] = workers->list[i];
+    }
+    qsort(out, count, sizeof *out, compare_workers);
+    pthread_mutex_unlock(&workers->mutex);
+    return count;
+}
+
 int workers_count(struct workers *workers) {
     pthread_mutex_lock(&workers->mutex);
     int count = workers->count;

@@ -48,6 +48,8 @@ enum workers_choice workers_choose(struct workers *workers, const char *name, co
 
 /** References to one worker of each model, ordered by model name; at most `max`. The caller unrefs each. */
 size_t workers_list_models(struct workers *workers, struct worker **out, size_t max);
+/** References to all workers, ordered by model name and then by id; at most `max`. The caller unrefs each. */
+size_t workers_list(struct workers *workers, struct worker **out, size_t max);
 int workers_count(struct workers *workers);
 /** The list was read within the last seconds. */
 bool workers_are_fresh(struct workers *workers);

@@ -9,14 +9,9 @@
 
 void audit_words(const char *kept, const struct audit_origin *origin, const struct audit_entry *entry,
                  struct bytes_view out[AUDIT_WORDS]) {
-    const char *const words[AUDIT_WORDS] = {kept,
-                                            origin->actor,
-                                            entry->action,
-                                            entry->target,
-                                            entry->target_name,
-                                            entry->detail,
-                                            origin->request_id,
-                                            origin->address};
+    const char *const words[AUDIT_WORDS] = {
+        kept,          origin->actor,      entry->action,  entry->target, entry->target_name,
+        entry->detail, origin->request_id, origin->address};
     for (int i = 0; i < AUDIT_WORDS; i++) out[i] = bytes_view_string(words[i]);
 }
 
@@ -27,16 +22,15 @@ void audit_detail_begin(struct audit_detail *detail, struct arena *arena) {
 }
 
 void audit_detail_add(struct audit_detail *detail, const char *name, const char *before, const char *after) {
-    if (before != NULL && after != NULL && strcmp(before, after) == 0) return;
+    detail->failed = detail->failed || before == NULL || after == NULL;
+    if (detail->failed || strcmp(before, after) == 0) return;
     const char *comma = detail->names[0] != 0 ? "," : "";
-    const char *member = before != NULL ? arena_printf(detail->arena, "{\"before\":%s,\"after\":%s}", before,
-                                                       after != NULL ? after : "null")
-                                        : after;
-    const char *members = member != NULL
-                              ? arena_printf(detail->arena, "%s%s\"%s\":%s", detail->members, comma, name, member)
-                              : NULL;
+    const char *member =
+        before[0] != 0 ? arena_printf(detail->arena, "{\"before\":%s,\"after\":%s}", before, after) : after;
+    const char *members =
+        member != NULL ? arena_printf(detail->arena, "%s%s\"%s\":%s", detail->members, comma, name, member) : NULL;
     const char *names = arena_printf(detail->arena, "%s%s\"%s\"", detail->names, comma, name);
-    detail->failed = detail->failed || members == NULL || names == NULL;
+    detail->failed = members == NULL || names == NULL;
     if (!detail->failed) detail->members = members, detail->names = names;
 }
 

@@ -34,7 +34,8 @@ struct audit_detail {
     bool failed;         /* the arena is exhausted */
 };
 void audit_detail_begin(struct audit_detail *detail, struct arena *arena);
-/** One JSON value before and after; NULL: there was none. */
+#define AUDIT_NONE "" /* before something was made */
+/** One JSON value before and after; NULL: the arena was exhausted. */
 void audit_detail_add(struct audit_detail *detail, const char *name, const char *before, const char *after);
 /** In the arena; "{}" when nothing was added. */
 const char *audit_detail_end(struct audit_detail *detail);

@@ -28,8 +28,8 @@ static Bora__V1__AuditEntry *convert_entry(const struct redis_reply *reply, stru
     const struct {
         const char *field;
         char **to;
-    } places[] = {{"actor", &out->actor},       {"action", &out->action}, {"target", &out->target},
-                  {"name", &out->target_name},  {"detail", &out->detail}, {"request", &out->request_id},
+    } places[] = {{"actor", &out->actor},      {"action", &out->action}, {"target", &out->target},
+                  {"name", &out->target_name}, {"detail", &out->detail}, {"request", &out->request_id},
                   {"address", &out->address}};
     const struct bytes_view id = reply->items[0].string;
     const struct redis_reply *fields = &reply->items[1];

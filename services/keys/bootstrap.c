@@ -75,7 +75,8 @@ static enum status find_workspace(struct handling *handling, const char *organiz
     if (there) return STATUS_OK;
     struct error full = {0};
     enum status status = place_create_workspace(handling, &workspace, &full);
-    if (status == STATUS_RESOURCE_EXHAUSTED && strcmp(name, FIRST_NAME) != 0) /* too many tenants: rather together than lost */
+    if (status == STATUS_RESOURCE_EXHAUSTED &&
+        strcmp(name, FIRST_NAME) != 0) /* too many tenants: rather together than lost */
         return find_workspace(handling, organization, FIRST_NAME, out_id, err);
     if (status != STATUS_OK && status != STATUS_ALREADY_EXISTS) return error_set(err, status, "%s", full.message);
     snprintf(out_id, UUID_CHARACTERS + 1, "%s", workspace.id);
@@ -138,9 +139,8 @@ static enum status convert_keys(struct handling *handling, const char *organizat
         count = reply->count;
         for (size_t i = 0; i < count && status == STATUS_OK; i++) {
             const char *prefix = (const char *)reply->items[i].string.data;
-            status = key_prefix_is_valid(prefix)
-                         ? convert_key_record(handling, organization, prefix, err)
-                         : store_words(service, NULL, err, WORDS("ZREM", OLD_LIST, prefix));
+            status = key_prefix_is_valid(prefix) ? convert_key_record(handling, organization, prefix, err)
+                                                 : store_words(service, NULL, err, WORDS("ZREM", OLD_LIST, prefix));
             arena_reset(&handling->arena);
         }
         converted += count;

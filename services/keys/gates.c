@@ -13,18 +13,28 @@
 
 /* Crossing changes end; each turn is lost only to another change's success. */
 enum { TURNS_MAX = 16, RECORD_MEMORY_BYTES = 4 << 20, WORKSPACES_AT_ONCE = 500 };
-/* By when no gateway remembers the key (store/limits.h). */
-#define GATE_SECONDS "3600"
 
 static int64_t unix_now(void) {
     return clock_unix_ns(clock_system()) / NS_PER_S;
 }
 
+static void send_gate(struct keys_service *service, const char *organization, const char *prefix, bool shut,
+                      struct batch *batch) {
+    void *context = batch_expect(batch, NULL, NULL);
+    if (shut)
+        limits_shut_gate(service->limits_redis, organization, prefix, batch_answer, context);
+    else
+        limits_open_gate(service->limits_redis, organization, prefix, batch_answer, context);
+}
+
 static enum status move_gate(struct keys_service *service, const char *organization, const char *prefix, bool shut,
                              struct error *err) {
-    return shut ? redis_callf(service->limits_redis, NULL, err, "SET bora:gate:{%s}:%s 1 EX " GATE_SECONDS,
-                              organization, prefix)
-                : redis_callf(service->limits_redis, NULL, err, "DEL bora:gate:{%s}:%s", organization, prefix);
+    struct batch batch;
+    batch_init(&batch);
+    send_gate(service, organization, prefix, shut, &batch);
+    enum status status = batch_wait(&batch, NULL, err);
+    batch_deinit(&batch);
+    return status;
 }
 
 enum status gate_shut(struct keys_service *service, const char *organization, const char *prefix, struct error *err) {
@@ -104,8 +114,7 @@ static enum status wait_for_batch(struct walk *walk, bool of_limits, struct erro
 
 static enum status read_key_states(struct walk *walk, struct error *err) {
     for (size_t i = 0; i < walk->count; i++)
-        redis_commandf(walk->service->redis, batch_answer,
-                       batch_expect(&walk->batch, read_key_state, &walk->slots[i]),
+        redis_commandf(walk->service->redis, batch_answer, batch_expect(&walk->batch, read_key_state, &walk->slots[i]),
                        "HMGET bora:key:{%s}:%s revoked_at disabled expires_at", walk->organization,
                        walk->slots[i].prefix);
     return wait_for_batch(walk, false, err);
@@ -119,9 +128,7 @@ static enum status move_gates(struct walk *walk, struct error *err) {
         for (size_t i = 0; i < walk->count; i++) {
             struct gate_slot *slot = &walk->slots[i];
             slot->shut = walk->place_refused || slot->refused;
-            redis_commandf(walk->service->limits_redis, batch_answer, batch_expect(&walk->batch, NULL, NULL),
-                           slot->shut ? "SET bora:gate:{%s}:%s 1 EX " GATE_SECONDS : "DEL bora:gate:{%s}:%s",
-                           walk->organization, slot->prefix);
+            send_gate(walk->service, walk->organization, slot->prefix, slot->shut, &walk->batch);
         }
         TRY(wait_for_batch(walk, true, err));
         agreed = true;

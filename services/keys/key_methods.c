@@ -39,8 +39,8 @@ static enum status answer_key(struct handling *handling, const struct key_record
 static enum status require_within_caller(const struct handling *handling, const struct key_record *record,
                                          struct error *err) {
     const struct key_record *own = &handling->caller.authority.key;
-    if (handling->caller.role == KEY_ROLE_OPERATOR || (name_list_within(&record->models, &own->models) &&
-                                                       name_list_within(&record->endpoints, &own->endpoints)))
+    if (handling->caller.role == KEY_ROLE_OPERATOR ||
+        (name_list_within(&record->models, &own->models) && name_list_within(&record->endpoints, &own->endpoints)))
         return STATUS_OK;
     return error_set(err, STATUS_PERMISSION_DENIED, "a key cannot grant more than its own scopes");
 }
@@ -60,19 +60,19 @@ static const char *detail_of_keys(struct arena *arena, const struct key_record *
         audit_detail_add(&detail, "name", audit_json_text(arena, b->name), audit_json_text(arena, after->name));
         audit_detail_add(&detail, "disabled", audit_json_flag(b->disabled), audit_json_flag(after->disabled));
     } else {
-        audit_detail_add(&detail, "workspace", NULL, audit_json_text(arena, after->workspace));
+        audit_detail_add(&detail, "workspace", AUDIT_NONE, audit_json_text(arena, after->workspace));
     }
-    audit_detail_add(&detail, "role", b != NULL ? audit_json_text(arena, key_role_name(b->role)) : NULL,
+    audit_detail_add(&detail, "role", b != NULL ? audit_json_text(arena, key_role_name(b->role)) : AUDIT_NONE,
                      audit_json_text(arena, key_role_name(after->role)));
-    audit_detail_add(&detail, "expires_at", b != NULL ? json_of_time(arena, b->expires_at) : NULL,
+    audit_detail_add(&detail, "expires_at", b != NULL ? json_of_time(arena, b->expires_at) : AUDIT_NONE,
                      json_of_time(arena, after->expires_at));
-    audit_detail_add(&detail, "models", b != NULL ? audit_json_names(arena, &b->models) : NULL,
+    audit_detail_add(&detail, "models", b != NULL ? audit_json_names(arena, &b->models) : AUDIT_NONE,
                      audit_json_names(arena, &after->models));
-    audit_detail_add(&detail, "endpoints", b != NULL ? audit_json_names(arena, &b->endpoints) : NULL,
+    audit_detail_add(&detail, "endpoints", b != NULL ? audit_json_names(arena, &b->endpoints) : AUDIT_NONE,
                      audit_json_names(arena, &after->endpoints));
-    audit_detail_add(&detail, "limits", b != NULL ? audit_json_bounds(arena, &b->limits.all) : NULL,
+    audit_detail_add(&detail, "limits", b != NULL ? audit_json_bounds(arena, &b->limits.all) : AUDIT_NONE,
                      audit_json_bounds(arena, &after->limits.all));
-    audit_detail_add(&detail, "model_limits", b != NULL ? audit_json_models(arena, &b->limits) : NULL,
+    audit_detail_add(&detail, "model_limits", b != NULL ? audit_json_models(arena, &b->limits) : AUDIT_NONE,
                      audit_json_models(arena, &after->limits));
     return audit_detail_end(&detail);
 }
@@ -291,8 +291,8 @@ static enum status list_all(struct handling *handling, const struct scope *scope
 }
 
 /** Keys come organisation by organisation, so the names of each one's workspaces are asked for once. */
-static enum status convert_page(struct handling *handling, const struct key_page *page,
-                                Bora__V1__ListKeysResponse *out, struct error *err) {
+static enum status convert_page(struct handling *handling, const struct key_page *page, Bora__V1__ListKeysResponse *out,
+                                struct error *err) {
     struct workspace_names names = {.count = 0};
     int64_t now = unix_now();
     out->has_more = page->count > page->limit;
@@ -438,7 +438,8 @@ static enum status rotate_once(struct handling *handling, const char *key_id, in
     renew(handling, &before, text, overlap, after);
     struct audit_detail detail;
     audit_detail_begin(&detail, &handling->arena);
-    audit_detail_add(&detail, "previous_expires_at", NULL, json_of_time(&handling->arena, after->previous_expires_at));
+    audit_detail_add(&detail, "previous_expires_at", AUDIT_NONE,
+                     json_of_time(&handling->arena, after->previous_expires_at));
     struct audit_entry entry = {"key.rotate", before.prefix, before.name, audit_detail_end(&detail)};
     return change_key(handling, &before, after, &entry, overlap > 0 ? finish_overlap : change_finish_secret, err);
 }

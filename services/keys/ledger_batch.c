@@ -29,9 +29,10 @@ enum field {
     KIND,
     REQUESTS,
     TIME,
+    BEGAN,
     FIELDS
 };
-static const char field_letters[FIELDS + 1] = "rlkwmeiconsqt";
+static const char field_letters[FIELDS + 1] = "rlkwmeiconsqtb";
 
 struct entry {
     bool readable;
@@ -101,10 +102,12 @@ static bool read_fields(const struct redis_reply *words, struct entry *out) {
         if (!seen[i]) return false;
     }
     struct ledger_amounts *amounts = &out->amounts;
+    int64_t began_ms;
     return is_id(out->fields[KEY]) && is_id(out->fields[WORKSPACE]) &&
            out->fields[MODEL].length <= LIMIT_MODEL_NAME_BYTES &&
            memchr(out->fields[MODEL].data, 0, out->fields[MODEL].length) == NULL &&
            read_number(out->fields[TIME], 0, TIME_MS_MAX, &out->time_ms) &&
+           read_number(out->fields[BEGAN], 0, TIME_MS_MAX, &began_ms) &&
            read_number(out->fields[REQUESTS], 0, 1, &amounts->requests) &&
            read_number(out->fields[INPUT], -AMOUNT_MAX, AMOUNT_MAX, &amounts->input) &&
            read_number(out->fields[CACHED], -AMOUNT_MAX, AMOUNT_MAX, &amounts->cached) &&

@@ -10,7 +10,7 @@
 --       how many unreadable entries, for each its text
 --       for each entry: its time in ms, then field, value... (ENTRY_WORDS of them)
 -- Gives {1, position now}, or {0, position now} when it was not at the batch's begin.
-local ENTRY_WORDS = 26
+local ENTRY_WORDS = 28
 local function position_of() return redis.call('HGET', KEYS[2], ARGV[1]) or '0-0' end
 if position_of() ~= ARGV[2] then return {0, position_of()} end
 

@@ -120,6 +120,8 @@ static enum status add_entry(struct page *page, const struct redis_reply *item, 
     clock_format_rfc3339(number_of(words, 't') * NS_PER_MS, time);
     entry->id = arena_copy(arena, item->items[0].string.data, item->items[0].string.length);
     entry->time = arena_copy(arena, time, strlen(time));
+    clock_format_rfc3339(number_of(words, 'b') * NS_PER_MS, time);
+    entry->started = arena_copy(arena, time, strlen(time));
     entry->request_id = text_of(arena, words, 'r');
     entry->key_id = id_of_key(arena, words);
     entry->workspace_id = text_of(arena, words, 'w');
@@ -130,8 +132,9 @@ static enum status add_entry(struct page *page, const struct redis_reply *item, 
     entry->cached_tokens = number_of(words, 'c');
     entry->output_tokens = number_of(words, 'o');
     entry->cost = money_units(number_of(words, 'n'));
-    if (entry->id == NULL || entry->time == NULL || entry->request_id == NULL || entry->key_id == NULL ||
-        entry->workspace_id == NULL || entry->model == NULL || entry->kind == NULL || entry->endpoint == NULL)
+    if (entry->id == NULL || entry->time == NULL || entry->started == NULL || entry->request_id == NULL ||
+        entry->key_id == NULL || entry->workspace_id == NULL || entry->model == NULL || entry->kind == NULL ||
+        entry->endpoint == NULL)
         return no_memory(err);
     page->response->entries[page->response->n_entries++] = entry;
     return STATUS_OK;

@@ -11,14 +11,10 @@
 enum { WORDS_FIRST = 32 };
 
 const char *const limit_names[LIMITS_KINDS] = {
-    [LIMITS_REQUESTS_PER_SECOND] = "requests_per_second",
-    [LIMITS_REQUESTS_PER_MINUTE] = "requests_per_minute",
-    [LIMITS_INPUT_PER_MINUTE] = "input_tokens_per_minute",
-    [LIMITS_OUTPUT_PER_MINUTE] = "output_tokens_per_minute",
-    [LIMITS_TOKENS_PER_MINUTE] = "tokens_per_minute",
-    [LIMITS_TOKENS_PER_DAY] = "tokens_per_day",
-    [LIMITS_TOKENS_PER_MONTH] = "tokens_per_month",
-    [LIMITS_STREAMS] = "concurrent_streams",
+    [LIMITS_REQUESTS_PER_SECOND] = "requests_per_second",  [LIMITS_REQUESTS_PER_MINUTE] = "requests_per_minute",
+    [LIMITS_INPUT_PER_MINUTE] = "input_tokens_per_minute", [LIMITS_OUTPUT_PER_MINUTE] = "output_tokens_per_minute",
+    [LIMITS_TOKENS_PER_MINUTE] = "tokens_per_minute",      [LIMITS_TOKENS_PER_DAY] = "tokens_per_day",
+    [LIMITS_TOKENS_PER_MONTH] = "tokens_per_month",        [LIMITS_STREAMS] = "concurrent_streams",
     [LIMITS_SPEND_PER_MONTH] = "spend_per_month",
 };
 
@@ -115,8 +111,7 @@ bool limit_bounds_read_field(struct limits_bounds *out, const char *prefix, cons
 }
 
 static struct model_limits *find_model(struct limit_set *set, const char *model, struct arena *arena) {
-    if (set->models == NULL)
-        set->models = arena_alloc_array(arena, LIMIT_KEY_MODEL_LIMITS, sizeof *set->models);
+    if (set->models == NULL) set->models = arena_alloc_array(arena, LIMIT_KEY_MODEL_LIMITS, sizeof *set->models);
     if (set->models == NULL) return NULL;
     for (size_t i = 0; i < set->model_count; i++) {
         if (strcmp(set->models[i].model, model) == 0) return &set->models[i];

@@ -63,10 +63,10 @@ static enum status add_entry(struct handling *handling, const struct audit_entry
 static void add_limits(struct audit_detail *detail, const struct limit_set *before, const struct limit_set *after) {
     struct arena *arena = detail->arena;
     if (before == NULL || !limit_bounds_equal(&before->all, &after->all))
-        audit_detail_add(detail, "limits", before != NULL ? audit_json_bounds(arena, &before->all) : NULL,
+        audit_detail_add(detail, "limits", before != NULL ? audit_json_bounds(arena, &before->all) : AUDIT_NONE,
                          audit_json_bounds(arena, &after->all));
     if (before != NULL || after->model_count > 0)
-        audit_detail_add(detail, "model_limits", before != NULL ? audit_json_models(arena, before) : NULL,
+        audit_detail_add(detail, "model_limits", before != NULL ? audit_json_models(arena, before) : AUDIT_NONE,
                          audit_json_models(arena, after));
 }
 
@@ -91,7 +91,7 @@ static const char *detail_of_workspaces(struct arena *arena, const struct worksp
         audit_detail_add(&detail, "disabled", audit_json_flag(before->disabled), audit_json_flag(after->disabled));
     }
     add_limits(&detail, before != NULL ? &before->limits : NULL, &after->limits);
-    audit_detail_add(&detail, "key_limits", before != NULL ? audit_json_bounds(arena, &before->key_limits) : NULL,
+    audit_detail_add(&detail, "key_limits", before != NULL ? audit_json_bounds(arena, &before->key_limits) : AUDIT_NONE,
                      audit_json_bounds(arena, &after->key_limits));
     return audit_detail_end(&detail);
 }
@@ -116,8 +116,7 @@ static enum status list_organization(struct keys_service *service, const char *i
     return error_set(err, STATUS_RESOURCE_EXHAUSTED, "there are %d organizations: no more", LIMIT_ORGANIZATIONS);
 }
 
-enum status place_create_organization(struct handling *handling, struct organization *organization,
-                                      struct error *err) {
+enum status place_create_organization(struct handling *handling, struct organization *organization, struct error *err) {
     pthread_once(&scripts_once, init_scripts);
     struct keys_service *service = handling->service;
     if (organization->id[0] == 0) TRY(uuid_random(organization->id, err));
@@ -134,8 +133,7 @@ enum status place_create_organization(struct handling *handling, struct organiza
     put_organization(&words, organization);
     if (words.failed) return out_of_memory(err);
     TRY(store_script(service, &organization_script, keys, 2, words.words, words.count, NULL, err));
-    struct workspace first = {
-        .name = FIRST_WORKSPACE_NAME, .limits = LIMIT_SET_EMPTY, .key_limits = LIMITS_UNLIMITED};
+    struct workspace first = {.name = FIRST_WORKSPACE_NAME, .limits = LIMIT_SET_EMPTY, .key_limits = LIMITS_UNLIMITED};
     snprintf(first.organization, sizeof first.organization, "%s", organization->id);
     enum status status = place_create_workspace(handling, &first, err);
     return status == STATUS_ALREADY_EXISTS ? STATUS_OK : status;
@@ -162,11 +160,10 @@ enum status place_create_workspace(struct handling *handling, struct workspace *
     workspace->version = 1;
     workspace->created_at = unix_now();
     snprintf(most, sizeof most, "%d", LIMIT_WORKSPACES);
-    struct bytes_view keys[] = {store_name(names[0], "ws", organization, id),
-                                store_name(names[1], "wss", organization, NULL),
-                                store_name(names[2], "ws-names", organization, NULL),
-                                store_name(names[3], "org", organization, NULL),
-                                store_name(names[4], "audit", organization, NULL)};
+    struct bytes_view keys[] = {
+        store_name(names[0], "ws", organization, id), store_name(names[1], "wss", organization, NULL),
+        store_name(names[2], "ws-names", organization, NULL), store_name(names[3], "org", organization, NULL),
+        store_name(names[4], "audit", organization, NULL)};
     struct audit_entry entry = {"workspace.create", id, workspace->name,
                                 detail_of_workspaces(&handling->arena, NULL, workspace)};
     struct word_list words = {.arena = &handling->arena};
@@ -266,11 +263,10 @@ enum status place_delete_workspace(struct handling *handling, const struct works
     pthread_once(&scripts_once, init_scripts);
     const char *organization = workspace->organization, *id = workspace->id;
     char names[5][STORE_NAME_BYTES];
-    struct bytes_view keys[] = {store_name(names[0], "ws", organization, id),
-                                store_name(names[1], "wss", organization, NULL),
-                                store_name(names[2], "ws-names", organization, NULL),
-                                store_name(names[3], "ws-keys", organization, id),
-                                store_name(names[4], "audit", organization, NULL)};
+    struct bytes_view keys[] = {
+        store_name(names[0], "ws", organization, id), store_name(names[1], "wss", organization, NULL),
+        store_name(names[2], "ws-names", organization, NULL), store_name(names[3], "ws-keys", organization, id),
+        store_name(names[4], "audit", organization, NULL)};
     struct audit_entry entry = {"workspace.delete", id, workspace->name, "{}"};
     struct word_list words = {.arena = &handling->arena};
     word_list_add(&words, id);
@@ -279,8 +275,7 @@ enum status place_delete_workspace(struct handling *handling, const struct works
     TRY(store_script(handling->service, &delete_script, keys, 5, words.words, words.count, &reply, err));
     int64_t answer = reply->integer;
     redis_reply_free(reply);
-    if (answer == -1)
-        return error_set(err, STATUS_FAILED_PRECONDITION, "the workspace has keys that are not revoked");
+    if (answer == -1) return error_set(err, STATUS_FAILED_PRECONDITION, "the workspace has keys that are not revoked");
     if (answer == -2) return error_set(err, STATUS_FAILED_PRECONDITION, "it is the organization's last workspace");
     if (answer == 0) return error_set(err, STATUS_NOT_FOUND, "no such workspace");
     redis_commandf(handling->service->redis, NULL, NULL, "HDEL " STORE_WORKSPACE_INDEX " %s", id);

@@ -183,8 +183,7 @@ static enum status create_workspace(struct handling *handling, const void *messa
     convert_read_bounds(request->key_limits, &workspace.key_limits);
     TRY(convert_read_model_limits(handling, request->model_limits, request->n_model_limits, &workspace.limits, err));
     enum status status = place_create_workspace(handling, &workspace, err);
-    if (status == STATUS_ALREADY_EXISTS)
-        return error_set(err, status, "the organization has a workspace of that name");
+    if (status == STATUS_ALREADY_EXISTS) return error_set(err, status, "the organization has a workspace of that name");
     TRY(status);
     return answer_workspace(handling, &workspace, out_reply, err);
 }

@@ -59,8 +59,7 @@ enum status workspace_read(const char *organization, const char *id, const struc
     *out = (struct workspace){.limits = LIMIT_SET_EMPTY, .key_limits = LIMITS_UNLIMITED};
     snprintf(out->id, sizeof out->id, "%s", id);
     snprintf(out->organization, sizeof out->organization, "%s", organization);
-    struct place place = {&out->name,     &out->version, &out->created_at,
-                          &out->disabled, &out->limits,  &out->key_limits};
+    struct place place = {&out->name, &out->version, &out->created_at, &out->disabled, &out->limits, &out->key_limits};
     return read_place("workspace", id, fields, arena, &place, err);
 }
 
@@ -93,8 +92,7 @@ enum status place_organization(struct keys_service *service, const char *id_or_n
     }
     struct bytes_view words[] = {bytes_view_string("HGETALL"), store_name(name, "org", id, NULL)};
     TRY(store_call(service, words, 2, &reply, err));
-    enum status status =
-        reply->count == 0 ? no_such_organization(err) : organization_read(id, reply, arena, out, err);
+    enum status status = reply->count == 0 ? no_such_organization(err) : organization_read(id, reply, arena, out, err);
     redis_reply_free(reply);
     return status;
 }

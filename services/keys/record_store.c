@@ -67,11 +67,10 @@ enum status record_change(struct handling *handling, const struct record_change 
     char names[5][STORE_NAME_BYTES], version[NUMBER_BYTES];
     const char *organization = change->organization;
     const char *workspace = change->workspace != NULL ? change->workspace : "";
-    struct bytes_view keys[] = {store_name(names[0], change->what, organization, change->id_or_null),
-                                store_name(names[1], "audit", organization, NULL),
-                                store_name(names[2], "pending", organization, NULL),
-                                store_name(names[3], "ws-names", organization, NULL),
-                                store_name(names[4], "ws-keys", organization, workspace)};
+    struct bytes_view keys[] = {
+        store_name(names[0], change->what, organization, change->id_or_null),
+        store_name(names[1], "audit", organization, NULL), store_name(names[2], "pending", organization, NULL),
+        store_name(names[3], "ws-names", organization, NULL), store_name(names[4], "ws-keys", organization, workspace)};
     snprintf(version, sizeof version, "%" PRId64, change->version);
     struct word_list arguments = {.arena = &handling->arena};
     struct bytes_view audit[AUDIT_WORDS];

@@ -8,11 +8,13 @@
 #include "services/keys/changes.h"
 
 struct record_change {
-    const char *what, *organization, *id_or_null; /* of the record's name (store_names.h); an organisation has no further id */
-    int64_t version;                              /* that was read */
-    const struct word_list *before, *after;       /* field, value... as they were read and as they shall be, `version` one higher */
-    const char *name_before, *name_after;         /* of a workspace that gets another one; else NULL */
-    const char *workspace, *leaving_prefix;       /* of a key that is no longer one of its workspace's; else NULL */
+    const char *what, *organization,
+        *id_or_null; /* of the record's name (store_names.h); an organisation has no further id */
+    int64_t version; /* that was read */
+    const struct word_list *before,
+        *after; /* field, value... as they were read and as they shall be, `version` one higher */
+    const char *name_before, *name_after;   /* of a workspace that gets another one; else NULL */
+    const char *workspace, *leaving_prefix; /* of a key that is no longer one of its workspace's; else NULL */
     const struct audit_entry *entry;
     const struct change *change;
 };

@@ -101,10 +101,8 @@ void refuse_fields(struct rpc_call *call, const struct transcode_errors *errors,
 void refuse_problem(struct rpc_call *call, const struct field_problem *problem) {
     struct transcode_step path[] = {{.name = problem->field}, {.index = problem->index}};
     struct transcode_errors errors = {.count = 1};
-    errors.items[0] = (struct transcode_error){.type = "value_error",
-                                               .message = problem->message,
-                                               .path = path,
-                                               .path_length = problem->index >= 0 ? 2 : 1};
+    errors.items[0] = (struct transcode_error){
+        .type = "value_error", .message = problem->message, .path = path, .path_length = problem->index >= 0 ? 2 : 1};
     struct arena arena;
     arena_init(&arena, PROBLEM_MEMORY_BYTES);
     refuse_fields(call, &errors, &arena);

@@ -71,9 +71,8 @@ void uuid_of_prefix(const char *prefix, char out[UUID_CHARACTERS + 1]) {
 bool uuid_to_prefix(const char *text, char *out_prefix) {
     uint64_t parts[5];
     char again[UUID_CHARACTERS + 1];
-    if (!uuid_is_valid(text) ||
-        sscanf(text, "%8" SCNx64 "-%4" SCNx64 "-%4" SCNx64 "-%4" SCNx64 "-%12" SCNx64, &parts[0], &parts[1], &parts[2],
-               &parts[3], &parts[4]) != 5)
+    if (!uuid_is_valid(text) || sscanf(text, "%8" SCNx64 "-%4" SCNx64 "-%4" SCNx64 "-%4" SCNx64 "-%12" SCNx64,
+                                       &parts[0], &parts[1], &parts[2], &parts[3], &parts[4]) != 5)
         return false;
     uint64_t number = ((parts[3] << 48 | parts[4]) & LOW_MASK) | (parts[2] & 1) << LOW_BITS;
     prefix_of_number(number, out_prefix);

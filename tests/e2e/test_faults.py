@@ -65,6 +65,7 @@ def test_redis_killed_fails_closed_and_nothing_is_lost(house):
     gone, gone_id = house.new_key(name="revoked before the crash")
     house.revoke(gone_id)
     house.kill("redis")
+    house.kill("redis-limits")
     began = time.monotonic()
     status, _, _ = house.chat(key=key, max_tokens=1)
     assert status == 503 and time.monotonic() - began < 5 * PACE
@@ -79,7 +80,7 @@ def test_redis_killed_fails_closed_and_nothing_is_lost(house):
 
 def test_redis_hung_fails_closed_and_recovers(house):
     assert house.chat(max_tokens=1)[0] == 200  # the key is known to the gateway
-    house.kill("redis", signal.SIGSTOP)
+    house.kill("redis-limits", signal.SIGSTOP)
     try:
         began = time.monotonic()
         assert house.chat(max_tokens=1)[0] == 503
@@ -87,7 +88,7 @@ def test_redis_hung_fails_closed_and_recovers(house):
         assert house.chat(max_tokens=-1)[0] == 503  # nor is anybody told what is wrong who may have been revoked
         time.sleep(3 - min(3, time.monotonic() - began))  # by now the worker's announcement has expired
     finally:
-        house.kill("redis", signal.SIGCONT)
+        house.kill("redis-limits", signal.SIGCONT)
     until(lambda: house.chat(max_tokens=1)[0] == 200, "it serves again", 15)
     for _ in range(40):  # and goes on to: a list without the worker is no reason to refuse while the worker is connected
         assert house.chat(max_tokens=1)[0] == 200

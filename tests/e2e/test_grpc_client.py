@@ -100,7 +100,7 @@ def test_models(channel, grpc_modules, house):
 def test_keys_are_made_listed_and_revoked(channel, chat, grpc_modules, house):
     stub, k = grpc_modules.keys_grpc.KeyServiceStub(channel), grpc_modules.keys
     made = stub.CreateKey(k.CreateKeyRequest(name="grpc", limits=k.Limits(requests_per_minute=5)), metadata=bearer(house.admin_key))
-    assert made.key.startswith("bora_" + made.info.key_id)
+    assert made.key.startswith("bora_" + made.info.prefix + "_") and made.key_id == made.info.key_id
     assert made.info.key_id in [i.key_id for i in stub.ListKeys(k.ListKeysRequest(), metadata=bearer(house.admin_key)).keys]
     chat.CompleteChat(request(grpc_modules, house, max_tokens=1), metadata=bearer(made.key))
     stub.RevokeKey(k.RevokeKeyRequest(key_id=made.info.key_id), metadata=bearer(house.admin_key))
@@ -109,7 +109,7 @@ def test_keys_are_made_listed_and_revoked(channel, chat, grpc_modules, house):
     assert caught.value.code() == grpc.StatusCode.UNAUTHENTICATED
     with pytest.raises(grpc.RpcError) as caught:
         stub.CreateKey(k.CreateKeyRequest(), metadata=bearer(house.key))
-    assert caught.value.code() == grpc.StatusCode.UNAUTHENTICATED
+    assert caught.value.code() == grpc.StatusCode.PERMISSION_DENIED
 
 
 @pytest.mark.parametrize("who", ["nobody", "stranger", "demo", "admin"])
@@ -120,7 +120,7 @@ def test_only_administrators_are_told_what_is_wrong_with_their_requests(channel,
     for call in (lambda: stub.CreateKey(k.CreateKeyRequest(name="x" * 300), metadata=metadata), lambda: stub.ListKeys(k.ListKeysRequest(limit=-1), metadata=metadata), lambda: garbage(b"\xff\xff", metadata=metadata)):
         with pytest.raises(grpc.RpcError) as caught:
             call()
-        told = grpc.StatusCode.INVALID_ARGUMENT if who == "admin" else grpc.StatusCode.UNAUTHENTICATED
+        told = {"admin": grpc.StatusCode.INVALID_ARGUMENT, "demo": grpc.StatusCode.PERMISSION_DENIED}.get(who, grpc.StatusCode.UNAUTHENTICATED)
         assert caught.value.code() == told, caught.value.details()
 
 

@@ -158,12 +158,12 @@ def test_request_without_max_tokens_takes_what_remains(house):
     assert status == 429 and 1 <= int(headers["retry-after"]) <= 61, body
 
 
-@pytest.mark.parametrize("limits, sentence", [({"requests_per_minute": 0}, "make 0 requests per minute"), ({"tokens_per_minute": 0}, "use 0 tokens per minute"), ({"tokens_per_minute": 1}, "at least 2 tokens"), ({"tokens_per_minute": 5}, "lower max_tokens")])
+@pytest.mark.parametrize("limits, sentence", [({"requests_per_minute": 0}, "may make no requests"), ({"tokens_per_minute": 0}, "may use no tokens"), ({"tokens_per_minute": 1}, "uses at least"), ({"tokens_per_day": 0}, "may use no tokens"), ({"concurrent_streams": 0}, "no answer under way"), ({"spend_per_month": 0}, "may spend nothing"), ({"output_tokens_per_minute": 1}, "lower max_tokens")])
 def test_what_never_fits_says_why_and_when_to_come_back(house, limits, sentence):
     """No wait helps, but clients obey Retry-After, which every 429 has."""
     for where in ({"limits": limits}, {"model_limits": [{"model": house.model, "limits": limits}]}):
         key, _ = house.new_key(**where)
-        status, headers, body = house.chat(key=key, max_tokens=1)
+        status, headers, body = house.chat(key=key, max_tokens=2)
         assert status == 429 and sentence in body["message"] and ("max_tokens" in sentence or "max_tokens" not in body["message"]), body
         assert headers["retry-after"] == "61"
 

@@ -43,6 +43,9 @@ static bool answers(const struct redis_server *server) {
 static void run_server(const struct redis_server *server) {
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     const char *socket_path = server->address + strlen("unix:");
+    char cluster_port[16];
+    snprintf(cluster_port, sizeof cluster_port, "%d", server->cluster_port);
+    bool in_cluster = server->cluster_port != 0, with_password = server->password[0] != 0;
     const char *arguments[] = {"redis-server",
                                "--port",
                                "0",
@@ -53,15 +56,19 @@ static void run_server(const struct redis_server *server) {
                                "--appendonly",
                                "yes",
                                "--appendfsync",
-                               "always",
+                               server->written_only ? "no" : "always",
                                "--save",
                                "",
                                "--daemonize",
                                "no",
                                "--logfile",
                                "server.log",
-                               server->password[0] != 0 ? "--requirepass" : NULL,
-                               server->password,
+                               "--requirepass",
+                               with_password ? server->password : "",
+                               in_cluster ? "--cluster-enabled" : NULL,
+                               "yes",
+                               "--cluster-port",
+                               cluster_port,
                                NULL};
     execvp("redis-server", (char *const *)arguments);
     fprintf(stderr, "redis_server: cannot run redis-server (Debian package redis-server): %s\n", strerror(errno));
@@ -81,13 +88,17 @@ void redis_server_start(struct redis_server *server) {
     give_up("redis-server does not answer; see server.log in its folder");
 }
 
-void redis_server_create(struct redis_server *server, const char *password) {
-    *server = (struct redis_server){0};
+void redis_server_create_as(struct redis_server *server) {
     snprintf(server->folder, sizeof server->folder, "/tmp/bora-test-redis-XXXXXX");
     if (mkdtemp(server->folder) == NULL) give_up("mkdtemp");
     snprintf(server->address, sizeof server->address, "unix:%s/redis.sock", server->folder);
-    if (password != NULL) snprintf(server->password, sizeof server->password, "%s", password);
     redis_server_start(server);
+}
+
+void redis_server_create(struct redis_server *server, const char *password) {
+    *server = (struct redis_server){0};
+    if (password != NULL) snprintf(server->password, sizeof server->password, "%s", password);
+    redis_server_create_as(server);
 }
 
 void redis_server_kill(struct redis_server *server) {

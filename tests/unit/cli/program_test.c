@@ -82,7 +82,8 @@ struct fake_gateway {
     struct bytes last_request;
     char last_authorization[128];
     atomic_bool cancelled;
-    atomic_int models; /* how many it serves, at most 2 */
+    atomic_int models;   /* how many it serves, at most 2 */
+    atomic_int refusals; /* of the question "later", before it is answered */
 };
 static struct fake_gateway gateway = {.mutex = PTHREAD_MUTEX_INITIALIZER};
 
@@ -168,13 +169,13 @@ static void refuse_field(struct rpc_call *call) {
     refuse(call, STATUS_INVALID_ARGUMENT, "the request is not valid", &detail);
 }
 
-static void refuse_limit(struct rpc_call *call) {
+static void refuse_limit(struct rpc_call *call, int64_t retry_after_ms) {
     Bora__V1__ApiError error = BORA__V1__API_ERROR__INIT;
     error.message = (char *)"Rate limit exceeded";
     Bora__V1__ErrorDetail detail = BORA__V1__ERROR_DETAIL__INIT;
     detail.kind_case = BORA__V1__ERROR_DETAIL__KIND_ERROR;
     detail.error = &error;
-    detail.retry_after_ms = 2500;
+    detail.retry_after_ms = retry_after_ms;
     refuse(call, STATUS_RESOURCE_EXHAUSTED, "Rate limit exceeded", &detail);
 }
 
@@ -212,7 +213,9 @@ static void answer_chat(struct rpc_call *call, struct bytes_view message) {
     if (strcmp(question, "field") == 0) {
         refuse_field(call);
     } else if (strcmp(question, "limit") == 0) {
-        refuse_limit(call);
+        refuse_limit(call, 2500);
+    } else if (strcmp(question, "later") == 0 && atomic_fetch_sub(&gateway.refusals, 1) > 0) {
+        refuse_limit(call, 20);
     } else if (strcmp(question, "model") == 0) {
         refuse_model(call);
     } else if (strcmp(question, "break") == 0) {
@@ -439,18 +442,24 @@ static void test_model_that_is_not_named_is_the_only_one(void **state) {
     assert_non_null(memmem(gateway.last_request.data, gateway.last_request.length, "smollm2-135m-instruct", 21));
     pthread_mutex_unlock(&gateway.mutex);
     atomic_store(&gateway.models, 2);
-    assert_runs("chat|hi", 1, "bora: choose one with --model: smollm2-135m-instruct, mine\n");
+    assert_runs("chat|hi", 2, "bora: choose one with --model: smollm2-135m-instruct, mine\n");
     assert_runs("chat|--model|mine|hi", 0, "Hello");
+    setenv("BORA_MODEL", "theirs", 1);
+    assert_runs("chat|hi", 0, "Hello");
+    unsetenv("BORA_MODEL");
+    pthread_mutex_lock(&gateway.mutex);
+    assert_non_null(memmem(gateway.last_request.data, gateway.last_request.length, "theirs", 6));
+    pthread_mutex_unlock(&gateway.mutex);
     atomic_store(&gateway.models, 0);
-    assert_runs("chat|hi", 1, "bora: no model is served right now\n");
+    assert_runs("chat|hi", 6, "bora: no model is served right now\n");
 }
 
 static void test_refused_model_is_answered_with_what_there_is(void **state) {
     (void)state;
-    assert_runs("chat|--model|gpt|model", 1,
+    assert_runs("chat|--model|gpt|model", 4,
                 "bora: Invalid model: gpt (INVALID_ARGUMENT)\n  served now: smollm2-135m-instruct\n");
     atomic_store(&gateway.models, 0);
-    assert_runs("chat|--model|gpt|model", 1, "  served now: none\n");
+    assert_runs("chat|--model|gpt|model", 4, "  served now: none\n");
 }
 
 static void test_limit_for_a_name_that_nobody_serves_is_doubted(void **state) {
@@ -461,7 +470,7 @@ static void test_limit_for_a_name_that_nobody_serves_is_doubted(void **state) {
     struct run known = run("key|create|--requests-per-minute|60|--model-limit|smollm2:1:1|--model-limit|latest:1:1|--"
                            "model-limit|small:1:1");
     assert_null(strstr(known.output, "warning"));
-    assert_non_null(strstr(known.output, "(-: none): 60 requests and - tokens a minute"));
+    assert_non_null(strstr(known.output, "Limits over all models: 60 req/min\n"));
     run_end(&known);
     unsetenv("BORA_ADMIN_KEY");
 }
@@ -480,11 +489,23 @@ static void test_refusals_are_explained(void **state) {
     (void)state;
     assert_runs("chat|field", 1,
                 "bora: the request is not valid (INVALID_ARGUMENT)\n  messages[0].content: Input should be shorter\n");
-    assert_runs("chat|limit", 1, "bora: Rate limit exceeded (RESOURCE_EXHAUSTED)\n  try again in 2.5 s\n");
-    assert_runs("chat|break", 1, "half an ans\nbora: ");
-    assert_runs("chat|break", 1, "the worker died (UNAVAILABLE)");
+    assert_runs("chat|limit", 5, "bora: Rate limit exceeded (RESOURCE_EXHAUSTED)\n  try again in 2.5 s\n");
+    assert_runs("chat|break", 6, "half an ans\nbora: ");
+    assert_runs("chat|break", 6, "the worker died (UNAVAILABLE)");
     assert_runs("chat|cut", 0, "the answer was cut");
     assert_runs("chat|--usage|hi", 0, "11 prompt tokens, 22 answered");
+}
+
+/** --retry waits as long as it is told, and as often as it may. */
+static void test_retry_waits_and_asks_again(void **state) {
+    (void)state;
+    atomic_store(&gateway.refusals, 2);
+    assert_runs("chat|--retry|2|later", 0, "trying again in 0.0 s\nHello");
+    atomic_store(&gateway.refusals, 2);
+    assert_runs("chat|--retry|1|later", 5, "Rate limit exceeded (RESOURCE_EXHAUSTED)");
+    atomic_store(&gateway.refusals, 1);
+    assert_runs("chat|--retry|1|--quiet|--json|later", 0, "{\"");
+    assert_runs("chat|--retry|-1|hi", 2, "--retry: from 0 to");
 }
 
 static void test_json_has_a_line_for_each_chunk(void **state) {
@@ -504,7 +525,7 @@ static void test_models_are_a_table(void **state) {
     struct run result = run("models");
     assert_int_equal(result.exit, 0);
     assert_non_null(strstr(result.output, "smollm2-135m-instruct"));
-    assert_non_null(strstr(result.output, "8192"));
+    assert_non_null(strstr(result.output, "8,192"));
     assert_non_null(strstr(result.output, "smollm2, latest"));
     run_end(&result);
 }
@@ -529,20 +550,20 @@ static void test_interrupt_frees_the_model(void **state) {
 
 static void test_timeout_ends_the_answer(void **state) {
     (void)state;
-    assert_runs("chat|--timeout|200ms|hang", 1, "DEADLINE_EXCEEDED");
+    assert_runs("chat|--timeout|200ms|hang", 6, "DEADLINE_EXCEEDED");
 }
 
 static void test_nobody_there_is_one_clear_line(void **state) {
     (void)state;
-    assert_runs("models|--address|127.0.0.1:1", 1, "127.0.0.1:1 cannot be reached");
-    assert_runs("chat|--address|127.0.0.1:1|hi", 1, "127.0.0.1:1 cannot be reached");
+    assert_runs("models|--address|127.0.0.1:1", 6, "127.0.0.1:1 cannot be reached");
+    assert_runs("chat|--address|127.0.0.1:1|hi", 6, "the address is from the command line\n");
 }
 
 static void test_missing_credentials_are_named(void **state) {
     (void)state;
     unsetenv("BORA_API_KEY");
-    assert_runs("models", 1, "no API key");
-    assert_runs("key|list", 1, ".bora/secrets/admin-key");
+    assert_runs("models", 3, "no API key");
+    assert_runs("keys|list", 3, ".bora/secrets/admin-key");
     assert_runs("models|--key-file|/tmp/bora-no-such-file", 1, "/tmp/bora-no-such-file");
     setenv("BORA_API_KEY", API_KEY, 1);
 }
@@ -550,7 +571,7 @@ static void test_missing_credentials_are_named(void **state) {
 static void test_wrong_calls_exit_with_2(void **state) {
     (void)state;
     static const char *const calls[] = {"nonsense",
-                                        "key",
+                                        "model",
                                         "key|nonsense",
                                         "key|revoke",
                                         "key|revoke|a|b",
@@ -572,13 +593,16 @@ static void test_wrong_calls_exit_with_2(void **state) {
     assert_runs("--version", 0, "bora ");
     assert_runs("--help", 0, "127.0.0.1:8081");
     assert_runs("--address|x|models", 2, "options come behind the command");
-    assert_runs("key|create|--requests-per-minute|-1", 2, "--requests-per-minute must be 0 or more");
+    assert_runs("key|create|--requests-per-minute|-1", 2, "--requests-per-minute: '-1' is no number of 0 or more");
     assert_runs("key|create|--expires-in|0", 2, "--expires-in must be 1s or more");
     assert_runs("key|create|--expires-in|banana", 2, "30d");
-    assert_runs("key|create|--requests-per-minute|99999999999999999999", 2, "is out of range");
+    assert_runs("key|create|--requests-per-minute|99999999999999999999", 2, "is no number");
+    assert_runs("keys|lits", 2, "did you mean 'keys list'?");
+    assert_runs("kesy", 2, "did you mean 'keys'?");
+    assert_runs("models|--jsno", 2, "unknown option --jsno; did you mean --json?");
     assert_runs("key|revoke|" API_KEY, 2, "two underscores: abcdefghijkl\n");
     struct run keys = run("key|--help");
-    assert_non_null(strstr(keys.output, "key revoke KEY_ID"));
+    assert_non_null(strstr(keys.output, "keys revoke KEY_ID"));
     assert_null(strstr(keys.output, "ask a model"));
     run_end(&keys);
 }
@@ -641,10 +665,11 @@ static void test_key_is_created_listed_and_revoked(void **state) {
     assert_non_null(strstr(listed.output, key_id));
     assert_non_null(strstr(listed.output, "active"));
     assert_non_null(strstr(listed.output, "demo \"x\""));
-    assert_non_null(strstr(listed.output, " 5              -              to small:v1\n"));
-    assert_non_null(strstr(listed.output, " -              1000           to large\n"));
+    assert_non_null(strstr(listed.output, "60 req/min"));
     assert_null(strstr(listed.output, "bora_")); /* nothing of the key itself */
     run_end(&listed);
+    snprintf(words, sizeof words, "keys|get|%s", key_id);
+    assert_runs(words, 0, "to      small:v1\nlimits  5 req/min\n");
     struct run json = run("key|list|--json");
     assert_non_null(strstr(json.output, "\"model\":\"small:v1\",\"limits\":{\"requests_per_minute\":5}"));
     assert_non_null(strstr(json.output, "\"model\":\"large\",\"limits\":{\"tokens_per_minute\":1000}"));
@@ -660,11 +685,11 @@ static void test_key_is_created_listed_and_revoked(void **state) {
 
 static void test_keys_service_refusals_are_explained(void **state) {
     (void)state;
-    assert_runs("key|revoke|abcdefghijkl", 1, "no such key (NOT_FOUND)");
+    assert_runs("key|revoke|abcdefghijkl", 4, "(NOT_FOUND)");
     assert_runs("key|create|--requests-per-minute|9999999999", 1,
                 "bora: the request is not valid (INVALID_ARGUMENT)\n  limits.requests_per_minute: ");
     setenv("BORA_ADMIN_KEY", "another-key-0123456789", 1);
-    assert_runs("key|list", 1, "the admin key is missing or wrong (UNAUTHENTICATED)");
+    assert_runs("key|list", 3, "(UNAUTHENTICATED)\n  the key is from BORA_ADMIN_KEY\n");
 }
 
 int main(int argc, char **argv) {
@@ -674,6 +699,7 @@ int main(int argc, char **argv) {
     }
     bora = argv[1];
     bora_keys = argv[2];
+    setenv("XDG_CONFIG_HOME", "/nonexistent", 1); /* whoever runs this may have a profile */
 #define GATEWAY_TEST(name) cmocka_unit_test_setup_teardown(name, start_gateway, stop_gateway)
 #define KEYS_TEST(name) cmocka_unit_test_setup_teardown(name, start_keys, stop_keys)
     const struct CMUnitTest tests[] = {
@@ -686,6 +712,7 @@ int main(int argc, char **argv) {
         GATEWAY_TEST(test_limit_for_a_name_that_nobody_serves_is_doubted),
         GATEWAY_TEST(test_lines_end_on_their_own_stream),
         GATEWAY_TEST(test_refusals_are_explained),
+        GATEWAY_TEST(test_retry_waits_and_asks_again),
         GATEWAY_TEST(test_json_has_a_line_for_each_chunk),
         GATEWAY_TEST(test_models_are_a_table),
         GATEWAY_TEST(test_interrupt_frees_the_model),

@@ -20,8 +20,18 @@ const struct clock *__wrap_clock_system(void) {
 
 /* ---- the keys service ---------------------------------------------------------------------------------------------- */
 
-static int asked;
+enum { KEY_CHANGE_NONE = -1 };
+static struct gateway gateway;
+static int asked, noted, while_asking;
 static enum status verdict;
+static int64_t expires_at;
+
+/** The organisation is noted for those who look after its leases. */
+void redis_commandf(struct redis_client *client, redis_fn *fn, void *context, const char *format, ...) {
+    (void)client, (void)fn, (void)context;
+    assert_string_equal(format, "SADD bora:orgs-active %s");
+    noted++;
+}
 
 /** A key's id is its last 12 characters. */
 enum status rpc_client_unary_async(struct rpc_channel *channel, const char *path, const char *const *metadata,
@@ -35,8 +45,16 @@ enum status rpc_client_unary_async(struct rpc_channel *channel, const char *path
     Bora__V1__ApiKey key = BORA__V1__API_KEY__INIT;
     Bora__V1__VerifyKeyResponse response = BORA__V1__VERIFY_KEY_RESPONSE__INIT;
     struct bytes packed;
-    key.key_id = asking->key + strlen(asking->key) - 12;
-    key.tenant = "tenant";
+    key.prefix = asking->key + strlen(asking->key) - 12;
+    key.key_id = key.prefix;
+    key.workspace_id = "workspace";
+    key.organization_id = "organization";
+    key.role = "service";
+    if (expires_at != 0) {
+        key._expires_at_case = BORA__V1__API_KEY___EXPIRES_AT_EXPIRES_AT;
+        key.expires_at = expires_at;
+    }
+    if (while_asking != KEY_CHANGE_NONE) key_cache_forget(gateway.key_cache, (enum key_change)while_asking, key.prefix);
     response.info = &key;
     bytes_init(&packed, 4096);
     check_ok(protobuf_pack(&response.base, &packed));
@@ -49,15 +67,17 @@ enum status rpc_client_unary_async(struct rpc_channel *channel, const char *path
 
 /* ---- asking -------------------------------------------------------------------------------------------------------- */
 
-static struct gateway gateway;
-
 static int setup(void **state) {
     (void)state;
     clock_fake_init(&fake_clock, NS_PER_S);
-    asked = 0;
+    asked = noted = 0;
+    expires_at = 0;
+    while_asking = KEY_CHANGE_NONE;
     verdict = STATUS_OK;
     gateway.settings.key_cache_ns = 30 * NS_PER_S;
-    return key_cache_create(&gateway.key_cache, NULL) == STATUS_OK ? 0 : -1;
+    if (key_cache_create(&gateway.key_cache, NULL) != STATUS_OK) return -1;
+    key_cache_trust(gateway.key_cache, true);
+    return 0;
 }
 
 static int teardown(void **state) {
@@ -76,7 +96,7 @@ static void keep_answer(void *context, enum status status, struct key_info *info
     struct answer *answer = context;
     answer->count++;
     answer->status = status;
-    snprintf(answer->key_id, sizeof answer->key_id, "%s", info != NULL ? info->key_id : "");
+    snprintf(answer->key_id, sizeof answer->key_id, "%s", info != NULL ? info->prefix : "");
 }
 
 static enum status try_key(const char *key) {
@@ -144,6 +164,60 @@ static void test_forgotten_key_is_asked_for_again_and_no_other(void **state) {
     verdict = STATUS_UNAUTHENTICATED;
     assert_int_equal(try_key("bora_key-aaaaaaaaaaaa"), STATUS_UNAUTHENTICATED);
     assert_int_equal(try_key("bora_key-bbbbbbbbbbbb"), STATUS_OK);
+}
+
+static void test_changes_of_a_workspace_or_organization_are_about_all_their_keys(void **state) {
+    (void)state;
+    const struct {
+        enum key_change change;
+        const char *id;
+        bool about;
+    } cases[] = {{KEY_CHANGE_WORKSPACE, "workspace", true},
+                 {KEY_CHANGE_WORKSPACE, "organization", false},
+                 {KEY_CHANGE_ORGANIZATION, "organization", true},
+                 {KEY_CHANGE_ORGANIZATION, "workspace", false},
+                 {KEY_CHANGE_KEY, "workspace", false},
+                 {KEY_CHANGE_ALL, "", true}};
+    int expected = 1;
+    assert_int_equal(try_key("bora_key-aaaaaaaaaaaa"), STATUS_OK);
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        key_cache_forget(gateway.key_cache, cases[i].change, cases[i].id);
+        assert_int_equal(try_key("bora_key-aaaaaaaaaaaa"), STATUS_OK);
+        expected += cases[i].about;
+        assert_int_equal(asked, expected);
+    }
+}
+
+static void test_an_answer_that_a_change_overtook_is_not_remembered(void **state) {
+    (void)state;
+    while_asking = KEY_CHANGE_KEY;
+    assert_int_equal(try_key("bora_key-aaaaaaaaaaaa"), STATUS_OK);
+    while_asking = KEY_CHANGE_NONE;
+    assert_int_equal(try_key("bora_key-aaaaaaaaaaaa"), STATUS_OK);
+    assert_int_equal(asked, 2);
+    assert_int_equal(try_key("bora_key-aaaaaaaaaaaa"), STATUS_OK);
+    assert_int_equal(asked, 2);
+}
+
+static void test_nothing_is_remembered_while_nobody_tells_of_changes(void **state) {
+    (void)state;
+    assert_int_equal(try_key("bora_key-aaaaaaaaaaaa"), STATUS_OK);
+    key_cache_trust(gateway.key_cache, false);
+    for (int i = 0; i < 2; i++) assert_int_equal(try_key("bora_key-aaaaaaaaaaaa"), STATUS_OK);
+    assert_int_equal(asked, 3);
+    key_cache_trust(gateway.key_cache, true);
+    for (int i = 0; i < 2; i++) assert_int_equal(try_key("bora_key-aaaaaaaaaaaa"), STATUS_OK);
+    assert_int_equal(asked, 4);
+    assert_int_equal(noted, 4);
+}
+
+static void test_a_remembered_key_expires_at_its_second(void **state) {
+    (void)state;
+    expires_at = clock_unix_ns(&fake_clock.clock) / NS_PER_S + 5;
+    assert_int_equal(try_key("bora_key-aaaaaaaaaaaa"), STATUS_OK);
+    fake_clock.now_ns += 5 * NS_PER_S;
+    verdict = STATUS_UNAUTHENTICATED;
+    assert_int_equal(try_key("bora_key-aaaaaaaaaaaa"), STATUS_UNAUTHENTICATED);
 }
 
 /* ---- places -------------------------------------------------------------------------------------------------------- */
@@ -217,6 +291,10 @@ int main(void) {
         CACHE_TEST(test_without_a_cache_time_every_request_asks),
         CACHE_TEST(test_what_cannot_be_a_key_asks_nobody),
         CACHE_TEST(test_forgotten_key_is_asked_for_again_and_no_other),
+        CACHE_TEST(test_changes_of_a_workspace_or_organization_are_about_all_their_keys),
+        CACHE_TEST(test_an_answer_that_a_change_overtook_is_not_remembered),
+        CACHE_TEST(test_nothing_is_remembered_while_nobody_tells_of_changes),
+        CACHE_TEST(test_a_remembered_key_expires_at_its_second),
         CACHE_TEST(test_full_places_give_up_the_one_that_runs_out_first),
         CACHE_TEST(test_thousands_of_keys_do_not_disturb_each_other),
         CACHE_TEST(test_flood_of_keys_asks_and_never_grows),

@@ -18,10 +18,10 @@ static void test_new_key_has_the_documented_form(void **state) {
     assert_int_equal(key_text_create(&key, NULL), STATUS_OK);
     assert_int_equal(strlen(key.whole), 61);
     assert_memory_equal(key.whole, "bora_", 5);
-    assert_memory_equal(key.whole + 5, key.id, 12);
+    assert_memory_equal(key.whole + 5, key.prefix, 12);
     assert_int_equal(key.whole[17], '_');
     assert_true(key_text_parse(key.whole, &parsed));
-    assert_string_equal(parsed.id, key.id);
+    assert_string_equal(parsed.prefix, key.prefix);
     assert_string_equal(parsed.whole, key.whole);
 }
 
@@ -29,17 +29,17 @@ static int compare(const void *a, const void *b) {
     return strcmp(a, b);
 }
 
-static void test_ten_thousand_keys_differ_in_id_and_secret(void **state) {
+static void test_ten_thousand_keys_differ_in_prefix_and_secret(void **state) {
     (void)state;
     enum { KEYS = 10000 };
-    static char ids[KEYS][KEY_ID_CHARACTERS + 1], secrets[KEYS][KEY_SECRET_CHARACTERS + 1];
+    static char ids[KEYS][KEY_PREFIX_CHARACTERS + 1], secrets[KEYS][KEY_SECRET_CHARACTERS + 1];
     bool seen[128] = {0};
     for (int i = 0; i < KEYS; i++) {
         struct key_text key;
         assert_int_equal(key_text_create(&key, NULL), STATUS_OK);
-        memcpy(ids[i], key.id, sizeof ids[i]);
+        memcpy(ids[i], key.prefix, sizeof ids[i]);
         memcpy(secrets[i], key.whole + 18, sizeof secrets[i]);
-        for (const char *c = key.id; *c != 0; c++) seen[(unsigned char)*c] = true;
+        for (const char *c = key.prefix; *c != 0; c++) seen[(unsigned char)*c] = true;
     }
     qsort(ids, KEYS, sizeof ids[0], compare);
     qsort(secrets, KEYS, sizeof secrets[0], compare);
@@ -87,7 +87,7 @@ static void test_hash_is_hmac_sha256(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_new_key_has_the_documented_form),
-        cmocka_unit_test(test_ten_thousand_keys_differ_in_id_and_secret),
+        cmocka_unit_test(test_ten_thousand_keys_differ_in_prefix_and_secret),
         cmocka_unit_test(test_anything_else_is_no_key),
         cmocka_unit_test(test_hash_is_hmac_sha256),
     };

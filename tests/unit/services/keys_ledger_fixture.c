@@ -64,6 +64,8 @@ void ledger_put(struct ledger_fixture *fixture, const struct ledger_input *input
                            input->id != NULL ? input->id : "*",
                            "t",
                            numbers[0],
+                           "b",
+                           numbers[0],
                            "r",
                            input->request,
                            "l",

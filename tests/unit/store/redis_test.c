@@ -99,6 +99,53 @@ static void test_script_runs_before_and_after_the_server_forgot_it(void **state)
     }
 }
 
+/** Run a function of one key and wait; its status. */
+static enum status run_function(struct redis_client *client, const struct redis_library *library,
+                                const char *function) {
+    struct tally tally = TALLY_INIT;
+    struct bytes_view key = bytes_view_string("counter");
+    redis_function_run(client, library, function, &key, 1, NULL, 0, tally_count, &tally);
+    tally_wait(&tally, 1);
+    for (int status = 0; status < 17; status++)
+        if (tally.by_status[status] > 0) return (enum status)status;
+    return STATUS_UNKNOWN;
+}
+
+static void test_function_runs_before_and_after_the_server_forgot_it(void **state) {
+    struct redis_client *client = ((struct redis_fixture *)*state)->client;
+    static const struct redis_library library = {
+        "#!lua name=counting\n"
+        "redis.register_function('count_one', function(keys) return redis.call('INCR', keys[1]) end)\n"};
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(run_function(client, &library, "count_one"), STATUS_OK);
+        assert_int_equal(run_function(client, &library, "count_one"), STATUS_OK);
+        struct error err;
+        assert_int_equal(redis_callf(client, NULL, &err, "FUNCTION FLUSH"), STATUS_OK);
+    }
+    assert_int_equal(call_integer(client, "INCR %s", "counter"), 7);
+}
+
+static void test_many_at_once_find_the_function_that_the_first_loads(void **state) {
+    struct redis_client *client = ((struct redis_fixture *)*state)->client;
+    static const struct redis_library library = {
+        "#!lua name=counting\n"
+        "redis.register_function('count_one', function(keys) return redis.call('INCR', keys[1]) end)\n"};
+    struct tally tally = TALLY_INIT;
+    struct bytes_view key = bytes_view_string("counter");
+    for (int i = 0; i < 100; i++)
+        redis_function_run(client, &library, "count_one", &key, 1, NULL, 0, tally_count, &tally);
+    tally_wait(&tally, 100);
+    assert_int_equal(tally.by_status[STATUS_OK], 100);
+    assert_int_equal(call_integer(client, "INCR %s", "counter"), 101);
+}
+
+static void test_a_library_that_does_not_load_is_our_own_mistake(void **state) {
+    struct redis_client *client = ((struct redis_fixture *)*state)->client;
+    static const struct redis_library broken = {"#!lua name=broken\nthis is no Lua\n"};
+    assert_int_equal(run_function(client, &broken, "nothing"), STATUS_INTERNAL);
+    assert_int_equal(run_function(client, &broken, "nothing"), STATUS_INTERNAL);
+}
+
 static void test_ten_thousand_pipelined_commands_are_all_answered_in_order(void **state) {
     struct redis_client *client = ((struct redis_fixture *)*state)->client;
     enum { COMMANDS = 10000 };
@@ -224,6 +271,9 @@ int main(void) {
         REDIS_TEST(test_error_reply_is_internal_with_redis_words),
         REDIS_TEST(test_passing_error_reply_is_unavailable),
         REDIS_TEST(test_script_runs_before_and_after_the_server_forgot_it),
+        REDIS_TEST(test_function_runs_before_and_after_the_server_forgot_it),
+        REDIS_TEST(test_many_at_once_find_the_function_that_the_first_loads),
+        REDIS_TEST(test_a_library_that_does_not_load_is_our_own_mistake),
         REDIS_TEST(test_ten_thousand_pipelined_commands_are_all_answered_in_order),
         REDIS_TEST(test_many_threads_share_one_client),
         REDIS_TEST(test_blocking_call_on_the_clients_thread_is_refused),

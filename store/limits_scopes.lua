@@ -1,7 +1,8 @@
 -- Copyright Bora contributors
 -- SPDX-License-Identifier: Apache-2.0
 --
--- What the scripts of store/limits.h share: store/limits.c puts these lines before each of them.
+-- The scopes of limits and their windows. All limits_*.lua together are one library of Redis functions (store/limits.c puts them together), because what a
+-- script would set up for each call, a library sets up once.
 --
 -- A scope is two keys (and a third where requests per second are limited):
 --   bora:use:{org}:<scope>   18 doubles, the numbers below: sums of the windows, what leases hold, the slice that is being filled
@@ -9,13 +10,13 @@
 --   bora:rps:{org}:<scope>   list of the times of the last requests, in microseconds
 -- Doubles hold every number here exactly. They are packed because turning eighteen numbers into text and back costs more than all the rest;
 -- and a number that becomes an argument is written with %.0f, because Lua's own conversion turns large ones into 1e+15.
-local call, floor, ceil, min, max, pack, numbers = redis.call, math.floor, math.ceil, math.min, math.max, struct.pack, struct.unpack
+local call, floor, ceil, min, max, pack, numbers, format -- set by the first call: while a library is loaded there are no such things
 local SECOND_US, DAY_US, SLICE_US = 1000000, 86400000000, 250000
 local MINUTE = 240 -- slices before the current one that count
 local LEASE_US = 20000000
 local KEEP_MS = '3600000' -- of what a lease was settled with
 local COST_MAX = 1e15 -- of a request's input, and of its output
-local REAP_MAX = 4 -- leases that a call settles for others
+local REAP_MAX, REAP_ALL_MAX = 4, 256 -- leases that a call settles for others, and that the reaper does
 
 local HEAD = '<dddddddddddddddddd'
 local LAST, OLDEST = 1, 2 -- numbers of the slice that is being filled and of the first one in the list; 0: the list is empty
@@ -28,7 +29,7 @@ local LAST_REQUEST = 17 -- its time
 local EPOCH = 18 -- counts how often the clock was set back: what was charged before is not where it was any more
 local HEAD_LENGTH = 18
 
-local function text(number) return string.format('%.0f', number) end
+local function text(number) return format('%.0f', number) end
 
 -- Nanos for tokens at a price per million, rounded up. Products are split so that each part stays below 2^53.
 local function cost(tokens, price)
@@ -48,14 +49,19 @@ end
 -- --- time ---------------------------------------------------------------------------------------------------------
 
 local now, now_text, slice, day -- microseconds; numbers of the slice and of the day since 1970
+local opened -- the scopes that this call has read, by the name of their numbers
 
-local function start_clock(test_time)
+local function begin(test_time)
+  if not call then
+    call, floor, ceil, min, max = redis.call, math.floor, math.ceil, math.min, math.max
+    pack, numbers, format = struct.pack, struct.unpack, string.format
+  end
   now = test_time
   if now == 0 then
     local time = call('TIME')
     now = time[1] * SECOND_US + time[2]
   end
-  now_text, slice, day = text(now), floor(now / SLICE_US), floor(now / DAY_US)
+  now_text, slice, day, opened = text(now), floor(now / SLICE_US), floor(now / DAY_US), {}
 end
 
 -- Months are counted from the year 0. The calendar's rules are simplest in years that begin with March (Hinnant, "chrono-compatible low-level date algorithms").
@@ -77,8 +83,6 @@ local function first_day_of(month)
 end
 
 -- --- scopes -------------------------------------------------------------------------------------------------------
-
-local opened = {}
 
 -- Slices that have left the minute.
 local function drop_slices(scope, first)
@@ -166,7 +170,7 @@ local function store_scopes()
         local lasts_us = (first_day_of(scope[MONTH] + 1) + 7) * DAY_US - now
         call('SET', use, packed, 'PX', text(ceil(lasts_us / 1000)))
       else
-        call('SET', use, packed, 'KEEPTTL')
+        call('SETRANGE', use, '0', packed) -- which leaves its lifetime as it is
       end
     end
   end
@@ -207,115 +211,4 @@ local function refund(scope, epoch, charged_slice, charged_day, input, spend)
     scope[MONTH_TOKENS], scope[MONTH_SPEND] = max(0, scope[MONTH_TOKENS] - input), max(0, scope[MONTH_SPEND] - spend)
   end
   scope.changed = true
-end
-
--- --- leases -------------------------------------------------------------------------------------------------------
-
--- A lease is an array in MessagePack, in the hash bora:leases:{org}; once it was settled by a word that may not be the last, in bora:settled:{org}:<lease>.
-local L_KEY, L_WORKSPACE, L_MODEL, L_ENDPOINT, L_REQUEST = 1, 2, 3, 4, 5
-local L_PRICE, L_CACHED_PRICE, L_OUTPUT_PRICE = 6, 7, 8
-local L_SLICE, L_DAY = 9, 10 -- when its input was charged
-local L_INPUT, L_CACHED, L_OUTPUT, L_INPUT_COST = 11, 12, 13, 14 -- charged so far
-local L_GRANTED = 15 -- output that it may use: the part above L_OUTPUT is held
-local L_ANSWERS, L_REPORTS = 16, 17 -- false, or answer + 1 -> {input, cached, output}
-local L_ENDED = 18
-local L_SCOPES = 19 -- from here on: name of a scope, its epoch at admission
-
-local tag -- "{org}"
-local keys = {} -- of the organisation: leases, due, outbox
-local function start(leases, due, outbox)
-  keys.leases, keys.due, keys.outbox, tag = leases, due, outbox, string.match(leases, '{[^}]*}')
-end
-
-local function settled_key(id) return 'bora:settled:' .. tag .. ':' .. id end
-
-local function held(lease)
-  local most = max(lease[L_GRANTED], lease[L_OUTPUT])
-  return most - lease[L_OUTPUT], cost(most, lease[L_OUTPUT_PRICE]) - cost(lease[L_OUTPUT], lease[L_OUTPUT_PRICE])
-end
-
--- Charge what came since the last time, and let go of what is no longer held. Output never goes down.
-local function charge(lease, input, cached, output, ended)
-  output = max(output, lease[L_OUTPUT])
-  local held_before, spend_before = held(lease)
-  local more_spend = cost(output, lease[L_OUTPUT_PRICE]) - cost(lease[L_OUTPUT], lease[L_OUTPUT_PRICE])
-  local input_cost = lease[L_INPUT_COST]
-  if ended then input_cost = min(COST_MAX, cost(input - cached, lease[L_PRICE]) + cost(cached, lease[L_CACHED_PRICE])) end
-  local more_input, more_output, more_input_cost = input - lease[L_INPUT], output - lease[L_OUTPUT], input_cost - lease[L_INPUT_COST]
-  local streams = ended and not lease[L_ENDED] and 1 or 0
-  lease[L_INPUT], lease[L_CACHED], lease[L_OUTPUT], lease[L_INPUT_COST] = input, cached, output, input_cost
-  if ended then lease[L_GRANTED], lease[L_ENDED] = output, true end
-  local held_after, spend_after = held(lease)
-  for i = L_SCOPES, #lease, 2 do
-    local name = tag .. ':' .. lease[i]
-    local scope = open('bora:use:' .. name, 'bora:win:' .. name)
-    scope[HELD_OUTPUT] = max(0, scope[HELD_OUTPUT] - held_before + held_after)
-    scope[HELD_SPEND] = max(0, scope[HELD_SPEND] - spend_before + spend_after)
-    scope[STREAMS] = max(0, scope[STREAMS] - streams)
-    add(scope, 0, max(more_input, 0), more_output, more_spend + max(more_input_cost, 0))
-    if more_input < 0 or more_input_cost < 0 then
-      refund(scope, lease[i + 1], lease[L_SLICE], lease[L_DAY], max(-more_input, 0), max(-more_input_cost, 0))
-    end
-  end
-end
-
-local function write_outbox(id, lease, requests, input, cached, output, nanos, how)
-  call('XADD', keys.outbox, '*', 't', text(floor(now / 1000)), 'r', lease[L_REQUEST], 'l', id, 'k', lease[L_KEY], 'w', lease[L_WORKSPACE],
-       'm', lease[L_MODEL], 'e', lease[L_ENDPOINT], 'i', text(input), 'c', text(cached), 'o', text(output), 'n', text(nanos), 's', how,
-       'q', text(requests))
-end
-
-local function cost_of(lease) return lease[L_INPUT_COST] + cost(lease[L_OUTPUT], lease[L_OUTPUT_PRICE]) end
-
-local function keep_settled(id, lease) call('SET', settled_key(id), cmsgpack.pack(lease), 'PX', KEEP_MS) end
-
--- The end of a lease that is there. `open_end`: a better word on it may still come, and then the difference is added.
-local function settle(id, lease, input, cached, output, how, open_end)
-  charge(lease, input, cached, output, true)
-  write_outbox(id, lease, 1, input, cached, lease[L_OUTPUT], cost_of(lease), how)
-  call('HDEL', keys.leases, id)
-  call('ZREM', keys.due, id)
-  if open_end then keep_settled(id, lease) end
-end
-
--- A better word on a lease that was settled with an open end.
-local function correct(id, lease, input, cached, output, open_end)
-  local was_input, was_cached, was_output, was_cost = lease[L_INPUT], lease[L_CACHED], lease[L_OUTPUT], cost_of(lease)
-  charge(lease, input, cached, output, true)
-  local nanos = cost_of(lease) - was_cost
-  if input ~= was_input or cached ~= was_cached or lease[L_OUTPUT] ~= was_output or nanos ~= 0 then
-    write_outbox(id, lease, 0, input - was_input, cached - was_cached, lease[L_OUTPUT] - was_output, nanos, 'correction')
-  end
-  if open_end then keep_settled(id, lease) else call('SET', settled_key(id), '', 'PX', KEEP_MS) end
-end
-
--- What workers have said of a lease so far, and whether all of its answers are there. The prompt is one, however many answers it has.
-local function reported(lease)
-  local count, input, cached, output = 0, 0, 0, 0
-  for _, report in pairs(lease[L_REPORTS] or {}) do count, input, output = count + 1, max(input, report[1]), output + report[3] end
-  for answer = lease[L_ANSWERS], 1, -1 do
-    local report = lease[L_REPORTS] and lease[L_REPORTS][answer]
-    if report and report[1] > 0 then cached = report[2] end
-  end
-  if count < lease[L_ANSWERS] then input = lease[L_INPUT] end
-  return count == lease[L_ANSWERS], input, min(cached, input), max(output, lease[L_OUTPUT])
-end
-
--- Settle leases that have run out, at most `most`.
-local function reap(most)
-  local first = call('ZRANGE', keys.due, '0', '0', 'WITHSCORES')
-  if not first[1] or tonumber(first[2]) > now then return 0 end
-  local ids = call('ZRANGEBYSCORE', keys.due, '-inf', now_text, 'LIMIT', '0', text(most))
-  for _, id in ipairs(ids) do
-    local packed = call('HGET', keys.leases, id)
-    if packed then
-      local lease = cmsgpack.unpack(packed)
-      local _, input, cached, output = reported(lease)
-      if not lease[L_REPORTS] then cached = lease[L_CACHED] end
-      settle(id, lease, input, cached, output, 'expired', true)
-    else
-      call('ZREM', keys.due, id)
-    end
-  end
-  return #ids
 end

@@ -1,0 +1,170 @@
+/* Copyright Bora contributors
+ * SPDX-License-Identifier: Apache-2.0 */
+/**
+ * What limits cost: admissions and settlements a second over one connection, with 1, 16 and 64 calls under way at once, beside the plainest
+ * command there is. Its own redis-server, as --redis-limits is to be run: append-only file, appendfsync no, on a Unix socket.
+ *
+ *     bora-bench-limits [REQUESTS]
+ */
+#include "base/clock.h"
+#include "store/limits.h"
+#include "tests/support/redis_server.h"
+
+#include <inttypes.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { KEYS = 200, DEPTH_MAX = 64, REQUESTS_DEFAULT = 10000 };
+
+enum work { WORK_INCR, WORK_PEEK, WORK_ADMIT, WORK_SETTLE, WORK_DENIED };
+
+struct run {
+    struct redis_client *client;
+    enum work work;
+    int requests, scope_count;
+    int first_lease; /* settlements are of the leases that the run before has made */
+    int next;        /* the client's thread's, once it runs */
+    int done;
+    int failed, admitted;
+    pthread_mutex_t mutex;
+    pthread_cond_t changed;
+};
+
+static void start_one(struct run *run, int number);
+
+static void end_one(struct run *run, bool ok, bool admitted) {
+    pthread_mutex_lock(&run->mutex);
+    run->done++;
+    run->failed += !ok;
+    run->admitted += admitted;
+    int number = run->next < run->requests ? run->next++ : -1;
+    if (run->done == run->requests) pthread_cond_signal(&run->changed);
+    pthread_mutex_unlock(&run->mutex);
+    if (number >= 0) start_one(run, number);
+}
+
+static void on_result(void *context, enum status status, const struct limits_result *result, const char *message) {
+    (void)message;
+    end_one(context, status == STATUS_OK, status == STATUS_OK && result->outcome == LIMITS_ADMITTED);
+}
+
+static void on_reply(void *context, enum status status, const struct redis_reply *reply, const char *message) {
+    (void)reply, (void)message;
+    end_one(context, status == STATUS_OK, false);
+}
+
+static const char organization[] = "0b0e9c5a-55a6-4cb4-a3a5-1f8f3a7a7f10";
+
+/** Key, workspace and organisation with the limits that a platform sets: requests and tokens a minute, tokens a day, spend a month. */
+static void admit_one(struct run *run, int number, const char *lease) {
+    char key[16];
+    snprintf(key, sizeof key, "key%09d", number % KEYS);
+    int64_t most = run->work == WORK_DENIED ? 1000 : LIMITS_MAX;
+    struct limits_scope scopes[3] = {
+        {.bounds = LIMITS_UNLIMITED}, {.bounds = LIMITS_UNLIMITED}, {.bounds = LIMITS_UNLIMITED}};
+    snprintf(scopes[0].name, sizeof scopes[0].name, "k:%s", key);
+    scopes[0].bounds.of[LIMITS_REQUESTS_PER_MINUTE] = LIMITS_MAX;
+    scopes[0].bounds.of[LIMITS_TOKENS_PER_MINUTE] = most;
+    snprintf(scopes[1].name, sizeof scopes[1].name, "w:5d2f2f26-0000-4000-8000-%012d", number % 10);
+    scopes[1].bounds.of[LIMITS_TOKENS_PER_DAY] = LIMITS_MAX;
+    snprintf(scopes[2].name, sizeof scopes[2].name, "o");
+    scopes[2].bounds.of[LIMITS_SPEND_PER_MONTH] = LIMITS_SPEND_MAX;
+    struct limits_admission admission = {
+        .subject = {organization, "5d2f2f26-0000-4000-8000-000000000001", key, "smollm2-135m-instruct",
+                    "0123456789abcdef0123456789abcdef", "chat"},
+        .lease = lease,
+        .price = {200000000, 50000000, 600000000},
+        .scope_count = run->scope_count,
+        .scopes = scopes,
+        .input = 300,
+        .output = 512,
+        .answers = 1,
+        .peek = run->work == WORK_PEEK,
+    };
+    limits_admit(run->client, &admission, on_result, run);
+}
+
+static void start_one(struct run *run, int number) {
+    char lease[LIMITS_LEASE_ID_BYTES + 1];
+    snprintf(lease, sizeof lease, "%032x", (unsigned)(run->first_lease + number));
+    struct limits_usage usage = {.input = 300, .output = 200};
+    if (run->work == WORK_INCR)
+        redis_commandf(run->client, on_reply, run, "INCR counter");
+    else if (run->work == WORK_SETTLE)
+        limits_settle(run->client, organization, lease, &usage, on_reply, run);
+    else
+        admit_one(run, number, lease);
+}
+
+/** Seconds of processor time that Redis has used so far: unlike what it says of its scripts, free of what else runs on the machine. */
+static double processor_seconds(struct redis_client *client) {
+    struct redis_reply *reply = NULL;
+    struct error err;
+    if (redis_callf(client, &reply, &err, "INFO cpu") != STATUS_OK) return 0;
+    double seconds = 0;
+    static const char *const names[] = {"used_cpu_sys_main_thread:", "used_cpu_user_main_thread:"};
+    for (int i = 0; i < 2; i++) {
+        const char *value = strstr((const char *)reply->string.data, names[i]);
+        if (value != NULL) seconds += strtod(value + strlen(names[i]), NULL);
+    }
+    redis_reply_free(reply);
+    return seconds;
+}
+
+static int first_lease;
+
+static void measure(struct redis_client *client, const char *name, enum work work, int scope_count, int depth,
+                    int requests) {
+    struct run run = {.client = client,
+                      .work = work,
+                      .requests = requests,
+                      .scope_count = scope_count,
+                      .next = depth,
+                      .mutex = PTHREAD_MUTEX_INITIALIZER,
+                      .changed = PTHREAD_COND_INITIALIZER};
+    if (work != WORK_SETTLE) first_lease += requests;
+    run.first_lease = first_lease;
+    double used = processor_seconds(client);
+    int64_t start = clock_monotonic_ns(clock_system());
+    for (int i = 0; i < depth; i++) start_one(&run, i);
+    pthread_mutex_lock(&run.mutex);
+    while (run.done < requests) pthread_cond_wait(&run.changed, &run.mutex);
+    pthread_mutex_unlock(&run.mutex);
+    double seconds = (double)(clock_monotonic_ns(clock_system()) - start) / NS_PER_S;
+    used = processor_seconds(client) - used;
+    printf("%-22s %2d at once %9.0f a second %7.1f us of Redis' processor", name, depth, requests / seconds,
+           used * 1e6 / requests);
+    if (work == WORK_DENIED) printf("   %d of %d admitted", run.admitted, requests);
+    printf(run.failed > 0 ? "   %d FAILED\n" : "\n", run.failed);
+}
+
+int main(int argc, char **argv) {
+    int requests = argc > 1 ? atoi(argv[1]) : REQUESTS_DEFAULT;
+    if (requests < DEPTH_MAX) requests = DEPTH_MAX;
+    struct redis_server server = {.written_only = true};
+    redis_server_create_as(&server);
+    struct redis_client *client = NULL;
+    struct error err;
+    struct redis_options options = {.address = server.address, .timeout_ns = 10 * NS_PER_S};
+    if (redis_client_create(&options, &client, &err) != STATUS_OK ||
+        redis_client_wait(client, 10 * NS_PER_S, &err) != STATUS_OK) {
+        fprintf(stderr, "bora-bench-limits: %s\n", err.message);
+        return 1;
+    }
+    static const int depths[] = {1, 16, DEPTH_MAX};
+    for (int i = 0; i < 3; i++) {
+        measure(client, "INCR", WORK_INCR, 0, depths[i], requests);
+        measure(client, "peek, three scopes", WORK_PEEK, 3, depths[i], requests);
+        measure(client, "admit, three scopes", WORK_ADMIT, 3, depths[i], requests);
+        measure(client, "settle, three scopes", WORK_SETTLE, 3, depths[i], requests);
+        measure(client, "admit, one scope", WORK_ADMIT, 1, depths[i], requests);
+        measure(client, "settle, one scope", WORK_SETTLE, 1, depths[i], requests);
+        measure(client, "denied, three scopes", WORK_DENIED, 3, depths[i], requests);
+    }
+    redis_client_destroy(client);
+    redis_server_destroy(&server);
+    return 0;
+}

@@ -1,0 +1,185 @@
+/* Copyright Bora contributors
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "base/clock.h"
+#include "cli/chat.h"
+#include "cli/print.h"
+#include "cli/served.h"
+#include "rpc/transcode.h"
+
+#include <inttypes.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+enum { CHUNK_MEMORY_BYTES = 16 << 20, STOP_LOOK_MS = 50 };
+
+/* --- the answer -------------------------------------------------------------------------------------------------- */
+
+struct answer {
+    struct connection *connection;
+    const struct chat_reader *reader;
+    bool json;
+    struct arena arena; /* one chunk */
+    bool cut;           /* by max_tokens or the context */
+    bool line_open;     /* the last character was not a newline */
+    pthread_mutex_t mutex;
+    pthread_cond_t changed;
+    bool done, begun; /* begun: something of the answer is printed, so that it cannot be asked again */
+    struct connection_failure failure;
+    int exit;
+};
+
+/** On a line of its own. Calls come whole. */
+static void print_call(struct answer *answer, const Bora__V1__ToolCall *call) {
+    const Bora__V1__FunctionCall *function = call->function;
+    if (function == NULL) return;
+    bool text =
+        function->arguments != NULL && function->arguments->kind_case == BORA__V1__FUNCTION_ARGUMENTS__KIND_TEXT;
+    if (answer->line_open) printf("\n");
+    print_clean(stdout, function->name);
+    fputs(" ", stdout);
+    print_clean(stdout, text ? function->arguments->text : "{}");
+    printf("\n");
+    answer->line_open = false;
+}
+
+static void print_choice(struct answer *answer, const Bora__V1__ChunkChoice *choice) {
+    if (choice->delta != NULL && choice->delta->_content_case == BORA__V1__DELTA___CONTENT_CONTENT &&
+        choice->delta->content[0] != 0) {
+        const char *text = choice->delta->content;
+        if (answer->reader->transcript != NULL) (void)!bytes_append_string(answer->reader->transcript, text);
+        print_clean(stdout, text);
+        answer->line_open = text[strlen(text) - 1] != '\n';
+    }
+    for (size_t i = 0; choice->delta != NULL && i < choice->delta->n_tool_calls; i++)
+        print_call(answer, choice->delta->tool_calls[i]);
+    bool finished = choice->_finish_reason_case == BORA__V1__CHUNK_CHOICE___FINISH_REASON_FINISH_REASON;
+    if (finished &&
+        (strcmp(choice->finish_reason, "length") == 0 || strcmp(choice->finish_reason, "model_length") == 0))
+        answer->cut = true;
+}
+
+static void on_message(struct rpc_client_call *call, void *context, struct bytes_view message) {
+    struct answer *answer = context;
+    ProtobufCMessage *unpacked = NULL;
+    answer->begun = true;
+    arena_reset(&answer->arena);
+    if (protobuf_unpack(&bora__v1__chat_completion_chunk__descriptor, message, &answer->arena, &unpacked, NULL) ==
+        STATUS_OK) {
+        const Bora__V1__ChatCompletionChunk *chunk = (const Bora__V1__ChatCompletionChunk *)unpacked;
+        if (answer->json)
+            print_json(unpacked);
+        else
+            for (size_t i = 0; i < chunk->n_choices; i++) print_choice(answer, chunk->choices[i]);
+        fflush(stdout);
+        if (answer->reader->usage && chunk->usage != NULL) {
+            if (answer->line_open && !answer->json) printf("\n");
+            fflush(stdout);
+            answer->line_open = false;
+            fprintf(stderr, "%" PRId64 " prompt tokens, %" PRId64 " answered\n", chunk->usage->prompt_tokens,
+                    chunk->usage->completion_tokens);
+        }
+    }
+    if (ferror(stdout))
+        rpc_client_call_cancel(call); /* nobody reads */
+    else
+        rpc_client_call_read(call);
+}
+
+static bool is_stopped(const struct answer *answer) {
+    return answer->reader->stopped != NULL && *answer->reader->stopped;
+}
+
+static void on_finished(struct rpc_client_call *call, void *context, const struct rpc_result *result) {
+    (void)call;
+    struct answer *answer = context;
+    pthread_mutex_lock(&answer->mutex);
+    if (answer->line_open && !answer->json) printf("\n");
+    fflush(stdout);
+    answer->exit = ferror(stdout) ? EXIT_FAILED : EXIT_OK;
+    if (result->status != STATUS_OK && is_stopped(answer)) {
+        answer->exit = EXIT_INTERRUPTED;
+    } else if (result->status != STATUS_OK) {
+        answer->failure = connection_judge(result);
+        if (answer->begun) answer->failure.retry_after_ms = 0;
+        answer->exit = answer->failure.exit;
+        bool again = answer->connection->retries_left > 0 && answer->failure.retry_after_ms > 0;
+        if (!again) connection_explain(answer->connection, result);
+    } else if (answer->cut && !answer->json) {
+        print_failure("the answer was cut: --max-tokens or the model's context is used up");
+    }
+    answer->done = true;
+    pthread_cond_signal(&answer->changed);
+    pthread_mutex_unlock(&answer->mutex);
+}
+
+/** After a refusal, when it helps: what could be asked instead. */
+static void print_served(struct connection *connection) {
+    const Bora__V1__ModelList *list = NULL;
+    connection->quiet = true;
+    if (served_fetch(connection, &list) != GO_ON) return;
+    fputs("  served now: ", stderr);
+    served_print_names(stderr, list);
+    fputs("\n", stderr);
+}
+
+/** Until the answer has ended. A handler of signals cannot wake a condition, so somebody looks. */
+static void wait_for_end(struct answer *answer, struct rpc_client_call *call) {
+    pthread_mutex_lock(&answer->mutex);
+    while (!answer->done) {
+        struct timespec until;
+        if (answer->reader->stopped == NULL) {
+            pthread_cond_wait(&answer->changed, &answer->mutex);
+            continue;
+        }
+        clock_gettime(CLOCK_REALTIME, &until);
+        until.tv_nsec += STOP_LOOK_MS * NS_PER_MS;
+        until.tv_sec += until.tv_nsec / NS_PER_S;
+        until.tv_nsec %= NS_PER_S;
+        (void)pthread_cond_timedwait(&answer->changed, &answer->mutex, &until);
+        if (is_stopped(answer)) rpc_client_call_cancel(call);
+    }
+    pthread_mutex_unlock(&answer->mutex);
+}
+
+static int ask(struct answer *answer, struct bytes_view request) {
+    struct connection *connection = answer->connection;
+    const char *const metadata[] = {"authorization", connection->authorization, NULL};
+    struct rpc_client_call_options options = {
+        .path = "/bora.v1.ChatService/StreamChat",
+        .deadline_ns =
+            connection->timeout_ns > 0 ? clock_monotonic_ns(clock_system()) + connection->timeout_ns : INT64_MAX,
+        .metadata = metadata,
+        .only_request = &request,
+        .on_message = on_message,
+        .on_finished = on_finished,
+        .context = answer};
+    struct rpc_client_call *call = NULL;
+    struct error err = {0};
+    answer->done = false;
+    answer->failure = (struct connection_failure){0};
+    if (rpc_client_call_start(connection->channel, &options, &call, &err) != STATUS_OK) {
+        print_failure("%s", err.message);
+        return EXIT_FAILED;
+    }
+    rpc_client_call_read(call);
+    wait_for_end(answer, call);
+    rpc_client_call_unref(call);
+    return answer->exit;
+}
+
+int chat_stream(struct connection *connection, struct bytes_view request, const struct chat_reader *reader) {
+    struct answer answer = {.connection = connection,
+                            .reader = reader,
+                            .json = connection_options.json,
+                            .mutex = PTHREAD_MUTEX_INITIALIZER,
+                            .changed = PTHREAD_COND_INITIALIZER};
+    arena_init(&answer.arena, CHUNK_MEMORY_BYTES);
+    int result;
+    do result = ask(&answer, request);
+    while (result != EXIT_OK && connection_wait_to_retry(connection, &answer.failure));
+    arena_deinit(&answer.arena);
+    if (answer.failure.model_missing) print_served(connection);
+    return result;
+}

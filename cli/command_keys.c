@@ -1,0 +1,446 @@
+/* Copyright Bora contributors
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "base/clock.h"
+#include "cli/commands.h"
+#include "cli/fields.h"
+#include "cli/keys.h"
+#include "cli/limits.h"
+#include "cli/print.h"
+#include "cli/result.h"
+#include "cli/served.h"
+#include "cli/terminal.h"
+#include "cli/values.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define SERVICE "/bora.v1.KeyService/"
+#define COUNT(array) ((int)(sizeof(array) / sizeof *(array)))
+
+/* --- what keys look like ------------------------------------------------------------------------------------------ */
+
+static const struct table_column list_columns[] = {{"KEY ID", "prefix", CELL_TEXT, 12},
+                                                   {"NAME", "name", CELL_TEXT, 32},
+                                                   {"STATUS", "status", CELL_STATUS, 0},
+                                                   {"ROLE", "role", CELL_TEXT, 0},
+                                                   {"WORKSPACE", "workspace_name", CELL_TEXT, 24},
+                                                   {"CREATED", "created_at", CELL_TIME, 0},
+                                                   {"EXPIRES", "expires_at", CELL_TIME, 0},
+                                                   {"LAST USED", "last_used", CELL_AGO, 0},
+                                                   {"LIMITS", "limits", CELL_LIMITS, 48}};
+static const struct table_column columns[] = {{"key id", "prefix", CELL_TEXT, 0},
+                                              {"uuid", "key_id", CELL_TEXT, 0},
+                                              {"name", "name", CELL_TEXT, 0},
+                                              {"status", "status", CELL_STATUS, 0},
+                                              {"role", "role", CELL_TEXT, 0},
+                                              {"workspace", "workspace_name", CELL_TEXT, 0},
+                                              {"workspace id", "workspace_id", CELL_TEXT, 0},
+                                              {"organization", "organization_id", CELL_TEXT, 0},
+                                              {"user", "user_id", CELL_TEXT, 0},
+                                              {"models", "scopes.models", CELL_TEXT, 0},
+                                              {"endpoints", "scopes.endpoints", CELL_TEXT, 0},
+                                              {"created", "created_at", CELL_TIME, 0},
+                                              {"created by", "created_by", CELL_TEXT, 0},
+                                              {"expires", "expires_at", CELL_TIME, 0},
+                                              {"last used", "last_used", CELL_AGO, 0},
+                                              {"old secret goes until", "previous_expires_at", CELL_TIME, 0},
+                                              {"limits", "limits", CELL_LIMITS, 0}};
+static const struct table_column model_columns[] = {{"  to", "model", CELL_TEXT, 0},
+                                                    {"limits", "limits", CELL_LIMITS, 0}};
+
+static int print_key(const ProtobufCMessage *key) {
+    int result = result_print_one(key, columns, COUNT(columns), "prefix");
+    if (connection_options.json || connection_options.quiet) return result;
+    const struct field_value models = field_get(key, "model_limits");
+    for (size_t i = 0; i < models.count; i++)
+        table_print_one(stdout, model_columns, COUNT(model_columns), models.items[i]);
+    return result;
+}
+
+int keys_check_id(const struct command_usage *usage, const char *key_id) {
+    const char *name = strncmp(key_id, "bora_", 5) == 0 ? key_id + 5 : NULL;
+    if (name == NULL) return GO_ON;
+    /* a whole key; what lies behind the id is nobody's business here */
+    return usage_error(usage, "a key's id is what stands between the two underscores: %.12s", name);
+}
+
+/** One request about one key, and its reply. */
+static int ask(const struct command_usage *usage, const char *method, ProtobufCMessage *request, const char *key_id,
+               const ProtobufCMessageDescriptor *descriptor, struct connection *connection, ProtobufCMessage **out) {
+    int result = keys_check_id(usage, key_id);
+    if (result == GO_ON) result = connection_open(CREDENTIAL_ADMIN, connection);
+    if (result != GO_ON) return result;
+    field_set_text(request, "key_id", key_id);
+    result = connection_call(connection, method, request, descriptor, out);
+    if (result != GO_ON) connection_close(connection);
+    return result;
+}
+
+/* --- scopes and ends ----------------------------------------------------------------------------------------------- */
+
+struct scope_options {
+    const char *models, *endpoints, *expires;
+};
+#define SCOPE_ARGUMENTS(options)                                                                                       \
+    {ARGUMENT_TEXT, "models", "LIST", "what it may ask: names, aliases or tiers with commas, or any",                  \
+     &(options)->models},                                                                                              \
+        {ARGUMENT_TEXT, "endpoints", "LIST",                                                                           \
+         "what it may do: chat,completions,embeddings,fim,models,files,fine_tuning,usage,admin, or any",               \
+         &(options)->endpoints},                                                                                       \
+    {                                                                                                                  \
+        ARGUMENT_TEXT, "expires", "DATE", "2026-12-31 (its end) or 2026-12-31T18:00Z, UTC; never", &(options)->expires \
+    }
+
+/** "a,b" as a list, "any" as an empty one. NULL when there is no memory. */
+static char **split(struct arena *arena, const char *text, size_t *out_count) {
+    char *copy = arena_copy(arena, text, strlen(text)), *rest = NULL;
+    char **list = arena_alloc_array(arena, strlen(text) + 1, sizeof *list);
+    *out_count = 0;
+    if (copy == NULL || list == NULL) return NULL;
+    if (strcmp(text, "any") == 0) return list;
+    for (char *word = strtok_r(copy, ", ", &rest); word != NULL; word = strtok_r(NULL, ", ", &rest))
+        list[(*out_count)++] = word;
+    return list;
+}
+
+/** Change what was given; the rest of `scopes` stays. */
+static void set_scopes(struct arena *arena, const struct scope_options *options, Bora__V1__Scopes *scopes) {
+    if (options->models != NULL) scopes->models = split(arena, options->models, &scopes->n_models);
+    if (options->endpoints != NULL) scopes->endpoints = split(arena, options->endpoints, &scopes->n_endpoints);
+}
+
+static int check_expires(const struct command_usage *usage, const char *text) {
+    int64_t seconds;
+    if (text == NULL || strcmp(text, "never") == 0 || value_parse_time(text, &seconds)) return GO_ON;
+    return usage_error(usage, "--expires: '%.64s' is neither a date, as 2026-12-31, nor never", text);
+}
+
+/* --- create and rotate --------------------------------------------------------------------------------------------- */
+
+static struct {
+    const char *name, *tenant, *workspace, *user, *role;
+    struct scope_options scopes;
+    struct limit_options limits;
+    struct argument_integer expires_in_ns;
+    struct argument_list model_limits;
+} creating;
+static const struct argument create_arguments[] = {
+    {ARGUMENT_TEXT, "name", "TEXT", "what the key is for", &creating.name},
+    {ARGUMENT_TEXT, "workspace", "ID", "workspace it belongs to (the caller's own)", &creating.workspace},
+    {ARGUMENT_TEXT, "tenant", "NAME", "the same by name, made when it is missing", &creating.tenant},
+    {ARGUMENT_CHOICE, "role", "admin|member|service", "what it may (service: ask models)", &creating.role},
+    {ARGUMENT_TEXT, "user", "ID", "whose it is, for your own books", &creating.user},
+    SCOPE_ARGUMENTS(&creating.scopes),
+    {ARGUMENT_DURATION, "expires-in", "DURATION", "the same from now on: 30d, 12h", &creating.expires_in_ns},
+    LIMIT_ARGUMENTS(&creating.limits),
+    {ARGUMENT_LIST, "model-limit", "MODEL:LIMITS",
+     "further limits for a model, alias or tier: small:tokens-per-day=1M; may be given again", &creating.model_limits},
+    {ARGUMENT_END, NULL, NULL, NULL, NULL},
+};
+
+static int print_created(const Bora__V1__CreateKeyResponse *response) {
+    char limits[LIMITS_TEXT_BYTES];
+    if (connection_options.json) return print_json(&response->base);
+    printf("%s\n", response->key);
+    const Bora__V1__ApiKey *info = response->info;
+    limits_describe(info->limits, limits);
+    terminal_note("Key id %s. Keep the key now: it is not shown again.\n",
+                  info->prefix[0] != 0 ? info->prefix : info->key_id);
+    terminal_note("Limits over all models: %s\n", limits[0] != 0 ? limits : "none of its own");
+    return EXIT_OK;
+}
+
+/** A limit for a name that nobody serves may be a typing error. The new key itself may ask. */
+static void doubt_names(struct connection *connection, const Bora__V1__CreateKeyResponse *response) {
+    const Bora__V1__ModelList *list = NULL;
+    char *admin = connection->authorization;
+    if (response->info->n_model_limits == 0 || asprintf(&connection->authorization, "Bearer %s", response->key) < 0) {
+        connection->authorization = admin;
+        return;
+    }
+    connection->quiet = true;
+    bool known = served_fetch(connection, &list) == GO_ON;
+    for (size_t i = 0; known && i < response->info->n_model_limits; i++) {
+        const char *name = response->info->model_limits[i]->model;
+        if (served_has(list, name)) continue;
+        fprintf(
+            stderr,
+            "bora: warning: no model is served as '%.128s' now, so this limit limits nothing yet; there are: ", name);
+        served_print_names(stderr, list);
+        fputs("\n", stderr);
+    }
+    explicit_bzero(connection->authorization, strlen(connection->authorization));
+    free(connection->authorization);
+    connection->authorization = admin;
+}
+
+static int check_create(const struct command_usage *usage) {
+    if (creating.expires_in_ns.given && creating.expires_in_ns.value < NS_PER_S)
+        return usage_error(usage, "--expires-in must be 1s or more");
+    if (creating.expires_in_ns.given && creating.scopes.expires != NULL)
+        return usage_error(usage, "--expires and --expires-in exclude each other");
+    if (creating.tenant != NULL && creating.workspace != NULL)
+        return usage_error(usage, "--tenant and --workspace exclude each other");
+    return check_expires(usage, creating.scopes.expires);
+}
+
+static int fill_create(const struct command_usage *usage, struct arena *arena, Bora__V1__CreateKeyRequest *request,
+                       Bora__V1__Limits *limits, Bora__V1__Scopes *scopes) {
+    field_set_text(&request->base, "name", creating.name);
+    field_set_text(&request->base, "tenant", creating.tenant);
+    field_set_text(&request->base, "workspace_uuid", creating.workspace);
+    field_set_text(&request->base, "user_id", creating.user);
+    field_set_text(&request->base, "role", creating.role);
+    if (creating.scopes.expires != NULL && strcmp(creating.scopes.expires, "never") != 0)
+        field_set_text(&request->base, "expiration", creating.scopes.expires);
+    if (creating.expires_in_ns.given)
+        field_set_integer(&request->base, "expires_at",
+                          (clock_unix_ns(clock_system()) + creating.expires_in_ns.value) / NS_PER_S);
+    if (creating.scopes.models != NULL || creating.scopes.endpoints != NULL) {
+        set_scopes(arena, &creating.scopes, scopes);
+        request->scopes = scopes;
+    }
+    if (limits_given(&creating.limits) > 0) request->limits = limits;
+    request->n_model_limits = (size_t)creating.model_limits.count;
+    int result = limits_apply(usage, &creating.limits, limits);
+    if (result == GO_ON) result = limits_parse_models(usage, &creating.model_limits, arena, &request->model_limits);
+    return result;
+}
+
+static int run_create(const struct command_usage *usage, const char *const *words, int count) {
+    (void)words, (void)count;
+    Bora__V1__CreateKeyRequest request = BORA__V1__CREATE_KEY_REQUEST__INIT;
+    Bora__V1__Limits limits = BORA__V1__LIMITS__INIT;
+    Bora__V1__Scopes scopes = BORA__V1__SCOPES__INIT;
+    struct arena arena;
+    struct connection connection;
+    ProtobufCMessage *reply = NULL;
+    arena_init(&arena, 1 << 20);
+    int result = check_create(usage);
+    if (result == GO_ON) result = fill_create(usage, &arena, &request, &limits, &scopes);
+    if (result == GO_ON) result = connection_open(CREDENTIAL_ADMIN, &connection);
+    if (result == GO_ON) {
+        result = connection_call(&connection, SERVICE "CreateKey", &request.base,
+                                 &bora__v1__create_key_response__descriptor, &reply);
+        if (result == GO_ON) {
+            result = print_created((const Bora__V1__CreateKeyResponse *)reply);
+            doubt_names(&connection, (const Bora__V1__CreateKeyResponse *)reply);
+        }
+        connection_close(&connection);
+    }
+    arena_deinit(&arena);
+    return result;
+}
+
+static struct argument_integer overlap_ns;
+static const struct argument rotate_arguments[] = {
+    {ARGUMENT_DURATION, "overlap", "DURATION", "how long the old secret goes on: 24h, 0 ends it now (1d)", &overlap_ns},
+    {ARGUMENT_END, NULL, NULL, NULL, NULL}};
+
+static int run_rotate(const struct command_usage *usage, const char *const *words, int count) {
+    (void)count;
+    Bora__V1__RotateKeyRequest request = BORA__V1__ROTATE_KEY_REQUEST__INIT;
+    struct connection connection;
+    ProtobufCMessage *reply = NULL;
+    if (overlap_ns.given && overlap_ns.value < 0) return usage_error(usage, "--overlap must be 0 or more");
+    if (overlap_ns.given) field_set_integer(&request.base, "overlap_seconds", overlap_ns.value / NS_PER_S);
+    int result = ask(usage, SERVICE "RotateKey", &request.base, words[0], &bora__v1__create_key_response__descriptor,
+                     &connection, &reply);
+    if (result != GO_ON) return result;
+    result = print_created((const Bora__V1__CreateKeyResponse *)reply);
+    connection_close(&connection);
+    return result;
+}
+
+/* --- list and get -------------------------------------------------------------------------------------------------- */
+
+static const struct result_list list = {.method = SERVICE "ListKeys",
+                                        .reply = &bora__v1__list_keys_response__descriptor,
+                                        .items = "keys",
+                                        .cursor = "after",
+                                        .id = "key_id",
+                                        .page = 1000};
+static struct { const char *name, *workspace, *organization; } listing;
+static const struct argument list_arguments[] = {
+    {ARGUMENT_TEXT, "name", "TEXT", "with this in their name, or as their last four characters", &listing.name},
+    {ARGUMENT_TEXT, "workspace", "ID", "of this workspace", &listing.workspace},
+    {ARGUMENT_TEXT, "organization", "ID", "of this organization (operator)", &listing.organization},
+    {ARGUMENT_END, NULL, NULL, NULL, NULL}};
+
+static int run_list(const struct command_usage *usage, const char *const *words, int count) {
+    (void)usage, (void)words, (void)count;
+    Bora__V1__ListKeysRequest request = BORA__V1__LIST_KEYS_REQUEST__INIT;
+    field_set_text(&request.base, "name", listing.name);
+    field_set_text(&request.base, "workspace_id", listing.workspace);
+    field_set_text(&request.base, "organization_id", listing.organization);
+    return result_list(CREDENTIAL_ADMIN, &list, &request.base, list_columns, COUNT(list_columns), "There are no keys.");
+}
+
+static int run_get(const struct command_usage *usage, const char *const *words, int count) {
+    (void)count;
+    Bora__V1__GetKeyRequest request = BORA__V1__GET_KEY_REQUEST__INIT;
+    struct connection connection;
+    ProtobufCMessage *reply = NULL;
+    int result =
+        ask(usage, SERVICE "GetKey", &request.base, words[0], &bora__v1__api_key__descriptor, &connection, &reply);
+    if (result != GO_ON) return result;
+    result = print_key(reply);
+    connection_close(&connection);
+    return result;
+}
+
+/* --- changes ------------------------------------------------------------------------------------------------------- */
+
+static struct {
+    const char *name, *role;
+    struct scope_options scopes;
+} updating;
+static const struct argument update_arguments[] = {
+    {ARGUMENT_TEXT, "name", "TEXT", "what the key is for", &updating.name},
+    {ARGUMENT_CHOICE, "role", "admin|member|service", "what it may", &updating.role},
+    SCOPE_ARGUMENTS(&updating.scopes),
+    {ARGUMENT_END, NULL, NULL, NULL, NULL},
+};
+
+/** Scopes are replaced as a whole: where one list is given, the other is fetched first. */
+static int keep_scopes(struct connection *connection, const char *key_id, Bora__V1__Scopes *scopes) {
+    Bora__V1__GetKeyRequest request = BORA__V1__GET_KEY_REQUEST__INIT;
+    ProtobufCMessage *reply = NULL;
+    request.key_id = (char *)key_id;
+    int result = connection_call(connection, SERVICE "GetKey", &request.base, &bora__v1__api_key__descriptor, &reply);
+    if (result != GO_ON) return result;
+    const Bora__V1__Scopes *now = ((const Bora__V1__ApiKey *)reply)->scopes;
+    if (now != NULL) *scopes = *now;
+    return GO_ON;
+}
+
+static int run_update(const struct command_usage *usage, const char *const *words, int count) {
+    (void)count;
+    const struct scope_options *given = &updating.scopes;
+    Bora__V1__UpdateKeyRequest request = BORA__V1__UPDATE_KEY_REQUEST__INIT;
+    Bora__V1__Scopes scopes = BORA__V1__SCOPES__INIT;
+    struct connection connection;
+    ProtobufCMessage *reply = NULL;
+    int result = keys_check_id(usage, words[0]);
+    if (result == GO_ON) result = check_expires(usage, given->expires);
+    bool scoped = given->models != NULL || given->endpoints != NULL;
+    if (result == GO_ON && updating.name == NULL && updating.role == NULL && given->expires == NULL && !scoped)
+        result = usage_error(usage, "nothing to change was given (limits: bora limits set)");
+    if (result == GO_ON) result = connection_open(CREDENTIAL_ADMIN, &connection);
+    if (result != GO_ON) return result;
+    if (scoped && (given->models == NULL || given->endpoints == NULL))
+        result = keep_scopes(&connection, words[0], &scopes);
+    if (result == GO_ON) {
+        set_scopes(&connection.arena, given, &scopes);
+        field_set_text(&request.base, "key_id", words[0]);
+        field_set_text(&request.base, "name", updating.name);
+        field_set_text(&request.base, "role", updating.role);
+        field_set_text(&request.base, "expiration",
+                       given->expires != NULL && strcmp(given->expires, "never") == 0 ? "" : given->expires);
+        if (scoped) request.scopes = &scopes;
+        result =
+            connection_call(&connection, SERVICE "UpdateKey", &request.base, &bora__v1__api_key__descriptor, &reply);
+    }
+    if (result == GO_ON) result = print_key(reply);
+    connection_close(&connection);
+    return result;
+}
+
+static int set_disabled(const struct command_usage *usage, const char *key_id, bool disabled) {
+    Bora__V1__UpdateKeyRequest request = BORA__V1__UPDATE_KEY_REQUEST__INIT;
+    struct connection connection;
+    ProtobufCMessage *reply = NULL;
+    field_set_flag(&request.base, "disabled", disabled);
+    int result =
+        ask(usage, SERVICE "UpdateKey", &request.base, key_id, &bora__v1__api_key__descriptor, &connection, &reply);
+    if (result != GO_ON) return result;
+    result = result_print_done(reply, "%s is %s.\n", key_id, disabled ? "disabled" : "enabled");
+    connection_close(&connection);
+    return result;
+}
+
+static int run_disable(const struct command_usage *usage, const char *const *words, int count) {
+    (void)count;
+    return set_disabled(usage, words[0], true);
+}
+
+static int run_enable(const struct command_usage *usage, const char *const *words, int count) {
+    (void)count;
+    return set_disabled(usage, words[0], false);
+}
+
+static int run_revoke(const struct command_usage *usage, const char *const *words, int count) {
+    (void)count;
+    Bora__V1__RevokeKeyRequest request = BORA__V1__REVOKE_KEY_REQUEST__INIT;
+    struct connection connection;
+    ProtobufCMessage *reply = NULL;
+    int result = ask(usage, SERVICE "RevokeKey", &request.base, words[0], &bora__v1__revoke_key_response__descriptor,
+                     &connection, &reply);
+    if (result != GO_ON) return result;
+    result = result_print_done(reply, "%s is revoked.\n", words[0]);
+    connection_close(&connection);
+    return result;
+}
+
+/* --- the table ----------------------------------------------------------------------------------------------------- */
+
+#define KEY_ID "\n\nKEY_ID is the 12 characters between the key's two underscores, or its UUID."
+
+const struct command keys_commands[] = {
+    {.usage =
+         {"keys create", "",
+          "Make an API key. The key is printed on standard output, once; it cannot be shown again.\n"
+          "Limits that are not given are those of its workspace's key limits; those of the workspace and the\n"
+          "organization count besides. " LIMIT_HELP "\n"
+          "A request reserves its prompt and its max_tokens before it starts, and gets back what it does not use.\n"
+          "Without max_tokens it reserves as much as the model's context and the limit allow, and others are\n"
+          "refused meanwhile: where tokens are limited, set max_tokens.",
+          0, 0},
+     .help = "make an API key",
+     .arguments = create_arguments,
+     .connects = true,
+     .run = run_create},
+    {.usage = {"keys list", "", "List API keys, oldest first. The keys themselves are not kept anywhere.", 0, 0},
+     .help = "list API keys",
+     .arguments = list_arguments,
+     .connects = true,
+     .is_default = true,
+     .run = run_list},
+    {.usage = {"keys get", "KEY_ID", "Show all that is known of a key." KEY_ID, 1, 1},
+     .help = "show one",
+     .arguments = no_arguments,
+     .connects = true,
+     .run = run_get},
+    {.usage = {"keys update", "KEY_ID", "Change a key; what is not given stays." KEY_ID, 1, 1},
+     .help = "change its name, role, scopes or end",
+     .arguments = update_arguments,
+     .connects = true,
+     .run = run_update},
+    {.usage = {"keys rotate", "KEY_ID",
+               "Give a key a new secret, which is printed once. Id and limits stay; the old secret goes on for the "
+               "overlap." KEY_ID,
+               1, 1},
+     .help = "a new secret, the old one goes on for a while",
+     .arguments = rotate_arguments,
+     .connects = true,
+     .run = run_rotate},
+    {.usage = {"keys disable", "KEY_ID",
+               "Refuse a key's requests and end its answers, on every gateway at once, until it is enabled." KEY_ID, 1,
+               1},
+     .help = "refuse its requests until it is enabled",
+     .arguments = no_arguments,
+     .connects = true,
+     .run = run_disable},
+    {.usage = {"keys enable", "KEY_ID", "Take a disabling back." KEY_ID, 1, 1},
+     .help = "take a disabling back",
+     .arguments = no_arguments,
+     .connects = true,
+     .run = run_enable},
+    {.usage = {"keys revoke", "KEY_ID",
+               "Revoke an API key: the next request with it is refused, on every gateway. There is no way back." KEY_ID,
+               1, 1},
+     .help = "end it, everywhere at once and for good",
+     .arguments = no_arguments,
+     .connects = true,
+     .run = run_revoke},
+    {.usage = {NULL, NULL, NULL, 0, 0}}};

@@ -1,0 +1,244 @@
+/* Copyright Bora contributors
+ * SPDX-License-Identifier: Apache-2.0 */
+/* Workspaces and organizations: the same acts on two kinds of places. */
+#include "bora/v1/tenants.pb-c.h"
+#include "cli/commands.h"
+#include "cli/fields.h"
+#include "cli/limits.h"
+#include "cli/result.h"
+
+#include <string.h>
+
+#define SERVICE "/bora.v1.TenantService/"
+#define COUNT(array) ((int)(sizeof(array) / sizeof *(array)))
+enum { REQUEST_BYTES_MAX = 512 };
+
+/** A kind of place: how its methods and messages are called. */
+struct place {
+    const char *id_field; /* of requests: "workspace_id" */
+    const char *create, *get, *update;
+    const ProtobufCMessageDescriptor *create_request, *get_request, *update_request, *reply;
+    const struct result_list list;
+    const ProtobufCMessageDescriptor *list_request;
+    const char *nothing;
+};
+static const struct place workspace = {.id_field = "workspace_id",
+                                       .create = SERVICE "CreateWorkspace",
+                                       .get = SERVICE "GetWorkspace",
+                                       .update = SERVICE "UpdateWorkspace",
+                                       .create_request = &bora__v1__create_workspace_request__descriptor,
+                                       .get_request = &bora__v1__get_workspace_request__descriptor,
+                                       .update_request = &bora__v1__update_workspace_request__descriptor,
+                                       .reply = &bora__v1__workspace__descriptor,
+                                       .list = {.method = SERVICE "ListWorkspaces",
+                                                .reply = &bora__v1__list_workspaces_response__descriptor,
+                                                .items = "workspaces",
+                                                .cursor = "offset",
+                                                .id = "id",
+                                                .page = 1000},
+                                       .list_request = &bora__v1__list_workspaces_request__descriptor,
+                                       .nothing = "There are no workspaces."};
+static const struct place organization = {.id_field = "organization_id",
+                                          .create = SERVICE "CreateOrganization",
+                                          .get = SERVICE "GetOrganization",
+                                          .update = SERVICE "UpdateOrganization",
+                                          .create_request = &bora__v1__create_organization_request__descriptor,
+                                          .get_request = &bora__v1__get_organization_request__descriptor,
+                                          .update_request = &bora__v1__update_organization_request__descriptor,
+                                          .reply = &bora__v1__organization__descriptor,
+                                          .list = {.method = SERVICE "ListOrganizations",
+                                                   .reply = &bora__v1__list_organizations_response__descriptor,
+                                                   .items = "organizations",
+                                                   .cursor = "offset",
+                                                   .id = "id",
+                                                   .page = 1000},
+                                          .list_request = &bora__v1__list_organizations_request__descriptor,
+                                          .nothing = "There are no organizations."};
+
+static struct {
+    const char *name, *organization;
+    struct limit_options limits;
+    struct argument_list model_limits;
+} options;
+
+/* Those that only workspaces have stand last. */
+static const struct table_column list_columns[] = {{"ID", "id", CELL_TEXT, 0},
+                                                   {"NAME", "name", CELL_TEXT, 32},
+                                                   {"CREATED", "created_at", CELL_TIME, 0},
+                                                   {"DISABLED", "disabled", CELL_TEXT, 0},
+                                                   {"LIMITS", "limits", CELL_LIMITS, 48},
+                                                   {"ORGANIZATION", "organization_id", CELL_TEXT, 0}};
+static const struct table_column columns[] = {{"id", "id", CELL_TEXT, 0},
+                                              {"name", "name", CELL_TEXT, 0},
+                                              {"created", "created_at", CELL_TIME, 0},
+                                              {"disabled", "disabled", CELL_TEXT, 0},
+                                              {"limits", "limits", CELL_LIMITS, 0},
+                                              {"organization", "organization_id", CELL_TEXT, 0},
+                                              {"limits of each key", "key_limits", CELL_LIMITS, 0}};
+enum { LIST_COLUMNS_OF_ORGANIZATION = 5, COLUMNS_OF_ORGANIZATION = 5 };
+static const struct table_column model_columns[] = {{"  to", "model", CELL_TEXT, 0},
+                                                    {"limits", "limits", CELL_LIMITS, 0}};
+
+static int print_place(const struct place *place, const ProtobufCMessage *reply) {
+    int count = place == &workspace ? COUNT(columns) : COLUMNS_OF_ORGANIZATION;
+    int result = result_print_one(reply, columns, count, "id");
+    if (connection_options.json || connection_options.quiet) return result;
+    const struct field_value models = field_get(reply, "model_limits");
+    for (size_t i = 0; i < models.count; i++)
+        table_print_one(stdout, model_columns, COUNT(model_columns), models.items[i]);
+    return result;
+}
+
+/* --- acts ---------------------------------------------------------------------------------------------------------- */
+
+static int list(const struct place *place) {
+    _Alignas(16) char memory[REQUEST_BYTES_MAX];
+    ProtobufCMessage *request = field_message_init(place->list_request, memory, sizeof memory);
+    if (options.organization != NULL) field_set_text(request, "organization_id", options.organization);
+    int count = place == &workspace ? COUNT(list_columns) : LIST_COLUMNS_OF_ORGANIZATION;
+    return result_list(CREDENTIAL_ADMIN, &place->list, request, list_columns, count, place->nothing);
+}
+
+static int call(const struct place *place, const char *method, const ProtobufCMessage *request) {
+    struct connection connection;
+    ProtobufCMessage *reply = NULL;
+    int result = connection_open(CREDENTIAL_ADMIN, &connection);
+    if (result != GO_ON) return result;
+    result = connection_call(&connection, method, request, place->reply, &reply);
+    if (result == GO_ON) result = print_place(place, reply);
+    connection_close(&connection);
+    return result;
+}
+
+static int create(const struct place *place, const struct command_usage *usage, const char *name) {
+    _Alignas(16) char memory[REQUEST_BYTES_MAX];
+    ProtobufCMessage *request = field_message_init(place->create_request, memory, sizeof memory);
+    Bora__V1__Limits limits = BORA__V1__LIMITS__INIT;
+    Bora__V1__ModelLimits **models = NULL;
+    struct arena arena;
+    arena_init(&arena, 1 << 20);
+    field_set_text(request, "name", name);
+    if (options.organization != NULL) field_set_text(request, "organization_id", options.organization);
+    int result = limits_apply(usage, &options.limits, &limits);
+    if (result == GO_ON) result = limits_parse_models(usage, &options.model_limits, &arena, &models);
+    if (limits_given(&options.limits) > 0) field_set_message(request, "limits", &limits.base);
+    field_set_list(request, "model_limits", (void *const *)models, (size_t)options.model_limits.count);
+    if (result == GO_ON) result = call(place, place->create, request);
+    arena_deinit(&arena);
+    return result;
+}
+
+static int get(const struct place *place, const char *id) {
+    _Alignas(16) char memory[REQUEST_BYTES_MAX];
+    ProtobufCMessage *request = field_message_init(place->get_request, memory, sizeof memory);
+    field_set_text(request, place->id_field, id);
+    return call(place, place->get, request);
+}
+
+static int update(const struct place *place, const char *id, const char *name, const bool *disabled) {
+    _Alignas(16) char memory[REQUEST_BYTES_MAX];
+    ProtobufCMessage *request = field_message_init(place->update_request, memory, sizeof memory);
+    field_set_text(request, place->id_field, id);
+    field_set_text(request, "name", name);
+    if (disabled != NULL) field_set_flag(request, "disabled", *disabled);
+    return call(place, place->update, request);
+}
+
+/* --- commands ------------------------------------------------------------------------------------------------------ */
+
+#define COMMANDS_OF(place)                                                                                  \
+    static int list_##place(const struct command_usage *usage, const char *const *words, int count) {       \
+        (void)usage, (void)words, (void)count;                                                              \
+        return list(&place);                                                                                \
+    }                                                                                                       \
+    static int create_##place(const struct command_usage *usage, const char *const *words, int count) {     \
+        (void)count;                                                                                        \
+        return create(&place, usage, words[0]);                                                             \
+    }                                                                                                       \
+    static int get_##place(const struct command_usage *usage, const char *const *words, int count) {        \
+        (void)usage, (void)count;                                                                           \
+        return get(&place, words[0]);                                                                       \
+    }                                                                                                       \
+    static int update_##place(const struct command_usage *usage, const char *const *words, int count) {     \
+        (void)count;                                                                                        \
+        if (options.name == NULL) return usage_error(usage, "--name is missing (limits: bora limits set)"); \
+        return update(&place, words[0], options.name, NULL);                                                \
+    }                                                                                                       \
+    static int disable_##place(const struct command_usage *usage, const char *const *words, int count) {    \
+        (void)usage, (void)count;                                                                           \
+        return update(&place, words[0], NULL, &(bool){true});                                               \
+    }                                                                                                       \
+    static int enable_##place(const struct command_usage *usage, const char *const *words, int count) {     \
+        (void)usage, (void)count;                                                                           \
+        return update(&place, words[0], NULL, &(bool){false});                                              \
+    }
+COMMANDS_OF(workspace)
+COMMANDS_OF(organization)
+
+static int delete_workspace(const struct command_usage *usage, const char *const *words, int count) {
+    (void)usage, (void)count;
+    Bora__V1__DeleteWorkspaceRequest request = BORA__V1__DELETE_WORKSPACE_REQUEST__INIT;
+    struct connection connection;
+    ProtobufCMessage *reply = NULL;
+    int result = connection_open(CREDENTIAL_ADMIN, &connection);
+    if (result != GO_ON) return result;
+    request.workspace_id = (char *)words[0];
+    result = connection_call(&connection, SERVICE "DeleteWorkspace", &request.base,
+                             &bora__v1__delete_workspace_response__descriptor, &reply);
+    if (result == GO_ON) result = result_print_done(reply, "%s is deleted.\n", words[0]);
+    connection_close(&connection);
+    return result;
+}
+
+#define OF_ORGANIZATION \
+    { ARGUMENT_TEXT, "organization", "ID", "of this organization (operator)", &options.organization }
+#define NAME \
+    { ARGUMENT_TEXT, "name", "TEXT", "a new name", &options.name }
+#define LIMITS                                                                                        \
+    LIMIT_ARGUMENTS(&options.limits), {                                                               \
+        ARGUMENT_LIST, "model-limit", "MODEL:LIMITS",                                                 \
+            "further limits for a model, alias or tier: small:tokens-per-day=1M; may be given again", \
+            &options.model_limits                                                                     \
+    }
+#define END \
+    { ARGUMENT_END, NULL, NULL, NULL, NULL }
+static const struct argument list_arguments[] = {OF_ORGANIZATION, END}, update_arguments[] = {NAME, END},
+                             create_workspace_arguments[] = {OF_ORGANIZATION, LIMITS, END},
+                             create_organization_arguments[] = {LIMITS, END};
+
+#define ACT(noun, verb, positionals, minimum, sentence, half, table, function)                               \
+    {                                                                                                        \
+        .usage = {noun " " verb, positionals, sentence, minimum, minimum}, .help = half, .arguments = table, \
+        .connects = true, .is_default = minimum == 0, .run = function                                        \
+    }
+const struct command workspaces_commands[] = {
+    ACT("workspaces", "list", "", 0, "List workspaces: where keys, their prompts' cache and their accounts are one.",
+        "list workspaces", list_arguments, list_workspace),
+    ACT("workspaces", "create", "NAME", 1,
+        "Make a workspace. Its limits are those of all its keys together.\n" LIMIT_HELP, "make one",
+        create_workspace_arguments, create_workspace),
+    ACT("workspaces", "get", "ID", 1, "Show a workspace.", "show one", no_arguments, get_workspace),
+    ACT("workspaces", "update", "ID", 1, "Give a workspace a new name. Limits: bora limits set --workspace ID.",
+        "rename it", update_arguments, update_workspace),
+    ACT("workspaces", "disable", "ID", 1, "Refuse all keys of a workspace until it is enabled.", "refuse all its keys",
+        no_arguments, disable_workspace),
+    ACT("workspaces", "enable", "ID", 1, "Take a disabling back.", "take that back", no_arguments, enable_workspace),
+    ACT("workspaces", "delete", "ID", 1, "Delete a workspace that has no key left that is not revoked.", "delete it",
+        no_arguments, delete_workspace),
+    {.usage = {NULL, NULL, NULL, 0, 0}}};
+
+const struct command orgs_commands[] = {
+    ACT("orgs", "list", "", 0, "List organizations (operator).", "list organizations", no_arguments, list_organization),
+    ACT("orgs", "create", "NAME", 1,
+        "Make an organization with a workspace named default (operator). Its limits are those of all its keys "
+        "together.\n" LIMIT_HELP,
+        "make one", create_organization_arguments, create_organization),
+    ACT("orgs", "get", "ID", 1, "Show an organization (operator).", "show one", no_arguments, get_organization),
+    ACT("orgs", "update", "ID", 1,
+        "Give an organization a new name (operator). Limits: bora limits set --organization ID.", "rename it",
+        update_arguments, update_organization),
+    ACT("orgs", "disable", "ID", 1, "Refuse all keys of an organization until it is enabled (operator).",
+        "refuse all its keys", no_arguments, disable_organization),
+    ACT("orgs", "enable", "ID", 1, "Take a disabling back (operator).", "take that back", no_arguments,
+        enable_organization),
+    {.usage = {NULL, NULL, NULL, 0, 0}}};

@@ -1,0 +1,154 @@
+/* Copyright Bora contributors
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "cli/limits.h"
+
+#include "base/text.h"
+#include "cli/fields.h"
+#include "cli/values.h"
+
+#include <stdio.h>
+#include <string.h>
+
+const struct limit_kind limit_kinds[LIMIT_KINDS] = {
+    {"requests-per-second", "requests_per_second", "requests / second", "req/s", false},
+    {"requests-per-minute", "requests_per_minute", "requests / minute", "req/min", false},
+    {"tokens-per-minute", "tokens_per_minute", "tokens / minute", "tok/min", false},
+    {"input-tokens-per-minute", "input_tokens_per_minute", "input tokens / minute", "in tok/min", false},
+    {"output-tokens-per-minute", "output_tokens_per_minute", "output tokens / minute", "out tok/min", false},
+    {"tokens-per-day", "tokens_per_day", "tokens / day", "tok/day", false},
+    {"tokens-per-month", "tokens_per_month", "tokens / month", "tok/month", false},
+    {"concurrent-streams", "concurrent_streams", "streams at once", "streams", false},
+    {"spend-per-month", "spend_per_month", "spend / month", "spend/month", true},
+};
+
+int limits_given(const struct limit_options *options) {
+    int count = 0;
+    for (int i = 0; i < LIMIT_KINDS; i++) count += options->text[i] != NULL;
+    return count;
+}
+
+/** `where` is what is told before the option's name: "--", or "--model-limit: ". */
+static int apply(const struct command_usage *usage, const char *where, const struct limit_kind *kind, const char *text,
+                 Bora__V1__Limits *limits) {
+    int64_t count;
+    double amount;
+    if (strcmp(text, "none") == 0) {
+        field_clear(&limits->base, kind->field);
+        return GO_ON;
+    }
+    if (kind->money) {
+        if (!text_to_double(text, &amount) || amount < 0)
+            return usage_error(usage, "%s%s: '%.64s' is no amount of 0 or more, nor none", where, kind->option, text);
+        field_set_number(&limits->base, kind->field, amount);
+        return GO_ON;
+    }
+    if (!value_parse_count(text, &count))
+        return usage_error(usage, "%s%s: '%.64s' is no number of 0 or more (60, 20k, 1.5M), nor none", where,
+                           kind->option, text);
+    field_set_integer(&limits->base, kind->field, count);
+    return GO_ON;
+}
+
+int limits_apply(const struct command_usage *usage, const struct limit_options *options, Bora__V1__Limits *limits) {
+    for (int i = 0; i < LIMIT_KINDS; i++) {
+        if (options->text[i] == NULL) continue;
+        int result = apply(usage, "--", &limit_kinds[i], options->text[i], limits);
+        if (result != GO_ON) return result;
+    }
+    return GO_ON;
+}
+
+/* --- limits of a model ------------------------------------------------------------------------------------------- */
+
+static const struct limit_kind *find_kind(const char *option) {
+    for (int i = 0; i < LIMIT_KINDS; i++) {
+        if (strcmp(limit_kinds[i].option, option) == 0) return &limit_kinds[i];
+    }
+    return NULL;
+}
+
+static int not_understood(const struct command_usage *usage, const char *text) {
+    return usage_error(usage,
+                       "--model-limit: '%.64s' is neither MODEL:REQUESTS:TOKENS of a minute (an empty number means no "
+                       "limit) nor as MODEL:tokens-per-day=1M,concurrent-streams=4",
+                       text);
+}
+
+/** "tokens-per-minute=20k,requests-per-minute=60"; `list` is changed. */
+static int apply_list(const struct command_usage *usage, const char *text, char *list, Bora__V1__Limits *limits) {
+    char *rest = NULL;
+    for (char *item = strtok_r(list, ",", &rest); item != NULL; item = strtok_r(NULL, ",", &rest)) {
+        char *equals = strchr(item, '=');
+        if (equals == NULL) return not_understood(usage, text);
+        *equals = 0;
+        const struct limit_kind *kind = find_kind(item);
+        if (kind == NULL) return usage_error(usage, "--model-limit: there is no limit '%.64s'", item);
+        int result = apply(usage, "--model-limit: ", kind, equals + 1, limits);
+        if (result != GO_ON) return result;
+    }
+    return GO_ON;
+}
+
+/** "REQUESTS:TOKENS" at the end of `name`, which is cut before it. */
+static int apply_two(const struct command_usage *usage, const char *text, char *name, Bora__V1__Limits *limits) {
+    char *parts[2];
+    for (int i = 1; i >= 0; i--) {
+        parts[i] = strrchr(name, ':');
+        if (parts[i] == NULL) return not_understood(usage, text);
+        *parts[i]++ = 0;
+    }
+    if (name[0] == 0 || (parts[0][0] == 0 && parts[1][0] == 0)) return not_understood(usage, text);
+    int64_t count;
+    for (int i = 0; i < 2; i++) {
+        if (parts[i][0] == 0) continue;
+        if (!value_parse_count(parts[i], &count)) return not_understood(usage, text);
+        field_set_integer(&limits->base, i == 0 ? "requests_per_minute" : "tokens_per_minute", count);
+    }
+    return GO_ON;
+}
+
+int limits_parse_model(const struct command_usage *usage, const char *text, struct arena *arena,
+                       Bora__V1__ModelLimits **out) {
+    Bora__V1__ModelLimits *model = arena_alloc(arena, sizeof *model);
+    Bora__V1__Limits *limits = arena_alloc(arena, sizeof *limits);
+    char *name = arena_copy(arena, text, strlen(text));
+    if (model == NULL || limits == NULL || name == NULL) return EXIT_FAILED;
+    bora__v1__model_limits__init(model);
+    bora__v1__limits__init(limits);
+    model->model = name;
+    model->limits = limits;
+    *out = model;
+    char *colon = strrchr(name, ':');
+    if (colon == NULL || colon == name || strchr(colon, '=') == NULL) return apply_two(usage, text, name, limits);
+    *colon = 0;
+    return apply_list(usage, text, colon + 1, limits);
+}
+
+int limits_parse_models(const struct command_usage *usage, const struct argument_list *list, struct arena *arena,
+                        Bora__V1__ModelLimits ***out) {
+    *out = arena_alloc_array(arena, (size_t)list->count + 1, sizeof **out);
+    if (*out == NULL) return EXIT_FAILED;
+    for (int i = 0; i < list->count; i++) {
+        int result = limits_parse_model(usage, list->items[i], arena, *out + i);
+        if (result != GO_ON) return result;
+    }
+    return GO_ON;
+}
+
+/* --- words ------------------------------------------------------------------------------------------------------- */
+
+void limits_describe(const Bora__V1__Limits *limits, char out[LIMITS_TEXT_BYTES]) {
+    size_t length = 0;
+    out[0] = 0;
+    for (int i = 0; limits != NULL && i < LIMIT_KINDS && length < LIMITS_TEXT_BYTES; i++) {
+        const struct field_value value = field_get(&limits->base, limit_kinds[i].field);
+        char number[VALUE_COUNT_BYTES];
+        if (value.kind == FIELD_ABSENT) continue;
+        if (value.kind == FIELD_NUMBER)
+            value_format_money(value.number, number);
+        else
+            value_format_count(value.integer, number);
+        length += (size_t)snprintf(out + length, LIMITS_TEXT_BYTES - length, "%s%s %s", length > 0 ? ", " : "", number,
+                                   limit_kinds[i].unit);
+    }
+}

@@ -1,0 +1,108 @@
+/* Copyright Bora contributors
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "cli/result.h"
+
+#include "cli/fields.h"
+#include "cli/print.h"
+#include "cli/terminal.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+/** The items of `page` behind those of `all`. False when there is no memory. */
+static bool append_page(struct arena *arena, const char *items, ProtobufCMessage *all, const ProtobufCMessage *page) {
+    const struct field_value before = field_get(all, items), added = field_get(page, items);
+    void **list = arena_alloc_array(arena, before.count + added.count + 1, sizeof *list);
+    if (list == NULL) {
+        print_failure("the list is too long");
+        return false;
+    }
+    if (before.count > 0) memcpy(list, before.items, before.count * sizeof *list);
+    if (added.count > 0) memcpy(list + before.count, added.items, added.count * sizeof *list);
+    field_set_list(all, items, list, before.count + added.count);
+    field_set_flag(all, "has_more", field_get(page, "has_more").flag);
+    return true;
+}
+
+static size_t page_size(const struct result_list *list, size_t so_far) {
+    size_t most = list->most > 0 ? (size_t)list->most : RESULT_ITEMS_MAX;
+    return most - so_far < (size_t)list->page ? most - so_far : (size_t)list->page;
+}
+
+int result_fetch(struct connection *connection, const struct result_list *list, ProtobufCMessage *request,
+                 ProtobufCMessage **out) {
+    ProtobufCMessage *all = NULL;
+    for (size_t size = page_size(list, 0); size > 0;) {
+        ProtobufCMessage *page = NULL;
+        field_set_integer(request, "limit", (int64_t)size);
+        int result = connection_call(connection, list->method, request, list->reply, &page);
+        if (result != GO_ON) return result;
+        const struct field_value items = field_get(page, list->items);
+        if (all == NULL)
+            all = page;
+        else if (!append_page(&connection->arena, list->items, all, page))
+            return EXIT_FAILED;
+        size_t so_far = field_get(all, list->items).count;
+        size = items.count > 0 && field_get(page, "has_more").flag ? page_size(list, so_far) : 0;
+        if (size > 0 && strcmp(list->cursor, "offset") == 0)
+            field_set_integer(request, list->cursor, (int64_t)so_far);
+        else if (size > 0)
+            field_set_text(request, list->cursor, field_text(items.items[items.count - 1], list->id));
+    }
+    *out = all;
+    return GO_ON;
+}
+
+int result_print_list(const struct result_list *list, const ProtobufCMessage *reply, const struct table_column *columns,
+                      int count, const char *nothing) {
+    const struct field_value items = field_get(reply, list->items);
+    if (connection_options.json) return print_json(reply);
+    if (connection_options.quiet) {
+        for (size_t i = 0; i < items.count; i++) {
+            print_clean(stdout, field_text(items.items[i], list->id));
+            putchar('\n');
+        }
+    } else if (items.count == 0) {
+        terminal_note("%s\n", nothing);
+    } else {
+        table_print(stdout, columns, count, (ProtobufCMessage *const *)items.items, items.count);
+    }
+    return EXIT_OK;
+}
+
+int result_list(enum credential credential, const struct result_list *list, ProtobufCMessage *request,
+                const struct table_column *columns, int count, const char *nothing) {
+    struct connection connection;
+    ProtobufCMessage *reply = NULL;
+    int result = connection_open(credential, &connection);
+    if (result != GO_ON) return result;
+    result = result_fetch(&connection, list, request, &reply);
+    if (result == GO_ON) result = result_print_list(list, reply, columns, count, nothing);
+    connection_close(&connection);
+    return result;
+}
+
+int result_print_one(const ProtobufCMessage *reply, const struct table_column *columns, int count, const char *id) {
+    if (connection_options.json) return print_json(reply);
+    if (connection_options.quiet) {
+        print_clean(stdout, field_text(reply, id));
+        putchar('\n');
+    } else {
+        table_print_one(stdout, columns, count, reply);
+    }
+    return EXIT_OK;
+}
+
+int result_print_done(const ProtobufCMessage *reply, const char *format, ...) {
+    enum { SENTENCE_BYTES = 1024 };
+    char sentence[SENTENCE_BYTES];
+    if (connection_options.json) return print_json(reply);
+    if (connection_options.quiet) return EXIT_OK;
+    va_list values;
+    va_start(values, format);
+    vsnprintf(sentence, sizeof sentence, format, values);
+    va_end(values);
+    print_masked(stdout, sentence);
+    return EXIT_OK;
+}

@@ -1,0 +1,228 @@
+/* Copyright Bora contributors
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "cli/table.h"
+
+#include "base/clock.h"
+#include "base/text.h"
+#include "cli/fields.h"
+#include "cli/limits.h"
+#include "cli/print.h"
+#include "cli/terminal.h"
+#include "cli/values.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+/* --- cells ------------------------------------------------------------------------------------------------------- */
+
+static void format_moment(const struct field_value *value, enum cell_form form, char out[TABLE_CELL_BYTES]) {
+    int64_t seconds = value->integer;
+    char text[VALUE_TIME_BYTES];
+    if (value->kind == FIELD_TEXT && !value_parse_time(value->text, &seconds)) {
+        snprintf(out, TABLE_CELL_BYTES, "%s", value->text[0] != 0 ? value->text : "-");
+        return;
+    }
+    if (form == CELL_AGO)
+        value_format_ago(seconds, clock_unix_ns(clock_system()) / NS_PER_S, text);
+    else
+        value_format_time(seconds, text);
+    snprintf(out, TABLE_CELL_BYTES, "%s", text);
+}
+
+static void format_list(const struct field_value *value, char out[TABLE_CELL_BYTES]) {
+    size_t length = 0;
+    for (size_t i = 0; i < value->count && length < TABLE_CELL_BYTES; i++)
+        length += (size_t)snprintf(out + length, TABLE_CELL_BYTES - length, "%s%s", i > 0 ? ", " : "",
+                                   (const char *)value->items[i]);
+}
+
+static void format_value(const struct field_value *value, enum cell_form form, char out[TABLE_CELL_BYTES]) {
+    out[0] = 0;
+    switch (value->kind) {
+    case FIELD_TEXT:
+        if (form == CELL_TIME || form == CELL_AGO)
+            format_moment(value, form, out);
+        else
+            snprintf(out, TABLE_CELL_BYTES, "%s", value->text);
+        break;
+    case FIELD_INTEGER:
+        if (form == CELL_TIME || form == CELL_AGO)
+            format_moment(value, form, out);
+        else if (form == CELL_COUNT)
+            value_format_count(value->integer, out);
+        else
+            snprintf(out, TABLE_CELL_BYTES, "%" PRId64, value->integer);
+        break;
+    case FIELD_NUMBER:
+        if (form == CELL_MONEY)
+            value_format_money(value->number, out);
+        else
+            text_from_double(value->number, out);
+        break;
+    case FIELD_FLAG:
+        snprintf(out, TABLE_CELL_BYTES, "%s", value->flag ? "yes" : "no");
+        break;
+    case FIELD_LIST:
+        format_list(value, out);
+        break;
+    case FIELD_MESSAGE:
+        if (form == CELL_LIMITS) limits_describe((const Bora__V1__Limits *)value->message, out);
+        break;
+    default:
+        break;
+    }
+}
+
+/** Cut after `width` characters, the last of them an ellipsis. */
+static void cut(char *text, int width) {
+    const uint8_t *at = (const uint8_t *)text, *last = at, *end = at + strlen(text);
+    for (int count = 0; at < end; count++) {
+        uint32_t character;
+        bool valid;
+        if (count == width) {
+            memcpy(text + (last - (const uint8_t *)text), "\u2026", sizeof "\u2026");
+            return;
+        }
+        last = at;
+        at += text_decode(at, (size_t)(end - at), &character, &valid);
+    }
+}
+
+void table_cell(const ProtobufCMessage *message, const struct table_column *column, char out[TABLE_CELL_BYTES]) {
+    char raw[TABLE_CELL_BYTES];
+    const struct field_value value = field_get(message, column->path);
+    format_value(&value, column->form, raw);
+    raw[text_truncate(raw, strlen(raw), TABLE_CELL_BYTES - 4)] = 0; /* room for an ellipsis */
+    print_clean_to(raw, out, TABLE_CELL_BYTES);
+    if (column->width_max > 0) cut(out, column->width_max);
+    if (out[0] == 0) strcpy(out, "-");
+}
+
+static enum style style_of(const char *status) {
+    static const struct {
+        const char *word;
+        enum style style;
+    } styles[] = {{"active", STYLE_GOOD},       {"enabled", STYLE_GOOD}, {"serving", STYLE_GOOD}, {"ready", STYLE_GOOD},
+                  {"disabled", STYLE_DOUBTFUL}, {"expired", STYLE_BAD},  {"revoked", STYLE_BAD}};
+    for (size_t i = 0; i < sizeof styles / sizeof *styles; i++) {
+        if (strcmp(status, styles[i].word) == 0) return styles[i].style;
+    }
+    return STYLE_PLAIN;
+}
+
+/* --- tables ------------------------------------------------------------------------------------------------------ */
+
+static bool right_aligned(enum cell_form form) {
+    return form == CELL_COUNT || form == CELL_MONEY;
+}
+
+/** `text` in a column; the last one of a line is not padded on its right. */
+static void print_cell(FILE *file, const char *text, int width, bool right, bool last, enum style style) {
+    int room = width - print_width(text);
+    if (right) fprintf(file, "%*s", room, "");
+    fprintf(file, "%s%s%s", terminal_style(file, style), text, terminal_plain(file));
+    if (!last) fprintf(file, "%*s", (right ? 0 : room) + 2, "");
+}
+
+/** Columns of the terminal that are left for the last one; 0: as many as it needs. */
+static int last_column_room(FILE *file, const int *widths, int count) {
+    enum { ROOM_MIN = 12, GAP = 2 };
+    int room = terminal_width(file);
+    if (room == 0) return 0;
+    for (int i = 0; i + 1 < count; i++) room -= widths[i] + GAP;
+    return room > ROOM_MIN ? room : ROOM_MIN;
+}
+
+void table_print(FILE *file, const struct table_column *columns, int count, ProtobufCMessage *const *rows,
+                 size_t row_count) {
+    int widths[TABLE_COLUMNS_MAX];
+    char cell[TABLE_CELL_BYTES];
+    for (int i = 0; i < count; i++) {
+        widths[i] = print_width(columns[i].title);
+        for (size_t j = 0; j < row_count; j++) {
+            table_cell(rows[j], &columns[i], cell);
+            int width = print_width(cell);
+            if (width > widths[i]) widths[i] = width;
+        }
+    }
+    int room = last_column_room(file, widths, count);
+    for (int i = 0; i < count; i++)
+        print_cell(file, columns[i].title, widths[i], right_aligned(columns[i].form), i + 1 == count, STYLE_BOLD);
+    fputc('\n', file);
+    for (size_t j = 0; j < row_count; j++) {
+        for (int i = 0; i < count; i++) {
+            table_cell(rows[j], &columns[i], cell);
+            if (i + 1 == count && room > 0) cut(cell, room);
+            print_cell(file, cell, widths[i], right_aligned(columns[i].form), i + 1 == count,
+                       columns[i].form == CELL_STATUS ? style_of(cell) : STYLE_PLAIN);
+        }
+        fputc('\n', file);
+    }
+}
+
+void table_print_one(FILE *file, const struct table_column *columns, int count, const ProtobufCMessage *message) {
+    int width = 0;
+    char cell[TABLE_CELL_BYTES];
+    for (int i = 0; i < count; i++) {
+        int here = print_width(columns[i].title);
+        table_cell(message, &columns[i], cell);
+        if (here > width && strcmp(cell, "-") != 0) width = here;
+    }
+    for (int i = 0; i < count; i++) {
+        const struct table_column *column = &columns[i];
+        table_cell(message, column, cell);
+        if (strcmp(cell, "-") == 0) continue;
+        print_cell(file, column->title, width, false, false, STYLE_DIM);
+        print_cell(file, cell, 0, false, true, column->form == CELL_STATUS ? style_of(cell) : STYLE_PLAIN);
+        fputc('\n', file);
+    }
+}
+
+/* --- CSV --------------------------------------------------------------------------------------------------------- */
+
+static bool in_csv(const ProtobufCFieldDescriptor *field) {
+    return field->label != PROTOBUF_C_LABEL_REPEATED && field->type != PROTOBUF_C_TYPE_MESSAGE;
+}
+
+static void append_quoted(struct bytes *out, const char *text) {
+    if (text[strcspn(text, ",\"\r\n")] == 0) {
+        (void)!bytes_append_string(out, text);
+        return;
+    }
+    (void)!bytes_append_byte(out, '"');
+    for (; *text != 0; text++) {
+        if (*text == '"') (void)!bytes_append_byte(out, '"');
+        (void)!bytes_append_byte(out, (uint8_t)*text);
+    }
+    (void)!bytes_append_byte(out, '"');
+}
+
+void csv_append_titles(struct bytes *out, const ProtobufCMessageDescriptor *descriptor) {
+    bool first = true;
+    for (unsigned i = 0; i < descriptor->n_fields; i++) {
+        if (!in_csv(&descriptor->fields[i])) continue;
+        (void)!bytes_printf(out, "%s%s", first ? "" : ",", descriptor->fields[i].name);
+        first = false;
+    }
+    (void)!bytes_append_byte(out, '\n');
+}
+
+void csv_append_row(struct bytes *out, const ProtobufCMessage *message) {
+    const ProtobufCMessageDescriptor *descriptor = message->descriptor;
+    bool first = true;
+    for (unsigned i = 0; i < descriptor->n_fields; i++) {
+        char number[32] = "";
+        if (!in_csv(&descriptor->fields[i])) continue;
+        if (!first) (void)!bytes_append_byte(out, ',');
+        first = false;
+        const struct field_value value = field_get(message, descriptor->fields[i].name);
+        if (value.kind == FIELD_TEXT) append_quoted(out, value.text);
+        if (value.kind == FIELD_INTEGER) (void)!bytes_printf(out, "%" PRId64, value.integer);
+        if (value.kind == FIELD_FLAG) (void)!bytes_append_string(out, value.flag ? "true" : "false");
+        if (value.kind == FIELD_NUMBER) {
+            text_from_double(value.number, number);
+            (void)!bytes_append_string(out, number);
+        }
+    }
+    (void)!bytes_append_byte(out, '\n');
+}

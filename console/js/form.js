@@ -1,0 +1,139 @@
+// Copyright Bora contributors
+// SPDX-License-Identifier: Apache-2.0
+//
+// Fields of forms: a label, a hint, a place for what is wrong, and how the value is read.
+import { freshId, h, replace } from "./dom.js";
+import { parseAmount, parseCount } from "./format.js";
+import { button } from "./widgets.js";
+
+/** {element, input, fail(text)}; `fail` marks the field and puts the focus there, `clear` takes that back. */
+export function field(label, input, { hint } = {}) {
+  const id = input.id || freshId("field");
+  const hintId = `${id}-hint`;
+  const errorId = `${id}-error`;
+  const error = h("p", { class: "field-error", id: errorId });
+  input.id = id;
+  input.setAttribute("aria-describedby", hint ? `${hintId} ${errorId}` : errorId);
+  const element = h("div", { class: "field" }, h("label", { for: id }, label), input, hint && h("p", { class: "hint", id: hintId }, hint), error);
+  const clear = () => {
+    input.removeAttribute("aria-invalid");
+    error.textContent = "";
+  };
+  input.addEventListener("input", clear);
+  return {
+    element,
+    input,
+    clear,
+    fail(text) {
+      input.setAttribute("aria-invalid", "true");
+      error.textContent = text;
+      input.closest("details")?.setAttribute("open", "");
+      input.focus();
+      return false;
+    },
+  };
+}
+
+export const textInput = (attributes) => h("input", { type: "text", autocomplete: "off", spellcheck: "false", ...attributes });
+export const select = (options, value) => h("select", { value }, options.map(([key, text]) => h("option", { value: key }, text)));
+
+export function checkbox(label, checked, { hint } = {}) {
+  const id = freshId("check");
+  const input = h("input", { type: "checkbox", id, checked, "aria-describedby": hint ? `${id}-hint` : null });
+  return { input, element: h("div", { class: "check" }, input, h("label", { for: id }, label), hint && h("p", { class: "hint", id: `${id}-hint` }, hint)) };
+}
+
+/** Several of a few. read() -> [value] */
+export function checkboxes(legend, options, chosen, { hint } = {}) {
+  const boxes = options.map(([value, label]) => ({ value, ...checkbox(label, chosen.includes(value)) }));
+  const hintId = freshId("hint");
+  return {
+    element: h("fieldset", { class: "checks", "aria-describedby": hint ? hintId : null }, h("legend", {}, legend), hint && h("p", { class: "hint", id: hintId }, hint), h("div", { class: "check-grid" }, boxes.map((box) => box.element))),
+    read: () => boxes.filter((box) => box.input.checked).map((box) => box.value),
+  };
+}
+
+/* ---- limits (proto/bora/v1/keys.proto, Limits) --------------------------------------------------------------------- */
+
+export const LIMITS = [
+  { name: "requests_per_second", label: "Requests per second" },
+  { name: "requests_per_minute", label: "Requests per minute" },
+  { name: "tokens_per_minute", label: "Tokens per minute" },
+  { name: "input_tokens_per_minute", label: "Input tokens per minute" },
+  { name: "output_tokens_per_minute", label: "Output tokens per minute" },
+  { name: "tokens_per_day", label: "Tokens per day" },
+  { name: "tokens_per_month", label: "Tokens per month" },
+  { name: "concurrent_streams", label: "Answers at a time" },
+  { name: "spend_per_month", label: "Spend per month", amount: true },
+];
+
+export const limitsSet = (limits) => LIMITS.filter((limit) => limits?.[limit.name] !== null && limits?.[limit.name] !== undefined);
+
+/** Nine fields. read() -> {…} with what is set, or false when a field must be mended. */
+export function limitsFields(limits, nothing = "unlimited") {
+  const fields = LIMITS.map((limit) => {
+    const value = limits?.[limit.name];
+    return { limit, ...field(limit.label, textInput({ inputmode: limit.amount ? "decimal" : "numeric", placeholder: nothing, value: value ?? "", "data-limit": limit.name })) };
+  });
+  return {
+    element: h("div", { class: "limits-grid" }, fields.map((one) => one.element)),
+    read() {
+      const result = {};
+      for (const one of fields) {
+        const value = one.limit.amount ? parseAmount(one.input.value) : parseCount(one.input.value);
+        if (Number.isNaN(value)) return one.fail(one.limit.amount ? "An amount such as 25 or 0.5, or nothing." : "A whole number such as 600, 20k or 1.5m, or nothing.");
+        if (value !== null) result[one.limit.name] = value;
+      }
+      return result;
+    },
+  };
+}
+
+export const LIMITS_HINT = "Empty: unlimited. 0: nothing may pass. 20k and 1.5m are understood. Days and months are those of UTC.";
+
+/** Limits for single models, as many as wanted. read() -> [{model, limits}] or false. */
+export function modelLimitsFields(list, models) {
+  const rows = [];
+  const holder = h("div", { class: "model-limits" });
+  const datalist = h("datalist", { id: freshId("models") }, models.map((name) => h("option", { value: name })));
+  const add = (one, focus) => {
+    const model = field("Model", textInput({ value: one.model, list: datalist.id, placeholder: "name, alias or tier" }));
+    const limits = limitsFields(one.limits);
+    const row = { model, limits };
+    const element = h("fieldset", { class: "model-limit" }, h("legend", {}, "For one model"),
+      h("div", { class: "model-limit-head" }, model.element, button("Remove", () => {
+        rows.splice(rows.indexOf(row), 1);
+        element.remove();
+        more.focus();
+      })),
+      limits.element);
+    rows.push(row);
+    holder.append(element);
+    if (focus) model.input.focus();
+  };
+  const more = button("Add limits for a model", () => add({ model: "", limits: {} }, true), { iconName: "plus" });
+  for (const one of list ?? []) add(one, false);
+  return {
+    element: h("div", { class: "stack" }, datalist, holder, more),
+    read() {
+      const result = [];
+      for (const row of rows) {
+        if (row.model.input.value.trim() === "") return row.model.fail("Which model is this for?");
+        const limits = row.limits.read();
+        if (limits === false) return false;
+        result.push({ model: row.model.input.value.trim(), limits });
+      }
+      return result;
+    },
+  };
+}
+
+export function details(summary, content, { open = false } = {}) {
+  return h("details", { class: "more", open }, h("summary", {}, summary), h("div", { class: "stack" }, content));
+}
+
+/** Puts other content behind a choice: show(value) redraws. */
+export function switched(draw) {
+  const element = h("div", { class: "stack" });
+  return { element, show: (value) => replace(element, draw(value)) };
+}

@@ -1,0 +1,80 @@
+// Copyright Bora contributors
+// SPDX-License-Identifier: Apache-2.0
+import { all, get } from "../api.js";
+import { debounce, h, replace } from "../dom.js";
+import { field, textInput } from "../form.js";
+import { dateOf, timeAgo } from "../format.js";
+import { icon } from "../icons.js";
+import { place, session } from "../session.js";
+import { badge, button, emptyState, load, pageHead, picker, problemBox, statusBadge, table } from "../widgets.js";
+import { createKey, limitsSummary } from "./key_form.js";
+
+const PAGE = 50;
+const COLUMNS = [
+  { name: "Name", head: true, cell: (key) => h("a", { href: `#/keys/${encodeURIComponent(key.key_id)}` }, key.name || "(no name)") },
+  { name: "Key", cell: (key) => h("code", { class: "key-text" }, key.hidden_key) },
+  { name: "Status", cell: (key) => statusBadge(key.status) },
+  { name: "Role", cell: (key) => (key.role === "admin" ? badge("admin", "accent") : key.role) },
+  { name: "Workspace", cell: (key) => key.workspace_name },
+  { name: "Limits", cell: limitsSummary },
+  { name: "Expires", cell: (key) => dateOf(key.expires_at) },
+  { name: "Last used", cell: (key) => timeAgo(key.last_used) },
+];
+
+function list(filter, signal, create) {
+  const holder = h("div", { class: "card flush" });
+  const query = (after) => ({ ...place(), limit: PAGE, name: filter.name, workspace_id: filter.workspace, after });
+  void load(holder, signal, () => get("/v1/admin/api-keys", query(null), { signal }), (page) => {
+    const shown = (keys) => keys.filter((key) => filter.status === "" || key.status === filter.status);
+    const { element, add } = table({ caption: "API keys", columns: COLUMNS, rows: shown(page.keys) });
+    const searched = filter.name !== "" || filter.workspace !== "" || filter.status !== "";
+    let last = page.keys.at(-1)?.key_id;
+    const problems = h("div");
+    const more = button("Load more", async () => {
+      more.disabled = true;
+      problems.replaceChildren();
+      try {
+        const next = await get("/v1/admin/api-keys", query(last), { signal });
+        add(shown(next.keys));
+        last = next.keys.at(-1)?.key_id ?? last;
+        more.hidden = !next.has_more;
+      } catch (error) {
+        if (error.name !== "AbortError") replace(problems, problemBox(error));
+      }
+      more.disabled = false;
+    });
+    more.hidden = !page.has_more;
+    if (page.keys.length === 0 && !searched) return emptyState("No keys yet.", "A key is what a program shows to be let in.", create());
+    if (shown(page.keys).length === 0 && !page.has_more) return emptyState("No key fits.", "Look for another part of the name, or the key's last four characters.");
+    return [element, problems, h("div", { class: "table-foot" }, more)];
+  });
+  return holder;
+}
+
+export function render({ root, signal, query }) {
+  const filter = { name: query.get("name") ?? "", workspace: query.get("workspace") ?? "", status: "" };
+  let workspaces = [];
+  const holder = h("div");
+  const tools = h("div", { class: "toolbar" });
+  const show = () => replace(holder, list(filter, signal, createButton));
+  const create = async () => {
+    if (await createKey(workspaces) !== undefined && !signal.aborted) show();
+  };
+  const createButton = () => button("New key", create, { kind: "primary", iconName: "plus" });
+  const search = field("Search", textInput({ type: "search", value: filter.name, placeholder: "name or last four characters" }));
+  search.input.addEventListener("input", debounce(250, () => {
+    filter.name = search.input.value.trim();
+    if (!signal.aborted) show();
+  }));
+  replace(root, pageHead("Keys", `Who may ask, for what, and how much${session.organization ? `, in ${session.organization.name}` : ""}.`, createButton()), tools, holder);
+  const drawTools = () => replace(tools,
+    h("div", { class: "search" }, icon("search"), search.element),
+    picker({ label: "Workspace", options: [["", "All"], ...workspaces.map((one) => [one.id, one.name])], value: filter.workspace, onchange: (id) => { filter.workspace = id; show(); } }),
+    picker({ label: "Status", options: [["", "Any"], ["active", "Active"], ["disabled", "Disabled"], ["expired", "Expired"], ["revoked", "Revoked"]], value: filter.status, onchange: (status) => { filter.status = status; show(); } }));
+  drawTools();
+  show();
+  all("/v1/admin/workspaces", "workspaces", place(), { signal }).then((found) => {
+    workspaces = found;
+    if (!search.element.contains(document.activeElement)) drawTools();
+  }).catch(() => {}); // the list of keys says what is wrong
+}

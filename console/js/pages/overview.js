@@ -1,0 +1,81 @@
+// Copyright Bora contributors
+// SPDX-License-Identifier: Apache-2.0
+//
+// Today at a glance. Every card loads for itself, so that one part of the house that is away hides no other.
+import { get } from "../api.js";
+import { h, poll, replace } from "../dom.js";
+import { compact, DAY_MS, dayStart, integer, isoDay, money, percent, share } from "../format.js";
+import { isAdmin, place, session, usagePath } from "../session.js";
+import { cardWith, card, emptyState, figure, figures, load, meter, pageHead, problemBox } from "../widgets.js";
+import { liveModels } from "./live_models.js";
+import { usageOverTime, usageTable } from "./usage_parts.js";
+
+const LIVE_MS = 2000;
+const FIGURES = { requests: "Requests", input_tokens: "Input tokens", output_tokens: "Output tokens", cost: "Spend" };
+
+function sumOf(rows) {
+  const sum = Object.fromEntries(Object.keys(FIGURES).map((name) => [name, 0]));
+  for (const row of rows) for (const name of Object.keys(sum)) sum[name] += Number(row[name]);
+  return sum;
+}
+
+function todayCard(signal) {
+  const holder = h("div", { class: "stack" });
+  const today = dayStart(new Date());
+  const from = isoDay(new Date(today.getTime() - DAY_MS));
+  const to = isoDay(new Date(today.getTime() + DAY_MS));
+  void load(holder, signal, () => get(usagePath(), { ...place(), from, to, interval: "hour", group_by: ["model"] }, { signal }), (usage) => {
+    const isToday = (row) => new Date(row.start) >= today;
+    const now = sumOf(usage.rows.filter(isToday));
+    const before = sumOf(usage.rows.filter((row) => !isToday(row)));
+    const text = (name, value) => (name === "cost" ? money(value, usage.currency) : integer(value));
+    const todays = { ...usage, from: today.toISOString(), rows: usage.rows.filter(isToday) };
+    return [
+      figures(Object.entries(FIGURES).map(([name, label]) => figure(label, text(name, now[name]), `yesterday ${before[name] >= 1e5 ? compact(before[name]) : text(name, before[name])}`))),
+      todays.rows.length === 0
+        ? emptyState("Nothing was asked today.", "Make a key and let a program use it, or try a model yourself.", h("a", { class: "button primary", href: "#/playground" }, "Open the playground"), isAdmin() && h("a", { class: "button", href: "#/keys" }, "Keys"))
+        : [usageOverTime(todays, { measure: "tokens", group: "model", signal }), usageTable(todays, "model")],
+    ];
+  });
+  return cardWith("Today, UTC", h("a", { href: "#/usage" }, "All usage"), holder);
+}
+
+function spendCard(signal) {
+  const holder = h("div", { class: "stack" });
+  void load(holder, signal, () => get("/v1/admin/spend-limit", place(), { signal }), (spend) => {
+    const limited = spend.spend_per_month !== null && spend.spend_per_month !== undefined;
+    const part = limited ? share(spend.spent, spend.spend_per_month) : 0;
+    return [
+      h("p", { class: "big" }, money(spend.spent, spend.currency), limited && h("span", { class: "quiet" }, ` of ${money(spend.spend_per_month, spend.currency)}`)),
+      limited ? meter(part, `${percent(part)} of this month's spend limit`) : h("p", { class: "quiet" }, "No spend limit is set."),
+    ];
+  });
+  return cardWith("Spend this month", h("a", { href: "#/limits" }, "Limits"), holder);
+}
+
+function liveCard(signal) {
+  const holder = h("div", { class: "stack" });
+  let shown = false;
+  void poll(LIVE_MS, signal, async () => {
+    try {
+      replace(holder, await liveModels(signal));
+      shown = true;
+    } catch (error) {
+      if (error.name !== "AbortError" && (!shown || error.status !== 0)) replace(holder, problemBox(error));
+    }
+  });
+  return cardWith("Models now", h("a", { href: "#/models" }, "All about them"), holder);
+}
+
+export function render({ root, signal }) {
+  const name = session.organization?.name ?? session.me.organization?.name;
+  replace(root,
+    pageHead("Overview", name ? `What happens in ${name}.` : "What happens here."),
+    h("div", { class: "columns wide-left" },
+      todayCard(signal),
+      h("div", { class: "stack" }, isAdmin() && spendCard(signal), liveCard(signal),
+        card("Next", h("ul", { class: "links" },
+          h("li", {}, h("a", { href: "#/playground" }, "Try a model in the playground")),
+          isAdmin() && h("li", {}, h("a", { href: "#/keys" }, "Make a key for a program")),
+          h("li", {}, h("a", { href: "#/limits" }, "See what is limited")))))));
+}

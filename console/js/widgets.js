@@ -1,0 +1,128 @@
+// Copyright Bora contributors
+// SPDX-License-Identifier: Apache-2.0
+//
+// What pages are put together from: heads, cards, figures, bars, tables, and the three states of what is not there (yet).
+import { append, freshId, h, replace } from "./dom.js";
+import { icon } from "./icons.js";
+
+export function pageHead(title, lead, ...actions) {
+  return h("header", { class: "page-head" },
+    h("div", {}, h("h1", { tabindex: "-1" }, title), lead && h("p", { class: "lead" }, lead)),
+    actions.length > 0 && h("div", { class: "actions" }, actions));
+}
+
+export function card(title, ...children) {
+  const id = freshId("card");
+  return h("section", { class: "card", "aria-labelledby": title ? id : null }, title && h("h2", { id }, title), children);
+}
+
+/** A card whose head has something on its right. */
+export function cardWith(title, aside, ...children) {
+  const id = freshId("card");
+  return h("section", { class: "card", "aria-labelledby": id }, h("div", { class: "card-head" }, h("h2", { id }, title), aside), children);
+}
+
+export const button = (label, onclick, { kind = "", iconName = null, disabled = false } = {}) =>
+  h("button", { type: "button", class: `button ${kind}`, onclick, disabled }, iconName && icon(iconName), label);
+
+export const badge = (text, kind = "") => h("span", { class: `badge ${kind}` }, text);
+
+const STATUS_KINDS = { active: "good", disabled: "warn", expired: "", revoked: "bad" };
+export const statusBadge = (status) => badge(status, STATUS_KINDS[status] ?? "");
+
+/** A number with its name; `note` stands below. */
+export function figure(label, value, note) {
+  return h("div", { class: "figure" }, h("dt", {}, label), h("dd", {}, value, note && h("span", { class: "figure-note" }, note)));
+}
+export const figures = (...items) => h("dl", { class: "figures" }, items);
+
+/** How much of something is taken. `words` say it to who does not see the bar. */
+export function meter(part, words, { quiet = false } = {}) {
+  const kind = quiet ? "" : part >= 1 ? "full" : part >= 0.8 ? "high" : "";
+  const fill = h("div", { class: "meter-fill" });
+  fill.style.width = `${Math.max(part * 100, part > 0 ? 1.5 : 0)}%`;
+  return h("div", { class: `meter ${kind}`, role: "meter", "aria-valuemin": "0", "aria-valuemax": "100", "aria-valuenow": Math.round(part * 100), "aria-valuetext": words, "aria-label": words }, fill);
+}
+
+export function facts(...pairs) {
+  return h("dl", { class: "facts" }, pairs.filter(Boolean).map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value))));
+}
+
+/**
+ * A table that becomes a list of cards on a narrow screen.
+ * columns: [{name, cell(row) -> node or text, numeric, head: this cell names the row, plain: no label on a narrow screen}]
+ */
+export function table({ caption, columns, rows, showCaption = false }) {
+  // The roles are said again because the narrow layout (display: block) takes them away.
+  const body = h("tbody", { role: "rowgroup" });
+  const element = h("table", { role: "table", class: "stacking" },
+    h("caption", { class: showCaption ? "" : "unseen" }, caption),
+    h("thead", { role: "rowgroup" }, h("tr", { role: "row" }, columns.map((column) =>
+      h("th", { role: "columnheader", scope: "col", class: column.numeric ? "numeric" : null }, column.name || h("span", { class: "unseen" }, "Actions"))))),
+    body);
+  const add = (more) => {
+    for (const row of more) {
+      body.append(h("tr", { role: "row" }, columns.map((column) =>
+        h(column.head ? "th" : "td", { role: column.head ? "rowheader" : "cell", scope: column.head ? "row" : null, class: [column.numeric && "numeric", column.plain && "plain"].filter(Boolean).join(" ") || null, "data-name": column.name || null },
+          h("div", { class: "cell" }, column.cell(row))))));
+    }
+  };
+  add(rows);
+  return { element, add };
+}
+
+export const simpleTable = (options) => table(options).element;
+
+export function loading(words = "Loading…") {
+  return h("div", { class: "loading", role: "status" }, h("span", { class: "spinner", "aria-hidden": "true" }), words);
+}
+
+export function emptyState(title, text, ...actions) {
+  return h("div", { class: "empty" }, h("p", { class: "empty-title" }, title), text && h("p", {}, text), actions.length > 0 && h("div", { class: "actions" }, actions));
+}
+
+/** What the server said, place by place where it named them. */
+export function problemBox(error) {
+  return h("div", { class: "notice bad", role: "alert" }, icon("warning"),
+    h("div", {},
+      h("p", {}, error.message),
+      error.problems?.length > 0 && h("ul", {}, error.problems.map((one) => h("li", {}, one.place && h("code", {}, one.place), one.place && ": ", one.message))),
+      error.retryAfter && h("p", {}, `Try again in ${error.retryAfter} s.`),
+      error.requestId && h("p", { class: "small" }, "Request ", h("code", {}, error.requestId))));
+}
+
+export const notice = (kind, ...content) => h("div", { class: `notice ${kind}` }, icon(kind === "good" ? "check" : kind === "" ? "info" : "warning"), h("div", {}, content));
+
+/** Shows that it loads, then what came, or why nothing did with a way to try again. */
+export async function load(container, signal, fetcher, show) {
+  container.setAttribute("aria-busy", "true");
+  replace(container, loading());
+  try {
+    const data = await fetcher();
+    if (signal.aborted) return;
+    replace(container, show(data));
+  } catch (error) {
+    if (signal.aborted || error.name === "AbortError") return;
+    if (error.status === undefined) throw error; // a mistake of ours: main.js reports it
+    replace(container, problemBox(error), append(h("div", { class: "actions" }), button("Try again", () => load(container, signal, fetcher, show))));
+  } finally {
+    container.removeAttribute("aria-busy");
+  }
+}
+
+/** One of a few, as a row of buttons that behave as radio buttons. */
+export function segments({ legend, options, value, onchange }) {
+  const name = freshId("choice");
+  return h("fieldset", { class: "segments" }, h("legend", { class: "unseen" }, legend),
+    options.map(([key, label]) => {
+      const id = freshId("option");
+      return [h("input", { type: "radio", name, id, value: key, checked: key === value, onchange: () => onchange(key) }), h("label", { for: id }, label)];
+    }));
+}
+
+/** A <select> with a label before it. options: [[value, label]] */
+export function picker({ label, options, value, onchange, hideLabel = false }) {
+  const id = freshId("picker");
+  return h("div", { class: "picker" }, h("label", { for: id, class: hideLabel ? "unseen" : null }, label),
+    h("select", { id, value, onchange: (event) => onchange(event.target.value) }, options.map(([key, text]) => h("option", { value: key }, text))));
+}
