@@ -174,7 +174,8 @@ static inline int64_t limits_tighter(int64_t a, int64_t b) {
 
 /*
  * The outbox entry (XADD bora:outbox:{<org>}), for services/keys:
- *     t  time in ms      r  request id    l  lease     k  key prefix    w  workspace    m  model    e  endpoint
+ *     t  time in ms      b  time of admission in ms
+ *     r  request id      l  lease     k  key prefix    w  workspace    m  model    e  endpoint
  *     i  input tokens    c  cached input  o  output    n  cost in nanos     s  "settled", "expired", "correction" (differences, may be negative)
  *     q  1, or 0 for a correction: requests
  */
