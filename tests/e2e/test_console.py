@@ -232,7 +232,7 @@ def test_a_key_is_made_used_seen_in_usage_and_revoked(tab, house, admin):
     page.keyboard.press("Enter")
     page.get_by_label("Your message").press("Enter")
     expect(page.locator(".turn.assistant .statistics")).to_contain_text("first token")
-    assert page.locator(".turn.assistant .prose").first.inner_text().strip() != ""
+    assert page.locator(".turn.assistant > .prose").inner_text().strip() != ""
     used = int(re.search(r"(\d+) out", page.locator(".statistics").inner_text())[1])
     assert 0 < used <= 24
     screenshot(page, "playground-answer")
@@ -452,7 +452,7 @@ def test_playground_stops_and_goes_on(playground, house):
     page.get_by_label("Tokens at most").fill("4000")
     page.get_by_label("Your message").fill("Count from one to a thousand, in words.")
     page.get_by_label("Your message").press("Enter")
-    expect(page.locator(".turn.assistant .prose")).not_to_have_text("")
+    expect(page.locator(".turn.assistant > .prose")).not_to_have_text("")
     assert page.locator(".turn.assistant").get_attribute("aria-busy") == "true"
     page.get_by_role("button", name="Stop").click()
     expect(page.locator(".statistics")).to_contain_text("stopped by you")
@@ -545,24 +545,21 @@ def test_everything_by_keyboard(tab, admin):
     page = tab()
     focused = "document.activeElement.textContent.trim() || document.activeElement.getAttribute('aria-label') || document.activeElement.name"
 
-    def tab_to(words, limit=60):
-        for _ in range(limit):
-            page.keyboard.press("Tab")
+    def tab_to(words, how="Tab"):
+        for _ in range(60):
+            page.keyboard.press(how)
             if page.evaluate(focused) == words:
                 return
-        raise AssertionError(f"{words} cannot be reached by Tab")
+        raise AssertionError(f"{words} cannot be reached by {how}")
 
     page.keyboard.type(admin[0])  # the field has the focus
     page.keyboard.press("Enter")
     expect(page.locator("main h1")).to_have_text("Overview")
-    page.evaluate("document.activeElement.blur()")
-    page.keyboard.press("Tab")
-    assert page.evaluate(focused) == "Skip to content"
+    tab_to("Skip to content", "Shift+Tab")
     expect(page.get_by_text("Skip to content")).to_be_in_viewport()
     page.keyboard.press("Enter")
     assert page.evaluate("document.activeElement.id") == "main"
-    page.evaluate("document.activeElement.blur()")
-    tab_to("Keys")
+    tab_to("Keys", "Shift+Tab")
     assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
     page.keyboard.press("Enter")
     expect(page.locator("main h1")).to_be_focused()
