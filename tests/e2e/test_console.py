@@ -506,6 +506,15 @@ def test_every_page_in_every_look(tab, house, admin, width, scheme):
     assert (sum(map(int, re.findall(r"\d+", background)[:3])) > 380) == (scheme == "light")
 
 
+def test_every_page_fits_the_narrowest_screen(tab, house):
+    page = tab(320)
+    sign_in(page, house.admin_key)
+    for name in PAGES:
+        go(page, name)
+        settled(page)
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{name} is wider than 320 pixels"
+
+
 def test_colours_are_chosen_and_kept(tab, admin):
     page = tab(scheme="light")
     sign_in(page, admin[0])
