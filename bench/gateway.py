@@ -75,7 +75,8 @@ def ask(side, rate, seconds, asked=None, connections=CONNECTIONS, warmup=1.0):
 
 
 def all_answered(side, measured):
-    if measured["status"].get("200", 0) != measured["sent"]:
+    """Only LiteLLM may leave some out."""
+    if measured["status"].get("200", 0) != measured["sent"] and not (side.name == LITELLM and measured["latency_us"]):
         sys.exit(f"bench: {side.name} did not answer all requests at {measured['rate']:g}/s: {measured}")
     return measured
 
@@ -154,7 +155,8 @@ def bench_added(options, report):
     if f"{LITELLM} slow" in found:
         for which in ADDED_BARS:
             ours, theirs = (added(found[f"{name} slow"], found["direct slow"], which) for name in ("bora", LITELLM))
-            report.row(f"added at {SLOW_RATE}/s, {which}, beside LiteLLM", ours, theirs, "us", ratio_digits=4)
+            owed = sum(m["sent"] - m["status"]["200"] for m in found[f"{LITELLM} slow"])
+            report.row(f"added at {SLOW_RATE}/s, {which}, beside LiteLLM", ours, theirs, "us", f"LiteLLM left {owed} unanswered" if owed else "", ratio_digits=4)
             if which == "p50":
                 report.ratio(f"LiteLLM adds, over ours, both at {SLOW_RATE}/s, p50", statistics.median(theirs) / max(statistics.median(ours), 1), PEER_BAR, digits=0)
                 report.ratio(f"... over ours at {RATE:,}/s, p50", statistics.median(theirs) / max(statistics.median(added(found["bora"], direct, which)), 1), PEER_BAR, digits=0)
@@ -209,7 +211,7 @@ def bytes_a_stream(side, streams):
     own = {name: pids for name, pids in side.processes().items() if name in (side.name, "gateway")}
     pids = [pid for some in own.values() for pid in some]
     before = resident_bytes(pids)
-    with held(side, streams, body(1000, stream=True)):
+    with held(side, streams, body(1000, stream=True), "--patience", "300s"):
         time.sleep(SETTLE_S)
         return (resident_bytes(pids) - before) / streams
 

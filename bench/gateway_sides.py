@@ -4,9 +4,11 @@
 
 All have a `port`, a `key` (None: none is asked for) and `processes()`: {what: [pids]}, whose processor time and memory are what the side costs.
 """
+import contextlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -22,6 +24,7 @@ from servers import PORT_NAMES, PREFIX, READY_SECONDS, House, end_with_parent, f
 MODEL = "null"
 CONNECTIONS_MAX = 16000
 NGINX, LITELLM = "nginx", "LiteLLM"
+START_SECONDS = 300  # LiteLLM imports for ten seconds of an idle processor
 # 1.107.0 of LiteLLM is a compromised release: never that one. openai is pinned since the newest may come to differ from what 1.79.1 knows. What is
 # measured is the free edition: litellm-enterprise, which comes along, is taken away again.
 LITELLM_VERSION = "1.79.1"
@@ -101,21 +104,23 @@ class Proxy:
     def __enter__(self):
         with open(self.folder / "log", "wb") as log:
             self.process = subprocess.Popen([str(word) for word in self.command()], stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.folder, env={**clean_environment(), **self.environment}, preexec_fn=end_with_parent)
-        wait_ready(lambda: self.process.poll() is None, self.port, self.path, f"{self.name} ({self.folder}/log)")
+        try:
+            wait_ready(lambda: self.process.poll() is None, self.port, self.path, f"{self.name} ({self.folder}/log)", START_SECONDS)
+        except BaseException:
+            say((self.folder / "log").read_text(errors="replace")[-500:])
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *_):
         children = descendants(self.process.pid)
         self.process.terminate()
-        try:
+        with contextlib.suppress(subprocess.TimeoutExpired):
             self.process.wait(15)
-        except subprocess.TimeoutExpired:
-            for pid in (*children, self.process.pid):
-                try:
-                    os.kill(pid, 9)
-                except ProcessLookupError:
-                    pass
-            self.process.wait()
+        for pid in (self.process.pid, *children):  # whoever did not go
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self.process.wait()
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def processes(self):

@@ -52,8 +52,8 @@ def answers(port, path):
         return b" 200 " in connection.recv(64)
 
 
-def wait_ready(process_alive, port, path, what):
-    until = time.perf_counter() + READY_SECONDS
+def wait_ready(process_alive, port, path, what, seconds=READY_SECONDS):
+    until = time.perf_counter() + seconds
     while time.perf_counter() < until:
         try:
             if answers(port, path):
@@ -63,7 +63,7 @@ def wait_ready(process_alive, port, path, what):
         if not process_alive():
             sys.exit(f"bench: {what} stopped while it started")
         time.sleep(0.001)
-    sys.exit(f"bench: {what} was not ready within {READY_SECONDS} s")
+    sys.exit(f"bench: {what} was not ready within {seconds} s")
 
 
 def stop_house(folder):

@@ -4,6 +4,7 @@
 
 #include "base/settings.h"
 #include "base/text.h"
+#include "cli/print.h"
 #include "cli/suggest.h"
 #include "cli/values.h"
 
@@ -12,12 +13,15 @@
 #include <string.h>
 
 int usage_error(const struct command_usage *usage, const char *format, ...) {
+    enum { SENTENCE_BYTES = 1024 };
+    char sentence[SENTENCE_BYTES];
     va_list values;
     va_start(values, format);
-    fputs("bora: ", stderr);
-    vfprintf(stderr, format, values);
+    vsnprintf(sentence, sizeof sentence, format, values);
     va_end(values);
-    fprintf(stderr, "\nTry: bora %s --help\n", usage->words);
+    fputs("bora: ", stderr);
+    print_masked(stderr, sentence);
+    fprintf(stderr, "\nTry: bora %s%s--help\n", usage->words, usage->words[0] != 0 ? " " : "");
     return EXIT_USAGE;
 }
 

@@ -3,6 +3,7 @@
 #include "cli/chat_files.h"
 
 #include "base/limits.h"
+#include "cli/print.h"
 #include "engine/weights/file_map.h"
 #include "proto/descriptors.h"
 #include "rpc/transcode.h"
@@ -17,14 +18,14 @@ static int read_file(struct arena *arena, const char *path, char **out) {
     struct bytes_view text;
     struct error err = {0};
     if (file_map_open(path, LIMIT_REQUEST_BODY_BYTES_MAX, &text, &err) != STATUS_OK) {
-        fprintf(stderr, "bora: %s\n", err.message);
+        print_failure("%s", err.message);
         return EXIT_FAILED;
     }
     bool is_text = text.length == 0 || memchr(text.data, 0, text.length) == NULL;
     *out = is_text ? arena_copy(arena, text.data, text.length) : NULL;
     if (text.data != NULL) file_map_close(text);
     if (*out != NULL) return GO_ON;
-    fprintf(stderr, is_text ? "bora: %s: out of memory\n" : "bora: %s contains NUL characters\n", path);
+    print_failure("%s%s", path, is_text ? ": out of memory" : " contains NUL characters");
     return EXIT_FAILED;
 }
 
@@ -73,7 +74,9 @@ static int read_format(const struct command_usage *usage, const struct chat_file
 /** What is wrong with the first of them, by its place in the file. */
 static int refuse_tools(const char *path, const struct transcode_errors *errors) {
     const struct transcode_error *first = &errors->items[0];
-    fprintf(stderr, "bora: %s: ", path);
+    fputs("bora: ", stderr);
+    print_masked(stderr, path);
+    fputs(": ", stderr);
     for (size_t i = 1; i < first->path_length; i++) {
         if (first->path[i].name != NULL)
             fprintf(stderr, "%s.", first->path[i].name);
@@ -102,7 +105,7 @@ static int read_tools(const char *path, struct chat_files *files, Bora__V1__Chat
     enum status status =
         transcoder_create(bytes_view_of(proto_descriptors, proto_descriptors_length), &message, 1, &transcoder, &err);
     if (status != STATUS_OK) {
-        fprintf(stderr, "bora: %s\n", err.message);
+        print_failure("%s", err.message);
         result = EXIT_FAILED;
     } else if (transcode_read(transcoder, &relaxed, message, bytes_view(&json), &files->arena, &read, &errors) !=
                STATUS_OK) {

@@ -3,6 +3,7 @@
 #include "base/limits.h"
 #include "cli/chat.h"
 #include "cli/fields.h"
+#include "cli/print.h"
 #include "cli/served.h"
 #include "rpc/transcode.h"
 
@@ -18,7 +19,7 @@ static int only_model(struct connection *connection, const char **out) {
         return GO_ON;
     }
     if (list->n_data == 0) {
-        fputs("bora: no model is served right now\n", stderr);
+        print_failure("no model is served right now");
         return EXIT_UNAVAILABLE;
     }
     fputs("bora: choose one with --model: ", stderr);
@@ -87,7 +88,7 @@ int chat_pack(const struct command_usage *usage, const struct chat_options *opti
     request.model = (char *)options->model;
     set_sampling(options, &request);
     if (result == GO_ON && (!room || protobuf_pack(&request.base, out) != STATUS_OK)) {
-        fprintf(stderr, "bora: the question is too long\n");
+        print_failure("the question is too long");
         result = EXIT_FAILED;
     }
     chat_files_close(&files);

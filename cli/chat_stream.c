@@ -107,7 +107,7 @@ static void on_finished(struct rpc_client_call *call, void *context, const struc
         bool again = answer->connection->retries_left > 0 && answer->failure.retry_after_ms > 0;
         if (!again) connection_explain(answer->connection, result);
     } else if (answer->cut && !answer->json) {
-        fprintf(stderr, "bora: the answer was cut: --max-tokens or the model's context is used up\n");
+        print_failure("the answer was cut: --max-tokens or the model's context is used up");
     }
     answer->done = true;
     pthread_cond_signal(&answer->changed);
@@ -160,7 +160,7 @@ static int ask(struct answer *answer, struct bytes_view request) {
     answer->done = false;
     answer->failure = (struct connection_failure){0};
     if (rpc_client_call_start(connection->channel, &options, &call, &err) != STATUS_OK) {
-        fprintf(stderr, "bora: %s\n", err.message);
+        print_failure("%s", err.message);
         return EXIT_FAILED;
     }
     rpc_client_call_read(call);

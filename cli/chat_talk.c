@@ -155,7 +155,7 @@ static void forget(struct talk *talk, size_t from) {
 static bool remember(struct talk *talk, bool assistant, const char *text) {
     char *copy = talk->count < TURNS_MAX ? strdup(text) : NULL;
     if (copy == NULL) {
-        fprintf(stderr, "bora: the conversation is too long: /clear begins a new one\n");
+        print_failure("the conversation is too long: /clear begins a new one");
         return false;
     }
     talk->turns[talk->count++] = (struct chat_turn){.assistant = assistant, .text = copy};
@@ -290,7 +290,7 @@ int chat_talk(const struct command_usage *usage, struct connection *connection, 
         if (opened)
             talk_on(talk);
         else
-            fprintf(stderr, "bora: this terminal cannot be used\n");
+            print_failure("this terminal cannot be used");
         close_lines(talk);
         result = opened ? EXIT_OK : EXIT_FAILED;
     }

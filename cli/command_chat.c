@@ -3,6 +3,7 @@
 #include "base/limits.h"
 #include "cli/chat.h"
 #include "cli/commands.h"
+#include "cli/print.h"
 
 #include <string.h>
 #include <unistd.h>
@@ -14,12 +15,12 @@ static int read_standard_input(const struct command_usage *usage, struct bytes *
     char buffer[65536];
     for (ssize_t length; (length = read(STDIN_FILENO, buffer, sizeof buffer)) > 0;) {
         if (bytes_append(out, buffer, (size_t)length) != STATUS_OK) {
-            fprintf(stderr, "bora: the question is too long\n");
+            print_failure("the question is too long");
             return EXIT_FAILED;
         }
     }
     if (out->length > 0 && memchr(out->data, 0, out->length) != NULL) {
-        fprintf(stderr, "bora: the question contains NUL characters\n");
+        print_failure("the question contains NUL characters");
         return EXIT_FAILED;
     }
     return out->length > 0 ? GO_ON : usage_error(usage, "the question is empty");

@@ -6,6 +6,7 @@
 #include "cli/commands.h"
 #include "cli/config.h"
 #include "cli/connection.h"
+#include "cli/print.h"
 #include "cli/terminal.h"
 
 #include <stdlib.h>
@@ -19,7 +20,7 @@ static const struct argument arguments[] = {
     {ARGUMENT_END, NULL, NULL, NULL, NULL}};
 
 static int fail(const struct error *err) {
-    fprintf(stderr, "bora: %s\n", err->message);
+    print_failure("%s", err->message);
     return EXIT_FAILED;
 }
 
@@ -124,8 +125,8 @@ static bool read_secret(const char *name, char out[CONFIG_VALUE_BYTES]) {
     if (terminal) {
         silent = before;
         silent.c_lflag &= ~(tcflag_t)ECHO;
+        tcsetattr(STDIN_FILENO, TCSAFLUSH, &silent); /* before somebody sees that he may type */
         fprintf(stderr, "%s (not shown): ", name);
-        tcsetattr(STDIN_FILENO, TCSAFLUSH, &silent);
     }
     size_t length = 0;
     bool ended = false;

@@ -7,6 +7,7 @@
 #include "bora/v1/models.pb-c.h"
 #include "cli/commands.h"
 #include "cli/connection.h"
+#include "cli/print.h"
 
 static int ask(const char *method) {
     Bora__V1__ListModelsRequest nothing = BORA__V1__LIST_MODELS_REQUEST__INIT; /* any message without fields */
@@ -19,8 +20,8 @@ static int ask(const char *method) {
     if (result == EXIT_NOT_FOUND) {
         fprintf(stderr, "  this gateway has no such service yet\n");
     } else if (result == GO_ON || result == EXIT_FAILED) {
-        fprintf(stderr, "bora: the gateway is newer than this program (%s), which cannot ask it that: update bora\n",
-                BORA_VERSION);
+        print_failure("the gateway is newer than this program (%s), which cannot ask it that: update bora",
+                      BORA_VERSION);
         result = EXIT_FAILED;
     }
     return result;

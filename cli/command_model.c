@@ -2,6 +2,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "cli/arguments.h"
 #include "cli/commands.h"
+#include "cli/print.h"
 #include "cli/terminal.h"
 #include "engine/convert/convert.h"
 #include "engine/convert/inspect.h"
@@ -64,7 +65,7 @@ static int convert(const char *in, const char *out, const struct convert_options
         fprintf(stderr, "Wrote %s: %" PRId64 " tensors, %.1f MiB.\n", out, shown->tensors,
                 (double)shown->bytes / (1 << 20));
     else
-        fprintf(stderr, "bora: %s\n", err.message);
+        print_failure("%s", err.message);
     checkpoint_close(checkpoint);
     bytes_deinit(&notes);
     return status == STATUS_OK ? EXIT_OK : EXIT_FAILED;
@@ -164,7 +165,7 @@ static int run_inspect(const struct command_usage *usage, const char *const *wor
     bool out_failed = out.failed;
     bytes_deinit(&out);
     if (status == STATUS_OK) return EXIT_OK;
-    if (!inspecting.json || out_failed) fprintf(stderr, "bora: %s\n", err.message);
+    if (!inspecting.json || out_failed) print_failure("%s", err.message);
     return EXIT_FAILED;
 }
 

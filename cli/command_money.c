@@ -184,7 +184,7 @@ static int remove_price(Bora__V1__Prices *prices, const char *model) {
         prices->prices[i] = prices->prices[--prices->n_prices];
         return GO_ON;
     }
-    fprintf(stderr, "bora: %.64s has no price\n", model);
+    print_failure("%.64s has no price", model);
     return EXIT_NOT_FOUND;
 }
 

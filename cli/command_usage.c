@@ -115,7 +115,7 @@ static int print_csv(const Bora__V1__UsageReport *report) {
     for (size_t i = 0; i < report->n_rows; i++) csv_append_row(&out, &report->rows[i]->base);
     bool whole = !out.failed && fwrite(out.data, 1, out.length, stdout) == out.length;
     bytes_deinit(&out);
-    if (!whole) fprintf(stderr, "bora: the table could not be written\n");
+    if (!whole) print_failure("the table could not be written");
     return whole ? EXIT_OK : EXIT_FAILED;
 }
 

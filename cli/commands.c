@@ -3,6 +3,7 @@
 #include "cli/commands.h"
 
 #include "cli/connection.h"
+#include "cli/print.h"
 #include "cli/suggest.h"
 #include "cli/terminal.h"
 
@@ -95,14 +96,10 @@ static int unknown_noun(const char *word) {
         suggest_word(word, first, &nearest, &distance);
         if (distance < before) memcpy(meant, first, sizeof meant);
     }
-    if (word[0] == '-')
-        fprintf(stderr, "bora: options come behind the command: '%.64s'\n", word);
-    else if (nearest != NULL)
-        fprintf(stderr, "bora: unknown command '%.64s'; did you mean '%s'?\n", word, meant);
-    else
-        fprintf(stderr, "bora: unknown command '%.64s'\n", word);
-    fprintf(stderr, "Try: bora --help\n");
-    return EXIT_USAGE;
+    static const struct command_usage all = {"", "", "", 0, 0};
+    if (word[0] == '-') return usage_error(&all, "options come behind the command: '%.64s'", word);
+    if (nearest == NULL) return usage_error(&all, "unknown command '%.64s'", word);
+    return usage_error(&all, "unknown command '%.64s'; did you mean '%s'?", word, meant);
 }
 
 static int unknown_verb(const struct command *commands, const char *word) {
@@ -112,12 +109,9 @@ static int unknown_verb(const struct command *commands, const char *word) {
     command_words(commands, first, &second);
     for (const struct command *at = commands; at->usage.words != NULL; at++)
         suggest_word(word, at->usage.words + strlen(first) + 1, &nearest, &distance);
-    if (nearest != NULL)
-        fprintf(stderr, "bora: unknown command '%s %.64s'; did you mean '%s %s'?\n\n", first, word, first, nearest);
-    else
-        fprintf(stderr, "bora: unknown command '%s %.64s'\n\n", first, word);
-    help_print_overview(stderr, first);
-    return EXIT_USAGE;
+    const struct command_usage noun = {first, "", "", 0, 0};
+    if (nearest == NULL) return usage_error(&noun, "unknown command '%s %.64s'", first, word);
+    return usage_error(&noun, "unknown command '%s %.64s'; did you mean '%s %s'?", first, word, first, nearest);
 }
 
 static const struct command *find_exactly(const struct command *commands, const char *verb) {
@@ -165,7 +159,7 @@ const struct command *commands_find(int argc, char **argv, int *out_used, int *o
     } else if (standard != NULL) {
         return standard;
     } else {
-        fprintf(stderr, "bora: '%s' needs one more word\n\n", first);
+        print_failure("'%s' needs one more word\n", first);
         help_print_overview(stderr, first);
         *out_exit = EXIT_USAGE;
     }

@@ -51,8 +51,7 @@ const struct argument connection_arguments[] = {
 };
 
 static int fail(const char *message) {
-    fprintf(stderr, "bora: %s\n", message);
-    return EXIT_FAILED;
+    return print_failure("%s", message);
 }
 
 /* --- settings ---------------------------------------------------------------------------------------------------- */
@@ -127,7 +126,7 @@ static int find_credential(enum credential credential, struct connection *out) {
     bool sound = key[0] != 0 && strlen(key) <= KEY_BYTES_MAX;
     for (const char *c = key; *c != 0; c++) sound = sound && *c > ' ' && *c < 0x7f; /* goes into a header */
     if (!sound)
-        fprintf(stderr, "bora: what %s gives is no key\n", out->credential_source);
+        print_failure("what %s gives is no key", out->credential_source);
     else if (asprintf(&out->authorization, "Bearer %s", key) < 0)
         out->authorization = NULL;
     explicit_bzero(key, strlen(key));
@@ -140,14 +139,14 @@ static int find_times(struct connection *out) {
     struct error err = {0};
     const char *timeout = out->config.values[CONFIG_TIMEOUT];
     if (options->retry.given && (options->retry.value < 0 || options->retry.value > CONNECTION_RETRIES_MAX)) {
-        fprintf(stderr, "bora: --retry: from 0 to %d\n", CONNECTION_RETRIES_MAX);
+        print_failure("--retry: from 0 to %d", CONNECTION_RETRIES_MAX);
         return EXIT_USAGE;
     }
     out->retries_left = options->retry.given ? (int)options->retry.value : 0;
     out->timeout_ns = options->timeout.given ? options->timeout.value : 0;
     if (!options->timeout.given && timeout != NULL &&
         settings_parse_duration(timeout, &out->timeout_ns, &err) != STATUS_OK) {
-        fprintf(stderr, "bora: %s: timeout: %s\n", out->config.path, err.message);
+        print_failure("%s: timeout: %s", out->config.path, err.message);
         return EXIT_FAILED;
     }
     return GO_ON;
@@ -213,7 +212,9 @@ static void explain_fields(const Bora__V1__ValidationErrors *errors) {
             else
                 fprintf(stderr, "%s%s", j > 1 ? "." : "", error->loc[j]->name);
         }
-        fprintf(stderr, ": %s\n", error->msg);
+        fputs(": ", stderr);
+        print_masked(stderr, error->msg);
+        fputs("\n", stderr);
     }
 }
 
@@ -271,9 +272,9 @@ void connection_explain(const struct connection *connection, const struct rpc_re
     fputs("bora: ", stderr);
     bool unreached = detail == NULL && result->status == STATUS_UNAVAILABLE;
     if (unreached) fprintf(stderr, "%s cannot be reached: ", connection->address);
-    print_clean(stderr, fields ? "the request is not valid" /* the sentence would say the first field twice */
-                        : result->message[0] != 0 ? result->message
-                                                  : "the call failed");
+    print_masked(stderr, fields ? "the request is not valid" /* the sentence would say the first field twice */
+                         : result->message[0] != 0 ? result->message
+                                                   : "the call failed");
     fprintf(stderr, " (%s)\n", status_name(result->status));
     if (fields) explain_fields(detail->validation);
     if (unreached) fprintf(stderr, "  the address is from %s\n", connection->address_source);

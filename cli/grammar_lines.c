@@ -4,6 +4,7 @@
 
 #include "base/clock.h"
 #include "cli/grammar_documents.h"
+#include "cli/print.h"
 #include "engine/weights/file_map.h"
 
 #include <errno.h>
@@ -146,7 +147,7 @@ int grammar_run_open(struct grammar_run *run, const struct command_usage *usage,
     if (result != GO_ON) return result;
     struct error err = {0};
     if (load(run, arguments, &err) == STATUS_OK) return GO_ON;
-    fprintf(stderr, "bora: %s\n", err.message);
+    print_failure("%s", err.message);
     return EXIT_FAILED;
 }
 

@@ -8,6 +8,7 @@
 #include "proto/descriptors.h"
 #include "rpc/transcode.h"
 
+#include <stdarg.h>
 #include <string.h>
 #include <utf8proc.h>
 
@@ -16,18 +17,20 @@ static bool is_control(uint32_t character) {
     return character < 0x20 || (character >= 0x7f && character < 0xa0);
 }
 
+/** One character, or '?'; gives its bytes. */
+static size_t print_character(FILE *file, const char *text) {
+    uint32_t character;
+    bool valid;
+    size_t length = text_decode((const uint8_t *)text, strnlen(text, 4), &character, &valid);
+    if (valid && (!is_control(character) || character == '\n' || character == '\t'))
+        fwrite(text, 1, length, file);
+    else
+        fputc('?', file);
+    return length;
+}
+
 void print_clean(FILE *file, const char *text) {
-    const uint8_t *at = (const uint8_t *)text, *end = at + strlen(text);
-    while (at < end) {
-        uint32_t character;
-        bool valid;
-        size_t length = text_decode(at, (size_t)(end - at), &character, &valid);
-        if (valid && (!is_control(character) || character == '\n' || character == '\t'))
-            fwrite(at, 1, length, file);
-        else
-            fputc('?', file);
-        at += length;
-    }
+    while (*text != 0) text += print_character(file, text);
 }
 
 void print_clean_to(const char *text, char *out, size_t out_bytes) {
@@ -47,6 +50,41 @@ void print_clean_to(const char *text, char *out, size_t out_bytes) {
         at += bytes;
     }
     out[length] = 0;
+}
+
+/** Length of what `text` begins with as a key does, "bora_<letters and digits>_", or 0. */
+static size_t key_prefix(const char *text) {
+    static const char begin[] = "bora_", letters[] = "abcdefghijklmnopqrstuvwxyz0123456789";
+    if (strncmp(text, begin, sizeof begin - 1) != 0) return 0;
+    size_t length = sizeof begin - 1, prefix = strspn(text + length, letters);
+    return prefix > 0 && text[length + prefix] == '_' ? length + prefix + 1 : 0;
+}
+
+void print_masked(FILE *file, const char *text) {
+    enum { SECRET_MIN = 8 };
+    static const char secret[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    while (*text != 0) {
+        size_t prefix = key_prefix(text), hidden = prefix > 0 ? strspn(text + prefix, secret) : 0;
+        if (hidden >= SECRET_MIN) {
+            fprintf(file, "%.*s...", (int)prefix, text);
+            text += prefix + hidden;
+        } else {
+            text += print_character(file, text);
+        }
+    }
+}
+
+int print_failure(const char *format, ...) {
+    enum { SENTENCE_BYTES = 1024 };
+    char sentence[SENTENCE_BYTES];
+    va_list values;
+    va_start(values, format);
+    vsnprintf(sentence, sizeof sentence, format, values);
+    va_end(values);
+    fputs("bora: ", stderr);
+    print_masked(stderr, sentence);
+    fputs("\n", stderr);
+    return EXIT_FAILED;
 }
 
 int print_width(const char *text) {
@@ -91,7 +129,7 @@ int print_json(const ProtobufCMessage *message) {
     if (status == STATUS_OK)
         printf("%s\n", (const char *)json.data);
     else
-        fprintf(stderr, "bora: %s\n", err.message);
+        print_failure("%s", err.message);
     bytes_deinit(&json);
     return status == STATUS_OK ? EXIT_OK : EXIT_FAILED;
 }

@@ -15,7 +15,7 @@ static bool append_page(struct arena *arena, const char *items, ProtobufCMessage
     const struct field_value before = field_get(all, items), added = field_get(page, items);
     void **list = arena_alloc_array(arena, before.count + added.count + 1, sizeof *list);
     if (list == NULL) {
-        fprintf(stderr, "bora: the list is too long\n");
+        print_failure("the list is too long");
         return false;
     }
     if (before.count > 0) memcpy(list, before.items, before.count * sizeof *list);
@@ -95,11 +95,14 @@ int result_print_one(const ProtobufCMessage *reply, const struct table_column *c
 }
 
 int result_print_done(const ProtobufCMessage *reply, const char *format, ...) {
+    enum { SENTENCE_BYTES = 1024 };
+    char sentence[SENTENCE_BYTES];
     if (connection_options.json) return print_json(reply);
     if (connection_options.quiet) return EXIT_OK;
     va_list values;
     va_start(values, format);
-    vprintf(format, values);
+    vsnprintf(sentence, sizeof sentence, format, values);
     va_end(values);
+    print_masked(stdout, sentence);
     return EXIT_OK;
 }

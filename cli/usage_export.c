@@ -50,7 +50,7 @@ struct export {
 /* --- the file ------------------------------------------------------------------------------------------------------ */
 
 static int fail(const char *path) {
-    fprintf(stderr, "bora: %s: %s\n", path, strerror(errno));
+    print_failure("%s: %s", path, strerror(errno));
     return EXIT_FAILED;
 }
 
@@ -158,7 +158,7 @@ static int write_page(struct export *export, const Bora__V1__ListLedgerResponse 
     bool whole = !out.failed && err.message[0] == 0;
     bool written = whole && fwrite(out.data, 1, out.length, export->file) == out.length && fflush(export->file) == 0;
     bytes_deinit(&out);
-    if (!whole) fprintf(stderr, "bora: a page is too large to write\n");
+    if (!whole) print_failure("a page is too large to write");
     if (whole && !written) return fail(export->to_stdout ? "standard output" : export->partial);
     if (!written) return EXIT_FAILED;
     export->titled = true;

@@ -15,7 +15,6 @@ target_link_libraries(grpc_c INTERFACE ${GRPC_LIBRARY} ${GPR_LIBRARY})
 
 pkg_check_modules(protobuf_c REQUIRED IMPORTED_TARGET libprotobuf-c)
 pkg_check_modules(jansson REQUIRED IMPORTED_TARGET jansson)
-pkg_check_modules(microhttpd REQUIRED IMPORTED_TARGET libmicrohttpd)
 pkg_check_modules(gnutls REQUIRED IMPORTED_TARGET gnutls)
 pkg_check_modules(hiredis REQUIRED IMPORTED_TARGET hiredis)
 pkg_check_modules(event REQUIRED IMPORTED_TARGET libevent libevent_pthreads)

@@ -25,6 +25,9 @@ struct rpc_client {
     int queue_count;
     struct grpc_queue queues[QUEUES_MAX];
     atomic_uint next_queue;
+    pthread_mutex_t mutex; /* guards what follows */
+    pthread_cond_t idle;
+    int64_t calls; /* whose on_finished has not returned */
 };
 
 /* Channels of equal arguments share a connection, and its back-off; so each gets a number, unlike in the whole process. */
@@ -80,6 +83,8 @@ enum status rpc_client_create(int threads, struct rpc_client **out, struct error
     struct rpc_client *client = calloc(1, sizeof *client);
     if (client == NULL) return error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
     grpc_library_init();
+    pthread_mutex_init(&client->mutex, NULL);
+    pthread_cond_init(&client->idle, NULL);
     client->queue_count = threads < 1 ? 1 : threads > QUEUES_MAX ? QUEUES_MAX : threads;
     for (int i = 0; i < client->queue_count; i++) {
         client->queues[i].queue = grpc_completion_queue_create_for_next(NULL);
@@ -95,7 +100,13 @@ enum status rpc_client_create(int threads, struct rpc_client **out, struct error
 
 void rpc_client_destroy(struct rpc_client *client) {
     if (client == NULL) return;
+    /* No batch may be started on a queue that was shut down, and a call's callbacks start some up to its end. */
+    pthread_mutex_lock(&client->mutex);
+    while (client->calls > 0) pthread_cond_wait(&client->idle, &client->mutex);
+    pthread_mutex_unlock(&client->mutex);
     for (int i = 0; i < client->queue_count; i++) grpc_queue_stop(&client->queues[i]);
+    pthread_cond_destroy(&client->idle);
+    pthread_mutex_destroy(&client->mutex);
     free(client);
     grpc_shutdown();
 }
@@ -262,7 +273,15 @@ static const char *result_trailer(const struct rpc_result *result, const char *k
     return *value;
 }
 
+static void count_call(struct rpc_client *client, int change) {
+    pthread_mutex_lock(&client->mutex);
+    client->calls += change;
+    if (client->calls == 0) pthread_cond_broadcast(&client->idle);
+    pthread_mutex_unlock(&client->mutex);
+}
+
 static void enlist(struct rpc_client_call *call) {
+    count_call(call->channel->client, 1);
     pthread_mutex_lock(&call->channel->mutex);
     call->next = call->channel->calls;
     if (call->next != NULL) call->next->previous = call;
@@ -282,6 +301,7 @@ static void delist(struct rpc_client_call *call) {
 
 static void finish(struct rpc_client_call *call) {
     struct finishing finishing = {.call = call};
+    struct rpc_client *client = call->channel->client;
     delist(call);
     char *message = grpc_slice_to_c_string(call->status_message);
     struct rpc_result result = {
@@ -293,6 +313,7 @@ static void finish(struct rpc_client_call *call) {
     for (size_t i = 0; finishing.values != NULL && i < call->trailers.count; i++) gpr_free(finishing.values[i]);
     free(finishing.values);
     rpc_client_call_unref(call);
+    count_call(client, -1);
 }
 
 /** A batch came back. The last one ends the call. */

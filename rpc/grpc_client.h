@@ -19,7 +19,7 @@ struct rpc_channel;
 struct rpc_client_call;
 
 enum status rpc_client_create(int threads, struct rpc_client **out, struct error *err);
-/** After every channel and call is gone. */
+/** After every channel was closed and nobody starts calls any more. Returns when the last one has ended. Not from a callback. */
 void rpc_client_destroy(struct rpc_client *client);
 
 struct rpc_channel_options {

@@ -1,44 +1,41 @@
 /* Copyright Bora contributors
  * SPDX-License-Identifier: Apache-2.0 */
-/* The life of an exchange; the picture and the rules are in rpc/http_internal.h. */
+/* What handlers do with an exchange; the picture and the rules are in rpc/http_internal.h. */
 #include "rpc/http_internal.h"
 
 #include "base/clock.h"
 
+#include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/socket.h>
+#include <time.h>
 
-/* A request's line and headers live in here, copied: MHD's own memory goes with the connection. Also the answer's headers. */
-enum { EXCHANGE_ARENA_BYTES = 256 * 1024 };
 /* A handler that writes faster than the watermark allows is refused at this many watermarks; a message that is above the watermark by
  * itself goes all the same, as over gRPC, up to PENDING_BYTES_MAX of everything that waits. */
-enum { PENDING_WATERMARKS_MAX = 4, PENDING_BYTES_MAX = 128 << 20 };
+enum { PENDING_WATERMARKS_MAX = 4, PENDING_BYTES_MAX = 128 << 20, ANSWER_HEADERS_BYTES_MAX = 64 * 1024 };
+/* Of a chunk: its size in hex, and two line ends. */
+enum { CHUNK_FRAME_BYTES = 24 };
 
 static const char heartbeat[] = ": keep-alive\n\n";
 
-struct http_exchange *http_exchange_create(struct http_server *server, struct http_connection *connection,
-                                           struct MHD_Connection *mhd) {
+struct http_exchange *http_exchange_create(struct http_connection *connection) {
+    struct http_server *server = connection->server;
     struct http_exchange *exchange = calloc(1, sizeof *exchange);
     if (exchange == NULL) return NULL;
-    atomic_init(&exchange->references, 1); /* MHD's, until http_exchange_finish */
+    atomic_init(&exchange->references, 1); /* the connection's, until it is closed */
     pthread_mutex_init(&exchange->mutex, NULL);
     exchange->server = server;
     exchange->connection = connection;
-    exchange->mhd = mhd;
     memcpy(exchange->peer, connection->peer, sizeof exchange->peer);
-    arena_init(&exchange->arena, EXCHANGE_ARENA_BYTES);
     bytes_init(&exchange->body, (size_t)server->options.body_bytes_max);
     bytes_init(&exchange->pending, PENDING_BYTES_MAX);
-    exchange->method = exchange->path = "";
-    atomic_store_explicit(&connection->received_bytes, 0, memory_order_relaxed);
-    atomic_store_explicit(&connection->headers_whole, false, memory_order_relaxed);
+    bytes_init(&exchange->answer_headers, ANSWER_HEADERS_BYTES_MAX);
+    exchange->head.method = exchange->head.path = "";
     pthread_mutex_lock(&server->mutex);
-    connection->exchange = exchange;
-    connection->served = true;
-    connection->since_ns = clock_monotonic_ns(clock_system());
     server->running++;
-    exchange->gone = connection->hung_up || server->killing;
     pthread_mutex_unlock(&server->mutex);
     return exchange;
 }
@@ -49,206 +46,243 @@ void http_exchange_ref(struct http_exchange *exchange) {
 
 void http_exchange_unref(struct http_exchange *exchange) {
     if (atomic_fetch_sub_explicit(&exchange->references, 1, memory_order_acq_rel) != 1) return;
+    http_head_deinit(&exchange->head);
     bytes_deinit(&exchange->body);
     bytes_deinit(&exchange->pending);
-    arena_deinit(&exchange->arena);
+    bytes_deinit(&exchange->answer_headers);
     pthread_mutex_destroy(&exchange->mutex);
     free(exchange);
 }
 
-static void uncount_body(struct http_exchange *exchange) {
-    atomic_fetch_sub(&exchange->server->bodies_bytes, exchange->body_bytes);
-    exchange->connection->from->body_bytes -= exchange->body_bytes;
-    exchange->body_bytes = 0;
-}
+/* --- sending --- */
 
-void http_exchange_drop_body(struct http_exchange *exchange) {
-    bytes_deinit(&exchange->body);
-    uncount_body(exchange);
-}
-
-void http_exchange_finish(struct http_exchange *exchange, bool completed) {
+void http_exchange_list_locked(struct http_exchange *exchange) {
     struct http_server *server = exchange->server;
-    /* Whoever still refers to the exchange may read the body; it is no longer the server's to count. */
-    uncount_body(exchange);
+    if (exchange->listed || exchange->closed) return;
+    exchange->listed = true;
+    http_exchange_ref(exchange);
     pthread_mutex_lock(&server->mutex);
-    exchange->connection->exchange = NULL;
-    exchange->connection->since_ns = clock_monotonic_ns(clock_system());
-    server->running--;
-    server->live -= exchange->requested;
-    if (server->stopping) pthread_cond_broadcast(&server->drained);
+    exchange->next_ready = NULL;
+    *server->ready_tail = exchange;
+    server->ready_tail = &exchange->next_ready;
     pthread_mutex_unlock(&server->mutex);
-
-    pthread_mutex_lock(&exchange->mutex);
-    exchange->closed = true;
-    struct MHD_Response *unused = exchange->response;
-    exchange->response = NULL;
-    bytes_deinit(&exchange->pending);
-    exchange->pending_taken = 0;
-    pthread_mutex_unlock(&exchange->mutex);
-    if (unused != NULL) MHD_destroy_response(unused);
-    if (exchange->requested && server->options.on_closed != NULL)
-        server->options.on_closed(exchange, server->options.context, completed);
-    http_exchange_unref(exchange);
+    http_server_wake(server);
 }
 
-/* --- all that suspends or resumes goes through these two, with the mutex held --- */
-
-static void suspend(struct http_exchange *exchange) {
-    exchange->suspended = true;
-    MHD_suspend_connection(exchange->mhd);
+bool http_exchange_sent_locked(const struct http_exchange *exchange) {
+    bool whole = exchange->phase == HTTP_ANSWERED || (exchange->phase == HTTP_STREAMING && exchange->ended);
+    return whole && exchange->pending.length == exchange->pending_taken;
 }
 
-static void resume(struct http_exchange *exchange) {
-    if (!exchange->suspended) return;
-    exchange->suspended = false;
-    MHD_resume_connection(exchange->mhd);
+static ssize_t send_some(struct http_exchange *exchange, const void *data, size_t bytes) {
+    struct http_connection *connection = exchange->connection;
+    if (connection->tls != NULL) return http_tls_send(connection->tls, data, bytes);
+    return send(connection->fd, data, bytes, MSG_DONTWAIT | MSG_NOSIGNAL);
 }
 
-bool http_exchange_headers_settled(struct http_exchange *exchange) {
-    pthread_mutex_lock(&exchange->mutex);
-    bool settled = exchange->headers_decided || exchange->gone;
-    if (!settled) suspend(exchange);
-    pthread_mutex_unlock(&exchange->mutex);
-    return settled;
-}
-
-void http_exchange_headers_done(struct http_exchange *exchange, int refuse_status, const char *reason) {
-    pthread_mutex_lock(&exchange->mutex);
-    if (!exchange->headers_decided && !exchange->closed) {
-        exchange->headers_decided = true;
-        exchange->headers_status = refuse_status;
-        exchange->headers_reason = reason;
-        resume(exchange);
-    }
-    pthread_mutex_unlock(&exchange->mutex);
-}
-
-enum MHD_Result http_exchange_proceed(struct http_exchange *exchange) {
-    bool stopping = atomic_load(&exchange->server->stopping);
-    pthread_mutex_lock(&exchange->mutex);
-    struct MHD_Response *response = exchange->response;
-    bool drop = exchange->aborted || (response == NULL && (exchange->gone || exchange->phase != HTTP_WAITING));
-    if (!drop && response == NULL) suspend(exchange);
-    if (!drop) exchange->response = NULL;
-    int status = exchange->status;
-    pthread_mutex_unlock(&exchange->mutex);
-    if (drop) return MHD_NO;
-    if (response == NULL) return MHD_YES;
-    if (stopping) (void)MHD_add_response_header(response, "Connection", "close");
-    enum MHD_Result queued = MHD_queue_response(exchange->mhd, (unsigned)status, response);
-    MHD_destroy_response(response);
-    return queued;
-}
-
-/** MHD's thread: fill a chunk with as much as waits; with nothing to send, sleep until there is. */
-static ssize_t read_pending(void *context, uint64_t position, char *out, size_t max) {
-    (void)position;
-    struct http_exchange *exchange = context;
-    size_t watermark = exchange->server->options.watermark_bytes;
-    pthread_mutex_lock(&exchange->mutex);
+void http_exchange_send_locked(struct http_exchange *exchange) {
     struct bytes *pending = &exchange->pending;
-    size_t waiting = pending->length - exchange->pending_taken, taken = waiting < max ? waiting : max;
-    ssize_t result = (ssize_t)taken;
-    if (exchange->gone || exchange->aborted)
-        result = MHD_CONTENT_READER_END_WITH_ERROR;
-    else if (waiting == 0 && exchange->ended)
-        result = MHD_CONTENT_READER_END_OF_STREAM;
-    else if (waiting == 0)
-        suspend(exchange);
-    bool writable = false;
-    if (result > 0) {
-        memcpy(out, pending->data + exchange->pending_taken, taken);
-        exchange->pending_taken += taken;
-        waiting -= taken;
-        if (waiting == 0 || exchange->pending_taken >= watermark) {
-            bytes_consume(pending, exchange->pending_taken);
-            exchange->pending_taken = 0;
+    while (!exchange->blocked && !exchange->gone && pending->length > exchange->pending_taken) {
+        ssize_t sent =
+            send_some(exchange, pending->data + exchange->pending_taken, pending->length - exchange->pending_taken);
+        if (sent > 0) {
+            exchange->pending_taken += (size_t)sent;
+            exchange->last_sent_ns = clock_monotonic_ns(clock_system());
+        } else if (sent < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {
+            exchange->blocked = true;
+        } else if (errno != EINTR) {
+            exchange->gone = true;
         }
-        writable = exchange->above_mark && waiting <= watermark / 2;
-        if (writable) exchange->above_mark = false;
     }
-    pthread_mutex_unlock(&exchange->mutex);
-    if (writable && exchange->server->options.on_writable != NULL)
-        exchange->server->options.on_writable(exchange, exchange->server->options.context);
-    return result;
+    if (pending->length == exchange->pending_taken) {
+        bytes_deinit(pending); /* a stream that is silent holds nothing */
+        exchange->pending_taken = 0;
+    } else if (exchange->pending_taken >= exchange->server->options.watermark_bytes) {
+        bytes_consume(pending, exchange->pending_taken);
+        exchange->pending_taken = 0;
+    }
 }
 
-static void release_reader(void *context) {
-    http_exchange_unref(context);
+/** From any thread: send, and tell the loop what is for it to do. */
+static void flush_locked(struct http_exchange *exchange) {
+    if (exchange->closed) return;
+    size_t mark = exchange->server->options.watermark_bytes / 2;
+    if (exchange->connection->tls == NULL) http_exchange_send_locked(exchange);
+    bool waits = exchange->pending.length - exchange->pending_taken > 0;
+    bool writable = exchange->above_mark && exchange->pending.length - exchange->pending_taken <= mark;
+    if (http_exchange_sent_locked(exchange) || exchange->gone || exchange->aborted || writable ||
+        (waits && exchange->connection->tls != NULL))
+        http_exchange_list_locked(exchange);
 }
 
-/** With the mutex held: make `response` the answer. NULL (no memory) drops the connection. */
-static void answer(struct http_exchange *exchange, enum http_phase phase, int status, const char *content_type,
-                   struct MHD_Response *response) {
+/* --- answers --- */
+
+static const char *reason_of(int status) {
+    static const struct {
+        int status;
+        const char *reason;
+    } reasons[] = {{200, "OK"},
+                   {201, "Created"},
+                   {202, "Accepted"},
+                   {204, "No Content"},
+                   {303, "See Other"},
+                   {304, "Not Modified"},
+                   {400, "Bad Request"},
+                   {401, "Unauthorized"},
+                   {402, "Payment Required"},
+                   {403, "Forbidden"},
+                   {404, "Not Found"},
+                   {405, "Method Not Allowed"},
+                   {408, "Request Timeout"},
+                   {409, "Conflict"},
+                   {413, "Content Too Large"},
+                   {415, "Unsupported Media Type"},
+                   {422, "Unprocessable Content"},
+                   {429, "Too Many Requests"},
+                   {431, "Request Header Fields Too Large"},
+                   {500, "Internal Server Error"},
+                   {501, "Not Implemented"},
+                   {502, "Bad Gateway"},
+                   {503, "Service Unavailable"},
+                   {504, "Gateway Timeout"},
+                   {505, "HTTP Version Not Supported"}};
+    for (size_t i = 0; i < sizeof reasons / sizeof reasons[0]; i++) {
+        if (reasons[i].status == status) return reasons[i].reason;
+    }
+    return "Status";
+}
+
+static void append_date(struct bytes *out) {
+    static const char *const days[] = {"Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"};
+    static const char *const months[] = {"Jan", "Feb", "Mar", "Apr", "May", "Jun",
+                                         "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
+    static _Thread_local time_t when;
+    static _Thread_local char text[64];
+    time_t now = (time_t)(clock_unix_ns(clock_system()) / NS_PER_S);
+    struct tm parts;
+    if (now != when && gmtime_r(&now, &parts) != NULL) {
+        when = now;
+        snprintf(text, sizeof text, "Date: %s, %02d %s %d %02d:%02d:%02d GMT\r\n", days[parts.tm_wday], parts.tm_mday,
+                 months[parts.tm_mon], parts.tm_year + 1900, parts.tm_hour, parts.tm_min, parts.tm_sec);
+    }
+    (void)bytes_append_string(out, text);
+}
+
+/** The answer's head; its body follows. `length` below 0: a stream. The mutex is held. */
+static void begin_answer_locked(struct http_exchange *exchange, enum http_phase phase, int status,
+                                const char *content_type, int64_t length) {
+    struct bytes *out = &exchange->pending;
+    bool closes = !exchange->keeps_alive || exchange->says_close || atomic_load(&exchange->server->stopping);
     exchange->phase = phase;
-    exchange->status = status;
-    exchange->response = response;
-    exchange->aborted |= response == NULL;
-    exchange->last_write_ns = clock_monotonic_ns(clock_system());
-    if (response != NULL) {
-        if (content_type != NULL) (void)MHD_add_response_header(response, "Content-Type", content_type);
-        for (const struct http_field *field = exchange->answer_headers; field != NULL; field = field->next) {
-            (void)MHD_add_response_header(response, field->name, field->value);
-        }
-    }
-    resume(exchange);
+    exchange->bodiless = strcmp(exchange->head.method, "HEAD") == 0 || status == 204 || status == 304;
+    exchange->chunked = length < 0 && exchange->head.minor_version > 0 && !exchange->bodiless;
+    exchange->says_close = closes || (length < 0 && !exchange->chunked && !exchange->bodiless);
+    exchange->last_write_ns = exchange->last_sent_ns = clock_monotonic_ns(clock_system());
+    (void)bytes_printf(out, "HTTP/1.1 %d %s\r\n", status, reason_of(status));
+    append_date(out);
+    if (content_type != NULL) (void)bytes_printf(out, "Content-Type: %s\r\n", content_type);
+    if (length >= 0 && status != 204 && status != 304)
+        (void)bytes_printf(out, "Content-Length: %lld\r\n", (long long)length);
+    if (exchange->chunked) (void)bytes_append_string(out, "Transfer-Encoding: chunked\r\n");
+    if (exchange->says_close) (void)bytes_append_string(out, "Connection: close\r\n");
+    (void)bytes_append(out, exchange->answer_headers.data, exchange->answer_headers.length);
+    (void)bytes_append_string(out, "\r\n");
+    bytes_deinit(&exchange->answer_headers);
+}
+
+static void respond_locked(struct http_exchange *exchange, int status, const char *content_type,
+                           struct bytes_view body) {
+    begin_answer_locked(exchange, HTTP_ANSWERED, status, content_type, (int64_t)body.length);
+    if (!exchange->bodiless) (void)bytes_append(&exchange->pending, body.data, body.length);
+    exchange->aborted = exchange->aborted || exchange->pending.failed;
+    flush_locked(exchange);
 }
 
 void http_exchange_respond(struct http_exchange *exchange, int http_status, const char *content_type,
                            struct bytes_view body) {
     pthread_mutex_lock(&exchange->mutex);
+    if (exchange->phase == HTTP_WAITING && !exchange->closed) respond_locked(exchange, http_status, content_type, body);
+    pthread_mutex_unlock(&exchange->mutex);
+}
+
+void http_exchange_refuse(struct http_exchange *exchange, int status, const char *reason) {
+    const struct http_server_options *options = &exchange->server->options;
+    struct bytes body;
+    bytes_init(&body, 4096);
+    if (options->on_refused != NULL)
+        options->on_refused(status, reason, &body, options->context);
+    else
+        (void)bytes_printf(&body, "%s\n", reason);
+    pthread_mutex_lock(&exchange->mutex);
+    exchange->keeps_alive = false;
+    if (status == 401) (void)bytes_append_string(&exchange->answer_headers, "WWW-Authenticate: Bearer\r\n");
+    if (status == 503) (void)bytes_append_string(&exchange->answer_headers, "Retry-After: 1\r\n");
+    respond_locked(exchange, status, options->on_refused != NULL ? "application/json" : "text/plain; charset=utf-8",
+                   bytes_view(&body));
+    pthread_mutex_unlock(&exchange->mutex);
+    bytes_deinit(&body);
+}
+
+void http_exchange_start(struct http_exchange *exchange, int http_status, const char *content_type) {
+    pthread_mutex_lock(&exchange->mutex);
     if (exchange->phase == HTTP_WAITING && !exchange->closed) {
-        struct MHD_Response *response =
-            MHD_create_response_from_buffer(body.length, (void *)(uintptr_t)body.data, MHD_RESPMEM_MUST_COPY);
-        answer(exchange, HTTP_ANSWERED, http_status, content_type, response);
+        begin_answer_locked(exchange, HTTP_STREAMING, http_status, content_type, -1);
+        exchange->events = content_type != NULL && strncasecmp(content_type, "text/event-stream", 17) == 0;
+        exchange->ended = exchange->bodiless;
+        exchange->aborted = exchange->aborted || exchange->pending.failed;
+        flush_locked(exchange);
     }
     pthread_mutex_unlock(&exchange->mutex);
 }
 
-void http_exchange_start(struct http_exchange *exchange, int http_status, const char *content_type) {
-    /* MHD takes chunks straight from the connection's pool; this block serves HTTP/1.0 only. */
-    enum { BLOCK_BYTES = 4096 };
-    pthread_mutex_lock(&exchange->mutex);
-    if (exchange->phase == HTTP_WAITING && !exchange->closed) {
-        struct MHD_Response *response = NULL;
-        if (strcmp(exchange->method, "HEAD") ==
-            0) { /* MHD would send the last chunk of a body that HEAD does not have */
-            response = MHD_create_response_from_buffer(0, NULL, MHD_RESPMEM_PERSISTENT);
-        } else {
-            http_exchange_ref(exchange); /* the response's, until release_reader */
-            response = MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, BLOCK_BYTES, read_pending, exchange,
-                                                         release_reader);
-            if (response == NULL) atomic_fetch_sub(&exchange->references, 1); /* never the last: the caller has one */
-        }
-        exchange->events = content_type != NULL && strncasecmp(content_type, "text/event-stream", 17) == 0;
-        answer(exchange, HTTP_STREAMING, http_status, content_type, response);
+/** All of it or nothing. */
+static enum status append_framed(struct http_exchange *exchange, struct bytes_view data) {
+    struct bytes *out = &exchange->pending;
+    if (bytes_reserve(out, data.length + CHUNK_FRAME_BYTES) != STATUS_OK) {
+        out->failed = false; /* what it has stands */
+        return STATUS_RESOURCE_EXHAUSTED;
     }
+    if (exchange->chunked) (void)bytes_printf(out, "%zx\r\n", data.length);
+    (void)bytes_append(out, data.data, data.length);
+    if (exchange->chunked) (void)bytes_append(out, "\r\n", 2);
+    return STATUS_OK;
+}
+
+static enum status append_locked(struct http_exchange *exchange, struct bytes_view data) {
+    if (exchange->closed || exchange->gone || exchange->aborted) return STATUS_CANCELLED;
+    if (exchange->phase != HTTP_STREAMING || exchange->ended) return STATUS_FAILED_PRECONDITION;
+    size_t watermark = exchange->server->options.watermark_bytes,
+           waiting = exchange->pending.length - exchange->pending_taken;
+    bool large = data.length > watermark;
+    if (waiting == 0) exchange->large_bytes = 0;
+    size_t counted = waiting > exchange->large_bytes ? waiting - exchange->large_bytes : 0;
+    if (!large && counted + data.length + CHUNK_FRAME_BYTES > PENDING_WATERMARKS_MAX * watermark)
+        return STATUS_RESOURCE_EXHAUSTED;
+    if (data.length == 0) return STATUS_OK;
+    TRY(append_framed(exchange, data));
+    if (large) exchange->large_bytes += data.length;
+    exchange->above_mark |= waiting + data.length > watermark;
+    exchange->last_write_ns = clock_monotonic_ns(clock_system());
+    return STATUS_OK;
+}
+
+enum status http_exchange_append(struct http_exchange *exchange, struct bytes_view data) {
+    pthread_mutex_lock(&exchange->mutex);
+    enum status status = append_locked(exchange, data);
+    pthread_mutex_unlock(&exchange->mutex);
+    return status;
+}
+
+void http_exchange_flush(struct http_exchange *exchange) {
+    pthread_mutex_lock(&exchange->mutex);
+    flush_locked(exchange);
     pthread_mutex_unlock(&exchange->mutex);
 }
 
 enum status http_exchange_write(struct http_exchange *exchange, struct bytes_view data) {
     pthread_mutex_lock(&exchange->mutex);
-    enum status status = STATUS_OK;
-    size_t waiting = exchange->pending.length - exchange->pending_taken;
-    if (exchange->closed || exchange->gone || exchange->aborted) {
-        status = STATUS_CANCELLED;
-    } else if (exchange->phase != HTTP_STREAMING || exchange->ended) {
-        status = STATUS_FAILED_PRECONDITION;
-    } else {
-        size_t watermark = exchange->server->options.watermark_bytes;
-        bool large = data.length > watermark;
-        if (waiting == 0) exchange->large_bytes = 0;
-        size_t counted = waiting > exchange->large_bytes ? waiting - exchange->large_bytes : 0;
-        bool full = !large && counted + data.length > PENDING_WATERMARKS_MAX * watermark;
-        if (large) exchange->large_bytes += data.length;
-        status = full ? STATUS_RESOURCE_EXHAUSTED : bytes_append(&exchange->pending, data.data, data.length);
-        if (status == STATUS_OK) {
-            exchange->above_mark |= waiting + data.length > watermark;
-            exchange->last_write_ns = clock_monotonic_ns(clock_system());
-            if (data.length > 0) resume(exchange);
-        }
-    }
+    enum status status = append_locked(exchange, data);
+    if (status == STATUS_OK) flush_locked(exchange);
     pthread_mutex_unlock(&exchange->mutex);
     return status;
 }
@@ -257,7 +291,9 @@ void http_exchange_end(struct http_exchange *exchange) {
     pthread_mutex_lock(&exchange->mutex);
     if (exchange->phase == HTTP_STREAMING && !exchange->closed && !exchange->ended) {
         exchange->ended = true;
-        resume(exchange);
+        if (exchange->chunked && bytes_append_string(&exchange->pending, "0\r\n\r\n") != STATUS_OK)
+            exchange->aborted = true;
+        flush_locked(exchange);
     }
     pthread_mutex_unlock(&exchange->mutex);
 }
@@ -266,35 +302,27 @@ void http_exchange_abort(struct http_exchange *exchange) {
     pthread_mutex_lock(&exchange->mutex);
     if (!exchange->closed) {
         exchange->aborted = true;
-        resume(exchange);
+        http_exchange_list_locked(exchange);
     }
     pthread_mutex_unlock(&exchange->mutex);
 }
 
-bool http_exchange_hang_up(struct http_exchange *exchange) {
-    pthread_mutex_lock(&exchange->mutex);
-    bool blocked = !exchange->closed && exchange->phase == HTTP_STREAMING && !exchange->suspended;
-    exchange->gone = true;
-    if (!exchange->closed) resume(exchange);
-    pthread_mutex_unlock(&exchange->mutex);
-    return blocked;
-}
-
-bool http_exchange_receiving(struct http_exchange *exchange) {
-    pthread_mutex_lock(&exchange->mutex);
-    bool receiving = exchange->phase == HTTP_RECEIVING;
-    pthread_mutex_unlock(&exchange->mutex);
-    return receiving;
-}
-
 void http_exchange_heartbeat(struct http_exchange *exchange, int64_t now_ns, int64_t silence_ns) {
     pthread_mutex_lock(&exchange->mutex);
-    /* Suspended means that all of the last write is sent: the comment can only stand between two writes. */
-    bool due = exchange->phase == HTTP_STREAMING && exchange->events && exchange->suspended && !exchange->ended &&
-               now_ns - exchange->last_write_ns >= silence_ns;
-    if (due && bytes_append_string(&exchange->pending, heartbeat) == STATUS_OK) {
-        exchange->last_write_ns = now_ns;
-        resume(exchange);
+    /* Nothing waits: the comment can only stand between two writes. */
+    bool due = exchange->phase == HTTP_STREAMING && exchange->events && !exchange->ended &&
+               exchange->pending.length == exchange->pending_taken && now_ns - exchange->last_write_ns >= silence_ns;
+    if (due && append_locked(exchange, bytes_view_string(heartbeat)) == STATUS_OK) flush_locked(exchange);
+    pthread_mutex_unlock(&exchange->mutex);
+}
+
+void http_exchange_headers_done(struct http_exchange *exchange, int refuse_status, const char *reason) {
+    pthread_mutex_lock(&exchange->mutex);
+    if (!exchange->headers_decided && !exchange->closed) {
+        exchange->headers_decided = true;
+        exchange->headers_status = refuse_status;
+        exchange->headers_reason = reason;
+        http_exchange_list_locked(exchange);
     }
     pthread_mutex_unlock(&exchange->mutex);
 }
@@ -302,16 +330,20 @@ void http_exchange_heartbeat(struct http_exchange *exchange, int64_t now_ns, int
 /* --- what the handler reads --- */
 
 const char *http_exchange_method(const struct http_exchange *exchange) {
-    return exchange->method;
+    return exchange->head.method;
 }
 const char *http_exchange_path(const struct http_exchange *exchange) {
-    return exchange->path;
+    return exchange->head.path;
 }
 const char *http_exchange_peer(const struct http_exchange *exchange) {
     return exchange->peer;
 }
 struct bytes_view http_exchange_body(const struct http_exchange *exchange) {
     return bytes_view(&exchange->body);
+}
+
+void http_exchange_forget_body(struct http_exchange *exchange) {
+    bytes_deinit(&exchange->body);
 }
 
 int64_t http_exchange_announced_bytes(const struct http_exchange *exchange) {
@@ -323,16 +355,16 @@ void http_exchange_limit_body(struct http_exchange *exchange, int64_t bytes_max)
 }
 
 const char *http_exchange_header(const struct http_exchange *exchange, const char *name) {
-    const struct http_field *field = exchange->headers;
+    const struct http_field *field = exchange->head.headers;
     while (field != NULL && strcasecmp(field->name, name) != 0) field = field->next;
     return field != NULL ? field->value : NULL;
 }
 
 const struct http_field *http_exchange_headers(const struct http_exchange *exchange) {
-    return exchange->headers;
+    return exchange->head.headers;
 }
 const struct http_field *http_exchange_queries(const struct http_exchange *exchange) {
-    return exchange->queries;
+    return exchange->head.queries;
 }
 
 void http_exchange_set_state(struct http_exchange *exchange, void *state) {
@@ -357,18 +389,21 @@ size_t http_exchange_pending_bytes(const struct http_exchange *exchange) {
     return waiting;
 }
 
+/** Nothing that could end the line and begin another. */
+static bool is_line(const char *text) {
+    return strpbrk(text, "\r\n") == NULL;
+}
+
 void http_exchange_add_header(struct http_exchange *exchange, const char *name, const char *value) {
     pthread_mutex_lock(&exchange->mutex);
-    struct http_field *field =
-        exchange->phase == HTTP_WAITING && !exchange->closed ? arena_alloc(&exchange->arena, sizeof *field) : NULL;
-    if (field != NULL) {
-        field->name = arena_copy(&exchange->arena, name, strlen(name));
-        field->value = arena_copy(&exchange->arena, value, strlen(value));
-        if (field->name != NULL && field->value != NULL) {
-            struct http_field **tail = &exchange->answer_headers;
-            while (*tail != NULL) tail = &(*tail)->next;
-            *tail = field;
-        }
+    if (exchange->phase != HTTP_WAITING || exchange->closed || !is_line(name) || !is_line(value)) {
+        /* too late, or no header */
+    } else if (strcasecmp(name, "Connection") == 0) {
+        exchange->says_close = exchange->says_close || strcasecmp(value, "close") == 0;
+    } else {
+        size_t before = exchange->answer_headers.length;
+        (void)bytes_printf(&exchange->answer_headers, "%s: %s\r\n", name, value);
+        exchange->answer_headers.length = exchange->answer_headers.failed ? before : exchange->answer_headers.length;
     }
     pthread_mutex_unlock(&exchange->mutex);
 }

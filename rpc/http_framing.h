@@ -2,7 +2,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 /**
  * Where does a request end, and whose is it? Refuses every request whose headers answer that twice, or in a way that another server
- * on the path could read differently (request smuggling), and bodies that are coded. libmicrohttpd takes some of these; see docs/design/http.md.
+ * on the path could read differently (request smuggling), and bodies that are coded. See docs/design/http.md.
  *
  * Source: RFC 9112, sections 3.2 (Host), 6.1 (Transfer-Encoding), 6.3 (message body length); RFC 9110, 5.5 and 5.6.2 (names and values).
  */

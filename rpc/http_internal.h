@@ -3,180 +3,186 @@
 /**
  * Inside the HTTP server: threads, objects, and who may touch what.
  *
- *     MHD's thread      epoll loop of libmicrohttpd: accepts, reads, writes, calls us back; runs on_request, on_writable, on_closed
- *     watcher thread    hang-ups, heartbeats, slow requests, lingering closes
- *     any other thread  respond, start, write, end, abort
+ *     the server's thread   one epoll loop: accepts, reads, writes what would not go at once, keeps time; runs on_headers, on_request,
+ *                           on_writable, on_closed. Connections are its alone
+ *     any other thread      respond, start, write, end, abort: sends at once, if nothing waits and the socket takes it; tells the loop only
+ *                           when there is something for it to do
  *
  * An exchange (one request and its answer):
  *
- *     RECEIVING --refused--> (answered by us; the user never hears of it) ---------------------+
- *        | body whole: on_request                                                              |
- *     WAITING --respond--> ANSWERED ----------------------- MHD sends it ----------------------+--> closed: on_closed, once
- *        |   \--start----> STREAMING <-- reader copies pending bytes; suspends when none --+   |
- *        |                    |  write, end, abort, gone: resume ----------------------------+ |
- *        +------ gone (client hung up), aborted: MHD is told to drop the connection -----------+
+ *     RECEIVING --refused--> (answered by us; the user never hears of it) -----------------+
+ *        | body whole: on_request                                                          |
+ *     WAITING --respond--> ANSWERED ------------------------- sent -----------------------+--> closed: on_closed, once
+ *        |   \--start----> STREAMING -- write* -- end -- sent ----------------------------+
+ *        +------ gone (client hung up), aborted: the connection is closed ----------------+
  *
- * `suspended` is true between MHD_suspend_connection (only MHD's thread, from a callback, holding the exchange's mutex) and
- * MHD_resume_connection (any thread, holding it): so each suspension is resumed exactly once, and never before it happened.
- * `closed` is set under the mutex when MHD ends the request; after that nobody uses `mhd`.
+ * `closed` is set by the loop under the exchange's mutex; until then whoever holds that mutex may use the connection's socket.
  *
- * A connection's object lives until the watcher thread frees it: MHD's thread retires it (after taking it out of the watcher's epoll),
- * and the watcher frees retired ones between two epoll_wait calls, when no event can point to them any more.
+ * Every connection is in the epoll once, edge-triggered, for everything: no system call of its own for a request. What other threads have for the
+ * loop stands in the ready list; the loop is woken by an eventfd only when it sleeps.
  *
- * Lock order: server, then exchange, then MHD's own. No lock is held while the user's callbacks run.
+ * Lock order: exchange, then server. No lock is held while the user's callbacks run.
  */
 #ifndef RPC_HTTP_INTERNAL_H
 #define RPC_HTTP_INTERNAL_H
 
-#include "base/arena.h"
-#include "rpc/http_framing.h"
+#include "rpc/http_parse.h"
 #include "rpc/http_server.h"
 
-#include <microhttpd.h>
 #include <netinet/in.h>
 #include <pthread.h>
 #include <stdatomic.h>
 
-enum http_phase { HTTP_RECEIVING, HTTP_WAITING, HTTP_ANSWERED, HTTP_STREAMING };
+struct http_tls;         /* certificate and trust */
+struct http_tls_session; /* of a connection */
 
-/** What an event of the watcher's epoll points to: the first member of one of two things. */
-struct http_watched {
-    bool is_linger; /* struct http_linger, else struct http_connection */
-};
-
-/** Who the connections of one address belong to; of IPv6 the first 64 bits. MHD's thread only. */
+/** Who the connections of one address belong to; of IPv6 the first 64 bits. The loop's alone. */
 struct http_peer {
     struct http_peer *next; /* in its bucket */
     uint8_t address[16];    /* IPv4 as ::ffff:a.b.c.d */
     int connections;
-    int64_t body_bytes; /* in the bodies of its exchanges that MHD still knows */
+    int64_t body_bytes; /* in the bodies of its exchanges that are not closed */
 };
 enum { HTTP_PEER_BUCKETS = 1024 };
 
-struct http_connection {
-    struct http_watched watched;
-    struct http_server *server;
-    struct http_peer *from;
-    int fd;
-    char peer[INET6_ADDRSTRLEN];
-    _Atomic int64_t received_bytes; /* body bytes of the running request */
-    atomic_bool headers_whole;      /* of the running request */
-    /* below: the server's mutex */
-    struct http_connection *next, *previous; /* of the server's list; `next` also of the retired ones */
-    struct http_exchange *exchange;          /* running now */
-    int64_t since_ns;                        /* accepted, or last request ended, or running request begun */
-    bool served;                             /* a request line has come */
-    bool hung_up;                            /* the client sends no more */
-    bool linger;                             /* MHD's thread: unread bytes may come, drain after the close */
+enum http_reading {
+    HTTP_READ_HEAD,
+    HTTP_READ_DECISION, /* on_headers asked for time */
+    HTTP_READ_BODY,
+    HTTP_READ_CHUNKS,
+    HTTP_READ_PAUSED, /* until the answer has gone */
+    HTTP_READ_LINGER, /* our last word was said: what still comes is read and forgotten, lest a reset overtakes it */
 };
 
-/** A socket that MHD has closed on its side, kept until the client has read our last words. */
-struct http_linger {
-    struct http_watched watched;
+/** The loop's alone, but for `fd` (see above). */
+struct http_connection {
+    struct http_server *server;
+    struct http_connection *next, *previous; /* of the server's list; `next` also of those to be freed */
+    struct http_peer *from;
     int fd;
-    int64_t until_ns;
-    bool finished; /* the watcher's own, as the next */
-    int64_t drained_bytes;
-    struct http_linger *next;
+    enum http_reading reading;
+    bool readable;      /* there may be more to read than was read */
+    bool hung_up;       /* the client sends no more */
+    bool broken;        /* nothing can be sent either */
+    bool served;        /* a request has begun */
+    bool closes;        /* after the running answer */
+    bool refused;       /* the running answer is a refusal: unread bytes may come behind it */
+    bool dead;          /* closed; freed behind the events that may still point to it */
+    struct bytes input; /* received and not yet used */
+    size_t head_seen;   /* of it, without the head's end */
+    int64_t body_left;  /* HTTP_READ_BODY */
+    struct http_chunks chunks;
+    int64_t since_ns;      /* accepted, or last request ended, or running request begun; lingers */
+    int64_t counted_bytes; /* of the running body, or drained */
+    struct http_exchange *exchange;
+    struct http_tls_session *tls; /* NULL: plain */
+    char peer[INET6_ADDRSTRLEN];
 };
 
 struct http_server {
     struct http_server_options options; /* strings are copied */
-    struct MHD_Daemon *daemon;
     int listen_fd, port;
-    char *certificate, *key, *trust; /* PEM texts, NULL without TLS */
+    struct http_tls *tls; /* NULL: plain */
+    int epoll_fd, wake_fd;
+    pthread_t thread;
+    bool started;
+    atomic_bool stopping, killing, sleeping; /* sleeping: the loop waits, and must be woken */
+    atomic_int connection_count;
+    _Atomic int64_t bodies_bytes; /* in the bodies of exchanges that are not closed */
 
-    pthread_mutex_t mutex;
+    pthread_mutex_t mutex;  /* guards what follows */
     pthread_cond_t drained; /* an exchange ended while stopping */
-    struct http_connection *connections;
-    struct http_connection *retired;
-    int64_t running; /* exchanges attached to a connection */
-    int64_t live;    /* those that reached on_request */
-    bool killing;    /* the grace is over */
-    struct http_linger *lingering;
-    int lingering_count;
-    atomic_bool stopping;
-    _Atomic int64_t bodies_bytes; /* in the bodies of exchanges that MHD still knows */
-    struct http_peer *peers[HTTP_PEER_BUCKETS];
+    int64_t running;        /* exchanges that are not closed */
+    int64_t live;           /* those that reached on_request */
+    struct http_exchange *ready, **ready_tail;
 
-    pthread_t watcher;
-    int watch_fd, wake_fd; /* epoll and eventfd */
-    bool watcher_started;
-    atomic_bool watcher_stop;
+    /* The loop's alone. */
+    struct http_connection *connections, *dead;
+    int lingering_count;
+    bool accepting; /* the listening socket is in the epoll */
+    int64_t now_ns, next_tick_ns, tick_ns;
+    struct http_peer *peers[HTTP_PEER_BUCKETS];
+    uint8_t block[64 * 1024]; /* what recv fills */
 };
+
+enum http_phase { HTTP_RECEIVING, HTTP_WAITING, HTTP_ANSWERED, HTTP_STREAMING };
 
 struct http_exchange {
     atomic_int references;
-    struct http_server *server; /* valid until closed */
+    struct http_server *server; /* valid until closed, as the connection */
     struct http_connection *connection;
-    /* the request; written by MHD's thread before on_request, constant after */
-    struct arena arena;
-    const char *method, *path;
-    struct http_field *headers, *queries;
+    /* the request; written by the loop before on_request, constant after */
+    struct http_head head;
     struct bytes body;
     int64_t announced_bytes; /* by the headers; -1: chunked */
-    int64_t body_bytes,
-        discarded_bytes; /* counted in the server's and the peer's sum; of a body that is over a limit */
-    /* MHD's thread only */
-    bool target_malformed, started, headers_asked, body_too_large, bodies_too_large, requested;
+    bool keeps_alive;        /* as far as the request is concerned */
+    bool requested;          /* on_request was called; the loop's */
     char peer[INET6_ADDRSTRLEN];
 
-    pthread_mutex_t mutex;
+    pthread_mutex_t mutex; /* guards what follows */
     void *state;
-    struct MHD_Connection *mhd;
     enum http_phase phase;
-    bool suspended, gone, aborted, ended, closed;
+    bool gone, aborted, ended, closed;
     bool headers_decided; /* the answer to on_headers' "later" is there: */
     int headers_status;
     const char *headers_reason;
+    bool listed;     /* in the server's ready list, which has a reference */
     bool events;     /* text/event-stream: may get heartbeats */
+    bool chunked;    /* the answer's body */
+    bool bodiless;   /* it has none: HEAD, 204, 304 */
+    bool blocked;    /* the socket took no more; the loop goes on when it does */
     bool above_mark; /* pending passed the watermark: on_writable is owed */
-    struct http_field *answer_headers;
-    struct MHD_Response *response; /* until it is queued */
-    int status;
+    bool says_close; /* the handler wants the connection to end */
+    struct bytes answer_headers;
     struct bytes pending;
     size_t pending_taken; /* bytes at its front that are sent already */
     size_t large_bytes;   /* of messages above a watermark, since nothing waited */
-    int64_t last_write_ns;
+    int64_t last_write_ns, last_sent_ns;
+    struct http_exchange *next_ready;
 };
 
 /* http_exchange.c */
-struct http_exchange *http_exchange_create(struct http_server *server, struct http_connection *connection,
-                                           struct MHD_Connection *mhd);
-/** MHD's thread: the user said "later" to the headers. True when the decision is there, or the client has gone (then `gone` is set); else
- *  the connection sleeps until one of them. */
-bool http_exchange_headers_settled(struct http_exchange *exchange);
-/** Forget the body, which is over a limit. MHD's thread. */
-void http_exchange_drop_body(struct http_exchange *exchange);
-/** MHD's thread: the request is over. Calls on_closed if on_request had been called, and drops MHD's reference. */
-void http_exchange_finish(struct http_exchange *exchange, bool completed);
-/** MHD's thread, request whole: queue the answer, or suspend until there is one. */
-enum MHD_Result http_exchange_proceed(struct http_exchange *exchange);
-/** The client hung up, or the server is being killed. True when MHD is blocked on writing, so that only a shutdown of the socket wakes it. */
-bool http_exchange_hang_up(struct http_exchange *exchange);
-bool http_exchange_receiving(struct http_exchange *exchange); /* not yet handed to the user */
+struct http_exchange *http_exchange_create(struct http_connection *connection);
+/** Send what waits, as far as the socket takes it. The mutex is held. For TLS the loop alone. */
+void http_exchange_send_locked(struct http_exchange *exchange);
+/** Everything that will ever be sent was. The mutex is held. */
+bool http_exchange_sent_locked(const struct http_exchange *exchange);
+/** The answer that a refusal is. */
+void http_exchange_refuse(struct http_exchange *exchange, int status, const char *reason);
 /** Queue a comment line when nothing was sent for `silence_ns`. */
 void http_exchange_heartbeat(struct http_exchange *exchange, int64_t now_ns, int64_t silence_ns);
+/** The loop has the exchange before it: it is told of it no more than once. */
+void http_exchange_list_locked(struct http_exchange *exchange);
 
-/* http_peer.c: MHD's thread only */
+/* http_connection.c: the loop's */
+/** NULL without memory; the socket is then still the caller's. */
+struct http_connection *http_connection_open(struct http_server *server, int fd, const struct sockaddr *address);
+/** Something came, or can be sent again. */
+void http_connection_event(struct http_connection *connection, uint32_t events);
+/** What another thread did to its exchange. */
+void http_connection_ready(struct http_connection *connection);
+void http_connection_tick(struct http_connection *connection, int64_t now_ns);
+void http_connection_close(struct http_connection *connection);
+
+/* http_server.c */
+void http_server_wake(struct http_server *server);
+
+/* http_peer.c: the loop's */
 /** NULL when nobody of this address is connected. */
 struct http_peer *http_peer_find(struct http_server *server, const struct sockaddr *address);
 /** Count one more connection. NULL when memory is out. */
 struct http_peer *http_peer_join(struct http_server *server, const struct sockaddr *address);
 void http_peer_leave(struct http_server *server, struct http_peer *peer); /* NULL is nothing */
 
-/* http_watch.c */
-enum status http_watch_start(struct http_server *server, struct error *err);
-void http_watch_stop(struct http_server *server);
-void http_watch_wake(struct http_server *server);
-void http_watch_add(struct http_server *server, struct http_connection *connection);
-/** MHD's thread, before MHD closes the socket. The watcher frees the connection. */
-void http_watch_retire(struct http_server *server, struct http_connection *connection);
-
 /* http_tls.c */
 enum status http_tls_load(struct http_server *server, struct error *err);
 void http_tls_unload(struct http_server *server);
-/** A new connection: require a client certificate when a CA is set. */
-void http_tls_prepare(const struct http_server *server, struct MHD_Connection *mhd);
+struct http_tls_session *http_tls_open(const struct http_server *server, int fd);
+void http_tls_close(struct http_tls_session *session); /* NULL is nothing */
+/** As recv and send on a socket that does not block: -1 with errno EAGAIN when it would. A send that was not taken is to be repeated alike. */
+ssize_t http_tls_receive(struct http_tls_session *session, void *out, size_t bytes);
+ssize_t http_tls_send(struct http_tls_session *session, const void *data, size_t bytes);
+/** No more will be sent. */
+void http_tls_say_end(struct http_tls_session *session);
 
 #endif

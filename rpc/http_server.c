@@ -1,289 +1,158 @@
 /* Copyright Bora contributors
  * SPDX-License-Identifier: Apache-2.0 */
-/* Start, stop, and what libmicrohttpd calls: each request is received here and then handed to http_exchange.c. */
+/* Start, stop, and the loop. */
 #include "rpc/http_internal.h"
 
 #include "base/clock.h"
 #include "base/limits.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <netdb.h>
 #include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 enum {
-    POOL_BYTES =
-        32 *
-        1024, /* per connection: a request's line and headers, then chunks of its answer. Holds LIMIT_HEADER_BYTES and MHD's own records */
     LISTEN_BACKLOG = 4096, /* the kernel cuts it to net.core.somaxconn */
     CONNECTIONS_MAX_DEFAULT = 1024,
-    /* Of a chunked body over the limit, whose end MHD must see before it can answer, this much more is read and forgotten. */
-    DISCARD_BYTES_MAX = LIMIT_REQUEST_BODY_BYTES_MAX,
+    EVENTS_PER_WAIT = 128,
+    ACCEPTS_PER_EVENT = 64,
+    TICK_MS_MIN = 5,
+    TICK_MS_MAX = 250,
 };
 
-/* --- refusals --- */
+/* --- the loop --- */
 
-static const char bodies_refusal[] = "too many large requests at once; try again later";
-
-/** Answer by ourselves; the connection ends with it. */
-static enum MHD_Result refuse(struct http_exchange *exchange, int status, const char *reason) {
-    const struct http_server_options *options = &exchange->server->options;
-    struct bytes body;
-    bytes_init(&body, 4096);
-    if (options->on_refused != NULL)
-        options->on_refused(status, reason, &body, options->context);
-    else
-        (void)bytes_printf(&body, "%s\n", reason);
-    struct MHD_Response *response = MHD_create_response_from_buffer(body.length, body.data, MHD_RESPMEM_MUST_COPY);
-    bytes_deinit(&body);
-    if (response == NULL) return MHD_NO;
-    (void)MHD_add_response_header(response, "Content-Type",
-                                  options->on_refused != NULL ? "application/json" : "text/plain; charset=utf-8");
-    (void)MHD_add_response_header(response, "Connection", "close");
-    if (status == 401) (void)MHD_add_response_header(response, "WWW-Authenticate", "Bearer");
-    if (status == 503) (void)MHD_add_response_header(response, "Retry-After", "1");
-    exchange->connection->linger = true;
-    enum MHD_Result queued = MHD_queue_response(exchange->mhd, (unsigned)status, response);
-    MHD_destroy_response(response);
-    return queued;
+void http_server_wake(struct http_server *server) {
+    if (atomic_exchange(&server->sleeping, false)) (void)!write(server->wake_fd, &(uint64_t){1}, sizeof(uint64_t));
 }
 
-/* --- receiving a request, on MHD's thread --- */
-
-struct field_copier {
-    struct arena *arena;
-    struct http_field **tail;
-    bool failed;
-};
-
-static enum MHD_Result copy_field(void *context, enum MHD_ValueKind kind, const char *name, const char *value) {
-    (void)kind;
-    struct field_copier *copier = context;
-    struct http_field *field = arena_alloc(copier->arena, sizeof *field);
-    if (field != NULL) {
-        field->name = arena_copy(copier->arena, name, strlen(name));
-        field->value = value != NULL ? arena_copy(copier->arena, value, strlen(value)) : "";
-    }
-    if (field == NULL || field->name == NULL || field->value == NULL) {
-        copier->failed = true;
-        return MHD_NO;
-    }
-    *copier->tail = field;
-    copier->tail = &field->next;
-    return MHD_YES;
+/** Whoever cannot be taken now waits in the backlog: until someone leaves, or the next tick. */
+static void listen_or_not(struct http_server *server, bool accepting) {
+    struct epoll_event event = {.events = EPOLLIN, .data.ptr = &server->listen_fd};
+    if (accepting == server->accepting || server->listen_fd < 0) return;
+    if (epoll_ctl(server->epoll_fd, accepting ? EPOLL_CTL_ADD : EPOLL_CTL_DEL, server->listen_fd, &event) == 0)
+        server->accepting = accepting;
 }
 
-static bool copy_request(struct http_exchange *exchange, const char *url, const char *method) {
-    struct field_copier headers = {.arena = &exchange->arena, .tail = &exchange->headers},
-                        queries = {.arena = &exchange->arena, .tail = &exchange->queries};
-    const char *path = arena_copy(&exchange->arena, url, strlen(url)),
-               *name = arena_copy(&exchange->arena, method, strlen(method));
-    (void)MHD_get_connection_values(exchange->mhd, MHD_HEADER_KIND, copy_field, &headers);
-    (void)MHD_get_connection_values(exchange->mhd, MHD_GET_ARGUMENT_KIND, copy_field, &queries);
-    if (path == NULL || name == NULL || headers.failed || queries.failed) return false;
-    exchange->path = path;
-    exchange->method = name;
-    return true;
+static bool is_full(const struct http_server *server) {
+    return atomic_load(&server->connection_count) >= server->options.connections_max + server->lingering_count;
 }
 
-/** Blanks around a value are no part of it (RFC 9110, 5.5); MHD leaves those behind it. The framing was checked with them: MHD reads it so. */
-static void trim_values(struct http_field *headers) {
-    for (struct http_field *field = headers; field != NULL; field = field->next) {
-        char *value = (char *)(uintptr_t)field->value + strspn(field->value, " \t");
-        size_t length = strlen(value);
-        while (length > 0 && (value[length - 1] == ' ' || value[length - 1] == '\t')) length--;
-        if (value[length] != 0) value[length] = 0; /* "" may be a constant */
-        field->value = value;
-    }
-}
-
-/** Would so many bytes more be too many, of all or of this peer? */
-static bool bodies_full(const struct http_exchange *exchange, int64_t more) {
-    const struct http_server *server = exchange->server;
-    return atomic_load(&server->bodies_bytes) + more > server->options.bodies_bytes_max ||
-           exchange->connection->from->body_bytes + more > server->options.peer_bodies_bytes_max;
-}
-
-/** The headers pass, as far as the user is concerned: does the body? */
-static enum MHD_Result accept_headers(struct http_exchange *exchange) {
-    if (exchange->announced_bytes > (int64_t)exchange->body.max_bytes)
-        return refuse(exchange, 413, "request body too large");
-    if (exchange->announced_bytes > HTTP_SMALL_BODY_BYTES && bodies_full(exchange, exchange->announced_bytes))
-        return refuse(exchange, 503, bodies_refusal);
-    return MHD_YES;
-}
-
-/** The user asked for time. */
-static enum MHD_Result await_headers(struct http_exchange *exchange) {
-    if (!http_exchange_headers_settled(exchange)) return MHD_YES;
-    exchange->headers_asked = false;
-    pthread_mutex_lock(&exchange->mutex);
-    bool decided = exchange->headers_decided;
-    int status = exchange->headers_status;
-    const char *reason = exchange->headers_reason;
-    pthread_mutex_unlock(&exchange->mutex);
-    if (!decided) return MHD_NO; /* the client has gone */
-    return status != 0 ? refuse(exchange, status, reason) : accept_headers(exchange);
-}
-
-/** The headers are there. Refuse now, before the body is read, what can be refused now. */
-static enum MHD_Result begin_request(struct http_exchange *exchange, const char *url, const char *method,
-                                     const char *version) {
-    const union MHD_ConnectionInfo *size =
-        MHD_get_connection_info(exchange->mhd, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE);
-    if (size == NULL || size->header_size > LIMIT_HEADER_BYTES || !copy_request(exchange, url, method))
-        return refuse(exchange, 431, "request headers too large");
-    if (exchange->target_malformed) return refuse(exchange, 400, "malformed request target");
-    int minor_version = strcmp(version, "HTTP/1.0") == 0 ? 0 : 1;
-    struct http_framing framing =
-        http_framing_check(method, minor_version, exchange->headers, exchange->server->options.body_bytes_max);
-    if (framing.refuse_status != 0) return refuse(exchange, framing.refuse_status, framing.reason);
-    trim_values(exchange->headers);
-    exchange->announced_bytes = framing.body_bytes;
-    atomic_store_explicit(&exchange->connection->headers_whole, true, memory_order_relaxed);
-    const struct http_server_options *options = &exchange->server->options;
-    const char *reason = "refused";
-    int refused = options->on_headers != NULL ? options->on_headers(exchange, options->context, &reason) : 0;
-    exchange->headers_asked = refused == HTTP_HEADERS_LATER;
-    if (exchange->headers_asked) return await_headers(exchange);
-    return refused != 0 ? refuse(exchange, refused, reason) : accept_headers(exchange);
-}
-
-static enum MHD_Result receive_body(struct http_exchange *exchange, const char *data, size_t length) {
-    atomic_fetch_add_explicit(&exchange->connection->received_bytes, (int64_t)length, memory_order_relaxed);
-    struct http_server *server = exchange->server;
-    bool dropped = exchange->body_too_large || exchange->bodies_too_large;
-    if (!dropped) {
-        exchange->body_bytes += (int64_t)length;
-        exchange->connection->from->body_bytes += (int64_t)length;
-        atomic_fetch_add(&server->bodies_bytes, (int64_t)length);
-        exchange->bodies_too_large = exchange->body_bytes > HTTP_SMALL_BODY_BYTES && bodies_full(exchange, 0);
-        exchange->body_too_large =
-            !exchange->bodies_too_large && bytes_append(&exchange->body, data, length) != STATUS_OK;
-        if (!exchange->bodies_too_large && !exchange->body_too_large) return MHD_YES;
-        http_exchange_drop_body(exchange);
-    }
-    exchange->discarded_bytes += (int64_t)length;
-    return exchange->discarded_bytes <= DISCARD_BYTES_MAX ? MHD_YES : MHD_NO;
-}
-
-/** The body is whole: hand the request to the user, once. */
-static void submit_request(struct http_exchange *exchange) {
-    struct http_server *server = exchange->server;
-    exchange->requested = true;
-    pthread_mutex_lock(&server->mutex);
-    server->live++;
-    pthread_mutex_unlock(&server->mutex);
-    pthread_mutex_lock(&exchange->mutex);
-    exchange->phase = HTTP_WAITING;
-    pthread_mutex_unlock(&exchange->mutex);
-    server->options.on_request(exchange, server->options.context);
-}
-
-/* --- what MHD calls --- */
-
-static struct http_connection *connection_of(struct MHD_Connection *mhd) {
-    return MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_SOCKET_CONTEXT)->socket_context;
-}
-
-/** The request line has been read. What it returns is `*request` below. */
-static void *on_request_line(void *context, const char *uri, struct MHD_Connection *mhd) {
-    struct http_connection *connection = connection_of(mhd);
-    struct http_exchange *exchange = connection != NULL ? http_exchange_create(context, connection, mhd) : NULL;
-    if (exchange != NULL) exchange->target_malformed = !http_framing_target_valid(uri);
-    return exchange;
-}
-
-/** First with the headers, then with each piece of the body, then (until there is an answer, after each resume) with neither. */
-static enum MHD_Result on_access(void *context, struct MHD_Connection *mhd, const char *url, const char *method,
-                                 const char *version, const char *data, size_t *length, void **request) {
-    (void)context, (void)mhd;
-    struct http_exchange *exchange = *request;
-    if (exchange == NULL) return MHD_NO; /* there was no memory for it */
-    if (!exchange->started) {
-        exchange->started = true;
-        return begin_request(exchange, url, method, version);
-    }
-    if (exchange->headers_asked)
-        return await_headers(exchange); /* awake again: MHD repeats the call with the headers */
-    if (*length > 0) {
-        size_t received = *length;
-        *length = 0;
-        return receive_body(exchange, data, received);
-    }
-    if (exchange->body_too_large) return refuse(exchange, 413, "request body too large");
-    if (exchange->bodies_too_large) return refuse(exchange, 503, bodies_refusal);
-    if (!exchange->requested) submit_request(exchange);
-    return http_exchange_proceed(exchange);
-}
-
-static void on_completed(void *context, struct MHD_Connection *mhd, void **request,
-                         enum MHD_RequestTerminationCode code) {
-    (void)context, (void)mhd;
-    if (*request != NULL) http_exchange_finish(*request, code == MHD_REQUEST_TERMINATED_COMPLETED_OK);
-    *request = NULL;
-}
-
-static void format_peer(struct MHD_Connection *mhd, char *out) {
-    const union MHD_ConnectionInfo *info = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
-    const struct sockaddr *address = info != NULL ? info->client_addr : NULL;
-    if (address != NULL && address->sa_family == AF_INET) {
-        (void)inet_ntop(AF_INET, &((const struct sockaddr_in *)(const void *)address)->sin_addr, out, INET6_ADDRSTRLEN);
-    } else if (address != NULL && address->sa_family == AF_INET6) {
-        const struct in6_addr *six = &((const struct sockaddr_in6 *)(const void *)address)->sin6_addr;
-        if (IN6_IS_ADDR_V4MAPPED(six))
-            (void)inet_ntop(AF_INET, &six->s6_addr[12], out, INET6_ADDRSTRLEN);
-        else
-            (void)inet_ntop(AF_INET6, six, out, INET6_ADDRSTRLEN);
-    }
-}
-
-/** A peer with as many connections as it may have gets no more. */
-static enum MHD_Result on_accept(void *context, const struct sockaddr *address, socklen_t length) {
-    (void)length;
-    struct http_server *server = context;
-    const struct http_peer *peer = http_peer_find(server, address);
-    return peer != NULL && peer->connections >= server->options.peer_connections_max ? MHD_NO : MHD_YES;
-}
-
-/** Without this the kernel takes up to 4 MiB (net.ipv4.tcp_wmem) for every reader that reads nothing, and we would never learn that it is slow. */
-static void bound_unsent(int fd) {
-    const int unsent_bytes_max = 64 << 10;
-    setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &unsent_bytes_max, sizeof unsent_bytes_max);
-}
-
-static void on_connection(void *context, struct MHD_Connection *mhd, void **slot,
-                          enum MHD_ConnectionNotificationCode code) {
-    struct http_server *server = context;
-    if (code == MHD_CONNECTION_NOTIFY_CLOSED) {
-        if (*slot != NULL) {
-            http_peer_leave(server, ((struct http_connection *)*slot)->from);
-            http_watch_retire(server, *slot);
+static void accept_some(struct http_server *server) {
+    for (int i = 0; i < ACCEPTS_PER_EVENT; i++) {
+        struct sockaddr_storage address;
+        socklen_t length = sizeof address;
+        if (is_full(server)) {
+            listen_or_not(server, false);
+            return;
         }
-        *slot = NULL;
-        return;
+        int fd = accept4(server->listen_fd, (struct sockaddr *)&address, &length, SOCK_CLOEXEC | SOCK_NONBLOCK);
+        if (fd < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR || errno == ECONNABORTED)) return;
+        if (fd < 0) { /* no descriptors, no memory */
+            listen_or_not(server, false);
+            return;
+        }
+        /* A peer with as many connections as it may have gets no more. */
+        const struct http_peer *peer = http_peer_find(server, (struct sockaddr *)&address);
+        bool many = peer != NULL && peer->connections >= server->options.peer_connections_max;
+        if (many || http_connection_open(server, fd, (struct sockaddr *)&address) == NULL) close(fd);
     }
-    struct http_connection *connection = calloc(1, sizeof *connection);
-    const union MHD_ConnectionInfo *info = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CONNECTION_FD);
-    const union MHD_ConnectionInfo *client = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
-    if (connection != NULL && info != NULL && client != NULL)
-        connection->from = http_peer_join(server, client->client_addr);
-    if (connection == NULL || connection->from == NULL) {
-        free(connection);
-        return; /* its requests are dropped: no connection, no exchange */
+}
+
+/** What other threads have left for the loop. */
+static void handle_ready(struct http_server *server) {
+    pthread_mutex_lock(&server->mutex);
+    struct http_exchange *exchange = server->ready;
+    server->ready = NULL;
+    server->ready_tail = &server->ready;
+    pthread_mutex_unlock(&server->mutex);
+    for (struct http_exchange *next; exchange != NULL; exchange = next) {
+        pthread_mutex_lock(&exchange->mutex);
+        next = exchange->next_ready;
+        exchange->listed = false;
+        struct http_connection *connection = exchange->closed ? NULL : exchange->connection;
+        pthread_mutex_unlock(&exchange->mutex);
+        if (connection != NULL) http_connection_ready(connection);
+        http_exchange_unref(exchange);
     }
-    connection->server = server;
-    connection->fd = info->connect_fd;
-    bound_unsent(connection->fd);
-    format_peer(mhd, connection->peer);
-    http_tls_prepare(server, mhd);
-    http_watch_add(server, connection);
-    *slot = connection;
+}
+
+static void free_dead(struct http_server *server) {
+    while (server->dead != NULL) {
+        struct http_connection *next = server->dead->next;
+        free(server->dead);
+        server->dead = next;
+    }
+}
+
+static void stop_listening(struct http_server *server) {
+    if (server->listen_fd < 0) return;
+    listen_or_not(server, false);
+    close(server->listen_fd); /* refuses at once who would else wait in the backlog */
+    server->listen_fd = -1;
+}
+
+static void tick(struct http_server *server) {
+    server->next_tick_ns = server->now_ns + server->tick_ns;
+    for (struct http_connection *connection = server->connections, *next; connection != NULL; connection = next) {
+        next = connection->next;
+        http_connection_tick(connection, server->now_ns);
+    }
+    if (!is_full(server)) listen_or_not(server, true);
+}
+
+static bool has_ready(struct http_server *server) {
+    pthread_mutex_lock(&server->mutex);
+    bool ready = server->ready != NULL;
+    pthread_mutex_unlock(&server->mutex);
+    return ready;
+}
+
+static int wait_for_events(struct http_server *server, struct epoll_event *events) {
+    int64_t wait_ns = server->next_tick_ns - clock_monotonic_ns(clock_system());
+    int wait_ms = wait_ns > 0 ? (int)(wait_ns / NS_PER_MS) + 1 : 0;
+    atomic_store(&server->sleeping, true);
+    if (has_ready(server)) wait_ms = 0; /* it came before the loop said that it sleeps */
+    int count = epoll_wait(server->epoll_fd, events, EVENTS_PER_WAIT, wait_ms);
+    atomic_store(&server->sleeping, false);
+    server->now_ns = clock_monotonic_ns(clock_system());
+    return count;
+}
+
+static void handle_event(struct http_server *server, const struct epoll_event *event) {
+    if (event->data.ptr == &server->listen_fd) {
+        accept_some(server);
+    } else if (event->data.ptr == &server->wake_fd) {
+        uint64_t ignored;
+        (void)!read(server->wake_fd, &ignored, sizeof ignored);
+    } else {
+        http_connection_event(event->data.ptr, event->events);
+    }
+}
+
+static void *loop(void *context) {
+    struct http_server *server = context;
+    struct epoll_event events[EVENTS_PER_WAIT];
+    while (!atomic_load(&server->killing) || server->connections != NULL) {
+        int count = wait_for_events(server, events), connections = atomic_load(&server->connection_count);
+        if (atomic_load(&server->stopping)) {
+            stop_listening(server);
+            server->next_tick_ns = 0;
+        }
+        for (int i = 0; i < count; i++) handle_event(server, &events[i]);
+        handle_ready(server);
+        if (server->now_ns >= server->next_tick_ns) tick(server);
+        if (atomic_load(&server->connection_count) < connections && !is_full(server)) listen_or_not(server, true);
+        free_dead(server);
+    }
+    handle_ready(server);
+    free_dead(server);
+    return NULL;
 }
 
 /* --- start --- */
@@ -341,40 +210,6 @@ static enum status listen_on(struct http_server *server, struct error *err) {
     return STATUS_OK;
 }
 
-/** MHD counts whole seconds; a shorter wish is kept by the watcher. */
-static intptr_t timeout_s(int64_t timeout_ns) {
-    return (intptr_t)((timeout_ns + NS_PER_S - 1) / NS_PER_S);
-}
-
-static enum status start_daemon(struct http_server *server, struct error *err) {
-    const struct http_server_options *options = &server->options;
-    struct MHD_OptionItem tls[4] = {{MHD_OPTION_END, 0, NULL}};
-    size_t count = 0;
-    if (server->certificate != NULL) {
-        tls[count++] = (struct MHD_OptionItem){MHD_OPTION_HTTPS_MEM_CERT, 0, server->certificate};
-        tls[count++] = (struct MHD_OptionItem){MHD_OPTION_HTTPS_MEM_KEY, 0, server->key};
-    }
-    if (server->trust != NULL) tls[count++] = (struct MHD_OptionItem){MHD_OPTION_HTTPS_MEM_TRUST, 0, server->trust};
-    tls[count] = (struct MHD_OptionItem){MHD_OPTION_END, 0, NULL};
-    unsigned flags =
-        MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | (server->certificate != NULL ? MHD_USE_TLS : 0u);
-    server->daemon = MHD_start_daemon(flags, 0, on_accept, server, on_access, server,                               //
-                                      MHD_OPTION_LISTEN_SOCKET, server->listen_fd,                                  //
-                                      MHD_OPTION_CONNECTION_LIMIT, (unsigned)options->connections_max,              //
-                                      MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)timeout_s(options->idle_timeout_ns), //
-                                      MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)POOL_BYTES,                       //
-                                      MHD_OPTION_URI_LOG_CALLBACK, on_request_line, server,                         //
-                                      MHD_OPTION_NOTIFY_CONNECTION, on_connection, server,                          //
-                                      MHD_OPTION_NOTIFY_COMPLETED, on_completed, server,                            //
-                                      MHD_OPTION_ARRAY, tls, MHD_OPTION_END);
-    if (server->daemon != NULL) return STATUS_OK;
-    if (server->certificate != NULL) {
-        return error_set(err, STATUS_INVALID_ARGUMENT, "HTTPS cannot start with certificate %s and key %s",
-                         options->certificate_file, options->key_file);
-    }
-    return error_set(err, STATUS_RESOURCE_EXHAUSTED, "the HTTP server on %.64s cannot start", options->address);
-}
-
 static enum status check_options(const struct http_server_options *options, struct error *err) {
     if (options->address == NULL || options->on_request == NULL)
         return error_set(err, STATUS_INVALID_ARGUMENT, "HTTP server: address and on_request are needed");
@@ -408,12 +243,40 @@ static void set_defaults(struct http_server_options *options) {
     if (options->header_timeout_ns == 0) options->header_timeout_ns = options->idle_timeout_ns;
 }
 
+static int64_t tick_ns_of(const struct http_server_options *options) {
+    const int64_t times_ns[] = {options->heartbeat_ns, options->idle_timeout_ns, options->header_timeout_ns};
+    int64_t shortest_ns = (int64_t)TICK_MS_MAX * NS_PER_MS * 4;
+    for (size_t i = 0; i < sizeof times_ns / sizeof times_ns[0]; i++) {
+        if (times_ns[i] > 0 && times_ns[i] < shortest_ns) shortest_ns = times_ns[i];
+    }
+    return shortest_ns / 4 < (int64_t)TICK_MS_MIN * NS_PER_MS ? (int64_t)TICK_MS_MIN * NS_PER_MS : shortest_ns / 4;
+}
+
+static enum status start_loop(struct http_server *server, struct error *err) {
+    server->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+    server->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    struct epoll_event event = {.events = EPOLLIN, .data.ptr = &server->wake_fd};
+    if (server->epoll_fd < 0 || server->wake_fd < 0 ||
+        epoll_ctl(server->epoll_fd, EPOLL_CTL_ADD, server->wake_fd, &event) != 0)
+        return error_set_errno(err, STATUS_RESOURCE_EXHAUSTED, errno, "HTTP server: cannot create epoll");
+    server->now_ns = clock_monotonic_ns(clock_system());
+    server->tick_ns = tick_ns_of(&server->options);
+    listen_or_not(server, true);
+    int failure = pthread_create(&server->thread, NULL, loop, server);
+    if (failure != 0)
+        return error_set_errno(err, STATUS_RESOURCE_EXHAUSTED, failure, "HTTP server: cannot start a thread");
+    (void)pthread_setname_np(server->thread, "http");
+    server->started = true;
+    return STATUS_OK;
+}
+
 enum status http_server_create(const struct http_server_options *options, struct http_server **out, struct error *err) {
     TRY(check_options(options, err));
     struct http_server *server = calloc(1, sizeof *server);
     if (server == NULL) return error_set(err, STATUS_RESOURCE_EXHAUSTED, "HTTP server: no memory");
     server->options = *options;
-    server->listen_fd = server->watch_fd = server->wake_fd = -1;
+    server->listen_fd = server->epoll_fd = server->wake_fd = -1;
+    server->ready_tail = &server->ready;
     pthread_mutex_init(&server->mutex, NULL);
     pthread_condattr_t monotonic;
     pthread_condattr_init(&monotonic);
@@ -425,8 +288,7 @@ enum status http_server_create(const struct http_server_options *options, struct
     if (!copy_strings(&server->options)) status = error_set(err, STATUS_RESOURCE_EXHAUSTED, "HTTP server: no memory");
     if (status == STATUS_OK) status = http_tls_load(server, err);
     if (status == STATUS_OK) status = listen_on(server, err);
-    if (status == STATUS_OK) status = http_watch_start(server, err);
-    if (status == STATUS_OK) status = start_daemon(server, err);
+    if (status == STATUS_OK) status = start_loop(server, err);
     if (status == STATUS_OK)
         *out = server;
     else
@@ -447,48 +309,35 @@ int64_t http_server_exchanges(const struct http_server *server) {
 }
 
 int http_server_connections(const struct http_server *server) {
-    pthread_mutex_t *mutex = (pthread_mutex_t *)(uintptr_t)&server->mutex;
-    int count = 0;
-    pthread_mutex_lock(mutex);
-    for (const struct http_connection *each = server->connections; each != NULL; each = each->next) count++;
-    pthread_mutex_unlock(mutex);
-    return count;
+    return atomic_load(&server->connection_count);
 }
 
 /* --- stop --- */
 
-/** Wait until no exchange runs, or `grace_ns` is over; then tell all that remain to end. */
-static void drain_exchanges(struct http_server *server, int64_t grace_ns) {
+void http_server_stop(struct http_server *server, int64_t grace_ns) {
+    if (!server->started) return;
+    server->started = false;
     int64_t until_ns = clock_monotonic_ns(clock_system()) + grace_ns;
     struct timespec until = {.tv_sec = until_ns / NS_PER_S, .tv_nsec = until_ns % NS_PER_S};
+    atomic_store(&server->stopping, true);
+    http_server_wake(server); /* which closes idle connections */
     pthread_mutex_lock(&server->mutex);
     int waited = 0;
     while (server->running > 0 && waited == 0)
         waited = pthread_cond_timedwait(&server->drained, &server->mutex, &until);
-    server->killing = true; /* from here on no exchange is suspended: new ones are born gone */
-    for (struct http_connection *connection = server->connections; connection != NULL; connection = connection->next) {
-        if (connection->exchange != NULL) (void)http_exchange_hang_up(connection->exchange);
-    }
     pthread_mutex_unlock(&server->mutex);
-}
-
-void http_server_stop(struct http_server *server, int64_t grace_ns) {
-    if (server->daemon == NULL) return;
-    atomic_store(&server->stopping, true);
-    (void)MHD_quiesce_daemon(server->daemon);
-    shutdown(server->listen_fd,
-             SHUT_RD);       /* refuses at once who would else wait in the backlog; closed when MHD's thread is gone */
-    http_watch_wake(server); /* which closes idle connections */
-    drain_exchanges(server, grace_ns);
-    MHD_stop_daemon(server->daemon);
-    server->daemon = NULL;
+    atomic_store(&server->killing, true);
+    http_server_wake(server);
+    pthread_join(server->thread, NULL);
 }
 
 void http_server_destroy(struct http_server *server) {
     if (server == NULL) return;
     http_server_stop(server, 0);
-    http_watch_stop(server);
-    if (server->listen_fd >= 0) close(server->listen_fd);
+    const int fds[] = {server->listen_fd, server->epoll_fd, server->wake_fd};
+    for (size_t i = 0; i < sizeof fds / sizeof fds[0]; i++) {
+        if (fds[i] >= 0) close(fds[i]);
+    }
     http_tls_unload(server);
     free((char *)(uintptr_t)server->options.address);
     free((char *)(uintptr_t)server->options.certificate_file);

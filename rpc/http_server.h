@@ -1,7 +1,7 @@
 /* Copyright Bora contributors
  * SPDX-License-Identifier: Apache-2.0 */
 /**
- * HTTP/1.1 server on libmicrohttpd: keep-alive, bounded bodies, streamed answers (server-sent events), TLS.
+ * HTTP/1.1 server: keep-alive, bounded bodies, streamed answers (server-sent events), TLS.
  *
  * A request is handed to `on_request` on the server's thread once its body is whole (or refused); the handler must not
  * block and answers now or later, from any thread, with one of
@@ -17,14 +17,13 @@
  * Refused before on_request, with the body that `on_refused` writes, and the connection closed behind it:
  *   what on_headers says, before the body is read
  *   503  bodies of all requests together over bodies_bytes_max, or of one peer over peer_bodies_bytes_max: at once when its Content-Length would
- *        pass it, else at its end. A body up to HTTP_SMALL_BODY_BYTES is never refused so: they are bounded by connections_max
- *   413  a body over body_bytes_max: at once by its Content-Length, at its end when chunked (it is read and forgotten; an endless one is cut off)
+ *        pass it, else as it comes. A body up to HTTP_SMALL_BODY_BYTES is never refused so: they are bounded by connections_max
+ *   413  a body over body_bytes_max: at once, by its Content-Length or as it comes
  *   415  a Content-Encoding other than identity
- *   400  both Content-Length and Transfer-Encoding, repeated Content-Length, unknown or repeated Transfer-Encoding, no or several Host headers,
+ *   400  what is no HTTP/1 request; both Content-Length and Transfer-Encoding, repeated Content-Length, unknown or repeated Transfer-Encoding, no or several Host headers,
  *        more than one Authorization, malformed field names or values, blanks, control characters or %00 in the request target
  *   431  request line and headers over LIMIT_HEADER_BYTES       501  a method that is none of GET HEAD POST PUT PATCH DELETE OPTIONS
- * What is not even HTTP (a header line without a colon, a Content-Length that is no number, a malformed chunk, headers far too large,
- * another protocol version) is refused by libmicrohttpd: 400, 413, 431 or 505 with a short page of its own, or a closed connection.
+ *   505  another major version
  * Further connections of a peer that has peer_connections_max are closed without an answer.
  */
 #ifndef RPC_HTTP_SERVER_H
@@ -54,7 +53,7 @@ struct http_server_options {
     int peer_connections_max;      /* of one address; 0: connections_max */
     int64_t
         header_timeout_ns; /* until the first request's headers are whole, and those of any later one; 0: idle_timeout_ns */
-    int connections_max; /* further ones wait to be accepted; 0: 1024. Each costs 32 KiB and two descriptors' worth of kernel memory */
+    int connections_max; /* further ones wait to be accepted; 0: 1024 */
     int64_t
         idle_timeout_ns; /* of a connection on which nothing moves (not of one that waits for the handler); a request must be whole within this
                                     time, plus a second per 16 KiB of body. 0: none */
@@ -104,7 +103,9 @@ const char *http_exchange_header(const struct http_exchange *exchange, const cha
 const struct http_field *http_exchange_headers(const struct http_exchange *exchange);
 const struct http_field *http_exchange_queries(const struct http_exchange *exchange);
 struct bytes_view http_exchange_body(const struct http_exchange *exchange); /* lent for the exchange's life */
-const char *http_exchange_peer(const struct http_exchange *exchange);       /* "127.0.0.1" */
+/** Free the body, which nobody will look at any more: a long answer holds no request. On the server's thread, or of an exchange that no other touches. */
+void http_exchange_forget_body(struct http_exchange *exchange);
+const char *http_exchange_peer(const struct http_exchange *exchange); /* "127.0.0.1" */
 void http_exchange_set_state(struct http_exchange *exchange, void *state);
 void *http_exchange_state(const struct http_exchange *exchange);
 /** The exchange itself stays valid while referenced, also after on_closed (then everything but these two returns at once). */
@@ -121,6 +122,9 @@ void http_exchange_start(struct http_exchange *exchange, int http_status, const 
  *  more than 4 watermarks would wait, not counting messages that are larger than a watermark, or 128 MiB in all; STATUS_FAILED_PRECONDITION
  *  before start and after end. */
 enum status http_exchange_write(struct http_exchange *exchange, struct bytes_view data);
+/** As http_exchange_write, but what is queued may wait for http_exchange_flush or the next write: events that come together go together. */
+enum status http_exchange_append(struct http_exchange *exchange, struct bytes_view data);
+void http_exchange_flush(struct http_exchange *exchange);
 size_t http_exchange_pending_bytes(const struct http_exchange *exchange);
 void http_exchange_end(struct http_exchange *exchange);
 /** Drop the connection without a proper end, so that the client sees the stream broken. on_closed follows with completed false. */

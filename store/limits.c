@@ -194,8 +194,7 @@ struct admit_call {
     struct bytes_view keys[ADMIT_KEYS_MAX], arguments[ADMIT_ARGUMENTS_MAX];
     size_t key_count, argument_count;
     struct organization_keys organization;
-    char gate[NAME_BYTES], settled[NAME_BYTES], scope_keys[3 * LIMITS_SCOPES_MAX][NAME_BYTES],
-        scope_names[LIMITS_SCOPES_MAX][NAME_BYTES];
+    char gate[NAME_BYTES], settled[NAME_BYTES], scope_keys[3 * LIMITS_SCOPES_MAX][NAME_BYTES];
     uint8_t numbers[PACKED_BYTES], bounds[LIMITS_SCOPES_MAX][PACKED_BYTES];
 };
 
@@ -213,11 +212,16 @@ static void add_scope_key(struct admit_call *call, int at, const char *format, c
     add_key(call, call->scope_keys[at]);
 }
 
-static void add_scopes(struct admit_call *call, const struct limits_admission *admission) {
+/** "k:<prefix>", "k:<prefix>:<model>" */
+struct scope_names {
+    char of[LIMITS_SCOPES_MAX][NAME_BYTES];
+};
+
+static void add_scopes(struct admit_call *call, struct scope_names *names, const struct limits_admission *admission) {
     const char *organization = admission->subject.organization;
     for (int i = 0; i < admission->scope_count; i++) {
         const struct limits_scope *scope = &admission->scopes[i];
-        char *name = call->scope_names[i];
+        char *name = names->of[i];
         snprintf(name, NAME_BYTES, "%s%s%s", scope->name, scope->of_model ? ":" : "",
                  scope->of_model ? admission->subject.model : "");
         add_scope_key(call, 3 * i, "bora:use:{%s}:%s", organization, name);
@@ -227,11 +231,11 @@ static void add_scopes(struct admit_call *call, const struct limits_admission *a
     }
     for (int i = 0; i < admission->scope_count; i++) {
         if (admission->scopes[i].bounds.of[LIMITS_REQUESTS_PER_SECOND] >= 0)
-            add_scope_key(call, 3 * i + 2, "bora:rps:{%s}:%s", organization, call->scope_names[i]);
+            add_scope_key(call, 3 * i + 2, "bora:rps:{%s}:%s", organization, names->of[i]);
     }
 }
 
-static void write_call(struct admit_call *call, const struct limits_admission *admission) {
+static void write_call(struct admit_call *call, struct scope_names *names, const struct limits_admission *admission) {
     const struct limits_subject *subject = &admission->subject;
     const char *lease = admission->peek ? "" : admission->lease;
     call->key_count = call->argument_count = 0;
@@ -260,7 +264,7 @@ static void write_call(struct admit_call *call, const struct limits_admission *a
     add_argument(call, bytes_view_string(subject->model));
     add_argument(call, bytes_view_string(subject->endpoint));
     add_argument(call, bytes_view_string(subject->request_id));
-    add_scopes(call, admission);
+    add_scopes(call, names, admission);
 }
 
 void limits_admit(struct redis_client *client, const struct limits_admission *admission, limits_fn *fn, void *context) {
@@ -275,7 +279,8 @@ void limits_admit(struct redis_client *client, const struct limits_admission *ad
     *admitting = (struct admitting){.fn = fn, .context = context, .scope_count = admission->scope_count};
     for (int i = 0; i < admission->scope_count; i++) admitting->bounds[i] = admission->scopes[i].bounds;
     struct admit_call call;
-    write_call(&call, admission);
+    struct scope_names names;
+    write_call(&call, &names, admission);
     redis_function_run(client, &library, functions.admit, call.keys, call.key_count, call.arguments,
                        call.argument_count, on_admitted, admitting);
 }

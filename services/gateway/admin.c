@@ -8,6 +8,7 @@
 #include "bora/v1/tenants.pb-c.h"
 #include "rpc/grpc_server.h"
 
+#include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -76,13 +77,26 @@ static const Bora__V1__ErrorDetail *find_detail(struct request *request, const s
     return (const void *)message;
 }
 
+enum { SENTENCE_BYTES = 256 };
+
+/** "no such key" -> "No such key.", as the gateway's own sentences are. */
+static const char *as_sentence(const char *message, char out[SENTENCE_BYTES]) {
+    size_t length = strnlen(message, SENTENCE_BYTES - 2);
+    memcpy(out, message, length);
+    out[length] = 0;
+    if (length == 0) return out;
+    out[0] = (char)toupper((unsigned char)out[0]);
+    if (strchr(".!?", out[length - 1]) == NULL) memcpy(out + length, ".", 2);
+    return out;
+}
+
 static struct api_error invalid_error(struct request *request, const struct admin_route *route,
                                       const Bora__V1__ErrorDetail *detail, const char *sentence) {
     struct transcode_errors *errors = arena_alloc(&request->arena, sizeof *errors);
     if (errors != NULL && detail != NULL && detail->kind_case == BORA__V1__ERROR_DETAIL__KIND_VALIDATION &&
         copy_validation(request, route, detail->validation, errors))
         return api_error_validation(errors);
-    return api_error_bad_request("invalid_request_error", NULL, NULL, "%.250s", sentence);
+    return api_error_bad_request("invalid_request_error", NULL, NULL, "%s", sentence);
 }
 
 struct api_error admin_error(struct request *request, const struct admin_route *route,
@@ -98,14 +112,16 @@ struct api_error admin_error(struct request *request, const struct admin_route *
                 {STATUS_ABORTED, 409, "conflict"},
                 {STATUS_RESOURCE_EXHAUSTED, 409, "quota_exceeded"}};
     const Bora__V1__ErrorDetail *detail = find_detail(request, result);
+    char sentence[SENTENCE_BYTES];
+    as_sentence(result->message, sentence);
     if (result->status == STATUS_UNAUTHENTICATED) return api_error_unauthorized();
     if (result->status == STATUS_INVALID_ARGUMENT || result->status == STATUS_OUT_OF_RANGE)
-        return invalid_error(request, route, detail, result->message);
+        return invalid_error(request, route, detail, sentence);
     for (size_t i = 0; detail != NULL && i < sizeof told / sizeof told[0]; i++) {
         if (told[i].status == result->status)
-            return api_error_make(told[i].http_status, result->status, told[i].type, NULL, "%.250s", result->message);
+            return api_error_make(told[i].http_status, result->status, told[i].type, NULL, "%s", sentence);
     }
-    if (result->status == STATUS_UNAVAILABLE && detail != NULL) return api_error_unavailable("%.250s", result->message);
+    if (result->status == STATUS_UNAVAILABLE && detail != NULL) return api_error_unavailable("%s", sentence);
     if (result->status == STATUS_RESOURCE_EXHAUSTED) return too_large();
     if (result->status == STATUS_UNIMPLEMENTED)
         return api_error_make(501, STATUS_UNIMPLEMENTED, "server_error", NULL,

@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "services/gateway/chat.h"
 #include "services/gateway/outage.h"
+#include "store/settlements.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -318,7 +319,7 @@ void chat_settle_locked(struct chat *chat) {
     }
     usage.provisional = chat->provisional;
     if (chat->leased)
-        limits_settle(chat->gateway->redis, chat->request->key->organization, chat->lease, &usage, NULL, NULL);
+        settlements_settle(chat->gateway->settlements, chat->request->key->organization, chat->lease, &usage);
 }
 
 /** Is it time to charge what was generated, or to say that the lease lives? Then `usage` is what to charge. */
@@ -342,7 +343,7 @@ void chats_charge(struct gateway *gateway) {
         /* Whoever holds it may be about to take the list's; it is charged the next time. A chat that is being freed is settled. */
         if (pthread_mutex_trylock(&chat->mutex) != 0) continue;
         if (is_charged_locked(chat, now_ns, &usage))
-            limits_charge(gateway->redis, chat->request->key->organization, chat->lease, &usage, NULL, NULL);
+            settlements_charge(gateway->settlements, chat->request->key->organization, chat->lease, &usage);
         pthread_mutex_unlock(&chat->mutex);
     }
     pthread_mutex_unlock(&gateway->chats_mutex);

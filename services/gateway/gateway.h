@@ -36,6 +36,7 @@ struct chat;
 struct console;
 struct key_cache;
 struct outage;
+struct settlements;
 struct workers;
 struct worker_links;
 
@@ -65,6 +66,9 @@ struct gateway {
     struct chat *chats;    /* that are not freed; guarded by the mutex */
     uint64_t changes_seen; /* passes over them for changes of keys; likewise */
     struct outage *outage;
+    struct settlements *settlements;
+    struct metric *settlements_waiting; /* bora_gateway_settlements_waiting */
+    struct metric *settlements_lost;    /* bora_gateway_settlements_lost */
 };
 
 /** Answer from the HTTP server's or the gRPC server's callbacks. `context` is the gateway. */

@@ -16,6 +16,7 @@
 #include "services/gateway/outage.h"
 #include "services/gateway/worker_link.h"
 #include "services/gateway/workers.h"
+#include "store/settlements.h"
 
 #include <signal.h>
 #include <stdio.h>
@@ -88,6 +89,11 @@ static enum status open_metrics(struct gateway *gateway, struct error *err) {
                                                "From the request to the first token.", METRICS_SECONDS, "model");
     gateway->tokens =
         metrics_counter(gateway->metrics, "bora_gateway_tokens_total", "Tokens counted.", "model", "kind");
+    gateway->settlements_waiting = metrics_gauge(gateway->metrics, "bora_gateway_settlements_waiting",
+                                                 "Charges and settlements that Redis has not taken yet.");
+    gateway->settlements_lost =
+        metrics_gauge(gateway->metrics, "bora_gateway_settlements_lost",
+                      "Charges and settlements given up since the start: no room to keep them, or Redis refused them.");
     gateway->running = metrics_gauge(gateway->metrics, "bora_gateway_requests_running", "Requests in the house.");
     return STATUS_OK;
 }
@@ -118,6 +124,7 @@ static enum status open_upstream(struct gateway *gateway, struct error *err) {
                                   .context = gateway};
     TRY_CLEANUP(key_cache_create(&gateway->key_cache, err));
     TRY_CLEANUP(redis_client_create(&redis, &gateway->redis, err));
+    TRY_CLEANUP(settlements_create(gateway->redis, &gateway->settlements, err));
     TRY_CLEANUP(key_changes_follow(gateway, err));
     TRY_CLEANUP(rpc_client_create((int)settings->client_threads, &gateway->client, err));
     struct rpc_channel_options keys = {.target = settings->keys_address,
@@ -172,13 +179,20 @@ static enum status open_fronts(struct gateway *gateway, struct error *err) {
 }
 
 /* What the last events of answers that are cut need to reach their readers. */
-static const int64_t LAST_WORDS_NS = 2 * NS_PER_S;
+static const int64_t LAST_WORDS_NS = 2 * NS_PER_S, LAST_SETTLEMENTS_NS = 5 * NS_PER_S;
 static const char *const health_services[] = {"",
                                               "bora.v1.ChatService",
                                               "bora.v1.ModelService",
                                               "bora.v1.KeyService",
                                               "bora.v1.TenantService",
                                               "bora.v1.UsageService"};
+
+static void look_after_leases(struct gateway *gateway) {
+    chats_charge(gateway);
+    struct settlements_counts counts = settlements_count(gateway->settlements);
+    metric_set(gateway->settlements_waiting, (double)counts.waiting);
+    metric_set(gateway->settlements_lost, (double)(counts.dropped + counts.refused));
+}
 
 /** Health follows readiness, so that a load balancer asking gRPC sees what /readyz says; and leases are kept alive. */
 static void follow_health(struct gateway *gateway, const sigset_t *signals) {
@@ -194,7 +208,7 @@ static void follow_health(struct gateway *gateway, const sigset_t *signals) {
         if (ready != told || first) log_info(ready ? "ready" : "not ready", LOG_S("reason", ready ? NULL : line));
         told = ready;
         first = false;
-        chats_charge(gateway);
+        look_after_leases(gateway);
         int number = sigtimedwait(signals, NULL, &step);
         if (number < 0) continue;
         log_info("stopping", LOG_S("signal", number == SIGTERM ? "SIGTERM" : "SIGINT"));
@@ -244,6 +258,13 @@ static void drain(struct gateway *gateway) {
         rpc_server_stop(gateway->grpc, LAST_WORDS_NS);
 }
 
+/** What Redis has not taken is lost with us; its leases run out, and workers may have reported them. */
+static void settle_the_rest(struct gateway *gateway) {
+    if (gateway->settlements == NULL) return;
+    int64_t lost = settlements_destroy(gateway->settlements, LAST_SETTLEMENTS_NS);
+    if (lost > 0) log_warn("settlements were not taken by Redis", LOG_I("count", lost));
+}
+
 static void close_gateway(struct gateway *gateway) {
     if (gateway->http != NULL && gateway->grpc != NULL) {
         drain(gateway);
@@ -256,6 +277,7 @@ static void close_gateway(struct gateway *gateway) {
     /* The client's queue runs until the last call has ended, and with it the last request. */
     rpc_client_destroy(gateway->client);
     worker_links_destroy(gateway->links);
+    settle_the_rest(gateway);
     if (gateway->redis != NULL) redis_client_destroy(gateway->redis);
     rpc_server_destroy(gateway->grpc);
     key_cache_destroy(gateway->key_cache);

@@ -190,8 +190,10 @@ void handling_audit_words(struct handling *handling, const struct audit_entry *e
 /* --- Redis -------------------------------------------------------------------------------------------------------- */
 
 enum status store_failure(enum status status, const char *message, struct error *err) {
-    if (status == STATUS_UNAVAILABLE || status == STATUS_DEADLINE_EXCEEDED || status == STATUS_CANCELLED)
+    if (status == STATUS_UNAVAILABLE || status == STATUS_DEADLINE_EXCEEDED || status == STATUS_CANCELLED) {
+        log_debug("the store does not answer", LOG_S("status", status_name(status)), LOG_S("error", message));
         return error_set(err, STATUS_UNAVAILABLE, "the key store cannot be reached");
+    }
     log_error("the store refused", LOG_S("status", status_name(status)), LOG_S("error", message));
     return error_set(err, STATUS_INTERNAL, "the key store refused the request");
 }

@@ -1,20 +1,32 @@
 /* Copyright Bora contributors
  * SPDX-License-Identifier: Apache-2.0 */
-/* Pages of keys: prefixes by age in pieces of BATCH_MAX, then what is asked of each, all in flight at once. No script: none would let Redis serve others
- * while it reads ten thousand records. */
+/* Pages of keys, in pieces: the prefixes of those that fit, then their records, all in flight at once. No script reads a whole list, and Redis serves others
+ * in between. */
 #include "services/keys/batch.h"
 #include "services/keys/handling.h"
 #include "services/keys/key_store.h"
 #include "services/keys/store_names.h"
 
 #include <inttypes.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
-/** One prefix of a piece, on its way. */
+extern const char key_match_lua[]; /* in this folder */
+
+enum { PIECE = 250 };
+_Static_assert((int)PIECE <= (int)BATCH_MAX, "a piece is one batch");
+
+static struct redis_script match_script;
+static pthread_once_t scripts_once = PTHREAD_ONCE_INIT;
+
+static void init_scripts(void) {
+    redis_script_init(&match_script, key_match_lua);
+}
+
+/** One key of a piece, on its way. */
 struct slot {
     char prefix[KEY_PREFIX_CHARACTERS + 1];
-    bool fits;
     struct listing *listing;
     struct key_record *record;
 };
@@ -24,61 +36,40 @@ struct listing {
     const struct key_filter *filter;
     struct arena *arena;
     struct batch batch;
-    struct slot slots[BATCH_MAX];
-    size_t count;
+    struct slot slots[PIECE];
+    size_t count, seen; /* that fit, and that there were in the piece */
 };
 
-static enum status wait_for_batch(struct listing *listing, struct error *err) {
-    bool of_store = false;
-    struct error cause = {0};
-    enum status status = batch_wait(&listing->batch, &of_store, &cause);
-    if (status == STATUS_OK) return STATUS_OK;
-    return of_store ? store_failure(status, cause.message, err) : error_set(err, status, "%s", cause.message);
+static bool has_filter(const struct listing *listing) {
+    return listing->filter->name != NULL || listing->filter->workspace != NULL;
 }
 
-/** The next prefixes from `first` on. */
+/** The piece from `first` on. */
 static enum status take_prefixes(struct listing *listing, int64_t first, struct error *err) {
-    char name[STORE_NAME_BYTES], from[24], to[24];
-    store_name(name, "keys", listing->organization, NULL);
+    char list[STORE_NAME_BYTES], record[STORE_NAME_BYTES], from[24], to[24];
+    const struct key_filter *filter = listing->filter;
     snprintf(from, sizeof from, "%" PRId64, first);
-    snprintf(to, sizeof to, "%" PRId64, first + BATCH_MAX - 1);
+    snprintf(to, sizeof to, "%" PRId64, first + PIECE - 1);
+    struct bytes_view key = store_name(list, "keys", listing->organization, NULL);
+    struct bytes_view arguments[] = {bytes_view_string(from), bytes_view_string(to),
+                                     store_name(record, "key", listing->organization, ""),
+                                     bytes_view_string(filter->workspace), bytes_view_string(filter->name)};
     struct redis_reply *reply = NULL;
-    TRY(store_words(listing->service, &reply, err, WORDS("ZRANGE", name, from, to)));
+    if (has_filter(listing))
+        TRY(store_script(listing->service, &match_script, &key, 1, arguments, 5, &reply, err));
+    else
+        TRY(store_words(listing->service, &reply, err, WORDS("ZRANGE", list, from, to)));
+    size_t ahead = has_filter(listing) ? 1 : 0;
+    listing->seen = ahead == 1 ? (size_t)reply->items[0].integer : reply->count;
     listing->count = 0;
-    for (size_t i = 0; i < reply->count && i < BATCH_MAX; i++) {
+    for (size_t i = ahead; i < reply->count && listing->count < PIECE; i++) {
         struct slot *slot = &listing->slots[listing->count++];
-        *slot = (struct slot){.listing = listing, .fits = true};
+        *slot = (struct slot){.listing = listing};
         snprintf(slot->prefix, sizeof slot->prefix, "%s", (const char *)reply->items[i].string.data);
     }
     redis_reply_free(reply);
     return STATUS_OK;
 }
-
-/* --- what fits ---------------------------------------------------------------------------------------------------- */
-
-static enum status judge(void *context, const struct redis_reply *reply, struct error *err) {
-    (void)err;
-    struct slot *slot = context;
-    const struct key_filter *filter = slot->listing->filter;
-    slot->fits = reply->count == 3 && reply->items[2].type == REDIS_STRING;
-    if (!slot->fits) return STATUS_OK;
-    const char *name = (const char *)reply->items[0].string.data, *last = (const char *)reply->items[1].string.data;
-    if (filter->workspace != NULL) slot->fits = bytes_view_equal_string(reply->items[2].string, filter->workspace);
-    if (slot->fits && filter->name != NULL)
-        slot->fits =
-            (name != NULL && strstr(name, filter->name) != NULL) || (last != NULL && strcmp(last, filter->name) == 0);
-    return STATUS_OK;
-}
-
-static enum status apply_filter(struct listing *listing, struct error *err) {
-    if (listing->filter->name == NULL && listing->filter->workspace == NULL) return STATUS_OK;
-    for (size_t i = 0; i < listing->count; i++)
-        redis_commandf(listing->service->redis, batch_answer, batch_expect(&listing->batch, judge, &listing->slots[i]),
-                       "HMGET bora:key:{%s}:%s name last workspace", listing->organization, listing->slots[i].prefix);
-    return wait_for_batch(listing, err);
-}
-
-/* --- records ------------------------------------------------------------------------------------------------------ */
 
 static enum status read_record(void *context, const struct redis_reply *reply, struct error *err) {
     struct slot *slot = context;
@@ -86,11 +77,10 @@ static enum status read_record(void *context, const struct redis_reply *reply, s
     return key_record_read(listing->organization, slot->prefix, reply, listing->arena, slot->record, err);
 }
 
-/** Of what fits, as far as the page has room. */
+/** As far as the page has room. */
 static enum status take_records(struct listing *listing, struct key_page *page, struct error *err) {
     for (size_t i = 0; i < listing->count && page->count <= page->limit; i++) {
         struct slot *slot = &listing->slots[i];
-        if (!slot->fits) continue;
         if (page->skip > 0) {
             page->skip--;
             continue;
@@ -99,7 +89,11 @@ static enum status take_records(struct listing *listing, struct key_page *page, 
         redis_commandf(listing->service->redis, batch_answer, batch_expect(&listing->batch, read_record, slot),
                        "HGETALL bora:key:{%s}:%s", listing->organization, slot->prefix);
     }
-    return wait_for_batch(listing, err);
+    bool of_store = false;
+    struct error cause = {0};
+    enum status status = batch_wait(&listing->batch, &of_store, &cause);
+    if (status == STATUS_OK) return STATUS_OK;
+    return of_store ? store_failure(status, cause.message, err) : error_set(err, status, "%s", cause.message);
 }
 
 static enum status find_first(struct keys_service *service, const char *organization, const char *after,
@@ -118,7 +112,7 @@ static enum status find_first(struct keys_service *service, const char *organiza
 
 /** Without a filter what is left out need not be looked at. */
 static enum status skip_unseen(struct listing *listing, struct key_page *page, int64_t *first, struct error *err) {
-    if (page->skip == 0 || listing->filter->name != NULL || listing->filter->workspace != NULL) return STATUS_OK;
+    if (page->skip == 0 || has_filter(listing)) return STATUS_OK;
     char name[STORE_NAME_BYTES];
     store_name(name, "keys", listing->organization, NULL);
     struct redis_reply *reply = NULL;
@@ -133,6 +127,7 @@ static enum status skip_unseen(struct listing *listing, struct key_page *page, i
 enum status key_list(struct keys_service *service, const char *organization, const char *after_or_null,
                      const struct key_filter *filter, struct arena *arena, struct key_page *page, struct error *err) {
     int64_t first = 0;
+    pthread_once(&scripts_once, init_scripts);
     TRY(find_first(service, organization, after_or_null, &first, err));
     struct listing *listing = calloc(1, sizeof *listing);
     if (listing == NULL) return error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
@@ -144,10 +139,9 @@ enum status key_list(struct keys_service *service, const char *organization, con
     enum status status = skip_unseen(listing, page, &first, err);
     while (status == STATUS_OK && page->count <= page->limit) {
         status = take_prefixes(listing, first, err);
-        if (status != STATUS_OK || listing->count == 0) break;
-        status = apply_filter(listing, err);
-        if (status == STATUS_OK) status = take_records(listing, page, err);
-        first += (int64_t)listing->count;
+        if (status != STATUS_OK || listing->seen == 0) break;
+        status = take_records(listing, page, err);
+        first += (int64_t)listing->seen;
     }
     batch_deinit(&listing->batch);
     free(listing);

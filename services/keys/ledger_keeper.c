@@ -3,9 +3,8 @@
 #include "services/keys/ledger_keeper.h"
 
 #include "base/clock.h"
-#include "base/limits.h"
 #include "base/log.h"
-#include "store/limits.h"
+#include "services/keys/ledger_organizations.h"
 
 #include <pthread.h>
 #include <stdlib.h>
@@ -13,22 +12,14 @@
 #include <sys/prctl.h>
 
 enum {
+    MS_PER_S = 1000,
     PAUSE_MS_MIN = 250,
     PAUSE_MS_MAX = 1000,
-    BATCHES_PER_TURN = 20,    /* of one organisation, before others have theirs */
-    BATCH_BYTES = 16 << 20,   /* some hundred KiB are used; see ledger_batch.h */
-    ORGANIZATIONS_FIRST = 64, /* the table's first size */
-    SCAN_COUNT = 500,
+    BATCHES_PER_TURN = 20,  /* of one organisation, before others have theirs */
+    BATCH_BYTES = 16 << 20, /* some hundred KiB are used; see ledger_batch.h */
 };
 #define TRIM_PAUSE_NS (3600 * NS_PER_S)
 #define SWEEP_PAUSE_NS (60 * NS_PER_S)
-
-struct active_organization {
-    char id[LIMITS_ID_BYTES + 1];
-    bool active; /* in bora:orgs-active */
-    struct ledger_position position;
-    int64_t trim_due_ns;
-};
 
 struct ledger_keeper {
     struct ledger_stores stores;
@@ -41,8 +32,7 @@ struct ledger_keeper {
 
     /* the thread's */
     struct arena arena;
-    struct active_organization *organizations; /* sorted by id */
-    size_t count, capacity;
+    struct ledger_organizations organizations;
     int64_t sweep_due_ns;
     bool failed; /* the last round; it has been logged */
 };
@@ -65,70 +55,6 @@ static void pause_for(struct ledger_keeper *keeper, int64_t ms) {
     while (!keeper->stopping && pthread_cond_timedwait(&keeper->changed, &keeper->mutex, &until) == 0) {
     }
     pthread_mutex_unlock(&keeper->mutex);
-}
-
-/* --- who there is ------------------------------------------------------------------------------------------------ */
-
-static int compare_organizations(const void *a, const void *b) {
-    return strcmp(((const struct active_organization *)a)->id, ((const struct active_organization *)b)->id);
-}
-
-/** Those behind `known` are new and not in order yet. */
-static struct active_organization *find_organization(struct ledger_keeper *keeper, size_t known,
-                                                     const struct active_organization *wanted) {
-    struct active_organization *found =
-        bsearch(wanted, keeper->organizations, known, sizeof *wanted, compare_organizations);
-    for (size_t i = known; found == NULL && i < keeper->count; i++) {
-        if (strcmp(keeper->organizations[i].id, wanted->id) == 0) found = &keeper->organizations[i];
-    }
-    return found;
-}
-
-static enum status add_organization(struct ledger_keeper *keeper, size_t known, struct bytes_view id, bool active,
-                                    struct error *err) {
-    struct active_organization wanted = {.active = active};
-    if (id.length == 0 || id.length > LIMITS_ID_BYTES) return STATUS_OK; /* nobody's */
-    memcpy(wanted.id, id.data, id.length);
-    struct active_organization *found = find_organization(keeper, known, &wanted);
-    if (found != NULL) {
-        found->active = found->active || active;
-        return STATUS_OK;
-    }
-    if (keeper->count == LIMIT_ORGANIZATIONS)
-        return error_set(err, STATUS_RESOURCE_EXHAUSTED, "there are more than %d organisations", LIMIT_ORGANIZATIONS);
-    if (keeper->count == keeper->capacity) {
-        size_t capacity = 2 * keeper->capacity + ORGANIZATIONS_FIRST;
-        struct active_organization *more = realloc(keeper->organizations, capacity * sizeof *more);
-        if (more == NULL) return error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
-        keeper->organizations = more;
-        keeper->capacity = capacity;
-    }
-    keeper->organizations[keeper->count++] = wanted;
-    return STATUS_OK;
-}
-
-/** Through a set or sorted set, a page at a time: SSCAN and ZSCAN alike. Every `step`th item is an id. */
-static enum status scan(struct ledger_keeper *keeper, struct redis_client *client, const char *command,
-                        const char *name, size_t step, struct error *err) {
-    char cursor[LEDGER_ID_BYTES + 1] = "0";
-    enum status status = STATUS_OK;
-    do {
-        struct redis_reply *reply = NULL;
-        TRY(redis_callf(client, &reply, err, "%s %s %s COUNT %lld", command, name, cursor, (long long)SCAN_COUNT));
-        size_t known = keeper->count;
-        const struct redis_reply *items = reply->items;
-        if (reply->count == 2 && items[0].string.length <= LEDGER_ID_BYTES) {
-            memcpy(cursor, items[0].string.data, items[0].string.length + 1);
-            for (size_t i = 0; i < items[1].count && status == STATUS_OK; i += step)
-                status = add_organization(keeper, known, items[1].items[i].string, step == 1, err);
-        } else {
-            status = error_set(err, STATUS_DATA_LOSS, "%s gave a strange answer", command);
-        }
-        redis_reply_free(reply);
-        if (keeper->count > known)
-            qsort(keeper->organizations, keeper->count, sizeof *keeper->organizations, compare_organizations);
-    } while (status == STATUS_OK && strcmp(cursor, "0") != 0);
-    return status;
 }
 
 /* --- one organisation's turn ------------------------------------------------------------------------------------- */
@@ -177,18 +103,25 @@ static void note_moved(struct ledger_keeper *keeper, const char *organization, c
     if (moved->oldest_ms != 0 && (*oldest_ms == 0 || moved->oldest_ms < *oldest_ms)) *oldest_ms = moved->oldest_ms;
 }
 
-static enum status move(struct ledger_keeper *keeper, struct active_organization *organization, bool *again,
-                        int64_t *oldest_ms, struct error *err) {
+/** What a round found to do. */
+struct round {
+    bool moved, more; /* something; and there is more */
+    int64_t oldest_ms;
+};
+
+static enum status move(struct ledger_keeper *keeper, struct ledger_organization *organization, struct round *round,
+                        struct error *err) {
     struct ledger_moved moved = {.again = true};
     for (int i = 0; i < BATCHES_PER_TURN && moved.again && !is_stopping(keeper); i++) {
         TRY(ledger_move(&keeper->stores, organization->id, &organization->position, &keeper->arena, &moved, err));
-        note_moved(keeper, organization->id, &moved, oldest_ms);
-        *again = *again || moved.again;
+        note_moved(keeper, organization->id, &moved, &round->oldest_ms);
+        round->moved = round->moved || moved.again;
     }
+    round->more = round->more || moved.again;
     return STATUS_OK;
 }
 
-static enum status trim(struct ledger_keeper *keeper, struct active_organization *organization, struct error *err) {
+static enum status trim(struct ledger_keeper *keeper, struct ledger_organization *organization, struct error *err) {
     int64_t now_ns = clock_monotonic_ns(clock_system()), removed = 0;
     if (keeper->retention_ns == 0 || now_ns < organization->trim_due_ns) return STATUS_OK;
     int64_t before_ms = (clock_unix_ns(clock_system()) - keeper->retention_ns) / NS_PER_MS;
@@ -200,25 +133,36 @@ static enum status trim(struct ledger_keeper *keeper, struct active_organization
 
 /* --- the thread -------------------------------------------------------------------------------------------------- */
 
+static bool is_away(enum status status) {
+    return status == STATUS_UNAVAILABLE || status == STATUS_DEADLINE_EXCEEDED || status == STATUS_CANCELLED;
+}
+
+static enum status take_turn(struct ledger_keeper *keeper, struct ledger_organization *organization,
+                             struct round *round, struct error *err) {
+    if (organization->busy) {
+        TRY(reap(keeper, organization->id, err));
+        TRY(move(keeper, organization, round, err));
+    }
+    return trim(keeper, organization, err);
+}
+
 /** One turn for each organisation. What fails for one of them does not keep the others waiting; `err` is the first one's. */
-static enum status run_round(struct ledger_keeper *keeper, bool *again, struct error *err) {
-    enum status status = scan(keeper, keeper->stores.limits, "SSCAN", "bora:orgs-active", 1, err);
+static enum status run_round(struct ledger_keeper *keeper, struct round *round, struct error *err) {
     /* Now and then all there are, for an organisation whose note that it is active was lost. */
-    int64_t now_ns = clock_monotonic_ns(clock_system()), oldest_ms = 0;
-    bool sweep = now_ns >= keeper->sweep_due_ns;
-    if (sweep && status == STATUS_OK) status = scan(keeper, keeper->stores.redis, "ZSCAN", "bora:orgs", 2, err);
-    if (sweep && status == STATUS_OK) keeper->sweep_due_ns = now_ns + SWEEP_PAUSE_NS;
-    for (size_t i = 0; i < keeper->count && !is_stopping(keeper); i++) {
-        struct active_organization *organization = &keeper->organizations[i];
-        if (!organization->active && !sweep) continue;
-        enum status turn = reap(keeper, organization->id, err);
-        if (turn == STATUS_OK) turn = move(keeper, organization, again, &oldest_ms, err);
-        if (turn == STATUS_OK) turn = trim(keeper, organization, err);
+    int64_t now_ns = clock_monotonic_ns(clock_system());
+    bool all = now_ns >= keeper->sweep_due_ns;
+    enum status status = ledger_organizations_scan(&keeper->organizations, &keeper->stores, all, err);
+    if (is_away(status)) return status;
+    TRY(ledger_organizations_probe(&keeper->organizations, &keeper->stores, all, err));
+    if (all) keeper->sweep_due_ns = now_ns + SWEEP_PAUSE_NS;
+    for (size_t i = 0; i < keeper->organizations.count && !is_stopping(keeper); i++) {
+        enum status turn = take_turn(keeper, &keeper->organizations.items[i], round, err);
         if (turn == STATUS_OK) continue;
         if (status == STATUS_OK) status = turn;
-        if (turn == STATUS_UNAVAILABLE || turn == STATUS_DEADLINE_EXCEEDED) break; /* for all of them */
+        if (is_away(turn)) break; /* for all of them */
     }
-    double lag = oldest_ms == 0 ? 0 : (double)(clock_unix_ns(clock_system()) / NS_PER_MS - oldest_ms) / 1000;
+    double lag =
+        round->oldest_ms == 0 ? 0 : (double)(clock_unix_ns(clock_system()) / NS_PER_MS - round->oldest_ms) / MS_PER_S;
     metric_set(keeper->lag, lag > 0 ? lag : 0);
     return status;
 }
@@ -229,19 +173,22 @@ static void *run_keeper(void *context) {
     int64_t pause_ms = PAUSE_MS_MIN;
     while (!is_stopping(keeper)) {
         struct error err = {0};
-        bool again = false;
-        enum status status = run_round(keeper, &again, &err);
+        struct round round = {0};
+        enum status status = run_round(keeper, &round, &err);
         if (status != STATUS_OK) {
+            keeper->organizations.run_id[0] = 0; /* who had no turn has one in the next round */
             if (!keeper->failed)
-                log_warn("the ledger waits for Redis", LOG_S("status", status_name(status)),
-                         LOG_S("error", err.message));
+                log_warn("the ledger cannot go on", LOG_S("status", status_name(status)), LOG_S("error", err.message));
         } else if (keeper->failed) {
             log_info("the ledger goes on");
         }
         keeper->failed = status != STATUS_OK;
         metric_set(keeper->failing, keeper->failed ? 1 : 0);
-        pause_ms = again ? PAUSE_MS_MIN : pause_ms * 2 < PAUSE_MS_MAX ? pause_ms * 2 : PAUSE_MS_MAX;
-        pause_for(keeper, pause_ms);
+        if (round.moved)
+            pause_ms = PAUSE_MS_MIN;
+        else if (pause_ms < PAUSE_MS_MAX)
+            pause_ms *= 2;
+        if (!round.more || status != STATUS_OK) pause_for(keeper, pause_ms);
     }
     return NULL;
 }
@@ -266,6 +213,7 @@ enum status ledger_keeper_create(const struct ledger_keeper_options *options, st
     keeper->retention_ns = options->retention_ns;
     declare_metrics(keeper, options->metrics);
     arena_init(&keeper->arena, BATCH_BYTES);
+    ledger_organizations_init(&keeper->organizations);
     pthread_mutex_init(&keeper->mutex, NULL);
     pthread_condattr_t attributes;
     pthread_condattr_init(&attributes);
@@ -291,6 +239,6 @@ void ledger_keeper_destroy(struct ledger_keeper *keeper) {
     pthread_mutex_destroy(&keeper->mutex);
     pthread_cond_destroy(&keeper->changed);
     arena_deinit(&keeper->arena);
-    free(keeper->organizations);
+    ledger_organizations_deinit(&keeper->organizations);
     free(keeper);
 }

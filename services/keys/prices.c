@@ -164,10 +164,11 @@ static const char *units_text(struct arena *arena, int64_t nanos) {
     return arena_copy(arena, text, text_from_double(money_units(nanos), text));
 }
 
-/** {"input_per_million": 0.5, ...} for the audit trail. */
+/** {"input_per_million": 0.5, ...} for the audit trail; null without a price. */
 static const char *json_of(struct arena *arena, const char *text) {
     struct price price;
-    if (text == NULL || !price_read(bytes_view_string(text), &price)) return NULL;
+    if (text == NULL) return "null";
+    if (!price_read(bytes_view_string(text), &price)) return NULL;
     const char *input = units_text(arena, price.input), *output = units_text(arena, price.output),
                *cached = units_text(arena, price.cached_input);
     if (input == NULL || output == NULL || cached == NULL) return NULL;
@@ -183,7 +184,7 @@ static const char *detail_of(const struct price_list *before, const struct price
     audit_detail_begin(&detail, arena);
     if (strcmp(before->currency, after->currency) != 0)
         audit_detail_add(&detail, "currency",
-                         before->currency[0] != 0 ? audit_json_text(arena, before->currency) : NULL,
+                         before->currency[0] != 0 ? audit_json_text(arena, before->currency) : "null",
                          audit_json_text(arena, after->currency));
     for (size_t i = 0, j = 0; i < before->count || j < after->count;) {
         int order = i == before->count  ? 1

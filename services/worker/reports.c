@@ -2,15 +2,20 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "services/worker/reports.h"
 
+#include "base/clock.h"
 #include "base/log.h"
+#include "store/settlements.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 enum { PASSWORD_BYTES_MAX = 4096 };
 
+static const int64_t LAST_REPORTS_NS = 5 * (int64_t)NS_PER_S;
+
 struct reports {
     struct redis_client *redis;
+    struct settlements *settlements;
 };
 
 void report_begin(struct report *report, const Bora__Internal__V1__Start *start) {
@@ -40,7 +45,9 @@ enum status reports_create(const struct worker_settings *settings, struct report
     struct redis_options options = {.address = settings->redis_address, .password = password};
     if (status == STATUS_OK) status = redis_client_create(&options, &reports->redis, err);
     free(password);
+    if (status == STATUS_OK) status = settlements_create(reports->redis, &reports->settlements, err);
     if (status != STATUS_OK) {
+        redis_client_destroy(reports->redis);
         free(reports);
         return status;
     }
@@ -50,11 +57,13 @@ enum status reports_create(const struct worker_settings *settings, struct report
 
 void reports_destroy(struct reports *reports) {
     if (reports == NULL) return;
+    int64_t lost = settlements_destroy(reports->settlements, LAST_REPORTS_NS);
+    if (lost > 0) log_warn("reports were not taken by Redis", LOG_I("count", lost));
     redis_client_destroy(reports->redis);
     free(reports);
 }
 
 void reports_send(struct reports *reports, const struct report *report) {
     if (report->lease[0] == 0) return;
-    limits_report(reports->redis, report->organization, report->lease, report->answer, &report->usage, NULL, NULL);
+    settlements_report(reports->settlements, report->organization, report->lease, report->answer, &report->usage);
 }

@@ -198,7 +198,7 @@ def test_what_stands_in_the_path_stands_nowhere_else(gateway, keys, grpc_modules
 ])
 def test_refusals_are_told_as_the_keys_service_words_them(gateway, keys, grpc_modules, code, http_status, kind):
     e = grpc_modules.error
-    keys.reset(CreateWorkspace=Refusal(code, "The name is taken.", e.ErrorDetail(error=e.ApiError(message="The name is taken."))))
+    keys.reset(CreateWorkspace=Refusal(code, "the name is taken", e.ErrorDetail(error=e.ApiError(message="the name is taken"))))
     status, headers, body = send(gateway, "POST", "/v1/admin/workspaces", {"name": "w"})
     assert (status, body["object"], body["message"], body["type"], body["raw_status_code"]) == (http_status, "error", "The name is taken.", kind, http_status)
     assert body["param"] is None and body["request_id"] == headers["x-request-id"]

@@ -229,29 +229,24 @@ def test_coded_bodies_are_415(house):
     assert house.send("POST", "/v1/chat/completions", chat_bytes(house), headers={"Content-Encoding": "identity"})[0] == 200
 
 
-@pytest.mark.parametrize("headers, status, own_page", [
-    ([b"Content-Length: 5", b"Transfer-Encoding: chunked"], 400, False),
-    ([b"Transfer-Encoding: chunked", b"Content-Length: 5"], 400, False),
-    ([b"Content-Length: 5", b"Content-Length: 6"], 400, False),
-    ([b"Content-Length: -5"], 400, True),
-    ([b"Content-Length: 5, 5"], 400, True),
-    ([b"Content-Length: " + b"9" * 30], 413, True),
-    ([b"Transfer-Encoding: gzip, chunked"], 400, False),
-    ([b"Transfer-Encoding: \x0bchunked"], 400, False),
-    ([b"X: " + b"a" * 100000], 431, True),
+@pytest.mark.parametrize("headers, status", [
+    ([b"Content-Length: 5", b"Transfer-Encoding: chunked"], 400),
+    ([b"Transfer-Encoding: chunked", b"Content-Length: 5"], 400),
+    ([b"Content-Length: 5", b"Content-Length: 6"], 400),
+    ([b"Content-Length: -5"], 400),
+    ([b"Content-Length: 5, 5"], 400),
+    ([b"Content-Length: " + b"9" * 30], 413),
+    ([b"Transfer-Encoding: gzip, chunked"], 400),
+    ([b"Transfer-Encoding: \x0bchunked"], 400),
+    ([b"X: " + b"a" * 100000], 431),
 ])
-def test_malformed_http_is_refused_and_the_house_stands(house, headers, status, own_page):
-    """With a good key and a good request behind the headers: whoever reads on would answer 200. `own_page`: libmicrohttpd's, which has its headers
-    twice (docs/design/http.md)."""
+def test_malformed_http_is_refused_and_the_house_stands(house, headers, status):
+    """With a good key and a good request behind the headers: whoever reads on would answer 200."""
     body = chat_bytes(house)
     inside = chat_head(house, b"Content-Length: %d" % len(body)) + body
     for behind in (b"0\r\n\r\n" + inside, b"%x\r\n" % len(body) + body + b"\r\n0\r\n\r\n", inside):
-        try:
-            answer = exchange(house, chat_head(house, *headers) + behind)
-        except ConnectionResetError:  # libmicrohttpd's own page does not linger over what still comes
-            assert own_page
-            continue
-        assert re.findall(rb"HTTP/1.1 (\d+) ", answer) == [b"%d" % status] * (2 if own_page and status != 431 else 1), answer[:200]
+        answer = exchange(house, chat_head(house, *headers) + behind)
+        assert re.findall(rb"HTTP/1.1 (\d+) ", answer) == [b"%d" % status], answer[:200]
         assert b"\r\nConnection: close\r\n" in answer
     assert house.chat(max_tokens=1)[0] == 200
 

@@ -173,8 +173,8 @@ static void test_a_slow_reader_is_bounded_and_loses_nothing(void **state) {
     assert_true(taken < (size_t)64 * 1024 * 1024); /* the sockets' buffers and four watermarks */
     assert_true(http_exchange_pending_bytes(exchange) <= 4 * WATERMARK);
     assert_int_equal(http_exchange_write(exchange, (struct bytes_view){0}), STATUS_OK);
-    int told =
-        tester_count(tester, &tester->writable); /* while filling, MHD's own sending may have crossed the mark too */
+    int told = tester_count(
+        tester, &tester->writable); /* while filling, the loop's own sending may have crossed the mark too */
     /* The reader wakes up: the rest flows, and the writer is told that it may go on. */
     struct answer answer;
     answer_init(&answer);

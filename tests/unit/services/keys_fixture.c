@@ -40,8 +40,8 @@ void keys_waiting_done(void *context, const struct rpc_result *result, struct by
 
 struct keys_outcome keys_call_bytes(struct keys_fixture *fixture, const char *method, const char *bearer,
                                     struct bytes_view request, const ProtobufCMessageDescriptor *reply) {
-    char path[64], authorization[128];
-    snprintf(path, sizeof path, "/bora.v1.KeyService/%s", method);
+    char path[96], authorization[128];
+    snprintf(path, sizeof path, "/bora.v1.%s%s", strchr(method, '/') != NULL ? "" : "KeyService/", method);
     snprintf(authorization, sizeof authorization, "Bearer %s", bearer != NULL ? bearer : "");
     const char *const metadata[] = {bearer != NULL ? "authorization" : NULL, authorization, NULL};
     struct keys_waiting waiting = {.mutex = PTHREAD_MUTEX_INITIALIZER,
@@ -90,6 +90,85 @@ struct keys_outcome keys_verify(struct keys_fixture *fixture, const char *key) {
     return keys_call(fixture, "VerifyKey", SERVICE_TOKEN, &request.base, &bora__v1__verify_key_response__descriptor);
 }
 
+Bora__V1__VerifyKeyResponse *keys_verify_ok(struct keys_fixture *fixture, const char *key) {
+    struct keys_outcome outcome = keys_verify(fixture, key);
+    if (outcome.status != STATUS_OK) fail_msg("VerifyKey: %s", outcome.message);
+    return (Bora__V1__VerifyKeyResponse *)outcome.reply;
+}
+
+Bora__V1__CreateKeyResponse *keys_create_role(struct keys_fixture *fixture, const char *role,
+                                              const char *workspace_or_null) {
+    Bora__V1__CreateKeyRequest request = BORA__V1__CREATE_KEY_REQUEST__INIT;
+    GIVE(request, CREATE_KEY_REQUEST, ROLE, role, (char *)role);
+    if (workspace_or_null != NULL)
+        GIVE(request, CREATE_KEY_REQUEST, WORKSPACE_UUID, workspace_uuid, (char *)workspace_or_null);
+    return keys_create_ok(fixture, &request);
+}
+
+struct keys_outcome keys_update(struct keys_fixture *fixture, const char *bearer,
+                                const Bora__V1__UpdateKeyRequest *request) {
+    return keys_call(fixture, "UpdateKey", bearer, &request->base, &bora__v1__api_key__descriptor);
+}
+
+struct keys_outcome keys_rotate(struct keys_fixture *fixture, const char *bearer, const char *key_id,
+                                int64_t overlap_or_minus_1) {
+    Bora__V1__RotateKeyRequest request = BORA__V1__ROTATE_KEY_REQUEST__INIT;
+    request.key_id = (char *)key_id;
+    if (overlap_or_minus_1 >= 0)
+        GIVE(request, ROTATE_KEY_REQUEST, OVERLAP_SECONDS, overlap_seconds, overlap_or_minus_1);
+    return keys_call(fixture, "RotateKey", bearer, &request.base, &bora__v1__create_key_response__descriptor);
+}
+
+Bora__V1__Organization *keys_create_organization(struct keys_fixture *fixture, const char *name) {
+    Bora__V1__CreateOrganizationRequest request = BORA__V1__CREATE_ORGANIZATION_REQUEST__INIT;
+    request.name = (char *)name;
+    struct keys_outcome outcome = keys_call(fixture, "TenantService/CreateOrganization", ADMIN_KEY, &request.base,
+                                            &bora__v1__organization__descriptor);
+    if (outcome.status != STATUS_OK) fail_msg("CreateOrganization: %s", outcome.message);
+    return (Bora__V1__Organization *)outcome.reply;
+}
+
+Bora__V1__Workspace *keys_create_workspace(struct keys_fixture *fixture, const char *name,
+                                           const char *organization_or_null) {
+    Bora__V1__CreateWorkspaceRequest request = BORA__V1__CREATE_WORKSPACE_REQUEST__INIT;
+    request.name = (char *)name;
+    if (organization_or_null != NULL)
+        GIVE(request, CREATE_WORKSPACE_REQUEST, ORGANIZATION_ID, organization_id, (char *)organization_or_null);
+    struct keys_outcome outcome =
+        keys_call(fixture, "TenantService/CreateWorkspace", ADMIN_KEY, &request.base, &bora__v1__workspace__descriptor);
+    if (outcome.status != STATUS_OK) fail_msg("CreateWorkspace: %s", outcome.message);
+    return (Bora__V1__Workspace *)outcome.reply;
+}
+
+Bora__V1__ListAuditResponse *keys_audit(struct keys_fixture *fixture, const char *organization_or_null) {
+    Bora__V1__ListAuditRequest request = BORA__V1__LIST_AUDIT_REQUEST__INIT;
+    if (organization_or_null != NULL)
+        GIVE(request, LIST_AUDIT_REQUEST, ORGANIZATION_ID, organization_id, (char *)organization_or_null);
+    struct keys_outcome outcome = keys_call(fixture, "TenantService/ListAudit", ADMIN_KEY, &request.base,
+                                            &bora__v1__list_audit_response__descriptor);
+    if (outcome.status != STATUS_OK) fail_msg("ListAudit: %s", outcome.message);
+    return (Bora__V1__ListAuditResponse *)outcome.reply;
+}
+
+struct redis_client *keys_redis_client(const struct redis_server *server) {
+    struct redis_client *client = NULL;
+    struct redis_options options = {.address = server->address, .timeout_ns = SECONDS * NS_PER_S};
+    assert_int_equal(redis_client_create(&options, &client, NULL), STATUS_OK);
+    assert_int_equal(redis_client_wait(client, SECONDS * NS_PER_S, NULL), STATUS_OK);
+    return client;
+}
+
+bool keys_gate_is_shut(struct keys_fixture *fixture, const Bora__V1__ApiKey *key) {
+    struct redis_client *client = keys_redis_client(&fixture->limits);
+    struct redis_reply *reply = NULL;
+    assert_int_equal(redis_callf(client, &reply, NULL, "EXISTS bora:gate:{%s}:%s", key->organization_id, key->prefix),
+                     STATUS_OK);
+    bool shut = reply->integer == 1;
+    redis_reply_free(reply);
+    redis_client_destroy(client);
+    return shut;
+}
+
 struct keys_outcome keys_revoke(struct keys_fixture *fixture, const char *key_id) {
     Bora__V1__RevokeKeyRequest request = BORA__V1__REVOKE_KEY_REQUEST__INIT;
     request.key_id = (char *)key_id;
@@ -121,14 +200,16 @@ void keys_write_file(const struct keys_fixture *fixture, const char *name, const
 }
 
 void keys_start(struct keys_fixture *fixture) {
-    char hash_secret[128], admin[128], token[128], redis[160], line[512], target[64];
+    char hash_secret[128], admin[128], token[128], redis[160], limits[160], line[512], target[64];
     snprintf(hash_secret, sizeof hash_secret, "--hash-secret-file=%s/hash-secret", fixture->folder);
     snprintf(admin, sizeof admin, "--admin-key-file=%s/admin-key", fixture->folder);
     snprintf(token, sizeof token, "--service-token-file=%s/service-token", fixture->folder);
     snprintf(redis, sizeof redis, "--redis=%s", fixture->redis.address);
+    snprintf(limits, sizeof limits, "--redis-limits=%s", fixture->limits.address);
     const char *const arguments[] = {keys_program,
                                      "--listen=127.0.0.1:0",
                                      redis,
+                                     limits,
                                      hash_secret,
                                      admin,
                                      token,
@@ -160,6 +241,7 @@ int keys_stop(struct keys_fixture *fixture) {
 int keys_setup(void **state) {
     struct keys_fixture *fixture = calloc(1, sizeof *fixture);
     redis_server_create(&fixture->redis, NULL);
+    redis_server_create(&fixture->limits, NULL);
     snprintf(fixture->folder, sizeof fixture->folder, "/tmp/bora-test-keys-XXXXXX");
     if (mkdtemp(fixture->folder) == NULL) return -1;
     keys_write_file(fixture, "admin-key", ADMIN_KEY);
@@ -176,6 +258,7 @@ int keys_teardown(void **state) {
     int status = keys_stop(fixture);
     rpc_client_destroy(fixture->client);
     redis_server_destroy(&fixture->redis);
+    redis_server_destroy(&fixture->limits);
     arena_deinit(&fixture->arena);
     char command[128];
     snprintf(command, sizeof command, "rm -rf %s", fixture->folder);

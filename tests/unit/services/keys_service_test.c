@@ -18,90 +18,199 @@ static void test_key_is_shown_once_and_stored_hashed(void **state) {
     Bora__V1__CreateKeyResponse *created = keys_create_plain(fixture);
     const char *key = created->key, *secret = key + 5 + 12 + 1;
     assert_int_equal(strlen(key), 61);
-    assert_memory_equal(key + 5, created->info->key_id, 12);
+    assert_memory_equal(key + 5, created->info->prefix, 12);
     /* Lists show the id and four characters. */
     Bora__V1__ListKeysResponse *listed = keys_list_ok(fixture, 0, NULL);
     assert_int_equal(listed->n_keys, 1);
     char hidden[64];
-    snprintf(hidden, sizeof hidden, "bora_%s_...%s", created->info->key_id, key + 57);
+    snprintf(hidden, sizeof hidden, "bora_%s_...%s", created->info->prefix, key + 57);
     assert_string_equal(listed->keys[0]->hidden_key, hidden);
     assert_string_equal(created->info->hidden_key, hidden);
+    /* What Mistral's interface has beside the key is the same. */
+    assert_string_equal(created->key_id, created->info->key_id);
+    assert_string_equal(created->hidden_key, hidden);
+    assert_string_equal(created->created_at, created->info->created_at);
     /* Redis' disk holds the record, but neither the key nor its secret. The log names neither. */
-    assert_true(redis_server_disk_contains(&fixture->redis, created->info->key_id));
+    assert_true(redis_server_disk_contains(&fixture->redis, created->info->prefix));
     assert_false(redis_server_disk_contains(&fixture->redis, key));
     assert_false(redis_server_disk_contains(&fixture->redis, secret));
     assert_int_equal(keys_verify(fixture, key).status, STATUS_OK);
     char *log = test_process_output(&fixture->keys);
-    assert_non_null(strstr(log, created->info->key_id));
+    assert_non_null(strstr(log, created->info->prefix));
     assert_null(strstr(log, secret));
     assert_null(strstr(log, ADMIN_KEY));
     assert_null(strstr(log, SERVICE_TOKEN));
     free(log);
 }
 
+static void assert_sent_info(const Bora__V1__ApiKey *info, const Bora__V1__CreateKeyRequest *request) {
+    assert_string_equal(info->name, request->name);
+    assert_string_equal(info->tenant, request->tenant);
+    assert_string_equal(info->workspace_name, request->tenant);
+    assert_string_equal(info->user_id, request->user_id);
+    assert_string_equal(info->role, "member");
+    assert_string_equal(info->created_by, "operator");
+    assert_string_equal(info->status, "active");
+    assert_int_equal(strlen(info->created_at), strlen("2026-11-30T14:41:28Z"));
+    assert_int_equal(info->expires_at, request->expires_at);
+    assert_int_equal(info->_revoked_at_case, BORA__V1__API_KEY___REVOKED_AT__NOT_SET);
+    assert_int_equal(info->limits->requests_per_minute, 0);
+    assert_int_equal(info->limits->_requests_per_minute_case,
+                     BORA__V1__LIMITS___REQUESTS_PER_MINUTE_REQUESTS_PER_MINUTE);
+    assert_true(info->limits->spend_per_month == 0.1);
+    assert_int_equal(info->limits->_tokens_per_minute_case, BORA__V1__LIMITS___TOKENS_PER_MINUTE__NOT_SET);
+    assert_int_equal(info->n_model_limits, 1);
+    assert_string_equal(info->model_limits[0]->model, "small:v1");
+    assert_int_equal(info->model_limits[0]->limits->tokens_per_minute, 1000000000000);
+    assert_int_equal(info->scopes->n_models, 2);
+    assert_string_equal(info->scopes->models[1], "small:v1");
+    assert_int_equal(info->scopes->n_endpoints, 1);
+    assert_string_equal(info->scopes->endpoints[0], "chat");
+}
+
 static void test_everything_given_comes_back(void **state) {
     struct keys_fixture *fixture = *state;
     Bora__V1__CreateKeyRequest request = BORA__V1__CREATE_KEY_REQUEST__INIT;
-    request._name_case = BORA__V1__CREATE_KEY_REQUEST___NAME_NAME;
-    request.name = (char *)"it's \"quoted\"; {braces} \xc3\xa9\xe2\x82\xac \xf0\x9f\x94\x91\r\n\t\x01\x7f";
-    request._tenant_case = BORA__V1__CREATE_KEY_REQUEST___TENANT_TENANT;
-    request.tenant = (char *)"acme \"1\"";
-    int64_t now = clock_unix_ns(clock_system()) / NS_PER_S;
-    request._expires_at_case = BORA__V1__CREATE_KEY_REQUEST___EXPIRES_AT_EXPIRES_AT;
-    request.expires_at = now + 3600;
+    GIVE(request, CREATE_KEY_REQUEST, NAME, name,
+         (char *)"it's \"quoted\"; {braces} \xc3\xa9\xe2\x82\xac \xf0\x9f\x94\x91\r\n\t\x01\x7f");
+    GIVE(request, CREATE_KEY_REQUEST, TENANT, tenant, (char *)"acme \"1\"");
+    GIVE(request, CREATE_KEY_REQUEST, USER_ID, user_id, (char *)"somebody");
+    GIVE(request, CREATE_KEY_REQUEST, ROLE, role, (char *)"member");
+    GIVE(request, CREATE_KEY_REQUEST, EXPIRES_AT, expires_at, clock_unix_ns(clock_system()) / NS_PER_S + 3600);
     Bora__V1__Limits all = BORA__V1__LIMITS__INIT, one = BORA__V1__LIMITS__INIT;
-    all._requests_per_minute_case = BORA__V1__LIMITS___REQUESTS_PER_MINUTE_REQUESTS_PER_MINUTE;
-    all.requests_per_minute = 0;
-    one._tokens_per_minute_case = BORA__V1__LIMITS___TOKENS_PER_MINUTE_TOKENS_PER_MINUTE;
-    one.tokens_per_minute = 1000000000000;
+    GIVE(all, LIMITS, REQUESTS_PER_MINUTE, requests_per_minute, 0);
+    GIVE(all, LIMITS, SPEND_PER_MONTH, spend_per_month, 0.1);
+    GIVE(one, LIMITS, TOKENS_PER_MINUTE, tokens_per_minute, 1000000000000);
     Bora__V1__ModelLimits model = BORA__V1__MODEL_LIMITS__INIT, *models[] = {&model};
     model.model = (char *)"small:v1";
     model.limits = &one;
     request.limits = &all;
     request.model_limits = models;
     request.n_model_limits = 1;
+    char *scope_models[] = {(char *)"large", (char *)"small:v1"}, *scope_endpoints[] = {(char *)"chat"};
+    Bora__V1__Scopes scopes = BORA__V1__SCOPES__INIT;
+    scopes.models = scope_models, scopes.n_models = 2;
+    scopes.endpoints = scope_endpoints, scopes.n_endpoints = 1;
+    request.scopes = &scopes;
     Bora__V1__CreateKeyResponse *created = keys_create_ok(fixture, &request);
-    Bora__V1__VerifyKeyResponse *verified = (Bora__V1__VerifyKeyResponse *)keys_verify(fixture, created->key).reply;
-    assert_non_null(verified);
-    const Bora__V1__ApiKey *const infos[] = {created->info, keys_list_ok(fixture, 0, NULL)->keys[0], verified->info};
-    for (int i = 0; i < 3; i++) {
-        const Bora__V1__ApiKey *info = infos[i];
-        assert_string_equal(info->key_id, created->info->key_id);
-        assert_string_equal(info->name, request.name);
-        assert_string_equal(info->tenant, request.tenant);
-        assert_in_range(info->created_at, now, now + SECONDS);
-        assert_int_equal(info->expires_at, now + 3600);
-        assert_int_equal(info->_revoked_at_case, BORA__V1__API_KEY___REVOKED_AT__NOT_SET);
-        assert_int_equal(info->limits->_requests_per_minute_case,
-                         BORA__V1__LIMITS___REQUESTS_PER_MINUTE_REQUESTS_PER_MINUTE);
-        assert_int_equal(info->limits->requests_per_minute, 0);
-        assert_int_equal(info->limits->_tokens_per_minute_case, BORA__V1__LIMITS___TOKENS_PER_MINUTE__NOT_SET);
-        assert_int_equal(info->n_model_limits, 1);
-        assert_string_equal(info->model_limits[0]->model, "small:v1");
-        assert_int_equal(info->model_limits[0]->limits->tokens_per_minute, 1000000000000);
+    Bora__V1__GetKeyRequest get = BORA__V1__GET_KEY_REQUEST__INIT;
+    get.key_id = created->info->prefix;
+    struct keys_outcome got = keys_call(fixture, "GetKey", ADMIN_KEY, &get.base, &bora__v1__api_key__descriptor);
+    assert_int_equal(got.status, STATUS_OK);
+    const Bora__V1__ApiKey *const infos[] = {created->info, keys_list_ok(fixture, 0, NULL)->keys[0],
+                                             keys_verify_ok(fixture, created->key)->info,
+                                             (Bora__V1__ApiKey *)got.reply};
+    for (int i = 0; i < 4; i++) {
+        assert_string_equal(infos[i]->key_id, created->info->key_id);
+        assert_sent_info(infos[i], &request);
     }
 }
 
-static void test_defaults_are_the_id_and_the_services_limits(void **state) {
+static void test_a_plain_key_is_the_first_workspaces(void **state) {
     struct keys_fixture *fixture = *state;
     Bora__V1__ApiKey *info = keys_create_plain(fixture)->info;
     assert_string_equal(info->name, "");
-    assert_string_equal(info->tenant, info->key_id);
+    assert_string_equal(info->tenant, "default");
+    assert_string_equal(info->role, "service");
     assert_int_equal(info->_expires_at_case, BORA__V1__API_KEY___EXPIRES_AT__NOT_SET);
-    assert_int_equal(info->limits->tokens_per_minute, 5000); /* --default-tokens-per-minute */
-    assert_int_equal(info->limits->_requests_per_minute_case, BORA__V1__LIMITS___REQUESTS_PER_MINUTE__NOT_SET);
-    /* Limits that are given, though empty, replace the defaults: unlimited. */
+    assert_int_equal(info->scopes->n_models + info->scopes->n_endpoints, 0);
+    assert_true(info->can_delete);
+    assert_string_equal(info->actions->rotate->status, "available");
+}
+
+static const Bora__V1__LevelLimits *level_of(const Bora__V1__VerifyKeyResponse *verified, char kind) {
+    for (size_t i = 0; i < verified->n_levels; i++) {
+        if (verified->levels[i]->scope[0] == kind) return verified->levels[i];
+    }
+    return NULL;
+}
+
+static void test_limits_come_from_the_workspace_then_from_the_service(void **state) {
+    struct keys_fixture *fixture = *state;
+    Bora__V1__Workspace *workspace = keys_create_workspace(fixture, "w", NULL);
+    Bora__V1__CreateKeyResponse *plain = keys_create_role(fixture, "service", workspace->id);
+    const Bora__V1__LevelLimits *key = level_of(keys_verify_ok(fixture, plain->key), 'k');
+    assert_int_equal(key->limits->tokens_per_minute, 5000); /* --default-tokens-per-minute */
+    assert_int_equal(key->limits->_requests_per_minute_case, BORA__V1__LIMITS___REQUESTS_PER_MINUTE__NOT_SET);
+    assert_int_equal(plain->info->limits->_tokens_per_minute_case, BORA__V1__LIMITS___TOKENS_PER_MINUTE__NOT_SET);
+
+    /* The workspace's limits for keys change what its keys have, at once; its own limits are a level of their own. */
+    Bora__V1__UpdateWorkspaceRequest update = BORA__V1__UPDATE_WORKSPACE_REQUEST__INIT;
+    Bora__V1__Limits for_keys = BORA__V1__LIMITS__INIT, own = BORA__V1__LIMITS__INIT;
+    GIVE(for_keys, LIMITS, TOKENS_PER_MINUTE, tokens_per_minute, 70);
+    GIVE(for_keys, LIMITS, REQUESTS_PER_SECOND, requests_per_second, 3);
+    GIVE(own, LIMITS, CONCURRENT_STREAMS, concurrent_streams, 9);
+    update.workspace_id = workspace->id;
+    update.limits = &own;
+    update.key_limits = &for_keys;
+    assert_int_equal(
+        keys_call(fixture, "TenantService/UpdateWorkspace", ADMIN_KEY, &update.base, &bora__v1__workspace__descriptor)
+            .status,
+        STATUS_OK);
+    Bora__V1__VerifyKeyResponse *verified = keys_verify_ok(fixture, plain->key);
+    assert_int_equal(verified->n_levels, 2);
+    assert_int_equal(level_of(verified, 'k')->limits->tokens_per_minute, 70);
+    assert_int_equal(level_of(verified, 'k')->limits->requests_per_second, 3);
+    assert_int_equal(level_of(verified, 'w')->limits->concurrent_streams, 9);
+    assert_string_equal(level_of(verified, 'w')->scope + 2, workspace->id);
+    assert_string_equal(level_of(verified, 'k')->scope + 2, plain->info->prefix);
+
+    /* A key that has limits of its own takes only the others, and nothing from the service. */
+    Bora__V1__UpdateKeyRequest change = BORA__V1__UPDATE_KEY_REQUEST__INIT;
+    Bora__V1__Limits mine = BORA__V1__LIMITS__INIT;
+    GIVE(mine, LIMITS, REQUESTS_PER_SECOND, requests_per_second, 8);
+    change.key_id = plain->info->key_id;
+    change.limits = &mine;
+    assert_int_equal(keys_update(fixture, ADMIN_KEY, &change).status, STATUS_OK);
+    verified = keys_verify_ok(fixture, plain->key);
+    assert_int_equal(level_of(verified, 'k')->limits->requests_per_second, 8);
+    assert_int_equal(level_of(verified, 'k')->limits->tokens_per_minute, 70);
+    assert_int_equal(verified->info->limits->_tokens_per_minute_case, BORA__V1__LIMITS___TOKENS_PER_MINUTE__NOT_SET);
+    /* Limits that are given, though empty, replace the service's: unlimited. */
     Bora__V1__CreateKeyRequest request = BORA__V1__CREATE_KEY_REQUEST__INIT;
     Bora__V1__Limits none = BORA__V1__LIMITS__INIT;
     request.limits = &none;
-    info = keys_create_ok(fixture, &request)->info;
-    assert_int_equal(info->limits->_tokens_per_minute_case, BORA__V1__LIMITS___TOKENS_PER_MINUTE__NOT_SET);
+    assert_int_equal(keys_verify_ok(fixture, keys_create_ok(fixture, &request)->key)->n_levels, 0);
 }
 
-static void test_only_the_admin_key_administers_and_only_the_token_verifies(void **state) {
+static void test_organization_limits_are_a_level_for_all_its_keys(void **state) {
+    struct keys_fixture *fixture = *state;
+    Bora__V1__Organization *other = keys_create_organization(fixture, "other");
+    Bora__V1__CreateKeyResponse *there =
+        keys_create_role(fixture, "service", keys_create_workspace(fixture, "w", other->id)->id);
+    Bora__V1__CreateKeyResponse *here = keys_create_plain(fixture);
+    Bora__V1__UpdateOrganizationRequest update = BORA__V1__UPDATE_ORGANIZATION_REQUEST__INIT;
+    Bora__V1__Limits limits = BORA__V1__LIMITS__INIT, small = BORA__V1__LIMITS__INIT;
+    Bora__V1__ModelLimitsList list = BORA__V1__MODEL_LIMITS_LIST__INIT;
+    Bora__V1__ModelLimits model = BORA__V1__MODEL_LIMITS__INIT, *models[] = {&model};
+    GIVE(limits, LIMITS, TOKENS_PER_MONTH, tokens_per_month, 1000);
+    GIVE(small, LIMITS, INPUT_TOKENS_PER_MINUTE, input_tokens_per_minute, 0);
+    model.model = (char *)"small";
+    model.limits = &small;
+    list.items = models, list.n_items = 1;
+    update.organization_id = other->id;
+    update.limits = &limits;
+    update.model_limits = &list;
+    assert_int_equal(keys_call(fixture, "TenantService/UpdateOrganization", ADMIN_KEY, &update.base,
+                               &bora__v1__organization__descriptor)
+                         .status,
+                     STATUS_OK);
+    Bora__V1__VerifyKeyResponse *verified = keys_verify_ok(fixture, there->key);
+    assert_string_equal(verified->organization_name, "other");
+    const Bora__V1__LevelLimits *level = level_of(verified, 'o');
+    assert_string_equal(level->scope, "o");
+    assert_int_equal(level->limits->tokens_per_month, 1000);
+    assert_string_equal(level->model_limits[0]->model, "small");
+    assert_null(level_of(keys_verify_ok(fixture, here->key), 'o'));
+}
+
+static void test_who_shows_no_key_is_unauthenticated_and_only_the_token_verifies(void **state) {
     struct keys_fixture *fixture = *state;
     Bora__V1__CreateKeyResponse *created = keys_create_plain(fixture);
-    const char *const wrong[] = {NULL, "", SERVICE_TOKEN, created->key, ADMIN_KEY "x"};
+    char forged[64];
+    snprintf(forged, sizeof forged, "%s", created->key);
+    forged[60] = forged[60] == 'a' ? 'b' : 'a';
+    const char *const wrong[] = {NULL, "", SERVICE_TOKEN, forged, ADMIN_KEY "x"};
     Bora__V1__CreateKeyRequest create_request = BORA__V1__CREATE_KEY_REQUEST__INIT;
     Bora__V1__ListKeysRequest list_request = BORA__V1__LIST_KEYS_REQUEST__INIT;
     Bora__V1__RevokeKeyRequest revoke_request = BORA__V1__REVOKE_KEY_REQUEST__INIT;
@@ -150,7 +259,13 @@ static void test_revoked_key_is_refused_at_once_and_twice_is_once(void **state) 
 
 static void test_revoking_what_never_was_is_not_found(void **state) {
     struct keys_fixture *fixture = *state;
-    static const char *const ids[] = {"abcdefghijkl", "ABCDEFGHIJKL", "x", "} bora:keys {", "\xc3\xa9"};
+    static const char *const ids[] = {"abcdefghijkl",
+                                      "ABCDEFGHIJKL",
+                                      "x",
+                                      "} bora:keys {",
+                                      "\xc3\xa9",
+                                      "78c055c2-5f1b-4fab-8573-584a4936ac1b",
+                                      "00000000-0000-8000-8000-000000000000"};
     for (size_t i = 0; i < sizeof ids / sizeof *ids; i++)
         assert_int_equal(keys_revoke(fixture, ids[i]).status, STATUS_NOT_FOUND);
     assert_int_equal(keys_list_ok(fixture, 0, NULL)->n_keys, 0);
@@ -344,8 +459,10 @@ int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
         KEYS_TEST(test_key_is_shown_once_and_stored_hashed),
         KEYS_TEST(test_everything_given_comes_back),
-        KEYS_TEST(test_defaults_are_the_id_and_the_services_limits),
-        KEYS_TEST(test_only_the_admin_key_administers_and_only_the_token_verifies),
+        KEYS_TEST(test_a_plain_key_is_the_first_workspaces),
+        KEYS_TEST(test_limits_come_from_the_workspace_then_from_the_service),
+        KEYS_TEST(test_organization_limits_are_a_level_for_all_its_keys),
+        KEYS_TEST(test_who_shows_no_key_is_unauthenticated_and_only_the_token_verifies),
         KEYS_TEST(test_revoked_key_is_refused_at_once_and_twice_is_once),
         KEYS_TEST(test_revoking_what_never_was_is_not_found),
         KEYS_TEST(test_changed_and_foreign_keys_do_not_verify),

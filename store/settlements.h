@@ -1,0 +1,47 @@
+/* Copyright Bora contributors
+ * SPDX-License-Identifier: Apache-2.0 */
+/**
+ * Charges, settlements and reports of leases (store/limits.h) on their way to Redis, kept until it has taken them.
+ *
+ *     any thread ──> sent at once ──ok──> forgotten
+ *                        │ UNAVAILABLE, DEADLINE_EXCEEDED: it may or may not have run
+ *                        └──> waiting ──> sent again, oldest first, when Redis is back
+ *
+ * That is safe because each of these calls changes nothing when it is repeated: a charge says how much it was so far, a lease settles once. While
+ * Redis is away calls only wait, and of a lease there waits no more than its newest charge, its settlement and its reports. At most SETTLEMENTS_MAX
+ * wait; what comes on top is lost and counted (the lease then runs out, and is settled by what was charged last).
+ */
+#ifndef STORE_SETTLEMENTS_H
+#define STORE_SETTLEMENTS_H
+
+#include "store/limits.h"
+
+enum {
+    SETTLEMENTS_MAX = 65536,
+    SETTLEMENTS_CHARGES_MAX = SETTLEMENTS_MAX / 4 * 3, /* above it charges are lost, so that settlements have room */
+};
+
+struct settlements;
+
+/** Starts a thread. The client must outlive it. */
+enum status settlements_create(struct redis_client *client, struct settlements **out, struct error *err);
+/** Wait until everything was taken, at most `timeout_ns` (and as long as one command may take, for those under way); gives how many were not. */
+int64_t settlements_destroy(struct settlements *settlements, int64_t timeout_ns);
+
+/** Arguments as in store/limits.h; copied. Never block, call nothing back. Any thread. */
+void settlements_charge(struct settlements *settlements, const char *organization, const char *lease,
+                        const struct limits_usage *usage);
+void settlements_settle(struct settlements *settlements, const char *organization, const char *lease,
+                        const struct limits_usage *usage);
+void settlements_report(struct settlements *settlements, const char *organization, const char *lease, int answer,
+                        const struct limits_usage *usage);
+
+struct settlements_counts {
+    int64_t waiting;  /* not taken yet, those under way included */
+    int64_t repeated; /* sent again, since the start */
+    int64_t dropped;  /* lost for lack of room or of memory, since the start */
+    int64_t refused;  /* lost because Redis or its library refused them: a mistake of ours, since the start */
+};
+struct settlements_counts settlements_count(struct settlements *settlements);
+
+#endif

@@ -1,0 +1,244 @@
+/* Copyright Bora contributors
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "store/settlements.h"
+
+#include "tests/unit/store/limits_fixture.h"
+
+#include <stdio.h>
+
+enum { LEASES = 400 };
+
+/** A client whose commands give up after 300 ms, beside the patient one of the fixture. */
+static struct redis_client *hasty;
+
+static int setup(void **state) {
+    if (limits_setup(state) != 0) return -1;
+    struct redis_fixture *redis = *state;
+    struct redis_options options = {.address = redis->server.address, .timeout_ns = 300 * NS_PER_MS};
+    struct error err;
+    if (redis_client_create(&options, &hasty, &err) != STATUS_OK ||
+        redis_client_wait(hasty, CONNECT_NS, &err) != STATUS_OK)
+        return -1;
+    return 0;
+}
+
+static int teardown(void **state) {
+    redis_client_destroy(hasty);
+    return limits_teardown(state);
+}
+
+static struct settlements *start(void) {
+    struct settlements *settlements = NULL;
+    struct error err;
+    if (settlements_create(hasty, &settlements, &err) != STATUS_OK) fail_msg("%s", err.message);
+    return settlements;
+}
+
+static void wait_for_connection(struct redis_client *client) {
+    struct error err;
+    if (redis_client_wait(client, CONNECT_NS, &err) != STATUS_OK) fail_msg("%s", err.message);
+}
+
+/** Until the client has noticed that its server is gone. */
+static void wait_for_end_of_connection(void) {
+    while (redis_client_connected(hasty)) nanosleep(&(struct timespec){.tv_nsec = NS_PER_MS}, NULL);
+}
+
+static void admit_leases(struct redis_client *client, int count) {
+    struct test_request request;
+    test_request_init(&request);
+    for (int i = 0; i < count; i++) assert_int_equal(admit_as(client, &request, i).outcome, LIMITS_ADMITTED);
+}
+
+static void settle_all(struct settlements *settlements, int from, int to) {
+    for (int i = from; i < to; i++) {
+        struct limits_usage usage = usage_of(10, 0, i % 20);
+        settlements_settle(settlements, ORGANIZATION, lease_id(i), &usage);
+    }
+}
+
+static int64_t sum_of(int count) {
+    int64_t sum = 0;
+    for (int i = 0; i < count; i++) sum += i % 20;
+    return sum;
+}
+
+/** Each lease has one entry, with what it was settled with, and nothing is held. */
+static void check_settled_once(struct redis_client *client, int count) {
+    static struct outbox_entry entries[2 * LEASES];
+    assert_int_equal(read_outbox(client, entries, 2 * LEASES), count);
+    static bool seen[LEASES];
+    memset(seen, 0, sizeof seen);
+    int64_t output = 0;
+    for (int i = 0; i < count; i++) {
+        long lease = strtol(entries[i].lease, NULL, 16);
+        assert_true(lease >= 0 && lease < LEASES && !seen[lease]);
+        seen[lease] = true;
+        assert_string_equal(entries[i].how, "settled");
+        assert_int_equal(entries[i].output, lease % 20);
+        output += entries[i].output;
+    }
+    assert_int_equal(output, sum_of(count));
+    assert_int_equal(used(client, "k:" KEY, NULL, LIMITS_OUTPUT_PER_MINUTE), output);
+    assert_int_equal(used(client, "k:" KEY, NULL, LIMITS_STREAMS), 0);
+}
+
+static void test_what_is_settled_reaches_redis(void **state) {
+    struct redis_client *client = client_of(state);
+    struct settlements *settlements = start();
+    admit_leases(client, LEASES);
+    settle_all(settlements, 0, LEASES);
+    assert_int_equal(settlements_destroy(settlements, PATIENT_NS), 0);
+    check_settled_once(client, LEASES);
+}
+
+static void test_redis_is_killed_and_comes_back_in_the_middle(void **state) {
+    struct redis_fixture *fixture = *state;
+    struct settlements *settlements = start();
+    admit_leases(fixture->client, LEASES);
+    settle_all(settlements, 0, LEASES / 2); /* some are on their way when it dies */
+    redis_server_kill(&fixture->server);
+    settle_all(settlements, LEASES / 2, LEASES);
+    redis_server_start(&fixture->server);
+    assert_int_equal(settlements_destroy(settlements, PATIENT_NS), 0);
+    wait_for_connection(fixture->client);
+    check_settled_once(fixture->client, LEASES);
+}
+
+static void test_redis_is_killed_again_and_again(void **state) {
+    struct redis_fixture *fixture = *state;
+    struct settlements *settlements = start();
+    admit_leases(fixture->client, LEASES);
+    for (int round = 0; round < 4; round++) {
+        settle_all(settlements, round * LEASES / 4, (round + 1) * LEASES / 4);
+        redis_server_kill(&fixture->server);
+        redis_server_start(&fixture->server);
+        wait_for_connection(hasty);
+    }
+    assert_int_equal(settlements_destroy(settlements, PATIENT_NS), 0);
+    wait_for_connection(fixture->client);
+    check_settled_once(fixture->client, LEASES);
+}
+
+static void test_answers_that_come_too_late_are_asked_for_again(void **state) {
+    struct redis_fixture *fixture = *state;
+    struct settlements *settlements = start();
+    admit_leases(fixture->client, LEASES);
+    redis_server_freeze(&fixture->server); /* it will run what it was sent, and whoever sent it will not hear of it */
+    settle_all(settlements, 0, LEASES);
+    struct timespec beyond_the_deadline = {.tv_nsec = 600 * NS_PER_MS};
+    nanosleep(&beyond_the_deadline, NULL);
+    redis_server_thaw(&fixture->server);
+    wait_for_connection(hasty);
+    assert_int_equal(settlements_destroy(settlements, PATIENT_NS), 0);
+    check_settled_once(fixture->client, LEASES);
+}
+
+static void test_while_redis_is_away_a_lease_waits_once(void **state) {
+    struct redis_fixture *fixture = *state;
+    struct settlements *settlements = start();
+    admit_leases(fixture->client, 2);
+    redis_server_kill(&fixture->server);
+    wait_for_end_of_connection();
+    for (int i = 1; i <= 50; i++) {
+        struct limits_usage usage = usage_of(10, 0, i % 19 + 1);
+        settlements_charge(settlements, ORGANIZATION, lease_id(0), &usage);
+        settlements_charge(settlements, ORGANIZATION, lease_id(1), &usage);
+    }
+    settle_all(settlements, 1, 2);
+    assert_in_range(settlements_count(settlements).waiting, 2,
+                    4); /* the first two may have come back from an attempt */
+    redis_server_start(&fixture->server);
+    assert_int_equal(settlements_destroy(settlements, PATIENT_NS), 0);
+    wait_for_connection(fixture->client);
+    struct outbox_entry entry;
+    assert_int_equal(read_outbox(fixture->client, &entry, 1), 1);
+    assert_int_equal(entry.output, 19); /* never less than was said before */
+    assert_int_equal(used(fixture->client, "k:" KEY, NULL, LIMITS_STREAMS), 1);
+    assert_int_equal(settle(fixture->client, 0, usage_of(10, 0, 0)), 1);
+    struct outbox_entry entries[2];
+    assert_int_equal(read_outbox(fixture->client, entries, 2), 2);
+    assert_int_equal(entries[1].output, 19);
+}
+
+static void test_what_has_no_room_is_counted(void **state) {
+    struct redis_fixture *fixture = *state;
+    struct settlements *settlements = start();
+    redis_server_kill(&fixture->server);
+    wait_for_end_of_connection();
+    struct limits_usage usage = usage_of(10, 0, 1);
+    for (int i = 0; i < SETTLEMENTS_CHARGES_MAX + 7; i++)
+        settlements_charge(settlements, ORGANIZATION, lease_id(i), &usage);
+    assert_int_equal(settlements_count(settlements).dropped, 7);
+    for (int i = 0; i < SETTLEMENTS_MAX - SETTLEMENTS_CHARGES_MAX + 5; i++)
+        settlements_settle(settlements, ORGANIZATION, lease_id(1000000 + i), &usage);
+    struct settlements_counts counts = settlements_count(settlements);
+    assert_int_equal(counts.dropped, 12);
+    assert_int_equal(counts.waiting, SETTLEMENTS_MAX);
+    settlements_settle(settlements, ORGANIZATION, lease_id(SETTLEMENTS_CHARGES_MAX - 1),
+                       &usage); /* takes its charge's place */
+    assert_int_equal(settlements_count(settlements).dropped, 12);
+    assert_int_equal(settlements_destroy(settlements, 10 * NS_PER_MS), SETTLEMENTS_MAX);
+}
+
+static void test_mistakes_are_not_repeated_for_ever(void **state) {
+    (void)state;
+    struct settlements *settlements = start();
+    struct limits_usage usage = usage_of(10, 0, 1);
+    settlements_settle(settlements, ORGANIZATION, "short", &usage);
+    settlements_report(settlements, ORGANIZATION, lease_id(1), LIMITS_ANSWERS_MAX, &usage);
+    assert_int_equal(settlements_count(settlements).refused, 2);
+    assert_int_equal(settlements_destroy(settlements, PATIENT_NS), 0);
+}
+
+struct member {
+    struct settlements *settlements;
+    int from, to;
+};
+
+static void *settle_some(void *argument) {
+    struct member *member = argument;
+    for (int i = member->from; i < member->to; i++) {
+        struct limits_usage half = usage_of(10, 0, i % 20 / 2), all = usage_of(10, 0, i % 20);
+        settlements_charge(member->settlements, ORGANIZATION, lease_id(i), &half);
+        if (i % 2)
+            settlements_settle(member->settlements, ORGANIZATION, lease_id(i), &all);
+        else
+            settlements_report(member->settlements, ORGANIZATION, lease_id(i), 0, &all);
+    }
+    return NULL;
+}
+
+static void test_many_threads_while_redis_restarts(void **state) {
+    struct redis_fixture *fixture = *state;
+    struct settlements *settlements = start();
+    admit_leases(fixture->client, LEASES);
+    enum { THREADS = 8 };
+    pthread_t threads[THREADS];
+    struct member members[THREADS];
+    for (int i = 0; i < THREADS; i++) {
+        members[i] = (struct member){settlements, i * LEASES / THREADS, (i + 1) * LEASES / THREADS};
+        pthread_create(&threads[i], NULL, settle_some, &members[i]);
+    }
+    redis_server_kill(&fixture->server);
+    redis_server_start(&fixture->server);
+    for (int i = 0; i < THREADS; i++) pthread_join(threads[i], NULL);
+    assert_int_equal(settlements_destroy(settlements, PATIENT_NS), 0);
+    wait_for_connection(fixture->client);
+    check_settled_once(fixture->client, LEASES);
+}
+
+int main(void) {
+#define REDIS_TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+    const struct CMUnitTest tests[] = {
+        REDIS_TEST(test_what_is_settled_reaches_redis),
+        REDIS_TEST(test_redis_is_killed_and_comes_back_in_the_middle),
+        REDIS_TEST(test_redis_is_killed_again_and_again),
+        REDIS_TEST(test_answers_that_come_too_late_are_asked_for_again),
+        REDIS_TEST(test_while_redis_is_away_a_lease_waits_once),
+        REDIS_TEST(test_what_has_no_room_is_counted),
+        REDIS_TEST(test_mistakes_are_not_repeated_for_ever),
+        REDIS_TEST(test_many_threads_while_redis_restarts),
+    };
+    return cmocka_run_group_tests_name("store/settlements", tests, NULL, NULL);
+}
