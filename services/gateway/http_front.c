@@ -41,7 +41,7 @@ static void start_stream(struct request *request) {
     pthread_mutex_lock(&request->mutex);
     bool first = !request->answered;
     request->answered = true;
-    request->http_status = 200;
+    if (first) request->http_status = 200;
     pthread_mutex_unlock(&request->mutex);
     if (!first) return;
     http_exchange_add_header(request->transport, "cache-control", "no-cache");
@@ -418,7 +418,9 @@ void http_front_closed(struct http_exchange *exchange, void *context, bool compl
     (void)context;
     struct request *request = http_exchange_state(exchange);
     if (request == NULL) return;                /* a page */
+    pthread_mutex_lock(&request->mutex);        /* a stream may be about to begin */
     if (!completed) request->http_status = 499; /* the client left first */
+    pthread_mutex_unlock(&request->mutex);
     request_closed(request);
 }
 
