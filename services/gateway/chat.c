@@ -306,7 +306,7 @@ void chat_start(struct request *request, const struct chat_plan *plan) {
     }
     pthread_mutex_unlock(&chat->mutex);
     if (!wanted) return;
-    if (chat_was_denied(chat)) {
+    if (chat_looks_denied(chat)) {
         chat_peek(chat);
         return;
     }

@@ -160,8 +160,8 @@ void chat_proceed_locked(struct chat *chat, int64_t max_tokens);
 void chat_let_go(struct chat *chat);
 
 /* chat_limits.c */
-/** A moment ago, by limits. */
-bool chat_was_denied(const struct chat *chat);
+/** By limits: it was a moment ago, or nothing is left, or nothing may pass at all. */
+bool chat_looks_denied(const struct chat *chat);
 /** Only a look; then the streams are opened. Called without the mutex, as the answer may come before this returns; likewise chat_admit. */
 void chat_peek(struct chat *chat);
 void chat_admit(struct chat *chat);

@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "base/limits.h"
 #include "base/log.h"
+#include "base/process.h"
 #include "bora/v1/chat.pb-c.h"
 #include "bora/v1/error.pb-c.h"
 #include "bora/v1/models.pb-c.h"
@@ -312,7 +313,8 @@ int main(int argc, char **argv) {
     static struct gateway gateway;
     struct error err = {0};
     enum settings_outcome outcome = SETTINGS_RUN;
-    if (gateway_settings_load(argc, argv, &gateway.settings, &outcome, &err) != STATUS_OK) {
+    if (process_forbid_dumps(&err) != STATUS_OK ||
+        gateway_settings_load(argc, argv, &gateway.settings, &outcome, &err) != STATUS_OK) {
         fprintf(stderr, "bora-gateway: %s\n", err.message);
         return 2;
     }
