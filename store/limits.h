@@ -94,8 +94,10 @@ struct limits_admission {
     int64_t input;           /* prompt tokens, 0..LIMITS_MAX */
     int64_t output;          /* the most that may be generated, all answers together */
     int64_t output_optional; /* of which so many are held only as far as there is room, 0..output */
-    int answers;          /* generations that will report for themselves when the gateway dies, 1..LIMITS_ANSWERS_MAX */
-    bool peek;            /* only whether it would pass; takes nothing, makes no lease */
+    int answers; /* generations that will report for themselves when the gateway dies, 1..LIMITS_ANSWERS_MAX */
+    bool peek;   /* only whether it would pass; takes nothing, makes no lease */
+    bool
+        late; /* it has passed already, without Redis: taken whatever the limits say, and once; then it is settled like any other */
     int64_t test_time_us; /* 0: Redis' clock, or what limits_set_test_time says. Tests bring their own time */
 };
 
