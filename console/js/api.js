@@ -12,10 +12,6 @@ export function useKey(key, refused) {
   onRefused = refused ?? (() => {});
 }
 
-export const hasKey = () => sessionKey !== null;
-/** For commands that are copied by who is signed in with it. */
-export const keyInUse = () => sessionKey;
-
 export class ApiError extends Error {
   constructor(status, message, { problems = [], requestId = null, retryAfter = null } = {}) {
     super(message);
@@ -48,7 +44,7 @@ function readError(response, text) {
   });
 }
 
-export function queryText(query) {
+function queryText(query) {
   const parts = new URLSearchParams();
   for (const [name, value] of Object.entries(query ?? {})) {
     for (const one of [value].flat()) {

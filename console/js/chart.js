@@ -25,7 +25,7 @@ function colour(token) {
 }
 
 /** The largest series by name, the others as one. */
-export function topSeries(series) {
+function topSeries(series) {
   const sum = (values) => values.reduce((total, value) => total + value, 0);
   const sorted = [...series].sort((a, b) => sum(b.values) - sum(a.values));
   if (sorted.length <= SERIES_MAX) return sorted;

@@ -78,7 +78,7 @@ export function toast(text, kind = "good") {
 }
 
 /** Copies, also where the page is not served over TLS and navigator.clipboard is missing. */
-export async function copyText(text) {
+async function copyText(text) {
   try {
     await navigator.clipboard.writeText(text);
     return true;

@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Fields of forms: a label, a hint, a place for what is wrong, and how the value is read.
-import { freshId, h, replace } from "./dom.js";
+import { freshId, h } from "./dom.js";
 import { parseAmount, parseCount } from "./format.js";
 import { button } from "./widgets.js";
 
@@ -130,10 +130,4 @@ export function modelLimitsFields(list, models) {
 
 export function details(summary, content, { open = false } = {}) {
   return h("details", { class: "more", open }, h("summary", {}, summary), h("div", { class: "stack" }, content));
-}
-
-/** Puts other content behind a choice: show(value) redraws. */
-export function switched(draw) {
-  const element = h("div", { class: "stack" });
-  return { element, show: (value) => replace(element, draw(value)) };
 }

@@ -43,8 +43,10 @@ struct chat_plan {
     const char *prefix; /* the assistant text that the answer continues, or NULL */
     bool logprobs;
     bool strict;
-    /* The worker's Start without model, seed and tenant, which are filled per stream. */
+    /* The worker's Start without model, seed and tenant, which are filled per stream. NULL, like the request and the prefix, once a stream is
+     * under way on every choice. */
     Bora__Internal__V1__Start *start;
+    const char *costly_param; /* then: chat_format_costly_param */
 };
 
 /** A 400 that names the field: false, and the error. */
@@ -70,7 +72,9 @@ bool chat_check_model(struct request *request, const Bora__V1__ChatCompletionReq
 bool chat_convert_format(struct request *request, struct chat_plan *plan, struct api_error *error);
 /** A grammar that the worker declined, as the client sees it. */
 struct api_error chat_format_error(const struct chat_plan *plan, const Bora__Internal__V1__GrammarProblem *problem);
-/** One that cost too much while the answer was made. */
+/** What of the request is at fault when ... */
+const char *chat_format_costly_param(const struct chat_plan *plan);
+/** ... its grammar cost too much while the answer was made. */
 struct api_error chat_format_costly(const struct chat_plan *plan, const char *reason);
 
 /* chat_tools.c */

@@ -7,15 +7,21 @@ import { place, session } from "../session.js";
 import { button, emptyState, load, pageHead, picker, problemBox, table } from "../widgets.js";
 
 const PAGE = 50;
+const SHOWN_NAMES = 2;
 const KINDS = [["", "Everything"], ["key", "Keys"], ["workspace", "Workspaces"], ["organization", "Organisations"], ["limits", "Limits"], ["price", "Prices"]];
 
 const text = (value) => (value === undefined ? "nothing" : JSON.stringify(value));
+
+function summary(names) {
+  if (names.length === 0) return "Where from";
+  return names.length <= SHOWN_NAMES ? names.join(", ") : `${names.slice(0, SHOWN_NAMES).join(", ")} and ${names.length - SHOWN_NAMES} more`;
+}
 
 /** {"limits": {"before": …, "after": …}} as lines; other details as JSON. */
 function detail(entry) {
   const pairs = Object.entries(entry.detail ?? {});
   const more = [entry.request_id && `request ${entry.request_id}`, entry.address && `from ${entry.address}`].filter(Boolean).join(", ");
-  return h("details", { class: "audit-detail" }, h("summary", {}, pairs.length === 0 ? "Where from" : pairs.map(([name]) => name).join(", ")),
+  return h("details", { class: "audit-detail" }, h("summary", {}, summary(pairs.map(([name]) => name))),
     pairs.map(([name, value]) => (value !== null && typeof value === "object" && ("before" in value || "after" in value)
       ? h("dl", { class: "change" }, h("dt", {}, name), h("dd", {}, h("del", {}, text(value.before)), " ", h("ins", {}, text(value.after))))
       : h("dl", { class: "change" }, h("dt", {}, name), h("dd", {}, h("code", {}, text(value)))))),
@@ -29,7 +35,7 @@ function target(entry) {
 
 const COLUMNS = [
   { name: "When", head: true, cell: (entry) => timeAt(entry.time, "–") },
-  { name: "Who", cell: (entry) => h("code", {}, entry.actor) },
+  { name: "Who", cell: (entry) => h("code", { class: "actor" }, entry.actor) },
   { name: "Did", cell: (entry) => h("code", { class: "action" }, entry.action) },
   { name: "To", cell: target },
   { name: "Detail", cell: detail },

@@ -51,7 +51,7 @@ function expiryFields(current) {
 }
 
 /** The whole key, this once. Escape asks to copy first; "Done" always closes. */
-export async function showSecret(made, title) {
+async function showSecret(made, title) {
   const id = freshId("secret");
   const reminder = h("p", { class: "field-error", "aria-live": "polite" });
   let copied = false;

@@ -20,13 +20,10 @@ function limitRow(limit, level, currency) {
     meter(share(used, most), `${limit.label}: ${words}`));
 }
 
-/** `change(level)`: a button for it, or null. */
-export function levelCards(levels, { currency, change = () => null } = {}) {
+export function levelCards(levels, { currency } = {}) {
   if (levels.length === 0) return h("p", { class: "quiet" }, "Nothing is limited here.");
   return levels.map((level) => h("div", { class: "level" },
-    h("div", { class: "level-head" },
-      h("h3", {}, h("span", { class: "level-scope" }, SCOPES[level.scope] ?? level.scope), " ", level.name, level.model && [" ", badge(level.model, "accent")]),
-      change(level)),
+    h("h3", {}, h("span", { class: "level-scope" }, SCOPES[level.scope] ?? level.scope), " ", level.name, level.model && [" ", badge(level.model, "accent")]),
     limitsSet(level.limits).length === 0
       ? h("p", { class: "quiet" }, "No limits of its own.")
       : h("div", { class: "limit-rows" }, LIMITS.filter((limit) => limitsSet(level.limits).includes(limit)).map((limit) => limitRow(limit, level, currency)))));

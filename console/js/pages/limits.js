@@ -8,14 +8,13 @@ import { h, poll, redraw, replace } from "../dom.js";
 import { details, field, LIMITS_HINT, limitsFields, modelLimitsFields, textInput } from "../form.js";
 import { money, parseAmount, percent, share } from "../format.js";
 import { isAdmin, isOperator, place, session } from "../session.js";
-import { button, card, cardWith, emptyState, load, loading, meter, notice, pageHead, picker, problemBox } from "../widgets.js";
+import { button, cardWith, emptyState, load, loading, meter, notice, pageHead, picker, problemBox } from "../widgets.js";
 import { modelNames } from "./key_form.js";
 import { levelCards } from "./limit_levels.js";
 
 const REFRESH_MS = 5000;
 
 const PATHS = { organization: (id) => `/v1/admin/organizations/${id}`, workspace: (id) => `/v1/admin/workspaces/${id}`, key: (id) => `/v1/admin/api-keys/${id}` };
-const mayChange = (level) => isAdmin() && (level.scope !== "organization" || isOperator());
 
 /** Changes the limits of an organisation, a workspace or a key: all of them, and those for single models. */
 export async function changeLimits(scope, id, name) {
@@ -79,22 +78,15 @@ function spendCard(where, name, signal) {
   return cardWith(`Spend of ${name} this month`, aside, holder);
 }
 
-/** Levels, refreshed while they are looked at. */
-function levelsCard(query, signal) {
+/** Levels, refreshed while they are looked at. `own`: {scope, id, name} whose limits can be changed here, or null. */
+function levelsCard(query, own, signal) {
   const holder = h("div", { class: "stack" }, loading());
   const problems = h("div");
   let shown = false;
   const refresh = async () => {
     try {
       const answer = await get("/v1/admin/rate-limit", query, { signal });
-      redraw(holder, levelCards(answer.levels, { change: (level) => mayChange(level) && button("Change", async () => {
-        try {
-          if (await changeLimits(level.scope, level.id, level.name) !== undefined) await refresh();
-        } catch (error) {
-          toast(error.message, "bad");
-        }
-      }, { kind: "small" }) }));
-      for (const [i, one] of holder.querySelectorAll(".level-head .button").entries()) one.dataset.focus = `level-${i}`;
+      replace(holder, levelCards(answer.levels));
       problems.replaceChildren();
       shown = true;
     } catch (error) {
@@ -104,11 +96,18 @@ function levelsCard(query, signal) {
     }
   };
   void poll(REFRESH_MS, signal, refresh);
-  return card("Used now", h("p", { class: "hint" }, "A request must fit into every one of these. What answers under way may still use counts already. Refreshed every few seconds."), problems, holder);
+  const change = own !== null && button("Change limits", async () => {
+    try {
+      if (await changeLimits(own.scope, own.id, own.name) !== undefined) await refresh();
+    } catch (error) {
+      toast(error.message, "bad");
+    }
+  });
+  return cardWith("Used now", change, h("p", { class: "hint" }, "A request must fit into every one of these. What answers under way may still use counts already. Refreshed every few seconds."), problems, holder);
 }
 
 function memberView(root, signal) {
-  replace(root, pageHead("Limits", "What counts for the key that you are signed in with."), levelsCard({}, signal));
+  replace(root, pageHead("Limits", "What counts for the key that you are signed in with."), levelsCard({}, null, signal));
 }
 
 export function render({ root, signal, query }) {
@@ -131,7 +130,10 @@ export function render({ root, signal, query }) {
     const workspace = workspaces.find((one) => one.id === chosen.workspace);
     const where = { ...place(), ...(workspace ? { workspace_id: workspace.id } : {}) };
     const levels = chosen.key ? { key_id: chosen.key } : workspace ? { workspace_id: workspace.id } : { organization_id: session.organization?.id };
-    replace(holder, levelsCard(levels, both), spendCard(where, workspace?.name ?? organizationName, both));
+    const key = keys.find((one) => one.key_id === chosen.key);
+    const organization = isOperator() ? { scope: "organization", ...session.organization } : null; // which the operator alone may limit
+    const own = key ? { scope: "key", id: key.key_id, name: key.name || key.prefix } : workspace ? { scope: "workspace", id: workspace.id, name: workspace.name } : organization;
+    replace(holder, levelsCard(levels, own, both), spendCard(where, workspace?.name ?? organizationName, both));
   };
   const loadKeys = async () => {
     keys = chosen.workspace === "" ? [] : (await get("/v1/admin/api-keys", { ...place(), workspace_id: chosen.workspace, limit: 200 }, { signal })).keys.filter((key) => key.status !== "revoked");

@@ -8,7 +8,7 @@ import { segments } from "../widgets.js";
 
 const quoteShell = (text) => `'${text.replaceAll("'", "'\\''")}'`;
 
-export function asCurl(request, origin) {
+function asCurl(request, origin) {
   return [`curl -N ${origin}/v1/chat/completions \\`, "  -H \"Authorization: Bearer $BORA_API_KEY\" \\", "  -H \"Content-Type: application/json\" \\", `  -d ${quoteShell(JSON.stringify(request, null, 2))}`].join("\n");
 }
 
@@ -27,7 +27,7 @@ function python(value, depth) {
 
 const OPENAI_NAMES = new Set(["model", "messages", "temperature", "top_p", "max_tokens", "frequency_penalty", "presence_penalty", "stop", "stream", "response_format", "tools", "tool_choice", "seed"]);
 
-export function asPython(request, origin) {
+function asPython(request, origin) {
   const { random_seed: seed, ...rest } = request;
   const named = { ...rest, ...(seed === undefined ? {} : { seed }) };
   const lines = Object.entries(named).filter(([name]) => OPENAI_NAMES.has(name)).map(([name, value]) => `    ${name}=${python(value, 1)},`);

@@ -16,7 +16,7 @@ const IDS = { key: "key_id", workspace: "workspace_id", model: "model" };
 const tokensOf = (row) => Number(row.input_tokens) + Number(row.output_tokens);
 const POINTS_MAX = 800;
 
-export function formatOf(measure, currency) {
+function formatOf(measure, currency) {
   if (measure === "cost") return (value) => money(value, currency);
   return integer;
 }
