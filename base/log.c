@@ -190,5 +190,6 @@ void log_write(enum log_level level, const char *event, const struct log_field *
     }
     if (json) line.text[line.length++] = '}';
     line.text[line.length++] = '\n';
-    write_line(&line); /* one write keeps lines of several threads and processes whole */
+    text_mask_keys(line.text, line.length); /* a client may have put its key where none belongs */
+    write_line(&line);                      /* one write keeps lines of several threads and processes whole */
 }

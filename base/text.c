@@ -182,3 +182,26 @@ size_t text_from_double(double value, char *out) {
     uselocale(before);
     return (size_t)length;
 }
+
+static bool is_secret_character(char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '_';
+}
+
+void text_mask_keys(char *text, size_t length) {
+    enum { SECRET_LEAST = 16, PREFIX_CHARACTERS = 12 };
+    static const char mark[] = "bora_";
+    char *end = text + length, *at = text;
+    while ((at = memmem(at, (size_t)(end - at), mark, sizeof mark - 1)) != NULL) {
+        at += sizeof mark - 1;
+        char *prefix = at;
+        while (at < end && is_secret_character(*at) && *at != '_') at++;
+        bool is_key = at - prefix == PREFIX_CHARACTERS || (at - prefix == 5 && memcmp(prefix, "admin", 5) == 0);
+        if (at == end || *at != '_' || !is_key) {
+            at = prefix;
+            continue;
+        }
+        char *secret = ++at;
+        while (at < end && is_secret_character(*at)) at++;
+        if (at - secret >= SECRET_LEAST) memset(secret, '*', (size_t)(at - secret));
+    }
+}

@@ -32,4 +32,8 @@ bool text_to_double(const char *text, double *out);
 /** Shortest decimal that reads back as the same double (JSON-safe; NaN and infinities give "null"). `out` >= 32 bytes. */
 size_t text_from_double(double value, char *out);
 
+/** Whatever in `text` looks like an API key of ours (bora_<12 letters and digits, or "admin">_<at least 16 letters, digits, - or _>) loses its secret part to stars, in
+ *  place: for texts that hold what others wrote. */
+void text_mask_keys(char *text, size_t length);
+
 #endif

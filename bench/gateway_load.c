@@ -133,6 +133,7 @@ static void renew(struct connection *connection) {
 
 static void failed(struct connection *connection) {
     load.under_way--;
+    connection->reader.state = LOAD_BROKEN; /* it owes nothing any more */
     if (connection->measured) load.broken++;
     renew(connection);
 }

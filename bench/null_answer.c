@@ -41,18 +41,27 @@ static void wait_for_time(struct null_answer *answer) {
     pthread_mutex_unlock(&answers.mutex);
 }
 
+static bool waits(struct null_answer *answer) {
+    pthread_mutex_lock(&answers.mutex);
+    bool found = answer->waits;
+    pthread_mutex_unlock(&answers.mutex);
+    return found;
+}
+
+/** Whoever comes: what stood in the way is gone, or its time has come. One that waits for its time has been served by another already. */
 static void advance(struct null_answer *answer) {
     const struct null_settings *settings = answers.settings;
     pthread_mutex_lock(&answer->mutex);
-    while (!answer->over && !answer->held && !answer->full) {
-        int64_t rest = answer->tokens - answer->sent, piece = settings->delay_ns > 0 ? 1 : settings->event_tokens;
+    bool timed = settings->delay_ns > 0, early = timed && waits(answer);
+    while (!early && !answer->over && !answer->held && !answer->full) {
+        int64_t rest = answer->tokens - answer->sent, piece = timed ? 1 : settings->event_tokens;
         if (piece > rest) piece = rest;
         answer->sent += piece;
         answer->over = piece == rest;
         answer->full = !answer->send(answer, piece, answer->over);
-        if (settings->delay_ns > 0) break;
+        if (timed) break;
     }
-    if (settings->delay_ns > 0 && !answer->over && !answer->held && !answer->full) wait_for_time(answer);
+    if (timed && !early && !answer->over && !answer->held && !answer->full) wait_for_time(answer);
     pthread_mutex_unlock(&answer->mutex);
 }
 
@@ -101,26 +110,18 @@ void null_answer_deinit(struct null_answer *answer) {
     pthread_mutex_destroy(&answer->mutex);
 }
 
-/** One of the two reasons to stand still is gone. */
-static void go_on(struct null_answer *answer) {
-    pthread_mutex_lock(&answers.mutex);
-    bool waits = answer->waits; /* then its time has not come */
-    pthread_mutex_unlock(&answers.mutex);
-    if (!waits) advance(answer);
-}
-
 void null_answer_go(struct null_answer *answer) {
     pthread_mutex_lock(&answer->mutex);
     answer->full = false;
     pthread_mutex_unlock(&answer->mutex);
-    go_on(answer);
+    advance(answer);
 }
 
 void null_answer_hold(struct null_answer *answer, bool hold) {
     pthread_mutex_lock(&answer->mutex);
     answer->held = hold;
     pthread_mutex_unlock(&answer->mutex);
-    if (!hold) go_on(answer);
+    if (!hold) advance(answer);
 }
 
 bool null_answer_end(struct null_answer *answer) {

@@ -45,15 +45,11 @@ static const struct table_column columns[] = {{"key id", "prefix", CELL_TEXT, 0}
                                               {"last used", "last_used", CELL_AGO, 0},
                                               {"old secret goes until", "previous_expires_at", CELL_TIME, 0},
                                               {"limits", "limits", CELL_LIMITS, 0}};
-static const struct table_column model_columns[] = {{"  to", "model", CELL_TEXT, 0},
-                                                    {"limits", "limits", CELL_LIMITS, 0}};
 
 static int print_key(const ProtobufCMessage *key) {
     int result = result_print_one(key, columns, COUNT(columns), "prefix");
     if (connection_options.json || connection_options.quiet) return result;
-    const struct field_value models = field_get(key, "model_limits");
-    for (size_t i = 0; i < models.count; i++)
-        table_print_one(stdout, model_columns, COUNT(model_columns), models.items[i]);
+    result_print_model_limits(key);
     return result;
 }
 

@@ -76,16 +76,12 @@ static const struct table_column columns[] = {{"id", "id", CELL_TEXT, 0},
                                               {"organization", "organization_id", CELL_TEXT, 0},
                                               {"limits of each key", "key_limits", CELL_LIMITS, 0}};
 enum { LIST_COLUMNS_OF_ORGANIZATION = 5, COLUMNS_OF_ORGANIZATION = 5 };
-static const struct table_column model_columns[] = {{"  to", "model", CELL_TEXT, 0},
-                                                    {"limits", "limits", CELL_LIMITS, 0}};
 
 static int print_place(const struct place *place, const ProtobufCMessage *reply) {
     int count = place == &workspace ? COUNT(columns) : COLUMNS_OF_ORGANIZATION;
     int result = result_print_one(reply, columns, count, "id");
     if (connection_options.json || connection_options.quiet) return result;
-    const struct field_value models = field_get(reply, "model_limits");
-    for (size_t i = 0; i < models.count; i++)
-        table_print_one(stdout, model_columns, COUNT(model_columns), models.items[i]);
+    result_print_model_limits(reply);
     return result;
 }
 

@@ -22,7 +22,6 @@ enum {
     REQUEST_BYTES = LIMIT_REQUEST_BODY_BYTES_MAX,
     KEY_FILE_BYTES = 4096,
     KEY_BYTES_MAX = 1024,
-    RETRY_MS_DEFAULT = 1000,
     RETRY_MS_MAX = 60 * 1000
 };
 static const int64_t TIMEOUT_DEFAULT_NS = 30 * NS_PER_S;
@@ -255,8 +254,8 @@ struct connection_failure connection_judge(const struct rpc_result *result) {
     const char *type = told ? detail->error->type : "";
     struct connection_failure failure = {.exit = exit_of(result->status)};
     if (detail != NULL) failure.retry_after_ms = detail->retry_after_ms;
-    if (result->status == STATUS_RESOURCE_EXHAUSTED && failure.retry_after_ms <= 0)
-        failure.retry_after_ms = RETRY_MS_DEFAULT;
+    if (failure.exit == EXIT_RATE_LIMITED && failure.retry_after_ms <= 0)
+        failure.exit = EXIT_FAILED; /* it is too large, or memory ran out: every limit says when to come again */
     if (strcmp(type, "invalid_model") == 0) failure.exit = EXIT_NOT_FOUND; /* its status is that of HTTP's 400 */
     failure.model_missing = strcmp(type, "invalid_model") == 0 || strcmp(type, "service_unavailable") == 0;
     arena_deinit(&arena);

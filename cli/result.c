@@ -3,6 +3,7 @@
 #include "cli/result.h"
 
 #include "cli/fields.h"
+#include "cli/limits.h"
 #include "cli/print.h"
 #include "cli/terminal.h"
 
@@ -92,6 +93,18 @@ int result_print_one(const ProtobufCMessage *reply, const struct table_column *c
         table_print_one(stdout, columns, count, reply);
     }
     return EXIT_OK;
+}
+
+void result_print_model_limits(const ProtobufCMessage *reply) {
+    const struct field_value models = field_get(reply, "model_limits");
+    for (size_t i = 0; i < models.count; i++) {
+        const Bora__V1__ModelLimits *model = models.items[i];
+        char text[LIMITS_TEXT_BYTES];
+        limits_describe(model->limits, text);
+        fputs("  of ", stdout);
+        print_clean(stdout, model->model);
+        printf(": %s\n", text);
+    }
 }
 
 int result_print_done(const ProtobufCMessage *reply, const char *format, ...) {

@@ -29,6 +29,8 @@ int result_list(enum credential credential, const struct result_list *list, Prot
                 const struct table_column *columns, int count, const char *nothing);
 /** One thing, as `name  value` lines; `id` is what --quiet prints. */
 int result_print_one(const ProtobufCMessage *reply, const struct table_column *columns, int count, const char *id);
+/** Behind it, a line for each of its limits of one model. */
+void result_print_model_limits(const ProtobufCMessage *reply);
 /** A change: JSON, or the sentence, which is a note where `id` is the result. */
 int result_print_done(const ProtobufCMessage *reply, const char *format, ...) __attribute__((format(printf, 2, 3)));
 

@@ -156,7 +156,8 @@ static int write_page(struct export *export, const Bora__V1__ListLedgerResponse 
         (void)!bytes_append_byte(&out, '\n');
     }
     bool whole = !out.failed && err.message[0] == 0;
-    bool written = whole && fwrite(out.data, 1, out.length, export->file) == out.length && fflush(export->file) == 0;
+    bool written = whole && (out.length == 0 || fwrite(out.data, 1, out.length, export->file) == out.length) &&
+                   fflush(export->file) == 0;
     bytes_deinit(&out);
     if (!whole) print_failure("a page is too large to write");
     if (whole && !written) return fail(export->to_stdout ? "standard output" : export->partial);

@@ -111,6 +111,12 @@ void rpc_client_destroy(struct rpc_client *client) {
     grpc_shutdown();
 }
 
+int grpc_client_queues(const struct rpc_client *client, grpc_completion_queue **out, int max) {
+    int count = client->queue_count < max ? client->queue_count : max;
+    for (int i = 0; i < count; i++) out[i] = client->queues[i].queue;
+    return count;
+}
+
 static void channel_unref(struct rpc_channel *channel) {
     if (atomic_fetch_sub(&channel->references, 1) != 1) return;
     pthread_mutex_destroy(&channel->mutex);

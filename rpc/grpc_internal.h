@@ -47,6 +47,9 @@ enum status grpc_queue_start(struct grpc_queue *queue, const char *name, struct 
 /** Shut down, let the thread drain what is left, join, destroy. */
 void grpc_queue_stop(struct grpc_queue *queue);
 
+/** The queues of a client, at most `max`; how many. */
+int grpc_client_queues(const struct rpc_client *client, grpc_completion_queue **out, int max);
+
 /** A byte buffer with a copy of `message`. */
 grpc_byte_buffer *grpc_buffer_of(struct bytes_view message);
 /** The bytes of a received buffer as one slice, which the caller unrefs. False when it cannot be read (bad compression). */

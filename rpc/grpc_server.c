@@ -623,6 +623,18 @@ static void init_monotonic_condition(pthread_cond_t *condition) {
     pthread_condattr_destroy(&attributes);
 }
 
+/** Its own, or those of its client. */
+static void make_queues(struct rpc_server *server) {
+    grpc_completion_queue *lent[QUEUES_MAX];
+    const struct rpc_client *client = server->options.client;
+    server->queue_count =
+        client != NULL ? grpc_client_queues(client, lent, QUEUES_MAX) : queue_count_of(server->options.threads);
+    for (int i = 0; i < server->queue_count; i++) {
+        server->queues[i].queue = client != NULL ? lent[i] : grpc_completion_queue_create_for_next(NULL);
+        grpc_server_register_completion_queue(server->server, server->queues[i].queue, NULL);
+    }
+}
+
 enum status rpc_server_create(const struct rpc_server_options *options, struct rpc_server **out, struct error *err) {
     struct rpc_server *server = calloc(1, sizeof *server);
     if (server == NULL) return error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
@@ -636,11 +648,7 @@ enum status rpc_server_create(const struct rpc_server_options *options, struct r
     if (server->health == NULL) TRY_CLEANUP(error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory"));
     TRY_CLEANUP(grpc_reflection_create(options->descriptors, &server->reflection, err));
     server->server = make_server(options);
-    server->queue_count = queue_count_of(options->threads);
-    for (int i = 0; i < server->queue_count; i++) {
-        server->queues[i].queue = grpc_completion_queue_create_for_next(NULL);
-        grpc_server_register_completion_queue(server->server, server->queues[i].queue, NULL);
-    }
+    make_queues(server);
     bool tls = options->tls.certificate_file != NULL || options->tls.key_file != NULL || options->tls.ca_file != NULL;
     if (tls)
         TRY_CLEANUP(listen_tls(server, err));
@@ -667,7 +675,8 @@ enum status rpc_server_add(struct rpc_server *server, const struct rpc_method *m
 }
 
 enum status rpc_server_start(struct rpc_server *server, struct error *err) {
-    for (int i = 0; i < server->queue_count; i++) TRY(grpc_queue_start(&server->queues[i], "grpc-server", err));
+    for (int i = 0; i < server->queue_count && server->options.client == NULL; i++)
+        TRY(grpc_queue_start(&server->queues[i], "grpc-server", err));
     grpc_server_start(server->server);
     server->started = true;
     server->slots = SLOTS_PER_QUEUE * server->queue_count;
@@ -730,9 +739,10 @@ static void shut_unstarted(struct rpc_server *server) {
     grpc_server_start(server->server);
     TAG_RELEASE(&server->shutdown_tag);
     grpc_server_shutdown_and_notify(server->server, queue, &server->shutdown_tag);
-    if (!server->queues[0].started) (void)grpc_completion_queue_next(queue, gpr_inf_future(GPR_CLOCK_REALTIME), NULL);
+    bool served = server->queues[0].started || server->options.client != NULL; /* by a thread */
+    if (!served) (void)grpc_completion_queue_next(queue, gpr_inf_future(GPR_CLOCK_REALTIME), NULL);
     pthread_mutex_lock(&server->mutex);
-    while (server->queues[0].started && !server->shutdown_done) pthread_cond_wait(&server->idle, &server->mutex);
+    while (served && !server->shutdown_done) pthread_cond_wait(&server->idle, &server->mutex);
     pthread_mutex_unlock(&server->mutex);
 }
 
@@ -741,7 +751,7 @@ void rpc_server_destroy(struct rpc_server *server) {
     rpc_server_stop(server, 0);
     if (server->server != NULL && !server->started) shut_unstarted(server);
     if (server->server != NULL) grpc_server_destroy(server->server);
-    for (int i = 0; i < server->queue_count; i++) grpc_queue_stop(&server->queues[i]);
+    for (int i = 0; i < server->queue_count && server->options.client == NULL; i++) grpc_queue_stop(&server->queues[i]);
     grpc_health_destroy(server->health);
     grpc_reflection_destroy(server->reflection);
     pthread_cond_destroy(&server->idle);

@@ -26,6 +26,7 @@
 
 struct rpc_server;
 struct rpc_call;
+struct rpc_client; /* rpc/grpc_client.h */
 
 /** TLS for a server or a client. All NULL: plain text. Paths to PEM files. */
 struct rpc_tls {
@@ -53,8 +54,11 @@ struct rpc_method {
 };
 
 struct rpc_server_options {
-    const char *address;       /* "127.0.0.1:7001", "[::]:7001" or "unix:/path"; port 0 picks a free one */
-    int threads;               /* completion queues; 0: 1 on small machines, else min(4, cores/4) */
+    const char *address; /* "127.0.0.1:7001", "[::]:7001" or "unix:/path"; port 0 picks a free one */
+    int threads;         /* completion queues; 0: 1 on small machines, else min(4, cores/4) */
+    struct rpc_client *
+        client; /* not NULL: its queues and threads serve the server too, which is destroyed first. Whichever thread polls then
+                                  has all sockets, and hands no event over to another */
     int64_t message_bytes_max; /* received; larger is RESOURCE_EXHAUSTED, compressed UNIMPLEMENTED */
     int64_t keepalive_ns;      /* ping idle connections; 0 = gRPC's default */
     int64_t keepalive_timeout_ns;

@@ -223,16 +223,26 @@ void http_exchange_refuse(struct http_exchange *exchange, int status, const char
     bytes_deinit(&body);
 }
 
-void http_exchange_start(struct http_exchange *exchange, int http_status, const char *content_type) {
+void http_exchange_flush(struct http_exchange *exchange) {
+    pthread_mutex_lock(&exchange->mutex);
+    flush_locked(exchange);
+    pthread_mutex_unlock(&exchange->mutex);
+}
+
+void http_exchange_begin(struct http_exchange *exchange, int http_status, const char *content_type) {
     pthread_mutex_lock(&exchange->mutex);
     if (exchange->phase == HTTP_WAITING && !exchange->closed) {
         begin_answer_locked(exchange, HTTP_STREAMING, http_status, content_type, -1);
         exchange->events = content_type != NULL && strncasecmp(content_type, "text/event-stream", 17) == 0;
         exchange->ended = exchange->bodiless;
         exchange->aborted = exchange->aborted || exchange->pending.failed;
-        flush_locked(exchange);
     }
     pthread_mutex_unlock(&exchange->mutex);
+}
+
+void http_exchange_start(struct http_exchange *exchange, int http_status, const char *content_type) {
+    http_exchange_begin(exchange, http_status, content_type);
+    http_exchange_flush(exchange);
 }
 
 /** All of it or nothing. */
@@ -271,12 +281,6 @@ enum status http_exchange_append(struct http_exchange *exchange, struct bytes_vi
     enum status status = append_locked(exchange, data);
     pthread_mutex_unlock(&exchange->mutex);
     return status;
-}
-
-void http_exchange_flush(struct http_exchange *exchange) {
-    pthread_mutex_lock(&exchange->mutex);
-    flush_locked(exchange);
-    pthread_mutex_unlock(&exchange->mutex);
 }
 
 enum status http_exchange_write(struct http_exchange *exchange, struct bytes_view data) {

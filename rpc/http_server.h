@@ -122,7 +122,8 @@ void http_exchange_start(struct http_exchange *exchange, int http_status, const 
  *  more than 4 watermarks would wait, not counting messages that are larger than a watermark, or 128 MiB in all; STATUS_FAILED_PRECONDITION
  *  before start and after end. */
 enum status http_exchange_write(struct http_exchange *exchange, struct bytes_view data);
-/** As http_exchange_write, but what is queued may wait for http_exchange_flush or the next write: events that come together go together. */
+/** As http_exchange_start and _write, but what is queued may wait for http_exchange_flush or the next write: what comes together goes together. */
+void http_exchange_begin(struct http_exchange *exchange, int http_status, const char *content_type);
 enum status http_exchange_append(struct http_exchange *exchange, struct bytes_view data);
 void http_exchange_flush(struct http_exchange *exchange);
 size_t http_exchange_pending_bytes(const struct http_exchange *exchange);

@@ -146,7 +146,7 @@ void limits_report(struct redis_client *client, const char *organization, const 
 /** Settle what has run out, at most some hundred leases. Reply: how many. */
 void limits_reap(struct redis_client *client, const char *organization, redis_fn *fn, void *context);
 
-/** What counts in a scope now. Reply to `fn`: struct limits_bounds of used amounts through limits_read_used. */
+/** What counts in a scope now (requests per second only where they are limited). Reply to `fn`: struct limits_bounds of used amounts through limits_read_used. */
 void limits_used(struct redis_client *client, const char *organization, const char *scope, const char *model_or_null,
                  redis_fn *fn, void *context);
 bool limits_read_used(const struct redis_reply *reply, struct limits_bounds *out);
@@ -174,7 +174,8 @@ static inline int64_t limits_tighter(int64_t a, int64_t b) {
 
 /*
  * The outbox entry (XADD bora:outbox:{<org>}), for services/keys:
- *     t  time in ms      r  request id    l  lease     k  key prefix    w  workspace    m  model    e  endpoint
+ *     t  time in ms      b  time of admission in ms
+ *     r  request id      l  lease     k  key prefix    w  workspace    m  model    e  endpoint
  *     i  input tokens    c  cached input  o  output    n  cost in nanos     s  "settled", "expired", "correction" (differences, may be negative)
  *     q  1, or 0 for a correction: requests
  */

@@ -2,6 +2,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "services/gateway/api_error.h"
 
+#include "base/text.h"
 #include "bora/v1/error.pb-c.h"
 #include "rpc/grpc_server.h"
 
@@ -13,6 +14,7 @@ enum { ERROR_ARENA_BYTES = 1 << 20 };
 
 static void write_sentence(struct api_error *error, const char *format, va_list arguments) {
     vsnprintf(error->message, sizeof error->message, format, arguments);
+    text_mask_keys(error->message, strlen(error->message));
 }
 
 struct api_error api_error_make(int http_status, enum status status, const char *type, const char *code,
@@ -171,8 +173,8 @@ static enum status fill_validation(const struct transcode_errors *errors, struct
     return STATUS_OK;
 }
 
-enum status api_error_write(const struct api_error *error, const struct transcoder *transcoder, bool strict,
-                            const char *request_id, struct bytes *out) {
+static enum status write_body(const struct api_error *error, const struct transcoder *transcoder, bool strict,
+                              const char *request_id, struct bytes *out) {
     if (error->http_status == 401)
         return bytes_append_string(
             out, strict ? "{\"detail\":\"Unauthorized\"}"
@@ -196,6 +198,14 @@ enum status api_error_write(const struct api_error *error, const struct transcod
     return status;
 }
 
+enum status api_error_write(const struct api_error *error, const struct transcoder *transcoder, bool strict,
+                            const char *request_id, struct bytes *out) {
+    size_t before = out->length;
+    TRY(write_body(error, transcoder, strict, request_id, out));
+    text_mask_keys((char *)out->data + before, out->length - before); /* of a value that is refused, for one */
+    return STATUS_OK;
+}
+
 enum status api_error_details(const struct api_error *error, const char *request_id, struct bytes *out) {
     struct arena arena;
     struct bytes packed;
@@ -216,6 +226,7 @@ enum status api_error_details(const struct api_error *error, const char *request
     }
     detail.retry_after_ms = error->retry_after_ms;
     TRY_CLEANUP(protobuf_pack(&detail.base, &packed));
+    text_mask_keys((char *)packed.data, packed.length);
     status = rpc_status_details(error->status, error->message, "bora.v1.ErrorDetail", bytes_view(&packed), out);
 cleanup:
     arena_deinit(&arena);

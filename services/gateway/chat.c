@@ -306,7 +306,7 @@ void chat_start(struct request *request, const struct chat_plan *plan) {
     }
     pthread_mutex_unlock(&chat->mutex);
     if (!wanted) return;
-    if (chat_was_denied(chat)) {
+    if (chat_looks_denied(chat)) {
         chat_peek(chat);
         return;
     }
@@ -330,7 +330,7 @@ void chat_proceed_locked(struct chat *chat, int64_t max_tokens) {
 /** The client has too much waiting already: no more until it caught up. */
 static void hold_if_slow_locked(struct chat *chat, struct chat_choice *choice) {
     if (chat->plan.streams == 1) choice = &chat->choices[0]; /* whose generation all of them share */
-    if (!chat->plan.stream || choice->held || choice->generation == NULL ||
+    if (choice->held || choice->generation == NULL ||
         chat->request->front->pending_bytes(chat->request) <= LIMIT_STREAM_PENDING_BYTES)
         return;
     choice->held = true;
@@ -376,6 +376,19 @@ static void note_first_token_locked(struct chat *chat, const struct chat_choice 
                    chat->request->model);
 }
 
+/** An answer that has begun on every choice is never asked for again: what was asked may be large, and the stream last for hours. */
+static void forget_request_locked(struct chat *chat) {
+    if (chat->plan.start == NULL) return;
+    for (int i = 0; i < chat->choice_count; i++) {
+        if (!chat->choices[i].role_sent || chat->choices[i].completion_tokens == 0) return;
+    }
+    chat->plan.costly_param = chat_format_costly_param(&chat->plan);
+    chat->plan.start = NULL;
+    chat->plan.request = NULL;
+    chat->plan.prefix = NULL; /* every choice has had it */
+    arena_deinit(&chat->request->arena);
+}
+
 static void on_delta_locked(struct chat *chat, struct chat_choice *choice, const Bora__Internal__V1__Delta *delta) {
     if (chat->phase == CHAT_DONE && delta->completion_tokens > choice->completion_tokens)
         choice->completion_tokens = delta->completion_tokens; /* nobody reads it, but it was generated */
@@ -389,6 +402,9 @@ static void on_delta_locked(struct chat *chat, struct chat_choice *choice, const
         chat_fail_locked(chat, &error);
         return;
     }
+    if (!chat->plan.stream) return;
+    chat->request->front->flush(chat->request);
+    forget_request_locked(chat);
     hold_if_slow_locked(chat, choice);
 }
 
@@ -427,7 +443,10 @@ static void on_end_locked(struct chat *chat, struct chat_choice *choice, const B
         chat_send_finish(chat, choice, last);
     else if (last)
         chat_send_answer(chat);
-    if (last) done_locked(chat);
+    if (last)
+        done_locked(chat);
+    else if (chat->plan.stream)
+        chat->request->front->flush(chat->request);
 }
 
 /** Whose event it is, of those that share a stream. */
@@ -475,6 +494,8 @@ static const char *refused_param(struct chat *chat, const Bora__Internal__V1__Wo
 
 static struct api_error invalid_argument(struct chat *chat, const struct generation_failure *failure) {
     const Bora__Internal__V1__WorkerError *detail = failure->detail;
+    if (chat->plan.start == NULL) /* a worker that objects to what it has begun */
+        return api_error_make(500, STATUS_INTERNAL, "server_error", NULL, "The model failed to answer.");
     if (detail != NULL && detail->grammar != NULL) {
         if (detail->_tool_case == BORA__INTERNAL__V1__WORKER_ERROR___TOOL_TOOL)
             return chat_tool_error(&chat->plan, detail->tool, detail->grammar, &chat->request->arena);
@@ -494,7 +515,7 @@ static bool is_refusal(enum status status) {
 /** Whatever the prompt: max_tokens alone is more than the context holds. */
 static bool asks_past_context(const struct chat *chat) {
     const Bora__Internal__V1__Start *start = chat->plan.start;
-    return start->_max_tokens_case == BORA__INTERNAL__V1__START___MAX_TOKENS_MAX_TOKENS &&
+    return start != NULL && start->_max_tokens_case == BORA__INTERNAL__V1__START___MAX_TOKENS_MAX_TOKENS &&
            start->max_tokens >= chat->worker->announcement->model->context_tokens;
 }
 
@@ -515,7 +536,7 @@ static struct api_error worker_error(struct chat *chat, const struct generation_
     case STATUS_DEADLINE_EXCEEDED:
         return api_error_make(504, STATUS_DEADLINE_EXCEEDED, "timeout", NULL, "The request took too long.");
     case STATUS_UNIMPLEMENTED:
-        if (chat->plan.start->beam != NULL)
+        if (chat->plan.start != NULL && chat->plan.start->beam != NULL)
             return api_error_bad_request("invalid_request_error", NULL, "use_beam_search",
                                          "The worker of this model does not search by beams.");
         return api_error_make(500, STATUS_INTERNAL, "server_error", NULL, "The model failed to answer.");

@@ -43,8 +43,10 @@ struct chat_plan {
     const char *prefix; /* the assistant text that the answer continues, or NULL */
     bool logprobs;
     bool strict;
-    /* The worker's Start without model, seed and tenant, which are filled per stream. */
+    /* The worker's Start without model, seed and tenant, which are filled per stream. NULL, like the request and the prefix, once a stream is
+     * under way on every choice. */
     Bora__Internal__V1__Start *start;
+    const char *costly_param; /* then: chat_format_costly_param */
 };
 
 /** A 400 that names the field: false, and the error. */
@@ -70,7 +72,9 @@ bool chat_check_model(struct request *request, const Bora__V1__ChatCompletionReq
 bool chat_convert_format(struct request *request, struct chat_plan *plan, struct api_error *error);
 /** A grammar that the worker declined, as the client sees it. */
 struct api_error chat_format_error(const struct chat_plan *plan, const Bora__Internal__V1__GrammarProblem *problem);
-/** One that cost too much while the answer was made. */
+/** What of the request is at fault when ... */
+const char *chat_format_costly_param(const struct chat_plan *plan);
+/** ... its grammar cost too much while the answer was made. */
 struct api_error chat_format_costly(const struct chat_plan *plan, const char *reason);
 
 /* chat_tools.c */
@@ -160,8 +164,8 @@ void chat_proceed_locked(struct chat *chat, int64_t max_tokens);
 void chat_let_go(struct chat *chat);
 
 /* chat_limits.c */
-/** A moment ago, by limits. */
-bool chat_was_denied(const struct chat *chat);
+/** By limits: it was a moment ago, or nothing is left, or nothing may pass at all. */
+bool chat_looks_denied(const struct chat *chat);
 /** Only a look; then the streams are opened. Called without the mutex, as the answer may come before this returns; likewise chat_admit. */
 void chat_peek(struct chat *chat);
 void chat_admit(struct chat *chat);

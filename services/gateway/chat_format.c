@@ -146,7 +146,7 @@ struct api_error chat_format_error(const struct chat_plan *plan, const Bora__Int
     }
 }
 
-struct api_error chat_format_costly(const struct chat_plan *plan, const char *reason) {
+const char *chat_format_costly_param(const struct chat_plan *plan) {
     const char *param = "response_format.json_schema.schema";
     if (plan->start->n_tools > 0) param = "tools";
     if (kind_of(plan) == BORA__INTERNAL__V1__GRAMMAR__KIND__KIND_REGEX)
@@ -155,5 +155,10 @@ struct api_error chat_format_costly(const struct chat_plan *plan, const char *re
     if (kind_of(plan) == BORA__INTERNAL__V1__GRAMMAR__KIND__KIND_GBNF ||
         kind_of(plan) == BORA__INTERNAL__V1__GRAMMAR__KIND__KIND_LARK)
         param = "response_format.grammar";
+    return param;
+}
+
+struct api_error chat_format_costly(const struct chat_plan *plan, const char *reason) {
+    const char *param = plan->start != NULL ? chat_format_costly_param(plan) : plan->costly_param;
     return api_error_bad_request("invalid_request_error", NULL, param, "The answer was given up: %.200s.", reason);
 }

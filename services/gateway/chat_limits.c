@@ -10,7 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* Whoever was denied is looked at before a worker is asked, for so long. */
+/* Whoever was denied, or has used up a limit, is looked at before a worker is asked, for so long. */
 static const int64_t DENIED_NS = NS_PER_S;
 /* No wait helps, but every 429 has a Retry-After (contract 1.17): a whole window, so that a client which obeys it does no harm. */
 enum { NEVER_RETRY_MS = 61000 };
@@ -163,6 +163,15 @@ static void note_denied(const struct chat *chat) {
     atomic_store(&chat->request->key->denied_until_ns, clock_monotonic_ns(clock_system()) + DENIED_NS);
 }
 
+/** Nothing is left of some limit: whoever comes next is probably denied. */
+static void note_room(const struct chat *chat, const struct limits_result *result) {
+    for (int kind = 0; kind < LIMITS_KINDS; kind++) {
+        if (result->room[kind].limit == LIMITS_ABSENT || result->room[kind].remaining > 0) continue;
+        note_denied(chat);
+        return;
+    }
+}
+
 /** Redis did not say: the configured choice. True when the chat may go on all the same. */
 static bool passes_outage_locked(struct chat *chat, struct limits_admission *admission, enum status status,
                                  const char *message, struct limits_result *out) {
@@ -184,6 +193,7 @@ static bool passes_locked(struct chat *chat, const struct limits_admission *admi
         error = api_error_unavailable("The limits of this key cannot be checked right now.");
     } else if (result->outcome == LIMITS_ADMITTED) {
         chat->request->key_stands = true;
+        note_room(chat, result);
         return true;
     } else if (result->outcome == LIMITS_KEY_CLOSED) {
         authenticate_forget(chat->gateway, chat->request->key->prefix);
@@ -254,8 +264,14 @@ static void fail_for_memory(struct chat *chat) {
     pthread_mutex_unlock(&chat->mutex);
 }
 
-bool chat_was_denied(const struct chat *chat) {
-    return atomic_load(&chat->request->key->denied_until_ns) > clock_monotonic_ns(clock_system());
+bool chat_looks_denied(const struct chat *chat) {
+    struct limits_scope scopes[LIMITS_SCOPES_MAX];
+    if (atomic_load(&chat->request->key->denied_until_ns) > clock_monotonic_ns(clock_system())) return true;
+    int count = key_info_scopes(chat->request->key, chat->worker->announcement->model, scopes);
+    for (int i = 0; i < count * LIMITS_KINDS; i++) {
+        if (scopes[i / LIMITS_KINDS].bounds.of[i % LIMITS_KINDS] == 0) return true;
+    }
+    return false;
 }
 
 void chat_peek(struct chat *chat) {

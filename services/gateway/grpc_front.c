@@ -44,6 +44,10 @@ static void front_chunk(struct request *request, const ProtobufCMessage *message
     write_message(request, message);
 }
 
+static void front_flush(struct request *request) {
+    (void)request; /* gRPC gathers what waits by itself */
+}
+
 static void front_end(struct request *request) {
     rpc_call_finish(request->transport, STATUS_OK, NULL, (struct bytes_view){0});
 }
@@ -75,6 +79,7 @@ static void front_release(struct request *request) {
 static const struct front grpc_front = {.header = front_header,
                                         .message = front_message,
                                         .chunk = front_chunk,
+                                        .flush = front_flush,
                                         .end = front_end,
                                         .error = front_error,
                                         .pending_bytes = front_pending,

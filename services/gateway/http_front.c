@@ -41,13 +41,13 @@ static void start_stream(struct request *request) {
     pthread_mutex_lock(&request->mutex);
     bool first = !request->answered;
     request->answered = true;
-    request->http_status = 200;
+    if (first) request->http_status = 200;
     pthread_mutex_unlock(&request->mutex);
     if (!first) return;
     http_exchange_add_header(request->transport, "cache-control", "no-cache");
     http_exchange_add_header(request->transport, "x-accel-buffering",
                              "no"); /* a proxy in front must pass events on as they come */
-    http_exchange_start(request->transport, 200, event_type);
+    http_exchange_begin(request->transport, 200, event_type);
 }
 
 static void front_chunk(struct request *request, const ProtobufCMessage *message) {
@@ -57,14 +57,18 @@ static void front_chunk(struct request *request, const ProtobufCMessage *message
     (void)!bytes_append_string(&event, "data: ");
     bool written = transcode_write(request->gateway->transcoder, message, &event) == STATUS_OK &&
                    bytes_append_string(&event, "\n\n") == STATUS_OK;
-    enum status status = written ? http_exchange_write(request->transport, bytes_view(&event)) : STATUS_INTERNAL;
+    enum status status = written ? http_exchange_append(request->transport, bytes_view(&event)) : STATUS_INTERNAL;
     if (status == STATUS_RESOURCE_EXHAUSTED || status == STATUS_INTERNAL) http_exchange_abort(request->transport);
     bytes_deinit(&event);
 }
 
+static void front_flush(struct request *request) {
+    http_exchange_flush(request->transport);
+}
+
 static void front_end(struct request *request) {
-    (void)!http_exchange_write(request->transport,
-                               bytes_view_string("data: [DONE]\n\n")); /* a client that left needs none */
+    (void)!http_exchange_append(request->transport,
+                                bytes_view_string("data: [DONE]\n\n")); /* a client that left needs none */
     http_exchange_end(request->transport);
 }
 
@@ -117,6 +121,7 @@ static void front_release(struct request *request) {
 static const struct front http_front = {.header = front_header,
                                         .message = front_message,
                                         .chunk = front_chunk,
+                                        .flush = front_flush,
                                         .end = front_end,
                                         .error = front_error,
                                         .pending_bytes = front_pending,
@@ -127,12 +132,14 @@ static const struct front http_front = {.header = front_header,
 /** The body as a message; else false and the error to answer. */
 static bool read_body(struct request *request, const ProtobufCMessageDescriptor *descriptor, struct bytes_view body,
                       ProtobufCMessage **out, struct api_error *error) {
-    struct transcode_errors *errors = arena_alloc(&request->arena, sizeof *errors);
-    enum status status = errors == NULL ? STATUS_RESOURCE_EXHAUSTED
-                                        : transcode_read(request->gateway->transcoder, &request->gateway->dialect,
-                                                         descriptor, body, &request->arena, out, errors);
+    struct transcode_errors found; /* mostly none */
+    enum status status = transcode_read(request->gateway->transcoder, &request->gateway->dialect, descriptor, body,
+                                        &request->arena, out, &found);
     if (status == STATUS_OK) return true;
-    if (status == STATUS_INVALID_ARGUMENT)
+    struct transcode_errors *errors =
+        status == STATUS_INVALID_ARGUMENT ? arena_alloc(&request->arena, sizeof *errors) : NULL;
+    if (errors != NULL) *errors = found;
+    if (errors != NULL)
         *error = api_error_validation(errors);
     else
         *error =
@@ -158,6 +165,7 @@ static void run_chat(struct request *request, const char *segment) {
         request_fail(request, &error);
         return;
     }
+    http_exchange_forget_body(exchange); /* the message has a copy */
     const Bora__V1__ChatCompletionRequest *chat = (const void *)message;
     bool stream = chat->_stream_case == BORA__V1__CHAT_COMPLETION_REQUEST___STREAM_STREAM && chat->stream;
     snprintf(request->model, sizeof request->model, "%s", chat->model);
@@ -418,7 +426,9 @@ void http_front_closed(struct http_exchange *exchange, void *context, bool compl
     (void)context;
     struct request *request = http_exchange_state(exchange);
     if (request == NULL) return;                /* a page */
+    pthread_mutex_lock(&request->mutex);        /* a stream may be about to begin */
     if (!completed) request->http_status = 499; /* the client left first */
+    pthread_mutex_unlock(&request->mutex);
     request_closed(request);
 }
 

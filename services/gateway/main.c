@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "base/limits.h"
 #include "base/log.h"
+#include "base/process.h"
 #include "bora/v1/chat.pb-c.h"
 #include "bora/v1/error.pb-c.h"
 #include "bora/v1/models.pb-c.h"
@@ -147,7 +148,7 @@ static enum status open_fronts(struct gateway *gateway, struct error *err) {
     const struct gateway_settings *settings = &gateway->settings;
     struct rpc_server_options grpc = {
         .address = settings->grpc_listen,
-        .threads = (int)settings->rpc_threads,
+        .client = gateway->client,
         .message_bytes_max = settings->body_bytes_max,
         .keepalive_ns = settings->keepalive_ns,
         .keepalive_timeout_ns = settings->keepalive_timeout_ns,
@@ -274,12 +275,12 @@ static void close_gateway(struct gateway *gateway) {
     http_server_destroy(gateway->http);
     workers_destroy(gateway->workers);
     rpc_channel_close(gateway->keys);
+    rpc_server_destroy(gateway->grpc); /* whose queues are the client's */
     /* The client's queue runs until the last call has ended, and with it the last request. */
     rpc_client_destroy(gateway->client);
     worker_links_destroy(gateway->links);
     settle_the_rest(gateway);
     if (gateway->redis != NULL) redis_client_destroy(gateway->redis);
-    rpc_server_destroy(gateway->grpc);
     key_cache_destroy(gateway->key_cache);
     outage_destroy(gateway->outage);
     if (gateway->transcoder != NULL) transcoder_destroy(gateway->transcoder);
@@ -312,7 +313,8 @@ int main(int argc, char **argv) {
     static struct gateway gateway;
     struct error err = {0};
     enum settings_outcome outcome = SETTINGS_RUN;
-    if (gateway_settings_load(argc, argv, &gateway.settings, &outcome, &err) != STATUS_OK) {
+    if (process_forbid_dumps(&err) != STATUS_OK ||
+        gateway_settings_load(argc, argv, &gateway.settings, &outcome, &err) != STATUS_OK) {
         fprintf(stderr, "bora-gateway: %s\n", err.message);
         return 2;
     }

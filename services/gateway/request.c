@@ -58,15 +58,15 @@ static void log_request(struct request *request) {
     char status[8], reason[API_ERROR_REASON_BYTES];
     pthread_mutex_lock(&request->mutex); /* who answers may be doing so just now, to a client that has left */
     memcpy(reason, request->reason, sizeof reason);
+    int http_status = request->http_status != 0 ? request->http_status : 499;
     pthread_mutex_unlock(&request->mutex);
     double seconds = (double)(clock_monotonic_ns(clock_system()) - request->started_ns) / 1e9;
-    snprintf(status, sizeof status, "%d", request->http_status != 0 ? request->http_status : 499);
+    snprintf(status, sizeof status, "%d", http_status);
     metric_add(request->gateway->requests, 1, request->route, status);
     metric_observe(request->gateway->request_s, seconds, request->route);
     metric_add(request->gateway->running, -1);
     log_info("request done", LOG_S("request_id", request->id), LOG_S("route", request->route),
-             LOG_I("status", request->http_status != 0 ? request->http_status : 499),
-             LOG_S("key", request->key != NULL ? request->key->prefix : NULL),
+             LOG_I("status", http_status), LOG_S("key", request->key != NULL ? request->key->prefix : NULL),
              LOG_S("model", request->model[0] != 0 ? request->model : NULL),
              LOG_S("reason", reason[0] != 0 ? reason : NULL), LOG_I("prompt_tokens", request->prompt_tokens),
              LOG_I("completion_tokens", request->completion_tokens), LOG_F("seconds", seconds));

@@ -23,10 +23,11 @@ struct front {
     void (*header)(struct request *request, const char *name, const char *value); /* before any of the others */
     void (*message)(struct request *request, const ProtobufCMessage *message);    /* the whole answer */
     void (*chunk)(struct request *request, const ProtobufCMessage *message);      /* one piece of a stream */
-    void (*end)(struct request *request);                                         /* after the last chunk */
-    void (*error)(struct request *request, const struct api_error *error);        /* instead of an answer */
-    size_t (*pending_bytes)(struct request *request); /* sent but not yet taken by the reader */
-    void (*release)(struct request *request);         /* drop the transport: the request is freed */
+    void (*flush)(struct request *request);                                /* chunks may wait for it, or the end */
+    void (*end)(struct request *request);                                  /* after the last chunk */
+    void (*error)(struct request *request, const struct api_error *error); /* instead of an answer */
+    size_t (*pending_bytes)(struct request *request);                      /* sent but not yet taken by the reader */
+    void (*release)(struct request *request); /* drop the transport: the request is freed */
 };
 
 struct request {

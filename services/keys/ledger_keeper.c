@@ -171,6 +171,9 @@ static void *run_keeper(void *context) {
     struct ledger_keeper *keeper = context;
     prctl(PR_SET_NAME, "ledger");
     int64_t pause_ms = PAUSE_MS_MIN;
+    /* At a start the clients are still connecting, which is nothing to complain about. */
+    (void)!redis_client_wait(keeper->stores.limits, NS_PER_S, NULL);
+    (void)!redis_client_wait(keeper->stores.redis, NS_PER_S, NULL);
     while (!is_stopping(keeper)) {
         struct error err = {0};
         struct round round = {0};

@@ -18,7 +18,6 @@
 enum { PASSWORD_BYTES_MAX = 4096, ADDRESS_BYTES = 160, JOB_THREADS = 8, JOBS_MAX = 1024 };
 
 static enum status prepare(struct keys_service *service, struct error *err) {
-    TRY(process_forbid_dumps(err));
     TRY(keys_secrets_load(&service->settings, &service->secrets, err));
     if (service->secrets.hash_secret_created)
         log_info("a new hash secret was made; keep a copy", LOG_S("file", service->settings.hash_secret_file));
@@ -155,7 +154,8 @@ int main(int argc, char **argv) {
     static struct keys_service service;
     struct error err = {0};
     enum settings_outcome outcome = SETTINGS_RUN;
-    if (keys_settings_load(argc, argv, &service.settings, &outcome, &err) != STATUS_OK) {
+    if (process_forbid_dumps(&err) != STATUS_OK ||
+        keys_settings_load(argc, argv, &service.settings, &outcome, &err) != STATUS_OK) {
         fprintf(stderr, "bora-keys: %s\n", err.message);
         return 2;
     }

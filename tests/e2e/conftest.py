@@ -82,6 +82,27 @@ def another_gateway(house, *flags):
         assert process.wait(60 * PACE) == 0 or gateway.killed
 
 
+@contextlib.contextmanager
+def lone_gateway(keys_port, log, *flags):
+    """A gateway with this keys service, or whatever is at that port, and nothing else: no Redis, no workers. Has `base`, `port` (HTTP), `grpc` (port) and `log`."""
+    http, grpc, nothing = free_ports(3)
+    with open(log, "wb") as out:
+        process = subprocess.Popen([str(BUILD / "bin/bora-gateway"), "--http-listen", f"127.0.0.1:{http}", "--grpc-listen", f"127.0.0.1:{grpc}", "--keys", f"127.0.0.1:{keys_port}", "--redis", f"127.0.0.1:{nothing}", *flags], stderr=out)
+    gateway = types.SimpleNamespace(base=f"http://127.0.0.1:{http}", port=http, grpc=grpc, log=log)
+
+    def alive():
+        assert process.poll() is None, log.read_text()
+        with contextlib.suppress(OSError):
+            return urllib.request.urlopen(gateway.base + "/healthz", timeout=10).status == 200
+
+    try:
+        until(alive, "the gateway is alive")
+        yield gateway
+    finally:
+        process.terminate()
+        assert process.wait(60 * PACE) == 0
+
+
 class House:
     def __init__(self, state):
         self.state = state

@@ -75,6 +75,7 @@ def test_a_new_key_is_shown_once_and_works(house, place):
     assert (one["workspace_id"], one["workspace_name"]) == (place.workspace["id"], place.workspace["name"]) and one["created_by"] == PREFIX.match(place.admin)[1]
     assert one["prefix"] == PREFIX.match(body["key"])[1] and isinstance(one["can_delete"], bool) and "last_used" in one
     assert admin(house, "GET", f"/v1/admin/api-keys/{one['prefix']}", key=place.admin)["key_id"] == body["key_id"]
+    assert {"workspace_id", "workspace_name", "created_by", "product", "last_used", "can_delete"} <= set(one) and one["product"] is None
     listed = house.send("GET", "/v1/admin/api-keys?limit=1000", key=place.admin)[2]
     assert body["key_id"] in [k["key_id"] for k in listed["keys"]] and body["key"][18:] not in json.dumps(listed) + json.dumps(one)
 

@@ -9,14 +9,13 @@ import json
 import socket
 import subprocess
 import time
-import types
 import urllib.error
 import urllib.request
 
 import grpc
 import pytest
 
-from conftest import BUILD, PACE, error_detail, free_ports, parse, until
+from conftest import BUILD, PACE, error_detail, lone_gateway, parse, until
 from scripted_keys import Refusal, ScriptedKeys
 
 KEY = "bora_0123456789ab_" + "x" * 43
@@ -30,32 +29,9 @@ def keys(grpc_modules):
     keys.close()
 
 
-@contextlib.contextmanager
-def running(keys, log, *flags):
-    http_port, grpc_port, nothing = free_ports(3)
-    with open(log, "wb") as out:
-        process = subprocess.Popen([str(BUILD / "bin/bora-gateway"), "--http-listen", f"127.0.0.1:{http_port}", "--grpc-listen", f"127.0.0.1:{grpc_port}", "--keys", f"127.0.0.1:{keys.port}",
-                                    "--redis", f"127.0.0.1:{nothing}", *flags], stderr=out)
-    gateway = types.SimpleNamespace(base=f"http://127.0.0.1:{http_port}", port=http_port, grpc=grpc_port, process=process, log=log)
-
-    def alive():
-        assert process.poll() is None, log.read_text()
-        try:
-            return send(gateway, "GET", "/healthz", key=None)[0] == 200
-        except OSError:
-            return False
-
-    try:
-        until(alive, "the gateway is alive")
-        yield gateway
-    finally:
-        process.terminate()
-        assert process.wait(60 * PACE) == 0
-
-
 @pytest.fixture(scope="module")
 def gateway(keys, tmp_path_factory):
-    with running(keys, tmp_path_factory.mktemp("gateway") / "log") as gateway:
+    with lone_gateway(keys.port, tmp_path_factory.mktemp("gateway") / "log") as gateway:
         yield gateway
 
 
@@ -281,7 +257,7 @@ def test_only_named_proxies_are_believed(gateway, keys, grpc_modules, tmp_path):
     keys.reset(GetMe=grpc_modules.tenants.Me())
     send(gateway, "GET", "/v1/users/me", headers={"X-Forwarded-For": "6.6.6.6", "X-Client-Address": "7.7.7.7", "X-Request-Id": "mine"})
     assert keys.calls[-1][2]["x-client-address"] == "127.0.0.1" and keys.calls[-1][2]["x-request-id"] != "mine"
-    with running(keys, tmp_path / "log", "--trusted-proxies", "10.0.0.0/8,127.0.0.1") as behind:
+    with lone_gateway(keys.port, tmp_path / "log", "--trusted-proxies", "10.0.0.0/8,127.0.0.1") as behind:
         send(behind, "GET", "/v1/users/me", headers={"X-Forwarded-For": "1.1.1.1, 6.6.6.6, 10.1.2.3"})
         assert keys.calls[-1][2]["x-client-address"] == "6.6.6.6"
         connection = http.client.HTTPConnection("127.0.0.1", behind.port, timeout=30 * PACE)
@@ -487,7 +463,7 @@ def test_refusals_over_grpc(channel, keys, grpc_modules):
 
 def test_a_keys_service_that_is_gone_is_503_and_unavailable(grpc_modules, tmp_path):
     keys = ScriptedKeys(grpc_modules)
-    with running(keys, tmp_path / "log") as gateway:
+    with lone_gateway(keys.port, tmp_path / "log") as gateway:
         keys.reset(GetMe=grpc_modules.tenants.Me(role="admin"))
         assert send(gateway, "GET", "/v1/users/me")[2]["role"] == "admin"
         keys.close()

@@ -560,7 +560,8 @@ class Terminal:
     def __init__(self, environment, *words):
         self.pid, self.descriptor = pty.fork()
         if self.pid == 0:
-            os.execve(BORA, [BORA, *words], {**environment, "TERM": "xterm", "LC_ALL": "C.UTF-8"})
+            # libedit 3.1 forgets the names of functions that are added to it, so that a build with ASan would end with 1
+            os.execve(BORA, [BORA, *words], {**environment, "TERM": "xterm", "LC_ALL": "C.UTF-8", "ASAN_OPTIONS": "detect_leaks=0"})
         self.output, self.seen = "", 0
 
     def expect(self, pattern):

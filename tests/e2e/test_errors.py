@@ -44,8 +44,24 @@ def test_revoked_key_is_401_at_once(house):
 @pytest.mark.parametrize("key", [False, "bora_admin_nobody", "demo"])
 def test_only_administrators_are_told_what_is_wrong_with_their_requests(house, key):
     status, _, body = house.send("POST", "/v1/admin/api-keys", {"nonsense": 1}, key=house.key if key == "demo" else key)
-    assert (status, body) == (401, UNAUTHORIZED)
+    if key == "demo":
+        assert (status, body["type"]) == (403, "permission_denied") and "nonsense" not in str(body)
+    else:
+        assert (status, body) == (401, UNAUTHORIZED)
     assert house.send("POST", "/v1/admin/api-keys", {"nonsense": 1}, key=house.admin_key)[0] == 422
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions?key=secret-value", "/v1/models?api_key=secret-value", "/v1/admin/api-keys?name=bora_aaaaaaaaaaaa_" + "x" * 43])
+def test_keys_do_not_belong_into_urls(house, path):
+    status, _, body = house.send("GET", path)
+    assert status == 400 and "logs" in body["message"] and "secret-value" not in str(body)
+    assert "secret-value" not in house.log("gateway") and "x" * 43 not in house.log("gateway")
+
+
+def test_a_model_that_the_key_may_not_use_is_403(house):
+    key, _ = house.new_key(scopes={"models": ["another"]})
+    status, headers, body = house.chat(key=key)
+    assert (status, body["object"], body["type"], body["raw_status_code"], body["request_id"]) == (403, "error", "permission_denied", 403, headers["x-request-id"])
 
 
 def test_expired_key_is_401(house):
@@ -185,7 +201,7 @@ def test_unknown_path_and_method(house):
 
 
 def test_allow_names_every_method_of_the_path(house):
-    for method, path, allowed in (("PUT", "/v1/admin/api-keys", "POST, GET"), ("GET", "/v1/admin/api-keys/x", "DELETE"), ("POST", "/v1/models", "GET"), ("POST", "/healthz", "GET, HEAD"), ("DELETE", "/metrics", "GET, HEAD")):
+    for method, path, allowed in (("PUT", "/v1/admin/api-keys", "POST, GET"), ("PUT", "/v1/admin/api-keys/x", "GET, PATCH, DELETE"), ("GET", "/v1/admin/api-keys/x/rotate", "POST"), ("POST", "/v1/models", "GET"), ("POST", "/healthz", "GET, HEAD"), ("DELETE", "/metrics", "GET, HEAD")):
         status, headers, body = house.send(method, path)
         assert (status, headers["allow"], body["object"]) == (405, allowed, "error"), (method, path)
 

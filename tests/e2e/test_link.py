@@ -287,7 +287,7 @@ def test_a_worker_that_floods_loses_that_generation_alone(house, worker):
     read_until(other, lambda r: r.count(b'"content":"x"') == 2)
     connection = open_stream(house, worker, receive_buffer=4096)
     until(lambda: len(worker.generations) == 2 and worker.generations[1].stopped.is_set(), "it is stopped", 30)
-    assert house.resident_bytes("gateway") - before < 80 << 20
+    assert house.resident_bytes("gateway") - before < (80 << 20) * PACE  # sanitizers keep what was freed
     assert b'"finish_reason":"error"' in read_until(connection, lambda r: b"[DONE]" in r)
     assert not worker.generations[0].stopped.is_set()
     counts = counted(house, worker)

@@ -1,6 +1,8 @@
 # Copyright Bora contributors
 # SPDX-License-Identifier: Apache-2.0
 """Does the public `mistralai` client, unmodified, complete and stream?"""
+import json
+
 import pytest
 
 try:
@@ -9,6 +11,7 @@ try:
 except ImportError:
     from mistralai import Mistral
     from mistralai import models as errors
+from conftest import free_ports, lone_gateway
 
 QUESTION = [{"role": "user", "content": "What is the capital of France? Answer in one sentence."}]
 
@@ -60,3 +63,24 @@ def test_validation_error_has_the_path(client, house):
         client.chat.complete(model=house.model, messages=QUESTION, temperature=9)
     detail = caught.value.data.detail
     assert [(list(e.loc), e.type) for e in detail] == [(["body", "temperature"], "less_than_equal")]
+
+
+def test_errors_have_their_statuses_and_bodies(client, house):
+    def complete(key, **fields):
+        with Mistral(api_key=key, server_url=house.base) as other:
+            return other.chat.complete(**{"model": house.model, "messages": QUESTION, "max_tokens": 1, **fields})
+
+    limited, elsewhere = house.new_key(limits={"requests_per_minute": 1})[0], house.new_key(scopes={"models": ["another"]})[0]
+    complete(limited)
+    for status, kind, call in ((401, "authentication_error", lambda: complete("bora_aaaaaaaaaaaa_" + "x" * 43)), (403, "permission_denied", lambda: complete(elsewhere)), (404, "invalid_model", lambda: client.models.retrieve(model_id="nothing")),
+                               (400, "invalid_model", lambda: complete(house.key, model="nothing")), (429, "rate_limited", lambda: complete(limited))):
+        with pytest.raises(errors.SDKError) as caught:
+            call()
+        assert (caught.value.status_code, json.loads(caught.value.body)["type"]) == (status, kind), caught.value.body
+
+
+def test_a_house_without_its_keys_service_is_a_server_error(house, tmp_path):
+    with lone_gateway(free_ports(1)[0], tmp_path / "log") as gateway, Mistral(api_key=house.key, server_url=gateway.base) as client:
+        with pytest.raises(errors.SDKError) as caught:
+            client.chat.complete(model=house.model, messages=QUESTION, max_tokens=1)
+        assert caught.value.status_code == 503

@@ -4,6 +4,8 @@
 import openai
 import pytest
 
+from conftest import free_ports, lone_gateway
+
 
 @pytest.fixture(scope="module")
 def client(house):
@@ -118,3 +120,38 @@ def test_logprobs_end_where_the_text_ends(client, house):
     pieces = [c.choices[0] for c in client.chat.completions.create(**asked, stop=["Paris"], stream=True) if c.choices]
     tokens = [t.token for p in pieces if p.logprobs for t in p.logprobs.content]
     assert "Paris" not in "".join(tokens) and tokens == [t.token for t in cut.logprobs.content]
+
+
+# ---- each class of errors is the client's own
+
+
+def with_key(house, key):
+    return openai.OpenAI(base_url=house.base + "/v1", api_key=key, max_retries=0)
+
+
+def ask(client, house, **fields):
+    return client.chat.completions.create(model=house.model, messages=QUESTION, **{"max_tokens": 1, **fields})
+
+
+def test_errors_are_of_the_classes_that_clients_know(client, house):
+    admin, limited = with_key(house, house.admin_key), with_key(house, house.new_key(limits={"requests_per_minute": 1})[0])
+    elsewhere = with_key(house, house.new_key(scopes={"models": ["another"]})[0])
+    ask(limited, house)
+    for raised, call in ((openai.AuthenticationError, lambda: ask(with_key(house, "bora_aaaaaaaaaaaa_" + "x" * 43), house)), (openai.PermissionDeniedError, lambda: ask(elsewhere, house)),
+                         (openai.PermissionDeniedError, lambda: client.get("/admin/api-keys", cast_to=object)), (openai.NotFoundError, lambda: client.models.retrieve("nothing")),
+                         (openai.NotFoundError, lambda: admin.get("/admin/api-keys/nothing", cast_to=object)), (openai.BadRequestError, lambda: client.chat.completions.create(model="nothing", messages=QUESTION)),
+                         (openai.UnprocessableEntityError, lambda: ask(client, house, temperature=9)), (openai.UnprocessableEntityError, lambda: admin.get("/admin/usage?month=13", cast_to=object)),
+                         (openai.ConflictError, lambda: [admin.post("/admin/workspaces", body={"name": "twice"}, cast_to=object) for _ in range(2)]), (openai.RateLimitError, lambda: ask(limited, house))):
+        with pytest.raises(raised) as caught:
+            call()
+        assert caught.value.request_id == caught.value.response.headers["x-request-id"] and caught.value.message
+    assert int(caught.value.response.headers["retry-after"]) >= 1 and caught.value.code == "1300"
+
+
+def test_a_house_without_its_keys_service_is_a_server_error(house, tmp_path):
+    with lone_gateway(free_ports(1)[0], tmp_path / "log") as gateway:
+        client = openai.OpenAI(base_url=gateway.base + "/v1", api_key=house.key, max_retries=0)
+        for call in (lambda: ask(client, house), lambda: client.get("/users/me", cast_to=object)):
+            with pytest.raises(openai.InternalServerError) as caught:
+                call()
+            assert caught.value.status_code == 503 and caught.value.response.headers["retry-after"]

@@ -173,7 +173,7 @@ def small_worker(house, tmp_path_factory):
     (tmp_path / "models.ini").write_text("[crowded]\n" + "\n".join(lines) + "\n")
     (port,) = free_ports(1)
     process = subprocess.Popen([str(BUILD / "bin/bora-worker"), "--models-file", str(tmp_path / "models.ini"), "--listen", f"127.0.0.1:{port}", "--sequences-max", "1", "--queue-max", "1", "--threads", "1",
-                                "--redis", f"127.0.0.1:{house.ports['redis']}", "--redis-password-file", str(house.state / "secrets/redis-password")], stderr=subprocess.DEVNULL)
+                                "--redis", f"127.0.0.1:{house.ports['redis-limits']}", "--redis-password-file", str(house.state / "secrets/redis-password")], stderr=subprocess.DEVNULL)
     until(lambda: house.send("GET", "/v1/models/crowded")[0] == 200, "the small worker is known")
     yield "crowded"
     process.terminate()

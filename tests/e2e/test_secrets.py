@@ -78,11 +78,10 @@ def test_no_secret_is_kept_anywhere(house, used_keys):
 
 
 def test_no_answer_shows_a_key(used_keys):
+    """Not even what a client wrote itself into a field that is refused."""
     texts, errors = used_keys
     shown = json.dumps(errors)
-    # What a client writes into a field is shown to the same client, cut; a key in the header is not.
-    allowed = shown.count("extra_forbidden") + shown.count("invalid_model")
-    assert sum(shown.count(secret_of(text).decode()) for text in texts) <= allowed
+    assert "****" in shown and not [text for text in texts if secret_of(text).decode() in shown]
 
 
 @pytest.mark.parametrize("name", ["gateway", "keys"])

@@ -63,7 +63,7 @@ def short_model(house, tmp_path_factory):
     folder = tmp_path_factory.mktemp("short")
     path = next(line.split("=", 1)[1].strip() for line in (ROOT / "models.ini").read_text().splitlines() if line.startswith("path"))
     (folder / "models.ini").write_text(f"[short]\npath = {path}\ncontext = 160\ntier = code\n")
-    process = subprocess.Popen([str(BUILD / "bin/bora-worker"), "--models-file", str(folder / "models.ini"), "--listen", "127.0.0.1:0", "--threads", "1", "--redis", f"127.0.0.1:{house.ports['redis']}",
+    process = subprocess.Popen([str(BUILD / "bin/bora-worker"), "--models-file", str(folder / "models.ini"), "--listen", "127.0.0.1:0", "--threads", "1", "--redis", f"127.0.0.1:{house.ports['redis-limits']}",
                                 "--redis-password-file", str(house.state / "secrets/redis-password")], stderr=subprocess.DEVNULL)
     yield "short"
     process.terminate()

@@ -50,7 +50,7 @@ def process(*command):
 
 
 def redis_flags(house):
-    return ["--redis", f"127.0.0.1:{house.ports['redis']}", "--redis-password-file", house.state / "secrets/redis-password"]
+    return ["--redis", f"127.0.0.1:{house.ports['redis-limits']}", "--redis-password-file", house.state / "secrets/redis-password"]
 
 
 def server_tls(pki):

@@ -27,7 +27,7 @@ def short(house, tmp_path_factory):
     folder = tmp_path_factory.mktemp("short")
     path = next(line.split("=", 1)[1].strip() for line in (ROOT / "models.ini").read_text().splitlines() if line.startswith("path"))
     (folder / "models.ini").write_text(f"[short]\npath = {path}\ncontext = {CONTEXT}\ntier = code\n\n[sliding]\npath = {path}\ncontext = {CONTEXT}\ntier = large\ntruncation = auto\n")
-    processes = [subprocess.Popen([str(BUILD / "bin/bora-worker"), "--models-file", str(folder / "models.ini"), "--model", name, "--listen", "127.0.0.1:0", "--threads", "1", "--redis", f"127.0.0.1:{house.ports['redis']}",
+    processes = [subprocess.Popen([str(BUILD / "bin/bora-worker"), "--models-file", str(folder / "models.ini"), "--model", name, "--listen", "127.0.0.1:0", "--threads", "1", "--redis", f"127.0.0.1:{house.ports['redis-limits']}",
                                    "--redis-password-file", str(house.state / "secrets/redis-password")], stderr=subprocess.DEVNULL) for name in ("short", "sliding")]
     until(lambda: {"short", "sliding"} <= {m["id"] for m in house.send("GET", "/v1/models")[2]["data"]}, "the gateway finds the workers")
     yield "short"

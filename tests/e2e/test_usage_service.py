@@ -160,7 +160,7 @@ class Tenant:
         made = key if hasattr(key, "key") else self.made[key]
         place = made.info.workspace_id
         number = next(self.count)
-        return {"organization": self.id, "t": t, "r": f"request-{number}", "l": f"{number:032x}", "k": prefix_of(made), "w": place, "m": model, "e": "chat", "i": i, "c": c, "o": o, "n": n, "s": "settled", "q": 1, **more}
+        return {"organization": self.id, "t": t, "b": t - 1500, "r": f"request-{number}", "l": f"{number:032x}", "k": prefix_of(made), "w": place, "m": model, "e": "chat", "i": i, "c": c, "o": o, "n": n, "s": "settled", "q": 1, **more}
 
     def settle(self, *entries):
         self.service.settle(entries)
@@ -235,6 +235,7 @@ def test_pages_of_the_ledger(service, tenant, modules):
     assert (entry.input_tokens, entry.model, entry.kind, entry.endpoint, entry.cost) == (0, "large", "settled", "chat", 1.500000007)
     assert (entry.key_id, entry.workspace_id) == (tenant.made["member"].key_id, tenant.places[0].id)
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", entry.time)
+    assert datetime.datetime.fromisoformat(entry.time) - datetime.datetime.fromisoformat(entry.started) == datetime.timedelta(seconds=1.5)
     assert [e.input_tokens for e in page(after=entry.id, limit=3).entries] == [1, 2, 3]
     assert [e.input_tokens for e in page(key_id=tenant.made["member"].key_id, model="small").entries] == list(range(3, 60, 6))
     assert not page(key_id=prefix_of(tenant.made["member"]), limit=20).has_more  # exactly the last one

@@ -310,8 +310,31 @@ static void test_numbers_do_not_follow_the_locale(void **state) {
     assert_string_equal(out, "2.5");
 }
 
+static void test_keys_lose_their_secret_part_in_place(void **state) {
+    (void)state;
+    static const struct {
+        const char *text, *masked;
+    } cases[] = {
+        {"bora_0123456789ab_abcdefghijklmnopQRSTUV-_9, and", "bora_0123456789ab_*************************, and"},
+        {"x bora_admin_ABCDEFGHIJKLMNOP\"", "x bora_admin_****************\""},
+        {"bora_bora_0123456789ab_abcdefghijklmnop", "bora_bora_0123456789ab_****************"},
+        {"bora_0123456789ab_short", "bora_0123456789ab_short"},
+        {"bora_gateway_settlements_waiting_now", "bora_gateway_settlements_waiting_now"},
+        {"bora_0123456789ab", "bora_0123456789ab"},
+        {"bora_", "bora_"},
+        {"", ""},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        char text[128];
+        snprintf(text, sizeof text, "%s", cases[i].text);
+        text_mask_keys(text, strlen(text));
+        assert_string_equal(text, cases[i].masked);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_keys_lose_their_secret_part_in_place),
         cmocka_unit_test(test_every_code_point_there_and_back),
         cmocka_unit_test(test_lengths_of_encodings),
         cmocka_unit_test(test_decode_agrees_with_encode_on_any_four_bytes),

@@ -669,7 +669,7 @@ static void test_key_is_created_listed_and_revoked(void **state) {
     assert_null(strstr(listed.output, "bora_")); /* nothing of the key itself */
     run_end(&listed);
     snprintf(words, sizeof words, "keys|get|%s", key_id);
-    assert_runs(words, 0, "to      small:v1\nlimits  5 req/min\n");
+    assert_runs(words, 0, "  of small:v1: 5 req/min\n");
     struct run json = run("key|list|--json");
     assert_non_null(strstr(json.output, "\"model\":\"small:v1\",\"limits\":{\"requests_per_minute\":5}"));
     assert_non_null(strstr(json.output, "\"model\":\"large\",\"limits\":{\"tokens_per_minute\":1000}"));

@@ -124,7 +124,7 @@ static void write_entry(struct writer *writer, int index) {
     atomic_store(&writer->fates[index], SENT);
     redis_commandf(
         writer->client, on_written, sending,
-        "XADD bora:outbox:{%s} * t %lld r %lld l x k key%lld w place m model%lld e chat i %lld c %lld o %lld n "
+        "XADD bora:outbox:{%s} * t %lld b 1 r %lld l x k key%lld w place m model%lld e chat i %lld c %lld o %lld n "
         "%lld s settled q 1",
         LEDGER_ORGANIZATION, (long long)(LEDGER_TIME_MS + entry * INT64_C(300)), (long long)entry,
         (long long)(entry % KEYS), (long long)(entry % MODELS), (long long)amounts.input, (long long)amounts.cached,

@@ -127,11 +127,15 @@ int64_t reap(struct redis_client *client) {
     return integer_of(&answer);
 }
 
-int64_t used(struct redis_client *client, const char *scope, const char *model, enum limits_kind kind) {
+struct limits_bounds used_all(struct redis_client *client, const char *scope, const char *model) {
     struct answer answer = {.tally = TALLY_INIT};
     limits_used(client, ORGANIZATION, scope, model, keep_reply, &answer);
     integer_of(&answer);
-    return answer.used.of[kind];
+    return answer.used;
+}
+
+int64_t used(struct redis_client *client, const char *scope, const char *model, enum limits_kind kind) {
+    return used_all(client, scope, model).of[kind];
 }
 
 static void read_field(struct outbox_entry *entry, const char *name, const char *value) {

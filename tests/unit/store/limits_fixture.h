@@ -47,6 +47,7 @@ int64_t charge(struct redis_client *client, int lease, struct limits_usage usage
 int64_t settle(struct redis_client *client, int lease, struct limits_usage usage);
 int64_t report(struct redis_client *client, int lease, int answer, struct limits_usage usage);
 int64_t reap(struct redis_client *client);
+struct limits_bounds used_all(struct redis_client *client, const char *scope, const char *model);
 int64_t used(struct redis_client *client, const char *scope, const char *model, enum limits_kind kind);
 
 struct outbox_entry {
