@@ -22,8 +22,9 @@ export function cardWith(title, aside, ...children) {
   return h("section", { class: "card", "aria-labelledby": id }, h("div", { class: "card-head" }, h("h2", { id }, title), aside), children);
 }
 
-export const button = (label, onclick, { kind = "", iconName = null, disabled = false } = {}) =>
-  h("button", { type: "button", class: `button ${kind}`, onclick, disabled }, iconName && icon(iconName), label);
+/** `of`: what it acts on, for who hears one of many alike. */
+export const button = (label, onclick, { kind = "", iconName = null, of = null } = {}) =>
+  h("button", { type: "button", class: `button ${kind}`, onclick, "aria-label": of && `${label}: ${of}` }, iconName && icon(iconName), label);
 
 export const badge = (text, kind = "") => h("span", { class: `badge ${kind}` }, text);
 

@@ -72,7 +72,7 @@ function modelCard(model, live, rates) {
     card?.description && h("p", { class: "lead" }, card.description),
     h("p", { class: "chips" }, able, card?.max_context_length > 0 && badge(`${integer(card.max_context_length)} tokens of context`), model.aliases.map((alias) => badge(`also ${alias}`, "outline")), card?.deprecation && badge(`until ${card.deprecation}`, "warn")),
     model.workers.length > 0 && workersTable(model, rates),
-    h("div", { class: "actions" }, h("a", { class: "button", href: `#/playground?model=${encodeURIComponent(model.id)}`, "data-focus": `try-${model.id}` }, "Try it"), h("a", { class: "button", href: `#/usage?model=${encodeURIComponent(model.id)}`, "data-focus": `usage-${model.id}` }, "Its usage")));
+    h("div", { class: "actions" }, h("a", { class: "button", href: `#/playground?model=${encodeURIComponent(model.id)}`, "data-focus": `try-${model.id}`, "aria-label": `Try it: ${model.id}` }, "Try it"), h("a", { class: "button", href: `#/usage?model=${encodeURIComponent(model.id)}`, "data-focus": `usage-${model.id}`, "aria-label": `Its usage: ${model.id}` }, "Its usage")));
 }
 
 /* ---- prices -------------------------------------------------------------------------------------------------------- */

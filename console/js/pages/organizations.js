@@ -43,10 +43,10 @@ export function render({ root, signal }) {
   const rowActions = (one) => {
     const path = `/v1/admin/organizations/${encodeURIComponent(one.id)}`;
     return h("div", { class: "row-actions" },
-      one.id !== session.organization?.id && button("Switch to it", () => switchTo(one), { kind: "small" }),
-      button("Limits", acting(() => changeLimits("organization", one.id, one.name), show), { kind: "small" }),
-      button("Rename", acting(() => rename(path, one, "organisation"), show), { kind: "small" }),
-      button(one.disabled ? "Enable" : "Disable", acting(() => toggle(path, one, "organisation"), show), { kind: one.disabled ? "small" : "small danger-quiet" }));
+      one.id !== session.organization?.id && button("Switch to it", () => switchTo(one), { kind: "small", of: one.name }),
+      button("Limits", acting(() => changeLimits("organization", one.id, one.name), show), { kind: "small", of: one.name }),
+      button("Rename", acting(() => rename(path, one, "organisation"), show), { kind: "small", of: one.name }),
+      button(one.disabled ? "Enable" : "Disable", acting(() => toggle(path, one, "organisation"), show), { kind: one.disabled ? "small" : "small danger-quiet", of: one.name }));
   };
   function show() {
     if (signal.aborted) return;

@@ -16,7 +16,8 @@ const NEAR_END = 80; // pixels: who is closer to the end than this is taken alon
 
 /** Where calls of tools are answered. sent([{tool_call_id, name, content}]) -> false when they could not be sent. */
 function resultsForm(calls, sent) {
-  const fields = calls.map((call) => ({ call, ...field(`Result of ${call.function.name}`, textInput({ placeholder: "{\"temperature\": 21}" })) }));
+  const which = (i) => (calls.length > 1 ? ` (${i + 1} of ${calls.length})` : "");
+  const fields = calls.map((call, i) => ({ call, ...field(`Result of ${call.function.name}${which(i)}`, textInput({ placeholder: "{\"temperature\": 21}" })) }));
   const form = h("form", { class: "results", novalidate: true }, fields.map((one) => one.element), h("div", { class: "actions" }, h("button", { type: "submit", class: "button primary" }, "Send results")));
   form.addEventListener("submit", (event) => {
     event.preventDefault();

@@ -75,10 +75,10 @@ export function render({ root, signal }) {
   const rowActions = (one) => {
     const path = `/v1/admin/workspaces/${encodeURIComponent(one.id)}`;
     return h("div", { class: "row-actions" },
-      button("Limits", acting(() => changeLimits("workspace", one.id, one.name), show), { kind: "small" }),
-      button("Rename", acting(() => rename(path, one, "workspace"), show), { kind: "small" }),
-      button(one.disabled ? "Enable" : "Disable", acting(() => toggle(path, one, "workspace"), show), { kind: "small" }),
-      button("Delete", acting(() => confirmDialog({ title: `Delete “${one.name}”?`, sentences: ["Only a workspace whose keys are all revoked can be deleted. Its usage stays in the ledger."], submitLabel: "Delete", submit: () => remove(path) }), show), { kind: "small danger-quiet" }));
+      button("Limits", acting(() => changeLimits("workspace", one.id, one.name), show), { kind: "small", of: one.name }),
+      button("Rename", acting(() => rename(path, one, "workspace"), show), { kind: "small", of: one.name }),
+      button(one.disabled ? "Enable" : "Disable", acting(() => toggle(path, one, "workspace"), show), { kind: "small", of: one.name }),
+      button("Delete", acting(() => confirmDialog({ title: `Delete “${one.name}”?`, sentences: ["Only a workspace whose keys are all revoked can be deleted. Its usage stays in the ledger."], submitLabel: "Delete", submit: () => remove(path) }), show), { kind: "small danger-quiet", of: one.name }));
   };
   function show() {
     if (signal.aborted) return;
