@@ -4,7 +4,9 @@
  * What limits cost: admissions and settlements a second over one connection, with 1, 16 and 64 calls under way at once, beside the plainest
  * command there is. Its own redis-server, as --redis-limits is to be run: append-only file, appendfsync no, on a Unix socket.
  *
- *     bora-bench-limits [REQUESTS]
+ * The best of twenty rounds each.
+ *
+ *     bora-bench-limits [REQUESTS OF A ROUND]
  */
 #include "base/clock.h"
 #include "store/limits.h"
@@ -17,7 +19,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { KEYS = 200, DEPTH_MAX = 64, REQUESTS_DEFAULT = 10000 };
+enum { KEYS = 200, DEPTH_MAX = 64, REQUESTS_DEFAULT = 500, ROUNDS = 20 };
 
 enum work { WORK_INCR, WORK_PEEK, WORK_ADMIT, WORK_SETTLE, WORK_DENIED };
 
@@ -61,13 +63,13 @@ static const char organization[] = "0b0e9c5a-55a6-4cb4-a3a5-1f8f3a7a7f10";
 /** Key, workspace and organisation with the limits that a platform sets: requests and tokens a minute, tokens a day, spend a month. */
 static void admit_one(struct run *run, int number, const char *lease) {
     char key[16];
-    snprintf(key, sizeof key, "key%09d", number % KEYS);
-    int64_t most = run->work == WORK_DENIED ? 1000 : LIMITS_MAX;
+    bool denied = run->work == WORK_DENIED;
+    snprintf(key, sizeof key, "%s%09d", denied ? "den" : "key", number % KEYS); /* keys of their own, full at once */
     struct limits_scope scopes[3] = {
         {.bounds = LIMITS_UNLIMITED}, {.bounds = LIMITS_UNLIMITED}, {.bounds = LIMITS_UNLIMITED}};
     snprintf(scopes[0].name, sizeof scopes[0].name, "k:%s", key);
     scopes[0].bounds.of[LIMITS_REQUESTS_PER_MINUTE] = LIMITS_MAX;
-    scopes[0].bounds.of[LIMITS_TOKENS_PER_MINUTE] = most;
+    scopes[0].bounds.of[LIMITS_TOKENS_PER_MINUTE] = denied ? 10 * (300 + 512) : LIMITS_MAX;
     snprintf(scopes[1].name, sizeof scopes[1].name, "w:5d2f2f26-0000-4000-8000-%012d", number % 10);
     scopes[1].bounds.of[LIMITS_TOKENS_PER_DAY] = LIMITS_MAX;
     snprintf(scopes[2].name, sizeof scopes[2].name, "o");
@@ -114,31 +116,45 @@ static double processor_seconds(struct redis_client *client) {
     return seconds;
 }
 
-static int first_lease;
+/** One round: wall-clock seconds and Redis' processor seconds. */
+static void run_once(struct run *run, int depth, double *out_seconds, double *out_processor) {
+    run->next = depth;
+    run->done = 0;
+    double used = processor_seconds(run->client);
+    int64_t start = clock_monotonic_ns(clock_system());
+    for (int i = 0; i < depth; i++) start_one(run, i);
+    pthread_mutex_lock(&run->mutex);
+    while (run->done < run->requests) pthread_cond_wait(&run->changed, &run->mutex);
+    pthread_mutex_unlock(&run->mutex);
+    *out_seconds = (double)(clock_monotonic_ns(clock_system()) - start) / NS_PER_S;
+    *out_processor = processor_seconds(run->client) - used;
+}
 
+/** The best of all rounds. Settlements are of the leases that the admissions before them have made. */
 static void measure(struct redis_client *client, const char *name, enum work work, int scope_count, int depth,
                     int requests) {
+    static int next_lease;
+    if (work == WORK_SETTLE) next_lease -= ROUNDS * requests;
     struct run run = {.client = client,
                       .work = work,
                       .requests = requests,
                       .scope_count = scope_count,
-                      .next = depth,
                       .mutex = PTHREAD_MUTEX_INITIALIZER,
                       .changed = PTHREAD_COND_INITIALIZER};
-    if (work != WORK_SETTLE) first_lease += requests;
-    run.first_lease = first_lease;
-    double used = processor_seconds(client);
-    int64_t start = clock_monotonic_ns(clock_system());
-    for (int i = 0; i < depth; i++) start_one(&run, i);
-    pthread_mutex_lock(&run.mutex);
-    while (run.done < requests) pthread_cond_wait(&run.changed, &run.mutex);
-    pthread_mutex_unlock(&run.mutex);
-    double seconds = (double)(clock_monotonic_ns(clock_system()) - start) / NS_PER_S;
-    used = processor_seconds(client) - used;
-    printf("%-22s %2d at once %9.0f a second %7.1f us of Redis' processor", name, depth, requests / seconds,
-           used * 1e6 / requests);
-    if (work == WORK_DENIED) printf("   %d of %d admitted", run.admitted, requests);
-    printf(run.failed > 0 ? "   %d FAILED\n" : "\n", run.failed);
+    double best_seconds = 1e9, best_processor = 1e9;
+    for (int round = 0; round < ROUNDS; round++) {
+        double seconds, processor;
+        run.first_lease = next_lease;
+        next_lease += requests;
+        run_once(&run, depth, &seconds, &processor);
+        if (seconds < best_seconds) best_seconds = seconds;
+        if (processor < best_processor) best_processor = processor;
+    }
+    printf("%-22s %2d at once %9.0f a second %7.1f us of Redis' processor", name, depth, requests / best_seconds,
+           best_processor * 1e6 / requests);
+    if (work == WORK_DENIED) printf("   %d of %d admitted", run.admitted, ROUNDS * requests);
+    if (run.failed > 0) printf("   %d FAILED", run.failed);
+    printf("\n");
 }
 
 int main(int argc, char **argv) {

@@ -249,7 +249,7 @@ static void write_call(struct admit_call *call, struct scope_names *names, const
     add_key(call, call->organization.outbox);
     int64_t time = admission->test_time_us != 0 ? admission->test_time_us : atomic_load(&test_time_us);
     int64_t numbers[] = {time,
-                         admission->peek,
+                         admission->late ? 2 : admission->peek,
                          admission->input,
                          admission->output,
                          admission->output_optional,

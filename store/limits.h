@@ -94,8 +94,10 @@ struct limits_admission {
     int64_t input;           /* prompt tokens, 0..LIMITS_MAX */
     int64_t output;          /* the most that may be generated, all answers together */
     int64_t output_optional; /* of which so many are held only as far as there is room, 0..output */
-    int answers;          /* generations that will report for themselves when the gateway dies, 1..LIMITS_ANSWERS_MAX */
-    bool peek;            /* only whether it would pass; takes nothing, makes no lease */
+    int answers; /* generations that will report for themselves when the gateway dies, 1..LIMITS_ANSWERS_MAX */
+    bool peek;   /* only whether it would pass; takes nothing, makes no lease */
+    bool
+        late; /* it has passed already, without Redis: taken whatever the limits say, and once; then it is settled like any other */
     int64_t test_time_us; /* 0: Redis' clock, or what limits_set_test_time says. Tests bring their own time */
 };
 
@@ -137,10 +139,12 @@ struct limits_usage {
 /** `reply` of charge and settle: 1; 0 when there is no such lease (any more). `fn` may be NULL. */
 void limits_charge(struct redis_client *client, const char *organization, const char *lease,
                    const struct limits_usage *usage, redis_fn *fn, void *context);
-/** Reply: 1 settled now; 2 it had run out and the difference was added; 0 nothing to settle. Whatever is lost on the way may be sent again. */
+/** Of several answers, one may have lost its worker: then the gateway settles provisionally and reports the others itself.
+ *  Reply: 1 settled now; 2 it had run out and the difference was added; 0 nothing to settle. Whatever is lost on the way may be sent again. */
 void limits_settle(struct redis_client *client, const char *organization, const char *lease,
                    const struct limits_usage *usage, redis_fn *fn, void *context);
-/** A worker's word for generation `answer` of a lease whose gateway is gone. When all of them are there the lease is settled. Reply: as limits_settle. */
+/** A worker's word for generation `answer` of a lease whose gateway is gone. When all of them are there the lease is settled (or what was
+ *  settled provisionally is corrected). Every answer reports the prompt's input, which counts once. Reply: as limits_settle; 0 while some are missing. */
 void limits_report(struct redis_client *client, const char *organization, const char *lease, int answer,
                    const struct limits_usage *usage, redis_fn *fn, void *context);
 /** Settle what has run out, at most some hundred leases. Reply: how many. */

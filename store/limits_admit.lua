@@ -158,7 +158,7 @@ local function take(lease, scopes, times, ARGV)
 end
 
 -- KEYS  gate, settled, leases, due, outbox; for each scope its numbers and its slices; for each scope that limits requests per second their times
--- ARGV  lease; packed doubles: time or 0, peek, input, output, optional, answers, prices of input, cached input and output;
+-- ARGV  lease; packed doubles: time or 0, 1 to peek or 2 where it has passed already, input, output, optional, answers, prices of input, cached input and output;
 --       key, workspace, model, endpoint, request id; for each scope its name and its nine limits, packed doubles, -1: unlimited
 -- Gives packed doubles: outcome, kind and index of the scope that keep it out, microseconds until it passes, output held, then for each kind the
 -- limit and what remains in the tightest scope.
@@ -167,9 +167,11 @@ local function limits_admit(KEYS, ARGV)
   begin(time)
   begin_leases(KEYS[3], KEYS[4], KEYS[5])
   for kind = 1, KINDS do tightest[kind], remaining[kind] = -1, -1 end
+  local late = peek == 2
+  if late and call('HEXISTS', leases_key, ARGV[1]) == 1 then return answer(ADMITTED, -1, -1, 0, output) end -- it was asked for, and the answer was lost
   if call('EXISTS', KEYS[1], KEYS[2]) > 0 then
-    if call('EXISTS', KEYS[1]) > 0 then return answer(KEY_CLOSED, -1, -1, 0, 0) end
-    return redis.error_reply('ERR the lease was settled before it was admitted') -- this call was late; nobody waits for it
+    if not late and call('EXISTS', KEYS[1]) > 0 then return answer(KEY_CLOSED, -1, -1, 0, 0) end
+    if call('EXISTS', KEYS[2]) > 0 then return redis.error_reply('ERR the lease was settled before it was admitted') end -- this call was late; nobody waits for it
   end
   if call('XLEN', outbox_key) >= OUTBOX_MAX then return redis.error_reply('BUSY the outbox of usage is full') end
   reap(REAP_MAX)
@@ -179,14 +181,15 @@ local function limits_admit(KEYS, ARGV)
   set_needs(output - optional)
   local scopes, times = {}, {}
   look_at_all(scopes, times, KEYS, ARGV)
-  if never then return answer(NEVER_FITS, denied_kind, denied_scope, 0, 0) end
-  if longest > 0 then return answer(DENIED, denied_kind, denied_scope, longest, 0) end
+  if never and not late then return answer(NEVER_FITS, denied_kind, denied_scope, 0, 0) end
+  if longest > 0 and not late then return answer(DENIED, denied_kind, denied_scope, longest, 0) end
+  if late then granted = output end
 
   set_needs(granted)
   for kind = 1, KINDS do
     if tightest[kind] >= 0 then remaining[kind] = remaining[kind] - needs[kind] end
   end
-  if peek == 0 then
+  if peek ~= 1 then
     local lease = {ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7], price, cached_price, output_price, slice, day, input, 0, 0, input_cost, granted,
                    answers, false, false, floor(now / 1000)}
     take(lease, scopes, times, ARGV)

@@ -86,8 +86,9 @@ end
 
 -- Slices that have left the minute.
 local function drop_slices(scope, first)
+  local most = 4 -- one or two in a scope that is in use, many in one that was idle
   repeat
-    local gone, front = 0, call('LRANGE', scope.win, '0', '15')
+    local gone, front = 0, call('LRANGE', scope.win, '0', text(most - 1))
     scope[OLDEST] = 0
     for _, packed in ipairs(front) do
       local number, requests, input, output = numbers('<dddd', packed)
@@ -99,7 +100,9 @@ local function drop_slices(scope, first)
       scope[REQUESTS], scope[INPUT], scope[OUTPUT] = scope[REQUESTS] - requests, scope[INPUT] - input, scope[OUTPUT] - output
     end
     if gone > 0 then call('LPOP', scope.win, text(gone)) end
-  until gone < 16
+    local more = gone == most
+    most = 64
+  until not more
   if scope[OLDEST] == 0 then
     scope[REQUESTS], scope[INPUT], scope[OUTPUT] = scope[SLICE_REQUESTS], scope[SLICE_INPUT], scope[SLICE_OUTPUT]
   end

@@ -25,6 +25,7 @@ end
 
 -- The word on a lease that was said in a call, taken together with what was said before. False: not all of its answers are there yet.
 local function last_word(lease, answer, input, cached, output)
+  if answer >= lease[L_ANSWERS] then return false end
   if answer >= 0 then
     lease[L_REPORTS] = lease[L_REPORTS] or {}
     lease[L_REPORTS][answer + 1] = {input, cached, output}

@@ -63,7 +63,7 @@ void redis_command(struct redis_client *client, const struct bytes_view *argumen
  *  integer, %b a `const struct bytes_view *`. At most 64 words and 1 MiB. */
 void redis_commandf(struct redis_client *client, redis_fn *fn, void *context, const char *format, ...);
 
-/** Blocking forms, for start-up, tools and tests; never on the client's thread. `out` (may be NULL) is a deep copy, freed with redis_reply_free. */
+/** Blocking forms, for threads that may wait: of jobs, at start-up, in tools and tests; never on the client's thread. `out` (may be NULL) is a deep copy, freed with redis_reply_free. */
 enum status redis_call(struct redis_client *client, const struct bytes_view *arguments, size_t count,
                        struct redis_reply **out, struct error *err);
 enum status redis_callf(struct redis_client *client, struct redis_reply **out, struct error *err, const char *format,

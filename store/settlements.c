@@ -11,10 +11,18 @@
 #include <sys/queue.h>
 #include <time.h>
 
-enum { BUCKETS = 4096, BATCH = 256 };
+enum { BUCKETS = 4096, BATCH = 256, RECORD_WORD_BYTES = 64 };
 static const int64_t POLL_NS = 20 * (int64_t)NS_PER_MS, BACKOFF_NS = 50 * (int64_t)NS_PER_MS, BACKOFF_MAX_NS = NS_PER_S;
 
-enum kind { KIND_CHARGE, KIND_SETTLE, KIND_REPORT };
+enum kind { KIND_CHARGE, KIND_SETTLE, KIND_REPORT, KIND_RECORD };
+
+/** An admission that has to be made up for, with what it lends. */
+struct record {
+    struct limits_admission admission;
+    struct limits_scope scopes[LIMITS_SCOPES_MAX];
+    char workspace[LIMITS_ID_BYTES + 1], key[LIMITS_KEY_ID_BYTES + 1], model[LIMIT_MODEL_NAME_BYTES + 1],
+        request_id[RECORD_WORD_BYTES], endpoint[RECORD_WORD_BYTES];
+};
 
 struct entry {
     TAILQ_ENTRY(entry) link;       /* waiting or again */
@@ -25,6 +33,7 @@ struct entry {
     bool was_sent;
     char organization[LIMITS_ID_BYTES + 1], lease[LIMITS_LEASE_ID_BYTES + 1];
     struct limits_usage usage;
+    struct record *record; /* KIND_RECORD */
 };
 TAILQ_HEAD(entries, entry);
 LIST_HEAD(bucket, entry);
@@ -42,6 +51,11 @@ struct settlements {
     bool stopping;
     struct settlements_counts counts;
 };
+
+static void free_entry(struct entry *entry) {
+    if (entry != NULL) free(entry->record);
+    free(entry);
+}
 
 /* --- a call and its answer: any thread ------------------------------------------------------------------------------ */
 
@@ -64,7 +78,17 @@ static void on_answer(void *context, enum status status, const struct redis_repl
     }
     pthread_cond_broadcast(&settlements->changed);
     pthread_mutex_unlock(&settlements->mutex);
-    free(entry);
+    free_entry(entry);
+}
+
+/** A lease that was settled before is refused, and settling it again is nothing. */
+static void on_recorded(void *context, enum status status, const struct limits_result *result, const char *message) {
+    (void)result;
+    struct entry *entry = context;
+    if (status == STATUS_OK || status == STATUS_INTERNAL)
+        limits_settle(entry->owner->client, entry->organization, entry->lease, &entry->usage, on_answer, entry);
+    else
+        on_answer(entry, status, NULL, message);
 }
 
 /** Without the lock: a client without a connection answers before it returns. The entry may be gone then. */
@@ -79,6 +103,9 @@ static void send_entry(struct entry *entry) {
         break;
     case KIND_REPORT:
         limits_report(client, entry->organization, entry->lease, entry->answer, &entry->usage, on_answer, entry);
+        break;
+    case KIND_RECORD:
+        limits_admit(client, &entry->record->admission, on_recorded, entry);
         break;
     }
 }
@@ -120,7 +147,7 @@ static void put_back(struct settlements *settlements) {
 /** A charge that waits is replaced by whatever comes for its lease that says more. */
 static bool merge(struct settlements *settlements, enum kind kind, const char *organization, const char *lease,
                   const struct limits_usage *usage) {
-    if (!settlements->away || kind == KIND_REPORT) return false;
+    if (!settlements->away || kind == KIND_REPORT || kind == KIND_RECORD) return false;
     struct entry *charge = waiting_charge(settlements, organization, lease);
     if (charge == NULL) return false;
     int64_t output = charge->usage.output > usage->output ? charge->usage.output : usage->output;
@@ -149,12 +176,26 @@ static struct entry *add_entry(struct settlements *settlements, enum kind kind, 
     return entry;
 }
 
+static void attach_record(struct entry *entry, struct record *record) {
+    entry->record = record;
+    record->admission.lease = entry->lease;
+    record->admission.subject = (struct limits_subject){.organization = entry->organization,
+                                                        .workspace = record->workspace,
+                                                        .key = record->key,
+                                                        .model = record->model,
+                                                        .request_id = record->request_id,
+                                                        .endpoint = record->endpoint};
+}
+
+/** `record`: taken. */
 static void submit(struct settlements *settlements, enum kind kind, const char *organization, const char *lease,
-                   int answer, const struct limits_usage *usage) {
+                   int answer, const struct limits_usage *usage, struct record *record) {
     struct entry *to_send = NULL;
     pthread_mutex_lock(&settlements->mutex);
     if (!merge(settlements, kind, organization, lease, usage)) {
         struct entry *entry = add_entry(settlements, kind, organization, lease, answer, usage);
+        if (entry != NULL && record != NULL) attach_record(entry, record);
+        if (entry == NULL) free(record);
         if (entry != NULL && settlements->away) {
             TAILQ_INSERT_TAIL(&settlements->waiting, entry, link);
             index_charge(settlements, entry);
@@ -170,17 +211,48 @@ static void submit(struct settlements *settlements, enum kind kind, const char *
 
 void settlements_charge(struct settlements *settlements, const char *organization, const char *lease,
                         const struct limits_usage *usage) {
-    submit(settlements, KIND_CHARGE, organization, lease, 0, usage);
+    submit(settlements, KIND_CHARGE, organization, lease, 0, usage, NULL);
 }
 
 void settlements_settle(struct settlements *settlements, const char *organization, const char *lease,
                         const struct limits_usage *usage) {
-    submit(settlements, KIND_SETTLE, organization, lease, 0, usage);
+    submit(settlements, KIND_SETTLE, organization, lease, 0, usage, NULL);
 }
 
 void settlements_report(struct settlements *settlements, const char *organization, const char *lease, int answer,
                         const struct limits_usage *usage) {
-    submit(settlements, KIND_REPORT, organization, lease, answer, usage);
+    submit(settlements, KIND_REPORT, organization, lease, answer, usage, NULL);
+}
+
+static struct record *copy_record(const struct limits_admission *admission, const struct limits_usage *usage) {
+    struct record *record = calloc(1, sizeof *record);
+    if (record == NULL) return NULL;
+    const struct limits_subject *subject = &admission->subject;
+    memcpy(record->scopes, admission->scopes, (size_t)admission->scope_count * sizeof record->scopes[0]);
+    snprintf(record->workspace, sizeof record->workspace, "%s", subject->workspace);
+    snprintf(record->key, sizeof record->key, "%s", subject->key);
+    snprintf(record->model, sizeof record->model, "%s", subject->model);
+    snprintf(record->request_id, sizeof record->request_id, "%s", subject->request_id);
+    snprintf(record->endpoint, sizeof record->endpoint, "%s", subject->endpoint);
+    record->admission = *admission;
+    record->admission.scopes = record->scopes;
+    record->admission.late = true;
+    record->admission.input = usage->input;
+    record->admission.output = usage->output;
+    record->admission.output_optional = 0;
+    return record;
+}
+
+void settlements_record(struct settlements *settlements, const struct limits_admission *admission,
+                        const struct limits_usage *usage) {
+    struct record *record = copy_record(admission, usage);
+    if (record == NULL) { /* its settlement alone says less than nothing: it is counted as lost */
+        pthread_mutex_lock(&settlements->mutex);
+        settlements->counts.dropped++;
+        pthread_mutex_unlock(&settlements->mutex);
+        return;
+    }
+    submit(settlements, KIND_RECORD, admission->subject.organization, admission->lease, 0, usage, record);
 }
 
 struct settlements_counts settlements_count(struct settlements *settlements) {
@@ -297,7 +369,7 @@ int64_t settlements_destroy(struct settlements *settlements, int64_t timeout_ns)
     int64_t left = settlements->counts.waiting;
     put_back(settlements);
     pthread_mutex_unlock(&settlements->mutex);
-    for (struct entry *entry; (entry = take_first(settlements)) != NULL;) free(entry);
+    for (struct entry *entry; (entry = take_first(settlements)) != NULL;) free_entry(entry);
     pthread_cond_destroy(&settlements->changed);
     pthread_mutex_destroy(&settlements->mutex);
     free(settlements);

@@ -36,6 +36,10 @@ void settlements_settle(struct settlements *settlements, const char *organizatio
 void settlements_report(struct settlements *settlements, const char *organization, const char *lease, int answer,
                         const struct limits_usage *usage);
 
+/** What has passed while Redis was away (limits_admission.late), and its settlement. Without memory it is lost, and counted. */
+void settlements_record(struct settlements *settlements, const struct limits_admission *admission,
+                        const struct limits_usage *usage);
+
 struct settlements_counts {
     int64_t waiting;  /* not taken yet, those under way included */
     int64_t repeated; /* sent again, since the start */

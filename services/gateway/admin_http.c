@@ -25,9 +25,10 @@ const char *admin_http_name(const struct admin_route *route) {
     return admin_find_method(route->calls)->name;
 }
 
-/** All of X-Forwarded-For: a client may have sent a header of its own in front of the proxy's. NULL without one, or without memory. */
+/** All of X-Forwarded-For: a client may have sent a header of its own in front of the proxy's. NULL without one that could count, or without memory. */
 static const char *forwarded_for(struct request *request) {
     char *all = NULL;
+    if (request->gateway->proxies.count == 0) return NULL;
     for (const struct http_field *field = http_exchange_headers(request->transport); field != NULL;
          field = field->next) {
         if (strcasecmp(field->name, "x-forwarded-for") != 0) continue;

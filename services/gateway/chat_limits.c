@@ -321,6 +321,13 @@ struct limits_usage chat_usage_locked(const struct chat *chat) {
     return usage;
 }
 
+/** Redis was away: it hears of the request, and what it has cost, when it is back. */
+static void record(struct chat *chat, const struct limits_usage *usage) {
+    struct limits_scope scopes[LIMITS_SCOPES_MAX];
+    struct limits_admission admission = admission_of(chat, scopes);
+    settlements_record(chat->gateway->settlements, &admission, usage);
+}
+
 /** When all is over: nothing is under way at a worker or at the limits any more. */
 void chat_settle_locked(struct chat *chat) {
     if (chat->phase != CHAT_DONE || chat->admitting || chat->settled) return;
@@ -334,14 +341,16 @@ void chat_settle_locked(struct chat *chat) {
         metric_add(chat->gateway->tokens, (double)usage.output, chat->request->model, "completion");
     }
     usage.provisional = chat->provisional;
-    if (chat->leased)
+    if (chat->admitted_without_redis)
+        record(chat, &usage);
+    else if (chat->leased)
         settlements_settle(chat->gateway->settlements, chat->request->key->organization, chat->lease, &usage);
 }
 
 /** Is it time to charge what was generated, or to say that the lease lives? Then `usage` is what to charge. */
 static bool is_charged_locked(struct chat *chat, int64_t now_ns, struct limits_usage *usage) {
     static const int64_t charge_ns = 2 * NS_PER_S, renew_ns = INT64_C(1) * LIMITS_LEASE_MS * NS_PER_MS / 3;
-    if (!chat->leased || chat->settled || chat->proceeded_ns == 0) return false;
+    if (!chat->leased || chat->admitted_without_redis || chat->settled || chat->proceeded_ns == 0) return false;
     if (chat->charged_ns == 0) chat->charged_ns = chat->proceeded_ns;
     *usage = chat_usage_locked(chat);
     int64_t since_ns = now_ns - chat->charged_ns;

@@ -155,7 +155,7 @@ void handling_message(struct rpc_call *call, struct bytes_view bytes) {
     if (bytes_append(&handling->message, bytes.data, bytes.length) == STATUS_OK &&
         job_pool_submit(service->jobs, run_job, handling) == STATUS_OK)
         return;
-    finish_with(handling, STATUS_RESOURCE_EXHAUSTED, "too many calls are under way; try again");
+    finish_with(handling, STATUS_UNAVAILABLE, "too many calls are under way; try again");
     release(handling);
 }
 

@@ -84,11 +84,11 @@ def another_gateway(house, *flags):
 
 @contextlib.contextmanager
 def lone_gateway(keys_port, log, *flags):
-    """A gateway with this keys service, or whatever is at that port, and nothing else: no Redis, no workers. Has `base`, `port` (HTTP), `grpc` (port) and `log`."""
+    """A gateway with this keys service, or whatever is at that port, and nothing else: no Redis, no workers. Has `base`, `port` (HTTP), `grpc` (port), `pid` and `log`."""
     http, grpc, nothing = free_ports(3)
     with open(log, "wb") as out:
         process = subprocess.Popen([str(BUILD / "bin/bora-gateway"), "--http-listen", f"127.0.0.1:{http}", "--grpc-listen", f"127.0.0.1:{grpc}", "--keys", f"127.0.0.1:{keys_port}", "--redis", f"127.0.0.1:{nothing}", *flags], stderr=out)
-    gateway = types.SimpleNamespace(base=f"http://127.0.0.1:{http}", port=http, grpc=grpc, log=log)
+    gateway = types.SimpleNamespace(base=f"http://127.0.0.1:{http}", port=http, grpc=grpc, pid=process.pid, log=log)
 
     def alive():
         assert process.poll() is None, log.read_text()

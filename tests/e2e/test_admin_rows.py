@@ -6,11 +6,13 @@ import csv
 import http.client
 import io
 import json
+import os
 import socket
 import subprocess
 import time
 import urllib.error
 import urllib.request
+from pathlib import Path
 
 import grpc
 import pytest
@@ -384,15 +386,19 @@ def test_a_ledger_that_cannot_be_read_to_its_end_is_no_whole_file(gateway, keys,
         urllib.request.urlopen(urllib.request.Request(gateway.base + "/v1/admin/usage/ledger?format=csv", headers={"Authorization": f"Bearer {KEY}"}), timeout=60).read()
 
 
-def test_a_slow_reader_holds_no_more_than_a_page(gateway, keys, grpc_modules):
+def test_a_slow_reader_holds_no_more_than_a_page(keys, grpc_modules, tmp_path):
     """Who reads nothing gets what fits into the sockets, a page more, and then nobody is asked any more; who reads on gets the rest."""
     asked, total = [], 100_000
-    keys.reset(ListLedger=ledger(grpc_modules, total, asked))
-    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=60 * PACE)) as connection:
+    keys.reset(ListLedger=ledger(grpc_modules, total, asked), GetMe=grpc_modules.tenants.Me())
+    with lone_gateway(keys.port, tmp_path / "log") as gateway, contextlib.closing(http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=60 * PACE)) as connection:
+        resident = lambda: int(Path(f"/proc/{gateway.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")  # noqa: E731
+        assert send(gateway, "GET", "/v1/users/me")[0] == 200
+        before = resident()
         connection.request("GET", "/v1/admin/usage/ledger?format=jsonl", headers={"Authorization": f"Bearer {KEY}"})
         until(lambda: len(asked) >= 2, "the download has begun")
         held = settled(asked)
         assert held < 60  # of 100 pages; loopback sockets take megabytes
+        assert resident() - before < (8 << 20) * PACE
         assert connection.getresponse().read().count(b'"request_id"') == total and len(asked) == 100
 
 

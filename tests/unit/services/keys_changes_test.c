@@ -197,7 +197,7 @@ static void test_the_overlap_ends(void **state) {
         (Bora__V1__CreateKeyResponse *)keys_rotate(fixture, ADMIN_KEY, created->key_id, 2).reply;
     while (clock_unix_ns(clock_system()) / NS_PER_S < rotated->info->previous_expires_at)
         nanosleep(&(struct timespec){.tv_nsec = 20 * NS_PER_MS}, NULL);
-    assert_int_equal(keys_verify(fixture, created->key).status, STATUS_UNAUTHENTICATED);
+    assert_string_equal(keys_verify(fixture, created->key).message, "the key is not valid");
     assert_int_equal(keys_verify(fixture, rotated->key).status, STATUS_OK);
 }
 
@@ -360,6 +360,66 @@ static void test_of_crossing_changes_gate_and_record_agree_at_the_end(void **sta
     assert_int_equal(entries, TOGGLES * TOGGLERS - failures);
 }
 
+enum { NAMES = 15, NAMERS = 4 };
+struct namer {
+    struct keys_fixture *fixture;
+    const char *key_id;
+    int number;
+};
+static void *name_often(void *context) {
+    struct namer *namer = context;
+    const char *const metadata[] = {"authorization", "Bearer " ADMIN_KEY, NULL};
+    struct bytes packed, reply;
+    bytes_init(&packed, 1024);
+    bytes_init(&reply, 1 << 16);
+    for (int i = 0; i < NAMES; i++) {
+        char name[32];
+        struct error err = {0};
+        Bora__V1__UpdateKeyRequest request = BORA__V1__UPDATE_KEY_REQUEST__INIT;
+        snprintf(name, sizeof name, "%d of %d", i, namer->number);
+        request.key_id = (char *)namer->key_id;
+        GIVE(request, UPDATE_KEY_REQUEST, NAME, name, name);
+        bytes_reset(&packed);
+        bytes_reset(&reply);
+        (void)!protobuf_pack(&request.base, &packed);
+        (void)!rpc_client_unary(namer->fixture->channel, "/bora.v1.KeyService/UpdateKey", metadata, bytes_view(&packed),
+                                SECONDS * NS_PER_S, &reply, &err);
+    }
+    bytes_deinit(&packed);
+    bytes_deinit(&reply);
+    return NULL;
+}
+
+/** {"name":{"before":"<before>","after":"<after>"}} */
+static void read_names(const char *detail, char before[32], char after[32]) {
+    assert_int_equal(sscanf(detail, "{\"name\":{\"before\":\"%31[^\"]\",\"after\":\"%31[^\"]\"}}", before, after), 2);
+}
+
+static void test_nobody_overwrites_what_he_has_not_seen(void **state) {
+    struct keys_fixture *fixture = *state;
+    Bora__V1__CreateKeyRequest request = BORA__V1__CREATE_KEY_REQUEST__INIT;
+    GIVE(request, CREATE_KEY_REQUEST, NAME, name, (char *)"first");
+    Bora__V1__CreateKeyResponse *created = keys_create_ok(fixture, &request);
+    struct namer namers[NAMERS];
+    pthread_t threads[NAMERS];
+    for (int i = 0; i < NAMERS; i++) {
+        namers[i] = (struct namer){fixture, created->key_id, i};
+        assert_int_equal(pthread_create(&threads[i], NULL, name_often, &namers[i]), 0);
+    }
+    for (int i = 0; i < NAMERS; i++) pthread_join(threads[i], NULL);
+    /* Each entry begins where the one before ended. */
+    Bora__V1__ListAuditResponse *audit = keys_audit(fixture, NULL);
+    char now[32] = "first", before[32], after[32];
+    for (size_t i = audit->n_entries; i-- > 0;) {
+        if (strcmp(audit->entries[i]->action, "key.update") != 0) continue;
+        read_names(audit->entries[i]->detail, before, after);
+        assert_string_equal(before, now);
+        memcpy(now, after, sizeof now);
+    }
+    assert_string_equal(keys_list_ok(fixture, 0, NULL)->keys[0]->name, now);
+    assert_string_not_equal(now, "first");
+}
+
 int main(int argc, char **argv) {
     if (argc != 2) {
         fprintf(stderr, "usage: %s BORA_KEYS_PROGRAM\n", argv[0]);
@@ -377,6 +437,7 @@ int main(int argc, char **argv) {
         KEYS_TEST(test_a_disabled_workspace_shuts_the_gates_of_all_its_keys),
         KEYS_TEST(test_a_disabled_organization_shuts_the_gates_of_all_its_workspaces),
         KEYS_TEST(test_of_crossing_changes_gate_and_record_agree_at_the_end),
+        KEYS_TEST(test_nobody_overwrites_what_he_has_not_seen),
     };
     return cmocka_run_group_tests_name("services/keys_changes", tests, NULL, NULL);
 }

@@ -376,10 +376,20 @@ static void test_keys_of_earlier_versions_are_taken_over(void **state) {
     /* Limits that an old key did not have are not given to it now. */
     assert_int_equal(keys_verify_ok(fixture, keys[1].text)->levels[0]->limits->_requests_per_minute_case,
                      BORA__V1__LIMITS___REQUESTS_PER_MINUTE__NOT_SET);
-    /* The next start finds nothing to do. */
+    /* A start finds an old record that was taken over before: whoever did it was killed before it could remove it. What has changed since counts. */
+    assert_int_equal(keys_revoke(fixture, keys[1].prefix).status, STATUS_OK);
+    keys[1].revoked = true;
     assert_int_equal(keys_stop(fixture), 0);
+    client = keys_redis_client(&fixture->redis);
+    assert_int_equal(redis_callf(client, NULL, NULL, "ZADD bora:keys 1 %s", keys[1].prefix), STATUS_OK);
+    assert_int_equal(redis_callf(client, NULL, NULL,
+                                 "HSET bora:key:{%s} name old tenant tenantB created_at 1 name changed",
+                                 keys[1].prefix),
+                     STATUS_OK);
+    redis_client_destroy(client);
     keys_start(fixture);
     assert_taken_over(fixture, keys);
+    assert_int_equal(count_of(&fixture->redis, "EXISTS", "bora:key:{%s}", keys[1].prefix), 0);
 }
 
 static void test_taking_over_survives_being_killed(void **state) {

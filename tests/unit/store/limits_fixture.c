@@ -145,6 +145,7 @@ static void read_field(struct outbox_entry *entry, const char *name, const char 
         size_t bytes;
         int64_t *number;
     } fields[] = {{'t', NULL, 0, &entry->time_ms},
+                  {'b', NULL, 0, &entry->began_ms},
                   {'r', entry->request, sizeof entry->request, NULL},
                   {'l', entry->lease, sizeof entry->lease, NULL},
                   {'k', entry->key, sizeof entry->key, NULL},
@@ -177,7 +178,7 @@ int read_outbox(struct redis_client *client, struct outbox_entry *out, int most)
     for (int i = 0; i < count && i < most; i++) {
         const struct redis_reply *fields = &reply->items[i].items[1];
         out[i] = (struct outbox_entry){0};
-        assert_int_equal(fields->count, 26);
+        assert_int_equal(fields->count, 28);
         for (size_t j = 0; j + 1 < fields->count; j += 2)
             read_field(&out[i], (const char *)fields->items[j].string.data,
                        (const char *)fields->items[j + 1].string.data);

@@ -52,7 +52,7 @@ int64_t used(struct redis_client *client, const char *scope, const char *model, 
 
 struct outbox_entry {
     char lease[40], request[80], key[16], workspace[40], model[136], endpoint[16], how[16];
-    int64_t time_ms, input, cached, output, nanos, requests;
+    int64_t time_ms, began_ms, input, cached, output, nanos, requests;
 };
 /** All entries, oldest first; at most `most`. Returns how many there are. */
 int read_outbox(struct redis_client *client, struct outbox_entry *out, int most);

@@ -171,6 +171,7 @@ static void test_reports_settle_a_lease_when_all_are_there(void **state) {
     admit_as(client, &request, 1);
     assert_int_equal(report(client, 1, 2, usage_of(10, 10, 4)), 0);
     assert_int_equal(report(client, 1, 2, usage_of(10, 10, 4)), 0); /* again */
+    assert_int_equal(report(client, 1, 3, usage_of(10, 10, 4)), 0); /* there is no such answer */
     assert_int_equal(report(client, 1, 0, usage_of(10, 0, 5)), 0);
     assert_int_equal(report(client, 1, 1, usage_of(10, 10, 6)), 1);
     struct outbox_entry entry;
