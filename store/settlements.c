@@ -81,7 +81,8 @@ static void on_answer(void *context, enum status status, const struct redis_repl
     free_entry(entry);
 }
 
-/** A lease that was settled before is refused, and settling it again is nothing. */
+/** A lease that was settled before is refused, and settling it again adds nothing. It is settled provisionally, as only that leaves a word which an
+ *  admission that is sent again finds: without it a settlement whose answer was lost would be followed by a second request. */
 static void on_recorded(void *context, enum status status, const struct limits_result *result, const char *message) {
     (void)result;
     struct entry *entry = context;
@@ -228,7 +229,7 @@ static struct record *copy_record(const struct limits_admission *admission, cons
     struct record *record = calloc(1, sizeof *record);
     if (record == NULL) return NULL;
     const struct limits_subject *subject = &admission->subject;
-    memcpy(record->scopes, admission->scopes, (size_t)admission->scope_count * sizeof record->scopes[0]);
+    for (int i = 0; i < admission->scope_count; i++) record->scopes[i] = admission->scopes[i];
     snprintf(record->workspace, sizeof record->workspace, "%s", subject->workspace);
     snprintf(record->key, sizeof record->key, "%s", subject->key);
     snprintf(record->model, sizeof record->model, "%s", subject->model);
@@ -252,7 +253,9 @@ void settlements_record(struct settlements *settlements, const struct limits_adm
         pthread_mutex_unlock(&settlements->mutex);
         return;
     }
-    submit(settlements, KIND_RECORD, admission->subject.organization, admission->lease, 0, usage, record);
+    struct limits_usage provisional = *usage;
+    provisional.provisional = true;
+    submit(settlements, KIND_RECORD, admission->subject.organization, admission->lease, 0, &provisional, record);
 }
 
 struct settlements_counts settlements_count(struct settlements *settlements) {

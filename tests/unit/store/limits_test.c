@@ -177,6 +177,25 @@ static void test_optional_output_is_held_as_far_as_there_is_room(void **state) {
     }
 }
 
+static void test_what_has_passed_already_is_taken_whatever_the_limits_say(void **state) {
+    struct redis_client *client = client_of(state);
+    struct test_request request;
+    test_request_init(&request);
+    test_request_limit(&request, LIMITS_REQUESTS_PER_MINUTE, 1);
+    test_request_limit(&request, LIMITS_TOKENS_PER_DAY, 5);
+    request.admission.late = true;
+    struct tally tally = TALLY_INIT;
+    limits_shut_gate(client, ORGANIZATION, KEY, tally_count, &tally);
+    tally_wait(&tally, 1);
+    for (int i = 0; i < 3; i++) { /* the second time it is one that was asked for before */
+        struct limits_result result = admit_as(client, &request, i / 2);
+        assert_int_equal(result.outcome, LIMITS_ADMITTED);
+        assert_int_equal(result.output_held, 20);
+    }
+    assert_int_equal(used(client, "k:" KEY, NULL, LIMITS_REQUESTS_PER_MINUTE), 2);
+    assert_int_equal(used(client, "k:" KEY, NULL, LIMITS_TOKENS_PER_DAY), 60);
+}
+
 static void test_gate_keeps_a_key_out_at_once(void **state) {
     struct redis_client *client = client_of(state);
     struct test_request request;
@@ -578,6 +597,7 @@ int main(void) {
         REDIS_TEST(test_scopes_are_all_or_nothing),
         REDIS_TEST(test_peek_takes_nothing),
         REDIS_TEST(test_optional_output_is_held_as_far_as_there_is_room),
+        REDIS_TEST(test_what_has_passed_already_is_taken_whatever_the_limits_say),
         REDIS_TEST(test_gate_keeps_a_key_out_at_once),
         REDIS_TEST(test_gate_can_be_asked_for_alone),
         REDIS_TEST(test_a_full_outbox_lets_nobody_in),

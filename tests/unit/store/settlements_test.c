@@ -181,6 +181,63 @@ static void test_what_has_no_room_is_counted(void **state) {
     assert_int_equal(settlements_destroy(settlements, 10 * NS_PER_MS), SETTLEMENTS_MAX);
 }
 
+static void record_all(struct settlements *settlements, int from, int to) {
+    for (int i = from; i < to; i++) {
+        struct test_request request;
+        test_request_init(&request);
+        request.admission.lease = lease_id(i);
+        request.admission.scopes = request.scopes;
+        struct limits_usage usage = usage_of(10, 0, i % 20);
+        settlements_record(settlements, &request.admission, &usage);
+    }
+}
+
+static void test_what_passed_while_redis_was_away_is_recorded_once(void **state) {
+    struct redis_fixture *fixture = *state;
+    struct settlements *settlements = start();
+    redis_server_kill(&fixture->server);
+    record_all(settlements, 0, LEASES / 4);
+    for (int round = 1; round < 4; round++) {
+        redis_server_start(&fixture->server);
+        wait_for_connection(hasty);
+        record_all(settlements, round * LEASES / 4, (round + 1) * LEASES / 4);
+        if (round == 3) break;
+        redis_server_kill(&fixture->server);
+    }
+    redis_server_freeze(&fixture->server); /* what is under way runs, and nobody hears of it */
+    struct timespec beyond_the_deadline = {.tv_nsec = 600 * NS_PER_MS};
+    nanosleep(&beyond_the_deadline, NULL);
+    redis_server_thaw(&fixture->server);
+    assert_int_equal(settlements_destroy(settlements, PATIENT_NS), 0);
+    wait_for_connection(fixture->client);
+    check_settled_once(fixture->client, LEASES);
+}
+
+static void keep_status(void *context, enum status status, const struct limits_result *result, const char *message) {
+    (void)result;
+    tally_count(context, status, NULL, message);
+}
+
+static void test_what_was_recorded_is_not_admitted_again(void **state) {
+    struct redis_client *client = client_of(state);
+    struct settlements *settlements = start();
+    record_all(settlements, 1, 2);
+    assert_int_equal(settlements_destroy(settlements, PATIENT_NS), 0);
+    struct test_request request;
+    test_request_init(&request);
+    request.admission.lease = lease_id(1);
+    request.admission.scopes = request.scopes;
+    request.admission.late = true;
+    struct tally tally = TALLY_INIT;
+    limits_admit(client, &request.admission, keep_status, &tally); /* as if its settlement's answer had been lost */
+    tally_wait(&tally, 1);
+    assert_int_equal(tally.by_status[STATUS_INTERNAL], 1);
+    struct limits_usage usage = usage_of(10, 0, 1);
+    usage.provisional = true;
+    assert_int_equal(settle(client, 1, usage), 2);
+    assert_int_equal(read_outbox(client, NULL, 0), 1);
+}
+
 static void test_mistakes_are_not_repeated_for_ever(void **state) {
     (void)state;
     struct settlements *settlements = start();
@@ -265,6 +322,8 @@ int main(void) {
         REDIS_TEST(test_answers_that_come_too_late_are_asked_for_again),
         REDIS_TEST(test_while_redis_is_away_a_lease_waits_once),
         REDIS_TEST(test_what_has_no_room_is_counted),
+        REDIS_TEST(test_what_passed_while_redis_was_away_is_recorded_once),
+        REDIS_TEST(test_what_was_recorded_is_not_admitted_again),
         REDIS_TEST(test_mistakes_are_not_repeated_for_ever),
         REDIS_TEST(test_what_passed_without_redis_is_recorded_once),
         REDIS_TEST(test_many_threads_while_redis_restarts),
