@@ -7,6 +7,7 @@
 #include "bora/v1/keys.pb-c.h"
 #include "services/gateway/gateway.h"
 
+#include <openssl/evp.h>
 #include <openssl/sha.h>
 #include <pthread.h>
 #include <stdlib.h>
@@ -209,13 +210,28 @@ static bool looks_like_key(const char *key) {
     return true;
 }
 
+static EVP_MD
+    *sha256; /* looked up once: OpenSSL's one-shot function does that each time, which takes longer than the hash */
+static pthread_once_t sha256_once = PTHREAD_ONCE_INIT;
+static void fetch_sha256(void) {
+    sha256 = EVP_MD_fetch(NULL, "SHA256", NULL);
+}
+
+static bool hash_key(const char *key, uint8_t digest[SHA256_DIGEST_LENGTH]) {
+    pthread_once(&sha256_once, fetch_sha256);
+    return sha256 != NULL && EVP_Digest(key, strlen(key), digest, NULL, sha256, NULL) == 1;
+}
+
 void authenticate(struct gateway *gateway, const char *key, authenticate_fn *fn, void *context) {
     if (!looks_like_key(key)) {
         fn(context, STATUS_UNAUTHENTICATED, NULL);
         return;
     }
     uint8_t digest[SHA256_DIGEST_LENGTH];
-    SHA256((const uint8_t *)key, strlen(key), digest);
+    if (!hash_key(key, digest)) {
+        fn(context, STATUS_UNAVAILABLE, NULL);
+        return;
+    }
     struct key_info *cached = cache_find(gateway->key_cache, digest);
     if (cached != NULL) {
         fn(context, STATUS_OK, cached);

@@ -129,11 +129,11 @@ def test_tiers_are_workers_of_their_own(monkeypatch, tmp_path):
     options = house_program.parser().parse_args(["up", "--tiers", "--port-base", "31000"])
     config = house_program.chosen_config(options, {})
     assert {name: worker["section"] for name, worker in config["workers"].items()} == {"worker": "small-model", "worker-medium": "medium-model", "worker-large": "large-model"}
-    assert len(set(config["ports"].values())) == 11 and house_program.names_of(config) == ["redis", "keys", "worker", "worker-medium", "worker-large", "gateway"]
+    assert len(set(config["ports"].values())) == 12 and house_program.names_of(config) == ["redis", "redis-limits", "keys", "worker", "worker-medium", "worker-large", "gateway"]
     again = house_program.chosen_config(house_program.parser().parse_args(["up"]), config)
     assert again["workers"] == config["workers"] and house_program.what_changed(config, again) == []
     one = house_program.chosen_config(house_program.parser().parse_args(["up", "--model", "small-model"]), config)
-    assert house_program.names_of(one) == ["redis", "keys", "worker", "gateway"] and house_program.what_changed(config, one) == ["worker-medium", "worker-large"]
+    assert house_program.names_of(one) == ["redis", "redis-limits", "keys", "worker", "gateway"] and house_program.what_changed(config, one) == ["worker-medium", "worker-large"]
     with pytest.raises(house_program.Failure, match="choose either"):
         house_program.chosen_config(house_program.parser().parse_args(["up", "--tiers", "--model", "small-model"]), {})
 
