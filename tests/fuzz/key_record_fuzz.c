@@ -1,7 +1,8 @@
 /* Copyright Bora contributors
  * SPDX-License-Identifier: Apache-2.0 */
 /*
- * A key's text, and a record as Redis gives it: the first line is taken for a key, the second for a key id, the others for field, value, field...
+ * A key's text, and a record as Redis gives it: the first line is taken for a key, the next two for an organisation's id and a
+ * key's prefix, the others for field, value, field...
  * A record that can be read is written and read again, and must be the same.
  */
 #include "services/keys/key_record.h"
@@ -15,19 +16,22 @@ static void check(bool holds) {
     if (!holds) abort();
 }
 
-static bool same_limits(const struct key_limits *a, const struct key_limits *b) {
-    return a->requests_per_minute == b->requests_per_minute && a->tokens_per_minute == b->tokens_per_minute;
+static bool same_words(const char *a, const char *b) {
+    return a == NULL || b == NULL ? a == b : strcmp(a, b) == 0;
 }
 
 static void check_same(const struct key_record *a, const struct key_record *b) {
-    check(strcmp(a->name, b->name) == 0 && strcmp(a->tenant, b->tenant) == 0 &&
-          memcmp(a->last, b->last, sizeof a->last) == 0);
-    check(memcmp(a->hash, b->hash, sizeof a->hash) == 0 && a->created_at == b->created_at &&
-          a->expires_at == b->expires_at && a->revoked_at == b->revoked_at);
-    check(same_limits(&a->limits, &b->limits) && a->model_count == b->model_count);
-    for (size_t i = 0; i < a->model_count; i++)
-        check(strcmp(a->models[i].model, b->models[i].model) == 0 &&
-              same_limits(&a->models[i].limits, &b->models[i].limits));
+    check(same_words(a->name, b->name) && same_words(a->created_by, b->created_by) &&
+          same_words(a->user_id, b->user_id));
+    check(strcmp(a->prefix, b->prefix) == 0 && strcmp(a->organization, b->organization) == 0 &&
+          strcmp(a->workspace, b->workspace) == 0 && memcmp(a->last, b->last, sizeof a->last) == 0);
+    check(memcmp(a->hash, b->hash, sizeof a->hash) == 0 &&
+          memcmp(a->previous_hash, b->previous_hash, sizeof a->previous_hash) == 0);
+    check(a->created_at == b->created_at && a->expires_at == b->expires_at && a->revoked_at == b->revoked_at &&
+          a->previous_expires_at == b->previous_expires_at && a->last_used == b->last_used && a->version == b->version);
+    check(a->role == b->role && a->disabled == b->disabled && a->limits_given == b->limits_given);
+    check(limit_sets_equal(&a->limits, &b->limits) && name_lists_equal(&a->models, &b->models) &&
+          name_lists_equal(&a->endpoints, &b->endpoints));
 }
 
 static struct redis_reply strings(const struct bytes_view *words, size_t count, struct redis_reply *items) {
@@ -35,19 +39,19 @@ static struct redis_reply strings(const struct bytes_view *words, size_t count, 
     return (struct redis_reply){.type = REDIS_ARRAY, .count = count, .items = items};
 }
 
-static void read_and_write(const char *key_id, const struct bytes_view *words, size_t count) {
-    struct redis_reply items[LINES_MAX + 64 * 4];
+static void read_and_write(const char *organization, const char *prefix, const struct bytes_view *words, size_t count) {
+    struct redis_reply items[LINES_MAX + 2 * LIMITS_KINDS * (1 + LIMIT_KEY_MODEL_LIMITS) + 64];
     struct redis_reply reply = strings(words, count, items);
     struct arena arena;
     arena_init(&arena, ARENA_BYTES);
     struct key_record first, second;
     struct error err = {0};
-    if (key_record_read(key_id, &reply, &arena, &first, &err) == STATUS_OK) {
+    if (key_record_read(organization, prefix, &reply, &arena, &first, &err) == STATUS_OK) {
         struct bytes_view *written = NULL;
         size_t written_count = 0;
         check(key_record_write(&first, &arena, &written, &written_count, &err) == STATUS_OK);
         reply = strings(written, written_count, items);
-        check(key_record_read(key_id, &reply, &arena, &second, &err) == STATUS_OK);
+        check(key_record_read(organization, prefix, &reply, &arena, &second, &err) == STATUS_OK);
         check_same(&first, &second);
     } else {
         check(err.message[0] != 0);
@@ -71,8 +75,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         start += length + 1;
     }
     struct key_text key;
-    if (count > 0 && key_text_parse(lines[0], &key)) check(strcmp(key.whole, lines[0]) == 0 && key_id_is_valid(key.id));
-    if (count > 2) read_and_write(lines[1], views + 2, count - 2);
+    if (count > 0 && key_text_parse(lines[0], &key))
+        check(strcmp(key.whole, lines[0]) == 0 && key_prefix_is_valid(key.prefix));
+    if (count > 3) read_and_write(lines[1], lines[2], views + 3, count - 3);
     for (size_t i = 0; i < count; i++) free(lines[i]);
     return 0;
 }
