@@ -280,6 +280,10 @@ static enum status read_elsewhere(struct builder *builder, struct bytes_view rul
     return STATUS_OK;
 }
 
+static size_t slot_of(const ProtobufCMessageDescriptor *descriptor) {
+    return (size_t)((uint64_t)(uintptr_t)descriptor * UINT64_C(0x9e3779b97f4a7c15) >> 40) % TRANSCODE_PLAN_SLOTS;
+}
+
 static enum status build_message(struct builder *builder, const ProtobufCMessageDescriptor *descriptor,
                                  struct message_plan **out) {
     struct arena *arena = &builder->transcoder->arena;
@@ -295,6 +299,11 @@ static enum status build_message(struct builder *builder, const ProtobufCMessage
     plan->descriptor = descriptor;
     plan->next = builder->transcoder->plans;
     builder->transcoder->plans = plan;
+    for (size_t i = 0, at = slot_of(descriptor); i < TRANSCODE_PLAN_PROBES; i++, at = (at + 1) % TRANSCODE_PLAN_SLOTS) {
+        if (builder->transcoder->slots[at] != NULL) continue;
+        builder->transcoder->slots[at] = plan;
+        break;
+    }
     struct bytes_view rules = find_bytes(find_bytes(source->descriptor, 7), OPTION_MESSAGE_RULES);
     struct bytes_view tag = find_bytes(rules, 2), tag_default = find_bytes(rules, 3);
     plan->form = (enum json_form)find_varint(rules, 1);
@@ -356,6 +365,10 @@ uint32_t transcode_field_kinds(const struct field_plan *field) {
 
 const struct message_plan *transcode_find_plan(const struct transcoder *transcoder,
                                                const ProtobufCMessageDescriptor *descriptor) {
+    for (size_t i = 0, at = slot_of(descriptor); i < TRANSCODE_PLAN_PROBES; i++, at = (at + 1) % TRANSCODE_PLAN_SLOTS) {
+        if (transcoder->slots[at] == NULL) break;
+        if (transcoder->slots[at]->descriptor == descriptor) return transcoder->slots[at];
+    }
     const struct message_plan *plan = transcoder->plans;
     while (plan != NULL && plan->descriptor != descriptor) plan = plan->next;
     return plan;

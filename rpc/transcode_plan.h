@@ -67,9 +67,13 @@ struct message_plan {
     struct message_plan *next; /* of the transcoder's list */
 };
 
+enum { TRANSCODE_PLAN_SLOTS = 1024, TRANSCODE_PLAN_PROBES = 8 };
+
 struct transcoder {
     struct arena arena;
     struct message_plan *plans;
+    /* The same by their descriptors' addresses, most of them: an answer asks for a plan several times, and there are more than a hundred. */
+    struct message_plan *slots[TRANSCODE_PLAN_SLOTS];
 };
 
 const struct message_plan *transcode_find_plan(const struct transcoder *transcoder,

@@ -291,6 +291,7 @@ int main(int argc, char **argv) {
         return 2;
     }
     keys_program = argv[1];
+    keys_redis_timeout = "1s";
     const struct CMUnitTest tests[] = {
         KEYS_TEST(test_without_redis_calls_fail_quickly_and_it_recovers_by_itself),
         KEYS_TEST(test_hung_redis_is_unavailable_not_a_hang),

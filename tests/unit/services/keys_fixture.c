@@ -13,7 +13,7 @@
 
 enum { ARENA_BYTES = 64 << 20 };
 
-const char *keys_program;
+const char *keys_program, *keys_redis_timeout = "30s";
 
 /* --- calls ------------------------------------------------------------------------------------------------------- */
 
@@ -200,16 +200,18 @@ void keys_write_file(const struct keys_fixture *fixture, const char *name, const
 }
 
 void keys_start(struct keys_fixture *fixture) {
-    char hash_secret[128], admin[128], token[128], redis[160], limits[160], line[512], target[64];
+    char hash_secret[128], admin[128], token[128], redis[160], limits[160], timeout[64], line[512], target[64];
     snprintf(hash_secret, sizeof hash_secret, "--hash-secret-file=%s/hash-secret", fixture->folder);
     snprintf(admin, sizeof admin, "--admin-key-file=%s/admin-key", fixture->folder);
     snprintf(token, sizeof token, "--service-token-file=%s/service-token", fixture->folder);
     snprintf(redis, sizeof redis, "--redis=%s", fixture->redis.address);
+    snprintf(timeout, sizeof timeout, "--redis-timeout=%s", keys_redis_timeout);
     snprintf(limits, sizeof limits, "--redis-limits=%s", fixture->limits.address);
     const char *const arguments[] = {keys_program,
                                      "--listen=127.0.0.1:0",
                                      redis,
                                      limits,
+                                     timeout,
                                      hash_secret,
                                      admin,
                                      token,

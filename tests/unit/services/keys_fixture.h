@@ -27,6 +27,8 @@
 enum { SECONDS = 60 }; /* after which waiting is given up */
 
 extern const char *keys_program; /* path of bora-keys; main() sets it */
+/* --redis-timeout: long, so that a crowded machine's disk is no fault of the service; main() of tests of faults makes it short. */
+extern const char *keys_redis_timeout;
 
 struct keys_fixture {
     struct redis_server redis, limits; /* --redis, --redis-limits */

@@ -474,6 +474,7 @@ int main(int argc, char **argv) {
         return 2;
     }
     keys_program = argv[1];
+    keys_redis_timeout = "1s";
     const struct CMUnitTest tests[] = {
         KEYS_TEST(test_a_change_stands_and_is_told_when_the_limits_redis_is_back),
         KEYS_TEST(test_a_hung_limits_redis_is_unavailable_not_a_hang),

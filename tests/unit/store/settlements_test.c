@@ -266,6 +266,34 @@ static void *settle_some(void *argument) {
     return NULL;
 }
 
+/** Requests that passed without Redis are taken when it is back, beyond the limit too, and once, also where the admission had run after all. */
+static void test_what_passed_without_redis_is_recorded_once(void **state) {
+    struct redis_fixture *fixture = *state;
+    struct settlements *settlements = start();
+    struct test_request request;
+    test_request_init(&request);
+    test_request_limit(&request, LIMITS_REQUESTS_PER_MINUTE, 3);
+    assert_int_equal(admit_as(fixture->client, &request, 0).outcome, LIMITS_ADMITTED); /* whose answer was lost */
+    redis_server_kill(&fixture->server);
+    wait_for_end_of_connection();
+    for (int i = 0; i < LEASES / 4; i++) {
+        struct limits_usage usage = usage_of(10, 0, i % 20);
+        request.admission.lease = lease_id(i);
+        settlements_record(settlements, &request.admission, &usage);
+    }
+    redis_server_start(&fixture->server);
+    assert_int_equal(settlements_destroy(settlements, PATIENT_NS), 0);
+    wait_for_connection(fixture->client);
+    check_settled_once(fixture->client, LEASES / 4);
+    assert_int_equal(used(fixture->client, "k:" KEY, NULL, LIMITS_REQUESTS_PER_MINUTE), LEASES / 4);
+    assert_int_equal(admit_as(fixture->client, &request, LEASES).outcome, LIMITS_DENIED);
+    struct settlements *later = start(); /* and one that is told again of what has been settled */
+    struct limits_usage usage = usage_of(10, 0, 1);
+    request.admission.lease = lease_id(0);
+    settlements_record(later, &request.admission, &usage);
+    assert_int_equal(settlements_destroy(later, PATIENT_NS), 0);
+}
+
 static void test_many_threads_while_redis_restarts(void **state) {
     struct redis_fixture *fixture = *state;
     struct settlements *settlements = start();
@@ -297,6 +325,7 @@ int main(void) {
         REDIS_TEST(test_what_passed_while_redis_was_away_is_recorded_once),
         REDIS_TEST(test_what_was_recorded_is_not_admitted_again),
         REDIS_TEST(test_mistakes_are_not_repeated_for_ever),
+        REDIS_TEST(test_what_passed_without_redis_is_recorded_once),
         REDIS_TEST(test_many_threads_while_redis_restarts),
     };
     return cmocka_run_group_tests_name("store/settlements", tests, NULL, NULL);
