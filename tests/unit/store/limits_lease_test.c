@@ -284,6 +284,21 @@ static void test_clock_set_back_over_midnight_fills_the_day_that_began(void **st
     assert_int_equal(admit(client, &request).retry_after_ms, 86400000);
 }
 
+static void test_after_a_clock_was_set_back_nothing_is_taken_from_what_others_charged(void **state) {
+    struct redis_client *client = client_of(state);
+    struct test_request request;
+    test_request_init(&request);
+    admit_as(client, &request, 1);
+    limits_set_test_time(START_US - 10 * SECOND_US);
+    admit_as(client, &request, 2);
+    limits_set_test_time(START_US); /* the slice in which the first one was charged, again */
+    admit_as(client, &request, 3);
+    assert_int_equal(settle(client, 1, NOTHING), 1);
+    limits_set_test_time(START_US + 51 * SECOND_US); /* the first two have left, the third has not */
+    reap(client);
+    assert_int_equal(used(client, "k:" KEY, NULL, LIMITS_INPUT_PER_MINUTE), 10);
+}
+
 static void test_leases_of_a_clock_that_was_set_back_run_out(void **state) {
     struct redis_client *client = client_of(state);
     struct test_request request;
@@ -312,6 +327,7 @@ int main(void) {
         REDIS_TEST(test_a_call_reaps_four_and_the_reaper_all),
         REDIS_TEST(test_clock_set_back_neither_leaks_nor_overshoots),
         REDIS_TEST(test_clock_set_back_over_midnight_fills_the_day_that_began),
+        REDIS_TEST(test_after_a_clock_was_set_back_nothing_is_taken_from_what_others_charged),
         REDIS_TEST(test_leases_of_a_clock_that_was_set_back_run_out),
     };
     return cmocka_run_group_tests_name("store/limits_lease", tests, NULL, NULL);

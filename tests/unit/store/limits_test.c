@@ -283,6 +283,23 @@ static void test_a_second_is_a_second_to_the_microsecond(void **state) {
     assert_int_equal(admit(client, &request).outcome, LIMITS_ADMITTED);
 }
 
+static void test_a_lowered_limit_of_a_second_is_not_kept_out_by_what_has_passed(void **state) {
+    struct redis_client *client = client_of(state);
+    struct test_request request;
+    test_request_init(&request);
+    test_request_limit(&request, LIMITS_REQUESTS_PER_SECOND, 60);
+    for (int i = 0; i < 60; i++) assert_int_equal(admit(client, &request).outcome, LIMITS_ADMITTED);
+    test_request_limit(&request, LIMITS_REQUESTS_PER_SECOND, 10);
+    assert_int_equal(admit(client, &request).retry_after_ms, 1000);
+    request.admission.test_time_us = START_US + SECOND_US;
+    for (int i = 0; i < 10; i++) {
+        struct limits_result result = admit(client, &request);
+        assert_int_equal(result.outcome, LIMITS_ADMITTED);
+        assert_in_range(result.room[LIMITS_REQUESTS_PER_SECOND].remaining, 0, 9 - i);
+    }
+    assert_int_equal(admit(client, &request).outcome, LIMITS_DENIED);
+}
+
 static void test_a_minute_is_never_too_short(void **state) {
     struct redis_client *client = client_of(state);
     struct test_request request;
@@ -602,6 +619,7 @@ int main(void) {
         REDIS_TEST(test_gate_can_be_asked_for_alone),
         REDIS_TEST(test_a_full_outbox_lets_nobody_in),
         REDIS_TEST(test_a_second_is_a_second_to_the_microsecond),
+        REDIS_TEST(test_a_lowered_limit_of_a_second_is_not_kept_out_by_what_has_passed),
         REDIS_TEST(test_a_minute_is_never_too_short),
         REDIS_TEST(test_idle_for_less_and_for_more_than_a_minute),
         REDIS_TEST(test_day_and_month_are_the_calendars),
