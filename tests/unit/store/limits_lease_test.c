@@ -206,6 +206,19 @@ static void test_some_reports_count_when_the_lease_runs_out(void **state) {
     assert_int_equal(all[2].output, 5);
 }
 
+static void test_a_settlement_is_not_less_than_what_was_reported_before(void **state) {
+    struct redis_client *client = client_of(state);
+    struct test_request request;
+    test_request_init(&request);
+    request.admission.answers = 2;
+    admit_as(client, &request, 1);
+    report(client, 1, 1, usage_of(10, 0, 7));
+    assert_int_equal(settle(client, 1, usage_of(10, 0, 5)), 1);
+    struct outbox_entry entry;
+    assert_int_equal(read_outbox(client, &entry, 1), 1);
+    assert_int_equal(entry.output, 7);
+}
+
 static void test_reports_correct_a_provisional_settlement(void **state) {
     struct redis_client *client = client_of(state);
     struct test_request request;
@@ -323,6 +336,7 @@ int main(void) {
         REDIS_TEST(test_a_late_settlement_adds_the_difference_once),
         REDIS_TEST(test_reports_settle_a_lease_when_all_are_there),
         REDIS_TEST(test_some_reports_count_when_the_lease_runs_out),
+        REDIS_TEST(test_a_settlement_is_not_less_than_what_was_reported_before),
         REDIS_TEST(test_reports_correct_a_provisional_settlement),
         REDIS_TEST(test_a_call_reaps_four_and_the_reaper_all),
         REDIS_TEST(test_clock_set_back_neither_leaks_nor_overshoots),
