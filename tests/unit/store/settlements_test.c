@@ -238,6 +238,27 @@ static void test_what_was_recorded_is_not_admitted_again(void **state) {
     assert_int_equal(read_outbox(client, NULL, 0), 1);
 }
 
+/** A Redis that has lost its functions and has no room for them, as one that failed over to a read-only replica, is one that is away. */
+static void test_a_redis_that_takes_no_functions_is_waited_for(void **state) {
+    struct redis_client *client = client_of(state);
+    struct error err;
+    admit_leases(client, LEASES / 4);
+    if (redis_callf(client, NULL, &err, "FUNCTION FLUSH SYNC") != STATUS_OK ||
+        redis_callf(client, NULL, &err, "CONFIG SET maxmemory 1") != STATUS_OK)
+        fail_msg("%s", err.message);
+    struct settlements *settlements = start();
+    settle_all(settlements, 0, LEASES / 4);
+    struct settlements_counts counts = settlements_count(settlements);
+    while (counts.repeated == 0 && counts.refused == 0) {
+        nanosleep(&(struct timespec){.tv_nsec = NS_PER_MS}, NULL);
+        counts = settlements_count(settlements);
+    }
+    assert_int_equal(counts.refused, 0);
+    if (redis_callf(client, NULL, &err, "CONFIG SET maxmemory 0") != STATUS_OK) fail_msg("%s", err.message);
+    assert_int_equal(settlements_destroy(settlements, PATIENT_NS), 0);
+    check_settled_once(client, LEASES / 4);
+}
+
 /** A worker whose link broke may be heard before the gateway: the request counts all the same, with what the worker knows better. */
 static void test_what_is_recorded_behind_its_reports_counts(void **state) {
     struct redis_client *client = client_of(state);
@@ -364,6 +385,7 @@ int main(void) {
         REDIS_TEST(test_what_has_no_room_is_counted),
         REDIS_TEST(test_what_passed_while_redis_was_away_is_recorded_once),
         REDIS_TEST(test_what_was_recorded_is_not_admitted_again),
+        REDIS_TEST(test_a_redis_that_takes_no_functions_is_waited_for),
         REDIS_TEST(test_what_is_recorded_behind_its_reports_counts),
         REDIS_TEST(test_mistakes_are_not_repeated_for_ever),
         REDIS_TEST(test_what_passed_without_redis_is_recorded_once),
