@@ -29,7 +29,7 @@ _Static_assert(NAME_BYTES > 16 + LIMITS_ID_BYTES + LIMITS_SCOPE_BYTES + LIMIT_MO
 static struct redis_library library;
 static struct {
     char admit[FUNCTION_BYTES], charge[FUNCTION_BYTES], settle[FUNCTION_BYTES], reap[FUNCTION_BYTES],
-        used[FUNCTION_BYTES];
+        used[FUNCTION_BYTES], seed[FUNCTION_BYTES];
 } functions;
 static pthread_once_t library_once = PTHREAD_ONCE_INIT;
 static _Atomic int64_t test_time_us;
@@ -62,6 +62,7 @@ static void init_library(void) {
     snprintf(functions.settle, FUNCTION_BYTES, "limits_settle_%s", version);
     snprintf(functions.reap, FUNCTION_BYTES, "limits_reap_%s", version);
     snprintf(functions.used, FUNCTION_BYTES, "limits_used_%s", version);
+    snprintf(functions.seed, FUNCTION_BYTES, "limits_seed_%s", version);
 }
 
 /* --- arguments and answers ---------------------------------------------------------------------------------------- */
@@ -357,8 +358,11 @@ void limits_reap(struct redis_client *client, const char *organization, redis_fn
 
 /* --- what is used ------------------------------------------------------------------------------------------------- */
 
-void limits_used(struct redis_client *client, const char *organization, const char *scope, const char *model_or_null,
-                 redis_fn *fn, void *context) {
+/** Call a function on one scope's keys. */
+static void run_on_scope(struct redis_client *client, const char *function, const char *organization, const char *scope,
+                         const char *model_or_null, int64_t *numbers, int count, redis_fn *fn, void *context) {
+    enum { SCOPE_KEYS = 3 };
+    static const char *const kinds[SCOPE_KEYS] = {"use", "win", "rps"};
     pthread_once(&library_once, init_library);
     const char *model = model_or_null != NULL ? model_or_null : "";
     if (!is_id(organization, LIMITS_ID_BYTES) || !is_id(scope, LIMITS_SCOPE_BYTES) ||
@@ -366,18 +370,30 @@ void limits_used(struct redis_client *client, const char *organization, const ch
         refuse(fn, context, "limits: the organisation's id, the scope or the model is strange");
         return;
     }
-    static const char *const kinds[] = {"use", "win", "rps"};
-    char names[3][NAME_BYTES];
-    struct bytes_view keys[3];
-    for (int i = 0; i < 3; i++) {
+    char names[SCOPE_KEYS][NAME_BYTES];
+    struct bytes_view keys[SCOPE_KEYS];
+    for (int i = 0; i < SCOPE_KEYS; i++) {
         snprintf(names[i], NAME_BYTES, "bora:%s:{%s}:%s%s%s", kinds[i], organization, scope,
                  model_or_null != NULL ? ":" : "", model);
         keys[i] = bytes_view_string(names[i]);
     }
     uint8_t packed[PACKED_BYTES];
-    int64_t time = atomic_load(&test_time_us);
-    struct bytes_view argument = pack_numbers(&time, 1, packed);
-    redis_function_run(client, &library, functions.used, keys, 3, &argument, 1, fn, context);
+    numbers[0] = atomic_load(&test_time_us);
+    struct bytes_view argument = pack_numbers(numbers, count, packed);
+    redis_function_run(client, &library, function, keys, SCOPE_KEYS, &argument, 1, fn, context);
+}
+
+void limits_used(struct redis_client *client, const char *organization, const char *scope, const char *model_or_null,
+                 redis_fn *fn, void *context) {
+    int64_t numbers[] = {0};
+    run_on_scope(client, functions.used, organization, scope, model_or_null, numbers, 1, fn, context);
+}
+
+void limits_seed(struct redis_client *client, const char *organization, const char *scope, const char *model_or_null,
+                 int64_t day_tokens, int64_t month_tokens, int64_t month_spend, redis_fn *fn, void *context) {
+    int64_t numbers[] = {0, within(day_tokens, LIMITS_MAX), within(month_tokens, LIMITS_MAX),
+                         within(month_spend, LIMITS_SPEND_MAX)};
+    run_on_scope(client, functions.seed, organization, scope, model_or_null, numbers, 4, fn, context);
 }
 
 bool limits_read_used(const struct redis_reply *reply, struct limits_bounds *out) {

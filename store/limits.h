@@ -153,6 +153,10 @@ void limits_reap(struct redis_client *client, const char *organization, redis_fn
 /** What counts in a scope now (requests per second only where they are limited). Reply to `fn`: struct limits_bounds of used amounts through limits_read_used. */
 void limits_used(struct redis_client *client, const char *organization, const char *scope, const char *model_or_null,
                  redis_fn *fn, void *context);
+/** A scope that gets a limit by day, month or spend counts from the day's and the month's beginning, not from its first request: what the ledger has of them
+ *  is the least that counts. Nothing where the scope has counted more. Idempotent. */
+void limits_seed(struct redis_client *client, const char *organization, const char *scope, const char *model_or_null,
+                 int64_t day_tokens, int64_t month_tokens, int64_t month_spend, redis_fn *fn, void *context);
 bool limits_read_used(const struct redis_reply *reply, struct limits_bounds *out);
 
 /** The gate of a key: shut, it is refused by every admission from then on; for an hour, by when no gateway remembers the key. */

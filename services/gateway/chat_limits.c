@@ -106,7 +106,7 @@ static const char *owner_of(const struct limits_scope *scope) {
 static void say_denied(const struct limits_result *result, const struct limits_scope *scope, char *out, size_t size) {
     char limit[48];
     if (result->denied_by == LIMITS_SPEND_PER_MONTH)
-        snprintf(limit, sizeof limit, "a limit of %.2f on its", (double)result->denied_limit / 1e9);
+        snprintf(limit, sizeof limit, "a limit of %.9g on its", (double)result->denied_limit / 1e9);
     else
         snprintf(limit, sizeof limit, "%lld", (long long)result->denied_limit);
     snprintf(out, size, "Rate limit exceeded: %s has %s %s%s", owner_of(scope), limit, kinds[result->denied_by].what,
@@ -122,7 +122,7 @@ static void say_never(const struct chat *chat, const struct limits_result *resul
     }
     if (result->denied_by == LIMITS_SPEND_PER_MONTH) {
         snprintf(out, size,
-                 "Rate limit exceeded: this request may cost more than the limit of %.2f on spend per month of %s%s",
+                 "Rate limit exceeded: this request may cost more than the limit of %.9g on spend per month of %s%s",
                  (double)result->denied_limit / 1e9, owner, model);
         return;
     }
@@ -136,6 +136,22 @@ static void say_never(const struct chat *chat, const struct limits_result *resul
              kinds[result->denied_by].what, model, given ? "; lower max_tokens" : "");
 }
 
+/** For programs: which limit it was, of whom; and to the public clients, which retry a 429 by themselves, whether that can help. */
+static void name_denial(struct request *request, const struct limits_scope *scope, enum limits_kind kind, bool never) {
+    static const char *const names[LIMITS_KINDS] = {
+        [LIMITS_REQUESTS_PER_SECOND] = "requests_per_second",  [LIMITS_REQUESTS_PER_MINUTE] = "requests_per_minute",
+        [LIMITS_INPUT_PER_MINUTE] = "input_tokens_per_minute", [LIMITS_OUTPUT_PER_MINUTE] = "output_tokens_per_minute",
+        [LIMITS_TOKENS_PER_MINUTE] = "tokens_per_minute",      [LIMITS_TOKENS_PER_DAY] = "tokens_per_day",
+        [LIMITS_TOKENS_PER_MONTH] = "tokens_per_month",        [LIMITS_STREAMS] = "concurrent_streams",
+        [LIMITS_SPEND_PER_MONTH] = "spend_per_month",
+    };
+    char text[96];
+    const char *owner = scope->name[0] == 'o' ? "organization" : scope->name[0] == 'w' ? "workspace" : "key";
+    snprintf(text, sizeof text, "%s%s %s", owner, scope->of_model ? ", model" : "", names[kind]);
+    request->front->header(request, "x-ratelimit-denied-by", text);
+    if (never) request->front->header(request, "x-should-retry", "false");
+}
+
 static struct api_error denied_error(const struct chat *chat, const struct limits_admission *admission,
                                      const struct limits_result *result) {
     struct api_error error =
@@ -143,6 +159,7 @@ static struct api_error denied_error(const struct chat *chat, const struct limit
     const struct limits_scope *scope = &admission->scopes[result->denied_scope];
     bool never = result->outcome == LIMITS_NEVER_FITS;
     error.retry_after_ms = never ? NEVER_RETRY_MS : result->retry_after_ms;
+    if (chat->phase != CHAT_DONE) name_denial(chat->request, scope, result->denied_by, never);
     if (never)
         say_never(chat, result, scope, error.message, sizeof error.message);
     else if (!chat->plan.strict)

@@ -339,6 +339,8 @@ static enum status change_key(struct handling *handling, const struct key_record
     TRY(key_record_write(before, &handling->arena, &old.words, &old.count, err));
     TRY(key_record_write(after, &handling->arena, &new.words, &new.count, err));
     if (entry->detail == NULL) return out_of_memory(err);
+    if (!limit_sets_equal(&before->limits, &after->limits))
+        TRY(limit_seed_scope(handling, before->organization, NULL, before->prefix, &after->limits, err));
     change_begin(CHANGE_KEY, before->organization, before->prefix, &told);
     bool leaves = before->revoked_at == 0 && after->revoked_at != 0;
     struct record_change change = {.what = "key",

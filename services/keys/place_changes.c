@@ -2,6 +2,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "base/clock.h"
 #include "services/keys/handling.h"
+#include "services/keys/limit_seed.h"
 #include "services/keys/record_store.h"
 #include "services/keys/store_names.h"
 
@@ -207,6 +208,8 @@ enum status place_change_organization(struct handling *handling, const struct or
                                    .after = &new,
                                    .entry = &entry,
                                    .change = &told};
+    if (!limit_sets_equal(&before->limits, &after->limits))
+        TRY(limit_seed_scope(handling, after->id, NULL, NULL, &after->limits, err));
     TRY(record_change(handling, &change, err));
     return change_finish(handling->service, &told, err);
 }
@@ -232,6 +235,10 @@ enum status place_change_workspace(struct handling *handling, const struct works
                                    .name_after = renamed ? after->name : NULL,
                                    .entry = &entry,
                                    .change = &told};
+    if (!limit_sets_equal(&before->limits, &after->limits))
+        TRY(limit_seed_scope(handling, after->organization, after->id, NULL, &after->limits, err));
+    if (!limit_bounds_equal(&before->key_limits, &after->key_limits))
+        TRY(limit_seed_keys(handling, after->organization, after->id, &after->key_limits, err));
     TRY(record_change(handling, &change, err));
     return change_finish(handling->service, &told, err);
 }

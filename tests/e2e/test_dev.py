@@ -59,8 +59,8 @@ def test_status_for_people(house):
     assert [line.split()[0] for line in lines] == list(NAMES)
     for name, line in zip(NAMES, lines):
         assert re.search(rf"^{name} +ok +pid {house.pid(name)} +\d+ MiB +127\.0\.0\.1:\d+", line), line
-    assert house.model in lines[2] and re.search(r"running \d+, waiting \d+, kv_tokens_used \d+", lines[2])
-    assert f"grpc 127.0.0.1:{house.ports['grpc']}" in lines[3]
+    assert house.model in lines[3] and re.search(r"running \d+, waiting \d+, kv_tokens_used \d+", lines[3])
+    assert f"grpc 127.0.0.1:{house.ports['grpc']}" in lines[4]
 
 
 def test_status_says_what_is_wrong(house):
@@ -69,7 +69,7 @@ def test_status_says_what_is_wrong(house):
         done = until(lambda: (d := dev(house, "status")).stdout.count(" not ready ") and d, "the gateway has noticed")
         assert done.returncode == 1
         lines = done.stdout.splitlines()
-        assert re.search(r"^worker +stopped +pid -", lines[2]) and re.search(r"^gateway +not ready .*worker", lines[3]), lines
+        assert re.search(r"^worker +stopped +pid -", lines[3]) and re.search(r"^gateway +not ready .*worker", lines[4]), lines
     finally:
         house.up()
 

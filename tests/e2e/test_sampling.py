@@ -200,7 +200,7 @@ def test_a_full_engine_says_when_to_come_again(house, small_worker):
 
 def test_a_tenant_that_keeps_an_engine_full_does_not_shut_others_out(house, small_worker):
     """Its waiting request goes, with the answer of a full queue; nobody of another tenant is refused."""
-    (many, _), (few, _) = house.new_key(), house.new_key()
+    (many, _), (few, _) = house.new_key(tenant="many"), house.new_key(tenant="few")
     results, over = [], threading.Event()
 
     def one():

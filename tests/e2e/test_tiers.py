@@ -69,7 +69,7 @@ def answer(house, model):
 def test_each_tier_has_a_worker_of_its_own(tiers):
     processes = json.loads(tiers.command("status", "--json").stdout)["processes"]
     assert {name: p.get("model") for name, p in processes.items() if "worker" in name} == {"worker": "little", "worker-medium": "experts", "worker-large": "eight-bits"}
-    assert len({p["pid"] for p in processes.values()}) == 6 and all(p["health"] == "ok" for p in processes.values())
+    assert len({p["pid"] for p in processes.values()}) == 7 and all(p["health"] == "ok" for p in processes.values())
     status, _, body = tiers.send("GET", "/v1/models")
     assert status == 200 and {(m["id"], m["tier"]) for m in body["data"]} == {("little", "small"), ("experts", "medium"), ("eight-bits", "large")}
 
@@ -88,5 +88,5 @@ def test_one_model_again_stops_the_others(tiers):
     pid = tiers.pid("worker")
     done = tiers.command("up", "--model", "little", "--no-question")
     assert done.returncode == 0 and tiers.pid("worker") == pid, done.stderr
-    assert [name for name in json.loads(tiers.command("status", "--json").stdout)["processes"]] == ["redis", "keys", "worker", "gateway"]
+    assert [name for name in json.loads(tiers.command("status", "--json").stdout)["processes"]] == ["redis", "redis-limits", "keys", "worker", "gateway"]
     assert not (tiers.state / "run/worker-medium.pid").exists()

@@ -49,8 +49,8 @@ def process(*command):
         assert started.wait(60 * PACE) == 0
 
 
-def redis_flags(house):
-    return ["--redis", f"127.0.0.1:{house.ports['redis-limits']}", "--redis-password-file", house.state / "secrets/redis-password"]
+def redis_flags(house, name="--redis"):
+    return [name, f"127.0.0.1:{house.ports['redis-limits']}", f"{name}-password-file", house.state / "secrets/redis-password"]
 
 
 def server_tls(pki):
@@ -67,7 +67,7 @@ def behind(house, pki, tmp_path_factory):
     path = next(line.split("=", 1)[1].strip() for line in (ROOT / "models.ini").read_text().splitlines() if line.startswith("path"))
     (folder / "models.ini").write_text(f"[{MODEL}]\npath = {path}\ntier = code\n")
     secrets = house.state / "secrets"
-    with process(BUILD / "bin/bora-keys", "--listen", f"127.0.0.1:{port}", "--hash-secret-file", secrets / "key-hash", "--admin-key-file", secrets / "admin-key", "--service-token-file", secrets / "service-token", *redis_flags(house), *server_tls(pki)), \
+    with process(BUILD / "bin/bora-keys", "--listen", f"127.0.0.1:{port}", "--hash-secret-file", secrets / "key-hash", "--admin-key-file", secrets / "admin-key", "--service-token-file", secrets / "service-token", *redis_flags(house, "--redis-limits"), "--redis", f"127.0.0.1:{house.ports['redis']}", "--redis-password-file", secrets / "redis-password", *server_tls(pki)), \
             process(BUILD / "bin/bora-worker", "--models-file", folder / "models.ini", "--listen", "127.0.0.1:0", "--threads", "1", *redis_flags(house), *server_tls(pki)):
         yield port
 
