@@ -17,6 +17,9 @@
 #include <unistd.h>
 
 enum {
+    TURN_HEADS =
+        32, /* what one connection may do before others have their turn: requests, which it may send ahead ... */
+    TURN_BLOCKS = 8, /* ... and reads of struct http_server.block */
     LINGERING_MAX = 256,
     LINGER_MS = 2000,
     LINGER_BYTES_MAX = LIMIT_REQUEST_BODY_BYTES_MAX,
@@ -211,6 +214,21 @@ static bool asks_for(const struct http_exchange *exchange, const char *name, con
     return said != NULL && strcasecmp(said, value) == 0;
 }
 
+/** `Connection` is a list, perhaps in several fields (RFC 9110, 7.6.1): "upgrade, close". */
+static bool asks_to_close(const struct http_head *head) {
+    static const char close[] = "close", blanks[] = " \t,";
+    for (const struct http_field *field = head->headers; field != NULL; field = field->next) {
+        if (strcasecmp(field->name, "Connection") != 0) continue;
+        for (const char *at = field->value + strspn(field->value, blanks); *at != 0;) {
+            size_t length = strcspn(at, blanks);
+            if (length == sizeof close - 1 && strncasecmp(at, close, length) == 0) return true;
+            at += length;
+            at += strspn(at, blanks);
+        }
+    }
+    return false;
+}
+
 /** The headers pass, as far as the user is concerned: does the body? */
 static void accept_headers(struct http_connection *connection) {
     static const char go_on[] = "HTTP/1.1 100 Continue\r\n\r\n";
@@ -243,7 +261,7 @@ static void begin_request(struct http_connection *connection) {
     const struct http_head *head = &exchange->head;
     struct http_framing framing =
         http_framing_check(head->method, head->minor_version, head->headers, options->body_bytes_max);
-    exchange->keeps_alive = head->minor_version > 0 && !asks_for(exchange, "Connection", "close");
+    exchange->keeps_alive = head->minor_version > 0 && !asks_to_close(head);
     if (framing.refuse_status != 0) {
         refuse(connection, framing.refuse_status, framing.reason);
         return;
@@ -306,6 +324,7 @@ static bool take_head(struct http_connection *connection) {
         return false;
     }
     connection->head_seen = 0;
+    connection->heads++;
     connection->served = true;
     connection->exchange = http_exchange_create(connection);
     if (connection->exchange == NULL) {
@@ -374,7 +393,8 @@ static void use_input(struct http_connection *connection) {
         if (connection->reading == HTTP_READ_PAUSED) settle(connection);
         if (connection->dead || connection->input.length == 0) break;
         if (connection->reading == HTTP_READ_HEAD) {
-            if (atomic_load(&connection->server->stopping) || !take_head(connection)) break;
+            if (atomic_load(&connection->server->stopping) || connection->heads == TURN_HEADS || !take_head(connection))
+                break;
         } else if (connection->reading == HTTP_READ_BODY) {
             take_length(connection);
         } else if (connection->reading == HTTP_READ_CHUNKS) {
@@ -428,21 +448,35 @@ static bool wants_input(const struct http_connection *connection) {
            connection->reading != HTTP_READ_DECISION;
 }
 
+/** Others first: whoever is registered anew is told again of what there is, behind those who wait already. */
+static void come_again(struct http_connection *connection) {
+    struct epoll_event event = {.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, .data.ptr = connection};
+    if (epoll_ctl(connection->server->epoll_fd, EPOLL_CTL_MOD, connection->fd, &event) != 0)
+        http_connection_close(connection);
+}
+
 static void go_on(struct http_connection *connection) {
+    int blocks = 0;
+    connection->heads = 0;
     use_input(connection);
-    while (wants_input(connection)) {
+    for (; wants_input(connection) && blocks < TURN_BLOCKS && connection->heads < TURN_HEADS; blocks++) {
         if (!read_block(connection)) break;
         use_input(connection);
     }
     if (connection->dead) return;
     /* Of a client that has hung up nothing more comes: what is not whole now will never be. */
-    bool waits = connection->exchange != NULL && connection->reading == HTTP_READ_PAUSED;
+    bool waits = connection->exchange != NULL && connection->reading == HTTP_READ_PAUSED,
+         heads_left = connection->heads == TURN_HEADS && connection->input.length > 0;
     if (waits)
         settle(connection);
-    else if (connection->broken || (connection->hung_up && !connection->readable))
+    else if (connection->broken)
         http_connection_close(connection);
     else if (connection->exchange == NULL && atomic_load(&connection->server->stopping) &&
              connection->reading == HTTP_READ_HEAD)
+        http_connection_close(connection);
+    else if (heads_left || wants_input(connection))
+        come_again(connection);
+    else if (connection->hung_up && !connection->readable)
         http_connection_close(connection);
 }
 

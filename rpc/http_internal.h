@@ -70,6 +70,7 @@ struct http_connection {
     bool dead;          /* closed; freed behind the events that may still point to it */
     struct bytes input; /* received and not yet used */
     size_t head_seen;   /* of it, without the head's end */
+    int heads;          /* that were taken in this turn */
     int64_t body_left;  /* HTTP_READ_BODY */
     struct http_chunks chunks;
     int64_t since_ns;      /* accepted, or last request ended, or running request begun; lingers */

@@ -166,8 +166,23 @@ void http_head_deinit(struct http_head *head) {
 
 /* ---- chunks -------------------------------------------------------------------------------------------------------- */
 
-enum { SIZE, EXTENSION, SIZE_LF, DATA, DATA_CR, DATA_LF, TRAILER_START, TRAILER, TRAILER_LF, END_LF, ENDED };
+enum { SIZE, BLANKS, EXTENSION, SIZE_LF, DATA, DATA_CR, DATA_LF, TRAILER_START, TRAILER, TRAILER_LF, END_LF, ENDED };
 enum { SIZE_DIGITS_MAX = 15, EXTENSION_BYTES_MAX = 1024 };
+
+/** Behind the digits: blanks, then an extension or the line's end. */
+static enum http_chunks_state end_size(struct http_chunks *chunks, char byte) {
+    if (byte == '\r')
+        chunks->phase = SIZE_LF;
+    else if (byte == ';')
+        chunks->phase = EXTENSION;
+    else if (byte != ' ' && byte != '\t')
+        return HTTP_CHUNKS_MALFORMED;
+    else if (++chunks->line_bytes > EXTENSION_BYTES_MAX)
+        return HTTP_CHUNKS_TOO_LARGE;
+    else
+        chunks->phase = BLANKS;
+    return HTTP_CHUNKS_MORE;
+}
 
 static enum http_chunks_state take_size_digit(struct http_chunks *chunks, char byte) {
     int digit = hex_digit(byte);
@@ -177,13 +192,7 @@ static enum http_chunks_state take_size_digit(struct http_chunks *chunks, char b
         return HTTP_CHUNKS_MORE;
     }
     if (chunks->digits == 0) return HTTP_CHUNKS_MALFORMED;
-    if (byte == '\r')
-        chunks->phase = SIZE_LF;
-    else if (byte == ';' || byte == ' ' || byte == '\t')
-        chunks->phase = EXTENSION;
-    else
-        return HTTP_CHUNKS_MALFORMED;
-    return HTTP_CHUNKS_MORE;
+    return end_size(chunks, byte);
 }
 
 /** Of an extension or a trailer: to the end of its line, at which `next` comes. */
@@ -208,6 +217,8 @@ static enum http_chunks_state take_byte(struct http_chunks *chunks, char byte) {
     switch (chunks->phase) {
     case SIZE:
         return take_size_digit(chunks, byte);
+    case BLANKS:
+        return end_size(chunks, byte);
     case EXTENSION:
         return skip_line(chunks, byte, EXTENSION_BYTES_MAX, SIZE_LF);
     case SIZE_LF:

@@ -319,6 +319,7 @@ void http_server_stop(struct http_server *server, int64_t grace_ns) {
     server->started = false;
     int64_t until_ns = clock_monotonic_ns(clock_system()) + grace_ns;
     struct timespec until = {.tv_sec = until_ns / NS_PER_S, .tv_nsec = until_ns % NS_PER_S};
+    (void)!shutdown(server->listen_fd, SHUT_RDWR); /* before anybody is told that we stop: who comes now is refused */
     atomic_store(&server->stopping, true);
     http_server_wake(server); /* which closes idle connections */
     pthread_mutex_lock(&server->mutex);

@@ -167,11 +167,13 @@ local function limits_admit(KEYS, ARGV)
   begin(time)
   begin_leases(KEYS[3], KEYS[4], KEYS[5])
   for kind = 1, KINDS do tightest[kind], remaining[kind] = -1, -1 end
-  local late = peek == 2
+  local late, reports = peek == 2, false
   if late and call('HEXISTS', leases_key, ARGV[1]) == 1 then return answer(ADMITTED, -1, -1, 0, output) end -- it was asked for, and the answer was lost
   if call('EXISTS', KEYS[1], KEYS[2]) > 0 then
     if not late and call('EXISTS', KEYS[1]) > 0 then return answer(KEY_CLOSED, -1, -1, 0, 0) end
-    if call('EXISTS', KEYS[2]) > 0 then return redis.error_reply('ERR the lease was settled before it was admitted') end -- this call was late; nobody waits for it
+    local word = call('GET', KEYS[2])
+    if late and word then reports = early_reports(word) end
+    if word and not reports then return redis.error_reply('ERR the lease was settled before it was admitted') end -- this call was late; nobody waits for it
   end
   if call('XLEN', outbox_key) >= OUTBOX_MAX then return redis.error_reply('BUSY the outbox of usage is full') end
   reap(REAP_MAX)
@@ -191,7 +193,8 @@ local function limits_admit(KEYS, ARGV)
   end
   if peek ~= 1 then
     local lease = {ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7], price, cached_price, output_price, slice, day, input, 0, 0, input_cost, granted,
-                   answers, false, false, floor(now / 1000)}
+                   answers, reports, false, floor(now / 1000)}
+    if reports then call('DEL', KEYS[2]) end
     take(lease, scopes, times, ARGV)
     call('HSET', leases_key, ARGV[1], cmsgpack.pack(lease))
     call('ZADD', due_key, text(now + LEASE_US), ARGV[1])

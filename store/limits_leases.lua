@@ -60,6 +60,11 @@ end
 
 local function cost_of(lease) return lease[L_INPUT_COST] + cost(lease[L_OUTPUT], lease[L_OUTPUT_PRICE]) end
 
+-- What workers have said of a lease that is not there yet, as of a request that passed while Redis was away: like L_REPORTS, behind a letter that no
+-- lease begins with. False: the word is another one.
+local EARLY = 'r'
+local function early_reports(word) return string.sub(word, 1, 1) == EARLY and cmsgpack.unpack(string.sub(word, 2)) end
+
 local function keep_settled(id, lease) call('SET', settled_key(id), cmsgpack.pack(lease), 'PX', KEEP_MS) end
 
 -- The end of a lease that is there. `open_end`: a better word on it may still come, and then the difference is added.

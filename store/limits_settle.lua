@@ -46,7 +46,18 @@ local function limits_settle(KEYS, ARGV)
   local result = 0
   local running = call('HGET', leases_key, id)
   local packed = running or call('GET', KEYS[4])
-  if packed and packed ~= '' then
+  local early = packed and early_reports(packed)
+  if early or not packed then
+    -- The admission's answer was lost and it may be under way still, on a connection that broke: it must find that it is too late. What a worker
+    -- says is kept for one that is made up for.
+    local word = ''
+    if answer >= 0 then
+      early = early or {}
+      early[answer + 1] = {input, cached, output}
+      word = EARLY .. cmsgpack.pack(early)
+    end
+    call('SET', KEYS[4], word, 'PX', KEEP_MS)
+  elseif packed ~= '' then
     local lease, complete = cmsgpack.unpack(packed), nil
     complete, input, cached, output = last_word(lease, answer, input, cached, output)
     if complete and running then
@@ -60,9 +71,6 @@ local function limits_settle(KEYS, ARGV)
     else
       keep_settled(id, lease)
     end
-  elseif not packed then
-    -- The admission's answer was lost and it may be under way still, on a connection that broke: it must find that it is too late.
-    call('SET', KEYS[4], '', 'PX', KEEP_MS)
   end
   reap(REAP_MAX)
   store_scopes()

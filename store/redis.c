@@ -14,6 +14,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#define FUNCTION_MISSING "Function not found"
 /* Commands between submission and callback. A server that is slower than its clients for long shows as refusals, not as memory. */
 enum { COMMANDS_MAX = 65536, TIMEOUT_STEPS = 16 /* how often one command's time is looked at */ };
 static const int64_t TIMEOUT_STEP_MAX_NS = 20 * (int64_t)NS_PER_MS;
@@ -53,6 +54,18 @@ static enum status status_of_error(struct bytes_view text) {
     return STATUS_INTERNAL;
 }
 
+/** A function that is still not there has been loaded in vain: that is why. */
+static enum status status_of_reply(const struct redis_command *command, const struct redis_reply *reply) {
+    if (strstr((const char *)reply->string.data, FUNCTION_MISSING) != NULL) return command->client->load_status;
+    return status_of_error(reply->string);
+}
+
+static void on_loaded(void *context, enum status status, const struct redis_reply *reply, const char *message) {
+    (void)reply, (void)message;
+    struct redis_client *client = context;
+    client->load_status = status == STATUS_OK ? STATUS_INTERNAL : status;
+}
+
 static void answer_with_reply(struct redis_command *command, const redisReply *raw) {
     struct redis_reply reply, *block = NULL;
     if (!redis_reply_convert(raw, &reply, &block)) {
@@ -60,7 +73,7 @@ static void answer_with_reply(struct redis_command *command, const redisReply *r
         return;
     }
     if (reply.type == REDIS_ERROR)
-        answer(command, status_of_error(reply.string), &reply, (const char *)reply.string.data);
+        answer(command, status_of_reply(command, &reply), &reply, (const char *)reply.string.data);
     else
         answer(command, STATUS_OK, &reply, "");
     free(block);
@@ -79,11 +92,11 @@ static enum status send_locked(struct redis_client *client, struct redis_command
 static bool lacks_code(const struct redis_command *command, const redisReply *reply) {
     if (reply->type != REDIS_REPLY_ERROR) return false;
     return (command->script != NULL && strncmp(reply->str, "NOSCRIPT", 8) == 0) ||
-           (command->library != NULL && strstr(reply->str, "Function not found") != NULL);
+           (command->library != NULL && strstr(reply->str, FUNCTION_MISSING) != NULL);
 }
 
 static enum status send_load_locked(struct redis_client *client, const struct redis_command *command) {
-    struct redis_command *load = redis_command_load(command->library);
+    struct redis_command *load = redis_command_load(command->library, on_loaded, client);
     if (load == NULL) return STATUS_RESOURCE_EXHAUSTED;
     load->client = client;
     load->deadline_ns = command->deadline_ns;
@@ -309,6 +322,7 @@ enum status redis_client_create(const struct redis_options *options, struct redi
     client->on_connection = options->on_connection;
     client->context = options->context;
     client->pipe.fd = -1;
+    client->load_status = STATUS_INTERNAL;
     TAILQ_INIT(&client->waiting);
     pthread_mutex_init(&client->mutex, NULL);
     pthread_condattr_t monotonic;

@@ -281,8 +281,8 @@ void redis_function_run(struct redis_client *client, const struct redis_library 
     redis_submit(client, command);
 }
 
-struct redis_command *redis_command_load(const struct redis_library *library) {
+struct redis_command *redis_command_load(const struct redis_library *library, redis_fn *fn, void *context) {
     struct bytes_view words[] = {bytes_view_string("FUNCTION"), bytes_view_string("LOAD"),
                                  bytes_view_string(library->source)};
-    return redis_command_create(words, 3, NULL, NULL);
+    return redis_command_create(words, 3, fn, context);
 }

@@ -76,6 +76,7 @@ struct redis_client {
     struct event *wake_event, *timeout_timer;
     struct redis_connection connection;
     int64_t last_reply_ns;
+    enum status load_status; /* why a function is not there behind the last load of a library */
 
     struct redis_connection subscriber; /* started with the first subscription */
     struct redis_subscription *subscriptions;
@@ -104,7 +105,7 @@ void redis_command_free(struct redis_command *command);
 /** Turn a script's EVALSHA into EVAL. False when memory is out. */
 bool redis_command_use_source(struct redis_command *command);
 /** The command that loads a library; NULL when memory is out. */
-struct redis_command *redis_command_load(const struct redis_library *library);
+struct redis_command *redis_command_load(const struct redis_library *library, redis_fn *fn, void *context);
 
 /** hiredis' reply as ours. Strings are lent; `*out_block` holds an array's items and is freed by the caller. False when memory is out. */
 bool redis_reply_convert(const redisReply *raw, struct redis_reply *out, struct redis_reply **out_block);

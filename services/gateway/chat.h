@@ -126,7 +126,7 @@ struct chat {
     enum chat_phase phase;
     int attempts;
     bool sent;    /* something of the answer has gone to the client */
-    bool refused; /* by the worker, before it computed anything */
+    bool refused; /* by the worker, before any of the answers had begun */
     struct api_error *
         refusal; /* why the worker does not take it, in the request's arena: the client's answer once the limits have counted it */
     char lease[LIMITS_LEASE_ID_BYTES + 1];

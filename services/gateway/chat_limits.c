@@ -314,10 +314,12 @@ void chat_admit(struct chat *chat) {
 
 struct limits_usage chat_usage_locked(const struct chat *chat) {
     struct limits_usage usage = {0};
-    if (chat->proceeded_ns == 0 || chat->refused) return usage;
+    if (chat->proceeded_ns == 0) return usage;
+    for (int i = 0; i < chat->choice_count; i++) usage.output += chat->choices[i].completion_tokens;
+    /* A refusal costs nothing, but for what other answers were given until they heard of it. */
+    if (chat->refused && usage.output == 0) return usage;
     usage.input = chat->choices[0].prompt_tokens; /* counted once, however many answers */
     usage.cached_input = chat->choices[0].cached_tokens;
-    for (int i = 0; i < chat->choice_count; i++) usage.output += chat->choices[i].completion_tokens;
     return usage;
 }
 

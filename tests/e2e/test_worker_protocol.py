@@ -99,6 +99,24 @@ def test_no_tokens_need_no_room_beside_the_prompts(house, worker):
     assert [ask(house, worker, key=key, max_tokens=0, n=16)[0] for _ in range(2)] == [200, 429]
 
 
+def test_what_one_answer_was_given_before_another_was_refused_is_counted(house, worker):
+    def script(start, index):
+        if index == 0:
+            raise worker.full()
+        assert worker.generations[1].stopped.wait(60)
+        yield worker.pb.Delta(text=b"abc", completion_tokens=3)
+        yield worker.pb.Finished(reason=worker.pb.Finished.REASON_CANCELLED, prompt_tokens=worker.PROMPT_TOKENS, completion_tokens=3)
+
+    worker.reset(script)
+    worker.stops = False
+    key, key_id = house.new_key()
+    assert ask(house, worker, key=key, n=2)[0] == 429
+    path = f"/v1/admin/usage/ledger?key_id={key_id}"
+    until(lambda: house.send("GET", path, key=house.admin_key)[2]["entries"], "it is in the ledger")
+    entries = house.send("GET", path, key=house.admin_key)[2]["entries"]
+    assert [(e["input_tokens"], e["output_tokens"]) for e in entries] == [(worker.PROMPT_TOKENS, 3)]
+
+
 @pytest.mark.parametrize("code", [grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.NOT_FOUND])
 def test_a_start_that_is_lost_is_tried_again_once_and_counts_once(house, worker, code):
     key, _ = house.new_key(limits={"requests_per_minute": 3, "tokens_per_minute": 1000})

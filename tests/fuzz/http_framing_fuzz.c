@@ -38,7 +38,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         must(lengths == 1 || framing.body_bytes <= 0);
         must(framing.body_bytes <= 1000);
     } else {
-        must(framing.reason != NULL && (framing.refuse_status == 400 || framing.refuse_status == 413));
+        must(framing.reason != NULL &&
+             (framing.refuse_status == 400 || framing.refuse_status == 413 || framing.refuse_status == 415));
     }
     if (text != NULL) (void)http_framing_target_valid(text);
     arena_deinit(&arena);

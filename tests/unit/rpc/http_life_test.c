@@ -150,6 +150,64 @@ static void test_one_peer_does_not_get_every_connection(void **state) {
     tester_close(tester);
 }
 
+/** A handler that can be made to wait, and notes who came when. */
+struct door {
+    struct tester *tester;
+    pthread_mutex_t mutex;
+    pthread_cond_t changed;
+    bool shut, waits;
+    int many, when_other; /* requests for /many; how many of them there had been when /other came */
+};
+
+static void pass_door(struct http_exchange *exchange, void *context) {
+    struct door *door = context;
+    pthread_mutex_lock(&door->mutex);
+    if (strcmp(http_exchange_path(exchange), "/wait") == 0) {
+        door->waits = true;
+        pthread_cond_broadcast(&door->changed);
+        while (door->shut) pthread_cond_wait(&door->changed, &door->mutex);
+    }
+    door->many += strcmp(http_exchange_path(exchange), "/many") == 0;
+    if (strcmp(http_exchange_path(exchange), "/other") == 0) door->when_other = door->many;
+    pthread_mutex_unlock(&door->mutex);
+    http_exchange_respond(exchange, 200, NULL, bytes_view_string("ok"));
+}
+
+static void test_who_sends_many_requests_ahead_lets_others_pass(void **state) {
+    (void)state;
+    enum { MANY = 1000 };
+    struct door door = {.mutex = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER, .shut = true};
+    struct tester *tester = tester_new();
+    struct http_server_options options = tester_options(tester);
+    options.on_request = pass_door;
+    options.on_closed = NULL;
+    options.context = &door;
+    tester_open_with(tester, &options);
+    int waiting = client_connect(tester), many = client_connect(tester), other = client_connect(tester);
+    client_send(waiting, "GET /wait HTTP/1.1\r\nHost: h\r\n\r\n");
+    pthread_mutex_lock(&door.mutex);
+    while (!door.waits) pthread_cond_wait(&door.changed, &door.mutex);
+    pthread_mutex_unlock(&door.mutex);
+    struct bytes ahead; /* in one piece, so that it is there as a whole */
+    bytes_init(&ahead, TEXT_BYTES_MAX);
+    for (int i = 0; i < MANY; i++) (void)bytes_append_string(&ahead, "GET /many HTTP/1.1\r\nHost: h\r\n\r\n");
+    client_send_bytes(many, ahead.data, ahead.length);
+    bytes_deinit(&ahead);
+    client_send(other, "GET /other HTTP/1.1\r\nHost: h\r\n\r\n");
+    pthread_mutex_lock(&door.mutex);
+    door.shut = false;
+    pthread_cond_broadcast(&door.changed);
+    pthread_mutex_unlock(&door.mutex);
+    expect_answer(other, 200, "ok");
+    for (int i = 0; i < MANY; i++) expect_answer(many, 200, "ok");
+    close(many);
+    assert_int_equal(door.many, MANY);
+    assert_in_range(door.when_other, 0, MANY / 2);
+    close(waiting);
+    close(other);
+    tester_close(tester);
+}
+
 static void test_headers_have_a_time_of_their_own(void **state) {
     (void)state;
     struct tester *tester = tester_new();
@@ -521,6 +579,7 @@ int main(void) {
         cmocka_unit_test(test_more_connections_than_allowed_wait_their_turn),
         cmocka_unit_test(test_running_out_of_descriptors_is_survived),
         cmocka_unit_test(test_one_peer_does_not_get_every_connection),
+        cmocka_unit_test(test_who_sends_many_requests_ahead_lets_others_pass),
         cmocka_unit_test(test_headers_have_a_time_of_their_own),
         cmocka_unit_test(test_small_bodies_pass_when_large_ones_fill_the_room),
         cmocka_unit_test(test_bodies_of_clients_that_left_are_not_kept),

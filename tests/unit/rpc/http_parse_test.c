@@ -107,7 +107,9 @@ static void test_chunks(void **state) {
     } bodies[] = {
         {"0\r\n\r\n", "", HTTP_CHUNKS_END},
         {"3\r\nabc\r\n0A;x=\"y\"\r\n0123456789\r\n0\r\nT: 1\r\nU: 2\r\n\r\n", "abc0123456789", HTTP_CHUNKS_END},
+        {"3 \t\r\nabc\r\n1 ;x\r\nd\r\n0\r\n\r\n", "abcd", HTTP_CHUNKS_END},
         {"3\r\nab", "ab", HTTP_CHUNKS_MORE},
+        {"3 4\r\nabc\r\n", "", HTTP_CHUNKS_MALFORMED},
         {"\r\n", "", HTTP_CHUNKS_MALFORMED},
         {"g\r\n", "", HTTP_CHUNKS_MALFORMED},
         {"-1\r\n", "", HTTP_CHUNKS_MALFORMED},
@@ -132,6 +134,8 @@ static void test_lines_of_chunks_are_bounded(void **state) {
     static char text[2 * LIMIT_HEADER_BYTES], out[100];
     memset(text, 'x', sizeof text - 1);
     memcpy(text, "1;", 2);
+    assert_int_equal(read_chunks(text, 1000, out), HTTP_CHUNKS_TOO_LARGE);
+    memset(text + 1, ' ', 2000);
     assert_int_equal(read_chunks(text, 1000, out), HTTP_CHUNKS_TOO_LARGE);
     memcpy(text, "0\r\nT:", 5);
     assert_int_equal(read_chunks(text, 1000, out), HTTP_CHUNKS_TOO_LARGE);

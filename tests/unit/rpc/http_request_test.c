@@ -76,6 +76,25 @@ static void test_a_connection_serves_many_requests(void **state) {
     close(fd);
 }
 
+static void test_close_may_be_one_word_among_several(void **state) {
+    static const char *const closing[] = {"Connection: upgrade, close\r\n", "Connection: x\r\nConnection: Close\r\n",
+                                          "Connection: ,\tclose ,\r\n"};
+    for (size_t i = 0; i < sizeof closing / sizeof *closing; i++) {
+        int fd = client_connect(*state);
+        client_send(fd, HEAD("GET /echo HTTP/1.1"));
+        client_send(fd, closing[i]);
+        client_send(fd, "\r\n");
+        expect_answer(fd, 200, "GET /echo|");
+        expect_end(fd);
+    }
+    int fd = client_connect(*state);
+    client_send(fd, HEAD("GET /echo HTTP/1.1") "Connection: closed, keep-alive\r\n\r\n");
+    expect_answer(fd, 200, "GET /echo|");
+    client_send(fd, HEAD("GET /echo HTTP/1.1") "\r\n");
+    expect_answer(fd, 200, "GET /echo|");
+    close(fd);
+}
+
 static void test_pipelined_requests_are_answered_in_order(void **state) {
     struct tester *tester = *state;
     int fd = client_connect(tester);
@@ -356,6 +375,7 @@ int main(void) {
         TEST(test_what_the_handler_sees),
         TEST(test_blanks_around_a_value_are_no_part_of_it),
         TEST(test_a_connection_serves_many_requests),
+        TEST(test_close_may_be_one_word_among_several),
         TEST(test_pipelined_requests_are_answered_in_order),
         TEST(test_a_request_may_come_byte_by_byte),
         TEST(test_a_megabyte_arrives_whole),

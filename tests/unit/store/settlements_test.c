@@ -238,6 +238,67 @@ static void test_what_was_recorded_is_not_admitted_again(void **state) {
     assert_int_equal(read_outbox(client, NULL, 0), 1);
 }
 
+/** A Redis that has lost its functions and has no room for them, as one that failed over to a read-only replica, is one that is away. */
+static void test_a_redis_that_takes_no_functions_is_waited_for(void **state) {
+    struct redis_client *client = client_of(state);
+    struct error err;
+    admit_leases(client, LEASES / 4);
+    if (redis_callf(client, NULL, &err, "FUNCTION FLUSH SYNC") != STATUS_OK ||
+        redis_callf(client, NULL, &err, "CONFIG SET maxmemory 1") != STATUS_OK)
+        fail_msg("%s", err.message);
+    struct settlements *settlements = start();
+    settle_all(settlements, 0, LEASES / 4);
+    struct settlements_counts counts = settlements_count(settlements);
+    while (counts.repeated == 0 && counts.refused == 0) {
+        nanosleep(&(struct timespec){.tv_nsec = NS_PER_MS}, NULL);
+        counts = settlements_count(settlements);
+    }
+    assert_int_equal(counts.refused, 0);
+    if (redis_callf(client, NULL, &err, "CONFIG SET maxmemory 0") != STATUS_OK) fail_msg("%s", err.message);
+    assert_int_equal(settlements_destroy(settlements, PATIENT_NS), 0);
+    check_settled_once(client, LEASES / 4);
+}
+
+/** A worker whose link broke may be heard before the gateway: the request counts all the same, with what the worker knows better. */
+static void test_what_is_recorded_behind_its_reports_counts(void **state) {
+    struct redis_client *client = client_of(state);
+    struct settlements *settlements = start();
+    struct limits_usage reported = usage_of(10, 0, 7), seen = usage_of(10, 0, 5);
+    struct test_request request;
+    struct outbox_entry entry;
+    for (int answer = 1; answer >= 0; answer--)
+        settlements_report(settlements, ORGANIZATION, lease_id(1), answer, &reported);
+    assert_int_equal(settlements_destroy(settlements, PATIENT_NS), 0);
+    assert_int_equal(read_outbox(client, NULL, 0), 0);
+    test_request_init(&request);
+    request.admission.lease = lease_id(1);
+    request.admission.scopes = request.scopes;
+    request.admission.answers = 2;
+    settlements = start();
+    settlements_record(settlements, &request.admission, &seen);
+    assert_int_equal(settlements_destroy(settlements, PATIENT_NS), 0);
+    assert_int_equal(read_outbox(client, &entry, 1), 1);
+    assert_int_equal(entry.output, 14);
+    assert_int_equal(used(client, "k:" KEY, NULL, LIMITS_OUTPUT_PER_MINUTE), 14);
+    assert_int_equal(used(client, "k:" KEY, NULL, LIMITS_REQUESTS_PER_MINUTE), 1);
+    assert_int_equal(used(client, "k:" KEY, NULL, LIMITS_STREAMS), 0);
+    settlements = start(); /* both of them once more change nothing */
+    settlements_report(settlements, ORGANIZATION, lease_id(1), 0, &reported);
+    settlements_record(settlements, &request.admission, &seen);
+    assert_int_equal(settlements_destroy(settlements, PATIENT_NS), 0);
+    assert_int_equal(read_outbox(client, NULL, 0), 1);
+    /* An admission that is only late on its way must not take them. */
+    settlements = start();
+    settlements_report(settlements, ORGANIZATION, lease_id(2), 0, &reported);
+    assert_int_equal(settlements_destroy(settlements, PATIENT_NS), 0);
+    request.admission.lease = lease_id(2);
+    struct tally tally = TALLY_INIT;
+    limits_admit(client, &request.admission, keep_status, &tally);
+    tally_wait(&tally, 1);
+    assert_int_equal(tally.by_status[STATUS_INTERNAL], 1);
+    assert_int_equal(read_outbox(client, NULL, 0), 1);
+}
+
 static void test_mistakes_are_not_repeated_for_ever(void **state) {
     (void)state;
     struct settlements *settlements = start();
@@ -324,6 +385,8 @@ int main(void) {
         REDIS_TEST(test_what_has_no_room_is_counted),
         REDIS_TEST(test_what_passed_while_redis_was_away_is_recorded_once),
         REDIS_TEST(test_what_was_recorded_is_not_admitted_again),
+        REDIS_TEST(test_a_redis_that_takes_no_functions_is_waited_for),
+        REDIS_TEST(test_what_is_recorded_behind_its_reports_counts),
         REDIS_TEST(test_mistakes_are_not_repeated_for_ever),
         REDIS_TEST(test_what_passed_without_redis_is_recorded_once),
         REDIS_TEST(test_many_threads_while_redis_restarts),
