@@ -374,14 +374,14 @@ static void test_day_and_month_are_the_calendars(void **state) {
     }
 }
 
-static void test_months_of_four_centuries(void **state) {
+static void test_months_of_two_centuries(void **state) {
     struct redis_client *client = client_of(state);
     struct test_request request;
     test_request_init(&request);
     request.scopes[0].bounds.of[LIMITS_TOKENS_PER_MONTH] = 30;
     request.admission.output = 0;
     request.admission.input = 30;
-    for (int year = 2026; year < 2405; year++) {
+    for (int year = 2026; year < 2205; year++) { /* microseconds are exact in a double until 2255 */
         if (year > 2032 && year % 100 > 4 && year % 100 < 96) continue; /* centuries are what is special */
         for (int month = 1; month <= 12; month++) {
             int64_t begins_us = midnight_of(year, month, 1) * SECOND_US,
@@ -637,7 +637,7 @@ int main(void) {
         REDIS_TEST(test_a_minute_is_never_too_short),
         REDIS_TEST(test_idle_for_less_and_for_more_than_a_minute),
         REDIS_TEST(test_day_and_month_are_the_calendars),
-        REDIS_TEST(test_months_of_four_centuries),
+        REDIS_TEST(test_months_of_two_centuries),
         REDIS_TEST(test_held_tokens_are_given_back_at_an_unknown_time),
         REDIS_TEST(test_the_limit_that_keeps_out_longest_is_named),
         REDIS_TEST(test_largest_numbers_stay_exact),
