@@ -77,6 +77,10 @@ static enum status tell(struct keys_service *service, const struct change *chang
     char message[2 + UUID_CHARACTERS + 1];
     pthread_once(&scripts_once, init_scripts);
     snprintf(message, sizeof message, "%c %s", channel_letters[change->kind], change->id);
+    /* The gates of a place's keys take their time, one after the other: meanwhile gateways ask us, who say no already. Answers that run end when
+     * gateways are told once more. */
+    bool of_place = change->kind == CHANGE_WORKSPACE_GATES || change->kind == CHANGE_ORGANIZATION_GATES;
+    if (of_place) TRY(changes_publish(service, message, err));
     TRY(set_gates(service, change, err));
     TRY(changes_publish(service, message, err));
     char name[STORE_NAME_BYTES];

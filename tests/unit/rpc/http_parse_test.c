@@ -92,7 +92,7 @@ static enum http_chunks_state read_chunks(const char *text, size_t step, char *o
         struct bytes_view data = bytes_view_of(text + at, length - at < step ? length - at : step), piece;
         while (state == HTTP_CHUNKS_MORE && data.length > 0) {
             state = http_chunks_next(&chunks, &data, &piece);
-            out = mempcpy(out, piece.data, piece.length);
+            if (piece.length > 0) out = mempcpy(out, piece.data, piece.length);
         }
     }
     *out = 0;
