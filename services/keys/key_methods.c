@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "services/keys/convert.h"
 #include "services/keys/key_store.h"
+#include "services/keys/limit_seed.h"
 #include "services/keys/record_store.h"
 #include "services/keys/store_names.h"
 

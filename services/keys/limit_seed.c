@@ -17,8 +17,7 @@ bool limit_bounds_look_back(const struct limits_bounds *bounds) {
 
 static bool looks_back(const struct limit_set *limits) {
     bool back = limit_bounds_look_back(&limits->all);
-    for (size_t i = 0; i < limits->model_count; i++)
-        back = back || limit_bounds_look_back(&limits->models[i].bounds);
+    for (size_t i = 0; i < limits->model_count; i++) back = back || limit_bounds_look_back(&limits->models[i].bounds);
     return back;
 }
 
@@ -83,7 +82,8 @@ static void on_seeded(void *context, enum status status, const struct redis_repl
     (void)reply;
     struct seeding *seeding = context;
     pthread_mutex_lock(&seeding->mutex);
-    if (status != STATUS_OK && seeding->status == STATUS_OK) seeding->status = error_set(&seeding->cause, status, "%s", message);
+    if (status != STATUS_OK && seeding->status == STATUS_OK)
+        seeding->status = error_set(&seeding->cause, status, "%s", message);
     seeding->under_way--;
     pthread_cond_signal(&seeding->changed);
     pthread_mutex_unlock(&seeding->mutex);
@@ -135,7 +135,8 @@ enum status limit_seed_scope(struct handling *handling, const char *organization
     for (size_t i = 0, at = 0; i < month.count; i++) {
         struct ledger_amounts of_day = find_amounts(&day, &month.rows[i], &at);
         if (bounds_of(limits, month.rows[i].model) != NULL)
-            seed(handling, &seeding, organization, scope, month.rows[i].model, past_of(&of_day, &month.rows[i].amounts));
+            seed(handling, &seeding, organization, scope, month.rows[i].model,
+                 past_of(&of_day, &month.rows[i].amounts));
     }
     return wait_for(&seeding, err);
 }

@@ -186,3 +186,28 @@ def test_client_gone_mid_stream_frees_slot_and_reservation(house):
     print("steps until free:", steps)
     assert steps <= 20 * PACE  # of 4,000: those of the refused request's round trip, and of the news' way to the worker
     until(lambda: house.chat(key=key, max_tokens=4000)[0] == 200, "the reservation came back", 10)
+
+
+@pytest.mark.parametrize("place", ["key", "workspace", "key_limits"])
+def test_a_budget_that_is_set_late_knows_what_was_spent_before(house, place):
+    """By day, month or spend: what was used while nothing limited it counts."""
+    status, _, body = house.send("POST", "/v1/admin/workspaces", {"name": f"late-{place}"}, key=house.admin_key)
+    assert status == 200, body
+    workspace = body["id"]
+    status, _, made = house.send("POST", "/v1/admin/api-keys", {"name": "late", "workspace_uuid": workspace}, key=house.admin_key)
+    assert status == 200, made
+    used = house.chat(key=made["key"], max_tokens=8)[2]["usage"]["total_tokens"]
+    until(lambda: any(e["input_tokens"] + e["output_tokens"] == used for e in house.send("GET", f"/v1/admin/usage/ledger?key_id={made['key_id']}", key=house.admin_key)[2]["entries"]), "it is in the ledger", 20)
+    limits = {"tokens_per_day": used + 8}
+    path, fields = {"key": (f"/v1/admin/api-keys/{made['key_id']}", {"limits": limits}), "workspace": (f"/v1/admin/workspaces/{workspace}", {"limits": limits}),
+                    "key_limits": (f"/v1/admin/workspaces/{workspace}", {"key_limits": limits})}[place]
+    status, _, body = house.send("PATCH", path, fields, key=house.admin_key)
+    assert status == 200, body
+    status, headers, body = house.chat(key=made["key"], max_tokens=8)
+    assert status == 429 and headers["x-ratelimit-denied-by"].endswith("tokens_per_day"), body
+
+
+def test_clients_are_told_not_to_try_again_what_never_fits(house):
+    key, _ = house.new_key(limits={"tokens_per_minute": 40})
+    _, headers, _ = house.chat(key=key, max_tokens=500)
+    assert (headers["x-should-retry"], headers["x-ratelimit-denied-by"]) == ("false", "key tokens_per_minute")
