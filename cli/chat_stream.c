@@ -22,7 +22,9 @@ struct answer {
     bool json;
     struct arena arena; /* one chunk */
     bool cut;           /* by max_tokens or the context */
-    bool line_open;     /* the last character was not a newline */
+    char broken[256];   /* why it ends before its end; "": it does not */
+    int broken_exit;
+    bool line_open; /* the last character was not a newline */
     pthread_mutex_t mutex;
     pthread_cond_t changed;
     bool done, begun; /* begun: something of the answer is printed, so that it cannot be asked again */
@@ -60,6 +62,16 @@ static void print_choice(struct answer *answer, const Bora__V1__ChunkChoice *cho
         answer->cut = true;
 }
 
+/** The answer ends before its end. */
+static void take_error(struct answer *answer, const Bora__V1__ApiError *error) {
+    snprintf(answer->broken, sizeof answer->broken, "%s", error->message[0] != 0 ? error->message : "no reason given");
+    answer->broken_exit = error->_raw_status_code_case != BORA__V1__API_ERROR___RAW_STATUS_CODE_RAW_STATUS_CODE
+                              ? EXIT_FAILED
+                          : error->raw_status_code == 401 || error->raw_status_code == 403 ? EXIT_NOT_AUTHORISED
+                          : error->raw_status_code == 503                                  ? EXIT_UNAVAILABLE
+                                                                                           : EXIT_FAILED;
+}
+
 static void on_message(struct rpc_client_call *call, void *context, struct bytes_view message) {
     struct answer *answer = context;
     ProtobufCMessage *unpacked = NULL;
@@ -68,6 +80,7 @@ static void on_message(struct rpc_client_call *call, void *context, struct bytes
     if (protobuf_unpack(&bora__v1__chat_completion_chunk__descriptor, message, &answer->arena, &unpacked, NULL) ==
         STATUS_OK) {
         const Bora__V1__ChatCompletionChunk *chunk = (const Bora__V1__ChatCompletionChunk *)unpacked;
+        if (chunk->error != NULL) take_error(answer, chunk->error);
         if (answer->json)
             print_json(unpacked);
         else
@@ -106,6 +119,9 @@ static void on_finished(struct rpc_client_call *call, void *context, const struc
         answer->exit = answer->failure.exit;
         bool again = answer->connection->retries_left > 0 && answer->failure.retry_after_ms > 0;
         if (!again) connection_explain(answer->connection, result);
+    } else if (answer->broken[0] != 0) {
+        answer->exit = answer->broken_exit;
+        print_failure("the answer broke off: %s", answer->broken);
     } else if (answer->cut && !answer->json) {
         print_failure("the answer was cut: --max-tokens or the model's context is used up");
     }

@@ -102,7 +102,7 @@ static char *text_or_empty(const char *text) {
     return (char *)(text != NULL ? text : "");
 }
 
-static void fill_api_error(const struct api_error *error, const char *request_id, Bora__V1__ApiError *out) {
+void api_error_fill(const struct api_error *error, const char *request_id, Bora__V1__ApiError *out) {
     bora__v1__api_error__init(out);
     out->object = "error";
     out->message = (char *)error->message;
@@ -182,7 +182,7 @@ static enum status write_body(const struct api_error *error, const struct transc
                           "\"param\":null,\"code\":\"invalid_api_key\"}");
     if (error->validation == NULL) {
         Bora__V1__ApiError message;
-        fill_api_error(error, request_id, &message);
+        api_error_fill(error, request_id, &message);
         return transcode_write(transcoder, &message.base, out);
     }
     struct arena arena;
@@ -220,7 +220,7 @@ enum status api_error_details(const struct api_error *error, const char *request
         detail.kind_case = BORA__V1__ERROR_DETAIL__KIND_VALIDATION;
         detail.validation = &validation;
     } else {
-        fill_api_error(error, request_id, &plain);
+        api_error_fill(error, request_id, &plain);
         detail.kind_case = BORA__V1__ERROR_DETAIL__KIND_ERROR;
         detail.error = &plain;
     }

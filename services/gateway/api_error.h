@@ -5,6 +5,7 @@
 #define SERVICES_GATEWAY_API_ERROR_H
 
 #include "base/bytes.h"
+#include "bora/v1/error.pb-c.h"
 #include "rpc/transcode.h"
 
 struct api_error {
@@ -27,6 +28,9 @@ struct api_error api_error_unavailable(const char *format, ...) __attribute__((f
 struct api_error api_error_forbidden(const char *format, ...) __attribute__((format(printf, 1, 2)));
 struct api_error api_error_make(int http_status, enum status status, const char *type, const char *code,
                                 const char *format, ...) __attribute__((format(printf, 5, 6)));
+
+/** As a message, whose strings are lent from both. */
+void api_error_fill(const struct api_error *error, const char *request_id, Bora__V1__ApiError *out);
 
 /** The HTTP body, appended. `strict`: as Mistral's, without what the relaxed dialect adds. */
 enum status api_error_write(const struct api_error *error, const struct transcoder *transcoder, bool strict,

@@ -103,7 +103,7 @@ void chat_fail_locked(struct chat *chat, const struct api_error *error) {
     bool sent = chat->sent;
     done_locked(chat);
     if (sent)
-        chat_send_broken(chat);
+        chat_send_broken(chat, error);
     else
         request_fail(chat->request, error);
 }

@@ -180,6 +180,6 @@ void chat_send_finish(struct chat *chat, struct chat_choice *choice, bool last);
 /** Not streaming: the whole answer. */
 void chat_send_answer(struct chat *chat);
 /** Streaming, after something was sent: a terminal chunk with finish_reason "error". */
-void chat_send_broken(struct chat *chat);
+void chat_send_broken(struct chat *chat, const struct api_error *error);
 
 #endif

@@ -323,15 +323,23 @@ void chat_send_finish(struct chat *chat, struct chat_choice *choice, bool last) 
     chat->request->front->end(chat->request);
 }
 
-void chat_send_broken(struct chat *chat) {
+static bool is_broken(const struct chat_choice *choice) {
+    return !choice->finished || choice->reason == BORA__INTERNAL__V1__FINISHED__REASON__REASON_ERROR;
+}
+
+void chat_send_broken(struct chat *chat, const struct api_error *error) {
+    Bora__V1__ApiError why;
+    int last = chat->choice_count - 1;
+    while (last > 0 && !is_broken(&chat->choices[last])) last--;
+    api_error_fill(error, chat->request->id, &why);
     for (int i = 0; i < chat->choice_count; i++) {
         struct chunk_parts parts;
-        if (chat->choices[i].finished && chat->choices[i].reason != BORA__INTERNAL__V1__FINISHED__REASON__REASON_ERROR)
-            continue;
+        if (!is_broken(&chat->choices[i])) continue;
         init_chunk(chat, &chat->choices[i], &parts);
         set_content(&parts.delta, "");
         parts.choice._finish_reason_case = BORA__V1__CHUNK_CHOICE___FINISH_REASON_FINISH_REASON;
         parts.choice.finish_reason = "error";
+        if (i == last && !chat->plan.strict) parts.chunk.error = &why;
         send_chunk(chat, &parts.chunk);
     }
     chat->request->front->end(chat->request);

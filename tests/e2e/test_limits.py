@@ -211,3 +211,18 @@ def test_clients_are_told_not_to_try_again_what_never_fits(house):
     key, _ = house.new_key(limits={"tokens_per_minute": 40})
     _, headers, _ = house.chat(key=key, max_tokens=500)
     assert (headers["x-should-retry"], headers["x-ratelimit-denied-by"]) == ("false", "key tokens_per_minute")
+
+
+def test_a_stream_that_a_revocation_ends_says_so(house):
+    """In its last chunk, which the public client raises, and as an exit status of the program."""
+    import openai
+
+    key, key_id = house.new_key()
+    client = openai.OpenAI(base_url=house.base + "/v1", api_key=key, max_retries=0)
+    stream = client.chat.completions.create(model=house.model, messages=[{"role": "user", "content": "Count to one million."}], max_tokens=1500, stream=True, logit_bias={"0": -100, "2": -100})
+    pieces = [next(stream) for _ in range(3)]
+    house.revoke(key_id)
+    with pytest.raises(openai.APIError, match="Unauthorized"):
+        for piece in stream:
+            pieces.append(piece)
+    assert len(pieces) < 1500

@@ -1,5 +1,6 @@
 # Copyright Bora contributors
 # SPDX-License-Identifier: Apache-2.0
+from bora.v1 import error_pb2 as _error_pb2
 from bora.v1 import options_pb2 as _options_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
@@ -39,9 +40,10 @@ class AssistantMessage(_message.Message):
     def __init__(self, content: _Optional[_Union[Content, _Mapping]] = ..., tool_calls: _Optional[_Iterable[_Union[ToolCall, _Mapping]]] = ..., prefix: bool = ..., name: _Optional[str] = ..., refusal: _Optional[str] = ..., audio: _Optional[str] = ..., function_call: _Optional[str] = ..., annotations: _Optional[_Iterable[str]] = ..., reasoning_content: _Optional[str] = ...) -> None: ...
 
 class ChatCompletionChunk(_message.Message):
-    __slots__ = ["choices", "created", "id", "model", "object", "system_fingerprint", "usage"]
+    __slots__ = ["choices", "created", "error", "id", "model", "object", "system_fingerprint", "usage"]
     CHOICES_FIELD_NUMBER: _ClassVar[int]
     CREATED_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
     ID_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     OBJECT_FIELD_NUMBER: _ClassVar[int]
@@ -49,12 +51,13 @@ class ChatCompletionChunk(_message.Message):
     USAGE_FIELD_NUMBER: _ClassVar[int]
     choices: _containers.RepeatedCompositeFieldContainer[ChunkChoice]
     created: int
+    error: _error_pb2.ApiError
     id: str
     model: str
     object: str
     system_fingerprint: str
     usage: Usage
-    def __init__(self, id: _Optional[str] = ..., object: _Optional[str] = ..., created: _Optional[int] = ..., model: _Optional[str] = ..., choices: _Optional[_Iterable[_Union[ChunkChoice, _Mapping]]] = ..., usage: _Optional[_Union[Usage, _Mapping]] = ..., system_fingerprint: _Optional[str] = ...) -> None: ...
+    def __init__(self, id: _Optional[str] = ..., object: _Optional[str] = ..., created: _Optional[int] = ..., model: _Optional[str] = ..., choices: _Optional[_Iterable[_Union[ChunkChoice, _Mapping]]] = ..., usage: _Optional[_Union[Usage, _Mapping]] = ..., system_fingerprint: _Optional[str] = ..., error: _Optional[_Union[_error_pb2.ApiError, _Mapping]] = ...) -> None: ...
 
 class ChatCompletionRequest(_message.Message):
     __slots__ = ["audio", "best_of", "early_stopping", "frequency_penalty", "function_call", "functions", "guardrails", "length_penalty", "logit_bias", "logprobs", "max_completion_tokens", "max_tokens", "messages", "metadata", "min_p", "min_tokens", "modalities", "model", "moderation", "n", "parallel_tool_calls", "prediction", "presence_penalty", "prompt_cache_key", "prompt_cache_options", "prompt_cache_retention", "prompt_logprobs", "prompt_mode", "random_seed", "reasoning_effort", "repetition_penalty", "response_format", "safe_prompt", "safety_identifier", "seed", "service_tier", "stop", "store", "stream", "stream_options", "temperature", "tool_choice", "tools", "top_k", "top_logprobs", "top_p", "top_prompt_logprobs", "truncation", "typical_p", "use_beam_search", "user", "verbosity", "web_search_options"]
