@@ -70,6 +70,10 @@ static struct ledger_amounts find_amounts(const struct usage_table *table, const
 
 /* --- seeding ------------------------------------------------------------------------------------------------------ */
 
+enum {
+    AT_ONCE = 256
+}; /* a client refuses what is more than it can keep, and a workspace may have more keys than that */
+
 struct seeding {
     pthread_mutex_t mutex;
     pthread_cond_t changed;
@@ -92,6 +96,7 @@ static void on_seeded(void *context, enum status status, const struct redis_repl
 static void seed(struct handling *handling, struct seeding *seeding, const char *organization, const char *scope,
                  const char *model, struct past past) {
     pthread_mutex_lock(&seeding->mutex);
+    while (seeding->under_way == AT_ONCE) pthread_cond_wait(&seeding->changed, &seeding->mutex);
     seeding->under_way++;
     pthread_mutex_unlock(&seeding->mutex);
     limits_seed(handling->service->limits_redis, organization, scope, model, past.day_tokens, past.month_tokens,
