@@ -143,4 +143,4 @@ def test_our_side_is_measured(monkeypatch):
         with gateway.held(ours, 20, gateway.body(100_000, stream=True), "--bytes", "8"):
             gateway.all_answered(ours, gateway.ask(ours, 40, 0.5, warmup=0))
         ours.set_delay("1h")
-        assert gateway.bytes_a_stream(ours, 50) > 0
+        assert abs(gateway.bytes_a_stream(ours, 50)) < 64 * 1024  # so few that other memory's coming and going may be more
