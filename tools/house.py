@@ -218,7 +218,7 @@ def start_redis(name, ports):
     config.touch(mode=0o600)
     config.write_text(
         f"bind 127.0.0.1\nport {port}\nrequirepass {password}\ndir \"{data}\"\nappendonly yes\nappendfsync {'no' if name == 'redis-limits' else 'always'}\nsave \"\"\n"
-        "maxmemory-policy noeviction\ndaemonize no\nlogfile \"\"\n"
+        "maxmemory-policy noeviction\nlatency-tracking no\ndaemonize no\nlogfile \"\"\n"
     )
     start(name, ["redis-server", config])
     wait_for(name, lambda: redis_answers(port, password), "answers")
