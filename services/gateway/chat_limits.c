@@ -94,7 +94,7 @@ static const struct {
     [LIMITS_TOKENS_PER_MINUTE] = {"tokens per minute", "may use no tokens"},
     [LIMITS_TOKENS_PER_DAY] = {"tokens per day", "may use no tokens"},
     [LIMITS_TOKENS_PER_MONTH] = {"tokens per month", "may use no tokens"},
-    [LIMITS_STREAMS] = {"answers at a time", "may have no answer under way"},
+    [LIMITS_STREAMS] = {"requests at a time", "may have no answer under way"},
     [LIMITS_SPEND_PER_MONTH] = {"spend per month", "may spend nothing"},
 };
 
@@ -194,6 +194,8 @@ static bool passes_outage_locked(struct chat *chat, struct limits_admission *adm
                                  const char *message, struct limits_result *out) {
     log_warn("the limits cannot be checked", LOG_S("request_id", chat->request->id),
              LOG_S("status", status_name(status)), LOG_S("error", message));
+    if (status != STATUS_UNAVAILABLE && status != STATUS_DEADLINE_EXCEEDED)
+        return false; /* a mistake of ours is no outage */
     if (!outage_admit(chat->gateway->outage, admission, &out->output_held)) return false;
     out->outcome = LIMITS_ADMITTED;
     chat->admitted_without_redis = true;

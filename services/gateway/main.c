@@ -101,7 +101,9 @@ static enum status open_metrics(struct gateway *gateway, struct error *err) {
 
 static void on_redis(void *context, bool connected) {
     struct gateway *gateway = context;
-    if (connected) outage_over(gateway->outage);
+    if (!connected) return;
+    outage_over(gateway->outage);
+    chats_end_of(gateway, KEY_CHANGE_ALL, ""); /* whose gates could not be looked at meanwhile */
 }
 
 /** Connections to everything behind us. None of them is waited for: the gateway answers 503 until they are there. */
