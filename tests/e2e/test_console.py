@@ -31,7 +31,7 @@ expect.set_options(timeout=TIMEOUT_MS)
 
 @pytest.fixture(scope="module")
 def chromium():
-    arguments = ["--no-sandbox"] if os.geteuid() == 0 else []  # Chromium's own sandbox does not run as root
+    arguments = ["--disable-dev-shm-usage", *(["--no-sandbox"] if os.geteuid() == 0 else [])]  # containers have a small /dev/shm; Chromium's own sandbox does not run as root
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
         yield browser
