@@ -93,5 +93,7 @@ enum status settings_parse_size(const char *text, int64_t *out_bytes, struct err
 /** Read a whole small file (a key, a certificate) into a NUL-terminated malloc'd string; trailing newline kept. */
 enum status settings_read_file(const char *path, size_t max_bytes, char **out_text, size_t *out_length,
                                struct error *err);
+/** A secret: the first line of a small file, without its end; malloc'd. NULL when `path` is. */
+enum status settings_read_secret(const char *path, char **out, struct error *err);
 
 #endif

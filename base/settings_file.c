@@ -40,6 +40,16 @@ enum status settings_read_file(const char *path, size_t max_bytes, char **out_te
     return STATUS_OK;
 }
 
+enum status settings_read_secret(const char *path, char **out, struct error *err) {
+    enum { SECRET_BYTES_MAX = 4096 };
+    size_t length = 0;
+    *out = NULL;
+    if (path == NULL) return STATUS_OK;
+    TRY(settings_read_file(path, SECRET_BYTES_MAX, out, &length, err));
+    (*out)[strcspn(*out, "\r\n")] = 0;
+    return STATUS_OK;
+}
+
 /** Cut a comment, which starts the line or follows white space. */
 static void cut_comment(char *line) {
     for (char *c = line; *c != 0; c++) {

@@ -25,8 +25,6 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { SECRET_BYTES_MAX = 4096 };
-
 bool gateway_is_ready(const struct gateway *gateway, const char **out_reason) {
     if (atomic_load(&gateway->draining))
         *out_reason = "draining\n";
@@ -39,16 +37,6 @@ bool gateway_is_ready(const struct gateway *gateway, const char **out_reason) {
     else
         return true;
     return false;
-}
-
-/** A file's first line; NULL when `path` is. */
-static enum status read_secret(const char *path, char **out, struct error *err) {
-    size_t length = 0;
-    *out = NULL;
-    if (path == NULL) return STATUS_OK;
-    TRY(settings_read_file(path, SECRET_BYTES_MAX, out, &length, err));
-    (*out)[strcspn(*out, "\r\n")] = 0;
-    return STATUS_OK;
 }
 
 enum { TRANSCODED_MAX = 80 };
@@ -111,8 +99,8 @@ static enum status open_upstream(struct gateway *gateway, struct error *err) {
     const struct gateway_settings *settings = &gateway->settings;
     char *password = NULL, *token = NULL;
     enum status status = STATUS_OK;
-    TRY_CLEANUP(read_secret(settings->redis_password_file, &password, err));
-    TRY_CLEANUP(read_secret(settings->service_token_file, &token, err));
+    TRY_CLEANUP(settings_read_secret(settings->redis_password_file, &password, err));
+    TRY_CLEANUP(settings_read_secret(settings->service_token_file, &token, err));
     if (token != NULL && asprintf(&gateway->service_authorization, "Bearer %s", token) < 0)
         TRY_CLEANUP(error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory"));
     struct outage_options outage = {.local = strcmp(settings->limits_outage, "local") == 0,

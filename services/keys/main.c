@@ -15,7 +15,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { PASSWORD_BYTES_MAX = 4096, ADDRESS_BYTES = 160, JOB_THREADS = 8, JOBS_MAX = 1024 };
+enum { ADDRESS_BYTES = 160, JOB_THREADS = 8, JOBS_MAX = 1024 };
 
 static enum status prepare(struct keys_service *service, struct error *err) {
     TRY(keys_secrets_load(&service->settings, &service->secrets, err));
@@ -56,18 +56,14 @@ static enum status open_client(struct keys_service *service, const char *address
                                void (*on_connection)(void *context, bool connected), struct redis_client **out,
                                struct error *err) {
     char *password = NULL;
-    size_t length = 0;
-    if (password_file != NULL) {
-        TRY(settings_read_file(password_file, PASSWORD_BYTES_MAX, &password, &length, err));
-        password[strcspn(password, "\r\n")] = 0;
-    }
+    TRY(settings_read_secret(password_file, &password, err));
     struct redis_options options = {.address = address,
                                     .password = password,
                                     .timeout_ns = service->settings.redis_timeout_ns,
                                     .on_connection = on_connection,
                                     .context = service};
     enum status status = redis_client_create(&options, out, err);
-    if (password != NULL) OPENSSL_cleanse(password, length);
+    if (password != NULL) OPENSSL_cleanse(password, strlen(password));
     free(password);
     return status;
 }

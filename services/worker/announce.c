@@ -13,7 +13,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { HEARTBEATS_MISSED_MAX = 3, PASSWORD_BYTES_MAX = 4096 };
+enum { HEARTBEATS_MISSED_MAX = 3 };
 
 struct announcer {
     struct worker *worker;
@@ -124,22 +124,13 @@ static void *announcer_main(void *context) {
     return NULL;
 }
 
-static enum status read_password(const char *path, char **out, struct error *err) {
-    *out = NULL;
-    if (path == NULL) return STATUS_OK;
-    size_t length = 0;
-    TRY(settings_read_file(path, PASSWORD_BYTES_MAX, out, &length, err));
-    (*out)[strcspn(*out, "\r\n")] = 0;
-    return STATUS_OK;
-}
-
 enum status announcer_start(struct worker *worker, struct announcer **out, struct error *err) {
     struct announcer *announcer = calloc(1, sizeof *announcer);
     if (announcer == NULL) return error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
     announcer->worker = worker;
     char *password = NULL;
     enum status status = STATUS_OK;
-    TRY_CLEANUP(read_password(worker->settings.redis_password_file, &password, err));
+    TRY_CLEANUP(settings_read_secret(worker->settings.redis_password_file, &password, err));
     struct redis_options options = {.address = worker->settings.redis_address, .password = password};
     TRY_CLEANUP(redis_client_create(&options, &announcer->redis, err));
     pthread_mutex_init(&announcer->mutex, NULL);

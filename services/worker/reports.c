@@ -9,8 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { PASSWORD_BYTES_MAX = 4096 };
-
 static const int64_t LAST_REPORTS_NS = 5 * (int64_t)NS_PER_S;
 
 struct reports {
@@ -28,20 +26,11 @@ void report_begin(struct report *report, const Bora__Internal__V1__Start *start)
     memcpy(report->lease, slash + 1, lease);
 }
 
-static enum status read_password(const char *path, char **out, struct error *err) {
-    *out = NULL;
-    if (path == NULL) return STATUS_OK;
-    size_t length = 0;
-    TRY(settings_read_file(path, PASSWORD_BYTES_MAX, out, &length, err));
-    (*out)[strcspn(*out, "\r\n")] = 0;
-    return STATUS_OK;
-}
-
 enum status reports_create(const struct worker_settings *settings, struct reports **out, struct error *err) {
     char *password = NULL;
     struct reports *reports = calloc(1, sizeof *reports);
     if (reports == NULL) return error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
-    enum status status = read_password(settings->redis_password_file, &password, err);
+    enum status status = settings_read_secret(settings->redis_password_file, &password, err);
     struct redis_options options = {.address = settings->redis_address, .password = password};
     if (status == STATUS_OK) status = redis_client_create(&options, &reports->redis, err);
     free(password);

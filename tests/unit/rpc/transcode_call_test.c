@@ -34,7 +34,7 @@ static size_t split(char *text, struct transcode_parameter out[PARAMETERS_MAX]) 
     return count;
 }
 
-/** "/root/path: type: message" a line. */
+/** "<root>/<path>: type: message" a line. */
 static const char *errors_text(void) {
     static char text[8000];
     text[0] = 0;
