@@ -26,9 +26,13 @@ enum {
     RECEIVE_BYTES_PER_S_MIN = 16 * 1024, /* beyond the idle time-out, a request must arrive at least this fast */
 };
 
+/* Once, for everything. */
+static const uint32_t WATCHED = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET;
+
 static const char bodies_refusal[] = "too many large requests at once; try again later";
 
 static void submit(struct http_connection *connection);
+static void on_event(struct loop_source *source, uint32_t events);
 
 /* --- beginning and end --- */
 
@@ -55,9 +59,9 @@ struct http_connection *http_connection_open(struct http_server *server, int fd,
     connection->from = http_peer_join(server, address);
     bytes_init(&connection->input, SIZE_MAX); /* the head's limit, and what one recv brings */
     if (server->tls != NULL) connection->tls = http_tls_open(server, fd);
-    struct epoll_event event = {.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, .data.ptr = connection};
+    connection->source.on_event = on_event;
     if (connection->from == NULL || (server->tls != NULL && connection->tls == NULL) ||
-        epoll_ctl(server->epoll_fd, EPOLL_CTL_ADD, fd, &event) != 0) {
+        loop_add(server->loop, fd, WATCHED, &connection->source) != 0) {
         http_peer_leave(server, connection->from);
         http_tls_close(connection->tls);
         free(connection);
@@ -66,7 +70,7 @@ struct http_connection *http_connection_open(struct http_server *server, int fd,
     setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &unsent_bytes_max, sizeof unsent_bytes_max);
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     format_peer(address, connection->peer);
-    connection->since_ns = server->now_ns;
+    connection->since_ns = loop_now_ns(server->loop);
     connection->next = server->connections;
     if (connection->next != NULL) connection->next->previous = connection;
     server->connections = connection;
@@ -87,7 +91,7 @@ static void finish(struct http_connection *connection, bool completed) {
     connection->exchange = NULL;
     /* Whoever still refers to the exchange may read the body; it is no longer the server's to count. */
     uncount_body(connection);
-    connection->since_ns = server->now_ns;
+    connection->since_ns = loop_now_ns(server->loop);
     pthread_mutex_lock(&exchange->mutex);
     exchange->closed = true;
     connection->closes = connection->closes || exchange->says_close;
@@ -135,7 +139,7 @@ static void close_after_answer(struct http_connection *connection) {
     }
     connection->reading = HTTP_READ_LINGER;
     server->lingering_count++;
-    connection->since_ns = server->now_ns;
+    connection->since_ns = loop_now_ns(server->loop);
     connection->body_left = 0;
     bytes_deinit(&connection->input);
     shutdown(connection->fd, SHUT_WR);
@@ -320,7 +324,7 @@ static bool take_head(struct http_connection *connection) {
     bool large = length > LIMIT_HEADER_BYTES || (length == 0 && input->length > LIMIT_HEADER_BYTES);
     connection->head_seen = input->length;
     if (length == 0 && !large) {
-        if (connection->served && first) connection->since_ns = connection->server->now_ns;
+        if (connection->served && first) connection->since_ns = loop_now_ns(connection->server->loop);
         return false;
     }
     connection->head_seen = 0;
@@ -331,7 +335,7 @@ static bool take_head(struct http_connection *connection) {
         http_connection_close(connection);
         return false;
     }
-    connection->since_ns = connection->server->now_ns;
+    connection->since_ns = loop_now_ns(connection->server->loop);
     const char *reason = "request headers too large";
     int refused =
         large ? 431 : http_head_parse(bytes_view_of(input->data, length), &connection->exchange->head, &reason);
@@ -450,8 +454,7 @@ static bool wants_input(const struct http_connection *connection) {
 
 /** Others first: whoever is registered anew is told again of what there is, behind those who wait already. */
 static void come_again(struct http_connection *connection) {
-    struct epoll_event event = {.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, .data.ptr = connection};
-    if (epoll_ctl(connection->server->epoll_fd, EPOLL_CTL_MOD, connection->fd, &event) != 0)
+    if (loop_change(connection->server->loop, connection->fd, WATCHED, &connection->source) != 0)
         http_connection_close(connection);
 }
 
@@ -480,7 +483,8 @@ static void go_on(struct http_connection *connection) {
         http_connection_close(connection);
 }
 
-void http_connection_event(struct http_connection *connection, uint32_t events) {
+static void on_event(struct loop_source *source, uint32_t events) {
+    struct http_connection *connection = (struct http_connection *)source;
     if (connection->dead) return;
     if (events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) connection->readable = true;
     if (connection->tls != NULL) connection->readable = true; /* a handshake may have waited for either */

@@ -66,7 +66,7 @@ void http_exchange_list_locked(struct http_exchange *exchange) {
     *server->ready_tail = exchange;
     server->ready_tail = &exchange->next_ready;
     pthread_mutex_unlock(&server->mutex);
-    http_server_wake(server);
+    loop_wake(server->loop);
 }
 
 bool http_exchange_sent_locked(const struct http_exchange *exchange) {

@@ -3,7 +3,7 @@
 /**
  * Inside the HTTP server: threads, objects, and who may touch what.
  *
- *     the server's thread   one epoll loop: accepts, reads, writes what would not go at once, keeps time; runs on_headers, on_request,
+ *     the server's thread   a loop (base/loop.h), its own or one that it shares: accepts, reads, writes what would not go at once, keeps time; runs on_headers, on_request,
  *                           on_writable, on_closed. Connections are its alone
  *     any other thread      respond, start, write, end, abort: sends at once, if nothing waits and the socket takes it; tells the loop only
  *                           when there is something for it to do
@@ -18,14 +18,15 @@
  *
  * `closed` is set by the loop under the exchange's mutex; until then whoever holds that mutex may use the connection's socket.
  *
- * Every connection is in the epoll once, edge-triggered, for everything: no system call of its own for a request. What other threads have for the
- * loop stands in the ready list; the loop is woken by an eventfd only when it sleeps.
+ * Every connection is in the loop's epoll once, edge-triggered, for everything: no system call of its own for a request. What other threads have for the
+ * loop stands in the ready list; the loop is woken only when it sleeps.
  *
  * Lock order: exchange, then server. No lock is held while the user's callbacks run.
  */
 #ifndef RPC_HTTP_INTERNAL_H
 #define RPC_HTTP_INTERNAL_H
 
+#include "base/loop.h"
 #include "rpc/http_parse.h"
 #include "rpc/http_server.h"
 
@@ -56,6 +57,7 @@ enum http_reading {
 
 /** The loop's alone, but for `fd` (see above). */
 struct http_connection {
+    struct loop_source source; /* first */
     struct http_server *server;
     struct http_connection *next, *previous; /* of the server's list; `next` also of those to be freed */
     struct http_peer *from;
@@ -83,16 +85,18 @@ struct http_connection {
 struct http_server {
     struct http_server_options options; /* strings are copied */
     int listen_fd, port;
-    struct http_tls *tls; /* NULL: plain */
-    int epoll_fd, wake_fd;
-    pthread_t thread;
+    struct http_tls *tls;         /* NULL: plain */
+    struct loop *loop, *own_loop; /* own_loop: NULL, or what no other shares */
+    struct loop_member member;
+    struct loop_source listen_source;
     bool started;
-    atomic_bool stopping, killing, sleeping; /* sleeping: the loop waits, and must be woken */
+    atomic_bool stopping, killing;
     atomic_int connection_count;
     _Atomic int64_t bodies_bytes; /* in the bodies of exchanges that are not closed */
 
     pthread_mutex_t mutex;  /* guards what follows */
-    pthread_cond_t drained; /* an exchange ended while stopping */
+    pthread_cond_t drained; /* an exchange ended while stopping, or the last connection */
+    bool over;              /* no connection is left, and none comes */
     int64_t running;        /* exchanges that are not closed */
     int64_t live;           /* those that reached on_request */
     struct http_exchange *ready, **ready_tail;
@@ -100,8 +104,9 @@ struct http_server {
     /* The loop's alone. */
     struct http_connection *connections, *dead;
     int lingering_count;
-    bool accepting; /* the listening socket is in the epoll */
-    int64_t now_ns, next_tick_ns, tick_ns;
+    bool accepting;         /* the listening socket is in the loop */
+    int connections_before; /* in the turn before */
+    int64_t next_tick_ns, tick_ns;
     struct http_peer *peers[HTTP_PEER_BUCKETS];
     uint8_t block[64 * 1024]; /* what recv fills */
 };
@@ -158,15 +163,10 @@ void http_exchange_list_locked(struct http_exchange *exchange);
 /* http_connection.c: the loop's */
 /** NULL without memory; the socket is then still the caller's. */
 struct http_connection *http_connection_open(struct http_server *server, int fd, const struct sockaddr *address);
-/** Something came, or can be sent again. */
-void http_connection_event(struct http_connection *connection, uint32_t events);
 /** What another thread did to its exchange. */
 void http_connection_ready(struct http_connection *connection);
 void http_connection_tick(struct http_connection *connection, int64_t now_ns);
 void http_connection_close(struct http_connection *connection);
-
-/* http_server.c */
-void http_server_wake(struct http_server *server);
 
 /* http_peer.c: the loop's */
 /** NULL when nobody of this address is connected. */

@@ -9,17 +9,16 @@
 #include <errno.h>
 #include <netdb.h>
 #include <netinet/in.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 enum {
     LISTEN_BACKLOG = 4096, /* the kernel cuts it to net.core.somaxconn */
     CONNECTIONS_MAX_DEFAULT = 1024,
-    EVENTS_PER_WAIT = 128,
     ACCEPTS_PER_EVENT = 64,
     TICK_MS_MIN = 5,
     TICK_MS_MAX = 250,
@@ -27,23 +26,24 @@ enum {
 
 /* --- the loop --- */
 
-void http_server_wake(struct http_server *server) {
-    if (atomic_exchange(&server->sleeping, false)) (void)!write(server->wake_fd, &(uint64_t){1}, sizeof(uint64_t));
-}
-
 /** Whoever cannot be taken now waits in the backlog: until someone leaves, or the next tick. */
 static void listen_or_not(struct http_server *server, bool accepting) {
-    struct epoll_event event = {.events = EPOLLIN, .data.ptr = &server->listen_fd};
     if (accepting == server->accepting || server->listen_fd < 0) return;
-    if (epoll_ctl(server->epoll_fd, accepting ? EPOLL_CTL_ADD : EPOLL_CTL_DEL, server->listen_fd, &event) == 0)
-        server->accepting = accepting;
+    if (!accepting)
+        loop_remove(server->loop, server->listen_fd);
+    else if (loop_add(server->loop, server->listen_fd, EPOLLIN, &server->listen_source) != 0)
+        return;
+    server->accepting = accepting;
 }
 
 static bool is_full(const struct http_server *server) {
     return atomic_load(&server->connection_count) >= server->options.connections_max + server->lingering_count;
 }
 
-static void accept_some(struct http_server *server) {
+static void accept_some(struct loop_source *source, uint32_t events) {
+    (void)events;
+    struct http_server *server = (struct http_server *)((char *)source - offsetof(struct http_server, listen_source));
+    if (server->listen_fd < 0) return; /* it ended in this turn */
     for (int i = 0; i < ACCEPTS_PER_EVENT; i++) {
         struct sockaddr_storage address;
         socklen_t length = sizeof address;
@@ -97,62 +97,45 @@ static void stop_listening(struct http_server *server) {
     server->listen_fd = -1;
 }
 
-static void tick(struct http_server *server) {
-    server->next_tick_ns = server->now_ns + server->tick_ns;
+static void tick(struct http_server *server, int64_t now_ns) {
+    server->next_tick_ns = now_ns + server->tick_ns;
     for (struct http_connection *connection = server->connections, *next; connection != NULL; connection = next) {
         next = connection->next;
-        http_connection_tick(connection, server->now_ns);
+        http_connection_tick(connection, now_ns);
     }
     if (!is_full(server)) listen_or_not(server, true);
 }
 
-static bool has_ready(struct http_server *server) {
+static bool has_ready(void *context) {
+    struct http_server *server = context;
     pthread_mutex_lock(&server->mutex);
     bool ready = server->ready != NULL;
     pthread_mutex_unlock(&server->mutex);
     return ready;
 }
 
-static int wait_for_events(struct http_server *server, struct epoll_event *events) {
-    int64_t wait_ns = server->next_tick_ns - clock_monotonic_ns(clock_system());
-    int wait_ms = wait_ns > 0 ? (int)(wait_ns / NS_PER_MS) + 1 : 0;
-    atomic_store(&server->sleeping, true);
-    if (has_ready(server)) wait_ms = 0; /* it came before the loop said that it sleeps */
-    int count = epoll_wait(server->epoll_fd, events, EVENTS_PER_WAIT, wait_ms);
-    atomic_store(&server->sleeping, false);
-    server->now_ns = clock_monotonic_ns(clock_system());
-    return count;
+static void say_over(struct http_server *server) {
+    pthread_mutex_lock(&server->mutex);
+    server->over = true;
+    pthread_cond_broadcast(&server->drained);
+    pthread_mutex_unlock(&server->mutex);
 }
 
-static void handle_event(struct http_server *server, const struct epoll_event *event) {
-    if (event->data.ptr == &server->listen_fd) {
-        accept_some(server);
-    } else if (event->data.ptr == &server->wake_fd) {
-        uint64_t ignored;
-        (void)!read(server->wake_fd, &ignored, sizeof ignored);
-    } else {
-        http_connection_event(event->data.ptr, event->events);
-    }
-}
-
-static void *loop(void *context) {
+static int64_t turn(void *context) {
     struct http_server *server = context;
-    struct epoll_event events[EVENTS_PER_WAIT];
-    while (!atomic_load(&server->killing) || server->connections != NULL) {
-        int count = wait_for_events(server, events), connections = atomic_load(&server->connection_count);
-        if (atomic_load(&server->stopping)) {
-            stop_listening(server);
-            server->next_tick_ns = 0;
-        }
-        for (int i = 0; i < count; i++) handle_event(server, &events[i]);
-        handle_ready(server);
-        if (server->now_ns >= server->next_tick_ns) tick(server);
-        if (atomic_load(&server->connection_count) < connections && !is_full(server)) listen_or_not(server, true);
-        free_dead(server);
+    int64_t now_ns = loop_now_ns(server->loop);
+    if (atomic_load(&server->stopping)) {
+        stop_listening(server);
+        if (!server->over) server->next_tick_ns = now_ns;
     }
     handle_ready(server);
+    if (now_ns >= server->next_tick_ns) tick(server, now_ns);
+    int connections = atomic_load(&server->connection_count);
+    if (connections < server->connections_before && !is_full(server)) listen_or_not(server, true);
+    server->connections_before = connections;
     free_dead(server);
-    return NULL;
+    if (atomic_load(&server->killing) && server->connections == NULL && !server->over) say_over(server);
+    return server->next_tick_ns;
 }
 
 /* --- start --- */
@@ -252,21 +235,14 @@ static int64_t tick_ns_of(const struct http_server_options *options) {
     return shortest_ns / 4 < (int64_t)TICK_MS_MIN * NS_PER_MS ? (int64_t)TICK_MS_MIN * NS_PER_MS : shortest_ns / 4;
 }
 
-static enum status start_loop(struct http_server *server, struct error *err) {
-    server->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-    server->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    struct epoll_event event = {.events = EPOLLIN, .data.ptr = &server->wake_fd};
-    if (server->epoll_fd < 0 || server->wake_fd < 0 ||
-        epoll_ctl(server->epoll_fd, EPOLL_CTL_ADD, server->wake_fd, &event) != 0)
-        return error_set_errno(err, STATUS_RESOURCE_EXHAUSTED, errno, "HTTP server: cannot create epoll");
-    server->now_ns = clock_monotonic_ns(clock_system());
+static enum status start(struct http_server *server, struct error *err) {
     server->tick_ns = tick_ns_of(&server->options);
-    listen_or_not(server, true);
-    int failure = pthread_create(&server->thread, NULL, loop, server);
-    if (failure != 0)
-        return error_set_errno(err, STATUS_RESOURCE_EXHAUSTED, failure, "HTTP server: cannot start a thread");
-    (void)pthread_setname_np(server->thread, "http");
+    server->listen_source.on_event = accept_some;
+    if (server->options.loop == NULL) TRY(loop_create("http", &server->own_loop, err));
+    server->loop = server->own_loop != NULL ? server->own_loop : server->options.loop;
+    server->member = (struct loop_member){.context = server, .pending = has_ready, .turn = turn};
     server->started = true;
+    loop_join(server->loop, &server->member); /* the first tick listens */
     return STATUS_OK;
 }
 
@@ -275,7 +251,7 @@ enum status http_server_create(const struct http_server_options *options, struct
     struct http_server *server = calloc(1, sizeof *server);
     if (server == NULL) return error_set(err, STATUS_RESOURCE_EXHAUSTED, "HTTP server: no memory");
     server->options = *options;
-    server->listen_fd = server->epoll_fd = server->wake_fd = -1;
+    server->listen_fd = -1;
     server->ready_tail = &server->ready;
     pthread_mutex_init(&server->mutex, NULL);
     pthread_condattr_t monotonic;
@@ -288,7 +264,7 @@ enum status http_server_create(const struct http_server_options *options, struct
     if (!copy_strings(&server->options)) status = error_set(err, STATUS_RESOURCE_EXHAUSTED, "HTTP server: no memory");
     if (status == STATUS_OK) status = http_tls_load(server, err);
     if (status == STATUS_OK) status = listen_on(server, err);
-    if (status == STATUS_OK) status = start_loop(server, err);
+    if (status == STATUS_OK) status = start(server, err);
     if (status == STATUS_OK)
         *out = server;
     else
@@ -321,24 +297,26 @@ void http_server_stop(struct http_server *server, int64_t grace_ns) {
     struct timespec until = {.tv_sec = until_ns / NS_PER_S, .tv_nsec = until_ns % NS_PER_S};
     (void)!shutdown(server->listen_fd, SHUT_RDWR); /* before anybody is told that we stop: who comes now is refused */
     atomic_store(&server->stopping, true);
-    http_server_wake(server); /* which closes idle connections */
+    loop_wake(server->loop); /* which closes idle connections */
     pthread_mutex_lock(&server->mutex);
     int waited = 0;
     while (server->running > 0 && waited == 0)
         waited = pthread_cond_timedwait(&server->drained, &server->mutex, &until);
     pthread_mutex_unlock(&server->mutex);
     atomic_store(&server->killing, true);
-    http_server_wake(server);
-    pthread_join(server->thread, NULL);
+    loop_wake(server->loop);
+    pthread_mutex_lock(&server->mutex);
+    while (!server->over) pthread_cond_wait(&server->drained, &server->mutex);
+    pthread_mutex_unlock(&server->mutex);
+    loop_leave(server->loop, &server->member);
+    loop_destroy(server->own_loop);
+    server->own_loop = NULL;
 }
 
 void http_server_destroy(struct http_server *server) {
     if (server == NULL) return;
     http_server_stop(server, 0);
-    const int fds[] = {server->listen_fd, server->epoll_fd, server->wake_fd};
-    for (size_t i = 0; i < sizeof fds / sizeof fds[0]; i++) {
-        if (fds[i] >= 0) close(fds[i]);
-    }
+    if (server->listen_fd >= 0) close(server->listen_fd);
     http_tls_unload(server);
     free((char *)(uintptr_t)server->options.address);
     free((char *)(uintptr_t)server->options.certificate_file);

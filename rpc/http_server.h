@@ -42,9 +42,11 @@ enum {
 
 struct http_server;
 struct http_exchange;
+struct loop;
 struct http_field; /* rpc/http_framing.h */
 
 struct http_server_options {
+    struct loop *loop; /* whose thread is the server's, and which outlives it; NULL: one of its own */
     const char *
         address; /* "127.0.0.1:8080"; port 0 picks a free one; "[::]:8080" (IPv4 too); ":8080"; of a name its IPv4 address if it has one */
     int64_t body_bytes_max;        /* 0..LIMIT_REQUEST_BODY_BYTES_MAX */
