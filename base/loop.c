@@ -19,7 +19,7 @@ struct loop {
     int epoll_fd, wake_fd;
     struct loop_source wake_source;
     pthread_t thread;
-    atomic_bool sleeping; /* it waits, and must be woken */
+    atomic_bool sleeping;  /* it waits, and must be woken */
     pthread_mutex_t mutex; /* guards what follows */
     pthread_cond_t left;
     struct loop_member *joining;

@@ -29,7 +29,8 @@ struct loop_source {
 struct loop_member {
     void *context;
     bool (*pending)(void *context); /* has another thread left something? Asked before the loop sleeps; NULL: never */
-    int64_t (*turn)(void *context); /* after the events of each turn; the time by which it wants the next one, INT64_MAX: none */
+    int64_t (*turn)(
+        void *context); /* after the events of each turn; the time by which it wants the next one, INT64_MAX: none */
     /* The loop's. */
     struct loop_member *next;
     int64_t due_ns;

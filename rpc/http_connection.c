@@ -63,7 +63,7 @@ struct http_connection *http_connection_open(struct http_server *server, int fd,
     if (connection->from == NULL || (server->tls != NULL && connection->tls == NULL) ||
         loop_add(server->loop, fd, WATCHED, &connection->source) != 0) {
         http_peer_leave(server, connection->from);
-        http_tls_close(connection->tls);
+        tls_session_close(connection->tls);
         free(connection);
         return NULL;
     }
@@ -115,7 +115,7 @@ void http_connection_close(struct http_connection *connection) {
     if (connection->exchange != NULL) finish(connection, false);
     if (connection->reading == HTTP_READ_LINGER) server->lingering_count--;
     http_peer_leave(server, connection->from);
-    http_tls_close(connection->tls);
+    tls_session_close(connection->tls);
     bytes_deinit(&connection->input);
     close(connection->fd);
     atomic_fetch_sub(&server->connection_count, 1);
@@ -132,7 +132,7 @@ void http_connection_close(struct http_connection *connection) {
 static void close_after_answer(struct http_connection *connection) {
     struct http_server *server = connection->server;
     bool unread = connection->input.length > 0 || connection->readable || connection->refused;
-    if (connection->tls != NULL) http_tls_say_end(connection->tls);
+    if (connection->tls != NULL) tls_say_end(connection->tls);
     if (connection->hung_up || connection->broken || !unread || server->lingering_count == LINGERING_MAX) {
         http_connection_close(connection);
         return;
@@ -416,7 +416,7 @@ static void use_input(struct http_connection *connection) {
 static ssize_t receive(struct http_connection *connection) {
     struct http_server *server = connection->server;
     return connection->tls != NULL && connection->reading != HTTP_READ_LINGER
-               ? http_tls_receive(connection->tls, server->block, sizeof server->block)
+               ? tls_receive(connection->tls, server->block, sizeof server->block)
                : recv(connection->fd, server->block, sizeof server->block, MSG_DONTWAIT);
 }
 

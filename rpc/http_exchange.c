@@ -76,7 +76,7 @@ bool http_exchange_sent_locked(const struct http_exchange *exchange) {
 
 static ssize_t send_some(struct http_exchange *exchange, const void *data, size_t bytes) {
     struct http_connection *connection = exchange->connection;
-    if (connection->tls != NULL) return http_tls_send(connection->tls, data, bytes);
+    if (connection->tls != NULL) return tls_send(connection->tls, data, bytes);
     return send(connection->fd, data, bytes, MSG_DONTWAIT | MSG_NOSIGNAL);
 }
 

@@ -29,13 +29,13 @@
 #include "base/loop.h"
 #include "rpc/http_parse.h"
 #include "rpc/http_server.h"
+#include "rpc/tls.h"
 
 #include <netinet/in.h>
 #include <pthread.h>
 #include <stdatomic.h>
 
-struct http_tls;         /* certificate and trust */
-struct http_tls_session; /* of a connection */
+struct http_tls; /* certificate and trust */
 
 /** Who the connections of one address belong to; of IPv6 the first 64 bits. The loop's alone. */
 struct http_peer {
@@ -78,7 +78,7 @@ struct http_connection {
     int64_t since_ns;      /* accepted, or last request ended, or running request begun; lingers */
     int64_t counted_bytes; /* of the running body, or drained */
     struct http_exchange *exchange;
-    struct http_tls_session *tls; /* NULL: plain */
+    struct tls_session *tls; /* NULL: plain */
     char peer[INET6_ADDRSTRLEN];
 };
 
@@ -178,12 +178,6 @@ void http_peer_leave(struct http_server *server, struct http_peer *peer); /* NUL
 /* http_tls.c */
 enum status http_tls_load(struct http_server *server, struct error *err);
 void http_tls_unload(struct http_server *server);
-struct http_tls_session *http_tls_open(const struct http_server *server, int fd);
-void http_tls_close(struct http_tls_session *session); /* NULL is nothing */
-/** As recv and send on a socket that does not block: -1 with errno EAGAIN when it would. A send that was not taken is to be repeated alike. */
-ssize_t http_tls_receive(struct http_tls_session *session, void *out, size_t bytes);
-ssize_t http_tls_send(struct http_tls_session *session, const void *data, size_t bytes);
-/** No more will be sent. */
-void http_tls_say_end(struct http_tls_session *session);
+struct tls_session *http_tls_open(const struct http_server *server, int fd);
 
 #endif

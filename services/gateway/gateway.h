@@ -35,6 +35,7 @@
 struct chat;
 struct console;
 struct key_cache;
+struct loop;
 struct outage;
 struct settlements;
 struct workers;
@@ -45,6 +46,7 @@ struct gateway {
     struct trusted_proxies proxies;
     struct transcode_options dialect;
     struct transcoder *transcoder;
+    struct loop *loop; /* HTTP, the links to workers: whatever a request passes through */
     struct redis_client *redis;
     struct rpc_client *client;
     struct rpc_channel *keys;

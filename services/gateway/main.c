@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "base/limits.h"
 #include "base/log.h"
+#include "base/loop.h"
 #include "base/process.h"
 #include "bora/v1/chat.pb-c.h"
 #include "bora/v1/error.pb-c.h"
@@ -107,6 +108,7 @@ static enum status open_upstream(struct gateway *gateway, struct error *err) {
                                     .requests = settings->outage_requests,
                                     .tokens = settings->outage_tokens,
                                     .metrics = gateway->metrics};
+    TRY_CLEANUP(loop_create("loop", &gateway->loop, err));
     TRY_CLEANUP(outage_create(&outage, &gateway->outage, err));
     struct redis_options redis = {.address = settings->redis_address,
                                   .password = password,
@@ -126,7 +128,7 @@ static enum status open_upstream(struct gateway *gateway, struct error *err) {
                                        .tls = {settings->upstream_tls_certificate_file, settings->upstream_tls_key_file,
                                                settings->upstream_tls_ca_file, NULL}};
     TRY_CLEANUP(rpc_channel_open(gateway->client, &keys, &gateway->keys, err));
-    TRY_CLEANUP(worker_links_create(&gateway->links, err));
+    TRY_CLEANUP(worker_links_create(gateway->loop, settings, &gateway->links, err));
     TRY_CLEANUP(workers_create(gateway, &gateway->workers, err));
 cleanup:
     free(password);
@@ -146,7 +148,8 @@ static enum status open_fronts(struct gateway *gateway, struct error *err) {
         .descriptors = bytes_view_of(proto_descriptors, proto_descriptors_length)};
     TRY(rpc_server_create(&grpc, &gateway->grpc, err));
     TRY(grpc_front_add(gateway->grpc, gateway, err));
-    struct http_server_options http = {.address = settings->http_listen,
+    struct http_server_options http = {.loop = gateway->loop,
+                                       .address = settings->http_listen,
                                        .body_bytes_max = settings->body_bytes_max,
                                        .connections_max = (int)settings->connections_max,
                                        .idle_timeout_ns = settings->idle_timeout_ns,
@@ -271,6 +274,7 @@ static void close_gateway(struct gateway *gateway) {
     worker_links_destroy(gateway->links);
     settle_the_rest(gateway);
     if (gateway->redis != NULL) redis_client_destroy(gateway->redis);
+    loop_destroy(gateway->loop);
     key_cache_destroy(gateway->key_cache);
     outage_destroy(gateway->outage);
     if (gateway->transcoder != NULL) transcoder_destroy(gateway->transcoder);

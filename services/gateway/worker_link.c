@@ -2,23 +2,25 @@
  * SPDX-License-Identifier: Apache-2.0 */
 /*
  * A link's mutex guards its table, what waits to be sent, and the flags of its generations. Callbacks of a generation run without it, one at a
- * time: whoever sets `delivering` - the link's thread, generation_continue's, the timer's - also delivers what others bring meanwhile.
+ * time: whoever sets `delivering` - the loop's thread or generation_continue's - also delivers what others bring meanwhile.
  */
 #include "services/gateway/worker_link.h"
 
 #include "base/clock.h"
 #include "base/id_table.h"
 #include "base/limits.h"
+#include "base/loop.h"
 #include "base/protobuf_wire.h"
 #include "rpc/batches.h"
+#include "rpc/grpc_stream.h"
 #include "rpc/transcode.h"
 #include "services/gateway/generation.h"
+#include "services/gateway/settings.h"
 #include "services/gateway/workers.h"
 
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 enum {
     EVENT_ARENA_BYTES = 16 << 20, /* some ten times LIMIT_DELTA_BYTES, but for a call of a tool, which is whole */
@@ -30,26 +32,24 @@ enum {
 static const int64_t STOP_NS = 2 * NS_PER_S, TICK_NS = 100 * (int64_t)NS_PER_MS;
 
 struct worker_links {
-    pthread_t thread;
+    struct loop *loop;
+    struct loop_member member; /* ends generations whose time is over */
+    struct grpc_streams *streams;
+    int64_t next_tick_ns;  /* the loop's alone */
     pthread_mutex_t mutex; /* guards what follows */
-    pthread_cond_t wake;
-    bool stop;
     struct worker_link *list;
-    atomic_int generations; /* that are not freed: without any the thread sleeps */
 };
 
 struct worker_link {
     struct worker_links *links;
     struct worker_link *previous, *next; /* in the list; its mutex */
-    struct rpc_channel *channel;
-    atomic_int references;        /* the worker's, the call's, and one of each generation */
-    pthread_mutex_t mutex;        /* guards what follows */
-    struct rpc_client_call *call; /* NULL: not open */
+    struct grpc_stream *stream;          /* until the worker's reference is given back */
+    atomic_int references;               /* the worker's, the stream's, and one of each generation */
+    pthread_mutex_t mutex;               /* guards what follows */
     struct id_table table;
     uint64_t last_number;
-    struct batches batches;
-    bool writing;        /* the call has something that it has not handed over */
-    int64_t earliest_ns; /* no generation's time is over before */
+    struct batches batches; /* the command that is being packed */
+    int64_t earliest_ns;    /* no generation's time is over before */
 };
 
 /** An event that waits for its reader. */
@@ -72,28 +72,12 @@ struct generation {
     struct generation *next_due;
     bool held, delivering, stopped, over;
     bool told_hold;      /* the worker holds it, or is about to */
-    bool due;            /* the timer's thread shall deliver what is held */
+    bool due;            /* the next tick shall deliver what is held */
     enum status failure; /* not OK: `failed` is owed */
     char *failure_message;
 };
 
 /* ---- links --------------------------------------------------------------------------------------------------------- */
-
-struct worker_link *worker_link_create(struct worker_links *links, struct rpc_channel *channel) {
-    struct worker_link *link = calloc(1, sizeof *link);
-    if (link == NULL) return NULL;
-    link->links = links;
-    link->channel = channel;
-    link->earliest_ns = INT64_MAX;
-    atomic_init(&link->references, 1);
-    pthread_mutex_init(&link->mutex, NULL);
-    pthread_mutex_lock(&links->mutex);
-    link->next = links->list;
-    if (link->next != NULL) link->next->previous = link;
-    links->list = link;
-    pthread_mutex_unlock(&links->mutex);
-    return link;
-}
 
 static void link_ref(struct worker_link *link) {
     atomic_fetch_add(&link->references, 1);
@@ -119,25 +103,12 @@ static void link_unref(struct worker_link *link) {
     free(link);
 }
 
-void worker_link_close(struct worker_link *link) {
-    if (link != NULL) link_unref(link);
-}
-
-/** One batch is on its way at a time: what comes meanwhile makes the next one. */
-static void flush_locked(struct worker_link *link) {
-    if (link->writing || link->call == NULL || link->batches.first == NULL) return;
-    link->writing = true;
-    /* A call that is over says so by its end. One that lost a batch must not go on. */
-    if (rpc_client_call_write(link->call, batches_first(&link->batches)) == STATUS_RESOURCE_EXHAUSTED)
-        rpc_client_call_cancel(link->call);
-    batches_pop(&link->batches);
-}
-
 static enum status send_locked(struct generation *generation, Bora__Internal__V1__LinkCommand *command) {
     struct worker_link *link = generation->link;
     command->generation = generation->entry.id;
-    enum status status = batches_add(&link->batches, &command->base, COMMANDS_BYTES_MAX, NULL);
-    flush_locked(link);
+    TRY(batches_add(&link->batches, &command->base, COMMANDS_BYTES_MAX, NULL));
+    enum status status = grpc_stream_write(link->stream, batches_first(&link->batches));
+    batches_pop(&link->batches);
     return status;
 }
 
@@ -155,7 +126,6 @@ void generation_unref(struct generation *generation) {
         generation->first = next;
     }
     free(generation->failure_message);
-    atomic_fetch_sub(&generation->link->links->generations, 1);
     link_unref(generation->link);
     free(generation);
 }
@@ -323,7 +293,7 @@ static void deliver(struct generation *generation, struct bytes_view packed) {
     pthread_mutex_unlock(&link->mutex);
 }
 
-/* ---- the call ------------------------------------------------------------------------------------------------------ */
+/* ---- the stream ---------------------------------------------------------------------------------------------------- */
 
 static uint64_t number_of(struct bytes_view packed) {
     struct wire_field field;
@@ -333,7 +303,7 @@ static uint64_t number_of(struct bytes_view packed) {
     return 0; /* which no generation has */
 }
 
-static void on_message(struct rpc_client_call *call, void *context, struct bytes_view message) {
+static void on_message(void *context, struct bytes_view message) {
     struct worker_link *link = context;
     struct bytes_view packed;
     while (batches_next(&message, &packed)) {
@@ -345,74 +315,71 @@ static void on_message(struct rpc_client_call *call, void *context, struct bytes
         deliver(generation, packed);
         generation_unref(generation);
     }
-    if (message.length > 0)
-        rpc_client_call_cancel(call); /* malformed */
-    else
-        rpc_client_call_read(call);
-}
-
-static void on_written(struct rpc_client_call *call, void *context) {
-    (void)call;
-    struct worker_link *link = context;
-    pthread_mutex_lock(&link->mutex);
-    link->writing = false;
-    flush_locked(link);
-    pthread_mutex_unlock(&link->mutex);
+    if (message.length > 0) grpc_stream_cancel(link->stream); /* malformed */
 }
 
 /** The stream has ended: whatever was on it has failed. */
-static void on_finished(struct rpc_client_call *call, void *context, const struct rpc_result *result) {
+static void on_finished(void *context, enum status status, const char *message) {
+    (void)status;
     struct worker_link *link = context;
     pthread_mutex_lock(&link->mutex);
-    link->call = NULL;
-    link->writing = false;
-    batches_clear(&link->batches);
     struct id_entry *entry = id_table_take_all(&link->table);
     for (struct id_entry *other = entry; other != NULL; other = other->next)
-        fail_locked((struct generation *)other, STATUS_UNAVAILABLE,
-                    *result->message != 0 ? result->message : "it ended");
+        fail_locked((struct generation *)other, STATUS_UNAVAILABLE, *message != 0 ? message : "it ended");
     pthread_mutex_unlock(&link->mutex);
     for (struct id_entry *next; entry != NULL; entry = next) {
         next = entry->next;
         deliver((struct generation *)entry, (struct bytes_view){0});
         generation_unref((struct generation *)entry); /* the table's */
     }
-    rpc_client_call_unref(call);
+}
+
+static void on_closed(void *context) {
+    link_unref(context);
+}
+
+enum status worker_link_open(struct worker_links *links, const char *address, struct worker_link **out,
+                             struct error *err) {
+    static const struct grpc_stream_callbacks callbacks = {on_message, on_finished, on_closed};
+    struct worker_link *link = calloc(1, sizeof *link);
+    if (link == NULL) return error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
+    link->links = links;
+    link->earliest_ns = INT64_MAX;
+    atomic_init(&link->references, 2);
+    pthread_mutex_init(&link->mutex, NULL);
+    enum status status = grpc_stream_create(links->streams, address, "/bora.internal.v1.WorkerService/Link", &callbacks,
+                                            link, &link->stream, err);
+    if (status != STATUS_OK) {
+        pthread_mutex_destroy(&link->mutex);
+        free(link);
+        return status;
+    }
+    pthread_mutex_lock(&links->mutex);
+    link->next = links->list;
+    if (link->next != NULL) link->next->previous = link;
+    links->list = link;
+    pthread_mutex_unlock(&links->mutex);
+    *out = link;
+    return STATUS_OK;
+}
+
+void worker_link_close(struct worker_link *link) {
+    if (link == NULL) return;
+    grpc_stream_close(link->stream);
     link_unref(link);
 }
 
-static enum status open_locked(struct worker_link *link) {
-    if (link->call != NULL) return STATUS_OK;
-    struct rpc_client_call_options options = {.path = "/bora.internal.v1.WorkerService/Link",
-                                              .deadline_ns = INT64_MAX,
-                                              .on_message = on_message,
-                                              .on_written = on_written,
-                                              .on_finished = on_finished,
-                                              .context = link};
-    link_ref(link); /* until on_finished */
-    enum status status = rpc_client_call_start(link->channel, &options, &link->call, NULL);
-    if (status == STATUS_OK)
-        rpc_client_call_read(link->call);
-    else
-        atomic_fetch_sub(&link->references, 1); /* never the last: it has an owner */
-    return status;
+bool worker_link_ready(struct worker_link *link) {
+    return grpc_stream_ready(link->stream);
 }
 
 /* ---- what the rest of the gateway calls ------------------------------------------------------------------------------ */
-
-static void wake_timer(struct worker_links *links) {
-    if (atomic_fetch_add(&links->generations, 1) > 0) return;
-    pthread_mutex_lock(&links->mutex);
-    pthread_cond_signal(&links->wake);
-    pthread_mutex_unlock(&links->mutex);
-}
 
 static enum status start_locked(struct generation *generation, const Bora__Internal__V1__Start *start) {
     struct worker_link *link = generation->link;
     Bora__Internal__V1__LinkCommand command = BORA__INTERNAL__V1__LINK_COMMAND__INIT;
     command.kind_case = BORA__INTERNAL__V1__LINK_COMMAND__KIND_START;
     command.start = (Bora__Internal__V1__Start *)start;
-    TRY(open_locked(link));
     TRY(id_table_add(&link->table, &generation->entry, ++link->last_number));
     enum status status = send_locked(generation, &command);
     if (status == STATUS_OK)
@@ -424,7 +391,7 @@ static enum status start_locked(struct generation *generation, const Bora__Inter
 
 enum status generation_start(struct worker *worker, const Bora__Internal__V1__Start *start, int64_t deadline_ns,
                              const struct generation_callbacks *callbacks, void *context, struct generation **out) {
-    struct worker_link *link = worker->links[atomic_fetch_add(&worker->next_link, 1) % (unsigned)worker->link_count];
+    struct worker_link *link = worker->link;
     Bora__Internal__V1__Start timed = *start;
     int64_t left_ns = deadline_ns - clock_monotonic_ns(clock_system());
     timed.deadline_ms = deadline_ns == INT64_MAX ? 0 : left_ns > NS_PER_MS ? left_ns / NS_PER_MS : 1;
@@ -436,7 +403,6 @@ enum status generation_start(struct worker *worker, const Bora__Internal__V1__St
     link_ref(link);
     generation->callbacks = callbacks;
     generation->context = context;
-    wake_timer(link->links);
     *out = generation;
     pthread_mutex_lock(&link->mutex);
     enum status status = start_locked(generation, &timed);
@@ -545,55 +511,46 @@ static struct worker_link *next_link(struct worker_links *links, struct worker_l
     return next;
 }
 
-static void *links_main(void *context) {
+static int64_t turn(void *context) {
     struct worker_links *links = context;
-    pthread_mutex_lock(&links->mutex);
-    while (!links->stop) {
-        if (atomic_load(&links->generations) == 0) {
-            pthread_cond_wait(&links->wake, &links->mutex);
-            continue;
-        }
-        int64_t until = clock_monotonic_ns(clock_system()) + TICK_NS;
-        struct timespec deadline = {.tv_sec = until / NS_PER_S, .tv_nsec = until % NS_PER_S};
-        while (!links->stop && pthread_cond_timedwait(&links->wake, &links->mutex, &deadline) == 0) {
-        }
-        pthread_mutex_unlock(&links->mutex);
-        int64_t now_ns = clock_monotonic_ns(clock_system());
-        for (struct worker_link *link = next_link(links, NULL); link != NULL; link = next_link(links, link))
-            tick_link(link, now_ns);
-        pthread_mutex_lock(&links->mutex);
-    }
-    pthread_mutex_unlock(&links->mutex);
-    return NULL;
+    int64_t now_ns = loop_now_ns(links->loop);
+    if (now_ns < links->next_tick_ns) return links->next_tick_ns;
+    links->next_tick_ns = now_ns + TICK_NS;
+    for (struct worker_link *link = next_link(links, NULL); link != NULL; link = next_link(links, link))
+        tick_link(link, now_ns);
+    return links->next_tick_ns;
 }
 
-enum status worker_links_create(struct worker_links **out, struct error *err) {
+enum status worker_links_create(struct loop *loop, const struct gateway_settings *settings, struct worker_links **out,
+                                struct error *err) {
     struct worker_links *links = calloc(1, sizeof *links);
     if (links == NULL) return error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
-    pthread_condattr_t attributes;
-    pthread_condattr_init(&attributes);
-    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-    pthread_cond_init(&links->wake, &attributes);
-    pthread_condattr_destroy(&attributes);
-    pthread_mutex_init(&links->mutex, NULL);
-    int failed = pthread_create(&links->thread, NULL, links_main, links);
-    if (failed != 0) {
+    struct grpc_streams_options options = {.loop = loop,
+                                           .use_tls = settings->upstream_tls,
+                                           .tls = {settings->upstream_tls_certificate_file,
+                                                   settings->upstream_tls_key_file, settings->upstream_tls_ca_file,
+                                                   NULL},
+                                           .keepalive_ns = settings->upstream_keepalive_ns,
+                                           .keepalive_timeout_ns = settings->upstream_keepalive_timeout_ns,
+                                           .message_bytes_max = LIMIT_REQUEST_BODY_BYTES_MAX,
+                                           .waiting_bytes_max = COMMANDS_BYTES_MAX};
+    enum status status = grpc_streams_create(&options, &links->streams, err);
+    if (status != STATUS_OK) {
         free(links);
-        return error_set_errno(err, STATUS_RESOURCE_EXHAUSTED, failed, "no thread for the deadlines of generations");
+        return status;
     }
-    pthread_setname_np(links->thread, "deadlines");
+    links->loop = loop;
+    pthread_mutex_init(&links->mutex, NULL);
+    links->member = (struct loop_member){.context = links, .turn = turn};
+    loop_join(loop, &links->member);
     *out = links;
     return STATUS_OK;
 }
 
 void worker_links_destroy(struct worker_links *links) {
     if (links == NULL) return;
-    pthread_mutex_lock(&links->mutex);
-    links->stop = true;
-    pthread_cond_signal(&links->wake);
-    pthread_mutex_unlock(&links->mutex);
-    pthread_join(links->thread, NULL);
-    pthread_cond_destroy(&links->wake);
+    grpc_streams_destroy(links->streams);
+    loop_leave(links->loop, &links->member);
     pthread_mutex_destroy(&links->mutex);
     free(links);
 }

@@ -46,8 +46,7 @@ void worker_ref(struct worker *worker) {
 
 void worker_unref(struct worker *worker) {
     if (worker == NULL || atomic_fetch_sub(&worker->references, 1) != 1) return;
-    for (int i = 0; i < worker->link_count; i++) worker_link_close(worker->links[i]);
-    rpc_channel_close(worker->channel);
+    worker_link_close(worker->link);
     arena_deinit(&worker->arena);
     free(worker);
 }
@@ -75,23 +74,6 @@ static void remember_names(struct workers *workers, const Bora__Internal__V1__Mo
     for (size_t i = 0; i < model->n_aliases; i++) remember_name(workers, model->aliases[i], now_ns);
 }
 
-static struct rpc_channel *open_channel(const struct gateway *gateway, const char *address) {
-    const struct gateway_settings *settings = &gateway->settings;
-    struct rpc_channel_options options = {.target = address,
-                                          .message_bytes_max = LIMIT_REQUEST_BODY_BYTES_MAX,
-                                          .keepalive_ns = settings->upstream_keepalive_ns,
-                                          .keepalive_timeout_ns = settings->upstream_keepalive_timeout_ns,
-                                          .use_tls = settings->upstream_tls,
-                                          .tls = {settings->upstream_tls_certificate_file,
-                                                  settings->upstream_tls_key_file, settings->upstream_tls_ca_file,
-                                                  NULL}};
-    struct rpc_channel *channel = NULL;
-    struct error err = {0};
-    if (rpc_channel_open(gateway->client, &options, &channel, &err) != STATUS_OK)
-        log_error("no channel to a worker", LOG_S("address", address), LOG_S("error", err.message));
-    return channel;
-}
-
 static struct worker *find_worker(struct worker *const *list, int count, const char *id, const char *address) {
     for (int i = 0; i < count; i++) {
         if (list[i] != NULL && strcmp(list[i]->announcement->worker_id, id) == 0 &&
@@ -101,19 +83,7 @@ static struct worker *find_worker(struct worker *const *list, int count, const c
     return NULL;
 }
 
-static bool open_links(const struct gateway *gateway, struct worker *worker) {
-    int wanted = (int)gateway->settings.links;
-    while (worker->link_count < wanted) {
-        struct worker_link *link = worker_link_create(gateway->links, worker->channel);
-        if (link == NULL) break;
-        worker->links[worker->link_count++] = link;
-    }
-    if (worker->link_count == wanted) return true;
-    for (int i = 0; i < worker->link_count; i++) worker_link_close(worker->links[i]);
-    return false;
-}
-
-/** A worker of the new list: its announcement is new, its channel and counts are those of `before` when it was there. */
+/** A worker of the new list: its announcement is new, its link and counts are those of `before` when it was there. */
 static struct worker *make_worker(struct workers *workers, struct bytes_view announced) {
     struct worker *worker = calloc(1, sizeof *worker);
     struct error err = {0};
@@ -126,10 +96,9 @@ static struct worker *make_worker(struct workers *workers, struct bytes_view ann
                                          &worker->arena, &message, &err);
     worker->announcement = (const void *)message;
     if (status == STATUS_OK && worker->announcement->model != NULL && worker->announcement->rank == 0)
-        worker->channel = open_channel(workers->gateway, worker->announcement->address);
-    if (worker->channel != NULL && open_links(workers->gateway, worker)) return worker;
-    rpc_channel_close(worker->channel);
-    if (status != STATUS_OK) log_warn("an announcement cannot be read", LOG_S("error", err.message));
+        status = worker_link_open(workers->gateway->links, worker->announcement->address, &worker->link, &err);
+    if (worker->link != NULL) return worker;
+    if (status != STATUS_OK) log_warn("an announced worker cannot be used", LOG_S("error", err.message));
     arena_deinit(&worker->arena);
     free(worker);
     return NULL;
@@ -178,13 +147,13 @@ static void update_worker(struct worker *worker, const Bora__Internal__V1__Worke
         known->load->waiting = fresh->load->waiting;
         known->load->steps = fresh->load->steps;
     }
-    if (rpc_channel_ready(worker->channel)) atomic_store(&worker->suspect, false);
+    if (worker_link_ready(worker->link)) atomic_store(&worker->suspect, false);
     worker->missing_since_ns = 0;
 }
 
 /** Keep `worker`, which the list now taken does not name? The mutex is held. */
 static bool lingers(const struct workers *workers, struct worker *worker, int64_t now_ns) {
-    if (worker->announcement->draining || atomic_load(&worker->suspect) || !rpc_channel_ready(worker->channel))
+    if (worker->announcement->draining || atomic_load(&worker->suspect) || !worker_link_ready(worker->link))
         return false;
     for (int i = 0; i < workers->count; i++) { /* another process has taken its place */
         if (strcmp(workers->list[i]->announcement->address, worker->announcement->address) == 0) return false;

@@ -1,7 +1,7 @@
 /* Copyright Bora contributors
  * SPDX-License-Identifier: Apache-2.0 */
 /**
- * Who serves what now: a table of live workers, read again and again from Redis (store/registry.h), with a channel to each.
+ * Who serves what now: a table of live workers, read again and again from Redis (store/registry.h), with a link to each.
  * Who is no longer announced leaves the table: at once when its connection is broken too, else within seconds.
  * A worker is referenced while a request uses it, so it may leave the table at any time.
  */
@@ -9,12 +9,12 @@
 #define SERVICES_GATEWAY_WORKERS_H
 
 #include "base/arena.h"
+#include "base/status.h"
 #include "bora/internal/v1/worker.pb-c.h"
-#include "rpc/grpc_client.h"
 
 #include <stdatomic.h>
+#include <stdbool.h>
 
-enum { WORKER_LINKS_MAX = 16 };
 struct gateway;
 struct worker_link;
 
@@ -25,10 +25,7 @@ struct worker {
     struct arena arena;
     const Bora__Internal__V1__WorkerAnnouncement
         *announcement; /* the latest; strings live as long as the worker is referenced */
-    struct rpc_channel *channel;
-    struct worker_link *links[WORKER_LINKS_MAX];
-    int link_count;
-    atomic_uint next_link;
+    struct worker_link *link;
     int64_t first_seen;       /* Unix seconds */
     int64_t missing_since_ns; /* not announced since then, but connected; 0 while it is announced */
 };

@@ -1,0 +1,26 @@
+/* Copyright Bora contributors
+ * SPDX-License-Identifier: Apache-2.0 */
+/* Inside rpc/tls.h: what its two ends share. */
+#ifndef RPC_TLS_INTERNAL_H
+#define RPC_TLS_INTERNAL_H
+
+#include "rpc/tls.h"
+
+#include <gnutls/gnutls.h>
+#include <stdbool.h>
+
+struct tls_session {
+    gnutls_session_t session;
+    bool shaken; /* hands */
+    bool resend; /* GnuTLS holds what it could not send */
+    int failure; /* the last one */
+};
+
+/** `flags`: GNUTLS_SERVER or GNUTLS_CLIENT. NULL without memory. */
+struct tls_session *tls_session_create(unsigned flags, gnutls_certificate_credentials_t credentials, int fd);
+/** The whole file, NUL-terminated; the caller frees it. */
+enum status tls_read_pem(const char *path, char **out, struct error *err);
+/** Are there certificates in it? */
+enum status tls_check_trust(const char *path, const char *text, struct error *err);
+
+#endif
