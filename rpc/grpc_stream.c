@@ -87,9 +87,10 @@ static void lose_locked(struct grpc_stream *stream) {
     if (stream->addresses != NULL) freeaddrinfo(stream->addresses);
     stream->addresses = stream->address = NULL;
     stream->state = STREAM_WAITING;
+    stream->lost = stream->lost || stood || !stream->failed;
     stream->failed = !stood;
-    stream->backoff_ns = stood                           ? 0
-                         : backoff_ns == 0               ? BACKOFF_MIN_NS
+    stream->backoff_ns = stood                             ? 0
+                         : backoff_ns == 0                 ? BACKOFF_MIN_NS
                          : backoff_ns * 2 < BACKOFF_MAX_NS ? backoff_ns * 2
                                                            : BACKOFF_MAX_NS;
     stream->retry_ns = loop_now_ns(stream->pool->options.loop) + stream->backoff_ns;
@@ -211,9 +212,11 @@ static void attend(struct grpc_stream *stream) {
     grpc_stream_push_locked(stream);
     grpc_stream_flush_locked(stream);
     if (stream->broken) lose_locked(stream);
-    bool ended = stream->ended;
+    bool ended = stream->ended, lost = stream->lost;
     enum status status = stream->status;
-    char message[GRPC_STREAM_REASON_BYTES];
+    char message[GRPC_STREAM_REASON_BYTES], reason[GRPC_STREAM_REASON_BYTES];
+    if (lost) memcpy(reason, stream->reason, sizeof reason);
+    stream->lost = false;
     if (ended) {
         memcpy(message, stream->message, sizeof message);
         stream->calling = stream->ended = false;
@@ -226,6 +229,7 @@ static void attend(struct grpc_stream *stream) {
         }
     }
     pthread_mutex_unlock(&stream->mutex);
+    if (lost) stream->callbacks->on_lost(stream->context, reason);
     if (!ended) return;
     bytes_deinit(&stream->in); /* of a message that never became whole */
     stream->dropped = false;
@@ -241,7 +245,8 @@ static void on_event(struct loop_source *source, uint32_t events) {
     }
     if (stream->state == STREAM_CONNECTING && (events & (EPOLLOUT | EPOLLERR | EPOLLHUP)) != 0)
         connected_locked(stream);
-    if ((events & EPOLLOUT) != 0 || stream->tls != NULL) stream->blocked = false; /* a handshake may have waited for either */
+    if ((events & EPOLLOUT) != 0 || stream->tls != NULL)
+        stream->blocked = false; /* a handshake may have waited for either */
     if (stream->session != NULL) grpc_stream_read_locked(stream);
     pthread_mutex_unlock(&stream->mutex);
     grpc_stream_deliver(stream);

@@ -27,9 +27,10 @@ struct grpc_streams_options {
     struct loop *loop; /* outlives it */
     bool use_tls;
     struct rpc_tls tls;
-    int64_t keepalive_ns, keepalive_timeout_ns; /* ping a silent server this often; give it up when it does not answer; 0: never */
-    int64_t message_bytes_max;                  /* that is received */
-    size_t waiting_bytes_max;                   /* written and not yet sent, of one connection */
+    int64_t keepalive_ns,
+        keepalive_timeout_ns;  /* ping a silent server this often; give it up when it does not answer; 0: never */
+    int64_t message_bytes_max; /* that is received */
+    size_t waiting_bytes_max;  /* written and not yet sent, of one connection */
 };
 enum status grpc_streams_create(const struct grpc_streams_options *options, struct grpc_streams **out,
                                 struct error *err);
@@ -39,7 +40,8 @@ void grpc_streams_destroy(struct grpc_streams *streams);
 struct grpc_stream_callbacks { /* on the loop's thread, one at a time */
     void (*on_message)(void *context, struct bytes_view message);
     void (*on_finished)(void *context, enum status status, const char *message); /* the call has ended; never NULL */
-    void (*on_closed)(void *context);                                           /* the last one */
+    void (*on_lost)(void *context, const char *reason); /* the connection, or the first attempt to make it again */
+    void (*on_closed)(void *context);                   /* the last one */
 };
 /** `target`: "host:port", "[v6]:port", "unix:/path"; `path`: of the method. Both are copied, `callbacks` are borrowed. */
 enum status grpc_stream_create(struct grpc_streams *streams, const char *target, const char *path,

@@ -10,9 +10,10 @@
 #include <sys/socket.h>
 
 enum {
-    PREFIX_BYTES = 5,                                            /* of a message: compressed or not, and its length */
-    STREAM_WINDOW_BYTES = 4 << 20, CONNECTION_WINDOW_BYTES = 8 << 20, /* what the server may send before it hears of us */
-    WIRE_BYTES = 64 << 10,                                       /* that are sent together */
+    PREFIX_BYTES = 5, /* of a message: compressed or not, and its length */
+    STREAM_WINDOW_BYTES = 4 << 20,
+    CONNECTION_WINDOW_BYTES = 8 << 20, /* what the server may send before it hears of us */
+    WIRE_BYTES = 64 << 10,             /* that are sent together */
     OUT_BYTES_KEPT = 256 << 10,
 };
 
@@ -71,11 +72,11 @@ static ssize_t on_send_data(nghttp2_session *session, int32_t number, uint8_t *o
     return (ssize_t)length;
 }
 
-#define HEADER(name_text, value_text)                                                                                  \
-    {.name = (uint8_t *)(uintptr_t)(name_text),                                                                        \
-     .value = (uint8_t *)(uintptr_t)(value_text),                                                                      \
-     .namelen = strlen(name_text),                                                                                     \
-     .valuelen = strlen(value_text)}
+#define HEADER(name_text, value_text)                                                           \
+    {                                                                                           \
+        .name = (uint8_t *)(uintptr_t)(name_text), .value = (uint8_t *)(uintptr_t)(value_text), \
+        .namelen = strlen(name_text), .valuelen = strlen(value_text)                            \
+    }
 
 static void begin_call_locked(struct grpc_stream *stream) {
     const nghttp2_nv headers[] = {HEADER(":method", "POST"),
@@ -89,8 +90,8 @@ static void begin_call_locked(struct grpc_stream *stream) {
     stream->http_status = stream->grpc_status = -1;
     stream->message[0] = 0;
     stream->deferred = false;
-    int32_t number = nghttp2_submit_request(stream->session, NULL, headers, sizeof headers / sizeof headers[0],
-                                            &provider, NULL);
+    int32_t number =
+        nghttp2_submit_request(stream->session, NULL, headers, sizeof headers / sizeof headers[0], &provider, NULL);
     if (number > 0)
         stream->number = number;
     else
@@ -237,8 +238,8 @@ void grpc_stream_read_locked(struct grpc_stream *stream) {
     uint8_t *block = stream->pool->block;
     const size_t size = sizeof stream->pool->block;
     while (!stream->broken) {
-        ssize_t got = stream->tls != NULL ? tls_receive(stream->tls, block, size)
-                                          : recv(stream->fd, block, size, MSG_DONTWAIT);
+        ssize_t got =
+            stream->tls != NULL ? tls_receive(stream->tls, block, size) : recv(stream->fd, block, size, MSG_DONTWAIT);
         if (got < 0 && errno == EINTR) continue;
         if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) return;
         if (got <= 0) {

@@ -52,6 +52,7 @@ struct grpc_stream {
     enum grpc_stream_state state;
     bool closed;
     bool failed; /* the last attempt to connect */
+    bool lost;   /* on_lost is owed */
     bool broken; /* the connection is over; `reason` says why */
     char reason[GRPC_STREAM_REASON_BYTES];
     int64_t retry_ns, backoff_ns, give_up_ns, heard_ns, pinged_ns; /* pinged_ns 0: no ping is under way */
@@ -65,11 +66,11 @@ struct grpc_stream {
     struct bytes wire; /* frames, of which wire_taken bytes are sent */
     size_t wire_taken;
     /* The call. */
-    bool calling;      /* there is one, or will be when there is a connection */
-    bool ended;        /* on_finished is owed */
-    bool deferred;     /* HTTP/2 waits for more to send */
-    int32_t number;    /* of its HTTP/2 stream; 0: not begun */
-    struct bytes out;  /* framed messages, of which out_taken bytes are in frames */
+    bool calling;     /* there is one, or will be when there is a connection */
+    bool ended;       /* on_finished is owed */
+    bool deferred;    /* HTTP/2 waits for more to send */
+    int32_t number;   /* of its HTTP/2 stream; 0: not begun */
+    struct bytes out; /* framed messages, of which out_taken bytes are in frames */
     size_t out_taken;
     int http_status, grpc_status; /* -1: not said */
     enum status status;           /* ended: how */

@@ -147,8 +147,8 @@ static enum status load_own(struct tls_client *client, const char *certificate_f
     gnutls_datum_t certificate_pem = {(unsigned char *)certificate, (unsigned)strlen(certificate)},
                    key_pem = {(unsigned char *)key, (unsigned)strlen(key)};
     if (gnutls_certificate_set_x509_key_mem(client->credentials, &certificate_pem, &key_pem, GNUTLS_X509_FMT_PEM) < 0)
-        status = error_set(err, STATUS_INVALID_ARGUMENT, "certificate %s and key %s do not fit", certificate_file,
-                           key_file);
+        status =
+            error_set(err, STATUS_INVALID_ARGUMENT, "certificate %s and key %s do not fit", certificate_file, key_file);
 cleanup:
     free(certificate);
     if (key != NULL) explicit_bzero(key, strlen(key));
@@ -179,7 +179,7 @@ void tls_client_free(struct tls_client *client) {
 }
 
 struct tls_session *tls_client_open(const struct tls_client *client, int fd, const char *host, const char *protocol) {
-    struct tls_session *session = tls_session_create(GNUTLS_CLIENT, client->credentials, fd);
+    struct tls_session *session = tls_session_create(GNUTLS_CLIENT | GNUTLS_FORCE_CLIENT_CERT, client->credentials, fd);
     if (session == NULL) return NULL;
     gnutls_datum_t wanted = {(unsigned char *)(uintptr_t)protocol, (unsigned)strlen(protocol)};
     gnutls_session_set_verify_cert(session->session, host, 0);

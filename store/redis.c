@@ -267,14 +267,57 @@ enum status redis_client_wait(struct redis_client *client, int64_t timeout_ns, s
 
 /* --- life ------------------------------------------------------------------------------------------------------- */
 
+/** End what was begun; on the client's thread. */
+static void end(struct redis_client *client) {
+    redis_subscriptions_deinit(client);
+    redis_connection_deinit(&client->connection); /* cancels what was sent */
+}
+
 static void *client_main(void *argument) {
     struct redis_client *client = argument;
     pthread_setname_np(pthread_self(), "redis");
     redis_connection_start(&client->connection);
     event_base_loop(client->base, EVLOOP_NO_EXIT_ON_EMPTY);
-    redis_subscriptions_deinit(client);
-    redis_connection_deinit(&client->connection); /* cancels what was sent */
+    end(client);
     return NULL;
+}
+
+/* On a shared loop libevent sees neither commands nor replies: it connects, and looks at the clock. */
+static const int64_t PUMP_NS = 20 * (int64_t)NS_PER_MS, PUMP_UNCONNECTED_NS = 2 * (int64_t)NS_PER_MS;
+
+static int64_t loop_turn(void *argument) {
+    struct redis_client *client = argument;
+    int64_t now = loop_now_ns(client->loop);
+    if (client->ended) return INT64_MAX;
+    if (!client->begun) redis_connection_start(&client->connection);
+    client->begun = true;
+    redis_pipe_flush(client);
+    int64_t every_ns = atomic_load(&client->connected) ? PUMP_NS : PUMP_UNCONNECTED_NS;
+    pthread_mutex_lock(&client->mutex);
+    bool stopping = client->stopping;
+    pthread_mutex_unlock(&client->mutex);
+    if (stopping) {
+        end(client);
+        pthread_mutex_lock(&client->mutex);
+        client->ended = true;
+        pthread_cond_broadcast(&client->changed);
+        pthread_mutex_unlock(&client->mutex);
+        return INT64_MAX;
+    }
+    if (now - client->pumped_ns >= every_ns) {
+        client->pumped_ns = now;
+        event_base_loop(client->base, EVLOOP_NONBLOCK);
+    }
+    return client->pumped_ns + every_ns;
+}
+
+/** What was gathered behind this client's turn goes in the next one. */
+static bool loop_pending(void *argument) {
+    struct redis_client *client = argument;
+    pthread_mutex_lock(&client->mutex);
+    bool pending = client->pipe.fd >= 0 && client->pipe.unsent.length > 0 && !client->pipe.blocked;
+    pthread_mutex_unlock(&client->mutex);
+    return pending;
 }
 
 static enum status open_loop(struct redis_client *client, struct error *err) {
@@ -338,7 +381,12 @@ enum status redis_client_create(const struct redis_options *options, struct redi
     client->target.timeout_ns = options->timeout_ns > 0 ? options->timeout_ns : TIMEOUT_DEFAULT_NS;
     TRY_CLEANUP(open_loop(client, err));
     *out = client; /* before the thread starts: its callbacks may want it */
-    TRY_CLEANUP(start_thread(client, err));
+    client->loop = options->loop;
+    client->member = (struct loop_member){.context = client, .pending = loop_pending, .turn = loop_turn};
+    if (client->loop != NULL)
+        loop_join(client->loop, &client->member);
+    else
+        TRY_CLEANUP(start_thread(client, err));
     return STATUS_OK;
 cleanup:
     *out = NULL;
@@ -351,7 +399,15 @@ void redis_client_destroy(struct redis_client *client) {
     pthread_mutex_lock(&client->mutex);
     client->stopping = true;
     pthread_mutex_unlock(&client->mutex);
-    eventfd_write(client->wake_fd, 1);
-    pthread_join(client->thread, NULL);
+    if (client->loop == NULL) {
+        eventfd_write(client->wake_fd, 1);
+        pthread_join(client->thread, NULL);
+    } else {
+        loop_wake(client->loop);
+        pthread_mutex_lock(&client->mutex);
+        while (!client->ended) pthread_cond_wait(&client->changed, &client->mutex);
+        pthread_mutex_unlock(&client->mutex);
+        loop_leave(client->loop, &client->member);
+    }
     free_client(client);
 }

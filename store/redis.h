@@ -1,7 +1,7 @@
 /* Copyright Bora contributors
  * SPDX-License-Identifier: Apache-2.0 */
 /**
- * Redis through hiredis: one asynchronous connection per client, served by a thread of its own.
+ * Redis through hiredis: one asynchronous connection per client, served by a thread of its own or by a loop (base/loop.h).
  *
  * Commands may be sent from any thread; callbacks come on the client's thread and must not block. The client connects
  * and reconnects by itself (20 ms to 1 s), gives every command a deadline, and drops a connection that stopped answering. While there is no
@@ -17,6 +17,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+struct loop;
 struct redis_client;
 
 struct redis_options {
@@ -24,14 +25,17 @@ struct redis_options {
     const char *password; /* may be NULL */
     int database;
     int64_t timeout_ns; /* of one command; 0 = 500 ms */
+    struct loop *
+        loop; /* whose thread is the client's, and which outlives it; commands sent on it go together at the end of its turn. NULL: a
+                           thread of its own */
     void (*on_connection)(void *context,
                           bool connected); /* may be NULL; on the client's thread, each change, also during destroy */
     void *context;
 };
 
-/** Starts the thread and the first connection attempt; does not wait for it. `*out` is set before the first callback can come. */
+/** Starts the thread, or joins the loop, and the first connection attempt; does not wait for it. `*out` is set before the first callback can come. */
 enum status redis_client_create(const struct redis_options *options, struct redis_client **out, struct error *err);
-/** Pending commands are called back with STATUS_CANCELLED first. */
+/** Pending commands are called back with STATUS_CANCELLED first. Not on the client's thread. */
 void redis_client_destroy(struct redis_client *client);
 bool redis_client_connected(const struct redis_client *client);
 /** Wait until it is connected; STATUS_UNAVAILABLE with the reason when it is not after `timeout_ns`. Not on the client's thread. */

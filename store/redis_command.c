@@ -176,7 +176,9 @@ static enum status waiter_finish(struct waiter *waiter, struct redis_reply **out
 }
 
 static enum status check_thread(struct redis_client *client, struct error *err) {
-    if (!pthread_equal(pthread_self(), client->thread)) return STATUS_OK;
+    bool own =
+        client->loop != NULL ? loop_is_current(client->loop) : pthread_equal(pthread_self(), client->thread) != 0;
+    if (!own) return STATUS_OK;
     return error_set(err, STATUS_INTERNAL, "a blocking Redis call on the client's own thread");
 }
 

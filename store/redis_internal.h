@@ -2,7 +2,8 @@
  * SPDX-License-Identifier: Apache-2.0 */
 /**
  * Inside store/redis.h. Whoever submits a command writes it to the socket himself; one thread per client runs the event loop, which connects, takes
- * replies and looks for what is late:
+ * replies and looks for what is late; or a loop that is shared does (redis_options.loop), which looks at the socket itself and lets libevent, which
+ * connects and keeps time, have a turn now and then:
  *
  *     any thread: redis_submit ──(mutex)──> waiting list, socket            loop: reply, time-out or end of the connection ──> callback
  *
@@ -12,6 +13,7 @@
 #ifndef STORE_REDIS_INTERNAL_H
 #define STORE_REDIS_INTERNAL_H
 
+#include "base/loop.h"
 #include "store/redis.h"
 #include "store/redis_connection.h"
 
@@ -47,9 +49,11 @@ struct redis_subscription {
 
 /** The socket of a connection that is up. */
 struct redis_pipe {
-    int fd;              /* -1: closed. Under the client's mutex, like `unsent` */
-    struct bytes unsent; /* what the kernel did not take yet */
-    struct event *read_event, *room_event;
+    int fd;                    /* -1: closed. Under the client's mutex, like `unsent` */
+    struct bytes unsent;       /* what the kernel did not take yet, or what is gathered in a turn of a shared loop */
+    bool blocked;              /* on a shared loop: the kernel took no more; likewise */
+    struct loop_source source; /* on a shared loop */
+    struct event *read_event, *room_event; /* in a thread of its own */
     redisReader *reader;
 };
 
@@ -74,6 +78,10 @@ struct redis_client {
     /* the loop's */
     struct event_base *base;
     struct event *wake_event, *timeout_timer;
+    struct loop *loop; /* NULL: `thread` is there */
+    struct loop_member member;
+    int64_t pumped_ns;
+    bool begun, ended; /* `ended`: under the mutex */
     struct redis_connection connection;
     int64_t last_reply_ns;
     enum status load_status; /* why a function is not there behind the last load of a library */
@@ -91,6 +99,8 @@ bool redis_pipe_open(struct redis_client *client);
 void redis_pipe_close(struct redis_client *client);
 /** Written, or kept until there is room. UNAVAILABLE: closed; RESOURCE_EXHAUSTED: too much waits. The mutex is held. */
 enum status redis_pipe_send_locked(struct redis_client *client, const struct redis_command *command);
+/** On a shared loop: what was gathered. */
+void redis_pipe_flush(struct redis_client *client);
 /** On the loop's thread, when it was woken. */
 void redis_pipe_wait_for_room(struct redis_client *client);
 /** The next command's reply has come. False when none waits. On the loop's thread. */

@@ -9,9 +9,11 @@
 #include "store/redis_internal.h"
 
 #include <errno.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 
@@ -35,7 +37,9 @@ static size_t write_some(int fd, const void *data, size_t length) {
 enum status redis_pipe_send_locked(struct redis_client *client, const struct redis_command *command) {
     struct redis_pipe *pipe = &client->pipe;
     if (pipe->fd < 0) return STATUS_UNAVAILABLE;
-    size_t written = pipe->unsent.length == 0 ? write_some(pipe->fd, command->wire, command->wire_length) : 0;
+    bool gathers = client->loop != NULL && loop_is_current(client->loop);
+    size_t written =
+        pipe->unsent.length == 0 && !gathers ? write_some(pipe->fd, command->wire, command->wire_length) : 0;
     if (written == command->wire_length) return STATUS_OK;
     bool first = pipe->unsent.length == 0;
     if (bytes_append(&pipe->unsent, command->wire + written, command->wire_length - written) != STATUS_OK) {
@@ -43,21 +47,36 @@ enum status redis_pipe_send_locked(struct redis_client *client, const struct red
         if (written == 0) return STATUS_RESOURCE_EXHAUSTED;
         shutdown(pipe->fd, SHUT_RDWR); /* half a command is on its way: nothing can follow it */
     }
-    if (first) eventfd_write(client->wake_fd, 1); /* the loop waits for room */
+    /* The loop waits for room. A shared one finds what was gathered in its turn, and is told by the socket when that has room. */
+    if (client->loop == NULL && first) eventfd_write(client->wake_fd, 1);
+    if (client->loop != NULL && written > 0) pipe->blocked = true;
     return STATUS_OK;
 }
 
-static void on_room(evutil_socket_t fd, short events, void *argument) {
-    (void)events;
-    struct redis_client *client = argument;
-    struct redis_pipe *pipe = &client->pipe;
-    pthread_mutex_lock(&client->mutex);
-    bytes_consume(&pipe->unsent, write_some(fd, pipe->unsent.data, pipe->unsent.length));
+/** True when nothing is left. The mutex is held. */
+static bool send_unsent_locked(struct redis_pipe *pipe) {
+    bytes_consume(&pipe->unsent, write_some(pipe->fd, pipe->unsent.data, pipe->unsent.length));
     bool done = pipe->unsent.length == 0;
     if (done && pipe->unsent.capacity > UNSENT_BYTES_KEPT) {
         bytes_deinit(&pipe->unsent);
         bytes_init(&pipe->unsent, UNSENT_BYTES_MAX);
     }
+    return done;
+}
+
+void redis_pipe_flush(struct redis_client *client) {
+    struct redis_pipe *pipe = &client->pipe;
+    pthread_mutex_lock(&client->mutex);
+    if (pipe->fd >= 0 && !pipe->blocked && pipe->unsent.length > 0) pipe->blocked = !send_unsent_locked(pipe);
+    pthread_mutex_unlock(&client->mutex);
+}
+
+static void on_room(evutil_socket_t fd, short events, void *argument) {
+    (void)fd, (void)events;
+    struct redis_client *client = argument;
+    struct redis_pipe *pipe = &client->pipe;
+    pthread_mutex_lock(&client->mutex);
+    bool done = send_unsent_locked(pipe);
     pthread_mutex_unlock(&client->mutex);
     if (done) event_del(pipe->room_event);
 }
@@ -94,29 +113,57 @@ static bool take_replies(struct redis_client *client) {
     return false;
 }
 
-static void on_readable(evutil_socket_t fd, short events, void *argument) {
-    (void)events;
-    struct redis_client *client = argument;
+/** True: there may be more. */
+static bool read_block(struct redis_client *client, int fd) {
     char buffer[READ_BYTES];
     ssize_t n = recv(fd, buffer, sizeof buffer, MSG_DONTWAIT);
     if (n > 0) {
         if (redisReaderFeed(client->pipe.reader, buffer, (size_t)n) == REDIS_OK)
-            take_replies(client);
-        else
-            redis_connection_drop(&client->connection, "out of memory");
+            return take_replies(client) && (size_t)n == sizeof buffer;
+        redis_connection_drop(&client->connection, "out of memory");
     } else if (n == 0) {
         redis_connection_drop(&client->connection, "Server closed the connection");
     } else if (errno != EAGAIN && errno != EINTR) {
         redis_connection_drop(&client->connection, strerror(errno));
     }
+    return n < 0 && errno == EINTR && client->pipe.reader != NULL;
+}
+
+static void on_readable(evutil_socket_t fd, short events, void *argument) {
+    (void)events;
+    (void)read_block(argument, fd);
+}
+
+/** Of a shared loop, edge-triggered: what is not read now is not told again. */
+static void on_socket(struct loop_source *source, uint32_t events) {
+    struct redis_client *client = (struct redis_client *)((char *)source - offsetof(struct redis_client, pipe.source));
+    struct redis_pipe *pipe = &client->pipe;
+    if (pipe->reader == NULL) return; /* it was closed in this turn */
+    if ((events & EPOLLOUT) != 0) {
+        pthread_mutex_lock(&client->mutex);
+        pipe->blocked = false;
+        pthread_mutex_unlock(&client->mutex);
+    }
+    while (read_block(client, pipe->fd)) {
+    }
 }
 
 /* ---- life: the loop's thread --------------------------------------------------------------------------------------- */
 
-static void free_events(struct redis_pipe *pipe) {
+static void free_events(struct redis_client *client) {
+    struct redis_pipe *pipe = &client->pipe;
     if (pipe->read_event != NULL) event_free(pipe->read_event);
     if (pipe->room_event != NULL) event_free(pipe->room_event);
     pipe->read_event = pipe->room_event = NULL;
+}
+
+static bool watch_alone(struct redis_client *client, int fd) {
+    struct redis_pipe *pipe = &client->pipe;
+    pipe->read_event = event_new(client->base, fd, EV_READ | EV_PERSIST, on_readable, client);
+    pipe->room_event = event_new(client->base, fd, EV_WRITE | EV_PERSIST, on_room, client);
+    if (pipe->read_event == NULL || pipe->room_event == NULL) return false;
+    event_add(pipe->read_event, NULL);
+    return true;
 }
 
 bool redis_pipe_open(struct redis_client *client) {
@@ -124,18 +171,21 @@ bool redis_pipe_open(struct redis_client *client) {
     redisAsyncContext *context = client->connection.context;
     int fd = context->c.fd;
     pipe->reader = redisReaderCreate();
-    pipe->read_event = event_new(client->base, fd, EV_READ | EV_PERSIST, on_readable, client);
-    pipe->room_event = event_new(client->base, fd, EV_WRITE | EV_PERSIST, on_room, client);
-    if (pipe->reader == NULL || pipe->read_event == NULL || pipe->room_event == NULL) {
-        redis_pipe_close(client);
-        return false;
-    }
+    pipe->source.on_event = on_socket;
     /* hiredis keeps the socket and closes it, but looks at it no more. */
     context->ev.delRead(context->ev.data);
     context->ev.delWrite(context->ev.data);
-    event_add(pipe->read_event, NULL);
+    bool watched =
+        pipe->reader != NULL &&
+        (client->loop == NULL ? watch_alone(client, fd)
+                              : loop_add(client->loop, fd, EPOLLIN | EPOLLOUT | EPOLLET, &pipe->source) == 0);
+    if (!watched) {
+        redis_pipe_close(client);
+        return false;
+    }
     bytes_init(&pipe->unsent, UNSENT_BYTES_MAX);
     pthread_mutex_lock(&client->mutex);
+    pipe->blocked = false;
     pipe->fd = fd;
     pthread_mutex_unlock(&client->mutex);
     return true;
@@ -144,9 +194,11 @@ bool redis_pipe_open(struct redis_client *client) {
 void redis_pipe_close(struct redis_client *client) {
     struct redis_pipe *pipe = &client->pipe;
     pthread_mutex_lock(&client->mutex);
+    int fd = pipe->fd;
     pipe->fd = -1;
     pthread_mutex_unlock(&client->mutex);
-    free_events(pipe);
+    if (client->loop != NULL && fd >= 0) loop_remove(client->loop, fd);
+    free_events(client);
     if (pipe->reader != NULL) redisReaderFree(pipe->reader);
     pipe->reader = NULL;
     bytes_deinit(&pipe->unsent);

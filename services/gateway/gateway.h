@@ -46,8 +46,9 @@ struct gateway {
     struct trusted_proxies proxies;
     struct transcode_options dialect;
     struct transcoder *transcoder;
-    struct loop *loop; /* HTTP, the links to workers: whatever a request passes through */
-    struct redis_client *redis;
+    struct loop *loop;           /* HTTP, limits, the links to workers: whatever a request passes through */
+    struct redis_client *limits; /* on the loop */
+    struct redis_client *redis;  /* the same server, for the rest: the list of workers, changes of keys */
     struct rpc_client *client;
     struct rpc_channel *keys;
     char *service_authorization; /* "Bearer <token>" for VerifyKey; NULL: none */

@@ -29,7 +29,7 @@
 bool gateway_is_ready(const struct gateway *gateway, const char **out_reason) {
     if (atomic_load(&gateway->draining))
         *out_reason = "draining\n";
-    else if (!redis_client_connected(gateway->redis))
+    else if (!redis_client_connected(gateway->redis) || !redis_client_connected(gateway->limits))
         *out_reason = "Redis cannot be reached\n";
     else if (!rpc_channel_ready(gateway->keys))
         *out_reason = "the keys service cannot be reached\n";
@@ -110,14 +110,16 @@ static enum status open_upstream(struct gateway *gateway, struct error *err) {
                                     .metrics = gateway->metrics};
     TRY_CLEANUP(loop_create("loop", &gateway->loop, err));
     TRY_CLEANUP(outage_create(&outage, &gateway->outage, err));
-    struct redis_options redis = {.address = settings->redis_address,
-                                  .password = password,
-                                  .timeout_ns = settings->redis_timeout_ns,
-                                  .on_connection = on_redis,
-                                  .context = gateway};
+    struct redis_options redis = {
+        .address = settings->redis_address, .password = password, .timeout_ns = settings->redis_timeout_ns};
+    struct redis_options limits = redis;
+    limits.loop = gateway->loop;
+    limits.on_connection = on_redis;
+    limits.context = gateway;
     TRY_CLEANUP(key_cache_create(&gateway->key_cache, err));
     TRY_CLEANUP(redis_client_create(&redis, &gateway->redis, err));
-    TRY_CLEANUP(settlements_create(gateway->redis, &gateway->settlements, err));
+    TRY_CLEANUP(redis_client_create(&limits, &gateway->limits, err));
+    TRY_CLEANUP(settlements_create(gateway->limits, &gateway->settlements, err));
     TRY_CLEANUP(key_changes_follow(gateway, err));
     TRY_CLEANUP(rpc_client_create((int)settings->client_threads, &gateway->client, err));
     struct rpc_channel_options keys = {.target = settings->keys_address,
@@ -273,7 +275,8 @@ static void close_gateway(struct gateway *gateway) {
     rpc_client_destroy(gateway->client);
     worker_links_destroy(gateway->links);
     settle_the_rest(gateway);
-    if (gateway->redis != NULL) redis_client_destroy(gateway->redis);
+    redis_client_destroy(gateway->limits);
+    redis_client_destroy(gateway->redis);
     loop_destroy(gateway->loop);
     key_cache_destroy(gateway->key_cache);
     outage_destroy(gateway->outage);

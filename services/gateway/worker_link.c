@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "base/id_table.h"
 #include "base/limits.h"
+#include "base/log.h"
 #include "base/loop.h"
 #include "base/protobuf_wire.h"
 #include "rpc/batches.h"
@@ -50,6 +51,7 @@ struct worker_link {
     uint64_t last_number;
     struct batches batches; /* the command that is being packed */
     int64_t earliest_ns;    /* no generation's time is over before */
+    char address[];
 };
 
 /** An event that waits for its reader. */
@@ -334,15 +336,21 @@ static void on_finished(void *context, enum status status, const char *message) 
     }
 }
 
+static void on_lost(void *context, const char *reason) {
+    const struct worker_link *link = context;
+    log_warn("a worker cannot be reached", LOG_S("address", link->address), LOG_S("error", reason));
+}
+
 static void on_closed(void *context) {
     link_unref(context);
 }
 
 enum status worker_link_open(struct worker_links *links, const char *address, struct worker_link **out,
                              struct error *err) {
-    static const struct grpc_stream_callbacks callbacks = {on_message, on_finished, on_closed};
-    struct worker_link *link = calloc(1, sizeof *link);
+    static const struct grpc_stream_callbacks callbacks = {on_message, on_finished, on_lost, on_closed};
+    struct worker_link *link = calloc(1, sizeof *link + strlen(address) + 1);
     if (link == NULL) return error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
+    strcpy(link->address, address);
     link->links = links;
     link->earliest_ns = INT64_MAX;
     atomic_init(&link->references, 2);
