@@ -85,6 +85,16 @@ enum status bytes_append_byte(struct bytes *bytes, uint8_t byte) {
     return bytes_append(bytes, &byte, 1);
 }
 
+enum status bytes_append_decimal(struct bytes *bytes, int64_t number) {
+    char digits[20];
+    size_t at = sizeof digits;
+    uint64_t left = number < 0 ? 0 - (uint64_t)number : (uint64_t)number;
+    do digits[--at] = (char)('0' + left % 10);
+    while ((left /= 10) > 0);
+    if (number < 0) digits[--at] = '-';
+    return bytes_append(bytes, digits + at, sizeof digits - at);
+}
+
 enum status bytes_printf(struct bytes *bytes, const char *format, ...) {
     va_list arguments;
     va_start(arguments, format);

@@ -22,11 +22,11 @@ struct null_stream {
     struct loop_source source; /* first */
     atomic_int references;
     void *state;
-    struct bytes in;            /* the loop's */
-    struct null_stream *next;   /* of those that want a turn; the loop's */
-    bool listed, closed;        /* likewise */
-    pthread_mutex_t mutex;      /* guards what follows */
-    int fd;                     /* -1: closed */
+    struct bytes in;          /* the loop's */
+    struct null_stream *next; /* of those that want a turn; the loop's */
+    bool listed, closed;      /* likewise */
+    pthread_mutex_t mutex;    /* guards what follows */
+    int fd;                   /* -1: closed */
     nghttp2_session *session;
     int32_t number;
     bool opened, deferred, blocked, broken;
