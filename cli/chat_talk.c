@@ -181,7 +181,6 @@ static void ask(struct talk *talk, const char *question) {
     const struct chat_reader reader = {.usage = talk->options->usage, .transcript = &answer, .stopped = &interrupted};
     bytes_init(&request, LIMIT_REQUEST_BODY_BYTES_MAX);
     bytes_init(&answer, LIMIT_ANSWER_BYTES);
-    interrupted = 0;
     bool asked = remember(talk, false, question) &&
                  chat_pack(talk->usage, talk->options, talk->turns, talk->count, &request) == GO_ON;
     int result = asked ? chat_stream(talk->connection, bytes_view(&request), &reader) : EXIT_FAILED;
@@ -266,6 +265,7 @@ static void talk_on(struct talk *talk) {
     terminal_note("%s. /help tells more.\n", talk->options->model);
     while (!talk->ended) {
         int length = 0;
+        interrupted = 0; /* from here on: a Ctrl-C that comes as soon as the line is complete ends its answer */
         const char *line = el_gets(talk->line, &length);
         if (line == NULL || length <= 0) break; /* Ctrl-D */
         const char *text = take_line(talk, line, (size_t)length);
