@@ -2,6 +2,8 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "base/bytes.h"
 
+#include "base/text.h"
+
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -86,13 +88,8 @@ enum status bytes_append_byte(struct bytes *bytes, uint8_t byte) {
 }
 
 enum status bytes_append_decimal(struct bytes *bytes, int64_t number) {
-    char digits[20];
-    size_t at = sizeof digits;
-    uint64_t left = number < 0 ? 0 - (uint64_t)number : (uint64_t)number;
-    do digits[--at] = (char)('0' + left % 10);
-    while ((left /= 10) > 0);
-    if (number < 0) digits[--at] = '-';
-    return bytes_append(bytes, digits + at, sizeof digits - at);
+    char digits[TEXT_I64_BYTES];
+    return bytes_append(bytes, digits, text_from_i64(number, digits));
 }
 
 enum status bytes_printf(struct bytes *bytes, const char *format, ...) {

@@ -7,7 +7,6 @@
 #include "base/text.h"
 
 #include <errno.h>
-#include <inttypes.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
@@ -135,7 +134,7 @@ static void put_value(struct line *line, const struct log_field *field, bool jso
             put_quoted(line, field->value.string);
         break;
     case LOG_FIELD_INTEGER:
-        put(line, number, (size_t)snprintf(number, sizeof number, "%" PRId64, field->value.integer));
+        put(line, number, text_from_i64(field->value.integer, number));
         break;
     case LOG_FIELD_DOUBLE:
         put(line, number, text_from_double(field->value.number, number));
