@@ -142,7 +142,7 @@ bool text_to_u64(const char *text, uint64_t *out) {
     return true;
 }
 
-size_t text_from_i64(int64_t number, char *out) {
+size_t text_from_i64(int64_t number, char out[TEXT_I64_BYTES]) {
     char digits[20];
     size_t at = sizeof digits, length = 0;
     uint64_t left = number < 0 ? 0 - (uint64_t)number : (uint64_t)number;
