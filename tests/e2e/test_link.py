@@ -102,7 +102,7 @@ def what_redis_hears(house):
 def test_what_a_gateway_gives_up_the_worker_reports_itself(house, link):
     """Running or just ended: whoever is told that nobody listens says to Redis what the generation has cost; else the gateway does."""
     leases = [f"{i}" * 32 for i in (7, 8, 9)]
-    running, ended, settled = (run(house, link, lease=f"nobody/{lease}") for lease in leases)
+    running, ended, settled = (run(house, link, lease=f"nobody/{lease}".encode()) for lease in leases)
     with what_redis_hears(house) as comes:
         link.send(link.pb.LinkCommand(generation=running, stop=link.pb.Stop(abandoned=True)))
         assert link.last(running).finished.completion_tokens > 3
