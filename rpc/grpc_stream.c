@@ -193,7 +193,7 @@ static void connected_locked(struct grpc_stream *stream) {
         return;
     }
     const struct tls_client *tls = stream->pool->tls;
-    const char *name = stream->pool->options.tls.server_name;
+    const char *name = stream->pool->server_name;
     if (name == NULL) name = stream->host != NULL ? stream->host : "localhost";
     stream->state = STREAM_GREETING;
     stream->heard_ns = loop_now_ns(stream->pool->options.loop);
@@ -348,19 +348,25 @@ static int64_t turn(void *context) {
 
 /* ---- what users call ----------------------------------------------------------------------------------------------- */
 
+static enum status take_tls(struct grpc_streams *pool, const struct rpc_tls *tls, struct error *err) {
+    if (tls->server_name != NULL) {
+        pool->server_name = strdup(tls->server_name);
+        if (pool->server_name == NULL) return error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
+    }
+    return tls_client_create(tls->ca_file, tls->certificate_file, tls->key_file, &pool->tls, err);
+}
+
 enum status grpc_streams_create(const struct grpc_streams_options *options, struct grpc_streams **out,
                                 struct error *err) {
     struct grpc_streams *pool = calloc(1, sizeof *pool);
     if (pool == NULL) return error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
     pool->options = *options;
-    pool->options.tls.server_name = NULL;
-    if (options->use_tls) {
-        const struct rpc_tls *tls = &options->tls;
-        enum status status = tls_client_create(tls->ca_file, tls->certificate_file, tls->key_file, &pool->tls, err);
-        if (status != STATUS_OK) {
-            free(pool);
-            return status;
-        }
+    pool->options.tls = (struct rpc_tls){0};
+    enum status status = options->use_tls ? take_tls(pool, &options->tls, err) : STATUS_OK;
+    if (status != STATUS_OK) {
+        free(pool->server_name);
+        free(pool);
+        return status;
     }
     pthread_mutex_init(&pool->mutex, NULL);
     pthread_cond_init(&pool->emptied, NULL);
@@ -377,6 +383,7 @@ void grpc_streams_destroy(struct grpc_streams *pool) {
     pthread_mutex_unlock(&pool->mutex);
     loop_leave(pool->options.loop, &pool->member);
     tls_client_free(pool->tls);
+    free(pool->server_name);
     pthread_cond_destroy(&pool->emptied);
     pthread_mutex_destroy(&pool->mutex);
     free(pool);

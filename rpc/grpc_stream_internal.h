@@ -25,6 +25,7 @@ struct grpc_streams {
     struct grpc_streams_options options;
     struct loop_member member;
     struct tls_client *tls; /* NULL: plain */
+    char *server_name;      /* that its certificate must have; NULL: the target's host */
     pthread_mutex_t mutex;  /* guards what follows */
     pthread_cond_t emptied;
     struct grpc_stream *all, *work; /* `work`: those that want a turn */
