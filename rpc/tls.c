@@ -112,6 +112,10 @@ static ssize_t shake_hands(struct tls_session *session) {
         session->dry = false;
         code = gnutls_handshake(session->session);
     } while (goes_on(session, code));
+    /* A server that says nothing of protocols is none that GnuTLS minds, GNUTLS_ALPN_MANDATORY or not. */
+    gnutls_datum_t chosen;
+    if (code == GNUTLS_E_SUCCESS && session->speaks && gnutls_alpn_get_selected_protocol(session->session, &chosen) < 0)
+        code = GNUTLS_E_NO_APPLICATION_PROTOCOL;
     session->shaken = code == GNUTLS_E_SUCCESS;
     return outcome_of(session, code);
 }
@@ -214,7 +218,8 @@ struct tls_session *tls_client_open(const struct tls_client *client, int fd, con
     session->expected[1] =
         (gnutls_typed_vdata_st){GNUTLS_DT_KEY_PURPOSE_OID, (unsigned char *)(uintptr_t)GNUTLS_KP_TLS_WWW_SERVER, 0};
     gnutls_session_set_verify_cert2(session->session, session->expected, 2, 0);
-    if (gnutls_alpn_set_protocols(session->session, &wanted, 1, GNUTLS_ALPN_MANDATORY) >= 0 &&
+    session->speaks = true;
+    if (gnutls_alpn_set_protocols(session->session, &wanted, 1, 0) >= 0 &&
         (is_address(host) || gnutls_server_name_set(session->session, GNUTLS_NAME_DNS, host, strlen(host)) >= 0))
         return session;
     tls_session_close(session);

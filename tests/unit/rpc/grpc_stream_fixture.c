@@ -70,6 +70,14 @@ bool becomes_ready(struct caller *caller) {
     return true;
 }
 
+enum status write_next(struct caller *caller, struct bytes_view message) {
+    int64_t until_ns = clock_monotonic_ns(clock_system()) + PATIENCE_NS;
+    enum status status;
+    do status = grpc_stream_write(caller->stream, message);
+    while (status == STATUS_CANCELLED && clock_monotonic_ns(clock_system()) < until_ns);
+    return status;
+}
+
 void sequence_message(uint32_t number, uint8_t *out, size_t length) {
     memcpy(out, &number, sizeof number);
     for (size_t i = sizeof number; i < length; i++) out[i] = (uint8_t)(number * 31 + i * 7);

@@ -14,7 +14,7 @@ struct told {
     int disorder; /* messages of a sequence (see sequence_message) that came out of order, or whose bytes are wrong */
     enum status status;
     char message[256], reason[256];
-    uint32_t next_number; /* of the sequence; the loop's */
+    uint32_t next_number;                                             /* of the sequence; the loop's */
     void (*on_message)(struct told *told, struct bytes_view message); /* may be NULL */
     void *context;                                                    /* the test's */
 };
@@ -34,6 +34,9 @@ void close_caller(struct caller *caller);
 struct caller *call_port(const struct grpc_streams_options *options, int port, const char *path);
 /** Wait until it is connected; false when patience ends. */
 bool becomes_ready(struct caller *caller);
+
+/** grpc_stream_write once on_finished of the call before has returned. */
+enum status write_next(struct caller *caller, struct bytes_view message);
 
 /** The `number`th message of a sequence: its number, then as many bytes of a pattern as make `length` (at least 4). */
 void sequence_message(uint32_t number, uint8_t *out, size_t length);

@@ -15,9 +15,11 @@ static const char make_certificates[] =
     "key='-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2'\n"
     "for authority in ours theirs; do\n"
     "  openssl req -x509 $key -subj /CN=$authority -keyout $authority.key -out $authority.pem\n"
-    "  for who in server client; do\n"
-    "    openssl req -x509 $key -subj /CN=$who -addext subjectAltName=DNS:bora.test -addext basicConstraints=CA:FALSE "
-    "\\\n"
+    "  for who in server client local caller; do\n"
+    "    case $who in local) names=DNS:localhost,IP:127.0.0.1 ;; *) names=DNS:bora.test ;; esac\n"
+    "    case $who in caller) use=clientAuth ;; *) use=serverAuth,clientAuth ;; esac\n"
+    "    openssl req -x509 $key -subj /CN=$who -addext subjectAltName=$names -addext basicConstraints=CA:FALSE \\\n"
+    "      -addext extendedKeyUsage=$use \\\n"
     "      -CA $authority.pem -CAkey $authority.key -keyout $authority-$who.key -out $authority-$who.pem\n"
     "  done\n"
     "done\n";
@@ -45,9 +47,9 @@ int remove_pki(void **state) {
 }
 
 const char *pki_file(const char *name) {
-    static char places[8][sizeof folder + 32];
+    static char places[32][sizeof folder + 32];
     static int next;
-    char *place = places[next++ % 8];
+    char *place = places[next++ % 32];
     snprintf(place, sizeof places[0], "%s/%s", folder, name);
     return place;
 }
