@@ -314,7 +314,8 @@ static void *give(void *context) {
     for (int i = 0; i < GIFTS; i++) {
         atomic_fetch_add(&basket->waiting, 1);
         loop_wake(basket->loop);
-        if (rand_r(&seed) % 64 == 0) nap(rand_r(&seed) % 50000); /* so that the loop falls asleep at all kinds of moments */
+        if (rand_r(&seed) % 64 == 0)
+            nap(rand_r(&seed) % 50000); /* so that the loop falls asleep at all kinds of moments */
     }
     return NULL;
 }
