@@ -252,7 +252,7 @@ static void on_event(struct loop_source *source, uint32_t events) {
         connected_locked(stream);
     if ((events & EPOLLOUT) != 0 || stream->tls != NULL)
         stream->blocked = false; /* a handshake may have waited for either */
-    if (stream->session != NULL) grpc_stream_read_locked(stream);
+    if (stream->session != NULL) grpc_stream_read_locked(stream, (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0);
     pthread_mutex_unlock(&stream->mutex);
     grpc_stream_deliver(stream);
     want_turn(stream);
@@ -297,10 +297,12 @@ static void keep_time_locked(struct grpc_stream *stream, int64_t now_ns) {
         if (now_ns >= stream->retry_ns) begin_locked(stream, now_ns);
         break;
     case STREAM_RESOLVING:
-        if (stream->resolved)
+        if (stream->resolved) {
+            stream->give_up_ns = now_ns + ATTEMPT_NS; /* a slow name server takes none of its time */
             connect_next_locked(stream);
-        else if (now_ns >= stream->give_up_ns && !stream->failed)
+        } else if (now_ns >= stream->give_up_ns && !stream->failed) {
             despair_locked(stream);
+        }
         break;
     case STREAM_CONNECTING:
     case STREAM_GREETING:

@@ -268,7 +268,7 @@ void grpc_stream_flush_locked(struct grpc_stream *stream) {
         grpc_stream_break_locked(stream, "it ended the connection");
 }
 
-void grpc_stream_read_locked(struct grpc_stream *stream) {
+void grpc_stream_read_locked(struct grpc_stream *stream, bool to_end) {
     uint8_t *block = stream->pool->block;
     const size_t size = sizeof stream->pool->block;
     while (!stream->broken) {
@@ -286,8 +286,8 @@ void grpc_stream_read_locked(struct grpc_stream *stream) {
         stream->pinged_ns = 0;
         ssize_t used = nghttp2_session_mem_recv(stream->session, block, (size_t)got);
         if (used < 0) grpc_stream_break_locked(stream, nghttp2_strerror((int)used));
-        /* A plain socket that gave less than it was asked for has no more; the next bytes are an event of their own. */
-        if (stream->tls == NULL && (size_t)got < size) return;
+        /* A plain socket that gave less than it was asked for has no more bytes; the next ones are an event of their own. */
+        if (stream->tls == NULL && (size_t)got < size && !to_end) return;
     }
 }
 

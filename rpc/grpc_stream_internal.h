@@ -88,8 +88,8 @@ bool grpc_stream_greet_locked(struct grpc_stream *stream);
 void grpc_stream_push_locked(struct grpc_stream *stream);
 /** Whatever HTTP/2 has to send, as far as the socket takes it. */
 void grpc_stream_flush_locked(struct grpc_stream *stream);
-/** Read what there is; on the loop's thread. */
-void grpc_stream_read_locked(struct grpc_stream *stream);
+/** Read what there is; on the loop's thread. `to_end`: the same event told that the connection is over, behind the bytes. */
+void grpc_stream_read_locked(struct grpc_stream *stream, bool to_end);
 void grpc_stream_ping_locked(struct grpc_stream *stream);
 /** The call ends so, unless it has ended already; the server is told. */
 void grpc_stream_end_locked(struct grpc_stream *stream, enum status status, const char *message);

@@ -297,7 +297,8 @@ static void test_server_that_does_not_read_is_full_some_time_and_then_goes_on(vo
     assert_true(reaches(&held_count, 1));
     enum status status = STATUS_OK;
     int written = 1;
-    while (written < 100 + 16 * 64 && (status = grpc_stream_write(caller->stream, bytes_view_of(block, sizeof block))) == STATUS_OK)
+    while (written < 100 + 16 * 64 &&
+           (status = grpc_stream_write(caller->stream, bytes_view_of(block, sizeof block))) == STATUS_OK)
         written++;
     assert_int_equal(status, STATUS_RESOURCE_EXHAUSTED);
     assert_true(grpc_stream_waiting_bytes(caller->stream) <= (1 << 20) + 2 * 65536);
@@ -308,7 +309,8 @@ static void test_server_that_does_not_read_is_full_some_time_and_then_goes_on(vo
     }
     rpc_call_resume_reading(held);
     int64_t until_ns = clock_monotonic_ns(clock_system()) + PATIENCE_NS;
-    while (grpc_stream_waiting_bytes(caller->stream) > 0 && clock_monotonic_ns(clock_system()) < until_ns) nap(NS_PER_MS);
+    while (grpc_stream_waiting_bytes(caller->stream) > 0 && clock_monotonic_ns(clock_system()) < until_ns)
+        nap(NS_PER_MS);
     assert_int_equal(grpc_stream_write(caller->stream, bytes_view_of(block, sizeof block)), STATUS_OK);
     assert_true(reaches(&held_count, written + 1));
     assert_int_equal(value_of(&held_count), written + 1); /* and what was refused does not */
@@ -318,7 +320,8 @@ static void test_server_that_does_not_read_is_full_some_time_and_then_goes_on(vo
 static void test_call_that_is_over_leaves_nothing_waiting(void **state) {
     static uint8_t block[256 * 1024];
     struct caller *caller = call_house(state, "/test.Service/Pause");
-    for (int i = 0; i < 20; i++) assert_int_equal(grpc_stream_write(caller->stream, bytes_view_of(block, sizeof block)), STATUS_OK);
+    for (int i = 0; i < 20; i++)
+        assert_int_equal(grpc_stream_write(caller->stream, bytes_view_of(block, sizeof block)), STATUS_OK);
     assert_true(reaches(&held_count, 1));
     grpc_stream_cancel(caller->stream);
     assert_true(reaches(&caller->told.finished, 1));
@@ -358,7 +361,8 @@ static void test_names_addresses_and_unix_sockets_are_targets(void **state) {
 static void test_name_with_several_addresses_finds_the_one_that_serves(void **state) {
     struct house *house = *state;
     char target[64];
-    snprintf(target, sizeof target, "localhost:%d", rpc_server_port(house->server)); /* ::1 may come first; nobody listens there */
+    snprintf(target, sizeof target, "localhost:%d",
+             rpc_server_port(house->server)); /* ::1 may come first; nobody listens there */
     assert_target_serves(target);
 }
 
@@ -375,7 +379,8 @@ static void test_what_is_no_target_is_an_error(void **state) {
     for (size_t i = 0; i < sizeof targets / sizeof targets[0]; i++) {
         struct grpc_stream *stream = NULL;
         struct error err = {0};
-        assert_int_equal(grpc_stream_create(streams, targets[i], REFLECT, NULL, NULL, &stream, &err), STATUS_INVALID_ARGUMENT);
+        assert_int_equal(grpc_stream_create(streams, targets[i], REFLECT, NULL, NULL, &stream, &err),
+                         STATUS_INVALID_ARGUMENT);
         assert_non_null(strstr(err.message, "no address"));
     }
     grpc_streams_destroy(streams);
