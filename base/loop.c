@@ -13,7 +13,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-enum { EVENTS_PER_WAIT = 128 };
+enum { EVENTS_PER_WAIT = 128, WAIT_MS_MAX = 3600 * 1000 /* an int holds it */ };
 
 struct loop {
     int epoll_fd, wake_fd;
@@ -22,8 +22,8 @@ struct loop {
     atomic_bool sleeping;  /* it waits, and must be woken */
     pthread_mutex_t mutex; /* guards what follows */
     pthread_cond_t left;
-    struct loop_member *joining;
-    int leaving; /* members that want to be let go */
+    struct loop_member *joining; /* the latest last, so that it comes to be the first of the members */
+    int leaving;                 /* members that want to be let go */
     bool stop;
     /* The thread's alone. */
     struct loop_member *members;
@@ -69,9 +69,11 @@ void loop_remove(struct loop *loop, int fd) {
 void loop_join(struct loop *loop, struct loop_member *member) {
     member->due_ns = 0;
     member->leaving = false;
+    member->next = NULL;
     pthread_mutex_lock(&loop->mutex);
-    member->next = loop->joining;
-    loop->joining = member;
+    struct loop_member **end = &loop->joining;
+    while (*end != NULL) end = &(*end)->next;
+    *end = member;
     pthread_mutex_unlock(&loop->mutex);
     loop_wake(loop);
 }
@@ -129,14 +131,15 @@ static bool is_pending(struct loop *loop) {
 }
 
 static int wait_for_events(struct loop *loop, struct epoll_event *events) {
-    int64_t due_ns = INT64_MAX, now_ns = clock_monotonic_ns(clock_system());
+    int64_t due_ns = INT64_MAX, now_ns = clock_monotonic_ns(clock_system()), wait_ms = 0;
     for (struct loop_member *member = loop->members; member != NULL; member = member->next) {
         if (member->due_ns < due_ns) due_ns = member->due_ns;
     }
-    int wait_ms = due_ns <= now_ns ? 0 : due_ns == INT64_MAX ? -1 : (int)((due_ns - now_ns) / NS_PER_MS) + 1;
+    if (due_ns > now_ns) wait_ms = (due_ns - now_ns) / NS_PER_MS + 1;
+    if (wait_ms > WAIT_MS_MAX) wait_ms = due_ns == INT64_MAX ? -1 : WAIT_MS_MAX;
     atomic_store(&loop->sleeping, true);
     if (is_pending(loop)) wait_ms = 0; /* it came before the loop said that it sleeps */
-    int count = epoll_wait(loop->epoll_fd, events, EVENTS_PER_WAIT, wait_ms);
+    int count = epoll_wait(loop->epoll_fd, events, EVENTS_PER_WAIT, (int)wait_ms);
     atomic_store(&loop->sleeping, false);
     loop->now_ns = clock_monotonic_ns(clock_system());
     return count;

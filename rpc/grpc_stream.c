@@ -22,6 +22,7 @@ enum { PREFIX_BYTES = 5, OUT_BYTES_TAKEN = 64 << 10 };
 static const int64_t TICK_NS = 50 * (int64_t)NS_PER_MS;
 static const int64_t BACKOFF_MIN_NS = 100 * (int64_t)NS_PER_MS, BACKOFF_MAX_NS = 2 * NS_PER_S;
 static const int64_t ATTEMPT_NS = 5 * NS_PER_S;
+static const int64_t STEADY_NS = NS_PER_S; /* a connection that stood so long is made again at once */
 
 /* ---- who wants a turn ---------------------------------------------------------------------------------------------- */
 
@@ -76,10 +77,10 @@ static void disconnect_locked(struct grpc_stream *stream) {
     stream->number = 0;
 }
 
-/** It is lost, or could not be made. One that had stood is made again at once. */
+/** It is lost, or could not be made. One that had stood for a while is made again at once. */
 static void lose_locked(struct grpc_stream *stream) {
-    bool stood = stream->state == STREAM_READY;
-    int64_t backoff_ns = stream->backoff_ns;
+    int64_t backoff_ns = stream->backoff_ns, now_ns = loop_now_ns(stream->pool->options.loop);
+    bool stood = stream->state == STREAM_READY, steady = stood && now_ns - stream->stands_ns >= STEADY_NS;
     char reason[GRPC_STREAM_REASON_BYTES];
     snprintf(reason, sizeof reason, "%s", stream->reason);
     disconnect_locked(stream);
@@ -89,11 +90,11 @@ static void lose_locked(struct grpc_stream *stream) {
     stream->state = STREAM_WAITING;
     stream->lost = stream->lost || stood || !stream->failed;
     stream->failed = !stood;
-    stream->backoff_ns = stood                             ? 0
+    stream->backoff_ns = steady                            ? 0
                          : backoff_ns == 0                 ? BACKOFF_MIN_NS
                          : backoff_ns * 2 < BACKOFF_MAX_NS ? backoff_ns * 2
                                                            : BACKOFF_MAX_NS;
-    stream->retry_ns = loop_now_ns(stream->pool->options.loop) + stream->backoff_ns;
+    stream->retry_ns = now_ns + stream->backoff_ns;
 }
 
 static void on_event(struct loop_source *source, uint32_t events);
@@ -193,7 +194,7 @@ static void connected_locked(struct grpc_stream *stream) {
         return;
     }
     const struct tls_client *tls = stream->pool->tls;
-    const char *name = stream->pool->options.tls.server_name;
+    const char *name = stream->pool->server_name;
     if (name == NULL) name = stream->host != NULL ? stream->host : "localhost";
     stream->state = STREAM_GREETING;
     stream->heard_ns = loop_now_ns(stream->pool->options.loop);
@@ -221,6 +222,7 @@ static void attend(struct grpc_stream *stream) {
         memcpy(message, stream->message, sizeof message);
         stream->calling = stream->ended = false;
         stream->number = 0;
+        stream->finishing = true;
         bytes_reset(&stream->out);
         stream->out_taken = 0;
         if (stream->retiring && stream->session != NULL) {
@@ -234,6 +236,9 @@ static void attend(struct grpc_stream *stream) {
     bytes_deinit(&stream->in); /* of a message that never became whole */
     stream->dropped = false;
     stream->callbacks->on_finished(stream->context, status, message);
+    pthread_mutex_lock(&stream->mutex);
+    stream->finishing = false;
+    pthread_mutex_unlock(&stream->mutex);
 }
 
 static void on_event(struct loop_source *source, uint32_t events) {
@@ -247,7 +252,7 @@ static void on_event(struct loop_source *source, uint32_t events) {
         connected_locked(stream);
     if ((events & EPOLLOUT) != 0 || stream->tls != NULL)
         stream->blocked = false; /* a handshake may have waited for either */
-    if (stream->session != NULL) grpc_stream_read_locked(stream);
+    if (stream->session != NULL) grpc_stream_read_locked(stream, (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0);
     pthread_mutex_unlock(&stream->mutex);
     grpc_stream_deliver(stream);
     want_turn(stream);
@@ -264,11 +269,24 @@ static void remove_stream(struct grpc_stream *stream) {
     if (ended) stream->callbacks->on_finished(stream->context, stream->status, stream->message);
     stream->callbacks->on_closed(stream->context);
     pthread_mutex_lock(&pool->mutex);
+    for (struct grpc_stream **at = &pool->work; *at != NULL; at = &(*at)->next_work) {
+        if (*at != stream) continue; /* a cancel that came after the close */
+        *at = stream->next_work;
+        break;
+    }
     if (stream->next != NULL) stream->next->previous = stream->previous;
     *(stream->previous != NULL ? &stream->previous->next : &pool->all) = stream->next;
     if (pool->all == NULL) pthread_cond_broadcast(&pool->emptied);
     pthread_mutex_unlock(&pool->mutex);
     unref(stream);
+}
+
+/** The name's address does not come. Whoever waits for the connection waits no longer; the answer is still waited for, or threads would pile up. */
+static void despair_locked(struct grpc_stream *stream) {
+    snprintf(stream->reason, sizeof stream->reason, "no address of %.128s within %lld seconds", stream->host,
+             (long long)(ATTEMPT_NS / NS_PER_S));
+    grpc_stream_end_locked(stream, STATUS_UNAVAILABLE, stream->reason);
+    stream->failed = stream->lost = true;
 }
 
 /** Its time has come, or what was asked for is there. */
@@ -279,7 +297,12 @@ static void keep_time_locked(struct grpc_stream *stream, int64_t now_ns) {
         if (now_ns >= stream->retry_ns) begin_locked(stream, now_ns);
         break;
     case STREAM_RESOLVING:
-        if (stream->resolved) connect_next_locked(stream);
+        if (stream->resolved) {
+            stream->give_up_ns = now_ns + ATTEMPT_NS; /* a slow name server takes none of its time */
+            connect_next_locked(stream);
+        } else if (now_ns >= stream->give_up_ns && !stream->failed) {
+            despair_locked(stream);
+        }
         break;
     case STREAM_CONNECTING:
     case STREAM_GREETING:
@@ -348,19 +371,25 @@ static int64_t turn(void *context) {
 
 /* ---- what users call ----------------------------------------------------------------------------------------------- */
 
+static enum status take_tls(struct grpc_streams *pool, const struct rpc_tls *tls, struct error *err) {
+    if (tls->server_name != NULL) {
+        pool->server_name = strdup(tls->server_name);
+        if (pool->server_name == NULL) return error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
+    }
+    return tls_client_create(tls->ca_file, tls->certificate_file, tls->key_file, &pool->tls, err);
+}
+
 enum status grpc_streams_create(const struct grpc_streams_options *options, struct grpc_streams **out,
                                 struct error *err) {
     struct grpc_streams *pool = calloc(1, sizeof *pool);
     if (pool == NULL) return error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
     pool->options = *options;
-    pool->options.tls.server_name = NULL;
-    if (options->use_tls) {
-        const struct rpc_tls *tls = &options->tls;
-        enum status status = tls_client_create(tls->ca_file, tls->certificate_file, tls->key_file, &pool->tls, err);
-        if (status != STATUS_OK) {
-            free(pool);
-            return status;
-        }
+    pool->options.tls = (struct rpc_tls){0};
+    enum status status = options->use_tls ? take_tls(pool, &options->tls, err) : STATUS_OK;
+    if (status != STATUS_OK) {
+        free(pool->server_name);
+        free(pool);
+        return status;
     }
     pthread_mutex_init(&pool->mutex, NULL);
     pthread_cond_init(&pool->emptied, NULL);
@@ -377,6 +406,7 @@ void grpc_streams_destroy(struct grpc_streams *pool) {
     pthread_mutex_unlock(&pool->mutex);
     loop_leave(pool->options.loop, &pool->member);
     tls_client_free(pool->tls);
+    free(pool->server_name);
     pthread_cond_destroy(&pool->emptied);
     pthread_mutex_destroy(&pool->mutex);
     free(pool);
@@ -387,6 +417,7 @@ static bool take_target(struct grpc_stream *stream, const char *target) {
     const char *colon = strrchr(target, ':');
     bool local = strncmp(target, "unix:", 5) == 0;
     if (!local && (colon == NULL || colon == target || colon[1] == 0)) return false;
+    if (local && (target[5] == 0 || strlen(target + 5) >= sizeof((struct sockaddr_un *)0)->sun_path)) return false;
     bool bracketed = !local && target[0] == '[' && colon[-1] == ']';
     stream->target = strdup(target);
     stream->port = strdup(local ? target + 5 : colon + 1);
@@ -456,11 +487,12 @@ static enum status append_message_locked(struct grpc_stream *stream, struct byte
 }
 
 static enum status write_locked(struct grpc_stream *stream, struct bytes_view message) {
-    if (stream->closed || stream->ended) return STATUS_CANCELLED;
+    bool on_loop = loop_is_current(stream->pool->options.loop);
+    if (stream->closed || stream->ended || (stream->finishing && !on_loop)) return STATUS_CANCELLED;
     if (!stream->calling && stream->state != STREAM_READY && stream->failed) return STATUS_UNAVAILABLE;
     TRY(append_message_locked(stream, message));
     stream->calling = true;
-    if (!loop_is_current(stream->pool->options.loop)) {
+    if (!on_loop) {
         grpc_stream_push_locked(stream);
         grpc_stream_flush_locked(stream);
         if (stream->broken || stream->state != STREAM_READY) want_turn(stream);
@@ -485,8 +517,8 @@ size_t grpc_stream_waiting_bytes(struct grpc_stream *stream) {
 }
 
 void grpc_stream_cancel(struct grpc_stream *stream) {
-    if (loop_is_current(stream->pool->options.loop)) stream->dropped = true;
     pthread_mutex_lock(&stream->mutex);
+    if (stream->calling && loop_is_current(stream->pool->options.loop)) stream->dropped = true;
     grpc_stream_end_locked(stream, STATUS_CANCELLED, "cancelled");
     want_turn(stream);
     pthread_mutex_unlock(&stream->mutex);

@@ -47,10 +47,10 @@ struct grpc_stream_callbacks { /* on the loop's thread, one at a time */
 enum status grpc_stream_create(struct grpc_streams *streams, const char *target, const char *path,
                                const struct grpc_stream_callbacks *callbacks, void *context, struct grpc_stream **out,
                                struct error *err);
-/** Any thread. A call that runs is cancelled: on_finished, then on_closed, still come. */
+/** Any thread. A call that runs is cancelled: on_finished, then on_closed, still come; then the stream is gone, so that nobody may use it any more. */
 void grpc_stream_close(struct grpc_stream *stream);
 bool grpc_stream_ready(struct grpc_stream *stream); /* connected now */
-/** Copied. Any thread. UNAVAILABLE: there is no connection, and the last attempt has failed; CANCELLED: the call is ending, on_finished comes; RESOURCE_EXHAUSTED: too
+/** Copied. Any thread. UNAVAILABLE: there is no connection, and the last attempt has failed; CANCELLED: the call is ending, on_finished comes or runs (inside it the loop's thread may write: the next call); RESOURCE_EXHAUSTED: too
  *  much waits. Then nothing was written. */
 enum status grpc_stream_write(struct grpc_stream *stream, struct bytes_view message);
 size_t grpc_stream_waiting_bytes(struct grpc_stream *stream); /* written and not yet sent */

@@ -1,6 +1,7 @@
 /* Copyright Bora contributors
  * SPDX-License-Identifier: Apache-2.0 */
 /* HTTP/2 frames in and out, and the call that they carry. */
+#include "base/text.h"
 #include "rpc/grpc_stream_internal.h"
 
 #include <errno.h>
@@ -46,16 +47,19 @@ static void take_end_locked(struct grpc_stream *stream, uint32_t error_code) {
         grpc_stream_end_locked(stream, STATUS_UNAVAILABLE, "it refuses the stream");
     } else if (error_code == NGHTTP2_CANCEL) {
         grpc_stream_end_locked(stream, STATUS_CANCELLED, "it cancelled the stream");
+    } else if (error_code == NGHTTP2_NO_ERROR) {
+        grpc_stream_end_locked(stream, STATUS_UNKNOWN, "it ended the stream without a status");
     } else {
         snprintf(text, sizeof text, "it reset the stream (HTTP/2 error %u)", (unsigned)error_code);
-        grpc_stream_end_locked(stream, STATUS_UNKNOWN, text);
+        grpc_stream_end_locked(stream, STATUS_INTERNAL, text);
     }
 }
 
 static ssize_t on_send_data(nghttp2_session *session, int32_t number, uint8_t *out, size_t length, uint32_t *flags,
                             nghttp2_data_source *source, void *context) {
-    (void)session, (void)number, (void)flags, (void)source;
+    (void)session, (void)flags, (void)source;
     struct grpc_stream *stream = context;
+    if (number != stream->number) return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE; /* of a call that is over */
     size_t left = stream->out.length - stream->out_taken;
     stream->deferred = left == 0;
     if (left == 0) return NGHTTP2_ERR_DEFERRED;
@@ -100,7 +104,9 @@ static void begin_call_locked(struct grpc_stream *stream) {
 
 void grpc_stream_push_locked(struct grpc_stream *stream) {
     if (stream->state != STREAM_READY || !stream->calling || stream->ended || stream->broken) return;
-    if (stream->number == 0)
+    if (stream->number == 0 && stream->retiring)
+        grpc_stream_break_locked(stream, "it takes no more calls");
+    else if (stream->number == 0)
         begin_call_locked(stream);
     else if (stream->deferred)
         nghttp2_session_resume_data(stream->session, stream->number);
@@ -109,26 +115,51 @@ void grpc_stream_push_locked(struct grpc_stream *stream) {
 
 /* ---- what HTTP/2 tells; the mutex is held -------------------------------------------------------------------------- */
 
+/** A number of at most three digits; -1: none. */
+static int number_of(struct bytes_view text) {
+    int number = 0;
+    if (text.length == 0 || text.length > 3) return -1;
+    for (size_t i = 0; i < text.length; i++) {
+        if (text.data[i] < '0' || text.data[i] > '9') return -1;
+        number = number * 10 + (text.data[i] - '0');
+    }
+    return number;
+}
+
+static int hex_value(uint8_t digit) {
+    if (digit >= '0' && digit <= '9') return digit - '0';
+    digit |= 0x20;
+    return digit >= 'a' && digit <= 'f' ? digit - 'a' + 10 : -1;
+}
+
+/** A percent-encoded text, as much of it as there is room for; of UTF-8 no half characters. */
+static void take_message_locked(struct grpc_stream *stream, struct bytes_view value) {
+    char *out = stream->message;
+    size_t length = 0;
+    for (size_t i = 0; i < value.length && length < sizeof stream->message - 1; i++) {
+        int high = value.data[i] == '%' && i + 2 < value.length ? hex_value(value.data[i + 1]) : -1;
+        int low = high >= 0 ? hex_value(value.data[i + 2]) : -1;
+        uint8_t byte = low >= 0 ? (uint8_t)(high << 4 | low) : value.data[i];
+        if (low >= 0) i += 2;
+        out[length++] = byte >= ' ' && byte != 0x7f ? (char)byte : ' '; /* it goes into lines and C strings */
+    }
+    while (length > 0 && !text_is_utf8(out, length)) length--;
+    out[length] = 0;
+}
+
 static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const uint8_t *name, size_t name_length,
                      const uint8_t *value, size_t value_length, uint8_t flags, void *context) {
     (void)session, (void)flags;
     struct grpc_stream *stream = context;
-    char text[16];
     if (frame->hd.stream_id != stream->number) return 0;
-    struct bytes_view header = bytes_view_of(name, name_length);
-    snprintf(text, sizeof text, "%.*s", (int)value_length, (const char *)value);
-    if (bytes_view_equal(header, bytes_view_string(":status"))) {
-        stream->http_status = atoi(text);
-    } else if (bytes_view_equal(header, bytes_view_string("grpc-status"))) {
-        stream->grpc_status = atoi(text);
-    } else if (bytes_view_equal(header, bytes_view_string("grpc-message"))) {
-        size_t length = 0; /* percent-encoded */
-        for (size_t i = 0; i < value_length && length < sizeof stream->message - 1; i++) {
-            unsigned byte = value[i];
-            if (byte == '%' && i + 2 < value_length && sscanf((const char *)value + i + 1, "%2x", &byte) == 1) i += 2;
-            stream->message[length++] = (char)byte;
-        }
-        stream->message[length] = 0;
+    struct bytes_view header = bytes_view_of(name, name_length), text = bytes_view_of(value, value_length);
+    if (bytes_view_equal_string(header, ":status")) {
+        stream->http_status = number_of(text);
+    } else if (bytes_view_equal_string(header, "grpc-status")) {
+        int status = number_of(text);
+        stream->grpc_status = status >= 0 && status <= STATUS_UNAUTHENTICATED ? status : STATUS_UNKNOWN;
+    } else if (bytes_view_equal_string(header, "grpc-message")) {
+        take_message_locked(stream, text);
     }
     return 0;
 }
@@ -151,10 +182,13 @@ static int on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *
         if ((frame->hd.flags & NGHTTP2_FLAG_ACK) != 0 || stream->state != STREAM_GREETING) break;
         stream->state = STREAM_READY;
         stream->failed = false;
-        stream->backoff_ns = 0;
+        stream->stands_ns = loop_now_ns(stream->pool->options.loop);
         break;
     case NGHTTP2_HEADERS:
-        if (frame->hd.stream_id == stream->number && (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) != 0)
+    case NGHTTP2_DATA:
+        if (frame->hd.stream_id != stream->number) break;
+        /* What is not gRPC has no trailers, and its body is no messages. */
+        if ((frame->hd.flags & NGHTTP2_FLAG_END_STREAM) != 0 || stream->http_status / 100 > 2)
             take_end_locked(stream, NGHTTP2_NO_ERROR);
         break;
     case NGHTTP2_GOAWAY:
@@ -234,7 +268,7 @@ void grpc_stream_flush_locked(struct grpc_stream *stream) {
         grpc_stream_break_locked(stream, "it ended the connection");
 }
 
-void grpc_stream_read_locked(struct grpc_stream *stream) {
+void grpc_stream_read_locked(struct grpc_stream *stream, bool to_end) {
     uint8_t *block = stream->pool->block;
     const size_t size = sizeof stream->pool->block;
     while (!stream->broken) {
@@ -252,8 +286,8 @@ void grpc_stream_read_locked(struct grpc_stream *stream) {
         stream->pinged_ns = 0;
         ssize_t used = nghttp2_session_mem_recv(stream->session, block, (size_t)got);
         if (used < 0) grpc_stream_break_locked(stream, nghttp2_strerror((int)used));
-        /* A plain socket that gave less than it was asked for has no more; the next bytes are an event of their own. */
-        if (stream->tls == NULL && (size_t)got < size) return;
+        /* A plain socket that gave less than it was asked for has no more bytes; the next ones are an event of their own. */
+        if (stream->tls == NULL && (size_t)got < size && !to_end) return;
     }
 }
 

@@ -25,6 +25,7 @@ struct grpc_streams {
     struct grpc_streams_options options;
     struct loop_member member;
     struct tls_client *tls; /* NULL: plain */
+    char *server_name;      /* that its certificate must have; NULL: the target's host */
     pthread_mutex_t mutex;  /* guards what follows */
     pthread_cond_t emptied;
     struct grpc_stream *all, *work; /* `work`: those that want a turn */
@@ -55,8 +56,9 @@ struct grpc_stream {
     bool lost;   /* on_lost is owed */
     bool broken; /* the connection is over; `reason` says why */
     char reason[GRPC_STREAM_REASON_BYTES];
-    int64_t retry_ns, backoff_ns, give_up_ns, heard_ns, pinged_ns; /* pinged_ns 0: no ping is under way */
-    struct addrinfo *addresses, *address;                          /* all, and the next one to try */
+    int64_t retry_ns, backoff_ns, give_up_ns, stands_ns, heard_ns,
+        pinged_ns;                        /* stands_ns: since when it is READY; pinged_ns 0: no ping is under way */
+    struct addrinfo *addresses, *address; /* all, and the next one to try */
     bool resolved;
     int fd;
     bool blocked; /* the socket took no more */
@@ -66,8 +68,10 @@ struct grpc_stream {
     struct bytes wire; /* frames, of which wire_taken bytes are sent */
     size_t wire_taken;
     /* The call. */
-    bool calling;     /* there is one, or will be when there is a connection */
-    bool ended;       /* on_finished is owed */
+    bool calling; /* there is one, or will be when there is a connection */
+    bool ended;   /* on_finished is owed */
+    bool
+        finishing; /* it runs: another thread's message is not yet of the next call, whose user may still count it to this one */
     bool deferred;    /* HTTP/2 waits for more to send */
     int32_t number;   /* of its HTTP/2 stream; 0: not begun */
     struct bytes out; /* framed messages, of which out_taken bytes are in frames */
@@ -84,8 +88,8 @@ bool grpc_stream_greet_locked(struct grpc_stream *stream);
 void grpc_stream_push_locked(struct grpc_stream *stream);
 /** Whatever HTTP/2 has to send, as far as the socket takes it. */
 void grpc_stream_flush_locked(struct grpc_stream *stream);
-/** Read what there is; on the loop's thread. */
-void grpc_stream_read_locked(struct grpc_stream *stream);
+/** Read what there is; on the loop's thread. `to_end`: the same event told that the connection is over, behind the bytes. */
+void grpc_stream_read_locked(struct grpc_stream *stream, bool to_end);
 void grpc_stream_ping_locked(struct grpc_stream *stream);
 /** The call ends so, unless it has ended already; the server is told. */
 void grpc_stream_end_locked(struct grpc_stream *stream, enum status status, const char *message);

@@ -4,11 +4,14 @@
 
 #include "base/bytes.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <gnutls/x509.h>
+#include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 
 enum { PEM_BYTES_MAX = 1024 * 1024 };
 
@@ -50,6 +53,15 @@ enum status tls_check_trust(const char *path, const char *text, struct error *er
 
 /* ---- sessions ------------------------------------------------------------------------------------------------------ */
 
+/** The socket, and whether it has more: GnuTLS says "again" also for a message of its own (a ticket, new keys), behind which there may be data
+ *  that no event will tell of. */
+static ssize_t pull(gnutls_transport_ptr_t context, void *out, size_t bytes) {
+    struct tls_session *session = context;
+    ssize_t got = recv(session->fd, out, bytes, MSG_DONTWAIT);
+    session->dry = got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK);
+    return got;
+}
+
 struct tls_session *tls_session_create(unsigned flags, gnutls_certificate_credentials_t credentials, int fd) {
     struct tls_session *session = calloc(1, sizeof *session);
     if (session == NULL) return NULL;
@@ -59,7 +71,9 @@ struct tls_session *tls_session_create(unsigned flags, gnutls_certificate_creden
     }
     bool ready = gnutls_set_default_priority(session->session) >= 0 &&
                  gnutls_credentials_set(session->session, GNUTLS_CRD_CERTIFICATE, credentials) >= 0;
-    gnutls_transport_set_int(session->session, fd);
+    session->fd = fd;
+    gnutls_transport_set_ptr2(session->session, session, (gnutls_transport_ptr_t)(intptr_t)fd);
+    gnutls_transport_set_pull_function(session->session, pull);
     if (ready) return session;
     tls_session_close(session);
     return NULL;
@@ -84,23 +98,35 @@ static ssize_t outcome_of(struct tls_session *session, ssize_t code) {
     return -1;
 }
 
+/** Is `code` no reason to stop reading? */
+static bool goes_on(const struct tls_session *session, ssize_t code) {
+    if (code == GNUTLS_E_AGAIN) return !session->dry && gnutls_record_get_direction(session->session) == 0;
+    return code < 0 && gnutls_error_is_fatal((int)code) == 0;
+}
+
 /** Below 0 with errno: not yet, or never. */
 static ssize_t shake_hands(struct tls_session *session) {
-    while (!session->shaken) {
-        int code = gnutls_handshake(session->session);
-        if (code == GNUTLS_E_SUCCESS)
-            session->shaken = true;
-        else if (code == GNUTLS_E_AGAIN || gnutls_error_is_fatal(code) != 0)
-            return outcome_of(session, code);
-    }
-    return 0;
+    if (session->shaken) return 0;
+    int code;
+    do {
+        session->dry = false;
+        code = gnutls_handshake(session->session);
+    } while (goes_on(session, code));
+    /* A server that says nothing of protocols is none that GnuTLS minds, GNUTLS_ALPN_MANDATORY or not. */
+    gnutls_datum_t chosen;
+    if (code == GNUTLS_E_SUCCESS && session->speaks && gnutls_alpn_get_selected_protocol(session->session, &chosen) < 0)
+        code = GNUTLS_E_NO_APPLICATION_PROTOCOL;
+    session->shaken = code == GNUTLS_E_SUCCESS;
+    return outcome_of(session, code);
 }
 
 ssize_t tls_receive(struct tls_session *session, void *out, size_t bytes) {
     if (shake_hands(session) < 0) return -1;
     ssize_t got;
-    do got = gnutls_record_recv(session->session, out, bytes);
-    while (got < 0 && got != GNUTLS_E_AGAIN && gnutls_error_is_fatal((int)got) == 0);
+    do {
+        session->dry = false;
+        got = gnutls_record_recv(session->session, out, bytes);
+    } while (goes_on(session, got));
     if (got == GNUTLS_E_PREMATURE_TERMINATION) return 0;
     return outcome_of(session, got);
 }
@@ -178,13 +204,23 @@ void tls_client_free(struct tls_client *client) {
     free(client);
 }
 
+/** One is not to be sent as a server's name (RFC 6066, section 3). */
+static bool is_address(const char *host) {
+    uint8_t address[sizeof(struct in6_addr)];
+    return inet_pton(AF_INET, host, address) == 1 || inet_pton(AF_INET6, host, address) == 1;
+}
+
 struct tls_session *tls_client_open(const struct tls_client *client, int fd, const char *host, const char *protocol) {
     struct tls_session *session = tls_session_create(GNUTLS_CLIENT | GNUTLS_FORCE_CLIENT_CERT, client->credentials, fd);
     if (session == NULL) return NULL;
     gnutls_datum_t wanted = {(unsigned char *)(uintptr_t)protocol, (unsigned)strlen(protocol)};
-    gnutls_session_set_verify_cert(session->session, host, 0);
-    if (gnutls_alpn_set_protocols(session->session, &wanted, 1, GNUTLS_ALPN_MANDATORY) >= 0 &&
-        gnutls_server_name_set(session->session, GNUTLS_NAME_DNS, host, strlen(host)) >= 0)
+    session->expected[0] = (gnutls_typed_vdata_st){GNUTLS_DT_DNS_HOSTNAME, (unsigned char *)(uintptr_t)host, 0};
+    session->expected[1] =
+        (gnutls_typed_vdata_st){GNUTLS_DT_KEY_PURPOSE_OID, (unsigned char *)(uintptr_t)GNUTLS_KP_TLS_WWW_SERVER, 0};
+    gnutls_session_set_verify_cert2(session->session, session->expected, 2, 0);
+    session->speaks = true;
+    if (gnutls_alpn_set_protocols(session->session, &wanted, 1, 0) >= 0 &&
+        (is_address(host) || gnutls_server_name_set(session->session, GNUTLS_NAME_DNS, host, strlen(host)) >= 0))
         return session;
     tls_session_close(session);
     return NULL;

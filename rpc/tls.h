@@ -27,7 +27,8 @@ struct tls_client;
 enum status tls_client_create(const char *ca_file, const char *certificate_file, const char *key_file,
                               struct tls_client **out, struct error *err);
 void tls_client_free(struct tls_client *client); /* NULL is nothing */
-/** The server must have a certificate for `host` (a name or an address) and speak `protocol` (ALPN). NULL without memory. */
+/** The server must have a certificate for `host` (a name or an address; borrowed until the session is closed) and speak `protocol` (ALPN). NULL
+ *  without memory. */
 struct tls_session *tls_client_open(const struct tls_client *client, int fd, const char *host, const char *protocol);
 
 #endif

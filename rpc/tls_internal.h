@@ -11,9 +11,14 @@
 
 struct tls_session {
     gnutls_session_t session;
+    int fd;
     bool shaken; /* hands */
     bool resend; /* GnuTLS holds what it could not send */
+    bool dry;    /* the socket had no more to read */
     int failure; /* the last one */
+    bool speaks; /* a client whose server must choose the protocol that it was offered */
+    gnutls_typed_vdata_st
+        expected[2]; /* of a client: the server's name and its certificate's purpose, which GnuTLS borrows */
 };
 
 /** `flags`: GNUTLS_SERVER or GNUTLS_CLIENT. NULL without memory. */
