@@ -34,9 +34,9 @@ static int64_t now_ns(void) {
 struct raw {
     int fd, port, connections;
     pthread_t thread;
-    bool reads;   /* else it never does */
-    bool trickle; /* one byte at a time */
-    bool closes;  /* when all is said; else when the client does */
+    bool reads;                    /* else it never does */
+    bool trickle;                  /* one byte at a time */
+    bool closes;                   /* when all is said; else when the client does */
     struct bytes greeting, answer; /* at once, and to a call */
     int calls;
 };
@@ -239,7 +239,8 @@ static void test_server_that_greets_and_leaves_is_not_stormed(void **state) {
     assert_true(reaches(&raw.connections, 3));
     int before = value_of(&raw.connections);
     nap(900 * NS_PER_MS);
-    assert_true(value_of(&raw.connections) - before <= 5); /* 0.4, 0.8, 1.6 and 2 seconds apart; without a pause some 18 */
+    assert_true(value_of(&raw.connections) - before <=
+                5); /* 0.4, 0.8, 1.6 and 2 seconds apart; without a pause some 18 */
     close_caller(caller);
     close_raw(&raw);
 }
@@ -248,9 +249,9 @@ static void test_server_that_greets_and_leaves_is_not_stormed(void **state) {
 
 static void test_what_is_no_http2_server_is_lost(void **state) {
     (void)state;
-    static const char *const greetings[] = {
-        "HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n", "220 mail.example ESMTP\r\n",
-        "\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0", "\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff"};
+    static const char *const greetings[] = {"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n",
+                                            "220 mail.example ESMTP\r\n", "\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0",
+                                            "\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff"};
     for (size_t i = 0; i < sizeof greetings / sizeof greetings[0]; i++) {
         struct raw raw;
         init_raw(&raw);
@@ -352,7 +353,8 @@ static void test_answers_are_read_alike_whole_or_byte_by_byte(void **state) {
          "none such ü 100%", 1},
         {SUCCESS, NULL, "grpc-status: 16\ngrpc-message: %\n", -1, STATUS_UNAUTHENTICATED, "%", 0},
         {SUCCESS, NULL, "grpc-status: 3\ngrpc-message: a%zzb%4\n", -1, STATUS_INVALID_ARGUMENT, "a%zzb%4", 0},
-        {SUCCESS, NULL, "grpc-status: 3\ngrpc-message: a%0A%00%7Fb% 41%+1\n", -1, STATUS_INVALID_ARGUMENT, "a   b% 41%+1", 0},
+        {SUCCESS, NULL, "grpc-status: 3\ngrpc-message: a%0A%00%7Fb% 41%+1\n", -1, STATUS_INVALID_ARGUMENT,
+         "a   b% 41%+1", 0},
         {SUCCESS, NULL, "grpc-status: 3\ngrpc-message: cut%C3\n", -1, STATUS_INVALID_ARGUMENT, "cut", 0},
         {SUCCESS, NULL, "grpc-status: 17\n", -1, STATUS_UNKNOWN, "", 0},
         {SUCCESS, NULL, "grpc-status: ok\n", -1, STATUS_UNKNOWN, "", 0},

@@ -21,9 +21,9 @@ enum {
 
 [[maybe_unused]] static void put_frame(struct bytes *out, uint8_t type, uint8_t flags, uint32_t stream,
                                        struct bytes_view payload) {
-    const uint8_t head[9] = {(uint8_t)(payload.length >> 16), (uint8_t)(payload.length >> 8), (uint8_t)payload.length,
-                             type, flags, (uint8_t)(stream >> 24), (uint8_t)(stream >> 16), (uint8_t)(stream >> 8),
-                             (uint8_t)stream};
+    const uint8_t head[9] = {
+        (uint8_t)(payload.length >> 16), (uint8_t)(payload.length >> 8), (uint8_t)payload.length, type,           flags,
+        (uint8_t)(stream >> 24),         (uint8_t)(stream >> 16),        (uint8_t)(stream >> 8),  (uint8_t)stream};
     (void)!bytes_append(out, head, sizeof head);
     (void)!bytes_append(out, payload.data, payload.length);
 }
