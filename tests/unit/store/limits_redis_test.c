@@ -15,7 +15,7 @@ static struct redis_fixture *start_fixture(struct redis_server server) {
     redis_server_create_as(&fixture->server);
     struct error err;
     struct redis_options options = {.address = fixture->server.address, .timeout_ns = PATIENT_NS};
-    if (redis_client_create(&options, &fixture->client, &err) != STATUS_OK ||
+    if (create_client(&options, &fixture->client, &err) != STATUS_OK ||
         redis_client_wait(fixture->client, CONNECT_NS, &err) != STATUS_OK)
         fail_msg("%s", err.message);
     return fixture;

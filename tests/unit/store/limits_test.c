@@ -587,8 +587,7 @@ static void test_threads_of_two_gateways_get_exactly_the_limit(void **state) {
     struct redis_options options = {.address = fixture->server.address, .timeout_ns = PATIENT_NS};
     struct redis_client *other;
     struct error err = {0};
-    if (redis_client_create(&options, &other, &err) != STATUS_OK ||
-        redis_client_wait(other, CONNECT_NS, &err) != STATUS_OK)
+    if (create_client(&options, &other, &err) != STATUS_OK || redis_client_wait(other, CONNECT_NS, &err) != STATUS_OK)
         fail_msg("%s", err.message);
     struct crowd crowd = {.tally = TALLY_INIT};
     pthread_t threads[CROWD_THREADS];

@@ -24,8 +24,7 @@ static void wait_until_disconnected(const struct redis_client *client) {
 static struct redis_client *connect_client(const struct redis_options *options) {
     struct redis_client *client = NULL;
     struct error err = {0};
-    if (redis_client_create(options, &client, &err) != STATUS_OK ||
-        redis_client_wait(client, CONNECT_NS, &err) != STATUS_OK)
+    if (create_client(options, &client, &err) != STATUS_OK || redis_client_wait(client, CONNECT_NS, &err) != STATUS_OK)
         fail_msg("%s", err.message);
     return client;
 }
@@ -145,11 +144,60 @@ static void test_server_that_accepts_and_says_nothing_is_not_connected(void **st
     struct redis_options options = {.address = address, .timeout_ns = 100 * NS_PER_MS};
     struct redis_client *client = NULL;
     struct error err = {0};
-    assert_int_equal(redis_client_create(&options, &client, NULL), STATUS_OK);
+    assert_int_equal(create_client(&options, &client, NULL), STATUS_OK);
     assert_int_equal(redis_client_wait(client, 1500 * NS_PER_MS, &err), STATUS_UNAVAILABLE);
     assert_non_null(strstr(err.message, "no answer to PING"));
     redis_client_destroy(client);
     close(listener);
+}
+
+static void nap_in_callback(void *context, enum status status, const struct redis_reply *reply, const char *message) {
+    nanosleep(&(struct timespec){.tv_nsec = 200 * NS_PER_MS}, NULL);
+    tally_count(context, status, reply, message);
+}
+
+/** Reads until `word` came. */
+static void expect_word(int fd, const char *word) {
+    char text[512] = "";
+    size_t length = 0;
+    while (strstr(text, word) == NULL) {
+        ssize_t got = read(fd, text + length, sizeof text - 1 - length);
+        assert_true(got > 0);
+        length += (size_t)got;
+        text[length] = 0;
+    }
+}
+
+/** While the client's thread is in a callback a reply comes, and the end right behind it: one event tells of both. */
+static void test_end_that_comes_with_a_reply_is_seen(void **state) {
+    (void)state;
+    int listener = socket(AF_INET, SOCK_STREAM, 0);
+    struct sockaddr_in name = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t length = sizeof name;
+    assert_int_equal(bind(listener, (struct sockaddr *)&name, sizeof name), 0);
+    assert_int_equal(listen(listener, 8), 0);
+    assert_int_equal(getsockname(listener, (struct sockaddr *)&name, &length), 0);
+    char address[64];
+    snprintf(address, sizeof address, "127.0.0.1:%d", ntohs(name.sin_port));
+    struct redis_options options = {.address = address, .timeout_ns = PATIENT_NS};
+    struct redis_client *client = NULL;
+    assert_int_equal(create_client(&options, &client, NULL), STATUS_OK);
+    int fd = accept(listener, NULL, NULL);
+    expect_word(fd, "PING");
+    assert_int_equal(write(fd, "+PONG\r\n", 7), 7);
+    assert_int_equal(redis_client_wait(client, CONNECT_NS, NULL), STATUS_OK);
+    struct tally tally = TALLY_INIT;
+    redis_commandf(client, nap_in_callback, &tally, "GET first");
+    redis_commandf(client, tally_count, &tally, "GET second");
+    expect_word(fd, "second");
+    assert_int_equal(write(fd, ":1\r\n", 4), 4);
+    nanosleep(&(struct timespec){.tv_nsec = 100 * NS_PER_MS}, NULL);
+    assert_int_equal(write(fd, ":2\r\n", 4), 4);
+    close(listener); /* it does not come again */
+    close(fd);
+    tally_wait(&tally, 2);
+    wait_until_disconnected(client);
+    redis_client_destroy(client);
 }
 
 static void test_garbage_from_the_server_drops_the_connection(void **state) {
@@ -165,7 +213,7 @@ static void test_garbage_from_the_server_drops_the_connection(void **state) {
     struct redis_options options = {.address = address};
     struct redis_client *client = NULL;
     struct error err = {0};
-    assert_int_equal(redis_client_create(&options, &client, NULL), STATUS_OK);
+    assert_int_equal(create_client(&options, &client, NULL), STATUS_OK);
     for (int i = 0; i < 3; i++) { /* it comes again each time */
         int fd = accept(listener, NULL, NULL);
         assert_int_equal(write(fd, "HTTP/1.1 400 Bad Request\r\n\r\n", 28), 28);
@@ -257,6 +305,7 @@ int main(void) {
         REDIS_TEST(test_hung_server_is_a_timeout_then_dropped_then_found_again),
         REDIS_TEST(test_slow_server_that_answers_is_kept),
         cmocka_unit_test(test_server_that_accepts_and_says_nothing_is_not_connected),
+        cmocka_unit_test(test_end_that_comes_with_a_reply_is_seen),
         cmocka_unit_test(test_garbage_from_the_server_drops_the_connection),
         REDIS_TEST(test_each_change_of_the_connection_is_told),
         REDIS_TEST(test_under_fire_and_kills_every_command_is_answered_once),

@@ -205,7 +205,7 @@ static void test_destroy_cancels_what_is_pending(void **state) {
     struct redis_fixture *fixture = *state;
     struct redis_options options = {.address = fixture->server.address, .timeout_ns = PATIENT_NS};
     struct redis_client *client = NULL;
-    assert_int_equal(redis_client_create(&options, &client, NULL), STATUS_OK);
+    assert_int_equal(create_client(&options, &client, NULL), STATUS_OK);
     assert_int_equal(redis_client_wait(client, CONNECT_NS, NULL), STATUS_OK);
     struct tally tally = TALLY_INIT;
     redis_server_freeze(&fixture->server);
@@ -224,7 +224,7 @@ static void test_address_must_be_host_and_port_or_a_socket(void **state) {
         struct redis_client *client = NULL;
         struct error err = {0};
         struct redis_options options = {.address = bad[i]};
-        assert_int_equal(redis_client_create(&options, &client, &err), STATUS_INVALID_ARGUMENT);
+        assert_int_equal(create_client(&options, &client, &err), STATUS_INVALID_ARGUMENT);
         assert_true(err.message[0] != 0);
     }
 }
@@ -237,7 +237,7 @@ static void test_password_and_database_are_used(void **state) {
         .address = server.address, .password = "sesame", .database = 3, .timeout_ns = PATIENT_NS};
     struct redis_client *client = NULL;
     struct error err = {0};
-    assert_int_equal(redis_client_create(&options, &client, &err), STATUS_OK);
+    assert_int_equal(create_client(&options, &client, &err), STATUS_OK);
     assert_int_equal(redis_client_wait(client, CONNECT_NS, &err), STATUS_OK);
     struct redis_reply *reply = NULL;
     assert_int_equal(redis_callf(client, &reply, &err, "CLIENT INFO"), STATUS_OK);
@@ -254,7 +254,7 @@ static void test_wrong_password_is_named_and_never_connects(void **state) {
     struct redis_options options = {.address = server.address, .password = "wrong", .timeout_ns = PATIENT_NS};
     struct redis_client *client = NULL;
     struct error err = {0};
-    assert_int_equal(redis_client_create(&options, &client, NULL), STATUS_OK);
+    assert_int_equal(create_client(&options, &client, NULL), STATUS_OK);
     assert_int_equal(redis_client_wait(client, 200 * NS_PER_MS, &err), STATUS_UNAVAILABLE);
     assert_non_null(strstr(err.message, "WRONGPASS"));
     assert_null(strstr(err.message, "wrong"));

@@ -16,8 +16,7 @@ static int setup(void **state) {
     struct redis_fixture *redis = *state;
     struct redis_options options = {.address = redis->server.address, .timeout_ns = 300 * NS_PER_MS};
     struct error err;
-    if (redis_client_create(&options, &hasty, &err) != STATUS_OK ||
-        redis_client_wait(hasty, CONNECT_NS, &err) != STATUS_OK)
+    if (create_client(&options, &hasty, &err) != STATUS_OK || redis_client_wait(hasty, CONNECT_NS, &err) != STATUS_OK)
         return -1;
     return 0;
 }
