@@ -154,7 +154,8 @@ static struct bytes_view pack_words(const struct limits_word *words, int count, 
 /** A request on its way. */
 struct admitting {
     limits_fn *fn;
-    void *context;
+    redis_fn *told;
+    void *context, *told_context;
     int scope_count, word_count;
     struct limits_bounds bounds[LIMITS_SCOPES_MAX];
 };
@@ -213,7 +214,9 @@ static void on_admitted(void *context, enum status status, const struct redis_re
     if (status == STATUS_OK && !read_result(reply, admitting, &outcome, &result)) {
         status = STATUS_INTERNAL;
         message = "the limits function gave a strange answer";
-    } else if (status == STATUS_OK && outcome == OUTCOME_TOO_LATE) {
+    }
+    if (admitting->told != NULL) admitting->told(admitting->told_context, status, NULL, message);
+    if (status == STATUS_OK && outcome == OUTCOME_TOO_LATE) {
         status = STATUS_INTERNAL;
         message = "the lease was settled before it was admitted";
     } else if (status == STATUS_OK && outcome == OUTCOME_OUTBOX_FULL) {
@@ -348,12 +351,18 @@ void limits_admit(struct redis_client *client, const struct limits_admission *ad
     const char *wrong = what_is_wrong(admission);
     struct admitting *admitting = wrong == NULL ? malloc(sizeof *admitting) : NULL;
     if (admitting == NULL) {
-        fn(context, wrong != NULL ? STATUS_INVALID_ARGUMENT : STATUS_UNAVAILABLE, NULL,
-           wrong != NULL ? wrong : "out of memory");
+        enum status status = wrong != NULL ? STATUS_INVALID_ARGUMENT : STATUS_UNAVAILABLE;
+        if (wrong == NULL) wrong = "out of memory";
+        if (admission->told != NULL) admission->told(admission->told_context, status, NULL, wrong);
+        fn(context, status, NULL, wrong);
         return;
     }
-    *admitting = (struct admitting){
-        .fn = fn, .context = context, .scope_count = admission->scope_count, .word_count = admission->word_count};
+    *admitting = (struct admitting){.fn = fn,
+                                    .told = admission->told,
+                                    .context = context,
+                                    .told_context = admission->told_context,
+                                    .scope_count = admission->scope_count,
+                                    .word_count = admission->word_count};
     for (int i = 0; i < admission->scope_count; i++) admitting->bounds[i] = admission->scopes[i].bounds;
     struct admit_call call;
     write_call(&call, admission);

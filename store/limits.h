@@ -119,9 +119,11 @@ struct limits_admission {
     bool peek;   /* only whether it would pass; takes nothing, makes no lease */
     bool
         late; /* it has passed already, without Redis: taken whatever the limits say, and once; then it is settled like any other */
-    /* Of other leases of the organisation, said before this request is looked at; done whatever becomes of it, when there is a result. */
+    /* Of other leases of the organisation, said before this request is looked at, whatever becomes of it. */
     int word_count; /* 0..LIMITS_WORDS_MAX */
     const struct limits_word *words;
+    redis_fn *told; /* may be NULL; before the limits_fn: OK when they count, else as of limits_tell. No reply */
+    void *told_context;
     int64_t test_time_us; /* 0: Redis' clock, or what limits_set_test_time says. Tests bring their own time */
 };
 

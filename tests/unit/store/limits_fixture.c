@@ -127,6 +127,26 @@ int64_t reap(struct redis_client *client) {
     return integer_of(&answer);
 }
 
+struct told {
+    struct tally tally;
+    int count, *outcomes;
+};
+
+static void keep_outcomes(void *context, enum status status, const struct redis_reply *reply, const char *message) {
+    struct told *told = context;
+    if (status == STATUS_OK && reply->string.length == (size_t)told->count)
+        for (int i = 0; i < told->count; i++) told->outcomes[i] = reply->string.data[i];
+    tally_count(&told->tally, status, reply, message);
+}
+
+void tell(struct redis_client *client, const struct limits_word *words, int count, int *outcomes) {
+    struct told told = {.tally = TALLY_INIT, .count = count, .outcomes = outcomes};
+    for (int i = 0; i < count; i++) outcomes[i] = -1;
+    limits_tell(client, ORGANIZATION, words, count, keep_outcomes, &told);
+    tally_wait(&told.tally, 1);
+    if (told.tally.by_status[STATUS_OK] != 1) fail_msg("%s", told.tally.message);
+}
+
 struct limits_bounds used_all(struct redis_client *client, const char *scope, const char *model) {
     struct answer answer = {.tally = TALLY_INIT};
     limits_used(client, ORGANIZATION, scope, model, keep_reply, &answer);
