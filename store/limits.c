@@ -21,7 +21,8 @@ enum {
     ADMIT_ARGUMENTS = 4,
     ADMIT_NUMBERS = 9,
     ANSWER_NUMBERS = 5,
-    ANSWER_NUMBERS_MAX = ANSWER_NUMBERS + 2 * LIMITS_KINDS,
+    ROOM_NUMBERS = 3,
+    ANSWER_NUMBERS_MAX = ANSWER_NUMBERS + ROOM_NUMBERS * LIMITS_KINDS,
     WORD_NUMBERS = 4,
     WORD_BYTES = LIMITS_LEASE_ID_BYTES + WORD_NUMBERS * NUMBER_BYTES,
     TAIL_BYTES_MAX = 2048, /* names of scopes, and the subject */
@@ -160,28 +161,18 @@ struct admitting {
     struct limits_bounds bounds[LIMITS_SCOPES_MAX];
 };
 
-static bool is_limited(const struct admitting *admitting, int kind) {
-    for (int i = 0; i < admitting->scope_count; i++) {
-        if (admitting->bounds[i].of[kind] != LIMITS_ABSENT) return true;
-    }
-    return false;
-}
-
 /** What the functions answer besides limits_outcome: nothing was taken. */
 enum { OUTCOME_TOO_LATE = LIMITS_KEY_CLOSED + 1, OUTCOME_OUTBOX_FULL };
 
-/** Kinds that are limited somewhere have two numbers each, where the limits were looked at at all. */
-static bool read_rooms(const struct admitting *admitting, const int64_t *numbers, int count,
-                       struct limits_result *out) {
-    int at = 0;
-    for (int kind = 0; kind < LIMITS_KINDS; kind++) {
+/** Of each kind that is limited somewhere its number, limit and room, where the limits were looked at at all. */
+static bool read_rooms(const int64_t *numbers, int count, struct limits_result *out) {
+    for (int kind = 0; kind < LIMITS_KINDS; kind++)
         out->room[kind] = (struct limits_room){LIMITS_ABSENT, LIMITS_ABSENT};
-        if (count == 0 || !is_limited(admitting, kind)) continue;
-        if (at + 2 > count) return false;
-        out->room[kind] = (struct limits_room){numbers[at], numbers[at + 1]};
-        at += 2;
+    for (int i = 0; i < count; i += ROOM_NUMBERS) {
+        if (numbers[i] < 0 || numbers[i] >= LIMITS_KINDS) return false;
+        out->room[numbers[i]] = (struct limits_room){numbers[i + 1], numbers[i + 2]};
     }
-    return at == count;
+    return true;
 }
 
 /** `*outcome`: also of the two above. */
@@ -191,7 +182,8 @@ static bool read_result(const struct redis_reply *reply, const struct admitting 
     size_t words = (size_t)admitting->word_count, length = reply->string.length;
     if (reply->type != REDIS_STRING || length < words || (length - words) % NUMBER_BYTES != 0) return false;
     int count = (int)((length - words) / NUMBER_BYTES);
-    if (count < ANSWER_NUMBERS || count > ANSWER_NUMBERS_MAX) return false;
+    if (count < ANSWER_NUMBERS || count > ANSWER_NUMBERS_MAX || (count - ANSWER_NUMBERS) % ROOM_NUMBERS != 0)
+        return false;
     unpack_numbers(reply->string.data, count, numbers);
     *outcome = numbers[0];
     if (numbers[0] < LIMITS_ADMITTED || numbers[0] > OUTCOME_OUTBOX_FULL) return false;
@@ -204,7 +196,7 @@ static bool read_result(const struct redis_reply *reply, const struct admitting 
         out->denied_limit = admitting->bounds[numbers[2]].of[numbers[1]];
         out->retry_after_ms = (numbers[3] + 999) / 1000;
     }
-    return read_rooms(admitting, numbers + ANSWER_NUMBERS, count - ANSWER_NUMBERS, out);
+    return read_rooms(numbers + ANSWER_NUMBERS, count - ANSWER_NUMBERS, out);
 }
 
 static void on_admitted(void *context, enum status status, const struct redis_reply *reply, const char *message) {

@@ -6,7 +6,7 @@ local ADMITTED, DENIED, NEVER_FITS, KEY_CLOSED, TOO_LATE, OUTBOX_FULL = 0, 1, 2,
 local PEEK, LATE = 1, 2
 local PER_SECOND, PER_MINUTE, INPUT_PER_MINUTE, OUTPUT_PER_MINUTE, TOKENS_PER_MINUTE, TOKENS_PER_DAY, TOKENS_PER_MONTH, RUNNING, SPEND_PER_MONTH =
   1, 2, 3, 4, 5, 6, 7, 8, 9
-local KINDS, NINE, NINE_BYTES = 9, '<ddddddddd', 72
+local NINE, NINE_BYTES = '<ddddddddd', 72 -- there are nine kinds
 local ANSWERS = {} -- their forms, by how many kinds are limited
 local KEYS_FIXED = 3
 -- What a slice counts for, of its requests, input and output.
@@ -16,27 +16,26 @@ local COLUMNS = {[PER_MINUTE] = {1, 0, 0}, [INPUT_PER_MINUTE] = {0, 1, 0}, [OUTP
 local input, input_cost, output_price
 local granted -- as much of its output as there is room for
 local needs = {} -- at least, by kind
-local any_limit, tightest, remaining = false, {}, {} -- by kind; -1: unlimited
+local limited, limited_count, tightest, remaining = {}, 0, {}, {} -- the kinds that are limited; of each the tightest scope's limit and room
+local scopes = {}
 local longest, denied_kind, denied_scope, never -- the limit that keeps it out
 
 local word_count -- that came with the request
 local answer_numbers = {}
 
 local function answer(outcome, kind, index, wait_us, output)
-  local a, count = answer_numbers, 0
+  local a, count = answer_numbers, limited_count
   a[1], a[2], a[3], a[4], a[5] = outcome, kind, index, wait_us, output
-  if any_limit then
-    for i = 1, KINDS do
-      if tightest[i] >= 0 then a[6 + 2 * count], a[7 + 2 * count], count = tightest[i], remaining[i], count + 1 end
-    end
+  for i = 1, limited_count do
+    a[3 + 3 * i], a[4 + 3 * i], a[5 + 3 * i] = limited[i] - 1, tightest[limited[i]], remaining[limited[i]]
   end
   commit()
   local form = ANSWERS[count]
   if not form then
-    form = '<ddddd' .. string.rep('dd', count)
+    form = '<ddddd' .. string.rep('ddd', count)
     ANSWERS[count] = form
   end
-  local packed = pack(form, unpack(a, 1, 5 + 2 * count))
+  local packed = pack(form, unpack(a, 1, 5 + 3 * count))
   return word_count == 0 and packed or packed .. string.char(unpack(outcomes, 1, word_count))
 end
 
@@ -113,7 +112,13 @@ end
 
 -- `left`: how much of the limit is neither charged nor held; `delay`: how long it takes, if that is known.
 local function look_at(scope, index, kind, limit, left, delay)
-  if tightest[kind] < 0 or left < remaining[kind] then tightest[kind], remaining[kind] = limit, max(0, left) end
+  local room = left > 0 and left or 0
+  if not tightest[kind] then
+    limited_count = limited_count + 1
+    limited[limited_count], tightest[kind], remaining[kind] = kind, limit, room
+  elseif left < remaining[kind] then
+    tightest[kind], remaining[kind] = limit, room
+  end
   local need = needs[kind]
   if limit == 0 or need > limit then
     if not never then never, denied_kind, denied_scope = true, kind - 1, index - 1 end
@@ -121,9 +126,9 @@ local function look_at(scope, index, kind, limit, left, delay)
     delay = delay or wait(scope, kind, need - left)
     if not never and delay > longest then longest, denied_kind, denied_scope = delay, kind - 1, index - 1 end
   elseif kind == OUTPUT_PER_MINUTE then
-    granted = min(granted, left)
+    if left < granted then granted = left end
   elseif kind >= TOKENS_PER_MINUTE and kind <= TOKENS_PER_MONTH then
-    granted = min(granted, left - input)
+    if left - input < granted then granted = left - input end
   elseif kind == SPEND_PER_MONTH then
     granted = affordable(granted, left - input_cost)
   end
@@ -148,7 +153,7 @@ local function look_at_scope(s, index, second, minute, minute_input, minute_outp
 end
 
 -- Charge the input, hold the output, in every scope; and make the lease.
-local function take(id, scopes, count, tail)
+local function take(id, count, tail)
   local spend = needs[SPEND_PER_MONTH] - input_cost
   for index = 1, count do
     local scope = scopes[index]
@@ -185,14 +190,15 @@ end
 --       and for each scope its nine limits, -1: unlimited; the names of the scopes, key, workspace, model, endpoint and request id, each with a zero behind
 --       it; words of the organisation's other leases (limits_tell), which count before the request, or nothing
 -- Gives packed doubles: outcome, kind and index of the scope that keep it out, microseconds until it passes, output held, then for each kind that is limited
--- anywhere the limit and what remains in the tightest scope; then a byte for each word.
+-- anywhere its number, the limit and what remains in the tightest scope; then a byte for each word.
 local function limits_admit(KEYS, ARGV)
   local time, mode, all_input, output, optional, answers, price, cached_price, price_of_output = struct.unpack(NINE, ARGV[2])
   begin(time)
   local id, count, late = ARGV[1], #KEYS - KEYS_FIXED, mode == LATE
   local stored = call('MGET', unpack(KEYS))
   begin_leases(KEYS[3], stored[3])
-  word_count, any_limit = 0, false
+  for i = 1, limited_count do tightest[limited[i]] = false end
+  word_count, limited_count = 0, 0
   if ARGV[4] ~= '' then
     for index = 1, count do open(KEYS[KEYS_FIXED + index], stored[KEYS_FIXED + index]) end
     word_count = take_words(ARGV[4])
@@ -204,10 +210,8 @@ local function limits_admit(KEYS, ARGV)
   if is_time_to_reap() then reap_in_passing() end
 
   input, input_cost, output_price, granted = all_input, input_cost_max(all_input, price, cached_price), price_of_output, output
-  longest, denied_kind, denied_scope, never, any_limit = 0, -1, -1, false, count > 0
-  for kind = 1, KINDS do tightest[kind], remaining[kind] = -1, -1 end
+  longest, denied_kind, denied_scope, never = 0, -1, -1, false
   set_needs(output - optional)
-  local scopes = {}
   for index = 1, count do
     scopes[index] = open(KEYS[KEYS_FIXED + index], stored[KEYS_FIXED + index])
     look_at_scope(scopes[index], index, numbers(NINE, ARGV[2], NINE_BYTES * index + 1))
@@ -216,14 +220,12 @@ local function limits_admit(KEYS, ARGV)
   if longest > 0 and not late then return answer(DENIED, denied_kind, denied_scope, longest, 0) end
   if late then granted = output end
 
-  set_needs(granted)
-  for kind = 1, KINDS do
-    if tightest[kind] >= 0 then remaining[kind] = remaining[kind] - needs[kind] end
-  end
+  if granted ~= output - optional then set_needs(granted) end
+  for i = 1, limited_count do remaining[limited[i]] = remaining[limited[i]] - needs[limited[i]] end
   if mode ~= PEEK then
     lease[L_PRICE], lease[L_CACHED_PRICE], lease[L_OUTPUT_PRICE], lease[L_ANSWERS], lease_reports = price, cached_price, output_price, answers, reports
     if reports then call('DEL', KEYS[2]) end
-    take(id, scopes, count, ARGV[3])
+    take(id, count, ARGV[3])
   end
   return answer(ADMITTED, -1, -1, 0, granted)
 end

@@ -14,7 +14,8 @@ local L_ANSWERS, L_ENDED = 11, 12
 local L_BEGAN = 13 -- milliseconds
 local L_SCOPES, L_TAIL, L_REPORTS = 14, 15, 16 -- how many scopes; bytes of their names and all that comes with them, bytes of the reports
 local OUTBOX_MAX = 1000000 -- entries that nobody has fetched: no more usage is let in than can be accounted for
-local ENTRY = '<dddddddB'
+local ENTRY = '<dddddddBc0c0' -- c0: all of a string
+local OUTBOX_CHECK = 16 -- it is not counted for every entry
 local SETTLED, EXPIRED, CORRECTION = 0, 1, 2
 local STATE, STATE_MS = '<dd', '60000'
 
@@ -24,7 +25,7 @@ local state_key, leases_key, due_key, outbox_key
 -- What this call has to write yet.
 local puts, put_count, dues, due_count = {}, 0, {}, 0
 local dropped, dropped_count, entries, entry_count = {}, 0, {}, 0
-local known = {} -- leases that this call has read or changed: what is stored of them, or false
+local unchecked = 0 -- entries since the outbox was counted
 -- Of an organisation, kept for a minute at most: no lease runs out before `first_due`; the outbox was full when something was last put into it.
 local first_due, outbox_full, state_changed
 
@@ -44,14 +45,12 @@ do
     end
     state_key, tag, leases_key, due_key, outbox_key = name, names[1], names[2], names[3], names[4]
     put_count, due_count, dropped_count, entry_count, state_changed = 0, 0, 0, 0, false
-    known = {}
     if state then first_due, outbox_full = numbers(STATE, state) else first_due, outbox_full = 0, 0 end
   end
 end
 
 local function put_lease(id, packed)
   puts[put_count + 1], puts[put_count + 2], put_count = id, packed, put_count + 2
-  known[id] = packed
 end
 
 local function put_due(id, time)
@@ -60,7 +59,7 @@ end
 
 local function drop_lease(id)
   dropped_count = dropped_count + 1
-  dropped[dropped_count], known[id] = id, false
+  dropped[dropped_count] = id
 end
 
 local function commit()
@@ -71,7 +70,11 @@ local function commit()
     call('ZREM', due_key, unpack(dropped, 1, dropped_count))
   end
   for i = 1, entry_count do call('XADD', outbox_key, '*', 'p', entries[i]) end
-  if entry_count > 0 and call('XLEN', outbox_key) >= OUTBOX_MAX then outbox_full, state_changed = 1, true end
+  unchecked = unchecked + entry_count
+  if unchecked >= OUTBOX_CHECK then
+    unchecked = 0
+    if call('XLEN', outbox_key) >= OUTBOX_MAX then outbox_full, state_changed = 1, true end
+  end
   if state_changed then call('SET', state_key, pack(STATE, first_due, outbox_full), 'PX', STATE_MS) end
   put_count, due_count, dropped_count, entry_count, state_changed = 0, 0, 0, 0, false
   store_scopes()
@@ -86,7 +89,10 @@ local lease_tail, lease_reports -- a string; false, or answer + 1 -> {input, cac
 local read_lease, lease_packed
 do -- because a chunk of Lua has 200 local names at most
   local LEASE, LEASE_MARK, LEASE_BYTES = '<Bdddddddddddddddd', 76, 129
-  local EPOCHS = {'<d', '<dd', '<ddd', '<dddd', '<ddddd', '<dddddd'} -- by the number of scopes
+  local WRITTEN = {'dc0c0', 'ddc0c0', 'dddc0c0', 'ddddc0c0', 'dddddc0c0', 'ddddddc0c0'} -- what comes behind, by the number of scopes
+  for count = 1, #WRITTEN do WRITTEN[count] = LEASE .. WRITTEN[count] end
+  WRITTEN[0] = LEASE .. 'c0c0'
+  local EPOCHS = {'<d', '<dd', '<ddd', '<dddd', '<ddddd', '<dddddd'}
   local NAMES = {'<s', '<ss', '<sss', '<ssss', '<sssss', '<ssssss'}
   local SUBJECT_WORDS = 5
 
@@ -125,11 +131,17 @@ do -- because a chunk of Lua has 200 local names at most
 
   function lease_packed()
     local reports = lease_reports and cmsgpack.pack(lease_reports) or ''
-    local l, e = lease, lease_epochs
+    local l, e, count = lease, lease_epochs, lease[L_SCOPES]
     l[L_TAIL], l[L_REPORTS] = #lease_tail, #reports
-    local head = pack(LEASE, LEASE_MARK, l[1], l[2], l[3], l[4], l[5], l[6], l[7], l[8], l[9], l[10], l[11], l[12], l[13], l[14], l[15], l[16])
-    if l[L_SCOPES] == 0 then return head .. lease_tail .. reports end
-    return head .. pack(EPOCHS[l[L_SCOPES]], e[1], e[2], e[3], e[4], e[5], e[6]) .. lease_tail .. reports
+    if count == 1 then
+      return pack(WRITTEN[1], LEASE_MARK, l[1], l[2], l[3], l[4], l[5], l[6], l[7], l[8], l[9], l[10], l[11], l[12], l[13], l[14], l[15], l[16],
+                  e[1], lease_tail, reports)
+    end
+    local a = {}
+    for i = 1, L_REPORTS do a[i] = l[i] end
+    for i = 1, count do a[L_REPORTS + i] = e[i] end
+    a[L_REPORTS + count + 1], a[L_REPORTS + count + 2] = lease_tail, reports
+    return pack(WRITTEN[count], LEASE_MARK, unpack(a, 1, L_REPORTS + count + 2))
   end
 end
 
@@ -153,12 +165,14 @@ local function charge(input, cached, output, ended)
   local streams = ended and l[L_ENDED] == 0 and 1 or 0
   l[L_INPUT], l[L_CACHED], l[L_OUTPUT], l[L_INPUT_COST] = input, cached, output, input_cost
   if ended then l[L_ENDED] = 1 end
+  local input_charged = more_input > 0 and more_input or 0
   for i = 1, l[L_SCOPES] do
     local scope = open('bora:use:' .. tag .. ':' .. lease_scopes[i])
-    scope[HELD_OUTPUT] = max(0, scope[HELD_OUTPUT] + held)
-    scope[HELD_SPEND] = max(0, scope[HELD_SPEND] + spend)
-    scope[STREAMS] = max(0, scope[STREAMS] - streams)
-    add(scope, 0, max(more_input, 0), more_output, more_spend)
+    local still_held, still_spend, still_running = scope[HELD_OUTPUT] + held, scope[HELD_SPEND] + spend, scope[STREAMS] - streams
+    scope[HELD_OUTPUT] = still_held > 0 and still_held or 0
+    scope[HELD_SPEND] = still_spend > 0 and still_spend or 0
+    scope[STREAMS] = still_running > 0 and still_running or 0
+    add(scope, 0, input_charged, more_output, more_spend)
     if more_input < 0 or more_input_cost < 0 then
       refund(scope, lease_epochs[i], l[L_SLICE], l[L_DAY], max(-more_input, 0), max(-more_input_cost, 0))
     end
@@ -170,7 +184,7 @@ local function write_entry(id, requests, input, cached, output, nanos, how)
   local subject = 1
   for i = 1, lease[L_SCOPES] do subject = subject + #lease_scopes[i] + 1 end
   entry_count = entry_count + 1
-  entries[entry_count] = pack(ENTRY, floor(now / 1000), lease[L_BEGAN], requests, input, cached, output, nanos, how) .. id .. sub(lease_tail, subject)
+  entries[entry_count] = pack(ENTRY, floor(now / 1000), lease[L_BEGAN], requests, input, cached, output, nanos, how, id, sub(lease_tail, subject))
 end
 
 -- What workers have said of a lease that is not there yet, as of a request that passed while Redis was away: like lease_reports, behind a letter that
@@ -218,8 +232,7 @@ end
 local function reap(most)
   local ids = call('ZRANGEBYSCORE', due_key, '-inf', text(now), 'LIMIT', '0', text(most))
   for _, id in ipairs(ids) do
-    local packed = known[id]
-    if packed == nil then packed = call('HGET', leases_key, id) end
+    local packed = call('HGET', leases_key, id)
     if packed then
       read_lease(packed)
       local _, input, cached, output = reported()

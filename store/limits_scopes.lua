@@ -32,9 +32,13 @@ local EPOCH = 18 -- counts how often the clock was set back: what was charged be
 -- For arguments: Lua's own conversion turns large numbers into 1e+15, and "%.0f" takes five times as long.
 local function text(number) return format('%d', number) end
 
--- Nanos for tokens at a price per million, rounded up. Products are split so that each part stays below 2^53.
+-- Nanos for tokens at a price per million, rounded up. Products that do not stay below 2^53 are split so that each part does.
 local function cost(tokens, price)
-  if price == 0 then return 0 end
+  local product = tokens * price
+  if product < 9e15 then
+    local rest = product % 1e6
+    return rest == 0 and product / 1e6 or (product - rest) / 1e6 + 1
+  end
   local whole = tokens * floor(price / 1e6)
   if whole >= COST_MAX then return COST_MAX end
   local rest = price % 1e6

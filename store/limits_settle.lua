@@ -7,16 +7,17 @@
 local WORD, WORD_BYTES, ID_BYTES = '<dddd', 64, 32
 local CHARGE, SETTLE, PROVISIONAL, REPORT = 0, 1, 2, 3 -- and more: of which answer
 
-local outcomes = {} -- of the words: 1 done, 2 the difference was added, 0 nothing to do (yet)
+local ids, outcomes = {}, {} -- of the words: 1 done, 2 the difference was added, 0 nothing to do (yet)
 
-local function charge_lease(id, cached, output)
-  local packed = known[id]
-  if not packed then return 0 end
+-- Both get what is stored of the lease, or false, and give the outcome and what is to be stored of it.
+local function charge_lease(id, packed, cached, output)
+  if not packed then return 0, false end
   read_lease(packed)
   charge(lease[L_INPUT], min(lease[L_INPUT], max(lease[L_CACHED], cached)), output, false)
-  put_lease(id, lease_packed())
+  packed = lease_packed()
+  put_lease(id, packed)
   put_due(id, now + LEASE_US)
-  return 1
+  return 1, packed
 end
 
 -- What was said now, taken together with what was said before. False: not all of the lease's answers are there yet.
@@ -32,8 +33,7 @@ local function last_word(answer, input, cached, output)
 end
 
 -- `answer`: -1 for all of them; `provisional`: a better word may come.
-local function settle_lease(id, answer, input, cached, output, provisional)
-  local running = known[id]
+local function settle_lease(id, running, answer, input, cached, output, provisional)
   local packed = running or call('GET', settled_key(id))
   local early = packed and early_reports(packed)
   if early or not packed then
@@ -46,37 +46,44 @@ local function settle_lease(id, answer, input, cached, output, provisional)
       word = EARLY .. cmsgpack.pack(early)
     end
     call('SET', settled_key(id), word, 'PX', KEEP_MS)
-    return 0
+    return 0, false
   end
-  if packed == '' then return 0 end
+  if packed == '' then return 0, false end
   read_lease(packed)
   local complete
   complete, input, cached, output = last_word(answer, input, cached, output)
   if complete and running then
     settle(id, input, cached, output, SETTLED, provisional)
-    return 1
+    return 1, false
   end
   if complete then
     correct(id, input, cached, output, provisional)
-    return 2
+    return 2, false
   end
-  if running then put_lease(id, lease_packed()) else keep_settled(id) end
-  return 0
+  if not running then
+    keep_settled(id)
+    return 0, false
+  end
+  packed = lease_packed()
+  put_lease(id, packed)
+  return 0, packed
 end
 
 -- All that is said in `words`; their number. What they say counts in their order.
 local function take_words(words)
-  local count, ids = #words / WORD_BYTES, {}
+  local count = #words / WORD_BYTES
   for i = 1, count do ids[i] = sub(words, WORD_BYTES * (i - 1) + 1, WORD_BYTES * (i - 1) + ID_BYTES) end
-  local stored = call('HMGET', leases_key, unpack(ids))
-  for i = 1, count do known[ids[i]] = stored[i] end
+  local stored = call('HMGET', leases_key, unpack(ids, 1, count))
+  local changed = count > 1 and {} or nil -- lease -> what is to be stored of it
   for i = 1, count do
-    local id, input, cached, output, what = ids[i], numbers(WORD, words, WORD_BYTES * (i - 1) + ID_BYTES + 1)
+    local id, packed, input, cached, output, what = ids[i], stored[i], numbers(WORD, words, WORD_BYTES * (i - 1) + ID_BYTES + 1)
+    if changed and changed[id] ~= nil then packed = changed[id] end
     if what == CHARGE then
-      outcomes[i] = charge_lease(id, cached, output)
+      outcomes[i], packed = charge_lease(id, packed, cached, output)
     else
-      outcomes[i] = settle_lease(id, what < REPORT and -1 or what - REPORT, input, cached, output, what == PROVISIONAL)
+      outcomes[i], packed = settle_lease(id, packed, what < REPORT and -1 or what - REPORT, input, cached, output, what == PROVISIONAL)
     end
+    if changed then changed[id] = packed end
   end
   commit()
   return count
