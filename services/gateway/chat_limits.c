@@ -304,7 +304,7 @@ void chat_peek(struct chat *chat) {
     admitting->admission.peek = true;
     admitting->admission.input = 1; /* a prompt has a token at least */
     admitting->admission.output = none ? 0 : chat->choice_count;
-    limits_admit(chat->gateway->limits, &admitting->admission, on_peeked, admitting);
+    settlements_admit(chat->gateway->settlements, &admitting->admission, on_peeked, admitting);
 }
 
 void chat_admit(struct chat *chat) {
@@ -323,7 +323,7 @@ void chat_admit(struct chat *chat) {
     }
     pthread_mutex_unlock(&chat->mutex);
     if (wanted) {
-        limits_admit(chat->gateway->limits, &admitting->admission, on_admitted, admitting);
+        settlements_admit(chat->gateway->settlements, &admitting->admission, on_admitted, admitting);
         return;
     }
     chat_let_go(chat);
