@@ -95,7 +95,9 @@ class Key:
         self.counts_tokens = "tokens" in self.kind
         spare = {"concurrent_streams": 64} if number % 3 == 0 else {}
         self.text, self.id = house.new_key(name=f"k{number}", tenant=f"workspace-{number % 10}", limits={self.kind: self.limit, **spare})
-        self.wishes, self.answers, self.door = [], collections.Counter(), asyncio.Lock()
+        self.wishes, self.answers = [], collections.Counter()
+        # A second is short: there all clients stand at the door, so that not each denial is waited for before the next is risked.
+        self.door = asyncio.Semaphore(1 if self.window_ms == MINUTE_MS else CLIENTS)
         self.away = []  # times of answers that were 503
         self.sent = collections.deque(maxlen=self.limit if self.kind == "requests_per_second" else 1)
         # Keys fill their windows one after the other and evenly, so that later no minute begins with a rush.

@@ -19,7 +19,7 @@ STREAMED, LEAVING, BOUNDED = 0.5, 0.2, 0.7  # shares of requests
 AT_THE_DOOR_S = 0.1  # a denial comes earlier than that; who has heard nothing yet is let in, or will have to queue again
 TOLD_MAX_S = 1.0  # tokens may be given back before the time that a denial says
 AWAY_S = 0.25  # between two tries where nobody answers, or 503
-POLL_MINUTE_S, POLL_SECOND_S = 0.15, 0.008  # behind the time that whole seconds of Retry-After leave open
+POLL_MINUTE_S, POLL_SECOND_S = 0.15, 0.01  # behind the time that whole seconds of Retry-After leave open
 ANSWER_S = 90
 
 
@@ -182,6 +182,7 @@ async def ask(key, wish, gateways, rng, until_s):
             while going is None and time.time() + wait_s < until_s:
                 await asyncio.sleep(wait_s)
                 going, wait_s = await try_once(key, wish, gateways, rng)
+                wait_s = max(wait_s or 0, key.seconds_to_wait())
             if going is None:
                 wish.sent = until_s
                 return

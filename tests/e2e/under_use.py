@@ -11,7 +11,7 @@ windows that end in it; each window counts whole. With L the limit and all of it
     lost      = 1 - (mean use + mean held) / (L - too small): what the limiter, the gateways and the clients' way to them lose
 
 A need is what a request must be sure of to pass: max_tokens, or one token where it gave none, and for totals its prompt.
-    way       = median of the milliseconds from when a request was sent for the last time until it was let in
+    way       = mean of the milliseconds from when a request was sent for the last time until it was let in
 
 `wanted` is the share of the span in which at least one request stood and waited: of a key that did not always want more nothing is shown.
 
@@ -62,8 +62,8 @@ def use_of(limit, window_ms, charges, waits, span):
     held = sum(c.held * overlap(c.begin, c.end, span) for c in charges) / length
     waited, needed = smallest_needs(waits, span)
     too_small = needed / length
-    ways = sorted(w.end - w.sent for w in waits if span[0] <= w.end < span[1] and w.end > w.sent) or [0]
-    return Use(1 - used / limit, held / limit, too_small / limit, 1 - (used + held) / (limit - too_small), waited / length, ways[len(ways) // 2])
+    ways = [w.end - w.sent for w in waits if span[0] <= w.end < span[1] and w.end > w.sent] or [0]
+    return Use(1 - used / limit, held / limit, too_small / limit, 1 - (used + held) / (limit - too_small), waited / length, sum(ways) / len(ways))
 
 
 def most_in_a_window(charges, window_ms):
