@@ -18,6 +18,7 @@ import collections
 import contextlib
 import datetime
 import itertools
+import re
 import signal
 import struct
 import subprocess
@@ -119,7 +120,8 @@ class Key:
         most = {w.id: w.max_tokens for w in self.wishes}
         charges = [Charge(e["began"], e["ended"], e["output_tokens"], max(most.get(e["request_id"]) or open_ended or 0, e["output_tokens"])) for e in entries]
         if self.kind == "tokens_per_minute":
-            charges += [Charge(e["began"], e["began"], e["input_tokens"], 0) for e in entries]
+            # What was over before a worker had begun costs nothing, but its prompt had been charged until then.
+            charges += [Charge(e["began"], e["began"], e["input_tokens"], 0) if e["input_tokens"] else Charge(e["began"], e["ended"], 0, PROMPT_TOKENS + demand.PROMPT_LETTERS) for e in entries]
         return charges
 
     def need(self, wish):
@@ -193,7 +195,7 @@ def judge(keys, entries, generated, spans):
     for key in keys:
         own = by_key[key.id]
         charges, waits = key.charges(own), key.waits(own)
-        unjust += key.wrongly_denied(own)
+        unjust += [(room_ms, key.kind) for room_ms in key.wrongly_denied(own)]
         most.append(most_in_a_window(charged_at_once(key.charges([e for e in own if e["kind"] != "correction"])), key.window_ms) / key.limit)
         if most[-1] > 1:
             wrong.append(f"key {key.id}: {most[-1] * key.limit:.0f} in a window, limit {key.limit} {key.kind}")
@@ -201,7 +203,7 @@ def judge(keys, entries, generated, spans):
             rows[span, key.kind].append(use_of(key.limit, key.window_ms, charges, waits, (span.begin_s * 1000, span.end_s * 1000)))
     said.append(f"fullest window of a key, of its limit: {max(most):.4f}; of the key that comes last: {min(most):.4f}")
     if unjust:
-        wrong.append(f"{len(unjust)} were denied although there was room, which had been there for up to {max(unjust):.0f} ms")
+        wrong.append(f"{len(unjust)} were denied although there was room, which had been there for up to {max(unjust)[0]:.0f} ms: {dict(collections.Counter(kind for _, kind in unjust))}")
     said.append(f"answers: {dict(sum((k.answers for k in keys), collections.Counter()))}; denied: { {kind: sum(k.answers[429] for k in keys if k.kind == kind) for kind in KINDS} }")
     return said + table({(f"{span.name}, {span.end_s - span.begin_s:.1f} s", kind): uses for (span, kind), uses in rows.items() if uses}), wrong, rows
 
@@ -279,6 +281,7 @@ def run(house, count, seconds, fill_s, events_s, report=print):
         until(lambda: house.metric("worker-metrics", "bora_engine_running") == 0 and house.metric("http", "bora_gateway_requests_running") == 0, "all has ended", 60)
         # What the dead gateway held is reported by the worker or runs out; then the ledger is whole.
         entries = whole_ledger(house, before)
+        report("Redis read its file again in " + " and ".join(re.findall(r"DB loaded from append only file: ([0-9.]+) seconds", house.log("redis-limits"))) + " s")
         return judge(keys, entries, generated_tokens(house) - before, events.spans(began_s + fill_s, began_s + seconds, keys, entries))
 
 
