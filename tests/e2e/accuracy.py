@@ -195,15 +195,16 @@ def judge(keys, entries, generated, spans):
     for key in keys:
         own = by_key[key.id]
         charges, waits = key.charges(own), key.waits(own)
-        unjust += [(room_ms, key.kind) for room_ms in key.wrongly_denied(own)]
+        unjust += [(room_ms, key.kind, denial.sent, denial.answered) for denial, room_ms in key.wrongly_denied(own)]
         most.append(most_in_a_window(charged_at_once(key.charges([e for e in own if e["kind"] != "correction"])), key.window_ms) / key.limit)
         if most[-1] > 1:
             wrong.append(f"key {key.id}: {most[-1] * key.limit:.0f} in a window, limit {key.limit} {key.kind}")
         for span in spans:
             rows[span, key.kind].append(use_of(key.limit, key.window_ms, charges, waits, (span.begin_s * 1000, span.end_s * 1000)))
     said.append(f"fullest window of a key, of its limit: {max(most):.4f}; of the key that comes last: {min(most):.4f}")
-    if unjust:
-        wrong.append(f"{len(unjust)} were denied although there was room, which had been there for up to {max(unjust)[0]:.0f} ms: {dict(collections.Counter(kind for _, kind in unjust))}")
+    for room_ms, kind, sent_ms, answered_ms in sorted(unjust, reverse=True):
+        happens = next((span.name for span in spans if sent_ms < span.end_s * 1000), "")
+        wrong.append(f"denied although there was room, {kind}: sent {room_ms:.0f} ms after there was, answered {answered_ms - sent_ms:.0f} ms later; {happens}")
     said.append(f"answers: {dict(sum((k.answers for k in keys), collections.Counter()))}; denied: { {kind: sum(k.answers[429] for k in keys if k.kind == kind) for kind in KINDS} }")
     return said + table({(f"{span.name}, {span.end_s - span.begin_s:.1f} s", kind): uses for (span, kind), uses in rows.items() if uses}), wrong, rows
 

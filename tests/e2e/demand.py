@@ -31,7 +31,7 @@ class Wish:
         self.max_tokens = rng.randrange(1, OUTPUT_MAX + 1) if bounded else None
         self.letters = rng.randrange(1, PROMPT_LETTERS + 1)
         self.patience_s = rng.random() * (0.005 if self.stream else 0.02)  # of one that leaves: so long after the head of its answer; after it has asked
-        self.status = self.id = self.usage = None
+        self.status = self.id = self.usage = self.denied_by = None
         self.denials = []  # (sent, answered)
         self.since = self.sent = self.over = time.time()  # since when it is wanted; when it was sent the last time; answered, or given up
 
@@ -115,6 +115,7 @@ async def follow(key, wish, connection, gateways, head):
         else:
             wish.status, headers = await asyncio.wait_for(head, ANSWER_S)
         wish.id = headers.get("x-request-id")
+        wish.denied_by = headers.get("x-ratelimit-denied-by")
         if wish.leaves and wish.status == 200:
             await asyncio.sleep(wish.patience_s)
             return None
@@ -129,8 +130,9 @@ async def follow(key, wish, connection, gateways, head):
         return None
     finally:
         wish.over = time.time()
-        key.answers[wish.status] += 1
-        if wish.status == 429:
+        at_worker = wish.status == 429 and wish.denied_by is None  # it had passed the limits, and the worker's queue was full
+        key.answers["full" if at_worker else wish.status] += 1
+        if wish.status == 429 and not at_worker:
             wish.denials.append((wish.sent, wish.over))
         elif wish.status == 503:
             key.away.append(wish.over)

@@ -56,9 +56,10 @@ def test_what_is_held_and_what_is_too_small_is_not_lost():
 def test_a_denial_beside_room_is_found():
     charges = charges_each(0, 10)
     assert wrongly_denied(10, MINUTE_MS, charges, [Denial(50_000, 59_999, 1), Denial(59_000, 60_010, 1), Denial(61_000, 61_005, 11)]) == []
-    assert wrongly_denied(10, MINUTE_MS, charges, [Denial(60_300, 60_310, 10)]) == [300]
+    denial = Denial(60_300, 60_310, 10)
+    assert wrongly_denied(10, MINUTE_MS, charges, [denial]) == [(denial, 300)]
     running = [Charge(60_305, 60_900, 0, 5)]
-    assert wrongly_denied(10, MINUTE_MS, charges + running, [Denial(60_300, 60_310, 10), Denial(60_300, 60_310, 5)]) == [300]
+    assert wrongly_denied(10, MINUTE_MS, charges + running, [denial, denial._replace(need=5)]) == [(denial._replace(need=5), 300)]
 
 
 def test_one_too_many_in_a_window_is_found():

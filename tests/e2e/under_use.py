@@ -93,7 +93,7 @@ def room_begins(limit, window_ms, charges, need):
 
 
 def wrongly_denied(limit, window_ms, charges, denials):
-    """For each denial for which there was room all the time from when it was sent until it was answered: for how long there had been when it was sent."""
+    """[(denial, ms)] of those for which there was room all the time from when they were sent until they were answered: for how long there had been when they were sent."""
     wrong, begins = [], {}
     for denial in denials:
         if denial.need not in begins:
@@ -101,7 +101,7 @@ def wrongly_denied(limit, window_ms, charges, denials):
         times, since = begins[denial.need]
         first, last = (bisect.bisect_right(times, at) - 1 for at in (denial.sent, denial.answered))
         if None not in since[first:last + 1]:
-            wrong.append(denial.sent - since[first])
+            wrong.append((denial, denial.sent - since[first]))
     return wrong
 
 
