@@ -1,21 +1,69 @@
 # Copyright Bora contributors
 # SPDX-License-Identifier: Apache-2.0
-"""The short form of accuracy.py: no request and no token over, and a ledger that is right to the token, through a gateway's death and Redis' restarts."""
+"""The short form of accuracy.py, through a gateway's death and Redis' restarts: no request and no token over, none left lying while somebody wants it, and a
+ledger that is right to the token. And that its measure finds what it looks for."""
 import pytest
 
 import accuracy
 from conftest import PACE
+from under_use import BAR, MINUTE_MS, Charge, Denial, Wait, most_in_a_window, use_of, wrongly_denied
+
+FILL_S, EVENTS_S, SECONDS = 22, (5, 9, 14), 84  # what was charged while things happened leaves the windows in the last third
 
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory):
-    house = accuracy.tiny_house(tmp_path_factory.mktemp("tiny"))
+    house = accuracy.TinyHouse(tmp_path_factory.mktemp("tiny"))
     yield house
     house.down()
 
 
 @pytest.mark.timeout(300 * PACE)
-def test_limits_and_ledger_are_exact(tiny):
-    said, wrong = accuracy.run(tiny, count=30, seconds=40, clients=16, scale=0.5)
+def test_limits_are_exact_and_used_up_and_the_ledger_is_right(tiny):
+    said, wrong, rows = accuracy.run(tiny, 20, SECONDS, FILL_S, EVENTS_S)
     print("\n".join(said))
     assert not wrong, wrong[:10]
+    for (span, kind), uses in rows.items():
+        # In one of a second each millisecond of an answer counts, so that its use tells of the machine; `wrong` has what its limiter would do wrong.
+        if kind != "requests_per_second":
+            assert sorted(u.lost for u in uses)[len(uses) // 2] <= BAR * PACE, (span, kind, uses)
+            assert min(u.wanted for u in uses) > 0.9, "the clients did not want enough for this to show anything"
+
+
+def charges_each(period_ms, count, amount=1, begin=0):
+    return [Charge(begin + i * period_ms, begin + i * period_ms, amount, 0) for i in range(count)]
+
+
+def test_a_limit_that_is_used_up_is_not_under_used():
+    use = use_of(60, MINUTE_MS, charges_each(1000, 300), [Wait(0, 0, 300_000, 1)], (MINUTE_MS, 4 * MINUTE_MS))
+    assert (use.under_use, use.lost, use.wanted) == (0, 0, 1)
+
+
+def test_a_window_that_is_too_long_shows():
+    """60 at once each 62 s."""
+    charges = [c for i in range(6) for c in charges_each(0, 60, begin=i * 62_000)]
+    use = use_of(60, MINUTE_MS, charges, [], (62_000, 5 * 62_000))
+    assert use.lost == pytest.approx(2 / 62) and use.wanted == 0
+
+
+def test_what_is_held_and_what_is_too_small_is_not_lost():
+    """Of 100 tokens 40 are charged and 40 held, and whoever waits needs 21."""
+    charges = [Charge(0, 0, 40, 0), Charge(0, 50_000, 40, 40)]
+    use = use_of(100, MINUTE_MS, charges, [Wait(0, 0, 50_000, 30), Wait(0, 0, 50_000, 21)], (0, 50_000))
+    assert (use.under_use, use.held, use.too_small) == pytest.approx((0.6, 0.4, 0.2)) and use.lost == pytest.approx(0)
+    assert use_of(100, MINUTE_MS, charges, [Wait(0, 0, 50_000, 1)], (0, 50_000)).lost == pytest.approx(0.2)
+
+
+def test_a_denial_beside_room_is_found():
+    charges = charges_each(0, 10)
+    assert wrongly_denied(10, MINUTE_MS, charges, [Denial(50_000, 59_999, 1), Denial(59_000, 60_010, 1), Denial(61_000, 61_005, 11)]) == []
+    denial = Denial(60_300, 60_310, 10)
+    assert wrongly_denied(10, MINUTE_MS, charges, [denial]) == [(denial, 300)]
+    running = [Charge(60_305, 60_900, 0, 5)]
+    assert wrongly_denied(10, MINUTE_MS, charges + running, [denial, denial._replace(need=5)]) == [(denial._replace(need=5), 300)]
+
+
+def test_one_too_many_in_a_window_is_found():
+    assert most_in_a_window(charges_each(1000, 200), MINUTE_MS) == 60
+    assert most_in_a_window(charges_each(999, 200), MINUTE_MS) == 61
+    assert most_in_a_window([Charge(0, 30_000, 5, 0), Charge(29_001, 89_000, 7, 0)], MINUTE_MS) == 7
