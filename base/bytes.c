@@ -2,6 +2,8 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "base/bytes.h"
 
+#include "base/text.h"
+
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -83,6 +85,11 @@ enum status bytes_append_string(struct bytes *bytes, const char *string) {
 
 enum status bytes_append_byte(struct bytes *bytes, uint8_t byte) {
     return bytes_append(bytes, &byte, 1);
+}
+
+enum status bytes_append_decimal(struct bytes *bytes, int64_t number) {
+    char digits[TEXT_I64_BYTES];
+    return bytes_append(bytes, digits, text_from_i64(number, digits));
 }
 
 enum status bytes_printf(struct bytes *bytes, const char *format, ...) {

@@ -53,6 +53,7 @@ enum status bytes_reserve(struct bytes *bytes, size_t extra);
 enum status bytes_append(struct bytes *bytes, const void *data, size_t length);
 enum status bytes_append_string(struct bytes *bytes, const char *string);
 enum status bytes_append_byte(struct bytes *bytes, uint8_t byte);
+enum status bytes_append_decimal(struct bytes *bytes, int64_t number);
 enum status bytes_printf(struct bytes *bytes, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /** Remove `length` bytes from the front. */
 void bytes_consume(struct bytes *bytes, size_t length);

@@ -3,6 +3,7 @@
 #include "base/clock.h"
 
 #include <stdio.h>
+#include <string.h>
 #include <time.h>
 
 static int64_t read_clock(clockid_t id) {
@@ -38,9 +39,19 @@ void clock_format_rfc3339(int64_t unix_ns, char *out) {
         seconds--;
         rest += NS_PER_S;
     }
-    time_t time = (time_t)seconds;
-    struct tm parts;
-    gmtime_r(&time, &parts);
-    size_t length = strftime(out, 32, "%Y-%m-%dT%H:%M:%S", &parts);
-    snprintf(out + length, 32 - length, ".%06dZ", (int)(rest / 1000));
+    static _Thread_local int64_t known = INT64_MIN; /* a log asks for the same second again and again */
+    static _Thread_local char text[24];
+    enum { SECOND_BYTES = 19, MICRO_DIGITS = 6 };
+    if (known != seconds) {
+        time_t time = (time_t)seconds;
+        struct tm parts;
+        gmtime_r(&time, &parts);
+        known = strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%S", &parts) == SECOND_BYTES ? seconds : INT64_MIN;
+    }
+    memcpy(out, text, SECOND_BYTES);
+    char *at = out + SECOND_BYTES;
+    int64_t micros = rest / 1000;
+    at[0] = '.';
+    for (int i = MICRO_DIGITS; i > 0; i--, micros /= 10) at[i] = (char)('0' + micros % 10);
+    memcpy(at + 1 + MICRO_DIGITS, "Z", 2);
 }

@@ -7,10 +7,10 @@
 #include "base/text.h"
 
 #include <errno.h>
-#include <inttypes.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
+#include <threads.h>
 #include <unistd.h>
 
 static const char *log_service = "bora";
@@ -67,10 +67,23 @@ static bool put_string(struct line *line, const char *text) {
     return put(line, text, strlen(text));
 }
 
+/** As many bytes as stand for themselves in a JSON string. */
+static size_t plain_length(const char *text) {
+    const unsigned char *at = (const unsigned char *)text;
+    while (*at >= 0x20 && *at < 0x7f && *at != '"' && *at != '\\') at++;
+    return (size_t)((const char *)at - text);
+}
+
 /** The inside of a JSON string; stops where the line is full. Invalid UTF-8 becomes U+FFFD. */
 static void put_escaped(struct line *line, const char *text) {
     size_t length = strlen(text);
     for (size_t at = 0, used; at < length; at += used) {
+        used = plain_length(text + at);
+        if (used > room(line)) used = room(line);
+        if (used > 0) {
+            put(line, text + at, used);
+            continue;
+        }
         uint32_t code_point;
         bool valid, written;
         char escaped[8];
@@ -121,7 +134,7 @@ static void put_value(struct line *line, const struct log_field *field, bool jso
             put_quoted(line, field->value.string);
         break;
     case LOG_FIELD_INTEGER:
-        put(line, number, (size_t)snprintf(number, sizeof number, "%" PRId64, field->value.integer));
+        put(line, number, text_from_i64(field->value.integer, number));
         break;
     case LOG_FIELD_DOUBLE:
         put(line, number, text_from_double(field->value.number, number));
@@ -155,9 +168,34 @@ static void set_limit(struct line *line, size_t own, size_t later) {
 }
 
 /** A log that cannot be written is not worth dying for. */
-static void write_line(const struct line *line) {
-    while (write(log_fd, line->text, line->length) < 0 && errno == EINTR) {
+static void write_text(const char *text, size_t length) {
+    while (write(log_fd, text, length) < 0 && errno == EINTR) {
     }
+}
+
+static thread_local struct log_buffer *gathered;
+
+static void flush(struct log_buffer *buffer) {
+    if (buffer->length > 0) write_text(buffer->text, buffer->length);
+    buffer->length = 0;
+}
+
+void log_gather(struct log_buffer *buffer) {
+    if (gathered != NULL) flush(gathered);
+    gathered = buffer;
+}
+
+/** One write keeps lines of several threads and processes whole. */
+static void write_line(const struct line *line, enum log_level level) {
+    struct log_buffer *buffer = gathered;
+    if (buffer != NULL && (level >= LOG_LEVEL_WARN || line->length > sizeof buffer->text - buffer->length))
+        flush(buffer);
+    if (buffer == NULL || level >= LOG_LEVEL_WARN || line->length > sizeof buffer->text) {
+        write_text(line->text, line->length);
+        return;
+    }
+    memcpy(buffer->text + buffer->length, line->text, line->length);
+    buffer->length += line->length;
 }
 
 static void put_head(struct line *line, enum log_level level, const char *event, bool json, size_t later) {
@@ -176,7 +214,7 @@ static void put_head(struct line *line, enum log_level level, const char *event,
 }
 
 void log_write(enum log_level level, const char *event, const struct log_field *fields) {
-    struct line line = {.length = 0};
+    struct line line;
     bool json = log_form == LOG_FORMAT_JSON;
     size_t later = 0; /* kept for the fields that follow, so that a long value cannot push the others out */
     for (const struct log_field *field = fields; field->kind != LOG_FIELD_END; field++)
@@ -191,5 +229,5 @@ void log_write(enum log_level level, const char *event, const struct log_field *
     if (json) line.text[line.length++] = '}';
     line.text[line.length++] = '\n';
     text_mask_keys(line.text, line.length); /* a client may have put its key where none belongs */
-    write_line(&line);                      /* one write keeps lines of several threads and processes whole */
+    write_line(&line, level);
 }

@@ -17,6 +17,7 @@
 #include "base/status.h"
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 enum log_level { LOG_LEVEL_DEBUG, LOG_LEVEL_INFO, LOG_LEVEL_WARN, LOG_LEVEL_ERROR };
@@ -44,6 +45,14 @@ void log_configure(const char *service, enum log_level level, enum log_format fo
 /** "debug", "info", "warn", "error". */
 bool log_level_parse(const char *name, enum log_level *out);
 bool log_enabled(enum log_level level);
+/** A thread that has better to do first may gather its lines: they wait in `buffer` until it is full, a warning comes, or this is called again. Lines
+ *  that wait are lost when the process is killed. From then on, on the calling thread; NULL: write each at once again. */
+enum { LOG_BUFFER_BYTES = 16 << 10 };
+struct log_buffer {
+    size_t length;
+    char text[LOG_BUFFER_BYTES];
+};
+void log_gather(struct log_buffer *buffer);
 /** `fields` ends with kind LOG_FIELD_END. */
 void log_write(enum log_level level, const char *event, const struct log_field *fields);
 

@@ -5,6 +5,9 @@
 #include "base/clock.h"
 
 #include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <string.h>
 #include <sys/random.h>
 #include <threads.h>
 #include <unistd.h>
@@ -25,30 +28,53 @@ enum status random_secret(void *out, size_t length, struct error *err) {
 struct random_block {
     uint8_t bytes[512];
     size_t left;
-    pid_t owner; /* a child must not go on where its parent does */
+    unsigned generation; /* a child must not go on where its parent does */
 };
 
+static atomic_uint generation = 1;
+
+static void begin_child(void) {
+    atomic_fetch_add(&generation, 1);
+}
+
+static void watch_forks(void) {
+    pthread_atfork(NULL, NULL, begin_child);
+}
+
 static void renew(struct random_block *block) {
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
     struct error err = {0};
-    block->owner = getpid();
+    pthread_once(&once, watch_forks);
+    block->generation = atomic_load(&generation);
     if (random_secret(block->bytes, sizeof block->bytes, &err) != STATUS_OK) {
-        uint64_t seed = (uint64_t)clock_unix_ns(clock_system()) ^ (uint64_t)block->owner << 32;
+        uint64_t seed = (uint64_t)clock_unix_ns(clock_system()) ^ (uint64_t)getpid() << 32;
         for (size_t i = 0; i < sizeof block->bytes; i++) block->bytes[i] = (uint8_t)random_philox(seed, i, 0);
     }
     block->left = sizeof block->bytes;
 }
 
+static void take_bytes(uint8_t *out, size_t length) {
+    static thread_local struct random_block block;
+    if (block.left < length || block.generation != atomic_load(&generation)) renew(&block);
+    block.left -= length;
+    memcpy(out, block.bytes + block.left, length);
+}
+
 void random_hex_id(char *out, size_t digits) {
     static const char hex[] = "0123456789abcdef";
-    static thread_local struct random_block block;
-    if (block.owner != getpid()) renew(&block);
     for (size_t i = 0; i < digits; i += 2) {
-        if (block.left == 0) renew(&block);
-        uint8_t byte = block.bytes[--block.left];
+        uint8_t byte;
+        take_bytes(&byte, 1);
         out[i] = hex[byte >> 4];
         if (i + 1 < digits) out[i + 1] = hex[byte & 15];
     }
     out[digits] = 0;
+}
+
+uint64_t random_number(void) {
+    uint64_t number;
+    take_bytes((uint8_t *)&number, sizeof number);
+    return number;
 }
 
 void random_philox_block(const uint32_t counter[4], const uint32_t key[2], uint32_t out[4]) {

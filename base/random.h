@@ -19,6 +19,8 @@
 enum status random_secret(void *out, size_t length, struct error *err);
 /** `digits` random lower-case hex digits and a NUL; for request ids. Aborts never: falls back to the clock if the kernel refuses. */
 void random_hex_id(char *out, size_t digits);
+/** 64 bits of the same kind; for seeds. */
+uint64_t random_number(void);
 
 /** One block of Philox4x32-10; `out` may be `counter`. */
 void random_philox_block(const uint32_t counter[4], const uint32_t key[2], uint32_t out[4]);

@@ -142,6 +142,19 @@ bool text_to_u64(const char *text, uint64_t *out) {
     return true;
 }
 
+size_t text_from_i64(int64_t number, char out[TEXT_I64_BYTES]) {
+    char digits[20];
+    size_t at = sizeof digits, length = 0;
+    uint64_t left = number < 0 ? 0 - (uint64_t)number : (uint64_t)number;
+    do digits[--at] = (char)('0' + left % 10);
+    while ((left /= 10) > 0);
+    if (number < 0) out[length++] = '-';
+    memcpy(out + length, digits + at, sizeof digits - at);
+    length += sizeof digits - at;
+    out[length] = 0;
+    return length;
+}
+
 bool text_to_i64(const char *text, int64_t *out) {
     bool negative = text[0] == '-';
     uint64_t magnitude;

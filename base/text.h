@@ -27,6 +27,9 @@ size_t text_truncate(const char *text, size_t length, size_t max_bytes);
 /** strtoull-like, whole string, decimal digits only. */
 bool text_to_u64(const char *text, uint64_t *out);
 bool text_to_i64(const char *text, int64_t *out);
+/** Decimal digits and a NUL. The length without it. */
+enum { TEXT_I64_BYTES = 21 };
+size_t text_from_i64(int64_t number, char out[TEXT_I64_BYTES]);
 /** Locale-independent, whole string, finite only. */
 bool text_to_double(const char *text, double *out);
 /** Shortest decimal that reads back as the same double (JSON-safe; NaN and infinities give "null"). `out` >= 32 bytes. */

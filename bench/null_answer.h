@@ -20,7 +20,7 @@ enum { NULL_EVENT_TOKENS_MAX = 256, NULL_PROMPT_TOKENS = 8, NULL_CONTEXT_TOKENS 
 
 struct null_settings {
     char *listen, *http_listen, *redis_address, *redis_password_file, *model;
-    int64_t tokens, event_tokens, delay_ns, rpc_threads;
+    int64_t tokens, event_tokens, delay_ns;
 };
 
 struct null_answer {

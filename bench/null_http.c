@@ -159,8 +159,10 @@ static void on_closed(struct http_exchange *http, void *context, bool completed)
     exchange_unref(&exchange->answer);
 }
 
-enum status null_http_open(const struct null_settings *settings, struct http_server **out, struct error *err) {
-    struct http_server_options options = {.address = settings->http_listen,
+enum status null_http_open(struct loop *loop, const struct null_settings *settings, struct http_server **out,
+                           struct error *err) {
+    struct http_server_options options = {.loop = loop,
+                                          .address = settings->http_listen,
                                           .body_bytes_max = LIMIT_REQUEST_BODY_BYTES_MAX,
                                           .connections_max = CONNECTIONS_MAX,
                                           .on_request = on_request,

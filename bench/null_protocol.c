@@ -3,6 +3,7 @@
 /* The worker's side of a link (proto/bora/internal/v1/worker.proto), for well-behaved gateways only: no leases are reported. */
 #include "base/id_table.h"
 #include "base/limits.h"
+#include "bench/null_stream.h"
 #include "bench/null_worker.h"
 #include "bora/internal/v1/worker.pb-c.h"
 #include "rpc/batches.h"
@@ -13,16 +14,16 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-enum { WAITING_BYTES_MAX = 256 << 20, ALIVE_MAX = 1000000 };
+enum { ALIVE_MAX = 1000000 };
 
 struct null_link {
-    struct rpc_call *rpc;  /* referenced */
-    atomic_int references; /* the call's, and one of each generation */
-    struct arena arena;    /* of the command that is being read */
-    pthread_mutex_t mutex; /* guards what follows; taken with an answer's mutex held, never the other way round */
+    struct null_stream *stream; /* referenced */
+    atomic_int references;      /* the stream's, and one of each generation */
+    struct arena arena;         /* of the command that is being read */
+    pthread_mutex_t mutex;      /* guards what follows; taken with an answer's mutex held, never the other way round */
     struct id_table table;
-    struct batches batches;
-    bool writing, over;
+    struct batches batches; /* the event that is being packed */
+    bool over;
     struct null_generation *full; /* that wait for room, each referenced */
 };
 
@@ -45,7 +46,7 @@ static void link_unref(struct null_link *link) {
     batches_deinit(&link->batches);
     arena_deinit(&link->arena);
     pthread_mutex_destroy(&link->mutex);
-    rpc_call_unref(link->rpc);
+    null_stream_unref(link->stream);
     free(link);
 }
 
@@ -63,16 +64,12 @@ static void generation_unref(struct null_answer *answer) {
 
 /* ---- events -------------------------------------------------------------------------------------------------------- */
 
-static void flush_locked(struct null_link *link) {
-    if (link->writing || link->over || link->batches.first == NULL) return;
-    link->writing = true;
-    (void)!rpc_call_write(link->rpc, batches_first(&link->batches)); /* `cancelled` tells of a call that is over */
-    batches_pop(&link->batches);
-}
-
 static void add_event_locked(struct null_generation *generation, Bora__Internal__V1__LinkEvent *event) {
+    struct null_link *link = generation->link;
     event->generation = generation->entry.id;
-    if (!generation->link->over) (void)!batches_add(&generation->link->batches, &event->base, WAITING_BYTES_MAX, NULL);
+    if (link->over || batches_add(&link->batches, &event->base, SIZE_MAX, NULL) != STATUS_OK) return;
+    null_stream_write(link->stream, batches_first(&link->batches));
+    batches_pop(&link->batches);
 }
 
 static void add_finished_locked(struct null_generation *generation, Bora__Internal__V1__Finished__Reason reason) {
@@ -111,8 +108,7 @@ static bool send_tokens(struct null_answer *answer, int64_t tokens, bool last) {
     pthread_mutex_lock(&link->mutex);
     add_event_locked(generation, &event);
     if (last) add_finished_locked(generation, BORA__INTERNAL__V1__FINISHED__REASON__REASON_LENGTH);
-    flush_locked(link);
-    bool full = !last && !link->over && link->batches.bytes > LIMIT_STREAM_PENDING_BYTES;
+    bool full = !last && !link->over && null_stream_waiting_bytes(link->stream) > LIMIT_STREAM_PENDING_BYTES;
     if (full && !generation->listed) {
         generation_ref(answer);
         generation->listed = true;
@@ -133,13 +129,10 @@ static struct null_generation *take_full_locked(struct null_link *link) {
     return full;
 }
 
-static void on_written(struct rpc_call *rpc) {
-    struct null_link *link = rpc_call_state(rpc);
-    if (link == NULL) return;
+static void on_room(struct null_stream *stream) {
+    struct null_link *link = null_stream_state(stream);
     pthread_mutex_lock(&link->mutex);
-    link->writing = false;
-    flush_locked(link);
-    struct null_generation *full = link->batches.first == NULL ? take_full_locked(link) : NULL;
+    struct null_generation *full = take_full_locked(link);
     pthread_mutex_unlock(&link->mutex);
     for (struct null_generation *next; full != NULL; full = next) {
         next = full->next_full;
@@ -171,7 +164,6 @@ static void start(struct null_link *link, uint64_t number, const Bora__Internal_
     pthread_mutex_lock(&link->mutex);
     bool added = !link->over && id_table_add(&link->table, &generation->entry, number) == STATUS_OK;
     if (added) add_event_locked(generation, &event);
-    flush_locked(link);
     pthread_mutex_unlock(&link->mutex);
     if (!added) generation_unref(&generation->answer);
 }
@@ -181,7 +173,6 @@ static void stop(struct null_generation *generation) {
     struct null_link *link = generation->link;
     pthread_mutex_lock(&link->mutex);
     add_finished_locked(generation, BORA__INTERNAL__V1__FINISHED__REASON__REASON_CANCELLED);
-    flush_locked(link);
     bool removed = remove_locked(generation);
     pthread_mutex_unlock(&link->mutex);
     if (removed) generation_unref(&generation->answer);
@@ -206,10 +197,10 @@ static void take_command(struct null_link *link, const Bora__Internal__V1__LinkC
     generation_unref(&generation->answer);
 }
 
-static void on_message(struct rpc_call *rpc, struct bytes_view message) {
-    struct null_link *link = rpc_call_state(rpc);
+static void on_message(struct null_stream *stream, struct bytes_view message) {
+    struct null_link *link = null_stream_state(stream);
     struct bytes_view packed;
-    while (link != NULL && batches_next(&message, &packed)) {
+    while (batches_next(&message, &packed)) {
         ProtobufCMessage *unpacked = NULL;
         struct error err = {0};
         arena_reset(&link->arena);
@@ -221,22 +212,19 @@ static void on_message(struct rpc_call *rpc, struct bytes_view message) {
 
 /* ---- beginning and end --------------------------------------------------------------------------------------------- */
 
-static void on_start(struct rpc_call *rpc, void *service) {
-    (void)service;
+static void on_open(struct null_stream *stream) {
     struct null_link *link = calloc(1, sizeof *link);
-    if (link == NULL) {
-        rpc_call_finish(rpc, STATUS_RESOURCE_EXHAUSTED, "out of memory", (struct bytes_view){0});
-        return;
-    }
-    link->rpc = rpc;
-    rpc_call_ref(rpc);
+    if (link == NULL) abort(); /* nothing is measured without memory */
+    link->stream = stream;
+    null_stream_ref(stream);
     atomic_init(&link->references, 1);
     pthread_mutex_init(&link->mutex, NULL);
     arena_init(&link->arena, 4 * (size_t)LIMIT_REQUEST_BODY_BYTES_MAX);
-    rpc_call_set_state(rpc, link);
+    null_stream_set_state(stream, link);
 }
 
-static void close_link(struct null_link *link) {
+static void on_closed(struct null_stream *stream) {
+    struct null_link *link = null_stream_state(stream);
     pthread_mutex_lock(&link->mutex);
     link->over = true;
     batches_clear(&link->batches);
@@ -252,18 +240,6 @@ static void close_link(struct null_link *link) {
         next = full->next_full;
         generation_unref(&full->answer);
     }
-    rpc_call_finish(link->rpc, STATUS_OK, NULL, (struct bytes_view){0});
-}
-
-static void on_over(struct rpc_call *rpc) {
-    struct null_link *link = rpc_call_state(rpc);
-    if (link != NULL) close_link(link);
-}
-
-static void on_finished(struct rpc_call *rpc) {
-    struct null_link *link = rpc_call_state(rpc);
-    if (link == NULL) return;
-    close_link(link);
     link_unref(link);
 }
 
@@ -289,11 +265,7 @@ enum status null_protocol_announcement(const struct null_settings *settings, con
     return protobuf_pack(&message.base, out);
 }
 
-const struct rpc_method null_protocol_methods[] = {{.path = "/bora.internal.v1.WorkerService/Link",
-                                                    .start = on_start,
-                                                    .message = on_message,
-                                                    .half_closed = on_over,
-                                                    .written = on_written,
-                                                    .cancelled = on_over,
-                                                    .finished = on_finished}};
-const size_t null_protocol_method_count = sizeof null_protocol_methods / sizeof null_protocol_methods[0];
+enum status null_protocol_listen(struct loop *loop, const char *address, int *out_port, struct error *err) {
+    static const struct null_stream_callbacks callbacks = {on_open, on_message, on_room, on_closed};
+    return null_streams_listen(loop, address, &callbacks, out_port, err);
+}

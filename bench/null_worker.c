@@ -3,7 +3,7 @@
 /*
  * bora-bench-null: a worker that computes nothing, for what stands in front of workers to be measured by (bench/gateway.py).
  *
- *     null_protocol.c   as a worker of this house: the internal protocol, and an announcement in Redis
+ *     null_protocol.c   as a worker of this house: the internal protocol, over null_stream.c, and an announcement in Redis
  *     null_http.c       the same answers by OpenAI's interface, for other proxies
  *     null_answer.c     the answers: as many words as max_tokens says, at once or in time
  *
@@ -34,30 +34,26 @@ static const struct setting settings_table[] = {
     SETTING_INTEGER(S, event_tokens, "event-tokens", "64", 1, NULL_EVENT_TOKENS_MAX, "N",
                     "that come together, without a delay"),
     SETTING_DURATION(S, delay_ns, "delay", "0s", 0, 86400e9, "before each token but the first"),
-    SETTING_INTEGER(S, rpc_threads, "rpc-threads", "1", 1, 16, "N", "of the gRPC server"),
     {0}};
 #undef S
 
 struct null_worker {
     struct null_settings settings;
-    struct rpc_server *rpc;
+    struct loop *loop;
+    int port;
     struct http_server *http;
     struct redis_client *redis;
     char id[LINE_BYTES], address[LINE_BYTES];
 };
 
-static enum status open_rpc(struct null_worker *worker, struct error *err) {
+static enum status open_protocol(struct null_worker *worker, struct error *err) {
     const struct null_settings *settings = &worker->settings;
-    struct rpc_server_options options = {
-        .address = settings->listen, .threads = (int)settings->rpc_threads, .message_bytes_max = 64 << 20};
     const char *colon = strrchr(settings->listen, ':');
     char *password = NULL;
     size_t length = 0;
-    TRY(rpc_server_create(&options, &worker->rpc, err));
-    TRY(rpc_server_add(worker->rpc, null_protocol_methods, null_protocol_method_count, &worker->settings, err));
-    TRY(rpc_server_start(worker->rpc, err));
+    TRY(null_protocol_listen(worker->loop, settings->listen, &worker->port, err));
     snprintf(worker->address, sizeof worker->address, "%.*s:%d", colon != NULL ? (int)(colon - settings->listen) : 0,
-             settings->listen, rpc_server_port(worker->rpc));
+             settings->listen, worker->port);
     snprintf(worker->id, sizeof worker->id, "null-%d", (int)getpid());
     if (settings->redis_password_file != NULL) {
         TRY(settings_read_file(settings->redis_password_file, PASSWORD_BYTES_MAX, &password, &length, err));
@@ -81,10 +77,10 @@ static void announce(struct null_worker *worker) {
 static enum status serve(struct null_worker *worker, const sigset_t *signals, struct error *err) {
     const struct timespec heartbeat = {.tv_sec = HEARTBEAT_NS / NS_PER_S};
     TRY(null_answers_start(&worker->settings, err));
-    if (worker->settings.listen != NULL) TRY(open_rpc(worker, err));
-    if (worker->settings.http_listen != NULL) TRY(null_http_open(&worker->settings, &worker->http, err));
-    printf("grpc=%d http=%d\n", worker->rpc != NULL ? rpc_server_port(worker->rpc) : 0,
-           worker->http != NULL ? http_server_port(worker->http) : 0);
+    TRY(loop_create("loop", &worker->loop, err));
+    if (worker->settings.listen != NULL) TRY(open_protocol(worker, err));
+    if (worker->settings.http_listen != NULL) TRY(null_http_open(worker->loop, &worker->settings, &worker->http, err));
+    printf("grpc=%d http=%d\n", worker->port, worker->http != NULL ? http_server_port(worker->http) : 0);
     fflush(stdout);
     do {
         if (worker->redis != NULL) announce(worker);

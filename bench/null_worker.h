@@ -4,18 +4,18 @@
 #ifndef BENCH_NULL_WORKER_H
 #define BENCH_NULL_WORKER_H
 
+#include "base/loop.h"
 #include "bench/null_answer.h"
-#include "rpc/grpc_server.h"
 #include "rpc/http_server.h"
 
-/** bora.internal.v1.WorkerService; `service` is the struct null_settings. */
-extern const struct rpc_method null_protocol_methods[];
-extern const size_t null_protocol_method_count;
+/** bora.internal.v1.WorkerService/Link on "host:port". */
+enum status null_protocol_listen(struct loop *loop, const char *address, int *out_port, struct error *err);
 /** What stands in Redis while it lives, packed, appended to `out`. */
 enum status null_protocol_announcement(const struct null_settings *settings, const char *id, const char *address,
                                        struct bytes *out);
 
 /** OpenAI's /v1/chat/completions, whole and streamed, and /healthz. */
-enum status null_http_open(const struct null_settings *settings, struct http_server **out, struct error *err);
+enum status null_http_open(struct loop *loop, const struct null_settings *settings, struct http_server **out,
+                           struct error *err);
 
 #endif

@@ -31,6 +31,7 @@ struct talk {
     char *model, *system; /* what /model and /system set; the options point here */
     struct chat_turn turns[TURNS_MAX];
     size_t count;
+    struct sigaction usual_interrupt;
     EditLine *line;
     History *history;
     char history_path[PATH_BYTES_MAX]; /* "": none is kept */
@@ -88,8 +89,16 @@ static void find_history(struct talk *talk) {
         close(descriptor);
 }
 
+static void on_interrupt(int signal_number) {
+    (void)signal_number;
+    interrupted = 1;
+}
+
 static bool open_lines(struct talk *talk, bool keep_history) {
+    /* Between answers as well: the program's end by a signal would leave the terminal as the editor has set it. */
+    const struct sigaction stop = {.sa_handler = on_interrupt, .sa_flags = SA_RESTART};
     HistEvent event;
+    sigaction(SIGINT, &stop, &talk->usual_interrupt);
     setlocale(LC_CTYPE, "");
     if (strcmp(nl_langinfo(CODESET), "UTF-8") != 0) setlocale(LC_CTYPE, "C.UTF-8"); /* models answer in it */
     talk->line = el_init("bora", stdin, stdout, stderr);
@@ -104,6 +113,8 @@ static bool open_lines(struct talk *talk, bool keep_history) {
     el_set(talk->line, EL_EDITOR, "emacs");
     el_set(talk->line, EL_HIST, history, talk->history);
     el_set(talk->line, EL_SETTY, "-d", "-isig", NULL); /* Ctrl-C is a key while a line is edited */
+    /* Between lines too, what is typed waits as keys: as an end of input Ctrl-D would be lost on its way to the editor. */
+    el_set(talk->line, EL_SETTY, "-x", "-icanon", NULL);
     el_set(talk->line, EL_ADDFN, "bora-drop-line", "drop the line", drop_line);
     el_set(talk->line, EL_BIND, "^C", "bora-drop-line", NULL);
     el_set(talk->line, EL_BIND, "^R", "em-inc-search-prev", NULL);
@@ -115,6 +126,7 @@ static void close_lines(struct talk *talk) {
     if (talk->history_path[0] != 0) history(talk->history, &event, H_SAVE, talk->history_path);
     if (talk->line != NULL) el_end(talk->line);
     if (talk->history != NULL) history_end(talk->history);
+    sigaction(SIGINT, &talk->usual_interrupt, NULL);
 }
 
 /** All of what was typed, or NULL while more lines belong to it: a line that ends with a backslash goes on, """ opens and closes a block of lines. */
@@ -162,26 +174,16 @@ static bool remember(struct talk *talk, bool assistant, const char *text) {
     return true;
 }
 
-static void on_interrupt(int signal_number) {
-    (void)signal_number;
-    interrupted = 1;
-}
-
 /** A turn of each side. What cannot be asked is forgotten; an answer that was ended stays as far as it came. */
 static void ask(struct talk *talk, const char *question) {
     struct bytes request, answer;
     size_t before = talk->count;
     const struct chat_reader reader = {.usage = talk->options->usage, .transcript = &answer, .stopped = &interrupted};
-    const struct sigaction stop = {.sa_handler = on_interrupt};
-    struct sigaction usual;
     bytes_init(&request, LIMIT_REQUEST_BODY_BYTES_MAX);
     bytes_init(&answer, LIMIT_ANSWER_BYTES);
-    interrupted = 0;
-    sigaction(SIGINT, &stop, &usual);
     bool asked = remember(talk, false, question) &&
                  chat_pack(talk->usage, talk->options, talk->turns, talk->count, &request) == GO_ON;
     int result = asked ? chat_stream(talk->connection, bytes_view(&request), &reader) : EXIT_FAILED;
-    sigaction(SIGINT, &usual, NULL);
     arena_reset(&talk->connection->arena); /* lists of models that were told after a refusal */
     if (result == EXIT_INTERRUPTED) terminal_note("(ended)\n");
     bool answered = (result == EXIT_OK || result == EXIT_INTERRUPTED) && answer.length > 0;
@@ -263,6 +265,7 @@ static void talk_on(struct talk *talk) {
     terminal_note("%s. /help tells more.\n", talk->options->model);
     while (!talk->ended) {
         int length = 0;
+        interrupted = 0; /* from here on: a Ctrl-C that comes as soon as the line is complete ends its answer */
         const char *line = el_gets(talk->line, &length);
         if (line == NULL || length <= 0) break; /* Ctrl-D */
         const char *text = take_line(talk, line, (size_t)length);

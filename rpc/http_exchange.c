@@ -178,11 +178,22 @@ static void begin_answer_locked(struct http_exchange *exchange, enum http_phase 
     exchange->chunked = length < 0 && exchange->head.minor_version > 0 && !exchange->bodiless;
     exchange->says_close = closes || (length < 0 && !exchange->chunked && !exchange->bodiless);
     exchange->last_write_ns = exchange->last_sent_ns = clock_monotonic_ns(clock_system());
-    (void)bytes_printf(out, "HTTP/1.1 %d %s\r\n", status, reason_of(status));
+    (void)bytes_append_string(out, "HTTP/1.1 ");
+    (void)bytes_append_decimal(out, status);
+    (void)bytes_append_byte(out, ' ');
+    (void)bytes_append_string(out, reason_of(status));
+    (void)bytes_append(out, "\r\n", 2);
     append_date(out);
-    if (content_type != NULL) (void)bytes_printf(out, "Content-Type: %s\r\n", content_type);
-    if (length >= 0 && status != 204 && status != 304)
-        (void)bytes_printf(out, "Content-Length: %lld\r\n", (long long)length);
+    if (content_type != NULL) {
+        (void)bytes_append_string(out, "Content-Type: ");
+        (void)bytes_append_string(out, content_type);
+        (void)bytes_append(out, "\r\n", 2);
+    }
+    if (length >= 0 && status != 204 && status != 304) {
+        (void)bytes_append_string(out, "Content-Length: ");
+        (void)bytes_append_decimal(out, length);
+        (void)bytes_append(out, "\r\n", 2);
+    }
     if (exchange->chunked) (void)bytes_append_string(out, "Transfer-Encoding: chunked\r\n");
     if (exchange->says_close) (void)bytes_append_string(out, "Connection: close\r\n");
     (void)bytes_append(out, exchange->answer_headers.data, exchange->answer_headers.length);
@@ -406,7 +417,10 @@ void http_exchange_add_header(struct http_exchange *exchange, const char *name, 
         exchange->says_close = exchange->says_close || strcasecmp(value, "close") == 0;
     } else {
         size_t before = exchange->answer_headers.length;
-        (void)bytes_printf(&exchange->answer_headers, "%s: %s\r\n", name, value);
+        (void)bytes_append_string(&exchange->answer_headers, name);
+        (void)bytes_append(&exchange->answer_headers, ": ", 2);
+        (void)bytes_append_string(&exchange->answer_headers, value);
+        (void)bytes_append(&exchange->answer_headers, "\r\n", 2);
         exchange->answer_headers.length = exchange->answer_headers.failed ? before : exchange->answer_headers.length;
     }
     pthread_mutex_unlock(&exchange->mutex);

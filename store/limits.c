@@ -10,15 +10,24 @@
 #include <string.h>
 
 /* store/limits_*.lua: in this order, behind a head, they are one library. */
-extern const char limits_scopes_lua[], limits_leases_lua[], limits_admit_lua[], limits_settle_lua[];
+extern const char limits_scopes_lua[], limits_leases_lua[], limits_settle_lua[], limits_admit_lua[];
 
 enum {
     NAME_BYTES = 256, /* "bora:settled:{" id "}:" and a scope or lease, ":" and a model */
+    NUMBER_BYTES = 8,
     NUMBERS_MAX = LIMITS_KINDS,
-    PACKED_BYTES = NUMBERS_MAX * 8,
-    ADMIT_KEYS_MAX = 5 + 3 * LIMITS_SCOPES_MAX,
-    ADMIT_ARGUMENTS_MAX = 7 + 2 * LIMITS_SCOPES_MAX,
-    ANSWER_NUMBERS = 5 + 2 * LIMITS_KINDS,
+    PACKED_BYTES = NUMBERS_MAX * NUMBER_BYTES,
+    ADMIT_KEYS_MAX = 3 + LIMITS_SCOPES_MAX,
+    ADMIT_ARGUMENTS = 4,
+    ADMIT_NUMBERS = 9,
+    ANSWER_NUMBERS = 5,
+    ROOM_NUMBERS = 3,
+    ANSWER_NUMBERS_MAX = ANSWER_NUMBERS + ROOM_NUMBERS * LIMITS_KINDS,
+    WORD_NUMBERS = 4,
+    WORD_BYTES = LIMITS_LEASE_ID_BYTES + WORD_NUMBERS * NUMBER_BYTES,
+    TAIL_BYTES_MAX = 2048, /* names of scopes, and the subject */
+    ENTRY_NUMBERS = 7,
+    ENDPOINT_BYTES_MAX = 64,
     GATE_MS = 3600 * 1000,
     VERSION_BYTES = 6, /* of the digest */
     FUNCTION_BYTES = 16 + 2 * VERSION_BYTES,
@@ -28,8 +37,7 @@ _Static_assert(NAME_BYTES > 16 + LIMITS_ID_BYTES + LIMITS_SCOPE_BYTES + LIMIT_MO
 
 static struct redis_library library;
 static struct {
-    char admit[FUNCTION_BYTES], charge[FUNCTION_BYTES], settle[FUNCTION_BYTES], reap[FUNCTION_BYTES],
-        used[FUNCTION_BYTES], seed[FUNCTION_BYTES];
+    char admit[FUNCTION_BYTES], tell[FUNCTION_BYTES], reap[FUNCTION_BYTES], used[FUNCTION_BYTES], seed[FUNCTION_BYTES];
 } functions;
 static pthread_once_t library_once = PTHREAD_ONCE_INIT;
 static _Atomic int64_t test_time_us;
@@ -40,7 +48,7 @@ void limits_set_test_time(int64_t us) {
 
 /** The library's and its functions' names end in a digest of the source: gateways of two versions keep to their own. */
 static void init_library(void) {
-    static const char *const parts[] = {limits_scopes_lua, limits_leases_lua, limits_admit_lua, limits_settle_lua};
+    static const char *const parts[] = {limits_scopes_lua, limits_leases_lua, limits_settle_lua, limits_admit_lua};
     enum { PARTS = sizeof parts / sizeof *parts };
     unsigned char digest[SHA_DIGEST_LENGTH];
     char version[2 * VERSION_BYTES + 1];
@@ -58,8 +66,7 @@ static void init_library(void) {
     if (!ok) abort();                           /* at the first call of a process, which cannot go on without limits */
     library.source = (const char *)source.data; /* for the process' life */
     snprintf(functions.admit, FUNCTION_BYTES, "limits_admit_%s", version);
-    snprintf(functions.charge, FUNCTION_BYTES, "limits_charge_%s", version);
-    snprintf(functions.settle, FUNCTION_BYTES, "limits_settle_%s", version);
+    snprintf(functions.tell, FUNCTION_BYTES, "limits_tell_%s", version);
     snprintf(functions.reap, FUNCTION_BYTES, "limits_reap_%s", version);
     snprintf(functions.used, FUNCTION_BYTES, "limits_used_%s", version);
     snprintf(functions.seed, FUNCTION_BYTES, "limits_seed_%s", version);
@@ -68,26 +75,25 @@ static void init_library(void) {
 /* --- arguments and answers ---------------------------------------------------------------------------------------- */
 
 /** Little-endian doubles, as the functions' struct.unpack("<d...") reads them. All numbers here are below 2^53. */
-static struct bytes_view pack_numbers(const int64_t *values, int count, uint8_t out[PACKED_BYTES]) {
+static struct bytes_view pack_numbers(const int64_t *values, int count, uint8_t *out) {
     for (int i = 0; i < count; i++) {
         double number = (double)values[i];
         uint64_t bits;
         memcpy(&bits, &number, sizeof bits);
-        for (int byte = 0; byte < 8; byte++) out[8 * i + byte] = (uint8_t)(bits >> (8 * byte));
+        for (int byte = 0; byte < NUMBER_BYTES; byte++) out[NUMBER_BYTES * i + byte] = (uint8_t)(bits >> (8 * byte));
     }
-    return (struct bytes_view){.data = out, .length = (size_t)count * 8};
+    return (struct bytes_view){.data = out, .length = (size_t)count * NUMBER_BYTES};
 }
 
-static bool unpack_numbers(struct bytes_view packed, int count, int64_t *out) {
-    if (packed.length != (size_t)count * 8) return false;
+/** What is out of range, which nobody writes, as INT64_MIN. */
+static void unpack_numbers(const uint8_t *packed, int count, int64_t *out) {
     for (int i = 0; i < count; i++) {
         uint64_t bits = 0;
-        for (int byte = 0; byte < 8; byte++) bits |= (uint64_t)packed.data[8 * i + byte] << (8 * byte);
+        for (int byte = 0; byte < NUMBER_BYTES; byte++) bits |= (uint64_t)packed[NUMBER_BYTES * i + byte] << (8 * byte);
         double number;
         memcpy(&number, &bits, sizeof number);
-        out[i] = (int64_t)number;
+        out[i] = number > -0x1p62 && number < 0x1p62 ? (int64_t)number : INT64_MIN;
     }
-    return true;
 }
 
 /** Not empty, not longer than `most`, and without what would end a hash tag. */
@@ -99,18 +105,49 @@ static int64_t within(int64_t value, int64_t most) {
     return value < 0 ? 0 : value > most ? most : value;
 }
 
-struct organization_keys {
-    char leases[NAME_BYTES], due[NAME_BYTES], outbox[NAME_BYTES];
-};
-
-static void write_keys(struct organization_keys *keys, const char *organization) {
-    snprintf(keys->leases, NAME_BYTES, "bora:leases:{%s}", organization);
-    snprintf(keys->due, NAME_BYTES, "bora:due:{%s}", organization);
-    snprintf(keys->outbox, NAME_BYTES, "bora:outbox:{%s}", organization);
+/** The one key that every function on an organisation's leases is given; it derives the others. */
+static void write_state_name(char out[NAME_BYTES], const char *organization) {
+    snprintf(out, NAME_BYTES, "bora:limits:{%s}", organization);
 }
 
 static void refuse(redis_fn *fn, void *context, const char *why) {
     if (fn != NULL) fn(context, STATUS_INVALID_ARGUMENT, NULL, why);
+}
+
+/* --- words -------------------------------------------------------------------------------------------------------- */
+
+static const char *what_is_wrong_with_words(const struct limits_word *words, int count) {
+    if (count < 0 || count > LIMITS_WORDS_MAX) return "limits: too many words";
+    for (int i = 0; i < count; i++) {
+        if (words[i].lease == NULL || strlen(words[i].lease) != LIMITS_LEASE_ID_BYTES)
+            return "limits: the lease's id has another length";
+        if (words[i].said == LIMITS_REPORT && (words[i].answer < 0 || words[i].answer >= LIMITS_ANSWERS_MAX))
+            return "limits: there is no such answer";
+    }
+    return NULL;
+}
+
+bool limits_word_is_valid(const struct limits_word *word) {
+    return what_is_wrong_with_words(word, 1) == NULL;
+}
+
+static int64_t code_of(const struct limits_word *word) {
+    enum { CHARGE, SETTLE, PROVISIONAL, REPORT }; /* as in limits_settle.lua; and more: of which answer */
+    if (word->said == LIMITS_CHARGE) return CHARGE;
+    if (word->said == LIMITS_REPORT) return REPORT + word->answer;
+    return word->usage.provisional ? PROVISIONAL : SETTLE;
+}
+
+static struct bytes_view pack_words(const struct limits_word *words, int count, uint8_t *out) {
+    for (int i = 0; i < count; i++) {
+        const struct limits_usage *usage = &words[i].usage;
+        int64_t input = within(usage->input, LIMITS_MAX);
+        int64_t numbers[WORD_NUMBERS] = {input, within(usage->cached_input, input), within(usage->output, LIMITS_MAX),
+                                         code_of(&words[i])};
+        memcpy(out + (size_t)i * WORD_BYTES, words[i].lease, LIMITS_LEASE_ID_BYTES);
+        pack_numbers(numbers, WORD_NUMBERS, out + (size_t)i * WORD_BYTES + LIMITS_LEASE_ID_BYTES);
+    }
+    return bytes_view_of(out, (size_t)count * WORD_BYTES);
 }
 
 /* --- admission ---------------------------------------------------------------------------------------------------- */
@@ -118,17 +155,40 @@ static void refuse(redis_fn *fn, void *context, const char *why) {
 /** A request on its way. */
 struct admitting {
     limits_fn *fn;
-    void *context;
-    int scope_count;
+    redis_fn *told;
+    void *context, *told_context;
+    int scope_count, word_count;
     struct limits_bounds bounds[LIMITS_SCOPES_MAX];
 };
 
-static bool read_result(const struct redis_reply *reply, const struct admitting *admitting, struct limits_result *out) {
-    int64_t numbers[ANSWER_NUMBERS];
-    if (reply->type != REDIS_STRING || !unpack_numbers(reply->string, ANSWER_NUMBERS, numbers)) return false;
-    if (numbers[0] < LIMITS_ADMITTED || numbers[0] > LIMITS_KEY_CLOSED) return false;
+/** What the functions answer besides limits_outcome: nothing was taken. */
+enum { OUTCOME_TOO_LATE = LIMITS_KEY_CLOSED + 1, OUTCOME_OUTBOX_FULL };
+
+/** Of each kind that is limited somewhere its number, limit and room, where the limits were looked at at all. */
+static bool read_rooms(const int64_t *numbers, int count, struct limits_result *out) {
+    for (int kind = 0; kind < LIMITS_KINDS; kind++)
+        out->room[kind] = (struct limits_room){LIMITS_ABSENT, LIMITS_ABSENT};
+    for (int i = 0; i < count; i += ROOM_NUMBERS) {
+        if (numbers[i] < 0 || numbers[i] >= LIMITS_KINDS) return false;
+        out->room[numbers[i]] = (struct limits_room){numbers[i + 1], numbers[i + 2]};
+    }
+    return true;
+}
+
+/** `*outcome`: also of the two above. */
+static bool read_result(const struct redis_reply *reply, const struct admitting *admitting, int64_t *outcome,
+                        struct limits_result *out) {
+    int64_t numbers[ANSWER_NUMBERS_MAX];
+    size_t words = (size_t)admitting->word_count, length = reply->string.length;
+    if (reply->type != REDIS_STRING || length < words || (length - words) % NUMBER_BYTES != 0) return false;
+    int count = (int)((length - words) / NUMBER_BYTES);
+    if (count < ANSWER_NUMBERS || count > ANSWER_NUMBERS_MAX || (count - ANSWER_NUMBERS) % ROOM_NUMBERS != 0)
+        return false;
+    unpack_numbers(reply->string.data, count, numbers);
+    *outcome = numbers[0];
+    if (numbers[0] < LIMITS_ADMITTED || numbers[0] > OUTCOME_OUTBOX_FULL) return false;
     *out = (struct limits_result){.outcome = (enum limits_outcome)numbers[0], .output_held = numbers[4]};
-    if (out->outcome == LIMITS_DENIED || out->outcome == LIMITS_NEVER_FITS) {
+    if (numbers[0] == LIMITS_DENIED || numbers[0] == LIMITS_NEVER_FITS) {
         if (numbers[1] < 0 || numbers[1] >= LIMITS_KINDS || numbers[2] < 0 || numbers[2] >= admitting->scope_count)
             return false;
         out->denied_by = (enum limits_kind)numbers[1];
@@ -136,20 +196,26 @@ static bool read_result(const struct redis_reply *reply, const struct admitting 
         out->denied_limit = admitting->bounds[numbers[2]].of[numbers[1]];
         out->retry_after_ms = (numbers[3] + 999) / 1000;
     }
-    for (int kind = 0; kind < LIMITS_KINDS; kind++)
-        out->room[kind] = (struct limits_room){numbers[5 + 2 * kind], numbers[6 + 2 * kind]};
-    return true;
+    return read_rooms(numbers + ANSWER_NUMBERS, count - ANSWER_NUMBERS, out);
 }
 
 static void on_admitted(void *context, enum status status, const struct redis_reply *reply, const char *message) {
     struct admitting *admitting = context;
     struct limits_result result;
-    if (status != STATUS_OK)
-        admitting->fn(admitting->context, status, NULL, message);
-    else if (!read_result(reply, admitting, &result))
-        admitting->fn(admitting->context, STATUS_INTERNAL, NULL, "the limits function gave a strange answer");
-    else
-        admitting->fn(admitting->context, STATUS_OK, &result, "");
+    int64_t outcome = LIMITS_ADMITTED;
+    if (status == STATUS_OK && !read_result(reply, admitting, &outcome, &result)) {
+        status = STATUS_INTERNAL;
+        message = "the limits function gave a strange answer";
+    }
+    if (admitting->told != NULL) admitting->told(admitting->told_context, status, NULL, message);
+    if (status == STATUS_OK && outcome == OUTCOME_TOO_LATE) {
+        status = STATUS_INTERNAL;
+        message = "the lease was settled before it was admitted";
+    } else if (status == STATUS_OK && outcome == OUTCOME_OUTBOX_FULL) {
+        status = STATUS_UNAVAILABLE;
+        message = "the outbox of usage is full";
+    }
+    admitting->fn(admitting->context, status, status == STATUS_OK ? &result : NULL, status == STATUS_OK ? "" : message);
     free(admitting);
 }
 
@@ -179,6 +245,9 @@ static const char *what_is_wrong(const struct limits_admission *admission) {
     if (!admission->peek && (admission->lease == NULL || strlen(admission->lease) != LIMITS_LEASE_ID_BYTES))
         return "limits: the lease's id has another length";
     if (strlen(subject->model) > LIMIT_MODEL_NAME_BYTES) return "limits: the model's name is too long";
+    if (strlen(subject->workspace) > LIMITS_ID_BYTES) return "limits: the workspace's id is too long";
+    if (strlen(subject->request_id) > LIMIT_REQUEST_ID_BYTES || strlen(subject->endpoint) > ENDPOINT_BYTES_MAX)
+        return "limits: the request's id or its endpoint is too long";
     if (admission->input < 0 || admission->input > LIMITS_MAX || admission->output < 0 ||
         admission->output > LIMITS_MAX || admission->output_optional < 0 ||
         admission->output_optional > admission->output)
@@ -187,85 +256,86 @@ static const char *what_is_wrong(const struct limits_admission *admission) {
     if (price->input < 0 || price->input > LIMITS_PRICE_MAX || price->cached_input < 0 ||
         price->cached_input > LIMITS_PRICE_MAX || price->output < 0 || price->output > LIMITS_PRICE_MAX)
         return "limits: a price is out of range";
-    return what_is_wrong_with_scopes(admission);
+    const char *wrong = what_is_wrong_with_words(admission->words, admission->word_count);
+    return wrong != NULL ? wrong : what_is_wrong_with_scopes(admission);
 }
 
 /** All keys and arguments of the function, and the bytes that they lie in. */
 struct admit_call {
-    struct bytes_view keys[ADMIT_KEYS_MAX], arguments[ADMIT_ARGUMENTS_MAX];
-    size_t key_count, argument_count;
-    struct organization_keys organization;
-    char gate[NAME_BYTES], settled[NAME_BYTES], scope_keys[3 * LIMITS_SCOPES_MAX][NAME_BYTES];
-    uint8_t numbers[PACKED_BYTES], bounds[LIMITS_SCOPES_MAX][PACKED_BYTES];
+    struct bytes_view keys[ADMIT_KEYS_MAX], arguments[ADMIT_ARGUMENTS];
+    size_t key_count;
+    char gate[NAME_BYTES], settled[NAME_BYTES], state[NAME_BYTES], scopes[LIMITS_SCOPES_MAX][NAME_BYTES];
+    uint8_t numbers[(ADMIT_NUMBERS + LIMITS_SCOPES_MAX * LIMITS_KINDS) * NUMBER_BYTES];
+    char tail[TAIL_BYTES_MAX];
+    size_t tail_length;
+    uint8_t words[LIMITS_WORDS_MAX * WORD_BYTES];
 };
+_Static_assert(TAIL_BYTES_MAX >= LIMITS_SCOPES_MAX * (LIMITS_SCOPE_BYTES + LIMIT_MODEL_NAME_BYTES + 2) +
+                                     LIMITS_KEY_ID_BYTES + LIMITS_ID_BYTES + LIMIT_MODEL_NAME_BYTES +
+                                     ENDPOINT_BYTES_MAX + LIMIT_REQUEST_ID_BYTES + 5,
+               "what is_wrong lets through fits");
 
 static void add_key(struct admit_call *call, const char *name) {
     call->keys[call->key_count++] = bytes_view_string(name);
 }
 
-static void add_argument(struct admit_call *call, struct bytes_view argument) {
-    call->arguments[call->argument_count++] = argument;
+/** With its zero. */
+static void add_to_tail(struct admit_call *call, const char *text) {
+    size_t bytes = strlen(text) + 1;
+    memcpy(call->tail + call->tail_length, text, bytes);
+    call->tail_length += bytes;
 }
 
-static void add_scope_key(struct admit_call *call, int at, const char *format, const char *organization,
-                          const char *name) {
-    snprintf(call->scope_keys[at], NAME_BYTES, format, organization, name);
-    add_key(call, call->scope_keys[at]);
-}
-
-/** "k:<prefix>", "k:<prefix>:<model>" */
-struct scope_names {
-    char of[LIMITS_SCOPES_MAX][NAME_BYTES];
-};
-
-static void add_scopes(struct admit_call *call, struct scope_names *names, const struct limits_admission *admission) {
-    const char *organization = admission->subject.organization;
+static void add_scopes(struct admit_call *call, const struct limits_admission *admission) {
     for (int i = 0; i < admission->scope_count; i++) {
+        /* "k:<prefix>", "k:<prefix>:<model>" */
         const struct limits_scope *scope = &admission->scopes[i];
-        char *name = names->of[i];
-        snprintf(name, NAME_BYTES, "%s%s%s", scope->name, scope->of_model ? ":" : "",
+        char name[LIMITS_SCOPE_BYTES + 1 + LIMIT_MODEL_NAME_BYTES + 1];
+        snprintf(name, sizeof name, "%s%s%s", scope->name, scope->of_model ? ":" : "",
                  scope->of_model ? admission->subject.model : "");
-        add_scope_key(call, 3 * i, "bora:use:{%s}:%s", organization, name);
-        add_scope_key(call, 3 * i + 1, "bora:win:{%s}:%s", organization, name);
-        add_argument(call, bytes_view_string(name));
-        add_argument(call, pack_numbers(scope->bounds.of, LIMITS_KINDS, call->bounds[i]));
-    }
-    for (int i = 0; i < admission->scope_count; i++) {
-        if (admission->scopes[i].bounds.of[LIMITS_REQUESTS_PER_SECOND] >= 0)
-            add_scope_key(call, 3 * i + 2, "bora:rps:{%s}:%s", organization, names->of[i]);
+        snprintf(call->scopes[i], NAME_BYTES, "bora:use:{%s}:%s", admission->subject.organization, name);
+        add_key(call, call->scopes[i]);
+        add_to_tail(call, name);
+        pack_numbers(scope->bounds.of, LIMITS_KINDS,
+                     call->numbers + (ADMIT_NUMBERS + (size_t)i * LIMITS_KINDS) * NUMBER_BYTES);
     }
 }
 
-static void write_call(struct admit_call *call, struct scope_names *names, const struct limits_admission *admission) {
+static void write_call(struct admit_call *call, const struct limits_admission *admission) {
+    enum { ADMIT_PEEK = 1, ADMIT_LATE = 2 };
     const struct limits_subject *subject = &admission->subject;
     const char *lease = admission->peek ? "" : admission->lease;
-    call->key_count = call->argument_count = 0;
-    write_keys(&call->organization, subject->organization);
+    call->key_count = call->tail_length = 0;
     snprintf(call->gate, NAME_BYTES, "bora:gate:{%s}:%s", subject->organization, subject->key);
     snprintf(call->settled, NAME_BYTES, "bora:settled:{%s}:%s", subject->organization, lease);
+    write_state_name(call->state, subject->organization);
     add_key(call, call->gate);
     add_key(call, call->settled);
-    add_key(call, call->organization.leases);
-    add_key(call, call->organization.due);
-    add_key(call, call->organization.outbox);
+    add_key(call, call->state);
+    add_scopes(call, admission);
+    add_to_tail(call, subject->key);
+    add_to_tail(call, subject->workspace);
+    add_to_tail(call, subject->model);
+    add_to_tail(call, subject->endpoint);
+    add_to_tail(call, subject->request_id);
     int64_t time = admission->test_time_us != 0 ? admission->test_time_us : atomic_load(&test_time_us);
-    int64_t numbers[] = {time,
-                         admission->late ? 2 : admission->peek,
-                         admission->input,
-                         admission->output,
-                         admission->output_optional,
-                         admission->answers,
-                         admission->price.input,
-                         admission->price.cached_input,
-                         admission->price.output};
-    add_argument(call, bytes_view_string(lease));
-    add_argument(call, pack_numbers(numbers, sizeof numbers / sizeof *numbers, call->numbers));
-    add_argument(call, bytes_view_string(subject->key));
-    add_argument(call, bytes_view_string(subject->workspace));
-    add_argument(call, bytes_view_string(subject->model));
-    add_argument(call, bytes_view_string(subject->endpoint));
-    add_argument(call, bytes_view_string(subject->request_id));
-    add_scopes(call, names, admission);
+    int64_t numbers[ADMIT_NUMBERS] = {time,
+                                      admission->late   ? ADMIT_LATE
+                                      : admission->peek ? ADMIT_PEEK
+                                                        : 0,
+                                      admission->input,
+                                      admission->output,
+                                      admission->output_optional,
+                                      admission->answers,
+                                      admission->price.input,
+                                      admission->price.cached_input,
+                                      admission->price.output};
+    pack_numbers(numbers, ADMIT_NUMBERS, call->numbers);
+    size_t number_count = ADMIT_NUMBERS + (size_t)admission->scope_count * LIMITS_KINDS;
+    call->arguments[0] = bytes_view_string(lease);
+    call->arguments[1] = bytes_view_of(call->numbers, number_count * NUMBER_BYTES);
+    call->arguments[2] = bytes_view_of(call->tail, call->tail_length);
+    call->arguments[3] = pack_words(admission->words, admission->word_count, call->words);
 }
 
 void limits_admit(struct redis_client *client, const struct limits_admission *admission, limits_fn *fn, void *context) {
@@ -273,71 +343,90 @@ void limits_admit(struct redis_client *client, const struct limits_admission *ad
     const char *wrong = what_is_wrong(admission);
     struct admitting *admitting = wrong == NULL ? malloc(sizeof *admitting) : NULL;
     if (admitting == NULL) {
-        fn(context, wrong != NULL ? STATUS_INVALID_ARGUMENT : STATUS_UNAVAILABLE, NULL,
-           wrong != NULL ? wrong : "out of memory");
+        enum status status = wrong != NULL ? STATUS_INVALID_ARGUMENT : STATUS_UNAVAILABLE;
+        if (wrong == NULL) wrong = "out of memory";
+        if (admission->told != NULL) admission->told(admission->told_context, status, NULL, wrong);
+        fn(context, status, NULL, wrong);
         return;
     }
-    *admitting = (struct admitting){.fn = fn, .context = context, .scope_count = admission->scope_count};
+    *admitting = (struct admitting){.fn = fn,
+                                    .told = admission->told,
+                                    .context = context,
+                                    .told_context = admission->told_context,
+                                    .scope_count = admission->scope_count,
+                                    .word_count = admission->word_count};
     for (int i = 0; i < admission->scope_count; i++) admitting->bounds[i] = admission->scopes[i].bounds;
     struct admit_call call;
-    struct scope_names names;
-    write_call(&call, &names, admission);
-    redis_function_run(client, &library, functions.admit, call.keys, call.key_count, call.arguments,
-                       call.argument_count, on_admitted, admitting);
+    write_call(&call, admission);
+    redis_function_run(client, &library, functions.admit, call.keys, call.key_count, call.arguments, ADMIT_ARGUMENTS,
+                       on_admitted, admitting);
 }
 
 /* --- charge, settle, report, reap --------------------------------------------------------------------------------- */
 
-/** `numbers` begins with the time, which is filled in here. `settled` says whether the function knows the key of a settled lease too. */
-static void run_on_lease(struct redis_client *client, const char *function, const char *organization, const char *lease,
-                         bool settled, int64_t *numbers, int count, redis_fn *fn, void *context) {
+/** How the outcome of one word is passed on: as a number. */
+struct telling {
+    redis_fn *fn;
+    void *context;
+};
+
+static void on_told(void *context, enum status status, const struct redis_reply *reply, const char *message) {
+    struct telling *telling = context;
+    struct redis_reply outcome = {.type = REDIS_INTEGER};
+    if (status == STATUS_OK && reply->type == REDIS_STRING && reply->string.length == 1) {
+        outcome.integer = reply->string.data[0];
+        reply = &outcome;
+    }
+    telling->fn(telling->context, status, reply, message);
+    free(telling);
+}
+
+void limits_tell(struct redis_client *client, const char *organization, const struct limits_word *words, int count,
+                 redis_fn *fn, void *context) {
     pthread_once(&library_once, init_library);
-    if (!is_id(organization, LIMITS_ID_BYTES) || lease == NULL || strlen(lease) != LIMITS_LEASE_ID_BYTES) {
-        refuse(fn, context, "limits: the organisation's or lease's id is strange");
+    const char *wrong = count < 1 ? "limits: no words" : what_is_wrong_with_words(words, count);
+    if (wrong == NULL && !is_id(organization, LIMITS_ID_BYTES)) wrong = "limits: the organisation's id is strange";
+    if (wrong != NULL) {
+        refuse(fn, context, wrong);
         return;
     }
-    struct organization_keys names;
-    char settled_name[NAME_BYTES];
-    write_keys(&names, organization);
-    snprintf(settled_name, sizeof settled_name, "bora:settled:{%s}:%s", organization, lease);
-    struct bytes_view keys[] = {bytes_view_string(names.leases), bytes_view_string(names.due),
-                                bytes_view_string(names.outbox), bytes_view_string(settled_name)};
-    uint8_t packed[PACKED_BYTES];
-    numbers[0] = atomic_load(&test_time_us);
-    struct bytes_view arguments[] = {bytes_view_string(lease), pack_numbers(numbers, count, packed)};
-    redis_function_run(client, &library, function, keys, settled ? 4 : 3, arguments, 2, fn, context);
+    char state[NAME_BYTES];
+    uint8_t packed_time[NUMBER_BYTES], packed[LIMITS_WORDS_MAX * WORD_BYTES];
+    write_state_name(state, organization);
+    int64_t time = atomic_load(&test_time_us);
+    struct bytes_view key = bytes_view_string(state);
+    struct bytes_view arguments[] = {pack_numbers(&time, 1, packed_time), pack_words(words, count, packed)};
+    redis_function_run(client, &library, functions.tell, &key, 1, arguments, 2, fn, context);
+}
+
+static void tell_one(struct redis_client *client, const char *organization, const struct limits_word *word,
+                     redis_fn *fn, void *context) {
+    struct telling *telling = fn != NULL ? malloc(sizeof *telling) : NULL;
+    if (fn != NULL && telling == NULL) {
+        fn(context, STATUS_UNAVAILABLE, NULL, "out of memory");
+        return;
+    }
+    if (telling != NULL) *telling = (struct telling){fn, context};
+    limits_tell(client, organization, word, 1, telling != NULL ? on_told : NULL, telling);
 }
 
 void limits_charge(struct redis_client *client, const char *organization, const char *lease,
                    const struct limits_usage *usage, redis_fn *fn, void *context) {
-    int64_t input = within(usage->input, LIMITS_MAX);
-    int64_t numbers[] = {0, input, within(usage->cached_input, LIMITS_MAX), within(usage->output, LIMITS_MAX)};
-    run_on_lease(client, functions.charge, organization, lease, false, numbers, 4, fn, context);
-}
-
-static void settle(struct redis_client *client, const char *organization, const char *lease, int answer,
-                   const struct limits_usage *usage, redis_fn *fn, void *context) {
-    int64_t input = within(usage->input, LIMITS_MAX);
-    int64_t numbers[] = {0,
-                         input,
-                         within(usage->cached_input, input),
-                         within(usage->output, LIMITS_MAX),
-                         answer < 0 && usage->provisional,
-                         answer};
-    run_on_lease(client, functions.settle, organization, lease, true, numbers, 6, fn, context);
+    tell_one(client, organization, &(struct limits_word){.said = LIMITS_CHARGE, .lease = lease, .usage = *usage}, fn,
+             context);
 }
 
 void limits_settle(struct redis_client *client, const char *organization, const char *lease,
                    const struct limits_usage *usage, redis_fn *fn, void *context) {
-    settle(client, organization, lease, -1, usage, fn, context);
+    tell_one(client, organization, &(struct limits_word){.said = LIMITS_SETTLE, .lease = lease, .usage = *usage}, fn,
+             context);
 }
 
 void limits_report(struct redis_client *client, const char *organization, const char *lease, int answer,
                    const struct limits_usage *usage, redis_fn *fn, void *context) {
-    if (answer < 0 || answer >= LIMITS_ANSWERS_MAX)
-        refuse(fn, context, "limits: there is no such answer");
-    else
-        settle(client, organization, lease, answer, usage, fn, context);
+    tell_one(client, organization,
+             &(struct limits_word){.said = LIMITS_REPORT, .lease = lease, .answer = answer, .usage = *usage}, fn,
+             context);
 }
 
 void limits_reap(struct redis_client *client, const char *organization, redis_fn *fn, void *context) {
@@ -346,14 +435,12 @@ void limits_reap(struct redis_client *client, const char *organization, redis_fn
         refuse(fn, context, "limits: the organisation's id is strange");
         return;
     }
-    struct organization_keys names;
-    write_keys(&names, organization);
-    struct bytes_view keys[] = {bytes_view_string(names.leases), bytes_view_string(names.due),
-                                bytes_view_string(names.outbox)};
-    uint8_t packed[PACKED_BYTES];
+    char state[NAME_BYTES];
+    write_state_name(state, organization);
+    uint8_t packed[NUMBER_BYTES];
     int64_t time = atomic_load(&test_time_us);
-    struct bytes_view argument = pack_numbers(&time, 1, packed);
-    redis_function_run(client, &library, functions.reap, keys, 3, &argument, 1, fn, context);
+    struct bytes_view key = bytes_view_string(state), argument = pack_numbers(&time, 1, packed);
+    redis_function_run(client, &library, functions.reap, &key, 1, &argument, 1, fn, context);
 }
 
 /* --- what is used ------------------------------------------------------------------------------------------------- */
@@ -361,8 +448,8 @@ void limits_reap(struct redis_client *client, const char *organization, redis_fn
 /** Call a function on one scope's keys. */
 static void run_on_scope(struct redis_client *client, const char *function, const char *organization, const char *scope,
                          const char *model_or_null, int64_t *numbers, int count, redis_fn *fn, void *context) {
-    enum { SCOPE_KEYS = 3 };
-    static const char *const kinds[SCOPE_KEYS] = {"use", "win", "rps"};
+    enum { SCOPE_KEYS = 2 };
+    static const char *const kinds[SCOPE_KEYS] = {"use", "rps"};
     pthread_once(&library_once, init_library);
     const char *model = model_or_null != NULL ? model_or_null : "";
     if (!is_id(organization, LIMITS_ID_BYTES) || !is_id(scope, LIMITS_SCOPE_BYTES) ||
@@ -397,7 +484,41 @@ void limits_seed(struct redis_client *client, const char *organization, const ch
 }
 
 bool limits_read_used(const struct redis_reply *reply, struct limits_bounds *out) {
-    return reply != NULL && reply->type == REDIS_STRING && unpack_numbers(reply->string, LIMITS_KINDS, out->of);
+    if (reply == NULL || reply->type != REDIS_STRING || reply->string.length != PACKED_BYTES) return false;
+    unpack_numbers(reply->string.data, LIMITS_KINDS, out->of);
+    return true;
+}
+
+/* --- the outbox ------------------------------------------------------------------------------------------------- */
+
+static bool take_text(const uint8_t **at, const uint8_t *end, struct bytes_view *out) {
+    const uint8_t *zero = memchr(*at, 0, (size_t)(end - *at));
+    if (zero == NULL) return false;
+    *out = bytes_view_of(*at, (size_t)(zero - *at));
+    *at = zero + 1;
+    return true;
+}
+
+bool limits_read_entry(struct bytes_view packed, struct limits_entry *out) {
+    enum { FIXED_BYTES = ENTRY_NUMBERS * NUMBER_BYTES + 1 + LIMITS_LEASE_ID_BYTES };
+    int64_t numbers[ENTRY_NUMBERS];
+    if (packed.length < FIXED_BYTES) return false;
+    unpack_numbers(packed.data, ENTRY_NUMBERS, numbers);
+    uint8_t kind = packed.data[ENTRY_NUMBERS * NUMBER_BYTES];
+    *out = (struct limits_entry){
+        .time_ms = numbers[0],
+        .began_ms = numbers[1],
+        .requests = numbers[2],
+        .input = numbers[3],
+        .cached = numbers[4],
+        .output = numbers[5],
+        .nanos = numbers[6],
+        .kind = (enum limits_entry_kind)kind,
+        .lease = bytes_view_of(packed.data + ENTRY_NUMBERS * NUMBER_BYTES + 1, LIMITS_LEASE_ID_BYTES)};
+    const uint8_t *at = packed.data + FIXED_BYTES, *end = packed.data + packed.length;
+    return kind <= LIMITS_CORRECTION && take_text(&at, end, &out->key) && take_text(&at, end, &out->workspace) &&
+           take_text(&at, end, &out->model) && take_text(&at, end, &out->endpoint) &&
+           take_text(&at, end, &out->request) && at == end;
 }
 
 /* --- the gate of a key -------------------------------------------------------------------------------------------- */

@@ -9,6 +9,8 @@
  *     limits_charge    now and then: tokens generated so far are charged to the window of now, and no longer held; the lease lives on
  *     limits_settle    the end: the rest is charged, what is held goes back, one entry goes to the outbox of the ledger
  *
+ * What is said of leases (charge, settle, report) can be said of many in one call: limits_tell, or on the way of an admission (its `words`).
+ *
  * The promise, in every scope, at any concurrency, from any number of gateways, whoever dies when:
  *
  *     charged inside the window + held by leases <= limit
@@ -37,6 +39,7 @@ enum {
     LIMITS_LEASE_ID_BYTES = 32,
     LIMITS_LEASE_MS = 20000,
     LIMITS_ANSWERS_MAX = LIMIT_CHOICES,
+    LIMITS_WORDS_MAX = 64,
 };
 /** The largest limit and the largest number of tokens of one request: sums stay exact in Lua's doubles. */
 #define LIMITS_MAX INT64_C(1000000000000)
@@ -84,6 +87,24 @@ struct limits_subject {
     const char *endpoint; /* "chat" */
 };
 
+/** Tokens of a request so far, or at its end. */
+struct limits_usage {
+    int64_t input;        /* 0 when the worker refused it before it computed anything; else what was admitted */
+    int64_t cached_input; /* of the input, known at the end */
+    int64_t output;       /* all answers together; what is less than an earlier call said counts as that */
+    bool
+        provisional; /* settle: the worker's last word is missing (its link broke). Its reports, or a later settle, may still add a difference */
+};
+
+enum limits_said { LIMITS_CHARGE, LIMITS_SETTLE, LIMITS_REPORT };
+/** What is said of one lease: limits_charge, limits_settle, limits_report. */
+struct limits_word {
+    enum limits_said said;
+    const char *lease;
+    int answer; /* REPORT */
+    struct limits_usage usage;
+};
+
 struct limits_admission {
     struct limits_subject subject;
     const char *
@@ -98,6 +119,11 @@ struct limits_admission {
     bool peek;   /* only whether it would pass; takes nothing, makes no lease */
     bool
         late; /* it has passed already, without Redis: taken whatever the limits say, and once; then it is settled like any other */
+    /* Of other leases of the organisation, said before this request is looked at, whatever becomes of it. */
+    int word_count; /* 0..LIMITS_WORDS_MAX */
+    const struct limits_word *words;
+    redis_fn *told; /* may be NULL; before the limits_fn: OK when they count, else as of limits_tell. No reply */
+    void *told_context;
     int64_t test_time_us; /* 0: Redis' clock, or what limits_set_test_time says. Tests bring their own time */
 };
 
@@ -127,16 +153,12 @@ struct limits_result {
 typedef void limits_fn(void *context, enum status status, const struct limits_result *result, const char *message);
 void limits_admit(struct redis_client *client, const struct limits_admission *admission, limits_fn *fn, void *context);
 
-/** Tokens of a request so far, or at its end. */
-struct limits_usage {
-    int64_t input;        /* 0 when the worker refused it before it computed anything; else what was admitted */
-    int64_t cached_input; /* of the input, known at the end */
-    int64_t output;       /* all answers together; what is less than an earlier call said counts as that */
-    bool
-        provisional; /* settle: the worker's last word is missing (its link broke). Its reports, or a later settle, may still add a difference */
-};
-
-/** `reply` of charge and settle: 1; 0 when there is no such lease (any more). `fn` may be NULL. */
+/** Reply: a byte for each word, of what follows; they count in their order, all of them or, when the call fails, perhaps none. `fn` may be NULL. */
+void limits_tell(struct redis_client *client, const char *organization, const struct limits_word *words, int count,
+                 redis_fn *fn, void *context);
+/** Else whatever it is said in is refused. */
+bool limits_word_is_valid(const struct limits_word *word);
+/** One word. Reply: 1; 0 when there is no such lease (any more). `fn` may be NULL. */
 void limits_charge(struct redis_client *client, const char *organization, const char *lease,
                    const struct limits_usage *usage, redis_fn *fn, void *context);
 /** Of several answers, one may have lost its worker: then the gateway settles provisionally and reports the others itself.
@@ -180,12 +202,21 @@ static inline int64_t limits_tighter(int64_t a, int64_t b) {
     return a < b ? a : b;
 }
 
-/*
- * The outbox entry (XADD bora:outbox:{<org>}), for services/keys:
- *     t  time in ms      b  time of admission in ms
- *     r  request id      l  lease     k  key prefix    w  workspace    m  model    e  endpoint
- *     i  input tokens    c  cached input  o  output    n  cost in nanos     s  "settled", "expired", "correction" (differences, may be negative)
- *     q  1, or 0 for a correction: requests
+/** One entry of the outbox, for services/keys. Texts are lent. */
+enum limits_entry_kind { LIMITS_SETTLED, LIMITS_EXPIRED, LIMITS_CORRECTION };
+struct limits_entry {
+    int64_t time_ms, began_ms;            /* now; of the admission */
+    int64_t requests;                     /* 1; 0 for a correction, which has differences that may be negative */
+    int64_t input, cached, output, nanos; /* nanos: the cost */
+    enum limits_entry_kind kind;
+    struct bytes_view lease, key, workspace, model, endpoint, request;
+};
+/**
+ * Entries have one field, "p" (XADD bora:outbox:{<org>} * p <packed>): seven doubles (times, requests, input, cached, output, nanos), a byte for the kind, the
+ * lease's id, then key, workspace, model, endpoint and request id, each with a zero behind it. False when it is not of that form.
+ * Earlier versions wrote fields, all text: t time in ms, b time of admission in ms, r request id, l lease, k key prefix, w workspace, m model, e endpoint, i input,
+ * c cached input, o output, n nanos, s "settled", "expired", "correction", q requests.
  */
+bool limits_read_entry(struct bytes_view packed, struct limits_entry *out);
 
 #endif

@@ -2,12 +2,13 @@
 -- SPDX-License-Identifier: Apache-2.0
 --
 -- Admit a request or take nothing (store/limits.h).
-local OUTBOX_MAX = 1000000 -- entries that nobody has fetched: no more usage is let in than can be accounted for
-local ADMITTED, DENIED, NEVER_FITS, KEY_CLOSED = 0, 1, 2, 3
+local ADMITTED, DENIED, NEVER_FITS, KEY_CLOSED, TOO_LATE, OUTBOX_FULL = 0, 1, 2, 3, 4, 5
+local PEEK, LATE = 1, 2
 local PER_SECOND, PER_MINUTE, INPUT_PER_MINUTE, OUTPUT_PER_MINUTE, TOKENS_PER_MINUTE, TOKENS_PER_DAY, TOKENS_PER_MONTH, RUNNING, SPEND_PER_MONTH =
   1, 2, 3, 4, 5, 6, 7, 8, 9
-local KINDS, NINE, ANSWER = 9, '<ddddddddd', '<ddddddddddddddddddddddd'
-local KEYS_FIXED, ARGUMENTS_FIXED = 5, 7
+local NINE, NINE_BYTES = '<ddddddddd', 72 -- there are nine kinds
+local ANSWERS = {} -- their forms, by how many kinds are limited
+local KEYS_FIXED = 3
 -- What a slice counts for, of its requests, input and output.
 local COLUMNS = {[PER_MINUTE] = {1, 0, 0}, [INPUT_PER_MINUTE] = {0, 1, 0}, [OUTPUT_PER_MINUTE] = {0, 0, 1}, [TOKENS_PER_MINUTE] = {0, 1, 1}}
 
@@ -15,14 +16,27 @@ local COLUMNS = {[PER_MINUTE] = {1, 0, 0}, [INPUT_PER_MINUTE] = {0, 1, 0}, [OUTP
 local input, input_cost, output_price
 local granted -- as much of its output as there is room for
 local needs = {} -- at least, by kind
-local tightest, remaining = {}, {} -- by kind; -1: unlimited
+local limited, limited_count, tightest, remaining = {}, 0, {}, {} -- the kinds that are limited; of each the tightest scope's limit and room
+local scopes = {}
 local longest, denied_kind, denied_scope, never -- the limit that keeps it out
 
+local word_count -- that came with the request
+local answer_numbers = {}
+
 local function answer(outcome, kind, index, wait_us, output)
-  store_scopes()
-  local t, r = tightest, remaining
-  return pack(ANSWER, outcome, kind, index, wait_us, output, t[1], r[1], t[2], r[2], t[3], r[3], t[4], r[4], t[5], r[5], t[6], r[6], t[7], r[7],
-              t[8], r[8], t[9], r[9])
+  local a, count = answer_numbers, limited_count
+  a[1], a[2], a[3], a[4], a[5] = outcome, kind, index, wait_us, output
+  for i = 1, limited_count do
+    a[3 + 3 * i], a[4 + 3 * i], a[5 + 3 * i] = limited[i] - 1, tightest[limited[i]], remaining[limited[i]]
+  end
+  commit()
+  local form = ANSWERS[count]
+  if not form then
+    form = '<ddddd' .. string.rep('ddd', count)
+    ANSWERS[count] = form
+  end
+  local packed = pack(form, unpack(a, 1, 5 + 3 * count))
+  return word_count == 0 and packed or packed .. string.char(unpack(outcomes, 1, word_count))
 end
 
 -- The times of requests before the last second go; those of a clock that was set back count as now.
@@ -31,7 +45,7 @@ local function tidy_times(scope, times)
     local length, copies = call('LLEN', times), {}
     if length > 0 then
       call('DEL', times)
-      for i = 1, min(length, 1000) do copies[i] = now_text end
+      for i = 1, min(length, 1000) do copies[i] = text(now) end
       for i = 1, length, 1000 do call('RPUSH', times, unpack(copies, 1, min(1000, length - i + 1))) end
       call('PEXPIRE', times, '10000')
     end
@@ -60,9 +74,9 @@ end
 local function wait_of_minute(scope, kind, excess)
   local of_requests, of_input, of_output = unpack(COLUMNS[kind])
   if excess > of_requests * scope[REQUESTS] + of_input * scope[INPUT] + of_output * scope[OUTPUT] then return SECOND_US end
-  local from = 0
+  local win, from = list_of('win', scope), 0
   while scope[OLDEST] > 0 do
-    local part = call('LRANGE', scope.win, text(from), text(from + 15))
+    local part = call('LRANGE', win, text(from), text(from + 15))
     for _, packed in ipairs(part) do
       local number, requests, slice_input, slice_output = numbers('<dddd', packed)
       excess = excess - of_requests * requests - of_input * slice_input - of_output * slice_output
@@ -96,22 +110,15 @@ local function set_needs(tokens)
   needs[TOKENS_PER_DAY], needs[TOKENS_PER_MONTH], needs[RUNNING], needs[SPEND_PER_MONTH] = both, both, 1, input_cost + cost(tokens, output_price)
 end
 
--- What counts in a scope against the limit of a kind other than requests per second: charged and held.
-local function used_of(scope, kind)
-  if kind == PER_MINUTE then return scope[REQUESTS] end
-  if kind == INPUT_PER_MINUTE then return scope[INPUT] end
-  if kind == OUTPUT_PER_MINUTE then return scope[OUTPUT] + scope[HELD_OUTPUT] end
-  if kind == TOKENS_PER_MINUTE then return scope[INPUT] + scope[OUTPUT] + scope[HELD_OUTPUT] end
-  if kind == TOKENS_PER_DAY then return scope[DAY_TOKENS] + scope[HELD_OUTPUT] end
-  if kind == TOKENS_PER_MONTH then return scope[MONTH_TOKENS] + scope[HELD_OUTPUT] end
-  if kind == RUNNING then return scope[STREAMS] end
-  return scope[MONTH_SPEND] + scope[HELD_SPEND]
-end
-
-local function look_at(scope, index, kind, limit, times)
-  local left, delay
-  if kind == PER_SECOND then left, delay = room_of_second(scope, times, limit) else left = limit - used_of(scope, kind) end
-  if tightest[kind] < 0 or left < remaining[kind] then tightest[kind], remaining[kind] = limit, max(0, left) end
+-- `left`: how much of the limit is neither charged nor held; `delay`: how long it takes, if that is known.
+local function look_at(scope, index, kind, limit, left, delay)
+  local room = left > 0 and left or 0
+  if not tightest[kind] then
+    limited_count = limited_count + 1
+    limited[limited_count], tightest[kind], remaining[kind] = kind, limit, room
+  elseif left < remaining[kind] then
+    tightest[kind], remaining[kind] = limit, room
+  end
   local need = needs[kind]
   if limit == 0 or need > limit then
     if not never then never, denied_kind, denied_scope = true, kind - 1, index - 1 end
@@ -119,85 +126,112 @@ local function look_at(scope, index, kind, limit, times)
     delay = delay or wait(scope, kind, need - left)
     if not never and delay > longest then longest, denied_kind, denied_scope = delay, kind - 1, index - 1 end
   elseif kind == OUTPUT_PER_MINUTE then
-    granted = min(granted, left)
+    if left < granted then granted = left end
   elseif kind >= TOKENS_PER_MINUTE and kind <= TOKENS_PER_MONTH then
-    granted = min(granted, left - input)
+    if left - input < granted then granted = left - input end
   elseif kind == SPEND_PER_MONTH then
     granted = affordable(granted, left - input_cost)
   end
 end
 
-local function look_at_all(scopes, times, KEYS, ARGV)
-  local count = (#ARGV - ARGUMENTS_FIXED) / 2
-  local next_times = KEYS_FIXED + 2 * count + 1
-  for index = 1, count do
-    local scope = open(KEYS[KEYS_FIXED + 2 * index - 1], KEYS[KEYS_FIXED + 2 * index])
-    local limits = {numbers(NINE, ARGV[ARGUMENTS_FIXED + 2 * index])}
-    if limits[PER_SECOND] >= 0 then times[index], next_times = KEYS[next_times], next_times + 1 end
-    scopes[index] = scope
-    for kind = 1, KINDS do
-      if limits[kind] >= 0 then look_at(scope, index, kind, limits[kind], times[index]) end
-    end
+-- Against each limit that there is, of requests and of tokens in a second, minute, day and month, of streams, of money. -1: none.
+local function look_at_scope(s, index, second, minute, minute_input, minute_output, minute_tokens, day_tokens, month_tokens, streams, spend)
+  s.times = false
+  if second >= 0 then
+    s.times = list_of('rps', s)
+    look_at(s, index, PER_SECOND, second, room_of_second(s, s.times, second))
   end
+  local held = s[HELD_OUTPUT]
+  if minute >= 0 then look_at(s, index, PER_MINUTE, minute, minute - s[REQUESTS]) end
+  if minute_input >= 0 then look_at(s, index, INPUT_PER_MINUTE, minute_input, minute_input - s[INPUT]) end
+  if minute_output >= 0 then look_at(s, index, OUTPUT_PER_MINUTE, minute_output, minute_output - s[OUTPUT] - held) end
+  if minute_tokens >= 0 then look_at(s, index, TOKENS_PER_MINUTE, minute_tokens, minute_tokens - s[INPUT] - s[OUTPUT] - held) end
+  if day_tokens >= 0 then look_at(s, index, TOKENS_PER_DAY, day_tokens, day_tokens - s[DAY_TOKENS] - held) end
+  if month_tokens >= 0 then look_at(s, index, TOKENS_PER_MONTH, month_tokens, month_tokens - s[MONTH_TOKENS] - held) end
+  if streams >= 0 then look_at(s, index, RUNNING, streams, streams - s[STREAMS]) end
+  if spend >= 0 then look_at(s, index, SPEND_PER_MONTH, spend, spend - s[MONTH_SPEND] - s[HELD_SPEND]) end
 end
 
--- Charge the input, hold the output, in every scope.
-local function take(lease, scopes, times, ARGV)
+-- Charge the input, hold the output, in every scope; and make the lease.
+local function take(id, count, tail)
   local spend = needs[SPEND_PER_MONTH] - input_cost
-  for index, scope in ipairs(scopes) do
-    lease[#lease + 1] = ARGV[ARGUMENTS_FIXED + 2 * index - 1]
-    lease[#lease + 1] = scope[EPOCH]
+  for index = 1, count do
+    local scope = scopes[index]
+    lease_epochs[index] = scope[EPOCH]
     add(scope, 1, input, 0, input_cost)
     scope[HELD_OUTPUT], scope[HELD_SPEND], scope[STREAMS] = scope[HELD_OUTPUT] + granted, scope[HELD_SPEND] + spend, scope[STREAMS] + 1
-    if times[index] then
-      call('RPUSH', times[index], now_text)
-      if floor(now / SECOND_US) > floor(scope[LAST_REQUEST] / SECOND_US) then call('PEXPIRE', times[index], '10000') end
+    if scope.times then
+      call('RPUSH', scope.times, text(now))
+      if floor(now / SECOND_US) > floor(scope[LAST_REQUEST] / SECOND_US) then call('PEXPIRE', scope.times, '10000') end
     end
     scope[LAST_REQUEST] = now
   end
+  local l = lease
+  l[L_SLICE], l[L_DAY], l[L_INPUT], l[L_CACHED], l[L_OUTPUT], l[L_INPUT_COST], l[L_GRANTED] = slice, day, input, 0, 0, input_cost, granted
+  l[L_ENDED], l[L_BEGAN], l[L_SCOPES], lease_tail = 0, floor(now / 1000), count, tail
+  put_lease(id, lease_packed())
+  put_due(id, now + LEASE_US)
 end
 
--- KEYS  gate, settled, leases, due, outbox; for each scope its numbers and its slices; for each scope that limits requests per second their times
--- ARGV  lease; packed doubles: time or 0, 1 to peek or 2 where it has passed already, input, output, optional, answers, prices of input, cached input and output;
---       key, workspace, model, endpoint, request id; for each scope its name and its nine limits, packed doubles, -1: unlimited
--- Gives packed doubles: outcome, kind and index of the scope that keep it out, microseconds until it passes, output held, then for each kind the
--- limit and what remains in the tightest scope.
+-- Why a request is kept out before its limits are looked at, if it is. `shut`, `word`: what is stored of its key's gate, and of its lease if that was settled.
+local function what_keeps_out(late, shut, word)
+  lease_reports = false
+  if shut and not late then return KEY_CLOSED end
+  if late and word then lease_reports = early_reports(word) end
+  if word and not lease_reports then return TOO_LATE end -- this call was late; nobody waits for it
+  if outbox_full == 0 and not is_time_to_reap() then return nil end
+  if call('XLEN', outbox_key) >= OUTBOX_MAX then return OUTBOX_FULL end
+  if outbox_full ~= 0 then outbox_full, state_changed = 0, true end
+  return nil
+end
+
+-- KEYS  gate, settled, the organisation's state; the numbers of each scope
+-- ARGV  lease; packed doubles: time or 0, 1 to peek or 2 where it has passed already, input, output, optional, answers, prices of input, cached input and output,
+--       and for each scope its nine limits, -1: unlimited; the names of the scopes, key, workspace, model, endpoint and request id, each with a zero behind
+--       it; words of the organisation's other leases (limits_tell), which count before the request, or nothing
+-- Gives packed doubles: outcome, kind and index of the scope that keep it out, microseconds until it passes, output held, then for each kind that is limited
+-- anywhere its number, the limit and what remains in the tightest scope; then a byte for each word.
 local function limits_admit(KEYS, ARGV)
-  local time, peek, all_input, output, optional, answers, price, cached_price, price_of_output = struct.unpack(NINE, ARGV[2])
+  local time, mode, all_input, output, optional, answers, price, cached_price, price_of_output = struct.unpack(NINE, ARGV[2])
   begin(time)
-  begin_leases(KEYS[3], KEYS[4], KEYS[5])
-  for kind = 1, KINDS do tightest[kind], remaining[kind] = -1, -1 end
-  local late, reports = peek == 2, false
-  if late and call('HEXISTS', leases_key, ARGV[1]) == 1 then return answer(ADMITTED, -1, -1, 0, output) end -- it was asked for, and the answer was lost
-  if call('EXISTS', KEYS[1], KEYS[2]) > 0 then
-    if not late and call('EXISTS', KEYS[1]) > 0 then return answer(KEY_CLOSED, -1, -1, 0, 0) end
-    local word = call('GET', KEYS[2])
-    if late and word then reports = early_reports(word) end
-    if word and not reports then return redis.error_reply('ERR the lease was settled before it was admitted') end -- this call was late; nobody waits for it
+  local id, count, late = ARGV[1], #KEYS - KEYS_FIXED, mode == LATE
+  local stored = call('MGET', unpack(KEYS))
+  begin_leases(KEYS[3], stored[3])
+  for i = 1, limited_count do tightest[limited[i]] = false end
+  word_count, limited_count = 0, 0
+  if ARGV[4] ~= '' then
+    for index = 1, count do open(KEYS[KEYS_FIXED + index], stored[KEYS_FIXED + index]) end
+    word_count = take_words(ARGV[4])
   end
-  if call('XLEN', outbox_key) >= OUTBOX_MAX then return redis.error_reply('BUSY the outbox of usage is full') end
-  reap(REAP_MAX)
+  if late and call('HEXISTS', leases_key, id) == 1 then return answer(ADMITTED, -1, -1, 0, output) end -- it was asked for, and the answer was lost
+  local outcome = what_keeps_out(late, stored[1], stored[2])
+  if outcome then return answer(outcome, -1, -1, 0, 0) end
+  local reports = lease_reports
+  if is_time_to_reap() then reap_in_passing() end
 
   input, input_cost, output_price, granted = all_input, input_cost_max(all_input, price, cached_price), price_of_output, output
   longest, denied_kind, denied_scope, never = 0, -1, -1, false
   set_needs(output - optional)
-  local scopes, times = {}, {}
-  look_at_all(scopes, times, KEYS, ARGV)
+  for index = 1, count do
+    scopes[index] = open(KEYS[KEYS_FIXED + index], stored[KEYS_FIXED + index])
+    look_at_scope(scopes[index], index, numbers(NINE, ARGV[2], NINE_BYTES * index + 1))
+  end
   if never and not late then return answer(NEVER_FITS, denied_kind, denied_scope, 0, 0) end
   if longest > 0 and not late then return answer(DENIED, denied_kind, denied_scope, longest, 0) end
   if late then granted = output end
 
-  set_needs(granted)
-  for kind = 1, KINDS do
-    if tightest[kind] >= 0 then remaining[kind] = remaining[kind] - needs[kind] end
-  end
-  if peek ~= 1 then
-    local lease = {ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7], price, cached_price, output_price, slice, day, input, 0, 0, input_cost, granted,
-                   answers, reports, false, floor(now / 1000)}
+  if granted ~= output - optional then set_needs(granted) end
+  for i = 1, limited_count do remaining[limited[i]] = remaining[limited[i]] - needs[limited[i]] end
+  if mode ~= PEEK then
+    lease[L_PRICE], lease[L_CACHED_PRICE], lease[L_OUTPUT_PRICE], lease[L_ANSWERS], lease_reports = price, cached_price, output_price, answers, reports
     if reports then call('DEL', KEYS[2]) end
-    take(lease, scopes, times, ARGV)
-    call('HSET', leases_key, ARGV[1], cmsgpack.pack(lease))
-    call('ZADD', due_key, text(now + LEASE_US), ARGV[1])
+    take(id, count, ARGV[3])
   end
   return answer(ADMITTED, -1, -1, 0, granted)
 end
+
+redis.register_function('limits_seed_' .. VERSION, limits_seed)
+redis.register_function('limits_admit_' .. VERSION, limits_admit)
+redis.register_function('limits_tell_' .. VERSION, limits_tell)
+redis.register_function('limits_reap_' .. VERSION, limits_reap)
+redis.register_function('limits_used_' .. VERSION, limits_used)

@@ -1,118 +1,257 @@
 -- Copyright Bora contributors
 -- SPDX-License-Identifier: Apache-2.0
 --
--- Leases, and the outbox of the ledger.
+-- Leases, and the outbox of the ledger. A call looks at all that it is about, and writes it at its end (commit): one command for all of its leases.
 --
--- A lease is an array in MessagePack, in the hash bora:leases:{org}; once it was settled by a word that may not be the last, in bora:settled:{org}:<lease>.
-local L_KEY, L_WORKSPACE, L_MODEL, L_ENDPOINT, L_REQUEST = 1, 2, 3, 4, 5
-local L_PRICE, L_CACHED_PRICE, L_OUTPUT_PRICE = 6, 7, 8
-local L_SLICE, L_DAY = 9, 10 -- when its input was charged
-local L_INPUT, L_CACHED, L_OUTPUT, L_INPUT_COST = 11, 12, 13, 14 -- charged so far
-local L_GRANTED = 15 -- output that it may use: the part above L_OUTPUT is held
-local L_ANSWERS, L_REPORTS = 16, 17 -- false, or answer + 1 -> {input, cached, output}
-local L_ENDED = 18
-local L_BEGAN = 19 -- milliseconds
-local L_SCOPES = 20 -- from here on: name of a scope, its epoch at admission
+-- A lease is one string, in the hash bora:leases:{org}; once it was settled by a word that may not be the last, in bora:settled:{org}:<lease>:
+--   'L'; the numbers below; for each scope its epoch at admission; for each scope its name, then key, workspace, model, endpoint and request id, each
+--   with a zero behind it; what workers have reported of it, in MessagePack, or nothing
+local L_PRICE, L_CACHED_PRICE, L_OUTPUT_PRICE = 1, 2, 3
+local L_SLICE, L_DAY = 4, 5 -- when its input was charged
+local L_INPUT, L_CACHED, L_OUTPUT, L_INPUT_COST = 6, 7, 8, 9 -- charged so far
+local L_GRANTED = 10 -- output that it may use: the part above L_OUTPUT is held
+local L_ANSWERS, L_ENDED = 11, 12
+local L_BEGAN = 13 -- milliseconds
+local L_SCOPES, L_TAIL, L_REPORTS = 14, 15, 16 -- how many scopes; bytes of their names and all that comes with them, bytes of the reports
+local OUTBOX_MAX = 1000000 -- entries that nobody has fetched: no more usage is let in than can be accounted for
+local ENTRY = '<dddddddBc0c0' -- c0: all of a string
+local OUTBOX_CHECK = 16 -- it is not counted for every entry
+local SETTLED, EXPIRED, CORRECTION = 0, 1, 2
+local STATE, STATE_MS = '<dd', '60000'
 
 local tag -- "{org}"
-local leases_key, due_key, outbox_key
-local function begin_leases(leases, due, outbox)
-  leases_key, due_key, outbox_key, tag = leases, due, outbox, string.match(leases, '{[^}]*}')
+local state_key, leases_key, due_key, outbox_key
+
+-- What this call has to write yet.
+local puts, put_count, dues, due_count = {}, 0, {}, 0
+local dropped, dropped_count, entries, entry_count = {}, 0, {}, 0
+local unchecked = 0 -- entries since the outbox was counted
+-- Of an organisation, kept for a minute at most: no lease runs out before `first_due`; the outbox was full when something was last put into it.
+local first_due, outbox_full, state_changed
+
+local begin_leases
+do
+  local ORGANIZATIONS_MAX = 1000 -- whose names are remembered
+  local organizations, organization_count = {}, 0
+
+  -- `state`: what is stored of it.
+  function begin_leases(name, state)
+    local names = organizations[name]
+    if not names then
+      if organization_count >= ORGANIZATIONS_MAX then organizations, organization_count = {}, 0 end
+      local its_tag = string.match(name, '{[^}]*}')
+      names = {its_tag, 'bora:leases:' .. its_tag, 'bora:due:' .. its_tag, 'bora:outbox:' .. its_tag}
+      organizations[name], organization_count = names, organization_count + 1
+    end
+    state_key, tag, leases_key, due_key, outbox_key = name, names[1], names[2], names[3], names[4]
+    put_count, due_count, dropped_count, entry_count, state_changed = 0, 0, 0, 0, false
+    if state then first_due, outbox_full = numbers(STATE, state) else first_due, outbox_full = 0, 0 end
+  end
 end
 
-local function settled_key(id) return 'bora:settled:' .. tag .. ':' .. id end
-
-local function held(lease)
-  local most = max(lease[L_GRANTED], lease[L_OUTPUT])
-  return most - lease[L_OUTPUT], cost(most, lease[L_OUTPUT_PRICE]) - cost(lease[L_OUTPUT], lease[L_OUTPUT_PRICE])
+local function put_lease(id, packed)
+  puts[put_count + 1], puts[put_count + 2], put_count = id, packed, put_count + 2
 end
+
+local function put_due(id, time)
+  dues[due_count + 1], dues[due_count + 2], due_count = text(time), id, due_count + 2
+end
+
+local function drop_lease(id)
+  dropped_count = dropped_count + 1
+  dropped[dropped_count] = id
+end
+
+local function commit()
+  if put_count > 0 then call('HSET', leases_key, unpack(puts, 1, put_count)) end
+  if due_count > 0 then call('ZADD', due_key, unpack(dues, 1, due_count)) end
+  if dropped_count > 0 then
+    call('HDEL', leases_key, unpack(dropped, 1, dropped_count))
+    call('ZREM', due_key, unpack(dropped, 1, dropped_count))
+  end
+  for i = 1, entry_count do call('XADD', outbox_key, '*', 'p', entries[i]) end
+  unchecked = unchecked + entry_count
+  if unchecked >= OUTBOX_CHECK then
+    unchecked = 0
+    if call('XLEN', outbox_key) >= OUTBOX_MAX then outbox_full, state_changed = 1, true end
+  end
+  if state_changed then call('SET', state_key, pack(STATE, first_due, outbox_full), 'PX', STATE_MS) end
+  put_count, due_count, dropped_count, entry_count, state_changed = 0, 0, 0, 0, false
+  store_scopes()
+end
+
+-- --- one lease ----------------------------------------------------------------------------------------------------
+
+local lease = {} -- the one that is looked at: the numbers above, and
+local lease_scopes, lease_epochs = {}, {}
+local lease_tail, lease_reports -- a string; false, or answer + 1 -> {input, cached, output}
+
+local read_lease, lease_packed
+do -- because a chunk of Lua has 200 local names at most
+  local LEASE, LEASE_MARK, LEASE_BYTES = '<Bdddddddddddddddd', 76, 129
+  local WRITTEN = {'dc0c0', 'ddc0c0', 'dddc0c0', 'ddddc0c0', 'dddddc0c0', 'ddddddc0c0'} -- what comes behind, by the number of scopes
+  for count = 1, #WRITTEN do WRITTEN[count] = LEASE .. WRITTEN[count] end
+  WRITTEN[0] = LEASE .. 'c0c0'
+  local EPOCHS = {'<d', '<dd', '<ddd', '<dddd', '<ddddd', '<dddddd'}
+  local NAMES = {'<s', '<ss', '<sss', '<ssss', '<sssss', '<ssssss'}
+  local SUBJECT_WORDS = 5
+
+  local function copy(to, count, ...)
+    for i = 1, count do to[i] = (select(i, ...)) end
+  end
+
+  -- Of earlier versions: an array in MessagePack: key, workspace, model, endpoint, request id, three prices, slice, day, input, cached, output, cost of the input,
+  -- granted, answers, reports, ended, began; for each scope its name and its epoch.
+  local function read_old_lease(packed)
+    local old, names = cmsgpack.unpack(packed), {}
+    for i = 1, 10 do lease[i] = old[i + 5] end
+    lease[L_ANSWERS], lease[L_ENDED], lease[L_BEGAN], lease[L_SCOPES] = old[16], old[18] and 1 or 0, old[19], (#old - 19) / 2
+    for i = 1, lease[L_SCOPES] do
+      lease_scopes[i], lease_epochs[i] = old[18 + 2 * i], old[19 + 2 * i]
+      names[i] = lease_scopes[i] .. '\0'
+    end
+    for i = 1, SUBJECT_WORDS do names[#names + 1] = old[i] .. '\0' end
+    lease_tail, lease_reports = table.concat(names), old[17]
+  end
+
+  function read_lease(packed)
+    if byte(packed) ~= LEASE_MARK then return read_old_lease(packed) end
+    local l, _ = lease, nil
+    _, l[1], l[2], l[3], l[4], l[5], l[6], l[7], l[8], l[9], l[10], l[11], l[12], l[13], l[14], l[15], l[16] = numbers(LEASE, packed)
+    local count, tail = l[L_SCOPES], LEASE_BYTES + 8 * l[L_SCOPES] + 1
+    if count == 1 then
+      lease_epochs[1], lease_scopes[1] = numbers('<ds', packed, LEASE_BYTES + 1)
+    elseif count > 1 then
+      copy(lease_epochs, count, numbers(EPOCHS[count], packed, LEASE_BYTES + 1))
+      copy(lease_scopes, count, numbers(NAMES[count], packed, tail))
+    end
+    lease_tail = sub(packed, tail, tail + l[L_TAIL] - 1)
+    lease_reports = l[L_REPORTS] > 0 and cmsgpack.unpack(sub(packed, tail + l[L_TAIL]))
+  end
+
+  function lease_packed()
+    local reports = lease_reports and cmsgpack.pack(lease_reports) or ''
+    local l, e, count = lease, lease_epochs, lease[L_SCOPES]
+    l[L_TAIL], l[L_REPORTS] = #lease_tail, #reports
+    if count == 1 then
+      return pack(WRITTEN[1], LEASE_MARK, l[1], l[2], l[3], l[4], l[5], l[6], l[7], l[8], l[9], l[10], l[11], l[12], l[13], l[14], l[15], l[16],
+                  e[1], lease_tail, reports)
+    end
+    local a = {}
+    for i = 1, L_REPORTS do a[i] = l[i] end
+    for i = 1, count do a[L_REPORTS + i] = e[i] end
+    a[L_REPORTS + count + 1], a[L_REPORTS + count + 2] = lease_tail, reports
+    return pack(WRITTEN[count], LEASE_MARK, unpack(a, 1, L_REPORTS + count + 2))
+  end
+end
+
+local function cost_of_lease() return lease[L_INPUT_COST] + cost(lease[L_OUTPUT], lease[L_OUTPUT_PRICE]) end
 
 -- Charge what came since the last time, and let go of what is no longer held. Output never goes down.
-local function charge(lease, input, cached, output, ended)
-  output = max(output, lease[L_OUTPUT])
-  local held_before, spend_before = held(lease)
-  local more_spend = cost(output, lease[L_OUTPUT_PRICE]) - cost(lease[L_OUTPUT], lease[L_OUTPUT_PRICE])
-  local input_cost = lease[L_INPUT_COST]
-  if ended then input_cost = min(COST_MAX, cost(input - cached, lease[L_PRICE]) + cost(cached, lease[L_CACHED_PRICE])) end
-  local more_input, more_output, more_input_cost = input - lease[L_INPUT], output - lease[L_OUTPUT], input_cost - lease[L_INPUT_COST]
-  local streams = ended and not lease[L_ENDED] and 1 or 0
-  lease[L_INPUT], lease[L_CACHED], lease[L_OUTPUT], lease[L_INPUT_COST] = input, cached, output, input_cost
-  if ended then lease[L_GRANTED], lease[L_ENDED] = output, true end
-  local held_after, spend_after = held(lease)
-  for i = L_SCOPES, #lease, 2 do
-    local name = tag .. ':' .. lease[i]
-    local scope = open('bora:use:' .. name, 'bora:win:' .. name)
-    scope[HELD_OUTPUT] = max(0, scope[HELD_OUTPUT] - held_before + held_after)
-    scope[HELD_SPEND] = max(0, scope[HELD_SPEND] - spend_before + spend_after)
-    scope[STREAMS] = max(0, scope[STREAMS] - streams)
-    add(scope, 0, max(more_input, 0), more_output, more_spend + max(more_input_cost, 0))
+local function charge(input, cached, output, ended)
+  local l = lease
+  local was_output, price = l[L_OUTPUT], l[L_OUTPUT_PRICE]
+  output = max(output, was_output)
+  local most_before = max(l[L_GRANTED], was_output)
+  if ended then l[L_GRANTED] = output end
+  local most_after = max(l[L_GRANTED], output)
+  local cost_before, cost_after = cost(was_output, price), cost(output, price)
+  local held = most_after - output - (most_before - was_output)
+  local spend = cost(most_after, price) - cost_after - (cost(most_before, price) - cost_before)
+  local input_cost = l[L_INPUT_COST]
+  if ended then input_cost = min(COST_MAX, cost(input - cached, l[L_PRICE]) + cost(cached, l[L_CACHED_PRICE])) end
+  local more_input, more_output, more_input_cost = input - l[L_INPUT], output - was_output, input_cost - l[L_INPUT_COST]
+  local more_spend = cost_after - cost_before + max(more_input_cost, 0)
+  local streams = ended and l[L_ENDED] == 0 and 1 or 0
+  l[L_INPUT], l[L_CACHED], l[L_OUTPUT], l[L_INPUT_COST] = input, cached, output, input_cost
+  if ended then l[L_ENDED] = 1 end
+  local input_charged = more_input > 0 and more_input or 0
+  for i = 1, l[L_SCOPES] do
+    local scope = open('bora:use:' .. tag .. ':' .. lease_scopes[i])
+    local still_held, still_spend, still_running = scope[HELD_OUTPUT] + held, scope[HELD_SPEND] + spend, scope[STREAMS] - streams
+    scope[HELD_OUTPUT] = still_held > 0 and still_held or 0
+    scope[HELD_SPEND] = still_spend > 0 and still_spend or 0
+    scope[STREAMS] = still_running > 0 and still_running or 0
+    add(scope, 0, input_charged, more_output, more_spend)
     if more_input < 0 or more_input_cost < 0 then
-      refund(scope, lease[i + 1], lease[L_SLICE], lease[L_DAY], max(-more_input, 0), max(-more_input_cost, 0))
+      refund(scope, lease_epochs[i], l[L_SLICE], l[L_DAY], max(-more_input, 0), max(-more_input_cost, 0))
     end
   end
 end
 
-local function write_outbox(id, lease, requests, input, cached, output, nanos, how)
-  call('XADD', outbox_key, '*', 't', text(floor(now / 1000)), 'b', text(lease[L_BEGAN]), 'r', lease[L_REQUEST], 'l', id, 'k', lease[L_KEY], 'w', lease[L_WORKSPACE],
-       'm', lease[L_MODEL], 'e', lease[L_ENDPOINT], 'i', text(input), 'c', text(cached), 'o', text(output), 'n', text(nanos), 's', how,
-       'q', text(requests))
+-- The form of an entry: the end of store/limits.h.
+local function write_entry(id, requests, input, cached, output, nanos, how)
+  local subject = 1
+  for i = 1, lease[L_SCOPES] do subject = subject + #lease_scopes[i] + 1 end
+  entry_count = entry_count + 1
+  entries[entry_count] = pack(ENTRY, floor(now / 1000), lease[L_BEGAN], requests, input, cached, output, nanos, how, id, sub(lease_tail, subject))
 end
 
-local function cost_of(lease) return lease[L_INPUT_COST] + cost(lease[L_OUTPUT], lease[L_OUTPUT_PRICE]) end
-
--- What workers have said of a lease that is not there yet, as of a request that passed while Redis was away: like L_REPORTS, behind a letter that no
--- lease begins with. False: the word is another one.
+-- What workers have said of a lease that is not there yet, as of a request that passed while Redis was away: like lease_reports, behind a letter that
+-- no lease begins with. False: the word is another one.
 local EARLY = 'r'
-local function early_reports(word) return string.sub(word, 1, 1) == EARLY and cmsgpack.unpack(string.sub(word, 2)) end
+local function early_reports(word) return sub(word, 1, 1) == EARLY and cmsgpack.unpack(sub(word, 2)) end
 
-local function keep_settled(id, lease) call('SET', settled_key(id), cmsgpack.pack(lease), 'PX', KEEP_MS) end
+local function settled_key(id) return 'bora:settled:' .. tag .. ':' .. id end
+local function keep_settled(id) call('SET', settled_key(id), lease_packed(), 'PX', KEEP_MS) end
 
 -- The end of a lease that is there. `open_end`: a better word on it may still come, and then the difference is added.
-local function settle(id, lease, input, cached, output, how, open_end)
-  charge(lease, input, cached, output, true)
-  write_outbox(id, lease, 1, input, cached, lease[L_OUTPUT], cost_of(lease), how)
-  call('HDEL', leases_key, id)
-  call('ZREM', due_key, id)
-  if open_end then keep_settled(id, lease) end
+local function settle(id, input, cached, output, how, open_end)
+  charge(input, cached, output, true)
+  write_entry(id, 1, input, cached, lease[L_OUTPUT], cost_of_lease(), how)
+  drop_lease(id)
+  if open_end then keep_settled(id) end
 end
 
 -- A better word on a lease that was settled with an open end.
-local function correct(id, lease, input, cached, output, open_end)
-  local was_input, was_cached, was_output, was_cost = lease[L_INPUT], lease[L_CACHED], lease[L_OUTPUT], cost_of(lease)
-  charge(lease, input, cached, output, true)
-  local nanos = cost_of(lease) - was_cost
+local function correct(id, input, cached, output, open_end)
+  local was_input, was_cached, was_output, was_cost = lease[L_INPUT], lease[L_CACHED], lease[L_OUTPUT], cost_of_lease()
+  charge(input, cached, output, true)
+  local nanos = cost_of_lease() - was_cost
   if input ~= was_input or cached ~= was_cached or lease[L_OUTPUT] ~= was_output or nanos ~= 0 then
-    write_outbox(id, lease, 0, input - was_input, cached - was_cached, lease[L_OUTPUT] - was_output, nanos, 'correction')
+    write_entry(id, 0, input - was_input, cached - was_cached, lease[L_OUTPUT] - was_output, nanos, CORRECTION)
   end
-  if open_end then keep_settled(id, lease) else call('SET', settled_key(id), '', 'PX', KEEP_MS) end
+  if open_end then keep_settled(id) else call('SET', settled_key(id), '', 'PX', KEEP_MS) end
 end
 
--- What workers have said of a lease so far, and whether all of its answers are there. The prompt is one, however many answers it has.
-local function reported(lease)
+-- What workers have said of the lease so far, and whether all of its answers are there. The prompt is one, however many answers it has.
+local function reported()
   local count, input, cached, output = 0, 0, 0, 0
-  for _, report in pairs(lease[L_REPORTS] or {}) do count, input, output = count + 1, max(input, report[1]), output + report[3] end
+  for _, report in pairs(lease_reports or {}) do count, input, output = count + 1, max(input, report[1]), output + report[3] end
   for answer = lease[L_ANSWERS], 1, -1 do
-    local report = lease[L_REPORTS] and lease[L_REPORTS][answer]
+    local report = lease_reports and lease_reports[answer]
     if report and report[1] > 0 then cached = report[2] end
   end
   if count < lease[L_ANSWERS] then input = lease[L_INPUT] end
   return count == lease[L_ANSWERS], input, min(cached, input), max(output, lease[L_OUTPUT])
 end
 
--- Settle leases that have run out, at most `most`.
+-- --- leases that run out ------------------------------------------------------------------------------------------
+
+-- Settle them, at most `most`; when nothing else waits to be written.
 local function reap(most)
-  if call('ZCOUNT', due_key, '-inf', now_text) == 0 then return 0 end
-  local ids = call('ZRANGEBYSCORE', due_key, '-inf', now_text, 'LIMIT', '0', text(most))
+  local ids = call('ZRANGEBYSCORE', due_key, '-inf', text(now), 'LIMIT', '0', text(most))
   for _, id in ipairs(ids) do
     local packed = call('HGET', leases_key, id)
     if packed then
-      local lease = cmsgpack.unpack(packed)
-      local _, input, cached, output = reported(lease)
-      if not lease[L_REPORTS] then cached = lease[L_CACHED] end
-      settle(id, lease, input, cached, output, 'expired', true)
+      read_lease(packed)
+      local _, input, cached, output = reported()
+      if not lease_reports then cached = lease[L_CACHED] end
+      settle(id, input, cached, output, EXPIRED, true)
     else
-      call('ZREM', due_key, id)
+      drop_lease(id)
     end
   end
   return #ids
+end
+
+-- Is it time to look for leases that have run out? No lease runs out before `first_due`; one that is later than a lease lasts is a clock's that was set back.
+local function is_time_to_reap() return now >= first_due or first_due > now + LEASE_US end
+
+-- As reap, and remember how long nobody needs to look again.
+local function reap_in_passing()
+  local count, earliest = reap(REAP_MAX), nil
+  if count < REAP_MAX then earliest = call('ZRANGE', due_key, text(count), text(count), 'WITHSCORES')[2] end
+  first_due = count == REAP_MAX and now or min(tonumber(earliest) or now + LEASE_US, now + LEASE_US)
+  state_changed = count > 0 or earliest ~= nil
 end

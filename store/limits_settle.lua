@@ -3,49 +3,38 @@
 --
 -- What becomes of leases: charged, settled, run out; and what is used (store/limits.h).
 
--- KEYS  leases, due, outbox
--- ARGV  lease; packed doubles: time or 0, input, cached input, output
--- Gives 1, or 0 when there is no such lease.
-local function limits_charge(KEYS, ARGV)
-  local id = ARGV[1]
-  local time, _, cached, output = struct.unpack('<dddd', ARGV[2])
-  begin(time)
-  begin_leases(KEYS[1], KEYS[2], KEYS[3])
-  local packed = call('HGET', leases_key, id)
-  if packed then
-    local lease = cmsgpack.unpack(packed)
-    charge(lease, lease[L_INPUT], min(lease[L_INPUT], max(lease[L_CACHED], cached)), output, false)
-    call('HSET', leases_key, id, cmsgpack.pack(lease))
-    call('ZADD', due_key, text(now + LEASE_US), id)
-  end
-  reap(REAP_MAX)
-  store_scopes()
-  return packed and 1 or 0
+-- Of one generation: the lease's id, then packed doubles: input, cached input, output, what is said.
+local WORD, WORD_BYTES, ID_BYTES = '<dddd', 64, 32
+local CHARGE, SETTLE, PROVISIONAL, REPORT = 0, 1, 2, 3 -- and more: of which answer
+
+local ids, outcomes = {}, {} -- of the words: 1 done, 2 the difference was added, 0 nothing to do (yet)
+
+-- Both get what is stored of the lease, or false, and give the outcome and what is to be stored of it.
+local function charge_lease(id, packed, cached, output)
+  if not packed then return 0, false end
+  read_lease(packed)
+  charge(lease[L_INPUT], min(lease[L_INPUT], max(lease[L_CACHED], cached)), output, false)
+  packed = lease_packed()
+  put_lease(id, packed)
+  put_due(id, now + LEASE_US)
+  return 1, packed
 end
 
--- The word on a lease that was said in a call, taken together with what was said before. False: not all of its answers are there yet.
-local function last_word(lease, answer, input, cached, output)
+-- What was said now, taken together with what was said before. False: not all of the lease's answers are there yet.
+local function last_word(answer, input, cached, output)
   if answer >= lease[L_ANSWERS] then return false end
   if answer >= 0 then
-    lease[L_REPORTS] = lease[L_REPORTS] or {}
-    lease[L_REPORTS][answer + 1] = {input, cached, output}
-    return reported(lease)
+    lease_reports = lease_reports or {}
+    lease_reports[answer + 1] = {input, cached, output}
+    return reported()
   end
-  if lease[L_REPORTS] then output = max(output, (select(4, reported(lease)))) end
+  if lease_reports then output = max(output, (select(4, reported()))) end
   return true, input, cached, output
 end
 
--- KEYS  leases, due, outbox, settled
--- ARGV  lease; packed doubles: time or 0, input, cached input, output, 1 when a better word may come, answer or -1 for all of them
--- Gives 1 settled now, 2 the difference was added, 0 nothing to settle (yet).
-local function limits_settle(KEYS, ARGV)
-  local id = ARGV[1]
-  local time, input, cached, output, provisional, answer = struct.unpack('<dddddd', ARGV[2])
-  begin(time)
-  begin_leases(KEYS[1], KEYS[2], KEYS[3])
-  local result = 0
-  local running = call('HGET', leases_key, id)
-  local packed = running or call('GET', KEYS[4])
+-- `answer`: -1 for all of them; `provisional`: a better word may come.
+local function settle_lease(id, running, answer, input, cached, output, provisional)
+  local packed = running or call('GET', settled_key(id))
   local early = packed and early_reports(packed)
   if early or not packed then
     -- The admission's answer was lost and it may be under way still, on a connection that broke: it must find that it is too late. What a worker
@@ -56,54 +45,91 @@ local function limits_settle(KEYS, ARGV)
       early[answer + 1] = {input, cached, output}
       word = EARLY .. cmsgpack.pack(early)
     end
-    call('SET', KEYS[4], word, 'PX', KEEP_MS)
-  elseif packed ~= '' then
-    local lease, complete = cmsgpack.unpack(packed), nil
-    complete, input, cached, output = last_word(lease, answer, input, cached, output)
-    if complete and running then
-      settle(id, lease, input, cached, output, 'settled', provisional ~= 0)
-      result = 1
-    elseif complete then
-      correct(id, lease, input, cached, output, provisional ~= 0)
-      result = 2
-    elseif running then
-      call('HSET', leases_key, id, cmsgpack.pack(lease))
-    else
-      keep_settled(id, lease)
-    end
+    call('SET', settled_key(id), word, 'PX', KEEP_MS)
+    return 0, false
   end
-  reap(REAP_MAX)
-  store_scopes()
-  return result
+  if packed == '' then return 0, false end
+  read_lease(packed)
+  local complete
+  complete, input, cached, output = last_word(answer, input, cached, output)
+  if complete and running then
+    settle(id, input, cached, output, SETTLED, provisional)
+    return 1, false
+  end
+  if complete then
+    correct(id, input, cached, output, provisional)
+    return 2, false
+  end
+  if not running then
+    keep_settled(id)
+    return 0, false
+  end
+  packed = lease_packed()
+  put_lease(id, packed)
+  return 0, packed
 end
 
--- KEYS  leases, due, outbox
+-- All that is said in `words`; their number. What they say counts in their order.
+local function take_words(words)
+  local count = #words / WORD_BYTES
+  for i = 1, count do ids[i] = sub(words, WORD_BYTES * (i - 1) + 1, WORD_BYTES * (i - 1) + ID_BYTES) end
+  local stored = call('HMGET', leases_key, unpack(ids, 1, count))
+  local changed = count > 1 and {} or nil -- lease -> what is to be stored of it
+  for i = 1, count do
+    local id, packed, input, cached, output, what = ids[i], stored[i], numbers(WORD, words, WORD_BYTES * (i - 1) + ID_BYTES + 1)
+    if changed and changed[id] ~= nil then packed = changed[id] end
+    if what == CHARGE then
+      outcomes[i], packed = charge_lease(id, packed, cached, output)
+    else
+      outcomes[i], packed = settle_lease(id, packed, what < REPORT and -1 or what - REPORT, input, cached, output, what == PROVISIONAL)
+    end
+    if changed then changed[id] = packed end
+  end
+  commit()
+  return count
+end
+
+-- KEYS  the organisation's state
+-- ARGV  packed doubles: time or 0; words, at least one
+-- Gives a byte for each word.
+local function limits_tell(KEYS, ARGV)
+  begin((struct.unpack('<d', ARGV[1])))
+  begin_leases(KEYS[1], call('GET', KEYS[1]))
+  local count = take_words(ARGV[2])
+  if is_time_to_reap() then
+    reap_in_passing()
+    commit()
+  end
+  return string.char(unpack(outcomes, 1, count))
+end
+
+-- KEYS  the organisation's state
 -- ARGV  packed doubles: time or 0
 -- Gives how many it has settled.
 local function limits_reap(KEYS, ARGV)
   begin((struct.unpack('<d', ARGV[1])))
-  begin_leases(KEYS[1], KEYS[2], KEYS[3])
+  begin_leases(KEYS[1], false)
   -- Nobody may hold longer than a lease: where one seems to, the clock was set back.
   local latest = text(now + LEASE_US)
   for _, id in ipairs(call('ZRANGEBYSCORE', due_key, '(' .. latest, '+inf', 'LIMIT', '0', text(REAP_ALL_MAX))) do
     call('ZADD', due_key, latest, id)
   end
   local count = reap(REAP_ALL_MAX)
-  store_scopes()
+  commit()
   return count
 end
 
--- KEYS  a scope's numbers, its slices, the times of its requests
+-- KEYS  a scope's numbers, the times of its requests
 -- ARGV  packed doubles: time or 0
 -- Gives nine packed doubles, one for each kind of limit.
 local function limits_used(KEYS, ARGV)
   begin((struct.unpack('<d', ARGV[1])))
-  local scope = open(KEYS[1], KEYS[2])
-  local low, length = 0, call('LLEN', KEYS[3])
+  local scope = open(KEYS[1])
+  local low, length = 0, call('LLEN', KEYS[2])
   local high = length
   while low < high do -- the first time that is inside the last second
     local middle = floor((low + high) / 2)
-    if tonumber(call('LINDEX', KEYS[3], text(middle))) > now - SECOND_US then high = middle else low = middle + 1 end
+    if tonumber(call('LINDEX', KEYS[2], text(middle))) > now - SECOND_US then high = middle else low = middle + 1 end
   end
   store_scopes()
   local tokens = scope[HELD_OUTPUT]
@@ -111,23 +137,16 @@ local function limits_used(KEYS, ARGV)
               scope[DAY_TOKENS] + tokens, scope[MONTH_TOKENS] + tokens, scope[STREAMS], scope[MONTH_SPEND] + scope[HELD_SPEND])
 end
 
--- KEYS  a scope's numbers, its slices
+-- KEYS  a scope's numbers
 -- ARGV  packed doubles: time or 0, tokens of the day, tokens and spend of the month
 -- Gives 1.
 local function limits_seed(KEYS, ARGV)
   local time, day_tokens, month_tokens, month_spend = struct.unpack('<dddd', ARGV[1])
   begin(time)
-  local scope = open(KEYS[1], KEYS[2])
+  local scope = open(KEYS[1])
   scope[DAY_TOKENS] = max(scope[DAY_TOKENS], day_tokens)
   scope[MONTH_TOKENS], scope[MONTH_SPEND] = max(scope[MONTH_TOKENS], month_tokens), max(scope[MONTH_SPEND], month_spend)
   scope.changed = true
   store_scopes()
   return 1
 end
-
-redis.register_function('limits_seed_' .. VERSION, limits_seed)
-redis.register_function('limits_admit_' .. VERSION, limits_admit)
-redis.register_function('limits_charge_' .. VERSION, limits_charge)
-redis.register_function('limits_settle_' .. VERSION, limits_settle)
-redis.register_function('limits_reap_' .. VERSION, limits_reap)
-redis.register_function('limits_used_' .. VERSION, limits_used)

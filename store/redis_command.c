@@ -13,8 +13,22 @@ enum { WORDS_MAX = 64, COMMANDF_BYTES_MAX = 1 << 20, BULK_HEADER_BYTES = 24 };
 
 /* --- arguments to bytes: *3\r\n$3\r\nSET\r\n$1\r\nk\r\n$5\r\nvalue\r\n ------------------------------------------- */
 
+/** A count and the end of its line. */
+static char *put_count(char *to, char kind, size_t count) {
+    char digits[20];
+    size_t at = sizeof digits;
+    do digits[--at] = (char)('0' + count % 10);
+    while ((count /= 10) > 0);
+    *to++ = kind;
+    memcpy(to, digits + at, sizeof digits - at);
+    to += sizeof digits - at;
+    *to++ = '\r';
+    *to++ = '\n';
+    return to;
+}
+
 static char *put_bulk(char *to, struct bytes_view argument) {
-    to += sprintf(to, "$%zu\r\n", argument.length);
+    to = put_count(to, '$', argument.length);
     if (argument.length > 0) memcpy(to, argument.data, argument.length);
     to += argument.length;
     *to++ = '\r';
@@ -33,7 +47,7 @@ struct redis_command *redis_command_create(const struct bytes_view *arguments, s
         free(wire);
         return NULL;
     }
-    char *to = wire + sprintf(wire, "*%zu\r\n", count);
+    char *to = put_count(wire, '*', count);
     for (size_t i = 0; i < count; i++) to = put_bulk(to, arguments[i]);
     command->argument_count = (int)count;
     command->wire = wire;
@@ -257,7 +271,7 @@ bool redis_command_use_source(struct redis_command *command) {
     size_t source_length = strlen(command->script->source), tail_length = command->wire_length - command->script_tail;
     char *wire = malloc(3 * BULK_HEADER_BYTES + source_length + tail_length);
     if (wire == NULL) return false;
-    char *to = wire + sprintf(wire, "*%d\r\n", command->argument_count);
+    char *to = put_count(wire, '*', (size_t)command->argument_count);
     to = put_bulk(to, bytes_view_string("EVAL"));
     to = put_bulk(to, bytes_view_of(command->script->source, source_length));
     memcpy(to, command->wire + command->script_tail, tail_length);

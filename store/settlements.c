@@ -11,7 +11,8 @@
 #include <sys/queue.h>
 #include <time.h>
 
-enum { BUCKETS = 4096, BATCH = 256, RECORD_WORD_BYTES = 64 };
+enum { BUCKETS = 4096, ORGANIZATION_BUCKETS = 256, AGAIN_MAX = 256, ENDPOINT_BYTES = 64 };
+static const int64_t GATHER_NS = 5 * (int64_t)NS_PER_MS;
 static const int64_t POLL_NS = 20 * (int64_t)NS_PER_MS, BACKOFF_NS = 50 * (int64_t)NS_PER_MS, BACKOFF_MAX_NS = NS_PER_S;
 
 enum kind { KIND_CHARGE, KIND_SETTLE, KIND_REPORT, KIND_RECORD };
@@ -21,13 +22,12 @@ struct record {
     struct limits_admission admission;
     struct limits_scope scopes[LIMITS_SCOPES_MAX];
     char workspace[LIMITS_ID_BYTES + 1], key[LIMITS_KEY_ID_BYTES + 1], model[LIMIT_MODEL_NAME_BYTES + 1],
-        request_id[RECORD_WORD_BYTES], endpoint[RECORD_WORD_BYTES];
+        request_id[LIMIT_REQUEST_ID_BYTES + 1], endpoint[ENDPOINT_BYTES + 1];
 };
 
 struct entry {
-    TAILQ_ENTRY(entry) link;       /* waiting or again */
-    LIST_ENTRY(entry) same_bucket; /* charges that wait */
-    struct settlements *owner;
+    TAILQ_ENTRY(entry) link;       /* waiting, again, or a batch's */
+    LIST_ENTRY(entry) same_bucket; /* charges that wait or are gathered */
     enum kind kind;
     int answer;
     bool was_sent;
@@ -38,16 +38,34 @@ struct entry {
 TAILQ_HEAD(entries, entry);
 LIST_HEAD(bucket, entry);
 
+/** What is sent in one call: words on leases of one organisation, or one record. */
+struct batch {
+    TAILQ_ENTRY(batch) link;       /* gathered, or about to be sent */
+    LIST_ENTRY(batch) same_bucket; /* gathered */
+    struct settlements *owner;
+    int64_t since_ns;
+    int count;
+    bool carried; /* by an admission, with which it may have been refused */
+    struct entries entries;
+};
+TAILQ_HEAD(batches, batch);
+LIST_HEAD(batch_bucket, batch);
+
 struct settlements {
     struct redis_client *client;
     pthread_t thread;
     pthread_mutex_t mutex;
     pthread_cond_t changed;
+    struct batches gathered; /* oldest first; none while away */
+    struct batch_bucket organizations[ORGANIZATION_BUCKETS];
     struct entries waiting;         /* not under way, oldest first */
     struct entries again;           /* came back without an answer, in that order; older than all that wait */
-    struct bucket charges[BUCKETS]; /* those of `waiting`, by lease */
+    struct bucket charges[BUCKETS]; /* those of `waiting` and `gathered`, by lease */
     int64_t under_way;
-    bool away; /* calls wait instead of being sent; ends when nothing waits any more */
+    bool away;     /* calls wait instead of being sent; ends when nothing waits any more */
+    bool sleeping; /* the thread, until it is called */
+    bool busy;     /* something was gathered since the thread has looked */
+    bool draining; /* nothing is gathered any more */
     bool stopping;
     struct settlements_counts counts;
 };
@@ -55,60 +73,6 @@ struct settlements {
 static void free_entry(struct entry *entry) {
     if (entry != NULL) free(entry->record);
     free(entry);
-}
-
-/* --- a call and its answer: any thread ------------------------------------------------------------------------------ */
-
-static void on_answer(void *context, enum status status, const struct redis_reply *reply, const char *message) {
-    (void)reply, (void)message;
-    struct entry *entry = context;
-    struct settlements *settlements = entry->owner;
-    pthread_mutex_lock(&settlements->mutex);
-    settlements->under_way--;
-    if (status == STATUS_UNAVAILABLE || status == STATUS_DEADLINE_EXCEEDED || status == STATUS_RESOURCE_EXHAUSTED) {
-        TAILQ_INSERT_TAIL(&settlements->again, entry, link);
-        settlements->away = true;
-        entry = NULL;
-    } else {
-        settlements->counts.waiting--;
-        if (status == STATUS_CANCELLED)
-            settlements->counts.dropped++;
-        else if (status != STATUS_OK)
-            settlements->counts.refused++;
-    }
-    pthread_cond_broadcast(&settlements->changed);
-    pthread_mutex_unlock(&settlements->mutex);
-    free_entry(entry);
-}
-
-/** A lease that was settled before is refused, and settling it again adds nothing. It is settled provisionally, as only that leaves a word which an
- *  admission that is sent again finds: without it a settlement whose answer was lost would be followed by a second request. */
-static void on_recorded(void *context, enum status status, const struct limits_result *result, const char *message) {
-    (void)result;
-    struct entry *entry = context;
-    if (status == STATUS_OK || status == STATUS_INTERNAL)
-        limits_settle(entry->owner->client, entry->organization, entry->lease, &entry->usage, on_answer, entry);
-    else
-        on_answer(entry, status, NULL, message);
-}
-
-/** Without the lock: a client without a connection answers before it returns. The entry may be gone then. */
-static void send_entry(struct entry *entry) {
-    struct redis_client *client = entry->owner->client;
-    switch (entry->kind) {
-    case KIND_CHARGE:
-        limits_charge(client, entry->organization, entry->lease, &entry->usage, on_answer, entry);
-        break;
-    case KIND_SETTLE:
-        limits_settle(client, entry->organization, entry->lease, &entry->usage, on_answer, entry);
-        break;
-    case KIND_REPORT:
-        limits_report(client, entry->organization, entry->lease, entry->answer, &entry->usage, on_answer, entry);
-        break;
-    case KIND_RECORD:
-        limits_admit(client, &entry->record->admission, on_recorded, entry);
-        break;
-    }
 }
 
 /* --- what waits: under the lock ------------------------------------------------------------------------------------- */
@@ -127,6 +91,81 @@ static struct entry *waiting_charge(struct settlements *settlements, const char 
 
 static void index_charge(struct settlements *settlements, struct entry *entry) {
     if (entry->kind == KIND_CHARGE) LIST_INSERT_HEAD(bucket_of(settlements, entry->lease), entry, same_bucket);
+}
+
+/* --- what is gathered: under the lock --------------------------------------------------------------------------------- */
+
+static struct batch_bucket *organization_bucket(struct settlements *settlements, const char *organization) {
+    return &settlements->organizations[bytes_hash(0, bytes_view_string(organization)) % ORGANIZATION_BUCKETS];
+}
+
+static const char *organization_of(const struct batch *batch) {
+    return TAILQ_FIRST(&batch->entries)->organization;
+}
+
+static struct batch *find_batch(struct settlements *settlements, const char *organization) {
+    struct batch *batch;
+    LIST_FOREACH(batch, organization_bucket(settlements, organization), same_bucket) {
+        if (strcmp(organization_of(batch), organization) == 0) return batch;
+    }
+    return NULL;
+}
+
+static struct batch *batch_create(struct settlements *settlements) {
+    struct batch *batch = calloc(1, sizeof *batch);
+    if (batch == NULL) return NULL;
+    batch->owner = settlements;
+    TAILQ_INIT(&batch->entries);
+    return batch;
+}
+
+static void batch_add(struct batch *batch, struct entry *entry) {
+    TAILQ_INSERT_TAIL(&batch->entries, entry, link);
+    batch->count++;
+}
+
+/** It is under way from now on. */
+static void take_batch(struct settlements *settlements, struct batch *batch) {
+    struct entry *entry;
+    LIST_REMOVE(batch, same_bucket);
+    TAILQ_REMOVE(&settlements->gathered, batch, link);
+    TAILQ_FOREACH(entry, &batch->entries, link) {
+        if (entry->kind == KIND_CHARGE) LIST_REMOVE(entry, same_bucket);
+        entry->was_sent = true;
+    }
+    settlements->under_way += batch->count;
+}
+
+/** False when memory is out. `*out_full`: the batch, if it is to be sent at once. */
+static bool gather(struct settlements *settlements, struct entry *entry, struct batch **out_full) {
+    struct batch *batch = find_batch(settlements, entry->organization);
+    bool is_new = batch == NULL;
+    if (is_new && (batch = batch_create(settlements)) == NULL) return false;
+    batch_add(batch, entry);
+    index_charge(settlements, entry);
+    if (is_new) {
+        batch->since_ns = clock_monotonic_ns(clock_system());
+        LIST_INSERT_HEAD(organization_bucket(settlements, entry->organization), batch, same_bucket);
+        TAILQ_INSERT_TAIL(&settlements->gathered, batch, link);
+        settlements->busy = true;
+        if (settlements->sleeping) pthread_cond_broadcast(&settlements->changed);
+    }
+    if (batch->count == LIMITS_WORDS_MAX || settlements->draining) {
+        take_batch(settlements, batch);
+        *out_full = batch;
+    }
+    return true;
+}
+
+/** Redis is away: what was gathered waits. */
+static void stop_gathering(struct settlements *settlements) {
+    struct batch *batch;
+    while ((batch = TAILQ_FIRST(&settlements->gathered)) != NULL) {
+        LIST_REMOVE(batch, same_bucket);
+        TAILQ_REMOVE(&settlements->gathered, batch, link);
+        TAILQ_CONCAT(&settlements->waiting, &batch->entries, link);
+        free(batch);
+    }
 }
 
 static struct entry *take_first(struct settlements *settlements) {
@@ -148,7 +187,7 @@ static void put_back(struct settlements *settlements) {
 /** A charge that waits is replaced by whatever comes for its lease that says more. */
 static bool merge(struct settlements *settlements, enum kind kind, const char *organization, const char *lease,
                   const struct limits_usage *usage) {
-    if (!settlements->away || kind == KIND_REPORT || kind == KIND_RECORD) return false;
+    if (kind == KIND_REPORT || kind == KIND_RECORD) return false;
     struct entry *charge = waiting_charge(settlements, organization, lease);
     if (charge == NULL) return false;
     int64_t output = charge->usage.output > usage->output ? charge->usage.output : usage->output;
@@ -167,7 +206,6 @@ static struct entry *add_entry(struct settlements *settlements, enum kind kind, 
         settlements->counts.dropped++;
         return NULL;
     }
-    entry->owner = settlements;
     entry->kind = kind;
     entry->answer = answer;
     entry->usage = *usage;
@@ -188,26 +226,142 @@ static void attach_record(struct entry *entry, struct record *record) {
                                                         .endpoint = record->endpoint};
 }
 
+/* --- a call and its answer: any thread ------------------------------------------------------------------------------ */
+
+static void send_batch(struct batch *batch);
+
+/** Each alone, so that one that is refused takes no other with it. False when memory is out. */
+static bool send_apart(struct batch *batch) {
+    while (batch->count > 1) {
+        struct batch *one = batch_create(batch->owner);
+        if (one == NULL) return false;
+        struct entry *entry = TAILQ_FIRST(&batch->entries);
+        TAILQ_REMOVE(&batch->entries, entry, link);
+        batch->count--;
+        batch_add(one, entry);
+        send_batch(one);
+    }
+    send_batch(batch);
+    return true;
+}
+
+/** May the same call succeed later? */
+static bool will_pass(enum status status) {
+    return status == STATUS_UNAVAILABLE || status == STATUS_DEADLINE_EXCEEDED || status == STATUS_RESOURCE_EXHAUSTED;
+}
+
+static void on_answer(void *context, enum status status, const struct redis_reply *reply, const char *message) {
+    (void)reply, (void)message;
+    struct batch *batch = context;
+    struct settlements *settlements = batch->owner;
+    bool refused = status != STATUS_OK && status != STATUS_CANCELLED && !will_pass(status);
+    if (refused && batch->carried) { /* it may have been the admission that was refused */
+        batch->carried = false;
+        send_batch(batch);
+        return;
+    }
+    if (refused && batch->count > 1 && send_apart(batch)) return;
+    pthread_mutex_lock(&settlements->mutex);
+    settlements->under_way -= batch->count;
+    if (will_pass(status)) {
+        TAILQ_CONCAT(&settlements->again, &batch->entries, link);
+        settlements->away = true;
+        stop_gathering(settlements);
+    } else {
+        settlements->counts.waiting -= batch->count;
+        if (status == STATUS_CANCELLED) settlements->counts.dropped += batch->count;
+        if (refused) settlements->counts.refused += batch->count;
+    }
+    if (settlements->away || settlements->draining) pthread_cond_broadcast(&settlements->changed);
+    pthread_mutex_unlock(&settlements->mutex);
+    for (struct entry *entry; (entry = TAILQ_FIRST(&batch->entries)) != NULL;) {
+        TAILQ_REMOVE(&batch->entries, entry, link);
+        free_entry(entry);
+    }
+    free(batch);
+}
+
+static void write_words(const struct batch *batch, struct limits_word words[LIMITS_WORDS_MAX]) {
+    int count = 0;
+    struct entry *entry;
+    TAILQ_FOREACH(entry, &batch->entries, link) {
+        words[count++] = (struct limits_word){.said = entry->kind == KIND_CHARGE   ? LIMITS_CHARGE
+                                                      : entry->kind == KIND_REPORT ? LIMITS_REPORT
+                                                                                   : LIMITS_SETTLE,
+                                              .lease = entry->lease,
+                                              .answer = entry->answer,
+                                              .usage = entry->usage};
+    }
+}
+
+static void tell(struct batch *batch) {
+    struct limits_word words[LIMITS_WORDS_MAX];
+    write_words(batch, words);
+    limits_tell(batch->owner->client, organization_of(batch), words, batch->count, on_answer, batch);
+}
+
+/** A lease that was settled before is refused, and settling it again adds nothing. It is settled provisionally, as only that leaves a word which an
+ *  admission that is sent again finds: without it a settlement whose answer was lost would be followed by a second request. */
+static void on_recorded(void *context, enum status status, const struct limits_result *result, const char *message) {
+    (void)result;
+    if (status == STATUS_OK || status == STATUS_INTERNAL)
+        tell(context);
+    else
+        on_answer(context, status, NULL, message);
+}
+
+/** Without the lock: a client without a connection answers before it returns. The batch may be gone then. */
+static void send_batch(struct batch *batch) {
+    struct entry *first = TAILQ_FIRST(&batch->entries);
+    if (first->kind == KIND_RECORD)
+        limits_admit(batch->owner->client, &first->record->admission, on_recorded, batch);
+    else
+        tell(batch);
+}
+
+/* --- from outside --------------------------------------------------------------------------------------------------- */
+
+static bool is_valid(enum kind kind, const char *organization, const char *lease, int answer) {
+    struct limits_word word = {
+        .said = kind == KIND_REPORT ? LIMITS_REPORT : LIMITS_SETTLE, .lease = lease, .answer = answer};
+    return organization[0] != 0 && strlen(organization) <= LIMITS_ID_BYTES && limits_word_is_valid(&word);
+}
+
+/** False when memory is out. `*out_batch`: what is to be sent, without the lock. */
+static bool take_in(struct settlements *settlements, struct entry *entry, struct batch **out_batch) {
+    if (settlements->away) {
+        TAILQ_INSERT_TAIL(&settlements->waiting, entry, link);
+        index_charge(settlements, entry);
+        return true;
+    }
+    if (entry->kind != KIND_RECORD) return gather(settlements, entry, out_batch);
+    if ((*out_batch = batch_create(settlements)) == NULL) return false;
+    batch_add(*out_batch, entry);
+    entry->was_sent = true;
+    settlements->under_way++;
+    return true;
+}
+
 /** `record`: taken. */
 static void submit(struct settlements *settlements, enum kind kind, const char *organization, const char *lease,
                    int answer, const struct limits_usage *usage, struct record *record) {
-    struct entry *to_send = NULL;
+    struct batch *to_send = NULL;
     pthread_mutex_lock(&settlements->mutex);
-    if (!merge(settlements, kind, organization, lease, usage)) {
+    if (!is_valid(kind, organization, lease, answer)) {
+        settlements->counts.refused++;
+        free(record);
+    } else if (!merge(settlements, kind, organization, lease, usage)) {
         struct entry *entry = add_entry(settlements, kind, organization, lease, answer, usage);
         if (entry != NULL && record != NULL) attach_record(entry, record);
         if (entry == NULL) free(record);
-        if (entry != NULL && settlements->away) {
-            TAILQ_INSERT_TAIL(&settlements->waiting, entry, link);
-            index_charge(settlements, entry);
-        } else if (entry != NULL) {
-            settlements->under_way++;
-            entry->was_sent = true;
-            to_send = entry;
+        if (entry != NULL && !take_in(settlements, entry, &to_send)) {
+            settlements->counts.waiting--;
+            settlements->counts.dropped++;
+            free_entry(entry);
         }
     }
     pthread_mutex_unlock(&settlements->mutex);
-    if (to_send != NULL) send_entry(to_send);
+    if (to_send != NULL) send_batch(to_send);
 }
 
 void settlements_charge(struct settlements *settlements, const char *organization, const char *lease,
@@ -258,6 +412,36 @@ void settlements_record(struct settlements *settlements, const struct limits_adm
     submit(settlements, KIND_RECORD, admission->subject.organization, admission->lease, 0, &provisional, record);
 }
 
+static bool names_lease(const struct batch *batch, const char *lease) {
+    struct entry *entry;
+    TAILQ_FOREACH(entry, &batch->entries, link) {
+        if (lease != NULL && strcmp(entry->lease, lease) == 0) return true;
+    }
+    return false;
+}
+
+void settlements_admit(struct settlements *settlements, const struct limits_admission *admission, limits_fn *fn,
+                       void *context) {
+    pthread_mutex_lock(&settlements->mutex);
+    struct batch *batch = find_batch(settlements, admission->subject.organization);
+    if (batch != NULL && names_lease(batch, admission->lease)) batch = NULL;
+    if (batch != NULL) take_batch(settlements, batch);
+    pthread_mutex_unlock(&settlements->mutex);
+    if (batch == NULL) {
+        limits_admit(settlements->client, admission, fn, context);
+        return;
+    }
+    struct limits_word words[LIMITS_WORDS_MAX];
+    struct limits_admission carrier = *admission;
+    write_words(batch, words);
+    batch->carried = true;
+    carrier.word_count = batch->count;
+    carrier.words = words;
+    carrier.told = on_answer;
+    carrier.told_context = batch;
+    limits_admit(settlements->client, &carrier, fn, context);
+}
+
 struct settlements_counts settlements_count(struct settlements *settlements) {
     pthread_mutex_lock(&settlements->mutex);
     struct settlements_counts counts = settlements->counts;
@@ -284,18 +468,76 @@ static void rest(struct settlements *settlements, int64_t ns) {
     }
 }
 
-static void send_batch(struct settlements *settlements) {
-    struct entry *batch[BATCH];
-    int count = 0;
-    while (count < BATCH && (batch[count] = take_first(settlements)) != NULL) {
-        settlements->under_way++;
-        settlements->counts.repeated += batch[count]->was_sent;
-        batch[count]->was_sent = true;
-        count++;
-    }
+/** Under the lock, which is given away meanwhile. */
+static void send_all(struct settlements *settlements, struct batches *batches) {
+    struct batch *batch;
     pthread_mutex_unlock(&settlements->mutex);
-    for (int i = 0; i < count; i++) send_entry(batch[i]);
+    while ((batch = TAILQ_FIRST(batches)) != NULL) {
+        TAILQ_REMOVE(batches, batch, link);
+        send_batch(batch);
+    }
     pthread_mutex_lock(&settlements->mutex);
+}
+
+/** The batch of `batches` that takes the entry; NULL when memory is out. */
+static struct batch *batch_for(struct settlements *settlements, struct batches *batches, const struct entry *entry) {
+    struct batch *batch;
+    TAILQ_FOREACH(batch, batches, link) {
+        if (entry->kind != KIND_RECORD && TAILQ_FIRST(&batch->entries)->kind != KIND_RECORD &&
+            batch->count < LIMITS_WORDS_MAX && strcmp(organization_of(batch), entry->organization) == 0)
+            return batch;
+    }
+    batch = batch_create(settlements);
+    if (batch != NULL) TAILQ_INSERT_TAIL(batches, batch, link);
+    return batch;
+}
+
+static void send_again(struct settlements *settlements) {
+    struct batches batches = TAILQ_HEAD_INITIALIZER(batches);
+    for (int i = 0; i < AGAIN_MAX; i++) {
+        struct entry *entry = TAILQ_FIRST(&settlements->waiting);
+        struct batch *batch = entry != NULL ? batch_for(settlements, &batches, entry) : NULL;
+        if (batch == NULL) break;
+        batch_add(batch, take_first(settlements));
+        settlements->under_way++;
+        settlements->counts.repeated += entry->was_sent;
+        entry->was_sent = true;
+    }
+    if (TAILQ_EMPTY(&batches)) rest(settlements, POLL_NS);
+    send_all(settlements, &batches);
+}
+
+/** What was gathered long enough ago goes. */
+static void send_gathered(struct settlements *settlements) {
+    int64_t now_ns = clock_monotonic_ns(clock_system());
+    struct batches batches = TAILQ_HEAD_INITIALIZER(batches);
+    struct batch *batch;
+    while ((batch = TAILQ_FIRST(&settlements->gathered)) != NULL &&
+           (settlements->draining || batch->since_ns + GATHER_NS <= now_ns)) {
+        take_batch(settlements, batch);
+        TAILQ_INSERT_TAIL(&batches, batch, link);
+    }
+    send_all(settlements, &batches);
+}
+
+static void rest_until(struct settlements *settlements, int64_t ns) {
+    struct timespec deadline = {.tv_sec = ns / NS_PER_S, .tv_nsec = ns % NS_PER_S};
+    pthread_cond_timedwait(&settlements->changed, &settlements->mutex, &deadline);
+}
+
+/** While Redis is there. Sleeps only when nothing has come for a while: who settles often need not call. */
+static void look_after_gathered(struct settlements *settlements) {
+    send_gathered(settlements);
+    if (settlements->away || settlements->stopping) return;
+    struct batch *first = TAILQ_FIRST(&settlements->gathered);
+    if (first != NULL || settlements->busy) {
+        settlements->busy = false;
+        rest_until(settlements, (first != NULL ? first->since_ns : clock_monotonic_ns(clock_system())) + GATHER_NS);
+        return;
+    }
+    settlements->sleeping = true;
+    pthread_cond_wait(&settlements->changed, &settlements->mutex);
+    settlements->sleeping = false;
 }
 
 static void *run(void *argument) {
@@ -303,7 +545,11 @@ static void *run(void *argument) {
     int64_t backoff_ns = 0;
     pthread_mutex_lock(&settlements->mutex);
     while (!settlements->stopping) {
-        if (!settlements->away || settlements->under_way > 0) {
+        if (!settlements->away) {
+            look_after_gathered(settlements);
+            continue;
+        }
+        if (settlements->under_way > 0) {
             pthread_cond_wait(&settlements->changed, &settlements->mutex);
             continue;
         }
@@ -324,7 +570,7 @@ static void *run(void *argument) {
         } else if (backoff_ns > 0) {
             rest(settlements, backoff_ns);
         }
-        if (!settlements->stopping) send_batch(settlements);
+        if (!settlements->stopping) send_again(settlements);
     }
     pthread_mutex_unlock(&settlements->mutex);
     return NULL;
@@ -336,9 +582,11 @@ enum status settlements_create(struct redis_client *client, struct settlements *
     struct settlements *settlements = calloc(1, sizeof *settlements);
     if (settlements == NULL) return error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
     settlements->client = client;
+    TAILQ_INIT(&settlements->gathered);
     TAILQ_INIT(&settlements->waiting);
     TAILQ_INIT(&settlements->again);
     for (int i = 0; i < BUCKETS; i++) LIST_INIT(&settlements->charges[i]);
+    for (int i = 0; i < ORGANIZATION_BUCKETS; i++) LIST_INIT(&settlements->organizations[i]);
     pthread_condattr_t attributes;
     pthread_condattr_init(&attributes);
     pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
@@ -359,6 +607,8 @@ int64_t settlements_destroy(struct settlements *settlements, int64_t timeout_ns)
     if (settlements == NULL) return 0;
     struct timespec deadline = time_after(timeout_ns);
     pthread_mutex_lock(&settlements->mutex);
+    settlements->draining = true;
+    send_gathered(settlements);
     while (settlements->counts.waiting > 0 &&
            pthread_cond_timedwait(&settlements->changed, &settlements->mutex, &deadline) == 0) {
     }

@@ -3,11 +3,14 @@
 /**
  * Charges, settlements and reports of leases (store/limits.h) on their way to Redis, kept until it has taken them.
  *
- *     any thread ──> sent at once ──ok──> forgotten
- *                        │ UNAVAILABLE, DEADLINE_EXCEEDED: it may or may not have run
- *                        └──> waiting ──> sent again, oldest first, when Redis is back
+ *     any thread ──> gathered by organisation ──(its next admission, 64 of them, or 5 ms)──> sent in one call ──ok──> forgotten
+ *                                                        │ UNAVAILABLE, DEADLINE_EXCEEDED: it may or may not have run
+ *                                                        └──> waiting ──> sent again, oldest first, when Redis is back
  *
- * That is safe because each of these calls changes nothing when it is repeated: a charge says how much it was so far, a lease settles once. While
+ * Nobody waits for them. An admission of this process (settlements_admit) takes along what was gathered before it, in the same call, and finds the room that
+ * this makes; only admissions of other processes may find it a few milliseconds late.
+ *
+ * Sending again is safe because each of these calls changes nothing when it is repeated: a charge says how much it was so far, a lease settles once. While
  * Redis is away calls only wait, and of a lease there waits no more than its newest charge, its settlement and its reports. At most SETTLEMENTS_MAX
  * wait; what comes on top is lost and counted (the lease then runs out, and is settled by what was charged last).
  */
@@ -25,7 +28,7 @@ struct settlements;
 
 /** Starts a thread. The client must outlive it. */
 enum status settlements_create(struct redis_client *client, struct settlements **out, struct error *err);
-/** Wait until everything was taken, at most `timeout_ns` (and as long as one command may take, for those under way); gives how many were not. */
+/** Send what was gathered, wait until everything was taken, at most `timeout_ns` (and as long as one command may take, for those under way); gives how many were not. */
 int64_t settlements_destroy(struct settlements *settlements, int64_t timeout_ns);
 
 /** Arguments as in store/limits.h; copied. Never block, call nothing back. Any thread. */
@@ -35,6 +38,10 @@ void settlements_settle(struct settlements *settlements, const char *organizatio
                         const struct limits_usage *usage);
 void settlements_report(struct settlements *settlements, const char *organization, const char *lease, int answer,
                         const struct limits_usage *usage);
+
+/** limits_admit, which takes along what was gathered of its organisation. The admission's words are none: this fills them in. */
+void settlements_admit(struct settlements *settlements, const struct limits_admission *admission, limits_fn *fn,
+                       void *context);
 
 /** What has passed while Redis was away (limits_admission.late), and its settlement. Without memory it is lost, and counted. */
 void settlements_record(struct settlements *settlements, const struct limits_admission *admission,

@@ -411,7 +411,7 @@ static void on_delta_locked(struct chat *chat, struct chat_choice *choice, const
 static void on_end_locked(struct chat *chat, struct chat_choice *choice, const Bora__Internal__V1__Finished *finished) {
     choice->completion_tokens = finished->completion_tokens;
     choice->cached_tokens = finished->cached_tokens;
-    if (chat->phase == CHAT_DONE) return;
+    if (chat->phase == CHAT_DONE || chat->refusal != NULL) return; /* the end of what was stopped is no news */
     if (finished->reason == BORA__INTERNAL__V1__FINISHED__REASON__REASON_CANCELLED) { /* not by us: by its deadline */
         struct api_error error =
             api_error_make(504, STATUS_DEADLINE_EXCEEDED, "timeout", NULL, "The request took too long.");

@@ -359,11 +359,7 @@ static bool convert_seed(const Bora__V1__ChatCompletionRequest *m, struct chat_p
     bool ours = REQUEST_HAS(random_seed, RANDOM_SEED), theirs = REQUEST_HAS(seed, SEED);
     if (ours && theirs && m->random_seed != m->seed)
         return chat_refuse(error, "seed", "random_seed and seed are both given and differ.");
-    struct error ignored = {0};
-    if (ours || theirs)
-        plan->seed = (uint64_t)(ours ? m->random_seed : m->seed);
-    else if (random_secret(&plan->seed, sizeof plan->seed, &ignored) != STATUS_OK)
-        plan->seed = (uint64_t)m->n_messages;
+    plan->seed = ours || theirs ? (uint64_t)(ours ? m->random_seed : m->seed) : random_number();
     return true;
 }
 

@@ -3,6 +3,7 @@
 /* What a chat may use and what it has used: admission, headers, refusals, charging, settlement. */
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/text.h"
 #include "services/gateway/chat.h"
 #include "services/gateway/outage.h"
 #include "store/settlements.h"
@@ -19,25 +20,25 @@ enum { NEVER_RETRY_MS = 61000 };
 
 static void add_room(struct request *request, const char *limit_name, const char *remaining_name,
                      const char *limit_name_openai, const char *remaining_name_openai, struct limits_room room) {
-    char text[32];
+    char text[TEXT_I64_BYTES];
     if (room.limit == LIMITS_ABSENT) return;
-    snprintf(text, sizeof text, "%lld", (long long)room.limit);
+    text_from_i64(room.limit, text);
     request->front->header(request, limit_name, text);
     request->front->header(request, limit_name_openai, text);
-    snprintf(text, sizeof text, "%lld", (long long)(room.remaining > 0 ? room.remaining : 0));
+    text_from_i64(room.remaining > 0 ? room.remaining : 0, text);
     request->front->header(request, remaining_name, text);
     request->front->header(request, remaining_name_openai, text);
 }
 
 /** `cost`: tokens; 0: not known yet. */
 static void add_limit_headers(struct chat *chat, const struct limits_result *result, int64_t cost) {
-    char text[32];
+    char text[TEXT_I64_BYTES];
     add_room(chat->request, "x-ratelimit-limit-req-minute", "x-ratelimit-remaining-req-minute",
              "x-ratelimit-limit-requests", "x-ratelimit-remaining-requests", result->room[LIMITS_REQUESTS_PER_MINUTE]);
     add_room(chat->request, "x-ratelimit-limit-tokens-minute", "x-ratelimit-remaining-tokens-minute",
              "x-ratelimit-limit-tokens", "x-ratelimit-remaining-tokens", result->room[LIMITS_TOKENS_PER_MINUTE]);
     if (cost == 0) return;
-    snprintf(text, sizeof text, "%lld", (long long)cost);
+    text_from_i64(cost, text);
     chat->request->front->header(chat->request, "x-ratelimit-tokens-query-cost", text);
 }
 
@@ -303,7 +304,7 @@ void chat_peek(struct chat *chat) {
     admitting->admission.peek = true;
     admitting->admission.input = 1; /* a prompt has a token at least */
     admitting->admission.output = none ? 0 : chat->choice_count;
-    limits_admit(chat->gateway->limits, &admitting->admission, on_peeked, admitting);
+    settlements_admit(chat->gateway->settlements, &admitting->admission, on_peeked, admitting);
 }
 
 void chat_admit(struct chat *chat) {
@@ -322,7 +323,7 @@ void chat_admit(struct chat *chat) {
     }
     pthread_mutex_unlock(&chat->mutex);
     if (wanted) {
-        limits_admit(chat->gateway->limits, &admitting->admission, on_admitted, admitting);
+        settlements_admit(chat->gateway->settlements, &admitting->admission, on_admitted, admitting);
         return;
     }
     chat_let_go(chat);

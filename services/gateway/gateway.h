@@ -20,6 +20,8 @@
 #ifndef SERVICES_GATEWAY_GATEWAY_H
 #define SERVICES_GATEWAY_GATEWAY_H
 
+#include "base/log.h"
+#include "base/loop.h"
 #include "base/metrics.h"
 #include "rpc/grpc_client.h"
 #include "rpc/grpc_server.h"
@@ -46,7 +48,9 @@ struct gateway {
     struct trusted_proxies proxies;
     struct transcode_options dialect;
     struct transcoder *transcoder;
-    struct loop *loop;           /* HTTP, limits, the links to workers: whatever a request passes through */
+    struct loop *loop; /* HTTP, limits, the links to workers: whatever a request passes through */
+    struct loop_member log_member;
+    struct log_buffer log_buffer;
     struct redis_client *limits; /* on the loop */
     struct redis_client *redis;  /* the same server, for the rest: the list of workers, changes of keys */
     struct rpc_client *client;

@@ -88,6 +88,12 @@ static enum status open_metrics(struct gateway *gateway, struct error *err) {
     return STATUS_OK;
 }
 
+/** What a turn has to say goes behind what it has to do. */
+static int64_t write_log(void *context) {
+    log_gather(context);
+    return INT64_MAX;
+}
+
 static void on_redis(void *context, bool connected) {
     struct gateway *gateway = context;
     if (!connected) return;
@@ -109,6 +115,8 @@ static enum status open_upstream(struct gateway *gateway, struct error *err) {
                                     .tokens = settings->outage_tokens,
                                     .metrics = gateway->metrics};
     TRY_CLEANUP(loop_create("loop", &gateway->loop, err));
+    gateway->log_member = (struct loop_member){.context = &gateway->log_buffer, .turn = write_log};
+    loop_join(gateway->loop, &gateway->log_member); /* the first to join has the last turn */
     TRY_CLEANUP(outage_create(&outage, &gateway->outage, err));
     struct redis_options redis = {
         .address = settings->redis_address, .password = password, .timeout_ns = settings->redis_timeout_ns};
@@ -277,7 +285,10 @@ static void close_gateway(struct gateway *gateway) {
     settle_the_rest(gateway);
     redis_client_destroy(gateway->limits);
     redis_client_destroy(gateway->redis);
+    if (gateway->loop != NULL) loop_leave(gateway->loop, &gateway->log_member);
     loop_destroy(gateway->loop);
+    log_gather(&gateway->log_buffer); /* what its last turn may have said */
+    log_gather(NULL);
     key_cache_destroy(gateway->key_cache);
     outage_destroy(gateway->outage);
     if (gateway->transcoder != NULL) transcoder_destroy(gateway->transcoder);

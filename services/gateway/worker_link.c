@@ -146,23 +146,38 @@ static void set_deadline_locked(struct generation *generation, int64_t deadline_
     if (deadline_ns < generation->link->earliest_ns) generation->link->earliest_ns = deadline_ns;
 }
 
-static void stop_locked(struct generation *generation) {
-    if (generation->stopped || generation->over) return;
+/** Say Stop. `abandoned`: nobody here listens any more. Without memory the deadline ends it. */
+static void send_stop_locked(struct generation *generation, bool abandoned) {
     Bora__Internal__V1__LinkCommand command = BORA__INTERNAL__V1__LINK_COMMAND__INIT;
     Bora__Internal__V1__Stop stop = BORA__INTERNAL__V1__STOP__INIT;
     command.kind_case = BORA__INTERNAL__V1__LINK_COMMAND__KIND_STOP;
     command.stop = &stop;
+    stop.abandoned = abandoned;
+    (void)!send_locked(generation, &command);
+}
+
+static void stop_locked(struct generation *generation) {
+    if (generation->stopped || generation->over) return;
     generation->stopped = true;
     generation->held = false;
     generation->due = generation->first != NULL; /* its end may be there already */
     set_deadline_locked(generation, generation->due ? 0 : clock_monotonic_ns(clock_system()) + STOP_NS);
-    (void)!send_locked(generation, &command); /* without memory the deadline ends it */
+    send_stop_locked(generation, false);
 }
 
 static void fail_locked(struct generation *generation, enum status status, const char *message) {
     if (generation->over || generation->failure != STATUS_OK) return;
     generation->failure = status;
     generation->failure_message = strdup(message);
+}
+
+/** Fail, of a worker that goes on: what it costs in the end is for the worker to say. */
+static void give_up_locked(struct generation *generation, enum status status, const char *message) {
+    if (generation->over || generation->failure != STATUS_OK) return;
+    generation->stopped = true;
+    generation->held = false;
+    send_stop_locked(generation, true);
+    fail_locked(generation, status, message);
 }
 
 /* ---- delivery ------------------------------------------------------------------------------------------------------ */
@@ -172,8 +187,7 @@ static void keep_locked(struct generation *generation, struct bytes_view packed)
     bool fits = generation->held_bytes + packed.length <= HELD_BYTES_MAX;
     struct held_event *event = fits ? malloc(sizeof *event + packed.length) : NULL;
     if (event == NULL) { /* a worker that does not hold what it shall hold, or no memory */
-        stop_locked(generation);
-        fail_locked(generation, STATUS_INTERNAL, "more waits for a slow reader than there is room for");
+        give_up_locked(generation, STATUS_INTERNAL, "more waits for a slow reader than there is room for");
         return;
     }
     *event = (struct held_event){.length = packed.length};
@@ -240,8 +254,7 @@ static void deliver_packed(struct generation *generation, struct bytes_view pack
         deliver_event(generation, (const void *)event);
     } else {
         pthread_mutex_lock(&generation->link->mutex);
-        stop_locked(generation);
-        fail_locked(generation, STATUS_INTERNAL, "the worker's answer cannot be read");
+        give_up_locked(generation, STATUS_INTERNAL, "the worker's answer cannot be read");
         pthread_mutex_unlock(&generation->link->mutex);
     }
     arena_deinit(&arena);
@@ -477,7 +490,7 @@ static void expire_locked(struct generation *generation) {
     } else if (!generation->stopped) { /* what it has cost is worth waiting for */
         stop_locked(generation);
     } else {
-        fail_locked(generation, STATUS_DEADLINE_EXCEEDED, "the worker does not stop");
+        give_up_locked(generation, STATUS_DEADLINE_EXCEEDED, "the worker does not stop");
     }
 }
 

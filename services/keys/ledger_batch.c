@@ -14,7 +14,7 @@ enum { UNREADABLE_BYTES_MAX = 4096, NUMBER_BYTES_MAX = 20, SECONDS_PER_HOUR = 36
 /* Until the year 9999. */
 #define TIME_MS_MAX INT64_C(253402300799999)
 
-/* The outbox' fields (end of store/limits.h); in the ledger they stay as they are. */
+/* The ledger's fields. Entries of the outbox that have them already, as earlier versions wrote (store/limits.h), stay as they are. */
 enum field {
     REQUEST,
     LEASE,
@@ -88,9 +88,14 @@ static bool is_id(struct bytes_view text) {
            memchr(text.data, 0, text.length) == NULL;
 }
 
+static bool has_ids(const struct entry *entry) {
+    struct bytes_view model = entry->fields[MODEL];
+    return is_id(entry->fields[KEY]) && is_id(entry->fields[WORKSPACE]) && model.length <= LIMIT_MODEL_NAME_BYTES &&
+           memchr(model.data, 0, model.length) == NULL;
+}
+
 static bool read_fields(const struct redis_reply *words, struct entry *out) {
     bool seen[FIELDS] = {false};
-    if (words->type != REDIS_ARRAY) return false;
     for (size_t i = 0; i + 1 < words->count; i += 2) {
         struct bytes_view name = words->items[i].string;
         const char *letter = name.length == 1 ? memchr(field_letters, name.data[0], FIELDS) : NULL;
@@ -103,16 +108,49 @@ static bool read_fields(const struct redis_reply *words, struct entry *out) {
     }
     struct ledger_amounts *amounts = &out->amounts;
     int64_t began_ms;
-    return is_id(out->fields[KEY]) && is_id(out->fields[WORKSPACE]) &&
-           out->fields[MODEL].length <= LIMIT_MODEL_NAME_BYTES &&
-           memchr(out->fields[MODEL].data, 0, out->fields[MODEL].length) == NULL &&
-           read_number(out->fields[TIME], 0, TIME_MS_MAX, &out->time_ms) &&
+    return has_ids(out) && read_number(out->fields[TIME], 0, TIME_MS_MAX, &out->time_ms) &&
            read_number(out->fields[BEGAN], 0, TIME_MS_MAX, &began_ms) &&
            read_number(out->fields[REQUESTS], 0, 1, &amounts->requests) &&
            read_number(out->fields[INPUT], -AMOUNT_MAX, AMOUNT_MAX, &amounts->input) &&
            read_number(out->fields[CACHED], -AMOUNT_MAX, AMOUNT_MAX, &amounts->cached) &&
            read_number(out->fields[OUTPUT], -AMOUNT_MAX, AMOUNT_MAX, &amounts->output) &&
            read_number(out->fields[COST], -AMOUNT_MAX, AMOUNT_MAX, &amounts->cost);
+}
+
+static bool put_field(struct arena *arena, struct entry *out, enum field field, int64_t number, int64_t minimum,
+                      int64_t maximum) {
+    const char *text = arena_printf(arena, "%" PRId64, number);
+    out->fields[field] = bytes_view_string(text);
+    return text != NULL && number >= minimum && number <= maximum;
+}
+
+static bool read_packed(struct bytes_view packed, struct arena *arena, struct entry *out) {
+    static const char *const kinds[] = {"settled", "expired", "correction"};
+    struct limits_entry entry;
+    if (!limits_read_entry(packed, &entry)) return false;
+    out->fields[REQUEST] = entry.request;
+    out->fields[LEASE] = entry.lease;
+    out->fields[KEY] = entry.key;
+    out->fields[WORKSPACE] = entry.workspace;
+    out->fields[MODEL] = entry.model;
+    out->fields[ENDPOINT] = entry.endpoint;
+    out->fields[KIND] = bytes_view_string(kinds[entry.kind]);
+    out->time_ms = entry.time_ms;
+    out->amounts = (struct ledger_amounts){entry.requests, entry.input, entry.cached, entry.output, entry.nanos};
+    return has_ids(out) && put_field(arena, out, TIME, entry.time_ms, 0, TIME_MS_MAX) &&
+           put_field(arena, out, BEGAN, entry.began_ms, 0, TIME_MS_MAX) &&
+           put_field(arena, out, REQUESTS, entry.requests, 0, 1) &&
+           put_field(arena, out, INPUT, entry.input, -AMOUNT_MAX, AMOUNT_MAX) &&
+           put_field(arena, out, CACHED, entry.cached, -AMOUNT_MAX, AMOUNT_MAX) &&
+           put_field(arena, out, OUTPUT, entry.output, -AMOUNT_MAX, AMOUNT_MAX) &&
+           put_field(arena, out, COST, entry.nanos, -AMOUNT_MAX, AMOUNT_MAX);
+}
+
+static bool read_entry(const struct redis_reply *words, struct arena *arena, struct entry *out) {
+    if (words->type != REDIS_ARRAY) return false;
+    if (words->count == 2 && bytes_view_equal_string(words->items[0].string, "p"))
+        return read_packed(words->items[1].string, arena, out);
+    return read_fields(words, out);
 }
 
 /** "field=value field=value": for a person to look into. */
@@ -192,7 +230,7 @@ enum status ledger_batch_create(const char *organization, const struct redis_rep
         if (item->type != REDIS_ARRAY || item->count != 2)
             return error_set(err, STATUS_DATA_LOSS, "the outbox gave a strange entry");
         batch->last_id = item->items[0].string;
-        entry->readable = read_fields(&item->items[1], entry);
+        entry->readable = read_entry(&item->items[1], arena, entry);
         if (!entry->readable) {
             TRY(keep_as_text(batch, &item->items[1], entry, err));
             continue;

@@ -8,8 +8,8 @@
 
 struct ledger_batch;
 
-/** `entries`: {{id, {field, value...}}...}, 1 to LEDGER_BATCH of them; lent until the batch has been used. Everything lies in the arena. An entry without
- *  the fields that store/limits.h lists, or with numbers that are none, is unreadable: it is kept aside as text. */
+/** `entries`: {{id, {field, value...}}...}, 1 to LEDGER_BATCH of them; lent until the batch has been used. Everything lies in the arena. An entry of
+ *  neither form that store/limits.h names, or with numbers that are none, is unreadable: it is kept aside as text. */
 enum status ledger_batch_create(const char *organization, const struct redis_reply *entries, struct arena *arena,
                                 struct ledger_batch **out, struct error *err);
 size_t ledger_batch_unreadable(const struct ledger_batch *batch);

@@ -63,7 +63,7 @@ static void end_locked(struct answering *call, Bora__Internal__V1__LinkEvent *ev
     call->phase = DONE;
     metric_add(link_worker(call->link)->requests, 1, status == STATUS_OK ? "ok" : status_name(status));
     (void)link_send(call, event, true);
-    if (call->generation == NULL) link_account(call->link, &call->report); /* nothing was computed */
+    if (call->generation == NULL) link_account(call); /* nothing was computed */
     link_remove(call);
 }
 
@@ -198,7 +198,7 @@ static void on_engine_event(void *context, const struct generation_event *event)
         call->report.usage.output += event->completion_tokens;
     }
     if (last) {
-        link_account(call->link, &call->report);
+        link_account(call);
         engine_release(worker->engine, call->generation);
         call->generation = NULL;
     } else {
@@ -443,8 +443,9 @@ void answering_proceed(struct answering *call, int64_t max_tokens) {
     pthread_mutex_unlock(&call->mutex);
 }
 
-void answering_stop(struct answering *call) {
+void answering_stop(struct answering *call, bool abandoned) {
     pthread_mutex_lock(&call->mutex);
+    call->abandoned = call->abandoned || abandoned;
     /* A running generation ends by its own last event, which comes within one step. */
     if (call->generation != NULL)
         engine_cancel(link_worker(call->link)->engine, call->generation);
@@ -477,7 +478,7 @@ void answering_refuse(struct answering *call, enum status status, const char *me
 void answering_abandon(struct answering *call) {
     pthread_mutex_lock(&call->mutex);
     if (call->phase != DONE) metric_add(link_worker(call->link)->requests, 1, status_name(STATUS_CANCELLED));
-    if (call->phase != DONE && call->generation == NULL) link_account(call->link, &call->report);
+    if (call->phase != DONE && call->generation == NULL) link_account(call);
     call->phase = DONE;
     if (call->generation != NULL) engine_cancel(link_worker(call->link)->engine, call->generation);
     pthread_mutex_unlock(&call->mutex);

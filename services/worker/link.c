@@ -3,6 +3,7 @@
 /* The Link call: commands find their generation, events wait together for the wire. */
 #include "services/worker/link.h"
 
+#include "base/clock.h"
 #include "base/limits.h"
 #include "base/protobuf_wire.h"
 #include "rpc/batches.h"
@@ -20,6 +21,8 @@ enum {
     REPORTS_KEPT =
         4096, /* of generations that have ended: a gateway settles within milliseconds, or keeps what it has to settle */
 };
+
+static const int64_t REPORT_AGE_NS = 60 * NS_PER_S; /* what ended before was settled, or is kept by who settles it */
 
 struct link {
     struct worker *worker;
@@ -172,20 +175,40 @@ static void on_start(struct rpc_call *rpc, void *service) {
     rpc_call_set_state(rpc, link);
 }
 
-void link_account(struct link *link, const struct report *report) {
+void link_account(struct answering *answering) {
+    struct link *link = answering->link;
+    struct report *report = &answering->report;
     if (report->lease[0] == 0) return;
+    report->generation = answering->entry.id;
+    report->ended_ns = clock_monotonic_ns(clock_system());
     pthread_mutex_lock(&link->mutex);
-    bool over = link->over;
-    if (!over) link->reports[link->accounted++ % REPORTS_KEPT] = *report;
+    bool keeps = !link->over && !answering->abandoned;
+    if (keeps) link->reports[link->accounted++ % REPORTS_KEPT] = *report;
     pthread_mutex_unlock(&link->mutex);
-    if (over) reports_send(link->worker->reports, report);
+    if (!keeps) reports_send(link->worker->reports, report);
 }
 
-/** The gateway is gone, or says so: what it may not have settled. Nothing is added any more. */
+/** The gateway gave up a generation that had just ended: what it has cost, if that is still known. */
+static void report_ended(struct link *link, uint64_t number) {
+    struct report found = {.lease = ""};
+    pthread_mutex_lock(&link->mutex);
+    uint64_t first = link->accounted > REPORTS_KEPT ? link->accounted - REPORTS_KEPT : 0;
+    for (uint64_t i = link->accounted; i > first && found.lease[0] == 0; i--) {
+        const struct report *report = &link->reports[(i - 1) % REPORTS_KEPT];
+        if (report->generation == number) found = *report;
+    }
+    pthread_mutex_unlock(&link->mutex);
+    reports_send(link->worker->reports, &found);
+}
+
+/** The link ends: what its gateway may not have settled. Nothing is added any more. */
 static void send_reports(struct link *link) {
     uint64_t first = link->accounted > REPORTS_KEPT ? link->accounted - REPORTS_KEPT : 0;
-    for (uint64_t i = first; i < link->accounted; i++)
-        reports_send(link->worker->reports, &link->reports[i % REPORTS_KEPT]);
+    int64_t since_ns = clock_monotonic_ns(clock_system()) - REPORT_AGE_NS;
+    for (uint64_t i = first; i < link->accounted; i++) {
+        const struct report *report = &link->reports[i % REPORTS_KEPT];
+        if (report->ended_ns >= since_ns) reports_send(link->worker->reports, report);
+    }
 }
 
 /** The stream ends: so do its generations, and nobody hears how. */
@@ -232,6 +255,7 @@ static void on_finished(struct rpc_call *rpc) {
 static void end_if_drained_locked(struct link *link) {
     if (link->over || link->table.count > 0 || !atomic_load(&link->worker->draining)) return;
     link->over = true;
+    send_reports(link); /* whether the gateway settles what it hears now, nobody will know */
     for (; link->batches.first != NULL; batches_pop(&link->batches))
         (void)!rpc_call_write(link->rpc, batches_first(&link->batches));
     rpc_call_finish(link->rpc, STATUS_UNAVAILABLE, "the worker is draining", (struct bytes_view){0});
@@ -296,13 +320,17 @@ static void take_start(struct link *link, uint64_t number, struct arena *arena,
 
 static void take_for_running(struct link *link, const Bora__Internal__V1__LinkCommand *command) {
     struct answering *answering = find(link, command->generation);
-    if (answering == NULL) return; /* it has ended, which the gateway did not know yet */
+    bool stops = command->kind_case == BORA__INTERNAL__V1__LINK_COMMAND__KIND_STOP;
+    if (answering == NULL) { /* it has ended, which the gateway did not know yet */
+        if (stops && command->stop->abandoned) report_ended(link, command->generation);
+        return;
+    }
     switch (command->kind_case) {
     case BORA__INTERNAL__V1__LINK_COMMAND__KIND_PROCEED:
         answering_proceed(answering, command->proceed->max_tokens);
         break;
     case BORA__INTERNAL__V1__LINK_COMMAND__KIND_STOP:
-        answering_stop(answering);
+        answering_stop(answering, command->stop->abandoned);
         break;
     case BORA__INTERNAL__V1__LINK_COMMAND__KIND_HOLD:
     case BORA__INTERNAL__V1__LINK_COMMAND__KIND_CONTINUE_READING:

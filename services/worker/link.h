@@ -37,6 +37,7 @@ struct answering {
     struct link *link;     /* referenced */
     pthread_mutex_t mutex; /* guards what follows */
     enum answering_phase phase;
+    bool abandoned;   /* the gateway listens no more: what it costs is reported */
     bool held;        /* the reader is slow: Hold */
     bool choked;      /* too much of it waits in the link */
     bool paused;      /* for one of both: the engine skips this generation */
@@ -65,7 +66,8 @@ void answering_unref(struct answering *answering);
 /** Count its tokens; it is in the link's table. */
 void answering_start(struct answering *answering);
 void answering_proceed(struct answering *answering, int64_t max_tokens);
-void answering_stop(struct answering *answering);
+/** `abandoned`: as in Stop. */
+void answering_stop(struct answering *answering, bool abandoned);
 void answering_hold(struct answering *answering, bool hold);
 /** The link has sent what waited. */
 void answering_unchoke(struct answering *answering);
@@ -82,8 +84,9 @@ enum link_sent { LINK_SENT, LINK_CHOKED, LINK_FULL };
 /** Queue an event of `answering`, whose number is filled in. CHOKED: too much waits, answering_unchoke comes when it has gone. FULL: nothing was
  *  queued; the last event of a generation has room all the same. Its mutex is held. */
 enum link_sent link_send(struct answering *answering, Bora__Internal__V1__LinkEvent *event, bool last);
-/** What a generation has cost at its end. Kept for as long as the gateway may not have settled it; sent when the link breaks. Any lock may be held. */
-void link_account(struct link *link, const struct report *report);
+/** What a generation has cost at its end. Kept for as long as the gateway may not have settled it, and sent when the link breaks; at once where it was
+ *  abandoned. Its mutex is held. */
+void link_account(struct answering *answering);
 /** Its last event was queued. Drops the table's reference, which is not the last one. Its mutex is held. */
 void link_remove(struct answering *answering);
 

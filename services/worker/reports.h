@@ -1,7 +1,7 @@
 /* Copyright Bora contributors
  * SPDX-License-Identifier: Apache-2.0 */
 /**
- * What generations have cost whose gateway is gone: it may not have settled them, so the worker says it itself, exactly (store/limits.h, limits_report).
+ * What generations have cost whose gateway is gone, or has given them up: it may not have settled them, so the worker says it itself, exactly (store/limits.h, limits_report).
  * A gateway that did settle makes that nothing.
  */
 #ifndef SERVICES_WORKER_REPORTS_H
@@ -13,6 +13,8 @@
 
 /** Whose lease a generation is counted for, and what it has cost. */
 struct report {
+    uint64_t generation; /* its number on its link */
+    int64_t ended_ns;    /* monotonic */
     char organization[LIMITS_ID_BYTES + 1];
     char lease[LIMITS_LEASE_ID_BYTES + 1]; /* "": of nobody who settles */
     int answer;

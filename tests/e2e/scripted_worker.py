@@ -209,7 +209,7 @@ class ScriptedWorker:
                     outer.links.append(link)
                 yield from link.written()
 
-        self.server = grpc.server(futures.ThreadPoolExecutor(32))
+        self.server = grpc.server(futures.ThreadPoolExecutor(32), options=[("grpc.http2.min_ping_interval_without_data_ms", 1000)])  # as the real one
         self.code.add_WorkerServiceServicer_to_server(Service(), self.server)
         self.port = self.server.add_insecure_port("127.0.0.1:0")
         self.server.start()

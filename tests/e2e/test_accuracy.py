@@ -4,6 +4,7 @@
 import pytest
 
 import accuracy
+from conftest import PACE
 
 
 @pytest.fixture(scope="module")
@@ -13,6 +14,7 @@ def tiny(tmp_path_factory):
     house.down()
 
 
+@pytest.mark.timeout(300 * PACE)
 def test_limits_and_ledger_are_exact(tiny):
     said, wrong = accuracy.run(tiny, count=30, seconds=40, clients=16, scale=0.5)
     print("\n".join(said))

@@ -12,6 +12,7 @@ import select
 import shutil
 import signal
 import subprocess
+import termios
 import time
 
 import pytest
@@ -554,6 +555,9 @@ def test_interrupted_ends_by_the_signal(cli):
     until(lambda: cli.json("workers")["workers"][0]["running"] == 0, "the model is free")
 
 
+ANSWERS = r"\n(?!Write )\w+ \w+ "  # not the question, which is on the screen twice when it was typed before the line editor was there
+
+
 class Terminal:
     """The program on a terminal of its own."""
 
@@ -564,25 +568,41 @@ class Terminal:
             os.execve(BORA, [BORA, *words], {**environment, "TERM": "xterm", "LC_ALL": "C.UTF-8", "ASAN_OPTIONS": "detect_leaks=0"})
         self.output, self.seen = "", 0
 
+    def read(self):
+        """Keep what comes within a moment. False: the program has let go of the terminal."""
+        if select.select([self.descriptor], [], [], 0.1)[0]:
+            try:
+                self.output += os.read(self.descriptor, 65536).decode(errors="replace")
+            except OSError:
+                return False
+        return True
+
     def expect(self, pattern):
-        end = time.monotonic() + 60 * PACE
-        while time.monotonic() < end:
+        end, there = time.monotonic() + 60 * PACE, True
+        while there and time.monotonic() < end:
             found = re.search(pattern, self.output[self.seen:])
             if found:
                 self.seen += found.end()
                 return found
-            if select.select([self.descriptor], [], [], 0.1)[0]:
-                with contextlib.suppress(OSError):
-                    self.output += os.read(self.descriptor, 65536).decode(errors="replace")
-        raise AssertionError(f"no {pattern!r} behind {self.output[self.seen:]!r}")
+            there = self.read()
+        raise AssertionError(f"no {pattern!r} behind {self.output[self.seen:]!r}" + ("" if there else ", which is the end"))
 
     def type(self, text):
         os.write(self.descriptor, text.encode())
 
     def end(self):
-        status = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+        end, ended = time.monotonic() + 60 * PACE, 0
+        while ended == 0 and time.monotonic() < end:
+            ended, status = os.waitpid(self.pid, os.WNOHANG)
+            if ended == 0 and not self.read():
+                time.sleep(0.01)
+        if ended == 0:
+            os.kill(self.pid, signal.SIGKILL)
+            os.waitpid(self.pid, 0)
+        self.modes = termios.tcgetattr(self.descriptor)[3]
         os.close(self.descriptor)
-        return status
+        assert ended, f"it does not end behind {self.output[self.seen:]!r}"
+        return os.waitstatus_to_exitcode(status)
 
 
 def test_a_conversation_on_a_terminal(cli, tmp_path):
@@ -624,11 +644,24 @@ def test_a_conversation_on_a_terminal(cli, tmp_path):
     assert "dropped" not in history.read_text() and "nonsense" in history.read_text()
 
 
+def test_what_is_typed_while_it_answers_is_read_next(cli):
+    """Whatever the key: the terminal may be with the program or with the line editor when it comes."""
+    terminal = Terminal(cli.environment, "chat", "--max-tokens", "100", "--temperature", "0", "--no-history")
+    terminal.expect(">>> ")
+    terminal.type("Write a very long story about the sea.\r")
+    terminal.expect(ANSWERS)
+    terminal.type("/usage\r")
+    terminal.type("\x04")
+    terminal.expect("token counts: on")
+    assert terminal.end() == OK
+    assert terminal.modes & termios.ICANON  # as it was found
+
+
 def test_ctrl_c_ends_the_answer_not_the_conversation(cli, tmp_path):
     terminal = Terminal(cli.environment, "chat", "--max-tokens", "4000", "--temperature", "0", "--no-history")
     terminal.expect(">>> ")
     terminal.type("Write a very long story about the sea.\r")
-    terminal.expect(r"\n\w+ \w+ ")  # it answers
+    terminal.expect(ANSWERS)
     terminal.type("\x03")
     terminal.expect(r"\(ended\)")
     terminal.expect(">>> ")

@@ -1,6 +1,7 @@
 # Copyright Bora contributors
 # SPDX-License-Identifier: Apache-2.0
 """The link between a gateway and a worker: many generations on one stream, each stopped, held and counted for itself."""
+import contextlib
 import json
 import socket
 import threading
@@ -75,6 +76,41 @@ def test_stop_before_anything_was_computed_costs_nothing(house, link):
     link.send(link.pb.LinkCommand(generation=link.count, start=start), link.pb.LinkCommand(generation=link.count, stop=link.pb.Stop()))
     end = link.last(link.count).finished
     assert (end.reason, end.prompt_tokens, end.completion_tokens, end.last) == (link.pb.Finished.REASON_CANCELLED, 0, 0, True)
+
+
+@contextlib.contextmanager
+def what_redis_hears(house):
+    """A function that waits for a text among the commands of the Redis of limits, and says whether it came."""
+    with socket.create_connection(("127.0.0.1", house.ports["redis-limits"]), 5) as connection:
+        connection.sendall(f"AUTH {(house.state / 'secrets/redis-password').read_text().strip()}\r\nMONITOR\r\n".encode())
+        heard = b""
+        while heard.count(b"+OK") < 2:
+            heard += connection.recv(65536)
+
+        def comes(text, seconds):
+            nonlocal heard
+            connection.settimeout(0.1)
+            until_when = time.monotonic() + seconds
+            while text.encode() not in heard and time.monotonic() < until_when:
+                with contextlib.suppress(TimeoutError):
+                    heard += connection.recv(1 << 20)
+            return text.encode() in heard
+
+        yield comes
+
+
+def test_what_a_gateway_gives_up_the_worker_reports_itself(house, link):
+    """Running or just ended: whoever is told that nobody listens says to Redis what the generation has cost; else the gateway does."""
+    leases = [f"{i}" * 32 for i in (7, 8, 9)]
+    running, ended, settled = (run(house, link, lease=f"nobody/{lease}".encode()) for lease in leases)
+    with what_redis_hears(house) as comes:
+        link.send(link.pb.LinkCommand(generation=running, stop=link.pb.Stop(abandoned=True)))
+        assert link.last(running).finished.completion_tokens > 3
+        assert stop(link, ended).finished.completion_tokens > 3 and stop(link, settled).finished.completion_tokens > 3
+        assert comes(leases[0], 5 * PACE)
+        assert not comes(leases[1], 0.5)
+        link.send(link.pb.LinkCommand(generation=ended, stop=link.pb.Stop(abandoned=True)))
+        assert comes(leases[1], 5 * PACE) and not comes(leases[2], 0.5)
 
 
 def test_hold_stops_one_generation_alone(house, link):

@@ -1,6 +1,8 @@
 # Copyright Bora contributors
 # SPDX-License-Identifier: Apache-2.0
 """While the Redis of limits is away: nothing passes, or a small allowance, which is accounted for when it is back."""
+import json
+import signal
 import time
 import urllib.request
 
@@ -41,3 +43,26 @@ def test_a_small_allowance_passes_and_is_in_the_ledger_later(house):
         assert house.chat(key=key, base=gateway.base, max_tokens=3)[0] == 200
         house.up()
     until(lambda: len(used(house, key_id)) == 4, "what was left to settle is settled", 30)
+
+
+def test_what_a_hung_worker_had_generated_is_in_the_ledger_all_the_same(house):
+    """Its gateway gives it up after two seconds and settles what it has heard; the worker says the rest when it is back."""
+    key, key_id = house.new_key()
+    before = house.metric("worker-metrics", "bora_engine_completion_tokens_total")
+    body = json.dumps({"model": house.model, "messages": [{"role": "user", "content": "Count to a thousand."}], "max_tokens": 1000, "stream": True}).encode()
+    asked = [urllib.request.Request(f"{house.base}/v1/chat/completions", data=body, headers={"Authorization": f"Bearer {key}", "Content-Type": "application/json"}) for _ in range(6)]
+    answers = [urllib.request.urlopen(one, timeout=60) for one in asked]
+    for answer in answers:
+        for _ in range(20):
+            answer.readline()
+    house.kill("worker", signal.SIGSTOP)
+    try:
+        for answer in answers:
+            answer.close()
+        until(lambda: len(used(house, key_id)) == 6, "what was heard of is settled", 20)
+        heard = sum(output for _, output in used(house, key_id))
+    finally:
+        house.kill("worker", signal.SIGCONT)
+    until(lambda: house.metric("worker-metrics", "bora_engine_running") == 0, "the worker is free")
+    generated = house.metric("worker-metrics", "bora_engine_completion_tokens_total") - before
+    until(lambda: sum(output for _, output in used(house, key_id)) == generated, f"all {generated} tokens are in the ledger, {heard} were heard of", 20)

@@ -117,6 +117,16 @@ def test_what_one_answer_was_given_before_another_was_refused_is_counted(house, 
     assert [(e["input_tokens"], e["output_tokens"]) for e in entries] == [(worker.PROMPT_TOKENS, 3)]
 
 
+def test_a_refusal_that_the_limits_have_yet_to_count_is_still_the_answer(house, worker):
+    """The other generations are stopped meanwhile, and their ends come first."""
+    worker.reset(lambda start, index: worker.text("ok", [-1]))
+    worker.refusals = {0: grpc.StatusCode.INVALID_ARGUMENT}
+    worker.redis.command("CLIENT", "PAUSE", 250, "ALL")  # less than the gateway waits for Redis
+    status, _, body = ask(house, worker, n=3)
+    assert (status, body["type"], body["message"]) == (400, "invalid_request_error", "not now")
+    until(lambda: house.metric("http", "bora_gateway_requests_running") == 0, "it has settled")
+
+
 @pytest.mark.parametrize("code", [grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.NOT_FOUND])
 def test_a_start_that_is_lost_is_tried_again_once_and_counts_once(house, worker, code):
     key, _ = house.new_key(limits={"requests_per_minute": 3, "tokens_per_minute": 1000})

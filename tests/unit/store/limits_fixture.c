@@ -127,6 +127,26 @@ int64_t reap(struct redis_client *client) {
     return integer_of(&answer);
 }
 
+struct told {
+    struct tally tally;
+    int count, *outcomes;
+};
+
+static void keep_outcomes(void *context, enum status status, const struct redis_reply *reply, const char *message) {
+    struct told *told = context;
+    if (status == STATUS_OK && reply->string.length == (size_t)told->count)
+        for (int i = 0; i < told->count; i++) told->outcomes[i] = reply->string.data[i];
+    tally_count(&told->tally, status, reply, message);
+}
+
+void tell(struct redis_client *client, const struct limits_word *words, int count, int *outcomes) {
+    struct told told = {.tally = TALLY_INIT, .count = count, .outcomes = outcomes};
+    for (int i = 0; i < count; i++) outcomes[i] = -1;
+    limits_tell(client, ORGANIZATION, words, count, keep_outcomes, &told);
+    tally_wait(&told.tally, 1);
+    if (told.tally.by_status[STATUS_OK] != 1) fail_msg("%s", told.tally.message);
+}
+
 struct limits_bounds used_all(struct redis_client *client, const char *scope, const char *model) {
     struct answer answer = {.tally = TALLY_INIT};
     limits_used(client, ORGANIZATION, scope, model, keep_reply, &answer);
@@ -138,35 +158,28 @@ int64_t used(struct redis_client *client, const char *scope, const char *model, 
     return used_all(client, scope, model).of[kind];
 }
 
-static void read_field(struct outbox_entry *entry, const char *name, const char *value) {
-    struct {
-        char name;
-        char *text;
-        size_t bytes;
-        int64_t *number;
-    } fields[] = {{'t', NULL, 0, &entry->time_ms},
-                  {'b', NULL, 0, &entry->began_ms},
-                  {'r', entry->request, sizeof entry->request, NULL},
-                  {'l', entry->lease, sizeof entry->lease, NULL},
-                  {'k', entry->key, sizeof entry->key, NULL},
-                  {'w', entry->workspace, sizeof entry->workspace, NULL},
-                  {'m', entry->model, sizeof entry->model, NULL},
-                  {'e', entry->endpoint, sizeof entry->endpoint, NULL},
-                  {'s', entry->how, sizeof entry->how, NULL},
-                  {'i', NULL, 0, &entry->input},
-                  {'c', NULL, 0, &entry->cached},
-                  {'o', NULL, 0, &entry->output},
-                  {'n', NULL, 0, &entry->nanos},
-                  {'q', NULL, 0, &entry->requests}};
-    for (size_t i = 0; i < sizeof fields / sizeof *fields; i++) {
-        if (name[0] != fields[i].name || name[1] != 0) continue;
-        if (fields[i].text != NULL)
-            snprintf(fields[i].text, fields[i].bytes, "%s", value);
-        else
-            *fields[i].number = strtoll(value, NULL, 10);
-        return;
-    }
-    fail_msg("an outbox entry has a field '%s'", name);
+static void copy_text(char *out, size_t bytes, struct bytes_view text) {
+    snprintf(out, bytes, "%.*s", (int)text.length, (const char *)text.data);
+}
+
+static void read_entry(struct bytes_view packed, struct outbox_entry *out) {
+    static const char *const kinds[] = {"settled", "expired", "correction"};
+    struct limits_entry entry;
+    assert_true(limits_read_entry(packed, &entry));
+    *out = (struct outbox_entry){.time_ms = entry.time_ms,
+                                 .began_ms = entry.began_ms,
+                                 .input = entry.input,
+                                 .cached = entry.cached,
+                                 .output = entry.output,
+                                 .nanos = entry.nanos,
+                                 .requests = entry.requests};
+    copy_text(out->lease, sizeof out->lease, entry.lease);
+    copy_text(out->request, sizeof out->request, entry.request);
+    copy_text(out->key, sizeof out->key, entry.key);
+    copy_text(out->workspace, sizeof out->workspace, entry.workspace);
+    copy_text(out->model, sizeof out->model, entry.model);
+    copy_text(out->endpoint, sizeof out->endpoint, entry.endpoint);
+    snprintf(out->how, sizeof out->how, "%s", kinds[entry.kind]);
 }
 
 int read_outbox(struct redis_client *client, struct outbox_entry *out, int most) {
@@ -177,11 +190,9 @@ int read_outbox(struct redis_client *client, struct outbox_entry *out, int most)
     int count = (int)reply->count;
     for (int i = 0; i < count && i < most; i++) {
         const struct redis_reply *fields = &reply->items[i].items[1];
-        out[i] = (struct outbox_entry){0};
-        assert_int_equal(fields->count, 28);
-        for (size_t j = 0; j + 1 < fields->count; j += 2)
-            read_field(&out[i], (const char *)fields->items[j].string.data,
-                       (const char *)fields->items[j + 1].string.data);
+        assert_int_equal(fields->count, 2);
+        assert_true(bytes_view_equal_string(fields->items[0].string, "p"));
+        read_entry(fields->items[1].string, &out[i]);
     }
     redis_reply_free(reply);
     return count;

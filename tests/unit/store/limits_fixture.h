@@ -47,6 +47,8 @@ int64_t charge(struct redis_client *client, int lease, struct limits_usage usage
 int64_t settle(struct redis_client *client, int lease, struct limits_usage usage);
 int64_t report(struct redis_client *client, int lease, int answer, struct limits_usage usage);
 int64_t reap(struct redis_client *client);
+/** Several words in one call; what became of each. */
+void tell(struct redis_client *client, const struct limits_word *words, int count, int *outcomes);
 struct limits_bounds used_all(struct redis_client *client, const char *scope, const char *model);
 int64_t used(struct redis_client *client, const char *scope, const char *model, enum limits_kind kind);
 

@@ -114,6 +114,120 @@ static void test_an_admission_that_comes_after_its_settlement_is_too_late(void *
     assert_int_equal(call_integer(client, "EXISTS bora:leases:{%s}", ORGANIZATION), 0);
 }
 
+/* --- several in one call -------------------------------------------------------------------------------------------- */
+
+static struct limits_word word_on(int lease, enum limits_said said, int answer, struct limits_usage usage) {
+    return (struct limits_word){.said = said, .lease = lease_id(lease), .answer = answer, .usage = usage};
+}
+
+static void test_words_of_one_call_count_in_their_order(void **state) {
+    struct redis_client *client = client_of(state);
+    struct test_request request;
+    test_request_init(&request);
+    for (int lease = 1; lease <= 3; lease++) {
+        request.admission.answers = lease == 3 ? 2 : 1;
+        snprintf(request.scopes[0].name, sizeof request.scopes[0].name, "k:%d", lease % 2);
+        admit_as(client, &request, lease);
+    }
+    const struct limits_word words[] = {
+        word_on(1, LIMITS_CHARGE, 0, usage_of(10, 0, 5)), word_on(1, LIMITS_SETTLE, 0, usage_of(10, 4, 7)),
+        word_on(1, LIMITS_SETTLE, 0, usage_of(10, 4, 9)), word_on(2, LIMITS_SETTLE, 0, NOTHING),
+        word_on(4, LIMITS_CHARGE, 0, usage_of(1, 0, 1)),  word_on(3, LIMITS_REPORT, 1, usage_of(10, 0, 3)),
+        word_on(3, LIMITS_REPORT, 0, usage_of(10, 2, 4)),
+    };
+    int outcomes[7];
+    tell(client, words, 7, outcomes);
+    static const int expected[7] = {1, 1, 0, 1, 0, 0, 1};
+    assert_memory_equal(outcomes, expected, sizeof expected);
+    struct outbox_entry entries[3];
+    assert_int_equal(read_outbox(client, entries, 3), 3);
+    static const int leases[] = {1, 2, 3}, outputs[] = {7, 0, 7};
+    for (int i = 0; i < 3; i++) {
+        assert_string_equal(entries[i].lease, lease_id(leases[i]));
+        assert_int_equal(entries[i].output, outputs[i]);
+        assert_string_equal(entries[i].model, "small");
+    }
+    assert_int_equal(call_integer(client, "EXISTS bora:leases:{%s}", ORGANIZATION), 0);
+    assert_int_equal(call_integer(client, "EXISTS bora:due:{%s}", ORGANIZATION), 0);
+    assert_int_equal(used(client, "k:1", NULL, LIMITS_OUTPUT_PER_MINUTE), 14);
+    assert_int_equal(used(client, "k:1", NULL, LIMITS_STREAMS), 0);
+    assert_int_equal(used(client, "k:0", NULL, LIMITS_INPUT_PER_MINUTE), 0);
+}
+
+static void test_an_admission_finds_the_room_that_its_words_make(void **state) {
+    struct redis_client *client = client_of(state);
+    struct test_request request;
+    test_request_init(&request);
+    test_request_limit(&request, LIMITS_STREAMS, 1);
+    test_request_limit(&request, LIMITS_TOKENS_PER_DAY, 60);
+    assert_int_equal(admit_as(client, &request, 1).outcome, LIMITS_ADMITTED);
+    assert_int_equal(admit_as(client, &request, 2).outcome, LIMITS_DENIED);
+    const struct limits_word word = word_on(1, LIMITS_SETTLE, 0, usage_of(10, 0, 20));
+    request.admission.words = &word;
+    request.admission.word_count = 1;
+    struct limits_result result = admit_as(client, &request, 2);
+    assert_int_equal(result.outcome, LIMITS_ADMITTED);
+    assert_int_equal(result.room[LIMITS_TOKENS_PER_DAY].remaining, 0);
+    assert_int_equal(result.room[LIMITS_STREAMS].remaining, 0);
+    assert_int_equal(read_outbox(client, NULL, 0), 1);
+    /* Denied, or too late: the words count all the same. */
+    const struct limits_word next = word_on(2, LIMITS_CHARGE, 0, usage_of(10, 0, 4));
+    request.admission.words = &next;
+    assert_int_equal(admit_as(client, &request, 3).outcome, LIMITS_DENIED);
+    assert_int_equal(used(client, "k:" KEY, NULL, LIMITS_OUTPUT_PER_MINUTE), 40);
+    struct tally tally = TALLY_INIT, told = TALLY_INIT;
+    const struct limits_word last = word_on(2, LIMITS_SETTLE, 0, usage_of(10, 0, 6));
+    assert_int_equal(settle(client, 4, NOTHING), 0);
+    request.admission.lease = lease_id(4);
+    request.admission.words = &last;
+    request.admission.told = tally_count;
+    request.admission.told_context = &told;
+    limits_admit(client, &request.admission, keep_outcome, &tally);
+    tally_wait(&tally, 1);
+    assert_int_equal(tally.by_status[STATUS_INTERNAL], 1);
+    assert_int_equal(told.by_status[STATUS_OK], 1);
+    assert_int_equal(read_outbox(client, NULL, 0), 2);
+}
+
+/** Of the version before leases were packed: an array in MessagePack. */
+static void test_leases_of_an_earlier_version_are_settled(void **state) {
+    struct redis_client *client = client_of(state);
+    struct test_request request;
+    test_request_init(&request);
+    price_at_1000(&request);
+    for (int lease = 1; lease <= 3; lease++) admit_as(client, &request, lease);
+    static const char rewrite[] =
+        "for i = 1, 3 do "
+        "local old = {'" KEY
+        "', 'main', 'small', 'chat', 'request-1', 1e9, 0, 1e9, 7200000000, 20833, 10, 0, 0, 10000, "
+        "20, i == 3 and 2 or 1, false, false, 1800000000000, 'k:" KEY "', 0} "
+        "redis.call('HSET', KEYS[1], string.format('%032x', i), cmsgpack.pack(old)) end";
+    struct error err = {0};
+    if (redis_callf(client, NULL, &err, "EVAL %s 1 bora:leases:{%s}", rewrite, ORGANIZATION) != STATUS_OK)
+        fail_msg("%s", err.message);
+    assert_int_equal(charge(client, 1, usage_of(10, 0, 5)), 1);
+    assert_int_equal(settle(client, 1, usage_of(10, 0, 6)), 1);
+    assert_int_equal(settle(client, 2, NOTHING), 1);
+    assert_int_equal(report(client, 3, 0, usage_of(10, 0, 3)), 0);
+    assert_int_equal(used(client, "k:" KEY, NULL, LIMITS_SPEND_PER_MONTH), 16000 + 10000 + 20000);
+    limits_set_test_time(START_US + 21 * SECOND_US);
+    assert_int_equal(reap(client), 1);
+    struct outbox_entry entries[3];
+    assert_int_equal(read_outbox(client, entries, 3), 3);
+    static const int outputs[] = {6, 0, 3};
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(entries[i].output, outputs[i]);
+        assert_int_equal(entries[i].began_ms, START_US / 1000);
+        assert_string_equal(entries[i].key, KEY);
+        assert_string_equal(entries[i].workspace, "main");
+        assert_string_equal(entries[i].model, "small");
+        assert_string_equal(entries[i].endpoint, "chat");
+        assert_string_equal(entries[i].request, "request-1");
+    }
+    assert_int_equal(used(client, "k:" KEY, NULL, LIMITS_STREAMS), 0);
+    assert_int_equal(used(client, "k:" KEY, NULL, LIMITS_INPUT_PER_MINUTE), 20);
+}
+
 /* --- leases that run out ------------------------------------------------------------------------------------------ */
 
 static void test_a_lease_runs_out_and_is_settled_by_what_was_charged(void **state) {
@@ -332,6 +446,9 @@ int main(void) {
         REDIS_TEST(test_what_is_given_back_after_midnight_is_not_tomorrows),
         REDIS_TEST(test_output_above_what_was_held_is_charged),
         REDIS_TEST(test_an_admission_that_comes_after_its_settlement_is_too_late),
+        REDIS_TEST(test_words_of_one_call_count_in_their_order),
+        REDIS_TEST(test_an_admission_finds_the_room_that_its_words_make),
+        REDIS_TEST(test_leases_of_an_earlier_version_are_settled),
         REDIS_TEST(test_a_lease_runs_out_and_is_settled_by_what_was_charged),
         REDIS_TEST(test_a_late_settlement_adds_the_difference_once),
         REDIS_TEST(test_reports_settle_a_lease_when_all_are_there),

@@ -14,7 +14,7 @@
 
 #include <stdio.h>
 
-enum { GATEWAYS = 3, SCOPES = 8, SLOTS = 24, DELAYED_MAX = 12, SEEDS = 4, STEPS = 1000 };
+enum { GATEWAYS = 3, SCOPES = 8, SLOTS = 24, DELAYED_MAX = 12, SEEDS = 4, STEPS = 1000, TOGETHER_MAX = 5 };
 
 enum phase { FREE, RUNNING, LOST_ADMISSION, SETTLING, REPORTING };
 
@@ -52,7 +52,7 @@ struct world {
     struct call delayed[DELAYED_MAX];
     int delayed_count;
     int64_t truth[REFERENCE_LEASES]; /* what a lease's workers generated, once that is known to Redis; else -1 */
-    int admitted, denied, never, corrected, expired, too_late;
+    int admitted, denied, never, corrected, expired, too_late, together;
 };
 
 static int64_t draw(struct world *world, int64_t from, int64_t to) {
@@ -102,8 +102,55 @@ static void check_admission(struct world *world, const struct reference_request 
     if (result->outcome == LIMITS_DENIED) check_retry_after(world, request, result->retry_after_ms * 1000);
 }
 
+static struct call take_delayed(struct world *world, int which) {
+    struct call call = world->delayed[which];
+    world->delayed[which] = world->delayed[--world->delayed_count];
+    return call;
+}
+
+static struct limits_word word_of(const struct call *call) {
+    return (struct limits_word){.said = call->kind == CALL_CHARGE   ? LIMITS_CHARGE
+                                        : call->kind == CALL_SETTLE ? LIMITS_SETTLE
+                                                                    : LIMITS_REPORT,
+                                .lease = lease_id(call->lease),
+                                .answer = call->answer,
+                                .usage = call->usage};
+}
+
+/** Calls on leases other than `lease` that have not come yet come now, together with another call. */
+static int draw_together(struct world *world, int lease, struct call out[TOGETHER_MAX]) {
+    int count = 0;
+    if (!chance(world, 60)) return 0;
+    for (int i = world->delayed_count - 1; i >= 0 && count < TOGETHER_MAX; i--) {
+        if (world->delayed[i].kind != CALL_ADMIT && world->delayed[i].lease != lease)
+            out[count++] = take_delayed(world, i);
+    }
+    world->together += count;
+    return count;
+}
+
+static int expect_on_lease(struct world *world, const struct call *call) {
+    int expected = 0;
+    if (call->kind == CALL_CHARGE)
+        expected = reference_charge(world->reference, call->lease, &call->usage);
+    else if (call->kind == CALL_SETTLE)
+        expected = reference_settle(world->reference, call->lease, &call->usage);
+    else
+        expected = reference_report(world->reference, call->lease, call->answer, &call->usage);
+    world->corrected += expected == 2;
+    return expected;
+}
+
 static bool run_admit(struct world *world, struct call *call, struct limits_result *out) {
     struct admit_answer answer = {.tally = TALLY_INIT};
+    struct call together[TOGETHER_MAX];
+    struct limits_word words[TOGETHER_MAX];
+    call->admission.word_count = draw_together(world, call->lease, together);
+    call->admission.words = words;
+    for (int i = 0; i < call->admission.word_count; i++) {
+        words[i] = word_of(&together[i]);
+        expect_on_lease(world, &together[i]);
+    }
     call->admission.lease = lease_id(call->lease);
     call->admission.scopes = call->scopes;
     limits_admit(world->client, &call->admission, keep_admitted, &answer);
@@ -130,24 +177,19 @@ static bool run_admit(struct world *world, struct call *call, struct limits_resu
 }
 
 static void run_on_lease(struct world *world, const struct call *call) {
-    int expected = 0;
-    int64_t reply = 0;
-    switch (call->kind) {
-    case CALL_CHARGE:
-        expected = reference_charge(world->reference, call->lease, &call->usage);
-        reply = charge(world->client, call->lease, call->usage);
-        break;
-    case CALL_SETTLE:
-        expected = reference_settle(world->reference, call->lease, &call->usage);
-        reply = settle(world->client, call->lease, call->usage);
-        break;
-    default:
-        expected = reference_report(world->reference, call->lease, call->answer, &call->usage);
-        reply = report(world->client, call->lease, call->answer, call->usage);
-        break;
+    enum { MOST = TOGETHER_MAX + 2 };
+    struct call calls[MOST];
+    struct limits_word words[MOST];
+    int expected[MOST], outcomes[MOST];
+    int count = draw_together(world, -1, calls);
+    calls[count++] = *call;
+    if (chance(world, 10)) calls[count++] = *call; /* twice in one call */
+    for (int i = 0; i < count; i++) {
+        words[i] = word_of(&calls[i]);
+        expected[i] = expect_on_lease(world, &calls[i]);
     }
-    assert_int_equal(reply, expected);
-    world->corrected += expected == 2;
+    tell(world->client, words, count, outcomes);
+    assert_memory_equal(outcomes, expected, (size_t)count * sizeof *outcomes);
     world->expired += reference_reap(world->reference, 4);
 }
 
@@ -167,8 +209,7 @@ static bool make_call(struct world *world, struct call *call, struct limits_resu
 static void run_delayed(struct world *world) {
     if (world->delayed_count == 0) return;
     int which = (int)draw(world, 0, world->delayed_count - 1);
-    struct call call = world->delayed[which];
-    world->delayed[which] = world->delayed[--world->delayed_count];
+    struct call call = take_delayed(world, which);
     struct limits_result result;
     if (call.kind == CALL_ADMIT)
         run_admit(world, &call, &result);
@@ -468,7 +509,7 @@ static void step(struct world *world) {
 
 /** How often each thing happened. */
 struct seen {
-    int admitted, denied, never, expired, corrected, too_late;
+    int admitted, denied, never, expired, corrected, too_late, together;
 };
 
 static struct seen run_world(struct redis_client *client, uint64_t seed, int steps, bool clock_steps) {
@@ -490,10 +531,11 @@ static struct seen run_world(struct redis_client *client, uint64_t seed, int ste
         if (i % 8 == 0 && !clock_steps) check_sums(world);
     }
     check_end(world);
-    print_message("seed %d: %d admitted, %d denied, %d never fit, %d ran out, %d corrected, %d too late\n", (int)seed,
-                  world->admitted, world->denied, world->never, world->expired, world->corrected, world->too_late);
-    struct seen seen = {world->admitted, world->denied,    world->never,
-                        world->expired,  world->corrected, world->too_late};
+    print_message("seed %d: %d admitted, %d denied, %d never fit, %d ran out, %d corrected, %d too late, %d together\n",
+                  (int)seed, world->admitted, world->denied, world->never, world->expired, world->corrected,
+                  world->too_late, world->together);
+    struct seen seen = {world->admitted,  world->denied,   world->never,   world->expired,
+                        world->corrected, world->too_late, world->together};
     free(world->reference);
     free(world);
     return seen;
@@ -512,11 +554,12 @@ static void run_seeds(struct redis_client *client, bool clock_steps) {
         all.expired += seen.expired;
         all.corrected += seen.corrected;
         all.too_late += seen.too_late;
+        all.together += seen.together;
     }
     /* A simulation in which something never happens says nothing about it. */
     if (only_seed == 0)
         assert_true(all.admitted > 100 && all.denied > 100 && all.never > 0 && all.expired > 10 && all.corrected > 10 &&
-                    all.too_late > 3);
+                    all.too_late > 3 && all.together > 30);
 }
 
 static void test_redis_agrees_with_the_definition(void **state) {

@@ -212,6 +212,28 @@ static void test_what_passed_while_redis_was_away_is_recorded_once(void **state)
     check_settled_once(fixture->client, LEASES);
 }
 
+struct kept {
+    struct tally *tally;
+    struct limits_result *result;
+};
+
+static void keep_result(void *context, enum status status, const struct limits_result *result, const char *message) {
+    struct kept *kept = context;
+    if (result != NULL) *kept->result = *result;
+    tally_count(kept->tally, status, NULL, message);
+}
+
+/** FCALLs that the server has run. */
+static int64_t calls_of_functions(struct redis_client *client) {
+    struct redis_reply *reply = NULL;
+    struct error err;
+    if (redis_callf(client, &reply, &err, "INFO commandstats") != STATUS_OK) fail_msg("%s", err.message);
+    const char *found = strstr((const char *)reply->string.data, "cmdstat_fcall:calls=");
+    int64_t calls = found != NULL ? strtoll(found + strlen("cmdstat_fcall:calls="), NULL, 10) : 0;
+    redis_reply_free(reply);
+    return calls;
+}
+
 static void keep_status(void *context, enum status status, const struct limits_result *result, const char *message) {
     (void)result;
     tally_count(context, status, NULL, message);
@@ -296,6 +318,90 @@ static void test_what_is_recorded_behind_its_reports_counts(void **state) {
     tally_wait(&tally, 1);
     assert_int_equal(tally.by_status[STATUS_INTERNAL], 1);
     assert_int_equal(read_outbox(client, NULL, 0), 1);
+}
+
+/** Whoever comes next, here, finds the room that a settlement makes, though that has not been sent yet. */
+static void test_an_admission_takes_settlements_along(void **state) {
+    struct redis_client *client = client_of(state);
+    struct settlements *settlements = start();
+    struct test_request request;
+    struct limits_usage usage = usage_of(10, 0, 1);
+    test_request_init(&request);
+    test_request_limit(&request, LIMITS_STREAMS, 1);
+    request.admission.scopes = request.scopes;
+    for (int i = 1; i <= 200; i++) {
+        struct tally tally = TALLY_INIT;
+        struct limits_result result = {0};
+        struct kept kept = {&tally, &result};
+        request.admission.lease = lease_id(i);
+        settlements_admit(settlements, &request.admission, keep_result, &kept);
+        tally_wait(&tally, 1);
+        assert_int_equal(tally.by_status[STATUS_OK], 1);
+        assert_int_equal(result.outcome, LIMITS_ADMITTED);
+        settlements_settle(settlements, ORGANIZATION, lease_id(i), &usage);
+    }
+    assert_int_equal(settlements_destroy(settlements, PATIENT_NS), 0);
+    assert_int_equal(read_outbox(client, NULL, 0), 200);
+    assert_int_equal(used(client, "k:" KEY, NULL, LIMITS_STREAMS), 0);
+}
+
+/** Redis is killed under admissions that have taken settlements along. */
+static void test_what_was_taken_along_is_not_lost(void **state) {
+    struct redis_fixture *fixture = *state;
+    struct settlements *settlements = start();
+    struct test_request request;
+    struct tally tally = TALLY_INIT;
+    int admissions = 0;
+    test_request_init(&request);
+    request.admission.scopes = request.scopes;
+    admit_leases(fixture->client, LEASES);
+    for (int i = 0; i < LEASES; i++) {
+        settle_all(settlements, i, i + 1);
+        request.admission.lease = lease_id(LEASES + i);
+        request.admission.peek = true;
+        if (i % 3 == 0) settlements_admit(settlements, &request.admission, keep_status, &tally), admissions++;
+        if (i % (LEASES / 3) == LEASES / 4) {
+            redis_server_kill(&fixture->server);
+            redis_server_start(&fixture->server);
+            wait_for_connection(hasty);
+        }
+    }
+    tally_wait(&tally, admissions);
+    assert_int_equal(settlements_destroy(settlements, PATIENT_NS), 0);
+    wait_for_connection(fixture->client);
+    check_settled_once(fixture->client, LEASES);
+}
+
+/** What makes no sense takes nothing with it that does. */
+static void test_one_that_is_refused_takes_no_others_with_it(void **state) {
+    struct redis_client *client = client_of(state);
+    struct error err;
+    admit_leases(client, LEASES / 4);
+    if (redis_callf(client, NULL, &err, "HSET bora:leases:{%s} %s nonsense", ORGANIZATION, lease_id(LEASES / 4)) !=
+        STATUS_OK)
+        fail_msg("%s", err.message);
+    struct settlements *settlements = start();
+    settle_all(settlements, 0, LEASES / 4 + 1);
+    while (settlements_count(settlements).waiting > 0) nanosleep(&(struct timespec){.tv_nsec = NS_PER_MS}, NULL);
+    assert_int_equal(settlements_count(settlements).refused, 1);
+    assert_int_equal(settlements_destroy(settlements, PATIENT_NS), 0);
+    check_settled_once(client, LEASES / 4);
+}
+
+/** Few calls for many settlements; none of them waits for long. */
+static void test_settlements_are_gathered(void **state) {
+    struct redis_client *client = client_of(state);
+    struct settlements *settlements = start();
+    admit_leases(client, LEASES);
+    int64_t before = calls_of_functions(client), start_ns = clock_monotonic_ns(clock_system());
+    settle_all(settlements, 0, LEASES);
+    while (settlements_count(settlements).waiting > 0) nanosleep(&(struct timespec){.tv_nsec = NS_PER_MS}, NULL);
+    int64_t took_ns = clock_monotonic_ns(clock_system()) - start_ns;
+    int64_t calls = calls_of_functions(client) - before;
+    /* As many as are full, and one for each rest that was left for 5 ms. */
+    assert_in_range(calls, LEASES / LIMITS_WORDS_MAX, LEASES / LIMITS_WORDS_MAX + 2 + took_ns / (5 * NS_PER_MS));
+    assert_int_equal(settlements_destroy(settlements, PATIENT_NS), 0);
+    check_settled_once(client, LEASES);
 }
 
 static void test_mistakes_are_not_repeated_for_ever(void **state) {
@@ -386,6 +492,10 @@ int main(void) {
         REDIS_TEST(test_what_was_recorded_is_not_admitted_again),
         REDIS_TEST(test_a_redis_that_takes_no_functions_is_waited_for),
         REDIS_TEST(test_what_is_recorded_behind_its_reports_counts),
+        REDIS_TEST(test_an_admission_takes_settlements_along),
+        REDIS_TEST(test_what_was_taken_along_is_not_lost),
+        REDIS_TEST(test_one_that_is_refused_takes_no_others_with_it),
+        REDIS_TEST(test_settlements_are_gathered),
         REDIS_TEST(test_mistakes_are_not_repeated_for_ever),
         REDIS_TEST(test_what_passed_without_redis_is_recorded_once),
         REDIS_TEST(test_many_threads_while_redis_restarts),
