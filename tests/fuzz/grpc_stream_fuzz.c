@@ -28,7 +28,7 @@ static struct grpc_streams pool = {.options = {.message_bytes_max = MESSAGE_BYTE
 static void open_stream(struct grpc_stream *stream, int fd) {
     if (pool.options.loop == NULL && loop_create("fuzz", &pool.options.loop, NULL) != STATUS_OK) abort();
     *stream = (struct grpc_stream){.pool = &pool, .callbacks = &callbacks, .fd = fd, .state = STREAM_GREETING};
-    stream->path = (char *)(uintptr_t)"/test.Service/Reflect";
+    stream->path = (char *)(uintptr_t) "/test.Service/Reflect";
     pthread_mutex_init(&stream->mutex, NULL);
     bytes_init(&stream->in, SIZE_MAX);
     bytes_init(&stream->out, 1 << 20);
