@@ -6,3 +6,4 @@ bora_fuzzer(NAME protobuf_unpack SOURCES protobuf_unpack_fuzz.c DEPENDS rpc_tran
 bora_fuzzer(NAME grpc SOURCES grpc_fuzz.c DEPENDS rpc_grpc)
 bora_fuzzer(NAME http_framing SOURCES http_framing_fuzz.c DEPENDS rpc_http)
 bora_fuzzer(NAME http_parse SOURCES http_parse_fuzz.c DEPENDS rpc_http)
+bora_fuzzer(NAME grpc_stream SOURCES grpc_stream_fuzz.c DEPENDS rpc_grpc_stream)

@@ -184,6 +184,56 @@ static void test_server_that_stops_and_comes_back_is_found_again(void **state) {
     close_server(server);
 }
 
+struct storm {
+    struct caller *caller;
+    atomic_bool stop;
+    atomic_int taken, strange; /* messages; statuses that no write should have */
+};
+
+static void *write_always(void *context) {
+    struct storm *storm = context;
+    static const uint8_t message[300];
+    while (!atomic_load(&storm->stop)) {
+        enum status status = grpc_stream_write(storm->caller->stream, bytes_view_of(message, sizeof message));
+        if (status == STATUS_OK) atomic_fetch_add(&storm->taken, 1);
+        if (status != STATUS_OK && status != STATUS_UNAVAILABLE && status != STATUS_CANCELLED)
+            atomic_fetch_add(&storm->strange, 1);
+        nap(100 * NS_PER_US);
+    }
+    return NULL;
+}
+
+/** Each call that a message began is told to have ended, and the last one runs. */
+static void test_threads_write_while_the_server_comes_and_goes(void **state) {
+    (void)state;
+    struct rpc_server *server = open_server("127.0.0.1:0", 1 << 20);
+    int port = rpc_server_port(server);
+    struct storm storm = {.caller = call_port(NULL, port, REFLECT)};
+    struct told *told = &storm.caller->told;
+    pthread_t writers[3];
+    for (int i = 0; i < 3; i++) assert_int_equal(pthread_create(&writers[i], NULL, write_always, &storm), 0);
+    for (int i = 0; i < 8; i++) {
+        assert_true(reaches(&told->messages, value_of(&told->messages) + 10));
+        int finished = value_of(&told->finished);
+        if (i % 2 == 0) {
+            close_server(server);
+            server = open_server_at(port);
+        } else {
+            grpc_stream_cancel(storm.caller->stream);
+        }
+        assert_true(reaches(&told->finished, finished + 1));
+    }
+    assert_true(reaches(&told->messages, value_of(&told->messages) + 10));
+    atomic_store(&storm.stop, true);
+    for (int i = 0; i < 3; i++) pthread_join(writers[i], NULL);
+    assert_int_equal(storm.strange, 0);
+    assert_true(value_of(&told->messages) <= atomic_load(&storm.taken)); /* none twice */
+    int finished = value_of(&told->finished);
+    close_caller(storm.caller);
+    assert_true(finished >= 8);
+    close_server(server);
+}
+
 static void *stop_slowly(void *context) {
     rpc_server_stop(context, PATIENCE_NS);
     return NULL;
@@ -530,6 +580,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_server_that_is_not_there_is_told_once_and_found_when_it_comes),
         cmocka_unit_test(test_server_that_stops_and_comes_back_is_found_again),
+        cmocka_unit_test(test_threads_write_while_the_server_comes_and_goes),
         cmocka_unit_test(test_call_goes_on_while_the_server_stops),
         cmocka_unit_test(test_message_after_goaway_is_unavailable),
         cmocka_unit_test(test_server_that_greets_and_leaves_is_not_stormed),
