@@ -207,7 +207,10 @@ local function limits_admit(KEYS, ARGV)
   local outcome = what_keeps_out(late, stored[1], stored[2])
   if outcome then return answer(outcome, -1, -1, 0, 0) end
   local reports = lease_reports
-  if is_time_to_reap() then reap_in_passing() end
+  if is_time_to_reap() then
+    commit() -- reaping looks at what is written
+    reap_in_passing()
+  end
 
   input, input_cost, output_price, granted = all_input, input_cost_max(all_input, price, cached_price), price_of_output, output
   longest, denied_kind, denied_scope, never = 0, -1, -1, false

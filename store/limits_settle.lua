@@ -85,7 +85,6 @@ local function take_words(words)
     end
     if changed then changed[id] = packed end
   end
-  commit()
   return count
 end
 
@@ -96,6 +95,7 @@ local function limits_tell(KEYS, ARGV)
   begin((struct.unpack('<d', ARGV[1])))
   begin_leases(KEYS[1], call('GET', KEYS[1]))
   local count = take_words(ARGV[2])
+  commit()
   if is_time_to_reap() then
     reap_in_passing()
     commit()
