@@ -171,7 +171,11 @@ static void on_interrupt(int signal_number) {
 static void ask(struct talk *talk, const char *question) {
     struct bytes request, answer;
     size_t before = talk->count;
-    const struct chat_reader reader = {.usage = talk->options->usage, .transcript = &answer, .stopped = &interrupted};
+    const struct chat_reader reader = {.model = talk->options->model,
+                                       .max_tokens_given = talk->options->max_tokens.given,
+                                       .usage = talk->options->usage,
+                                       .transcript = &answer,
+                                       .stopped = &interrupted};
     const struct sigaction stop = {.sa_handler = on_interrupt};
     struct sigaction usual;
     bytes_init(&request, LIMIT_REQUEST_BODY_BYTES_MAX);
