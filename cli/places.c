@@ -62,8 +62,8 @@ static int fetch(struct connection *connection, enum place_kind kind, const char
     Bora__V1__ListWorkspacesRequest workspaces = BORA__V1__LIST_WORKSPACES_REQUEST__INIT;
     Bora__V1__ListOrganizationsRequest organizations = BORA__V1__LIST_ORGANIZATIONS_REQUEST__INIT;
     field_set_text(&workspaces.base, "organization_id", organization);
-    return ask_quietly(connection, &kinds[kind].list,
-                       kind == PLACE_WORKSPACE ? &workspaces.base : &organizations.base, out);
+    return ask_quietly(connection, &kinds[kind].list, kind == PLACE_WORKSPACE ? &workspaces.base : &organizations.base,
+                       out);
 }
 
 /* --- which one --------------------------------------------------------------------------------------------------- */

@@ -5,10 +5,10 @@
 
 #include "base/clock.h"
 #include "base/text.h"
-#include "bora/v1/usage.pb-c.h"
 #include "services/keys/money.h"
 #include "services/keys/prices.h"
 #include "services/keys/time_text.h"
+#include "services/keys/usage_names.h"
 #include "services/keys/usage_scope.h"
 
 #include <inttypes.h>
@@ -103,9 +103,9 @@ static char *text_of(struct arena *arena, const struct redis_reply *words, char 
     return arena_copy(arena, text.data, text.length);
 }
 
-static char *id_of_key(struct arena *arena, const struct redis_reply *words) {
-    char *prefix = text_of(arena, words, 'k'), id[UUID_CHARACTERS + 1];
-    if (prefix == NULL || !key_prefix_is_valid(prefix)) return prefix; /* nobody's; shown as it is */
+static char *id_of_key(struct arena *arena, const char *prefix) {
+    char id[UUID_CHARACTERS + 1];
+    if (prefix == NULL || !key_prefix_is_valid(prefix)) return (char *)prefix; /* nobody's; shown as it is */
     uuid_of_prefix(prefix, id);
     return arena_copy(arena, id, UUID_CHARACTERS);
 }
@@ -123,7 +123,8 @@ static enum status add_entry(struct page *page, const struct redis_reply *item, 
     clock_format_rfc3339(number_of(words, 'b') * NS_PER_MS, time);
     entry->started = arena_copy(arena, time, strlen(time));
     entry->request_id = text_of(arena, words, 'r');
-    entry->key_id = id_of_key(arena, words);
+    entry->key_prefix = text_of(arena, words, 'k');
+    entry->key_id = id_of_key(arena, entry->key_prefix);
     entry->workspace_id = text_of(arena, words, 'w');
     entry->model = text_of(arena, words, 'm');
     entry->kind = text_of(arena, words, 's');
@@ -191,6 +192,7 @@ enum status ledger_list(struct handling *handling, const void *message, Protobuf
     if (page.response->entries == NULL) return no_memory(err);
     TRY(prices_currency(handling, (const char **)&page.response->currency, err));
     TRY(fill_page(&page, scope.organization, err));
+    TRY(usage_name_entries(handling, scope.organization, page.response->entries, page.response->n_entries, err));
     *out = &page.response->base;
     return STATUS_OK;
 }

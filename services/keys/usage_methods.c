@@ -4,11 +4,10 @@
 #include "services/keys/usage_methods.h"
 
 #include "base/clock.h"
-#include "bora/v1/usage.pb-c.h"
 #include "services/keys/money.h"
 #include "services/keys/prices.h"
-#include "services/keys/store_names.h"
 #include "services/keys/time_text.h"
+#include "services/keys/usage_names.h"
 #include "services/keys/usage_scope.h"
 
 #include <stdlib.h>
@@ -37,20 +36,6 @@ static int compare_places(const void *a, const void *b) {
     return x < y ? -1 : x > y;
 }
 
-/** NULL when there is no such record any more. */
-static enum status ask_name(struct handling *handling, const char *what, const char *organization, const char *id,
-                            const char **out, struct error *err) {
-    char name[STORE_NAME_BYTES];
-    store_name(name, what, organization, id);
-    struct redis_reply *reply = NULL;
-    TRY(store_words(handling->service, &reply, err, WORDS("HGET", name, "name")));
-    *out = NULL;
-    bool found = reply->type == REDIS_STRING;
-    if (found) *out = arena_copy(&handling->arena, reply->string.data, reply->string.length);
-    redis_reply_free(reply);
-    return found && *out == NULL ? no_memory(err) : STATUS_OK;
-}
-
 /** Each name is asked for once, however many rows have it. */
 static enum status name_rows(struct handling *handling, const struct usage_table *table, const char *organization,
                              struct named_row *rows, struct error *err) {
@@ -61,7 +46,7 @@ static enum status name_rows(struct handling *handling, const struct usage_table
             if (i > 0 && compare_keys(&rows[i - 1], &rows[i]) == 0)
                 rows[i].key_name = rows[i - 1].key_name;
             else
-                TRY(ask_name(handling, "key", organization, rows[i].row->key, &rows[i].key_name, err));
+                TRY(usage_name(handling, "key", organization, rows[i].row->key, &rows[i].key_name, err));
         }
     }
     if (table->grouping.workspace) {
@@ -70,7 +55,7 @@ static enum status name_rows(struct handling *handling, const struct usage_table
             if (i > 0 && compare_workspaces(&rows[i - 1], &rows[i]) == 0)
                 rows[i].workspace_name = rows[i - 1].workspace_name;
             else
-                TRY(ask_name(handling, "ws", organization, rows[i].row->workspace, &rows[i].workspace_name, err));
+                TRY(usage_name(handling, "ws", organization, rows[i].row->workspace, &rows[i].workspace_name, err));
         }
     }
     qsort(rows, table->count, sizeof *rows, compare_places);

@@ -306,6 +306,8 @@ def test_usage_and_ledger_count_what_was_answered(house):
     status, headers, text = house.send("GET", f"/v1/admin/usage/ledger?key_id={place.service_id}&format=csv", key=place.admin)
     table = list(csv.DictReader(io.StringIO(text, newline="")))
     assert status == 200 and [(int(r["input_tokens"]), int(r["output_tokens"]), r["kind"], r["endpoint"]) for r in table] == [(a["prompt_tokens"], a["completion_tokens"], "settled", "chat") for a in answers[:2]]
+    shown = admin(house, "GET", f"/v1/admin/api-keys/{place.service_id}", key=place.admin)
+    assert {(r["key_prefix"], r["key_name"], r["workspace_name"]) for r in table} == {(shown["prefix"], "a service", place.workspace["name"])}
     page = admin(house, "GET", f"/v1/admin/usage/ledger?key_id={place.service_id}&limit=1", key=place.admin)
     assert page["has_more"] is True and page["entries"][0]["id"] == table[0]["id"]
     lines = house.send("GET", f"/v1/admin/usage/ledger?key_id={place.service_id}&format=jsonl&after={table[0]['id']}", key=place.admin)[2]
