@@ -747,3 +747,14 @@ def test_an_answer_that_a_limit_cuts_says_so(cli):
     assert "the answer was cut: a limit of the key, its workspace or organization leaves no more tokens" in cli.errors
     cli.run("chat", "--temperature", "0", "--max-tokens", "8", story)
     assert "the answer was cut: --max-tokens or the model's context is used up" in cli.errors
+
+
+@pytest.mark.skipif(shutil.which("man") is None, reason="man is not installed")
+def test_man_finds_the_manual_beside_the_program(tmp_path):
+    version = subprocess.run(["man", "--version"], capture_output=True, text=True, check=False).stdout
+    if not version.startswith("man 2"):
+        pytest.skip("this man is not man-db, which looks beside the folders of PATH")
+    environment = {**clean_environment(tmp_path), "PATH": f"{BUILD / 'bin'}:{os.environ['PATH']}", "LC_ALL": "C.UTF-8"}
+    environment.pop("MANPATH", None)
+    assert subprocess.run(["man", "-w", "bora"], env=environment, capture_output=True, text=True, check=False).stdout.strip() == str(BUILD / "share/man/man1/bora.1")
+    assert subprocess.run(["man", "bora"], env=environment, capture_output=True, text=True, check=True).stdout.startswith("BORA(1)")
