@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // What pages are put together from: heads, cards, figures, bars, tables, and the three states of what is not there (yet).
-import { append, freshId, h, replace } from "./dom.js";
+import { append, freshId, h, poll, redraw, replace } from "./dom.js";
 import { icon } from "./icons.js";
 
 export function pageHead(title, lead, ...actions) {
@@ -109,6 +109,30 @@ export async function load(container, signal, fetcher, show) {
   } finally {
     container.removeAttribute("aria-busy");
   }
+}
+
+/**
+ * What changes while it is looked at: fetched again `everyMs` after each answer. After a failure what was there stays, and is said to be older.
+ * Gives its element, and `look`, which fetches at once.
+ */
+export function live({ everyMs, signal, fetcher, show }) {
+  const problems = h("div", { hidden: true });
+  const holder = h("div", { class: "stack" }, loading());
+  let shown = false;
+  const look = async () => {
+    try {
+      redraw(holder, show(await fetcher()));
+      problems.hidden = true;
+      shown = true;
+    } catch (error) {
+      if (error.name === "AbortError") return;
+      replace(problems, shown ? notice("warn", h("p", {}, `${error.message} What is below is older.`)) : problemBox(error));
+      problems.hidden = false;
+      if (!shown) holder.replaceChildren();
+    }
+  };
+  void poll(everyMs, signal, look);
+  return { element: h("div", { class: "stack" }, problems, holder), look };
 }
 
 /** One of a few, as a row of buttons that behave as radio buttons. */

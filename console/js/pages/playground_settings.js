@@ -80,11 +80,13 @@ function keyField(changed) {
 function modelField(wanted, signal) {
   const input = select([], "");
   const one = field("Model", input);
+  const contexts = new Map();
   input.addEventListener("change", () => { kept.model = input.value; });
   const refresh = async () => {
     if (isOperator() && playgroundKey.key === null) return void replace(input, h("option", { value: "" }, "Paste a key first"));
     try {
       const { data } = await get("/v1/models", {}, { signal, key: playgroundKey.key ?? undefined });
+      for (const model of data) contexts.set(model.id, Number(model.max_context_length ?? 0));
       replace(input, data.map((model) => h("option", { value: model.id }, model.tier ? `${model.id} (${model.tier})` : model.id)));
       one.clear();
       const first = [wanted, kept.model].find((name) => data.some((model) => model.id === name)) ?? data[0]?.id;
@@ -97,7 +99,7 @@ function modelField(wanted, signal) {
     }
   };
   void refresh();
-  return { ...one, refresh };
+  return { ...one, refresh, contexts };
 }
 
 function numberFields() {
@@ -181,7 +183,7 @@ function toolFields() {
   };
 }
 
-/** {element, read() -> request without the conversation, or false; system() -> text} */
+/** {element, read() -> request without the conversation, or false; system() -> text; context(model) -> its tokens, or 0} */
 export function playgroundSettings({ signal, model: wanted }) {
   const model = modelField(wanted, signal);
   const system = field("System prompt", h("textarea", { rows: "3", value: kept.system, placeholder: "How the model should behave" }));
@@ -199,6 +201,7 @@ export function playgroundSettings({ signal, model: wanted }) {
       details("Form of the answer", format.elements, { open: kept.format !== "text" }),
       details("Tools", tools.elements, { open: kept.tools !== "" })),
     system: () => system.input.value.trim(),
+    context: (name) => model.contexts.get(name) ?? 0,
     read() {
       if (model.input.value === "") return model.fail(isOperator() && playgroundKey.key === null ? "Paste a key that may ask models." : "There is no model to ask.");
       const settings = numbers.read();
