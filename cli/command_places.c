@@ -106,6 +106,8 @@ static int list(const struct place *place) {
     result = places_find(&connection, PLACE_ORGANIZATION, options.organization, NULL, &options.organization);
     if (options.organization != NULL) field_set_text(request, "organization_id", options.organization);
     if (result == GO_ON) result = result_fetch(&connection, &place->list, request, &reply);
+    bool for_people = !connection_options.json && !connection_options.quiet && !options.names;
+    if (result == GO_ON && for_people && place == &workspace) places_name_organizations(&connection, reply);
     if (result == GO_ON)
         result = options.names ? result_print_words(&place->list, reply)
                                : result_print_list(&place->list, reply, list_columns, count, place->nothing);

@@ -84,7 +84,7 @@ static void print_report(struct arena *arena, Bora__V1__UsageReport *report, con
     for (size_t i = 0; i < request->n_group_by; i++) {
         const char *by = request->group_by[i];
         if (strcmp(by, "key") == 0) {
-            columns[count++] = (struct table_column){"KEY ID", "key_id", CELL_TEXT, 0};
+            columns[count++] = (struct table_column){"KEY ID", "key_prefix", CELL_TEXT, 0};
             columns[count++] = (struct table_column){"KEY", "key_name", CELL_TEXT, 24};
         } else if (strcmp(by, "workspace") == 0) {
             columns[count++] = (struct table_column){"WORKSPACE", "workspace_name", CELL_TEXT, 24};

@@ -9,6 +9,7 @@
 #include "cli/suggest.h"
 #include "cli/terminal.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #define SERVICE "/bora.v1.TenantService/"
@@ -161,6 +162,30 @@ int places_find_both(struct connection *connection, const char **workspace, cons
 }
 
 /* --- which one where none is named ------------------------------------------------------------------------------- */
+
+static int compare_ids(const void *a, const void *b) {
+    return strcmp(field_text(*(const ProtobufCMessage *const *)a, "id"),
+                  field_text(*(const ProtobufCMessage *const *)b, "id"));
+}
+
+void places_name_organizations(struct connection *connection, const ProtobufCMessage *workspaces) {
+    ProtobufCMessage *reply = NULL;
+    const struct field_value list = field_get(workspaces, kinds[PLACE_WORKSPACE].list.items);
+    if (list.count == 0 || fetch(connection, PLACE_ORGANIZATION, NULL, &reply) != GO_ON) return;
+    const struct field_value found = field_get(reply, kinds[PLACE_ORGANIZATION].list.items);
+    const ProtobufCMessage **sorted = arena_alloc_array(&connection->arena, found.count + 1, sizeof *sorted);
+    if (sorted == NULL) return;
+    for (size_t i = 0; i < found.count; i++) sorted[i] = found.items[i];
+    qsort(sorted, found.count, sizeof *sorted, compare_ids);
+    for (size_t i = 0; i < list.count; i++) {
+        Bora__V1__Workspace *workspace = list.items[i];
+        Bora__V1__Organization wanted = BORA__V1__ORGANIZATION__INIT;
+        wanted.id = workspace->organization_id;
+        const ProtobufCMessage *key = &wanted.base, *const * organization;
+        organization = bsearch(&key, sorted, found.count, sizeof *sorted, compare_ids);
+        if (organization != NULL) workspace->organization_id = (char *)field_text(*organization, "name");
+    }
+}
 
 int places_first_workspace(struct connection *connection, const char *organization, const char **out_id) {
     Bora__V1__ListWorkspacesRequest request = BORA__V1__LIST_WORKSPACES_REQUEST__INIT;

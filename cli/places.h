@@ -24,6 +24,9 @@ enum { PLACE_PREFIX_MIN = 4 };
 /** Both options of a command, the workspace in the organization. Either may be NULL. */
 int places_find_both(struct connection *connection, const char **workspace, const char **organization);
 
+/** For people: the organizations of listed workspaces by their names, where the key may know them. */
+void places_name_organizations(struct connection *connection, const ProtobufCMessage *workspaces);
+
 /** The oldest workspace of an organization (an id): where keys are made that name none. GO_ON, or how to end after a sentence. */
 int places_first_workspace(struct connection *connection, const char *organization, const char **out_id);
 

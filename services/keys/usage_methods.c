@@ -99,6 +99,7 @@ static bool fill_row(const struct named_row *row, const struct usage_table *tabl
     bool ok = out->start != NULL;
     if (table->grouping.key) {
         SET(out, USAGE_ROW, key_id, KEY_ID, id_of_key(arena, row->row->key));
+        SET(out, USAGE_ROW, key_prefix, KEY_PREFIX, row->row->key);
         if (row->key_name != NULL) SET(out, USAGE_ROW, key_name, KEY_NAME, row->key_name);
         ok = ok && out->key_id != NULL;
     }

@@ -428,6 +428,7 @@ def test_usage_is_counted_shown_and_exported(cli, tmp_path):
     for kind in ("input_tokens", "output_tokens"):
         assert report["total"][kind] == sum(entry[kind] for entry in ledger) > 0
     assert report["rows"][0]["key_name"] == "counted, \"one\"" and report["rows"][0]["model"] == cli.house.model
+    assert re.search(rf" {key_id}  counted", cli.run("usage", "--key", key_id, "--by", "key"))
     table = cli.run("usage", "--key", key_id, "--by", "model", "--from", "today")
     assert re.search(rf"^{time.strftime('%Y-%m-%d', time.gmtime())}  {cli.house.model} +3 ", table, re.M) or "total" in table
     rows = list(csv.DictReader(io.StringIO(cli.run("usage", "--key", key_id, "--by", "key", "--interval", "all", "--csv"))))
@@ -670,6 +671,7 @@ def test_places_are_named_as_people_name_them(cli):
     acme, beta = (cli.json("orgs", "create", name)["id"] for name in ("Acme & Söhne", "Beta"))
     lab = cli.json("workspaces", "create", "the lab", "--organization", "Acme & Söhne")
     assert lab["organization_id"] == acme
+    assert re.search(rf"^{lab['id']}  the lab .*  Acme & Söhne$", cli.run("workspaces"), re.M)
     for words in (["the lab"], [lab["id"]], [lab["id"][:8]]):
         assert cli.json("workspaces", "get", *words)["id"] == lab["id"]
     assert cli.json("orgs", "update", "Beta", "--name", "Gamma")["id"] == beta

@@ -214,12 +214,13 @@ class UsageReport(_message.Message):
     def __init__(self, to: _Optional[str] = ..., interval: _Optional[str] = ..., currency: _Optional[str] = ..., rows: _Optional[_Iterable[_Union[UsageRow, _Mapping]]] = ..., total: _Optional[_Union[UsageRow, _Mapping]] = ..., **kwargs) -> None: ...
 
 class UsageRow(_message.Message):
-    __slots__ = ["cached_tokens", "cost", "input_tokens", "key_id", "key_name", "model", "output_tokens", "requests", "start", "workspace_id", "workspace_name"]
+    __slots__ = ["cached_tokens", "cost", "input_tokens", "key_id", "key_name", "key_prefix", "model", "output_tokens", "requests", "start", "workspace_id", "workspace_name"]
     CACHED_TOKENS_FIELD_NUMBER: _ClassVar[int]
     COST_FIELD_NUMBER: _ClassVar[int]
     INPUT_TOKENS_FIELD_NUMBER: _ClassVar[int]
     KEY_ID_FIELD_NUMBER: _ClassVar[int]
     KEY_NAME_FIELD_NUMBER: _ClassVar[int]
+    KEY_PREFIX_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     OUTPUT_TOKENS_FIELD_NUMBER: _ClassVar[int]
     REQUESTS_FIELD_NUMBER: _ClassVar[int]
@@ -231,10 +232,11 @@ class UsageRow(_message.Message):
     input_tokens: int
     key_id: str
     key_name: str
+    key_prefix: str
     model: str
     output_tokens: int
     requests: int
     start: str
     workspace_id: str
     workspace_name: str
-    def __init__(self, start: _Optional[str] = ..., key_id: _Optional[str] = ..., key_name: _Optional[str] = ..., workspace_id: _Optional[str] = ..., workspace_name: _Optional[str] = ..., model: _Optional[str] = ..., requests: _Optional[int] = ..., input_tokens: _Optional[int] = ..., cached_tokens: _Optional[int] = ..., output_tokens: _Optional[int] = ..., cost: _Optional[float] = ...) -> None: ...
+    def __init__(self, start: _Optional[str] = ..., key_id: _Optional[str] = ..., key_name: _Optional[str] = ..., workspace_id: _Optional[str] = ..., workspace_name: _Optional[str] = ..., model: _Optional[str] = ..., requests: _Optional[int] = ..., input_tokens: _Optional[int] = ..., cached_tokens: _Optional[int] = ..., output_tokens: _Optional[int] = ..., cost: _Optional[float] = ..., key_prefix: _Optional[str] = ...) -> None: ...
