@@ -104,18 +104,6 @@ int result_print_words(const struct result_list *list, const ProtobufCMessage *r
     return EXIT_OK;
 }
 
-int result_list(enum credential credential, const struct result_list *list, ProtobufCMessage *request,
-                const struct table_column *columns, int count, const char *nothing) {
-    struct connection connection;
-    ProtobufCMessage *reply = NULL;
-    int result = connection_open(credential, &connection);
-    if (result != GO_ON) return result;
-    result = result_fetch(&connection, list, request, &reply);
-    if (result == GO_ON) result = result_print_list(list, reply, columns, count, nothing);
-    connection_close(&connection);
-    return result;
-}
-
 int result_print_one(const ProtobufCMessage *reply, const struct table_column *columns, int count, const char *id) {
     if (connection_options.json) return print_json(reply);
     if (connection_options.quiet) {

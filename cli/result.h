@@ -29,9 +29,6 @@ int result_print_list(const struct result_list *list, const ProtobufCMessage *re
                       int count, const char *nothing);
 /** For scripts and completion: "word<tab>about" a line, or JSON. Whose word is no other's, and can be typed; of others the id stands for it. */
 int result_print_words(const struct result_list *list, const ProtobufCMessage *reply);
-/** Opens, asks, prints, closes: a command whose whole work is a list. `nothing`: the note when it is empty. */
-int result_list(enum credential credential, const struct result_list *list, ProtobufCMessage *request,
-                const struct table_column *columns, int count, const char *nothing);
 /** One thing, as `name  value` lines; `id` is what --quiet prints. */
 int result_print_one(const ProtobufCMessage *reply, const struct table_column *columns, int count, const char *id);
 /** Behind it, a line for each of its limits of one model. */

@@ -69,12 +69,13 @@ export const LIMITS = [
 
 export const limitsSet = (limits) => LIMITS.filter((limit) => limits?.[limit.name] !== null && limits?.[limit.name] !== undefined);
 
-/** "60 req/min, 1.5M tok/day"; "" for none. */
-const limitsWords = (limits) => limitsSet(limits).map((limit) => `${limit.amount ? limits[limit.name] : exact(limits[limit.name])} ${limit.unit}`).join(", ");
+/** "60 req/min, 1.5M tok/day", which breaks at the commas; [] for none. */
+const limitsWords = (limits) => limitsSet(limits).map((limit, i) => [i > 0 && ", ", h("span", { class: "limit-words" }, `${limit.amount ? limits[limit.name] : exact(limits[limit.name])} ${limit.unit}`)]);
 
 /** Those over all models, then a line for each model that has its own; `nothing` where there are none. */
 export function limitsSummary(limits, modelLimits, nothing = "none") {
-  const lines = [limitsWords(limits), ...(modelLimits ?? []).map((one) => `${one.model}: ${limitsWords(one.limits)}`)].filter((line) => line !== "");
+  const own = limitsWords(limits);
+  const lines = [...(own.length > 0 ? [own] : []), ...(modelLimits ?? []).map((one) => [`${one.model}: `, limitsWords(one.limits)])];
   return lines.length === 0 ? nothing : h("div", { class: "limits-words" }, lines.map((line) => h("div", {}, line)));
 }
 

@@ -7,7 +7,7 @@ import { h } from "./dom.js";
 const LOCALE = "en-GB"; // the interface is English, whatever the browser is
 const whole = new Intl.NumberFormat(LOCALE, { maximumFractionDigits: 0 });
 const short = new Intl.NumberFormat("en-US", { notation: "compact", maximumFractionDigits: 1 });
-const relative = new Intl.RelativeTimeFormat(LOCALE, { numeric: "auto" });
+const relative = new Intl.RelativeTimeFormat(LOCALE, { numeric: "auto", style: "short" });
 const dateTimeFormat = new Intl.DateTimeFormat(LOCALE, { dateStyle: "medium", timeStyle: "short" });
 const dateFormat = new Intl.DateTimeFormat(LOCALE, { dateStyle: "medium" });
 const dayYearFormat = new Intl.DateTimeFormat(LOCALE, { dateStyle: "medium", timeZone: "UTC" });
@@ -89,12 +89,13 @@ export function milliseconds(value) {
   return value < 1000 ? `${Math.round(value)} ms` : `${(value / 1000).toFixed(value < 10000 ? 2 : 1)} s`;
 }
 
-/** When a key ends. The end of a day (UTC), which is how dates are given, is named after that day and not after the next one. */
-export function endOf(value, nothing = "never") {
+/** When a key ends; `short`: the day alone. The end of a day (UTC), which is how dates are given, is named after that day and not after the next one. */
+export function endOf(value, { short: dayOnly = false } = {}) {
   const date = toDate(value);
-  if (date === null) return nothing;
+  if (date === null) return "never";
   const whole = date.getTime() % DAY_MS === 0;
-  const text = whole ? `end of ${dayYearFormat.format(new Date(date.getTime() - 1))}` : dateTimeFormat.format(date);
+  const day = whole ? dayYearFormat.format(new Date(date.getTime() - 1)) : dateFormat.format(date);
+  const text = dayOnly ? day : whole ? `end of ${day}, UTC` : dateTimeFormat.format(date);
   return h("time", { datetime: date.toISOString(), title: date.toISOString() }, text);
 }
 

@@ -49,9 +49,11 @@ export function facts(...pairs) {
   return h("dl", { class: "facts" }, pairs.filter(Boolean).map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value))));
 }
 
+const classesOf = (column) => [column.numeric && "numeric", column.plain && "plain", column.wideOnly && "wide-only"].filter(Boolean).join(" ") || null;
+
 /**
  * A table that becomes a list of cards on a narrow screen.
- * columns: [{name, cell(row) -> node or text, numeric, head: this cell names the row, plain: no label on a narrow screen}]
+ * columns: [{name, cell(row) -> node or text, numeric, head: this cell names the row, plain: no label on a narrow screen, wideOnly: left out where a table just fits}]
  */
 export function table({ caption, columns, rows, showCaption = false }) {
   // The roles are said again because the narrow layout (display: block) takes them away.
@@ -59,12 +61,12 @@ export function table({ caption, columns, rows, showCaption = false }) {
   const element = h("table", { role: "table", class: "stacking" },
     h("caption", { class: showCaption ? "" : "unseen" }, caption),
     h("thead", { role: "rowgroup" }, h("tr", { role: "row" }, columns.map((column) =>
-      h("th", { role: "columnheader", scope: "col", class: column.numeric ? "numeric" : null }, column.name || h("span", { class: "unseen" }, "Actions"))))),
+      h("th", { role: "columnheader", scope: "col", class: classesOf(column) }, column.name || h("span", { class: "unseen" }, "Actions"))))),
     body);
   const add = (more) => {
     for (const row of more) {
       body.append(h("tr", { role: "row" }, columns.map((column) =>
-        h(column.head ? "th" : "td", { role: column.head ? "rowheader" : "cell", scope: column.head ? "row" : null, class: [column.numeric && "numeric", column.plain && "plain"].filter(Boolean).join(" ") || null, "data-name": column.name || null },
+        h(column.head ? "th" : "td", { role: column.head ? "rowheader" : "cell", scope: column.head ? "row" : null, class: classesOf(column), "data-name": column.name || null },
           h("div", { class: "cell" }, column.cell(row))))));
     }
   };

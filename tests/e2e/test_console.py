@@ -617,8 +617,9 @@ def test_a_key_ends_with_the_day_that_was_given(tab, house, admin):
     page = tab()
     sign_in(page, admin[0])
     go(page, "keys")
-    expect(page.get_by_role("row", name="last day")).to_contain_text("end of 31 Dec 2031")
+    expect(page.get_by_role("row", name="last day")).to_contain_text("31 Dec 2031")
     page.goto(f"/console/#/keys/{key_id}")
+    expect(page.locator(".facts")).to_contain_text("end of 31 Dec 2031, UTC")
     page.get_by_role("button", name="Change", exact=True).click()
     expect(dialog(page).get_by_label("Last day")).to_have_value("2031-12-31")
     dialog(page).get_by_role("button", name="Save").click()
@@ -653,3 +654,26 @@ def test_what_is_older_is_called_so(tab, admin):
     expect(page.locator("main")).to_contain_text("Runs on")
     page.unroute("**/v1/admin/workers*")
     expect(page.locator("main .notice")).to_be_hidden()
+
+
+def test_no_table_is_wider_than_its_card(tab, house, admin):
+    """Between a phone and a wide screen, too, where the menu takes room."""
+    house.new_key(name="a name that is as long as names of nightly jobs are", limits={"requests_per_minute": 600, "tokens_per_day": 1_500_000}, expiration="2031-12-31")
+    for width in (840, 960, 1024, 1100, 1200):
+        page = tab(width)
+        sign_in(page, admin[0])
+        for name in ("keys", "workspaces", "audit", "models", "usage"):
+            go(page, name)
+            settled(page)
+            wider = page.evaluate("[...document.querySelectorAll('main table')].filter((t) => t.scrollWidth > t.parentElement.clientWidth).length")
+            assert wider == 0, (width, name)
+
+
+def test_the_operator_is_led_to_the_key_that_the_playground_needs(tab, house):
+    page = tab(360)
+    sign_in(page, house.admin_key)
+    go(page, "playground")
+    page.get_by_label("Your message").fill("hi")
+    page.get_by_label("Your message").press("Enter")
+    expect(page.get_by_label("Key to ask with")).to_be_focused()  # in settings that were folded
+    expect(page.get_by_text("Paste a key that may ask models.")).to_be_visible()

@@ -6,9 +6,9 @@ import { get } from "../api.js";
 import { h } from "../dom.js";
 import { badge, button, card, cardWith, emptyState, facts, live, load, pageHead, statusBadge } from "../widgets.js";
 import { copyButton, toast } from "../dialog.js";
-import { DAY_MS, dayStart, isoDay, timeAgo, timeAt } from "../format.js";
+import { DAY_MS, dayStart, endOf, isoDay, timeAgo, timeAt } from "../format.js";
 import { place } from "../session.js";
-import { changeKey, disableKey, enableKey, expiryOf, revokeKey, rotateKey } from "./key_form.js";
+import { changeKey, disableKey, enableKey, revokeKey, rotateKey } from "./key_form.js";
 import { levelCards } from "./limit_levels.js";
 import { usageFigures, usageOverTime } from "./usage_parts.js";
 
@@ -44,7 +44,7 @@ function about(info) {
       ["Workspace", info.workspace_name],
       ["Endpoints", words(info.scopes?.endpoints, "all that the role may")],
       ["Models", words(info.scopes?.models, "all")],
-      ["Expires", expiryOf(info)],
+      ["Expires", endOf(info.expires_at)],
       info.previous_expires_at && ["Old secret", h("span", {}, "goes on until ", timeAt(info.previous_expires_at))],
       info.revoked_at && ["Revoked", timeAt(info.revoked_at)],
       ["Made", h("span", {}, timeAt(info.created_at), info.created_by && [" by ", h("code", {}, info.created_by)])],

@@ -6,7 +6,7 @@ import { patch, post, remove } from "../api.js";
 import { confirmDialog, copyButton, formDialog, openDialog, toast } from "../dialog.js";
 import { freshId, h } from "../dom.js";
 import { checkboxes, details, field, LIMITS_HINT, limitsFields, limitsSet, modelLimitsFields, select, textInput } from "../form.js";
-import { endOf, isoDay, toDate } from "../format.js";
+import { isoDay, toDate } from "../format.js";
 import { byModel, fetchLive } from "./live_models.js";
 import { handOver } from "./playground_key.js";
 import { button, notice } from "../widgets.js";
@@ -199,5 +199,3 @@ export function revokeKey(info) {
     },
   });
 }
-
-export const expiryOf = (info) => endOf(info.expires_at ?? info.expiration_date);

@@ -3,21 +3,21 @@
 import { all, get } from "../api.js";
 import { debounce, h, replace } from "../dom.js";
 import { field, limitsSummary, textInput } from "../form.js";
-import { timeAgo } from "../format.js";
+import { endOf, timeAgo } from "../format.js";
 import { icon } from "../icons.js";
 import { place, session } from "../session.js";
 import { badge, button, emptyState, load, pageHead, picker, problemBox, statusBadge, table } from "../widgets.js";
-import { createKey, expiryOf } from "./key_form.js";
+import { createKey } from "./key_form.js";
 
 const PAGE = 50;
 const COLUMNS = [
   { name: "Name", head: true, cell: (key) => h("a", { href: `#/keys/${encodeURIComponent(key.key_id)}` }, key.name || "(no name)") },
-  { name: "Key", cell: (key) => h("code", { class: "key-text" }, key.hidden_key) },
+  { name: "Key", wideOnly: true, cell: (key) => h("code", { class: "key-text" }, key.hidden_key) },
   { name: "Status", cell: (key) => statusBadge(key.status) },
   { name: "Role", cell: (key) => (key.role === "admin" ? badge("admin", "accent") : key.role) },
   { name: "Workspace", cell: (key) => key.workspace_name },
   { name: "Limits", cell: (key) => limitsSummary(key.limits, key.model_limits, "workspace's") },
-  { name: "Expires", cell: expiryOf },
+  { name: "Expires", cell: (key) => endOf(key.expires_at, { short: true }) },
   { name: "Last used", cell: (key) => timeAgo(key.last_used) },
 ];
 
