@@ -153,11 +153,30 @@ void limits_reap(struct redis_client *client, const char *organization, redis_fn
 /** What counts in a scope now (requests per second only where they are limited). Reply to `fn`: struct limits_bounds of used amounts through limits_read_used. */
 void limits_used(struct redis_client *client, const char *organization, const char *scope, const char *model_or_null,
                  redis_fn *fn, void *context);
-/** A scope that gets a limit by day, month or spend counts from the day's and the month's beginning, not from its first request: what the ledger has of them
- *  is the least that counts. Nothing where the scope has counted more. Idempotent. */
-void limits_seed(struct redis_client *client, const char *organization, const char *scope, const char *model_or_null,
-                 int64_t day_tokens, int64_t month_tokens, int64_t month_spend, redis_fn *fn, void *context);
 bool limits_read_used(const struct redis_reply *reply, struct limits_bounds *out);
+
+/**
+ * A scope that gets a limit by day, month or spend counts from the day's and the month's beginning, not from its first request: what the ledger has of
+ * them, what the outbox has behind the ledger's position and what running leases were charged, all added up, is the least that counts. Nothing
+ * happens where the scope has counted more, so it may be done again at any time, and has to be while answers run that began without the limit: they
+ * charge the scope nothing.
+ */
+struct limits_ledger {
+    const char *organization;
+    const char *epoch, *position; /* of the outbox (services/keys/ledger.h): "" and "0-0" where there are none */
+    int64_t day;                  /* since 1970, UTC: that the sums below are of */
+};
+struct limits_past {
+    char scope[LIMITS_SCOPE_BYTES + 1];
+    const char *model_or_null;
+    int64_t day_tokens, month_tokens, month_spend; /* by the ledger, up to the position and no further */
+};
+enum { LIMITS_PAST_MAX = 32 };
+void limits_catch_up(struct redis_client *client, const struct limits_ledger *ledger, const struct limits_past *scopes,
+                     int count, redis_fn *fn, void *context);
+/** `*out_complete`: everything was looked at (not where there are thousands of leases, or the outbox is another one). `*out_oldest_ms`: when the
+ *  first of what is not in the ledger began; 0: there is nothing. */
+bool limits_read_caught_up(const struct redis_reply *reply, bool *out_complete, int64_t *out_oldest_ms);
 
 /** The gate of a key: shut, it is refused by every admission from then on; for an hour, by when no gateway remembers the key. */
 void limits_shut_gate(struct redis_client *client, const char *organization, const char *key, redis_fn *fn,

@@ -6,6 +6,7 @@
 #include "services/keys/changes.h"
 #include "services/keys/keys.h"
 #include "services/keys/ledger_keeper.h"
+#include "services/keys/limit_seed.h"
 #include "services/keys/status_page.h"
 
 #include <openssl/crypto.h>
@@ -73,7 +74,8 @@ static enum status open_redis(struct keys_service *service, struct error *err) {
     const struct keys_settings *settings = &service->settings;
     const char *limits_address = settings->redis_limits_address,
                *limits_password = settings->redis_limits_password_file;
-    TRY(changes_keeper_start(service, &service->changes, err));
+    TRY(keeper_start(changes_keep, service, &service->changes, err));
+    TRY(keeper_start(limit_seeds_keep, service, &service->seeds, err));
     TRY(open_client(service, limits_address != NULL ? limits_address : settings->redis_address,
                     limits_password != NULL ? limits_password : settings->redis_password_file,
                     keys_on_limits_connection, &service->limits_redis, err));
@@ -136,10 +138,13 @@ cleanup:
         http_server_destroy(status_page);
     }
     ledger_keeper_destroy(service->ledger);
-    changes_keeper_stop(service->changes);
     if (service->jobs != NULL) job_pool_destroy(service->jobs);
+    keeper_stop(service->changes);
+    keeper_stop(service->seeds);
     if (service->redis != NULL) redis_client_destroy(service->redis);
     if (service->limits_redis != NULL) redis_client_destroy(service->limits_redis);
+    keeper_destroy(service->changes);
+    keeper_destroy(service->seeds);
     if (service->server != NULL) rpc_server_destroy(service->server);
     if (service->transcoder != NULL) transcoder_destroy(service->transcoder);
     if (service->metrics != NULL) metrics_destroy(service->metrics);

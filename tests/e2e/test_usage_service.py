@@ -358,6 +358,37 @@ def test_rate_limits_of_all_levels(service, tenant, modules):
     assert refused(modules, grpc.StatusCode.INVALID_ARGUMENT, lambda: service.usage("GetRateLimit")) == "key_id"
 
 
+def used_of_month(service, tenant, key):
+    """Of the key's own limit."""
+    return service.usage("GetRateLimit", tenant.admin, key_id=key.key_id).levels[-1].used
+
+
+def test_a_limit_that_is_set_late_counts_what_is_on_its_way_to_the_ledger(service, tenant):
+    """What was settled a moment ago, and what is settled a moment after by answers that began before."""
+    service.settle([tenant.entry("service", i=100, n=7)])
+    service.keys("UpdateKey", tenant.admin, key_id=tenant.made["service"].key_id, limits={"tokens_per_month": 1000, "spend_per_month": 5})
+    used = used_of_month(service, tenant, tenant.made["service"])
+    assert (used.tokens_per_month, round(used.spend_per_month * 1e9)) == (105, 7)
+    service.settle([tenant.entry("service", i=200, n=8)])
+    until(lambda: (lambda used: (used.tokens_per_month, round(used.spend_per_month * 1e9)) == (310, 15))(used_of_month(service, tenant, tenant.made["service"])), "the other one counts too", 20)
+    until(lambda: service.redis.ask("ZCARD", "bora:{seeds}:due") == "0" == service.redis.ask("HLEN", "bora:{seeds}:since"), "nothing is left to do", 60)
+    assert used_of_month(service, tenant, tenant.made["service"]).tokens_per_month == 310
+
+
+@pytest.mark.parametrize("place", ["key", "workspace", "organization", "key_limits"])
+def test_a_limit_that_is_set_while_the_limits_redis_is_away_counts_the_past(service, tenant, modules, place):
+    tenant.settle(tenant.entry("service", i=100))
+    key, limits = tenant.made["service"], {"tokens_per_month": 1000}
+    service.limits.kill()
+    change = {"key": lambda: service.keys("UpdateKey", tenant.admin, key_id=key.key_id, limits=limits), "workspace": lambda: service.tenants("UpdateWorkspace", tenant.admin, workspace_id=tenant.places[0].id, limits=limits),
+              "organization": lambda: service.tenants("UpdateOrganization", organization_id=tenant.id, limits=limits), "key_limits": lambda: service.tenants("UpdateWorkspace", tenant.admin, workspace_id=tenant.places[0].id, key_limits=limits)}[place]
+    assert "the change was made" in refused(modules, grpc.StatusCode.UNAVAILABLE, change)
+    service.kill()
+    service.limits.start()
+    service.start()
+    until(lambda: used_of_month(service, tenant, key).tokens_per_month == 105 or service.usage("GetRateLimit", tenant.admin, key_id=key.key_id).levels[0].used.tokens_per_month == 105, "the past counts", 30)
+
+
 def level_name(service, tenant):
     return service.tenants("GetOrganization", organization_id=tenant.id).name
 
