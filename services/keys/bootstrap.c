@@ -4,6 +4,7 @@
 
 #include "base/log.h"
 #include "services/keys/handling.h"
+#include "services/keys/out_of_memory.h"
 #include "services/keys/store_names.h"
 
 #include <pthread.h>
@@ -22,10 +23,6 @@ static pthread_once_t scripts_once = PTHREAD_ONCE_INIT;
 
 static void init_scripts(void) {
     redis_script_init(&convert_script, key_convert_lua);
-}
-
-static enum status out_of_memory(struct error *err) {
-    return error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
 }
 
 /* --- the first organisation --------------------------------------------------------------------------------------- */

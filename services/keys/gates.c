@@ -6,6 +6,7 @@
 #include "services/keys/batch.h"
 #include "services/keys/handling.h"
 #include "services/keys/key_store.h"
+#include "services/keys/out_of_memory.h"
 #include "services/keys/store_names.h"
 
 #include <stdlib.h>
@@ -179,7 +180,7 @@ static enum status place_is_refused(struct keys_service *service, const char *or
 enum status gates_of_workspace(struct keys_service *service, const char *organization, const char *workspace,
                                bool *out_of_limits, struct error *err) {
     struct walk *walk = calloc(1, sizeof *walk);
-    if (walk == NULL) return error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
+    if (walk == NULL) return out_of_memory(err);
     walk->service = service;
     walk->organization = organization;
     walk->workspace = workspace;

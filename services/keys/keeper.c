@@ -3,6 +3,7 @@
 #include "services/keys/keeper.h"
 
 #include "base/clock.h"
+#include "services/keys/out_of_memory.h"
 
 #include <pthread.h>
 #include <stdbool.h>
@@ -47,7 +48,7 @@ static void deinit(struct keeper *keeper) {
 
 enum status keeper_start(keeper_fn *fn, void *context, struct keeper **out, struct error *err) {
     struct keeper *keeper = calloc(1, sizeof *keeper);
-    if (keeper == NULL) return error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
+    if (keeper == NULL) return out_of_memory(err);
     keeper->fn = fn;
     keeper->context = context;
     keeper->wanted = true;

@@ -5,6 +5,7 @@
 #include "services/keys/convert.h"
 #include "services/keys/key_store.h"
 #include "services/keys/limit_seed.h"
+#include "services/keys/out_of_memory.h"
 #include "services/keys/record_store.h"
 #include "services/keys/store_names.h"
 
@@ -18,10 +19,6 @@ enum {
 
 static int64_t unix_now(void) {
     return clock_unix_ns(clock_system()) / NS_PER_S;
-}
-
-static enum status out_of_memory(struct error *err) {
-    return error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
 }
 
 /** The key as a message, with the name of its workspace. */

@@ -3,6 +3,7 @@
 #include "services/keys/key_record.h"
 
 #include "services/keys/hash_reader.h"
+#include "services/keys/out_of_memory.h"
 
 #include <string.h>
 
@@ -101,7 +102,7 @@ enum status key_record_write(const struct key_record *record, struct arena *aren
     put_names(&words, "endpoints", &record->endpoints);
     if (record->last_used != 0) word_list_put_number(&words, "last_used", record->last_used);
     word_list_put_limits(&words, &record->limits);
-    if (words.failed) return error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
+    if (words.failed) return out_of_memory(err);
     *out_words = words.words;
     *out_count = words.count;
     return STATUS_OK;

@@ -4,6 +4,7 @@
 
 #include "base/clock.h"
 #include "services/keys/handling.h"
+#include "services/keys/out_of_memory.h"
 #include "services/keys/store_names.h"
 
 #include <inttypes.h>
@@ -96,7 +97,7 @@ enum status key_create(struct handling *handling, const struct key_record *recor
     TRY(key_record_write(record, &handling->arena, &words, &count, err));
     enum { AHEAD = 2 + AUDIT_WORDS };
     struct bytes_view *arguments = arena_alloc_array(&handling->arena, AHEAD + count, sizeof *arguments);
-    if (arguments == NULL) return error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
+    if (arguments == NULL) return out_of_memory(err);
     char most[24];
     snprintf(most, sizeof most, "%d", LIMIT_KEYS);
     arguments[0] = bytes_view_string(record->prefix);

@@ -7,6 +7,7 @@
 #include "base/text.h"
 #include "bora/v1/usage.pb-c.h"
 #include "services/keys/money.h"
+#include "services/keys/out_of_memory.h"
 #include "services/keys/prices.h"
 #include "services/keys/time_text.h"
 #include "services/keys/usage_scope.h"
@@ -28,10 +29,6 @@ struct page {
     char start[LEDGER_ID_BYTES + 2];        /* where XRANGE goes on: "(" and an id, or an id */
     char end[LEDGER_ID_BYTES + 2];
 };
-
-static enum status no_memory(struct error *err) {
-    return error_set(err, STATUS_RESOURCE_EXHAUSTED, "the answer needs too much memory; ask for less");
-}
 
 /* --- what is asked ----------------------------------------------------------------------------------------------- */
 
@@ -115,7 +112,7 @@ static enum status add_entry(struct page *page, const struct redis_reply *item, 
     const struct redis_reply *words = &item->items[1];
     Bora__V1__LedgerEntry *entry = arena_alloc(arena, sizeof *entry);
     char time[TIME_BYTES];
-    if (entry == NULL) return no_memory(err);
+    if (entry == NULL) return too_much_memory(err);
     bora__v1__ledger_entry__init(entry);
     clock_format_rfc3339(number_of(words, 't') * NS_PER_MS, time);
     entry->id = arena_copy(arena, item->items[0].string.data, item->items[0].string.length);
@@ -135,7 +132,7 @@ static enum status add_entry(struct page *page, const struct redis_reply *item, 
     if (entry->id == NULL || entry->time == NULL || entry->started == NULL || entry->request_id == NULL ||
         entry->key_id == NULL || entry->workspace_id == NULL || entry->model == NULL || entry->kind == NULL ||
         entry->endpoint == NULL)
-        return no_memory(err);
+        return too_much_memory(err);
     page->response->entries[page->response->n_entries++] = entry;
     return STATUS_OK;
 }
@@ -185,10 +182,10 @@ enum status ledger_list(struct handling *handling, const void *message, Protobuf
     TRY(usage_scope_find(handling, &wanted, &scope, err));
     page.filter = scope.filter;
     page.response = arena_alloc(&handling->arena, sizeof *page.response);
-    if (page.response == NULL) return no_memory(err);
+    if (page.response == NULL) return too_much_memory(err);
     bora__v1__list_ledger_response__init(page.response);
     page.response->entries = arena_alloc_array(&handling->arena, page.limit, sizeof *page.response->entries);
-    if (page.response->entries == NULL) return no_memory(err);
+    if (page.response->entries == NULL) return too_much_memory(err);
     TRY(prices_currency(handling, (const char **)&page.response->currency, err));
     TRY(fill_page(&page, scope.organization, err));
     *out = &page.response->base;

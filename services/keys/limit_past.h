@@ -11,7 +11,8 @@ struct keys_service;
 
 struct limit_past {
     struct usage_table day, month; /* rows for what they are grouped by, in order, and totals */
-    bool steady; /* the sums are those of the position, else they are what the ledger had at least, and the position is nobody's */
+    bool
+        steady; /* the sums are those of the position, else they are what the ledger had at least, and the position is nobody's */
     char organization[LIMITS_ID_BYTES + 1];
     struct ledger_position position;
     struct limits_ledger ledger; /* the above, as limits_catch_up takes it */

@@ -7,6 +7,7 @@
 #include "services/keys/batch.h"
 #include "services/keys/key_store.h"
 #include "services/keys/limit_past.h"
+#include "services/keys/out_of_memory.h"
 
 #include <inttypes.h>
 #include <pthread.h>
@@ -196,7 +197,7 @@ static enum status seed_now(struct handling *handling, const struct seed *seed, 
     snprintf(wait, sizeof wait, "%" PRId64, WAIT_MS_MIN);
     TRY(call_script(handling->service, (const char *const[]){"set", member, wait}, 3, NULL, err));
     struct catching *catching = arena_alloc(&handling->arena, sizeof *catching);
-    if (catching == NULL) return error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
+    if (catching == NULL) return out_of_memory(err);
     *catching = (struct catching){.service = handling->service};
     enum status status = catch_up(catching, seed, limits, &handling->arena, &cause);
     if (status == STATUS_OK || (status == STATUS_UNAVAILABLE && catching->of_limits)) return STATUS_OK;
@@ -252,7 +253,7 @@ static enum status take_turn(struct keys_service *service, struct arena *arena, 
     int64_t wait_ms = 0;
     struct limit_set limits = LIMIT_SET_EMPTY;
     struct catching *catching = arena_alloc(arena, sizeof *catching);
-    if (catching == NULL) return error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
+    if (catching == NULL) return out_of_memory(err);
     *catching = (struct catching){.service = service};
     if (read_member(member, &seed)) {
         TRY(read_limits(service, &seed, arena, &limits, err));

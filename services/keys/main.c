@@ -7,6 +7,7 @@
 #include "services/keys/keys.h"
 #include "services/keys/ledger_keeper.h"
 #include "services/keys/limit_seed.h"
+#include "services/keys/out_of_memory.h"
 #include "services/keys/status_page.h"
 
 #include <openssl/crypto.h>
@@ -27,7 +28,7 @@ static enum status prepare(struct keys_service *service, struct error *err) {
                  LOG_S("file", service->settings.hash_secret_file));
     service->metrics = metrics_create();
     snprintf(service->audit_kept, sizeof service->audit_kept, "%lld", (long long)service->settings.audit_entries);
-    if (service->metrics == NULL) return error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
+    if (service->metrics == NULL) return out_of_memory(err);
     service->requests = metrics_counter(service->metrics, "bora_keys_requests_total", "Calls by method and status.",
                                         "method", "status");
     service->ready = metrics_gauge(service->metrics, "bora_keys_ready", "1 while keys can be made and verified.");

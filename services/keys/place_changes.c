@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "services/keys/handling.h"
 #include "services/keys/limit_seed.h"
+#include "services/keys/out_of_memory.h"
 #include "services/keys/record_store.h"
 #include "services/keys/store_names.h"
 
@@ -45,10 +46,6 @@ static void put_organization(struct word_list *words, const struct organization 
 static void put_workspace(struct word_list *words, const struct workspace *place) {
     put_place(words, place->name, place->version, place->created_at, place->disabled, &place->limits);
     word_list_put_bounds(words, "key.", &place->key_limits, NULL);
-}
-
-static enum status out_of_memory(struct error *err) {
-    return error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
 }
 
 /** Words ahead, an entry of the audit trail, the record's. */

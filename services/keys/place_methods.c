@@ -3,16 +3,13 @@
 #include "services/keys/convert.h"
 #include "services/keys/key_store.h"
 #include "services/keys/methods.h"
+#include "services/keys/out_of_memory.h"
 #include "services/keys/record_store.h"
 #include "services/keys/store_names.h"
 
 #include <string.h>
 
 enum { LIST_LIMIT_DEFAULT = 100 };
-
-static enum status out_of_memory(struct error *err) {
-    return error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
-}
 
 static enum status too_many_tries(struct error *err) {
     return error_set(err, STATUS_ABORTED, "others are changing it at the same time; try again");

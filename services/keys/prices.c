@@ -6,6 +6,7 @@
 #include "bora/v1/usage.pb-c.h"
 #include "services/keys/changes.h"
 #include "services/keys/money.h"
+#include "services/keys/out_of_memory.h"
 #include "services/keys/store_names.h"
 #include "services/keys/usage_methods.h"
 
@@ -23,10 +24,6 @@ static pthread_once_t script_once = PTHREAD_ONCE_INIT;
 
 static void init_script(void) {
     redis_script_init(&set_script, prices_set_lua);
-}
-
-static enum status no_memory(struct error *err) {
-    return error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
 }
 
 /* --- what the store has ------------------------------------------------------------------------------------------ */
@@ -50,7 +47,7 @@ static enum status read_currency(struct handling *handling, const char **out, st
     TRY(store_words(handling->service, &reply, err, WORDS("GET", PRICES_CURRENCY_NAME)));
     *out = reply->type == REDIS_STRING ? arena_copy(&handling->arena, reply->string.data, reply->string.length) : "";
     redis_reply_free(reply);
-    return *out != NULL ? STATUS_OK : no_memory(err);
+    return *out != NULL ? STATUS_OK : out_of_memory(err);
 }
 
 static const char *currency_or_default(const char *currency) {
@@ -67,12 +64,12 @@ static enum status copy_prices(const struct redis_reply *reply, struct arena *ar
                                struct error *err) {
     out->count = reply->count / 2;
     out->items = arena_alloc_array(arena, out->count, sizeof *out->items);
-    if (out->items == NULL) return no_memory(err);
+    if (out->items == NULL) return out_of_memory(err);
     for (size_t i = 0; i < out->count; i++) {
         struct bytes_view model = reply->items[2 * i].string, text = reply->items[2 * i + 1].string;
         out->items[i] = (struct listed_price){arena_copy(arena, model.data, model.length),
                                               arena_copy(arena, text.data, text.length)};
-        if (out->items[i].model == NULL || out->items[i].text == NULL) return no_memory(err);
+        if (out->items[i].model == NULL || out->items[i].text == NULL) return out_of_memory(err);
     }
     qsort(out->items, out->count, sizeof *out->items, compare_models);
     return STATUS_OK;
@@ -109,7 +106,7 @@ static enum status make_reply(const struct price_list *list, struct arena *arena
     Bora__V1__Prices *reply = arena_alloc(arena, sizeof *reply);
     Bora__V1__ModelPrice *prices = arena_alloc_array(arena, list->count, sizeof *prices);
     Bora__V1__ModelPrice **pointers = arena_alloc_array(arena, list->count, sizeof *pointers);
-    if (reply == NULL || prices == NULL || pointers == NULL) return no_memory(err);
+    if (reply == NULL || prices == NULL || pointers == NULL) return out_of_memory(err);
     bora__v1__prices__init(reply);
     reply->currency = (char *)currency_or_default(list->currency);
     reply->prices = pointers;
@@ -137,7 +134,7 @@ static enum status read_request(struct handling *handling, const Bora__V1__SetPr
     }
     *out = (struct price_list){.currency = request->currency, .count = request->n_prices};
     out->items = arena_alloc_array(arena, out->count, sizeof *out->items);
-    if (out->items == NULL) return no_memory(err);
+    if (out->items == NULL) return out_of_memory(err);
     for (size_t i = 0; i < out->count; i++) {
         const Bora__V1__ModelPrice *asked = request->prices[i];
         char text[PRICE_TEXT_BYTES];
@@ -150,7 +147,7 @@ static enum status read_request(struct handling *handling, const Bora__V1__SetPr
         }
         price_write(&price, text);
         out->items[i] = (struct listed_price){asked->model, arena_copy(arena, text, strlen(text))};
-        if (out->items[i].text == NULL) return no_memory(err);
+        if (out->items[i].text == NULL) return out_of_memory(err);
     }
     qsort(out->items, out->count, sizeof *out->items, compare_models);
     return STATUS_OK;
@@ -217,7 +214,7 @@ static enum status try_to_set(struct handling *handling, const struct price_list
     TRY(read_list(handling, &before, err));
     TRY(handling_organization(handling, NULL, &organization, err));
     const struct audit_entry entry = {"price.update", "prices", "prices", detail_of(&before, after, arena)};
-    if (entry.detail == NULL) return no_memory(err);
+    if (entry.detail == NULL) return out_of_memory(err);
     handling_audit_words(handling, &entry, trail_words);
     struct word_list words = {.arena = arena};
     word_list_add(&words, before.currency);
@@ -225,7 +222,7 @@ static enum status try_to_set(struct handling *handling, const struct price_list
     word_list_add(&words, after->currency);
     for (int i = 0; i < AUDIT_WORDS; i++) word_list_add(&words, (const char *)trail_words[i].data);
     put_prices(&words, after);
-    if (words.failed) return no_memory(err);
+    if (words.failed) return out_of_memory(err);
     const struct bytes_view keys[] = {bytes_view_string(PRICES_NAME), bytes_view_string(PRICES_CURRENCY_NAME),
                                       store_name(trail, "audit", organization.id, NULL)};
     struct redis_reply *reply = NULL;

@@ -50,7 +50,8 @@ static void set_epoch(struct redis_client *client) {
 static void last_id(struct redis_client *client, char out[48]) {
     struct redis_reply *reply = NULL;
     struct error err = {0};
-    assert_int_equal(redis_callf(client, &reply, &err, "XREVRANGE bora:outbox:{" ORGANIZATION "} + - COUNT 1"), STATUS_OK);
+    assert_int_equal(redis_callf(client, &reply, &err, "XREVRANGE bora:outbox:{" ORGANIZATION "} + - COUNT 1"),
+                     STATUS_OK);
     snprintf(out, 48, "%s", (const char *)reply->items[0].items[0].string.data);
     redis_reply_free(reply);
 }
@@ -141,8 +142,12 @@ static void test_only_what_is_the_scopes(void **state) {
     settle(client, 5, usage_of(10, 0, 1));
     request.admission.subject.workspace = "other";
     admit_as(client, &request, 6);
-    struct limits_past scopes[] = {{.scope = "k:" OTHER_KEY},     {.scope = "w:main"},  {.scope = "w:main", .model_or_null = "small"},
-                                   {.scope = "w:main", .model_or_null = "large"}, {.scope = "w:other"}, {.scope = "o"}};
+    struct limits_past scopes[] = {{.scope = "k:" OTHER_KEY},
+                                   {.scope = "w:main"},
+                                   {.scope = "w:main", .model_or_null = "small"},
+                                   {.scope = "w:main", .model_or_null = "large"},
+                                   {.scope = "w:other"},
+                                   {.scope = "o"}};
     catch_up_at(client, EPOCH, "0-0", START_US / DAY_US, scopes, 6);
     assert_int_equal(month(client, "k:" OTHER_KEY, NULL), 21);
     assert_int_equal(month(client, "w:main", NULL), 43);
@@ -184,10 +189,12 @@ static void test_an_outbox_that_nobody_has_looked_at(void **state) {
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, limits_setup, limits_teardown)
 int main(void) {
-    const struct CMUnitTest tests[] = {
-        TEST(test_what_is_on_its_way_to_the_ledger_counts), TEST(test_again_adds_nothing_twice),
-        TEST(test_what_the_scope_counts_itself_is_not_added), TEST(test_only_what_is_the_scopes),
-        TEST(test_sums_of_another_day), TEST(test_of_an_outbox_that_is_another_one_nothing_is_added),
-        TEST(test_an_outbox_that_nobody_has_looked_at)};
+    const struct CMUnitTest tests[] = {TEST(test_what_is_on_its_way_to_the_ledger_counts),
+                                       TEST(test_again_adds_nothing_twice),
+                                       TEST(test_what_the_scope_counts_itself_is_not_added),
+                                       TEST(test_only_what_is_the_scopes),
+                                       TEST(test_sums_of_another_day),
+                                       TEST(test_of_an_outbox_that_is_another_one_nothing_is_added),
+                                       TEST(test_an_outbox_that_nobody_has_looked_at)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
