@@ -10,7 +10,8 @@
  *     verify.c            VerifyKey, which gateways wait for: on Redis' own thread
  *     key_methods.c       the other methods of KeyService        place_methods.c, audit_methods.c   those of TenantService
  *     changes.c           what gateways hear of a change: gates, messages, and that none is forgotten
- *     limit_seed.c        what limits that are set late know of the time before      keeper.c    threads for what is left to do
+ *     limit_seed.c        what limits that are set late know of the time before
+ *     model_names.c       whose aliases and tiers limits name       keeper.c    threads for what is left to do
  *     places.c            organisations and workspaces in Redis  key_store.c     keys in Redis
  *     key_record.c, limit_set.c   the fields of records          convert*.c      records <-> messages
  *     usage_*.c, ledger_methods.c, limit_methods.c, prices.c   the methods of UsageService: sums, entries, limits and what is used of them, prices

@@ -345,17 +345,31 @@ def test_rate_limits_of_all_levels(service, tenant, modules):
     service.tenants("UpdateWorkspace", tenant.admin, workspace_id=tenant.places[0].id, limits={"tokens_per_minute": 5000, "requests_per_second": 20}, model_limits={"items": [{"model": "large", "limits": {"tokens_per_month": 70}}]},
                     key_limits={"tokens_per_minute": 900})
     key = tenant.new_key(0, limits={"requests_per_second": 30}, model_limits=[{"model": "large", "limits": {"tokens_per_minute": 50}}])
-    limit = service.usage("GetRateLimit", key.key)
+    limit = service.usage("GetRateLimit", tenant.admin, key_id=key.key_id)
     assert limit.requests_per_second == 20
     by_model = {name: (v.tokens_per_minute if v.HasField("tokens_per_minute") else None, v.tokens_per_month if v.HasField("tokens_per_month") else None) for name, v in limit.tokens_limits_by_model.items()}
     assert by_model == {"*": (900, None), "large": (50, 70)}
     assert [(level.scope, level.name, level.model) for level in limit.levels] == [("organization", level_name(service, tenant), ""), ("workspace", "north", ""), ("workspace", "north", "large"), ("key", "", ""), ("key", "", "large")]
     assert limit.levels[0].limits.spend_per_month == 12.5 and limit.levels[0].used.HasField("spend_per_month") and not limit.levels[0].used.HasField("tokens_per_minute")
     assert limit.levels[3].limits.tokens_per_minute == 900 and limit.levels[3].used.tokens_per_minute == 0
-    assert service.usage("GetRateLimit", tenant.admin, key_id=key.key_id) == limit == service.usage("GetRateLimit", key_id=prefix_of(key))
+    assert service.usage("GetRateLimit", key_id=prefix_of(key)) == limit
     assert [level.scope for level in service.usage("GetRateLimit", workspace_id=tenant.places[0].id).levels] == ["organization", "workspace", "workspace"]
     assert [level.scope for level in service.usage("GetRateLimit", organization_id=tenant.id).levels] == ["organization"]
     assert refused(modules, grpc.StatusCode.INVALID_ARGUMENT, lambda: service.usage("GetRateLimit")) == "key_id"
+
+
+def test_what_is_used_is_seen_by_whose_it_is(service, tenant):
+    """The limits that bind a key are its own to know; what others use and may spend is not."""
+    service.tenants("UpdateOrganization", organization_id=tenant.id, limits={"requests_per_second": 100, "spend_per_month": 12.5}, model_limits={"items": [{"model": "large", "limits": {"spend_per_month": 3}}]})
+    service.tenants("UpdateWorkspace", tenant.admin, workspace_id=tenant.places[0].id, limits={"tokens_per_month": 5000, "spend_per_month": 2}, key_limits={"spend_per_month": 1})
+
+    def seen(key):
+        limit = service.usage("GetRateLimit", key, key_id=tenant.made["service"].key_id)
+        assert limit.requests_per_second == 100 and limit.tokens_limits_by_model["*"].tokens_per_month == 5000
+        return [(level.scope, level.model, level.limits.HasField("spend_per_month"), level.HasField("used")) for level in limit.levels]
+    assert seen(tenant.service_key) == [("organization", "", False, False), ("workspace", "", False, False), ("key", "", True, True)]
+    assert seen(tenant.member) == [("organization", "", False, False), ("workspace", "", True, True), ("key", "", True, True)]
+    assert seen(tenant.admin) == seen(OPERATOR) == [("organization", "", True, True), ("organization", "large", True, True), ("workspace", "", True, True), ("key", "", True, True)]
 
 
 def used_of_month(service, tenant, key):
