@@ -253,6 +253,65 @@ static void test_me_is_who_shows_the_key(void **state) {
     assert_string_equal(verified->info->organization_id, "");
 }
 
+/* --- keys that end ------------------------------------------------------------------------------------------------ */
+
+static struct keys_outcome create_until(struct keys_fixture *fixture, const char *bearer, const char *role,
+                                        int64_t expires_at) {
+    Bora__V1__CreateKeyRequest request = BORA__V1__CREATE_KEY_REQUEST__INIT;
+    GIVE(request, CREATE_KEY_REQUEST, ROLE, role, (char *)role);
+    if (expires_at != 0) GIVE(request, CREATE_KEY_REQUEST, EXPIRES_AT, expires_at, expires_at);
+    return keys_create(fixture, bearer, &request);
+}
+
+static Bora__V1__CreateKeyResponse *create_until_ok(struct keys_fixture *fixture, const char *bearer, const char *role,
+                                                    int64_t expires_at) {
+    struct keys_outcome outcome = create_until(fixture, bearer, role, expires_at);
+    if (outcome.status != STATUS_OK) fail_msg("%s", outcome.message);
+    return (Bora__V1__CreateKeyResponse *)outcome.reply;
+}
+
+static enum status prolong(struct keys_fixture *fixture, const char *bearer, const char *key_id, const char *role,
+                           const char *expiration) {
+    Bora__V1__UpdateKeyRequest request = BORA__V1__UPDATE_KEY_REQUEST__INIT;
+    request.key_id = (char *)key_id;
+    if (role != NULL) GIVE(request, UPDATE_KEY_REQUEST, ROLE, role, (char *)role);
+    if (expiration != NULL) GIVE(request, UPDATE_KEY_REQUEST, EXPIRATION, expiration, (char *)expiration);
+    return keys_update(fixture, bearer, &request).status;
+}
+
+static void test_an_admin_key_that_ends_makes_none_that_goes_on(void **state) {
+    struct keys_fixture *fixture = *state;
+    const int64_t far = INT64_C(4102444800), farther = far + 86400; /* 2100-01-01, and the day after */
+    const char *admin = create_until_ok(fixture, ADMIN_KEY, "admin", far)->key;
+    Bora__V1__CreateKeyResponse *made = create_until_ok(fixture, admin, "admin", 0);
+    assert_int_equal(made->info->expires_at, far); /* said nothing: as long as its maker */
+    assert_int_equal(create_until(fixture, admin, "admin", farther).status, STATUS_PERMISSION_DENIED);
+    assert_int_equal(create_until_ok(fixture, admin, "admin", far - 1)->info->expires_at, far - 1);
+    Bora__V1__CreateKeyResponse *service = create_until_ok(fixture, admin, "service", 0);
+    assert_int_equal(service->info->expires_at, 0);
+    create_until_ok(fixture, admin, "member", farther);
+    /* Nor does it make one of what is there: its own, one that it made, one of another role, one that goes on. */
+    Bora__V1__CreateKeyResponse *eternal = create_until_ok(fixture, ADMIN_KEY, "admin", 0);
+    assert_int_equal(prolong(fixture, made->key, made->key_id, NULL, ""), STATUS_PERMISSION_DENIED);
+    assert_int_equal(prolong(fixture, admin, made->key_id, NULL, "2100-02-01"), STATUS_PERMISSION_DENIED);
+    assert_int_equal(prolong(fixture, admin, service->key_id, "admin", NULL), STATUS_PERMISSION_DENIED);
+    assert_int_equal(prolong(fixture, admin, service->key_id, "admin", "2099-01-01"), STATUS_OK);
+    assert_int_equal(keys_rotate(fixture, admin, eternal->key_id, 0).status, STATUS_PERMISSION_DENIED);
+    assert_int_equal(prolong(fixture, admin, eternal->key_id, NULL, "2100-02-01"), STATUS_OK); /* shorter than before */
+    assert_int_equal(prolong(fixture, admin, eternal->key_id, NULL, NULL), STATUS_OK);
+    assert_int_equal(prolong(fixture, ADMIN_KEY, eternal->key_id, NULL, ""), STATUS_OK);
+    assert_int_equal(keys_rotate(fixture, admin, made->key_id, 0).status, STATUS_OK);
+}
+
+/** A secret that was rotated away, and goes on for the overlap, renews nothing. */
+static void test_an_old_secret_does_not_become_a_new_one(void **state) {
+    struct keys_fixture *fixture = *state;
+    Bora__V1__CreateKeyResponse *old = create_until_ok(fixture, ADMIN_KEY, "admin", 0);
+    assert_int_equal(keys_rotate(fixture, ADMIN_KEY, old->key_id, 3600).status, STATUS_OK);
+    assert_int_equal(keys_rotate(fixture, old->key, old->key_id, 3600).status, STATUS_PERMISSION_DENIED);
+    assert_true(create_until_ok(fixture, old->key, "admin", 0)->info->expires_at != 0);
+}
+
 int main(int argc, char **argv) {
     if (argc != 2) {
         fprintf(stderr, "usage: %s BORA_KEYS_PROGRAM\n", argv[0]);
@@ -265,6 +324,8 @@ int main(int argc, char **argv) {
         KEYS_TEST(test_an_admins_keys_go_to_its_own_workspace_and_organization),
         KEYS_TEST(test_keys_that_may_not_be_used_administer_nothing),
         KEYS_TEST(test_me_is_who_shows_the_key),
+        KEYS_TEST(test_an_admin_key_that_ends_makes_none_that_goes_on),
+        KEYS_TEST(test_an_old_secret_does_not_become_a_new_one),
     };
     return cmocka_run_group_tests_name("services/keys_roles", tests, NULL, NULL);
 }
