@@ -178,6 +178,8 @@ static const char *what_is_wrong(const struct limits_admission *admission) {
     const struct limits_price *price = &admission->price;
     if (!is_id(subject->organization, LIMITS_ID_BYTES)) return "limits: the organisation's id is empty or strange";
     if (!is_id(subject->key, LIMITS_KEY_ID_BYTES)) return "limits: the key's id is empty or strange";
+    if (admission->gate != NULL && !is_id(admission->gate, LIMITS_GATE_BYTES))
+        return "limits: the gate's name is empty or strange";
     if (!admission->peek && (admission->lease == NULL || strlen(admission->lease) != LIMITS_LEASE_ID_BYTES))
         return "limits: the lease's id has another length";
     if (strlen(subject->model) > LIMIT_MODEL_NAME_BYTES) return "limits: the model's name is too long";
@@ -190,6 +192,12 @@ static const char *what_is_wrong(const struct limits_admission *admission) {
         price->cached_input > LIMITS_PRICE_MAX || price->output < 0 || price->output > LIMITS_PRICE_MAX)
         return "limits: a price is out of range";
     return what_is_wrong_with_scopes(admission);
+}
+
+static bool write_gate(char out[NAME_BYTES], const char *organization, const char *gate) {
+    if (!is_id(organization, LIMITS_ID_BYTES) || !is_id(gate, LIMITS_GATE_BYTES)) return false;
+    snprintf(out, NAME_BYTES, "bora:gate:{%s}:%s", organization, gate);
+    return true;
 }
 
 /** All keys and arguments of the function, and the bytes that they lie in. */
@@ -243,7 +251,7 @@ static void write_call(struct admit_call *call, struct scope_names *names, const
     const char *lease = admission->peek ? "" : admission->lease;
     call->key_count = call->argument_count = 0;
     write_keys(&call->organization, subject->organization);
-    snprintf(call->gate, NAME_BYTES, "bora:gate:{%s}:%s", subject->organization, subject->key);
+    (void)write_gate(call->gate, subject->organization, admission->gate != NULL ? admission->gate : subject->key);
     snprintf(call->settled, NAME_BYTES, "bora:settled:{%s}:%s", subject->organization, lease);
     add_key(call, call->gate);
     add_key(call, call->settled);
@@ -462,26 +470,20 @@ bool limits_read_used(const struct redis_reply *reply, struct limits_bounds *out
 
 /* --- the gate of a key -------------------------------------------------------------------------------------------- */
 
-static bool write_gate(char out[NAME_BYTES], const char *organization, const char *key) {
-    if (!is_id(organization, LIMITS_ID_BYTES) || !is_id(key, LIMITS_KEY_ID_BYTES)) return false;
-    snprintf(out, NAME_BYTES, "bora:gate:{%s}:%s", organization, key);
-    return true;
-}
-
-void limits_shut_gate(struct redis_client *client, const char *organization, const char *key, redis_fn *fn,
+void limits_shut_gate(struct redis_client *client, const char *organization, const char *gate, redis_fn *fn,
                       void *context) {
-    char gate[NAME_BYTES];
-    if (write_gate(gate, organization, key))
-        redis_commandf(client, fn, context, "SET %s 1 PX %lld", gate, (long long)GATE_MS);
+    char name[NAME_BYTES];
+    if (write_gate(name, organization, gate))
+        redis_commandf(client, fn, context, "SET %s 1 PX %lld", name, (long long)GATE_MS);
     else
         refuse(fn, context, "limits: the organisation's or key's id is strange");
 }
 
-void limits_open_gate(struct redis_client *client, const char *organization, const char *key, redis_fn *fn,
+void limits_open_gate(struct redis_client *client, const char *organization, const char *gate, redis_fn *fn,
                       void *context) {
-    char gate[NAME_BYTES];
-    if (write_gate(gate, organization, key))
-        redis_commandf(client, fn, context, "DEL %s", gate);
+    char name[NAME_BYTES];
+    if (write_gate(name, organization, gate))
+        redis_commandf(client, fn, context, "DEL %s", name);
     else
         refuse(fn, context, "limits: the organisation's or key's id is strange");
 }
@@ -496,10 +498,10 @@ static void on_gate(void *context, enum status status, const struct redis_reply 
     free(asking);
 }
 
-void limits_check_gate(struct redis_client *client, const char *organization, const char *key, limits_fn *fn,
+void limits_check_gate(struct redis_client *client, const char *organization, const char *gate, limits_fn *fn,
                        void *context) {
-    char gate[NAME_BYTES];
-    bool named = write_gate(gate, organization, key);
+    char name[NAME_BYTES];
+    bool named = write_gate(name, organization, gate);
     struct admitting *asking = named ? calloc(1, sizeof *asking) : NULL;
     if (asking == NULL) {
         fn(context, named ? STATUS_UNAVAILABLE : STATUS_INVALID_ARGUMENT, NULL,
@@ -508,7 +510,7 @@ void limits_check_gate(struct redis_client *client, const char *organization, co
     }
     asking->fn = fn;
     asking->context = context;
-    redis_commandf(client, on_gate, asking, "EXISTS %s", gate);
+    redis_commandf(client, on_gate, asking, "EXISTS %s", name);
 }
 
 /* --- money -------------------------------------------------------------------------------------------------------- */

@@ -14,8 +14,6 @@
 #include <time.h>
 
 enum { MARKS_MEMORY_BYTES = 64 << 20, ORGANIZATIONS_AT_ONCE = 500 };
-/* How long a gateway may take to hear of a secret that goes at once. */
-static const int64_t SECRET_GATE_NS = 100 * (int64_t)NS_PER_MS;
 static const int64_t RETRY_NS = 500 * (int64_t)NS_PER_MS, LOOK_AGAIN_NS = 300 * NS_PER_S;
 static const char letters[] = {[CHANGE_KEY] = 'k',
                                [CHANGE_WORKSPACE] = 'w',
@@ -95,20 +93,6 @@ enum status change_finish(struct keys_service *service, const struct change *cha
     enum status status = tell(service, change, err);
     if (status != STATUS_OK) keeper_wake(service->changes);
     return status;
-}
-
-enum status change_finish_secret(struct keys_service *service, const struct change *change, struct error *err) {
-    struct error cause = {0};
-    char message[2 + UUID_CHARACTERS + 1];
-    snprintf(message, sizeof message, "k %s", change->id);
-    enum status status = gate_shut(service, change->organization, change->id, &cause);
-    if (status != STATUS_OK) {
-        keeper_wake(service->changes);
-        return told_later(status, cause.message, err);
-    }
-    if (changes_publish(service, message, &cause) == STATUS_OK)
-        nanosleep(&(struct timespec){.tv_nsec = SECRET_GATE_NS}, NULL);
-    return change_finish(service, change, err);
 }
 
 /* --- what others left --------------------------------------------------------------------------------------------- */

@@ -442,6 +442,7 @@ static void renew(const struct handling *handling, const struct key_record *befo
     key_text_hash(handling->service->secrets.hash_secret, text->whole, after->hash);
     memcpy(after->previous_hash, before->hash, sizeof after->previous_hash);
     after->previous_expires_at = overlap_seconds > 0 ? unix_now() + overlap_seconds : 0;
+    after->rotations = before->rotations + 1;
 }
 
 /** With an overlap nothing has become invalid, so the answer, which has the only copy of the secret, does not depend on who can be told. */
@@ -466,7 +467,7 @@ static enum status rotate_once(struct handling *handling, const char *key_id, in
     audit_detail_add(&detail, "previous_expires_at", AUDIT_NONE,
                      json_of_time(&handling->arena, after->previous_expires_at));
     struct audit_entry entry = {"key.rotate", before.prefix, before.name, audit_detail_end(&detail)};
-    return change_key(handling, &before, after, &entry, overlap > 0 ? finish_overlap : change_finish_secret, err);
+    return change_key(handling, &before, after, &entry, overlap > 0 ? finish_overlap : change_finish, err);
 }
 
 static enum status rotate_key(struct handling *handling, const void *message, ProtobufCMessage **out_reply,

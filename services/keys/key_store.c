@@ -161,6 +161,7 @@ enum status authority_judge(const struct keys_service *service, const struct key
     previous = previous && record->previous_expires_at > now;
     /* One sentence for everything that does not match, so that nobody learns which prefixes exist. */
     if (!found || !(current || previous)) return error_set(err, STATUS_UNAUTHENTICATED, "the key is not valid");
+    if (!current && record->rotations > 0) record->rotations--; /* of the secret that was shown */
     if (!current && (record->expires_at == 0 || record->expires_at > record->previous_expires_at))
         record->expires_at = record->previous_expires_at;
     const char *refusal = authority_refusal(authority, now);
