@@ -280,6 +280,11 @@ def test_spend_limits(house, place):
     assert admin(house, "GET", f"{path}?workspace_id={place.workspace['id']}", key=place.admin)["spend_per_month"] == 12.5
     assert admin(house, "GET", f"/v1/admin/workspaces/{place.workspace['id']}", key=place.admin)["limits"]["spend_per_month"] == 12.5
     assert admin(house, "POST", path, {**body, "spend_per_month": None}, key=place.admin)["spend_per_month"] is None
+    assert admin(house, "POST", path, body, key=place.admin)["spend_per_month"] == 12.5
+    for nothing in ({}, {"workspace_id": place.workspace["id"]}):  # a limit goes when that is said, not when it is forgotten
+        status, _, answer = house.send("POST", path, nothing, key=place.admin)
+        assert status == 422 and [(e["type"], e["loc"]) for e in answer["detail"]] == [("missing", ["body", "spend_per_month"])], answer
+    assert admin(house, "GET", f"{path}?workspace_id={place.workspace['id']}", key=place.admin)["spend_per_month"] == 12.5
     assert house.send("POST", path, {"spend_per_month": -1}, key=place.admin)[0] == 422
 
 
