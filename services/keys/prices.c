@@ -4,6 +4,7 @@
 
 #include "base/text.h"
 #include "bora/v1/usage.pb-c.h"
+#include "services/keys/batch.h"
 #include "services/keys/changes.h"
 #include "services/keys/money.h"
 #include "services/keys/out_of_memory.h"
@@ -153,6 +154,56 @@ static enum status read_request(struct handling *handling, const Bora__V1__SetPr
     return STATUS_OK;
 }
 
+/* --- the currency ------------------------------------------------------------------------------------------------- */
+
+enum { ASKED_AT_ONCE = BATCH_MAX / 3 };
+
+static enum status note_priced(void *context, const struct redis_reply *reply, struct error *err) {
+    bool *found = context;
+    (void)err;
+    *found = *found || reply->type == REDIS_STRING || (reply->type == REDIS_INTEGER && reply->integer > 0);
+    return STATUS_OK;
+}
+
+/** Of some organisations. While there are prices, what is on its way to the ledger may have a cost too. */
+static enum status ask_priced(struct handling *handling, char (*ids)[UUID_CHARACTERS + 1], size_t count,
+                              bool with_prices, bool *out_priced, struct error *err) {
+    struct keys_service *service = handling->service;
+    struct batch batch;
+    struct error cause = {0};
+    batch_init(&batch);
+    for (size_t i = 0; i < count; i++) {
+        redis_commandf(service->redis, batch_answer, batch_expect(&batch, note_priced, out_priced),
+                       "HGET bora:ledger-seen:{%s} priced", ids[i]);
+        if (!with_prices) continue;
+        redis_commandf(service->limits_redis, batch_answer, batch_expect(&batch, note_priced, out_priced),
+                       "XLEN bora:outbox:{%s}", ids[i]);
+        redis_commandf(service->limits_redis, batch_answer, batch_expect(&batch, note_priced, out_priced),
+                       "HLEN bora:leases:{%s}", ids[i]);
+    }
+    enum status status = batch_wait(&batch, NULL, &cause);
+    batch_deinit(&batch);
+    return status == STATUS_OK ? STATUS_OK : store_failure(status, cause.message, err);
+}
+
+/** Amounts in the ledger, in sums and counters are of one currency, and have no name of one: another name would make other money of them. */
+static enum status require_currency(struct handling *handling, const struct price_list *before,
+                                    const struct price_list *after, struct error *err) {
+    const char *old = currency_or_default(before->currency);
+    char(*ids)[UUID_CHARACTERS + 1] = NULL;
+    size_t count = 0;
+    bool priced = false;
+    if (strcmp(old, after->currency) == 0) return STATUS_OK;
+    TRY(place_organization_ids(handling->service, 0, LIMIT_ORGANIZATIONS, &handling->arena, &ids, &count, err));
+    for (size_t at = 0; at < count && !priced; at += ASKED_AT_ONCE)
+        TRY(ask_priced(handling, ids + at, count - at < ASKED_AT_ONCE ? count - at : ASKED_AT_ONCE, before->count > 0,
+                       &priced, err));
+    if (!priced) return STATUS_OK;
+    const char *message = arena_printf(
+        &handling->arena, "Value error, usage has been charged in %s: the currency cannot be changed any more", old);
+    return message != NULL ? handling_refuse_field(handling, "currency", -1, message) : out_of_memory(err);
+}
+
 /* --- setting ----------------------------------------------------------------------------------------------------- */
 
 /** NULL when the arena is exhausted. */
@@ -212,6 +263,7 @@ static enum status try_to_set(struct handling *handling, const struct price_list
     struct bytes_view trail_words[AUDIT_WORDS];
     char trail[STORE_NAME_BYTES];
     TRY(read_list(handling, &before, err));
+    TRY(require_currency(handling, &before, after, err));
     TRY(handling_organization(handling, NULL, &organization, err));
     const struct audit_entry entry = {"price.update", "prices", "prices", detail_of(&before, after, arena)};
     if (entry.detail == NULL) return out_of_memory(err);

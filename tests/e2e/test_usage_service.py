@@ -462,15 +462,15 @@ def test_spend_limits(service, tenant, modules, listener):
 def test_prices(service, tenant, modules, listener):
     prices = [{"model": "large", "input_per_million": 0.1, "output_per_million": 0.3, "cached_input_per_million": 0.0000001}, {"model": "small", "input_per_million": 0, "output_per_million": 1000000}]
     try:
-        reply = service.usage("SetPrices", currency="USD", prices=prices[::-1])
+        reply = service.usage("SetPrices", currency="EUR", prices=prices[::-1])
         while listener.next() != "prices":
             pass
-        assert reply.currency == "USD" and [p.model for p in reply.prices] == ["large", "small"]  # by name
+        assert reply.currency == "EUR" and [p.model for p in reply.prices] == ["large", "small"]  # by name
         assert [(p.input_per_million, p.output_per_million) for p in reply.prices] == [(0.1, 0.3), (0, 1000000)]
         assert reply.prices[0].cached_input_per_million == 1e-7 and not reply.prices[1].HasField("cached_input_per_million")
         assert service.usage("GetPrices", tenant.service_key) == reply
         assert {p.model: p.output_per_million for p in service.keys("VerifyKey", TOKEN, key=tenant.service_key).prices} == {"large": 0.3, "small": 1000000}
-        assert service.usage("SetPrices", currency="USD", prices=prices[:1]).prices[0].model == "large"
+        assert service.usage("SetPrices", currency="EUR", prices=prices[:1]).prices[0].model == "large"
         entry = audit(service)[0]
         assert (entry.actor, entry.action, entry.request_id) == ("operator", "price.update", "test-request") and "small" in entry.detail and "large" not in entry.detail and "1000000" in entry.detail
         def wrong(**fields):
@@ -482,6 +482,26 @@ def test_prices(service, tenant, modules, listener):
         assert len(service.usage("GetPrices").prices) == 256
     finally:
         assert not service.usage("SetPrices", currency="EUR").prices
+
+
+def test_the_currency_changes_until_something_was_charged(modules):
+    service = Service(modules)
+    try:
+        tenant = Tenant(service)
+        price = [{"model": "small", "input_per_million": 1, "output_per_million": 2}]
+        tenant.settle(tenant.entry("service", n=0))
+        assert service.usage("SetPrices", currency="USD", prices=price).currency == "USD" == tenant.usage().currency
+        assert service.usage("SetPrices", currency="CHF", prices=price).currency == "CHF"
+        service.limits.ask("HSET", f"bora:leases:{{{tenant.id}}}", "0" * 32, "an answer that is under way")
+        assert refused(modules, grpc.StatusCode.INVALID_ARGUMENT, lambda: service.usage("SetPrices", currency="USD", prices=price)) == "currency"
+        service.limits.ask("DEL", f"bora:leases:{{{tenant.id}}}")
+        tenant.settle(tenant.entry("service", n=1))
+        until(lambda: tenant.usage().total.cost == 1e-9, "it is in the ledger")
+        assert refused(modules, grpc.StatusCode.INVALID_ARGUMENT, lambda: service.usage("SetPrices", currency="USD", prices=price)) == "currency"
+        assert service.usage("SetPrices", currency="CHF").currency == "CHF" == tenant.usage().currency
+        assert refused(modules, grpc.StatusCode.INVALID_ARGUMENT, lambda: service.usage("SetPrices", currency="EUR")) == "currency"
+    finally:
+        service.close()
 
 
 # ---- faults ----
