@@ -250,6 +250,27 @@ def test_pages_of_the_ledger(service, tenant, modules):
     assert refused(modules, grpc.StatusCode.INVALID_ARGUMENT, lambda: page(to="tomorrow")) == "to"
 
 
+def test_a_rare_keys_entries_are_looked_for_a_piece_at_a_time(service, tenant):
+    """A page says where to go on, though it has found nothing yet."""
+    ledger = f"bora:ledger:{{{tenant.id}}}"
+
+    def words(key, i):
+        return [w for name, value in tenant.entry(key, i=i).items() if name != "organization" for w in (name, value)]
+    usual = words("service", 0)
+    service.redis.pipe([("XADD", ledger, f"{MS + 1}-0", *words("member", 1)), *(("XADD", ledger, f"{MS + n}-0", *usual) for n in range(2, 120002)), ("XADD", ledger, f"{MS + 130000}-0", *words("member", 2))])
+    found, after, pages = [], {}, 0
+    while True:
+        page = service.usage("ListLedger", tenant.admin, key_id=tenant.made["member"].key_id, **after)
+        found, pages = found + [e.input_tokens for e in page.entries], pages + 1
+        assert page.has_more == page.HasField("next_after")
+        if not page.has_more:
+            break
+        after = {"after": page.next_after}
+    assert found == [1, 2] and pages == 3
+    first = service.usage("ListLedger", tenant.admin, limit=1)
+    assert first.next_after == first.entries[0].id == f"{MS + 1}-0"
+
+
 # ---- reports ----
 
 
