@@ -20,7 +20,9 @@
 enum { ADDRESS_BYTES = 160, JOB_THREADS = 8, JOBS_MAX = 1024 };
 
 static enum status prepare(struct keys_service *service, struct error *err) {
-    TRY(keys_secrets_load(&service->settings, &service->secrets, err));
+    enum status status = keys_secrets_load(&service->settings, &service->secrets, err);
+    keys_settings_forget_secrets(&service->settings);
+    TRY(status);
     if (service->secrets.hash_secret_created)
         log_info("a new hash secret was made; keep a copy", LOG_S("file", service->settings.hash_secret_file));
     if (service->secrets.hash_secret_exposed)
