@@ -171,19 +171,32 @@ static int update(const struct place *place, const char *id, const char *name, c
 COMMANDS_OF(workspace)
 COMMANDS_OF(organization)
 
-static int delete_workspace(const struct command_usage *usage, const char *const *words, int count) {
-    (void)usage, (void)count;
-    Bora__V1__DeleteWorkspaceRequest request = BORA__V1__DELETE_WORKSPACE_REQUEST__INIT;
+static int delete_place(const char *method, const ProtobufCMessage *request,
+                        const ProtobufCMessageDescriptor *descriptor, const char *id) {
     struct connection connection;
     ProtobufCMessage *reply = NULL;
     int result = connection_open(CREDENTIAL_ADMIN, &connection);
     if (result != GO_ON) return result;
-    request.workspace_id = (char *)words[0];
-    result = connection_call(&connection, SERVICE "DeleteWorkspace", &request.base,
-                             &bora__v1__delete_workspace_response__descriptor, &reply);
-    if (result == GO_ON) result = result_print_done(reply, "%s is deleted.\n", words[0]);
+    result = connection_call(&connection, method, request, descriptor, &reply);
+    if (result == GO_ON) result = result_print_done(reply, "%s is deleted.\n", id);
     connection_close(&connection);
     return result;
+}
+
+static int delete_workspace(const struct command_usage *usage, const char *const *words, int count) {
+    (void)usage, (void)count;
+    Bora__V1__DeleteWorkspaceRequest request = BORA__V1__DELETE_WORKSPACE_REQUEST__INIT;
+    request.workspace_id = (char *)words[0];
+    return delete_place(SERVICE "DeleteWorkspace", &request.base, &bora__v1__delete_workspace_response__descriptor,
+                        words[0]);
+}
+
+static int delete_organization(const struct command_usage *usage, const char *const *words, int count) {
+    (void)usage, (void)count;
+    Bora__V1__DeleteOrganizationRequest request = BORA__V1__DELETE_ORGANIZATION_REQUEST__INIT;
+    request.organization_id = (char *)words[0];
+    return delete_place(SERVICE "DeleteOrganization", &request.base,
+                        &bora__v1__delete_organization_response__descriptor, words[0]);
 }
 
 #define OF_ORGANIZATION \
@@ -237,4 +250,7 @@ const struct command orgs_commands[] = {
         "refuse all its keys", no_arguments, disable_organization),
     ACT("orgs", "enable", "ID", 1, "Take a disabling back (operator).", "take that back", no_arguments,
         enable_organization),
+    ACT("orgs", "delete", "ID", 1,
+        "Delete an organization that has used nothing and has no key left that is not revoked (operator).", "delete it",
+        no_arguments, delete_organization),
     {.usage = {NULL, NULL, NULL, 0, 0}}};

@@ -4,6 +4,7 @@
 
 #include "base/log.h"
 #include "services/keys/handling.h"
+#include "services/keys/organization_names.h"
 #include "services/keys/out_of_memory.h"
 #include "services/keys/store_names.h"
 
@@ -153,6 +154,7 @@ enum status bootstrap(struct keys_service *service, struct error *err) {
     struct organization first;
     arena_init(&handling.arena, MEMORY_BYTES);
     enum status status = make_first_organization(&handling, &first, err);
+    if (status == STATUS_OK) status = organization_names_complete(service, &handling.arena, err);
     if (status == STATUS_OK) status = convert_keys(&handling, first.id, err);
     arena_deinit(&handling.arena);
     return status;

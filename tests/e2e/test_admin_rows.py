@@ -67,6 +67,7 @@ ROWS = [
     ("POST", "/v1/admin/organizations", {"name": "o"}, "CreateOrganization", {"name": "o"}),
     ("GET", "/v1/admin/organizations/o1", None, "GetOrganization", {"organization_id": "o1"}),
     ("PATCH", "/v1/admin/organizations/o1", {"limits": {"spend_per_month": 1.5}}, "UpdateOrganization", {"organization_id": "o1", "limits": {"spend_per_month": 1.5}}),
+    ("DELETE", "/v1/admin/organizations/o1", None, "DeleteOrganization", {"organization_id": "o1"}),
     ("GET", "/v1/admin/workspaces?offset=0&organization_id=o", None, "ListWorkspaces", {"offset": 0, "organization_id": "o"}),
     ("POST", "/v1/admin/workspaces", {"name": "w", "key_limits": {"concurrent_streams": 3}}, "CreateWorkspace", {"name": "w", "key_limits": {"concurrent_streams": 3}}),
     ("GET", "/v1/admin/workspaces/w1", None, "GetWorkspace", {"workspace_id": "w1"}),

@@ -98,6 +98,8 @@ static void test_every_method_by_everybody(void **state) {
     get_organization.organization_id = organization;
     Bora__V1__UpdateOrganizationRequest update_organization = BORA__V1__UPDATE_ORGANIZATION_REQUEST__INIT;
     update_organization.organization_id = organization;
+    Bora__V1__DeleteOrganizationRequest delete_organization = BORA__V1__DELETE_ORGANIZATION_REQUEST__INIT;
+    delete_organization.organization_id = organization;
     Bora__V1__ListWorkspacesRequest list_workspaces = BORA__V1__LIST_WORKSPACES_REQUEST__INIT;
     GIVE(list_workspaces, LIST_WORKSPACES_REQUEST, ORGANIZATION_ID, organization_id, organization);
     Bora__V1__CreateWorkspaceRequest create_workspace = BORA__V1__CREATE_WORKSPACE_REQUEST__INIT;
@@ -112,7 +114,7 @@ static void test_every_method_by_everybody(void **state) {
     Bora__V1__ListAuditRequest list_audit = BORA__V1__LIST_AUDIT_REQUEST__INIT;
     GIVE(list_audit, LIST_AUDIT_REQUEST, ORGANIZATION_ID, organization_id, organization);
     Bora__V1__GetMeRequest get_me = BORA__V1__GET_ME_REQUEST__INIT;
-    const int ok = STATUS_OK, taken = STATUS_ALREADY_EXISTS;
+    const int ok = STATUS_OK, taken = STATUS_ALREADY_EXISTS, used = STATUS_FAILED_PRECONDITION;
 #define ROW(service, method, message, response, ...)                            \
     {                                                                           \
         service method, &(message).base, &bora__v1__##response##__descriptor, { \
@@ -133,6 +135,7 @@ static void test_every_method_by_everybody(void **state) {
         TENANTS("CreateOrganization", create_organization, organization, U, U, U, P, P, P, P, P, ok),
         TENANTS("GetOrganization", get_organization, organization, U, U, U, P, P, P, P, P, ok),
         TENANTS("UpdateOrganization", update_organization, organization, U, U, U, P, P, P, P, P, ok),
+        TENANTS("DeleteOrganization", delete_organization, delete_organization_response, U, U, U, P, P, P, P, P, used),
         TENANTS("ListWorkspaces", list_workspaces, list_workspaces_response, U, U, U, P, P, P, N, ok, ok),
         TENANTS("CreateWorkspace", create_workspace, workspace, U, U, U, P, P, P, N, ok, taken),
         TENANTS("GetWorkspace", get_workspace, workspace, U, U, U, P, P, P, N, ok, ok),
