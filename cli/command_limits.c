@@ -53,8 +53,12 @@ static void print_limit(const struct limit_kind *kind, const Bora__V1__RateLimit
     struct field_value used = {.kind = FIELD_ABSENT};
     char limit_text[VALUE_COUNT_BYTES], used_text[VALUE_COUNT_BYTES], bar[BAR + 1];
     if (limit.kind == FIELD_ABSENT) return;
-    if (level->used != NULL) used = field_get(&level->used->base, kind->field);
     format(&limit, limit_text);
+    if (level->used == NULL) { /* which is not this key's to see */
+        printf("  %-*s  %*s    %s\n", title_width, kind->title, NUMBER, "", limit_text);
+        return;
+    }
+    used = field_get(&level->used->base, kind->field);
     format(&used, used_text);
     double share = number_of(&limit) > 0 ? number_of(&used) / number_of(&limit) : 1;
     printf("  %-*s  %*s of %-*s", title_width, kind->title, NUMBER, used_text, NUMBER, limit_text);

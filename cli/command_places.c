@@ -197,22 +197,34 @@ static int update(const struct place *place, const char *named, const char *name
 COMMANDS_OF(workspace)
 COMMANDS_OF(organization)
 
+/** `request` has the field that `place` calls its id. */
+static int delete (const struct place *place, const char *method, ProtobufCMessage *request,
+                   const ProtobufCMessageDescriptor *descriptor, const char *named) {
+    struct connection connection;
+    ProtobufCMessage *reply = NULL;
+    const char *id = NULL;
+    int result = connection_open(CREDENTIAL_ADMIN, &connection);
+    if (result != GO_ON) return result;
+    result = places_find(&connection, place->kind, named, NULL, &id);
+    field_set_text(request, place->id_field, id);
+    if (result == GO_ON) result = connection_call(&connection, method, request, descriptor, &reply);
+    if (result == GO_ON) result = result_print_done(reply, "%s is deleted.\n", named);
+    connection_close(&connection);
+    return result;
+}
+
 static int delete_workspace(const struct command_usage *usage, const char *const *words, int count) {
     (void)usage, (void)count;
     Bora__V1__DeleteWorkspaceRequest request = BORA__V1__DELETE_WORKSPACE_REQUEST__INIT;
-    struct connection connection;
-    ProtobufCMessage *reply = NULL;
-    int result = connection_open(CREDENTIAL_ADMIN, &connection);
-    if (result != GO_ON) return result;
-    const char *id = NULL;
-    result = places_find(&connection, PLACE_WORKSPACE, words[0], NULL, &id);
-    request.workspace_id = (char *)id;
-    if (result == GO_ON)
-        result = connection_call(&connection, SERVICE "DeleteWorkspace", &request.base,
-                                 &bora__v1__delete_workspace_response__descriptor, &reply);
-    if (result == GO_ON) result = result_print_done(reply, "%s is deleted.\n", words[0]);
-    connection_close(&connection);
-    return result;
+    return delete (&workspace, SERVICE "DeleteWorkspace", &request.base,
+                   &bora__v1__delete_workspace_response__descriptor, words[0]);
+}
+
+static int delete_organization(const struct command_usage *usage, const char *const *words, int count) {
+    (void)usage, (void)count;
+    Bora__V1__DeleteOrganizationRequest request = BORA__V1__DELETE_ORGANIZATION_REQUEST__INIT;
+    return delete (&organization, SERVICE "DeleteOrganization", &request.base,
+                   &bora__v1__delete_organization_response__descriptor, words[0]);
 }
 
 #define OF_ORGANIZATION \
@@ -273,4 +285,7 @@ const struct command orgs_commands[] = {
         "refuse all its keys", no_arguments, disable_organization),
     ACT("orgs", "enable", "ORGANIZATION", 1, "Take a disabling back (operator).", "take that back", no_arguments,
         enable_organization),
+    ACT("orgs", "delete", "ORGANIZATION", 1,
+        "Delete an organization that has used nothing and has no key left that is not revoked (operator).", "delete it",
+        no_arguments, delete_organization),
     {.usage = {NULL, NULL, NULL, 0, 0}}};

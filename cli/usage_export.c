@@ -168,10 +168,10 @@ static int write_page(struct export *export, const Bora__V1__ListLedgerResponse 
 }
 
 static int write_pages(struct connection *connection, struct export *export, Bora__V1__ListLedgerRequest *request) {
+    char after[sizeof export->last];
+    memcpy(after, export->last, sizeof after);
     for (bool more = true; more;) {
         ProtobufCMessage *reply = NULL;
-        char after[sizeof export->last];
-        memcpy(after, export->last, sizeof after);
         arena_reset(&connection->arena);
         field_set_integer(&request->base, "limit", PAGE);
         if (after[0] != 0) field_set_text(&request->base, "after", after);
@@ -181,7 +181,8 @@ static int write_pages(struct connection *connection, struct export *export, Bor
         const Bora__V1__ListLedgerResponse *page = (const Bora__V1__ListLedgerResponse *)reply;
         result = write_page(export, page);
         if (result != GO_ON) return result;
-        more = page->has_more && page->n_entries > 0;
+        more = page->_next_after_case != 0;
+        if (more) snprintf(after, sizeof after, "%s", page->next_after);
         show_progress(export);
     }
     return GO_ON;

@@ -5,6 +5,7 @@
 
 #include "base/clock.h"
 #include "services/keys/money.h"
+#include "services/keys/out_of_memory.h"
 #include "services/keys/prices.h"
 #include "services/keys/time_text.h"
 #include "services/keys/usage_names.h"
@@ -12,10 +13,6 @@
 
 #include <stdlib.h>
 #include <string.h>
-
-static enum status no_memory(struct error *err) {
-    return error_set(err, STATUS_RESOURCE_EXHAUSTED, "the report needs too much memory; ask for less");
-}
 
 /* --- names ------------------------------------------------------------------------------------------------------- */
 
@@ -117,10 +114,10 @@ static enum status fill_report(struct handling *handling, const struct usage_tab
     struct named_row *named = arena_alloc_array(arena, table->count, sizeof *named);
     Bora__V1__UsageRow *rows = arena_alloc_array(arena, table->count + 1, sizeof *rows);
     out->rows = arena_alloc_array(arena, table->count, sizeof *out->rows);
-    if (named == NULL || rows == NULL || out->rows == NULL) return no_memory(err);
+    if (named == NULL || rows == NULL || out->rows == NULL) return too_much_memory(err);
     TRY(name_rows(handling, table, organization, named, err));
     for (size_t i = 0; i < table->count; i++) {
-        if (!fill_row(&named[i], table, arena, &rows[i])) return no_memory(err);
+        if (!fill_row(&named[i], table, arena, &rows[i])) return too_much_memory(err);
         out->rows[out->n_rows++] = &rows[i];
     }
     out->total = &rows[table->count];
@@ -130,7 +127,7 @@ static enum status fill_report(struct handling *handling, const struct usage_tab
     out->to = (char *)time_of(arena, table->range.to);
     out->total->start = out->from;
     out->interval = (char *)usage_interval_name(table->range.interval);
-    return out->from != NULL && out->to != NULL ? STATUS_OK : no_memory(err);
+    return out->from != NULL && out->to != NULL ? STATUS_OK : too_much_memory(err);
 }
 
 static struct usage_grouping grouping_of(const Bora__V1__GetUsageRequest *request) {
@@ -175,7 +172,7 @@ enum status usage_get(struct handling *handling, const void *message, ProtobufCM
     if (status != STATUS_OK) return store_failure(status, cause.message, err);
     usage_table_finish(&table);
     Bora__V1__UsageReport *report = arena_alloc(&handling->arena, sizeof *report);
-    if (report == NULL) return no_memory(err);
+    if (report == NULL) return too_much_memory(err);
     bora__v1__usage_report__init(report);
     TRY(prices_currency(handling, (const char **)&report->currency, err));
     TRY(fill_report(handling, &table, scope.organization, report, err));

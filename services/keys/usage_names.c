@@ -2,14 +2,11 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "services/keys/usage_names.h"
 
+#include "services/keys/out_of_memory.h"
 #include "services/keys/store_names.h"
 
 #include <stdlib.h>
 #include <string.h>
-
-static enum status no_memory(struct error *err) {
-    return error_set(err, STATUS_RESOURCE_EXHAUSTED, "the names need too much memory; ask for less");
-}
 
 enum status usage_name(struct handling *handling, const char *what, const char *organization, const char *id,
                        const char **out, struct error *err) {
@@ -21,7 +18,7 @@ enum status usage_name(struct handling *handling, const char *what, const char *
     bool found = reply->type == REDIS_STRING;
     if (found) *out = arena_copy(&handling->arena, reply->string.data, reply->string.length);
     redis_reply_free(reply);
-    return found && *out == NULL ? no_memory(err) : STATUS_OK;
+    return found && *out == NULL ? too_much_memory(err) : STATUS_OK;
 }
 
 static int compare_keys(const void *a, const void *b) {
@@ -46,7 +43,7 @@ enum status usage_name_entries(struct handling *handling, const char *organizati
     Bora__V1__LedgerEntry **sorted = arena_alloc_array(&handling->arena, count, sizeof *sorted);
     const char *name = NULL;
     if (count == 0) return STATUS_OK;
-    if (sorted == NULL) return no_memory(err);
+    if (sorted == NULL) return too_much_memory(err);
     memcpy(sorted, entries, count * sizeof *sorted);
     qsort(sorted, count, sizeof *sorted, compare_keys);
     for (size_t i = 0; i < count; i++) {

@@ -69,6 +69,10 @@ def test_places_limits_and_money(admin):
     assert not admin.set_spend_limit(None, workspace_id=place.id).HasField("spend_per_month")
     admin.delete_workspace(place.id)
     assert "lab" not in [one.name for one in admin.workspaces(organization_id=acme.id)]
+    empty = admin.create_organization("empty")
+    admin.delete_organization(empty.id)
+    with pytest.raises(bora.NotFoundError):
+        admin.organization(empty.id)
     prices = admin.set_prices("EUR", [{"model": "small", "input_per_million": 1, "output_per_million": 4}])
     assert prices == admin.prices() and [(price.model, price.output_per_million) for price in prices.prices] == [("small", 4)]
 

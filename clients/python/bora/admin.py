@@ -163,6 +163,10 @@ class Admin:
         request = _fill(tenants_pb2.UpdateOrganizationRequest(), organization_id=organization_id, name=name, disabled=disabled, limits=limits, model_limits=model_limits)
         return self._change("TenantService/UpdateOrganization", request, tenants_pb2.Organization)
 
+    def delete_organization(self, organization_id: str) -> None:
+        """One that has used nothing and has no key that is not revoked."""
+        self._change("TenantService/DeleteOrganization", tenants_pb2.DeleteOrganizationRequest(organization_id=organization_id), tenants_pb2.DeleteOrganizationResponse)
+
     # --- limits and money ------------------------------------------------------------------------------------------
 
     def rate_limit(self, *, key_id: Optional[str] = None, workspace_id: Optional[str] = None, organization_id: Optional[str] = None) -> usage_pb2.RateLimit:
@@ -232,6 +236,9 @@ class Admin:
             found = getattr(page, items)
             yield from found
             seen += len(found)
+            if hasattr(page, "next_after") and page.HasField("next_after"):  # of the ledger, whose page may have few entries or none and yet not be the last
+                request.after = page.next_after
+                continue
             if not page.has_more or not found:
                 return
             setattr(request, cursor, seen if cursor == "offset" else getattr(found[-1], item_id))

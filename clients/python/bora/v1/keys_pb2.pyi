@@ -269,13 +269,15 @@ class VerifyKeyRequest(_message.Message):
     def __init__(self, key: _Optional[str] = ...) -> None: ...
 
 class VerifyKeyResponse(_message.Message):
-    __slots__ = ["info", "levels", "organization_name", "prices"]
+    __slots__ = ["gate", "info", "levels", "organization_name", "prices"]
+    GATE_FIELD_NUMBER: _ClassVar[int]
     INFO_FIELD_NUMBER: _ClassVar[int]
     LEVELS_FIELD_NUMBER: _ClassVar[int]
     ORGANIZATION_NAME_FIELD_NUMBER: _ClassVar[int]
     PRICES_FIELD_NUMBER: _ClassVar[int]
+    gate: str
     info: ApiKey
     levels: _containers.RepeatedCompositeFieldContainer[LevelLimits]
     organization_name: str
     prices: _containers.RepeatedCompositeFieldContainer[ModelPrice]
-    def __init__(self, info: _Optional[_Union[ApiKey, _Mapping]] = ..., organization_name: _Optional[str] = ..., levels: _Optional[_Iterable[_Union[LevelLimits, _Mapping]]] = ..., prices: _Optional[_Iterable[_Union[ModelPrice, _Mapping]]] = ...) -> None: ...
+    def __init__(self, info: _Optional[_Union[ApiKey, _Mapping]] = ..., organization_name: _Optional[str] = ..., levels: _Optional[_Iterable[_Union[LevelLimits, _Mapping]]] = ..., prices: _Optional[_Iterable[_Union[ModelPrice, _Mapping]]] = ..., gate: _Optional[str] = ...) -> None: ...

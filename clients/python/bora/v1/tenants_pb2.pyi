@@ -55,6 +55,20 @@ class CreateWorkspaceRequest(_message.Message):
     organization_id: str
     def __init__(self, name: _Optional[str] = ..., organization_id: _Optional[str] = ..., limits: _Optional[_Union[_keys_pb2.Limits, _Mapping]] = ..., model_limits: _Optional[_Iterable[_Union[_keys_pb2.ModelLimits, _Mapping]]] = ..., key_limits: _Optional[_Union[_keys_pb2.Limits, _Mapping]] = ...) -> None: ...
 
+class DeleteOrganizationRequest(_message.Message):
+    __slots__ = ["organization_id"]
+    ORGANIZATION_ID_FIELD_NUMBER: _ClassVar[int]
+    organization_id: str
+    def __init__(self, organization_id: _Optional[str] = ...) -> None: ...
+
+class DeleteOrganizationResponse(_message.Message):
+    __slots__ = ["deleted", "id"]
+    DELETED_FIELD_NUMBER: _ClassVar[int]
+    ID_FIELD_NUMBER: _ClassVar[int]
+    deleted: bool
+    id: str
+    def __init__(self, id: _Optional[str] = ..., deleted: bool = ...) -> None: ...
+
 class DeleteWorkspaceRequest(_message.Message):
     __slots__ = ["workspace_id"]
     WORKSPACE_ID_FIELD_NUMBER: _ClassVar[int]

@@ -112,14 +112,16 @@ class ListLedgerRequest(_message.Message):
     def __init__(self, to: _Optional[str] = ..., after: _Optional[str] = ..., limit: _Optional[int] = ..., key_id: _Optional[str] = ..., model: _Optional[str] = ..., organization_id: _Optional[str] = ..., format: _Optional[str] = ..., **kwargs) -> None: ...
 
 class ListLedgerResponse(_message.Message):
-    __slots__ = ["currency", "entries", "has_more"]
+    __slots__ = ["currency", "entries", "has_more", "next_after"]
     CURRENCY_FIELD_NUMBER: _ClassVar[int]
     ENTRIES_FIELD_NUMBER: _ClassVar[int]
     HAS_MORE_FIELD_NUMBER: _ClassVar[int]
+    NEXT_AFTER_FIELD_NUMBER: _ClassVar[int]
     currency: str
     entries: _containers.RepeatedCompositeFieldContainer[LedgerEntry]
     has_more: bool
-    def __init__(self, entries: _Optional[_Iterable[_Union[LedgerEntry, _Mapping]]] = ..., has_more: bool = ..., currency: _Optional[str] = ...) -> None: ...
+    next_after: str
+    def __init__(self, entries: _Optional[_Iterable[_Union[LedgerEntry, _Mapping]]] = ..., has_more: bool = ..., currency: _Optional[str] = ..., next_after: _Optional[str] = ...) -> None: ...
 
 class Prices(_message.Message):
     __slots__ = ["currency", "prices"]
@@ -147,9 +149,10 @@ class RateLimit(_message.Message):
     def __init__(self, requests_per_second: _Optional[float] = ..., tokens_limits_by_model: _Optional[_Mapping[str, TokenLimits]] = ..., levels: _Optional[_Iterable[_Union[RateLimitLevel, _Mapping]]] = ...) -> None: ...
 
 class RateLimitLevel(_message.Message):
-    __slots__ = ["id", "limits", "model", "name", "scope", "used"]
+    __slots__ = ["id", "limits", "model", "models", "name", "scope", "used"]
     ID_FIELD_NUMBER: _ClassVar[int]
     LIMITS_FIELD_NUMBER: _ClassVar[int]
+    MODELS_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     SCOPE_FIELD_NUMBER: _ClassVar[int]
@@ -157,10 +160,11 @@ class RateLimitLevel(_message.Message):
     id: str
     limits: _keys_pb2.Limits
     model: str
+    models: _containers.RepeatedScalarFieldContainer[str]
     name: str
     scope: str
     used: _keys_pb2.Limits
-    def __init__(self, scope: _Optional[str] = ..., id: _Optional[str] = ..., name: _Optional[str] = ..., model: _Optional[str] = ..., limits: _Optional[_Union[_keys_pb2.Limits, _Mapping]] = ..., used: _Optional[_Union[_keys_pb2.Limits, _Mapping]] = ...) -> None: ...
+    def __init__(self, scope: _Optional[str] = ..., id: _Optional[str] = ..., name: _Optional[str] = ..., model: _Optional[str] = ..., limits: _Optional[_Union[_keys_pb2.Limits, _Mapping]] = ..., used: _Optional[_Union[_keys_pb2.Limits, _Mapping]] = ..., models: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class SetPricesRequest(_message.Message):
     __slots__ = ["currency", "prices"]

@@ -1,0 +1,81 @@
+-- Copyright Bora contributors
+-- SPDX-License-Identifier: Apache-2.0
+--
+-- What scopes have to know of the time before anything limited them (limits_catch_up in store/limits.h): what the ledger has, and what is on its way there.
+local UNSETTLED_MAX = 4096 -- entries of the outbox, and leases, that one call looks at
+
+local function number_of(fields, name) return tonumber(fields[name] or '') or 0 end
+
+-- Into `groups`, by key, workspace and model; `at` is a time in ms.
+local function add_unsettled(groups, key, workspace, model, at, tokens, nanos)
+  local on_day = floor(at / 86400000)
+  if month_of(on_day) ~= month_of(day) then return end
+  local name = key .. ' ' .. workspace .. ' ' .. model
+  local group = groups[name]
+  if not group then
+    group = {key = key, workspace = workspace, model = model, day = 0, month = 0, spend = 0}
+    groups[name] = group
+  end
+  if on_day == day then group.day = group.day + tokens end
+  group.month, group.spend = group.month + tokens, group.spend + nanos
+end
+
+-- Gives whether that were all of them, and when the first of them began, in ms.
+local function read_unsettled(groups, position)
+  local oldest = 1 / 0
+  local entries = call('XRANGE', outbox_key, '(' .. position, '+', 'COUNT', text(UNSETTLED_MAX))
+  for _, entry in ipairs(entries) do
+    local fields = {}
+    for i = 1, #entry[2], 2 do fields[entry[2][i]] = entry[2][i + 1] end
+    if fields.k and fields.w and fields.m then
+      oldest = min(oldest, number_of(fields, 'b'))
+      add_unsettled(groups, fields.k, fields.w, fields.m, number_of(fields, 't'), number_of(fields, 'i') + number_of(fields, 'o'), number_of(fields, 'n'))
+    end
+  end
+  local found = call('HSCAN', leases_key, '0', 'COUNT', text(UNSETTLED_MAX))
+  for i = 2, #found[2], 2 do
+    local lease = cmsgpack.unpack(found[2][i])
+    oldest = min(oldest, lease[L_BEGAN])
+    add_unsettled(groups, lease[L_KEY], lease[L_WORKSPACE], lease[L_MODEL], now / 1000, lease[L_INPUT] + lease[L_OUTPUT], cost_of(lease))
+  end
+  return #entries < UNSETTLED_MAX and found[1] == '0', oldest
+end
+
+local function is_of(group, kind, id, model)
+  return (model == '' or group.model == model) and
+    (kind == 'o' or (kind == 'k' and group.key == id) or (kind == 'w' and group.workspace == id))
+end
+
+-- KEYS  leases, due, outbox, its epoch; for each scope its numbers and its slices
+-- ARGV  packed doubles: time or 0, day since 1970 on which the ledger was read; the outbox' epoch then, or ''; id of its last entry in the ledger;
+--       for each scope: 'o', 'w' or 'k'; whose; model or ''; packed doubles: the day's tokens, the month's tokens and spend by the ledger
+-- Gives two packed doubles: 1 when that was all there is, ms in which the first of what is not in the ledger began (0: there is nothing).
+local function limits_catch_up(KEYS, ARGV)
+  local time, read_on = struct.unpack('<dd', ARGV[1])
+  begin(time)
+  begin_leases(KEYS[1], KEYS[2], KEYS[3])
+  local groups, complete, oldest = {}, false, 1 / 0
+  -- An outbox that was lost in between has nothing to do with the position.
+  if (call('GET', KEYS[4]) or '') == ARGV[2] then complete, oldest = read_unsettled(groups, ARGV[3]) end
+  local k = 5
+  for a = 4, #ARGV, 4 do
+    local kind, id, model = ARGV[a], ARGV[a + 1], ARGV[a + 2]
+    local day_tokens, month_tokens, month_spend = struct.unpack('<ddd', ARGV[a + 3])
+    if read_on ~= day then day_tokens, complete = 0, false end
+    if month_of(read_on) ~= month_of(day) then month_tokens, month_spend = 0, 0 end
+    for _, group in pairs(groups) do
+      if is_of(group, kind, id, model) then
+        day_tokens, month_tokens, month_spend = day_tokens + group.day, month_tokens + group.month, month_spend + group.spend
+      end
+    end
+    local scope = open(KEYS[k], KEYS[k + 1])
+    scope[DAY_TOKENS] = max(scope[DAY_TOKENS], day_tokens)
+    scope[MONTH_TOKENS], scope[MONTH_SPEND] = max(scope[MONTH_TOKENS], month_tokens), max(scope[MONTH_SPEND], month_spend)
+    scope.changed = true
+    k = k + 2
+  end
+  store_scopes()
+  return pack('<dd', complete and 1 or 0, oldest == 1 / 0 and 0 or oldest)
+end
+
+redis.register_function('limits_catch_up_' .. VERSION, limits_catch_up)
