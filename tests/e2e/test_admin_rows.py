@@ -409,7 +409,7 @@ def test_a_slow_reader_holds_no_more_than_a_page(keys, grpc_modules, tmp_path):
         assert send(gateway, "GET", "/v1/users/me")[0] == 200
         before = resident()
         connection.request("GET", "/v1/admin/usage/ledger?format=jsonl", headers={"Authorization": f"Bearer {KEY}"})
-        until(lambda: len(asked) >= 2, "the download has begun")
+        until(lambda: asked, "the download has begun")
         held = settled(asked)
         assert held < 60  # of 100 pages; loopback sockets take megabytes
         assert resident() - before < (8 << 20) * PACE
