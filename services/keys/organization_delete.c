@@ -48,7 +48,8 @@ static enum status run_script(struct handling *handling, const char *id, struct 
     pthread_once(&script_once, init_script);
     for (int i = 0; i < KEYS; i++) keys[i] = store_name(names[i], whats[i], id, NULL);
     snprintf(most, sizeof most, "%d", KEYS_MAX);
-    const struct bytes_view arguments[] = {bytes_view_string(out != NULL ? "1" : ""), store_name(beginnings[0], "ws", id, ""),
+    const struct bytes_view arguments[] = {bytes_view_string(out != NULL ? "1" : ""),
+                                           store_name(beginnings[0], "ws", id, ""),
                                            store_name(beginnings[1], "ws-keys", id, ""),
                                            store_name(beginnings[2], "key", id, ""), bytes_view_string(most)};
     TRY(store_script(handling->service, &script, keys, KEYS, arguments, 5, &reply, err));

@@ -36,8 +36,8 @@ static void init_scripts(void) {
 static enum status try_to_claim(struct keys_service *service, const char *name, const char *id,
                                 char holder[VALUE_BYTES], int64_t *out_age_ms, struct error *err) {
     pthread_once(&scripts_once, init_scripts);
-    const struct bytes_view key = bytes_view_string(NAMES), arguments[] = {bytes_view_string(name), bytes_view_string(id),
-                                                                           bytes_view_string(holder)};
+    const struct bytes_view key = bytes_view_string(NAMES),
+                            arguments[] = {bytes_view_string(name), bytes_view_string(id), bytes_view_string(holder)};
     struct redis_reply *reply = NULL;
     TRY(store_script(service, &claim_script, &key, 1, arguments, 3, &reply, err));
     bool others = reply->type == REDIS_ARRAY && reply->count == 2;
