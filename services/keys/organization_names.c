@@ -53,7 +53,7 @@ static enum status is_in_use(struct keys_service *service, const char *name, con
     char id[UUID_CHARACTERS + 1];
     struct organization organization;
     struct error cause = {0};
-    snprintf(id, sizeof id, "%s", holder);
+    snprintf(id, sizeof id, "%.*s", UUID_CHARACTERS, holder);
     enum status status = place_organization(service, id, arena, &organization, &cause);
     *out = status == STATUS_OK && strcmp(organization.name, name) == 0;
     return status == STATUS_OK || status == STATUS_NOT_FOUND ? STATUS_OK : error_set(err, status, "%s", cause.message);

@@ -74,6 +74,15 @@ static void call_all(struct keys_fixture *fixture, const struct house *house, co
     }
 }
 
+#define ROW(service, method, message, response, ...)                            \
+    {                                                                           \
+        service method, &(message).base, &bora__v1__##response##__descriptor, { \
+            __VA_ARGS__                                                         \
+        }                                                                       \
+    }
+#define KEYS(...) ROW("KeyService/", __VA_ARGS__)
+#define TENANTS(...) ROW("TenantService/", __VA_ARGS__)
+
 static void test_every_method_by_everybody(void **state) {
     struct keys_fixture *fixture = *state;
     struct house house = build(fixture);
@@ -115,14 +124,6 @@ static void test_every_method_by_everybody(void **state) {
     GIVE(list_audit, LIST_AUDIT_REQUEST, ORGANIZATION_ID, organization_id, organization);
     Bora__V1__GetMeRequest get_me = BORA__V1__GET_ME_REQUEST__INIT;
     const int ok = STATUS_OK, taken = STATUS_ALREADY_EXISTS, used = STATUS_FAILED_PRECONDITION;
-#define ROW(service, method, message, response, ...)                            \
-    {                                                                           \
-        service method, &(message).base, &bora__v1__##response##__descriptor, { \
-            __VA_ARGS__                                                         \
-        }                                                                       \
-    }
-#define KEYS(...) ROW("KeyService/", __VA_ARGS__)
-#define TENANTS(...) ROW("TenantService/", __VA_ARGS__)
     const struct row rows[] = {
         /*                                                nobody garbage token service member narrow foreign admin operator */
         KEYS("CreateKey", create_key, create_key_response, U, U, U, P, P, P, N, ok, ok),
