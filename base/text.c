@@ -196,6 +196,20 @@ size_t text_from_double(double value, char *out) {
     return (size_t)length;
 }
 
+size_t text_from_double_plain(double value, char *out) {
+    size_t length = text_from_double(value, out);
+    const char *exponent = memchr(out, 'e', length);
+    if (exponent == NULL) return length;
+    int digits = 0, power = (int)strtol(exponent + 1, NULL, 10);
+    for (const char *c = out; c < exponent; c++) digits += *c >= '0' && *c <= '9';
+    pthread_once(&c_locale_once, make_c_locale);
+    locale_t before = uselocale(c_locale);
+    int places = digits - 1 - power;
+    int written = snprintf(out, TEXT_PLAIN_DOUBLE_BYTES, "%.*f", places > 0 ? places : 0, value);
+    uselocale(before);
+    return (size_t)written;
+}
+
 static bool is_secret_character(char c) {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '_';
 }

@@ -34,6 +34,9 @@ size_t text_from_i64(int64_t number, char out[TEXT_I64_BYTES]);
 bool text_to_double(const char *text, double *out);
 /** Shortest decimal that reads back as the same double (JSON-safe; NaN and infinities give "null"). `out` >= 32 bytes. */
 size_t text_from_double(double value, char *out);
+/** The same digits without an exponent, for whoever reads no other: 0.000000012. `out` >= TEXT_PLAIN_DOUBLE_BYTES. */
+size_t text_from_double_plain(double value, char *out);
+enum { TEXT_PLAIN_DOUBLE_BYTES = 352 }; /* a sign, "0.", and the 324 + 17 places of the least that there are, at most */
 
 /** Whatever in `text` looks like an API key of ours (bora_<12 letters and digits, or "admin">_<at least 16 letters, digits, - or _>) loses its secret part to stars, in
  *  place: for texts that hold what others wrote. */

@@ -13,15 +13,11 @@
 #include <string.h>
 
 int usage_error(const struct command_usage *usage, const char *format, ...) {
-    enum { SENTENCE_BYTES = 1024 };
-    char sentence[SENTENCE_BYTES];
     va_list values;
     va_start(values, format);
-    vsnprintf(sentence, sizeof sentence, format, values);
+    print_failure_values(format, values);
     va_end(values);
-    fputs("bora: ", stderr);
-    print_masked(stderr, sentence);
-    fprintf(stderr, "\nTry: bora %s%s--help\n", usage->words, usage->words[0] != 0 ? " " : "");
+    fprintf(stderr, "Try: bora %s%s--help\n", usage->words, usage->words[0] != 0 ? " " : "");
     return EXIT_USAGE;
 }
 

@@ -21,7 +21,8 @@ struct answer {
     const struct chat_reader *reader;
     bool json;
     struct arena arena; /* one chunk */
-    bool cut;           /* by max_tokens or the context */
+    bool cut;           /* finish_reason "length" */
+    int64_t tokens;     /* of prompt and answer; 0: not told */
     char broken[256];   /* why it ends before its end; "": it does not */
     int broken_exit;
     bool line_open; /* the last character was not a newline */
@@ -81,6 +82,7 @@ static void on_message(struct rpc_client_call *call, void *context, struct bytes
         STATUS_OK) {
         const Bora__V1__ChatCompletionChunk *chunk = (const Bora__V1__ChatCompletionChunk *)unpacked;
         if (chunk->error != NULL) take_error(answer, chunk->error);
+        if (chunk->usage != NULL) answer->tokens = chunk->usage->total_tokens;
         if (answer->json)
             print_json(unpacked);
         else
@@ -122,8 +124,6 @@ static void on_finished(struct rpc_client_call *call, void *context, const struc
     } else if (answer->broken[0] != 0) {
         answer->exit = answer->broken_exit;
         print_failure("the answer broke off: %s", answer->broken);
-    } else if (answer->cut && !answer->json) {
-        print_failure("the answer was cut: --max-tokens or the model's context is used up");
     }
     answer->done = true;
     pthread_cond_signal(&answer->changed);
@@ -138,6 +138,32 @@ static void print_served(struct connection *connection) {
     fputs("  served now: ", stderr);
     served_print_names(stderr, list);
     fputs("\n", stderr);
+}
+
+/**
+ * The service says "length" of every answer that was cut. Who gives no --max-tokens gets what the model's context has room for, or less where a limit
+ * leaves less: then the answer ends before the context is full.
+ */
+static void explain_cut(struct answer *answer) {
+    Bora__V1__GetModelRequest request = BORA__V1__GET_MODEL_REQUEST__INIT;
+    ProtobufCMessage *reply = NULL;
+    if (answer->reader->max_tokens_given) {
+        print_failure("the answer was cut: --max-tokens or the model's context is used up");
+        return;
+    }
+    request.model = (char *)answer->reader->model;
+    answer->connection->quiet = true;
+    int result = connection_call(answer->connection, "/bora.v1.ModelService/GetModel", &request.base,
+                                 &bora__v1__model_card__descriptor, &reply);
+    answer->connection->quiet = false;
+    int64_t context = result == GO_ON ? ((const Bora__V1__ModelCard *)reply)->max_context_length : 0;
+    if (answer->tokens > 0 && answer->tokens < context)
+        print_failure("the answer was cut: a limit of the key, its workspace or organization leaves no more tokens "
+                      "(bora limits shows them)");
+    else if (context > 0)
+        print_failure("the answer was cut: the model's context is used up");
+    else
+        print_failure("the answer was cut: a limit or the model's context is used up");
 }
 
 /** Until the answer has ended. A handler of signals cannot wake a condition, so somebody looks. */
@@ -196,6 +222,7 @@ int chat_stream(struct connection *connection, struct bytes_view request, const 
     do result = ask(&answer, request);
     while (result != EXIT_OK && connection_wait_to_retry(connection, &answer.failure));
     arena_deinit(&answer.arena);
+    if (result == EXIT_OK && answer.cut && !answer.json && answer.broken[0] == 0) explain_cut(&answer);
     if (answer.failure.model_missing) print_served(connection);
     return result;
 }

@@ -178,7 +178,11 @@ static bool remember(struct talk *talk, bool assistant, const char *text) {
 static void ask(struct talk *talk, const char *question) {
     struct bytes request, answer;
     size_t before = talk->count;
-    const struct chat_reader reader = {.usage = talk->options->usage, .transcript = &answer, .stopped = &interrupted};
+    const struct chat_reader reader = {.model = talk->options->model,
+                                       .max_tokens_given = talk->options->max_tokens.given,
+                                       .usage = talk->options->usage,
+                                       .transcript = &answer,
+                                       .stopped = &interrupted};
     bytes_init(&request, LIMIT_REQUEST_BODY_BYTES_MAX);
     bytes_init(&answer, LIMIT_ANSWER_BYTES);
     bool asked = remember(talk, false, question) &&

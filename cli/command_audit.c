@@ -3,6 +3,7 @@
 #include "bora/v1/tenants.pb-c.h"
 #include "cli/commands.h"
 #include "cli/fields.h"
+#include "cli/places.h"
 #include "cli/result.h"
 
 enum { ENTRIES_DEFAULT = 100, PAGE = 1000 };
@@ -13,7 +14,7 @@ static bool all;
 static const struct argument arguments[] = {
     {ARGUMENT_INTEGER, "limit", "N", "the newest N (100)", &limit},
     {ARGUMENT_FLAG, "all", NULL, "all there are", &all},
-    {ARGUMENT_TEXT, "organization", "ID", "of this organization (operator)", &organization},
+    {ARGUMENT_TEXT, "organization", "ORGANIZATION", "of this organization (operator)", &organization},
     {ARGUMENT_END, NULL, NULL, NULL, NULL}};
 static const struct table_column columns[] = {
     {"TIME", "time", CELL_TIME, 0},      {"ACTOR", "actor", CELL_TEXT, 14},      {"ACTION", "action", CELL_TEXT, 24},
@@ -35,9 +36,18 @@ static int run(const struct command_usage *usage, const char *const *words, int 
                                      .most = all           ? 0
                                              : limit.given ? (int)limit.value
                                                            : ENTRIES_DEFAULT};
+    struct connection connection;
+    ProtobufCMessage *reply = NULL;
+    int result = connection_open(CREDENTIAL_ADMIN, &connection);
+    if (result != GO_ON) return result;
+    if (organization == NULL) places_tell_default(&connection);
+    result = places_find(&connection, PLACE_ORGANIZATION, organization, NULL, &organization);
     field_set_text(&request.base, "organization_id", organization);
-    return result_list(CREDENTIAL_ADMIN, &list, &request.base, columns, sizeof columns / sizeof *columns,
-                       "Nothing was changed yet.");
+    if (result == GO_ON) result = result_fetch(&connection, &list, &request.base, &reply);
+    if (result == GO_ON)
+        result = result_print_list(&list, reply, columns, sizeof columns / sizeof *columns, "Nothing was changed yet.");
+    connection_close(&connection);
+    return result;
 }
 
 const struct command audit_commands[] = {

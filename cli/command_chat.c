@@ -29,7 +29,6 @@ static int read_standard_input(const struct command_usage *usage, struct bytes *
 /** One question, one answer. */
 static int ask(const struct command_usage *usage, struct connection *connection, const char *question) {
     const struct chat_turn turn = {.text = (char *)question};
-    const struct chat_reader reader = {.usage = options.usage};
     struct bytes request;
     bytes_init(&request, LIMIT_REQUEST_BODY_BYTES_MAX);
     int result = chat_choose_model(connection, &options);
@@ -38,6 +37,8 @@ static int ask(const struct command_usage *usage, struct connection *connection,
         fputs(question, stdout);
         fflush(stdout);
     }
+    const struct chat_reader reader = {
+        .model = options.model, .max_tokens_given = options.max_tokens.given, .usage = options.usage};
     if (result == GO_ON) result = chat_stream(connection, bytes_view(&request), &reader);
     bytes_deinit(&request);
     return result;

@@ -6,8 +6,21 @@
 
 #include <string.h>
 
-/** How a value or a word is completed. */
-enum completes { COMPLETES_NOTHING, COMPLETES_FILES, COMPLETES_WORDS, COMPLETES_MODELS, COMPLETES_KEYS };
+/** How a value or a word is completed. COMPLETES_NAMES: by what a noun's `list --names` says. */
+enum completes { COMPLETES_NOTHING, COMPLETES_FILES, COMPLETES_WORDS, COMPLETES_MODELS, COMPLETES_NAMES };
+
+static const struct {
+    const char *value_name, *noun;
+} named[] = {{"KEY_ID", "keys"}, {"WORKSPACE", "workspaces"}, {"ORGANIZATION", "orgs"}};
+enum { NAMED = sizeof named / sizeof *named };
+
+/** The noun that lists such values, or NULL. */
+static const char *noun_of(const char *value_name) {
+    for (size_t i = 0; i < NAMED; i++) {
+        if (strcmp(value_name, named[i].value_name) == 0) return named[i].noun;
+    }
+    return NULL;
+}
 
 static enum completes kind_of(const char *value_name) {
     static const char *const files[] = {"FILE", "PATH", "IN OUT", "DENSE OUT"};
@@ -15,7 +28,7 @@ static enum completes kind_of(const char *value_name) {
         if (strcmp(value_name, files[i]) == 0) return COMPLETES_FILES;
     }
     if (strcmp(value_name, "MODEL") == 0) return COMPLETES_MODELS;
-    if (strcmp(value_name, "KEY_ID") == 0) return COMPLETES_KEYS;
+    if (noun_of(value_name) != NULL) return COMPLETES_NAMES;
     return strchr(value_name, '|') != NULL ? COMPLETES_WORDS : COMPLETES_NOTHING;
 }
 
@@ -43,8 +56,8 @@ static void bash_values(enum completes kind, const char *value_name) {
     case COMPLETES_MODELS:
         fputs("values=$(bora models --quiet --timeout 2s 2>/dev/null)", stdout);
         break;
-    case COMPLETES_KEYS:
-        fputs("values=$(bora keys list --quiet --timeout 2s 2>/dev/null)", stdout);
+    case COMPLETES_NAMES:
+        printf("names=%s", noun_of(value_name));
         break;
     default:
         fputs(":", stdout);
@@ -106,12 +119,21 @@ static void bash_nouns(void) {
 }
 
 static void print_bash(void) {
-    fputs("# bash completion of bora; written by `bora completion bash`\n"
-          "_bora() {\n"
-          "  local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]}\n"
-          "  if [[ $cur == = ]]; then cur=''; elif [[ $prev == = ]]; then prev=${COMP_WORDS[COMP_CWORD-2]}; fi\n"
-          "  local noun=${COMP_WORDS[1]} verb=${COMP_WORDS[2]} options='' values='' files=0 value=0 common=0\n",
-          stdout);
+    fputs(
+        "# bash completion of bora; written by `bora completion bash`\n"
+        "_bora_names() { # of a noun's list: names may have blanks, and are matched as they are and as they are "
+        "quoted\n"
+        "  local name quoted\n"
+        "  while IFS=$'\\t' read -r name _; do\n"
+        "    printf -v quoted %q \"$name\"\n"
+        "    if [[ $name == \"$cur\"* || $quoted == \"$cur\"* ]]; then COMPREPLY+=(\"$quoted\"); fi\n"
+        "  done < <(bora \"$1\" list --names --timeout 2s 2>/dev/null)\n"
+        "}\n"
+        "_bora() {\n"
+        "  local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]}\n"
+        "  if [[ $cur == = ]]; then cur=''; elif [[ $prev == = ]]; then prev=${COMP_WORDS[COMP_CWORD-2]}; fi\n"
+        "  local noun=${COMP_WORDS[1]} verb=${COMP_WORDS[2]} options='' values='' names='' files=0 value=0 common=0\n",
+        stdout);
     bash_nouns();
     fputs("  if ((COMP_CWORD == 1)); then COMPREPLY=($(compgen -W \"$nouns\" -- \"$cur\")); return; fi\n"
           "  if [[ $noun == help ]]; then\n"
@@ -136,6 +158,7 @@ static void print_bash(void) {
     fputs("    esac\n  fi\n"
           "  if [[ $cur == -* ]] && ((!value)); then COMPREPLY=($(compgen -W \"$options\" -- \"$cur\")); return; fi\n"
           "  COMPREPLY=($(compgen -W \"$values\" -- \"$cur\"))\n"
+          "  if [[ -n $names ]]; then _bora_names \"$names\"; fi\n"
           "  if ((files)); then compopt -o filenames 2>/dev/null; COMPREPLY+=($(compgen -f -- \"$cur\")); fi\n"
           "}\n"
           "complete -F _bora bora\n",
@@ -169,8 +192,8 @@ static void zsh_action(const char *value_name) {
     case COMPLETES_MODELS:
         fputs("_bora_models", stdout);
         break;
-    case COMPLETES_KEYS:
-        fputs("_bora_keys", stdout);
+    case COMPLETES_NAMES:
+        printf("_bora_%s", noun_of(value_name));
         break;
     default:
         putchar(' ');
@@ -243,9 +266,16 @@ static void zsh_lists(void) {
 static void print_zsh(void) {
     fputs("#compdef bora\n# zsh completion of bora; written by `bora completion zsh`\n"
           "_bora_models() { compadd -- ${(f)\"$(bora models --quiet --timeout 2s 2>/dev/null)\"} }\n"
-          "_bora_keys() { compadd -- ${(f)\"$(bora keys list --quiet --timeout 2s 2>/dev/null)\"} }\n"
-          "_bora() {\n  local -a nouns verbs common\n  local command\n  common=(\n",
+          "_bora_names() {\n"
+          "  local -a names\n"
+          "  names=(${(f)\"$(bora $1 list --names --timeout 2s 2>/dev/null)\"})\n"
+          "  names=(\"${(@)names//:/\\\\:}\")\n"
+          "  names=(\"${(@)names/$'\\t'/:}\")\n"
+          "  _describe $1 names\n"
+          "}\n",
           stdout);
+    for (size_t i = 0; i < NAMED; i++) printf("_bora_%s() { _bora_names %s }\n", named[i].noun, named[i].noun);
+    fputs("_bora() {\n  local -a nouns verbs common\n  local command\n  common=(\n", stdout);
     zsh_options(connection_arguments);
     fputs("  )\n", stdout);
     zsh_lists();
@@ -291,8 +321,8 @@ static void fish_values(const char *value_name) {
     case COMPLETES_MODELS:
         fputs(" -f -a '(bora models --quiet --timeout 2s 2>/dev/null)'", stdout);
         break;
-    case COMPLETES_KEYS:
-        fputs(" -f -a '(bora keys list --quiet --timeout 2s 2>/dev/null)'", stdout);
+    case COMPLETES_NAMES:
+        printf(" -f -a '(bora %s list --names --timeout 2s 2>/dev/null)'", noun_of(value_name));
         break;
     default:
         fputs(" -f", stdout);
@@ -314,12 +344,27 @@ static void fish_options(const char *condition, const struct argument *table) {
     }
 }
 
-static void fish_command(const struct command *command, const char *noun) {
-    char condition[160], first[COMMAND_NOUN_BYTES];
+/** When the options of a command are offered: behind its words, or, of a noun's default command, behind the noun and none of its other words. */
+static void fish_condition(const struct command *commands, const struct command *command, char *out, size_t size) {
+    char first[COMMAND_NOUN_BYTES];
     const char *second;
     command_words(command, first, &second);
-    snprintf(condition, sizeof condition, "__fish_seen_subcommand_from %s%s%s", noun,
-             second[0] != 0 ? "; and __fish_seen_subcommand_from " : "", second);
+    int length = snprintf(out, size, "__fish_seen_subcommand_from %s", first);
+    if (second[0] == 0) return;
+    length += snprintf(out + length, size - (size_t)length, "; and %s__fish_seen_subcommand_from",
+                       command->is_default ? "not " : "");
+    for (const struct command *other = commands; other->usage.words != NULL; other++) {
+        command_words(other, first, &second);
+        if ((other == command) != command->is_default)
+            length += snprintf(out + length, size - (size_t)length, " %s", second);
+    }
+}
+
+static void fish_command(const struct command *commands, const struct command *command, const char *noun) {
+    char condition[256], first[COMMAND_NOUN_BYTES];
+    const char *second;
+    fish_condition(commands, command, condition, sizeof condition);
+    command_words(command, first, &second);
     if (second[0] != 0) {
         printf("complete -c bora -n '__bora_needs_verb %s' -a %s -d ", noun, second);
         fish_quoted(command->help);
@@ -353,7 +398,7 @@ static void print_fish(void) {
             snprintf(local + length, sizeof local - length, " %s", first);
         }
         for (const struct command *command = noun->commands; command->usage.words != NULL; command++)
-            fish_command(command, first);
+            fish_command(noun->commands, command, first);
     }
     fish_options(local, connection_arguments);
 }

@@ -7,15 +7,16 @@
 
 #include <string.h>
 
-const struct help_entry help_exits[] = {{"0", "done"},
-                                        {"1", "it failed: the service refused, or something else went wrong"},
-                                        {"2", "it was called wrongly; nothing was sent"},
-                                        {"3", "not authorised: no key, a wrong one, or one that may not do this"},
-                                        {"4", "not found, or nothing there that does it"},
-                                        {"5", "a limit is reached; the time to wait is told, --retry N waits"},
-                                        {"6", "nobody answers, or not in time"},
-                                        {"130", "interrupted"},
-                                        {NULL, NULL}};
+const struct help_entry help_exits[] = {
+    {"0", "done"},
+    {"1", "it failed: the service refused, or something else went wrong"},
+    {"2", "it was called wrongly, or by a name of several things; nothing was done"},
+    {"3", "not authorised: no key, a wrong one, or one that may not do this"},
+    {"4", "not found, or nothing there that does it"},
+    {"5", "a limit is reached; the time to wait is told, --retry N waits"},
+    {"6", "nobody answers, or not in time"},
+    {"130", "interrupted"},
+    {NULL, NULL}};
 
 const struct help_entry help_variables[] = {
     {"BORA_ADDRESS", "the gateway's gRPC address, HOST:PORT (" CONNECTION_ADDRESS_DEFAULT ")"},

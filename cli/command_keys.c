@@ -5,6 +5,7 @@
 #include "cli/fields.h"
 #include "cli/keys.h"
 #include "cli/limits.h"
+#include "cli/places.h"
 #include "cli/print.h"
 #include "cli/result.h"
 #include "cli/served.h"
@@ -27,7 +28,7 @@ static const struct table_column list_columns[] = {{"KEY ID", "prefix", CELL_TEX
                                                    {"CREATED", "created_at", CELL_TIME, 0},
                                                    {"EXPIRES", "expires_at", CELL_TIME, 0},
                                                    {"LAST USED", "last_used", CELL_AGO, 0},
-                                                   {"LIMITS", "limits", CELL_LIMITS, 48}};
+                                                   {"LIMITS", "limits", CELL_BOUNDS, 64}};
 static const struct table_column columns[] = {{"key id", "prefix", CELL_TEXT, 0},
                                               {"uuid", "key_id", CELL_TEXT, 0},
                                               {"name", "name", CELL_TEXT, 0},
@@ -114,7 +115,7 @@ static int check_expires(const struct command_usage *usage, const char *text) {
 /* --- create and rotate --------------------------------------------------------------------------------------------- */
 
 static struct {
-    const char *name, *tenant, *workspace, *user, *role;
+    const char *name, *tenant, *workspace, *organization, *user, *role;
     struct scope_options scopes;
     struct limit_options limits;
     struct argument_integer expires_in_ns;
@@ -122,8 +123,11 @@ static struct {
 } creating;
 static const struct argument create_arguments[] = {
     {ARGUMENT_TEXT, "name", "TEXT", "what the key is for", &creating.name},
-    {ARGUMENT_TEXT, "workspace", "ID", "workspace it belongs to (the caller's own)", &creating.workspace},
-    {ARGUMENT_TEXT, "tenant", "NAME", "the same by name, made when it is missing", &creating.tenant},
+    {ARGUMENT_TEXT, "workspace", "WORKSPACE", "workspace it belongs to, by name or id (the caller's own)",
+     &creating.workspace},
+    {ARGUMENT_TEXT, "organization", "ORGANIZATION", "where that is, else its oldest workspace (operator)",
+     &creating.organization},
+    {ARGUMENT_TEXT, "tenant", "NAME", "a workspace by name, made when it is missing", &creating.tenant},
     {ARGUMENT_CHOICE, "role", "admin|member|service", "what it may (service: ask models)", &creating.role},
     {ARGUMENT_TEXT, "user", "ID", "whose it is, for your own books", &creating.user},
     SCOPE_ARGUMENTS(&creating.scopes),
@@ -175,8 +179,9 @@ static int check_create(const struct command_usage *usage) {
         return usage_error(usage, "--expires-in must be 1s or more");
     if (creating.expires_in_ns.given && creating.scopes.expires != NULL)
         return usage_error(usage, "--expires and --expires-in exclude each other");
-    if (creating.tenant != NULL && creating.workspace != NULL)
-        return usage_error(usage, "--tenant and --workspace exclude each other");
+    if (creating.tenant != NULL && (creating.workspace != NULL || creating.organization != NULL))
+        return usage_error(usage, "--tenant and --%s exclude each other",
+                           creating.workspace != NULL ? "workspace" : "organization");
     return check_expires(usage, creating.scopes.expires);
 }
 
@@ -184,7 +189,6 @@ static int fill_create(const struct command_usage *usage, struct arena *arena, B
                        Bora__V1__Limits *limits, Bora__V1__Scopes *scopes) {
     field_set_text(&request->base, "name", creating.name);
     field_set_text(&request->base, "tenant", creating.tenant);
-    field_set_text(&request->base, "workspace_uuid", creating.workspace);
     field_set_text(&request->base, "user_id", creating.user);
     field_set_text(&request->base, "role", creating.role);
     if (creating.scopes.expires != NULL && strcmp(creating.scopes.expires, "never") != 0)
@@ -203,6 +207,17 @@ static int fill_create(const struct command_usage *usage, struct arena *arena, B
     return result;
 }
 
+/** The workspace of the new key. GO_ON, or how to end after a sentence. */
+static int find_home(struct connection *connection, Bora__V1__CreateKeyRequest *request) {
+    const char *workspace = creating.workspace, *organization = creating.organization;
+    if (workspace == NULL && organization == NULL) places_tell_default(connection);
+    int result = places_find_both(connection, &workspace, &organization);
+    if (result == GO_ON && workspace == NULL && organization != NULL)
+        result = places_first_workspace(connection, organization, &workspace);
+    field_set_text(&request->base, "workspace_uuid", workspace);
+    return result;
+}
+
 static int run_create(const struct command_usage *usage, const char *const *words, int count) {
     (void)words, (void)count;
     Bora__V1__CreateKeyRequest request = BORA__V1__CREATE_KEY_REQUEST__INIT;
@@ -216,8 +231,10 @@ static int run_create(const struct command_usage *usage, const char *const *word
     if (result == GO_ON) result = fill_create(usage, &arena, &request, &limits, &scopes);
     if (result == GO_ON) result = connection_open(CREDENTIAL_ADMIN, &connection);
     if (result == GO_ON) {
-        result = connection_call(&connection, SERVICE "CreateKey", &request.base,
-                                 &bora__v1__create_key_response__descriptor, &reply);
+        result = find_home(&connection, &request);
+        if (result == GO_ON)
+            result = connection_call(&connection, SERVICE "CreateKey", &request.base,
+                                     &bora__v1__create_key_response__descriptor, &reply);
         if (result == GO_ON) {
             result = print_created((const Bora__V1__CreateKeyResponse *)reply);
             doubt_names(&connection, (const Bora__V1__CreateKeyResponse *)reply);
@@ -255,21 +272,38 @@ static const struct result_list list = {.method = SERVICE "ListKeys",
                                         .items = "keys",
                                         .cursor = "after",
                                         .id = "key_id",
+                                        .word = "prefix",
+                                        .about = "name",
                                         .page = 1000};
-static struct { const char *name, *workspace, *organization; } listing;
+static struct {
+    const char *name, *workspace, *organization;
+    bool names;
+} listing;
 static const struct argument list_arguments[] = {
     {ARGUMENT_TEXT, "name", "TEXT", "with this in their name, or as their last four characters", &listing.name},
-    {ARGUMENT_TEXT, "workspace", "ID", "of this workspace", &listing.workspace},
-    {ARGUMENT_TEXT, "organization", "ID", "of this organization (operator)", &listing.organization},
+    {ARGUMENT_TEXT, "workspace", "WORKSPACE", "of this workspace, by name or id", &listing.workspace},
+    {ARGUMENT_TEXT, "organization", "ORGANIZATION", "of this organization (operator)", &listing.organization},
+    {ARGUMENT_FLAG, "names", NULL, "key ids and names alone, a tab between: for scripts", &listing.names},
     {ARGUMENT_END, NULL, NULL, NULL, NULL}};
 
 static int run_list(const struct command_usage *usage, const char *const *words, int count) {
     (void)usage, (void)words, (void)count;
     Bora__V1__ListKeysRequest request = BORA__V1__LIST_KEYS_REQUEST__INIT;
+    struct connection connection;
+    ProtobufCMessage *reply = NULL;
+    int result = connection_open(CREDENTIAL_ADMIN, &connection);
+    if (result != GO_ON) return result;
+    result = places_find_both(&connection, &listing.workspace, &listing.organization);
     field_set_text(&request.base, "name", listing.name);
     field_set_text(&request.base, "workspace_id", listing.workspace);
     field_set_text(&request.base, "organization_id", listing.organization);
-    return result_list(CREDENTIAL_ADMIN, &list, &request.base, list_columns, COUNT(list_columns), "There are no keys.");
+    if (result == GO_ON) result = result_fetch(&connection, &list, &request.base, &reply);
+    if (result == GO_ON)
+        result = listing.names
+                     ? result_print_words(&list, reply)
+                     : result_print_list(&list, reply, list_columns, COUNT(list_columns), "There are no keys.");
+    connection_close(&connection);
+    return result;
 }
 
 static int run_get(const struct command_usage *usage, const char *const *words, int count) {

@@ -7,6 +7,7 @@
 #include "cli/fields.h"
 #include "cli/keys.h"
 #include "cli/limits.h"
+#include "cli/places.h"
 #include "cli/print.h"
 #include "cli/terminal.h"
 #include "cli/values.h"
@@ -19,10 +20,10 @@
 
 /** Whose limits. */
 static struct { const char *key, *workspace, *organization; } whose;
-#define WHOSE_ARGUMENTS                                                                \
-    {ARGUMENT_TEXT, "key", "KEY_ID", "of a key", &whose.key},                          \
-        {ARGUMENT_TEXT, "workspace", "ID", "of a workspace", &whose.workspace}, {      \
-        ARGUMENT_TEXT, "organization", "ID", "of an organization", &whose.organization \
+#define WHOSE_ARGUMENTS                                                                                 \
+    {ARGUMENT_TEXT, "key", "KEY_ID", "of a key", &whose.key},                                           \
+        {ARGUMENT_TEXT, "workspace", "WORKSPACE", "of a workspace, by name or id", &whose.workspace}, { \
+        ARGUMENT_TEXT, "organization", "ORGANIZATION", "of an organization", &whose.organization        \
     }
 
 static int whose_count(void) {
@@ -52,8 +53,12 @@ static void print_limit(const struct limit_kind *kind, const Bora__V1__RateLimit
     struct field_value used = {.kind = FIELD_ABSENT};
     char limit_text[VALUE_COUNT_BYTES], used_text[VALUE_COUNT_BYTES], bar[BAR + 1];
     if (limit.kind == FIELD_ABSENT) return;
-    if (level->used != NULL) used = field_get(&level->used->base, kind->field);
     format(&limit, limit_text);
+    if (level->used == NULL) { /* which is not this key's to see */
+        printf("  %-*s  %*s    %s\n", title_width, kind->title, NUMBER, "", limit_text);
+        return;
+    }
+    used = field_get(&level->used->base, kind->field);
     format(&used, used_text);
     double share = number_of(&limit) > 0 ? number_of(&used) / number_of(&limit) : 1;
     printf("  %-*s  %*s of %-*s", title_width, kind->title, NUMBER, used_text, NUMBER, limit_text);
@@ -94,14 +99,16 @@ static int run_show(const struct command_usage *usage, const char *const *words,
     if (result == GO_ON && whose_count() > 1)
         result = usage_error(usage, "--key, --workspace and --organization exclude each other");
     if (result != GO_ON) return result;
-    field_set_text(&request.base, "key_id", whose.key);
-    field_set_text(&request.base, "workspace_id", whose.workspace);
-    field_set_text(&request.base, "organization_id", whose.organization);
     /* One's own limits are those of one's API key; others' are an administrator's matter. */
     result = connection_open(whose_count() == 0 ? CREDENTIAL_ANY : CREDENTIAL_ADMIN, &connection);
     if (result != GO_ON) return result;
-    result = connection_call(&connection, "/bora.v1.UsageService/GetRateLimit", &request.base,
-                             &bora__v1__rate_limit__descriptor, &reply);
+    result = places_find_both(&connection, &whose.workspace, &whose.organization);
+    field_set_text(&request.base, "key_id", whose.key);
+    field_set_text(&request.base, "workspace_id", whose.workspace);
+    field_set_text(&request.base, "organization_id", whose.organization);
+    if (result == GO_ON)
+        result = connection_call(&connection, "/bora.v1.UsageService/GetRateLimit", &request.base,
+                                 &bora__v1__rate_limit__descriptor, &reply);
     if (result == GO_ON && connection_options.json) {
         result = print_json(reply);
     } else if (result == GO_ON) {
@@ -249,8 +256,9 @@ static int run_set(const struct command_usage *usage, const char *const *words, 
     int result = check_set(usage);
     if (result == GO_ON) result = connection_open(CREDENTIAL_ADMIN, &connection);
     if (result != GO_ON) return result;
+    result = places_find_both(&connection, &whose.workspace, &whose.organization);
     const struct target target = find_target();
-    result = change(usage, &target, &connection, &reply);
+    if (result == GO_ON) result = change(usage, &target, &connection, &reply);
     if (result == GO_ON && connection_options.json) {
         result = print_json(reply);
     } else if (result == GO_ON) {

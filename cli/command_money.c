@@ -5,6 +5,7 @@
 #include "bora/v1/usage.pb-c.h"
 #include "cli/commands.h"
 #include "cli/fields.h"
+#include "cli/places.h"
 #include "cli/print.h"
 #include "cli/result.h"
 #include "cli/terminal.h"
@@ -19,8 +20,8 @@
 
 static const char *workspace, *organization;
 static const struct argument spend_arguments[] = {
-    {ARGUMENT_TEXT, "workspace", "ID", "of this workspace (the organization's)", &workspace},
-    {ARGUMENT_TEXT, "organization", "ID", "of this organization (operator)", &organization},
+    {ARGUMENT_TEXT, "workspace", "WORKSPACE", "of this workspace, by name or id (the organization's)", &workspace},
+    {ARGUMENT_TEXT, "organization", "ORGANIZATION", "of this organization (operator)", &organization},
     {ARGUMENT_END, NULL, NULL, NULL, NULL}};
 
 static void print_spend(const Bora__V1__SpendLimit *limit) {
@@ -45,11 +46,14 @@ static void print_spend(const Bora__V1__SpendLimit *limit) {
 static int ask_spend(const char *method, ProtobufCMessage *request) {
     struct connection connection;
     ProtobufCMessage *reply = NULL;
-    field_set_text(request, "workspace_id", workspace);
-    field_set_text(request, "organization_id", organization);
     int result = connection_open(CREDENTIAL_ADMIN, &connection);
     if (result != GO_ON) return result;
-    result = connection_call(&connection, method, request, &bora__v1__spend_limit__descriptor, &reply);
+    if (workspace == NULL && organization == NULL) places_tell_default(&connection);
+    result = places_find_both(&connection, &workspace, &organization);
+    field_set_text(request, "workspace_id", workspace);
+    field_set_text(request, "organization_id", organization);
+    if (result == GO_ON)
+        result = connection_call(&connection, method, request, &bora__v1__spend_limit__descriptor, &reply);
     if (result == GO_ON && connection_options.json) {
         result = print_json(reply);
     } else if (result == GO_ON) {

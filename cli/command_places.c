@@ -5,6 +5,7 @@
 #include "cli/commands.h"
 #include "cli/fields.h"
 #include "cli/limits.h"
+#include "cli/places.h"
 #include "cli/result.h"
 
 #include <string.h>
@@ -15,6 +16,7 @@ enum { REQUEST_BYTES_MAX = 512 };
 
 /** A kind of place: how its methods and messages are called. */
 struct place {
+    enum place_kind kind;
     const char *id_field; /* of requests: "workspace_id" */
     const char *create, *get, *update;
     const ProtobufCMessageDescriptor *create_request, *get_request, *update_request, *reply;
@@ -22,7 +24,8 @@ struct place {
     const ProtobufCMessageDescriptor *list_request;
     const char *nothing;
 };
-static const struct place workspace = {.id_field = "workspace_id",
+static const struct place workspace = {.kind = PLACE_WORKSPACE,
+                                       .id_field = "workspace_id",
                                        .create = SERVICE "CreateWorkspace",
                                        .get = SERVICE "GetWorkspace",
                                        .update = SERVICE "UpdateWorkspace",
@@ -35,10 +38,13 @@ static const struct place workspace = {.id_field = "workspace_id",
                                                 .items = "workspaces",
                                                 .cursor = "offset",
                                                 .id = "id",
+                                                .word = "name",
+                                                .about = "id",
                                                 .page = 1000},
                                        .list_request = &bora__v1__list_workspaces_request__descriptor,
                                        .nothing = "There are no workspaces."};
-static const struct place organization = {.id_field = "organization_id",
+static const struct place organization = {.kind = PLACE_ORGANIZATION,
+                                          .id_field = "organization_id",
                                           .create = SERVICE "CreateOrganization",
                                           .get = SERVICE "GetOrganization",
                                           .update = SERVICE "UpdateOrganization",
@@ -51,12 +57,15 @@ static const struct place organization = {.id_field = "organization_id",
                                                    .items = "organizations",
                                                    .cursor = "offset",
                                                    .id = "id",
+                                                   .word = "name",
+                                                   .about = "id",
                                                    .page = 1000},
                                           .list_request = &bora__v1__list_organizations_request__descriptor,
                                           .nothing = "There are no organizations."};
 
 static struct {
     const char *name, *organization;
+    bool names;
     struct limit_options limits;
     struct argument_list model_limits;
 } options;
@@ -66,7 +75,7 @@ static const struct table_column list_columns[] = {{"ID", "id", CELL_TEXT, 0},
                                                    {"NAME", "name", CELL_TEXT, 32},
                                                    {"CREATED", "created_at", CELL_TIME, 0},
                                                    {"DISABLED", "disabled", CELL_TEXT, 0},
-                                                   {"LIMITS", "limits", CELL_LIMITS, 48},
+                                                   {"LIMITS", "limits", CELL_BOUNDS, 64},
                                                    {"ORGANIZATION", "organization_id", CELL_TEXT, 0}};
 static const struct table_column columns[] = {{"id", "id", CELL_TEXT, 0},
                                               {"name", "name", CELL_TEXT, 0},
@@ -89,18 +98,39 @@ static int print_place(const struct place *place, const ProtobufCMessage *reply)
 
 static int list(const struct place *place) {
     _Alignas(16) char memory[REQUEST_BYTES_MAX];
-    ProtobufCMessage *request = field_message_init(place->list_request, memory, sizeof memory);
-    if (options.organization != NULL) field_set_text(request, "organization_id", options.organization);
+    ProtobufCMessage *request = field_message_init(place->list_request, memory, sizeof memory), *reply = NULL;
     int count = place == &workspace ? COUNT(list_columns) : LIST_COLUMNS_OF_ORGANIZATION;
-    return result_list(CREDENTIAL_ADMIN, &place->list, request, list_columns, count, place->nothing);
-}
-
-static int call(const struct place *place, const char *method, const ProtobufCMessage *request) {
     struct connection connection;
-    ProtobufCMessage *reply = NULL;
     int result = connection_open(CREDENTIAL_ADMIN, &connection);
     if (result != GO_ON) return result;
-    result = connection_call(&connection, method, request, place->reply, &reply);
+    result = places_find(&connection, PLACE_ORGANIZATION, options.organization, NULL, &options.organization);
+    if (options.organization != NULL) field_set_text(request, "organization_id", options.organization);
+    if (result == GO_ON) result = result_fetch(&connection, &place->list, request, &reply);
+    bool for_people = !connection_options.json && !connection_options.quiet && !options.names;
+    if (result == GO_ON && for_people && place == &workspace) places_name_organizations(&connection, reply);
+    if (result == GO_ON)
+        result = options.names ? result_print_words(&place->list, reply)
+                               : result_print_list(&place->list, reply, list_columns, count, place->nothing);
+    connection_close(&connection);
+    return result;
+}
+
+/** `named`: the place that the request is about, as it was typed; NULL: a new one, of the organization that was named, if any. */
+static int call(const struct place *place, const char *method, ProtobufCMessage *request, const char *named) {
+    struct connection connection;
+    ProtobufCMessage *reply = NULL;
+    const char *id = NULL;
+    int result = connection_open(CREDENTIAL_ADMIN, &connection);
+    if (result != GO_ON) return result;
+    if (named != NULL) {
+        result = places_find(&connection, place->kind, named, NULL, &id);
+        field_set_text(request, place->id_field, id);
+    } else if (place == &workspace) {
+        if (options.organization == NULL) places_tell_default(&connection);
+        result = places_find(&connection, PLACE_ORGANIZATION, options.organization, NULL, &id);
+        field_set_text(request, "organization_id", id);
+    }
+    if (result == GO_ON) result = connection_call(&connection, method, request, place->reply, &reply);
     if (result == GO_ON) result = print_place(place, reply);
     connection_close(&connection);
     return result;
@@ -114,30 +144,26 @@ static int create(const struct place *place, const struct command_usage *usage, 
     struct arena arena;
     arena_init(&arena, 1 << 20);
     field_set_text(request, "name", name);
-    if (options.organization != NULL) field_set_text(request, "organization_id", options.organization);
     int result = limits_apply(usage, &options.limits, &limits);
     if (result == GO_ON) result = limits_parse_models(usage, &options.model_limits, &arena, &models);
     if (limits_given(&options.limits) > 0) field_set_message(request, "limits", &limits.base);
     field_set_list(request, "model_limits", (void *const *)models, (size_t)options.model_limits.count);
-    if (result == GO_ON) result = call(place, place->create, request);
+    if (result == GO_ON) result = call(place, place->create, request, NULL);
     arena_deinit(&arena);
     return result;
 }
 
-static int get(const struct place *place, const char *id) {
+static int get(const struct place *place, const char *named) {
     _Alignas(16) char memory[REQUEST_BYTES_MAX];
-    ProtobufCMessage *request = field_message_init(place->get_request, memory, sizeof memory);
-    field_set_text(request, place->id_field, id);
-    return call(place, place->get, request);
+    return call(place, place->get, field_message_init(place->get_request, memory, sizeof memory), named);
 }
 
-static int update(const struct place *place, const char *id, const char *name, const bool *disabled) {
+static int update(const struct place *place, const char *named, const char *name, const bool *disabled) {
     _Alignas(16) char memory[REQUEST_BYTES_MAX];
     ProtobufCMessage *request = field_message_init(place->update_request, memory, sizeof memory);
-    field_set_text(request, place->id_field, id);
     field_set_text(request, "name", name);
     if (disabled != NULL) field_set_flag(request, "disabled", *disabled);
-    return call(place, place->update, request);
+    return call(place, place->update, request, named);
 }
 
 /* --- commands ------------------------------------------------------------------------------------------------------ */
@@ -171,23 +197,40 @@ static int update(const struct place *place, const char *id, const char *name, c
 COMMANDS_OF(workspace)
 COMMANDS_OF(organization)
 
-static int delete_workspace(const struct command_usage *usage, const char *const *words, int count) {
-    (void)usage, (void)count;
-    Bora__V1__DeleteWorkspaceRequest request = BORA__V1__DELETE_WORKSPACE_REQUEST__INIT;
+/** `request` has the field that `place` calls its id. */
+static int delete (const struct place *place, const char *method, ProtobufCMessage *request,
+                   const ProtobufCMessageDescriptor *descriptor, const char *named) {
     struct connection connection;
     ProtobufCMessage *reply = NULL;
+    const char *id = NULL;
     int result = connection_open(CREDENTIAL_ADMIN, &connection);
     if (result != GO_ON) return result;
-    request.workspace_id = (char *)words[0];
-    result = connection_call(&connection, SERVICE "DeleteWorkspace", &request.base,
-                             &bora__v1__delete_workspace_response__descriptor, &reply);
-    if (result == GO_ON) result = result_print_done(reply, "%s is deleted.\n", words[0]);
+    result = places_find(&connection, place->kind, named, NULL, &id);
+    field_set_text(request, place->id_field, id);
+    if (result == GO_ON) result = connection_call(&connection, method, request, descriptor, &reply);
+    if (result == GO_ON) result = result_print_done(reply, "%s is deleted.\n", named);
     connection_close(&connection);
     return result;
 }
 
+static int delete_workspace(const struct command_usage *usage, const char *const *words, int count) {
+    (void)usage, (void)count;
+    Bora__V1__DeleteWorkspaceRequest request = BORA__V1__DELETE_WORKSPACE_REQUEST__INIT;
+    return delete (&workspace, SERVICE "DeleteWorkspace", &request.base,
+                   &bora__v1__delete_workspace_response__descriptor, words[0]);
+}
+
+static int delete_organization(const struct command_usage *usage, const char *const *words, int count) {
+    (void)usage, (void)count;
+    Bora__V1__DeleteOrganizationRequest request = BORA__V1__DELETE_ORGANIZATION_REQUEST__INIT;
+    return delete (&organization, SERVICE "DeleteOrganization", &request.base,
+                   &bora__v1__delete_organization_response__descriptor, words[0]);
+}
+
 #define OF_ORGANIZATION \
-    { ARGUMENT_TEXT, "organization", "ID", "of this organization (operator)", &options.organization }
+    { ARGUMENT_TEXT, "organization", "ORGANIZATION", "of this organization (operator)", &options.organization }
+#define NAMES \
+    { ARGUMENT_FLAG, "names", NULL, "names and ids alone, a tab between: for scripts", &options.names }
 #define NAME \
     { ARGUMENT_TEXT, "name", "TEXT", "a new name", &options.name }
 #define LIMITS                                                                                        \
@@ -198,7 +241,8 @@ static int delete_workspace(const struct command_usage *usage, const char *const
     }
 #define END \
     { ARGUMENT_END, NULL, NULL, NULL, NULL }
-static const struct argument list_arguments[] = {OF_ORGANIZATION, END}, update_arguments[] = {NAME, END},
+static const struct argument list_arguments[] = {OF_ORGANIZATION, NAMES, END},
+                             list_organizations_arguments[] = {NAMES, END}, update_arguments[] = {NAME, END},
                              create_workspace_arguments[] = {OF_ORGANIZATION, LIMITS, END},
                              create_organization_arguments[] = {LIMITS, END};
 
@@ -213,28 +257,35 @@ const struct command workspaces_commands[] = {
     ACT("workspaces", "create", "NAME", 1,
         "Make a workspace. Its limits are those of all its keys together.\n" LIMIT_HELP, "make one",
         create_workspace_arguments, create_workspace),
-    ACT("workspaces", "get", "ID", 1, "Show a workspace.", "show one", no_arguments, get_workspace),
-    ACT("workspaces", "update", "ID", 1, "Give a workspace a new name. Limits: bora limits set --workspace ID.",
-        "rename it", update_arguments, update_workspace),
-    ACT("workspaces", "disable", "ID", 1, "Refuse all keys of a workspace until it is enabled.", "refuse all its keys",
-        no_arguments, disable_workspace),
-    ACT("workspaces", "enable", "ID", 1, "Take a disabling back.", "take that back", no_arguments, enable_workspace),
-    ACT("workspaces", "delete", "ID", 1, "Delete a workspace that has no key left that is not revoked.", "delete it",
-        no_arguments, delete_workspace),
+    ACT("workspaces", "get", "WORKSPACE", 1, "Show a workspace.", "show one", no_arguments, get_workspace),
+    ACT("workspaces", "update", "WORKSPACE", 1,
+        "Give a workspace a new name. Limits: bora limits set --workspace WORKSPACE.", "rename it", update_arguments,
+        update_workspace),
+    ACT("workspaces", "disable", "WORKSPACE", 1, "Refuse all keys of a workspace until it is enabled.",
+        "refuse all its keys", no_arguments, disable_workspace),
+    ACT("workspaces", "enable", "WORKSPACE", 1, "Take a disabling back.", "take that back", no_arguments,
+        enable_workspace),
+    ACT("workspaces", "delete", "WORKSPACE", 1, "Delete a workspace that has no key left that is not revoked.",
+        "delete it", no_arguments, delete_workspace),
     {.usage = {NULL, NULL, NULL, 0, 0}}};
 
 const struct command orgs_commands[] = {
-    ACT("orgs", "list", "", 0, "List organizations (operator).", "list organizations", no_arguments, list_organization),
+    ACT("orgs", "list", "", 0, "List organizations (operator).", "list organizations", list_organizations_arguments,
+        list_organization),
     ACT("orgs", "create", "NAME", 1,
         "Make an organization with a workspace named default (operator). Its limits are those of all its keys "
         "together.\n" LIMIT_HELP,
         "make one", create_organization_arguments, create_organization),
-    ACT("orgs", "get", "ID", 1, "Show an organization (operator).", "show one", no_arguments, get_organization),
-    ACT("orgs", "update", "ID", 1,
-        "Give an organization a new name (operator). Limits: bora limits set --organization ID.", "rename it",
+    ACT("orgs", "get", "ORGANIZATION", 1, "Show an organization (operator).", "show one", no_arguments,
+        get_organization),
+    ACT("orgs", "update", "ORGANIZATION", 1,
+        "Give an organization a new name (operator). Limits: bora limits set --organization ORGANIZATION.", "rename it",
         update_arguments, update_organization),
-    ACT("orgs", "disable", "ID", 1, "Refuse all keys of an organization until it is enabled (operator).",
+    ACT("orgs", "disable", "ORGANIZATION", 1, "Refuse all keys of an organization until it is enabled (operator).",
         "refuse all its keys", no_arguments, disable_organization),
-    ACT("orgs", "enable", "ID", 1, "Take a disabling back (operator).", "take that back", no_arguments,
+    ACT("orgs", "enable", "ORGANIZATION", 1, "Take a disabling back (operator).", "take that back", no_arguments,
         enable_organization),
+    ACT("orgs", "delete", "ORGANIZATION", 1,
+        "Delete an organization that has used nothing and has no key left that is not revoked (operator).", "delete it",
+        no_arguments, delete_organization),
     {.usage = {NULL, NULL, NULL, 0, 0}}};

@@ -5,6 +5,7 @@
 #include "cli/commands.h"
 #include "cli/fields.h"
 #include "cli/keys.h"
+#include "cli/places.h"
 #include "cli/print.h"
 #include "cli/result.h"
 #include "cli/terminal.h"
@@ -28,9 +29,9 @@ static const struct argument show_arguments[] = {
     {ARGUMENT_CHOICE, "interval", "hour|day|month|all", "a line for each (day)", &options.interval},
     {ARGUMENT_TEXT, "by", "LIST", "and for each key, workspace, model: their names with commas", &options.by},
     {ARGUMENT_TEXT, "key", "KEY_ID", "of this key", &options.key},
-    {ARGUMENT_TEXT, "workspace", "ID", "of this workspace", &options.workspace},
+    {ARGUMENT_TEXT, "workspace", "WORKSPACE", "of this workspace, by name or id", &options.workspace},
     {ARGUMENT_TEXT, "model", "MODEL", "of this model", &options.model},
-    {ARGUMENT_TEXT, "organization", "ID", "of this organization (operator)", &options.organization},
+    {ARGUMENT_TEXT, "organization", "ORGANIZATION", "of this organization (operator)", &options.organization},
     {ARGUMENT_FLAG, "csv", NULL, "print a CSV table", &options.csv},
     {ARGUMENT_END, NULL, NULL, NULL, NULL}};
 
@@ -83,7 +84,7 @@ static void print_report(struct arena *arena, Bora__V1__UsageReport *report, con
     for (size_t i = 0; i < request->n_group_by; i++) {
         const char *by = request->group_by[i];
         if (strcmp(by, "key") == 0) {
-            columns[count++] = (struct table_column){"KEY ID", "key_id", CELL_TEXT, 0};
+            columns[count++] = (struct table_column){"KEY ID", "key_prefix", CELL_TEXT, 0};
             columns[count++] = (struct table_column){"KEY", "key_name", CELL_TEXT, 24};
         } else if (strcmp(by, "workspace") == 0) {
             columns[count++] = (struct table_column){"WORKSPACE", "workspace_name", CELL_TEXT, 24};
@@ -110,13 +111,15 @@ static void print_report(struct arena *arena, Bora__V1__UsageReport *report, con
 
 static int print_csv(const Bora__V1__UsageReport *report) {
     struct bytes out;
+    struct error err = {0};
     bytes_init(&out, CSV_BYTES_MAX);
-    csv_append_titles(&out, &bora__v1__usage_row__descriptor);
-    for (size_t i = 0; i < report->n_rows; i++) csv_append_row(&out, &report->rows[i]->base);
-    bool whole = !out.failed && fwrite(out.data, 1, out.length, stdout) == out.length;
+    enum status status = print_csv_names_to(&bora__v1__usage_row__descriptor, &out, &err);
+    for (size_t i = 0; i < report->n_rows && status == STATUS_OK; i++)
+        status = print_csv_to(&report->rows[i]->base, &out, &err);
+    if (status == STATUS_OK && fwrite(out.data, 1, out.length, stdout) != out.length)
+        status = error_set(&err, STATUS_UNKNOWN, "the table could not be written");
     bytes_deinit(&out);
-    if (!whole) print_failure("the table could not be written");
-    return whole ? EXIT_OK : EXIT_FAILED;
+    return status == STATUS_OK ? EXIT_OK : print_failure("%s", err.message);
 }
 
 static int print_usage(struct arena *arena, ProtobufCMessage *reply, const Bora__V1__GetUsageRequest *request) {
@@ -128,6 +131,16 @@ static int print_usage(struct arena *arena, ProtobufCMessage *reply, const Bora_
     else
         print_report(arena, report, request);
     return EXIT_OK;
+}
+
+/** GO_ON, or how to end after a sentence. */
+static int find_places(struct connection *connection, Bora__V1__GetUsageRequest *request) {
+    const char *workspace = options.workspace, *organization = options.organization;
+    if (options.key == NULL && workspace == NULL && organization == NULL) places_tell_default(connection);
+    int result = places_find_both(connection, &workspace, &organization);
+    field_set_text(&request->base, "workspace_id", workspace);
+    field_set_text(&request->base, "organization_id", organization);
+    return result;
 }
 
 static int run_show(const struct command_usage *usage, const char *const *words, int count) {
@@ -146,13 +159,13 @@ static int run_show(const struct command_usage *usage, const char *const *words,
     if (result == GO_ON) result = split_groups(usage, &arena, &request);
     field_set_text(&request.base, "interval", options.interval);
     field_set_text(&request.base, "key_id", options.key);
-    field_set_text(&request.base, "workspace_id", options.workspace);
     field_set_text(&request.base, "model", options.model);
-    field_set_text(&request.base, "organization_id", options.organization);
     if (result == GO_ON) result = connection_open(CREDENTIAL_ADMIN, &connection);
     if (result == GO_ON) {
-        result = connection_call(&connection, "/bora.v1.UsageService/GetUsage", &request.base,
-                                 &bora__v1__usage_report__descriptor, &reply);
+        result = find_places(&connection, &request);
+        if (result == GO_ON)
+            result = connection_call(&connection, "/bora.v1.UsageService/GetUsage", &request.base,
+                                     &bora__v1__usage_report__descriptor, &reply);
         if (result == GO_ON) result = print_usage(&arena, reply, &request);
         connection_close(&connection);
     }

@@ -114,6 +114,10 @@ static struct field_value read_scalar(const ProtobufCFieldDescriptor *field, con
     }
 }
 
+bool field_known(const ProtobufCMessage *message, const char *name) {
+    return protobuf_c_message_descriptor_get_field_by_name(message->descriptor, name) != NULL;
+}
+
 struct field_value field_get(const ProtobufCMessage *message, const char *path) {
     for (;;) {
         char name[NAME_MAX_BYTES];

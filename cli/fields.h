@@ -37,6 +37,8 @@ struct field_value {
     size_t count;       /* FIELD_LIST */
     void *const *items; /* FIELD_LIST of strings or messages */
 };
+/** Whether messages of this type have such a field. */
+bool field_known(const ProtobufCMessage *message, const char *name);
 /** `path` may lead through messages: "api_key.id"; absent where one of them is. Scalars without presence are never absent. */
 struct field_value field_get(const ProtobufCMessage *message, const char *path);
 /** The text of a field that has one, else "". */

@@ -6,6 +6,7 @@
 #include "cli/fields.h"
 #include "cli/values.h"
 
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -137,18 +138,74 @@ int limits_parse_models(const struct command_usage *usage, const struct argument
 
 /* --- words ------------------------------------------------------------------------------------------------------- */
 
-void limits_describe(const Bora__V1__Limits *limits, char out[LIMITS_TEXT_BYTES]) {
-    size_t length = 0;
-    out[0] = 0;
-    for (int i = 0; limits != NULL && i < LIMIT_KINDS && length < LIMITS_TEXT_BYTES; i++) {
+/** A text that grows until LIMITS_TEXT_BYTES are full. */
+struct words {
+    char *out;
+    size_t length;
+};
+
+static void append(struct words *words, const char *format, ...) __attribute__((format(printf, 2, 3)));
+static void append(struct words *words, const char *format, ...) {
+    size_t room = LIMITS_TEXT_BYTES - words->length;
+    va_list values;
+    va_start(values, format);
+    int length = vsnprintf(words->out + words->length, room, format, values);
+    va_end(values);
+    words->length += length < 0 ? 0 : (size_t)length < room ? (size_t)length : room - 1;
+}
+
+static void append_limits(struct words *words, const Bora__V1__Limits *limits,
+                          void (*format)(int64_t value, char out[VALUE_COUNT_BYTES])) {
+    const char *comma = "";
+    for (int i = 0; limits != NULL && i < LIMIT_KINDS; i++) {
         const struct field_value value = field_get(&limits->base, limit_kinds[i].field);
         char number[VALUE_COUNT_BYTES];
         if (value.kind == FIELD_ABSENT) continue;
         if (value.kind == FIELD_NUMBER)
             value_format_money(value.number, number);
         else
-            value_format_count(value.integer, number);
-        length += (size_t)snprintf(out + length, LIMITS_TEXT_BYTES - length, "%s%s %s", length > 0 ? ", " : "", number,
-                                   limit_kinds[i].unit);
+            format(value.integer, number);
+        append(words, "%s%s %s", comma, number, limit_kinds[i].unit);
+        comma = ", ";
     }
+}
+
+void limits_describe(const Bora__V1__Limits *limits, char out[LIMITS_TEXT_BYTES]) {
+    out[0] = 0;
+    append_limits(&(struct words){out, 0}, limits, value_format_count);
+}
+
+/** "; small: 4 streams", or nothing where there are no limits. */
+static void summarise_limits(struct words *words, const char *whose, const Bora__V1__Limits *limits) {
+    size_t before = words->length;
+    append(words, "%s%s%s", before > 0 ? "; " : "", whose, whose[0] != 0 ? ": " : "");
+    size_t begin = words->length;
+    append_limits(words, limits, value_format_short);
+    if (words->length == begin) words->out[words->length = before] = 0;
+}
+
+static void summarise_scope(struct words *words, const char *title, const struct field_value *list) {
+    for (size_t i = 0; list->kind == FIELD_LIST && i < list->count; i++)
+        append(words, "%s%s%s",
+               i > 0               ? ", "
+               : words->length > 0 ? "; "
+                                   : "",
+               i == 0 ? title : "", (const char *)list->items[i]);
+}
+
+void limits_summarise(const ProtobufCMessage *owner, char out[LIMITS_TEXT_BYTES]) {
+    struct words words = {out, 0};
+    out[0] = 0;
+    summarise_limits(&words, "", (const Bora__V1__Limits *)field_get(owner, "limits").message);
+    const struct field_value models = field_get(owner, "model_limits");
+    for (size_t i = 0; i < models.count; i++) {
+        const Bora__V1__ModelLimits *model = models.items[i];
+        summarise_limits(&words, model->model, model->limits);
+    }
+    if (field_known(owner, "key_limits"))
+        summarise_limits(&words, "each key", (const Bora__V1__Limits *)field_get(owner, "key_limits").message);
+    if (!field_known(owner, "scopes")) return;
+    const struct field_value allowed = field_get(owner, "scopes.models"), acts = field_get(owner, "scopes.endpoints");
+    summarise_scope(&words, "only models ", &allowed);
+    summarise_scope(&words, "only for ", &acts);
 }

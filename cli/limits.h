@@ -49,5 +49,10 @@ int limits_parse_models(const struct command_usage *usage, const struct argument
                         Bora__V1__ModelLimits ***out);
 /** "60 req/min, 20,000 tok/min", or "" for none. */
 void limits_describe(const Bora__V1__Limits *limits, char out[LIMITS_TEXT_BYTES]);
+/**
+ * All that bounds a key, a workspace or an organization (a message that has `limits`), on one line of a list; "" for nothing:
+ * "60 req/min, 1.5M tok/day; small: 4 streams; each key: 5 req/s; only models small, large; only for chat".
+ */
+void limits_summarise(const ProtobufCMessage *owner, char out[LIMITS_TEXT_BYTES]);
 
 #endif

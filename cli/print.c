@@ -6,9 +6,8 @@
 #include "base/text.h"
 #include "cli/arguments.h"
 #include "proto/descriptors.h"
-#include "rpc/transcode.h"
+#include "rpc/csv.h"
 
-#include <stdarg.h>
 #include <string.h>
 #include <utf8proc.h>
 
@@ -74,17 +73,22 @@ void print_masked(FILE *file, const char *text) {
     }
 }
 
-int print_failure(const char *format, ...) {
+int print_failure_values(const char *format, va_list values) {
     enum { SENTENCE_BYTES = 1024 };
     char sentence[SENTENCE_BYTES];
-    va_list values;
-    va_start(values, format);
     vsnprintf(sentence, sizeof sentence, format, values);
-    va_end(values);
     fputs("bora: ", stderr);
     print_masked(stderr, sentence);
     fputs("\n", stderr);
     return EXIT_FAILED;
+}
+
+int print_failure(const char *format, ...) {
+    va_list values;
+    va_start(values, format);
+    int result = print_failure_values(format, values);
+    va_end(values);
+    return result;
 }
 
 int print_width(const char *text) {
@@ -119,6 +123,24 @@ enum status print_json_to(const ProtobufCMessage *message, struct bytes *out, st
     if (transcoder == NULL) return STATUS_INTERNAL;
     enum status status = transcode_write(transcoder, message, out);
     return status == STATUS_OK ? STATUS_OK : error_set(err, status, "the answer is too large to print");
+}
+
+static enum status end_csv_line(enum status status, struct bytes *out, struct error *err) {
+    if (status != STATUS_OK) return error_set(err, status, "the table is too large to print");
+    out->length -= strlen("\r\n");
+    return bytes_append_byte(out, '\n');
+}
+
+enum status print_csv_names_to(const ProtobufCMessageDescriptor *descriptor, struct bytes *out, struct error *err) {
+    const struct transcoder *transcoder = transcoder_of(descriptor, err);
+    if (transcoder == NULL) return STATUS_INTERNAL;
+    return end_csv_line(csv_write_names(transcoder, descriptor, out), out, err);
+}
+
+enum status print_csv_to(const ProtobufCMessage *message, struct bytes *out, struct error *err) {
+    const struct transcoder *transcoder = transcoder_of(message->descriptor, err);
+    if (transcoder == NULL) return STATUS_INTERNAL;
+    return end_csv_line(csv_write_row(transcoder, message, out), out, err);
 }
 
 int print_json(const ProtobufCMessage *message) {

@@ -7,6 +7,7 @@
 #include "base/bytes.h"
 
 #include <protobuf-c/protobuf-c.h>
+#include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
 
@@ -16,6 +17,7 @@ void print_clean(FILE *file, const char *text);
  *  may end in a log. */
 void print_masked(FILE *file, const char *text);
 /** "bora: " and the sentence, masked, on a line of stderr. EXIT_FAILED, for those who want it. */
+int print_failure_values(const char *format, va_list values) __attribute__((format(printf, 1, 0)));
 int print_failure(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /** print_clean into `out`, of one line: newlines and tabs become '?' too; cut where `out` ends, never inside a character. */
 void print_clean_to(const char *text, char *out, size_t out_bytes);
@@ -23,6 +25,9 @@ void print_clean_to(const char *text, char *out, size_t out_bytes);
 int print_width(const char *text);
 /** As the HTTP interface writes it, appended, without a line end. One thread at a time. */
 enum status print_json_to(const ProtobufCMessage *message, struct bytes *out, struct error *err);
+/** A line of CSV as the HTTP interface writes it (rpc/csv.h) but for its end, which is \n as everywhere here: the columns' names, or a message. */
+enum status print_csv_names_to(const ProtobufCMessageDescriptor *descriptor, struct bytes *out, struct error *err);
+enum status print_csv_to(const ProtobufCMessage *message, struct bytes *out, struct error *err);
 /** One line of JSON on stdout. EXIT_OK or EXIT_FAILED. */
 int print_json(const ProtobufCMessage *message);
 

@@ -9,6 +9,7 @@
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 /** The items of `page` behind those of `all`. False when there is no memory. */
@@ -72,16 +73,35 @@ int result_print_list(const struct result_list *list, const ProtobufCMessage *re
     return EXIT_OK;
 }
 
-int result_list(enum credential credential, const struct result_list *list, ProtobufCMessage *request,
-                const struct table_column *columns, int count, const char *nothing) {
-    struct connection connection;
-    ProtobufCMessage *reply = NULL;
-    int result = connection_open(credential, &connection);
-    if (result != GO_ON) return result;
-    result = result_fetch(&connection, list, request, &reply);
-    if (result == GO_ON) result = result_print_list(list, reply, columns, count, nothing);
-    connection_close(&connection);
-    return result;
+static int compare_words(const void *a, const void *b) {
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+/** Whether `word` is there once only; `words` are sorted. */
+static bool is_unique(const char *const *words, size_t count, const char *word) {
+    const char *const *found = bsearch(&word, words, count, sizeof *words, compare_words);
+    if (found == NULL) return false;
+    bool before = found > words && strcmp(found[-1], word) == 0;
+    return !before && (found + 1 == words + count || strcmp(found[1], word) != 0);
+}
+
+int result_print_words(const struct result_list *list, const ProtobufCMessage *reply) {
+    const struct field_value items = field_get(reply, list->items);
+    if (connection_options.json) return print_json(reply);
+    const char **words = calloc(items.count + 1, sizeof *words);
+    if (words == NULL) return print_failure("the list is too long");
+    for (size_t i = 0; i < items.count; i++) words[i] = field_text(items.items[i], list->word);
+    qsort(words, items.count, sizeof *words, compare_words);
+    for (size_t i = 0; i < items.count; i++) {
+        char shown[TABLE_CELL_BYTES], about[TABLE_CELL_BYTES];
+        const char *word = field_text(items.items[i], list->word);
+        print_clean_to(word, shown, sizeof shown);
+        bool typed = word[0] != 0 && strcmp(word, shown) == 0 && is_unique(words, items.count, word);
+        print_clean_to(typed ? field_text(items.items[i], list->about) : word, about, sizeof about);
+        printf("%s\t%s\n", typed ? word : field_text(items.items[i], list->id), about);
+    }
+    free(words);
+    return EXIT_OK;
 }
 
 int result_print_one(const ProtobufCMessage *reply, const struct table_column *columns, int count, const char *id) {

@@ -14,7 +14,10 @@ struct result_list {
     const char *items;  /* field of the reply: "keys" */
     const char *cursor; /* field of the request: "after", "before"; "offset" counts */
     const char *id;     /* field of an item: what the cursor is set to, and what --quiet prints */
-    int page, most;     /* items asked for at once, and in all; `most` 0: all that fit into RESULT_ITEMS_MAX */
+    const char *
+        word; /* field of an item: what people type for it; with `about`, a field that says more, for result_print_words */
+    const char *about;
+    int page, most; /* items asked for at once, and in all; `most` 0: all that fit into RESULT_ITEMS_MAX */
 };
 enum { RESULT_ITEMS_MAX = 100000 };
 
@@ -24,9 +27,8 @@ int result_fetch(struct connection *connection, const struct result_list *list, 
 /** Prints the reply. The program's exit status. */
 int result_print_list(const struct result_list *list, const ProtobufCMessage *reply, const struct table_column *columns,
                       int count, const char *nothing);
-/** Opens, asks, prints, closes: a command whose whole work is a list. `nothing`: the note when it is empty. */
-int result_list(enum credential credential, const struct result_list *list, ProtobufCMessage *request,
-                const struct table_column *columns, int count, const char *nothing);
+/** For scripts and completion: "word<tab>about" a line, or JSON. Whose word is no other's, and can be typed; of others the id stands for it. */
+int result_print_words(const struct result_list *list, const ProtobufCMessage *reply);
 /** One thing, as `name  value` lines; `id` is what --quiet prints. */
 int result_print_one(const ProtobufCMessage *reply, const struct table_column *columns, int count, const char *id);
 /** Behind it, a line for each of its limits of one model. */

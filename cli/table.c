@@ -91,7 +91,10 @@ static void cut(char *text, int width) {
 void table_cell(const ProtobufCMessage *message, const struct table_column *column, char out[TABLE_CELL_BYTES]) {
     char raw[TABLE_CELL_BYTES];
     const struct field_value value = field_get(message, column->path);
-    format_value(&value, column->form, raw);
+    if (column->form == CELL_BOUNDS)
+        limits_summarise(message, raw);
+    else
+        format_value(&value, column->form, raw);
     raw[text_truncate(raw, strlen(raw), TABLE_CELL_BYTES - 4)] = 0; /* room for an ellipsis */
     print_clean_to(raw, out, TABLE_CELL_BYTES);
     if (column->width_max > 0) cut(out, column->width_max);
@@ -176,53 +179,4 @@ void table_print_one(FILE *file, const struct table_column *columns, int count, 
         print_cell(file, cell, 0, false, true, column->form == CELL_STATUS ? style_of(cell) : STYLE_PLAIN);
         fputc('\n', file);
     }
-}
-
-/* --- CSV --------------------------------------------------------------------------------------------------------- */
-
-static bool in_csv(const ProtobufCFieldDescriptor *field) {
-    return field->label != PROTOBUF_C_LABEL_REPEATED && field->type != PROTOBUF_C_TYPE_MESSAGE;
-}
-
-static void append_quoted(struct bytes *out, const char *text) {
-    if (text[strcspn(text, ",\"\r\n")] == 0) {
-        (void)!bytes_append_string(out, text);
-        return;
-    }
-    (void)!bytes_append_byte(out, '"');
-    for (; *text != 0; text++) {
-        if (*text == '"') (void)!bytes_append_byte(out, '"');
-        (void)!bytes_append_byte(out, (uint8_t)*text);
-    }
-    (void)!bytes_append_byte(out, '"');
-}
-
-void csv_append_titles(struct bytes *out, const ProtobufCMessageDescriptor *descriptor) {
-    bool first = true;
-    for (unsigned i = 0; i < descriptor->n_fields; i++) {
-        if (!in_csv(&descriptor->fields[i])) continue;
-        (void)!bytes_printf(out, "%s%s", first ? "" : ",", descriptor->fields[i].name);
-        first = false;
-    }
-    (void)!bytes_append_byte(out, '\n');
-}
-
-void csv_append_row(struct bytes *out, const ProtobufCMessage *message) {
-    const ProtobufCMessageDescriptor *descriptor = message->descriptor;
-    bool first = true;
-    for (unsigned i = 0; i < descriptor->n_fields; i++) {
-        char number[32] = "";
-        if (!in_csv(&descriptor->fields[i])) continue;
-        if (!first) (void)!bytes_append_byte(out, ',');
-        first = false;
-        const struct field_value value = field_get(message, descriptor->fields[i].name);
-        if (value.kind == FIELD_TEXT) append_quoted(out, value.text);
-        if (value.kind == FIELD_INTEGER) (void)!bytes_printf(out, "%" PRId64, value.integer);
-        if (value.kind == FIELD_FLAG) (void)!bytes_append_string(out, value.flag ? "true" : "false");
-        if (value.kind == FIELD_NUMBER) {
-            text_from_double(value.number, number);
-            (void)!bytes_append_string(out, number);
-        }
-    }
-    (void)!bytes_append_byte(out, '\n');
 }

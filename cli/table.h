@@ -1,10 +1,8 @@
 /* Copyright Bora contributors
  * SPDX-License-Identifier: Apache-2.0 */
-/** Messages as an aligned table for people, as `name  value` lines for one of them, or as CSV. */
+/** Messages as an aligned table for people, or as `name  value` lines for one of them. */
 #ifndef CLI_TABLE_H
 #define CLI_TABLE_H
-
-#include "base/bytes.h"
 
 #include <protobuf-c/protobuf-c.h>
 #include <stdio.h>
@@ -16,6 +14,7 @@ enum cell_form {
     CELL_TIME,   /* RFC 3339 or Unix seconds -> 2026-11-23 12:09, local */
     CELL_AGO,    /* the same -> 5 min ago */
     CELL_LIMITS, /* a message bora.v1.Limits in words */
+    CELL_BOUNDS, /* all that bounds the row itself, short; its path is "limits" */
     CELL_STATUS, /* a word with a colour: active, disabled, revoked, ... */
 };
 struct table_column {
@@ -33,9 +32,5 @@ void table_print(FILE *file, const struct table_column *columns, int count, Prot
                  size_t row_count);
 /** A line for each column: "created   2026-11-23 12:09"; absent ones are left out. */
 void table_print_one(FILE *file, const struct table_column *columns, int count, const ProtobufCMessage *message);
-
-/** The names of the message's fields that are no messages, and their values, one line each (RFC 4180 with \n); numbers and times as in JSON. */
-void csv_append_titles(struct bytes *out, const ProtobufCMessageDescriptor *descriptor);
-void csv_append_row(struct bytes *out, const ProtobufCMessage *message);
 
 #endif

@@ -8,6 +8,7 @@
 #include "cli/connection.h"
 #include "cli/fields.h"
 #include "cli/keys.h"
+#include "cli/places.h"
 #include "cli/print.h"
 #include "cli/table.h"
 #include "cli/terminal.h"
@@ -31,7 +32,7 @@ const struct argument usage_export_arguments[] = {
     {ARGUMENT_TEXT, "to", "DATE", "up to this, without it (now)", &options.to},
     {ARGUMENT_TEXT, "key", "KEY_ID", "of this key", &options.key},
     {ARGUMENT_TEXT, "model", "MODEL", "of this model", &options.model},
-    {ARGUMENT_TEXT, "organization", "ID", "of this organization (operator)", &options.organization},
+    {ARGUMENT_TEXT, "organization", "ORGANIZATION", "of this organization (operator)", &options.organization},
     {ARGUMENT_CHOICE, "format", "csv|jsonl", "by FILE's name (csv)", &options.format},
     {ARGUMENT_FLAG, "resume", NULL, "go on behind the last line of FILE.partial", &options.resume},
     {ARGUMENT_FLAG, "force", NULL, "replace FILE, and begin anew", &options.force},
@@ -145,17 +146,15 @@ static void show_progress(struct export *export) {
 static int write_page(struct export *export, const Bora__V1__ListLedgerResponse *page) {
     struct bytes out;
     struct error err = {0};
+    enum status status = STATUS_OK;
     bytes_init(&out, PAGE_BYTES_MAX);
-    if (export->csv && !export->titled) csv_append_titles(&out, &bora__v1__ledger_entry__descriptor);
-    for (size_t i = 0; i < page->n_entries; i++) {
-        if (export->csv) {
-            csv_append_row(&out, &page->entries[i]->base);
-            continue;
-        }
-        if (print_json_to(&page->entries[i]->base, &out, &err) != STATUS_OK) break;
-        (void)!bytes_append_byte(&out, '\n');
+    if (export->csv && !export->titled) status = print_csv_names_to(&bora__v1__ledger_entry__descriptor, &out, &err);
+    for (size_t i = 0; i < page->n_entries && status == STATUS_OK; i++) {
+        const ProtobufCMessage *entry = &page->entries[i]->base;
+        status = export->csv ? print_csv_to(entry, &out, &err) : print_json_to(entry, &out, &err);
+        if (!export->csv && status == STATUS_OK) status = bytes_append_byte(&out, '\n');
     }
-    bool whole = !out.failed && err.message[0] == 0;
+    bool whole = status == STATUS_OK;
     bool written = whole && (out.length == 0 || fwrite(out.data, 1, out.length, export->file) == out.length) &&
                    fflush(export->file) == 0;
     bytes_deinit(&out);
@@ -169,10 +168,10 @@ static int write_page(struct export *export, const Bora__V1__ListLedgerResponse 
 }
 
 static int write_pages(struct connection *connection, struct export *export, Bora__V1__ListLedgerRequest *request) {
+    char after[sizeof export->last];
+    memcpy(after, export->last, sizeof after);
     for (bool more = true; more;) {
         ProtobufCMessage *reply = NULL;
-        char after[sizeof export->last];
-        memcpy(after, export->last, sizeof after);
         arena_reset(&connection->arena);
         field_set_integer(&request->base, "limit", PAGE);
         if (after[0] != 0) field_set_text(&request->base, "after", after);
@@ -182,7 +181,8 @@ static int write_pages(struct connection *connection, struct export *export, Bor
         const Bora__V1__ListLedgerResponse *page = (const Bora__V1__ListLedgerResponse *)reply;
         result = write_page(export, page);
         if (result != GO_ON) return result;
-        more = page->has_more && page->n_entries > 0;
+        more = page->_next_after_case != 0;
+        if (more) snprintf(after, sizeof after, "%s", page->next_after);
         show_progress(export);
     }
     return GO_ON;
@@ -222,10 +222,12 @@ int usage_export_run(const struct command_usage *usage, const char *const *words
     if (result == GO_ON) result = usage_set_date(usage, "to", options.to, to, &request.base);
     field_set_text(&request.base, "key_id", options.key);
     field_set_text(&request.base, "model", options.model);
-    field_set_text(&request.base, "organization_id", options.organization);
     if (result == GO_ON) result = connection_open(CREDENTIAL_ADMIN, &connection);
     if (result != GO_ON) return result;
-    result = open_file(usage, &export);
+    if (options.key == NULL && options.organization == NULL) places_tell_default(&connection);
+    result = places_find(&connection, PLACE_ORGANIZATION, options.organization, NULL, &options.organization);
+    field_set_text(&request.base, "organization_id", options.organization);
+    if (result == GO_ON) result = open_file(usage, &export);
     if (result == GO_ON) {
         progress_init(&export.progress);
         estimate(&connection, &export, &request);

@@ -191,6 +191,23 @@ void value_format_count(int64_t value, char out[VALUE_COUNT_BYTES]) {
     out[at] = 0;
 }
 
+void value_format_short(int64_t value, char out[VALUE_COUNT_BYTES]) {
+    static const struct {
+        int64_t size;
+        char letter;
+    } units[] = {{1000000000, 'G'}, {1000000, 'M'}, {1000, 'k'}};
+    for (size_t i = 0; i < sizeof units / sizeof *units; i++) {
+        int64_t tenths = value / (units[i].size / 10);
+        if (value < units[i].size || value % (units[i].size / 10) != 0) continue;
+        char whole[VALUE_COUNT_BYTES], tenth[4] = "";
+        value_format_count(tenths / 10, whole);
+        if (tenths % 10 != 0) snprintf(tenth, sizeof tenth, ".%d", (int)(tenths % 10));
+        snprintf(out, VALUE_COUNT_BYTES, "%.24s%s%c", whole, tenth, units[i].letter);
+        return;
+    }
+    value_format_count(value, out);
+}
+
 void value_format_money(double value, char out[VALUE_COUNT_BYTES]) {
     enum { DIGITS = 9, DIGITS_MIN = 2 };
     snprintf(out, VALUE_COUNT_BYTES, "%.*f", DIGITS, value);

@@ -29,6 +29,8 @@ void value_format_time(int64_t unix_seconds, char out[VALUE_TIME_BYTES]);
 void value_format_ago(int64_t unix_seconds, int64_t now_seconds, char out[VALUE_TIME_BYTES]);
 /** 1,234,567. */
 void value_format_count(int64_t value, char out[VALUE_COUNT_BYTES]);
+/** The same, short where that says no less: 20k, 1.5M; 1,234. */
+void value_format_short(int64_t value, char out[VALUE_COUNT_BYTES]);
 /** Exact to billionths, at least two digits behind the point: 0.50, 0.000012. */
 void value_format_money(double value, char out[VALUE_COUNT_BYTES]);
 

@@ -2,6 +2,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "rpc/csv.h"
 
+#include "base/text.h"
 #include "rpc/transcode_plan.h"
 
 #include <string.h>
@@ -27,10 +28,18 @@ static void write_text(const char *text, struct bytes *out) {
 static void write_cell(const struct field_plan *field, const ProtobufCMessage *message, struct bytes *out) {
     const void *slot = (const uint8_t *)message + field->descriptor->offset;
     if (!transcode_is_present(field, message)) return;
-    if (field->descriptor->type == PROTOBUF_C_TYPE_STRING)
+    char number[TEXT_PLAIN_DOUBLE_BYTES];
+    switch (field->descriptor->type) {
+    case PROTOBUF_C_TYPE_STRING:
         write_text(*(const char *const *)slot, out);
-    else
+        break;
+    case PROTOBUF_C_TYPE_DOUBLE: /* spreadsheets and awk read 1.2e-08 as a text */
+        (void)bytes_append(out, number, text_from_double_plain(*(const double *)slot, number));
+        break;
+    default:
         transcode_write_value(out, field, slot, 0);
+        break;
+    }
 }
 
 /** `message` NULL: the names. */

@@ -4,7 +4,7 @@
  * Messages as rows of CSV (RFC 4180): a line of names, then a line per message, each ended by CR LF.
  *
  * Columns are the message's scalar and string fields, in the order of their numbers, under their JSON names; hidden, repeated and message fields have
- * none. Numbers and booleans are written as in JSON, absent fields are empty, texts that hold a comma, a quote or the end of a line are quoted.
+ * none. Numbers and booleans are written as in JSON, doubles without exponents, absent fields are empty, texts that hold a comma, a quote or the end of a line are quoted.
  *
  * A text that a spreadsheet would take for a formula (first character '=', '+', '-', '@', tab or CR) gets a "'" in front: names and models are
  * chosen by people, and whoever opens the file must not run what they wrote. Numbers stay numbers.

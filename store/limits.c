@@ -10,7 +10,8 @@
 #include <string.h>
 
 /* store/limits_*.lua: in this order, behind a head, they are one library. */
-extern const char limits_scopes_lua[], limits_leases_lua[], limits_settle_lua[], limits_admit_lua[];
+extern const char limits_scopes_lua[], limits_leases_lua[], limits_settle_lua[], limits_admit_lua[],
+    limits_catch_up_lua[];
 
 enum {
     NAME_BYTES = 256, /* "bora:settled:{" id "}:" and a scope or lease, ":" and a model */
@@ -30,14 +31,15 @@ enum {
     ENDPOINT_BYTES_MAX = 64,
     GATE_MS = 3600 * 1000,
     VERSION_BYTES = 6, /* of the digest */
-    FUNCTION_BYTES = 16 + 2 * VERSION_BYTES,
+    FUNCTION_BYTES = 20 + 2 * VERSION_BYTES,
     LIBRARY_BYTES_MAX = 256 * 1024,
 };
 _Static_assert(NAME_BYTES > 16 + LIMITS_ID_BYTES + LIMITS_SCOPE_BYTES + LIMIT_MODEL_NAME_BYTES, "names fit");
 
 static struct redis_library library;
 static struct {
-    char admit[FUNCTION_BYTES], tell[FUNCTION_BYTES], reap[FUNCTION_BYTES], used[FUNCTION_BYTES], seed[FUNCTION_BYTES];
+    char admit[FUNCTION_BYTES], tell[FUNCTION_BYTES], reap[FUNCTION_BYTES], used[FUNCTION_BYTES],
+        catch_up[FUNCTION_BYTES];
 } functions;
 static pthread_once_t library_once = PTHREAD_ONCE_INIT;
 static _Atomic int64_t test_time_us;
@@ -48,7 +50,8 @@ void limits_set_test_time(int64_t us) {
 
 /** The library's and its functions' names end in a digest of the source: gateways of two versions keep to their own. */
 static void init_library(void) {
-    static const char *const parts[] = {limits_scopes_lua, limits_leases_lua, limits_settle_lua, limits_admit_lua};
+    static const char *const parts[] = {limits_scopes_lua, limits_leases_lua, limits_settle_lua, limits_admit_lua,
+                                        limits_catch_up_lua};
     enum { PARTS = sizeof parts / sizeof *parts };
     unsigned char digest[SHA_DIGEST_LENGTH];
     char version[2 * VERSION_BYTES + 1];
@@ -69,7 +72,7 @@ static void init_library(void) {
     snprintf(functions.tell, FUNCTION_BYTES, "limits_tell_%s", version);
     snprintf(functions.reap, FUNCTION_BYTES, "limits_reap_%s", version);
     snprintf(functions.used, FUNCTION_BYTES, "limits_used_%s", version);
-    snprintf(functions.seed, FUNCTION_BYTES, "limits_seed_%s", version);
+    snprintf(functions.catch_up, FUNCTION_BYTES, "limits_catch_up_%s", version);
 }
 
 /* --- arguments and answers ---------------------------------------------------------------------------------------- */
@@ -242,6 +245,8 @@ static const char *what_is_wrong(const struct limits_admission *admission) {
     const struct limits_price *price = &admission->price;
     if (!is_id(subject->organization, LIMITS_ID_BYTES)) return "limits: the organisation's id is empty or strange";
     if (!is_id(subject->key, LIMITS_KEY_ID_BYTES)) return "limits: the key's id is empty or strange";
+    if (admission->gate != NULL && !is_id(admission->gate, LIMITS_GATE_BYTES))
+        return "limits: the gate's name is empty or strange";
     if (!admission->peek && (admission->lease == NULL || strlen(admission->lease) != LIMITS_LEASE_ID_BYTES))
         return "limits: the lease's id has another length";
     if (strlen(subject->model) > LIMIT_MODEL_NAME_BYTES) return "limits: the model's name is too long";
@@ -258,6 +263,12 @@ static const char *what_is_wrong(const struct limits_admission *admission) {
         return "limits: a price is out of range";
     const char *wrong = what_is_wrong_with_words(admission->words, admission->word_count);
     return wrong != NULL ? wrong : what_is_wrong_with_scopes(admission);
+}
+
+static bool write_gate(char out[NAME_BYTES], const char *organization, const char *gate) {
+    if (!is_id(organization, LIMITS_ID_BYTES) || !is_id(gate, LIMITS_GATE_BYTES)) return false;
+    snprintf(out, NAME_BYTES, "bora:gate:{%s}:%s", organization, gate);
+    return true;
 }
 
 /** All keys and arguments of the function, and the bytes that they lie in. */
@@ -306,7 +317,7 @@ static void write_call(struct admit_call *call, const struct limits_admission *a
     const struct limits_subject *subject = &admission->subject;
     const char *lease = admission->peek ? "" : admission->lease;
     call->key_count = call->tail_length = 0;
-    snprintf(call->gate, NAME_BYTES, "bora:gate:{%s}:%s", subject->organization, subject->key);
+    (void)write_gate(call->gate, subject->organization, admission->gate != NULL ? admission->gate : subject->key);
     snprintf(call->settled, NAME_BYTES, "bora:settled:{%s}:%s", subject->organization, lease);
     write_state_name(call->state, subject->organization);
     add_key(call, call->gate);
@@ -476,11 +487,64 @@ void limits_used(struct redis_client *client, const char *organization, const ch
     run_on_scope(client, functions.used, organization, scope, model_or_null, numbers, 1, fn, context);
 }
 
-void limits_seed(struct redis_client *client, const char *organization, const char *scope, const char *model_or_null,
-                 int64_t day_tokens, int64_t month_tokens, int64_t month_spend, redis_fn *fn, void *context) {
-    int64_t numbers[] = {0, within(day_tokens, LIMITS_MAX), within(month_tokens, LIMITS_MAX),
-                         within(month_spend, LIMITS_SPEND_MAX)};
-    run_on_scope(client, functions.seed, organization, scope, model_or_null, numbers, 4, fn, context);
+/** A key and four arguments of limits_catch_up. False: names that none of ours can have. */
+struct past_words {
+    char name[NAME_BYTES], kind[2];
+    uint8_t packed[PACKED_BYTES];
+};
+static bool write_past(const char *organization, const struct limits_past *past, struct past_words *words,
+                       struct bytes_view *key, struct bytes_view arguments[4]) {
+    const char *model = past->model_or_null != NULL ? past->model_or_null : "";
+    if (!is_id(past->scope, LIMITS_SCOPE_BYTES) || strlen(model) > LIMIT_MODEL_NAME_BYTES) return false;
+    snprintf(words->name, NAME_BYTES, "bora:use:{%s}:%s%s%s", organization, past->scope,
+             past->model_or_null != NULL ? ":" : "", model);
+    *key = bytes_view_string(words->name);
+    words->kind[0] = past->scope[0];
+    words->kind[1] = 0;
+    const int64_t numbers[] = {within(past->day_tokens, LIMITS_MAX), within(past->month_tokens, LIMITS_MAX),
+                               within(past->month_spend, LIMITS_SPEND_MAX)};
+    arguments[0] = bytes_view_string(words->kind);
+    arguments[1] = bytes_view_string(past->scope[1] != 0 ? past->scope + 2 : "");
+    arguments[2] = bytes_view_string(model);
+    arguments[3] = pack_numbers(numbers, 3, words->packed);
+    return true;
+}
+
+void limits_catch_up(struct redis_client *client, const struct limits_ledger *ledger, const struct limits_past *scopes,
+                     int count, redis_fn *fn, void *context) {
+    enum { KEYS_AHEAD = 2, ARGUMENTS_AHEAD = 3 };
+    struct past_words words[LIMITS_PAST_MAX];
+    struct bytes_view keys[KEYS_AHEAD + LIMITS_PAST_MAX], arguments[ARGUMENTS_AHEAD + 4 * LIMITS_PAST_MAX];
+    char state[NAME_BYTES], epoch[NAME_BYTES];
+    uint8_t packed[PACKED_BYTES];
+    pthread_once(&library_once, init_library);
+    bool proper = is_id(ledger->organization, LIMITS_ID_BYTES) && count <= LIMITS_PAST_MAX;
+    for (int i = 0; i < count && proper; i++)
+        proper = write_past(ledger->organization, &scopes[i], &words[i], keys + KEYS_AHEAD + i,
+                            arguments + ARGUMENTS_AHEAD + 4 * i);
+    if (!proper) {
+        refuse(fn, context, "limits: the organisation's id, a scope or a model is strange");
+        return;
+    }
+    write_state_name(state, ledger->organization);
+    snprintf(epoch, sizeof epoch, "bora:outbox-epoch:{%s}", ledger->organization);
+    keys[0] = bytes_view_string(state);
+    keys[1] = bytes_view_string(epoch);
+    const int64_t numbers[] = {atomic_load(&test_time_us), ledger->day};
+    arguments[0] = pack_numbers(numbers, 2, packed);
+    arguments[1] = bytes_view_string(ledger->epoch);
+    arguments[2] = bytes_view_string(ledger->position);
+    redis_function_run(client, &library, functions.catch_up, keys, (size_t)(KEYS_AHEAD + count), arguments,
+                       (size_t)(ARGUMENTS_AHEAD + 4 * count), fn, context);
+}
+
+bool limits_read_caught_up(const struct redis_reply *reply, bool *out_complete, int64_t *out_oldest_ms) {
+    int64_t numbers[2];
+    if (reply == NULL || reply->type != REDIS_STRING || reply->string.length != sizeof numbers) return false;
+    unpack_numbers(reply->string.data, 2, numbers);
+    *out_complete = numbers[0] != 0;
+    *out_oldest_ms = numbers[1];
+    return true;
 }
 
 bool limits_read_used(const struct redis_reply *reply, struct limits_bounds *out) {
@@ -523,26 +587,20 @@ bool limits_read_entry(struct bytes_view packed, struct limits_entry *out) {
 
 /* --- the gate of a key -------------------------------------------------------------------------------------------- */
 
-static bool write_gate(char out[NAME_BYTES], const char *organization, const char *key) {
-    if (!is_id(organization, LIMITS_ID_BYTES) || !is_id(key, LIMITS_KEY_ID_BYTES)) return false;
-    snprintf(out, NAME_BYTES, "bora:gate:{%s}:%s", organization, key);
-    return true;
-}
-
-void limits_shut_gate(struct redis_client *client, const char *organization, const char *key, redis_fn *fn,
+void limits_shut_gate(struct redis_client *client, const char *organization, const char *gate, redis_fn *fn,
                       void *context) {
-    char gate[NAME_BYTES];
-    if (write_gate(gate, organization, key))
-        redis_commandf(client, fn, context, "SET %s 1 PX %lld", gate, (long long)GATE_MS);
+    char name[NAME_BYTES];
+    if (write_gate(name, organization, gate))
+        redis_commandf(client, fn, context, "SET %s 1 PX %lld", name, (long long)GATE_MS);
     else
         refuse(fn, context, "limits: the organisation's or key's id is strange");
 }
 
-void limits_open_gate(struct redis_client *client, const char *organization, const char *key, redis_fn *fn,
+void limits_open_gate(struct redis_client *client, const char *organization, const char *gate, redis_fn *fn,
                       void *context) {
-    char gate[NAME_BYTES];
-    if (write_gate(gate, organization, key))
-        redis_commandf(client, fn, context, "DEL %s", gate);
+    char name[NAME_BYTES];
+    if (write_gate(name, organization, gate))
+        redis_commandf(client, fn, context, "DEL %s", name);
     else
         refuse(fn, context, "limits: the organisation's or key's id is strange");
 }
@@ -557,10 +615,10 @@ static void on_gate(void *context, enum status status, const struct redis_reply 
     free(asking);
 }
 
-void limits_check_gate(struct redis_client *client, const char *organization, const char *key, limits_fn *fn,
+void limits_check_gate(struct redis_client *client, const char *organization, const char *gate, limits_fn *fn,
                        void *context) {
-    char gate[NAME_BYTES];
-    bool named = write_gate(gate, organization, key);
+    char name[NAME_BYTES];
+    bool named = write_gate(name, organization, gate);
     struct admitting *asking = named ? calloc(1, sizeof *asking) : NULL;
     if (asking == NULL) {
         fn(context, named ? STATUS_UNAVAILABLE : STATUS_INVALID_ARGUMENT, NULL,
@@ -569,7 +627,7 @@ void limits_check_gate(struct redis_client *client, const char *organization, co
     }
     asking->fn = fn;
     asking->context = context;
-    redis_commandf(client, on_gate, asking, "EXISTS %s", gate);
+    redis_commandf(client, on_gate, asking, "EXISTS %s", name);
 }
 
 /* --- money -------------------------------------------------------------------------------------------------------- */

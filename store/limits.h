@@ -35,6 +35,7 @@ enum {
     LIMITS_SCOPES_MAX = 6, /* organisation, workspace, key; over all models and for one */
     LIMITS_ID_BYTES = 36,  /* an organisation's or workspace's id */
     LIMITS_KEY_ID_BYTES = 12,
+    LIMITS_GATE_BYTES = LIMITS_KEY_ID_BYTES + 1 + 20,
     LIMITS_SCOPE_BYTES = 2 + LIMITS_ID_BYTES, /* "o", "w:<workspace>", "k:<key prefix>" */
     LIMITS_LEASE_ID_BYTES = 32,
     LIMITS_LEASE_MS = 20000,
@@ -110,7 +111,8 @@ struct limits_admission {
     const char *
         lease; /* LIMITS_LEASE_ID_BYTES hex digits, random; made by the caller so that a lost answer can be settled all the same. NULL: peek */
     struct limits_price price;
-    int scope_count; /* 0: only the key's gate is looked at, and the lease is made for the ledger's sake */
+    const char *gate; /* that is looked at; NULL: named like the key */
+    int scope_count;  /* 0: only the key's gate is looked at, and the lease is made for the ledger's sake */
     const struct limits_scope *scopes;
     int64_t input;           /* prompt tokens, 0..LIMITS_MAX */
     int64_t output;          /* the most that may be generated, all answers together */
@@ -175,19 +177,39 @@ void limits_reap(struct redis_client *client, const char *organization, redis_fn
 /** What counts in a scope now (requests per second only where they are limited). Reply to `fn`: struct limits_bounds of used amounts through limits_read_used. */
 void limits_used(struct redis_client *client, const char *organization, const char *scope, const char *model_or_null,
                  redis_fn *fn, void *context);
-/** A scope that gets a limit by day, month or spend counts from the day's and the month's beginning, not from its first request: what the ledger has of them
- *  is the least that counts. Nothing where the scope has counted more. Idempotent. */
-void limits_seed(struct redis_client *client, const char *organization, const char *scope, const char *model_or_null,
-                 int64_t day_tokens, int64_t month_tokens, int64_t month_spend, redis_fn *fn, void *context);
 bool limits_read_used(const struct redis_reply *reply, struct limits_bounds *out);
 
-/** The gate of a key: shut, it is refused by every admission from then on; for an hour, by when no gateway remembers the key. */
-void limits_shut_gate(struct redis_client *client, const char *organization, const char *key, redis_fn *fn,
+/**
+ * A scope that gets a limit by day, month or spend counts from the day's and the month's beginning, not from its first request: what the ledger has of
+ * them, what the outbox has behind the ledger's position and what running leases were charged, all added up, is the least that counts. Nothing
+ * happens where the scope has counted more, so it may be done again at any time, and has to be while answers run that began without the limit: they
+ * charge the scope nothing.
+ */
+struct limits_ledger {
+    const char *organization;
+    const char *epoch, *position; /* of the outbox (services/keys/ledger.h): "" and "0-0" where there are none */
+    int64_t day;                  /* since 1970, UTC: that the sums below are of */
+};
+struct limits_past {
+    char scope[LIMITS_SCOPE_BYTES + 1];
+    const char *model_or_null;
+    int64_t day_tokens, month_tokens, month_spend; /* by the ledger, up to the position and no further */
+};
+enum { LIMITS_PAST_MAX = 32 };
+void limits_catch_up(struct redis_client *client, const struct limits_ledger *ledger, const struct limits_past *scopes,
+                     int count, redis_fn *fn, void *context);
+/** `*out_complete`: everything was looked at (not where there are thousands of leases, or the outbox is another one). `*out_oldest_ms`: when the
+ *  first of what is not in the ledger began; 0: there is nothing. */
+bool limits_read_caught_up(const struct redis_reply *reply, bool *out_complete, int64_t *out_oldest_ms);
+
+/** The gate of a key, or of one of its secrets (`gate` is its name, at most LIMITS_GATE_BYTES): shut, every admission refuses it from then on; for an hour,
+ *  by when no gateway remembers it. */
+void limits_shut_gate(struct redis_client *client, const char *organization, const char *gate, redis_fn *fn,
                       void *context);
-void limits_open_gate(struct redis_client *client, const char *organization, const char *key, redis_fn *fn,
+void limits_open_gate(struct redis_client *client, const char *organization, const char *gate, redis_fn *fn,
                       void *context);
 /** Only whether the gate is open: outcome ADMITTED or KEY_CLOSED. */
-void limits_check_gate(struct redis_client *client, const char *organization, const char *key, limits_fn *fn,
+void limits_check_gate(struct redis_client *client, const char *organization, const char *gate, limits_fn *fn,
                        void *context);
 
 /** What all calls take for Redis' clock from now on, in this process; 0: Redis' own. For tests. */

@@ -233,7 +233,6 @@ local function limits_admit(KEYS, ARGV)
   return answer(ADMITTED, -1, -1, 0, granted)
 end
 
-redis.register_function('limits_seed_' .. VERSION, limits_seed)
 redis.register_function('limits_admit_' .. VERSION, limits_admit)
 redis.register_function('limits_tell_' .. VERSION, limits_tell)
 redis.register_function('limits_reap_' .. VERSION, limits_reap)

@@ -137,16 +137,3 @@ local function limits_used(KEYS, ARGV)
               scope[DAY_TOKENS] + tokens, scope[MONTH_TOKENS] + tokens, scope[STREAMS], scope[MONTH_SPEND] + scope[HELD_SPEND])
 end
 
--- KEYS  a scope's numbers
--- ARGV  packed doubles: time or 0, tokens of the day, tokens and spend of the month
--- Gives 1.
-local function limits_seed(KEYS, ARGV)
-  local time, day_tokens, month_tokens, month_spend = struct.unpack('<dddd', ARGV[1])
-  begin(time)
-  local scope = open(KEYS[1])
-  scope[DAY_TOKENS] = max(scope[DAY_TOKENS], day_tokens)
-  scope[MONTH_TOKENS], scope[MONTH_SPEND] = max(scope[MONTH_TOKENS], month_tokens), max(scope[MONTH_SPEND], month_spend)
-  scope.changed = true
-  store_scopes()
-  return 1
-end

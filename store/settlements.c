@@ -391,6 +391,7 @@ static struct record *copy_record(const struct limits_admission *admission, cons
     snprintf(record->endpoint, sizeof record->endpoint, "%s", subject->endpoint);
     record->admission = *admission;
     record->admission.scopes = record->scopes;
+    record->admission.gate = NULL; /* what has passed is not asked whether it may */
     record->admission.late = true;
     record->admission.input = usage->input;
     record->admission.output = usage->output;

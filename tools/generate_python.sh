@@ -11,7 +11,8 @@ set -eu
 cd "$(dirname "$0")/.."
 out=${1:-clients/python}
 mkdir -p "$out"
-protoc -I proto --python_out="$out" --pyi_out="$out" bora/v1/options.proto bora/v1/error.proto bora/v1/chat.proto bora/v1/models.proto
+protoc -I proto --python_out="$out" --pyi_out="$out" bora/v1/options.proto bora/v1/error.proto bora/v1/chat.proto bora/v1/models.proto bora/v1/keys.proto \
+  bora/v1/tenants.proto bora/v1/usage.proto
 for file in "$out"/bora/v1/*_pb2.py "$out"/bora/v1/*_pb2.pyi; do
   { printf '# Copyright Bora contributors\n# SPDX-License-Identifier: Apache-2.0\n'; cat "$file"; } >"$file.new"
   mv "$file.new" "$file"

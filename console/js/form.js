@@ -3,7 +3,7 @@
 //
 // Fields of forms: a label, a hint, a place for what is wrong, and how the value is read.
 import { freshId, h } from "./dom.js";
-import { parseAmount, parseCount } from "./format.js";
+import { exact, parseAmount, parseCount } from "./format.js";
 import { button } from "./widgets.js";
 
 /** {element, input, fail(text)}; `fail` marks the field and puts the focus there, `clear` takes that back. */
@@ -27,7 +27,7 @@ export function field(label, input, { hint } = {}) {
     fail(text) {
       input.setAttribute("aria-invalid", "true");
       error.textContent = text;
-      input.closest("details")?.setAttribute("open", "");
+      for (let folded = input.closest("details"); folded !== null; folded = folded.parentElement.closest("details")) folded.open = true;
       input.focus();
       return false;
     },
@@ -56,18 +56,28 @@ export function checkboxes(legend, options, chosen, { hint } = {}) {
 /* ---- limits (proto/bora/v1/keys.proto, Limits) --------------------------------------------------------------------- */
 
 export const LIMITS = [
-  { name: "requests_per_second", label: "Requests per second" },
-  { name: "requests_per_minute", label: "Requests per minute" },
-  { name: "tokens_per_minute", label: "Tokens per minute" },
-  { name: "input_tokens_per_minute", label: "Input tokens per minute" },
-  { name: "output_tokens_per_minute", label: "Output tokens per minute" },
-  { name: "tokens_per_day", label: "Tokens per day" },
-  { name: "tokens_per_month", label: "Tokens per month" },
-  { name: "concurrent_streams", label: "Answers at a time" },
-  { name: "spend_per_month", label: "Spend per month", amount: true },
+  { name: "requests_per_second", label: "Requests per second", unit: "req/s" },
+  { name: "requests_per_minute", label: "Requests per minute", unit: "req/min" },
+  { name: "tokens_per_minute", label: "Tokens per minute", unit: "tok/min" },
+  { name: "input_tokens_per_minute", label: "Input tokens per minute", unit: "in tok/min" },
+  { name: "output_tokens_per_minute", label: "Output tokens per minute", unit: "out tok/min" },
+  { name: "tokens_per_day", label: "Tokens per day", unit: "tok/day" },
+  { name: "tokens_per_month", label: "Tokens per month", unit: "tok/month" },
+  { name: "concurrent_streams", label: "Answers at a time", unit: "at a time" },
+  { name: "spend_per_month", label: "Spend per month", unit: "spend/month", amount: true },
 ];
 
 export const limitsSet = (limits) => LIMITS.filter((limit) => limits?.[limit.name] !== null && limits?.[limit.name] !== undefined);
+
+/** "60 req/min, 1.5M tok/day", which breaks at the commas; [] for none. */
+const limitsWords = (limits) => limitsSet(limits).map((limit, i) => [i > 0 && ", ", h("span", { class: "limit-words" }, `${limit.amount ? limits[limit.name] : exact(limits[limit.name])} ${limit.unit}`)]);
+
+/** Those over all models, then a line for each model that has its own; `nothing` where there are none. */
+export function limitsSummary(limits, modelLimits, nothing = "none") {
+  const own = limitsWords(limits);
+  const lines = [...(own.length > 0 ? [own] : []), ...(modelLimits ?? []).map((one) => [`${one.model}: `, limitsWords(one.limits)])];
+  return lines.length === 0 ? nothing : h("div", { class: "limits-words" }, lines.map((line) => h("div", {}, line)));
+}
 
 /** Nine fields. read() -> {…} with what is set, or false when a field must be mended. */
 export function limitsFields(limits, nothing = "unlimited") {

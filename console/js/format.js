@@ -7,9 +7,10 @@ import { h } from "./dom.js";
 const LOCALE = "en-GB"; // the interface is English, whatever the browser is
 const whole = new Intl.NumberFormat(LOCALE, { maximumFractionDigits: 0 });
 const short = new Intl.NumberFormat("en-US", { notation: "compact", maximumFractionDigits: 1 });
-const relative = new Intl.RelativeTimeFormat(LOCALE, { numeric: "auto" });
+const relative = new Intl.RelativeTimeFormat(LOCALE, { numeric: "auto", style: "short" });
 const dateTimeFormat = new Intl.DateTimeFormat(LOCALE, { dateStyle: "medium", timeStyle: "short" });
 const dateFormat = new Intl.DateTimeFormat(LOCALE, { dateStyle: "medium" });
+const dayYearFormat = new Intl.DateTimeFormat(LOCALE, { dateStyle: "medium", timeZone: "UTC" });
 const dayFormat = new Intl.DateTimeFormat(LOCALE, { day: "numeric", month: "short", timeZone: "UTC" });
 const monthFormat = new Intl.DateTimeFormat(LOCALE, { month: "long", year: "numeric", timeZone: "UTC" });
 
@@ -19,6 +20,20 @@ export const DAY_MS = 24 * HOUR_MS;
 export const integer = (value) => whole.format(Number(value ?? 0));
 export const compact = (value) => short.format(Number(value ?? 0));
 export const plural = (count, one, many = `${one}s`) => `${integer(count)} ${Number(count) === 1 ? one : many}`;
+
+/** The same number, short where that says no less: 20k, 1.5M; 1,234. */
+export function exact(value) {
+  for (const [letter, size] of [["G", 1e9], ["M", 1e6], ["k", 1e3]]) {
+    if (Number(value) >= size && Number(value) % (size / 10) === 0) return `${Number(value) / size}${letter}`;
+  }
+  return integer(value);
+}
+
+/** For a headline: amounts below a hundredth are not written out, and whoever hovers sees them whole. */
+export function moneyHeadline(value, currency) {
+  const amount = Number(value ?? 0);
+  return amount > 0 && amount < 0.01 ? h("span", { title: money(amount, currency) }, "<", money(0.01, currency)) : money(amount, currency);
+}
 
 export function money(value, currency) {
   const amount = Number(value ?? 0);
@@ -72,6 +87,16 @@ export function dateOf(value, nothing = "never") {
 
 export function milliseconds(value) {
   return value < 1000 ? `${Math.round(value)} ms` : `${(value / 1000).toFixed(value < 10000 ? 2 : 1)} s`;
+}
+
+/** When a key ends; `short`: the day alone. The end of a day (UTC), which is how dates are given, is named after that day and not after the next one. */
+export function endOf(value, { short: dayOnly = false } = {}) {
+  const date = toDate(value);
+  if (date === null) return "never";
+  const whole = date.getTime() % DAY_MS === 0;
+  const day = whole ? dayYearFormat.format(new Date(date.getTime() - 1)) : dateFormat.format(date);
+  const text = dayOnly ? day : whole ? `end of ${day}, UTC` : dateTimeFormat.format(date);
+  return h("time", { datetime: date.toISOString(), title: date.toISOString() }, text);
 }
 
 /** How an interval of the usage sums is called: sums are kept by UTC. */

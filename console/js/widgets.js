@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // What pages are put together from: heads, cards, figures, bars, tables, and the three states of what is not there (yet).
-import { append, freshId, h, replace } from "./dom.js";
+import { append, freshId, h, poll, redraw, replace } from "./dom.js";
 import { icon } from "./icons.js";
 
 export function pageHead(title, lead, ...actions) {
@@ -49,9 +49,11 @@ export function facts(...pairs) {
   return h("dl", { class: "facts" }, pairs.filter(Boolean).map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value))));
 }
 
+const classesOf = (column) => [column.numeric && "numeric", column.plain && "plain", column.wideOnly && "wide-only"].filter(Boolean).join(" ") || null;
+
 /**
  * A table that becomes a list of cards on a narrow screen.
- * columns: [{name, cell(row) -> node or text, numeric, head: this cell names the row, plain: no label on a narrow screen}]
+ * columns: [{name, cell(row) -> node or text, numeric, head: this cell names the row, plain: no label on a narrow screen, wideOnly: left out where a table just fits}]
  */
 export function table({ caption, columns, rows, showCaption = false }) {
   // The roles are said again because the narrow layout (display: block) takes them away.
@@ -59,12 +61,12 @@ export function table({ caption, columns, rows, showCaption = false }) {
   const element = h("table", { role: "table", class: "stacking" },
     h("caption", { class: showCaption ? "" : "unseen" }, caption),
     h("thead", { role: "rowgroup" }, h("tr", { role: "row" }, columns.map((column) =>
-      h("th", { role: "columnheader", scope: "col", class: column.numeric ? "numeric" : null }, column.name || h("span", { class: "unseen" }, "Actions"))))),
+      h("th", { role: "columnheader", scope: "col", class: classesOf(column) }, column.name || h("span", { class: "unseen" }, "Actions"))))),
     body);
   const add = (more) => {
     for (const row of more) {
       body.append(h("tr", { role: "row" }, columns.map((column) =>
-        h(column.head ? "th" : "td", { role: column.head ? "rowheader" : "cell", scope: column.head ? "row" : null, class: [column.numeric && "numeric", column.plain && "plain"].filter(Boolean).join(" ") || null, "data-name": column.name || null },
+        h(column.head ? "th" : "td", { role: column.head ? "rowheader" : "cell", scope: column.head ? "row" : null, class: classesOf(column), "data-name": column.name || null },
           h("div", { class: "cell" }, column.cell(row))))));
     }
   };
@@ -109,6 +111,30 @@ export async function load(container, signal, fetcher, show) {
   } finally {
     container.removeAttribute("aria-busy");
   }
+}
+
+/**
+ * What changes while it is looked at: fetched again `everyMs` after each answer. After a failure what was there stays, and is said to be older.
+ * Gives its element, and `look`, which fetches at once.
+ */
+export function live({ everyMs, signal, fetcher, show }) {
+  const problems = h("div", { hidden: true });
+  const holder = h("div", { class: "stack" }, loading());
+  let shown = false;
+  const look = async () => {
+    try {
+      redraw(holder, show(await fetcher()));
+      problems.hidden = true;
+      shown = true;
+    } catch (error) {
+      if (error.name === "AbortError") return;
+      replace(problems, shown ? notice("warn", h("p", {}, `${error.message} What is below is older.`)) : problemBox(error));
+      problems.hidden = false;
+      if (!shown) holder.replaceChildren();
+    }
+  };
+  void poll(everyMs, signal, look);
+  return { element: h("div", { class: "stack" }, problems, holder), look };
 }
 
 /** One of a few, as a row of buttons that behave as radio buttons. */

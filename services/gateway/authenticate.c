@@ -196,6 +196,7 @@ static enum status ask(struct gateway *gateway, const char *key, struct asking *
                                         gateway->service_authorization != NULL ? metadata : NULL, bytes_view(&packed),
                                         VERIFY_TIMEOUT_NS, on_verified, asking, &err);
     }
+    if (packed.data != NULL) explicit_bzero(packed.data, packed.length); /* it has the key */
     bytes_deinit(&packed);
     return status;
 }

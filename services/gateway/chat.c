@@ -168,7 +168,7 @@ void chats_end_of(struct gateway *gateway, enum key_change change, const char *i
         if (count == 0) return;
         for (int i = 0; i < count; i++) {
             const struct key_info *key = some[i]->request->key;
-            limits_check_gate(gateway->limits, key->organization, key->prefix, on_gate, some[i]);
+            limits_check_gate(gateway->limits, key->organization, key->gate, on_gate, some[i]);
         }
     }
 }

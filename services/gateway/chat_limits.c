@@ -68,6 +68,7 @@ static struct limits_admission admission_of(struct chat *chat, struct limits_sco
                                                  .endpoint = "chat"},
                                      .lease = chat->lease,
                                      .price = key_info_price(key, model),
+                                     .gate = key->gate,
                                      .scope_count = key_info_scopes(key, model, scopes),
                                      .scopes = scopes,
                                      .answers = chat->plan.streams};

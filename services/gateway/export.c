@@ -171,8 +171,8 @@ static void take_page(struct export *export, const Bora__V1__ListLedgerResponse 
     if (!written) {
         struct api_error error = admin_error_unreadable();
         fail(export, &error);
-    } else if (sent && page->has_more && page->n_entries > 0 && export->left != 0) {
-        snprintf(export->after, sizeof export->after, "%s", page->entries[page->n_entries - 1]->id);
+    } else if (sent && page->_next_after_case != 0 && export->left != 0) {
+        snprintf(export->after, sizeof export->after, "%s", page->next_after);
         go_on(export);
     } else if (sent) {
         http_exchange_end(export->request->transport);

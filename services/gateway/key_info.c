@@ -83,11 +83,12 @@ static bool read_key(struct key_info *info, const Bora__V1__VerifyKeyResponse *v
     if (key == NULL || verified->n_levels > KEY_LEVELS_MAX) return false;
     info->key_id = copy(info, key->key_id);
     info->prefix = copy(info, key->prefix);
+    info->gate = verified->gate != NULL && verified->gate[0] != 0 ? copy(info, verified->gate) : info->prefix;
     info->organization = copy(info, key->organization_id);
     info->workspace = copy(info, key->workspace_id);
     info->role = copy(info, key->role);
-    if (info->key_id == NULL || info->prefix == NULL || info->organization == NULL || info->workspace == NULL ||
-        info->role == NULL)
+    if (info->key_id == NULL || info->prefix == NULL || info->gate == NULL || info->organization == NULL ||
+        info->workspace == NULL || info->role == NULL)
         return false;
     if (key->_expires_at_case == BORA__V1__API_KEY___EXPIRES_AT_EXPIRES_AT) info->expires_at = key->expires_at;
     if (key->scopes != NULL) {
@@ -105,10 +106,10 @@ static bool read_key(struct key_info *info, const Bora__V1__VerifyKeyResponse *v
 
 /** Whoever may ask models is counted under these names. */
 static bool has_place(const struct key_info *info) {
-    size_t prefix = strlen(info->prefix), organization = strlen(info->organization),
+    size_t prefix = strlen(info->prefix), gate = strlen(info->gate), organization = strlen(info->organization),
            workspace = strlen(info->workspace);
-    return prefix > 0 && prefix <= LIMITS_KEY_ID_BYTES && organization > 0 && organization <= LIMITS_ID_BYTES &&
-           workspace > 0 && workspace <= LIMITS_ID_BYTES;
+    return prefix > 0 && prefix <= LIMITS_KEY_ID_BYTES && gate <= LIMITS_GATE_BYTES && organization > 0 &&
+           organization <= LIMITS_ID_BYTES && workspace > 0 && workspace <= LIMITS_ID_BYTES;
 }
 
 struct key_info *key_info_create(const Bora__V1__VerifyKeyResponse *verified) {

@@ -29,6 +29,7 @@ struct key_info {
     struct arena arena;                   /* of all strings and lists */
     const char *key_id;                   /* UUID */
     const char *prefix;                   /* public; names the key in logs, leases and the ledger */
+    const char *gate;                     /* of the secret that was shown (store/limits.h) */
     const char *organization, *workspace; /* ids; "" of the operator's key */
     const char *role;                     /* "operator", "admin", "member", "service" */
     int64_t expires_at;                   /* Unix seconds; 0: never */

@@ -118,7 +118,7 @@ void request_look_at_key(struct request *request, limits_fn *fn, void *context) 
     if (key_info_is_operator(request->key))
         fn(context, STATUS_OK, &stands, "");
     else
-        limits_check_gate(request->gateway->limits, request->key->organization, request->key->prefix, fn, context);
+        limits_check_gate(request->gateway->limits, request->key->organization, request->key->gate, fn, context);
 }
 
 /** A failure that waits to hear whether the key still stands. */

@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "bora/v1/tenants.pb-c.h"
 #include "services/keys/methods.h"
+#include "services/keys/out_of_memory.h"
 #include "services/keys/store_names.h"
 
 #include <inttypes.h>
@@ -55,10 +56,10 @@ static enum status convert_entries(const struct redis_reply *reply, size_t limit
     out->entries = arena_alloc_array(arena, reply->count, sizeof *out->entries);
     for (size_t i = 0; out->entries != NULL && i < reply->count && i < limit; i++) {
         Bora__V1__AuditEntry *entry = convert_entry(&reply->items[i], arena);
-        if (entry == NULL) return error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
+        if (entry == NULL) return out_of_memory(err);
         out->entries[out->n_entries++] = entry;
     }
-    return out->entries != NULL ? STATUS_OK : error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
+    return out->entries != NULL ? STATUS_OK : out_of_memory(err);
 }
 
 enum status list_audit(struct handling *handling, const void *message, ProtobufCMessage **out_reply,
@@ -75,7 +76,7 @@ enum status list_audit(struct handling *handling, const void *message, ProtobufC
         snprintf(from, sizeof from, "(%s", request->before);
     }
     Bora__V1__ListAuditResponse *out = arena_alloc(&handling->arena, sizeof *out);
-    if (out == NULL) return error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
+    if (out == NULL) return out_of_memory(err);
     bora__v1__list_audit_response__init(out);
     store_name(name, "audit", organization.id, NULL);
     snprintf(count, sizeof count, "%zu", limit + 1);

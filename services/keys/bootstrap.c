@@ -4,6 +4,8 @@
 
 #include "base/log.h"
 #include "services/keys/handling.h"
+#include "services/keys/organization_names.h"
+#include "services/keys/out_of_memory.h"
 #include "services/keys/store_names.h"
 
 #include <pthread.h>
@@ -22,10 +24,6 @@ static pthread_once_t scripts_once = PTHREAD_ONCE_INIT;
 
 static void init_scripts(void) {
     redis_script_init(&convert_script, key_convert_lua);
-}
-
-static enum status out_of_memory(struct error *err) {
-    return error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
 }
 
 /* --- the first organisation --------------------------------------------------------------------------------------- */
@@ -156,6 +154,7 @@ enum status bootstrap(struct keys_service *service, struct error *err) {
     struct organization first;
     arena_init(&handling.arena, MEMORY_BYTES);
     enum status status = make_first_organization(&handling, &first, err);
+    if (status == STATUS_OK) status = organization_names_complete(service, &handling.arena, err);
     if (status == STATUS_OK) status = convert_keys(&handling, first.id, err);
     arena_deinit(&handling.arena);
     return status;

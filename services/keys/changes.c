@@ -10,13 +10,10 @@
 #include "services/keys/store_names.h"
 
 #include <pthread.h>
-#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
 enum { MARKS_MEMORY_BYTES = 64 << 20, ORGANIZATIONS_AT_ONCE = 500 };
-/* How long a gateway may take to hear of a secret that goes at once. */
-static const int64_t SECRET_GATE_NS = 100 * (int64_t)NS_PER_MS;
 static const int64_t RETRY_NS = 500 * (int64_t)NS_PER_MS, LOOK_AGAIN_NS = 300 * NS_PER_S;
 static const char letters[] = {[CHANGE_KEY] = 'k',
                                [CHANGE_WORKSPACE] = 'w',
@@ -88,39 +85,17 @@ static enum status tell(struct keys_service *service, const struct change *chang
     struct bytes_view arguments[] = {bytes_view_string(change->mark), bytes_view_string(change->nonce)};
     struct error cause = {0}; /* everybody has been told; once more does no harm */
     if (redis_script_call(service->redis, &unmark_script, &key, 1, arguments, 2, NULL, &cause) != STATUS_OK)
-        changes_keeper_wake(service->changes);
+        keeper_wake(service->changes);
     return STATUS_OK;
 }
 
 enum status change_finish(struct keys_service *service, const struct change *change, struct error *err) {
     enum status status = tell(service, change, err);
-    if (status != STATUS_OK) changes_keeper_wake(service->changes);
+    if (status != STATUS_OK) keeper_wake(service->changes);
     return status;
 }
 
-enum status change_finish_secret(struct keys_service *service, const struct change *change, struct error *err) {
-    struct error cause = {0};
-    char message[2 + UUID_CHARACTERS + 1];
-    snprintf(message, sizeof message, "k %s", change->id);
-    enum status status = gate_shut(service, change->organization, change->id, &cause);
-    if (status != STATUS_OK) {
-        changes_keeper_wake(service->changes);
-        return told_later(status, cause.message, err);
-    }
-    if (changes_publish(service, message, &cause) == STATUS_OK)
-        nanosleep(&(struct timespec){.tv_nsec = SECRET_GATE_NS}, NULL);
-    return change_finish(service, change, err);
-}
-
 /* --- what others left --------------------------------------------------------------------------------------------- */
-
-struct changes_keeper {
-    struct keys_service *service;
-    pthread_t thread;
-    pthread_mutex_t mutex;
-    pthread_cond_t changed;
-    bool wanted, stopping;
-};
 
 static bool read_mark(const struct redis_reply *mark, const struct redis_reply *nonce, const char *organization,
                       struct change *out) {
@@ -167,66 +142,9 @@ static enum status finish_all(struct keys_service *service, struct error *err) {
     return status;
 }
 
-/** Until it is wanted, or long enough; false: it stops. */
-static bool wait_until_wanted(struct changes_keeper *keeper, int64_t longest_ns) {
-    struct timespec until;
-    clock_gettime(CLOCK_REALTIME, &until);
-    int64_t at = until.tv_sec * NS_PER_S + until.tv_nsec + longest_ns;
-    until = (struct timespec){.tv_sec = at / NS_PER_S, .tv_nsec = at % NS_PER_S};
-    int waited = 0;
-    pthread_mutex_lock(&keeper->mutex);
-    while (!keeper->wanted && !keeper->stopping && waited == 0)
-        waited = pthread_cond_timedwait(&keeper->changed, &keeper->mutex, &until);
-    keeper->wanted = false;
-    bool goes_on = !keeper->stopping;
-    pthread_mutex_unlock(&keeper->mutex);
-    return goes_on;
-}
-
-static void *keep(void *context) {
-    struct changes_keeper *keeper = context;
-    struct keys_service *service = keeper->service;
-    int64_t wait_ns = LOOK_AGAIN_NS;
-    while (wait_until_wanted(keeper, wait_ns)) {
-        struct error err = {0};
-        bool ready = atomic_load(&service->readiness) == KEYS_READY && redis_client_connected(service->limits_redis);
-        bool done = ready && finish_all(service, &err) == STATUS_OK;
-        wait_ns = done ? LOOK_AGAIN_NS : RETRY_NS;
-    }
-    return NULL;
-}
-
-enum status changes_keeper_start(struct keys_service *service, struct changes_keeper **out, struct error *err) {
-    struct changes_keeper *keeper = calloc(1, sizeof *keeper);
-    if (keeper == NULL) return error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
-    keeper->service = service;
-    keeper->wanted = true;
-    pthread_mutex_init(&keeper->mutex, NULL);
-    pthread_cond_init(&keeper->changed, NULL);
-    if (pthread_create(&keeper->thread, NULL, keep, keeper) != 0) {
-        free(keeper);
-        return error_set(err, STATUS_RESOURCE_EXHAUSTED, "no thread for changes can be started");
-    }
-    *out = keeper;
-    return STATUS_OK;
-}
-
-void changes_keeper_wake(struct changes_keeper *keeper) {
-    if (keeper == NULL) return;
-    pthread_mutex_lock(&keeper->mutex);
-    keeper->wanted = true;
-    pthread_cond_signal(&keeper->changed);
-    pthread_mutex_unlock(&keeper->mutex);
-}
-
-void changes_keeper_stop(struct changes_keeper *keeper) {
-    if (keeper == NULL) return;
-    pthread_mutex_lock(&keeper->mutex);
-    keeper->stopping = true;
-    pthread_cond_signal(&keeper->changed);
-    pthread_mutex_unlock(&keeper->mutex);
-    pthread_join(keeper->thread, NULL);
-    pthread_cond_destroy(&keeper->changed);
-    pthread_mutex_destroy(&keeper->mutex);
-    free(keeper);
+int64_t changes_keep(void *context) {
+    struct keys_service *service = context;
+    struct error err = {0};
+    bool ready = atomic_load(&service->readiness) == KEYS_READY && redis_client_connected(service->limits_redis);
+    return ready && finish_all(service, &err) == STATUS_OK ? LOOK_AGAIN_NS : RETRY_NS;
 }

@@ -36,17 +36,11 @@ void change_begin(enum change_kind kind, const char *organization, const char *i
 /** After the commit. Gates follow from what the records say now, so that doing it again, or late, does no harm. UNAVAILABLE: the change stands, and
  *  gateways will be told as soon as the limits' Redis is back. */
 enum status change_finish(struct keys_service *service, const struct change *change, struct error *err);
-/** The same for a secret that goes at once while its key stays: the gate is shut for as long as gateways need to hear of it. */
-enum status change_finish_secret(struct keys_service *service, const struct change *change, struct error *err);
 
 /** PUBLISH bora:changed, for what has no gate: "prices". UNAVAILABLE as above, but nobody repeats it: gateways remember for key-cache at most. */
 enum status changes_publish(struct keys_service *service, const char *message, struct error *err);
 
-/** The thread that finishes what others left. */
-struct changes_keeper;
-enum status changes_keeper_start(struct keys_service *service, struct changes_keeper **out, struct error *err);
-/** Look through all marks, soon: at a start, and when a Redis is back. NULL is nothing. Any thread. */
-void changes_keeper_wake(struct changes_keeper *keeper);
-void changes_keeper_stop(struct changes_keeper *keeper); /* NULL is nothing */
+/** A keeper's turn (keeper.h; the context is the struct keys_service): finish what others left. Wake it at a start, and when a Redis is back. */
+int64_t changes_keep(void *service);
 
 #endif

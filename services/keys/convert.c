@@ -2,6 +2,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "services/keys/convert.h"
 
+#include "services/keys/out_of_memory.h"
 #include "services/keys/time_text.h"
 
 #include <math.h>
@@ -71,7 +72,7 @@ enum status convert_read_model_limits(struct handling *handling, Bora__V1__Model
                                       struct limit_set *out, struct error *err) {
     out->model_count = 0;
     out->models = arena_alloc_array(&handling->arena, LIMIT_KEY_MODEL_LIMITS, sizeof *out->models);
-    if (out->models == NULL) return error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
+    if (out->models == NULL) return out_of_memory(err);
     for (size_t i = 0; i < count && i < LIMIT_KEY_MODEL_LIMITS; i++) {
         struct model_limits *model = &out->models[out->model_count];
         model->model = models[i]->model;
@@ -106,7 +107,7 @@ Bora__V1__Scopes *convert_scopes(const struct key_record *record, struct arena *
 static enum status read_names(struct handling *handling, char *const *names, size_t count, struct name_list *out,
                               struct error *err) {
     *out = (struct name_list){.names = arena_alloc_array(&handling->arena, count, sizeof *out->names)};
-    if (out->names == NULL) return error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
+    if (out->names == NULL) return out_of_memory(err);
     for (size_t i = 0; i < count; i++) {
         size_t length = strlen(names[i]);
         if (length == 0 || length > LIMIT_MODEL_NAME_BYTES || strchr(names[i], '\n') != NULL)

@@ -6,6 +6,7 @@
 #include "services/keys/batch.h"
 #include "services/keys/handling.h"
 #include "services/keys/key_store.h"
+#include "services/keys/out_of_memory.h"
 #include "services/keys/store_names.h"
 
 #include <stdlib.h>
@@ -13,32 +14,46 @@
 
 /* Crossing changes end; each turn is lost only to another change's success. */
 enum { TURNS_MAX = 16, RECORD_MEMORY_BYTES = 4 << 20, WORKSPACES_AT_ONCE = 500 };
+enum { GATES_OF_A_KEY = 4, KEYS_AT_ONCE = BATCH_MAX / GATES_OF_A_KEY };
 
 static int64_t unix_now(void) {
     return clock_unix_ns(clock_system()) / NS_PER_S;
 }
 
-static void send_gate(struct keys_service *service, const char *organization, const char *prefix, bool shut,
-                      struct batch *batch) {
-    void *context = batch_expect(batch, NULL, NULL);
-    if (shut)
-        limits_shut_gate(service->limits_redis, organization, prefix, batch_answer, context);
-    else
-        limits_open_gate(service->limits_redis, organization, prefix, batch_answer, context);
+/** What a record says of its gates. */
+struct gate_state {
+    bool refused;
+    bool has_previous; /* the secret before goes on for now */
+    int64_t rotations;
+};
+
+static bool states_equal(const struct gate_state *a, const struct gate_state *b) {
+    return a->refused == b->refused && a->has_previous == b->has_previous && a->rotations == b->rotations;
 }
 
-static enum status move_gate(struct keys_service *service, const char *organization, const char *prefix, bool shut,
-                             struct error *err) {
+/** Of the newest secrets. Those of older ones were shut when they were rotated away, unless several rotations are told at once. */
+static void send_gates(struct keys_service *service, const char *organization, const char *prefix,
+                       const struct gate_state *state, struct batch *batch) {
+    for (int64_t back = 0; back < GATES_OF_A_KEY && back <= state->rotations; back++) {
+        char gate[KEY_GATE_BYTES];
+        bool open = !state->refused && (back == 0 || (back == 1 && state->has_previous));
+        void *context = batch_expect(batch, NULL, NULL);
+        key_gate_name(prefix, state->rotations - back, gate);
+        if (open)
+            limits_open_gate(service->limits_redis, organization, gate, batch_answer, context);
+        else
+            limits_shut_gate(service->limits_redis, organization, gate, batch_answer, context);
+    }
+}
+
+static enum status move_key_gates(struct keys_service *service, const char *organization, const char *prefix,
+                                  const struct gate_state *state, struct error *err) {
     struct batch batch;
     batch_init(&batch);
-    send_gate(service, organization, prefix, shut, &batch);
+    send_gates(service, organization, prefix, state, &batch);
     enum status status = batch_wait(&batch, NULL, err);
     batch_deinit(&batch);
     return status;
-}
-
-enum status gate_shut(struct keys_service *service, const char *organization, const char *prefix, struct error *err) {
-    return move_gate(service, organization, prefix, true, err);
 }
 
 static enum status too_many_turns(struct error *err) {
@@ -48,8 +63,8 @@ static enum status too_many_turns(struct error *err) {
 /* --- one key ------------------------------------------------------------------------------------------------------ */
 
 /** A workspace or an organisation that is gone is no reason: nothing but revoked keys can have been in it. */
-static enum status key_is_refused(struct keys_service *service, const char *organization, const char *prefix,
-                                  bool *out_refused, struct error *err) {
+static enum status read_key_state(struct keys_service *service, const char *organization, const char *prefix,
+                                  struct gate_state *out, struct error *err) {
     struct arena arena;
     struct authority authority = {0};
     arena_init(&arena, RECORD_MEMORY_BYTES);
@@ -58,22 +73,26 @@ static enum status key_is_refused(struct keys_service *service, const char *orga
         status = place_workspace(service, organization, authority.key.workspace, &arena, &authority.workspace, err);
     if (status == STATUS_OK && authority.key.revoked_at == 0)
         status = place_organization(service, organization, &arena, &authority.organization, err);
-    if (status == STATUS_OK) *out_refused = authority_refusal(&authority, unix_now()) != NULL;
+    int64_t now = unix_now();
+    if (status == STATUS_OK)
+        *out = (struct gate_state){.refused = authority_refusal(&authority, now) != NULL,
+                                   .has_previous = authority.key.previous_expires_at > now,
+                                   .rotations = authority.key.rotations};
     arena_deinit(&arena);
     return status;
 }
 
 enum status gates_of_key(struct keys_service *service, const char *organization, const char *prefix,
                          bool *out_of_limits, struct error *err) {
-    bool shut = false, refused = false;
-    TRY(key_is_refused(service, organization, prefix, &refused, err));
+    struct gate_state moved, state;
+    TRY(read_key_state(service, organization, prefix, &state, err));
     for (int i = 0; i < TURNS_MAX; i++) {
-        shut = refused;
-        enum status status = move_gate(service, organization, prefix, shut, err);
+        moved = state;
+        enum status status = move_key_gates(service, organization, prefix, &moved, err);
         *out_of_limits = status != STATUS_OK;
         TRY(status);
-        TRY(key_is_refused(service, organization, prefix, &refused, err));
-        if (refused == shut) return STATUS_OK;
+        TRY(read_key_state(service, organization, prefix, &state, err));
+        if (states_equal(&state, &moved)) return STATUS_OK;
     }
     return too_many_turns(err);
 }
@@ -82,7 +101,7 @@ enum status gates_of_key(struct keys_service *service, const char *organization,
 
 struct gate_slot {
     char prefix[KEY_PREFIX_CHARACTERS + 1];
-    bool refused, shut;
+    struct gate_state state, moved;
 };
 /** One walk over the keys of a workspace. */
 struct walk {
@@ -90,18 +109,27 @@ struct walk {
     const char *organization, *workspace;
     bool place_refused;
     struct batch batch;
-    struct gate_slot slots[BATCH_MAX];
+    struct gate_slot slots[KEYS_AT_ONCE];
     size_t count;
     bool of_limits;
 };
 
-static enum status read_key_state(void *context, const struct redis_reply *reply, struct error *err) {
+/** 0: there is none. */
+static int64_t number_of(const struct redis_reply *field) {
+    return field->type == REDIS_STRING ? atoll((const char *)field->string.data) : 0;
+}
+
+static enum status take_state(void *context, const struct redis_reply *reply, struct error *err) {
     struct gate_slot *slot = context;
+    int64_t now = unix_now();
     (void)err;
-    if (reply->count != 3) return STATUS_OK;
-    const struct redis_reply *expires = &reply->items[2];
-    bool expired = expires->type == REDIS_STRING && atoll((const char *)expires->string.data) <= unix_now();
-    slot->refused = reply->items[0].type == REDIS_STRING || reply->items[1].type == REDIS_STRING || expired;
+    if (reply->count != 5) return STATUS_OK;
+    int64_t expires_at = number_of(&reply->items[2]);
+    slot->state =
+        (struct gate_state){.refused = reply->items[0].type == REDIS_STRING || reply->items[1].type == REDIS_STRING ||
+                                       (expires_at != 0 && expires_at <= now),
+                            .rotations = number_of(&reply->items[3]),
+                            .has_previous = number_of(&reply->items[4]) > now};
     return STATUS_OK;
 }
 
@@ -114,27 +142,30 @@ static enum status wait_for_batch(struct walk *walk, bool of_limits, struct erro
 
 static enum status read_key_states(struct walk *walk, struct error *err) {
     for (size_t i = 0; i < walk->count; i++)
-        redis_commandf(walk->service->redis, batch_answer, batch_expect(&walk->batch, read_key_state, &walk->slots[i]),
-                       "HMGET bora:key:{%s}:%s revoked_at disabled expires_at", walk->organization,
-                       walk->slots[i].prefix);
-    return wait_for_batch(walk, false, err);
+        redis_commandf(walk->service->redis, batch_answer, batch_expect(&walk->batch, take_state, &walk->slots[i]),
+                       "HMGET bora:key:{%s}:%s revoked_at disabled expires_at rotations previous_expires_at",
+                       walk->organization, walk->slots[i].prefix);
+    TRY(wait_for_batch(walk, false, err));
+    for (size_t i = 0; i < walk->count; i++)
+        walk->slots[i].state.refused = walk->slots[i].state.refused || walk->place_refused;
+    return STATUS_OK;
 }
 
-/** The gates of one piece. Where the place is refused all of them are shut; else it is asked what each key says itself, and once more afterwards. */
+/** The gates of one piece, by what the place and each key say; and once more afterwards. */
 static enum status move_gates(struct walk *walk, struct error *err) {
-    if (!walk->place_refused) TRY(read_key_states(walk, err));
+    TRY(read_key_states(walk, err));
     bool agreed = false;
     for (int turn = 0; turn < TURNS_MAX && !agreed; turn++) {
         for (size_t i = 0; i < walk->count; i++) {
             struct gate_slot *slot = &walk->slots[i];
-            slot->shut = walk->place_refused || slot->refused;
-            send_gate(walk->service, walk->organization, slot->prefix, slot->shut, &walk->batch);
+            slot->moved = slot->state;
+            send_gates(walk->service, walk->organization, slot->prefix, &slot->moved, &walk->batch);
         }
         TRY(wait_for_batch(walk, true, err));
-        agreed = true;
-        if (walk->place_refused) break;
         TRY(read_key_states(walk, err));
-        for (size_t i = 0; i < walk->count; i++) agreed = agreed && walk->slots[i].refused == walk->slots[i].shut;
+        agreed = true;
+        for (size_t i = 0; i < walk->count; i++)
+            agreed = agreed && states_equal(&walk->slots[i].state, &walk->slots[i].moved);
     }
     walk->count = 0;
     return agreed ? STATUS_OK : too_many_turns(err);
@@ -153,7 +184,7 @@ static enum status walk_keys(struct walk *walk, struct error *err) {
             struct gate_slot *slot = &walk->slots[walk->count++];
             *slot = (struct gate_slot){0};
             snprintf(slot->prefix, sizeof slot->prefix, "%s", (const char *)found->items[i].string.data);
-            if (walk->count == BATCH_MAX || i + 1 == found->count) status = move_gates(walk, err);
+            if (walk->count == KEYS_AT_ONCE || i + 1 == found->count) status = move_gates(walk, err);
         }
         redis_reply_free(reply);
         TRY(status);
@@ -179,7 +210,7 @@ static enum status place_is_refused(struct keys_service *service, const char *or
 enum status gates_of_workspace(struct keys_service *service, const char *organization, const char *workspace,
                                bool *out_of_limits, struct error *err) {
     struct walk *walk = calloc(1, sizeof *walk);
-    if (walk == NULL) return error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
+    if (walk == NULL) return out_of_memory(err);
     walk->service = service;
     walk->organization = organization;
     walk->workspace = workspace;

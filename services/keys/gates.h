@@ -1,7 +1,8 @@
 /* Copyright Bora contributors
  * SPDX-License-Identifier: Apache-2.0 */
 /**
- * Gates of keys at the limits' Redis (bora:gate:{<org>}:<prefix>, for an hour): shut where a key may not be used now, else open. What records say decides;
+ * Gates of keys at the limits' Redis (bora:gate:{<org>}:<gate>, for an hour): shut where a key may not be used now, else open. Each secret that a key had has
+ * one of its own (key_gate_name): those that were rotated away stay shut, whatever becomes of the key. What records say decides;
  * each function looks again afterwards, and goes on until both agree, so that of changes that cross the last one counts.
  *
  * `*out_of_limits`: a failure was that of the limits' Redis, with its own words in `err`. Job threads only.
@@ -22,7 +23,5 @@ enum status gates_of_workspace(struct keys_service *service, const char *organiz
                                bool *out_of_limits, struct error *err);
 enum status gates_of_organization(struct keys_service *service, const char *organization, bool *out_of_limits,
                                   struct error *err);
-/** Whatever records say. */
-enum status gate_shut(struct keys_service *service, const char *organization, const char *prefix, struct error *err);
 
 #endif

@@ -60,14 +60,14 @@ static enum status find_caller(struct handling *handling, struct error *err) {
     struct keys_service *service = handling->service;
     struct caller *caller = &handling->caller;
     const char *authorization = rpc_call_metadata(handling->call, "authorization");
-    struct key_text key;
+    struct key_text key = {.whole = ""};
     if (keys_secrets_match(&service->secrets, service->secrets.admin_hash, authorization)) {
         *caller = (struct caller){.role = KEY_ROLE_OPERATOR, .name = "operator"};
         return STATUS_OK;
     }
-    bool proper = key_text_parse(keys_secrets_bearer(authorization), &key);
-    if (!proper) return error_set(err, STATUS_UNAUTHENTICATED, "the key is missing or not valid");
-    enum status status = keys_require_ready(service, err);
+    enum status status = key_text_parse(keys_secrets_bearer(authorization), &key)
+                             ? keys_require_ready(service, err)
+                             : error_set(err, STATUS_UNAUTHENTICATED, "the key is missing or not valid");
     if (status == STATUS_OK) status = key_authenticate(service, &key, &handling->arena, &caller->authority, err);
     explicit_bzero(&key, sizeof key);
     TRY(status);

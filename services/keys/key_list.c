@@ -5,6 +5,7 @@
 #include "services/keys/batch.h"
 #include "services/keys/handling.h"
 #include "services/keys/key_store.h"
+#include "services/keys/out_of_memory.h"
 #include "services/keys/store_names.h"
 
 #include <inttypes.h>
@@ -130,7 +131,7 @@ enum status key_list(struct keys_service *service, const char *organization, con
     pthread_once(&scripts_once, init_scripts);
     TRY(find_first(service, organization, after_or_null, &first, err));
     struct listing *listing = calloc(1, sizeof *listing);
-    if (listing == NULL) return error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
+    if (listing == NULL) return out_of_memory(err);
     listing->service = service;
     listing->organization = organization;
     listing->filter = filter;

@@ -5,8 +5,10 @@
 #include "services/keys/convert.h"
 #include "services/keys/key_store.h"
 #include "services/keys/limit_seed.h"
+#include "services/keys/out_of_memory.h"
 #include "services/keys/record_store.h"
 #include "services/keys/store_names.h"
+#include "services/keys/time_text.h"
 
 #include <string.h>
 
@@ -18,10 +20,6 @@ enum {
 
 static int64_t unix_now(void) {
     return clock_unix_ns(clock_system()) / NS_PER_S;
-}
-
-static enum status out_of_memory(struct error *err) {
-    return error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
 }
 
 /** The key as a message, with the name of its workspace. */
@@ -44,6 +42,25 @@ static enum status require_within_caller(const struct handling *handling, const 
         (name_list_within(&record->models, &own->models) && name_list_within(&record->endpoints, &own->endpoints)))
         return STATUS_OK;
     return error_set(err, STATUS_PERMISSION_DENIED, "a key cannot grant more than its own scopes");
+}
+
+static int64_t end_of(const struct key_record *record) {
+    return record->expires_at != 0 ? record->expires_at : INT64_MAX;
+}
+
+/** An admin key that ends makes, and gets hold of, none that goes on: else whoever has it has it for ever. Keys of other roles may last longer than the key
+ *  of the person who made them. `before` NULL: a new key, or a new secret of one; else the change must not be what makes it last longer. */
+static enum status require_no_longer_life(const struct handling *handling, const struct key_record *before,
+                                          const struct key_record *after, struct error *err) {
+    const struct key_record *own = &handling->caller.authority.key;
+    char until[TIME_TEXT_BYTES];
+    if (handling->caller.role == KEY_ROLE_OPERATOR || after->role < KEY_ROLE_ADMIN || end_of(after) <= end_of(own))
+        return STATUS_OK;
+    if (before != NULL && before->role == after->role && end_of(before) >= end_of(after)) return STATUS_OK;
+    time_format(own->expires_at, until);
+    return error_set(err, STATUS_PERMISSION_DENIED,
+                     "a key that expires cannot make or renew an admin key that lasts longer; this one expires at %s",
+                     until);
 }
 
 /* --- the audit trail ---------------------------------------------------------------------------------------------- */
@@ -154,6 +171,9 @@ static enum status read_request(struct handling *handling, const Bora__V1__Creat
     if (PRESENT(request, role)) (void)!key_role_parse(bytes_view_string(request->role), &record->role);
     convert_read_bounds(request->limits, &record->limits.all);
     TRY(read_expiry(handling, request, record));
+    bool has_end = PRESENT(request, expiration) || PRESENT(request, expires_at);
+    if (!has_end && record->role == KEY_ROLE_ADMIN) record->expires_at = own->expires_at;
+    TRY(require_no_longer_life(handling, NULL, record, err));
     TRY(convert_read_model_limits(handling, request->model_limits, request->n_model_limits, &record->limits, err));
     if (request->scopes != NULL) TRY(convert_read_scopes(handling, request->scopes, record, err));
     return require_within_caller(handling, record, err);
@@ -400,6 +420,7 @@ static enum status update_key(struct handling *handling, const void *message, Pr
         after = before;
         TRY(apply_update(handling, request, &after, err));
         TRY(require_within_caller(handling, &after, err));
+        TRY(require_no_longer_life(handling, &before, &after, err));
         struct audit_entry entry = {"key.update", before.prefix, after.name,
                                     detail_of_keys(&handling->arena, &before, &after)};
         status = change_key(handling, &before, &after, &entry, change_finish, err);
@@ -421,6 +442,7 @@ static void renew(const struct handling *handling, const struct key_record *befo
     key_text_hash(handling->service->secrets.hash_secret, text->whole, after->hash);
     memcpy(after->previous_hash, before->hash, sizeof after->previous_hash);
     after->previous_expires_at = overlap_seconds > 0 ? unix_now() + overlap_seconds : 0;
+    after->rotations = before->rotations + 1;
 }
 
 /** With an overlap nothing has become invalid, so the answer, which has the only copy of the secret, does not depend on who can be told. */
@@ -437,6 +459,7 @@ static enum status rotate_once(struct handling *handling, const char *key_id, in
     TRY(handling_key(handling, key_id, &before, err));
     TRY(require_alive(&before, err));
     TRY(require_within_caller(handling, &before, err));
+    TRY(require_no_longer_life(handling, NULL, &before, err));
     TRY(key_text_renew(before.prefix, text, err));
     renew(handling, &before, text, overlap, after);
     struct audit_detail detail;
@@ -444,7 +467,7 @@ static enum status rotate_once(struct handling *handling, const char *key_id, in
     audit_detail_add(&detail, "previous_expires_at", AUDIT_NONE,
                      json_of_time(&handling->arena, after->previous_expires_at));
     struct audit_entry entry = {"key.rotate", before.prefix, before.name, audit_detail_end(&detail)};
-    return change_key(handling, &before, after, &entry, overlap > 0 ? finish_overlap : change_finish_secret, err);
+    return change_key(handling, &before, after, &entry, overlap > 0 ? finish_overlap : change_finish, err);
 }
 
 static enum status rotate_key(struct handling *handling, const void *message, ProtobufCMessage **out_reply,

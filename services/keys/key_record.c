@@ -3,7 +3,10 @@
 #include "services/keys/key_record.h"
 
 #include "services/keys/hash_reader.h"
+#include "services/keys/out_of_memory.h"
 
+#include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 static const char *const role_names[] = {"service", "member", "admin", "operator"};
@@ -95,13 +98,14 @@ enum status key_record_write(const struct key_record *record, struct arena *aren
         put_hash(&words, "previous_hash", record->previous_hash);
         word_list_put_number(&words, "previous_expires_at", record->previous_expires_at);
     }
+    if (record->rotations != 0) word_list_put_number(&words, "rotations", record->rotations);
     if (record->disabled) word_list_put(&words, "disabled", "1");
     if (record->limits_given) word_list_put(&words, "limits_given", "1");
     put_names(&words, "models", &record->models);
     put_names(&words, "endpoints", &record->endpoints);
     if (record->last_used != 0) word_list_put_number(&words, "last_used", record->last_used);
     word_list_put_limits(&words, &record->limits);
-    if (words.failed) return error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
+    if (words.failed) return out_of_memory(err);
     *out_words = words.words;
     *out_count = words.count;
     return STATUS_OK;
@@ -131,7 +135,8 @@ static enum status read_number_field(const struct hash_reader *reader, const cha
         int64_t *number;
     } numbers[] = {{"version", &record->version},       {"created_at", &record->created_at},
                    {"expires_at", &record->expires_at}, {"revoked_at", &record->revoked_at},
-                   {"last_used", &record->last_used},   {"previous_expires_at", &record->previous_expires_at}};
+                   {"last_used", &record->last_used},   {"previous_expires_at", &record->previous_expires_at},
+                   {"rotations", &record->rotations}};
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
         if (strcmp(field, numbers[i].name) != 0) continue;
         *out_known = true;
@@ -179,6 +184,13 @@ enum status key_record_read(const char *organization, const char *prefix, const 
     if (out->last[0] == 0) return hash_malformed(&reader, "last");
     limit_set_sort(&out->limits);
     return STATUS_OK;
+}
+
+void key_gate_name(const char *prefix, int64_t secret, char out[KEY_GATE_BYTES]) {
+    if (secret == 0)
+        snprintf(out, KEY_GATE_BYTES, "%s", prefix);
+    else
+        snprintf(out, KEY_GATE_BYTES, "%s.%" PRId64, prefix, secret);
 }
 
 const char *key_record_refusal(const struct key_record *record, int64_t now) {

@@ -8,6 +8,7 @@
  *     name, workspace, role, created_by, user_id  the last one only when there is any
  *     hash (hex), last (the key's last four characters)
  *     previous_hash, previous_expires_at          after a rotation with overlap
+ *     rotations                                   how many secrets it had before this one: each has a gate of its own; absent: none
  *     disabled                                    "1", or absent
  *     limits_given                                "1": the service's own defaults do not count
  *     models, endpoints                           scopes, a name a line; only where there are any
@@ -51,6 +52,7 @@ struct key_record {
     char last[KEY_LAST_CHARACTERS + 1];
     int64_t version, created_at;
     int64_t expires_at, revoked_at, previous_expires_at, last_used; /* 0: never, none */
+    int64_t rotations;
     bool disabled, limits_given;
     struct limit_set limits;
     struct name_list models, endpoints; /* scopes */
@@ -62,6 +64,10 @@ enum status key_record_write(const struct key_record *record, struct arena *aren
 /** From HGETALL's reply: field, value... Everything is copied into the arena. STATUS_DATA_LOSS names the key and what is missing or malformed. */
 enum status key_record_read(const char *organization, const char *prefix, const struct redis_reply *fields,
                             struct arena *arena, struct key_record *out, struct error *err);
+
+enum { KEY_GATE_BYTES = KEY_PREFIX_CHARACTERS + 24 };
+/** The name of the gate of a secret (store/limits.h), whose number is how many there were before it: the prefix of the first, "<prefix>.<number>" of others. */
+void key_gate_name(const char *prefix, int64_t secret, char out[KEY_GATE_BYTES]);
 
 /** NULL, or why it may not be used now: "the key is revoked". */
 const char *key_record_refusal(const struct key_record *record, int64_t now);

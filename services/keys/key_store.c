@@ -4,6 +4,7 @@
 
 #include "base/clock.h"
 #include "services/keys/handling.h"
+#include "services/keys/out_of_memory.h"
 #include "services/keys/store_names.h"
 
 #include <inttypes.h>
@@ -96,7 +97,7 @@ enum status key_create(struct handling *handling, const struct key_record *recor
     TRY(key_record_write(record, &handling->arena, &words, &count, err));
     enum { AHEAD = 2 + AUDIT_WORDS };
     struct bytes_view *arguments = arena_alloc_array(&handling->arena, AHEAD + count, sizeof *arguments);
-    if (arguments == NULL) return error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
+    if (arguments == NULL) return out_of_memory(err);
     char most[24];
     snprintf(most, sizeof most, "%d", LIMIT_KEYS);
     arguments[0] = bytes_view_string(record->prefix);
@@ -160,6 +161,7 @@ enum status authority_judge(const struct keys_service *service, const struct key
     previous = previous && record->previous_expires_at > now;
     /* One sentence for everything that does not match, so that nobody learns which prefixes exist. */
     if (!found || !(current || previous)) return error_set(err, STATUS_UNAUTHENTICATED, "the key is not valid");
+    if (!current && record->rotations > 0) record->rotations--; /* of the secret that was shown */
     if (!current && (record->expires_at == 0 || record->expires_at > record->previous_expires_at))
         record->expires_at = record->previous_expires_at;
     const char *refusal = authority_refusal(authority, now);

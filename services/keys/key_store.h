@@ -34,7 +34,7 @@ void key_ask_authority(struct redis_client *redis, const char *organization, con
 enum status authority_read(const char *organization, const char *prefix, const struct redis_reply *reply,
                            struct arena *arena, struct authority *out, bool *out_found, struct error *err);
 /** UNAUTHENTICATED with the reason unless `key` is this authority's and may be used now. Takes as long whether `found` or not. For a secret that was rotated
- *  away, the end of the overlap becomes the key's expiry. */
+ *  away, the end of the overlap becomes the key's expiry, and `rotations` is of it. */
 enum status authority_judge(const struct keys_service *service, const struct key_text *key, struct authority *authority,
                             bool found, int64_t now, struct error *err);
 /** All of the above, waiting. */

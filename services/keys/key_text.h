@@ -35,7 +35,7 @@ struct key_text {
 enum status key_text_create(struct key_text *out, struct error *err);
 /** A new secret under a prefix that is there already. */
 enum status key_text_renew(const char *prefix, struct key_text *out, struct error *err);
-/** False when `text` does not have the form of a key. */
+/** False when `text` does not have the form of a key; `out` may hold some of it all the same. Whoever has a struct key_text wipes it. */
 bool key_text_parse(const char *text, struct key_text *out);
 /** 12 characters a-z 0-9. */
 bool key_prefix_is_valid(const char *text);

@@ -10,6 +10,8 @@
  *     verify.c            VerifyKey, which gateways wait for: on Redis' own thread
  *     key_methods.c       the other methods of KeyService        place_methods.c, audit_methods.c   those of TenantService
  *     changes.c           what gateways hear of a change: gates, messages, and that none is forgotten
+ *     limit_seed.c        what limits that are set late know of the time before
+ *     model_names.c       whose aliases and tiers limits name       keeper.c    threads for what is left to do
  *     places.c            organisations and workspaces in Redis  key_store.c     keys in Redis
  *     key_record.c, limit_set.c   the fields of records          convert*.c      records <-> messages
  *     usage_*.c, ledger_methods.c, limit_methods.c, prices.c   the methods of UsageService: sums, entries, limits and what is used of them, prices
@@ -23,6 +25,7 @@
 #include "base/threads.h"
 #include "rpc/grpc_server.h"
 #include "rpc/transcode.h"
+#include "services/keys/keeper.h"
 #include "services/keys/secrets.h"
 #include "services/keys/settings.h"
 #include "store/redis.h"
@@ -45,9 +48,9 @@ struct keys_service {
         *limits_redis;     /* gates, messages to gateways; windows, leases and the outbox (store/limits.h) */
     struct job_pool *jobs; /* all methods but VerifyKey: they wait for Redis */
     struct metrics *metrics;
-    struct metric *requests; /* bora_keys_requests_total{method, status} */
-    struct metric *ready;    /* bora_keys_ready */
-    struct changes_keeper *changes;
+    struct metric *requests;        /* bora_keys_requests_total{method, status} */
+    struct metric *ready;           /* bora_keys_ready */
+    struct keeper *changes, *seeds; /* changes_keep, limit_seeds_keep */
     struct ledger_keeper *ledger;
     char audit_kept[24];   /* settings.audit_entries as text */
     atomic_int readiness;  /* enum keys_readiness */

@@ -3,6 +3,7 @@
 #include "services/keys/ledger_batch.h"
 
 #include "base/text.h"
+#include "services/keys/out_of_memory.h"
 #include "store/limits.h"
 
 #include <inttypes.h>
@@ -67,10 +68,6 @@ struct ledger_batch {
     size_t sums_count, group_count;
     struct sums *sums;
 };
-
-static enum status no_memory(struct error *err) {
-    return error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
-}
 
 /* --- reading entries --------------------------------------------------------------------------------------------- */
 
@@ -168,7 +165,7 @@ static enum status keep_as_text(struct ledger_batch *batch, const struct redis_r
     out->unreadable = bytes_view_of(copy, text.length);
     bytes_deinit(&text);
     batch->unreadable_count++;
-    return copy != NULL ? STATUS_OK : no_memory(err);
+    return copy != NULL ? STATUS_OK : out_of_memory(err);
 }
 
 /* --- summing ----------------------------------------------------------------------------------------------------- */
@@ -204,13 +201,13 @@ static enum status sum_entry(struct ledger_batch *batch, const struct entry *ent
     const char *name = arena_printf(batch->arena, "%.*s %.*s %.*s", (int)fields[KEY].length, fields[KEY].data,
                                     (int)fields[WORKSPACE].length, fields[WORKSPACE].data, (int)fields[MODEL].length,
                                     fields[MODEL].data);
-    if (name == NULL) return no_memory(err);
+    if (name == NULL) return out_of_memory(err);
     int64_t seconds = entry->time_ms / 1000;
     for (int i = 0; i < 2; i++) {
         int64_t length_s = i == 0 ? SECONDS_PER_HOUR : SECONDS_PER_DAY;
         struct sums *sums = find_sums(batch, i == 0 ? 'h' : 'd', seconds / length_s * length_s);
         struct group *group = sums != NULL ? find_group(batch, sums, bytes_view_string(name)) : NULL;
-        if (group == NULL) return no_memory(err);
+        if (group == NULL) return out_of_memory(err);
         if (!ledger_amounts_add(&group->amounts, &entry->amounts))
             return error_set(err, STATUS_INTERNAL, "the sums of a batch do not fit");
     }
@@ -220,10 +217,10 @@ static enum status sum_entry(struct ledger_batch *batch, const struct entry *ent
 enum status ledger_batch_create(const char *organization, const struct redis_reply *entries, struct arena *arena,
                                 struct ledger_batch **out, struct error *err) {
     struct ledger_batch *batch = arena_alloc(arena, sizeof *batch);
-    if (batch == NULL) return no_memory(err);
+    if (batch == NULL) return out_of_memory(err);
     *batch = (struct ledger_batch){.organization = organization, .arena = arena, .entry_count = entries->count};
     batch->entries = arena_alloc_array(arena, entries->count, sizeof *batch->entries);
-    if (batch->entries == NULL) return no_memory(err);
+    if (batch->entries == NULL) return out_of_memory(err);
     for (size_t i = 0; i < entries->count; i++) {
         const struct redis_reply *item = &entries->items[i];
         struct entry *entry = &batch->entries[i];
@@ -316,17 +313,17 @@ enum status ledger_batch_write(const struct ledger_batch *batch, const struct le
     struct bytes_view *keys = arena_alloc_array(batch->arena, first_key_count + batch->sums_count, sizeof *keys);
     struct writer writer = {.arena = batch->arena,
                             .words = arena_alloc_array(batch->arena, most, sizeof *writer.words)};
-    if (keys == NULL || writer.words == NULL) return no_memory(err);
+    if (keys == NULL || writer.words == NULL) return out_of_memory(err);
     memcpy(keys, first_keys, first_key_count * sizeof *keys);
     size_t key_count = first_key_count;
     for (const struct sums *sums = batch->sums; sums != NULL; sums = sums->next) {
         char *name = arena_alloc(batch->arena, LEDGER_NAME_BYTES);
-        if (name == NULL) return no_memory(err);
+        if (name == NULL) return out_of_memory(err);
         ledger_sums_name(batch->organization, sums->kind, sums->begin_s * 1000, name);
         keys[key_count++] = bytes_view_string(name);
     }
     put_arguments(&writer, batch, position);
-    if (writer.failed) return no_memory(err);
+    if (writer.failed) return out_of_memory(err);
     *out_keys = keys;
     *out_key_count = key_count;
     *out_arguments = writer.words;

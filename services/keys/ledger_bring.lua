@@ -3,7 +3,7 @@
 --
 -- Put a batch of the outbox into the ledger and its sums: whole, and only if nobody did so before. This script alone moves the position.
 --
--- KEYS  ledger, position: hash epoch -> id of the outbox' last entry in the ledger, and "top": ms of the ledger's last id;
+-- KEYS  ledger, position: hash epoch -> id of the outbox' last entry in the ledger, "top": ms of the ledger's last id, and "priced" when any of it cost anything;
 --       entries that could not be read, then hashes of sums
 -- ARGV  epoch, the position that the batch begins behind, its last id
 --       for each hash of sums: when it expires (Unix seconds), how many groups, and for each: its name, requests, input, cached, output, cost
@@ -35,7 +35,7 @@ end
 
 -- Everything that may fail comes before the first write: a script that fails half-way is not taken back.
 local at = 4
-local sums = {}
+local sums, priced = {}, false
 for k = 4, #KEYS do
   local expires, count, names, pairs_ = ARGV[at], tonumber(ARGV[at + 1]), {}, {}
   at = at + 2
@@ -45,6 +45,7 @@ for k = 4, #KEYS do
     local old, new = {}, {}
     for word in string.gmatch(before[g] or '0 0 0 0 0', '%S+') do old[#old + 1] = word end
     for i = 1, 5 do new[i] = plus(old[i], ARGV[at + i]) end
+    priced = priced or ARGV[at + 5] ~= '0'
     pairs_[2 * g - 1] = names[g]
     pairs_[2 * g] = table.concat(new, ' ')
     at = at + 6
@@ -64,5 +65,6 @@ for i = at + unreadable + 1, #ARGV, ENTRY_WORDS + 1 do
   top = math.max(top, tonumber(ARGV[i]))
   redis.call('XADD', KEYS[1], string.format('%.0f-*', top), unpack(ARGV, i + 1, i + ENTRY_WORDS))
 end
+if priced then redis.call('HSET', KEYS[2], 'priced', '1') end
 redis.call('HSET', KEYS[2], 'top', string.format('%.0f', top), ARGV[1], ARGV[3])
 return {1, ARGV[3]}

@@ -4,7 +4,9 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "services/keys/batch.h"
 #include "services/keys/ledger_organizations.h"
+#include "services/keys/out_of_memory.h"
 
 #include <pthread.h>
 #include <stdlib.h>
@@ -59,36 +61,21 @@ static void pause_for(struct ledger_keeper *keeper, int64_t ms) {
 
 /* --- one organisation's turn ------------------------------------------------------------------------------------- */
 
-/** A callback's answer, waited for. */
-struct waiter {
-    pthread_mutex_t mutex;
-    pthread_cond_t changed;
-    bool done;
-    enum status status;
-    int64_t integer;
-    struct error *err;
-};
-
-static void on_reaped(void *context, enum status status, const struct redis_reply *reply, const char *message) {
-    struct waiter *waiter = context;
-    pthread_mutex_lock(&waiter->mutex);
-    waiter->status = status == STATUS_OK ? STATUS_OK : error_set(waiter->err, status, "%s", message);
-    waiter->integer = status == STATUS_OK ? reply->integer : 0;
-    waiter->done = true;
-    pthread_cond_signal(&waiter->changed);
-    pthread_mutex_unlock(&waiter->mutex);
+static enum status read_count(void *context, const struct redis_reply *reply, struct error *err) {
+    (void)err;
+    *(int64_t *)context = reply->integer;
+    return STATUS_OK;
 }
 
 static enum status reap(struct ledger_keeper *keeper, const char *organization, struct error *err) {
-    struct waiter waiter = {.mutex = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER, .err = err};
-    limits_reap(keeper->stores.limits, organization, on_reaped, &waiter);
-    pthread_mutex_lock(&waiter.mutex);
-    while (!waiter.done) pthread_cond_wait(&waiter.changed, &waiter.mutex);
-    pthread_mutex_unlock(&waiter.mutex);
-    pthread_mutex_destroy(&waiter.mutex);
-    pthread_cond_destroy(&waiter.changed);
-    metric_add(keeper->expired, (double)waiter.integer);
-    return waiter.status;
+    struct batch batch;
+    int64_t reaped = 0;
+    batch_init(&batch);
+    limits_reap(keeper->stores.limits, organization, batch_answer, batch_expect(&batch, read_count, &reaped));
+    enum status status = batch_wait(&batch, NULL, err);
+    batch_deinit(&batch);
+    metric_add(keeper->expired, (double)reaped);
+    return status;
 }
 
 static void note_moved(struct ledger_keeper *keeper, const char *organization, const struct ledger_moved *moved,
@@ -211,7 +198,7 @@ static void declare_metrics(struct ledger_keeper *keeper, struct metrics *metric
 enum status ledger_keeper_create(const struct ledger_keeper_options *options, struct ledger_keeper **out,
                                  struct error *err) {
     struct ledger_keeper *keeper = calloc(1, sizeof *keeper);
-    if (keeper == NULL) return error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
+    if (keeper == NULL) return out_of_memory(err);
     keeper->stores = options->stores;
     keeper->retention_ns = options->retention_ns;
     declare_metrics(keeper, options->metrics);

@@ -5,16 +5,19 @@
 
 #include "base/clock.h"
 #include "base/text.h"
-#include "bora/v1/usage.pb-c.h"
 #include "services/keys/money.h"
+#include "services/keys/out_of_memory.h"
 #include "services/keys/prices.h"
 #include "services/keys/time_text.h"
+#include "services/keys/usage_names.h"
 #include "services/keys/usage_scope.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
+/* A call looks at no more than that: a tenth of a second. */
+enum { ENTRIES_SEEN_MAX = 50000 };
 enum { LIMIT_DEFAULT = 1000, CHUNK = 1000, TIME_BYTES = 32, MS_PER_S = 1000 };
 
 #define ID_MS_MAX UINT64_C(253402300799999) /* of the year 9999 */
@@ -26,12 +29,9 @@ struct page {
     size_t limit;
     Bora__V1__ListLedgerResponse *response; /* room for `limit` entries */
     char start[LEDGER_ID_BYTES + 2];        /* where XRANGE goes on: "(" and an id, or an id */
+    char taken[LEDGER_ID_BYTES + 1]; /* the last entry that was added or passed over: what the next page comes after */
     char end[LEDGER_ID_BYTES + 2];
 };
-
-static enum status no_memory(struct error *err) {
-    return error_set(err, STATUS_RESOURCE_EXHAUSTED, "the answer needs too much memory; ask for less");
-}
 
 /* --- what is asked ----------------------------------------------------------------------------------------------- */
 
@@ -103,9 +103,9 @@ static char *text_of(struct arena *arena, const struct redis_reply *words, char 
     return arena_copy(arena, text.data, text.length);
 }
 
-static char *id_of_key(struct arena *arena, const struct redis_reply *words) {
-    char *prefix = text_of(arena, words, 'k'), id[UUID_CHARACTERS + 1];
-    if (prefix == NULL || !key_prefix_is_valid(prefix)) return prefix; /* nobody's; shown as it is */
+static char *id_of_key(struct arena *arena, const char *prefix) {
+    char id[UUID_CHARACTERS + 1];
+    if (prefix == NULL || !key_prefix_is_valid(prefix)) return (char *)prefix; /* nobody's; shown as it is */
     uuid_of_prefix(prefix, id);
     return arena_copy(arena, id, UUID_CHARACTERS);
 }
@@ -115,7 +115,7 @@ static enum status add_entry(struct page *page, const struct redis_reply *item, 
     const struct redis_reply *words = &item->items[1];
     Bora__V1__LedgerEntry *entry = arena_alloc(arena, sizeof *entry);
     char time[TIME_BYTES];
-    if (entry == NULL) return no_memory(err);
+    if (entry == NULL) return too_much_memory(err);
     bora__v1__ledger_entry__init(entry);
     clock_format_rfc3339(number_of(words, 't') * NS_PER_MS, time);
     entry->id = arena_copy(arena, item->items[0].string.data, item->items[0].string.length);
@@ -123,7 +123,8 @@ static enum status add_entry(struct page *page, const struct redis_reply *item, 
     clock_format_rfc3339(number_of(words, 'b') * NS_PER_MS, time);
     entry->started = arena_copy(arena, time, strlen(time));
     entry->request_id = text_of(arena, words, 'r');
-    entry->key_id = id_of_key(arena, words);
+    entry->key_prefix = text_of(arena, words, 'k');
+    entry->key_id = id_of_key(arena, entry->key_prefix);
     entry->workspace_id = text_of(arena, words, 'w');
     entry->model = text_of(arena, words, 'm');
     entry->kind = text_of(arena, words, 's');
@@ -135,7 +136,7 @@ static enum status add_entry(struct page *page, const struct redis_reply *item, 
     if (entry->id == NULL || entry->time == NULL || entry->started == NULL || entry->request_id == NULL ||
         entry->key_id == NULL || entry->workspace_id == NULL || entry->model == NULL || entry->kind == NULL ||
         entry->endpoint == NULL)
-        return no_memory(err);
+        return too_much_memory(err);
     page->response->entries[page->response->n_entries++] = entry;
     return STATUS_OK;
 }
@@ -147,11 +148,11 @@ static enum status add_chunk(struct page *page, const struct redis_reply *chunk,
         if (item->type != REDIS_ARRAY || item->count != 2)
             return error_set(err, STATUS_DATA_LOSS, "the ledger gave a strange entry");
         snprintf(page->start, sizeof page->start, "(%.*s", LEDGER_ID_BYTES, (const char *)item->items[0].string.data);
-        if (!passes(&page->filter, &item->items[1])) continue;
-        if (page->response->n_entries == page->limit)
-            page->response->has_more = true;
-        else
-            TRY(add_entry(page, item, err));
+        bool fits = passes(&page->filter, &item->items[1]);
+        page->response->has_more = fits && page->response->n_entries == page->limit;
+        if (page->response->has_more) break;
+        if (fits) TRY(add_entry(page, item, err));
+        snprintf(page->taken, sizeof page->taken, "%s", page->start + 1);
     }
     return STATUS_OK;
 }
@@ -160,19 +161,26 @@ static enum status fill_page(struct page *page, const char *organization, struct
     char name[LEDGER_NAME_BYTES], count[LEDGER_ID_BYTES];
     ledger_name(organization, name);
     snprintf(count, sizeof count, "%d", CHUNK);
-    size_t came = CHUNK;
+    size_t came = CHUNK, seen = 0;
     while (came == CHUNK && !page->response->has_more) {
+        if (seen >= ENTRIES_SEEN_MAX) {
+            page->response->has_more = true;
+            break;
+        }
         struct redis_reply *reply = NULL;
-        if (rpc_call_cancelled(page->handling->call)) /* a rare key's entries may take long to find */
-            return error_set(err, STATUS_CANCELLED, "the client has left");
+        if (rpc_call_cancelled(page->handling->call)) return error_set(err, STATUS_CANCELLED, "the client has left");
         TRY(store_words(page->handling->service, &reply, err,
                         WORDS("XRANGE", name, page->start, page->end, "COUNT", count)));
         enum status status = add_chunk(page, reply, err);
         came = reply->count;
+        seen += came;
         redis_reply_free(reply);
         TRY(status);
     }
-    return STATUS_OK;
+    if (!page->response->has_more) return STATUS_OK;
+    page->response->_next_after_case = BORA__V1__LIST_LEDGER_RESPONSE___NEXT_AFTER_NEXT_AFTER;
+    page->response->next_after = arena_copy(&page->handling->arena, page->taken, strlen(page->taken));
+    return page->response->next_after != NULL ? STATUS_OK : too_much_memory(err);
 }
 
 enum status ledger_list(struct handling *handling, const void *message, ProtobufCMessage **out, struct error *err) {
@@ -185,12 +193,13 @@ enum status ledger_list(struct handling *handling, const void *message, Protobuf
     TRY(usage_scope_find(handling, &wanted, &scope, err));
     page.filter = scope.filter;
     page.response = arena_alloc(&handling->arena, sizeof *page.response);
-    if (page.response == NULL) return no_memory(err);
+    if (page.response == NULL) return too_much_memory(err);
     bora__v1__list_ledger_response__init(page.response);
     page.response->entries = arena_alloc_array(&handling->arena, page.limit, sizeof *page.response->entries);
-    if (page.response->entries == NULL) return no_memory(err);
+    if (page.response->entries == NULL) return too_much_memory(err);
     TRY(prices_currency(handling, (const char **)&page.response->currency, err));
     TRY(fill_page(&page, scope.organization, err));
+    TRY(usage_name_entries(handling, scope.organization, page.response->entries, page.response->n_entries, err));
     *out = &page.response->base;
     return STATUS_OK;
 }

@@ -3,6 +3,7 @@
 #include "services/keys/ledger_organizations.h"
 
 #include "base/limits.h"
+#include "services/keys/out_of_memory.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -52,7 +53,7 @@ static enum status add(struct ledger_organizations *list, size_t known, struct b
     if (list->count == list->capacity) {
         size_t capacity = 2 * list->capacity + FIRST_CAPACITY;
         struct ledger_organization *more = realloc(list->items, capacity * sizeof *more);
-        if (more == NULL) return error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
+        if (more == NULL) return out_of_memory(err);
         list->items = more;
         list->capacity = capacity;
     }

@@ -5,56 +5,47 @@
 
 #include "base/clock.h"
 #include "bora/v1/usage.pb-c.h"
+#include "services/keys/batch.h"
 #include "services/keys/convert.h"
 #include "services/keys/key_store.h"
+#include "services/keys/model_names.h"
 #include "services/keys/money.h"
+#include "services/keys/out_of_memory.h"
 #include "services/keys/prices.h"
 #include "services/keys/usage_scope.h"
 
-#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 
-static enum status no_memory(struct error *err) {
-    return error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
-}
+enum { MODELS_OF_A_NAME = 64 };
 
 /* --- what is used ------------------------------------------------------------------------------------------------ */
 
-/** An answer of limits_used, waited for. */
-struct used_waiter {
-    pthread_mutex_t mutex;
-    pthread_cond_t changed;
-    bool done;
-    enum status status;
-    struct limits_bounds used;
-    struct error cause;
-};
-
-static void on_used(void *context, enum status status, const struct redis_reply *reply, const char *message) {
-    struct used_waiter *waiter = context;
-    pthread_mutex_lock(&waiter->mutex);
-    waiter->status = status;
-    if (status != STATUS_OK)
-        waiter->status = error_set(&waiter->cause, status, "%s", message);
-    else if (!limits_read_used(reply, &waiter->used))
-        waiter->status = error_set(&waiter->cause, STATUS_DATA_LOSS, "the limits' script gave a strange answer");
-    waiter->done = true;
-    pthread_cond_signal(&waiter->changed);
-    pthread_mutex_unlock(&waiter->mutex);
+static enum status read_used(void *context, const struct redis_reply *reply, struct error *err) {
+    struct limits_bounds *used = context;
+    return limits_read_used(reply, used) ? STATUS_OK
+                                         : error_set(err, STATUS_DATA_LOSS, "the limits' script gave a strange answer");
 }
 
+/** Of all these models; each has a counter of its own, and so a limit in them all is as near as the nearest of them. */
 static enum status ask_used(struct handling *handling, const char *organization, const char *scope,
-                            const char *model_or_null, struct limits_bounds *out, struct error *err) {
-    struct used_waiter waiter = {.mutex = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
-    limits_used(handling->service->limits_redis, organization, scope, model_or_null, on_used, &waiter);
-    pthread_mutex_lock(&waiter.mutex);
-    while (!waiter.done) pthread_cond_wait(&waiter.changed, &waiter.mutex);
-    pthread_mutex_unlock(&waiter.mutex);
-    pthread_mutex_destroy(&waiter.mutex);
-    pthread_cond_destroy(&waiter.changed);
-    if (waiter.status != STATUS_OK) return store_failure(waiter.status, waiter.cause.message, err);
-    *out = waiter.used;
+                            const char *const *models, size_t count, struct limits_bounds *out, struct error *err) {
+    struct redis_client *redis = handling->service->limits_redis;
+    struct limits_bounds used[MODELS_OF_A_NAME];
+    struct batch batch;
+    struct error cause = {0};
+    batch_init(&batch);
+    for (size_t i = 0; i < count; i++)
+        limits_used(redis, organization, scope, models[i], batch_answer, batch_expect(&batch, read_used, &used[i]));
+    enum status status = batch_wait(&batch, NULL, &cause);
+    batch_deinit(&batch);
+    if (status != STATUS_OK) return store_failure(status, cause.message, err);
+    *out = used[0];
+    for (size_t i = 1; i < count; i++) {
+        for (int kind = 0; kind < LIMITS_KINDS; kind++) {
+            if (used[i].of[kind] > out->of[kind]) out->of[kind] = used[i].of[kind];
+        }
+    }
     return STATUS_OK;
 }
 
@@ -65,6 +56,7 @@ enum { LEVELS = 3, ROWS_MAX = LEVELS * (1 + LIMIT_KEY_MODEL_LIMITS) };
 /** The organisation, a workspace or a key, and its limits. */
 struct level {
     const char *kind, *id, *name;       /* "organization", ... */
+    enum key_role least_role;           /* that may see what is used and spent there (usage_scope.h) */
     char scope[LIMITS_SCOPE_BYTES + 1]; /* its counter's name */
     const struct limit_set *limits;
 };
@@ -74,29 +66,31 @@ struct levels {
     struct level items[LEVELS];
 };
 
-static void add_level(struct levels *levels, const char *kind, const char *letter, const char *counter, const char *id,
-                      const char *name, const struct limit_set *limits) {
+static void add_level(struct levels *levels, const char *kind, enum key_role least_role, const char *letter,
+                      const char *counter, const char *id, const char *name, const struct limit_set *limits) {
     struct level *level = &levels->items[levels->count++];
-    *level = (struct level){.kind = kind, .id = id, .name = name, .limits = limits};
+    *level = (struct level){.kind = kind, .least_role = least_role, .id = id, .name = name, .limits = limits};
     snprintf(level->scope, sizeof level->scope, "%s%s", letter, counter);
 }
 
 static enum status add_organization(struct handling *handling, const char *id_or_null, struct levels *out,
                                     struct error *err) {
     struct organization *organization = arena_alloc(&handling->arena, sizeof *organization);
-    if (organization == NULL) return no_memory(err);
+    if (organization == NULL) return out_of_memory(err);
     TRY(handling_organization(handling, id_or_null, organization, err));
     out->organization = organization->id;
-    add_level(out, "organization", "o", "", organization->id, organization->name, &organization->limits);
+    add_level(out, "organization", KEY_ROLE_ADMIN, "o", "", organization->id, organization->name,
+              &organization->limits);
     return STATUS_OK;
 }
 
 static enum status add_workspace(struct handling *handling, const char *id, struct levels *out,
                                  const struct workspace **out_workspace, struct error *err) {
     struct workspace *workspace = arena_alloc(&handling->arena, sizeof *workspace);
-    if (workspace == NULL) return no_memory(err);
+    if (workspace == NULL) return out_of_memory(err);
     TRY(handling_workspace(handling, id, workspace, err));
-    add_level(out, "workspace", "w:", workspace->id, workspace->id, workspace->name, &workspace->limits);
+    add_level(out, "workspace", KEY_ROLE_MEMBER, "w:", workspace->id, workspace->id, workspace->name,
+              &workspace->limits);
     *out_workspace = workspace;
     return STATUS_OK;
 }
@@ -106,12 +100,12 @@ static enum status add_key(struct handling *handling, const char *prefix, struct
     struct key_record *key = arena_alloc(arena, sizeof *key);
     const struct workspace *workspace = NULL;
     char *id = arena_alloc(arena, UUID_CHARACTERS + 1);
-    if (key == NULL || id == NULL) return no_memory(err);
+    if (key == NULL || id == NULL) return out_of_memory(err);
     TRY(handling_key(handling, prefix, key, err));
     TRY(add_workspace(handling, key->workspace, out, &workspace, err));
     key->limits.all = key_resolve_limits(handling->service, key, workspace);
     uuid_of_prefix(key->prefix, id);
-    add_level(out, "key", "k:", key->prefix, id, key->name, &key->limits);
+    add_level(out, "key", KEY_ROLE_SERVICE, "k:", key->prefix, id, key->name, &key->limits);
     return STATUS_OK;
 }
 
@@ -145,15 +139,41 @@ static void fill_limits(const struct limits_bounds *limits, const struct limits_
         out->of[i] = limits->of[i] == LIMITS_ABSENT ? LIMITS_ABSENT : amounts->of[i] > 0 ? amounts->of[i] : 0;
 }
 
-static enum status add_row(struct handling *handling, const struct levels *levels, const struct level *level,
-                           const char *model_or_null, const struct limits_bounds *limits, Bora__V1__RateLimit *out,
-                           struct error *err) {
-    struct arena *arena = &handling->arena;
-    Bora__V1__RateLimitLevel *row = arena_alloc(arena, sizeof *row);
+/** What an answer is made of. */
+struct report {
+    struct handling *handling;
+    const struct levels *levels;
+    const struct model_names *names;
+    Bora__V1__RateLimit *out;
+};
+
+/** What is used of the row's limits, and of which models it is. */
+static enum status fill_used(const struct report *report, const struct level *level, const char *model_or_null,
+                             const struct limits_bounds *limits, Bora__V1__RateLimitLevel *row, struct error *err) {
+    struct arena *arena = &report->handling->arena;
+    const char **models = arena_alloc_array(arena, MODELS_OF_A_NAME, sizeof *models);
     struct limits_bounds used, shown;
-    if (row == NULL) return no_memory(err);
-    TRY(ask_used(handling, levels->organization, level->scope, model_or_null, &used, err));
+    if (models == NULL) return out_of_memory(err);
+    size_t count = model_or_null != NULL ? model_names_find(report->names, model_or_null, models, MODELS_OF_A_NAME) : 0;
+    row->models = (char **)models;
+    row->n_models = count;
+    if (count == 0) models[count++] = model_or_null; /* nobody serves it now: it may have been its own name */
+    if (report->handling->caller.role < level->least_role) return STATUS_OK;
+    TRY(ask_used(report->handling, report->levels->organization, level->scope, models, count, &used, err));
     fill_limits(limits, &used, &shown);
+    row->used = convert_bounds(&shown, arena);
+    return row->used != NULL ? STATUS_OK : out_of_memory(err);
+}
+
+/** None where nothing is left that the caller may see: its limits are everybody's whom they bind, but not what is to be spent. */
+static enum status add_row(const struct report *report, const struct level *level, const char *model_or_null,
+                           const struct limits_bounds *limits, struct error *err) {
+    struct arena *arena = &report->handling->arena;
+    struct limits_bounds seen = *limits;
+    if (report->handling->caller.role < level->least_role) seen.of[LIMITS_SPEND_PER_MONTH] = LIMITS_ABSENT;
+    if (!limit_bounds_any(&seen)) return STATUS_OK;
+    Bora__V1__RateLimitLevel *row = arena_alloc(arena, sizeof *row);
+    if (row == NULL) return out_of_memory(err);
     bora__v1__rate_limit_level__init(row);
     row->scope = (char *)level->kind;
     row->id = (char *)level->id;
@@ -162,10 +182,10 @@ static enum status add_row(struct handling *handling, const struct levels *level
         row->_model_case = BORA__V1__RATE_LIMIT_LEVEL___MODEL_MODEL;
         row->model = (char *)model_or_null;
     }
-    row->limits = convert_bounds(limits, arena);
-    row->used = convert_bounds(&shown, arena);
-    if (row->limits == NULL || row->used == NULL) return no_memory(err);
-    out->levels[out->n_levels++] = row;
+    row->limits = convert_bounds(&seen, arena);
+    if (row->limits == NULL) return out_of_memory(err);
+    TRY(fill_used(report, level, model_or_null, &seen, row, err));
+    report->out->levels[report->out->n_levels++] = row;
     return STATUS_OK;
 }
 
@@ -205,7 +225,7 @@ static enum status add_models(const struct levels *levels, struct arena *arena, 
     Bora__V1__RateLimit__TokensLimitsByModelEntry *entries = arena_alloc_array(arena, count, sizeof *entries);
     Bora__V1__TokenLimits *limits = arena_alloc_array(arena, count, sizeof *limits);
     out->tokens_limits_by_model = arena_alloc_array(arena, count, sizeof *out->tokens_limits_by_model);
-    if (entries == NULL || limits == NULL || out->tokens_limits_by_model == NULL) return no_memory(err);
+    if (entries == NULL || limits == NULL || out->tokens_limits_by_model == NULL) return out_of_memory(err);
     for (size_t i = 0; i < count; i++) {
         bora__v1__rate_limit__tokens_limits_by_model_entry__init(&entries[i]);
         bora__v1__token_limits__init(&limits[i]);
@@ -226,26 +246,30 @@ static enum status add_models(const struct levels *levels, struct arena *arena, 
 
 enum status rate_limit_get(struct handling *handling, const void *message, ProtobufCMessage **out, struct error *err) {
     struct levels levels = {0};
+    struct arena *arena = &handling->arena;
     TRY(find_levels(handling, message, &levels, err));
-    Bora__V1__RateLimit *reply = arena_alloc(&handling->arena, sizeof *reply);
-    if (reply == NULL) return no_memory(err);
+    Bora__V1__RateLimit *reply = arena_alloc(arena, sizeof *reply);
+    struct model_names *names = arena_alloc(arena, sizeof *names);
+    if (reply == NULL || names == NULL) return out_of_memory(err);
+    TRY(model_names_read(handling->service, arena, names, err));
     bora__v1__rate_limit__init(reply);
-    reply->levels = arena_alloc_array(&handling->arena, ROWS_MAX, sizeof *reply->levels);
-    if (reply->levels == NULL) return no_memory(err);
+    reply->levels = arena_alloc_array(arena, ROWS_MAX, sizeof *reply->levels);
+    if (reply->levels == NULL) return out_of_memory(err);
+    const struct report report = {handling, &levels, names, reply};
     int64_t per_second = LIMITS_ABSENT;
     for (size_t i = 0; i < levels.count; i++) {
         const struct level *level = &levels.items[i];
         const struct limit_set *limits = level->limits;
         per_second = limits_tighter(per_second, limits->all.of[LIMITS_REQUESTS_PER_SECOND]);
-        if (limit_bounds_any(&limits->all)) TRY(add_row(handling, &levels, level, NULL, &limits->all, reply, err));
+        TRY(add_row(&report, level, NULL, &limits->all, err));
         for (size_t j = 0; j < limits->model_count; j++)
-            TRY(add_row(handling, &levels, level, limits->models[j].model, &limits->models[j].bounds, reply, err));
+            TRY(add_row(&report, level, limits->models[j].model, &limits->models[j].bounds, err));
     }
     if (per_second != LIMITS_ABSENT) {
         reply->_requests_per_second_case = BORA__V1__RATE_LIMIT___REQUESTS_PER_SECOND_REQUESTS_PER_SECOND;
         reply->requests_per_second = (double)per_second;
     }
-    TRY(add_models(&levels, &handling->arena, reply, err));
+    TRY(add_models(&levels, arena, reply, err));
     *out = &reply->base;
     return STATUS_OK;
 }
@@ -267,7 +291,7 @@ static enum status find_place(struct handling *handling, const char *organizatio
     out->workspace = NULL;
     if (scope.filter.workspace == NULL) return STATUS_OK;
     struct workspace *found = arena_alloc(&handling->arena, sizeof *found);
-    if (found == NULL) return no_memory(err);
+    if (found == NULL) return out_of_memory(err);
     TRY(handling_workspace(handling, scope.filter.workspace, found, err));
     out->workspace = found;
     return STATUS_OK;
@@ -298,10 +322,10 @@ static enum status make_spend(struct handling *handling, const struct spend_plac
     char scope[LIMITS_SCOPE_BYTES + 1] = "o";
     struct limits_bounds used;
     int64_t month = 0;
-    if (reply == NULL) return no_memory(err);
+    if (reply == NULL) return out_of_memory(err);
     TRY(sum_month(handling, place, &month, err));
     if (place->workspace != NULL) snprintf(scope, sizeof scope, "w:%s", place->workspace->id);
-    TRY(ask_used(handling, place->organization.id, scope, NULL, &used, err));
+    TRY(ask_used(handling, place->organization.id, scope, (const char *const[]){NULL}, 1, &used, err));
     bora__v1__spend_limit__init(reply);
     TRY(prices_currency(handling, (const char **)&reply->currency, err));
     int64_t counted = used.of[LIMITS_SPEND_PER_MONTH];

@@ -6,6 +6,8 @@
 #include "services/keys/changes.h"
 #include "services/keys/keys.h"
 #include "services/keys/ledger_keeper.h"
+#include "services/keys/limit_seed.h"
+#include "services/keys/out_of_memory.h"
 #include "services/keys/status_page.h"
 
 #include <openssl/crypto.h>
@@ -18,7 +20,9 @@
 enum { ADDRESS_BYTES = 160, JOB_THREADS = 8, JOBS_MAX = 1024 };
 
 static enum status prepare(struct keys_service *service, struct error *err) {
-    TRY(keys_secrets_load(&service->settings, &service->secrets, err));
+    enum status status = keys_secrets_load(&service->settings, &service->secrets, err);
+    keys_settings_forget_secrets(&service->settings);
+    TRY(status);
     if (service->secrets.hash_secret_created)
         log_info("a new hash secret was made; keep a copy", LOG_S("file", service->settings.hash_secret_file));
     if (service->secrets.hash_secret_exposed)
@@ -26,7 +30,7 @@ static enum status prepare(struct keys_service *service, struct error *err) {
                  LOG_S("file", service->settings.hash_secret_file));
     service->metrics = metrics_create();
     snprintf(service->audit_kept, sizeof service->audit_kept, "%lld", (long long)service->settings.audit_entries);
-    if (service->metrics == NULL) return error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
+    if (service->metrics == NULL) return out_of_memory(err);
     service->requests = metrics_counter(service->metrics, "bora_keys_requests_total", "Calls by method and status.",
                                         "method", "status");
     service->ready = metrics_gauge(service->metrics, "bora_keys_ready", "1 while keys can be made and verified.");
@@ -73,7 +77,8 @@ static enum status open_redis(struct keys_service *service, struct error *err) {
     const struct keys_settings *settings = &service->settings;
     const char *limits_address = settings->redis_limits_address,
                *limits_password = settings->redis_limits_password_file;
-    TRY(changes_keeper_start(service, &service->changes, err));
+    TRY(keeper_start(changes_keep, service, &service->changes, err));
+    TRY(keeper_start(limit_seeds_keep, service, &service->seeds, err));
     TRY(open_client(service, limits_address != NULL ? limits_address : settings->redis_address,
                     limits_password != NULL ? limits_password : settings->redis_password_file,
                     keys_on_limits_connection, &service->limits_redis, err));
@@ -136,10 +141,13 @@ cleanup:
         http_server_destroy(status_page);
     }
     ledger_keeper_destroy(service->ledger);
-    changes_keeper_stop(service->changes);
     if (service->jobs != NULL) job_pool_destroy(service->jobs);
+    keeper_stop(service->changes);
+    keeper_stop(service->seeds);
     if (service->redis != NULL) redis_client_destroy(service->redis);
     if (service->limits_redis != NULL) redis_client_destroy(service->limits_redis);
+    keeper_destroy(service->changes);
+    keeper_destroy(service->seeds);
     if (service->server != NULL) rpc_server_destroy(service->server);
     if (service->transcoder != NULL) transcoder_destroy(service->transcoder);
     if (service->metrics != NULL) metrics_destroy(service->metrics);

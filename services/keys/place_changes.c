@@ -3,6 +3,8 @@
 #include "base/clock.h"
 #include "services/keys/handling.h"
 #include "services/keys/limit_seed.h"
+#include "services/keys/organization_names.h"
+#include "services/keys/out_of_memory.h"
 #include "services/keys/record_store.h"
 #include "services/keys/store_names.h"
 
@@ -45,10 +47,6 @@ static void put_organization(struct word_list *words, const struct organization 
 static void put_workspace(struct word_list *words, const struct workspace *place) {
     put_place(words, place->name, place->version, place->created_at, place->disabled, &place->limits);
     word_list_put_bounds(words, "key.", &place->key_limits, NULL);
-}
-
-static enum status out_of_memory(struct error *err) {
-    return error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
 }
 
 /** Words ahead, an entry of the audit trail, the record's. */
@@ -123,6 +121,7 @@ enum status place_create_organization(struct handling *handling, struct organiza
     if (organization->id[0] == 0) TRY(uuid_random(organization->id, err));
     organization->version = 1;
     organization->created_at = unix_now();
+    TRY(organization_name_claim(service, organization->name, organization->id, &handling->arena, err));
     TRY(list_organization(service, organization->id, err));
     char names[2][STORE_NAME_BYTES];
     struct bytes_view keys[] = {store_name(names[0], "org", organization->id, NULL),
@@ -208,9 +207,11 @@ enum status place_change_organization(struct handling *handling, const struct or
                                    .after = &new,
                                    .entry = &entry,
                                    .change = &told};
+    if (renamed) TRY(organization_name_claim(handling->service, after->name, after->id, &handling->arena, err));
     if (!limit_sets_equal(&before->limits, &after->limits))
         TRY(limit_seed_scope(handling, after->id, NULL, NULL, &after->limits, err));
     TRY(record_change(handling, &change, err));
+    if (renamed) organization_name_release(handling->service, before->name, before->id);
     return change_finish(handling->service, &told, err);
 }
 

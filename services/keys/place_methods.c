@@ -3,16 +3,13 @@
 #include "services/keys/convert.h"
 #include "services/keys/key_store.h"
 #include "services/keys/methods.h"
+#include "services/keys/out_of_memory.h"
 #include "services/keys/record_store.h"
 #include "services/keys/store_names.h"
 
 #include <string.h>
 
 enum { LIST_LIMIT_DEFAULT = 100 };
-
-static enum status out_of_memory(struct error *err) {
-    return error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
-}
 
 static enum status too_many_tries(struct error *err) {
     return error_set(err, STATUS_ABORTED, "others are changing it at the same time; try again");
@@ -92,6 +89,21 @@ static enum status update_organization(struct handling *handling, const void *me
     if (status == STATUS_ABORTED) return too_many_tries(err);
     TRY(status);
     return answer_organization(handling, &after, out_reply, err);
+}
+
+static enum status delete_organization(struct handling *handling, const void *message, ProtobufCMessage **out_reply,
+                                       struct error *err) {
+    const Bora__V1__DeleteOrganizationRequest *request = message;
+    struct organization organization;
+    TRY(handling_organization(handling, request->organization_id, &organization, err));
+    TRY(place_delete_organization(handling, &organization, err));
+    Bora__V1__DeleteOrganizationResponse *out = arena_alloc(&handling->arena, sizeof *out);
+    if (out == NULL) return out_of_memory(err);
+    bora__v1__delete_organization_response__init(out);
+    out->id = request->organization_id;
+    out->deleted = true;
+    *out_reply = &out->base;
+    return STATUS_OK;
 }
 
 /* --- workspaces --------------------------------------------------------------------------------------------------- */
@@ -287,6 +299,7 @@ const struct rpc_method place_methods[] = {
     METHOD(PATH, "CreateOrganization", create_organization, create_organization_request, KEY_ROLE_OPERATOR, "admin"),
     METHOD(PATH, "GetOrganization", get_organization, get_organization_request, KEY_ROLE_OPERATOR, "admin"),
     METHOD(PATH, "UpdateOrganization", update_organization, update_organization_request, KEY_ROLE_OPERATOR, "admin"),
+    METHOD(PATH, "DeleteOrganization", delete_organization, delete_organization_request, KEY_ROLE_OPERATOR, "admin"),
     METHOD(PATH, "ListWorkspaces", list_workspaces, list_workspaces_request, KEY_ROLE_ADMIN, "admin"),
     METHOD(PATH, "CreateWorkspace", create_workspace, create_workspace_request, KEY_ROLE_ADMIN, "admin"),
     METHOD(PATH, "GetWorkspace", get_workspace, get_workspace_request, KEY_ROLE_ADMIN, "admin"),

@@ -4,6 +4,7 @@
 
 #include "services/keys/handling.h"
 #include "services/keys/hash_reader.h"
+#include "services/keys/out_of_memory.h"
 #include "services/keys/store_names.h"
 
 #include <inttypes.h>
@@ -143,7 +144,7 @@ static enum status list_ids(struct keys_service *service, const char *name, int6
     *out_count = *out != NULL ? reply->count : 0;
     for (size_t i = 0; i < *out_count; i++) copy_id(&reply->items[i], (*out)[i]);
     redis_reply_free(reply);
-    return *out != NULL ? STATUS_OK : error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
+    return *out != NULL ? STATUS_OK : out_of_memory(err);
 }
 
 enum status place_organization_ids(struct keys_service *service, int64_t offset, int64_t limit, struct arena *arena,
@@ -179,7 +180,7 @@ enum status place_workspace_names(struct keys_service *service, const char *orga
         room = item->name != NULL;
     }
     redis_reply_free(reply);
-    if (!room) return error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
+    if (!room) return out_of_memory(err);
     qsort(out->items, out->count, sizeof *out->items, compare_names);
     return STATUS_OK;
 }

@@ -74,8 +74,11 @@ const char *workspace_names_find(const struct workspace_names *names, const char
 
 /* --- changes, each with its entry in the audit trail --------------------------------------------------------------- */
 
-/** `organization`: what is asked for; gets an id and a first workspace. RESOURCE_EXHAUSTED: there are too many. */
+/** `organization`: what is asked for; gets an id and a first workspace. ALREADY_EXISTS: the name is taken. RESOURCE_EXHAUSTED: there are too many. */
 enum status place_create_organization(struct handling *handling, struct organization *organization, struct error *err);
+/** FAILED_PRECONDITION: it has keys that are not revoked, or has used something, or is the first one. */
+enum status place_delete_organization(struct handling *handling, const struct organization *organization,
+                                      struct error *err);
 /** `workspace`: what is asked for; gets an id. ALREADY_EXISTS: there is one of that name, whose id it gets. */
 enum status place_create_workspace(struct handling *handling, struct workspace *workspace, struct error *err);
 /** `before` as it was read; `after` gets its new version. ABORTED: somebody else was faster. UNAVAILABLE may also say that the change stands (changes.h). */

@@ -4,8 +4,10 @@
 
 #include "base/text.h"
 #include "bora/v1/usage.pb-c.h"
+#include "services/keys/batch.h"
 #include "services/keys/changes.h"
 #include "services/keys/money.h"
+#include "services/keys/out_of_memory.h"
 #include "services/keys/store_names.h"
 #include "services/keys/usage_methods.h"
 
@@ -23,10 +25,6 @@ static pthread_once_t script_once = PTHREAD_ONCE_INIT;
 
 static void init_script(void) {
     redis_script_init(&set_script, prices_set_lua);
-}
-
-static enum status no_memory(struct error *err) {
-    return error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
 }
 
 /* --- what the store has ------------------------------------------------------------------------------------------ */
@@ -50,7 +48,7 @@ static enum status read_currency(struct handling *handling, const char **out, st
     TRY(store_words(handling->service, &reply, err, WORDS("GET", PRICES_CURRENCY_NAME)));
     *out = reply->type == REDIS_STRING ? arena_copy(&handling->arena, reply->string.data, reply->string.length) : "";
     redis_reply_free(reply);
-    return *out != NULL ? STATUS_OK : no_memory(err);
+    return *out != NULL ? STATUS_OK : out_of_memory(err);
 }
 
 static const char *currency_or_default(const char *currency) {
@@ -67,12 +65,12 @@ static enum status copy_prices(const struct redis_reply *reply, struct arena *ar
                                struct error *err) {
     out->count = reply->count / 2;
     out->items = arena_alloc_array(arena, out->count, sizeof *out->items);
-    if (out->items == NULL) return no_memory(err);
+    if (out->items == NULL) return out_of_memory(err);
     for (size_t i = 0; i < out->count; i++) {
         struct bytes_view model = reply->items[2 * i].string, text = reply->items[2 * i + 1].string;
         out->items[i] = (struct listed_price){arena_copy(arena, model.data, model.length),
                                               arena_copy(arena, text.data, text.length)};
-        if (out->items[i].model == NULL || out->items[i].text == NULL) return no_memory(err);
+        if (out->items[i].model == NULL || out->items[i].text == NULL) return out_of_memory(err);
     }
     qsort(out->items, out->count, sizeof *out->items, compare_models);
     return STATUS_OK;
@@ -109,7 +107,7 @@ static enum status make_reply(const struct price_list *list, struct arena *arena
     Bora__V1__Prices *reply = arena_alloc(arena, sizeof *reply);
     Bora__V1__ModelPrice *prices = arena_alloc_array(arena, list->count, sizeof *prices);
     Bora__V1__ModelPrice **pointers = arena_alloc_array(arena, list->count, sizeof *pointers);
-    if (reply == NULL || prices == NULL || pointers == NULL) return no_memory(err);
+    if (reply == NULL || prices == NULL || pointers == NULL) return out_of_memory(err);
     bora__v1__prices__init(reply);
     reply->currency = (char *)currency_or_default(list->currency);
     reply->prices = pointers;
@@ -137,7 +135,7 @@ static enum status read_request(struct handling *handling, const Bora__V1__SetPr
     }
     *out = (struct price_list){.currency = request->currency, .count = request->n_prices};
     out->items = arena_alloc_array(arena, out->count, sizeof *out->items);
-    if (out->items == NULL) return no_memory(err);
+    if (out->items == NULL) return out_of_memory(err);
     for (size_t i = 0; i < out->count; i++) {
         const Bora__V1__ModelPrice *asked = request->prices[i];
         char text[PRICE_TEXT_BYTES];
@@ -150,10 +148,60 @@ static enum status read_request(struct handling *handling, const Bora__V1__SetPr
         }
         price_write(&price, text);
         out->items[i] = (struct listed_price){asked->model, arena_copy(arena, text, strlen(text))};
-        if (out->items[i].text == NULL) return no_memory(err);
+        if (out->items[i].text == NULL) return out_of_memory(err);
     }
     qsort(out->items, out->count, sizeof *out->items, compare_models);
     return STATUS_OK;
+}
+
+/* --- the currency ------------------------------------------------------------------------------------------------- */
+
+enum { ASKED_AT_ONCE = BATCH_MAX / 3 };
+
+static enum status note_priced(void *context, const struct redis_reply *reply, struct error *err) {
+    bool *found = context;
+    (void)err;
+    *found = *found || reply->type == REDIS_STRING || (reply->type == REDIS_INTEGER && reply->integer > 0);
+    return STATUS_OK;
+}
+
+/** Of some organisations. While there are prices, what is on its way to the ledger may have a cost too. */
+static enum status ask_priced(struct handling *handling, char (*ids)[UUID_CHARACTERS + 1], size_t count,
+                              bool with_prices, bool *out_priced, struct error *err) {
+    struct keys_service *service = handling->service;
+    struct batch batch;
+    struct error cause = {0};
+    batch_init(&batch);
+    for (size_t i = 0; i < count; i++) {
+        redis_commandf(service->redis, batch_answer, batch_expect(&batch, note_priced, out_priced),
+                       "HGET bora:ledger-seen:{%s} priced", ids[i]);
+        if (!with_prices) continue;
+        redis_commandf(service->limits_redis, batch_answer, batch_expect(&batch, note_priced, out_priced),
+                       "XLEN bora:outbox:{%s}", ids[i]);
+        redis_commandf(service->limits_redis, batch_answer, batch_expect(&batch, note_priced, out_priced),
+                       "HLEN bora:leases:{%s}", ids[i]);
+    }
+    enum status status = batch_wait(&batch, NULL, &cause);
+    batch_deinit(&batch);
+    return status == STATUS_OK ? STATUS_OK : store_failure(status, cause.message, err);
+}
+
+/** Amounts in the ledger, in sums and counters are of one currency, and have no name of one: another name would make other money of them. */
+static enum status require_currency(struct handling *handling, const struct price_list *before,
+                                    const struct price_list *after, struct error *err) {
+    const char *old = currency_or_default(before->currency);
+    char(*ids)[UUID_CHARACTERS + 1] = NULL;
+    size_t count = 0;
+    bool priced = false;
+    if (strcmp(old, after->currency) == 0) return STATUS_OK;
+    TRY(place_organization_ids(handling->service, 0, LIMIT_ORGANIZATIONS, &handling->arena, &ids, &count, err));
+    for (size_t at = 0; at < count && !priced; at += ASKED_AT_ONCE)
+        TRY(ask_priced(handling, ids + at, count - at < ASKED_AT_ONCE ? count - at : ASKED_AT_ONCE, before->count > 0,
+                       &priced, err));
+    if (!priced) return STATUS_OK;
+    const char *message = arena_printf(
+        &handling->arena, "Value error, usage has been charged in %s: the currency cannot be changed any more", old);
+    return message != NULL ? handling_refuse_field(handling, "currency", -1, message) : out_of_memory(err);
 }
 
 /* --- setting ----------------------------------------------------------------------------------------------------- */
@@ -215,9 +263,10 @@ static enum status try_to_set(struct handling *handling, const struct price_list
     struct bytes_view trail_words[AUDIT_WORDS];
     char trail[STORE_NAME_BYTES];
     TRY(read_list(handling, &before, err));
+    TRY(require_currency(handling, &before, after, err));
     TRY(handling_organization(handling, NULL, &organization, err));
     const struct audit_entry entry = {"price.update", "prices", "prices", detail_of(&before, after, arena)};
-    if (entry.detail == NULL) return no_memory(err);
+    if (entry.detail == NULL) return out_of_memory(err);
     handling_audit_words(handling, &entry, trail_words);
     struct word_list words = {.arena = arena};
     word_list_add(&words, before.currency);
@@ -225,7 +274,7 @@ static enum status try_to_set(struct handling *handling, const struct price_list
     word_list_add(&words, after->currency);
     for (int i = 0; i < AUDIT_WORDS; i++) word_list_add(&words, (const char *)trail_words[i].data);
     put_prices(&words, after);
-    if (words.failed) return no_memory(err);
+    if (words.failed) return out_of_memory(err);
     const struct bytes_view keys[] = {bytes_view_string(PRICES_NAME), bytes_view_string(PRICES_CURRENCY_NAME),
                                       store_name(trail, "audit", organization.id, NULL)};
     struct redis_reply *reply = NULL;

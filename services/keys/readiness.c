@@ -46,7 +46,8 @@ static void prepare_store(void *context) {
         return;
     }
     log_info("ready");
-    changes_keeper_wake(service->changes);
+    keeper_wake(service->changes);
+    keeper_wake(service->seeds);
 }
 
 static void on_mark(void *context, enum status status, const struct redis_reply *reply, const char *message) {
@@ -96,10 +97,12 @@ void keys_on_connection(void *context, bool connected) {
 
 void keys_on_limits_connection(void *context, bool connected) {
     struct keys_service *service = context;
-    if (connected)
-        changes_keeper_wake(service->changes);
-    else if (!atomic_load(&service->draining))
+    if (connected) {
+        keeper_wake(service->changes);
+        keeper_wake(service->seeds);
+    } else if (!atomic_load(&service->draining)) {
         log_warn("the limits' Redis cannot be reached: gateways cannot be told of changes");
+    }
 }
 
 enum status keys_require_ready(const struct keys_service *service, struct error *err) {

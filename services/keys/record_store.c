@@ -3,6 +3,7 @@
 #include "services/keys/record_store.h"
 
 #include "services/keys/handling.h"
+#include "services/keys/out_of_memory.h"
 #include "services/keys/store_names.h"
 
 #include <inttypes.h>
@@ -85,8 +86,7 @@ enum status record_change(struct handling *handling, const struct record_change 
     word_list_add(&arguments, change->leaving_prefix != NULL ? change->leaving_prefix : "");
     for (int i = 0; i < AUDIT_WORDS; i++) add_view(&arguments, audit[i]);
     add_difference(&arguments, change->before, change->after);
-    if (arguments.failed || change->before->failed || change->after->failed)
-        return error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
+    if (arguments.failed || change->before->failed || change->after->failed) return out_of_memory(err);
     struct redis_reply *reply = NULL;
     TRY(store_script(handling->service, &change_script, keys, 5, arguments.words, arguments.count, &reply, err));
     int64_t answer = reply->integer;

@@ -4,6 +4,9 @@
 
 #include "base/limits.h"
 
+#include <stdlib.h>
+#include <string.h>
+
 #define S struct keys_settings
 static const struct setting keys_settings_table[] = {
     SETTING_STRING(S, listen, "listen", "127.0.0.1:7010", "ADDRESS", "gRPC address; port 0 picks a free one"),
@@ -52,6 +55,17 @@ enum status keys_settings_load(int argc, char **argv, struct keys_settings *out,
     return settings_load(keys_settings_table, "bora-keys",
                          "Keeps organisations, workspaces and API keys, and what was used.", argc, argv, out,
                          out_outcome, err);
+}
+
+static void forget(char **secret) {
+    if (*secret != NULL) explicit_bzero(*secret, strlen(*secret));
+    free(*secret);
+    *secret = NULL;
+}
+
+void keys_settings_forget_secrets(struct keys_settings *settings) {
+    forget(&settings->admin_key);
+    forget(&settings->service_token);
 }
 
 void keys_settings_free(struct keys_settings *settings) {

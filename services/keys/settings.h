@@ -26,6 +26,8 @@ struct keys_settings {
 
 enum status keys_settings_load(int argc, char **argv, struct keys_settings *out, enum settings_outcome *out_outcome,
                                struct error *err);
+/** Wipe the secrets that came as text: their hashes are enough (secrets.h). */
+void keys_settings_forget_secrets(struct keys_settings *settings);
 void keys_settings_free(struct keys_settings *settings);
 
 #endif

@@ -4,19 +4,15 @@
 #include "services/keys/usage_methods.h"
 
 #include "base/clock.h"
-#include "bora/v1/usage.pb-c.h"
 #include "services/keys/money.h"
+#include "services/keys/out_of_memory.h"
 #include "services/keys/prices.h"
-#include "services/keys/store_names.h"
 #include "services/keys/time_text.h"
+#include "services/keys/usage_names.h"
 #include "services/keys/usage_scope.h"
 
 #include <stdlib.h>
 #include <string.h>
-
-static enum status no_memory(struct error *err) {
-    return error_set(err, STATUS_RESOURCE_EXHAUSTED, "the report needs too much memory; ask for less");
-}
 
 /* --- names ------------------------------------------------------------------------------------------------------- */
 
@@ -37,20 +33,6 @@ static int compare_places(const void *a, const void *b) {
     return x < y ? -1 : x > y;
 }
 
-/** NULL when there is no such record any more. */
-static enum status ask_name(struct handling *handling, const char *what, const char *organization, const char *id,
-                            const char **out, struct error *err) {
-    char name[STORE_NAME_BYTES];
-    store_name(name, what, organization, id);
-    struct redis_reply *reply = NULL;
-    TRY(store_words(handling->service, &reply, err, WORDS("HGET", name, "name")));
-    *out = NULL;
-    bool found = reply->type == REDIS_STRING;
-    if (found) *out = arena_copy(&handling->arena, reply->string.data, reply->string.length);
-    redis_reply_free(reply);
-    return found && *out == NULL ? no_memory(err) : STATUS_OK;
-}
-
 /** Each name is asked for once, however many rows have it. */
 static enum status name_rows(struct handling *handling, const struct usage_table *table, const char *organization,
                              struct named_row *rows, struct error *err) {
@@ -61,7 +43,7 @@ static enum status name_rows(struct handling *handling, const struct usage_table
             if (i > 0 && compare_keys(&rows[i - 1], &rows[i]) == 0)
                 rows[i].key_name = rows[i - 1].key_name;
             else
-                TRY(ask_name(handling, "key", organization, rows[i].row->key, &rows[i].key_name, err));
+                TRY(usage_name(handling, "key", organization, rows[i].row->key, &rows[i].key_name, err));
         }
     }
     if (table->grouping.workspace) {
@@ -70,7 +52,7 @@ static enum status name_rows(struct handling *handling, const struct usage_table
             if (i > 0 && compare_workspaces(&rows[i - 1], &rows[i]) == 0)
                 rows[i].workspace_name = rows[i - 1].workspace_name;
             else
-                TRY(ask_name(handling, "ws", organization, rows[i].row->workspace, &rows[i].workspace_name, err));
+                TRY(usage_name(handling, "ws", organization, rows[i].row->workspace, &rows[i].workspace_name, err));
         }
     }
     qsort(rows, table->count, sizeof *rows, compare_places);
@@ -114,6 +96,7 @@ static bool fill_row(const struct named_row *row, const struct usage_table *tabl
     bool ok = out->start != NULL;
     if (table->grouping.key) {
         SET(out, USAGE_ROW, key_id, KEY_ID, id_of_key(arena, row->row->key));
+        SET(out, USAGE_ROW, key_prefix, KEY_PREFIX, row->row->key);
         if (row->key_name != NULL) SET(out, USAGE_ROW, key_name, KEY_NAME, row->key_name);
         ok = ok && out->key_id != NULL;
     }
@@ -131,10 +114,10 @@ static enum status fill_report(struct handling *handling, const struct usage_tab
     struct named_row *named = arena_alloc_array(arena, table->count, sizeof *named);
     Bora__V1__UsageRow *rows = arena_alloc_array(arena, table->count + 1, sizeof *rows);
     out->rows = arena_alloc_array(arena, table->count, sizeof *out->rows);
-    if (named == NULL || rows == NULL || out->rows == NULL) return no_memory(err);
+    if (named == NULL || rows == NULL || out->rows == NULL) return too_much_memory(err);
     TRY(name_rows(handling, table, organization, named, err));
     for (size_t i = 0; i < table->count; i++) {
-        if (!fill_row(&named[i], table, arena, &rows[i])) return no_memory(err);
+        if (!fill_row(&named[i], table, arena, &rows[i])) return too_much_memory(err);
         out->rows[out->n_rows++] = &rows[i];
     }
     out->total = &rows[table->count];
@@ -144,7 +127,7 @@ static enum status fill_report(struct handling *handling, const struct usage_tab
     out->to = (char *)time_of(arena, table->range.to);
     out->total->start = out->from;
     out->interval = (char *)usage_interval_name(table->range.interval);
-    return out->from != NULL && out->to != NULL ? STATUS_OK : no_memory(err);
+    return out->from != NULL && out->to != NULL ? STATUS_OK : too_much_memory(err);
 }
 
 static struct usage_grouping grouping_of(const Bora__V1__GetUsageRequest *request) {
@@ -189,7 +172,7 @@ enum status usage_get(struct handling *handling, const void *message, ProtobufCM
     if (status != STATUS_OK) return store_failure(status, cause.message, err);
     usage_table_finish(&table);
     Bora__V1__UsageReport *report = arena_alloc(&handling->arena, sizeof *report);
-    if (report == NULL) return no_memory(err);
+    if (report == NULL) return too_much_memory(err);
     bora__v1__usage_report__init(report);
     TRY(prices_currency(handling, (const char **)&report->currency, err));
     TRY(fill_report(handling, &table, scope.organization, report, err));

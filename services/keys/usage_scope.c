@@ -2,6 +2,8 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "services/keys/usage_scope.h"
 
+#include "services/keys/out_of_memory.h"
+
 #include <string.h>
 
 static enum status no_workspace(struct error *err) {
@@ -24,7 +26,7 @@ static enum status find_workspace(struct handling *handling, const char *wanted,
     }
     if (wanted == NULL) return STATUS_OK;
     struct workspace *workspace = arena_alloc(&handling->arena, sizeof *workspace);
-    if (workspace == NULL) return error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
+    if (workspace == NULL) return out_of_memory(err);
     TRY(handling_workspace(handling, wanted, workspace, err));
     if (out->organization[0] != 0 && strcmp(out->organization, workspace->organization) != 0) return no_workspace(err);
     memcpy(out->organization, workspace->organization, sizeof out->organization);
@@ -37,7 +39,7 @@ static enum status find_key(struct handling *handling, const char *wanted, struc
     if (wanted == NULL && caller->role == KEY_ROLE_SERVICE) out->filter.key = caller->authority.key.prefix;
     if (wanted == NULL) return STATUS_OK;
     struct key_record *key = arena_alloc(&handling->arena, sizeof *key);
-    if (key == NULL) return error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
+    if (key == NULL) return out_of_memory(err);
     TRY(handling_key(handling, wanted, key, err));
     bool seen = caller->role >= KEY_ROLE_ADMIN ||
                 (caller->role == KEY_ROLE_MEMBER && strcmp(key->workspace, caller->authority.workspace.id) == 0) ||

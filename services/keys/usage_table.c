@@ -2,6 +2,8 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "services/keys/usage_table.h"
 
+#include "services/keys/out_of_memory.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -11,10 +13,6 @@ enum { ROWS_FIRST = 64, AMOUNTS_BYTES = 128 };
 struct parts {
     struct bytes_view key, workspace, model;
 };
-
-static enum status no_memory(struct error *err) {
-    return error_set(err, STATUS_RESOURCE_EXHAUSTED, "the report needs too much memory; ask for less");
-}
 
 static bool take_apart(struct bytes_view name, struct parts *out) {
     const uint8_t *end = name.data + name.length;
@@ -52,7 +50,7 @@ static uint32_t *find_slot(const struct usage_table *table, int64_t begin, const
 static enum status grow(struct usage_table *table, size_t capacity, struct error *err) {
     struct usage_row *rows = arena_alloc_array(table->arena, capacity, sizeof *rows);
     uint32_t *slots = arena_alloc_array(table->arena, 2 * capacity, sizeof *slots);
-    if (rows == NULL || slots == NULL) return no_memory(err);
+    if (rows == NULL || slots == NULL) return too_much_memory(err);
     if (table->count > 0) memcpy(rows, table->rows, table->count * sizeof *rows);
     table->rows = rows;
     table->slots = slots;
@@ -99,7 +97,7 @@ static enum status find_row(struct usage_table *table, int64_t begin, const stru
         }
         struct usage_row row = {
             begin, copy_of(table, parts->key), copy_of(table, parts->workspace), copy_of(table, parts->model), {0}};
-        if (row.key == NULL || row.workspace == NULL || row.model == NULL) return no_memory(err);
+        if (row.key == NULL || row.workspace == NULL || row.model == NULL) return too_much_memory(err);
         table->rows[table->count++] = row;
         *slot = (uint32_t)table->count;
     }

@@ -117,8 +117,11 @@ static void answer(struct verifying *verifying) {
         return;
     }
     Bora__V1__VerifyKeyResponse response = BORA__V1__VERIFY_KEY_RESPONSE__INIT;
+    char gate[KEY_GATE_BYTES];
+    key_gate_name(authority->key.prefix, authority->key.rotations, gate);
     response.info = convert_key(&authority->key, authority->workspace.name, now, &verifying->arena);
     response.organization_name = (char *)authority->organization.name;
+    response.gate = gate;
     response.prices = verifying->prices;
     response.n_prices = verifying->price_count;
     if (response.info == NULL || !fill_levels(verifying, &response)) {

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from conftest import ROOT
-from bora.v1 import chat_pb2, error_pb2, models_pb2, options_pb2
+from bora.v1 import chat_pb2, error_pb2, keys_pb2, models_pb2, options_pb2, tenants_pb2, usage_pb2
 
 
-@pytest.mark.parametrize("module", [options_pb2, error_pb2, chat_pb2, models_pb2], ids=lambda m: m.DESCRIPTOR.name)
+@pytest.mark.parametrize("module", [options_pb2, error_pb2, chat_pb2, models_pb2, keys_pb2, tenants_pb2, usage_pb2], ids=lambda m: m.DESCRIPTOR.name)
 def test_generated_code_is_as_new_as_proto(module, tmp_path):
     out = tmp_path / "set.pb"
     well_known = Path(protoc.__file__).parent / "_proto"

@@ -5,7 +5,9 @@ import csv
 import datetime
 import io
 import json
+import os
 import re
+import subprocess
 import time
 import uuid
 
@@ -138,6 +140,18 @@ def test_disabling_and_rotating_and_revoking_hold_at_once(house, place):
     assert refused(house, "POST", path + "/rotate", {}, key=place.admin)[0] == 409
 
 
+def test_a_gateway_that_does_not_hear_of_a_rotation_refuses_the_old_secret(house, place):
+    """Each secret has a gate of its own, which gateways look at, whatever they remember: the old one's is shut here without telling anybody."""
+    body = admin(house, "POST", "/v1/admin/api-keys", {"workspace_uuid": place.workspace["id"]})
+    new = admin(house, "POST", f"/v1/admin/api-keys/{body['key_id']}/rotate", {"overlap_seconds": 3600}, key=place.admin)["key"]
+    assert [house.chat(key=key, max_tokens=1)[0] for key in (body["key"], new)] == [200, 200]
+    gate = f"bora:gate:{{{body['info']['organization_id']}}}:{body['info']['prefix']}"
+    words = ["redis-cli", "-p", str(house.ports["redis-limits"]), "SET", gate, "1", "PX", "60000"]
+    done = subprocess.run(words, env={**os.environ, "REDISCLI_AUTH": (house.state / "secrets/redis-password").read_text().strip()}, capture_output=True, text=True)
+    assert done.stdout.strip() == "OK", done
+    assert [house.chat(key=key, max_tokens=1)[0] for key in (body["key"], new)] == [401, 200]
+
+
 def test_what_is_not_there_is_404(house, place):
     nothing = str(uuid.uuid4())
     for method, path, body in (("GET", f"/v1/admin/api-keys/{nothing}", None), ("PATCH", "/v1/admin/api-keys/nothing", {"name": "a"}), ("DELETE", f"/v1/admin/api-keys/{nothing}", None), ("POST", f"/v1/admin/api-keys/{nothing}/rotate", None),
@@ -266,6 +280,11 @@ def test_spend_limits(house, place):
     assert admin(house, "GET", f"{path}?workspace_id={place.workspace['id']}", key=place.admin)["spend_per_month"] == 12.5
     assert admin(house, "GET", f"/v1/admin/workspaces/{place.workspace['id']}", key=place.admin)["limits"]["spend_per_month"] == 12.5
     assert admin(house, "POST", path, {**body, "spend_per_month": None}, key=place.admin)["spend_per_month"] is None
+    assert admin(house, "POST", path, body, key=place.admin)["spend_per_month"] == 12.5
+    for nothing in ({}, {"workspace_id": place.workspace["id"]}):  # a limit goes when that is said, not when it is forgotten
+        status, _, answer = house.send("POST", path, nothing, key=place.admin)
+        assert status == 422 and [(e["type"], e["loc"]) for e in answer["detail"]] == [("missing", ["body", "spend_per_month"])], answer
+    assert admin(house, "GET", f"{path}?workspace_id={place.workspace['id']}", key=place.admin)["spend_per_month"] == 12.5
     assert house.send("POST", path, {"spend_per_month": -1}, key=place.admin)[0] == 422
 
 
@@ -306,6 +325,8 @@ def test_usage_and_ledger_count_what_was_answered(house):
     status, headers, text = house.send("GET", f"/v1/admin/usage/ledger?key_id={place.service_id}&format=csv", key=place.admin)
     table = list(csv.DictReader(io.StringIO(text, newline="")))
     assert status == 200 and [(int(r["input_tokens"]), int(r["output_tokens"]), r["kind"], r["endpoint"]) for r in table] == [(a["prompt_tokens"], a["completion_tokens"], "settled", "chat") for a in answers[:2]]
+    shown = admin(house, "GET", f"/v1/admin/api-keys/{place.service_id}", key=place.admin)
+    assert {(r["key_prefix"], r["key_name"], r["workspace_name"]) for r in table} == {(shown["prefix"], "a service", place.workspace["name"])}
     page = admin(house, "GET", f"/v1/admin/usage/ledger?key_id={place.service_id}&limit=1", key=place.admin)
     assert page["has_more"] is True and page["entries"][0]["id"] == table[0]["id"]
     lines = house.send("GET", f"/v1/admin/usage/ledger?key_id={place.service_id}&format=jsonl&after={table[0]['id']}", key=place.admin)[2]

@@ -127,8 +127,7 @@ def test_bash_completes_commands_options_and_values(cli, tmp_path, monkeypatch):
     assert complete(environment, "help", "ke") == ["keys"]
     assert complete(environment, "chat", "--model", "smol") == [cli.house.model]
     _, key_id = cli.new_key()
-    uuid = cli.json("keys", "get", key_id)["key_id"]
-    assert complete(environment, "keys", "get", uuid[:8]) == [uuid]
+    assert complete(environment, "keys", "get", key_id[:8]) == [key_id]
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
@@ -430,6 +429,7 @@ def test_usage_is_counted_shown_and_exported(cli, tmp_path):
     for kind in ("input_tokens", "output_tokens"):
         assert report["total"][kind] == sum(entry[kind] for entry in ledger) > 0
     assert report["rows"][0]["key_name"] == "counted, \"one\"" and report["rows"][0]["model"] == cli.house.model
+    assert re.search(rf" {key_id}  counted", cli.run("usage", "--key", key_id, "--by", "key"))
     table = cli.run("usage", "--key", key_id, "--by", "model", "--from", "today")
     assert re.search(rf"^{time.strftime('%Y-%m-%d', time.gmtime())}  {cli.house.model} +3 ", table, re.M) or "total" in table
     rows = list(csv.DictReader(io.StringIO(cli.run("usage", "--key", key_id, "--by", "key", "--interval", "all", "--csv"))))
@@ -695,3 +695,101 @@ def test_progress_of_an_export_is_a_bar_on_a_terminal(cli, tmp_path):
     terminal.expect(r"\[[#.]+\] +\d+ %  \d+ entries")
     terminal.expect(r"Wrote .*ledger\.csv: \d+ entries\.")
     assert terminal.end() == OK
+
+
+# ---- names --------------------------------------------------------------------------------------------------------------
+
+
+def test_places_are_named_as_people_name_them(cli):
+    acme, beta = (cli.json("orgs", "create", name)["id"] for name in ("Acme & Söhne", "Beta"))
+    lab = cli.json("workspaces", "create", "the lab", "--organization", "Acme & Söhne")
+    assert lab["organization_id"] == acme
+    assert re.search(rf"^{lab['id']}  the lab .*  Acme & Söhne$", cli.run("workspaces"), re.M)
+    for words in (["the lab"], [lab["id"]], [lab["id"][:8]]):
+        assert cli.json("workspaces", "get", *words)["id"] == lab["id"]
+    assert cli.json("orgs", "update", "Beta", "--name", "Gamma")["id"] == beta
+    key, key_id = cli.new_key("--workspace", "the lab", "--organization", acme)
+    assert cli.json("whoami", BORA_API_KEY=key)["workspace"]["id"] == lab["id"]
+    assert cli.json("whoami", BORA_API_KEY=cli.new_key("--organization", "Gamma")[0])["organization"]["id"] == beta
+    assert [found["prefix"] for found in cli.json("keys", "list", "--workspace", "the lab")["keys"]] == [key_id]
+    assert cli.run("limits", "set", "--workspace", "the lab", "--tokens-per-day", "2M") == "Limits now: 2,000,000 tok/day\n"
+    assert re.search(r"^  tokens / day +0 of 2,000,000 ", cli.run("limits", "--workspace", "the lab"), re.M)
+    assert cli.json("spend", "set", "7", "--organization", acme[:6])["spend_per_month"] == 7
+    assert "workspace.create" in cli.run("audit", "--organization", "Acme & Söhne")
+    cli.run("usage", "--workspace", "the lab", "--organization", "Acme & Söhne")
+    assert cli.run("usage", "export", "-", "--organization", "Gamma").startswith("id,time,")
+
+    cli.run("workspaces", "get", "default", status=USAGE)  # every organization has one
+    assert "workspaces are meant by 'default'" in cli.errors and acme in cli.errors and beta in cli.errors
+    assert [place["name"] for place in cli.json("keys", "list", "--organization", "Gamma", "--workspace", "default")["keys"]] == [""]
+    cli.run("workspaces", "get", "the labb", status=NOT_FOUND)
+    assert "there is no workspace 'the labb'; did you mean 'the lab'?" in cli.errors
+    cli.run("orgs", "get", acme[:3], status=NOT_FOUND)  # so few characters are no id's beginning
+
+    member, _ = cli.new_key("--workspace", "the lab", "--role", "member")  # who knows no other place by name
+    cli.run("usage", "--workspace", "the lab", BORA_ADMIN_KEY=None, BORA_API_KEY=member)
+    cli.run("usage", "--workspace", "nowhere", status=NOT_FOUND, BORA_ADMIN_KEY=None, BORA_API_KEY=member)
+    cli.run("keys", "revoke", key_id)
+    cli.run("workspaces", "disable", "the lab")
+
+
+def test_the_operator_is_told_which_organization_it_is(cli):
+    cli.run("orgs", "create", "another one")
+    first = cli.json("orgs", "list")["organizations"][0]["name"]
+    for words in (["usage"], ["audit"], ["spend"], ["keys", "create"], ["usage", "export", "-"]):
+        cli.run(*words)
+        assert f"of the organization '{first}', as none is named" in cli.errors, words
+    for words in (["usage", "--organization", first], ["usage", "--json"], ["usage", "--quiet"], ["keys", "list"]):
+        cli.run(*words)
+        assert "none is named" not in cli.errors, words
+    admin, _ = cli.new_key("--role", "admin")
+    cli.run("usage", BORA_ADMIN_KEY=None, BORA_API_KEY=admin)
+    assert "none is named" not in cli.errors
+
+
+def test_completion_offers_names(cli):
+    umbra = cli.json("orgs", "create", "Umbra: tools")["id"]
+    place = cli.json("workspaces", "create", "blue room", "--organization", umbra)["id"]
+    _, key_id = cli.new_key("--workspace", "blue room", "--name", "robot")
+    assert f"blue room\t{place}\n" in cli.run("workspaces", "list", "--names")
+    assert f"{key_id}\trobot\n" in cli.run("keys", "list", "--names")
+    defaults = [line for line in cli.run("workspaces", "list", "--names").splitlines() if "default" in line]
+    assert len(defaults) > 1 and all(re.fullmatch(r"[0-9a-f-]{36}\tdefault", line) for line in defaults)  # a name of several says nothing
+    offered = complete(cli.environment, "workspaces", "get", "blue")
+    assert offered == ["blue\\", "room"]  # one word, quoted
+    assert complete(cli.environment, "workspaces", "get", "blue\\ r") == offered
+    environment = {**cli.environment, "PATH": f"{BUILD / 'bin'}:{os.environ['PATH']}"}
+    shells = {"fish": ["fish", "--no-config", "-c", "bora completion fish | source; complete -C 'bora usage --organization Umb'"],
+              "zsh": ["zsh", "-f", "-c", "compdef() {}; _describe() { print -rl -- ${(P)2} }; source <(bora completion zsh); _bora_orgs"]}
+    for shell, words in shells.items():
+        if shutil.which(shell):
+            done = subprocess.run(words, env=environment, capture_output=True, text=True, check=True)
+            assert {"fish": f"Umbra: tools\t{umbra}", "zsh": f"Umbra\\: tools:{umbra}"}[shell] in done.stdout.replace("\\ ", " "), (shell, done.stdout)
+
+
+def test_what_bounds_a_key_is_in_its_row(cli):
+    _, key_id = cli.new_key("--name", "bounded", "--requests-per-minute", "60", "--tokens-per-day", "1.5M", "--model-limit", "small:concurrent-streams=4")
+    _, scoped = cli.new_key("--name", "scoped", "--models", "small", "--endpoints", "chat")
+    listed = cli.run("keys", "list")
+    assert re.search(rf"^{key_id} .* 60 req/min, 1.5M tok/day; small: 4 streams$", listed, re.M)
+    assert re.search(rf"^{scoped} .* only models small; only for chat$", listed, re.M)
+
+
+def test_an_answer_that_a_limit_cuts_says_so(cli):
+    key, _ = cli.new_key("--tokens-per-minute", "90")
+    story = "Write a very long story about the sea."
+    cli.run("chat", "--temperature", "0", story, BORA_API_KEY=key)
+    assert "the answer was cut: a limit of the key, its workspace or organization leaves no more tokens" in cli.errors
+    cli.run("chat", "--temperature", "0", "--max-tokens", "8", story)
+    assert "the answer was cut: --max-tokens or the model's context is used up" in cli.errors
+
+
+@pytest.mark.skipif(shutil.which("man") is None, reason="man is not installed")
+def test_man_finds_the_manual_beside_the_program(tmp_path):
+    version = subprocess.run(["man", "--version"], capture_output=True, text=True, check=False).stdout
+    if not version.startswith("man 2"):
+        pytest.skip("this man is not man-db, which looks beside the folders of PATH")
+    environment = {**clean_environment(tmp_path), "PATH": f"{BUILD / 'bin'}:{os.environ['PATH']}", "LC_ALL": "C.UTF-8"}
+    environment.pop("MANPATH", None)
+    assert subprocess.run(["man", "-w", "bora"], env=environment, capture_output=True, text=True, check=False).stdout.strip() == str(BUILD / "share/man/man1/bora.1")
+    assert subprocess.run(["man", "bora"], env=environment, capture_output=True, text=True, check=True).stdout.startswith("BORA(1)")

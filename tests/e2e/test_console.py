@@ -342,7 +342,7 @@ def test_limits_of_a_workspace_are_changed_and_seen(tab, house, admin):
     dialog(page).get_by_label("Tokens per minute", exact=True).first.fill("50k")
     dialog(page).get_by_label("Spend per month").first.fill("12.5")
     dialog(page).get_by_role("button", name="Save").click()
-    expect(row).to_contain_text("2 limits")
+    expect(row).to_contain_text("50k tok/min, 12.5 spend/month")
     go(page, "limits")
     page.get_by_label("Workspace").select_option(label="console tests")
     expect(page.locator(".limit-row", has_text="Tokens per minute")).to_contain_text("0 of 50,000")
@@ -607,3 +607,73 @@ def test_menu_by_keyboard_on_a_phone(tab, admin):
     page.get_by_role("link", name="Usage", exact=True).press("Enter")
     expect(page.locator("main h1")).to_have_text("Usage")
     expect(page.locator("#menu")).to_be_hidden()
+
+
+# ---- what is said of it ----------------------------------------------------------------------------------------------
+
+
+def test_a_key_ends_with_the_day_that_was_given(tab, house, admin):
+    _, key_id = house.new_key(name="last day", expiration="2031-12-31")
+    page = tab()
+    sign_in(page, admin[0])
+    go(page, "keys")
+    expect(page.get_by_role("row", name="last day")).to_contain_text("31 Dec 2031")
+    page.goto(f"/console/#/keys/{key_id}")
+    expect(page.locator(".facts")).to_contain_text("end of 31 Dec 2031, UTC")
+    page.get_by_role("button", name="Change", exact=True).click()
+    expect(dialog(page).get_by_label("Last day")).to_have_value("2031-12-31")
+    dialog(page).get_by_role("button", name="Save").click()
+    expect(page.get_by_text("Saved.")).to_be_visible()
+    assert house.send("GET", f"/v1/admin/api-keys/{key_id}", key=house.admin_key)[2]["expiration_date"].startswith("2032-01-01T00:00:00")
+
+
+def test_an_answer_says_what_cut_it(tab, house):
+    limited, _ = house.new_key(name="ninety tokens", limits={"tokens_per_minute": 90})
+    page = tab()
+    for key, tokens, words in ((limited, "", "cut: a limit leaves no more tokens"), (house.key, "8", "cut: tokens at most reached")):
+        page.goto("/console/#/")
+        page.reload()
+        if page.get_by_role("button", name="Sign out").count() > 0:
+            page.get_by_role("button", name="Sign out").click()
+        sign_in(page, key)
+        go(page, "playground")
+        expect(page.get_by_label("Model", exact=True)).to_have_value(house.model)
+        page.get_by_label("Tokens at most").fill(tokens)
+        page.get_by_label("Your message").fill("Write a very long story about the sea.")
+        page.get_by_label("Your message").press("Enter")
+        expect(page.locator(".turn.assistant .statistics")).to_contain_text(words)
+
+
+def test_what_is_older_is_called_so(tab, admin):
+    page = tab()
+    sign_in(page, admin[0])
+    go(page, "models")
+    expect(page.locator("main")).to_contain_text("Runs on")
+    page.route("**/v1/admin/workers*", lambda route: route.abort())
+    expect(page.locator("main .notice")).to_contain_text("What is below is older.")
+    expect(page.locator("main")).to_contain_text("Runs on")
+    page.unroute("**/v1/admin/workers*")
+    expect(page.locator("main .notice")).to_be_hidden()
+
+
+def test_no_table_is_wider_than_its_card(tab, house, admin):
+    """Between a phone and a wide screen, too, where the menu takes room."""
+    house.new_key(name="a name that is as long as names of nightly jobs are", limits={"requests_per_minute": 600, "tokens_per_day": 1_500_000}, expiration="2031-12-31")
+    for width in (840, 960, 1024, 1100, 1200):
+        page = tab(width)
+        sign_in(page, admin[0])
+        for name in ("keys", "workspaces", "audit", "models", "usage"):
+            go(page, name)
+            settled(page)
+            wider = page.evaluate("[...document.querySelectorAll('main table')].filter((t) => t.scrollWidth > t.parentElement.clientWidth).length")
+            assert wider == 0, (width, name)
+
+
+def test_the_operator_is_led_to_the_key_that_the_playground_needs(tab, house):
+    page = tab(360)
+    sign_in(page, house.admin_key)
+    go(page, "playground")
+    page.get_by_label("Your message").fill("hi")
+    page.get_by_label("Your message").press("Enter")
+    expect(page.get_by_label("Key to ask with")).to_be_focused()  # in settings that were folded
+    expect(page.get_by_text("Paste a key that may ask models.")).to_be_visible()

@@ -4,6 +4,7 @@
 import json
 import socket
 import threading
+import urllib.request
 
 import pytest
 
@@ -136,6 +137,22 @@ def test_model_limits_may_use_any_name_of_the_model(house):
         assert [house.chat(key=key, max_tokens=1, model=asked)[0] for asked in (house.model, "smollm2", "small")] == [200, 200, 429]
 
 
+def test_what_is_used_of_limits_under_any_name_of_the_model(house):
+    """Also what was used before they were set: a name that nobody serves now is said to be none."""
+    key, key_id = house.new_key()
+    used = house.chat(key=key, max_tokens=4)[2]["usage"]["total_tokens"]
+    names = (house.model, "smollm2", "small", "nobody-serves-it")
+    status, _, body = house.send("PATCH", f"/v1/admin/api-keys/{key_id}", {"model_limits": [{"model": name, "limits": {"tokens_per_month": 10000}} for name in names]}, key=house.admin_key)
+    assert status == 200, body
+
+    def rows():
+        levels = house.send("GET", f"/v1/admin/rate-limit?key_id={key_id}", key=house.admin_key)[2]["levels"]
+        return {level["model"]: (level["models"], level["used"]["tokens_per_month"]) for level in levels if level["scope"] == "key" and level["model"] is not None}
+    until(lambda: rows() == {**{name: ([house.model], used) for name in names[:3]}, "nobody-serves-it": ([], 0)}, f"{used} are used by each name", 20)
+    used += house.chat(key=key, max_tokens=4)[2]["usage"]["total_tokens"]
+    until(lambda: {rows()[name][1] for name in names[:3]} == {used}, "and of what is used now", 20)
+
+
 def test_request_without_max_tokens_fits_the_keys_limit(house):
     """The default of both public clients: it may use what the key may use, not the whole context, which would never be let pass."""
     key, _ = house.new_key(limits={"tokens_per_minute": 200})
@@ -205,6 +222,24 @@ def test_a_budget_that_is_set_late_knows_what_was_spent_before(house, place):
     assert status == 200, body
     status, headers, body = house.chat(key=made["key"], max_tokens=8)
     assert status == 429 and headers["x-ratelimit-denied-by"].endswith("tokens_per_day"), body
+
+
+def test_answers_that_run_while_a_budget_is_set_count_when_they_have_ended(house):
+    key, key_id = house.new_key()
+    body = {"model": house.model, "messages": [{"role": "user", "content": "Count to one million."}], "max_tokens": 300, "stream": True, "logit_bias": {"0": -100, "2": -100}}
+    request = urllib.request.Request(house.base + "/v1/chat/completions", json.dumps(body).encode(), {"Authorization": f"Bearer {key}", "Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=120) as stream:
+        lines = [stream.readline() for _ in range(6)]
+        status, _, answer = house.send("PATCH", f"/v1/admin/api-keys/{key_id}", {"limits": {"tokens_per_month": 100000}}, key=house.admin_key)
+        assert status == 200, answer
+        lines += stream.readlines()
+    usage = next(json.loads(line[6:])["usage"] for line in reversed(lines) if b'"usage":{' in line.replace(b" ", b""))
+
+    def used():
+        return house.send("GET", f"/v1/admin/rate-limit?key_id={key_id}", key=house.admin_key)[2]["levels"][-1]["used"]["tokens_per_month"]
+    until(lambda: used() == usage["total_tokens"], "all of it counts", 30)
+    another = house.chat(key=key, max_tokens=8)[2]["usage"]["total_tokens"]
+    until(lambda: used() == usage["total_tokens"] + another, "and nothing twice", 30)
 
 
 def test_clients_are_told_not_to_try_again_what_never_fits(house):

@@ -250,6 +250,27 @@ def test_pages_of_the_ledger(service, tenant, modules):
     assert refused(modules, grpc.StatusCode.INVALID_ARGUMENT, lambda: page(to="tomorrow")) == "to"
 
 
+def test_a_rare_keys_entries_are_looked_for_a_piece_at_a_time(service, tenant):
+    """A page says where to go on, though it has found nothing yet."""
+    ledger = f"bora:ledger:{{{tenant.id}}}"
+
+    def words(key, i):
+        return [w for name, value in tenant.entry(key, i=i).items() if name != "organization" for w in (name, value)]
+    usual = words("service", 0)
+    service.redis.pipe([("XADD", ledger, f"{MS + 1}-0", *words("member", 1)), *(("XADD", ledger, f"{MS + n}-0", *usual) for n in range(2, 120002)), ("XADD", ledger, f"{MS + 130000}-0", *words("member", 2))])
+    found, after, pages = [], {}, 0
+    while True:
+        page = service.usage("ListLedger", tenant.admin, key_id=tenant.made["member"].key_id, **after)
+        found, pages = found + [e.input_tokens for e in page.entries], pages + 1
+        assert page.has_more == page.HasField("next_after")
+        if not page.has_more:
+            break
+        after = {"after": page.next_after}
+    assert found == [1, 2] and pages == 3
+    first = service.usage("ListLedger", tenant.admin, limit=1)
+    assert first.next_after == first.entries[0].id == f"{MS + 1}-0"
+
+
 # ---- reports ----
 
 
@@ -345,17 +366,62 @@ def test_rate_limits_of_all_levels(service, tenant, modules):
     service.tenants("UpdateWorkspace", tenant.admin, workspace_id=tenant.places[0].id, limits={"tokens_per_minute": 5000, "requests_per_second": 20}, model_limits={"items": [{"model": "large", "limits": {"tokens_per_month": 70}}]},
                     key_limits={"tokens_per_minute": 900})
     key = tenant.new_key(0, limits={"requests_per_second": 30}, model_limits=[{"model": "large", "limits": {"tokens_per_minute": 50}}])
-    limit = service.usage("GetRateLimit", key.key)
+    limit = service.usage("GetRateLimit", tenant.admin, key_id=key.key_id)
     assert limit.requests_per_second == 20
     by_model = {name: (v.tokens_per_minute if v.HasField("tokens_per_minute") else None, v.tokens_per_month if v.HasField("tokens_per_month") else None) for name, v in limit.tokens_limits_by_model.items()}
     assert by_model == {"*": (900, None), "large": (50, 70)}
     assert [(level.scope, level.name, level.model) for level in limit.levels] == [("organization", level_name(service, tenant), ""), ("workspace", "north", ""), ("workspace", "north", "large"), ("key", "", ""), ("key", "", "large")]
     assert limit.levels[0].limits.spend_per_month == 12.5 and limit.levels[0].used.HasField("spend_per_month") and not limit.levels[0].used.HasField("tokens_per_minute")
     assert limit.levels[3].limits.tokens_per_minute == 900 and limit.levels[3].used.tokens_per_minute == 0
-    assert service.usage("GetRateLimit", tenant.admin, key_id=key.key_id) == limit == service.usage("GetRateLimit", key_id=prefix_of(key))
+    assert service.usage("GetRateLimit", key_id=prefix_of(key)) == limit
     assert [level.scope for level in service.usage("GetRateLimit", workspace_id=tenant.places[0].id).levels] == ["organization", "workspace", "workspace"]
     assert [level.scope for level in service.usage("GetRateLimit", organization_id=tenant.id).levels] == ["organization"]
     assert refused(modules, grpc.StatusCode.INVALID_ARGUMENT, lambda: service.usage("GetRateLimit")) == "key_id"
+
+
+def test_what_is_used_is_seen_by_whose_it_is(service, tenant):
+    """The limits that bind a key are its own to know; what others use and may spend is not."""
+    service.tenants("UpdateOrganization", organization_id=tenant.id, limits={"requests_per_second": 100, "spend_per_month": 12.5}, model_limits={"items": [{"model": "large", "limits": {"spend_per_month": 3}}]})
+    service.tenants("UpdateWorkspace", tenant.admin, workspace_id=tenant.places[0].id, limits={"tokens_per_month": 5000, "spend_per_month": 2}, key_limits={"spend_per_month": 1})
+
+    def seen(key):
+        limit = service.usage("GetRateLimit", key, key_id=tenant.made["service"].key_id)
+        assert limit.requests_per_second == 100 and limit.tokens_limits_by_model["*"].tokens_per_month == 5000
+        return [(level.scope, level.model, level.limits.HasField("spend_per_month"), level.HasField("used")) for level in limit.levels]
+    assert seen(tenant.service_key) == [("organization", "", False, False), ("workspace", "", False, False), ("key", "", True, True)]
+    assert seen(tenant.member) == [("organization", "", False, False), ("workspace", "", True, True), ("key", "", True, True)]
+    assert seen(tenant.admin) == seen(OPERATOR) == [("organization", "", True, True), ("organization", "large", True, True), ("workspace", "", True, True), ("key", "", True, True)]
+
+
+def used_of_month(service, tenant, key):
+    """Of the key's own limit."""
+    return service.usage("GetRateLimit", tenant.admin, key_id=key.key_id).levels[-1].used
+
+
+def test_a_limit_that_is_set_late_counts_what_is_on_its_way_to_the_ledger(service, tenant):
+    """What was settled a moment ago, and what is settled a moment after by answers that began before."""
+    service.settle([tenant.entry("service", i=100, n=7)])
+    service.keys("UpdateKey", tenant.admin, key_id=tenant.made["service"].key_id, limits={"tokens_per_month": 1000, "spend_per_month": 5})
+    used = used_of_month(service, tenant, tenant.made["service"])
+    assert (used.tokens_per_month, round(used.spend_per_month * 1e9)) == (105, 7)
+    service.settle([tenant.entry("service", i=200, n=8)])
+    until(lambda: (lambda used: (used.tokens_per_month, round(used.spend_per_month * 1e9)) == (310, 15))(used_of_month(service, tenant, tenant.made["service"])), "the other one counts too", 20)
+    until(lambda: service.redis.ask("ZCARD", "bora:{seeds}:due") == "0" == service.redis.ask("HLEN", "bora:{seeds}:since"), "nothing is left to do", 60)
+    assert used_of_month(service, tenant, tenant.made["service"]).tokens_per_month == 310
+
+
+@pytest.mark.parametrize("place", ["key", "workspace", "organization", "key_limits"])
+def test_a_limit_that_is_set_while_the_limits_redis_is_away_counts_the_past(service, tenant, modules, place):
+    tenant.settle(tenant.entry("service", i=100))
+    key, limits = tenant.made["service"], {"tokens_per_month": 1000}
+    service.limits.kill()
+    change = {"key": lambda: service.keys("UpdateKey", tenant.admin, key_id=key.key_id, limits=limits), "workspace": lambda: service.tenants("UpdateWorkspace", tenant.admin, workspace_id=tenant.places[0].id, limits=limits),
+              "organization": lambda: service.tenants("UpdateOrganization", organization_id=tenant.id, limits=limits), "key_limits": lambda: service.tenants("UpdateWorkspace", tenant.admin, workspace_id=tenant.places[0].id, key_limits=limits)}[place]
+    assert "the change was made" in refused(modules, grpc.StatusCode.UNAVAILABLE, change)
+    service.kill()
+    service.limits.start()
+    service.start()
+    until(lambda: used_of_month(service, tenant, key).tokens_per_month == 105 or service.usage("GetRateLimit", tenant.admin, key_id=key.key_id).levels[0].used.tokens_per_month == 105, "the past counts", 30)
 
 
 def level_name(service, tenant):
@@ -417,15 +483,15 @@ def test_spend_limits(service, tenant, modules, listener):
 def test_prices(service, tenant, modules, listener):
     prices = [{"model": "large", "input_per_million": 0.1, "output_per_million": 0.3, "cached_input_per_million": 0.0000001}, {"model": "small", "input_per_million": 0, "output_per_million": 1000000}]
     try:
-        reply = service.usage("SetPrices", currency="USD", prices=prices[::-1])
+        reply = service.usage("SetPrices", currency="EUR", prices=prices[::-1])
         while listener.next() != "prices":
             pass
-        assert reply.currency == "USD" and [p.model for p in reply.prices] == ["large", "small"]  # by name
+        assert reply.currency == "EUR" and [p.model for p in reply.prices] == ["large", "small"]  # by name
         assert [(p.input_per_million, p.output_per_million) for p in reply.prices] == [(0.1, 0.3), (0, 1000000)]
         assert reply.prices[0].cached_input_per_million == 1e-7 and not reply.prices[1].HasField("cached_input_per_million")
         assert service.usage("GetPrices", tenant.service_key) == reply
         assert {p.model: p.output_per_million for p in service.keys("VerifyKey", TOKEN, key=tenant.service_key).prices} == {"large": 0.3, "small": 1000000}
-        assert service.usage("SetPrices", currency="USD", prices=prices[:1]).prices[0].model == "large"
+        assert service.usage("SetPrices", currency="EUR", prices=prices[:1]).prices[0].model == "large"
         entry = audit(service)[0]
         assert (entry.actor, entry.action, entry.request_id) == ("operator", "price.update", "test-request") and "small" in entry.detail and "large" not in entry.detail and "1000000" in entry.detail
         def wrong(**fields):
@@ -437,6 +503,26 @@ def test_prices(service, tenant, modules, listener):
         assert len(service.usage("GetPrices").prices) == 256
     finally:
         assert not service.usage("SetPrices", currency="EUR").prices
+
+
+def test_the_currency_changes_until_something_was_charged(modules):
+    service = Service(modules)
+    try:
+        tenant = Tenant(service)
+        price = [{"model": "small", "input_per_million": 1, "output_per_million": 2}]
+        tenant.settle(tenant.entry("service", n=0))
+        assert service.usage("SetPrices", currency="USD", prices=price).currency == "USD" == tenant.usage().currency
+        assert service.usage("SetPrices", currency="CHF", prices=price).currency == "CHF"
+        service.limits.ask("HSET", f"bora:leases:{{{tenant.id}}}", "0" * 32, "an answer that is under way")
+        assert refused(modules, grpc.StatusCode.INVALID_ARGUMENT, lambda: service.usage("SetPrices", currency="USD", prices=price)) == "currency"
+        service.limits.ask("DEL", f"bora:leases:{{{tenant.id}}}")
+        tenant.settle(tenant.entry("service", n=1))
+        until(lambda: tenant.usage().total.cost == 1e-9, "it is in the ledger")
+        assert refused(modules, grpc.StatusCode.INVALID_ARGUMENT, lambda: service.usage("SetPrices", currency="USD", prices=price)) == "currency"
+        assert service.usage("SetPrices", currency="CHF").currency == "CHF" == tenant.usage().currency
+        assert refused(modules, grpc.StatusCode.INVALID_ARGUMENT, lambda: service.usage("SetPrices", currency="EUR")) == "currency"
+    finally:
+        service.close()
 
 
 # ---- faults ----

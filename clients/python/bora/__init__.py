@@ -1,6 +1,7 @@
 # Copyright Bora contributors
 # SPDX-License-Identifier: Apache-2.0
 """Client of Bora, the self-hosted text-generation platform. README.md beside this package shows it at work."""
+from bora.admin import Admin, to_dict
 from bora.answer import Answer, Chunk, ToolCall, Usage
 from bora.cancellation import Cancellation
 from bora.client import TLS, ChatStream, Client
@@ -10,7 +11,7 @@ from bora.errors import (APIError, AuthenticationError, BoraError, CancelledErro
 from bora.tools import CallContext, HandlerError, Tool, Tools
 
 __all__ = [
-    "APIError", "Answer", "AuthenticationError", "BoraError", "CallContext", "CallRecord", "Cancellation", "CancelledError", "ChatStream", "Chunk", "Client",
+    "APIError", "Admin", "Answer", "AuthenticationError", "BoraError", "CallContext", "CallRecord", "Cancellation", "CancelledError", "ChatStream", "Chunk", "Client",
     "DeadlineError", "FieldError", "HandlerError", "InvalidRequestError", "NotFoundError", "RateLimitError", "Run", "StreamCutError", "TLS", "Tool", "ToolCall",
-    "Tools", "UnavailableError", "Usage",
+    "Tools", "UnavailableError", "Usage", "to_dict",
 ]

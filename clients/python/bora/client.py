@@ -78,13 +78,9 @@ class Client:
                 options.append(("grpc.ssl_target_name_override", settings.server_name))
             self._channel = grpc.secure_channel(self.target, settings.credentials(), options)
 
-        def method(kind: Any, path: str, request: Any, response: Any) -> Any:
-            return kind(path, request_serializer=request.SerializeToString, response_deserializer=response.FromString)
-
-        unary, stream = self._channel.unary_unary, self._channel.unary_stream
-        self._complete = method(unary, "/bora.v1.ChatService/CompleteChat", chat_pb2.ChatCompletionRequest, chat_pb2.ChatCompletionResponse)
-        self._stream = method(stream, "/bora.v1.ChatService/StreamChat", chat_pb2.ChatCompletionRequest, chat_pb2.ChatCompletionChunk)
-        self._list_models = method(unary, "/bora.v1.ModelService/ListModels", models_pb2.ListModelsRequest, models_pb2.ModelList)
+        self._complete = self._method("/bora.v1.ChatService/CompleteChat", chat_pb2.ChatCompletionRequest, chat_pb2.ChatCompletionResponse)
+        self._stream = self._method("/bora.v1.ChatService/StreamChat", chat_pb2.ChatCompletionRequest, chat_pb2.ChatCompletionChunk, stream=True)
+        self._list_models = self._method("/bora.v1.ModelService/ListModels", models_pb2.ListModelsRequest, models_pb2.ModelList)
 
     def close(self) -> None:
         """Calls that run end with CancelledError."""
@@ -166,9 +162,14 @@ class Client:
             json_form.read(request.messages.add(), message, f"messages[{index}]")
         return request, hint
 
-    def _unary(self, method: Any, request: Any, deadline: "_Deadline", cancellation: Optional[Cancellation]) -> Any:
+    def _method(self, path: str, request: Any, response: Any, *, stream: bool = False) -> Any:
+        kind = self._channel.unary_stream if stream else self._channel.unary_unary
+        return kind(path, request_serializer=request.SerializeToString, response_deserializer=response.FromString)
+
+    def _unary(self, method: Any, request: Any, deadline: "_Deadline", cancellation: Optional[Cancellation], *, repeatable: bool = True) -> Any:
+        """`repeatable` False: made once, whatever becomes of it."""
         cancellation = cancellation or Cancellation()
-        for attempt in range(self.max_retries + 1):
+        for attempt in range(0 if repeatable else self.max_retries, self.max_retries + 1):
             _refuse_cancelled(cancellation)
             call = method.future(request, timeout=deadline.left(), metadata=self._metadata)
             remove = cancellation.add_callback(call.cancel)

@@ -3,12 +3,12 @@
 //
 // One key: what it is, what it may, what it has used, and what can be done with it.
 import { get } from "../api.js";
-import { h, poll, replace } from "../dom.js";
-import { problemBox, badge, button, card, cardWith, emptyState, facts, load, pageHead, statusBadge } from "../widgets.js";
+import { h } from "../dom.js";
+import { badge, button, card, cardWith, emptyState, facts, live, load, pageHead, statusBadge } from "../widgets.js";
 import { copyButton, toast } from "../dialog.js";
-import { DAY_MS, dayStart, isoDay, timeAgo, timeAt } from "../format.js";
+import { DAY_MS, dayStart, endOf, isoDay, timeAgo, timeAt } from "../format.js";
 import { place } from "../session.js";
-import { changeKey, disableKey, enableKey, expiryOf, revokeKey, rotateKey } from "./key_form.js";
+import { changeKey, disableKey, enableKey, revokeKey, rotateKey } from "./key_form.js";
 import { levelCards } from "./limit_levels.js";
 import { usageFigures, usageOverTime } from "./usage_parts.js";
 
@@ -44,7 +44,7 @@ function about(info) {
       ["Workspace", info.workspace_name],
       ["Endpoints", words(info.scopes?.endpoints, "all that the role may")],
       ["Models", words(info.scopes?.models, "all")],
-      ["Expires", expiryOf(info)],
+      ["Expires", endOf(info.expires_at)],
       info.previous_expires_at && ["Old secret", h("span", {}, "goes on until ", timeAt(info.previous_expires_at))],
       info.revoked_at && ["Revoked", timeAt(info.revoked_at)],
       ["Made", h("span", {}, timeAt(info.created_at), info.created_by && [" by ", h("code", {}, info.created_by)])],
@@ -53,18 +53,8 @@ function about(info) {
 }
 
 function limitsCard(info, signal) {
-  const holder = h("div", { class: "stack" });
-  let shown = false;
-  void poll(REFRESH_MS, signal, async () => {
-    try {
-      const answer = await get("/v1/admin/rate-limit", { key_id: info.key_id }, { signal });
-      replace(holder, levelCards(answer.levels));
-      shown = true;
-    } catch (error) {
-      if (error.name !== "AbortError" && !shown) replace(holder, problemBox(error));
-    }
-  });
-  return card("Limits now", h("p", { class: "hint" }, "All of these count. Refreshed every few seconds."), holder);
+  const levels = live({ everyMs: REFRESH_MS, signal, fetcher: () => get("/v1/admin/rate-limit", { key_id: info.key_id }, { signal }), show: (answer) => levelCards(answer.levels) });
+  return card("Limits now", h("p", { class: "hint" }, "All of these count. Refreshed every few seconds."), levels.element);
 }
 
 function usageCard(info, signal) {

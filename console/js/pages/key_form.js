@@ -6,7 +6,7 @@ import { patch, post, remove } from "../api.js";
 import { confirmDialog, copyButton, formDialog, openDialog, toast } from "../dialog.js";
 import { freshId, h } from "../dom.js";
 import { checkboxes, details, field, LIMITS_HINT, limitsFields, limitsSet, modelLimitsFields, select, textInput } from "../form.js";
-import { isoDay, plural, timeAt, toDate } from "../format.js";
+import { isoDay, toDate } from "../format.js";
 import { byModel, fetchLive } from "./live_models.js";
 import { handOver } from "./playground_key.js";
 import { button, notice } from "../widgets.js";
@@ -33,10 +33,13 @@ function scopeFields(scopes, names) {
   };
 }
 
+/** The last day on which a key works: one that ends at midnight ends with the day before. */
+const lastDay = (end) => isoDay(new Date(end.getTime() - 1));
+
 /** Never, in some days, or on a day of one's own. read() -> "YYYY-MM-DD", "" for never, or false. */
 function expiryFields(current) {
   const choice = field("Expires", select([["", "Never"], ["7", "In 7 days"], ["30", "In 30 days"], ["90", "In 90 days"], ["365", "In a year"], ["day", "On a day…"]], current === null ? "" : "day"));
-  const day = field("Last day", h("input", { type: "date", min: isoDay(new Date()), value: current === null ? "" : isoDay(current) }), { hint: "The key works until the end of this day, UTC." });
+  const day = field("Last day", h("input", { type: "date", min: isoDay(new Date()), value: current === null ? "" : lastDay(current) }), { hint: "The key works until the end of this day, UTC." });
   const show = () => { day.element.hidden = choice.input.value !== "day"; };
   choice.input.addEventListener("change", show);
   show();
@@ -149,7 +152,7 @@ export async function changeKey(info) {
       if (perModel === false) return false;
       const body = { name: name.input.value.trim(), role: role.input.value, scopes: scopes.read(), limits: own, model_limits: perModel };
       const before = toDate(info.expires_at);
-      if (expiration !== (before === null ? "" : isoDay(before))) body.expiration = expiration;
+      if (expiration !== (before === null ? "" : lastDay(before))) body.expiration = expiration;
       const changed = await patch(`/v1/admin/api-keys/${encodeURIComponent(info.key_id)}`, body);
       toast("Saved.");
       return changed;
@@ -196,13 +199,3 @@ export function revokeKey(info) {
     },
   });
 }
-
-/** "3 limits", "2 limits, 1 per model" */
-export function limitsSummary(info) {
-  const own = limitsSet(info.limits).length;
-  const perModel = info.model_limits?.length ?? 0;
-  if (own + perModel === 0) return "workspace's";
-  return [own > 0 && plural(own, "limit"), perModel > 0 && `${perModel} per model`].filter(Boolean).join(", ");
-}
-
-export const expiryOf = (info) => timeAt(info.expires_at ?? info.expiration_date, "never");

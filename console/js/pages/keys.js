@@ -2,22 +2,22 @@
 // SPDX-License-Identifier: Apache-2.0
 import { all, get } from "../api.js";
 import { debounce, h, replace } from "../dom.js";
-import { field, textInput } from "../form.js";
-import { dateOf, timeAgo } from "../format.js";
+import { field, limitsSummary, textInput } from "../form.js";
+import { endOf, timeAgo } from "../format.js";
 import { icon } from "../icons.js";
 import { place, session } from "../session.js";
 import { badge, button, emptyState, load, pageHead, picker, problemBox, statusBadge, table } from "../widgets.js";
-import { createKey, limitsSummary } from "./key_form.js";
+import { createKey } from "./key_form.js";
 
 const PAGE = 50;
 const COLUMNS = [
   { name: "Name", head: true, cell: (key) => h("a", { href: `#/keys/${encodeURIComponent(key.key_id)}` }, key.name || "(no name)") },
-  { name: "Key", cell: (key) => h("code", { class: "key-text" }, key.hidden_key) },
+  { name: "Key", wideOnly: true, cell: (key) => h("code", { class: "key-text" }, key.hidden_key) },
   { name: "Status", cell: (key) => statusBadge(key.status) },
   { name: "Role", cell: (key) => (key.role === "admin" ? badge("admin", "accent") : key.role) },
   { name: "Workspace", cell: (key) => key.workspace_name },
-  { name: "Limits", cell: limitsSummary },
-  { name: "Expires", cell: (key) => dateOf(key.expires_at) },
+  { name: "Limits", cell: (key) => limitsSummary(key.limits, key.model_limits, "workspace's") },
+  { name: "Expires", cell: (key) => endOf(key.expires_at, { short: true }) },
   { name: "Last used", cell: (key) => timeAgo(key.last_used) },
 ];
 

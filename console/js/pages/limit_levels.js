@@ -11,8 +11,11 @@ const SCOPES = { organization: "Organisation", workspace: "Workspace", key: "Key
 
 function limitRow(limit, level, currency) {
   const most = level.limits[limit.name];
-  const used = level.used?.[limit.name] ?? 0;
   const number = limit.amount ? (value) => money(value, currency) : (value) => (value >= 1e6 ? compact(value) : integer(value));
+  if (!level.used) { // which is not this key's to see
+    return h("div", { class: "limit-row" }, h("span", { class: "limit-name" }, limit.label), h("span", { class: "limit-numbers" }, number(most)));
+  }
+  const used = level.used[limit.name] ?? 0;
   const words = `${number(used)} of ${number(most)}`;
   return h("div", { class: "limit-row" },
     h("span", { class: "limit-name" }, limit.label),

@@ -4,11 +4,11 @@
 // What is limited at which level, how much of it is taken, and the spend limits.
 import { all, get, patch, post } from "../api.js";
 import { formDialog, toast } from "../dialog.js";
-import { h, poll, redraw, replace } from "../dom.js";
+import { h, redraw, replace } from "../dom.js";
 import { details, field, LIMITS_HINT, limitsFields, modelLimitsFields, textInput } from "../form.js";
-import { money, parseAmount, percent, share } from "../format.js";
+import { money, moneyHeadline, parseAmount, percent, share } from "../format.js";
 import { isAdmin, isOperator, place, session } from "../session.js";
-import { button, cardWith, emptyState, load, loading, meter, notice, pageHead, picker, problemBox } from "../widgets.js";
+import { button, cardWith, emptyState, live, load, meter, pageHead, picker } from "../widgets.js";
 import { modelNames } from "./key_form.js";
 import { levelCards } from "./limit_levels.js";
 
@@ -70,7 +70,7 @@ function spendCard(where, name, signal) {
     const limited = spend.spend_per_month !== null && spend.spend_per_month !== undefined;
     const part = limited ? share(spend.spent, spend.spend_per_month) : 0;
     return [
-      h("p", { class: "big" }, money(spend.spent, spend.currency), limited && h("span", { class: "quiet" }, ` of ${money(spend.spend_per_month, spend.currency)}, ${percent(part)}`)),
+      h("p", { class: "big" }, moneyHeadline(spend.spent, spend.currency), limited && h("span", { class: "quiet" }, ` of ${money(spend.spend_per_month, spend.currency)}, ${percent(part)}`)),
       limited ? meter(part, `${percent(part)} of the spend limit`) : h("p", { class: "quiet" }, "No spend limit is set."),
     ];
   });
@@ -80,30 +80,15 @@ function spendCard(where, name, signal) {
 
 /** Levels, refreshed while they are looked at. `own`: {scope, id, name} whose limits can be changed here, or null. */
 function levelsCard(query, own, signal) {
-  const holder = h("div", { class: "stack" }, loading());
-  const problems = h("div");
-  let shown = false;
-  const refresh = async () => {
-    try {
-      const answer = await get("/v1/admin/rate-limit", query, { signal });
-      replace(holder, levelCards(answer.levels));
-      problems.replaceChildren();
-      shown = true;
-    } catch (error) {
-      if (error.name === "AbortError") return;
-      replace(problems, shown ? notice("warn", h("p", {}, `${error.message} What is below is older.`)) : problemBox(error));
-      if (!shown) holder.replaceChildren();
-    }
-  };
-  void poll(REFRESH_MS, signal, refresh);
+  const levels = live({ everyMs: REFRESH_MS, signal, fetcher: () => get("/v1/admin/rate-limit", query, { signal }), show: (answer) => levelCards(answer.levels) });
   const change = own !== null && button("Change limits", async () => {
     try {
-      if (await changeLimits(own.scope, own.id, own.name) !== undefined) await refresh();
+      if (await changeLimits(own.scope, own.id, own.name) !== undefined) await levels.look();
     } catch (error) {
       toast(error.message, "bad");
     }
   });
-  return cardWith("Used now", change, h("p", { class: "hint" }, "A request must fit into every one of these. What answers under way may still use counts already. Refreshed every few seconds."), problems, holder);
+  return cardWith("Used now", change, h("p", { class: "hint" }, "A request must fit into every one of these. What answers under way may still use counts already. Refreshed every few seconds."), levels.element);
 }
 
 function memberView(root, signal) {

@@ -2,11 +2,11 @@
 // SPDX-License-Identifier: Apache-2.0
 import { get, put } from "../api.js";
 import { formDialog, toast } from "../dialog.js";
-import { h, poll, redraw, replace, svg } from "../dom.js";
+import { h, replace, svg } from "../dom.js";
 import { field, textInput } from "../form.js";
 import { ago, compact, integer, money, parseAmount, percent, plural, share, toDate } from "../format.js";
 import { isAdmin, isOperator } from "../session.js";
-import { badge, button, cardWith, emptyState, load, loading, meter, notice, pageHead, problemBox, simpleTable } from "../widgets.js";
+import { badge, button, cardWith, emptyState, live, load, meter, pageHead, simpleTable } from "../widgets.js";
 import { byModel, fetchLive, sumOf } from "./live_models.js";
 
 const LIVE_MS = 2000;
@@ -60,7 +60,7 @@ function workersTable(model, rates) {
   ] });
 }
 
-function modelCard(model, live, rates) {
+function modelCard(model, now, rates) {
   const { card } = model;
   const able = Object.entries(CAPABILITIES).filter(([name]) => card?.capabilities?.[name]).map(([, words]) => badge(words));
   const running = sumOf(model.workers, "running");
@@ -68,7 +68,7 @@ function modelCard(model, live, rates) {
   return h("section", { class: "card", "aria-label": model.id },
     h("div", { class: "card-head" },
       h("h2", {}, model.id, model.tier && [" ", badge(model.tier, "accent")]),
-      live.workers !== null && h("span", { class: "quiet" }, `${integer(running)} of ${plural(most, "answer")}, ${integer(sumOf(model.workers, "waiting"))} waiting, ${percent(share(sumOf(model.workers, "kv_tokens_used"), sumOf(model.workers, "kv_tokens_total")))} of the KV cache`)),
+      now.workers !== null && h("span", { class: "quiet" }, `${integer(running)} of ${plural(most, "answer")}, ${integer(sumOf(model.workers, "waiting"))} waiting, ${percent(share(sumOf(model.workers, "kv_tokens_used"), sumOf(model.workers, "kv_tokens_total")))} of the KV cache`)),
     card?.description && h("p", { class: "lead" }, card.description),
     h("p", { class: "chips" }, able, card?.max_context_length > 0 && badge(`${integer(card.max_context_length)} tokens of context`), model.aliases.map((alias) => badge(`also ${alias}`, "outline")), card?.deprecation && badge(`until ${card.deprecation}`, "warn")),
     model.workers.length > 0 && workersTable(model, rates),
@@ -140,22 +140,10 @@ function pricesCard(signal) {
 
 export function render({ root, signal }) {
   const rates = new Rates();
-  const problems = h("div");
-  const holder = h("div", { class: "stack" }, loading());
-  let shown = false;
-  replace(root, pageHead("Models", isAdmin() ? "What is served, by whom, and how busy they are. Refreshed every two seconds." : "What is served now."), problems, holder, isAdmin() && pricesCard(signal));
-  void poll(LIVE_MS, signal, async () => {
-    try {
-      const live = await fetchLive(signal);
-      rates.look(live.workers ?? []);
-      const models = byModel(live);
-      redraw(holder, models.length === 0 ? emptyState("No model is served now.", "Start a worker; it announces itself and appears here.") : models.map((model) => modelCard(model, live, rates)));
-      problems.replaceChildren();
-      shown = true;
-    } catch (error) {
-      if (error.name === "AbortError") return;
-      replace(problems, shown ? notice("warn", h("p", {}, `${error.message} What is below is older.`)) : problemBox(error));
-      if (!shown) holder.replaceChildren();
-    }
-  });
+  const models = live({ everyMs: LIVE_MS, signal, fetcher: () => fetchLive(signal), show: (now) => {
+    rates.look(now.workers ?? []);
+    const served = byModel(now);
+    return served.length === 0 ? emptyState("No model is served now.", "Start a worker; it announces itself and appears here.") : served.map((model) => modelCard(model, now, rates));
+  } });
+  replace(root, pageHead("Models", isAdmin() ? "What is served, by whom, and how busy they are. Refreshed every two seconds." : "What is served now."), models.element, isAdmin() && pricesCard(signal));
 }

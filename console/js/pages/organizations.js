@@ -5,12 +5,12 @@
 import { post } from "../api.js";
 import { formDialog, toast } from "../dialog.js";
 import { h, replace } from "../dom.js";
-import { details, field, LIMITS_HINT, limitsFields, textInput } from "../form.js";
+import { details, field, LIMITS_HINT, limitsFields, limitsSummary, textInput } from "../form.js";
 import { dateOf } from "../format.js";
 import { chooseOrganization, refreshOrganizations, session } from "../session.js";
 import { badge, button, emptyState, load, pageHead, simpleTable } from "../widgets.js";
 import { changeLimits } from "./limits.js";
-import { acting, rename, summary, toggle } from "./workspaces.js";
+import { acting, rename, toggle } from "./workspaces.js";
 
 async function createOrganization() {
   const name = field("Name", textInput({ maxlength: "64", required: true }), { hint: "It gets a workspace named “default”." });
@@ -58,8 +58,7 @@ export function render({ root, signal }) {
       ? emptyState("No organisations yet.", "An organisation has workspaces, and pays for them.", createButton())
       : simpleTable({ caption: "Organisations", rows: organizations, columns: [
         { name: "Name", head: true, cell: (one) => [one.name, one.id === session.organization?.id && [" ", badge("chosen", "accent")], one.disabled && [" ", badge("disabled", "warn")]] },
-        { name: "Limits", cell: (one) => summary(one.limits) },
-        { name: "Per model", cell: (one) => one.model_limits.length || "none" },
+        { name: "Limits", cell: (one) => limitsSummary(one.limits, one.model_limits) },
         { name: "Made", cell: (one) => dateOf(one.created_at) },
         { name: "", plain: true, cell: rowActions },
       ] })));

@@ -3,10 +3,10 @@
 //
 // Today at a glance. Every card loads for itself, so that one part of the house that is away hides no other.
 import { get } from "../api.js";
-import { h, poll, replace } from "../dom.js";
-import { compact, DAY_MS, dayStart, integer, isoDay, money, percent, share } from "../format.js";
+import { h, replace } from "../dom.js";
+import { compact, DAY_MS, dayStart, integer, isoDay, money, moneyHeadline, percent, share } from "../format.js";
 import { isAdmin, place, session, usagePath } from "../session.js";
-import { cardWith, card, emptyState, figure, figures, load, meter, pageHead, problemBox } from "../widgets.js";
+import { cardWith, card, emptyState, figure, figures, live, load, meter, pageHead } from "../widgets.js";
 import { liveModels } from "./live_models.js";
 import { usageOverTime, usageTable } from "./usage_parts.js";
 
@@ -28,10 +28,10 @@ function todayCard(signal) {
     const isToday = (row) => new Date(row.start) >= today;
     const now = sumOf(usage.rows.filter(isToday));
     const before = sumOf(usage.rows.filter((row) => !isToday(row)));
-    const text = (name, value) => (name === "cost" ? money(value, usage.currency) : integer(value));
+    const text = (name, value) => (name === "cost" ? moneyHeadline(value, usage.currency) : integer(value));
     const todays = { ...usage, from: today.toISOString(), rows: usage.rows.filter(isToday) };
     return [
-      figures(Object.entries(FIGURES).map(([name, label]) => figure(label, text(name, now[name]), `yesterday ${before[name] >= 1e5 ? compact(before[name]) : text(name, before[name])}`))),
+      figures(Object.entries(FIGURES).map(([name, label]) => figure(label, text(name, now[name]), ["yesterday ", name !== "cost" && before[name] >= 1e5 ? compact(before[name]) : text(name, before[name])]))),
       todays.rows.length === 0
         ? emptyState("Nothing was asked today.", "Make a key and let a program use it, or try a model yourself.", h("a", { class: "button primary", href: "#/playground" }, "Open the playground"), isAdmin() && h("a", { class: "button", href: "#/keys" }, "Keys"))
         : [usageOverTime(todays, { measure: "tokens", group: "model", signal }), usageTable(todays, "model")],
@@ -46,7 +46,7 @@ function spendCard(signal) {
     const limited = spend.spend_per_month !== null && spend.spend_per_month !== undefined;
     const part = limited ? share(spend.spent, spend.spend_per_month) : 0;
     return [
-      h("p", { class: "big" }, money(spend.spent, spend.currency), limited && h("span", { class: "quiet" }, ` of ${money(spend.spend_per_month, spend.currency)}`)),
+      h("p", { class: "big" }, moneyHeadline(spend.spent, spend.currency), limited && h("span", { class: "quiet" }, ` of ${money(spend.spend_per_month, spend.currency)}`)),
       limited ? meter(part, `${percent(part)} of this month's spend limit`) : h("p", { class: "quiet" }, "No spend limit is set."),
     ];
   });
@@ -54,17 +54,8 @@ function spendCard(signal) {
 }
 
 function liveCard(signal) {
-  const holder = h("div", { class: "stack" });
-  let shown = false;
-  void poll(LIVE_MS, signal, async () => {
-    try {
-      replace(holder, await liveModels(signal));
-      shown = true;
-    } catch (error) {
-      if (error.name !== "AbortError" && (!shown || error.status !== 0)) replace(holder, problemBox(error));
-    }
-  });
-  return cardWith("Models now", h("a", { href: "#/models" }, "All about them"), holder);
+  const models = live({ everyMs: LIVE_MS, signal, fetcher: () => liveModels(signal), show: (list) => list });
+  return cardWith("Models now", h("a", { href: "#/models" }, "All about them"), models.element);
 }
 
 export function render({ root, signal }) {

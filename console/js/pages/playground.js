@@ -122,7 +122,7 @@ class Conversation {
   }
 
   async answer(request) {
-    const turn = new AnswerTurn(request.response_format?.type.startsWith("json"));
+    const turn = new AnswerTurn(request.response_format?.type.startsWith("json"), { maxTokens: request.max_tokens !== undefined, context: this.settings.context(request.model) });
     this.last = turn;
     this.running = new AbortController();
     this.setRunning(true);

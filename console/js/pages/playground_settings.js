@@ -52,7 +52,9 @@ function parseJson(one, what) {
 
 function keyField(changed) {
   const holder = h("div");
+  let fail = null; // says what is wrong at the field, while there is one
   const draw = () => {
+    fail = null;
     if (playgroundKey.key !== null) {
       replace(holder, notice("", h("p", {}, "Asking with ", h("strong", {}, playgroundKey.name || "another key"), ". "), h("p", {}, h("button", { type: "button", class: "link-button", onclick: () => {
         handOver(null, null);
@@ -70,9 +72,10 @@ function keyField(changed) {
       changed();
     });
     replace(holder, isOperator() ? one.element : details("Another key", one.element));
+    fail = one.fail;
   };
   draw();
-  return holder;
+  return { element: holder, fail: (text) => fail(text) };
 }
 
 /* ---- parts --------------------------------------------------------------------------------------------------------- */
@@ -80,11 +83,13 @@ function keyField(changed) {
 function modelField(wanted, signal) {
   const input = select([], "");
   const one = field("Model", input);
+  const contexts = new Map();
   input.addEventListener("change", () => { kept.model = input.value; });
   const refresh = async () => {
     if (isOperator() && playgroundKey.key === null) return void replace(input, h("option", { value: "" }, "Paste a key first"));
     try {
       const { data } = await get("/v1/models", {}, { signal, key: playgroundKey.key ?? undefined });
+      for (const model of data) contexts.set(model.id, Number(model.max_context_length ?? 0));
       replace(input, data.map((model) => h("option", { value: model.id }, model.tier ? `${model.id} (${model.tier})` : model.id)));
       one.clear();
       const first = [wanted, kept.model].find((name) => data.some((model) => model.id === name)) ?? data[0]?.id;
@@ -97,7 +102,7 @@ function modelField(wanted, signal) {
     }
   };
   void refresh();
-  return { ...one, refresh };
+  return { ...one, refresh, contexts };
 }
 
 function numberFields() {
@@ -181,9 +186,10 @@ function toolFields() {
   };
 }
 
-/** {element, read() -> request without the conversation, or false; system() -> text} */
+/** {element, read() -> request without the conversation, or false; system() -> text; context(model) -> its tokens, or 0} */
 export function playgroundSettings({ signal, model: wanted }) {
   const model = modelField(wanted, signal);
+  const key = keyField(() => model.refresh());
   const system = field("System prompt", h("textarea", { rows: "3", value: kept.system, placeholder: "How the model should behave" }));
   const numbers = numberFields();
   const stop = field("Stop at", textInput({ value: kept.stop, placeholder: "texts, with commas between" }));
@@ -193,14 +199,16 @@ export function playgroundSettings({ signal, model: wanted }) {
   keep(stop.input, (value) => { kept.stop = value; });
   return {
     element: h("div", { class: "stack" },
-      keyField(() => model.refresh()), model.element, system.element,
+      key.element, model.element, system.element,
       h("div", { class: "pair" }, numbers.simple),
       details("More parameters", [h("div", { class: "pair" }, numbers.rest), stop.element]),
       details("Form of the answer", format.elements, { open: kept.format !== "text" }),
       details("Tools", tools.elements, { open: kept.tools !== "" })),
     system: () => system.input.value.trim(),
+    context: (name) => model.contexts.get(name) ?? 0,
     read() {
-      if (model.input.value === "") return model.fail(isOperator() && playgroundKey.key === null ? "Paste a key that may ask models." : "There is no model to ask.");
+      if (isOperator() && playgroundKey.key === null) return key.fail("Paste a key that may ask models.");
+      if (model.input.value === "") return model.fail("There is no model to ask.");
       const settings = numbers.read();
       if (settings === false) return false;
       const responseFormat = format.read();

@@ -42,14 +42,26 @@ function callCard(call) {
     h("pre", { class: "code-block", tabindex: "0", role: "group", "aria-label": `Arguments of ${call.function?.name}` }, h("code", {}, prettyJson(text) ?? text)));
 }
 
-const ENDS = { length: "cut: tokens at most reached", model_length: "cut: the context is full", error: "broke off", stopped: "stopped by you" };
+const ENDS = { error: "broke off", stopped: "stopped by you" };
+
+/**
+ * Why an answer was cut. The service says "length" in every case; who gives no max_tokens gets what the context has room for, or less where a limit
+ * leaves less.
+ */
+function cutWords({ usage, bounds }) {
+  const total = usage?.total_tokens ?? 0;
+  if (bounds.context > 0 && total >= bounds.context) return "cut: the context is full";
+  if (bounds.maxTokens) return "cut: tokens at most reached";
+  return bounds.context > 0 && total > 0 ? "cut: a limit leaves no more tokens" : "cut: a limit or the context is reached";
+}
 
 function statistics(answer) {
+  const end = answer.end === "length" || answer.end === "model_length" ? cutWords(answer) : ENDS[answer.end];
   const { usage } = answer;
   const seconds = (answer.endedAt - (answer.firstAt ?? answer.endedAt)) / 1000;
   const rate = usage && seconds > 0.05 && usage.completion_tokens > 1 ? (usage.completion_tokens - 1) / seconds : null;
   return h("ul", { class: "statistics" },
-    ENDS[answer.end] && h("li", {}, badge(ENDS[answer.end], "warn")),
+    end && h("li", {}, badge(end, "warn")),
     answer.firstAt !== null && h("li", {}, `first token ${milliseconds(answer.firstAt - answer.startedAt)}`),
     h("li", {}, `all ${milliseconds(answer.endedAt - answer.startedAt)}`),
     usage && h("li", {}, `${integer(usage.prompt_tokens)} in`, usage.prompt_tokens_details?.cached_tokens > 0 && ` (${integer(usage.prompt_tokens_details.cached_tokens)} cached)`),
@@ -70,8 +82,10 @@ export class AnswerTurn {
   firstAt = null;
   endedAt = null;
 
-  constructor(wantsJson) {
+  /** bounds: {maxTokens: whether the request says how many, context: of the model, 0 when it is not known} */
+  constructor(wantsJson, bounds) {
     this.wantsJson = wantsJson;
+    this.bounds = bounds;
     this.node = document.createTextNode("");
     this.body = h("div", { class: "prose" }, this.node, h("span", { class: "caret", "aria-hidden": "true" }));
     this.thought = h("div", { class: "prose" });

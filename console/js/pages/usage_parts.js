@@ -3,7 +3,7 @@
 //
 // Usage sums (proto/bora/v1/usage.proto) as figures, chart and table.
 import { barChart } from "../chart.js";
-import { compact, DAY_MS, HOUR_MS, integer, intervalName, money } from "../format.js";
+import { compact, DAY_MS, HOUR_MS, integer, intervalName, money, moneyHeadline } from "../format.js";
 import { figure, figures, simpleTable } from "../widgets.js";
 
 export const MEASURES = { tokens: "Tokens", requests: "Requests", cost: "Spend" };
@@ -27,7 +27,7 @@ export function usageFigures(usage) {
     figure("Requests", integer(total.requests)),
     figure("Input tokens", integer(total.input_tokens), Number(total.cached_tokens) > 0 && `${integer(total.cached_tokens)} from the cache`),
     figure("Output tokens", integer(total.output_tokens)),
-    figure("Spend", money(total.cost, usage.currency)));
+    figure("Spend", moneyHeadline(total.cost, usage.currency)));
 }
 
 /** All starts of the range, also those that nothing happened in. */

@@ -3,8 +3,8 @@
 import { all, patch, post, remove } from "../api.js";
 import { confirmDialog, formDialog, toast } from "../dialog.js";
 import { h, replace } from "../dom.js";
-import { details, field, LIMITS_HINT, limitsFields, limitsSet, textInput } from "../form.js";
-import { dateOf, plural } from "../format.js";
+import { details, field, LIMITS_HINT, limitsFields, limitsSummary, textInput } from "../form.js";
+import { dateOf } from "../format.js";
 import { place, session } from "../session.js";
 import { badge, button, emptyState, load, pageHead, simpleTable } from "../widgets.js";
 import { changeLimits } from "./limits.js";
@@ -55,11 +55,6 @@ export async function toggle(path, record, what) {
   return confirmDialog({ title: `Disable “${record.name}”?`, sentences: [`All keys of this ${what} are refused at once, and their answers under way end. It can be enabled again.`], submitLabel: "Disable", submit: () => patch(path, { disabled: true }) });
 }
 
-export function summary(limits) {
-  const count = limitsSet(limits).length;
-  return count === 0 ? "none" : plural(count, "limit");
-}
-
 /** Runs what a button stands for; `refresh` when something changed. */
 export const acting = (run, refresh) => async () => {
   try {
@@ -86,9 +81,8 @@ export function render({ root, signal }) {
       ? emptyState("No workspaces yet.", "A workspace holds keys, and what they share: limits, fairness, cached prompts.", createButton())
       : simpleTable({ caption: "Workspaces", rows: workspaces, columns: [
         { name: "Name", head: true, cell: (one) => [h("a", { href: `#/keys?workspace=${encodeURIComponent(one.id)}` }, one.name), one.disabled && [" ", badge("disabled", "warn")]] },
-        { name: "Limits", cell: (one) => summary(one.limits) },
-        { name: "Per model", cell: (one) => one.model_limits.length || "none" },
-        { name: "Its keys' default", cell: (one) => summary(one.key_limits) },
+        { name: "Limits", cell: (one) => limitsSummary(one.limits, one.model_limits) },
+        { name: "Its keys' default", cell: (one) => limitsSummary(one.key_limits) },
         { name: "Made", cell: (one) => dateOf(one.created_at) },
         { name: "", plain: true, cell: rowActions },
       ] })));

@@ -289,6 +289,41 @@ static void test_double_there_and_back(void **state) {
     }
 }
 
+static void check_plain(double value, const char *expected) {
+    char out[TEXT_PLAIN_DOUBLE_BYTES];
+    assert_int_equal(text_from_double_plain(value, out), strlen(expected));
+    assert_string_equal(out, expected);
+}
+
+static void test_plain_doubles_have_no_exponent(void **state) {
+    (void)state;
+    check_plain(0, "0");
+    check_plain(1.25, "1.25");
+    check_plain(1.2e-8, "0.000000012");
+    check_plain(-1.5e-5, "-0.000015");
+    check_plain(1e-9, "0.000000001");
+    check_plain(1e20, "100000000000000000000");
+    check_plain(123456789012345678.0, "123456789012345680");
+    check_plain(NAN, "null");
+}
+
+static void test_plain_doubles_there_and_back(void **state) {
+    (void)state;
+    enum { ROUNDS = 20000, SEED = 5 };
+    for (uint64_t i = 0; i < ROUNDS; i++) {
+        uint64_t bits = random_philox(SEED, i, 0);
+        double value, back;
+        memcpy(&value, &bits, sizeof value);
+        if (!isfinite(value)) continue;
+        char out[TEXT_PLAIN_DOUBLE_BYTES];
+        size_t length = text_from_double_plain(value, out);
+        assert_true(length == strlen(out) && length < sizeof out);
+        assert_null(strchr(out, 'e'));
+        assert_true(text_to_double(out, &back));
+        assert_memory_equal(&value, &back, sizeof value);
+    }
+}
+
 /** In the language of a machine that writes 1,5. */
 static void test_numbers_do_not_follow_the_locale(void **state) {
     (void)state;
@@ -354,6 +389,8 @@ int main(void) {
         cmocka_unit_test(test_double_is_written_short),
         cmocka_unit_test(test_double_that_is_no_number_is_null),
         cmocka_unit_test(test_double_there_and_back),
+        cmocka_unit_test(test_plain_doubles_have_no_exponent),
+        cmocka_unit_test(test_plain_doubles_there_and_back),
         cmocka_unit_test(test_numbers_do_not_follow_the_locale),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

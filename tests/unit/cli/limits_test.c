@@ -2,6 +2,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "cli/limits.h"
 
+#include "bora/v1/tenants.pb-c.h"
 #include "cli/fields.h"
 
 #include <setjmp.h>
@@ -113,6 +114,54 @@ static void test_wrong_limits_of_a_model_are_refused(void **state) {
     }
 }
 
+static void test_all_that_bounds_a_key_fits_a_line(void **state) {
+    (void)state;
+    Bora__V1__ApiKey key = BORA__V1__API_KEY__INIT;
+    Bora__V1__Limits limits = BORA__V1__LIMITS__INIT, of_model = BORA__V1__LIMITS__INIT;
+    Bora__V1__ModelLimits model = BORA__V1__MODEL_LIMITS__INIT, *models[] = {&model};
+    Bora__V1__Scopes scopes = BORA__V1__SCOPES__INIT;
+    char *names[] = {(char *)"small", (char *)"large"}, *endpoints[] = {(char *)"chat"};
+    char text[LIMITS_TEXT_BYTES];
+    limits_summarise(&key.base, text);
+    assert_string_equal(text, "");
+    key.limits = &limits; /* a message without any limit says nothing */
+    key.scopes = &scopes;
+    limits_summarise(&key.base, text);
+    assert_string_equal(text, "");
+    model.model = (char *)"small";
+    model.limits = &of_model;
+    field_set_integer(&of_model.base, "concurrent_streams", 4);
+    key.model_limits = models;
+    key.n_model_limits = 1;
+    limits_summarise(&key.base, text);
+    assert_string_equal(text, "small: 4 streams");
+    field_set_integer(&limits.base, "requests_per_minute", 60);
+    field_set_integer(&limits.base, "tokens_per_day", 1500000);
+    scopes.models = names;
+    scopes.n_models = 2;
+    scopes.endpoints = endpoints;
+    scopes.n_endpoints = 1;
+    limits_summarise(&key.base, text);
+    assert_string_equal(text, "60 req/min, 1.5M tok/day; small: 4 streams; only models small, large; only for chat");
+}
+
+static void test_what_is_too_long_for_the_line_is_cut(void **state) {
+    (void)state;
+    enum { MANY = 64 };
+    Bora__V1__Organization place = BORA__V1__ORGANIZATION__INIT;
+    Bora__V1__Limits limits = BORA__V1__LIMITS__INIT;
+    Bora__V1__ModelLimits model = BORA__V1__MODEL_LIMITS__INIT, *models[MANY];
+    char text[LIMITS_TEXT_BYTES];
+    model.model = (char *)"a-model-with-a-long-name";
+    model.limits = &limits;
+    field_set_integer(&limits.base, "tokens_per_day", 1);
+    for (int i = 0; i < MANY; i++) models[i] = &model;
+    place.model_limits = models;
+    place.n_model_limits = MANY;
+    limits_summarise(&place.base, text);
+    assert_in_range(strlen(text), LIMITS_TEXT_BYTES / 2, LIMITS_TEXT_BYTES - 1);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_options_kinds_and_fields_agree),
@@ -120,6 +169,8 @@ int main(void) {
         cmocka_unit_test(test_values_that_are_no_limits_are_refused),
         cmocka_unit_test(test_limits_of_a_model_have_two_forms),
         cmocka_unit_test(test_wrong_limits_of_a_model_are_refused),
+        cmocka_unit_test(test_all_that_bounds_a_key_fits_a_line),
+        cmocka_unit_test(test_what_is_too_long_for_the_line_is_cut),
     };
     return cmocka_run_group_tests_name("cli/limits", tests, NULL, NULL);
 }

@@ -152,6 +152,25 @@ static void test_numbers_are_written_to_be_read(void **state) {
         assert_string_equal(text, counts[i].text);
     }
     static const struct {
+        int64_t value;
+        const char *text;
+    } shorts[] = {{0, "0"},
+                  {999, "999"},
+                  {1000, "1k"},
+                  {1500, "1.5k"},
+                  {1550, "1,550"},
+                  {20000, "20k"},
+                  {1234567, "1,234,567"},
+                  {1500000, "1.5M"},
+                  {1050000, "1,050k"},
+                  {2000000000, "2G"},
+                  {-1000, "-1,000"},
+                  {INT64_MAX, "9,223,372,036,854,775,807"}};
+    for (size_t i = 0; i < sizeof shorts / sizeof *shorts; i++) {
+        value_format_short(shorts[i].value, text);
+        assert_string_equal(text, shorts[i].text);
+    }
+    static const struct {
         double value;
         const char *text;
     } amounts[] = {{0, "0.00"}, {1.5, "1.50"}, {12, "12.00"}, {0.000000012, "0.000000012"}, {-0.25, "-0.25"}};

@@ -43,6 +43,15 @@ static void test_absent_cells_are_empty_and_zeros_are_zeros(void **state) {
     assert_string_equal(row_of("{}"), "0,0,0,0,0,0,false,,,,,,,,,\r\n");
 }
 
+static void test_doubles_have_no_exponents(void **state) {
+    (void)state;
+    Bora__Test__Everything message = BORA__TEST__EVERYTHING__INIT;
+    message.f64 = 1.2e-8;
+    bytes_reset(&fixture.text);
+    assert_int_equal(csv_write_row(fixture.transcoder, &message.base, &fixture.text), STATUS_OK);
+    assert_string_equal((const char *)fixture.text.data, "0,0,0,0,0,0.000000012,false,,,,,,,,,\r\n");
+}
+
 static void test_numbers_are_written_as_in_json(void **state) {
     (void)state;
     assert_string_equal(
@@ -108,6 +117,7 @@ int main(void) {
         cmocka_unit_test(test_names_are_those_of_json_without_what_is_hidden_or_has_parts),
         cmocka_unit_test(test_absent_cells_are_empty_and_zeros_are_zeros),
         cmocka_unit_test(test_numbers_are_written_as_in_json),
+        cmocka_unit_test(test_doubles_have_no_exponents),
         cmocka_unit_test(test_texts_are_quoted_and_formulas_are_disarmed),
         cmocka_unit_test(test_the_maximum_of_the_buffer_holds),
         cmocka_unit_test(test_a_message_that_the_transcoder_does_not_know_is_internal),

@@ -220,9 +220,58 @@ static void test_rotation_without_overlap_ends_the_old_secret_at_once(void **sta
     Bora__V1__CreateKeyResponse *rotated = (Bora__V1__CreateKeyResponse *)outcome.reply;
     assert_int_equal(keys_verify(fixture, created->key).status, STATUS_UNAUTHENTICATED);
     assert_int_equal(keys_verify(fixture, rotated->key).status, STATUS_OK);
-    assert_false(keys_gate_is_shut(fixture, created->info)); /* for the new one */
+    /* A gateway that has not heard of it asks for the old secret's gate, and goes on doing so. */
+    assert_true(keys_gate_is_shut(fixture, created->info));
+    assert_false(keys_gate_of_secret_is_shut(fixture, created->info, keys_verify_ok(fixture, rotated->key)->gate));
     assert_int_equal(rotated->info->_previous_expires_at_case, BORA__V1__API_KEY___PREVIOUS_EXPIRES_AT__NOT_SET);
     listener_close(&listener);
+}
+
+/** Every secret has a gate of its own: what becomes of the key never opens that of one that was rotated away. */
+static void test_gates_of_secrets_that_were_rotated_away_stay_shut(void **state) {
+    struct keys_fixture *fixture = *state;
+    Bora__V1__CreateKeyResponse *first = keys_create_plain(fixture);
+    const Bora__V1__ApiKey *key = first->info;
+    assert_string_equal(keys_verify_ok(fixture, first->key)->gate, key->prefix);
+    Bora__V1__CreateKeyResponse *second =
+        (Bora__V1__CreateKeyResponse *)keys_rotate(fixture, ADMIN_KEY, first->key_id, 3600).reply;
+    const char *gate_of_second = keys_verify_ok(fixture, second->key)->gate;
+    assert_string_not_equal(gate_of_second, key->prefix);
+    assert_string_equal(keys_verify_ok(fixture, first->key)->gate, key->prefix); /* of the secret that is shown */
+    assert_false(keys_gate_is_shut(fixture, key));
+    Bora__V1__CreateKeyResponse *third =
+        (Bora__V1__CreateKeyResponse *)keys_rotate(fixture, ADMIN_KEY, first->key_id, 3600).reply;
+    const char *gate_of_third = keys_verify_ok(fixture, third->key)->gate;
+    assert_true(keys_gate_is_shut(fixture, key)); /* at most one old secret goes on */
+    assert_false(keys_gate_of_secret_is_shut(fixture, key, gate_of_second));
+    Bora__V1__UpdateKeyRequest update = BORA__V1__UPDATE_KEY_REQUEST__INIT;
+    update.key_id = first->key_id;
+    for (int disabled = 1; disabled >= 0; disabled--) {
+        GIVE(update, UPDATE_KEY_REQUEST, DISABLED, disabled, disabled);
+        assert_int_equal(keys_update(fixture, ADMIN_KEY, &update).status, STATUS_OK);
+        assert_true(keys_gate_is_shut(fixture, key));
+        assert_int_equal(keys_gate_of_secret_is_shut(fixture, key, gate_of_second), disabled);
+        assert_int_equal(keys_gate_of_secret_is_shut(fixture, key, gate_of_third), disabled);
+    }
+    Bora__V1__UpdateWorkspaceRequest place = BORA__V1__UPDATE_WORKSPACE_REQUEST__INIT;
+    place.workspace_id = key->workspace_id;
+    for (int disabled = 1; disabled >= 0; disabled--) {
+        GIVE(place, UPDATE_WORKSPACE_REQUEST, DISABLED, disabled, disabled);
+        assert_int_equal(keys_call(fixture, "TenantService/UpdateWorkspace", ADMIN_KEY, &place.base,
+                                   &bora__v1__workspace__descriptor)
+                             .status,
+                         STATUS_OK);
+        assert_true(keys_gate_is_shut(fixture, key));
+        assert_int_equal(keys_gate_of_secret_is_shut(fixture, key, gate_of_second), disabled);
+        assert_int_equal(keys_gate_of_secret_is_shut(fixture, key, gate_of_third), disabled);
+    }
+    assert_int_equal(keys_rotate(fixture, ADMIN_KEY, first->key_id, 0).status, STATUS_OK);
+    assert_true(keys_gate_of_secret_is_shut(fixture, key, gate_of_second));
+    assert_true(keys_gate_of_secret_is_shut(fixture, key, gate_of_third));
+    assert_int_equal(keys_revoke(fixture, first->key_id).status, STATUS_OK);
+    char gate_of_fourth[64];
+    snprintf(gate_of_fourth, sizeof gate_of_fourth, "%s.3", key->prefix);
+    assert_true(keys_gate_of_secret_is_shut(fixture, key, gate_of_fourth));
 }
 
 static void test_no_secret_of_a_rotation_is_on_disk_or_in_the_log(void **state) {
@@ -441,6 +490,7 @@ int main(int argc, char **argv) {
         KEYS_TEST(test_rotation_with_overlap_keeps_the_old_secret_until_its_end),
         KEYS_TEST(test_the_overlap_ends),
         KEYS_TEST(test_rotation_without_overlap_ends_the_old_secret_at_once),
+        KEYS_TEST(test_gates_of_secrets_that_were_rotated_away_stay_shut),
         KEYS_TEST(test_no_secret_of_a_rotation_is_on_disk_or_in_the_log),
         KEYS_TEST(test_a_disabled_workspace_shuts_the_gates_of_all_its_keys),
         KEYS_TEST(test_a_disabled_organization_shuts_the_gates_of_all_its_workspaces),

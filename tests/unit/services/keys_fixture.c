@@ -159,9 +159,13 @@ struct redis_client *keys_redis_client(const struct redis_server *server) {
 }
 
 bool keys_gate_is_shut(struct keys_fixture *fixture, const Bora__V1__ApiKey *key) {
+    return keys_gate_of_secret_is_shut(fixture, key, key->prefix);
+}
+
+bool keys_gate_of_secret_is_shut(struct keys_fixture *fixture, const Bora__V1__ApiKey *key, const char *gate) {
     struct redis_client *client = keys_redis_client(&fixture->limits);
     struct redis_reply *reply = NULL;
-    assert_int_equal(redis_callf(client, &reply, NULL, "EXISTS bora:gate:{%s}:%s", key->organization_id, key->prefix),
+    assert_int_equal(redis_callf(client, &reply, NULL, "EXISTS bora:gate:{%s}:%s", key->organization_id, gate),
                      STATUS_OK);
     bool shut = reply->integer == 1;
     redis_reply_free(reply);

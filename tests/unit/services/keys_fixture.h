@@ -89,8 +89,9 @@ Bora__V1__Workspace *keys_create_workspace(struct keys_fixture *fixture, const c
                                            const char *organization_or_null);
 /** Newest first, of the first organisation or the one named. */
 Bora__V1__ListAuditResponse *keys_audit(struct keys_fixture *fixture, const char *organization_or_null);
-/** The key's gate at the limits' Redis is shut. */
+/** The gate of the key's first secret at the limits' Redis is shut; or the one of that name, which VerifyKey gave. */
 bool keys_gate_is_shut(struct keys_fixture *fixture, const Bora__V1__ApiKey *key);
+bool keys_gate_of_secret_is_shut(struct keys_fixture *fixture, const Bora__V1__ApiKey *key, const char *gate);
 struct keys_outcome keys_list(struct keys_fixture *fixture, int limit, const char *after);
 Bora__V1__ListKeysResponse *keys_list_ok(struct keys_fixture *fixture, int limit, const char *after);
 

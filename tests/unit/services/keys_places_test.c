@@ -12,6 +12,114 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* --- organizations ------------------------------------------------------------------------------------------------ */
+
+static struct keys_outcome create_organization(struct keys_fixture *fixture, const char *name) {
+    Bora__V1__CreateOrganizationRequest request = BORA__V1__CREATE_ORGANIZATION_REQUEST__INIT;
+    request.name = (char *)name;
+    return keys_call(fixture, "TenantService/CreateOrganization", ADMIN_KEY, &request.base,
+                     &bora__v1__organization__descriptor);
+}
+
+static struct keys_outcome rename_organization(struct keys_fixture *fixture, const char *id, const char *name) {
+    Bora__V1__UpdateOrganizationRequest request = BORA__V1__UPDATE_ORGANIZATION_REQUEST__INIT;
+    request.organization_id = (char *)id;
+    GIVE(request, UPDATE_ORGANIZATION_REQUEST, NAME, name, (char *)name);
+    return keys_call(fixture, "TenantService/UpdateOrganization", ADMIN_KEY, &request.base,
+                     &bora__v1__organization__descriptor);
+}
+
+static struct keys_outcome delete_organization(struct keys_fixture *fixture, const char *id) {
+    Bora__V1__DeleteOrganizationRequest request = BORA__V1__DELETE_ORGANIZATION_REQUEST__INIT;
+    request.organization_id = (char *)id;
+    return keys_call(fixture, "TenantService/DeleteOrganization", ADMIN_KEY, &request.base,
+                     &bora__v1__delete_organization_response__descriptor);
+}
+
+static void test_names_of_organizations_are_one_organizations(void **state) {
+    struct keys_fixture *fixture = *state;
+    const char *id = keys_create_organization(fixture, "a")->id, *other = keys_create_organization(fixture, "b")->id;
+    struct keys_outcome outcome = create_organization(fixture, "a");
+    assert_int_equal(outcome.status, STATUS_ALREADY_EXISTS);
+    assert_string_equal(outcome.message, "there is an organization of that name");
+    assert_int_equal(create_organization(fixture, "default").status, STATUS_ALREADY_EXISTS);
+    assert_int_equal(rename_organization(fixture, other, "a").status, STATUS_ALREADY_EXISTS);
+    assert_int_equal(rename_organization(fixture, id, "a").status, STATUS_OK);
+    assert_int_equal(rename_organization(fixture, id, "c").status, STATUS_OK);
+    assert_int_equal(rename_organization(fixture, other, "a").status, STATUS_OK); /* the name was let go */
+    assert_int_equal(create_organization(fixture, "c").status, STATUS_ALREADY_EXISTS);
+}
+
+/** Who died between claiming a name and giving it to a record keeps it for a minute. */
+static void test_a_claim_that_came_to_nothing_ends(void **state) {
+    struct keys_fixture *fixture = *state;
+    struct redis_client *client = keys_redis_client(&fixture->redis);
+    int64_t now_ms = clock_unix_ns(clock_system()) / NS_PER_MS;
+    const char *holders[] = {"00000000-0000-4000-8000-000000000001", keys_create_organization(fixture, "other")->id};
+    for (int i = 0; i < 2; i++) {
+        struct error err = {0};
+        char value[80];
+        snprintf(value, sizeof value, "%s %lld", holders[i], (long long)now_ms);
+        assert_int_equal(redis_callf(client, NULL, &err, "HSET bora:org-names free %s", value), STATUS_OK);
+        assert_int_equal(create_organization(fixture, "free").status, STATUS_ALREADY_EXISTS);
+        snprintf(value, sizeof value, "%s %lld", holders[i], (long long)now_ms - 61000);
+        assert_int_equal(redis_callf(client, NULL, &err, "HSET bora:org-names free %s", value), STATUS_OK);
+        struct keys_outcome made = create_organization(fixture, "free");
+        assert_int_equal(made.status, STATUS_OK);
+        assert_int_equal(create_organization(fixture, "free").status, STATUS_ALREADY_EXISTS);
+        assert_int_equal(delete_organization(fixture, ((Bora__V1__Organization *)made.reply)->id).status, STATUS_OK);
+    }
+    redis_client_destroy(client);
+}
+
+static void test_names_from_before_they_were_kept(void **state) {
+    struct keys_fixture *fixture = *state;
+    struct redis_client *client = keys_redis_client(&fixture->redis);
+    struct error err = {0};
+    keys_create_organization(fixture, "old");
+    assert_int_equal(keys_stop(fixture), 0);
+    assert_int_equal(redis_callf(client, NULL, &err, "DEL bora:org-names"), STATUS_OK);
+    keys_start(fixture);
+    assert_int_equal(create_organization(fixture, "old").status, STATUS_ALREADY_EXISTS);
+    assert_int_equal(create_organization(fixture, "new").status, STATUS_OK);
+    redis_client_destroy(client);
+}
+
+static void test_an_organization_that_has_used_nothing_can_go(void **state) {
+    struct keys_fixture *fixture = *state;
+    struct redis_client *client = keys_redis_client(&fixture->redis), *limits = keys_redis_client(&fixture->limits);
+    struct error err = {0};
+    struct redis_reply *reply = NULL;
+    Bora__V1__Organization *organization = keys_create_organization(fixture, "mistake");
+    const char *id = organization->id;
+    Bora__V1__Workspace *workspace = keys_create_workspace(fixture, "w", id);
+    Bora__V1__CreateKeyResponse *key = keys_create_role(fixture, "admin", workspace->id);
+    assert_string_equal(delete_organization(fixture, id).message, "the organization has keys that are not revoked");
+    assert_int_equal(keys_revoke(fixture, key->key_id).status, STATUS_OK);
+    assert_int_equal(redis_callf(limits, NULL, &err, "HSET bora:leases:{%s} a b", id), STATUS_OK);
+    assert_string_equal(delete_organization(fixture, id).message, "answers of the organization are under way");
+    assert_int_equal(redis_callf(limits, NULL, &err, "DEL bora:leases:{%s}", id), STATUS_OK);
+    assert_int_equal(redis_callf(client, NULL, &err, "HSET bora:ledger-seen:{%s} top 1", id), STATUS_OK);
+    assert_int_equal(delete_organization(fixture, id).status, STATUS_FAILED_PRECONDITION);
+    assert_int_equal(redis_callf(client, NULL, &err, "DEL bora:ledger-seen:{%s}", id), STATUS_OK);
+    struct keys_outcome outcome = delete_organization(fixture, id);
+    assert_int_equal(outcome.status, STATUS_OK);
+    assert_string_equal(((Bora__V1__DeleteOrganizationResponse *)outcome.reply)->id, id);
+    /* Nothing of it is left but the entry in the operator's trail. */
+    assert_int_equal(delete_organization(fixture, id).status, STATUS_NOT_FOUND);
+    assert_int_equal(keys_verify(fixture, key->key).status, STATUS_UNAUTHENTICATED);
+    assert_int_equal(redis_callf(client, &reply, &err, "KEYS *{%s}*", id), STATUS_OK);
+    assert_int_equal(reply->count, 0);
+    redis_reply_free(reply);
+    Bora__V1__AuditEntry *entry = keys_audit(fixture, NULL)->entries[0];
+    assert_string_equal(entry->action, "organization.delete");
+    assert_string_equal(entry->target, id);
+    assert_string_equal(entry->target_name, "mistake");
+    assert_int_equal(create_organization(fixture, "mistake").status, STATUS_OK);
+    redis_client_destroy(limits);
+    redis_client_destroy(client);
+}
+
 /* --- workspaces --------------------------------------------------------------------------------------------------- */
 
 static struct keys_outcome list_workspaces(struct keys_fixture *fixture, const char *organization_or_null, int limit,
@@ -399,6 +507,10 @@ int main(int argc, char **argv) {
     }
     keys_program = argv[1];
     const struct CMUnitTest tests[] = {
+        KEYS_TEST(test_names_of_organizations_are_one_organizations),
+        KEYS_TEST(test_a_claim_that_came_to_nothing_ends),
+        KEYS_TEST(test_names_from_before_they_were_kept),
+        KEYS_TEST(test_an_organization_that_has_used_nothing_can_go),
         KEYS_TEST(test_workspaces_come_in_pages_over_all_organizations),
         KEYS_TEST(test_names_are_an_organizations_own_and_taken_once),
         KEYS_TEST(test_a_workspace_goes_without_keys_and_not_as_the_last),

@@ -74,6 +74,15 @@ static void call_all(struct keys_fixture *fixture, const struct house *house, co
     }
 }
 
+#define ROW(service, method, message, response, ...)                            \
+    {                                                                           \
+        service method, &(message).base, &bora__v1__##response##__descriptor, { \
+            __VA_ARGS__                                                         \
+        }                                                                       \
+    }
+#define KEYS(...) ROW("KeyService/", __VA_ARGS__)
+#define TENANTS(...) ROW("TenantService/", __VA_ARGS__)
+
 static void test_every_method_by_everybody(void **state) {
     struct keys_fixture *fixture = *state;
     struct house house = build(fixture);
@@ -98,6 +107,8 @@ static void test_every_method_by_everybody(void **state) {
     get_organization.organization_id = organization;
     Bora__V1__UpdateOrganizationRequest update_organization = BORA__V1__UPDATE_ORGANIZATION_REQUEST__INIT;
     update_organization.organization_id = organization;
+    Bora__V1__DeleteOrganizationRequest delete_organization = BORA__V1__DELETE_ORGANIZATION_REQUEST__INIT;
+    delete_organization.organization_id = organization;
     Bora__V1__ListWorkspacesRequest list_workspaces = BORA__V1__LIST_WORKSPACES_REQUEST__INIT;
     GIVE(list_workspaces, LIST_WORKSPACES_REQUEST, ORGANIZATION_ID, organization_id, organization);
     Bora__V1__CreateWorkspaceRequest create_workspace = BORA__V1__CREATE_WORKSPACE_REQUEST__INIT;
@@ -112,15 +123,7 @@ static void test_every_method_by_everybody(void **state) {
     Bora__V1__ListAuditRequest list_audit = BORA__V1__LIST_AUDIT_REQUEST__INIT;
     GIVE(list_audit, LIST_AUDIT_REQUEST, ORGANIZATION_ID, organization_id, organization);
     Bora__V1__GetMeRequest get_me = BORA__V1__GET_ME_REQUEST__INIT;
-    const int ok = STATUS_OK, taken = STATUS_ALREADY_EXISTS;
-#define ROW(service, method, message, response, ...)                            \
-    {                                                                           \
-        service method, &(message).base, &bora__v1__##response##__descriptor, { \
-            __VA_ARGS__                                                         \
-        }                                                                       \
-    }
-#define KEYS(...) ROW("KeyService/", __VA_ARGS__)
-#define TENANTS(...) ROW("TenantService/", __VA_ARGS__)
+    const int ok = STATUS_OK, taken = STATUS_ALREADY_EXISTS, used = STATUS_FAILED_PRECONDITION;
     const struct row rows[] = {
         /*                                                nobody garbage token service member narrow foreign admin operator */
         KEYS("CreateKey", create_key, create_key_response, U, U, U, P, P, P, N, ok, ok),
@@ -133,6 +136,7 @@ static void test_every_method_by_everybody(void **state) {
         TENANTS("CreateOrganization", create_organization, organization, U, U, U, P, P, P, P, P, ok),
         TENANTS("GetOrganization", get_organization, organization, U, U, U, P, P, P, P, P, ok),
         TENANTS("UpdateOrganization", update_organization, organization, U, U, U, P, P, P, P, P, ok),
+        TENANTS("DeleteOrganization", delete_organization, delete_organization_response, U, U, U, P, P, P, P, P, used),
         TENANTS("ListWorkspaces", list_workspaces, list_workspaces_response, U, U, U, P, P, P, N, ok, ok),
         TENANTS("CreateWorkspace", create_workspace, workspace, U, U, U, P, P, P, N, ok, taken),
         TENANTS("GetWorkspace", get_workspace, workspace, U, U, U, P, P, P, N, ok, ok),
@@ -253,6 +257,65 @@ static void test_me_is_who_shows_the_key(void **state) {
     assert_string_equal(verified->info->organization_id, "");
 }
 
+/* --- keys that end ------------------------------------------------------------------------------------------------ */
+
+static struct keys_outcome create_until(struct keys_fixture *fixture, const char *bearer, const char *role,
+                                        int64_t expires_at) {
+    Bora__V1__CreateKeyRequest request = BORA__V1__CREATE_KEY_REQUEST__INIT;
+    GIVE(request, CREATE_KEY_REQUEST, ROLE, role, (char *)role);
+    if (expires_at != 0) GIVE(request, CREATE_KEY_REQUEST, EXPIRES_AT, expires_at, expires_at);
+    return keys_create(fixture, bearer, &request);
+}
+
+static Bora__V1__CreateKeyResponse *create_until_ok(struct keys_fixture *fixture, const char *bearer, const char *role,
+                                                    int64_t expires_at) {
+    struct keys_outcome outcome = create_until(fixture, bearer, role, expires_at);
+    if (outcome.status != STATUS_OK) fail_msg("%s", outcome.message);
+    return (Bora__V1__CreateKeyResponse *)outcome.reply;
+}
+
+static enum status prolong(struct keys_fixture *fixture, const char *bearer, const char *key_id, const char *role,
+                           const char *expiration) {
+    Bora__V1__UpdateKeyRequest request = BORA__V1__UPDATE_KEY_REQUEST__INIT;
+    request.key_id = (char *)key_id;
+    if (role != NULL) GIVE(request, UPDATE_KEY_REQUEST, ROLE, role, (char *)role);
+    if (expiration != NULL) GIVE(request, UPDATE_KEY_REQUEST, EXPIRATION, expiration, (char *)expiration);
+    return keys_update(fixture, bearer, &request).status;
+}
+
+static void test_an_admin_key_that_ends_makes_none_that_goes_on(void **state) {
+    struct keys_fixture *fixture = *state;
+    const int64_t far = INT64_C(4102444800), farther = far + 86400; /* 2100-01-01, and the day after */
+    const char *admin = create_until_ok(fixture, ADMIN_KEY, "admin", far)->key;
+    Bora__V1__CreateKeyResponse *made = create_until_ok(fixture, admin, "admin", 0);
+    assert_int_equal(made->info->expires_at, far); /* said nothing: as long as its maker */
+    assert_int_equal(create_until(fixture, admin, "admin", farther).status, STATUS_PERMISSION_DENIED);
+    assert_int_equal(create_until_ok(fixture, admin, "admin", far - 1)->info->expires_at, far - 1);
+    Bora__V1__CreateKeyResponse *service = create_until_ok(fixture, admin, "service", 0);
+    assert_int_equal(service->info->expires_at, 0);
+    create_until_ok(fixture, admin, "member", farther);
+    /* Nor does it make one of what is there: its own, one that it made, one of another role, one that goes on. */
+    Bora__V1__CreateKeyResponse *eternal = create_until_ok(fixture, ADMIN_KEY, "admin", 0);
+    assert_int_equal(prolong(fixture, made->key, made->key_id, NULL, ""), STATUS_PERMISSION_DENIED);
+    assert_int_equal(prolong(fixture, admin, made->key_id, NULL, "2100-02-01"), STATUS_PERMISSION_DENIED);
+    assert_int_equal(prolong(fixture, admin, service->key_id, "admin", NULL), STATUS_PERMISSION_DENIED);
+    assert_int_equal(prolong(fixture, admin, service->key_id, "admin", "2099-01-01"), STATUS_OK);
+    assert_int_equal(keys_rotate(fixture, admin, eternal->key_id, 0).status, STATUS_PERMISSION_DENIED);
+    assert_int_equal(prolong(fixture, admin, eternal->key_id, NULL, "2100-02-01"), STATUS_OK); /* shorter than before */
+    assert_int_equal(prolong(fixture, admin, eternal->key_id, NULL, NULL), STATUS_OK);
+    assert_int_equal(prolong(fixture, ADMIN_KEY, eternal->key_id, NULL, ""), STATUS_OK);
+    assert_int_equal(keys_rotate(fixture, admin, made->key_id, 0).status, STATUS_OK);
+}
+
+/** A secret that was rotated away, and goes on for the overlap, renews nothing. */
+static void test_an_old_secret_does_not_become_a_new_one(void **state) {
+    struct keys_fixture *fixture = *state;
+    Bora__V1__CreateKeyResponse *old = create_until_ok(fixture, ADMIN_KEY, "admin", 0);
+    assert_int_equal(keys_rotate(fixture, ADMIN_KEY, old->key_id, 3600).status, STATUS_OK);
+    assert_int_equal(keys_rotate(fixture, old->key, old->key_id, 3600).status, STATUS_PERMISSION_DENIED);
+    assert_true(create_until_ok(fixture, old->key, "admin", 0)->info->expires_at != 0);
+}
+
 int main(int argc, char **argv) {
     if (argc != 2) {
         fprintf(stderr, "usage: %s BORA_KEYS_PROGRAM\n", argv[0]);
@@ -265,6 +328,8 @@ int main(int argc, char **argv) {
         KEYS_TEST(test_an_admins_keys_go_to_its_own_workspace_and_organization),
         KEYS_TEST(test_keys_that_may_not_be_used_administer_nothing),
         KEYS_TEST(test_me_is_who_shows_the_key),
+        KEYS_TEST(test_an_admin_key_that_ends_makes_none_that_goes_on),
+        KEYS_TEST(test_an_old_secret_does_not_become_a_new_one),
     };
     return cmocka_run_group_tests_name("services/keys_roles", tests, NULL, NULL);
 }

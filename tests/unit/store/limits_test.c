@@ -208,9 +208,14 @@ static void test_gate_keeps_a_key_out_at_once(void **state) {
     assert_int_equal(admit(client, &request).outcome, LIMITS_KEY_CLOSED);
     int64_t ttl_ms = call_integer(client, "PTTL bora:gate:{" ORGANIZATION "}:%s", KEY);
     assert_true(ttl_ms > 3500000 && ttl_ms <= 3600000);
+    request.admission.gate = KEY ".1"; /* of another secret of the key */
+    assert_int_equal(admit(client, &request).outcome, LIMITS_ADMITTED);
     limits_open_gate(client, ORGANIZATION, KEY, tally_count, &tally);
-    tally_wait(&tally, 2);
-    assert_int_equal(tally.by_status[STATUS_OK], 2);
+    limits_shut_gate(client, ORGANIZATION, KEY ".1", tally_count, &tally);
+    tally_wait(&tally, 3);
+    assert_int_equal(tally.by_status[STATUS_OK], 3);
+    assert_int_equal(admit(client, &request).outcome, LIMITS_KEY_CLOSED);
+    request.admission.gate = NULL;
     assert_int_equal(admit(client, &request).outcome, LIMITS_ADMITTED);
 }
 

@@ -1,0 +1,99 @@
+-- Copyright Bora contributors
+-- SPDX-License-Identifier: Apache-2.0
+--
+-- What scopes have to know of the time before anything limited them (limits_catch_up in store/limits.h): what the ledger has, and what is on its way there.
+do -- a chunk of Lua has 200 local names at most
+local UNSETTLED_MAX = 4096 -- entries of the outbox, and leases, that one call looks at
+local ENTRY_WORDS = 90 -- where an entry's words begin: behind seven numbers, a byte and the lease's id
+
+local function number_of(fields, name) return tonumber(fields[name] or '') or 0 end
+
+-- Into `groups`, by key, workspace and model; `at` is a time in ms.
+local function add_unsettled(groups, key, workspace, model, at, tokens, nanos)
+  local on_day = floor(at / 86400000)
+  if month_of(on_day) ~= month_of(day) then return end
+  local name = key .. ' ' .. workspace .. ' ' .. model
+  local group = groups[name]
+  if not group then
+    group = {key = key, workspace = workspace, model = model, day = 0, month = 0, spend = 0}
+    groups[name] = group
+  end
+  if on_day == day then group.day = group.day + tokens end
+  group.month, group.spend = group.month + tokens, group.spend + nanos
+end
+
+-- One of an earlier version (store/limits.h); gives when it began.
+local function add_old_entry(groups, words)
+  local fields = {}
+  for i = 1, #words, 2 do fields[words[i]] = words[i + 1] end
+  if not (fields.k and fields.w and fields.m) then return 1 / 0 end
+  add_unsettled(groups, fields.k, fields.w, fields.m, number_of(fields, 't'), number_of(fields, 'i') + number_of(fields, 'o'), number_of(fields, 'n'))
+  return number_of(fields, 'b')
+end
+
+-- Gives whether that were all of them, and when the first of them began, in ms.
+local function read_unsettled(groups, position)
+  local oldest = 1 / 0
+  local entries = call('XRANGE', outbox_key, '(' .. position, '+', 'COUNT', text(UNSETTLED_MAX))
+  for _, entry in ipairs(entries) do
+    local form, packed = entry[2][1], entry[2][2]
+    if form == 'p' then
+      local at, began, _, input, _, output, nanos = numbers('<ddddddd', packed)
+      local key, workspace, model = numbers('<sss', packed, ENTRY_WORDS)
+      oldest = min(oldest, began)
+      add_unsettled(groups, key, workspace, model, at, input + output, nanos)
+    else
+      oldest = min(oldest, add_old_entry(groups, entry[2]))
+    end
+  end
+  local found = call('HSCAN', leases_key, '0', 'COUNT', text(UNSETTLED_MAX))
+  for i = 2, #found[2], 2 do
+    read_lease(found[2][i])
+    local subject = 1
+    for j = 1, lease[L_SCOPES] do subject = subject + #lease_scopes[j] + 1 end
+    local key, workspace, model = numbers('<sss', lease_tail, subject)
+    oldest = min(oldest, lease[L_BEGAN])
+    add_unsettled(groups, key, workspace, model, now / 1000, lease[L_INPUT] + lease[L_OUTPUT], cost_of_lease())
+  end
+  return #entries < UNSETTLED_MAX and found[1] == '0', oldest
+end
+
+local function is_of(group, kind, id, model)
+  return (model == '' or group.model == model) and
+    (kind == 'o' or (kind == 'k' and group.key == id) or (kind == 'w' and group.workspace == id))
+end
+
+-- KEYS  the organisation's state, the outbox' epoch; for each scope its numbers
+-- ARGV  packed doubles: time or 0, day since 1970 on which the ledger was read; the outbox' epoch then, or ''; id of its last entry in the ledger;
+--       for each scope: 'o', 'w' or 'k'; whose; model or ''; packed doubles: the day's tokens, the month's tokens and spend by the ledger
+-- Gives two packed doubles: 1 when that was all there is, ms in which the first of what is not in the ledger began (0: there is nothing).
+local function limits_catch_up(KEYS, ARGV)
+  local time, read_on = struct.unpack('<dd', ARGV[1])
+  begin(time)
+  begin_leases(KEYS[1], false)
+  local groups, complete, oldest = {}, false, 1 / 0
+  -- An outbox that was lost in between has nothing to do with the position.
+  if (call('GET', KEYS[2]) or '') == ARGV[2] then complete, oldest = read_unsettled(groups, ARGV[3]) end
+  local k = 3
+  for a = 4, #ARGV, 4 do
+    local kind, id, model = ARGV[a], ARGV[a + 1], ARGV[a + 2]
+    local day_tokens, month_tokens, month_spend = struct.unpack('<ddd', ARGV[a + 3])
+    if read_on ~= day then day_tokens, complete = 0, false end
+    if month_of(read_on) ~= month_of(day) then month_tokens, month_spend = 0, 0 end
+    for _, group in pairs(groups) do
+      if is_of(group, kind, id, model) then
+        day_tokens, month_tokens, month_spend = day_tokens + group.day, month_tokens + group.month, month_spend + group.spend
+      end
+    end
+    local scope = open(KEYS[k])
+    scope[DAY_TOKENS] = max(scope[DAY_TOKENS], day_tokens)
+    scope[MONTH_TOKENS], scope[MONTH_SPEND] = max(scope[MONTH_TOKENS], month_tokens), max(scope[MONTH_SPEND], month_spend)
+    scope.changed = true
+    k = k + 1
+  end
+  store_scopes()
+  return pack('<dd', complete and 1 or 0, oldest == 1 / 0 and 0 or oldest)
+end
+
+redis.register_function('limits_catch_up_' .. VERSION, limits_catch_up)
+end
