@@ -107,6 +107,7 @@ static void link_unref(struct worker_link *link) {
 
 static enum status send_locked(struct generation *generation, Bora__Internal__V1__LinkCommand *command) {
     struct worker_link *link = generation->link;
+    if (generation->failure != STATUS_OK) return STATUS_CANCELLED; /* its stream may be gone */
     command->generation = generation->entry.id;
     TRY(batches_add(&link->batches, &command->base, COMMANDS_BYTES_MAX, NULL));
     enum status status = grpc_stream_write(link->stream, batches_first(&link->batches));

@@ -1,6 +1,6 @@
 /* Copyright Bora contributors
  * SPDX-License-Identifier: Apache-2.0 */
-/* The table of workers, without Redis and gRPC: the test is the registry, the channels and the clock. */
+/* The table of workers, without Redis and gRPC: the test is the registry, the links and the clock. */
 #include "base/clock.h"
 #include "rpc/transcode.h"
 #include "services/gateway/gateway.h"
@@ -15,7 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- the clock and the channels ------------------------------------------------------------------------------------ */
+/* ---- the clock and the links --------------------------------------------------------------------------------------- */
 
 /* Long past, so that the table's thread asks again at once; what it gets, and when, is the registry's business. */
 static atomic_llong now_ns;
@@ -29,32 +29,25 @@ const struct clock *__wrap_clock_system(void) {
     return &clock;
 }
 
-static atomic_int channels_open;
-static atomic_bool channels_ready;
-struct rpc_channel {
+static atomic_int links_open;
+static atomic_bool links_ready;
+struct worker_link {
     int unused;
 };
-enum status rpc_channel_open(struct rpc_client *client, const struct rpc_channel_options *options,
-                             struct rpc_channel **out, struct error *err) {
-    (void)client, (void)options, (void)err;
+enum status worker_link_open(struct worker_links *links, const char *address, struct worker_link **out,
+                             struct error *err) {
+    (void)links, (void)address, (void)err;
     *out = calloc(1, sizeof **out);
-    channels_open++;
+    links_open++;
     return *out != NULL ? STATUS_OK : STATUS_RESOURCE_EXHAUSTED;
 }
-void rpc_channel_close(struct rpc_channel *channel) {
-    channels_open -= channel != NULL;
-    free(channel);
-}
-struct worker_link *worker_link_create(struct worker_links *links, struct rpc_channel *channel) {
-    (void)links;
-    return (struct worker_link *)channel; /* of which nobody but the two functions here looks at anything */
-}
 void worker_link_close(struct worker_link *link) {
-    assert_non_null(link);
+    links_open -= link != NULL;
+    free(link);
 }
-bool rpc_channel_ready(struct rpc_channel *channel) {
-    (void)channel;
-    return channels_ready;
+bool worker_link_ready(struct worker_link *link) {
+    (void)link;
+    return links_ready;
 }
 
 /* ---- the registry -------------------------------------------------------------------------------------------------- */
@@ -156,11 +149,10 @@ static struct workers *table;
 static int setup(void **state) {
     (void)state;
     now_ns = NS_PER_S;
-    channels_ready = true;
+    links_ready = true;
     registry.closing = false;
     registry.wanted = registry.given;
     gateway.settings.discovery_ns = NS_PER_MS;
-    gateway.settings.links = 2;
     return workers_create(&gateway, &table, NULL) == STATUS_OK ? 0 : -1;
 }
 
@@ -172,7 +164,7 @@ static int teardown(void **state) {
     pthread_mutex_unlock(&registry.mutex);
     workers_destroy(table);
     clear_list();
-    return channels_open == 0 ? 0 : -1;
+    return links_open == 0 ? 0 : -1;
 }
 
 /** Who is chosen for `name`, by id, or the outcome as a word. The worker is let go. */
@@ -254,7 +246,7 @@ static void test_except_is_the_last_resort(void **state) {
     struct worker *first = take("m");
     for (int i = 0; i < 4; i++) assert_string_equal(chosen_but("m", first), "2");
     SET_LIST({.id = "1"});
-    channels_ready = false;
+    links_ready = false;
     refresh(STATUS_OK);
     assert_string_equal(chosen_but("m", first), "1");
     worker_unref(first);
@@ -278,7 +270,7 @@ static void test_draining_is_not_chosen_nor_listed(void **state) {
     SET_LIST({.id = "1", .draining = true}, {.id = "2", .running = 9});
     for (int i = 0; i < 4; i++) assert_string_equal(chosen("m"), "2");
     SET_LIST({.id = "1", .draining = true});
-    channels_ready = false;
+    links_ready = false;
     refresh(STATUS_OK);
     struct worker *models[4];
     assert_string_equal(chosen("m"), "none live");
@@ -291,10 +283,10 @@ static void test_suspect_waits_for_a_connection(void **state) {
     struct worker *first = take("m");
     atomic_store(&first->suspect, true);
     for (int i = 0; i < 4; i++) assert_string_equal(chosen("m"), "2");
-    channels_ready = false;
+    links_ready = false;
     refresh(STATUS_OK);
     for (int i = 0; i < 4; i++) assert_string_equal(chosen("m"), "2");
-    channels_ready = true;
+    links_ready = true;
     refresh(STATUS_OK);
     for (int i = 0; i < 4; i++) assert_string_equal(chosen("m"), "1");
     worker_unref(first);
@@ -322,10 +314,10 @@ static void test_missing_but_connected_lingers_five_seconds_behind_the_others(vo
 static void test_missing_and_not_connected_is_gone_at_once(void **state) {
     (void)state;
     SET_LIST({.id = "1"});
-    channels_ready = false;
+    links_ready = false;
     SET_LIST();
     assert_int_equal(workers_count(table), 0);
-    assert_int_equal(channels_open, 0);
+    assert_int_equal(links_open, 0);
 }
 
 static void test_announced_again_in_time_is_the_same_worker(void **state) {
@@ -362,7 +354,7 @@ static void test_new_description_within_a_second_is_another_one(void **state) {
     SET_LIST({.id = "1", .model = "ma", .alias = "new", .started_at = 100});
     assert_string_equal(chosen("new"), "1");
     assert_int_equal(workers_count(table), 1);
-    assert_int_equal(channels_open, 1);
+    assert_int_equal(links_open, 1);
 }
 
 static void test_an_outage_keeps_the_table_but_not_its_freshness(void **state) {
