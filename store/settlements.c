@@ -61,6 +61,7 @@ struct settlements {
     struct entries waiting;         /* not under way, oldest first */
     struct entries again;           /* came back without an answer, in that order; older than all that wait */
     struct bucket charges[BUCKETS]; /* those of `waiting` and `gathered`, by lease */
+    int64_t last_ns;                /* when something came to be gathered */
     int64_t under_way;
     bool away;     /* calls wait instead of being sent; ends when nothing waits any more */
     bool sleeping; /* the thread, until it is called */
@@ -141,16 +142,19 @@ static bool gather(struct settlements *settlements, struct entry *entry, struct 
     struct batch *batch = find_batch(settlements, entry->organization);
     bool is_new = batch == NULL;
     if (is_new && (batch = batch_create(settlements)) == NULL) return false;
+    int64_t now_ns = clock_monotonic_ns(clock_system());
+    bool quiet = now_ns - settlements->last_ns > GATHER_NS; /* then waiting for others would be in vain */
+    settlements->last_ns = now_ns;
     batch_add(batch, entry);
     index_charge(settlements, entry);
     if (is_new) {
-        batch->since_ns = clock_monotonic_ns(clock_system());
+        batch->since_ns = now_ns;
         LIST_INSERT_HEAD(organization_bucket(settlements, entry->organization), batch, same_bucket);
         TAILQ_INSERT_TAIL(&settlements->gathered, batch, link);
         settlements->busy = true;
-        if (settlements->sleeping) pthread_cond_broadcast(&settlements->changed);
+        if (settlements->sleeping && !quiet) pthread_cond_broadcast(&settlements->changed);
     }
-    if (batch->count == LIMITS_WORDS_MAX || settlements->draining) {
+    if (batch->count == LIMITS_WORDS_MAX || quiet || settlements->draining) {
         take_batch(settlements, batch);
         *out_full = batch;
     }

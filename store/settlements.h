@@ -7,7 +7,7 @@
  *                                                        │ UNAVAILABLE, DEADLINE_EXCEEDED: it may or may not have run
  *                                                        └──> waiting ──> sent again, oldest first, when Redis is back
  *
- * Nobody waits for them. An admission of this process (settlements_admit) takes along what was gathered before it, in the same call, and finds the room that
+ * Nobody waits for them, and who comes alone (5 ms after the last) goes at once. An admission of this process (settlements_admit) takes along what was gathered before it, in the same call, and finds the room that
  * this makes; only admissions of other processes may find it a few milliseconds late.
  *
  * Sending again is safe because each of these calls changes nothing when it is repeated: a charge says how much it was so far, a lease settles once. While

@@ -3,6 +3,8 @@
 /* The ledger against two real Redis servers: each entry once, sums to the nano, whatever is repeated, lost or malformed. */
 #include "tests/unit/services/keys_ledger_fixture.h"
 
+#include "store/limits.h"
+
 #define KEY "k7f3m9q2x1ab"
 #define WORKSPACE "5d1f0c9e-0000-4000-8000-000000000001"
 #define HOUR_NAME "bora:sums:{" LEDGER_ORGANIZATION "}:h:2100030114"
@@ -181,6 +183,67 @@ static void test_sums_are_exact_beyond_the_53_bits_of_lua(void **state) {
     assert_true(expected < 0);
 }
 
+static void ignore_result(void *context, enum status status, const struct limits_result *result, const char *message) {
+    (void)context, (void)status, (void)result, (void)message;
+}
+
+/** Of the functions' own form, behind two of the form of earlier versions. */
+static void test_what_the_limits_functions_write_is_brought(void **state) {
+    struct ledger_fixture *fixture = *state;
+    struct ledger_input input = input_of("old", (struct ledger_amounts){1, 1, 0, 1, 1});
+    static const char lease[] = "0123456789abcdef0123456789abcdef";
+    const struct limits_admission admission = {
+        .subject = {LEDGER_ORGANIZATION, WORKSPACE, KEY, "small", "new", "chat"},
+        .lease = lease,
+        .price = {1000000000, 0, 1000000000},
+        .input = 10,
+        .output = 20,
+        .answers = 1,
+    };
+    const struct limits_usage usage = {.input = 10, .cached_input = 4, .output = 7, .provisional = true},
+                              better = {.input = 10, .cached_input = 4, .output = 6};
+    ledger_put(fixture, &input);
+    ledger_put(fixture, &input);
+    limits_set_test_time(LEDGER_TIME_MS * 1000);
+    limits_admit(fixture->stores.limits, &admission, ignore_result, NULL);
+    limits_settle(fixture->stores.limits, LEDGER_ORGANIZATION, lease, &usage, NULL, NULL);
+    limits_settle(fixture->stores.limits, LEDGER_ORGANIZATION, lease, &better, NULL, NULL);
+    limits_report(fixture->stores.limits, LEDGER_ORGANIZATION, lease, 0, &usage, NULL, NULL);
+    redis_reply_free(
+        ledger_ask(fixture->stores.limits, "PING %s", "")); /* until all have been sent with their library */
+    limits_set_test_time(0);
+    assert_int_equal(ledger_move_all(fixture), 3);
+    struct redis_reply *entries = ledger_ask(fixture->stores.redis, "XRANGE bora:ledger:{%s} - +", LEDGER_ORGANIZATION);
+    const struct redis_reply *entry = &entries->items[2];
+    static const char *const fields[][2] = {
+        {"t", "4107593945678"},
+        {"b", "4107593945678"},
+        {"r", "new"},
+        {"l", lease},
+        {"k", KEY},
+        {"w", WORKSPACE},
+        {"m", "small"},
+        {"e", "chat"},
+        {"i", "10"},
+        {"c", "4"},
+        {"o", "7"},
+        {"n", "13000"},
+        {"s", "settled"},
+        {"q", "1"},
+    };
+    for (size_t i = 0; i < sizeof fields / sizeof *fields; i++)
+        assert_string_equal(ledger_field(entry, fields[i][0]), fields[i][1]);
+    redis_reply_free(entries);
+    assert_amounts(ledger_sum(fixture, DAY_NAME, GROUP), (struct ledger_amounts){3, 12, 4, 9, 13002});
+}
+
+static void test_a_packed_entry_that_is_cut_off_is_unreadable(void **state) {
+    struct ledger_fixture *fixture = *state;
+    redis_reply_free(ledger_ask(fixture->stores.limits, "XADD bora:outbox:{%s} * p short", LEDGER_ORGANIZATION));
+    assert_int_equal(ledger_move_all(fixture), 0);
+    assert_int_equal(ledger_length(fixture, fixture->stores.redis, "ledger-unreadable"), 1);
+}
+
 static void test_an_unreadable_entry_is_set_aside_and_holds_nobody_up(void **state) {
     struct ledger_fixture *fixture = *state;
     redis_reply_free(ledger_ask(fixture->stores.limits, "XADD bora:outbox:{%s} * t 12 i many", LEDGER_ORGANIZATION));
@@ -253,6 +316,8 @@ static void test_amounts_are_read_strictly(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         WITH_SERVERS(test_entries_and_sums_are_what_the_outbox_had),
+        WITH_SERVERS(test_what_the_limits_functions_write_is_brought),
+        WITH_SERVERS(test_a_packed_entry_that_is_cut_off_is_unreadable),
         WITH_SERVERS(test_an_hour_is_kept_100_days_and_a_day_five_years),
         WITH_SERVERS(test_a_batch_that_another_service_brought_is_not_brought_again),
         WITH_SERVERS(test_an_outbox_that_begins_anew_with_lower_ids_is_brought),
