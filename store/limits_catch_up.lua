@@ -2,7 +2,7 @@
 -- SPDX-License-Identifier: Apache-2.0
 --
 -- What scopes have to know of the time before anything limited them (limits_catch_up in store/limits.h): what the ledger has, and what is on its way there.
-do -- a chunk of Lua has 200 local names at most
+;(function() -- because a chunk of Lua has 200 local names at most
 local UNSETTLED_MAX = 4096 -- entries of the outbox, and leases, that one call looks at
 local ENTRY_WORDS = 90 -- where an entry's words begin: behind seven numbers, a byte and the lease's id
 
@@ -96,4 +96,4 @@ local function limits_catch_up(KEYS, ARGV)
 end
 
 redis.register_function('limits_catch_up_' .. VERSION, limits_catch_up)
-end
+end)()
