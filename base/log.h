@@ -14,6 +14,7 @@
 #ifndef BASE_LOG_H
 #define BASE_LOG_H
 
+#include "base/limits.h"
 #include "base/status.h"
 
 #include <stdbool.h>
@@ -47,7 +48,7 @@ bool log_level_parse(const char *name, enum log_level *out);
 bool log_enabled(enum log_level level);
 /** A thread that has better to do first may gather its lines: they wait in `buffer` until it is full, a warning comes, or this is called again. Lines
  *  that wait are lost when the process is killed. From then on, on the calling thread; NULL: write each at once again. */
-enum { LOG_BUFFER_BYTES = 16 << 10 };
+enum { LOG_BUFFER_BYTES = LIMIT_LOG_LINE_BYTES /* what a pipe takes in one piece */ };
 struct log_buffer {
     size_t length;
     char text[LOG_BUFFER_BYTES];

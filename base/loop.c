@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stddef.h>
 #include <stdlib.h>
@@ -28,6 +29,8 @@ struct loop {
     /* The thread's alone. */
     struct loop_member *members;
     int64_t now_ns;
+    _Atomic int64_t spin_ns;
+    bool busy; /* the last turn had events */
 };
 
 void loop_wake(struct loop *loop) {
@@ -130,6 +133,17 @@ static bool is_pending(struct loop *loop) {
     return membership_changes(loop);
 }
 
+/** As epoll_wait, until `until_ns`. It sees no more of other threads than their sources: for the rest it stops. */
+static int spin(struct loop *loop, int64_t until_ns, struct epoll_event *events) {
+    int count = 0;
+    while (count == 0 && !is_pending(loop) && clock_monotonic_ns(clock_system()) < until_ns) {
+        count = epoll_wait(loop->epoll_fd, events, EVENTS_PER_WAIT, 0);
+        if (count == 0) sched_yield();
+    }
+    loop->now_ns = clock_monotonic_ns(clock_system());
+    return count;
+}
+
 static int wait_for_events(struct loop *loop, struct epoll_event *events) {
     int64_t due_ns = INT64_MAX, now_ns = clock_monotonic_ns(clock_system()), wait_ms = 0;
     for (struct loop_member *member = loop->members; member != NULL; member = member->next) {
@@ -137,6 +151,10 @@ static int wait_for_events(struct loop *loop, struct epoll_event *events) {
     }
     if (due_ns > now_ns) wait_ms = (due_ns - now_ns) / NS_PER_MS + 1;
     if (wait_ms > WAIT_MS_MAX) wait_ms = due_ns == INT64_MAX ? -1 : WAIT_MS_MAX;
+    if (loop->spin_ns > 0 && loop->busy && wait_ms != 0) {
+        int count = spin(loop, now_ns + (due_ns - now_ns < loop->spin_ns ? due_ns - now_ns : loop->spin_ns), events);
+        if (count != 0) return count;
+    }
     atomic_store(&loop->sleeping, true);
     if (is_pending(loop)) wait_ms = 0; /* it came before the loop said that it sleeps */
     int count = epoll_wait(loop->epoll_fd, events, EVENTS_PER_WAIT, (int)wait_ms);
@@ -150,6 +168,7 @@ static void *run(void *context) {
     struct epoll_event events[EVENTS_PER_WAIT];
     while (!change_members(loop)) {
         int count = wait_for_events(loop, events);
+        loop->busy = count > 0;
         for (int i = 0; i < count; i++) {
             struct loop_source *source = events[i].data.ptr;
             source->on_event(source, events[i].events);
@@ -188,6 +207,10 @@ enum status loop_create(const char *name, struct loop **out, struct error *err) 
     (void)pthread_setname_np(loop->thread, name);
     *out = loop;
     return STATUS_OK;
+}
+
+void loop_set_spin(struct loop *loop, int64_t ns) {
+    loop->spin_ns = ns;
 }
 
 void loop_destroy(struct loop *loop) {

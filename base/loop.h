@@ -39,6 +39,9 @@ struct loop_member {
 
 /** `name`: of the thread, at most 15 bytes. It runs from now on. */
 enum status loop_create(const char *name, struct loop **out, struct error *err);
+/** From now on, look for events for so long before sleeping, where some have just come: a processor that sleeps takes its time to wake up, and its caches
+ *  are cold. Whoever else wants the processor has it meanwhile. Before members join. */
+void loop_set_spin(struct loop *loop, int64_t ns);
 /** After every member has left. NULL is nothing. Not from its own thread. */
 void loop_destroy(struct loop *loop);
 

@@ -115,6 +115,7 @@ static enum status open_upstream(struct gateway *gateway, struct error *err) {
                                     .tokens = settings->outage_tokens,
                                     .metrics = gateway->metrics};
     TRY_CLEANUP(loop_create("loop", &gateway->loop, err));
+    loop_set_spin(gateway->loop, settings->spin_ns);
     gateway->log_member = (struct loop_member){.context = &gateway->log_buffer, .turn = write_log};
     loop_join(gateway->loop, &gateway->log_member); /* the first to join has the last turn */
     TRY_CLEANUP(outage_create(&outage, &gateway->outage, err));
