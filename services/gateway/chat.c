@@ -226,7 +226,7 @@ static bool may_use_locked(const struct chat *chat, struct api_error *error) {
 
 /* ---- streams ------------------------------------------------------------------------------------------------------- */
 
-static bool open_stream_locked(struct chat *chat, int index) {
+static enum status open_stream_locked(struct chat *chat, int index) {
     struct chat_choice *choice = &chat->choices[index];
     Bora__Internal__V1__Start start = *chat->plan.start;
     Bora__Internal__V1__Sampling sampling = *chat->plan.start->sampling;
@@ -247,12 +247,12 @@ static bool open_stream_locked(struct chat *chat, int index) {
     choice->prepared = choice->finished = choice->held = false;
     chat_ref(chat);
     request_ref(chat->request);
-    if (generation_start(chat->worker, &start, chat->request->deadline_ns, &callbacks, choice, &choice->generation) ==
-        STATUS_OK)
-        return true;
+    enum status status =
+        generation_start(chat->worker, &start, chat->request->deadline_ns, &callbacks, choice, &choice->generation);
+    if (status == STATUS_OK) return STATUS_OK;
     request_unref(chat->request); /* never the last references: the caller has some */
     chat_unref(chat);
-    return false;
+    return status;
 }
 
 void chat_open_streams_locked(struct chat *chat) {
@@ -261,9 +261,16 @@ void chat_open_streams_locked(struct chat *chat) {
     random_hex_id(chat->lease,
                   LIMITS_LEASE_ID_BYTES); /* of this attempt: a worker that was given up reports for its own */
     for (int i = 0; i < chat->plan.streams; i++) {
-        if (open_stream_locked(chat, i)) continue;
+        enum status status = open_stream_locked(chat, i);
+        if (status == STATUS_OK) continue;
         struct api_error error = api_error_unavailable("The worker cannot be reached.");
-        chat_fail_locked(chat, &error);
+        bool lost = status == STATUS_UNAVAILABLE || status == STATUS_CANCELLED;
+        if (lost) atomic_store(&chat->worker->suspect, true);
+        /* Nothing was started: another one may do it. */
+        if (lost && i == 0 && chat->attempts < ATTEMPTS_MAX && choose_worker_locked(chat, &error))
+            chat_open_streams_locked(chat);
+        else
+            chat_fail_locked(chat, &error);
         return;
     }
 }

@@ -218,11 +218,11 @@ class ScriptedWorker:
         self.announce()
         self.redis.command("ZADD", "bora:workers", 10**15, "scripted")
 
-    def announce(self, started_at=0, **model):
-        """As a process that began at `started_at` and serves a model like MODEL but for what is given."""
+    def announce(self, started_at=0, worker_id="scripted", address=None, **model):
+        """As a process that began at `started_at` and serves a model like MODEL but for what is given; or as another one, which is elsewhere."""
         model = self.pb.ModelDescription(**{"name": self.MODEL, "context_tokens": self.CONTEXT_TOKENS, "capabilities": ["completion_chat"], **model})
-        announcement = self.pb.WorkerAnnouncement(worker_id="scripted", address=f"127.0.0.1:{self.port}", model=model, load=self.pb.Load(sequences_max=8), rank_count=1, started_at=started_at)
-        self.redis.command("SET", "bora:worker:scripted", announcement.SerializeToString())
+        announcement = self.pb.WorkerAnnouncement(worker_id=worker_id, address=address or self.address, model=model, load=self.pb.Load(sequences_max=8), rank_count=1, started_at=started_at)
+        self.redis.command("SET", f"bora:worker:{worker_id}", announcement.SerializeToString())
 
     def reset(self, script):
         with self.mutex:

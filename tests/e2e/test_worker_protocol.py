@@ -7,7 +7,7 @@ import grpc
 import openai
 import pytest
 
-from conftest import BUILD, ROOT, error_detail, until
+from conftest import BUILD, ROOT, error_detail, free_ports, until
 from scripted_worker import LinkToWorker, Refusal, ScriptedWorker
 
 
@@ -135,6 +135,20 @@ def test_a_start_that_is_lost_is_tried_again_once_and_counts_once(house, worker,
         worker.refusals = dict.fromkeys(refused, code)
         status, headers, body = ask(house, worker, key=key)
         assert (status, headers.get("x-ratelimit-remaining-req-minute"), worker.count) == (expected, left, min(len(refused) + 1, 2)), body
+
+
+def test_a_worker_that_cannot_be_reached_takes_no_requests_from_another(house, worker):
+    """It announces itself, and does nothing, so it looks like the one with the least to do."""
+    worker.reset(lambda start, index: worker.text("ok", [-1]))
+    (closed,) = free_ports(1)
+    worker.announce(worker_id="elsewhere", address=f"127.0.0.1:{closed}")
+    worker.redis.command("ZADD", "bora:workers", 10**15, "elsewhere")
+    try:
+        until(lambda: sum(w["model"] == worker.MODEL for w in house.send("GET", "/v1/admin/workers", key=house.admin_key)[2]["workers"]) == 2, "the gateway knows both")
+        answers = [ask(house, worker)[0] for _ in range(20)]
+    finally:
+        worker.redis.command("ZREM", "bora:workers", "elsewhere")
+    assert answers == [200] * 20
 
 
 # ---- priority ----
