@@ -42,6 +42,7 @@ def test_not_one_request_over_at_64_concurrent(house):
     _, headers, body = next(r for r in results if r[0] == 429)
     assert (body["type"], body["code"], body["message"]) == ("rate_limited", "1300", "Rate limit exceeded: this key has 10 requests per minute")
     assert 1 <= int(headers["retry-after"]) <= 61
+    assert int(headers["retry-after-ms"]) <= 1000 * int(headers["retry-after"]) < int(headers["retry-after-ms"]) + 1000
     _, headers, _ = next(r for r in results if r[0] == 200)
     assert headers["x-ratelimit-limit-req-minute"] == "10" and 0 <= int(headers["x-ratelimit-remaining-req-minute"]) < 10
 
