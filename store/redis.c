@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "store/redis_internal.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -156,6 +157,8 @@ static void on_timeout(evutil_socket_t fd, short events, void *argument) {
     (void)fd, (void)events;
     struct redis_client *client = argument;
     bool silent = false;
+    /* A loop that was busy elsewhere has not heard what lies in the socket. */
+    if (client->loop != NULL) redis_pipe_read(client);
     int64_t now = now_ns();
     for (struct redis_command *late; (late = take_late(client, now)) != NULL;) {
         silent = silent || client->last_reply_ns < late->sent_ns;
@@ -358,6 +361,13 @@ static void free_client(struct redis_client *client) {
     free(client);
 }
 
+/** hiredis waits for names to be looked up, which a shared loop must not. */
+static bool is_found_at_once(const struct redis_target *target) {
+    uint8_t address[16];
+    return target->unix_path != NULL || inet_pton(AF_INET, target->host, address) == 1 ||
+           inet_pton(AF_INET6, target->host, address) == 1;
+}
+
 enum status redis_client_create(const struct redis_options *options, struct redis_client **out, struct error *err) {
     struct redis_client *client = calloc(1, sizeof *client);
     if (client == NULL) return error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
@@ -381,7 +391,7 @@ enum status redis_client_create(const struct redis_options *options, struct redi
     client->target.timeout_ns = options->timeout_ns > 0 ? options->timeout_ns : TIMEOUT_DEFAULT_NS;
     TRY_CLEANUP(open_loop(client, err));
     *out = client; /* before the thread starts: its callbacks may want it */
-    client->loop = options->loop;
+    client->loop = is_found_at_once(&client->target) ? options->loop : NULL;
     client->member = (struct loop_member){.context = client, .pending = loop_pending, .turn = loop_turn};
     if (client->loop != NULL)
         loop_join(client->loop, &client->member);

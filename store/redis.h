@@ -25,9 +25,9 @@ struct redis_options {
     const char *password; /* may be NULL */
     int database;
     int64_t timeout_ns; /* of one command; 0 = 500 ms */
-    struct loop *
-        loop; /* whose thread is the client's, and which outlives it; commands sent on it go together at the end of its turn. NULL: a
-                           thread of its own */
+    /* Whose thread is the client's, and which outlives it; commands sent on it go together at the end of its turn. NULL, or where `address` is a name,
+     * which has to be looked up: a thread of its own. */
+    struct loop *loop;
     void (*on_connection)(void *context,
                           bool connected); /* may be NULL; on the client's thread, each change, also during destroy */
     void *context;

@@ -99,6 +99,8 @@ bool redis_pipe_open(struct redis_client *client);
 void redis_pipe_close(struct redis_client *client);
 /** Written, or kept until there is room. UNAVAILABLE: closed; RESOURCE_EXHAUSTED: too much waits. The mutex is held. */
 enum status redis_pipe_send_locked(struct redis_client *client, const struct redis_command *command);
+/** On a shared loop: whatever has come. */
+void redis_pipe_read(struct redis_client *client);
 /** On a shared loop: what was gathered. */
 void redis_pipe_flush(struct redis_client *client);
 /** On the loop's thread, when it was woken. */

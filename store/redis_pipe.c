@@ -84,7 +84,7 @@ static void on_room(evutil_socket_t fd, short events, void *argument) {
 void redis_pipe_wait_for_room(struct redis_client *client) {
     struct redis_pipe *pipe = &client->pipe;
     pthread_mutex_lock(&client->mutex);
-    bool waits = pipe->fd >= 0 && pipe->unsent.length > 0;
+    bool waits = client->loop == NULL && pipe->fd >= 0 && pipe->unsent.length > 0; /* a shared one sees by itself */
     pthread_mutex_unlock(&client->mutex);
     if (waits) event_add(pipe->room_event, NULL);
 }
@@ -132,6 +132,11 @@ static bool read_block(struct redis_client *client, int fd, bool to_end) {
 static void on_readable(evutil_socket_t fd, short events, void *argument) {
     (void)events;
     (void)read_block(argument, fd, false);
+}
+
+void redis_pipe_read(struct redis_client *client) {
+    while (client->pipe.reader != NULL && client->pipe.fd >= 0 && read_block(client, client->pipe.fd, false)) {
+    }
 }
 
 /** Of a shared loop, edge-triggered: what is not read now is not told again. */
