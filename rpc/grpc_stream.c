@@ -104,8 +104,7 @@ static bool connect_to(struct grpc_stream *stream, const struct sockaddr *addres
     int fd = socket(address->sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd >= 0 && address->sa_family != AF_UNIX) setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     int failure = fd < 0 || (connect(fd, address, length) != 0 && errno != EINPROGRESS) ? errno : 0;
-    if (failure == 0)
-        failure = loop_add(stream->pool->options.loop, fd, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, &stream->source);
+    if (failure == 0) failure = loop_add(stream->pool->options.loop, fd, GRPC_STREAM_WATCHED, &stream->source);
     if (failure == 0) {
         stream->fd = fd;
         stream->state = STREAM_CONNECTING;
@@ -309,7 +308,13 @@ static void keep_time_locked(struct grpc_stream *stream, int64_t now_ns) {
         if (now_ns < stream->give_up_ns) break;
         snprintf(stream->reason, sizeof stream->reason, "no connection within %lld seconds",
                  (long long)(ATTEMPT_NS / NS_PER_S));
-        lose_locked(stream);
+        if (stream->address == NULL) {
+            lose_locked(stream);
+        } else { /* a name's next address may answer */
+            disconnect_locked(stream);
+            stream->give_up_ns = now_ns + ATTEMPT_NS;
+            connect_next_locked(stream);
+        }
         break;
     case STREAM_READY:
         if (options->keepalive_ns == 0) break;

@@ -15,7 +15,8 @@ enum {
     STREAM_WINDOW_BYTES = 4 << 20,
     CONNECTION_WINDOW_BYTES = 8 << 20, /* what the server may send before it hears of us */
     WIRE_BYTES = 64 << 10,             /* that are sent together */
-    OUT_BYTES_KEPT = 256 << 10,
+    BYTES_KEPT = 256 << 10,            /* of memory that was needed once */
+    TURN_BLOCKS = 8,                   /* that are read before others have their turn */
 };
 
 /* ---- the call ------------------------------------------------------------------------------------------------------ */
@@ -67,7 +68,7 @@ static ssize_t on_send_data(nghttp2_session *session, int32_t number, uint8_t *o
     memcpy(out, stream->out.data + stream->out_taken, length);
     stream->out_taken += length;
     if (stream->out_taken == stream->out.length) {
-        if (stream->out.capacity > OUT_BYTES_KEPT)
+        if (stream->out.capacity > BYTES_KEPT)
             bytes_deinit(&stream->out);
         else
             bytes_reset(&stream->out);
@@ -271,7 +272,12 @@ void grpc_stream_flush_locked(struct grpc_stream *stream) {
 void grpc_stream_read_locked(struct grpc_stream *stream, bool to_end) {
     uint8_t *block = stream->pool->block;
     const size_t size = sizeof stream->pool->block;
-    while (!stream->broken) {
+    for (int blocks = 0; !stream->broken; blocks++) {
+        if (blocks == TURN_BLOCKS) { /* others first: it is told again of what there is */
+            if (loop_change(stream->pool->options.loop, stream->fd, GRPC_STREAM_WATCHED, &stream->source) != 0)
+                grpc_stream_break_locked(stream, strerror(errno));
+            return;
+        }
         ssize_t got =
             stream->tls != NULL ? tls_receive(stream->tls, block, size) : recv(stream->fd, block, size, MSG_DONTWAIT);
         if (got < 0 && errno == EINTR) continue;
@@ -314,7 +320,10 @@ void grpc_stream_deliver(struct grpc_stream *stream) {
         stream->callbacks->on_message(stream->context, bytes_view_of(prefix + PREFIX_BYTES, length));
         at += PREFIX_BYTES + length;
     }
-    if (stream->dropped || at == stream->in.length)
+    bool used = stream->dropped || at == stream->in.length;
+    if (used && stream->in.capacity > BYTES_KEPT)
+        bytes_deinit(&stream->in);
+    else if (used)
         bytes_reset(&stream->in);
     else
         bytes_consume(&stream->in, at);

@@ -18,8 +18,10 @@
 #include <nghttp2/nghttp2.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <sys/epoll.h>
 
 enum { GRPC_STREAM_REASON_BYTES = 256 };
+#define GRPC_STREAM_WATCHED (EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET)
 
 struct grpc_streams {
     struct grpc_streams_options options;
