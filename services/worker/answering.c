@@ -188,17 +188,19 @@ static void on_engine_event(void *context, const struct generation_event *event)
     }
     bool ended = event->finish != FINISH_NONE, last = ended && is_last_answer(call, event);
     if (call->phase == GENERATING && !send_deltas_locked(call, event)) {
+        call->abandoned = true; /* the gateway will hear no more of it */
         fail_locked(call, STATUS_INTERNAL, "an event finds no room on its way");
         if (!last) engine_cancel(worker->engine, call->generation);
     }
-    if (ended && call->phase == GENERATING) send_end_locked(call, event, last);
     if (ended && event->finish != FINISH_REFUSED) {
         call->report.usage.input = event->prompt_tokens;
         call->report.usage.cached_input = event->cached_tokens;
         call->report.usage.output += event->completion_tokens;
     }
+    if (last)
+        link_account(call); /* before it leaves the table: whoever asks for it finds it in one place or the other */
+    if (ended && call->phase == GENERATING) send_end_locked(call, event, last);
     if (last) {
-        link_account(call);
         engine_release(worker->engine, call->generation);
         call->generation = NULL;
     } else {
@@ -470,6 +472,7 @@ void answering_unchoke(struct answering *call) {
 
 void answering_refuse(struct answering *call, enum status status, const char *message) {
     pthread_mutex_lock(&call->mutex);
+    call->abandoned = call->abandoned || call->generation != NULL; /* the gateway does not hear what it comes to */
     fail_locked(call, status, message);
     if (call->generation != NULL) engine_cancel(link_worker(call->link)->engine, call->generation);
     pthread_mutex_unlock(&call->mutex);

@@ -22,7 +22,7 @@ enum {
         4096, /* of generations that have ended: a gateway settles within milliseconds, or keeps what it has to settle */
 };
 
-static const int64_t REPORT_AGE_NS = 60 * NS_PER_S; /* what ended before was settled, or is kept by who settles it */
+static const int64_t REPORT_AGE_NS = 600 * NS_PER_S; /* what ended before was settled, or is kept by who settles it */
 
 struct link {
     struct worker *worker;
