@@ -54,7 +54,8 @@ static void bash_values(enum completes kind, const char *value_name) {
         putchar('\'');
         break;
     case COMPLETES_MODELS:
-        fputs("values=$(bora models --quiet --timeout 2s 2>/dev/null)", stdout);
+        /* compgen -W expands what is in its words, and names come from a server. */
+        fputs("values=$(bora models --quiet --timeout 2s 2>/dev/null | grep -E '^[A-Za-z0-9._:/@+-]+$')", stdout);
         break;
     case COMPLETES_NAMES:
         printf("names=%s", noun_of(value_name));
