@@ -1,6 +1,7 @@
 /* Copyright Bora contributors
  * SPDX-License-Identifier: Apache-2.0 */
 #include "base/clock.h"
+#include "base/text.h"
 #include "store/redis_internal.h"
 
 #include <inttypes.h>
@@ -15,13 +16,8 @@ enum { WORDS_MAX = 64, COMMANDF_BYTES_MAX = 1 << 20, BULK_HEADER_BYTES = 24 };
 
 /** A count and the end of its line. */
 static char *put_count(char *to, char kind, size_t count) {
-    char digits[20];
-    size_t at = sizeof digits;
-    do digits[--at] = (char)('0' + count % 10);
-    while ((count /= 10) > 0);
     *to++ = kind;
-    memcpy(to, digits + at, sizeof digits - at);
-    to += sizeof digits - at;
+    to += text_from_i64((int64_t)count, to);
     *to++ = '\r';
     *to++ = '\n';
     return to;
