@@ -163,9 +163,12 @@ static void start(struct null_link *link, uint64_t number, const Bora__Internal_
     event.prepared = &prepared;
     pthread_mutex_lock(&link->mutex);
     bool added = !link->over && id_table_add(&link->table, &generation->entry, number) == STATUS_OK;
+    bool goes_on = added && asked->proceed_prompt_tokens >= NULL_PROMPT_TOKENS;
     if (added) add_event_locked(generation, &event);
+    if (goes_on) generation_ref(&generation->answer);
     pthread_mutex_unlock(&link->mutex);
-    if (!added) generation_unref(&generation->answer);
+    if (goes_on) null_answer_go(&generation->answer);
+    if (goes_on || !added) generation_unref(&generation->answer);
 }
 
 static void stop(struct null_generation *generation) {
@@ -251,6 +254,10 @@ enum status null_protocol_announcement(const struct null_settings *settings, con
     model.context_tokens = NULL_CONTEXT_TOKENS;
     model.capabilities = capabilities;
     model.n_capabilities = 1;
+    Bora__Internal__V1__PromptBound bound = BORA__INTERNAL__V1__PROMPT_BOUND__INIT;
+    bound.fixed_tokens = NULL_PROMPT_TOKENS;
+    bound.byte_tokens = 1; /* as a worker of a model would say, though it costs nothing here */
+    model.prompt_bound = &bound;
     Bora__Internal__V1__Load load = BORA__INTERNAL__V1__LOAD__INIT;
     load.sequences_max = load.alive_max = ALIVE_MAX;
     Bora__Internal__V1__WorkerAnnouncement message = BORA__INTERNAL__V1__WORKER_ANNOUNCEMENT__INIT;

@@ -165,7 +165,7 @@ struct admitting {
 };
 
 /** What the functions answer besides limits_outcome: nothing was taken. */
-enum { OUTCOME_TOO_LATE = LIMITS_KEY_CLOSED + 1, OUTCOME_OUTBOX_FULL };
+enum { OUTCOME_TOO_LATE = LIMITS_SCARCE + 1, OUTCOME_OUTBOX_FULL };
 
 /** Of each kind that is limited somewhere its number, limit and room, where the limits were looked at at all. */
 static bool read_rooms(const int64_t *numbers, int count, struct limits_result *out) {
@@ -313,7 +313,7 @@ static void add_scopes(struct admit_call *call, const struct limits_admission *a
 }
 
 static void write_call(struct admit_call *call, const struct limits_admission *admission) {
-    enum { ADMIT_PEEK = 1, ADMIT_LATE = 2 };
+    enum { ADMIT_PEEK = 1, ADMIT_LATE, ADMIT_ESTIMATE };
     const struct limits_subject *subject = &admission->subject;
     const char *lease = admission->peek ? "" : admission->lease;
     call->key_count = call->tail_length = 0;
@@ -331,9 +331,10 @@ static void write_call(struct admit_call *call, const struct limits_admission *a
     add_to_tail(call, subject->request_id);
     int64_t time = admission->test_time_us != 0 ? admission->test_time_us : atomic_load(&test_time_us);
     int64_t numbers[ADMIT_NUMBERS] = {time,
-                                      admission->late   ? ADMIT_LATE
-                                      : admission->peek ? ADMIT_PEEK
-                                                        : 0,
+                                      admission->late       ? ADMIT_LATE
+                                      : admission->peek     ? ADMIT_PEEK
+                                      : admission->estimate ? ADMIT_ESTIMATE
+                                                            : 0,
                                       admission->input,
                                       admission->output,
                                       admission->output_optional,

@@ -90,7 +90,8 @@ struct limits_subject {
 
 /** Tokens of a request so far, or at its end. */
 struct limits_usage {
-    int64_t input;        /* 0 when the worker refused it before it computed anything; else what was admitted */
+    int64_t
+        input; /* 0 when the worker refused it before it computed anything; else what was admitted, or what an estimate came to */
     int64_t cached_input; /* of the input, known at the end */
     int64_t output;       /* all answers together; what is less than an earlier call said counts as that */
     bool
@@ -120,6 +121,9 @@ struct limits_admission {
     int answers; /* generations that will report for themselves when the gateway dies, 1..LIMITS_ANSWERS_MAX */
     bool peek;   /* only whether it would pass; takes nothing, makes no lease */
     bool
+        estimate; /* `input` and `output` are upper bounds: it passes only where at least half of every limit of tokens and of spend is left behind it, so
+                   * that what is held too much keeps nobody out, else SCARCE. The first charge or settlement says the input. output_optional is 0 */
+    bool
         late; /* it has passed already, without Redis: taken whatever the limits say, and once; then it is settled like any other */
     /* Of other leases of the organisation, said before this request is looked at, whatever becomes of it. */
     int word_count; /* 0..LIMITS_WORDS_MAX */
@@ -134,6 +138,7 @@ enum limits_outcome {
     LIMITS_DENIED, /* passes again after retry_after_ms, if nobody else comes first and nothing is given back before */
     LIMITS_NEVER_FITS, /* larger than the limit itself */
     LIMITS_KEY_CLOSED, /* revoked, disabled, ...: the gate is shut */
+    LIMITS_SCARCE, /* an estimate that passes or not, nobody can say: nothing was taken, to be asked again with exact numbers */
 };
 
 /** Room in the tightest scope of a kind; both LIMITS_ABSENT when no scope limits it. */

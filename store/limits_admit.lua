@@ -2,8 +2,8 @@
 -- SPDX-License-Identifier: Apache-2.0
 --
 -- Admit a request or take nothing (store/limits.h).
-local ADMITTED, DENIED, NEVER_FITS, KEY_CLOSED, TOO_LATE, OUTBOX_FULL = 0, 1, 2, 3, 4, 5
-local PEEK, LATE = 1, 2
+local ADMITTED, DENIED, NEVER_FITS, KEY_CLOSED, SCARCE, TOO_LATE, OUTBOX_FULL = 0, 1, 2, 3, 4, 5, 6
+local PEEK, LATE, ESTIMATE = 1, 2, 3
 local PER_SECOND, PER_MINUTE, INPUT_PER_MINUTE, OUTPUT_PER_MINUTE, TOKENS_PER_MINUTE, TOKENS_PER_DAY, TOKENS_PER_MONTH, RUNNING, SPEND_PER_MONTH =
   1, 2, 3, 4, 5, 6, 7, 8, 9
 local NINE, NINE_BYTES = '<ddddddddd', 72 -- there are nine kinds
@@ -19,6 +19,7 @@ local needs = {} -- at least, by kind
 local limited, limited_count, tightest, remaining = {}, 0, {}, {} -- the kinds that are limited; of each the tightest scope's limit and room
 local scopes = {}
 local longest, denied_kind, denied_scope, never -- the limit that keeps it out
+local scarce -- some limit of tokens or spend has less than half of it left behind the request
 
 local word_count -- that came with the request
 local answer_numbers = {}
@@ -120,6 +121,7 @@ local function look_at(scope, index, kind, limit, left, delay)
     tightest[kind], remaining[kind] = limit, room
   end
   local need = needs[kind]
+  if kind >= INPUT_PER_MINUTE and kind ~= RUNNING and 2 * (left - need) < limit then scarce = true end
   if limit == 0 or need > limit then
     if not never then never, denied_kind, denied_scope = true, kind - 1, index - 1 end
   elseif need > left then
@@ -152,8 +154,8 @@ local function look_at_scope(s, index, second, minute, minute_input, minute_outp
   if spend >= 0 then look_at(s, index, SPEND_PER_MONTH, spend, spend - s[MONTH_SPEND] - s[HELD_SPEND]) end
 end
 
--- Charge the input, hold the output, in every scope; and make the lease.
-local function take(id, count, tail)
+-- Charge the input, hold the output, in every scope; and make the lease. `cached`: -1 where the input is an estimate.
+local function take(id, count, tail, cached)
   local spend = needs[SPEND_PER_MONTH] - input_cost
   for index = 1, count do
     local scope = scopes[index]
@@ -167,7 +169,7 @@ local function take(id, count, tail)
     scope[LAST_REQUEST] = now
   end
   local l = lease
-  l[L_SLICE], l[L_DAY], l[L_INPUT], l[L_CACHED], l[L_OUTPUT], l[L_INPUT_COST], l[L_GRANTED] = slice, day, input, 0, 0, input_cost, granted
+  l[L_SLICE], l[L_DAY], l[L_INPUT], l[L_CACHED], l[L_OUTPUT], l[L_INPUT_COST], l[L_GRANTED] = slice, day, input, cached, 0, input_cost, granted
   l[L_ENDED], l[L_BEGAN], l[L_SCOPES], lease_tail = 0, floor(now / 1000), count, tail
   put_lease(id, lease_packed())
   put_due(id, now + LEASE_US)
@@ -186,7 +188,7 @@ local function what_keeps_out(late, shut, word)
 end
 
 -- KEYS  gate, settled, the organisation's state; the numbers of each scope
--- ARGV  lease; packed doubles: time or 0, 1 to peek or 2 where it has passed already, input, output, optional, answers, prices of input, cached input and output,
+-- ARGV  lease; packed doubles: time or 0, 1 to peek, 2 where it has passed already, 3 for an estimate, input, output, optional, answers, prices of input, cached input and output,
 --       and for each scope its nine limits, -1: unlimited; the names of the scopes, key, workspace, model, endpoint and request id, each with a zero behind
 --       it; words of the organisation's other leases (limits_tell), which count before the request, or nothing
 -- Gives packed doubles: outcome, kind and index of the scope that keep it out, microseconds until it passes, output held, then for each kind that is limited
@@ -213,12 +215,13 @@ local function limits_admit(KEYS, ARGV)
   end
 
   input, input_cost, output_price, granted = all_input, input_cost_max(all_input, price, cached_price), price_of_output, output
-  longest, denied_kind, denied_scope, never = 0, -1, -1, false
+  longest, denied_kind, denied_scope, never, scarce = 0, -1, -1, false, false
   set_needs(output - optional)
   for index = 1, count do
     scopes[index] = open(KEYS[KEYS_FIXED + index], stored[KEYS_FIXED + index])
     look_at_scope(scopes[index], index, numbers(NINE, ARGV[2], NINE_BYTES * index + 1))
   end
+  if mode == ESTIMATE and (scarce or never or longest > 0) then return answer(SCARCE, -1, -1, 0, 0) end
   if never and not late then return answer(NEVER_FITS, denied_kind, denied_scope, 0, 0) end
   if longest > 0 and not late then return answer(DENIED, denied_kind, denied_scope, longest, 0) end
   if late then granted = output end
@@ -228,7 +231,7 @@ local function limits_admit(KEYS, ARGV)
   if mode ~= PEEK then
     lease[L_PRICE], lease[L_CACHED_PRICE], lease[L_OUTPUT_PRICE], lease[L_ANSWERS], lease_reports = price, cached_price, output_price, answers, reports
     if reports then call('DEL', KEYS[2]) end
-    take(id, count, ARGV[3])
+    take(id, count, ARGV[3], mode == ESTIMATE and -1 or 0)
   end
   return answer(ADMITTED, -1, -1, 0, granted)
 end

@@ -53,6 +53,7 @@ local function read_unsettled(groups, position)
     for j = 1, lease[L_SCOPES] do subject = subject + #lease_scopes[j] + 1 end
     local key, workspace, model = numbers('<sss', lease_tail, subject)
     oldest = min(oldest, lease[L_BEGAN])
+    if lease[L_CACHED] < 0 then lease[L_INPUT], lease[L_INPUT_COST] = 0, 0 end -- an estimate: what it comes to is seen the next time
     add_unsettled(groups, key, workspace, model, now / 1000, lease[L_INPUT] + lease[L_OUTPUT], cost_of_lease())
   end
   return #entries < UNSETTLED_MAX and found[1] == '0', oldest

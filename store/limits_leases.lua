@@ -8,7 +8,7 @@
 --   with a zero behind it; what workers have reported of it, in MessagePack, or nothing
 local L_PRICE, L_CACHED_PRICE, L_OUTPUT_PRICE = 1, 2, 3
 local L_SLICE, L_DAY = 4, 5 -- when its input was charged
-local L_INPUT, L_CACHED, L_OUTPUT, L_INPUT_COST = 6, 7, 8, 9 -- charged so far
+local L_INPUT, L_CACHED, L_OUTPUT, L_INPUT_COST = 6, 7, 8, 9 -- charged so far; cached: -1 while the input is an estimate of which nobody has said more
 local L_GRANTED = 10 -- output that it may use: the part above L_OUTPUT is held
 local L_ANSWERS, L_ENDED = 11, 12
 local L_BEGAN = 13 -- milliseconds
@@ -159,7 +159,11 @@ local function charge(input, cached, output, ended)
   local held = most_after - output - (most_before - was_output)
   local spend = cost(most_after, price) - cost_after - (cost(most_before, price) - cost_before)
   local input_cost = l[L_INPUT_COST]
-  if ended then input_cost = min(COST_MAX, cost(input - cached, l[L_PRICE]) + cost(cached, l[L_CACHED_PRICE])) end
+  if ended then
+    input_cost = min(COST_MAX, cost(input - cached, l[L_PRICE]) + cost(cached, l[L_CACHED_PRICE]))
+  elseif input < l[L_INPUT] then
+    input_cost = input_cost_max(input, l[L_PRICE], l[L_CACHED_PRICE])
+  end
   local more_input, more_output, more_input_cost = input - l[L_INPUT], output - was_output, input_cost - l[L_INPUT_COST]
   local more_spend = cost_after - cost_before + max(more_input_cost, 0)
   local streams = ended and l[L_ENDED] == 0 and 1 or 0
@@ -222,7 +226,8 @@ local function reported()
     local report = lease_reports and lease_reports[answer]
     if report and report[1] > 0 then cached = report[2] end
   end
-  if count < lease[L_ANSWERS] then input = lease[L_INPUT] end
+  -- An estimate of which nobody has said anything: the request never got to a worker, which would have.
+  if count < lease[L_ANSWERS] and lease[L_CACHED] >= 0 then input = lease[L_INPUT] end
   return count == lease[L_ANSWERS], input, min(cached, input), max(output, lease[L_OUTPUT])
 end
 
@@ -236,7 +241,7 @@ local function reap(most)
     if packed then
       read_lease(packed)
       local _, input, cached, output = reported()
-      if not lease_reports then cached = lease[L_CACHED] end
+      if not lease_reports then cached = max(lease[L_CACHED], 0) end
       settle(id, input, cached, output, EXPIRED, true)
     else
       drop_lease(id)

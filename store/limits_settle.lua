@@ -10,10 +10,13 @@ local CHARGE, SETTLE, PROVISIONAL, REPORT = 0, 1, 2, 3 -- and more: of which ans
 local ids, outcomes = {}, {} -- of the words: 1 done, 2 the difference was added, 0 nothing to do (yet)
 
 -- Both get what is stored of the lease, or false, and give the outcome and what is to be stored of it.
-local function charge_lease(id, packed, cached, output)
+local function charge_lease(id, packed, input, cached, output)
   if not packed then return 0, false end
   read_lease(packed)
-  charge(lease[L_INPUT], min(lease[L_INPUT], max(lease[L_CACHED], cached)), output, false)
+  local known = lease[L_CACHED] >= 0 or input > 0
+  if lease[L_CACHED] >= 0 or not known then input = lease[L_INPUT] end
+  input = min(input, lease[L_INPUT])
+  charge(input, known and min(input, max(lease[L_CACHED], cached)) or -1, output, false)
   packed = lease_packed()
   put_lease(id, packed)
   put_due(id, now + LEASE_US)
@@ -79,7 +82,7 @@ local function take_words(words)
     local id, packed, input, cached, output, what = ids[i], stored[i], numbers(WORD, words, WORD_BYTES * (i - 1) + ID_BYTES + 1)
     if changed and changed[id] ~= nil then packed = changed[id] end
     if what == CHARGE then
-      outcomes[i], packed = charge_lease(id, packed, cached, output)
+      outcomes[i], packed = charge_lease(id, packed, input, cached, output)
     else
       outcomes[i], packed = settle_lease(id, packed, what < REPORT and -1 or what - REPORT, input, cached, output, what == PROVISIONAL)
     end

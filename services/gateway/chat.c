@@ -244,6 +244,7 @@ static enum status open_stream_locked(struct chat *chat, int index) {
     start.lease.len = (size_t)snprintf(lease, sizeof lease, "%s/%s", chat->request->key->organization, chat->lease);
     start.lease.data = (uint8_t *)lease;
     start.answer = index;
+    start.proceed_prompt_tokens = chat->estimate.input;
     choice->prepared = choice->finished = choice->held = false;
     chat_ref(chat);
     request_ref(chat->request);
@@ -258,8 +259,11 @@ static enum status open_stream_locked(struct chat *chat, int index) {
 void chat_open_streams_locked(struct chat *chat) {
     chat->attempts++;
     chat->phase = CHAT_PREPARING;
-    random_hex_id(chat->lease,
-                  LIMITS_LEASE_ID_BYTES); /* of this attempt: a worker that was given up reports for its own */
+    if (chat->estimate.input > 0)
+        chat->proceeded_ns = clock_monotonic_ns(clock_system());
+    else
+        random_hex_id(chat->lease,
+                      LIMITS_LEASE_ID_BYTES); /* of this attempt: a worker that was given up reports for its own */
     for (int i = 0; i < chat->plan.streams; i++) {
         enum status status = open_stream_locked(chat, i);
         if (status == STATUS_OK) continue;
@@ -311,12 +315,12 @@ void chat_start(struct request *request, const struct chat_plan *plan) {
         chat_fail_locked(chat, &error);
         wanted = false;
     }
+    struct chat_estimate estimate;
+    bool denied = wanted && chat_looks_denied(chat), estimated = wanted && !denied && chat_estimate(chat, &estimate);
     pthread_mutex_unlock(&chat->mutex);
-    if (!wanted) return;
-    if (chat_looks_denied(chat)) {
-        chat_peek(chat);
-        return;
-    }
+    if (denied) chat_peek(chat);
+    if (estimated) chat_admit_estimate(chat, &estimate);
+    if (!wanted || denied || estimated) return;
     pthread_mutex_lock(&chat->mutex);
     if (chat->phase == CHAT_PEEKING) chat_open_streams_locked(chat);
     pthread_mutex_unlock(&chat->mutex);
@@ -361,7 +365,8 @@ void chat_writable(struct chat *chat) {
 /** True when this was the last one awaited and the limits are to be asked. */
 static bool on_prepared_locked(struct chat *chat, struct chat_choice *choice,
                                const Bora__Internal__V1__Prepared *prepared) {
-    if (chat->phase != CHAT_PREPARING) return false;
+    bool stopped = chat->phase == CHAT_DONE && chat->estimate.input > 0; /* it may have been computed all the same */
+    if (chat->phase != CHAT_PREPARING && !stopped) return false;
     for (int i = choice->index, last = chat->plan.streams == 1 ? chat->choice_count - 1 : i; i <= last; i++) {
         chat->choices[i].prepared = true;
         chat->choices[i].prompt_tokens = prepared->prompt_tokens;
@@ -371,6 +376,10 @@ static bool on_prepared_locked(struct chat *chat, struct chat_choice *choice,
     }
     for (int i = 0; i < chat->choice_count; i++) {
         if (!chat->choices[i].prepared) return false;
+    }
+    if (chat->estimate.input > 0) {
+        if (!stopped && chat_confirm_estimate_locked(chat)) chat->phase = CHAT_GENERATING;
+        return false;
     }
     chat->phase = CHAT_ADMITTING;
     return true;
@@ -569,7 +578,7 @@ static void log_end(const struct chat *chat, const struct generation_failure *fa
 /** The worker has counted tokens and says no: that was work, so the limits count a request before the client hears of it. */
 static bool refuse_later_locked(struct chat *chat, const struct generation_failure *failure,
                                 const struct api_error *error) {
-    if (chat->phase != CHAT_PREPARING ||
+    if (chat->phase != CHAT_PREPARING || chat->estimate.input > 0 ||
         (failure->status != STATUS_OUT_OF_RANGE && failure->status != STATUS_INVALID_ARGUMENT))
         return false;
     chat->refusal = arena_alloc(&chat->request->arena, sizeof *error);
@@ -592,6 +601,7 @@ static bool on_broken_locked(struct chat *chat, const struct generation_failure 
     log_end(chat, failure);
     bool again = lost && chat->phase == CHAT_PREPARING && chat->attempts < ATTEMPTS_MAX && chat->plan.streams == 1;
     if (again) {
+        if (failure->status != STATUS_NOT_FOUND) chat_drop_estimate_locked(chat);
         if (choose_worker_locked(chat, &error))
             chat_open_streams_locked(chat);
         else

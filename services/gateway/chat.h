@@ -4,9 +4,11 @@
  * One chat completion on its way: worker, limits, stream, settlement.
  *
  *     chat_start ─> choose a worker
- *         ADMITTING    one script call takes the request from the key's limits, and looks whether a token is left
+ *         ESTIMATING   where there is plenty of room (chat_estimate): the limits take the request by an upper bound of its tokens, and
+ *                      the worker goes on by itself behind PREPARING. Else:
+ *         PEEKING      whoever was denied a moment ago: a look whether a token is left, before a worker counts for nothing
  *         PREPARING    a generation for each choice says how many tokens its prompt has and how many it may generate
- *         RESERVING    another one takes the worst case of tokens; without max_tokens, what there is of it
+ *         ADMITTING    one function call takes the request and the worst case of tokens; without max_tokens, what there is of it
  *         GENERATING   Proceed; deltas go to the front as they come, no faster than it takes them
  *         DONE         what was reserved and not used goes back
  *
@@ -28,7 +30,7 @@
 
 #include <string.h>
 
-enum chat_phase { CHAT_PEEKING, CHAT_PREPARING, CHAT_ADMITTING, CHAT_GENERATING, CHAT_DONE };
+enum chat_phase { CHAT_PEEKING, CHAT_ESTIMATING, CHAT_PREPARING, CHAT_ADMITTING, CHAT_GENERATING, CHAT_DONE };
 
 /** What the checks find out about a request, besides that it is sound. */
 struct chat_plan {
@@ -112,6 +114,13 @@ struct chat_choice {
     size_t logprob_capacity;
 };
 
+/** What the limits have let pass before a worker has counted. */
+struct chat_estimate {
+    int64_t input, output; /* upper bounds; input 0: there is none, the limits are asked with exact numbers */
+    bool corrected;        /* the limits have been told what the input came to */
+    struct limits_room requests, tokens; /* a minute's, for the headers */
+};
+
 struct chat {
     struct gateway *gateway;
     struct request *request; /* referenced */
@@ -137,6 +146,7 @@ struct chat {
     bool settled;
     int64_t charged_ns, charged_output;
     int64_t proceeded_ns;
+    struct chat_estimate estimate;
     struct arena scratch; /* of one event */
     struct arena answer;  /* log-probabilities kept until the end */
     int choice_count;     /* plan.choices */
@@ -169,10 +179,21 @@ bool chat_looks_denied(const struct chat *chat);
 /** Only a look; then the streams are opened. Called without the mutex, as the answer may come before this returns; likewise chat_admit. */
 void chat_peek(struct chat *chat);
 void chat_admit(struct chat *chat);
+/** By upper bounds, before a worker is asked. */
+void chat_admit_estimate(struct chat *chat, const struct chat_estimate *estimate);
+/** The worker of one that was admitted so has counted. False: more than the bound; it was failed. */
+bool chat_confirm_estimate_locked(struct chat *chat);
+/** Its worker is lost before it has said anything: what it does all the same it reports itself. */
+void chat_drop_estimate_locked(struct chat *chat);
 /** So far. */
 struct limits_usage chat_usage_locked(const struct chat *chat);
 /** Whoever ends something calls it; the last one settles. */
 void chat_settle_locked(struct chat *chat);
+
+/* chat_estimate.c */
+/** May it be admitted by upper bounds? A plain chat, on a worker with places left that says how many tokens a prompt has at most, of a key whose
+ *  limits had plenty of room the last time. */
+bool chat_estimate(const struct chat *chat, struct chat_estimate *out);
 
 /* chat_answer.c; the chat's mutex is held */
 void chat_send_delta(struct chat *chat, struct chat_choice *choice, const Bora__Internal__V1__Delta *delta);

@@ -3,6 +3,7 @@
 /* What a chat may use and what it has used: admission, headers, refusals, charging, settlement. */
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/random.h"
 #include "base/text.h"
 #include "services/gateway/chat.h"
 #include "services/gateway/outage.h"
@@ -10,9 +11,12 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* Whoever was denied, or has used up a limit, is looked at before a worker is asked, for so long. */
 static const int64_t DENIED_NS = NS_PER_S;
+/* Where a limit is half used, tokens are counted before the limits are asked, for so long. */
+static const int64_t COUNTED_NS = NS_PER_S;
 /* No wait helps, but every 429 has a Retry-After (contract 1.17): a whole window, so that a client which obeys it does no harm. */
 enum { NEVER_RETRY_MS = 61000 };
 
@@ -31,12 +35,12 @@ static void add_room(struct request *request, const char *limit_name, const char
 }
 
 /** `cost`: tokens; 0: not known yet. */
-static void add_limit_headers(struct chat *chat, const struct limits_result *result, int64_t cost) {
+static void add_limit_headers(struct chat *chat, struct limits_room requests, struct limits_room tokens, int64_t cost) {
     char text[TEXT_I64_BYTES];
     add_room(chat->request, "x-ratelimit-limit-req-minute", "x-ratelimit-remaining-req-minute",
-             "x-ratelimit-limit-requests", "x-ratelimit-remaining-requests", result->room[LIMITS_REQUESTS_PER_MINUTE]);
+             "x-ratelimit-limit-requests", "x-ratelimit-remaining-requests", requests);
     add_room(chat->request, "x-ratelimit-limit-tokens-minute", "x-ratelimit-remaining-tokens-minute",
-             "x-ratelimit-limit-tokens", "x-ratelimit-remaining-tokens", result->room[LIMITS_TOKENS_PER_MINUTE]);
+             "x-ratelimit-limit-tokens", "x-ratelimit-remaining-tokens", tokens);
     if (cost == 0) return;
     text_from_i64(cost, text);
     chat->request->front->header(chat->request, "x-ratelimit-tokens-query-cost", text);
@@ -223,7 +227,8 @@ static bool passes_locked(struct chat *chat, const struct limits_admission *admi
         chat->request->key_stands = true;
         note_denied(chat);
         if (chat->phase != CHAT_DONE)
-            add_limit_headers(chat, result, admission->peek ? 0 : admission->input + output_least_locked(chat));
+            add_limit_headers(chat, result->room[LIMITS_REQUESTS_PER_MINUTE], result->room[LIMITS_TOKENS_PER_MINUTE],
+                              admission->peek ? 0 : admission->input + output_least_locked(chat));
         error = denied_error(chat, admission, result);
     }
     chat_fail_locked(chat, &error);
@@ -259,7 +264,8 @@ static void on_admitted(void *context, enum status status, const struct limits_r
     } else if (chat->refusal != NULL) {
         chat_fail_locked(chat, chat->refusal);
     } else {
-        add_limit_headers(chat, result, chat->choices[0].prompt_tokens + result->output_held);
+        add_limit_headers(chat, result->room[LIMITS_REQUESTS_PER_MINUTE], result->room[LIMITS_TOKENS_PER_MINUTE],
+                          chat->choices[0].prompt_tokens + result->output_held);
         chat_proceed_locked(chat, share_locked(chat, result->output_held));
     }
     chat_settle_locked(chat); /* where the client left meanwhile, or nobody may go on */
@@ -351,6 +357,16 @@ static void record(struct chat *chat, const struct limits_usage *usage) {
     settlements_record(chat->gateway->settlements, &admission, usage);
 }
 
+/** Once, and when the worker has counted. */
+static void correct_estimate_locked(struct chat *chat) {
+    if (chat->estimate.input == 0 || chat->estimate.corrected || chat->phase != CHAT_GENERATING ||
+        chat->admitted_without_redis)
+        return;
+    chat->estimate.corrected = true;
+    struct limits_usage usage = chat_usage_locked(chat);
+    settlements_charge(chat->gateway->settlements, chat->request->key->organization, chat->lease, &usage);
+}
+
 /** When all is over: nothing is under way at a worker or at the limits any more. */
 void chat_settle_locked(struct chat *chat) {
     if (chat->phase != CHAT_DONE || chat->admitting || chat->settled) return;
@@ -390,9 +406,106 @@ void chats_charge(struct gateway *gateway) {
         struct limits_usage usage;
         /* Whoever holds it may be about to take the list's; it is charged the next time. A chat that is being freed is settled. */
         if (pthread_mutex_trylock(&chat->mutex) != 0) continue;
+        correct_estimate_locked(chat);
         if (is_charged_locked(chat, now_ns, &usage))
             settlements_charge(gateway->settlements, chat->request->key->organization, chat->lease, &usage);
         pthread_mutex_unlock(&chat->mutex);
     }
     pthread_mutex_unlock(&gateway->chats_mutex);
+}
+
+/* ---- admission by upper bounds -------------------------------------------------------------------------------------- */
+
+/** There is little room: what is held too much may keep others out, so the limits hear at once what the organisation's estimates came to. */
+static void correct_estimates(struct gateway *gateway, const char *organization) {
+    pthread_mutex_lock(&gateway->chats_mutex);
+    for (struct chat *chat = gateway->chats; chat != NULL; chat = chat->next) {
+        if (strcmp(chat->request->key->organization, organization) != 0) continue;
+        if (pthread_mutex_trylock(&chat->mutex) != 0) continue; /* the next tick comes to it */
+        correct_estimate_locked(chat);
+        pthread_mutex_unlock(&chat->mutex);
+    }
+    pthread_mutex_unlock(&gateway->chats_mutex);
+}
+
+static void on_estimated(void *context, enum status status, const struct limits_result *result, const char *message) {
+    struct admitting *admitting = context;
+    struct chat *chat = admitting->chat;
+    struct limits_result local = {0};
+    pthread_mutex_lock(&chat->mutex);
+    if (status != STATUS_OK)
+        result = passes_outage_locked(chat, &admitting->admission, status, message, &local) ? &local : NULL;
+    bool scarce = result != NULL && result->outcome == LIMITS_SCARCE;
+    chat->admitting = false;
+    chat->leased = result == NULL || result->outcome == LIMITS_ADMITTED;
+    if (scarce) {
+        atomic_store(&chat->request->key->counted_until_ns, clock_monotonic_ns(clock_system()) + COUNTED_NS);
+        chat->estimate.input = 0;
+        if (chat->phase == CHAT_ESTIMATING) chat_open_streams_locked(chat);
+    } else if (passes_locked(chat, &admitting->admission, result) && chat->phase == CHAT_ESTIMATING) {
+        chat->estimate.requests = result->room[LIMITS_REQUESTS_PER_MINUTE];
+        chat->estimate.tokens = result->room[LIMITS_TOKENS_PER_MINUTE];
+        chat_open_streams_locked(chat);
+    }
+    chat_settle_locked(chat);
+    pthread_mutex_unlock(&chat->mutex);
+    if (scarce) correct_estimates(chat->gateway, chat->request->key->organization);
+    chat_let_go(chat);
+    free(admitting);
+}
+
+void chat_admit_estimate(struct chat *chat, const struct chat_estimate *estimate) {
+    struct admitting *admitting = admitting_create(chat);
+    if (admitting == NULL) {
+        fail_for_memory(chat);
+        return;
+    }
+    admitting->admission.estimate = true;
+    admitting->admission.input = estimate->input;
+    admitting->admission.output = estimate->output;
+    pthread_mutex_lock(&chat->mutex);
+    bool wanted = chat->phase == CHAT_PEEKING;
+    if (wanted) {
+        chat->phase = CHAT_ESTIMATING;
+        chat->estimate = *estimate;
+        chat->admitting = true;
+        random_hex_id(chat->lease, LIMITS_LEASE_ID_BYTES);
+    }
+    pthread_mutex_unlock(&chat->mutex);
+    if (wanted) {
+        settlements_admit(chat->gateway->settlements, &admitting->admission, on_estimated, admitting);
+        return;
+    }
+    chat_let_go(chat);
+    free(admitting);
+}
+
+bool chat_confirm_estimate_locked(struct chat *chat) {
+    struct chat_estimate *estimate = &chat->estimate;
+    struct chat_choice *choice = &chat->choices[0];
+    if (choice->prompt_tokens > estimate->input || choice->max_tokens > estimate->output) {
+        log_error("a worker counts more tokens than it has said there can be", LOG_S("request_id", chat->request->id),
+                  LOG_S("model", chat->request->model), LOG_I("tokens", choice->prompt_tokens),
+                  LOG_I("bound", estimate->input));
+        choice->prompt_tokens = 0; /* it waits for a Proceed that does not come */
+        struct api_error error =
+            api_error_make(500, STATUS_INTERNAL, "server_error", NULL, "The model failed to answer.");
+        chat_fail_locked(chat, &error);
+        return false;
+    }
+    if (estimate->tokens.limit != LIMITS_ABSENT)
+        estimate->tokens.remaining += estimate->input - choice->prompt_tokens + estimate->output - choice->max_tokens;
+    add_limit_headers(chat, estimate->requests, estimate->tokens, choice->prompt_tokens + choice->max_tokens);
+    return true;
+}
+
+void chat_drop_estimate_locked(struct chat *chat) {
+    const struct limits_usage nothing = {.provisional = true};
+    if (chat->estimate.input == 0) return;
+    if (chat->admitted_without_redis)
+        record(chat, &nothing);
+    else
+        settlements_settle(chat->gateway->settlements, chat->request->key->organization, chat->lease, &nothing);
+    chat->estimate.input = chat->proceeded_ns = 0;
+    chat->leased = chat->admitted_without_redis = chat->provisional = false;
 }

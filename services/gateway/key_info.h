@@ -1,6 +1,6 @@
 /* Copyright Bora contributors
  * SPDX-License-Identifier: Apache-2.0 */
-/** What a gateway knows of a key: whose it is, what it may ask for, which limits count, what tokens cost. Immutable but for the last field, shared, reference-counted. */
+/** What a gateway knows of a key: whose it is, what it may ask for, which limits count, what tokens cost. Immutable but for the last fields, shared, reference-counted. */
 #ifndef SERVICES_GATEWAY_KEY_INFO_H
 #define SERVICES_GATEWAY_KEY_INFO_H
 
@@ -43,7 +43,8 @@ struct key_info {
         const char *model;
         struct limits_price price;
     } * prices;
-    atomic_llong denied_until_ns; /* by limits: until then they are asked before a worker is */
+    atomic_llong denied_until_ns;  /* by limits: until then they are asked before a worker is */
+    atomic_llong counted_until_ns; /* there is little room: until then tokens are counted before the limits are asked */
 };
 
 /** NULL when memory is out or the answer has no proper ids. */

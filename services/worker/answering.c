@@ -366,6 +366,41 @@ static bool is_late(const struct answering *call) {
     return call->deadline_ns != INT64_MAX && clock_monotonic_ns(clock_system()) >= call->deadline_ns;
 }
 
+static enum status generate_locked(struct answering *call, struct error *err) {
+    struct generation_request request = {.prompt = call->prompt.ids,
+                                         .prompt_count = call->prompt.count,
+                                         .max_tokens = call->max_tokens,
+                                         .on_event = on_engine_event,
+                                         .context = call};
+    TRY(convert_sampling(call->start, &call->start_arena, &request, err));
+    request.calls = call->calls != NULL;
+    request.grammar = request.calls ? call->calls : call->grammar != NULL ? kept_grammar_compiled(call->grammar) : NULL;
+    request.begun = call->begun;
+    call->phase = GENERATING;
+    call->proceeded_ns = clock_monotonic_ns(clock_system());
+    answering_ref(call); /* until the last event */
+    enum status status = engine_submit(link_worker(call->link)->engine, &request, &call->generation, err);
+    if (status != STATUS_OK) answering_unref(call); /* the caller has another */
+    return status;
+}
+
+static void proceed_locked(struct answering *call, int64_t max_tokens) {
+    struct error err = {0};
+    if (max_tokens > 0 && max_tokens < call->max_tokens) call->max_tokens = max_tokens;
+    enum status status = is_late(call) ? error_set(&err, STATUS_DEADLINE_EXCEEDED, "its time was over before it began")
+                                       : generate_locked(call, &err);
+    forget_start(call);
+    if (status != STATUS_OK) fail_locked(call, status, err.message);
+    pause_as_needed_locked(call);
+}
+
+/** Tokens are counted. The limits may have said yes already, to a prompt of so many. */
+static void prepared_locked(struct answering *call) {
+    send_prepared_locked(call);
+    if (call->phase == AWAIT_PROCEED && (int64_t)call->prompt.count <= call->start->proceed_prompt_tokens)
+        proceed_locked(call, 0);
+}
+
 static void tokenize_job(void *context) {
     struct answering *call = context;
     struct error err = {0};
@@ -379,7 +414,7 @@ static void tokenize_job(void *context) {
         status = prepare(call, &err); /* in this phase nobody else touches start and prompt */
     pthread_mutex_lock(&call->mutex);
     if (call->phase == TOKENIZING && status == STATUS_OK)
-        send_prepared_locked(call);
+        prepared_locked(call);
     else if (call->phase == TOKENIZING)
         fail_locked(call, status, err.message);
     pthread_mutex_unlock(&call->mutex);
@@ -409,35 +444,10 @@ void answering_start(struct answering *call) {
 
 /* ---- commands ------------------------------------------------------------------------------------------------------ */
 
-static enum status generate_locked(struct answering *call, struct error *err) {
-    struct generation_request request = {.prompt = call->prompt.ids,
-                                         .prompt_count = call->prompt.count,
-                                         .max_tokens = call->max_tokens,
-                                         .on_event = on_engine_event,
-                                         .context = call};
-    TRY(convert_sampling(call->start, &call->start_arena, &request, err));
-    request.calls = call->calls != NULL;
-    request.grammar = request.calls ? call->calls : call->grammar != NULL ? kept_grammar_compiled(call->grammar) : NULL;
-    request.begun = call->begun;
-    call->phase = GENERATING;
-    call->proceeded_ns = clock_monotonic_ns(clock_system());
-    answering_ref(call); /* until the last event */
-    enum status status = engine_submit(link_worker(call->link)->engine, &request, &call->generation, err);
-    if (status != STATUS_OK) answering_unref(call); /* the caller has another */
-    return status;
-}
-
 void answering_proceed(struct answering *call, int64_t max_tokens) {
-    struct error err = {0};
-    enum status status = STATUS_OK;
     pthread_mutex_lock(&call->mutex);
     if (call->phase == AWAIT_PROCEED) {
-        if (max_tokens > 0 && max_tokens < call->max_tokens) call->max_tokens = max_tokens;
-        status = is_late(call) ? error_set(&err, STATUS_DEADLINE_EXCEEDED, "its time was over before it began")
-                               : generate_locked(call, &err);
-        forget_start(call);
-        if (status != STATUS_OK) fail_locked(call, status, err.message);
-        pause_as_needed_locked(call);
+        proceed_locked(call, max_tokens);
     } else if (call->phase != DONE) {
         fail_locked(call, STATUS_FAILED_PRECONDITION, "a Proceed that follows no Prepared");
         if (call->generation != NULL) engine_cancel(link_worker(call->link)->engine, call->generation);

@@ -114,6 +114,20 @@ bool reference_passes(const struct reference *reference, const struct reference_
     return true;
 }
 
+/** Of every limit of tokens and of spend at least half is left behind it. */
+static bool leaves_half(const struct reference *reference, const struct reference_request *request) {
+    const struct limits_admission *admission = request->admission;
+    for (int i = 0; i < admission->scope_count; i++) {
+        struct limits_bounds used = reference_used(reference, request->scopes[i], reference->now_us);
+        for (int kind = LIMITS_INPUT_PER_MINUTE; kind < LIMITS_KINDS; kind++) {
+            int64_t limit = admission->scopes[i].bounds.of[kind];
+            if (kind == LIMITS_STREAMS || limit < 0) continue;
+            if (2 * (limit - used.of[kind] - need_of(admission, kind, admission->output)) < limit) return false;
+        }
+    }
+    return true;
+}
+
 static bool ever_fits(const struct limits_admission *admission) {
     int64_t least = admission->output - admission->output_optional;
     for (int i = 0; i < admission->scope_count; i++) {
@@ -142,7 +156,11 @@ struct limits_result reference_answer(const struct reference *reference, const s
     const struct limits_admission *admission = request->admission;
     struct limits_result result = {.outcome = LIMITS_ADMITTED};
     int64_t least = admission->output - admission->output_optional;
-    if (!ever_fits(admission))
+    bool surely = !admission->estimate || (ever_fits(admission) && leaves_half(reference, request) &&
+                                           reference_passes(reference, request, least, reference->now_us));
+    if (!surely)
+        result.outcome = LIMITS_SCARCE;
+    else if (!ever_fits(admission))
         result.outcome = LIMITS_NEVER_FITS;
     else if (!reference_passes(reference, request, least, reference->now_us))
         result.outcome = LIMITS_DENIED;
@@ -177,6 +195,7 @@ void reference_admit(struct reference *reference, const struct reference_request
     const struct limits_admission *admission = request->admission;
     struct reference_lease *lease = &reference->leases[number];
     *lease = (struct reference_lease){.running = true,
+                                      .estimate = admission->estimate,
                                       .scope_count = admission->scope_count,
                                       .price = admission->price,
                                       .due_us = reference->now_us + LEASE_US,
@@ -193,18 +212,23 @@ void reference_admit(struct reference *reference, const struct reference_request
     }
 }
 
-/** Input that was not used is taken out of the event in which it was charged; output is charged now. */
+/** Input that was not used is taken out of the event in which it was charged; output is charged now, and so is input that is heard of late. */
 static void charge(struct reference *reference, struct reference_lease *lease, struct limits_usage usage, bool end) {
     int64_t output = max64(usage.output, lease->charged.output);
     int64_t more_spend = output_cost(&lease->price, output) - output_cost(&lease->price, lease->charged.output);
-    int64_t cost = end ? input_cost(&lease->price, usage.input, usage.cached_input) : lease->input_cost;
+    int64_t cost = lease->input_cost;
+    if (end)
+        cost = input_cost(&lease->price, usage.input, usage.cached_input);
+    else if (usage.input < lease->charged.input)
+        cost = input_cost_max(&lease->price, usage.input);
     for (int i = 0; i < lease->scope_count; i++) {
         struct reference_event *admission = &reference->events[lease->events[i]];
-        admission->input -= lease->charged.input - usage.input;
-        admission->spend -= lease->input_cost - cost;
+        admission->input -= max64(lease->charged.input - usage.input, 0);
+        admission->spend -= max64(lease->input_cost - cost, 0);
         add_event(reference, (struct reference_event){.scope = lease->scopes[i],
+                                                      .input = max64(usage.input - lease->charged.input, 0),
                                                       .output = output - lease->charged.output,
-                                                      .spend = more_spend,
+                                                      .spend = more_spend + max64(cost - lease->input_cost, 0),
                                                       .late = lease->ended});
     }
     lease->charged = (struct limits_usage){.input = usage.input, .cached_input = usage.cached_input, .output = output};
@@ -214,6 +238,7 @@ static void charge(struct reference *reference, struct reference_lease *lease, s
 /** Settle or correct: the ledger then says `usage`. */
 static void end(struct reference *reference, struct reference_lease *lease, struct limits_usage usage, bool open_end) {
     charge(reference, lease, usage, true);
+    lease->estimate = false;
     lease->running = false;
     lease->ended = true;
     lease->open_end = open_end;
@@ -232,7 +257,7 @@ static bool reported(const struct reference_lease *lease, struct limits_usage *o
         sum.input = max64(sum.input, lease->reports[i].input);
         if (lease->reports[i].input > 0) sum.cached_input = lease->reports[i].cached_input;
     }
-    if (count < lease->answers) sum.input = lease->charged.input;
+    if (count < lease->answers && !lease->estimate) sum.input = lease->charged.input;
     sum.cached_input = min64(sum.cached_input, sum.input);
     sum.output = max64(sum.output, lease->charged.output);
     *out = sum;
@@ -249,9 +274,11 @@ int reference_charge(struct reference *reference, int number, const struct limit
     struct reference_lease *lease = &reference->leases[number];
     if (!lease->running) return 0;
     struct limits_usage so_far = *usage;
-    so_far.input = lease->charged.input;
+    if (!lease->estimate || usage->input == 0) so_far.input = lease->charged.input;
+    so_far.input = min64(so_far.input, lease->charged.input);
     so_far.cached_input = min64(so_far.input, max64(usage->cached_input, lease->charged.cached_input));
     charge(reference, lease, so_far, false);
+    lease->estimate = lease->estimate && usage->input == 0;
     lease->due_us = reference->now_us + LEASE_US;
     return 1;
 }
@@ -299,7 +326,10 @@ int reference_reap(struct reference *reference, int most) {
         }
         if (first == NULL) break;
         struct limits_usage usage = first->charged;
-        if (has_reports(first)) reported(first, &usage);
+        if (has_reports(first))
+            reported(first, &usage);
+        else if (first->estimate)
+            usage.input = usage.cached_input = 0;
         end(reference, first, usage, true);
     }
     return count;

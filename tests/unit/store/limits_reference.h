@@ -28,6 +28,7 @@ struct reference_lease {
     bool running, ended;
     bool open_end; /* ended, and a better word may come */
     bool refused;  /* settled before it was admitted */
+    bool estimate; /* its input, of which nobody has said more yet */
     int scope_count, scopes[LIMITS_SCOPES_MAX], events[LIMITS_SCOPES_MAX];
     struct limits_price price;
     int64_t due_us, granted, input_cost;
