@@ -48,7 +48,8 @@ bool chat_estimate(const struct chat *chat, struct chat_estimate *out) {
     for (size_t i = 0; i < start->n_messages; i++) bytes += (int64_t)start->messages[i]->content.len;
     int64_t input =
         bound->fixed_tokens + bound->message_tokens * (int64_t)start->n_messages + bound->byte_tokens * bytes;
-    *out = (struct chat_estimate){.input = at_most(input, context), /* what is longer is refused */
-                                  .output = chat->plan.max_tokens_given ? at_most(start->max_tokens, context) : context};
+    *out =
+        (struct chat_estimate){.input = at_most(input, context), /* what is longer is refused */
+                               .output = chat->plan.max_tokens_given ? at_most(start->max_tokens, context) : context};
     return out->input > 0;
 }

@@ -69,7 +69,7 @@ static void test_the_first_charge_says_the_input(void **state) {
     estimate_init(&request);
     admit_as(client, &request, 1);
     assert_int_equal(used_input(client), 100);
-    limits_set_test_time(START_US + 3 * SECOND_US); /* the slice it was charged in is in the list */
+    limits_set_test_time(START_US + 3 * SECOND_US);  /* the slice it was charged in is in the list */
     assert_int_equal(charge(client, 1, NOTHING), 1); /* that it lives, and nothing more */
     assert_int_equal(used_input(client), 100);
     assert_int_equal(charge(client, 1, usage_of(7, 0, 2)), 1);

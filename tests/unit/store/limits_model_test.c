@@ -262,7 +262,13 @@ static void start_request(struct world *world) {
                                 .input = input,
                                 .cached = draw(world, 0, input)};
     struct limits_result result;
-    if (!make_call(world, &call, &result)) {
+    bool heard = make_call(world, &call, &result);
+    if (heard && result.outcome == LIMITS_SCARCE) { /* then its tokens are counted */
+        call.admission.estimate = false;
+        call.admission.input = input;
+        heard = make_call(world, &call, &result);
+    }
+    if (!heard) {
         request->phase = LOST_ADMISSION;
         request->last_word = (struct limits_usage){0};
     } else if (result.outcome == LIMITS_ADMITTED) {
