@@ -601,7 +601,8 @@ static bool on_broken_locked(struct chat *chat, const struct generation_failure 
     log_end(chat, failure);
     bool again = lost && chat->phase == CHAT_PREPARING && chat->attempts < ATTEMPTS_MAX && chat->plan.streams == 1;
     if (again) {
-        if (failure->status != STATUS_NOT_FOUND) chat_drop_estimate_locked(chat);
+        if (!failure->said) chat_drop_estimate_locked(chat);
+        chat->provisional = false; /* of what was begun nothing is left */
         if (choose_worker_locked(chat, &error))
             chat_open_streams_locked(chat);
         else

@@ -195,8 +195,10 @@ class ScriptedWorker:
     PROMPT_TOKENS = 10
     CONTEXT_TOKENS = 1000
 
-    def __init__(self, house, folder):
+    def __init__(self, house, folder, bound=False):
+        """`bound`: it says how many tokens a prompt may have, so that plain chats are admitted before it has counted."""
         self.pb, self.code = generate_modules(folder)
+        self.bound = {"prompt_bound": self.pb.PromptBound(fixed_tokens=self.PROMPT_TOKENS, byte_tokens=1)} if bound else {}
         self.mutex = threading.Lock()
         self.links = []
         self.reset(lambda start, index: iter(()))
@@ -220,7 +222,7 @@ class ScriptedWorker:
 
     def announce(self, started_at=0, worker_id="scripted", address=None, **model):
         """As a process that began at `started_at` and serves a model like MODEL but for what is given; or as another one, which is elsewhere."""
-        model = self.pb.ModelDescription(**{"name": self.MODEL, "context_tokens": self.CONTEXT_TOKENS, "capabilities": ["completion_chat"], **model})
+        model = self.pb.ModelDescription(**{"name": self.MODEL, "context_tokens": self.CONTEXT_TOKENS, "capabilities": ["completion_chat"], **self.bound, **model})
         announcement = self.pb.WorkerAnnouncement(worker_id=worker_id, address=address or self.address, model=model, load=self.pb.Load(sequences_max=8), rank_count=1, started_at=started_at)
         self.redis.command("SET", f"bora:worker:{worker_id}", announcement.SerializeToString())
 
@@ -246,14 +248,15 @@ class ScriptedWorker:
         self.counting.wait()
         most = start.max_tokens if start.HasField("max_tokens") else self.CONTEXT_TOKENS - self.PROMPT_TOKENS
         generation.send(prepared=self.pb.Prepared(prompt_tokens=self.PROMPT_TOKENS, max_tokens=most, context_tokens=self.CONTEXT_TOKENS))
-        command = generation.commands.get()
-        if command is None:
-            return
-        if command.WhichOneof("kind") == "stop":
-            generation.send(finished=self.pb.Finished(reason=self.pb.Finished.REASON_CANCELLED, last=True))
-            return
-        with self.mutex:
-            self.proceeds.append(command.proceed)
+        if start.proceed_prompt_tokens < self.PROMPT_TOKENS:
+            command = generation.commands.get()
+            if command is None:
+                return
+            if command.WhichOneof("kind") == "stop":
+                generation.send(finished=self.pb.Finished(reason=self.pb.Finished.REASON_CANCELLED, last=True))
+                return
+            with self.mutex:
+                self.proceeds.append(command.proceed)
         self.follow(generation, script(start, index))
 
     def follow(self, generation, script):

@@ -11,10 +11,12 @@ from conftest import BUILD, ROOT, error_detail, free_ports, until
 from scripted_worker import LinkToWorker, Refusal, ScriptedWorker
 
 
-@pytest.fixture(scope="module")
-def worker(house, tmp_path_factory):
-    worker = ScriptedWorker(house, tmp_path_factory.mktemp("worker_protocol"))
-    until(lambda: house.send("GET", f"/v1/models/{worker.MODEL}")[0] == 200, "the gateway knows the scripted worker")
+@pytest.fixture(scope="module", params=[False, True], ids=["counted", "bound"])
+def worker(request, house, tmp_path_factory):
+    """One whose tokens are counted before the limits are asked, and one that is trusted with an upper bound: clients see no difference."""
+    worker = ScriptedWorker(house, tmp_path_factory.mktemp("worker_protocol"), bound=request.param)
+    worker.reset(lambda start, index: worker.text("ok", [-1]))
+    until(lambda: ask(house, worker)[0] == 200, "the gateway knows the scripted worker")
     yield worker
     worker.stop()
 
@@ -130,7 +132,8 @@ def test_a_refusal_that_the_limits_have_yet_to_count_is_still_the_answer(house, 
 @pytest.mark.parametrize("code", [grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.NOT_FOUND])
 def test_a_start_that_is_lost_is_tried_again_once_and_counts_once(house, worker, code):
     key, _ = house.new_key(limits={"requests_per_minute": 3, "tokens_per_minute": 1000})
-    for refused, expected, left in ({0}, 200, "2"), ({0, 1}, 503, None), (set(), 200, "1"):
+    # Where the limits were asked first, a request that no worker took counts.
+    for refused, expected, left in ({0}, 200, "2"), ({0, 1}, 503, None), (set(), 200, "0" if worker.bound else "1"):
         worker.reset(lambda start, index: worker.text("ok", [-1]))
         worker.refusals = dict.fromkeys(refused, code)
         status, headers, body = ask(house, worker, key=key)
