@@ -133,6 +133,13 @@ static bool is_pending(struct loop *loop) {
     return membership_changes(loop);
 }
 
+static bool awaits_answer(const struct loop *loop) {
+    for (struct loop_member *member = loop->members; member != NULL; member = member->next) {
+        if (member->awaits != NULL && member->awaits(member->context)) return true;
+    }
+    return false;
+}
+
 /** As epoll_wait, until `until_ns`. It sees no more of other threads than their sources: for the rest it stops. */
 static int spin(struct loop *loop, int64_t until_ns, struct epoll_event *events) {
     int count = 0;
@@ -151,7 +158,7 @@ static int wait_for_events(struct loop *loop, struct epoll_event *events) {
     }
     if (due_ns > now_ns) wait_ms = (due_ns - now_ns) / NS_PER_MS + 1;
     if (wait_ms > WAIT_MS_MAX) wait_ms = due_ns == INT64_MAX ? -1 : WAIT_MS_MAX;
-    if (loop->spin_ns > 0 && loop->busy && wait_ms != 0) {
+    if (loop->spin_ns > 0 && loop->busy && wait_ms != 0 && awaits_answer(loop)) {
         int count = spin(loop, now_ns + (due_ns - now_ns < loop->spin_ns ? due_ns - now_ns : loop->spin_ns), events);
         if (count != 0) return count;
     }

@@ -29,6 +29,7 @@ struct loop_source {
 struct loop_member {
     void *context;
     bool (*pending)(void *context); /* has another thread left something? Asked before the loop sleeps; NULL: never */
+    bool (*awaits)(void *context); /* does an answer come that is worth staying awake for (loop_set_spin)? NULL: never */
     int64_t (*turn)(
         void *context); /* after the events of each turn; the time by which it wants the next one, INT64_MAX: none */
     /* The loop's. */
@@ -39,8 +40,8 @@ struct loop_member {
 
 /** `name`: of the thread, at most 15 bytes. It runs from now on. */
 enum status loop_create(const char *name, struct loop **out, struct error *err);
-/** From now on, look for events for so long before sleeping, where some have just come: a processor that sleeps takes its time to wake up, and its caches
- *  are cold. Whoever else wants the processor has it meanwhile. Before members join. */
+/** From now on, where some member awaits an answer, look for it for so long before sleeping: a processor that sleeps takes its time to wake up, and whoever
+ *  wakes it does too. Whoever else wants the processor has it meanwhile. Before members join. */
 void loop_set_spin(struct loop *loop, int64_t ns);
 /** After every member has left. NULL is nothing. Not from its own thread. */
 void loop_destroy(struct loop *loop);

@@ -323,6 +323,12 @@ static bool loop_pending(void *argument) {
     return pending;
 }
 
+/** A script takes less time than falling asleep and waking up. */
+static bool loop_awaits(void *argument) {
+    struct redis_client *client = argument;
+    return atomic_load(&client->command_count) > 0 && atomic_load(&client->connected);
+}
+
 static enum status open_loop(struct redis_client *client, struct error *err) {
     client->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (client->wake_fd < 0) return error_set_errno(err, STATUS_RESOURCE_EXHAUSTED, errno, "no eventfd for Redis");
@@ -392,7 +398,8 @@ enum status redis_client_create(const struct redis_options *options, struct redi
     TRY_CLEANUP(open_loop(client, err));
     *out = client; /* before the thread starts: its callbacks may want it */
     client->loop = is_found_at_once(&client->target) ? options->loop : NULL;
-    client->member = (struct loop_member){.context = client, .pending = loop_pending, .turn = loop_turn};
+    client->member = (struct loop_member){
+        .context = client, .pending = loop_pending, .awaits = loop_awaits, .turn = loop_turn};
     if (client->loop != NULL)
         loop_join(client->loop, &client->member);
     else
