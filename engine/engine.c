@@ -252,6 +252,10 @@ enum status engine_tokenize(const struct engine *engine, const struct chat_conve
     return chat_layout_render(engine->layout, &told, out, err);
 }
 
+bool engine_prompt_bound(const struct engine *engine, struct chat_prompt_bound *out) {
+    return chat_layout_bound(engine->layout, out);
+}
+
 const struct tokenizer *engine_tokenizer(const struct engine *engine) {
     return engine->tokenizer;
 }

@@ -86,6 +86,8 @@ void engine_load(struct engine *engine, struct engine_load *out);
 /** The prompt of a conversation. Tools of a model whose layout has no known way to call them are told in words. `out->max_count` bounds it. `window`: drop the oldest turns that do not fit (chat.h); NULL: none. Any thread. */
 enum status engine_tokenize(const struct engine *engine, const struct chat_conversation *conversation,
                             struct chat_window *window, struct token_list *out, struct error *err);
+/** Of engine_tokenize's prompts: chat_layout_bound. Any thread. */
+bool engine_prompt_bound(const struct engine *engine, struct chat_prompt_bound *out);
 const struct tokenizer *engine_tokenizer(const struct engine *engine);
 /** How the model writes calls of tools: for call_format_create. */
 enum chat_calls engine_calls(const struct engine *engine);

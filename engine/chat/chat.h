@@ -125,6 +125,20 @@ enum chat_calls chat_layout_calls(const struct chat_layout *layout);
 enum status chat_layout_render(const struct chat_layout *layout, const struct chat_conversation *conversation,
                                struct token_list *out, struct error *err);
 
+/**
+ * An upper bound of what chat_layout_render and chat_layout_render_window make of a conversation of texts alone:
+ *
+ *     fixed + message * (messages) + byte * (bytes of all contents together) tokens
+ *
+ * Of system, user and assistant messages whose contents are valid UTF-8, the last one perhaps a prefix, with any reasoning_effort; no tools, calls,
+ * results, images, thinking or json_schema. A message of several text parts counts as so many messages.
+ */
+struct chat_prompt_bound {
+    int64_t fixed, message, byte;
+};
+/** It follows from the layout and the tokenizer's settings (chat_bound.c), not from measuring. False: nothing is known, as with a template of the model's. */
+bool chat_layout_bound(const struct chat_layout *layout, struct chat_prompt_bound *out);
+
 /** Fill in the middle: the ids after which the model writes what stands between `prefix` and `suffix`. STATUS_UNIMPLEMENTED: the layout has none. */
 enum status chat_layout_render_fim(const struct chat_layout *layout, struct bytes_view prefix, struct bytes_view suffix,
                                    struct token_list *out, struct error *err);

@@ -72,6 +72,13 @@ enum status tokenizer_encode(const struct tokenizer *tokenizer, struct bytes_vie
  */
 enum status tokenizer_encode_template(const struct tokenizer *tokenizer, struct bytes_view text,
                                       const uint8_t *untrusted, struct token_list *out, struct error *err);
+/** An upper bound of a text's tokens: at most text + byte * (its bytes), of valid UTF-8, encoded as plain text or as a template. */
+struct tokenizer_bound {
+    int64_t text; /* of what a text gets in front or behind: none for an empty one */
+    int64_t byte;
+};
+/** It follows from the tokenizer's settings (bound.c), not from measuring. False: nothing is known, as with a table of replacements. */
+bool tokenizer_bound(const struct tokenizer *tokenizer, struct tokenizer_bound *out);
 /** True when a prompt of plain text begins with the token tokenizer_bos (a template writes it itself). */
 bool tokenizer_adds_bos(const struct tokenizer *tokenizer);
 /** The bytes that `id` stands for; empty for control tokens and ids outside the vocabulary. Lent. */

@@ -614,6 +614,9 @@ static void test_tokenize_lays_out_the_conversation(void **state) {
     for (size_t i = 0; i < ids.count; i++) ends += ids.ids[i] == TINY_END_OF_TURN;
     assert_int_equal(ends, 1); /* the layout's own; text never becomes a control token */
     assert_int_equal(engine_tokenize(engine, &conversation, NULL, &few, NULL), STATUS_OUT_OF_RANGE);
+    struct chat_prompt_bound bound;
+    assert_true(engine_prompt_bound(engine, &bound));
+    assert_in_range(ids.count, 1, bound.fixed + bound.message + bound.byte * (int64_t)message.content.length);
     token_list_deinit(&ids);
     token_list_deinit(&few);
     engine_close(engine);

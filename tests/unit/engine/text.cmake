@@ -23,3 +23,7 @@ bora_test(NAME engine/template_layout SOURCES ${CMAKE_CURRENT_LIST_DIR}/template
 bora_test(NAME engine/chat_folder SOURCES ${CMAKE_CURRENT_LIST_DIR}/chat_folder_test.c DEPENDS engine_chat engine_tokenizer engine_weights base test_support)
 bora_test(NAME engine/tokenizer_kinds SOURCES ${CMAKE_CURRENT_LIST_DIR}/tokenizer_kinds_test.c DEPENDS engine_tokenizer engine_weights base test_support
   LINK PkgConfig::jansson)
+bora_test(NAME engine/tokenizer_bound SOURCES ${CMAKE_CURRENT_LIST_DIR}/tokenizer_bound_test.c ${CMAKE_CURRENT_LIST_DIR}/bound_fixture.c
+  DEPENDS engine_tokenizer engine_weights base test_support LINK PkgConfig::utf8proc)
+bora_test(NAME engine/prompt_bound SOURCES ${CMAKE_CURRENT_LIST_DIR}/prompt_bound_test.c ${CMAKE_CURRENT_LIST_DIR}/bound_fixture.c
+  DEPENDS engine_chat engine_tokenizer engine_weights base test_support)
