@@ -59,6 +59,14 @@ enum status worker_announcement(struct worker *worker, struct bytes *out) {
             BORA__INTERNAL__V1__MODEL_DESCRIPTION___DEFAULT_TEMPERATURE_DEFAULT_TEMPERATURE;
         model.default_temperature = worker->model.temperature;
     }
+    Bora__Internal__V1__PromptBound bound = BORA__INTERNAL__V1__PROMPT_BOUND__INIT;
+    struct chat_prompt_bound tokens;
+    if (engine_prompt_bound(worker->engine, &tokens)) {
+        bound.fixed_tokens = tokens.fixed;
+        bound.message_tokens = tokens.message;
+        bound.byte_tokens = tokens.byte;
+        model.prompt_bound = &bound;
+    }
     Bora__Internal__V1__Load load;
     fill_load(worker->engine, &worker->settings, &load);
     Bora__Internal__V1__WorkerAnnouncement message = BORA__INTERNAL__V1__WORKER_ANNOUNCEMENT__INIT;
