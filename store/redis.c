@@ -254,6 +254,10 @@ bool redis_client_connected(const struct redis_client *client) {
     return atomic_load(&client->connected);
 }
 
+void redis_client_flush(struct redis_client *client) {
+    if (client->loop != NULL) redis_pipe_flush(client);
+}
+
 enum status redis_client_wait(struct redis_client *client, int64_t timeout_ns, struct error *err) {
     int64_t until = now_ns() + timeout_ns;
     struct timespec deadline = {.tv_sec = until / NS_PER_S, .tv_nsec = until % NS_PER_S};
