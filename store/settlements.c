@@ -303,7 +303,7 @@ static void tell(struct batch *batch) {
  *  admission that is sent again finds: without it a settlement whose answer was lost would be followed by a second request. */
 static void on_recorded(void *context, enum status status, const struct limits_result *result, const char *message) {
     (void)result;
-    if (status == STATUS_OK || status == STATUS_INTERNAL)
+    if (status == STATUS_OK || status == STATUS_FAILED_PRECONDITION)
         tell(context);
     else
         on_answer(context, status, NULL, message);

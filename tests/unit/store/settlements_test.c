@@ -252,7 +252,7 @@ static void test_what_was_recorded_is_not_admitted_again(void **state) {
     struct tally tally = TALLY_INIT;
     limits_admit(client, &request.admission, keep_status, &tally); /* as if its settlement's answer had been lost */
     tally_wait(&tally, 1);
-    assert_int_equal(tally.by_status[STATUS_INTERNAL], 1);
+    assert_int_equal(tally.by_status[STATUS_FAILED_PRECONDITION], 1);
     struct limits_usage usage = usage_of(10, 0, 1);
     usage.provisional = true;
     assert_int_equal(settle(client, 1, usage), 2);
@@ -316,7 +316,7 @@ static void test_what_is_recorded_behind_its_reports_counts(void **state) {
     struct tally tally = TALLY_INIT;
     limits_admit(client, &request.admission, keep_status, &tally);
     tally_wait(&tally, 1);
-    assert_int_equal(tally.by_status[STATUS_INTERNAL], 1);
+    assert_int_equal(tally.by_status[STATUS_FAILED_PRECONDITION], 1);
     assert_int_equal(read_outbox(client, NULL, 0), 1);
 }
 
@@ -455,6 +455,26 @@ static void test_settlements_are_gathered(void **state) {
     check_settled_once(client, LEASES);
 }
 
+/** What Redis refuses to admit is lost, which is said: only what was settled before is settled again. */
+static void test_a_record_that_is_refused_is_counted(void **state) {
+    struct redis_client *client = client_of(state);
+    struct settlements *settlements = start();
+    struct limits_usage usage = usage_of(10, 0, 1);
+    struct test_request request;
+    struct error err;
+    test_request_init(&request);
+    test_request_limit(&request, LIMITS_REQUESTS_PER_SECOND, 100);
+    request.admission.lease = lease_id(1);
+    request.admission.scopes = request.scopes;
+    if (redis_callf(client, NULL, &err, "SET bora:rps:{%s}:k:%s of-another-type", ORGANIZATION, KEY) != STATUS_OK)
+        fail_msg("%s", err.message);
+    settlements_record(settlements, &request.admission, &usage);
+    while (settlements_count(settlements).waiting > 0) nanosleep(&(struct timespec){.tv_nsec = NS_PER_MS}, NULL);
+    assert_int_equal(settlements_count(settlements).refused, 1);
+    assert_int_equal(settlements_destroy(settlements, PATIENT_NS), 0);
+    assert_int_equal(call_integer(client, "EXISTS bora:settled:{" ORGANIZATION "}:%s", lease_id(1)), 0);
+}
+
 static void test_mistakes_are_not_repeated_for_ever(void **state) {
     (void)state;
     struct settlements *settlements = start();
@@ -561,6 +581,7 @@ int main(void) {
         REDIS_TEST(test_what_was_taken_along_is_not_lost),
         REDIS_TEST(test_one_that_is_refused_takes_no_others_with_it),
         REDIS_TEST(test_settlements_are_gathered),
+        REDIS_TEST(test_a_record_that_is_refused_is_counted),
         REDIS_TEST(test_mistakes_are_not_repeated_for_ever),
         REDIS_TEST(test_what_passed_without_redis_is_recorded_once),
         REDIS_TEST(test_many_threads_while_redis_restarts),
