@@ -29,7 +29,8 @@ struct loop_source {
 struct loop_member {
     void *context;
     bool (*pending)(void *context); /* has another thread left something? Asked before the loop sleeps; NULL: never */
-    bool (*awaits)(void *context); /* does an answer come that is worth staying awake for (loop_set_spin)? NULL: never */
+    bool (*awaits)(
+        void *context); /* does an answer come that is worth staying awake for (loop_set_spin)? NULL: never */
     int64_t (*turn)(
         void *context); /* after the events of each turn; the time by which it wants the next one, INT64_MAX: none */
     /* The loop's. */

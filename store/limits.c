@@ -212,7 +212,7 @@ static void on_admitted(void *context, enum status status, const struct redis_re
     }
     if (admitting->told != NULL) admitting->told(admitting->told_context, status, NULL, message);
     if (status == STATUS_OK && outcome == OUTCOME_TOO_LATE) {
-        status = STATUS_INTERNAL;
+        status = STATUS_FAILED_PRECONDITION;
         message = "the lease was settled before it was admitted";
     } else if (status == STATUS_OK && outcome == OUTCOME_OUTBOX_FULL) {
         status = STATUS_UNAVAILABLE;
@@ -453,6 +453,15 @@ void limits_reap(struct redis_client *client, const char *organization, redis_fn
     int64_t time = atomic_load(&test_time_us);
     struct bytes_view key = bytes_view_string(state), argument = pack_numbers(&time, 1, packed);
     redis_function_run(client, &library, functions.reap, &key, 1, &argument, 1, fn, context);
+}
+
+bool limits_read_reaped(const struct redis_reply *reply, int64_t *out_count, int64_t *out_unreadable) {
+    int64_t numbers[2];
+    if (reply == NULL || reply->type != REDIS_STRING || reply->string.length != sizeof numbers) return false;
+    unpack_numbers(reply->string.data, 2, numbers);
+    *out_count = numbers[0];
+    *out_unreadable = numbers[1];
+    return true;
 }
 
 /* --- what is used ------------------------------------------------------------------------------------------------- */

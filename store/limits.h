@@ -155,8 +155,8 @@ struct limits_result {
     struct limits_room room[LIMITS_KINDS]; /* after this request, if admitted */
 };
 
-/** `result` is lent, and NULL unless `status` is OK. Otherwise nothing is known: the caller must not let the request pass, and settles the lease with
- *  nothing used (it may exist). On the client's thread, or before the call returns. */
+/** `result` is lent, and NULL unless `status` is OK. FAILED_PRECONDITION: its lease was settled before, nothing was taken. Otherwise nothing is known: the
+ *  caller must not let the request pass, and settles the lease with nothing used (it may exist). On the client's thread, or before the call returns. */
 typedef void limits_fn(void *context, enum status status, const struct limits_result *result, const char *message);
 void limits_admit(struct redis_client *client, const struct limits_admission *admission, limits_fn *fn, void *context);
 
@@ -176,8 +176,10 @@ void limits_settle(struct redis_client *client, const char *organization, const 
  *  settled provisionally is corrected). Every answer reports the prompt's input, which counts once. Reply: as limits_settle; 0 while some are missing. */
 void limits_report(struct redis_client *client, const char *organization, const char *lease, int answer,
                    const struct limits_usage *usage, redis_fn *fn, void *context);
-/** Settle what has run out, at most some hundred leases. Reply: how many. */
+/** Settle what has run out, at most some hundred leases. Reply: through limits_read_reaped. */
 void limits_reap(struct redis_client *client, const char *organization, redis_fn *fn, void *context);
+/** `*out_unreadable`: leases that made no sense, of which nothing was settled, of this call and of all others before: kept in bora:leases-unreadable. */
+bool limits_read_reaped(const struct redis_reply *reply, int64_t *out_count, int64_t *out_unreadable);
 
 /** What counts in a scope now (requests per second only where they are limited). Reply to `fn`: struct limits_bounds of used amounts through limits_read_used. */
 void limits_used(struct redis_client *client, const char *organization, const char *scope, const char *model_or_null,

@@ -238,5 +238,3 @@ end
 
 redis.register_function('limits_admit_' .. VERSION, limits_admit)
 redis.register_function('limits_tell_' .. VERSION, limits_tell)
-redis.register_function('limits_reap_' .. VERSION, limits_reap)
-redis.register_function('limits_used_' .. VERSION, limits_used)

@@ -48,13 +48,12 @@ local function read_unsettled(groups, position)
   end
   local found = call('HSCAN', leases_key, '0', 'COUNT', text(UNSETTLED_MAX))
   for i = 2, #found[2], 2 do
-    read_lease(found[2][i])
-    local subject = 1
-    for j = 1, lease[L_SCOPES] do subject = subject + #lease_scopes[j] + 1 end
-    local key, workspace, model = numbers('<sss', lease_tail, subject)
-    oldest = min(oldest, lease[L_BEGAN])
-    if lease[L_CACHED] < 0 then lease[L_INPUT], lease[L_INPUT_COST] = 0, 0 end -- an estimate: what it comes to is seen the next time
-    add_unsettled(groups, key, workspace, model, now / 1000, lease[L_INPUT] + lease[L_OUTPUT], cost_of_lease())
+    if pcall(read_lease, found[2][i]) then -- else it is set aside when it runs out
+      local key, workspace, model = numbers('<sss', lease_words())
+      oldest = min(oldest, lease[L_BEGAN])
+      if lease[L_CACHED] < 0 then lease[L_INPUT], lease[L_INPUT_COST] = 0, 0 end -- an estimate: what it comes to is seen the next time
+      add_unsettled(groups, key, workspace, model, now / 1000, lease[L_INPUT] + lease[L_OUTPUT], cost_of_lease())
+    end
   end
   return #entries < UNSETTLED_MAX and found[1] == '0', oldest
 end

@@ -86,7 +86,7 @@ local lease = {} -- the one that is looked at: the numbers above, and
 local lease_scopes, lease_epochs = {}, {}
 local lease_tail, lease_reports -- a string; false, or answer + 1 -> {input, cached, output}
 
-local read_lease, lease_packed
+local read_lease, lease_packed, lease_words
 do -- because a chunk of Lua has 200 local names at most
   local LEASE, LEASE_MARK, LEASE_BYTES = '<Bdddddddddddddddd', 76, 129
   local WRITTEN = {'dc0c0', 'ddc0c0', 'dddc0c0', 'ddddc0c0', 'dddddc0c0', 'ddddddc0c0'} -- what comes behind, by the number of scopes
@@ -127,6 +127,13 @@ do -- because a chunk of Lua has 200 local names at most
     end
     lease_tail = sub(packed, tail, tail + l[L_TAIL] - 1)
     lease_reports = l[L_REPORTS] > 0 and cmsgpack.unpack(sub(packed, tail + l[L_TAIL]))
+  end
+
+  -- Key, workspace, model, endpoint and request id, each with a zero behind it.
+  function lease_words()
+    local at = 1
+    for i = 1, lease[L_SCOPES] do at = at + #lease_scopes[i] + 1 end
+    return sub(lease_tail, at)
   end
 
   function lease_packed()
@@ -185,10 +192,8 @@ end
 
 -- The form of an entry: the end of store/limits.h.
 local function write_entry(id, requests, input, cached, output, nanos, how)
-  local subject = 1
-  for i = 1, lease[L_SCOPES] do subject = subject + #lease_scopes[i] + 1 end
   entry_count = entry_count + 1
-  entries[entry_count] = pack(ENTRY, floor(now / 1000), lease[L_BEGAN], requests, input, cached, output, nanos, how, id, sub(lease_tail, subject))
+  entries[entry_count] = pack(ENTRY, floor(now / 1000), lease[L_BEGAN], requests, input, cached, output, nanos, how, id, lease_words())
 end
 
 -- What workers have said of a lease that is not there yet, as of a request that passed while Redis was away: like lease_reports, behind a letter that
@@ -233,13 +238,20 @@ end
 
 -- --- leases that run out ------------------------------------------------------------------------------------------
 
--- Settle them, at most `most`; when nothing else waits to be written.
+-- What was set aside of them: lease id -> what was stored.
+local function unreadable_key() return 'bora:leases-unreadable:' .. tag end
+
+-- Settle them, at most `most`; when nothing else waits to be written. One that makes no sense would keep all behind it from being settled: it is set aside.
+-- What it holds in its scopes nobody knows.
 local function reap(most)
   local ids = call('ZRANGEBYSCORE', due_key, '-inf', text(now), 'LIMIT', '0', text(most))
   for _, id in ipairs(ids) do
     local packed = call('HGET', leases_key, id)
+    if packed and not pcall(read_lease, packed) then
+      call('HSET', unreadable_key(), id, packed)
+      packed = false
+    end
     if packed then
-      read_lease(packed)
       local _, input, cached, output = reported()
       if not lease_reports then cached = max(lease[L_CACHED], 0) end
       settle(id, input, cached, output, EXPIRED, true)

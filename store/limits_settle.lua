@@ -106,9 +106,10 @@ local function limits_tell(KEYS, ARGV)
   return string.char(unpack(outcomes, 1, count))
 end
 
+do -- because a chunk of Lua has 200 local names at most
 -- KEYS  the organisation's state
 -- ARGV  packed doubles: time or 0
--- Gives how many it has settled.
+-- Gives two packed doubles: how many it has settled, or set aside; how many have ever been set aside.
 local function limits_reap(KEYS, ARGV)
   begin((struct.unpack('<d', ARGV[1])))
   begin_leases(KEYS[1], false)
@@ -119,7 +120,7 @@ local function limits_reap(KEYS, ARGV)
   end
   local count = reap(REAP_ALL_MAX)
   commit()
-  return count
+  return pack('<dd', count, call('HLEN', unreadable_key()))
 end
 
 -- KEYS  a scope's numbers, the times of its requests
@@ -140,3 +141,6 @@ local function limits_used(KEYS, ARGV)
               scope[DAY_TOKENS] + tokens, scope[MONTH_TOKENS] + tokens, scope[STREAMS], scope[MONTH_SPEND] + scope[HELD_SPEND])
 end
 
+redis.register_function('limits_reap_' .. VERSION, limits_reap)
+redis.register_function('limits_used_' .. VERSION, limits_used)
+end

@@ -254,6 +254,10 @@ bool redis_client_connected(const struct redis_client *client) {
     return atomic_load(&client->connected);
 }
 
+void redis_client_flush(struct redis_client *client) {
+    if (client->loop != NULL) redis_pipe_flush(client);
+}
+
 enum status redis_client_wait(struct redis_client *client, int64_t timeout_ns, struct error *err) {
     int64_t until = now_ns() + timeout_ns;
     struct timespec deadline = {.tv_sec = until / NS_PER_S, .tv_nsec = until % NS_PER_S};
@@ -398,8 +402,8 @@ enum status redis_client_create(const struct redis_options *options, struct redi
     TRY_CLEANUP(open_loop(client, err));
     *out = client; /* before the thread starts: its callbacks may want it */
     client->loop = is_found_at_once(&client->target) ? options->loop : NULL;
-    client->member = (struct loop_member){
-        .context = client, .pending = loop_pending, .awaits = loop_awaits, .turn = loop_turn};
+    client->member =
+        (struct loop_member){.context = client, .pending = loop_pending, .awaits = loop_awaits, .turn = loop_turn};
     if (client->loop != NULL)
         loop_join(client->loop, &client->member);
     else

@@ -38,6 +38,8 @@ enum status redis_client_create(const struct redis_options *options, struct redi
 /** Pending commands are called back with STATUS_CANCELLED first. Not on the client's thread. */
 void redis_client_destroy(struct redis_client *client);
 bool redis_client_connected(const struct redis_client *client);
+/** What was gathered on a loop goes into the socket now, as far as the kernel takes it, and not at the end of the turn. Any thread. */
+void redis_client_flush(struct redis_client *client);
 /** Wait until it is connected; STATUS_UNAVAILABLE with the reason when it is not after `timeout_ns`. Not on the client's thread. */
 enum status redis_client_wait(struct redis_client *client, int64_t timeout_ns, struct error *err);
 

@@ -137,8 +137,8 @@ static void take_batch(struct settlements *settlements, struct batch *batch) {
     settlements->under_way += batch->count;
 }
 
-/** False when memory is out. `*out_full`: the batch, if it is to be sent at once. */
-static bool gather(struct settlements *settlements, struct entry *entry, struct batch **out_full) {
+/** False when memory is out. `now`: it waits for no others. `*out_full`: the batch, if it is to be sent at once. */
+static bool gather(struct settlements *settlements, struct entry *entry, bool now, struct batch **out_full) {
     struct batch *batch = find_batch(settlements, entry->organization);
     bool is_new = batch == NULL;
     if (is_new && (batch = batch_create(settlements)) == NULL) return false;
@@ -152,9 +152,9 @@ static bool gather(struct settlements *settlements, struct entry *entry, struct 
         LIST_INSERT_HEAD(organization_bucket(settlements, entry->organization), batch, same_bucket);
         TAILQ_INSERT_TAIL(&settlements->gathered, batch, link);
         settlements->busy = true;
-        if (settlements->sleeping && !quiet) pthread_cond_broadcast(&settlements->changed);
+        if (settlements->sleeping && !quiet && !now) pthread_cond_broadcast(&settlements->changed);
     }
-    if (batch->count == LIMITS_WORDS_MAX || quiet || settlements->draining) {
+    if (batch->count == LIMITS_WORDS_MAX || now || quiet || settlements->draining) {
         take_batch(settlements, batch);
         *out_full = batch;
     }
@@ -222,12 +222,7 @@ static struct entry *add_entry(struct settlements *settlements, enum kind kind, 
 static void attach_record(struct entry *entry, struct record *record) {
     entry->record = record;
     record->admission.lease = entry->lease;
-    record->admission.subject = (struct limits_subject){.organization = entry->organization,
-                                                        .workspace = record->workspace,
-                                                        .key = record->key,
-                                                        .model = record->model,
-                                                        .request_id = record->request_id,
-                                                        .endpoint = record->endpoint};
+    record->admission.subject.organization = entry->organization;
 }
 
 /* --- a call and its answer: any thread ------------------------------------------------------------------------------ */
@@ -308,7 +303,7 @@ static void tell(struct batch *batch) {
  *  admission that is sent again finds: without it a settlement whose answer was lost would be followed by a second request. */
 static void on_recorded(void *context, enum status status, const struct limits_result *result, const char *message) {
     (void)result;
-    if (status == STATUS_OK || status == STATUS_INTERNAL)
+    if (status == STATUS_OK || status == STATUS_FAILED_PRECONDITION)
         tell(context);
     else
         on_answer(context, status, NULL, message);
@@ -332,13 +327,13 @@ static bool is_valid(enum kind kind, const char *organization, const char *lease
 }
 
 /** False when memory is out. `*out_batch`: what is to be sent, without the lock. */
-static bool take_in(struct settlements *settlements, struct entry *entry, struct batch **out_batch) {
+static bool take_in(struct settlements *settlements, struct entry *entry, bool now, struct batch **out_batch) {
     if (settlements->away) {
         TAILQ_INSERT_TAIL(&settlements->waiting, entry, link);
         index_charge(settlements, entry);
         return true;
     }
-    if (entry->kind != KIND_RECORD) return gather(settlements, entry, out_batch);
+    if (entry->kind != KIND_RECORD) return gather(settlements, entry, now, out_batch);
     if ((*out_batch = batch_create(settlements)) == NULL) return false;
     batch_add(*out_batch, entry);
     entry->was_sent = true;
@@ -346,19 +341,28 @@ static bool take_in(struct settlements *settlements, struct entry *entry, struct
     return true;
 }
 
-/** `record`: taken. */
+/** What came together with a charge that was gathered. */
+static struct batch *take_gathered(struct settlements *settlements, const char *organization) {
+    struct batch *batch = find_batch(settlements, organization);
+    if (batch != NULL) take_batch(settlements, batch);
+    return batch;
+}
+
+/** `now`: not gathered. `record`: taken. */
 static void submit(struct settlements *settlements, enum kind kind, const char *organization, const char *lease,
-                   int answer, const struct limits_usage *usage, struct record *record) {
+                   int answer, const struct limits_usage *usage, bool now, struct record *record) {
     struct batch *to_send = NULL;
     pthread_mutex_lock(&settlements->mutex);
     if (!is_valid(kind, organization, lease, answer)) {
         settlements->counts.refused++;
         free(record);
-    } else if (!merge(settlements, kind, organization, lease, usage)) {
+    } else if (merge(settlements, kind, organization, lease, usage)) {
+        if (now) to_send = take_gathered(settlements, organization);
+    } else {
         struct entry *entry = add_entry(settlements, kind, organization, lease, answer, usage);
         if (entry != NULL && record != NULL) attach_record(entry, record);
         if (entry == NULL) free(record);
-        if (entry != NULL && !take_in(settlements, entry, &to_send)) {
+        if (entry != NULL && !take_in(settlements, entry, now, &to_send)) {
             settlements->counts.waiting--;
             settlements->counts.dropped++;
             free_entry(entry);
@@ -370,31 +374,59 @@ static void submit(struct settlements *settlements, enum kind kind, const char *
 
 void settlements_charge(struct settlements *settlements, const char *organization, const char *lease,
                         const struct limits_usage *usage) {
-    submit(settlements, KIND_CHARGE, organization, lease, 0, usage, NULL);
+    submit(settlements, KIND_CHARGE, organization, lease, 0, usage, false, NULL);
 }
 
 void settlements_settle(struct settlements *settlements, const char *organization, const char *lease,
                         const struct limits_usage *usage) {
-    submit(settlements, KIND_SETTLE, organization, lease, 0, usage, NULL);
+    submit(settlements, KIND_SETTLE, organization, lease, 0, usage, false, NULL);
+}
+
+void settlements_settle_now(struct settlements *settlements, const char *organization, const char *lease,
+                            const struct limits_usage *usage) {
+    submit(settlements, KIND_SETTLE, organization, lease, 0, usage, true, NULL);
+    redis_client_flush(settlements->client);
 }
 
 void settlements_report(struct settlements *settlements, const char *organization, const char *lease, int answer,
                         const struct limits_usage *usage) {
-    submit(settlements, KIND_REPORT, organization, lease, answer, usage, NULL);
+    submit(settlements, KIND_REPORT, organization, lease, answer, usage, false, NULL);
+}
+
+/** False when it does not fit. NULL is nothing. */
+static bool copy_text(char *out, size_t size, const char *text) {
+    size_t bytes = text != NULL ? strlen(text) + 1 : 0;
+    if (bytes > size) return false;
+    if (bytes > 0) memcpy(out, text, bytes);
+    return true;
+}
+
+/** With what it lends, but for the organisation, the lease and the gate. False when something does not fit. */
+static bool copy_admission(struct record *record, const struct limits_admission *admission) {
+    const struct limits_subject *subject = &admission->subject;
+    if (admission->scope_count < 0 || admission->scope_count > LIMITS_SCOPES_MAX) return false;
+    for (int i = 0; i < admission->scope_count; i++) record->scopes[i] = admission->scopes[i];
+    record->admission = *admission;
+    record->admission.scopes = record->scopes;
+    record->admission.subject = (struct limits_subject){.organization = subject->organization,
+                                                        .workspace = record->workspace,
+                                                        .key = record->key,
+                                                        .model = record->model,
+                                                        .request_id = record->request_id,
+                                                        .endpoint = record->endpoint};
+    return copy_text(record->workspace, sizeof record->workspace, subject->workspace) &&
+           copy_text(record->key, sizeof record->key, subject->key) &&
+           copy_text(record->model, sizeof record->model, subject->model) &&
+           copy_text(record->request_id, sizeof record->request_id, subject->request_id) &&
+           copy_text(record->endpoint, sizeof record->endpoint, subject->endpoint);
 }
 
 static struct record *copy_record(const struct limits_admission *admission, const struct limits_usage *usage) {
     struct record *record = calloc(1, sizeof *record);
-    if (record == NULL) return NULL;
-    const struct limits_subject *subject = &admission->subject;
-    for (int i = 0; i < admission->scope_count; i++) record->scopes[i] = admission->scopes[i];
-    snprintf(record->workspace, sizeof record->workspace, "%s", subject->workspace);
-    snprintf(record->key, sizeof record->key, "%s", subject->key);
-    snprintf(record->model, sizeof record->model, "%s", subject->model);
-    snprintf(record->request_id, sizeof record->request_id, "%s", subject->request_id);
-    snprintf(record->endpoint, sizeof record->endpoint, "%s", subject->endpoint);
-    record->admission = *admission;
-    record->admission.scopes = record->scopes;
+    if (record == NULL || !copy_admission(record, admission)) {
+        free(record);
+        return NULL;
+    }
     record->admission.gate = NULL; /* what has passed is not asked whether it may */
     record->admission.late = true;
     record->admission.input = usage->input;
@@ -414,7 +446,65 @@ void settlements_record(struct settlements *settlements, const struct limits_adm
     }
     struct limits_usage provisional = *usage;
     provisional.provisional = true;
-    submit(settlements, KIND_RECORD, admission->subject.organization, admission->lease, 0, &provisional, record);
+    submit(settlements, KIND_RECORD, admission->subject.organization, admission->lease, 0, &provisional, false, record);
+}
+
+/* --- an admission, which may look twice ------------------------------------------------------------------------------- */
+
+/** The end of another answer may make room in such a limit at any time. */
+static bool gets_back(enum limits_kind kind) {
+    return kind != LIMITS_REQUESTS_PER_SECOND && kind != LIMITS_REQUESTS_PER_MINUTE;
+}
+
+static bool may_look_twice(const struct limits_admission *admission) {
+    for (int i = 0; i < admission->scope_count; i++) {
+        for (int kind = 0; kind < LIMITS_KINDS; kind++) {
+            if (gets_back((enum limits_kind)kind) && admission->scopes[i].bounds.of[kind] != LIMITS_ABSENT) return true;
+        }
+    }
+    return false;
+}
+
+struct asking {
+    struct redis_client *client;
+    struct record record;
+    char organization[LIMITS_ID_BYTES + 1], lease[LIMITS_LEASE_ID_BYTES + 1], gate[LIMITS_GATE_BYTES + 1];
+    limits_fn *fn;
+    void *context;
+};
+
+/** Of commands that have come to two connections Redis may take the later one first, where both were there when it looked. Who was denied by what a
+ *  settlement gives back asks once more: then all is in that had been said to Redis before it asked. */
+static void on_first_look(void *context, enum status status, const struct limits_result *result, const char *message) {
+    struct asking *asking = context;
+    if (status == STATUS_OK && result->outcome == LIMITS_DENIED && gets_back(result->denied_by))
+        limits_admit(asking->client, &asking->record.admission, asking->fn, asking->context);
+    else
+        asking->fn(asking->context, status, result, message);
+    free(asking);
+}
+
+/** NULL: it does not fit, and is refused anyway, or memory is out: then the first look is the only one. */
+static struct asking *asking_create(struct settlements *settlements, const struct limits_admission *admission,
+                                    limits_fn *fn, void *context) {
+    struct asking *asking = malloc(sizeof *asking);
+    if (asking == NULL) return NULL;
+    struct record *record = &asking->record;
+    asking->client = settlements->client;
+    asking->fn = fn;
+    asking->context = context;
+    bool fits = copy_admission(record, admission) &&
+                copy_text(asking->organization, sizeof asking->organization, admission->subject.organization) &&
+                copy_text(asking->lease, sizeof asking->lease, admission->lease) &&
+                copy_text(asking->gate, sizeof asking->gate, admission->gate);
+    if (!fits) {
+        free(asking);
+        return NULL;
+    }
+    record->admission.subject.organization = asking->organization;
+    if (admission->lease != NULL) record->admission.lease = asking->lease;
+    if (admission->gate != NULL) record->admission.gate = asking->gate;
+    return asking;
 }
 
 static bool names_lease(const struct batch *batch, const char *lease) {
@@ -432,6 +522,11 @@ void settlements_admit(struct settlements *settlements, const struct limits_admi
     if (batch != NULL && names_lease(batch, admission->lease)) batch = NULL;
     if (batch != NULL) take_batch(settlements, batch);
     pthread_mutex_unlock(&settlements->mutex);
+    struct asking *asking = may_look_twice(admission) ? asking_create(settlements, admission, fn, context) : NULL;
+    if (asking != NULL) {
+        fn = on_first_look;
+        context = asking;
+    }
     if (batch == NULL) {
         limits_admit(settlements->client, admission, fn, context);
         return;

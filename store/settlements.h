@@ -8,7 +8,7 @@
  *                                                        └──> waiting ──> sent again, oldest first, when Redis is back
  *
  * Nobody waits for them, and who comes alone (5 ms after the last) goes at once. An admission of this process (settlements_admit) takes along what was gathered before it, in the same call, and finds the room that
- * this makes; only admissions of other processes may find it a few milliseconds late.
+ * this makes. Admissions of other processes may find it a few milliseconds late; whoever's room others may be waiting for goes at once (settlements_settle_now), with what was gathered before it.
  *
  * Sending again is safe because each of these calls changes nothing when it is repeated: a charge says how much it was so far, a lease settles once. While
  * Redis is away calls only wait, and of a lease there waits no more than its newest charge, its settlement and its reports. At most SETTLEMENTS_MAX
@@ -36,10 +36,15 @@ void settlements_charge(struct settlements *settlements, const char *organizatio
                         const struct limits_usage *usage);
 void settlements_settle(struct settlements *settlements, const char *organization, const char *lease,
                         const struct limits_usage *usage);
+/** Not gathered: it is in Redis' socket when this returns, unless Redis is away or takes nothing more for now. What is said to Redis behind it, by anybody
+ *  who has heard of its end, finds its room. */
+void settlements_settle_now(struct settlements *settlements, const char *organization, const char *lease,
+                            const struct limits_usage *usage);
 void settlements_report(struct settlements *settlements, const char *organization, const char *lease, int answer,
                         const struct limits_usage *usage);
 
-/** limits_admit, which takes along what was gathered of its organisation. The admission's words are none: this fills them in. */
+/** limits_admit, which takes along what was gathered of its organisation. The admission's words are none: this fills them in. Denied by a limit to which
+ *  settlements give something back, it asks once more, so that nobody is denied for whom room was made before. */
 void settlements_admit(struct settlements *settlements, const struct limits_admission *admission, limits_fn *fn,
                        void *context);
 

@@ -455,14 +455,13 @@ static void on_end_locked(struct chat *chat, struct chat_choice *choice, const B
     }
     bool last = true;
     for (int i = 0; i < chat->choice_count; i++) last = last && chat->choices[i].finished;
+    /* Settled before its client hears of the end: what it asks next, wherever, finds the room. */
+    if (last) done_locked(chat);
     if (chat->plan.stream)
         chat_send_finish(chat, choice, last);
     else if (last)
         chat_send_answer(chat);
-    if (last)
-        done_locked(chat);
-    else if (chat->plan.stream)
-        chat->request->front->flush(chat->request);
+    if (!last && chat->plan.stream) chat->request->front->flush(chat->request);
 }
 
 /** Whose event it is, of those that share a stream. */

@@ -143,6 +143,7 @@ struct chat {
     bool leased;                 /* there may be a lease, which has to be settled */
     bool admitted_without_redis; /* by the configured choice: the lease was never made */
     bool provisional; /* a link broke while something was generated: the worker knows better what it has cost */
+    bool gathers;     /* its settlement may wait for others: there is plenty of room */
     bool settled;
     int64_t charged_ns, charged_output;
     int64_t proceeded_ns;

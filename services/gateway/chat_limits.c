@@ -195,6 +195,25 @@ static void note_room(const struct chat *chat, const struct limits_result *resul
     }
 }
 
+/** Room for so many more like it in every limit to which its end gives something back: nobody waits for that. */
+static bool leaves_plenty(const struct limits_admission *admission, const struct limits_result *result) {
+    enum { PLENTY = 100 };
+    const struct limits_usage most = {.input = admission->input, .output = result->output_held};
+    const int64_t all = most.input + most.output;
+    const int64_t needs[LIMITS_KINDS] = {[LIMITS_INPUT_PER_MINUTE] = most.input,
+                                         [LIMITS_OUTPUT_PER_MINUTE] = most.output,
+                                         [LIMITS_TOKENS_PER_MINUTE] = all,
+                                         [LIMITS_TOKENS_PER_DAY] = all,
+                                         [LIMITS_TOKENS_PER_MONTH] = all,
+                                         [LIMITS_STREAMS] = 1,
+                                         [LIMITS_SPEND_PER_MONTH] = limits_cost(&admission->price, &most)};
+    for (int kind = 0; kind < LIMITS_KINDS; kind++) {
+        const struct limits_room *room = &result->room[kind];
+        if (room->limit != LIMITS_ABSENT && room->remaining < PLENTY * needs[kind]) return false;
+    }
+    return true;
+}
+
 /** Redis did not say: the configured choice. True when the chat may go on all the same. */
 static bool passes_outage_locked(struct chat *chat, struct limits_admission *admission, enum status status,
                                  const char *message, struct limits_result *out) {
@@ -259,6 +278,7 @@ static void on_admitted(void *context, enum status status, const struct limits_r
     chat->admitting = false;
     /* An answer that was lost may have left a lease: it is given back like one that was denied work. */
     chat->leased = result == NULL || result->outcome == LIMITS_ADMITTED;
+    chat->gathers = result != NULL && leaves_plenty(&admitting->admission, result);
     if (!passes_locked(chat, &admitting->admission, result) || chat->phase != CHAT_ADMITTING) {
         /* It was failed, or the client has left. */
     } else if (chat->refusal != NULL) {
@@ -367,6 +387,13 @@ static void correct_estimate_locked(struct chat *chat) {
     settlements_charge(chat->gateway->settlements, chat->request->key->organization, chat->lease, &usage);
 }
 
+/** What was known of the room when a long answer began says nothing about its end; and of long ones there are not many. */
+static bool may_gather_locked(const struct chat *chat) {
+    bool is_short =
+        chat->proceeded_ns == 0 || clock_monotonic_ns(clock_system()) - chat->proceeded_ns < (int64_t)NS_PER_S;
+    return chat->gathers && is_short;
+}
+
 /** When all is over: nothing is under way at a worker or at the limits any more. */
 void chat_settle_locked(struct chat *chat) {
     if (chat->phase != CHAT_DONE || chat->admitting || chat->settled) return;
@@ -382,8 +409,10 @@ void chat_settle_locked(struct chat *chat) {
     usage.provisional = chat->provisional;
     if (chat->admitted_without_redis)
         record(chat, &usage);
-    else if (chat->leased)
+    else if (chat->leased && may_gather_locked(chat))
         settlements_settle(chat->gateway->settlements, chat->request->key->organization, chat->lease, &usage);
+    else if (chat->leased)
+        settlements_settle_now(chat->gateway->settlements, chat->request->key->organization, chat->lease, &usage);
 }
 
 /** Is it time to charge what was generated, or to say that the lease lives? Then `usage` is what to charge. */
@@ -438,6 +467,7 @@ static void on_estimated(void *context, enum status status, const struct limits_
     bool scarce = result != NULL && result->outcome == LIMITS_SCARCE;
     chat->admitting = false;
     chat->leased = result == NULL || result->outcome == LIMITS_ADMITTED;
+    chat->gathers = result != NULL && leaves_plenty(&admitting->admission, result);
     if (scarce) {
         atomic_store(&chat->request->key->counted_until_ns, clock_monotonic_ns(clock_system()) + COUNTED_NS);
         chat->estimate.input = 0;

@@ -26,7 +26,7 @@ enum {
 struct ledger_keeper {
     struct ledger_stores stores;
     int64_t retention_ns;
-    struct metric *entries, *unreadable, *expired, *lag, *failing;
+    struct metric *entries, *unreadable, *expired, *leases_unreadable, *lag, *failing;
     pthread_t thread;
     pthread_mutex_t mutex;
     pthread_cond_t changed;
@@ -61,20 +61,31 @@ static void pause_for(struct ledger_keeper *keeper, int64_t ms) {
 
 /* --- one organisation's turn ------------------------------------------------------------------------------------- */
 
-static enum status read_count(void *context, const struct redis_reply *reply, struct error *err) {
-    (void)err;
-    *(int64_t *)context = reply->integer;
-    return STATUS_OK;
+struct reaped {
+    int64_t count, unreadable;
+};
+
+static enum status read_reaped(void *context, const struct redis_reply *reply, struct error *err) {
+    struct reaped *reaped = context;
+    if (limits_read_reaped(reply, &reaped->count, &reaped->unreadable)) return STATUS_OK;
+    return error_set(err, STATUS_INTERNAL, "the limits function gave a strange answer");
 }
 
-static enum status reap(struct ledger_keeper *keeper, const char *organization, struct error *err) {
+static enum status reap(struct ledger_keeper *keeper, struct ledger_organization *organization, struct error *err) {
     struct batch batch;
-    int64_t reaped = 0;
+    struct reaped reaped = {.unreadable = organization->leases_unreadable};
     batch_init(&batch);
-    limits_reap(keeper->stores.limits, organization, batch_answer, batch_expect(&batch, read_count, &reaped));
+    limits_reap(keeper->stores.limits, organization->id, batch_answer, batch_expect(&batch, read_reaped, &reaped));
     enum status status = batch_wait(&batch, NULL, err);
     batch_deinit(&batch);
-    metric_add(keeper->expired, (double)reaped);
+    metric_add(keeper->expired, (double)reaped.count);
+    int64_t more = reaped.unreadable - organization->leases_unreadable;
+    if (more > 0) {
+        metric_add(keeper->leases_unreadable, (double)more);
+        log_error("leases cannot be read; they are kept in bora:leases-unreadable",
+                  LOG_S("organization", organization->id), LOG_I("leases", more));
+    }
+    organization->leases_unreadable = reaped.unreadable;
     return status;
 }
 
@@ -127,7 +138,7 @@ static bool is_away(enum status status) {
 static enum status take_turn(struct ledger_keeper *keeper, struct ledger_organization *organization,
                              struct round *round, struct error *err) {
     if (organization->busy) {
-        TRY(reap(keeper, organization->id, err));
+        TRY(reap(keeper, organization, err));
         TRY(move(keeper, organization, round, err));
     }
     return trim(keeper, organization, err);
@@ -190,6 +201,9 @@ static void declare_metrics(struct ledger_keeper *keeper, struct metrics *metric
                                          "Entries of the outbox that could not be read and were set aside.");
     keeper->expired = metrics_counter(metrics, "bora_keys_ledger_expired_leases_total",
                                       "Leases that ran out and were settled by this service.");
+    keeper->leases_unreadable =
+        metrics_counter(metrics, "bora_keys_ledger_unreadable_leases_total",
+                        "Leases that ran out, could not be read and were set aside, also before this service started.");
     keeper->lag = metrics_gauge(metrics, "bora_keys_ledger_lag_seconds",
                                 "Age of the oldest entry that the last round moved; 0 when there was none.");
     keeper->failing = metrics_gauge(metrics, "bora_keys_ledger_failing", "1 while the ledger waits for Redis.");

@@ -8,7 +8,7 @@
  * Every 250 ms while there is something to move, less often when there is nothing, but at least once a second. Any number of keys services may keep one
  * ledger. Memory: some hundred bytes for each organisation, at most LIMIT_ORGANIZATIONS of them, and one batch.
  *
- * Metrics: bora_keys_ledger_entries_total, bora_keys_ledger_unreadable_total, bora_keys_ledger_expired_leases_total; bora_keys_ledger_lag_seconds: the age
+ * Metrics: bora_keys_ledger_entries_total, bora_keys_ledger_unreadable_total, bora_keys_ledger_expired_leases_total, bora_keys_ledger_unreadable_leases_total; bora_keys_ledger_lag_seconds: the age
  * of the oldest entry of the last round when it was moved; bora_keys_ledger_failing: 1 while a round cannot be finished.
  */
 #ifndef SERVICES_KEYS_LEDGER_KEEPER_H

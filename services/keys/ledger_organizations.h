@@ -17,6 +17,7 @@ struct ledger_organization {
     bool active; /* in bora:orgs-active */
     bool busy;   /* has something to do, by the last probe */
     struct ledger_position position;
+    int64_t leases_unreadable; /* that were ever set aside, as limits_reap said last */
     int64_t trim_due_ns;
     struct ledger_organizations *list;
 };

@@ -247,7 +247,9 @@ class Events:
     def restart_redis(self, how):
         def event():
             now = time.time()
+            pid = self.house.pid("redis-limits")
             self.house.kill("redis-limits", how)
+            until(lambda: not Path(f"/proc/{pid}").exists(), "Redis is gone")  # else it is found running, and goes then
             self.house.up()
             self.happened.append((f"Redis {how.name}", now, time.time()))
             self.report(f"Redis is back after {how.name}, {time.time() - now:.1f} s")

@@ -2,12 +2,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """The short form of accuracy.py, through a gateway's death and Redis' restarts: no request and no token over, none left lying while somebody wants it, and a
 ledger that is right to the token. And that its measure finds what it looks for."""
+import contextlib
+import http.client
+import itertools
+import json
+import multiprocessing
 import re
 
 import pytest
 
 import accuracy
-from conftest import PACE
+from conftest import PACE, another_gateway
 from under_use import BAR, MINUTE_MS, Charge, Denial, Wait, most_in_a_window, use_of, wrongly_denied
 
 FILL_S, EVENTS_S, SECONDS = 22, (5, 9, 14), 84  # what was charged while things happened leaves the windows in the last third
@@ -32,6 +37,42 @@ def test_limits_are_exact_and_used_up_and_the_ledger_is_right(tiny):
         if kind != "requests_per_second":
             assert sorted(u.lost for u in uses)[len(uses) // 2] <= BAR * PACE, (span, kind, uses)
             assert min(u.wanted for u in uses) > 0.9, "the clients did not want enough for this to show anything"
+
+
+def ask_one(connection, key, stream):
+    """The status of a request for a token, once all of its answer is there."""
+    body = json.dumps({"model": "tiny", "messages": [{"role": "user", "content": "w"}], "stream": stream, "max_tokens": 1})
+    connection.request("POST", "/v1/chat/completions", body, {"Authorization": f"Bearer {key}", "Content-Type": "application/json"})
+    answer = connection.getresponse()
+    answer.read()
+    return answer.status
+
+
+def ask_for_ever(port, key):
+    connection = http.client.HTTPConnection("127.0.0.1", port)
+    while True:
+        ask_one(connection, key, False)
+
+
+@contextlib.contextmanager
+def others_asking(ports, key):
+    processes = [multiprocessing.Process(target=ask_for_ever, args=(port, key), daemon=True) for port in ports]
+    for process in processes:
+        process.start()
+    yield
+    for process in processes:
+        process.kill()
+        process.join()
+
+
+def test_who_has_heard_the_end_of_an_answer_finds_its_room_at_every_gateway(tiny):
+    """Behind a balancer: one request at a time, in turns over two gateways, which have enough to settle for others to gather it."""
+    key, _ = tiny.new_key(limits={"concurrent_streams": 1})
+    busy, _ = tiny.new_key(limits={"requests_per_minute": 1_000_000_000})
+    with another_gateway(tiny) as other, others_asking([tiny.ports["http"], other.http] * 2, busy):
+        connections = itertools.cycle([http.client.HTTPConnection("127.0.0.1", port) for port in (tiny.ports["http"], other.http)])
+        statuses = [ask_one(next(connections), key, i % 4 < 2) for i in range(400)]
+    assert statuses.count(200) == 400, (statuses.count(429), statuses)
 
 
 def charges_each(period_ms, count, amount=1, begin=0):

@@ -76,8 +76,11 @@ static void use_some(struct redis_client *client) {
 
 static void test_what_is_on_its_way_to_the_ledger_counts(void **state) {
     struct redis_client *client = client_of(state);
+    struct error err;
     set_epoch(client);
     use_some(client);
+    if (redis_callf(client, NULL, &err, "HSET bora:leases:{" ORGANIZATION "} unreadable nonsense") != STATUS_OK)
+        fail_msg("%s", err.message);
     struct caught_up caught_up = catch_up(client, "0-0", 100);
     assert_true(caught_up.complete);
     assert_int_equal(caught_up.oldest_ms, START_US / 1000);

@@ -93,7 +93,10 @@ struct limits_result admit(struct redis_client *client, struct test_request *req
 static void keep_reply(void *context, enum status status, const struct redis_reply *reply, const char *message) {
     struct answer *answer = context;
     answer->status = status;
-    if (status == STATUS_OK && !limits_read_used(reply, &answer->used)) answer->integer = reply->integer;
+    int64_t unreadable;
+    if (status == STATUS_OK && !limits_read_used(reply, &answer->used) &&
+        !limits_read_reaped(reply, &answer->integer, &unreadable))
+        answer->integer = reply->integer;
     tally_count(&answer->tally, status, reply, message);
 }
 

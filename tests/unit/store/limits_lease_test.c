@@ -184,7 +184,7 @@ static void test_an_admission_finds_the_room_that_its_words_make(void **state) {
     request.admission.told_context = &told;
     limits_admit(client, &request.admission, keep_outcome, &tally);
     tally_wait(&tally, 1);
-    assert_int_equal(tally.by_status[STATUS_INTERNAL], 1);
+    assert_int_equal(tally.by_status[STATUS_FAILED_PRECONDITION], 1);
     assert_int_equal(told.by_status[STATUS_OK], 1);
     assert_int_equal(read_outbox(client, NULL, 0), 2);
 }
@@ -368,6 +368,43 @@ static void test_a_call_reaps_four_and_the_reaper_all(void **state) {
 
 /* --- a clock that is set back ------------------------------------------------------------------------------------- */
 
+/** `stored` as a lease that runs out before all others. */
+static void store_nonsense(struct redis_client *client, const char *id, const struct bytes_view *stored) {
+    struct error err;
+    if (redis_callf(client, NULL, &err, "HSET bora:leases:{" ORGANIZATION "} %s %b", id, stored) != STATUS_OK ||
+        redis_callf(client, NULL, &err, "ZADD bora:due:{" ORGANIZATION "} 1 %s", id) != STATUS_OK)
+        fail_msg("%s", err.message);
+}
+
+/** One that cannot be read is set aside as it is, and what is behind it runs out as ever: by the reaper, and in passing. */
+static void test_a_lease_that_makes_no_sense_keeps_no_other_from_being_settled(void **state) {
+    struct redis_client *client = client_of(state);
+    const struct bytes_view nonsense[] = {bytes_view_string("nonsense"), bytes_view_string("L"), bytes_view_string(""),
+                                          bytes_view_of("\x91\x01", 2), bytes_view_of("\xc1", 1)};
+    enum { COUNT = sizeof nonsense / sizeof *nonsense };
+    struct test_request request;
+    test_request_init(&request);
+    for (int round = 0; round < 2; round++) {
+        assert_int_equal(admit_as(client, &request, 100 + round).outcome, LIMITS_ADMITTED);
+        for (int i = 0; i < COUNT; i++) store_nonsense(client, lease_id(COUNT * round + i), &nonsense[i]);
+        limits_set_test_time(START_US + (round + 1) * 30 * SECOND_US);
+        if (round == 0) assert_int_equal(reap(client), COUNT + 1);
+        for (int calls = 0; round == 1 && calls < 2; calls++) settle(client, 999, usage_of(0, 0, 0));
+        assert_int_equal(read_outbox(client, NULL, 0), round + 1);
+        assert_int_equal(call_integer(client, "HLEN bora:leases-unreadable:{%s}", ORGANIZATION), COUNT * (round + 1));
+        assert_int_equal(call_integer(client, "EXISTS bora:leases:{%s}", ORGANIZATION), 0);
+        assert_int_equal(call_integer(client, "EXISTS bora:due:{%s}", ORGANIZATION), 0);
+        assert_int_equal(used(client, "k:" KEY, NULL, LIMITS_STREAMS), 0);
+    }
+    struct redis_reply *reply = NULL;
+    struct error err;
+    if (redis_callf(client, &reply, &err, "HGET bora:leases-unreadable:{" ORGANIZATION "} %s", lease_id(0)) !=
+        STATUS_OK)
+        fail_msg("%s", err.message);
+    assert_string_equal(reply->string.data, "nonsense");
+    redis_reply_free(reply);
+}
+
 static void test_clock_set_back_neither_leaks_nor_overshoots(void **state) {
     struct redis_client *client = client_of(state);
     struct test_request request;
@@ -456,6 +493,7 @@ int main(void) {
         REDIS_TEST(test_a_settlement_is_not_less_than_what_was_reported_before),
         REDIS_TEST(test_reports_correct_a_provisional_settlement),
         REDIS_TEST(test_a_call_reaps_four_and_the_reaper_all),
+        REDIS_TEST(test_a_lease_that_makes_no_sense_keeps_no_other_from_being_settled),
         REDIS_TEST(test_clock_set_back_neither_leaks_nor_overshoots),
         REDIS_TEST(test_clock_set_back_over_midnight_fills_the_day_that_began),
         REDIS_TEST(test_after_a_clock_was_set_back_nothing_is_taken_from_what_others_charged),

@@ -156,7 +156,7 @@ static bool run_admit(struct world *world, struct call *call, struct limits_resu
     limits_admit(world->client, &call->admission, keep_admitted, &answer);
     tally_wait(&answer.tally, 1);
     if (world->reference->leases[call->lease].refused) {
-        assert_int_equal(answer.status, STATUS_INTERNAL);
+        assert_int_equal(answer.status, STATUS_FAILED_PRECONDITION);
         world->too_late++;
         return false;
     }

@@ -252,7 +252,7 @@ static void test_what_was_recorded_is_not_admitted_again(void **state) {
     struct tally tally = TALLY_INIT;
     limits_admit(client, &request.admission, keep_status, &tally); /* as if its settlement's answer had been lost */
     tally_wait(&tally, 1);
-    assert_int_equal(tally.by_status[STATUS_INTERNAL], 1);
+    assert_int_equal(tally.by_status[STATUS_FAILED_PRECONDITION], 1);
     struct limits_usage usage = usage_of(10, 0, 1);
     usage.provisional = true;
     assert_int_equal(settle(client, 1, usage), 2);
@@ -316,8 +316,20 @@ static void test_what_is_recorded_behind_its_reports_counts(void **state) {
     struct tally tally = TALLY_INIT;
     limits_admit(client, &request.admission, keep_status, &tally);
     tally_wait(&tally, 1);
-    assert_int_equal(tally.by_status[STATUS_INTERNAL], 1);
+    assert_int_equal(tally.by_status[STATUS_FAILED_PRECONDITION], 1);
     assert_int_equal(read_outbox(client, NULL, 0), 1);
+}
+
+static struct limits_result admit_through(struct settlements *settlements, struct test_request *request, int lease) {
+    struct tally tally = TALLY_INIT;
+    struct limits_result result = {0};
+    struct kept kept = {&tally, &result};
+    request->admission.lease = lease_id(lease);
+    request->admission.scopes = request->scopes;
+    settlements_admit(settlements, &request->admission, keep_result, &kept);
+    tally_wait(&tally, 1);
+    assert_int_equal(tally.by_status[STATUS_OK], 1);
+    return result;
 }
 
 /** Whoever comes next, here, finds the room that a settlement makes, though that has not been sent yet. */
@@ -330,19 +342,58 @@ static void test_an_admission_takes_settlements_along(void **state) {
     test_request_limit(&request, LIMITS_STREAMS, 1);
     request.admission.scopes = request.scopes;
     for (int i = 1; i <= 200; i++) {
-        struct tally tally = TALLY_INIT;
-        struct limits_result result = {0};
-        struct kept kept = {&tally, &result};
-        request.admission.lease = lease_id(i);
-        settlements_admit(settlements, &request.admission, keep_result, &kept);
-        tally_wait(&tally, 1);
-        assert_int_equal(tally.by_status[STATUS_OK], 1);
-        assert_int_equal(result.outcome, LIMITS_ADMITTED);
+        assert_int_equal(admit_through(settlements, &request, i).outcome, LIMITS_ADMITTED);
         settlements_settle(settlements, ORGANIZATION, lease_id(i), &usage);
     }
     assert_int_equal(settlements_destroy(settlements, PATIENT_NS), 0);
     assert_int_equal(read_outbox(client, NULL, 0), 200);
     assert_int_equal(used(client, "k:" KEY, NULL, LIMITS_STREAMS), 0);
+}
+
+/** Also whoever comes next at another process, to whom nothing is carried: what is settled now does not wait, though others have just been gathered; and
+ *  where Redis takes the admission first, it is asked again. */
+static void test_what_is_settled_now_makes_room_everywhere(void **state) {
+    struct redis_client *client = client_of(state);
+    struct settlements *settlements = start(), *of_another = NULL;
+    struct limits_usage usage = usage_of(10, 0, 1);
+    struct test_request request;
+    struct error err;
+    if (settlements_create(client, &of_another, &err) != STATUS_OK) fail_msg("%s", err.message);
+    test_request_init(&request);
+    test_request_limit(&request, LIMITS_STREAMS, 2);
+    assert_int_equal(admit_as(client, &request, LEASES).outcome, LIMITS_ADMITTED);
+    for (int i = 0; i < LEASES; i++) {
+        assert_int_equal(admit_through(of_another, &request, i).outcome, LIMITS_ADMITTED);
+        settlements_charge(settlements, ORGANIZATION, lease_id(LEASES), &usage);
+        if (i % 2 == 1) settlements_charge(settlements, ORGANIZATION, lease_id(i), &usage); /* which it then replaces */
+        settlements_settle_now(settlements, ORGANIZATION, lease_id(i), &usage);
+    }
+    assert_int_equal(settlements_destroy(settlements, PATIENT_NS), 0);
+    assert_int_equal(settlements_destroy(of_another, PATIENT_NS), 0);
+    assert_int_equal(read_outbox(client, NULL, 0), LEASES);
+    assert_int_equal(used(client, "k:" KEY, NULL, LIMITS_STREAMS), 1);
+}
+
+/** Who is denied by what nobody can give back is denied by the first look. */
+static void test_a_denial_is_looked_at_again_only_where_that_may_help(void **state) {
+    struct redis_client *client = client_of(state);
+    for (enum limits_kind kind = 0; kind < LIMITS_KINDS; kind++) {
+        bool gets_back = kind != LIMITS_REQUESTS_PER_SECOND && kind != LIMITS_REQUESTS_PER_MINUTE;
+        struct settlements *settlements = start();
+        struct test_request request;
+        test_request_init(&request);
+        price_at_1000(&request);
+        snprintf(request.scopes[0].name, sizeof request.scopes[0].name, "k:kind%d", (int)kind);
+        test_request_limit(&request, kind, kind == LIMITS_SPEND_PER_MONTH ? 30000 : 30);
+        for (int i = 0; i < 30 && admit_as(client, &request, 100 * (kind + 1) + i).outcome == LIMITS_ADMITTED; i++) {
+        }
+        int64_t before = calls_of_functions(client);
+        struct limits_result result = admit_through(settlements, &request, 99);
+        assert_int_equal(result.outcome, LIMITS_DENIED);
+        assert_int_equal(result.denied_by, kind);
+        assert_int_equal(calls_of_functions(client) - before, gets_back ? 2 : 1);
+        assert_int_equal(settlements_destroy(settlements, PATIENT_NS), 0);
+    }
 }
 
 /** Redis is killed under admissions that have taken settlements along. */
@@ -402,6 +453,26 @@ static void test_settlements_are_gathered(void **state) {
     assert_in_range(calls, LEASES / LIMITS_WORDS_MAX, LEASES / LIMITS_WORDS_MAX + 2 + took_ns / (5 * NS_PER_MS));
     assert_int_equal(settlements_destroy(settlements, PATIENT_NS), 0);
     check_settled_once(client, LEASES);
+}
+
+/** What Redis refuses to admit is lost, which is said: only what was settled before is settled again. */
+static void test_a_record_that_is_refused_is_counted(void **state) {
+    struct redis_client *client = client_of(state);
+    struct settlements *settlements = start();
+    struct limits_usage usage = usage_of(10, 0, 1);
+    struct test_request request;
+    struct error err;
+    test_request_init(&request);
+    test_request_limit(&request, LIMITS_REQUESTS_PER_SECOND, 100);
+    request.admission.lease = lease_id(1);
+    request.admission.scopes = request.scopes;
+    if (redis_callf(client, NULL, &err, "SET bora:rps:{%s}:k:%s of-another-type", ORGANIZATION, KEY) != STATUS_OK)
+        fail_msg("%s", err.message);
+    settlements_record(settlements, &request.admission, &usage);
+    while (settlements_count(settlements).waiting > 0) nanosleep(&(struct timespec){.tv_nsec = NS_PER_MS}, NULL);
+    assert_int_equal(settlements_count(settlements).refused, 1);
+    assert_int_equal(settlements_destroy(settlements, PATIENT_NS), 0);
+    assert_int_equal(call_integer(client, "EXISTS bora:settled:{" ORGANIZATION "}:%s", lease_id(1)), 0);
 }
 
 static void test_mistakes_are_not_repeated_for_ever(void **state) {
@@ -505,9 +576,12 @@ int main(void) {
         REDIS_TEST(test_a_redis_that_takes_no_functions_is_waited_for),
         REDIS_TEST(test_what_is_recorded_behind_its_reports_counts),
         REDIS_TEST(test_an_admission_takes_settlements_along),
+        REDIS_TEST(test_what_is_settled_now_makes_room_everywhere),
+        REDIS_TEST(test_a_denial_is_looked_at_again_only_where_that_may_help),
         REDIS_TEST(test_what_was_taken_along_is_not_lost),
         REDIS_TEST(test_one_that_is_refused_takes_no_others_with_it),
         REDIS_TEST(test_settlements_are_gathered),
+        REDIS_TEST(test_a_record_that_is_refused_is_counted),
         REDIS_TEST(test_mistakes_are_not_repeated_for_ever),
         REDIS_TEST(test_what_passed_without_redis_is_recorded_once),
         REDIS_TEST(test_many_threads_while_redis_restarts),
