@@ -40,15 +40,13 @@ static size_t settings_bytes(const struct mistral_layout *layout) {
     return strlen("{\"reasoning_effort\": \"\"}") + strlen("\\u0000") * longest;
 }
 
-/** Behind bos: before v7 there may be a user's message that nobody wrote. System prompts stand in a user's text then; it is a text with or
- *  without them. */
+/** A user's message is the one with most around it: an answer has no more than eos, a system prompt two control tokens, or before v7 a place in a
+ *  user's text. Behind bos, before v7, there may be a user's message that nobody wrote. */
 static void bound_mistral(const struct mistral_layout *layout, const struct tokenizer_bound *bound,
                           struct chat_prompt_bound *out) {
-    bool names_are_text = layout->version == 1;
     int64_t user =
-        names_are_text ? written(bound, 0, 1, strlen("[INST] ") + strlen(" [/INST]")) : written(bound, 2, 1, 0);
-    int64_t assistant = written(bound, 1, 1, 0); /* and eos */
-    out->message = (user > assistant ? user : assistant) + written(bound, 0, 0, BLANK_LINE);
+        layout->version == 1 ? written(bound, 0, 1, strlen("[INST] ") + strlen(" [/INST]")) : written(bound, 2, 1, 0);
+    out->message = user + written(bound, 0, 0, BLANK_LINE);
     out->fixed = 1;
     if (layout->version < 7) out->fixed += user;
     if (layout->version >= 15 && layout->effort_count > 0) out->fixed += written(bound, 2, 1, settings_bytes(layout));

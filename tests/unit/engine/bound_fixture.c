@@ -54,7 +54,7 @@ enum { HANDMADE = sizeof handmade / sizeof handmade[0], NO_MARKS = 1 };
 
 /** 256 tokens of a byte each: as <0x00>, or in GPT-2's disguise. */
 static void append_vocabulary(struct bytes *out, bool byte_level, bool has_mark) {
-    char name[16];
+    char name[32];
     int id = 0;
     for (uint32_t character = 1; byte_level && character < 512; character++) {
         uint8_t encoded[5] = {0};
