@@ -222,7 +222,7 @@ class ScriptedWorker:
 
     def announce(self, started_at=0, worker_id="scripted", address=None, **model):
         """As a process that began at `started_at` and serves a model like MODEL but for what is given; or as another one, which is elsewhere."""
-        model = self.pb.ModelDescription(**{"name": self.MODEL, "context_tokens": self.CONTEXT_TOKENS, "capabilities": ["completion_chat"], **self.bound, **model})
+        model = self.pb.ModelDescription(**{"name": self.MODEL, "context_tokens": self.CONTEXT_TOKENS, "capabilities": ["completion_chat", "function_calling"], **self.bound, **model})
         announcement = self.pb.WorkerAnnouncement(worker_id=worker_id, address=address or self.address, model=model, load=self.pb.Load(sequences_max=8), rank_count=1, started_at=started_at)
         self.redis.command("SET", f"bora:worker:{worker_id}", announcement.SerializeToString())
 

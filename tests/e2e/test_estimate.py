@@ -184,5 +184,6 @@ def test_a_worker_that_counts_more_than_it_has_said_is_not_believed(house, worke
 @pytest.mark.parametrize("fields", [{"n": 2}, {"response_format": {"type": "json_object"}}, {"tools": [{"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}]}])
 def test_what_no_bound_covers_is_counted_first(house, worker, fields):
     worker.reset(lambda start, index: worker.text("{}", [-1]))
-    ask(house, worker, **fields)
+    status, _, body = ask(house, worker, **fields)
+    assert status == 200, body
     assert worker.starts[0].proceed_prompt_tokens == 0 and worker.proceeds
