@@ -141,7 +141,7 @@ enum limits_outcome {
     LIMITS_SCARCE, /* an estimate that passes or not, nobody can say: nothing was taken, to be asked again with exact numbers */
 };
 
-/** Room in the tightest scope of a kind; both LIMITS_ABSENT when no scope limits it. */
+/** Room in the tightest scope of a kind; both LIMITS_ABSENT when no scope limits it. Of requests per second at least so much, where that is more than half. */
 struct limits_room {
     int64_t limit, remaining;
 };

@@ -57,14 +57,19 @@ local function tidy_times(scope, times)
     if tonumber(at) > now - SECOND_US then break end
     gone = i
   end
+  if gone == 16 then gone = before_last_second(times, call('LLEN', times)) end
   if gone > 0 then call('LPOP', times, text(gone)) end
 end
 
--- Requests that still fit into this second, and how long it takes until there is one.
+-- Requests that still fit into this second, and how long it takes until there is one. Where there is plenty of room old times stay for a while, and it is
+-- at least so much.
 local function room_of_second(scope, times, limit)
   if limit == 0 then return 0, 0 end
-  tidy_times(scope, times)
   local length = call('LLEN', times)
+  local last = scope[LAST_REQUEST]
+  if 2 * length < limit and last <= now and floor(now / SECOND_US) == floor(last / SECOND_US) then return limit - length, 0 end
+  tidy_times(scope, times)
+  length = call('LLEN', times)
   if length < limit then return limit - length, 0 end
   local at = tonumber(call('LINDEX', times, text(-limit)))
   if at <= now - SECOND_US then return 1, 0 end

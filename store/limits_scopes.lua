@@ -147,6 +147,16 @@ local function gather_slices(scope)
   scope[SLICE_REQUESTS], scope[SLICE_INPUT], scope[SLICE_OUTPUT] = scope[REQUESTS], scope[INPUT], scope[OUTPUT]
 end
 
+-- How many of the times in a list, oldest first, lie before the last second.
+local function before_last_second(times, length)
+  local low, high = 0, length
+  while low < high do
+    local middle = floor((low + high) / 2)
+    if tonumber(call('LINDEX', times, text(middle))) > now - SECOND_US then high = middle else low = middle + 1 end
+  end
+  return low
+end
+
 local function take_table(use)
   pool_used = pool_used + 1
   local scope = pool[pool_used]

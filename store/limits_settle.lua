@@ -129,12 +129,8 @@ end
 local function limits_used(KEYS, ARGV)
   begin((struct.unpack('<d', ARGV[1])))
   local scope = open(KEYS[1])
-  local low, length = 0, call('LLEN', KEYS[2])
-  local high = length
-  while low < high do -- the first time that is inside the last second
-    local middle = floor((low + high) / 2)
-    if tonumber(call('LINDEX', KEYS[2], text(middle))) > now - SECOND_US then high = middle else low = middle + 1 end
-  end
+  local length = call('LLEN', KEYS[2])
+  local low = before_last_second(KEYS[2], length)
   store_scopes()
   local tokens = scope[HELD_OUTPUT]
   return pack('<ddddddddd', length - low, scope[REQUESTS], scope[INPUT], scope[OUTPUT] + tokens, scope[INPUT] + scope[OUTPUT] + tokens,
