@@ -525,6 +525,44 @@ def test_the_currency_changes_until_something_was_charged(modules):
         service.close()
 
 
+def test_the_currency_of_what_earlier_versions_charged_stays(modules):
+    """They did not note in the ledger's position that something had cost anything: the sums say it."""
+    service = Service(modules)
+    try:
+        tenant = Tenant(service)
+        days_ago = lambda days: MS - days * 86400000
+        assert service.usage("SetPrices", currency="USD").currency == "USD"
+        tenant.settle(tenant.entry("service", n=0, t=days_ago(41)))
+        service.redis.ask("HSET", f"bora:org:{{{tenant.id}}}", "created_at", days_ago(45) // 1000)
+        assert service.usage("SetPrices", currency="CHF").currency == "CHF"  # what cost nothing is of no currency
+        tenant.settle(tenant.entry("service", n=1, t=days_ago(40)), tenant.entry("service", n=-1, t=days_ago(39)))
+        position = f"bora:ledger-seen:{{{tenant.id}}}"
+        assert service.redis.ask("HDEL", position, "priced") == "1"
+        assert refused(modules, grpc.StatusCode.INVALID_ARGUMENT, lambda: service.usage("SetPrices", currency="EUR")) == "currency"
+        assert service.redis.ask("HGET", position, "priced") == "1"  # the next one need not look at all that
+        assert service.usage("GetPrices").currency == "CHF"
+    finally:
+        service.close()
+
+
+def test_the_currency_stays_while_answers_run_that_began_with_prices(modules):
+    service = Service(modules)
+    try:
+        tenant = Tenant(service)
+        lease = lambda command, *words: service.limits.ask(command, f"bora:leases:{{{tenant.id}}}", "0" * 32, *words)
+        lease("HSET", "an answer that is under way")
+        price = [{"model": "small", "input_per_million": 1, "output_per_million": 2}]
+        assert service.usage("SetPrices", currency="USD", prices=price).currency == "USD"  # there have been no prices yet
+        assert not service.usage("SetPrices", currency="USD").prices  # it was admitted with the one that goes
+        with pytest.raises(grpc.RpcError) as caught:
+            service.usage("SetPrices", currency="EUR")
+        assert "answers are under way" in error_detail(modules, caught.value).validation.detail[0].msg
+        lease("HDEL")
+        assert service.usage("SetPrices", currency="EUR").currency == "EUR"
+    finally:
+        service.close()
+
+
 # ---- faults ----
 
 
