@@ -196,9 +196,10 @@ struct limits_past {
     int64_t day_tokens, month_tokens, month_spend; /* by the ledger, up to the position and no further */
 };
 enum { LIMITS_PAST_MAX = 32 };
+/** `count` may be 0: then only the reply matters. */
 void limits_catch_up(struct redis_client *client, const struct limits_ledger *ledger, const struct limits_past *scopes,
                      int count, redis_fn *fn, void *context);
-/** `*out_complete`: everything was looked at (not where there are thousands of leases, or the outbox is another one). `*out_oldest_ms`: when the
+/** `*out_complete`: everything was looked at (not where there are more than 20,000 leases, or the outbox is another one). `*out_oldest_ms`: when the
  *  first of what is not in the ledger began; 0: there is nothing. */
 bool limits_read_caught_up(const struct redis_reply *reply, bool *out_complete, int64_t *out_oldest_ms);
 

@@ -3,7 +3,9 @@
 --
 -- What scopes have to know of the time before anything limited them (limits_catch_up in store/limits.h): what the ledger has, and what is on its way there.
 ;(function() -- because a chunk of Lua has 200 local names at most
-local UNSETTLED_MAX = 4096 -- entries of the outbox, and leases, that one call looks at
+local ENTRIES_MAX = 4096 -- of the outbox that one call looks at: soon there are fewer
+local LEASES_MAX = 20000 -- there may be as many for hours; so many keep Redis for some 50 ms
+local PIECE = 1000
 local ENTRY_WORDS = 90 -- where an entry's words begin: behind seven numbers, a byte and the lease's id
 
 local function number_of(fields, name) return tonumber(fields[name] or '') or 0 end
@@ -11,7 +13,7 @@ local function number_of(fields, name) return tonumber(fields[name] or '') or 0 
 -- Into `groups`, by key, workspace and model; `at` is a time in ms.
 local function add_unsettled(groups, key, workspace, model, at, tokens, nanos)
   local on_day = floor(at / 86400000)
-  if month_of(on_day) ~= month_of(day) then return end
+  if on_day ~= day and month_of(on_day) ~= month_of(day) then return end
   local name = key .. ' ' .. workspace .. ' ' .. model
   local group = groups[name]
   if not group then
@@ -32,9 +34,9 @@ local function add_old_entry(groups, words)
 end
 
 -- Gives whether that were all of them, and when the first of them began, in ms.
-local function read_unsettled(groups, position)
+local function read_entries(groups, position)
   local oldest = 1 / 0
-  local entries = call('XRANGE', outbox_key, '(' .. position, '+', 'COUNT', text(UNSETTLED_MAX))
+  local entries = call('XRANGE', outbox_key, '(' .. position, '+', 'COUNT', text(ENTRIES_MAX))
   for _, entry in ipairs(entries) do
     local form, packed = entry[2][1], entry[2][2]
     if form == 'p' then
@@ -46,16 +48,32 @@ local function read_unsettled(groups, position)
       oldest = min(oldest, add_old_entry(groups, entry[2]))
     end
   end
-  local found = call('HSCAN', leases_key, '0', 'COUNT', text(UNSETTLED_MAX))
-  for i = 2, #found[2], 2 do
-    read_lease(found[2][i])
-    local subject = 1
-    for j = 1, lease[L_SCOPES] do subject = subject + #lease_scopes[j] + 1 end
-    local key, workspace, model = numbers('<sss', lease_tail, subject)
-    oldest = min(oldest, lease[L_BEGAN])
-    add_unsettled(groups, key, workspace, model, now / 1000, lease[L_INPUT] + lease[L_OUTPUT], cost_of_lease())
-  end
-  return #entries < UNSETTLED_MAX and found[1] == '0', oldest
+  return #entries < ENTRIES_MAX, oldest
+end
+
+-- The same of leases.
+local function read_leases(groups)
+  local oldest, cursor, seen = 1 / 0, '0', 0
+  repeat
+    local found = call('HSCAN', leases_key, cursor, 'COUNT', text(PIECE))
+    cursor = found[1]
+    for i = 2, #found[2], 2 do
+      read_lease(found[2][i])
+      local subject = 1
+      for j = 1, lease[L_SCOPES] do subject = subject + #lease_scopes[j] + 1 end
+      local key, workspace, model = numbers('<sss', lease_tail, subject)
+      oldest = min(oldest, lease[L_BEGAN])
+      add_unsettled(groups, key, workspace, model, now / 1000, lease[L_INPUT] + lease[L_OUTPUT], cost_of_lease())
+    end
+    seen = seen + #found[2] / 2
+  until cursor == '0' or seen >= LEASES_MAX
+  return cursor == '0', oldest
+end
+
+local function read_unsettled(groups, position)
+  local all_entries, oldest_entry = read_entries(groups, position)
+  local all_leases, oldest_lease = read_leases(groups)
+  return all_entries and all_leases, min(oldest_entry, oldest_lease)
 end
 
 local function is_of(group, kind, id, model)
@@ -74,11 +92,12 @@ local function limits_catch_up(KEYS, ARGV)
   local groups, complete, oldest = {}, false, 1 / 0
   -- An outbox that was lost in between has nothing to do with the position.
   if (call('GET', KEYS[2]) or '') == ARGV[2] then complete, oldest = read_unsettled(groups, ARGV[3]) end
+  if read_on ~= day then complete = false end
   local k = 3
   for a = 4, #ARGV, 4 do
     local kind, id, model = ARGV[a], ARGV[a + 1], ARGV[a + 2]
     local day_tokens, month_tokens, month_spend = struct.unpack('<ddd', ARGV[a + 3])
-    if read_on ~= day then day_tokens, complete = 0, false end
+    if read_on ~= day then day_tokens = 0 end
     if month_of(read_on) ~= month_of(day) then month_tokens, month_spend = 0, 0 end
     for _, group in pairs(groups) do
       if is_of(group, kind, id, model) then

@@ -187,6 +187,22 @@ static void test_an_outbox_that_nobody_has_looked_at(void **state) {
     assert_int_equal(month(client, "o", NULL), 32);
 }
 
+/** More answers than are looked at in one piece, each of 10 tokens: one call has all of them. */
+static void test_thousands_of_running_answers(void **state) {
+    enum { ANSWERS = 6000 };
+    struct redis_client *client = client_of(state);
+    struct limits_past scopes[] = {{"o", NULL, 0, 0, 0}};
+    struct test_request request;
+    set_epoch(client);
+    test_request_init(&request);
+    request.admission.scope_count = 0;
+    for (int i = 1; i <= ANSWERS; i++) admit_as(client, &request, i);
+    struct caught_up caught_up = catch_up_at(client, EPOCH, "0-0", START_US / DAY_US, scopes, 1);
+    assert_true(caught_up.complete);
+    assert_int_equal(caught_up.oldest_ms, START_US / 1000);
+    assert_int_equal(month(client, "o", NULL), 10 * ANSWERS);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, limits_setup, limits_teardown)
 int main(void) {
     const struct CMUnitTest tests[] = {TEST(test_what_is_on_its_way_to_the_ledger_counts),
@@ -195,6 +211,7 @@ int main(void) {
                                        TEST(test_only_what_is_the_scopes),
                                        TEST(test_sums_of_another_day),
                                        TEST(test_of_an_outbox_that_is_another_one_nothing_is_added),
-                                       TEST(test_an_outbox_that_nobody_has_looked_at)};
+                                       TEST(test_an_outbox_that_nobody_has_looked_at),
+                                       TEST(test_thousands_of_running_answers)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
