@@ -102,6 +102,7 @@ struct catching {
     struct limit_past past;
     struct limits_past scopes[LIMITS_PAST_MAX];
     int count;
+    bool asked; /* the limits' Redis, at least once */
     bool complete;
     int64_t oldest_ms; /* as in limits_read_caught_up: of all calls */
     bool of_limits;    /* it was the limits' Redis that failed */
@@ -119,16 +120,17 @@ static enum status read_caught_up(void *context, const struct redis_reply *reply
     return STATUS_OK;
 }
 
+/** None: only what is on its way to the ledger is looked at. */
 static enum status send_scopes(struct catching *catching, struct error *err) {
     struct batch batch;
     struct error cause = {0};
-    if (catching->count == 0) return STATUS_OK;
     batch_init(&batch);
     limits_catch_up(catching->service->limits_redis, &catching->past.ledger, catching->scopes, catching->count,
                     batch_answer, batch_expect(&batch, read_caught_up, catching));
     enum status status = batch_wait(&batch, &catching->of_limits, &cause);
     batch_deinit(&batch);
     catching->count = 0;
+    catching->asked = true;
     return status == STATUS_OK ? STATUS_OK : store_failure(status, cause.message, err);
 }
 
@@ -172,7 +174,10 @@ static enum status catch_up(struct catching *catching, const struct seed *seed, 
                         &catching->of_limits, err));
     catching->complete = catching->past.steady;
     TRY(add_scopes(catching, seed, limits, err));
-    return send_scopes(catching, err);
+    /* Without any scope, too: what the ledger has nothing of may be on its way there. */
+    if (catching->count > 0 || !catching->asked) TRY(send_scopes(catching, err));
+    if (!catching->complete) return STATUS_OK;
+    return limit_past_stands(catching->service, &catching->past, &catching->complete, err);
 }
 
 /* --- what has to be done ------------------------------------------------------------------------------------------ */
