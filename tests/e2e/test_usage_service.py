@@ -225,6 +225,23 @@ def test_what_was_settled_is_in_the_report_whoever_is_killed(service, tenant):
     assert sorted(seen) == sorted(e["r"] for e in entries)
 
 
+def test_names_of_hundreds_of_keys(service, tenant):
+    """More than are asked for in one piece; each key is asked for once."""
+    place = tenant.places[0].id
+    prefixes = [f"manykeys{n:04d}" for n in range(1100)]
+    service.redis.pipe([("HSET", f"bora:key:{{{tenant.id}}}:{p}", "name", f"name-of-{p}") for p in prefixes if p != prefixes[7]])
+    tenant.settle(*[tenant.entry("service", i=n, k=p, w=place if n % 2 else "gone") for n, p in enumerate(prefixes * 2)])
+    service.redis.ask("CONFIG", "RESETSTAT")
+    entries = service.usage("ListLedger", tenant.admin, limit=3000).entries
+    asked = int(re.search(r"cmdstat_hget:calls=(\d+)", service.redis.ask("INFO", "commandstats"))[1])
+    assert len(prefixes) <= asked < len(prefixes) + 30
+    name_of = lambda prefix: "" if prefix == prefixes[7] else f"name-of-{prefix}"
+    assert [(e.key_prefix, e.key_name, e.workspace_name) for e in entries] == [(p, name_of(p), "north" if n % 2 else "") for n, p in enumerate(prefixes * 2)]
+    assert [e.HasField("key_name") for e in entries[6:9]] == [True, False, True]
+    rows = tenant.usage(group_by=["key", "workspace"], interval="all").rows
+    assert {(r.key_prefix, r.key_name, r.workspace_name) for r in rows} == {(p, name_of(p), "north" if n % 2 else "") for n, p in enumerate(prefixes)}
+
+
 def test_pages_of_the_ledger(service, tenant, modules):
     tenant.settle(*[tenant.entry("service" if n % 3 else "member", "small" if n % 2 else "large", i=n, t=MS + n) for n in range(60)])
     def page(**fields):
