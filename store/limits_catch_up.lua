@@ -3,9 +3,8 @@
 --
 -- What scopes have to know of the time before anything limited them (limits_catch_up in store/limits.h): what the ledger has, and what is on its way there.
 ;(function() -- because a chunk of Lua has 200 local names at most
-local ENTRIES_MAX = 4096 -- of the outbox that one call looks at: soon there are fewer
-local LEASES_MAX = 20000 -- there may be as many for hours; so many keep Redis for some 50 ms
-local PIECE = 1000
+local UNSETTLED_MAX = 4096 -- entries of the outbox, and leases, that one call looks at
+local PIECE = 1000 -- leases that are looked at together where all have to be: some 3 ms
 local ENTRY_WORDS = 90 -- where an entry's words begin: behind seven numbers, a byte and the lease's id
 
 local function number_of(fields, name) return tonumber(fields[name] or '') or 0 end
@@ -33,10 +32,10 @@ local function add_old_entry(groups, words)
   return number_of(fields, 'b')
 end
 
--- Gives whether that were all of them, and when the first of them began, in ms.
-local function read_entries(groups, position)
+-- Gives whether those were all entries of the outbox, and when the first of what was looked at began, in ms.
+local function read_unsettled(groups, position)
   local oldest = 1 / 0
-  local entries = call('XRANGE', outbox_key, '(' .. position, '+', 'COUNT', text(ENTRIES_MAX))
+  local entries = call('XRANGE', outbox_key, '(' .. position, '+', 'COUNT', text(UNSETTLED_MAX))
   for _, entry in ipairs(entries) do
     local form, packed = entry[2][1], entry[2][2]
     if form == 'p' then
@@ -48,32 +47,16 @@ local function read_entries(groups, position)
       oldest = min(oldest, add_old_entry(groups, entry[2]))
     end
   end
-  return #entries < ENTRIES_MAX, oldest
-end
-
--- The same of leases.
-local function read_leases(groups)
-  local oldest, cursor, seen = 1 / 0, '0', 0
-  repeat
-    local found = call('HSCAN', leases_key, cursor, 'COUNT', text(PIECE))
-    cursor = found[1]
-    for i = 2, #found[2], 2 do
-      read_lease(found[2][i])
-      local subject = 1
-      for j = 1, lease[L_SCOPES] do subject = subject + #lease_scopes[j] + 1 end
-      local key, workspace, model = numbers('<sss', lease_tail, subject)
-      oldest = min(oldest, lease[L_BEGAN])
-      add_unsettled(groups, key, workspace, model, now / 1000, lease[L_INPUT] + lease[L_OUTPUT], cost_of_lease())
-    end
-    seen = seen + #found[2] / 2
-  until cursor == '0' or seen >= LEASES_MAX
-  return cursor == '0', oldest
-end
-
-local function read_unsettled(groups, position)
-  local all_entries, oldest_entry = read_entries(groups, position)
-  local all_leases, oldest_lease = read_leases(groups)
-  return all_entries and all_leases, min(oldest_entry, oldest_lease)
+  local found = call('HSCAN', leases_key, '0', 'COUNT', text(UNSETTLED_MAX))
+  for i = 2, #found[2], 2 do
+    read_lease(found[2][i])
+    local subject = 1
+    for j = 1, lease[L_SCOPES] do subject = subject + #lease_scopes[j] + 1 end
+    local key, workspace, model = numbers('<sss', lease_tail, subject)
+    oldest = min(oldest, lease[L_BEGAN])
+    add_unsettled(groups, key, workspace, model, now / 1000, lease[L_INPUT] + lease[L_OUTPUT], cost_of_lease())
+  end
+  return #entries < UNSETTLED_MAX, oldest
 end
 
 local function is_of(group, kind, id, model)
@@ -84,7 +67,8 @@ end
 -- KEYS  the organisation's state, the outbox' epoch; for each scope its numbers
 -- ARGV  packed doubles: time or 0, day since 1970 on which the ledger was read; the outbox' epoch then, or ''; id of its last entry in the ledger;
 --       for each scope: 'o', 'w' or 'k'; whose; model or ''; packed doubles: the day's tokens, the month's tokens and spend by the ledger
--- Gives two packed doubles: 1 when that was all there is, ms in which the first of what is not in the ledger began (0: there is nothing).
+-- Gives two packed doubles: 1 when the ledger's day is this one and all of its outbox was looked at, ms in which the first of what is not in the ledger began (0: there is
+-- nothing) as far as it was looked at: not all leases where there are thousands.
 local function limits_catch_up(KEYS, ARGV)
   local time, read_on = struct.unpack('<dd', ARGV[1])
   begin(time)
@@ -114,5 +98,22 @@ local function limits_catch_up(KEYS, ARGV)
   return pack('<dd', complete and 1 or 0, oldest == 1 / 0 and 0 or oldest)
 end
 
+-- KEYS  the organisation's state
+-- ARGV  packed double: time or 0; where the piece begins: '0', or as the one before said
+-- Gives where the next piece begins ('0': that was the last), and as a packed double ms in which the first of this one's leases began (0: it has none). Leases
+-- that are there from the first piece to the last are in one of them.
+local function limits_oldest(KEYS, ARGV)
+  begin((struct.unpack('<d', ARGV[1])))
+  begin_leases(KEYS[1], false)
+  local oldest = 1 / 0
+  local found = call('HSCAN', leases_key, ARGV[2], 'COUNT', text(PIECE))
+  for i = 2, #found[2], 2 do
+    read_lease(found[2][i])
+    oldest = min(oldest, lease[L_BEGAN])
+  end
+  return {found[1], pack('<d', oldest == 1 / 0 and 0 or oldest)}
+end
+
 redis.register_function('limits_catch_up_' .. VERSION, limits_catch_up)
+redis.register_function{function_name = 'limits_oldest_' .. VERSION, callback = limits_oldest, flags = {'no-writes'}}
 end)()

@@ -104,9 +104,42 @@ struct catching {
     int count;
     bool asked; /* the limits' Redis, at least once */
     bool complete;
-    int64_t oldest_ms; /* as in limits_read_caught_up: of all calls */
-    bool of_limits;    /* it was the limits' Redis that failed */
+    int64_t oldest_ms; /* of all that is not in the ledger, as far as it was looked at; 0: there is nothing */
+    char cursor[LIMITS_CURSOR_BYTES + 1];
+    bool of_limits; /* it was the limits' Redis that failed */
 };
+
+static void note_oldest(struct catching *catching, int64_t oldest_ms) {
+    if (oldest_ms != 0 && (catching->oldest_ms == 0 || oldest_ms < catching->oldest_ms))
+        catching->oldest_ms = oldest_ms;
+}
+
+static enum status read_oldest_lease(void *context, const struct redis_reply *reply, struct error *err) {
+    struct catching *catching = context;
+    int64_t oldest_ms = 0;
+    if (!limits_read_oldest_lease(reply, catching->cursor, &oldest_ms))
+        return error_set(err, STATUS_DATA_LOSS, "the limits' script gave a strange answer");
+    note_oldest(catching, oldest_ms);
+    return STATUS_OK;
+}
+
+/** At all of them, before the ledger and the outbox are: what leaves the leases meanwhile is found there. */
+static enum status look_at_leases(struct catching *catching, const char *organization, struct error *err) {
+    struct batch batch;
+    struct error cause = {0};
+    enum status status = STATUS_OK;
+    batch_init(&batch);
+    snprintf(catching->cursor, sizeof catching->cursor, "0");
+    do {
+        char cursor[sizeof catching->cursor];
+        memcpy(cursor, catching->cursor, sizeof cursor);
+        limits_oldest_lease(catching->service->limits_redis, organization, cursor, batch_answer,
+                            batch_expect(&batch, read_oldest_lease, catching));
+        status = batch_wait(&batch, NULL, &cause);
+    } while (status == STATUS_OK && strcmp(catching->cursor, "0") != 0);
+    batch_deinit(&batch);
+    return status == STATUS_OK ? STATUS_OK : store_failure(status, cause.message, err);
+}
 
 static enum status read_caught_up(void *context, const struct redis_reply *reply, struct error *err) {
     struct catching *catching = context;
@@ -115,8 +148,7 @@ static enum status read_caught_up(void *context, const struct redis_reply *reply
     if (!limits_read_caught_up(reply, &complete, &oldest_ms))
         return error_set(err, STATUS_DATA_LOSS, "the limits' script gave a strange answer");
     catching->complete = catching->complete && complete;
-    if (oldest_ms != 0 && (catching->oldest_ms == 0 || oldest_ms < catching->oldest_ms))
-        catching->oldest_ms = oldest_ms;
+    note_oldest(catching, oldest_ms);
     return STATUS_OK;
 }
 
@@ -262,6 +294,7 @@ static enum status take_turn(struct keys_service *service, struct arena *arena, 
     *catching = (struct catching){.service = service};
     if (read_member(member, &seed)) {
         TRY(read_limits(service, &seed, arena, &limits, err));
+        TRY(look_at_leases(catching, seed.organization, err));
         TRY(catch_up(catching, &seed, &limits, arena, err));
         if (!is_done(catching, since_ms, age_ms)) wait_ms = wait_after(age_ms);
     }

@@ -40,15 +40,20 @@ static struct seeds seeds_of(void **state) {
     return seeds;
 }
 
-/** It was set long enough ago that every gateway has heard of it, and it is its turn. */
-static void make_due(struct seeds *seeds, const char *member) {
+/** It was set then, and it is its turn. */
+static void make_due_since(struct seeds *seeds, const char *member, int64_t since_ms) {
     char since[24];
-    snprintf(since, sizeof since, "%" PRId64, now_ms() - LONG_AGO_MS);
+    snprintf(since, sizeof since, "%" PRId64, since_ms);
     const struct bytes_view set[] = {bytes_view_string("HSET"), bytes_view_string("bora:{seeds}:since"),
                                      bytes_view_string(member), bytes_view_string(since)};
     struct error err = {0};
     assert_int_equal(redis_call(seeds->service.redis, set, 4, NULL, &err), STATUS_OK);
     ask(seeds->service.redis, "ZADD bora:{seeds}:due 0 %s", member);
+}
+
+/** Long enough ago that every gateway has heard of it. */
+static void make_due(struct seeds *seeds, const char *member) {
+    make_due_since(seeds, member, now_ms() - LONG_AGO_MS);
 }
 
 static bool is_due(struct seeds *seeds) {
@@ -192,6 +197,65 @@ static void test_what_moves_between_two_looks_is_not_missed(void **state) {
     redis_client_destroy(other);
 }
 
+/* --- answers that run ----------------------------------------------------------------------------------------------- */
+
+static void count_admitted(void *context, enum status status, const struct limits_result *result, const char *message) {
+    atomic_int *count = context;
+    if (status == STATUS_OK && result->outcome == LIMITS_ADMITTED)
+        atomic_fetch_add(count, 1);
+    else
+        print_error("not admitted: %s\n", message);
+}
+
+static void lease_id(int number, char out[LIMITS_LEASE_ID_BYTES + 1]) {
+    snprintf(out, LIMITS_LEASE_ID_BYTES + 1, "%032x", number);
+}
+
+/** Answers of 60 tokens, without a limit, that began so long ago. */
+static void admit(struct seeds *seeds, int first, int count, int64_t ago_ms) {
+    atomic_int admitted = 0;
+    const int64_t until = now_ms() + PATIENT_MS;
+    for (int i = first; i < first + count; i++) {
+        char lease[LIMITS_LEASE_ID_BYTES + 1];
+        lease_id(i, lease);
+        const struct limits_admission admission = {
+            .subject = {LEDGER_ORGANIZATION, WORKSPACE, KEY, "small", "r", "chat"},
+            .lease = lease,
+            .input = 60,
+            .output = 40,
+            .answers = 1,
+            .test_time_us = (now_ms() - ago_ms) * 1000};
+        limits_admit(seeds->service.limits_redis, &admission, count_admitted, &admitted);
+    }
+    while (atomic_load(&admitted) < count) assert_true(now_ms() < until);
+}
+
+/** One of thousands began before the limit was set. While it runs the limit is looked after, and not because of the others. */
+static void test_one_old_answer_among_thousands_is_waited_for_and_no_other(void **state) {
+    enum { ANSWERS = 12000, OLD = 7000 };
+    struct seeds seeds = seeds_of(state);
+    char lease[LIMITS_LEASE_ID_BYTES + 1];
+    ask(seeds.service.redis, "HSET " PLACE " key.tokens_per_month %s", "1000");
+    const int64_t began_ms = now_ms();
+    admit(&seeds, OLD, 1, LONG_AGO_MS);
+    admit(&seeds, 1, OLD - 1, 0);
+    admit(&seeds, OLD + 1, ANSWERS - OLD, 0);
+    make_due_since(&seeds, SEED("y"),
+                   began_ms - 7000); /* after the old one began, and all others began when it had been heard of */
+    take_turn(&seeds, SEED("y"));
+    assert_true(is_due(&seeds));
+    lease_id(OLD, lease);
+    const struct limits_usage usage = {.input = 60, .output = 40};
+    limits_settle(seeds.service.limits_redis, LEDGER_ORGANIZATION, lease, &usage, NULL, NULL);
+    ask(seeds.service.limits_redis, "PING %s", "x");
+    take_turn(&seeds, SEED("y"));
+    assert_true(is_due(&seeds)); /* it is on its way */
+    assert_int_equal(ledger_move_all(seeds.ledger), 1);
+    take_turn(&seeds, SEED("y"));
+    assert_false(is_due(&seeds));
+    assert_true(used_of(&seeds, "k:" KEY, NULL) >= 100);
+}
+
 int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, ledger_fixture_setup, ledger_fixture_teardown)
     const struct CMUnitTest tests[] = {
@@ -199,6 +263,7 @@ int main(void) {
         TEST(test_models_without_a_row_in_the_ledger_are_waited_for),
         TEST(test_where_nothing_was_ever_used_one_look_is_enough),
         TEST(test_what_moves_between_two_looks_is_not_missed),
+        TEST(test_one_old_answer_among_thousands_is_waited_for_and_no_other),
     };
     return cmocka_run_group_tests_name("services/keys_limit_seed", tests, NULL, NULL);
 }
