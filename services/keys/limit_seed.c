@@ -123,11 +123,22 @@ static enum status read_oldest_lease(void *context, const struct redis_reply *re
     return STATUS_OK;
 }
 
-/** At all of them, before the ledger and the outbox are: what leaves the leases meanwhile is found there. */
-static enum status look_at_leases(struct catching *catching, const char *organization, struct error *err) {
+/** When the first of an organisation's running answers began, by the last look at them. */
+struct running {
+    char organization[UUID_CHARACTERS + 1]; /* empty: nobody's */
+    int64_t oldest_ms;
+};
+
+/** At all of them, before the ledger and the outbox are: what leaves the leases meanwhile is found there. A turn looks once for all limits of an organisation. */
+static enum status look_at_running(struct catching *catching, const char *organization, struct running *running,
+                                   struct error *err) {
     struct batch batch;
     struct error cause = {0};
     enum status status = STATUS_OK;
+    if (strcmp(running->organization, organization) == 0) {
+        note_oldest(catching, running->oldest_ms);
+        return STATUS_OK;
+    }
     batch_init(&batch);
     snprintf(catching->cursor, sizeof catching->cursor, "0");
     do {
@@ -138,7 +149,10 @@ static enum status look_at_leases(struct catching *catching, const char *organiz
         status = batch_wait(&batch, NULL, &cause);
     } while (status == STATUS_OK && strcmp(catching->cursor, "0") != 0);
     batch_deinit(&batch);
-    return status == STATUS_OK ? STATUS_OK : store_failure(status, cause.message, err);
+    if (status != STATUS_OK) return store_failure(status, cause.message, err);
+    snprintf(running->organization, sizeof running->organization, "%s", organization);
+    running->oldest_ms = catching->oldest_ms;
+    return STATUS_OK;
 }
 
 static enum status read_caught_up(void *context, const struct redis_reply *reply, struct error *err) {
@@ -285,7 +299,7 @@ static enum status tell(struct keys_service *service, const char *member, int64_
 }
 
 static enum status take_turn(struct keys_service *service, struct arena *arena, const char *member, int64_t since_ms,
-                             int64_t age_ms, struct error *err) {
+                             int64_t age_ms, struct running *running, struct error *err) {
     struct seed seed;
     int64_t wait_ms = 0;
     struct limit_set limits = LIMIT_SET_EMPTY;
@@ -294,7 +308,7 @@ static enum status take_turn(struct keys_service *service, struct arena *arena, 
     *catching = (struct catching){.service = service};
     if (read_member(member, &seed)) {
         TRY(read_limits(service, &seed, arena, &limits, err));
-        TRY(look_at_leases(catching, seed.organization, err));
+        TRY(look_at_running(catching, seed.organization, running, err));
         TRY(catch_up(catching, &seed, &limits, arena, err));
         if (!is_done(catching, since_ms, age_ms)) wait_ms = wait_after(age_ms);
     }
@@ -309,13 +323,14 @@ static enum status take_turns(struct keys_service *service, struct arena *arena,
     snprintf(claim, sizeof claim, "%" PRId64, CLAIM_MS);
     TRY(call_script(service, (const char *const[]){"take", most, claim}, 3, &reply, err));
     enum status status = STATUS_OK;
+    struct running running = {.organization = ""};
     *out_more = reply->count == 3 * SEEDS_PER_TURN;
     for (size_t i = 0; i + 2 < reply->count; i += 3) {
         struct error cause = {0};
         const char *member = (const char *)reply->items[i].string.data;
         int64_t since_ms = reply->items[i + 1].integer, age_ms = reply->items[i + 2].integer;
         arena_reset(arena);
-        enum status one = take_turn(service, arena, member, since_ms, age_ms, &cause);
+        enum status one = take_turn(service, arena, member, since_ms, age_ms, &running, &cause);
         if (one == STATUS_OK) continue;
         (void)!tell(service, member, since_ms, WAIT_MS_MIN, &cause);
         log_debug("a limit that was set late cannot catch up yet", LOG_S("scope", member),
