@@ -13,6 +13,7 @@
 enum {
     COMMANDS = 4, /* of an organisation, at most */
     ORGANIZATIONS_AT_ONCE = BATCH_MAX / COMMANDS,
+    DAYS_AT_ONCE = 16, /* hashes may be large, and others' commands wait behind them */
     SECONDS_PER_DAY = 24 * 3600,
     CLOCKS_DAYS = 2, /* what clocks may differ by */
     AMOUNTS_BYTES = 128,
@@ -95,7 +96,7 @@ static enum status find_charge(struct keys_service *service, const struct state 
     int64_t kept_since = now - (LEDGER_DAYS_DAYS + CLOCKS_DAYS) * (int64_t)SECONDS_PER_DAY;
     *out = false;
     for (at = at < kept_since ? kept_since : at; at <= end && !*out;) {
-        for (int i = 0; i < BATCH_MAX && at <= end; i++, at += SECONDS_PER_DAY) {
+        for (int i = 0; i < DAYS_AT_ONCE && at <= end; i++, at += SECONDS_PER_DAY) {
             char name[LEDGER_NAME_BYTES];
             ledger_sums_name(state->id, 'd', at * 1000, name);
             redis_commandf(service->redis, batch_answer, batch_expect(batch, find_cost, out), "HVALS %s", name);
