@@ -286,6 +286,8 @@ const struct command orgs_commands[] = {
     ACT("orgs", "enable", "ORGANIZATION", 1, "Take a disabling back (operator).", "take that back", no_arguments,
         enable_organization),
     ACT("orgs", "delete", "ORGANIZATION", 1,
-        "Delete an organization that has used nothing and has no key left that is not revoked (operator).", "delete it",
-        no_arguments, delete_organization),
+        "Delete an organization that has used nothing and has no key left that is not revoked (operator). Its audit "
+        "trail "
+        "stays: bora audit --organization ID.",
+        "delete it", no_arguments, delete_organization),
     {.usage = {NULL, NULL, NULL, 0, 0}}};

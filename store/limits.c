@@ -39,7 +39,7 @@ _Static_assert(NAME_BYTES > 16 + LIMITS_ID_BYTES + LIMITS_SCOPE_BYTES + LIMIT_MO
 static struct redis_library library;
 static struct {
     char admit[FUNCTION_BYTES], tell[FUNCTION_BYTES], reap[FUNCTION_BYTES], used[FUNCTION_BYTES],
-        catch_up[FUNCTION_BYTES];
+        catch_up[FUNCTION_BYTES], oldest[FUNCTION_BYTES];
 } functions;
 static pthread_once_t library_once = PTHREAD_ONCE_INIT;
 static _Atomic int64_t test_time_us;
@@ -73,6 +73,7 @@ static void init_library(void) {
     snprintf(functions.reap, FUNCTION_BYTES, "limits_reap_%s", version);
     snprintf(functions.used, FUNCTION_BYTES, "limits_used_%s", version);
     snprintf(functions.catch_up, FUNCTION_BYTES, "limits_catch_up_%s", version);
+    snprintf(functions.oldest, FUNCTION_BYTES, "limits_oldest_%s", version);
 }
 
 /* --- arguments and answers ---------------------------------------------------------------------------------------- */
@@ -554,6 +555,32 @@ bool limits_read_caught_up(const struct redis_reply *reply, bool *out_complete, 
     unpack_numbers(reply->string.data, 2, numbers);
     *out_complete = numbers[0] != 0;
     *out_oldest_ms = numbers[1];
+    return true;
+}
+
+void limits_oldest_lease(struct redis_client *client, const char *organization, const char *cursor, redis_fn *fn,
+                         void *context) {
+    pthread_once(&library_once, init_library);
+    if (!is_id(organization, LIMITS_ID_BYTES)) {
+        refuse(fn, context, "limits: the organisation's id is strange");
+        return;
+    }
+    char state[NAME_BYTES];
+    uint8_t packed[NUMBER_BYTES];
+    int64_t time = atomic_load(&test_time_us);
+    write_state_name(state, organization);
+    const struct bytes_view key = bytes_view_string(state),
+                            arguments[] = {pack_numbers(&time, 1, packed), bytes_view_string(cursor)};
+    redis_function_run(client, &library, functions.oldest, &key, 1, arguments, 2, fn, context);
+}
+
+bool limits_read_oldest_lease(const struct redis_reply *reply, char out_cursor[LIMITS_CURSOR_BYTES + 1],
+                              int64_t *out_oldest_ms) {
+    if (reply == NULL || reply->type != REDIS_ARRAY || reply->count != 2 ||
+        reply->items[0].string.length > LIMITS_CURSOR_BYTES || reply->items[1].string.length != sizeof(int64_t))
+        return false;
+    snprintf(out_cursor, LIMITS_CURSOR_BYTES + 1, "%s", (const char *)reply->items[0].string.data);
+    unpack_numbers(reply->items[1].string.data, 1, out_oldest_ms);
     return true;
 }
 

@@ -203,11 +203,22 @@ struct limits_past {
     int64_t day_tokens, month_tokens, month_spend; /* by the ledger, up to the position and no further */
 };
 enum { LIMITS_PAST_MAX = 32 };
+/** `count` may be 0: then only the reply matters. */
 void limits_catch_up(struct redis_client *client, const struct limits_ledger *ledger, const struct limits_past *scopes,
                      int count, redis_fn *fn, void *context);
-/** `*out_complete`: everything was looked at (not where there are thousands of leases, or the outbox is another one). `*out_oldest_ms`: when the
- *  first of what is not in the ledger began; 0: there is nothing. */
+/** `*out_complete`: the sums are of today, and all of the outbox was looked at (not where thousands of entries wait, or it is another one). `*out_oldest_ms`:
+ *  when the first of what is not in the ledger began; 0: there is nothing. Of leases at most some 4,096 are looked at, and added up: limits_oldest_lease
+ *  looks at all. */
 bool limits_read_caught_up(const struct redis_reply *reply, bool *out_complete, int64_t *out_oldest_ms);
+
+/** When the first of the running answers began, a piece of them at a time: `cursor` is "0", then what the reply before gave, until that is "0". Answers that
+ *  run from the first piece to the last are in one of them. */
+enum { LIMITS_CURSOR_BYTES = 20 };
+void limits_oldest_lease(struct redis_client *client, const char *organization, const char *cursor, redis_fn *fn,
+                         void *context);
+/** `*out_oldest_ms` 0: there is none in this piece. */
+bool limits_read_oldest_lease(const struct redis_reply *reply, char out_cursor[LIMITS_CURSOR_BYTES + 1],
+                              int64_t *out_oldest_ms);
 
 /** The gate of a key, or of one of its secrets (`gate` is its name, at most LIMITS_GATE_BYTES): shut, every admission refuses it from then on; for an hour,
  *  by when no gateway remembers it. */

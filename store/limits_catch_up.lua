@@ -4,6 +4,7 @@
 -- What scopes have to know of the time before anything limited them (limits_catch_up in store/limits.h): what the ledger has, and what is on its way there.
 ;(function() -- because a chunk of Lua has 200 local names at most
 local UNSETTLED_MAX = 4096 -- entries of the outbox, and leases, that one call looks at
+local PIECE = 1000 -- leases that are looked at together where all have to be: some 3 ms
 local ENTRY_WORDS = 90 -- where an entry's words begin: behind seven numbers, a byte and the lease's id
 
 local function number_of(fields, name) return tonumber(fields[name] or '') or 0 end
@@ -11,7 +12,7 @@ local function number_of(fields, name) return tonumber(fields[name] or '') or 0 
 -- Into `groups`, by key, workspace and model; `at` is a time in ms.
 local function add_unsettled(groups, key, workspace, model, at, tokens, nanos)
   local on_day = floor(at / 86400000)
-  if month_of(on_day) ~= month_of(day) then return end
+  if on_day ~= day and month_of(on_day) ~= month_of(day) then return end
   local name = key .. ' ' .. workspace .. ' ' .. model
   local group = groups[name]
   if not group then
@@ -31,7 +32,7 @@ local function add_old_entry(groups, words)
   return number_of(fields, 'b')
 end
 
--- Gives whether that were all of them, and when the first of them began, in ms.
+-- Gives whether those were all entries of the outbox, and when the first of what was looked at began, in ms.
 local function read_unsettled(groups, position)
   local oldest = 1 / 0
   local entries = call('XRANGE', outbox_key, '(' .. position, '+', 'COUNT', text(UNSETTLED_MAX))
@@ -55,7 +56,7 @@ local function read_unsettled(groups, position)
       add_unsettled(groups, key, workspace, model, now / 1000, lease[L_INPUT] + lease[L_OUTPUT], cost_of_lease())
     end
   end
-  return #entries < UNSETTLED_MAX and found[1] == '0', oldest
+  return #entries < UNSETTLED_MAX, oldest
 end
 
 local function is_of(group, kind, id, model)
@@ -66,7 +67,8 @@ end
 -- KEYS  the organisation's state, the outbox' epoch; for each scope its numbers
 -- ARGV  packed doubles: time or 0, day since 1970 on which the ledger was read; the outbox' epoch then, or ''; id of its last entry in the ledger;
 --       for each scope: 'o', 'w' or 'k'; whose; model or ''; packed doubles: the day's tokens, the month's tokens and spend by the ledger
--- Gives two packed doubles: 1 when that was all there is, ms in which the first of what is not in the ledger began (0: there is nothing).
+-- Gives two packed doubles: 1 when the ledger's day is this one and all of its outbox was looked at, ms in which the first of what is not in the ledger began (0: there is
+-- nothing) as far as it was looked at: not all leases where there are thousands.
 local function limits_catch_up(KEYS, ARGV)
   local time, read_on = struct.unpack('<dd', ARGV[1])
   begin(time)
@@ -74,11 +76,12 @@ local function limits_catch_up(KEYS, ARGV)
   local groups, complete, oldest = {}, false, 1 / 0
   -- An outbox that was lost in between has nothing to do with the position.
   if (call('GET', KEYS[2]) or '') == ARGV[2] then complete, oldest = read_unsettled(groups, ARGV[3]) end
+  if read_on ~= day then complete = false end
   local k = 3
   for a = 4, #ARGV, 4 do
     local kind, id, model = ARGV[a], ARGV[a + 1], ARGV[a + 2]
     local day_tokens, month_tokens, month_spend = struct.unpack('<ddd', ARGV[a + 3])
-    if read_on ~= day then day_tokens, complete = 0, false end
+    if read_on ~= day then day_tokens = 0 end
     if month_of(read_on) ~= month_of(day) then month_tokens, month_spend = 0, 0 end
     for _, group in pairs(groups) do
       if is_of(group, kind, id, model) then
@@ -95,5 +98,22 @@ local function limits_catch_up(KEYS, ARGV)
   return pack('<dd', complete and 1 or 0, oldest == 1 / 0 and 0 or oldest)
 end
 
+-- KEYS  the organisation's state
+-- ARGV  packed double: time or 0; where the piece begins: '0', or as the one before said
+-- Gives where the next piece begins ('0': that was the last), and as a packed double ms in which the first of this one's leases began (0: it has none). Leases
+-- that are there from the first piece to the last are in one of them.
+local function limits_oldest(KEYS, ARGV)
+  begin((struct.unpack('<d', ARGV[1])))
+  begin_leases(KEYS[1], false)
+  local oldest = 1 / 0
+  local found = call('HSCAN', leases_key, ARGV[2], 'COUNT', text(PIECE))
+  for i = 2, #found[2], 2 do
+    read_lease(found[2][i])
+    oldest = min(oldest, lease[L_BEGAN])
+  end
+  return {found[1], pack('<d', oldest == 1 / 0 and 0 or oldest)}
+end
+
 redis.register_function('limits_catch_up_' .. VERSION, limits_catch_up)
+redis.register_function{function_name = 'limits_oldest_' .. VERSION, callback = limits_oldest, flags = {'no-writes'}}
 end)()

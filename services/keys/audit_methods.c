@@ -62,14 +62,32 @@ static enum status convert_entries(const struct redis_reply *reply, size_t limit
     return out->entries != NULL ? STATUS_OK : out_of_memory(err);
 }
 
+/** An organisation that was deleted has a trail and no record. */
+static enum status find_trail(struct handling *handling, const char *id_or_null, char out[STORE_NAME_BYTES],
+                              struct error *err) {
+    struct organization organization;
+    struct error missing = {0};
+    struct redis_reply *reply = NULL;
+    enum status status = handling_organization(handling, id_or_null, &organization, &missing);
+    if (status == STATUS_OK) store_name(out, "audit", organization.id, NULL);
+    if (status == STATUS_OK) return STATUS_OK;
+    bool there = false, may_be_deleted = status == STATUS_NOT_FOUND && id_or_null != NULL &&
+                                         uuid_is_valid(id_or_null) && handling->caller.role == KEY_ROLE_OPERATOR;
+    if (may_be_deleted) {
+        store_name(out, "audit", id_or_null, NULL);
+        TRY(store_words(handling->service, &reply, err, WORDS("EXISTS", out)));
+        there = reply->integer == 1;
+        redis_reply_free(reply);
+    }
+    return there ? STATUS_OK : error_set(err, status, "%s", missing.message);
+}
+
 enum status list_audit(struct handling *handling, const void *message, ProtobufCMessage **out_reply,
                        struct error *err) {
     const Bora__V1__ListAuditRequest *request = message;
     size_t limit = PRESENT(request, limit) ? (size_t)request->limit : LIST_LIMIT_DEFAULT;
     char name[STORE_NAME_BYTES], count[24], from[80] = "+";
-    struct organization organization;
-    TRY(handling_organization(handling, PRESENT(request, organization_id) ? request->organization_id : NULL,
-                              &organization, err));
+    TRY(find_trail(handling, PRESENT(request, organization_id) ? request->organization_id : NULL, name, err));
     if (PRESENT(request, before)) {
         if (!is_entry_id(request->before))
             return handling_refuse_field(handling, "before", -1, "Value error, no id of an entry");
@@ -78,7 +96,6 @@ enum status list_audit(struct handling *handling, const void *message, ProtobufC
     Bora__V1__ListAuditResponse *out = arena_alloc(&handling->arena, sizeof *out);
     if (out == NULL) return out_of_memory(err);
     bora__v1__list_audit_response__init(out);
-    store_name(name, "audit", organization.id, NULL);
     snprintf(count, sizeof count, "%zu", limit + 1);
     struct redis_reply *reply = NULL;
     TRY(store_words(handling->service, &reply, err, WORDS("XREVRANGE", name, from, "-", "COUNT", count)));

@@ -118,6 +118,9 @@ static enum status finish_marks(struct keys_service *service, const char *organi
     enum status status = STATUS_OK;
     for (size_t i = 0; i + 1 < reply->count && status == STATUS_OK; i += 2) {
         struct change change;
+        bool was_there = false;
+        if (bytes_view_equal_string(reply->items[i].string, CHANGES_DELETED_MARK))
+            status = place_forget_organization(service, organization, &was_there, err);
         if (!read_mark(&reply->items[i], &reply->items[i + 1], organization, &change)) continue;
         status = tell(service, &change, err);
         if (status == STATUS_OK) log_info("gateways were told of a change", LOG_S("change", change.mark));

@@ -15,6 +15,8 @@
 #include "services/keys/places.h"
 
 #define CHANGES_CHANNEL "bora:changed"
+/** In bora:pending:{<org>} of an organisation that is gone: indexes have to follow (place_forget_organization). */
+#define CHANGES_DELETED_MARK "deleted"
 enum { CHANGE_NONCE_CHARACTERS = 16 };
 
 /** With gates: whether keys may be used at all has changed, not only what counts for them. A key's gate is always looked after. */

@@ -48,19 +48,34 @@ static int64_t end_of(const struct key_record *record) {
     return record->expires_at != 0 ? record->expires_at : INT64_MAX;
 }
 
-/** An admin key that ends makes, and gets hold of, none that goes on: else whoever has it has it for ever. Keys of other roles may last longer than the key
- *  of the person who made them. `before` NULL: a new key, or a new secret of one; else the change must not be what makes it last longer. */
-static enum status require_no_longer_life(const struct handling *handling, const struct key_record *before,
-                                          const struct key_record *after, struct error *err) {
-    const struct key_record *own = &handling->caller.authority.key;
+/** An admin's authority, for longer than the caller has any. Keys of other roles may last longer than the key of the person who made them. */
+static bool outlasts_caller(const struct handling *handling, const struct key_record *record) {
+    return handling->caller.role != KEY_ROLE_OPERATOR && record->role >= KEY_ROLE_ADMIN &&
+           end_of(record) > end_of(&handling->caller.authority.key);
+}
+
+static enum status refuse_longer_life(const struct handling *handling, struct error *err) {
     char until[TIME_TEXT_BYTES];
-    if (handling->caller.role == KEY_ROLE_OPERATOR || after->role < KEY_ROLE_ADMIN || end_of(after) <= end_of(own))
-        return STATUS_OK;
-    if (before != NULL && before->role == after->role && end_of(before) >= end_of(after)) return STATUS_OK;
-    time_format(own->expires_at, until);
-    return error_set(err, STATUS_PERMISSION_DENIED,
-                     "a key that expires cannot make or renew an admin key that lasts longer; this one expires at %s",
-                     until);
+    time_format(handling->caller.authority.key.expires_at, until);
+    return error_set(
+        err, STATUS_PERMISSION_DENIED,
+        "a key that expires cannot make or renew an admin key that lasts longer, nor change its role or its "
+        "expiry; this one expires at %s",
+        until);
+}
+
+/** Who makes a key, or a new secret of one, has it: nobody gets an admin's authority that lasts longer than his own. */
+static enum status require_no_longer_life(const struct handling *handling, const struct key_record *record,
+                                          struct error *err) {
+    return outlasts_caller(handling, record) ? refuse_longer_life(handling, err) : STATUS_OK;
+}
+
+/** Nor by making a key less than it is, so that it can be renewed, for somebody else to give it back what it was. */
+static enum status require_change_within_life(const struct handling *handling, const struct key_record *before,
+                                              const struct key_record *after, struct error *err) {
+    bool same = before->role == after->role && before->expires_at == after->expires_at;
+    if (same || (!outlasts_caller(handling, before) && !outlasts_caller(handling, after))) return STATUS_OK;
+    return refuse_longer_life(handling, err);
 }
 
 /* --- the audit trail ---------------------------------------------------------------------------------------------- */
@@ -173,7 +188,7 @@ static enum status read_request(struct handling *handling, const Bora__V1__Creat
     TRY(read_expiry(handling, request, record));
     bool has_end = PRESENT(request, expiration) || PRESENT(request, expires_at);
     if (!has_end && record->role == KEY_ROLE_ADMIN) record->expires_at = own->expires_at;
-    TRY(require_no_longer_life(handling, NULL, record, err));
+    TRY(require_no_longer_life(handling, record, err));
     TRY(convert_read_model_limits(handling, request->model_limits, request->n_model_limits, &record->limits, err));
     if (request->scopes != NULL) TRY(convert_read_scopes(handling, request->scopes, record, err));
     return require_within_caller(handling, record, err);
@@ -420,7 +435,7 @@ static enum status update_key(struct handling *handling, const void *message, Pr
         after = before;
         TRY(apply_update(handling, request, &after, err));
         TRY(require_within_caller(handling, &after, err));
-        TRY(require_no_longer_life(handling, &before, &after, err));
+        TRY(require_change_within_life(handling, &before, &after, err));
         struct audit_entry entry = {"key.update", before.prefix, after.name,
                                     detail_of_keys(&handling->arena, &before, &after)};
         status = change_key(handling, &before, &after, &entry, change_finish, err);
@@ -459,7 +474,7 @@ static enum status rotate_once(struct handling *handling, const char *key_id, in
     TRY(handling_key(handling, key_id, &before, err));
     TRY(require_alive(&before, err));
     TRY(require_within_caller(handling, &before, err));
-    TRY(require_no_longer_life(handling, NULL, &before, err));
+    TRY(require_no_longer_life(handling, &before, err));
     TRY(key_text_renew(before.prefix, text, err));
     renew(handling, &before, text, overlap, after);
     struct audit_detail detail;

@@ -5,6 +5,7 @@
 
 #include "base/clock.h"
 #include "base/text.h"
+#include "bora/v1/usage.pb-c.h"
 #include "services/keys/money.h"
 #include "services/keys/out_of_memory.h"
 #include "services/keys/prices.h"
@@ -183,6 +184,27 @@ static enum status fill_page(struct page *page, const char *organization, struct
     return page->response->next_after != NULL ? STATUS_OK : too_much_memory(err);
 }
 
+/** What keys and workspaces are called now. */
+static enum status name_entries(struct page *page, const char *organization, struct error *err) {
+    Bora__V1__LedgerEntry **entries = page->response->entries;
+    size_t count = page->response->n_entries;
+    struct usage_name *names = arena_alloc_array(&page->handling->arena, count, sizeof *names);
+    if (names == NULL) return too_much_memory(err);
+    for (size_t i = 0; i < count; i++)
+        names[i] = (struct usage_name){entries[i]->key_prefix, (const char **)&entries[i]->key_name};
+    TRY(usage_names_find(page->handling, "key", organization, names, count, err));
+    for (size_t i = 0; i < count; i++)
+        names[i] = (struct usage_name){entries[i]->workspace_id, (const char **)&entries[i]->workspace_name};
+    TRY(usage_names_find(page->handling, "ws", organization, names, count, err));
+    for (size_t i = 0; i < count; i++) {
+        Bora__V1__LedgerEntry *entry = entries[i];
+        if (entry->key_name != NULL) entry->_key_name_case = BORA__V1__LEDGER_ENTRY___KEY_NAME_KEY_NAME;
+        if (entry->workspace_name != NULL)
+            entry->_workspace_name_case = BORA__V1__LEDGER_ENTRY___WORKSPACE_NAME_WORKSPACE_NAME;
+    }
+    return STATUS_OK;
+}
+
 enum status ledger_list(struct handling *handling, const void *message, ProtobufCMessage **out, struct error *err) {
     const Bora__V1__ListLedgerRequest *request = message;
     const struct usage_wanted wanted = {OPTIONAL(request, organization_id), NULL, OPTIONAL(request, key_id),
@@ -199,7 +221,7 @@ enum status ledger_list(struct handling *handling, const void *message, Protobuf
     if (page.response->entries == NULL) return too_much_memory(err);
     TRY(prices_currency(handling, (const char **)&page.response->currency, err));
     TRY(fill_page(&page, scope.organization, err));
-    TRY(usage_name_entries(handling, scope.organization, page.response->entries, page.response->n_entries, err));
+    TRY(name_entries(&page, scope.organization, err));
     *out = &page.response->base;
     return STATUS_OK;
 }

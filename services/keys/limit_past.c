@@ -83,25 +83,34 @@ static enum status read_position(struct keys_service *service, struct limit_past
 enum status limit_past_read(struct keys_service *service, const char *organization, const struct usage_filter *filter,
                             const struct usage_grouping *grouping, struct arena *arena, struct limit_past *out,
                             bool *out_of_limits, struct error *err) {
-    uint64_t before = 0, after = 0;
+    uint64_t after = 0;
     *out = (struct limit_past){.steady = false};
     snprintf(out->organization, sizeof out->organization, "%s", organization);
     for (int i = 0; i < READS_MAX && !out->steady; i++) {
         char from[] = "YYYY-MM-DD";
         struct tm parts;
         TRY(read_epoch(service, out, out_of_limits, err));
-        TRY(read_position(service, out, &before, err));
+        TRY(read_position(service, out, &out->positions, err));
         time_t now = (time_t)(clock_unix_ns(clock_system()) / NS_PER_S);
         strftime(from, sizeof from, "%Y-%m-%d", gmtime_r(&now, &parts));
         TRY(read_sums(service, organization, NULL, now, filter, grouping, arena, &out->month, err));
         TRY(read_sums(service, organization, from, now, filter, grouping, arena, &out->day, err));
         TRY(read_position(service, out, &after, err));
         out->ledger.day = now / SECONDS_PER_DAY;
-        out->steady = before == after;
+        out->steady = out->positions == after;
     }
     out->ledger.organization = out->organization;
     /* No outbox has that epoch, so of those that moved on meanwhile nothing is added twice. */
     out->ledger.epoch = out->steady ? out->position.epoch : "-";
     out->ledger.position = out->position.id;
+    return STATUS_OK;
+}
+
+enum status limit_past_stands(struct keys_service *service, const struct limit_past *past, bool *out,
+                              struct error *err) {
+    struct limit_past now = *past;
+    uint64_t positions = 0;
+    TRY(read_position(service, &now, &positions, err));
+    *out = positions == past->positions;
     return STATUS_OK;
 }

@@ -11,10 +11,12 @@ struct keys_service;
 
 struct limit_past {
     struct usage_table day, month; /* rows for what they are grouped by, in order, and totals */
-    bool
-        steady; /* the sums are those of the position, else they are what the ledger had at least, and the position is nobody's */
+    /* The sums are those of the position, else they are what the ledger had at least, and the position is nobody's. */
+    bool steady;
     char organization[LIMITS_ID_BYTES + 1];
     struct ledger_position position;
+    uint64_t
+        positions; /* digest of all that the ledger notes of its positions, by which limit_past_stands tells them apart */
     struct limits_ledger ledger; /* the above, as limits_catch_up takes it */
 };
 
@@ -22,6 +24,10 @@ struct limit_past {
 enum status limit_past_read(struct keys_service *service, const char *organization, const struct usage_filter *filter,
                             const struct usage_grouping *grouping, struct arena *arena, struct limit_past *out,
                             bool *out_of_limits, struct error *err);
+
+/** Nothing has come into the ledger since. Else entries may have left the outbox that the sums do not have. */
+enum status limit_past_stands(struct keys_service *service, const struct limit_past *past, bool *out,
+                              struct error *err);
 
 /** Today's amounts of a row of the month, or nothing. `*at`, from 0, goes on through the day's rows: the month's come in their order. */
 struct ledger_amounts limit_past_of_day(const struct limit_past *past, const struct usage_row *row, size_t *at);

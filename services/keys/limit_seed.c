@@ -102,10 +102,58 @@ struct catching {
     struct limit_past past;
     struct limits_past scopes[LIMITS_PAST_MAX];
     int count;
+    bool asked; /* the limits' Redis, at least once */
     bool complete;
-    int64_t oldest_ms; /* as in limits_read_caught_up: of all calls */
-    bool of_limits;    /* it was the limits' Redis that failed */
+    int64_t oldest_ms; /* of all that is not in the ledger, as far as it was looked at; 0: there is nothing */
+    char cursor[LIMITS_CURSOR_BYTES + 1];
+    bool of_limits; /* it was the limits' Redis that failed */
 };
+
+static void note_oldest(struct catching *catching, int64_t oldest_ms) {
+    if (oldest_ms != 0 && (catching->oldest_ms == 0 || oldest_ms < catching->oldest_ms))
+        catching->oldest_ms = oldest_ms;
+}
+
+static enum status read_oldest_lease(void *context, const struct redis_reply *reply, struct error *err) {
+    struct catching *catching = context;
+    int64_t oldest_ms = 0;
+    if (!limits_read_oldest_lease(reply, catching->cursor, &oldest_ms))
+        return error_set(err, STATUS_DATA_LOSS, "the limits' script gave a strange answer");
+    note_oldest(catching, oldest_ms);
+    return STATUS_OK;
+}
+
+/** When the first of an organisation's running answers began, by the last look at them. */
+struct running {
+    char organization[UUID_CHARACTERS + 1]; /* empty: nobody's */
+    int64_t oldest_ms;
+};
+
+/** At all of them, before the ledger and the outbox are: what leaves the leases meanwhile is found there. A turn looks once for all limits of an organisation. */
+static enum status look_at_running(struct catching *catching, const char *organization, struct running *running,
+                                   struct error *err) {
+    struct batch batch;
+    struct error cause = {0};
+    enum status status = STATUS_OK;
+    if (strcmp(running->organization, organization) == 0) {
+        note_oldest(catching, running->oldest_ms);
+        return STATUS_OK;
+    }
+    batch_init(&batch);
+    snprintf(catching->cursor, sizeof catching->cursor, "0");
+    do {
+        char cursor[sizeof catching->cursor];
+        memcpy(cursor, catching->cursor, sizeof cursor);
+        limits_oldest_lease(catching->service->limits_redis, organization, cursor, batch_answer,
+                            batch_expect(&batch, read_oldest_lease, catching));
+        status = batch_wait(&batch, NULL, &cause);
+    } while (status == STATUS_OK && strcmp(catching->cursor, "0") != 0);
+    batch_deinit(&batch);
+    if (status != STATUS_OK) return store_failure(status, cause.message, err);
+    snprintf(running->organization, sizeof running->organization, "%s", organization);
+    running->oldest_ms = catching->oldest_ms;
+    return STATUS_OK;
+}
 
 static enum status read_caught_up(void *context, const struct redis_reply *reply, struct error *err) {
     struct catching *catching = context;
@@ -114,21 +162,21 @@ static enum status read_caught_up(void *context, const struct redis_reply *reply
     if (!limits_read_caught_up(reply, &complete, &oldest_ms))
         return error_set(err, STATUS_DATA_LOSS, "the limits' script gave a strange answer");
     catching->complete = catching->complete && complete;
-    if (oldest_ms != 0 && (catching->oldest_ms == 0 || oldest_ms < catching->oldest_ms))
-        catching->oldest_ms = oldest_ms;
+    note_oldest(catching, oldest_ms);
     return STATUS_OK;
 }
 
+/** None: only what is on its way to the ledger is looked at. */
 static enum status send_scopes(struct catching *catching, struct error *err) {
     struct batch batch;
     struct error cause = {0};
-    if (catching->count == 0) return STATUS_OK;
     batch_init(&batch);
     limits_catch_up(catching->service->limits_redis, &catching->past.ledger, catching->scopes, catching->count,
                     batch_answer, batch_expect(&batch, read_caught_up, catching));
     enum status status = batch_wait(&batch, &catching->of_limits, &cause);
     batch_deinit(&batch);
     catching->count = 0;
+    catching->asked = true;
     return status == STATUS_OK ? STATUS_OK : store_failure(status, cause.message, err);
 }
 
@@ -172,7 +220,10 @@ static enum status catch_up(struct catching *catching, const struct seed *seed, 
                         &catching->of_limits, err));
     catching->complete = catching->past.steady;
     TRY(add_scopes(catching, seed, limits, err));
-    return send_scopes(catching, err);
+    /* Without any scope, too: what the ledger has nothing of may be on its way there. */
+    if (catching->count > 0 || !catching->asked) TRY(send_scopes(catching, err));
+    if (!catching->complete) return STATUS_OK;
+    return limit_past_stands(catching->service, &catching->past, &catching->complete, err);
 }
 
 /* --- what has to be done ------------------------------------------------------------------------------------------ */
@@ -248,7 +299,7 @@ static enum status tell(struct keys_service *service, const char *member, int64_
 }
 
 static enum status take_turn(struct keys_service *service, struct arena *arena, const char *member, int64_t since_ms,
-                             int64_t age_ms, struct error *err) {
+                             int64_t age_ms, struct running *running, struct error *err) {
     struct seed seed;
     int64_t wait_ms = 0;
     struct limit_set limits = LIMIT_SET_EMPTY;
@@ -257,6 +308,7 @@ static enum status take_turn(struct keys_service *service, struct arena *arena, 
     *catching = (struct catching){.service = service};
     if (read_member(member, &seed)) {
         TRY(read_limits(service, &seed, arena, &limits, err));
+        TRY(look_at_running(catching, seed.organization, running, err));
         TRY(catch_up(catching, &seed, &limits, arena, err));
         if (!is_done(catching, since_ms, age_ms)) wait_ms = wait_after(age_ms);
     }
@@ -271,13 +323,14 @@ static enum status take_turns(struct keys_service *service, struct arena *arena,
     snprintf(claim, sizeof claim, "%" PRId64, CLAIM_MS);
     TRY(call_script(service, (const char *const[]){"take", most, claim}, 3, &reply, err));
     enum status status = STATUS_OK;
+    struct running running = {.organization = ""};
     *out_more = reply->count == 3 * SEEDS_PER_TURN;
     for (size_t i = 0; i + 2 < reply->count; i += 3) {
         struct error cause = {0};
         const char *member = (const char *)reply->items[i].string.data;
         int64_t since_ms = reply->items[i + 1].integer, age_ms = reply->items[i + 2].integer;
         arena_reset(arena);
-        enum status one = take_turn(service, arena, member, since_ms, age_ms, &cause);
+        enum status one = take_turn(service, arena, member, since_ms, age_ms, &running, &cause);
         if (one == STATUS_OK) continue;
         (void)!tell(service, member, since_ms, WAIT_MS_MIN, &cause);
         log_debug("a limit that was set late cannot catch up yet", LOG_S("scope", member),

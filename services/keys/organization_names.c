@@ -8,20 +8,23 @@
 #include <pthread.h>
 #include <string.h>
 
-/* claim: ARGV name, id, value that may be replaced or ''. Gives 1, or {value that is there, its age in ms}. */
+/* claim: ARGV name, id, value that may be replaced or ''. Gives 1, or {value that is there, its age in ms}. What it writes has not been there before. */
 static const char claim_source[] =
     "local time = redis.call('TIME') local now = time[1] * 1000 + math.floor(time[2] / 1000) "
     "local there = redis.call('HGET', KEYS[1], ARGV[1]) "
-    "if there and there ~= ARGV[3] then "
+    "if there then "
     "  local id, since = string.match(there, '^(%S+) (%d+)$') "
-    "  if id ~= ARGV[2] then return {there, now - (tonumber(since) or 0)} end "
+    "  since = tonumber(since) or 0 "
+    "  if id ~= ARGV[2] and there ~= ARGV[3] then return {there, now - since} end "
+    "  now = math.max(now, since + 1) "
     "end "
     "redis.call('HSET', KEYS[1], ARGV[1], ARGV[2] .. string.format(' %.0f', now)) return 1";
-static const char release_source[] =
-    "local there = redis.call('HGET', KEYS[1], ARGV[1]) "
-    "if there and string.match(there, '^%S+') == ARGV[2] then redis.call('HDEL', KEYS[1], ARGV[1]) end return 1";
+/* release: ARGV name, value that is taken away, or the id of whoever's it is. */
+static const char release_source[] = "local there = redis.call('HGET', KEYS[1], ARGV[1]) "
+                                     "if there and (there == ARGV[2] or string.match(there, '^%S+') == ARGV[2]) then "
+                                     "redis.call('HDEL', KEYS[1], ARGV[1]) end return 1";
 
-enum { CLAIM_MS = 60 * 1000, VALUE_BYTES = UUID_CHARACTERS + 24, TRIES = 4 };
+enum { CLAIM_MS = 60 * 1000, VALUE_BYTES = ORGANIZATION_NAME_HOLDER_BYTES, TRIES = 4 };
 #define NAMES "bora:org-names"
 
 static struct redis_script claim_script, release_script;
@@ -73,10 +76,20 @@ enum status organization_name_claim(struct keys_service *service, const char *na
     return error_set(err, STATUS_ALREADY_EXISTS, "there is an organization of that name");
 }
 
-void organization_name_release(struct keys_service *service, const char *name, const char *id) {
+enum status organization_name_holder(struct keys_service *service, const char *name, const char *id,
+                                     char out[ORGANIZATION_NAME_HOLDER_BYTES], struct error *err) {
+    struct redis_reply *reply = NULL;
+    TRY(store_words(service, &reply, err, WORDS("HGET", NAMES, name)));
+    bool own = reply->type == REDIS_STRING && strncmp((const char *)reply->string.data, id, strlen(id)) == 0;
+    snprintf(out, ORGANIZATION_NAME_HOLDER_BYTES, "%s", own ? (const char *)reply->string.data : "");
+    redis_reply_free(reply);
+    return STATUS_OK;
+}
+
+void organization_name_release(struct keys_service *service, const char *name, const char *holder) {
     pthread_once(&scripts_once, init_scripts);
     const struct bytes_view key = bytes_view_string(NAMES),
-                            arguments[] = {bytes_view_string(name), bytes_view_string(id)};
+                            arguments[] = {bytes_view_string(name), bytes_view_string(holder)};
     redis_script_run(service->redis, &release_script, &key, 1, arguments, 2, NULL, NULL);
 }
 

@@ -207,11 +207,15 @@ enum status place_change_organization(struct handling *handling, const struct or
                                    .after = &new,
                                    .entry = &entry,
                                    .change = &told};
-    if (renamed) TRY(organization_name_claim(handling->service, after->name, after->id, &handling->arena, err));
+    char holder[ORGANIZATION_NAME_HOLDER_BYTES] = "";
+    if (renamed) {
+        TRY(organization_name_claim(handling->service, after->name, after->id, &handling->arena, err));
+        TRY(organization_name_holder(handling->service, before->name, before->id, holder, err));
+    }
     if (!limit_sets_equal(&before->limits, &after->limits))
         TRY(limit_seed_scope(handling, after->id, NULL, NULL, &after->limits, err));
     TRY(record_change(handling, &change, err));
-    if (renamed) organization_name_release(handling->service, before->name, before->id);
+    if (holder[0] != 0) organization_name_release(handling->service, before->name, holder);
     return change_finish(handling->service, &told, err);
 }
 

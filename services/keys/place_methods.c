@@ -95,8 +95,13 @@ static enum status delete_organization(struct handling *handling, const void *me
                                        struct error *err) {
     const Bora__V1__DeleteOrganizationRequest *request = message;
     struct organization organization;
-    TRY(handling_organization(handling, request->organization_id, &organization, err));
-    TRY(place_delete_organization(handling, &organization, err));
+    struct error missing = {0}, later = {0};
+    bool was_there = false; /* a call before has removed it, and may not have been answered */
+    enum status status = handling_organization(handling, request->organization_id, &organization, &missing);
+    if (status == STATUS_NOT_FOUND)
+        (void)!place_forget_organization(handling->service, request->organization_id, &was_there, &later);
+    if (status != STATUS_OK && !was_there) return error_set(err, status, "%s", missing.message);
+    if (status == STATUS_OK) TRY(place_delete_organization(handling, &organization, err));
     Bora__V1__DeleteOrganizationResponse *out = arena_alloc(&handling->arena, sizeof *out);
     if (out == NULL) return out_of_memory(err);
     bora__v1__delete_organization_response__init(out);

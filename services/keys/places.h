@@ -76,8 +76,11 @@ const char *workspace_names_find(const struct workspace_names *names, const char
 
 /** `organization`: what is asked for; gets an id and a first workspace. ALREADY_EXISTS: the name is taken. RESOURCE_EXHAUSTED: there are too many. */
 enum status place_create_organization(struct handling *handling, struct organization *organization, struct error *err);
-/** FAILED_PRECONDITION: it has keys that are not revoked, or has used something, or is the first one. */
+/** FAILED_PRECONDITION: it has keys that are not revoked, or has used something, or is the first one. Its audit trail stays. */
 enum status place_delete_organization(struct handling *handling, const struct organization *organization,
+                                      struct error *err);
+/** What indexes still name of an organisation that was deleted. `*out_was_there` false: nothing. On failure later, by whoever sees its mark (changes.h). */
+enum status place_forget_organization(struct keys_service *service, const char *id, bool *out_was_there,
                                       struct error *err);
 /** `workspace`: what is asked for; gets an id. ALREADY_EXISTS: there is one of that name, whose id it gets. */
 enum status place_create_workspace(struct handling *handling, struct workspace *workspace, struct error *err);

@@ -4,8 +4,8 @@
 
 #include "base/text.h"
 #include "bora/v1/usage.pb-c.h"
-#include "services/keys/batch.h"
 #include "services/keys/changes.h"
+#include "services/keys/currency.h"
 #include "services/keys/money.h"
 #include "services/keys/out_of_memory.h"
 #include "services/keys/store_names.h"
@@ -156,51 +156,18 @@ static enum status read_request(struct handling *handling, const Bora__V1__SetPr
 
 /* --- the currency ------------------------------------------------------------------------------------------------- */
 
-enum { ASKED_AT_ONCE = BATCH_MAX / 3 };
-
-static enum status note_priced(void *context, const struct redis_reply *reply, struct error *err) {
-    bool *found = context;
-    (void)err;
-    *found = *found || reply->type == REDIS_STRING || (reply->type == REDIS_INTEGER && reply->integer > 0);
-    return STATUS_OK;
-}
-
-/** Of some organisations. While there are prices, what is on its way to the ledger may have a cost too. */
-static enum status ask_priced(struct handling *handling, char (*ids)[UUID_CHARACTERS + 1], size_t count,
-                              bool with_prices, bool *out_priced, struct error *err) {
-    struct keys_service *service = handling->service;
-    struct batch batch;
-    struct error cause = {0};
-    batch_init(&batch);
-    for (size_t i = 0; i < count; i++) {
-        redis_commandf(service->redis, batch_answer, batch_expect(&batch, note_priced, out_priced),
-                       "HGET bora:ledger-seen:{%s} priced", ids[i]);
-        if (!with_prices) continue;
-        redis_commandf(service->limits_redis, batch_answer, batch_expect(&batch, note_priced, out_priced),
-                       "XLEN bora:outbox:{%s}", ids[i]);
-        redis_commandf(service->limits_redis, batch_answer, batch_expect(&batch, note_priced, out_priced),
-                       "HLEN bora:leases:{%s}", ids[i]);
-    }
-    enum status status = batch_wait(&batch, NULL, &cause);
-    batch_deinit(&batch);
-    return status == STATUS_OK ? STATUS_OK : store_failure(status, cause.message, err);
-}
-
-/** Amounts in the ledger, in sums and counters are of one currency, and have no name of one: another name would make other money of them. */
 static enum status require_currency(struct handling *handling, const struct price_list *before,
                                     const struct price_list *after, struct error *err) {
+    static const char *const reasons[] = {
+        [CURRENCY_UNDER_WAY] = "Value error, answers are under way that may be charged in %s: try again when they have "
+                               "ended",
+        [CURRENCY_CHARGED] = "Value error, usage has been charged in %s: the currency cannot be changed any more"};
     const char *old = currency_or_default(before->currency);
-    char(*ids)[UUID_CHARACTERS + 1] = NULL;
-    size_t count = 0;
-    bool priced = false;
+    enum currency_use use = CURRENCY_UNUSED;
     if (strcmp(old, after->currency) == 0) return STATUS_OK;
-    TRY(place_organization_ids(handling->service, 0, LIMIT_ORGANIZATIONS, &handling->arena, &ids, &count, err));
-    for (size_t at = 0; at < count && !priced; at += ASKED_AT_ONCE)
-        TRY(ask_priced(handling, ids + at, count - at < ASKED_AT_ONCE ? count - at : ASKED_AT_ONCE, before->count > 0,
-                       &priced, err));
-    if (!priced) return STATUS_OK;
-    const char *message = arena_printf(
-        &handling->arena, "Value error, usage has been charged in %s: the currency cannot be changed any more", old);
+    TRY(currency_find_use(handling, before->count > 0 || before->currency[0] != 0, &use, err));
+    if (use == CURRENCY_UNUSED) return STATUS_OK;
+    const char *message = arena_printf(&handling->arena, reasons[use], old);
     return message != NULL ? handling_refuse_field(handling, "currency", -1, message) : out_of_memory(err);
 }
 

@@ -4,6 +4,7 @@
 #include "services/keys/usage_methods.h"
 
 #include "base/clock.h"
+#include "bora/v1/usage.pb-c.h"
 #include "services/keys/money.h"
 #include "services/keys/out_of_memory.h"
 #include "services/keys/prices.h"
@@ -11,7 +12,6 @@
 #include "services/keys/usage_names.h"
 #include "services/keys/usage_scope.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 /* --- names ------------------------------------------------------------------------------------------------------- */
@@ -22,40 +22,21 @@ struct named_row {
     const char *key_name, *workspace_name;
 };
 
-static int compare_keys(const void *a, const void *b) {
-    return strcmp(((const struct named_row *)a)->row->key, ((const struct named_row *)b)->row->key);
-}
-static int compare_workspaces(const void *a, const void *b) {
-    return strcmp(((const struct named_row *)a)->row->workspace, ((const struct named_row *)b)->row->workspace);
-}
-static int compare_places(const void *a, const void *b) {
-    const struct usage_row *x = ((const struct named_row *)a)->row, *y = ((const struct named_row *)b)->row;
-    return x < y ? -1 : x > y;
-}
-
-/** Each name is asked for once, however many rows have it. */
 static enum status name_rows(struct handling *handling, const struct usage_table *table, const char *organization,
                              struct named_row *rows, struct error *err) {
-    for (size_t i = 0; i < table->count; i++) rows[i] = (struct named_row){.row = &table->rows[i]};
+    size_t count = table->count;
+    struct usage_name *names = arena_alloc_array(&handling->arena, count, sizeof *names);
+    if (names == NULL) return too_much_memory(err);
+    for (size_t i = 0; i < count; i++) rows[i] = (struct named_row){.row = &table->rows[i]};
     if (table->grouping.key) {
-        qsort(rows, table->count, sizeof *rows, compare_keys);
-        for (size_t i = 0; i < table->count; i++) {
-            if (i > 0 && compare_keys(&rows[i - 1], &rows[i]) == 0)
-                rows[i].key_name = rows[i - 1].key_name;
-            else
-                TRY(usage_name(handling, "key", organization, rows[i].row->key, &rows[i].key_name, err));
-        }
+        for (size_t i = 0; i < count; i++) names[i] = (struct usage_name){rows[i].row->key, &rows[i].key_name};
+        TRY(usage_names_find(handling, "key", organization, names, count, err));
     }
     if (table->grouping.workspace) {
-        qsort(rows, table->count, sizeof *rows, compare_workspaces);
-        for (size_t i = 0; i < table->count; i++) {
-            if (i > 0 && compare_workspaces(&rows[i - 1], &rows[i]) == 0)
-                rows[i].workspace_name = rows[i - 1].workspace_name;
-            else
-                TRY(usage_name(handling, "ws", organization, rows[i].row->workspace, &rows[i].workspace_name, err));
-        }
+        for (size_t i = 0; i < count; i++)
+            names[i] = (struct usage_name){rows[i].row->workspace, &rows[i].workspace_name};
+        TRY(usage_names_find(handling, "ws", organization, names, count, err));
     }
-    qsort(rows, table->count, sizeof *rows, compare_places);
     return STATUS_OK;
 }
 

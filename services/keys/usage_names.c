@@ -2,60 +2,66 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "services/keys/usage_names.h"
 
+#include "services/keys/batch.h"
 #include "services/keys/out_of_memory.h"
 #include "services/keys/store_names.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-enum status usage_name(struct handling *handling, const char *what, const char *organization, const char *id,
-                       const char **out, struct error *err) {
-    char name[STORE_NAME_BYTES];
-    store_name(name, what, organization, id);
-    struct redis_reply *reply = NULL;
-    TRY(store_words(handling->service, &reply, err, WORDS("HGET", name, "name")));
-    *out = NULL;
-    bool found = reply->type == REDIS_STRING;
-    if (found) *out = arena_copy(&handling->arena, reply->string.data, reply->string.length);
-    redis_reply_free(reply);
-    return found && *out == NULL ? too_much_memory(err) : STATUS_OK;
+/** One id's answer; the thread that waits for the batch leaves the arena to the one that answers. */
+struct asked {
+    struct arena *arena;
+    const char **to;
+};
+
+static int compare(const void *a, const void *b) {
+    return strcmp(((const struct usage_name *)a)->id, ((const struct usage_name *)b)->id);
 }
 
-static int compare_keys(const void *a, const void *b) {
-    return strcmp((*(Bora__V1__LedgerEntry *const *)a)->key_prefix, (*(Bora__V1__LedgerEntry *const *)b)->key_prefix);
-}
-static int compare_workspaces(const void *a, const void *b) {
-    return strcmp((*(Bora__V1__LedgerEntry *const *)a)->workspace_id,
-                  (*(Bora__V1__LedgerEntry *const *)b)->workspace_id);
+static bool is_first(const struct usage_name *names, size_t i) {
+    return i == 0 || strcmp(names[i - 1].id, names[i].id) != 0;
 }
 
-static void set_key_name(Bora__V1__LedgerEntry *entry, const char *name) {
-    entry->_key_name_case = BORA__V1__LEDGER_ENTRY___KEY_NAME_KEY_NAME;
-    entry->key_name = (char *)name;
-}
-static void set_workspace_name(Bora__V1__LedgerEntry *entry, const char *name) {
-    entry->_workspace_name_case = BORA__V1__LEDGER_ENTRY___WORKSPACE_NAME_WORKSPACE_NAME;
-    entry->workspace_name = (char *)name;
+static enum status take_name(void *context, const struct redis_reply *reply, struct error *err) {
+    const struct asked *asked = context;
+    if (reply->type != REDIS_STRING) return STATUS_OK;
+    *asked->to = arena_copy(asked->arena, reply->string.data, reply->string.length);
+    return *asked->to != NULL ? STATUS_OK : too_much_memory(err);
 }
 
-enum status usage_name_entries(struct handling *handling, const char *organization, Bora__V1__LedgerEntry **entries,
-                               size_t count, struct error *err) {
-    Bora__V1__LedgerEntry **sorted = arena_alloc_array(&handling->arena, count, sizeof *sorted);
-    const char *name = NULL;
-    if (count == 0) return STATUS_OK;
-    if (sorted == NULL) return too_much_memory(err);
-    memcpy(sorted, entries, count * sizeof *sorted);
-    qsort(sorted, count, sizeof *sorted, compare_keys);
-    for (size_t i = 0; i < count; i++) {
-        if (i == 0 || compare_keys(&sorted[i - 1], &sorted[i]) != 0)
-            TRY(usage_name(handling, "key", organization, sorted[i]->key_prefix, &name, err));
-        if (name != NULL) set_key_name(sorted[i], name);
+/** The next ids from `*at` on, as many as a batch has room for. */
+static enum status ask_some(struct handling *handling, const char *what, const char *organization,
+                            const struct usage_name *names, size_t count, size_t *at, struct batch *batch,
+                            struct error *err) {
+    struct asked asked[BATCH_MAX];
+    struct error cause = {0};
+    bool of_store = false;
+    for (int sent = 0; *at < count && sent < BATCH_MAX; ++*at) {
+        char name[STORE_NAME_BYTES];
+        if (!is_first(names, *at)) continue;
+        asked[sent] = (struct asked){&handling->arena, names[*at].to};
+        *names[*at].to = NULL;
+        store_name(name, what, organization, names[*at].id);
+        redis_commandf(handling->service->redis, batch_answer, batch_expect(batch, take_name, &asked[sent++]),
+                       "HGET %s name", name);
     }
-    qsort(sorted, count, sizeof *sorted, compare_workspaces);
-    for (size_t i = 0; i < count; i++) {
-        if (i == 0 || compare_workspaces(&sorted[i - 1], &sorted[i]) != 0)
-            TRY(usage_name(handling, "ws", organization, sorted[i]->workspace_id, &name, err));
-        if (name != NULL) set_workspace_name(sorted[i], name);
+    enum status status = batch_wait(batch, &of_store, &cause);
+    if (status == STATUS_OK) return STATUS_OK;
+    return of_store ? store_failure(status, cause.message, err) : error_set(err, status, "%s", cause.message);
+}
+
+enum status usage_names_find(struct handling *handling, const char *what, const char *organization,
+                             struct usage_name *names, size_t count, struct error *err) {
+    struct batch batch;
+    enum status status = STATUS_OK;
+    if (count > 0) qsort(names, count, sizeof *names, compare);
+    batch_init(&batch);
+    for (size_t at = 0; at < count && status == STATUS_OK;)
+        status = ask_some(handling, what, organization, names, count, &at, &batch, err);
+    batch_deinit(&batch);
+    for (size_t i = 0; i < count && status == STATUS_OK; i++) {
+        if (!is_first(names, i)) *names[i].to = *names[i - 1].to;
     }
-    return STATUS_OK;
+    return status;
 }

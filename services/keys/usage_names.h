@@ -4,14 +4,15 @@
 #ifndef SERVICES_KEYS_USAGE_NAMES_H
 #define SERVICES_KEYS_USAGE_NAMES_H
 
-#include "bora/v1/usage.pb-c.h"
 #include "services/keys/handling.h"
 
-/** `what`: "key" or "ws", as in store_names.h. In the handling's arena; NULL when there is no such record any more. */
-enum status usage_name(struct handling *handling, const char *what, const char *organization, const char *id,
-                       const char **out, struct error *err);
-/** Into the entries of a page; each name is asked for once, however many entries have it. */
-enum status usage_name_entries(struct handling *handling, const char *organization, Bora__V1__LedgerEntry **entries,
-                               size_t count, struct error *err);
+struct usage_name {
+    const char *id;  /* a key's prefix, or a workspace */
+    const char **to; /* gets the name, in the handling's arena; NULL when there is no such record any more */
+};
+
+/** `what`: "key" or "ws", as in store_names.h. Each id is asked for once, however often it comes, and hundreds in one round trip. `names` change their order. */
+enum status usage_names_find(struct handling *handling, const char *what, const char *organization,
+                             struct usage_name *names, size_t count, struct error *err);
 
 #endif

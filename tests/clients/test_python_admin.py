@@ -73,6 +73,7 @@ def test_places_limits_and_money(admin):
     admin.delete_organization(empty.id)
     with pytest.raises(bora.NotFoundError):
         admin.organization(empty.id)
+    assert [entry.action for entry in admin.audit(organization_id=empty.id)] == ["organization.delete", "workspace.create", "organization.create"]
     prices = admin.set_prices("EUR", [{"model": "small", "input_per_million": 1, "output_per_million": 4}])
     assert prices == admin.prices() and [(price.model, price.output_per_million) for price in prices.prices] == [("small", 4)]
 

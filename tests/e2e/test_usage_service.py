@@ -225,6 +225,23 @@ def test_what_was_settled_is_in_the_report_whoever_is_killed(service, tenant):
     assert sorted(seen) == sorted(e["r"] for e in entries)
 
 
+def test_names_of_hundreds_of_keys(service, tenant):
+    """More than are asked for in one piece; each key is asked for once."""
+    place = tenant.places[0].id
+    prefixes = [f"manykeys{n:04d}" for n in range(1100)]
+    service.redis.pipe([("HSET", f"bora:key:{{{tenant.id}}}:{p}", "name", f"name-of-{p}") for p in prefixes if p != prefixes[7]])
+    tenant.settle(*[tenant.entry("service", i=n, k=p, w=place if n % 2 else "gone") for n, p in enumerate(prefixes * 2)])
+    service.redis.ask("CONFIG", "RESETSTAT")
+    entries = service.usage("ListLedger", tenant.admin, limit=3000).entries
+    asked = int(re.search(r"cmdstat_hget:calls=(\d+)", service.redis.ask("INFO", "commandstats"))[1])
+    assert len(prefixes) <= asked < len(prefixes) + 30
+    name_of = lambda prefix: "" if prefix == prefixes[7] else f"name-of-{prefix}"
+    assert [(e.key_prefix, e.key_name, e.workspace_name) for e in entries] == [(p, name_of(p), "north" if n % 2 else "") for n, p in enumerate(prefixes * 2)]
+    assert [e.HasField("key_name") for e in entries[6:9]] == [True, False, True]
+    rows = tenant.usage(group_by=["key", "workspace"], interval="all").rows
+    assert {(r.key_prefix, r.key_name, r.workspace_name) for r in rows} == {(p, name_of(p), "north" if n % 2 else "") for n, p in enumerate(prefixes)}
+
+
 def test_pages_of_the_ledger(service, tenant, modules):
     tenant.settle(*[tenant.entry("service" if n % 3 else "member", "small" if n % 2 else "large", i=n, t=MS + n) for n in range(60)])
     def page(**fields):
@@ -521,6 +538,44 @@ def test_the_currency_changes_until_something_was_charged(modules):
         assert refused(modules, grpc.StatusCode.INVALID_ARGUMENT, lambda: service.usage("SetPrices", currency="USD", prices=price)) == "currency"
         assert service.usage("SetPrices", currency="CHF").currency == "CHF" == tenant.usage().currency
         assert refused(modules, grpc.StatusCode.INVALID_ARGUMENT, lambda: service.usage("SetPrices", currency="EUR")) == "currency"
+    finally:
+        service.close()
+
+
+def test_the_currency_of_what_earlier_versions_charged_stays(modules):
+    """They did not note in the ledger's position that something had cost anything: the sums say it."""
+    service = Service(modules)
+    try:
+        tenant = Tenant(service)
+        days_ago = lambda days: MS - days * 86400000
+        assert service.usage("SetPrices", currency="USD").currency == "USD"
+        tenant.settle(tenant.entry("service", n=0, t=days_ago(41)))
+        service.redis.ask("HSET", f"bora:org:{{{tenant.id}}}", "created_at", days_ago(45) // 1000)
+        assert service.usage("SetPrices", currency="CHF").currency == "CHF"  # what cost nothing is of no currency
+        tenant.settle(tenant.entry("service", n=1, t=days_ago(40)), tenant.entry("service", n=-1, t=days_ago(39)))
+        position = f"bora:ledger-seen:{{{tenant.id}}}"
+        assert service.redis.ask("HDEL", position, "priced") == "1"
+        assert refused(modules, grpc.StatusCode.INVALID_ARGUMENT, lambda: service.usage("SetPrices", currency="EUR")) == "currency"
+        assert service.redis.ask("HGET", position, "priced") == "1"  # the next one need not look at all that
+        assert service.usage("GetPrices").currency == "CHF"
+    finally:
+        service.close()
+
+
+def test_the_currency_stays_while_answers_run_that_began_with_prices(modules):
+    service = Service(modules)
+    try:
+        tenant = Tenant(service)
+        lease = lambda command, *words: service.limits.ask(command, f"bora:leases:{{{tenant.id}}}", "0" * 32, *words)
+        lease("HSET", "an answer that is under way")
+        price = [{"model": "small", "input_per_million": 1, "output_per_million": 2}]
+        assert service.usage("SetPrices", currency="USD", prices=price).currency == "USD"  # there have been no prices yet
+        assert not service.usage("SetPrices", currency="USD").prices  # it was admitted with the one that goes
+        with pytest.raises(grpc.RpcError) as caught:
+            service.usage("SetPrices", currency="EUR")
+        assert "answers are under way" in error_detail(modules, caught.value).validation.detail[0].msg
+        lease("HDEL")
+        assert service.usage("SetPrices", currency="EUR").currency == "EUR"
     finally:
         service.close()
 

@@ -105,18 +105,68 @@ static void test_an_organization_that_has_used_nothing_can_go(void **state) {
     struct keys_outcome outcome = delete_organization(fixture, id);
     assert_int_equal(outcome.status, STATUS_OK);
     assert_string_equal(((Bora__V1__DeleteOrganizationResponse *)outcome.reply)->id, id);
-    /* Nothing of it is left but the entry in the operator's trail. */
+    /* Nothing of it is left but its trail, and an entry in the operator's. */
     assert_int_equal(delete_organization(fixture, id).status, STATUS_NOT_FOUND);
     assert_int_equal(keys_verify(fixture, key->key).status, STATUS_UNAUTHENTICATED);
     assert_int_equal(redis_callf(client, &reply, &err, "KEYS *{%s}*", id), STATUS_OK);
-    assert_int_equal(reply->count, 0);
+    assert_int_equal(reply->count, 1);
+    assert_non_null(strstr((const char *)reply->items[0].string.data, "bora:audit:"));
     redis_reply_free(reply);
+    static const char *const actions[] = {"organization.delete", "key.revoke",       "key.create",
+                                          "workspace.create",    "workspace.create", "organization.create"};
+    Bora__V1__ListAuditResponse *trail = keys_audit(fixture, id);
+    assert_int_equal(trail->n_entries, sizeof actions / sizeof *actions);
+    for (size_t i = 0; i < trail->n_entries; i++) assert_string_equal(trail->entries[i]->action, actions[i]);
+    assert_string_equal(trail->entries[0]->actor, "operator");
+    assert_string_equal(trail->entries[0]->target_name, "mistake");
     Bora__V1__AuditEntry *entry = keys_audit(fixture, NULL)->entries[0];
     assert_string_equal(entry->action, "organization.delete");
     assert_string_equal(entry->target, id);
     assert_string_equal(entry->target_name, "mistake");
     assert_int_equal(create_organization(fixture, "mistake").status, STATUS_OK);
     redis_client_destroy(limits);
+    redis_client_destroy(client);
+}
+
+static bool is_indexed(struct redis_client *client, const char *index, const char *field) {
+    struct error err = {0};
+    struct redis_reply *reply = NULL;
+    assert_int_equal(redis_callf(client, &reply, &err, "HEXISTS %s %s", index, field), STATUS_OK);
+    bool there = reply->integer == 1;
+    redis_reply_free(reply);
+    return there;
+}
+
+static int64_t number_of(struct redis_client *client, const char *format, const char *word) {
+    struct error err = {0};
+    struct redis_reply *reply = NULL;
+    assert_int_equal(redis_callf(client, &reply, &err, format, word), STATUS_OK);
+    int64_t number = reply->type == REDIS_ARRAY ? (int64_t)reply->count : reply->integer;
+    redis_reply_free(reply);
+    return number;
+}
+
+/** Indexes lie in other slots than the organisation, so they follow; whatever fails on the way, in the end nothing is left in them. */
+static void test_indexes_follow_an_organization_that_went(void **state) {
+    struct keys_fixture *fixture = *state;
+    struct redis_client *client = keys_redis_client(&fixture->redis);
+    const char *id = keys_create_organization(fixture, "mistake")->id;
+    const char *workspace = keys_create_workspace(fixture, "w", id)->id;
+    Bora__V1__CreateKeyResponse *key = keys_create_role(fixture, "admin", workspace);
+    assert_int_equal(keys_revoke(fixture, key->key_id).status, STATUS_OK);
+    int64_t organizations = number_of(client, "ZCARD %s", "bora:orgs");
+    number_of(client, "ACL SETUSER default %s", "-hdel");
+    assert_int_equal(delete_organization(fixture, id).status, STATUS_OK);
+    assert_true(is_indexed(client, "bora:key-index", key->info->prefix));
+    assert_int_equal(delete_organization(fixture, id).status, STATUS_OK); /* who has not heard asks again */
+    number_of(client, "ACL SETUSER default %s", "+hdel");
+    int64_t until = clock_monotonic_ns(clock_system()) + SECONDS * NS_PER_S;
+    while (number_of(client, "KEYS *{%s}*", id) != 1) assert_true(clock_monotonic_ns(clock_system()) < until);
+    assert_false(is_indexed(client, "bora:key-index", key->info->prefix));
+    assert_false(is_indexed(client, "bora:ws-index", workspace));
+    assert_false(is_indexed(client, "bora:org-names", "mistake"));
+    assert_int_equal(number_of(client, "ZCARD %s", "bora:orgs"), organizations - 1);
+    assert_int_equal(delete_organization(fixture, id).status, STATUS_NOT_FOUND);
     redis_client_destroy(client);
 }
 
@@ -511,6 +561,7 @@ int main(int argc, char **argv) {
         KEYS_TEST(test_a_claim_that_came_to_nothing_ends),
         KEYS_TEST(test_names_from_before_they_were_kept),
         KEYS_TEST(test_an_organization_that_has_used_nothing_can_go),
+        KEYS_TEST(test_indexes_follow_an_organization_that_went),
         KEYS_TEST(test_workspaces_come_in_pages_over_all_organizations),
         KEYS_TEST(test_names_are_an_organizations_own_and_taken_once),
         KEYS_TEST(test_a_workspace_goes_without_keys_and_not_as_the_last),

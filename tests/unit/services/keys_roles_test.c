@@ -301,10 +301,40 @@ static void test_an_admin_key_that_ends_makes_none_that_goes_on(void **state) {
     assert_int_equal(prolong(fixture, admin, service->key_id, "admin", NULL), STATUS_PERMISSION_DENIED);
     assert_int_equal(prolong(fixture, admin, service->key_id, "admin", "2099-01-01"), STATUS_OK);
     assert_int_equal(keys_rotate(fixture, admin, eternal->key_id, 0).status, STATUS_PERMISSION_DENIED);
-    assert_int_equal(prolong(fixture, admin, eternal->key_id, NULL, "2100-02-01"), STATUS_OK); /* shorter than before */
-    assert_int_equal(prolong(fixture, admin, eternal->key_id, NULL, NULL), STATUS_OK);
-    assert_int_equal(prolong(fixture, ADMIN_KEY, eternal->key_id, NULL, ""), STATUS_OK);
     assert_int_equal(keys_rotate(fixture, admin, made->key_id, 0).status, STATUS_OK);
+}
+
+/** What goes on is not made less first, rotated, and then given back by somebody who knows of no rotation. */
+static void test_an_admin_key_that_goes_on_is_out_of_reach_of_one_that_ends(void **state) {
+    struct keys_fixture *fixture = *state;
+    const int64_t far = INT64_C(4102444800);
+    const char *admin = create_until_ok(fixture, ADMIN_KEY, "admin", far)->key;
+    Bora__V1__CreateKeyResponse *eternal = create_until_ok(fixture, ADMIN_KEY, "admin", 0);
+    assert_int_equal(prolong(fixture, admin, eternal->key_id, "service", NULL), STATUS_PERMISSION_DENIED);
+    assert_int_equal(prolong(fixture, admin, eternal->key_id, "member", "2099-01-01"), STATUS_PERMISSION_DENIED);
+    assert_int_equal(prolong(fixture, admin, eternal->key_id, NULL, "2099-01-01"), STATUS_PERMISSION_DENIED);
+    assert_int_equal(prolong(fixture, admin, eternal->key_id, NULL, "2100-02-01"), STATUS_PERMISSION_DENIED);
+    assert_int_equal(keys_rotate(fixture, admin, eternal->key_id, 0).status, STATUS_PERMISSION_DENIED);
+    assert_int_equal(keys_verify(fixture, eternal->key).status, STATUS_OK);
+    /* Whatever gives it no more than it has may be done: another name, and an end to it. */
+    assert_int_equal(prolong(fixture, admin, eternal->key_id, "admin", NULL), STATUS_OK);
+    Bora__V1__UpdateKeyRequest request = BORA__V1__UPDATE_KEY_REQUEST__INIT;
+    request.key_id = eternal->key_id;
+    GIVE(request, UPDATE_KEY_REQUEST, NAME, name, (char *)"found on a bus");
+    GIVE(request, UPDATE_KEY_REQUEST, DISABLED, disabled, true);
+    assert_int_equal(keys_update(fixture, admin, &request).status, STATUS_OK);
+    Bora__V1__RevokeKeyRequest revoke = BORA__V1__REVOKE_KEY_REQUEST__INIT;
+    revoke.key_id = eternal->key_id;
+    assert_int_equal(
+        keys_call(fixture, "RevokeKey", admin, &revoke.base, &bora__v1__revoke_key_response__descriptor).status,
+        STATUS_OK);
+    /* An admin that goes on may do all of it. */
+    Bora__V1__CreateKeyResponse *first = create_until_ok(fixture, ADMIN_KEY, "admin", 0),
+                                *second = create_until_ok(fixture, first->key, "admin", 0);
+    assert_int_equal(prolong(fixture, first->key, second->key_id, NULL, "2100-02-01"), STATUS_OK);
+    assert_int_equal(prolong(fixture, first->key, second->key_id, "service", ""), STATUS_OK);
+    assert_int_equal(keys_rotate(fixture, first->key, second->key_id, 0).status, STATUS_OK);
+    assert_int_equal(prolong(fixture, first->key, second->key_id, "admin", NULL), STATUS_OK);
 }
 
 /** A secret that was rotated away, and goes on for the overlap, renews nothing. */
@@ -329,6 +359,7 @@ int main(int argc, char **argv) {
         KEYS_TEST(test_keys_that_may_not_be_used_administer_nothing),
         KEYS_TEST(test_me_is_who_shows_the_key),
         KEYS_TEST(test_an_admin_key_that_ends_makes_none_that_goes_on),
+        KEYS_TEST(test_an_admin_key_that_goes_on_is_out_of_reach_of_one_that_ends),
         KEYS_TEST(test_an_old_secret_does_not_become_a_new_one),
     };
     return cmocka_run_group_tests_name("services/keys_roles", tests, NULL, NULL);

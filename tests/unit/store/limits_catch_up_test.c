@@ -190,6 +190,61 @@ static void test_an_outbox_that_nobody_has_looked_at(void **state) {
     assert_int_equal(month(client, "o", NULL), 32);
 }
 
+struct oldest {
+    struct tally tally;
+    char cursor[LIMITS_CURSOR_BYTES + 1];
+    int64_t ms;
+    int pieces;
+};
+
+static void keep_oldest(void *context, enum status status, const struct redis_reply *reply, const char *message) {
+    struct oldest *oldest = context;
+    int64_t ms = 0;
+    if (status == STATUS_OK && !limits_read_oldest_lease(reply, oldest->cursor, &ms)) status = STATUS_DATA_LOSS;
+    if (ms != 0 && (oldest->ms == 0 || ms < oldest->ms)) oldest->ms = ms;
+    oldest->pieces++;
+    tally_count(&oldest->tally, status, reply, message);
+}
+
+static struct oldest look_at_leases(struct redis_client *client) {
+    struct oldest oldest = {.tally = TALLY_INIT, .cursor = "0"};
+    do {
+        char cursor[sizeof oldest.cursor];
+        memcpy(cursor, oldest.cursor, sizeof cursor);
+        limits_oldest_lease(client, ORGANIZATION, cursor, keep_oldest, &oldest);
+        tally_wait(&oldest.tally, oldest.pieces + 1);
+        if (oldest.tally.by_status[STATUS_OK] != oldest.pieces) fail_msg("%s", oldest.tally.message);
+    } while (strcmp(oldest.cursor, "0") != 0);
+    return oldest;
+}
+
+/** Thousands run always: that one of them began before is seen, wherever it is, and that none did any more. */
+static void test_thousands_of_running_answers(void **state) {
+    enum { ANSWERS = 6000, OLD = 4321 };
+    struct redis_client *client = client_of(state);
+    struct limits_past scopes[] = {{"o", NULL, 0, 0, 0}};
+    struct test_request request;
+    set_epoch(client);
+    assert_int_equal(look_at_leases(client).ms, 0);
+    test_request_init(&request);
+    request.admission.scope_count = 0;
+    admit_as(client, &request, OLD);
+    limits_set_test_time(START_US + 2 * SECOND_US);
+    for (int i = 1; i <= ANSWERS; i++) {
+        if (i != OLD) admit_as(client, &request, i);
+    }
+    struct oldest oldest = look_at_leases(client);
+    assert_int_equal(oldest.ms, START_US / 1000);
+    assert_true(oldest.pieces > 1);
+    settle(client, OLD, usage_of(10, 0, 0));
+    assert_int_equal(look_at_leases(client).ms, START_US / 1000 + 2000);
+    struct caught_up caught_up = catch_up_at(client, EPOCH, "0-0", START_US / DAY_US, scopes, 1);
+    assert_true(caught_up.complete);
+    assert_int_equal(caught_up.oldest_ms, START_US / 1000); /* in the outbox now */
+    int64_t tokens = month(client, "o", NULL);
+    assert_true(tokens > 10 * 4000 && tokens <= 10 * ANSWERS);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, limits_setup, limits_teardown)
 int main(void) {
     const struct CMUnitTest tests[] = {TEST(test_what_is_on_its_way_to_the_ledger_counts),
@@ -198,6 +253,7 @@ int main(void) {
                                        TEST(test_only_what_is_the_scopes),
                                        TEST(test_sums_of_another_day),
                                        TEST(test_of_an_outbox_that_is_another_one_nothing_is_added),
-                                       TEST(test_an_outbox_that_nobody_has_looked_at)};
+                                       TEST(test_an_outbox_that_nobody_has_looked_at),
+                                       TEST(test_thousands_of_running_answers)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
