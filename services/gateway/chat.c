@@ -244,7 +244,7 @@ static enum status open_stream_locked(struct chat *chat, int index) {
     start.lease.len = (size_t)snprintf(lease, sizeof lease, "%s/%s", chat->request->key->organization, chat->lease);
     start.lease.data = (uint8_t *)lease;
     start.answer = index;
-    start.proceed_prompt_tokens = chat->estimate.input;
+    start.proceed_prompt_tokens = chat_worker_goes_on(chat) ? chat->estimate.input : 0;
     choice->prepared = choice->finished = choice->held = false;
     chat_ref(chat);
     request_ref(chat->request);
@@ -378,7 +378,9 @@ static bool on_prepared_locked(struct chat *chat, struct chat_choice *choice,
         if (!chat->choices[i].prepared) return false;
     }
     if (chat->estimate.input > 0) {
-        if (!stopped && chat_confirm_estimate_locked(chat)) chat->phase = CHAT_GENERATING;
+        if (stopped || !chat_confirm_estimate_locked(chat)) return false;
+        chat->phase = CHAT_GENERATING;
+        if (!chat_worker_goes_on(chat) && choice->generation != NULL) generation_proceed(choice->generation, 0);
         return false;
     }
     chat->phase = CHAT_ADMITTING;

@@ -195,6 +195,8 @@ void chat_settle_locked(struct chat *chat);
 /** May it be admitted by upper bounds? A plain chat, on a worker with places left that says how many tokens a prompt has at most, of a key whose
  *  limits had plenty of room the last time. */
 bool chat_estimate(const struct chat *chat, struct chat_estimate *out);
+/** Behind Prepared, by itself: not where an older worker has taken the place of the one that was chosen. */
+bool chat_worker_goes_on(const struct chat *chat);
 
 /* chat_answer.c; the chat's mutex is held */
 void chat_send_delta(struct chat *chat, struct chat_choice *choice, const Bora__Internal__V1__Delta *delta);

@@ -37,6 +37,10 @@ static int64_t at_most(int64_t value, int64_t most) {
     return value < most ? value : most;
 }
 
+bool chat_worker_goes_on(const struct chat *chat) {
+    return is_sane(chat->worker->announcement->model->prompt_bound);
+}
+
 bool chat_estimate(const struct chat *chat, struct chat_estimate *out) {
     const Bora__Internal__V1__ModelDescription *model = chat->worker->announcement->model;
     const Bora__Internal__V1__Start *start = chat->plan.start;

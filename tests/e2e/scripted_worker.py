@@ -195,7 +195,7 @@ class ScriptedWorker:
     PROMPT_TOKENS = 10
     CONTEXT_TOKENS = 1000
 
-    def __init__(self, house, folder, bound=False):
+    def __init__(self, house, folder, bound=False, worker_id="scripted"):
         """`bound`: it says how many tokens a prompt may have, so that plain chats are admitted before it has counted."""
         self.pb, self.code = generate_modules(folder)
         self.bound = {"prompt_bound": self.pb.PromptBound(fixed_tokens=self.PROMPT_TOKENS, byte_tokens=1)} if bound else {}
@@ -217,12 +217,14 @@ class ScriptedWorker:
         self.server.start()
         self.redis = Redis(house.ports["redis-limits"], (house.state / "secrets/redis-password").read_text().strip())
         self.address = f"127.0.0.1:{self.port}"
+        self.id = worker_id
         self.announce()
-        self.redis.command("ZADD", "bora:workers", 10**15, "scripted")
+        self.redis.command("ZADD", "bora:workers", 10**15, self.id)
 
-    def announce(self, started_at=0, worker_id="scripted", address=None, **model):
+    def announce(self, started_at=0, worker_id=None, address=None, **model):
         """As a process that began at `started_at` and serves a model like MODEL but for what is given; or as another one, which is elsewhere."""
         model = self.pb.ModelDescription(**{"name": self.MODEL, "context_tokens": self.CONTEXT_TOKENS, "capabilities": ["completion_chat", "function_calling"], **self.bound, **model})
+        worker_id = worker_id or self.id
         announcement = self.pb.WorkerAnnouncement(worker_id=worker_id, address=address or self.address, model=model, load=self.pb.Load(sequences_max=8), rank_count=1, started_at=started_at)
         self.redis.command("SET", f"bora:worker:{worker_id}", announcement.SerializeToString())
 
@@ -297,6 +299,6 @@ class ScriptedWorker:
         return Refusal(code, message, self.pb.WorkerError(**facts))
 
     def stop(self):
-        self.redis.command("ZREM", "bora:workers", "scripted")
+        self.redis.command("ZREM", "bora:workers", self.id)
         self.redis.close()
         self.server.stop(0)

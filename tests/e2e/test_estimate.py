@@ -168,6 +168,32 @@ def test_a_worker_that_is_lost_before_it_has_counted_is_replaced(house, worker):
     assert sorted(entries(house, key_id)) == [(0, 0), (10, 1)]
 
 
+def test_a_worker_that_knows_nothing_of_bounds_takes_the_place_of_one_that_does(house, worker, tmp_path):
+    """It waits for its Proceed."""
+    old = ScriptedWorker(house, tmp_path, worker_id="scripted-old")
+    try:
+        old.reset(lambda start, index: old.text("ok", [-1]))
+        until(lambda: ask(house, worker)[0] == 200 and old.starts, "the gateway knows both")
+        key, key_id = house.new_key(limits={"requests_per_minute": 1000})
+        for tries in range(1, 50):
+            old.reset(lambda start, index: old.text("ok", [-1]))
+            worker.reset(lambda start, index: worker.text("ok", [-1]))
+            worker.refusals = {0: grpc.StatusCode.UNAVAILABLE}
+            worker.announce(started_at=tries)  # it is chosen again
+            assert ask(house, worker, key=key)[0] == 200
+            if worker.starts:
+                break
+            time.sleep(0.3)
+        assert worker.starts[0].proceed_prompt_tokens == 100 and old.starts[0].proceed_prompt_tokens == 0 and len(old.proceeds) == 1
+        assert worker.starts[0].lease == old.starts[0].lease
+        until(lambda: len(entries(house, key_id)) == tries, "all are in the ledger")
+        assert entries(house, key_id) == [(10, 1)] * tries
+    finally:
+        old.stop()
+        worker.announce()
+        until(lambda: old.id not in str(house.send("GET", "/v1/admin/workers", key=house.admin_key)[2]).replace("'", '"').split('"'), "the gateway has forgotten it")
+
+
 def test_a_worker_that_counts_more_than_it_has_said_is_not_believed(house, worker):
     worker.reset(lambda start, index: worker.text("ok", [-1]))
     worker.PROMPT_TOKENS = 500
