@@ -104,8 +104,7 @@ static bool goes_on(const struct tls_session *session, ssize_t code) {
     return code < 0 && gnutls_error_is_fatal((int)code) == 0;
 }
 
-/** Below 0 with errno: not yet, or never. */
-static ssize_t shake_hands(struct tls_session *session) {
+int tls_shake_hands(struct tls_session *session) {
     if (session->shaken) return 0;
     int code;
     do {
@@ -117,11 +116,11 @@ static ssize_t shake_hands(struct tls_session *session) {
     if (code == GNUTLS_E_SUCCESS && session->speaks && gnutls_alpn_get_selected_protocol(session->session, &chosen) < 0)
         code = GNUTLS_E_NO_APPLICATION_PROTOCOL;
     session->shaken = code == GNUTLS_E_SUCCESS;
-    return outcome_of(session, code);
+    return (int)outcome_of(session, code);
 }
 
 ssize_t tls_receive(struct tls_session *session, void *out, size_t bytes) {
-    if (shake_hands(session) < 0) return -1;
+    if (tls_shake_hands(session) < 0) return -1;
     ssize_t got;
     do {
         session->dry = false;
@@ -132,7 +131,7 @@ ssize_t tls_receive(struct tls_session *session, void *out, size_t bytes) {
 }
 
 ssize_t tls_send(struct tls_session *session, const void *data, size_t bytes) {
-    if (shake_hands(session) < 0) return -1;
+    if (tls_shake_hands(session) < 0) return -1;
     ssize_t sent = session->resend ? gnutls_record_send(session->session, NULL, 0)
                                    : gnutls_record_send(session->session, data, bytes);
     session->resend = sent == GNUTLS_E_AGAIN || sent == GNUTLS_E_INTERRUPTED;
