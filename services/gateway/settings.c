@@ -8,6 +8,10 @@
 static const struct setting gateway_settings_table[] = {
     SETTING_STRING(S, http_listen, "http-listen", "127.0.0.1:8080", "ADDRESS", "HTTP address; port 0 picks a free one"),
     SETTING_STRING(S, grpc_listen, "grpc-listen", "127.0.0.1:8081", "ADDRESS", "gRPC address"),
+    SETTING_STRING(S, metrics_listen, "metrics-listen", NULL, "ADDRESS",
+                   "HTTP address of /metrics, /healthz and /readyz, without TLS; default: --http-listen has them. With "
+                   "it, clients "
+                   "are not shown /metrics"),
     SETTING_STRING(S, redis_address, "redis", "127.0.0.1:7379", "ADDRESS",
                    "Redis of limits, leases and the list of workers (the keys service's --redis-limits)"),
     SETTING_STRING(S, redis_password_file, "redis-password-file", NULL, "FILE", "file that holds the Redis password"),
