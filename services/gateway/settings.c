@@ -78,6 +78,8 @@ static const struct setting gateway_settings_table[] = {
                    "files of the web console; default: those beside the program; off: no console"),
     SETTING_CHOICE(S, log_level, "log-level", "info", "debug|info|warn|error", "least level that is logged"),
     SETTING_CHOICE(S, log_format, "log-format", "json", "json|text", "form of a log line"),
+    SETTING_REMOVED("links", "there is one stream to each worker, which carries all generations"),
+    SETTING_REMOVED("rpc-threads", "client-threads are for clients, too"),
     {0}};
 #undef S
 
