@@ -13,7 +13,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
-enum { PEM_BYTES_MAX = 1024 * 1024 };
+enum { PEM_BYTES_MAX = 1024 * 1024, OWN_MESSAGES_MAX = 64 };
 
 struct tls_client {
     gnutls_certificate_credentials_t credentials;
@@ -119,13 +119,16 @@ int tls_shake_hands(struct tls_session *session) {
     return (int)outcome_of(session, code);
 }
 
+/** Who sends nothing but messages of TLS' own (warnings, wishes to begin anew) would keep the thread here as long as it goes on. */
 ssize_t tls_receive(struct tls_session *session, void *out, size_t bytes) {
     if (tls_shake_hands(session) < 0) return -1;
     ssize_t got;
     do {
         session->dry = false;
         got = gnutls_record_recv(session->session, out, bytes);
-    } while (goes_on(session, got));
+    } while (goes_on(session, got) && session->own++ < OWN_MESSAGES_MAX);
+    if (goes_on(session, got)) return outcome_of(session, GNUTLS_E_TOO_MANY_HANDSHAKE_PACKETS);
+    if (got > 0) session->own = 0;
     if (got == GNUTLS_E_PREMATURE_TERMINATION) return 0;
     return outcome_of(session, got);
 }

@@ -375,6 +375,29 @@ static void test_a_stream_over_tls(void **state) {
     tester_close(tester);
 }
 
+/** So many warnings, and then a request: is it answered? */
+static bool is_answered_after_warnings(const struct tester *tester, int count) {
+    struct tls_client client;
+    struct bytes text;
+    bytes_init(&text, TEXT_BYTES_MAX);
+    assert_true(tls_connect(&client, tester, NULL, old_version));
+    for (int i = 0; i < count; i++)
+        if (gnutls_alert_send(client.session, GNUTLS_AL_WARNING, GNUTLS_A_USER_CANCELED) < 0) break;
+    bool answered = tls_send(&client, "GET /echo HTTP/1.1\r\nHost: localhost\r\n\r\n") &&
+                    tls_read_until(&client, &text, "GET /echo|");
+    bytes_deinit(&text);
+    tls_close(&client);
+    return answered;
+}
+
+static void test_who_sends_warnings_without_end_is_dropped(void **state) {
+    (void)state;
+    struct tester *tester = open_tls(false);
+    assert_true(is_answered_after_warnings(tester, 20));
+    assert_false(is_answered_after_warnings(tester, 1000));
+    tester_close(tester);
+}
+
 static void test_a_client_that_leaves_over_tls_is_noticed(void **state) {
     (void)state;
     struct tester *tester = open_tls(true);
@@ -443,6 +466,7 @@ int main(void) {
         cmocka_unit_test(test_plain_http_to_a_tls_server_is_not_served),
         cmocka_unit_test(test_mutual_tls_wants_a_certificate_of_the_authority),
         cmocka_unit_test(test_a_stream_over_tls),
+        cmocka_unit_test(test_who_sends_warnings_without_end_is_dropped),
         cmocka_unit_test(test_a_client_that_leaves_over_tls_is_noticed),
         cmocka_unit_test(test_too_large_a_body_is_answered_over_tls),
         cmocka_unit_test(test_wrong_files_are_told),
