@@ -119,6 +119,13 @@ void bytes_consume(struct bytes *bytes, size_t length) {
     if (bytes->data != NULL) bytes->data[bytes->length] = 0;
 }
 
+void bytes_drop_taken(struct bytes *bytes, size_t *taken) {
+    enum { MOVED_PER_BYTE = 4 };
+    if ((bytes->length - *taken) / MOVED_PER_BYTE > *taken) return;
+    bytes_consume(bytes, *taken);
+    *taken = 0;
+}
+
 struct bytes_view bytes_view(const struct bytes *bytes) {
     return bytes_view_of(bytes->data, bytes->length);
 }

@@ -57,6 +57,9 @@ enum status bytes_append_decimal(struct bytes *bytes, int64_t number);
 enum status bytes_printf(struct bytes *bytes, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /** Remove `length` bytes from the front. */
 void bytes_consume(struct bytes *bytes, size_t length);
+/** `*taken` bytes at the front are done with: remove them, and set it to 0, once they are a fifth of all. So what waits behind them is moved at most four
+ *  times as often as bytes leave, however much it is, and however few leave at a time. */
+void bytes_drop_taken(struct bytes *bytes, size_t *taken);
 struct bytes_view bytes_view(const struct bytes *bytes);
 /** Give the memory (malloc'd, NUL-terminated) to the caller and become empty. */
 uint8_t *bytes_take(struct bytes *bytes, size_t *out_length);

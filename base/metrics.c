@@ -14,9 +14,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
-enum { BOUNDS_MAX = 32, METRICS_MAX = 256, LABEL_VALUE_BYTES = 128 };
+enum { BOUNDS_MAX = 32, BOUND_BYTES = 40, METRICS_MAX = 256, LABEL_VALUE_BYTES = 128, LABELS_BYTES_MAX = 1 << 16 };
+static const double INTEGER_MAX = 9007199254740992.0; /* below, a double holds every integer */
 
 const double METRICS_SECONDS[] = {0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25,
                                   0.5,    1,     2.5,    5,     10,   30,    60,   NAN};
@@ -26,6 +28,7 @@ enum metric_kind { METRIC_COUNTER, METRIC_GAUGE, METRIC_HISTOGRAM };
 /** One combination of label values. Never freed before the metrics are. */
 struct series {
     char labels[METRICS_LABELS_MAX][LABEL_VALUE_BYTES];
+    char *text;                                    /* of the labels, as they are written: a="b",c="d" */
     _Atomic double value;                          /* counter, gauge; histogram: sum */
     atomic_uint_least64_t buckets[BOUNDS_MAX + 1]; /* not cumulative; the last one is above every bound */
 };
@@ -36,7 +39,8 @@ struct metric {
     int label_count, bound_count;
     char *label_names[METRICS_LABELS_MAX];
     double bounds[BOUNDS_MAX];
-    pthread_mutex_t mutex; /* for adding a series */
+    char bound_texts[BOUNDS_MAX + 1][BOUND_BYTES]; /* with the one above all of them: "+Inf" */
+    pthread_mutex_t mutex;                         /* for adding a series */
     /* Entries below `series_count` never change, so that readers need no lock. */
     struct series *series[METRICS_SERIES_MAX];
     uint64_t hashes[METRICS_SERIES_MAX];
@@ -59,7 +63,10 @@ struct metrics *metrics_create(void) {
 }
 
 static void metric_destroy(struct metric *metric) {
-    for (int i = 0; i < metric->series_count; i++) free(metric->series[i]);
+    for (int i = 0; i < metric->series_count; i++) {
+        free(metric->series[i]->text);
+        free(metric->series[i]);
+    }
     for (int i = 0; i < metric->label_count; i++) free(metric->label_names[i]);
     free(metric->name);
     free(metric->help);
@@ -72,6 +79,41 @@ void metrics_destroy(struct metrics *metrics) {
     for (int i = 0; i < metrics->count; i++) metric_destroy(metrics->list[i]);
     pthread_mutex_destroy(&metrics->mutex);
     free(metrics);
+}
+
+static void write_number(struct bytes *out, double value) {
+    char number[40];
+    if (value == floor(value) && fabs(value) < INTEGER_MAX) {
+        (void)!bytes_append_decimal(out, (int64_t)value); /* nearly all are, and it is thirty times as fast */
+        return;
+    }
+    if (isnan(value))
+        strcpy(number, "NaN");
+    else if (isinf(value))
+        strcpy(number, value > 0 ? "+Inf" : "-Inf");
+    else
+        text_from_double(value, number);
+    (void)!bytes_append_string(out, number);
+}
+
+/** `text` with what the format escapes, and U+FFFD for what is not UTF-8. */
+static void write_escaped(struct bytes *out, const char *text) {
+    size_t length = strlen(text);
+    for (size_t at = 0, used; at < length; at += used) {
+        uint32_t code_point;
+        bool valid;
+        used = text_decode((const uint8_t *)text + at, length - at, &code_point, &valid);
+        if (!valid)
+            (void)!bytes_append_string(out, "\xEF\xBF\xBD");
+        else if (code_point == '\n')
+            (void)!bytes_append_string(out, "\\n");
+        else if (code_point == '\\')
+            (void)!bytes_append_string(out, "\\\\");
+        else if (code_point == '"')
+            (void)!bytes_append_string(out, "\\\"");
+        else
+            (void)!bytes_append(out, text + at, used);
+    }
 }
 
 /** The label values of one update, missing ones "", each cut to what a series keeps. */
@@ -106,6 +148,20 @@ static struct series *find_series(const struct metric *metric, const struct labe
     return NULL;
 }
 
+/** NULL without memory. */
+static char *write_labels(const struct metric *metric, const struct series *series) {
+    struct bytes text;
+    bytes_init(&text, LABELS_BYTES_MAX);
+    for (int i = 0; i < metric->label_count; i++) {
+        (void)!bytes_printf(&text, "%s%s=\"", i > 0 ? "," : "", metric->label_names[i]);
+        write_escaped(&text, series->labels[i]);
+        (void)!bytes_append_byte(&text, '"');
+    }
+    if (!text.failed) return (char *)bytes_take(&text, NULL);
+    bytes_deinit(&text);
+    return NULL;
+}
+
 /** Under the metric's lock. */
 static struct series *add_series(struct metric *metric, const struct label_values *values) {
     int count = atomic_load(&metric->series_count);
@@ -113,6 +169,11 @@ static struct series *add_series(struct metric *metric, const struct label_value
     if (series == NULL) return NULL;
     for (int i = 0; i < metric->label_count; i++) {
         memcpy(series->labels[i], values->value[i].data, values->value[i].length);
+    }
+    series->text = write_labels(metric, series);
+    if (series->text == NULL) {
+        free(series);
+        return NULL;
     }
     metric->series[count] = series;
     metric->hashes[count] = values->hash;
@@ -170,13 +231,24 @@ static void set_labels(struct metric *metric, const char *const *labels) {
     }
 }
 
+static void write_bound(double bound, char out[BOUND_BYTES]) {
+    struct bytes text;
+    bytes_init(&text, BOUND_BYTES - 1);
+    write_number(&text, bound);
+    if (text.failed) misuse("a bound cannot be written", "");
+    strcpy(out, (const char *)text.data);
+    bytes_deinit(&text);
+}
+
 static void set_bounds(struct metric *metric, const double *bounds) {
     for (; bounds != NULL && !isnan(bounds[metric->bound_count]); metric->bound_count++) {
         int at = metric->bound_count;
         if (at == BOUNDS_MAX) misuse("too many bounds", metric->name);
         if (at > 0 && !(bounds[at] > bounds[at - 1])) misuse("bounds do not ascend", metric->name);
         metric->bounds[at] = bounds[at];
+        write_bound(bounds[at], metric->bound_texts[at]);
     }
+    write_bound(INFINITY, metric->bound_texts[metric->bound_count]);
 }
 
 static struct metric *create_metric(enum metric_kind kind, const char *name, const char *help,
@@ -278,50 +350,16 @@ double metric_value_(struct metric *metric, const char *const *values) {
     return metric->kind == METRIC_HISTOGRAM ? (double)observation_count(metric, series) : atomic_load(&series->value);
 }
 
-static void write_number(struct bytes *out, double value) {
-    char number[40];
-    if (isnan(value))
-        strcpy(number, "NaN");
-    else if (isinf(value))
-        strcpy(number, value > 0 ? "+Inf" : "-Inf");
-    else
-        text_from_double(value, number);
-    (void)!bytes_append_string(out, number);
-}
-
-/** `text` with what the format escapes, and U+FFFD for what is not UTF-8. */
-static void write_escaped(struct bytes *out, const char *text) {
-    size_t length = strlen(text);
-    for (size_t at = 0, used; at < length; at += used) {
-        uint32_t code_point;
-        bool valid;
-        used = text_decode((const uint8_t *)text + at, length - at, &code_point, &valid);
-        if (!valid)
-            (void)!bytes_append_string(out, "\xEF\xBF\xBD");
-        else if (code_point == '\n')
-            (void)!bytes_append_string(out, "\\n");
-        else if (code_point == '\\')
-            (void)!bytes_append_string(out, "\\\\");
-        else if (code_point == '"')
-            (void)!bytes_append_string(out, "\\\"");
-        else
-            (void)!bytes_append(out, text + at, used);
-    }
-}
-
 /** name_suffix{labels,le="bound"} value */
 static void write_sample(struct bytes *out, const struct metric *metric, const struct series *series,
-                         const char *suffix, const double *bound, double value) {
-    (void)!bytes_printf(out, "%s%s", metric->name, suffix);
+                         const char *suffix, const char *bound, double value) {
+    (void)!bytes_append_string(out, metric->name);
+    (void)!bytes_append_string(out, suffix);
     if (metric->label_count > 0 || bound != NULL) (void)!bytes_append_byte(out, '{');
-    for (int i = 0; i < metric->label_count; i++) {
-        (void)!bytes_printf(out, "%s%s=\"", i > 0 ? "," : "", metric->label_names[i]);
-        write_escaped(out, series->labels[i]);
-        (void)!bytes_append_byte(out, '"');
-    }
+    (void)!bytes_append_string(out, series->text);
     if (bound != NULL) {
-        (void)!bytes_printf(out, "%sle=\"", metric->label_count > 0 ? "," : "");
-        write_number(out, *bound);
+        (void)!bytes_append_string(out, metric->label_count > 0 ? ",le=\"" : "le=\"");
+        (void)!bytes_append_string(out, bound);
         (void)!bytes_append_byte(out, '"');
     }
     if (metric->label_count > 0 || bound != NULL) (void)!bytes_append_byte(out, '}');
@@ -334,8 +372,7 @@ static void write_histogram(struct bytes *out, const struct metric *metric, cons
     uint64_t below = 0;
     for (int i = 0; i <= metric->bound_count; i++) {
         below += atomic_load(&series->buckets[i]);
-        double bound = i < metric->bound_count ? metric->bounds[i] : INFINITY;
-        write_sample(out, metric, series, "_bucket", &bound, (double)below);
+        write_sample(out, metric, series, "_bucket", metric->bound_texts[i], (double)below);
     }
     write_sample(out, metric, series, "_sum", NULL, atomic_load(&series->value));
     write_sample(out, metric, series, "_count", NULL, (double)below);
@@ -364,10 +401,12 @@ static long resident_pages(void) {
     return pages;
 }
 
-static int open_descriptors(void) {
+static long open_descriptors(void) {
+    struct stat facts; /* Linux 6.2 and later count them there; before, each is to be looked at */
+    if (stat("/proc/self/fd", &facts) == 0 && facts.st_size > 0) return facts.st_size;
     DIR *folder = opendir("/proc/self/fd");
     if (folder == NULL) return 0;
-    int count = -3; /* ".", ".." and the folder's own */
+    long count = -3; /* ".", ".." and the folder's own */
     while (readdir(folder) != NULL) count++;
     closedir(folder);
     return count;
@@ -376,7 +415,7 @@ static int open_descriptors(void) {
 static void write_process(const struct metrics *metrics, struct bytes *out) {
     (void)!bytes_printf(out, "# TYPE process_resident_memory_bytes gauge\nprocess_resident_memory_bytes %ld\n",
                         resident_pages() * sysconf(_SC_PAGESIZE));
-    (void)!bytes_printf(out, "# TYPE process_open_fds gauge\nprocess_open_fds %d\n", open_descriptors());
+    (void)!bytes_printf(out, "# TYPE process_open_fds gauge\nprocess_open_fds %ld\n", open_descriptors());
     (void)!bytes_append_string(out, "# TYPE process_start_time_seconds gauge\nprocess_start_time_seconds ");
     write_number(out, metrics->started);
     (void)!bytes_append_byte(out, '\n');

@@ -54,6 +54,7 @@ static size_t edit_distance(const char *a, const char *b) {
 /** The known name that `name` was probably meant to be, when it is nearer than `*distance`; else `nearest`. */
 static const char *nearest_name(const struct setting *table, const char *name, const char *nearest, size_t *distance) {
     for (; table->type != SETTING_TYPE_END; table++) {
+        if (table->type == SETTING_TYPE_REMOVED) continue;
         size_t here = edit_distance(name, table->name);
         if (here >= *distance) continue;
         *distance = here;
@@ -173,6 +174,8 @@ static enum status next_flag(const struct setting *table, int argc, char **argv,
         out->value = negated ? "false" : "true";
     } else if (*index < argc && can_be_value(argv[*index])) {
         out->value = argv[(*index)++];
+    } else if (out->setting->type == SETTING_TYPE_REMOVED) { /* it may have needed none */
+        out->value = "";
     } else {
         return error_set(err, STATUS_INVALID_ARGUMENT, "--%s needs a value (--%s=VALUE if it begins with -)", name,
                          name);

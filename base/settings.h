@@ -14,6 +14,8 @@
  * the file given by --config or BORA_CONFIG (lines `name = value`, # comments). Later wins: default, file, environment, flag.
  * Boolean flags: --tls, --no-tls, --tls=true. Durations take a unit: 250ms, 5s, 2m; sizes: 4k, 64m, 2g (powers of 1024).
  * A word that begins with '-' and is no number is never a flag's value; write --name=-x.
+ * One that was removed (SETTING_REMOVED) is taken with any value and does nothing; a line on standard error says so, wherever it was set: files and units of
+ * an earlier version go on working.
  * An unknown flag or key is an error that names it and the nearest known name. Unknown BORA_* variables are no error: several
  * services share an environment. An empty variable counts as not set.
  */
@@ -35,6 +37,7 @@ enum setting_type {
     SETTING_TYPE_DURATION, /* int64_t, nanoseconds; default written with a unit */
     SETTING_TYPE_SIZE,     /* int64_t, bytes; default written with a unit */
     SETTING_TYPE_CHOICE,   /* char *, one of `choices` ("a|b|c") */
+    SETTING_TYPE_REMOVED,  /* no field: what was a setting of an earlier version */
 };
 
 struct setting {
@@ -49,6 +52,9 @@ struct setting {
     bool secret;            /* never printed, not even by --print-settings */
 };
 
+/* `help`: what came instead, or why nothing did; ends the sentence "... was removed and has no effect: " */
+#define SETTING_REMOVED(name, help) \
+    { SETTING_TYPE_REMOVED, name, 0, 0, 0, 0, 0, 0, help, false }
 #define SETTING_STRING(S, field, name, fallback, value_name, help) \
     { SETTING_TYPE_STRING, name, offsetof(S, field), fallback, 0, 0, 0, value_name, help, false }
 #define SETTING_SECRET(S, field, name, value_name, help) \

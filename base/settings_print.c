@@ -21,6 +21,7 @@ static void format_flag(const struct setting *setting, char out[FLAG_BYTES]) {
 static int help_column(const struct setting *table) {
     size_t column = 0;
     for (; table->type != SETTING_TYPE_END; table++) {
+        if (table->type == SETTING_TYPE_REMOVED) continue;
         char flag[FLAG_BYTES];
         format_flag(table, flag);
         size_t length = strlen(flag);
@@ -51,7 +52,9 @@ static void print_setting(const struct setting *setting, int column) {
 void settings_print_help(const struct setting *table, const char *program, const char *summary) {
     int column = help_column(table);
     printf("%s %s: %s\n\nUsage: %s [--config FILE] [--NAME VALUE]...\n\n", program, BORA_VERSION, summary, program);
-    for (; table->type != SETTING_TYPE_END; table++) print_setting(table, column);
+    for (; table->type != SETTING_TYPE_END; table++) {
+        if (table->type != SETTING_TYPE_REMOVED) print_setting(table, column);
+    }
     printf("\n");
     print_setting(settings_command_table, column); /* --config */
     print_flag("--print-settings", "print what would be used, and exit", column);
@@ -62,6 +65,7 @@ void settings_print_help(const struct setting *table, const char *program, const
 
 void settings_print_values(const struct setting *table, const void *settings_struct) {
     for (; table->type != SETTING_TYPE_END; table++) {
+        if (table->type == SETTING_TYPE_REMOVED) continue;
         char number[SETTING_NUMBER_BYTES];
         const char *value = number;
         if (table->type == SETTING_TYPE_STRING || table->type == SETTING_TYPE_CHOICE) {

@@ -4,6 +4,7 @@
 #include "base/settings_internal.h"
 #include "base/text.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
@@ -131,6 +132,10 @@ enum status setting_set(const struct setting *setting, void *out_struct, const c
                         struct error *err) {
     void *field = (char *)out_struct + setting->offset;
     switch (setting->type) {
+    case SETTING_TYPE_REMOVED:
+        fprintf(stderr, "%s: %s: '%s' was removed and has no effect: %s\n", program_invocation_short_name, where,
+                setting->name, setting->help);
+        return STATUS_OK;
     case SETTING_TYPE_STRING:
         return set_string(field, text, where, err);
     case SETTING_TYPE_CHOICE:
@@ -180,6 +185,7 @@ void setting_format(const struct setting *setting, const void *settings_struct, 
         break;
     case SETTING_TYPE_STRING:
     case SETTING_TYPE_CHOICE:
+    case SETTING_TYPE_REMOVED:
     case SETTING_TYPE_END:
         out[0] = 0;
         break;

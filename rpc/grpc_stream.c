@@ -18,7 +18,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-enum { PREFIX_BYTES = 5, OUT_BYTES_TAKEN = 64 << 10 };
+enum { PREFIX_BYTES = 5 };
 static const int64_t TICK_NS = 50 * (int64_t)NS_PER_MS;
 static const int64_t BACKOFF_MIN_NS = 100 * (int64_t)NS_PER_MS, BACKOFF_MAX_NS = 2 * NS_PER_S;
 static const int64_t ATTEMPT_NS = 5 * NS_PER_S;
@@ -95,6 +95,7 @@ static void lose_locked(struct grpc_stream *stream) {
                          : backoff_ns * 2 < BACKOFF_MAX_NS ? backoff_ns * 2
                                                            : BACKOFF_MAX_NS;
     stream->retry_ns = now_ns + stream->backoff_ns;
+    want_turn(stream); /* somebody is to be told, and perhaps it is made again at once: a tick may be far */
 }
 
 static void on_event(struct loop_source *source, uint32_t events);
@@ -442,20 +443,20 @@ enum status grpc_stream_create(struct grpc_streams *pool, const char *target, co
     stream->fd = -1;
     atomic_init(&stream->references, 1);
     pthread_mutex_init(&stream->mutex, NULL);
-    bytes_init(&stream->in, SIZE_MAX); /* the flow-control window, and a message */
-    bytes_init(&stream->out, pool->options.waiting_bytes_max);
+    bytes_init(&stream->in, SIZE_MAX);  /* the flow-control window, and a message */
+    bytes_init(&stream->out, SIZE_MAX); /* waiting_bytes_max, and what is sent of it */
     bytes_init(&stream->wire, SIZE_MAX);
     stream->path = strdup(path);
     if (stream->path == NULL || !take_target(stream, target)) {
         unref(stream);
         return error_set(err, STATUS_INVALID_ARGUMENT, "%.100s is no address", target);
     }
+    *out = stream; /* before the loop finds it: callbacks may use it */
     pthread_mutex_lock(&pool->mutex);
     stream->next = pool->all;
     if (stream->next != NULL) stream->next->previous = stream;
     pool->all = stream;
     pthread_mutex_unlock(&pool->mutex);
-    *out = stream;
     want_turn(stream);
     return STATUS_OK;
 }
@@ -478,10 +479,10 @@ static enum status append_message_locked(struct grpc_stream *stream, struct byte
     struct bytes *out = &stream->out;
     const uint8_t prefix[PREFIX_BYTES] = {0, (uint8_t)(message.length >> 24), (uint8_t)(message.length >> 16),
                                           (uint8_t)(message.length >> 8), (uint8_t)message.length};
-    if (stream->out_taken > OUT_BYTES_TAKEN) {
-        bytes_consume(out, stream->out_taken);
-        stream->out_taken = 0;
-    }
+    size_t waiting = out->length - stream->out_taken, room = stream->pool->options.waiting_bytes_max;
+    if (waiting > room || message.length > room - waiting || PREFIX_BYTES > room - waiting - message.length)
+        return STATUS_RESOURCE_EXHAUSTED;
+    bytes_drop_taken(out, &stream->out_taken);
     if (bytes_reserve(out, PREFIX_BYTES + message.length) != STATUS_OK) {
         out->failed = false; /* what waits stands */
         return STATUS_RESOURCE_EXHAUSTED;

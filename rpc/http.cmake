@@ -7,5 +7,5 @@ bora_module(NAME rpc_transcode
   DEPENDS base LINK PkgConfig::protobuf_c)
 bora_module(NAME rpc_tls SOURCES tls.c DEPENDS base LINK PkgConfig::gnutls)
 bora_module(NAME rpc_http
-  SOURCES http_framing.c http_parse.c http_exchange.c http_connection.c http_tls.c http_peer.c http_server.c
+  SOURCES http_framing.c http_parse.c http_exchange.c http_connection.c http_handshakes.c http_tls.c http_peer.c http_server.c
   DEPENDS base rpc_tls LINK PkgConfig::gnutls Threads::Threads)

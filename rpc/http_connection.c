@@ -111,6 +111,10 @@ static void finish(struct http_connection *connection, bool completed) {
 void http_connection_close(struct http_connection *connection) {
     struct http_server *server = connection->server;
     if (connection->dead) return;
+    if (connection->shaking) {
+        atomic_store(&connection->unwanted, true);
+        return;
+    }
     connection->dead = true;
     if (connection->exchange != NULL) finish(connection, false);
     if (connection->reading == HTTP_READ_LINGER) server->lingering_count--;
@@ -483,13 +487,39 @@ static void go_on(struct http_connection *connection) {
         http_connection_close(connection);
 }
 
+/** The next step: there may be something to read, or room to write. The first one reads. */
+static void shake_hands(struct http_connection *connection, uint32_t events) {
+    if (connection->shake == HTTP_SHAKE_NOT_BEGUN && (events & ~(uint32_t)EPOLLOUT) == 0) return;
+    connection->stirred = connection->shaking;
+    if (connection->shaking) return;
+    connection->shaking = true;
+    http_handshakes_push(connection->server->handshakes, connection);
+}
+
+void http_connection_shaken(struct http_connection *connection) {
+    connection->shaking = false;
+    connection->shake = connection->outcome;
+    if (atomic_load(&connection->unwanted) || connection->shake == HTTP_SHAKE_FAILED) {
+        http_connection_close(connection);
+    } else if (connection->shake == HTTP_SHAKE_DONE) {
+        connection->readable = true; /* it may have brought more than its end */
+        go_on(connection);
+    } else if (connection->stirred) {
+        shake_hands(connection, EPOLLIN);
+    }
+}
+
 static void on_event(struct loop_source *source, uint32_t events) {
     struct http_connection *connection = (struct http_connection *)source;
     if (connection->dead) return;
-    if (events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) connection->readable = true;
-    if (connection->tls != NULL) connection->readable = true; /* a handshake may have waited for either */
     if (events & EPOLLRDHUP) connection->hung_up = true;
     if (events & (EPOLLHUP | EPOLLERR)) connection->hung_up = connection->broken = true;
+    if (connection->tls != NULL && connection->shake != HTTP_SHAKE_DONE) {
+        shake_hands(connection, events);
+        return;
+    }
+    if (events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) connection->readable = true;
+    if (connection->tls != NULL) connection->readable = true; /* TLS may have waited for either */
     if (events & EPOLLOUT) send_more(connection, true);
     if (connection->hung_up && connection->reading == HTTP_READ_DECISION) {
         http_connection_close(connection);

@@ -31,7 +31,7 @@ struct http_exchange *http_exchange_create(struct http_connection *connection) {
     exchange->connection = connection;
     memcpy(exchange->peer, connection->peer, sizeof exchange->peer);
     bytes_init(&exchange->body, (size_t)server->options.body_bytes_max);
-    bytes_init(&exchange->pending, PENDING_BYTES_MAX);
+    bytes_init(&exchange->pending, PENDING_BYTES_MAX / 4 * 5); /* what is sent of it included */
     bytes_init(&exchange->answer_headers, ANSWER_HEADERS_BYTES_MAX);
     exchange->head.method = exchange->head.path = "";
     pthread_mutex_lock(&server->mutex);
@@ -97,9 +97,8 @@ void http_exchange_send_locked(struct http_exchange *exchange) {
     if (pending->length == exchange->pending_taken) {
         bytes_deinit(pending); /* a stream that is silent holds nothing */
         exchange->pending_taken = 0;
-    } else if (exchange->pending_taken >= exchange->server->options.watermark_bytes) {
-        bytes_consume(pending, exchange->pending_taken);
-        exchange->pending_taken = 0;
+    } else {
+        bytes_drop_taken(pending, &exchange->pending_taken);
     }
 }
 
@@ -279,10 +278,11 @@ static enum status append_locked(struct http_exchange *exchange, struct bytes_vi
     size_t counted = waiting > exchange->large_bytes ? waiting - exchange->large_bytes : 0;
     if (!large && counted + data.length + CHUNK_FRAME_BYTES > PENDING_WATERMARKS_MAX * watermark)
         return STATUS_RESOURCE_EXHAUSTED;
+    if (data.length + CHUNK_FRAME_BYTES > PENDING_BYTES_MAX - waiting) return STATUS_RESOURCE_EXHAUSTED;
     if (data.length == 0) return STATUS_OK;
     TRY(append_framed(exchange, data));
     if (large) exchange->large_bytes += data.length;
-    exchange->above_mark |= waiting + data.length > watermark;
+    exchange->above_mark |= exchange->pending.length - exchange->pending_taken > watermark; /* as writers count it */
     exchange->last_write_ns = clock_monotonic_ns(clock_system());
     return STATUS_OK;
 }

@@ -5,6 +5,7 @@
  *
  *     the server's thread   a loop (base/loop.h), its own or one that it shares: accepts, reads, writes what would not go at once, keeps time; runs on_headers, on_request,
  *                           on_writable, on_closed. Connections are its alone
+ *     the handshakes'       with TLS: a connection's until hands are shaken, step by step; between two steps it is the loop's
  *     any other thread      respond, start, write, end, abort: sends at once, if nothing waits and the socket takes it; tells the loop only
  *                           when there is something for it to do
  *
@@ -35,7 +36,8 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
-struct http_tls; /* certificate and trust */
+struct http_tls;        /* certificate and trust */
+struct http_handshakes; /* the thread that shakes hands, and who waits for it */
 
 /** Who the connections of one address belong to; of IPv6 the first 64 bits. The loop's alone. */
 struct http_peer {
@@ -55,7 +57,9 @@ enum http_reading {
     HTTP_READ_LINGER, /* our last word was said: what still comes is read and forgotten, lest a reset overtakes it */
 };
 
-/** The loop's alone, but for `fd` (see above). */
+enum http_shake { HTTP_SHAKE_NOT_BEGUN, HTTP_SHAKE_MORE, HTTP_SHAKE_DONE, HTTP_SHAKE_FAILED };
+
+/** The loop's alone, but for `fd` (see above), and for what the handshakes' thread uses of it while it has it. */
 struct http_connection {
     struct loop_source source; /* first */
     struct http_server *server;
@@ -79,13 +83,20 @@ struct http_connection {
     int64_t counted_bytes; /* of the running body, or drained */
     struct http_exchange *exchange;
     struct tls_session *tls; /* NULL: plain */
+    bool shaking;            /* the handshakes' thread has it: nothing of it is to be used, and it stays */
+    bool stirred;            /* since then there was an event */
+    atomic_bool unwanted;    /* to be closed when it comes back */
+    enum http_shake shake;   /* how far the handshake is, */
+    enum http_shake outcome; /* and how far the thread has brought it: that one's, until it comes back */
+    struct http_connection *next_shaking;
     char peer[INET6_ADDRSTRLEN];
 };
 
 struct http_server {
     struct http_server_options options; /* strings are copied */
     int listen_fd, port;
-    struct http_tls *tls;         /* NULL: plain */
+    struct http_tls *tls; /* NULL: plain, as is: */
+    struct http_handshakes *handshakes;
     struct loop *loop, *own_loop; /* own_loop: NULL, or what no other shares */
     struct loop_member member;
     struct loop_source listen_source;
@@ -167,6 +178,18 @@ struct http_connection *http_connection_open(struct http_server *server, int fd,
 void http_connection_ready(struct http_connection *connection);
 void http_connection_tick(struct http_connection *connection, int64_t now_ns);
 void http_connection_close(struct http_connection *connection);
+
+/** It comes back from its handshake. */
+void http_connection_shaken(struct http_connection *connection);
+
+/* http_handshakes.c; NULL is nothing, but for push. `loop` outlives it */
+enum status http_handshakes_start(struct loop *loop, struct http_handshakes **out, struct error *err);
+/** When no connection is left. */
+void http_handshakes_stop(struct http_handshakes *handshakes);
+/** The loop's: it comes back by http_handshakes_take, in some turn. */
+void http_handshakes_push(struct http_handshakes *handshakes, struct http_connection *connection);
+void http_handshakes_take(struct http_handshakes *handshakes);
+bool http_handshakes_pending(struct http_handshakes *handshakes); /* has one come back? */
 
 /* http_peer.c: the loop's */
 /** NULL when nobody of this address is connected. */

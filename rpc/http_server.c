@@ -111,7 +111,7 @@ static bool has_ready(void *context) {
     pthread_mutex_lock(&server->mutex);
     bool ready = server->ready != NULL;
     pthread_mutex_unlock(&server->mutex);
-    return ready;
+    return ready || http_handshakes_pending(server->handshakes);
 }
 
 static void say_over(struct http_server *server) {
@@ -129,6 +129,7 @@ static int64_t turn(void *context) {
         if (!server->over) server->next_tick_ns = now_ns;
     }
     handle_ready(server);
+    http_handshakes_take(server->handshakes);
     if (now_ns >= server->next_tick_ns) tick(server, now_ns);
     int connections = atomic_load(&server->connection_count);
     if (connections < server->connections_before && !is_full(server)) listen_or_not(server, true);
@@ -240,6 +241,13 @@ static enum status start(struct http_server *server, struct error *err) {
     server->listen_source.on_event = accept_some;
     if (server->options.loop == NULL) TRY(loop_create("http", &server->own_loop, err));
     server->loop = server->own_loop != NULL ? server->own_loop : server->options.loop;
+    enum status status =
+        server->tls != NULL ? http_handshakes_start(server->loop, &server->handshakes, err) : STATUS_OK;
+    if (status != STATUS_OK) {
+        loop_destroy(server->own_loop);
+        server->own_loop = NULL;
+        return status;
+    }
     server->member = (struct loop_member){.context = server, .pending = has_ready, .turn = turn};
     server->started = true;
     loop_join(server->loop, &server->member); /* the first tick listens */
@@ -309,6 +317,8 @@ void http_server_stop(struct http_server *server, int64_t grace_ns) {
     while (!server->over) pthread_cond_wait(&server->drained, &server->mutex);
     pthread_mutex_unlock(&server->mutex);
     loop_leave(server->loop, &server->member);
+    http_handshakes_stop(server->handshakes); /* which may just be waking the loop */
+    server->handshakes = NULL;
     loop_destroy(server->own_loop);
     server->own_loop = NULL;
 }

@@ -12,7 +12,8 @@
  * `on_closed` comes exactly once per exchange that reached on_request, last: after the answer has been handed to the network or
  * the client has gone, whichever is first (`completed` says which). A client that leaves while the answer is being prepared is
  * noticed at once, also when the connection is idle; one that closes only its sending side counts as gone too, unless
- * the answer was ready already (docs/design/http.md says why). All callbacks run on the server's one thread, one at a time.
+ * the answer was ready already (docs/design/http.md says why). All callbacks run on the server's one thread, one at a time. With TLS another thread shakes hands, so
+ * that who connects holds up nobody who is connected.
  *
  * Refused before on_request, with the body that `on_refused` writes, and the connection closed behind it:
  *   what on_headers says, before the body is read

@@ -11,7 +11,8 @@
 
 struct http_tls {
     gnutls_certificate_credentials_t credentials;
-    bool mutual;
+    gnutls_datum_t ticket_key; /* of sessions that are taken up again, which costs no signature; this process's alone */
+    bool mutual;               /* clients show certificates, each time anew: no tickets */
 };
 
 static enum status load_texts(struct http_tls *tls, const struct http_server_options *options, char *certificate,
@@ -24,7 +25,10 @@ static enum status load_texts(struct http_tls *tls, const struct http_server_opt
         return error_set(err, STATUS_INVALID_ARGUMENT, "HTTPS cannot start with certificate %s and key %s",
                          options->certificate_file, options->key_file);
     (void)gnutls_certificate_set_known_dh_params(tls->credentials, GNUTLS_SEC_PARAM_MEDIUM);
-    if (trust == NULL) return STATUS_OK;
+    if (trust == NULL) {
+        if (gnutls_session_ticket_key_generate(&tls->ticket_key) >= 0) return STATUS_OK;
+        return error_set(err, STATUS_INTERNAL, "HTTP server: no key for session tickets");
+    }
     tls->mutual = true;
     gnutls_datum_t trust_pem = {(unsigned char *)trust, (unsigned)strlen(trust)};
     TRY(tls_check_trust(options->ca_file, trust, err));
@@ -56,6 +60,10 @@ cleanup:
 void http_tls_unload(struct http_server *server) {
     if (server->tls == NULL) return;
     if (server->tls->credentials != NULL) gnutls_certificate_free_credentials(server->tls->credentials);
+    if (server->tls->ticket_key.data != NULL) {
+        explicit_bzero(server->tls->ticket_key.data, server->tls->ticket_key.size);
+        gnutls_free(server->tls->ticket_key.data);
+    }
     free(server->tls);
     server->tls = NULL;
 }
@@ -69,5 +77,9 @@ struct tls_session *http_tls_open(const struct http_server *server, int fd) {
         gnutls_certificate_server_set_request(session->session, GNUTLS_CERT_REQUIRE);
         gnutls_session_set_verify_cert2(session->session, &purpose, 1, 0);
     }
-    return session;
+    if (session == NULL || server->tls->mutual ||
+        gnutls_session_ticket_enable_server(session->session, &server->tls->ticket_key) >= 0)
+        return session;
+    tls_session_close(session);
+    return NULL;
 }

@@ -13,7 +13,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
-enum { PEM_BYTES_MAX = 1024 * 1024 };
+enum { PEM_BYTES_MAX = 1024 * 1024, OWN_MESSAGES_MAX = 64 };
 
 struct tls_client {
     gnutls_certificate_credentials_t credentials;
@@ -104,8 +104,7 @@ static bool goes_on(const struct tls_session *session, ssize_t code) {
     return code < 0 && gnutls_error_is_fatal((int)code) == 0;
 }
 
-/** Below 0 with errno: not yet, or never. */
-static ssize_t shake_hands(struct tls_session *session) {
+int tls_shake_hands(struct tls_session *session) {
     if (session->shaken) return 0;
     int code;
     do {
@@ -117,22 +116,25 @@ static ssize_t shake_hands(struct tls_session *session) {
     if (code == GNUTLS_E_SUCCESS && session->speaks && gnutls_alpn_get_selected_protocol(session->session, &chosen) < 0)
         code = GNUTLS_E_NO_APPLICATION_PROTOCOL;
     session->shaken = code == GNUTLS_E_SUCCESS;
-    return outcome_of(session, code);
+    return (int)outcome_of(session, code);
 }
 
+/** Who sends nothing but messages of TLS' own (warnings, wishes to begin anew) would keep the thread here as long as it goes on. */
 ssize_t tls_receive(struct tls_session *session, void *out, size_t bytes) {
-    if (shake_hands(session) < 0) return -1;
+    if (tls_shake_hands(session) < 0) return -1;
     ssize_t got;
     do {
         session->dry = false;
         got = gnutls_record_recv(session->session, out, bytes);
-    } while (goes_on(session, got));
+    } while (goes_on(session, got) && session->own++ < OWN_MESSAGES_MAX);
+    if (goes_on(session, got)) return outcome_of(session, GNUTLS_E_TOO_MANY_HANDSHAKE_PACKETS);
+    if (got > 0) session->own = 0;
     if (got == GNUTLS_E_PREMATURE_TERMINATION) return 0;
     return outcome_of(session, got);
 }
 
 ssize_t tls_send(struct tls_session *session, const void *data, size_t bytes) {
-    if (shake_hands(session) < 0) return -1;
+    if (tls_shake_hands(session) < 0) return -1;
     ssize_t sent = session->resend ? gnutls_record_send(session->session, NULL, 0)
                                    : gnutls_record_send(session->session, data, bytes);
     session->resend = sent == GNUTLS_E_AGAIN || sent == GNUTLS_E_INTERRUPTED;

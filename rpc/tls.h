@@ -16,6 +16,8 @@ void tls_session_close(struct tls_session *session); /* NULL is nothing */
  *  that was not taken is to be repeated alike. */
 ssize_t tls_receive(struct tls_session *session, void *out, size_t bytes);
 ssize_t tls_send(struct tls_session *session, const void *data, size_t bytes);
+/** What the first of them does before all else: 0, or -1 with errno as above. */
+int tls_shake_hands(struct tls_session *session);
 /** No more will be sent. */
 void tls_say_end(struct tls_session *session);
 /** Why the last of them failed; lent, never NULL. */

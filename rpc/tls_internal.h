@@ -16,6 +16,7 @@ struct tls_session {
     bool resend; /* GnuTLS holds what it could not send */
     bool dry;    /* the socket had no more to read */
     int failure; /* the last one */
+    int own;     /* messages of TLS' own since the last data */
     bool speaks; /* a client whose server must choose the protocol that it was offered */
     gnutls_typed_vdata_st
         expected[2]; /* of a client: the server's name and its certificate's purpose, which GnuTLS borrows */

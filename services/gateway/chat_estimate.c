@@ -29,7 +29,7 @@ static bool is_plain(const struct chat_plan *plan) {
 /** A worker that may refuse for lack of places is asked first: such a refusal counts nothing. */
 static bool has_places(const struct worker *worker) {
     const Bora__Internal__V1__Load *load = worker->announcement->load;
-    if (load == NULL || load->waiting > 0) return false;
+    if (load == NULL || atomic_load(&worker->load.waiting) > 0) return false;
     return load->alive_max == 0 || atomic_load(&worker->running) <= load->alive_max / 2;
 }
 

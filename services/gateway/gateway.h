@@ -40,6 +40,7 @@ struct key_cache;
 struct loop;
 struct outage;
 struct settlements;
+struct status_page;
 struct workers;
 struct worker_links;
 
@@ -62,6 +63,7 @@ struct gateway {
     struct console *console; /* NULL: none is served */
     struct http_server *http;
     struct rpc_server *grpc;
+    struct status_page *status_page;
     struct metrics *metrics;
     struct metric *requests;      /* bora_gateway_requests_total{route,status} */
     struct metric *request_s;     /* bora_gateway_request_seconds{route} */

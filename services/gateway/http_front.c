@@ -7,6 +7,7 @@
 #include "services/gateway/chat.h"
 #include "services/gateway/console.h"
 #include "services/gateway/models.h"
+#include "services/gateway/status_page.h"
 #include "services/gateway/url_secret.h"
 #include "services/gateway/workers.h"
 
@@ -14,7 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { BODY_BYTES_MAX = 64 << 20, METRICS_BYTES_MAX = 16 << 20 };
+enum { BODY_BYTES_MAX = 64 << 20 };
 static const char json_type[] = "application/json";
 static const char event_type[] = "text/event-stream; charset=utf-8";
 
@@ -220,8 +221,6 @@ static const struct route routes[] = {
     {"workers", "GET", "/v1/admin/workers", run_workers},
 };
 
-/* Without a key, by GET and HEAD: respond_page. */
-static const char *const pages[] = {"/healthz", "/readyz", "/metrics"};
 enum { ROUTES_PER_PATH = 4, ALLOWED_BYTES = 64 };
 
 static bool path_matches(const struct route *route, const char *path) {
@@ -254,7 +253,7 @@ struct found {
     char allowed[ALLOWED_BYTES];
 };
 
-static struct found find_route(const char *method, const char *path) {
+static struct found find_route(const struct gateway *gateway, const char *method, const char *path) {
     struct found found = {0};
     const char *methods[ROUTES_PER_PATH] = {0};
     size_t count = 0;
@@ -268,9 +267,7 @@ static struct found find_route(const char *method, const char *path) {
     }
     found.admin = admin_http_find(method, path, methods, &count, ROUTES_PER_PATH);
     if (found.admin != NULL) return found;
-    for (size_t i = 0; i < sizeof pages / sizeof pages[0] && count == 0; i++) {
-        if (strcmp(path, pages[i]) == 0) methods[count++] = "GET, HEAD";
-    }
+    if (count == 0 && status_page_has(gateway->status_page, path)) methods[count++] = "GET, HEAD";
     for (size_t i = 0; i < count; i++)
         snprintf(found.allowed + strlen(found.allowed), ALLOWED_BYTES - strlen(found.allowed), "%s%s",
                  i > 0 ? ", " : "", methods[i]);
@@ -316,32 +313,11 @@ static void run_route(struct request *request, const struct route *route) {
 
 /* ---- pages without a key ------------------------------------------------------------------------------------------- */
 
-static void respond_text(struct http_exchange *exchange, int status, const char *text) {
-    http_exchange_respond(exchange, status, "text/plain; charset=utf-8", bytes_view_string(text));
-}
-
-static void respond_metrics(struct http_exchange *exchange, struct gateway *gateway) {
-    struct bytes text;
-    bytes_init(&text, METRICS_BYTES_MAX);
-    bool written = metrics_write(gateway->metrics, &text) == STATUS_OK;
-    http_exchange_respond(exchange, written ? 200 : 500, "text/plain; version=0.0.4; charset=utf-8", bytes_view(&text));
-    bytes_deinit(&text);
-}
-
 static bool respond_page(struct http_exchange *exchange, struct gateway *gateway) {
-    const char *path = http_exchange_path(exchange), *reason = NULL;
-    if (strcmp(http_exchange_method(exchange), "GET") != 0 && strcmp(http_exchange_method(exchange), "HEAD") != 0)
-        return false;
-    if (strcmp(path, "/healthz") == 0) {
-        respond_text(exchange, 200, "ok\n");
-    } else if (strcmp(path, "/readyz") == 0) {
-        bool ready = gateway_is_ready(gateway, &reason);
-        respond_text(exchange, ready ? 200 : 503, ready ? "ok\n" : reason);
-    } else if (strcmp(path, "/metrics") == 0) {
-        respond_metrics(exchange, gateway);
-    } else {
-        return console_respond(gateway->console, exchange);
-    }
+    const char *path = http_exchange_path(exchange), *method = http_exchange_method(exchange);
+    if (strcmp(method, "GET") != 0 && strcmp(method, "HEAD") != 0) return false;
+    if (!status_page_has(gateway->status_page, path)) return console_respond(gateway->console, exchange);
+    status_page_respond(gateway->status_page, exchange);
     return true;
 }
 
@@ -366,7 +342,7 @@ int http_front_headers(struct http_exchange *exchange, void *context, const char
         *out_reason = secret;
         return 400;
     }
-    struct found found = find_route(http_exchange_method(exchange), http_exchange_path(exchange));
+    struct found found = find_route(gateway, http_exchange_method(exchange), http_exchange_path(exchange));
     const char *key = request_bearer(http_exchange_header(exchange, "authorization"));
     if ((found.route != NULL || found.admin != NULL) && key == NULL) {
         *out_reason = "Unauthorized";
@@ -388,7 +364,7 @@ int http_front_headers(struct http_exchange *exchange, void *context, const char
 void http_front_request(struct http_exchange *exchange, void *context) {
     struct gateway *gateway = context;
     if (respond_page(exchange, gateway)) return;
-    struct found found = find_route(http_exchange_method(exchange), http_exchange_path(exchange));
+    struct found found = find_route(gateway, http_exchange_method(exchange), http_exchange_path(exchange));
     const char *name = found.route != NULL   ? found.route->name
                        : found.admin != NULL ? admin_http_name(found.admin)
                                              : "none";

@@ -16,6 +16,7 @@
 #include "services/gateway/gateway.h"
 #include "services/gateway/key_changes.h"
 #include "services/gateway/outage.h"
+#include "services/gateway/status_page.h"
 #include "services/gateway/worker_link.h"
 #include "services/gateway/workers.h"
 #include "store/settlements.h"
@@ -277,6 +278,7 @@ static void close_gateway(struct gateway *gateway) {
         rpc_server_stop(gateway->grpc, 0);
     }
     http_server_destroy(gateway->http);
+    status_page_close(gateway->status_page);
     workers_destroy(gateway->workers);
     rpc_channel_close(gateway->keys);
     rpc_server_destroy(gateway->grpc); /* whose queues are the client's */
@@ -306,10 +308,12 @@ static enum status serve(struct gateway *gateway, const sigset_t *signals, struc
     TRY_CLEANUP(open_metrics(gateway, err));
     TRY_CLEANUP(console_open(gateway->settings.console_dir, &gateway->console, err));
     TRY_CLEANUP(open_upstream(gateway, err));
+    TRY_CLEANUP(status_page_open(gateway, &gateway->status_page, err));
     TRY_CLEANUP(open_fronts(gateway, err));
     log_info("serving", LOG_S("http", gateway->settings.http_listen),
              LOG_I("http_port", http_server_port(gateway->http)), LOG_S("grpc", gateway->settings.grpc_listen),
-             LOG_I("grpc_port", rpc_server_port(gateway->grpc)), LOG_S("dialect", gateway->settings.dialect),
+             LOG_I("grpc_port", rpc_server_port(gateway->grpc)),
+             LOG_I("metrics_port", status_page_port(gateway->status_page)), LOG_S("dialect", gateway->settings.dialect),
              LOG_I("pid", getpid()));
     follow_health(gateway, signals);
     atomic_store(&gateway->draining, true);

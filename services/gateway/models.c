@@ -110,18 +110,18 @@ static Bora__V1__WorkerInfo *make_worker(struct arena *arena, struct worker *wor
     info->kernel_variant = announcement->kernel_variant;
     info->region = announcement->region;
     info->started_at = announcement->started_at;
-    info->draining = announcement->draining;
+    info->draining = worker->draining;
     info->version = announcement->version;
     info->gateway_running = atomic_load(&worker->running);
+    info->running = (int32_t)worker->load.running;
+    info->waiting = (int32_t)worker->load.waiting;
+    info->kv_tokens_used = worker->load.kv_tokens_used;
+    info->prompt_tokens = (uint64_t)worker->load.prompt_tokens;
+    info->completion_tokens = (uint64_t)worker->load.completion_tokens;
     if (load == NULL) return info;
-    info->running = load->running;
-    info->waiting = load->waiting;
     info->sequences_max = load->sequences_max;
     info->alive_max = load->alive_max;
-    info->kv_tokens_used = load->kv_tokens_used;
     info->kv_tokens_total = load->kv_tokens_total;
-    info->prompt_tokens = load->prompt_tokens;
-    info->completion_tokens = load->completion_tokens;
     return info;
 }
 

@@ -8,6 +8,10 @@
 static const struct setting gateway_settings_table[] = {
     SETTING_STRING(S, http_listen, "http-listen", "127.0.0.1:8080", "ADDRESS", "HTTP address; port 0 picks a free one"),
     SETTING_STRING(S, grpc_listen, "grpc-listen", "127.0.0.1:8081", "ADDRESS", "gRPC address"),
+    SETTING_STRING(S, metrics_listen, "metrics-listen", NULL, "ADDRESS",
+                   "HTTP address of /metrics, /healthz and /readyz, without TLS; default: --http-listen has them. With "
+                   "it, clients "
+                   "are not shown /metrics"),
     SETTING_STRING(S, redis_address, "redis", "127.0.0.1:7379", "ADDRESS",
                    "Redis of limits, leases and the list of workers (the keys service's --redis-limits)"),
     SETTING_STRING(S, redis_password_file, "redis-password-file", NULL, "FILE", "file that holds the Redis password"),
@@ -74,6 +78,8 @@ static const struct setting gateway_settings_table[] = {
                    "files of the web console; default: those beside the program; off: no console"),
     SETTING_CHOICE(S, log_level, "log-level", "info", "debug|info|warn|error", "least level that is logged"),
     SETTING_CHOICE(S, log_format, "log-format", "json", "json|text", "form of a log line"),
+    SETTING_REMOVED("links", "there is one stream to each worker, which carries all generations"),
+    SETTING_REMOVED("rpc-threads", "client-threads are for clients, too"),
     {0}};
 #undef S
 

@@ -7,7 +7,7 @@
 #include "base/settings.h"
 
 struct gateway_settings {
-    char *http_listen, *grpc_listen;
+    char *http_listen, *grpc_listen, *metrics_listen;
     char *redis_address, *redis_password_file;
     int64_t redis_timeout_ns;
     char *limits_outage;

@@ -23,13 +23,15 @@ static const int64_t LINGER_NS = 5 * NS_PER_S;
 /** A name that was served, so that "nobody serves it now" can be told from "no such model". */
 struct known_name {
     char name[LIMIT_MODEL_NAME_BYTES + 1];
-    int64_t seen_ns;
+    _Atomic int64_t seen_ns;
 };
 
+/* Every request looks at the table, so whoever reads a list takes it to pieces without the mutex, and then puts the new table in place. There is one list at a
+ * time, and nobody else changes the table: its reader may look at it, and at the names, without the mutex. */
 struct workers {
     struct gateway *gateway;
     pthread_t thread;
-    pthread_mutex_t mutex;
+    pthread_mutex_t mutex; /* guards what follows */
     pthread_cond_t wake;
     bool stop, asked; /* asked: a list is on its way */
     struct worker *list[LIMIT_WORKERS];
@@ -63,9 +65,11 @@ static void remember_name(struct workers *workers, const char *name, int64_t now
         }
         if (known->seen_ns < oldest->seen_ns) oldest = known;
     }
+    pthread_mutex_lock(&workers->mutex);
     if (workers->name_count < NAMES_MAX) oldest = &workers->names[workers->name_count++];
     strncpy(oldest->name, name, LIMIT_MODEL_NAME_BYTES);
     oldest->seen_ns = now_ns;
+    pthread_mutex_unlock(&workers->mutex);
 }
 
 static void remember_names(struct workers *workers, const Bora__Internal__V1__ModelDescription *model, int64_t now_ns) {
@@ -83,7 +87,18 @@ static struct worker *find_worker(struct worker *const *list, int count, const c
     return NULL;
 }
 
-/** A worker of the new list: its announcement is new, its link and counts are those of `before` when it was there. */
+/** What moves while a worker lives. */
+static void take_load(struct worker *worker, const Bora__Internal__V1__WorkerAnnouncement *fresh) {
+    atomic_store(&worker->draining, fresh->draining);
+    if (fresh->load == NULL) return;
+    atomic_store(&worker->load.running, fresh->load->running);
+    atomic_store(&worker->load.waiting, fresh->load->waiting);
+    atomic_store(&worker->load.kv_tokens_used, fresh->load->kv_tokens_used);
+    atomic_store(&worker->load.prompt_tokens, (int64_t)fresh->load->prompt_tokens);
+    atomic_store(&worker->load.completion_tokens, (int64_t)fresh->load->completion_tokens);
+}
+
+/** A worker that was not there before, and a link to it. */
 static struct worker *make_worker(struct workers *workers, struct bytes_view announced) {
     struct worker *worker = calloc(1, sizeof *worker);
     struct error err = {0};
@@ -91,13 +106,15 @@ static struct worker *make_worker(struct workers *workers, struct bytes_view ann
     if (worker == NULL) return NULL;
     arena_init(&worker->arena, ANNOUNCEMENT_BYTES_MAX);
     atomic_init(&worker->references, 1);
-    worker->first_seen = clock_unix_ns(clock_system()) / NS_PER_S;
     enum status status = protobuf_unpack(&bora__internal__v1__worker_announcement__descriptor, announced,
                                          &worker->arena, &message, &err);
     worker->announcement = (const void *)message;
     if (status == STATUS_OK && worker->announcement->model != NULL && worker->announcement->rank == 0)
         status = worker_link_open(workers->gateway->links, worker->announcement->address, &worker->link, &err);
-    if (worker->link != NULL) return worker;
+    if (worker->link != NULL) {
+        take_load(worker, worker->announcement);
+        return worker;
+    }
     if (status != STATUS_OK) log_warn("an announced worker cannot be used", LOG_S("error", err.message));
     arena_deinit(&worker->arena);
     free(worker);
@@ -138,78 +155,91 @@ static bool peek_announcement(struct bytes_view announced, struct peek *out) {
     return read && out->announcement->model != NULL;
 }
 
-/** Take what moves from a fresh announcement into the known worker. The mutex is held. */
 static void update_worker(struct worker *worker, const Bora__Internal__V1__WorkerAnnouncement *fresh) {
-    Bora__Internal__V1__WorkerAnnouncement *known = (Bora__Internal__V1__WorkerAnnouncement *)worker->announcement;
-    known->draining = fresh->draining;
-    if (known->load != NULL && fresh->load != NULL) {
-        known->load->running = fresh->load->running;
-        known->load->waiting = fresh->load->waiting;
-        known->load->steps = fresh->load->steps;
-    }
+    take_load(worker, fresh);
     if (worker_link_ready(worker->link)) atomic_store(&worker->suspect, false);
     worker->missing_since_ns = 0;
 }
 
-/** Keep `worker`, which the list now taken does not name? The mutex is held. */
-static bool lingers(const struct workers *workers, struct worker *worker, int64_t now_ns) {
-    if (worker->announcement->draining || atomic_load(&worker->suspect) || !worker_link_ready(worker->link))
-        return false;
-    for (int i = 0; i < workers->count; i++) { /* another process has taken its place */
-        if (strcmp(workers->list[i]->announcement->address, worker->announcement->address) == 0) return false;
+/** The table that comes next. */
+struct next_table {
+    struct worker *list[LIMIT_WORKERS];
+    int count;
+};
+
+/** Keep `worker`, which the list now taken does not name? */
+static bool lingers(const struct next_table *next, struct worker *worker, int64_t now_ns) {
+    if (worker->draining || atomic_load(&worker->suspect) || !worker_link_ready(worker->link)) return false;
+    for (int i = 0; i < next->count; i++) { /* another process has taken its place */
+        if (strcmp(next->list[i]->announcement->address, worker->announcement->address) == 0) return false;
     }
     if (worker->missing_since_ns == 0) worker->missing_since_ns = now_ns;
-    return now_ns - worker->missing_since_ns < LINGER_NS && workers->count < LIMIT_WORKERS;
+    return now_ns - worker->missing_since_ns < LINGER_NS && next->count < LIMIT_WORKERS;
 }
 
-static void take_list_locked(struct workers *workers, const struct redis_reply *reply) {
-    struct worker *before[LIMIT_WORKERS];
-    int before_count = workers->count;
-    int64_t now = clock_monotonic_ns(clock_system());
-    memcpy(before, workers->list, sizeof before[0] * (size_t)before_count);
-    workers->count = 0;
-    for (size_t i = 0; i < reply->count && workers->count < LIMIT_WORKERS; i++) {
-        struct peek peek;
-        if (peek_announcement(reply->items[i].string, &peek)) {
-            struct worker *worker =
-                find_worker(before, before_count, peek.announcement->worker_id, peek.announcement->address);
-            if (worker != NULL && same_process(worker, peek.announcement)) {
-                update_worker(worker, peek.announcement);
-                worker_ref(worker);
-            } else {
-                worker = make_worker(workers, reply->items[i].string);
-                if (worker != NULL)
-                    log_info("worker found", LOG_S("worker_id", peek.announcement->worker_id),
-                             LOG_S("address", peek.announcement->address),
-                             LOG_S("model", peek.announcement->model->name));
-            }
-            if (worker != NULL) {
-                workers->list[workers->count++] = worker;
-                remember_names(workers, worker->announcement->model, now);
-            }
+/** The worker that was announced so, referenced: the known one, or a new one. NULL: it cannot be used. */
+static struct worker *find_or_make(struct workers *workers, struct bytes_view announced) {
+    struct peek peek;
+    struct worker *worker = NULL;
+    if (peek_announcement(announced, &peek)) {
+        worker = find_worker(workers->list, workers->count, peek.announcement->worker_id, peek.announcement->address);
+        if (worker != NULL && same_process(worker, peek.announcement)) {
+            update_worker(worker, peek.announcement);
+            worker_ref(worker);
+        } else {
+            worker = make_worker(workers, announced);
+            if (worker != NULL)
+                log_info("worker found", LOG_S("worker_id", peek.announcement->worker_id),
+                         LOG_S("address", peek.announcement->address), LOG_S("model", peek.announcement->model->name));
         }
-        arena_deinit(&peek.arena);
     }
-    for (int i = 0; i < before_count; i++) {
-        bool listed = find_worker(workers->list, workers->count, before[i]->announcement->worker_id,
-                                  before[i]->announcement->address) != NULL;
-        if (!listed && lingers(workers, before[i], now)) {
-            workers->list[workers->count++] = before[i]; /* the reference goes with it */
+    arena_deinit(&peek.arena);
+    return worker;
+}
+
+/** Who is there no more leaves; the table's references go with `before`. */
+static void let_go(const struct next_table *before, const struct next_table *now) {
+    for (int i = 0; i < before->count; i++) {
+        struct worker *worker = before->list[i];
+        if (find_worker(now->list, now->count, worker->announcement->worker_id, worker->announcement->address) == NULL)
+            log_info("worker gone", LOG_S("worker_id", worker->announcement->worker_id),
+                     LOG_S("address", worker->announcement->address));
+        worker_unref(worker);
+    }
+}
+
+static void take_list(struct workers *workers, const struct redis_reply *reply) {
+    struct next_table next = {.count = 0}, before = {.count = workers->count};
+    int64_t now_ns = clock_monotonic_ns(clock_system());
+    memcpy(before.list, workers->list, sizeof before.list[0] * (size_t)before.count);
+    for (size_t i = 0; i < reply->count && next.count < LIMIT_WORKERS; i++) {
+        struct worker *worker = find_or_make(workers, reply->items[i].string);
+        if (worker == NULL) continue;
+        next.list[next.count++] = worker;
+        remember_names(workers, worker->announcement->model, now_ns);
+    }
+    for (int i = 0; i < before.count; i++) {
+        struct worker *worker = before.list[i];
+        if (find_worker(next.list, next.count, worker->announcement->worker_id, worker->announcement->address) !=
+                NULL ||
+            !lingers(&next, worker, now_ns))
             continue;
-        }
-        if (!listed)
-            log_info("worker gone", LOG_S("worker_id", before[i]->announcement->worker_id),
-                     LOG_S("address", before[i]->announcement->address));
-        worker_unref(before[i]);
+        worker_ref(worker);
+        next.list[next.count++] = worker;
     }
-    workers->refreshed_ns = now;
+    pthread_mutex_lock(&workers->mutex);
+    memcpy(workers->list, next.list, sizeof next.list[0] * (size_t)next.count);
+    workers->count = next.count;
+    workers->refreshed_ns = now_ns;
+    pthread_mutex_unlock(&workers->mutex);
+    let_go(&before, &next);
 }
 
 static void on_list(void *context, enum status status, const struct redis_reply *reply, const char *message) {
     (void)message;
     struct workers *workers = context;
+    if (status == STATUS_OK && reply->type == REDIS_ARRAY) take_list(workers, reply);
     pthread_mutex_lock(&workers->mutex);
-    if (status == STATUS_OK && reply->type == REDIS_ARRAY) take_list_locked(workers, reply);
     workers->asked = false;
     pthread_cond_signal(&workers->wake);
     pthread_mutex_unlock(&workers->mutex);
@@ -284,9 +314,7 @@ static int closeness(const struct worker *worker, const char *name) {
 }
 
 static int64_t busyness(const struct worker *worker, const struct worker *except) {
-    const Bora__Internal__V1__Load *load = worker->announcement->load;
-    int64_t announced = load != NULL ? load->running + 2 * (int64_t)load->waiting : 0,
-            ours = atomic_load(&worker->running);
+    int64_t announced = worker->load.running + 2 * worker->load.waiting, ours = atomic_load(&worker->running);
     /* What we just sent is not in the announcement yet. */
     return (announced > ours ? announced : ours) + (worker == except ? 1 << 20 : 0) +
            (worker->missing_since_ns != 0 ? 1 << 22 : 0) + (atomic_load(&worker->suspect) ? 1 << 24 : 0);
@@ -310,7 +338,7 @@ enum workers_choice workers_choose(struct workers *workers, const char *name, co
     unsigned offset = workers->turn++;
     for (int i = 0; i < workers->count; i++) {
         struct worker *worker = workers->list[(offset + (unsigned)i) % (unsigned)workers->count];
-        if (worker->announcement->draining || !serves(worker, name)) continue;
+        if (worker->draining || !serves(worker, name)) continue;
         if (!is_capable(worker, capability)) {
             choice = WORKERS_INCAPABLE;
             continue;
@@ -342,7 +370,7 @@ size_t workers_list_models(struct workers *workers, struct worker **out, size_t 
     size_t count = 0;
     pthread_mutex_lock(&workers->mutex);
     for (int i = 0; i < workers->count && count < max; i++) {
-        bool seen = workers->list[i]->announcement->draining;
+        bool seen = workers->list[i]->draining;
         for (size_t j = 0; j < count && !seen; j++) seen = compare_models(&out[j], &workers->list[i]) == 0;
         if (seen) continue;
         worker_ref(workers->list[i]);
@@ -366,8 +394,8 @@ size_t workers_list(struct workers *workers, struct worker **out, size_t max) {
         worker_ref(workers->list[i]);
         out[count++] = workers->list[i];
     }
-    qsort(out, count, sizeof *out, compare_workers);
     pthread_mutex_unlock(&workers->mutex);
+    qsort(out, count, sizeof *out, compare_workers);
     return count;
 }
 

@@ -18,16 +18,22 @@
 struct gateway;
 struct worker_link;
 
+/** What its latest announcement said of it; each number by itself. */
+struct worker_load {
+    _Atomic int64_t running, waiting, kv_tokens_used, prompt_tokens, completion_tokens;
+};
+
 struct worker {
     atomic_int references;
-    atomic_int running;  /* requests that this gateway has on it */
-    atomic_bool suspect; /* its connection broke: not chosen until it announces itself anew */
+    atomic_int running;   /* requests that this gateway has on it */
+    atomic_bool suspect;  /* its connection broke: not chosen until it announces itself anew */
+    atomic_bool draining; /* by its latest announcement */
+    struct worker_load load;
     struct arena arena;
     const Bora__Internal__V1__WorkerAnnouncement
-        *announcement; /* the latest; strings live as long as the worker is referenced */
+        *announcement; /* the first one, constant: what moves is above. It lives as long as the worker is referenced */
     struct worker_link *link;
-    int64_t first_seen;       /* Unix seconds */
-    int64_t missing_since_ns; /* not announced since then, but connected; 0 while it is announced */
+    _Atomic int64_t missing_since_ns; /* not announced since then, but connected; 0 while it is announced */
 };
 void worker_ref(struct worker *worker);
 void worker_unref(struct worker *worker);

@@ -1,6 +1,7 @@
 # Copyright Bora contributors
 # SPDX-License-Identifier: Apache-2.0
 """Every row of bad input: the status, the code and the path."""
+import contextlib
 import gzip
 import http.client
 import json
@@ -10,7 +11,7 @@ import time
 
 import pytest
 
-from conftest import PACE, until
+from conftest import PACE, free_ports, lone_gateway, until
 
 
 def loc(body):
@@ -198,6 +199,26 @@ def test_unknown_path_and_method(house):
     assert house.send("GET", "/healthz", key=False)[0] == 200
     assert house.send("GET", "/readyz", key=False)[0] == 200
     assert "bora_gateway_requests_total" in house.send("GET", "/metrics", key=False)[2]
+
+
+def test_metrics_have_an_address_of_their_own(tmp_path):
+    with lone_gateway(free_ports(1)[0], tmp_path / "log", "--metrics-listen", "127.0.0.1:0") as gateway:
+        metrics = next(line["metrics_port"] for line in map(json.loads, gateway.log.read_text().splitlines()) if line["event"] == "serving")
+
+        def ask(port, path, method="GET"):
+            with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=60 * PACE)) as connection:
+                connection.request(method, path)
+                answer = connection.getresponse()
+                return answer.status, answer.read().decode()
+
+        status, text = ask(metrics, "/metrics")
+        assert status == 200 and "bora_gateway_requests_running 0" in text
+        assert ask(gateway.port, "/metrics")[0] == ask(gateway.port, "/metrics", "DELETE")[0] == 404
+        assert ask(metrics, "/metrics", "DELETE")[0] == 405
+        assert ask(metrics, "/v1/models")[0] == 404
+        assert ask(gateway.port, "/healthz") == ask(metrics, "/healthz") == (200, "ok\n")
+        assert ask(gateway.port, "/readyz") == ask(metrics, "/readyz") == (503, "Redis cannot be reached\n")
+        until(lambda: 'bora_gateway_requests_total{route="none",status="404"} 2' in ask(metrics, "/metrics")[1], "what clients asked for is counted")
 
 
 def test_allow_names_every_method_of_the_path(house):

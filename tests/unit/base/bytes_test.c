@@ -113,6 +113,45 @@ static void test_printf_appends(void **state) {
     bytes_deinit(&bytes);
 }
 
+/** A reader that takes little of much that waits, while as much comes: what is moved is in proportion to what leaves. */
+static void test_drop_taken_moves_little_and_loses_nothing(void **state) {
+    (void)state;
+    enum { WAITING = 1 << 20, STEP = 1000, ROUNDS = 20000 };
+    struct bytes bytes;
+    size_t taken = 0, moved = 0, left = 0, longest = 0;
+    uint32_t next_in = 0, next_out = 0;
+    bytes_init(&bytes, SIZE_MAX);
+    for (; bytes.length < WAITING; next_in++) check_ok(bytes_append(&bytes, &next_in, sizeof next_in));
+    for (int round = 0; round < ROUNDS; round++) {
+        for (int i = 0; i < STEP / 4; i++, taken += sizeof next_out, next_out++)
+            assert_memory_equal(bytes.data + taken, &next_out, sizeof next_out);
+        size_t before = taken, rest = bytes.length - taken;
+        bytes_drop_taken(&bytes, &taken);
+        assert_int_equal(bytes.length - taken, rest);
+        if (taken != before) moved += rest;
+        for (int i = 0; i < STEP / 4; i++, next_in++) check_ok(bytes_append(&bytes, &next_in, sizeof next_in));
+        left += STEP;
+        if (bytes.length > longest) longest = bytes.length;
+    }
+    assert_true(moved <= 4 * left);
+    assert_true(longest <= WAITING / 4 * 5 + 2 * STEP);
+    bytes_deinit(&bytes);
+}
+
+static void test_drop_taken_of_all_leaves_nothing(void **state) {
+    (void)state;
+    struct bytes bytes;
+    size_t taken = 5;
+    bytes_init(&bytes, 64);
+    check_ok(bytes_append_string(&bytes, "hello"));
+    bytes_drop_taken(&bytes, &taken);
+    assert_int_equal(bytes.length, 0);
+    assert_int_equal(taken, 0);
+    bytes_drop_taken(&bytes, &taken); /* nor of nothing */
+    assert_int_equal(bytes.length, 0);
+    bytes_deinit(&bytes);
+}
+
 static void test_consume_takes_from_the_front(void **state) {
     (void)state;
     struct bytes bytes;
@@ -224,6 +263,8 @@ int main(void) {
         cmocka_unit_test(test_reserve_keeps_the_place),
         cmocka_unit_test(test_printf_appends),
         cmocka_unit_test(test_consume_takes_from_the_front),
+        cmocka_unit_test(test_drop_taken_moves_little_and_loses_nothing),
+        cmocka_unit_test(test_drop_taken_of_all_leaves_nothing),
         cmocka_unit_test(test_take_gives_the_memory_away),
         cmocka_unit_test(test_take_of_nothing_is_an_empty_string),
         cmocka_unit_test(test_constant_time_sees_every_byte),

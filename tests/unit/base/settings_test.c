@@ -3,6 +3,8 @@
 #include "base/settings.h"
 #include "tests/unit/base/temporary_file.h"
 
+#include <errno.h>
+
 struct example {
     char *models_file, *advertise, *password, *log_level;
     int64_t port, timeout_ns, body_bytes;
@@ -21,6 +23,7 @@ static const struct setting table[] = {
     SETTING_BOOL(struct example, tls, "tls", "false", "speak TLS"),
     SETTING_BOOL(struct example, cache, "cache", "true", "remember answers"),
     SETTING_CHOICE(struct example, log_level, "log-level", "info", "debug|info|warn", "least level that is logged"),
+    SETTING_REMOVED("outmoded", "there is nothing to set any more"),
     {SETTING_TYPE_END},
 };
 
@@ -328,27 +331,60 @@ static void test_sizes(void **state) {
 /** What settings_load prints on stdout with the given words. */
 static char printed[16384];
 
-static void print_words(const char *const *words) {
+/** Load, and keep what comes out of `fd`. */
+static enum status load_printing(const char *const *words, int fd) {
     char path[TEMPORARY_PATH_BYTES];
     temporary_file("", 0, path);
     fflush(stdout);
-    int saved = dup(1);
+    int saved = dup(fd);
     FILE *file = fopen(path, "w+");
-    dup2(fileno(file), 1);
+    dup2(fileno(file), fd);
     enum status status = load_words(words);
     fflush(stdout);
-    dup2(saved, 1);
+    dup2(saved, fd);
     close(saved);
     rewind(file);
     printed[fread(printed, 1, sizeof printed - 1, file)] = 0;
     fclose(file);
     unlink(path);
+    return status;
+}
+
+static void print_words(const char *const *words) {
+    enum status status = load_printing(words, 1);
     assert_int_equal(status, STATUS_OK);
     assert_int_equal(outcome, SETTINGS_PRINTED);
     assert_null(settings.models_file);
 }
 
 #define print(...) print_words((const char *const[]){__VA_ARGS__, NULL})
+
+/** It loads, and what `warned` says, behind the program's name, is all that is said. */
+static void check_warned(const char *const *words, const char *warned) {
+    char expected[256];
+    snprintf(expected, sizeof expected, "%s: %s", program_invocation_short_name, warned);
+    if (load_printing(words, 2) != STATUS_OK) fail_msg("%s", err.message);
+    assert_string_equal(printed, expected);
+    assert_int_equal(settings.port, 5);
+    settings_free(table, &settings);
+}
+
+static void test_what_was_removed_is_told_and_does_nothing(void **state) {
+    (void)state;
+#define REMOVED "'outmoded' was removed and has no effect: there is nothing to set any more\n"
+    check_warned((const char *const[]){"--outmoded", "7", "--port=5", NULL}, "--outmoded: " REMOVED);
+    check_warned((const char *const[]){"--outmoded=", "--port=5", NULL}, "--outmoded: " REMOVED);
+    check_warned((const char *const[]){"--outmoded", "--port=5", NULL}, "--outmoded: " REMOVED);
+    char path[TEMPORARY_PATH_BYTES], expected[200];
+    temporary_file("outmoded = 3\nport = 5\n", 22, path);
+    snprintf(expected, sizeof expected, "%s:1: " REMOVED, path);
+    check_warned((const char *const[]){"--config", path, NULL}, expected);
+    unlink(path);
+    setenv("BORA_OUTMODED", "3", 1);
+    check_warned((const char *const[]){"--port=5", NULL}, "BORA_OUTMODED: " REMOVED);
+    unsetenv("BORA_OUTMODED");
+    load_refused("unknown flag --outmodet (see --help)", "--outmodet=3"); /* it is no name to suggest */
+}
 
 static void test_version_is_one_line(void **state) {
     (void)state;
@@ -457,6 +493,7 @@ int main(void) {
         SETTINGS_TEST(test_both_ends_of_a_range_are_allowed),
         SETTINGS_TEST(test_durations),
         SETTINGS_TEST(test_sizes),
+        SETTINGS_TEST(test_what_was_removed_is_told_and_does_nothing),
         SETTINGS_TEST(test_version_is_one_line),
         SETTINGS_TEST(test_help_shows_everything),
         SETTINGS_TEST(test_print_settings_shows_what_is_used),

@@ -11,3 +11,4 @@ bora_test(NAME rpc/grpc_tls SOURCES grpc_tls_test.c tls_fixture.c DEPENDS test_g
 bora_test(NAME rpc/grpc_stream_tls SOURCES grpc_stream_tls_test.c grpc_stream_fixture.c tls_fixture.c DEPENDS test_grpc_fixture rpc_grpc_stream rpc_http ENVIRONMENT ${grpc_environment})
 bora_test(NAME rpc/grpc_stream SOURCES grpc_stream_test.c grpc_stream_fixture.c DEPENDS test_grpc_fixture rpc_grpc_stream ENVIRONMENT ${grpc_environment})
 bora_test(NAME rpc/grpc_stream_life SOURCES grpc_stream_life_test.c grpc_stream_fixture.c DEPENDS test_grpc_fixture rpc_grpc_stream ENVIRONMENT ${grpc_environment})
+bora_test(NAME rpc/grpc_stream_turn SOURCES grpc_stream_turn_test.c grpc_stream_fixture.c DEPENDS test_grpc_fixture rpc_grpc_stream LINK -Wl,--wrap=clock_system ENVIRONMENT ${grpc_environment})

@@ -164,6 +164,26 @@ static size_t fill(struct http_exchange *exchange) {
     }
 }
 
+/** Whoever looks at what waits, and stops because it is more than the watermark, relies on being told to go on. */
+static void test_what_passes_the_mark_by_its_frame_alone_is_told_writable(void **state) {
+    struct tester *tester = *state;
+    static char block[WATERMARK];
+    int fd = client_connect(tester);
+    client_send(fd, stream);
+    struct http_exchange *exchange = tester_held(tester, 0);
+    memset(block, 'x', sizeof block);
+    assert_int_equal(http_exchange_append(exchange, bytes_view_of(block, sizeof block)), STATUS_OK);
+    assert_true(http_exchange_pending_bytes(exchange) > WATERMARK);
+    http_exchange_flush(exchange);
+    struct answer answer;
+    answer_init(&answer);
+    answer_read_head(&answer, fd);
+    assert_true(answer_read_chunk(&answer, fd));
+    tester_wait(tester, &tester->writable, 1);
+    answer_deinit(&answer);
+    close(fd);
+}
+
 static void test_a_slow_reader_is_bounded_and_loses_nothing(void **state) {
     struct tester *tester = *state;
     int fd = client_connect(tester);
@@ -452,6 +472,7 @@ int main(void) {
         TEST(test_a_client_that_leaves_while_the_handler_thinks_is_noticed),
         TEST(test_a_client_that_resets_is_noticed),
         TEST(test_a_client_that_leaves_in_mid_stream_stops_the_writer),
+        TEST(test_what_passes_the_mark_by_its_frame_alone_is_told_writable),
         TEST(test_a_slow_reader_is_bounded_and_loses_nothing),
         TEST(test_one_large_message_goes_whole_and_small_ones_after_it),
         TEST(test_a_slow_reader_that_leaves_is_noticed),

@@ -3,8 +3,11 @@
 /* HTTPS and mutual TLS, with certificates made on the spot; the client is GnuTLS on a plain socket. */
 #include "tests/unit/rpc/http_fixture.h"
 
+#include <dlfcn.h>
 #include <gnutls/gnutls.h>
 #include <gnutls/x509.h>
+#include <semaphore.h>
+#include <stdatomic.h>
 #include <sys/stat.h>
 #include <time.h>
 
@@ -91,15 +94,44 @@ static struct tester *open_tls(bool mutual) {
     return tester;
 }
 
+/* The real one, but that the server's may wait until the test lets it go. */
+static _Thread_local bool is_client; /* this thread */
+static atomic_bool slow;
+static sem_t shaking, shake_on;
+
+int gnutls_handshake(gnutls_session_t session) {
+    typedef int function(gnutls_session_t);
+    function *real = (function *)dlsym(RTLD_NEXT, "gnutls_handshake");
+    if (!is_client && atomic_exchange(&slow, false)) {
+        sem_post(&shaking);
+        sem_wait(&shake_on);
+    }
+    return real(session);
+}
+
+static void slow_one_down(void) {
+    sem_init(&shaking, 0, 0);
+    sem_init(&shake_on, 0, 0);
+    atomic_store(&slow, true);
+}
+
+static bool is_shaking(void) {
+    struct timespec until;
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += PATIENCE_MS / 1000;
+    return sem_timedwait(&shaking, &until) == 0;
+}
+
 struct tls_client {
     int fd;
     gnutls_session_t session;
     gnutls_certificate_credentials_t credentials;
 };
 
-/** True when a request over this connection is answered as it should; the handshake alone does not tell in TLS 1.3. */
-static bool tls_connect(struct tls_client *client, const struct tester *tester, const struct identity *identity,
-                        const char *versions) {
+/** `before`: what a session of the past left, or nothing. True when hands are shaken, which does not tell in TLS 1.3 that the client is welcome. */
+static bool tls_connect_again(struct tls_client *client, const struct tester *tester, const struct identity *identity,
+                              const char *versions, const gnutls_datum_t *before) {
+    is_client = true;
     client->fd = client_connect(tester);
     must(gnutls_certificate_allocate_credentials(&client->credentials));
     must(gnutls_certificate_set_x509_trust_file(client->credentials, authority.certificate_file, GNUTLS_X509_FMT_PEM));
@@ -110,6 +142,7 @@ static bool tls_connect(struct tls_client *client, const struct tester *tester, 
     must(gnutls_priority_set_direct(client->session, versions, NULL));
     must(gnutls_credentials_set(client->session, GNUTLS_CRD_CERTIFICATE, client->credentials));
     gnutls_session_set_verify_cert(client->session, "localhost", 0);
+    if (before != NULL) must(gnutls_session_set_data(client->session, before->data, before->size));
     gnutls_transport_set_int(client->session, client->fd);
     gnutls_handshake_set_timeout(client->session, PATIENCE_MS);
     gnutls_record_set_timeout(client->session, PATIENCE_MS);
@@ -117,6 +150,11 @@ static bool tls_connect(struct tls_client *client, const struct tester *tester, 
     do code = gnutls_handshake(client->session);
     while (code < 0 && gnutls_error_is_fatal(code) == 0);
     return code == 0;
+}
+
+static bool tls_connect(struct tls_client *client, const struct tester *tester, const struct identity *identity,
+                        const char *versions) {
+    return tls_connect_again(client, tester, identity, versions, NULL);
 }
 
 static void tls_close(struct tls_client *client) {
@@ -162,6 +200,127 @@ static void test_https_answers(void **state) {
     assert_true(request_succeeds(tester, NULL, any_version));
     assert_true(request_succeeds(tester, NULL, old_version));
     assert_true(request_succeeds(tester, NULL, new_version));
+    tester_close(tester);
+}
+
+/** A client that connects while the test does something else. */
+struct newcomer {
+    const struct tester *tester;
+    pthread_t thread;
+    bool succeeds;
+};
+
+static void *come(void *context) {
+    struct newcomer *newcomer = context;
+    newcomer->succeeds = request_succeeds(newcomer->tester, NULL, any_version);
+    return NULL;
+}
+
+static void test_a_long_handshake_keeps_nobody_waiting(void **state) {
+    (void)state;
+    struct tester *tester = open_tls(false);
+    struct newcomer newcomer = {.tester = tester};
+    struct tls_client client;
+    struct bytes text;
+    bytes_init(&text, TEXT_BYTES_MAX);
+    assert_true(tls_connect(&client, tester, NULL, any_version));
+    for (int i = 0; i < 2; i++) {
+        if (i == 1) {
+            slow_one_down();
+            assert_int_equal(pthread_create(&newcomer.thread, NULL, come, &newcomer), 0);
+            assert_true(is_shaking());
+        }
+        bytes_reset(&text);
+        assert_true(tls_send(&client, "GET /echo HTTP/1.1\r\nHost: localhost\r\n\r\n"));
+        assert_true(tls_read_until(&client, &text, "GET /echo|"));
+    }
+    sem_post(&shake_on);
+    pthread_join(newcomer.thread, NULL);
+    assert_true(newcomer.succeeds);
+    bytes_deinit(&text);
+    tls_close(&client);
+    tester_close(tester);
+}
+
+static void test_a_handshake_that_takes_too_long_is_given_up(void **state) {
+    (void)state;
+    struct tester *tester = tester_new();
+    struct http_server_options options = tester_options(tester);
+    options.certificate_file = server_identity.certificate_file;
+    options.key_file = server_identity.key_file;
+    options.header_timeout_ns = 100 * NS_PER_MS;
+    tester_open_with(tester, &options);
+    struct newcomer newcomer = {.tester = tester};
+    slow_one_down();
+    assert_int_equal(pthread_create(&newcomer.thread, NULL, come, &newcomer), 0);
+    assert_true(is_shaking());
+    int later = client_connect(tester); /* whose time runs out after the other's, which cannot be closed yet */
+    struct bytes text;
+    bytes_init(&text, TEXT_BYTES_MAX);
+    assert_true(client_read_to_end(later, &text));
+    bytes_deinit(&text);
+    close(later);
+    sem_post(&shake_on);
+    pthread_join(newcomer.thread, NULL);
+    assert_false(newcomer.succeeds);
+    tester_close(tester);
+}
+
+/** Connections of which some have said nothing, some half of their hello, and one is in the middle of its handshake. */
+static void test_a_server_stops_in_the_middle_of_handshakes(void **state) {
+    (void)state;
+    struct tester *tester = open_tls(false);
+    struct newcomer newcomer = {.tester = tester};
+    int silent[20];
+    slow_one_down();
+    assert_int_equal(pthread_create(&newcomer.thread, NULL, come, &newcomer), 0);
+    assert_true(is_shaking());
+    for (int i = 0; i < 20; i++) {
+        silent[i] = client_connect(tester);
+        if (i % 2 == 0) client_send(silent[i], "\x16\x03\x01\x02");
+    }
+    sem_post(&shake_on);
+    tester_close(tester);
+    pthread_join(newcomer.thread, NULL);
+    for (int i = 0; i < 20; i++) close(silent[i]);
+}
+
+/** Is the second of two sessions taken up from the first? */
+static bool is_resumed(const struct tester *tester, const struct identity *identity, const char *versions) {
+    struct tls_client client;
+    struct bytes text;
+    gnutls_datum_t session;
+    bytes_init(&text, TEXT_BYTES_MAX);
+    for (int i = 0; i < 2; i++) {
+        if (i > 0) bytes_reset(&text);
+        assert_true(tls_connect_again(&client, tester, identity, versions, i > 0 ? &session : NULL));
+        assert_true(tls_send(&client, "GET /echo HTTP/1.1\r\nHost: localhost\r\n\r\n"));
+        assert_true(tls_read_until(&client, &text, "GET /echo|"));
+        if (i == 0) {
+            must(gnutls_session_get_data2(client.session, &session));
+            tls_close(&client);
+        }
+    }
+    bool resumed = gnutls_session_is_resumed(client.session) != 0;
+    gnutls_free(session.data);
+    bytes_deinit(&text);
+    tls_close(&client);
+    return resumed;
+}
+
+static void test_sessions_are_taken_up_again_without_a_signature(void **state) {
+    (void)state;
+    struct tester *tester = open_tls(false);
+    assert_true(is_resumed(tester, NULL, old_version));
+    assert_true(is_resumed(tester, NULL, new_version));
+    tester_close(tester);
+}
+
+static void test_who_must_show_a_certificate_shows_it_each_time(void **state) {
+    (void)state;
+    struct tester *tester = open_tls(true);
+    assert_false(is_resumed(tester, &client_identity, old_version));
+    assert_false(is_resumed(tester, &client_identity, new_version));
     tester_close(tester);
 }
 
@@ -213,6 +372,29 @@ static void test_a_stream_over_tls(void **state) {
     tester_wait(tester, &tester->completed, 1);
     bytes_deinit(&text);
     tls_close(&client);
+    tester_close(tester);
+}
+
+/** So many warnings, and then a request: is it answered? */
+static bool is_answered_after_warnings(const struct tester *tester, int count) {
+    struct tls_client client;
+    struct bytes text;
+    bytes_init(&text, TEXT_BYTES_MAX);
+    assert_true(tls_connect(&client, tester, NULL, old_version));
+    for (int i = 0; i < count; i++)
+        if (gnutls_alert_send(client.session, GNUTLS_AL_WARNING, GNUTLS_A_USER_CANCELED) < 0) break;
+    bool answered = tls_send(&client, "GET /echo HTTP/1.1\r\nHost: localhost\r\n\r\n") &&
+                    tls_read_until(&client, &text, "GET /echo|");
+    bytes_deinit(&text);
+    tls_close(&client);
+    return answered;
+}
+
+static void test_who_sends_warnings_without_end_is_dropped(void **state) {
+    (void)state;
+    struct tester *tester = open_tls(false);
+    assert_true(is_answered_after_warnings(tester, 20));
+    assert_false(is_answered_after_warnings(tester, 1000));
     tester_close(tester);
 }
 
@@ -276,9 +458,15 @@ static void test_wrong_files_are_told(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_https_answers),
+        cmocka_unit_test(test_a_long_handshake_keeps_nobody_waiting),
+        cmocka_unit_test(test_a_handshake_that_takes_too_long_is_given_up),
+        cmocka_unit_test(test_a_server_stops_in_the_middle_of_handshakes),
+        cmocka_unit_test(test_sessions_are_taken_up_again_without_a_signature),
+        cmocka_unit_test(test_who_must_show_a_certificate_shows_it_each_time),
         cmocka_unit_test(test_plain_http_to_a_tls_server_is_not_served),
         cmocka_unit_test(test_mutual_tls_wants_a_certificate_of_the_authority),
         cmocka_unit_test(test_a_stream_over_tls),
+        cmocka_unit_test(test_who_sends_warnings_without_end_is_dropped),
         cmocka_unit_test(test_a_client_that_leaves_over_tls_is_noticed),
         cmocka_unit_test(test_too_large_a_body_is_answered_over_tls),
         cmocka_unit_test(test_wrong_files_are_told),

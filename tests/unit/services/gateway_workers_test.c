@@ -31,17 +31,22 @@ const struct clock *__wrap_clock_system(void) {
 
 static atomic_int links_open;
 static atomic_bool links_ready;
+static atomic_bool asks_meanwhile; /* while a link is opened or closed, somebody asks the table */
+static atomic_int answered, kept_waiting;
 struct worker_link {
     int unused;
 };
+static void ask_meanwhile(void);
 enum status worker_link_open(struct worker_links *links, const char *address, struct worker_link **out,
                              struct error *err) {
     (void)links, (void)address, (void)err;
+    if (asks_meanwhile) ask_meanwhile();
     *out = calloc(1, sizeof **out);
     links_open++;
     return *out != NULL ? STATUS_OK : STATUS_RESOURCE_EXHAUSTED;
 }
 void worker_link_close(struct worker_link *link) {
+    if (asks_meanwhile) ask_meanwhile();
     links_open -= link != NULL;
     free(link);
 }
@@ -52,7 +57,7 @@ bool worker_link_ready(struct worker_link *link) {
 
 /* ---- the registry -------------------------------------------------------------------------------------------------- */
 
-enum { ANNOUNCED_MAX = 8 };
+enum { ANNOUNCED_MAX = 8, PATIENCE_S = 10 };
 
 static struct {
     pthread_mutex_t mutex;
@@ -102,7 +107,7 @@ struct announced {
     const char *id, *model, *alias, *tier, *capability; /* NULL: "m", none, "small", completion_chat */
     int running, waiting;
     bool draining;
-    int64_t started_at;
+    int64_t started_at, kv_tokens_used, prompt_tokens, completion_tokens;
 };
 
 static void announce(const struct announced *in) {
@@ -119,6 +124,9 @@ static void announce(const struct announced *in) {
     model.n_capabilities = 1;
     load.running = in->running;
     load.waiting = in->waiting;
+    load.kv_tokens_used = in->kv_tokens_used;
+    load.prompt_tokens = (uint64_t)in->prompt_tokens;
+    load.completion_tokens = (uint64_t)in->completion_tokens;
     message.worker_id = message.address = (char *)in->id;
     message.model = &model;
     message.load = &load;
@@ -146,8 +154,30 @@ static void set_list(const struct announced *list, size_t count) {
 static struct gateway gateway;
 static struct workers *table;
 
+static void *ask(void *context) {
+    struct worker *worker = NULL;
+    if (workers_choose(table, "m", NULL, NULL, &worker) == WORKERS_CHOSEN) worker_unref(worker);
+    return context;
+}
+
+/** Does a request get its answer? */
+static void ask_meanwhile(void) {
+    pthread_t thread;
+    struct timespec until;
+    asks_meanwhile = false; /* whoever asks opens and closes nothing of ours */
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += PATIENCE_S;
+    if (pthread_create(&thread, NULL, ask, NULL) == 0 && pthread_timedjoin_np(thread, NULL, &until) == 0)
+        answered++;
+    else
+        kept_waiting++;
+    asks_meanwhile = true;
+}
+
 static int setup(void **state) {
     (void)state;
+    asks_meanwhile = false;
+    answered = kept_waiting = 0;
     now_ns = NS_PER_S;
     links_ready = true;
     registry.closing = false;
@@ -382,6 +412,32 @@ static void test_garbage_among_announcements_is_passed_over(void **state) {
     assert_string_equal(chosen("m"), "1");
 }
 
+static void test_nobody_waits_while_links_are_opened_and_closed(void **state) {
+    (void)state;
+    SET_LIST({.id = "1"});
+    asks_meanwhile = true;
+    SET_LIST({.id = "1"}, {.id = "2"}, {.id = "3"});
+    assert_int_equal(answered, 2);
+    links_ready = false;
+    SET_LIST({.id = "1"});
+    asks_meanwhile = false;
+    assert_int_equal(answered, 4);
+    assert_int_equal(kept_waiting, 0);
+}
+
+static void test_what_moves_is_the_latest(void **state) {
+    (void)state;
+    SET_LIST({.id = "1", .running = 1});
+    struct worker *worker = take("m");
+    SET_LIST({.id = "1", .running = 2, .waiting = 3, .kv_tokens_used = 4, .prompt_tokens = 5, .completion_tokens = 6});
+    assert_int_equal(worker->load.running, 2);
+    assert_int_equal(worker->load.waiting, 3);
+    assert_int_equal(worker->load.kv_tokens_used, 4);
+    assert_int_equal(worker->load.prompt_tokens, 5);
+    assert_int_equal(worker->load.completion_tokens, 6);
+    worker_unref(worker);
+}
+
 static void test_models_are_listed_once_in_order(void **state) {
     (void)state;
     SET_LIST({.id = "1", .model = "b"}, {.id = "2", .model = "a"}, {.id = "3", .model = "b"});
@@ -411,6 +467,8 @@ int main(void) {
         TABLE_TEST(test_new_description_within_a_second_is_another_one),
         TABLE_TEST(test_an_outage_keeps_the_table_but_not_its_freshness),
         TABLE_TEST(test_garbage_among_announcements_is_passed_over),
+        TABLE_TEST(test_nobody_waits_while_links_are_opened_and_closed),
+        TABLE_TEST(test_what_moves_is_the_latest),
         TABLE_TEST(test_models_are_listed_once_in_order),
     };
     return cmocka_run_group_tests_name("services/gateway_workers", tests, NULL, NULL);
