@@ -282,7 +282,7 @@ static enum status append_locked(struct http_exchange *exchange, struct bytes_vi
     if (data.length == 0) return STATUS_OK;
     TRY(append_framed(exchange, data));
     if (large) exchange->large_bytes += data.length;
-    exchange->above_mark |= waiting + data.length > watermark;
+    exchange->above_mark |= exchange->pending.length - exchange->pending_taken > watermark; /* frames included */
     exchange->last_write_ns = clock_monotonic_ns(clock_system());
     return STATUS_OK;
 }
