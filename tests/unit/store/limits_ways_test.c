@@ -53,7 +53,7 @@ struct state {
     uint8_t charged[ANSWERS], ended[ANSWERS]; /* said so */
     uint8_t gathered, waiting, again;         /* words; the latter two while Redis is away, older ones first */
     uint8_t away, broke;
-    struct call calls[CALLS_MAX]; /* not answered, oldest first */
+    struct call calls[CALLS_MAX];             /* not answered, oldest first */
     uint8_t call_count, run_count, due_count; /* of which Redis has run so many, and takes so many in this turn */
     /* Gateway 1. */
     uint8_t there, there_due, there_run, there_denied; /* B's admission */
