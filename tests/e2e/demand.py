@@ -20,15 +20,20 @@ AT_THE_DOOR_S = 0.1  # a denial comes earlier than that; who has heard nothing y
 TOLD_MAX_S = 1.0  # tokens may be given back before the time that a denial says
 AWAY_S = 0.25  # between two tries where nobody answers, or 503
 POLL_MINUTE_S, POLL_SECOND_S = 0.15, 0.01  # behind the time that whole seconds of Retry-After leave open
+POLL_STREAMS_S = 0.005  # nobody can say when an answer that runs will end
+STREAMING_TOKENS = 1000, 2000  # of an answer where only those that run are limited: far longer than the way of the next
 ANSWER_S = 90
 
 
 class Wish:
     """A request that a client wants answered, and what became of it: `status` 0 where the connection broke, None where nobody knows."""
 
-    def __init__(self, rng):
+    def __init__(self, rng, is_long=False):
         self.stream, self.leaves, bounded = rng.random() < STREAMED, rng.random() < LEAVING, rng.random() < BOUNDED
         self.max_tokens = rng.randrange(1, OUTPUT_MAX + 1) if bounded else None
+        self.is_long = is_long
+        if is_long:  # and not streamed: to read thousands of events takes a client longer than to make them
+            self.stream, self.max_tokens = False, rng.randrange(*STREAMING_TOKENS)
         self.letters = rng.randrange(1, PROMPT_LETTERS + 1)
         self.patience_s = rng.random() * (0.005 if self.stream else 0.02)  # of one that leaves: so long after the head of its answer; after it has asked
         self.status = self.id = self.usage = self.denied_by = None
@@ -37,7 +42,7 @@ class Wish:
 
     def body(self):
         asked = {"model": "tiny", "messages": [{"role": "user", "content": "w" * self.letters}], "stream": self.stream, "temperature": 1,
-                 "logit_bias": {str(END_TOKEN): END_BIAS, **{str(token): -100 for token in OTHER_CONTROLS}}}
+                 "logit_bias": {str(END_TOKEN): -100 if self.is_long else END_BIAS, **{str(token): -100 for token in OTHER_CONTROLS}}}
         if self.max_tokens is not None:
             asked["max_tokens"] = self.max_tokens
         return json.dumps(asked).encode()
@@ -143,6 +148,8 @@ async def follow(key, wish, connection, gateways, head):
 
 def pause(key, headers):
     """How long a denied one waits: what it was told, to the millisecond where it was told that, else ever again in the second that is open."""
+    if key.kind == "concurrent_streams":
+        return POLL_STREAMS_S
     exact = headers.get("retry-after-ms")
     told = int(exact) / 1000 if exact else int(headers["retry-after"]) - 1
     poll = POLL_SECOND_S if key.kind == "requests_per_second" else POLL_MINUTE_S
@@ -198,7 +205,7 @@ async def client(key, gateways, began_s, until_s, seed):
     rng = random.Random(seed)
     await asyncio.sleep(max(0, began_s + key.starts_after_s - time.time()))
     while time.time() < until_s:
-        wish = Wish(rng)
+        wish = Wish(rng, key.kind == "concurrent_streams")
         key.wishes.append(wish)
         await ask(key, wish, gateways, rng, until_s)
         if wish.sent >= until_s:

@@ -13,6 +13,9 @@ windows that end in it; each window counts whole. With L the limit and all of it
 A need is what a request must be sure of to pass: max_tokens, or one token where it gave none, and for totals its prompt.
     way       = mean of the milliseconds from when a request was sent for the last time until it was let in
 
+Where the limit is of requests that run at once, use is what runs, and nothing is held or too small. Each place is free while its next user is on the way, which
+would be most of what is lost: there, `lost` is what neither runs nor is on the way to it.
+
 `wanted` is the share of the span in which at least one request stood and waited: of a key that did not always want more nothing is shown.
 
 All of these hold what a busy machine costs: an answer that takes 20 ms costs a limit of a second 2 %. What does not is a denial for which there was room
@@ -20,9 +23,11 @@ all the time from when it was asked for until it came (`wrongly_denied`): of tho
 """
 import bisect
 import collections
+import itertools
 
 MINUTE_MS, SECOND_MS = 60000, 1000
 BAR = 0.02
+LEDGER_MS = 1  # its times are rounded down to whole milliseconds: what it says of one happened somewhere within
 
 # begin: admitted, end: charged (the same for what is charged at once); held: the room it had from begin to end
 Charge = collections.namedtuple("Charge", "begin end amount held")
@@ -77,13 +82,32 @@ def most_in_a_window(charges, window_ms):
     return best
 
 
+def taken(limit, spells, span):
+    """The mean share of `limit` that spells (begin, end) of one each take of it; what is above it counts no more."""
+    changes = sorted(change for begin, end in spells if begin < span[1] and end > span[0] for change in ((max(begin, span[0]), 1), (min(end, span[1]), -1)))
+    total, count, before = 0, 0, span[0]
+    for at, change in changes:
+        total += min(count, limit) * (at - before)
+        count, before = count + change, at
+    return total / limit / (span[1] - span[0])
+
+
+def most_at_once(charges):
+    """The most that was held at any time; within a millisecond of the ledger those that end go first."""
+    changes = sorted([(c.end, -c.held) for c in charges] + [(c.begin, c.held) for c in charges])
+    return max(itertools.accumulate((change for _, change in changes)), default=0)
+
+
 def room_begins(limit, window_ms, charges, need):
-    """(times, since): from times[i] on there has been room for `need` since since[i], or there is none, since[i] is None. What is held has no room."""
+    """(times, since): from times[i] on there has been room for `need` since since[i], or there is none, since[i] is None. What is held has no room; and nobody
+    knows in which order the events of a millisecond came, so what takes room counts from its beginning on and what makes room from its end."""
     changes = collections.Counter()
     for charge in charges:
+        either = max(charge.held, charge.amount)
         changes[charge.begin] += charge.held
-        changes[charge.end] += charge.amount - charge.held
-        changes[charge.end + window_ms] -= charge.amount
+        changes[charge.end] += either - charge.held
+        changes[charge.end + LEDGER_MS] += charge.amount - either
+        changes[charge.end + LEDGER_MS + window_ms] -= charge.amount
     times, since, taken = [float("-inf")], [float("-inf")], 0
     for at, change in sorted(changes.items()):
         taken += change

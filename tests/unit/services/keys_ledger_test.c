@@ -3,7 +3,11 @@
 /* The ledger against two real Redis servers: each entry once, sums to the nano, whatever is repeated, lost or malformed. */
 #include "tests/unit/services/keys_ledger_fixture.h"
 
+#include "base/metrics.h"
+#include "services/keys/ledger_keeper.h"
 #include "store/limits.h"
+
+#include <time.h>
 
 #define KEY "k7f3m9q2x1ab"
 #define WORKSPACE "5d1f0c9e-0000-4000-8000-000000000001"
@@ -261,6 +265,42 @@ static void test_an_unreadable_entry_is_set_aside_and_holds_nobody_up(void **sta
     redis_reply_free(entries);
 }
 
+static bool metrics_have(struct metrics *metrics, const char *line) {
+    struct bytes text;
+    bytes_init(&text, 1 << 20);
+    bool written = metrics_write(metrics, &text) == STATUS_OK && bytes_append_byte(&text, 0) == STATUS_OK;
+    bool found = written && strstr((const char *)text.data, line) != NULL;
+    bytes_deinit(&text);
+    return found;
+}
+
+/** The keeper reaps; what it cannot read is counted, once, and is no lease that ran out again and again. */
+static void test_a_lease_that_cannot_be_read_is_counted(void **state) {
+    struct ledger_fixture *fixture = *state;
+    struct redis_client *limits = fixture->stores.limits;
+    struct metrics *metrics = metrics_create();
+    struct ledger_keeper_options options = {.stores = fixture->stores, .metrics = metrics};
+    struct ledger_keeper *keeper = NULL;
+    struct error err;
+    for (int i = 1; i <= 2; i++) {
+        redis_reply_free(ledger_ask(limits,
+                                    i == 1 ? "HSET bora:leases:{%s} one nonsense" : "HSET bora:leases:{%s} two L",
+                                    LEDGER_ORGANIZATION));
+        redis_reply_free(
+            ledger_ask(limits, i == 1 ? "ZADD bora:due:{%s} 1 one" : "ZADD bora:due:{%s} 1 two", LEDGER_ORGANIZATION));
+        redis_reply_free(ledger_ask(limits, "SADD bora:orgs-active %s", LEDGER_ORGANIZATION));
+        if (keeper == NULL && ledger_keeper_create(&options, &keeper, &err) != STATUS_OK) fail_msg("%s", err.message);
+        const char *counted = i == 1 ? "\nbora_keys_ledger_unreadable_leases_total 1\n"
+                                     : "\nbora_keys_ledger_unreadable_leases_total 2\n";
+        for (int waits = 0; !metrics_have(metrics, counted); waits++) {
+            assert_true(waits < 6000);
+            nanosleep(&(struct timespec){.tv_nsec = 5000000}, NULL);
+        }
+    }
+    ledger_keeper_destroy(keeper);
+    metrics_destroy(metrics);
+}
+
 static void test_a_batch_that_cannot_be_added_changes_nothing(void **state) {
     struct ledger_fixture *fixture = *state;
     redis_reply_free(ledger_ask(fixture->stores.redis, "SET %s wrong", DAY_NAME));
@@ -327,6 +367,7 @@ int main(void) {
         WITH_SERVERS(test_corrections_take_away),
         WITH_SERVERS(test_sums_are_exact_beyond_the_53_bits_of_lua),
         WITH_SERVERS(test_an_unreadable_entry_is_set_aside_and_holds_nobody_up),
+        WITH_SERVERS(test_a_lease_that_cannot_be_read_is_counted),
         WITH_SERVERS(test_a_batch_that_cannot_be_added_changes_nothing),
         WITH_SERVERS(test_trimming_removes_what_is_older),
         cmocka_unit_test(test_amounts_are_read_strictly),
