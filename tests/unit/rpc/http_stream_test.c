@@ -213,34 +213,6 @@ static void test_a_slow_reader_is_bounded_and_loses_nothing(void **state) {
     close(fd);
 }
 
-/** Whoever sees more than the mark waiting, and stops, is told when it may go on: also where it was a chunk's frame that passed the mark. */
-static void test_a_mark_that_is_passed_by_a_frame_is_passed(void **state) {
-    static char block[WATERMARK];
-    struct tester *tester = *state;
-    int fd = client_connect(tester);
-    client_send(fd, stream);
-    struct http_exchange *exchange = tester_held(tester, 0);
-    size_t taken = 0;
-    memset(block, 'a', sizeof block);
-    while (http_exchange_pending_bytes(exchange) == 0) {
-        assert_int_equal(http_exchange_write(exchange, bytes_view_of(block, 100)), STATUS_OK);
-        taken += 100;
-    }
-    size_t rest = WATERMARK - http_exchange_pending_bytes(exchange);
-    assert_int_equal(http_exchange_write(exchange, bytes_view_of(block, rest)), STATUS_OK);
-    taken += rest;
-    assert_in_range(http_exchange_pending_bytes(exchange), WATERMARK + 1, WATERMARK + 16);
-    struct answer answer;
-    answer_init(&answer);
-    answer_read_head(&answer, fd);
-    while (answer.body.length < taken) assert_true(answer_read_chunk(&answer, fd));
-    tester_wait(tester, &tester->writable, 1);
-    http_exchange_end(exchange);
-    assert_false(answer_read_chunk(&answer, fd));
-    answer_deinit(&answer);
-    close(fd);
-}
-
 static void test_one_large_message_goes_whole_and_small_ones_after_it(void **state) {
     enum { LARGE = 40 * WATERMARK };
     struct tester *tester = *state;
