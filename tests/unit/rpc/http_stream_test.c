@@ -474,7 +474,6 @@ int main(void) {
         TEST(test_a_client_that_leaves_in_mid_stream_stops_the_writer),
         TEST(test_what_passes_the_mark_by_its_frame_alone_is_told_writable),
         TEST(test_a_slow_reader_is_bounded_and_loses_nothing),
-        TEST(test_a_mark_that_is_passed_by_a_frame_is_passed),
         TEST(test_one_large_message_goes_whole_and_small_ones_after_it),
         TEST(test_a_slow_reader_that_leaves_is_noticed),
         TEST(test_an_abort_breaks_the_stream_visibly),

@@ -7,6 +7,7 @@
 #include "services/keys/ledger_keeper.h"
 #include "store/limits.h"
 
+#include <string.h>
 #include <time.h>
 
 #define KEY "k7f3m9q2x1ab"
