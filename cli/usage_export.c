@@ -167,10 +167,26 @@ static int write_page(struct export *export, const Bora__V1__ListLedgerResponse 
     return GO_ON;
 }
 
+/**
+ * Where the page behind this one begins: what it says itself, else, of a service that tells only that there is more, its last entry. GO_ON with
+ * `after` "" at the end.
+ */
+static int find_next(const struct export *export, const Bora__V1__ListLedgerResponse *page,
+                     char after[ID_BYTES_MAX + 1]) {
+    const char *told = page->_next_after_case != 0 ? page->next_after : "";
+    const char *next = told[0] != 0 ? told : page->n_entries > 0 ? export->last : "";
+    bool more = told[0] != 0 || page->has_more;
+    if (more && (next[0] == 0 || strcmp(next, after) == 0))
+        return print_failure("there is more behind %s, but the service does not say where it goes on",
+                             export->last[0] != 0 ? export->last : "the beginning");
+    snprintf(after, ID_BYTES_MAX + 1, "%s", more ? next : "");
+    return GO_ON;
+}
+
 static int write_pages(struct connection *connection, struct export *export, Bora__V1__ListLedgerRequest *request) {
     char after[sizeof export->last];
     memcpy(after, export->last, sizeof after);
-    for (bool more = true; more;) {
+    do {
         ProtobufCMessage *reply = NULL;
         arena_reset(&connection->arena);
         field_set_integer(&request->base, "limit", PAGE);
@@ -181,10 +197,10 @@ static int write_pages(struct connection *connection, struct export *export, Bor
         const Bora__V1__ListLedgerResponse *page = (const Bora__V1__ListLedgerResponse *)reply;
         result = write_page(export, page);
         if (result != GO_ON) return result;
-        more = page->_next_after_case != 0;
-        if (more) snprintf(after, sizeof after, "%s", page->next_after);
         show_progress(export);
-    }
+        result = find_next(export, page, after);
+        if (result != GO_ON) return result;
+    } while (after[0] != 0);
     return GO_ON;
 }
 
