@@ -40,7 +40,7 @@ static void print_call(struct answer *answer, const Bora__V1__ToolCall *call) {
     bool text =
         function->arguments != NULL && function->arguments->kind_case == BORA__V1__FUNCTION_ARGUMENTS__KIND_TEXT;
     if (answer->line_open) printf("\n");
-    print_clean(stdout, function->name);
+    print_line(stdout, function->name);
     fputs(" ", stdout);
     print_clean(stdout, text ? function->arguments->text : "{}");
     printf("\n");

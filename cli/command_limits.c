@@ -73,12 +73,12 @@ static void print_limit(const struct limit_kind *kind, const Bora__V1__RateLimit
 static void print_level(const Bora__V1__RateLimitLevel *level) {
     int width = 0;
     fputs(terminal_style(stdout, STYLE_BOLD), stdout);
-    print_clean(stdout, level->scope);
+    print_line(stdout, level->scope);
     putchar(' ');
-    print_clean(stdout, level->name[0] != 0 ? level->name : level->id);
+    print_line(stdout, level->name[0] != 0 ? level->name : level->id);
     if (level->_model_case == BORA__V1__RATE_LIMIT_LEVEL___MODEL_MODEL) {
         fputs(", model ", stdout);
-        print_clean(stdout, level->model);
+        print_line(stdout, level->model);
     }
     printf("%s\n", terminal_plain(stdout));
     for (int i = 0; i < LIMIT_KINDS; i++) {

@@ -119,7 +119,7 @@ static void print_status(const struct connection *connection, const struct healt
     printf("\n");
     if (!health->reached) {
         fputs("         ", stdout);
-        print_clean(stdout, health->err.message);
+        print_line(stdout, health->err.message);
         printf("\n");
         return;
     }
@@ -130,10 +130,10 @@ static void print_status(const struct connection *connection, const struct healt
     }
     if (me != NULL) {
         printf("key      ");
-        print_clean(stdout, field_text(me, "role"));
+        print_line(stdout, field_text(me, "role"));
         if (field_text(me, "api_key.name")[0] != 0) {
             fputs(", ", stdout);
-            print_clean(stdout, field_text(me, "api_key.name"));
+            print_line(stdout, field_text(me, "api_key.name"));
         }
         printf(" (from %s)\n", connection->credential_source);
     } else {

@@ -206,10 +206,12 @@ static void explain_fields(const Bora__V1__ValidationErrors *errors) {
         const Bora__V1__ValidationError *error = errors->detail[i];
         fputs("  ", stderr);
         for (size_t j = 1; j < error->n_loc; j++) { /* the first is always "body" */
-            if (error->loc[j]->kind_case == BORA__V1__PATH_STEP__KIND_INDEX)
+            if (error->loc[j]->kind_case == BORA__V1__PATH_STEP__KIND_INDEX) {
                 fprintf(stderr, "[%" PRId64 "]", error->loc[j]->index);
-            else
-                fprintf(stderr, "%s%s", j > 1 ? "." : "", error->loc[j]->name);
+            } else {
+                fputs(j > 1 ? "." : "", stderr);
+                print_masked(stderr, error->loc[j]->name);
+            }
         }
         fputs(": ", stderr);
         print_masked(stderr, error->msg);
