@@ -3,9 +3,11 @@
 /* Workspaces and organizations: the same acts on two kinds of places. */
 #include "bora/v1/tenants.pb-c.h"
 #include "cli/commands.h"
+#include "cli/confirm.h"
 #include "cli/fields.h"
 #include "cli/limits.h"
 #include "cli/places.h"
+#include "cli/print.h"
 #include "cli/result.h"
 
 #include <string.h>
@@ -115,15 +117,35 @@ static int list(const struct place *place) {
     return result;
 }
 
+/** The place that is to end: who sits at a terminal is asked, with its name. `act`: "Delete"; `then`: what happens. */
+static int find_to_end(struct connection *connection, const struct place *place, const char *named, const char *act,
+                       const char *then, const char **out_id) {
+    enum { NAME_BYTES = 128 };
+    _Alignas(16) char memory[REQUEST_BYTES_MAX];
+    char name[NAME_BYTES];
+    ProtobufCMessage *request = field_message_init(place->get_request, memory, sizeof memory), *reply = NULL;
+    int result = places_find_to_end(connection, place->kind, named, out_id);
+    if (result != GO_ON || !confirm_asks()) return result;
+    field_set_text(request, place->id_field, *out_id);
+    result = connection_call(connection, place->get, request, place->reply, &reply);
+    if (result != GO_ON) return result;
+    print_clean_to(field_text(reply, "name"), name, sizeof name);
+    return confirm("%s %s '%s' (%.36s)? %s", act, place == &workspace ? "workspace" : "organization", name, *out_id,
+                   then);
+}
+
 /** `named`: the place that the request is about, as it was typed; NULL: a new one, of the organization that was named, if any. */
 static int call(const struct place *place, const char *method, ProtobufCMessage *request, const char *named) {
     struct connection connection;
     ProtobufCMessage *reply = NULL;
     const char *id = NULL;
+    bool disables = field_known(request, "disabled") && field_get(request, "disabled").flag;
     int result = connection_open(CREDENTIAL_ADMIN, &connection);
     if (result != GO_ON) return result;
     if (named != NULL) {
-        result = places_find(&connection, place->kind, named, NULL, &id);
+        result = disables ? find_to_end(&connection, place, named, "Disable",
+                                        "Its answers end, and all its keys are refused until it is enabled.", &id)
+                          : places_find(&connection, place->kind, named, NULL, &id);
         field_set_text(request, place->id_field, id);
     } else if (place == &workspace) {
         if (options.organization == NULL) places_tell_default(&connection);
@@ -205,7 +227,7 @@ static int delete (const struct place *place, const char *method, ProtobufCMessa
     const char *id = NULL;
     int result = connection_open(CREDENTIAL_ADMIN, &connection);
     if (result != GO_ON) return result;
-    result = places_find(&connection, place->kind, named, NULL, &id);
+    result = find_to_end(&connection, place, named, "Delete", "There is no way back.", &id);
     field_set_text(request, place->id_field, id);
     if (result == GO_ON) result = connection_call(&connection, method, request, descriptor, &reply);
     if (result == GO_ON) result = result_print_done(reply, "%s is deleted.\n", named);
@@ -244,7 +266,8 @@ static int delete_organization(const struct command_usage *usage, const char *co
 static const struct argument list_arguments[] = {OF_ORGANIZATION, NAMES, END},
                              list_organizations_arguments[] = {NAMES, END}, update_arguments[] = {NAME, END},
                              create_workspace_arguments[] = {OF_ORGANIZATION, LIMITS, END},
-                             create_organization_arguments[] = {LIMITS, END};
+                             create_organization_arguments[] = {LIMITS, END},
+                             ending_arguments[] = {CONFIRM_ARGUMENT, END};
 
 #define ACT(noun, verb, positionals, minimum, sentence, half, table, function)                               \
     {                                                                                                        \
@@ -262,11 +285,11 @@ const struct command workspaces_commands[] = {
         "Give a workspace a new name. Limits: bora limits set --workspace WORKSPACE.", "rename it", update_arguments,
         update_workspace),
     ACT("workspaces", "disable", "WORKSPACE", 1, "Refuse all keys of a workspace until it is enabled.",
-        "refuse all its keys", no_arguments, disable_workspace),
+        "refuse all its keys", ending_arguments, disable_workspace),
     ACT("workspaces", "enable", "WORKSPACE", 1, "Take a disabling back.", "take that back", no_arguments,
         enable_workspace),
     ACT("workspaces", "delete", "WORKSPACE", 1, "Delete a workspace that has no key left that is not revoked.",
-        "delete it", no_arguments, delete_workspace),
+        "delete it", ending_arguments, delete_workspace),
     {.usage = {NULL, NULL, NULL, 0, 0}}};
 
 const struct command orgs_commands[] = {
@@ -282,10 +305,10 @@ const struct command orgs_commands[] = {
         "Give an organization a new name (operator). Limits: bora limits set --organization ORGANIZATION.", "rename it",
         update_arguments, update_organization),
     ACT("orgs", "disable", "ORGANIZATION", 1, "Refuse all keys of an organization until it is enabled (operator).",
-        "refuse all its keys", no_arguments, disable_organization),
+        "refuse all its keys", ending_arguments, disable_organization),
     ACT("orgs", "enable", "ORGANIZATION", 1, "Take a disabling back (operator).", "take that back", no_arguments,
         enable_organization),
     ACT("orgs", "delete", "ORGANIZATION", 1,
         "Delete an organization that has used nothing and has no key left that is not revoked (operator).", "delete it",
-        no_arguments, delete_organization),
+        ending_arguments, delete_organization),
     {.usage = {NULL, NULL, NULL, 0, 0}}};
