@@ -97,8 +97,11 @@ static int list_candidates(const struct field_value *places, matches_fn *matches
         if (!matches(place, text)) continue;
         fprintf(stderr, "  %s  ", field_text(place, "id"));
         print_line(stderr, field_text(place, "name"));
-        if (field_known(place, "organization_id"))
-            fprintf(stderr, "  (organization %s)", field_text(place, "organization_id"));
+        if (field_known(place, "organization_id")) {
+            fputs("  (organization ", stderr);
+            print_line(stderr, field_text(place, "organization_id"));
+            fputc(')', stderr);
+        }
         fputc('\n', stderr);
         shown++;
     }
@@ -166,9 +169,11 @@ static int find(struct connection *connection, enum place_kind kind, const char 
     for (size_t i = 0; i < sizeof ways / sizeof *ways; i++) {
         const ProtobufCMessage *found = NULL;
         size_t count = count_of(&places, ways[i], text, &found);
-        if (count > 1) return explain_several(&kinds[kind], &places, ways[i], text, count);
         if (count == 0) continue;
-        if (ways[i] == begins_with && strlen(text) < prefix_min) return explain_too_short(&places, text);
+        bool too_short = ways[i] == begins_with && strlen(text) < prefix_min;
+        if ((count > 1 || too_short) && kind == PLACE_WORKSPACE) places_name_organizations(connection, reply);
+        if (count > 1) return explain_several(&kinds[kind], &places, ways[i], text, count);
+        if (too_short) return explain_too_short(&places, text);
         *out_id = field_text(found, "id");
         return GO_ON;
     }
@@ -180,8 +185,10 @@ int places_find(struct connection *connection, enum place_kind kind, const char 
     return find(connection, kind, text, organization, PLACE_PREFIX_MIN, out_id);
 }
 
-int places_find_to_end(struct connection *connection, enum place_kind kind, const char *text, const char **out_id) {
-    return find(connection, kind, text, NULL, confirm_asks() ? PLACE_PREFIX_MIN_TO_END : UUID_CHARACTERS, out_id);
+int places_find_to_end(struct connection *connection, enum place_kind kind, const char *text, const char *organization,
+                       const char **out_id) {
+    return find(connection, kind, text, organization, confirm_asks() ? PLACE_PREFIX_MIN_TO_END : UUID_CHARACTERS,
+                out_id);
 }
 
 int places_find_both(struct connection *connection, const char **workspace, const char **organization) {

@@ -152,7 +152,7 @@ def test_zsh_completes(cli):
     (["usage", "--by", "colour"], "--by: 'colour' is not one of"),
     (["usage", "--by", "key,key"], "--by has key twice"),
     (["usage", "--csv", "--json"], "exclude each other"),
-    (["limits", "set", "--tokens-per-day", "5"], "give one of --key, --workspace and --organization"),
+    (["limits", "set", "--tokens-per-day", "5"], "give --key, --workspace or --organization"),
     (["limits", "set", "--key", "x"], "no limit was given"),
     (["spend", "set", "much"], "'much' is no amount"),
     (["prices", "set", "small"], "give --input and --output"),
@@ -640,7 +640,7 @@ def test_places_are_named_as_people_name_them(cli):
     assert cli.run("usage", "export", "-", "--organization", "Gamma").startswith("id,time,")
 
     cli.run("workspaces", "get", "default", status=USAGE)  # every organization has one
-    assert "workspaces are meant by 'default'" in cli.errors and acme in cli.errors and beta in cli.errors
+    assert "workspaces are meant by 'default'" in cli.errors and "(organization Acme & Söhne)" in cli.errors and "(organization Gamma)" in cli.errors
     assert [place["name"] for place in cli.json("keys", "list", "--organization", "Gamma", "--workspace", "default")["keys"]] == [""]
     cli.run("workspaces", "get", "the labb", status=NOT_FOUND)
     assert "there is no workspace 'the labb'; did you mean 'the lab'?" in cli.errors
@@ -651,6 +651,22 @@ def test_places_are_named_as_people_name_them(cli):
     cli.run("usage", "--workspace", "nowhere", status=NOT_FOUND, BORA_ADMIN_KEY=None, BORA_API_KEY=member)
     cli.run("keys", "revoke", key_id)
     cli.run("workspaces", "disable", "the lab")
+
+
+def test_an_organization_says_where_a_workspace_is_wherever_one_is_named(cli):
+    ids = {name: cli.json("orgs", "create", name)["id"] for name in ("North", "South")}
+    labs = {name: cli.json("workspaces", "create", "twin", "--organization", name)["id"] for name in ids}
+    cli.new_key("--workspace", "twin", "--organization", "South")
+    commands = [["limits"], ["limits", "set", "--tokens-per-day", "5"], ["usage"], ["spend"], ["spend", "set", "5"], ["keys"]]
+    for words in [[*words, "--workspace", "twin"] for words in commands] + [["workspaces", verb, "twin"] for verb in ("get", "disable", "enable")] + [["workspaces", "update", "twin", "--name", "twins"], ["workspaces", "delete", "twins"]]:
+        if "twins" not in words:
+            cli.run(*words, status=USAGE)
+            assert all(f"{labs[name]}  twin  (organization {name})" in cli.errors for name in ids), words
+        cli.run(*words, "--organization", "Nowhere", status=NOT_FOUND)
+        cli.run(*words, "--organization", "North")
+    assert cli.json("workspaces", "get", labs["South"])["limits"] == {} and cli.json("workspaces", "get", "twin")["id"] == labs["South"]
+    cli.run("workspaces", "get", labs["North"], status=NOT_FOUND)
+    cli.run("limits", "--key", "x", "--organization", "North", status=USAGE)
 
 
 def test_the_operator_is_told_which_organization_it_is(cli):
