@@ -158,8 +158,8 @@ static int check_value(const struct command_usage *usage, enum config_name name,
             return usage_error(usage, "a value of the file is one line, without spaces at its ends and ' #' inside");
     }
     if (config_entries[name].secret && value[strcspn(value, " \t")] != 0) return usage_error(usage, "that is no key");
-    if (name == CONFIG_ADDRESS && strchr(value, ':') == NULL)
-        return usage_error(usage, "address: '%.64s' is not HOST:PORT", value);
+    if (name == CONFIG_ADDRESS && !config_address_is_sound(value))
+        return usage_error(usage, "address: '%.64s' is not HOST:PORT, a gateway's gRPC address", value);
     if (name == CONFIG_TLS && strcmp(value, "true") != 0 && strcmp(value, "false") != 0)
         return usage_error(usage, "tls: '%.64s' is neither true nor false", value);
     if (name == CONFIG_TIMEOUT && settings_parse_duration(value, &ns, &err) != STATUS_OK)

@@ -13,6 +13,7 @@
 #include "cli/terminal.h"
 #include "cli/values.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -163,9 +164,16 @@ static const struct argument create_arguments[] = {
 
 static int print_created(const Bora__V1__CreateKeyResponse *response) {
     char limits[LIMITS_TEXT_BYTES];
-    if (connection_options.json) return print_json(&response->base);
-    printf("%s\n", response->key);
     const Bora__V1__ApiKey *info = response->info;
+    int result = EXIT_OK;
+    if (connection_options.json)
+        result = print_json(&response->base);
+    else
+        printf("%s\n", response->key);
+    if (!print_flush())
+        return print_failure("the key could not be written: %s; `bora keys rotate %s` makes it another secret",
+                             strerror(errno), info->prefix[0] != 0 ? info->prefix : info->key_id);
+    if (connection_options.json) return result;
     limits_describe(info->limits, limits);
     terminal_note("Key id %s. Keep the key now: it is not shown again.\n",
                   info->prefix[0] != 0 ? info->prefix : info->key_id);

@@ -11,6 +11,7 @@
 #include "cli/result.h"
 #include "cli/served.h"
 #include "cli/terminal.h"
+#include "cli/unreached.h"
 
 #include <string.h>
 
@@ -118,9 +119,10 @@ static void print_status(const struct connection *connection, const struct healt
     if (health->reached) printf(", answered in %.1f ms", (double)health->answer_us / 1000);
     printf("\n");
     if (!health->reached) {
-        fputs("         ", stdout);
-        print_line(stdout, health->err.message);
-        printf("\n");
+        char cause[UNREACHED_CAUSE_BYTES];
+        unreached_cause(health->err.message, cause);
+        printf("         %s\n", cause);
+        unreached_advise(stdout, connection, health->err.message, "         ");
         return;
     }
     if (models != NULL) {

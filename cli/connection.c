@@ -8,6 +8,8 @@
 #include "bora/v1/error.pb-c.h"
 #include "cli/print.h"
 #include "cli/terminal.h"
+#include "cli/unreached.h"
+#include "rpc/tls.h"
 #include "rpc/transcode.h"
 
 #include <inttypes.h>
@@ -153,6 +155,15 @@ static int find_times(struct connection *out) {
 
 /* --- the connection ---------------------------------------------------------------------------------------------- */
 
+/** gRPC takes files that are no certificates, and is later unable to connect without saying why. */
+static enum status check_tls_files(const struct rpc_tls *tls, struct error *err) {
+    struct tls_client *client = NULL;
+    if (tls->ca_file == NULL && tls->certificate_file == NULL && tls->key_file == NULL) return STATUS_OK;
+    TRY(tls_client_create(tls->ca_file, tls->certificate_file, tls->key_file, &client, err));
+    tls_client_free(client);
+    return STATUS_OK;
+}
+
 static int open_channel(struct connection *out) {
     const struct connection_options *options = &connection_options;
     const char *source, *const *file = (const char *const *)out->config.values;
@@ -164,12 +175,20 @@ static int open_channel(struct connection *out) {
     bool tls = file[CONFIG_TLS] != NULL && strcmp(file[CONFIG_TLS], "true") == 0;
     snprintf(out->address, sizeof out->address, "%s", address != NULL ? address : CONNECTION_ADDRESS_DEFAULT);
     out->address_source = address != NULL ? source : "the default";
+    if (!config_address_is_sound(out->address)) {
+        print_failure("'%.128s' is not HOST:PORT, a gateway's gRPC address", out->address);
+        fprintf(stderr, "  it is from %s\n", out->address_source);
+        return EXIT_USAGE;
+    }
+    out->tls = tls || options->tls || authority != NULL || certificate != NULL;
+    out->tls_authority = authority;
+    out->tls_shown = certificate != NULL;
     struct rpc_channel_options channel = {.target = out->address,
                                           .message_bytes_max = LIMIT_REQUEST_BODY_BYTES_MAX,
-                                          .use_tls = tls || options->tls || authority != NULL || certificate != NULL,
+                                          .use_tls = out->tls,
                                           .tls = {certificate, key, authority, NULL}};
     struct error err = {0};
-    if (rpc_client_create(1, &out->client, &err) != STATUS_OK ||
+    if (check_tls_files(&channel.tls, &err) != STATUS_OK || rpc_client_create(1, &out->client, &err) != STATUS_OK ||
         rpc_channel_open(out->client, &channel, &out->channel, &err) != STATUS_OK)
         return fail(err.message);
     return GO_ON;
@@ -271,14 +290,20 @@ void connection_explain(const struct connection *connection, const struct rpc_re
     bool fields = detail != NULL && detail->kind_case == BORA__V1__ERROR_DETAIL__KIND_VALIDATION &&
                   detail->validation->n_detail > 0;
     fputs("bora: ", stderr);
-    bool unreached = detail == NULL && result->status == STATUS_UNAVAILABLE;
-    if (unreached) fprintf(stderr, "%s cannot be reached: ", connection->address);
-    print_masked(stderr, fields ? "the request is not valid" /* the sentence would say the first field twice */
-                         : result->message[0] != 0 ? result->message
-                                                   : "the call failed");
-    fprintf(stderr, " (%s)\n", status_name(result->status));
+    bool unreached = detail == NULL && result->status == STATUS_UNAVAILABLE && unreached_is_told(result->message);
+    if (unreached) {
+        char cause[UNREACHED_CAUSE_BYTES];
+        unreached_cause(result->message, cause);
+        fprintf(stderr, "%s cannot be reached: %s\n", connection->address, cause);
+        unreached_advise(stderr, connection, result->message, "  ");
+        fprintf(stderr, "  the address is from %s\n", connection->address_source);
+    } else {
+        print_masked(stderr, fields ? "the request is not valid" /* the sentence would say the first field twice */
+                             : result->message[0] != 0 ? result->message
+                                                       : "the call failed");
+        fprintf(stderr, " (%s)\n", status_name(result->status));
+    }
     if (fields) explain_fields(detail->validation);
-    if (unreached) fprintf(stderr, "  the address is from %s\n", connection->address_source);
     if (exit_of(result->status) == EXIT_NOT_AUTHORISED && connection->credential_source != NULL)
         fprintf(stderr, "  the key is from %s\n", connection->credential_source);
     if (detail != NULL && detail->retry_after_ms > 0)

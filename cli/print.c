@@ -8,6 +8,7 @@
 #include "proto/descriptors.h"
 #include "rpc/csv.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <utf8proc.h>
@@ -104,6 +105,13 @@ int print_failure(const char *format, ...) {
     int result = print_failure_values(format, values);
     va_end(values);
     return result;
+}
+
+bool print_flush(void) {
+    errno = 0;
+    bool whole = fflush(stdout) == 0 && !ferror(stdout);
+    if (!whole && errno == 0) errno = EIO; /* it went wrong earlier, and nobody kept why */
+    return whole;
 }
 
 int print_width(const char *text) {

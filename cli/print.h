@@ -23,6 +23,8 @@ int print_failure_values(const char *format, va_list values) __attribute__((form
 int print_failure(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /** print_line into `out`; cut where `out` ends, never inside a character. */
 void print_clean_to(const char *text, char *out, size_t out_bytes);
+/** Whether all that was written to stdout has come to where it goes; errno where it has not. */
+bool print_flush(void);
 /** Columns that a terminal needs for it. */
 int print_width(const char *text);
 /** As the HTTP interface writes it, appended, without a line end. One thread at a time. */

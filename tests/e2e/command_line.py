@@ -86,6 +86,8 @@ class Terminal:
         if ended == 0:
             os.kill(self.pid, signal.SIGKILL)
             os.waitpid(self.pid, 0)
+        while ended and self.read() and time.monotonic() < end:
+            pass  # what it said last
         self.modes = termios.tcgetattr(self.descriptor)[3]
         os.close(self.descriptor)
         assert ended, f"it does not end behind {self.output[self.seen:]!r}"

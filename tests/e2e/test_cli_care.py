@@ -1,11 +1,13 @@
 # Copyright Bora contributors
 # SPDX-License-Identifier: Apache-2.0
 """The program `bora` where care is needed: what ends something is asked for once more, and names cannot steer a terminal."""
+import subprocess
 import uuid
 
 import pytest
 
-from command_line import FAILED, NOT_FOUND, OK, USAGE, Cli, Terminal
+from command_line import BORA, FAILED, NOT_FOUND, OK, UNAVAILABLE, USAGE, Cli, Terminal
+from conftest import PACE
 
 
 @pytest.fixture
@@ -157,3 +159,51 @@ def test_names_are_one_line_over_http_too(cli, house, method, path, body, loc):
 def test_names_of_any_language_are_taken(cli, text):
     _, key_id = cli.new_key("--name", text)
     assert cli.json("keys", "get", key_id)["name"] == text
+
+
+# ---- output that goes nowhere ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("words", [["models"], ["models", "--json"], ["keys"], ["keys", "--names"], ["keys", "--quiet"], ["limits"], ["usage", "--csv"], ["usage", "export", "-"], ["status"], ["config", "list"],
+                                   ["chat", "--max-tokens", "4", "hi"], ["chat", "--json", "--max-tokens", "4", "hi"], ["--help"], ["help", "--man"], ["completion", "bash"], ["--version"]], ids=" ".join)
+@pytest.mark.parametrize("closed", [False, True], ids=["full", "closed"])
+def test_a_result_that_cannot_be_written_is_a_failure(cli, words, closed):
+    done = to_nowhere(cli, words, closed)
+    assert done.returncode == FAILED and done.stderr.count("bora: standard output: ") == 1, done.stderr
+
+
+@pytest.mark.parametrize("form", [[], ["--json"]], ids=["text", "json"])
+def test_a_new_key_that_cannot_be_written_is_not_taken_for_made(cli, form):
+    called = name()
+    done = to_nowhere(cli, ["keys", "create", "--name", called, *form], False)
+    (key_id,) = [key["prefix"] for key in cli.json("keys", "list", "--name", called)["keys"]]
+    assert done.returncode == FAILED and f"the key could not be written: No space left on device; `bora keys rotate {key_id}`" in done.stderr
+    assert cli.run("models", BORA_API_KEY=cli.run("keys", "rotate", key_id).strip())
+
+
+def to_nowhere(cli, words, closed):
+    """A command whose standard output is full, or closed."""
+    redirection = ">&-" if closed else ">/dev/full"
+    return subprocess.run(["sh", "-c", f'exec "$@" {redirection}', "sh", BORA, *words], env=cli.environment, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, timeout=60 * PACE, check=False)
+
+
+# ---- addresses ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "localhost", "", "http://127.0.0.1:8080", "https://bora.example.com:443", "127.0.0.1:", "127.0.0.1:http", "127.0.0.1:0", "127.0.0.1:70000"])
+def test_what_is_no_address_is_said_to_be_none(cli, address):
+    cli.run("models", "--address", address, status=USAGE)
+    assert "HOST:PORT" in cli.errors and "from the command line" in cli.errors
+    cli.run("config", "set", "address", address, status=USAGE)
+    if address:
+        cli.run("models", status=USAGE, BORA_ADDRESS=address)
+        assert "HOST:PORT" in cli.errors and "from BORA_ADDRESS" in cli.errors
+
+
+def test_who_is_not_there_or_something_else_is_told_shortly(cli, house):
+    cli.run("models", "--address", "127.0.0.1:1", status=UNAVAILABLE)
+    assert cli.errors == "bora: 127.0.0.1:1 cannot be reached: Connection refused\n  the address is from the command line\n"
+    cli.run("models", "--address", f"127.0.0.1:{house.ports['http']}", status=UNAVAILABLE)
+    assert "speaks HTTP, not gRPC" in cli.errors
+    cli.run("models", "--tls", status=UNAVAILABLE)
+    assert "no TLS is spoken there" in cli.errors
