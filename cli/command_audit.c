@@ -16,10 +16,13 @@ static const struct argument arguments[] = {
     {ARGUMENT_FLAG, "all", NULL, "all there are", &all},
     {ARGUMENT_TEXT, "organization", "ORGANIZATION", "of this organization (operator)", &organization},
     {ARGUMENT_END, NULL, NULL, NULL, NULL}};
-static const struct table_column columns[] = {
-    {"TIME", "time", CELL_TIME, 0},      {"ACTOR", "actor", CELL_TEXT, 14},      {"ACTION", "action", CELL_TEXT, 24},
-    {"TARGET", "target", CELL_TEXT, 13}, {"NAME", "target_name", CELL_TEXT, 24}, {"FROM", "address", CELL_TEXT, 24},
-    {"DETAIL", "detail", CELL_TEXT, 0}};
+static const struct table_column columns[] = {{"TIME", "time", CELL_TIME, 0},
+                                              {"ACTOR", "actor", CELL_TEXT, 14},
+                                              {"ACTION", "action", CELL_TEXT, 24},
+                                              {"TARGET", "target", CELL_TEXT, 13},
+                                              {"NAME", "target_name", CELL_TEXT, 24, 1},
+                                              {"FROM", "address", CELL_TEXT, 24, 2},
+                                              {"DETAIL", "detail", CELL_TEXT, 0}};
 
 static int run(const struct command_usage *usage, const char *const *words, int count) {
     (void)words, (void)count;

@@ -70,7 +70,7 @@ static void print_limit(const struct limit_kind *kind, const Bora__V1__RateLimit
     format(&used, used_text);
     double share = number_of(&limit) > 0 ? number_of(&used) / number_of(&limit) : 1;
     printf("  %-*s  %*s of %-*s", title_width, kind->title, NUMBER, used_text, NUMBER, limit_text);
-    if (terminal_width(stdout) > 0) {
+    if (terminal_width(stdout) >= title_width + 2 * NUMBER + BAR + 16) { /* all of the line */
         terminal_bar(share, BAR, bar);
         printf(" %s%s%s", terminal_style(stdout, style_of(share)), bar, terminal_plain(stdout));
     }

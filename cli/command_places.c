@@ -75,9 +75,9 @@ static struct {
 /* Those that only workspaces have stand last. */
 static const struct table_column list_columns[] = {{"ID", "id", CELL_TEXT, 0},
                                                    {"NAME", "name", CELL_TEXT, 32},
-                                                   {"CREATED", "created_at", CELL_TIME, 0},
-                                                   {"DISABLED", "disabled", CELL_TEXT, 0},
-                                                   {"LIMITS", "limits", CELL_BOUNDS, 64},
+                                                   {"CREATED", "created_at", CELL_TIME, 0, 3},
+                                                   {"DISABLED", "disabled", CELL_TEXT, 0, 1},
+                                                   {"LIMITS", "limits", CELL_BOUNDS, 64, 2},
                                                    {"ORGANIZATION", "organization_id", CELL_TEXT, 0}};
 static const struct table_column columns[] = {{"id", "id", CELL_TEXT, 0},
                                               {"name", "name", CELL_TEXT, 0},

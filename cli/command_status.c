@@ -196,18 +196,18 @@ const struct command status_commands[] = {
 
 /* --- workers ------------------------------------------------------------------------------------------------------- */
 
-static const struct table_column worker_columns[] = {{"WORKER", "worker_id", CELL_TEXT, 36},
+static const struct table_column worker_columns[] = {{"WORKER", "worker_id", CELL_TEXT, 36, 1},
                                                      {"MODEL", "model", CELL_TEXT, 40},
                                                      {"TIER", "tier", CELL_TEXT, 0},
                                                      {"RUNNING", "running", CELL_COUNT, 0},
                                                      {"WAITING", "waiting", CELL_COUNT, 0},
-                                                     {"AT ONCE", "sequences_max", CELL_COUNT, 0},
+                                                     {"AT ONCE", "sequences_max", CELL_COUNT, 0, 4},
                                                      {"KV USED", "kv_tokens_used", CELL_COUNT, 0},
-                                                     {"OF TOKENS", "kv_tokens_total", CELL_COUNT, 0},
-                                                     {"DRAINING", "draining", CELL_TEXT, 0},
-                                                     {"DEVICE", "kernel_variant", CELL_TEXT, 0},
-                                                     {"VERSION", "version", CELL_TEXT, 0},
-                                                     {"SINCE", "started_at", CELL_AGO, 0}};
+                                                     {"OF TOKENS", "kv_tokens_total", CELL_COUNT, 0, 2},
+                                                     {"DRAINING", "draining", CELL_TEXT, 0, 3},
+                                                     {"DEVICE", "kernel_variant", CELL_TEXT, 0, 5},
+                                                     {"VERSION", "version", CELL_TEXT, 0, 7},
+                                                     {"SINCE", "started_at", CELL_AGO, 0, 6}};
 
 static int run_workers(const struct command_usage *usage, const char *const *words, int count) {
     (void)usage, (void)words, (void)count;

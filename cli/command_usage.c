@@ -96,7 +96,7 @@ static void print_report(struct arena *arena, Bora__V1__UsageReport *report, con
     if (currency[0] != 0) snprintf(cost, sizeof cost, "COST %s", currency);
     columns[count++] = (struct table_column){"REQUESTS", "requests", CELL_COUNT, 0};
     columns[count++] = (struct table_column){"INPUT", "input_tokens", CELL_COUNT, 0};
-    columns[count++] = (struct table_column){"CACHED", "cached_tokens", CELL_COUNT, 0};
+    columns[count++] = (struct table_column){"CACHED", "cached_tokens", CELL_COUNT, 0, 1};
     columns[count++] = (struct table_column){"OUTPUT", "output_tokens", CELL_COUNT, 0};
     columns[count++] = (struct table_column){cost, "cost", CELL_MONEY, 0};
     ProtobufCMessage **rows = arena_alloc_array(arena, report->n_rows + 1, sizeof *rows);

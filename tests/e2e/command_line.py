@@ -1,12 +1,14 @@
 # Copyright Bora contributors
 # SPDX-License-Identifier: Apache-2.0
 """The program `bora` as tests run it: with an environment of its own, and on a terminal of its own."""
+import fcntl
 import json
 import os
 import pty
 import re
 import select
 import signal
+import struct
 import subprocess
 import termios
 import time
@@ -48,9 +50,10 @@ class Cli:
 class Terminal:
     """The program on a terminal of its own."""
 
-    def __init__(self, environment, *words):
+    def __init__(self, environment, *words, columns=0):
         self.pid, self.descriptor = pty.fork()
         if self.pid == 0:
+            fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
             # libedit 3.1 forgets the names of functions that are added to it, so that a build with ASan would end with 1
             os.execve(BORA, [BORA, *words], {**environment, "TERM": "xterm", "LC_ALL": "C.UTF-8", "ASAN_OPTIONS": "detect_leaks=0"})
         self.output, self.seen = "", 0

@@ -207,3 +207,24 @@ def test_who_is_not_there_or_something_else_is_told_shortly(cli, house):
     assert "speaks HTTP, not gRPC" in cli.errors
     cli.run("models", "--tls", status=UNAVAILABLE)
     assert "no TLS is spoken there" in cli.errors
+
+
+# ---- narrow terminals -----------------------------------------------------------------------------------------------------
+
+
+def shown(cli, columns, *words):
+    terminal = Terminal({**cli.environment, "NO_COLOR": "1"}, *words, columns=columns)
+    assert terminal.end() == OK
+    return [line for line in terminal.output.replace("\r\n", "\n").splitlines() if line and not line.startswith("bora: ")]
+
+
+@pytest.mark.parametrize("words, least", [(["keys", "--name", "narrow"], 48), (["workspaces"], 68), (["orgs"], 52), (["audit", "--limit", "1"], 76), (["workers"], 62), (["limits"], 62), (["usage"], 60)], ids=lambda value: " ".join(value) if isinstance(value, list) else "")
+def test_tables_fit_the_terminal_where_they_can(cli, words, least):
+    cli.new_key("--name", "narrow", "--tokens-per-day", "1M", "--requests-per-minute", "60")
+    cli.run("chat", "--max-tokens", "1", "hi")
+    wide = shown(cli, 200, *words)
+    for columns in (least, 80, 100):
+        lines = shown(cli, columns, *words)
+        assert len(lines) == len(wide) and max(map(len, lines)) <= columns, lines
+        assert lines[0].split()[0] == wide[0].split()[0] or words == ["workers"]  # what a row is called stays
+    assert shown(cli, 0, *words) == [line.rstrip() for line in cli.run(*words).splitlines()]  # a width that is not known is none
