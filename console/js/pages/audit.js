@@ -37,7 +37,7 @@ const COLUMNS = [
   { name: "When", head: true, cell: (entry) => timeAt(entry.time, "–") },
   { name: "Who", cell: (entry) => h("code", { class: "actor" }, entry.actor) },
   { name: "Did", cell: (entry) => h("code", { class: "action" }, entry.action) },
-  { name: "To", cell: target },
+  { name: "To", named: true, cell: target },
   { name: "Detail", cell: detail },
 ];
 
