@@ -117,6 +117,8 @@ static int run_show(const struct command_usage *usage, const char *const *words,
     if (result == GO_ON)
         result = connection_call(&connection, "/bora.v1.UsageService/GetRateLimit", &request.base,
                                  &bora__v1__rate_limit__descriptor, &reply);
+    if (result == EXIT_FAILED && whose_count() == 0)
+        terminal_note("  give --key KEY_ID, --workspace WORKSPACE or --organization ORGANIZATION\n");
     if (result == GO_ON && connection_options.json) {
         result = print_json(reply);
     } else if (result == GO_ON) {

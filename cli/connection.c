@@ -73,14 +73,20 @@ const char *connection_setting(const struct config *config, enum config_name nam
     return config->values[name];
 }
 
-/** The first line of a file that holds a key, "~/" for the home folder. malloc'd, or NULL after a sentence. */
-static char *read_key_file(const char *path) {
+/** A path with "~/" for the home folder, as no shell has seen what stands in a file. */
+static const char *expand(const char *path, char out[CONFIG_PATH_BYTES]) {
     const char *home = getenv("HOME");
+    bool in_home = strncmp(path, "~/", 2) == 0 && home != NULL;
+    snprintf(out, CONFIG_PATH_BYTES, "%s%s", in_home ? home : "", path + in_home);
+    return out;
+}
+
+/** The first line of a file that holds a key. malloc'd, or NULL after a sentence. */
+static char *read_key_file(const char *path) {
     char expanded[CONFIG_PATH_BYTES], *text = NULL;
     struct error err = {0};
     size_t length = 0;
-    bool in_home = strncmp(path, "~/", 2) == 0 && home != NULL;
-    snprintf(expanded, sizeof expanded, "%s%s", in_home ? home : "", path + in_home);
+    expand(path, expanded);
     if (settings_read_file(expanded, KEY_FILE_BYTES, &text, &length, &err) != STATUS_OK) {
         fail(err.message);
         return NULL;
@@ -164,13 +170,19 @@ static enum status check_tls_files(const struct rpc_tls *tls, struct error *err)
     return STATUS_OK;
 }
 
+/** Where a TLS file lies, by a flag or the profile; NULL: neither names one. */
+static const char *find_tls_file(const char *flag, const char *setting, char out[CONFIG_PATH_BYTES]) {
+    const char *path = flag != NULL ? flag : setting;
+    return path != NULL ? expand(path, out) : NULL;
+}
+
 static int open_channel(struct connection *out) {
     const struct connection_options *options = &connection_options;
     const char *source, *const *file = (const char *const *)out->config.values;
-    const char *authority = options->tls_ca_file != NULL ? options->tls_ca_file : file[CONFIG_TLS_CA_FILE];
+    const char *authority = find_tls_file(options->tls_ca_file, file[CONFIG_TLS_CA_FILE], out->tls_files[0]);
     const char *certificate =
-        options->tls_certificate_file != NULL ? options->tls_certificate_file : file[CONFIG_TLS_CERTIFICATE_FILE];
-    const char *key = options->tls_key_file != NULL ? options->tls_key_file : file[CONFIG_TLS_KEY_FILE];
+        find_tls_file(options->tls_certificate_file, file[CONFIG_TLS_CERTIFICATE_FILE], out->tls_files[1]);
+    const char *key = find_tls_file(options->tls_key_file, file[CONFIG_TLS_KEY_FILE], out->tls_files[2]);
     const char *address = connection_setting(&out->config, CONFIG_ADDRESS, options->address, &source);
     bool tls = file[CONFIG_TLS] != NULL && strcmp(file[CONFIG_TLS], "true") == 0;
     snprintf(out->address, sizeof out->address, "%s", address != NULL ? address : CONNECTION_ADDRESS_DEFAULT);

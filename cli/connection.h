@@ -42,7 +42,8 @@ struct connection {
     const char *address_source;
     bool tls, tls_shown;       /* encrypted; with a certificate of one's own */
     const char *tls_authority; /* file of those who are trusted; NULL: the system's */
-    int64_t timeout_ns;        /* 0: the command's own choice */
+    char tls_files[3][CONFIG_PATH_BYTES];
+    int64_t timeout_ns; /* 0: the command's own choice */
     int retries_left;
     bool quiet; /* calls that fail say nothing */
 };

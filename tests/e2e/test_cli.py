@@ -667,6 +667,8 @@ def test_an_organization_says_where_a_workspace_is_wherever_one_is_named(cli):
     assert cli.json("workspaces", "get", labs["South"])["limits"] == {} and cli.json("workspaces", "get", "twin")["id"] == labs["South"]
     cli.run("workspaces", "get", labs["North"], status=NOT_FOUND)
     cli.run("limits", "--key", "x", "--organization", "North", status=USAGE)
+    cli.run("limits", status=FAILED, BORA_API_KEY=None)  # of the operator, who has none
+    assert "give --key KEY_ID, --workspace WORKSPACE or --organization ORGANIZATION" in cli.errors
 
 
 def test_the_operator_is_told_which_organization_it_is(cli):

@@ -169,6 +169,10 @@ def test_the_command_line_says_what_is_wrong_with_certificates(house, pki, tmp_p
     _, port, started = gateway(house, pki, house.ports["keys"], *own_tls(pki, "server"))
     with started:
         until(lambda: bora(port, *trusting)[0] == OK, "the gateway serves")
+        (tmp_path / "ca.pem").write_bytes((pki / "ca.pem").read_bytes())
+        (tmp_path / "config/bora").mkdir(parents=True)
+        (tmp_path / "config/bora/config").write_text("[home]\ntls-ca-file = ~/ca.pem\n")
+        assert bora(port, "--profile", "home")[0] == OK
         says(port, "if it speaks TLS: --tls")
         assert "if it speaks TLS: --tls" in bora(port, command="status")[1]
         says(port, "from no authority that this system trusts", "--tls")
