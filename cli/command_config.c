@@ -9,6 +9,7 @@
 #include "cli/print.h"
 #include "cli/terminal.h"
 
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <termios.h>
@@ -118,26 +119,51 @@ static int run_list(const struct command_usage *usage, const char *const *words,
 
 /* --- writing ------------------------------------------------------------------------------------------------------- */
 
-/** A line of standard input; from a terminal without showing what is typed. False when there is none, or it is too long. */
-static bool read_secret(const char *name, char out[CONFIG_VALUE_BYTES]) {
-    struct termios before, silent;
-    bool terminal = isatty(STDIN_FILENO) && tcgetattr(STDIN_FILENO, &before) == 0;
-    if (terminal) {
-        silent = before;
-        silent.c_lflag &= ~(tcflag_t)ECHO;
-        tcsetattr(STDIN_FILENO, TCSAFLUSH, &silent); /* before somebody sees that he may type */
-        fprintf(stderr, "%s (not shown): ", name);
-    }
+/* A terminal that shows nothing must not stay so when somebody ends the program, or puts it aside. */
+static const int ends[] = {SIGINT, SIGQUIT, SIGTERM, SIGHUP, SIGTSTP};
+enum { ENDS = sizeof ends / sizeof *ends };
+static volatile sig_atomic_t ended_by;
+
+static void on_end(int number) {
+    ended_by = number;
+}
+
+/** Characters up to the line's end; how many, or -1 when a signal came first. */
+static ssize_t read_line(char out[CONFIG_VALUE_BYTES]) {
     size_t length = 0;
-    bool ended = false;
-    for (char c; !ended && length < CONFIG_VALUE_BYTES && read(STDIN_FILENO, &c, 1) == 1;) {
-        ended = c == '\n';
-        if (!ended) out[length++] = c;
+    for (char c; length < CONFIG_VALUE_BYTES;) {
+        ssize_t got = ended_by != 0 ? -1 : read(STDIN_FILENO, &c, 1);
+        if (got < 0 && ended_by != 0) return -1;
+        if (got != 1 || c == '\n') break;
+        out[length++] = c;
     }
-    if (terminal) {
-        tcsetattr(STDIN_FILENO, TCSAFLUSH, &before);
-        fprintf(stderr, "\n");
-    }
+    return (ssize_t)length;
+}
+
+/** The same from a terminal, without showing what is typed. */
+static ssize_t read_silently(const char *name, const struct termios *usual, char out[CONFIG_VALUE_BYTES]) {
+    struct sigaction end = {.sa_handler = on_end}, before[ENDS];
+    struct termios silent = *usual;
+    silent.c_lflag &= ~(tcflag_t)ECHO;
+    ended_by = 0;
+    for (int i = 0; i < ENDS; i++) sigaction(ends[i], &end, &before[i]);
+    tcsetattr(STDIN_FILENO, TCSAFLUSH, &silent); /* before somebody sees that he may type */
+    fprintf(stderr, "%s (not shown): ", name);
+    ssize_t length = read_line(out);
+    tcsetattr(STDIN_FILENO, TCSAFLUSH, usual);
+    fprintf(stderr, "\n");
+    for (int i = 0; i < ENDS; i++) sigaction(ends[i], &before[i], NULL);
+    if (length < 0) raise(ended_by); /* does not come back, but from SIGTSTP */
+    return length;
+}
+
+/** A line of standard input. False when there is none, or it is too long. */
+static bool read_secret(const char *name, char out[CONFIG_VALUE_BYTES]) {
+    struct termios usual;
+    bool terminal = isatty(STDIN_FILENO) && tcgetattr(STDIN_FILENO, &usual) == 0;
+    ssize_t length;
+    do length = terminal ? read_silently(name, &usual, out) : read_line(out);
+    while (length < 0);
     if (length == CONFIG_VALUE_BYTES) return false;
     if (length > 0 && out[length - 1] == '\r') length--;
     out[length] = 0;

@@ -1,7 +1,9 @@
 # Copyright Bora contributors
 # SPDX-License-Identifier: Apache-2.0
 """The program `bora` where care is needed: what ends something is asked for once more, and names cannot steer a terminal."""
+import signal
 import subprocess
+import termios
 import uuid
 
 import pytest
@@ -228,3 +230,25 @@ def test_tables_fit_the_terminal_where_they_can(cli, words, least):
         assert len(lines) == len(wide) and max(map(len, lines)) <= columns, lines
         assert lines[0].split()[0] == wide[0].split()[0] or words == ["workers"]  # what a row is called stays
     assert shown(cli, 0, *words) == [line.rstrip() for line in cli.run(*words).splitlines()]  # a width that is not known is none
+
+
+# ---- a prompt that shows nothing ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("typed, number", [("\x03", signal.SIGINT), ("\x1c", signal.SIGQUIT)], ids=["Ctrl-C", "Ctrl-backslash"])
+def test_a_terminal_shows_what_is_typed_again_whatever_ends_the_prompt(cli, typed, number):
+    terminal = Terminal(cli.environment, "config", "set", "api-key")
+    terminal.expect(r"\(not shown\): ")
+    terminal.type("bora_half" + typed)
+    assert terminal.end() == -number and terminal.modes & termios.ECHO and "bora_half" not in terminal.output
+    assert not (cli.home / "config/bora/config").exists()
+
+
+def test_a_prompt_that_was_put_aside_asks_again(cli):
+    terminal = Terminal(cli.environment, "config", "set", "api-key")
+    terminal.expect(r"\(not shown\): ")
+    terminal.type("bora_half\x1a")  # the kernel stops nobody here, as there is no shell that could let it go on
+    terminal.expect(r"\(not shown\): ")
+    terminal.type(cli.house.key + "\r")
+    assert terminal.end() == OK and terminal.modes & termios.ECHO and cli.house.key not in terminal.output
+    assert cli.run("models", BORA_API_KEY=None)
