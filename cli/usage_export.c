@@ -104,8 +104,9 @@ static int open_file(const struct command_usage *usage, struct export *export) {
     }
     if (snprintf(export->partial, PATH_BYTES_MAX, "%s.partial", export->path) >= PATH_BYTES_MAX)
         return usage_error(usage, "FILE is too long");
-    if (stat(export->path, &info) == 0 && !options.force)
-        return usage_error(usage, "%s is there already; --force replaces it", export->path);
+    bool there = stat(export->path, &info) == 0;
+    if (there && S_ISDIR(info.st_mode)) return usage_error(usage, "%s is a folder: name a file in it", export->path);
+    if (there && !options.force) return usage_error(usage, "%s is there already; --force replaces it", export->path);
     bool partial = stat(export->partial, &info) == 0;
     if (partial && !options.resume && !options.force)
         return usage_error(usage, "%s is there: --resume goes on with it, --force begins anew", export->partial);

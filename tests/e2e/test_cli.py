@@ -412,6 +412,8 @@ def test_usage_is_counted_shown_and_exported(cli, tmp_path):
     assert [row["id"] for row in csv.DictReader(io.StringIO(whole))] == [entry["id"] for entry in ledger]
     cli.run("usage", "export", file, "--key", key_id, status=USAGE)
     assert "--force" in cli.errors and file.read_text() == whole
+    cli.run("usage", "export", tmp_path, "--force", status=USAGE)
+    assert "is a folder" in cli.errors and not tmp_path.with_name(tmp_path.name + ".partial").exists()
 
 
 def test_an_export_goes_on_where_it_stopped(cli, tmp_path):
