@@ -229,7 +229,7 @@ int usage_export_run(const struct command_usage *usage, const char *const *words
     (void)count;
     Bora__V1__ListLedgerRequest request = BORA__V1__LIST_LEDGER_REQUEST__INIT;
     struct export export = {.path = words[0], .to_stdout = strcmp(words[0], "-") == 0};
-    char from[VALUE_TIME_BYTES], to[VALUE_TIME_BYTES];
+    char from[VALUE_TIME_BYTES], to[VALUE_TIME_BYTES], organization[ID_BYTES_MAX + 1];
     struct connection connection;
     const char *dot = strrchr(words[0], '.');
     bool lines = dot != NULL && (strcmp(dot, ".jsonl") == 0 || strcmp(dot, ".ndjson") == 0);
@@ -243,6 +243,10 @@ int usage_export_run(const struct command_usage *usage, const char *const *words
     if (result != GO_ON) return result;
     if (options.key == NULL && options.organization == NULL) places_tell_default(&connection);
     result = places_find(&connection, PLACE_ORGANIZATION, options.organization, NULL, &options.organization);
+    if (options.organization != NULL) { /* what was found lies in the arena, which each page begins anew */
+        snprintf(organization, sizeof organization, "%s", options.organization);
+        options.organization = organization;
+    }
     field_set_text(&request.base, "organization_id", options.organization);
     if (result == GO_ON) result = open_file(usage, &export);
     if (result == GO_ON) {

@@ -72,6 +72,18 @@ def test_an_export_that_is_told_of_more_and_not_where_fails(cli, keys, grpc_modu
     assert not file.exists() and (tmp_path / "ledger.csv.partial").read_text().count("\n") == TOTAL + 1
 
 
+def test_every_page_of_an_export_is_of_the_organization_that_was_named(cli, keys, grpc_modules):
+    acme, asked, pages = "22222222-2222-4222-8222-222222222222", [], older_ledger(grpc_modules, [])
+
+    def answer(request):
+        asked.append(request.organization_id)
+        return pages(request)
+
+    keys.reset(ListOrganizations=grpc_modules.tenants.ListOrganizationsResponse(organizations=[grpc_modules.tenants.Organization(id=acme, name="Acme")]), ListLedger=answer)
+    assert cli.run("usage", "export", "-", "--organization", "Acme").count("\n") == TOTAL + 1
+    assert asked == [acme] * 3
+
+
 def download(gateway, query):
     request = urllib.request.Request(f"{gateway.base}/v1/admin/usage/ledger?{query}", headers={"Authorization": f"Bearer {KEY}"})
     return urllib.request.urlopen(request, timeout=60 * PACE).read().decode()
