@@ -249,10 +249,10 @@ static int run_unset(const struct command_usage *usage, const char *const *words
 const struct command config_commands[] = {
     ENTRY("list", "", "What counts when no flag is given, and where it comes from. Keys are not shown.",
           "what counts, and where it comes from", 0, 0, true, run_list),
-    ENTRY("get", "NAME", "One setting. Keys are not shown.", "one setting", 1, 1, false, run_get),
-    ENTRY("set", "NAME [VALUE]",
+    ENTRY("get", "SETTING", "One setting. Keys are not shown.", "one setting", 1, 1, false, run_get),
+    ENTRY("set", "SETTING [VALUE]",
           "Write a setting into the file. The keys, api-key and admin-key, are asked for, or read from standard input.",
           "write one into the file", 1, 2, false, run_set),
-    ENTRY("unset", "NAME", "Take a setting out of the file.", "take one out", 1, 1, false, run_unset),
+    ENTRY("unset", "SETTING", "Take a setting out of the file.", "take one out", 1, 1, false, run_unset),
     ENTRY("path", "", "Where the file is.", "where the file is", 0, 0, false, run_path),
     {.usage = {NULL, NULL, NULL, 0, 0}}};

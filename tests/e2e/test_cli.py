@@ -89,6 +89,7 @@ def test_bash_completes_commands_options_and_values(cli, tmp_path, monkeypatch):
     assert complete(environment, "usage", "--interval", "h") == ["hour"]
     assert complete(environment, "models", "--j") == ["--json"]
     assert complete(environment, "config", "set", "--address") == []  # it asks no gateway
+    assert complete(environment, "config", "set", "api-") == ["api-key", "api-key-file"] and complete(environment, "config", "unset", "time") == ["timeout"]
     assert complete(environment, "completion", "") == ["bash", "zsh", "fish"]
     assert complete(environment, "chat", "--schema", "a-") == ["a-file"]
     assert complete(environment, "help", "ke") == ["keys"]
