@@ -309,6 +309,10 @@ void connection_explain(const struct connection *connection, const struct rpc_re
         fprintf(stderr, "%s cannot be reached: %s\n", connection->address, cause);
         unreached_advise(stderr, connection, result->message, "  ");
         fprintf(stderr, "  the address is from %s\n", connection->address_source);
+    } else if (detail == NULL && result->status == STATUS_DEADLINE_EXCEEDED) {
+        fprintf(stderr, "%s gave no answer in time (%s); --timeout waits longer\n", connection->address,
+                status_name(result->status));
+        fprintf(stderr, "  the address is from %s\n", connection->address_source);
     } else {
         print_masked(stderr, fields ? "the request is not valid" /* the sentence would say the first field twice */
                              : result->message[0] != 0 ? result->message

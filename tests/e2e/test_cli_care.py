@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The program `bora` where care is needed: what ends something is asked for once more, and names cannot steer a terminal."""
 import signal
+import socket
 import subprocess
 import termios
 import uuid
@@ -200,6 +201,14 @@ def test_what_is_no_address_is_said_to_be_none(cli, address):
     if address:
         cli.run("models", status=USAGE, BORA_ADDRESS=address)
         assert "HOST:PORT" in cli.errors and "from BORA_ADDRESS" in cli.errors
+
+
+def test_who_says_nothing_is_named(cli):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"127.0.0.1:{silent.getsockname()[1]}"
+        for words in (["models"], ["chat", "hi", "--model", "m"]):
+            cli.run(*words, "--address", address, "--timeout", "500ms", status=UNAVAILABLE)
+            assert cli.errors == f"bora: {address} gave no answer in time (DEADLINE_EXCEEDED); --timeout waits longer\n  the address is from the command line\n"
 
 
 def test_who_is_not_there_or_something_else_is_told_shortly(cli, house):
