@@ -697,3 +697,21 @@ def test_names_without_a_space_are_broken_and_nothing_is_pushed_away(tab, house)
             settled(page)
             until(lambda: page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{name} fits {width} pixels", 5)
             assert page.evaluate(too_wide) == [], (width, name)
+
+
+def test_audit_of_a_kind_that_is_rare_comes_page_by_page(tab, house):
+    """Where none of a kind is among the newest, those that come with the next page are shown."""
+    status, _, place = house.send("POST", "/v1/admin/organizations", {"name": "of rare acts"}, key=house.admin_key)
+    assert status == 200
+    key = house.new_key(name="rare", role="admin", workspace_uuid=next(w["id"] for w in house.send("GET", f"/v1/admin/workspaces?organization_id={place['id']}", key=house.admin_key)[2]["workspaces"]))
+    for i in range(60):
+        assert house.send("PATCH", f"/v1/admin/api-keys/{key[1]}", {"name": f"rare {i}"}, key=house.admin_key)[0] == 200
+    page = tab()
+    sign_in(page, key[0])
+    go(page, "audit")
+    settled(page)
+    page.get_by_label("Show").select_option(label="Workspaces")
+    expect(page.get_by_text("None of that kind among the newest.")).to_be_visible()
+    page.get_by_role("button", name="Load more").click()
+    expect(page.get_by_text("workspace.create")).to_be_visible()
+    expect(page.get_by_text("None of that kind among the newest.")).to_be_hidden()
