@@ -133,6 +133,13 @@ size_t text_truncate(const char *text, size_t length, size_t max_bytes) {
     return text_complete_prefix((const uint8_t *)text, max_bytes);
 }
 
+bool text_breaks_line(uint32_t code_point) {
+    bool control = code_point < 0x20 || (code_point >= 0x7F && code_point < 0xA0);
+    bool separator = code_point == 0x2028 || code_point == 0x2029;
+    bool turns = (code_point >= 0x202A && code_point <= 0x202E) || (code_point >= 0x2066 && code_point <= 0x2069);
+    return control || separator || turns;
+}
+
 bool text_to_u64(const char *text, uint64_t *out) {
     if (text[0] == 0 || text[strspn(text, "0123456789")] != 0) return false;
     errno = 0;

@@ -24,6 +24,9 @@ bool text_is_utf8(const void *data, size_t length);
 size_t text_complete_prefix(const uint8_t *data, size_t length);
 /** Length of `text` cut to at most `max_bytes` without splitting a code point. */
 size_t text_truncate(const char *text, size_t length, size_t max_bytes);
+/** What does not belong in a text that is shown in a line among others: controls (C0, DEL, C1), line and paragraph separators, and what turns
+ *  the direction of the text behind it (U+202A to U+202E, U+2066 to U+2069). */
+bool text_breaks_line(uint32_t code_point);
 /** strtoull-like, whole string, decimal digits only. */
 bool text_to_u64(const char *text, uint64_t *out);
 bool text_to_i64(const char *text, int64_t *out);

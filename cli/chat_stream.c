@@ -6,6 +6,7 @@
 #include "cli/served.h"
 #include "rpc/transcode.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -40,7 +41,7 @@ static void print_call(struct answer *answer, const Bora__V1__ToolCall *call) {
     bool text =
         function->arguments != NULL && function->arguments->kind_case == BORA__V1__FUNCTION_ARGUMENTS__KIND_TEXT;
     if (answer->line_open) printf("\n");
-    print_clean(stdout, function->name);
+    print_line(stdout, function->name);
     fputs(" ", stdout);
     print_clean(stdout, text ? function->arguments->text : "{}");
     printf("\n");
@@ -111,9 +112,11 @@ static void on_finished(struct rpc_client_call *call, void *context, const struc
     struct answer *answer = context;
     pthread_mutex_lock(&answer->mutex);
     if (answer->line_open && !answer->json) printf("\n");
-    fflush(stdout);
-    answer->exit = ferror(stdout) ? EXIT_FAILED : EXIT_OK;
-    if (result->status != STATUS_OK && is_stopped(answer)) {
+    answer->exit = EXIT_OK;
+    if (!print_flush()) {
+        answer->exit = print_failure("standard output: %s", strerror(errno));
+        answer->failure.retry_after_ms = 0;
+    } else if (result->status != STATUS_OK && is_stopped(answer)) {
         answer->exit = EXIT_INTERRUPTED;
     } else if (result->status != STATUS_OK) {
         answer->failure = connection_judge(result);

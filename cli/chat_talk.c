@@ -219,7 +219,9 @@ static void set_model(struct talk *talk, const char *rest) {
     const Bora__V1__ModelList *list = NULL;
     if (rest[0] == 0) {
         if (served_fetch(talk->connection, &list) != GO_ON) return;
-        printf("asked: %s; served: ", talk->options->model);
+        fputs("asked: ", stdout);
+        print_line(stdout, talk->options->model);
+        fputs("; served: ", stdout);
         served_print_names(stdout, list);
         printf("\n");
         arena_reset(&talk->connection->arena);

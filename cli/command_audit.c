@@ -11,15 +11,18 @@ enum { ENTRIES_DEFAULT = 100, PAGE = 1000 };
 static const char *organization;
 static struct argument_integer limit;
 static bool all;
-static const struct argument arguments[] = {{ARGUMENT_INTEGER, "limit", "N", "the newest N (100)", &limit},
-                                            {ARGUMENT_FLAG, "all", NULL, "all there are", &all},
-                                            {ARGUMENT_TEXT, "organization", "ORGANIZATION",
-                                             "of this organization (operator); a deleted one by its id", &organization},
-                                            {ARGUMENT_END, NULL, NULL, NULL, NULL}};
-static const struct table_column columns[] = {
-    {"TIME", "time", CELL_TIME, 0},      {"ACTOR", "actor", CELL_TEXT, 14},      {"ACTION", "action", CELL_TEXT, 24},
-    {"TARGET", "target", CELL_TEXT, 13}, {"NAME", "target_name", CELL_TEXT, 24}, {"FROM", "address", CELL_TEXT, 24},
-    {"DETAIL", "detail", CELL_TEXT, 0}};
+static const struct argument arguments[] = {
+    {ARGUMENT_INTEGER, "limit", "N", "the newest N (100)", &limit},
+    {ARGUMENT_FLAG, "all", NULL, "all there are", &all},
+    {ARGUMENT_TEXT, "organization", "ORGANIZATION", "of this organization (operator); a deleted one by its id", &organization},
+    {ARGUMENT_END, NULL, NULL, NULL, NULL}};
+static const struct table_column columns[] = {{"TIME", "time", CELL_TIME, 0},
+                                              {"ACTOR", "actor", CELL_TEXT, 14},
+                                              {"ACTION", "action", CELL_TEXT, 24},
+                                              {"TARGET", "target", CELL_TEXT, 13},
+                                              {"NAME", "target_name", CELL_TEXT, 24, 1},
+                                              {"FROM", "address", CELL_TEXT, 24, 2},
+                                              {"DETAIL", "detail", CELL_TEXT, 0}};
 
 static int run(const struct command_usage *usage, const char *const *words, int count) {
     (void)words, (void)count;

@@ -2,6 +2,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 /* Completion scripts for shells, written from the table of commands. */
 #include "cli/commands.h"
+#include "cli/config.h"
 #include "cli/connection.h"
 
 #include <string.h>
@@ -22,6 +23,11 @@ static const char *noun_of(const char *value_name) {
     return NULL;
 }
 
+/** "SETTING", "SETTING [VALUE]": a name of the configuration file. */
+static bool is_setting(const char *value_name) {
+    return strncmp(value_name, "SETTING", strlen("SETTING")) == 0;
+}
+
 static enum completes kind_of(const char *value_name) {
     static const char *const files[] = {"FILE", "PATH", "IN OUT", "DENSE OUT"};
     for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
@@ -29,11 +35,16 @@ static enum completes kind_of(const char *value_name) {
     }
     if (strcmp(value_name, "MODEL") == 0) return COMPLETES_MODELS;
     if (noun_of(value_name) != NULL) return COMPLETES_NAMES;
+    if (is_setting(value_name)) return COMPLETES_WORDS;
     return strchr(value_name, '|') != NULL ? COMPLETES_WORDS : COMPLETES_NOTHING;
 }
 
-/** "a|b" as "a b". */
+/** "a|b" as "a b", or the names of settings. */
 static void print_words(const char *choices) {
+    if (is_setting(choices)) {
+        for (int i = 0; i < CONFIG_NAMES; i++) printf("%s%s", i > 0 ? " " : "", config_entries[i].name);
+        return;
+    }
     for (; *choices != 0; choices++) putchar(*choices == '|' ? ' ' : *choices);
 }
 

@@ -9,6 +9,7 @@
 #include "cli/print.h"
 #include "cli/terminal.h"
 
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <termios.h>
@@ -118,26 +119,51 @@ static int run_list(const struct command_usage *usage, const char *const *words,
 
 /* --- writing ------------------------------------------------------------------------------------------------------- */
 
-/** A line of standard input; from a terminal without showing what is typed. False when there is none, or it is too long. */
-static bool read_secret(const char *name, char out[CONFIG_VALUE_BYTES]) {
-    struct termios before, silent;
-    bool terminal = isatty(STDIN_FILENO) && tcgetattr(STDIN_FILENO, &before) == 0;
-    if (terminal) {
-        silent = before;
-        silent.c_lflag &= ~(tcflag_t)ECHO;
-        tcsetattr(STDIN_FILENO, TCSAFLUSH, &silent); /* before somebody sees that he may type */
-        fprintf(stderr, "%s (not shown): ", name);
-    }
+/* A terminal that shows nothing must not stay so when somebody ends the program, or puts it aside. */
+static const int ends[] = {SIGINT, SIGQUIT, SIGTERM, SIGHUP, SIGTSTP};
+enum { ENDS = sizeof ends / sizeof *ends };
+static volatile sig_atomic_t ended_by;
+
+static void on_end(int number) {
+    ended_by = number;
+}
+
+/** Characters up to the line's end; how many, or -1 when a signal came first. */
+static ssize_t read_line(char out[CONFIG_VALUE_BYTES]) {
     size_t length = 0;
-    bool ended = false;
-    for (char c; !ended && length < CONFIG_VALUE_BYTES && read(STDIN_FILENO, &c, 1) == 1;) {
-        ended = c == '\n';
-        if (!ended) out[length++] = c;
+    for (char c; length < CONFIG_VALUE_BYTES;) {
+        ssize_t got = ended_by != 0 ? -1 : read(STDIN_FILENO, &c, 1);
+        if (got < 0 && ended_by != 0) return -1;
+        if (got != 1 || c == '\n') break;
+        out[length++] = c;
     }
-    if (terminal) {
-        tcsetattr(STDIN_FILENO, TCSAFLUSH, &before);
-        fprintf(stderr, "\n");
-    }
+    return (ssize_t)length;
+}
+
+/** The same from a terminal, without showing what is typed. */
+static ssize_t read_silently(const char *name, const struct termios *usual, char out[CONFIG_VALUE_BYTES]) {
+    struct sigaction end = {.sa_handler = on_end}, before[ENDS];
+    struct termios silent = *usual;
+    silent.c_lflag &= ~(tcflag_t)ECHO;
+    ended_by = 0;
+    for (int i = 0; i < ENDS; i++) sigaction(ends[i], &end, &before[i]);
+    tcsetattr(STDIN_FILENO, TCSAFLUSH, &silent); /* before somebody sees that he may type */
+    fprintf(stderr, "%s (not shown): ", name);
+    ssize_t length = read_line(out);
+    tcsetattr(STDIN_FILENO, TCSAFLUSH, usual);
+    fprintf(stderr, "\n");
+    for (int i = 0; i < ENDS; i++) sigaction(ends[i], &before[i], NULL);
+    if (length < 0) raise(ended_by); /* does not come back, but from SIGTSTP */
+    return length;
+}
+
+/** A line of standard input. False when there is none, or it is too long. */
+static bool read_secret(const char *name, char out[CONFIG_VALUE_BYTES]) {
+    struct termios usual;
+    bool terminal = isatty(STDIN_FILENO) && tcgetattr(STDIN_FILENO, &usual) == 0;
+    ssize_t length;
+    do length = terminal ? read_silently(name, &usual, out) : read_line(out);
+    while (length < 0);
     if (length == CONFIG_VALUE_BYTES) return false;
     if (length > 0 && out[length - 1] == '\r') length--;
     out[length] = 0;
@@ -158,8 +184,8 @@ static int check_value(const struct command_usage *usage, enum config_name name,
             return usage_error(usage, "a value of the file is one line, without spaces at its ends and ' #' inside");
     }
     if (config_entries[name].secret && value[strcspn(value, " \t")] != 0) return usage_error(usage, "that is no key");
-    if (name == CONFIG_ADDRESS && strchr(value, ':') == NULL)
-        return usage_error(usage, "address: '%.64s' is not HOST:PORT", value);
+    if (name == CONFIG_ADDRESS && !config_address_is_sound(value))
+        return usage_error(usage, "address: '%.64s' is not HOST:PORT, a gateway's gRPC address", value);
     if (name == CONFIG_TLS && strcmp(value, "true") != 0 && strcmp(value, "false") != 0)
         return usage_error(usage, "tls: '%.64s' is neither true nor false", value);
     if (name == CONFIG_TIMEOUT && settings_parse_duration(value, &ns, &err) != STATUS_OK)
@@ -223,10 +249,10 @@ static int run_unset(const struct command_usage *usage, const char *const *words
 const struct command config_commands[] = {
     ENTRY("list", "", "What counts when no flag is given, and where it comes from. Keys are not shown.",
           "what counts, and where it comes from", 0, 0, true, run_list),
-    ENTRY("get", "NAME", "One setting. Keys are not shown.", "one setting", 1, 1, false, run_get),
-    ENTRY("set", "NAME [VALUE]",
+    ENTRY("get", "SETTING", "One setting. Keys are not shown.", "one setting", 1, 1, false, run_get),
+    ENTRY("set", "SETTING [VALUE]",
           "Write a setting into the file. The keys, api-key and admin-key, are asked for, or read from standard input.",
           "write one into the file", 1, 2, false, run_set),
-    ENTRY("unset", "NAME", "Take a setting out of the file.", "take one out", 1, 1, false, run_unset),
+    ENTRY("unset", "SETTING", "Take a setting out of the file.", "take one out", 1, 1, false, run_unset),
     ENTRY("path", "", "Where the file is.", "where the file is", 0, 0, false, run_path),
     {.usage = {NULL, NULL, NULL, 0, 0}}};

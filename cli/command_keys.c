@@ -2,6 +2,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "base/clock.h"
 #include "cli/commands.h"
+#include "cli/confirm.h"
 #include "cli/fields.h"
 #include "cli/keys.h"
 #include "cli/limits.h"
@@ -12,6 +13,7 @@
 #include "cli/terminal.h"
 #include "cli/values.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -23,11 +25,11 @@
 static const struct table_column list_columns[] = {{"KEY ID", "prefix", CELL_TEXT, 12},
                                                    {"NAME", "name", CELL_TEXT, 32},
                                                    {"STATUS", "status", CELL_STATUS, 0},
-                                                   {"ROLE", "role", CELL_TEXT, 0},
-                                                   {"WORKSPACE", "workspace_name", CELL_TEXT, 24},
-                                                   {"CREATED", "created_at", CELL_TIME, 0},
-                                                   {"EXPIRES", "expires_at", CELL_TIME, 0},
-                                                   {"LAST USED", "last_used", CELL_AGO, 0},
+                                                   {"ROLE", "role", CELL_TEXT, 0, 4},
+                                                   {"WORKSPACE", "workspace_name", CELL_TEXT, 24, 1},
+                                                   {"CREATED", "created_at", CELL_TIME, 0, 5},
+                                                   {"EXPIRES", "expires_at", CELL_TIME, 0, 3},
+                                                   {"LAST USED", "last_used", CELL_AGO, 0, 2},
                                                    {"LIMITS", "limits", CELL_BOUNDS, 64}};
 static const struct table_column columns[] = {{"key id", "prefix", CELL_TEXT, 0},
                                               {"uuid", "key_id", CELL_TEXT, 0},
@@ -61,14 +63,36 @@ int keys_check_id(const struct command_usage *usage, const char *key_id) {
     return usage_error(usage, "a key's id is what stands between the two underscores: %.12s", name);
 }
 
-/** One request about one key, and its reply. */
+/** What ends something of a key, and what then. */
+struct ending {
+    const char *act, *then;
+};
+
+static int confirm_ending(struct connection *connection, const char *key_id, const struct ending *ending) {
+    enum { NAME_BYTES = 128 };
+    Bora__V1__GetKeyRequest request = BORA__V1__GET_KEY_REQUEST__INIT;
+    ProtobufCMessage *reply = NULL;
+    char name[NAME_BYTES], workspace[NAME_BYTES];
+    if (!confirm_asks()) return GO_ON;
+    request.key_id = (char *)key_id;
+    int result = connection_call(connection, SERVICE "GetKey", &request.base, &bora__v1__api_key__descriptor, &reply);
+    if (result != GO_ON) return result;
+    print_clean_to(field_text(reply, "name"), name, sizeof name);
+    print_clean_to(field_text(reply, "workspace_name"), workspace, sizeof workspace);
+    return confirm("%s key %.12s, '%s' of workspace '%s'? %s", ending->act, field_text(reply, "prefix"), name,
+                   workspace, ending->then);
+}
+
+/** One request about one key, and its reply; `ending`, where there is one, is confirmed. */
 static int ask(const struct command_usage *usage, const char *method, ProtobufCMessage *request, const char *key_id,
-               const ProtobufCMessageDescriptor *descriptor, struct connection *connection, ProtobufCMessage **out) {
+               const struct ending *ending, const ProtobufCMessageDescriptor *descriptor, struct connection *connection,
+               ProtobufCMessage **out) {
     int result = keys_check_id(usage, key_id);
     if (result == GO_ON) result = connection_open(CREDENTIAL_ADMIN, connection);
     if (result != GO_ON) return result;
     field_set_text(request, "key_id", key_id);
-    result = connection_call(connection, method, request, descriptor, out);
+    if (ending != NULL) result = confirm_ending(connection, key_id, ending);
+    if (result == GO_ON) result = connection_call(connection, method, request, descriptor, out);
     if (result != GO_ON) connection_close(connection);
     return result;
 }
@@ -140,9 +164,16 @@ static const struct argument create_arguments[] = {
 
 static int print_created(const Bora__V1__CreateKeyResponse *response) {
     char limits[LIMITS_TEXT_BYTES];
-    if (connection_options.json) return print_json(&response->base);
-    printf("%s\n", response->key);
     const Bora__V1__ApiKey *info = response->info;
+    int result = EXIT_OK;
+    if (connection_options.json)
+        result = print_json(&response->base);
+    else
+        printf("%s\n", response->key);
+    if (!print_flush())
+        return print_failure("the key could not be written: %s; `bora keys rotate %s` makes it another secret",
+                             strerror(errno), info->prefix[0] != 0 ? info->prefix : info->key_id);
+    if (connection_options.json) return result;
     limits_describe(info->limits, limits);
     terminal_note("Key id %s. Keep the key now: it is not shown again.\n",
                   info->prefix[0] != 0 ? info->prefix : info->key_id);
@@ -248,17 +279,20 @@ static int run_create(const struct command_usage *usage, const char *const *word
 static struct argument_integer overlap_ns;
 static const struct argument rotate_arguments[] = {
     {ARGUMENT_DURATION, "overlap", "DURATION", "how long the old secret goes on: 24h, 0 ends it now (1d)", &overlap_ns},
+    CONFIRM_ARGUMENT,
     {ARGUMENT_END, NULL, NULL, NULL, NULL}};
 
 static int run_rotate(const struct command_usage *usage, const char *const *words, int count) {
     (void)count;
+    static const struct ending old_secret = {"Rotate", "Its old secret is refused at once."};
     Bora__V1__RotateKeyRequest request = BORA__V1__ROTATE_KEY_REQUEST__INIT;
     struct connection connection;
     ProtobufCMessage *reply = NULL;
     if (overlap_ns.given && overlap_ns.value < 0) return usage_error(usage, "--overlap must be 0 or more");
     if (overlap_ns.given) field_set_integer(&request.base, "overlap_seconds", overlap_ns.value / NS_PER_S);
-    int result = ask(usage, SERVICE "RotateKey", &request.base, words[0], &bora__v1__create_key_response__descriptor,
-                     &connection, &reply);
+    bool ends = overlap_ns.given && overlap_ns.value < NS_PER_S;
+    int result = ask(usage, SERVICE "RotateKey", &request.base, words[0], ends ? &old_secret : NULL,
+                     &bora__v1__create_key_response__descriptor, &connection, &reply);
     if (result != GO_ON) return result;
     result = print_created((const Bora__V1__CreateKeyResponse *)reply);
     connection_close(&connection);
@@ -311,8 +345,8 @@ static int run_get(const struct command_usage *usage, const char *const *words, 
     Bora__V1__GetKeyRequest request = BORA__V1__GET_KEY_REQUEST__INIT;
     struct connection connection;
     ProtobufCMessage *reply = NULL;
-    int result =
-        ask(usage, SERVICE "GetKey", &request.base, words[0], &bora__v1__api_key__descriptor, &connection, &reply);
+    int result = ask(usage, SERVICE "GetKey", &request.base, words[0], NULL, &bora__v1__api_key__descriptor,
+                     &connection, &reply);
     if (result != GO_ON) return result;
     result = print_key(reply);
     connection_close(&connection);
@@ -376,13 +410,16 @@ static int run_update(const struct command_usage *usage, const char *const *word
     return result;
 }
 
+static const struct argument ending_arguments[] = {CONFIRM_ARGUMENT, {ARGUMENT_END, NULL, NULL, NULL, NULL}};
+
 static int set_disabled(const struct command_usage *usage, const char *key_id, bool disabled) {
+    static const struct ending disabling = {"Disable", "Its answers end, and it is refused until it is enabled."};
     Bora__V1__UpdateKeyRequest request = BORA__V1__UPDATE_KEY_REQUEST__INIT;
     struct connection connection;
     ProtobufCMessage *reply = NULL;
     field_set_flag(&request.base, "disabled", disabled);
-    int result =
-        ask(usage, SERVICE "UpdateKey", &request.base, key_id, &bora__v1__api_key__descriptor, &connection, &reply);
+    int result = ask(usage, SERVICE "UpdateKey", &request.base, key_id, disabled ? &disabling : NULL,
+                     &bora__v1__api_key__descriptor, &connection, &reply);
     if (result != GO_ON) return result;
     result = result_print_done(reply, "%s is %s.\n", key_id, disabled ? "disabled" : "enabled");
     connection_close(&connection);
@@ -401,11 +438,12 @@ static int run_enable(const struct command_usage *usage, const char *const *word
 
 static int run_revoke(const struct command_usage *usage, const char *const *words, int count) {
     (void)count;
+    static const struct ending revoking = {"Revoke", "It is refused everywhere at once; there is no way back."};
     Bora__V1__RevokeKeyRequest request = BORA__V1__REVOKE_KEY_REQUEST__INIT;
     struct connection connection;
     ProtobufCMessage *reply = NULL;
-    int result = ask(usage, SERVICE "RevokeKey", &request.base, words[0], &bora__v1__revoke_key_response__descriptor,
-                     &connection, &reply);
+    int result = ask(usage, SERVICE "RevokeKey", &request.base, words[0], &revoking,
+                     &bora__v1__revoke_key_response__descriptor, &connection, &reply);
     if (result != GO_ON) return result;
     result = result_print_done(reply, "%s is revoked.\n", words[0]);
     connection_close(&connection);
@@ -458,7 +496,7 @@ const struct command keys_commands[] = {
                "Refuse a key's requests and end its answers, on every gateway at once, until it is enabled." KEY_ID, 1,
                1},
      .help = "refuse its requests until it is enabled",
-     .arguments = no_arguments,
+     .arguments = ending_arguments,
      .connects = true,
      .run = run_disable},
     {.usage = {"keys enable", "KEY_ID", "Take a disabling back." KEY_ID, 1, 1},
@@ -470,7 +508,7 @@ const struct command keys_commands[] = {
                "Revoke an API key: the next request with it is refused, on every gateway. There is no way back." KEY_ID,
                1, 1},
      .help = "end it, everywhere at once and for good",
-     .arguments = no_arguments,
+     .arguments = ending_arguments,
      .connects = true,
      .run = run_revoke},
     {.usage = {NULL, NULL, NULL, 0, 0}}};

@@ -20,14 +20,22 @@
 
 /** Whose limits. */
 static struct { const char *key, *workspace, *organization; } whose;
-#define WHOSE_ARGUMENTS                                                                                 \
-    {ARGUMENT_TEXT, "key", "KEY_ID", "of a key", &whose.key},                                           \
-        {ARGUMENT_TEXT, "workspace", "WORKSPACE", "of a workspace, by name or id", &whose.workspace}, { \
-        ARGUMENT_TEXT, "organization", "ORGANIZATION", "of an organization", &whose.organization        \
+#define WHOSE_ARGUMENTS                                                                                      \
+    {ARGUMENT_TEXT, "key", "KEY_ID", "of a key", &whose.key},                                                \
+        {ARGUMENT_TEXT, "workspace", "WORKSPACE", "of a workspace, by name or id", &whose.workspace}, {      \
+        ARGUMENT_TEXT, "organization", "ORGANIZATION", "of an organization; with --workspace where that is", \
+            &whose.organization                                                                              \
     }
 
+/** An organization beside a workspace says only where that is. */
 static int whose_count(void) {
-    return (whose.key != NULL) + (whose.workspace != NULL) + (whose.organization != NULL);
+    return (whose.key != NULL) + (whose.workspace != NULL || whose.organization != NULL);
+}
+
+static int find_whose(struct connection *connection) {
+    int result = places_find_both(connection, &whose.workspace, &whose.organization);
+    if (whose.workspace != NULL) whose.organization = NULL;
+    return result;
 }
 
 /* --- show ---------------------------------------------------------------------------------------------------------- */
@@ -62,7 +70,7 @@ static void print_limit(const struct limit_kind *kind, const Bora__V1__RateLimit
     format(&used, used_text);
     double share = number_of(&limit) > 0 ? number_of(&used) / number_of(&limit) : 1;
     printf("  %-*s  %*s of %-*s", title_width, kind->title, NUMBER, used_text, NUMBER, limit_text);
-    if (terminal_width(stdout) > 0) {
+    if (terminal_width(stdout) >= title_width + 2 * NUMBER + BAR + 16) { /* all of the line */
         terminal_bar(share, BAR, bar);
         printf(" %s%s%s", terminal_style(stdout, style_of(share)), bar, terminal_plain(stdout));
     }
@@ -73,12 +81,12 @@ static void print_limit(const struct limit_kind *kind, const Bora__V1__RateLimit
 static void print_level(const Bora__V1__RateLimitLevel *level) {
     int width = 0;
     fputs(terminal_style(stdout, STYLE_BOLD), stdout);
-    print_clean(stdout, level->scope);
+    print_line(stdout, level->scope);
     putchar(' ');
-    print_clean(stdout, level->name[0] != 0 ? level->name : level->id);
+    print_line(stdout, level->name[0] != 0 ? level->name : level->id);
     if (level->_model_case == BORA__V1__RATE_LIMIT_LEVEL___MODEL_MODEL) {
         fputs(", model ", stdout);
-        print_clean(stdout, level->model);
+        print_line(stdout, level->model);
     }
     printf("%s\n", terminal_plain(stdout));
     for (int i = 0; i < LIMIT_KINDS; i++) {
@@ -97,18 +105,20 @@ static int run_show(const struct command_usage *usage, const char *const *words,
     ProtobufCMessage *reply = NULL;
     int result = whose.key != NULL ? keys_check_id(usage, whose.key) : GO_ON;
     if (result == GO_ON && whose_count() > 1)
-        result = usage_error(usage, "--key, --workspace and --organization exclude each other");
+        result = usage_error(usage, "--key excludes --workspace and --organization");
     if (result != GO_ON) return result;
     /* One's own limits are those of one's API key; others' are an administrator's matter. */
     result = connection_open(whose_count() == 0 ? CREDENTIAL_ANY : CREDENTIAL_ADMIN, &connection);
     if (result != GO_ON) return result;
-    result = places_find_both(&connection, &whose.workspace, &whose.organization);
+    result = find_whose(&connection);
     field_set_text(&request.base, "key_id", whose.key);
     field_set_text(&request.base, "workspace_id", whose.workspace);
     field_set_text(&request.base, "organization_id", whose.organization);
     if (result == GO_ON)
         result = connection_call(&connection, "/bora.v1.UsageService/GetRateLimit", &request.base,
                                  &bora__v1__rate_limit__descriptor, &reply);
+    if (result == EXIT_FAILED && whose_count() == 0)
+        terminal_note("  give --key KEY_ID, --workspace WORKSPACE or --organization ORGANIZATION\n");
     if (result == GO_ON && connection_options.json) {
         result = print_json(reply);
     } else if (result == GO_ON) {
@@ -241,7 +251,7 @@ static void print_changed(const ProtobufCMessage *reply) {
 
 static int check_set(const struct command_usage *usage) {
     Bora__V1__Limits ignored = BORA__V1__LIMITS__INIT;
-    if (whose_count() != 1) return usage_error(usage, "give one of --key, --workspace and --organization");
+    if (whose_count() != 1) return usage_error(usage, "give --key, --workspace or --organization");
     if (setting.each_key && (whose.workspace == NULL || setting.model != NULL))
         return usage_error(usage, "--each-key is of --workspace, without --model");
     if (limits_given(&setting.limits) == 0 && !setting.clear) return usage_error(usage, "no limit was given");
@@ -256,7 +266,7 @@ static int run_set(const struct command_usage *usage, const char *const *words, 
     int result = check_set(usage);
     if (result == GO_ON) result = connection_open(CREDENTIAL_ADMIN, &connection);
     if (result != GO_ON) return result;
-    result = places_find_both(&connection, &whose.workspace, &whose.organization);
+    result = find_whose(&connection);
     const struct target target = find_target();
     if (result == GO_ON) result = change(usage, &target, &connection, &reply);
     if (result == GO_ON && connection_options.json) {

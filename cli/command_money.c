@@ -30,7 +30,7 @@ static void print_spend(const Bora__V1__SpendLimit *limit) {
     bool limited = limit->_spend_per_month_case != 0;
     value_format_money(limit->spent, spent);
     printf("Spent this month: %s ", spent);
-    print_clean(stdout, limit->currency);
+    print_line(stdout, limit->currency);
     if (limited) {
         value_format_money(limit->spend_per_month, most);
         double share = limit->spend_per_month > 0 ? limit->spent / limit->spend_per_month : 1;

@@ -3,9 +3,11 @@
 /* Workspaces and organizations: the same acts on two kinds of places. */
 #include "bora/v1/tenants.pb-c.h"
 #include "cli/commands.h"
+#include "cli/confirm.h"
 #include "cli/fields.h"
 #include "cli/limits.h"
 #include "cli/places.h"
+#include "cli/print.h"
 #include "cli/result.h"
 
 #include <string.h>
@@ -73,9 +75,9 @@ static struct {
 /* Those that only workspaces have stand last. */
 static const struct table_column list_columns[] = {{"ID", "id", CELL_TEXT, 0},
                                                    {"NAME", "name", CELL_TEXT, 32},
-                                                   {"CREATED", "created_at", CELL_TIME, 0},
-                                                   {"DISABLED", "disabled", CELL_TEXT, 0},
-                                                   {"LIMITS", "limits", CELL_BOUNDS, 64},
+                                                   {"CREATED", "created_at", CELL_TIME, 0, 3},
+                                                   {"DISABLED", "disabled", CELL_TEXT, 0, 1},
+                                                   {"LIMITS", "limits", CELL_BOUNDS, 64, 2},
                                                    {"ORGANIZATION", "organization_id", CELL_TEXT, 0}};
 static const struct table_column columns[] = {{"id", "id", CELL_TEXT, 0},
                                               {"name", "name", CELL_TEXT, 0},
@@ -115,15 +117,45 @@ static int list(const struct place *place) {
     return result;
 }
 
+/** The place that was named, a workspace in the organization of --organization, if that was given. */
+static int find_named(struct connection *connection, const struct place *place, const char *named, bool to_end,
+                      const char **out_id) {
+    const char *in = NULL;
+    int result = places_find(connection, PLACE_ORGANIZATION, options.organization, NULL, &in);
+    if (result != GO_ON) return result;
+    return to_end ? places_find_to_end(connection, place->kind, named, in, out_id)
+                  : places_find(connection, place->kind, named, in, out_id);
+}
+
+/** The place that is to end: who sits at a terminal is asked, with its name. `act`: "Delete"; `then`: what happens. */
+static int find_to_end(struct connection *connection, const struct place *place, const char *named, const char *act,
+                       const char *then, const char **out_id) {
+    enum { NAME_BYTES = 128 };
+    _Alignas(16) char memory[REQUEST_BYTES_MAX];
+    char name[NAME_BYTES];
+    ProtobufCMessage *request = field_message_init(place->get_request, memory, sizeof memory), *reply = NULL;
+    int result = find_named(connection, place, named, true, out_id);
+    if (result != GO_ON || !confirm_asks()) return result;
+    field_set_text(request, place->id_field, *out_id);
+    result = connection_call(connection, place->get, request, place->reply, &reply);
+    if (result != GO_ON) return result;
+    print_clean_to(field_text(reply, "name"), name, sizeof name);
+    return confirm("%s %s '%s' (%.36s)? %s", act, place == &workspace ? "workspace" : "organization", name, *out_id,
+                   then);
+}
+
 /** `named`: the place that the request is about, as it was typed; NULL: a new one, of the organization that was named, if any. */
 static int call(const struct place *place, const char *method, ProtobufCMessage *request, const char *named) {
     struct connection connection;
     ProtobufCMessage *reply = NULL;
     const char *id = NULL;
+    bool disables = field_known(request, "disabled") && field_get(request, "disabled").flag;
     int result = connection_open(CREDENTIAL_ADMIN, &connection);
     if (result != GO_ON) return result;
     if (named != NULL) {
-        result = places_find(&connection, place->kind, named, NULL, &id);
+        result = disables ? find_to_end(&connection, place, named, "Disable",
+                                        "Its answers end, and all its keys are refused until it is enabled.", &id)
+                          : find_named(&connection, place, named, false, &id);
         field_set_text(request, place->id_field, id);
     } else if (place == &workspace) {
         if (options.organization == NULL) places_tell_default(&connection);
@@ -205,7 +237,7 @@ static int delete (const struct place *place, const char *method, ProtobufCMessa
     const char *id = NULL;
     int result = connection_open(CREDENTIAL_ADMIN, &connection);
     if (result != GO_ON) return result;
-    result = places_find(&connection, place->kind, named, NULL, &id);
+    result = find_to_end(&connection, place, named, "Delete", "There is no way back.", &id);
     field_set_text(request, place->id_field, id);
     if (result == GO_ON) result = connection_call(&connection, method, request, descriptor, &reply);
     if (result == GO_ON) result = result_print_done(reply, "%s is deleted.\n", named);
@@ -229,6 +261,11 @@ static int delete_organization(const struct command_usage *usage, const char *co
 
 #define OF_ORGANIZATION \
     { ARGUMENT_TEXT, "organization", "ORGANIZATION", "of this organization (operator)", &options.organization }
+#define WHERE                                                                                                \
+    {                                                                                                        \
+        ARGUMENT_TEXT, "organization", "ORGANIZATION", "where it is, of names that several have (operator)", \
+            &options.organization                                                                            \
+    }
 #define NAMES \
     { ARGUMENT_FLAG, "names", NULL, "names and ids alone, a tab between: for scripts", &options.names }
 #define NAME \
@@ -242,9 +279,12 @@ static int delete_organization(const struct command_usage *usage, const char *co
 #define END \
     { ARGUMENT_END, NULL, NULL, NULL, NULL }
 static const struct argument list_arguments[] = {OF_ORGANIZATION, NAMES, END},
-                             list_organizations_arguments[] = {NAMES, END}, update_arguments[] = {NAME, END},
-                             create_workspace_arguments[] = {OF_ORGANIZATION, LIMITS, END},
-                             create_organization_arguments[] = {LIMITS, END};
+                             create_arguments[] = {OF_ORGANIZATION, LIMITS, END}, one_arguments[] = {WHERE, END},
+                             update_arguments[] = {NAME, WHERE, END}, end_arguments[] = {WHERE, CONFIRM_ARGUMENT, END};
+static const struct argument list_organizations_arguments[] = {NAMES, END},
+                             create_organization_arguments[] = {LIMITS, END},
+                             update_organization_arguments[] = {NAME, END},
+                             end_organization_arguments[] = {CONFIRM_ARGUMENT, END};
 
 #define ACT(noun, verb, positionals, minimum, sentence, half, table, function)                               \
     {                                                                                                        \
@@ -255,18 +295,18 @@ const struct command workspaces_commands[] = {
     ACT("workspaces", "list", "", 0, "List workspaces: where keys, their prompts' cache and their accounts are one.",
         "list workspaces", list_arguments, list_workspace),
     ACT("workspaces", "create", "NAME", 1,
-        "Make a workspace. Its limits are those of all its keys together.\n" LIMIT_HELP, "make one",
-        create_workspace_arguments, create_workspace),
-    ACT("workspaces", "get", "WORKSPACE", 1, "Show a workspace.", "show one", no_arguments, get_workspace),
+        "Make a workspace. Its limits are those of all its keys together.\n" LIMIT_HELP, "make one", create_arguments,
+        create_workspace),
+    ACT("workspaces", "get", "WORKSPACE", 1, "Show a workspace.", "show one", one_arguments, get_workspace),
     ACT("workspaces", "update", "WORKSPACE", 1,
         "Give a workspace a new name. Limits: bora limits set --workspace WORKSPACE.", "rename it", update_arguments,
         update_workspace),
     ACT("workspaces", "disable", "WORKSPACE", 1, "Refuse all keys of a workspace until it is enabled.",
-        "refuse all its keys", no_arguments, disable_workspace),
-    ACT("workspaces", "enable", "WORKSPACE", 1, "Take a disabling back.", "take that back", no_arguments,
+        "refuse all its keys", end_arguments, disable_workspace),
+    ACT("workspaces", "enable", "WORKSPACE", 1, "Take a disabling back.", "take that back", one_arguments,
         enable_workspace),
     ACT("workspaces", "delete", "WORKSPACE", 1, "Delete a workspace that has no key left that is not revoked.",
-        "delete it", no_arguments, delete_workspace),
+        "delete it", end_arguments, delete_workspace),
     {.usage = {NULL, NULL, NULL, 0, 0}}};
 
 const struct command orgs_commands[] = {
@@ -280,14 +320,14 @@ const struct command orgs_commands[] = {
         get_organization),
     ACT("orgs", "update", "ORGANIZATION", 1,
         "Give an organization a new name (operator). Limits: bora limits set --organization ORGANIZATION.", "rename it",
-        update_arguments, update_organization),
+        update_organization_arguments, update_organization),
     ACT("orgs", "disable", "ORGANIZATION", 1, "Refuse all keys of an organization until it is enabled (operator).",
-        "refuse all its keys", no_arguments, disable_organization),
+        "refuse all its keys", end_organization_arguments, disable_organization),
     ACT("orgs", "enable", "ORGANIZATION", 1, "Take a disabling back (operator).", "take that back", no_arguments,
         enable_organization),
     ACT("orgs", "delete", "ORGANIZATION", 1,
         "Delete an organization that has used nothing and has no key left that is not revoked (operator). Its audit "
         "trail "
         "stays: bora audit --organization ID.",
-        "delete it", no_arguments, delete_organization),
+        "delete it", end_organization_arguments, delete_organization),
     {.usage = {NULL, NULL, NULL, 0, 0}}};

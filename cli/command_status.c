@@ -11,6 +11,7 @@
 #include "cli/result.h"
 #include "cli/served.h"
 #include "cli/terminal.h"
+#include "cli/unreached.h"
 
 #include <string.h>
 
@@ -118,9 +119,10 @@ static void print_status(const struct connection *connection, const struct healt
     if (health->reached) printf(", answered in %.1f ms", (double)health->answer_us / 1000);
     printf("\n");
     if (!health->reached) {
-        fputs("         ", stdout);
-        print_clean(stdout, health->err.message);
-        printf("\n");
+        char cause[UNREACHED_CAUSE_BYTES];
+        unreached_cause(health->err.message, cause);
+        printf("         %s\n", cause);
+        unreached_advise(stdout, connection, health->err.message, "         ");
         return;
     }
     if (models != NULL) {
@@ -130,10 +132,10 @@ static void print_status(const struct connection *connection, const struct healt
     }
     if (me != NULL) {
         printf("key      ");
-        print_clean(stdout, field_text(me, "role"));
+        print_line(stdout, field_text(me, "role"));
         if (field_text(me, "api_key.name")[0] != 0) {
             fputs(", ", stdout);
-            print_clean(stdout, field_text(me, "api_key.name"));
+            print_line(stdout, field_text(me, "api_key.name"));
         }
         printf(" (from %s)\n", connection->credential_source);
     } else {
@@ -194,18 +196,18 @@ const struct command status_commands[] = {
 
 /* --- workers ------------------------------------------------------------------------------------------------------- */
 
-static const struct table_column worker_columns[] = {{"WORKER", "worker_id", CELL_TEXT, 36},
+static const struct table_column worker_columns[] = {{"WORKER", "worker_id", CELL_TEXT, 36, 1},
                                                      {"MODEL", "model", CELL_TEXT, 40},
                                                      {"TIER", "tier", CELL_TEXT, 0},
                                                      {"RUNNING", "running", CELL_COUNT, 0},
                                                      {"WAITING", "waiting", CELL_COUNT, 0},
-                                                     {"AT ONCE", "sequences_max", CELL_COUNT, 0},
+                                                     {"AT ONCE", "sequences_max", CELL_COUNT, 0, 4},
                                                      {"KV USED", "kv_tokens_used", CELL_COUNT, 0},
-                                                     {"OF TOKENS", "kv_tokens_total", CELL_COUNT, 0},
-                                                     {"DRAINING", "draining", CELL_TEXT, 0},
-                                                     {"DEVICE", "kernel_variant", CELL_TEXT, 0},
-                                                     {"VERSION", "version", CELL_TEXT, 0},
-                                                     {"SINCE", "started_at", CELL_AGO, 0}};
+                                                     {"OF TOKENS", "kv_tokens_total", CELL_COUNT, 0, 2},
+                                                     {"DRAINING", "draining", CELL_TEXT, 0, 3},
+                                                     {"DEVICE", "kernel_variant", CELL_TEXT, 0, 5},
+                                                     {"VERSION", "version", CELL_TEXT, 0, 7},
+                                                     {"SINCE", "started_at", CELL_AGO, 0, 6}};
 
 static int run_workers(const struct command_usage *usage, const char *const *words, int count) {
     (void)usage, (void)words, (void)count;

@@ -75,7 +75,7 @@ static void shorten_starts(Bora__V1__UsageReport *report) {
 
 static void print_report(struct arena *arena, Bora__V1__UsageReport *report, const Bora__V1__GetUsageRequest *request) {
     struct table_column columns[TABLE_COLUMNS_MAX];
-    char cost[24] = "COST", start[24];
+    char cost[24] = "COST", currency[8], start[24];
     int count = 0;
     shorten_starts(report);
     snprintf(start, sizeof start, "%.8s (UTC)", report->interval);
@@ -92,10 +92,11 @@ static void print_report(struct arena *arena, Bora__V1__UsageReport *report, con
             columns[count++] = (struct table_column){"MODEL", "model", CELL_TEXT, 32};
         }
     }
-    if (report->currency[0] != 0) snprintf(cost, sizeof cost, "COST %.8s", report->currency);
+    print_clean_to(report->currency, currency, sizeof currency);
+    if (currency[0] != 0) snprintf(cost, sizeof cost, "COST %s", currency);
     columns[count++] = (struct table_column){"REQUESTS", "requests", CELL_COUNT, 0};
     columns[count++] = (struct table_column){"INPUT", "input_tokens", CELL_COUNT, 0};
-    columns[count++] = (struct table_column){"CACHED", "cached_tokens", CELL_COUNT, 0};
+    columns[count++] = (struct table_column){"CACHED", "cached_tokens", CELL_COUNT, 0, 1};
     columns[count++] = (struct table_column){"OUTPUT", "output_tokens", CELL_COUNT, 0};
     columns[count++] = (struct table_column){cost, "cost", CELL_MONEY, 0};
     ProtobufCMessage **rows = arena_alloc_array(arena, report->n_rows + 1, sizeof *rows);

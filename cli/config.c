@@ -4,6 +4,7 @@
 
 #include "base/bytes.h"
 #include "base/settings.h"
+#include "base/text.h"
 #include "cli/suggest.h"
 
 #include <errno.h>
@@ -34,6 +35,17 @@ enum config_name config_find(const char *name) {
     int i = 0;
     while (i < CONFIG_NAMES && strcmp(config_entries[i].name, name) != 0) i++;
     return (enum config_name)i;
+}
+
+bool config_address_is_sound(const char *address) {
+    enum { PORT_MAX = 65535 };
+    const char *colon = strrchr(address, ':');
+    uint64_t port;
+    if (colon == NULL || colon == address || strstr(address, "://") != NULL) return false;
+    size_t host = (size_t)(colon - address);
+    bool bracketed = address[0] == '[' && address[host - 1] == ']';
+    if (!bracketed && memchr(address, ':', host) != NULL) return false;
+    return text_to_u64(colon + 1, &port) && port > 0 && port <= PORT_MAX;
 }
 
 const char *config_suggest(const char *name) {

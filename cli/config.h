@@ -57,6 +57,8 @@ enum status config_load(const char *profile, bool must_exist, struct config *out
 void config_free(struct config *config);
 /** Index of a name, or CONFIG_NAMES. */
 enum config_name config_find(const char *name);
+/** HOST:PORT, as 127.0.0.1:8081, bora.example.com:443 or [::1]:8081. */
+bool config_address_is_sound(const char *address);
 /** The nearest known name, or NULL. */
 const char *config_suggest(const char *name);
 

@@ -8,6 +8,8 @@
 #include "bora/v1/error.pb-c.h"
 #include "cli/print.h"
 #include "cli/terminal.h"
+#include "cli/unreached.h"
+#include "rpc/tls.h"
 #include "rpc/transcode.h"
 
 #include <inttypes.h>
@@ -71,14 +73,20 @@ const char *connection_setting(const struct config *config, enum config_name nam
     return config->values[name];
 }
 
-/** The first line of a file that holds a key, "~/" for the home folder. malloc'd, or NULL after a sentence. */
-static char *read_key_file(const char *path) {
+/** A path with "~/" for the home folder, as no shell has seen what stands in a file. */
+static const char *expand(const char *path, char out[CONFIG_PATH_BYTES]) {
     const char *home = getenv("HOME");
+    bool in_home = strncmp(path, "~/", 2) == 0 && home != NULL;
+    snprintf(out, CONFIG_PATH_BYTES, "%s%s", in_home ? home : "", path + in_home);
+    return out;
+}
+
+/** The first line of a file that holds a key. malloc'd, or NULL after a sentence. */
+static char *read_key_file(const char *path) {
     char expanded[CONFIG_PATH_BYTES], *text = NULL;
     struct error err = {0};
     size_t length = 0;
-    bool in_home = strncmp(path, "~/", 2) == 0 && home != NULL;
-    snprintf(expanded, sizeof expanded, "%s%s", in_home ? home : "", path + in_home);
+    expand(path, expanded);
     if (settings_read_file(expanded, KEY_FILE_BYTES, &text, &length, &err) != STATUS_OK) {
         fail(err.message);
         return NULL;
@@ -153,23 +161,46 @@ static int find_times(struct connection *out) {
 
 /* --- the connection ---------------------------------------------------------------------------------------------- */
 
+/** gRPC takes files that are no certificates, and is later unable to connect without saying why. */
+static enum status check_tls_files(const struct rpc_tls *tls, struct error *err) {
+    struct tls_client *client = NULL;
+    if (tls->ca_file == NULL && tls->certificate_file == NULL && tls->key_file == NULL) return STATUS_OK;
+    TRY(tls_client_create(tls->ca_file, tls->certificate_file, tls->key_file, &client, err));
+    tls_client_free(client);
+    return STATUS_OK;
+}
+
+/** Where a TLS file lies, by a flag or the profile; NULL: neither names one. */
+static const char *find_tls_file(const char *flag, const char *setting, char out[CONFIG_PATH_BYTES]) {
+    const char *path = flag != NULL ? flag : setting;
+    return path != NULL ? expand(path, out) : NULL;
+}
+
 static int open_channel(struct connection *out) {
     const struct connection_options *options = &connection_options;
     const char *source, *const *file = (const char *const *)out->config.values;
-    const char *authority = options->tls_ca_file != NULL ? options->tls_ca_file : file[CONFIG_TLS_CA_FILE];
+    const char *authority = find_tls_file(options->tls_ca_file, file[CONFIG_TLS_CA_FILE], out->tls_files[0]);
     const char *certificate =
-        options->tls_certificate_file != NULL ? options->tls_certificate_file : file[CONFIG_TLS_CERTIFICATE_FILE];
-    const char *key = options->tls_key_file != NULL ? options->tls_key_file : file[CONFIG_TLS_KEY_FILE];
+        find_tls_file(options->tls_certificate_file, file[CONFIG_TLS_CERTIFICATE_FILE], out->tls_files[1]);
+    const char *key = find_tls_file(options->tls_key_file, file[CONFIG_TLS_KEY_FILE], out->tls_files[2]);
     const char *address = connection_setting(&out->config, CONFIG_ADDRESS, options->address, &source);
     bool tls = file[CONFIG_TLS] != NULL && strcmp(file[CONFIG_TLS], "true") == 0;
     snprintf(out->address, sizeof out->address, "%s", address != NULL ? address : CONNECTION_ADDRESS_DEFAULT);
     out->address_source = address != NULL ? source : "the default";
+    if (!config_address_is_sound(out->address)) {
+        print_failure("'%.128s' is not HOST:PORT, a gateway's gRPC address", out->address);
+        fprintf(stderr, "  it is from %s\n", out->address_source);
+        return EXIT_USAGE;
+    }
+    out->tls = tls || options->tls || authority != NULL || certificate != NULL;
+    out->tls_authority = authority;
+    out->tls_shown = certificate != NULL;
     struct rpc_channel_options channel = {.target = out->address,
                                           .message_bytes_max = LIMIT_REQUEST_BODY_BYTES_MAX,
-                                          .use_tls = tls || options->tls || authority != NULL || certificate != NULL,
+                                          .use_tls = out->tls,
                                           .tls = {certificate, key, authority, NULL}};
     struct error err = {0};
-    if (rpc_client_create(1, &out->client, &err) != STATUS_OK ||
+    if (check_tls_files(&channel.tls, &err) != STATUS_OK || rpc_client_create(1, &out->client, &err) != STATUS_OK ||
         rpc_channel_open(out->client, &channel, &out->channel, &err) != STATUS_OK)
         return fail(err.message);
     return GO_ON;
@@ -206,10 +237,12 @@ static void explain_fields(const Bora__V1__ValidationErrors *errors) {
         const Bora__V1__ValidationError *error = errors->detail[i];
         fputs("  ", stderr);
         for (size_t j = 1; j < error->n_loc; j++) { /* the first is always "body" */
-            if (error->loc[j]->kind_case == BORA__V1__PATH_STEP__KIND_INDEX)
+            if (error->loc[j]->kind_case == BORA__V1__PATH_STEP__KIND_INDEX) {
                 fprintf(stderr, "[%" PRId64 "]", error->loc[j]->index);
-            else
-                fprintf(stderr, "%s%s", j > 1 ? "." : "", error->loc[j]->name);
+            } else {
+                fputs(j > 1 ? "." : "", stderr);
+                print_masked(stderr, error->loc[j]->name);
+            }
         }
         fputs(": ", stderr);
         print_masked(stderr, error->msg);
@@ -269,14 +302,24 @@ void connection_explain(const struct connection *connection, const struct rpc_re
     bool fields = detail != NULL && detail->kind_case == BORA__V1__ERROR_DETAIL__KIND_VALIDATION &&
                   detail->validation->n_detail > 0;
     fputs("bora: ", stderr);
-    bool unreached = detail == NULL && result->status == STATUS_UNAVAILABLE;
-    if (unreached) fprintf(stderr, "%s cannot be reached: ", connection->address);
-    print_masked(stderr, fields ? "the request is not valid" /* the sentence would say the first field twice */
-                         : result->message[0] != 0 ? result->message
-                                                   : "the call failed");
-    fprintf(stderr, " (%s)\n", status_name(result->status));
+    bool unreached = detail == NULL && result->status == STATUS_UNAVAILABLE && unreached_is_told(result->message);
+    if (unreached) {
+        char cause[UNREACHED_CAUSE_BYTES];
+        unreached_cause(result->message, cause);
+        fprintf(stderr, "%s cannot be reached: %s\n", connection->address, cause);
+        unreached_advise(stderr, connection, result->message, "  ");
+        fprintf(stderr, "  the address is from %s\n", connection->address_source);
+    } else if (detail == NULL && result->status == STATUS_DEADLINE_EXCEEDED) {
+        fprintf(stderr, "%s gave no answer in time (%s); --timeout waits longer\n", connection->address,
+                status_name(result->status));
+        fprintf(stderr, "  the address is from %s\n", connection->address_source);
+    } else {
+        print_masked(stderr, fields ? "the request is not valid" /* the sentence would say the first field twice */
+                             : result->message[0] != 0 ? result->message
+                                                       : "the call failed");
+        fprintf(stderr, " (%s)\n", status_name(result->status));
+    }
     if (fields) explain_fields(detail->validation);
-    if (unreached) fprintf(stderr, "  the address is from %s\n", connection->address_source);
     if (exit_of(result->status) == EXIT_NOT_AUTHORISED && connection->credential_source != NULL)
         fprintf(stderr, "  the key is from %s\n", connection->credential_source);
     if (detail != NULL && detail->retry_after_ms > 0)

@@ -40,6 +40,9 @@ struct connection {
     const char *credential_source; /* "BORA_API_KEY": where the key came from */
     char address[CONFIG_VALUE_BYTES];
     const char *address_source;
+    bool tls, tls_shown;       /* encrypted; with a certificate of one's own */
+    const char *tls_authority; /* file of those who are trusted; NULL: the system's */
+    char tls_files[3][CONFIG_PATH_BYTES];
     int64_t timeout_ns; /* 0: the command's own choice */
     int retries_left;
     bool quiet; /* calls that fail say nothing */

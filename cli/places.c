@@ -3,6 +3,7 @@
 #include "cli/places.h"
 
 #include "bora/v1/tenants.pb-c.h"
+#include "cli/confirm.h"
 #include "cli/fields.h"
 #include "cli/print.h"
 #include "cli/result.h"
@@ -13,7 +14,7 @@
 #include <string.h>
 
 #define SERVICE "/bora.v1.TenantService/"
-enum { PAGE = 1000, CANDIDATES_SHOWN = 8, UUID_CHARACTERS = 36 };
+enum { PAGE = 1000, CANDIDATES_SHOWN = 8, UUID_CHARACTERS = 36, PLACE_NAME_BYTES = 128 };
 
 /** What differs between the two kinds. */
 static const struct kind {
@@ -89,17 +90,18 @@ static size_t count_of(const struct field_value *places, matches_fn *matches, co
     return count;
 }
 
-static int explain_several(const struct kind *kind, const struct field_value *places, matches_fn *matches,
-                           const char *text, size_t count) {
+static int list_candidates(const struct field_value *places, matches_fn *matches, const char *text, size_t count) {
     size_t shown = 0;
-    print_failure("%zu %ss are meant by '%.64s'; give the id of one:", count, kind->title, text);
     for (size_t i = 0; i < places->count && shown < CANDIDATES_SHOWN; i++) {
         const ProtobufCMessage *place = places->items[i];
         if (!matches(place, text)) continue;
         fprintf(stderr, "  %s  ", field_text(place, "id"));
-        print_clean(stderr, field_text(place, "name"));
-        if (field_known(place, "organization_id"))
-            fprintf(stderr, "  (organization %s)", field_text(place, "organization_id"));
+        print_line(stderr, field_text(place, "name"));
+        if (field_known(place, "organization_id")) {
+            fputs("  (organization ", stderr);
+            print_line(stderr, field_text(place, "organization_id"));
+            fputc(')', stderr);
+        }
         fputc('\n', stderr);
         shown++;
     }
@@ -107,15 +109,34 @@ static int explain_several(const struct kind *kind, const struct field_value *pl
     return EXIT_USAGE;
 }
 
+static int explain_several(const struct kind *kind, const struct field_value *places, matches_fn *matches,
+                           const char *text, size_t count) {
+    print_failure("%zu %ss are meant by '%.64s'; give the id of one:", count, kind->title, text);
+    return list_candidates(places, matches, text, count);
+}
+
+/** What is enough to look at a place is too little to end it. */
+static int explain_too_short(const struct field_value *places, const char *text) {
+    if (confirm_asks())
+        print_failure("'%.64s' is too little of an id: give %d characters or more, or the name:", text,
+                      PLACE_PREFIX_MIN_TO_END);
+    else
+        print_failure("'%.64s' is not the whole id: where nobody is asked, give all of it, or the name:", text);
+    return list_candidates(places, begins_with, text, 1);
+}
+
 static int explain_none(const struct kind *kind, const struct field_value *places, const char *text) {
     const char *nearest = NULL;
+    char shown[PLACE_NAME_BYTES];
     size_t distance = suggest_distance(text);
     for (size_t i = 0; i < places->count; i++)
         suggest_word(text, field_text(places->items[i], "name"), &nearest, &distance);
-    if (nearest != NULL)
-        print_failure("there is no %s '%.64s'; did you mean '%.64s'?", kind->title, text, nearest);
-    else
+    if (nearest != NULL) {
+        print_clean_to(nearest, shown, sizeof shown);
+        print_failure("there is no %s '%.64s'; did you mean '%s'?", kind->title, text, shown);
+    } else {
         print_failure("there is no %s '%.64s'", kind->title, text);
+    }
     return EXIT_NOT_FOUND;
 }
 
@@ -131,8 +152,9 @@ static const char *own_place(struct connection *connection, const struct kind *k
     return own.kind == FIELD_MESSAGE && is_called(own.message, text) ? field_text(own.message, "id") : text;
 }
 
-int places_find(struct connection *connection, enum place_kind kind, const char *text, const char *organization,
-                const char **out_id) {
+/** `prefix_min`: so much of an id stands for it. */
+static int find(struct connection *connection, enum place_kind kind, const char *text, const char *organization,
+                size_t prefix_min, const char **out_id) {
     static matches_fn *const ways[] = {is_called, begins_with};
     ProtobufCMessage *reply = NULL;
     *out_id = text;
@@ -147,12 +169,26 @@ int places_find(struct connection *connection, enum place_kind kind, const char 
     for (size_t i = 0; i < sizeof ways / sizeof *ways; i++) {
         const ProtobufCMessage *found = NULL;
         size_t count = count_of(&places, ways[i], text, &found);
-        if (count > 1) return explain_several(&kinds[kind], &places, ways[i], text, count);
         if (count == 0) continue;
+        bool too_short = ways[i] == begins_with && strlen(text) < prefix_min;
+        if ((count > 1 || too_short) && kind == PLACE_WORKSPACE) places_name_organizations(connection, reply);
+        if (count > 1) return explain_several(&kinds[kind], &places, ways[i], text, count);
+        if (too_short) return explain_too_short(&places, text);
         *out_id = field_text(found, "id");
         return GO_ON;
     }
     return explain_none(&kinds[kind], &places, text);
+}
+
+int places_find(struct connection *connection, enum place_kind kind, const char *text, const char *organization,
+                const char **out_id) {
+    return find(connection, kind, text, organization, PLACE_PREFIX_MIN, out_id);
+}
+
+int places_find_to_end(struct connection *connection, enum place_kind kind, const char *text, const char *organization,
+                       const char **out_id) {
+    return find(connection, kind, text, organization, confirm_asks() ? PLACE_PREFIX_MIN_TO_END : UUID_CHARACTERS,
+                out_id);
 }
 
 int places_find_both(struct connection *connection, const char **workspace, const char **organization) {
@@ -213,7 +249,7 @@ void places_tell_default(struct connection *connection) {
     if (ask_quietly(connection, &list, &request.base, &reply) != GO_ON) return; /* not the operator */
     const struct field_value organizations = field_get(reply, list.items);
     if (organizations.count < 2) return;
-    char name[128];
+    char name[PLACE_NAME_BYTES];
     print_clean_to(field_text(organizations.items[0], "name"), name, sizeof name);
     terminal_note("bora: of the organization '%s', as none is named; --organization names another\n", name);
 }

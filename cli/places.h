@@ -21,6 +21,14 @@ int places_find(struct connection *connection, enum place_kind kind, const char 
                 const char **out_id);
 enum { PLACE_PREFIX_MIN = 4 };
 
+/**
+ * The same for what ends a place: of an id that is not whole PLACE_PREFIX_MIN_TO_END characters or more are needed, and somebody at a terminal who will
+ * be asked (confirm_asks).
+ */
+int places_find_to_end(struct connection *connection, enum place_kind kind, const char *text, const char *organization,
+                       const char **out_id);
+enum { PLACE_PREFIX_MIN_TO_END = 8 };
+
 /** Both options of a command, the workspace in the organization. Either may be NULL. */
 int places_find_both(struct connection *connection, const char **workspace, const char **organization);
 

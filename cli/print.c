@@ -8,6 +8,8 @@
 #include "proto/descriptors.h"
 #include "rpc/csv.h"
 
+#include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include <utf8proc.h>
 
@@ -39,7 +41,7 @@ void print_clean_to(const char *text, char *out, size_t out_bytes) {
         uint32_t character;
         bool valid;
         size_t bytes = text_decode(at, (size_t)(end - at), &character, &valid);
-        bool kept = valid && !is_control(character);
+        bool kept = valid && !text_breaks_line(character);
         if (length + (kept ? bytes : 1) >= out_bytes) break;
         if (kept)
             memcpy(out + length, at, bytes);
@@ -49,6 +51,20 @@ void print_clean_to(const char *text, char *out, size_t out_bytes) {
         at += bytes;
     }
     out[length] = 0;
+}
+
+void print_line(FILE *file, const char *text) {
+    const uint8_t *at = (const uint8_t *)text, *end = at + strlen(text);
+    while (at < end) {
+        uint32_t character;
+        bool valid;
+        size_t bytes = text_decode(at, (size_t)(end - at), &character, &valid);
+        if (valid && !text_breaks_line(character))
+            fwrite(at, 1, bytes, file);
+        else
+            fputc('?', file);
+        at += bytes;
+    }
 }
 
 /** Length of what `text` begins with as a key does, "bora_<letters and digits>_", or 0. */
@@ -91,6 +107,13 @@ int print_failure(const char *format, ...) {
     return result;
 }
 
+bool print_flush(void) {
+    errno = 0;
+    bool whole = fflush(stdout) == 0 && !ferror(stdout);
+    if (!whole && errno == 0) errno = EIO; /* it went wrong earlier, and nobody kept why */
+    return whole;
+}
+
 int print_width(const char *text) {
     const uint8_t *at = (const uint8_t *)text, *end = at + strlen(text);
     int width = 0;
@@ -118,10 +141,37 @@ static struct transcoder *transcoder_of(const ProtobufCMessageDescriptor *descri
     return transcoder;
 }
 
+/** JSON lets DEL, C1 controls and the like stand as they are, in strings only; a terminal would follow them. */
+static enum status escape_controls(struct bytes *json, size_t start) {
+    enum { ASCII_END = 0x7f };
+    size_t length = json->length - start;
+    bool any = false;
+    for (size_t i = start; i < json->length && !any; i++) any = json->data[i] >= ASCII_END;
+    uint8_t *plain = any ? malloc(length) : NULL;
+    if (plain == NULL) return any ? STATUS_RESOURCE_EXHAUSTED : STATUS_OK;
+    memcpy(plain, json->data + start, length);
+    json->length = start;
+    enum status status = STATUS_OK;
+    for (size_t i = 0; i < length && status == STATUS_OK;) {
+        char escape[16];
+        uint32_t character;
+        bool valid;
+        size_t bytes = text_decode(plain + i, length - i, &character, &valid);
+        bool escaped = valid && character >= ASCII_END && text_breaks_line(character);
+        if (escaped) snprintf(escape, sizeof escape, "\\u%04x", character);
+        status = escaped ? bytes_append_string(json, escape) : bytes_append(json, plain + i, bytes);
+        i += bytes;
+    }
+    free(plain);
+    return status;
+}
+
 enum status print_json_to(const ProtobufCMessage *message, struct bytes *out, struct error *err) {
     const struct transcoder *transcoder = transcoder_of(message->descriptor, err);
     if (transcoder == NULL) return STATUS_INTERNAL;
+    size_t start = out->length;
     enum status status = transcode_write(transcoder, message, out);
+    if (status == STATUS_OK) status = escape_controls(out, start);
     return status == STATUS_OK ? STATUS_OK : error_set(err, status, "the answer is too large to print");
 }
 

@@ -13,14 +13,18 @@
 
 /** Text from elsewhere: control characters other than newline and tab become '?', so that a name or an answer cannot steer the terminal. */
 void print_clean(FILE *file, const char *text);
-/** The same, with the secrets of whatever looks like one of our keys left out: what somebody typed in the wrong place, repeated to him or by a service,
+/** What is shown in a line among others, as names are: nothing that breaks it (text_breaks_line) comes through. */
+void print_line(FILE *file, const char *text);
+/** print_clean, with the secrets of whatever looks like one of our keys left out: what somebody typed in the wrong place, repeated to him or by a service,
  *  may end in a log. */
 void print_masked(FILE *file, const char *text);
 /** "bora: " and the sentence, masked, on a line of stderr. EXIT_FAILED, for those who want it. */
 int print_failure_values(const char *format, va_list values) __attribute__((format(printf, 1, 0)));
 int print_failure(const char *format, ...) __attribute__((format(printf, 1, 2)));
-/** print_clean into `out`, of one line: newlines and tabs become '?' too; cut where `out` ends, never inside a character. */
+/** print_line into `out`; cut where `out` ends, never inside a character. */
 void print_clean_to(const char *text, char *out, size_t out_bytes);
+/** Whether all that was written to stdout has come to where it goes; errno where it has not. */
+bool print_flush(void);
 /** Columns that a terminal needs for it. */
 int print_width(const char *text);
 /** As the HTTP interface writes it, appended, without a line end. One thread at a time. */

@@ -62,7 +62,7 @@ int result_print_list(const struct result_list *list, const ProtobufCMessage *re
     if (connection_options.json) return print_json(reply);
     if (connection_options.quiet) {
         for (size_t i = 0; i < items.count; i++) {
-            print_clean(stdout, field_text(items.items[i], list->id));
+            print_line(stdout, field_text(items.items[i], list->id));
             putchar('\n');
         }
     } else if (items.count == 0) {
@@ -107,7 +107,7 @@ int result_print_words(const struct result_list *list, const ProtobufCMessage *r
 int result_print_one(const ProtobufCMessage *reply, const struct table_column *columns, int count, const char *id) {
     if (connection_options.json) return print_json(reply);
     if (connection_options.quiet) {
-        print_clean(stdout, field_text(reply, id));
+        print_line(stdout, field_text(reply, id));
         putchar('\n');
     } else {
         table_print_one(stdout, columns, count, reply);
@@ -122,7 +122,7 @@ void result_print_model_limits(const ProtobufCMessage *reply) {
         char text[LIMITS_TEXT_BYTES];
         limits_describe(model->limits, text);
         fputs("  of ", stdout);
-        print_clean(stdout, model->model);
+        print_line(stdout, model->model);
         printf(": %s\n", text);
     }
 }

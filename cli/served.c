@@ -31,6 +31,6 @@ void served_print_names(FILE *file, const Bora__V1__ModelList *list) {
     if (list->n_data == 0) fputs("none", file);
     for (size_t i = 0; i < list->n_data; i++) {
         if (i > 0) fputs(", ", file);
-        print_clean(file, list->data[i]->id);
+        print_line(file, list->data[i]->id);
     }
 }

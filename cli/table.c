@@ -127,19 +127,32 @@ static void print_cell(FILE *file, const char *text, int width, bool right, bool
     if (!last) fprintf(file, "%*s", (right ? 0 : room) + 2, "");
 }
 
-/** Columns of the terminal that are left for the last one; 0: as many as it needs. */
-static int last_column_room(FILE *file, const int *widths, int count) {
-    enum { ROOM_MIN = 12, GAP = 2 };
-    int room = terminal_width(file);
-    if (room == 0) return 0;
-    for (int i = 0; i + 1 < count; i++) room -= widths[i] + GAP;
-    return room > ROOM_MIN ? room : ROOM_MIN;
+enum { LAST_ROOM_MIN = 12, GAP = 2 };
+
+/** Columns of a terminal `width` wide that are left for the last one; below what that needs there are too many others. */
+static int last_column_room(int width, const int *widths, int count) {
+    for (int i = 0; i + 1 < count; i++) width -= widths[i] + GAP;
+    return width;
 }
 
-void table_print(FILE *file, const struct table_column *columns, int count, ProtobufCMessage *const *rows,
+/** Leave out what can be, one by one, until the rest fits. Gives how many are left. */
+static int fit_columns(int width, struct table_column *columns, int *widths, int count) {
+    for (;;) {
+        int least = widths[count - 1] < LAST_ROOM_MIN ? widths[count - 1] : LAST_ROOM_MIN, out = 0;
+        for (int i = 1; i < count; i++) out = columns[i].spare > columns[out].spare ? i : out;
+        if (last_column_room(width, widths, count) >= least || columns[out].spare == 0) return count;
+        count--;
+        memmove(columns + out, columns + out + 1, (size_t)(count - out) * sizeof *columns);
+        memmove(widths + out, widths + out + 1, (size_t)(count - out) * sizeof *widths);
+    }
+}
+
+void table_print(FILE *file, const struct table_column *all, int count, ProtobufCMessage *const *rows,
                  size_t row_count) {
-    int widths[TABLE_COLUMNS_MAX];
+    struct table_column columns[TABLE_COLUMNS_MAX];
+    int widths[TABLE_COLUMNS_MAX], room = 0, terminal = terminal_width(file);
     char cell[TABLE_CELL_BYTES];
+    memcpy(columns, all, (size_t)count * sizeof *columns);
     for (int i = 0; i < count; i++) {
         widths[i] = print_width(columns[i].title);
         for (size_t j = 0; j < row_count; j++) {
@@ -148,7 +161,11 @@ void table_print(FILE *file, const struct table_column *columns, int count, Prot
             if (width > widths[i]) widths[i] = width;
         }
     }
-    int room = last_column_room(file, widths, count);
+    if (terminal > 0) {
+        count = fit_columns(terminal, columns, widths, count);
+        room = last_column_room(terminal, widths, count);
+        if (room < LAST_ROOM_MIN) room = LAST_ROOM_MIN;
+    }
     for (int i = 0; i < count; i++)
         print_cell(file, columns[i].title, widths[i], right_aligned(columns[i].form), i + 1 == count, STYLE_BOLD);
     fputc('\n', file);

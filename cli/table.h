@@ -22,12 +22,13 @@ struct table_column {
     const char *path;  /* of the field: "api_key.id" */
     enum cell_form form;
     int width_max; /* longer text is cut with an ellipsis; 0: all of it, up to TABLE_CELL_BYTES */
+    int spare;     /* not 0: left out where the terminal is too narrow, the largest first */
 };
 enum { TABLE_CELL_BYTES = 512, TABLE_COLUMNS_MAX = 16 };
 
 /** One cell as text; "-" for what is absent or empty. Control characters become '?', line ends too. */
 void table_cell(const ProtobufCMessage *message, const struct table_column *column, char out[TABLE_CELL_BYTES]);
-/** A line of titles and a line for each message, columns as wide as they have to be. */
+/** A line of titles and a line for each message, columns as wide as they have to be; what a terminal has no room for is left out or, of the last one, cut. */
 void table_print(FILE *file, const struct table_column *columns, int count, ProtobufCMessage *const *rows,
                  size_t row_count);
 /** A line for each column: "created   2026-11-23 12:09"; absent ones are left out. */

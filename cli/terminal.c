@@ -3,12 +3,15 @@
 #include "cli/terminal.h"
 
 #include "base/clock.h"
+#include "cli/print.h"
 
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
+
+enum { NOTE_BYTES = 8192 };
 
 static bool quiet;
 
@@ -46,10 +49,12 @@ bool terminal_is_quiet(void) {
 void terminal_note(const char *format, ...) {
     if (quiet) return;
     fflush(stdout); /* the result first */
+    char note[NOTE_BYTES];
     va_list values;
     va_start(values, format);
-    vfprintf(stderr, format, values);
+    vsnprintf(note, sizeof note, format, values);
     va_end(values);
+    print_clean(stderr, note);
 }
 
 void terminal_bar(double share, int width, char *out) {

@@ -104,8 +104,9 @@ static int open_file(const struct command_usage *usage, struct export *export) {
     }
     if (snprintf(export->partial, PATH_BYTES_MAX, "%s.partial", export->path) >= PATH_BYTES_MAX)
         return usage_error(usage, "FILE is too long");
-    if (stat(export->path, &info) == 0 && !options.force)
-        return usage_error(usage, "%s is there already; --force replaces it", export->path);
+    bool there = stat(export->path, &info) == 0;
+    if (there && S_ISDIR(info.st_mode)) return usage_error(usage, "%s is a folder: name a file in it", export->path);
+    if (there && !options.force) return usage_error(usage, "%s is there already; --force replaces it", export->path);
     bool partial = stat(export->partial, &info) == 0;
     if (partial && !options.resume && !options.force)
         return usage_error(usage, "%s is there: --resume goes on with it, --force begins anew", export->partial);
@@ -167,10 +168,26 @@ static int write_page(struct export *export, const Bora__V1__ListLedgerResponse 
     return GO_ON;
 }
 
+/**
+ * Where the page behind this one begins: what it says itself, else, of a service that tells only that there is more, its last entry. GO_ON with
+ * `after` "" at the end.
+ */
+static int find_next(const struct export *export, const Bora__V1__ListLedgerResponse *page,
+                     char after[ID_BYTES_MAX + 1]) {
+    const char *told = page->_next_after_case != 0 ? page->next_after : "";
+    const char *next = told[0] != 0 ? told : page->n_entries > 0 ? export->last : "";
+    bool more = told[0] != 0 || page->has_more;
+    if (more && (next[0] == 0 || strcmp(next, after) == 0))
+        return print_failure("there is more behind %s, but the service does not say where it goes on",
+                             export->last[0] != 0 ? export->last : "the beginning");
+    snprintf(after, ID_BYTES_MAX + 1, "%s", more ? next : "");
+    return GO_ON;
+}
+
 static int write_pages(struct connection *connection, struct export *export, Bora__V1__ListLedgerRequest *request) {
     char after[sizeof export->last];
     memcpy(after, export->last, sizeof after);
-    for (bool more = true; more;) {
+    do {
         ProtobufCMessage *reply = NULL;
         arena_reset(&connection->arena);
         field_set_integer(&request->base, "limit", PAGE);
@@ -181,10 +198,10 @@ static int write_pages(struct connection *connection, struct export *export, Bor
         const Bora__V1__ListLedgerResponse *page = (const Bora__V1__ListLedgerResponse *)reply;
         result = write_page(export, page);
         if (result != GO_ON) return result;
-        more = page->_next_after_case != 0;
-        if (more) snprintf(after, sizeof after, "%s", page->next_after);
         show_progress(export);
-    }
+        result = find_next(export, page, after);
+        if (result != GO_ON) return result;
+    } while (after[0] != 0);
     return GO_ON;
 }
 
@@ -212,7 +229,7 @@ int usage_export_run(const struct command_usage *usage, const char *const *words
     (void)count;
     Bora__V1__ListLedgerRequest request = BORA__V1__LIST_LEDGER_REQUEST__INIT;
     struct export export = {.path = words[0], .to_stdout = strcmp(words[0], "-") == 0};
-    char from[VALUE_TIME_BYTES], to[VALUE_TIME_BYTES];
+    char from[VALUE_TIME_BYTES], to[VALUE_TIME_BYTES], organization[ID_BYTES_MAX + 1];
     struct connection connection;
     const char *dot = strrchr(words[0], '.');
     bool lines = dot != NULL && (strcmp(dot, ".jsonl") == 0 || strcmp(dot, ".ndjson") == 0);
@@ -226,6 +243,10 @@ int usage_export_run(const struct command_usage *usage, const char *const *words
     if (result != GO_ON) return result;
     if (options.key == NULL && options.organization == NULL) places_tell_default(&connection);
     result = places_find(&connection, PLACE_ORGANIZATION, options.organization, NULL, &options.organization);
+    if (options.organization != NULL) { /* what was found lies in the arena, which each page begins anew */
+        snprintf(organization, sizeof organization, "%s", options.organization);
+        options.organization = organization;
+    }
     field_set_text(&request.base, "organization_id", options.organization);
     if (result == GO_ON) result = open_file(usage, &export);
     if (result == GO_ON) {

@@ -16,7 +16,7 @@
  * object first its fields in the order of their numbers, then unknown names as they come. Types:
  *   missing, extra_forbidden, string_type, int_type, int_from_float, int_parsing, float_type, finite_number, bool_type, list_type, dict_type,
  *   model_attributes_type, greater_than, greater_than_equal, less_than_equal, string_too_short, string_too_long, string_pattern_mismatch, string_unicode, too_short,
- *   too_long, literal_error, union_tag_not_found, union_tag_invalid, value_error (two members of one oneof), json_invalid
+ *   too_long, literal_error, union_tag_not_found, union_tag_invalid, value_error (two members of one oneof; a text that is to be one line and is not), json_invalid
  * Of an unknown name that other servers have the message of extra_forbidden says what to send instead (`elsewhere` in options.proto; not in strict mode).
  * Paths: a tagged union adds its tag (messages, 0, user, name), a union of types adds nothing and gives one error for each type that
  * would have done, a map's key is a step with "[key]" behind it when the key itself is wrong. json_invalid has the offset in bytes as its

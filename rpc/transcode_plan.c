@@ -171,6 +171,9 @@ static enum status read_field_rules(struct builder *builder, struct bytes_view o
         case 20:
             rules->identifier = field.value != 0;
             break;
+        case 21:
+            rules->one_line = field.value != 0;
+            break;
         default:
             break; /* 11 and 12 are read already */
         }

@@ -177,6 +177,16 @@ static bool is_identifier(struct bytes_view string) {
     return true;
 }
 
+/** The first character that may not stand in a line among others. */
+static bool find_break(struct bytes_view string, uint32_t *out_character) {
+    for (size_t at = 0; at < string.length;) {
+        bool valid;
+        at += text_decode(string.data + at, string.length - at, out_character, &valid);
+        if (text_breaks_line(*out_character)) return true;
+    }
+    return false;
+}
+
 const struct field_plan *transcode_required_by_tag(const struct transcode_run *run, const struct message_plan *plan,
                                                    struct bytes_view chosen) {
     if (plan->form != FORM_OBJECT || plan->tag[0] == 0) return NULL;
@@ -205,6 +215,13 @@ bool transcode_check_string(struct transcode_run *run, const struct field_plan *
     }
     if (rules->max_bytes.given && string.length > rules->max_bytes.value) {
         fail_too_long(run, field, string);
+        return false;
+    }
+    uint32_t character;
+    if (rules->one_line && find_break(string, &character)) {
+        transcode_fail(run, "value_error",
+                       transcode_text(run, "Value error, should be one line of text without U+%04X", character),
+                       transcode_input_string(run, string), NULL);
         return false;
     }
     if (rules->identifier && !is_identifier(string)) {

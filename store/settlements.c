@@ -517,8 +517,10 @@ static bool names_lease(const struct batch *batch, const char *lease) {
 
 void settlements_admit(struct settlements *settlements, const struct limits_admission *admission, limits_fn *fn,
                        void *context) {
+    struct batch *batch = NULL;
     pthread_mutex_lock(&settlements->mutex);
-    struct batch *batch = find_batch(settlements, admission->subject.organization);
+    /* Where there is plenty of room nobody waits for the room that they make, but for the answer. */
+    if (!admission->estimate) batch = find_batch(settlements, admission->subject.organization);
     if (batch != NULL && names_lease(batch, admission->lease)) batch = NULL;
     if (batch != NULL) take_batch(settlements, batch);
     pthread_mutex_unlock(&settlements->mutex);
@@ -540,6 +542,15 @@ void settlements_admit(struct settlements *settlements, const struct limits_admi
     carrier.told = on_answer;
     carrier.told_context = batch;
     limits_admit(settlements->client, &carrier, fn, context);
+}
+
+void settlements_pass_on(struct settlements *settlements, const char *organization) {
+    pthread_mutex_lock(&settlements->mutex);
+    struct batch *batch = find_batch(settlements, organization);
+    if (batch != NULL && clock_monotonic_ns(clock_system()) - batch->since_ns < GATHER_NS / 2) batch = NULL;
+    if (batch != NULL) take_batch(settlements, batch);
+    pthread_mutex_unlock(&settlements->mutex);
+    if (batch != NULL) send_batch(batch);
 }
 
 struct settlements_counts settlements_count(struct settlements *settlements) {

@@ -43,10 +43,13 @@ void settlements_settle_now(struct settlements *settlements, const char *organiz
 void settlements_report(struct settlements *settlements, const char *organization, const char *lease, int answer,
                         const struct limits_usage *usage);
 
-/** limits_admit, which takes along what was gathered of its organisation. The admission's words are none: this fills them in. Denied by a limit to which
+/** limits_admit, which takes along what was gathered of its organisation, but for an estimate. The admission's words are none: this fills them in. Denied by a limit to which
  *  settlements give something back, it asks once more, so that nobody is denied for whom room was made before. */
 void settlements_admit(struct settlements *settlements, const struct limits_admission *admission, limits_fn *fn,
                        void *context);
+
+/** Send what was gathered of an organisation, if it has waited for a while: at a moment when nobody waits for Redis, and without waking the thread. */
+void settlements_pass_on(struct settlements *settlements, const char *organization);
 
 /** What has passed while Redis was away (limits_admission.late), and its settlement. Without memory it is lost, and counted. */
 void settlements_record(struct settlements *settlements, const struct limits_admission *admission,

@@ -49,11 +49,12 @@ export function facts(...pairs) {
   return h("dl", { class: "facts" }, pairs.filter(Boolean).map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value))));
 }
 
-const classesOf = (column) => [column.numeric && "numeric", column.plain && "plain", column.wideOnly && "wide-only"].filter(Boolean).join(" ") || null;
+const classesOf = (column) => [column.numeric && "numeric", column.plain && "plain", column.named && "named", column.wideOnly && "wide-only"].filter(Boolean).join(" ") || null;
 
 /**
  * A table that becomes a list of cards on a narrow screen.
- * columns: [{name, cell(row) -> node or text, numeric, head: this cell names the row, plain: no label on a narrow screen, wideOnly: left out where a table just fits}]
+ * columns: [{name, cell(row) -> node or text, numeric, head: this cell names the row, plain: no label on a narrow screen,
+ *   named: what somebody called something, as long as it may be, wideOnly: left out where a table just fits}]
  */
 export function table({ caption, columns, rows, showCaption = false }) {
   // The roles are said again because the narrow layout (display: block) takes them away.

@@ -479,7 +479,10 @@ static void on_estimated(void *context, enum status status, const struct limits_
     }
     chat_settle_locked(chat);
     pthread_mutex_unlock(&chat->mutex);
-    if (scarce) correct_estimates(chat->gateway, chat->request->key->organization);
+    if (scarce)
+        correct_estimates(chat->gateway, chat->request->key->organization);
+    else
+        settlements_pass_on(chat->gateway->settlements, chat->request->key->organization);
     chat_let_go(chat);
     free(admitting);
 }

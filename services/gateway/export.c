@@ -160,19 +160,32 @@ static void go_on(struct export *export) {
     if (http_exchange_pending_bytes(request->transport) <= LIMIT_STREAM_PENDING_BYTES) export_writable(export);
 }
 
+/**
+ * Where the page behind this one begins: what it says itself, else, of a keys service that tells only that there is more, its last entry; "" at the
+ * end. False when there is more, and nothing says where.
+ */
+static bool find_next(struct export *export, const Bora__V1__ListLedgerResponse *page) {
+    const char *told = page->_next_after_case != 0 ? page->next_after : "";
+    const char *last = page->n_entries > 0 ? page->entries[page->n_entries - 1]->id : "";
+    const char *next = told[0] != 0 ? told : page->has_more ? last : "";
+    if (next[0] == 0 ? page->has_more : strcmp(next, export->after) == 0) return false;
+    snprintf(export->after, sizeof export->after, "%s", next);
+    return true;
+}
+
 /** The page is written; what comes next? */
 static void take_page(struct export *export, const Bora__V1__ListLedgerResponse *page) {
     struct bytes text;
     bytes_init(&text, TEXT_BYTES_MAX);
-    bool written = write_page(export, page, &text) == STATUS_OK, sent = written && send_page(export, &text);
+    bool written = write_page(export, page, &text) == STATUS_OK && find_next(export, page);
+    bool sent = written && send_page(export, &text);
     bytes_deinit(&text);
     if (export->left >= 0)
         export->left -= (int64_t)page->n_entries < export->left ? (int64_t)page->n_entries : export->left;
     if (!written) {
         struct api_error error = admin_error_unreadable();
         fail(export, &error);
-    } else if (sent && page->_next_after_case != 0 && export->left != 0) {
-        snprintf(export->after, sizeof export->after, "%s", page->next_after);
+    } else if (sent && export->after[0] != 0 && export->left != 0) {
         go_on(export);
     } else if (sent) {
         http_exchange_end(export->request->transport);

@@ -9,6 +9,7 @@ import pytest
 
 import bora
 from bora import admin as module
+from bora.v1 import usage_pb2
 from conftest import e2e
 from scripted_gateway import KEY
 from test_readme import blocks_of_readme
@@ -127,3 +128,34 @@ def test_what_changes_something_is_asked_for_once():
                 assert len(calls) == times
     finally:
         server.stop(None)
+
+
+@pytest.mark.parametrize("pages, ids", [([(1, True), (2, False)], ["1-0", "2-0"]), ([(1, True), (None, True)], ["1-0"]), ([(None, True)], [])])
+def test_a_ledger_that_does_not_say_where_it_goes_on_is_read_to_its_end_or_fails(pages, ids):
+    """As an earlier keys service answers: `has_more` alone."""
+    rest, asked = list(pages), []
+
+    class Earlier(grpc.GenericRpcHandler):
+        def service(self, details):
+            return grpc.unary_unary_rpc_method_handler(self.answer, request_deserializer=usage_pb2.ListLedgerRequest.FromString, response_serializer=lambda page: page.SerializeToString())
+
+        def answer(self, request, context):
+            asked.append(request.after)
+            number, more = rest.pop(0)
+            return usage_pb2.ListLedgerResponse(entries=[usage_pb2.LedgerEntry(id=f"{number}-0")] if number else [], has_more=more)
+
+    server = grpc.server(futures.ThreadPoolExecutor(2), handlers=[Earlier()])
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    try:
+        with bora.Admin(f"127.0.0.1:{port}", key=KEY) as admin:
+            entries, found = admin.ledger(), []
+            if pages[-1][1]:
+                with pytest.raises(bora.BoraError, match="does not say where"):
+                    for entry in entries:
+                        found.append(entry.id)
+            else:
+                found = [entry.id for entry in entries]
+    finally:
+        server.stop(None)
+    assert found == ids and asked == ["", "1-0"][:len(pages)]

@@ -1,14 +1,11 @@
 # Copyright Bora contributors
 # SPDX-License-Identifier: Apache-2.0
 """The program `bora` against a house: every command, its JSON, its exit status, and where its keys come from."""
-import contextlib
 import csv
 import io
 import json
 import os
-import pty
 import re
-import select
 import shutil
 import signal
 import subprocess
@@ -17,38 +14,8 @@ import time
 
 import pytest
 
+from command_line import BORA, FAILED, NOT_AUTHORISED, NOT_FOUND, OK, RATE_LIMITED, UNAVAILABLE, USAGE, Cli, Terminal, clean_environment
 from conftest import BUILD, PACE, free_ports, until
-
-BORA = str(BUILD / "bin/bora")
-OK, FAILED, USAGE, NOT_AUTHORISED, NOT_FOUND, RATE_LIMITED, UNAVAILABLE = 0, 1, 2, 3, 4, 5, 6
-
-
-def clean_environment(home):
-    """Nothing of whoever runs the tests: no profile, no keys, no colours."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("BORA_", "XDG_"))}
-    return {**kept, "HOME": str(home), "XDG_CONFIG_HOME": str(home / "config"), "XDG_STATE_HOME": str(home / "state"), "TZ": "UTC"}
-
-
-class Cli:
-    def __init__(self, house, home):
-        self.house, self.home = house, home
-        self.environment = {**clean_environment(home), "BORA_ADDRESS": f"127.0.0.1:{house.ports['grpc']}", "BORA_API_KEY": house.key, "BORA_ADMIN_KEY": house.admin_key}
-
-    def run(self, *words, status=OK, stdin="", **variables):
-        """Standard output; standard error is kept in `errors`. A variable that is None is taken out of the environment."""
-        environment = {name: value for name, value in {**self.environment, **variables}.items() if value is not None}
-        done = subprocess.run([BORA, *map(str, words)], env=environment, input=stdin, capture_output=True, text=True, timeout=120 * PACE)
-        assert done.returncode == status, f"bora {words}: {done.returncode}\n{done.stdout}\n{done.stderr}"
-        self.errors = done.stderr
-        return done.stdout
-
-    def json(self, *words, **options):
-        return json.loads(self.run(*words, "--json", **options))
-
-    def new_key(self, *words):
-        """The key, and its id."""
-        key = self.run("keys", "create", *words).strip()
-        return key, key.split("_")[1]
 
 
 @pytest.fixture
@@ -122,6 +89,7 @@ def test_bash_completes_commands_options_and_values(cli, tmp_path, monkeypatch):
     assert complete(environment, "usage", "--interval", "h") == ["hour"]
     assert complete(environment, "models", "--j") == ["--json"]
     assert complete(environment, "config", "set", "--address") == []  # it asks no gateway
+    assert complete(environment, "config", "set", "api-") == ["api-key", "api-key-file"] and complete(environment, "config", "unset", "time") == ["timeout"]
     assert complete(environment, "completion", "") == ["bash", "zsh", "fish"]
     assert complete(environment, "chat", "--schema", "a-") == ["a-file"]
     assert complete(environment, "help", "ke") == ["keys"]
@@ -185,7 +153,7 @@ def test_zsh_completes(cli):
     (["usage", "--by", "colour"], "--by: 'colour' is not one of"),
     (["usage", "--by", "key,key"], "--by has key twice"),
     (["usage", "--csv", "--json"], "exclude each other"),
-    (["limits", "set", "--tokens-per-day", "5"], "give one of --key, --workspace and --organization"),
+    (["limits", "set", "--tokens-per-day", "5"], "give --key, --workspace or --organization"),
     (["limits", "set", "--key", "x"], "no limit was given"),
     (["spend", "set", "much"], "'much' is no amount"),
     (["prices", "set", "small"], "give --input and --output"),
@@ -445,6 +413,8 @@ def test_usage_is_counted_shown_and_exported(cli, tmp_path):
     assert [row["id"] for row in csv.DictReader(io.StringIO(whole))] == [entry["id"] for entry in ledger]
     cli.run("usage", "export", file, "--key", key_id, status=USAGE)
     assert "--force" in cli.errors and file.read_text() == whole
+    cli.run("usage", "export", tmp_path, "--force", status=USAGE)
+    assert "is a folder" in cli.errors and not tmp_path.with_name(tmp_path.name + ".partial").exists()
 
 
 def test_an_export_goes_on_where_it_stopped(cli, tmp_path):
@@ -556,53 +526,6 @@ def test_interrupted_ends_by_the_signal(cli):
 
 
 ANSWERS = r"\n(?!Write )\w+ \w+ "  # not the question, which is on the screen twice when it was typed before the line editor was there
-
-
-class Terminal:
-    """The program on a terminal of its own."""
-
-    def __init__(self, environment, *words):
-        self.pid, self.descriptor = pty.fork()
-        if self.pid == 0:
-            # libedit 3.1 forgets the names of functions that are added to it, so that a build with ASan would end with 1
-            os.execve(BORA, [BORA, *words], {**environment, "TERM": "xterm", "LC_ALL": "C.UTF-8", "ASAN_OPTIONS": "detect_leaks=0"})
-        self.output, self.seen = "", 0
-
-    def read(self):
-        """Keep what comes within a moment. False: the program has let go of the terminal."""
-        if select.select([self.descriptor], [], [], 0.1)[0]:
-            try:
-                self.output += os.read(self.descriptor, 65536).decode(errors="replace")
-            except OSError:
-                return False
-        return True
-
-    def expect(self, pattern):
-        end, there = time.monotonic() + 60 * PACE, True
-        while there and time.monotonic() < end:
-            found = re.search(pattern, self.output[self.seen:])
-            if found:
-                self.seen += found.end()
-                return found
-            there = self.read()
-        raise AssertionError(f"no {pattern!r} behind {self.output[self.seen:]!r}" + ("" if there else ", which is the end"))
-
-    def type(self, text):
-        os.write(self.descriptor, text.encode())
-
-    def end(self):
-        end, ended = time.monotonic() + 60 * PACE, 0
-        while ended == 0 and time.monotonic() < end:
-            ended, status = os.waitpid(self.pid, os.WNOHANG)
-            if ended == 0 and not self.read():
-                time.sleep(0.01)
-        if ended == 0:
-            os.kill(self.pid, signal.SIGKILL)
-            os.waitpid(self.pid, 0)
-        self.modes = termios.tcgetattr(self.descriptor)[3]
-        os.close(self.descriptor)
-        assert ended, f"it does not end behind {self.output[self.seen:]!r}"
-        return os.waitstatus_to_exitcode(status)
 
 
 def test_a_conversation_on_a_terminal(cli, tmp_path):
@@ -720,7 +643,7 @@ def test_places_are_named_as_people_name_them(cli):
     assert cli.run("usage", "export", "-", "--organization", "Gamma").startswith("id,time,")
 
     cli.run("workspaces", "get", "default", status=USAGE)  # every organization has one
-    assert "workspaces are meant by 'default'" in cli.errors and acme in cli.errors and beta in cli.errors
+    assert "workspaces are meant by 'default'" in cli.errors and "(organization Acme & Söhne)" in cli.errors and "(organization Gamma)" in cli.errors
     assert [place["name"] for place in cli.json("keys", "list", "--organization", "Gamma", "--workspace", "default")["keys"]] == [""]
     cli.run("workspaces", "get", "the labb", status=NOT_FOUND)
     assert "there is no workspace 'the labb'; did you mean 'the lab'?" in cli.errors
@@ -731,6 +654,24 @@ def test_places_are_named_as_people_name_them(cli):
     cli.run("usage", "--workspace", "nowhere", status=NOT_FOUND, BORA_ADMIN_KEY=None, BORA_API_KEY=member)
     cli.run("keys", "revoke", key_id)
     cli.run("workspaces", "disable", "the lab")
+
+
+def test_an_organization_says_where_a_workspace_is_wherever_one_is_named(cli):
+    ids = {name: cli.json("orgs", "create", name)["id"] for name in ("North", "South")}
+    labs = {name: cli.json("workspaces", "create", "twin", "--organization", name)["id"] for name in ids}
+    cli.new_key("--workspace", "twin", "--organization", "South")
+    commands = [["limits"], ["limits", "set", "--tokens-per-day", "5"], ["usage"], ["spend"], ["spend", "set", "5"], ["keys"]]
+    for words in [[*words, "--workspace", "twin"] for words in commands] + [["workspaces", verb, "twin"] for verb in ("get", "disable", "enable")] + [["workspaces", "update", "twin", "--name", "twins"], ["workspaces", "delete", "twins"]]:
+        if "twins" not in words:
+            cli.run(*words, status=USAGE)
+            assert all(f"{labs[name]}  twin  (organization {name})" in cli.errors for name in ids), words
+        cli.run(*words, "--organization", "Nowhere", status=NOT_FOUND)
+        cli.run(*words, "--organization", "North")
+    assert cli.json("workspaces", "get", labs["South"])["limits"] == {} and cli.json("workspaces", "get", "twin")["id"] == labs["South"]
+    cli.run("workspaces", "get", labs["North"], status=NOT_FOUND)
+    cli.run("limits", "--key", "x", "--organization", "North", status=USAGE)
+    cli.run("limits", status=FAILED, BORA_API_KEY=None)  # of the operator, who has none
+    assert "give --key KEY_ID, --workspace WORKSPACE or --organization ORGANIZATION" in cli.errors
 
 
 def test_the_operator_is_told_which_organization_it_is(cli):

@@ -677,3 +677,41 @@ def test_the_operator_is_led_to_the_key_that_the_playground_needs(tab, house):
     page.get_by_label("Your message").press("Enter")
     expect(page.get_by_label("Key to ask with")).to_be_focused()  # in settings that were folded
     expect(page.get_by_text("Paste a key that may ask models.")).to_be_visible()
+
+
+def test_names_without_a_space_are_broken_and_nothing_is_pushed_away(tab, house):
+    """The longest names that are taken, of whatever has one: what stands beside them stays on the screen."""
+    limits = {"requests_per_minute": 100_000, "tokens_per_day": 1_000_000_000}
+    status, _, place = house.send("POST", "/v1/admin/workspaces", {"name": "M" * 64, "limits": limits, "key_limits": limits}, key=house.admin_key)
+    assert status == 200
+    assert house.send("POST", "/v1/admin/organizations", {"name": "O" * 64, "limits": limits}, key=house.admin_key)[0] == 200
+    _, key_id = house.new_key(name="W" * 255, workspace_uuid=place["id"], user_id="U" * 64, expiration="2031-12-31", model_limits=[{"model": "m" * 128, "limits": limits}], scopes={"models": ["s" * 128]})
+    too_wide = """() => [...document.querySelectorAll('main table, main h1, main h2, main h3, main .card, main .cell, main dd')]
+        .filter((e) => e.getBoundingClientRect().right > Math.min(innerWidth, e.closest('.card')?.getBoundingClientRect().right ?? innerWidth) + 1).map((e) => e.tagName + ' ' + e.className + ' ' + e.textContent.slice(0, 40))"""
+    for width in (360, 840, 1024, 1280):
+        page = tab(width)
+        sign_in(page, house.admin_key)
+        for name in ("keys", "limits", "usage", "models", "workspaces", "organizations", "audit", f"keys/{key_id}"):
+            page.goto(f"/console/#/{name}")
+            expect(page.locator("main h1")).to_have_text(PAGES.get(name, "W" * 255))
+            settled(page)
+            until(lambda: page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{name} fits {width} pixels", 5)
+            assert page.evaluate(too_wide) == [], (width, name)
+
+
+def test_audit_of_a_kind_that_is_rare_comes_page_by_page(tab, house):
+    """Where none of a kind is among the newest, those that come with the next page are shown."""
+    status, _, place = house.send("POST", "/v1/admin/organizations", {"name": "of rare acts"}, key=house.admin_key)
+    assert status == 200
+    key = house.new_key(name="rare", role="admin", workspace_uuid=next(w["id"] for w in house.send("GET", f"/v1/admin/workspaces?organization_id={place['id']}", key=house.admin_key)[2]["workspaces"]))
+    for i in range(60):
+        assert house.send("PATCH", f"/v1/admin/api-keys/{key[1]}", {"name": f"rare {i}"}, key=house.admin_key)[0] == 200
+    page = tab()
+    sign_in(page, key[0])
+    go(page, "audit")
+    settled(page)
+    page.get_by_label("Show").select_option(label="Workspaces")
+    expect(page.get_by_text("None of that kind among the newest.")).to_be_visible()
+    page.get_by_role("button", name="Load more").click()
+    expect(page.get_by_text("workspace.create")).to_be_visible()
+    expect(page.get_by_text("None of that kind among the newest.")).to_be_hidden()

@@ -12,6 +12,7 @@ import httpx
 import openai
 import pytest
 
+from command_line import BORA, FAILED, OK, UNAVAILABLE, clean_environment
 from conftest import BUILD, PACE, ROOT, free_ports, until
 
 
@@ -25,9 +26,10 @@ def pki(tmp_path_factory):
     folder = tmp_path_factory.mktemp("pki")
     for authority in ("ca", "stranger-ca"):
         run("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2", "-subj", f"/CN={authority}", "-keyout", folder / f"{authority}.key", "-out", folder / f"{authority}.pem")
-    for name, authority, usage in (("server", "ca", "serverAuth"), ("client", "ca", "clientAuth"), ("stranger", "stranger-ca", "clientAuth")):
+    for name, authority, usage in (("server", "ca", "serverAuth"), ("client", "ca", "clientAuth"), ("stranger", "stranger-ca", "clientAuth"), ("elsewhere", "ca", "serverAuth")):
         run("openssl", "req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", f"/CN={name}", "-keyout", folder / f"{name}.key", "-out", folder / f"{name}.csr")
-        (folder / f"{name}.ext").write_text(f"subjectAltName=DNS:localhost,IP:127.0.0.1\nextendedKeyUsage={usage}\n")
+        names = "DNS:bora.example.com" if name == "elsewhere" else "DNS:localhost,IP:127.0.0.1"
+        (folder / f"{name}.ext").write_text(f"subjectAltName={names}\nextendedKeyUsage={usage}\n")
         run("openssl", "x509", "-req", "-days", "2", "-in", folder / f"{name}.csr", "-CA", folder / f"{authority}.pem", "-CAkey", folder / f"{authority}.key", "-CAcreateserial", "-extfile", folder / f"{name}.ext", "-out", folder / f"{name}.pem")
     return folder
 
@@ -143,3 +145,48 @@ def _answers(house, base):
         return house.send("GET", "/healthz", key=False, base=base)[0] == 200
     except OSError:
         return False
+
+
+# ---- the command line -------------------------------------------------------------------------------------------------------
+
+
+def own_tls(pki, name, *flags):
+    return ["--tls-certificate-file", pki / f"{name}.pem", "--tls-key-file", pki / f"{name}.key", *flags]
+
+
+def test_the_command_line_says_what_is_wrong_with_certificates(house, pki, tmp_path):
+    environment = {**clean_environment(tmp_path), "BORA_API_KEY": house.key}
+    trusting = ["--tls-ca-file", pki / "ca.pem"]
+
+    def bora(port, *words, command="models"):
+        done = subprocess.run([BORA, command, "--address", f"127.0.0.1:{port}", *map(str, words)], env=environment, capture_output=True, text=True, timeout=60 * PACE, check=False)
+        return done.returncode, done.stdout + done.stderr
+
+    def says(port, sentence, *words, status=UNAVAILABLE):
+        code, said = bora(port, *words)
+        assert code == status and sentence in said and "ipv4:" not in said and "empty address list" not in said, said
+
+    _, port, started = gateway(house, pki, house.ports["keys"], *own_tls(pki, "server"))
+    with started:
+        until(lambda: bora(port, *trusting)[0] == OK, "the gateway serves")
+        (tmp_path / "ca.pem").write_bytes((pki / "ca.pem").read_bytes())
+        (tmp_path / "config/bora").mkdir(parents=True)
+        (tmp_path / "config/bora/config").write_text("[home]\ntls-ca-file = ~/ca.pem\n")
+        assert bora(port, "--profile", "home")[0] == OK
+        says(port, "if it speaks TLS: --tls")
+        assert "if it speaks TLS: --tls" in bora(port, command="status")[1]
+        says(port, "from no authority that this system trusts", "--tls")
+        says(port, f"not from an authority in {pki / 'stranger-ca.pem'}", "--tls-ca-file", pki / "stranger-ca.pem")
+        says(port, f"cannot read {pki / 'nothing.pem'}", "--tls-ca-file", pki / "nothing.pem", status=FAILED)
+        says(port, f"no certificate of an authority in {pki / 'ca.key'}", "--tls-ca-file", pki / "ca.key", status=FAILED)
+        says(port, "do not fit", *trusting, "--tls-certificate-file", pki / "client.pem", "--tls-key-file", pki / "stranger.key", status=FAILED)
+        says(port, "both a certificate file and a key file", *trusting, "--tls-certificate-file", pki / "client.pem", status=FAILED)
+    _, port, started = gateway(house, pki, house.ports["keys"], *own_tls(pki, "server", "--tls-ca-file", pki / "ca.pem"))
+    with started:
+        until(lambda: bora(port, *trusting, *own_tls(pki, "client"))[0] == OK, "the gateway serves")
+        says(port, "it may want a certificate", *trusting)
+        says(port, "it may not trust the certificate that was shown", *trusting, *own_tls(pki, "stranger"))
+    _, port, started = gateway(house, pki, house.ports["keys"], *own_tls(pki, "elsewhere"))
+    with started:
+        until(lambda: "for other names" in bora(port, *trusting)[1], "the gateway serves")
+    says(house.ports["grpc"], "no TLS is spoken there", *trusting)

@@ -239,6 +239,8 @@ class Admin:
             if hasattr(page, "next_after") and page.HasField("next_after"):  # of the ledger, whose page may have few entries or none and yet not be the last
                 request.after = page.next_after
                 continue
+            if page.has_more and not found and hasattr(page, "next_after"):  # a keys service from before it told so
+                raise BoraError("There is more of the ledger, but the service does not say where it goes on.")
             if not page.has_more or not found:
                 return
             setattr(request, cursor, seen if cursor == "offset" else getattr(found[-1], item_id))

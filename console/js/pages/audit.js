@@ -37,7 +37,7 @@ const COLUMNS = [
   { name: "When", head: true, cell: (entry) => timeAt(entry.time, "–") },
   { name: "Who", cell: (entry) => h("code", { class: "actor" }, entry.actor) },
   { name: "Did", cell: (entry) => h("code", { class: "action" }, entry.action) },
-  { name: "To", cell: target },
+  { name: "To", named: true, cell: target },
   { name: "Detail", cell: detail },
 ];
 
@@ -49,6 +49,9 @@ export function render({ root, signal }) {
     if (page.entries.length === 0) return emptyState("Nothing was changed yet.", "Every administrative act leaves an entry here.");
     const { element, add } = table({ caption: "Audit trail, newest first", columns: COLUMNS, rows: shown(page.entries) });
     const problems = h("div");
+    const none = h("p", { class: "quiet padded" }, "None of that kind among the newest.");
+    const showRows = (any) => { none.hidden = any; element.hidden = !any; };
+    showRows(shown(page.entries).length > 0);
     let last = page.entries.at(-1).id;
     const more = button("Load more", async () => {
       more.disabled = true;
@@ -56,6 +59,7 @@ export function render({ root, signal }) {
       try {
         const next = await get("/v1/admin/audit", { ...place(), limit: PAGE, before: last }, { signal });
         add(shown(next.entries));
+        if (shown(next.entries).length > 0) showRows(true);
         last = next.entries.at(-1)?.id ?? last;
         more.hidden = !next.has_more;
       } catch (error) {
@@ -64,8 +68,7 @@ export function render({ root, signal }) {
       more.disabled = false;
     });
     more.hidden = !page.has_more;
-    const none = shown(page.entries).length === 0 && h("p", { class: "quiet padded" }, "None of that kind among the newest.");
-    return [none || element, problems, h("div", { class: "table-foot" }, more)];
+    return [none, element, problems, h("div", { class: "table-foot" }, more)];
   });
   replace(root,
     pageHead("Audit", `Every administrative act${session.organization ? ` in ${session.organization.name}` : ""}, who did it and from where. Never a secret.`),

@@ -15,7 +15,7 @@ const COLUMNS = [
   { name: "Key", wideOnly: true, cell: (key) => h("code", { class: "key-text" }, key.hidden_key) },
   { name: "Status", cell: (key) => statusBadge(key.status) },
   { name: "Role", cell: (key) => (key.role === "admin" ? badge("admin", "accent") : key.role) },
-  { name: "Workspace", cell: (key) => key.workspace_name },
+  { name: "Workspace", named: true, cell: (key) => key.workspace_name },
   { name: "Limits", cell: (key) => limitsSummary(key.limits, key.model_limits, "workspace's") },
   { name: "Expires", cell: (key) => endOf(key.expires_at, { short: true }) },
   { name: "Last used", cell: (key) => timeAgo(key.last_used) },

@@ -56,7 +56,7 @@ function workersTable(model, rates) {
     } },
     { name: "Runs on", cell: (worker) => [worker.device, worker.kernel_variant && worker.kernel_variant !== worker.device && `, ${worker.kernel_variant}`, worker.region && `, ${worker.region}`].filter(Boolean) },
     { name: "Since", cell: (worker) => { const date = toDate(worker.started_at); return date === null ? "–" : ago(date); } },
-    { name: "Version", cell: (worker) => worker.version || "–" },
+    { name: "Version", wideOnly: true, cell: (worker) => worker.version || "–" },
   ] });
 }
 

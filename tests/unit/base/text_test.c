@@ -367,8 +367,19 @@ static void test_keys_lose_their_secret_part_in_place(void **state) {
     }
 }
 
+static void test_what_breaks_a_line(void **state) {
+    (void)state;
+    static const uint32_t breaks[] = {0,    '\t', '\n',   '\r',   0x1B,   0x1F,   0x7F,   0x80,  0x85,
+                                      0x9B, 0x9F, 0x2028, 0x2029, 0x202A, 0x202E, 0x2066, 0x2069};
+    static const uint32_t fine[] = {' ',    '~',    0xA0,   0xAD,   0x200D, 0x200F,
+                                    0x2027, 0x202F, 0x2065, 0x206A, 0xFE0F, 0x1F600};
+    for (size_t i = 0; i < sizeof breaks / sizeof *breaks; i++) assert_true(text_breaks_line(breaks[i]));
+    for (size_t i = 0; i < sizeof fine / sizeof *fine; i++) assert_false(text_breaks_line(fine[i]));
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_what_breaks_a_line),
         cmocka_unit_test(test_keys_lose_their_secret_part_in_place),
         cmocka_unit_test(test_every_code_point_there_and_back),
         cmocka_unit_test(test_lengths_of_encodings),

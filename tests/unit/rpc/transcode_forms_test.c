@@ -91,9 +91,21 @@ static void test_extreme_scalars_come_back(void **state) {
                            "\"name\":\"b\"}],\"inner_always\":{\"name\":\"c\"}}");
 }
 
+static void test_a_line_has_any_other_character(void **state) {
+    (void)state;
+    fixture_expect_written(&fixture, everything, "{\"lines\":[\"\",\"a\u00a0b \u20ac\U0001f600\u200f\"]}", false,
+                           "{" ZEROS ",\"maybe\":null,\"list_always\":[],\"list_null\":null,\"inner_always\":null,"
+                           "\"lines\":[\"\",\"a\u00a0b \u20ac\U0001f600\u200f\"]}");
+}
+
 static const struct written refusals[] = {
     {"\"i32\":2147483648",
      "/i32: less_than_equal: Input should be less than or equal to 2147483647 | 2147483648 | {\"le\":2147483647}\n"},
+    {"\"lines\":[\"a\",\"b\\u001b[2J\"]", "/lines/1: value_error: Value error, should be one line of text without "
+                                          "U+001B | \"b\\u001b[2J\" | -\n"},
+    {"\"lines\":[\"\\n\",\"\u202ea\"]",
+     "/lines/0: value_error: Value error, should be one line of text without U+000A | \"\\n\" | -\n"
+     "/lines/1: value_error: Value error, should be one line of text without U+202E | \"\u202ea\" | -\n"},
     {"\"i64\":-6", "/i64: greater_than_equal: Input should be greater than or equal to -5 | -6 | {\"ge\":-5}\n"},
     {"\"i64\":1000000000001", "/i64: less_than_equal: Input should be less than or equal to 1000000000000 | "
                               "1000000000001 | {\"le\":1000000000000}\n"},
@@ -296,6 +308,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_an_empty_message_shows_what_is_always_there),
         cmocka_unit_test(test_values_come_back),
+        cmocka_unit_test(test_a_line_has_any_other_character),
         cmocka_unit_test(test_extreme_scalars_come_back),
         cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_strict_maximum_words_tags_and_fields),

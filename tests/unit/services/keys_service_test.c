@@ -72,7 +72,7 @@ static void test_everything_given_comes_back(void **state) {
     struct keys_fixture *fixture = *state;
     Bora__V1__CreateKeyRequest request = BORA__V1__CREATE_KEY_REQUEST__INIT;
     GIVE(request, CREATE_KEY_REQUEST, NAME, name,
-         (char *)"it's \"quoted\"; {braces} \xc3\xa9\xe2\x82\xac \xf0\x9f\x94\x91\r\n\t\x01\x7f");
+         (char *)"it's \"quoted\"; {braces} \xc3\xa9\xe2\x82\xac \xf0\x9f\x94\x91");
     GIVE(request, CREATE_KEY_REQUEST, TENANT, tenant, (char *)"acme \"1\"");
     GIVE(request, CREATE_KEY_REQUEST, USER_ID, user_id, (char *)"somebody");
     GIVE(request, CREATE_KEY_REQUEST, ROLE, role, (char *)"member");
@@ -354,6 +354,10 @@ static void test_fields_out_of_range_are_named_with_their_path(void **state) {
     request.name = long_name;
     struct keys_outcome outcome = keys_create(fixture, ADMIN_KEY, &request);
     assert_refused_at(&outcome, "string_too_long", "name", -1, NULL);
+
+    request.name = (char *)"two\nlines";
+    outcome = keys_create(fixture, ADMIN_KEY, &request);
+    assert_refused_at(&outcome, "value_error", "name", -1, NULL);
 
     bora__v1__create_key_request__init(&request);
     request._tenant_case = BORA__V1__CREATE_KEY_REQUEST___TENANT_TENANT;

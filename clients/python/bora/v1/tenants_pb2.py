@@ -17,7 +17,7 @@ from bora.v1 import keys_pb2 as bora_dot_v1_dot_keys__pb2
 from bora.v1 import options_pb2 as bora_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15\x62ora/v1/tenants.proto\x12\x07\x62ora.v1\x1a\x12\x62ora/v1/keys.proto\x1a\x15\x62ora/v1/options.proto\"\xa3\x01\n\x0cOrganization\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x12\n\ncreated_at\x18\x03 \x01(\t\x12\x10\n\x08\x64isabled\x18\x04 \x01(\x08\x12\x1f\n\x06limits\x18\x05 \x01(\x0b\x32\x0f.bora.v1.Limits\x12\x32\n\x0cmodel_limits\x18\x06 \x03(\x0b\x32\x14.bora.v1.ModelLimitsB\x06\xca\xda\x18\x02p\x01\"\xde\x01\n\tWorkspace\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x17\n\x0forganization_id\x18\x03 \x01(\t\x12\x12\n\ncreated_at\x18\x04 \x01(\t\x12\x10\n\x08\x64isabled\x18\x05 \x01(\x08\x12\x1f\n\x06limits\x18\x06 \x01(\x0b\x32\x0f.bora.v1.Limits\x12\x32\n\x0cmodel_limits\x18\x07 \x03(\x0b\x32\x14.bora.v1.ModelLimitsB\x06\xca\xda\x18\x02p\x01\x12#\n\nkey_limits\x18\x08 \x01(\x0b\x32\x0f.bora.v1.Limits\"\x7f\n\x18ListOrganizationsRequest\x12*\n\x05limit\x18\x01 \x01(\x05\x42\x16\xca\xda\x18\x12\x19\x00\x00\x00\x00\x00\x00\xf0?)\x00\x00\x00\x00\x00@\x8f@H\x00\x88\x01\x01\x12\"\n\x06offset\x18\x02 \x01(\x05\x42\r\xca\xda\x18\t\x19\x00\x00\x00\x00\x00\x00\x00\x00H\x01\x88\x01\x01\x42\x08\n\x06_limitB\t\n\x07_offset\"c\n\x19ListOrganizationsResponse\x12\x34\n\rorganizations\x18\x01 \x03(\x0b\x32\x15.bora.v1.OrganizationB\x06\xca\xda\x18\x02p\x01\x12\x10\n\x08has_more\x18\x02 \x01(\x08\"\x94\x01\n\x19\x43reateOrganizationRequest\x12\x18\n\x04name\x18\x01 \x01(\tB\n\xca\xda\x18\x06\x08\x01\x38\x01@@\x12\'\n\x06limits\x18\x02 \x01(\x0b\x32\x0f.bora.v1.LimitsB\x06\xca\xda\x18\x02\x10\x01\x12\x34\n\x0cmodel_limits\x18\x03 \x03(\x0b\x32\x14.bora.v1.ModelLimitsB\x08\xca\xda\x18\x04\x10\x01P@\"=\n\x16GetOrganizationRequest\x12#\n\x0forganization_id\x18\x01 \x01(\tB\n\xca\xda\x18\x06\x08\x01\x38\x01@@\"\xdb\x01\n\x19UpdateOrganizationRequest\x12#\n\x0forganization_id\x18\x01 \x01(\tB\n\xca\xda\x18\x06\x08\x01\x38\x01@@\x12\x1b\n\x04name\x18\x02 \x01(\tB\x08\xca\xda\x18\x04\x38\x01@@H\x00\x88\x01\x01\x12\x15\n\x08\x64isabled\x18\x03 \x01(\x08H\x01\x88\x01\x01\x12\x1f\n\x06limits\x18\x04 \x01(\x0b\x32\x0f.bora.v1.Limits\x12.\n\x0cmodel_limits\x18\x05 \x01(\x0b\x32\x18.bora.v1.ModelLimitsListB\x07\n\x05_nameB\x0b\n\t_disabled\"@\n\x19\x44\x65leteOrganizationRequest\x12#\n\x0forganization_id\x18\x01 \x01(\tB\n\xca\xda\x18\x06\x08\x01\x38\x01@@\"9\n\x1a\x44\x65leteOrganizationResponse\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07\x64\x65leted\x18\x02 \x01(\x08\"\xb6\x01\n\x15ListWorkspacesRequest\x12*\n\x05limit\x18\x01 \x01(\x05\x42\x16\xca\xda\x18\x12\x19\x00\x00\x00\x00\x00\x00\xf0?)\x00\x00\x00\x00\x00@\x8f@H\x00\x88\x01\x01\x12\"\n\x06offset\x18\x02 \x01(\x05\x42\r\xca\xda\x18\t\x19\x00\x00\x00\x00\x00\x00\x00\x00H\x01\x88\x01\x01\x12$\n\x0forganization_id\x18\x03 \x01(\tB\x06\xca\xda\x18\x02@@H\x02\x88\x01\x01\x42\x08\n\x06_limitB\t\n\x07_offsetB\x12\n\x10_organization_id\"Z\n\x16ListWorkspacesResponse\x12.\n\nworkspaces\x18\x01 \x03(\x0b\x32\x12.bora.v1.WorkspaceB\x06\xca\xda\x18\x02p\x01\x12\x10\n\x08has_more\x18\x02 \x01(\x08\"\xfa\x01\n\x16\x43reateWorkspaceRequest\x12\x18\n\x04name\x18\x01 \x01(\tB\n\xca\xda\x18\x06\x08\x01\x38\x01@@\x12&\n\x0forganization_id\x18\x02 \x01(\tB\x08\xca\xda\x18\x04\x10\x01@@H\x00\x88\x01\x01\x12\'\n\x06limits\x18\x03 \x01(\x0b\x32\x0f.bora.v1.LimitsB\x06\xca\xda\x18\x02\x10\x01\x12\x34\n\x0cmodel_limits\x18\x04 \x03(\x0b\x32\x14.bora.v1.ModelLimitsB\x08\xca\xda\x18\x04\x10\x01P@\x12+\n\nkey_limits\x18\x05 \x01(\x0b\x32\x0f.bora.v1.LimitsB\x06\xca\xda\x18\x02\x10\x01\x42\x12\n\x10_organization_id\"7\n\x13GetWorkspaceRequest\x12 \n\x0cworkspace_id\x18\x01 \x01(\tB\n\xca\xda\x18\x06\x08\x01\x38\x01@@\"\xfa\x01\n\x16UpdateWorkspaceRequest\x12 \n\x0cworkspace_id\x18\x01 \x01(\tB\n\xca\xda\x18\x06\x08\x01\x38\x01@@\x12\x1b\n\x04name\x18\x02 \x01(\tB\x08\xca\xda\x18\x04\x38\x01@@H\x00\x88\x01\x01\x12\x15\n\x08\x64isabled\x18\x03 \x01(\x08H\x01\x88\x01\x01\x12\x1f\n\x06limits\x18\x04 \x01(\x0b\x32\x0f.bora.v1.Limits\x12.\n\x0cmodel_limits\x18\x05 \x01(\x0b\x32\x18.bora.v1.ModelLimitsList\x12#\n\nkey_limits\x18\x06 \x01(\x0b\x32\x0f.bora.v1.LimitsB\x07\n\x05_nameB\x0b\n\t_disabled\":\n\x16\x44\x65leteWorkspaceRequest\x12 \n\x0cworkspace_id\x18\x01 \x01(\tB\n\xca\xda\x18\x06\x08\x01\x38\x01@@\"6\n\x17\x44\x65leteWorkspaceResponse\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07\x64\x65leted\x18\x02 \x01(\x08\"\xaa\x01\n\x10ListAuditRequest\x12*\n\x05limit\x18\x01 \x01(\x05\x42\x16\xca\xda\x18\x12\x19\x00\x00\x00\x00\x00\x00\xf0?)\x00\x00\x00\x00\x00@\x8f@H\x00\x88\x01\x01\x12\x1b\n\x06\x62\x65\x66ore\x18\x02 \x01(\tB\x06\xca\xda\x18\x02@@H\x01\x88\x01\x01\x12$\n\x0forganization_id\x18\x03 \x01(\tB\x06\xca\xda\x18\x02@@H\x02\x88\x01\x01\x42\x08\n\x06_limitB\t\n\x07_beforeB\x12\n\x10_organization_id\"\xa7\x01\n\nAuditEntry\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04time\x18\x02 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x03 \x01(\t\x12\x0e\n\x06\x61\x63tion\x18\x04 \x01(\t\x12\x0e\n\x06target\x18\x05 \x01(\t\x12\x13\n\x0btarget_name\x18\x06 \x01(\t\x12\x16\n\x06\x64\x65tail\x18\x07 \x01(\tB\x06\xca\xda\x18\x02x\x02\x12\x12\n\nrequest_id\x18\x08 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\t \x01(\t\"S\n\x11ListAuditResponse\x12,\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x13.bora.v1.AuditEntryB\x06\xca\xda\x18\x02p\x01\x12\x10\n\x08has_more\x18\x02 \x01(\x08\"\x0e\n\x0cGetMeRequest\"!\n\x05MeKey\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\"#\n\x07MePlace\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\"\xe7\x01\n\x02Me\x12\x17\n\x02id\x18\x01 \x01(\tB\x06\xca\xda\x18\x02p\x01H\x00\x88\x01\x01\x12\x1a\n\x05\x65mail\x18\x02 \x01(\tB\x06\xca\xda\x18\x02p\x01H\x01\x88\x01\x01\x12&\n\x0corganization\x18\x03 \x01(\x0b\x32\x10.bora.v1.MePlace\x12#\n\tworkspace\x18\x04 \x01(\x0b\x32\x10.bora.v1.MePlace\x12\x1f\n\x07\x61pi_key\x18\x05 \x01(\x0b\x32\x0e.bora.v1.MeKey\x12\x0c\n\x04role\x18\x06 \x01(\t\x12\x1f\n\x06scopes\x18\x07 \x01(\x0b\x32\x0f.bora.v1.ScopesB\x05\n\x03_idB\x08\n\x06_email2\xa3\x07\n\rTenantService\x12Z\n\x11ListOrganizations\x12!.bora.v1.ListOrganizationsRequest\x1a\".bora.v1.ListOrganizationsResponse\x12O\n\x12\x43reateOrganization\x12\".bora.v1.CreateOrganizationRequest\x1a\x15.bora.v1.Organization\x12I\n\x0fGetOrganization\x12\x1f.bora.v1.GetOrganizationRequest\x1a\x15.bora.v1.Organization\x12O\n\x12UpdateOrganization\x12\".bora.v1.UpdateOrganizationRequest\x1a\x15.bora.v1.Organization\x12]\n\x12\x44\x65leteOrganization\x12\".bora.v1.DeleteOrganizationRequest\x1a#.bora.v1.DeleteOrganizationResponse\x12Q\n\x0eListWorkspaces\x12\x1e.bora.v1.ListWorkspacesRequest\x1a\x1f.bora.v1.ListWorkspacesResponse\x12\x46\n\x0f\x43reateWorkspace\x12\x1f.bora.v1.CreateWorkspaceRequest\x1a\x12.bora.v1.Workspace\x12@\n\x0cGetWorkspace\x12\x1c.bora.v1.GetWorkspaceRequest\x1a\x12.bora.v1.Workspace\x12\x46\n\x0fUpdateWorkspace\x12\x1f.bora.v1.UpdateWorkspaceRequest\x1a\x12.bora.v1.Workspace\x12T\n\x0f\x44\x65leteWorkspace\x12\x1f.bora.v1.DeleteWorkspaceRequest\x1a .bora.v1.DeleteWorkspaceResponse\x12\x42\n\tListAudit\x12\x19.bora.v1.ListAuditRequest\x1a\x1a.bora.v1.ListAuditResponse\x12+\n\x05GetMe\x12\x15.bora.v1.GetMeRequest\x1a\x0b.bora.v1.Meb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15\x62ora/v1/tenants.proto\x12\x07\x62ora.v1\x1a\x12\x62ora/v1/keys.proto\x1a\x15\x62ora/v1/options.proto\"\xa3\x01\n\x0cOrganization\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x12\n\ncreated_at\x18\x03 \x01(\t\x12\x10\n\x08\x64isabled\x18\x04 \x01(\x08\x12\x1f\n\x06limits\x18\x05 \x01(\x0b\x32\x0f.bora.v1.Limits\x12\x32\n\x0cmodel_limits\x18\x06 \x03(\x0b\x32\x14.bora.v1.ModelLimitsB\x06\xca\xda\x18\x02p\x01\"\xde\x01\n\tWorkspace\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x17\n\x0forganization_id\x18\x03 \x01(\t\x12\x12\n\ncreated_at\x18\x04 \x01(\t\x12\x10\n\x08\x64isabled\x18\x05 \x01(\x08\x12\x1f\n\x06limits\x18\x06 \x01(\x0b\x32\x0f.bora.v1.Limits\x12\x32\n\x0cmodel_limits\x18\x07 \x03(\x0b\x32\x14.bora.v1.ModelLimitsB\x06\xca\xda\x18\x02p\x01\x12#\n\nkey_limits\x18\x08 \x01(\x0b\x32\x0f.bora.v1.Limits\"\x7f\n\x18ListOrganizationsRequest\x12*\n\x05limit\x18\x01 \x01(\x05\x42\x16\xca\xda\x18\x12\x19\x00\x00\x00\x00\x00\x00\xf0?)\x00\x00\x00\x00\x00@\x8f@H\x00\x88\x01\x01\x12\"\n\x06offset\x18\x02 \x01(\x05\x42\r\xca\xda\x18\t\x19\x00\x00\x00\x00\x00\x00\x00\x00H\x01\x88\x01\x01\x42\x08\n\x06_limitB\t\n\x07_offset\"c\n\x19ListOrganizationsResponse\x12\x34\n\rorganizations\x18\x01 \x03(\x0b\x32\x15.bora.v1.OrganizationB\x06\xca\xda\x18\x02p\x01\x12\x10\n\x08has_more\x18\x02 \x01(\x08\"\x97\x01\n\x19\x43reateOrganizationRequest\x12\x1b\n\x04name\x18\x01 \x01(\tB\r\xca\xda\x18\t\x08\x01\x38\x01@@\xa8\x01\x01\x12\'\n\x06limits\x18\x02 \x01(\x0b\x32\x0f.bora.v1.LimitsB\x06\xca\xda\x18\x02\x10\x01\x12\x34\n\x0cmodel_limits\x18\x03 \x03(\x0b\x32\x14.bora.v1.ModelLimitsB\x08\xca\xda\x18\x04\x10\x01P@\"=\n\x16GetOrganizationRequest\x12#\n\x0forganization_id\x18\x01 \x01(\tB\n\xca\xda\x18\x06\x08\x01\x38\x01@@\"\xde\x01\n\x19UpdateOrganizationRequest\x12#\n\x0forganization_id\x18\x01 \x01(\tB\n\xca\xda\x18\x06\x08\x01\x38\x01@@\x12\x1e\n\x04name\x18\x02 \x01(\tB\x0b\xca\xda\x18\x07\x38\x01@@\xa8\x01\x01H\x00\x88\x01\x01\x12\x15\n\x08\x64isabled\x18\x03 \x01(\x08H\x01\x88\x01\x01\x12\x1f\n\x06limits\x18\x04 \x01(\x0b\x32\x0f.bora.v1.Limits\x12.\n\x0cmodel_limits\x18\x05 \x01(\x0b\x32\x18.bora.v1.ModelLimitsListB\x07\n\x05_nameB\x0b\n\t_disabled\"@\n\x19\x44\x65leteOrganizationRequest\x12#\n\x0forganization_id\x18\x01 \x01(\tB\n\xca\xda\x18\x06\x08\x01\x38\x01@@\"9\n\x1a\x44\x65leteOrganizationResponse\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07\x64\x65leted\x18\x02 \x01(\x08\"\xb6\x01\n\x15ListWorkspacesRequest\x12*\n\x05limit\x18\x01 \x01(\x05\x42\x16\xca\xda\x18\x12\x19\x00\x00\x00\x00\x00\x00\xf0?)\x00\x00\x00\x00\x00@\x8f@H\x00\x88\x01\x01\x12\"\n\x06offset\x18\x02 \x01(\x05\x42\r\xca\xda\x18\t\x19\x00\x00\x00\x00\x00\x00\x00\x00H\x01\x88\x01\x01\x12$\n\x0forganization_id\x18\x03 \x01(\tB\x06\xca\xda\x18\x02@@H\x02\x88\x01\x01\x42\x08\n\x06_limitB\t\n\x07_offsetB\x12\n\x10_organization_id\"Z\n\x16ListWorkspacesResponse\x12.\n\nworkspaces\x18\x01 \x03(\x0b\x32\x12.bora.v1.WorkspaceB\x06\xca\xda\x18\x02p\x01\x12\x10\n\x08has_more\x18\x02 \x01(\x08\"\xfd\x01\n\x16\x43reateWorkspaceRequest\x12\x1b\n\x04name\x18\x01 \x01(\tB\r\xca\xda\x18\t\x08\x01\x38\x01@@\xa8\x01\x01\x12&\n\x0forganization_id\x18\x02 \x01(\tB\x08\xca\xda\x18\x04\x10\x01@@H\x00\x88\x01\x01\x12\'\n\x06limits\x18\x03 \x01(\x0b\x32\x0f.bora.v1.LimitsB\x06\xca\xda\x18\x02\x10\x01\x12\x34\n\x0cmodel_limits\x18\x04 \x03(\x0b\x32\x14.bora.v1.ModelLimitsB\x08\xca\xda\x18\x04\x10\x01P@\x12+\n\nkey_limits\x18\x05 \x01(\x0b\x32\x0f.bora.v1.LimitsB\x06\xca\xda\x18\x02\x10\x01\x42\x12\n\x10_organization_id\"7\n\x13GetWorkspaceRequest\x12 \n\x0cworkspace_id\x18\x01 \x01(\tB\n\xca\xda\x18\x06\x08\x01\x38\x01@@\"\xfd\x01\n\x16UpdateWorkspaceRequest\x12 \n\x0cworkspace_id\x18\x01 \x01(\tB\n\xca\xda\x18\x06\x08\x01\x38\x01@@\x12\x1e\n\x04name\x18\x02 \x01(\tB\x0b\xca\xda\x18\x07\x38\x01@@\xa8\x01\x01H\x00\x88\x01\x01\x12\x15\n\x08\x64isabled\x18\x03 \x01(\x08H\x01\x88\x01\x01\x12\x1f\n\x06limits\x18\x04 \x01(\x0b\x32\x0f.bora.v1.Limits\x12.\n\x0cmodel_limits\x18\x05 \x01(\x0b\x32\x18.bora.v1.ModelLimitsList\x12#\n\nkey_limits\x18\x06 \x01(\x0b\x32\x0f.bora.v1.LimitsB\x07\n\x05_nameB\x0b\n\t_disabled\":\n\x16\x44\x65leteWorkspaceRequest\x12 \n\x0cworkspace_id\x18\x01 \x01(\tB\n\xca\xda\x18\x06\x08\x01\x38\x01@@\"6\n\x17\x44\x65leteWorkspaceResponse\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07\x64\x65leted\x18\x02 \x01(\x08\"\xaa\x01\n\x10ListAuditRequest\x12*\n\x05limit\x18\x01 \x01(\x05\x42\x16\xca\xda\x18\x12\x19\x00\x00\x00\x00\x00\x00\xf0?)\x00\x00\x00\x00\x00@\x8f@H\x00\x88\x01\x01\x12\x1b\n\x06\x62\x65\x66ore\x18\x02 \x01(\tB\x06\xca\xda\x18\x02@@H\x01\x88\x01\x01\x12$\n\x0forganization_id\x18\x03 \x01(\tB\x06\xca\xda\x18\x02@@H\x02\x88\x01\x01\x42\x08\n\x06_limitB\t\n\x07_beforeB\x12\n\x10_organization_id\"\xa7\x01\n\nAuditEntry\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04time\x18\x02 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x03 \x01(\t\x12\x0e\n\x06\x61\x63tion\x18\x04 \x01(\t\x12\x0e\n\x06target\x18\x05 \x01(\t\x12\x13\n\x0btarget_name\x18\x06 \x01(\t\x12\x16\n\x06\x64\x65tail\x18\x07 \x01(\tB\x06\xca\xda\x18\x02x\x02\x12\x12\n\nrequest_id\x18\x08 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\t \x01(\t\"S\n\x11ListAuditResponse\x12,\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x13.bora.v1.AuditEntryB\x06\xca\xda\x18\x02p\x01\x12\x10\n\x08has_more\x18\x02 \x01(\x08\"\x0e\n\x0cGetMeRequest\"!\n\x05MeKey\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\"#\n\x07MePlace\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\"\xe7\x01\n\x02Me\x12\x17\n\x02id\x18\x01 \x01(\tB\x06\xca\xda\x18\x02p\x01H\x00\x88\x01\x01\x12\x1a\n\x05\x65mail\x18\x02 \x01(\tB\x06\xca\xda\x18\x02p\x01H\x01\x88\x01\x01\x12&\n\x0corganization\x18\x03 \x01(\x0b\x32\x10.bora.v1.MePlace\x12#\n\tworkspace\x18\x04 \x01(\x0b\x32\x10.bora.v1.MePlace\x12\x1f\n\x07\x61pi_key\x18\x05 \x01(\x0b\x32\x0e.bora.v1.MeKey\x12\x0c\n\x04role\x18\x06 \x01(\t\x12\x1f\n\x06scopes\x18\x07 \x01(\x0b\x32\x0f.bora.v1.ScopesB\x05\n\x03_idB\x08\n\x06_email2\xa3\x07\n\rTenantService\x12Z\n\x11ListOrganizations\x12!.bora.v1.ListOrganizationsRequest\x1a\".bora.v1.ListOrganizationsResponse\x12O\n\x12\x43reateOrganization\x12\".bora.v1.CreateOrganizationRequest\x1a\x15.bora.v1.Organization\x12I\n\x0fGetOrganization\x12\x1f.bora.v1.GetOrganizationRequest\x1a\x15.bora.v1.Organization\x12O\n\x12UpdateOrganization\x12\".bora.v1.UpdateOrganizationRequest\x1a\x15.bora.v1.Organization\x12]\n\x12\x44\x65leteOrganization\x12\".bora.v1.DeleteOrganizationRequest\x1a#.bora.v1.DeleteOrganizationResponse\x12Q\n\x0eListWorkspaces\x12\x1e.bora.v1.ListWorkspacesRequest\x1a\x1f.bora.v1.ListWorkspacesResponse\x12\x46\n\x0f\x43reateWorkspace\x12\x1f.bora.v1.CreateWorkspaceRequest\x1a\x12.bora.v1.Workspace\x12@\n\x0cGetWorkspace\x12\x1c.bora.v1.GetWorkspaceRequest\x1a\x12.bora.v1.Workspace\x12\x46\n\x0fUpdateWorkspace\x12\x1f.bora.v1.UpdateWorkspaceRequest\x1a\x12.bora.v1.Workspace\x12T\n\x0f\x44\x65leteWorkspace\x12\x1f.bora.v1.DeleteWorkspaceRequest\x1a .bora.v1.DeleteWorkspaceResponse\x12\x42\n\tListAudit\x12\x19.bora.v1.ListAuditRequest\x1a\x1a.bora.v1.ListAuditResponse\x12+\n\x05GetMe\x12\x15.bora.v1.GetMeRequest\x1a\x0b.bora.v1.Meb\x06proto3')
 
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, globals())
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'bora.v1.tenants_pb2', globals())
@@ -35,7 +35,7 @@ if _descriptor._USE_C_DESCRIPTORS == False:
   _LISTORGANIZATIONSRESPONSE.fields_by_name['organizations']._options = None
   _LISTORGANIZATIONSRESPONSE.fields_by_name['organizations']._serialized_options = b'\312\332\030\002p\001'
   _CREATEORGANIZATIONREQUEST.fields_by_name['name']._options = None
-  _CREATEORGANIZATIONREQUEST.fields_by_name['name']._serialized_options = b'\312\332\030\006\010\0018\001@@'
+  _CREATEORGANIZATIONREQUEST.fields_by_name['name']._serialized_options = b'\312\332\030\t\010\0018\001@@\250\001\001'
   _CREATEORGANIZATIONREQUEST.fields_by_name['limits']._options = None
   _CREATEORGANIZATIONREQUEST.fields_by_name['limits']._serialized_options = b'\312\332\030\002\020\001'
   _CREATEORGANIZATIONREQUEST.fields_by_name['model_limits']._options = None
@@ -45,7 +45,7 @@ if _descriptor._USE_C_DESCRIPTORS == False:
   _UPDATEORGANIZATIONREQUEST.fields_by_name['organization_id']._options = None
   _UPDATEORGANIZATIONREQUEST.fields_by_name['organization_id']._serialized_options = b'\312\332\030\006\010\0018\001@@'
   _UPDATEORGANIZATIONREQUEST.fields_by_name['name']._options = None
-  _UPDATEORGANIZATIONREQUEST.fields_by_name['name']._serialized_options = b'\312\332\030\0048\001@@'
+  _UPDATEORGANIZATIONREQUEST.fields_by_name['name']._serialized_options = b'\312\332\030\0078\001@@\250\001\001'
   _DELETEORGANIZATIONREQUEST.fields_by_name['organization_id']._options = None
   _DELETEORGANIZATIONREQUEST.fields_by_name['organization_id']._serialized_options = b'\312\332\030\006\010\0018\001@@'
   _LISTWORKSPACESREQUEST.fields_by_name['limit']._options = None
@@ -57,7 +57,7 @@ if _descriptor._USE_C_DESCRIPTORS == False:
   _LISTWORKSPACESRESPONSE.fields_by_name['workspaces']._options = None
   _LISTWORKSPACESRESPONSE.fields_by_name['workspaces']._serialized_options = b'\312\332\030\002p\001'
   _CREATEWORKSPACEREQUEST.fields_by_name['name']._options = None
-  _CREATEWORKSPACEREQUEST.fields_by_name['name']._serialized_options = b'\312\332\030\006\010\0018\001@@'
+  _CREATEWORKSPACEREQUEST.fields_by_name['name']._serialized_options = b'\312\332\030\t\010\0018\001@@\250\001\001'
   _CREATEWORKSPACEREQUEST.fields_by_name['organization_id']._options = None
   _CREATEWORKSPACEREQUEST.fields_by_name['organization_id']._serialized_options = b'\312\332\030\004\020\001@@'
   _CREATEWORKSPACEREQUEST.fields_by_name['limits']._options = None
@@ -71,7 +71,7 @@ if _descriptor._USE_C_DESCRIPTORS == False:
   _UPDATEWORKSPACEREQUEST.fields_by_name['workspace_id']._options = None
   _UPDATEWORKSPACEREQUEST.fields_by_name['workspace_id']._serialized_options = b'\312\332\030\006\010\0018\001@@'
   _UPDATEWORKSPACEREQUEST.fields_by_name['name']._options = None
-  _UPDATEWORKSPACEREQUEST.fields_by_name['name']._serialized_options = b'\312\332\030\0048\001@@'
+  _UPDATEWORKSPACEREQUEST.fields_by_name['name']._serialized_options = b'\312\332\030\0078\001@@\250\001\001'
   _DELETEWORKSPACEREQUEST.fields_by_name['workspace_id']._options = None
   _DELETEWORKSPACEREQUEST.fields_by_name['workspace_id']._serialized_options = b'\312\332\030\006\010\0018\001@@'
   _LISTAUDITREQUEST.fields_by_name['limit']._options = None
@@ -97,43 +97,43 @@ if _descriptor._USE_C_DESCRIPTORS == False:
   _LISTORGANIZATIONSRESPONSE._serialized_start=597
   _LISTORGANIZATIONSRESPONSE._serialized_end=696
   _CREATEORGANIZATIONREQUEST._serialized_start=699
-  _CREATEORGANIZATIONREQUEST._serialized_end=847
-  _GETORGANIZATIONREQUEST._serialized_start=849
-  _GETORGANIZATIONREQUEST._serialized_end=910
-  _UPDATEORGANIZATIONREQUEST._serialized_start=913
-  _UPDATEORGANIZATIONREQUEST._serialized_end=1132
-  _DELETEORGANIZATIONREQUEST._serialized_start=1134
-  _DELETEORGANIZATIONREQUEST._serialized_end=1198
-  _DELETEORGANIZATIONRESPONSE._serialized_start=1200
-  _DELETEORGANIZATIONRESPONSE._serialized_end=1257
-  _LISTWORKSPACESREQUEST._serialized_start=1260
-  _LISTWORKSPACESREQUEST._serialized_end=1442
-  _LISTWORKSPACESRESPONSE._serialized_start=1444
-  _LISTWORKSPACESRESPONSE._serialized_end=1534
-  _CREATEWORKSPACEREQUEST._serialized_start=1537
-  _CREATEWORKSPACEREQUEST._serialized_end=1787
-  _GETWORKSPACEREQUEST._serialized_start=1789
-  _GETWORKSPACEREQUEST._serialized_end=1844
-  _UPDATEWORKSPACEREQUEST._serialized_start=1847
-  _UPDATEWORKSPACEREQUEST._serialized_end=2097
-  _DELETEWORKSPACEREQUEST._serialized_start=2099
-  _DELETEWORKSPACEREQUEST._serialized_end=2157
-  _DELETEWORKSPACERESPONSE._serialized_start=2159
-  _DELETEWORKSPACERESPONSE._serialized_end=2213
-  _LISTAUDITREQUEST._serialized_start=2216
-  _LISTAUDITREQUEST._serialized_end=2386
-  _AUDITENTRY._serialized_start=2389
-  _AUDITENTRY._serialized_end=2556
-  _LISTAUDITRESPONSE._serialized_start=2558
-  _LISTAUDITRESPONSE._serialized_end=2641
-  _GETMEREQUEST._serialized_start=2643
-  _GETMEREQUEST._serialized_end=2657
-  _MEKEY._serialized_start=2659
-  _MEKEY._serialized_end=2692
-  _MEPLACE._serialized_start=2694
-  _MEPLACE._serialized_end=2729
-  _ME._serialized_start=2732
-  _ME._serialized_end=2963
-  _TENANTSERVICE._serialized_start=2966
-  _TENANTSERVICE._serialized_end=3897
+  _CREATEORGANIZATIONREQUEST._serialized_end=850
+  _GETORGANIZATIONREQUEST._serialized_start=852
+  _GETORGANIZATIONREQUEST._serialized_end=913
+  _UPDATEORGANIZATIONREQUEST._serialized_start=916
+  _UPDATEORGANIZATIONREQUEST._serialized_end=1138
+  _DELETEORGANIZATIONREQUEST._serialized_start=1140
+  _DELETEORGANIZATIONREQUEST._serialized_end=1204
+  _DELETEORGANIZATIONRESPONSE._serialized_start=1206
+  _DELETEORGANIZATIONRESPONSE._serialized_end=1263
+  _LISTWORKSPACESREQUEST._serialized_start=1266
+  _LISTWORKSPACESREQUEST._serialized_end=1448
+  _LISTWORKSPACESRESPONSE._serialized_start=1450
+  _LISTWORKSPACESRESPONSE._serialized_end=1540
+  _CREATEWORKSPACEREQUEST._serialized_start=1543
+  _CREATEWORKSPACEREQUEST._serialized_end=1796
+  _GETWORKSPACEREQUEST._serialized_start=1798
+  _GETWORKSPACEREQUEST._serialized_end=1853
+  _UPDATEWORKSPACEREQUEST._serialized_start=1856
+  _UPDATEWORKSPACEREQUEST._serialized_end=2109
+  _DELETEWORKSPACEREQUEST._serialized_start=2111
+  _DELETEWORKSPACEREQUEST._serialized_end=2169
+  _DELETEWORKSPACERESPONSE._serialized_start=2171
+  _DELETEWORKSPACERESPONSE._serialized_end=2225
+  _LISTAUDITREQUEST._serialized_start=2228
+  _LISTAUDITREQUEST._serialized_end=2398
+  _AUDITENTRY._serialized_start=2401
+  _AUDITENTRY._serialized_end=2568
+  _LISTAUDITRESPONSE._serialized_start=2570
+  _LISTAUDITRESPONSE._serialized_end=2653
+  _GETMEREQUEST._serialized_start=2655
+  _GETMEREQUEST._serialized_end=2669
+  _MEKEY._serialized_start=2671
+  _MEKEY._serialized_end=2704
+  _MEPLACE._serialized_start=2706
+  _MEPLACE._serialized_end=2741
+  _ME._serialized_start=2744
+  _ME._serialized_end=2975
+  _TENANTSERVICE._serialized_start=2978
+  _TENANTSERVICE._serialized_end=3909
 # @@protoc_insertion_point(module_scope)
