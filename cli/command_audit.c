@@ -11,11 +11,11 @@ enum { ENTRIES_DEFAULT = 100, PAGE = 1000 };
 static const char *organization;
 static struct argument_integer limit;
 static bool all;
-static const struct argument arguments[] = {
-    {ARGUMENT_INTEGER, "limit", "N", "the newest N (100)", &limit},
-    {ARGUMENT_FLAG, "all", NULL, "all there are", &all},
-    {ARGUMENT_TEXT, "organization", "ORGANIZATION", "of this organization (operator); a deleted one by its id", &organization},
-    {ARGUMENT_END, NULL, NULL, NULL, NULL}};
+static const struct argument arguments[] = {{ARGUMENT_INTEGER, "limit", "N", "the newest N (100)", &limit},
+                                            {ARGUMENT_FLAG, "all", NULL, "all there are", &all},
+                                            {ARGUMENT_TEXT, "organization", "ORGANIZATION",
+                                             "of this organization (operator); a deleted one by its id", &organization},
+                                            {ARGUMENT_END, NULL, NULL, NULL, NULL}};
 static const struct table_column columns[] = {{"TIME", "time", CELL_TIME, 0},
                                               {"ACTOR", "actor", CELL_TEXT, 14},
                                               {"ACTION", "action", CELL_TEXT, 24},

@@ -34,6 +34,16 @@ static size_t write_some(int fd, const void *data, size_t length) {
     return written;
 }
 
+enum { WATCHED = EPOLLIN | EPOLLRDHUP | EPOLLET };
+
+/** On a shared loop: wait for room, or not any more. Only who waits looks: a local socket tells of room whenever the other side has read. The mutex is held. */
+static void set_blocked_locked(struct redis_client *client, bool blocked) {
+    struct redis_pipe *pipe = &client->pipe;
+    if (pipe->blocked == blocked) return;
+    pipe->blocked = blocked;
+    if (pipe->fd >= 0) (void)loop_change(client->loop, pipe->fd, WATCHED | (blocked ? EPOLLOUT : 0), &pipe->source);
+}
+
 enum status redis_pipe_send_locked(struct redis_client *client, const struct redis_command *command) {
     struct redis_pipe *pipe = &client->pipe;
     if (pipe->fd < 0) return STATUS_UNAVAILABLE;
@@ -49,7 +59,7 @@ enum status redis_pipe_send_locked(struct redis_client *client, const struct red
     }
     /* The loop waits for room. A shared one finds what was gathered in its turn, and is told by the socket when that has room. */
     if (client->loop == NULL && first) eventfd_write(client->wake_fd, 1);
-    if (client->loop != NULL && written > 0) pipe->blocked = true;
+    if (client->loop != NULL && written > 0) set_blocked_locked(client, true);
     return STATUS_OK;
 }
 
@@ -67,7 +77,8 @@ static bool send_unsent_locked(struct redis_pipe *pipe) {
 void redis_pipe_flush(struct redis_client *client) {
     struct redis_pipe *pipe = &client->pipe;
     pthread_mutex_lock(&client->mutex);
-    if (pipe->fd >= 0 && !pipe->blocked && pipe->unsent.length > 0) pipe->blocked = !send_unsent_locked(pipe);
+    if (pipe->fd >= 0 && !pipe->blocked && pipe->unsent.length > 0)
+        set_blocked_locked(client, !send_unsent_locked(pipe));
     pthread_mutex_unlock(&client->mutex);
 }
 
@@ -146,7 +157,7 @@ static void on_socket(struct loop_source *source, uint32_t events) {
     if (pipe->reader == NULL) return; /* it was closed in this turn */
     if ((events & EPOLLOUT) != 0) {
         pthread_mutex_lock(&client->mutex);
-        pipe->blocked = false;
+        set_blocked_locked(client, false);
         pthread_mutex_unlock(&client->mutex);
     }
     bool to_end = (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0;
@@ -181,10 +192,9 @@ bool redis_pipe_open(struct redis_client *client) {
     /* hiredis keeps the socket and closes it, but looks at it no more. */
     context->ev.delRead(context->ev.data);
     context->ev.delWrite(context->ev.data);
-    bool watched = pipe->reader != NULL &&
-                   (client->loop == NULL
-                        ? watch_alone(client, fd)
-                        : loop_add(client->loop, fd, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, &pipe->source) == 0);
+    bool watched =
+        pipe->reader != NULL &&
+        (client->loop == NULL ? watch_alone(client, fd) : loop_add(client->loop, fd, WATCHED, &pipe->source) == 0);
     if (!watched) {
         redis_pipe_close(client);
         return false;
