@@ -161,9 +161,10 @@ static void start(struct null_link *link, uint64_t number, const Bora__Internal_
     prepared.context_tokens = NULL_CONTEXT_TOKENS;
     event.kind_case = BORA__INTERNAL__V1__LINK_EVENT__KIND_PREPARED;
     event.prepared = &prepared;
+    prepared.goes_on = asked->proceed_prompt_tokens >= NULL_PROMPT_TOKENS;
     pthread_mutex_lock(&link->mutex);
     bool added = !link->over && id_table_add(&link->table, &generation->entry, number) == STATUS_OK;
-    bool goes_on = added && asked->proceed_prompt_tokens >= NULL_PROMPT_TOKENS;
+    bool goes_on = added && prepared.goes_on;
     if (added) add_event_locked(generation, &event);
     if (goes_on) generation_ref(&generation->answer);
     pthread_mutex_unlock(&link->mutex);

@@ -136,9 +136,10 @@ bool limits_word_is_valid(const struct limits_word *word) {
 }
 
 static int64_t code_of(const struct limits_word *word) {
-    enum { CHARGE, SETTLE, PROVISIONAL, REPORT }; /* as in limits_settle.lua; and more: of which answer */
+    enum { CHARGE, SETTLE, PROVISIONAL, UNUSED, REPORT }; /* as in limits_settle.lua; and more: of which answer */
     if (word->said == LIMITS_CHARGE) return CHARGE;
     if (word->said == LIMITS_REPORT) return REPORT + word->answer;
+    if (word->usage.unused) return UNUSED;
     return word->usage.provisional ? PROVISIONAL : SETTLE;
 }
 

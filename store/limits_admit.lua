@@ -58,7 +58,7 @@ local function tidy_times(scope, times)
     gone = i
   end
   if gone == 16 then gone = before_last_second(times, call('LLEN', times)) end
-  if gone > 0 then call('LPOP', times, text(gone)) end
+  if gone > 0 then call('LTRIM', times, text(gone), '-1') end
 end
 
 -- Requests that still fit into this second, and how long it takes until there is one. Where there is plenty of room old times stay for a while, and it is

@@ -32,8 +32,20 @@ local function add_old_entry(groups, words)
   return number_of(fields, 'b')
 end
 
+-- What a lease that is looked at holds for an input that nobody has counted yet counts in the scopes that it names, from which the rest is taken back: by scope.
+local function add_estimate(estimates, scope)
+  local sum = estimates[scope]
+  if not sum then
+    sum = {day = 0, month = 0, spend = 0}
+    estimates[scope] = sum
+  end
+  if month_of(lease[L_DAY]) ~= month_of(day) then return end
+  if lease[L_DAY] == day then sum.day = sum.day + lease[L_INPUT] end
+  sum.month, sum.spend = sum.month + lease[L_INPUT], sum.spend + lease[L_INPUT_COST]
+end
+
 -- Gives whether those were all entries of the outbox, and when the first of what was looked at began, in ms.
-local function read_unsettled(groups, position)
+local function read_unsettled(groups, estimates, position)
   local oldest = 1 / 0
   local entries = call('XRANGE', outbox_key, '(' .. position, '+', 'COUNT', text(UNSETTLED_MAX))
   for _, entry in ipairs(entries) do
@@ -52,7 +64,10 @@ local function read_unsettled(groups, position)
     if pcall(read_lease, found[2][i]) then -- else it is set aside when it runs out
       local key, workspace, model = numbers('<sss', lease_words())
       oldest = min(oldest, lease[L_BEGAN])
-      if lease[L_CACHED] < 0 then lease[L_INPUT], lease[L_INPUT_COST] = 0, 0 end -- an estimate: what it comes to is seen the next time
+      if lease[L_CACHED] < 0 then
+        for j = 1, lease[L_SCOPES] do add_estimate(estimates, lease_scopes[j]) end
+        lease[L_INPUT], lease[L_INPUT_COST] = 0, 0
+      end
       add_unsettled(groups, key, workspace, model, now / 1000, lease[L_INPUT] + lease[L_OUTPUT], cost_of_lease())
     end
   end
@@ -73,9 +88,9 @@ local function limits_catch_up(KEYS, ARGV)
   local time, read_on = struct.unpack('<dd', ARGV[1])
   begin(time)
   begin_leases(KEYS[1], false)
-  local groups, complete, oldest = {}, false, 1 / 0
+  local groups, estimates, complete, oldest = {}, {}, false, 1 / 0
   -- An outbox that was lost in between has nothing to do with the position.
-  if (call('GET', KEYS[2]) or '') == ARGV[2] then complete, oldest = read_unsettled(groups, ARGV[3]) end
+  if (call('GET', KEYS[2]) or '') == ARGV[2] then complete, oldest = read_unsettled(groups, estimates, ARGV[3]) end
   if read_on ~= day then complete = false end
   local k = 3
   for a = 4, #ARGV, 4 do
@@ -88,6 +103,8 @@ local function limits_catch_up(KEYS, ARGV)
         day_tokens, month_tokens, month_spend = day_tokens + group.day, month_tokens + group.month, month_spend + group.spend
       end
     end
+    local held = estimates[string.match(KEYS[k], '}:(.*)$')]
+    if held then day_tokens, month_tokens, month_spend = day_tokens + held.day, month_tokens + held.month, month_spend + held.spend end
     local scope = open(KEYS[k])
     scope[DAY_TOKENS] = max(scope[DAY_TOKENS], day_tokens)
     scope[MONTH_TOKENS], scope[MONTH_SPEND] = max(scope[MONTH_TOKENS], month_tokens), max(scope[MONTH_SPEND], month_spend)
@@ -108,8 +125,7 @@ local function limits_oldest(KEYS, ARGV)
   local oldest = 1 / 0
   local found = call('HSCAN', leases_key, ARGV[2], 'COUNT', text(PIECE))
   for i = 2, #found[2], 2 do
-    read_lease(found[2][i])
-    oldest = min(oldest, lease[L_BEGAN])
+    if pcall(read_lease, found[2][i]) then oldest = min(oldest, lease[L_BEGAN]) end
   end
   return {found[1], pack('<d', oldest == 1 / 0 and 0 or oldest)}
 end

@@ -185,7 +185,7 @@ local function charge(input, cached, output, ended)
     scope[STREAMS] = still_running > 0 and still_running or 0
     add(scope, 0, input_charged, more_output, more_spend)
     if more_input < 0 or more_input_cost < 0 then
-      refund(scope, lease_epochs[i], l[L_SLICE], l[L_DAY], max(-more_input, 0), max(-more_input_cost, 0))
+      refund(scope, lease_epochs[i], l[L_SLICE], l[L_DAY], 0, max(-more_input, 0), max(-more_input_cost, 0))
     end
   end
 end
@@ -210,6 +210,16 @@ local function settle(id, input, cached, output, how, open_end)
   write_entry(id, 1, input, cached, lease[L_OUTPUT], cost_of_lease(), how)
   drop_lease(id)
   if open_end then keep_settled(id) end
+end
+
+-- The end of a lease of which nothing was made: as if it had never been, but for its second. Should a worker report all the same, that is added.
+local function forget(id)
+  charge(0, 0, 0, true)
+  for i = 1, lease[L_SCOPES] do
+    refund(open('bora:use:' .. tag .. ':' .. lease_scopes[i]), lease_epochs[i], lease[L_SLICE], lease[L_DAY], 1, 0, 0)
+  end
+  drop_lease(id)
+  keep_settled(id)
 end
 
 -- A better word on a lease that was settled with an open end.

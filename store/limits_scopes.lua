@@ -225,27 +225,28 @@ local function add(scope, requests, input, output, spend)
   scope.changed = true
 end
 
-local function take_from_slice(scope, number, input)
+local function take_from_slice(scope, number, requests, input)
   if number == scope[LAST] then
-    input = min(input, scope[SLICE_INPUT])
+    requests, input = min(requests, scope[SLICE_REQUESTS]), min(input, scope[SLICE_INPUT])
+    scope[SLICE_REQUESTS], scope[REQUESTS] = scope[SLICE_REQUESTS] - requests, scope[REQUESTS] - requests
     scope[SLICE_INPUT], scope[INPUT] = scope[SLICE_INPUT] - input, scope[INPUT] - input
   elseif scope[OLDEST] > 0 and number >= scope[OLDEST] then
     local win = list_of('win', scope)
     for i, packed in ipairs(call('LRANGE', win, '0', '-1')) do
-      local found, requests, slice_input, output = numbers('<dddd', packed)
+      local found, slice_requests, slice_input, output = numbers('<dddd', packed)
       if found == number then
-        input = min(input, slice_input)
-        call('LSET', win, text(i - 1), pack('<dddd', number, requests, slice_input - input, output))
-        scope[INPUT] = scope[INPUT] - input
+        requests, input = min(requests, slice_requests), min(input, slice_input)
+        call('LSET', win, text(i - 1), pack('<dddd', number, slice_requests - requests, slice_input - input, output))
+        scope[REQUESTS], scope[INPUT] = scope[REQUESTS] - requests, scope[INPUT] - input
       end
     end
   end
 end
 
 -- Give back what was charged at an earlier time, in each window that still is the one it was charged in.
-local function refund(scope, epoch, charged_slice, charged_day, input, spend)
+local function refund(scope, epoch, charged_slice, charged_day, requests, input, spend)
   if scope[EPOCH] ~= epoch then return end
-  if input > 0 then take_from_slice(scope, charged_slice, input) end
+  if requests > 0 or input > 0 then take_from_slice(scope, charged_slice, requests, input) end
   if scope[DAY] == charged_day then scope[DAY_TOKENS] = max(0, scope[DAY_TOKENS] - input) end
   if scope[MONTH] == month_of(charged_day) then
     scope[MONTH_TOKENS], scope[MONTH_SPEND] = max(0, scope[MONTH_TOKENS] - input), max(0, scope[MONTH_SPEND] - spend)

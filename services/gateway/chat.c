@@ -44,6 +44,7 @@ static void list_remove(struct gateway *gateway, struct chat *chat) {
     else
         gateway->chats = chat->next;
     if (chat->next != NULL) chat->next->previous = chat->previous;
+    chat_leave_estimates_locked(chat);
     pthread_mutex_unlock(&gateway->chats_mutex);
 }
 
@@ -244,7 +245,7 @@ static enum status open_stream_locked(struct chat *chat, int index) {
     start.lease.len = (size_t)snprintf(lease, sizeof lease, "%s/%s", chat->request->key->organization, chat->lease);
     start.lease.data = (uint8_t *)lease;
     start.answer = index;
-    start.proceed_prompt_tokens = chat_worker_goes_on(chat) ? chat->estimate.input : 0;
+    start.proceed_prompt_tokens = chat->estimate.input;
     choice->prepared = choice->finished = choice->held = false;
     chat_ref(chat);
     request_ref(chat->request);
@@ -271,6 +272,7 @@ void chat_open_streams_locked(struct chat *chat) {
         bool lost = status == STATUS_UNAVAILABLE || status == STATUS_CANCELLED;
         if (lost) atomic_store(&chat->worker->suspect, true);
         /* Nothing was started: another one may do it. */
+        if (i == 0) chat_drop_estimate_locked(chat);
         if (lost && i == 0 && chat->attempts < ATTEMPTS_MAX && choose_worker_locked(chat, &error))
             chat_open_streams_locked(chat);
         else
@@ -365,8 +367,10 @@ void chat_writable(struct chat *chat) {
 /** True when this was the last one awaited and the limits are to be asked. */
 static bool on_prepared_locked(struct chat *chat, struct chat_choice *choice,
                                const Bora__Internal__V1__Prepared *prepared) {
-    bool stopped = chat->phase == CHAT_DONE && chat->estimate.input > 0; /* it may have been computed all the same */
+    /* One that was stopped: its prompt may have been computed all the same. */
+    bool stopped = chat->phase == CHAT_DONE && chat->estimate.input > 0 && prepared->goes_on;
     if (chat->phase != CHAT_PREPARING && !stopped) return false;
+    if (stopped) chat->estimate.counted = true;
     for (int i = choice->index, last = chat->plan.streams == 1 ? chat->choice_count - 1 : i; i <= last; i++) {
         chat->choices[i].prepared = true;
         chat->choices[i].prompt_tokens = prepared->prompt_tokens;
@@ -380,7 +384,7 @@ static bool on_prepared_locked(struct chat *chat, struct chat_choice *choice,
     if (chat->estimate.input > 0) {
         if (stopped || !chat_confirm_estimate_locked(chat)) return false;
         chat->phase = CHAT_GENERATING;
-        if (!chat_worker_goes_on(chat) && choice->generation != NULL) generation_proceed(choice->generation, 0);
+        if (!prepared->goes_on && choice->generation != NULL) generation_proceed(choice->generation, 0);
         return false;
     }
     chat->phase = CHAT_ADMITTING;
@@ -579,9 +583,11 @@ static void log_end(const struct chat *chat, const struct generation_failure *fa
 /** The worker has counted tokens and says no: that was work, so the limits count a request before the client hears of it. */
 static bool refuse_later_locked(struct chat *chat, const struct generation_failure *failure,
                                 const struct api_error *error) {
-    if (chat->phase != CHAT_PREPARING || chat->estimate.input > 0 ||
+    if (chat->phase != CHAT_PREPARING ||
         (failure->status != STATUS_OUT_OF_RANGE && failure->status != STATUS_INVALID_ARGUMENT))
         return false;
+    chat->estimate.counted = true;
+    if (chat->estimate.input > 0) return false; /* they have */
     chat->refusal = arena_alloc(&chat->request->arena, sizeof *error);
     if (chat->refusal == NULL) return false;
     *chat->refusal = *error;
@@ -602,8 +608,7 @@ static bool on_broken_locked(struct chat *chat, const struct generation_failure 
     log_end(chat, failure);
     bool again = lost && chat->phase == CHAT_PREPARING && chat->attempts < ATTEMPTS_MAX && chat->plan.streams == 1;
     if (again) {
-        if (!failure->said) chat_drop_estimate_locked(chat);
-        chat->provisional = false; /* of what was begun nothing is left */
+        chat_drop_estimate_locked(chat);
         if (choose_worker_locked(chat, &error))
             chat_open_streams_locked(chat);
         else

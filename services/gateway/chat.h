@@ -117,7 +117,7 @@ struct chat_choice {
 /** What the limits have let pass before a worker has counted. */
 struct chat_estimate {
     int64_t input, output; /* upper bounds; input 0: there is none, the limits are asked with exact numbers */
-    bool corrected;        /* the limits have been told what the input came to */
+    bool counted;          /* the worker has said what the input comes to, and goes on */
     struct limits_room requests, tokens; /* a minute's, for the headers */
 };
 
@@ -125,9 +125,11 @@ struct chat {
     struct gateway *gateway;
     struct request *request; /* referenced */
     atomic_int references;
-    struct chat *previous, *next; /* in the gateway's list; its mutex */
-    bool ended;                   /* chats_end has been there; likewise */
-    uint64_t change_seen;         /* the last pass of chats_end_of that has been there; likewise */
+    struct chat *previous, *next;                   /* in the gateway's list; its mutex */
+    struct chat *previous_estimate, *next_estimate; /* in its other one, while `estimated`; likewise */
+    bool estimated;
+    bool ended;           /* chats_end has been there; likewise */
+    uint64_t change_seen; /* the last pass of chats_end_of that has been there; likewise */
     struct chat_plan plan;
     struct worker *worker;
     int64_t created;
@@ -184,19 +186,19 @@ void chat_admit(struct chat *chat);
 void chat_admit_estimate(struct chat *chat, const struct chat_estimate *estimate);
 /** The worker of one that was admitted so has counted. False: more than the bound; it was failed. */
 bool chat_confirm_estimate_locked(struct chat *chat);
-/** Its worker is lost before it has said anything: what it does all the same it reports itself. */
+/** Another worker is asked, with a lease of its own: nothing has come of this one. Should its worker have begun all the same, it reports that itself. */
 void chat_drop_estimate_locked(struct chat *chat);
 /** So far. */
 struct limits_usage chat_usage_locked(const struct chat *chat);
 /** Whoever ends something calls it; the last one settles. */
 void chat_settle_locked(struct chat *chat);
+/** The mutex of the gateway's lists is held. */
+void chat_leave_estimates_locked(struct chat *chat);
 
 /* chat_estimate.c */
 /** May it be admitted by upper bounds? A plain chat, on a worker with places left that says how many tokens a prompt has at most, of a key whose
- *  limits had plenty of room the last time. */
+ *  limits had plenty of room the last time. With max_tokens: without them an answer may have whatever the limits have left. */
 bool chat_estimate(const struct chat *chat, struct chat_estimate *out);
-/** Behind Prepared, by itself: not where an older worker has taken the place of the one that was chosen. */
-bool chat_worker_goes_on(const struct chat *chat);
 
 /* chat_answer.c; the chat's mutex is held */
 void chat_send_delta(struct chat *chat, struct chat_choice *choice, const Bora__Internal__V1__Delta *delta);

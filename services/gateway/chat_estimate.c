@@ -16,7 +16,8 @@ static bool is_sane(const Bora__Internal__V1__PromptBound *bound) {
 /** Texts alone: what else a prompt may hold is laid out in ways that no bound covers, or may be declined by the worker. */
 static bool is_plain(const struct chat_plan *plan) {
     const Bora__Internal__V1__Start *start = plan->start;
-    if (plan->streams != 1 || plan->choices != 1 || start->grammar != NULL || start->n_tools > 0 || start->beam != NULL)
+    if (!plan->max_tokens_given || plan->streams != 1 || plan->choices != 1 || start->grammar != NULL ||
+        start->n_tools > 0 || start->beam != NULL)
         return false;
     for (size_t i = 0; i < start->n_messages; i++) {
         if (start->messages[i]->role == BORA__INTERNAL__V1__CONVERSATION_MESSAGE__ROLE__ROLE_TOOL ||
@@ -26,7 +27,7 @@ static bool is_plain(const struct chat_plan *plan) {
     return true;
 }
 
-/** A worker that may refuse for lack of places is asked first: such a refusal counts nothing. */
+/** A worker that looks as if it would refuse for lack of places is asked first. */
 static bool has_places(const struct worker *worker) {
     const Bora__Internal__V1__Load *load = worker->announcement->load;
     if (load == NULL || atomic_load(&worker->load.waiting) > 0) return false;
@@ -35,10 +36,6 @@ static bool has_places(const struct worker *worker) {
 
 static int64_t at_most(int64_t value, int64_t most) {
     return value < most ? value : most;
-}
-
-bool chat_worker_goes_on(const struct chat *chat) {
-    return is_sane(chat->worker->announcement->model->prompt_bound);
 }
 
 bool chat_estimate(const struct chat *chat, struct chat_estimate *out) {
@@ -52,8 +49,7 @@ bool chat_estimate(const struct chat *chat, struct chat_estimate *out) {
     for (size_t i = 0; i < start->n_messages; i++) bytes += (int64_t)start->messages[i]->content.len;
     int64_t input =
         bound->fixed_tokens + bound->message_tokens * (int64_t)start->n_messages + bound->byte_tokens * bytes;
-    *out =
-        (struct chat_estimate){.input = at_most(input, context), /* what is longer is refused */
-                               .output = chat->plan.max_tokens_given ? at_most(start->max_tokens, context) : context};
+    *out = (struct chat_estimate){.input = at_most(input, context), /* what is longer is refused */
+                                  .output = at_most(start->max_tokens, context)};
     return out->input > 0;
 }

@@ -254,12 +254,51 @@ static bool passes_locked(struct chat *chat, const struct limits_admission *admi
     return false;
 }
 
+void chat_leave_estimates_locked(struct chat *chat) {
+    if (!chat->estimated) return;
+    *(chat->previous_estimate != NULL ? &chat->previous_estimate->next_estimate : &chat->gateway->estimates) =
+        chat->next_estimate;
+    if (chat->next_estimate != NULL) chat->next_estimate->previous_estimate = chat->previous_estimate;
+    chat->previous_estimate = chat->next_estimate = NULL;
+    chat->estimated = false;
+}
+
+/** What is held too much keeps others out where there is little room: the limits hear what the organisation's estimates (NULL: all) came to, of which that is
+ *  known by now. How many. */
+static int correct_estimates(struct gateway *gateway, const char *organization) {
+    int count = 0;
+    pthread_mutex_lock(&gateway->chats_mutex);
+    for (struct chat *chat = gateway->estimates, *next; chat != NULL; chat = next) {
+        const char *its = chat->request->key->organization;
+        next = chat->next_estimate;
+        if (organization != NULL && strcmp(its, organization) != 0) continue;
+        if (pthread_mutex_trylock(&chat->mutex) != 0) continue; /* another time */
+        if (chat->phase == CHAT_GENERATING) {
+            struct limits_usage usage = chat_usage_locked(chat);
+            settlements_charge(gateway->settlements, its, chat->lease, &usage);
+            chat_leave_estimates_locked(chat);
+            count++;
+        }
+        pthread_mutex_unlock(&chat->mutex);
+    }
+    pthread_mutex_unlock(&gateway->chats_mutex);
+    return count;
+}
+
+/** Denied by a limit to which corrections give something back, and there were some: what it asks next finds it. */
+static bool is_worth_asking_again(const struct chat *chat, enum status status, const struct limits_result *result) {
+    if (status != STATUS_OK || result->outcome != LIMITS_DENIED || result->denied_by < LIMITS_INPUT_PER_MINUTE ||
+        result->denied_by == LIMITS_STREAMS)
+        return false;
+    return correct_estimates(chat->gateway, chat->request->key->organization) > 0;
+}
+
 static void on_peeked(void *context, enum status status, const struct limits_result *result, const char *message) {
     struct admitting *admitting = context;
     struct chat *chat = admitting->chat;
+    bool unknown = status != STATUS_OK || is_worth_asking_again(chat, status, result); /* the admission decides then */
     pthread_mutex_lock(&chat->mutex);
-    bool unknown = status != STATUS_OK; /* the admission itself decides then */
-    if (unknown)
+    if (status != STATUS_OK)
         log_warn("the limits cannot be looked at", LOG_S("request_id", chat->request->id), LOG_S("error", message));
     if ((unknown || passes_locked(chat, &admitting->admission, result)) && chat->phase == CHAT_PEEKING)
         chat_open_streams_locked(chat);
@@ -272,7 +311,16 @@ static void on_admitted(void *context, enum status status, const struct limits_r
     struct admitting *admitting = context;
     struct chat *chat = admitting->chat;
     struct limits_result local = {0};
+    bool again = is_worth_asking_again(chat, status, result);
     pthread_mutex_lock(&chat->mutex);
+    if (again && chat->phase == CHAT_ADMITTING) {
+        chat->admitting = false;
+        pthread_mutex_unlock(&chat->mutex);
+        chat_admit(chat);
+        chat_let_go(chat);
+        free(admitting);
+        return;
+    }
     if (status != STATUS_OK)
         result = passes_outage_locked(chat, &admitting->admission, status, message, &local) ? &local : NULL;
     chat->admitting = false;
@@ -377,14 +425,11 @@ static void record(struct chat *chat, const struct limits_usage *usage) {
     settlements_record(chat->gateway->settlements, &admission, usage);
 }
 
-/** Once, and when the worker has counted. */
-static void correct_estimate_locked(struct chat *chat) {
-    if (chat->estimate.input == 0 || chat->estimate.corrected || chat->phase != CHAT_GENERATING ||
-        chat->admitted_without_redis)
-        return;
-    chat->estimate.corrected = true;
-    struct limits_usage usage = chat_usage_locked(chat);
-    settlements_charge(chat->gateway->settlements, chat->request->key->organization, chat->lease, &usage);
+/** The limits know what its input came to, or need not. */
+static void forget_estimate(struct chat *chat) {
+    pthread_mutex_lock(&chat->gateway->chats_mutex);
+    chat_leave_estimates_locked(chat);
+    pthread_mutex_unlock(&chat->gateway->chats_mutex);
 }
 
 /** What was known of the room when a long answer began says nothing about its end; and of long ones there are not many. */
@@ -407,6 +452,8 @@ void chat_settle_locked(struct chat *chat) {
         metric_add(chat->gateway->tokens, (double)usage.output, chat->request->model, "completion");
     }
     usage.provisional = chat->provisional;
+    usage.unused = chat->estimate.input > 0 && !chat->estimate.counted;
+    if (chat->estimate.input > 0) forget_estimate(chat);
     if (chat->admitted_without_redis)
         record(chat, &usage);
     else if (chat->leased && may_gather_locked(chat))
@@ -430,12 +477,12 @@ static bool is_charged_locked(struct chat *chat, int64_t now_ns, struct limits_u
 
 void chats_charge(struct gateway *gateway) {
     int64_t now_ns = clock_monotonic_ns(clock_system());
+    (void)correct_estimates(gateway, NULL);
     pthread_mutex_lock(&gateway->chats_mutex);
     for (struct chat *chat = gateway->chats; chat != NULL; chat = chat->next) {
         struct limits_usage usage;
         /* Whoever holds it may be about to take the list's; it is charged the next time. A chat that is being freed is settled. */
         if (pthread_mutex_trylock(&chat->mutex) != 0) continue;
-        correct_estimate_locked(chat);
         if (is_charged_locked(chat, now_ns, &usage))
             settlements_charge(gateway->settlements, chat->request->key->organization, chat->lease, &usage);
         pthread_mutex_unlock(&chat->mutex);
@@ -445,43 +492,56 @@ void chats_charge(struct gateway *gateway) {
 
 /* ---- admission by upper bounds -------------------------------------------------------------------------------------- */
 
-/** There is little room: what is held too much may keep others out, so the limits hear at once what the organisation's estimates came to. */
-static void correct_estimates(struct gateway *gateway, const char *organization) {
+static void join_estimates(struct chat *chat) {
+    struct gateway *gateway = chat->gateway;
     pthread_mutex_lock(&gateway->chats_mutex);
-    for (struct chat *chat = gateway->chats; chat != NULL; chat = chat->next) {
-        if (strcmp(chat->request->key->organization, organization) != 0) continue;
-        if (pthread_mutex_trylock(&chat->mutex) != 0) continue; /* the next tick comes to it */
-        correct_estimate_locked(chat);
-        pthread_mutex_unlock(&chat->mutex);
-    }
+    chat->estimated = true;
+    chat->next_estimate = gateway->estimates;
+    if (chat->next_estimate != NULL) chat->next_estimate->previous_estimate = chat;
+    gateway->estimates = chat;
     pthread_mutex_unlock(&gateway->chats_mutex);
+}
+
+/** Tokens of this key's requests are counted first for a while. False: they are already. */
+static bool count_from_now(struct key_info *key) {
+    int64_t now_ns = clock_monotonic_ns(clock_system());
+    return atomic_exchange(&key->counted_until_ns, now_ns + COUNTED_NS) <= now_ns;
+}
+
+/** Its answer was lost, and there may be a lease. What becomes of the chat is decided when its tokens have been counted. */
+static void lose_estimate_locked(struct chat *chat, const char *message) {
+    const struct limits_usage nothing = {.unused = true};
+    log_warn("the limits cannot be asked ahead", LOG_S("request_id", chat->request->id), LOG_S("error", message));
+    settlements_settle(chat->gateway->settlements, chat->request->key->organization, chat->lease, &nothing);
 }
 
 static void on_estimated(void *context, enum status status, const struct limits_result *result, const char *message) {
     struct admitting *admitting = context;
     struct chat *chat = admitting->chat;
-    struct limits_result local = {0};
+    bool scarce = false, first = false;
     pthread_mutex_lock(&chat->mutex);
-    if (status != STATUS_OK)
-        result = passes_outage_locked(chat, &admitting->admission, status, message, &local) ? &local : NULL;
-    bool scarce = result != NULL && result->outcome == LIMITS_SCARCE;
     chat->admitting = false;
-    chat->leased = result == NULL || result->outcome == LIMITS_ADMITTED;
-    chat->gathers = result != NULL && leaves_plenty(&admitting->admission, result);
-    if (scarce) {
-        atomic_store(&chat->request->key->counted_until_ns, clock_monotonic_ns(clock_system()) + COUNTED_NS);
+    if (status != STATUS_OK || result->outcome == LIMITS_SCARCE) {
+        scarce = true;
+        first = count_from_now(chat->request->key);
+        if (status != STATUS_OK) lose_estimate_locked(chat, message);
         chat->estimate.input = 0;
         if (chat->phase == CHAT_ESTIMATING) chat_open_streams_locked(chat);
-    } else if (passes_locked(chat, &admitting->admission, result) && chat->phase == CHAT_ESTIMATING) {
-        chat->estimate.requests = result->room[LIMITS_REQUESTS_PER_MINUTE];
-        chat->estimate.tokens = result->room[LIMITS_TOKENS_PER_MINUTE];
-        chat_open_streams_locked(chat);
+    } else {
+        chat->leased = result->outcome == LIMITS_ADMITTED;
+        chat->gathers = leaves_plenty(&admitting->admission, result);
+        if (passes_locked(chat, &admitting->admission, result) && chat->phase == CHAT_ESTIMATING) {
+            chat->estimate.requests = result->room[LIMITS_REQUESTS_PER_MINUTE];
+            chat->estimate.tokens = result->room[LIMITS_TOKENS_PER_MINUTE];
+            join_estimates(chat);
+            chat_open_streams_locked(chat);
+        }
     }
     chat_settle_locked(chat);
     pthread_mutex_unlock(&chat->mutex);
-    if (scarce)
-        correct_estimates(chat->gateway, chat->request->key->organization);
-    else
+    if (first)
+        (void)correct_estimates(chat->gateway, chat->request->key->organization);
+    else if (!scarce)
         settlements_pass_on(chat->gateway->settlements, chat->request->key->organization);
     chat_let_go(chat);
     free(admitting);
@@ -520,12 +580,12 @@ bool chat_confirm_estimate_locked(struct chat *chat) {
         log_error("a worker counts more tokens than it has said there can be", LOG_S("request_id", chat->request->id),
                   LOG_S("model", chat->request->model), LOG_I("tokens", choice->prompt_tokens),
                   LOG_I("bound", estimate->input));
-        choice->prompt_tokens = 0; /* it waits for a Proceed that does not come */
         struct api_error error =
             api_error_make(500, STATUS_INTERNAL, "server_error", NULL, "The model failed to answer.");
         chat_fail_locked(chat, &error);
         return false;
     }
+    estimate->counted = true;
     if (estimate->tokens.limit != LIMITS_ABSENT)
         estimate->tokens.remaining += estimate->input - choice->prompt_tokens + estimate->output - choice->max_tokens;
     add_limit_headers(chat, estimate->requests, estimate->tokens, choice->prompt_tokens + choice->max_tokens);
@@ -533,12 +593,10 @@ bool chat_confirm_estimate_locked(struct chat *chat) {
 }
 
 void chat_drop_estimate_locked(struct chat *chat) {
-    const struct limits_usage nothing = {.provisional = true};
+    const struct limits_usage nothing = {.unused = true};
     if (chat->estimate.input == 0) return;
-    if (chat->admitted_without_redis)
-        record(chat, &nothing);
-    else
-        settlements_settle(chat->gateway->settlements, chat->request->key->organization, chat->lease, &nothing);
+    forget_estimate(chat);
+    settlements_settle_now(chat->gateway->settlements, chat->request->key->organization, chat->lease, &nothing);
     chat->estimate.input = chat->proceeded_ns = 0;
-    chat->leased = chat->admitted_without_redis = chat->provisional = false;
+    chat->leased = chat->provisional = false;
 }

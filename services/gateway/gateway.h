@@ -72,8 +72,9 @@ struct gateway {
     struct metric *running;       /* bora_gateway_requests_running */
     atomic_bool draining;
     pthread_mutex_t chats_mutex;
-    struct chat *chats;    /* that are not freed; guarded by the mutex */
-    uint64_t changes_seen; /* passes over them for changes of keys; likewise */
+    struct chat *chats;     /* that are not freed; guarded by the mutex */
+    struct chat *estimates; /* those whose admission was an estimate that nobody has corrected yet; likewise */
+    uint64_t changes_seen;  /* passes over them for changes of keys; likewise */
     struct outage *outage;
     struct settlements *settlements;
     struct metric *settlements_waiting; /* bora_gateway_settlements_waiting */

@@ -25,7 +25,6 @@ struct generation_failure {
     enum status status;
     const char *message;                           /* never NULL */
     const Bora__Internal__V1__WorkerError *detail; /* NULL: the worker says no more */
-    bool said; /* the worker itself has ended it, and reports nothing of it; else it was lost, and the worker may */
 };
 
 /** What is handed over is lent until the callback returns. */

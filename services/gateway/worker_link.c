@@ -221,8 +221,7 @@ static void deliver_failed(struct generation *generation, const Bora__Internal__
     bool known = failed->status > STATUS_OK && failed->status <= STATUS_UNAUTHENTICATED;
     struct generation_failure failure = {.status = known ? (enum status)failed->status : STATUS_UNKNOWN,
                                          .message = failed->message,
-                                         .detail = failed->error,
-                                         .said = true};
+                                         .detail = failed->error};
     set_over(generation);
     generation->callbacks->failed(generation->context, &failure);
 }

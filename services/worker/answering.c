@@ -347,7 +347,7 @@ static enum status prepare(struct answering *call, struct error *err) {
     return prepare_grammar(call, err);
 }
 
-static void send_prepared_locked(struct answering *call) {
+static void send_prepared_locked(struct answering *call, bool goes_on) {
     Bora__Internal__V1__LinkEvent event = BORA__INTERNAL__V1__LINK_EVENT__INIT;
     Bora__Internal__V1__Prepared prepared = BORA__INTERNAL__V1__PREPARED__INIT;
     event.kind_case = BORA__INTERNAL__V1__LINK_EVENT__KIND_PREPARED;
@@ -357,6 +357,7 @@ static void send_prepared_locked(struct answering *call) {
     prepared.context_tokens = link_worker(call->link)->description.context_tokens;
     prepared.dropped_messages = (int64_t)call->window.dropped_messages;
     prepared.dropped_tokens = (int64_t)call->window.dropped_tokens;
+    prepared.goes_on = goes_on;
     call->phase = AWAIT_PROCEED;
     if (link_send(call, &event, false) == LINK_FULL)
         fail_locked(call, STATUS_RESOURCE_EXHAUSTED, "too much waits for the gateway");
@@ -396,9 +397,9 @@ static void proceed_locked(struct answering *call, int64_t max_tokens) {
 
 /** Tokens are counted. The limits may have said yes already, to a prompt of so many. */
 static void prepared_locked(struct answering *call) {
-    send_prepared_locked(call);
-    if (call->phase == AWAIT_PROCEED && (int64_t)call->prompt.count <= call->start->proceed_prompt_tokens)
-        proceed_locked(call, 0);
+    bool goes_on = (int64_t)call->prompt.count <= call->start->proceed_prompt_tokens;
+    send_prepared_locked(call, goes_on);
+    if (goes_on && call->phase == AWAIT_PROCEED) proceed_locked(call, 0);
 }
 
 static void tokenize_job(void *context) {

@@ -233,6 +233,7 @@ class ScriptedWorker:
             self.script, self.starts, self.proceeds, self.generations, self.count = script, [], [], [], 0
             self.refusals = {}  # index -> status: generations that fail before Prepared
             self.stops = True
+            self.goes_on = bool(self.bound)
             self.counting = threading.Event()  # the tokens of prompts; set: done at once
             self.counting.set()
 
@@ -249,8 +250,9 @@ class ScriptedWorker:
             return
         self.counting.wait()
         most = start.max_tokens if start.HasField("max_tokens") else self.CONTEXT_TOKENS - self.PROMPT_TOKENS
-        generation.send(prepared=self.pb.Prepared(prompt_tokens=self.PROMPT_TOKENS, max_tokens=most, context_tokens=self.CONTEXT_TOKENS))
-        if start.proceed_prompt_tokens < self.PROMPT_TOKENS:
+        goes_on = self.goes_on and start.proceed_prompt_tokens >= self.PROMPT_TOKENS
+        generation.send(prepared=self.pb.Prepared(prompt_tokens=self.PROMPT_TOKENS, max_tokens=most, context_tokens=self.CONTEXT_TOKENS, goes_on=goes_on))
+        if not goes_on:
             command = generation.commands.get()
             if command is None:
                 return

@@ -161,6 +161,26 @@ static void test_only_what_is_the_scopes(void **state) {
 }
 
 /** The ledger's sums of yesterday are none of today's, but may be of this month. */
+/** An estimate that runs counts where it was charged, from which the rest is taken back; elsewhere what it came to counts when that is known. */
+static void test_estimates_count_where_they_were_charged(void **state) {
+    struct redis_client *client = client_of(state);
+    struct test_request request;
+    set_epoch(client);
+    test_request_init(&request);
+    price_at_1000(&request);
+    request.admission.estimate = true;
+    request.admission.input = 100;
+    admit_as(client, &request, 1);
+    catch_up(client, "0-0", 50);
+    settle(client, 1, usage_of(7, 0, 5));
+    assert_int_equal(month(client, "k:" KEY, NULL), 50 + 12);
+    assert_int_equal(used(client, "k:" KEY, NULL, LIMITS_SPEND_PER_MONTH), 50 + 12000);
+    assert_int_equal(month(client, "o", NULL), 0);
+    catch_up(client, "0-0", 50);
+    assert_int_equal(month(client, "k:" KEY, NULL), 50 + 12);
+    assert_int_equal(month(client, "o", NULL), 12);
+}
+
 static void test_sums_of_another_day(void **state) {
     struct redis_client *client = client_of(state);
     struct limits_past scopes[] = {{"o", NULL, 5, 70, 9}};
@@ -251,6 +271,7 @@ int main(void) {
                                        TEST(test_again_adds_nothing_twice),
                                        TEST(test_what_the_scope_counts_itself_is_not_added),
                                        TEST(test_only_what_is_the_scopes),
+                                       TEST(test_estimates_count_where_they_were_charged),
                                        TEST(test_sums_of_another_day),
                                        TEST(test_of_an_outbox_that_is_another_one_nothing_is_added),
                                        TEST(test_an_outbox_that_nobody_has_looked_at),

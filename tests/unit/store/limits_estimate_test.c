@@ -128,6 +128,42 @@ static void test_an_estimate_that_runs_out_costs_what_workers_say(void **state) 
     assert_int_equal(used_input(client), 26);
 }
 
+static void test_what_was_not_used_was_no_request(void **state) {
+    struct redis_client *client = client_of(state);
+    struct test_request request;
+    const struct limits_usage unused = {.unused = true};
+    estimate_init(&request);
+    test_request_limit(&request, LIMITS_REQUESTS_PER_MINUTE, 2);
+    for (int seconds = 0; seconds < 2; seconds++) { /* in the slice that is being filled, and in one before it */
+        limits_set_test_time(START_US + seconds * 10 * SECOND_US);
+        admit_as(client, &request, 2 * seconds + 1);
+        admit_as(client, &request, 2 * seconds + 2);
+        limits_set_test_time(START_US + seconds * 11 * SECOND_US);
+        assert_int_equal(settle(client, 2 * seconds + 1, unused), 1);
+        assert_int_equal(used(client, "k:" KEY, NULL, LIMITS_REQUESTS_PER_MINUTE), 1);
+        assert_int_equal(used_input(client), 100);
+        assert_int_equal(settle(client, 2 * seconds + 2, unused), 1);
+        assert_int_equal(used(client, "k:" KEY, NULL, LIMITS_REQUESTS_PER_MINUTE), 0);
+    }
+    assert_int_equal(used(client, "k:" KEY, NULL, LIMITS_TOKENS_PER_DAY), 0);
+    assert_int_equal(used(client, "k:" KEY, NULL, LIMITS_SPEND_PER_MONTH), 0);
+    assert_int_equal(used(client, "k:" KEY, NULL, LIMITS_STREAMS), 0);
+    assert_int_equal(read_outbox(client, NULL, 0), 0);
+    /* The worker had not been lost after all. */
+    assert_int_equal(report(client, 1, 0, usage_of(9, 0, 4)), 2);
+    struct outbox_entry entry;
+    assert_int_equal(read_outbox(client, &entry, 1), 1);
+    assert_int_equal(entry.requests, 0);
+    assert_int_equal(entry.input, 9);
+    assert_int_equal(entry.output, 4);
+    assert_int_equal(used(client, "k:" KEY, NULL, LIMITS_TOKENS_PER_DAY), 13);
+    /* What a worker has reported before counts. */
+    admit_as(client, &request, 5);
+    assert_int_equal(report(client, 5, 0, usage_of(9, 0, 4)), 1);
+    assert_int_equal(settle(client, 5, unused), 0);
+    assert_int_equal(used(client, "k:" KEY, NULL, LIMITS_REQUESTS_PER_MINUTE), 1);
+}
+
 int main(void) {
 #define REDIS_TEST(name) cmocka_unit_test_setup_teardown(name, limits_setup, limits_teardown)
     const struct CMUnitTest tests[] = {
@@ -137,6 +173,7 @@ int main(void) {
         REDIS_TEST(test_the_first_charge_says_the_input),
         REDIS_TEST(test_a_settlement_says_the_input),
         REDIS_TEST(test_an_estimate_that_runs_out_costs_what_workers_say),
+        REDIS_TEST(test_what_was_not_used_was_no_request),
     };
     return cmocka_run_group_tests_name("store/limits_estimate", tests, NULL, NULL);
 }

@@ -312,7 +312,13 @@ static void finish_request(struct world *world) {
     request->phase = SETTLING;
     if (generated_by(request) == 0 && request->received == 0 && chance(world, 50)) {
         request->last_word = (struct limits_usage){0};
-        request->worker_dead = true; /* it has nothing to report */
+        bool unused = chance(world, 50);
+        if (unused &&
+            chance(world, 30)) /* its worker is lost before it has said anything, and may have made something of it */
+            request->last_word.provisional = true;
+        else
+            request->worker_dead = true; /* it has nothing to report */
+        request->last_word.unused = unused;
     } else if (request->worker_dead || chance(world, 25)) {
         request->last_word = usage_of(request->input, 0, request->received);
         request->last_word.provisional = true;
@@ -403,7 +409,7 @@ static void check_true_windows(struct world *world) {
         for (int i = 0; i < reference->event_count; i++) {
             const struct reference_event *event = &reference->events[i];
             if (event->scope != scope || event->late) continue;
-            if (event->true_us > reference->true_us - SECOND_US) sum.of[LIMITS_REQUESTS_PER_SECOND] += event->requests;
+            if (event->true_us > reference->true_us - SECOND_US) sum.of[LIMITS_REQUESTS_PER_SECOND] += event->in_second;
             if (event->true_us <= reference->true_us - 60 * SECOND_US) continue;
             sum.of[LIMITS_REQUESTS_PER_MINUTE] += event->requests;
             sum.of[LIMITS_INPUT_PER_MINUTE] += event->input;

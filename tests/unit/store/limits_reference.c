@@ -67,7 +67,7 @@ struct limits_bounds reference_used(const struct reference *reference, int scope
         const struct reference_event *event = &reference->events[i];
         if (event->scope != scope) continue;
         int64_t tokens = event->input + event->output;
-        if (event->time_us > time_us - SECOND_US) used.of[LIMITS_REQUESTS_PER_SECOND] += event->requests;
+        if (event->time_us > time_us - SECOND_US) used.of[LIMITS_REQUESTS_PER_SECOND] += event->in_second;
         if (event->time_us / SLICE_US >= time_us / SLICE_US - SLICES) {
             used.of[LIMITS_REQUESTS_PER_MINUTE] += event->requests;
             used.of[LIMITS_INPUT_PER_MINUTE] += event->input;
@@ -207,6 +207,7 @@ void reference_admit(struct reference *reference, const struct reference_request
         lease->scopes[i] = request->scopes[i];
         lease->events[i] = add_event(reference, (struct reference_event){.scope = request->scopes[i],
                                                                          .requests = 1,
+                                                                         .in_second = 1,
                                                                          .input = admission->input,
                                                                          .spend = lease->input_cost});
     }
@@ -242,7 +243,7 @@ static void end(struct reference *reference, struct reference_lease *lease, stru
     lease->running = false;
     lease->ended = true;
     lease->open_end = open_end;
-    lease->ledger = (struct reference_ledger){1, lease->charged.input, lease->charged.cached_input,
+    lease->ledger = (struct reference_ledger){!lease->forgotten, lease->charged.input, lease->charged.cached_input,
                                               lease->charged.output, limits_cost(&lease->price, &lease->charged)};
 }
 
@@ -293,14 +294,25 @@ static int say(struct reference *reference, struct reference_lease *lease, struc
     return running ? 1 : 2;
 }
 
+/** As if it had never been, but for its second. */
+static int forget(struct reference *reference, struct reference_lease *lease) {
+    charge(reference, lease, (struct limits_usage){0}, true);
+    for (int i = 0; i < lease->scope_count; i++) reference->events[lease->events[i]].requests = 0;
+    lease->running = lease->estimate = false;
+    lease->ended = lease->open_end = lease->forgotten = true;
+    return 1;
+}
+
 int reference_settle(struct reference *reference, int number, const struct limits_usage *usage) {
     struct reference_lease *lease = &reference->leases[number];
+    if (usage->unused && lease->running && lease->charged.output == 0 && !has_reports(lease))
+        return forget(reference, lease);
     struct limits_usage said = *usage, by_workers;
     if (has_reports(lease)) {
         reported(lease, &by_workers);
         said.output = max64(said.output, by_workers.output);
     }
-    return say(reference, lease, said, usage->provisional);
+    return say(reference, lease, said, usage->provisional || usage->unused);
 }
 
 int reference_report(struct reference *reference, int number, int answer, const struct limits_usage *usage) {

@@ -16,7 +16,8 @@ struct reference_event {
     int64_t time_us; /* Redis' clock */
     int64_t true_us; /* time that never goes back */
     int64_t requests, input, output, spend;
-    bool late; /* what a lease that had run out turned out to have used: nobody held it */
+    int64_t in_second; /* requests that count in their second */
+    bool late;         /* what a lease that had run out turned out to have used: nobody held it */
 };
 
 /** Sums of the ledger for one lease. */
@@ -26,9 +27,10 @@ struct reference_ledger {
 
 struct reference_lease {
     bool running, ended;
-    bool open_end; /* ended, and a better word may come */
-    bool refused;  /* settled before it was admitted */
-    bool estimate; /* its input, of which nobody has said more yet */
+    bool open_end;  /* ended, and a better word may come */
+    bool refused;   /* settled before it was admitted */
+    bool forgotten; /* ended unused: not a request */
+    bool estimate;  /* its input, of which nobody has said more yet */
     int scope_count, scopes[LIMITS_SCOPES_MAX], events[LIMITS_SCOPES_MAX];
     struct limits_price price;
     int64_t due_us, granted, input_cost;
