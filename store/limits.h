@@ -124,7 +124,7 @@ struct limits_admission {
     bool peek;   /* only whether it would pass; takes nothing, makes no lease */
     bool
         estimate; /* `input` and `output` are upper bounds: it passes only where at least half of every limit of tokens and of spend is left behind it, so
-                   * that what is held too much keeps nobody out, else SCARCE. The first charge or settlement says the input. output_optional is 0 */
+                   * that what is held too much is nobody's need, else SCARCE. The first charge or settlement says the input. output_optional is 0 */
     bool
         late; /* it has passed already, without Redis: taken whatever the limits say, and once; then it is settled like any other */
     /* Of other leases of the organisation, said before this request is looked at, whatever becomes of it. */

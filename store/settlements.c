@@ -457,6 +457,7 @@ static bool gets_back(enum limits_kind kind) {
 }
 
 static bool may_look_twice(const struct limits_admission *admission) {
+    if (admission->estimate) return false; /* exact numbers follow */
     for (int i = 0; i < admission->scope_count; i++) {
         for (int kind = 0; kind < LIMITS_KINDS; kind++) {
             if (gets_back((enum limits_kind)kind) && admission->scopes[i].bounds.of[kind] != LIMITS_ABSENT) return true;
