@@ -109,17 +109,19 @@ void chat_fail_locked(struct chat *chat, const struct api_error *error) {
         request_fail(chat->request, error);
 }
 
-void chats_end(struct gateway *gateway) {
+/** Some at a time, as nothing of a chat may be done under the list's mutex. `when`: NULL: all; else those of keys that have expired by then. */
+static void end_chats(struct gateway *gateway, const int64_t *when, const struct api_error *error) {
     enum { AT_ONCE = 64 };
-    struct api_error error = api_error_unavailable("The gateway is stopping.");
-    for (;;) { /* some at a time: nothing of a chat may be done under the list's mutex */
+    for (;;) {
         struct chat *some[AT_ONCE];
         struct request *requests[AT_ONCE];
         int count = 0;
         pthread_mutex_lock(&gateway->chats_mutex);
         for (struct chat *chat = gateway->chats; chat != NULL && count < AT_ONCE; chat = chat->next) {
+            const int64_t expires_at = chat->request->key->expires_at;
+            if (chat->ended || (when != NULL && (chat->key_changed || expires_at == 0 || expires_at > *when))) continue;
             /* A request that is being freed is still there: freeing its chat, which nobody else holds then, waits for this mutex. */
-            if (chat->ended || !request_try_ref(chat->request)) continue;
+            if (!request_try_ref(chat->request)) continue;
             chat->ended = true;
             chat_ref(chat);
             requests[count] = chat->request;
@@ -129,12 +131,23 @@ void chats_end(struct gateway *gateway) {
         if (count == 0) return;
         for (int i = 0; i < count; i++) {
             pthread_mutex_lock(&some[i]->mutex);
-            chat_fail_locked(some[i], &error);
+            chat_fail_locked(some[i], error);
             pthread_mutex_unlock(&some[i]->mutex);
             chat_unref(some[i]);
             request_unref(requests[i]);
         }
     }
+}
+
+void chats_end(struct gateway *gateway) {
+    struct api_error error = api_error_unavailable("The gateway is stopping.");
+    end_chats(gateway, NULL, &error);
+}
+
+void chats_end_expired(struct gateway *gateway) {
+    struct api_error error = api_error_unauthorized();
+    const int64_t now = clock_unix_ns(clock_system()) / NS_PER_S;
+    end_chats(gateway, &now, &error);
 }
 
 /** A chat whose key's gate is looked at. */
@@ -161,6 +174,7 @@ void chats_end_of(struct gateway *gateway, enum key_change change, const char *i
         for (struct chat *chat = gateway->chats; chat != NULL && count < AT_ONCE; chat = chat->next) {
             if (chat->change_seen == pass || !key_change_is_about(change, id, chat->request->key)) continue;
             chat->change_seen = pass;
+            chat->key_changed = true;
             if (!request_try_ref(chat->request)) continue;
             chat_ref(chat);
             some[count++] = chat;

@@ -195,6 +195,7 @@ static const char *const health_services[] = {"",
 
 static void look_after_leases(struct gateway *gateway) {
     chats_charge(gateway);
+    chats_end_expired(gateway);
     struct settlements_counts counts = settlements_count(gateway->settlements);
     metric_set(gateway->settlements_waiting, (double)counts.waiting);
     metric_set(gateway->settlements_lost, (double)(counts.dropped + counts.refused));

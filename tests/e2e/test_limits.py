@@ -251,6 +251,39 @@ def test_clients_are_told_not_to_try_again_what_never_fits(house):
     assert (headers["x-should-retry"], headers["x-ratelimit-denied-by"]) == ("false", "key tokens_per_minute")
 
 
+def stream_of_a_key_that_expires(house, seconds):
+    import openai
+
+    key, key_id = house.new_key(expires_at=int(time.time()) + seconds)
+    client = openai.OpenAI(base_url=house.base + "/v1", api_key=key, max_retries=0)
+    return key_id, client.chat.completions.create(model=house.model, messages=[{"role": "user", "content": "Count to one million."}], max_tokens=8000, stream=True, logit_bias={"0": -100, "2": -100})
+
+
+def test_a_stream_ends_when_its_key_expires(house):
+    import openai
+
+    began = time.monotonic()
+    _, stream = stream_of_a_key_that_expires(house, 3)
+    with pytest.raises(openai.APIError, match="Unauthorized"):
+        for _ in stream:
+            pass
+    assert 1 < time.monotonic() - began < 5 * PACE
+
+
+def test_a_key_that_is_given_more_time_meanwhile_ends_no_stream(house):
+    key_id, stream = stream_of_a_key_that_expires(house, 3)
+    next(stream)
+    status, _, body = house.send("PATCH", f"/v1/admin/api-keys/{key_id}", {"expiration": ""}, key=house.admin_key)
+    assert status == 200, body
+    until = time.monotonic() + 4
+    for _ in stream:
+        if time.monotonic() > until:
+            break
+    else:
+        raise AssertionError("it ended")
+    stream.close()
+
+
 def test_a_stream_that_a_revocation_ends_says_so(house):
     """In its last chunk, which the public client raises, and as an exit status of the program."""
     import openai
