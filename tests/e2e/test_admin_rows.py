@@ -7,6 +7,7 @@ import http.client
 import io
 import json
 import os
+import re
 import socket
 import subprocess
 import time
@@ -17,7 +18,7 @@ from pathlib import Path
 import grpc
 import pytest
 
-from conftest import BUILD, PACE, error_detail, lone_gateway, parse, until
+from conftest import BUILD, PACE, ROOT, error_detail, lone_gateway, parse, until
 from scripted_keys import Refusal, ScriptedKeys
 
 KEY = "bora_0123456789ab_" + "x" * 43
@@ -494,3 +495,28 @@ def test_a_keys_service_that_is_gone_is_503_and_unavailable(grpc_modules, tmp_pa
         with grpc.insecure_channel(f"127.0.0.1:{gateway.grpc}") as channel, pytest.raises(grpc.RpcError) as caught:
             call(channel, keys, "/bora.v1.TenantService/GetMe", grpc_modules.tenants.GetMeRequest())
         assert caught.value.code() == grpc.StatusCode.UNAVAILABLE
+
+
+def documented():
+    """{(verb, path): (gRPC method, role, scope)} of the tables in docs/admin.md."""
+    rows = {}
+    for line in (ROOT / "docs" / "admin.md").read_text().splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        found = re.match(r"(GET|POST|PUT|PATCH|DELETE) (`/v1/.*)", cells[0])
+        if found:
+            for path in re.findall("`([^`]*)`", found[2]):
+                rows[found[1], path] = cells[1], re.split("[;:]", cells[2])[0], cells[3]
+    return rows
+
+
+def test_documentation_has_every_row_with_its_method_role_and_scope():
+    """docs/admin.md beside the gateway's table of routes and the keys service's tables of methods."""
+    methods = {}
+    for file in sorted((ROOT / "services" / "keys").glob("*_methods.c")):
+        for name, role, scope in re.findall(r'METHOD\(PATH, "(\w+)", \w+, \w+,\s+KEY_ROLE_(\w+), (NULL|"\w+")\)', file.read_text()):
+            methods[name] = role.lower(), "" if role == "OPERATOR" or scope == "NULL" else scope.strip('"')  # the operator has no scopes
+    routes = re.findall(r'\{"(\w+)", "(/v1/[^"]*)", \w+ "(\w+)"', (ROOT / "services" / "gateway" / "admin_routes.c").read_text())
+    assert len(routes) >= 26 and len(methods) >= 25
+    rows = documented()
+    assert rows.pop(("GET", "/v1/admin/workers")) == ("`ModelService/ListWorkers`", "admin", "admin")  # the gateway's own
+    assert rows == {(verb, path): (name, *methods[name]) for verb, path, name in routes}
