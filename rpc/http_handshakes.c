@@ -38,7 +38,7 @@ static struct http_connection *take_waiting(struct http_handshakes *handshakes) 
 static enum http_shake shake(struct http_connection *connection) {
     if (atomic_load(&connection->unwanted)) return HTTP_SHAKE_FAILED;
     if (tls_shake_hands(connection->tls) == 0) return HTTP_SHAKE_DONE;
-    return errno == EAGAIN || errno == EINTR ? HTTP_SHAKE_MORE : HTTP_SHAKE_FAILED;
+    return errno == EAGAIN ? HTTP_SHAKE_MORE : HTTP_SHAKE_FAILED;
 }
 
 static void *run(void *context) {

@@ -1,6 +1,6 @@
 /* Copyright Bora contributors
  * SPDX-License-Identifier: Apache-2.0 */
-/* TLS of the HTTP server. A session is used by the server's thread alone. */
+/* TLS of the HTTP server. A session is used by one thread at a time: the handshakes' until hands are shaken, then the server's. */
 #include "rpc/http_internal.h"
 #include "rpc/tls_internal.h"
 

@@ -95,7 +95,7 @@ struct limits_usage {
     int64_t cached_input; /* of the input, known at the end */
     int64_t output;       /* all answers together; what is less than an earlier call said counts as that */
     bool
-        unused; /* settle: nothing was made of it, which is not counted as a request either (but in its second), and has no entry; provisional, too */
+        unused; /* settle: nothing was made of it, which is not counted as a request either and has no entry; provisional, too */
     bool
         provisional; /* settle: the worker's last word is missing (its link broke). Its reports, or a later settle, may still add a difference */
 };

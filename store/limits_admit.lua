@@ -175,7 +175,7 @@ local function take(id, count, tail, cached)
   end
   local l = lease
   l[L_SLICE], l[L_DAY], l[L_INPUT], l[L_CACHED], l[L_OUTPUT], l[L_INPUT_COST], l[L_GRANTED] = slice, day, input, cached, 0, input_cost, granted
-  l[L_ENDED], l[L_BEGAN], l[L_SCOPES], lease_tail = 0, floor(now / 1000), count, tail
+  l[L_ENDED], l[L_BEGAN], l[L_SCOPES], lease_tail = 0, now / 1000, count, tail
   put_lease(id, lease_packed())
   put_due(id, now + LEASE_US)
 end

@@ -63,7 +63,7 @@ local function read_unsettled(groups, estimates, position)
   for i = 2, #found[2], 2 do
     if pcall(read_lease, found[2][i]) then -- else it is set aside when it runs out
       local key, workspace, model = numbers('<sss', lease_words())
-      oldest = min(oldest, lease[L_BEGAN])
+      oldest = min(oldest, floor(lease[L_BEGAN]))
       if lease[L_CACHED] < 0 then
         for j = 1, lease[L_SCOPES] do add_estimate(estimates, lease_scopes[j]) end
         lease[L_INPUT], lease[L_INPUT_COST] = 0, 0
@@ -125,7 +125,7 @@ local function limits_oldest(KEYS, ARGV)
   local oldest = 1 / 0
   local found = call('HSCAN', leases_key, ARGV[2], 'COUNT', text(PIECE))
   for i = 2, #found[2], 2 do
-    if pcall(read_lease, found[2][i]) then oldest = min(oldest, lease[L_BEGAN]) end
+    if pcall(read_lease, found[2][i]) then oldest = min(oldest, floor(lease[L_BEGAN])) end
   end
   return {found[1], pack('<d', oldest == 1 / 0 and 0 or oldest)}
 end

@@ -11,7 +11,7 @@ local L_SLICE, L_DAY = 4, 5 -- when its input was charged
 local L_INPUT, L_CACHED, L_OUTPUT, L_INPUT_COST = 6, 7, 8, 9 -- charged so far; cached: -1 while the input is an estimate of which nobody has said more
 local L_GRANTED = 10 -- output that it may use: the part above L_OUTPUT is held
 local L_ANSWERS, L_ENDED = 11, 12
-local L_BEGAN = 13 -- milliseconds
+local L_BEGAN = 13 -- milliseconds, to the microsecond
 local L_SCOPES, L_TAIL, L_REPORTS = 14, 15, 16 -- how many scopes; bytes of their names and all that comes with them, bytes of the reports
 local OUTBOX_MAX = 1000000 -- entries that nobody has fetched: no more usage is let in than can be accounted for
 local ENTRY = '<dddddddBc0c0' -- c0: all of a string
@@ -193,7 +193,7 @@ end
 -- The form of an entry: the end of store/limits.h.
 local function write_entry(id, requests, input, cached, output, nanos, how)
   entry_count = entry_count + 1
-  entries[entry_count] = pack(ENTRY, floor(now / 1000), lease[L_BEGAN], requests, input, cached, output, nanos, how, id, lease_words())
+  entries[entry_count] = pack(ENTRY, floor(now / 1000), floor(lease[L_BEGAN]), requests, input, cached, output, nanos, how, id, lease_words())
 end
 
 -- What workers have said of a lease that is not there yet, as of a request that passed while Redis was away: like lease_reports, behind a letter that
@@ -212,11 +212,14 @@ local function settle(id, input, cached, output, how, open_end)
   if open_end then keep_settled(id) end
 end
 
--- The end of a lease of which nothing was made: as if it had never been, but for its second. Should a worker report all the same, that is added.
+-- The end of a lease of which nothing was made: as if it had never been. Should a worker report all the same, that is added.
 local function forget(id)
+  local began = floor(lease[L_BEGAN] * 1000 + 0.5)
   charge(0, 0, 0, true)
   for i = 1, lease[L_SCOPES] do
-    refund(open('bora:use:' .. tag .. ':' .. lease_scopes[i]), lease_epochs[i], lease[L_SLICE], lease[L_DAY], 1, 0, 0)
+    local scope = open('bora:use:' .. tag .. ':' .. lease_scopes[i])
+    refund(scope, lease_epochs[i], lease[L_SLICE], lease[L_DAY], 1, 0, 0)
+    if began > now - SECOND_US then call('LREM', list_of('rps', scope), '-1', text(began)) end
   end
   drop_lease(id)
   keep_settled(id)

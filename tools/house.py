@@ -232,9 +232,17 @@ def start_redis(name, ports):
     wait_for(name, lambda: redis_answers(port, password), "answers")
 
 
+def listens(path):
+    with socket.socket(socket.AF_UNIX) as probe, contextlib.suppress(OSError):
+        probe.connect(os.fspath(path))
+        return True
+    return False
+
+
 def redis_flags(ports, prefix="--redis", port="redis_limits"):
+    """By its socket only where it listens: a Redis that runs may have been started without one, or its file be gone."""
     path = redis_socket(port.replace("_", "-"))
-    return [prefix, f"unix:{path}" if path else f"127.0.0.1:{ports[port]}", f"{prefix}-password-file", STATE / "secrets/redis-password"]
+    return [prefix, f"unix:{path}" if path and listens(path) else f"127.0.0.1:{ports[port]}", f"{prefix}-password-file", STATE / "secrets/redis-password"]
 
 
 def start_keys(ports):

@@ -70,6 +70,7 @@ struct gateway {
     struct metric *first_token_s; /* bora_gateway_first_token_seconds{model} */
     struct metric *tokens;        /* bora_gateway_tokens_total{model,kind} */
     struct metric *running;       /* bora_gateway_requests_running */
+    atomic_bool serving;          /* the ports for clients are open */
     atomic_bool draining;
     pthread_mutex_t chats_mutex;
     struct chat *chats;     /* that are not freed; guarded by the mutex */
@@ -90,7 +91,7 @@ void http_front_refused(int http_status, const char *reason, struct bytes *out, 
 /** All methods. Before the server starts; once in a process. */
 enum status grpc_front_add(struct rpc_server *server, struct gateway *gateway, struct error *err);
 
-/** Ready to serve: Redis, the keys service and at least one worker are there. `reason` says what is missing. */
+/** Ready to serve: the ports for clients are open; Redis, the keys service and at least one worker are there. `reason` says what is missing. */
 bool gateway_is_ready(const struct gateway *gateway, const char **out_reason);
 
 #endif

@@ -30,6 +30,8 @@
 bool gateway_is_ready(const struct gateway *gateway, const char **out_reason) {
     if (atomic_load(&gateway->draining))
         *out_reason = "draining\n";
+    else if (!atomic_load(&gateway->serving))
+        *out_reason = "the ports for clients are not open yet\n";
     else if (!redis_client_connected(gateway->redis) || !redis_client_connected(gateway->limits))
         *out_reason = "Redis cannot be reached\n";
     else if (!rpc_channel_ready(gateway->keys))
@@ -311,6 +313,7 @@ static enum status serve(struct gateway *gateway, const sigset_t *signals, struc
     TRY_CLEANUP(open_upstream(gateway, err));
     TRY_CLEANUP(status_page_open(gateway, &gateway->status_page, err));
     TRY_CLEANUP(open_fronts(gateway, err));
+    atomic_store(&gateway->serving, true);
     log_info("serving", LOG_S("http", gateway->settings.http_listen),
              LOG_I("http_port", http_server_port(gateway->http)), LOG_S("grpc", gateway->settings.grpc_listen),
              LOG_I("grpc_port", rpc_server_port(gateway->grpc)),

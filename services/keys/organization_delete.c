@@ -18,6 +18,7 @@ extern const char organization_delete_lua[], organization_forget_lua[]; /* in th
 
 enum { KEYS_MAX = 1000 }; /* revoked ones, that a script removes at once */
 #define DELETED "deleted"
+#define LEFTOVERS_KEPT_S "2592000" /* 30 days */
 
 static struct redis_script script, entry_script;
 static pthread_once_t script_once = PTHREAD_ONCE_INIT;
@@ -154,7 +155,8 @@ static enum status copy_entry(struct keys_service *service, const char *id, stru
     return status;
 }
 
-/** The list of all organisations leads whoever looks for marks here, so it is the last one. */
+/** The list of all organisations leads whoever looks for marks here, so an organisation leaves it when all else is done. Who dies right behind that leaves
+ *  what nothing leads to; so it ends by itself, late enough for whoever takes this up before. */
 static enum status forget(struct keys_service *service, const char *id, const struct redis_reply *members,
                           struct error *err) {
     char deleted[STORE_NAME_BYTES], pending[STORE_NAME_BYTES];
@@ -165,9 +167,11 @@ static enum status forget(struct keys_service *service, const char *id, const st
     TRY(status);
     TRY(copy_entry(service, id, err));
     redis_commandf(service->limits_redis, NULL, NULL, "SREM bora:orgs-active %s", id);
-    TRY(store_words(service, NULL, err, WORDS("ZREM", STORE_ORGANIZATIONS, id)));
     store_name(deleted, DELETED, id, NULL);
     store_name(pending, "pending", id, NULL);
+    TRY(store_words(service, NULL, err, WORDS("EXPIRE", deleted, LEFTOVERS_KEPT_S)));
+    TRY(store_words(service, NULL, err, WORDS("EXPIRE", pending, LEFTOVERS_KEPT_S)));
+    TRY(store_words(service, NULL, err, WORDS("ZREM", STORE_ORGANIZATIONS, id)));
     return store_words(service, NULL, err, WORDS("DEL", deleted, pending));
 }
 

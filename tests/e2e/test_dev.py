@@ -74,6 +74,21 @@ def test_status_says_what_is_wrong(house):
         house.up()
 
 
+def test_what_starts_beside_a_redis_without_a_socket_finds_it(house):
+    """One that an older house started has none; and files can go."""
+    for name in ("redis", "redis-limits"):
+        (house.state / f"run/{name}.sock").unlink()
+    for name in ("keys", "gateway"):
+        house.kill(name)
+    try:
+        house.up()
+        assert house.chat(max_tokens=1)[0] == 200
+    finally:
+        house.down()
+        house.up()
+    assert "unix:" in open(f"/proc/{house.pid('gateway')}/cmdline").read()
+
+
 def test_logs_show_and_follow(house):
     shown = dev(house, "logs", "gateway", "--no-follow")
     assert shown.returncode == 0 and all(json.loads(line)["event"] for line in shown.stdout.splitlines() if line.startswith("{"))

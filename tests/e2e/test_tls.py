@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """TLS and mutual TLS in front of the gateway and behind it: HTTP, gRPC, a keys service and a worker that want certificates."""
 import contextlib
+import os
+import shutil
 import ssl
 import subprocess
 import urllib.error
@@ -93,6 +95,28 @@ def status(port, path, tls, key=None):
         return error.code
     except OSError:
         return 0
+
+
+def test_a_gateway_is_not_ready_before_its_ports_are_open(house, pki, tmp_path):
+    """--metrics-listen is open first, and all behind the gateway is there; its certificate takes its time."""
+    certificate, metrics = tmp_path / "server.pem", free_ports(3)[2]  # behind those of gateway()
+    os.mkfifo(certificate)
+    http, _, started = gateway(house, pki, house.ports["keys"], "--metrics-listen", f"127.0.0.1:{metrics}", "--tls-certificate-file", certificate, "--tls-key-file", pki / "server.key")
+
+    def said():
+        with contextlib.suppress(OSError):
+            return house.send("GET", "/readyz", key=False, base=f"http://127.0.0.1:{metrics}")[2]
+
+    with started:
+        try:
+            assert "ports" in until(lambda: (text := said()) and (text.startswith("ok") or "ports" in text) and text, "it says so or is ready")
+        finally:
+            with open(certificate, "wb") as slow:  # who reads it has it open; others find a file
+                shutil.copy(pki / "server.pem", tmp_path / "whole.pem")
+                os.replace(tmp_path / "whole.pem", certificate)
+                slow.write((pki / "server.pem").read_bytes())
+        until(lambda: (said() or "").startswith("ok"), "it is ready")
+        assert status(http, "/readyz", context(pki)) == 200
 
 
 @pytest.mark.parametrize("mutual", [False, True])

@@ -170,6 +170,32 @@ static void test_indexes_follow_an_organization_that_went(void **state) {
     redis_client_destroy(client);
 }
 
+/** Nothing leads to what is left when it was taken from the list of all and no more came of it. */
+static void test_what_a_removal_may_leave_behind_ends_by_itself(void **state) {
+    struct keys_fixture *fixture = *state;
+    struct redis_client *client = keys_redis_client(&fixture->redis);
+    static const char *const names[] = {"bora:deleted:{%s}", "bora:pending:{%s}"};
+    const char *id = keys_create_organization(fixture, "mistake")->id;
+    int64_t organizations = number_of(client, "ZCARD %s", "bora:orgs");
+    number_of(client, "ACL SETUSER default %s", "-zrem");
+    assert_int_equal(delete_organization(fixture, id).status, STATUS_OK);
+    assert_int_equal(number_of(client, "ZCARD %s", "bora:orgs"), organizations);
+    number_of(client, "ACL SETUSER default %s", "-del");
+    number_of(client, "ACL SETUSER default %s", "+zrem");
+    int64_t until = clock_monotonic_ns(clock_system()) + SECONDS * NS_PER_S;
+    while (number_of(client, "ZCARD %s", "bora:orgs") == organizations)
+        assert_true(clock_monotonic_ns(clock_system()) < until);
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        char command[64];
+        snprintf(command, sizeof command, "TTL %s", names[i]);
+        assert_in_range(number_of(client, command, id), 86400, 100 * 86400);
+    }
+    number_of(client, "ACL SETUSER default %s", "+del");
+    assert_int_equal(delete_organization(fixture, id).status, STATUS_OK); /* or sooner, by who asks again */
+    assert_int_equal(number_of(client, "KEYS *{%s}*", id), 1);            /* its trail */
+    redis_client_destroy(client);
+}
+
 /* --- workspaces --------------------------------------------------------------------------------------------------- */
 
 static struct keys_outcome list_workspaces(struct keys_fixture *fixture, const char *organization_or_null, int limit,
@@ -562,6 +588,7 @@ int main(int argc, char **argv) {
         KEYS_TEST(test_names_from_before_they_were_kept),
         KEYS_TEST(test_an_organization_that_has_used_nothing_can_go),
         KEYS_TEST(test_indexes_follow_an_organization_that_went),
+        KEYS_TEST(test_what_a_removal_may_leave_behind_ends_by_itself),
         KEYS_TEST(test_workspaces_come_in_pages_over_all_organizations),
         KEYS_TEST(test_names_are_an_organizations_own_and_taken_once),
         KEYS_TEST(test_a_workspace_goes_without_keys_and_not_as_the_last),

@@ -230,9 +230,10 @@ static struct oldest look_at_leases(struct redis_client *client) {
     struct oldest oldest = {.tally = TALLY_INIT, .cursor = "0"};
     do {
         char cursor[sizeof oldest.cursor];
+        int wanted = oldest.pieces + 1;
         memcpy(cursor, oldest.cursor, sizeof cursor);
         limits_oldest_lease(client, ORGANIZATION, cursor, keep_oldest, &oldest);
-        tally_wait(&oldest.tally, oldest.pieces + 1);
+        tally_wait(&oldest.tally, wanted);
         if (oldest.tally.by_status[STATUS_OK] != oldest.pieces) fail_msg("%s", oldest.tally.message);
     } while (strcmp(oldest.cursor, "0") != 0);
     return oldest;

@@ -134,6 +134,7 @@ static void test_what_was_not_used_was_no_request(void **state) {
     const struct limits_usage unused = {.unused = true};
     estimate_init(&request);
     test_request_limit(&request, LIMITS_REQUESTS_PER_MINUTE, 2);
+    test_request_limit(&request, LIMITS_REQUESTS_PER_SECOND, 2);
     for (int seconds = 0; seconds < 2; seconds++) { /* in the slice that is being filled, and in one before it */
         limits_set_test_time(START_US + seconds * 10 * SECOND_US);
         admit_as(client, &request, 2 * seconds + 1);
@@ -144,6 +145,7 @@ static void test_what_was_not_used_was_no_request(void **state) {
         assert_int_equal(used_input(client), 100);
         assert_int_equal(settle(client, 2 * seconds + 2, unused), 1);
         assert_int_equal(used(client, "k:" KEY, NULL, LIMITS_REQUESTS_PER_MINUTE), 0);
+        assert_int_equal(used(client, "k:" KEY, NULL, LIMITS_REQUESTS_PER_SECOND), 0);
     }
     assert_int_equal(used(client, "k:" KEY, NULL, LIMITS_TOKENS_PER_DAY), 0);
     assert_int_equal(used(client, "k:" KEY, NULL, LIMITS_SPEND_PER_MONTH), 0);

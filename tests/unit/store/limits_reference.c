@@ -294,10 +294,13 @@ static int say(struct reference *reference, struct reference_lease *lease, struc
     return running ? 1 : 2;
 }
 
-/** As if it had never been, but for its second. */
+/** As if it had never been. */
 static int forget(struct reference *reference, struct reference_lease *lease) {
     charge(reference, lease, (struct limits_usage){0}, true);
-    for (int i = 0; i < lease->scope_count; i++) reference->events[lease->events[i]].requests = 0;
+    for (int i = 0; i < lease->scope_count; i++) {
+        struct reference_event *event = &reference->events[lease->events[i]];
+        event->requests = event->in_second = 0;
+    }
     lease->running = lease->estimate = false;
     lease->ended = lease->open_end = lease->forgotten = true;
     return 1;
