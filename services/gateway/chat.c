@@ -190,6 +190,7 @@ void chats_end_of(struct gateway *gateway, enum key_change change, const char *i
 
 void chat_cancel(struct chat *chat) {
     pthread_mutex_lock(&chat->mutex);
+    chat->estimate.counts = true;
     done_locked(chat);
     pthread_mutex_unlock(&chat->mutex);
 }
@@ -384,7 +385,7 @@ static bool on_prepared_locked(struct chat *chat, struct chat_choice *choice,
     /* One that was stopped: its prompt may have been computed all the same. */
     bool stopped = chat->phase == CHAT_DONE && chat->estimate.input > 0 && prepared->goes_on;
     if (chat->phase != CHAT_PREPARING && !stopped) return false;
-    if (stopped) chat->estimate.counted = true;
+    if (stopped) chat->estimate.counts = true;
     for (int i = choice->index, last = chat->plan.streams == 1 ? chat->choice_count - 1 : i; i <= last; i++) {
         chat->choices[i].prepared = true;
         chat->choices[i].prompt_tokens = prepared->prompt_tokens;
@@ -600,7 +601,7 @@ static bool refuse_later_locked(struct chat *chat, const struct generation_failu
     if (chat->phase != CHAT_PREPARING ||
         (failure->status != STATUS_OUT_OF_RANGE && failure->status != STATUS_INVALID_ARGUMENT))
         return false;
-    chat->estimate.counted = true;
+    chat->estimate.counts = true;
     if (chat->estimate.input > 0) return false; /* they have */
     chat->refusal = arena_alloc(&chat->request->arena, sizeof *error);
     if (chat->refusal == NULL) return false;

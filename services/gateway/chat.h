@@ -117,7 +117,7 @@ struct chat_choice {
 /** What the limits have let pass before a worker has counted. */
 struct chat_estimate {
     int64_t input, output; /* upper bounds; input 0: there is none, the limits are asked with exact numbers */
-    bool counted;          /* the worker has said what the input comes to, and goes on */
+    bool counts; /* as a request: a worker has taken it, or its client has left. Else nothing was made of it */
     struct limits_room requests, tokens; /* a minute's, for the headers */
 };
 

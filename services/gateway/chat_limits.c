@@ -452,7 +452,7 @@ void chat_settle_locked(struct chat *chat) {
         metric_add(chat->gateway->tokens, (double)usage.output, chat->request->model, "completion");
     }
     usage.provisional = chat->provisional;
-    usage.unused = chat->estimate.input > 0 && !chat->estimate.counted;
+    usage.unused = chat->estimate.input > 0 && !chat->estimate.counts;
     if (chat->estimate.input > 0) forget_estimate(chat);
     if (chat->admitted_without_redis)
         record(chat, &usage);
@@ -585,7 +585,7 @@ bool chat_confirm_estimate_locked(struct chat *chat) {
         chat_fail_locked(chat, &error);
         return false;
     }
-    estimate->counted = true;
+    estimate->counts = true;
     if (estimate->tokens.limit != LIMITS_ABSENT)
         estimate->tokens.remaining += estimate->input - choice->prompt_tokens + estimate->output - choice->max_tokens;
     add_limit_headers(chat, estimate->requests, estimate->tokens, choice->prompt_tokens + choice->max_tokens);
