@@ -42,8 +42,8 @@ static const struct setting gateway_settings_table[] = {
     SETTING_INTEGER(S, client_threads, "client-threads", "1", 1, 16, "N",
                     "threads of gRPC, towards clients and the keys service"),
     SETTING_DURATION(S, spin_ns, "spin", "0s", 0, 10e6,
-                     "look for the next event for so long before sleeping: answers sooner on machines that are slow to "
-                     "wake up, for more processor time"),
+                     "stay awake for so long where the limits' Redis has an answer to give: sooner answers on machines "
+                     "that are slow to wake up, for more processor time"),
     SETTING_DURATION(S, key_cache_ns, "key-cache", "30s", 0, 3600e9,
                      "how long a verified key is remembered; revocation is instant all the same"),
     SETTING_DURATION(S, discovery_ns, "discovery", "250ms", 20e6, 60e9, "how often the list of workers is read"),

@@ -401,6 +401,48 @@ static void test_many_leave_at_once(void **state) {
     loop_destroy(loop);
 }
 
+/* How often the loop has looked before it fell asleep. */
+static atomic_int looks;
+static atomic_bool answer_comes;
+
+static bool count_look(void *context) {
+    (void)context;
+    atomic_fetch_add(&looks, 1);
+    return false;
+}
+
+static bool awaits_answer(void *context) {
+    (void)context;
+    return atomic_load(&answer_comes);
+}
+
+static void test_it_stays_awake_only_where_an_answer_is_awaited(void **state) {
+    (void)state;
+    struct loop *loop = open_loop();
+    struct guest guest;
+    struct tap tap;
+    init_guest(&guest, loop, NULL, 'g');
+    guest.member.pending = count_look;
+    guest.member.awaits = awaits_answer;
+    loop_set_spin(loop, 100 * NS_PER_MS);
+    loop_join(loop, &guest.member);
+    open_tap(&tap, loop, NULL, 't');
+    for (int awaited = 0; awaited < 2; awaited++) {
+        atomic_store(&answer_comes, awaited == 1);
+        atomic_store(&looks, 0);
+        drip(&tap);
+        sem_wait(&tap.came);
+        nap(300 * NS_PER_MS); /* by then it sleeps */
+        int count = atomic_load(&looks);
+        assert_true(awaited == 1 ? count > 20 : count < 20);
+        drip(&tap); /* what comes then is seen all the same */
+        sem_wait(&tap.came);
+    }
+    loop_leave(loop, &guest.member);
+    close_tap(&tap);
+    loop_destroy(loop);
+}
+
 static void test_loops_are_made_and_destroyed(void **state) {
     (void)state;
     loop_destroy(NULL);
@@ -420,6 +462,7 @@ int main(void) {
         cmocka_unit_test(test_no_wake_up_is_lost),
         cmocka_unit_test(test_members_come_and_go_while_the_loop_is_busy),
         cmocka_unit_test(test_many_leave_at_once),
+        cmocka_unit_test(test_it_stays_awake_only_where_an_answer_is_awaited),
         cmocka_unit_test(test_loops_are_made_and_destroyed),
     };
     return cmocka_run_group_tests_name("base/loop", tests, NULL, NULL);
