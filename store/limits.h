@@ -123,7 +123,7 @@ struct limits_admission {
     int answers; /* generations that will report for themselves when the gateway dies, 1..LIMITS_ANSWERS_MAX */
     bool peek;   /* only whether it would pass; takes nothing, makes no lease */
     bool
-        estimate; /* `input` and `output` are upper bounds: it passes only where at least half of every limit of tokens and of spend is left behind it, so
+        estimate; /* `input` and `output` are upper bounds: it passes only where at least three quarters of every limit of tokens and of spend is left behind it, so
                    * that what is held too much is nobody's need, else SCARCE. The first charge or settlement says the input. output_optional is 0 */
     bool
         late; /* it has passed already, without Redis: taken whatever the limits say, and once; then it is settled like any other */

@@ -19,7 +19,7 @@ local needs = {} -- at least, by kind
 local limited, limited_count, tightest, remaining = {}, 0, {}, {} -- the kinds that are limited; of each the tightest scope's limit and room
 local scopes = {}
 local longest, denied_kind, denied_scope, never -- the limit that keeps it out
-local scarce -- some limit of tokens or spend has less than half of it left behind the request
+local scarce -- some limit of tokens or spend has less than three quarters of it left behind the request
 
 local word_count -- that came with the request
 local answer_numbers = {}
@@ -126,7 +126,7 @@ local function look_at(scope, index, kind, limit, left, delay)
     tightest[kind], remaining[kind] = limit, room
   end
   local need = needs[kind]
-  if kind >= INPUT_PER_MINUTE and kind ~= RUNNING and 2 * (left - need) < limit then scarce = true end
+  if kind >= INPUT_PER_MINUTE and kind ~= RUNNING and 4 * (left - need) < 3 * limit then scarce = true end
   if limit == 0 or need > limit then
     if not never then never, denied_kind, denied_scope = true, kind - 1, index - 1 end
   elseif need > left then

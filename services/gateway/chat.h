@@ -128,9 +128,10 @@ struct chat {
     struct chat *previous, *next;                   /* in the gateway's list; its mutex */
     struct chat *previous_estimate, *next_estimate; /* in its other one, while `estimated`; likewise */
     bool estimated;
-    bool ended;           /* chats_end has been there; likewise */
-    uint64_t change_seen; /* the last pass of chats_end_of that has been there; likewise */
-    bool key_changed;     /* since it began: its key may expire at another time by now; likewise */
+    struct chat *next_parked; /* denied, and to be asked for once more; likewise */
+    bool ended;               /* chats_end has been there; likewise */
+    uint64_t change_seen;     /* the last pass of chats_end_of that has been there; likewise */
+    bool key_changed;         /* since it began: its key may expire at another time by now; likewise */
     struct chat_plan plan;
     struct worker *worker;
     int64_t created;
@@ -142,6 +143,7 @@ struct chat {
     struct api_error *
         refusal; /* why the worker does not take it, in the request's arena: the client's answer once the limits have counted it */
     char lease[LIMITS_LEASE_ID_BYTES + 1];
+    bool parked;                 /* it was, once */
     bool admitting;              /* the limits are being asked */
     bool leased;                 /* there may be a lease, which has to be settled */
     bool admitted_without_redis; /* by the configured choice: the lease was never made */

@@ -15,7 +15,7 @@
 
 /* Whoever was denied, or has used up a limit, is looked at before a worker is asked, for so long. */
 static const int64_t DENIED_NS = NS_PER_S;
-/* Where a limit is half used, tokens are counted before the limits are asked, for so long. */
+/* Where more than a quarter of a limit is used, tokens are counted before the limits are asked, for so long. */
 static const int64_t COUNTED_NS = NS_PER_S;
 /* No wait helps, but every 429 has a Retry-After (contract 1.17): a whole window, so that a client which obeys it does no harm. */
 enum { NEVER_RETRY_MS = 61000 };
@@ -285,18 +285,57 @@ static int correct_estimates(struct gateway *gateway, const char *organization) 
     return count;
 }
 
-/** Denied by a limit to which corrections give something back, and there were some: what it asks next finds it. */
-static bool is_worth_asking_again(const struct chat *chat, enum status status, const struct limits_result *result) {
+static bool is_in(const struct chat *chat, const struct chat *other, char place) {
+    const struct key_info *key = chat->request->key, *its = other->request->key;
+    if (place == 'k') return strcmp(key->prefix, its->prefix) == 0;
+    return strcmp(place == 'w' ? key->workspace : key->organization,
+                  place == 'w' ? its->workspace : its->organization) == 0;
+}
+
+enum second_look { NO_LOOK, LOOK_NOW, LOOK_LATER };
+
+/** Denied by a limit to which corrections give something back. Were there some, what it asks next finds it; where others hold too much there of which
+ *  nobody knows yet how much, it is known a little later. */
+static enum second_look is_worth_another_look(struct chat *chat, const struct limits_admission *admission,
+                                              enum status status, const struct limits_result *result) {
     if (status != STATUS_OK || result->outcome != LIMITS_DENIED || result->denied_by < LIMITS_INPUT_PER_MINUTE ||
         result->denied_by == LIMITS_STREAMS)
-        return false;
-    return correct_estimates(chat->gateway, chat->request->key->organization) > 0;
+        return NO_LOOK;
+    if (correct_estimates(chat->gateway, chat->request->key->organization) > 0) return LOOK_NOW;
+    bool held = false;
+    pthread_mutex_lock(&chat->gateway->chats_mutex);
+    for (const struct chat *other = chat->gateway->estimates; other != NULL && !held; other = other->next_estimate)
+        held = is_in(chat, other, admission->scopes[result->denied_scope].name[0]);
+    pthread_mutex_unlock(&chat->gateway->chats_mutex);
+    return held ? LOOK_LATER : NO_LOOK;
+}
+
+/** Until the next tick. The caller's references are its. */
+static void park(struct chat *chat) {
+    struct gateway *gateway = chat->gateway;
+    pthread_mutex_lock(&gateway->chats_mutex);
+    chat->next_parked = gateway->parked;
+    gateway->parked = chat;
+    pthread_mutex_unlock(&gateway->chats_mutex);
+}
+
+static void look_again(struct gateway *gateway) {
+    pthread_mutex_lock(&gateway->chats_mutex);
+    struct chat *parked = gateway->parked;
+    gateway->parked = NULL;
+    pthread_mutex_unlock(&gateway->chats_mutex);
+    for (struct chat *next; parked != NULL; parked = next) {
+        next = parked->next_parked;
+        chat_admit(parked);
+        chat_let_go(parked);
+    }
 }
 
 static void on_peeked(void *context, enum status status, const struct limits_result *result, const char *message) {
     struct admitting *admitting = context;
     struct chat *chat = admitting->chat;
-    bool unknown = status != STATUS_OK || is_worth_asking_again(chat, status, result); /* the admission decides then */
+    /* The admission decides where nobody knows. */
+    bool unknown = status != STATUS_OK || is_worth_another_look(chat, &admitting->admission, status, result) != NO_LOOK;
     pthread_mutex_lock(&chat->mutex);
     if (status != STATUS_OK)
         log_warn("the limits cannot be looked at", LOG_S("request_id", chat->request->id), LOG_S("error", message));
@@ -311,14 +350,19 @@ static void on_admitted(void *context, enum status status, const struct limits_r
     struct admitting *admitting = context;
     struct chat *chat = admitting->chat;
     struct limits_result local = {0};
-    bool again = is_worth_asking_again(chat, status, result);
+    enum second_look look = is_worth_another_look(chat, &admitting->admission, status, result);
     pthread_mutex_lock(&chat->mutex);
-    if (again && chat->phase == CHAT_ADMITTING) {
+    if (chat->phase == CHAT_ADMITTING && (look == LOOK_NOW || (look == LOOK_LATER && !chat->parked))) {
         chat->admitting = false;
+        if (look == LOOK_LATER) chat->parked = true;
         pthread_mutex_unlock(&chat->mutex);
+        free(admitting);
+        if (look == LOOK_LATER) {
+            park(chat);
+            return;
+        }
         chat_admit(chat);
         chat_let_go(chat);
-        free(admitting);
         return;
     }
     if (status != STATUS_OK)
@@ -478,6 +522,7 @@ static bool is_charged_locked(struct chat *chat, int64_t now_ns, struct limits_u
 void chats_charge(struct gateway *gateway) {
     int64_t now_ns = clock_monotonic_ns(clock_system());
     (void)correct_estimates(gateway, NULL);
+    look_again(gateway);
     pthread_mutex_lock(&gateway->chats_mutex);
     for (struct chat *chat = gateway->chats; chat != NULL; chat = chat->next) {
         struct limits_usage usage;

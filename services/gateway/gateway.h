@@ -75,6 +75,7 @@ struct gateway {
     pthread_mutex_t chats_mutex;
     struct chat *chats;     /* that are not freed; guarded by the mutex */
     struct chat *estimates; /* those whose admission was an estimate that nobody has corrected yet; likewise */
+    struct chat *parked;    /* denied while others held too much there; likewise */
     uint64_t changes_seen;  /* passes over them for changes of keys; likewise */
     struct outage *outage;
     struct settlements *settlements;

@@ -244,11 +244,11 @@ class ScriptedWorker:
             self.starts.append(start)
             self.generations.append(generation)
             self.count += 1
-            refusal = self.refusals.get(index)
+            refusal, counting = self.refusals.get(index), self.counting
         if refusal is not None:
             generation.send(failed=self.pb.Failed(status=refusal.value[0], message="not now"))
             return
-        self.counting.wait()
+        counting.wait()
         most = start.max_tokens if start.HasField("max_tokens") else self.CONTEXT_TOKENS - self.PROMPT_TOKENS
         goes_on = self.goes_on and start.proceed_prompt_tokens >= self.PROMPT_TOKENS
         generation.send(prepared=self.pb.Prepared(prompt_tokens=self.PROMPT_TOKENS, max_tokens=most, context_tokens=self.CONTEXT_TOKENS, goes_on=goes_on))

@@ -17,7 +17,7 @@ static int64_t used_input(struct redis_client *client) {
     return used(client, "k:" KEY, NULL, LIMITS_INPUT_PER_MINUTE);
 }
 
-static void test_half_of_each_limit_of_tokens_has_to_be_left(void **state) {
+static void test_three_quarters_of_each_limit_of_tokens_have_to_be_left(void **state) {
     struct redis_client *client = client_of(state);
     static const struct {
         enum limits_kind kind;
@@ -28,15 +28,15 @@ static void test_half_of_each_limit_of_tokens_has_to_be_left(void **state) {
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
         struct test_request request;
         estimate_init(&request);
-        test_request_limit(&request, kinds[i].kind, 2 * kinds[i].need);
+        test_request_limit(&request, kinds[i].kind, 4 * kinds[i].need);
         struct limits_result result = admit_as(client, &request, (int)i + 1);
         assert_int_equal(result.outcome, LIMITS_ADMITTED);
-        assert_int_equal(result.room[kinds[i].kind].remaining, kinds[i].need);
+        assert_int_equal(result.room[kinds[i].kind].remaining, 3 * kinds[i].need);
         settle(client, (int)i + 1, NOTHING);
-        test_request_limit(&request, kinds[i].kind, 2 * kinds[i].need - kinds[i].unit);
+        test_request_limit(&request, kinds[i].kind, 4 * kinds[i].need - kinds[i].unit);
         result = admit_as(client, &request, 100);
         assert_int_equal(result.outcome, LIMITS_SCARCE);
-        assert_int_equal(result.room[kinds[i].kind].remaining, 2 * kinds[i].need - kinds[i].unit);
+        assert_int_equal(result.room[kinds[i].kind].remaining, 4 * kinds[i].need - kinds[i].unit);
         assert_int_equal(used(client, "k:" KEY, NULL, LIMITS_STREAMS), 0);
     }
 }
@@ -169,7 +169,7 @@ static void test_what_was_not_used_was_no_request(void **state) {
 int main(void) {
 #define REDIS_TEST(name) cmocka_unit_test_setup_teardown(name, limits_setup, limits_teardown)
     const struct CMUnitTest tests[] = {
-        REDIS_TEST(test_half_of_each_limit_of_tokens_has_to_be_left),
+        REDIS_TEST(test_three_quarters_of_each_limit_of_tokens_have_to_be_left),
         REDIS_TEST(test_limits_of_requests_may_be_used_up),
         REDIS_TEST(test_what_never_fits_is_scarce),
         REDIS_TEST(test_the_first_charge_says_the_input),

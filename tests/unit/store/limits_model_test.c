@@ -255,8 +255,8 @@ static void start_request(struct world *world) {
     int64_t input = call.admission.input;
     if (chance(world, 30)) {
         call.admission.estimate = true;
-        call.admission.input += draw(world, 0, 50);
-        call.admission.output = draw(world, 1, 30);
+        call.admission.input += draw(world, 0, 30);
+        call.admission.output = draw(world, 1, 20);
         call.admission.output_optional = 0;
     }
     for (int i = 0; i < 4; i++) call.scopes[i] = world->scopes[call.scope_numbers[i]];

@@ -114,15 +114,15 @@ bool reference_passes(const struct reference *reference, const struct reference_
     return true;
 }
 
-/** Of every limit of tokens and of spend at least half is left behind it. */
-static bool leaves_half(const struct reference *reference, const struct reference_request *request) {
+/** Of every limit of tokens and of spend at least three quarters are left behind it. */
+static bool leaves_plenty(const struct reference *reference, const struct reference_request *request) {
     const struct limits_admission *admission = request->admission;
     for (int i = 0; i < admission->scope_count; i++) {
         struct limits_bounds used = reference_used(reference, request->scopes[i], reference->now_us);
         for (int kind = LIMITS_INPUT_PER_MINUTE; kind < LIMITS_KINDS; kind++) {
             int64_t limit = admission->scopes[i].bounds.of[kind];
             if (kind == LIMITS_STREAMS || limit < 0) continue;
-            if (2 * (limit - used.of[kind] - need_of(admission, kind, admission->output)) < limit) return false;
+            if (4 * (limit - used.of[kind] - need_of(admission, kind, admission->output)) < 3 * limit) return false;
         }
     }
     return true;
@@ -156,7 +156,7 @@ struct limits_result reference_answer(const struct reference *reference, const s
     const struct limits_admission *admission = request->admission;
     struct limits_result result = {.outcome = LIMITS_ADMITTED};
     int64_t least = admission->output - admission->output_optional;
-    bool surely = !admission->estimate || (ever_fits(admission) && leaves_half(reference, request) &&
+    bool surely = !admission->estimate || (ever_fits(admission) && leaves_plenty(reference, request) &&
                                            reference_passes(reference, request, least, reference->now_us));
     if (!surely)
         result.outcome = LIMITS_SCARCE;
