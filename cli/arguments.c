@@ -46,6 +46,13 @@ static int print_help(const struct command_usage *usage, const struct argument *
     return EXIT_OK;
 }
 
+static const struct argument *find(const struct argument *table, const char *name, size_t length) {
+    for (; table->type != ARGUMENT_END; table++) {
+        if (strlen(table->name) == length && memcmp(table->name, name, length) == 0) return table;
+    }
+    return NULL;
+}
+
 /* --- what was meant ---------------------------------------------------------------------------------------------- */
 
 static void suggest_in(const struct argument *table, const char *name, const char **nearest, size_t *distance) {
@@ -54,8 +61,19 @@ static void suggest_in(const struct argument *table, const char *name, const cha
     }
 }
 
+/** What other programs call an option of ours, which no spelling is near. */
+static const char *other_word(const struct argument *table, const char *name) {
+    static const char *const words[][2] = {{"per", "interval"}, {"every", "interval"}};
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
+        if (strcmp(words[i][0], name) == 0 && table != NULL && find(table, words[i][1], strlen(words[i][1])) != NULL)
+            return words[i][1];
+    }
+    return NULL;
+}
+
 const char *arguments_suggest(const struct argument *a, const struct argument *b, const char *name) {
-    const char *nearest = NULL;
+    const char *nearest = other_word(a, name);
+    if (nearest != NULL) return nearest;
     size_t distance = suggest_distance(name);
     suggest_in(a, name, &nearest, &distance);
     suggest_in(b, name, &nearest, &distance);
@@ -63,13 +81,6 @@ const char *arguments_suggest(const struct argument *a, const struct argument *b
 }
 
 /* --- one option -------------------------------------------------------------------------------------------------- */
-
-static const struct argument *find(const struct argument *table, const char *name, size_t length) {
-    for (; table->type != ARGUMENT_END; table++) {
-        if (strlen(table->name) == length && memcmp(table->name, name, length) == 0) return table;
-    }
-    return NULL;
-}
 
 static bool is_digits(const char *text) {
     return text[0] != 0 && text[strspn(text, "0123456789")] == 0;

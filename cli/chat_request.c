@@ -19,8 +19,10 @@ static int only_model(struct connection *connection, const char **out) {
         return GO_ON;
     }
     if (list->n_data == 0) {
-        print_failure("no model is served right now");
-        return EXIT_UNAVAILABLE;
+        const char *sentence;
+        result = served_explain_none(connection, &sentence);
+        print_failure("%s", sentence);
+        return result;
     }
     fputs("bora: choose one with --model: ", stderr);
     served_print_names(stderr, list);

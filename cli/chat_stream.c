@@ -122,8 +122,7 @@ static void on_finished(struct rpc_client_call *call, void *context, const struc
         answer->failure = connection_judge(result);
         if (answer->begun) answer->failure.retry_after_ms = 0;
         answer->exit = answer->failure.exit;
-        bool again = answer->connection->retries_left > 0 && answer->failure.retry_after_ms > 0;
-        if (!again) connection_explain(answer->connection, result);
+        if (!connection_retries(answer->connection, &answer->failure)) connection_explain(answer->connection, result);
     } else if (answer->broken[0] != 0) {
         answer->exit = answer->broken_exit;
         print_failure("the answer broke off: %s", answer->broken);

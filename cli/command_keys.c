@@ -3,13 +3,13 @@
 #include "base/clock.h"
 #include "cli/commands.h"
 #include "cli/confirm.h"
+#include "cli/doubts.h"
 #include "cli/fields.h"
 #include "cli/keys.h"
 #include "cli/limits.h"
 #include "cli/places.h"
 #include "cli/print.h"
 #include "cli/result.h"
-#include "cli/served.h"
 #include "cli/terminal.h"
 #include "cli/values.h"
 
@@ -63,6 +63,14 @@ int keys_check_id(const struct command_usage *usage, const char *key_id) {
     return usage_error(usage, "a key's id is what stands between the two underscores: %.12s", name);
 }
 
+int keys_explain(int result) {
+    if (result == EXIT_NOT_FOUND)
+        fputs("  a key goes by its id, the 12 characters between its two underscores, or its UUID; by its name it is\n"
+              "  found with `bora keys list --name TEXT`\n",
+              stderr);
+    return result;
+}
+
 /** What ends something of a key, and what then. */
 struct ending {
     const char *act, *then;
@@ -94,7 +102,7 @@ static int ask(const struct command_usage *usage, const char *method, ProtobufCM
     if (ending != NULL) result = confirm_ending(connection, key_id, ending);
     if (result == GO_ON) result = connection_call(connection, method, request, descriptor, out);
     if (result != GO_ON) connection_close(connection);
-    return result;
+    return keys_explain(result);
 }
 
 /* --- scopes and ends ----------------------------------------------------------------------------------------------- */
@@ -112,6 +120,24 @@ struct scope_options {
         ARGUMENT_TEXT, "expires", "DATE", "2026-12-31 (its end) or 2026-12-31T18:00Z, UTC; never", &(options)->expires \
     }
 
+static const char list_separators[] = ", ";
+
+/** An empty list would mean any, which is hardly what an unset variable of a shell was to say. */
+static int check_list(const struct command_usage *usage, const char *option, const char *text) {
+    if (text == NULL || text[strspn(text, list_separators)] != 0) return GO_ON;
+    return usage_error(usage, "--%s is empty: name one or more, or any", option);
+}
+
+static int check_scopes(const struct command_usage *usage, const struct scope_options *options) {
+    int result = check_list(usage, "models", options->models);
+    return result == GO_ON ? check_list(usage, "endpoints", options->endpoints) : result;
+}
+
+static int check_name(const struct command_usage *usage, const char *name) {
+    if (name == NULL || name[strspn(name, " ")] != 0) return GO_ON;
+    return usage_error(usage, "--name is empty: say what the key is for");
+}
+
 /** "a,b" as a list, "any" as an empty one. NULL when there is no memory. */
 static char **split(struct arena *arena, const char *text, size_t *out_count) {
     char *copy = arena_copy(arena, text, strlen(text)), *rest = NULL;
@@ -119,7 +145,8 @@ static char **split(struct arena *arena, const char *text, size_t *out_count) {
     *out_count = 0;
     if (copy == NULL || list == NULL) return NULL;
     if (strcmp(text, "any") == 0) return list;
-    for (char *word = strtok_r(copy, ", ", &rest); word != NULL; word = strtok_r(NULL, ", ", &rest))
+    for (char *word = strtok_r(copy, list_separators, &rest); word != NULL;
+         word = strtok_r(NULL, list_separators, &rest))
         list[(*out_count)++] = word;
     return list;
 }
@@ -135,6 +162,8 @@ static int check_expires(const struct command_usage *usage, const char *text) {
     if (text == NULL || strcmp(text, "never") == 0 || value_parse_time(text, &seconds)) return GO_ON;
     return usage_error(usage, "--expires: '%.64s' is neither a date, as 2026-12-31, nor never", text);
 }
+
+static const char doubt_of_scope[] = "so a key cannot ask it yet";
 
 /* --- create and rotate --------------------------------------------------------------------------------------------- */
 
@@ -181,31 +210,23 @@ static int print_created(const Bora__V1__CreateKeyResponse *response) {
     return EXIT_OK;
 }
 
-/** A limit for a name that nobody serves may be a typing error. The new key itself may ask. */
-static void doubt_names(struct connection *connection, const Bora__V1__CreateKeyResponse *response) {
-    const Bora__V1__ModelList *list = NULL;
-    char *admin = connection->authorization;
-    if (response->info->n_model_limits == 0 || asprintf(&connection->authorization, "Bearer %s", response->key) < 0) {
-        connection->authorization = admin;
-        return;
+/** Names that nobody serves, and spend that nobody counts. */
+static void doubt_created(struct connection *connection, const Bora__V1__ApiKey *info) {
+    char **names = arena_alloc_array(&connection->arena, info->n_model_limits + 1, sizeof *names);
+    bool spends = doubt_bounds_spend(info->limits), spends_of_all = spends;
+    for (size_t i = 0; names != NULL && i < info->n_model_limits; i++) {
+        names[i] = info->model_limits[i]->model;
+        spends = spends || doubt_bounds_spend(info->model_limits[i]->limits);
     }
-    connection->quiet = true;
-    bool known = served_fetch(connection, &list) == GO_ON;
-    for (size_t i = 0; known && i < response->info->n_model_limits; i++) {
-        const char *name = response->info->model_limits[i]->model;
-        if (served_has(list, name)) continue;
-        fprintf(
-            stderr,
-            "bora: warning: no model is served as '%.128s' now, so this limit limits nothing yet; there are: ", name);
-        served_print_names(stderr, list);
-        fputs("\n", stderr);
-    }
-    explicit_bzero(connection->authorization, strlen(connection->authorization));
-    free(connection->authorization);
-    connection->authorization = admin;
+    if (names != NULL) doubt_models(connection, names, info->n_model_limits, "so this limit limits nothing yet");
+    if (info->scopes != NULL) doubt_models(connection, info->scopes->models, info->scopes->n_models, doubt_of_scope);
+    if (spends) doubt_prices(connection, !spends_of_all && info->n_model_limits == 1 ? names[0] : NULL);
 }
 
 static int check_create(const struct command_usage *usage) {
+    int result = check_scopes(usage, &creating.scopes);
+    if (result == GO_ON) result = check_name(usage, creating.name);
+    if (result != GO_ON) return result;
     if (creating.expires_in_ns.given && creating.expires_in_ns.value < NS_PER_S)
         return usage_error(usage, "--expires-in must be 1s or more");
     if (creating.expires_in_ns.given && creating.scopes.expires != NULL)
@@ -268,7 +289,7 @@ static int run_create(const struct command_usage *usage, const char *const *word
                                      &bora__v1__create_key_response__descriptor, &reply);
         if (result == GO_ON) {
             result = print_created((const Bora__V1__CreateKeyResponse *)reply);
-            doubt_names(&connection, (const Bora__V1__CreateKeyResponse *)reply);
+            doubt_created(&connection, ((const Bora__V1__CreateKeyResponse *)reply)->info);
         }
         connection_close(&connection);
     }
@@ -282,19 +303,66 @@ static const struct argument rotate_arguments[] = {
     CONFIRM_ARGUMENT,
     {ARGUMENT_END, NULL, NULL, NULL, NULL}};
 
+/** Until when the secret before the last rotation goes on; 0: there is none. Another rotation ends it: one old secret goes on at a time. */
+static int64_t older_secret_until(const Bora__V1__ApiKey *key) {
+    bool told = key->_previous_expires_at_case == BORA__V1__API_KEY___PREVIOUS_EXPIRES_AT_PREVIOUS_EXPIRES_AT;
+    return told && key->previous_expires_at > clock_unix_ns(clock_system()) / NS_PER_S ? key->previous_expires_at : 0;
+}
+
+/** GO_ON, or how to end after a sentence: what becomes of secrets that are in use. */
+static int confirm_rotation(struct connection *connection, const char *key_id, bool ends, int64_t older) {
+    enum { SENTENCE_BYTES = 160 };
+    char sentence[SENTENCE_BYTES] = "Its old secret is refused at once.", until[VALUE_TIME_BYTES];
+    const struct ending ending = {"Rotate", sentence};
+    if (!ends && older == 0) return GO_ON;
+    value_format_second(older, until);
+    if (older != 0)
+        snprintf(sentence, sizeof sentence,
+                 ends ? "Both its secrets are refused at once; the older one was to go on until %s."
+                      : "The secret before its last rotation, which was to go on until %s, is refused at once.",
+                 until);
+    return confirm_ending(connection, key_id, &ending);
+}
+
+static void tell_rotated(const Bora__V1__ApiKey *key, int64_t older) {
+    char until[VALUE_TIME_BYTES];
+    int64_t old = older_secret_until(key);
+    if (older != 0) {
+        value_format_second(older, until);
+        fprintf(stderr,
+                "bora: warning: the secret before the last rotation, which was to go on until %s, is refused now\n",
+                until);
+    }
+    if (connection_options.json) return;
+    value_format_second(old, until);
+    if (old != 0)
+        terminal_note("The old secret works until %s.\n", until);
+    else
+        terminal_note("The old secret is refused now.\n");
+}
+
 static int run_rotate(const struct command_usage *usage, const char *const *words, int count) {
     (void)count;
-    static const struct ending old_secret = {"Rotate", "Its old secret is refused at once."};
+    Bora__V1__GetKeyRequest get = BORA__V1__GET_KEY_REQUEST__INIT;
     Bora__V1__RotateKeyRequest request = BORA__V1__ROTATE_KEY_REQUEST__INIT;
     struct connection connection;
-    ProtobufCMessage *reply = NULL;
+    ProtobufCMessage *key = NULL, *reply = NULL;
     if (overlap_ns.given && overlap_ns.value < 0) return usage_error(usage, "--overlap must be 0 or more");
     if (overlap_ns.given) field_set_integer(&request.base, "overlap_seconds", overlap_ns.value / NS_PER_S);
     bool ends = overlap_ns.given && overlap_ns.value < NS_PER_S;
-    int result = ask(usage, SERVICE "RotateKey", &request.base, words[0], ends ? &old_secret : NULL,
-                     &bora__v1__create_key_response__descriptor, &connection, &reply);
+    int result =
+        ask(usage, SERVICE "GetKey", &get.base, words[0], NULL, &bora__v1__api_key__descriptor, &connection, &key);
     if (result != GO_ON) return result;
-    result = print_created((const Bora__V1__CreateKeyResponse *)reply);
+    int64_t older = older_secret_until((const Bora__V1__ApiKey *)key);
+    result = confirm_rotation(&connection, words[0], ends, older);
+    request.key_id = (char *)words[0];
+    if (result == GO_ON)
+        result = connection_call(&connection, SERVICE "RotateKey", &request.base,
+                                 &bora__v1__create_key_response__descriptor, &reply);
+    if (result == GO_ON) {
+        result = print_created((const Bora__V1__CreateKeyResponse *)reply);
+        tell_rotated(((const Bora__V1__CreateKeyResponse *)reply)->info, older);
+    }
     connection_close(&connection);
     return result;
 }
@@ -387,6 +455,8 @@ static int run_update(const struct command_usage *usage, const char *const *word
     ProtobufCMessage *reply = NULL;
     int result = keys_check_id(usage, words[0]);
     if (result == GO_ON) result = check_expires(usage, given->expires);
+    if (result == GO_ON) result = check_scopes(usage, given);
+    if (result == GO_ON) result = check_name(usage, updating.name);
     bool scoped = given->models != NULL || given->endpoints != NULL;
     if (result == GO_ON && updating.name == NULL && updating.role == NULL && given->expires == NULL && !scoped)
         result = usage_error(usage, "nothing to change was given (limits: bora limits set)");
@@ -405,9 +475,12 @@ static int run_update(const struct command_usage *usage, const char *const *word
         result =
             connection_call(&connection, SERVICE "UpdateKey", &request.base, &bora__v1__api_key__descriptor, &reply);
     }
-    if (result == GO_ON) result = print_key(reply);
+    if (result == GO_ON) {
+        result = print_key(reply);
+        if (given->models != NULL) doubt_models(&connection, scopes.models, scopes.n_models, doubt_of_scope);
+    }
     connection_close(&connection);
-    return result;
+    return keys_explain(result);
 }
 
 static const struct argument ending_arguments[] = {CONFIRM_ARGUMENT, {ARGUMENT_END, NULL, NULL, NULL, NULL}};
@@ -486,7 +559,8 @@ const struct command keys_commands[] = {
      .run = run_update},
     {.usage = {"keys rotate", "KEY_ID",
                "Give a key a new secret, which is printed once. Id and limits stay; the old secret goes on for the "
-               "overlap." KEY_ID,
+               "overlap.\nOne old secret goes on at a time: to rotate again within the overlap ends the one before "
+               "it." KEY_ID,
                1, 1},
      .help = "a new secret, the old one goes on for a while",
      .arguments = rotate_arguments,

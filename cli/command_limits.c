@@ -4,11 +4,13 @@
 #include "bora/v1/usage.pb-c.h"
 #include "cli/commands.h"
 #include "cli/connection.h"
+#include "cli/doubts.h"
 #include "cli/fields.h"
 #include "cli/keys.h"
 #include "cli/limits.h"
 #include "cli/places.h"
 #include "cli/print.h"
+#include "cli/result.h"
 #include "cli/terminal.h"
 #include "cli/values.h"
 
@@ -98,6 +100,18 @@ static void print_level(const Bora__V1__RateLimitLevel *level) {
     for (int i = 0; level->limits != NULL && i < LIMIT_KINDS; i++) print_limit(&limit_kinds[i], level, width);
 }
 
+static void doubt_levels(struct connection *connection, const Bora__V1__RateLimit *limits) {
+    const char *model = NULL;
+    int count = 0;
+    for (size_t i = 0; i < limits->n_levels; i++) {
+        const Bora__V1__RateLimitLevel *level = limits->levels[i];
+        if (!doubt_bounds_spend(level->limits)) continue;
+        count++;
+        model = level->_model_case == BORA__V1__RATE_LIMIT_LEVEL___MODEL_MODEL ? level->model : NULL;
+    }
+    if (count > 0) doubt_prices(connection, count == 1 ? model : NULL);
+}
+
 static int run_show(const struct command_usage *usage, const char *const *words, int count) {
     (void)words, (void)count;
     Bora__V1__GetRateLimitRequest request = BORA__V1__GET_RATE_LIMIT_REQUEST__INIT;
@@ -117,6 +131,7 @@ static int run_show(const struct command_usage *usage, const char *const *words,
     if (result == GO_ON)
         result = connection_call(&connection, "/bora.v1.UsageService/GetRateLimit", &request.base,
                                  &bora__v1__rate_limit__descriptor, &reply);
+    if (whose.key != NULL) (void)keys_explain(result);
     if (result == EXIT_FAILED && whose_count() == 0)
         terminal_note("  give --key KEY_ID, --workspace WORKSPACE or --organization ORGANIZATION\n");
     if (result == GO_ON && connection_options.json) {
@@ -125,6 +140,7 @@ static int run_show(const struct command_usage *usage, const char *const *words,
         const Bora__V1__RateLimit *limits = (const Bora__V1__RateLimit *)reply;
         for (size_t i = 0; i < limits->n_levels; i++) print_level(limits->levels[i]);
         if (limits->n_levels == 0) terminal_note("There are no limits.\n");
+        if (!connection_options.quiet) doubt_levels(&connection, limits);
         result = EXIT_OK;
     }
     connection_close(&connection);
@@ -233,9 +249,25 @@ static int change(const struct command_usage *usage, const struct target *target
     return result;
 }
 
+/** "Limits of key abc for model small now: ", the name in the words of the reply. */
+static void print_scope(const ProtobufCMessage *reply) {
+    printf("Limits of %s%s ", setting.each_key ? "each key of " : "",
+           whose.key != NULL         ? "key"
+           : whose.workspace != NULL ? "workspace"
+                                     : "organization");
+    print_line(stdout, field_text(reply, whose.key != NULL ? "prefix" : "name"));
+    if (setting.model != NULL) {
+        fputs(" for model ", stdout);
+        print_line(stdout, setting.model);
+    }
+    fputs(" now: ", stdout);
+}
+
+/** What was set; and where that is for all models, what there is besides for some. */
 static void print_changed(const ProtobufCMessage *reply) {
     char text[LIMITS_TEXT_BYTES];
     const Bora__V1__Limits *limits = NULL;
+    if (connection_options.quiet) return;
     if (setting.model == NULL) {
         limits = (const Bora__V1__Limits *)field_get(reply, setting.each_key ? "key_limits" : "limits").message;
     } else {
@@ -246,7 +278,17 @@ static void print_changed(const ProtobufCMessage *reply) {
         }
     }
     limits_describe(limits, text);
-    if (!connection_options.quiet) printf("Limits now: %s\n", text[0] != 0 ? text : "none");
+    print_scope(reply);
+    printf("%s\n", text[0] != 0 ? text : "none");
+    if (setting.model == NULL && !setting.each_key) result_print_model_limits(reply);
+}
+
+static void doubt_changed(struct connection *connection) {
+    Bora__V1__Limits given = BORA__V1__LIMITS__INIT;
+    (void)limits_apply(NULL, &setting.limits, &given); /* they were understood before */
+    if (setting.model != NULL && limits_given(&setting.limits) > 0)
+        doubt_models(connection, (char *const[]){(char *)setting.model}, 1, "so this limit limits nothing yet");
+    if (doubt_bounds_spend(&given)) doubt_prices(connection, setting.model);
 }
 
 static int check_set(const struct command_usage *usage) {
@@ -254,6 +296,7 @@ static int check_set(const struct command_usage *usage) {
     if (whose_count() != 1) return usage_error(usage, "give --key, --workspace or --organization");
     if (setting.each_key && (whose.workspace == NULL || setting.model != NULL))
         return usage_error(usage, "--each-key is of --workspace, without --model");
+    if (setting.model != NULL && setting.model[0] == 0) return usage_error(usage, "--model is empty");
     if (limits_given(&setting.limits) == 0 && !setting.clear) return usage_error(usage, "no limit was given");
     int result = whose.key != NULL ? keys_check_id(usage, whose.key) : GO_ON;
     return result == GO_ON ? limits_apply(usage, &setting.limits, &ignored) : result;
@@ -269,11 +312,11 @@ static int run_set(const struct command_usage *usage, const char *const *words, 
     result = find_whose(&connection);
     const struct target target = find_target();
     if (result == GO_ON) result = change(usage, &target, &connection, &reply);
-    if (result == GO_ON && connection_options.json) {
-        result = print_json(reply);
-    } else if (result == GO_ON) {
-        print_changed(reply);
-        result = EXIT_OK;
+    if (whose.key != NULL) (void)keys_explain(result);
+    if (result == GO_ON) {
+        if (!connection_options.json) print_changed(reply);
+        result = connection_options.json ? print_json(reply) : EXIT_OK;
+        doubt_changed(&connection);
     }
     connection_close(&connection);
     return result;

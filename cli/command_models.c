@@ -1,6 +1,7 @@
 /* Copyright Bora contributors
  * SPDX-License-Identifier: Apache-2.0 */
 #include "cli/commands.h"
+#include "cli/print.h"
 #include "cli/result.h"
 #include "cli/served.h"
 
@@ -27,6 +28,19 @@ static const struct table_column columns[] = {{"model", "id", CELL_TEXT, 0},
                                               {"temperature", "default_model_temperature", CELL_TEXT, 0},
                                               {"deprecation", "deprecation", CELL_TEXT, 0}};
 
+/** An empty list is an answer, unless it is the key that makes it empty. */
+static int print_none(struct connection *connection, const struct result_list *list,
+                      const Bora__V1__ModelList *models) {
+    const char *sentence;
+    bool bound = served_explain_none(connection, &sentence) == EXIT_NOT_AUTHORISED;
+    if (bound) print_failure("%s", sentence);
+    bool silent = bound && !connection_options.json;
+    int result = silent ? EXIT_OK
+                        : result_print_list(list, &models->base, list_columns, COUNT(list_columns),
+                                            "No model is served right now.");
+    return bound && result == EXIT_OK ? EXIT_NOT_AUTHORISED : result;
+}
+
 static int run_list(const struct command_usage *usage, const char *const *words, int count) {
     (void)usage, (void)words, (void)count;
     const struct result_list list = {.items = "data", .id = "id"};
@@ -35,9 +49,10 @@ static int run_list(const struct command_usage *usage, const char *const *words,
     int result = connection_open(CREDENTIAL_API_KEY, &connection);
     if (result != GO_ON) return result;
     result = served_fetch(&connection, &models);
-    if (result == GO_ON)
-        result =
-            result_print_list(&list, &models->base, list_columns, COUNT(list_columns), "No model is served right now.");
+    if (result == GO_ON && models->n_data == 0)
+        result = print_none(&connection, &list, models);
+    else if (result == GO_ON)
+        result = result_print_list(&list, &models->base, list_columns, COUNT(list_columns), "");
     connection_close(&connection);
     return result;
 }

@@ -4,6 +4,7 @@
 #include "base/text.h"
 #include "bora/v1/usage.pb-c.h"
 #include "cli/commands.h"
+#include "cli/doubts.h"
 #include "cli/fields.h"
 #include "cli/places.h"
 #include "cli/print.h"
@@ -58,6 +59,8 @@ static int ask_spend(const char *method, ProtobufCMessage *request) {
         result = print_json(reply);
     } else if (result == GO_ON) {
         print_spend((const Bora__V1__SpendLimit *)reply);
+        if (((const Bora__V1__SpendLimit *)reply)->_spend_per_month_case != 0 && !connection_options.quiet)
+            doubt_prices(&connection, NULL);
         result = EXIT_OK;
     }
     connection_close(&connection);
@@ -213,7 +216,11 @@ static int write_prices(const struct command_usage *usage, const char *model, bo
             result =
                 connection_call(&connection, SERVICE "SetPrices", &request.base, &bora__v1__prices__descriptor, &reply);
     }
-    if (result == GO_ON) result = print_prices(reply);
+    if (result == GO_ON) {
+        result = print_prices(reply);
+        if (!remove)
+            doubt_models(&connection, (char *const[]){(char *)model}, 1, "so this price counts for nothing yet");
+    }
     connection_close(&connection);
     return result;
 }

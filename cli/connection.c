@@ -9,6 +9,7 @@
 #include "cli/print.h"
 #include "cli/terminal.h"
 #include "cli/unreached.h"
+#include "cli/values.h"
 #include "rpc/tls.h"
 #include "rpc/transcode.h"
 
@@ -24,7 +25,7 @@ enum {
     REQUEST_BYTES = LIMIT_REQUEST_BODY_BYTES_MAX,
     KEY_FILE_BYTES = 4096,
     KEY_BYTES_MAX = 1024,
-    RETRY_MS_MAX = 60 * 1000
+    RETRY_MS_MAX = 61 * 1000 /* so that any window of a minute is over */
 };
 static const int64_t TIMEOUT_DEFAULT_NS = 30 * NS_PER_S;
 
@@ -44,7 +45,7 @@ const struct argument connection_arguments[] = {
     {ARGUMENT_TEXT, "tls-key-file", "FILE", "the certificate's PEM key", &connection_options.tls_key_file},
     {ARGUMENT_DURATION, "timeout", "DURATION", "give up after this long (30s; answers of models: never)",
      &connection_options.timeout},
-    {ARGUMENT_INTEGER, "retry", "N", "when told to come again later, wait and do, up to N times (0)",
+    {ARGUMENT_INTEGER, "retry", "N", "when told to come again within a minute, wait and do, up to N times (0)",
      &connection_options.retry},
     {ARGUMENT_FLAG, "json", NULL, "print what the service answered as JSON", &connection_options.json},
     {ARGUMENT_FLAG, "quiet", NULL, "no notes; of lists the ids alone", &connection_options.quiet},
@@ -259,6 +260,12 @@ static const Bora__V1__ErrorDetail *find_detail(const struct rpc_result *result,
     return (const Bora__V1__ErrorDetail *)message;
 }
 
+/** As the public clients are told by HTTP's x-should-retry: the request is more than the limit will ever give. */
+static bool is_never(const struct rpc_result *result) {
+    const char *told = result->trailer != NULL ? result->trailer(result, "x-should-retry") : NULL;
+    return told != NULL && strcmp(told, "false") == 0;
+}
+
 static int exit_of(enum status status) {
     switch (status) {
     case STATUS_OK:
@@ -289,10 +296,23 @@ struct connection_failure connection_judge(const struct rpc_result *result) {
     if (detail != NULL) failure.retry_after_ms = detail->retry_after_ms;
     if (failure.exit == EXIT_RATE_LIMITED && failure.retry_after_ms <= 0)
         failure.exit = EXIT_FAILED; /* it is too large, or memory ran out: every limit says when to come again */
+    failure.never = is_never(result);
+    if (failure.never) failure.retry_after_ms = 0;
     if (strcmp(type, "invalid_model") == 0) failure.exit = EXIT_NOT_FOUND; /* its status is that of HTTP's 400 */
     failure.model_missing = strcmp(type, "invalid_model") == 0 || strcmp(type, "service_unavailable") == 0;
     arena_deinit(&arena);
     return failure;
+}
+
+static void explain_wait(const struct connection *connection, const struct rpc_result *result, int64_t wait_ms) {
+    char wait[VALUE_TIME_BYTES];
+    value_format_wait(wait_ms, wait);
+    if (is_never(result))
+        fputs("  trying again is of no use, however long one waits\n", stderr);
+    else if (wait_ms > RETRY_MS_MAX && connection->retries_left > 0)
+        fprintf(stderr, "  try again in %s, which is longer than --retry waits\n", wait);
+    else if (wait_ms > 0)
+        fprintf(stderr, "  try again in %s\n", wait);
 }
 
 void connection_explain(const struct connection *connection, const struct rpc_result *result) {
@@ -322,14 +342,17 @@ void connection_explain(const struct connection *connection, const struct rpc_re
     if (fields) explain_fields(detail->validation);
     if (exit_of(result->status) == EXIT_NOT_AUTHORISED && connection->credential_source != NULL)
         fprintf(stderr, "  the key is from %s\n", connection->credential_source);
-    if (detail != NULL && detail->retry_after_ms > 0)
-        fprintf(stderr, "  try again in %.1f s\n", (double)detail->retry_after_ms / 1000);
+    explain_wait(connection, result, detail != NULL ? detail->retry_after_ms : 0);
     arena_deinit(&arena);
 }
 
+bool connection_retries(const struct connection *connection, const struct connection_failure *failure) {
+    return connection->retries_left > 0 && failure->retry_after_ms > 0 && failure->retry_after_ms <= RETRY_MS_MAX;
+}
+
 bool connection_wait_to_retry(struct connection *connection, const struct connection_failure *failure) {
-    if (connection->retries_left == 0 || failure->retry_after_ms <= 0) return false;
-    int64_t wait_ms = failure->retry_after_ms < RETRY_MS_MAX ? failure->retry_after_ms : RETRY_MS_MAX;
+    if (!connection_retries(connection, failure)) return false;
+    int64_t wait_ms = failure->retry_after_ms;
     connection->retries_left--;
     terminal_note("bora: refused for now; trying again in %.1f s\n", (double)wait_ms / 1000);
     struct timespec rest = {wait_ms / 1000, wait_ms % 1000 * NS_PER_MS};
@@ -358,7 +381,7 @@ static void on_done(void *context, const struct rpc_result *result, struct bytes
     if (result->status != STATUS_OK) {
         wait->failure = connection_judge(result);
         wait->exit = wait->failure.exit;
-        bool again = wait->connection->retries_left > 0 && wait->failure.retry_after_ms > 0;
+        bool again = connection_retries(wait->connection, &wait->failure);
         if (!wait->connection->quiet && !again) connection_explain(wait->connection, result);
     } else if (protobuf_unpack(wait->descriptor, reply, &wait->connection->arena, &wait->reply, &err) != STATUS_OK) {
         wait->exit = fail(err.message);

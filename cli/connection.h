@@ -55,20 +55,23 @@ const char *connection_setting(const struct config *config, enum config_name nam
 /** GO_ON, or how to end after a sentence on stderr. Does not wait for the connection. */
 int connection_open(enum credential credential, struct connection *out);
 void connection_close(struct connection *connection);
-/** One request, one reply (in the connection's arena). With --retry, refusals that say when to come again are waited out. GO_ON, or how to end after a
+/** One request, one reply (in the connection's arena). With --retry, refusals that say when to come again soon are waited out. GO_ON, or how to end after a
  *  sentence on stderr. */
 int connection_call(struct connection *connection, const char *path, const ProtobufCMessage *request,
                     const ProtobufCMessageDescriptor *descriptor, ProtobufCMessage **out);
 
 struct connection_failure {
     int exit;               /* of the program */
-    int64_t retry_after_ms; /* 0: trying again is of no use */
+    int64_t retry_after_ms; /* 0: trying again is of no use, or nobody says when */
+    bool never;             /* the service says so: however long one waits */
     bool model_missing;     /* perhaps nobody serves the model asked for */
 };
 struct connection_failure connection_judge(const struct rpc_result *result);
 /** What went wrong, on stderr: the sentence, every field that was refused, when to try again. */
 void connection_explain(const struct connection *connection, const struct rpc_result *result);
-/** Whether a failed call is to be made again; if so, waits first. */
+/** Whether a failed call is to be made again: --retry has tries left, and does not wait longer than it may. */
+bool connection_retries(const struct connection *connection, const struct connection_failure *failure);
+/** The same; if so, waits first. */
 bool connection_wait_to_retry(struct connection *connection, const struct connection_failure *failure);
 
 #endif

@@ -2,9 +2,8 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "cli/served.h"
 
+#include "bora/v1/tenants.pb-c.h"
 #include "cli/print.h"
-
-#include <string.h>
 
 int served_fetch(struct connection *connection, const Bora__V1__ModelList **out) {
     Bora__V1__ListModelsRequest request = BORA__V1__LIST_MODELS_REQUEST__INIT;
@@ -15,16 +14,19 @@ int served_fetch(struct connection *connection, const Bora__V1__ModelList **out)
     return result;
 }
 
-bool served_has(const Bora__V1__ModelList *list, const char *name) {
-    for (size_t i = 0; i < list->n_data; i++) {
-        const Bora__V1__ModelCard *card = list->data[i];
-        if (strcmp(card->id, name) == 0) return true;
-        if (card->_tier_case == BORA__V1__MODEL_CARD___TIER_TIER && strcmp(card->tier, name) == 0) return true;
-        for (size_t j = 0; j < card->n_aliases; j++) {
-            if (strcmp(card->aliases[j], name) == 0) return true;
-        }
-    }
-    return false;
+int served_explain_none(struct connection *connection, const char **out_sentence) {
+    Bora__V1__GetMeRequest request = BORA__V1__GET_ME_REQUEST__INIT;
+    ProtobufCMessage *reply = NULL;
+    bool quiet = connection->quiet;
+    connection->quiet = true;
+    int result =
+        connection_call(connection, "/bora.v1.TenantService/GetMe", &request.base, &bora__v1__me__descriptor, &reply);
+    connection->quiet = quiet;
+    const Bora__V1__Scopes *scopes = result == GO_ON ? ((const Bora__V1__Me *)reply)->scopes : NULL;
+    bool bound = scopes != NULL && scopes->n_models > 0;
+    *out_sentence = bound ? "no model is served right now that this key may ask (bora whoami names its models)"
+                          : "no model is served right now";
+    return bound ? EXIT_NOT_AUTHORISED : EXIT_UNAVAILABLE;
 }
 
 void served_print_names(FILE *file, const Bora__V1__ModelList *list) {

@@ -225,16 +225,27 @@ static void estimate(struct connection *connection, struct export *export, const
     connection->quiet = false;
 }
 
+/** ".csv", ".jsonl", ".ndjson", or any that promises neither. */
+static int find_format(const struct command_usage *usage, struct export *export) {
+    const char *dot = strrchr(export->path, '.');
+    bool lines = dot != NULL && (strcmp(dot, ".jsonl") == 0 || strcmp(dot, ".ndjson") == 0);
+    export->csv = options.format != NULL ? strcmp(options.format, "csv") == 0 : !lines && !connection_options.json;
+    if (export->csv && options.format == NULL && dot != NULL && strcmp(dot, ".json") == 0)
+        return usage_error(usage,
+                           "%s: an export is no JSON document: name a FILE.jsonl (a line of JSON for each entry) or "
+                           "FILE.csv, or give --format",
+                           export->path);
+    return GO_ON;
+}
+
 int usage_export_run(const struct command_usage *usage, const char *const *words, int count) {
     (void)count;
     Bora__V1__ListLedgerRequest request = BORA__V1__LIST_LEDGER_REQUEST__INIT;
     struct export export = {.path = words[0], .to_stdout = strcmp(words[0], "-") == 0};
     char from[VALUE_TIME_BYTES], to[VALUE_TIME_BYTES], organization[ID_BYTES_MAX + 1];
     struct connection connection;
-    const char *dot = strrchr(words[0], '.');
-    bool lines = dot != NULL && (strcmp(dot, ".jsonl") == 0 || strcmp(dot, ".ndjson") == 0);
-    export.csv = options.format != NULL ? strcmp(options.format, "csv") == 0 : !lines && !connection_options.json;
     int result = options.key != NULL ? keys_check_id(usage, options.key) : GO_ON;
+    if (result == GO_ON) result = find_format(usage, &export);
     if (result == GO_ON) result = usage_set_date(usage, "from", options.from, from, &request.base);
     if (result == GO_ON) result = usage_set_date(usage, "to", options.to, to, &request.base);
     field_set_text(&request.base, "key_id", options.key);

@@ -157,11 +157,31 @@ enum status value_parse_date(const char *text, int64_t now_ns, char out[VALUE_TI
     return STATUS_OK;
 }
 
-void value_format_time(int64_t unix_seconds, char out[VALUE_TIME_BYTES]) {
+void value_format_second(int64_t unix_seconds, char out[VALUE_TIME_BYTES]) {
     time_t seconds = (time_t)unix_seconds;
     struct tm local;
-    if (localtime_r(&seconds, &local) == NULL || strftime(out, VALUE_TIME_BYTES, "%Y-%m-%d %H:%M", &local) == 0)
+    if (localtime_r(&seconds, &local) == NULL || strftime(out, VALUE_TIME_BYTES, "%Y-%m-%d %H:%M:%S", &local) == 0)
         snprintf(out, VALUE_TIME_BYTES, "-");
+}
+
+void value_format_time(int64_t unix_seconds, char out[VALUE_TIME_BYTES]) {
+    enum { SECOND_BYTES = 3 }; /* ":59" */
+    value_format_second(unix_seconds, out);
+    if (strlen(out) > SECOND_BYTES) out[strlen(out) - SECOND_BYTES] = 0;
+}
+
+void value_format_wait(int64_t milliseconds, char out[VALUE_TIME_BYTES]) {
+    int64_t tenths = milliseconds / 100 + (milliseconds % 100 != 0);
+    int64_t minutes = milliseconds / (MINUTE * 1000) + (milliseconds % (MINUTE * 1000) != 0);
+    int64_t hours = minutes / 60 + (minutes % 60 != 0);
+    if (milliseconds < 2 * MINUTE * 1000)
+        snprintf(out, VALUE_TIME_BYTES, "%" PRId64 ".%d s", tenths / 10, (int)(tenths % 10));
+    else if (minutes < 60)
+        snprintf(out, VALUE_TIME_BYTES, "%" PRId64 " min", minutes);
+    else if (minutes < 24 * 60)
+        snprintf(out, VALUE_TIME_BYTES, "%" PRId64 " h %d min", minutes / 60, (int)(minutes % 60));
+    else
+        snprintf(out, VALUE_TIME_BYTES, "%" PRId64 " d %d h", hours / 24, (int)(hours % 24));
 }
 
 void value_format_ago(int64_t unix_seconds, int64_t now_seconds, char out[VALUE_TIME_BYTES]) {

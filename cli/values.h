@@ -27,6 +27,10 @@ bool value_parse_time(const char *text, int64_t *out_seconds);
 void value_format_time(int64_t unix_seconds, char out[VALUE_TIME_BYTES]);
 /** "just now", "5 min ago", "3 h ago", "2 d ago"; a date from 30 days on. */
 void value_format_ago(int64_t unix_seconds, int64_t now_seconds, char out[VALUE_TIME_BYTES]);
+/** The same with seconds. */
+void value_format_second(int64_t unix_seconds, char out[VALUE_TIME_BYTES]);
+/** How long to wait, rounded up: "2.5 s", from two minutes on "3 min", "1 h 40 min", "2 d 3 h". */
+void value_format_wait(int64_t milliseconds, char out[VALUE_TIME_BYTES]);
 /** 1,234,567. */
 void value_format_count(int64_t value, char out[VALUE_COUNT_BYTES]);
 /** The same, short where that says no less: 20k, 1.5M; 1,234. */

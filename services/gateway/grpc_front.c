@@ -16,6 +16,8 @@ enum { MESSAGE_BYTES_MAX = 64 << 20 };
 
 static void front_header(struct request *request, const char *name, const char *value) {
     (void)!rpc_call_add_header(request->transport, name, value);
+    /* What a retry depends on stands beside the status and retry-after-ms, where a client of a call that failed looks. */
+    if (strcmp(name, "x-should-retry") == 0) (void)!rpc_call_add_trailer(request->transport, name, value);
 }
 
 static bool write_message(struct request *request, const ProtobufCMessage *message) {

@@ -423,23 +423,50 @@ static enum status apply_update(struct handling *handling, const Bora__V1__Updat
     return request->scopes != NULL ? convert_read_scopes(handling, request->scopes, record, err) : STATUS_OK;
 }
 
+/** Whether the records say the same: then there is nothing to write, and nothing to remember of it. */
+static enum status compare_records(struct handling *handling, const struct key_record *a, const struct key_record *b,
+                                   bool *out_same, struct error *err) {
+    struct bytes_view *words_a, *words_b;
+    size_t count_a, count_b;
+    TRY(key_record_write(a, &handling->arena, &words_a, &count_a, err));
+    TRY(key_record_write(b, &handling->arena, &words_b, &count_b, err));
+    *out_same = count_a == count_b;
+    for (size_t i = 0; *out_same && i < count_a; i++) *out_same = bytes_view_equal(words_a[i], words_b[i]);
+    return STATUS_OK;
+}
+
+/** In case gateways could not be told of what the record says already. */
+static enum status tell_again(struct handling *handling, const struct key_record *record, struct error *err) {
+    struct change told;
+    change_begin(CHANGE_KEY, record->organization, record->prefix, &told);
+    return change_finish(handling->service, &told, err);
+}
+
+static enum status update_once(struct handling *handling, const Bora__V1__UpdateKeyRequest *request,
+                               struct key_record *after, struct error *err) {
+    struct key_record before;
+    bool same;
+    TRY(handling_key(handling, request->key_id, &before, err));
+    TRY(require_alive(&before, err));
+    TRY(require_within_caller(handling, &before, err));
+    *after = before;
+    TRY(apply_update(handling, request, after, err));
+    TRY(require_within_caller(handling, after, err));
+    TRY(require_change_within_life(handling, &before, after, err));
+    TRY(compare_records(handling, &before, after, &same, err));
+    if (same) return tell_again(handling, &before, err);
+    struct audit_entry entry = {"key.update", before.prefix, after->name,
+                                detail_of_keys(&handling->arena, &before, after)};
+    return change_key(handling, &before, after, &entry, change_finish, err);
+}
+
 static enum status update_key(struct handling *handling, const void *message, ProtobufCMessage **out_reply,
                               struct error *err) {
     const Bora__V1__UpdateKeyRequest *request = message;
     enum status status = STATUS_ABORTED;
-    struct key_record before, after;
-    for (int i = 0; i < RECORD_CHANGE_TRIES && status == STATUS_ABORTED; i++) {
-        TRY(handling_key(handling, request->key_id, &before, err));
-        TRY(require_alive(&before, err));
-        TRY(require_within_caller(handling, &before, err));
-        after = before;
-        TRY(apply_update(handling, request, &after, err));
-        TRY(require_within_caller(handling, &after, err));
-        TRY(require_change_within_life(handling, &before, &after, err));
-        struct audit_entry entry = {"key.update", before.prefix, after.name,
-                                    detail_of_keys(&handling->arena, &before, &after)};
-        status = change_key(handling, &before, &after, &entry, change_finish, err);
-    }
+    struct key_record after;
+    for (int i = 0; i < RECORD_CHANGE_TRIES && status == STATUS_ABORTED; i++)
+        status = update_once(handling, request, &after, err);
     if (status == STATUS_ABORTED) return too_many_tries(err);
     TRY(status);
     Bora__V1__ApiKey *out = NULL;
@@ -507,11 +534,7 @@ static enum status rotate_key(struct handling *handling, const void *message, Pr
 static enum status revoke_record(struct handling *handling, const struct key_record *before, struct key_record *after,
                                  struct error *err) {
     *after = *before;
-    if (before->revoked_at != 0) { /* again, in case gateways could not be told before */
-        struct change told;
-        change_begin(CHANGE_KEY, before->organization, before->prefix, &told);
-        return change_finish(handling->service, &told, err);
-    }
+    if (before->revoked_at != 0) return tell_again(handling, before, err);
     after->revoked_at = unix_now();
     struct audit_entry entry = {"key.revoke", before->prefix, before->name, "{}"};
     return change_key(handling, before, after, &entry, change_finish, err);

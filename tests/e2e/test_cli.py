@@ -342,8 +342,8 @@ def test_workspaces_and_organizations(cli):
 
 def test_limits_are_changed_one_by_one_and_shown(cli):
     key, key_id = cli.new_key("--requests-per-minute", "60")
-    assert cli.run("limits", "set", "--key", key_id, "--tokens-per-day", "1M") == "Limits now: 60 req/min, 1,000,000 tok/day\n"
-    assert cli.run("limits", "set", "--key", key_id, "--requests-per-minute", "none") == "Limits now: 1,000,000 tok/day\n"
+    assert cli.run("limits", "set", "--key", key_id, "--tokens-per-day", "1M") == f"Limits of key {key_id} now: 60 req/min, 1,000,000 tok/day\n"
+    assert cli.run("limits", "set", "--key", key_id, "--requests-per-minute", "none") == f"Limits of key {key_id} now: 1,000,000 tok/day\n"
     cli.run("limits", "set", "--key", key_id, "--model", "small", "--concurrent-streams", "4")
     cli.run("limits", "set", "--key", key_id, "--model", "large", "--concurrent-streams", "2")
     cli.run("limits", "set", "--key", key_id, "--model", "small", "--clear", "--tokens-per-minute", "5k")
@@ -635,7 +635,7 @@ def test_places_are_named_as_people_name_them(cli):
     assert cli.json("whoami", BORA_API_KEY=key)["workspace"]["id"] == lab["id"]
     assert cli.json("whoami", BORA_API_KEY=cli.new_key("--organization", "Gamma")[0])["organization"]["id"] == beta
     assert [found["prefix"] for found in cli.json("keys", "list", "--workspace", "the lab")["keys"]] == [key_id]
-    assert cli.run("limits", "set", "--workspace", "the lab", "--tokens-per-day", "2M") == "Limits now: 2,000,000 tok/day\n"
+    assert cli.run("limits", "set", "--workspace", "the lab", "--tokens-per-day", "2M") == "Limits of workspace the lab now: 2,000,000 tok/day\n"
     assert re.search(r"^  tokens / day +0 of 2,000,000 ", cli.run("limits", "--workspace", "the lab"), re.M)
     assert cli.json("spend", "set", "7", "--organization", acme[:6])["spend_per_month"] == 7
     assert "workspace.create" in cli.run("audit", "--organization", "Acme & Söhne")

@@ -309,6 +309,22 @@ def test_rotating_shows_a_new_secret_and_ends_the_old_one(tab, house, admin):
     assert new != old and house.chat(key=old)[0] == 401 and house.chat(key=new)[0] == 200
 
 
+def test_a_second_rotation_within_the_overlap_tells_which_secret_it_ends(tab, house, admin):
+    _, key_id = house.new_key(name="to rotate twice")
+    page = tab()
+    sign_in(page, admin[0])
+    page.goto(f"/console/#/keys/{key_id}")
+    page.get_by_role("button", name="Rotate").click()
+    expect(dialog(page).get_by_label("goes on for")).to_be_visible()
+    expect(dialog(page).get_by_text("is refused at once")).to_have_count(0)
+    dialog(page).get_by_role("button", name="Rotate").click()
+    expect(dialog(page).get_by_label("API key")).to_have_value(re.compile(r"^bora_"))
+    dialog(page).get_by_role("button", name="Copy").click()
+    dialog(page).get_by_role("button", name="Done").click()
+    page.get_by_role("button", name="Rotate").click()
+    expect(dialog(page).get_by_text("The secret before the one in use, which was to go on until")).to_be_visible()
+
+
 def test_search_finds_by_part_of_the_name_and_last_four(tab, house, admin):
     key, _ = house.new_key(name="needle in the hay")
     page = tab()

@@ -6,7 +6,7 @@ import { patch, post, remove } from "../api.js";
 import { confirmDialog, copyButton, formDialog, openDialog, toast } from "../dialog.js";
 import { freshId, h } from "../dom.js";
 import { checkboxes, details, field, LIMITS_HINT, limitsFields, limitsSet, modelLimitsFields, select, textInput } from "../form.js";
-import { isoDay, toDate } from "../format.js";
+import { isoDay, timeAt, toDate } from "../format.js";
 import { byModel, fetchLive } from "./live_models.js";
 import { handOver } from "./playground_key.js";
 import { button, notice } from "../widgets.js";
@@ -176,11 +176,12 @@ export async function enableKey(info) {
 }
 
 export async function rotateKey(info) {
+  const older = info.previous_expires_at && toDate(info.previous_expires_at) > new Date();
   const overlap = field("The secret that is in use now goes on for", select([["0", "No time: it ends at once"], ["3600", "An hour"], ["86400", "A day"], ["604800", "A week"], ["2592000", "30 days"]], "86400"), { hint: "Long enough for every program to get the new one." });
   const made = await formDialog({
     title: `Rotate “${info.name || info.prefix}”`,
     submitLabel: "Rotate",
-    content: h("div", { class: "stack" }, h("p", {}, "A new secret is made under the same id, with the same limits and scopes."), overlap.element),
+    content: h("div", { class: "stack" }, h("p", {}, "A new secret is made under the same id, with the same limits and scopes."), older && notice("warn", h("p", {}, "The secret before the one in use, which was to go on until ", timeAt(info.previous_expires_at), ", is refused at once: one old secret goes on at a time.")), overlap.element),
     submit: () => post(`/v1/admin/api-keys/${encodeURIComponent(info.key_id)}/rotate`, { overlap_seconds: Number(overlap.input.value) }),
   });
   if (made === undefined) return undefined;

@@ -179,6 +179,12 @@ static void refuse_limit(struct rpc_call *call, int64_t retry_after_ms) {
     refuse(call, STATUS_RESOURCE_EXHAUSTED, "Rate limit exceeded", &detail);
 }
 
+/** As a gateway says of what no wait helps against; there is a time to come again all the same. */
+static void refuse_for_ever(struct rpc_call *call) {
+    assert_int_equal(rpc_call_add_trailer(call, "x-should-retry", "false"), STATUS_OK);
+    refuse_limit(call, 61000);
+}
+
 static void refuse_model(struct rpc_call *call) {
     Bora__V1__ApiError error = BORA__V1__API_ERROR__INIT;
     error.type = (char *)"invalid_model";
@@ -214,6 +220,10 @@ static void answer_chat(struct rpc_call *call, struct bytes_view message) {
         refuse_field(call);
     } else if (strcmp(question, "limit") == 0) {
         refuse_limit(call, 2500);
+    } else if (strcmp(question, "never") == 0) {
+        refuse_for_ever(call);
+    } else if (strcmp(question, "tomorrow") == 0) {
+        refuse_limit(call, 6000001);
     } else if (strcmp(question, "later") == 0 && atomic_fetch_sub(&gateway.refusals, 1) > 0) {
         refuse_limit(call, 20);
     } else if (strcmp(question, "model") == 0) {
@@ -269,6 +279,20 @@ static void answer_models(struct rpc_call *call, struct bytes_view message) {
     answer_with(call, &list.base);
 }
 
+static void answer_workers(struct rpc_call *call, struct bytes_view message) {
+    (void)message;
+    char *aliases[] = {(char *)"smollm2", (char *)"latest"};
+    Bora__V1__WorkerInfo worker = BORA__V1__WORKER_INFO__INIT, *workers[] = {&worker, &worker};
+    worker.model = (char *)"smollm2-135m-instruct";
+    worker.tier = (char *)"small";
+    worker.aliases = aliases;
+    worker.n_aliases = 2;
+    Bora__V1__WorkerList list = BORA__V1__WORKER_LIST__INIT;
+    list.workers = workers;
+    list.n_workers = 2;
+    answer_with(call, &list.base);
+}
+
 /** A key with the limits that were asked for. */
 static void answer_create_key(struct rpc_call *call, struct bytes_view message) {
     struct arena arena;
@@ -292,6 +316,7 @@ static void answer_create_key(struct rpc_call *call, struct bytes_view message) 
 static const struct rpc_method methods[] = {
     {.path = "/bora.v1.ChatService/StreamChat", .message = answer_chat, .cancelled = chat_cancelled},
     {.path = "/bora.v1.ModelService/ListModels", .message = answer_models},
+    {.path = "/bora.v1.ModelService/ListWorkers", .message = answer_workers},
     {.path = "/bora.v1.KeyService/CreateKey", .message = answer_create_key}};
 
 static int start_gateway(void **state) {
@@ -466,7 +491,8 @@ static void test_limit_for_a_name_that_nobody_serves_is_doubted(void **state) {
     (void)state;
     setenv("BORA_ADMIN_KEY", ADMIN_KEY, 1);
     assert_runs("key|create|--model-limit|smollm2:1:1|--model-limit|nope:1:1", 0,
-                "bora: warning: no model is served as 'nope' now");
+                "bora: warning: no model is served as 'nope' now, so this limit limits nothing yet; there are: "
+                "smollm2-135m-instruct\n");
     struct run known = run("key|create|--requests-per-minute|60|--model-limit|smollm2:1:1|--model-limit|latest:1:1|--"
                            "model-limit|small:1:1");
     assert_null(strstr(known.output, "warning"));
@@ -506,6 +532,19 @@ static void test_retry_waits_and_asks_again(void **state) {
     atomic_store(&gateway.refusals, 1);
     assert_runs("chat|--retry|1|--quiet|--json|later", 0, "{\"");
     assert_runs("chat|--retry|-1|hi", 2, "--retry: from 0 to");
+}
+
+/** What waiting cannot mend, or not soon, is told at once: neither test could end in time otherwise. */
+static void test_retry_does_not_wait_in_vain(void **state) {
+    (void)state;
+    int64_t start_ns = clock_monotonic_ns(clock_system());
+    assert_runs(
+        "chat|--retry|5|never", 5,
+        "bora: Rate limit exceeded (RESOURCE_EXHAUSTED)\n  trying again is of no use, however long one waits\n");
+    assert_runs("chat|never", 5, "  trying again is of no use");
+    assert_runs("chat|--retry|5|tomorrow", 5, "  try again in 1 h 41 min, which is longer than --retry waits\n");
+    assert_runs("chat|tomorrow", 5, "  try again in 1 h 41 min\n");
+    assert_true(clock_monotonic_ns(clock_system()) - start_ns < 60 * NS_PER_S);
 }
 
 static void test_json_has_a_line_for_each_chunk(void **state) {
@@ -713,6 +752,7 @@ int main(int argc, char **argv) {
         GATEWAY_TEST(test_lines_end_on_their_own_stream),
         GATEWAY_TEST(test_refusals_are_explained),
         GATEWAY_TEST(test_retry_waits_and_asks_again),
+        GATEWAY_TEST(test_retry_does_not_wait_in_vain),
         GATEWAY_TEST(test_json_has_a_line_for_each_chunk),
         GATEWAY_TEST(test_models_are_a_table),
         GATEWAY_TEST(test_interrupt_frees_the_model),

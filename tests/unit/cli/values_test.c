@@ -129,6 +129,30 @@ static void test_what_is_no_date_is_refused(void **state) {
     }
 }
 
+static void test_waits_are_told_in_two_units_at_most(void **state) {
+    (void)state;
+    static const struct {
+        int64_t milliseconds;
+        const char *text;
+    } waits[] = {{1, "0.1 s"},
+                 {2500, "2.5 s"},
+                 {61000, "61.0 s"},
+                 {119999, "120.0 s"},
+                 {120000, "2 min"},
+                 {120001, "3 min"},
+                 {59 * 60000, "59 min"},
+                 {59 * 60000 + 1, "1 h 0 min"},
+                 {6000000, "1 h 40 min"},
+                 {INT64_C(24) * 3600000 - 60000, "23 h 59 min"},
+                 {INT64_C(24) * 3600000, "1 d 0 h"},
+                 {INT64_C(30) * 24 * 3600000 + 1, "30 d 1 h"}};
+    for (size_t i = 0; i < sizeof waits / sizeof *waits; i++) {
+        char text[VALUE_TIME_BYTES];
+        value_format_wait(waits[i].milliseconds, text);
+        assert_string_equal(text, waits[i].text);
+    }
+}
+
 static void test_times_are_read_as_services_write_them(void **state) {
     (void)state;
     int64_t seconds;
@@ -224,6 +248,7 @@ int main(void) {
         cmocka_unit_test(test_choices_are_whole_words),
         cmocka_unit_test(test_dates_become_moments),
         cmocka_unit_test(test_what_is_no_date_is_refused),
+        cmocka_unit_test(test_waits_are_told_in_two_units_at_most),
         cmocka_unit_test(test_times_are_read_as_services_write_them),
         cmocka_unit_test(test_numbers_are_written_to_be_read),
         cmocka_unit_test(test_ages_are_told_in_one_unit),

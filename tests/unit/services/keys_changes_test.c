@@ -380,10 +380,14 @@ static void *toggle(void *context) {
     GIVE(request, UPDATE_KEY_REQUEST, DISABLED, disabled, toggler->disable);
     bytes_init(&packed, 1024);
     bytes_init(&reply, 1 << 16);
-    (void)!protobuf_pack(&request.base, &packed);
     for (int i = 0; i < TOGGLES; i++) {
         struct error err = {0};
+        char name[64]; /* another one each time: what changes nothing leaves no entry */
+        snprintf(name, sizeof name, "%p %d", (void *)toggler, i);
+        GIVE(request, UPDATE_KEY_REQUEST, NAME, name, name);
+        bytes_reset(&packed);
         bytes_reset(&reply);
+        (void)!protobuf_pack(&request.base, &packed);
         if (rpc_client_unary(toggler->fixture->channel, "/bora.v1.KeyService/UpdateKey", metadata, bytes_view(&packed),
                              SECONDS * NS_PER_S, &reply, &err) != STATUS_OK)
             toggler->failures++;
@@ -415,6 +419,21 @@ static void test_of_crossing_changes_gate_and_record_agree_at_the_end(void **sta
     for (size_t i = 0; i < audit->n_entries; i++) entries += strcmp(audit->entries[i]->action, "key.update") == 0;
     print_message("%d changes lost to others\n", failures);
     assert_int_equal(entries, TOGGLES * TOGGLERS - failures);
+}
+
+static void test_what_changes_nothing_leaves_no_entry_and_opens_no_gate(void **state) {
+    struct keys_fixture *fixture = *state;
+    Bora__V1__CreateKeyResponse *created = keys_create_plain(fixture);
+    size_t before = keys_audit(fixture, NULL)->n_entries;
+    struct listener listener;
+    listener_open(&listener, fixture);
+    for (size_t i = 0; i < 2; i++) { /* the second in case gateways could not be told of the first */
+        assert_int_equal(set_disabled(fixture, created->key_id, true).status, STATUS_OK);
+        listener_expect(&listener, 'k', created->info->prefix);
+        assert_true(keys_gate_is_shut(fixture, created->info));
+        assert_int_equal(keys_audit(fixture, NULL)->n_entries, before + 1);
+    }
+    listener_close(&listener);
 }
 
 enum { NAMES = 15, NAMERS = 4 };
@@ -494,6 +513,7 @@ int main(int argc, char **argv) {
         KEYS_TEST(test_no_secret_of_a_rotation_is_on_disk_or_in_the_log),
         KEYS_TEST(test_a_disabled_workspace_shuts_the_gates_of_all_its_keys),
         KEYS_TEST(test_a_disabled_organization_shuts_the_gates_of_all_its_workspaces),
+        KEYS_TEST(test_what_changes_nothing_leaves_no_entry_and_opens_no_gate),
         KEYS_TEST(test_of_crossing_changes_gate_and_record_agree_at_the_end),
         KEYS_TEST(test_nobody_overwrites_what_he_has_not_seen),
     };
