@@ -253,10 +253,11 @@ static void start_request(struct world *world) {
         .answers = (int)draw(world, 1, REFERENCE_ANSWERS),
     };
     int64_t input = call.admission.input;
-    if (chance(world, 30)) {
+    if (chance(world, 40)) { /* small ones, which mostly find enough room */
+        input = draw(world, 1, chance(world, 70) ? 8 : 100);
         call.admission.estimate = true;
-        call.admission.input += draw(world, 0, 30);
-        call.admission.output = draw(world, 1, 20);
+        call.admission.input = input + draw(world, 0, input < 10 ? 10 : 50);
+        call.admission.output = draw(world, 1, input < 10 ? 6 : 30);
         call.admission.output_optional = 0;
     }
     for (int i = 0; i < 4; i++) call.scopes[i] = world->scopes[call.scope_numbers[i]];
