@@ -282,6 +282,6 @@ local function is_time_to_reap() return now >= first_due or first_due > now + LE
 local function reap_in_passing()
   local count, earliest = reap(REAP_MAX), nil
   if count < REAP_MAX then earliest = call('ZRANGE', due_key, text(count), text(count), 'WITHSCORES')[2] end
-  first_due = count == REAP_MAX and now or min(tonumber(earliest) or now + LEASE_US, now + LEASE_US)
+  first_due = count == REAP_MAX and 0 or min(tonumber(earliest) or now + LEASE_US, now + LEASE_US)
   state_changed = count > 0 or earliest ~= nil
 end

@@ -119,9 +119,9 @@ local function limits_reap(KEYS, ARGV)
   begin_leases(KEYS[1], false)
   -- Nobody may hold longer than a lease: where one seems to, the clock was set back.
   local latest = text(now + LEASE_US)
-  for _, id in ipairs(call('ZRANGEBYSCORE', due_key, '(' .. latest, '+inf', 'LIMIT', '0', text(REAP_ALL_MAX))) do
-    call('ZADD', due_key, latest, id)
-  end
+  local ahead = call('ZRANGEBYSCORE', due_key, '(' .. latest, '+inf', 'LIMIT', '0', text(REAP_ALL_MAX))
+  for _, id in ipairs(ahead) do call('ZADD', due_key, latest, id) end
+  if #ahead > 0 then call('DEL', state_key) end -- when the first one runs out is another time now
   local count = reap(REAP_ALL_MAX)
   commit()
   return pack('<dd', count, call('HLEN', unreadable_key()))
