@@ -143,7 +143,7 @@ struct chat {
     struct api_error *
         refusal; /* why the worker does not take it, in the request's arena: the client's answer once the limits have counted it */
     char lease[LIMITS_LEASE_ID_BYTES + 1];
-    bool parked;                 /* it was, once */
+    int64_t parked_ns;           /* first; 0: never */
     bool admitting;              /* the limits are being asked */
     bool leased;                 /* there may be a lease, which has to be settled */
     bool admitted_without_redis; /* by the configured choice: the lease was never made */

@@ -319,6 +319,13 @@ static void park(struct chat *chat) {
     pthread_mutex_unlock(&gateway->chats_mutex);
 }
 
+/** From the first denial on, a tick's length and a little more. */
+static bool may_wait_locked(struct chat *chat) {
+    int64_t now_ns = clock_monotonic_ns(clock_system());
+    if (chat->parked_ns == 0) chat->parked_ns = now_ns;
+    return now_ns - chat->parked_ns < 250 * (int64_t)NS_PER_MS;
+}
+
 static void look_again(struct gateway *gateway) {
     pthread_mutex_lock(&gateway->chats_mutex);
     struct chat *parked = gateway->parked;
@@ -352,9 +359,8 @@ static void on_admitted(void *context, enum status status, const struct limits_r
     struct limits_result local = {0};
     enum second_look look = is_worth_another_look(chat, &admitting->admission, status, result);
     pthread_mutex_lock(&chat->mutex);
-    if (chat->phase == CHAT_ADMITTING && (look == LOOK_NOW || (look == LOOK_LATER && !chat->parked))) {
+    if (chat->phase == CHAT_ADMITTING && (look == LOOK_NOW || (look == LOOK_LATER && may_wait_locked(chat)))) {
         chat->admitting = false;
-        if (look == LOOK_LATER) chat->parked = true;
         pthread_mutex_unlock(&chat->mutex);
         free(admitting);
         if (look == LOOK_LATER) {
