@@ -516,18 +516,20 @@ void chat_settle_locked(struct chat *chat) {
 static int64_t spread(const struct chat *chat, int64_t ns) {
     unsigned digits = 0;
     (void)sscanf(chat->lease, "%2x", &digits);
-    return ns - ns / 4 * (digits % 256) / 256;
+    return ns - ns / 4 * digits / 256;
 }
 
 /** Is it time to charge what was generated, or to say that the lease lives? Then `usage` is what to charge. */
 static bool is_charged_locked(struct chat *chat, int64_t now_ns, struct limits_usage *usage) {
-    const int64_t charge_ns = spread(chat, 2 * NS_PER_S),
-                  renew_ns = spread(chat, INT64_C(1) * LIMITS_LEASE_MS * NS_PER_MS / 3);
+    static const int64_t charge_ns = 2 * NS_PER_S, renew_ns = INT64_C(1) * LIMITS_LEASE_MS * NS_PER_MS / 3;
     if (!chat->leased || chat->admitted_without_redis || chat->settled || chat->proceeded_ns == 0) return false;
     if (chat->charged_ns == 0) chat->charged_ns = chat->proceeded_ns;
     *usage = chat_usage_locked(chat);
     int64_t since_ns = now_ns - chat->charged_ns;
-    if (since_ns < charge_ns || (usage->output == chat->charged_output && since_ns < renew_ns)) return false;
+    if (since_ns < charge_ns / 4 * 3) return false; /* spread gives no less: most end here, at each tick */
+    if (since_ns < spread(chat, charge_ns) ||
+        (usage->output == chat->charged_output && since_ns < spread(chat, renew_ns)))
+        return false;
     chat->charged_ns = now_ns;
     chat->charged_output = usage->output;
     return true;
