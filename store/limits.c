@@ -315,7 +315,7 @@ static void add_scopes(struct admit_call *call, const struct limits_admission *a
 }
 
 static void write_call(struct admit_call *call, const struct limits_admission *admission) {
-    enum { ADMIT_PEEK = 1, ADMIT_LATE, ADMIT_ESTIMATE };
+    enum { ADMIT_PEEK = 1, ADMIT_LATE, ADMIT_ESTIMATE, ADMIT_AHEAD };
     const struct limits_subject *subject = &admission->subject;
     const char *lease = admission->peek ? "" : admission->lease;
     call->key_count = call->tail_length = 0;
@@ -335,6 +335,7 @@ static void write_call(struct admit_call *call, const struct limits_admission *a
     int64_t numbers[ADMIT_NUMBERS] = {time,
                                       admission->late       ? ADMIT_LATE
                                       : admission->peek     ? ADMIT_PEEK
+                                      : admission->ahead    ? ADMIT_AHEAD
                                       : admission->estimate ? ADMIT_ESTIMATE
                                                             : 0,
                                       admission->input,

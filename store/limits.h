@@ -39,6 +39,7 @@ enum {
     LIMITS_SCOPE_BYTES = 2 + LIMITS_ID_BYTES, /* "o", "w:<workspace>", "k:<key prefix>" */
     LIMITS_LEASE_ID_BYTES = 32,
     LIMITS_LEASE_MS = 20000,
+    LIMITS_AHEAD_MS = 100,
     LIMITS_ANSWERS_MAX = LIMIT_CHOICES,
     LIMITS_WORDS_MAX = 64,
 };
@@ -125,6 +126,10 @@ struct limits_admission {
     bool
         estimate; /* `input` and `output` are upper bounds: it passes only where at least three quarters of every limit of tokens and of spend is left behind it, so
                    * that what is held too much is nobody's need, else SCARCE. The first charge or settlement says the input. output_optional is 0 */
+    bool
+        ahead; /* with `estimate`: of a request that begins within LIMITS_AHEAD_MS of this call, or never (then it is settled as unused). It counts as begun at
+                * the end of that time, and passes only where three quarters of all limits are left behind it, and no day ends meanwhile; else SCARCE. A
+                * lease of which nobody has said anything when it runs out was never used */
     bool
         late; /* it has passed already, without Redis: taken whatever the limits say, and once; then it is settled like any other */
     /* Of other leases of the organisation, said before this request is looked at, whatever becomes of it. */
