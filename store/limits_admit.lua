@@ -70,7 +70,8 @@ do -- as above
     if limit == 0 then return 0, 0 end
     local length = call('LLEN', times)
     local last = scope[LAST_REQUEST]
-    if 2 * length < limit and last <= now + AHEAD_US and floor(now / SECOND_US) == floor(last / SECOND_US) then return limit - length, 0 end
+    local is_plenty = 2 * length < limit and (not ahead or 4 * (length + 1) <= limit)
+    if is_plenty and last <= now + AHEAD_US and floor(now / SECOND_US) == floor(last / SECOND_US) then return limit - length, 0 end
     tidy_times(scope, times)
     length = call('LLEN', times)
     if length < limit then return limit - length, 0 end

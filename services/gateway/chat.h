@@ -144,6 +144,7 @@ struct chat {
         refusal; /* why the worker does not take it, in the request's arena: the client's answer once the limits have counted it */
     char lease[LIMITS_LEASE_ID_BYTES + 1];
     int64_t parked_ns;           /* first; 0: never */
+    bool freed_ahead;            /* denied, and what was held there for others to come was given back, once */
     bool admitting;              /* the limits are being asked */
     bool leased;                 /* there may be a lease, which has to be settled */
     bool admitted_without_redis; /* by the configured choice: the lease was never made */
@@ -187,8 +188,10 @@ bool chat_looks_denied(const struct chat *chat);
 /** Only a look; then the streams are opened. Called without the mutex, as the answer may come before this returns; likewise chat_admit. */
 void chat_peek(struct chat *chat);
 void chat_admit(struct chat *chat);
-/** By upper bounds, before a worker is asked. */
+/** By upper bounds, before a worker is asked: before it came, if it was, else now. */
 void chat_admit_estimate(struct chat *chat, const struct chat_estimate *estimate);
+/** Room for so many more like it in every limit to which its end gives something back: nobody waits for that. */
+bool chat_leaves_plenty(const struct limits_admission *admission, const struct limits_result *result);
 /** The worker of one that was admitted so has counted. False: more than the bound; it was failed. */
 bool chat_confirm_estimate_locked(struct chat *chat);
 /** Another worker is asked, with a lease of its own: nothing has come of this one. Should its worker have begun all the same, it reports that itself. */
