@@ -178,7 +178,7 @@ static void on_done(void *context, const struct rpc_result *result, struct bytes
     ProtobufCMessage *message = NULL;
     struct api_error error;
     /* Its own word of the change may still be on its way here, and what was admitted ahead asks no gate. */
-    if (changes(forwarding->method)) (void)ahead_drop(request->gateway->ahead, KEY_CHANGE_ALL, "");
+    if (changes(forwarding->method)) ahead_drop(request->gateway->ahead, KEY_CHANGE_ALL, "");
     struct arena arena; /* not the request's: a large answer goes when it is written, not when it is read */
     arena_init(&arena, ADMIN_ARENA_BYTES);
     if (result->status != STATUS_OK) {

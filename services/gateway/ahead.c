@@ -28,10 +28,10 @@ struct pool {
     TAILQ_ENTRY(pool) link;
     struct key_info *key;
     char model[LIMIT_MODEL_NAME_BYTES + 1];
-    uint64_t version;              /* counts what was dropped: what was asked for before goes back when it comes */
-    int64_t last_ns, interval_ns;  /* of its requests: the latest, and how far they are apart on average */
-    int64_t paused_until_ns; /* 0: the last one was admitted */
-    int64_t input, output;         /* that most of them do not exceed */
+    uint64_t version;             /* counts what was dropped: what was asked for before goes back when it comes */
+    int64_t last_ns, interval_ns; /* of its requests: the latest, and how far they are apart on average */
+    int64_t paused_until_ns;      /* 0: the last one was admitted */
+    int64_t input, output;        /* that most of them do not exceed */
     int asked, count;
     struct ready ready[READY_MAX]; /* oldest first */
 };
@@ -109,12 +109,26 @@ static int drop_locked(struct ahead *ahead, struct pool *pool) {
     return give_back_locked(ahead, pool, INT64_MAX);
 }
 
-int ahead_drop(struct ahead *ahead, enum key_change change, const char *id) {
+void ahead_drop(struct ahead *ahead, enum key_change change, const char *id) {
     struct pool *pool;
-    int count = 0;
     pthread_mutex_lock(&ahead->mutex);
     TAILQ_FOREACH(pool, &ahead->pools, link) {
-        if (key_change_is_about(change, id, pool->key)) count += drop_locked(ahead, pool);
+        if (key_change_is_about(change, id, pool->key)) (void)drop_locked(ahead, pool);
+    }
+    pthread_mutex_unlock(&ahead->mutex);
+}
+
+int ahead_yield(struct ahead *ahead, enum key_change change, const char *id, int *out_asked) {
+    struct pool *pool;
+    int count = 0;
+    *out_asked = 0;
+    int64_t until_ns = clock_monotonic_ns(clock_system()) + PAUSE_NS;
+    pthread_mutex_lock(&ahead->mutex);
+    TAILQ_FOREACH(pool, &ahead->pools, link) {
+        if (!key_change_is_about(change, id, pool->key)) continue;
+        count += drop_locked(ahead, pool);
+        *out_asked += pool->asked;
+        pool->paused_until_ns = until_ns;
     }
     pthread_mutex_unlock(&ahead->mutex);
     return count;
@@ -169,7 +183,7 @@ static void keep_locked(struct ahead *ahead, struct asking *asking, const struct
     ready->lease.tokens = result->room[LIMITS_TOKENS_PER_MINUTE];
     ready->lease.plenty = chat_leaves_plenty(&asking->admission, result);
     pool->ready[pool->count++] = *ready;
-    pool->paused_until_ns = 0;
+    pool->paused_until_ns = 0; /* no yield came in between */
     look_after_by(ahead, ready->since_ns + AHEAD_NS);
 }
 
@@ -314,12 +328,12 @@ enum status ahead_create(const struct ahead_options *options, struct ahead **out
 
 void ahead_stop(struct ahead *ahead) {
     if (ahead == NULL) return;
-    (void)ahead_drop(ahead, KEY_CHANGE_ALL, "");
+    ahead_drop(ahead, KEY_CHANGE_ALL, "");
     pthread_mutex_lock(&ahead->mutex);
     ahead->stopping = true;
     while (ahead->asked > 0) pthread_cond_wait(&ahead->answered, &ahead->mutex);
     pthread_mutex_unlock(&ahead->mutex);
-    (void)ahead_drop(ahead, KEY_CHANGE_ALL, ""); /* what came in between */
+    ahead_drop(ahead, KEY_CHANGE_ALL, ""); /* what came in between */
 }
 
 void ahead_destroy(struct ahead *ahead) {

@@ -7,7 +7,7 @@
  *
  *     ahead_note  a request has come ──> as many as may come while Redis answers are asked for
  *     ahead_take  the next one: is there a lease for it?
- *     ahead_drop  whoever's key has changed, or is kept out by what is held for others: all of theirs go back
+ *     ahead_drop  a key has changed: all of its go back;  ahead_yield  somebody is denied: all that are held in that place do
  *
  * Any thread; nothing blocks.
  */
@@ -48,7 +48,9 @@ bool ahead_take(struct ahead *ahead, const struct key_info *key, const char *mod
 /** Such a request has come. `key` is referenced for as long as it asks often. */
 void ahead_note(struct ahead *ahead, struct key_info *key, const model_description *model, int64_t input,
                 int64_t output);
-/** Give back those of the keys that a change is about; those that Redis has been asked for follow. How many there were. */
-int ahead_drop(struct ahead *ahead, enum key_change change, const char *id);
+/** Give back those of the keys that a change is about; those that Redis has been asked for follow when they come. */
+void ahead_drop(struct ahead *ahead, enum key_change change, const char *id);
+/** The same for somebody who was denied in their place; and nothing is made there for a while. How many went back; `*out_asked`: how many follow. */
+int ahead_yield(struct ahead *ahead, enum key_change change, const char *id, int *out_asked);
 
 #endif

@@ -295,13 +295,19 @@ static bool is_in(const struct chat *chat, const struct chat *other, char place)
 enum second_look { NO_LOOK, LOOK_NOW, LOOK_LATER };
 
 /** Denied where something is held for requests that may never come: it goes back first. Once, as others ask for more. */
-static bool frees_ahead(struct chat *chat, const struct limits_scope *scope) {
+static enum second_look free_ahead(struct chat *chat, const struct limits_scope *scope) {
+    struct ahead *ahead = chat->gateway->ahead;
     const struct key_info *key = chat->request->key;
-    if (chat->freed_ahead) return false;
+    int asked = 0, count = 0;
+    if (chat->freed_ahead) return NO_LOOK;
     chat->freed_ahead = true;
-    if (scope->name[0] == 'k') return ahead_drop(chat->gateway->ahead, KEY_CHANGE_KEY, key->prefix) > 0;
-    if (scope->name[0] == 'w') return ahead_drop(chat->gateway->ahead, KEY_CHANGE_WORKSPACE, key->workspace) > 0;
-    return ahead_drop(chat->gateway->ahead, KEY_CHANGE_ORGANIZATION, key->organization) > 0;
+    if (scope->name[0] == 'k')
+        count = ahead_yield(ahead, KEY_CHANGE_KEY, key->prefix, &asked);
+    else if (scope->name[0] == 'w')
+        count = ahead_yield(ahead, KEY_CHANGE_WORKSPACE, key->workspace, &asked);
+    else
+        count = ahead_yield(ahead, KEY_CHANGE_ORGANIZATION, key->organization, &asked);
+    return asked > 0 ? LOOK_LATER : count > 0 ? LOOK_NOW : NO_LOOK;
 }
 
 /** Denied by a limit to which corrections give something back. Were there some, what it asks next finds it; where others hold too much there of which
@@ -309,7 +315,8 @@ static bool frees_ahead(struct chat *chat, const struct limits_scope *scope) {
 static enum second_look is_worth_another_look(struct chat *chat, const struct limits_admission *admission,
                                               enum status status, const struct limits_result *result) {
     if (status != STATUS_OK || result->outcome != LIMITS_DENIED) return NO_LOOK;
-    if (frees_ahead(chat, &admission->scopes[result->denied_scope])) return LOOK_NOW;
+    enum second_look look = free_ahead(chat, &admission->scopes[result->denied_scope]);
+    if (look != NO_LOOK) return look;
     if (result->denied_by < LIMITS_INPUT_PER_MINUTE || result->denied_by == LIMITS_STREAMS) return NO_LOOK;
     if (correct_estimates(chat->gateway, chat->request->key->organization) > 0) return LOOK_NOW;
     bool held = false;

@@ -387,7 +387,8 @@ void http_front_request(struct http_exchange *exchange, void *context) {
     }
     http_exchange_ref(exchange); /* until the request is freed */
     http_exchange_set_state(exchange, request);
-    if (found.route == NULL || found.route->run != run_chat) add_id(request); /* which may be admitted under another one */
+    if (found.route == NULL || found.route->run != run_chat)
+        add_id(request); /* which may be admitted under another one */
     struct api_error error;
     if (found.route != NULL) {
         run_route(request, found.route);

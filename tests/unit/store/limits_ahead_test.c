@@ -23,7 +23,8 @@ static void test_three_quarters_of_every_limit_have_to_be_left(void **state) {
         assert_int_equal(admit_as(client, &request, kind + 1).outcome, LIMITS_ADMITTED);
         assert_int_equal(admit_as(client, &request, 100).outcome, LIMITS_SCARCE);
         assert_int_equal(settle(client, kind + 1, UNUSED), 1);
-        test_request_limit(&request, (enum limits_kind)kind, 4 * needs[kind] - (kind == LIMITS_SPEND_PER_MONTH ? 1000 : 1));
+        test_request_limit(&request, (enum limits_kind)kind,
+                           4 * needs[kind] - (kind == LIMITS_SPEND_PER_MONTH ? 1000 : 1));
         assert_int_equal(admit_as(client, &request, 100).outcome, LIMITS_SCARCE);
     }
 }
@@ -188,7 +189,8 @@ static void check_windows(const struct simulation *simulation) {
 static int simulate(struct redis_client *client, uint64_t seed) {
     static struct simulation simulation;
     struct test_request request;
-    simulation = (struct simulation){.seed = seed, .next = (int)seed * 100000, .now_us = START_US + (int64_t)seed * 86400 * SECOND_US};
+    simulation = (struct simulation){
+        .seed = seed, .next = (int)seed * 100000, .now_us = START_US + (int64_t)seed * 86400 * SECOND_US};
     test_request_init(&request);
     test_request_limit(&request, LIMITS_REQUESTS_PER_SECOND, PER_SECOND);
     test_request_limit(&request, LIMITS_REQUESTS_PER_MINUTE, PER_MINUTE);
@@ -216,12 +218,14 @@ static void test_no_more_begins_in_any_window_than_its_limit(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(test_three_quarters_of_every_limit_have_to_be_left, limits_setup, limits_teardown),
+        cmocka_unit_test_setup_teardown(test_three_quarters_of_every_limit_have_to_be_left, limits_setup,
+                                        limits_teardown),
         cmocka_unit_test_setup_teardown(test_it_counts_as_late_as_it_may_come, limits_setup, limits_teardown),
         cmocka_unit_test_setup_teardown(test_nothing_is_admitted_ahead_into_another_day, limits_setup, limits_teardown),
         cmocka_unit_test_setup_teardown(test_what_is_not_used_was_nothing, limits_setup, limits_teardown),
         cmocka_unit_test_setup_teardown(test_one_that_runs_out_was_not_used, limits_setup, limits_teardown),
-        cmocka_unit_test_setup_teardown(test_no_more_begins_in_any_window_than_its_limit, limits_setup, limits_teardown),
+        cmocka_unit_test_setup_teardown(test_no_more_begins_in_any_window_than_its_limit, limits_setup,
+                                        limits_teardown),
     };
     return cmocka_run_group_tests_name("store/limits_ahead", tests, NULL, NULL);
 }
