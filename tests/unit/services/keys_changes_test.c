@@ -362,6 +362,75 @@ static void test_a_disabled_organization_shuts_the_gates_of_all_its_workspaces(v
     listener_close(&listener);
 }
 
+static void lose_gate(struct keys_fixture *fixture, const Bora__V1__ApiKey *key) {
+    struct redis_client *client = keys_redis_client(&fixture->limits);
+    struct error err = {0};
+    assert_int_equal(redis_callf(client, NULL, &err, "DEL bora:gate:{%s}:%s", key->organization_id, key->prefix),
+                     STATUS_OK);
+    redis_client_destroy(client);
+}
+
+/** A call that is repeated because its answer was lost, or said UNAVAILABLE. */
+static void test_a_place_that_is_disabled_once_more_leaves_no_entry_and_shuts_the_gates_again(void **state) {
+    struct keys_fixture *fixture = *state;
+    struct listener listener;
+    const char *organization = keys_create_organization(fixture, "o")->id;
+    Bora__V1__Workspace *workspace = keys_create_workspace(fixture, "w", organization);
+    Bora__V1__CreateKeyResponse *key = keys_create_role(fixture, "service", workspace->id);
+    size_t entries = keys_audit(fixture, organization)->n_entries;
+    for (int i = 0; i < 2; i++) {
+        disable_workspace(fixture, workspace->id, true);
+        assert_true(keys_gate_is_shut(fixture, key->info));
+        lose_gate(fixture, key->info);
+    }
+    assert_int_equal(keys_audit(fixture, organization)->n_entries, entries + 1);
+    disable_workspace(fixture, workspace->id, false);
+    listener_open(&listener, fixture);
+    for (int i = 0; i < 2; i++) {
+        disable_organization(fixture, organization, true);
+        listener_expect_times(&listener, 'o', organization, 2);
+        assert_true(keys_gate_is_shut(fixture, key->info));
+        lose_gate(fixture, key->info);
+    }
+    assert_int_equal(keys_audit(fixture, organization)->n_entries, entries + 3);
+    listener_close(&listener);
+}
+
+/** Whoever states what there shall be, again and again, fills no trail and counts no versions. */
+static void test_a_place_that_is_given_what_it_has_stays_as_it_is(void **state) {
+    struct keys_fixture *fixture = *state;
+    const char *organization = keys_create_organization(fixture, "o")->id;
+    Bora__V1__Workspace *workspace = keys_create_workspace(fixture, "w", organization);
+    Bora__V1__Limits limits = BORA__V1__LIMITS__INIT;
+    GIVE(limits, LIMITS, TOKENS_PER_MINUTE, tokens_per_minute, 10);
+    Bora__V1__UpdateWorkspaceRequest request = BORA__V1__UPDATE_WORKSPACE_REQUEST__INIT;
+    request.workspace_id = workspace->id;
+    request.key_limits = &limits;
+    GIVE(request, UPDATE_WORKSPACE_REQUEST, NAME, name, (char *)"w");
+    Bora__V1__UpdateOrganizationRequest of_all = BORA__V1__UPDATE_ORGANIZATION_REQUEST__INIT;
+    of_all.organization_id = (char *)organization;
+    of_all.limits = &limits;
+    size_t entries = keys_audit(fixture, organization)->n_entries;
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(keys_call(fixture, "TenantService/UpdateWorkspace", ADMIN_KEY, &request.base,
+                                   &bora__v1__workspace__descriptor)
+                             .status,
+                         STATUS_OK);
+        assert_int_equal(keys_call(fixture, "TenantService/UpdateOrganization", ADMIN_KEY, &of_all.base,
+                                   &bora__v1__organization__descriptor)
+                             .status,
+                         STATUS_OK);
+        assert_int_equal(keys_audit(fixture, organization)->n_entries, entries + 2);
+    }
+    GIVE(limits, LIMITS, TOKENS_PER_MINUTE, tokens_per_minute, 11);
+    assert_int_equal(keys_call(fixture, "TenantService/UpdateWorkspace", ADMIN_KEY, &request.base,
+                               &bora__v1__workspace__descriptor)
+                         .status,
+                     STATUS_OK);
+    assert_string_equal(keys_audit(fixture, organization)->entries[0]->detail,
+                        "{\"key_limits\":{\"before\":{\"tokens_per_minute\":10},\"after\":{\"tokens_per_minute\":11}}}");
+}
+
 /* --- crossing ----------------------------------------------------------------------------------------------------- */
 
 enum { TOGGLES = 20, TOGGLERS = 4 };
@@ -514,6 +583,8 @@ int main(int argc, char **argv) {
         KEYS_TEST(test_a_disabled_workspace_shuts_the_gates_of_all_its_keys),
         KEYS_TEST(test_a_disabled_organization_shuts_the_gates_of_all_its_workspaces),
         KEYS_TEST(test_what_changes_nothing_leaves_no_entry_and_opens_no_gate),
+        KEYS_TEST(test_a_place_that_is_disabled_once_more_leaves_no_entry_and_shuts_the_gates_again),
+        KEYS_TEST(test_a_place_that_is_given_what_it_has_stays_as_it_is),
         KEYS_TEST(test_of_crossing_changes_gate_and_record_agree_at_the_end),
         KEYS_TEST(test_nobody_overwrites_what_he_has_not_seen),
     };
