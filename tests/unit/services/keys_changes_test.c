@@ -423,12 +423,13 @@ static void test_a_place_that_is_given_what_it_has_stays_as_it_is(void **state) 
         assert_int_equal(keys_audit(fixture, organization)->n_entries, entries + 2);
     }
     GIVE(limits, LIMITS, TOKENS_PER_MINUTE, tokens_per_minute, 11);
-    assert_int_equal(keys_call(fixture, "TenantService/UpdateWorkspace", ADMIN_KEY, &request.base,
-                               &bora__v1__workspace__descriptor)
-                         .status,
-                     STATUS_OK);
-    assert_string_equal(keys_audit(fixture, organization)->entries[0]->detail,
-                        "{\"key_limits\":{\"before\":{\"tokens_per_minute\":10},\"after\":{\"tokens_per_minute\":11}}}");
+    assert_int_equal(
+        keys_call(fixture, "TenantService/UpdateWorkspace", ADMIN_KEY, &request.base, &bora__v1__workspace__descriptor)
+            .status,
+        STATUS_OK);
+    assert_string_equal(
+        keys_audit(fixture, organization)->entries[0]->detail,
+        "{\"key_limits\":{\"before\":{\"tokens_per_minute\":10},\"after\":{\"tokens_per_minute\":11}}}");
 }
 
 /* --- crossing ----------------------------------------------------------------------------------------------------- */
