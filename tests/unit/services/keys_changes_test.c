@@ -169,6 +169,42 @@ static void test_what_is_absent_stays_and_the_rest_is_told(void **state) {
     listener_close(&listener);
 }
 
+/* --- expiry ------------------------------------------------------------------------------------------------------- */
+
+/** What whoever looks at the gate hears of its end; -1: nothing. */
+static int64_t end_at_gate(struct keys_fixture *fixture, const Bora__V1__ApiKey *key, const char *gate) {
+    struct redis_client *client = keys_redis_client(&fixture->limits);
+    struct redis_reply *reply = NULL;
+    assert_int_equal(redis_callf(client, &reply, NULL, "GET bora:until:{%s}:%s", key->organization_id, gate),
+                     STATUS_OK);
+    int64_t end = reply->type == REDIS_STRING ? atoll((const char *)reply->string.data) : -1;
+    redis_reply_free(reply);
+    redis_client_destroy(client);
+    return end;
+}
+
+static void test_gateways_can_learn_of_another_end_of_a_key_and_of_each_secret(void **state) {
+    struct keys_fixture *fixture = *state;
+    const int64_t far = 4102444800; /* 2100 */
+    Bora__V1__CreateKeyResponse *created = keys_create_plain(fixture);
+    const char *prefix = created->info->prefix;
+    assert_int_equal(end_at_gate(fixture, created->info, prefix), -1); /* its own, which VerifyKey told */
+    Bora__V1__UpdateKeyRequest update = BORA__V1__UPDATE_KEY_REQUEST__INIT;
+    update.key_id = created->key_id;
+    GIVE(update, UPDATE_KEY_REQUEST, EXPIRATION, expiration, (char *)"2100-01-01T00:00:00Z");
+    assert_int_equal(keys_update(fixture, ADMIN_KEY, &update).status, STATUS_OK);
+    assert_int_equal(end_at_gate(fixture, created->info, prefix), far);
+    Bora__V1__CreateKeyResponse *rotated =
+        (Bora__V1__CreateKeyResponse *)keys_rotate(fixture, ADMIN_KEY, created->key_id, 3600).reply;
+    const char *gate = keys_verify_ok(fixture, rotated->key)->gate;
+    assert_int_equal(end_at_gate(fixture, created->info, prefix), rotated->info->previous_expires_at);
+    assert_int_equal(end_at_gate(fixture, created->info, gate), far);
+    GIVE(update, UPDATE_KEY_REQUEST, EXPIRATION, expiration, (char *)"");
+    assert_int_equal(keys_update(fixture, ADMIN_KEY, &update).status, STATUS_OK);
+    assert_int_equal(end_at_gate(fixture, created->info, prefix), rotated->info->previous_expires_at);
+    assert_int_equal(end_at_gate(fixture, created->info, gate), 0);
+}
+
 /* --- rotation ----------------------------------------------------------------------------------------------------- */
 
 static void test_rotation_with_overlap_keeps_the_old_secret_until_its_end(void **state) {
@@ -576,6 +612,7 @@ int main(int argc, char **argv) {
         KEYS_TEST(test_disabling_shuts_the_gate_before_it_is_answered_and_can_be_taken_back),
         KEYS_TEST(test_revoking_shuts_the_gate_and_nothing_opens_it),
         KEYS_TEST(test_what_is_absent_stays_and_the_rest_is_told),
+        KEYS_TEST(test_gateways_can_learn_of_another_end_of_a_key_and_of_each_secret),
         KEYS_TEST(test_rotation_with_overlap_keeps_the_old_secret_until_its_end),
         KEYS_TEST(test_the_overlap_ends),
         KEYS_TEST(test_rotation_without_overlap_ends_the_old_secret_at_once),
