@@ -160,6 +160,7 @@ struct limits_result {
     int64_t retry_after_ms;                /* DENIED: > 0 */
     int64_t output_held;                   /* ADMITTED: output less the optional tokens for which there was no room */
     struct limits_room room[LIMITS_KINDS]; /* after this request, if admitted */
+    int64_t expires_at; /* limits_check_gate: what limits_set_expiry has said within an hour; LIMITS_ABSENT: nothing */
 };
 
 /** `result` is lent, and NULL unless `status` is OK. FAILED_PRECONDITION: its lease was settled before, nothing was taken. Otherwise nothing is known: the
@@ -233,7 +234,10 @@ void limits_shut_gate(struct redis_client *client, const char *organization, con
                       void *context);
 void limits_open_gate(struct redis_client *client, const char *organization, const char *gate, redis_fn *fn,
                       void *context);
-/** Only whether the gate is open: outcome ADMITTED or KEY_CLOSED. */
+/** When the key, or that secret of it, ends, in Unix seconds; 0: never. For an hour, to whoever looks at the gate because the key has changed. */
+void limits_set_expiry(struct redis_client *client, const char *organization, const char *gate, int64_t expires_at,
+                       redis_fn *fn, void *context);
+/** Only whether the gate is open, outcome ADMITTED or KEY_CLOSED, and what was said of the expiry. */
 void limits_check_gate(struct redis_client *client, const char *organization, const char *gate, limits_fn *fn,
                        void *context);
 

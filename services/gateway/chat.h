@@ -131,7 +131,8 @@ struct chat {
     struct chat *next_parked; /* denied, and to be asked for once more; likewise */
     bool ended;               /* chats_end has been there; likewise */
     uint64_t change_seen;     /* the last pass of chats_end_of that has been there; likewise */
-    bool key_changed;         /* since it began: its key may expire at another time by now; likewise */
+    int64_t expires_at;       /* its key's end, in Unix seconds, as far as is known; 0: never; likewise */
+    bool expiry_unsure;       /* the key has changed, and what became of its end was not heard yet; likewise */
     struct chat_plan plan;
     struct worker *worker;
     int64_t created;
@@ -167,9 +168,9 @@ void chat_cancel(struct chat *chat);
 void chat_writable(struct chat *chat);
 /** The gateway's time is over: every chat that runs ends now, with an error event or 503. */
 void chats_end(struct gateway *gateway);
-/** End those of keys that have expired, as they were when the request came, and have not been changed since; several times a second. */
+/** End those of keys that have expired; several times a second. */
 void chats_end_expired(struct gateway *gateway);
-/** End those of the keys that a change is about, if their gates are shut. */
+/** End those of the keys that a change is about, if their gates are shut; else learn when they expire now. */
 void chats_end_of(struct gateway *gateway, enum key_change change, const char *id);
 /** Charge what was generated since the last time, and keep leases alive; several times a second. */
 void chats_charge(struct gateway *gateway);
