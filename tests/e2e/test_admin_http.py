@@ -239,11 +239,12 @@ def test_scopes_are_kept(house, place):
 
 def test_who_am_i(house, place):
     me = admin(house, "GET", "/v1/users/me", key=place.service)
-    assert set(me) == {"id", "email", "organization", "workspace", "api_key", "role", "scopes"}
-    assert me["id"] is None and me["email"] is None and me["role"] == "service"
+    assert set(me) == {"id", "email", "first_name", "last_name", "user_id", "organization", "workspace", "api_key", "role", "scopes"}
+    assert me["id"] == place.service_id and me["user_id"] is None and me["email"] is None and me["role"] == "service"
     assert me["workspace"] == {"id": place.workspace["id"], "name": place.workspace["name"]} and me["organization"]["id"] == place.workspace["organization_id"]
     assert me["api_key"] == {"id": place.service_id, "name": "a service"} and me["scopes"] == {"models": [], "endpoints": []}
-    assert admin(house, "GET", "/v1/users/me")["role"] == "operator"
+    operator = admin(house, "GET", "/v1/users/me")
+    assert (operator["id"], operator["role"]) == ("operator", "operator")
 
 
 def test_the_audit_trail_says_who_did_what(house, place):
