@@ -206,6 +206,25 @@ def test_each_limit_lets_in_what_fits_and_nothing_more(house, priced, limit, of_
     assert headers["x-ratelimit-denied-by"] == f"key{', model' if of_model else ''} {limit}"
 
 
+@pytest.mark.parametrize("amount, statuses", [("maximum", [200, 200]), ("zero", [429, 429])])
+def test_the_largest_and_the_smallest_limits_that_are_taken_mean_what_they_say(house, priced, amount, statuses):
+    """At every level and for a model, all kinds together."""
+    largest = {"requests_per_second": 10**5, "requests_per_minute": 10**9, "concurrent_streams": 10**6, "spend_per_month": 10**6, **dict.fromkeys(["input_tokens_per_minute", "output_tokens_per_minute", "tokens_per_minute", "tokens_per_day", "tokens_per_month"], 10**12)}
+    limits = largest if amount == "maximum" else dict.fromkeys(largest, 0)
+    fields = {"limits": limits, "model_limits": [{"model": house.model, "limits": limits}]}
+    status, _, organization = house.send("POST", "/v1/admin/organizations", {"name": f"of the {amount}", **(fields if amount == "maximum" else {})}, key=house.admin_key)
+    assert status == 200, organization
+    status, _, workspace = house.send("POST", "/v1/admin/workspaces", {"name": "all", "organization_id": organization["id"], "key_limits": limits, **(fields if amount == "maximum" else {})}, key=house.admin_key)
+    assert status == 200, workspace
+    key, key_id = house.new_key(workspace_uuid=workspace["id"], **fields)
+    assert [house.chat(key=key, max_tokens=8)[0] for _ in range(2)] == statuses
+    status, _, body = house.send("GET", f"/v1/admin/rate-limit?key_id={key_id}", key=house.admin_key)
+    assert status == 200 and body["levels"][-1]["limits"] == limits
+    for name, most in largest.items():
+        status, _, answer = house.send("PATCH", f"/v1/admin/api-keys/{key_id}", {"limits": {name: most + 1}}, key=house.admin_key)
+        assert status == 422 and answer["detail"][0]["loc"] == ["body", "limits", name], answer
+
+
 def test_keys_inherit_their_workspaces_limits_one_by_one(house):
     """What a key says nothing about is its workspace's; each key has it for itself."""
     status, _, workspace = house.send("POST", "/v1/admin/workspaces", {"name": "inherited", "key_limits": {"requests_per_minute": 1, "concurrent_streams": 5}}, key=house.admin_key)
