@@ -121,9 +121,9 @@ class Asker(threading.Thread):
 
     def late_by(self, since):
         """How long after `since` something of the key still went on here."""
-        self.join(60)
-        self.stream.join(60)
-        assert self.last_let_in is not None and self.stream_ended is not None
+        self.join(20 * PACE)
+        self.stream.join(20 * PACE)
+        assert not self.is_alive() and not self.stream.is_alive(), "it goes on"
         return max(self.last_let_in, self.stream_ended) - since
 
 
