@@ -11,6 +11,7 @@ import urllib.request
 import pytest
 
 from conftest import PACE, another_gateway, until
+from redis_monitor import Monitor
 
 
 @pytest.fixture(scope="module")
@@ -223,6 +224,22 @@ def test_the_largest_and_the_smallest_limits_that_are_taken_mean_what_they_say(h
     for name, most in largest.items():
         status, _, answer = house.send("PATCH", f"/v1/admin/api-keys/{key_id}", {"limits": {name: most + 1}}, key=house.admin_key)
         assert status == 422 and answer["detail"][0]["loc"] == ["body", "limits", name], answer
+
+
+def test_one_call_of_redis_admits_whatever_the_limits(house):
+    """All levels and the model's, at once; what was used goes back in calls that nobody waits for."""
+    limits = {"requests_per_second": 1000, "requests_per_minute": 1000, "tokens_per_minute": 10**6, "tokens_per_day": 10**6, "concurrent_streams": 100}
+    fields = {"limits": limits, "model_limits": [{"model": house.model, "limits": limits}]}
+    status, _, workspace = house.send("POST", "/v1/admin/workspaces", {"name": "one call", **fields}, key=house.admin_key)
+    assert status == 200, workspace
+    key, _ = house.new_key(workspace_uuid=workspace["id"], **fields)
+    assert house.chat(key=key, max_tokens=1)[0] == 200  # the key is known now, and a limit that is new has been counted up
+    monitor = Monitor(house, "redis-limits")
+    assert [house.chat(key=key, max_tokens=1)[0] for _ in range(20)] == [200] * 20
+    commands = [line for line in monitor.end().split(b"\r\n") if key.split("_")[1].encode() in line and b" lua]" not in line]
+    admissions = [line for line in commands if b"limits_admit" in line]
+    assert len(admissions) == 20, commands
+    assert all(b"limits_settle" in line for line in commands if line not in admissions), commands
 
 
 def test_keys_inherit_their_workspaces_limits_one_by_one(house):

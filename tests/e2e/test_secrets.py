@@ -20,6 +20,7 @@ import pytest
 
 from command_line import clean_environment
 from conftest import BUILD, PACE, another_gateway, free_ports, until
+from redis_monitor import Monitor
 
 PROCESSES = ("redis", "redis-limits", "keys", "worker", "gateway")
 METRICS = ("http", "keys-metrics", "worker-metrics")
@@ -111,32 +112,6 @@ def use_command_line(house, key, home):
     for words in (["whoami"], ["models"], ["--json", "limits"], ["chat", "--max-tokens", "1", "hi"], ["keys", "show", key], ["chat", "--model", key, "hi"], ["config"], ["nonsense", key]):
         done = subprocess.run([BUILD / "bin/bora", *words], env={**clean_environment(home), "BORA_ADDRESS": f"127.0.0.1:{house.ports['grpc']}", "BORA_API_KEY": key}, capture_output=True, text=True, timeout=60 * PACE)
         yield done.returncode, done.stdout, done.stderr
-
-
-class Monitor:
-    """All commands that a Redis executes, for reading, too."""
-
-    def __init__(self, house, name):
-        self.house, self.name, self.data, self.ended = house, name, bytearray(), threading.Event()
-        self.thread = threading.Thread(target=self.follow, daemon=True)
-        self.thread.start()
-
-    def follow(self):
-        password = (self.house.state / "secrets/redis-password").read_text().strip().encode()
-        while not self.ended.wait(0.02):
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.house.ports[self.name]), timeout=1) as connection:
-                connection.sendall(b"AUTH " + password + b"\r\nMONITOR\r\n")
-                while not self.ended.is_set():
-                    with contextlib.suppress(TimeoutError):
-                        piece = connection.recv(1 << 16)
-                        if piece == b"":
-                            break
-                        self.data += piece
-
-    def end(self):
-        self.ended.set()
-        self.thread.join()
-        return bytes(self.data)
 
 
 def what_processes_show(house):
