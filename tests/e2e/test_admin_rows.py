@@ -281,7 +281,7 @@ def test_proxies_that_are_no_networks_are_refused_at_start():
 def test_answers_of_the_largest_size_pass(gateway, keys, grpc_modules):
     k, u = grpc_modules.keys, grpc_modules.usage
     limits = [k.ModelLimits(model=f"model-{i:03}" + "m" * 10, limits=k.Limits(requests_per_minute=10**9, tokens_per_minute=10**12, tokens_per_day=10**12, tokens_per_month=10**12, concurrent_streams=10**6, spend_per_month=i)) for i in range(64)]
-    page = k.ListKeysResponse(keys=[k.ApiKey(key_id=f"{i:036}", name="n" * 255, model_limits=limits) for i in range(1000)])
+    page = k.ListKeysResponse(keys=[k.ApiKey(key_id=f"{i:036}", name="\N{grinning face}" * 255, model_limits=limits) for i in range(1000)])
     assert 4 << 20 < page.ByteSize() < 8 << 20
     keys.reset(ListKeys=page)
     status, _, body = send(gateway, "GET", "/v1/admin/api-keys?limit=1000")
