@@ -1,12 +1,13 @@
 // Copyright Bora contributors
 // SPDX-License-Identifier: Apache-2.0
-import { get } from "../api.js";
+import { get, nextThat } from "../api.js";
 import { h, replace } from "../dom.js";
-import { timeAt } from "../format.js";
+import { isolated, timeAt } from "../format.js";
 import { place, session } from "../session.js";
-import { button, emptyState, load, pageHead, picker, problemBox, table } from "../widgets.js";
+import { button, emptyState, load, pagedTable, pageHead, picker } from "../widgets.js";
 
 const PAGE = 50;
+const SEARCHED = 1000; // entries that are looked through at a time where only some of them are shown
 const SHOWN_NAMES = 2;
 const KINDS = [["", "Everything"], ["key", "Keys"], ["workspace", "Workspaces"], ["organization", "Organisations"], ["limits", "Limits"], ["price", "Prices"]];
 
@@ -44,34 +45,20 @@ const COLUMNS = [
 export function render({ root, signal }) {
   const holder = h("div", { class: "card flush" });
   let kind = "";
-  const shown = (entries) => entries.filter((entry) => kind === "" || entry.action.startsWith(`${kind}.`));
-  const show = () => void load(holder, signal, () => get("/v1/admin/audit", { ...place(), limit: PAGE }, { signal }), (page) => {
-    if (page.entries.length === 0) return emptyState("Nothing was changed yet.", "Every administrative act leaves an entry here.");
-    const { element, add } = table({ caption: "Audit trail, newest first", columns: COLUMNS, rows: shown(page.entries) });
-    const problems = h("div");
-    const none = h("p", { class: "quiet padded" }, "None of that kind among the newest.");
-    const showRows = (any) => { none.hidden = any; element.hidden = !any; };
-    showRows(shown(page.entries).length > 0);
-    let last = page.entries.at(-1).id;
-    const more = button("Load more", async () => {
-      more.disabled = true;
-      problems.replaceChildren();
-      try {
-        const next = await get("/v1/admin/audit", { ...place(), limit: PAGE, before: last }, { signal });
-        add(shown(next.entries));
-        if (shown(next.entries).length > 0) showRows(true);
-        last = next.entries.at(-1)?.id ?? last;
-        more.hidden = !next.has_more;
-      } catch (error) {
-        if (error.name !== "AbortError") replace(problems, problemBox(error));
-      }
-      more.disabled = false;
+  const show = () => {
+    const prefix = kind === "" ? "" : `${kind}.`;
+    const fits = (entry) => entry.action.startsWith(prefix);
+    const page = async (before) => {
+      const { entries, has_more } = await get("/v1/admin/audit", { ...place(), limit: prefix === "" ? PAGE : SEARCHED, before }, { signal });
+      return { items: entries, has_more, last: entries.at(-1)?.id };
+    };
+    void load(holder, signal, () => nextThat(fits, page, null, PAGE), (first) => {
+      if (first.items.length === 0) return kind === "" ? emptyState("Nothing was changed yet.", "Every administrative act leaves an entry here.") : emptyState("None of that kind.", "All entries of the audit trail were looked through.");
+      return pagedTable({ caption: "Audit trail, newest first", columns: COLUMNS, first, next: (last) => nextThat(fits, page, last, PAGE) });
     });
-    more.hidden = !page.has_more;
-    return [none, element, problems, h("div", { class: "table-foot" }, more)];
-  });
+  };
   replace(root,
-    pageHead("Audit", `Every administrative act${session.organization ? ` in ${session.organization.name}` : ""}, who did it and from where. Never a secret.`),
+    pageHead("Audit", `Every administrative act${session.organization ? ` in ${isolated(session.organization.name)}` : ""}, who did it and from where. Never a secret.`),
     h("div", { class: "toolbar" }, picker({ label: "Show", options: KINDS, value: kind, onchange: (value) => { kind = value; show(); } }), button("Refresh", show)),
     holder);
   show();

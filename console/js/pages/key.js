@@ -7,7 +7,7 @@ import { h } from "../dom.js";
 import { badge, button, card, cardWith, emptyState, facts, live, load, pageHead, statusBadge } from "../widgets.js";
 import { copyButton, toast } from "../dialog.js";
 import { DAY_MS, dayStart, endOf, isoDay, timeAgo, timeAt } from "../format.js";
-import { place } from "../session.js";
+import { learnCurrency, place } from "../session.js";
 import { changeKey, disableKey, enableKey, revokeKey, rotateKey } from "./key_form.js";
 import { levelCards } from "./limit_levels.js";
 import { usageFigures, usageOverTime } from "./usage_parts.js";
@@ -25,9 +25,9 @@ function actions(info, refresh) {
     }
   };
   return [
-    button("Change", act(changeKey)),
-    button("Rotate", act(rotateKey)),
-    info.disabled ? button("Enable", act(enableKey)) : button("Disable", act(disableKey)),
+    button("Change", act(changeKey), { focus: "change" }),
+    button("Rotate", act(rotateKey), { focus: "rotate" }),
+    info.disabled ? button("Enable", act(enableKey), { focus: "toggle" }) : button("Disable", act(disableKey), { focus: "toggle" }),
     button("Revoke", act(revokeKey), { kind: "danger-quiet" }),
   ];
 }
@@ -53,7 +53,7 @@ function about(info) {
 }
 
 function limitsCard(info, signal) {
-  const levels = live({ everyMs: REFRESH_MS, signal, fetcher: () => get("/v1/admin/rate-limit", { key_id: info.key_id }, { signal }), show: (answer) => levelCards(answer.levels) });
+  const levels = live({ everyMs: REFRESH_MS, signal, fetcher: async () => (await Promise.all([get("/v1/admin/rate-limit", { key_id: info.key_id }, { signal }), learnCurrency()]))[0], show: (answer) => levelCards(answer.levels) });
   return card("Limits now", h("p", { class: "hint" }, "All of these count. Refreshed every few seconds."), levels.element);
 }
 
