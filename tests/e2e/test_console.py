@@ -166,6 +166,25 @@ def test_the_key_is_kept_in_this_tab_alone_and_forgotten(tab, admin):
     expect(page.get_by_label("API key")).to_be_visible()
 
 
+def test_the_next_one_reads_nothing_of_who_signed_out(tab, house, admin):
+    page = tab()
+    sign_in(page, house.key)
+    go(page, "playground")
+    page.get_by_label("System prompt").fill("The launch is on Monday.")
+    page.get_by_label("Tokens at most").fill("8")
+    ask(page, "Say hi.")
+    go(page, "overview")
+    page.go_back()
+    expect(page.get_by_label("System prompt")).to_have_value("The launch is on Monday.")  # a look at another page loses nothing
+    page.get_by_role("button", name="Sign out").first.click()
+    page.goto("/console/#/overview")
+    sign_in(page, admin[0])
+    go(page, "playground")
+    expect(page.get_by_label("System prompt")).to_have_value("")
+    expect(page.locator(".turn")).to_have_count(0)
+    assert "Monday" not in page.content()
+
+
 def test_without_the_tick_a_reload_signs_out(tab, admin):
     page = tab()
     page.get_by_label("Stay signed in").uncheck()
