@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The program `bora` where somebody new to it stumbles: what was hardly meant is refused or warned of, and no wait is in vain."""
 import datetime
+import json
 import re
 import subprocess
 import time
@@ -148,6 +149,23 @@ def test_a_key_is_not_found_by_its_name(cli):
     for words in (["keys", "get"], ["keys", "disable"], ["keys", "rotate"], ["keys", "update", "--role", "member"], ["limits", "--key"], ["limits", "set", "--tokens-per-day", "5", "--key"]):
         cli.run(*words, "console key", status=NOT_FOUND)
         assert "a key goes by its id" in cli.errors and "bora keys list --name" in cli.errors, words
+
+
+def test_keys_are_listed_by_what_they_are_now(cli):
+    """However many there are: all pages are looked through, and every form of the list is of those alone."""
+    cli.run("workspaces", "create", "by status")
+    made = {status: cli.run("keys", "create", "--workspace", "by status", "--name", status).split("_")[1] for status in ("active", "disabled", "revoked")}
+    cli.run("keys", "disable", made["disabled"], "--yes")
+    cli.run("keys", "revoke", made["revoked"], "--yes")
+    for status, prefix in made.items():
+        words = ["keys", "list", "--workspace", "by status", "--status", status]
+        assert [line.split()[0] for line in cli.run(*words).splitlines()[1:]] == [prefix]
+        assert [key["name"] for key in json.loads(cli.run(*words, "--json"))["keys"]] == [status]
+        assert cli.run(*words, "--names") == f"{prefix}\t{status}\n"
+        assert len(cli.run(*words, "--quiet").splitlines()) == 1
+    assert cli.run("keys", "list", "--workspace", "by status", "--status", "expired") == ""
+    assert "There are no such keys." in cli.errors
+    assert json.loads(cli.run("keys", "list", "--workspace", "by status", "--status", "expired", "--json"))["keys"] == []
 
 
 # ---- limits ---------------------------------------------------------------------------------------------------------------
