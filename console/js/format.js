@@ -95,6 +95,15 @@ export function milliseconds(value) {
   return value < 1000 ? `${Math.round(value)} ms` : `${(value / 1000).toFixed(value < 10000 ? 2 : 1)} s`;
 }
 
+/** How long to wait, rounded up: "58 s", "35 min", "23 h 20 min", "12 days". */
+export function waitWords(seconds) {
+  if (seconds <= 120) return `${Math.ceil(seconds)} s`;
+  const minutes = Math.ceil(seconds / 60);
+  if (minutes < 60) return `${minutes} min`;
+  if (minutes < 48 * 60) return `${Math.floor(minutes / 60)} h${minutes % 60 > 0 ? ` ${minutes % 60} min` : ""}`;
+  return `${Math.ceil(minutes / (24 * 60))} days`;
+}
+
 /** When a key ends; `short`: the day alone. The end of a day (UTC), which is how dates are given, is named after that day and not after the next one. */
 export function endOf(value, { short: dayOnly = false } = {}) {
   const date = toDate(value);

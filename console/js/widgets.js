@@ -3,6 +3,7 @@
 //
 // What pages are put together from: heads, cards, figures, bars, tables, and the three states of what is not there (yet).
 import { announce, append, freshId, h, poll, redraw, replace } from "./dom.js";
+import { waitWords } from "./format.js";
 import { icon } from "./icons.js";
 
 export function pageHead(title, lead, ...actions) {
@@ -118,7 +119,7 @@ export function problemBox(error) {
     h("div", {},
       h("p", {}, error.message),
       error.problems?.length > 0 && h("ul", {}, error.problems.map((one) => h("li", {}, one.place && h("code", {}, one.place), one.place && ": ", one.message))),
-      error.retryAfter && h("p", {}, `Try again in ${error.retryAfter} s.`),
+      error.retryAfter && h("p", {}, `Try again in ${waitWords(error.retryAfter)}.`),
       error.requestId && h("p", { class: "small" }, "Request ", h("code", {}, error.requestId))));
 }
 

@@ -915,3 +915,57 @@ def test_times_say_their_zone(tab, house, admin):
     settled(page)
     when = page.locator("tbody time").first
     expect(when).to_have_text(re.compile(r"GMT\+5:30$"))
+
+
+def test_a_new_key_stands_first(tab, house, admin):
+    """Keys are listed oldest first: among many, the one that was just made would be pages away."""
+    status, _, place = house.send("POST", "/v1/admin/workspaces", {"name": "of older keys"}, key=house.admin_key)
+    assert status == 200
+    for i in range(51):
+        house.new_key(name=f"older {i}", workspace_uuid=place["id"])
+    page = tab()
+    sign_in(page, admin[0])
+    page.goto(f"/console/#/keys?workspace={place['id']}")
+    page.get_by_role("button", name="New key").first.click()
+    dialog(page).get_by_label("Name").fill("the newest")
+    dialog(page).get_by_role("button", name="Create key").click()
+    dialog(page).get_by_role("button", name="Done").click()
+    expect(page.locator("tbody tr").first).to_contain_text("the newest")
+    page.get_by_role("button", name="Load more").click()
+    expect(page.locator("tbody tr")).to_have_count(52)
+    expect(page.get_by_role("link", name="the newest")).to_have_count(1)
+
+
+def test_a_key_that_is_not_there_has_a_page_that_says_so(tab, admin):
+    page = tab()
+    sign_in(page, admin[0])
+    page.goto("/console/#/keys/nothing")
+    expect(page.locator("main h1")).to_have_text("There is no such key")
+    expect(page.locator("main h1")).to_be_focused()
+    expect(page.get_by_role("link", name="All keys")).to_be_visible()
+
+
+def test_a_long_wait_is_told_in_hours(tab, house):
+    key, _ = house.new_key(name="a day's worth", limits={"tokens_per_day": 1})
+    page = tab()
+    sign_in(page, key)
+    go(page, "playground")
+    expect(page.get_by_label("Model", exact=True)).to_have_value(house.model)
+    page.get_by_label("Your message").fill("hi")
+    page.route("**/v1/chat/completions", lambda route: route.fulfill(status=429, headers={"retry-after": "83988"}, json={"message": "Rate limit exceeded"}))
+    page.get_by_label("Your message").press("Enter")
+    expect(page.get_by_text("Try again in 23 h 20 min.")).to_be_visible()
+
+
+def test_forced_colours_hide_nothing(tab, house, admin):
+    """Where the system's colours replace all backgrounds, the page that is shown, what is chosen and how much is used can still be seen."""
+    _, key_id = house.new_key(name="in forced colours", limits={"requests_per_minute": 10})
+    page = tab(forced_colors="active")
+    sign_in(page, admin[0])
+    page.goto(f"/console/#/keys/{key_id}")
+    expect(page.locator(".meter").first).to_be_visible()
+    style = lambda selector, name: page.evaluate("([s, n]) => getComputedStyle(document.querySelector(s))[n]", [selector, name])
+    assert style(".meter", "borderTopStyle") == "solid" and style(".badge", "borderTopStyle") == "solid"
+    assert style("#menu [aria-current=page]", "outlineStyle") == "solid"
+    go(page, "settings")
+    assert style(".segments input:checked + label", "outlineStyle") == "solid" and style(".segments input:not(:checked) + label", "outlineStyle") == "none"

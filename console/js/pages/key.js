@@ -66,15 +66,23 @@ function usageCard(info, signal) {
   return cardWith("Last 30 days", h("a", { href: `#/usage?key=${encodeURIComponent(info.key_id)}` }, "More"), holder);
 }
 
+/** null where there is no such key: that is a page of its own, and trying again would not help. */
+const fetchKey = (id, signal) => get(`/v1/admin/api-keys/${encodeURIComponent(id)}`, {}, { signal }).catch((error) => {
+  if (error.status !== 404) throw error;
+  return null;
+});
+
+const noSuchKey = () => [pageHead("There is no such key"), emptyState("No key of yours has this id.", "It may be one of another organisation.", h("a", { class: "button primary", href: "#/keys" }, "All keys"))];
+
 export function render({ root, signal, argument }) {
   const refresh = () => {
     if (signal.aborted) return;
-    void load(root, signal, () => get(`/v1/admin/api-keys/${encodeURIComponent(argument)}`, {}, { signal }), (info) => [
+    void load(root, signal, () => fetchKey(argument, signal), (info) => (info === null ? noSuchKey() : [
       h("p", { class: "crumbs" }, h("a", { href: "#/keys" }, "Keys"), " / ", info.name || info.prefix),
       pageHead(info.name || "(no name)", null, ...actions(info, refresh)),
       h("div", { class: "columns" }, about(info), limitsCard(info, signal)),
       usageCard(info, signal),
-    ]).then(() => { if (!root.contains(document.activeElement)) root.querySelector("h1")?.focus({ preventScroll: true }); });
+    ])).then(() => { if (!root.contains(document.activeElement)) root.querySelector("h1")?.focus({ preventScroll: true }); });
   };
   refresh();
 }

@@ -22,16 +22,19 @@ const COLUMNS = [
   { name: "Last used", cell: (key) => timeAgo(key.last_used) },
 ];
 
-function list(filter, signal, create) {
+/** `made`: a key that was made a moment ago; it stands first, and not behind all that are older. */
+function list(filter, signal, create, made) {
   const holder = h("div", { class: "card flush" });
   const query = (after) => ({ ...place(), limit: filter.status === "" ? PAGE : SEARCHED, name: filter.name, workspace_id: filter.workspace, after });
-  const fits = (key) => filter.status === "" || key.status === filter.status;
+  const isMade = (key) => key.key_id === made?.key_id;
+  const fits = (key) => !isMade(key) && ( filter.status === "" || key.status === filter.status);
   const page = async (after) => {
     const { keys, has_more } = await get("/v1/admin/api-keys", query(after), { signal });
     return { items: keys, has_more, last: keys.at(-1)?.key_id };
   };
   const fetcher = async () => (await Promise.all([nextThat(fits, page, null, PAGE), learnCurrency()]))[0];
   void load(holder, signal, fetcher, (first) => {
+    if (made !== null) first.items.unshift(made);
     const searched = filter.name !== "" || filter.workspace !== "" || filter.status !== "";
     if (first.items.length === 0 && !searched) return emptyState("No keys yet.", "A key is what a program shows to be let in.", create());
     if (first.items.length === 0) return emptyState("No key fits.", "Look for another part of the name, or the key's last four characters.");
@@ -45,9 +48,10 @@ export function render({ root, signal, query }) {
   let workspaces = [];
   const holder = h("div");
   const tools = h("div", { class: "toolbar" });
-  const show = () => replace(holder, list(filter, signal, createButton));
+  const show = (made = null) => replace(holder, list(filter, signal, createButton, made));
   const create = async () => {
-    if (await createKey(await comingWorkspaces, filter.workspace) !== undefined && !signal.aborted) show();
+    const made = await createKey(await comingWorkspaces, filter.workspace);
+    if (made !== undefined && !signal.aborted) show(made);
   };
   const createButton = () => button("New key", create, { kind: "primary", iconName: "plus" });
   const search = field("Search", textInput({ type: "search", value: filter.name, placeholder: "name or last four characters" }));
