@@ -969,3 +969,32 @@ def test_forced_colours_hide_nothing(tab, house, admin):
     assert style("#menu [aria-current=page]", "outlineStyle") == "solid"
     go(page, "settings")
     assert style(".segments input:checked + label", "outlineStyle") == "solid" and style(".segments input:not(:checked) + label", "outlineStyle") == "none"
+
+
+def test_small_spend_fills_its_chart(tab, house, admin):
+    """Of amounts below one, too, the axis ends a little above the highest bar: not at a whole unit of the currency, under which nothing is seen."""
+    house.chat()
+    page = tab()
+
+    def cheap(route):
+        answer = route.fetch()
+        usage = answer.json()
+        for row in usage["rows"]:
+            row["cost"] = 0.0004 / len(usage["rows"])
+        route.fulfill(response=answer, json=usage)
+
+    page.route("**/v1/admin/usage?*", cheap)
+    sign_in(page, admin[0])
+
+    def drawn():
+        go(page, "usage")
+        page.reload()
+        settled(page)
+        return page.locator(".chart canvas").count() == 1
+
+    until(drawn, "usage is seen")
+    tops = lambda: page.evaluate("globalThis.Chart?.getChart(document.querySelector('.chart canvas'))?.scales.y.max")
+    page.locator(".segments label", has_text="Spend").click()
+    until(lambda: (tops() or 1) < 0.001, "the axis fits the amounts", 5)
+    page.locator(".segments label", has_text="Requests").click()
+    until(lambda: (tops() or 0) >= 1, "the axis of counts is of whole numbers", 5)
