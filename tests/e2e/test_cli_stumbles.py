@@ -199,6 +199,8 @@ def test_spend_that_no_price_counts_is_doubted(cli):
     for words, variables in asked:
         cli.run(*words, **variables)
         assert "price" not in cli.errors, words
+    assert re.search(r"spend / month +0\.00 of 6\.00 EUR ", cli.run("limits", "--key", key_id))
+    assert re.search(r"spend / month +0\.00 of 6\.00 EUR ", cli.run("limits", BORA_API_KEY=key, BORA_ADMIN_KEY=None))
     for name in ("another", "small"):
         cli.run("prices", "remove", name)
     cli.run("spend", "set", "none")
