@@ -814,6 +814,11 @@ def test_a_comma_never_makes_a_limit_ten_times_as_large(tab, admin):
     dialog(page).get_by_role("button", name="Save").click()
     expect(page.get_by_text("Saved.")).to_be_visible()
     expect(page.locator(".limit-row", has_text="Tokens per day")).to_contain_text("of 1.5M")
+    go(page, "playground")
+    page.get_by_label("Temperature").fill("0,7")
+    page.get_by_label("Your message").fill("hi")
+    page.get_by_label("Your message").press("Enter")
+    expect(page.get_by_text("such as 7 or 0.7, with a point")).to_be_visible()
 
 
 def test_a_secret_is_shown_though_its_dialog_was_closed_too_soon(tab, house, admin):

@@ -103,7 +103,7 @@ async function changePrices(prices) {
       for (const one of fields) {
         const text = one.input.value.trim();
         const value = one.name === "model" ? text : parseAmount(text);
-        if (one.name === "model" ? value === "" : Number.isNaN(value)) return one.fail(one.name === "model" ? "Which model?" : "An amount such as 0.25.");
+        if (one.name === "model" ? value === "" : Number.isNaN(value)) return one.fail(one.name === "model" ? "Which model?" : "An amount such as 0.25, with a point.");
         if (value !== null) price[one.name] = value;
       }
       result.push(price);

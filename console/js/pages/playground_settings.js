@@ -121,7 +121,7 @@ function numberFields() {
       const result = {};
       for (const one of fields) {
         const value = one.number.read(one.input.value);
-        if (Number.isNaN(value)) return one.fail("A number, or nothing for the model's own.");
+        if (Number.isNaN(value)) return one.fail("A number such as 7 or 0.7, with a point, or nothing for the model's own.");
         if (value !== null) result[one.number.name] = value;
       }
       return result;
