@@ -1003,3 +1003,21 @@ def test_small_spend_fills_its_chart(tab, house, admin):
     until(lambda: (tops() or 1) < 0.001, "the axis fits the amounts", 5)
     page.locator(".segments label", has_text="Requests").click()
     until(lambda: (tops() or 0) >= 1, "the axis of counts is of whole numbers", 5)
+
+
+def test_audit_shows_what_differs(tab, house, admin):
+    """Of nine limits of which one was changed, that one; scalars and lists before and behind; the ends of keys as times."""
+    _, key_id = house.new_key(name="changed a little", limits={"requests_per_minute": 30, "tokens_per_day": 200_000}, model_limits=[{"model": "small", "limits": {"tokens_per_minute": 7, "tokens_per_day": 70}}])
+    changes = {"name": "changed at last", "limits": {"requests_per_minute": 45, "tokens_per_day": 200_000}, "model_limits": [{"model": "small", "limits": {"tokens_per_minute": 8, "tokens_per_day": 70}}], "expiration": "2031-12-31", "scopes": {"models": ["small"]}}
+    assert house.send("PATCH", f"/v1/admin/api-keys/{key_id}", changes, key=house.admin_key)[0] == 200
+    page = tab()
+    sign_in(page, admin[0])
+    go(page, "audit")
+    settled(page)
+    row = page.locator("tbody tr", has_text="key.update").filter(has_text="changed at last").first
+    row.locator("summary").click()
+    lines = [" ".join(line.inner_text().split()) for line in row.locator(".change").all()]
+    for line in ("name changed a little changed at last", "limits: requests_per_minute 30 45", "expires_at nothing 2032-01-01T00:00:00.000Z", 'models [] ["small"]'):
+        assert line in lines, lines
+    assert any(line.endswith("small: tokens_per_minute 7 8") for line in lines), lines
+    assert not any("tokens_per_day" in line for line in lines), lines

@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { get, nextThat } from "../api.js";
 import { h, replace } from "../dom.js";
-import { isolated, timeAt } from "../format.js";
+import { isolated, timeAt, toDate } from "../format.js";
 import { place, session } from "../session.js";
 import { button, emptyState, load, pagedTable, pageHead, picker } from "../widgets.js";
 
@@ -11,21 +11,36 @@ const SEARCHED = 1000; // entries that are looked through at a time where only s
 const SHOWN_NAMES = 2;
 const KINDS = [["", "Everything"], ["key", "Keys"], ["workspace", "Workspaces"], ["organization", "Organisations"], ["limits", "Limits"], ["price", "Prices"]];
 
-const text = (value) => (value === undefined ? "nothing" : JSON.stringify(value));
+/** A value in words: ends of keys are kept in seconds. */
+function text(value, name) {
+  if (value === undefined || value === null) return "nothing";
+  if (name === "expires_at" && typeof value === "number") return toDate(value).toISOString();
+  return typeof value === "string" ? value : JSON.stringify(value);
+}
+
+const isObject = (value) => value !== null && typeof value === "object" && !Array.isArray(value);
+
+/** [name, before, after] of what differs: of limits, each that does, and not all of them twice. */
+function differences(name, { before, after }) {
+  if (!isObject(before ?? {}) || !isObject(after ?? {})) return [[name, text(before, name), text(after, name)]];
+  const names = [...new Set([...Object.keys(before ?? {}), ...Object.keys(after ?? {})])];
+  const found = names.filter((one) => JSON.stringify(before?.[one]) !== JSON.stringify(after?.[one]));
+  return found.flatMap((one) => differences(`${name}: ${one}`, { before: before?.[one], after: after?.[one] }));
+}
 
 function summary(names) {
   if (names.length === 0) return "Where from";
   return names.length <= SHOWN_NAMES ? names.join(", ") : `${names.slice(0, SHOWN_NAMES).join(", ")} and ${names.length - SHOWN_NAMES} more`;
 }
 
-/** {"limits": {"before": …, "after": …}} as lines; other details as JSON. */
+/** {"limits": {"before": …, "after": …}} as a line for each difference; other details as they are. */
 function detail(entry) {
   const pairs = Object.entries(entry.detail ?? {});
   const more = [entry.request_id && `request ${entry.request_id}`, entry.address && `from ${entry.address}`].filter(Boolean).join(", ");
   return h("details", { class: "audit-detail" }, h("summary", {}, summary(pairs.map(([name]) => name))),
-    pairs.map(([name, value]) => (value !== null && typeof value === "object" && ("before" in value || "after" in value)
-      ? h("dl", { class: "change" }, h("dt", {}, name), h("dd", {}, h("del", {}, text(value.before)), " ", h("ins", {}, text(value.after))))
-      : h("dl", { class: "change" }, h("dt", {}, name), h("dd", {}, h("code", {}, text(value)))))),
+    pairs.map(([name, value]) => (isObject(value) && ("before" in value || "after" in value)
+      ? differences(name, value).map(([what, before, after]) => h("dl", { class: "change" }, h("dt", {}, what), h("dd", {}, h("del", {}, before), " ", h("ins", {}, after))))
+      : h("dl", { class: "change" }, h("dt", {}, name), h("dd", {}, h("code", {}, text(value, name)))))),
     more && h("p", { class: "small quiet" }, more));
 }
 
