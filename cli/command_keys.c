@@ -378,15 +378,25 @@ static const struct result_list list = {.method = SERVICE "ListKeys",
                                         .about = "name",
                                         .page = 1000};
 static struct {
-    const char *name, *workspace, *organization;
+    const char *name, *status, *workspace, *organization;
     bool names;
 } listing;
 static const struct argument list_arguments[] = {
     {ARGUMENT_TEXT, "name", "TEXT", "with this in their name, or as their last four characters", &listing.name},
+    {ARGUMENT_CHOICE, "status", "active|disabled|expired|revoked", "that are this now", &listing.status},
     {ARGUMENT_TEXT, "workspace", "WORKSPACE", "of this workspace, by name or id", &listing.workspace},
     {ARGUMENT_TEXT, "organization", "ORGANIZATION", "of this organization (operator)", &listing.organization},
     {ARGUMENT_FLAG, "names", NULL, "key ids and names alone, a tab between: for scripts", &listing.names},
     {ARGUMENT_END, NULL, NULL, NULL, NULL}};
+
+/** The service has no such filter; all pages are here already. */
+static void keep_those_of_status(Bora__V1__ListKeysResponse *keys, const char *wanted) {
+    size_t kept = 0;
+    for (size_t i = 0; i < keys->n_keys; i++) {
+        if (strcmp(field_text(&keys->keys[i]->base, "status"), wanted) == 0) keys->keys[kept++] = keys->keys[i];
+    }
+    keys->n_keys = kept;
+}
 
 static int run_list(const struct command_usage *usage, const char *const *words, int count) {
     (void)usage, (void)words, (void)count;
@@ -400,10 +410,13 @@ static int run_list(const struct command_usage *usage, const char *const *words,
     field_set_text(&request.base, "workspace_id", listing.workspace);
     field_set_text(&request.base, "organization_id", listing.organization);
     if (result == GO_ON) result = result_fetch(&connection, &list, &request.base, &reply);
+    if (result == GO_ON && listing.status != NULL)
+        keep_those_of_status((Bora__V1__ListKeysResponse *)reply, listing.status);
     if (result == GO_ON)
         result = listing.names
                      ? result_print_words(&list, reply)
-                     : result_print_list(&list, reply, list_columns, COUNT(list_columns), "There are no keys.");
+                     : result_print_list(&list, reply, list_columns, COUNT(list_columns),
+                                         listing.status != NULL ? "There are no such keys." : "There are no keys.");
     connection_close(&connection);
     return result;
 }

@@ -19,23 +19,10 @@ import grpc
 import pytest
 
 from conftest import BUILD, PACE, ROOT, error_detail, lone_gateway, parse, until
-from scripted_keys import Refusal, ScriptedKeys
+from scripted_keys import Refusal, ScriptedKeys, gateway, keys  # noqa: F401 (fixtures)
 
 KEY = "bora_0123456789ab_" + "x" * 43
 UNAUTHORIZED = {"detail": "Unauthorized", "message": "Unauthorized", "type": "authentication_error", "param": None, "code": "invalid_api_key"}
-
-
-@pytest.fixture(scope="module")
-def keys(grpc_modules):
-    keys = ScriptedKeys(grpc_modules)
-    yield keys
-    keys.close()
-
-
-@pytest.fixture(scope="module")
-def gateway(keys, tmp_path_factory):
-    with lone_gateway(keys.port, tmp_path_factory.mktemp("gateway") / "log") as gateway:
-        yield gateway
 
 
 def send(gateway, method, path, body=None, key=KEY, headers=None):
