@@ -249,6 +249,12 @@ static const char *what_is_wrong(struct redis_node *node) {
     return redis_pipe_open(node) ? NULL : "out of memory";
 }
 
+/** Of a cluster's nodes with the one that it is about. */
+static void write_reason(const struct redis_node *node, char out[REDIS_REASON_BYTES]) {
+    snprintf(out, REDIS_REASON_BYTES, "%.100s%s%s", node->name, node->name[0] != 0 ? ": " : "",
+             node->connection.reason);
+}
+
 static void on_up(void *owner) {
     struct redis_node *node = owner;
     struct redis_client *client = node->client;
@@ -272,15 +278,19 @@ static void on_down(void *owner) {
     if (client->cluster == NULL) event_del(client->timeout_timer);
     redis_pipe_close(node);
     redis_cluster_node_changed(node, false);
-    bool changes = set_state(client, node->connection.reason);
+    char reason[REDIS_REASON_BYTES];
+    write_reason(node, reason);
+    bool changes = set_state(client, reason);
     fail_waiting(node);
     if (changes) tell_owner(client);
 }
 
 static void on_refused(void *owner) {
     struct redis_node *node = owner;
+    char reason[REDIS_REASON_BYTES];
     redis_cluster_node_changed(node, false);
-    redis_publish_state(node->client, node->connection.reason);
+    write_reason(node, reason);
+    redis_publish_state(node->client, reason);
 }
 
 /* --- any thread ------------------------------------------------------------------------------------------------- */
@@ -333,11 +343,9 @@ enum status redis_client_wait(struct redis_client *client, int64_t timeout_ns, s
     struct timespec deadline = {.tv_sec = until / NS_PER_S, .tv_nsec = until % NS_PER_S};
     int waited = 0;
     pthread_mutex_lock(&client->mutex);
-    while (!client->whole && waited == 0)
-        waited = pthread_cond_timedwait(&client->changed, &client->mutex, &deadline);
+    while (!client->whole && waited == 0) waited = pthread_cond_timedwait(&client->changed, &client->mutex, &deadline);
     enum status status = STATUS_OK;
-    if (!client->whole)
-        status = error_set(err, STATUS_UNAVAILABLE, "Redis cannot be reached: %s", client->reason);
+    if (!client->whole) status = error_set(err, STATUS_UNAVAILABLE, "Redis cannot be reached: %s", client->reason);
     pthread_mutex_unlock(&client->mutex);
     return status;
 }
@@ -396,7 +404,7 @@ static bool loop_pending(void *argument) {
     struct redis_node *node;
     pthread_mutex_lock(&client->mutex);
     TAILQ_FOREACH(node, &client->nodes, link)
-        pending = pending || (node->pipe.fd >= 0 && node->pipe.unsent.length > 0 && !node->pipe.blocked);
+    pending = pending || (node->pipe.fd >= 0 && node->pipe.unsent.length > 0 && !node->pipe.blocked);
     pthread_mutex_unlock(&client->mutex);
     return pending;
 }
@@ -470,8 +478,7 @@ static enum status read_seeds(struct redis_client *client, const struct redis_op
     client->seeds = calloc(SEEDS_MAX, sizeof *client->seeds);
     char *addresses = strdup(options->address), *at = addresses, *rest = NULL;
     enum status status = STATUS_OK;
-    if (client->seeds == NULL || addresses == NULL)
-        status = error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
+    if (client->seeds == NULL || addresses == NULL) status = error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory");
     for (at = addresses; status == STATUS_OK && at != NULL; at = rest) {
         rest = strchr(at, ',');
         if (rest != NULL) *rest++ = 0;

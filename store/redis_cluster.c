@@ -355,7 +355,6 @@ void redis_cluster_node_changed(struct redis_node *node, bool is_up) {
     pthread_mutex_unlock(&client->mutex);
     if (node == &client->first && !is_up) turn_to_next_address(client);
     if (cluster == NULL) return;
-    if (node == &client->first && is_up) cluster->asked_ns = now_ns() - ASK_EVERY_NS;
     cluster->stale = cluster->stale || !is_up || node == &client->first;
     arm(cluster, HELD_TICK_NS);
 }

@@ -311,8 +311,8 @@ void redis_function_run(struct redis_client *client, const struct redis_library 
  *  loaded there are no functions of Lua's. */
 #define REGISTER "redis.register_function"
 #define REGISTER_IN_CLUSTER "register_in_cluster"
-static const char for_cluster[] =
-    CLUSTER_SUFFIX "\nlocal function " REGISTER_IN_CLUSTER "(name, run) "
+static const char for_cluster[] = CLUSTER_SUFFIX
+    "\nlocal function " REGISTER_IN_CLUSTER "(name, run) "
     "local options = run and {function_name = name, callback = run} or name "
     "local callback = options.callback "
     "options.function_name = options.function_name .. '" CLUSTER_SUFFIX "' "

@@ -41,9 +41,9 @@ bool redis_target_is_found_at_once(const struct redis_target *target);
 struct redis_connection {
     struct event_base *base;
     const struct redis_target *target; /* may be another one for the next attempt */
-    redisAsyncContext *context; /* NULL while waiting */
+    redisAsyncContext *context;        /* NULL while waiting */
     bool up;
-    bool in_cluster; /* what the server says of itself; may be read when it is up */
+    bool in_cluster;     /* what the server says of itself; may be read when it is up */
     struct event *timer; /* waiting: the next attempt; connecting: the attempt's deadline */
     int64_t backoff_ns;
     char reason[REDIS_REASON_BYTES]; /* why it is not up */

@@ -118,7 +118,7 @@ struct redis_client {
     struct loop *loop; /* NULL: `thread` is there */
     struct loop_member member;
     int64_t pumped_ns;
-    size_t turn; /* which address the first node has */
+    size_t turn;       /* which address the first node has */
     bool begun, ended; /* `ended`: under the mutex */
 
     struct redis_connection subscriber; /* started with the first subscription */

@@ -41,7 +41,8 @@ static void set_blocked_locked(struct redis_node *node, bool blocked) {
     struct redis_pipe *pipe = &node->pipe;
     if (pipe->blocked == blocked) return;
     pipe->blocked = blocked;
-    if (pipe->fd >= 0) (void)loop_change(node->client->loop, pipe->fd, WATCHED | (blocked ? EPOLLOUT : 0), &pipe->source);
+    if (pipe->fd >= 0)
+        (void)loop_change(node->client->loop, pipe->fd, WATCHED | (blocked ? EPOLLOUT : 0), &pipe->source);
 }
 
 enum status redis_pipe_send_locked(struct redis_node *node, const struct redis_command *command) {
@@ -76,8 +77,7 @@ static bool send_unsent_locked(struct redis_pipe *pipe) {
 
 void redis_pipe_flush_locked(struct redis_node *node) {
     struct redis_pipe *pipe = &node->pipe;
-    if (pipe->fd >= 0 && !pipe->blocked && pipe->unsent.length > 0)
-        set_blocked_locked(node, !send_unsent_locked(pipe));
+    if (pipe->fd >= 0 && !pipe->blocked && pipe->unsent.length > 0) set_blocked_locked(node, !send_unsent_locked(pipe));
 }
 
 static void on_room(evutil_socket_t fd, short events, void *argument) {
@@ -93,7 +93,8 @@ static void on_room(evutil_socket_t fd, short events, void *argument) {
 void redis_pipe_wait_for_room(struct redis_node *node) {
     struct redis_pipe *pipe = &node->pipe;
     pthread_mutex_lock(&node->client->mutex);
-    bool waits = node->client->loop == NULL && pipe->fd >= 0 && pipe->unsent.length > 0; /* a shared one sees by itself */
+    bool waits =
+        node->client->loop == NULL && pipe->fd >= 0 && pipe->unsent.length > 0; /* a shared one sees by itself */
     pthread_mutex_unlock(&node->client->mutex);
     if (waits) event_add(pipe->room_event, NULL);
 }
@@ -190,9 +191,9 @@ bool redis_pipe_open(struct redis_node *node) {
     /* hiredis keeps the socket and closes it, but looks at it no more. */
     context->ev.delRead(context->ev.data);
     context->ev.delWrite(context->ev.data);
-    bool watched =
-        pipe->reader != NULL &&
-        (node->client->loop == NULL ? watch_alone(node, fd) : loop_add(node->client->loop, fd, WATCHED, &pipe->source) == 0);
+    bool watched = pipe->reader != NULL &&
+                   (node->client->loop == NULL ? watch_alone(node, fd)
+                                               : loop_add(node->client->loop, fd, WATCHED, &pipe->source) == 0);
     if (!watched) {
         redis_pipe_close(node);
         return false;

@@ -12,8 +12,7 @@ static uint16_t crc16(struct bytes_view bytes) {
     uint16_t crc = 0;
     for (size_t i = 0; i < bytes.length; i++) {
         crc = (uint16_t)(crc ^ (bytes.data[i] << 8));
-        for (int bit = 0; bit < 8; bit++)
-            crc = (uint16_t)((crc & 0x8000) != 0 ? (crc << 1) ^ polynomial : crc << 1);
+        for (int bit = 0; bit < 8; bit++) crc = (uint16_t)((crc & 0x8000) != 0 ? (crc << 1) ^ polynomial : crc << 1);
     }
     return crc;
 }
@@ -54,9 +53,9 @@ static bool is_one_of(struct bytes_view word, const char *const *names) {
 }
 
 bool redis_slot_key(const char *wire, size_t length, struct bytes_view *out) {
-    static const char *const keyless[] = {"PING",    "INFO",   "TIME", "CONFIG", "CLUSTER", "FUNCTION", "SCRIPT", "SCAN",
-                                          "KEYS",    "DBSIZE", "WAIT", "CLIENT", "COMMAND", "ASKING",   "ACL",    "DEBUG",
-                                          "FLUSHALL", "SAVE",  NULL};
+    static const char *const keyless[] = {"PING", "INFO",  "TIME",     "CONFIG", "CLUSTER", "FUNCTION", "SCRIPT",
+                                          "SCAN", "KEYS",  "DBSIZE",   "WAIT",   "CLIENT",  "COMMAND",  "ASKING",
+                                          "ACL",  "DEBUG", "FLUSHALL", "SAVE",   NULL};
     static const char *const counted[] = {"EVAL", "EVALSHA", "FCALL", "EVAL_RO", "EVALSHA_RO", "FCALL_RO", NULL};
     static const char *const with_subcommands[] = {"XINFO", "XGROUP", "OBJECT", "MEMORY", NULL};
     const char *end = wire + length, *at = memchr(wire, '\n', length);
@@ -65,8 +64,8 @@ bool redis_slot_key(const char *wire, size_t length, struct bytes_view *out) {
     at++;
     if (!next_word(&at, end, &verb) || is_one_of(verb, keyless)) return false;
     if (is_one_of(verb, with_subcommands) && !next_word(&at, end, out)) return false;
-    if (is_one_of(verb, counted) && (!next_word(&at, end, out) || !next_word(&at, end, &count) ||
-                                     bytes_view_equal_string(count, "0")))
+    if (is_one_of(verb, counted) &&
+        (!next_word(&at, end, out) || !next_word(&at, end, &count) || bytes_view_equal_string(count, "0")))
         return false;
     return next_word(&at, end, out);
 }

@@ -65,8 +65,8 @@ enum status prices_take_over(struct keys_service *service, struct error *err) {
     TRY(store_words(service, &reply, err, WORDS("GET", PRICES_CURRENCY_NAME)));
     enum status status = STATUS_OK;
     if (reply->type == REDIS_STRING) {
-        status = store_words(service, NULL, err,
-                             WORDS("SETNX", CLUSTER_CURRENCY_NAME, (const char *)reply->string.data));
+        status =
+            store_words(service, NULL, err, WORDS("SETNX", CLUSTER_CURRENCY_NAME, (const char *)reply->string.data));
         if (status == STATUS_OK) status = store_words(service, NULL, err, WORDS("DEL", PRICES_CURRENCY_NAME));
     }
     redis_reply_free(reply);

@@ -70,8 +70,8 @@ void redis_cluster_server_create(struct redis_cluster_server *cluster, bool with
     int length = snprintf(command, sizeof command, "%s%s%s redis-cli --cluster create",
                           password != NULL ? "REDISCLI_AUTH='" : "", password != NULL ? password : "",
                           password != NULL ? "'" : "");
-    *cluster = (struct redis_cluster_server){.count = with_replicas ? REDIS_CLUSTER_SERVERS_MAX
-                                                                    : REDIS_CLUSTER_PRIMARIES};
+    *cluster =
+        (struct redis_cluster_server){.count = with_replicas ? REDIS_CLUSTER_SERVERS_MAX : REDIS_CLUSTER_PRIMARIES};
     for (int i = 0; i < cluster->count; i++) {
         struct redis_server *server = &cluster->servers[i];
         *server = (struct redis_server){.port = free_port(), .cluster_port = free_port()};
@@ -143,8 +143,7 @@ void redis_cluster_server_move_keys(const struct redis_cluster_server *cluster, 
         for (char *key = strtok_r(list, "\n", &rest); key != NULL; key = strtok_r(NULL, "\n", &rest)) {
             char move[COMMAND_BYTES];
             snprintf(move, sizeof move, "MIGRATE 127.0.0.1 %d '%s' 0 5000 %s%s%s", target->port, key,
-                     target->password[0] != 0 ? "AUTH '" : "", target->password,
-                     target->password[0] != 0 ? "'" : "");
+                     target->password[0] != 0 ? "AUTH '" : "", target->password, target->password[0] != 0 ? "'" : "");
             const char *answer = redis_cluster_server_ask(cluster, from, move);
             if (strcmp(answer, "OK") != 0 && strcmp(answer, "NOKEY") != 0) give_up(answer);
         }

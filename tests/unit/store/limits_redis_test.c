@@ -152,7 +152,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_nothing_that_was_answered_is_lost_when_redis_is_killed, setup_written_only,
                                         limits_teardown),
-        cmocka_unit_test_setup_teardown(test_every_call_keeps_to_one_slot_of_a_cluster, setup_cluster, teardown_cluster),
+        cmocka_unit_test_setup_teardown(test_every_call_keeps_to_one_slot_of_a_cluster, setup_cluster,
+                                        teardown_cluster),
     };
     return cmocka_run_group_tests_name("store/limits_redis", tests, NULL, NULL);
 }

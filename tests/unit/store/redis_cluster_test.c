@@ -140,8 +140,8 @@ static void test_each_primary_gets_what_is_its_own(void **state) {
 }
 
 static void count_call(struct redis_client *client, struct tally *tally) {
-    static const struct redis_library library = {
-        "#!lua name=counting\nredis.register_function('count_keys', function(KEYS) redis.call('INCR', KEYS[1]) return #KEYS end)"};
+    static const struct redis_library library = {"#!lua name=counting\nredis.register_function('count_keys', "
+                                                 "function(KEYS) redis.call('INCR', KEYS[1]) return #KEYS end)"};
     const struct bytes_view keys[] = {bytes_view_string("counter:{foo}"), bytes_view_string("other:{foo}")};
     redis_function_run(client, &library, "count_keys", keys, 2, NULL, 0, tally_count, tally);
 }
@@ -295,7 +295,8 @@ static void test_a_replica_that_takes_over_is_found(void **state) {
         assert_true(clock_monotonic_ns(clock_system()) < until);
         nanosleep(&(struct timespec){.tv_nsec = 10 * NS_PER_MS}, NULL);
     }
-    assert_in_range(reply->integer, 1, 2); /* what was written in the last moment may be lost, as always with replicas */
+    assert_in_range(reply->integer, 1,
+                    2); /* what was written in the last moment may be lost, as always with replicas */
     redis_reply_free(reply);
     assert_true(redis_client_generation(fixture->client) > before);
     struct error err = {0};
@@ -352,8 +353,8 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_a_function_is_loaded_where_it_is_missing_and_sees_its_own_keys, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(test_a_slot_that_moves_under_load_loses_and_repeats_nothing, setup, teardown),
-        cmocka_unit_test_setup_teardown(
-            test_while_a_slot_is_moving_keys_are_found_on_both_sides_and_scripts_wait, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_while_a_slot_is_moving_keys_are_found_on_both_sides_and_scripts_wait,
+                                        setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_client_finds_the_cluster_though_the_first_address_is_away, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(test_a_replica_that_takes_over_is_found, setup_with_replicas, teardown),
