@@ -251,8 +251,10 @@ static const char *what_is_wrong(struct redis_node *node) {
 
 /** Of a cluster's nodes with the one that it is about. */
 static void write_reason(const struct redis_node *node, char out[REDIS_REASON_BYTES]) {
-    snprintf(out, REDIS_REASON_BYTES, "%.100s%s%s", node->name, node->name[0] != 0 ? ": " : "",
-             node->connection.reason);
+    if (node->name[0] != 0)
+        snprintf(out, REDIS_REASON_BYTES, "%.80s: %.70s", node->name, node->connection.reason);
+    else
+        snprintf(out, REDIS_REASON_BYTES, "%s", node->connection.reason);
 }
 
 static void on_up(void *owner) {

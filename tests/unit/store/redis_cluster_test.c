@@ -311,6 +311,33 @@ static void test_a_replica_that_takes_over_is_found(void **state) {
     fixture->client = NULL;
 }
 
+static void test_a_cluster_that_was_down_is_found_again(void **state) {
+    struct fixture *fixture = *state;
+    struct error err = {0};
+    connect_to(fixture, 500 * NS_PER_MS);
+    int owner = redis_cluster_server_owner(&fixture->cluster, redis_slot_of(bytes_view_string("foo")));
+    assert_int_equal(increment(fixture, "foo"), 1);
+    for (int i = 0; i < REDIS_CLUSTER_PRIMARIES; i++) {
+        if (i != owner) redis_server_kill(&fixture->cluster.servers[i]);
+    }
+    /* The one that is left notices, and then answers CLUSTERDOWN. */
+    int64_t until = clock_monotonic_ns(clock_system()) + CONNECT_NS, count = 1;
+    while (redis_callf(fixture->client, NULL, &err, "INCR foo") == STATUS_OK) {
+        assert_true(clock_monotonic_ns(clock_system()) < until);
+        count++;
+    }
+    assert_non_null(strstr(err.message, "CLUSTERDOWN"));
+    assert_int_equal(redis_callf(fixture->client, NULL, &err, "INCR foo"), STATUS_UNAVAILABLE);
+    for (int i = 0; i < REDIS_CLUSTER_PRIMARIES; i++) {
+        if (i != owner) redis_server_start(&fixture->cluster.servers[i]);
+    }
+    until = clock_monotonic_ns(clock_system()) + CONNECT_NS;
+    while (redis_callf(fixture->client, NULL, &err, "INCR foo") != STATUS_OK)
+        assert_true(clock_monotonic_ns(clock_system()) < until);
+    if (redis_client_wait(fixture->client, CONNECT_NS, &err) != STATUS_OK) fail_msg("%s", err.message);
+    assert_int_equal(increment(fixture, "foo"), count + 2);
+}
+
 static void test_a_client_finds_the_cluster_though_the_first_address_is_away(void **state) {
     struct fixture *fixture = *state;
     char address[sizeof fixture->cluster.address + 32];
@@ -355,6 +382,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_a_slot_that_moves_under_load_loses_and_repeats_nothing, setup, teardown),
         cmocka_unit_test_setup_teardown(test_while_a_slot_is_moving_keys_are_found_on_both_sides_and_scripts_wait,
                                         setup, teardown),
+        cmocka_unit_test_setup_teardown(test_a_cluster_that_was_down_is_found_again, setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_client_finds_the_cluster_though_the_first_address_is_away, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(test_a_replica_that_takes_over_is_found, setup_with_replicas, teardown),
