@@ -57,6 +57,9 @@ class Cluster:
     def owner(self, slot):
         return next((port for port, (_, spans) in self.primaries().items() if any(first <= slot <= last for first, last in spans)), None)
 
+    def ask_owner(self, key, *words):
+        return self.ask(self.owner(self.slot(key)), *words)
+
     def move(self, slot):
         """To another primary, as operators' tools do it."""
         nodes, source = self.primaries(), self.owner(slot)
@@ -88,6 +91,7 @@ class ClusterHouse(House):
         for name, text in (("admin-key", "bora_admin_" + secrets.token_urlsafe(32)), ("service-token", secrets.token_urlsafe(32)), ("key-hash", secrets.token_hex(32)), ("demo-key", ""), ("redis-password", PASSWORD)):
             (self.state / "secrets" / name).write_text(text + "\n")
         self.cluster = Cluster(self.state, free_ports(len(PORT_NAMES) + 12)[len(PORT_NAMES):])
+        self.cluster.ask_owner("bora:prices:currency", "SET", "bora:prices:currency", "USD")  # as a single server's data that were copied have it
         self.processes = []
         secret = lambda name: str(self.state / "secrets" / name)  # noqa: E731
         at = lambda name: f"127.0.0.1:{self.ports[name]}"  # noqa: E731
@@ -146,6 +150,10 @@ def in_ledger(house, key_id):
     return [int(total[name]) for name in ("requests", "input_tokens", "output_tokens")]
 
 
+def price_changes(house):
+    return [entry for entry in house.admin("GET", "/v1/admin/audit")["entries"] if entry["action"] == "price.update"]
+
+
 def test_limits_are_enforced_and_usage_is_exact(house):
     key, key_id = house.new_key(limits={"requests_per_minute": 4, "tokens_per_day": 100000, "concurrent_streams": 2})
     answers = [house.chat(key=key) for _ in range(5)]
@@ -168,18 +176,17 @@ def test_a_revoked_key_is_refused_at_once(house):
 
 
 def test_prices_are_set_charged_and_in_the_trail(house):
-    prices = {"currency": "EUR", "prices": [{"model": house.model, "input_per_million": 1, "output_per_million": 2.5, "cached_input_per_million": 0.5}]}
-    trail = lambda: [entry for entry in house.admin("GET", "/v1/admin/audit")["entries"] if entry["action"] == "price.update"]  # noqa: E731
+    prices = {"currency": "USD", "prices": [{"model": house.model, "input_per_million": 1, "output_per_million": 2.5, "cached_input_per_million": 0.5}]}
+    assert house.admin("GET", "/v1/admin/prices")["currency"] == "USD"  # taken over
     for count in (1, 2):
         prices["prices"][0]["input_per_million"] = count
         assert house.admin("PUT", "/v1/admin/prices", prices)["prices"] == prices["prices"]
-        assert len(trail()) == count
-    assert house.admin("GET", "/v1/admin/prices")["currency"] == "EUR"
-    assert house.cluster.ask(house.cluster.owner(house.cluster.slot("bora:prices")), "XLEN", "{bora:prices}:audit") == "0"
+        assert len(price_changes(house)) == count
+    assert house.cluster.ask_owner("bora:prices", "XLEN", "{bora:prices}:audit") == "0"
     key, key_id = house.new_key(limits={"spend_per_month": 10})
     assert house.chat(key=key)[0] == 200
     until(lambda: float(house.total(key_id)["cost"]) > 0, "it has cost something")
-    assert house.send("PUT", "/v1/admin/prices", {**prices, "currency": "USD"}, key=house.admin_key)[0] == 422
+    assert house.send("PUT", "/v1/admin/prices", {**prices, "currency": "EUR"}, key=house.admin_key)[0] == 422
 
 
 def test_a_slot_moves_under_requests(house, organization):
@@ -213,6 +220,8 @@ def test_a_replica_takes_over(house, organization):
     until(lambda: in_ledger(house, key_id) == sums([body for _, _, body in answers]), "the ledger has what was before")
     slot = house.cluster.slot("{%s}" % organization)
     victim = house.cluster.owner(slot)
+    # As a keys service leaves it that dies behind setting prices.
+    house.cluster.ask_owner("bora:prices", "XADD", "{bora:prices}:audit", "*", "actor", "operator", "action", "price.update", "target", "prices", "name", "left behind", "detail", "{}", "request", "", "address", "")
     house.cluster.kill(victim)
     during = house.chat(key=key, max_tokens=4)
     assert during[0] in (200, 503)  # nothing passes without limits
@@ -221,6 +230,7 @@ def test_a_replica_takes_over(house, organization):
     until(house.is_ready, "the gateway says so")
     answers += [answer for answer in (during, last) if answer[0] == 200]
     until(lambda: in_ledger(house, key_id) == sums([body for _, _, body in answers]), "the ledger has all of it, once")
+    until(lambda: [entry["target_name"] for entry in price_changes(house)].count("left behind") == 1, "what was left behind is in the trail")
     other, other_id = house.new_key()
     assert house.chat(key=other)[0] == 200
     house.revoke(other_id)
