@@ -13,7 +13,8 @@ static const struct setting gateway_settings_table[] = {
                    "it, clients "
                    "are not shown /metrics"),
     SETTING_STRING(S, redis_address, "redis", "127.0.0.1:7379", "ADDRESS",
-                   "Redis of limits, leases and the list of workers (the keys service's --redis-limits)"),
+                   "Redis of limits, leases and the list of workers (the keys service's --redis-limits); of a cluster "
+                   "one server or several, with commas"),
     SETTING_STRING(S, redis_password_file, "redis-password-file", NULL, "FILE", "file that holds the Redis password"),
     SETTING_DURATION(S, redis_timeout_ns, "redis-timeout", "2s", 10e6, 60e9,
                      "longest wait for one answer of Redis; then --limits-outage decides"),
