@@ -136,10 +136,10 @@ bool limits_word_is_valid(const struct limits_word *word) {
 }
 
 static int64_t code_of(const struct limits_word *word) {
-    enum { CHARGE, SETTLE, PROVISIONAL, UNUSED, REPORT }; /* as in limits_settle.lua; and more: of which answer */
+    enum { CHARGE, SETTLE, PROVISIONAL, UNUSED, RETURNED, REPORT }; /* as in limits_settle.lua; and more: of which answer */
     if (word->said == LIMITS_CHARGE) return CHARGE;
     if (word->said == LIMITS_REPORT) return REPORT + word->answer;
-    if (word->usage.unused) return UNUSED;
+    if (word->usage.unused) return word->usage.returned ? RETURNED : UNUSED;
     return word->usage.provisional ? PROVISIONAL : SETTLE;
 }
 
@@ -680,6 +680,23 @@ void limits_check_gate(struct redis_client *client, const char *organization, co
     asking->fn = fn;
     asking->context = context;
     redis_commandf(client, on_gate, asking, "MGET %s %s", name, until);
+}
+
+bool limits_has_room_for(const struct limits_admission *admission, const struct limits_result *result, int count) {
+    const struct limits_usage most = {.input = admission->input, .output = result->output_held};
+    const int64_t all = most.input + most.output;
+    const int64_t needs[LIMITS_KINDS] = {[LIMITS_INPUT_PER_MINUTE] = most.input,
+                                         [LIMITS_OUTPUT_PER_MINUTE] = most.output,
+                                         [LIMITS_TOKENS_PER_MINUTE] = all,
+                                         [LIMITS_TOKENS_PER_DAY] = all,
+                                         [LIMITS_TOKENS_PER_MONTH] = all,
+                                         [LIMITS_STREAMS] = 1,
+                                         [LIMITS_SPEND_PER_MONTH] = limits_cost(&admission->price, &most)};
+    for (int kind = 0; kind < LIMITS_KINDS; kind++) {
+        const struct limits_room *room = &result->room[kind];
+        if (room->limit != LIMITS_ABSENT && room->remaining < count * needs[kind]) return false;
+    }
+    return true;
 }
 
 /* --- money -------------------------------------------------------------------------------------------------------- */

@@ -97,6 +97,7 @@ struct limits_usage {
     int64_t output;       /* all answers together; what is less than an earlier call said counts as that */
     bool
         unused; /* settle: nothing was made of it, which is not counted as a request either and has no entry; provisional, too */
+    bool returned; /* with `unused`, of a lease made ahead: no worker has heard of it, so no better word can come, and nothing is kept of it */
     bool
         provisional; /* settle: the worker's last word is missing (its link broke). Its reports, or a later settle, may still add a difference */
 };
@@ -246,6 +247,9 @@ void limits_set_test_time(int64_t us);
 
 /** The cost of tokens, in nanos: each kind rounded up for itself; input and output at most LIMITS_SPEND_MAX each. */
 int64_t limits_cost(const struct limits_price *price, const struct limits_usage *usage);
+
+/** Is there room for so many more like it, which was admitted, in every limit to which its end gives something back? */
+bool limits_has_room_for(const struct limits_admission *admission, const struct limits_result *result, int count);
 
 /** The smaller of two bounds, of which LIMITS_ABSENT is none. */
 static inline int64_t limits_tighter(int64_t a, int64_t b) {

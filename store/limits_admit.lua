@@ -177,8 +177,8 @@ local function take(id, count, tail, cached)
     add(scope, 1, input, 0, input_cost)
     scope[HELD_OUTPUT], scope[HELD_SPEND], scope[STREAMS] = scope[HELD_OUTPUT] + granted, scope[HELD_SPEND] + spend, scope[STREAMS] + 1
     if scope.times then
-      call('RPUSH', scope.times, text(at))
-      if floor(at / SECOND_US) > floor(scope[LAST_REQUEST] / SECOND_US) then call('PEXPIRE', scope.times, '10000') end
+      local length = call('RPUSH', scope.times, text(at))
+      if length == 1 or floor(at / SECOND_US) > floor(scope[LAST_REQUEST] / SECOND_US) then call('PEXPIRE', scope.times, '10000') end
     end
     scope[LAST_REQUEST] = at
   end

@@ -212,8 +212,8 @@ local function settle(id, input, cached, output, how, open_end)
   if open_end then keep_settled(id) end
 end
 
--- The end of a lease of which nothing was made: as if it had never been. Should a worker report all the same, that is added.
-local function forget(id)
+-- The end of a lease of which nothing was made: as if it had never been. `open_end`: should a worker report all the same, that is added.
+local function forget(id, open_end)
   local began = floor(lease[L_BEGAN] * 1000 + 0.5)
   charge(0, 0, 0, true)
   for i = 1, lease[L_SCOPES] do
@@ -223,7 +223,7 @@ local function forget(id)
     if began + later > now - SECOND_US then call('LREM', list_of('rps', scope), '-1', text(began + later)) end
   end
   drop_lease(id)
-  keep_settled(id)
+  if open_end then keep_settled(id) end
 end
 
 -- A better word on a lease that was settled with an open end.
@@ -268,7 +268,7 @@ local function reap(most)
     if packed then
       local _, input, cached, output = reported()
       if not lease_reports then cached = max(lease[L_CACHED], 0) end
-      if lease[L_CACHED] == -2 and not lease_reports then forget(id) else settle(id, input, cached, output, EXPIRED, true) end
+      if lease[L_CACHED] == -2 and not lease_reports then forget(id, true) else settle(id, input, cached, output, EXPIRED, true) end
     else
       drop_lease(id)
     end

@@ -5,7 +5,7 @@
 
 -- Of one generation: the lease's id, then packed doubles: input, cached input, output, what is said.
 local WORD, WORD_BYTES, ID_BYTES = '<dddd', 64, 32
-local CHARGE, SETTLE, PROVISIONAL, UNUSED, REPORT = 0, 1, 2, 3, 4 -- and more: of which answer
+local CHARGE, SETTLE, PROVISIONAL, UNUSED, RETURNED, REPORT = 0, 1, 2, 3, 4, 5 -- and more: of which answer
 
 local ids, outcomes = {}, {} -- of the words: 1 done, 2 the difference was added, 0 nothing to do (yet)
 
@@ -35,8 +35,9 @@ local function last_word(answer, input, cached, output)
   return true, input, cached, output
 end
 
--- `answer`: -1 for all of them; `provisional`: a better word may come; `unused`: nothing was made of the request, which is not counted.
-local function settle_lease(id, running, answer, input, cached, output, provisional, unused)
+-- `answer`: -1 for all of them; `provisional`: a better word may come; `unused`: nothing was made of the request, which is not counted; `returned`: nor can anybody
+-- say anything else.
+local function settle_lease(id, running, answer, input, cached, output, provisional, unused, returned)
   local packed = running or call('GET', settled_key(id))
   local early = packed and early_reports(packed)
   if early or not packed then
@@ -57,7 +58,7 @@ local function settle_lease(id, running, answer, input, cached, output, provisio
   complete, input, cached, output = last_word(answer, input, cached, output)
   if complete and running then
     if unused and input + output + lease[L_OUTPUT] == 0 and not lease_reports then
-      forget(id)
+      forget(id, not returned)
     else
       settle(id, input, cached, output, SETTLED, provisional or unused)
     end
@@ -88,7 +89,8 @@ local function take_words(words)
     if what == CHARGE then
       outcomes[i], packed = charge_lease(id, packed, input, cached, output)
     else
-      outcomes[i], packed = settle_lease(id, packed, what < REPORT and -1 or what - REPORT, input, cached, output, what == PROVISIONAL, what == UNUSED)
+      outcomes[i], packed = settle_lease(id, packed, what < REPORT and -1 or what - REPORT, input, cached, output, what == PROVISIONAL, what == UNUSED or what == RETURNED,
+                                         what == RETURNED)
     end
     if changed then changed[id] = packed end
   end

@@ -168,8 +168,14 @@ struct forwarding {
     const struct api_error *refusal; /* admin_refuse: what to answer to who may ask; in the request's arena */
 };
 
-static bool changes(const struct admin_method *method) {
-    return strncmp(method->name, "get_", 4) != 0 && strncmp(method->name, "list_", 5) != 0;
+/** What is there already may have been changed: it was, or nobody knows. */
+static bool may_have_changed(const struct admin_method *method, enum status status) {
+    static const char *const others[] = {"get_", "list_", "create_"};
+    for (size_t i = 0; i < sizeof others / sizeof others[0]; i++) {
+        if (strncmp(method->name, others[i], strlen(others[i])) == 0) return false;
+    }
+    return status == STATUS_OK || status == STATUS_UNAVAILABLE || status == STATUS_DEADLINE_EXCEEDED ||
+           status == STATUS_CANCELLED || status == STATUS_INTERNAL || status == STATUS_UNKNOWN;
 }
 
 static void on_done(void *context, const struct rpc_result *result, struct bytes_view reply) {
@@ -178,7 +184,7 @@ static void on_done(void *context, const struct rpc_result *result, struct bytes
     ProtobufCMessage *message = NULL;
     struct api_error error;
     /* Its own word of the change may still be on its way here, and what was admitted ahead asks no gate. */
-    if (changes(forwarding->method)) ahead_drop(request->gateway->ahead, KEY_CHANGE_ALL, "");
+    if (may_have_changed(forwarding->method, result->status)) ahead_drop(request->gateway->ahead, KEY_CHANGE_ALL, "");
     struct arena arena; /* not the request's: a large answer goes when it is written, not when it is read */
     arena_init(&arena, ADMIN_ARENA_BYTES);
     if (result->status != STATUS_OK) {

@@ -4,38 +4,41 @@
 
 #include "base/clock.h"
 #include "base/random.h"
-#include "services/gateway/chat.h"
 
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/queue.h>
 
-enum { BUCKETS = 1024, READY_MAX = 32 };
+enum { BUCKETS = 1024, POOLS_MAX = 16384, READY_MAX = 32, PLENTY = 100 };
 static const int64_t AHEAD_NS = LIMITS_AHEAD_MS * (int64_t)NS_PER_MS;
 static const int64_t ROUND_NS = NS_PER_MS;      /* so many as come in it are ready: Redis mostly takes less */
 static const int64_t PAUSE_NS = NS_PER_S;       /* where there was no room, or nobody answered */
+static const int64_t IDLE_NS = NS_PER_S;        /* whoever asks nothing for so long is forgotten */
 static const int64_t SWEEP_NS = 10 * NS_PER_MS; /* what nobody came for is held so much longer at most */
 
 struct ready {
     struct ahead_lease lease;
-    int64_t since_ns; /* when Redis was asked */
+    int64_t since_ns; /* before Redis was asked */
 };
 
-/** Of one key and model. It stays while its key asks often. */
+/** Of one key and model. It stays while its key asks. */
 struct pool {
     LIST_ENTRY(pool) same_bucket;
     TAILQ_ENTRY(pool) link;
+    LIST_ENTRY(pool) busy; /* while something is ready or asked for */
     struct key_info *key;
     char model[LIMIT_MODEL_NAME_BYTES + 1];
     uint64_t version;             /* counts what was dropped: what was asked for before goes back when it comes */
     int64_t last_ns, interval_ns; /* of its requests: the latest, and how far they are apart on average */
-    int64_t paused_until_ns;      /* 0: the last one was admitted */
+    int64_t paused_until_ns;      /* 0: not; passed: one is asked for, to see */
     int64_t input, output;        /* that most of them do not exceed */
+    int most;                     /* ready at a time: fewer when some came back, more when there was none */
     int asked, count;
-    struct ready ready[READY_MAX]; /* oldest first */
+    struct ready *ready; /* READY_MAX, oldest first; NULL until one is asked for */
 };
-LIST_HEAD(bucket, pool);
+LIST_HEAD(pool_list, pool);
 TAILQ_HEAD(pools, pool);
 
 struct ahead {
@@ -46,18 +49,19 @@ struct ahead {
     pthread_mutex_t mutex;  /* guards what follows */
     pthread_cond_t answered;
     bool stopping;
-    int asked; /* of all pools */
-    struct bucket buckets[BUCKETS];
-    struct pools pools;
+    int asked, pool_count;             /* of all pools; how many */
+    struct pool_list buckets[BUCKETS]; /* by their keys' prefixes */
+    struct pools pools;                /* those whose keys have asked least lately first */
+    struct pool_list busy;
 };
 
-static struct bucket *bucket_of(struct ahead *ahead, const struct key_info *key, const char *model) {
-    return &ahead->buckets[bytes_hash((uint64_t)(uintptr_t)key, bytes_view_string(model)) % BUCKETS];
+static struct pool_list *bucket_of(struct ahead *ahead, const char *prefix) {
+    return &ahead->buckets[bytes_hash(0, bytes_view_string(prefix)) % BUCKETS];
 }
 
 static struct pool *find_locked(struct ahead *ahead, const struct key_info *key, const char *model) {
     struct pool *pool;
-    LIST_FOREACH(pool, bucket_of(ahead, key, model), same_bucket) {
+    LIST_FOREACH(pool, bucket_of(ahead, key->prefix), same_bucket) {
         if (pool->key == key && strcmp(pool->model, model) == 0) return pool;
     }
     return NULL;
@@ -67,40 +71,53 @@ static void look_after_by(struct ahead *ahead, int64_t ns) {
     if (ns < atomic_load(&ahead->due_ns)) atomic_store(&ahead->due_ns, ns);
 }
 
-static struct pool *make_locked(struct ahead *ahead, struct key_info *key, const char *model) {
-    struct pool *pool = calloc(1, sizeof *pool);
+/** NULL: there are too many, or no memory; this key's requests ask Redis themselves. */
+static struct pool *make_locked(struct ahead *ahead, struct key_info *key, const char *model, int64_t now_ns) {
+    struct pool *pool = ahead->pool_count < POOLS_MAX ? calloc(1, sizeof *pool) : NULL;
     if (pool == NULL) return NULL;
     key_info_ref(key);
     pool->key = key;
+    pool->last_ns = now_ns;
     pool->interval_ns = 2 * AHEAD_NS;
+    pool->most = 1;
     snprintf(pool->model, sizeof pool->model, "%s", model);
-    LIST_INSERT_HEAD(bucket_of(ahead, key, model), pool, same_bucket);
+    LIST_INSERT_HEAD(bucket_of(ahead, key->prefix), pool, same_bucket);
     TAILQ_INSERT_TAIL(&ahead->pools, pool, link);
+    ahead->pool_count++;
+    look_after_by(ahead, now_ns + IDLE_NS);
     return pool;
 }
 
 static void free_locked(struct ahead *ahead, struct pool *pool) {
     LIST_REMOVE(pool, same_bucket);
     TAILQ_REMOVE(&ahead->pools, pool, link);
+    ahead->pool_count--;
     key_info_unref(pool->key);
+    free(pool->ready);
     free(pool);
+}
+
+static bool is_busy(const struct pool *pool) {
+    return pool->asked > 0 || pool->count > 0;
 }
 
 /* ---- going back ---------------------------------------------------------------------------------------------------- */
 
-static void give_back(struct ahead *ahead, const struct pool *pool, const struct ahead_lease *lease) {
-    const struct limits_usage nothing = {.unused = true};
-    metric_add(ahead->admissions, 1, "unused");
-    settlements_settle(ahead->options.settlements, pool->key->organization, lease->lease, &nothing);
+static void give_back(struct ahead *ahead, const struct key_info *key, const struct ahead_lease *lease) {
+    const struct limits_usage nothing = {.unused = true, .returned = true};
+    settlements_settle(ahead->options.settlements, key->organization, lease->lease, &nothing);
 }
 
 /** Those that Redis was asked for before `before_ns`. */
 static int give_back_locked(struct ahead *ahead, struct pool *pool, int64_t before_ns) {
     int count = 0;
     while (count < pool->count && pool->ready[count].since_ns < before_ns)
-        give_back(ahead, pool, &pool->ready[count++].lease);
+        give_back(ahead, pool->key, &pool->ready[count++].lease);
+    if (count == 0) return 0;
+    metric_add(ahead->admissions, count, "unused");
     pool->count -= count;
     memmove(pool->ready, pool->ready + count, (size_t)pool->count * sizeof *pool->ready);
+    if (!is_busy(pool)) LIST_REMOVE(pool, busy);
     return count;
 }
 
@@ -109,45 +126,54 @@ static int drop_locked(struct ahead *ahead, struct pool *pool) {
     return give_back_locked(ahead, pool, INT64_MAX);
 }
 
-void ahead_drop(struct ahead *ahead, enum key_change change, const char *id) {
-    struct pool *pool;
-    pthread_mutex_lock(&ahead->mutex);
-    TAILQ_FOREACH(pool, &ahead->pools, link) {
-        if (key_change_is_about(change, id, pool->key)) (void)drop_locked(ahead, pool);
-    }
-    pthread_mutex_unlock(&ahead->mutex);
+/** The next of the busy pools that a change is about, behind `pool`, or NULL; of one key those of its bucket. */
+static struct pool *next_about(struct ahead *ahead, struct pool *pool, enum key_change change, const char *id) {
+    bool of_key = change == KEY_CHANGE_KEY;
+    if (pool != NULL)
+        pool = of_key ? LIST_NEXT(pool, same_bucket) : LIST_NEXT(pool, busy);
+    else
+        pool = LIST_FIRST(of_key ? bucket_of(ahead, id) : &ahead->busy);
+    while (pool != NULL && !(is_busy(pool) && key_change_is_about(change, id, pool->key)))
+        pool = of_key ? LIST_NEXT(pool, same_bucket) : LIST_NEXT(pool, busy);
+    return pool;
 }
 
 int ahead_yield(struct ahead *ahead, enum key_change change, const char *id, int *out_asked) {
-    struct pool *pool;
     int count = 0;
     *out_asked = 0;
     int64_t until_ns = clock_monotonic_ns(clock_system()) + PAUSE_NS;
     pthread_mutex_lock(&ahead->mutex);
-    TAILQ_FOREACH(pool, &ahead->pools, link) {
-        if (!key_change_is_about(change, id, pool->key)) continue;
-        count += drop_locked(ahead, pool);
-        *out_asked += pool->asked;
+    for (struct pool *pool = next_about(ahead, NULL, change, id), *next; pool != NULL; pool = next) {
+        next = next_about(ahead, pool, change, id); /* one that is not busy any more has no place in the list */
         pool->paused_until_ns = until_ns;
+        *out_asked += pool->asked;
+        count += drop_locked(ahead, pool);
     }
     pthread_mutex_unlock(&ahead->mutex);
     return count;
 }
 
-/** What is too old goes back, and pools of keys that ask no more. */
+void ahead_drop(struct ahead *ahead, enum key_change change, const char *id) {
+    pthread_mutex_lock(&ahead->mutex);
+    for (struct pool *pool = next_about(ahead, NULL, change, id), *next; pool != NULL; pool = next) {
+        next = next_about(ahead, pool, change, id);
+        (void)drop_locked(ahead, pool);
+    }
+    pthread_mutex_unlock(&ahead->mutex);
+}
+
+/** What is too old goes back, and its key is thought to want fewer; who asks no more is forgotten. When to look again. */
 static int64_t sweep_locked(struct ahead *ahead, int64_t now_ns) {
     int64_t due_ns = INT64_MAX;
-    for (struct pool *pool = TAILQ_FIRST(&ahead->pools), *next; pool != NULL; pool = next) {
-        next = TAILQ_NEXT(pool, link);
-        (void)give_back_locked(ahead, pool, now_ns - AHEAD_NS);
-        int64_t pool_ns = pool->last_ns + PAUSE_NS;
-        if (pool->count == 0 && pool->asked == 0 && pool_ns <= now_ns) {
-            free_locked(ahead, pool);
-            continue;
-        }
-        if (pool->count > 0) pool_ns = pool->ready[0].since_ns + AHEAD_NS;
-        if (pool_ns < due_ns) due_ns = pool_ns;
+    for (struct pool *pool = LIST_FIRST(&ahead->busy), *next; pool != NULL; pool = next) {
+        next = LIST_NEXT(pool, busy);
+        if (give_back_locked(ahead, pool, now_ns - AHEAD_NS) > 0 && pool->most > 1) pool->most /= 2;
+        if (pool->count > 0 && pool->ready[0].since_ns + AHEAD_NS < due_ns) due_ns = pool->ready[0].since_ns + AHEAD_NS;
     }
+    struct pool *pool;
+    while ((pool = TAILQ_FIRST(&ahead->pools)) != NULL && pool->last_ns + IDLE_NS <= now_ns && !is_busy(pool))
+        free_locked(ahead, pool);
+    if (pool != NULL && pool->last_ns + IDLE_NS < due_ns) due_ns = pool->last_ns + IDLE_NS;
     return due_ns < now_ns + SWEEP_NS ? now_ns + SWEEP_NS : due_ns;
 }
 
@@ -156,7 +182,7 @@ static int64_t look_after(void *context) {
     int64_t now_ns = loop_now_ns(ahead->options.loop);
     if (atomic_load(&ahead->due_ns) > now_ns) return ahead->due_ns;
     pthread_mutex_lock(&ahead->mutex);
-    atomic_store(&ahead->due_ns, TAILQ_EMPTY(&ahead->pools) ? INT64_MAX : sweep_locked(ahead, now_ns));
+    atomic_store(&ahead->due_ns, sweep_locked(ahead, now_ns));
     pthread_mutex_unlock(&ahead->mutex);
     return ahead->due_ns;
 }
@@ -176,43 +202,47 @@ static void keep_locked(struct ahead *ahead, struct asking *asking, const struct
     struct pool *pool = asking->pool;
     struct ready *ready = &asking->ready;
     if (ahead->stopping || asking->version != pool->version || pool->count == READY_MAX) {
-        give_back(ahead, pool, &ready->lease);
+        metric_add(ahead->admissions, 1, "unused");
+        give_back(ahead, pool->key, &ready->lease);
         return;
     }
     ready->lease.requests = result->room[LIMITS_REQUESTS_PER_MINUTE];
     ready->lease.tokens = result->room[LIMITS_TOKENS_PER_MINUTE];
-    ready->lease.plenty = chat_leaves_plenty(&asking->admission, result);
+    ready->lease.plenty = limits_has_room_for(&asking->admission, result, PLENTY);
     pool->ready[pool->count++] = *ready;
-    pool->paused_until_ns = 0; /* no yield came in between */
+    /* The one that was to see; not one that was under way when another found no room. */
+    if (pool->paused_until_ns <= ready->since_ns) pool->paused_until_ns = 0;
     look_after_by(ahead, ready->since_ns + AHEAD_NS);
 }
 
 static void on_asked(void *context, enum status status, const struct limits_result *result, const char *message) {
     struct asking *asking = context;
     struct ahead *ahead = asking->ahead;
+    struct pool *pool = asking->pool;
     (void)message; /* whoever comes next says it */
     pthread_mutex_lock(&ahead->mutex);
-    asking->pool->asked--;
+    pool->asked--;
     if (status == STATUS_OK && result->outcome == LIMITS_ADMITTED) {
         keep_locked(ahead, asking, result);
     } else {
-        asking->pool->paused_until_ns = clock_monotonic_ns(clock_system()) + PAUSE_NS;
+        pool->paused_until_ns = clock_monotonic_ns(clock_system()) + PAUSE_NS;
         metric_add(ahead->admissions, 1, status == STATUS_OK ? "scarce" : "lost");
-        if (status != STATUS_OK) give_back(ahead, asking->pool, &asking->ready.lease); /* it may be there */
+        if (status != STATUS_OK) give_back(ahead, pool->key, &asking->ready.lease); /* it may be there */
     }
+    if (!is_busy(pool)) LIST_REMOVE(pool, busy);
     if (--ahead->asked == 0) pthread_cond_broadcast(&ahead->answered);
     pthread_mutex_unlock(&ahead->mutex);
     free(asking);
 }
 
 /** The pool has counted it as asked for. */
-static bool ask(struct ahead *ahead, struct pool *pool, const model_description *model, const struct asking *what) {
+static bool ask(struct ahead *ahead, const model_description *model, const struct asking *what) {
     struct asking *asking = malloc(sizeof *asking);
     if (asking == NULL) return false;
     *asking = *what;
     random_hex_id(asking->ready.lease.lease, LIMITS_LEASE_ID_BYTES);
     random_hex_id(asking->ready.lease.request_id, LIMITS_LEASE_ID_BYTES);
-    const struct key_info *key = pool->key;
+    const struct key_info *key = asking->pool->key;
     asking->admission = (struct limits_admission){.subject = {.organization = key->organization,
                                                               .workspace = key->workspace,
                                                               .key = key->prefix,
@@ -239,19 +269,35 @@ static int64_t follow(int64_t most, int64_t now) {
     return now > most ? now : most;
 }
 
-/** How many to ask for now. */
-static int missing_locked(struct pool *pool, int64_t now_ns) {
+static void note_time_locked(struct ahead *ahead, struct pool *pool, int64_t now_ns) {
     int64_t gap_ns = now_ns - pool->last_ns;
     if (gap_ns > 4 * AHEAD_NS) gap_ns = 4 * AHEAD_NS;
     if (gap_ns < 0) gap_ns = 0;
     pool->interval_ns = (7 * pool->interval_ns + gap_ns) / 8;
     if (now_ns > pool->last_ns) pool->last_ns = now_ns;
+    TAILQ_REMOVE(&ahead->pools, pool, link);
+    TAILQ_INSERT_TAIL(&ahead->pools, pool, link);
+}
+
+/** How many to ask for now. */
+static int missing_of(const struct pool *pool, int64_t now_ns) {
     if (pool->interval_ns >= AHEAD_NS || now_ns < pool->paused_until_ns) return 0;
     int64_t wanted = 1 + ROUND_NS / (pool->interval_ns + 1);
-    if (wanted > READY_MAX) wanted = READY_MAX;
-    if (pool->paused_until_ns != 0) wanted = 1; /* a look whether there is room again */
+    if (wanted > pool->most) wanted = pool->most;
+    if (pool->paused_until_ns != 0) wanted = 1;
     int64_t missing = wanted - pool->count - pool->asked;
     return missing > 0 ? (int)missing : 0;
+}
+
+static int expect_locked(struct ahead *ahead, struct pool *pool, int64_t now_ns) {
+    note_time_locked(ahead, pool, now_ns);
+    int missing = missing_of(pool, now_ns);
+    if (missing > 0 && pool->ready == NULL) pool->ready = calloc(READY_MAX, sizeof *pool->ready);
+    if (missing == 0 || pool->ready == NULL) return 0;
+    if (!is_busy(pool)) LIST_INSERT_HEAD(&ahead->busy, pool, busy);
+    pool->asked += missing;
+    ahead->asked += missing;
+    return missing;
 }
 
 void ahead_note(struct ahead *ahead, struct key_info *key, const model_description *model, int64_t input,
@@ -260,49 +306,60 @@ void ahead_note(struct ahead *ahead, struct key_info *key, const model_descripti
     int64_t now_ns = clock_monotonic_ns(clock_system());
     struct asking what = {.ahead = ahead, .ready = {.since_ns = now_ns}};
     pthread_mutex_lock(&ahead->mutex);
-    struct pool *pool = ahead->stopping ? NULL : find_locked(ahead, key, model->name);
-    if (pool == NULL && !ahead->stopping && (pool = make_locked(ahead, key, model->name)) != NULL) {
-        pool->last_ns = now_ns;
-        look_after_by(ahead, now_ns + PAUSE_NS);
-    }
+    what.pool = ahead->stopping ? NULL : find_locked(ahead, key, model->name);
+    if (what.pool == NULL && !ahead->stopping) what.pool = make_locked(ahead, key, model->name, now_ns);
     int missing = 0;
-    if (pool != NULL) {
-        pool->input = what.ready.lease.input = follow(pool->input, input);
-        pool->output = what.ready.lease.output = follow(pool->output, output);
-        what.pool = pool;
-        what.version = pool->version;
-        missing = missing_locked(pool, now_ns);
-        pool->asked += missing;
-        ahead->asked += missing;
+    if (what.pool != NULL) {
+        what.version = what.pool->version;
+        what.pool->input = what.ready.lease.input = follow(what.pool->input, input);
+        what.pool->output = what.ready.lease.output = follow(what.pool->output, output);
+        missing = expect_locked(ahead, what.pool, now_ns);
     }
     pthread_mutex_unlock(&ahead->mutex);
-    while (missing > 0 && ask(ahead, pool, model, &what)) missing--;
+    while (missing > 0 && ask(ahead, model, &what)) missing--;
     if (missing == 0) return;
     pthread_mutex_lock(&ahead->mutex); /* without memory */
-    pool->asked -= missing;
+    what.pool->asked -= missing;
+    if (!is_busy(what.pool)) LIST_REMOVE(what.pool, busy);
     ahead->asked -= missing;
     pthread_cond_broadcast(&ahead->answered);
     pthread_mutex_unlock(&ahead->mutex);
 }
 
-bool ahead_take(struct ahead *ahead, const struct key_info *key, const char *model, int64_t input, int64_t output,
-                struct ahead_lease *out) {
-    bool found = false;
-    if (!ahead->options.enabled) return false;
-    int64_t oldest_ns = clock_monotonic_ns(clock_system()) - AHEAD_NS;
-    pthread_mutex_lock(&ahead->mutex);
-    struct pool *pool = find_locked(ahead, key, model);
-    for (int i = 0; pool != NULL && !found && i < pool->count; i++) {
+/** True: it is `out`'s. */
+static bool take_locked(struct pool *pool, int64_t input, int64_t output, int64_t oldest_ns, struct ahead_lease *out) {
+    for (int i = 0; i < pool->count; i++) {
         const struct ready *ready = &pool->ready[i];
         if (ready->since_ns < oldest_ns || ready->lease.input < input || ready->lease.output < output) continue;
-        found = true;
         *out = ready->lease;
         pool->count--;
         memmove(&pool->ready[i], &pool->ready[i + 1], (size_t)(pool->count - i) * sizeof *pool->ready);
+        if (!is_busy(pool)) LIST_REMOVE(pool, busy);
+        return true;
     }
+    if (pool->count == 0 && pool->most < READY_MAX) pool->most *= 2;
+    return false;
+}
+
+bool ahead_take(struct ahead *ahead, const struct key_info *key, const char *model, int64_t input, int64_t output,
+                struct ahead_lease *out) {
+    /* While Redis is away the configured choice counts. */
+    if (!ahead->options.enabled || !redis_client_connected(ahead->options.limits)) return false;
+    int64_t oldest_ns = clock_monotonic_ns(clock_system()) - AHEAD_NS;
+    pthread_mutex_lock(&ahead->mutex);
+    struct pool *pool = find_locked(ahead, key, model);
+    bool found = pool != NULL && take_locked(pool, input, output, oldest_ns, out);
     pthread_mutex_unlock(&ahead->mutex);
-    if (found) metric_add(ahead->admissions, 1, "used");
     return found;
+}
+
+void ahead_use(struct ahead *ahead) {
+    metric_add(ahead->admissions, 1, "used");
+}
+
+void ahead_return(struct ahead *ahead, const struct key_info *key, const struct ahead_lease *lease) {
+    metric_add(ahead->admissions, 1, "unused");
+    give_back(ahead, key, lease);
 }
 
 /* ---- life ---------------------------------------------------------------------------------------------------------- */
@@ -319,6 +376,7 @@ enum status ahead_create(const struct ahead_options *options, struct ahead **out
     pthread_mutex_init(&ahead->mutex, NULL);
     pthread_cond_init(&ahead->answered, NULL);
     TAILQ_INIT(&ahead->pools);
+    LIST_INIT(&ahead->busy);
     for (int i = 0; i < BUCKETS; i++) LIST_INIT(&ahead->buckets[i]);
     ahead->member = (struct loop_member){.context = ahead, .turn = look_after};
     loop_join(options->loop, &ahead->member);
@@ -328,12 +386,11 @@ enum status ahead_create(const struct ahead_options *options, struct ahead **out
 
 void ahead_stop(struct ahead *ahead) {
     if (ahead == NULL) return;
-    ahead_drop(ahead, KEY_CHANGE_ALL, "");
     pthread_mutex_lock(&ahead->mutex);
     ahead->stopping = true;
     while (ahead->asked > 0) pthread_cond_wait(&ahead->answered, &ahead->mutex);
     pthread_mutex_unlock(&ahead->mutex);
-    ahead_drop(ahead, KEY_CHANGE_ALL, ""); /* what came in between */
+    ahead_drop(ahead, KEY_CHANGE_ALL, "");
 }
 
 void ahead_destroy(struct ahead *ahead) {

@@ -23,6 +23,7 @@ struct ahead;
 struct ahead_options {
     bool enabled; /* false: nothing is ever there */
     struct loop *loop;
+    struct redis_client *limits;     /* while it is not connected nothing is there */
     struct settlements *settlements; /* used until ahead_stop returns */
     struct metrics *metrics;         /* bora_gateway_admissions_ahead_total{outcome} */
 };
@@ -33,7 +34,7 @@ struct ahead_lease {
     char request_id[LIMITS_LEASE_ID_BYTES + 1]; /* its request's from now on, as the ledger has it */
     int64_t input, output;                      /* tokens */
     struct limits_room requests, tokens;        /* a minute's, when it was made */
-    bool plenty;                                /* chat.h `gathers` */
+    bool plenty;                                /* there is room for a hundred more like it in all limits */
 };
 
 enum status ahead_create(const struct ahead_options *options, struct ahead **out, struct error *err);
@@ -42,10 +43,14 @@ void ahead_stop(struct ahead *ahead);
 /** After ahead_stop, and before the loop is gone. NULL is nothing. */
 void ahead_destroy(struct ahead *ahead);
 
-/** For a request of at most so many tokens. False: there is none. */
+/** For a request of at most so many tokens, which then begins with it, or gives it back. False: there is none. */
 bool ahead_take(struct ahead *ahead, const struct key_info *key, const char *model, int64_t input, int64_t output,
                 struct ahead_lease *out);
-/** Such a request has come, and its worker has it. `key` is referenced for as long as it asks often. */
+/** It begins. */
+void ahead_use(struct ahead *ahead);
+/** It does not, and no worker has heard of the lease. */
+void ahead_return(struct ahead *ahead, const struct key_info *key, const struct ahead_lease *lease);
+/** A request like that has come, and its worker has it. `key` is referenced for as long as it asks often. */
 void ahead_note(struct ahead *ahead, struct key_info *key, const model_description *model, int64_t input,
                 int64_t output);
 /** Give back those of the keys that a change is about; those that Redis has been asked for follow when they come. */

@@ -192,8 +192,6 @@ void chat_peek(struct chat *chat);
 void chat_admit(struct chat *chat);
 /** By upper bounds, before a worker is asked: before it came, if it was, else now. */
 void chat_admit_estimate(struct chat *chat, const struct chat_estimate *estimate);
-/** Room for so many more like it in every limit to which its end gives something back: nobody waits for that. */
-bool chat_leaves_plenty(const struct limits_admission *admission, const struct limits_result *result);
 /** The worker of one that was admitted so has counted. False: more than the bound; it was failed. */
 bool chat_confirm_estimate_locked(struct chat *chat);
 /** Another worker is asked, with a lease of its own: nothing has come of this one. Should its worker have begun all the same, it reports that itself. */

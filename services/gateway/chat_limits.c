@@ -18,6 +18,8 @@
 static const int64_t DENIED_NS = NS_PER_S;
 /* Where more than a quarter of a limit is used, tokens are counted before the limits are asked, for so long. */
 static const int64_t COUNTED_NS = NS_PER_S;
+/* Where there is room for so many more, nobody waits for the end of one. */
+enum { PLENTY = 100 };
 /* No wait helps, but every 429 has a Retry-After (contract 1.17): a whole window, so that a client which obeys it does no harm. */
 enum { NEVER_RETRY_MS = 61000 };
 
@@ -194,24 +196,6 @@ static void note_room(const struct chat *chat, const struct limits_result *resul
         note_denied(chat);
         return;
     }
-}
-
-bool chat_leaves_plenty(const struct limits_admission *admission, const struct limits_result *result) {
-    enum { PLENTY = 100 };
-    const struct limits_usage most = {.input = admission->input, .output = result->output_held};
-    const int64_t all = most.input + most.output;
-    const int64_t needs[LIMITS_KINDS] = {[LIMITS_INPUT_PER_MINUTE] = most.input,
-                                         [LIMITS_OUTPUT_PER_MINUTE] = most.output,
-                                         [LIMITS_TOKENS_PER_MINUTE] = all,
-                                         [LIMITS_TOKENS_PER_DAY] = all,
-                                         [LIMITS_TOKENS_PER_MONTH] = all,
-                                         [LIMITS_STREAMS] = 1,
-                                         [LIMITS_SPEND_PER_MONTH] = limits_cost(&admission->price, &most)};
-    for (int kind = 0; kind < LIMITS_KINDS; kind++) {
-        const struct limits_room *room = &result->room[kind];
-        if (room->limit != LIMITS_ABSENT && room->remaining < PLENTY * needs[kind]) return false;
-    }
-    return true;
 }
 
 /** Redis did not say: the configured choice. True when the chat may go on all the same. */
@@ -393,7 +377,7 @@ static void on_admitted(void *context, enum status status, const struct limits_r
     chat->admitting = false;
     /* An answer that was lost may have left a lease: it is given back like one that was denied work. */
     chat->leased = result == NULL || result->outcome == LIMITS_ADMITTED;
-    chat->gathers = result != NULL && chat_leaves_plenty(&admitting->admission, result);
+    chat->gathers = result != NULL && limits_has_room_for(&admitting->admission, result, PLENTY);
     if (!passes_locked(chat, &admitting->admission, result) || chat->phase != CHAT_ADMITTING) {
         /* It was failed, or the client has left. */
     } else if (chat->refusal != NULL) {
@@ -607,7 +591,7 @@ static void on_estimated(void *context, enum status status, const struct limits_
         if (chat->phase == CHAT_ESTIMATING) chat_open_streams_locked(chat);
     } else {
         chat->leased = result->outcome == LIMITS_ADMITTED;
-        chat->gathers = chat_leaves_plenty(&admitting->admission, result);
+        chat->gathers = limits_has_room_for(&admitting->admission, result, PLENTY);
         if (passes_locked(chat, &admitting->admission, result) && chat->phase == CHAT_ESTIMATING) {
             chat->estimate.requests = result->room[LIMITS_REQUESTS_PER_MINUTE];
             chat->estimate.tokens = result->room[LIMITS_TOKENS_PER_MINUTE];
@@ -643,12 +627,12 @@ static bool use_ahead(struct chat *chat, const struct chat_estimate *estimate) {
                                                 .requests = ahead.requests,
                                                 .tokens = ahead.tokens};
         chat->phase = CHAT_ESTIMATING;
+        ahead_use(chat->gateway->ahead);
         join_estimates(chat);
         chat_open_streams_locked(chat);
         chat_settle_locked(chat);
     } else { /* its client has left */
-        const struct limits_usage nothing = {.unused = true};
-        settlements_settle(chat->gateway->settlements, request->key->organization, ahead.lease, &nothing);
+        ahead_return(chat->gateway->ahead, request->key, &ahead);
     }
     pthread_mutex_unlock(&chat->mutex);
     return true;

@@ -135,6 +135,7 @@ static enum status open_upstream(struct gateway *gateway, struct error *err) {
     TRY_CLEANUP(redis_client_create(&limits, &gateway->limits, err));
     TRY_CLEANUP(settlements_create(gateway->limits, &gateway->settlements, err));
     ahead.loop = gateway->loop;
+    ahead.limits = gateway->limits;
     ahead.settlements = gateway->settlements;
     TRY_CLEANUP(ahead_create(&ahead, &gateway->ahead, err));
     TRY_CLEANUP(key_changes_follow(gateway, err));
