@@ -254,6 +254,12 @@ bool redis_client_connected(const struct redis_client *client) {
     return atomic_load(&client->connected);
 }
 
+void redis_client_reason(struct redis_client *client, char *out, size_t bytes) {
+    pthread_mutex_lock(&client->mutex);
+    snprintf(out, bytes, "%s", atomic_load(&client->connected) ? "" : client->reason);
+    pthread_mutex_unlock(&client->mutex);
+}
+
 void redis_client_flush(struct redis_client *client) {
     if (client->loop != NULL) redis_pipe_flush(client);
 }

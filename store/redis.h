@@ -38,6 +38,9 @@ enum status redis_client_create(const struct redis_options *options, struct redi
 /** Pending commands are called back with STATUS_CANCELLED first. Not on the client's thread. */
 void redis_client_destroy(struct redis_client *client);
 bool redis_client_connected(const struct redis_client *client);
+/** Why it is not connected, in the server's words or the system's ("Connection refused", "WRONGPASS ..."): no secret, at most `bytes` with the NUL.
+ *  Of the last attempt; "" while it is connected. Any thread. */
+void redis_client_reason(struct redis_client *client, char *out, size_t bytes);
 /** What was gathered on a loop goes into the socket now, as far as the kernel takes it, and not at the end of the turn. Any thread. */
 void redis_client_flush(struct redis_client *client);
 /** Wait until it is connected; STATUS_UNAVAILABLE with the reason when it is not after `timeout_ns`. Not on the client's thread. */
