@@ -52,13 +52,14 @@ static size_t edit_distance(const char *a, const char *b) {
 }
 
 /** The known name that `name` was probably meant to be, when it is nearer than `*distance`; else `nearest`. */
-static const char *nearest_name(const struct setting *table, const char *name, const char *nearest, size_t *distance) {
+static const struct setting *nearest_of(const struct setting *table, const char *name, const struct setting *nearest,
+                                        size_t *distance) {
     for (; table->type != SETTING_TYPE_END; table++) {
         if (table->type == SETTING_TYPE_REMOVED) continue;
         size_t here = edit_distance(name, table->name);
         if (here >= *distance) continue;
         *distance = here;
-        nearest = table->name;
+        nearest = table;
     }
     return nearest;
 }
@@ -69,20 +70,33 @@ static size_t suggestion_distance(const char *name) {
     return (half > 3 ? 3 : half) + 1;
 }
 
+const struct setting *setting_nearest(const struct setting *table, const char *name) {
+    size_t distance = suggestion_distance(name);
+    return nearest_of(table, name, NULL, &distance);
+}
+
+bool setting_has_variable(const struct setting *table, const char *variable) {
+    char own[SETTING_VARIABLE_BYTES];
+    for (; table->type != SETTING_TYPE_END; table++) {
+        setting_variable(table, own);
+        if (strcmp(own, variable) == 0) return true;
+    }
+    return false;
+}
+
 static enum status unknown_flag(const struct setting *table, const char *name, struct error *err) {
     size_t distance = suggestion_distance(name);
-    const char *nearest = nearest_name(table, name, NULL, &distance);
-    nearest = nearest_name(settings_command_table, name, nearest, &distance);
+    const struct setting *nearest = nearest_of(table, name, NULL, &distance);
+    nearest = nearest_of(settings_command_table, name, nearest, &distance);
     if (nearest == NULL) return error_set(err, STATUS_INVALID_ARGUMENT, "unknown flag --%.64s (see --help)", name);
-    return error_set(err, STATUS_INVALID_ARGUMENT, "unknown flag --%.64s; did you mean --%s?", name, nearest);
+    return error_set(err, STATUS_INVALID_ARGUMENT, "unknown flag --%.64s; did you mean --%s?", name, nearest->name);
 }
 
 static enum status unknown_key(const struct setting *table, const char *name, const char *where, struct error *err) {
-    size_t distance = suggestion_distance(name);
-    const char *nearest = nearest_name(table, name, NULL, &distance);
+    const struct setting *nearest = setting_nearest(table, name);
     if (nearest == NULL) return error_set(err, STATUS_INVALID_ARGUMENT, "%s: unknown setting '%.64s'", where, name);
     return error_set(err, STATUS_INVALID_ARGUMENT, "%s: unknown setting '%.64s'; did you mean '%s'?", where, name,
-                     nearest);
+                     nearest->name);
 }
 
 static enum status apply_defaults(const struct setting *table, void *out_struct, struct error *err) {
@@ -228,6 +242,7 @@ enum status settings_load(const struct setting *table, const char *program, cons
     }
     struct settings_command command = {0};
     enum status status = load(table, argc, argv, &command, out_struct, err);
+    if (status == STATUS_OK) settings_warn_of_variables(table);
     if (status == STATUS_OK) *out_outcome = command.print_settings ? SETTINGS_PRINTED : SETTINGS_RUN;
     if (status == STATUS_OK && command.print_settings) settings_print_values(table, out_struct);
     if (status != STATUS_OK || command.print_settings) settings_free(table, out_struct);

@@ -16,8 +16,8 @@
  * A word that begins with '-' and is no number is never a flag's value; write --name=-x.
  * One that was removed (SETTING_REMOVED) is taken with any value and does nothing; a line on standard error says so, wherever it was set: files and units of
  * an earlier version go on working.
- * An unknown flag or key is an error that names it and the nearest known name. Unknown BORA_* variables are no error: several
- * services share an environment. An empty variable counts as not set.
+ * An unknown flag or key is an error that names it and the nearest known name. Several services share an environment, so an unknown BORA_* variable is no
+ * error; but one that is no service's, no client's and not of Kubernetes' making gets a line on standard error. An empty variable counts as not set.
  */
 #ifndef BASE_SETTINGS_H
 #define BASE_SETTINGS_H
@@ -83,6 +83,16 @@ enum settings_outcome {
  *  The environment is read through getenv. `argv` is not changed; positional arguments are an error. */
 enum status settings_load(const struct setting *table, const char *program, const char *summary, int argc, char **argv,
                           void *out_struct, enum settings_outcome *out_outcome, struct error *err);
+/**
+ * The PEM files of a server or a client: a certificate and its key go together, a server's authorities need both, and each that is named can be read.
+ * Flags are --PREFIXtls-certificate-file and so on; INVALID_ARGUMENT says which flag is missing, or which file.
+ */
+struct settings_tls {
+    const char *prefix; /* "" or "upstream-" */
+    const char *certificate_file, *key_file, *ca_file;
+    bool client; /* its authorities stand alone */
+};
+enum status settings_check_tls(const struct settings_tls *tls, struct error *err);
 /** Free the strings. */
 void settings_free(const struct setting *table, void *settings_struct);
 

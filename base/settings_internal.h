@@ -1,7 +1,8 @@
 /* Copyright Bora contributors
  * SPDX-License-Identifier: Apache-2.0 */
 /**
- * What the files of base/settings share: one value (settings_value.c) and what is printed (settings_print.c).
+ * What the files of base/settings share: one value (settings_value.c), what is printed (settings_print.c), variables that are nobody's
+ * (settings_environment.c).
  */
 #ifndef BASE_SETTINGS_INTERNAL_H
 #define BASE_SETTINGS_INTERNAL_H
@@ -31,6 +32,13 @@ void setting_format(const struct setting *setting, const void *settings_struct, 
 void setting_format_range(const struct setting *setting, char out[SETTING_RANGE_BYTES]);
 /** "models-file" -> "BORA_MODELS_FILE". */
 void setting_variable(const struct setting *setting, char out[SETTING_VARIABLE_BYTES]);
+
+/** The setting that `name` ("htpp-listen") was probably meant to be; NULL when none is near. */
+const struct setting *setting_nearest(const struct setting *table, const char *name);
+/** Is `variable` ("BORA_PORT") one of the table's, in use or removed? */
+bool setting_has_variable(const struct setting *table, const char *variable);
+/** One line on standard error for each BORA_* variable that is no setting of any service, no client's, and none that Kubernetes makes for a Service. */
+void settings_warn_of_variables(const struct setting *table);
 
 void settings_print_help(const struct setting *table, const char *program, const char *summary);
 void settings_print_values(const struct setting *table, const void *settings_struct);

@@ -10,7 +10,7 @@ add_custom_command(OUTPUT ${standard_set}.c DEPENDS ${standard_paths} ${PROJECT_
   COMMAND ${CMAKE_COMMAND} -DINPUT=${standard_set}.pb -DOUTPUT=${standard_set}.c -DNAME=grpc_standard_protos -P ${PROJECT_SOURCE_DIR}/cmake/embed_text.cmake)
 bora_module(NAME rpc_grpc
   SOURCES grpc_common.c grpc_server.c grpc_client.c grpc_acceptor.c grpc_health.c grpc_reflection.c ${standard_set}.c
-  DEPENDS base LINK grpc_c)
+  DEPENDS base rpc_tls LINK grpc_c)
 bora_module(NAME rpc_grpc_stream
   SOURCES grpc_stream.c grpc_stream_http2.c
   DEPENDS base rpc_tls LINK PkgConfig::nghttp2 Threads::Threads)

@@ -43,6 +43,7 @@ struct rpc_channel {
     struct grpc_tag watch_tag;
     grpc_completion_queue *watch_queue;
     grpc_connectivity_state watched;
+    _Atomic int64_t changes;
 };
 
 struct outgoing {
@@ -176,8 +177,8 @@ static void watch_next(struct rpc_channel *channel) {
 }
 
 static void on_watched(struct grpc_tag *tag, bool ok) {
-    (void)ok;
     struct rpc_channel *channel = (struct rpc_channel *)((char *)tag - offsetof(struct rpc_channel, watch_tag));
+    if (ok) atomic_fetch_add(&channel->changes, 1); /* else its time ran out */
     pthread_mutex_lock(&channel->mutex);
     bool closing = channel->closing;
     if (!closing) watch_next(channel);
@@ -223,6 +224,10 @@ void rpc_channel_close(struct rpc_channel *channel) {
 
 bool rpc_channel_ready(struct rpc_channel *channel) {
     return grpc_channel_check_connectivity_state(channel->channel, 1) == GRPC_CHANNEL_READY;
+}
+
+int64_t rpc_channel_changes(const struct rpc_channel *channel) {
+    return atomic_load(&channel->changes);
 }
 
 /* ---- calls: life --------------------------------------------------------------------------------------------------- */

@@ -36,6 +36,8 @@ enum status rpc_channel_open(struct rpc_client *client, const struct rpc_channel
 void rpc_channel_close(struct rpc_channel *channel);
 /** Connected now. Also starts connecting when idle. */
 bool rpc_channel_ready(struct rpc_channel *channel);
+/** How often it was seen to change between connected, connecting and idle: who compares learns of a connection that was made anew between two looks. */
+int64_t rpc_channel_changes(const struct rpc_channel *channel);
 
 struct rpc_result {
     enum status status;

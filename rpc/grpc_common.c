@@ -5,6 +5,7 @@
 #include "base/protobuf_wire.h"
 #include "base/settings.h"
 #include "rpc/grpc_internal.h"
+#include "rpc/tls.h"
 
 #include <grpc/byte_buffer_reader.h>
 #include <grpc/support/alloc.h>
@@ -134,24 +135,20 @@ static void free_pems(struct pem *pem) {
     free(pem->authorities);
 }
 
-enum status grpc_server_credentials_of(const struct rpc_tls *tls, grpc_server_credentials **out, struct error *err) {
+enum status grpc_certificate_config_of(const struct rpc_tls *tls, grpc_ssl_server_certificate_config **out,
+                                       struct error *err) {
     struct pem pem = {0};
+    if (tls->certificate_file == NULL && tls->key_file == NULL)
+        return error_set(err, STATUS_INVALID_ARGUMENT, "mutual TLS needs a server certificate");
     enum status status = read_pems(tls, &pem, err);
-    if (status == STATUS_OK && pem.certificate == NULL) {
-        if (pem.authorities != NULL)
-            status = error_set(err, STATUS_INVALID_ARGUMENT, "mutual TLS needs a server certificate");
-        else
-            *out = grpc_insecure_server_credentials_create();
-    } else if (status == STATUS_OK) {
+    /* The C core would say no more than that it cannot listen, or, later, nothing at all. */
+    if (status == STATUS_OK) status = tls_check_identity(tls->certificate_file, tls->key_file, tls->ca_file, err);
+    if (status == STATUS_OK) {
         grpc_ssl_pem_key_cert_pair pair = {.private_key = pem.key, .cert_chain = pem.certificate};
-        *out = grpc_ssl_server_credentials_create_ex(pem.authorities, &pair, 1,
-                                                     pem.authorities != NULL
-                                                         ? GRPC_SSL_REQUEST_AND_REQUIRE_CLIENT_CERTIFICATE_AND_VERIFY
-                                                         : GRPC_SSL_DONT_REQUEST_CLIENT_CERTIFICATE,
-                                                     NULL);
-        if (*out == NULL)
-            status = error_set(err, STATUS_INVALID_ARGUMENT, "%s and %s make no TLS identity", tls->certificate_file,
-                               tls->key_file);
+        /* The C core insists on authorities where it fetches a certificate, also where no client is asked for one: then any will do. */
+        *out = grpc_ssl_server_certificate_config_create(pem.authorities != NULL ? pem.authorities : pem.certificate,
+                                                         &pair, 1);
+        if (*out == NULL) status = error_set(err, STATUS_RESOURCE_EXHAUSTED, "TLS: no memory");
     }
     free_pems(&pem);
     return status;

@@ -63,8 +63,10 @@ bool grpc_metadata_is_legal(const grpc_metadata *entry);
 int64_t grpc_deadline_to_ns(gpr_timespec deadline);
 gpr_timespec grpc_deadline_from_ns(int64_t monotonic_ns);
 
-/** Credentials from PEM files; *out_server is insecure when `tls` names no certificate. */
-enum status grpc_server_credentials_of(const struct rpc_tls *tls, grpc_server_credentials **out, struct error *err);
+/** What the PEM files of a server say; STATUS_INVALID_ARGUMENT names the one that is missing or wrong. */
+enum status grpc_certificate_config_of(const struct rpc_tls *tls, grpc_ssl_server_certificate_config **out,
+                                       struct error *err);
+/** Credentials from PEM files; insecure when `use_tls` is false. */
 enum status grpc_channel_credentials_of(const struct rpc_tls *tls, bool use_tls, grpc_channel_credentials **out,
                                         struct error *err);
 

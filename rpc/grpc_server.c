@@ -58,6 +58,8 @@ struct rpc_server {
     int64_t calls, slots; /* live calls; slots that wait for one */
     bool stopping, shutdown_done;
     struct grpc_tag shutdown_tag;
+    pthread_mutex_t certificate_mutex; /* not the other: the C core asks with locks of its own held; guards: */
+    grpc_ssl_server_certificate_config *certificate; /* what the C core has not fetched yet; NULL: it has the newest */
 };
 
 struct pending {
@@ -594,15 +596,49 @@ static grpc_server *make_server(const struct rpc_server_options *options) {
     return grpc_server_create(&args, NULL);
 }
 
+/** Asked before every handshake. */
+static grpc_ssl_certificate_config_reload_status fetch_certificate(void *context,
+                                                                   grpc_ssl_server_certificate_config **out) {
+    struct rpc_server *server = context;
+    pthread_mutex_lock(&server->certificate_mutex);
+    grpc_ssl_server_certificate_config *certificate = server->certificate;
+    server->certificate = NULL;
+    pthread_mutex_unlock(&server->certificate_mutex);
+    if (certificate == NULL) return GRPC_SSL_CERTIFICATE_CONFIG_RELOAD_UNCHANGED;
+    *out = certificate;
+    return GRPC_SSL_CERTIFICATE_CONFIG_RELOAD_NEW;
+}
+
+static enum status read_certificate(struct rpc_server *server, struct error *err) {
+    grpc_ssl_server_certificate_config *certificate = NULL, *unused;
+    TRY(grpc_certificate_config_of(&server->options.tls, &certificate, err));
+    pthread_mutex_lock(&server->certificate_mutex);
+    unused = server->certificate;
+    server->certificate = certificate;
+    pthread_mutex_unlock(&server->certificate_mutex);
+    if (unused != NULL) grpc_ssl_server_certificate_config_destroy(unused);
+    return STATUS_OK;
+}
+
+static bool wants_tls(const struct rpc_tls *tls) {
+    return tls->certificate_file != NULL || tls->key_file != NULL || tls->ca_file != NULL;
+}
+
+enum status rpc_server_reread_tls(struct rpc_server *server, struct error *err) {
+    return wants_tls(&server->options.tls) ? read_certificate(server, err) : STATUS_OK;
+}
+
 static enum status listen_tls(struct rpc_server *server, struct error *err) {
-    grpc_server_credentials *credentials = NULL;
-    TRY(grpc_server_credentials_of(&server->options.tls, &credentials, err));
+    TRY(read_certificate(server, err));
+    grpc_server_credentials *credentials =
+        grpc_ssl_server_credentials_create_with_options(grpc_ssl_server_credentials_create_options_using_config_fetcher(
+            server->options.tls.ca_file != NULL ? GRPC_SSL_REQUEST_AND_REQUIRE_CLIENT_CERTIFICATE_AND_VERIFY
+                                                : GRPC_SSL_DONT_REQUEST_CLIENT_CERTIFICATE,
+            fetch_certificate, server));
     server->port = grpc_server_add_http2_port(server->server, server->options.address, credentials);
     grpc_server_credentials_release(credentials);
     if (server->port == 0)
-        return error_set(err, STATUS_UNAVAILABLE,
-                         "cannot listen on %.64s: the port is taken, or the certificate and its key do not fit",
-                         server->options.address);
+        return error_set(err, STATUS_UNAVAILABLE, "cannot listen on %.64s: the port is taken", server->options.address);
     return STATUS_OK;
 }
 
@@ -643,14 +679,14 @@ enum status rpc_server_create(const struct rpc_server_options *options, struct r
     server->options = *options;
     server->shutdown_tag.done = on_shutdown;
     pthread_mutex_init(&server->mutex, NULL);
+    pthread_mutex_init(&server->certificate_mutex, NULL);
     init_monotonic_condition(&server->idle);
     server->health = grpc_health_create();
     if (server->health == NULL) TRY_CLEANUP(error_set(err, STATUS_RESOURCE_EXHAUSTED, "out of memory"));
     TRY_CLEANUP(grpc_reflection_create(options->descriptors, &server->reflection, err));
     server->server = make_server(options);
     make_queues(server);
-    bool tls = options->tls.certificate_file != NULL || options->tls.key_file != NULL || options->tls.ca_file != NULL;
-    if (tls)
+    if (wants_tls(&options->tls))
         TRY_CLEANUP(listen_tls(server, err));
     else
         TRY_CLEANUP(grpc_acceptor_create(options->address, server->server, &server->acceptor, &server->port, err));
@@ -754,6 +790,8 @@ void rpc_server_destroy(struct rpc_server *server) {
     for (int i = 0; i < server->queue_count && server->options.client == NULL; i++) grpc_queue_stop(&server->queues[i]);
     grpc_health_destroy(server->health);
     grpc_reflection_destroy(server->reflection);
+    if (server->certificate != NULL) grpc_ssl_server_certificate_config_destroy(server->certificate);
+    pthread_mutex_destroy(&server->certificate_mutex);
     pthread_cond_destroy(&server->idle);
     pthread_mutex_destroy(&server->mutex);
     free(server);

@@ -74,6 +74,9 @@ enum status rpc_server_add(struct rpc_server *server, const struct rpc_method *m
                            struct error *err);
 enum status rpc_server_start(struct rpc_server *server, struct error *err);
 int rpc_server_port(const struct rpc_server *server);
+/** Read the TLS files again: connections that come from now on are shown the new ones; open ones go on. Without TLS nothing. On failure
+ *  (INVALID_ARGUMENT: a file) all stays as it is. Any thread. */
+enum status rpc_server_reread_tls(struct rpc_server *server, struct error *err);
 /** grpc.health.v1 state of a service name ("" = the whole server). Watchers are told. Any thread. */
 void rpc_server_set_health(struct rpc_server *server, const char *service, bool serving);
 /** Refuse new calls, let running ones end for `grace_ns`, then cancel them; returns when all have ended. */

@@ -171,7 +171,9 @@ static void append_date(struct bytes *out) {
 static void begin_answer_locked(struct http_exchange *exchange, enum http_phase phase, int status,
                                 const char *content_type, int64_t length) {
     struct bytes *out = &exchange->pending;
-    bool closes = !exchange->keeps_alive || exchange->says_close || atomic_load(&exchange->server->stopping);
+    const struct http_server *server = exchange->server;
+    bool closes = !exchange->keeps_alive || exchange->says_close || atomic_load(&server->stopping) ||
+                  atomic_load(&server->retiring);
     exchange->phase = phase;
     exchange->bodiless = strcmp(exchange->head.method, "HEAD") == 0 || status == 204 || status == 304;
     exchange->chunked = length < 0 && exchange->head.minor_version > 0 && !exchange->bodiless;

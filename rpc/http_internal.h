@@ -101,7 +101,7 @@ struct http_server {
     struct loop_member member;
     struct loop_source listen_source;
     bool started;
-    atomic_bool stopping, killing;
+    atomic_bool retiring, stopping, killing;
     atomic_int connection_count;
     _Atomic int64_t bodies_bytes; /* in the bodies of exchanges that are not closed */
 

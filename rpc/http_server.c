@@ -301,6 +301,10 @@ int http_server_connections(const struct http_server *server) {
 
 /* --- stop --- */
 
+void http_server_retire(struct http_server *server) {
+    atomic_store(&server->retiring, true);
+}
+
 void http_server_stop(struct http_server *server, int64_t grace_ns) {
     if (!server->started) return;
     server->started = false;

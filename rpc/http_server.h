@@ -84,6 +84,12 @@ struct http_server_options {
 /** Listens and serves from now on. Strings are copied. STATUS_UNAVAILABLE: the address is taken; STATUS_INVALID_ARGUMENT: the address, a file or a number is wrong. */
 enum status http_server_create(const struct http_server_options *options, struct http_server **out, struct error *err);
 int http_server_port(const struct http_server *server);
+/** Read certificate, key and authorities again: connections that come from now on are shown the new ones; open ones go on as they are, and what was
+ *  taken up from before is no more. Without TLS nothing. On failure (INVALID_ARGUMENT: a file) all stays as it is. Any thread. */
+enum status http_server_reread_tls(struct http_server *server, struct error *err);
+/** It will be stopped soon: all is served as before, but each connection ends with its next answer ("Connection: close"), so that a proxy's do not
+ *  break while it sends a request. Any thread. */
+void http_server_retire(struct http_server *server);
 /** Refuse new connections, close idle ones; let running exchanges end for up to `grace_ns` (answers carry "Connection: close"); then drop the rest.
  *  When it returns every on_closed has been called. Not from a callback. */
 void http_server_stop(struct http_server *server, int64_t grace_ns);

@@ -6,80 +6,113 @@
 
 #include <gnutls/gnutls.h>
 #include <gnutls/x509.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
-struct http_tls {
+/** What the files said when they were read. Sessions borrow it, so it lives as long as the last of them. */
+struct identity {
+    atomic_int references;
     gnutls_certificate_credentials_t credentials;
     gnutls_datum_t ticket_key; /* of sessions that are taken up again, which costs no signature; this process's alone */
     bool mutual;               /* clients show certificates, each time anew: no tickets */
 };
 
-static enum status load_texts(struct http_tls *tls, const struct http_server_options *options, char *certificate,
-                              char *key, char *trust, struct error *err) {
-    gnutls_datum_t certificate_pem = {(unsigned char *)certificate, (unsigned)strlen(certificate)},
-                   key_pem = {(unsigned char *)key, (unsigned)strlen(key)};
-    if (gnutls_certificate_allocate_credentials(&tls->credentials) < 0)
-        return error_set(err, STATUS_RESOURCE_EXHAUSTED, "HTTP server: no memory");
-    if (gnutls_certificate_set_x509_key_mem(tls->credentials, &certificate_pem, &key_pem, GNUTLS_X509_FMT_PEM) < 0)
-        return error_set(err, STATUS_INVALID_ARGUMENT, "HTTPS cannot start with certificate %s and key %s",
-                         options->certificate_file, options->key_file);
-    (void)gnutls_certificate_set_known_dh_params(tls->credentials, GNUTLS_SEC_PARAM_MEDIUM);
-    if (trust == NULL) {
-        if (gnutls_session_ticket_key_generate(&tls->ticket_key) >= 0) return STATUS_OK;
-        return error_set(err, STATUS_INTERNAL, "HTTP server: no key for session tickets");
+struct http_tls {
+    pthread_mutex_t mutex; /* guards what follows */
+    struct identity *identity;
+};
+
+static void identity_unref(void *context) {
+    struct identity *identity = context;
+    if (identity == NULL || atomic_fetch_sub(&identity->references, 1) != 1) return;
+    if (identity->credentials != NULL) gnutls_certificate_free_credentials(identity->credentials);
+    if (identity->ticket_key.data != NULL) {
+        explicit_bzero(identity->ticket_key.data, identity->ticket_key.size);
+        gnutls_free(identity->ticket_key.data);
     }
-    tls->mutual = true;
-    gnutls_datum_t trust_pem = {(unsigned char *)trust, (unsigned)strlen(trust)};
-    TRY(tls_check_trust(options->ca_file, trust, err));
-    if (gnutls_certificate_set_x509_trust_mem(tls->credentials, &trust_pem, GNUTLS_X509_FMT_PEM) > 0) return STATUS_OK;
-    return error_set(err, STATUS_INVALID_ARGUMENT, "no certificate of an authority in %s", options->ca_file);
+    free(identity);
+}
+
+static enum status identity_create(const struct http_server_options *options, struct identity **out,
+                                   struct error *err) {
+    struct identity *identity = calloc(1, sizeof *identity);
+    if (identity == NULL) return error_set(err, STATUS_RESOURCE_EXHAUSTED, "HTTP server: no memory");
+    atomic_init(&identity->references, 1);
+    identity->mutual = options->ca_file != NULL;
+    enum status status =
+        tls_load_identity(options->certificate_file, options->key_file, options->ca_file, &identity->credentials, err);
+    if (status == STATUS_OK)
+        (void)gnutls_certificate_set_known_dh_params(identity->credentials, GNUTLS_SEC_PARAM_MEDIUM);
+    if (status == STATUS_OK && !identity->mutual && gnutls_session_ticket_key_generate(&identity->ticket_key) < 0)
+        status = error_set(err, STATUS_INTERNAL, "HTTP server: no key for session tickets");
+    if (status == STATUS_OK)
+        *out = identity;
+    else
+        identity_unref(identity);
+    return status;
 }
 
 enum status http_tls_load(struct http_server *server, struct error *err) {
     const struct http_server_options *options = &server->options;
-    char *certificate = NULL, *key = NULL, *trust = NULL;
     if (options->certificate_file == NULL && options->key_file == NULL && options->ca_file == NULL) return STATUS_OK;
     if (options->certificate_file == NULL || options->key_file == NULL)
         return error_set(err, STATUS_INVALID_ARGUMENT, "HTTP server: TLS needs both a certificate file and a key file");
-    server->tls = calloc(1, sizeof *server->tls);
-    if (server->tls == NULL) return error_set(err, STATUS_RESOURCE_EXHAUSTED, "HTTP server: no memory");
-    enum status status = STATUS_OK;
-    TRY_CLEANUP(tls_read_pem(options->certificate_file, &certificate, err));
-    TRY_CLEANUP(tls_read_pem(options->key_file, &key, err));
-    if (options->ca_file != NULL) TRY_CLEANUP(tls_read_pem(options->ca_file, &trust, err));
-    TRY_CLEANUP(load_texts(server->tls, options, certificate, key, trust, err));
-cleanup:
-    free(certificate);
-    if (key != NULL) explicit_bzero(key, strlen(key));
-    free(key);
-    free(trust);
-    return status;
+    struct http_tls *tls = calloc(1, sizeof *tls);
+    if (tls == NULL) return error_set(err, STATUS_RESOURCE_EXHAUSTED, "HTTP server: no memory");
+    pthread_mutex_init(&tls->mutex, NULL);
+    server->tls = tls;
+    return identity_create(options, &tls->identity, err);
+}
+
+enum status http_server_reread_tls(struct http_server *server, struct error *err) {
+    struct http_tls *tls = server->tls;
+    struct identity *read = NULL, *before;
+    if (tls == NULL) return STATUS_OK;
+    TRY(identity_create(&server->options, &read, err));
+    pthread_mutex_lock(&tls->mutex);
+    before = tls->identity;
+    tls->identity = read;
+    pthread_mutex_unlock(&tls->mutex);
+    identity_unref(before);
+    return STATUS_OK;
 }
 
 void http_tls_unload(struct http_server *server) {
     if (server->tls == NULL) return;
-    if (server->tls->credentials != NULL) gnutls_certificate_free_credentials(server->tls->credentials);
-    if (server->tls->ticket_key.data != NULL) {
-        explicit_bzero(server->tls->ticket_key.data, server->tls->ticket_key.size);
-        gnutls_free(server->tls->ticket_key.data);
-    }
+    identity_unref(server->tls->identity);
+    pthread_mutex_destroy(&server->tls->mutex);
     free(server->tls);
     server->tls = NULL;
+}
+
+static struct identity *identity_now(struct http_tls *tls) {
+    pthread_mutex_lock(&tls->mutex);
+    struct identity *identity = tls->identity;
+    atomic_fetch_add(&identity->references, 1);
+    pthread_mutex_unlock(&tls->mutex);
+    return identity;
 }
 
 struct tls_session *http_tls_open(const struct http_server *server, int fd) {
     static gnutls_typed_vdata_st purpose = {.type = GNUTLS_DT_KEY_PURPOSE_OID,
                                             .data = (unsigned char *)(uintptr_t)GNUTLS_KP_TLS_WWW_CLIENT};
-    struct tls_session *session = tls_session_create(GNUTLS_SERVER, server->tls->credentials, fd);
-    if (session != NULL && server->tls->mutual) {
+    struct identity *identity = identity_now(server->tls);
+    struct tls_session *session = tls_session_create(GNUTLS_SERVER, identity->credentials, fd);
+    if (session == NULL) {
+        identity_unref(identity);
+        return NULL;
+    }
+    session->on_closed = identity_unref;
+    session->owner = identity;
+    if (identity->mutual) {
         /* Required and verified here: a client without a good one does not pass the handshake. */
         gnutls_certificate_server_set_request(session->session, GNUTLS_CERT_REQUIRE);
         gnutls_session_set_verify_cert2(session->session, &purpose, 1, 0);
+    } else if (gnutls_session_ticket_enable_server(session->session, &identity->ticket_key) < 0) {
+        tls_session_close(session);
+        return NULL;
     }
-    if (session == NULL || server->tls->mutual ||
-        gnutls_session_ticket_enable_server(session->session, &server->tls->ticket_key) >= 0)
-        return session;
-    tls_session_close(session);
-    return NULL;
+    return session;
 }

@@ -51,6 +51,54 @@ enum status tls_check_trust(const char *path, const char *text, struct error *er
     return error_set(err, STATUS_INVALID_ARGUMENT, "no certificate of an authority in %s", path);
 }
 
+static enum status set_identity(gnutls_certificate_credentials_t credentials, char *certificate, char *key,
+                                const char *certificate_file, const char *key_file, struct error *err) {
+    gnutls_datum_t certificate_pem = {(unsigned char *)certificate, (unsigned)strlen(certificate)},
+                   key_pem = {(unsigned char *)key, (unsigned)strlen(key)};
+    if (gnutls_certificate_set_x509_key_mem(credentials, &certificate_pem, &key_pem, GNUTLS_X509_FMT_PEM) >= 0)
+        return STATUS_OK;
+    return error_set(err, STATUS_INVALID_ARGUMENT, "certificate %s and key %s do not fit", certificate_file, key_file);
+}
+
+static enum status set_trust(gnutls_certificate_credentials_t credentials, char *text, const char *path,
+                             struct error *err) {
+    gnutls_datum_t pem = {(unsigned char *)text, (unsigned)strlen(text)};
+    TRY(tls_check_trust(path, text, err));
+    if (gnutls_certificate_set_x509_trust_mem(credentials, &pem, GNUTLS_X509_FMT_PEM) > 0) return STATUS_OK;
+    return error_set(err, STATUS_INVALID_ARGUMENT, "no certificate of an authority in %s", path);
+}
+
+enum status tls_load_identity(const char *certificate_file, const char *key_file, const char *ca_file,
+                              gnutls_certificate_credentials_t *out, struct error *err) {
+    char *certificate = NULL, *key = NULL, *trust = NULL;
+    gnutls_certificate_credentials_t credentials = NULL;
+    enum status status = STATUS_OK;
+    TRY_CLEANUP(tls_read_pem(certificate_file, &certificate, err));
+    TRY_CLEANUP(tls_read_pem(key_file, &key, err));
+    if (ca_file != NULL) TRY_CLEANUP(tls_read_pem(ca_file, &trust, err));
+    if (gnutls_certificate_allocate_credentials(&credentials) < 0)
+        TRY_CLEANUP(error_set(err, STATUS_RESOURCE_EXHAUSTED, "TLS: no memory"));
+    TRY_CLEANUP(set_identity(credentials, certificate, key, certificate_file, key_file, err));
+    if (trust != NULL) TRY_CLEANUP(set_trust(credentials, trust, ca_file, err));
+    *out = credentials;
+    credentials = NULL;
+cleanup:
+    if (credentials != NULL) gnutls_certificate_free_credentials(credentials);
+    free(certificate);
+    if (key != NULL) explicit_bzero(key, strlen(key));
+    free(key);
+    free(trust);
+    return status;
+}
+
+enum status tls_check_identity(const char *certificate_file, const char *key_file, const char *ca_file,
+                               struct error *err) {
+    gnutls_certificate_credentials_t credentials;
+    TRY(tls_load_identity(certificate_file, key_file, ca_file, &credentials, err));
+    gnutls_certificate_free_credentials(credentials);
+    return STATUS_OK;
+}
+
 /* ---- sessions ------------------------------------------------------------------------------------------------------ */
 
 /** The socket, and whether it has more: GnuTLS says "again" also for a message of its own (a ticket, new keys), behind which there may be data
@@ -82,6 +130,7 @@ struct tls_session *tls_session_create(unsigned flags, gnutls_certificate_creden
 void tls_session_close(struct tls_session *session) {
     if (session == NULL) return;
     gnutls_deinit(session->session);
+    if (session->on_closed != NULL) session->on_closed(session->owner);
     free(session);
 }
 
@@ -154,11 +203,7 @@ static enum status load_trust(struct tls_client *client, const char *path, struc
         return error_set(err, STATUS_INVALID_ARGUMENT, "this system trusts no authorities");
     }
     TRY(tls_read_pem(path, &text, err));
-    enum status status = tls_check_trust(path, text, err);
-    gnutls_datum_t pem = {(unsigned char *)text, (unsigned)strlen(text)};
-    if (status == STATUS_OK &&
-        gnutls_certificate_set_x509_trust_mem(client->credentials, &pem, GNUTLS_X509_FMT_PEM) <= 0)
-        status = error_set(err, STATUS_INVALID_ARGUMENT, "no certificate of an authority in %s", path);
+    enum status status = set_trust(client->credentials, text, path, err);
     free(text);
     return status;
 }
@@ -172,11 +217,7 @@ static enum status load_own(struct tls_client *client, const char *certificate_f
     enum status status = STATUS_OK;
     TRY_CLEANUP(tls_read_pem(certificate_file, &certificate, err));
     TRY_CLEANUP(tls_read_pem(key_file, &key, err));
-    gnutls_datum_t certificate_pem = {(unsigned char *)certificate, (unsigned)strlen(certificate)},
-                   key_pem = {(unsigned char *)key, (unsigned)strlen(key)};
-    if (gnutls_certificate_set_x509_key_mem(client->credentials, &certificate_pem, &key_pem, GNUTLS_X509_FMT_PEM) < 0)
-        status =
-            error_set(err, STATUS_INVALID_ARGUMENT, "certificate %s and key %s do not fit", certificate_file, key_file);
+    TRY_CLEANUP(set_identity(client->credentials, certificate, key, certificate_file, key_file, err));
 cleanup:
     free(certificate);
     if (key != NULL) explicit_bzero(key, strlen(key));

@@ -23,6 +23,10 @@ void tls_say_end(struct tls_session *session);
 /** Why the last of them failed; lent, never NULL. */
 const char *tls_reason(const struct tls_session *session);
 
+/** Can a server use these PEM files? `ca_file` may be NULL. INVALID_ARGUMENT names the file that is missing or wrong. */
+enum status tls_check_identity(const char *certificate_file, const char *key_file, const char *ca_file,
+                               struct error *err);
+
 /** What a client trusts, and shows of itself. */
 struct tls_client;
 /** PEM files. `ca_file` NULL: the system's authorities; the other two NULL: it shows nothing. INVALID_ARGUMENT names the file. */

@@ -320,6 +320,12 @@ bool redis_client_connected(const struct redis_client *client) {
     return atomic_load(&client->connected);
 }
 
+void redis_client_reason(struct redis_client *client, char *out, size_t bytes) {
+    pthread_mutex_lock(&client->mutex);
+    snprintf(out, bytes, "%s", atomic_load(&client->connected) ? "" : client->reason);
+    pthread_mutex_unlock(&client->mutex);
+}
+
 bool redis_client_in_cluster(const struct redis_client *client) {
     return atomic_load(&client->in_cluster);
 }

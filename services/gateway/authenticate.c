@@ -167,6 +167,7 @@ static void on_verified(void *context, const struct rpc_result *result, struct b
     struct asking *asking = context;
     struct key_info *info = NULL;
     enum status status = result->status == STATUS_OK ? read_reply(reply, &info) : result->status;
+    service_token_heard(asking->gateway, result->status);
     if (status == STATUS_OK) {
         /* Whoever looks after leases and the outbox has to know of it; in a slot of its own, so not in the scripts. */
         if (!key_info_is_operator(info))
@@ -174,8 +175,9 @@ static void on_verified(void *context, const struct rpc_result *result, struct b
         cache_put(asking->gateway->key_cache, asking->digest, info, asking->gateway->settings.key_cache_ns,
                   asking->generation);
     } else if (status != STATUS_UNAUTHENTICATED) {
-        log_warn("the keys service cannot be asked", LOG_S("status", status_name(status)),
-                 LOG_S("error", result->message));
+        if (status != STATUS_PERMISSION_DENIED) /* of which service_token.c tells */
+            log_warn("the keys service cannot be asked", LOG_S("status", status_name(status)),
+                     LOG_S("error", result->message));
         status = STATUS_UNAVAILABLE;
     }
     asking->fn(asking->context, status, info);

@@ -11,6 +11,7 @@
  *                                                                                     ahead.c         admissions before their requests come
  *     api_error.c    errors as both fronts show them                                  generation.h    one generation on a worker, over worker_link.c
  *     workers.c      who serves what now, from Redis                                  chat_check.c    what a conversation must satisfy
+ *     readiness.c    what is missing behind us; service_token.c  whether the keys service takes our token
  *     console.c      the web console's files                         ─ answered at once, without a key
  *     models.c       model cards                                                      chat_answer.c   chunks and answers
  *                                                                                     chat_model.c    what the chosen model must be able to do with it
@@ -29,6 +30,7 @@
 #include "rpc/http_server.h"
 #include "rpc/transcode.h"
 #include "services/gateway/client_address.h"
+#include "services/gateway/service_token.h"
 #include "services/gateway/settings.h"
 #include "store/redis.h"
 
@@ -59,6 +61,7 @@ struct gateway {
     struct rpc_client *client;
     struct rpc_channel *keys;
     char *service_authorization; /* "Bearer <token>" for VerifyKey; NULL: none */
+    struct service_token service_token;
     struct key_cache *key_cache;
     struct worker_links *links;
     struct workers *workers;
@@ -95,7 +98,9 @@ void http_front_refused(int http_status, const char *reason, struct bytes *out, 
 /** All methods. Before the server starts; once in a process. */
 enum status grpc_front_add(struct rpc_server *server, struct gateway *gateway, struct error *err);
 
-/** Ready to serve: the ports for clients are open; Redis, the keys service and at least one worker are there. `reason` says what is missing. */
-bool gateway_is_ready(const struct gateway *gateway, const char **out_reason);
+/** Ready to serve: the ports for clients are open; Redis, a keys service that takes our token and at least one worker are there. `out_reason` says
+ *  what is missing, without a line's end. Any thread. */
+enum { GATEWAY_REASON_BYTES = 384 };
+bool gateway_is_ready(const struct gateway *gateway, char out_reason[GATEWAY_REASON_BYTES]);
 
 #endif

@@ -28,22 +28,6 @@
 #include <string.h>
 #include <unistd.h>
 
-bool gateway_is_ready(const struct gateway *gateway, const char **out_reason) {
-    if (atomic_load(&gateway->draining))
-        *out_reason = "draining\n";
-    else if (!atomic_load(&gateway->serving))
-        *out_reason = "the ports for clients are not open yet\n";
-    else if (!redis_client_connected(gateway->redis) || !redis_client_connected(gateway->limits))
-        *out_reason = "Redis cannot be reached\n";
-    else if (!rpc_channel_ready(gateway->keys))
-        *out_reason = "the keys service cannot be reached\n";
-    else if (workers_count(gateway->workers) == 0)
-        *out_reason = "no worker is there\n";
-    else
-        return true;
-    return false;
-}
-
 enum { TRANSCODED_MAX = 80 };
 
 static enum status open_transcoder(struct gateway *gateway, struct error *err) {
@@ -209,25 +193,67 @@ static void look_after_leases(struct gateway *gateway) {
     metric_set(gateway->settlements_lost, (double)(counts.dropped + counts.refused));
 }
 
+/** SIGHUP: certificates have been renewed. What cannot be used changes nothing. */
+static void reread_tls(struct gateway *gateway) {
+    struct error err = {0};
+    if (gateway->settings.tls_certificate_file == NULL)
+        log_info("SIGHUP changes nothing: there are no TLS files to read again");
+    else if (http_server_reread_tls(gateway->http, &err) == STATUS_OK &&
+             rpc_server_reread_tls(gateway->grpc, &err) == STATUS_OK)
+        log_info("SIGHUP: the TLS files were read again", LOG_S("certificate", gateway->settings.tls_certificate_file));
+    else
+        log_error("SIGHUP: the TLS files cannot be used, and those of before go on", LOG_S("error", err.message));
+}
+
+/** What clients of health and the log were last told. */
+struct told {
+    bool once, ready;
+    char reason[GATEWAY_REASON_BYTES];
+    int64_t at_ns;
+};
+
+/** While it is not ready, the reason may change with every attempt (to connect): once a second is enough for a log. */
+static void tell_readiness(struct gateway *gateway, struct told *told) {
+    char reason[GATEWAY_REASON_BYTES];
+    bool ready = gateway_is_ready(gateway, reason), turned = !told->once || ready != told->ready;
+    int64_t now = clock_monotonic_ns(clock_system());
+    for (size_t i = 0; i < sizeof health_services / sizeof health_services[0] && turned; i++)
+        rpc_server_set_health(gateway->grpc, health_services[i], ready);
+    if (!turned && (strcmp(reason, told->reason) == 0 || now - told->at_ns < NS_PER_S)) return;
+    log_info(ready ? "ready" : "not ready", LOG_S("reason", ready ? NULL : reason));
+    told->once = true;
+    told->ready = ready;
+    told->at_ns = now;
+    memcpy(told->reason, reason, sizeof reason);
+}
+
 /** Health follows readiness, so that a load balancer asking gRPC sees what /readyz says; and leases are kept alive. */
 static void follow_health(struct gateway *gateway, const sigset_t *signals) {
     const struct timespec step = {.tv_nsec = 200 * NS_PER_MS};
-    bool told = false, first = true;
+    struct told told = {0};
     for (;;) {
-        const char *reason = "";
-        bool ready = gateway_is_ready(gateway, &reason);
-        char line[64];
-        snprintf(line, sizeof line, "%.*s", (int)strcspn(reason, "\n"), reason);
-        for (size_t i = 0; i < sizeof health_services / sizeof health_services[0] && (ready != told || first); i++)
-            rpc_server_set_health(gateway->grpc, health_services[i], ready);
-        if (ready != told || first) log_info(ready ? "ready" : "not ready", LOG_S("reason", ready ? NULL : line));
-        told = ready;
-        first = false;
+        service_token_look_after(gateway);
+        tell_readiness(gateway, &told);
         look_after_leases(gateway);
         int number = sigtimedwait(signals, NULL, &step);
-        if (number < 0) continue;
+        if (number == SIGHUP) reread_tls(gateway);
+        if (number < 0 || number == SIGHUP) continue;
         log_info("stopping", LOG_S("signal", number == SIGTERM ? "SIGTERM" : "SIGINT"));
         return;
+    }
+}
+
+/** Whoever sends requests here needs a moment to notice that we are not ready any more: until then all is served as before. */
+static void serve_on(struct gateway *gateway, const sigset_t *signals) {
+    const struct timespec step = {.tv_nsec = 20 * NS_PER_MS};
+    int64_t until = clock_monotonic_ns(clock_system()) + gateway->settings.drain_delay_ns;
+    for (size_t i = 0; i < sizeof health_services / sizeof health_services[0]; i++)
+        rpc_server_set_health(gateway->grpc, health_services[i], false);
+    http_server_retire(gateway->http);
+    while (clock_monotonic_ns(clock_system()) < until) {
+        look_after_leases(gateway);
+        int number = sigtimedwait(signals, NULL, &step);
+        if (number == SIGTERM || number == SIGINT) return;
     }
 }
 
@@ -329,6 +355,7 @@ static enum status serve(struct gateway *gateway, const sigset_t *signals, struc
              LOG_I("pid", getpid()));
     follow_health(gateway, signals);
     atomic_store(&gateway->draining, true);
+    serve_on(gateway, signals);
 cleanup:
     close_gateway(gateway);
     return status;
@@ -353,6 +380,7 @@ int main(int argc, char **argv) {
     sigemptyset(&signals);
     sigaddset(&signals, SIGTERM);
     sigaddset(&signals, SIGINT);
+    sigaddset(&signals, SIGHUP);
     pthread_sigmask(SIG_BLOCK, &signals, NULL);
 
     enum status status = serve(&gateway, &signals, &err);

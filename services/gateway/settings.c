@@ -59,6 +59,9 @@ static const struct setting gateway_settings_table[] = {
         "HTTP connections whose first request has not begun, or whose headers are not whole, by then are closed"),
     SETTING_DURATION(S, heartbeat_ns, "heartbeat", "10s", 0, 600e9,
                      "comment line in a stream that is silent this long; 0: none"),
+    SETTING_DURATION(S, drain_delay_ns, "drain-delay", "0s", 0, 3600e9,
+                     "after SIGTERM, before --drain: /readyz says 503 and everything is still served, until load "
+                     "balancers have noticed; a second signal ends it"),
     SETTING_DURATION(S, drain_ns, "drain", "30s", 0, 3600e9, "time that running requests get after SIGTERM"),
     SETTING_DURATION(S, upstream_keepalive_ns, "upstream-keepalive", "10s", 1e9, 7200e9,
                      "ping idle connections to workers and the keys service this often"),
@@ -89,8 +92,16 @@ static const struct setting gateway_settings_table[] = {
 
 enum status gateway_settings_load(int argc, char **argv, struct gateway_settings *out,
                                   enum settings_outcome *out_outcome, struct error *err) {
-    return settings_load(gateway_settings_table, "bora-gateway",
-                         "The public face: HTTP and gRPC, keys, limits, routing.", argc, argv, out, out_outcome, err);
+    TRY(settings_load(gateway_settings_table, "bora-gateway", "The public face: HTTP and gRPC, keys, limits, routing.",
+                      argc, argv, out, out_outcome, err));
+    if (*out_outcome != SETTINGS_RUN) return STATUS_OK;
+    const struct settings_tls own = {"", out->tls_certificate_file, out->tls_key_file, out->tls_ca_file, false};
+    const struct settings_tls upstream = {"upstream-", out->upstream_tls_certificate_file, out->upstream_tls_key_file,
+                                          out->upstream_tls_ca_file, true};
+    enum status status = settings_check_tls(&own, err);
+    if (status == STATUS_OK) status = settings_check_tls(&upstream, err);
+    if (status != STATUS_OK) gateway_settings_free(out);
+    return status;
 }
 
 void gateway_settings_free(struct gateway_settings *settings) {

@@ -18,7 +18,7 @@ struct gateway_settings {
         client_threads;
     bool admit_ahead;
     int64_t key_cache_ns, spin_ns, discovery_ns, request_timeout_ns, idle_timeout_ns, header_timeout_ns, heartbeat_ns,
-        drain_ns;
+        drain_delay_ns, drain_ns;
     int64_t keepalive_ns, upstream_keepalive_ns, upstream_keepalive_timeout_ns, keepalive_timeout_ns;
     char *tls_certificate_file, *tls_key_file, *tls_ca_file;
     char *upstream_tls_ca_file, *upstream_tls_certificate_file, *upstream_tls_key_file;

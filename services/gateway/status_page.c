@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "services/gateway/gateway.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -45,12 +46,14 @@ static void respond_metrics(struct status_page *page, struct http_exchange *exch
 }
 
 static void respond(struct status_page *page, struct http_exchange *exchange) {
-    const char *path = http_exchange_path(exchange), *reason = NULL;
+    const char *path = http_exchange_path(exchange);
     if (strcmp(path, "/metrics") == 0) {
         respond_metrics(page, exchange);
     } else if (strcmp(path, "/readyz") == 0) {
-        bool ready = gateway_is_ready(page->gateway, &reason);
-        respond_text(exchange, ready ? 200 : 503, ready ? "ok\n" : reason);
+        char reason[GATEWAY_REASON_BYTES], text[GATEWAY_REASON_BYTES + 1];
+        bool ready = gateway_is_ready(page->gateway, reason);
+        snprintf(text, sizeof text, "%s\n", ready ? "ok" : reason);
+        respond_text(exchange, ready ? 200 : 503, text);
     } else {
         respond_text(exchange, 200, "ok\n");
     }

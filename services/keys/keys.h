@@ -56,6 +56,7 @@ struct keys_service {
     atomic_int readiness;  /* enum keys_readiness */
     atomic_int connection; /* counts those to the store that came and went */
     atomic_bool draining;
+    _Atomic int64_t token_told_ns; /* when the log was last told of a gateway with a wrong service token; 0: never */
 };
 
 /** The methods of bora.v1.KeyService, TenantService and UsageService; `service` is the struct keys_service. */
@@ -69,6 +70,11 @@ void keys_verify(struct rpc_call *call, struct bytes_view bytes);
 /** For redis_options.on_connection; the context is the struct keys_service. On the Redis client's thread. */
 void keys_on_connection(void *context, bool connected);
 void keys_on_limits_connection(void *context, bool connected);
+/** --redis-limits, or what it stands for when it is not given. */
+const char *keys_limits_address(const struct keys_service *service);
+/** A warning that says which Redis, and why it is not there. */
+enum { KEYS_REASON_BYTES = 192 };
+void keys_log_redis(const char *event, const char *address, struct redis_client *client);
 /** What grpc.health.v1 says of all our services. */
 void keys_set_health(struct keys_service *service, bool serving);
 /** UNAVAILABLE or FAILED_PRECONDITION unless the store can be used. */

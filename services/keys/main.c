@@ -107,14 +107,29 @@ static void log_serving(const struct keys_service *service, const struct http_se
 /** Redis may come later; but whoever mistyped its address should read why nothing works. */
 static void report_missing_redis(struct keys_service *service) {
     struct error reason = {0};
-    if (redis_client_wait(service->redis, NS_PER_S, &reason) == STATUS_OK) return;
-    log_warn("not ready yet", LOG_S("redis", service->settings.redis_address), LOG_S("error", reason.message));
+    if (redis_client_wait(service->redis, NS_PER_S, &reason) != STATUS_OK)
+        keys_log_redis("not ready yet", service->settings.redis_address, service->redis);
+    if (redis_client_wait(service->limits_redis, NS_PER_S, &reason) != STATUS_OK)
+        keys_log_redis("the limits' Redis cannot be reached", keys_limits_address(service), service->limits_redis);
+}
+
+/** SIGHUP: certificates have been renewed. What cannot be used changes nothing. */
+static void reread_tls(struct keys_service *service) {
+    struct error err = {0};
+    if (service->settings.tls_certificate_file == NULL)
+        log_info("SIGHUP changes nothing: there are no TLS files to read again");
+    else if (rpc_server_reread_tls(service->server, &err) == STATUS_OK)
+        log_info("SIGHUP: the TLS files were read again", LOG_S("certificate", service->settings.tls_certificate_file));
+    else
+        log_error("SIGHUP: the TLS files cannot be used, and those of before go on", LOG_S("error", err.message));
 }
 
 /** Wait for SIGTERM or SIGINT, which main has blocked in every thread. */
-static void wait_for_signal(const sigset_t *signals) {
+static void wait_for_signal(struct keys_service *service, const sigset_t *signals) {
     int number = 0;
-    while (sigwait(signals, &number) != 0) {
+    while (sigwait(signals, &number) != 0 || number == SIGHUP) {
+        if (number == SIGHUP) reread_tls(service);
+        number = 0;
     }
     log_info("stopping", LOG_S("signal", number == SIGTERM ? "SIGTERM" : "SIGINT"));
 }
@@ -131,7 +146,7 @@ static enum status serve(struct keys_service *service, const sigset_t *signals, 
     log_serving(service, status_page);
     report_missing_redis(service);
 
-    wait_for_signal(signals);
+    wait_for_signal(service, signals);
     atomic_store(&service->draining, true);
     keys_set_health(service, false);
 cleanup:
@@ -173,6 +188,7 @@ int main(int argc, char **argv) {
     sigemptyset(&signals);
     sigaddset(&signals, SIGTERM);
     sigaddset(&signals, SIGINT);
+    sigaddset(&signals, SIGHUP);
     pthread_sigmask(SIG_BLOCK, &signals, NULL);
 
     enum status status = serve(&service, &signals, &err);

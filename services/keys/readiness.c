@@ -81,11 +81,23 @@ static void on_configuration(void *context, enum status status, const struct red
                  LOG_S("appendonly", append_only), LOG_S("appendfsync", sync));
 }
 
+const char *keys_limits_address(const struct keys_service *service) {
+    const struct keys_settings *settings = &service->settings;
+    return settings->redis_limits_address != NULL ? settings->redis_limits_address : settings->redis_address;
+}
+
+void keys_log_redis(const char *event, const char *address, struct redis_client *client) {
+    char reason[KEYS_REASON_BYTES];
+    redis_client_reason(client, reason, sizeof reason);
+    log_warn(event, LOG_S("redis", address), LOG_S("error", reason));
+}
+
 void keys_on_connection(void *context, bool connected) {
     struct keys_service *service = context;
     atomic_fetch_add(&service->connection, 1);
     if (!connected) {
-        if (!atomic_load(&service->draining)) log_warn("Redis cannot be reached");
+        if (!atomic_load(&service->draining))
+            keys_log_redis("Redis cannot be reached", service->settings.redis_address, service->redis);
         set_readiness(service, KEYS_AWAY);
         return;
     }
@@ -102,7 +114,8 @@ void keys_on_limits_connection(void *context, bool connected) {
         keeper_wake(service->changes);
         keeper_wake(service->seeds);
     } else if (!atomic_load(&service->draining)) {
-        log_warn("the limits' Redis cannot be reached: gateways cannot be told of changes");
+        keys_log_redis("the limits' Redis cannot be reached: gateways cannot be told of changes",
+                       keys_limits_address(service), service->limits_redis);
     }
 }
 

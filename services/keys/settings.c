@@ -53,9 +53,14 @@ static const struct setting keys_settings_table[] = {
 
 enum status keys_settings_load(int argc, char **argv, struct keys_settings *out, enum settings_outcome *out_outcome,
                                struct error *err) {
-    return settings_load(keys_settings_table, "bora-keys",
-                         "Keeps organisations, workspaces and API keys, and what was used.", argc, argv, out,
-                         out_outcome, err);
+    TRY(settings_load(keys_settings_table, "bora-keys",
+                      "Keeps organisations, workspaces and API keys, and what was used.", argc, argv, out, out_outcome,
+                      err));
+    if (*out_outcome != SETTINGS_RUN) return STATUS_OK;
+    const struct settings_tls own = {"", out->tls_certificate_file, out->tls_key_file, out->tls_ca_file, false};
+    enum status status = settings_check_tls(&own, err);
+    if (status != STATUS_OK) keys_settings_free(out);
+    return status;
 }
 
 static void forget(char **secret) {

@@ -2,6 +2,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "services/keys/status_page.h"
 
+#include <stdio.h>
 #include <string.h>
 
 enum { METRICS_BYTES_MAX = 4 << 20, CONNECTIONS_MAX = 64, BODY_BYTES_MAX = 65536, WATERMARK_BYTES = 1 << 20 };
@@ -12,6 +13,15 @@ static void respond_text(struct http_exchange *exchange, int http_status, const 
     (void)!bytes_printf(&text, "%s%s", first, second);
     http_exchange_respond(exchange, http_status, "text/plain; charset=utf-8", bytes_view(&text));
     bytes_deinit(&text);
+}
+
+/** Whoever runs the service is told which store, and why it is not there. */
+static void respond_readiness(struct http_exchange *exchange, struct keys_service *service, const char *readiness) {
+    char reason[KEYS_REASON_BYTES], rest[2 * KEYS_REASON_BYTES] = "\n";
+    redis_client_reason(service->redis, reason, sizeof reason);
+    if (reason[0] != 0 && atomic_load(&service->readiness) == KEYS_AWAY && !atomic_load(&service->draining))
+        snprintf(rest, sizeof rest, " at %.120s: %s\n", service->settings.redis_address, reason);
+    respond_text(exchange, strcmp(readiness, "ok") == 0 ? 200 : 503, readiness, rest);
 }
 
 static void respond_metrics(struct http_exchange *exchange, struct metrics *metrics) {
@@ -28,7 +38,7 @@ static void on_request(struct http_exchange *exchange, void *context) {
     if (strcmp(path, "/healthz") == 0)
         respond_text(exchange, 200, "ok", "\n");
     else if (strcmp(path, "/readyz") == 0)
-        respond_text(exchange, strcmp(readiness, "ok") == 0 ? 200 : 503, readiness, "\n");
+        respond_readiness(exchange, service, readiness);
     else if (strcmp(path, "/metrics") == 0)
         respond_metrics(exchange, service->metrics);
     else

@@ -228,6 +228,22 @@ static enum status read_key(struct verifying *verifying, struct bytes_view bytes
     return proper || *out_operator ? STATUS_OK : error_set(err, STATUS_UNAUTHENTICATED, "the key is not valid");
 }
 
+/** PERMISSION_DENIED, as UNAUTHENTICATED says that a key is not valid: a gateway must not blame its clients for its own token. Gateways go on asking,
+ *  and the log is told once a minute. */
+static enum status check_token(struct verifying *verifying, struct error *err) {
+    static const int64_t TELL_AGAIN_NS = 60 * NS_PER_S;
+    struct keys_service *service = verifying->service;
+    const char *authorization = rpc_call_metadata(verifying->call, "authorization");
+    if (keys_secrets_match(&service->secrets, service->secrets.service_hash, authorization)) return STATUS_OK;
+    int64_t now = clock_monotonic_ns(clock_system()), told = atomic_load(&service->token_told_ns);
+    if ((told == 0 || now - told >= TELL_AGAIN_NS) &&
+        atomic_compare_exchange_strong(&service->token_told_ns, &told, now))
+        log_warn("a gateway's service token is refused", LOG_S("peer", rpc_call_peer(verifying->call)),
+                 LOG_S("error", authorization == NULL ? "it shows none" : "it shows another one"),
+                 LOG_S("remedy", "--service-token-file of both must hold the same token"));
+    return error_set(err, STATUS_PERMISSION_DENIED, "the service token is missing or wrong");
+}
+
 void keys_verify(struct rpc_call *call, struct bytes_view bytes) {
     struct keys_service *service = rpc_call_service(call);
     struct verifying *verifying = calloc(1, sizeof *verifying);
@@ -240,10 +256,8 @@ void keys_verify(struct rpc_call *call, struct bytes_view bytes) {
     arena_init(&verifying->arena, MEMORY_BYTES);
     rpc_call_ref(call);
     struct error *err = &verifying->err;
-    enum status status = STATUS_OK;
+    enum status status = check_token(verifying, err);
     bool of_operator = false;
-    if (!keys_secrets_match(&service->secrets, service->secrets.service_hash, rpc_call_metadata(call, "authorization")))
-        status = error_set(err, STATUS_UNAUTHENTICATED, "the service token is missing or wrong");
     if (status == STATUS_OK) status = read_key(verifying, bytes, &of_operator, err);
     if (status == STATUS_OK) status = keys_require_ready(service, err);
     if (status != STATUS_OK)

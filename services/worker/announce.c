@@ -98,7 +98,8 @@ static void on_announced(void *context, enum status status, const struct redis_r
     if (connected || first) {
         announcer->reported = false;
     } else if (!announcer->reported) {
-        log_warn("announcement failed", LOG_S("error", message));
+        log_warn("announcement failed", LOG_S("redis", announcer->worker->settings.redis_address),
+                 LOG_S("error", message));
         announcer->reported = true;
     }
     pthread_mutex_unlock(&announcer->mutex);
@@ -195,6 +196,10 @@ void announcer_stop(struct announcer *announcer) {
     pthread_cond_destroy(&announcer->wake);
     pthread_mutex_destroy(&announcer->mutex);
     free(announcer);
+}
+
+void announcer_reason(struct announcer *announcer, char *out, size_t bytes) {
+    redis_client_reason(announcer->redis, out, bytes);
 }
 
 bool announcer_connected(const struct announcer *announcer) {

@@ -26,6 +26,21 @@ static void respond_text(struct http_exchange *exchange, int http_status, const 
     http_exchange_respond(exchange, http_status, "text/plain; charset=utf-8", bytes_view_string(text));
 }
 
+static void respond_readiness(struct http_exchange *exchange, const struct status_page *page) {
+    enum { REASON_BYTES = 192 };
+    char reason[REASON_BYTES], text[2 * REASON_BYTES];
+    if (atomic_load(&page->worker->draining)) {
+        respond_text(exchange, 503, "draining\n");
+    } else if (announcer_connected(page->announcer)) {
+        respond_text(exchange, 200, "ok\n");
+    } else {
+        announcer_reason(page->announcer, reason, sizeof reason);
+        snprintf(text, sizeof text, "Redis cannot be reached at %.120s: %s\n", page->worker->settings.redis_address,
+                 reason[0] != 0 ? reason : "it has not taken the announcement yet");
+        respond_text(exchange, 503, text);
+    }
+}
+
 /** /metrics, /healthz (the process lives), /readyz (it is announced and takes requests). */
 static void on_status_request(struct http_exchange *exchange, void *context) {
     struct status_page *page = context;
@@ -33,11 +48,7 @@ static void on_status_request(struct http_exchange *exchange, void *context) {
     if (strcmp(path, "/healthz") == 0) {
         respond_text(exchange, 200, "ok\n");
     } else if (strcmp(path, "/readyz") == 0) {
-        bool draining = atomic_load(&page->worker->draining), connected = announcer_connected(page->announcer);
-        respond_text(exchange, !draining && connected ? 200 : 503,
-                     draining    ? "draining\n"
-                     : connected ? "ok\n"
-                                 : "Redis cannot be reached\n");
+        respond_readiness(exchange, page);
     } else if (strcmp(path, "/metrics") == 0) {
         struct bytes text;
         bytes_init(&text, 4 << 20);
@@ -116,6 +127,9 @@ static enum status open_server(struct worker *worker, struct error *err) {
     else
         snprintf(worker->address, sizeof worker->address, "%.*s:%d", (int)(colon - settings->listen), settings->listen,
                  rpc_server_port(worker->server));
+    if (strncmp(worker->address, "0.0.0.0:", 8) == 0 || strncmp(worker->address, "[::]:", 5) == 0)
+        log_warn("gateways are told an address that is their own machine's; give --advertise",
+                 LOG_S("address", worker->address));
     return STATUS_OK;
 }
 
@@ -152,10 +166,23 @@ static enum status prepare(struct worker *worker, struct error *err) {
     return STATUS_OK;
 }
 
+/** SIGHUP: certificates have been renewed. What cannot be used changes nothing. */
+static void reread_tls(struct worker *worker) {
+    struct error err = {0};
+    if (worker->settings.tls_certificate_file == NULL)
+        log_info("SIGHUP changes nothing: there are no TLS files to read again");
+    else if (rpc_server_reread_tls(worker->server, &err) == STATUS_OK)
+        log_info("SIGHUP: the TLS files were read again", LOG_S("certificate", worker->settings.tls_certificate_file));
+    else
+        log_error("SIGHUP: the TLS files cannot be used, and those of before go on", LOG_S("error", err.message));
+}
+
 /** Wait for SIGTERM or SIGINT, which main has blocked in every thread. */
-static void wait_for_signal(const sigset_t *signals) {
+static void wait_for_signal(struct worker *worker, const sigset_t *signals) {
     int number = 0;
-    while (sigwait(signals, &number) != 0) {
+    while (sigwait(signals, &number) != 0 || number == SIGHUP) {
+        if (number == SIGHUP) reread_tls(worker);
+        number = 0;
     }
     log_info("stopping", LOG_S("signal", number == SIGTERM ? "SIGTERM" : "SIGINT"));
 }
@@ -176,7 +203,7 @@ static enum status serve(struct worker *worker, const sigset_t *signals, struct 
     TRY_CLEANUP(open_status_page(&page, &status_server, err));
     log_info("serving", LOG_S("address", worker->address), LOG_S("worker_id", worker->id), LOG_I("pid", getpid()));
 
-    wait_for_signal(signals);
+    wait_for_signal(worker, signals);
     atomic_store(&worker->draining, true);
     rpc_server_set_health(worker->server, "", false);
     rpc_server_set_health(worker->server, "bora.internal.v1.WorkerService", false);
@@ -258,6 +285,7 @@ int main(int argc, char **argv) {
     sigemptyset(&signals);
     sigaddset(&signals, SIGTERM);
     sigaddset(&signals, SIGINT);
+    sigaddset(&signals, SIGHUP);
     pthread_sigmask(SIG_BLOCK, &signals, NULL);
 
     enum status status = serve(&worker, &signals, &err);

@@ -61,8 +61,13 @@ static const struct setting worker_settings_table[] = {
 
 enum status worker_settings_load(int argc, char **argv, struct worker_settings *out, enum settings_outcome *out_outcome,
                                  struct error *err) {
-    return settings_load(worker_settings_table, "bora-worker", "Serves one model to gateways over gRPC.", argc, argv,
-                         out, out_outcome, err);
+    TRY(settings_load(worker_settings_table, "bora-worker", "Serves one model to gateways over gRPC.", argc, argv, out,
+                      out_outcome, err));
+    if (*out_outcome != SETTINGS_RUN) return STATUS_OK;
+    const struct settings_tls own = {"", out->tls_certificate_file, out->tls_key_file, out->tls_ca_file, false};
+    enum status status = settings_check_tls(&own, err);
+    if (status != STATUS_OK) worker_settings_free(out);
+    return status;
 }
 
 void worker_settings_free(struct worker_settings *settings) {

@@ -75,5 +75,7 @@ void announcer_drain(struct announcer *announcer);
 /** Take the announcement back and stop. */
 void announcer_stop(struct announcer *announcer);
 bool announcer_connected(const struct announcer *announcer);
+/** Why Redis is not there; "" when it is. */
+void announcer_reason(struct announcer *announcer, char *out, size_t bytes);
 
 #endif

@@ -217,7 +217,9 @@ def test_metrics_have_an_address_of_their_own(tmp_path):
         assert ask(metrics, "/metrics", "DELETE")[0] == 405
         assert ask(metrics, "/v1/models")[0] == 404
         assert ask(gateway.port, "/healthz") == ask(metrics, "/healthz") == (200, "ok\n")
-        assert ask(gateway.port, "/readyz") == ask(metrics, "/readyz") == (503, "Redis cannot be reached\n")
+        until(lambda: "refused" in ask(metrics, "/readyz")[1], "an attempt to connect has failed")
+        status, text = ask(gateway.port, "/readyz")
+        assert (status, text) == ask(metrics, "/readyz") and status == 503 and text.startswith("Redis cannot be reached at 127.0.0.1:") and text.endswith("Connection refused\n")
         until(lambda: 'bora_gateway_requests_total{route="none",status="404"} 2' in ask(metrics, "/metrics")[1], "what clients asked for is counted")
 
 

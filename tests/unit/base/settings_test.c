@@ -386,6 +386,18 @@ static void test_what_was_removed_is_told_and_does_nothing(void **state) {
     load_refused("unknown flag --outmodet (see --help)", "--outmodet=3"); /* it is no name to suggest */
 }
 
+/** Which may be a secret's: its value is not said. */
+static void test_a_variable_that_is_nobodys_is_told(void **state) {
+    (void)state;
+    setenv("BORA_PROT", "hunter2", 1);
+    check_warned((const char *const[]){"--port=5", NULL},
+                 "BORA_PROT is in the environment and is no setting; did you mean BORA_PORT?\n");
+    unsetenv("BORA_PROT");
+    setenv("BORA_FROBNICATE", "1", 1);
+    check_warned((const char *const[]){"--port=5", NULL}, "BORA_FROBNICATE is in the environment and is no setting\n");
+    unsetenv("BORA_FROBNICATE");
+}
+
 static void test_version_is_one_line(void **state) {
     (void)state;
     print("--version");
@@ -494,6 +506,7 @@ int main(void) {
         SETTINGS_TEST(test_durations),
         SETTINGS_TEST(test_sizes),
         SETTINGS_TEST(test_what_was_removed_is_told_and_does_nothing),
+        SETTINGS_TEST(test_a_variable_that_is_nobodys_is_told),
         SETTINGS_TEST(test_version_is_one_line),
         SETTINGS_TEST(test_help_shows_everything),
         SETTINGS_TEST(test_print_settings_shows_what_is_used),

@@ -98,7 +98,7 @@ static void test_files_that_do_not_fit_are_an_error_at_start(void **state) {
         {{.certificate_file = pki_file("ours-server.pem")}, STATUS_INVALID_ARGUMENT, "key"},
         {{.ca_file = pki_file("ours.pem")}, STATUS_INVALID_ARGUMENT, "certificate"},
         {{.certificate_file = pki_file("ours-server.pem"), .key_file = pki_file("theirs-server.key")},
-         STATUS_UNAVAILABLE,
+         STATUS_INVALID_ARGUMENT,
          "do not fit"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
@@ -111,6 +111,51 @@ static void test_files_that_do_not_fit_are_an_error_at_start(void **state) {
     }
 }
 
+/** Put a copy of the identity `name` where the server's files are. */
+static void install(const char *name) {
+    const char *const ends[] = {"pem", "key"};
+    for (int i = 0; i < 2; i++) {
+        char from[64], to[32], text[8192];
+        snprintf(from, sizeof from, "%s.%s", name, ends[i]);
+        snprintf(to, sizeof to, "now.%s", ends[i]);
+        FILE *in = fopen(pki_file(from), "r"), *out = fopen(pki_file(to), "w");
+        assert_true(in != NULL && out != NULL);
+        size_t length = fread(text, 1, sizeof text, in);
+        assert_int_equal(fwrite(text, 1, length, out), length);
+        fclose(in);
+        fclose(out);
+    }
+}
+
+static void test_files_that_are_read_again_count_for_who_comes_then(void **state) {
+    (void)state;
+    const struct rpc_tls ours = {.ca_file = pki_file("ours.pem"), .server_name = "bora.test"},
+                         theirs = {.ca_file = pki_file("theirs.pem"), .server_name = "bora.test"};
+    install("ours-server");
+    struct rpc_server_options options = {
+        .address = "127.0.0.1:0",
+        .message_bytes_max = 1 << 20,
+        .tls = {.certificate_file = pki_file("now.pem"), .key_file = pki_file("now.key")}};
+    struct tls_house house = {.server = open_server_with(&options)};
+    assert_int_equal(rpc_client_create(1, &house.client, NULL), STATUS_OK);
+    install("theirs-server");
+    assert_int_equal(visit(&house, true, ours), STATUS_OK);
+    assert_int_equal(rpc_server_reread_tls(house.server, NULL), STATUS_OK);
+    assert_int_equal(rpc_server_reread_tls(house.server, NULL),
+                     STATUS_OK); /* before the first one was shown to anybody */
+    assert_int_equal(visit(&house, true, ours), STATUS_UNAVAILABLE);
+    assert_int_equal(visit(&house, true, theirs), STATUS_OK);
+    FILE *file = fopen(pki_file("now.key"), "w");
+    assert_non_null(file);
+    fputs("no key\n", file);
+    fclose(file);
+    struct error err = {0};
+    assert_int_equal(rpc_server_reread_tls(house.server, &err), STATUS_INVALID_ARGUMENT);
+    assert_non_null(strstr(err.message, "now.key"));
+    assert_int_equal(visit(&house, true, theirs), STATUS_OK);
+    close_tls_house(&house);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_client_that_trusts_the_authority_is_served),
@@ -118,6 +163,7 @@ int main(void) {
         cmocka_unit_test(test_plain_text_client_is_refused),
         cmocka_unit_test(test_mutual_tls_serves_only_clients_of_its_authority),
         cmocka_unit_test(test_files_that_do_not_fit_are_an_error_at_start),
+        cmocka_unit_test(test_files_that_are_read_again_count_for_who_comes_then),
     };
     return cmocka_run_group_tests(tests, make_pki, remove_pki);
 }

@@ -430,6 +430,69 @@ static void test_too_large_a_body_is_answered_over_tls(void **state) {
     tester_close(tester);
 }
 
+static void copy_file(const char *from, const char *to) {
+    gnutls_datum_t text;
+    must(gnutls_load_file(from, &text));
+    write_file(to, &text);
+    gnutls_free(text.data);
+}
+
+/** Is this the certificate that the server has shown? */
+static bool was_shown(const struct tls_client *client, const struct identity *identity) {
+    unsigned count = 0;
+    const gnutls_datum_t *shown = gnutls_certificate_get_peers(client->session, &count);
+    gnutls_datum_t expected;
+    must(gnutls_x509_crt_export2(identity->certificate, GNUTLS_X509_FMT_DER, &expected));
+    bool same = count > 0 && shown[0].size == expected.size && memcmp(shown[0].data, expected.data, expected.size) == 0;
+    gnutls_free(expected.data);
+    return same;
+}
+
+static void expect_shown(const struct tester *tester, const struct identity *identity) {
+    struct tls_client client;
+    assert_true(tls_connect(&client, tester, NULL, any_version));
+    assert_true(was_shown(&client, identity));
+    tls_close(&client);
+}
+
+static void test_files_that_are_read_again_count_for_who_comes_then(void **state) {
+    (void)state;
+    struct identity renewed;
+    char certificate[sizeof renewed.certificate_file], key[sizeof renewed.key_file];
+    make_identity(&renewed, "renewed", &authority, GNUTLS_KP_TLS_WWW_SERVER);
+    snprintf(certificate, sizeof certificate, "%s/now.pem", folder);
+    snprintf(key, sizeof key, "%s/now.key", folder);
+    copy_file(server_identity.certificate_file, certificate);
+    copy_file(server_identity.key_file, key);
+    struct tester *tester = tester_new();
+    struct http_server_options options = tester_options(tester);
+    options.certificate_file = certificate;
+    options.key_file = key;
+    tester_open_with(tester, &options);
+    struct tls_client before;
+    struct bytes text;
+    struct error err = {0};
+    bytes_init(&text, TEXT_BYTES_MAX);
+    assert_true(tls_connect(&before, tester, NULL, any_version));
+    copy_file(renewed.certificate_file, certificate);
+    assert_int_equal(http_server_reread_tls(tester->server, &err),
+                     STATUS_INVALID_ARGUMENT); /* the key is the old one */
+    assert_non_null(strstr(err.message, "do not fit"));
+    expect_shown(tester, &server_identity);
+    copy_file(renewed.key_file, key);
+    assert_int_equal(http_server_reread_tls(tester->server, &err), STATUS_OK);
+    expect_shown(tester, &renewed);
+    assert_true(was_shown(&before, &server_identity)); /* which goes on: */
+    assert_true(tls_send(&before, "GET /echo HTTP/1.1\r\nHost: localhost\r\n\r\n"));
+    assert_true(tls_read_until(&before, &text, "GET /echo|"));
+    bytes_deinit(&text);
+    tls_close(&before);
+    tester_close(tester);
+    drop_identity(&renewed);
+    remove(certificate);
+    remove(key);
+}
+
 static void expect_not_created(const char *certificate, const char *key, const char *ca, const char *sentence) {
     struct tester *tester = tester_new();
     struct http_server_options options = tester_options(tester);
@@ -449,9 +512,8 @@ static void test_wrong_files_are_told(void **state) {
     expect_not_created(certificate, "/dev/null", NULL, "cannot read /dev/null, or it is empty");
     expect_not_created(certificate, NULL, NULL, "needs both a certificate file and a key file");
     expect_not_created(NULL, NULL, authority.certificate_file, "needs both a certificate file and a key file");
-    expect_not_created(certificate, certificate, NULL, "HTTPS cannot start with certificate");
-    expect_not_created(certificate, client_identity.key_file, NULL,
-                       "HTTPS cannot start with certificate"); /* another's key */
+    expect_not_created(certificate, certificate, NULL, "do not fit");
+    expect_not_created(certificate, client_identity.key_file, NULL, "do not fit"); /* another's key */
     expect_not_created(certificate, key, key, "no certificate of an authority in ");
 }
 
@@ -469,6 +531,7 @@ int main(void) {
         cmocka_unit_test(test_who_sends_warnings_without_end_is_dropped),
         cmocka_unit_test(test_a_client_that_leaves_over_tls_is_noticed),
         cmocka_unit_test(test_too_large_a_body_is_answered_over_tls),
+        cmocka_unit_test(test_files_that_are_read_again_count_for_who_comes_then),
         cmocka_unit_test(test_wrong_files_are_told),
     };
     return cmocka_run_group_tests(tests, make_identities, drop_identities);

@@ -2,7 +2,7 @@
 set(gateway ${PROJECT_SOURCE_DIR}/services/gateway)
 bora_test(NAME services/gateway_workers SOURCES gateway_workers_test.c ${gateway}/workers.c
   DEPENDS rpc_transcode proto base LINK -Wl,--wrap=clock_system)
-bora_test(NAME services/gateway_authenticate SOURCES gateway_authenticate_test.c ${gateway}/authenticate.c ${gateway}/key_info.c
+bora_test(NAME services/gateway_authenticate SOURCES gateway_authenticate_test.c ${gateway}/authenticate.c ${gateway}/service_token.c ${gateway}/key_info.c
   DEPENDS rpc_transcode proto base LINK PkgConfig::crypto -Wl,--wrap=clock_system)
 bora_test(NAME services/gateway_client_address SOURCES gateway_client_address_test.c ${gateway}/client_address.c DEPENDS base)
 bora_test(NAME services/gateway_admin_routes SOURCES gateway_admin_routes_test.c ${gateway}/admin_routes.c DEPENDS rpc_transcode proto base)

@@ -33,6 +33,17 @@ void redis_commandf(struct redis_client *client, redis_fn *fn, void *context, co
     noted++;
 }
 
+static bool connected;
+static int64_t changes;
+int64_t rpc_channel_changes(const struct rpc_channel *channel) {
+    (void)channel;
+    return changes;
+}
+bool rpc_channel_ready(struct rpc_channel *channel) {
+    (void)channel;
+    return connected;
+}
+
 /** A key's id is its last 12 characters. */
 enum status rpc_client_unary_async(struct rpc_channel *channel, const char *path, const char *const *metadata,
                                    struct bytes_view request, int64_t timeout_ns, rpc_unary_fn *on_done, void *context,
@@ -42,6 +53,11 @@ enum status rpc_client_unary_async(struct rpc_channel *channel, const char *path
     Bora__V1__VerifyKeyRequest *asking = bora__v1__verify_key_request__unpack(NULL, request.length, request.data);
     assert_non_null(asking);
     asked++;
+    if (asking->key[0] == 0) { /* the gateway asks for itself */
+        bora__v1__verify_key_request__free_unpacked(asking, NULL);
+        on_done(context, &(struct rpc_result){.status = verdict, .message = ""}, (struct bytes_view){0});
+        return STATUS_OK;
+    }
     Bora__V1__ApiKey key = BORA__V1__API_KEY__INIT;
     Bora__V1__VerifyKeyResponse response = BORA__V1__VERIFY_KEY_RESPONSE__INIT;
     struct bytes packed;
@@ -74,6 +90,9 @@ static int setup(void **state) {
     expires_at = 0;
     while_asking = KEY_CHANGE_NONE;
     verdict = STATUS_OK;
+    connected = false;
+    changes = 0;
+    gateway.service_token = (struct service_token){0};
     gateway.settings.key_cache_ns = 30 * NS_PER_S;
     if (key_cache_create(&gateway.key_cache, NULL) != STATUS_OK) return -1;
     key_cache_trust(gateway.key_cache, true);
@@ -282,12 +301,58 @@ static void test_flood_of_keys_asks_and_never_grows(void **state) {
     assert_int_equal(asked, 3 * SLOTS);
 }
 
+static void test_a_refused_service_token_is_no_clients_fault(void **state) {
+    (void)state;
+    verdict = STATUS_PERMISSION_DENIED;
+    assert_int_equal(try_key("bora_key-aaaaaaaaaaaa"), STATUS_UNAVAILABLE);
+    assert_int_equal(gateway.service_token.verdict, SERVICE_TOKEN_REFUSED);
+    verdict = STATUS_UNAUTHENTICATED; /* the token is right, the key is not */
+    assert_int_equal(try_key("bora_key-aaaaaaaaaaaa"), STATUS_UNAUTHENTICATED);
+    assert_int_equal(gateway.service_token.verdict, SERVICE_TOKEN_ACCEPTED);
+    verdict = STATUS_UNAVAILABLE; /* says nothing of it */
+    assert_int_equal(try_key("bora_key-aaaaaaaaaaaa"), STATUS_UNAVAILABLE);
+    assert_int_equal(gateway.service_token.verdict, SERVICE_TOKEN_ACCEPTED);
+}
+
+static void look_after(enum status answer, bool there) {
+    verdict = answer;
+    connected = there;
+    service_token_look_after(&gateway);
+}
+
+static void test_the_service_token_is_tried_when_the_channel_comes_and_while_it_is_refused(void **state) {
+    (void)state;
+    look_after(STATUS_UNAUTHENTICATED, false);
+    assert_int_equal(asked, 0);
+    look_after(STATUS_PERMISSION_DENIED, true);
+    look_after(STATUS_PERMISSION_DENIED, true);
+    assert_int_equal(asked, 1); /* not at each look */
+    assert_int_equal(gateway.service_token.verdict, SERVICE_TOKEN_REFUSED);
+    fake_clock.now_ns += 60 * NS_PER_S;
+    look_after(STATUS_UNAUTHENTICATED, true);
+    assert_int_equal(asked, 2);
+    assert_int_equal(gateway.service_token.verdict, SERVICE_TOKEN_ACCEPTED);
+    fake_clock.now_ns += 60 * NS_PER_S;
+    look_after(STATUS_PERMISSION_DENIED, true);
+    assert_int_equal(asked, 2); /* good as long as the channel lasts, unless an answer says otherwise */
+    changes = 2;                /* it was away between two looks */
+    look_after(STATUS_PERMISSION_DENIED, true);
+    assert_int_equal(asked, 3);
+    assert_int_equal(gateway.service_token.verdict, SERVICE_TOKEN_REFUSED);
+    look_after(STATUS_PERMISSION_DENIED, false);
+    assert_int_equal(gateway.service_token.verdict, SERVICE_TOKEN_UNKNOWN);
+    look_after(STATUS_PERMISSION_DENIED, true);
+    assert_int_equal(gateway.service_token.verdict, SERVICE_TOKEN_REFUSED);
+}
+
 int main(void) {
 #define CACHE_TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
         CACHE_TEST(test_known_key_is_asked_for_once_until_its_time_is_over),
         CACHE_TEST(test_known_key_outlives_the_keys_service_for_its_time),
         CACHE_TEST(test_refusals_are_not_remembered),
+        CACHE_TEST(test_a_refused_service_token_is_no_clients_fault),
+        CACHE_TEST(test_the_service_token_is_tried_when_the_channel_comes_and_while_it_is_refused),
         CACHE_TEST(test_without_a_cache_time_every_request_asks),
         CACHE_TEST(test_what_cannot_be_a_key_asks_nobody),
         CACHE_TEST(test_forgotten_key_is_asked_for_again_and_no_other),
