@@ -15,6 +15,7 @@ static const char PREFIX[] = "BORA_";
 static const char *const known[] = {
     "ADMIN_KEY",
     "ADMIN_KEY_FILE",
+    "ADMIT_AHEAD",
     "ADVERTISE",
     "AUDIT_ENTRIES",
     "BODIES_MAX",

@@ -3,7 +3,7 @@
 /**
  * Authentication: an API key to what is known of it. The keys service decides; its answers are remembered for a short time
  * under the key's SHA-256 (the key itself is never kept), and forgotten when the keys service says that something changed
- * (key_changes.h). Revocation does not wait for that: every admission looks at the key's gate in Redis (store/limits.h).
+ * (key_changes.h). Revocation does not wait for that: every admission looks at the key's gate in Redis (store/limits.h), and those that were made ahead last 100 ms (ahead.h).
  */
 #ifndef SERVICES_GATEWAY_AUTHENTICATE_H
 #define SERVICES_GATEWAY_AUTHENTICATE_H

@@ -49,7 +49,7 @@ static const struct setting gateway_settings_table[] = {
                      "stay awake for so long where the limits' Redis has an answer to give: sooner answers on machines "
                      "that are slow to wake up, for more processor time"),
     SETTING_DURATION(S, key_cache_ns, "key-cache", "30s", 0, 3600e9,
-                     "how long a verified key is remembered; revocation is instant all the same"),
+                     "how long a verified key is remembered; revocation does not wait for it"),
     SETTING_DURATION(S, discovery_ns, "discovery", "250ms", 20e6, 60e9, "how often the list of workers is read"),
     SETTING_DURATION(S, request_timeout_ns, "request-timeout", "10m", 1e9, 86400e9, "longest time of one request"),
     SETTING_DURATION(S, idle_timeout_ns, "idle-timeout", "75s", 1e9, 3600e9,
